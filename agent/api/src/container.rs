@@ -1,0 +1,166 @@
+//! Containers: commands in namespaces of their own.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use crate::{EndpointDetail, EndpointSettings};
+
+/// `POST /v1/containers`: everything is made and attached, the command waits for `POST /v1/containers/{name}/start`.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct ContainerCreate {
+    /// Made up where absent.
+    pub name: Option<String>,
+    pub hostname: Option<String>,
+    pub network: NetworkMode,
+    pub endpoint: EndpointSettings,
+    #[schema(value_type = Vec<String>)]
+    pub dns: Vec<IpAddr>,
+    pub dns_search: Vec<String>,
+    pub publish: Vec<PortMapping>,
+    /// `KEY=VALUE`.
+    pub env: Vec<String>,
+    #[schema(value_type = Option<String>)]
+    pub workdir: Option<PathBuf>,
+    #[schema(value_type = Option<String>)]
+    pub rootfs: Option<PathBuf>,
+    pub command: Vec<String>,
+    /// Give the command a terminal.
+    pub tty: bool,
+    /// Keep the command's standard input open.
+    pub interactive: bool,
+    /// Remove the container when its command ends.
+    pub remove: bool,
+    /// A user namespace of its own: root inside is an unprivileged user outside.
+    pub private_users: bool,
+}
+
+/// Which network namespace the command gets.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase", tag = "mode", content = "name")]
+pub enum NetworkMode {
+    /// The network `bridge`.
+    #[default]
+    Default,
+    /// The network of that name.
+    Network(String),
+    /// The agent's own namespace.
+    Host,
+    /// A namespace with only `lo`.
+    None,
+    /// The namespace of that container.
+    Container(String),
+}
+
+/// `-p [IP:]HOST:CONTAINER[/udp]`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PortMapping {
+    /// Every address of the host where absent.
+    #[schema(value_type = Option<String>)]
+    pub host_ip: Option<IpAddr>,
+    pub host_port: u16,
+    pub container_port: u16,
+    pub protocol: TransportProtocol,
+}
+
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    Default,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    Serialize,
+    Deserialize,
+    ToSchema,
+)]
+#[serde(rename_all = "lowercase")]
+pub enum TransportProtocol {
+    #[default]
+    Tcp,
+    Udp,
+}
+
+/// The reply to a creation.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct Created {
+    /// 64 hexadecimal digits.
+    pub id: String,
+    pub name: String,
+    /// The socket at which the container's standard streams are served.
+    #[schema(value_type = String)]
+    pub attach: PathBuf,
+}
+
+/// `POST /v1/containers/{name}/exec`: another command in the container's namespaces.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Exec {
+    pub command: Vec<String>,
+    pub env: Vec<String>,
+    #[schema(value_type = Option<String>)]
+    pub workdir: Option<PathBuf>,
+    pub tty: bool,
+    pub interactive: bool,
+}
+
+/// The reply to an exec: attach, and the command starts.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct Attached {
+    #[schema(value_type = String)]
+    pub attach: PathBuf,
+}
+
+/// `POST /v1/containers/{name}/stop`.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Stop {
+    /// Seconds between SIGTERM and SIGKILL; ten where absent.
+    pub timeout_s: Option<u32>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase", tag = "status")]
+pub enum ContainerState {
+    Created,
+    Running { pid: i32 },
+    Exited { code: i32 },
+}
+
+/// A row of `GET /v1/containers`.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct ContainerSummary {
+    pub id: String,
+    pub name: String,
+    pub command: Vec<String>,
+    pub state: ContainerState,
+    /// Seconds since the epoch.
+    pub created_s: u64,
+    pub publish: Vec<PortMapping>,
+    /// Names of the networks it is attached to.
+    pub networks: Vec<String>,
+}
+
+/// `GET /v1/containers/{name}`.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct ContainerDetail {
+    #[serde(flatten)]
+    pub summary: ContainerSummary,
+    pub hostname: String,
+    pub network_mode: NetworkMode,
+    pub endpoints: Vec<EndpointDetail>,
+    /// The sandbox: a network namespace file that other programs may enter, while the container runs.
+    #[schema(value_type = Option<String>)]
+    pub sandbox: Option<PathBuf>,
+    #[schema(value_type = String)]
+    pub attach: PathBuf,
+    #[schema(value_type = String)]
+    pub log: PathBuf,
+}

@@ -1,0 +1,21 @@
+//! Types of the agent's REST API, and its client.
+//!
+//! Every path lives under `/v1`; bodies are JSON; a failure is an [`ApiError`] with a 4xx or 5xx status.
+
+mod container;
+mod endpoint;
+mod error;
+mod network;
+mod system;
+
+pub use container::{
+    Attached, ContainerCreate, ContainerDetail, ContainerState, ContainerSummary, Created, Exec,
+    NetworkMode, PortMapping, Stop, TransportProtocol,
+};
+pub use endpoint::{Connect, Disconnect, EndpointCreate, EndpointDetail, EndpointSettings};
+pub use error::{ApiError, ErrorKind};
+pub use network::{
+    Driver, FdbEntryView, FdbKind, NetworkCreate, NetworkDetail, NetworkSummary, PortView, Pruned,
+    Scope,
+};
+pub use system::{Info, Version};

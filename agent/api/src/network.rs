@@ -1,0 +1,135 @@
+//! Networks, their ports and their forwarding tables.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use crate::EndpointDetail;
+
+/// `POST /v1/networks`.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct NetworkCreate {
+    pub name: String,
+    pub driver: Driver,
+    /// At most one IPv4 and one IPv6 subnet; an empty list takes the next free default pool.
+    #[schema(value_type = Vec<String>, example = json!(["172.20.0.0/16"]))]
+    pub subnets: Vec<IpNet>,
+    /// One per subnet at most; the first address of the subnet where absent.
+    #[schema(value_type = Vec<String>)]
+    pub gateways: Vec<IpAddr>,
+    /// Containers get their addresses from this part of the IPv4 subnet only.
+    #[schema(value_type = Option<String>)]
+    pub ip_range: Option<IpNet>,
+    pub ipv6: bool,
+    /// No way out and no way in: no host port, no forwarding of names.
+    pub internal: bool,
+    /// Bytes of an IP packet, without the Ethernet header; 1500 where absent.
+    pub mtu: Option<u16>,
+    #[schema(value_type = Vec<String>)]
+    pub dns: Vec<IpAddr>,
+    pub options: BTreeMap<String, String>,
+    pub labels: BTreeMap<String, String>,
+}
+
+/// Who carries the network's frames.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Driver {
+    #[default]
+    Bridge,
+    Overlay,
+    Host,
+    Null,
+}
+
+/// Where the network is known: on this host, or on every host of the cluster.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Scope {
+    Local,
+    Global,
+}
+
+/// A row of `GET /v1/networks`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct NetworkSummary {
+    /// 64 hexadecimal digits, as Docker's ids; people see the first twelve.
+    pub id: String,
+    pub name: String,
+    pub driver: Driver,
+    pub scope: Scope,
+}
+
+/// `GET /v1/networks/{name}`.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct NetworkDetail {
+    #[serde(flatten)]
+    pub summary: NetworkSummary,
+    #[schema(value_type = Vec<String>)]
+    pub subnets: Vec<IpNet>,
+    #[schema(value_type = Vec<String>)]
+    pub gateways: Vec<IpAddr>,
+    pub gateway_mac: Option<String>,
+    #[schema(value_type = Option<String>)]
+    pub ip_range: Option<IpNet>,
+    pub ipv6: bool,
+    pub internal: bool,
+    pub mtu: u16,
+    #[schema(value_type = Vec<String>)]
+    pub dns: Vec<IpAddr>,
+    pub options: BTreeMap<String, String>,
+    pub labels: BTreeMap<String, String>,
+    /// The link in the host's namespace; absent on internal networks.
+    pub host_link: Option<String>,
+    pub endpoints: Vec<EndpointDetail>,
+    /// Frames dropped on this network so far, by reason; reasons that never happened are left out.
+    pub drops: BTreeMap<String, u64>,
+}
+
+/// `POST /v1/networks/prune`.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema)]
+pub struct Pruned {
+    pub networks: Vec<String>,
+}
+
+/// A row of `GET /v1/networks/{name}/fdb`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct FdbEntryView {
+    pub mac: String,
+    pub port: u32,
+    /// Who is behind the port: a container's name, `host`, `gateway`.
+    pub owner: String,
+    pub kind: FdbKind,
+    /// Seconds since the address last sent; absent for static entries.
+    pub age_s: Option<u64>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum FdbKind {
+    Learned,
+    Static,
+    Sticky,
+}
+
+/// A row of `GET /v1/networks/{name}/ports`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct PortView {
+    pub port: u32,
+    /// `tap`, `host`, `edge`, `tunnel` or `uplink`.
+    pub kind: String,
+    pub owner: String,
+    pub link: Option<String>,
+    /// `offload` or `basic`; absent for ports that are not TAPs.
+    pub tap_driver: Option<String>,
+    pub rx_frames: u64,
+    pub rx_bytes: u64,
+    pub tx_frames: u64,
+    pub tx_bytes: u64,
+    /// Dropped on their way in (from the port) or out (to it), by reason; zero counts left out.
+    pub drops: BTreeMap<String, u64>,
+}

@@ -1,0 +1,28 @@
+//! The agent itself.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+/// `GET /v1/version`.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct Version {
+    pub version: String,
+}
+
+/// `GET /v1/info`: what this agent runs on, as `tapestry doctor` shows it.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct Info {
+    pub version: String,
+    pub pid: u32,
+    #[schema(value_type = String)]
+    pub state_dir: PathBuf,
+    /// `uring` or `epoll`.
+    pub engine: String,
+    /// Why that engine was taken.
+    pub engine_reason: String,
+    pub workers: usize,
+    /// What the host would not let the agent do, in one line each; empty when all is well.
+    pub warnings: Vec<String>,
+}

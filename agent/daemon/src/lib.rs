@@ -1,0 +1,1 @@
+//! The per-host daemon: networks, endpoints, addresses, containers, and the wiring of all parts.

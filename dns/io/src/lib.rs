@@ -1,0 +1,1 @@
+//! Upstream name servers: the resolver behind the forwarder.

@@ -1,0 +1,1 @@
+//! The overlay: encapsulation headers and peer state machines, and no I/O.

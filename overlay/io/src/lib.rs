@@ -1,0 +1,1 @@
+//! Tunnels: carries frames between hosts over QUIC and VXLAN sockets.

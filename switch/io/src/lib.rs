@@ -1,0 +1,1 @@
+//! TAPs, workers and decorators: moves the frames that switch-core decides about.
