@@ -2,6 +2,8 @@
 //!
 //! Nothing here reads a clock, opens a socket or spawns a thread: time and bytes are arguments.
 
+pub mod edge;
+
 mod mac;
 mod time;
 mod vni;
