@@ -9,6 +9,8 @@ mod coalesce;
 mod fdb;
 mod flood;
 mod frame;
+pub mod edge;
+
 mod mac;
 mod neighbors;
 mod packet;
