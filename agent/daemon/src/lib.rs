@@ -1,1 +1,8 @@
 //! The per-host daemon: networks, endpoints, addresses, containers, and the wiring of all parts.
+
+pub mod firewall;
+pub mod host;
+pub mod ipam;
+pub mod netlink;
+pub mod publish;
+pub mod store;
