@@ -8,3 +8,5 @@ mod tap;
 pub use channel_port::{ChannelEnd, ChannelPort, Received, channel};
 pub use frame_port::{Capabilities, FrameBuffer, FramePort, Written};
 pub use tap::{BasicTap, OffloadMask, OffloadTap, OpenTap};
+#[path = "sys/packet.rs"]
+pub mod packet;

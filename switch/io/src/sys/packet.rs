@@ -1,0 +1,214 @@
+//! Packet sockets with vnet headers (packet(7), `PACKET_VNET_HDR`).
+//!
+//! What a test, a capture or an uplink needs to put a frame on a link exactly as it is, superframes and unfinished
+//! checksums included, and to see exactly what arrived. The kernel takes the outermost VLAN tag out of a frame before
+//! a packet socket sees it; [`PacketSocket::receive`] puts it back.
+#![allow(unsafe_code)]
+
+use std::ffi::CString;
+use std::io;
+use std::mem::{size_of, size_of_val};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::time::Duration;
+
+/// A packet socket bound to one link, in the network namespace of the thread that opened it.
+#[derive(Debug)]
+pub struct PacketSocket(OwnedFd);
+
+/// One frame as the link delivered it.
+#[derive(Clone, Debug)]
+pub struct PacketFrame {
+    /// `struct virtio_net_hdr` in the machine's byte order; its offsets count the VLAN tag.
+    pub vnet: [u8; VNET_LENGTH],
+    pub frame: Vec<u8>,
+}
+
+impl PacketSocket {
+    /// Sees every frame that arrives at `link`, and none that leaves it.
+    pub fn open(link: &str) -> io::Result<Self> {
+        let name = CString::new(link)?;
+        // SAFETY: no pointers; the result is checked before use.
+        let fd = check(unsafe {
+            libc::socket(libc::AF_PACKET, libc::SOCK_RAW | libc::SOCK_CLOEXEC, 0)
+        })?;
+        // SAFETY: the descriptor was just made and belongs to nobody else.
+        let fd = unsafe { OwnedFd::from_raw_fd(fd) };
+        // SAFETY: `name` is a valid C string for the length of the call.
+        let index = unsafe { libc::if_nametoindex(name.as_ptr()) };
+        if index == 0 {
+            return Err(io::Error::last_os_error());
+        }
+        for option in [
+            libc::PACKET_VNET_HDR,
+            libc::PACKET_AUXDATA,
+            libc::PACKET_IGNORE_OUTGOING,
+        ] {
+            enable(fd.as_fd(), option)?;
+        }
+        // Bound last: a packet socket that has a protocol but no link yet receives from every link.
+        bind(fd.as_fd(), index)?;
+        Ok(Self(fd))
+    }
+
+    /// Sends one frame; a zero header for a plain one. The kernel refuses headers that contradict the frame.
+    pub fn send(&self, vnet: &[u8; VNET_LENGTH], frame: &[u8]) -> io::Result<()> {
+        let message = [vnet.as_slice(), frame].concat();
+        // SAFETY: pointer and length describe `message`, which outlives the call.
+        let sent = unsafe {
+            libc::send(
+                self.0.as_raw_fd(),
+                message.as_ptr().cast(),
+                message.len(),
+                0,
+            )
+        };
+        if sent < 0 {
+            Err(io::Error::last_os_error())
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Waits up to `timeout` for a frame; `None` when there was none.
+    pub fn receive(&self, timeout: Duration) -> io::Result<Option<PacketFrame>> {
+        if !self.readable_within(timeout)? {
+            return Ok(None);
+        }
+        let mut buffer = vec![0u8; MESSAGE_LENGTH_MAX];
+        // `u64`s, so that the control messages are aligned.
+        let mut control = [0u64; 16];
+        let mut io_vector = libc::iovec {
+            iov_base: buffer.as_mut_ptr().cast(),
+            iov_len: buffer.len(),
+        };
+        // SAFETY: all zeros is a valid `msghdr`: null pointers with zero lengths.
+        let mut header: libc::msghdr = unsafe { std::mem::zeroed() };
+        header.msg_iov = &raw mut io_vector;
+        header.msg_iovlen = 1;
+        header.msg_control = control.as_mut_ptr().cast();
+        header.msg_controllen = size_of_val(&control);
+        // SAFETY: every pointer in `header` describes a live buffer of the stated length.
+        let length = unsafe { libc::recvmsg(self.0.as_raw_fd(), &raw mut header, 0) };
+        let length = usize::try_from(length).map_err(|_| io::Error::last_os_error())?;
+        let Some((vnet, frame)) = buffer[..length].split_first_chunk() else {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        };
+        let mut received = PacketFrame {
+            vnet: *vnet,
+            frame: frame.to_vec(),
+        };
+        if let Some(tag) = stripped_tag(&header) {
+            received.put_back(tag);
+        }
+        Ok(Some(received))
+    }
+
+    fn readable_within(&self, timeout: Duration) -> io::Result<bool> {
+        let mut poll = libc::pollfd {
+            fd: self.0.as_raw_fd(),
+            events: libc::POLLIN,
+            revents: 0,
+        };
+        let timeout_ms = i32::try_from(timeout.as_millis()).unwrap_or(i32::MAX);
+        // SAFETY: one `pollfd`, which outlives the call.
+        Ok(check(unsafe { libc::poll(&raw mut poll, 1, timeout_ms) })? > 0)
+    }
+}
+
+impl AsFd for PacketSocket {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+impl PacketFrame {
+    fn put_back(&mut self, tag: [u8; 4]) {
+        if self.frame.len() < ETHERTYPE_OFFSET {
+            return;
+        }
+        self.frame.splice(ETHERTYPE_OFFSET..ETHERTYPE_OFFSET, tag);
+        let unfinished = self.vnet[0] & VNET_NEEDS_CSUM != 0;
+        let superframe = self.vnet[1] != 0;
+        // hdr_len counts from the frame's start in a superframe, csum_start wherever a checksum is unfinished.
+        for (offset, counts) in [(2, superframe), (6, unfinished)] {
+            if counts {
+                let value = u16::from_ne_bytes([self.vnet[offset], self.vnet[offset + 1]]);
+                self.vnet[offset..offset + 2]
+                    .copy_from_slice(&value.saturating_add(4).to_ne_bytes());
+            }
+        }
+    }
+}
+
+/// The VLAN tag that the kernel took out of the frame, in wire order.
+fn stripped_tag(header: &libc::msghdr) -> Option<[u8; 4]> {
+    // SAFETY: recvmsg filled `header`; its control buffer is still alive.
+    let mut next = unsafe { libc::CMSG_FIRSTHDR(header) };
+    while !next.is_null() {
+        // SAFETY: not null, so it points at a whole control message header inside the control buffer.
+        let message = unsafe { &*next };
+        if message.cmsg_level == libc::SOL_PACKET && message.cmsg_type == libc::PACKET_AUXDATA {
+            // SAFETY: a message of this type carries a `tpacket_auxdata`; its alignment is not promised.
+            let aux: libc::tpacket_auxdata = unsafe {
+                libc::CMSG_DATA(next)
+                    .cast::<libc::tpacket_auxdata>()
+                    .read_unaligned()
+            };
+            if aux.tp_status & libc::TP_STATUS_VLAN_VALID == 0 {
+                return None;
+            }
+            let [a, b] = aux.tp_vlan_tpid.to_be_bytes();
+            let [c, d] = aux.tp_vlan_tci.to_be_bytes();
+            return Some([a, b, c, d]);
+        }
+        // SAFETY: `next` came from the same header.
+        next = unsafe { libc::CMSG_NXTHDR(header, next) };
+    }
+    None
+}
+
+fn enable(fd: BorrowedFd<'_>, option: libc::c_int) -> io::Result<()> {
+    let one: libc::c_int = 1;
+    let length = libc::socklen_t::try_from(size_of::<libc::c_int>()).map_err(io::Error::other)?;
+    // SAFETY: pointer and length describe `one`, which outlives the call.
+    check(unsafe {
+        libc::setsockopt(
+            fd.as_raw_fd(),
+            libc::SOL_PACKET,
+            option,
+            (&raw const one).cast(),
+            length,
+        )
+    })?;
+    Ok(())
+}
+
+fn bind(fd: BorrowedFd<'_>, index: u32) -> io::Result<()> {
+    // SAFETY: all zeros is a valid `sockaddr_ll`.
+    let mut address: libc::sockaddr_ll = unsafe { std::mem::zeroed() };
+    address.sll_family = u16::try_from(libc::AF_PACKET).map_err(io::Error::other)?;
+    address.sll_protocol = u16::try_from(libc::ETH_P_ALL)
+        .map_err(io::Error::other)?
+        .to_be();
+    address.sll_ifindex = i32::try_from(index).map_err(io::Error::other)?;
+    let length = libc::socklen_t::try_from(size_of_val(&address)).map_err(io::Error::other)?;
+    // SAFETY: pointer and length describe `address`, which outlives the call.
+    check(unsafe { libc::bind(fd.as_raw_fd(), (&raw const address).cast(), length) })?;
+    Ok(())
+}
+
+fn check(result: libc::c_int) -> io::Result<libc::c_int> {
+    if result < 0 {
+        Err(io::Error::last_os_error())
+    } else {
+        Ok(result)
+    }
+}
+
+/// Bytes of `struct virtio_net_hdr` without `num_buffers`.
+pub const VNET_LENGTH: usize = 10;
+
+const VNET_NEEDS_CSUM: u8 = 1;
+const ETHERTYPE_OFFSET: usize = 12;
+/// A header, a 64 KiB superframe and its Ethernet and VLAN headers.
+const MESSAGE_LENGTH_MAX: usize = VNET_LENGTH + 65_536 + 64;
