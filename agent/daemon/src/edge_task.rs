@@ -35,7 +35,8 @@ pub(crate) struct EdgeSettings {
 /// An endpoint as its edge sees it.
 pub(crate) struct EdgeHost {
     pub(crate) mac: Mac,
-    pub(crate) dhcp: HostRecord,
+    /// Absent where there is no IPv4 address to lease.
+    pub(crate) dhcp: Option<HostRecord>,
     pub(crate) names: EndpointNames,
     /// Its own name servers, which go before the network's.
     pub(crate) dns: Vec<IpAddr>,
@@ -164,7 +165,9 @@ impl EdgeTask {
     fn insert(&mut self, key: String, host: EdgeHost) -> Result<(), InsertNames> {
         let addresses: Vec<IpAddr> = [host.names.v4.map(IpAddr::V4), host.names.v6.map(IpAddr::V6)].into_iter().flatten().collect();
         self.zone.insert(&key, host.names)?;
-        self.edge.insert_host(host.mac, host.dhcp);
+        if let Some(dhcp) = host.dhcp {
+            self.edge.insert_host(host.mac, dhcp);
+        }
         if !host.dns.is_empty() {
             let own = Arc::new(Upstream::new(&sockets(&host.dns)));
             self.own_upstreams.extend(addresses.iter().map(|address| (*address, Arc::clone(&own))));
@@ -187,8 +190,8 @@ impl EdgeTask {
     fn take_frames(&mut self, end: &ChannelEnd) -> bool {
         let now = self.now();
         for _ in 0..FRAMES_BATCH {
-            let Some(frame) = end.try_recv() else { return false };
-            self.edge.handle_input(now, &frame);
+            let Ok(received) = end.try_recv() else { return false };
+            self.edge.handle_input(now, received.frame());
         }
         true
     }

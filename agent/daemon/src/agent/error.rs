@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use agent_api::{ApiError, ErrorKind};
 
+use crate::ipam::{AllocateAddress, ChooseSubnet, CreatePool, InvalidSubnet};
 use crate::name::BadName;
 
 /// Something was asked for by a name, id or prefix that fits nothing, or more than one thing.
@@ -49,7 +50,11 @@ pub(super) enum CreateNetwork {
     #[error("MTU {0} is out of range; take 576 to 65521, and at least 1280 with IPv6")]
     Mtu(u16),
     #[error(transparent)]
-    Address(#[from] crate::ipam::IpamError),
+    Subnet(#[from] InvalidSubnet),
+    #[error(transparent)]
+    Pool(#[from] CreatePool),
+    #[error(transparent)]
+    NoSubnet(#[from] ChooseSubnet),
     #[error("network {name:?}: {why}")]
     Host { name: String, why: String },
 }
@@ -58,7 +63,8 @@ impl From<CreateNetwork> for ApiError {
     fn from(error: CreateNetwork) -> Self {
         let kind = match &error {
             CreateNetwork::NameTaken(_) => ErrorKind::Conflict,
-            CreateNetwork::Address(address) => address_kind(address),
+            CreateNetwork::Subnet(InvalidSubnet::Overlaps { .. }) => ErrorKind::Conflict,
+            CreateNetwork::NoSubnet(_) => ErrorKind::Exhausted,
             CreateNetwork::NoCluster => ErrorKind::Unsupported,
             CreateNetwork::Host { .. } => ErrorKind::Failed,
             _ => ErrorKind::Invalid,
@@ -92,7 +98,7 @@ pub(super) enum Attach {
     #[error("network {0:?} has no ports of its own; containers join it with `run --network {0}`")]
     NoPorts(String),
     #[error(transparent)]
-    Address(#[from] crate::ipam::IpamError),
+    Address(#[from] AllocateAddress),
     #[error("network {0:?} has no IPv6 subnet; create it with --ipv6, or leave --ip6 out")]
     NoIpv6(String),
     #[error("network {0:?} has no IPv4 subnet; leave --ip out")]
@@ -115,7 +121,8 @@ impl From<Attach> for ApiError {
     fn from(error: Attach) -> Self {
         let kind = match &error {
             Attach::Twice { .. } | Attach::MacTaken { .. } => ErrorKind::Conflict,
-            Attach::Address(address) => address_kind(address),
+            Attach::Address(AllocateAddress::Exhausted { .. }) => ErrorKind::Exhausted,
+            Attach::Address(AllocateAddress::Taken { .. }) => ErrorKind::Conflict,
             Attach::Host { .. } => ErrorKind::Failed,
             _ => ErrorKind::Invalid,
         };
@@ -172,15 +179,5 @@ impl From<Contain> for ApiError {
             _ => ErrorKind::Invalid,
         };
         Self::new(kind, error.to_string())
-    }
-}
-
-fn address_kind(error: &crate::ipam::IpamError) -> ErrorKind {
-    if error.is_exhausted() {
-        ErrorKind::Exhausted
-    } else if error.is_conflict() {
-        ErrorKind::Conflict
-    } else {
-        ErrorKind::Invalid
     }
 }
