@@ -177,17 +177,25 @@ pub struct Written {
 impl Written {
     /// Books the outcome of one `write(2)` of `envelope`.
     pub fn count(&mut self, envelope: &[u8], result: io::Result<usize>) {
-        match result {
-            Ok(len) if len == envelope.len() => self.count_sent(envelope),
-            Ok(_) => self.refused += 1,
-            Err(error) => *self.place(&error) += 1,
-        }
+        *self += Self::of(envelope.len(), result);
     }
 
     pub fn count_sent(&mut self, envelope: &[u8]) {
-        let frame_len = envelope.len().saturating_sub(VnetHeader::LEN);
-        self.frames += 1;
-        self.bytes += u64::try_from(frame_len).unwrap_or(0);
+        self.count(envelope, Ok(envelope.len()));
+    }
+
+    /// The outcome of one `write(2)` of an envelope of `len` bytes.
+    pub(crate) fn of(len: usize, result: io::Result<usize>) -> Self {
+        let mut written = Self::default();
+        match result {
+            Ok(sent) if sent == len => {
+                written.frames = 1;
+                written.bytes = u64::try_from(len.saturating_sub(VnetHeader::LEN)).unwrap_or(0);
+            }
+            Ok(_) => written.refused = 1,
+            Err(error) => *written.place(&error) = 1,
+        }
+        written
     }
 
     /// Drops by reason, zeros included.

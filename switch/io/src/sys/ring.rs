@@ -39,6 +39,8 @@ pub(crate) struct FrameRing {
     buffers: Mapping,
     layout: BufferLayout,
     owners: Vec<Owner>,
+    /// Buffers of the kernel's.
+    free: usize,
     tail: u16,
     /// Completions taken out of the queue while room was made in it.
     early: VecDeque<Completion>,
@@ -96,6 +98,7 @@ impl FrameRing {
             buffers: Mapping::new(count * layout.stride)?,
             layout,
             owners: vec![Owner::Kernel; count],
+            free: 0,
             tail: 0,
             early: VecDeque::with_capacity(count * 4),
         };
@@ -171,12 +174,23 @@ impl FrameRing {
     /// Submits what was pushed and, unless completions are at hand, waits for one.
     pub(crate) fn submit_and_wait(&mut self) -> io::Result<()> {
         let want = usize::from(self.early.is_empty());
-        match self.ring.submit_and_wait(want) {
-            Ok(_) => Ok(()),
-            // Interrupted, or the kernel wants completions taken out first.
-            Err(error) if matches!(error.raw_os_error(), Some(libc::EINTR | libc::EBUSY | libc::EAGAIN)) => Ok(()),
-            Err(error) => Err(error),
-        }
+        forgive(self.ring.submit_and_wait(want))
+    }
+
+    /// Submits what was pushed, runs the work the kernel deferred, and does not wait.
+    pub(crate) fn submit(&mut self) -> io::Result<()> {
+        // SAFETY: no argument structure is passed. GETEVENTS makes a DEFER_TASKRUN ring do its work.
+        let submitted = unsafe {
+            let pending = self.ring.submission().len();
+            let pending = u32::try_from(pending).unwrap_or(u32::MAX);
+            self.ring.submitter().enter::<libc::sigset_t>(pending, 0, ENTER_GETEVENTS, None)
+        };
+        forgive(submitted)
+    }
+
+    /// Buffers that reads can fill.
+    pub(crate) fn free_buffers(&self) -> usize {
+        self.free
     }
 
     /// The next completion, in order.
@@ -199,16 +213,14 @@ impl FrameRing {
 
     /// Submits a full queue and takes the completions, so that neither queue overflows.
     fn make_room(&mut self) -> io::Result<()> {
-        match self.ring.submit() {
-            Ok(_) => {}
-            Err(error) if matches!(error.raw_os_error(), Some(libc::EINTR | libc::EBUSY | libc::EAGAIN)) => {}
-            Err(error) => return Err(error),
-        }
-        while let Some(entry) = self.ring.completion().next() {
+        forgive(self.ring.submit())?;
+        loop {
+            let Some(entry) = self.ring.completion().next() else {
+                return Ok(());
+            };
             let completion = self.complete(&entry);
             self.early.push_back(completion);
         }
-        Ok(())
     }
 
     fn complete(&mut self, entry: &cqueue::Entry) -> Completion {
@@ -234,8 +246,8 @@ impl FrameRing {
             // An end of file, which no TAP reports, has no buffer.
             return result.and_then(|_| Err(io::ErrorKind::UnexpectedEof.into()));
         };
-        let owner = &mut self.owners[usize::from(buffer)];
-        *owner = Owner::User { held: true, writes: 0 };
+        self.owners[usize::from(buffer)] = Owner::User { held: true, writes: 0 };
+        self.free = self.free.saturating_sub(1);
         match result {
             Ok(len) => Ok(Received { buffer, len: usize_of(len) }),
             Err(error) => {
@@ -275,6 +287,7 @@ impl FrameRing {
         entry.set_len(room);
         entry.set_bid(buffer);
         self.owners[usize::from(buffer)] = Owner::Kernel;
+        self.free += 1;
         self.tail = self.tail.wrapping_add(1);
         // SAFETY: the tail overlays the `resv` field of the first entry, is 2-byte aligned, and is
         // only accessed atomically by the kernel and here.
@@ -324,6 +337,14 @@ fn build(entries: u32) -> io::Result<IoUring> {
         .build(entries)
 }
 
+/// Interrupted, or the kernel wants completions taken out first: the next round goes on.
+fn forgive(submitted: io::Result<usize>) -> io::Result<()> {
+    match submitted {
+        Err(error) if !matches!(error.raw_os_error(), Some(libc::EINTR | libc::EBUSY | libc::EAGAIN)) => Err(error),
+        _ => Ok(()),
+    }
+}
+
 fn user_data(kind: u8, buffer: u16, token: u32) -> u64 {
     u64::from(kind) << 56 | u64::from(buffer) << 32 | u64::from(token)
 }
@@ -347,6 +368,8 @@ const KIND_POLL: u8 = 3;
 const KIND_CANCEL: u8 = 4;
 const GROUP: u16 = 0;
 const POLLIN: u32 = 1;
+/// IORING_ENTER_GETEVENTS
+const ENTER_GETEVENTS: u32 = 1;
 
 #[cfg(test)]
 mod tests {
