@@ -24,7 +24,9 @@ pub enum CreatePool {
     TooSmall(IpNet),
     #[error("gateway {gateway} is outside subnet {subnet}; choose one inside")]
     GatewayOutside { gateway: IpAddr, subnet: IpNet },
-    #[error("gateway {gateway} is the network or broadcast address of subnet {subnet}; choose another one")]
+    #[error(
+        "gateway {gateway} is the network or broadcast address of subnet {subnet}; choose another one"
+    )]
     GatewayReserved { gateway: IpAddr, subnet: IpNet },
     #[error("ip range {range} is outside subnet {subnet}; choose one inside")]
     RangeOutside { range: IpNet, subnet: IpNet },
@@ -39,7 +41,9 @@ pub enum AllocateAddress {
     Outside { address: IpAddr, subnet: IpNet },
     #[error("address {address} is taken by {owner}; choose another one")]
     Taken { address: IpAddr, owner: String },
-    #[error("address {address} is the network or broadcast address of subnet {subnet}; choose another one")]
+    #[error(
+        "address {address} is the network or broadcast address of subnet {subnet}; choose another one"
+    )]
     Reserved { address: IpAddr, subnet: IpNet },
 }
 
@@ -221,9 +225,7 @@ fn number(address: IpAddr) -> u128 {
 /// The inverse of [`number`], for a number inside the subnet.
 fn address(subnet: IpNet, number: u128) -> IpAddr {
     match subnet {
-        IpNet::V4(_) => {
-            Ipv4Addr::from_bits(u32::try_from(number).unwrap_or(u32::MAX)).into()
-        }
+        IpNet::V4(_) => Ipv4Addr::from_bits(u32::try_from(number).unwrap_or(u32::MAX)).into(),
         IpNet::V6(_) => Ipv6Addr::from_bits(number).into(),
     }
 }
@@ -277,7 +279,10 @@ mod tests {
         let mut pool = Pool::new("10.0.0.0/24".parse().unwrap(), None, range).unwrap();
         assert_eq!(pool.gateway(), ip("10.0.0.1"));
         let given: Vec<_> = (0..4).map(|_| pool.allocate("x").unwrap()).collect();
-        assert_eq!(given, ["10.0.0.64", "10.0.0.65", "10.0.0.66", "10.0.0.67"].map(ip));
+        assert_eq!(
+            given,
+            ["10.0.0.64", "10.0.0.65", "10.0.0.66", "10.0.0.67"].map(ip)
+        );
         assert!(pool.allocate("x").is_err());
         assert_eq!(pool.take(ip("10.0.0.9"), "x"), Ok(()));
     }
@@ -314,8 +319,14 @@ mod tests {
         let subnet: IpNet = "10.0.0.0/24".parse().unwrap();
         let create = |gateway: &str| Pool::new(subnet, Some(ip(gateway)), None).map(|_| ());
         assert_eq!(create("10.0.0.254"), Ok(()));
-        assert!(matches!(create("10.0.1.1"), Err(CreatePool::GatewayOutside { .. })));
-        assert!(matches!(create("10.0.0.255"), Err(CreatePool::GatewayReserved { .. })));
+        assert!(matches!(
+            create("10.0.1.1"),
+            Err(CreatePool::GatewayOutside { .. })
+        ));
+        assert!(matches!(
+            create("10.0.0.255"),
+            Err(CreatePool::GatewayReserved { .. })
+        ));
         let range = Some("10.0.1.0/24".parse().unwrap());
         assert!(matches!(
             Pool::new(subnet, None, range),

@@ -26,7 +26,9 @@ pub enum InvalidSubnet {
     Malformed(String),
     #[error("subnet {given} has host bits set; use {network}")]
     HostBits { given: IpNet, network: IpNet },
-    #[error("subnet {0} is loopback, multicast, link-local or unspecified; use a private range such as 172.20.0.0/16")]
+    #[error(
+        "subnet {0} is loopback, multicast, link-local or unspecified; use a private range such as 172.20.0.0/16"
+    )]
     Special(IpNet),
     #[error("subnet {subnet} overlaps {other} of {by}; choose another one")]
     Overlaps {
@@ -143,7 +145,10 @@ mod tests {
 
     #[test]
     fn subnets_in_use_are_skipped_even_where_they_only_overlap() {
-        assert_eq!(choose(&["172.17.4.0/24", "172.18.0.0/15"]).unwrap(), "172.20.0.0/16");
+        assert_eq!(
+            choose(&["172.17.4.0/24", "172.18.0.0/15"]).unwrap(),
+            "172.20.0.0/16"
+        );
     }
 
     #[test]
@@ -157,7 +162,10 @@ mod tests {
 
     #[test]
     fn used_up_pools_are_an_error() {
-        assert_eq!(choose(&["172.16.0.0/12", "192.168.0.0/16"]), Err(ChooseSubnet));
+        assert_eq!(
+            choose(&["172.16.0.0/12", "192.168.0.0/16"]),
+            Err(ChooseSubnet)
+        );
         assert_eq!(choose(&["0.0.0.0/0"]), Err(ChooseSubnet));
     }
 
@@ -180,8 +188,17 @@ mod tests {
             parse_subnet("172.20.0.1/16").unwrap_err().to_string(),
             "subnet 172.20.0.1/16 has host bits set; use 172.20.0.0/16"
         );
-        for special in ["127.0.0.0/8", "224.0.0.0/24", "169.254.0.0/16", "fe80::/64", "0.0.0.0/0"] {
-            assert!(matches!(parse_subnet(special), Err(InvalidSubnet::Special(_))), "{special}");
+        for special in [
+            "127.0.0.0/8",
+            "224.0.0.0/24",
+            "169.254.0.0/16",
+            "fe80::/64",
+            "0.0.0.0/0",
+        ] {
+            assert!(
+                matches!(parse_subnet(special), Err(InvalidSubnet::Special(_))),
+                "{special}"
+            );
         }
     }
 
@@ -192,7 +209,9 @@ mod tests {
             by: "link eth0".into(),
         }];
         assert_eq!(
-            check_free("10.1.0.0/16".parse().unwrap(), &used).unwrap_err().to_string(),
+            check_free("10.1.0.0/16".parse().unwrap(), &used)
+                .unwrap_err()
+                .to_string(),
             "subnet 10.1.0.0/16 overlaps 10.0.0.0/8 of link eth0; choose another one"
         );
         assert_eq!(check_free("11.0.0.0/16".parse().unwrap(), &used), Ok(()));

@@ -108,13 +108,14 @@ impl Netlink {
         netns: &Netns,
         name: &str,
     ) -> Result<(), NetlinkError> {
-        self.run(vec![move_request(link.index, netns.as_fd(), name)], |_, refusal| {
-            NetlinkError::Move {
+        self.run(
+            vec![move_request(link.index, netns.as_fd(), name)],
+            |_, refusal| NetlinkError::Move {
                 link: link.name.clone(),
                 name: name.to_owned(),
                 refusal,
-            }
-        })
+            },
+        )
     }
 
     /// Deletes the link. A link that is gone already counts as deleted.
@@ -241,7 +242,9 @@ pub(super) fn set_request(index: u32, to: &LinkSettings) -> Request {
     message
         .attributes
         .extend(to.tx_queue_length.map(LinkAttribute::TxQueueLen));
-    message.attributes.extend(to.ipv6_link_local.map(link_local));
+    message
+        .attributes
+        .extend(to.ipv6_link_local.map(link_local));
     set(message)
 }
 

@@ -125,7 +125,10 @@ pub fn configure_host_link(
         up: Some(true),
         ..LinkSettings::default()
     };
-    let wants_v6 = wanted.addresses.iter().any(|address| address.addr().is_ipv6());
+    let wants_v6 = wanted
+        .addresses
+        .iter()
+        .any(|address| address.addr().is_ipv6());
     if wants_v6 {
         enable_ipv6(&wanted.name)?;
     }
@@ -134,7 +137,10 @@ pub fn configure_host_link(
     requests.extend(addresses.map(|address| address_request(link.index, *address)));
     netlink.run(requests, |request, refusal| {
         let name = wanted.name.clone();
-        match request.checked_sub(1).and_then(|at| wanted.addresses.get(at)) {
+        match request
+            .checked_sub(1)
+            .and_then(|at| wanted.addresses.get(at))
+        {
             Some(&address) => NetlinkError::AddAddress {
                 link: name,
                 address,
@@ -178,7 +184,11 @@ fn configure(
     link: &LinkEntry,
     wanted: &SandboxLink,
 ) -> Result<(), NetlinkError> {
-    if wanted.addresses.iter().any(|address| address.addr().is_ipv6()) {
+    if wanted
+        .addresses
+        .iter()
+        .any(|address| address.addr().is_ipv6())
+    {
         enable_ipv6(&link.name)?;
     }
     let mut steps = Vec::new();
@@ -190,7 +200,10 @@ fn configure(
     push(Step::Loopback, loopback_request());
     push(Step::Settings, set_request(link.index, &settings(wanted)));
     for address in &wanted.addresses {
-        push(Step::Address(*address), address_request(link.index, *address));
+        push(
+            Step::Address(*address),
+            address_request(link.index, *address),
+        );
     }
     let defaults = wanted.gateways.iter().copied().map(Route::default_via);
     for route in defaults.chain(wanted.routes.iter().cloned()) {

@@ -56,7 +56,10 @@ impl Netlink {
     }
 
     /// Sends the requests as one group and returns the first refusal.
-    pub(super) fn apply(&mut self, requests: Vec<Request>) -> Result<Option<Refused>, NetlinkError> {
+    pub(super) fn apply(
+        &mut self,
+        requests: Vec<Request>,
+    ) -> Result<Option<Refused>, NetlinkError> {
         let Some(last) = requests.len().checked_sub(1) else {
             return Ok(None);
         };
@@ -64,7 +67,11 @@ impl Netlink {
         let mut bytes = Vec::new();
         for (index, request) in requests.into_iter().enumerate() {
             let acknowledge = if index == last { NLM_F_ACK } else { 0 };
-            self.append(&mut bytes, request.message, NLM_F_REQUEST | request.flags | acknowledge);
+            self.append(
+                &mut bytes,
+                request.message,
+                NLM_F_REQUEST | request.flags | acknowledge,
+            );
         }
         self.send(&bytes)?;
         self.read_refusals(first_sequence, last)
@@ -189,7 +196,9 @@ fn parse(mut bytes: &[u8]) -> Result<Vec<NetlinkMessage<RouteNetlinkMessage>>, N
             .map_err(|error| NetlinkError::Malformed(error.to_string()))?;
         let length = usize::try_from(message.header.length).unwrap_or(usize::MAX);
         if length < HEADER_BYTES {
-            return Err(NetlinkError::Malformed(format!("a message of {length} bytes")));
+            return Err(NetlinkError::Malformed(format!(
+                "a message of {length} bytes"
+            )));
         }
         messages.push(message);
         bytes = bytes
