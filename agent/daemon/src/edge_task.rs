@@ -9,6 +9,7 @@
 
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -52,8 +53,8 @@ impl EdgeHandle {
     pub(crate) fn start(runtime: &tokio::runtime::Handle, end: ChannelEnd, settings: EdgeSettings) -> std::io::Result<Self> {
         let (sender, commands) = mpsc::channel(COMMANDS_MAX);
         let _inside = runtime.enter();
-        let end = AsyncFd::new(end)?;
-        runtime.spawn(EdgeTask::new(settings).run(end, commands));
+        let ready = AsyncFd::new(end.as_fd().try_clone_to_owned()?)?;
+        runtime.spawn(EdgeTask::new(settings).run(end, ready, commands));
         Ok(Self { commands: sender })
     }
 
@@ -120,7 +121,7 @@ impl EdgeTask {
         }
     }
 
-    async fn run(mut self, end: AsyncFd<ChannelEnd>, mut commands: mpsc::Receiver<Command>) {
+    async fn run(mut self, end: ChannelEnd, readable: AsyncFd<OwnedFd>, mut commands: mpsc::Receiver<Command>) {
         loop {
             tokio::select! {
                 biased;
@@ -129,8 +130,8 @@ impl EdgeTask {
                     None => return,
                 },
                 Some(reply) = self.replies.1.recv() => self.edge.answer(reply.query, &reply.message),
-                ready = end.readable() => match ready {
-                    Ok(mut ready) => if !self.take_frames(end.get_ref()) {
+                ready = readable.readable() => match ready {
+                    Ok(mut ready) => if !self.take_frames(&end) {
                         ready.clear_ready();
                     },
                     Err(error) => {
@@ -146,7 +147,7 @@ impl EdgeTask {
             self.answer_events();
             while let Some(frame) = self.edge.poll_transmit() {
                 // A full queue towards the bridge drops the frame and counts it there.
-                end.get_ref().send(&frame);
+                end.send(&frame);
             }
         }
     }

@@ -1,5 +1,13 @@
 //! The per-host daemon: networks, endpoints, addresses, containers, and the wiring of all parts.
 
+mod agent;
+mod api_server;
+mod config;
+mod edge_task;
+mod name;
+mod record;
+mod serve;
+
 pub mod container;
 pub mod firewall;
 pub mod host;
@@ -7,3 +15,9 @@ pub mod ipam;
 pub mod netlink;
 pub mod publish;
 pub mod store;
+
+/// What the switch may use on this host, for `doctor`.
+pub use switch_io as probe;
+
+pub use config::AgentOptions;
+pub use serve::{RunAgent, run};

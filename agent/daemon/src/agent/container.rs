@@ -16,7 +16,7 @@ use super::error::{Contain, Find};
 use super::state::{Container, State};
 use super::{Agent, files, view};
 use crate::container::attach::SOCKET_FILE;
-use crate::container::{self, ContainerSpec, EtcFiles, ExecRequest, SandboxNetwork, log, read_exit};
+use crate::container::{self, ContainerSpec, EtcFiles, ExecRequest, SandboxNetwork, read_exit};
 use crate::name::check_name;
 use crate::record::{ContainerRecord, Owner, Phase, container_key};
 
@@ -139,24 +139,6 @@ impl Agent {
             .exec(&self.container_dir(&id), &request)
             .map_err(|error| Contain::Host { name, why: error.to_string() })?;
         Ok(Attached { attach: dir.join(SOCKET_FILE) })
-    }
-
-    /// The log so far, one JSON object a line.
-    pub(crate) fn logs(&self, called: &str) -> Result<String, ApiError> {
-        let (id, name) = {
-            let state = self.state();
-            let container = state.container(called)?;
-            (container.record.id.clone(), container.record.name.clone())
-        };
-        let failed = |why: String| ApiError::from(Contain::Host { name: name.clone(), why });
-        let path = self.container_dir(&id).join(log::FILE);
-        let mut text = String::new();
-        for record in log::records(&path).map_err(|error| failed(error.to_string()))? {
-            let record = record.map_err(|error| failed(error.to_string()))?;
-            text.push_str(&serde_json::to_string(&record).map_err(|error| failed(error.to_string()))?);
-            text.push('\n');
-        }
-        Ok(text)
     }
 
     pub(crate) fn connect(&self, network: &str, request: &Connect) -> Result<EndpointDetail, ApiError> {

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use agent_api::{ApiError, EndpointCreate, EndpointDetail, EndpointSettings};
 use dns_core::EndpointNames;
 use switch_core::edge::HostRecord;
-use switch_core::{Mac, PortConfig, PortKind};
+use switch_core::{Mac, PortConfig, PortId, PortKind};
 
 use super::error::{Attach, Find};
 use super::segment::{on_link, open_tap};
@@ -60,6 +60,20 @@ impl Agent {
             }
         }
         Ok(())
+    }
+
+    /// The sandbox behind a port is gone.
+    pub(super) fn port_gone(&self, port: PortId) {
+        let mut state = self.state();
+        for network in state.networks.values_mut() {
+            let gone = network.endpoints.values().find(|endpoint| endpoint.port == Some(port));
+            let Some(record) = gone.map(|endpoint| endpoint.record.clone()) else { continue };
+            if matches!(record.owner, Owner::Sandbox(_)) {
+                tracing::info!(endpoint = record.name, "sandbox is gone");
+                self.detach(network, &record.id);
+            }
+            return;
+        }
     }
 
     /// Validates, keeps a record, attaches; after a failure neither record nor link nor address is left.
@@ -154,7 +168,7 @@ fn plan_endpoint(network: &mut Network, attachment: &Attachment<'_>) -> Result<E
     }
     let mac = attachment.settings.mac.as_deref().map(|mac| checked_mac(network, mac)).transpose()?;
     let (ipv4, ipv6) = take_addresses(network, attachment)?;
-    let made = || ipv4.map_or_else(|| random_mac(), Mac::from_ipv4);
+    let made = || ipv4.map_or_else(random_mac, Mac::from_ipv4);
     Ok(EndpointRecord {
         id: new_id(),
         network: network.record.id.clone(),
@@ -227,7 +241,7 @@ fn take_addresses(network: &mut Network, attachment: &Attachment<'_>) -> Result<
     Ok((v4, v6))
 }
 
-fn release(network: &mut Network, record: &EndpointRecord) {
+pub(super) fn release(network: &mut Network, record: &EndpointRecord) {
     if let (Some(pool), Some(address)) = (&mut network.pool_v4, record.ipv4) {
         pool.release(address.into());
     }

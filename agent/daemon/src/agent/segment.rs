@@ -97,7 +97,7 @@ impl Agent {
         let configured = Netlink::open()
             .and_then(|mut netlink| configure_host_link(&mut netlink, &wanted))
             .map_err(|error| error.to_string())
-            .and_then(|_| host::enable_forwarding(record.subnet_v6().is_some()).map_err(|error| error.to_string()));
+            .and_then(|_| let_forward(record.subnet_v6().is_some()));
         if let Err(why) = configured {
             self.switch.remove_port(port);
             return Err(why);
@@ -135,6 +135,15 @@ impl Agent {
             resolv_conf: self.config.resolv_conf.clone(),
         }
     }
+}
+
+fn let_forward(ipv6: bool) -> Result<(), String> {
+    for family in [false, true].into_iter().filter(|family| ipv6 || !family) {
+        for change in host::enable_forwarding(family).map_err(|error| error.to_string())? {
+            tracing::info!(setting = change.name, before = change.before, after = change.after, "kernel setting changed");
+        }
+    }
+    Ok(())
 }
 
 /// Opens a TAP of the named driver in the agent's namespace.

@@ -7,7 +7,7 @@ use switch_core::{Bridge, Mac, PortId};
 
 use crate::edge_task::EdgeHandle;
 use crate::ipam::Pool;
-use crate::publish::Published;
+use crate::publish::PublishedPort;
 use crate::record::{ContainerRecord, EndpointRecord, NetworkRecord};
 
 /// Everything, by id.
@@ -56,5 +56,5 @@ pub(super) struct Container {
     /// The command's process, the sandbox's first, as the agent's process namespace numbers it.
     pub(super) init_pid: Option<i32>,
     /// Its published ports; dropping them frees them.
-    pub(super) published: Vec<Published>,
+    pub(super) published: Vec<PublishedPort>,
 }

@@ -4,7 +4,11 @@ use std::sync::Arc;
 
 use agent_api::{ApiError, Attached, ContainerCreate, ContainerDetail, ContainerSummary, Created, Exec, Stop};
 use axum::Json;
+use axum::body::{Body as AxumBody, Bytes};
 use axum::extract::{Path, Query, State};
+use axum::http::header::CONTENT_TYPE;
+use axum::response::{IntoResponse, Response};
+use http_body_util::channel::Channel;
 use serde::Deserialize;
 use utoipa::IntoParams;
 use utoipa_axum::router::OpenApiRouter;
@@ -78,9 +82,29 @@ async fn exec(State(agent): State<Arc<Agent>>, Path(name): Path<String>, Body(re
     blocking(agent, move |agent| agent.exec(&name, request)).await.map(Json)
 }
 
-/// The container's log as it stands: one JSON object a line.
-#[utoipa::path(get, path = "/containers/{name}/logs", params(("name" = String, Path)),
-    responses((status = 200, body = String, content_type = "application/x-ndjson"), (status = "default", body = ApiError)))]
-async fn logs(State(agent): State<Arc<Agent>>, Path(name): Path<String>) -> Result<String, Refusal> {
-    blocking(agent, move |agent| agent.logs(&name)).await
+#[derive(Deserialize, IntoParams)]
+struct LogsQuery {
+    /// Go on until the command ends.
+    #[serde(default)]
+    follow: bool,
+    /// The last lines only.
+    tail: Option<usize>,
 }
+
+/// The container's log: one JSON object a line.
+#[utoipa::path(get, path = "/containers/{name}/logs", params(("name" = String, Path), LogsQuery),
+    responses((status = 200, body = String, content_type = "application/x-ndjson"), (status = "default", body = ApiError)))]
+async fn logs(State(agent): State<Arc<Agent>>, Path(name): Path<String>, Query(query): Query<LogsQuery>) -> Result<Response, Refusal> {
+    let mut lines = blocking(agent, move |agent| agent.logs(&name, query.follow, query.tail)).await?;
+    let (mut sender, body) = Channel::<Bytes>::new(LINES_BUFFERED);
+    tokio::spawn(async move {
+        while let Some(line) = lines.recv().await {
+            if sender.send_data(line.into()).await.is_err() {
+                return;
+            }
+        }
+    });
+    Ok(([(CONTENT_TYPE, "application/x-ndjson")], AxumBody::new(body)).into_response())
+}
+
+const LINES_BUFFERED: usize = 16;

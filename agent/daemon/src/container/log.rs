@@ -155,7 +155,7 @@ fn append_to(path: &Path) -> io::Result<File> {
         .open(path)
 }
 
-fn rotated(log: &Path) -> PathBuf {
+pub(crate) fn rotated(log: &Path) -> PathBuf {
     let mut name = log.as_os_str().to_owned();
     name.push(".1");
     name.into()
@@ -210,6 +210,8 @@ fn from_hex(hex: &str) -> Option<Vec<u8>> {
 }
 
 /// Bytes of one file of a log, as Docker's users choose most often.
+/// Name of the log in a container's directory.
+pub const FILE: &str = "log";
 const FILE_LIMIT: u64 = 10 * 1024 * 1024;
 const HEX_DIGITS: &[u8; 16] = b"0123456789abcdef";
 
