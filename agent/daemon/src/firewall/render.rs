@@ -89,7 +89,7 @@ fn push_local(text: &mut String) {
 /// Local connections are not redirected: the agent itself listens on published ports and serves those.
 fn push_publish(text: &mut String, published: &[Published]) {
     text.push_str(
-        "\tchain publish {\n\
+        "\tchain prerouting {\n\
          \t\ttype nat hook prerouting priority dstnat; policy accept;\n\
          \t\tiifname \"lo\" return\n",
     );
@@ -118,7 +118,7 @@ fn push_publish(text: &mut String, published: &[Published]) {
 /// the host, because it would not know a direct answer.
 fn push_masquerade(text: &mut String, networks: &[&NetworkRules]) {
     text.push_str(
-        "\tchain masquerade {\n\
+        "\tchain postrouting {\n\
          \t\ttype nat hook postrouting priority srcnat; policy accept;\n",
     );
     for network in networks {
