@@ -89,7 +89,7 @@ fn push_local(text: &mut String) {
 /// Local connections are not redirected: the agent itself listens on published ports and serves those.
 fn push_publish(text: &mut String, published: &[Published]) {
     text.push_str(
-        "\tchain publish {\n\
+        "\tchain prerouting {\n\
          \t\ttype nat hook prerouting priority dstnat; policy accept;\n\
          \t\tiifname \"lo\" return\n",
     );
@@ -118,7 +118,7 @@ fn push_publish(text: &mut String, published: &[Published]) {
 /// the host, because it would not know a direct answer.
 fn push_masquerade(text: &mut String, networks: &[&NetworkRules]) {
     text.push_str(
-        "\tchain masquerade {\n\
+        "\tchain postrouting {\n\
          \t\ttype nat hook postrouting priority srcnat; policy accept;\n",
     );
     for network in networks {
@@ -255,4 +255,78 @@ fn quoted(link: &str) -> String {
         .filter(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.'))
         .collect();
     format!("\"{safe}\"")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn network(link: &str, subnets: &[&str]) -> NetworkRules {
+        NetworkRules {
+            host_link: link.into(),
+            subnets: subnets
+                .iter()
+                .map(|subnet| subnet.parse().unwrap())
+                .collect(),
+            masquerade: true,
+            anti_spoof: false,
+        }
+    }
+
+    fn port(protocol: TransportProtocol, host_ip: Option<&str>, container: &str) -> Published {
+        Published {
+            protocol,
+            host_ip: host_ip.map(|ip| ip.parse().unwrap()),
+            host_port: 8080,
+            container: container.parse().unwrap(),
+        }
+    }
+
+    fn two_networks() -> Rules {
+        Rules {
+            networks: vec![
+                network("tsy0000000002", &["172.18.0.0/16"]),
+                NetworkRules {
+                    anti_spoof: true,
+                    ..network("tsy0000000001", &["172.17.0.0/16", "fd00:1::/64"])
+                },
+            ],
+            published: vec![
+                port(TransportProtocol::Tcp, None, "172.17.0.2:80"),
+                port(TransportProtocol::Tcp, None, "[fd00:1::2]:80"),
+                port(TransportProtocol::Udp, Some("192.0.2.1"), "172.18.0.2:53"),
+                port(TransportProtocol::Tcp, Some("127.0.0.1"), "172.18.0.2:5432"),
+            ],
+            ..Rules::default()
+        }
+    }
+
+    #[test]
+    fn no_networks_render_a_table_that_does_nothing() {
+        insta::assert_snapshot!(render(&Rules::default()));
+    }
+
+    #[test]
+    fn networks_are_isolated_and_masqueraded_and_publish_ports() {
+        insta::assert_snapshot!(render(&two_networks()));
+    }
+
+    #[test]
+    fn order_of_rules_does_not_matter() {
+        let mut other = two_networks();
+        other.networks.reverse();
+        other.published.reverse();
+        assert_eq!(render(&two_networks()), render(&other));
+    }
+
+    #[test]
+    fn ports_of_loopback_addresses_are_left_to_the_proxy() {
+        let text = render(&two_networks());
+        assert!(!text.contains("5432"), "{text}");
+    }
+
+    #[test]
+    fn link_names_cannot_end_their_string() {
+        assert_eq!(quoted("a\" drop #\n;"), "\"adrop\"");
+    }
 }

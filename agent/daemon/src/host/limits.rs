@@ -16,7 +16,7 @@ pub fn raise_open_files() -> Result<Option<u64>, RaiseLimit> {
     let mut limit = getrlimit(Resource::Nofile);
     if limit.current != limit.maximum {
         limit.current = limit.maximum;
-        setrlimit(Resource::Nofile, limit.clone()).map_err(io::Error::from)?;
+        setrlimit(Resource::Nofile, limit).map_err(io::Error::from)?;
     }
     Ok(limit.maximum)
 }

@@ -72,9 +72,14 @@ fn accept_ra_settings(root: &Path) -> Vec<(String, &'static str)> {
             let link = link.file_name().into_string().ok()?;
             let name = format!("{IPV6_LINKS}/{link}/accept_ra");
             let listens = read(root, &name)? == "1";
-            (listens && !link.starts_with(OWN_LINKS) && link != "lo").then_some((name, "2"))
+            (listens && is_uplink(&link)).then_some((name, "2"))
         })
         .collect()
+}
+
+/// `all` does nothing and `default` is for links to come, which whoever makes them configures.
+fn is_uplink(link: &str) -> bool {
+    !link.starts_with(OWN_LINKS) && !["all", "default", "lo"].contains(&link)
 }
 
 fn set(root: &Path, name: &str, value: &str) -> Result<Option<SysctlChange>, SetSysctl> {
@@ -123,7 +128,13 @@ mod tests {
     #[test]
     fn only_links_that_listen_to_advertisements_are_kept_listening() {
         let root = tempfile::tempdir().unwrap();
-        for (link, value) in [("eth0", "1"), ("eth1", "0"), ("tsy01", "1"), ("lo", "1")] {
+        for (link, value) in [
+            ("eth0", "1"),
+            ("eth1", "0"),
+            ("tsy01", "1"),
+            ("lo", "1"),
+            ("all", "1"),
+        ] {
             let folder = root.path().join(IPV6_LINKS).join(link);
             fs::create_dir_all(&folder).unwrap();
             fs::write(folder.join("accept_ra"), value).unwrap();
