@@ -17,9 +17,6 @@ pub(crate) struct Args {
     /// Show the last lines only
     #[arg(short = 'n', long, value_name = "N|all", default_value = "all", value_parser = tail)]
     tail: Tail,
-    /// Put the time before each line
-    #[arg(short, long)]
-    timestamps: bool,
     /// The container's name or id
     name: String,
 }
@@ -27,12 +24,20 @@ pub(crate) struct Args {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Tail(Option<u64>);
 
-/// A line of the log, as the container's supervisor writes it.
+/// What the command wrote at once, as the container's supervisor keeps it.
 #[derive(Debug, Deserialize)]
-struct Entry {
-    log: String,
-    stream: String,
-    time: String,
+struct Record {
+    stream: Source,
+    text: Option<String>,
+    /// Instead of `text`, where that is no UTF-8.
+    hex: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Source {
+    Stdout,
+    Stderr,
 }
 
 pub(crate) async fn run(args: Args, client: &Client) -> Result<u8, Failure> {
@@ -40,26 +45,35 @@ pub(crate) async fn run(args: Args, client: &Client) -> Result<u8, Failure> {
     let mut lines = Lines::default();
     while let Some(chunk) = stream.chunk().await? {
         for line in lines.take(&chunk).split_terminator('\n') {
-            show(line, args.timestamps)?;
+            show(line)?;
         }
     }
     Ok(0)
 }
 
-/// What the command wrote to standard error goes to ours; a line that is no entry is shown as it is.
-fn show(line: &str, timestamps: bool) -> Result<(), Failure> {
-    let Ok(entry) = serde_json::from_str::<Entry>(line) else {
-        return output::print(&format!("{line}\n"));
+/// Writes a record's very bytes to the stream they came from. A line that is no record is left out.
+fn show(line: &str) -> Result<(), Failure> {
+    let Ok(record) = serde_json::from_str::<Record>(line) else {
+        return Ok(());
     };
-    let text = if timestamps {
-        format!("{} {}", entry.time, entry.log)
-    } else {
-        entry.log
+    let bytes = match (record.text, record.hex) {
+        (Some(text), _) => text.into_bytes(),
+        (None, Some(hex)) => bytes_of(&hex),
+        (None, None) => return Ok(()),
     };
-    match entry.stream.as_str() {
-        "stderr" => output::write(io::stderr(), text.as_bytes()),
-        _ => output::print(&text),
+    match record.stream {
+        Source::Stdout => output::write(io::stdout(), &bytes),
+        Source::Stderr => output::write(io::stderr(), &bytes),
     }
+}
+
+/// Two digits a byte; what is no digit is left out.
+fn bytes_of(hex: &str) -> Vec<u8> {
+    let pairs = hex.as_bytes().chunks_exact(2);
+    let digits = pairs.filter_map(|pair| std::str::from_utf8(pair).ok());
+    digits
+        .filter_map(|pair| u8::from_str_radix(pair, 16).ok())
+        .collect()
 }
 
 /// Cuts chunks into whole lines.
@@ -100,6 +114,11 @@ mod tests {
         assert_eq!(lines.take(b"ab"), "");
         assert_eq!(lines.take(b"c\nd\ne"), "abc\nd\n");
         assert_eq!(lines.take(b"\n"), "e\n");
+    }
+
+    #[test]
+    fn hex_gives_back_the_bytes() {
+        assert_eq!(bytes_of("ff00"), [0xff, 0]);
     }
 
     #[test]
