@@ -3,7 +3,7 @@
 use std::io;
 
 use agent_api::Client;
-use serde::Deserialize;
+use agent_daemon::container::log::{self, LogStream};
 
 use crate::failure::Failure;
 use crate::output;
@@ -24,27 +24,11 @@ pub(crate) struct Args {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Tail(Option<u64>);
 
-/// What the command wrote at once, as the container's supervisor keeps it.
-#[derive(Debug, Deserialize)]
-struct Record {
-    stream: Source,
-    text: Option<String>,
-    /// Instead of `text`, where that is no UTF-8.
-    hex: Option<String>,
-}
-
-#[derive(Clone, Copy, Debug, Deserialize)]
-#[serde(rename_all = "lowercase")]
-enum Source {
-    Stdout,
-    Stderr,
-}
-
 pub(crate) async fn run(args: Args, client: &Client) -> Result<u8, Failure> {
     let mut stream = client.logs(&args.name, args.follow, args.tail.0).await?;
     let mut lines = Lines::default();
     while let Some(chunk) = stream.chunk().await? {
-        for line in lines.take(&chunk).split_terminator('\n') {
+        for line in lines.take(&chunk).split(|&byte| byte == b'\n') {
             show(line)?;
         }
     }
@@ -52,28 +36,14 @@ pub(crate) async fn run(args: Args, client: &Client) -> Result<u8, Failure> {
 }
 
 /// Writes a record's very bytes to the stream they came from. A line that is no record is left out.
-fn show(line: &str) -> Result<(), Failure> {
-    let Ok(record) = serde_json::from_str::<Record>(line) else {
-        return Ok(());
-    };
-    let bytes = match (record.text, record.hex) {
-        (Some(text), _) => text.into_bytes(),
-        (None, Some(hex)) => bytes_of(&hex),
-        (None, None) => return Ok(()),
-    };
-    match record.stream {
-        Source::Stdout => output::write(io::stdout(), &bytes),
-        Source::Stderr => output::write(io::stderr(), &bytes),
+fn show(line: &[u8]) -> Result<(), Failure> {
+    match log::parse(line) {
+        Some(record) if record.stream == LogStream::Stderr => {
+            output::write(io::stderr(), &record.bytes)
+        }
+        Some(record) => output::write(io::stdout(), &record.bytes),
+        None => Ok(()),
     }
-}
-
-/// Two digits a byte; what is no digit is left out.
-fn bytes_of(hex: &str) -> Vec<u8> {
-    let pairs = hex.as_bytes().chunks_exact(2);
-    let digits = pairs.filter_map(|pair| std::str::from_utf8(pair).ok());
-    digits
-        .filter_map(|pair| u8::from_str_radix(pair, 16).ok())
-        .collect()
 }
 
 /// Cuts chunks into whole lines.
@@ -85,14 +55,13 @@ struct Lines {
 
 impl Lines {
     /// All lines that end in this chunk.
-    fn take(&mut self, chunk: &[u8]) -> String {
+    fn take(&mut self, chunk: &[u8]) -> Vec<u8> {
         self.rest.extend_from_slice(chunk);
         let Some(last) = self.rest.iter().rposition(|&byte| byte == b'\n') else {
-            return String::new();
+            return Vec::new();
         };
         let rest = self.rest.split_off(last + 1);
-        let whole = std::mem::replace(&mut self.rest, rest);
-        String::from_utf8_lossy(&whole).into_owned()
+        std::mem::replace(&mut self.rest, rest)
     }
 }
 
@@ -111,14 +80,9 @@ mod tests {
     #[test]
     fn lines_are_put_together_from_chunks() {
         let mut lines = Lines::default();
-        assert_eq!(lines.take(b"ab"), "");
-        assert_eq!(lines.take(b"c\nd\ne"), "abc\nd\n");
-        assert_eq!(lines.take(b"\n"), "e\n");
-    }
-
-    #[test]
-    fn hex_gives_back_the_bytes() {
-        assert_eq!(bytes_of("ff00"), [0xff, 0]);
+        assert_eq!(lines.take(b"ab"), b"");
+        assert_eq!(lines.take(b"c\nd\ne"), b"abc\nd\n");
+        assert_eq!(lines.take(b"\n"), b"e\n");
     }
 
     #[test]
