@@ -1,1 +1,18 @@
 //! TAPs, workers and decorators: moves the frames that switch-core decides about.
+
+mod channel_port;
+mod events;
+mod frame_port;
+mod port;
+mod switch;
+mod sys;
+mod tap;
+mod worker;
+
+pub use channel_port::{ChannelEnd, ChannelPort, Received, channel};
+pub use events::SwitchEvent;
+pub use frame_port::{Capabilities, FrameBuffer, FramePort, Written};
+pub use switch::{
+    AUTO_WORKERS, AddPort, EngineChoice, EngineKind, EngineReport, StartSwitch, Switch, SwitchConfig,
+};
+pub use tap::{BasicTap, OffloadMask, OffloadTap, OpenTap};
