@@ -5,5 +5,6 @@ pub mod firewall;
 pub mod host;
 pub mod ipam;
 pub mod netlink;
+pub mod probe;
 pub mod publish;
 pub mod store;
