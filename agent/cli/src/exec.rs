@@ -3,10 +3,11 @@
 use std::path::PathBuf;
 
 use agent_api::{Client, Exec};
+use agent_daemon::container::attach::SessionOptions;
 
 use crate::arguments::{self, Variable};
 use crate::failure::Failure;
-use crate::session;
+use crate::{session, wait};
 
 /// Run another command in a running container
 ///
@@ -34,10 +35,12 @@ pub(crate) struct Args {
     command: Vec<String>,
 }
 
-pub(crate) async fn run(args: Args, client: &Client) -> Result<u8, Failure> {
-    if args.tty {
-        session::require_terminal(args.interactive)?;
-    }
+pub(crate) fn run(args: Args, client: &Client) -> Result<u8, Failure> {
+    let options = SessionOptions {
+        tty: args.tty,
+        interactive: args.interactive,
+    };
+    session::require_terminal(options)?;
     let request = Exec {
         command: args.command,
         env: arguments::environment(args.env),
@@ -45,13 +48,10 @@ pub(crate) async fn run(args: Args, client: &Client) -> Result<u8, Failure> {
         tty: args.tty,
         interactive: args.interactive,
     };
-    let attached = client.exec(&args.name, &request).await?;
-    let streams = session::Streams {
-        interactive: args.interactive,
-        tty: args.tty,
-    };
-    let session = session::Session::attach(&attached.attach, streams).await?;
-    session.relay().await
+    let attached = wait(client.exec(&args.name, &request))?;
+    let mut session = session::attach(&attached.attach, options)?;
+    session.start();
+    session::relay(session)
 }
 
 #[cfg(test)]

@@ -141,6 +141,8 @@ fn verbs(line: impl IntoIterator<Item = OsString>, root: &Command) -> String {
 const FAILED: u8 = 1;
 const USAGE: u8 = 2;
 const REFUSED_RUN: u8 = 125;
+/// As if by SIGKILL.
+pub(crate) const SUPERVISOR_DIED: u8 = 137;
 
 #[cfg(test)]
 mod tests {

@@ -3,7 +3,7 @@
 use std::io;
 
 use agent_api::Client;
-use serde::Deserialize;
+use agent_daemon::container::log::{self, LogStream};
 
 use crate::failure::Failure;
 use crate::output;
@@ -17,9 +17,6 @@ pub(crate) struct Args {
     /// Show the last lines only
     #[arg(short = 'n', long, value_name = "N|all", default_value = "all", value_parser = tail)]
     tail: Tail,
-    /// Put the time before each line
-    #[arg(short, long)]
-    timestamps: bool,
     /// The container's name or id
     name: String,
 }
@@ -27,38 +24,25 @@ pub(crate) struct Args {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Tail(Option<u64>);
 
-/// A line of the log, as the container's supervisor writes it.
-#[derive(Debug, Deserialize)]
-struct Entry {
-    log: String,
-    stream: String,
-    time: String,
-}
-
 pub(crate) async fn run(args: Args, client: &Client) -> Result<u8, Failure> {
     let mut stream = client.logs(&args.name, args.follow, args.tail.0).await?;
     let mut lines = Lines::default();
     while let Some(chunk) = stream.chunk().await? {
-        for line in lines.take(&chunk).split_terminator('\n') {
-            show(line, args.timestamps)?;
+        for line in lines.take(&chunk).split(|&byte| byte == b'\n') {
+            show(line)?;
         }
     }
     Ok(0)
 }
 
-/// What the command wrote to standard error goes to ours; a line that is no entry is shown as it is.
-fn show(line: &str, timestamps: bool) -> Result<(), Failure> {
-    let Ok(entry) = serde_json::from_str::<Entry>(line) else {
-        return output::print(&format!("{line}\n"));
-    };
-    let text = if timestamps {
-        format!("{} {}", entry.time, entry.log)
-    } else {
-        entry.log
-    };
-    match entry.stream.as_str() {
-        "stderr" => output::write(io::stderr(), text.as_bytes()),
-        _ => output::print(&text),
+/// Writes a record's very bytes to the stream they came from. A line that is no record is left out.
+fn show(line: &[u8]) -> Result<(), Failure> {
+    match log::parse(line) {
+        Some(record) if record.stream == LogStream::Stderr => {
+            output::write(io::stderr(), &record.bytes)
+        }
+        Some(record) => output::write(io::stdout(), &record.bytes),
+        None => Ok(()),
     }
 }
 
@@ -71,14 +55,13 @@ struct Lines {
 
 impl Lines {
     /// All lines that end in this chunk.
-    fn take(&mut self, chunk: &[u8]) -> String {
+    fn take(&mut self, chunk: &[u8]) -> Vec<u8> {
         self.rest.extend_from_slice(chunk);
         let Some(last) = self.rest.iter().rposition(|&byte| byte == b'\n') else {
-            return String::new();
+            return Vec::new();
         };
         let rest = self.rest.split_off(last + 1);
-        let whole = std::mem::replace(&mut self.rest, rest);
-        String::from_utf8_lossy(&whole).into_owned()
+        std::mem::replace(&mut self.rest, rest)
     }
 }
 
@@ -97,9 +80,9 @@ mod tests {
     #[test]
     fn lines_are_put_together_from_chunks() {
         let mut lines = Lines::default();
-        assert_eq!(lines.take(b"ab"), "");
-        assert_eq!(lines.take(b"c\nd\ne"), "abc\nd\n");
-        assert_eq!(lines.take(b"\n"), "e\n");
+        assert_eq!(lines.take(b"ab"), b"");
+        assert_eq!(lines.take(b"c\nd\ne"), b"abc\nd\n");
+        assert_eq!(lines.take(b"\n"), b"e\n");
     }
 
     #[test]

@@ -25,6 +25,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use agent_api::{Client, DEFAULT_SOCKET};
+use agent_daemon::container::{run_init, run_shim};
 use clap::{CommandFactory, Parser, Subcommand};
 
 use failure::Failure;
@@ -90,26 +91,25 @@ fn main() -> ExitCode {
         Err(error) => return failure::report_usage(&error, &Cli::command()),
     };
     match dispatch(cli) {
-        Ok(code) => ExitCode::from(code),
+        Ok(status) => status,
         Err(failure) => failure.report(),
     }
 }
 
-/// Returns the exit status.
-fn dispatch(cli: Cli) -> Result<u8, Failure> {
+fn dispatch(cli: Cli) -> Result<ExitCode, Failure> {
     let client = Client::new(cli.socket);
     let client = &client;
-    match cli.verb {
+    let code = match cli.verb {
         // These three bring their own threads, or must have none.
         Verb::Agent(args) => agent::run(args, client.socket()),
-        Verb::Shim { dir } => session::shim(&dir),
-        Verb::Init { arguments } => session::init(&arguments),
+        Verb::Shim { dir } => return Ok(run_shim(&dir)),
+        Verb::Init { .. } => return Ok(run_init()),
         Verb::Completions(args) => completions::run(&args, Cli::command()),
         Verb::Man(args) => man::run(&args, Cli::command()),
         Verb::Network(verb) => wait(network::run(verb, client)),
-        Verb::Run(args) => wait(run::run(args, client)),
+        Verb::Run(args) => run::run(args, client),
         Verb::Ps(args) => wait(ps::run(args, client)),
-        Verb::Exec(args) => wait(exec::run(args, client)),
+        Verb::Exec(args) => exec::run(args, client),
         Verb::Logs(args) => wait(logs::run(args, client)),
         Verb::Stop(args) => wait(stop::run(args, client)),
         Verb::Rm(args) => wait(rm::run(args, client)),
@@ -117,15 +117,20 @@ fn dispatch(cli: Cli) -> Result<u8, Failure> {
         Verb::Fdb(verb) => wait(fdb::run(verb, client)),
         Verb::Port(verb) => wait(port::run(verb, client)),
         Verb::Doctor(args) => wait(doctor::run(args, client)),
-    }
+    }?;
+    Ok(ExitCode::from(code))
 }
 
-fn wait(work: impl Future<Output = Result<u8, Failure>>) -> Result<u8, Failure> {
-    tokio::runtime::Builder::new_current_thread()
+/// Does work that waits for the agent, on this thread.
+fn wait<T, E>(work: impl Future<Output = Result<T, E>>) -> Result<T, Failure>
+where
+    Failure: From<E>,
+{
+    let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
-        .map_err(Failure::Runtime)?
-        .block_on(work)
+        .map_err(Failure::Runtime)?;
+    Ok(runtime.block_on(work)?)
 }
 
 #[cfg(test)]

@@ -4,11 +4,12 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::PathBuf;
 
 use agent_api::{Client, ContainerCreate, Created, EndpointSettings, NetworkMode};
+use agent_daemon::container::attach::{Session, SessionOptions};
 use clap::ValueEnum;
 
 use crate::arguments::{self, Publish, Variable};
 use crate::failure::Failure;
-use crate::{output, session};
+use crate::{output, session, wait};
 
 /// Run a command in a container
 ///
@@ -100,37 +101,53 @@ enum UserNamespace {
     Private,
 }
 
-pub(crate) async fn run(args: Args, client: &Client) -> Result<u8, Failure> {
-    if args.tty && !args.detach {
-        session::require_terminal(args.interactive)?;
-    }
-    let (detach, streams) = (
+pub(crate) fn run(args: Args, client: &Client) -> Result<u8, Failure> {
+    let (detach, options) = (
         args.detach,
-        session::Streams {
-            interactive: args.interactive,
+        SessionOptions {
             tty: args.tty,
+            interactive: args.interactive,
         },
     );
     let request = request(args)?;
-    let created = client
-        .create_container(&request)
-        .await
-        .map_err(Failure::RefusedRun)?;
     if detach {
-        start(client, &request, &created).await?;
-        output::print(&format!("{}\n", created.id))?;
+        let id = wait(begin_detached(&request, client))?;
+        output::print(&format!("{id}\n"))?;
         return Ok(0);
     }
-    // Attached first, so that the command's first word is not missed.
-    let session = match session::Session::attach(&created.attach, streams).await {
-        Ok(session) => session,
+    session::require_terminal(options)?;
+    session::relay(wait(begin_attached(&request, options, client))?)
+}
+
+/// Returns the id.
+async fn begin_detached(request: &ContainerCreate, client: &Client) -> Result<String, Failure> {
+    let created = create(client, request).await?;
+    start(client, request, &created).await?;
+    Ok(created.id)
+}
+
+/// Attaches before it starts, so that the command's first word is not missed.
+async fn begin_attached(
+    request: &ContainerCreate,
+    options: SessionOptions,
+    client: &Client,
+) -> Result<Session, Failure> {
+    let created = create(client, request).await?;
+    match session::attach(&created.attach, options) {
+        Ok(session) => {
+            start(client, request, &created).await?;
+            Ok(session)
+        }
         Err(failure) => {
             discard(client, &created).await;
-            return Err(failure);
+            Err(failure)
         }
-    };
-    start(client, &request, &created).await?;
-    session.relay().await
+    }
+}
+
+async fn create(client: &Client, request: &ContainerCreate) -> Result<Created, Failure> {
+    let created = client.create_container(request).await;
+    created.map_err(Failure::RefusedRun)
 }
 
 /// Starts what was created; with `--rm`, what could not start is not left behind.

@@ -1,48 +1,44 @@
 //! Foreground sessions: our standard streams joined to those of a command in a container.
 
-use std::ffi::OsString;
 use std::io::{self, IsTerminal};
 use std::path::Path;
 
-use crate::failure::Failure;
+use agent_daemon::container::attach::{AttachSession, Session, SessionOptions};
 
-/// Which of our streams the command gets.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Streams {
-    pub(crate) interactive: bool,
-    pub(crate) tty: bool,
-}
+use crate::failure::{Failure, SUPERVISOR_DIED};
 
-/// A connection to a command's streams.
-pub(crate) struct Session;
-
-impl Session {
-    pub(crate) async fn attach(_socket: &Path, _streams: Streams) -> Result<Self, Failure> {
-        Err(Failure::said("not wired yet"))
-    }
-
-    /// Passes everything on until the command ends. Returns its exit status.
-    pub(crate) async fn relay(self) -> Result<u8, Failure> {
-        Ok(0)
-    }
-}
-
-/// `-t` with `-i` hands our terminal on, so there has to be one.
-pub(crate) fn require_terminal(interactive: bool) -> Result<(), Failure> {
-    if interactive && !io::stdin().is_terminal() {
+/// `-t` with `-i` hands our terminal on, so there has to be one. Asked before anything is made.
+pub(crate) fn require_terminal(options: SessionOptions) -> Result<(), Failure> {
+    if options.tty && options.interactive && !io::stdin().is_terminal() {
         return Err(Failure::said(
-            "the input device is not a TTY; leave -t out where input is no terminal",
+            "the input device is not a TTY; leave -t out where the input is no terminal",
         ));
     }
     Ok(())
 }
 
-/// Becomes the supervisor of a container.
-pub(crate) fn shim(_dir: &Path) -> Result<u8, Failure> {
-    Err(Failure::said("not wired yet"))
+pub(crate) fn attach(socket: &Path, options: SessionOptions) -> Result<Session, Failure> {
+    Session::open(socket, options).map_err(failure)
 }
 
-/// Becomes process 1 of a container.
-pub(crate) fn init(_arguments: &[OsString]) -> Result<u8, Failure> {
-    Err(Failure::said("not wired yet"))
+/// Passes everything on until the command ends. Returns its exit status.
+pub(crate) fn relay(session: Session) -> Result<u8, Failure> {
+    let code = session.run().map_err(failure)?;
+    // A process ends with 0 to 255.
+    Ok(u8::try_from(code).unwrap_or(u8::MAX))
+}
+
+fn failure(error: AttachSession) -> Failure {
+    match error {
+        AttachSession::Output(error) => Failure::Output(error),
+        AttachSession::Signal(signo) => Failure::Said {
+            message: format!("{error}; the command still runs: tapestry ps"),
+            code: u8::try_from(128 + signo).unwrap_or(u8::MAX),
+        },
+        AttachSession::Lost => Failure::Said {
+            message: error.to_string(),
+            code: SUPERVISOR_DIED,
+        },
+        error => Failure::said(error.to_string()),
+    }
 }

@@ -11,17 +11,17 @@ use std::thread;
 
 use tempfile::TempDir;
 
-pub struct FakeAgent {
+pub(crate) struct FakeAgent {
     dir: TempDir,
     asked: Arc<Mutex<Vec<String>>>,
 }
 
 /// Request line without its version, status, body.
-pub type Answer = (&'static str, u16, &'static str);
+pub(crate) type Answer = (&'static str, u16, &'static str);
 
 impl FakeAgent {
     /// What is not prepared answers 404.
-    pub fn start(answers: &'static [Answer]) -> Self {
+    pub(crate) fn start(answers: &'static [Answer]) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let listener = UnixListener::bind(dir.path().join("agent.sock")).unwrap();
         let asked = Arc::new(Mutex::new(Vec::new()));
@@ -38,22 +38,22 @@ impl FakeAgent {
         agent
     }
 
-    pub fn socket(&self) -> PathBuf {
+    pub(crate) fn socket(&self) -> PathBuf {
         self.dir.path().join("agent.sock")
     }
 
     /// Runs `tapestry` against this agent, with nothing on its standard input.
-    pub fn tapestry(&self, arguments: &[&str]) -> Output {
+    pub(crate) fn tapestry(&self, arguments: &[&str]) -> Output {
         tapestry(&self.socket(), arguments)
     }
 
     /// Request lines and bodies so far.
-    pub fn asked(&self) -> Vec<String> {
+    pub(crate) fn asked(&self) -> Vec<String> {
         self.asked.lock().unwrap().clone()
     }
 }
 
-pub fn tapestry(socket: &std::path::Path, arguments: &[&str]) -> Output {
+pub(crate) fn tapestry(socket: &std::path::Path, arguments: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_tapestry"))
         .env("TAPESTRY_SOCKET", socket)
         .args(arguments)

@@ -176,7 +176,8 @@ fn cut_character_length(bytes: &[u8]) -> usize {
     }
 }
 
-fn parse(line: &[u8]) -> Option<LogRecord> {
+/// One line of a log. `None` where it is no record.
+pub fn parse(line: &[u8]) -> Option<LogRecord> {
     let line: Line<'_> = serde_json::from_slice(line).ok()?;
     let bytes = match (line.text, line.hex) {
         (Some(text), None) => text.into_owned().into_bytes(),
