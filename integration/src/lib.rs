@@ -1,1 +1,3 @@
-//! Docker, CNI and netavark plugins for the agent, and the end-to-end tests.
+//! Docker, CNI and netavark plugins: their protocols on one side, the agent's API on the other.
+//!
+//! `tests/e2e` runs the whole product in network namespaces; `tests/arrows.rs` holds the dependencies between crates.

@@ -1,0 +1,136 @@
+//! Which crate may depend on which, and why: ARCHITECTURE.md as a test.
+#![allow(clippy::unwrap_used, reason = "in a test, a panic is the report")]
+
+use std::collections::BTreeSet;
+
+use cargo_metadata::{DependencyKind, MetadataCommand, Package};
+
+/// From, to, reason.
+const ARROWS: &[(&str, &str, &str)] = &[
+    (
+        "switch-io",
+        "switch-core",
+        "moves the frames that its core decides about",
+    ),
+    ("overlay-core", "switch-core", "speaks of Mac and Vni"),
+    (
+        "overlay-io",
+        "overlay-core",
+        "drives the state machines of its core",
+    ),
+    ("overlay-io", "switch-core", "speaks of Mac and Vni"),
+    (
+        "overlay-io",
+        "switch-io",
+        "FramePort, so that a tunnel looks like a TAP",
+    ),
+    ("dns-io", "dns-core", "asks upstream what its core forwards"),
+    ("agent-api", "switch-core", "checks a MAC where it is read"),
+    ("agent-daemon", "agent-api", "serves it"),
+    ("agent-daemon", "switch-core", "makes bridges and edges"),
+    ("agent-daemon", "switch-io", "gives them ports and workers"),
+    ("agent-daemon", "overlay-core", "names peers and tunnels"),
+    ("agent-daemon", "overlay-io", "raises tunnels"),
+    ("agent-daemon", "dns-core", "fills a zone per network"),
+    (
+        "agent-daemon",
+        "dns-io",
+        "forwards the rest to the host's servers",
+    ),
+    ("tapestry", "agent-api", "every command is a request"),
+    (
+        "tapestry",
+        "agent-daemon",
+        "`tapestry agent` is the daemon, and one binary is enough",
+    ),
+    (
+        "integration",
+        "agent-api",
+        "plugins are clients of the agent like any other",
+    ),
+];
+
+/// What no core may touch: whoever links one of these can do I/O.
+const SANS_IO: &[(&str, &str)] = &[
+    ("axum", "an HTTP server"),
+    ("hickory-resolver", "sockets and a runtime"),
+    ("hyper", "an HTTP implementation on a runtime"),
+    ("io-uring", "system calls"),
+    ("libc", "system calls"),
+    ("mio", "system calls"),
+    ("nix", "system calls"),
+    ("quinn", "sockets and a runtime; quinn-proto is the core"),
+    ("rustix", "system calls"),
+    ("socket2", "sockets"),
+    ("tokio", "a runtime, clocks and sockets"),
+    ("tracing", "logs"),
+    ("tun-tap", "devices"),
+];
+
+#[test]
+fn crates_depend_only_along_the_arrows() {
+    let packages = workspace();
+    let ours: BTreeSet<_> = packages
+        .iter()
+        .map(|package| package.name.as_str())
+        .collect();
+    let allowed: BTreeSet<_> = ARROWS.iter().map(|&(from, to, _)| (from, to)).collect();
+    for package in &packages {
+        for to in dependencies(package).filter(|to| ours.contains(to)) {
+            let arrow = (package.name.as_str(), to);
+            assert!(
+                allowed.contains(&arrow),
+                "{} -> {to} is not in ARROWS: add it there with a reason, or do without",
+                arrow.0
+            );
+        }
+    }
+}
+
+#[test]
+fn every_arrow_is_between_crates_that_exist() {
+    let packages = workspace();
+    let ours: BTreeSet<_> = packages
+        .iter()
+        .map(|package| package.name.as_str())
+        .collect();
+    for (from, to, _) in ARROWS {
+        assert!(ours.contains(from) && ours.contains(to), "{from} -> {to}");
+    }
+}
+
+#[test]
+fn cores_do_no_io() {
+    for package in workspace()
+        .iter()
+        .filter(|package| package.name.ends_with("-core"))
+    {
+        for dependency in dependencies(package) {
+            let denied = SANS_IO.iter().find(|(name, _)| *name == dependency);
+            assert!(
+                denied.is_none(),
+                "{} depends on {denied:?}: a core takes time and bytes as arguments",
+                package.name
+            );
+        }
+    }
+}
+
+fn workspace() -> Vec<Package> {
+    let manifest = concat!(env!("CARGO_MANIFEST_DIR"), "/../Cargo.toml");
+    MetadataCommand::new()
+        .manifest_path(manifest)
+        .no_deps()
+        .exec()
+        .unwrap()
+        .packages
+}
+
+/// Without those of tests: a test may use anything to look at what it tests.
+fn dependencies(package: &Package) -> impl Iterator<Item = &str> {
+    let shipped = package
+        .dependencies
+        .iter()
+        .filter(|dependency| dependency.kind != DependencyKind::Development);
+    shipped.map(|dependency| dependency.name.as_str())
+}

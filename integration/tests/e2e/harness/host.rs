@@ -1,0 +1,401 @@
+//! A host: a namespace with an agent in it, and a way out.
+
+use std::fs::{self, File};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use agent_api::{
+    ContainerDetail, ContainerState, ContainerSummary, EndpointSettings, NetworkDetail,
+    NetworkSummary, PortView,
+};
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+use tempfile::TempDir;
+
+use super::leftovers::{kill_strays, leftovers};
+use super::{Endpoint, Netns, Output, Reply, Terminal, eventually, request};
+
+/// The agent's host. Everything of it lives in `netns` and under one scratch directory.
+pub(crate) struct Host {
+    pub(crate) netns: Netns,
+    /// The rest of the world, with a name server.
+    pub(crate) outside: Netns,
+    dir: TempDir,
+    name_server: Child,
+    agent: Mutex<Option<Child>>,
+}
+
+impl Host {
+    /// With a running agent.
+    pub(crate) fn start() -> Self {
+        let host = Self::without_agent();
+        host.launch();
+        host
+    }
+
+    /// For tests that prepare the host first; [`Host::launch`] starts the agent.
+    pub(crate) fn without_agent() -> Self {
+        let (netns, outside) = (Netns::new("host"), Netns::new("out"));
+        join(&netns, &outside);
+        // Short names: a container's sockets live below, and the path of a unix socket has 107 bytes.
+        let dir = TempDir::with_prefix("t").unwrap();
+        fs::write(
+            dir.path().join("resolv.conf"),
+            format!("nameserver {OUTSIDE_IP}\n"),
+        )
+        .unwrap();
+        let host_resolv_conf = dir.path().join("resolv.conf");
+        fs::write(
+            dir.path().join("agent.toml"),
+            format!("[dns]\nresolv_conf = {host_resolv_conf:?}\n"),
+        )
+        .unwrap();
+        let name_server = serve_names(&outside, dir.path());
+        Self {
+            netns,
+            outside,
+            dir,
+            name_server,
+            agent: Mutex::new(None),
+        }
+    }
+
+    /// Starts the agent, for the first time or again, and waits until it answers.
+    pub(crate) fn launch(&self) {
+        let mut command = self.agent_command();
+        let log = File::options()
+            .create(true)
+            .append(true)
+            .open(self.log_path())
+            .unwrap();
+        command
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().unwrap())
+            .stderr(log);
+        let mut child = self.netns.enter(|| command.spawn()).unwrap();
+        eventually(Duration::from_secs(10), "the agent answers", || {
+            if let Some(status) = child.try_wait().unwrap() {
+                panic!("the agent ended with {status}:\n{}", self.log());
+            }
+            request(&self.socket(), "GET", "/v1/version", None)
+                .ok()
+                .filter(|reply| reply.status == 200)
+        });
+        *self.agent.lock().unwrap_or_else(PoisonError::into_inner) = Some(child);
+    }
+
+    /// `tapestry agent` with this host's paths, not yet started.
+    pub(crate) fn agent_command(&self) -> Command {
+        let mut command = Command::new(binary());
+        command.arg("agent").arg("--socket").arg(self.socket());
+        command
+            .arg("--state-dir")
+            .arg(self.state_dir())
+            .arg("--config")
+            .arg(self.dir.path().join("agent.toml"));
+        command
+    }
+
+    pub(crate) fn socket(&self) -> PathBuf {
+        self.dir.path().join("a.sock")
+    }
+
+    pub(crate) fn state_dir(&self) -> PathBuf {
+        self.dir.path().join("s")
+    }
+
+    /// A place for a test's own files.
+    pub(crate) fn dir(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// What the agent wrote so far.
+    pub(crate) fn log(&self) -> String {
+        fs::read_to_string(self.log_path()).unwrap_or_default()
+    }
+
+    fn log_path(&self) -> PathBuf {
+        self.dir.path().join("agent.log")
+    }
+
+    /// The running agent's process.
+    pub(crate) fn agent_pid(&self) -> Pid {
+        let agent = self.agent.lock().unwrap_or_else(PoisonError::into_inner);
+        Pid::from_child(agent.as_ref().expect("the agent runs"))
+    }
+
+    /// Ends the agent with `signal` and waits for it.
+    pub(crate) fn stop_agent(&self, signal: Signal) {
+        let Some(mut child) = self
+            .agent
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take()
+        else {
+            return;
+        };
+        kill_process(Pid::from_child(&child), signal).unwrap();
+        eventually(Duration::from_secs(15), "the agent ends", || {
+            child.try_wait().unwrap()
+        });
+    }
+
+    /// `tapestry` with `arguments`, against this agent.
+    pub(crate) fn tapestry(&self, arguments: &[&str]) -> Output {
+        self.netns.run(&mut self.command(arguments))
+    }
+
+    /// The same, not yet started; to be spawned inside `netns`.
+    pub(crate) fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(binary());
+        command
+            .args(arguments)
+            .env("TAPESTRY_SOCKET", self.socket());
+        command
+    }
+
+    /// The same, spawned with pipes.
+    pub(crate) fn spawn(&self, arguments: &[&str]) -> Child {
+        let mut command = self.command(arguments);
+        command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        self.netns.enter(|| command.spawn()).unwrap()
+    }
+
+    /// The same, with a terminal.
+    pub(crate) fn terminal(&self, arguments: &[&str]) -> Terminal {
+        self.netns.enter(|| Terminal::open(self.command(arguments)))
+    }
+
+    /// Starts a container that does nothing on `network`.
+    #[track_caller]
+    pub(crate) fn idle(&self, name: &str, network: &str, options: &[&str]) {
+        let head = ["run", "-d", "--name", name, "--network", network];
+        let tail = ["--", "sleep", "1000"];
+        self.tapestry(&[&head[..], options, &tail[..]].concat())
+            .ok();
+    }
+
+    /// Runs a shell script in a container.
+    pub(crate) fn exec(&self, container: &str, script: &str) -> Output {
+        self.tapestry(&["exec", container, "--", "sh", "-c", script])
+    }
+
+    pub(crate) fn try_api(
+        &self,
+        method: &str,
+        path: &str,
+        body: Option<&Value>,
+    ) -> std::io::Result<Reply> {
+        request(&self.socket(), method, path, body)
+    }
+
+    #[track_caller]
+    pub(crate) fn api(&self, method: &str, path: &str, body: Option<&Value>) -> Reply {
+        self.try_api(method, path, body)
+            .unwrap_or_else(|error| panic!("{method} {path}: {error}\n{}", self.log()))
+    }
+
+    pub(crate) fn networks(&self) -> Vec<NetworkSummary> {
+        self.api("GET", "/v1/networks", None).ok()
+    }
+
+    #[track_caller]
+    pub(crate) fn network(&self, name: &str) -> NetworkDetail {
+        self.api("GET", &format!("/v1/networks/{name}"), None).ok()
+    }
+
+    pub(crate) fn ports(&self, network: &str) -> Vec<PortView> {
+        self.api("GET", &format!("/v1/networks/{network}/ports"), None)
+            .ok()
+    }
+
+    pub(crate) fn containers(&self) -> Vec<ContainerSummary> {
+        self.api("GET", "/v1/containers", None).ok()
+    }
+
+    #[track_caller]
+    pub(crate) fn container(&self, name: &str) -> ContainerDetail {
+        self.api("GET", &format!("/v1/containers/{name}"), None)
+            .ok()
+    }
+
+    pub(crate) fn is_known(&self, container: &str) -> bool {
+        self.containers()
+            .iter()
+            .any(|known| known.name == container)
+    }
+
+    /// The container's first process, as the host numbers it.
+    #[track_caller]
+    pub(crate) fn pid(&self, container: &str) -> Pid {
+        let state = self.container(container).summary.state;
+        let ContainerState::Running { pid } = state else {
+            panic!("{container} is {state:?}")
+        };
+        Pid::from_raw(pid).unwrap()
+    }
+
+    /// The container's network namespace.
+    #[track_caller]
+    pub(crate) fn sandbox(&self, container: &str) -> PathBuf {
+        self.container(container)
+            .sandbox
+            .unwrap_or_else(|| panic!("{container} does not run"))
+    }
+
+    /// The container's first address of the family of `like`.
+    #[track_caller]
+    fn address(&self, container: &str, like: IpAddr) -> IpAddr {
+        let detail = self.container(container);
+        let mut addresses = detail
+            .endpoints
+            .iter()
+            .flat_map(|endpoint| &endpoint.addresses)
+            .map(|net| net.addr());
+        addresses
+            .find(|address| address.is_ipv4() == like.is_ipv4())
+            .unwrap_or_else(|| panic!("{detail:#?}"))
+    }
+
+    #[track_caller]
+    pub(crate) fn ipv4(&self, container: &str) -> IpAddr {
+        self.address(container, Ipv4Addr::UNSPECIFIED.into())
+    }
+
+    #[track_caller]
+    pub(crate) fn ipv6(&self, container: &str) -> IpAddr {
+        self.address(container, Ipv6Addr::UNSPECIFIED.into())
+    }
+
+    /// Attaches a new namespace to `network`.
+    #[track_caller]
+    pub(crate) fn endpoint(&self, network: &str, name: &str) -> Endpoint<'_> {
+        Endpoint::attach(self, network, name, EndpointSettings::default())
+    }
+
+    /// Attaches a namespace that the test has prepared.
+    #[track_caller]
+    pub(crate) fn endpoint_in(&self, network: &str, name: &str, netns: Netns) -> Endpoint<'_> {
+        Endpoint::attach_namespace(self, network, name, EndpointSettings::default(), netns)
+    }
+
+    fn remove_everything(&self) {
+        let Ok(containers) = self.try_api("GET", "/v1/containers", None) else {
+            return;
+        };
+        for container in containers.ok::<Vec<ContainerSummary>>() {
+            self.tapestry(&["rm", "-f", &container.name]);
+        }
+        for network in self.networks() {
+            if !PREDEFINED.contains(&network.name.as_str()) {
+                self.tapestry(&["network", "rm", &network.name]);
+            }
+        }
+    }
+}
+
+impl Drop for Host {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("--- the agent's log\n{}", self.log());
+        } else {
+            self.remove_everything();
+            self.stop_agent(Signal::TERM);
+        }
+        let agent = self
+            .agent
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        for mut child in agent.into_iter() {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+        let _ = self.name_server.kill();
+        let _ = self.name_server.wait();
+        let left = if std::thread::panicking() {
+            Vec::new()
+        } else {
+            leftovers(&self.netns, self.dir.path())
+        };
+        kill_strays(self.dir.path());
+        assert!(left.is_empty(), "left behind: {left:#?}");
+    }
+}
+
+/// The built command: `TAPESTRY` where set, else the one next to this test.
+pub(crate) fn binary() -> PathBuf {
+    let built = std::env::var_os("TAPESTRY")
+        .map(PathBuf::from)
+        .unwrap_or_else(|| {
+            let test = std::env::current_exe().unwrap();
+            test.ancestors().nth(2).unwrap().join("tapestry")
+        });
+    assert!(
+        built.exists(),
+        "{} is missing: build it first, with the profile of the tests: cargo build [--release] -p tapestry",
+        built.display()
+    );
+    built
+}
+
+/// A veth pair between the host and the outside, which also owns [`OUTSIDE_NAME_SERVER`].
+fn join(host: &Netns, outside: &Netns) {
+    let (near, far) = (host.name(), outside.name());
+    host.sh(&format!(
+        "ip link add up0 type veth peer name up0 netns {far}"
+    ));
+    host.sh(&format!(
+        "ip addr add {HOST_IP}/24 dev up0; ip addr add {HOST_IP6}/64 dev up0 nodad; ip link set up0 up
+         ip route add default via {OUTSIDE_IP}; ip route add default via {OUTSIDE_IP6} || true"
+    ));
+    outside.sh(&format!(
+        "ip addr add {OUTSIDE_IP}/24 dev up0; ip addr add {OUTSIDE_IP6}/64 dev up0 nodad; ip link set up0 up
+         ip addr add {OUTSIDE_NAME_SERVER}/32 dev lo"
+    ));
+    eventually(
+        Duration::from_secs(5),
+        &format!("{near} reaches {far}"),
+        || host.pings(OUTSIDE_IP).then_some(()),
+    );
+}
+
+fn serve_names(outside: &Netns, dir: &Path) -> Child {
+    let mut command = Command::new("dnsmasq");
+    command.args([
+        "--keep-in-foreground",
+        "--conf-file=/dev/null",
+        "--no-resolv",
+        "--no-hosts",
+        "--pid-file=",
+        "--user=root",
+    ]);
+    command.args([
+        "--cname=www.example.com,www.example.com.edge.example.net",
+        "--local=/example.com/",
+        "--local=/example.net/",
+    ]);
+    command.arg("--host-record=www.example.com.edge.example.net,203.0.113.80,2001:db8:80::80");
+    command.arg("--host-record=plain.example.com,203.0.113.81");
+    let log = File::create(dir.join("names.log")).unwrap();
+    command
+        .stdin(Stdio::null())
+        .stdout(log.try_clone().unwrap())
+        .stderr(log);
+    outside
+        .enter(|| command.spawn())
+        .unwrap_or_else(|error| panic!("dnsmasq: {error}; scripts/setup test installs it"))
+}
+
+pub(crate) const HOST_IP: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 1);
+pub(crate) const OUTSIDE_IP: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 2);
+pub(crate) const HOST_IP6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0xf, 0, 0, 0, 0, 1);
+pub(crate) const OUTSIDE_IP6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0xf, 0, 0, 0, 0, 2);
+pub(crate) const OUTSIDE_NAME_SERVER: Ipv4Addr = Ipv4Addr::new(8, 8, 8, 8);
+const PREDEFINED: [&str; 3] = ["bridge", "host", "none"];

@@ -1,0 +1,19 @@
+//! End to end: the real binary, real namespaces, real programs.
+//!
+//! One test binary, so that there is one to link. Every test needs root and makes its own hosts.
+#![allow(clippy::unwrap_used, reason = "in a test, a panic is the report")]
+
+mod agent;
+mod bad_input;
+mod csum;
+mod ends;
+mod frames;
+mod harness;
+mod isolation;
+mod neighbours;
+mod openapi;
+mod packets;
+mod publish;
+mod scale;
+mod terminal;
+mod walkthrough;

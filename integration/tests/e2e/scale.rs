@@ -1,0 +1,81 @@
+//! More endpoints than a kernel bridge has ports.
+
+use std::fs;
+use std::time::{Duration, Instant};
+
+use crate::harness::{Endpoint, Host, Netns};
+use crate::packets::{PLAIN, contains, ethernet, receive};
+
+const ENDPOINTS: usize = 1100;
+const SAMPLE: usize = 100;
+
+/// A kernel bridge stops at 1,023.
+#[test]
+fn eleven_hundred_endpoints_are_reachable_and_the_last_attach_as_fast_as_the_first() {
+    let host = Host::start();
+    host.tapestry(&["network", "create", "--subnet", "10.66.0.0/16", "wide"])
+        .ok();
+    let mut endpoints = Vec::with_capacity(ENDPOINTS);
+    let mut attach_times = Vec::with_capacity(ENDPOINTS);
+    for number in 0..ENDPOINTS {
+        let netns = quiet_namespace();
+        let start = Instant::now();
+        endpoints.push(host.endpoint_in("wide", &format!("e{number}"), netns));
+        attach_times.push(start.elapsed());
+    }
+    assert_eq!(host.network("wide").endpoints.len(), ENDPOINTS);
+
+    let (first, last) = (
+        median(&attach_times[..SAMPLE]),
+        median(&attach_times[ENDPOINTS - SAMPLE..]),
+    );
+    println!("attach: first {SAMPLE} {first:?}, last {SAMPLE} {last:?}");
+    assert!(
+        last <= first * 2,
+        "attach time grew from {first:?} to {last:?}"
+    );
+
+    let (probe, others) = endpoints.split_first().unwrap();
+    let unreachable: Vec<_> = others
+        .iter()
+        .filter(|other| !frames_pass(probe, other))
+        .map(|other| &other.detail.name)
+        .collect();
+    assert!(
+        unreachable.is_empty(),
+        "{} of {ENDPOINTS}: {unreachable:?}",
+        unreachable.len()
+    );
+    for other in others.iter().step_by(97) {
+        assert!(probe.netns.pings(other.ipv4()), "{}", other.detail.name);
+    }
+    assert!(probe.netns.pings("10.66.0.1"), "the gateway");
+}
+
+/// Unicast both ways, past the stacks of the namespaces: their neighbour tables together hold 1,024 entries.
+fn frames_pass(one: &Endpoint<'_>, other: &Endpoint<'_>) -> bool {
+    let (near, far) = (one.wire(), other.wire());
+    let there = ethernet(other.mac(), one.mac(), 0x88b5, b"there");
+    let back = ethernet(one.mac(), other.mac(), 0x88b5, b"and back");
+    near.send(&PLAIN, &there).unwrap();
+    let arrived = receive(&far, |frame| contains(frame, b"there")).is_some();
+    far.send(&PLAIN, &back).unwrap();
+    arrived && receive(&near, |frame| contains(frame, b"and back")).is_some()
+}
+
+/// Without IPv6: what 1,100 kernels announce about their new links would go 1,100 ways, and be what is measured.
+fn quiet_namespace() -> Netns {
+    let netns = Netns::new("e");
+    netns.enter(|| {
+        for scope in ["all", "default"] {
+            fs::write(format!("/proc/sys/net/ipv6/conf/{scope}/disable_ipv6"), "1").unwrap();
+        }
+    });
+    netns
+}
+
+fn median(times: &[Duration]) -> Duration {
+    let mut sorted = times.to_vec();
+    sorted.sort();
+    sorted[sorted.len() / 2]
+}
