@@ -71,7 +71,15 @@ pub enum ClientError {
 impl ClientError {
     /// Whether the agent says that the named thing does not exist.
     pub fn is_not_found(&self) -> bool {
-        matches!(self, Self::Refused(error) if error.kind == ErrorKind::NotFound)
+        self.kind() == Some(ErrorKind::NotFound)
+    }
+
+    /// What sort of refusal it is; `None` where no agent refused.
+    pub fn kind(&self) -> Option<ErrorKind> {
+        match self {
+            Self::Refused(error) => Some(error.kind),
+            _ => None,
+        }
     }
 }
 

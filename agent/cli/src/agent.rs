@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use agent_daemon::AgentOptions;
+
 use crate::failure::Failure;
 
 /// Run the agent of this host, in the foreground
@@ -20,8 +22,13 @@ pub(crate) struct Args {
 
 pub(crate) fn run(args: Args, socket: &Path) -> Result<u8, Failure> {
     log_to_stderr();
-    tracing::debug!(socket = %socket.display(), state_dir = %args.state_dir.display(), config = ?args.config, "agent");
-    Err(Failure::said("this build has no agent yet"))
+    let options = AgentOptions {
+        socket: socket.to_owned(),
+        state_dir: args.state_dir,
+        config: args.config,
+    };
+    agent_daemon::run(options).map_err(|error| Failure::said(error.to_string()))?;
+    Ok(0)
 }
 
 /// `RUST_LOG` chooses what is told; state changes and surprises where it is not set.

@@ -46,7 +46,7 @@ impl Failure {
 
     pub(crate) fn code(&self) -> u8 {
         match self {
-            Self::RefusedRun(_) => REFUSED_RUN,
+            Self::RefusedRun(error) => refused_run(error),
             Self::Said { code, .. } => *code,
             _ => FAILED,
         }
@@ -61,6 +61,16 @@ impl Failure {
         }
         complain(&self.to_string());
         ExitCode::from(self.code())
+    }
+}
+
+/// 126 and 127 are the shell's words for a command that was found wanting; everything else the agent refused.
+fn refused_run(error: &ClientError) -> u8 {
+    use agent_api::ErrorKind as Kind;
+    match error.kind() {
+        Some(Kind::CommandNotFound) => COMMAND_NOT_FOUND,
+        Some(Kind::CommandNotExecutable) => COMMAND_NOT_EXECUTABLE,
+        _ => REFUSED_RUN,
     }
 }
 
@@ -141,6 +151,8 @@ fn verbs(line: impl IntoIterator<Item = OsString>, root: &Command) -> String {
 const FAILED: u8 = 1;
 const USAGE: u8 = 2;
 const REFUSED_RUN: u8 = 125;
+const COMMAND_NOT_EXECUTABLE: u8 = 126;
+const COMMAND_NOT_FOUND: u8 = 127;
 /// As if by SIGKILL.
 pub(crate) const SUPERVISOR_DIED: u8 = 137;
 

@@ -27,7 +27,12 @@ pub(crate) struct Config {
 
 impl Config {
     pub(crate) fn read(options: AgentOptions) -> Result<Self, ReadConfig> {
-        let raw = options.config.as_deref().map(RawConfig::read).transpose()?.unwrap_or_default();
+        let raw = options
+            .config
+            .as_deref()
+            .map(RawConfig::read)
+            .transpose()?
+            .unwrap_or_default();
         Ok(Self {
             socket: options.socket,
             state_dir: options.state_dir,
@@ -37,7 +42,10 @@ impl Config {
                 RawEngine::Epoll => EngineChoice::Epoll,
             },
             workers: raw.workers,
-            resolv_conf: raw.dns.resolv_conf.unwrap_or_else(|| DEFAULT_RESOLV_CONF.into()),
+            resolv_conf: raw
+                .dns
+                .resolv_conf
+                .unwrap_or_else(|| DEFAULT_RESOLV_CONF.into()),
         })
     }
 }
@@ -68,8 +76,14 @@ struct RawDns {
 
 impl RawConfig {
     fn read(path: &Path) -> Result<Self, ReadConfig> {
-        let text = std::fs::read_to_string(path).map_err(|source| ReadConfig::Read { path: path.into(), source })?;
-        toml::from_str(&text).map_err(|error| ReadConfig::Parse { path: path.into(), message: error.message().to_owned() })
+        let text = std::fs::read_to_string(path).map_err(|source| ReadConfig::Read {
+            path: path.into(),
+            source,
+        })?;
+        toml::from_str(&text).map_err(|error| ReadConfig::Parse {
+            path: path.into(),
+            message: error.message().to_owned(),
+        })
     }
 }
 
@@ -77,7 +91,10 @@ impl RawConfig {
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ReadConfig {
     #[error("cannot read {}: {source}", path.display())]
-    Read { path: PathBuf, source: std::io::Error },
+    Read {
+        path: PathBuf,
+        source: std::io::Error,
+    },
     #[error("{}: {message}", path.display())]
     Parse { path: PathBuf, message: String },
 }

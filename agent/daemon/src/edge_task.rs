@@ -50,9 +50,17 @@ pub(crate) struct EdgeHandle {
 
 impl EdgeHandle {
     /// Starts the task on `runtime`; it talks to the bridge through `end`.
-    pub(crate) fn start(runtime: &tokio::runtime::Handle, end: ChannelEnd, settings: EdgeSettings) -> std::io::Result<Self> {
+    pub(crate) fn start(
+        runtime: &tokio::runtime::Handle,
+        end: ChannelEnd,
+        settings: EdgeSettings,
+    ) -> std::io::Result<Self> {
         let (sender, commands) = mpsc::channel(COMMANDS_MAX);
         let _inside = runtime.enter();
+        #[allow(
+            deprecated,
+            reason = "an OwnedFd stays open as long as it lives, which is all that `register` asks for"
+        )]
         let ready = AsyncFd::new(end.as_fd().try_clone_to_owned()?)?;
         runtime.spawn(EdgeTask::new(settings).run(end, ready, commands));
         Ok(Self { commands: sender })
@@ -61,7 +69,15 @@ impl EdgeHandle {
     /// Registers the endpoint `key`; blocks while the task has many commands waiting.
     pub(crate) fn insert(&self, key: &str, host: EdgeHost) -> Result<(), InsertNames> {
         let (done, result) = oneshot::channel();
-        if self.commands.blocking_send(Command::Insert { key: key.to_owned(), host: Box::new(host), done }).is_err() {
+        if self
+            .commands
+            .blocking_send(Command::Insert {
+                key: key.to_owned(),
+                host: Box::new(host),
+                done,
+            })
+            .is_err()
+        {
             return Ok(());
         }
         result.blocking_recv().unwrap_or(Ok(()))
@@ -70,13 +86,21 @@ impl EdgeHandle {
     /// Forgets the endpoint `key`.
     pub(crate) fn remove(&self, key: &str) {
         // A task that is gone has forgotten everything.
-        let _ = self.commands.blocking_send(Command::Remove { key: key.to_owned() });
+        let _ = self.commands.blocking_send(Command::Remove {
+            key: key.to_owned(),
+        });
     }
 }
 
 enum Command {
-    Insert { key: String, host: Box<EdgeHost>, done: oneshot::Sender<Result<(), InsertNames>> },
-    Remove { key: String },
+    Insert {
+        key: String,
+        host: Box<EdgeHost>,
+        done: oneshot::Sender<Result<(), InsertNames>>,
+    },
+    Remove {
+        key: String,
+    },
 }
 
 struct EdgeTask {
@@ -121,7 +145,12 @@ impl EdgeTask {
         }
     }
 
-    async fn run(mut self, end: ChannelEnd, readable: AsyncFd<OwnedFd>, mut commands: mpsc::Receiver<Command>) {
+    async fn run(
+        mut self,
+        end: ChannelEnd,
+        readable: AsyncFd<OwnedFd>,
+        mut commands: mpsc::Receiver<Command>,
+    ) {
         loop {
             tokio::select! {
                 biased;
@@ -164,16 +193,26 @@ impl EdgeTask {
     }
 
     fn insert(&mut self, key: String, host: EdgeHost) -> Result<(), InsertNames> {
-        let addresses: Vec<IpAddr> = [host.names.v4.map(IpAddr::V4), host.names.v6.map(IpAddr::V6)].into_iter().flatten().collect();
+        let addresses: Vec<IpAddr> = [host.names.v4.map(IpAddr::V4), host.names.v6.map(IpAddr::V6)]
+            .into_iter()
+            .flatten()
+            .collect();
         self.zone.insert(&key, host.names)?;
         if let Some(dhcp) = host.dhcp {
             self.edge.insert_host(host.mac, dhcp);
         }
         if !host.dns.is_empty() {
             let own = Arc::new(Upstream::new(&sockets(&host.dns)));
-            self.own_upstreams.extend(addresses.iter().map(|address| (*address, Arc::clone(&own))));
+            self.own_upstreams
+                .extend(addresses.iter().map(|address| (*address, Arc::clone(&own))));
         }
-        self.hosts.insert(key, Registered { mac: host.mac, addresses });
+        self.hosts.insert(
+            key,
+            Registered {
+                mac: host.mac,
+                addresses,
+            },
+        );
         Ok(())
     }
 
@@ -191,7 +230,9 @@ impl EdgeTask {
     fn take_frames(&mut self, end: &ChannelEnd) -> bool {
         let now = self.now();
         for _ in 0..FRAMES_BATCH {
-            let Ok(received) = end.try_recv() else { return false };
+            let Ok(received) = end.try_recv() else {
+                return false;
+            };
             self.edge.handle_input(now, received.frame());
         }
         true
@@ -199,7 +240,12 @@ impl EdgeTask {
 
     fn answer_events(&mut self) {
         while let Some(event) = self.edge.poll_event() {
-            let EdgeEvent::Dns { query, source, transport, message } = event;
+            let EdgeEvent::Dns {
+                query,
+                source,
+                transport,
+                message,
+            } = event;
             let transport = carried_by(transport);
             match answer(&self.zone, &message, transport, self.policy) {
                 Answer::Reply(reply) | Answer::Refuse(reply) => self.edge.answer(query, &reply),
@@ -209,7 +255,13 @@ impl EdgeTask {
         }
     }
 
-    fn forward(&mut self, query: QueryId, source: IpAddr, transport: dns_core::Transport, message: Vec<u8>) {
+    fn forward(
+        &mut self,
+        query: QueryId,
+        source: IpAddr,
+        transport: dns_core::Transport,
+        message: Vec<u8>,
+    ) {
         let Ok(permit) = Arc::clone(&self.forwards).try_acquire_owned() else {
             if let Some(refusal) = servfail(&message) {
                 self.edge.answer(query, &refusal);
@@ -239,12 +291,17 @@ fn carried_by(transport: Transport) -> dns_core::Transport {
 }
 
 fn sockets(servers: &[IpAddr]) -> Vec<SocketAddr> {
-    servers.iter().map(|server| SocketAddr::new(*server, DNS_UDP_PORT)).collect()
+    servers
+        .iter()
+        .map(|server| SocketAddr::new(*server, DNS_UDP_PORT))
+        .collect()
 }
 
 async fn sleep_until(due: Option<Time>, start: Instant) {
     match due {
-        Some(due) => tokio::time::sleep_until((start + Duration::from_millis(due.as_millis())).into()).await,
+        Some(due) => {
+            tokio::time::sleep_until((start + Duration::from_millis(due.as_millis())).into()).await
+        }
         None => std::future::pending().await,
     }
 }

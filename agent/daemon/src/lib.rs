@@ -17,8 +17,5 @@ pub mod probe;
 pub mod publish;
 pub mod store;
 
-/// What the switch may use on this host, for `doctor`.
-pub use switch_io as probe;
-
 pub use config::AgentOptions;
 pub use serve::{RunAgent, run};

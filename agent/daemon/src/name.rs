@@ -7,8 +7,11 @@ use rustix::rand::{GetRandomFlags, getrandom};
 /// Docker's grammar, `[a-zA-Z0-9][a-zA-Z0-9_.-]*`, and short enough for a DNS label (RFC 1035 §2.3.4).
 pub(crate) fn check_name(name: &str) -> Result<(), BadName> {
     let mut bytes = name.bytes();
-    let starts_well = bytes.next().is_some_and(|first| first.is_ascii_alphanumeric());
-    let goes_on_well = bytes.all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.' | b'-'));
+    let starts_well = bytes
+        .next()
+        .is_some_and(|first| first.is_ascii_alphanumeric());
+    let goes_on_well =
+        bytes.all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.' | b'-'));
     if !starts_well || !goes_on_well {
         return Err(BadName::Characters(shown(name)));
     }
@@ -21,7 +24,9 @@ pub(crate) fn check_name(name: &str) -> Result<(), BadName> {
 /// A name that no container, network or alias may have.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum BadName {
-    #[error("{0:?} is not a usable name; take letters, digits, '_', '.' and '-', beginning with a letter or digit")]
+    #[error(
+        "{0:?} is not a usable name; take letters, digits, '_', '.' and '-', beginning with a letter or digit"
+    )]
     Characters(String),
     #[error("the name {1:?} has {0} characters; take at most 63")]
     Length(usize, String),
@@ -55,8 +60,15 @@ pub(crate) fn short(id: &str) -> &str {
 
 /// A name for a container that got none; `id` decides which, so that it is as random as the id.
 pub(crate) fn made_up(id: &str) -> String {
-    let digit = |range: std::ops::Range<usize>| id.get(range).and_then(|hex| usize::from_str_radix(hex, 16).ok()).unwrap_or(0);
-    let (adjective, noun) = (ADJECTIVES[digit(0..4) % ADJECTIVES.len()], NOUNS[digit(4..8) % NOUNS.len()]);
+    let digit = |range: std::ops::Range<usize>| {
+        id.get(range)
+            .and_then(|hex| usize::from_str_radix(hex, 16).ok())
+            .unwrap_or(0)
+    };
+    let (adjective, noun) = (
+        ADJECTIVES[digit(0..4) % ADJECTIVES.len()],
+        NOUNS[digit(4..8) % NOUNS.len()],
+    );
     format!("{adjective}_{noun}_{}", id.get(8..12).unwrap_or("0"))
 }
 
@@ -64,20 +76,23 @@ fn shown(name: &str) -> String {
     if name.chars().count() <= SHOWN_CHARACTERS_MAX {
         return name.to_owned();
     }
-    name.chars().take(SHOWN_CHARACTERS_MAX).chain("...".chars()).collect()
+    name.chars()
+        .take(SHOWN_CHARACTERS_MAX)
+        .chain("...".chars())
+        .collect()
 }
 
 const NAME_LENGTH_MAX: usize = 63;
 const SHOWN_CHARACTERS_MAX: usize = 40;
 
 const ADJECTIVES: [&str; 16] = [
-    "braided", "brocaded", "carded", "coiled", "dyed", "felted", "hemmed", "knotted", "laced", "plaited", "quilted", "spun", "tufted",
-    "twined", "woven", "wound",
+    "braided", "brocaded", "carded", "coiled", "dyed", "felted", "hemmed", "knotted", "laced",
+    "plaited", "quilted", "spun", "tufted", "twined", "woven", "wound",
 ];
 
 const NOUNS: [&str; 16] = [
-    "bobbin", "carpet", "distaff", "fringe", "heddle", "kilim", "loom", "ribbon", "selvedge", "shuttle", "skein", "spindle", "thread",
-    "treadle", "warp", "weft",
+    "bobbin", "carpet", "distaff", "fringe", "heddle", "kilim", "loom", "ribbon", "selvedge",
+    "shuttle", "skein", "spindle", "thread", "treadle", "warp", "weft",
 ];
 
 #[cfg(test)]
@@ -89,7 +104,16 @@ mod tests {
         for good in ["web", "a", "0", "my_net.1-x", &"a".repeat(63)] {
             assert_eq!(check_name(good), Ok(()), "{good:?}");
         }
-        for bad in ["", "-web", ".web", "a/b", "a b", "a\nb", "naïve", &"a".repeat(64)] {
+        for bad in [
+            "",
+            "-web",
+            ".web",
+            "a/b",
+            "a b",
+            "a\nb",
+            "naïve",
+            &"a".repeat(64),
+        ] {
             assert!(check_name(bad).is_err(), "{bad:?}");
         }
     }

@@ -33,11 +33,17 @@ pub(crate) struct Subnet {
 
 impl NetworkRecord {
     pub(crate) fn subnet_v4(&self) -> Option<Subnet> {
-        self.subnets.iter().copied().find(|subnet| subnet.net.addr().is_ipv4())
+        self.subnets
+            .iter()
+            .copied()
+            .find(|subnet| subnet.net.addr().is_ipv4())
     }
 
     pub(crate) fn subnet_v6(&self) -> Option<Subnet> {
-        self.subnets.iter().copied().find(|subnet| subnet.net.addr().is_ipv6())
+        self.subnets
+            .iter()
+            .copied()
+            .find(|subnet| subnet.net.addr().is_ipv6())
     }
 
     pub(crate) fn has_bridge(&self) -> bool {

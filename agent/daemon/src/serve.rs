@@ -34,7 +34,10 @@ enum Failure {
 /// Runs the agent until SIGINT or SIGTERM.
 pub fn run(options: AgentOptions) -> Result<(), RunAgent> {
     let config = Config::read(options).map_err(Failure::from)?;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(BLOCKING_THREADS_MAX).build();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .max_blocking_threads(BLOCKING_THREADS_MAX)
+        .build();
     let runtime = runtime.map_err(Failure::from)?;
     Ok(runtime.block_on(serve(config))?)
 }
@@ -44,10 +47,16 @@ async fn serve(config: Config) -> Result<(), Failure> {
     refuse_second_agent(&socket)?;
     let handle = tokio::runtime::Handle::current();
     // The signals are caught before anything is made that has to be taken down.
-    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let (mut terminate, mut interrupt) = (
+        signal(SignalKind::terminate())?,
+        signal(SignalKind::interrupt())?,
+    );
     let starting = tokio::task::spawn_blocking(move || Agent::start(config, handle));
     let agent = starting.await.map_err(io::Error::other)??;
-    let listener = listen(&socket).map_err(|source| Failure::Listen { path: socket.clone(), source })?;
+    let listener = listen(&socket).map_err(|source| Failure::Listen {
+        path: socket.clone(),
+        source,
+    })?;
     tracing::info!(socket = %socket.display(), "agent ready");
     tokio::select! {
         served = axum::serve(listener, router(agent.clone())) => served?,
@@ -56,7 +65,9 @@ async fn serve(config: Config) -> Result<(), Failure> {
     }
     // A socket that is gone already is as good.
     let _ = std::fs::remove_file(&socket);
-    tokio::task::spawn_blocking(move || agent.shut_down()).await.map_err(io::Error::other)?;
+    tokio::task::spawn_blocking(move || agent.shut_down())
+        .await
+        .map_err(io::Error::other)?;
     Ok(())
 }
 

@@ -6,10 +6,10 @@ mod bridge;
 mod bytes;
 pub mod checksum;
 mod coalesce;
+pub mod edge;
 mod fdb;
 mod flood;
 mod frame;
-pub mod edge;
 
 mod mac;
 mod neighbors;

@@ -13,7 +13,8 @@ pub use channel_port::{ChannelEnd, ChannelPort, Received, channel};
 pub use events::SwitchEvent;
 pub use frame_port::{Capabilities, FrameBuffer, FramePort, Written};
 pub use switch::{
-    AUTO_WORKERS, AddPort, EngineChoice, EngineKind, EngineReport, StartSwitch, Switch, SwitchConfig,
+    AUTO_WORKERS, AddPort, EngineChoice, EngineKind, EngineReport, StartSwitch, Switch,
+    SwitchConfig,
 };
 pub use tap::{BasicTap, OffloadMask, OffloadTap, OpenTap};
 #[path = "sys/packet.rs"]

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use agent_api::{
-    ApiError, Attached, Connect, ContainerCreate, ContainerDetail, ContainerSummary, Created, Disconnect, EndpointDetail, ErrorKind,
-    Exec, NetworkMode, Stop,
+    ApiError, Attached, Connect, ContainerCreate, ContainerDetail, ContainerSummary, Created,
+    Disconnect, EndpointDetail, ErrorKind, Exec, NetworkMode, Stop,
 };
 
 use super::container_plan::{attached_network, plan_container};
@@ -16,7 +16,9 @@ use super::error::{Contain, Find};
 use super::state::{Container, State};
 use super::{Agent, files, view};
 use crate::container::attach::SOCKET_FILE;
-use crate::container::{self, ContainerSpec, EtcFiles, ExecRequest, SandboxNetwork, read_exit};
+use crate::container::{
+    self, ContainerSpec, EtcFiles, ExecRequest, SandboxNetwork, StartContainer, read_exit,
+};
 use crate::name::check_name;
 use crate::record::{ContainerRecord, Owner, Phase, container_key};
 
@@ -24,8 +26,17 @@ impl Agent {
     pub(crate) fn containers(&self) -> Vec<ContainerSummary> {
         let mut state = self.state();
         self.settle_all(&mut state);
-        let mut summaries: Vec<_> = state.containers.values().map(|container| view::container_summary(&state, container)).collect();
-        summaries.sort_by(|one, other| other.created_s.cmp(&one.created_s).then_with(|| one.name.cmp(&other.name)));
+        let mut summaries: Vec<_> = state
+            .containers
+            .values()
+            .map(|container| view::container_summary(&state, container))
+            .collect();
+        summaries.sort_by(|one, other| {
+            other
+                .created_s
+                .cmp(&one.created_s)
+                .then_with(|| one.name.cmp(&other.name))
+        });
         summaries
     }
 
@@ -34,15 +45,28 @@ impl Agent {
         let id = state.container_id(called)?;
         self.settle(&mut state, &id);
         let container = state.container(called)?;
-        Ok(view::container_detail(&state, container, &self.container_dir(&container.record.id)))
+        Ok(view::container_detail(
+            &state,
+            container,
+            &self.container_dir(&container.record.id),
+        ))
     }
 
-    pub(crate) fn create_container(self: &Arc<Self>, request: ContainerCreate) -> Result<Created, ApiError> {
+    pub(crate) fn create_container(
+        self: &Arc<Self>,
+        request: ContainerCreate,
+    ) -> Result<Created, ApiError> {
         let mut state = self.state();
         self.settle_all(&mut state);
         let record = plan_container(&state, request)?;
-        self.store.put(&container_key(&record.id), &record).map_err(|error| host_failure(&record, &error))?;
-        let created = Created { id: record.id.clone(), name: record.name.clone(), attach: self.container_dir(&record.id).join(SOCKET_FILE) };
+        self.store
+            .put(&container_key(&record.id), &record)
+            .map_err(|error| host_failure(&record, &error))?;
+        let created = Created {
+            id: record.id.clone(),
+            name: record.name.clone(),
+            attach: self.container_dir(&record.id).join(SOCKET_FILE),
+        };
         if let Err(error) = self.make(&mut state, record) {
             self.discard(&mut state, &created.id);
             return Err(error);
@@ -57,8 +81,12 @@ impl Agent {
             let container = state.container(called)?;
             match container.record.phase {
                 Phase::Created => {}
-                Phase::Running => return Err(Contain::Started(container.record.name.clone()).into()),
-                Phase::Exited(_) => return Err(Contain::NotRunning(container.record.name.clone()).into()),
+                Phase::Running => {
+                    return Err(Contain::Started(container.record.name.clone()).into());
+                }
+                Phase::Exited(_) => {
+                    return Err(Contain::NotRunning(container.record.name.clone()).into());
+                }
             }
             (container.record.id.clone(), container.record.name.clone())
         };
@@ -71,7 +99,7 @@ impl Agent {
             let kept = self.store.put(&container_key(&id), &container.record);
             kept.map_err(|error| host_failure(&container.record, &error))?;
         }
-        started.map_err(|error| Contain::Host { name, why: error.to_string() }.into())
+        started.map_err(|error| not_started(name, error).into())
     }
 
     /// Returns when the command has ended and everything of its network is gone.
@@ -80,17 +108,27 @@ impl Agent {
             let mut state = self.state();
             let id = state.container_id(called)?;
             self.settle(&mut state, &id);
-            let running = state.containers.get(&id).is_some_and(|container| !matches!(container.record.phase, Phase::Exited(_)));
+            let running = state
+                .containers
+                .get(&id)
+                .is_some_and(|container| !matches!(container.record.phase, Phase::Exited(_)));
             (id, running)
         };
         if !running {
             return Ok(());
         }
         let patience = Duration::from_secs(u64::from(request.timeout_s.unwrap_or(STOP_TIMEOUT_S)));
-        if self.signal_and_wait(&id, SIGTERM, patience) || self.signal_and_wait(&id, SIGKILL, KILL_PATIENCE) {
+        if self.signal_and_wait(&id, SIGTERM, patience)
+            || self.signal_and_wait(&id, SIGKILL, KILL_PATIENCE)
+        {
             return Ok(());
         }
-        Err(ApiError::new(ErrorKind::Failed, format!("container {called:?} did not end, not even by SIGKILL; look for its process in uninterruptible sleep")))
+        Err(ApiError::new(
+            ErrorKind::Failed,
+            format!(
+                "container {called:?} did not end, not even by SIGKILL; look for its process in uninterruptible sleep"
+            ),
+        ))
     }
 
     /// Removes an ended container, or any by force.
@@ -106,7 +144,9 @@ impl Agent {
                     self.discard(&mut state, &id);
                     return Ok(());
                 }
-                Some(container) if !force => return Err(Contain::Running(container.record.name.clone()).into()),
+                Some(container) if !force => {
+                    return Err(Contain::Running(container.record.name.clone()).into());
+                }
                 Some(_) => id,
             }
         };
@@ -137,24 +177,39 @@ impl Agent {
         let (dir, _) = self
             .supervisor
             .exec(&self.container_dir(&id), &request)
-            .map_err(|error| Contain::Host { name, why: error.to_string() })?;
-        Ok(Attached { attach: dir.join(SOCKET_FILE) })
+            .map_err(|error| Contain::Host {
+                name,
+                why: error.to_string(),
+            })?;
+        Ok(Attached {
+            attach: dir.join(SOCKET_FILE),
+        })
     }
 
-    pub(crate) fn connect(&self, network: &str, request: &Connect) -> Result<EndpointDetail, ApiError> {
+    pub(crate) fn connect(
+        &self,
+        network: &str,
+        request: &Connect,
+    ) -> Result<EndpointDetail, ApiError> {
         let mut state = self.state();
         let network_id = state.network_id(network)?;
         let id = state.container_id(&request.container)?;
         self.settle(&mut state, &id);
         let container = state.container(&request.container)?;
         let record = container.record.clone();
-        let Some(pid) = container.init_pid else { return Err(Contain::NotRunning(record.name).into()) };
+        let Some(pid) = container.init_pid else {
+            return Err(Contain::NotRunning(record.name).into());
+        };
         if attached_network(&record.create.network).is_none() {
             return Err(Contain::NoSandbox(record.name).into());
         }
-        let endpoint = self.attach_container(&mut state, &record, pid, &network_id, &request.settings)?;
+        let endpoint =
+            self.attach_container(&mut state, &record, pid, &network_id, &request.settings)?;
         let network = state.network(&network_id)?;
-        let endpoint = network.endpoints.get(&endpoint).ok_or_else(|| Find::NoNetwork(network_id.clone()))?;
+        let endpoint = network
+            .endpoints
+            .get(&endpoint)
+            .ok_or_else(|| Find::NoNetwork(network_id.clone()))?;
         Ok(view::endpoint(network, endpoint))
     }
 
@@ -163,15 +218,26 @@ impl Agent {
         let network_id = state.network_id(network)?;
         let id = state.container_id(&request.container)?;
         let container = state.container(&request.container)?.record.name.clone();
-        let network = state.networks.get_mut(&network_id).ok_or_else(|| Find::NoNetwork(network.to_owned()))?;
+        let network = state
+            .networks
+            .get_mut(&network_id)
+            .ok_or_else(|| Find::NoNetwork(network.to_owned()))?;
         let owner = Owner::Container(id);
-        let endpoint = network.endpoints.values().find(|endpoint| endpoint.record.owner == owner).map(|endpoint| endpoint.record.id.clone());
+        let endpoint = network
+            .endpoints
+            .values()
+            .find(|endpoint| endpoint.record.owner == owner)
+            .map(|endpoint| endpoint.record.id.clone());
         match endpoint {
             Some(endpoint) => {
                 self.detach(network, &endpoint);
                 Ok(())
             }
-            None => Err(Contain::NotOn { container, network: network.record.name.clone() }.into()),
+            None => Err(Contain::NotOn {
+                container,
+                network: network.record.name.clone(),
+            }
+            .into()),
         }
     }
 
@@ -179,17 +245,34 @@ impl Agent {
     fn make(&self, state: &mut State, record: ContainerRecord) -> Result<(), ApiError> {
         let spec = self.spec(state, &record)?;
         let dir = self.container_dir(&record.id);
-        let supervised = self.supervisor.spawn(&dir, &spec).map_err(|error| host_failure(&record, &error))?;
+        let supervised = self
+            .supervisor
+            .spawn(&dir, &spec)
+            .map_err(|error| host_failure(&record, &error))?;
         let pid = supervised.init.pid;
         let id = record.id.clone();
-        state.containers.insert(id.clone(), Container { record: record.clone(), init_pid: Some(pid), published: Vec::new() });
+        state.containers.insert(
+            id.clone(),
+            Container {
+                record: record.clone(),
+                init_pid: Some(pid),
+                published: Vec::new(),
+            },
+        );
         if let Some(network) = attached_network(&record.create.network) {
             let network_id = state.network_id(network)?;
-            let endpoint = self.attach_container(state, &record, pid, &network_id, &record.create.endpoint)?;
-            let endpoint = state.networks.get(&network_id).and_then(|network| network.endpoints.get(&endpoint));
-            let addresses = endpoint.map(|endpoint| addresses(&endpoint.record)).unwrap_or_default();
+            let endpoint =
+                self.attach_container(state, &record, pid, &network_id, &record.create.endpoint)?;
+            let endpoint = state
+                .networks
+                .get(&network_id)
+                .and_then(|network| network.endpoints.get(&endpoint));
+            let addresses = endpoint
+                .map(|endpoint| addresses(&endpoint.record))
+                .unwrap_or_default();
             let hosts = files::hosts(&addresses, &record.hostname);
-            std::fs::write(dir.join("hosts"), hosts).map_err(|error| host_failure(&record, &error))?;
+            std::fs::write(dir.join("hosts"), hosts)
+                .map_err(|error| host_failure(&record, &error))?;
             self.publish(state, &id)?;
         }
         Ok(())
@@ -224,7 +307,10 @@ impl Agent {
             NetworkMode::Default | NetworkMode::Network(_) => {
                 let network = attached_network(&create.network).unwrap_or_default();
                 let servers = name_servers(state, network, create)?;
-                let etc = EtcFiles { resolv_conf: Some(files::resolv_conf(&servers, &create.dns_search)), ..EtcFiles::default() };
+                let etc = EtcFiles {
+                    resolv_conf: Some(files::resolv_conf(&servers, &create.dns_search)),
+                    ..EtcFiles::default()
+                };
                 (SandboxNetwork::Private, etc)
             }
         };
@@ -240,7 +326,10 @@ impl Agent {
             network,
             private_users: create.private_users,
             etc: EtcFiles {
-                hosts: Some(etc.hosts.unwrap_or_else(|| files::hosts(&[], &record.hostname))),
+                hosts: Some(
+                    etc.hosts
+                        .unwrap_or_else(|| files::hosts(&[], &record.hostname)),
+                ),
                 hostname: Some(format!("{}\n", record.hostname)),
                 ..etc
             },
@@ -251,10 +340,19 @@ impl Agent {
     fn joined(&self, state: &State, called: &str) -> Result<(SandboxNetwork, EtcFiles), ApiError> {
         let other = state.container(called)?;
         let dir = self.container_dir(&other.record.id);
-        let supervised = container::supervised(&dir).ok().flatten().filter(|supervised| supervised.init.is_alive());
-        let Some(supervised) = supervised else { return Err(Contain::NotRunning(other.record.name.clone()).into()) };
+        let supervised = container::supervised(&dir)
+            .ok()
+            .flatten()
+            .filter(|supervised| supervised.init.is_alive());
+        let Some(supervised) = supervised else {
+            return Err(Contain::NotRunning(other.record.name.clone()).into());
+        };
         let file = |name: &str| std::fs::read_to_string(dir.join(name)).ok();
-        let etc = EtcFiles { resolv_conf: file("resolv.conf"), hosts: file("hosts"), hostname: None };
+        let etc = EtcFiles {
+            resolv_conf: file("resolv.conf"),
+            hosts: file("hosts"),
+            hostname: None,
+        };
         Ok((SandboxNetwork::Join(supervised.init), etc))
     }
 
@@ -280,7 +378,12 @@ impl Agent {
     }
 
     fn settle_all(&self, state: &mut State) {
-        let running: Vec<_> = state.containers.values().filter(|container| container.init_pid.is_some()).map(|container| container.record.id.clone()).collect();
+        let running: Vec<_> = state
+            .containers
+            .values()
+            .filter(|container| container.init_pid.is_some())
+            .map(|container| container.record.id.clone())
+            .collect();
         for id in running {
             self.settle(state, &id);
         }
@@ -288,7 +391,9 @@ impl Agent {
 
     /// The command has ended: its ports, links and addresses go, the record stays unless it was to be removed.
     pub(super) fn ended(&self, state: &mut State, id: &str, code: i32) {
-        let Some(container) = state.containers.get_mut(id) else { return };
+        let Some(container) = state.containers.get_mut(id) else {
+            return;
+        };
         if matches!(container.record.phase, Phase::Exited(_)) {
             return;
         }
@@ -311,8 +416,13 @@ impl Agent {
         self.unpublish(state, id);
         let owner = Owner::Container(id.to_owned());
         for network in state.networks.values_mut() {
-            let of_container = network.endpoints.values().filter(|endpoint| endpoint.record.owner == owner);
-            let endpoints: Vec<_> = of_container.map(|endpoint| endpoint.record.id.clone()).collect();
+            let of_container = network
+                .endpoints
+                .values()
+                .filter(|endpoint| endpoint.record.owner == owner);
+            let endpoints: Vec<_> = of_container
+                .map(|endpoint| endpoint.record.id.clone())
+                .collect();
             for endpoint in endpoints {
                 self.detach(network, &endpoint);
             }
@@ -346,7 +456,10 @@ impl Agent {
         let deadline = Instant::now() + patience;
         let mut state = self.state();
         loop {
-            let over = state.containers.get(id).is_none_or(|container| matches!(container.record.phase, Phase::Exited(_)));
+            let over = state
+                .containers
+                .get(id)
+                .is_none_or(|container| matches!(container.record.phase, Phase::Exited(_)));
             if over {
                 return true;
             }
@@ -365,12 +478,19 @@ impl Agent {
 
 fn given_servers(create: &ContainerCreate) -> EtcFiles {
     let given = !create.dns.is_empty() || !create.dns_search.is_empty();
-    EtcFiles { resolv_conf: given.then(|| files::resolv_conf(&create.dns, &create.dns_search)), ..EtcFiles::default() }
+    EtcFiles {
+        resolv_conf: given.then(|| files::resolv_conf(&create.dns, &create.dns_search)),
+        ..EtcFiles::default()
+    }
 }
 
 /// On the network `bridge` a container's own servers are asked directly, elsewhere through the network's forwarder,
 /// which knows the names of the network besides. Both as Docker does.
-fn name_servers(state: &State, network: &str, create: &ContainerCreate) -> Result<Vec<IpAddr>, ApiError> {
+fn name_servers(
+    state: &State,
+    network: &str,
+    create: &ContainerCreate,
+) -> Result<Vec<IpAddr>, ApiError> {
     let record = &state.network(network)?.record;
     if record.name == super::network::DEFAULT_NETWORK && !create.dns.is_empty() {
         return Ok(create.dns.clone());
@@ -379,17 +499,40 @@ fn name_servers(state: &State, network: &str, create: &ContainerCreate) -> Resul
 }
 
 pub(super) fn seconds_since_epoch() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |elapsed| elapsed.as_secs())
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |elapsed| elapsed.as_secs())
 }
 
 fn host_failure(record: &ContainerRecord, error: &dyn std::fmt::Display) -> ApiError {
-    Contain::Host { name: record.name.clone(), why: error.to_string() }.into()
+    Contain::Host {
+        name: record.name.clone(),
+        why: error.to_string(),
+    }
+    .into()
+}
+
+fn not_started(name: String, error: StartContainer) -> Contain {
+    let why = error.to_string();
+    match error {
+        StartContainer::Refused {
+            code: EXIT_NOT_FOUND,
+            ..
+        } => Contain::CommandNotFound { name, why },
+        StartContainer::Refused { .. } => Contain::CommandNotExecutable { name, why },
+        StartContainer::Unreachable(_) => Contain::Host { name, why },
+    }
 }
 
 pub(super) fn check_container_name(name: &str) -> Result<(), Contain> {
-    check_name(name).map_err(|source| Contain::Name { what: "container name", source })
+    check_name(name).map_err(|source| Contain::Name {
+        what: "container name",
+        source,
+    })
 }
 
+/// What a shell says of a program it does not find (POSIX.1-2017, XCU §2.8.2).
+const EXIT_NOT_FOUND: i32 = 127;
 const SIGTERM: i32 = 15;
 const SIGKILL: i32 = 9;
 const STOP_TIMEOUT_S: u32 = 10;

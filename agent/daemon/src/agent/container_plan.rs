@@ -10,11 +10,18 @@ use crate::name::{check_hostname, made_up, new_id, short};
 use crate::record::{ContainerRecord, Phase};
 
 /// Checks everything that can be known beforehand.
-pub(super) fn plan_container(state: &State, request: ContainerCreate) -> Result<ContainerRecord, PlanContainer> {
+pub(super) fn plan_container(
+    state: &State,
+    request: ContainerCreate,
+) -> Result<ContainerRecord, PlanContainer> {
     let id = new_id();
     let name = request.name.clone().unwrap_or_else(|| made_up(&id));
     check_container_name(&name)?;
-    if state.containers.values().any(|container| container.record.name == name) {
+    if state
+        .containers
+        .values()
+        .any(|container| container.record.name == name)
+    {
         return Err(Contain::NameTaken(name).into());
     }
     check_command(&request)?;
@@ -31,9 +38,22 @@ pub(super) fn plan_container(state: &State, request: ContainerCreate) -> Result<
         }
         NetworkMode::Default | NetworkMode::Host | NetworkMode::None => {}
     }
-    let hostname = request.hostname.clone().unwrap_or_else(|| short(&id).to_owned());
-    check_hostname(&hostname).map_err(|source| Contain::Name { what: "hostname", source })?;
-    Ok(ContainerRecord { id, name, hostname, created_s: seconds_since_epoch(), create: request, phase: Phase::Created })
+    let hostname = request
+        .hostname
+        .clone()
+        .unwrap_or_else(|| short(&id).to_owned());
+    check_hostname(&hostname).map_err(|source| Contain::Name {
+        what: "hostname",
+        source,
+    })?;
+    Ok(ContainerRecord {
+        id,
+        name,
+        hostname,
+        created_s: seconds_since_epoch(),
+        create: request,
+        phase: Phase::Created,
+    })
 }
 
 /// The network that a mode attaches to.
@@ -72,7 +92,10 @@ fn check_command(request: &ContainerCreate) -> Result<(), Contain> {
         return Err(Contain::Env(entry.clone()));
     }
     if let Some(rootfs) = &request.rootfs {
-        let refused = |why: &str| Contain::Rootfs { path: rootfs.clone(), why: why.to_owned() };
+        let refused = |why: &str| Contain::Rootfs {
+            path: rootfs.clone(),
+            why: why.to_owned(),
+        };
         if !rootfs.is_absolute() {
             return Err(refused("it must be an absolute path"));
         }

@@ -31,11 +31,23 @@ pub(super) struct Attachment<'a> {
 impl Agent {
     pub(crate) fn endpoints(&self) -> Vec<EndpointDetail> {
         let state = self.state();
-        state.networks.values().flat_map(|network| network.endpoints.values().map(move |endpoint| view::endpoint(network, endpoint))).collect()
+        state
+            .networks
+            .values()
+            .flat_map(|network| {
+                network
+                    .endpoints
+                    .values()
+                    .map(move |endpoint| view::endpoint(network, endpoint))
+            })
+            .collect()
     }
 
     /// Attaches a sandbox that somebody else made.
-    pub(crate) fn create_endpoint(&self, request: &EndpointCreate) -> Result<EndpointDetail, ApiError> {
+    pub(crate) fn create_endpoint(
+        &self,
+        request: &EndpointCreate,
+    ) -> Result<EndpointDetail, ApiError> {
         let mut state = self.state();
         let attachment = Attachment {
             network: &request.network,
@@ -48,7 +60,10 @@ impl Agent {
         };
         let id = self.attach(&mut state, &attachment, &request.sandbox)?;
         let network = state.network(&request.network)?;
-        let endpoint = network.endpoints.get(&id).ok_or_else(|| Find::NoNetwork(request.network.clone()))?;
+        let endpoint = network
+            .endpoints
+            .get(&id)
+            .ok_or_else(|| Find::NoNetwork(request.network.clone()))?;
         Ok(view::endpoint(network, endpoint))
     }
 
@@ -66,8 +81,13 @@ impl Agent {
     pub(super) fn port_gone(&self, port: PortId) {
         let mut state = self.state();
         for network in state.networks.values_mut() {
-            let gone = network.endpoints.values().find(|endpoint| endpoint.port == Some(port));
-            let Some(record) = gone.map(|endpoint| endpoint.record.clone()) else { continue };
+            let gone = network
+                .endpoints
+                .values()
+                .find(|endpoint| endpoint.port == Some(port));
+            let Some(record) = gone.map(|endpoint| endpoint.record.clone()) else {
+                continue;
+            };
             if matches!(record.owner, Owner::Sandbox(_)) {
                 tracing::info!(endpoint = record.name, "sandbox is gone");
                 self.detach(network, &record.id);
@@ -77,13 +97,23 @@ impl Agent {
     }
 
     /// Validates, keeps a record, attaches; after a failure neither record nor link nor address is left.
-    pub(super) fn attach(&self, state: &mut State, attachment: &Attachment<'_>, sandbox: &Path) -> Result<String, ApiError> {
+    pub(super) fn attach(
+        &self,
+        state: &mut State,
+        attachment: &Attachment<'_>,
+        sandbox: &Path,
+    ) -> Result<String, ApiError> {
         let id = state.network_id(attachment.network)?;
-        let network = state.networks.get_mut(&id).ok_or_else(|| Find::NoNetwork(attachment.network.to_owned()))?;
+        let network = state
+            .networks
+            .get_mut(&id)
+            .ok_or_else(|| Find::NoNetwork(attachment.network.to_owned()))?;
         let record = plan_endpoint(network, attachment)?;
         let id = record.id.clone();
         let kept = self.store.put(&endpoint_key(&id), &record);
-        let attached = kept.map_err(|error| host_failure(network, &record, error.to_string())).and_then(|()| self.plug(network, &record, sandbox));
+        let attached = kept
+            .map_err(|error| host_failure(network, &record, error.to_string()))
+            .and_then(|()| self.plug(network, &record, sandbox));
         match attached {
             Ok(endpoint) => {
                 network.endpoints.insert(id.clone(), endpoint);
@@ -98,33 +128,60 @@ impl Agent {
 
     /// Takes the endpoint away, whatever is left of it.
     pub(super) fn detach(&self, network: &mut Network, id: &str) {
-        let Some(endpoint) = network.endpoints.remove(id) else { return };
+        let Some(endpoint) = network.endpoints.remove(id) else {
+            return;
+        };
         self.unplug(network, &endpoint);
         self.forget(network, &endpoint.record);
     }
 
     /// Makes the port and the link of an endpoint whose addresses are its own already.
-    pub(super) fn plug(&self, network: &Network, record: &EndpointRecord, sandbox: &Path) -> Result<Endpoint, Attach> {
+    pub(super) fn plug(
+        &self,
+        network: &Network,
+        record: &EndpointRecord,
+        sandbox: &Path,
+    ) -> Result<Endpoint, Attach> {
         let failed = |why: String| host_failure(network, record, why);
-        let Some(segment) = &network.segment else { return Err(Attach::NoPorts(network.record.name.clone())) };
-        let netns = Netns::open(sandbox).map_err(|error| Attach::Sandbox { path: sandbox.to_owned(), why: error.to_string() })?;
-        let tap = open_tap(network.record.tap_driver(), &tap_name(&record.id)).map_err(|error| failed(error.to_string()))?;
+        let Some(segment) = &network.segment else {
+            return Err(Attach::NoPorts(network.record.name.clone()));
+        };
+        let netns = Netns::open(sandbox).map_err(|error| Attach::Sandbox {
+            path: sandbox.to_owned(),
+            why: error.to_string(),
+        })?;
+        let tap = open_tap(network.record.tap_driver(), &tap_name(&record.id))
+            .map_err(|error| failed(error.to_string()))?;
         let ifindex = tap.ifindex;
         let port = self
             .switch
-            .add_port(&segment.bridge, tap.port, PortConfig::new(PortKind::Tap, u32::from(network.record.mtu)))
+            .add_port(
+                &segment.bridge,
+                tap.port,
+                PortConfig::new(PortKind::Tap, u32::from(network.record.mtu)),
+            )
             .map_err(|error| failed(error.to_string()))?;
         let mac = Mac::new(record.mac);
-        segment.bridge.register_endpoint(port, mac, &addresses(record));
+        segment
+            .bridge
+            .register_endpoint(port, mac, &addresses(record));
         let outcome = segment
             .edge
             .insert(&record.id, edge_host(record))
             .map_err(|error| failed(error.to_string()))
             .and_then(|()| configure(network, record, ifindex, &netns).map_err(failed));
         match outcome {
-            Ok(link) => Ok(Endpoint { record: record.clone(), port: Some(port), link }),
+            Ok(link) => Ok(Endpoint {
+                record: record.clone(),
+                port: Some(port),
+                link,
+            }),
             Err(error) => {
-                let half = Endpoint { record: record.clone(), port: Some(port), link: String::new() };
+                let half = Endpoint {
+                    record: record.clone(),
+                    port: Some(port),
+                    link: String::new(),
+                };
                 self.unplug(network, &half);
                 Err(error)
             }
@@ -133,9 +190,13 @@ impl Agent {
 
     /// Removes port and names; the link goes with its last descriptor.
     pub(super) fn unplug(&self, network: &Network, endpoint: &Endpoint) {
-        let Some(segment) = &network.segment else { return };
+        let Some(segment) = &network.segment else {
+            return;
+        };
         segment.edge.remove(&endpoint.record.id);
-        segment.bridge.unregister_endpoint(Mac::new(endpoint.record.mac));
+        segment
+            .bridge
+            .unregister_endpoint(Mac::new(endpoint.record.mac));
         if let Some(port) = endpoint.port {
             self.switch.remove_port(port);
         }
@@ -151,7 +212,10 @@ impl Agent {
 }
 
 /// Checks the wishes and takes the addresses.
-fn plan_endpoint(network: &mut Network, attachment: &Attachment<'_>) -> Result<EndpointRecord, Attach> {
+fn plan_endpoint(
+    network: &mut Network,
+    attachment: &Attachment<'_>,
+) -> Result<EndpointRecord, Attach> {
     if network.segment.is_none() {
         return Err(Attach::NoPorts(network.record.name.clone()));
     }
@@ -160,13 +224,25 @@ fn plan_endpoint(network: &mut Network, attachment: &Attachment<'_>) -> Result<E
     for alias in &attachment.settings.aliases {
         check_name(alias).map_err(named("network alias"))?;
     }
-    if network.endpoints.values().any(|endpoint| endpoint.record.name == attachment.name) {
-        return Err(Attach::Twice { name: attachment.name.to_owned(), network: network.record.name.clone() });
+    if network
+        .endpoints
+        .values()
+        .any(|endpoint| endpoint.record.name == attachment.name)
+    {
+        return Err(Attach::Twice {
+            name: attachment.name.to_owned(),
+            network: network.record.name.clone(),
+        });
     }
     if let Some(link) = attachment.link {
         check_link_name(link)?;
     }
-    let mac = attachment.settings.mac.as_deref().map(|mac| checked_mac(network, mac)).transpose()?;
+    let mac = attachment
+        .settings
+        .mac
+        .as_deref()
+        .map(|mac| checked_mac(network, mac))
+        .transpose()?;
     let (ipv4, ipv6) = take_addresses(network, attachment)?;
     let made = || ipv4.map_or_else(random_mac, Mac::from_ipv4);
     Ok(EndpointRecord {
@@ -189,17 +265,32 @@ fn checked_mac(network: &Network, text: &str) -> Result<Mac, Attach> {
     if !mac.is_station() {
         return Err(Attach::MacNotStation(mac));
     }
-    let taken = |owner: String| Attach::MacTaken { mac, owner, network: network.record.name.clone() };
-    if network.segment.as_ref().is_some_and(|segment| segment.gateway_mac == mac) {
+    let taken = |owner: String| Attach::MacTaken {
+        mac,
+        owner,
+        network: network.record.name.clone(),
+    };
+    if network
+        .segment
+        .as_ref()
+        .is_some_and(|segment| segment.gateway_mac == mac)
+    {
         return Err(taken("the gateway".to_owned()));
     }
-    match network.endpoints.values().find(|endpoint| endpoint.record.mac == mac.octets()) {
+    match network
+        .endpoints
+        .values()
+        .find(|endpoint| endpoint.record.mac == mac.octets())
+    {
         Some(endpoint) => Err(taken(endpoint.record.name.clone())),
         None => Ok(mac),
     }
 }
 
-fn take_addresses(network: &mut Network, attachment: &Attachment<'_>) -> Result<(Option<Ipv4Addr>, Option<Ipv6Addr>), Attach> {
+fn take_addresses(
+    network: &mut Network,
+    attachment: &Attachment<'_>,
+) -> Result<(Option<Ipv4Addr>, Option<Ipv6Addr>), Attach> {
     let wishes = attachment.settings;
     if wishes.ip.is_some() && network.pool_v4.is_none() {
         return Err(Attach::NoIpv4(network.record.name.clone()));
@@ -250,19 +341,36 @@ pub(super) fn release(network: &mut Network, record: &EndpointRecord) {
     }
 }
 
-fn configure(network: &Network, record: &EndpointRecord, from_index: u32, netns: &Netns) -> Result<String, String> {
+fn configure(
+    network: &Network,
+    record: &EndpointRecord,
+    from_index: u32,
+    netns: &Netns,
+) -> Result<String, String> {
     let subnets = &network.record.subnets;
     let link = SandboxLink {
         from_index,
-        name: record.link.clone().map_or(LinkName::FirstFree, LinkName::Exactly),
+        name: record
+            .link
+            .clone()
+            .map_or(LinkName::FirstFree, LinkName::Exactly),
         mac: record.mac,
         mtu: u32::from(network.record.mtu),
         tx_queue_length: None,
         addresses: addresses(record)
             .into_iter()
-            .filter_map(|address| subnets.iter().find(|subnet| subnet.net.contains(&address)).map(|subnet| on_link(address, subnet.net)))
+            .filter_map(|address| {
+                subnets
+                    .iter()
+                    .find(|subnet| subnet.net.contains(&address))
+                    .map(|subnet| on_link(address, subnet.net))
+            })
             .collect(),
-        gateways: if network.record.internal { Vec::new() } else { network.record.gateway_addresses() },
+        gateways: if network.record.internal {
+            Vec::new()
+        } else {
+            network.record.gateway_addresses()
+        },
         routes: Vec::new(),
         ipv6_link_local: network.pool_v6.is_some(),
     };
@@ -273,7 +381,10 @@ fn configure(network: &Network, record: &EndpointRecord, from_index: u32, netns:
 }
 
 pub(super) fn addresses(record: &EndpointRecord) -> Vec<IpAddr> {
-    [record.ipv4.map(IpAddr::V4), record.ipv6.map(IpAddr::V6)].into_iter().flatten().collect()
+    [record.ipv4.map(IpAddr::V4), record.ipv6.map(IpAddr::V6)]
+        .into_iter()
+        .flatten()
+        .collect()
 }
 
 fn edge_host(record: &EndpointRecord) -> EdgeHost {
@@ -285,7 +396,10 @@ fn edge_host(record: &EndpointRecord) -> EdgeHost {
         mac: Mac::new(record.mac),
         dhcp: record.ipv4.map(|ipv4| HostRecord {
             ipv4,
-            hostname: record.hostname.clone().or_else(|| Some(record.name.clone())),
+            hostname: record
+                .hostname
+                .clone()
+                .or_else(|| Some(record.name.clone())),
             dns_servers: Vec::new(),
         }),
         names: EndpointNames {
@@ -317,7 +431,11 @@ fn random_mac() -> Mac {
 /// What the kernel takes as a link's name (net/core/dev.c, `dev_valid_name`), and a shell too.
 fn check_link_name(name: &str) -> Result<(), Attach> {
     let fits = (1..=15).contains(&name.len()) && name != "." && name != "..";
-    if fits && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.' | b'-')) {
+    if fits
+        && name
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.' | b'-'))
+    {
         return Ok(());
     }
     Err(Attach::LinkName(name.chars().take(40).collect()))
@@ -328,5 +446,9 @@ fn tap_name(endpoint_id: &str) -> String {
 }
 
 fn host_failure(network: &Network, record: &EndpointRecord, why: String) -> Attach {
-    Attach::Host { name: record.name.clone(), network: network.record.name.clone(), why }
+    Attach::Host {
+        name: record.name.clone(),
+        network: network.record.name.clone(),
+        why,
+    }
 }

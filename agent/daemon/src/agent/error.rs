@@ -33,20 +33,32 @@ impl From<Find> for ApiError {
 pub(super) enum CreateNetwork {
     #[error("network name: {0}")]
     Name(#[from] BadName),
-    #[error("a network named {0:?} exists already; choose another name or remove it with `tapestry network rm {0}`")]
+    #[error(
+        "a network named {0:?} exists already; choose another name or remove it with `tapestry network rm {0}`"
+    )]
     NameTaken(String),
     #[error("driver {0:?} makes no new networks; `bridge` does")]
     PredefinedDriver(&'static str),
-    #[error("driver \"overlay\" needs a cluster of hosts, and this agent is in none; use `--driver bridge`")]
+    #[error(
+        "driver \"overlay\" needs a cluster of hosts, and this agent is in none; use `--driver bridge`"
+    )]
     NoCluster,
     #[error("two {0} subnets were given; a network has at most one of each family")]
     TwoSubnets(&'static str),
-    #[error("gateway {0} lies in none of the network's subnets; leave it out or give its subnet with --subnet")]
+    #[error(
+        "gateway {0} lies in none of the network's subnets; leave it out or give its subnet with --subnet"
+    )]
     GatewayOutside(std::net::IpAddr),
-    #[error("option {0:?} is unknown; a bridge network takes tap=offload|basic and transparent=true|false")]
+    #[error(
+        "option {0:?} is unknown; a bridge network takes tap=offload|basic and transparent=true|false"
+    )]
     UnknownOption(String),
     #[error("option {name}={value} is not understood; write {expected}")]
-    OptionValue { name: String, value: String, expected: &'static str },
+    OptionValue {
+        name: String,
+        value: String,
+        expected: &'static str,
+    },
     #[error("MTU {0} is out of range; take 576 to 65521, and at least 1280 with IPv6")]
     Mtu(u16),
     #[error(transparent)]
@@ -105,16 +117,28 @@ pub(super) enum Attach {
     NoIpv4(String),
     #[error("{0}")]
     Mac(switch_core::ParseMac),
-    #[error("MAC address {0} cannot belong to a container; take a unicast address such as 02:42:ac:11:00:02")]
+    #[error(
+        "MAC address {0} cannot belong to a container; take a unicast address such as 02:42:ac:11:00:02"
+    )]
     MacNotStation(switch_core::Mac),
-    #[error("MAC address {mac} is taken by {owner:?} on network {network:?}; leave --mac-address out to get a free one")]
-    MacTaken { mac: switch_core::Mac, owner: String, network: String },
+    #[error(
+        "MAC address {mac} is taken by {owner:?} on network {network:?}; leave --mac-address out to get a free one"
+    )]
+    MacTaken {
+        mac: switch_core::Mac,
+        owner: String,
+        network: String,
+    },
     #[error("link name {0:?} is not usable; take 1 to 15 letters, digits, '_', '.' or '-'")]
     LinkName(String),
     #[error("{} is not a network namespace: {why}; give a file such as /run/netns/NAME or /proc/PID/ns/net", path.display())]
     Sandbox { path: PathBuf, why: String },
     #[error("attaching {name:?} to network {network:?}: {why}")]
-    Host { name: String, network: String, why: String },
+    Host {
+        name: String,
+        network: String,
+        why: String,
+    },
 }
 
 impl From<Attach> for ApiError {
@@ -135,7 +159,9 @@ impl From<Attach> for ApiError {
 pub(super) enum Contain {
     #[error("{what}: {source}")]
     Name { what: &'static str, source: BadName },
-    #[error("a container named {0:?} exists already; choose another --name or remove it with `tapestry rm {0}`")]
+    #[error(
+        "a container named {0:?} exists already; choose another --name or remove it with `tapestry rm {0}`"
+    )]
     NameTaken(String),
     #[error("no command was given; write it after the options: tapestry run -- COMMAND")]
     NoCommand,
@@ -145,7 +171,9 @@ pub(super) enum Contain {
     NotWithMode { option: &'static str, mode: String },
     #[error("network {0:?} is internal: nothing outside reaches it, so no port can be published")]
     PublishOnInternal(String),
-    #[error("host port {0} is published by container {1:?} already; choose another or stop that container")]
+    #[error(
+        "host port {0} is published by container {1:?} already; choose another or stop that container"
+    )]
     Published(String, String),
     #[error("host port {mapping} cannot be published: {why}")]
     Publish { mapping: String, why: String },
@@ -157,10 +185,16 @@ pub(super) enum Contain {
     Started(String),
     #[error("container {0:?} is running; stop it first or remove it with `tapestry rm -f {0}`")]
     Running(String),
-    #[error("container {0:?} shares another namespace and has no endpoints of its own; only --network NETWORK containers connect")]
+    #[error(
+        "container {0:?} shares another namespace and has no endpoints of its own; only --network NETWORK containers connect"
+    )]
     NoSandbox(String),
     #[error("container {container:?} is not on network {network:?}")]
     NotOn { container: String, network: String },
+    #[error("container {name:?}: {why}")]
+    CommandNotFound { name: String, why: String },
+    #[error("container {name:?}: {why}")]
+    CommandNotExecutable { name: String, why: String },
     #[error("container {name:?}: {why}")]
     Host { name: String, why: String },
 }
@@ -175,6 +209,8 @@ impl From<Contain> for ApiError {
             | Contain::Started(_)
             | Contain::Running(_) => ErrorKind::Conflict,
             Contain::NotOn { .. } => ErrorKind::NotFound,
+            Contain::CommandNotFound { .. } => ErrorKind::CommandNotFound,
+            Contain::CommandNotExecutable { .. } => ErrorKind::CommandNotExecutable,
             Contain::Host { .. } => ErrorKind::Failed,
             _ => ErrorKind::Invalid,
         };

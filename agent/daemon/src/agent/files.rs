@@ -34,8 +34,14 @@ mod tests {
 
     #[test]
     fn resolv_conf_lists_servers_then_search() {
-        let text = resolv_conf(&["8.8.8.8".parse().unwrap(), "fd00::1".parse().unwrap()], &["a.example".into(), "b".into()]);
-        assert_eq!(text, "nameserver 8.8.8.8\nnameserver fd00::1\nsearch a.example b\n");
+        let text = resolv_conf(
+            &["8.8.8.8".parse().unwrap(), "fd00::1".parse().unwrap()],
+            &["a.example".into(), "b".into()],
+        );
+        assert_eq!(
+            text,
+            "nameserver 8.8.8.8\nnameserver fd00::1\nsearch a.example b\n"
+        );
     }
 
     #[test]

@@ -5,28 +5,41 @@ use super::state::{Container, Network, State};
 
 impl State {
     pub(super) fn network_id(&self, called: &str) -> Result<String, Find> {
-        let candidates = self.networks.values().map(|network| (network.record.id.as_str(), network.record.name.as_str()));
+        let candidates = self
+            .networks
+            .values()
+            .map(|network| (network.record.id.as_str(), network.record.name.as_str()));
         find(candidates, called)?.ok_or_else(|| Find::NoNetwork(called.to_owned()))
     }
 
     pub(super) fn network(&self, called: &str) -> Result<&Network, Find> {
         let id = self.network_id(called)?;
-        self.networks.get(&id).ok_or_else(|| Find::NoNetwork(called.to_owned()))
+        self.networks
+            .get(&id)
+            .ok_or_else(|| Find::NoNetwork(called.to_owned()))
     }
 
     pub(super) fn container_id(&self, called: &str) -> Result<String, Find> {
-        let candidates = self.containers.values().map(|container| (container.record.id.as_str(), container.record.name.as_str()));
+        let candidates = self
+            .containers
+            .values()
+            .map(|container| (container.record.id.as_str(), container.record.name.as_str()));
         find(candidates, called)?.ok_or_else(|| Find::NoContainer(called.to_owned()))
     }
 
     pub(super) fn container(&self, called: &str) -> Result<&Container, Find> {
         let id = self.container_id(called)?;
-        self.containers.get(&id).ok_or_else(|| Find::NoContainer(called.to_owned()))
+        self.containers
+            .get(&id)
+            .ok_or_else(|| Find::NoContainer(called.to_owned()))
     }
 }
 
 /// The id of the candidate with that name or id, else of the only one whose id begins so.
-fn find<'a>(candidates: impl Iterator<Item = (&'a str, &'a str)>, called: &str) -> Result<Option<String>, Find> {
+fn find<'a>(
+    candidates: impl Iterator<Item = (&'a str, &'a str)>,
+    called: &str,
+) -> Result<Option<String>, Find> {
     let mut begins = None;
     let mut ambiguous = false;
     for (id, name) in candidates {

@@ -16,7 +16,9 @@ impl Journal {
 
     /// On disk when this returns.
     pub(super) fn put(&self, key: &str, record: &impl Serialize) -> Result<(), StoreError> {
-        self.0.transact(&[Change::encode(key, record, Expected::Anything)?]).map(|_| ())
+        self.0
+            .transact(&[Change::encode(key, record, Expected::Anything)?])
+            .map(|_| ())
     }
 
     pub(super) fn delete(&self, key: &str) -> Result<(), StoreError> {
@@ -28,6 +30,10 @@ impl Journal {
     }
 
     pub(super) fn list<T: DeserializeOwned>(&self, prefix: &str) -> Result<Vec<T>, StoreError> {
-        self.0.list(prefix)?.iter().map(|entry| entry.decode()).collect()
+        self.0
+            .list(prefix)?
+            .iter()
+            .map(|entry| entry.decode())
+            .collect()
     }
 }

@@ -14,13 +14,19 @@ use crate::container::{log, read_exit};
 
 impl Agent {
     /// Lines of the log, the last `tail` of them where given, then those that come until the command ends if `follow`.
-    pub(crate) fn logs(&self, called: &str, follow: bool, tail: Option<usize>) -> Result<mpsc::Receiver<String>, ApiError> {
+    pub(crate) fn logs(
+        &self,
+        called: &str,
+        follow: bool,
+        tail: Option<usize>,
+    ) -> Result<mpsc::Receiver<String>, ApiError> {
         let dir = {
             let state = self.state();
             self.container_dir(&state.container(called)?.record.id)
         };
         let (sender, receiver) = mpsc::channel(LINES_QUEUED_MAX);
-        self.runtime.spawn_blocking(move || send(&dir, follow, tail, &sender));
+        self.runtime
+            .spawn_blocking(move || send(&dir, follow, tail, &sender));
         Ok(receiver)
     }
 }
@@ -66,23 +72,40 @@ impl Follower {
 
     /// Whole lines that have come since the last call.
     fn lines(&mut self) -> Vec<String> {
-        let mut lines = self.open.as_mut().map(|(file, _)| rest(file)).unwrap_or_default();
-        let inode = std::fs::metadata(&self.path).ok().map(|metadata| metadata.ino());
+        let mut lines = self
+            .open
+            .as_mut()
+            .map(|(file, _)| rest(file))
+            .unwrap_or_default();
+        let inode = std::fs::metadata(&self.path)
+            .ok()
+            .map(|metadata| metadata.ino());
         if inode.is_some() && inode != self.open.as_ref().map(|(_, inode)| *inode) {
             self.reopen();
-            lines.extend(self.open.as_mut().map(|(file, _)| rest(file)).unwrap_or_default());
+            lines.extend(
+                self.open
+                    .as_mut()
+                    .map(|(file, _)| rest(file))
+                    .unwrap_or_default(),
+            );
         }
         lines
     }
 
     fn reopen(&mut self) {
         let file = File::open(&self.path).ok();
-        self.open = file.and_then(|file| file.metadata().ok().map(|metadata| (BufReader::new(file), metadata.ino())));
+        self.open = file.and_then(|file| {
+            file.metadata()
+                .ok()
+                .map(|metadata| (BufReader::new(file), metadata.ino()))
+        });
     }
 }
 
 fn read_lines(path: &Path) -> Vec<String> {
-    File::open(path).map(|file| rest(&mut BufReader::new(file))).unwrap_or_default()
+    File::open(path)
+        .map(|file| rest(&mut BufReader::new(file)))
+        .unwrap_or_default()
 }
 
 /// Whole lines up to the end; a line cut short is read again next time.
@@ -122,7 +145,12 @@ mod tests {
         std::fs::write(&path, "one\ntw").unwrap();
         let mut follower = Follower::open(path.clone());
         assert_eq!(follower.lines(), ["one\n"]);
-        File::options().append(true).open(&path).unwrap().write_all(b"o\n").unwrap();
+        File::options()
+            .append(true)
+            .open(&path)
+            .unwrap()
+            .write_all(b"o\n")
+            .unwrap();
         std::fs::rename(&path, dir.path().join("log.1")).unwrap();
         std::fs::write(&path, "three\n").unwrap();
         assert_eq!(follower.lines(), ["two\n", "three\n"]);

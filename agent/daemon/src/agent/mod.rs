@@ -82,10 +82,18 @@ impl Agent {
     /// Starts the switch and brings back everything on record. Blocks; `runtime` runs the edges and the watching.
     pub(crate) fn start(config: Config, runtime: Handle) -> Result<Arc<Self>, StartAgent> {
         check_rights()?;
-        std::fs::File::options().read(true).write(true).open("/dev/net/tun").map_err(StartAgent::Tun)?;
+        std::fs::File::options()
+            .read(true)
+            .write(true)
+            .open("/dev/net/tun")
+            .map_err(StartAgent::Tun)?;
         let store = Journal::open(&config.state_dir)?;
         let ula_global_id = ula_global_id(&store)?;
-        let switch = Switch::start(SwitchConfig { engine: config.engine, workers: config.workers, ..SwitchConfig::default() })?;
+        let switch = Switch::start(SwitchConfig {
+            engine: config.engine,
+            workers: config.workers,
+            ..SwitchConfig::default()
+        })?;
         let agent = Arc::new(Self {
             switch,
             store,
@@ -133,8 +141,15 @@ impl Agent {
         lock(&self.state)
     }
 
-    fn wait_for_an_end<'a>(&self, state: MutexGuard<'a, State>, patience: Duration) -> MutexGuard<'a, State> {
-        let (state, _) = self.ended.wait_timeout(state, patience).unwrap_or_else(PoisonError::into_inner);
+    fn wait_for_an_end<'a>(
+        &self,
+        state: MutexGuard<'a, State>,
+        patience: Duration,
+    ) -> MutexGuard<'a, State> {
+        let (state, _) = self
+            .ended
+            .wait_timeout(state, patience)
+            .unwrap_or_else(PoisonError::into_inner);
         state
     }
 
@@ -158,7 +173,10 @@ impl Agent {
         self.runtime.spawn(async move {
             while let Some(disturbance) = watch.next().await {
                 let Some(agent) = agent.upgrade() else { return };
-                tracing::info!(?disturbance, "the packet filter was changed by somebody else");
+                tracing::info!(
+                    ?disturbance,
+                    "the packet filter was changed by somebody else"
+                );
                 let applied = tokio::task::spawn_blocking(move || {
                     if let Err(why) = agent.apply_firewall(&agent.state()) {
                         agent.warn(why);
@@ -174,12 +192,14 @@ impl Agent {
     fn watch_switch(self: &Arc<Self>) {
         let events = self.switch.events();
         let agent = Arc::downgrade(self);
-        let watching = std::thread::Builder::new().name("port-events".into()).spawn(move || {
-            while let Ok(SwitchEvent::PortGone(port)) = events.recv() {
-                let Some(agent) = agent.upgrade() else { return };
-                agent.port_gone(port);
-            }
-        });
+        let watching = std::thread::Builder::new()
+            .name("port-events".into())
+            .spawn(move || {
+                while let Ok(SwitchEvent::PortGone(port)) = events.recv() {
+                    let Some(agent) = agent.upgrade() else { return };
+                    agent.port_gone(port);
+                }
+            });
         if let Err(error) = watching {
             self.warn(format!("endpoints of dead sandboxes will stay: {error}"));
         }

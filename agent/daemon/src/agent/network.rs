@@ -1,6 +1,8 @@
 //! Networks: made, looked at, removed.
 
-use agent_api::{ApiError, Driver, FdbEntryView, NetworkCreate, NetworkDetail, NetworkSummary, PortView, Pruned};
+use agent_api::{
+    ApiError, Driver, FdbEntryView, NetworkCreate, NetworkDetail, NetworkSummary, PortView, Pruned,
+};
 use ipnet::IpNet;
 
 use super::error::{CreateNetwork, RemoveNetwork};
@@ -14,7 +16,12 @@ use crate::record::{NetworkRecord, Owner, network_key};
 
 impl Agent {
     pub(crate) fn networks(&self) -> Vec<NetworkSummary> {
-        let mut summaries: Vec<_> = self.state().networks.values().map(|network| view::network_summary(&network.record)).collect();
+        let mut summaries: Vec<_> = self
+            .state()
+            .networks
+            .values()
+            .map(|network| view::network_summary(&network.record))
+            .collect();
         summaries.sort_by(|one, other| one.name.cmp(&other.name));
         summaries
     }
@@ -34,9 +41,16 @@ impl Agent {
         Ok(view::ports(&self.switch, state.network(called)?))
     }
 
-    pub(crate) fn create_network(&self, request: NetworkCreate) -> Result<NetworkSummary, ApiError> {
+    pub(crate) fn create_network(
+        &self,
+        request: NetworkCreate,
+    ) -> Result<NetworkSummary, ApiError> {
         let mut state = self.state();
-        if state.networks.values().any(|network| network.record.name == request.name) {
+        if state
+            .networks
+            .values()
+            .any(|network| network.record.name == request.name)
+        {
             return Err(CreateNetwork::NameTaken(request.name).into());
         }
         let record = plan_network(request, &self.surroundings(&state))?;
@@ -49,15 +63,25 @@ impl Agent {
         let mut state = self.state();
         let id = state.network_id(called)?;
         self.settle_network(&mut state, &id);
-        let Some(network) = state.networks.get(&id) else { return Ok(()) };
+        let Some(network) = state.networks.get(&id) else {
+            return Ok(());
+        };
         let name = network.record.name.clone();
         if is_predefined(&name) {
             return Err(RemoveNetwork::Predefined(name).into());
         }
         if !network.endpoints.is_empty() {
-            let mut users: Vec<_> = network.endpoints.values().map(|endpoint| endpoint.record.name.as_str()).collect();
+            let mut users: Vec<_> = network
+                .endpoints
+                .values()
+                .map(|endpoint| endpoint.record.name.as_str())
+                .collect();
             users.truncate(USERS_SHOWN_MAX);
-            return Err(RemoveNetwork::InUse { name, users: users.join(", ") }.into());
+            return Err(RemoveNetwork::InUse {
+                name,
+                users: users.join(", "),
+            }
+            .into());
         }
         self.drop_network(&mut state, &id)
     }
@@ -81,11 +105,18 @@ impl Agent {
     /// Makes the networks that every agent has and that are not on record yet.
     pub(super) fn add_predefined(&self, state: &mut State) -> Result<(), ApiError> {
         for (name, driver) in PREDEFINED {
-            if state.networks.values().any(|network| network.record.name == name) {
+            if state
+                .networks
+                .values()
+                .any(|network| network.record.name == name)
+            {
                 continue;
             }
             let record = if driver == Driver::Bridge {
-                let request = NetworkCreate { name: name.to_owned(), ..NetworkCreate::default() };
+                let request = NetworkCreate {
+                    name: name.to_owned(),
+                    ..NetworkCreate::default()
+                };
                 plan_network(request, &self.surroundings(state))?
             } else {
                 without_segment(name, driver)
@@ -97,11 +128,20 @@ impl Agent {
 
     /// Keeps the record, raises the segment, opens the packet filter. Nothing is left of a failure.
     fn add_network(&self, state: &mut State, record: NetworkRecord) -> Result<(), ApiError> {
-        let failed = |why: String| CreateNetwork::Host { name: record.name.clone(), why };
+        let failed = |why: String| CreateNetwork::Host {
+            name: record.name.clone(),
+            why,
+        };
         let key = network_key(&record.id);
         let (pool_v4, pool_v6) = pools(&record)?;
-        self.store.put(&key, &record).map_err(|error| failed(error.to_string()))?;
-        let segment = match record.has_bridge().then(|| self.raise_segment(&record)).transpose() {
+        self.store
+            .put(&key, &record)
+            .map_err(|error| failed(error.to_string()))?;
+        let segment = match record
+            .has_bridge()
+            .then(|| self.raise_segment(&record))
+            .transpose()
+        {
             Ok(segment) => segment,
             Err(why) => {
                 let _ = self.store.delete(&key);
@@ -109,7 +149,13 @@ impl Agent {
             }
         };
         let id = record.id.clone();
-        let network = Network { record: record.clone(), pool_v4, pool_v6, segment, endpoints: Default::default() };
+        let network = Network {
+            record: record.clone(),
+            pool_v4,
+            pool_v6,
+            segment,
+            endpoints: Default::default(),
+        };
         state.networks.insert(id.clone(), network);
         if let Err(why) = self.apply_firewall(state) {
             if is_predefined(&record.name) {
@@ -123,25 +169,35 @@ impl Agent {
     }
 
     fn drop_network(&self, state: &mut State, id: &str) -> Result<(), ApiError> {
-        let Some(network) = state.networks.remove(id) else { return Ok(()) };
+        let Some(network) = state.networks.remove(id) else {
+            return Ok(());
+        };
         let name = network.record.name.clone();
         if let Some(segment) = network.segment {
             self.lower_segment(segment);
         }
         let firewall = self.apply_firewall(state);
-        let forgotten = self.store.delete(&network_key(id)).map_err(|error| error.to_string());
-        firewall.and(forgotten).map_err(|why| CreateNetwork::Host { name, why }.into())
+        let forgotten = self
+            .store
+            .delete(&network_key(id))
+            .map_err(|error| error.to_string());
+        firewall
+            .and(forgotten)
+            .map_err(|why| CreateNetwork::Host { name, why }.into())
     }
 
     /// Containers that have just ended are no users any more.
     fn settle_network(&self, state: &mut State, id: &str) {
-        let owners: Vec<_> = state.networks.get(id).map_or_else(Vec::new, |network| {
-            let owners = network.endpoints.values().filter_map(|endpoint| match &endpoint.record.owner {
-                Owner::Container(id) => Some(id.clone()),
-                Owner::Sandbox(_) => None,
+        let owners: Vec<_> =
+            state.networks.get(id).map_or_else(Vec::new, |network| {
+                let owners = network.endpoints.values().filter_map(|endpoint| {
+                    match &endpoint.record.owner {
+                        Owner::Container(id) => Some(id.clone()),
+                        Owner::Sandbox(_) => None,
+                    }
+                });
+                owners.collect()
             });
-            owners.collect()
-        });
         for owner in owners {
             self.settle(state, &owner);
         }
@@ -150,7 +206,15 @@ impl Agent {
     fn surroundings(&self, state: &State) -> Surroundings {
         let in_use = |network: &Network| {
             let by = format!("network {:?}", network.record.name);
-            network.record.subnets.iter().map(|subnet| SubnetInUse { subnet: subnet.net, by: by.clone() }).collect::<Vec<_>>()
+            network
+                .record
+                .subnets
+                .iter()
+                .map(|subnet| SubnetInUse {
+                    subnet: subnet.net,
+                    by: by.clone(),
+                })
+                .collect::<Vec<_>>()
         };
         Surroundings {
             networks: state.networks.values().flat_map(in_use).collect(),
@@ -189,5 +253,9 @@ fn is_predefined(name: &str) -> bool {
 
 /// Where containers go that name no network.
 pub(super) const DEFAULT_NETWORK: &str = "bridge";
-const PREDEFINED: [(&str, Driver); 3] = [(DEFAULT_NETWORK, Driver::Bridge), ("host", Driver::Host), ("none", Driver::Null)];
+const PREDEFINED: [(&str, Driver); 3] = [
+    (DEFAULT_NETWORK, Driver::Bridge),
+    ("host", Driver::Host),
+    ("none", Driver::Null),
+];
 const USERS_SHOWN_MAX: usize = 5;

@@ -15,7 +15,9 @@ use crate::record::{Owner, container_key};
 impl Agent {
     /// Takes the host ports that the container asks for and opens the packet filter for them.
     pub(super) fn publish(&self, state: &mut State, id: &str) -> Result<(), ApiError> {
-        let Some(container) = state.containers.get(id) else { return Ok(()) };
+        let Some(container) = state.containers.get(id) else {
+            return Ok(());
+        };
         let name = container.record.name.clone();
         let mappings = container.record.create.publish.clone();
         if mappings.is_empty() {
@@ -30,26 +32,37 @@ impl Agent {
                 protocol: mapping.protocol,
                 host_ip: mapping.host_ip,
                 host_port: mapping.host_port,
-                container: targets.iter().map(|address| SocketAddr::new(*address, mapping.container_port)).collect(),
+                container: targets
+                    .iter()
+                    .map(|address| SocketAddr::new(*address, mapping.container_port))
+                    .collect(),
             };
-            let published = publish(&spec, &self.runtime)
-                .map_err(|error| Contain::Publish { mapping: shown(mapping), why: error.to_string() })?;
+            let published = publish(&spec, &self.runtime).map_err(|error| Contain::Publish {
+                mapping: shown(mapping),
+                why: error.to_string(),
+            })?;
             if let Some(container) = state.containers.get_mut(id) {
                 container.record.create.publish[place].host_port = published.host_port();
                 container.published.push(published);
             }
         }
-        self.apply_firewall(state).map_err(|why| Contain::Host { name, why })?;
+        self.apply_firewall(state)
+            .map_err(|why| Contain::Host { name, why })?;
         if let Some(container) = state.containers.get(id) {
             let kept = self.store.put(&container_key(id), &container.record);
-            kept.map_err(|error| Contain::Host { name: container.record.name.clone(), why: error.to_string() })?;
+            kept.map_err(|error| Contain::Host {
+                name: container.record.name.clone(),
+                why: error.to_string(),
+            })?;
         }
         Ok(())
     }
 
     /// Frees the container's host ports; they are free when this returns.
     pub(super) fn unpublish(&self, state: &mut State, id: &str) {
-        let Some(container) = state.containers.get_mut(id) else { return };
+        let Some(container) = state.containers.get_mut(id) else {
+            return;
+        };
         let published = std::mem::take(&mut container.published);
         if published.is_empty() {
             return;
@@ -65,33 +78,52 @@ impl Agent {
     /// Makes the packet filter fit the networks and published ports there are.
     pub(super) fn apply_firewall(&self, state: &State) -> Result<(), String> {
         let firewall = self.firewall.as_ref().map_err(ToString::to_string)?;
-        firewall.apply(&rules(state)).map_err(|error| error.to_string())
+        firewall
+            .apply(&rules(state))
+            .map_err(|error| error.to_string())
     }
 }
 
 fn rules(state: &State) -> Rules {
-    let published = state.containers.values().filter(|container| !container.published.is_empty()).flat_map(|container| {
-        let targets = container_addresses(state, &container.record.id);
-        let mappings = container.record.create.publish.iter();
-        mappings.flat_map(move |mapping| {
-            let same_family = |target: &IpAddr| mapping.host_ip.is_none_or(|host| host.is_ipv4() == target.is_ipv4());
-            let targets: Vec<_> = targets.iter().copied().filter(same_family).collect();
-            targets.into_iter().map(|target| firewall::Published {
-                protocol: mapping.protocol,
-                host_ip: mapping.host_ip,
-                host_port: mapping.host_port,
-                container: SocketAddr::new(target, mapping.container_port),
+    let published = state
+        .containers
+        .values()
+        .filter(|container| !container.published.is_empty())
+        .flat_map(|container| {
+            let targets = container_addresses(state, &container.record.id);
+            let mappings = container.record.create.publish.iter();
+            mappings.flat_map(move |mapping| {
+                let same_family = |target: &IpAddr| {
+                    mapping
+                        .host_ip
+                        .is_none_or(|host| host.is_ipv4() == target.is_ipv4())
+                };
+                let targets: Vec<_> = targets.iter().copied().filter(same_family).collect();
+                targets.into_iter().map(|target| firewall::Published {
+                    protocol: mapping.protocol,
+                    host_ip: mapping.host_ip,
+                    host_port: mapping.host_port,
+                    container: SocketAddr::new(target, mapping.container_port),
+                })
             })
-        })
-    });
-    Rules { networks: state.networks.values().filter_map(network_rules).collect(), published: published.collect(), ..Rules::default() }
+        });
+    Rules {
+        networks: state.networks.values().filter_map(network_rules).collect(),
+        published: published.collect(),
+        ..Rules::default()
+    }
 }
 
 fn network_rules(network: &Network) -> Option<NetworkRules> {
     let host = network.segment.as_ref()?.host.as_ref()?;
     Some(NetworkRules {
         host_link: host.link.clone(),
-        subnets: network.record.subnets.iter().map(|subnet| subnet.net).collect(),
+        subnets: network
+            .record
+            .subnets
+            .iter()
+            .map(|subnet| subnet.net)
+            .collect(),
         masquerade: true,
         anti_spoof: true,
     })
@@ -100,19 +132,37 @@ fn network_rules(network: &Network) -> Option<NetworkRules> {
 /// The addresses by which a container is reached from the host: those on its first network that has a host port.
 fn container_addresses(state: &State, id: &str) -> Vec<IpAddr> {
     let owner = Owner::Container(id.to_owned());
-    let reachable = state.networks.values().filter(|network| network_rules(network).is_some());
-    let mut endpoints = reachable.flat_map(|network| network.endpoints.values()).filter(|endpoint| endpoint.record.owner == owner);
-    endpoints.next().map(|endpoint| addresses(&endpoint.record)).unwrap_or_default()
+    let reachable = state
+        .networks
+        .values()
+        .filter(|network| network_rules(network).is_some());
+    let mut endpoints = reachable
+        .flat_map(|network| network.endpoints.values())
+        .filter(|endpoint| endpoint.record.owner == owner);
+    endpoints
+        .next()
+        .map(|endpoint| addresses(&endpoint.record))
+        .unwrap_or_default()
 }
 
 /// Another container that publishes the same port on an overlapping address.
 fn holder(state: &State, id: &str, wanted: &PortMapping) -> Option<String> {
     let overlaps = |mapping: &PortMapping| {
-        let same_address = mapping.host_ip.is_none() || wanted.host_ip.is_none() || mapping.host_ip == wanted.host_ip;
-        mapping.protocol == wanted.protocol && mapping.host_port == wanted.host_port && wanted.host_port != 0 && same_address
+        let same_address = mapping.host_ip.is_none()
+            || wanted.host_ip.is_none()
+            || mapping.host_ip == wanted.host_ip;
+        mapping.protocol == wanted.protocol
+            && mapping.host_port == wanted.host_port
+            && wanted.host_port != 0
+            && same_address
     };
-    let mut others = state.containers.values().filter(|other| other.record.id != id && !other.published.is_empty());
-    others.find(|other| other.record.create.publish.iter().any(overlaps)).map(|other| other.record.name.clone())
+    let mut others = state
+        .containers
+        .values()
+        .filter(|other| other.record.id != id && !other.published.is_empty());
+    others
+        .find(|other| other.record.create.publish.iter().any(overlaps))
+        .map(|other| other.record.name.clone())
 }
 
 fn shown(mapping: &PortMapping) -> String {

@@ -12,7 +12,10 @@ use super::plan::pools;
 use super::state::{Container, Network, State};
 use crate::container::{read_exit, supervised};
 use crate::name::short;
-use crate::record::{CONTAINERS, ContainerRecord, ENDPOINTS, EndpointRecord, NETWORKS, NetworkRecord, Owner, Phase, endpoint_key};
+use crate::record::{
+    CONTAINERS, ContainerRecord, ENDPOINTS, EndpointRecord, NETWORKS, NetworkRecord, Owner, Phase,
+    endpoint_key,
+};
 use crate::store::StoreError;
 
 impl Agent {
@@ -42,26 +45,53 @@ impl Agent {
 
     fn restore_network(&self, state: &mut State, record: NetworkRecord) -> Result<(), ApiError> {
         let (pool_v4, pool_v6) = pools(&record).map_err(CreateNetwork::from)?;
-        let segment = match record.has_bridge().then(|| self.raise_segment(&record)).transpose() {
+        let segment = match record
+            .has_bridge()
+            .then(|| self.raise_segment(&record))
+            .transpose()
+        {
             Ok(segment) => segment,
             Err(why) => {
                 self.warn(format!("network {:?} is down: {why}", record.name));
                 None
             }
         };
-        state.networks.insert(record.id.clone(), Network { record, pool_v4, pool_v6, segment, endpoints: Default::default() });
+        state.networks.insert(
+            record.id.clone(),
+            Network {
+                record,
+                pool_v4,
+                pool_v6,
+                segment,
+                endpoints: Default::default(),
+            },
+        );
         Ok(())
     }
 
     fn restore_container(&self, state: &mut State, record: ContainerRecord) {
-        let living = supervised(&self.container_dir(&record.id)).ok().flatten().filter(|found| found.shim.is_alive());
+        let living = supervised(&self.container_dir(&record.id))
+            .ok()
+            .flatten()
+            .filter(|found| found.shim.is_alive());
         let init_pid = living.map(|found| found.init.pid);
-        state.containers.insert(record.id.clone(), Container { record, init_pid, published: Vec::new() });
+        state.containers.insert(
+            record.id.clone(),
+            Container {
+                record,
+                init_pid,
+                published: Vec::new(),
+            },
+        );
     }
 
     fn restore_endpoint(&self, state: &mut State, record: &EndpointRecord) {
         let sandbox = match &record.owner {
-            Owner::Container(id) => state.containers.get(id).and_then(|container| container.init_pid).map(sandbox_of),
+            Owner::Container(id) => state
+                .containers
+                .get(id)
+                .and_then(|container| container.init_pid)
+                .map(sandbox_of),
             Owner::Sandbox(path) => path.exists().then(|| path.clone()),
         };
         let restored = sandbox.is_some_and(|sandbox| self.replug(state, record, &sandbox));
@@ -71,8 +101,13 @@ impl Agent {
     }
 
     fn replug(&self, state: &mut State, record: &EndpointRecord, sandbox: &PathBuf) -> bool {
-        let Some(network) = state.networks.get_mut(&record.network) else { return false };
-        let taken = [(&mut network.pool_v4, record.ipv4.map(Into::into)), (&mut network.pool_v6, record.ipv6.map(Into::into))];
+        let Some(network) = state.networks.get_mut(&record.network) else {
+            return false;
+        };
+        let taken = [
+            (&mut network.pool_v4, record.ipv4.map(Into::into)),
+            (&mut network.pool_v6, record.ipv6.map(Into::into)),
+        ];
         for (pool, address) in taken {
             if let (Some(pool), Some(address)) = (pool, address)
                 && let Err(error) = pool.take(address, &record.name)
@@ -87,7 +122,10 @@ impl Agent {
                 true
             }
             Err(error) => {
-                self.warn(format!("endpoint {:?} does not come back: {error}", record.name));
+                self.warn(format!(
+                    "endpoint {:?} does not come back: {error}",
+                    record.name
+                ));
                 super::endpoint::release(network, record);
                 false
             }
@@ -96,7 +134,9 @@ impl Agent {
 
     /// Goes on with a container that runs; ends one that does not.
     fn resume(self: &Arc<Self>, state: &mut State, id: &str) {
-        let Some(container) = state.containers.get(id) else { return };
+        let Some(container) = state.containers.get(id) else {
+            return;
+        };
         match (container.record.phase, container.init_pid) {
             (Phase::Exited(_), _) => {}
             (Phase::Created | Phase::Running, Some(_)) => {
@@ -106,14 +146,19 @@ impl Agent {
                 self.watch(id.to_owned());
             }
             (Phase::Created | Phase::Running, None) => {
-                let code = read_exit(&self.container_dir(id)).ok().flatten().map_or(EXIT_UNKNOWN, |exit| exit.code);
+                let code = read_exit(&self.container_dir(id))
+                    .ok()
+                    .flatten()
+                    .map_or(EXIT_UNKNOWN, |exit| exit.code);
                 self.ended(state, id, code);
             }
         }
     }
 
     fn records<T: serde::de::DeserializeOwned>(&self, prefix: &str) -> Result<Vec<T>, ApiError> {
-        self.store.list(prefix).map_err(|error: StoreError| ApiError::new(agent_api::ErrorKind::Failed, error.to_string()))
+        self.store.list(prefix).map_err(|error: StoreError| {
+            ApiError::new(agent_api::ErrorKind::Failed, error.to_string())
+        })
     }
 }
 

@@ -26,12 +26,16 @@ pub(super) struct Tap {
 
 impl NetworkRecord {
     pub(super) fn is_transparent(&self) -> bool {
-        self.options.get(OPTION_TRANSPARENT).is_some_and(|value| value == "true")
+        self.options
+            .get(OPTION_TRANSPARENT)
+            .is_some_and(|value| value == "true")
     }
 
     /// The network's TAP driver.
     pub(super) fn tap_driver(&self) -> &str {
-        self.options.get(OPTION_TAP).map_or("offload", String::as_str)
+        self.options
+            .get(OPTION_TAP)
+            .map_or("offload", String::as_str)
     }
 
     pub(super) fn gateway_addresses(&self) -> Vec<IpAddr> {
@@ -51,16 +55,30 @@ impl Agent {
     /// Makes the bridge, its edge and its host port. What was made is gone again after a failure.
     pub(super) fn raise_segment(&self, record: &NetworkRecord) -> Result<Segment, String> {
         let gateway_mac = record.gateway_mac();
-        let bridge = Arc::new(Bridge::new(BridgeConfig { transparent: record.is_transparent(), ..BridgeConfig::default() }));
+        let bridge = Arc::new(Bridge::new(BridgeConfig {
+            transparent: record.is_transparent(),
+            ..BridgeConfig::default()
+        }));
         bridge.set_gateway(gateway_mac, &record.gateway_addresses());
-        let (port, end) = channel(EDGE_QUEUE_FRAMES, Capabilities::NONE).map_err(|error| format!("no edge port: {error}"))?;
+        let (port, end) = channel(EDGE_QUEUE_FRAMES, Capabilities::NONE)
+            .map_err(|error| format!("no edge port: {error}"))?;
         let edge = EdgeHandle::start(&self.runtime, end, self.edge_settings(record, gateway_mac))
             .map_err(|error| format!("no edge: {error}"))?;
         let edge_port = self
             .switch
-            .add_port(&bridge, Box::new(port), PortConfig::new(PortKind::Edge, u32::from(record.mtu)))
+            .add_port(
+                &bridge,
+                Box::new(port),
+                PortConfig::new(PortKind::Edge, u32::from(record.mtu)),
+            )
             .map_err(|error| format!("no edge port: {error}"))?;
-        let mut segment = Segment { bridge, gateway_mac, edge, edge_port, host: None };
+        let mut segment = Segment {
+            bridge,
+            gateway_mac,
+            edge,
+            edge_port,
+            host: None,
+        };
         if !record.internal {
             match self.raise_host_port(record, &segment) {
                 Ok(host) => segment.host = Some(host),
@@ -81,18 +99,30 @@ impl Agent {
         self.switch.remove_port(segment.edge_port);
     }
 
-    fn raise_host_port(&self, record: &NetworkRecord, segment: &Segment) -> Result<HostPort, String> {
+    fn raise_host_port(
+        &self,
+        record: &NetworkRecord,
+        segment: &Segment,
+    ) -> Result<HostPort, String> {
         let link = host_link_name(&record.id);
         let tap = open_tap(record.tap_driver(), &link).map_err(|error| error.to_string())?;
         let port = self
             .switch
-            .add_port(&segment.bridge, tap.port, PortConfig::new(PortKind::Host, u32::from(record.mtu)))
+            .add_port(
+                &segment.bridge,
+                tap.port,
+                PortConfig::new(PortKind::Host, u32::from(record.mtu)),
+            )
             .map_err(|error| format!("no host port: {error}"))?;
         let wanted = HostLink {
             name: link.clone(),
             mac: segment.gateway_mac.octets(),
             mtu: u32::from(record.mtu),
-            addresses: record.subnets.iter().map(|subnet| on_link(subnet.gateway, subnet.net)).collect(),
+            addresses: record
+                .subnets
+                .iter()
+                .map(|subnet| on_link(subnet.gateway, subnet.net))
+                .collect(),
         };
         let configured = Netlink::open()
             .and_then(|mut netlink| configure_host_link(&mut netlink, &wanted))
@@ -128,9 +158,18 @@ impl Agent {
             },
             zone: ZoneConfig {
                 network: record.name.clone(),
-                subnets: record.subnets.iter().map(|subnet| (subnet.net.network(), subnet.net.prefix_len())).collect(),
+                subnets: record
+                    .subnets
+                    .iter()
+                    .map(|subnet| (subnet.net.network(), subnet.net.prefix_len()))
+                    .collect(),
+                private_suffixes: Vec::new(),
             },
-            policy: if record.internal { Policy::Internal } else { Policy::Forward },
+            policy: if record.internal {
+                Policy::Internal
+            } else {
+                Policy::Forward
+            },
             dns: record.dns.clone(),
             resolv_conf: self.config.resolv_conf.clone(),
         }
@@ -140,7 +179,12 @@ impl Agent {
 fn let_forward(ipv6: bool) -> Result<(), String> {
     for family in [false, true].into_iter().filter(|family| ipv6 || !family) {
         for change in host::enable_forwarding(family).map_err(|error| error.to_string())? {
-            tracing::info!(setting = change.name, before = change.before, after = change.after, "kernel setting changed");
+            tracing::info!(
+                setting = change.name,
+                before = change.before,
+                after = change.after,
+                "kernel setting changed"
+            );
         }
     }
     Ok(())
@@ -151,11 +195,17 @@ pub(super) fn open_tap(driver: &str, link: &str) -> Result<Tap, OpenTap> {
     if driver == "basic" {
         let tap = BasicTap::create(link)?;
         let ifindex = tap.ifindex();
-        return Ok(Tap { port: Box::new(tap), ifindex });
+        return Ok(Tap {
+            port: Box::new(tap),
+            ifindex,
+        });
     }
     let tap = OffloadTap::create(link)?;
     let ifindex = tap.ifindex();
-    Ok(Tap { port: Box::new(tap), ifindex })
+    Ok(Tap {
+        port: Box::new(tap),
+        ifindex,
+    })
 }
 
 /// An address with its subnet's prefix length, as a link carries it.

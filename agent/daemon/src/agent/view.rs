@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 
 use agent_api::{
-    ContainerDetail, ContainerState, ContainerSummary, Driver, EndpointDetail, FdbEntryView, FdbKind, NetworkDetail, NetworkSummary,
-    PortView, Scope,
+    ContainerDetail, ContainerState, ContainerSummary, Driver, EndpointDetail, FdbEntryView,
+    FdbKind, NetworkDetail, NetworkSummary, PortView, Scope,
 };
 use switch_core::{Mac, PortCounts, PortId, Time};
 use switch_io::Switch;
@@ -22,7 +22,11 @@ pub(super) fn network_summary(record: &NetworkRecord) -> NetworkSummary {
         id: record.id.clone(),
         name: record.name.clone(),
         driver: record.driver,
-        scope: if record.driver == Driver::Overlay { Scope::Global } else { Scope::Local },
+        scope: if record.driver == Driver::Overlay {
+            Scope::Global
+        } else {
+            Scope::Local
+        },
     }
 }
 
@@ -47,8 +51,14 @@ pub(super) fn network_detail(switch: &Switch, network: &Network) -> NetworkDetai
         dns: record.dns.clone(),
         options: record.options.clone(),
         labels: record.labels.clone(),
-        host_link: segment.and_then(|segment| segment.host.as_ref()).map(|host| host.link.clone()),
-        endpoints: network.endpoints.values().map(|endpoint| self::endpoint(network, endpoint)).collect(),
+        host_link: segment
+            .and_then(|segment| segment.host.as_ref())
+            .map(|host| host.link.clone()),
+        endpoints: network
+            .endpoints
+            .values()
+            .map(|endpoint| self::endpoint(network, endpoint))
+            .collect(),
         drops: drops(&sum),
     }
 }
@@ -56,13 +66,21 @@ pub(super) fn network_detail(switch: &Switch, network: &Network) -> NetworkDetai
 pub(super) fn endpoint(network: &Network, endpoint: &Endpoint) -> EndpointDetail {
     let record = &endpoint.record;
     let subnets = &network.record.subnets;
-    let with_prefix = |address| subnets.iter().find(|subnet| subnet.net.contains(&address)).map(|subnet| on_link(address, subnet.net));
+    let with_prefix = |address| {
+        subnets
+            .iter()
+            .find(|subnet| subnet.net.contains(&address))
+            .map(|subnet| on_link(address, subnet.net))
+    };
     EndpointDetail {
         id: record.id.clone(),
         network: network.record.name.clone(),
         name: record.name.clone(),
         mac: Mac::new(record.mac).to_string(),
-        addresses: addresses(record).into_iter().filter_map(with_prefix).collect(),
+        addresses: addresses(record)
+            .into_iter()
+            .filter_map(with_prefix)
+            .collect(),
         gateways: network.record.gateway_addresses(),
         link: endpoint.link.clone(),
         port: endpoint.port.map(|port| port.0),
@@ -71,7 +89,9 @@ pub(super) fn endpoint(network: &Network, endpoint: &Endpoint) -> EndpointDetail
 }
 
 pub(super) fn fdb(now: Time, network: &Network) -> Vec<FdbEntryView> {
-    let Some(segment) = &network.segment else { return Vec::new() };
+    let Some(segment) = &network.segment else {
+        return Vec::new();
+    };
     let owners = owners(network);
     let mut rows: Vec<_> = segment
         .bridge
@@ -95,7 +115,9 @@ pub(super) fn fdb(now: Time, network: &Network) -> Vec<FdbEntryView> {
 }
 
 pub(super) fn ports(switch: &Switch, network: &Network) -> Vec<PortView> {
-    let Some(segment) = &network.segment else { return Vec::new() };
+    let Some(segment) = &network.segment else {
+        return Vec::new();
+    };
     let mut rows: Vec<_> = owners(network)
         .into_iter()
         .map(|(port, owner)| {
@@ -105,7 +127,8 @@ pub(super) fn ports(switch: &Switch, network: &Network) -> Vec<PortView> {
                 port: port.0,
                 kind: kind.map(|kind| kind.name().to_owned()).unwrap_or_default(),
                 link: link(network, port),
-                tap_driver: (port != segment.edge_port).then(|| network.record.tap_driver().to_owned()),
+                tap_driver: (port != segment.edge_port)
+                    .then(|| network.record.tap_driver().to_owned()),
                 owner,
                 rx_frames: counts.rx_frames,
                 rx_bytes: counts.rx_bytes,
@@ -122,7 +145,12 @@ pub(super) fn ports(switch: &Switch, network: &Network) -> Vec<PortView> {
 pub(super) fn container_summary(state: &State, container: &Container) -> ContainerSummary {
     let record = &container.record;
     let owner = Owner::Container(record.id.clone());
-    let on = |network: &&Network| network.endpoints.values().any(|endpoint| endpoint.record.owner == owner);
+    let on = |network: &&Network| {
+        network
+            .endpoints
+            .values()
+            .any(|endpoint| endpoint.record.owner == owner)
+    };
     ContainerSummary {
         id: record.id.clone(),
         name: record.name.clone(),
@@ -134,15 +162,27 @@ pub(super) fn container_summary(state: &State, container: &Container) -> Contain
         },
         created_s: record.created_s,
         publish: record.create.publish.clone(),
-        networks: state.networks.values().filter(on).map(|network| network.record.name.clone()).collect(),
+        networks: state
+            .networks
+            .values()
+            .filter(on)
+            .map(|network| network.record.name.clone())
+            .collect(),
     }
 }
 
-pub(super) fn container_detail(state: &State, container: &Container, dir: &Path) -> ContainerDetail {
+pub(super) fn container_detail(
+    state: &State,
+    container: &Container,
+    dir: &Path,
+) -> ContainerDetail {
     let record = &container.record;
     let owner = Owner::Container(record.id.clone());
     let endpoints = state.networks.values().flat_map(|network| {
-        let mine = network.endpoints.values().filter(|endpoint| endpoint.record.owner == owner);
+        let mine = network
+            .endpoints
+            .values()
+            .filter(|endpoint| endpoint.record.owner == owner);
         mine.map(move |endpoint| self::endpoint(network, endpoint))
     });
     ContainerDetail {
@@ -165,19 +205,33 @@ fn owners(network: &Network) -> HashMap<PortId, String> {
             owners.insert(host.port, "host".to_owned());
         }
     }
-    let endpoints = network.endpoints.values().filter_map(|endpoint| endpoint.port.map(|port| (port, endpoint.record.name.clone())));
+    let endpoints = network.endpoints.values().filter_map(|endpoint| {
+        endpoint
+            .port
+            .map(|port| (port, endpoint.record.name.clone()))
+    });
     owners.extend(endpoints);
     owners
 }
 
 fn link(network: &Network, port: PortId) -> Option<String> {
-    let host = network.segment.as_ref().and_then(|segment| segment.host.as_ref());
+    let host = network
+        .segment
+        .as_ref()
+        .and_then(|segment| segment.host.as_ref());
     if let Some(host) = host.filter(|host| host.port == port) {
         return Some(host.link.clone());
     }
-    network.endpoints.values().find(|endpoint| endpoint.port == Some(port)).map(|endpoint| endpoint.link.clone())
+    network
+        .endpoints
+        .values()
+        .find(|endpoint| endpoint.port == Some(port))
+        .map(|endpoint| endpoint.link.clone())
 }
 
 fn drops(counts: &PortCounts) -> BTreeMap<String, u64> {
-    counts.drop_reasons().map(|(reason, count)| (reason.name().to_owned(), count)).collect()
+    counts
+        .drop_reasons()
+        .map(|(reason, count)| (reason.name().to_owned(), count))
+        .collect()
 }

@@ -17,9 +17,17 @@ use crate::agent::Agent;
 /// Every route below `/v1`, and the document that describes them at `/v1/openapi.json`.
 pub(crate) fn router(agent: Arc<Agent>) -> Router {
     let (router, document) = OpenApiRouter::with_openapi(ApiDocument::openapi())
-        .nest("/v1", networks::routes().merge(endpoints::routes()).merge(containers::routes()).merge(system::routes()))
+        .nest(
+            "/v1",
+            networks::routes()
+                .merge(endpoints::routes())
+                .merge(containers::routes())
+                .merge(system::routes()),
+        )
         .split_for_parts();
-    system::serve_document(router, document).fallback(reply::no_such_route).with_state(agent)
+    system::serve_document(router, document)
+        .fallback(reply::no_such_route)
+        .with_state(agent)
 }
 
 #[derive(OpenApi)]

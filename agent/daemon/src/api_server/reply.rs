@@ -19,7 +19,8 @@ pub(super) type Reply<T> = Result<Json<T>, Refusal>;
 
 impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
-        let status = StatusCode::from_u16(self.0.kind.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let status =
+            StatusCode::from_u16(self.0.kind.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         (status, Json(self.0)).into_response()
     }
 }
@@ -39,7 +40,10 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Body<T> {
     async fn from_request(request: Request, state: &S) -> Result<Self, Refusal> {
         match Json::<T>::from_request(request, state).await {
             Ok(Json(body)) => Ok(Self(body)),
-            Err(rejection) => Err(Refusal(ApiError::new(ErrorKind::Invalid, one_line(&rejection)))),
+            Err(rejection) => Err(Refusal(ApiError::new(
+                ErrorKind::Invalid,
+                one_line(&rejection),
+            ))),
         }
     }
 }
@@ -51,12 +55,18 @@ pub(super) async fn blocking<T: Send + 'static>(
 ) -> Result<T, Refusal> {
     match tokio::task::spawn_blocking(move || call(&agent)).await {
         Ok(result) => result.map_err(Refusal),
-        Err(_) => Err(Refusal(ApiError::new(ErrorKind::Failed, "the agent failed inside this request; its log says where"))),
+        Err(_) => Err(Refusal(ApiError::new(
+            ErrorKind::Failed,
+            "the agent failed inside this request; its log says where",
+        ))),
     }
 }
 
 pub(super) async fn no_such_route(uri: Uri) -> Refusal {
-    Refusal(ApiError::new(ErrorKind::NotFound, format!("no route {}; GET /v1/openapi.json lists them", uri.path())))
+    Refusal(ApiError::new(
+        ErrorKind::NotFound,
+        format!("no route {}; GET /v1/openapi.json lists them", uri.path()),
+    ))
 }
 
 fn one_line(rejection: &JsonRejection) -> String {
