@@ -71,7 +71,7 @@ impl<'a> Frame<'a> {
         let (segment_count, segment_len) = vnet.segmentation(self.bytes.len());
         Self {
             segment_count,
-            packet_len: segment_len - self.packet_offset(),
+            packet_len: segment_len.saturating_sub(self.packet_offset()),
             ..self
         }
     }

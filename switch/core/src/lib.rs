@@ -14,6 +14,8 @@ mod neighbors;
 mod packet;
 mod port;
 mod segment;
+#[cfg(test)]
+mod testing;
 mod time;
 mod verdict;
 mod vnet;

@@ -139,18 +139,22 @@ impl Packet {
         &frame.bytes()[self.transport..self.end]
     }
 
-    pub(crate) fn source<'a>(&self, frame: &Frame<'a>) -> &'a [u8] {
+    /// Source and destination address.
+    pub(crate) fn addresses<'a>(&self, frame: &'a [u8]) -> &'a [u8] {
         match self.version {
-            Version::V4 => &frame.bytes()[self.start + 12..self.start + 16],
-            Version::V6 => &frame.bytes()[self.start + 8..self.start + 24],
+            Version::V4 => &frame[self.start + 12..self.start + 20],
+            Version::V6 => &frame[self.start + 8..self.start + 40],
         }
     }
 
+    pub(crate) fn source<'a>(&self, frame: &Frame<'a>) -> &'a [u8] {
+        let addresses = self.addresses(frame.bytes());
+        &addresses[..addresses.len() / 2]
+    }
+
     pub(crate) fn destination<'a>(&self, frame: &Frame<'a>) -> &'a [u8] {
-        match self.version {
-            Version::V4 => &frame.bytes()[self.start + 16..self.start + 20],
-            Version::V6 => &frame.bytes()[self.start + 24..self.start + 40],
-        }
+        let addresses = self.addresses(frame.bytes());
+        &addresses[addresses.len() / 2..]
     }
 }
 

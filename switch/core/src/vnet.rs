@@ -289,7 +289,7 @@ fn superframe(
         return Err(DropReason::VnetChecksum);
     }
     let ipv4_header = &frame.bytes()[packet.start..packet.transport];
-    if packet.version == Version::V4 && checksum::fold(checksum::sum(0, ipv4_header)) != 0xffff {
+    if packet.version == Version::V4 && !checksum::verifies(0, ipv4_header) {
         return Err(DropReason::VnetIpv4Checksum);
     }
     let size = raw.gso_size;
