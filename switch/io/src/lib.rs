@@ -3,7 +3,11 @@
 mod channel_port;
 mod events;
 mod frame_port;
+mod lossy;
+mod pcap;
 mod port;
+mod probe;
+mod random;
 mod switch;
 mod sys;
 mod tap;
@@ -12,6 +16,9 @@ mod worker;
 pub use channel_port::{ChannelEnd, ChannelPort, Received, channel};
 pub use events::SwitchEvent;
 pub use frame_port::{Capabilities, FrameBuffer, FramePort, Written};
+pub use lossy::{FaultCounts, Faults, Lossy, LossyControl};
+pub use pcap::Pcap;
+pub use probe::{HostSupport, probe};
 pub use switch::{
     AUTO_WORKERS, AddPort, EngineChoice, EngineKind, EngineReport, StartSwitch, Switch,
     SwitchConfig,

@@ -6,6 +6,7 @@ mod offload;
 use std::io;
 
 pub use basic::BasicTap;
+pub(crate) use offload::{FLAGS as TAP_FLAGS, probe_offload};
 pub use offload::{OffloadMask, OffloadTap};
 
 /// Why a TAP did not open.
