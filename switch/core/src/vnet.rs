@@ -81,14 +81,18 @@ impl VnetHeader {
         let partial = raw.partial(frame, packet.as_ref())?;
         let kind = raw.gso_kind()?;
         let Some(kind) = kind else {
-            return Ok(Self {
-                gso: Gso::None,
-                partial,
-                header_len: partial.map_or(0, Partial::field_end),
-            });
+            return Ok(Self::ordinary(partial));
         };
         let packet = packet.ok_or(DropReason::VnetHeaders)?;
         superframe(&raw, kind, frame, &packet, partial)
+    }
+
+    fn ordinary(partial: Option<Partial>) -> Self {
+        Self {
+            gso: Gso::None,
+            partial,
+            header_len: partial.map_or(0, Partial::field_end),
+        }
     }
 
     /// The header for a superframe built here, whose checksum is left open.
@@ -298,10 +302,12 @@ fn superframe(
     if size == 0 || payload_len.div_ceil(usize::from(size)) > SEGMENTS_MAX {
         return Err(DropReason::VnetGsoSize);
     }
+    if payload_len <= usize::from(size) {
+        // Linux makes an ordinary frame of it too (`virtio_net_hdr_to_skb`).
+        return Ok(VnetHeader::ordinary(Some(partial)));
+    }
     let ecn = raw.has_ecn();
     let gso = match kind {
-        // Linux makes an ordinary frame of it too (`virtio_net_hdr_to_skb`).
-        _ if payload_len <= usize::from(size) => Gso::None,
         Kind::TcpV4 => Gso::TcpV4 { size, ecn },
         Kind::TcpV6 => Gso::TcpV6 { size, ecn },
         Kind::Udp => Gso::Udp { size },
