@@ -74,16 +74,14 @@ pub(crate) fn verifies(initial: u64, bytes: &[u8]) -> bool {
 
 /// Sum of the pseudo-header of a transport message of `len` bytes (RFC 9293 §3.1, RFC 8200 §8.1).
 pub(crate) fn pseudo_header(packet: &Packet, frame: &[u8], len: usize) -> u64 {
-    let len = u64::try_from(len).unwrap_or(u64::MAX) & 0xffff_ffff;
-    // Both words are numbers on the wire: big-endian bytes, summed in native order.
-    sum(0, packet.addresses(frame))
-        + u64::from(u16::from(packet.protocol).to_be())
-        + word(len >> 16)
-        + word(len & 0xffff)
+    // No packet that was parsed here is longer than 16 bits say.
+    let len = u16::try_from(len).unwrap_or(u16::MAX);
+    sum(0, packet.addresses(frame)) + number(u16::from(packet.protocol)) + number(len)
 }
 
-fn word(value: u64) -> u64 {
-    u64::from(u16::try_from(value).unwrap_or(u16::MAX).to_be())
+/// A number as it adds to a sum: its bytes are big-endian on the wire and summed in native order.
+pub(crate) fn number(value: u16) -> u64 {
+    u64::from(value.to_be())
 }
 
 /// Eight fill two 256-bit registers, or four of 128 bits.
