@@ -10,7 +10,7 @@
 //! when they are unknown: what is private to a network must not be asked of the world. Every other name is foreign.
 //!
 //! Two maps hold the same endpoints, by key and by name; every change updates both, and a name without endpoints is
-//! removed at once. The rotation counter is the only thing a lookup changes.
+//! removed at once. The turn counters are the only thing a lookup changes.
 
 use std::collections::{BTreeSet, HashMap};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -78,15 +78,23 @@ pub struct Zone {
     network: Option<Name>,
     private_suffixes: Vec<Name>,
     endpoints: HashMap<Arc<str>, Endpoint>,
-    forward: HashMap<Name, Vec<Member>>,
+    forward: HashMap<Name, Group>,
     reverse: HashMap<IpAddr, (Arc<str>, Name)>,
-    rotation: AtomicUsize,
 }
 
 #[derive(Clone, Debug)]
 struct Endpoint {
     names: Vec<Name>,
     addresses: Vec<IpAddr>,
+}
+
+/// The endpoints that share one name, and whose turn it is to be first: counted apart for IPv6, because clients ask
+/// for both families at once and would otherwise skip every other turn.
+#[derive(Debug, Default)]
+struct Group {
+    members: Vec<Member>,
+    turn: AtomicUsize,
+    turn_v6: AtomicUsize,
 }
 
 #[derive(Clone, Debug)]
@@ -110,7 +118,6 @@ impl Zone {
             endpoints: HashMap::new(),
             forward: HashMap::new(),
             reverse: HashMap::new(),
-            rotation: AtomicUsize::new(0),
         }
     }
 
@@ -124,7 +131,8 @@ impl Zone {
         self.remove(key);
         let key: Arc<str> = Arc::from(key);
         for name in &forward {
-            self.forward.entry(name.clone()).or_default().push(Member {
+            let group = self.forward.entry(name.clone()).or_default();
+            group.members.push(Member {
                 key: Arc::clone(&key),
                 v4: names.v4,
                 v6: names.v6,
@@ -148,9 +156,9 @@ impl Zone {
             return false;
         };
         for name in &endpoint.names {
-            if let Some(members) = self.forward.get_mut(name) {
-                members.retain(|member| &*member.key != key);
-                if members.is_empty() {
+            if let Some(group) = self.forward.get_mut(name) {
+                group.members.retain(|member| &*member.key != key);
+                if group.members.is_empty() {
                     self.forward.remove(name);
                 }
             }
@@ -183,8 +191,8 @@ impl Zone {
 
     /// What is known of `name`, which must be absolute, in any case.
     pub fn lookup(&self, name: &Name, record_type: RecordType) -> Lookup {
-        if let Some(members) = self.forward.get(name) {
-            return self.addresses(members, record_type);
+        if let Some(group) = self.forward.get(name) {
+            return group.addresses(record_type);
         }
         if let Some(lookup) = self.lookup_reverse(name, record_type) {
             return lookup;
@@ -194,32 +202,6 @@ impl Zone {
             return Lookup::Absent;
         }
         Lookup::Foreign
-    }
-
-    fn addresses(&self, members: &[Member], record_type: RecordType) -> Lookup {
-        let any = record_type == RecordType::ANY;
-        let mut addresses = Vec::with_capacity(members.len().min(MAX_ADDRESSES));
-        for member in self.rotated(members).take(MAX_ADDRESSES) {
-            if any || record_type == RecordType::A {
-                addresses.extend(member.v4.map(IpAddr::V4));
-            }
-            if any || record_type == RecordType::AAAA {
-                addresses.extend(member.v6.map(IpAddr::V6));
-            }
-        }
-        if addresses.is_empty() {
-            Lookup::NoData
-        } else {
-            Lookup::Addresses(addresses)
-        }
-    }
-
-    fn rotated<'a>(&self, members: &'a [Member]) -> impl Iterator<Item = &'a Member> + use<'a> {
-        let start = match members.len() {
-            0 | 1 => 0,
-            several => self.rotation.fetch_add(1, Ordering::Relaxed) % several,
-        };
-        members.iter().cycle().skip(start).take(members.len())
     }
 
     /// `None` when `name` is not a reverse name of one of the network's subnets.
@@ -267,6 +249,39 @@ impl Zone {
             .as_ref()
             .and_then(|network| name.clone().append_domain(network).ok())
             .unwrap_or_else(|| name.clone())
+    }
+}
+
+impl Group {
+    fn addresses(&self, record_type: RecordType) -> Lookup {
+        let any = record_type == RecordType::ANY;
+        let mut addresses = Vec::with_capacity(self.members.len().min(MAX_ADDRESSES));
+        for member in self.rotated(record_type).take(MAX_ADDRESSES) {
+            if any || record_type == RecordType::A {
+                addresses.extend(member.v4.map(IpAddr::V4));
+            }
+            if any || record_type == RecordType::AAAA {
+                addresses.extend(member.v6.map(IpAddr::V6));
+            }
+        }
+        if addresses.is_empty() {
+            Lookup::NoData
+        } else {
+            Lookup::Addresses(addresses)
+        }
+    }
+
+    fn rotated(&self, record_type: RecordType) -> impl Iterator<Item = &Member> {
+        let turn = match record_type {
+            RecordType::AAAA => &self.turn_v6,
+            _ => &self.turn,
+        };
+        let start = match self.members.len() {
+            0 | 1 => 0,
+            several => turn.fetch_add(1, Ordering::Relaxed) % several,
+        };
+        let members = self.members.iter();
+        members.cycle().skip(start).take(self.members.len())
     }
 }
 
@@ -374,6 +389,8 @@ mod tests {
                 .unwrap();
         }
         assert_eq!(a(&zone, "db."), addresses(&[1, 2, 3]));
+        let v6 = zone.lookup(&Name::from_ascii("db.").unwrap(), RecordType::AAAA);
+        assert_eq!(v6, Lookup::NoData);
         assert_eq!(a(&zone, "db."), addresses(&[2, 3, 1]));
         assert_eq!(a(&zone, "db."), addresses(&[3, 1, 2]));
         zone.remove("2");
