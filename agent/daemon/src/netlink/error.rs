@@ -29,12 +29,8 @@ pub enum NetlinkError {
         what: &'static str,
         refusal: Refusal,
     },
-    #[error("cannot move link {link} into the sandbox as {name}: {refusal}")]
-    Move {
-        link: String,
-        name: String,
-        refusal: Refusal,
-    },
+    #[error("cannot move link {link} into another network namespace: {refusal}")]
+    Move { link: String, refusal: Refusal },
     #[error("cannot rename link {link} to {name}: {refusal}")]
     Rename {
         link: String,

@@ -1,7 +1,7 @@
 //! Operations on one link, and lists of links, addresses and routes.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd};
 
 use ipnet::{IpNet, Ipv4Net};
 use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE};
@@ -101,21 +101,16 @@ impl Netlink {
         })
     }
 
-    /// Moves the link into `netns` and renames it there, as one step: the name is taken there or the link stays here.
-    pub fn move_link(
-        &mut self,
-        link: &LinkEntry,
-        netns: &Netns,
-        name: &str,
-    ) -> Result<(), NetlinkError> {
-        self.run(
-            vec![move_request(link.index, netns.as_fd(), name)],
-            |_, refusal| NetlinkError::Move {
-                link: link.name.clone(),
-                name: name.to_owned(),
-                refusal,
-            },
-        )
+    /// Moves the link into `netns`, under the name it has. Takes tens of milliseconds on some kernels.
+    pub fn move_link(&mut self, link: &LinkEntry, netns: &Netns) -> Result<(), NetlinkError> {
+        let mut message = about(link.index);
+        message
+            .attributes
+            .push(LinkAttribute::NetNsFd(netns.as_fd().as_raw_fd()));
+        self.run(vec![set(message)], |_, refusal| NetlinkError::Move {
+            link: link.name.clone(),
+            refusal,
+        })
     }
 
     /// Deletes the link. A link that is gone already counts as deleted.
@@ -245,17 +240,6 @@ pub(super) fn set_request(index: u32, to: &LinkSettings) -> Request {
     message
         .attributes
         .extend(to.ipv6_link_local.map(link_local));
-    set(message)
-}
-
-pub(super) fn move_request(index: u32, netns: BorrowedFd<'_>, name: &str) -> Request {
-    let mut message = about(index);
-    message
-        .attributes
-        .push(LinkAttribute::NetNsFd(netns.as_raw_fd()));
-    message
-        .attributes
-        .push(LinkAttribute::IfName(name.to_owned()));
     set(message)
 }
 

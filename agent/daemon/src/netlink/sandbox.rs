@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::path::Path;
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use nix::errno::Errno;
@@ -30,7 +31,7 @@ pub struct SandboxLink {
     pub gateways: Vec<IpAddr>,
     /// More routes.
     pub routes: Vec<Route>,
-    /// Whether the kernel may make a link-local IPv6 address (and speak ND) of its own.
+    /// Whether the link has a link-local IPv6 address, and so speaks ND even on an IPv4 network.
     pub ipv6_link_local: bool,
 }
 
@@ -92,20 +93,32 @@ pub fn configure_sandbox(
 ) -> Result<SandboxLinkDone, NetlinkError> {
     let before = host.link_by_index(wanted.from_index)?;
     let home = Netns::current()?;
-    let name = move_in(host, sandbox, &before, &wanted.name)?;
+    host.move_link(&before, sandbox)?;
     let done = sandbox.run(|| {
         let mut inside = Netlink::open()?;
-        let link = inside.link_by_name(&name)?;
-        match configure(&mut inside, &link, wanted) {
-            Ok(()) => Ok(SandboxLinkDone {
-                name: link.name,
-                index: link.index,
-            }),
-            Err(failure) => {
-                move_back(&mut inside, &link, &home, &before);
-                Err(failure)
-            }
+        // The move may have changed its index.
+        let mut link = inside.link_by_name(&before.name)?;
+        let outcome = adopt(&mut inside, &mut link, wanted);
+        if outcome.is_err() {
+            move_back(&mut inside, &link, &home, &before);
         }
+        outcome
+    });
+    done.flatten()
+}
+
+/// As [`configure_sandbox`] for a TAP that was made inside: `from_index` is its index there.
+///
+/// The kernel needs 20 to 50 ms to move a link and a fraction of one to make it in place, so this is what a program that
+/// opens the TAP itself wants: `sandbox.run(|| open the TAP)`. On failure the link may keep its new name; close the TAP.
+pub fn configure_inside(
+    sandbox: &Netns,
+    wanted: &SandboxLink,
+) -> Result<SandboxLinkDone, NetlinkError> {
+    let done = sandbox.run(|| {
+        let mut inside = Netlink::open()?;
+        let mut link = inside.link_by_index(wanted.from_index)?;
+        adopt(&mut inside, &mut link, wanted)
     });
     done.flatten()
 }
@@ -119,55 +132,66 @@ pub fn configure_host_link(
     // Router advertisements on this link could only come from containers.
     let accept_ra = format!("/proc/sys/net/ipv6/conf/{}/accept_ra", wanted.name);
     let _ = fs::write(accept_ra, "0");
+    let mut addresses = wanted.addresses.clone();
+    let wants_v6 = has_v6(&addresses);
+    if wants_v6 {
+        enable_ipv6(&wanted.name)?;
+        addresses.push(link_local(wanted.mac));
+    }
     let settings = LinkSettings {
         mac: (link.mac != Some(wanted.mac)).then_some(wanted.mac),
         mtu: Some(wanted.mtu),
+        ipv6_link_local: wants_v6.then_some(false),
         up: Some(true),
         ..LinkSettings::default()
     };
-    let wants_v6 = wanted
-        .addresses
-        .iter()
-        .any(|address| address.addr().is_ipv6());
-    if wants_v6 {
-        enable_ipv6(&wanted.name)?;
-    }
     let mut requests = vec![set_request(link.index, &settings)];
-    let addresses = wanted.addresses.iter();
-    requests.extend(addresses.map(|address| address_request(link.index, *address)));
+    requests.extend(
+        addresses
+            .iter()
+            .map(|address| address_request(link.index, *address)),
+    );
     netlink.run(requests, |request, refusal| {
-        let name = wanted.name.clone();
-        match request
-            .checked_sub(1)
-            .and_then(|at| wanted.addresses.get(at))
-        {
+        let link = wanted.name.clone();
+        match request.checked_sub(1).and_then(|at| addresses.get(at)) {
             Some(&address) => NetlinkError::AddAddress {
-                link: name,
+                link,
                 address,
                 refusal,
             },
-            None => NetlinkError::Configure {
-                link: name,
-                refusal,
-            },
+            None => NetlinkError::Configure { link, refusal },
         }
     })?;
     netlink.link_by_index(link.index)
 }
 
-fn move_in(
-    host: &mut Netlink,
-    sandbox: &Netns,
-    link: &LinkEntry,
-    name: &LinkName,
-) -> Result<String, NetlinkError> {
+/// Runs inside the sandbox's namespace. `link` follows the renaming.
+fn adopt(
+    inside: &mut Netlink,
+    link: &mut LinkEntry,
+    wanted: &SandboxLink,
+) -> Result<SandboxLinkDone, NetlinkError> {
+    link.name = rename(inside, link, &wanted.name)?;
+    configure(inside, link, wanted)?;
+    Ok(SandboxLinkDone {
+        name: link.name.clone(),
+        index: link.index,
+    })
+}
+
+fn rename(inside: &mut Netlink, link: &LinkEntry, name: &LinkName) -> Result<String, NetlinkError> {
     if let LinkName::Exactly(name) = name {
-        host.move_link(link, sandbox, name)?;
+        if *name != link.name {
+            inside.rename_link(link, name)?;
+        }
         return Ok(name.clone());
     }
     for number in 0..LINKS_IN_A_SANDBOX {
         let name = format!("eth{number}");
-        match host.move_link(link, sandbox, &name) {
+        if name == link.name {
+            return Ok(name);
+        }
+        match inside.rename_link(link, &name) {
             Ok(()) => return Ok(name),
             Err(error) if error.errno() == Some(Errno::EEXIST) => {}
             Err(error) => return Err(error),
@@ -178,18 +202,15 @@ fn move_in(
     })
 }
 
-/// Runs inside the sandbox's namespace.
 fn configure(
     inside: &mut Netlink,
     link: &LinkEntry,
     wanted: &SandboxLink,
 ) -> Result<(), NetlinkError> {
-    if wanted
-        .addresses
-        .iter()
-        .any(|address| address.addr().is_ipv6())
-    {
+    let mut addresses = wanted.addresses.clone();
+    if has_v6(&addresses) {
         enable_ipv6(&link.name)?;
+        addresses.extend(wanted.ipv6_link_local.then(|| link_local(wanted.mac)));
     }
     let mut steps = Vec::new();
     let mut requests = Vec::new();
@@ -199,11 +220,8 @@ fn configure(
     };
     push(Step::Loopback, loopback_request());
     push(Step::Settings, set_request(link.index, &settings(wanted)));
-    for address in &wanted.addresses {
-        push(
-            Step::Address(*address),
-            address_request(link.index, *address),
-        );
+    for address in addresses {
+        push(Step::Address(address), address_request(link.index, address));
     }
     let defaults = wanted.gateways.iter().copied().map(Route::default_via);
     for route in defaults.chain(wanted.routes.iter().cloned()) {
@@ -216,14 +234,44 @@ fn configure(
 }
 
 fn settings(wanted: &SandboxLink) -> LinkSettings {
+    let kernel_makes_it = wanted.ipv6_link_local && !has_v6(&wanted.addresses);
     LinkSettings {
         mac: Some(wanted.mac),
         mtu: Some(wanted.mtu),
         tx_queue_length: wanted.tx_queue_length,
         // Only said where it differs from the kernel's default, for kernels without IPv6.
-        ipv6_link_local: (!wanted.ipv6_link_local).then_some(false),
+        ipv6_link_local: (!kernel_makes_it && Path::new(IPV6).exists()).then_some(false),
         up: Some(true),
     }
+}
+
+fn has_v6(addresses: &[IpNet]) -> bool {
+    addresses.iter().any(|address| address.addr().is_ipv6())
+}
+
+/// The link-local address that the kernel would make from the MAC (RFC 4291 appendix A), but without a second of
+/// duplicate detection, in which the kernel cannot ask for neighbours on behalf of forwarded packets.
+fn link_local(mac: [u8; 6]) -> IpNet {
+    let [a, b, c, d, e, f] = mac;
+    let octets = [
+        0xfe,
+        0x80,
+        0,
+        0,
+        0,
+        0,
+        0,
+        0,
+        a ^ 2,
+        b,
+        c,
+        0xff,
+        0xfe,
+        d,
+        e,
+        f,
+    ];
+    Ipv6Net::new_assert(Ipv6Addr::from(octets), 64).into()
 }
 
 /// Container engines disable IPv6 in the sandboxes they make; netlink has no word for it.
@@ -240,7 +288,19 @@ fn enable_ipv6(link: &str) -> Result<(), NetlinkError> {
 }
 
 fn move_back(inside: &mut Netlink, link: &LinkEntry, home: &Netns, before: &LinkEntry) {
-    if let Err(error) = inside.move_link(link, home, &before.name) {
+    let outcome = if link.name == before.name {
+        Ok(())
+    } else {
+        // A link that is up cannot be renamed on older kernels.
+        let down = LinkSettings {
+            up: Some(false),
+            ..LinkSettings::default()
+        };
+        inside
+            .set_link(link, &down)
+            .and_then(|()| inside.rename_link(link, &before.name))
+    };
+    if let Err(error) = outcome.and_then(|()| inside.move_link(link, home)) {
         tracing::warn!(link = link.name, %error, "cannot take a link back out of a sandbox");
     }
 }
@@ -278,3 +338,4 @@ impl Step {
 }
 
 const LINKS_IN_A_SANDBOX: u32 = 1024;
+const IPV6: &str = "/proc/sys/net/ipv6";

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use agent_daemon::netlink::{
     HostLink, LinkName, LinkSettings, Netlink, NetlinkError, Netns, OpenNetns, Route, SandboxLink,
-    configure_host_link, configure_sandbox,
+    configure_host_link, configure_inside, configure_sandbox,
 };
 
 use super::{ip, netns, run, within};
@@ -65,13 +65,49 @@ fn a_tap_becomes_the_interface_of_a_sandbox() {
     assert!(!shown.contains("fe80"), "{shown}");
 }
 
+#[test]
+fn link_local_addresses_are_usable_at_once() {
+    let sandbox = netns();
+    within(&sandbox, || {
+        let mut wanted = sandbox_link(&mut Netlink::open().unwrap(), "tap0");
+        wanted.ipv6_link_local = true;
+        configure_inside(&sandbox, &wanted).unwrap();
+        let shown = run("ip -6 address show dev eth0 scope link");
+        assert!(
+            shown.contains("fe80::42:acff:fe11:2/64 scope link nodad"),
+            "{shown}"
+        );
+        assert!(!shown.contains("tentative"), "{shown}");
+    });
+}
+
 /// Prints how long a sandbox takes; the bound is ten times the aim, for busy machines.
 #[test]
-fn configuring_a_sandbox_takes_a_few_milliseconds() {
+fn configuring_a_tap_made_inside_takes_a_few_milliseconds() {
+    let mut times: Vec<Duration> = (0..20)
+        .map(|_| {
+            let sandbox = netns();
+            let wanted = within(&sandbox, || {
+                sandbox_link(&mut Netlink::open().unwrap(), "tap0")
+            });
+            let start = Instant::now();
+            let done = configure_inside(&sandbox, &wanted).unwrap();
+            assert_eq!(done.name, "eth0");
+            start.elapsed()
+        })
+        .collect();
+    times.sort();
+    println!("sandbox: median {:?}, worst {:?}", times[10], times[19]);
+    assert!(times[10] < Duration::from_millis(30));
+}
+
+/// Prints how long it takes with a move; the kernel alone decides.
+#[test]
+fn configuring_a_tap_from_the_host_works_many_times() {
     let host = netns();
     within(&host, || {
         let mut netlink = Netlink::open().unwrap();
-        let mut times: Vec<Duration> = (0..20)
+        let mut times: Vec<Duration> = (0..10)
             .map(|number| {
                 let sandbox = netns();
                 let wanted = sandbox_link(&mut netlink, &format!("tap{number}"));
@@ -81,8 +117,7 @@ fn configuring_a_sandbox_takes_a_few_milliseconds() {
             })
             .collect();
         times.sort();
-        println!("sandbox: median {:?}, worst {:?}", times[10], times[19]);
-        assert!(times[10] < Duration::from_millis(30));
+        println!("moved sandbox: median {:?}, worst {:?}", times[5], times[9]);
     });
 }
 
@@ -92,15 +127,15 @@ fn a_failure_puts_the_tap_back() {
     within(&host, || {
         let mut netlink = Netlink::open().unwrap();
         let mut wanted = sandbox_link(&mut netlink, "tap0");
-        let unreachable = Route {
-            destination: "10.0.0.0/8".parse().unwrap(),
-            gateway: Some(ip("172.17.0.2")),
+        let another = Route {
+            destination: "0.0.0.0/0".parse().unwrap(),
+            gateway: Some(ip("172.17.0.9")),
         };
-        wanted.routes.push(unreachable);
+        wanted.routes.push(another);
         let failure = configure_sandbox(&mut netlink, &sandbox, &wanted).unwrap_err();
         let said = failure.to_string();
         assert!(
-            said.starts_with("cannot add the route to 10.0.0.0/8 via 172.17.0.2 through link eth0"),
+            said.starts_with("cannot add the route to 0.0.0.0/0 via 172.17.0.9 through link eth0: it exists already"),
             "{said}"
         );
         let link = netlink.link_by_name("tap0").unwrap();
@@ -125,7 +160,7 @@ fn the_second_tap_of_a_sandbox_is_eth1_and_a_taken_name_is_refused() {
         let refused = configure_sandbox(&mut netlink, &sandbox, &second).unwrap_err();
         let said = refused.to_string();
         assert!(
-            said.contains("link tap1 into the sandbox as eth0: it exists already"),
+            said.contains("rename link tap1 to eth0: it exists already"),
             "{said}"
         );
         second.name = LinkName::FirstFree;

@@ -13,7 +13,7 @@ use std::time::Duration;
 use agent_api::TransportProtocol;
 use agent_daemon::firewall::{Firewall, NetworkRules, Published, Rules};
 use agent_daemon::host::{enable_forwarding, restore};
-use agent_daemon::netlink::Netns;
+use agent_daemon::netlink::{HostLink, Netlink, Netns, configure_host_link};
 use agent_daemon::publish::{PublishSpec, publish};
 
 use super::{ip, netns, run, within};
@@ -52,17 +52,22 @@ impl Site {
     fn connect(&self, link: &str, peer: &Netns, v4: &str, v6: &str, default: bool) {
         within(&self.host, || {
             run(&format!("ip link add {link} type veth peer name p{link}"));
-            agent_daemon::netlink::Netlink::open()
-                .and_then(|mut netlink| {
-                    let inner = netlink.link_by_name(&format!("p{link}"))?;
-                    netlink.move_link(&inner, peer, "eth0")
-                })
-                .unwrap();
-            run(&format!("ip address add {v4}.1/24 dev {link}"));
-            run(&format!("ip address add {v6}::1/64 dev {link} nodad"));
-            run(&format!("ip link set {link} up"));
+            let mut netlink = Netlink::open().unwrap();
+            let inner = netlink.link_by_name(&format!("p{link}")).unwrap();
+            netlink.move_link(&inner, peer).unwrap();
+            let wanted = HostLink {
+                name: link.into(),
+                mac: [2, 0x42, 0, 0, 0, 1],
+                mtu: 1500,
+                addresses: vec![
+                    format!("{v4}.1/24").parse().unwrap(),
+                    format!("{v6}::1/64").parse().unwrap(),
+                ],
+            };
+            configure_host_link(&mut netlink, &wanted).unwrap();
         });
         within(peer, || {
+            run(&format!("ip link set p{link} name eth0"));
             run(&format!("ip address add {v4}.2/24 dev eth0"));
             run(&format!("ip address add {v6}::2/64 dev eth0 nodad"));
             run("ip link set eth0 up");
