@@ -7,3 +7,6 @@ pub mod ipam;
 pub mod netlink;
 pub mod publish;
 pub mod store;
+
+/// What the switch may use on this host, for `doctor`.
+pub use switch_io as probe;
