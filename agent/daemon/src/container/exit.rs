@@ -77,7 +77,7 @@ async fn watch(dir: &Path) -> Option<ExitRecord> {
             Err(failure) if failure.kind() == io::ErrorKind::WouldBlock => continue,
             Err(_) => return None,
         }
-        while let Some(event) = decoder.next::<Event>().ok()? {
+        while let Some(event) = decoder.decode::<Event>().ok()? {
             match event {
                 Event::Error(text) => error = Some(text),
                 Event::Exit(code) => return Some(ExitRecord { code, error }),

@@ -191,7 +191,7 @@ pub fn start(dir: &Path) -> Result<(), StartContainer> {
         }
         decoder.push(&buffer[..length]);
         while let Some(event) = decoder
-            .next::<Event>()
+            .decode::<Event>()
             .map_err(|error| failed(io::Error::new(io::ErrorKind::InvalidData, error)))?
         {
             match (event, refusal.take()) {

@@ -208,7 +208,7 @@ impl Decoder {
     }
 
     /// The next whole message; `None` until more bytes come. After an error the stream cannot be trusted.
-    pub fn next<M: Message>(&mut self) -> Result<Option<M>, DecodeMessage> {
+    pub fn decode<M: Message>(&mut self) -> Result<Option<M>, DecodeMessage> {
         let waiting = &self.buffer[self.start..];
         let Some((&[kind, l0, l1, l2, l3], rest)) = waiting.split_first_chunk::<HEADER_LENGTH>()
         else {
@@ -271,7 +271,7 @@ mod tests {
         let mut messages = Vec::new();
         for bytes in stream.chunks(piece) {
             decoder.push(bytes);
-            while let Some(message) = decoder.next().unwrap() {
+            while let Some(message) = decoder.decode().unwrap() {
                 messages.push(message);
             }
         }
@@ -299,10 +299,10 @@ mod tests {
         fn any_bytes_decode_or_fail_without_panic(bytes in prop::collection::vec(any::<u8>(), 0..2000)) {
             let mut decoder = Decoder::default();
             decoder.push(&bytes);
-            while let Ok(Some(_)) = decoder.next::<Request>() {}
+            while let Ok(Some(_)) = decoder.decode::<Request>() {}
             let mut decoder = Decoder::default();
             decoder.push(&bytes);
-            while let Ok(Some(_)) = decoder.next::<Event>() {}
+            while let Ok(Some(_)) = decoder.decode::<Event>() {}
         }
     }
 
@@ -311,7 +311,7 @@ mod tests {
         let mut decoder = Decoder::default();
         decoder.push(&[2, 0, 1, 0, 1]);
         assert_eq!(
-            decoder.next::<Request>(),
+            decoder.decode::<Request>(),
             Err(DecodeMessage::TooLong(65_537))
         );
     }

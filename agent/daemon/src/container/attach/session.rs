@@ -187,7 +187,7 @@ impl Session {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(None),
             Err(_) => return self.code_left_behind().map(Some),
         }
-        while let Some(event) = self.decoder.next::<Event>()? {
+        while let Some(event) = self.decoder.decode::<Event>()? {
             match event {
                 Event::Stdout(bytes) => write_all(io::stdout().as_fd(), &bytes)?,
                 Event::Stderr(bytes) => write_all(io::stderr().as_fd(), &bytes)?,
