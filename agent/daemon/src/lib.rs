@@ -5,6 +5,7 @@ pub mod firewall;
 pub mod host;
 pub mod ipam;
 pub mod netlink;
+pub mod probe;
 pub mod publish;
 pub mod store;
 
