@@ -29,11 +29,11 @@ pub(crate) async fn run(args: Args, client: &Client) -> Result<u8, Failure> {
     let host = Host::here();
     let mut checks = vec![
         kernel::version(&host),
-        kernel::capabilities(&host),
+        kernel::rights(),
         kernel::tun(&host),
-        kernel::offloads(),
-        kernel::io_uring(&host),
-        kernel::open_files(&host),
+        kernel::offloads(kernel::probe_offloads()),
+        kernel::io_uring(&host, kernel::probe_engine()),
+        kernel::open_files(),
     ];
     checks.extend(network::checks(&host));
     checks.extend(firewall::checks(&host));

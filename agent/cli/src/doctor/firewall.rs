@@ -1,71 +1,50 @@
-//! The packet filter, and others who rule over it.
+//! The packet filter, what it and the kernel's settings do to forwarded packets, and others who rule over them.
 
 use std::io;
 
-use serde_json::Value;
+use agent_daemon::firewall::{Finding, diagnose};
 
 use super::check::Check;
 use super::host::{Host, output_of};
 
 pub(crate) fn checks(host: &Host) -> Vec<Check> {
-    let chains = output_of("nft", &["-j", "list", "chains"])
-        .and_then(|text| serde_json::from_str::<Value>(&text).map_err(io::Error::from));
-    let mut checks = vec![nft(chains.as_ref())];
-    if let Ok(chains) = &chains {
-        checks.push(forward_policy(&dropping_chains(chains)));
+    let mut checks = match output_of("nft", &["list", "tables"]) {
+        Ok(_) => vec![Check::ok("nft", version())],
+        // Then the rest cannot be told either.
+        Err(error) => return vec![broken(&error), docker(host), firewalld(host)],
+    };
+    let findings = diagnose();
+    if findings.is_empty() {
+        checks.push(Check::ok("forwarding", "on, and nothing in its way"));
     }
+    checks.extend(findings.into_iter().map(in_the_way));
     checks.extend([docker(host), firewalld(host)]);
     checks
 }
 
-fn nft(chains: Result<&Value, &io::Error>) -> Check {
-    let what = "nft";
-    match chains {
-        Ok(_) => Check::ok(what, version().unwrap_or_else(|| "works".to_owned())),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Check::fail(
-            what,
-            "not installed, so nothing can be published or masqueraded",
+fn broken(error: &io::Error) -> Check {
+    match error.kind() {
+        io::ErrorKind::NotFound => Check::fail(
+            "nft",
+            "not installed, so nothing can be masqueraded or published",
             "install the package nftables",
         ),
-        Err(error) => Check::fail(
-            what,
+        _ => Check::fail(
+            "nft",
             format!("does not work: {error}"),
-            "run as root, and on a kernel with nf_tables",
+            "run as root, on a kernel with nf_tables",
         ),
     }
 }
 
-fn version() -> Option<String> {
-    let text = output_of("nft", &["--version"]).ok()?;
-    text.lines().next().map(str::to_owned)
+fn version() -> String {
+    let text = output_of("nft", &["--version"]).unwrap_or_default();
+    text.lines().next().unwrap_or("works").to_owned()
 }
 
-/// Base chains of others that drop forwarded packets unless a rule accepts them.
-fn dropping_chains(chains: &Value) -> Vec<String> {
-    let items = chains["nftables"].as_array().into_iter().flatten();
-    let chains = items.filter_map(|item| item.get("chain"));
-    let dropping = chains.filter(|chain| {
-        chain["hook"] == "forward" && chain["policy"] == "drop" && chain["table"] != OUR_TABLE
-    });
-    let word = |value: &Value| value.as_str().unwrap_or("?").to_owned();
-    dropping
-        .map(|chain| {
-            let (family, table) = (word(&chain["family"]), word(&chain["table"]));
-            format!("{family} {table} {}", word(&chain["name"]))
-        })
-        .collect()
-}
-
-fn forward_policy(dropping: &[String]) -> Check {
-    let what = "forwarded packets";
-    if dropping.is_empty() {
-        return Check::ok(what, "no other chain drops them by default");
-    }
-    Check::warn(
-        what,
-        format!("dropped by default in {}", dropping.join(", ")),
-        "where containers reach nothing outside, accept the links tsy* there, in both directions",
-    )
+fn in_the_way(finding: Finding) -> Check {
+    let found = format!("{}: {}", finding.what, finding.why);
+    Check::warn("forwarding", found, finding.remedy)
 }
 
 fn docker(host: &Host) -> Check {
@@ -80,44 +59,37 @@ fn docker(host: &Host) -> Check {
 fn firewalld(host: &Host) -> Check {
     let what = "firewalld";
     if host.exists("run/firewalld.pid") || host.exists("run/firewalld") {
-        Check::warn(
+        Check::ok(
             what,
-            "is running, and rejects what its zones do not know",
-            "firewall-cmd --permanent --zone=trusted --add-interface=tsy+ && firewall-cmd --reload",
+            "is running; the agent puts its links into the zone trusted",
         )
     } else {
         Check::ok(what, "is not running here")
     }
 }
 
-const OUR_TABLE: &str = "tapestry";
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::doctor::check::Level;
-    use serde_json::json;
-
-    #[test]
-    fn chains_of_others_with_policy_drop_are_named() {
-        let chain = |table: &str, hook: &str, policy: &str| json!({"chain": {"family": "ip", "table": table, "name": "FORWARD", "hook": hook, "policy": policy}});
-        let chains = json!({"nftables": [
-            {"metainfo": {"version": "1.0"}},
-            chain("filter", "forward", "drop"),
-            chain("filter", "input", "drop"),
-            chain("mangle", "forward", "accept"),
-            chain("tapestry", "forward", "drop"),
-        ]});
-        assert_eq!(dropping_chains(&chains), ["ip filter FORWARD"]);
-        assert_eq!(forward_policy(&dropping_chains(&chains)).level, Level::Warn);
-        assert_eq!(forward_policy(&[]).level, Level::Ok);
-    }
 
     #[test]
     fn missing_nft_is_a_failure_with_its_package() {
-        let missing = io::Error::from(io::ErrorKind::NotFound);
-        let check = nft(Err(&missing));
+        let check = broken(&io::Error::from(io::ErrorKind::NotFound));
         assert_eq!(check.level, Level::Fail);
         assert!(check.remedy.unwrap().contains("nftables"));
+    }
+
+    #[test]
+    fn findings_are_warnings_with_their_remedy() {
+        let finding = Finding {
+            what: "chain FORWARD drops".into(),
+            why: "its policy is drop".into(),
+            remedy: "accept the mark".into(),
+        };
+        assert_eq!(
+            in_the_way(finding).to_string(),
+            "warn  forwarding: chain FORWARD drops: its policy is drop; accept the mark"
+        );
     }
 }

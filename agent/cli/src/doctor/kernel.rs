@@ -3,6 +3,10 @@
 use std::fs::OpenOptions;
 use std::io;
 
+use agent_daemon::host::check_rights;
+use agent_daemon::probe::{
+    EngineKind, EngineReport, OffloadMask, OffloadTap, OpenTap, StartSwitch, Switch, SwitchConfig,
+};
 use rustix::process::{Resource, getrlimit};
 
 use super::check::Check;
@@ -20,37 +24,19 @@ pub(crate) fn version(host: &Host) -> Check {
             format!("{release} is too old"),
             "boot Linux 5.10 or newer",
         ),
-        Some(version) if version < MULTISHOT_READ => Check::warn(
-            what,
-            format!("{release} lacks io_uring's multishot reads, so epoll carries the frames"),
-            "boot Linux 6.7 or newer for speed",
-        ),
         _ => Check::ok(what, release),
     }
 }
 
-pub(crate) fn capabilities(host: &Host) -> Check {
-    let what = "capabilities";
-    let effective = host
-        .read("proc/self/status")
-        .ok()
-        .and_then(|status| effective_capabilities(&status));
-    let Some(effective) = effective else {
-        return Check::warn(what, "unknown: /proc/self/status has none", "mount /proc");
-    };
-    let missing: Vec<&str> = NEEDED
-        .into_iter()
-        .filter(|(bit, _)| effective & (1 << bit) == 0)
-        .map(|(_, name)| name)
-        .collect();
-    if missing.is_empty() {
-        return Check::ok(what, "all that the agent needs");
+pub(crate) fn rights() -> Check {
+    match check_rights() {
+        Ok(()) => Check::ok("rights", "all capabilities that the agent needs"),
+        Err(missing) => Check::fail(
+            "rights",
+            format!("no {}", missing.names.join(", ")),
+            "run the agent, and this check, as root",
+        ),
     }
-    Check::fail(
-        what,
-        format!("no {}", missing.join(", ")),
-        "run the agent, and this check, as root",
-    )
 }
 
 pub(crate) fn tun(host: &Host) -> Check {
@@ -87,28 +73,63 @@ pub(crate) fn tun(host: &Host) -> Check {
     Check::fail(what, found, remedy)
 }
 
-/// What a TAP can leave to its peer.
-pub(crate) fn offloads() -> Check {
-    Check::ok("tap offloads", "not looked at")
+/// Makes a TAP in our network namespace, for a moment.
+pub(crate) fn probe_offloads() -> Result<OffloadMask, OpenTap> {
+    // At most 15 bytes: an interface's name.
+    let name = format!("tsyp{:x}", std::process::id());
+    OffloadTap::create(&name).map(|tap| tap.offload())
 }
 
-pub(crate) fn io_uring(host: &Host) -> Check {
-    let what = "io_uring";
-    let epoll = "so epoll carries the frames";
-    // Kernels before 6.6 have no such switch.
-    let disabled = host.read("proc/sys/kernel/io_uring_disabled");
-    match disabled.as_deref() {
-        Ok("2") => Check::warn(
+/// What an agent that is left to choose would take.
+pub(crate) fn probe_engine() -> Result<EngineReport, StartSwitch> {
+    let config = SwitchConfig {
+        workers: 1,
+        ..SwitchConfig::default()
+    };
+    Switch::start(config).map(|switch| switch.engine().clone())
+}
+
+pub(crate) fn offloads(probed: Result<OffloadMask, OpenTap>) -> Check {
+    let what = "TAP offloads";
+    match probed {
+        Ok(mask) if mask.has_uso() => Check::ok(what, "checksums, TCP and UDP superframes"),
+        Ok(mask) if mask.has_tso() => Check::ok(what, "checksums and TCP superframes"),
+        Ok(_) => Check::warn(
             what,
-            format!("switched off for all (kernel.io_uring_disabled = 2), {epoll}"),
-            "sysctl -w kernel.io_uring_disabled=0 for speed",
+            "no superframes, so every packet is carried by itself",
+            "boot a newer kernel for speed",
         ),
-        Ok("1") => Check::ok(what, "for privileged processes only, as the agent is one"),
-        _ => Check::ok(what, "not switched off"),
+        Err(error) => Check::fail(
+            what,
+            error.to_string(),
+            "see the checks of rights and /dev/net/tun",
+        ),
     }
 }
 
-pub(crate) fn open_files(_host: &Host) -> Check {
+pub(crate) fn io_uring(host: &Host, probed: Result<EngineReport, StartSwitch>) -> Check {
+    let what = "io_uring";
+    let reason = match probed {
+        Ok(report) if report.engine == EngineKind::Uring => {
+            return Check::ok(what, "carries the frames");
+        }
+        Ok(report) => report.fallback.unwrap_or_else(|| "not taken".to_owned()),
+        Err(error) => return Check::fail(what, error.to_string(), "free threads and memory"),
+    };
+    // Kernels before 6.6 have no such switch.
+    let disabled = host.read("proc/sys/kernel/io_uring_disabled");
+    let remedy = match disabled.as_deref() {
+        Ok("2") => "for speed: sysctl -w kernel.io_uring_disabled=0",
+        Ok("1") => "for speed: run as root, or sysctl -w kernel.io_uring_disabled=0",
+        _ => {
+            "for speed: boot Linux 6.7 or newer, and permit io_uring in a container's seccomp profile"
+        }
+    };
+    let found = format!("not usable ({reason}), so epoll carries the frames");
+    Check::warn(what, found, remedy)
+}
+
+pub(crate) fn open_files() -> Check {
     let what = "open files";
     match getrlimit(Resource::Nofile).maximum {
         Some(limit) if limit < ENOUGH_FILES => Check::warn(
@@ -128,19 +149,8 @@ fn major_minor(release: &str) -> Option<(u32, u32)> {
     Some((major, minor))
 }
 
-fn effective_capabilities(status: &str) -> Option<u64> {
-    let line = status
-        .lines()
-        .find_map(|line| line.strip_prefix("CapEff:"))?;
-    u64::from_str_radix(line.trim(), 16).ok()
-}
-
 const OLDEST: (u32, u32) = (5, 10);
-/// IORING_OP_READ_MULTISHOT, io_uring_enter(2).
-const MULTISHOT_READ: (u32, u32) = (6, 7);
 const ENOUGH_FILES: u64 = 16_384;
-/// capabilities(7): links and addresses; namespaces and mounts.
-const NEEDED: [(u32, &str); 2] = [(12, "CAP_NET_ADMIN"), (21, "CAP_SYS_ADMIN")];
 
 #[cfg(test)]
 mod tests {
@@ -163,20 +173,8 @@ mod tests {
     fn version_judges_the_release() {
         let judged = |release| version(&host(&[("proc/sys/kernel/osrelease", release)]).1).level;
         assert_eq!(judged("4.19.0-27-amd64\n"), Level::Fail);
-        assert_eq!(judged("6.1.0-18-amd64\n"), Level::Warn);
         assert_eq!(judged("6.12.9\n"), Level::Ok);
         assert_eq!(judged("7.0-rc1\n"), Level::Ok);
-    }
-
-    #[test]
-    fn capabilities_name_what_is_missing() {
-        let (_root, without) = host(&[(
-            "proc/self/status",
-            "CapPrm:\t0\nCapEff:\t0000000000001000\n",
-        )]);
-        assert_eq!(capabilities(&without).found, "no CAP_SYS_ADMIN");
-        let (_root, with) = host(&[("proc/self/status", "CapEff:\t000001ffffffffff\n")]);
-        assert_eq!(capabilities(&with).level, Level::Ok);
     }
 
     #[test]
@@ -188,10 +186,31 @@ mod tests {
     }
 
     #[test]
-    fn io_uring_switched_off_is_a_warning() {
+    fn io_uring_that_is_not_usable_says_why_and_what_to_do() {
+        let epoll = || EngineReport {
+            engine: EngineKind::Epoll,
+            fallback: Some("Operation not permitted".into()),
+            workers: 1,
+        };
         let (_root, off) = host(&[("proc/sys/kernel/io_uring_disabled", "2\n")]);
-        assert_eq!(io_uring(&off).level, Level::Warn);
-        let (_root, old) = host(&[]);
-        assert_eq!(io_uring(&old).level, Level::Ok);
+        assert_eq!(
+            io_uring(&off, Ok(epoll())).to_string(),
+            "warn  io_uring: not usable (Operation not permitted), so epoll carries the frames; \
+             for speed: sysctl -w kernel.io_uring_disabled=0"
+        );
+        let uring = EngineReport {
+            engine: EngineKind::Uring,
+            fallback: None,
+            workers: 1,
+        };
+        assert_eq!(io_uring(&off, Ok(uring)).level, Level::Ok);
+    }
+
+    #[test]
+    fn offloads_are_named() {
+        assert_eq!(offloads(Ok(OffloadMask::TSO)).level, Level::Ok);
+        assert_eq!(offloads(Ok(OffloadMask::NONE)).level, Level::Warn);
+        let refused = OpenTap::Name("x".into());
+        assert_eq!(offloads(Err(refused)).level, Level::Fail);
     }
 }
