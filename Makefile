@@ -1,0 +1,58 @@
+# The recipes that people and CI run alike. `make` alone lists them.
+.PHONY: help build demo test bench lint fmt install fuzz deny clean
+
+CARGO  ?= cargo
+PREFIX ?= /usr/local
+# How often `make fuzz` tries each property.
+CASES  ?= 20000
+
+help:           ## list the recipes
+	@sed -n 's/^\([a-z]*\): .*## */  make \1\t/p' $(MAKEFILE_LIST)
+
+build:          ## build the command in release
+	@scripts/setup build
+	@echo "==> building in release; the first time takes some minutes"
+	$(CARGO) build --release --package tapestry
+
+demo:           ## show it at work, in namespaces of its own (root)
+	@scripts/setup demo
+	@$(MAKE) --no-print-directory build
+	@scripts/demo
+
+# One profile for everything, and test targets first, so that no crate is compiled twice.
+test:           ## run every test, the lints and the leak check (root)
+	@scripts/setup test
+	@scripts/leaks save
+	@echo "==> building in release; the first time takes some minutes"
+	$(CARGO) build --release --workspace --all-targets
+	@echo "==> running every test"
+	@scripts/run-tests
+	$(CARGO) test --release --workspace --doc
+	@scripts/leaks check
+	@$(MAKE) --no-print-directory lint
+
+bench:          ## run the benchmarks (root)
+	@scripts/setup bench
+	$(CARGO) bench --workspace
+
+lint:           ## clippy with warnings denied, and the formatting
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --release --workspace --all-targets -- --deny warnings
+
+fmt:            ## format the sources
+	$(CARGO) fmt --all
+
+install: build  ## install the command and its man pages under PREFIX (root)
+	install -D target/release/tapestry $(DESTDIR)$(PREFIX)/bin/tapestry
+	target/release/tapestry man --dir $(DESTDIR)$(PREFIX)/share/man/man1
+
+fuzz:           ## try the properties of the cores CASES times each
+	@scripts/setup build
+	PROPTEST_CASES=$(CASES) $(CARGO) test --release --package '*-core'
+
+deny:           ## check licences, advisories and sources of the dependencies
+	@scripts/setup deny
+	$(CARGO) deny check
+
+clean:          ## remove what was built
+	$(CARGO) clean
