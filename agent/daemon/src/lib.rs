@@ -19,5 +19,3 @@ pub mod store;
 
 pub use config::AgentOptions;
 pub use serve::{RunAgent, run};
-/// What the switch may use on this host, for `doctor`.
-pub use switch_io as probe;
