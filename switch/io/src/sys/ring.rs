@@ -64,8 +64,8 @@ pub(crate) enum Completion {
     Read { token: u32, result: io::Result<Received>, armed: bool },
     /// A write of `bytes`.
     Written { token: u32, result: io::Result<usize>, buffer: u16 },
-    /// A one-shot poll.
-    Ready { token: u32, result: io::Result<u32> },
+    /// A one-shot poll, fired or cancelled.
+    Ready { token: u32 },
     /// A cancel request; the cancelled request completes by itself.
     Cancelled,
 }
@@ -236,7 +236,7 @@ impl FrameRing {
                 self.finish_write(buffer);
                 Completion::Written { token, result: result.map(usize_of), buffer }
             }
-            KIND_POLL => Completion::Ready { token, result },
+            KIND_POLL => Completion::Ready { token },
             _ => Completion::Cancelled,
         }
     }
