@@ -89,6 +89,8 @@ drop_reasons! {
     BumRate = "bum_rate",
     /// For the gateway, in a network without one.
     NoGateway = "no_gateway",
+    /// There is no port this frame could go to.
+    NoEgress = "no_egress",
     /// The egress port went away.
     EgressGone = "egress_gone",
     /// The egress port's queue is full.
