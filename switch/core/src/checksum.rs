@@ -32,22 +32,31 @@ pub fn complete(vnet: &VnetHeader, frame: &mut [u8]) {
 /// Adds `bytes` to a running sum. An odd tail is padded with zero, so only the last piece may have one. Exact for up to
 /// 16 GiB in all.
 pub(crate) fn sum(initial: u64, bytes: &[u8]) -> u64 {
-    let mut lanes = [0_u64; LANES];
-    let mut blocks = bytes.chunks_exact(4 * LANES);
+    let mut low = [0_u64; LANES];
+    let mut high = [0_u64; LANES];
+    let mut blocks = bytes.chunks_exact(8 * LANES);
     for block in &mut blocks {
-        for (lane, word) in lanes.iter_mut().zip(block.chunks_exact(4)) {
-            *lane += u64::from(u32::from_ne_bytes([word[0], word[1], word[2], word[3]]));
+        for (lane, word) in block.chunks_exact(8).enumerate() {
+            let word = u64_at(word);
+            low[lane] += word & LOW;
+            high[lane] += word >> 32;
         }
     }
-    let mut total = initial + lanes.iter().sum::<u64>();
-    let mut words = blocks.remainder().chunks_exact(4);
+    let mut total = initial + low.iter().sum::<u64>() + high.iter().sum::<u64>();
+    let mut words = blocks.remainder().chunks_exact(8);
     for word in &mut words {
-        total += u64::from(u32::from_ne_bytes([word[0], word[1], word[2], word[3]]));
+        let word = u64_at(word);
+        total += (word & LOW) + (word >> 32);
     }
-    let mut word = [0; 4];
+    let mut word = [0; 8];
     let tail = words.remainder();
     word[..tail.len()].copy_from_slice(tail);
-    total + u64::from(u32::from_ne_bytes(word))
+    let word = u64::from_ne_bytes(word);
+    total + (word & LOW) + (word >> 32)
+}
+
+fn u64_at(b: &[u8]) -> u64 {
+    u64::from_ne_bytes([b[0], b[1], b[2], b[3], b[4], b[5], b[6], b[7]])
 }
 
 /// The 16-bit sum, read big-endian, not yet complemented: what a sender leaves in the field for [`complete`].
@@ -74,20 +83,19 @@ pub(crate) fn verifies(initial: u64, bytes: &[u8]) -> bool {
 
 /// Sum of the pseudo-header of a transport message of `len` bytes (RFC 9293 §3.1, RFC 8200 §8.1).
 pub(crate) fn pseudo_header(packet: &Packet, frame: &[u8], len: usize) -> u64 {
-    let len = u64::try_from(len).unwrap_or(u64::MAX) & 0xffff_ffff;
-    // Both words are numbers on the wire: big-endian bytes, summed in native order.
-    sum(0, packet.addresses(frame))
-        + u64::from(u16::from(packet.protocol).to_be())
-        + word(len >> 16)
-        + word(len & 0xffff)
+    // No packet that was parsed here is longer than 16 bits say.
+    let len = u16::try_from(len).unwrap_or(u16::MAX);
+    sum(0, packet.addresses(frame)) + number(u16::from(packet.protocol)) + number(len)
 }
 
-fn word(value: u64) -> u64 {
-    u64::from(u16::try_from(value).unwrap_or(u16::MAX).to_be())
+/// A number as it adds to a sum: its bytes are big-endian on the wire and summed in native order.
+pub(crate) fn number(value: u16) -> u64 {
+    u64::from(value.to_be())
 }
 
-/// Eight fill two 256-bit registers, or four of 128 bits.
-const LANES: usize = 8;
+/// Enough independent chains to keep the adders of a core busy.
+const LANES: usize = 4;
+const LOW: u64 = 0xffff_ffff;
 
 #[cfg(test)]
 mod tests {

@@ -149,3 +149,111 @@ const fn is_tag(ethertype: u16) -> bool {
 
 const TAG_LEN: usize = 4;
 const VID_MASK: u16 = 0x0fff;
+
+#[cfg(test)]
+mod tests {
+    use etherparse::{EtherType, LinkExtSlice, SlicedPacket};
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::testing::{Header, frame};
+
+    const STATIONS: [u8; 12] = [2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2];
+
+    fn bytes(rest: &[u8]) -> Vec<u8> {
+        [&STATIONS[..], rest].concat()
+    }
+
+    #[test]
+    fn a_frame_shorter_than_its_header_is_a_runt() {
+        for len in 0..14 {
+            assert_eq!(Frame::parse(&[2; 14][..len]).err(), Some(DropReason::Runt));
+        }
+        assert!(Frame::parse(&bytes(&[8, 0])).is_ok());
+    }
+
+    #[test]
+    fn a_source_must_be_a_station() {
+        let mut frame = bytes(&[8, 0]);
+        frame[6] = 3;
+        assert_eq!(
+            Frame::parse(&frame).err(),
+            Some(DropReason::MulticastSource)
+        );
+        frame[6..12].fill(0);
+        assert_eq!(Frame::parse(&frame).err(), Some(DropReason::ZeroSource));
+    }
+
+    #[test]
+    fn a_tag_cut_short_is_noticed_at_any_depth() {
+        let tags = bytes(&[0x88, 0xa8, 0, 1, 0x81, 0, 0, 2, 0x81, 0]);
+        for len in 14..22 {
+            let verdict = Frame::parse(&tags[..len]).err();
+            // The first two bytes of a tag are the type of what is before it.
+            let complete = len == 22;
+            assert_eq!(
+                verdict,
+                (!complete).then_some(DropReason::TruncatedVlan),
+                "{len}"
+            );
+        }
+        // The third tag is payload.
+        let frame = Frame::parse(&tags).unwrap();
+        assert!(frame.has_deeper_tags());
+        assert_eq!(frame.vids(), [1, 2]);
+    }
+
+    #[test]
+    fn only_priority_tags_leave_a_frame_untagged() {
+        assert!(Frame::parse(&bytes(&[8, 0])).unwrap().is_untagged());
+        assert!(
+            Frame::parse(&bytes(&[0x81, 0, 0xe0, 0, 8, 0]))
+                .unwrap()
+                .is_untagged()
+        );
+        assert!(
+            !Frame::parse(&bytes(&[0x81, 0, 0, 1, 8, 0]))
+                .unwrap()
+                .is_untagged()
+        );
+    }
+
+    #[test]
+    fn a_superframe_fits_where_its_segments_do() {
+        let header = Header {
+            vlans: 1,
+            ..Header::default()
+        };
+        let (bytes, vnet) = header.superframe(&[0; 5000], 1460);
+        let frame = Frame::parse(&bytes).unwrap();
+        assert!(!frame.fits(1500));
+        let frame = frame.with_vnet(&vnet);
+        assert!(frame.fits(1500));
+        assert!(!frame.fits(1499));
+        assert_eq!(frame.segment_count(), 4);
+    }
+
+    proptest! {
+        #[test]
+        fn the_view_agrees_with_etherparse(header in Header::strategy()) {
+            let bytes = frame(&header, b"payload");
+            let frame = Frame::parse(&bytes).unwrap();
+            let oracle = SlicedPacket::from_ethernet(&bytes).unwrap();
+            let vids: Vec<u16> = oracle.link_exts.iter().filter_map(|ext| match ext {
+                LinkExtSlice::Vlan(vlan) => Some(vlan.vlan_identifier().value()),
+                _ => None,
+            }).collect();
+            prop_assert_eq!(frame.vids(), &vids[..]);
+            let expected = if header.ipv6 { EtherType::IPV6 } else { EtherType::IPV4 };
+            prop_assert_eq!(EtherType(frame.ethertype()), expected);
+            prop_assert_eq!(frame.packet_offset(), 14 + 4 * header.vlans);
+        }
+
+        #[test]
+        fn whatever_etherparse_takes_apart_is_no_runt(bytes in proptest::collection::vec(any::<u8>(), 0..40)) {
+            let ours = Frame::parse(&bytes);
+            let oracle = etherparse::Ethernet2Slice::from_slice_without_fcs(&bytes);
+            prop_assert_eq!(oracle.is_ok(), !matches!(ours, Err(DropReason::Runt)));
+        }
+    }
+}

@@ -9,11 +9,15 @@ mod coalesce;
 mod fdb;
 mod flood;
 mod frame;
+mod gateway;
+mod guard;
 mod mac;
 mod neighbors;
 mod packet;
 mod port;
+mod port_table;
 mod segment;
+mod storm;
 #[cfg(test)]
 mod testing;
 mod time;

@@ -82,7 +82,11 @@ impl Packet {
         if header[0] >> 4 != 6 {
             return None;
         }
-        let end = start + IPV6_HEADER_LEN + usize::from(be16(header, 4));
+        let end = match be16(header, 4) {
+            // RFC 2675 §3: the length is in an option. Linux reads on even if there is none, so the guard must too.
+            0 if header[6] == protocol::HOP_BY_HOP => bytes.len(),
+            payload_len => start + IPV6_HEADER_LEN + usize::from(payload_len),
+        };
         if end > bytes.len() {
             return None;
         }
@@ -194,3 +198,100 @@ pub(crate) const IPV6_HEADER_LEN: usize = 40;
 pub(crate) const TCP_HEADER_LEN: usize = 20;
 pub(crate) const UDP_HEADER_LEN: usize = 8;
 const EXTENSIONS_MAX: usize = 8;
+
+#[cfg(test)]
+mod tests {
+    use etherparse::{NetSlice, SlicedPacket};
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// Random bytes that are often IP.
+    fn packets() -> impl Strategy<Value = Vec<u8>> {
+        let options = proptest::sample::select(vec![0, 43, 44, 51, 60, 6, 17, 58]);
+        let chain = proptest::collection::vec((options, 0..3_u8), 0..5);
+        let rest = proptest::collection::vec(any::<u8>(), 0..60);
+        (any::<bool>(), chain, rest, 0..4_usize, 5..8_u8).prop_map(
+            |(is_v6, chain, rest, cut, ihl)| {
+                let mut payload = Vec::new();
+                let mut kinds: Vec<u8> = chain.iter().map(|(kind, _)| *kind).collect();
+                kinds.push(17);
+                for (at, (kind, len)) in chain.iter().enumerate() {
+                    let len = if *kind == 44 { 0 } else { *len };
+                    let bytes = if *kind == 51 {
+                        (usize::from(len) + 2) * 4
+                    } else {
+                        (usize::from(len) + 1) * 8
+                    };
+                    let from = payload.len();
+                    payload.resize(from + bytes, 0);
+                    payload[from] = kinds[at + 1];
+                    payload[from + 1] = len;
+                }
+                payload.extend(rest);
+                let mut bytes = vec![2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2];
+                if is_v6 {
+                    let len = u16::try_from(payload.len()).unwrap();
+                    bytes.extend([0x86, 0xdd, 0x60, 0, 0, 0]);
+                    bytes.extend(len.to_be_bytes());
+                    bytes.extend([kinds[0], 64]);
+                    bytes.extend([0xfd; 32]);
+                } else {
+                    let header = usize::from(ihl) * 4;
+                    let len = u16::try_from(header + payload.len()).unwrap();
+                    bytes.extend([8, 0, 0x40 | ihl, 0]);
+                    bytes.extend(len.to_be_bytes());
+                    bytes.extend([0, 0, 0, 0, 64, 17, 0, 0]);
+                    bytes.resize(14 + header, 10);
+                }
+                bytes.extend(payload);
+                bytes.truncate(bytes.len() - cut.saturating_sub(1));
+                bytes
+            },
+        )
+    }
+
+    proptest! {
+        #[test]
+        fn what_etherparse_accepts_is_found_where_etherparse_finds_it(bytes in packets()) {
+            let frame = Frame::parse(&bytes).unwrap();
+            let packet = Packet::parse(&frame);
+            let Ok(oracle) = SlicedPacket::from_ethernet(&bytes) else { return Ok(()) };
+            let payload = match oracle.net {
+                Some(NetSlice::Ipv4(ip)) => ip.payload().clone(),
+                Some(NetSlice::Ipv6(ip)) => ip.payload().clone(),
+                _ => return Ok(()),
+            };
+            let packet = packet.unwrap();
+            if packet.protocol != protocol::UNKNOWN && !is_extension(packet.protocol) && packet.protocol != 51 && payload.ip_number.0 != 51 {
+                prop_assert_eq!(packet.protocol, payload.ip_number.0);
+                prop_assert_eq!(packet.transport(&frame), payload.payload);
+            }
+        }
+    }
+
+    #[test]
+    fn fragments_are_told_apart() {
+        let mut bytes = crate::testing::frame(&crate::testing::Header::default(), b"x");
+        for (field, expected) in [
+            ([0x40, 0], Fragment::Whole),
+            ([0x20, 0], Fragment::First),
+            ([0, 1], Fragment::Later),
+            ([0x20, 1], Fragment::Later),
+        ] {
+            bytes[20..22].copy_from_slice(&field);
+            let packet = Packet::parse(&Frame::parse(&bytes).unwrap()).unwrap();
+            assert_eq!(packet.fragment, expected);
+        }
+    }
+
+    #[test]
+    fn a_packet_longer_than_its_frame_is_none() {
+        for header in crate::testing::Header::all() {
+            let bytes = crate::testing::frame(&header, b"payload");
+            for len in 14 + 4 * header.vlans..bytes.len() {
+                assert_eq!(Packet::parse(&Frame::parse(&bytes[..len]).unwrap()), None);
+            }
+        }
+    }
+}

@@ -65,6 +65,11 @@ impl SplitHorizonGroup {
         }
     }
 
+    /// Every group, in order.
+    pub fn all() -> impl Iterator<Item = Self> {
+        (0..).map_while(Self::new)
+    }
+
     pub const fn index(self) -> usize {
         self.0 as usize
     }

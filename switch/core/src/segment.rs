@@ -142,7 +142,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::testing::{Header, Transport, assert_checksums, frame};
+    use crate::testing::{Header, assert_checksums, frame};
 
     fn segments(bytes: &[u8], vnet: &VnetHeader) -> Vec<Vec<u8>> {
         let mut segments = Segments::new(vnet, &Frame::parse(bytes).unwrap()).unwrap();
