@@ -4,6 +4,8 @@
 //! and a frame. Each is replayed as it is and in mutations, always the same ones. `FUZZ_SECONDS=600 cargo test --release
 //! --test fuzz_corpus` goes on with others for that long. An input that fails is printed in the corpus' format.
 
+#![allow(clippy::unwrap_used, reason = "the helpers of a test are a test")]
+
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
@@ -46,14 +48,14 @@ fn fresh_mutations_break_nothing_for_as_long_as_asked() {
 }
 
 /// What the input goes through, kept from one to the next as in the real switch.
-pub struct Target {
+struct Target {
     bridge: Bridge,
     coalescer: Coalescer,
     out: Vec<u8>,
 }
 
 impl Target {
-    pub fn new() -> Self {
+    fn new() -> Self {
         let bridge = Bridge::new(BridgeConfig {
             transparent: true,
             ..BridgeConfig::default()
@@ -86,7 +88,7 @@ impl Target {
     }
 
     /// Takes one input through everything. Panics when an invariant does not hold.
-    pub fn fuzz_one(&mut self, input: &[u8]) {
+    fn fuzz_one(&mut self, input: &[u8]) {
         let (raw, bytes) = input.split_at(input.len().min(VnetHeader::LEN));
         let Ok(frame) = Frame::parse(bytes) else {
             return;

@@ -74,6 +74,9 @@ pub(crate) enum Completion {
     },
     /// A one-shot poll.
     Ready { token: u32, result: io::Result<u32> },
+    Written { token: u32, result: io::Result<usize>, buffer: u16 },
+    /// A one-shot poll, fired or cancelled.
+    Ready { token: u32 },
     /// A cancel request; the cancelled request completes by itself.
     Cancelled,
 }
@@ -266,7 +269,7 @@ impl FrameRing {
                     buffer,
                 }
             }
-            KIND_POLL => Completion::Ready { token, result },
+            KIND_POLL => Completion::Ready { token },
             _ => Completion::Cancelled,
         }
     }

@@ -74,10 +74,6 @@ impl PortTable {
         }
         Some(&entry.port)
     }
-
-    pub(super) fn entries(&self) -> impl Iterator<Item = &Entry> {
-        self.0.values()
-    }
 }
 
 /// Port numbers are ours and consecutive: a multiplication spreads them (Knuth, 6.4).

@@ -104,6 +104,10 @@ impl Worker {
                 } => self.took_write(PortId(token), result, buffer),
                 Completion::Ready { token: WAKE, .. } => self.woken = true,
                 Completion::Ready { token, .. } => self.took_ready(PortId(token)),
+                Completion::Read { token, result, armed } => self.took_read(PortId(token), result, armed, now),
+                Completion::Written { token, result, buffer } => self.took_write(PortId(token), result, buffer),
+                Completion::Ready { token: WAKE } => self.woken = true,
+                Completion::Ready { token } => self.took_ready(PortId(token)),
                 Completion::Cancelled => {}
             }
         }
