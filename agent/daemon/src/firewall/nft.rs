@@ -16,6 +16,7 @@ use super::watch::{FirewallWatch, WatchFirewall};
 #[derive(Clone, Debug)]
 pub struct Firewall {
     nft: PathBuf,
+    firewall_cmd: Option<PathBuf>,
     shared: Arc<Shared>,
 }
 
@@ -53,12 +54,19 @@ struct DockerUser {
 }
 
 impl Firewall {
-    /// Finds `nft`; changes nothing.
+    /// Finds `nft`, and `firewall-cmd` where there is one; changes nothing.
     pub fn find() -> Result<Self, FirewallError> {
         Ok(Self {
             nft: program("nft").ok_or(FirewallError::NftMissing)?,
+            firewall_cmd: program("firewall-cmd"),
             shared: Arc::default(),
         })
+    }
+
+    /// Another `firewall-cmd` than the one on the search path.
+    pub fn with_firewall_cmd(mut self, firewall_cmd: PathBuf) -> Self {
+        self.firewall_cmd = Some(firewall_cmd);
+        self
     }
 
     /// Makes the packet filter what `rules` say, in one transaction.
@@ -189,7 +197,7 @@ impl Firewall {
         if new.is_empty() {
             return;
         }
-        let Some(firewall_cmd) = program("firewall-cmd") else {
+        let Some(firewall_cmd) = &self.firewall_cmd else {
             return;
         };
         let arguments = new.iter().map(|link| format!("--change-interface={link}"));
