@@ -2,15 +2,18 @@
 
 use std::collections::{BTreeSet, VecDeque};
 use std::io::{self, Write};
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde_json::Value;
 
+use super::conntrack;
 use super::render::{TABLE, render};
-use super::rules::Rules;
+use super::rules::{Published, Rules};
 use super::watch::{FirewallWatch, WatchFirewall};
+use crate::netlink::Netlink;
 
 /// The packet filter of the calling thread's network namespace.
 #[derive(Clone, Debug)]
@@ -42,6 +45,8 @@ pub enum FirewallError {
 pub(super) struct Shared {
     /// The processes that made our last transactions, newest last.
     own: Mutex<VecDeque<u32>>,
+    /// The ports of the last application.
+    published: Mutex<Vec<Published>>,
     /// Links that firewalld was told of.
     trusted: Mutex<BTreeSet<String>>,
 }
@@ -81,6 +86,7 @@ impl Firewall {
             }
             script
         })?;
+        self.forget_stale(&rules.published);
         if objects(&chains, "chain").any(|chain| chain["table"] == FIREWALLD_TABLE) {
             let links = rules
                 .networks
@@ -187,6 +193,27 @@ impl Firewall {
         FirewallError::Run {
             program: self.nft.clone(),
             source,
+        }
+    }
+
+    /// A failure leaves old associations to their timeouts, which is no reason to fail.
+    fn forget_stale(&self, published: &[Published]) {
+        let before = std::mem::replace(&mut *lock(&self.shared.published), published.to_vec());
+        let withdrawn: Vec<Published> = before
+            .into_iter()
+            .filter(|port| !published.contains(port))
+            .collect();
+        let own_addresses: Vec<IpAddr> = match Netlink::open().and_then(|mut n| n.addresses()) {
+            Ok(addresses) => addresses.iter().map(|entry| entry.address.addr()).collect(),
+            Err(error) => {
+                tracing::warn!(%error, "cannot find out this host's addresses");
+                return;
+            }
+        };
+        match conntrack::forget_stale(published, &withdrawn, &own_addresses) {
+            Ok(0) => {}
+            Ok(forgotten) => tracing::debug!(forgotten, "forgot UDP associations"),
+            Err(error) => tracing::warn!(%error, "cannot forget UDP associations"),
         }
     }
 

@@ -78,8 +78,10 @@ fn push_maps(text: &mut String, published: &[Published]) {
         };
         let to = target(port.container);
         let element = match port.host_ip {
-            Some(host_ip) => format!("{host_ip} . {} : {to}", port.host_port),
-            None => format!("{} : {to}", port.host_port),
+            Some(host_ip) if !name.any_address => {
+                format!("{host_ip} . {} : {to}", port.host_port)
+            }
+            _ => format!("{} : {to}", port.host_port),
         };
         maps.entry(name).or_default().insert(element);
     }
@@ -191,9 +193,8 @@ impl MapName {
             Some(host_ip) => host_ip.is_ipv6() == v6 && !host_ip.is_loopback(),
             None => true,
         };
-        let unspecified = port.host_ip.is_some_and(|host_ip| host_ip.is_unspecified());
-        (reachable && !unspecified).then_some(Self {
-            any_address: port.host_ip.is_none(),
+        reachable.then_some(Self {
+            any_address: port.host_ip.is_none_or(|host_ip| host_ip.is_unspecified()),
             protocol: port.protocol,
             v6,
         })
@@ -310,6 +311,22 @@ mod tests {
     fn ports_of_loopback_addresses_are_left_to_the_proxy() {
         let text = render(&two_networks());
         assert!(!text.contains("5432"), "{text}");
+    }
+
+    #[test]
+    fn the_unspecified_address_is_any_address_of_its_family() {
+        let rules = Rules {
+            published: vec![
+                port(TransportProtocol::Tcp, Some("0.0.0.0"), "172.17.0.2:80"),
+                port(TransportProtocol::Tcp, Some("0.0.0.0"), "[fd00:1::2]:81"),
+            ],
+            ..Rules::default()
+        };
+        let text = render(&rules);
+        assert!(
+            text.contains("{ 8080 : 172.17.0.2 . 80 }") && !text.contains("fd00"),
+            "{text}"
+        );
     }
 
     #[test]
