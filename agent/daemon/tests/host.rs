@@ -2,6 +2,11 @@
 //!
 //! Needs root, `ip`, `nft` and `iptables`, and fails without them.
 
+#![allow(
+    clippy::unwrap_used,
+    reason = "the lint's exception covers tests, not what they share"
+)]
+
 #[path = "host/firewall.rs"]
 mod firewall;
 #[path = "host/links.rs"]

@@ -4,9 +4,12 @@ use std::fs;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
+use ipnet::IpNet;
 use serde_json::Value;
 
 use super::nft::{DOCKER_USER, objects, program};
+use crate::ipam::{DefaultPool, default_pools_v4};
+use crate::netlink::{Netlink, NetlinkError};
 
 /// Something a person should know, and what to do about it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,7 +31,58 @@ pub fn diagnose() -> Vec<Finding> {
         let text = fs::read_to_string(path).ok()?;
         Some(text.trim().to_owned())
     }));
+    findings.extend(legacy_finding(Path::new("/proc/net")));
+    if let Ok(addresses) = addresses_with_links() {
+        findings.extend(pool_findings(&addresses));
+    }
     findings
+}
+
+/// Rules of the old iptables live beside nftables, unseen by it.
+fn legacy_finding(proc_net: &Path) -> Option<Finding> {
+    let tables = ["ip_tables_names", "ip6_tables_names"];
+    let used = tables.iter().any(|file| {
+        fs::read_to_string(proc_net.join(file))
+            .is_ok_and(|names| names.lines().any(|name| name == "filter"))
+    });
+    used.then(|| {
+        finding(
+            "iptables-legacy has a filter table",
+            "a policy or rule there that drops forwarded packets is out of the agent's reach",
+            "switch to iptables-nft (update-alternatives --set iptables /usr/sbin/iptables-nft) \
+             and restart what made the rules",
+        )
+    })
+}
+
+fn addresses_with_links() -> Result<Vec<(String, IpNet)>, NetlinkError> {
+    let mut netlink = Netlink::open()?;
+    let links = netlink.links()?;
+    let named = netlink.addresses()?.into_iter().filter_map(|entry| {
+        let link = links.iter().find(|link| link.index == entry.link_index)?;
+        Some((link.name.clone(), entry.address))
+    });
+    Ok(named.collect())
+}
+
+/// Others that use Docker's default subnets: no fault, but why a first network is not 172.17.0.0/16.
+fn pool_findings(addresses: &[(String, IpNet)]) -> Vec<Finding> {
+    let pools = default_pools_v4();
+    let foreign = addresses.iter().filter(|(link, address)| {
+        let base = |pool: &DefaultPool| pool.base.contains(&address.addr());
+        !link.starts_with(OWN_LINKS) && pools.iter().any(base)
+    });
+    let described = foreign.map(|(link, address)| {
+        finding(
+            &format!(
+                "link {link} uses {}, one of the default subnets",
+                address.trunc()
+            ),
+            "networks made without --subnet skip it",
+            "nothing, unless it should be free: then delete the link, or give --subnet",
+        )
+    });
+    described.collect()
 }
 
 fn ruleset() -> Result<Value, Finding> {
@@ -147,6 +201,8 @@ fn finding(what: &str, why: &str, remedy: &str) -> Finding {
     }
 }
 
+const OWN_LINKS: &str = "tsy";
+
 #[cfg(test)]
 mod tests {
     use serde_json::json;
@@ -192,5 +248,27 @@ mod tests {
         });
         assert_eq!(found.len(), 3);
         assert!(setting_findings(&|_| None).is_empty());
+    }
+
+    #[test]
+    fn default_subnets_that_others_use_are_named() {
+        let found = pool_findings(&[
+            ("docker0".into(), "172.17.0.1/16".parse().unwrap()),
+            ("tsy01".into(), "172.18.0.1/16".parse().unwrap()),
+            ("eth0".into(), "10.0.0.1/8".parse().unwrap()),
+        ]);
+        let whats: Vec<&str> = found.iter().map(|finding| finding.what.as_str()).collect();
+        assert_eq!(
+            whats,
+            ["link docker0 uses 172.17.0.0/16, one of the default subnets"]
+        );
+    }
+
+    #[test]
+    fn a_filter_table_of_the_old_iptables_is_found() {
+        let dir = tempfile::tempdir().unwrap();
+        assert!(legacy_finding(dir.path()).is_none());
+        fs::write(dir.path().join("ip_tables_names"), "nat\nfilter\n").unwrap();
+        assert!(legacy_finding(dir.path()).is_some());
     }
 }

@@ -15,6 +15,7 @@
 //! [`FirewallWatch`] listens to the kernel's own notifications and says when to apply again. It knows the agent's own
 //! transactions by the process that made them, so applying never triggers applying.
 
+mod conntrack;
 mod diagnose;
 mod nft;
 mod render;

@@ -2,20 +2,24 @@
 
 use std::collections::{BTreeSet, VecDeque};
 use std::io::{self, Write};
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde_json::Value;
 
+use super::conntrack;
 use super::render::{TABLE, render};
-use super::rules::Rules;
+use super::rules::{Published, Rules};
 use super::watch::{FirewallWatch, WatchFirewall};
+use crate::netlink::Netlink;
 
 /// The packet filter of the calling thread's network namespace.
 #[derive(Clone, Debug)]
 pub struct Firewall {
     nft: PathBuf,
+    firewall_cmd: Option<PathBuf>,
     shared: Arc<Shared>,
 }
 
@@ -41,6 +45,8 @@ pub enum FirewallError {
 pub(super) struct Shared {
     /// The processes that made our last transactions, newest last.
     own: Mutex<VecDeque<u32>>,
+    /// The ports of the last application.
+    published: Mutex<Vec<Published>>,
     /// Links that firewalld was told of.
     trusted: Mutex<BTreeSet<String>>,
 }
@@ -53,12 +59,19 @@ struct DockerUser {
 }
 
 impl Firewall {
-    /// Finds `nft`; changes nothing.
+    /// Finds `nft`, and `firewall-cmd` where there is one; changes nothing.
     pub fn find() -> Result<Self, FirewallError> {
         Ok(Self {
             nft: program("nft").ok_or(FirewallError::NftMissing)?,
+            firewall_cmd: program("firewall-cmd"),
             shared: Arc::default(),
         })
+    }
+
+    /// Another `firewall-cmd` than the one on the search path.
+    pub fn with_firewall_cmd(mut self, firewall_cmd: PathBuf) -> Self {
+        self.firewall_cmd = Some(firewall_cmd);
+        self
     }
 
     /// Makes the packet filter what `rules` say, in one transaction.
@@ -73,6 +86,7 @@ impl Firewall {
             }
             script
         })?;
+        self.forget_stale(&rules.published);
         if objects(&chains, "chain").any(|chain| chain["table"] == FIREWALLD_TABLE) {
             let links = rules
                 .networks
@@ -182,6 +196,27 @@ impl Firewall {
         }
     }
 
+    /// A failure leaves old associations to their timeouts, which is no reason to fail.
+    fn forget_stale(&self, published: &[Published]) {
+        let before = std::mem::replace(&mut *lock(&self.shared.published), published.to_vec());
+        let withdrawn: Vec<Published> = before
+            .into_iter()
+            .filter(|port| !published.contains(port))
+            .collect();
+        let own_addresses: Vec<IpAddr> = match Netlink::open().and_then(|mut n| n.addresses()) {
+            Ok(addresses) => addresses.iter().map(|entry| entry.address.addr()).collect(),
+            Err(error) => {
+                tracing::warn!(%error, "cannot find out this host's addresses");
+                return;
+            }
+        };
+        match conntrack::forget_stale(published, &withdrawn, &own_addresses) {
+            Ok(0) => {}
+            Ok(forgotten) => tracing::debug!(forgotten, "forgot UDP associations"),
+            Err(error) => tracing::warn!(%error, "cannot forget UDP associations"),
+        }
+    }
+
     /// firewalld rejects what belongs to no zone that allows it; its own word for our case is the zone `trusted`.
     fn trust(&self, links: BTreeSet<String>) {
         let mut trusted = lock(&self.shared.trusted);
@@ -189,7 +224,7 @@ impl Firewall {
         if new.is_empty() {
             return;
         }
-        let Some(firewall_cmd) = program("firewall-cmd") else {
+        let Some(firewall_cmd) = &self.firewall_cmd else {
             return;
         };
         let arguments = new.iter().map(|link| format!("--change-interface={link}"));

@@ -23,8 +23,8 @@ pub fn render(rules: &Rules) -> String {
     push_maps(&mut text, &rules.published);
     push_local(&mut text);
     push_publish(&mut text, &rules.published);
-    push_masquerade(&mut text, &networks);
-    push_forward(&mut text, &networks, rules.mark_bit);
+    push_masquerade(&mut text);
+    push_forward(&mut text, rules.mark_bit);
     text.push_str("}\n");
     text
 }
@@ -32,14 +32,41 @@ pub fn render(rules: &Rules) -> String {
 /// The name of the table with its family.
 pub(super) const TABLE: &str = "inet tapestry";
 
+/// Sets instead of rules per network, so that a packet costs the same however many networks there are.
 fn push_sets(text: &mut String, networks: &[&NetworkRules]) {
     let links: BTreeSet<String> = networks.iter().map(|n| quoted(&n.host_link)).collect();
     let same = links
         .iter()
         .map(|link| format!("{link} . {link}"))
         .collect();
-    push_block(text, "set host_links", "ifname", &links);
-    push_block(text, "set same_network", "ifname . ifname", &same);
+    let guarded = networks.iter().filter(|network| network.anti_spoof);
+    let guarded = guarded.map(|n| quoted(&n.host_link)).collect();
+    push_block(text, "set host_links", "type ifname", &links);
+    push_block(text, "set same_network", "type ifname . ifname", &same);
+    push_block(text, "set guarded", "type ifname", &guarded);
+    for (version, family) in [("4", "ip"), ("6", "ip6")] {
+        let mut own = BTreeSet::new();
+        let mut masqueraded = BTreeSet::new();
+        for (network, subnet) in networks
+            .iter()
+            .flat_map(|network| network.subnets.iter().map(move |subnet| (network, subnet)))
+            .filter(|(_, subnet)| self::family(subnet.addr()) == family)
+        {
+            own.insert(format!("{subnet} . {}", quoted(&network.host_link)));
+            if network.masquerade {
+                masqueraded.insert(subnet.to_string());
+            }
+        }
+        let own_type = format!("type ipv{version}_addr . ifname; flags interval");
+        let subnet_type = format!("type ipv{version}_addr; flags interval; auto-merge");
+        push_block(text, &format!("set own{version}"), &own_type, &own);
+        push_block(
+            text,
+            &format!("set masqueraded{version}"),
+            &subnet_type,
+            &masqueraded,
+        );
+    }
 }
 
 /// One map per protocol, address family and whether a host address is named.
@@ -51,18 +78,21 @@ fn push_maps(text: &mut String, published: &[Published]) {
         };
         let to = target(port.container);
         let element = match port.host_ip {
-            Some(host_ip) => format!("{host_ip} . {} : {to}", port.host_port),
-            None => format!("{} : {to}", port.host_port),
+            Some(host_ip) if !name.any_address => {
+                format!("{host_ip} . {} : {to}", port.host_port)
+            }
+            _ => format!("{} : {to}", port.host_port),
         };
         maps.entry(name).or_default().insert(element);
     }
     for (name, elements) in maps {
-        push_block(text, &format!("map {name}"), &name.types(), &elements);
+        let types = format!("type {}", name.types());
+        push_block(text, &format!("map {name}"), &types, &elements);
     }
 }
 
 fn push_block(text: &mut String, head: &str, types: &str, elements: &BTreeSet<String>) {
-    let _ = write!(text, "\t{head} {{\n\t\ttype {types}\n");
+    let _ = write!(text, "\t{head} {{\n\t\t{types}\n");
     if !elements.is_empty() {
         let elements = elements.iter().map(String::as_str).collect::<Vec<_>>();
         let _ = writeln!(text, "\t\telements = {{ {} }}", elements.join(", "));
@@ -114,78 +144,37 @@ fn push_publish(text: &mut String, published: &[Published]) {
     text.push_str("\t}\n");
 }
 
-/// The second rule is the hairpin: a container that reaches a port published by its own network must be answered through
-/// the host, because it would not know a direct answer.
-fn push_masquerade(text: &mut String, networks: &[&NetworkRules]) {
+/// The second rule of each family is the hairpin: a container that reaches a port published by its own network must be
+/// answered through the host, because it would not know a direct answer.
+fn push_masquerade(text: &mut String) {
     text.push_str(
         "\tchain postrouting {\n\
-         \t\ttype nat hook postrouting priority srcnat; policy accept;\n",
+         \t\ttype nat hook postrouting priority srcnat; policy accept;\n\
+         \t\tip saddr @masqueraded4 ip saddr . oifname != @own4 masquerade\n\
+         \t\tip saddr . oifname @own4 ct status dnat masquerade\n\
+         \t\tip6 saddr @masqueraded6 ip6 saddr . oifname != @own6 masquerade\n\
+         \t\tip6 saddr . oifname @own6 ct status dnat masquerade\n\
+         \t}\n",
     );
-    for network in networks {
-        let link = quoted(&network.host_link);
-        for subnet in &network.subnets {
-            let family = family(subnet.addr());
-            if network.masquerade {
-                let _ = writeln!(
-                    text,
-                    "\t\t{family} saddr {subnet} oifname != {link} masquerade"
-                );
-            }
-            let _ = writeln!(
-                text,
-                "\t\t{family} saddr {subnet} oifname {link} ct status dnat masquerade"
-            );
-        }
-    }
-    text.push_str("\t}\n");
 }
 
-fn push_forward(text: &mut String, networks: &[&NetworkRules], mark_bit: u32) {
+fn push_forward(text: &mut String, mark_bit: u32) {
     let _ = write!(
         text,
         "\tchain accepted {{\n\
          \t\tmeta mark set meta mark | {mark_bit:#010x} accept\n\
          \t}}\n\
          \tchain forward {{\n\
-         \t\ttype filter hook forward priority filter - 5; policy accept;\n"
-    );
-    for network in networks.iter().filter(|network| network.anti_spoof) {
-        push_anti_spoof(text, network);
-    }
-    text.push_str(
-        "\t\toifname @host_links ct state established,related goto accepted\n\
+         \t\ttype filter hook forward priority filter - 5; policy accept;\n\
+         \t\tiifname @guarded ip saddr . iifname != @own4 drop\n\
+         \t\tiifname @guarded ip6 saddr . iifname != @own6 drop\n\
+         \t\toifname @host_links ct state established,related goto accepted\n\
          \t\toifname @host_links ct status dnat goto accepted\n\
          \t\tiifname . oifname @same_network goto accepted\n\
          \t\toifname @host_links drop\n\
          \t\tiifname @host_links goto accepted\n\
-         \t}\n",
+         \t}}\n"
     );
-}
-
-fn push_anti_spoof(text: &mut String, network: &NetworkRules) {
-    let link = quoted(&network.host_link);
-    for family_wanted in ["ip", "ip6"] {
-        let subnets: Vec<String> = network
-            .subnets
-            .iter()
-            .filter(|subnet| family(subnet.addr()) == family_wanted)
-            .map(ToString::to_string)
-            .collect();
-        let _ = if subnets.is_empty() {
-            let protocol = if family_wanted == "ip" {
-                "ipv4"
-            } else {
-                "ipv6"
-            };
-            writeln!(text, "\t\tiifname {link} meta nfproto {protocol} drop")
-        } else {
-            let subnets = subnets.join(", ");
-            writeln!(
-                text,
-                "\t\tiifname {link} {family_wanted} saddr != {{ {subnets} }} drop"
-            )
-        };
-    }
 }
 
 /// Ordered so that maps with a named address come first.
@@ -204,9 +193,8 @@ impl MapName {
             Some(host_ip) => host_ip.is_ipv6() == v6 && !host_ip.is_loopback(),
             None => true,
         };
-        let unspecified = port.host_ip.is_some_and(|host_ip| host_ip.is_unspecified());
-        (reachable && !unspecified).then_some(Self {
-            any_address: port.host_ip.is_none(),
+        reachable.then_some(Self {
+            any_address: port.host_ip.is_none_or(|host_ip| host_ip.is_unspecified()),
             protocol: port.protocol,
             v6,
         })
@@ -323,6 +311,22 @@ mod tests {
     fn ports_of_loopback_addresses_are_left_to_the_proxy() {
         let text = render(&two_networks());
         assert!(!text.contains("5432"), "{text}");
+    }
+
+    #[test]
+    fn the_unspecified_address_is_any_address_of_its_family() {
+        let rules = Rules {
+            published: vec![
+                port(TransportProtocol::Tcp, Some("0.0.0.0"), "172.17.0.2:80"),
+                port(TransportProtocol::Tcp, Some("0.0.0.0"), "[fd00:1::2]:81"),
+            ],
+            ..Rules::default()
+        };
+        let text = render(&rules);
+        assert!(
+            text.contains("{ 8080 : 172.17.0.2 . 80 }") && !text.contains("fd00"),
+            "{text}"
+        );
     }
 
     #[test]

@@ -11,6 +11,7 @@ use rustix::event::{PollFd, PollFlags, poll};
 use tokio::sync::mpsc;
 
 use super::nft::{DOCKER_USER, FIREWALLD_TABLE, Shared};
+use crate::netlink::{attribute, messages};
 
 /// Reports what happened until dropped. At most one report waits; one means: apply all rules again.
 #[derive(Debug)]
@@ -129,7 +130,7 @@ fn drain(socket: &Socket, shared: &Shared) -> Option<Disturbance> {
 /// ```text
 /// nlmsghdr: length 4 | type 2 | flags 2 | sequence 4 | port id of the changing process 4
 /// nfgenmsg: family 1 | version 1 | resource 2
-/// attributes: length 2 | type 2 | value, padded to 4
+/// attributes
 /// ```
 struct Notification<'a> {
     kind: u16,
@@ -173,29 +174,13 @@ impl<'a> Notification<'a> {
     }
 
     fn text(&self, wanted: u16) -> Option<&'a str> {
-        let mut rest = self.attributes;
-        while let [length_0, length_1, kind_0, kind_1, ..] = *rest {
-            let length = usize::from(u16::from_ne_bytes([length_0, length_1]));
-            let value = rest.get(4..length)?;
-            if u16::from_ne_bytes([kind_0, kind_1]) == wanted {
-                let text = std::str::from_utf8(value).ok()?;
-                return Some(text.trim_end_matches('\0'));
-            }
-            rest = rest.get(length.next_multiple_of(4)..)?;
-        }
-        None
+        let text = std::str::from_utf8(attribute(self.attributes, wanted)?).ok()?;
+        Some(text.trim_end_matches('\0'))
     }
 }
 
-fn notifications(mut bytes: &[u8]) -> impl Iterator<Item = Notification<'_>> {
-    std::iter::from_fn(move || {
-        let length = u32::from_ne_bytes(bytes.get(..4)?.try_into().ok()?);
-        let length = usize::try_from(length).ok()?;
-        let message = bytes.get(..length)?;
-        let notification = Notification::parse(message)?;
-        bytes = bytes.get(length.next_multiple_of(4)..).unwrap_or_default();
-        Some(notification)
-    })
+fn notifications(bytes: &[u8]) -> impl Iterator<Item = Notification<'_>> {
+    messages(bytes).filter_map(Notification::parse)
 }
 
 const OUR_TABLE: &str = "tapestry";

@@ -9,12 +9,14 @@
 //!
 //! Everything here blocks for as long as the kernel's RTNL lock is taken; asynchronous callers use `spawn_blocking`.
 
+mod attributes;
 mod error;
 mod link;
 mod namespace;
 mod sandbox;
 mod socket;
 
+pub(crate) use attributes::{attribute, messages};
 pub use error::{NetlinkError, Refusal};
 pub use link::{AddressEntry, LinkEntry, LinkSettings, RouteEntry};
 pub use namespace::{Netns, NetnsId, OpenNetns};

@@ -11,6 +11,7 @@ use netlink_sys::protocols::NETLINK_ROUTE;
 use netlink_sys::{Socket, SocketAddr};
 use nix::errno::Errno;
 
+use super::attributes::attribute;
 use super::error::{NetlinkError, Refusal};
 use super::namespace::Netns;
 
@@ -217,21 +218,12 @@ fn refusal(error: &ErrorMessage) -> Refusal {
 
 /// `NLMSGERR_ATTR_MSG`: attributes follow the refused request's header, which `NETLINK_CAP_ACK` cut short.
 fn sentence(after_code: &[u8]) -> Option<String> {
-    let mut attributes = after_code.get(HEADER_BYTES..)?;
-    while let [length_0, length_1, kind_0, kind_1, ..] = *attributes {
-        let length = usize::from(u16::from_ne_bytes([length_0, length_1]));
-        let value = attributes.get(ATTRIBUTE_HEADER_BYTES..length)?;
-        if u16::from_ne_bytes([kind_0, kind_1]) == NLMSGERR_ATTR_MSG {
-            let text = String::from_utf8_lossy(value);
-            return Some(text.trim_end_matches(['\0', '.']).to_owned());
-        }
-        attributes = attributes.get(length.next_multiple_of(ALIGNMENT)..)?;
-    }
-    None
+    let value = attribute(after_code.get(HEADER_BYTES..)?, NLMSGERR_ATTR_MSG)?;
+    let text = String::from_utf8_lossy(value);
+    Some(text.trim_end_matches(['\0', '.']).to_owned())
 }
 
 const HEADER_BYTES: usize = 16;
-const ATTRIBUTE_HEADER_BYTES: usize = 4;
 const ALIGNMENT: usize = 4;
 const NLMSGERR_ATTR_MSG: u16 = 1;
 /// What the kernel fills at most per read of a dump.

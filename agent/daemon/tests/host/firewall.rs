@@ -241,6 +241,74 @@ fn what_would_block_us_is_found() {
     });
 }
 
+#[test]
+fn firewalld_is_asked_to_trust_our_links_once_and_again_after_its_reload() {
+    use std::os::unix::fs::PermissionsExt;
+    within(&netns(), || {
+        let dir = tempfile::tempdir().unwrap();
+        let (program, log) = (dir.path().join("firewall-cmd"), dir.path().join("log"));
+        let script = format!("#!/bin/sh\necho \"$@\" >> {}\n", log.display());
+        std::fs::write(&program, script).unwrap();
+        std::fs::set_permissions(&program, PermissionsExt::from_mode(0o755)).unwrap();
+        let asked = || std::fs::read_to_string(&log).unwrap_or_default();
+        let firewall = Firewall::find().unwrap().with_firewall_cmd(program);
+        let mut watch = firewall.watch().unwrap();
+        firewall.apply(&rules()).unwrap();
+        assert_eq!(asked(), "");
+        let reload = "nft add table inet firewalld ; add chain inet firewalld filter_FORWARD";
+        run(reload);
+        let noticed = next_within(&mut watch, Duration::from_secs(1));
+        assert_eq!(noticed, Some(Disturbance::Firewalld));
+        firewall.apply(&rules()).unwrap();
+        firewall.apply(&rules()).unwrap();
+        let once = "--zone=trusted --change-interface=tsya\n";
+        assert_eq!(asked(), once);
+        run("nft delete table inet firewalld");
+        run(reload);
+        assert!(next_within(&mut watch, Duration::from_secs(1)).is_some());
+        firewall.apply(&rules()).unwrap();
+        assert_eq!(asked(), format!("{once}{once}"));
+    });
+}
+
+#[test]
+fn a_thousand_networks_are_applied_in_a_moment() {
+    within(&netns(), || {
+        let networks = (0..1000_u16).map(|number| NetworkRules {
+            host_link: format!("tsy{number:010x}"),
+            subnets: vec![
+                format!("10.{}.{}.0/24", number >> 8, number & 0xff)
+                    .parse()
+                    .unwrap(),
+                format!("fd00:1:1:{number:x}::/64").parse().unwrap(),
+            ],
+            masquerade: true,
+            anti_spoof: true,
+        });
+        let published = (0..1000_u16).map(|number| Published {
+            protocol: TransportProtocol::Tcp,
+            host_ip: None,
+            host_port: 20_000 + number,
+            container: "10.0.0.2:80".parse().unwrap(),
+        });
+        let many = Rules {
+            networks: networks.collect(),
+            published: published.collect(),
+            ..Rules::default()
+        };
+        let firewall = Firewall::find().unwrap();
+        for _ in 0..2 {
+            let start = Instant::now();
+            firewall.apply(&many).unwrap();
+            println!("1000 networks: {:?}", start.elapsed());
+            assert!(start.elapsed() < Duration::from_secs(5));
+        }
+        let start = Instant::now();
+        firewall.apply(&rules()).unwrap();
+        println!("1 network: {:?}", start.elapsed());
+    });
+}
+
 fn threads() -> String {
     let tasks = std::fs::read_dir("/proc/self/task").unwrap();
     tasks

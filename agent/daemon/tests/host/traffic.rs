@@ -288,6 +288,34 @@ fn connections_survive_applying_and_flushing() {
 }
 
 #[test]
+fn a_chatty_udp_client_follows_its_port_to_the_container_and_away() {
+    let site = Site::new();
+    let unpublished = Rules {
+        published: Vec::new(),
+        ..rules()
+    };
+    let firewall = Firewall::find().unwrap();
+    within(&site.host, || firewall.apply(&unpublished).unwrap());
+    let client = within(&site.world, || UdpSocket::bind("0.0.0.0:4000").unwrap());
+    let host = within(&site.host, || UdpSocket::bind("0.0.0.0:5300").unwrap());
+    let container = within(&site.a, || UdpSocket::bind("0.0.0.0:53").unwrap());
+    let arrives = |at: &UdpSocket| {
+        client.send_to(b"x", "192.0.2.1:5300").unwrap();
+        at.set_read_timeout(Some(Duration::from_millis(500)))
+            .unwrap();
+        at.recv_from(&mut [0; 8]).is_ok()
+    };
+    assert!(arrives(&host));
+    within(&site.host, || firewall.apply(&rules()).unwrap());
+    assert!(arrives(&container));
+    // The right association stays: its reply direction is not renumbered.
+    within(&site.host, || firewall.apply(&rules()).unwrap());
+    assert!(arrives(&container));
+    within(&site.host, || firewall.apply(&unpublished).unwrap());
+    assert!(arrives(&host));
+}
+
+#[test]
 fn the_host_itself_reaches_published_ports_through_the_proxy() {
     let site = Site::new();
     serve(&site.a, 80);
