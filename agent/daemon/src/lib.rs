@@ -8,6 +8,3 @@ pub mod netlink;
 pub mod probe;
 pub mod publish;
 pub mod store;
-
-/// What the switch may use on this host, for `doctor`.
-pub use switch_io as probe;
