@@ -8,6 +8,7 @@ mod kernel;
 mod network;
 
 use agent_api::Client;
+use agent_daemon::probe;
 
 use crate::failure::Failure;
 use crate::output;
@@ -31,8 +32,8 @@ pub(crate) async fn run(args: Args, client: &Client) -> Result<u8, Failure> {
         kernel::version(&host),
         kernel::rights(),
         kernel::tun(&host),
-        kernel::offloads(kernel::probe_offloads()),
-        kernel::io_uring(&host, kernel::probe_engine()),
+        kernel::offloads(probe::tap_offloads()),
+        kernel::io_uring(&host, probe::engine()),
         kernel::open_files(),
     ];
     checks.extend(network::checks(&host));

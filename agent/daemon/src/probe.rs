@@ -1,8 +1,8 @@
 //! What the data plane finds on this host: for `tapestry doctor`.
 
-use switch_io::{OffloadTap, StartSwitch, Switch, SwitchConfig};
+use switch_io::{OffloadTap, Switch, SwitchConfig};
 
-pub use switch_io::{EngineKind, EngineReport, OffloadMask, OpenTap};
+pub use switch_io::{EngineKind, EngineReport, OffloadMask, OpenTap, StartSwitch};
 
 /// What a TAP made here hands over unfinished. Makes one in the caller's network namespace for a moment.
 pub fn tap_offloads() -> Result<OffloadMask, OpenTap> {

@@ -4,9 +4,7 @@ use std::fs::OpenOptions;
 use std::io;
 
 use agent_daemon::host::check_rights;
-use agent_daemon::probe::{
-    EngineKind, EngineReport, OffloadMask, OffloadTap, OpenTap, StartSwitch, Switch, SwitchConfig,
-};
+use agent_daemon::probe::{EngineKind, EngineReport, OffloadMask, OpenTap, StartSwitch};
 use rustix::process::{Resource, getrlimit};
 
 use super::check::Check;
@@ -71,22 +69,6 @@ pub(crate) fn tun(host: &Host) -> Check {
         ),
     };
     Check::fail(what, found, remedy)
-}
-
-/// Makes a TAP in our network namespace, for a moment.
-pub(crate) fn probe_offloads() -> Result<OffloadMask, OpenTap> {
-    // At most 15 bytes: an interface's name.
-    let name = format!("tsyp{:x}", std::process::id());
-    OffloadTap::create(&name).map(|tap| tap.offload())
-}
-
-/// What an agent that is left to choose would take.
-pub(crate) fn probe_engine() -> Result<EngineReport, StartSwitch> {
-    let config = SwitchConfig {
-        workers: 1,
-        ..SwitchConfig::default()
-    };
-    Switch::start(config).map(|switch| switch.engine().clone())
 }
 
 pub(crate) fn offloads(probed: Result<OffloadMask, OpenTap>) -> Check {
