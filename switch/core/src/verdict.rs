@@ -90,7 +90,6 @@ drop_reasons! {
     /// For the gateway, in a network without one.
     NoGateway = "no_gateway",
     /// Flooded, and nobody else is there.
-    /// There is no port this frame could go to.
     NoEgress = "no_egress",
     /// The egress port went away.
     EgressGone = "egress_gone",

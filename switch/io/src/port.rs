@@ -31,9 +31,7 @@ impl Port {
             device,
             bridge,
             config,
-            counters: std::iter::repeat_with(PortCounters::new)
-                .take(workers)
-                .collect(),
+            counters: std::iter::repeat_with(PortCounters::new).take(workers).collect(),
         }
     }
 

@@ -122,37 +122,14 @@ impl Switch {
             .map(|index| {
                 let pin = config.pin.as_deref().filter(|cores| !cores.is_empty());
                 let core = pin.map(|cores| cores[index % cores.len()]);
-                WorkerHandle::start(Setup {
-                    index,
-                    engine,
-                    core,
-                    start,
-                    events: events.clone(),
-                })
+                WorkerHandle::start(Setup { index, engine, core, start, events: events.clone() })
             })
             .collect::<Result<Vec<_>, _>>()?;
         let registry = Arc::new(Registry::new(count));
         let ager = Ager::start(Arc::clone(&registry), start).map_err(StartSwitch::Worker)?;
-        let report = EngineReport {
-            engine: engine.kind(),
-            fallback,
-            workers: count,
-        };
-        tracing::info!(
-            engine = report.engine.name(),
-            fallback = report.fallback,
-            workers = count,
-            "switch started"
-        );
-        Ok(Self {
-            workers,
-            report,
-            registry,
-            control: Mutex::new(()),
-            events,
-            start,
-            ager: Some(ager),
-        })
+        let report = EngineReport { engine: engine.kind(), fallback, workers: count };
+        tracing::info!(engine = report.engine.name(), fallback = report.fallback, workers = count, "switch started");
+        Ok(Self { workers, report, registry, control: Mutex::new(()), events, start, ager: Some(ager) })
     }
 
     /// Attaches `port` to `bridge`. Its frames flow when this returns.
@@ -164,17 +141,9 @@ impl Switch {
     ) -> Result<PortId, AddPort> {
         let _turn = lock(&self.control);
         let (id, reader) = self.registry.next().ok_or(AddPort::Exhausted)?;
-        let port = Arc::new(Port::new(
-            id,
-            port,
-            Arc::clone(bridge),
-            config,
-            self.workers.len(),
-        ));
+        let port = Arc::new(Port::new(id, port, Arc::clone(bridge), config, self.workers.len()));
         for worker in &self.workers {
-            worker
-                .attach(Arc::clone(&port))
-                .map_err(|_| AddPort::WorkerStopped)?;
+            worker.attach(Arc::clone(&port)).map_err(|_| AddPort::WorkerStopped)?;
         }
         bridge.add_port(id, config);
         self.registry.insert(Arc::clone(&port), reader);
@@ -218,11 +187,7 @@ impl Switch {
             return;
         };
         port.bridge.remove_port(id);
-        let pending: Vec<_> = self
-            .workers
-            .iter()
-            .filter_map(|worker| worker.detach(id))
-            .collect();
+        let pending: Vec<_> = self.workers.iter().filter_map(|worker| worker.detach(id)).collect();
         for confirmation in pending {
             // A worker that stopped has dropped its ports.
             let _ = confirmation.recv();
@@ -258,20 +223,13 @@ struct Record {
 
 impl std::fmt::Debug for Record {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Record")
-            .field("id", &self.port.id)
-            .field("reader", &self.reader)
-            .finish()
+        f.debug_struct("Record").field("id", &self.port.id).field("reader", &self.reader).finish()
     }
 }
 
 impl Registry {
     fn new(workers: usize) -> Self {
-        Self(Mutex::new(Ports {
-            ports: HashMap::new(),
-            loads: vec![0; workers],
-            next: 1,
-        }))
+        Self(Mutex::new(Ports { ports: HashMap::new(), loads: vec![0; workers], next: 1 }))
     }
 
     /// A port number never used before, and the worker that should read the port.
@@ -297,20 +255,13 @@ impl Registry {
     }
 
     fn counts(&self, id: PortId) -> Option<PortCounts> {
-        lock(&self.0)
-            .ports
-            .get(&id)
-            .map(|record| record.port.counts())
+        lock(&self.0).ports.get(&id).map(|record| record.port.counts())
     }
 
     /// Every bridge that has a port, once.
     fn bridges(&self) -> Vec<Arc<Bridge>> {
         let ports = lock(&self.0);
-        let mut bridges: Vec<_> = ports
-            .ports
-            .values()
-            .map(|record| Arc::clone(&record.port.bridge))
-            .collect();
+        let mut bridges: Vec<_> = ports.ports.values().map(|record| Arc::clone(&record.port.bridge)).collect();
         bridges.sort_by_key(Arc::as_ptr);
         bridges.dedup_by(|a, b| Arc::ptr_eq(a, b));
         bridges
@@ -327,19 +278,14 @@ struct Ager {
 impl Ager {
     fn start(registry: Arc<Registry>, start: Instant) -> io::Result<Self> {
         let (stop, stopped) = channel::<()>();
-        let thread = std::thread::Builder::new()
-            .name("switch-ager".into())
-            .spawn(move || {
-                while stopped.recv_timeout(AGEING_INTERVAL) == Err(RecvTimeoutError::Timeout) {
-                    for bridge in registry.bridges() {
-                        bridge.age(time_since(start));
-                    }
+        let thread = std::thread::Builder::new().name("switch-ager".into()).spawn(move || {
+            while stopped.recv_timeout(AGEING_INTERVAL) == Err(RecvTimeoutError::Timeout) {
+                for bridge in registry.bridges() {
+                    bridge.age(time_since(start));
                 }
-            })?;
-        Ok(Self {
-            stop: Some(stop),
-            thread: Some(thread),
-        })
+            }
+        })?;
+        Ok(Self { stop: Some(stop), thread: Some(thread) })
     }
 }
 

@@ -31,19 +31,11 @@ pub(super) struct Forwarder {
 
 impl Forwarder {
     pub(super) fn new(worker: usize) -> Self {
-        Self {
-            worker,
-            scratch: FrameBuffer::new(),
-        }
+        Self { worker, scratch: FrameBuffer::new() }
     }
 
     /// Sends every frame of `batch` where its verdict says.
-    pub(super) fn dispatch(
-        &mut self,
-        ports: &PortTable,
-        batch: &Batch,
-        courier: &mut impl Courier,
-    ) {
+    pub(super) fn dispatch(&mut self, ports: &PortTable, batch: &Batch, courier: &mut impl Courier) {
         let mut pending = batch.places();
         while let Some(place) = iter(pending).next() {
             let class = batch.class(place, pending);
@@ -52,11 +44,7 @@ impl Forwarder {
             let Some(ingress) = ports.port(entry.ingress) else {
                 continue;
             };
-            let class = Class {
-                ingress,
-                batch,
-                places: class,
-            };
+            let class = Class { ingress, batch, places: class };
             match entry.verdict {
                 Verdict::Drop(_) => {}
                 Verdict::Unicast(egress) => self.unicast(ports, &class, egress, courier),
@@ -66,24 +54,13 @@ impl Forwarder {
         }
     }
 
-    fn unicast(
-        &mut self,
-        ports: &PortTable,
-        class: &Class<'_>,
-        egress: PortId,
-        courier: &mut impl Courier,
-    ) {
+    fn unicast(&mut self, ports: &PortTable, class: &Class<'_>, egress: PortId, courier: &mut impl Courier) {
         let Some(entry) = open(ports, egress) else {
             return self.drop_all(class, DropReason::EgressGone);
         };
         let weak = self.send_admitted(class, entry, courier);
         for place in iter(weak) {
-            self.lower(
-                class,
-                place,
-                courier.envelope(place),
-                &mut std::iter::once(&*entry.port),
-            );
+            self.lower(class, place, courier.envelope(place), &mut std::iter::once(&*entry.port));
         }
     }
 
@@ -121,28 +98,17 @@ impl Forwarder {
             let len = class.ingress.bridge.reply(class.ingress.id, &frame, room);
             if len > 0 {
                 self.scratch.set_bare_len(len);
-                self.count(
-                    class.ingress,
-                    class.ingress,
-                    class.ingress.device.write(&[self.scratch.envelope()]),
-                );
+                self.count(class.ingress, class.ingress, class.ingress.device.write(&[self.scratch.envelope()]));
             }
         }
     }
 
     /// Sends what `egress` admits as it is, and returns the places of what it does not.
-    fn send_admitted(
-        &self,
-        class: &Class<'_>,
-        egress: &Entry,
-        courier: &mut impl Courier,
-    ) -> Places {
+    fn send_admitted(&self, class: &Class<'_>, egress: &Entry, courier: &mut impl Courier) -> Places {
         let port = &*egress.port;
         let fitting = self.fitting(class, port, courier);
         let admit = |place: &usize| port.capabilities.admit(&class.batch.entry(*place).vnet);
-        let admitted = iter(fitting)
-            .filter(admit)
-            .fold(0, |places, place| places | 1 << place);
+        let admitted = iter(fitting).filter(admit).fold(0, |places, place| places | 1 << place);
         let rest = match port.device.raw_tap() {
             Some(_) => courier.start(egress, admitted),
             None => admitted,
@@ -169,10 +135,7 @@ impl Forwarder {
             let fits = frame_of(courier.envelope(place))
                 .is_some_and(|frame| frame.with_vnet(&vnet).fits(egress.config.mtu));
             if !fits {
-                class
-                    .ingress
-                    .counters(self.worker)
-                    .add_drop(DropReason::Oversize);
+                class.ingress.counters(self.worker).add_drop(DropReason::Oversize);
             }
             places | u32::from(fits) << place
         })
@@ -207,20 +170,14 @@ impl Forwarder {
 
     fn write_scratch(&self, class: &Class<'_>, sinks: &[&Port]) {
         for sink in sinks {
-            self.count(
-                class.ingress,
-                sink,
-                sink.device.write(&[self.scratch.envelope()]),
-            );
+            self.count(class.ingress, sink, sink.device.write(&[self.scratch.envelope()]));
         }
     }
 
     /// Books an outcome: what was sent on the egress, what was dropped on the ingress.
     pub(super) fn count(&self, ingress: &Port, egress: &Port, written: Written) {
         if written.frames > 0 {
-            egress
-                .counters(self.worker)
-                .add_tx(written.frames, written.bytes);
+            egress.counters(self.worker).add_tx(written.frames, written.bytes);
         }
         for (reason, count) in written.drops() {
             ingress.add_drops(self.worker, reason, count);
@@ -228,9 +185,7 @@ impl Forwarder {
     }
 
     fn drop_all(&self, class: &Class<'_>, reason: DropReason) {
-        class
-            .ingress
-            .add_drops(self.worker, reason, u64::from(class.places.count_ones()));
+        class.ingress.add_drops(self.worker, reason, u64::from(class.places.count_ones()));
     }
 }
 
