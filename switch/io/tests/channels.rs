@@ -8,8 +8,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use lab::{bridge, eventually, frame, internet_sum, superframe, switch, tap_port, vnet};
-use switch_core::{DropReason, PortConfig, PortId, VnetHeader};
-use switch_io::{Capabilities, ChannelEnd, EngineChoice, Switch, SwitchEvent, channel};
+use switch_core::{DropReason, Mac, PortConfig, PortId, VnetHeader};
+use switch_io::{
+    Capabilities, ChannelEnd, EngineChoice, EngineKind, StartSwitch, Switch, SwitchConfig,
+    SwitchEvent, channel,
+};
 
 on_both_engines! {
     frames_flood_until_their_destination_is_learned
@@ -22,6 +25,8 @@ on_both_engines! {
     removal_is_idempotent
     a_station_that_hangs_up_is_reported
     networks_do_not_mix
+    the_bridge_answers_for_registered_endpoints
+    a_busy_port_does_not_starve_another
     four_thousand_ports_work
     an_idle_switch_uses_no_cpu
 }
@@ -259,6 +264,55 @@ fn networks_do_not_mix(engine: EngineChoice) {
     assert!(is_empty(&other));
 }
 
+fn the_bridge_answers_for_registered_endpoints(engine: EngineChoice) {
+    let (switch, bridge) = (switch(engine), bridge());
+    let (a_port, a) = attach(&switch, &bridge, tap_port());
+    let (b_port, b) = attach(&switch, &bridge, tap_port());
+    let mac = Mac::new([2, 0, 0, 0, 0, 2]);
+    bridge.register_endpoint(b_port, mac, &["10.0.0.2".parse().unwrap()]);
+    let mut request = frame(255, 1, &[0, 1, 8, 0, 6, 4, 0, 1]);
+    request[12..14].copy_from_slice(&[8, 6]);
+    request.extend([2, 0, 0, 0, 0, 1, 10, 0, 0, 1]);
+    request.extend([0, 0, 0, 0, 0, 0, 10, 0, 0, 2]);
+    a.send(&request);
+    let reply = a.recv_timeout(WAIT).unwrap();
+    assert_eq!(reply.frame()[..6], [2, 0, 0, 0, 0, 1]);
+    assert_eq!(reply.frame()[20..22], [0, 2], "an ARP reply");
+    assert_eq!(reply.frame()[22..32], [2, 0, 0, 0, 0, 2, 10, 0, 0, 2]);
+    assert_eq!(reply.vnet(), VnetHeader::NONE.to_bytes());
+    assert!(is_empty(&b), "the flood is suppressed");
+    eventually("the reply is counted", || {
+        let counts = switch.counters(a_port).unwrap();
+        (counts.rx_frames, counts.tx_frames) == (1, 1)
+    });
+}
+
+fn a_busy_port_does_not_starve_another(engine: EngineChoice) {
+    let config = SwitchConfig {
+        engine,
+        workers: 1,
+        pin: None,
+    };
+    let (switch, bridge) = (Switch::start(config).unwrap(), bridge());
+    let (_, busy) = attach(&switch, &bridge, tap_port());
+    let (_, quiet) = attach(&switch, &bridge, tap_port());
+    let (_, b) = attach_with(&switch, &bridge, tap_port(), 100_000, Capabilities::ALL);
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !done.load(Ordering::Relaxed) {
+                busy.send(&frame(255, 1, b"busy"));
+            }
+        });
+        for n in 0..20_u8 {
+            let wanted = frame(255, 2, &[n]);
+            quiet.send(&wanted);
+            while b.recv_timeout(WAIT).unwrap().frame() != wanted {}
+        }
+        done.store(true, Ordering::Relaxed);
+    });
+}
+
 fn four_thousand_ports_work(engine: EngineChoice) {
     let limit = rustix::process::Rlimit {
         current: Some(20_000),
@@ -285,6 +339,39 @@ fn four_thousand_ports_work(engine: EngineChoice) {
     assert!(
         per_frame < Duration::from_millis(1),
         "{per_frame:?} a frame"
+    );
+}
+
+#[test]
+fn a_worker_that_cannot_be_bound_is_refused() {
+    let config = SwitchConfig {
+        pin: Some(vec![1000]),
+        ..SwitchConfig::default()
+    };
+    assert!(matches!(
+        Switch::start(config),
+        Err(StartSwitch::Pin { core: 1000, .. })
+    ));
+}
+
+#[test]
+fn the_switch_tells_what_runs() {
+    let switch = Switch::start(SwitchConfig {
+        engine: EngineChoice::Epoll,
+        workers: 3,
+        pin: Some(vec![0]),
+    })
+    .unwrap();
+    let report = switch.engine();
+    assert_eq!(
+        (report.engine, report.workers, &report.fallback),
+        (EngineKind::Epoll, 3, &None)
+    );
+    let switch = Switch::start(SwitchConfig::default()).unwrap();
+    let report = switch.engine();
+    assert_eq!(
+        report.engine == EngineKind::Epoll,
+        report.fallback.is_some()
     );
 }
 

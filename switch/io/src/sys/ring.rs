@@ -365,7 +365,7 @@ pub(crate) fn probe() -> io::Result<()> {
         stride: 4096,
         headroom: 0,
     };
-    let ring = FrameRing::new(8, layout)?;
+    let ring = FrameRing::new(8, layout).map_err(explain)?;
     let mut probe = Probe::new();
     ring.ring.submitter().register_probe(&mut probe)?;
     for (code, name) in [
@@ -379,6 +379,20 @@ pub(crate) fn probe() -> io::Result<()> {
         }
     }
     Ok(())
+}
+
+/// What a refused ring means to the person who reads it.
+fn explain(error: io::Error) -> io::Error {
+    let cause = match error.raw_os_error() {
+        Some(libc::ENOSYS) => "this kernel has no io_uring",
+        Some(libc::EPERM | libc::EACCES) => {
+            "io_uring is forbidden, by sysctl kernel.io_uring_disabled or a seccomp filter"
+        }
+        Some(libc::EINVAL) => "this kernel's io_uring is too old (6.7 is needed)",
+        Some(libc::ENOMEM) => "no memory may be locked for io_uring (ulimit -l)",
+        _ => "io_uring cannot be set up",
+    };
+    io::Error::new(error.kind(), format!("{cause}: {error}"))
 }
 
 fn build(entries: u32) -> io::Result<IoUring> {
