@@ -89,13 +89,12 @@ pub struct BumLimit {
     pub burst_frames: u32,
 }
 
-impl Default for BumLimit {
-    fn default() -> Self {
-        Self {
-            frames_s: 20_000,
-            burst_frames: 20_000,
-        }
-    }
+impl BumLimit {
+    /// Far above what address resolution and discovery need, far below what would starve the others.
+    pub const SANDBOX: Self = Self {
+        frames_s: 20_000,
+        burst_frames: 20_000,
+    };
 }
 
 /// How a bridge treats a port.
@@ -118,6 +117,7 @@ pub struct PortConfig {
 }
 
 impl PortConfig {
+    /// The defaults of its kind: sandboxes are guarded and limited, everything else is trusted.
     pub const fn new(kind: PortKind, mtu: u32) -> Self {
         let trusted = !matches!(kind, PortKind::Tap);
         Self {
@@ -127,16 +127,13 @@ impl PortConfig {
                 _ => SplitHorizonGroup::NONE,
             },
             mtu,
-            // The edge and the host speak with the gateway's MAC, which has its place already.
+            // The edge speaks with the gateway's MAC, which has its place already.
             learning: !matches!(kind, PortKind::Edge),
             learn_limit: if trusted { u32::MAX } else { 4096 },
             bum_limit: if trusted {
                 None
             } else {
-                Some(BumLimit {
-                    frames_s: 20_000,
-                    burst_frames: 20_000,
-                })
+                Some(BumLimit::SANDBOX)
             },
             allow_dhcp_server: trusted,
             allow_router: trusted,

@@ -15,7 +15,11 @@ fn main() -> Result<(), Box<dyn Error>> {
     let [engine, workers, pin, driver, names @ ..] = arguments.as_slice() else {
         return Err("usage: two_taps ENGINE WORKERS PIN DRIVER NAME...".into());
     };
-    let switch = Switch::start(SwitchConfig { engine: engine_of(engine)?, workers: workers.parse()?, pin: pin_of(pin)? })?;
+    let switch = Switch::start(SwitchConfig {
+        engine: engine_of(engine)?,
+        workers: workers.parse()?,
+        pin: pin_of(pin)?,
+    })?;
     println!("{:?}", switch.engine());
     let bridge = Arc::new(Bridge::new(BridgeConfig::default()));
     let mut ports = Vec::new();
@@ -24,7 +28,10 @@ fn main() -> Result<(), Box<dyn Error>> {
             "basic" => Box::new(BasicTap::create(name)?),
             _ => Box::new(OffloadTap::create(name)?),
         };
-        ports.push((name, switch.add_port(&bridge, tap, PortConfig::new(PortKind::Tap, 1500))?));
+        ports.push((
+            name,
+            switch.add_port(&bridge, tap, PortConfig::new(PortKind::Tap, 1500))?,
+        ));
     }
     println!("ready");
     std::io::stdin().read_to_end(&mut Vec::new())?;
@@ -47,5 +54,8 @@ fn pin_of(word: &str) -> Result<Option<Vec<usize>>, std::num::ParseIntError> {
     if word == "-" {
         return Ok(None);
     }
-    word.split(',').map(str::parse).collect::<Result<_, _>>().map(Some)
+    word.split(',')
+        .map(str::parse)
+        .collect::<Result<_, _>>()
+        .map(Some)
 }

@@ -22,7 +22,10 @@ use switch_core::VnetHeader;
 use crate::frame_port::{Capabilities, FrameBuffer, FramePort, Written};
 
 /// Makes a port and its station. Each direction queues up to `capacity` frames; `capabilities` is what the station takes.
-pub fn channel(capacity: usize, capabilities: Capabilities) -> io::Result<(ChannelPort, ChannelEnd)> {
+pub fn channel(
+    capacity: usize,
+    capabilities: Capabilities,
+) -> io::Result<(ChannelPort, ChannelEnd)> {
     let to_station = Arc::new(Queue::new(capacity)?);
     let to_switch = Arc::new(Queue::new(capacity)?);
     let port = ChannelPort {
@@ -30,7 +33,10 @@ pub fn channel(capacity: usize, capabilities: Capabilities) -> io::Result<(Chann
         outgoing: Sending(Arc::clone(&to_station)),
         capabilities,
     };
-    let end = ChannelEnd { incoming: Receiving(to_station), outgoing: Sending(to_switch) };
+    let end = ChannelEnd {
+        incoming: Receiving(to_station),
+        outgoing: Sending(to_switch),
+    };
     Ok((port, end))
 }
 
@@ -168,8 +174,16 @@ enum Refused {
 impl Queue {
     fn new(capacity: usize) -> io::Result<Self> {
         let event = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
-        let state = Mutex::new(State { envelopes: VecDeque::new(), closed: false });
-        Ok(Self { state, event, capacity, dropped: AtomicU64::new(0) })
+        let state = Mutex::new(State {
+            envelopes: VecDeque::new(),
+            closed: false,
+        });
+        Ok(Self {
+            state,
+            event,
+            capacity,
+            dropped: AtomicU64::new(0),
+        })
     }
 
     fn push_all(&self, envelopes: &[&[u8]]) -> Written {
@@ -208,7 +222,11 @@ impl Queue {
     fn pop(&self) -> io::Result<Vec<u8>> {
         let mut state = self.lock();
         let Some(envelope) = state.envelopes.pop_front() else {
-            let kind = if state.closed { io::ErrorKind::BrokenPipe } else { io::ErrorKind::WouldBlock };
+            let kind = if state.closed {
+                io::ErrorKind::BrokenPipe
+            } else {
+                io::ErrorKind::WouldBlock
+            };
             return Err(kind.into());
         };
         if state.envelopes.is_empty() && !state.closed {
@@ -255,11 +273,21 @@ mod tests {
 
     fn readable(fd: BorrowedFd<'_>) -> bool {
         let mut fds = [PollFd::new(&fd, PollFlags::IN)];
-        poll(&mut fds, Some(&Timespec { tv_sec: 0, tv_nsec: 0 })).unwrap() == 1
+        poll(
+            &mut fds,
+            Some(&Timespec {
+                tv_sec: 0,
+                tv_nsec: 0,
+            }),
+        )
+        .unwrap()
+            == 1
     }
 
     fn buffers(count: usize) -> Vec<FrameBuffer> {
-        std::iter::repeat_with(FrameBuffer::new).take(count).collect()
+        std::iter::repeat_with(FrameBuffer::new)
+            .take(count)
+            .collect()
     }
 
     #[test]
@@ -293,7 +321,10 @@ mod tests {
         let mut buffers = buffers(1);
         assert_eq!(port.read(&mut buffers).unwrap(), 1);
         assert!(readable(port.as_fd()));
-        assert_eq!(port.read(&mut buffers).unwrap_err().kind(), io::ErrorKind::BrokenPipe);
+        assert_eq!(
+            port.read(&mut buffers).unwrap_err().kind(),
+            io::ErrorKind::BrokenPipe
+        );
         assert_eq!(port.write(&[&[0; 24]]).gone, 1);
     }
 

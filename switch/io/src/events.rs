@@ -26,14 +26,15 @@ impl Events {
 
     /// A subscriber that is [`BACKLOG`] events behind misses this one.
     pub(crate) fn emit(&self, event: SwitchEvent) {
-        self.lock().retain(|subscriber| match subscriber.try_send(event) {
-            Ok(()) => true,
-            Err(TrySendError::Full(_)) => {
-                tracing::warn!(?event, "a subscriber of switch events does not keep up");
-                true
-            }
-            Err(TrySendError::Disconnected(_)) => false,
-        });
+        self.lock()
+            .retain(|subscriber| match subscriber.try_send(event) {
+                Ok(()) => true,
+                Err(TrySendError::Full(_)) => {
+                    tracing::warn!(?event, "a subscriber of switch events does not keep up");
+                    true
+                }
+                Err(TrySendError::Disconnected(_)) => false,
+            });
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Vec<SyncSender<SwitchEvent>>> {

@@ -79,8 +79,16 @@ pub struct Capabilities {
 }
 
 impl Capabilities {
-    pub const ALL: Self = Self { checksum: true, tso: true, uso: true };
-    pub const NONE: Self = Self { checksum: false, tso: false, uso: false };
+    pub const ALL: Self = Self {
+        checksum: true,
+        tso: true,
+        uso: true,
+    };
+    pub const NONE: Self = Self {
+        checksum: false,
+        tso: false,
+        uso: false,
+    };
 
     /// Whether a frame with this header may be written as it is.
     pub fn admit(self, vnet: &VnetHeader) -> bool {
@@ -108,7 +116,10 @@ impl FrameBuffer {
     pub const HEADROOM: usize = 54;
 
     pub fn new() -> Self {
-        Self { bytes: vec![0; Self::LEN].into_boxed_slice(), len: 0 }
+        Self {
+            bytes: vec![0; Self::LEN].into_boxed_slice(),
+            len: 0,
+        }
     }
 
     /// Where an envelope is to be read into.
@@ -233,8 +244,13 @@ impl std::ops::AddAssign for Written {
 
 /// Whether an error of [`FramePort::read`] means that the port is gone for good.
 pub(crate) fn is_gone(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::UnexpectedEof)
-        || matches!(error.raw_os_error(), Some(libc::EBADFD | libc::EBADF | libc::ENODEV))
+    matches!(
+        error.kind(),
+        io::ErrorKind::BrokenPipe | io::ErrorKind::UnexpectedEof
+    ) || matches!(
+        error.raw_os_error(),
+        Some(libc::EBADFD | libc::EBADF | libc::ENODEV)
+    )
 }
 
 #[cfg(test)]
@@ -253,7 +269,10 @@ mod tests {
     fn an_envelope_too_long_for_the_buffer_is_cut() {
         let mut buffer = FrameBuffer::new();
         buffer.fill(&vec![1; 70_000]);
-        assert_eq!(buffer.envelope().len(), FrameBuffer::LEN - FrameBuffer::HEADROOM);
+        assert_eq!(
+            buffer.envelope().len(),
+            FrameBuffer::LEN - FrameBuffer::HEADROOM
+        );
     }
 
     #[test]
@@ -270,7 +289,15 @@ mod tests {
         for errno in [libc::EAGAIN, libc::EIO, libc::EINVAL, libc::EBADFD] {
             written.count(&envelope, Err(io::Error::from_raw_os_error(errno)));
         }
-        let expected = Written { frames: 1, bytes: 14, full: 1, down: 1, refused: 2, gone: 1, fault: 0 };
+        let expected = Written {
+            frames: 1,
+            bytes: 14,
+            full: 1,
+            down: 1,
+            refused: 2,
+            gone: 1,
+            fault: 0,
+        };
         assert_eq!(written, expected);
     }
 

@@ -28,9 +28,16 @@ pub struct Pcap<P> {
 impl<P: FramePort> Pcap<P> {
     /// Starts a capture of `inner` into `out`; `name` is shown as the interface.
     pub fn new(inner: P, name: &str, out: impl Write + Send + 'static) -> io::Result<Self> {
-        let mut capture = Capture { out: Box::new(out), frame: Vec::new(), block: Vec::new() };
+        let mut capture = Capture {
+            out: Box::new(out),
+            frame: Vec::new(),
+            block: Vec::new(),
+        };
         capture.begin(name)?;
-        Ok(Self { inner, capture: Mutex::new(Some(capture)) })
+        Ok(Self {
+            inner,
+            capture: Mutex::new(Some(capture)),
+        })
     }
 
     fn record<'a>(&self, direction: Direction, envelopes: impl Iterator<Item = &'a [u8]>) {
@@ -48,7 +55,10 @@ impl<P: FramePort> Pcap<P> {
 impl<P: FramePort> FramePort for Pcap<P> {
     fn read(&self, buffers: &mut [FrameBuffer]) -> io::Result<usize> {
         let count = self.inner.read(buffers)?;
-        self.record(Direction::Inbound, buffers[..count].iter().map(FrameBuffer::envelope));
+        self.record(
+            Direction::Inbound,
+            buffers[..count].iter().map(FrameBuffer::envelope),
+        );
         Ok(count)
     }
 
@@ -97,7 +107,9 @@ impl Capture {
         direction: Direction,
         envelopes: impl Iterator<Item = &'a [u8]>,
     ) -> io::Result<()> {
-        let time = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let time = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default();
         let nanos = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
         for envelope in envelopes {
             self.packet(direction, nanos, envelope)?;
@@ -111,11 +123,15 @@ impl Capture {
         };
         self.frame.clear();
         self.frame.extend_from_slice(bytes);
-        if let Some(vnet) = Frame::parse(bytes).ok().and_then(|frame| VnetHeader::validate(header, &frame).ok()) {
+        if let Some(vnet) = Frame::parse(bytes)
+            .ok()
+            .and_then(|frame| VnetHeader::validate(header, &frame).ok())
+        {
             checksum::complete(&vnet, &mut self.frame);
         }
         let len = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
-        let [high, low] = [nanos >> 32, nanos & u64::from(u32::MAX)].map(|half| u32::try_from(half).unwrap_or(0));
+        let [high, low] =
+            [nanos >> 32, nanos & u64::from(u32::MAX)].map(|half| u32::try_from(half).unwrap_or(0));
         self.words(&[0, high, low, len, len]);
         self.block.extend_from_slice(&self.frame);
         self.pad();
@@ -133,7 +149,8 @@ impl Capture {
     fn option(&mut self, code: u16, value: &[u8]) {
         let value = &value[..value.len().min(usize::from(u16::MAX))];
         self.block.extend_from_slice(&code.to_ne_bytes());
-        self.block.extend_from_slice(&u16::try_from(value.len()).unwrap_or(0).to_ne_bytes());
+        self.block
+            .extend_from_slice(&u16::try_from(value.len()).unwrap_or(0).to_ne_bytes());
         self.block.extend_from_slice(value);
         self.pad();
     }
@@ -144,7 +161,9 @@ impl Capture {
 
     /// Writes what was collected as a block and starts the next one.
     fn write_block(&mut self, kind: u32) -> io::Result<()> {
-        let len = u32::try_from(self.block.len() + BLOCK_FRAME_LEN).unwrap_or(u32::MAX).to_ne_bytes();
+        let len = u32::try_from(self.block.len() + BLOCK_FRAME_LEN)
+            .unwrap_or(u32::MAX)
+            .to_ne_bytes();
         self.out.write_all(&kind.to_ne_bytes())?;
         self.out.write_all(&len)?;
         self.out.write_all(&self.block)?;
@@ -184,7 +203,9 @@ mod tests {
     /// Ethernet, IPv4, UDP 1 -> 2 with four bytes, the UDP checksum left open.
     fn udp_frame() -> ([u8; VnetHeader::LEN], Vec<u8>) {
         let mut frame = vec![2, 0, 0, 0, 0, 2, 2, 0, 0, 0, 0, 1, 8, 0];
-        frame.extend([0x45, 0, 0, 32, 0, 0, 0, 0, 64, 17, 0x66, 0xcb, 10, 0, 0, 1, 10, 0, 0, 2]);
+        frame.extend([
+            0x45, 0, 0, 32, 0, 0, 0, 0, 64, 17, 0x66, 0xcb, 10, 0, 0, 1, 10, 0, 0, 2,
+        ]);
         // The pseudo-header sum: 0a00 + 0001 + 0a00 + 0002 + 0011 + 000c.
         frame.extend([0, 1, 0, 2, 0, 12, 0x14, 0x20, b'd', b'a', b't', b'a']);
         let mut vnet = [0; VnetHeader::LEN];
@@ -204,11 +225,24 @@ mod tests {
         let mut buffers = [FrameBuffer::new()];
         assert_eq!(port.read(&mut buffers).unwrap(), 1);
         assert_eq!(port.write(&[buffers[0].envelope()]).frames, 1);
-        assert_eq!(end.try_recv().unwrap().frame(), frame, "the frame itself is untouched");
+        assert_eq!(
+            end.try_recv().unwrap().frame(),
+            frame,
+            "the frame itself is untouched"
+        );
 
-        let output = Command::new("tcpdump").args(["-nvvr"]).arg(file.path()).output().unwrap();
+        let output = Command::new("tcpdump")
+            .args(["-nvvr"])
+            .arg(file.path())
+            .output()
+            .unwrap();
         let text = String::from_utf8(output.stdout).unwrap();
-        assert_eq!(text.matches("10.0.0.1.1 > 10.0.0.2.2: [udp sum ok] UDP, length 4").count(), 2, "{text}");
+        assert_eq!(
+            text.matches("10.0.0.1.1 > 10.0.0.2.2: [udp sum ok] UDP, length 4")
+                .count(),
+            2,
+            "{text}"
+        );
     }
 
     #[test]
@@ -227,7 +261,10 @@ mod tests {
             kinds.push(word(at));
             at += len;
         }
-        assert_eq!(kinds, [SECTION_HEADER, INTERFACE_DESCRIPTION, ENHANCED_PACKET]);
+        assert_eq!(
+            kinds,
+            [SECTION_HEADER, INTERFACE_DESCRIPTION, ENHANCED_PACKET]
+        );
     }
 
     #[test]
@@ -235,7 +272,10 @@ mod tests {
         struct Full(usize);
         impl Write for Full {
             fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-                self.0 = self.0.checked_sub(bytes.len()).ok_or(io::ErrorKind::StorageFull)?;
+                self.0 = self
+                    .0
+                    .checked_sub(bytes.len())
+                    .ok_or(io::ErrorKind::StorageFull)?;
                 Ok(bytes.len())
             }
             fn flush(&mut self) -> io::Result<()> {

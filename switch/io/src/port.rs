@@ -31,7 +31,9 @@ impl Port {
             device,
             bridge,
             config,
-            counters: std::iter::repeat_with(PortCounters::new).take(workers).collect(),
+            counters: std::iter::repeat_with(PortCounters::new)
+                .take(workers)
+                .collect(),
         }
     }
 

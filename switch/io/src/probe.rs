@@ -20,7 +20,9 @@ impl HostSupport {
     /// Whether TAPs can have a vnet header: without it only the basic driver works.
     pub fn has_vnet_header(&self) -> bool {
         let wanted = libc::IFF_VNET_HDR.cast_unsigned();
-        self.tun_features.as_ref().is_ok_and(|features| features & wanted != 0)
+        self.tun_features
+            .as_ref()
+            .is_ok_and(|features| features & wanted != 0)
     }
 }
 
@@ -28,7 +30,9 @@ impl HostSupport {
 pub fn probe() -> HostSupport {
     HostSupport {
         tun_features: tun_features(),
-        offload: std::thread::spawn(offload).join().unwrap_or_else(|_| Err("the probe panicked".into())),
+        offload: std::thread::spawn(offload)
+            .join()
+            .unwrap_or_else(|_| Err("the probe panicked".into())),
         uring: ring::probe().map_err(|error| error.to_string()),
     }
 }
@@ -42,7 +46,8 @@ fn offload() -> Result<OffloadMask, String> {
     // Without the right to make a namespace, the caller's has to do.
     let _ = nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNET);
     let fd = tun::open().map_err(|error| format!("cannot open /dev/net/tun: {error}"))?;
-    tun::attach(fd.as_fd(), "tsyprobe%d", TAP_FLAGS).map_err(|error| format!("cannot create a TAP: {error}"))?;
+    tun::attach(fd.as_fd(), "tsyprobe%d", TAP_FLAGS)
+        .map_err(|error| format!("cannot create a TAP: {error}"))?;
     probe_offload(fd.as_fd()).map_err(|error| format!("TUNSETOFFLOAD: {error}"))
 }
 

@@ -1,4 +1,5 @@
 //! The switch between in-process ports: what goes where, what is counted, what is bounded.
+#![allow(clippy::unwrap_used, reason = "tests")]
 
 mod lab;
 
@@ -7,8 +8,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use lab::{bridge, eventually, frame, internet_sum, superframe, switch, tap_port, vnet};
-use switch_core::{DropReason, PortConfig, PortId, VnetHeader};
-use switch_io::{Capabilities, ChannelEnd, EngineChoice, Switch, SwitchEvent, channel};
+use switch_core::{DropReason, Mac, PortConfig, PortId, VnetHeader};
+use switch_io::{
+    Capabilities, ChannelEnd, EngineChoice, EngineKind, StartSwitch, Switch, SwitchConfig,
+    SwitchEvent, channel,
+};
 
 on_both_engines! {
     frames_flood_until_their_destination_is_learned
@@ -21,13 +25,19 @@ on_both_engines! {
     removal_is_idempotent
     a_station_that_hangs_up_is_reported
     networks_do_not_mix
+    the_bridge_answers_for_registered_endpoints
+    a_busy_port_does_not_starve_another
     four_thousand_ports_work
     an_idle_switch_uses_no_cpu
 }
 
 const WAIT: Duration = Duration::from_secs(5);
 
-fn attach(switch: &Switch, bridge: &std::sync::Arc<switch_core::Bridge>, config: PortConfig) -> (PortId, ChannelEnd) {
+fn attach(
+    switch: &Switch,
+    bridge: &std::sync::Arc<switch_core::Bridge>,
+    config: PortConfig,
+) -> (PortId, ChannelEnd) {
     attach_with(switch, bridge, config, 1024, Capabilities::ALL)
 }
 
@@ -39,11 +49,15 @@ fn attach_with(
     capabilities: Capabilities,
 ) -> (PortId, ChannelEnd) {
     let (port, end) = channel(capacity, capabilities).unwrap();
-    (switch.add_port(bridge, Box::new(port), config).unwrap(), end)
+    (
+        switch.add_port(bridge, Box::new(port), config).unwrap(),
+        end,
+    )
 }
 
 fn is_empty(end: &ChannelEnd) -> bool {
-    end.try_recv().is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
+    end.try_recv()
+        .is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
 }
 
 fn dropped(switch: &Switch, port: PortId, reason: DropReason) -> u64 {
@@ -101,7 +115,14 @@ fn a_superframe_reaches_a_strong_port_whole_and_a_weak_one_in_segments(engine: E
         payload.extend(&bytes[54..]);
     }
     assert_eq!(payload, whole[54..]);
-    assert!(switch.counters(a_port).unwrap().drop_reasons().next().is_none());
+    assert!(
+        switch
+            .counters(a_port)
+            .unwrap()
+            .drop_reasons()
+            .next()
+            .is_none()
+    );
 }
 
 fn an_open_checksum_is_completed_for_a_weak_port(engine: EngineChoice) {
@@ -151,7 +172,9 @@ fn a_stalled_reader_does_not_hurt_another_port(engine: EngineChoice) {
         a.send(&frame(255, 1, &n.to_be_bytes()));
         assert_eq!(b.recv_timeout(WAIT).unwrap().frame()[14..], n.to_be_bytes());
     }
-    eventually("drops are counted", || dropped(&switch, a_port, DropReason::EgressFull) == 990);
+    eventually("drops are counted", || {
+        dropped(&switch, a_port, DropReason::EgressFull) == 990
+    });
     assert_eq!(switch.counters(stalled_port).unwrap().tx_frames, 10);
     assert!(stalled.try_recv().is_ok());
 }
@@ -159,14 +182,23 @@ fn a_stalled_reader_does_not_hurt_another_port(engine: EngineChoice) {
 fn frames_longer_than_the_egress_mtu_are_dropped(engine: EngineChoice) {
     let (switch, bridge) = (switch(engine), bridge());
     let (a_port, a) = attach(&switch, &bridge, tap_port());
-    let (_, narrow) = attach(&switch, &bridge, PortConfig { mtu: 1000, ..tap_port() });
+    let (_, narrow) = attach(
+        &switch,
+        &bridge,
+        PortConfig {
+            mtu: 1000,
+            ..tap_port()
+        },
+    );
     let (_, b) = attach(&switch, &bridge, tap_port());
     a.send(&frame(255, 1, &[0; 1001]));
     a.send(&frame(255, 1, &[0; 1000]));
     a.send(&frame(255, 1, &[0; 1501]));
     assert_eq!(b.recv_timeout(WAIT).unwrap().frame().len(), 1015);
     assert_eq!(narrow.recv_timeout(WAIT).unwrap().frame().len(), 1014);
-    eventually("drops are counted", || dropped(&switch, a_port, DropReason::Oversize) == 2);
+    eventually("drops are counted", || {
+        dropped(&switch, a_port, DropReason::Oversize) == 2
+    });
 }
 
 fn a_port_is_removed_under_load(engine: EngineChoice) {
@@ -185,8 +217,14 @@ fn a_port_is_removed_under_load(engine: EngineChoice) {
             b.send(&frame(1, 2, b"answer"));
             switch.remove_port(port);
             assert!(switch.counters(port).is_none());
-            let end = std::iter::from_fn(|| Some(b.try_recv())).find_map(Result::err).unwrap();
-            assert_eq!(end.kind(), io::ErrorKind::BrokenPipe, "the port is closed when it is removed");
+            let end = std::iter::from_fn(|| Some(b.try_recv()))
+                .find_map(Result::err)
+                .unwrap();
+            assert_eq!(
+                end.kind(),
+                io::ErrorKind::BrokenPipe,
+                "the port is closed when it is removed"
+            );
         }
         done.store(true, Ordering::Relaxed);
     });
@@ -208,7 +246,10 @@ fn a_station_that_hangs_up_is_reported(engine: EngineChoice) {
     let (port, end) = attach(&switch, &bridge, tap_port());
     drop(end);
     assert_eq!(events.recv_timeout(WAIT), Ok(SwitchEvent::PortGone(port)));
-    assert!(events.recv_timeout(Duration::from_millis(50)).is_err(), "once is enough");
+    assert!(
+        events.recv_timeout(Duration::from_millis(50)).is_err(),
+        "once is enough"
+    );
     switch.remove_port(port);
 }
 
@@ -223,8 +264,60 @@ fn networks_do_not_mix(engine: EngineChoice) {
     assert!(is_empty(&other));
 }
 
+fn the_bridge_answers_for_registered_endpoints(engine: EngineChoice) {
+    let (switch, bridge) = (switch(engine), bridge());
+    let (a_port, a) = attach(&switch, &bridge, tap_port());
+    let (b_port, b) = attach(&switch, &bridge, tap_port());
+    let mac = Mac::new([2, 0, 0, 0, 0, 2]);
+    bridge.register_endpoint(b_port, mac, &["10.0.0.2".parse().unwrap()]);
+    let mut request = frame(255, 1, &[0, 1, 8, 0, 6, 4, 0, 1]);
+    request[12..14].copy_from_slice(&[8, 6]);
+    request.extend([2, 0, 0, 0, 0, 1, 10, 0, 0, 1]);
+    request.extend([0, 0, 0, 0, 0, 0, 10, 0, 0, 2]);
+    a.send(&request);
+    let reply = a.recv_timeout(WAIT).unwrap();
+    assert_eq!(reply.frame()[..6], [2, 0, 0, 0, 0, 1]);
+    assert_eq!(reply.frame()[20..22], [0, 2], "an ARP reply");
+    assert_eq!(reply.frame()[22..32], [2, 0, 0, 0, 0, 2, 10, 0, 0, 2]);
+    assert_eq!(reply.vnet(), VnetHeader::NONE.to_bytes());
+    assert!(is_empty(&b), "the flood is suppressed");
+    eventually("the reply is counted", || {
+        let counts = switch.counters(a_port).unwrap();
+        (counts.rx_frames, counts.tx_frames) == (1, 1)
+    });
+}
+
+fn a_busy_port_does_not_starve_another(engine: EngineChoice) {
+    let config = SwitchConfig {
+        engine,
+        workers: 1,
+        pin: None,
+    };
+    let (switch, bridge) = (Switch::start(config).unwrap(), bridge());
+    let (_, busy) = attach(&switch, &bridge, tap_port());
+    let (_, quiet) = attach(&switch, &bridge, tap_port());
+    let (_, b) = attach_with(&switch, &bridge, tap_port(), 100_000, Capabilities::ALL);
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !done.load(Ordering::Relaxed) {
+                busy.send(&frame(255, 1, b"busy"));
+            }
+        });
+        for n in 0..20_u8 {
+            let wanted = frame(255, 2, &[n]);
+            quiet.send(&wanted);
+            while b.recv_timeout(WAIT).unwrap().frame() != wanted {}
+        }
+        done.store(true, Ordering::Relaxed);
+    });
+}
+
 fn four_thousand_ports_work(engine: EngineChoice) {
-    let limit = rustix::process::Rlimit { current: Some(20_000), maximum: Some(20_000) };
+    let limit = rustix::process::Rlimit {
+        current: Some(20_000),
+        maximum: Some(20_000),
+    };
     rustix::process::setrlimit(rustix::process::Resource::Nofile, limit).unwrap();
     let (switch, bridge) = (switch(engine), bridge());
     let ports: Vec<_> = (0..4000)
@@ -243,12 +336,50 @@ fn four_thousand_ports_work(engine: EngineChoice) {
         last.recv_timeout(WAIT).unwrap();
     }
     let per_frame = start.elapsed() / 1000;
-    assert!(per_frame < Duration::from_millis(1), "{per_frame:?} a frame");
+    assert!(
+        per_frame < Duration::from_millis(1),
+        "{per_frame:?} a frame"
+    );
+}
+
+#[test]
+fn a_worker_that_cannot_be_bound_is_refused() {
+    let config = SwitchConfig {
+        pin: Some(vec![1000]),
+        ..SwitchConfig::default()
+    };
+    assert!(matches!(
+        Switch::start(config),
+        Err(StartSwitch::Pin { core: 1000, .. })
+    ));
+}
+
+#[test]
+fn the_switch_tells_what_runs() {
+    let switch = Switch::start(SwitchConfig {
+        engine: EngineChoice::Epoll,
+        workers: 3,
+        pin: Some(vec![0]),
+    })
+    .unwrap();
+    let report = switch.engine();
+    assert_eq!(
+        (report.engine, report.workers, &report.fallback),
+        (EngineKind::Epoll, 3, &None)
+    );
+    let switch = Switch::start(SwitchConfig::default()).unwrap();
+    let report = switch.engine();
+    assert_eq!(
+        report.engine == EngineKind::Epoll,
+        report.fallback.is_some()
+    );
 }
 
 fn an_idle_switch_uses_no_cpu(engine: EngineChoice) {
     let (switch, bridge) = (switch(engine), bridge());
-    let ports: Vec<_> = (0..100).map(|_| attach(&switch, &bridge, tap_port())).collect();
+    let ports: Vec<_> = (0..100)
+        .map(|_| attach(&switch, &bridge, tap_port()))
+        .collect();
     std::thread::sleep(Duration::from_millis(50));
     let used = || {
         let time = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);

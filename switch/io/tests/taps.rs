@@ -1,4 +1,5 @@
 //! The switch between TAPs in network namespaces. These tests need root and fail without it.
+#![allow(clippy::unwrap_used, reason = "tests")]
 
 mod lab;
 
@@ -8,10 +9,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use lab::{Station, bridge, enter_private_namespace, eventually, frame, superframe, switch, tap_port};
+use lab::{
+    Station, bridge, enter_private_namespace, eventually, frame, superframe, switch, tap_port,
+};
 use switch_core::{Bridge, DropReason, PortCounts, PortId};
 use switch_io::{
-    BasicTap, Capabilities, EngineChoice, FramePort, Lossy, OffloadTap, OpenTap, Pcap, Switch, SwitchEvent, channel,
+    BasicTap, Capabilities, EngineChoice, FramePort, Lossy, OffloadTap, OpenTap, Pcap, Switch,
+    SwitchEvent, channel,
 };
 
 on_both_engines! {
@@ -36,11 +40,16 @@ struct Network {
 impl Network {
     fn new(engine: EngineChoice) -> Self {
         enter_private_namespace();
-        Self { switch: switch(engine), bridge: bridge() }
+        Self {
+            switch: switch(engine),
+            bridge: bridge(),
+        }
     }
 
     fn add(&self, port: impl FramePort + 'static) -> PortId {
-        self.switch.add_port(&self.bridge, Box::new(port), tap_port()).unwrap()
+        self.switch
+            .add_port(&self.bridge, Box::new(port), tap_port())
+            .unwrap()
     }
 
     /// A station with an offload TAP.
@@ -61,19 +70,34 @@ fn transfer(from: &Station, to: &Station, address: &'static str) {
     let listener = to.run(move || TcpListener::bind((address, 9)).unwrap());
     let receiver = std::thread::spawn(move || {
         let mut bytes = Vec::new();
-        listener.accept().unwrap().0.read_to_end(&mut bytes).unwrap();
+        listener
+            .accept()
+            .unwrap()
+            .0
+            .read_to_end(&mut bytes)
+            .unwrap();
         bytes
     });
     let data: Vec<u8> = (0..TRANSFER).map(|n| n.to_le_bytes()[n % 3]).collect();
     let mut stream = from.run(move || TcpStream::connect((address, 9)).unwrap());
     stream.write_all(&data).unwrap();
     drop(stream);
-    assert!(receiver.join().unwrap() == data, "the data changed on the way");
+    assert!(
+        receiver.join().unwrap() == data,
+        "the data changed on the way"
+    );
 }
 
 fn assert_no_offload_lost(counts: &PortCounts) {
-    let harmless = [DropReason::NoEgress, DropReason::LinkLocalControl, DropReason::EgressDown];
-    let drops: Vec<_> = counts.drop_reasons().filter(|(reason, _)| !harmless.contains(reason)).collect();
+    let harmless = [
+        DropReason::NoEgress,
+        DropReason::LinkLocalControl,
+        DropReason::EgressDown,
+    ];
+    let drops: Vec<_> = counts
+        .drop_reasons()
+        .filter(|(reason, _)| !harmless.contains(reason))
+        .collect();
     assert!(drops.is_empty(), "{drops:?}");
 }
 
@@ -84,8 +108,14 @@ fn tcp_superframes_cross_whole_between_offload_taps(engine: EngineChoice) {
     transfer(&a, &b, "10.1.0.2");
     let (a_counts, b_counts) = (network.counts(a_port), network.counts(b_port));
     assert_no_offload_lost(&a_counts);
-    assert!(a_counts.rx_bytes / a_counts.rx_frames > 6000, "{a_counts:?}");
-    assert!(b_counts.tx_bytes / b_counts.tx_frames > 6000, "{b_counts:?}");
+    assert!(
+        a_counts.rx_bytes / a_counts.rx_frames > 6000,
+        "{a_counts:?}"
+    );
+    assert!(
+        b_counts.tx_bytes / b_counts.tx_frames > 6000,
+        "{b_counts:?}"
+    );
 }
 
 fn tcp_superframes_are_cut_for_a_basic_tap(engine: EngineChoice) {
@@ -97,8 +127,14 @@ fn tcp_superframes_are_cut_for_a_basic_tap(engine: EngineChoice) {
     transfer(&a, &b, "10.1.0.2");
     let (a_counts, b_counts) = (network.counts(a_port), network.counts(b_port));
     assert_no_offload_lost(&a_counts);
-    assert!(a_counts.rx_bytes / a_counts.rx_frames > 3000, "{a_counts:?}");
-    assert!(b_counts.tx_bytes / b_counts.tx_frames <= 1514, "{b_counts:?}");
+    assert!(
+        a_counts.rx_bytes / a_counts.rx_frames > 3000,
+        "{a_counts:?}"
+    );
+    assert!(
+        b_counts.tx_bytes / b_counts.tx_frames <= 1514,
+        "{b_counts:?}"
+    );
 }
 
 fn tcp_leaves_a_basic_tap(engine: EngineChoice) {
@@ -113,7 +149,13 @@ fn tcp_leaves_a_basic_tap(engine: EngineChoice) {
 fn decorated_taps_carry_tcp(engine: EngineChoice) {
     let network = Network::new(engine);
     let (_, a) = network.station("tap-a", "10.1.0.1");
-    let lossy = Lossy::new(OffloadTap::create("tap-b").unwrap(), Default::default(), Default::default(), 1).unwrap();
+    let lossy = Lossy::new(
+        OffloadTap::create("tap-b").unwrap(),
+        Default::default(),
+        Default::default(),
+        1,
+    )
+    .unwrap();
     network.add(Pcap::new(lossy, "tap-b", std::io::sink()).unwrap());
     let b = Station::new();
     b.adopt("tap-b", "10.1.0.2");
@@ -128,7 +170,9 @@ fn a_superframe_of_64_kib_is_accepted_by_the_kernel(engine: EngineChoice) {
     let (to, _b) = network.station("tap-b", "10.1.0.2");
     let (header, bytes) = superframe(65_495, 1448);
     end.send_with(&header, &bytes);
-    eventually("the superframe is sent", || network.counts(to).tx_bytes >= u64::try_from(bytes.len()).unwrap());
+    eventually("the superframe is sent", || {
+        network.counts(to).tx_bytes >= u64::try_from(bytes.len()).unwrap()
+    });
     assert_no_offload_lost(&network.counts(from));
 }
 
@@ -166,7 +210,10 @@ fn the_death_of_a_sandbox_is_reported(engine: EngineChoice) {
     let (port, b) = network.station("tap-b", "10.1.0.2");
     transfer(&a, &b, "10.1.0.2");
     drop(b);
-    assert_eq!(events.recv_timeout(Duration::from_secs(5)), Ok(SwitchEvent::PortGone(port)));
+    assert_eq!(
+        events.recv_timeout(Duration::from_secs(5)),
+        Ok(SwitchEvent::PortGone(port))
+    );
     network.switch.remove_port(port);
 }
 
@@ -178,7 +225,9 @@ fn a_link_that_is_down_is_counted(engine: EngineChoice) {
     b.ip("link set eth0 down");
     let sent = network.counts(to).tx_frames;
     end.send(&frame(255, 1, b"nobody"));
-    eventually("the drop is counted", || network.counts(from).dropped(DropReason::EgressDown) == 1);
+    eventually("the drop is counted", || {
+        network.counts(from).dropped(DropReason::EgressDown) == 1
+    });
     assert_eq!(network.counts(to).tx_frames, sent);
 }
 
@@ -187,7 +236,10 @@ fn a_tap_can_be_handed_over(engine: EngineChoice) {
     let (_, a) = network.station("tap-a", "10.1.0.1");
     let tap = OffloadTap::create("tap-b").unwrap();
     assert!(tap.ifindex() > 0);
-    assert!(matches!(OffloadTap::create("tap-b"), Err(OpenTap::Create { .. })));
+    assert!(matches!(
+        OffloadTap::create("tap-b"),
+        Err(OpenTap::Create { .. })
+    ));
     let copy = tap.as_fd().try_clone_to_owned().unwrap();
     let port = network.add(tap);
     let b = Station::new();
@@ -203,5 +255,8 @@ fn a_tap_can_be_handed_over(engine: EngineChoice) {
 #[test]
 fn descriptors_that_are_no_taps_are_refused() {
     let file = tempfile::tempfile().unwrap();
-    assert!(matches!(OffloadTap::from_fd(file.into()), Err(OpenTap::ForeignDescriptor)));
+    assert!(matches!(
+        OffloadTap::from_fd(file.into()),
+        Err(OpenTap::ForeignDescriptor)
+    ));
 }

@@ -1,5 +1,7 @@
 use std::net::{Ipv4Addr, Ipv6Addr};
 
+use proptest::prelude::*;
+
 use super::*;
 use crate::testing::{self, Header, Transport};
 use crate::{BumLimit, SplitHorizonGroup, ethertype};
@@ -669,4 +671,44 @@ fn thousands_of_ports_attach_and_flood() {
         bridge.add_port(PortId(n), tap());
     }
     assert_eq!(bridge.flood_list(PortId(1999)).len(), 2000);
+}
+
+proptest! {
+    #[test]
+    fn no_frame_returns_crosses_a_split_or_reaches_a_port_that_has_gone(
+        steps in proptest::collection::vec((1..10_u32, 0..12_u8, 0..12_u8, 0..20_u8), 1..200),
+    ) {
+        let bridge = network();
+        let group = |id: u32| if id > 6 { SplitHorizonGroup::TUNNEL } else { SplitHorizonGroup::NONE };
+        for id in 5..10 {
+            bridge.add_port(PortId(id), PortConfig { group: group(id), ..tap() });
+        }
+        for (id, src, dst, action) in steps {
+            let ingress = PortId(id);
+            match action {
+                0 => bridge.remove_port(ingress),
+                1 => bridge.add_port(ingress, PortConfig { group: group(id), ..tap() }),
+                2 => bridge.register_endpoint(ingress, mac(src), &[]),
+                3 => bridge.unregister_endpoint(mac(src)),
+                _ => match forward(&bridge, ingress, &plain(mac(dst), mac(src))) {
+                    Verdict::Unicast(egress) => {
+                        prop_assert_ne!(egress, ingress);
+                        prop_assert!(!group(id).separates(group(egress.0)));
+                        prop_assert!(bridge.ports().contains(&egress));
+                    }
+                    Verdict::Flood => {
+                        for egress in bridge.flood_list(ingress).iter() {
+                            prop_assert!(!group(id).separates(group(egress.0)));
+                            prop_assert!(bridge.ports().contains(egress));
+                        }
+                    }
+                    Verdict::Drop(reason) => prop_assert_eq!(
+                        reason == DropReason::UnknownIngress,
+                        bridge.port_config(ingress).is_none()
+                    ),
+                    Verdict::Reply => prop_assert!(false, "nothing was asked"),
+                },
+            }
+        }
+    }
 }

@@ -82,7 +82,11 @@ impl Line {
             let due = self.serialize(now, envelope.len()) + delay;
             self.counts.delayed += u64::from(due > now);
             self.arrivals += 1;
-            self.waiting.push(Reverse(Waiting { due, arrival: self.arrivals, envelope: envelope.to_vec() }));
+            self.waiting.push(Reverse(Waiting {
+                due,
+                arrival: self.arrivals,
+                envelope: envelope.to_vec(),
+            }));
         }
         self.counts.duplicated += u64::from(doubled);
         Fate::Queued
@@ -102,7 +106,12 @@ impl Line {
     }
 
     fn delay(&mut self, overtakes: f64, jitter: f64) -> Duration {
-        let Faults { delay, jitter: spread, reorder, .. } = self.faults;
+        let Faults {
+            delay,
+            jitter: spread,
+            reorder,
+            ..
+        } = self.faults;
         if delay > Duration::ZERO && overtakes < reorder {
             self.counts.reordered += 1;
             return Duration::ZERO;
@@ -136,41 +145,82 @@ mod tests {
 
     #[test]
     fn equal_seeds_give_equal_fates() {
-        let faults = Faults { loss: 0.3, duplicate: 0.1, ..Faults::default() };
+        let faults = Faults {
+            loss: 0.3,
+            duplicate: 0.1,
+            ..Faults::default()
+        };
         assert_eq!(fates(5, faults), fates(5, faults));
         assert_ne!(fates(5, faults), fates(6, faults));
     }
 
     #[test]
     fn other_faults_leave_the_lost_frames_the_same() {
-        let loss = Faults { loss: 0.3, ..Faults::default() };
-        let more = Faults { duplicate: 0.5, delay: MS, reorder: 0.5, jitter: MS, ..loss };
+        let loss = Faults {
+            loss: 0.3,
+            ..Faults::default()
+        };
+        let more = Faults {
+            duplicate: 0.5,
+            delay: MS,
+            reorder: 0.5,
+            jitter: MS,
+            ..loss
+        };
         assert_eq!(fates(5, loss), fates(5, more));
     }
 
     #[test]
     fn frames_are_released_in_order_after_the_delay() {
-        let mut line = Line::new(Faults { delay: MS, ..Faults::default() }, 1);
+        let mut line = Line::new(
+            Faults {
+                delay: MS,
+                ..Faults::default()
+            },
+            1,
+        );
         line.push(MS, &[1]);
         line.push(MS, &[2]);
         assert_eq!(line.pop(MS), None);
         assert_eq!(line.next_release(), Some(2 * MS));
-        assert_eq!([line.pop(2 * MS), line.pop(2 * MS), line.pop(2 * MS)], [Some(vec![1]), Some(vec![2]), None]);
+        assert_eq!(
+            [line.pop(2 * MS), line.pop(2 * MS), line.pop(2 * MS)],
+            [Some(vec![1]), Some(vec![2]), None]
+        );
     }
 
     #[test]
     fn a_reordered_frame_overtakes_those_that_wait() {
-        let mut line = Line::new(Faults { delay: MS, ..Faults::default() }, 1);
+        let mut line = Line::new(
+            Faults {
+                delay: MS,
+                ..Faults::default()
+            },
+            1,
+        );
         line.push(MS, &[1]);
-        line.set(Faults { delay: MS, reorder: 1.0, ..Faults::default() });
+        line.set(Faults {
+            delay: MS,
+            reorder: 1.0,
+            ..Faults::default()
+        });
         line.push(MS, &[2]);
-        assert_eq!([line.pop(2 * MS), line.pop(2 * MS)], [Some(vec![2]), Some(vec![1])]);
+        assert_eq!(
+            [line.pop(2 * MS), line.pop(2 * MS)],
+            [Some(vec![2]), Some(vec![1])]
+        );
         assert_eq!(line.counts().reordered, 1);
     }
 
     #[test]
     fn the_rate_spaces_frames_by_their_length() {
-        let mut line = Line::new(Faults { rate_bits_s: Some(8_000_000), ..Faults::default() }, 1);
+        let mut line = Line::new(
+            Faults {
+                rate_bits_s: Some(8_000_000),
+                ..Faults::default()
+            },
+            1,
+        );
         for _ in 0..3 {
             line.push(Duration::ZERO, &[0; 1000]);
         }
@@ -184,7 +234,14 @@ mod tests {
 
     #[test]
     fn frames_beyond_the_limit_overflow() {
-        let mut line = Line::new(Faults { delay: MS, limit_frames: 1, ..Faults::default() }, 1);
+        let mut line = Line::new(
+            Faults {
+                delay: MS,
+                limit_frames: 1,
+                ..Faults::default()
+            },
+            1,
+        );
         assert_eq!(line.push(MS, &[1]), Fate::Queued);
         assert_eq!(line.push(MS, &[2]), Fate::Overflow);
         assert_eq!(line.counts().overflowed, 1);
@@ -192,8 +249,17 @@ mod tests {
 
     #[test]
     fn a_duplicated_frame_comes_twice() {
-        let mut line = Line::new(Faults { duplicate: 1.0, ..Faults::default() }, 1);
+        let mut line = Line::new(
+            Faults {
+                duplicate: 1.0,
+                ..Faults::default()
+            },
+            1,
+        );
         line.push(MS, &[1]);
-        assert_eq!([line.pop(MS), line.pop(MS), line.pop(MS)], [Some(vec![1]), Some(vec![1]), None]);
+        assert_eq!(
+            [line.pop(MS), line.pop(MS), line.pop(MS)],
+            [Some(vec![1]), Some(vec![1]), None]
+        );
     }
 }

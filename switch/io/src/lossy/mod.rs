@@ -14,7 +14,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use rustix::event::{Timespec, epoll};
-use rustix::time::{Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, timerfd_create, timerfd_settime};
+use rustix::time::{
+    Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, timerfd_create, timerfd_settime,
+};
 
 use self::line::Line;
 use crate::frame_port::{Capabilities, FrameBuffer, FramePort, Written};
@@ -106,13 +108,35 @@ impl LossyControl {
 
 impl<P: FramePort> Lossy<P> {
     pub fn new(inner: P, inbound: Faults, outbound: Faults, seed: u64) -> io::Result<Self> {
-        let timer = timerfd_create(TimerfdClockId::Monotonic, TimerfdFlags::CLOEXEC | TimerfdFlags::NONBLOCK)?;
+        let timer = timerfd_create(
+            TimerfdClockId::Monotonic,
+            TimerfdFlags::CLOEXEC | TimerfdFlags::NONBLOCK,
+        )?;
         let readiness = epoll::create(epoll::CreateFlags::CLOEXEC)?;
-        epoll::add(&readiness, &timer, epoll::EventData::new_u64(0), epoll::EventFlags::IN)?;
-        epoll::add(&readiness, inner.as_fd(), epoll::EventData::new_u64(1), epoll::EventFlags::IN)?;
-        let lines = Lines { inbound: Line::new(inbound, seed), outbound: Line::new(outbound, !seed) };
+        epoll::add(
+            &readiness,
+            &timer,
+            epoll::EventData::new_u64(0),
+            epoll::EventFlags::IN,
+        )?;
+        epoll::add(
+            &readiness,
+            inner.as_fd(),
+            epoll::EventData::new_u64(1),
+            epoll::EventFlags::IN,
+        )?;
+        let lines = Lines {
+            inbound: Line::new(inbound, seed),
+            outbound: Line::new(outbound, !seed),
+        };
         let control = LossyControl(Arc::new(Mutex::new(lines)));
-        Ok(Self { inner, control, readiness, timer, start: Instant::now() })
+        Ok(Self {
+            inner,
+            control,
+            readiness,
+            timer,
+            start: Instant::now(),
+        })
     }
 
     pub fn control(&self) -> LossyControl {
@@ -130,10 +154,21 @@ impl<P: FramePort> Lossy<P> {
 
     /// Sets the timer to the next release; a release that is overdue fires it at once.
     fn arm(&self, lines: &Lines, now: Duration) {
-        let next = [lines.inbound.next_release(), lines.outbound.next_release()].into_iter().flatten().min();
-        let wait = next.map_or(Duration::ZERO, |due| due.saturating_sub(now).max(Duration::from_nanos(1)));
-        let zero = Timespec { tv_sec: 0, tv_nsec: 0 };
-        let value = Itimerspec { it_interval: zero, it_value: Timespec::try_from(wait).unwrap_or(zero) };
+        let next = [lines.inbound.next_release(), lines.outbound.next_release()]
+            .into_iter()
+            .flatten()
+            .min();
+        let wait = next.map_or(Duration::ZERO, |due| {
+            due.saturating_sub(now).max(Duration::from_nanos(1))
+        });
+        let zero = Timespec {
+            tv_sec: 0,
+            tv_nsec: 0,
+        };
+        let value = Itimerspec {
+            it_interval: zero,
+            it_value: Timespec::try_from(wait).unwrap_or(zero),
+        };
         // Only values out of range make this fail.
         let _ = timerfd_settime(&self.timer, TimerfdTimerFlags::empty(), &value);
     }
@@ -204,12 +239,18 @@ mod tests {
     #[test]
     fn a_delayed_frame_makes_the_descriptor_readable_when_it_is_due() {
         let (port, end) = channel(16, Capabilities::NONE).unwrap();
-        let slow = Faults { delay: Duration::from_millis(20), ..Faults::default() };
+        let slow = Faults {
+            delay: Duration::from_millis(20),
+            ..Faults::default()
+        };
         let port = Lossy::new(port, slow, slow, 1).unwrap();
         let mut buffers = [FrameBuffer::new()];
         end.send(b"frame");
         let start = Instant::now();
-        assert_eq!(port.read(&mut buffers).unwrap_err().kind(), io::ErrorKind::WouldBlock);
+        assert_eq!(
+            port.read(&mut buffers).unwrap_err().kind(),
+            io::ErrorKind::WouldBlock
+        );
         port.write(&[&ENVELOPE]);
         assert!(end.try_recv().is_err());
         loop {
@@ -220,22 +261,34 @@ mod tests {
         }
         assert!(start.elapsed() >= Duration::from_millis(20));
         assert_eq!(&buffers[0].envelope()[10..], b"frame");
-        assert_eq!(end.recv_timeout(Duration::from_secs(1)).map(|_| ()).ok().or_else(|| {
-            std::thread::sleep(Duration::from_millis(5));
-            let _ = port.read(&mut buffers);
-            end.try_recv().map(|_| ()).ok()
-        }), Some(()));
+        assert_eq!(
+            end.recv_timeout(Duration::from_secs(1))
+                .map(|_| ())
+                .ok()
+                .or_else(|| {
+                    std::thread::sleep(Duration::from_millis(5));
+                    let _ = port.read(&mut buffers);
+                    end.try_recv().map(|_| ()).ok()
+                }),
+            Some(())
+        );
     }
 
     #[test]
     fn total_loss_is_reported_as_fault() {
         let (port, end) = channel(16, Capabilities::NONE).unwrap();
-        let lost = Faults { loss: 1.0, ..Faults::default() };
+        let lost = Faults {
+            loss: 1.0,
+            ..Faults::default()
+        };
         let port = Lossy::new(port, lost, lost, 1).unwrap();
         assert_eq!(port.write(&[&ENVELOPE, &ENVELOPE]).fault, 2);
         end.send(b"frame");
         let mut buffers = [FrameBuffer::new()];
-        assert_eq!(port.read(&mut buffers).unwrap_err().kind(), io::ErrorKind::WouldBlock);
+        assert_eq!(
+            port.read(&mut buffers).unwrap_err().kind(),
+            io::ErrorKind::WouldBlock
+        );
         let (inbound, outbound) = port.control().counts();
         assert_eq!((inbound.lost, outbound.lost), (1, 2));
     }
@@ -254,7 +307,10 @@ mod tests {
     fn faults_can_be_changed_while_the_port_is_used() {
         let (port, _end) = channel(16, Capabilities::NONE).unwrap();
         let port = Lossy::new(port, Faults::default(), Faults::default(), 1).unwrap();
-        let lost = Faults { loss: 1.0, ..Faults::default() };
+        let lost = Faults {
+            loss: 1.0,
+            ..Faults::default()
+        };
         port.control().set(Faults::default(), lost);
         assert_eq!(port.write(&[&ENVELOPE]).fault, 1);
     }
@@ -264,6 +320,9 @@ mod tests {
         let (port, end) = channel(16, Capabilities::NONE).unwrap();
         let port = Lossy::new(port, Faults::default(), Faults::default(), 1).unwrap();
         drop(end);
-        assert_eq!(port.read(&mut [FrameBuffer::new()]).unwrap_err().kind(), io::ErrorKind::BrokenPipe);
+        assert_eq!(
+            port.read(&mut [FrameBuffer::new()]).unwrap_err().kind(),
+            io::ErrorKind::BrokenPipe
+        );
     }
 }

@@ -29,13 +29,18 @@ impl Mapping {
         if base == libc::MAP_FAILED {
             return Err(io::Error::last_os_error());
         }
-        let base = NonNull::new(base.cast()).ok_or_else(|| io::Error::other("mmap returned null"))?;
+        let base =
+            NonNull::new(base.cast()).ok_or_else(|| io::Error::other("mmap returned null"))?;
         Ok(Self { base, len })
     }
 
     /// The address of byte `offset`; panics outside the mapping.
     pub(crate) fn at(&self, offset: usize) -> *mut u8 {
-        assert!(offset < self.len, "offset {offset} outside a mapping of {} bytes", self.len);
+        assert!(
+            offset < self.len,
+            "offset {offset} outside a mapping of {} bytes",
+            self.len
+        );
         // SAFETY: the offset was just checked to lie inside the one allocation.
         unsafe { self.base.as_ptr().add(offset) }
     }

@@ -61,13 +61,21 @@ pub(crate) struct BufferLayout {
 #[derive(Debug)]
 pub(crate) enum Completion {
     /// A multishot read; `armed` tells whether more will come. `Ok` hands a buffer to the caller.
-    Read { token: u32, result: io::Result<Received>, armed: bool },
+    Read {
+        token: u32,
+        result: io::Result<Received>,
+        armed: bool,
+    },
     /// A write of `bytes`.
-    Written { token: u32, result: io::Result<usize>, buffer: u16 },
+    Written {
+        token: u32,
+        result: io::Result<usize>,
+        buffer: u16,
+    },
     /// A one-shot poll, fired or cancelled.
     Ready { token: u32 },
     /// A cancel request; the cancelled request completes by itself.
-    Cancelled,
+    Cancelled { token: u32, result: io::Result<u32> },
 }
 
 /// A buffer of the caller's that holds `len` bytes from the headroom on.
@@ -81,7 +89,10 @@ pub(crate) struct Received {
 enum Owner {
     Kernel,
     /// Held by the caller if `held`; used by so many writes.
-    User { held: bool, writes: u32 },
+    User {
+        held: bool,
+        writes: u32,
+    },
 }
 
 impl FrameRing {
@@ -100,7 +111,7 @@ impl FrameRing {
             owners: vec![Owner::Kernel; count],
             free: 0,
             tail: 0,
-            early: VecDeque::with_capacity(count * 4),
+            early: VecDeque::with_capacity(EARLY_KEPT),
         };
         frame_ring.register()?;
         for buffer in 0..layout.count {
@@ -137,7 +148,9 @@ impl FrameRing {
         let Received { buffer, len } = received;
         let address = self.held(buffer, len);
         let len = u32::try_from(len).map_err(|_| io::ErrorKind::InvalidInput)?;
-        let entry = opcode::Write::new(Fd(fd), address, len).rw_flags(libc::RWF_NOWAIT).build();
+        let entry = opcode::Write::new(Fd(fd), address, len)
+            .rw_flags(libc::RWF_NOWAIT)
+            .build();
         self.push(entry.user_data(user_data(KIND_WRITE, buffer, token)))?;
         if let Owner::User { writes, .. } = &mut self.owners[usize::from(buffer)] {
             *writes += 1;
@@ -157,7 +170,14 @@ impl FrameRing {
     pub(crate) fn bytes_mut(&mut self, received: Received) -> &mut [u8] {
         let address = self.held(received.buffer, received.len);
         let owner = self.owners[usize::from(received.buffer)];
-        assert_eq!(owner, Owner::User { held: true, writes: 0 }, "the buffer is being written");
+        assert_eq!(
+            owner,
+            Owner::User {
+                held: true,
+                writes: 0
+            },
+            "the buffer is being written"
+        );
         // SAFETY: as in `bytes`; no write reads the buffer, and `&mut self` excludes other borrows.
         unsafe { std::slice::from_raw_parts_mut(address, received.len) }
     }
@@ -183,7 +203,9 @@ impl FrameRing {
         let submitted = unsafe {
             let pending = self.ring.submission().len();
             let pending = u32::try_from(pending).unwrap_or(u32::MAX);
-            self.ring.submitter().enter::<libc::sigset_t>(pending, 0, ENTER_GETEVENTS, None)
+            self.ring
+                .submitter()
+                .enter::<libc::sigset_t>(pending, 0, ENTER_GETEVENTS, None)
         };
         forgive(submitted)
     }
@@ -196,6 +218,10 @@ impl FrameRing {
     /// The next completion, in order.
     pub(crate) fn next_completion(&mut self) -> Option<Completion> {
         if let Some(completion) = self.early.pop_front() {
+            if self.early.is_empty() {
+                // A flood to thousands of ports leaves a queue that is rarely needed again.
+                self.early.shrink_to(EARLY_KEPT);
+            }
             return Some(completion);
         }
         let entry = self.ring.completion().next()?;
@@ -230,14 +256,22 @@ impl FrameRing {
             KIND_READ => {
                 let armed = cqueue::more(entry.flags());
                 let chosen = cqueue::buffer_select(entry.flags());
-                Completion::Read { token, result: self.receive(chosen, result), armed }
+                Completion::Read {
+                    token,
+                    result: self.receive(chosen, result),
+                    armed,
+                }
             }
             KIND_WRITE => {
                 self.finish_write(buffer);
-                Completion::Written { token, result: result.map(usize_of), buffer }
+                Completion::Written {
+                    token,
+                    result: result.map(usize_of),
+                    buffer,
+                }
             }
             KIND_POLL => Completion::Ready { token },
-            _ => Completion::Cancelled,
+            _ => Completion::Cancelled { token, result },
         }
     }
 
@@ -246,10 +280,16 @@ impl FrameRing {
             // An end of file, which no TAP reports, has no buffer.
             return result.and_then(|_| Err(io::ErrorKind::UnexpectedEof.into()));
         };
-        self.owners[usize::from(buffer)] = Owner::User { held: true, writes: 0 };
+        self.owners[usize::from(buffer)] = Owner::User {
+            held: true,
+            writes: 0,
+        };
         self.free = self.free.saturating_sub(1);
         match result {
-            Ok(len) => Ok(Received { buffer, len: usize_of(len) }),
+            Ok(len) => Ok(Received {
+                buffer,
+                len: usize_of(len),
+            }),
             Err(error) => {
                 self.lend(buffer);
                 Err(error)
@@ -270,15 +310,24 @@ impl FrameRing {
     /// The address of a held buffer's bytes, after checking that `len` of them exist.
     fn held(&self, buffer: u16, len: usize) -> *mut u8 {
         let owner = self.owners[usize::from(buffer)];
-        assert!(matches!(owner, Owner::User { held: true, .. }), "buffer {buffer} is not held");
-        assert!(self.layout.headroom + len <= self.layout.stride, "{len} bytes do not fit a buffer");
-        self.buffers.at(usize::from(buffer) * self.layout.stride + self.layout.headroom)
+        assert!(
+            matches!(owner, Owner::User { held: true, .. }),
+            "buffer {buffer} is not held"
+        );
+        assert!(
+            self.layout.headroom + len <= self.layout.stride,
+            "{len} bytes do not fit a buffer"
+        );
+        self.buffers
+            .at(usize::from(buffer) * self.layout.stride + self.layout.headroom)
     }
 
     /// Puts a buffer at the tail of the provided-buffer ring.
     fn lend(&mut self, buffer: u16) {
         let slot = usize::from(self.tail & (self.layout.count - 1));
-        let address = self.buffers.at(usize::from(buffer) * self.layout.stride + self.layout.headroom);
+        let address = self
+            .buffers
+            .at(usize::from(buffer) * self.layout.stride + self.layout.headroom);
         let room = u32::try_from(self.layout.stride - self.layout.headroom).unwrap_or(u32::MAX);
         // SAFETY: `slot` is below `count`, so the entry lies in the mapping, which is page-aligned
         // and zeroed (a valid entry). The kernel does not read a slot before the tail passes it.
@@ -297,7 +346,9 @@ impl FrameRing {
 
     fn register(&mut self) -> io::Result<()> {
         let address = self.entries.at(0) as u64;
-        debug_assert!(self.entries.len() >= usize::from(self.layout.count) * size_of::<BufRingEntry>());
+        debug_assert!(
+            self.entries.len() >= usize::from(self.layout.count) * size_of::<BufRingEntry>()
+        );
         // SAFETY: the mapping holds `count` entries and, by field order, outlives the ring.
         unsafe {
             self.ring
@@ -309,8 +360,12 @@ impl FrameRing {
 
 /// Whether this kernel and its policy allow the rings above; the error says what is missing.
 pub(crate) fn probe() -> io::Result<()> {
-    let layout = BufferLayout { count: 2, stride: 4096, headroom: 0 };
-    let ring = FrameRing::new(8, layout)?;
+    let layout = BufferLayout {
+        count: 2,
+        stride: 4096,
+        headroom: 0,
+    };
+    let ring = FrameRing::new(8, layout).map_err(explain)?;
     let mut probe = Probe::new();
     ring.ring.submitter().register_probe(&mut probe)?;
     for (code, name) in [
@@ -324,6 +379,20 @@ pub(crate) fn probe() -> io::Result<()> {
         }
     }
     Ok(())
+}
+
+/// What a refused ring means to the person who reads it.
+fn explain(error: io::Error) -> io::Error {
+    let cause = match error.raw_os_error() {
+        Some(libc::ENOSYS) => "this kernel has no io_uring",
+        Some(libc::EPERM | libc::EACCES) => {
+            "io_uring is forbidden, by sysctl kernel.io_uring_disabled or a seccomp filter"
+        }
+        Some(libc::EINVAL) => "this kernel's io_uring is too old (6.7 is needed)",
+        Some(libc::ENOMEM) => "no memory may be locked for io_uring (ulimit -l)",
+        _ => "io_uring cannot be set up",
+    };
+    io::Error::new(error.kind(), format!("{cause}: {error}"))
 }
 
 fn build(entries: u32) -> io::Result<IoUring> {
@@ -340,7 +409,14 @@ fn build(entries: u32) -> io::Result<IoUring> {
 /// Interrupted, or the kernel wants completions taken out first: the next round goes on.
 fn forgive(submitted: io::Result<usize>) -> io::Result<()> {
     match submitted {
-        Err(error) if !matches!(error.raw_os_error(), Some(libc::EINTR | libc::EBUSY | libc::EAGAIN)) => Err(error),
+        Err(error)
+            if !matches!(
+                error.raw_os_error(),
+                Some(libc::EINTR | libc::EBUSY | libc::EAGAIN)
+            ) =>
+        {
+            Err(error)
+        }
         _ => Ok(()),
     }
 }
@@ -351,7 +427,11 @@ fn user_data(kind: u8, buffer: u16, token: u32) -> u64 {
 
 fn split(user_data: u64) -> (u8, u16, u32) {
     let [kind, _, b1, b0, t3, t2, t1, t0] = user_data.to_be_bytes();
-    (kind, u16::from_be_bytes([b1, b0]), u32::from_be_bytes([t3, t2, t1, t0]))
+    (
+        kind,
+        u16::from_be_bytes([b1, b0]),
+        u32::from_be_bytes([t3, t2, t1, t0]),
+    )
 }
 
 fn outcome(result: i32) -> io::Result<u32> {
@@ -366,6 +446,7 @@ const KIND_READ: u8 = 1;
 const KIND_WRITE: u8 = 2;
 const KIND_POLL: u8 = 3;
 const KIND_CANCEL: u8 = 4;
+const EARLY_KEPT: usize = 1024;
 const GROUP: u16 = 0;
 const POLLIN: u32 = 1;
 /// IORING_ENTER_GETEVENTS
@@ -378,12 +459,20 @@ mod tests {
 
     use super::*;
 
-    const LAYOUT: BufferLayout = BufferLayout { count: 2, stride: 128, headroom: 16 };
+    const LAYOUT: BufferLayout = BufferLayout {
+        count: 2,
+        stride: 128,
+        headroom: 16,
+    };
 
     fn read(ring: &mut FrameRing) -> (io::Result<Received>, bool) {
         loop {
             match ring.next_completion() {
-                Some(Completion::Read { token: 7, result, armed }) => return (result, armed),
+                Some(Completion::Read {
+                    token: 7,
+                    result,
+                    armed,
+                }) => return (result, armed),
                 Some(other) => panic!("{other:?}"),
                 None => ring.submit_and_wait().unwrap(),
             }
@@ -392,7 +481,10 @@ mod tests {
 
     #[test]
     fn user_data_survives_the_round_trip() {
-        assert_eq!(split(user_data(KIND_WRITE, 0xabcd, 0xdead_beef)), (KIND_WRITE, 0xabcd, 0xdead_beef));
+        assert_eq!(
+            split(user_data(KIND_WRITE, 0xabcd, 0xdead_beef)),
+            (KIND_WRITE, 0xabcd, 0xdead_beef)
+        );
     }
 
     #[test]
@@ -410,7 +502,17 @@ mod tests {
             ring.release(received.buffer);
             ring.submit_and_wait().unwrap();
             let written = ring.next_completion();
-            assert!(matches!(written, Some(Completion::Written { token: 9, result: Ok(5), .. })), "{written:?}");
+            assert!(
+                matches!(
+                    written,
+                    Some(Completion::Written {
+                        token: 9,
+                        result: Ok(5),
+                        ..
+                    })
+                ),
+                "{written:?}"
+            );
         }
         drop(back);
     }
@@ -443,7 +545,14 @@ mod tests {
             ring.submit_and_wait().unwrap();
             seen.extend(std::iter::from_fn(|| ring.next_completion()));
         }
-        assert!(seen.iter().any(|c| matches!(c, Completion::Read { result: Err(_), armed: false, .. })));
+        assert!(seen.iter().any(|c| matches!(
+            c,
+            Completion::Read {
+                result: Err(_),
+                armed: false,
+                ..
+            }
+        )));
     }
 
     #[test]

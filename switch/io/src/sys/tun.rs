@@ -70,7 +70,10 @@ fn ifreq(name: &str, flags: i32) -> io::Result<libc::ifreq> {
 
 fn name_of(request: &libc::ifreq) -> String {
     let bytes = request.ifr_name.map(i8::cast_unsigned);
-    CStr::from_bytes_until_nul(&bytes).map_or_else(|_| String::new(), |name| name.to_string_lossy().into_owned())
+    CStr::from_bytes_until_nul(&bytes).map_or_else(
+        |_| String::new(),
+        |name| name.to_string_lossy().into_owned(),
+    )
 }
 
 /// Calls an ioctl whose argument is a pointer to `T`; each caller above pairs the request with

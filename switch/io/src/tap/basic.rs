@@ -21,10 +21,17 @@ impl BasicTap {
     /// Creates the interface `name` in the network namespace of the calling thread, link down.
     pub fn create(name: &str) -> Result<Self, OpenTap> {
         check_name(name)?;
-        let iface = Iface::without_packet_info(name, Mode::Tap)
-            .map_err(|error| OpenTap::Create { name: name.to_owned(), error })?;
-        rustix::io::ioctl_fionbio(borrow_iface(&iface), true)
-            .map_err(|error| OpenTap::Configure { name: name.to_owned(), error: error.into() })?;
+        let iface =
+            Iface::without_packet_info(name, Mode::Tap).map_err(|error| OpenTap::Create {
+                name: name.to_owned(),
+                error,
+            })?;
+        rustix::io::ioctl_fionbio(borrow_iface(&iface), true).map_err(|error| {
+            OpenTap::Configure {
+                name: name.to_owned(),
+                error: error.into(),
+            }
+        })?;
         let ifindex = ifindex(iface.name()).unwrap_or(0);
         Ok(Self { iface, ifindex })
     }

@@ -28,14 +28,19 @@ pub enum OpenTap {
         #[source]
         error: io::Error,
     },
-    #[error("the descriptor is not a TAP without packet information and with a 10-byte vnet header")]
+    #[error(
+        "the descriptor is not a TAP without packet information and with a 10-byte vnet header"
+    )]
     ForeignDescriptor,
 }
 
 /// The kernel's rules (`dev_valid_name`), without its `%d` templates.
 fn check_name(name: &str) -> Result<(), OpenTap> {
     let plain = |byte: u8| byte.is_ascii_graphic() && !matches!(byte, b'/' | b':' | b'%');
-    let valid = (1..=MAX_NAME_LEN).contains(&name.len()) && name.bytes().all(plain) && name != "." && name != "..";
+    let valid = (1..=MAX_NAME_LEN).contains(&name.len())
+        && name.bytes().all(plain)
+        && name != "."
+        && name != "..";
     if !valid {
         return Err(OpenTap::Name(name.to_owned()));
     }
@@ -57,7 +62,16 @@ mod tests {
 
     #[test]
     fn names_the_kernel_would_change_or_refuse_are_refused() {
-        for name in ["", ".", "..", "a/b", "a b", "tap%d", "sixteen-bytes-xx", "é"] {
+        for name in [
+            "",
+            ".",
+            "..",
+            "a/b",
+            "a b",
+            "tap%d",
+            "sixteen-bytes-xx",
+            "é",
+        ] {
             assert!(matches!(check_name(name), Err(OpenTap::Name(_))), "{name}");
         }
         for name in ["tap0", "fifteen-bytes-x"] {

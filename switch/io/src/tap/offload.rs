@@ -48,7 +48,10 @@ impl OffloadTap {
     pub fn create(name: &str) -> Result<Self, OpenTap> {
         check_name(name)?;
         let fd = tun::open().map_err(OpenTap::Device)?;
-        let failed = |error| OpenTap::Create { name: name.to_owned(), error };
+        let failed = |error| OpenTap::Create {
+            name: name.to_owned(),
+            error,
+        };
         let name = tun::attach(fd.as_fd(), name, FLAGS | libc::IFF_TUN_EXCL).map_err(failed)?;
         Self::configured(fd, name)
     }
@@ -62,8 +65,10 @@ impl OffloadTap {
         if flags & FLAGS != FLAGS || flags & libc::IFF_TUN != 0 || header_len != VNET_HEADER_LEN {
             return Err(OpenTap::ForeignDescriptor);
         }
-        rustix::io::ioctl_fionbio(&fd, true)
-            .map_err(|error| OpenTap::Configure { name: name.clone(), error: error.into() })?;
+        rustix::io::ioctl_fionbio(&fd, true).map_err(|error| OpenTap::Configure {
+            name: name.clone(),
+            error: error.into(),
+        })?;
         Self::configured(fd, name)
     }
 
@@ -86,10 +91,17 @@ impl OffloadTap {
     }
 
     fn configured(fd: OwnedFd, name: String) -> Result<Self, OpenTap> {
-        let offload = probe_offload(fd.as_fd())
-            .map_err(|error| OpenTap::Configure { name: name.clone(), error })?;
+        let offload = probe_offload(fd.as_fd()).map_err(|error| OpenTap::Configure {
+            name: name.clone(),
+            error,
+        })?;
         let ifindex = ifindex(&name).unwrap_or(0);
-        Ok(Self { fd, name, ifindex, offload })
+        Ok(Self {
+            fd,
+            name,
+            ifindex,
+            offload,
+        })
     }
 }
 
@@ -110,7 +122,10 @@ impl FramePort for OffloadTap {
     fn write(&self, envelopes: &[&[u8]]) -> Written {
         let mut written = Written::default();
         for envelope in envelopes {
-            written.count(envelope, rustix::io::write(&self.fd, envelope).map_err(io::Error::from));
+            written.count(
+                envelope,
+                rustix::io::write(&self.fd, envelope).map_err(io::Error::from),
+            );
         }
         written
     }
@@ -122,7 +137,11 @@ impl FramePort for OffloadTap {
     /// A TAP takes every kind of superframe from us whatever its reader asked for: the kernel
     /// segments for a sandbox that cannot take it.
     fn capabilities(&self) -> Capabilities {
-        Capabilities { checksum: true, tso: true, uso: self.offload.has_uso() }
+        Capabilities {
+            checksum: true,
+            tso: true,
+            uso: self.offload.has_uso(),
+        }
     }
 
     fn raw_tap(&self) -> Option<BorrowedFd<'_>> {
@@ -132,7 +151,12 @@ impl FramePort for OffloadTap {
 
 /// Sets the richest offload mask the kernel accepts, and tells which.
 pub(crate) fn probe_offload(fd: BorrowedFd<'_>) -> io::Result<OffloadMask> {
-    let ladder = [OffloadMask::USO, OffloadMask::TSO, OffloadMask::CSUM, OffloadMask::NONE];
+    let ladder = [
+        OffloadMask::USO,
+        OffloadMask::TSO,
+        OffloadMask::CSUM,
+        OffloadMask::NONE,
+    ];
     let mut refused = io::Error::from(io::ErrorKind::Unsupported);
     for mask in ladder {
         match tun::set_offload(fd, mask.0) {

@@ -25,7 +25,9 @@ impl Batch {
     pub(super) const LEN: usize = 32;
 
     pub(super) fn new() -> Self {
-        Self { entries: Vec::with_capacity(Self::LEN) }
+        Self {
+            entries: Vec::with_capacity(Self::LEN),
+        }
     }
 
     pub(super) fn is_full(&self) -> bool {
@@ -53,7 +55,8 @@ impl Batch {
     /// The places among `pending` that share ingress and verdict with `place`.
     pub(super) fn class(&self, place: usize, pending: Places) -> Places {
         let model = &self.entries[place];
-        let alike = |other: &Classified| other.ingress == model.ingress && other.verdict == model.verdict;
+        let alike =
+            |other: &Classified| other.ingress == model.ingress && other.verdict == model.verdict;
         iter(pending)
             .filter(|other| alike(&self.entries[*other]))
             .fold(0, |class, other| class | 1 << other)
@@ -83,11 +86,21 @@ pub(super) fn classify(port: &Port, worker: usize, now: Time, envelope: &mut [u8
     if let Verdict::Drop(reason) = verdict {
         counters.add_drop(reason);
     }
-    Classified { ingress: port.id, verdict, vnet }
+    Classified {
+        ingress: port.id,
+        verdict,
+        vnet,
+    }
 }
 
-fn decide(port: &Port, now: Time, envelope: &mut [u8]) -> Result<(Verdict, VnetHeader), DropReason> {
-    let (header, bytes) = envelope.split_at_mut_checked(VnetHeader::LEN).ok_or(DropReason::Runt)?;
+fn decide(
+    port: &Port,
+    now: Time,
+    envelope: &mut [u8],
+) -> Result<(Verdict, VnetHeader), DropReason> {
+    let (header, bytes) = envelope
+        .split_at_mut_checked(VnetHeader::LEN)
+        .ok_or(DropReason::Runt)?;
     let frame = Frame::parse(bytes)?;
     let vnet = VnetHeader::validate(header, &frame)?;
     header.copy_from_slice(&vnet.to_bytes());
@@ -100,7 +113,11 @@ mod tests {
     use super::*;
 
     fn entry(ingress: u32, verdict: Verdict) -> Classified {
-        Classified { ingress: PortId(ingress), verdict, vnet: VnetHeader::NONE }
+        Classified {
+            ingress: PortId(ingress),
+            verdict,
+            vnet: VnetHeader::NONE,
+        }
     }
 
     #[test]

@@ -42,7 +42,9 @@ impl Worker {
             mailbox,
             ports: PortTable::default(),
             forwarder: Forwarder::new(setup.index),
-            buffers: std::iter::repeat_with(FrameBuffer::new).take(Batch::LEN).collect(),
+            buffers: std::iter::repeat_with(FrameBuffer::new)
+                .take(Batch::LEN)
+                .collect(),
             batch: Batch::new(),
             events: setup.events,
             start: setup.start,
@@ -79,10 +81,16 @@ impl Worker {
                 let now = time_since(self.start);
                 self.batch.clear();
                 for buffer in &mut self.buffers[..count] {
-                    self.batch.push(classify(port, self.forwarder.worker, now, buffer.envelope_mut()));
+                    self.batch.push(classify(
+                        port,
+                        self.forwarder.worker,
+                        now,
+                        buffer.envelope_mut(),
+                    ));
                 }
                 let mut courier = Buffers(&self.buffers);
-                self.forwarder.dispatch(&self.ports, &self.batch, &mut courier);
+                self.forwarder
+                    .dispatch(&self.ports, &self.batch, &mut courier);
             }
             Err(error) => self.read_failed(id, flags, &error),
         }
@@ -94,7 +102,11 @@ impl Worker {
         let Some(entry) = self.ports.entry_mut(id) else {
             return;
         };
-        entry.failures = if error.kind() == io::ErrorKind::WouldBlock { 0 } else { entry.failures + 1 };
+        entry.failures = if error.kind() == io::ErrorKind::WouldBlock {
+            0
+        } else {
+            entry.failures + 1
+        };
         if dead || is_gone(error) || entry.failures > FAILURES_MAX {
             tracing::info!(port = id.0, %error, "port is gone");
             self.unwatch(id);
@@ -128,7 +140,12 @@ impl Worker {
     fn watch(&mut self, id: PortId) -> io::Result<()> {
         let entry = self.ports.entry_mut(id).ok_or(io::ErrorKind::NotFound)?;
         let data = epoll::EventData::new_u64(u64::from(id.0));
-        epoll::add(&self.epoll, entry.port.device.as_fd(), data, epoll::EventFlags::IN)?;
+        epoll::add(
+            &self.epoll,
+            entry.port.device.as_fd(),
+            data,
+            epoll::EventFlags::IN,
+        )?;
         entry.watch = Watch::Armed;
         Ok(())
     }

@@ -31,11 +31,19 @@ pub(super) struct Forwarder {
 
 impl Forwarder {
     pub(super) fn new(worker: usize) -> Self {
-        Self { worker, scratch: FrameBuffer::new() }
+        Self {
+            worker,
+            scratch: FrameBuffer::new(),
+        }
     }
 
     /// Sends every frame of `batch` where its verdict says.
-    pub(super) fn dispatch(&mut self, ports: &PortTable, batch: &Batch, courier: &mut impl Courier) {
+    pub(super) fn dispatch(
+        &mut self,
+        ports: &PortTable,
+        batch: &Batch,
+        courier: &mut impl Courier,
+    ) {
         let mut pending = batch.places();
         while let Some(place) = iter(pending).next() {
             let class = batch.class(place, pending);
@@ -44,7 +52,11 @@ impl Forwarder {
             let Some(ingress) = ports.port(entry.ingress) else {
                 continue;
             };
-            let class = Class { ingress, batch, places: class };
+            let class = Class {
+                ingress,
+                batch,
+                places: class,
+            };
             match entry.verdict {
                 Verdict::Drop(_) => {}
                 Verdict::Unicast(egress) => self.unicast(ports, &class, egress, courier),
@@ -54,13 +66,21 @@ impl Forwarder {
         }
     }
 
-    fn unicast(&mut self, ports: &PortTable, class: &Class<'_>, egress: PortId, courier: &mut impl Courier) {
+    fn unicast(
+        &mut self,
+        ports: &PortTable,
+        class: &Class<'_>,
+        egress: PortId,
+        courier: &mut impl Courier,
+    ) {
         let Some(entry) = open(ports, egress) else {
             return self.drop_all(class, DropReason::EgressGone);
         };
         let weak = self.send_admitted(class, entry, courier);
         for place in iter(weak) {
-            self.lower(class, place, courier.envelope(place), &mut std::iter::once(&*entry.port));
+            self.lower(class, place, courier.envelope(place), |write| {
+                write(&entry.port)
+            });
         }
     }
 
@@ -79,13 +99,16 @@ impl Forwarder {
         }
         for place in iter(weak) {
             let vnet = class.batch.entry(place).vnet;
-            let others = list.iter().filter(|egress| **egress != class.ingress.id);
-            let mut sinks = others
-                .filter_map(|egress| ports.port(*egress))
-                .filter(|port| !port.capabilities.admit(&vnet))
-                .collect::<Vec<_>>()
-                .into_iter();
-            self.lower(class, place, courier.envelope(place), &mut sinks);
+            let envelope = courier.envelope(place);
+            self.lower(class, place, envelope, |write| {
+                let others = list.iter().filter(|egress| **egress != class.ingress.id);
+                others
+                    .filter_map(|egress| ports.port(*egress))
+                    .filter(|port| {
+                        !port.capabilities.admit(&vnet) && fits(class, place, port, envelope)
+                    })
+                    .for_each(write);
+            });
         }
     }
 
@@ -98,17 +121,28 @@ impl Forwarder {
             let len = class.ingress.bridge.reply(class.ingress.id, &frame, room);
             if len > 0 {
                 self.scratch.set_bare_len(len);
-                self.count(class.ingress, class.ingress, class.ingress.device.write(&[self.scratch.envelope()]));
+                self.count(
+                    class.ingress,
+                    class.ingress,
+                    class.ingress.device.write(&[self.scratch.envelope()]),
+                );
             }
         }
     }
 
     /// Sends what `egress` admits as it is, and returns the places of what it does not.
-    fn send_admitted(&self, class: &Class<'_>, egress: &Entry, courier: &mut impl Courier) -> Places {
+    fn send_admitted(
+        &self,
+        class: &Class<'_>,
+        egress: &Entry,
+        courier: &mut impl Courier,
+    ) -> Places {
         let port = &*egress.port;
         let fitting = self.fitting(class, port, courier);
         let admit = |place: &usize| port.capabilities.admit(&class.batch.entry(*place).vnet);
-        let admitted = iter(fitting).filter(admit).fold(0, |places, place| places | 1 << place);
+        let admitted = iter(fitting)
+            .filter(admit)
+            .fold(0, |places, place| places | 1 << place);
         let rest = match port.device.raw_tap() {
             Some(_) => courier.start(egress, admitted),
             None => admitted,
@@ -125,59 +159,64 @@ impl Forwarder {
         fitting & !admitted
     }
 
-    /// The places whose frames the egress link can carry; the bridge checked only the ingress's MTU.
+    /// The places whose frames the egress link can carry; the others are counted.
     fn fitting(&self, class: &Class<'_>, egress: &Port, courier: &impl Courier) -> Places {
         if egress.config.mtu >= class.ingress.config.mtu {
             return class.places;
         }
         iter(class.places).fold(0, |places, place| {
-            let vnet = class.batch.entry(place).vnet;
-            let fits = frame_of(courier.envelope(place))
-                .is_some_and(|frame| frame.with_vnet(&vnet).fits(egress.config.mtu));
+            let fits = fits(class, place, egress, courier.envelope(place));
             if !fits {
-                class.ingress.counters(self.worker).add_drop(DropReason::Oversize);
+                class
+                    .ingress
+                    .counters(self.worker)
+                    .add_drop(DropReason::Oversize);
             }
             places | u32::from(fits) << place
         })
     }
 
-    /// Sends one frame, cut and with its checksums complete, to every one of `sinks`.
-    fn lower<'p>(
+    /// Sends one frame, cut and with its checksums complete, to every sink that `each_sink` names.
+    fn lower(
         &mut self,
         class: &Class<'_>,
         place: usize,
         envelope: &[u8],
-        sinks: &mut dyn Iterator<Item = &'p Port>,
+        each_sink: impl Fn(&mut dyn FnMut(&Port)),
     ) {
         let vnet = class.batch.entry(place).vnet;
         let Some(frame) = frame_of(envelope) else {
             return;
         };
-        let sinks: Vec<_> = sinks.collect();
         let Some(mut segments) = Segments::new(&vnet, &frame) else {
             let bytes = frame.bytes();
             let room = &mut self.scratch.bare_space()[..bytes.len()];
             room.copy_from_slice(bytes);
             checksum::complete(&vnet, room);
             self.scratch.set_bare_len(bytes.len());
-            return self.write_scratch(class, &sinks);
+            each_sink(&mut |sink| self.write_scratch(class, sink));
+            return;
         };
         while let Some(len) = segments.write_next(self.scratch.bare_space()) {
             self.scratch.set_bare_len(len);
-            self.write_scratch(class, &sinks);
+            each_sink(&mut |sink| self.write_scratch(class, sink));
         }
     }
 
-    fn write_scratch(&self, class: &Class<'_>, sinks: &[&Port]) {
-        for sink in sinks {
-            self.count(class.ingress, sink, sink.device.write(&[self.scratch.envelope()]));
-        }
+    fn write_scratch(&self, class: &Class<'_>, sink: &Port) {
+        self.count(
+            class.ingress,
+            sink,
+            sink.device.write(&[self.scratch.envelope()]),
+        );
     }
 
     /// Books an outcome: what was sent on the egress, what was dropped on the ingress.
     pub(super) fn count(&self, ingress: &Port, egress: &Port, written: Written) {
         if written.frames > 0 {
-            egress.counters(self.worker).add_tx(written.frames, written.bytes);
+            egress
+                .counters(self.worker)
+                .add_tx(written.frames, written.bytes);
         }
         for (reason, count) in written.drops() {
             ingress.add_drops(self.worker, reason, count);
@@ -185,7 +224,9 @@ impl Forwarder {
     }
 
     fn drop_all(&self, class: &Class<'_>, reason: DropReason) {
-        class.ingress.add_drops(self.worker, reason, u64::from(class.places.count_ones()));
+        class
+            .ingress
+            .add_drops(self.worker, reason, u64::from(class.places.count_ones()));
     }
 }
 
@@ -194,6 +235,13 @@ struct Class<'a> {
     ingress: &'a Port,
     batch: &'a Batch,
     places: Places,
+}
+
+/// Whether the egress link can carry the frame; the bridge checked only the ingress's MTU.
+fn fits(class: &Class<'_>, place: usize, egress: &Port, envelope: &[u8]) -> bool {
+    let vnet = class.batch.entry(place).vnet;
+    egress.config.mtu >= class.ingress.config.mtu
+        || frame_of(envelope).is_some_and(|frame| frame.with_vnet(&vnet).fits(egress.config.mtu))
 }
 
 /// A port that may be written.

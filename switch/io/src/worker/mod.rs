@@ -76,16 +76,25 @@ impl WorkerHandle {
             .map_err(|error| StartSwitch::Worker(error.into()))?;
         let wake = Arc::new(wake);
         let (commands, received) = sync_channel(COMMANDS);
-        let mailbox = Mailbox { commands: received, wake: Arc::clone(&wake) };
+        let mailbox = Mailbox {
+            commands: received,
+            wake: Arc::clone(&wake),
+        };
         let (ready, readiness) = sync_channel(1);
         let thread = std::thread::Builder::new()
             .name(format!("switch-{}", setup.index))
             .spawn(move || run(setup, mailbox, &ready))
             .map_err(StartSwitch::Worker)?;
         match readiness.recv() {
-            Ok(Ok(())) => Ok(Self { commands, wake, thread: Some(thread) }),
+            Ok(Ok(())) => Ok(Self {
+                commands,
+                wake,
+                thread: Some(thread),
+            }),
             Ok(Err(error)) => Err(error),
-            Err(_) => Err(StartSwitch::Worker(io::Error::other("the thread ended at once"))),
+            Err(_) => Err(StartSwitch::Worker(io::Error::other(
+                "the thread ended at once",
+            ))),
         }
     }
 
@@ -152,8 +161,12 @@ fn run(setup: Setup, mailbox: Mailbox, ready: &SyncSender<Result<(), StartSwitch
     let result = match setup.core.map_or(Ok(()), pin) {
         Err(error) => Err(error),
         Ok(()) => match setup.engine {
-            Engine::Epoll => epoll::Worker::new(setup, mailbox).map(|worker| start(ready, || worker.run())),
-            Engine::Uring => uring::Worker::new(setup, mailbox).map(|worker| start(ready, || worker.run())),
+            Engine::Epoll => {
+                epoll::Worker::new(setup, mailbox).map(|worker| start(ready, || worker.run()))
+            }
+            Engine::Uring => {
+                uring::Worker::new(setup, mailbox).map(|worker| start(ready, || worker.run()))
+            }
         }
         .map_err(StartSwitch::Worker),
     };
@@ -166,7 +179,10 @@ fn run(setup: Setup, mailbox: Mailbox, ready: &SyncSender<Result<(), StartSwitch
     }
 }
 
-fn start(ready: &SyncSender<Result<(), StartSwitch>>, run: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
+fn start(
+    ready: &SyncSender<Result<(), StartSwitch>>,
+    run: impl FnOnce() -> io::Result<()>,
+) -> io::Result<()> {
     let _ = ready.send(Ok(()));
     run()
 }

@@ -39,7 +39,13 @@ pub(super) enum Watch {
 
 impl Entry {
     fn new(port: Arc<Port>) -> Self {
-        Self { port, writes: Cell::new(0), watch: Watch::No, failures: 0, closing: None }
+        Self {
+            port,
+            writes: Cell::new(0),
+            watch: Watch::No,
+            failures: 0,
+            closing: None,
+        }
     }
 }
 

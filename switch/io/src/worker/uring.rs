@@ -43,6 +43,8 @@ pub(super) struct Worker {
     due: VecDeque<PortId>,
     /// Polled ports that may have frames.
     readable: VecDeque<PortId>,
+    /// Closing ports whose request is to be cancelled again.
+    cancel_again: Vec<PortId>,
     buffers: Vec<FrameBuffer>,
     events: Events,
     start: Instant,
@@ -63,7 +65,10 @@ impl Worker {
             origins: vec![(PortId(0), 0); usize::from(LAYOUT.count)],
             due: VecDeque::new(),
             readable: VecDeque::new(),
-            buffers: std::iter::repeat_with(FrameBuffer::new).take(POLLED_BATCH).collect(),
+            cancel_again: Vec::new(),
+            buffers: std::iter::repeat_with(FrameBuffer::new)
+                .take(POLLED_BATCH)
+                .collect(),
             events: setup.events,
             start: setup.start,
             woken: false,
@@ -73,6 +78,9 @@ impl Worker {
     pub(super) fn run(mut self) -> io::Result<()> {
         loop {
             self.arm_due()?;
+            while let Some(id) = self.cancel_again.pop() {
+                self.start_detach(id)?;
+            }
             if self.readable.is_empty() {
                 self.ring.submit_and_wait()?;
             } else {
@@ -90,11 +98,19 @@ impl Worker {
     fn take_completions(&mut self, now: Time) {
         while let Some(completion) = self.ring.next_completion() {
             match completion {
-                Completion::Read { token, result, armed } => self.took_read(PortId(token), result, armed, now),
-                Completion::Written { token, result, buffer } => self.took_write(PortId(token), result, buffer),
+                Completion::Read {
+                    token,
+                    result,
+                    armed,
+                } => self.took_read(PortId(token), result, armed, now),
+                Completion::Written {
+                    token,
+                    result,
+                    buffer,
+                } => self.took_write(PortId(token), result, buffer),
                 Completion::Ready { token: WAKE } => self.woken = true,
                 Completion::Ready { token } => self.took_ready(PortId(token)),
-                Completion::Cancelled => {}
+                Completion::Cancelled { token, result } => self.took_cancel(PortId(token), &result),
             }
         }
         self.dispatch();
@@ -119,7 +135,12 @@ impl Worker {
         let Some(port) = self.ports.port(id) else {
             return self.ring.release(received.buffer);
         };
-        let classified = classify(port, self.forwarder.worker, now, self.ring.bytes_mut(received));
+        let classified = classify(
+            port,
+            self.forwarder.worker,
+            now,
+            self.ring.bytes_mut(received),
+        );
         self.origins[usize::from(received.buffer)] = (id, received.len);
         self.batch.push(classified);
         self.received.push(received);
@@ -130,8 +151,12 @@ impl Worker {
 
     /// Sends the batch and lets go of its buffers.
     fn dispatch(&mut self) {
-        let mut courier = RingCourier { ring: &mut self.ring, received: &self.received };
-        self.forwarder.dispatch(&self.ports, &self.batch, &mut courier);
+        let mut courier = RingCourier {
+            ring: &mut self.ring,
+            received: &self.received,
+        };
+        self.forwarder
+            .dispatch(&self.ports, &self.batch, &mut courier);
         self.batch.clear();
         for received in self.received.drain(..) {
             self.ring.release(received.buffer);
@@ -146,16 +171,29 @@ impl Worker {
         entry.writes.set(entry.writes.get().saturating_sub(1));
         let written = Written::of(len, result);
         // An ingress that was detached meanwhile has no counters to book drops on.
-        let ingress = self.ports.entry(origin).map_or(&entry.port, |origin| &origin.port);
+        let ingress = self
+            .ports
+            .entry(origin)
+            .map_or(&entry.port, |origin| &origin.port);
         self.forwarder.count(ingress, &entry.port, written);
         self.finish_detach(id);
+    }
+
+    /// A request that could not be cancelled because it was just running is cancelled again.
+    fn took_cancel(&mut self, id: PortId, result: &io::Result<u32>) {
+        let running = |entry: &Entry| entry.closing.is_some() && entry.watch == Watch::Armed;
+        if result.is_err() && self.ports.entry(id).is_some_and(running) {
+            self.cancel_again.push(id);
+        }
     }
 
     fn read_failed(&mut self, id: PortId, error: &io::Error) {
         let Some(entry) = self.ports.entry_mut(id) else {
             return;
         };
-        if matches!(error.raw_os_error(), Some(libc::ENOBUFS | libc::ECANCELED)) || entry.closing.is_some() {
+        if matches!(error.raw_os_error(), Some(libc::ENOBUFS | libc::ECANCELED))
+            || entry.closing.is_some()
+        {
             return;
         }
         entry.failures += 1;
@@ -205,17 +243,27 @@ impl Worker {
                 Ok(count) => {
                     self.batch.clear();
                     for buffer in &mut self.buffers[..count] {
-                        self.batch.push(classify(port, self.forwarder.worker, now, buffer.envelope_mut()));
+                        self.batch.push(classify(
+                            port,
+                            self.forwarder.worker,
+                            now,
+                            buffer.envelope_mut(),
+                        ));
                     }
                     let mut courier = Buffers(&self.buffers);
-                    self.forwarder.dispatch(&self.ports, &self.batch, &mut courier);
+                    self.forwarder
+                        .dispatch(&self.ports, &self.batch, &mut courier);
                     self.batch.clear();
                     self.readable.push_back(id);
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.due.push_back(id),
                 Err(error) => {
                     self.read_failed(id, &error);
-                    if self.ports.entry(id).is_some_and(|entry| entry.watch == Watch::Due) {
+                    if self
+                        .ports
+                        .entry(id)
+                        .is_some_and(|entry| entry.watch == Watch::Due)
+                    {
                         self.due.push_back(id);
                     }
                 }
@@ -296,11 +344,18 @@ impl Worker {
 
     /// Lets go of a closing port once nothing of it is left in the kernel.
     fn finish_detach(&mut self, id: PortId) {
-        let idle = |entry: &Entry| entry.closing.is_some() && entry.watch == Watch::No && entry.writes.get() == 0;
+        let idle = |entry: &Entry| {
+            entry.closing.is_some() && entry.watch == Watch::No && entry.writes.get() == 0
+        };
         if !self.ports.entry(id).is_some_and(idle) {
             return;
         }
-        if let Some(Entry { port, closing: Some(done), .. }) = self.ports.remove(id) {
+        if let Some(Entry {
+            port,
+            closing: Some(done),
+            ..
+        }) = self.ports.remove(id)
+        {
             drop(port);
             let _ = done.send(());
         }
@@ -323,7 +378,10 @@ impl Courier for RingCourier<'_> {
             return places;
         };
         iter(places).fold(0, |failed, place| {
-            match self.ring.write(fd.as_raw_fd(), self.received[place], egress.port.id.0) {
+            match self
+                .ring
+                .write(fd.as_raw_fd(), self.received[place], egress.port.id.0)
+            {
                 Ok(()) => {
                     egress.writes.set(egress.writes.get() + 1);
                     failed
@@ -337,8 +395,11 @@ impl Courier for RingCourier<'_> {
 /// Token of the eventfd; a switch runs out of port numbers before.
 const WAKE: u32 = u32::MAX;
 const ENTRIES: u32 = 256;
-const LAYOUT: BufferLayout =
-    BufferLayout { count: 64, stride: FrameBuffer::LEN, headroom: FrameBuffer::HEADROOM };
+const LAYOUT: BufferLayout = BufferLayout {
+    count: 64,
+    stride: FrameBuffer::LEN,
+    headroom: FrameBuffer::HEADROOM,
+};
 /// Reads are armed again only when so many buffers are back, lest they stop at once.
 const FREE_BUFFERS_MIN: usize = 16;
 /// Frames read at once from a polled port.

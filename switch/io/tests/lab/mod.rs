@@ -24,7 +24,12 @@ macro_rules! on_both_engines {
 }
 
 pub(crate) fn switch(engine: EngineChoice) -> Switch {
-    Switch::start(SwitchConfig { engine, workers: 2, pin: None }).unwrap()
+    Switch::start(SwitchConfig {
+        engine,
+        workers: 2,
+        pin: None,
+    })
+    .unwrap()
 }
 
 pub(crate) fn bridge() -> Arc<Bridge> {
@@ -32,14 +37,21 @@ pub(crate) fn bridge() -> Arc<Bridge> {
 }
 
 pub(crate) fn tap_port() -> PortConfig {
-    PortConfig { bum_limit: None, ..PortConfig::new(PortKind::Tap, 1500) }
+    PortConfig {
+        bum_limit: None,
+        ..PortConfig::new(PortKind::Tap, 1500)
+    }
 }
 
 /// A frame of a local experimental type (IEEE 802 §9.2.3) between stations `src` and `dst`; 255 is everyone.
 pub(crate) fn frame(dst: u8, src: u8, payload: &[u8]) -> Vec<u8> {
     let mut frame = Vec::new();
     for station in [dst, src] {
-        frame.extend(if station == 255 { [255; 6] } else { [2, 0, 0, 0, 0, station] });
+        frame.extend(if station == 255 {
+            [255; 6]
+        } else {
+            [2, 0, 0, 0, 0, station]
+        });
     }
     frame.extend([0x88, 0xb5]);
     frame.extend(payload);
@@ -53,7 +65,9 @@ pub(crate) fn superframe(payload_len: u16, size: u16) -> ([u8; VnetHeader::LEN],
     ip.extend([0, 1, 0x40, 0, 64, 6, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2]);
     let checksum = !internet_sum(&ip);
     ip[10..12].copy_from_slice(&checksum.to_be_bytes());
-    let mut tcp = vec![0x10, 0, 0x20, 0, 0, 0, 0, 9, 0, 0, 0, 7, 0x50, 0x18, 1, 0, 0, 0, 0, 0];
+    let mut tcp = vec![
+        0x10, 0, 0x20, 0, 0, 0, 0, 9, 0, 0, 0, 7, 0x50, 0x18, 1, 0, 0, 0, 0, 0,
+    ];
     let mut pseudo = vec![10, 0, 0, 1, 10, 0, 0, 2, 0, 6];
     pseudo.extend((20 + payload_len).to_be_bytes());
     tcp[16..18].copy_from_slice(&internet_sum(&pseudo).to_be_bytes());
@@ -64,7 +78,14 @@ pub(crate) fn superframe(payload_len: u16, size: u16) -> ([u8; VnetHeader::LEN],
     (vnet(1, 1, 54, size, 34, 16), bytes)
 }
 
-pub(crate) fn vnet(flags: u8, gso_type: u8, header_len: u16, gso_size: u16, start: u16, offset: u16) -> [u8; 10] {
+pub(crate) fn vnet(
+    flags: u8,
+    gso_type: u8,
+    header_len: u16,
+    gso_size: u16,
+    start: u16,
+    offset: u16,
+) -> [u8; 10] {
     let mut raw = [flags, gso_type, 0, 0, 0, 0, 0, 0, 0, 0];
     for (at, field) in [(2, header_len), (4, gso_size), (6, start), (8, offset)] {
         raw[at..at + 2].copy_from_slice(&field.to_ne_bytes());
@@ -88,7 +109,10 @@ pub(crate) fn internet_sum(bytes: &[u8]) -> u16 {
 pub(crate) fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
     let start = Instant::now();
     while !holds() {
-        assert!(start.elapsed() < Duration::from_secs(5), "did not happen: {what}");
+        assert!(
+            start.elapsed() < Duration::from_secs(5),
+            "did not happen: {what}"
+        );
         std::thread::sleep(Duration::from_millis(5));
     }
 }
@@ -113,11 +137,17 @@ impl Station {
         let (started, starting) = channel();
         let thread = std::thread::spawn(move || {
             enter_private_namespace();
-            started.send(rustix::thread::gettid().as_raw_nonzero().get()).unwrap();
+            started
+                .send(rustix::thread::gettid().as_raw_nonzero().get())
+                .unwrap();
             received.into_iter().for_each(|job| job());
         });
         let tid = starting.recv().expect("this test needs root");
-        let station = Self { jobs: Some(jobs), thread: Some(thread), tid };
+        let station = Self {
+            jobs: Some(jobs),
+            thread: Some(thread),
+            tid,
+        };
         station.ip("link set lo up");
         station
     }
@@ -147,7 +177,14 @@ impl Station {
     }
 
     pub(crate) fn has_interface(&self) -> bool {
-        self.run(|| Command::new("ip").args(["link", "show", "eth0"]).output().unwrap().status.success())
+        self.run(|| {
+            Command::new("ip")
+                .args(["link", "show", "eth0"])
+                .output()
+                .unwrap()
+                .status
+                .success()
+        })
     }
 }
 
@@ -159,6 +196,13 @@ impl Drop for Station {
 }
 
 fn ip(arguments: &str) {
-    let output = Command::new("ip").args(arguments.split_whitespace()).output().unwrap();
-    assert!(output.status.success(), "ip {arguments}: {}", String::from_utf8_lossy(&output.stderr));
+    let output = Command::new("ip")
+        .args(arguments.split_whitespace())
+        .output()
+        .unwrap();
+    assert!(
+        output.status.success(),
+        "ip {arguments}: {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
 }
