@@ -10,9 +10,10 @@
 //! nothing of the world, and it ends a resolver's search at once, where REFUSED or SERVFAIL would make it retry and
 //! report a temporary failure.
 
+use std::net::IpAddr;
+
 use hickory_proto::op::{Message, ResponseCode};
 use hickory_proto::rr::{DNSClass, Name, RData, Record, RecordType, rdata};
-use std::net::IpAddr;
 
 use crate::request::RawHeader;
 use crate::{Lookup, Request, Transport, Zone};
