@@ -307,7 +307,9 @@ fn succeeded(output: Output) -> Result<Output, FirewallError> {
         return Ok(output);
     }
     let said = String::from_utf8_lossy(&output.stderr);
-    let mut lines = said.lines().map(str::trim).filter(|line| !line.is_empty());
+    // Lines with a hash are warnings about tables of others.
+    let is_reason = |line: &&str| !line.is_empty() && !line.starts_with('#');
+    let mut lines = said.lines().map(str::trim).filter(is_reason);
     let said = match lines.next() {
         Some(line) => line.to_owned(),
         None => output.status.to_string(),
