@@ -161,6 +161,7 @@ fn push_masquerade(text: &mut String) {
     );
 }
 
+/// What goes to Docker's own bridges is not marked: its isolation of those shall hold against our containers too.
 fn push_forward(text: &mut String, mark_bit: u32) {
     let _ = write!(
         text,
@@ -173,6 +174,9 @@ fn push_forward(text: &mut String, mark_bit: u32) {
          \t\toifname @host_links ct status dnat goto accepted\n\
          \t\tiifname . oifname @same_network goto accepted\n\
          \t\toifname @host_links drop\n\
+         \t\tiifname @host_links oifname \"docker0\" accept\n\
+         \t\tiifname @host_links oifname \"docker_gwbridge\" accept\n\
+         \t\tiifname @host_links oifname \"br-*\" accept\n\
          \t\tiifname @host_links goto accepted\n\
          \t}}\n"
     );
