@@ -43,6 +43,8 @@ pub enum FirewallError {
 /// What the watch must know of the agent's own doings.
 #[derive(Debug, Default)]
 pub(super) struct Shared {
+    /// Held while the filter is listed and changed, so that two callers do not both add Docker's rule.
+    turn: Mutex<()>,
     /// The processes that made our last transactions, newest last.
     own: Mutex<VecDeque<u32>>,
     /// The ports of the last application.
@@ -76,6 +78,7 @@ impl Firewall {
 
     /// Makes the packet filter what `rules` say, in one transaction.
     pub fn apply(&self, rules: &Rules) -> Result<(), FirewallError> {
+        let _turn = lock(&self.shared.turn);
         let table = render(rules);
         let chains = self.list(&["list", "chains"])?;
         self.change(&chains, |docker| {
@@ -99,12 +102,15 @@ impl Firewall {
 
     /// Removes everything [`Firewall::apply`] made. Nothing being there is no error.
     pub fn remove(&self) -> Result<(), FirewallError> {
+        let _turn = lock(&self.shared.turn);
         let chains = self.list(&["list", "chains"])?;
         self.change(&chains, |docker| {
             let mut script = format!("add table {TABLE}\ndelete table {TABLE}\n");
             script.extend(docker.iter().map(DockerUser::without_ours));
             script
-        })
+        })?;
+        self.forget_stale(&[]);
+        Ok(())
     }
 
     /// Says when to apply again, until dropped. Open it before the first [`Firewall::apply`], so nothing is missed.
