@@ -43,6 +43,8 @@ pub enum FirewallError {
 /// What the watch must know of the agent's own doings.
 #[derive(Debug, Default)]
 pub(super) struct Shared {
+    /// Held while the filter is listed and changed, so that two callers do not both add Docker's rule.
+    turn: Mutex<()>,
     /// The processes that made our last transactions, newest last.
     own: Mutex<VecDeque<u32>>,
     /// The ports of the last application.
@@ -76,6 +78,7 @@ impl Firewall {
 
     /// Makes the packet filter what `rules` say, in one transaction.
     pub fn apply(&self, rules: &Rules) -> Result<(), FirewallError> {
+        let _turn = lock(&self.shared.turn);
         let table = render(rules);
         let chains = self.list(&["list", "chains"])?;
         self.change(&chains, |docker| {
@@ -99,12 +102,15 @@ impl Firewall {
 
     /// Removes everything [`Firewall::apply`] made. Nothing being there is no error.
     pub fn remove(&self) -> Result<(), FirewallError> {
+        let _turn = lock(&self.shared.turn);
         let chains = self.list(&["list", "chains"])?;
         self.change(&chains, |docker| {
             let mut script = format!("add table {TABLE}\ndelete table {TABLE}\n");
             script.extend(docker.iter().map(DockerUser::without_ours));
             script
-        })
+        })?;
+        self.forget_stale(&[]);
+        Ok(())
     }
 
     /// Says when to apply again, until dropped. Open it before the first [`Firewall::apply`], so nothing is missed.
@@ -307,7 +313,9 @@ fn succeeded(output: Output) -> Result<Output, FirewallError> {
         return Ok(output);
     }
     let said = String::from_utf8_lossy(&output.stderr);
-    let mut lines = said.lines().map(str::trim).filter(|line| !line.is_empty());
+    // Lines with a hash are warnings about tables of others.
+    let is_reason = |line: &&str| !line.is_empty() && !line.starts_with('#');
+    let mut lines = said.lines().map(str::trim).filter(is_reason);
     let said = match lines.next() {
         Some(line) => line.to_owned(),
         None => output.status.to_string(),

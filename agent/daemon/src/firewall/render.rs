@@ -21,7 +21,7 @@ pub fn render(rules: &Rules) -> String {
     );
     push_sets(&mut text, &networks);
     push_maps(&mut text, &rules.published);
-    push_local(&mut text);
+    push_protection(&mut text);
     push_publish(&mut text, &rules.published);
     push_masquerade(&mut text);
     push_forward(&mut text, rules.mark_bit);
@@ -100,13 +100,16 @@ fn push_block(text: &mut String, head: &str, types: &str, elements: &BTreeSet<St
     text.push_str("\t}\n");
 }
 
-/// The host's loopback is not for containers, nor are redirects, which a hairpinned connection would provoke.
-fn push_local(text: &mut String) {
+/// Containers may not reach the host's loopback, nor send as somebody else. Redirects, which a hairpinned connection
+/// provokes, would lead them astray.
+fn push_protection(text: &mut String) {
     text.push_str(
         "\tchain protect {\n\
          \t\ttype filter hook prerouting priority raw; policy accept;\n\
          \t\tiifname @host_links ip daddr 127.0.0.0/8 drop\n\
          \t\tiifname @host_links ip6 daddr ::1 drop\n\
+         \t\tiifname @guarded ip saddr != 0.0.0.0 ip saddr . iifname != @own4 drop\n\
+         \t\tiifname @guarded ip6 saddr != { ::, fe80::/10 } ip6 saddr . iifname != @own6 drop\n\
          \t}\n\
          \tchain output {\n\
          \t\ttype filter hook output priority filter; policy accept;\n\
@@ -158,6 +161,7 @@ fn push_masquerade(text: &mut String) {
     );
 }
 
+/// What goes to Docker's own bridges is not marked: its isolation of those shall hold against our containers too.
 fn push_forward(text: &mut String, mark_bit: u32) {
     let _ = write!(
         text,
@@ -166,12 +170,13 @@ fn push_forward(text: &mut String, mark_bit: u32) {
          \t}}\n\
          \tchain forward {{\n\
          \t\ttype filter hook forward priority filter - 5; policy accept;\n\
-         \t\tiifname @guarded ip saddr . iifname != @own4 drop\n\
-         \t\tiifname @guarded ip6 saddr . iifname != @own6 drop\n\
          \t\toifname @host_links ct state established,related goto accepted\n\
          \t\toifname @host_links ct status dnat goto accepted\n\
          \t\tiifname . oifname @same_network goto accepted\n\
          \t\toifname @host_links drop\n\
+         \t\tiifname @host_links oifname \"docker0\" accept\n\
+         \t\tiifname @host_links oifname \"docker_gwbridge\" accept\n\
+         \t\tiifname @host_links oifname \"br-*\" accept\n\
          \t\tiifname @host_links goto accepted\n\
          \t}}\n"
     );

@@ -13,6 +13,7 @@ mod attributes;
 mod error;
 mod link;
 mod namespace;
+mod request;
 mod sandbox;
 mod socket;
 

@@ -2,13 +2,13 @@
 
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::path::{Path, PathBuf};
 use std::thread;
 
 use nix::sched::{CloneFlags, setns};
 use nix::sys::stat::fstat;
-use rustix::fs::fstatfs;
+use rustix::fs::{Mode, OFlags, fstatfs};
 
 use super::error::NetlinkError;
 
@@ -49,14 +49,19 @@ impl Netns {
             path: path.to_owned(),
             source,
         };
-        let metadata = std::fs::metadata(path).map_err(failed)?;
-        // A FIFO or device would block or act on open; a namespace file is a regular file of nsfs.
-        if !metadata.is_file() {
+        // Looked at before it is opened, because opening a FIFO blocks and opening a device may act; and looked at by
+        // descriptor, because the path may change its meaning meanwhile.
+        let flags = OFlags::PATH | OFlags::CLOEXEC;
+        let handle =
+            rustix::fs::open(path, flags, Mode::empty()).map_err(|errno| failed(errno.into()))?;
+        let filesystem = fstatfs(&handle).map_err(|errno| failed(errno.into()))?;
+        if filesystem.f_type != NSFS_MAGIC {
             return Err(OpenNetns::NotANamespace {
                 path: path.to_owned(),
             });
         }
-        let file = File::open(path).map_err(failed)?;
+        let itself = format!("/proc/self/fd/{}", handle.as_raw_fd());
+        let file = File::open(itself).map_err(failed)?;
         Self::from_file(file, path)
     }
 

@@ -8,10 +8,9 @@ use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use nix::errno::Errno;
 
 use super::error::{NetlinkError, Refusal};
-use super::link::{
-    LinkEntry, LinkSettings, address_request, loopback_request, route_request, set_request,
-};
+use super::link::{LinkEntry, LinkSettings};
 use super::namespace::Netns;
+use super::request::{address_request, loopback_request, route_request, set_request};
 use super::socket::Netlink;
 
 /// What a TAP shall become inside a sandbox.

@@ -62,7 +62,8 @@ pub fn publish(spec: &PublishSpec, runtime: &Handle) -> Result<PublishedPort, Pu
             let (sockets, host_port) = bind::udp(spec.host_ip, spec.host_port)?;
             for socket in sockets {
                 let targets = bind::targets(spec, socket.local_addr());
-                tasks.spawn_on(udp::serve(socket, targets), runtime);
+                let relay = udp::serve(socket, targets, udp::Limits::default());
+                tasks.spawn_on(relay, runtime);
             }
             host_port
         }

@@ -11,14 +11,32 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout_at};
 
+/// What one published port may hold.
+#[derive(Clone, Copy)]
+pub(super) struct Limits {
+    pub(super) associations: usize,
+    /// How long an association lives after the last datagram in either direction.
+    pub(super) idle: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            associations: 1024,
+            idle: Duration::from_secs(60),
+        }
+    }
+}
+
 /// Relays until dropped; associations end with it.
-pub(super) async fn serve(socket: UdpSocket, targets: Vec<SocketAddr>) {
+pub(super) async fn serve(socket: UdpSocket, targets: Vec<SocketAddr>, limits: Limits) {
     let Some(&target) = targets.first() else {
         return;
     };
     let mut proxy = Proxy {
         socket: Arc::new(socket),
         target,
+        limits,
         associations: HashMap::new(),
         tasks: JoinSet::new(),
     };
@@ -42,6 +60,7 @@ pub(super) async fn serve(socket: UdpSocket, targets: Vec<SocketAddr>) {
 struct Proxy {
     socket: Arc<UdpSocket>,
     target: SocketAddr,
+    limits: Limits,
     associations: HashMap<SocketAddr, Association>,
     tasks: JoinSet<SocketAddr>,
 }
@@ -76,7 +95,7 @@ impl Proxy {
     }
 
     async fn associate(&mut self, client: SocketAddr) -> io::Result<Association> {
-        if self.associations.len() >= ASSOCIATIONS {
+        if self.associations.len() >= self.limits.associations {
             self.evict();
         }
         let any: SocketAddr = match self.target {
@@ -86,13 +105,13 @@ impl Proxy {
         let upstream = Arc::new(UdpSocket::bind(any).await?);
         upstream.connect(self.target).await?;
         let (activity, heard) = mpsc::channel(1);
-        let replies = replies(
-            Arc::clone(&self.socket),
-            Arc::clone(&upstream),
+        let replies = Replies {
+            socket: Arc::clone(&self.socket),
+            upstream: Arc::clone(&upstream),
             client,
-            heard,
-        );
-        self.tasks.spawn(replies);
+            idle: self.limits.idle,
+        };
+        self.tasks.spawn(replies.pass(heard));
         Ok(Association {
             upstream,
             heard: Instant::now(),
@@ -122,35 +141,102 @@ impl Proxy {
     }
 }
 
-/// Passes the container's datagrams back until both sides are silent.
-async fn replies(
+/// The way back of one association.
+struct Replies {
     socket: Arc<UdpSocket>,
     upstream: Arc<UdpSocket>,
     client: SocketAddr,
-    mut heard: mpsc::Receiver<()>,
-) -> SocketAddr {
-    let mut buffer = vec![0; DATAGRAM_BYTES];
-    let mut deadline = Instant::now() + IDLE;
-    loop {
-        tokio::select! {
-            active = heard.recv() => match active {
-                Some(()) => deadline = Instant::now() + IDLE,
-                None => return client,
-            },
-            received = timeout_at(deadline, upstream.recv(&mut buffer)) => match received {
-                Ok(Ok(length)) => {
-                    deadline = Instant::now() + IDLE;
-                    let _ = socket.send_to(&buffer[..length], client).await;
-                }
-                // The container's port is closed; it may open.
-                Ok(Err(_)) => sleep(ERROR_PAUSE).await,
-                Err(_) => return client,
-            },
+    idle: Duration,
+}
+
+impl Replies {
+    /// Passes the container's datagrams back until both sides are silent, or the association is dropped.
+    async fn pass(self, mut heard: mpsc::Receiver<()>) -> SocketAddr {
+        let mut buffer = vec![0; DATAGRAM_BYTES];
+        let mut deadline = Instant::now() + self.idle;
+        loop {
+            tokio::select! {
+                active = heard.recv() => match active {
+                    Some(()) => deadline = Instant::now() + self.idle,
+                    None => return self.client,
+                },
+                received = timeout_at(deadline, self.upstream.recv(&mut buffer)) => match received {
+                    Ok(Ok(length)) => {
+                        deadline = Instant::now() + self.idle;
+                        let _ = self.socket.send_to(&buffer[..length], self.client).await;
+                    }
+                    // The container's port is closed; it may open.
+                    Ok(Err(_)) => sleep(ERROR_PAUSE).await,
+                    Err(_) => return self.client,
+                },
+            }
         }
     }
 }
 
-const ASSOCIATIONS: usize = 1024;
-const IDLE: Duration = Duration::from_secs(60);
 const ERROR_PAUSE: Duration = Duration::from_millis(5);
 const DATAGRAM_BYTES: usize = 65_535;
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use tokio::time::timeout;
+
+    use super::*;
+
+    async fn socket() -> UdpSocket {
+        UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap()
+    }
+
+    /// A proxy in front of a server, and where clients send to.
+    async fn proxied(limits: Limits) -> (UdpSocket, SocketAddr, JoinSet<()>) {
+        let (server, front) = (socket().await, socket().await);
+        let address = front.local_addr().unwrap();
+        let mut tasks = JoinSet::new();
+        tasks.spawn(serve(front, vec![server.local_addr().unwrap()], limits));
+        (server, address, tasks)
+    }
+
+    /// The association's address, as the server sees it.
+    async fn seen(server: &UdpSocket, client: &UdpSocket, to: SocketAddr) -> SocketAddr {
+        client.send_to(b"x", to).await.unwrap();
+        let mut buffer = [0; 8];
+        let received = timeout(Duration::from_secs(5), server.recv_from(&mut buffer));
+        received.await.unwrap().unwrap().1
+    }
+
+    #[tokio::test]
+    async fn an_idle_association_is_forgotten_and_a_busy_one_is_not() {
+        let limits = Limits {
+            idle: Duration::from_millis(200),
+            ..Limits::default()
+        };
+        let (server, to, _tasks) = proxied(limits).await;
+        let client = socket().await;
+        let first = seen(&server, &client, to).await;
+        for _ in 0..6 {
+            sleep(Duration::from_millis(50)).await;
+            assert_eq!(seen(&server, &client, to).await, first);
+        }
+        sleep(Duration::from_millis(400)).await;
+        assert_ne!(seen(&server, &client, to).await, first);
+    }
+
+    #[tokio::test]
+    async fn at_the_bound_the_longest_silent_client_makes_room() {
+        let limits = Limits {
+            associations: 2,
+            ..Limits::default()
+        };
+        let (server, to, _tasks) = proxied(limits).await;
+        let clients = [socket().await, socket().await, socket().await];
+        let mut first_seen = Vec::new();
+        for client in &clients {
+            first_seen.push(seen(&server, client, to).await);
+        }
+        assert_eq!(seen(&server, &clients[2], to).await, first_seen[2]);
+        assert_eq!(seen(&server, &clients[1], to).await, first_seen[1]);
+        assert_ne!(seen(&server, &clients[0], to).await, first_seen[0]);
+    }
+}

@@ -92,27 +92,22 @@ impl RedbStore {
         &self.path
     }
 
-    fn commit(&self, changes: &[Change]) -> Result<Vec<WatchEvent>, TransactError> {
+    fn commit(&self, changes: &[Change]) -> Result<(u64, Vec<WatchEvent>), TransactError> {
         let mut write = self.database.begin_write()?;
         write.set_durability(Durability::Immediate)?;
         let mut done = Vec::with_capacity(changes.len());
+        let revision;
         {
             let mut entries = write.open_table(ENTRIES)?;
             let mut counters = write.open_table(COUNTERS)?;
-            let revision = counter(&counters, REVISION)?.unwrap_or(0) + 1;
+            revision = counter(&counters, REVISION)?.unwrap_or(0) + 1;
             counters.insert(REVISION, revision)?;
             for change in changes {
                 done.extend(apply(&mut entries, change, revision)?);
             }
         }
         write.commit()?;
-        Ok(done)
-    }
-
-    fn revision(&self) -> Result<u64, TransactError> {
-        let read = self.database.begin_read()?;
-        let counters = read.open_table(COUNTERS)?;
-        Ok(counter(&counters, REVISION)?.unwrap_or(0))
+        Ok((revision, done))
     }
 
     fn read(&self, key: &str) -> Result<Option<Entry>, TransactError> {
@@ -162,12 +157,12 @@ impl Store for RedbStore {
 
     fn transact(&self, changes: &[Change]) -> Result<u64, StoreError> {
         let events = self.events.lock().unwrap_or_else(PoisonError::into_inner);
-        let done = self.commit(changes).map_err(|error| self.failed(error))?;
+        let (revision, done) = self.commit(changes).map_err(|error| self.failed(error))?;
         for event in done {
             // No watcher is no error.
             let _ = events.send(event);
         }
-        self.revision().map_err(|error| self.failed(error))
+        Ok(revision)
     }
 
     fn watch(&self, prefix: &str) -> Watch {

@@ -135,6 +135,20 @@ fn a_mark_bit_that_changed_leaves_no_old_rule() {
 }
 
 #[test]
+fn two_callers_at_once_add_dockers_rule_once() {
+    let netns = netns();
+    within(&netns, || docker_chains("iptables"));
+    let firewall = Firewall::find().unwrap();
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| within(&netns, || firewall.apply(&rules()).unwrap()));
+        }
+    });
+    let listed = within(&netns, || run("iptables -S DOCKER-USER"));
+    assert_eq!(listed.matches("tapestry").count(), 1, "{listed}");
+}
+
+#[test]
 fn own_changes_are_no_disturbance() {
     within(&netns(), || {
         docker_chains("iptables");

@@ -295,7 +295,15 @@ fn namespaces_are_told_apart() {
     let other = netns();
     assert!(!other.is_own());
     assert_ne!(other.id(), own.id());
-    for file in ["/etc/passwd", "/dev/null", "/proc/self"] {
+    let dir = tempfile::tempdir().unwrap();
+    let fifo = dir.path().join("fifo");
+    run(&format!("mkfifo {}", fifo.display()));
+    for file in [
+        "/etc/passwd",
+        "/dev/null",
+        "/proc/self",
+        fifo.to_str().unwrap(),
+    ] {
         let refused = Netns::open(Path::new(file)).unwrap_err();
         assert!(
             matches!(refused, OpenNetns::NotANamespace { .. }),

@@ -51,9 +51,9 @@ impl Site {
     /// A veth whose host end is `link` with address .1, and whose other end is `eth0` with .2.
     fn connect(&self, link: &str, peer: &Netns, v4: &str, v6: &str, default: bool) {
         within(&self.host, || {
-            run(&format!("ip link add {link} type veth peer name p{link}"));
+            run(&format!("ip link add {link} type veth peer name peer"));
             let mut netlink = Netlink::open().unwrap();
-            let inner = netlink.link_by_name(&format!("p{link}")).unwrap();
+            let inner = netlink.link_by_name("peer").unwrap();
             netlink.move_link(&inner, peer).unwrap();
             let wanted = HostLink {
                 name: link.into(),
@@ -67,7 +67,7 @@ impl Site {
             configure_host_link(&mut netlink, &wanted).unwrap();
         });
         within(peer, || {
-            run(&format!("ip link set p{link} name eth0"));
+            run("ip link set peer name eth0");
             run(&format!("ip address add {v4}.2/24 dev eth0"));
             run(&format!("ip address add {v6}::2/64 dev eth0 nodad"));
             run("ip link set eth0 up");
@@ -212,6 +212,7 @@ fn a_container_reaches_its_own_published_port() {
 fn a_container_with_a_foreign_source_address_is_dropped() {
     let site = Site::new();
     serve(&site.world, 80);
+    serve(&site.host, 80);
     site.apply();
     within(&site.a, || {
         run("ip address add 10.66.0.1/32 dev lo");
@@ -222,6 +223,7 @@ fn a_container_with_a_foreign_source_address_is_dropped() {
         std::fs::write("/proc/sys/net/ipv4/conf/all/rp_filter", "0").unwrap();
     });
     assert_eq!(ask(&site.a, "192.0.2.2:80"), None);
+    assert_eq!(ask(&site.a, "192.0.2.1:80"), None);
 }
 
 #[test]
@@ -260,6 +262,23 @@ fn dockers_forward_drop_does_not_stop_us() {
     assert!(ask(&site.world, "192.0.2.1:8080").is_some());
     assert!(ask(&site.a, "192.0.2.1:8080").is_some());
     assert_eq!(ask(&site.world, "172.17.0.2:80"), None);
+}
+
+#[test]
+fn dockers_networks_stay_protected_from_ours() {
+    let site = Site::new();
+    let docker = netns();
+    site.connect("br-0123456789ab", &docker, "172.19.0", "fd00:3", true);
+    serve(&docker, 80);
+    site.apply();
+    assert!(ask(&site.a, "172.19.0.2:80").is_some());
+    within(&site.host, || super::firewall::docker_chains("iptables"));
+    site.apply();
+    assert_eq!(ask(&site.a, "172.19.0.2:80"), None);
+    within(&site.host, || {
+        run("iptables -A FORWARD -o br-0123456789ab -p tcp --dport 80 -j ACCEPT");
+    });
+    assert!(ask(&site.a, "172.19.0.2:80").is_some());
 }
 
 #[test]
