@@ -12,8 +12,7 @@
 //! up, and an exec that nobody started is killed: nobody could ever get at it again.
 
 use std::fs;
-use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixListener;
 use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
@@ -21,14 +20,13 @@ use std::process::{Child, ExitStatus};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::io::{Errno, ioctl_fionbio};
-use rustix::process::{Signal, pidfd_send_signal};
-use rustix::termios::{Winsize, tcsetwinsize};
+use rustix::io::Errno;
 
 use super::clients::{Client, STALL_LIMIT};
-use super::sandbox::{Sandbox, Streams};
+use super::sandbox::Sandbox;
 use super::stdin::StdinQueue;
-use crate::container::attach::{Event, MAX_PAYLOAD, Message, Request, Role, SOCKET_FILE};
+use super::streams::Output;
+use crate::container::attach::{Event, MAX_PAYLOAD, Message, Role, SOCKET_FILE};
 use crate::container::control::{Control, Reply};
 use crate::container::exit::{ExitRecord, write_exit};
 use crate::container::log::{LogStream, LogWriter};
@@ -37,30 +35,30 @@ use crate::container::spec::ShimSpec;
 pub(super) struct Server {
     dir: PathBuf,
     is_exec: bool,
-    takes_stdin: bool,
+    pub(super) takes_stdin: bool,
     listener: UnixListener,
     log: Option<LogWriter>,
-    init_pid: i32,
+    pub(super) init_pid: i32,
     child: Child,
-    pidfd: OwnedFd,
+    pub(super) pidfd: OwnedFd,
     /// Until the command is executed, or cannot be.
-    control: Option<Control>,
+    pub(super) control: Option<Control>,
     outputs: Vec<Output>,
-    stdin: StdinQueue,
+    pub(super) stdin: StdinQueue,
     /// Our end and the command's.
-    terminal: Option<(OwnedFd, OwnedFd)>,
+    pub(super) terminal: Option<(OwnedFd, OwnedFd)>,
     clients: Vec<Client>,
     next_client: u64,
-    had_interactive: bool,
-    phase: Phase,
-    was_executed: bool,
+    pub(super) had_interactive: bool,
+    pub(super) phase: Phase,
+    pub(super) was_executed: bool,
     /// Why the command could not be executed.
-    error: Option<String>,
+    pub(super) error: Option<String>,
     created: Instant,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Phase {
+pub(super) enum Phase {
     Created,
     Starting,
     Started,
@@ -74,11 +72,6 @@ enum Phase {
         code: i32,
         since: Instant,
     },
-}
-
-struct Output {
-    stream: LogStream,
-    source: OwnedFd,
 }
 
 /// Something that poll(2) found ready.
@@ -100,13 +93,7 @@ impl Server {
         log: Option<LogWriter>,
         sandbox: Sandbox,
     ) -> Self {
-        let (outputs, sink, terminal) = split(sandbox.streams);
-        for output in &outputs {
-            let _ = ioctl_fionbio(&output.source, true);
-        }
-        if let Some(sink) = &sink {
-            let _ = ioctl_fionbio(sink, true);
-        }
+        let ends = sandbox.streams.split();
         Self {
             dir,
             is_exec: matches!(spec, ShimSpec::Exec(_)),
@@ -117,9 +104,9 @@ impl Server {
             child: sandbox.child,
             pidfd: sandbox.pidfd,
             control: Some(sandbox.control),
-            outputs,
-            stdin: StdinQueue::new(sink),
-            terminal,
+            outputs: ends.outputs,
+            stdin: StdinQueue::new(ends.stdin),
+            terminal: ends.terminal,
             clients: Vec::new(),
             next_client: 0,
             had_interactive: false,
@@ -285,7 +272,7 @@ impl Server {
         }
     }
 
-    fn write_stdin(&mut self) {
+    pub(super) fn write_stdin(&mut self) {
         for (id, bytes) in self.stdin.write() {
             if let Some(client) = self.client(id) {
                 client.grant(bytes);
@@ -310,88 +297,6 @@ impl Server {
         client.flush();
         for request in client.read() {
             self.answer(id, request);
-        }
-    }
-
-    fn answer(&mut self, id: u64, request: Request) {
-        let Some(client) = self.client(id) else {
-            return;
-        };
-        match (client.role, request) {
-            (None, Request::Attach(role)) => self.attach(id, role),
-            (None, _) | (_, Request::Attach(_)) => client.cut_off(),
-            (_, Request::Stdin(bytes)) if !client.spend(bytes.len()) => client.cut_off(),
-            (_, Request::Stdin(bytes)) => {
-                self.stdin.push(id, bytes);
-                self.write_stdin();
-            }
-            (_, Request::StdinEof) => self.end_stdin(),
-            (_, Request::Resize { rows, columns }) => self.resize(rows, columns),
-            (_, Request::Signal(signo)) => self.signal(signo),
-            (_, Request::Start) => self.start(),
-        }
-    }
-
-    fn attach(&mut self, id: u64, role: Role) {
-        let mut events = vec![Event::Ready {
-            init_pid: self.init_pid,
-        }];
-        if self.was_executed {
-            events.push(Event::Started);
-        }
-        if let Some(error) = &self.error {
-            events.push(Event::Error(error.clone()));
-        }
-        match self.phase {
-            Phase::Told { code, .. } => events.push(Event::Exit(code)),
-            Phase::Ended { code, .. } if role == Role::Watcher => events.push(Event::Exit(code)),
-            _ => {}
-        }
-        let reads = role == Role::Interactive && self.takes_stdin && self.stdin.is_open();
-        self.had_interactive |= role == Role::Interactive;
-        let Some(client) = self.client(id) else {
-            return;
-        };
-        client.role = Some(role);
-        for event in events {
-            client.send(&event);
-        }
-        if reads {
-            client.grant(STDIN_WINDOW);
-        }
-    }
-
-    fn start(&mut self) {
-        if self.phase == Phase::Created
-            && let Some(control) = &self.control
-            && control.send_start().is_ok()
-        {
-            self.phase = Phase::Starting;
-        }
-    }
-
-    fn end_stdin(&mut self) {
-        // A terminal has no end but hanging up.
-        if self.terminal.is_none() {
-            self.stdin.end();
-        }
-    }
-
-    fn resize(&self, rows: u16, columns: u16) {
-        if let Some((ours, _)) = &self.terminal {
-            let size = Winsize {
-                ws_row: rows,
-                ws_col: columns,
-                ws_xpixel: 0,
-                ws_ypixel: 0,
-            };
-            let _ = tcsetwinsize(ours, size);
-        }
-    }
-
-    fn signal(&self, signo: i32) {
-        if let Some(signal) = Signal::from_named_raw(signo) {
-            let _ = pidfd_send_signal(&self.pidfd, signal);
         }
     }
 
@@ -505,45 +410,9 @@ impl Server {
         }
     }
 
-    fn client(&mut self, id: u64) -> Option<&mut Client> {
+    pub(super) fn client(&mut self, id: u64) -> Option<&mut Client> {
         self.clients.iter_mut().find(|client| client.id == id)
     }
-}
-
-type Split = (Vec<Output>, Option<OwnedFd>, Option<(OwnedFd, OwnedFd)>);
-
-fn split(streams: Streams) -> Split {
-    match streams {
-        Streams::Terminal { ours, theirs } => {
-            let output = duplicate(ours.as_fd()).map(|source| Output {
-                stream: LogStream::Stdout,
-                source,
-            });
-            let sink = duplicate(ours.as_fd()).ok();
-            (output.into_iter().collect(), sink, Some((ours, theirs)))
-        }
-        Streams::Pipes {
-            stdin,
-            stdout,
-            stderr,
-        } => {
-            let outputs = vec![
-                Output {
-                    stream: LogStream::Stdout,
-                    source: stdout,
-                },
-                Output {
-                    stream: LogStream::Stderr,
-                    source: stderr,
-                },
-            ];
-            (outputs, stdin, None)
-        }
-    }
-}
-
-fn duplicate(fd: BorrowedFd<'_>) -> io::Result<OwnedFd> {
-    fd.try_clone_to_owned()
 }
 
 /// As shells count.
@@ -555,8 +424,6 @@ fn exit_code(status: ExitStatus) -> i32 {
 }
 
 const MAX_CLIENTS: usize = 64;
-/// Bytes of standard input each interactive client may have on the way: a pipe's worth.
-const STDIN_WINDOW: u32 = 64 * 1024;
 /// How long output may be silent after the end before it is taken for complete.
 const QUIET_LIMIT: Duration = Duration::from_millis(200);
 const WATCH_INTERVAL: Duration = Duration::from_secs(1);
