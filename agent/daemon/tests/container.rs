@@ -350,7 +350,7 @@ fn the_environment_is_the_default_and_what_was_asked_for() {
 #[test]
 fn the_command_holds_no_descriptor_and_ignores_no_signal() {
     let outcome = Container::run(&shell(
-        "ls -l /proc/self/fd | grep -vc '[012] ->'; readlink /proc/self/fd/0; grep -E 'SigIgn|SigBlk' /proc/1/status",
+        "ls -l /proc/self/fd | grep -vc '[012] ->'; readlink /proc/self/fd/0; grep -E 'SigIgn|SigBlk' /proc/self/status",
     ));
     let text = outcome.text();
     let lines: Vec<&str> = text.lines().collect();
@@ -364,7 +364,7 @@ fn the_command_holds_no_descriptor_and_ignores_no_signal() {
 fn a_signal_ignored_above_is_not_ignored_by_the_command() {
     let dir = tempfile::tempdir().unwrap();
     Supervisor::new(program())
-        .spawn(dir.path(), &shell("grep SigIgn /proc/1/status"))
+        .spawn(dir.path(), &shell("grep SigIgn /proc/self/status"))
         .unwrap();
     signal(dir.path(), libc::SIGKILL).unwrap();
     eventually(|| read_exit(dir.path()).unwrap().is_some());
@@ -841,7 +841,7 @@ fn nothing_is_left_afterwards() {
     let root = busybox_root();
     let container = Container::spawn(&ContainerSpec {
         rootfs: Some(root.path().to_owned()),
-        ..shell("sleep 1000 & sleep 1001 & echo up; sleep 1002")
+        ..shell("sleep 7351 & sleep 7352 & echo up; sleep 7353")
     });
     let client = container.start_and_hear();
     signal(container.path(), libc::SIGKILL).unwrap();
@@ -853,7 +853,7 @@ fn nothing_is_left_afterwards() {
     let spec = container.path().display().to_string();
     assert!(!processes().iter().any(|line| line.contains(&spec)));
     assert!(
-        !processes().iter().any(|line| line.contains("sleep 100")),
+        !processes().iter().any(|line| line.contains("sleep 735")),
         "{:?}",
         processes()
     );

@@ -38,7 +38,11 @@ impl Server {
         }
         match self.phase {
             Phase::Told { code, .. } => events.push(Event::Exit(code)),
-            Phase::Ended { code, .. } if role == Role::Watcher => events.push(Event::Exit(code)),
+            Phase::Ended {
+                code,
+                recorded: true,
+                ..
+            } if role == Role::Watcher => events.push(Event::Exit(code)),
             _ => {}
         }
         let reads = role == Role::Interactive && self.takes_stdin && self.stdin.is_open();

@@ -41,6 +41,7 @@ pub(super) fn spawn_init(own_users: bool) -> Result<(Child, Control), String> {
     let (ours, theirs) = Control::pair().map_err(because("make a socket"))?;
     let mut command = Command::new("/proc/self/exe");
     command
+        .arg0("tapestry")
         .arg("init")
         .env_clear()
         .stdin(theirs)

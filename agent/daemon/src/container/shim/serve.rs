@@ -5,8 +5,8 @@
 //! One poll(2) over the command's output, its input, its init, and everybody attached; without work it sleeps, and it
 //! sets itself a timer only while somebody is waited for. The command is *created*, then *starting* from the first
 //! `Start` until init's control socket closes, which means that it was executed, then *started*, then *ended* when init
-//! is gone. At the end `exit.json` is written and watchers are told at once; those who get output are told when all
-//! of it went before. The shim leaves when everybody has taken everything, or nobody takes anything any more.
+//! is gone. At the end `exit.json` is written and watchers are told as soon as the log is complete, or somebody holds
+//! it up; those who get output are told when all of it went before. The shim leaves when everybody has taken everything, or nobody takes anything any more.
 //!
 //! Input ends when the last interactive client goes, as `docker run -i` has it. The same makes an exec's terminal hang
 //! up, and an exec that nobody started is killed: nobody could ever get at it again.
@@ -62,10 +62,11 @@ pub(super) enum Phase {
     Created,
     Starting,
     Started,
-    /// `quiet_since`: of its output.
+    /// `quiet_since`: of its output. `recorded`: in `exit.json`, and watchers were told.
     Ended {
         code: i32,
         quiet_since: Instant,
+        recorded: bool,
     },
     /// Everybody was told.
     Told {
@@ -310,7 +311,13 @@ impl Server {
         self.phase = Phase::Ended {
             code,
             quiet_since: Instant::now(),
+            recorded: false,
         };
+        self.stdin.close();
+        self.terminal = None;
+    }
+
+    fn record(&mut self, code: i32) {
         if !self.is_exec {
             let record = ExitRecord {
                 code,
@@ -319,8 +326,6 @@ impl Server {
             // With the disk full, those attached still hear it.
             let _ = write_exit(&self.dir, &record);
         }
-        self.stdin.close();
-        self.terminal = None;
         for client in &mut self.clients {
             if client.role == Some(Role::Watcher) {
                 client.send(&Event::Exit(code));
@@ -362,21 +367,37 @@ impl Server {
 
     fn check_end(&mut self) {
         let held_back = self.is_held_back();
-        let Phase::Ended { code, quiet_since } = &mut self.phase else {
+        let Phase::Ended {
+            code,
+            quiet_since,
+            recorded,
+        } = &mut self.phase
+        else {
             return;
         };
         if held_back {
             *quiet_since = Instant::now();
         }
-        // A process that got away (of an exec) may hold the output open for ever.
-        if !self.outputs.is_empty() && quiet_since.elapsed() < QUIET_LIMIT {
-            return;
-        }
         let code = *code;
-        self.outputs.clear();
-        if let Some(log) = &mut self.log {
-            log.finish();
+        // A process that got away (of an exec) may hold the output open for ever.
+        let complete = self.outputs.is_empty() || quiet_since.elapsed() >= QUIET_LIMIT;
+        let to_record = !*recorded && (complete || held_back);
+        *recorded |= to_record;
+        if complete {
+            self.outputs.clear();
+            if let Some(log) = &mut self.log {
+                log.finish();
+            }
         }
+        if to_record {
+            self.record(code);
+        }
+        if complete {
+            self.tell_end(code);
+        }
+    }
+
+    fn tell_end(&mut self, code: i32) {
         self.phase = Phase::Told {
             code,
             since: Instant::now(),
