@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use agent_daemon::container::attach::{Session, SessionOptions};
-use agent_daemon::container::{run_init, run_shim};
+use agent_daemon::container::{ContainerSpec, Supervisor, run_init, run_shim};
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -12,8 +12,24 @@ fn main() -> ExitCode {
     match arguments[..] {
         ["shim", dir] => run_shim(Path::new(dir)),
         ["init"] => run_init(),
+        ["spawn", dir, command] => spawn(Path::new(dir), command),
         ["attach", socket, flags] => attach(Path::new(socket), flags),
         _ => ExitCode::from(2),
+    }
+}
+
+/// What an agent does, which then goes.
+fn spawn(dir: &Path, command: &str) -> ExitCode {
+    let spec = ContainerSpec {
+        command: command.split(' ').map(str::to_owned).collect(),
+        ..ContainerSpec::default()
+    };
+    match Supervisor::new("/proc/self/exe".into()).spawn(dir, &spec) {
+        Ok(_) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{error}");
+            ExitCode::FAILURE
+        }
     }
 }
 

@@ -1,10 +1,14 @@
-//! Containers for real. Needs root, and fails without it.
+//! Containers for real. Needs root, and fails without it. The program is the example `shim`, which cargo builds with
+//! all of the crate's tests, but not with `--test container` alone: then `cargo build --example shim` comes first.
+
+#![allow(clippy::unwrap_used)]
 
 use std::fs;
 use std::io::{Read, Write};
+use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -346,7 +350,7 @@ fn the_environment_is_the_default_and_what_was_asked_for() {
 #[test]
 fn the_command_holds_no_descriptor_and_ignores_no_signal() {
     let outcome = Container::run(&shell(
-        "ls -l /proc/self/fd | grep -vc '[012] ->'; readlink /proc/self/fd/0; grep -E 'SigIgn|SigBlk' /proc/1/status",
+        "ls -l /proc/self/fd | grep -vc '[012] ->'; readlink /proc/self/fd/0; grep -E 'SigIgn|SigBlk' /proc/self/status",
     ));
     let text = outcome.text();
     let lines: Vec<&str> = text.lines().collect();
@@ -360,7 +364,7 @@ fn the_command_holds_no_descriptor_and_ignores_no_signal() {
 fn a_signal_ignored_above_is_not_ignored_by_the_command() {
     let dir = tempfile::tempdir().unwrap();
     Supervisor::new(program())
-        .spawn(dir.path(), &shell("grep SigIgn /proc/1/status"))
+        .spawn(dir.path(), &shell("grep SigIgn /proc/self/status"))
         .unwrap();
     signal(dir.path(), libc::SIGKILL).unwrap();
     eventually(|| read_exit(dir.path()).unwrap().is_some());
@@ -439,7 +443,7 @@ fn a_client_that_exceeds_its_credit_is_cut_off() {
 
 #[test]
 fn ten_mebibytes_arrive_intact() {
-    let container = Container::spawn(&shell("seq 1 1398100 | head -c 10485760"));
+    let container = Container::spawn(&shell("seq 1 1500000 | head -c 10485760"));
     let mut client = container.attach(Role::Interactive);
     client.send(&Request::Start);
     let outcome = client.finish();
@@ -837,7 +841,7 @@ fn nothing_is_left_afterwards() {
     let root = busybox_root();
     let container = Container::spawn(&ContainerSpec {
         rootfs: Some(root.path().to_owned()),
-        ..shell("sleep 1000 & sleep 1001 & echo up; sleep 1002")
+        ..shell("sleep 7351 & sleep 7352 & echo up; sleep 7353")
     });
     let client = container.start_and_hear();
     signal(container.path(), libc::SIGKILL).unwrap();
@@ -849,7 +853,7 @@ fn nothing_is_left_afterwards() {
     let spec = container.path().display().to_string();
     assert!(!processes().iter().any(|line| line.contains(&spec)));
     assert!(
-        !processes().iter().any(|line| line.contains("sleep 100")),
+        !processes().iter().any(|line| line.contains("sleep 735")),
         "{:?}",
         processes()
     );
@@ -906,7 +910,7 @@ fn a_foreground_session_passes_signals_on() {
 
 #[test]
 fn the_third_interrupt_of_a_foreground_session_kills() {
-    let container = Container::spawn(&shell("echo up; exec sleep 100"));
+    let container = Container::spawn(&shell("trap '' INT; echo up; exec sleep 100"));
     let mut session = foreground(&container, "-").spawn().unwrap();
     let mut up = [0; 3];
     session
@@ -920,6 +924,165 @@ fn the_third_interrupt_of_a_foreground_session_kills() {
         sleep(Duration::from_millis(100));
     }
     assert_eq!(session.wait().unwrap().code(), Some(137));
+}
+
+#[test]
+fn a_foreground_session_has_the_terminal_and_gives_it_back() {
+    let container = Container::spawn(&ContainerSpec {
+        tty: true,
+        interactive: true,
+        ..shell(
+            "stty size; read -r line; echo got $line; while [ \"$(stty size)\" = '25 90' ]; do sleep 0.02; done; stty size; exit 12",
+        )
+    });
+    let (screen, line) = terminal(25, 90);
+    let before = settings(&line);
+    let mut session = on_terminal(&container, &line);
+    let mut seen = String::new();
+    read_until(&screen, &mut seen, "25 90");
+    assert_ne!(settings(&line), before, "raw while the session lasts");
+    rustix::termios::tcsetwinsize(&screen, size(26, 91)).unwrap();
+    kill(session.id(), libc::SIGWINCH);
+    rustix::io::write(&screen, b"hello\r").unwrap();
+    read_until(&screen, &mut seen, "got hello\r\n26 91");
+    assert_eq!(session.wait().unwrap().code(), Some(12));
+    assert_eq!(settings(&line), before);
+}
+
+#[test]
+fn a_foreground_session_told_to_end_gives_the_terminal_back() {
+    let container = Container::spawn(&ContainerSpec {
+        tty: true,
+        interactive: true,
+        ..shell("echo up; sleep 100")
+    });
+    let (screen, line) = terminal(25, 90);
+    let before = settings(&line);
+    let mut session = on_terminal(&container, &line);
+    read_until(&screen, &mut String::new(), "up");
+    kill(session.id(), libc::SIGTERM);
+    assert_eq!(session.wait().unwrap().code(), Some(125));
+    assert_eq!(settings(&line), before);
+    assert!(container.ready.init.is_alive());
+}
+
+#[test]
+fn a_container_outlives_its_agent() {
+    let dir = tempfile::tempdir().unwrap();
+    let agent = Command::new(program())
+        .arg("spawn")
+        .arg(dir.path())
+        .arg("echo still here")
+        .output()
+        .unwrap();
+    assert!(agent.status.success(), "{agent:?}");
+    let ready = supervised(dir.path()).unwrap().unwrap();
+    assert!(ready.shim.is_alive() && ready.init.is_alive());
+    let client = Attached::to(&dir.path().join(attach::SOCKET_FILE), Role::Interactive);
+    start(dir.path()).unwrap();
+    assert_eq!(client.finish().stdout, b"still here\n");
+    eventually(|| !ready.shim.is_alive());
+}
+
+#[test]
+fn a_dangling_resolv_conf_of_the_host_is_shown_over_without_touching_the_host() {
+    let dir = tempfile::tempdir().unwrap();
+    let etc = tempfile::tempdir().unwrap();
+    fs::write(etc.path().join("passwd"), "root:x:0:0::/root:/bin/sh\n").unwrap();
+    std::os::unix::fs::symlink(
+        "/run/no-resolver/resolv.conf",
+        etc.path().join("resolv.conf"),
+    )
+    .unwrap();
+    let spec = ContainerSpec {
+        etc: EtcFiles {
+            resolv_conf: Some("nameserver 10.0.0.1\n".into()),
+            hosts: Some("127.0.0.1 localhost\n".into()),
+            hostname: None,
+        },
+        ..shell("cat /etc/resolv.conf /etc/hosts; ls /etc")
+    };
+    let supervisor = Supervisor::new(program());
+    supervisor.spawn(dir.path(), &spec).unwrap();
+    signal(dir.path(), libc::SIGKILL).unwrap();
+    eventually(|| read_exit(dir.path()).unwrap().is_some());
+    fs::remove_file(dir.path().join("ready.json")).unwrap();
+    // The same specification, on a host with that /etc.
+    let script = format!(
+        "mount --bind {} /etc; exec {} shim {}",
+        etc.path().display(),
+        program().display(),
+        dir.path().display()
+    );
+    let mut shim = Command::new("unshare")
+        .args(["-m", "sh", "-c", &script])
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    eventually(|| supervised(dir.path()).unwrap().is_some());
+    let client = Attached::to(&dir.path().join(attach::SOCKET_FILE), Role::Interactive);
+    start(dir.path()).unwrap();
+    assert_eq!(
+        client.finish().text(),
+        "nameserver 10.0.0.1\n127.0.0.1 localhost\nhosts\npasswd\nresolv.conf\n"
+    );
+    shim.wait().unwrap();
+    assert_eq!(fs::read_dir(etc.path()).unwrap().count(), 2);
+}
+
+#[test]
+fn the_attach_socket_is_for_the_group_of_the_directory() {
+    use std::os::unix::fs::{MetadataExt, chown};
+    let dir = tempfile::tempdir().unwrap();
+    chown(dir.path(), None, Some(4321)).unwrap();
+    let supervisor = Supervisor::new(program());
+    supervisor.spawn(dir.path(), &shell("true")).unwrap();
+    let socket = fs::metadata(dir.path().join(attach::SOCKET_FILE)).unwrap();
+    assert_eq!((socket.mode() & 0o777, socket.gid()), (0o660, 4321));
+    let spec = fs::metadata(dir.path().join("spec.json")).unwrap();
+    assert_eq!(spec.mode() & 0o777, 0o600);
+    signal(dir.path(), libc::SIGKILL).unwrap();
+    eventually(|| read_exit(dir.path()).unwrap().is_some());
+}
+
+fn terminal(rows: u16, columns: u16) -> (OwnedFd, OwnedFd) {
+    use rustix::pty::{OpenptFlags, ioctl_tiocgptpeer, openpt, unlockpt};
+    let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
+    let screen = openpt(flags).unwrap();
+    unlockpt(&screen).unwrap();
+    let line = ioctl_tiocgptpeer(&screen, flags).unwrap();
+    rustix::termios::tcsetwinsize(&screen, size(rows, columns)).unwrap();
+    (screen, line)
+}
+
+fn size(rows: u16, columns: u16) -> rustix::termios::Winsize {
+    rustix::termios::Winsize {
+        ws_row: rows,
+        ws_col: columns,
+        ws_xpixel: 0,
+        ws_ypixel: 0,
+    }
+}
+
+fn settings(line: &OwnedFd) -> String {
+    format!("{:?}", rustix::termios::tcgetattr(line).unwrap())
+}
+
+fn on_terminal(container: &Container, line: &OwnedFd) -> Child {
+    foreground(container, "it")
+        .stdin(line.try_clone().unwrap())
+        .stdout(line.try_clone().unwrap())
+        .stderr(line.try_clone().unwrap())
+        .spawn()
+        .unwrap()
+}
+
+fn read_until(screen: &OwnedFd, seen: &mut String, text: &str) {
+    let mut buffer = [0; 4096];
+    while !seen.contains(text) {
+        let length = rustix::io::read(screen, &mut buffer).unwrap();
+        *seen += &String::from_utf8_lossy(&buffer[..length]);
+    }
 }
 
 fn foreground(container: &Container, flags: &str) -> Command {

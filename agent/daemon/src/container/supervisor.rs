@@ -4,6 +4,7 @@ use std::fs;
 use std::io::{self, Read, Write};
 use std::os::fd::AsFd;
 use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::{Mutex, PoisonError};
@@ -131,6 +132,7 @@ impl Supervisor {
     fn run(&self, dir: &Path) -> Result<Supervised, SpawnContainer> {
         self.reap();
         let mut shim = Command::new(&self.program)
+            .arg0("tapestry")
             .arg("shim")
             .arg(dir)
             .stdin(Stdio::null())

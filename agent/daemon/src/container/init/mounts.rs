@@ -13,7 +13,7 @@
 //! *With a root of its own* that tree becomes the root by pivot_root(2), the old one is gone, and `/proc`, `/sys` (read
 //! only) and `/dev` (memory; the usual six devices, a new `pts`, `shm`, `mqueue`) are mounted. All paths are resolved after
 //! the change of root, so links in the tree lead nowhere else. Mount points and files that are missing are made *in* the
-//! tree, as Docker does.
+//! tree, as Docker does; a link in place of such a file that leads nowhere is replaced.
 //!
 //! Devices and generated files arrive as detached mounts, taken by the shim while it still had the host's privileges:
 //! a user namespace could neither make device nodes nor open the container's directory.
@@ -51,8 +51,10 @@ pub(super) fn arrange(
             remount_sys();
         }
     }
+    // Whether missing files of /etc may be made: in a tree of the container's own, or in memory.
+    let mut may_make = task.own_root;
     for name in &task.etc {
-        show_file(&take(fds)?, name, task.own_root)
+        show_file(&take(fds)?, name, &mut may_make)
             .map_err(|error| Refusal::setup(format_args!("show /etc/{name}"), error))?;
     }
     Ok(())
@@ -145,33 +147,31 @@ fn mount_dev_directories() -> io::Result<()> {
     Ok(())
 }
 
-fn show_file(file: &OwnedFd, name: &str, own_root: bool) -> io::Result<()> {
+fn show_file(file: &OwnedFd, name: &str, may_make: &mut bool) -> io::Result<()> {
     let path = Path::new("/etc").join(name);
     let place = match fs::canonicalize(&path) {
-        Ok(place) => place,
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        Err(_) if own_root => make_file(&path)?,
-        Err(_) => {
-            overlay_etc()?;
-            let _ = fs::remove_file(&path);
-            fs::File::create(&path)?;
-            path
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            if !*may_make {
+                overlay_etc()?;
+                *may_make = true;
+            }
+            make_file(&path)?
         }
+        outcome => outcome?,
     };
     attach(file, &place)
 }
 
-/// Makes the file a path stands for, where its (last) link leads to.
+/// Makes a plain file, in place of a link that leads nowhere: what it led to would be shared with others.
 fn make_file(path: &Path) -> io::Result<PathBuf> {
-    let place = match fs::read_link(path) {
-        Ok(target) => path.parent().unwrap_or(Path::new("/")).join(target),
-        Err(_) => path.to_owned(),
-    };
-    if let Some(parent) = place.parent() {
+    if fs::symlink_metadata(path).is_ok_and(|found| found.is_symlink()) {
+        fs::remove_file(path)?;
+    }
+    if let Some(parent) = path.parent() {
         fs::create_dir_all(parent)?;
     }
-    fs::File::create(&place)?;
-    fs::canonicalize(place)
+    fs::File::create(path)?;
+    Ok(path.to_owned())
 }
 
 fn overlay_etc() -> io::Result<()> {

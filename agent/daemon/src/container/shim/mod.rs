@@ -7,9 +7,11 @@
 //! ([`serve`]) until the command has ended and everybody knows. What fails before that is told in the same line.
 
 mod clients;
+mod requests;
 mod sandbox;
 mod serve;
 mod stdin;
+mod streams;
 mod users;
 
 use std::fmt::Display;

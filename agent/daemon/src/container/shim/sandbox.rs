@@ -8,12 +8,12 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 use nix::sched::{CloneFlags, setns, unshare};
-use rustix::fs::{CWD, Gid, Uid};
+use rustix::fs::CWD;
 use rustix::mount::{OpenTreeFlags, open_tree};
-use rustix::pipe::{PipeFlags, pipe_with};
 
+use super::because;
+use super::streams::{Streams, make_streams};
 use super::users::UserRange;
-use super::{because, open_null};
 use crate::container::control::{ContainerTask, Control, ExecTask, Reply, Task};
 use crate::container::process::ProcessId;
 use crate::container::spec::{
@@ -29,20 +29,6 @@ pub(super) struct Sandbox {
     pub(super) streams: Streams,
 }
 
-pub(super) enum Streams {
-    Terminal {
-        ours: OwnedFd,
-        /// Kept, so that a command which closes its own is not taken for one that ended.
-        theirs: OwnedFd,
-    },
-    Pipes {
-        /// Where the command reads input at all.
-        stdin: Option<OwnedFd>,
-        stdout: OwnedFd,
-        stderr: OwnedFd,
-    },
-}
-
 pub(super) fn make(dir: &Path, spec: &ShimSpec) -> Result<Sandbox, String> {
     match spec {
         ShimSpec::Container(spec) => make_container(dir, spec),
@@ -55,6 +41,7 @@ pub(super) fn spawn_init(own_users: bool) -> Result<(Child, Control), String> {
     let (ours, theirs) = Control::pair().map_err(because("make a socket"))?;
     let mut command = Command::new("/proc/self/exe");
     command
+        .arg0("tapestry")
         .arg("init")
         .env_clear()
         .stdin(theirs)
@@ -152,43 +139,6 @@ fn prepare_init(
         _ => return Err("the init sent no terminal".to_owned()),
     };
     Ok((init, pidfd, streams))
-}
-
-/// Pipes and the command's ends of them; nothing for a terminal, which init opens inside. The command's root owns them,
-/// so that it can open `/dev/stdout`.
-fn make_streams(
-    process: &ProcessSpec,
-    owner: Option<UserRange>,
-) -> Result<(Option<Streams>, Vec<OwnedFd>), String> {
-    if process.tty {
-        return Ok((None, Vec::new()));
-    }
-    let new_pipe = || pipe_with(PipeFlags::CLOEXEC).map_err(because("make a pipe"));
-    let (their_stdin, stdin) = if process.interactive {
-        let (read, write) = new_pipe()?;
-        (read, Some(write))
-    } else {
-        (open_null().map_err(because("open /dev/null"))?, None)
-    };
-    let (stdout, their_stdout) = new_pipe()?;
-    let (stderr, their_stderr) = new_pipe()?;
-    if let Some(range) = owner {
-        let (uid, gid) = (Uid::from_raw(range.first), Gid::from_raw(range.first));
-        let pipes = [&their_stdout, &their_stderr];
-        for pipe in pipes
-            .into_iter()
-            .chain(stdin.is_some().then_some(&their_stdin))
-        {
-            rustix::fs::fchown(pipe, Some(uid), Some(gid))
-                .map_err(because("give the pipes to the container"))?;
-        }
-    }
-    let streams = Streams::Pipes {
-        stdin,
-        stdout,
-        stderr,
-    };
-    Ok((Some(streams), vec![their_stdin, their_stdout, their_stderr]))
 }
 
 /// Takes, while the host's privileges last, the mounts init is going to need.

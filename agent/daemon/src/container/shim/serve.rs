@@ -5,15 +5,14 @@
 //! One poll(2) over the command's output, its input, its init, and everybody attached; without work it sleeps, and it
 //! sets itself a timer only while somebody is waited for. The command is *created*, then *starting* from the first
 //! `Start` until init's control socket closes, which means that it was executed, then *started*, then *ended* when init
-//! is gone. At the end `exit.json` is written and watchers are told at once; those who get output are told when all
-//! of it went before. The shim leaves when everybody has taken everything, or nobody takes anything any more.
+//! is gone. At the end `exit.json` is written and watchers are told as soon as the log is complete, or somebody holds
+//! it up; those who get output are told when all of it went before. The shim leaves when everybody has taken everything, or nobody takes anything any more.
 //!
 //! Input ends when the last interactive client goes, as `docker run -i` has it. The same makes an exec's terminal hang
 //! up, and an exec that nobody started is killed: nobody could ever get at it again.
 
 use std::fs;
-use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixListener;
 use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
@@ -21,14 +20,13 @@ use std::process::{Child, ExitStatus};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::io::{Errno, ioctl_fionbio};
-use rustix::process::{Signal, pidfd_send_signal};
-use rustix::termios::{Winsize, tcsetwinsize};
+use rustix::io::Errno;
 
 use super::clients::{Client, STALL_LIMIT};
-use super::sandbox::{Sandbox, Streams};
+use super::sandbox::Sandbox;
 use super::stdin::StdinQueue;
-use crate::container::attach::{Event, MAX_PAYLOAD, Message, Request, Role, SOCKET_FILE};
+use super::streams::Output;
+use crate::container::attach::{Event, MAX_PAYLOAD, Message, Role, SOCKET_FILE};
 use crate::container::control::{Control, Reply};
 use crate::container::exit::{ExitRecord, write_exit};
 use crate::container::log::{LogStream, LogWriter};
@@ -37,48 +35,44 @@ use crate::container::spec::ShimSpec;
 pub(super) struct Server {
     dir: PathBuf,
     is_exec: bool,
-    takes_stdin: bool,
+    pub(super) takes_stdin: bool,
     listener: UnixListener,
     log: Option<LogWriter>,
-    init_pid: i32,
+    pub(super) init_pid: i32,
     child: Child,
-    pidfd: OwnedFd,
+    pub(super) pidfd: OwnedFd,
     /// Until the command is executed, or cannot be.
-    control: Option<Control>,
+    pub(super) control: Option<Control>,
     outputs: Vec<Output>,
-    stdin: StdinQueue,
+    pub(super) stdin: StdinQueue,
     /// Our end and the command's.
-    terminal: Option<(OwnedFd, OwnedFd)>,
+    pub(super) terminal: Option<(OwnedFd, OwnedFd)>,
     clients: Vec<Client>,
     next_client: u64,
-    had_interactive: bool,
-    phase: Phase,
-    was_executed: bool,
+    pub(super) had_interactive: bool,
+    pub(super) phase: Phase,
+    pub(super) was_executed: bool,
     /// Why the command could not be executed.
-    error: Option<String>,
+    pub(super) error: Option<String>,
     created: Instant,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Phase {
+pub(super) enum Phase {
     Created,
     Starting,
     Started,
-    /// `quiet_since`: of its output.
+    /// `quiet_since`: of its output. `recorded`: in `exit.json`, and watchers were told.
     Ended {
         code: i32,
         quiet_since: Instant,
+        recorded: bool,
     },
     /// Everybody was told.
     Told {
         code: i32,
         since: Instant,
     },
-}
-
-struct Output {
-    stream: LogStream,
-    source: OwnedFd,
 }
 
 /// Something that poll(2) found ready.
@@ -100,13 +94,7 @@ impl Server {
         log: Option<LogWriter>,
         sandbox: Sandbox,
     ) -> Self {
-        let (outputs, sink, terminal) = split(sandbox.streams);
-        for output in &outputs {
-            let _ = ioctl_fionbio(&output.source, true);
-        }
-        if let Some(sink) = &sink {
-            let _ = ioctl_fionbio(sink, true);
-        }
+        let ends = sandbox.streams.split();
         Self {
             dir,
             is_exec: matches!(spec, ShimSpec::Exec(_)),
@@ -117,9 +105,9 @@ impl Server {
             child: sandbox.child,
             pidfd: sandbox.pidfd,
             control: Some(sandbox.control),
-            outputs,
-            stdin: StdinQueue::new(sink),
-            terminal,
+            outputs: ends.outputs,
+            stdin: StdinQueue::new(ends.stdin),
+            terminal: ends.terminal,
             clients: Vec::new(),
             next_client: 0,
             had_interactive: false,
@@ -285,7 +273,7 @@ impl Server {
         }
     }
 
-    fn write_stdin(&mut self) {
+    pub(super) fn write_stdin(&mut self) {
         for (id, bytes) in self.stdin.write() {
             if let Some(client) = self.client(id) {
                 client.grant(bytes);
@@ -313,88 +301,6 @@ impl Server {
         }
     }
 
-    fn answer(&mut self, id: u64, request: Request) {
-        let Some(client) = self.client(id) else {
-            return;
-        };
-        match (client.role, request) {
-            (None, Request::Attach(role)) => self.attach(id, role),
-            (None, _) | (_, Request::Attach(_)) => client.cut_off(),
-            (_, Request::Stdin(bytes)) if !client.spend(bytes.len()) => client.cut_off(),
-            (_, Request::Stdin(bytes)) => {
-                self.stdin.push(id, bytes);
-                self.write_stdin();
-            }
-            (_, Request::StdinEof) => self.end_stdin(),
-            (_, Request::Resize { rows, columns }) => self.resize(rows, columns),
-            (_, Request::Signal(signo)) => self.signal(signo),
-            (_, Request::Start) => self.start(),
-        }
-    }
-
-    fn attach(&mut self, id: u64, role: Role) {
-        let mut events = vec![Event::Ready {
-            init_pid: self.init_pid,
-        }];
-        if self.was_executed {
-            events.push(Event::Started);
-        }
-        if let Some(error) = &self.error {
-            events.push(Event::Error(error.clone()));
-        }
-        match self.phase {
-            Phase::Told { code, .. } => events.push(Event::Exit(code)),
-            Phase::Ended { code, .. } if role == Role::Watcher => events.push(Event::Exit(code)),
-            _ => {}
-        }
-        let reads = role == Role::Interactive && self.takes_stdin && self.stdin.is_open();
-        self.had_interactive |= role == Role::Interactive;
-        let Some(client) = self.client(id) else {
-            return;
-        };
-        client.role = Some(role);
-        for event in events {
-            client.send(&event);
-        }
-        if reads {
-            client.grant(STDIN_WINDOW);
-        }
-    }
-
-    fn start(&mut self) {
-        if self.phase == Phase::Created
-            && let Some(control) = &self.control
-            && control.send_start().is_ok()
-        {
-            self.phase = Phase::Starting;
-        }
-    }
-
-    fn end_stdin(&mut self) {
-        // A terminal has no end but hanging up.
-        if self.terminal.is_none() {
-            self.stdin.end();
-        }
-    }
-
-    fn resize(&self, rows: u16, columns: u16) {
-        if let Some((ours, _)) = &self.terminal {
-            let size = Winsize {
-                ws_row: rows,
-                ws_col: columns,
-                ws_xpixel: 0,
-                ws_ypixel: 0,
-            };
-            let _ = tcsetwinsize(ours, size);
-        }
-    }
-
-    fn signal(&self, signo: i32) {
-        if let Some(signal) = Signal::from_named_raw(signo) {
-            let _ = pidfd_send_signal(&self.pidfd, signal);
-        }
-    }
-
     /// Init is gone, and everything in its PID namespace with it.
     fn collect(&mut self) {
         let code = match self.child.try_wait() {
@@ -405,7 +311,13 @@ impl Server {
         self.phase = Phase::Ended {
             code,
             quiet_since: Instant::now(),
+            recorded: false,
         };
+        self.stdin.close();
+        self.terminal = None;
+    }
+
+    fn record(&mut self, code: i32) {
         if !self.is_exec {
             let record = ExitRecord {
                 code,
@@ -414,8 +326,6 @@ impl Server {
             // With the disk full, those attached still hear it.
             let _ = write_exit(&self.dir, &record);
         }
-        self.stdin.close();
-        self.terminal = None;
         for client in &mut self.clients {
             if client.role == Some(Role::Watcher) {
                 client.send(&Event::Exit(code));
@@ -457,21 +367,37 @@ impl Server {
 
     fn check_end(&mut self) {
         let held_back = self.is_held_back();
-        let Phase::Ended { code, quiet_since } = &mut self.phase else {
+        let Phase::Ended {
+            code,
+            quiet_since,
+            recorded,
+        } = &mut self.phase
+        else {
             return;
         };
         if held_back {
             *quiet_since = Instant::now();
         }
-        // A process that got away (of an exec) may hold the output open for ever.
-        if !self.outputs.is_empty() && quiet_since.elapsed() < QUIET_LIMIT {
-            return;
-        }
         let code = *code;
-        self.outputs.clear();
-        if let Some(log) = &mut self.log {
-            log.finish();
+        // A process that got away (of an exec) may hold the output open for ever.
+        let complete = self.outputs.is_empty() || quiet_since.elapsed() >= QUIET_LIMIT;
+        let to_record = !*recorded && (complete || held_back);
+        *recorded |= to_record;
+        if complete {
+            self.outputs.clear();
+            if let Some(log) = &mut self.log {
+                log.finish();
+            }
         }
+        if to_record {
+            self.record(code);
+        }
+        if complete {
+            self.tell_end(code);
+        }
+    }
+
+    fn tell_end(&mut self, code: i32) {
         self.phase = Phase::Told {
             code,
             since: Instant::now(),
@@ -505,45 +431,9 @@ impl Server {
         }
     }
 
-    fn client(&mut self, id: u64) -> Option<&mut Client> {
+    pub(super) fn client(&mut self, id: u64) -> Option<&mut Client> {
         self.clients.iter_mut().find(|client| client.id == id)
     }
-}
-
-type Split = (Vec<Output>, Option<OwnedFd>, Option<(OwnedFd, OwnedFd)>);
-
-fn split(streams: Streams) -> Split {
-    match streams {
-        Streams::Terminal { ours, theirs } => {
-            let output = duplicate(ours.as_fd()).map(|source| Output {
-                stream: LogStream::Stdout,
-                source,
-            });
-            let sink = duplicate(ours.as_fd()).ok();
-            (output.into_iter().collect(), sink, Some((ours, theirs)))
-        }
-        Streams::Pipes {
-            stdin,
-            stdout,
-            stderr,
-        } => {
-            let outputs = vec![
-                Output {
-                    stream: LogStream::Stdout,
-                    source: stdout,
-                },
-                Output {
-                    stream: LogStream::Stderr,
-                    source: stderr,
-                },
-            ];
-            (outputs, stdin, None)
-        }
-    }
-}
-
-fn duplicate(fd: BorrowedFd<'_>) -> io::Result<OwnedFd> {
-    fd.try_clone_to_owned()
 }
 
 /// As shells count.
@@ -555,8 +445,6 @@ fn exit_code(status: ExitStatus) -> i32 {
 }
 
 const MAX_CLIENTS: usize = 64;
-/// Bytes of standard input each interactive client may have on the way: a pipe's worth.
-const STDIN_WINDOW: u32 = 64 * 1024;
 /// How long output may be silent after the end before it is taken for complete.
 const QUIET_LIMIT: Duration = Duration::from_millis(200);
 const WATCH_INTERVAL: Duration = Duration::from_secs(1);
