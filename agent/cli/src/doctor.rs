@@ -28,12 +28,13 @@ pub(crate) struct Args {
 
 pub(crate) async fn run(args: Args, client: &Client) -> Result<u8, Failure> {
     let host = Host::here();
+    let support = probe::probe();
     let mut checks = vec![
         kernel::version(&host),
         kernel::rights(),
         kernel::tun(&host),
-        kernel::offloads(probe::tap_offloads()),
-        kernel::io_uring(&host, probe::engine()),
+        kernel::offloads(&support.offload),
+        kernel::io_uring(&host, &support.uring),
         kernel::open_files(),
     ];
     checks.extend(network::checks(&host));

@@ -1,7 +1,7 @@
 //! `tapestry inspect`: everything the agent knows about a container or a network, as JSON.
 
-use agent_api::{Client, ClientError};
-use serde_json::Value;
+use agent_api::{Client, ClientError, ContainerDetail, NetworkDetail};
+use serde::Serialize;
 
 use crate::failure::{Failure, for_each_name};
 use crate::output;
@@ -28,6 +28,14 @@ pub(crate) struct NetworkArgs {
     names: Vec<String>,
 }
 
+/// One thing inspected, printed as the API tells it.
+#[derive(Debug, Serialize)]
+#[serde(untagged)]
+enum Detail {
+    Container(ContainerDetail),
+    Network(NetworkDetail),
+}
+
 pub(crate) async fn run(args: Args, client: &Client) -> Result<u8, Failure> {
     show(&args.names, async |name| {
         container_or_network(client, name).await
@@ -42,7 +50,7 @@ pub(crate) async fn networks(args: &NetworkArgs, client: &Client) -> Result<u8, 
 /// Prints an array of all that was found, after telling what was not.
 async fn show<F>(names: &[String], mut find: F) -> Result<u8, Failure>
 where
-    F: AsyncFnMut(&str) -> Result<Value, Failure>,
+    F: AsyncFnMut(&str) -> Result<Detail, Failure>,
 {
     let mut found = Vec::with_capacity(names.len());
     let code = for_each_name(names, async |name| {
@@ -54,9 +62,9 @@ where
     Ok(code)
 }
 
-async fn container_or_network(client: &Client, name: &str) -> Result<Value, Failure> {
+async fn container_or_network(client: &Client, name: &str) -> Result<Detail, Failure> {
     let missing = match client.container(name).await {
-        Ok(detail) => return value(detail),
+        Ok(detail) => return Ok(Detail::Container(detail)),
         Err(error) if error.is_not_found() => error,
         Err(error) => return Err(error.into()),
     };
@@ -72,10 +80,6 @@ fn neither(name: &str, missing: &ClientError) -> Failure {
     ))
 }
 
-async fn network(client: &Client, name: &str) -> Result<Value, Failure> {
-    value(client.network(name).await?)
-}
-
-fn value(detail: impl serde::Serialize) -> Result<Value, Failure> {
-    serde_json::to_value(detail).map_err(|error| Failure::said(format!("cannot show it: {error}")))
+async fn network(client: &Client, name: &str) -> Result<Detail, Failure> {
+    Ok(Detail::Network(client.network(name).await?))
 }

@@ -50,7 +50,7 @@ fn listing(args: &Args, containers: &[ContainerSummary], now_s: u64) -> String {
             command(&container.command, args.no_trunc),
             format!("{} ago", output::span(age_s)),
             status(container.state),
-            ports(&container.publish),
+            ports(published(container)),
             container.networks.join(", "),
         ]
     });
@@ -81,6 +81,14 @@ fn status(state: ContainerState) -> String {
         ContainerState::Created => "Created".to_owned(),
         ContainerState::Running { .. } => "Up".to_owned(),
         ContainerState::Exited { code } => format!("Exited ({code})"),
+    }
+}
+
+/// Ports are published while the command runs.
+fn published(container: &ContainerSummary) -> &[PortMapping] {
+    match container.state {
+        ContainerState::Running { .. } => &container.publish,
+        ContainerState::Created | ContainerState::Exited { .. } => &[],
     }
 }
 
@@ -138,7 +146,7 @@ mod tests {
                 ],
                 state: ContainerState::Exited { code: 3 },
                 created_s: 900,
-                publish: vec![],
+                publish: vec![mapping(None, TransportProtocol::Tcp)],
                 networks: vec![],
             },
         ]

@@ -25,9 +25,13 @@ pub(crate) async fn checks(client: &Client, host: &Host) -> Vec<Check> {
 
 fn running(info: &Info) -> Vec<Check> {
     let own = env!("CARGO_PKG_VERSION");
+    let reason = match info.engine_reason.as_str() {
+        "" => String::new(),
+        reason => format!(" ({reason})"),
+    };
     let found = format!(
-        "version {}, process {}, engine {} ({}), workers: {}",
-        info.version, info.pid, info.engine, info.engine_reason, info.workers
+        "version {}, process {}, engine {}{reason}, workers: {}",
+        info.version, info.pid, info.engine, info.workers
     );
     let agent = if info.version == own {
         Check::ok("agent", found)

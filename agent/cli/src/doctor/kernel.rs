@@ -4,7 +4,7 @@ use std::fs::OpenOptions;
 use std::io;
 
 use agent_daemon::host::check_rights;
-use agent_daemon::probe::{EngineKind, EngineReport, OffloadMask, OpenTap, StartSwitch};
+use agent_daemon::probe::OffloadMask;
 use rustix::process::{Resource, getrlimit};
 
 use super::check::Check;
@@ -71,7 +71,8 @@ pub(crate) fn tun(host: &Host) -> Check {
     Check::fail(what, found, remedy)
 }
 
-pub(crate) fn offloads(probed: Result<OffloadMask, OpenTap>) -> Check {
+/// What a TAP hands over unfinished.
+pub(crate) fn offloads(probed: &Result<OffloadMask, String>) -> Check {
     let what = "TAP offloads";
     match probed {
         Ok(mask) if mask.has_uso() => Check::ok(what, "checksums, TCP and UDP superframes"),
@@ -81,22 +82,14 @@ pub(crate) fn offloads(probed: Result<OffloadMask, OpenTap>) -> Check {
             "no superframes, so every packet is carried by itself",
             "boot a newer kernel for speed",
         ),
-        Err(error) => Check::fail(
-            what,
-            error.to_string(),
-            "see the checks of rights and /dev/net/tun",
-        ),
+        Err(reason) => Check::fail(what, reason, "see the checks of rights and /dev/net/tun"),
     }
 }
 
-pub(crate) fn io_uring(host: &Host, probed: Result<EngineReport, StartSwitch>) -> Check {
+pub(crate) fn io_uring(host: &Host, probed: &Result<(), String>) -> Check {
     let what = "io_uring";
-    let reason = match probed {
-        Ok(report) if report.engine == EngineKind::Uring => {
-            return Check::ok(what, "carries the frames");
-        }
-        Ok(report) => report.fallback.unwrap_or_else(|| "not taken".to_owned()),
-        Err(error) => return Check::fail(what, error.to_string(), "free threads and memory"),
+    let Err(reason) = probed else {
+        return Check::ok(what, "carries the frames");
     };
     // Kernels before 6.6 have no such switch.
     let disabled = host.read("proc/sys/kernel/io_uring_disabled");
@@ -169,30 +162,22 @@ mod tests {
 
     #[test]
     fn io_uring_that_is_not_usable_says_why_and_what_to_do() {
-        let epoll = || EngineReport {
-            engine: EngineKind::Epoll,
-            fallback: Some("Operation not permitted".into()),
-            workers: 1,
-        };
         let (_root, off) = host(&[("proc/sys/kernel/io_uring_disabled", "2\n")]);
         assert_eq!(
-            io_uring(&off, Ok(epoll())).to_string(),
+            io_uring(&off, &Err("Operation not permitted".into())).to_string(),
             "warn  io_uring: not usable (Operation not permitted), so epoll carries the frames; \
              for speed: sysctl -w kernel.io_uring_disabled=0"
         );
-        let uring = EngineReport {
-            engine: EngineKind::Uring,
-            fallback: None,
-            workers: 1,
-        };
-        assert_eq!(io_uring(&off, Ok(uring)).level, Level::Ok);
+        assert_eq!(io_uring(&off, &Ok(())).level, Level::Ok);
     }
 
     #[test]
     fn offloads_are_named() {
-        assert_eq!(offloads(Ok(OffloadMask::TSO)).level, Level::Ok);
-        assert_eq!(offloads(Ok(OffloadMask::NONE)).level, Level::Warn);
-        let refused = OpenTap::Name("x".into());
-        assert_eq!(offloads(Err(refused)).level, Level::Fail);
+        assert_eq!(offloads(&Ok(OffloadMask::TSO)).level, Level::Ok);
+        assert_eq!(offloads(&Ok(OffloadMask::NONE)).level, Level::Warn);
+        assert_eq!(
+            offloads(&Err("cannot create a TAP".into())).level,
+            Level::Fail
+        );
     }
 }
