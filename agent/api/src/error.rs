@@ -25,6 +25,10 @@ pub enum ErrorKind {
     Exhausted,
     /// 501: this build or kernel cannot do it.
     Unsupported,
+    /// 400: the container has no such program; `run` exits with 127.
+    CommandNotFound,
+    /// 400: the program is there and cannot be executed; `run` exits with 126.
+    CommandNotExecutable,
     /// 500: the host did not let the agent do it.
     Failed,
 }
@@ -32,7 +36,7 @@ pub enum ErrorKind {
 impl ErrorKind {
     pub const fn status(self) -> u16 {
         match self {
-            Self::Invalid => 400,
+            Self::Invalid | Self::CommandNotFound | Self::CommandNotExecutable => 400,
             Self::NotFound => 404,
             Self::Conflict => 409,
             Self::Failed => 500,

@@ -2,12 +2,14 @@
 //!
 //! Every path lives under `/v1`; bodies are JSON; a failure is an [`ApiError`] with a 4xx or 5xx status.
 
+mod client;
 mod container;
 mod endpoint;
 mod error;
 mod network;
 mod system;
 
+pub use client::{Client, ClientError, DEFAULT_SOCKET, LogStream};
 pub use container::{
     Attached, ContainerCreate, ContainerDetail, ContainerState, ContainerSummary, Created, Exec,
     NetworkMode, PortMapping, Stop, TransportProtocol,

@@ -1,1 +1,239 @@
-fn main() {}
+//! The command `tapestry`: reads the command line, asks the agent, prints its answer.
+
+mod agent;
+mod arguments;
+mod completions;
+mod doctor;
+mod exec;
+mod failure;
+mod fdb;
+mod inspect;
+mod logs;
+mod man;
+mod network;
+mod output;
+mod port;
+mod ps;
+mod rm;
+mod run;
+mod session;
+mod stop;
+
+use std::ffi::OsString;
+use std::future::Future;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use agent_api::{Client, DEFAULT_SOCKET};
+use agent_daemon::container::{run_init, run_shim};
+use clap::{CommandFactory, Parser, Subcommand};
+
+use failure::Failure;
+
+/// Networks for containers, from a switch in userspace.
+#[derive(Debug, Parser)]
+#[command(name = "tapestry", version, max_term_width = 100)]
+#[command(disable_help_subcommand = true)]
+#[command(after_help = "Run 'tapestry COMMAND --help' for more about a command.")]
+struct Cli {
+    /// The agent's socket
+    #[arg(
+        long,
+        global = true,
+        value_name = "PATH",
+        env = "TAPESTRY_SOCKET",
+        default_value = DEFAULT_SOCKET,
+        hide_env_values = true,
+        help_heading = "Global options"
+    )]
+    socket: PathBuf,
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    Agent(agent::Args),
+    #[command(subcommand)]
+    Network(network::Verb),
+    Run(run::Args),
+    Ps(ps::Args),
+    Exec(exec::Args),
+    Logs(logs::Args),
+    Stop(stop::Args),
+    Rm(rm::Args),
+    Inspect(inspect::Args),
+    #[command(subcommand)]
+    Fdb(fdb::Verb),
+    #[command(subcommand)]
+    Port(port::Verb),
+    Doctor(doctor::Args),
+    Completions(completions::Args),
+    Man(man::Args),
+    /// Supervises one container; the agent starts it
+    #[command(hide = true)]
+    Shim {
+        /// The container's directory
+        dir: PathBuf,
+    },
+    /// Becomes process 1 of a container; the shim starts it
+    #[command(hide = true)]
+    Init {
+        /// What the shim passes on
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<OsString>,
+    },
+}
+
+fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return failure::report_usage(&error, &Cli::command()),
+    };
+    match dispatch(cli) {
+        Ok(status) => status,
+        Err(failure) => failure.report(),
+    }
+}
+
+fn dispatch(cli: Cli) -> Result<ExitCode, Failure> {
+    let client = Client::new(cli.socket);
+    let client = &client;
+    let code = match cli.verb {
+        // These three bring their own threads, or must have none.
+        Verb::Agent(args) => agent::run(args, client.socket()),
+        Verb::Shim { dir } => return Ok(run_shim(&dir)),
+        Verb::Init { .. } => return Ok(run_init()),
+        Verb::Completions(args) => completions::run(&args, Cli::command()),
+        Verb::Man(args) => man::run(&args, Cli::command()),
+        Verb::Network(verb) => wait(network::run(verb, client)),
+        Verb::Run(args) => run::run(args, client),
+        Verb::Ps(args) => wait(ps::run(args, client)),
+        Verb::Exec(args) => exec::run(args, client),
+        Verb::Logs(args) => wait(logs::run(args, client)),
+        Verb::Stop(args) => wait(stop::run(args, client)),
+        Verb::Rm(args) => wait(rm::run(args, client)),
+        Verb::Inspect(args) => wait(inspect::run(args, client)),
+        Verb::Fdb(verb) => wait(fdb::run(verb, client)),
+        Verb::Port(verb) => wait(port::run(verb, client)),
+        Verb::Doctor(args) => wait(doctor::run(args, client)),
+    }?;
+    Ok(ExitCode::from(code))
+}
+
+/// Does work that waits for the agent, on this thread.
+fn wait<T, E>(work: impl Future<Output = Result<T, E>>) -> Result<T, Failure>
+where
+    Failure: From<E>,
+{
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(Failure::Runtime)?;
+    Ok(runtime.block_on(work)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn help(path: &[&str]) -> String {
+        let mut command = Cli::command().term_width(100);
+        command.build();
+        let mut here = &mut command;
+        for verb in path {
+            here = here.find_subcommand_mut(verb).unwrap();
+        }
+        here.render_long_help().to_string()
+    }
+
+    #[test]
+    fn help_is_as_reviewed() {
+        insta::assert_snapshot!("help", help(&[]));
+        insta::assert_snapshot!("help_run", help(&["run"]));
+        insta::assert_snapshot!("help_exec", help(&["exec"]));
+        insta::assert_snapshot!("help_network", help(&["network"]));
+        insta::assert_snapshot!("help_network_create", help(&["network", "create"]));
+        insta::assert_snapshot!("help_doctor", help(&["doctor"]));
+    }
+
+    #[test]
+    fn every_argument_and_command_has_help() {
+        fn look(command: &clap::Command, path: &str) {
+            let path = format!("{path} {}", command.get_name());
+            assert!(command.get_about().is_some(), "{path} has no help");
+            for argument in command.get_arguments() {
+                let id = argument.get_id();
+                assert!(argument.get_help().is_some(), "{path}: {id} has no help");
+            }
+            for verb in command.get_subcommands() {
+                look(verb, &path);
+            }
+        }
+        Cli::command().debug_assert();
+        look(&Cli::command(), "");
+    }
+
+    #[test]
+    fn every_command_of_the_contract_parses() {
+        for line in CONTRACT.lines() {
+            let parsed = Cli::try_parse_from(line.split(' '));
+            assert!(parsed.is_ok(), "{line}: {}", parsed.unwrap_err());
+        }
+    }
+
+    #[test]
+    fn socket_may_stand_anywhere_before_the_command() {
+        for line in [
+            "tapestry --socket /x run -- ls --socket /y",
+            "tapestry run --socket /x ls --socket /y",
+        ] {
+            let cli = Cli::try_parse_from(line.split(' ')).unwrap();
+            assert_eq!(cli.socket, PathBuf::from("/x"));
+        }
+    }
+
+    const CONTRACT: &str = "\
+tapestry agent
+tapestry agent --socket /a --state-dir /b --config /c
+tapestry network create lab
+tapestry network create --driver overlay --subnet 10.1.0.0/16 --subnet fd00::/64 --gateway 10.1.0.1 --ip-range 10.1.1.0/24 --ipv6 --internal --mtu 1400 --dns 8.8.8.8 --dns ::1 -o encap=quic -o vni=7 --label a=b --label c lab
+tapestry network ls
+tapestry network ls -q
+tapestry network ls --no-trunc
+tapestry network ls --json
+tapestry network inspect lab
+tapestry network inspect --json lab
+tapestry network rm a b
+tapestry network connect lab web
+tapestry network disconnect lab web
+tapestry network prune
+tapestry network prune -f
+tapestry run -d --rm -i -t --name a --hostname h --network container:b --ip 10.0.0.2 --ip6 fd00::2 --mac-address 02:42:0a:00:00:02 --network-alias x --network-alias y --dns 8.8.8.8 --dns-search d -p 8080:80 -p 127.0.0.1:53:53/udp -e A=b -w /tmp --rootfs /srv -- sh -c true
+tapestry run -it sh
+tapestry run --name busybox1 --rm -- ifconfig
+tapestry run --network none --rm -- ip link
+tapestry ps
+tapestry ps -a -q
+tapestry ps --json
+tapestry exec web -- ls -l
+tapestry exec -it web sh
+tapestry logs web
+tapestry logs -f --tail 10 web
+tapestry stop web
+tapestry stop -t 1 web
+tapestry rm web
+tapestry rm -f web
+tapestry inspect web
+tapestry fdb ls lab
+tapestry fdb ls --json lab
+tapestry port ls lab
+tapestry port ls --json lab
+tapestry doctor
+tapestry doctor --json
+tapestry completions bash
+tapestry man
+tapestry man --dir /tmp
+tapestry shim /run/tapestry/containers/1
+tapestry init --anything";
+}

@@ -1,1 +1,21 @@
 //! The per-host daemon: networks, endpoints, addresses, containers, and the wiring of all parts.
+
+mod agent;
+mod api_server;
+mod config;
+mod edge_task;
+mod name;
+mod record;
+mod serve;
+
+pub mod container;
+pub mod firewall;
+pub mod host;
+pub mod ipam;
+pub mod netlink;
+pub mod probe;
+pub mod publish;
+pub mod store;
+
+pub use config::AgentOptions;
+pub use serve::{RunAgent, run};

@@ -1,1 +1,12 @@
 //! Names of one network: what to answer, what to forward, what to refuse.
+//!
+//! Pure decisions: no socket, no clock. [`Zone`] holds the names, [`answer()`] takes a message and says what to do,
+//! [`Request`] is what the forwarder needs to shape a reply that came from elsewhere.
+
+mod answer;
+mod request;
+mod zone;
+
+pub use answer::{Answer, Policy, answer, servfail};
+pub use request::{Request, Transport};
+pub use zone::{EndpointNames, InsertNames, Lookup, Zone, ZoneConfig};

@@ -2,10 +2,42 @@
 //!
 //! Nothing here reads a clock, opens a socket or spawns a thread: time and bytes are arguments.
 
+mod bridge;
+mod bytes;
+pub mod checksum;
+mod coalesce;
+pub mod edge;
+mod fdb;
+mod flood;
+mod frame;
+
+mod gateway;
+mod guard;
 mod mac;
+mod neighbors;
+mod packet;
+mod port;
+mod port_table;
+mod segment;
+mod storm;
+#[cfg(test)]
+mod testing;
 mod time;
+mod verdict;
+mod vnet;
 mod vni;
 
+pub use bridge::{Bridge, BridgeConfig, FloodList};
+pub use coalesce::{Coalescer, Push};
+pub use fdb::{Fdb, FdbConfig, FdbCounts, FdbEntry, FdbKind, Learned};
+pub use frame::{Frame, ethertype};
 pub use mac::{Mac, ParseMac};
+pub use neighbors::{Neighbor, Neighbors};
+pub use port::{
+    BumLimit, PortConfig, PortCounters, PortCounts, PortId, PortKind, SplitHorizonGroup,
+};
+pub use segment::Segments;
 pub use time::Time;
+pub use verdict::{DropReason, Verdict};
+pub use vnet::{Gso, VnetHeader};
 pub use vni::Vni;

@@ -1,4 +1,25 @@
 //! TAPs, workers and decorators: moves the frames that switch-core decides about.
 
-#[path = "sys/packet.rs"]
-pub mod packet;
+mod channel_port;
+mod events;
+mod frame_port;
+mod lossy;
+mod pcap;
+mod port;
+mod probe;
+mod random;
+mod switch;
+mod sys;
+mod tap;
+mod worker;
+
+pub use channel_port::{ChannelEnd, ChannelPort, Received, channel};
+pub use events::SwitchEvent;
+pub use frame_port::{Capabilities, FrameBuffer, FramePort, Written};
+pub use lossy::{FaultCounts, Faults, Lossy, LossyControl};
+pub use pcap::Pcap;
+pub use probe::{HostSupport, probe};
+pub use switch::{
+    AUTO_WORKERS, AddPort, EngineChoice, EngineKind, EngineReport, StartSwitch, Switch, SwitchConfig,
+};
+pub use tap::{BasicTap, OffloadMask, OffloadTap, OpenTap};

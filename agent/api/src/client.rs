@@ -1,0 +1,415 @@
+//! The client of the REST API: HTTP/1 over the agent's unix socket, one connection per request.
+
+use std::fmt::Write as _;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use http_body_util::{BodyExt, Full};
+use hyper::body::{Bytes, Incoming};
+use hyper::client::conn::http1;
+use hyper::{Method, Request, Response, StatusCode, header};
+use hyper_util::rt::TokioIo;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use tokio::net::UnixStream;
+
+use crate::{
+    ApiError, Attached, Connect, ContainerCreate, ContainerDetail, ContainerSummary, Created,
+    Disconnect, EndpointCreate, EndpointDetail, ErrorKind, Exec, FdbEntryView, Info, NetworkCreate,
+    NetworkDetail, NetworkSummary, PortView, Pruned, Stop, Version,
+};
+
+/// Where the agent listens unless told otherwise.
+pub const DEFAULT_SOCKET: &str = "/run/tapestry/agent.sock";
+
+/// Speaks to one agent. Holds no connection: an agent may restart between two calls.
+///
+/// Every method needs a tokio runtime with I/O, and waits as long as the agent takes; dropping the future gives up.
+#[derive(Clone, Debug)]
+pub struct Client {
+    socket: PathBuf,
+}
+
+/// Why a request brought no answer. Every variant is one line that names the remedy.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    #[error("no agent at {}; start one with: {}", .socket.display(), start_command(.socket))]
+    NotRunning { socket: PathBuf },
+    #[error(
+        "the socket {} was left behind by an agent that is gone; start one with: {}",
+        .socket.display(),
+        start_command(.socket)
+    )]
+    Stale { socket: PathBuf },
+    #[error(
+        "no permission to use {}; run as root, or as a member of the group that owns the socket",
+        .socket.display()
+    )]
+    Denied { socket: PathBuf },
+    #[error("cannot connect to {}: {source}; check that --socket names an agent's socket", .socket.display())]
+    Connect { socket: PathBuf, source: io::Error },
+    #[error(
+        "the agent at {} broke off the conversation ({reason}); its log says why",
+        .socket.display()
+    )]
+    BrokeOff { socket: PathBuf, reason: String },
+    #[error(
+        "the agent at {} does not answer {request} as version {} expects ({reason}); run both in the same version",
+        .socket.display(),
+        env!("CARGO_PKG_VERSION")
+    )]
+    Unexpected {
+        socket: PathBuf,
+        request: String,
+        reason: String,
+    },
+    /// The agent understood, and said no.
+    #[error(transparent)]
+    Refused(#[from] ApiError),
+}
+
+impl ClientError {
+    /// Whether the agent says that the named thing does not exist.
+    pub fn is_not_found(&self) -> bool {
+        self.kind() == Some(ErrorKind::NotFound)
+    }
+
+    /// What sort of refusal it is; `None` where no agent refused.
+    pub fn kind(&self) -> Option<ErrorKind> {
+        match self {
+            Self::Refused(error) => Some(error.kind),
+            _ => None,
+        }
+    }
+}
+
+type Answer<T> = Result<T, ClientError>;
+
+impl Client {
+    pub fn new(socket: impl Into<PathBuf>) -> Self {
+        Self {
+            socket: socket.into(),
+        }
+    }
+
+    pub fn socket(&self) -> &Path {
+        &self.socket
+    }
+
+    pub async fn version(&self) -> Answer<Version> {
+        self.fetch("/version").await
+    }
+
+    pub async fn info(&self) -> Answer<Info> {
+        self.fetch("/info").await
+    }
+
+    /// The API's own description, as OpenAPI 3.
+    pub async fn openapi(&self) -> Answer<serde_json::Value> {
+        self.fetch("/openapi.json").await
+    }
+
+    pub async fn networks(&self) -> Answer<Vec<NetworkSummary>> {
+        self.fetch("/networks").await
+    }
+
+    pub async fn create_network(&self, network: &NetworkCreate) -> Answer<NetworkSummary> {
+        self.post("/networks", network).await
+    }
+
+    /// `name` may be an id or the beginning of one, here and below.
+    pub async fn network(&self, name: &str) -> Answer<NetworkDetail> {
+        self.fetch(&format!("/networks/{}", segment(name))).await
+    }
+
+    pub async fn remove_network(&self, name: &str) -> Answer<()> {
+        self.delete(&format!("/networks/{}", segment(name))).await
+    }
+
+    pub async fn prune_networks(&self) -> Answer<Pruned> {
+        self.post("/networks/prune", &()).await
+    }
+
+    pub async fn connect(&self, network: &str, connect: &Connect) -> Answer<()> {
+        let path = format!("/networks/{}/connect", segment(network));
+        self.tell(&path, connect).await
+    }
+
+    pub async fn disconnect(&self, network: &str, disconnect: &Disconnect) -> Answer<()> {
+        let path = format!("/networks/{}/disconnect", segment(network));
+        self.tell(&path, disconnect).await
+    }
+
+    pub async fn fdb(&self, network: &str) -> Answer<Vec<FdbEntryView>> {
+        self.fetch(&format!("/networks/{}/fdb", segment(network)))
+            .await
+    }
+
+    pub async fn ports(&self, network: &str) -> Answer<Vec<PortView>> {
+        self.fetch(&format!("/networks/{}/ports", segment(network)))
+            .await
+    }
+
+    pub async fn endpoints(&self) -> Answer<Vec<EndpointDetail>> {
+        self.fetch("/endpoints").await
+    }
+
+    pub async fn create_endpoint(&self, endpoint: &EndpointCreate) -> Answer<EndpointDetail> {
+        self.post("/endpoints", endpoint).await
+    }
+
+    pub async fn remove_endpoint(&self, id: &str) -> Answer<()> {
+        self.delete(&format!("/endpoints/{}", segment(id))).await
+    }
+
+    pub async fn containers(&self) -> Answer<Vec<ContainerSummary>> {
+        self.fetch("/containers").await
+    }
+
+    pub async fn create_container(&self, container: &ContainerCreate) -> Answer<Created> {
+        self.post("/containers", container).await
+    }
+
+    pub async fn container(&self, name: &str) -> Answer<ContainerDetail> {
+        self.fetch(&format!("/containers/{}", segment(name))).await
+    }
+
+    /// With `force`, a running container is killed first.
+    pub async fn remove_container(&self, name: &str, force: bool) -> Answer<()> {
+        let force = if force { "?force=true" } else { "" };
+        self.delete(&format!("/containers/{}{force}", segment(name)))
+            .await
+    }
+
+    pub async fn start_container(&self, name: &str) -> Answer<()> {
+        let path = format!("/containers/{}/start", segment(name));
+        self.tell(&path, &()).await
+    }
+
+    /// Answers when the container has ended.
+    pub async fn stop_container(&self, name: &str, stop: &Stop) -> Answer<()> {
+        let path = format!("/containers/{}/stop", segment(name));
+        self.tell(&path, stop).await
+    }
+
+    pub async fn exec(&self, name: &str, exec: &Exec) -> Answer<Attached> {
+        let path = format!("/containers/{}/exec", segment(name));
+        self.post(&path, exec).await
+    }
+
+    /// The container's log, a JSON object a line: the last `tail` lines or all of them, and with `follow` also what
+    /// comes, until the container ends.
+    pub async fn logs(&self, name: &str, follow: bool, tail: Option<u64>) -> Answer<LogStream> {
+        let mut path = format!("/containers/{}/logs?follow={follow}", segment(name));
+        if let Some(lines) = tail {
+            path.push_str(&format!("&tail={lines}"));
+        }
+        let response = self.ask(Method::GET, &path, Bytes::new()).await?;
+        Ok(LogStream {
+            socket: self.socket.clone(),
+            body: response.into_body(),
+        })
+    }
+
+    async fn fetch<T: DeserializeOwned>(&self, path: &str) -> Answer<T> {
+        let response = self.ask(Method::GET, path, Bytes::new()).await?;
+        self.decode("GET", path, response).await
+    }
+
+    async fn post<T: DeserializeOwned>(&self, path: &str, body: &impl Serialize) -> Answer<T> {
+        let body = self.encode(path, body)?;
+        let response = self.ask(Method::POST, path, body).await?;
+        self.decode("POST", path, response).await
+    }
+
+    /// As [`Self::post`], where the answer's body does not matter.
+    async fn tell(&self, path: &str, body: &impl Serialize) -> Answer<()> {
+        let body = self.encode(path, body)?;
+        self.ask(Method::POST, path, body).await.map(drop)
+    }
+
+    async fn delete(&self, path: &str) -> Answer<()> {
+        self.ask(Method::DELETE, path, Bytes::new()).await.map(drop)
+    }
+
+    fn encode(&self, path: &str, body: &impl Serialize) -> Answer<Bytes> {
+        serde_json::to_vec(body)
+            .map(Bytes::from)
+            .map_err(|error| self.unexpected("POST", path, &error.to_string()))
+    }
+
+    async fn decode<T: DeserializeOwned>(
+        &self,
+        method: &str,
+        path: &str,
+        response: Response<Incoming>,
+    ) -> Answer<T> {
+        let body = self.collect(response).await?;
+        serde_json::from_slice(&body)
+            .map_err(|error| self.unexpected(method, path, &error.to_string()))
+    }
+
+    /// Sends one request and waits for the head of its answer; anything but 2xx is an error.
+    async fn ask(&self, method: Method, path: &str, body: Bytes) -> Answer<Response<Incoming>> {
+        let stream = UnixStream::connect(&self.socket)
+            .await
+            .map_err(|error| self.unreachable(error))?;
+        let (mut sender, connection) = http1::handshake(TokioIo::new(stream))
+            .await
+            .map_err(|error| self.broke_off(&error))?;
+        // Ends by itself: with the answer's last byte, or when the answer is dropped.
+        tokio::spawn(connection);
+        let request = self.request(&method, path, body)?;
+        let response = sender
+            .send_request(request)
+            .await
+            .map_err(|error| self.broke_off(&error))?;
+        let status = response.status();
+        if status.is_success() {
+            return Ok(response);
+        }
+        let body = self.collect(response).await?;
+        Err(self.refusal(method.as_str(), path, status, &body))
+    }
+
+    fn request(&self, method: &Method, path: &str, body: Bytes) -> Answer<Request<Full<Bytes>>> {
+        let mut request = Request::builder()
+            .method(method)
+            .uri(format!("/v1{path}"))
+            .header(header::HOST, "tapestry");
+        if !body.is_empty() {
+            request = request.header(header::CONTENT_TYPE, "application/json");
+        }
+        request
+            .body(Full::new(body))
+            .map_err(|error| self.unexpected(method.as_str(), path, &error.to_string()))
+    }
+
+    async fn collect(&self, response: Response<Incoming>) -> Answer<Bytes> {
+        let body = response.into_body().collect().await;
+        body.map(|whole| whole.to_bytes())
+            .map_err(|error| self.broke_off(&error))
+    }
+
+    fn refusal(&self, method: &str, path: &str, status: StatusCode, body: &[u8]) -> ClientError {
+        if let Ok(error) = serde_json::from_slice::<ApiError>(body) {
+            return ClientError::Refused(ApiError::new(error.kind, one_line(&error.message)));
+        }
+        let text = one_line(&String::from_utf8_lossy(body));
+        let reason = if text.is_empty() {
+            status.to_string()
+        } else {
+            format!("{status}: {text}")
+        };
+        self.unexpected(method, path, &reason)
+    }
+
+    fn unreachable(&self, source: io::Error) -> ClientError {
+        let socket = self.socket.clone();
+        match source.kind() {
+            io::ErrorKind::NotFound => ClientError::NotRunning { socket },
+            io::ErrorKind::ConnectionRefused => ClientError::Stale { socket },
+            io::ErrorKind::PermissionDenied => ClientError::Denied { socket },
+            _ => ClientError::Connect { socket, source },
+        }
+    }
+
+    fn broke_off(&self, error: &hyper::Error) -> ClientError {
+        ClientError::BrokeOff {
+            socket: self.socket.clone(),
+            reason: one_line(&error.to_string()),
+        }
+    }
+
+    fn unexpected(&self, method: &str, path: &str, reason: &str) -> ClientError {
+        ClientError::Unexpected {
+            socket: self.socket.clone(),
+            request: format!("{method} /v1{path}"),
+            reason: one_line(reason),
+        }
+    }
+}
+
+/// The bytes of a log as they come.
+#[derive(Debug)]
+pub struct LogStream {
+    socket: PathBuf,
+    body: Incoming,
+}
+
+impl LogStream {
+    /// The next bytes, cut anywhere; `None` at the end.
+    pub async fn chunk(&mut self) -> Answer<Option<Bytes>> {
+        while let Some(frame) = self.body.frame().await {
+            let frame = frame.map_err(|error| ClientError::BrokeOff {
+                socket: self.socket.clone(),
+                reason: one_line(&error.to_string()),
+            })?;
+            if let Ok(data) = frame.into_data() {
+                return Ok(Some(data));
+            }
+        }
+        Ok(None)
+    }
+}
+
+fn start_command(socket: &Path) -> String {
+    if socket == Path::new(DEFAULT_SOCKET) {
+        "tapestry agent".to_owned()
+    } else {
+        format!("tapestry agent --socket {}", socket.display())
+    }
+}
+
+/// Percent-encodes one path segment (RFC 3986 §2.3: all but the unreserved characters).
+fn segment(name: &str) -> String {
+    let mut encoded = String::with_capacity(name.len());
+    for byte in name.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+            encoded.push(char::from(byte));
+        } else {
+            // Writing to a string does not fail.
+            let _ = write!(encoded, "%{byte:02X}");
+        }
+    }
+    encoded
+}
+
+/// Joins lines and takes out what could move a terminal's cursor.
+fn one_line(text: &str) -> String {
+    text.split(|c: char| c.is_whitespace() || c.is_control())
+        .filter(|word| !word.is_empty())
+        .collect::<Vec<_>>()
+        .join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn segment_encodes_all_but_unreserved_bytes() {
+        assert_eq!(segment("my_net-1.x~"), "my_net-1.x~");
+        assert_eq!(segment("a/b?c=ü"), "a%2Fb%3Fc%3D%C3%BC");
+    }
+
+    #[test]
+    fn one_line_joins_lines_and_drops_escapes() {
+        assert_eq!(one_line("a\n  b\u{1b}[31m c\n"), "a b [31m c");
+    }
+
+    #[test]
+    fn remedy_names_the_socket_unless_it_is_the_default() {
+        let missing = |socket: &str| ClientError::NotRunning {
+            socket: socket.into(),
+        };
+        assert_eq!(
+            missing(DEFAULT_SOCKET).to_string(),
+            "no agent at /run/tapestry/agent.sock; start one with: tapestry agent"
+        );
+        assert_eq!(
+            missing("/tmp/a.sock").to_string(),
+            "no agent at /tmp/a.sock; start one with: tapestry agent --socket /tmp/a.sock"
+        );
+    }
+}

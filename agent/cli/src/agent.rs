@@ -1,0 +1,43 @@
+//! `tapestry agent`: the daemon of this host.
+
+use std::path::{Path, PathBuf};
+
+use agent_daemon::AgentOptions;
+
+use crate::failure::Failure;
+
+/// Run the agent of this host, in the foreground
+///
+/// It serves its API on --socket, and keeps networks and containers in --state-dir. Every path may be chosen, so several
+/// agents can run on one machine, each in a network namespace of its own.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// Where it keeps its state
+    #[arg(long, value_name = "DIR", default_value = "/var/lib/tapestry")]
+    state_dir: PathBuf,
+    /// A configuration file (TOML)
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+}
+
+pub(crate) fn run(args: Args, socket: &Path) -> Result<u8, Failure> {
+    log_to_stderr();
+    let options = AgentOptions {
+        socket: socket.to_owned(),
+        state_dir: args.state_dir,
+        config: args.config,
+    };
+    agent_daemon::run(options).map_err(|error| Failure::said(error.to_string()))?;
+    Ok(0)
+}
+
+/// `RUST_LOG` chooses what is told; state changes and surprises where it is not set.
+fn log_to_stderr() {
+    use tracing_subscriber::EnvFilter;
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
+        .init();
+}

@@ -1,0 +1,95 @@
+//! The packet filter, what it and the kernel's settings do to forwarded packets, and others who rule over them.
+
+use std::io;
+
+use agent_daemon::firewall::{Finding, diagnose};
+
+use super::check::Check;
+use super::host::{Host, output_of};
+
+pub(crate) fn checks(host: &Host) -> Vec<Check> {
+    let mut checks = match output_of("nft", &["list", "tables"]) {
+        Ok(_) => vec![Check::ok("nft", version())],
+        // Then the rest cannot be told either.
+        Err(error) => return vec![broken(&error), docker(host), firewalld(host)],
+    };
+    let findings = diagnose();
+    if findings.is_empty() {
+        checks.push(Check::ok("forwarding", "on, and nothing in its way"));
+    }
+    checks.extend(findings.into_iter().map(in_the_way));
+    checks.extend([docker(host), firewalld(host)]);
+    checks
+}
+
+fn broken(error: &io::Error) -> Check {
+    match error.kind() {
+        io::ErrorKind::NotFound => Check::fail(
+            "nft",
+            "not installed, so nothing can be masqueraded or published",
+            "install the package nftables",
+        ),
+        _ => Check::fail(
+            "nft",
+            format!("does not work: {error}"),
+            "run as root, on a kernel with nf_tables",
+        ),
+    }
+}
+
+fn version() -> String {
+    let text = output_of("nft", &["--version"]).unwrap_or_default();
+    text.lines().next().unwrap_or("works").to_owned()
+}
+
+fn in_the_way(finding: Finding) -> Check {
+    let found = format!("{}: {}", finding.what, finding.why);
+    Check::warn("forwarding", found, finding.remedy)
+}
+
+fn docker(host: &Host) -> Check {
+    let what = "Docker";
+    if host.exists("run/docker.sock") || host.exists("sys/class/net/docker0") {
+        Check::ok(what, "is here too; each keeps its own networks and rules")
+    } else {
+        Check::ok(what, "is not running here")
+    }
+}
+
+fn firewalld(host: &Host) -> Check {
+    let what = "firewalld";
+    if host.exists("run/firewalld.pid") || host.exists("run/firewalld") {
+        Check::ok(
+            what,
+            "is running; the agent puts its links into the zone trusted",
+        )
+    } else {
+        Check::ok(what, "is not running here")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::doctor::check::Level;
+
+    #[test]
+    fn missing_nft_is_a_failure_with_its_package() {
+        let check = broken(&io::Error::from(io::ErrorKind::NotFound));
+        assert_eq!(check.level, Level::Fail);
+        assert!(check.remedy.unwrap().contains("nftables"));
+    }
+
+    #[test]
+    fn findings_are_warnings_with_their_remedy() {
+        let finding = Finding {
+            what: "chain FORWARD drops".into(),
+            why: "its policy is drop".into(),
+            remedy: "accept the mark".into(),
+        };
+        assert_eq!(
+            in_the_way(finding).to_string(),
+            "warn  forwarding: chain FORWARD drops: its policy is drop; accept the mark"
+        );
+    }
+}

@@ -1,0 +1,76 @@
+//! `tapestry fdb`: which address a network's switch finds behind which port.
+
+use agent_api::{Client, FdbEntryView};
+
+use crate::failure::Failure;
+use crate::output;
+
+/// Show a network's forwarding table
+#[derive(Debug, clap::Subcommand)]
+pub(crate) enum Verb {
+    Ls(Ls),
+}
+
+/// List the addresses that a network's switch knows
+#[derive(Debug, clap::Args)]
+pub(crate) struct Ls {
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+    /// The network's name or id
+    network: String,
+}
+
+pub(crate) async fn run(verb: Verb, client: &Client) -> Result<u8, Failure> {
+    let Verb::Ls(args) = verb;
+    let entries = client.fdb(&args.network).await?;
+    let text = if args.json {
+        output::json(&entries)
+    } else {
+        table(&entries)
+    };
+    output::print(&text)?;
+    Ok(0)
+}
+
+fn table(entries: &[FdbEntryView]) -> String {
+    let rows = entries.iter().map(|entry| {
+        let age = entry
+            .age_s
+            .map_or("-".to_owned(), |age_s| format!("{age_s}s"));
+        vec![
+            entry.mac.clone(),
+            entry.port.to_string(),
+            entry.owner.clone(),
+            output::word(entry.kind),
+            age,
+        ]
+    });
+    output::table(&["MAC", "PORT", "OWNER", "KIND", "AGE"], rows)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use agent_api::FdbKind;
+
+    #[test]
+    fn static_entries_show_no_age() {
+        let entry = |mac: &str, owner: &str, kind, age_s| FdbEntryView {
+            mac: mac.into(),
+            port: 3,
+            owner: owner.into(),
+            kind,
+            age_s,
+        };
+        let entries = [
+            entry("02:42:ac:11:00:02", "web", FdbKind::Sticky, None),
+            entry("0a:00:00:00:00:01", "host", FdbKind::Learned, Some(12)),
+        ];
+        insta::assert_snapshot!(table(&entries), @r"
+        MAC                 PORT      OWNER     KIND      AGE
+        02:42:ac:11:00:02   3         web       sticky    -
+        0a:00:00:00:00:01   3         host      learned   12s
+        ");
+    }
+}

@@ -1,0 +1,309 @@
+//! `tapestry network`: make networks, look at them, attach containers to them.
+
+use std::io::{self, BufRead};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use agent_api::{
+    Client, Connect, Disconnect, Driver, EndpointSettings, NetworkCreate, NetworkSummary,
+};
+use ipnet::IpNet;
+
+use crate::failure::{Failure, for_each_name};
+use crate::{arguments, inspect, output};
+
+/// Make, show and remove networks
+#[derive(Debug, clap::Subcommand)]
+pub(crate) enum Verb {
+    Create(Create),
+    Ls(Ls),
+    Inspect(inspect::NetworkArgs),
+    Rm(Rm),
+    Connect(ConnectArgs),
+    Disconnect(DisconnectArgs),
+    Prune(Prune),
+}
+
+/// Create a network and print its id
+///
+/// Options of the overlay driver: -o encap=quic|vxlan, -o vni=N, -o remote=IP[,IP] (VXLAN to fixed hosts, without a
+/// cluster).
+#[derive(Debug, clap::Args)]
+pub(crate) struct Create {
+    /// Who carries its frames: bridge (this host) or overlay (many hosts)
+    #[arg(
+        short,
+        long,
+        value_name = "DRIVER",
+        default_value = "bridge",
+        value_parser = driver
+    )]
+    driver: Driver,
+    /// Its addresses; once for IPv4, once for IPv6; a free default pool where absent
+    #[arg(long, value_name = "CIDR")]
+    subnet: Vec<IpNet>,
+    /// The gateway's address; the subnet's first where absent; once per subnet
+    #[arg(long, value_name = "ADDRESS")]
+    gateway: Vec<IpAddr>,
+    /// Give containers addresses from this part of the subnet only
+    #[arg(long, value_name = "CIDR")]
+    ip_range: Option<IpNet>,
+    /// Give it an IPv6 subnet too
+    #[arg(long)]
+    ipv6: bool,
+    /// No way out and no way in
+    #[arg(long)]
+    internal: bool,
+    /// The largest IP packet in bytes
+    #[arg(long, value_name = "N")]
+    mtu: Option<u16>,
+    /// A server for names outside the network; the host's where absent; may be repeated
+    #[arg(long, value_name = "ADDRESS")]
+    dns: Vec<IpAddr>,
+    /// An option of the driver; may be repeated
+    #[arg(short, long = "opt", value_name = "KEY=VALUE", value_parser = arguments::key_value)]
+    opt: Vec<(String, String)>,
+    /// A label to find it by; may be repeated
+    #[arg(long, value_name = "KEY=VALUE", value_parser = arguments::key_value)]
+    label: Vec<(String, String)>,
+    /// The network's name
+    name: String,
+}
+
+/// List networks
+#[derive(Debug, clap::Args)]
+pub(crate) struct Ls {
+    /// Print ids only
+    #[arg(short, long, conflicts_with = "json")]
+    quiet: bool,
+    /// Print whole ids
+    #[arg(long)]
+    no_trunc: bool,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// Remove networks
+#[derive(Debug, clap::Args)]
+pub(crate) struct Rm {
+    /// Names or ids of networks
+    #[arg(required = true, value_name = "NAME")]
+    names: Vec<String>,
+}
+
+/// Attach a running container to a network
+#[derive(Debug, clap::Args)]
+pub(crate) struct ConnectArgs {
+    /// Its IPv4 address on the network
+    #[arg(long, value_name = "ADDRESS")]
+    ip: Option<Ipv4Addr>,
+    /// Its IPv6 address on the network
+    #[arg(long, value_name = "ADDRESS")]
+    ip6: Option<Ipv6Addr>,
+    /// Its MAC address on the network
+    #[arg(long, value_name = "MAC")]
+    mac_address: Option<String>,
+    /// Another name for it on the network; may be repeated
+    #[arg(long, value_name = "NAME")]
+    alias: Vec<String>,
+    /// The network's name or id
+    network: String,
+    /// The container's name or id
+    container: String,
+}
+
+/// Detach a container from a network
+#[derive(Debug, clap::Args)]
+pub(crate) struct DisconnectArgs {
+    /// The network's name or id
+    network: String,
+    /// The container's name or id
+    container: String,
+}
+
+/// Remove all networks that no container uses
+#[derive(Debug, clap::Args)]
+pub(crate) struct Prune {
+    /// Do not ask first
+    #[arg(short, long)]
+    force: bool,
+}
+
+pub(crate) async fn run(verb: Verb, client: &Client) -> Result<u8, Failure> {
+    match verb {
+        Verb::Create(args) => create(args, client).await,
+        Verb::Ls(args) => list(&args, client).await,
+        Verb::Inspect(args) => inspect::networks(&args, client).await,
+        Verb::Rm(args) => remove(&args, client).await,
+        Verb::Connect(args) => connect(args, client).await,
+        Verb::Disconnect(args) => disconnect(args, client).await,
+        Verb::Prune(args) => prune(&args, client).await,
+    }
+}
+
+async fn create(args: Create, client: &Client) -> Result<u8, Failure> {
+    let request = NetworkCreate {
+        name: args.name,
+        driver: args.driver,
+        subnets: args.subnet,
+        gateways: args.gateway,
+        ip_range: args.ip_range,
+        ipv6: args.ipv6,
+        internal: args.internal,
+        mtu: args.mtu,
+        dns: args.dns,
+        options: args.opt.into_iter().collect(),
+        labels: args.label.into_iter().collect(),
+    };
+    let created = client.create_network(&request).await?;
+    output::print(&format!("{}\n", created.id))?;
+    Ok(0)
+}
+
+async fn list(args: &Ls, client: &Client) -> Result<u8, Failure> {
+    let networks = client.networks().await?;
+    output::print(&listing(args, &networks))?;
+    Ok(0)
+}
+
+fn listing(args: &Ls, networks: &[NetworkSummary]) -> String {
+    if args.json {
+        return output::json(networks);
+    }
+    let id = |network: &NetworkSummary| output::shown_id(&network.id, args.no_trunc);
+    if args.quiet {
+        return networks.iter().map(|network| id(network) + "\n").collect();
+    }
+    let rows = networks.iter().map(|network| {
+        vec![
+            id(network),
+            network.name.clone(),
+            output::word(network.driver),
+            output::word(network.scope),
+        ]
+    });
+    output::table(&["NETWORK ID", "NAME", "DRIVER", "SCOPE"], rows)
+}
+
+async fn remove(args: &Rm, client: &Client) -> Result<u8, Failure> {
+    for_each_name(&args.names, async |name| {
+        client.remove_network(name).await?;
+        output::print(&format!("{name}\n"))
+    })
+    .await
+}
+
+async fn connect(args: ConnectArgs, client: &Client) -> Result<u8, Failure> {
+    let connect = Connect {
+        container: args.container,
+        settings: EndpointSettings {
+            ip: args.ip,
+            ip6: args.ip6,
+            mac: args.mac_address,
+            aliases: args.alias,
+        },
+    };
+    client.connect(&args.network, &connect).await?;
+    Ok(0)
+}
+
+async fn disconnect(args: DisconnectArgs, client: &Client) -> Result<u8, Failure> {
+    let disconnect = Disconnect {
+        container: args.container,
+    };
+    client.disconnect(&args.network, &disconnect).await?;
+    Ok(0)
+}
+
+async fn prune(args: &Prune, client: &Client) -> Result<u8, Failure> {
+    if !args.force {
+        output::print(PRUNE_QUESTION)?;
+        if !says_yes(io::stdin().lock()) {
+            return Err(Failure::said(
+                "nothing was removed; answer y, or use: tapestry network prune --force",
+            ));
+        }
+    }
+    let pruned = client.prune_networks().await?;
+    if !pruned.networks.is_empty() {
+        let names = pruned.networks.join("\n");
+        output::print(&format!("Deleted Networks:\n{names}\n"))?;
+    }
+    Ok(0)
+}
+
+/// No answer, as where nobody is there to ask, is a no.
+fn says_yes(mut answers: impl BufRead) -> bool {
+    let mut answer = String::new();
+    let read = answers.read_line(&mut answer);
+    read.is_ok() && matches!(answer.trim(), "y" | "Y" | "yes")
+}
+
+fn driver(name: &str) -> Result<Driver, String> {
+    match name {
+        "bridge" => Ok(Driver::Bridge),
+        "overlay" => Ok(Driver::Overlay),
+        "host" | "null" => Err(format!("there is one network of driver {name}, always")),
+        _ => Err("there are bridge and overlay".to_owned()),
+    }
+}
+
+const PRUNE_QUESTION: &str = "WARNING! This will remove all networks not used by at least one container.\n\
+                              Are you sure you want to continue? [y/N] ";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use agent_api::Scope;
+
+    fn networks() -> Vec<NetworkSummary> {
+        let network = |digit: &str, name: &str, driver, scope| NetworkSummary {
+            id: digit.repeat(64),
+            name: name.into(),
+            driver,
+            scope,
+        };
+        vec![
+            network("a", "bridge", Driver::Bridge, Scope::Local),
+            network("b", "host", Driver::Host, Scope::Local),
+            network("c", "none", Driver::Null, Scope::Local),
+            network("d", "big", Driver::Overlay, Scope::Global),
+        ]
+    }
+
+    #[test]
+    fn listing_is_dockers_table() {
+        let plain = Ls {
+            quiet: false,
+            no_trunc: false,
+            json: false,
+        };
+        insta::assert_snapshot!(listing(&plain, &networks()), @r"
+        NETWORK ID     NAME      DRIVER    SCOPE
+        aaaaaaaaaaaa   bridge    bridge    local
+        bbbbbbbbbbbb   host      host      local
+        cccccccccccc   none      null      local
+        dddddddddddd   big       overlay   global
+        ");
+    }
+
+    #[test]
+    fn quiet_listing_is_ids_only() {
+        let quiet = Ls {
+            quiet: true,
+            no_trunc: true,
+            json: false,
+        };
+        let ids = listing(&quiet, &networks()[..2]);
+        assert_eq!(ids, format!("{}\n{}\n", "a".repeat(64), "b".repeat(64)));
+    }
+
+    #[test]
+    fn only_yes_is_yes() {
+        assert!(says_yes(&b"y\n"[..]));
+        assert!(says_yes(&b" Y \n"[..]));
+        for no in [&b""[..], b"\n", b"n\n", b"yep\n"] {
+            assert!(!says_yes(no));
+        }
+    }
+}

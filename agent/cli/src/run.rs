@@ -1,0 +1,280 @@
+//! `tapestry run`: a command in namespaces of its own.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::path::PathBuf;
+
+use agent_api::{Client, ContainerCreate, Created, EndpointSettings, NetworkMode};
+use agent_daemon::container::attach::{Session, SessionOptions};
+use clap::ValueEnum;
+
+use crate::arguments::{self, Publish, Variable};
+use crate::failure::Failure;
+use crate::{output, session, wait};
+
+/// Run a command in a container
+///
+/// The command gets its own UTS, PID, IPC, mount and network namespaces, on this host's files unless --rootfs names
+/// others. Options after COMMAND's first word belong to the command.
+///
+/// The exit status is the command's own; 125 if the agent did not run it, 126 if it cannot be executed, 127 if it does
+/// not exist.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// Leave it running and print its id
+    #[arg(short, long)]
+    detach: bool,
+    /// Remove the container when the command ends
+    #[arg(long)]
+    rm: bool,
+    /// Keep standard input open and pass it on
+    #[arg(short, long)]
+    interactive: bool,
+    /// Give the command a terminal
+    #[arg(short, long)]
+    tty: bool,
+    /// The container's name; made up where absent
+    #[arg(long, value_name = "NAME")]
+    name: Option<String>,
+    /// The name that the command's machine seems to have
+    #[arg(long, value_name = "NAME")]
+    hostname: Option<String>,
+    /// A network's name, or bridge, host, none, container:NAME
+    #[arg(
+        long,
+        visible_alias = "net",
+        value_name = "NETWORK",
+        default_value = "bridge",
+        value_parser = arguments::network_mode
+    )]
+    network: NetworkMode,
+    /// Its IPv4 address on the network
+    #[arg(long, value_name = "ADDRESS")]
+    ip: Option<Ipv4Addr>,
+    /// Its IPv6 address on the network
+    #[arg(long, value_name = "ADDRESS")]
+    ip6: Option<Ipv6Addr>,
+    /// Its MAC address, as in 02:42:ac:11:00:02
+    #[arg(long, value_name = "MAC")]
+    mac_address: Option<String>,
+    /// Another name for it on the network; may be repeated
+    #[arg(long, visible_alias = "net-alias", value_name = "NAME")]
+    network_alias: Vec<String>,
+    /// A server for names outside the network; may be repeated
+    #[arg(long, value_name = "ADDRESS")]
+    dns: Vec<IpAddr>,
+    /// A domain to look short names up in; may be repeated
+    #[arg(long, value_name = "DOMAIN")]
+    dns_search: Vec<String>,
+    /// Publish a port on the host; HOST and CONTAINER may be ranges; may be repeated
+    #[arg(
+        short,
+        long,
+        value_name = "[IP:]HOST:CONTAINER[/udp]",
+        value_parser = arguments::publish
+    )]
+    publish: Vec<Publish>,
+    /// An environment variable; without a value, the one it has here; may be repeated
+    #[arg(short, long, value_name = "KEY[=VALUE]", value_parser = arguments::variable)]
+    env: Vec<Variable>,
+    /// The directory that the command starts in
+    #[arg(short, long, value_name = "DIR")]
+    workdir: Option<PathBuf>,
+    /// A directory that becomes the command's / instead of this host's
+    #[arg(long, value_name = "DIR")]
+    rootfs: Option<PathBuf>,
+    /// private: root in the container is an unprivileged user outside; host: no user namespace
+    #[arg(
+        long,
+        value_name = "WHICH",
+        default_value = "host",
+        hide_possible_values = true
+    )]
+    userns: UserNamespace,
+    /// The command and its arguments
+    #[arg(required = true, trailing_var_arg = true, value_name = "COMMAND")]
+    command: Vec<String>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum UserNamespace {
+    Host,
+    Private,
+}
+
+pub(crate) fn run(args: Args, client: &Client) -> Result<u8, Failure> {
+    let (detach, options) = (
+        args.detach,
+        SessionOptions {
+            tty: args.tty,
+            interactive: args.interactive,
+        },
+    );
+    let request = request(args)?;
+    if detach {
+        let id = wait(begin_detached(&request, client))?;
+        output::print(&format!("{id}\n"))?;
+        return Ok(0);
+    }
+    session::require_terminal(options)?;
+    session::relay(wait(begin_attached(&request, options, client))?)
+}
+
+/// Returns the id.
+async fn begin_detached(request: &ContainerCreate, client: &Client) -> Result<String, Failure> {
+    let created = create(client, request).await?;
+    start(client, request, &created).await?;
+    Ok(created.id)
+}
+
+/// Attaches before it starts, so that the command's first word is not missed.
+async fn begin_attached(
+    request: &ContainerCreate,
+    options: SessionOptions,
+    client: &Client,
+) -> Result<Session, Failure> {
+    let created = create(client, request).await?;
+    match session::attach(&created.attach, options) {
+        Ok(session) => {
+            start(client, request, &created).await?;
+            Ok(session)
+        }
+        Err(failure) => {
+            discard(client, &created).await;
+            Err(failure)
+        }
+    }
+}
+
+async fn create(client: &Client, request: &ContainerCreate) -> Result<Created, Failure> {
+    let created = client.create_container(request).await;
+    created.map_err(Failure::RefusedRun)
+}
+
+/// Starts what was created; with `--rm`, what could not start is not left behind.
+async fn start(
+    client: &Client,
+    request: &ContainerCreate,
+    created: &Created,
+) -> Result<(), Failure> {
+    let started = client.start_container(&created.id).await;
+    if started.is_err() && request.remove {
+        discard(client, created).await;
+    }
+    started.map_err(Failure::RefusedRun)
+}
+
+/// Best effort: the failure that led here is the one to tell.
+async fn discard(client: &Client, created: &Created) {
+    let _ = client.remove_container(&created.id, true).await;
+}
+
+fn request(args: Args) -> Result<ContainerCreate, Failure> {
+    Ok(ContainerCreate {
+        name: args.name,
+        hostname: args.hostname,
+        network: args.network,
+        endpoint: EndpointSettings {
+            ip: args.ip,
+            ip6: args.ip6,
+            mac: args.mac_address,
+            aliases: args.network_alias,
+        },
+        dns: args.dns,
+        dns_search: args.dns_search,
+        publish: args
+            .publish
+            .into_iter()
+            .flat_map(|Publish(all)| all)
+            .collect(),
+        env: arguments::environment(args.env),
+        workdir: args.workdir,
+        rootfs: args.rootfs.map(absolute).transpose()?,
+        command: args.command,
+        tty: args.tty,
+        interactive: args.interactive,
+        remove: args.rm,
+        private_users: args.userns == UserNamespace::Private,
+    })
+}
+
+/// The agent has another working directory than we.
+fn absolute(path: PathBuf) -> Result<PathBuf, Failure> {
+    std::path::absolute(&path)
+        .map_err(|error| Failure::usage(format!("cannot use {}: {error}", path.display())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        args: Args,
+    }
+
+    fn parsed(line: &[&str]) -> ContainerCreate {
+        let words = std::iter::once(&"run").chain(line);
+        request(Line::try_parse_from(words).unwrap().args).unwrap()
+    }
+
+    #[test]
+    fn options_after_the_command_belong_to_the_command() {
+        let request = parsed(&["--name", "a", "ls", "-l", "--rm", "--", "-x"]);
+        assert_eq!(request.command, ["ls", "-l", "--rm", "--", "-x"]);
+        assert!(!request.remove);
+        let request = parsed(&["--rm", "--", "sh", "-c", "exit 3", "--"]);
+        assert_eq!(request.command, ["sh", "-c", "exit 3", "--"]);
+        assert!(request.remove);
+    }
+
+    #[test]
+    fn unknown_option_before_the_command_is_refused() {
+        assert!(Line::try_parse_from(["run", "--bogus", "ls"]).is_err());
+        assert!(Line::try_parse_from(["run", "--rm"]).is_err());
+    }
+
+    #[test]
+    fn every_option_reaches_the_request() {
+        let request = parsed(&[
+            "-it",
+            "--rm",
+            "--name",
+            "web",
+            "--hostname",
+            "h",
+            "--network",
+            "lab",
+            "--ip",
+            "10.0.0.2",
+            "--ip6",
+            "fd00::2",
+            "--mac-address",
+            "02:42:0a:00:00:02",
+            "--network-alias",
+            "a",
+            "--network-alias",
+            "b",
+            "--dns",
+            "8.8.8.8",
+            "--dns-search",
+            "example.com",
+            "-p",
+            "8080:80",
+            "-p",
+            "[::1]:53:53/udp",
+            "-e",
+            "A=1",
+            "-w",
+            "/tmp",
+            "--rootfs",
+            "/srv/root",
+            "--userns",
+            "private",
+            "--",
+            "sh",
+        ]);
+        insta::assert_snapshot!(output::json(&request));
+    }
+}

@@ -1,0 +1,219 @@
+//! Why the agent refuses: one enum per operation, one line per refusal.
+
+use std::path::PathBuf;
+
+use agent_api::{ApiError, ErrorKind};
+
+use crate::ipam::{AllocateAddress, ChooseSubnet, CreatePool, InvalidSubnet};
+use crate::name::BadName;
+
+/// Something was asked for by a name, id or prefix that fits nothing, or more than one thing.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Find {
+    #[error("no network {0:?}; `tapestry network ls` lists them")]
+    NoNetwork(String),
+    #[error("no container {0:?}; `tapestry ps -a` lists them")]
+    NoContainer(String),
+    #[error("{0:?} fits more than one id; write more digits")]
+    Ambiguous(String),
+}
+
+impl From<Find> for ApiError {
+    fn from(error: Find) -> Self {
+        let kind = match error {
+            Find::NoNetwork(_) | Find::NoContainer(_) => ErrorKind::NotFound,
+            Find::Ambiguous(_) => ErrorKind::Invalid,
+        };
+        Self::new(kind, error.to_string())
+    }
+}
+
+/// `POST /v1/networks`.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum CreateNetwork {
+    #[error("network name: {0}")]
+    Name(#[from] BadName),
+    #[error(
+        "a network named {0:?} exists already; choose another name or remove it with `tapestry network rm {0}`"
+    )]
+    NameTaken(String),
+    #[error("driver {0:?} makes no new networks; `bridge` does")]
+    PredefinedDriver(&'static str),
+    #[error(
+        "driver \"overlay\" needs a cluster of hosts, and this agent is in none; use `--driver bridge`"
+    )]
+    NoCluster,
+    #[error("two {0} subnets were given; a network has at most one of each family")]
+    TwoSubnets(&'static str),
+    #[error(
+        "gateway {0} lies in none of the network's subnets; leave it out or give its subnet with --subnet"
+    )]
+    GatewayOutside(std::net::IpAddr),
+    #[error(
+        "option {0:?} is unknown; a bridge network takes tap=offload|basic and transparent=true|false"
+    )]
+    UnknownOption(String),
+    #[error("option {name}={value} is not understood; write {expected}")]
+    OptionValue {
+        name: String,
+        value: String,
+        expected: &'static str,
+    },
+    #[error("MTU {0} is out of range; take 576 to 65521, and at least 1280 with IPv6")]
+    Mtu(u16),
+    #[error(transparent)]
+    Subnet(#[from] InvalidSubnet),
+    #[error(transparent)]
+    Pool(#[from] CreatePool),
+    #[error(transparent)]
+    NoSubnet(#[from] ChooseSubnet),
+    #[error("network {name:?}: {why}")]
+    Host { name: String, why: String },
+}
+
+impl From<CreateNetwork> for ApiError {
+    fn from(error: CreateNetwork) -> Self {
+        let kind = match &error {
+            CreateNetwork::NameTaken(_) => ErrorKind::Conflict,
+            CreateNetwork::Subnet(InvalidSubnet::Overlaps { .. }) => ErrorKind::Conflict,
+            CreateNetwork::NoSubnet(_) => ErrorKind::Exhausted,
+            CreateNetwork::NoCluster => ErrorKind::Unsupported,
+            CreateNetwork::Host { .. } => ErrorKind::Failed,
+            _ => ErrorKind::Invalid,
+        };
+        Self::new(kind, error.to_string())
+    }
+}
+
+/// `DELETE /v1/networks/{name}`.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum RemoveNetwork {
+    #[error("network {0:?} is part of every agent and stays")]
+    Predefined(String),
+    #[error("network {name:?} is in use by {users}; disconnect or remove them first")]
+    InUse { name: String, users: String },
+}
+
+impl From<RemoveNetwork> for ApiError {
+    fn from(error: RemoveNetwork) -> Self {
+        Self::new(ErrorKind::Conflict, error.to_string())
+    }
+}
+
+/// `POST /v1/endpoints`, and every attachment of a container.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Attach {
+    #[error("{what}: {source}")]
+    Name { what: &'static str, source: BadName },
+    #[error("{name:?} is on network {network:?} already; disconnect it first")]
+    Twice { name: String, network: String },
+    #[error("network {0:?} has no ports of its own; containers join it with `run --network {0}`")]
+    NoPorts(String),
+    #[error(transparent)]
+    Address(#[from] AllocateAddress),
+    #[error("network {0:?} has no IPv6 subnet; create it with --ipv6, or leave --ip6 out")]
+    NoIpv6(String),
+    #[error("network {0:?} has no IPv4 subnet; leave --ip out")]
+    NoIpv4(String),
+    #[error("{0}")]
+    Mac(switch_core::ParseMac),
+    #[error(
+        "MAC address {0} cannot belong to a container; take a unicast address such as 02:42:ac:11:00:02"
+    )]
+    MacNotStation(switch_core::Mac),
+    #[error(
+        "MAC address {mac} is taken by {owner:?} on network {network:?}; leave --mac-address out to get a free one"
+    )]
+    MacTaken {
+        mac: switch_core::Mac,
+        owner: String,
+        network: String,
+    },
+    #[error("link name {0:?} is not usable; take 1 to 15 letters, digits, '_', '.' or '-'")]
+    LinkName(String),
+    #[error("{} is not a network namespace: {why}; give a file such as /run/netns/NAME or /proc/PID/ns/net", path.display())]
+    Sandbox { path: PathBuf, why: String },
+    #[error("attaching {name:?} to network {network:?}: {why}")]
+    Host {
+        name: String,
+        network: String,
+        why: String,
+    },
+}
+
+impl From<Attach> for ApiError {
+    fn from(error: Attach) -> Self {
+        let kind = match &error {
+            Attach::Twice { .. } | Attach::MacTaken { .. } => ErrorKind::Conflict,
+            Attach::Address(AllocateAddress::Exhausted { .. }) => ErrorKind::Exhausted,
+            Attach::Address(AllocateAddress::Taken { .. }) => ErrorKind::Conflict,
+            Attach::Host { .. } => ErrorKind::Failed,
+            _ => ErrorKind::Invalid,
+        };
+        Self::new(kind, error.to_string())
+    }
+}
+
+/// Everything that is asked of containers.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Contain {
+    #[error("{what}: {source}")]
+    Name { what: &'static str, source: BadName },
+    #[error(
+        "a container named {0:?} exists already; choose another --name or remove it with `tapestry rm {0}`"
+    )]
+    NameTaken(String),
+    #[error("no command was given; write it after the options: tapestry run -- COMMAND")]
+    NoCommand,
+    #[error("{0:?} is not KEY=VALUE; write -e KEY=VALUE")]
+    Env(String),
+    #[error("--{option} needs a network of its own; it does not go with --network {mode}")]
+    NotWithMode { option: &'static str, mode: String },
+    #[error("network {0:?} is internal: nothing outside reaches it, so no port can be published")]
+    PublishOnInternal(String),
+    #[error(
+        "host port {0} is published by container {1:?} already; choose another or stop that container"
+    )]
+    Published(String, String),
+    #[error("host port {mapping} cannot be published: {why}")]
+    Publish { mapping: String, why: String },
+    #[error("rootfs {}: {why}", path.display())]
+    Rootfs { path: PathBuf, why: String },
+    #[error("container {0:?} is not running")]
+    NotRunning(String),
+    #[error("container {0:?} was started already")]
+    Started(String),
+    #[error("container {0:?} is running; stop it first or remove it with `tapestry rm -f {0}`")]
+    Running(String),
+    #[error(
+        "container {0:?} shares another namespace and has no endpoints of its own; only --network NETWORK containers connect"
+    )]
+    NoSandbox(String),
+    #[error("container {container:?} is not on network {network:?}")]
+    NotOn { container: String, network: String },
+    #[error("container {name:?}: {why}")]
+    CommandNotFound { name: String, why: String },
+    #[error("container {name:?}: {why}")]
+    CommandNotExecutable { name: String, why: String },
+    #[error("container {name:?}: {why}")]
+    Host { name: String, why: String },
+}
+
+impl From<Contain> for ApiError {
+    fn from(error: Contain) -> Self {
+        let kind = match &error {
+            Contain::NameTaken(_)
+            | Contain::Published(..)
+            | Contain::Publish { .. }
+            | Contain::NotRunning(_)
+            | Contain::Started(_)
+            | Contain::Running(_) => ErrorKind::Conflict,
+            Contain::NotOn { .. } => ErrorKind::NotFound,
+            Contain::CommandNotFound { .. } => ErrorKind::CommandNotFound,
+            Contain::CommandNotExecutable { .. } => ErrorKind::CommandNotExecutable,
+            Contain::Host { .. } => ErrorKind::Failed,
+            _ => ErrorKind::Invalid,
+        };
+        Self::new(kind, error.to_string())
+    }
+}

@@ -1,0 +1,226 @@
+//! The agent: what is asked of it, one file per noun.
+//!
+//! # Theory of operation
+//!
+//! All of the agent's state sits behind one lock. A call takes it, checks the request against the state, writes a record
+//! of what is to be, makes it, and lets go; a failure undoes what was made. Calls block on system calls, so the API runs
+//! them off its event loop. Only waiting for a command to end happens without the lock.
+//!
+//! Records come before deeds: a record without its deed is found and settled by [`reconcile`] at the next start, a deed
+//! without a record would never be. What the records cannot know, how a command ended, its supervisor keeps beside it.
+
+mod container;
+mod container_plan;
+mod endpoint;
+mod error;
+mod files;
+mod find;
+mod journal;
+mod logs;
+mod network;
+mod plan;
+mod publishing;
+mod reconcile;
+mod segment;
+mod state;
+mod view;
+
+use std::path::PathBuf;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use agent_api::{ApiError, Info};
+use rustix::rand::{GetRandomFlags, getrandom};
+use switch_io::{StartSwitch, Switch, SwitchConfig, SwitchEvent};
+use tokio::runtime::Handle;
+
+use self::journal::Journal;
+use self::state::State;
+use crate::config::Config;
+use crate::container::Supervisor;
+use crate::firewall::{Firewall, FirewallError};
+use crate::host::{MissingRights, check_rights, raise_open_files};
+use crate::store::{OpenStore, StoreError};
+
+/// The daemon of this host.
+pub(crate) struct Agent {
+    config: Config,
+    switch: Switch,
+    store: Journal,
+    supervisor: Supervisor,
+    /// Absent where there is no `nft`: then networks have no way out.
+    firewall: Result<Firewall, FirewallError>,
+    runtime: Handle,
+    /// The random part of this host's own IPv6 prefix (RFC 4193 §3.2.2).
+    ula_global_id: [u8; 5],
+    warnings: Mutex<Vec<String>>,
+    state: Mutex<State>,
+    /// Some container has ended.
+    ended: Condvar,
+}
+
+/// Why there is no agent.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum StartAgent {
+    #[error(transparent)]
+    Rights(#[from] MissingRights),
+    #[error(transparent)]
+    Store(#[from] OpenStore),
+    #[error(transparent)]
+    Record(#[from] StoreError),
+    #[error("the switch does not start: {0}")]
+    Switch(#[from] StartSwitch),
+    #[error(
+        "/dev/net/tun cannot be opened ({0}); load the tun module, or make the device: mkdir -p /dev/net && mknod /dev/net/tun c 10 200"
+    )]
+    Tun(std::io::Error),
+    #[error("{0}")]
+    Reconcile(#[from] ApiError),
+}
+
+impl Agent {
+    /// Starts the switch and brings back everything on record. Blocks; `runtime` runs the edges and the watching.
+    pub(crate) fn start(config: Config, runtime: Handle) -> Result<Arc<Self>, StartAgent> {
+        check_rights()?;
+        std::fs::File::options()
+            .read(true)
+            .write(true)
+            .open("/dev/net/tun")
+            .map_err(StartAgent::Tun)?;
+        let store = Journal::open(&config.state_dir)?;
+        let ula_global_id = ula_global_id(&store)?;
+        let switch = Switch::start(SwitchConfig {
+            engine: config.engine,
+            workers: config.workers,
+            ..SwitchConfig::default()
+        })?;
+        let agent = Arc::new(Self {
+            switch,
+            store,
+            supervisor: Supervisor::new(PathBuf::from("/proc/self/exe")),
+            firewall: Firewall::find(),
+            runtime,
+            ula_global_id,
+            warnings: Mutex::default(),
+            state: Mutex::default(),
+            ended: Condvar::new(),
+            config,
+        });
+        if let Err(error) = raise_open_files() {
+            agent.warn(error.to_string());
+        }
+        agent.watch_firewall();
+        agent.reconcile()?;
+        agent.watch_switch();
+        Ok(agent)
+    }
+
+    /// Puts the packet filter back as it was. Containers go on; the next start attaches them again.
+    pub(crate) fn shut_down(&self) {
+        if let Ok(firewall) = &self.firewall
+            && let Err(error) = firewall.remove()
+        {
+            tracing::warn!(%error, "rules stay in the packet filter");
+        }
+    }
+
+    pub(crate) fn info(&self) -> Info {
+        let engine = self.switch.engine();
+        Info {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            pid: std::process::id(),
+            state_dir: self.config.state_dir.clone(),
+            engine: engine.engine.name().to_owned(),
+            engine_reason: engine.fallback.clone().unwrap_or_default(),
+            workers: engine.workers,
+            warnings: lock(&self.warnings).clone(),
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        lock(&self.state)
+    }
+
+    fn wait_for_an_end<'a>(
+        &self,
+        state: MutexGuard<'a, State>,
+        patience: Duration,
+    ) -> MutexGuard<'a, State> {
+        let (state, _) = self
+            .ended
+            .wait_timeout(state, patience)
+            .unwrap_or_else(PoisonError::into_inner);
+        state
+    }
+
+    /// Something the host does not let the agent do, for `doctor`.
+    fn warn(&self, warning: String) {
+        tracing::warn!("{warning}");
+        let mut warnings = lock(&self.warnings);
+        if !warnings.contains(&warning) && warnings.len() < WARNINGS_MAX {
+            warnings.push(warning);
+        }
+    }
+
+    /// Puts our rules back whenever somebody flushes them, or Docker's chain appears.
+    fn watch_firewall(self: &Arc<Self>) {
+        let Ok(firewall) = &self.firewall else { return };
+        let mut watch = match firewall.watch() {
+            Ok(watch) => watch,
+            Err(error) => return self.warn(error.to_string()),
+        };
+        let agent = Arc::downgrade(self);
+        self.runtime.spawn(async move {
+            while let Some(disturbance) = watch.next().await {
+                let Some(agent) = agent.upgrade() else { return };
+                tracing::info!(
+                    ?disturbance,
+                    "the packet filter was changed by somebody else"
+                );
+                let applied = tokio::task::spawn_blocking(move || {
+                    if let Err(why) = agent.apply_firewall(&agent.state()) {
+                        agent.warn(why);
+                    }
+                });
+                // It only fails when the agent is shutting down.
+                let _ = applied.await;
+            }
+        });
+    }
+
+    /// Detaches endpoints whose sandbox died. Those of containers go when the container's end is seen.
+    fn watch_switch(self: &Arc<Self>) {
+        let events = self.switch.events();
+        let agent = Arc::downgrade(self);
+        let watching = std::thread::Builder::new()
+            .name("port-events".into())
+            .spawn(move || {
+                while let Ok(SwitchEvent::PortGone(port)) = events.recv() {
+                    let Some(agent) = agent.upgrade() else { return };
+                    agent.port_gone(port);
+                }
+            });
+        if let Err(error) = watching {
+            self.warn(format!("endpoints of dead sandboxes will stay: {error}"));
+        }
+    }
+}
+
+/// The host's own prefix, made up once.
+fn ula_global_id(store: &Journal) -> Result<[u8; 5], StoreError> {
+    if let Some(id) = store.get(ULA_KEY)? {
+        return Ok(id);
+    }
+    let mut id = [0u8; 5];
+    // Five bytes come at once or not at all; getrandom(2) is not interrupted below 256 bytes.
+    let _ = getrandom(&mut id, GetRandomFlags::empty());
+    store.put(ULA_KEY, &id)?;
+    Ok(id)
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+const ULA_KEY: &str = "agent/ula-global-id";
+const WARNINGS_MAX: usize = 32;

@@ -1,0 +1,282 @@
+//! What a request for a network comes to: the record, checked and completed, before anything is touched.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use agent_api::{Driver, NetworkCreate};
+use ipnet::IpNet;
+
+use super::error::CreateNetwork;
+use crate::ipam::{
+    DefaultPool, Pool, SubnetInUse, check_free, choose_subnet, default_pools_v4, parse_subnet,
+};
+use crate::name::{check_name, new_id};
+use crate::record::{NetworkRecord, Subnet};
+
+/// What the plan must keep clear of, and may take from.
+pub(super) struct Surroundings {
+    /// Subnets of this agent's networks.
+    pub(super) networks: Vec<SubnetInUse>,
+    /// Subnets that the host routes already; only pools chosen by the agent avoid them, as with Docker.
+    pub(super) host: Vec<IpNet>,
+    pub(super) pools_v6: Vec<DefaultPool>,
+}
+
+/// Checks everything that can be known beforehand. The caller has made sure that the name is free.
+pub(super) fn plan_network(
+    request: NetworkCreate,
+    around: &Surroundings,
+) -> Result<NetworkRecord, CreateNetwork> {
+    check_name(&request.name)?;
+    check_driver(request.driver)?;
+    check_options(&request.options)?;
+    let subnets = plan_subnets(&request, around)?;
+    let with_ipv6 = subnets.iter().any(|subnet| subnet.net.addr().is_ipv6());
+    let mtu = plan_mtu(request.mtu, with_ipv6)?;
+    Ok(NetworkRecord {
+        id: new_id(),
+        name: request.name,
+        driver: request.driver,
+        subnets,
+        ip_range: request.ip_range,
+        internal: request.internal,
+        mtu,
+        dns: request.dns,
+        options: request.options,
+        labels: request.labels,
+    })
+}
+
+/// A pool for each of the network's subnets.
+pub(super) fn pools(record: &NetworkRecord) -> Result<(Option<Pool>, Option<Pool>), CreateNetwork> {
+    let pool =
+        |subnet: Subnet, range: Option<IpNet>| Pool::new(subnet.net, Some(subnet.gateway), range);
+    let v4 = record
+        .subnet_v4()
+        .map(|subnet| pool(subnet, record.ip_range))
+        .transpose()?;
+    let v6 = record
+        .subnet_v6()
+        .map(|subnet| pool(subnet, None))
+        .transpose()?;
+    Ok((v4, v6))
+}
+
+fn check_driver(driver: Driver) -> Result<(), CreateNetwork> {
+    match driver {
+        Driver::Bridge => Ok(()),
+        Driver::Overlay => Err(CreateNetwork::NoCluster),
+        Driver::Host => Err(CreateNetwork::PredefinedDriver("host")),
+        Driver::Null => Err(CreateNetwork::PredefinedDriver("null")),
+    }
+}
+
+fn check_options(options: &BTreeMap<String, String>) -> Result<(), CreateNetwork> {
+    for (name, value) in options {
+        let expected = match name.as_str() {
+            OPTION_TAP => "offload or basic",
+            OPTION_TRANSPARENT => "true or false",
+            _ => return Err(CreateNetwork::UnknownOption(name.clone())),
+        };
+        if !expected.split(" or ").any(|word| word == value) {
+            return Err(CreateNetwork::OptionValue {
+                name: name.clone(),
+                value: value.clone(),
+                expected,
+            });
+        }
+    }
+    Ok(())
+}
+
+fn plan_subnets(
+    request: &NetworkCreate,
+    around: &Surroundings,
+) -> Result<Vec<Subnet>, CreateNetwork> {
+    let v4 = one_of_family(&request.subnets, "IPv4", IpNet::V4(Default::default()))?;
+    let v6 = one_of_family(&request.subnets, "IPv6", IpNet::V6(Default::default()))?;
+    let mut in_use: Vec<IpNet> = around.host.clone();
+    in_use.extend(around.networks.iter().map(|used| used.subnet));
+    let mut nets = vec![match v4 {
+        Some(net) => checked(net, around)?,
+        None => choose_subnet(&default_pools_v4(), &in_use)?,
+    }];
+    match v6 {
+        Some(net) => nets.push(checked(net, around)?),
+        None if request.ipv6 => nets.push(choose_subnet(&around.pools_v6, &in_use)?),
+        None => {}
+    }
+    if let Some(stray) = request
+        .gateways
+        .iter()
+        .find(|gateway| !nets.iter().any(|net| net.contains(*gateway)))
+    {
+        return Err(CreateNetwork::GatewayOutside(*stray));
+    }
+    nets.into_iter()
+        .map(|net| with_gateway(net, &request.gateways, request.ip_range))
+        .collect()
+}
+
+fn one_of_family(
+    subnets: &[IpNet],
+    family: &'static str,
+    like: IpNet,
+) -> Result<Option<IpNet>, CreateNetwork> {
+    let mut of_family = subnets
+        .iter()
+        .filter(|net| net.addr().is_ipv4() == like.addr().is_ipv4());
+    let first = of_family.next().copied();
+    if of_family.next().is_some() {
+        return Err(CreateNetwork::TwoSubnets(family));
+    }
+    Ok(first)
+}
+
+fn checked(net: IpNet, around: &Surroundings) -> Result<IpNet, CreateNetwork> {
+    let net = parse_subnet(&net.to_string())?;
+    check_free(net, &around.networks)?;
+    Ok(net)
+}
+
+fn with_gateway(
+    net: IpNet,
+    gateways: &[IpAddr],
+    ip_range: Option<IpNet>,
+) -> Result<Subnet, CreateNetwork> {
+    let given = gateways
+        .iter()
+        .copied()
+        .find(|gateway| net.contains(gateway));
+    let range = ip_range.filter(|_| net.addr().is_ipv4());
+    Ok(Subnet {
+        net,
+        gateway: Pool::new(net, given, range)?.gateway(),
+    })
+}
+
+fn plan_mtu(asked: Option<u16>, with_ipv6: bool) -> Result<u16, CreateNetwork> {
+    let mtu = asked.unwrap_or(DEFAULT_MTU);
+    // RFC 791 asks every host to take 576 bytes, RFC 8200 §5 asks every link for 1280.
+    let least = if with_ipv6 { 1280 } else { 576 };
+    if mtu < least || mtu > MTU_MAX {
+        return Err(CreateNetwork::Mtu(mtu));
+    }
+    Ok(mtu)
+}
+
+pub(super) const OPTION_TAP: &str = "tap";
+pub(super) const OPTION_TRANSPARENT: &str = "transparent";
+pub(super) const DEFAULT_MTU: u16 = 1500;
+/// What a TAP takes: 65,535 bytes less the Ethernet header (drivers/net/tun.c, MAX_MTU).
+const MTU_MAX: u16 = 65_521;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ipam::default_pools_v6;
+
+    fn around() -> Surroundings {
+        Surroundings {
+            networks: vec![SubnetInUse {
+                subnet: "172.17.0.0/16".parse().unwrap(),
+                by: "network \"bridge\"".into(),
+            }],
+            host: vec!["172.18.0.0/16".parse().unwrap()],
+            pools_v6: default_pools_v6([1; 5]),
+        }
+    }
+
+    fn named(name: &str) -> NetworkCreate {
+        NetworkCreate {
+            name: name.into(),
+            ..NetworkCreate::default()
+        }
+    }
+
+    #[test]
+    fn a_plain_network_gets_the_first_pool_nobody_uses() {
+        let record = plan_network(named("n"), &around()).unwrap();
+        assert_eq!(
+            record.subnets,
+            [Subnet {
+                net: "172.19.0.0/16".parse().unwrap(),
+                gateway: "172.19.0.1".parse().unwrap()
+            }]
+        );
+        assert_eq!(record.mtu, 1500);
+    }
+
+    #[test]
+    fn ipv6_is_beside_ipv4_never_instead() {
+        let subnets = vec!["fd00:1::/64".parse().unwrap()];
+        let record = plan_network(
+            NetworkCreate {
+                ipv6: true,
+                subnets,
+                ..named("n")
+            },
+            &around(),
+        )
+        .unwrap();
+        assert_eq!(
+            record.subnet_v6().unwrap().gateway,
+            "fd00:1::1".parse::<IpAddr>().unwrap()
+        );
+        assert!(record.subnet_v4().is_some());
+    }
+
+    #[test]
+    fn a_subnet_may_cover_a_route_of_the_host_but_not_another_network() {
+        let with = |net: &str| {
+            plan_network(
+                NetworkCreate {
+                    subnets: vec![net.parse().unwrap()],
+                    ..named("n")
+                },
+                &around(),
+            )
+        };
+        assert!(with("172.18.0.0/16").is_ok());
+        assert!(matches!(
+            with("172.17.5.0/24"),
+            Err(CreateNetwork::Subnet(_))
+        ));
+        assert!(matches!(with("10.0.0.1/24"), Err(CreateNetwork::Subnet(_))));
+    }
+
+    #[test]
+    fn what_does_not_fit_is_refused_by_name() {
+        let refused =
+            |request: NetworkCreate| plan_network(request, &around()).unwrap_err().to_string();
+        assert!(refused(named("a b")).contains("a b"));
+        assert!(
+            refused(NetworkCreate {
+                gateways: vec!["9.9.9.9".parse().unwrap()],
+                ..named("n")
+            })
+            .contains("9.9.9.9")
+        );
+        assert!(
+            refused(NetworkCreate {
+                mtu: Some(100),
+                ..named("n")
+            })
+            .contains("100")
+        );
+        assert!(
+            refused(NetworkCreate {
+                mtu: Some(1000),
+                ipv6: true,
+                ..named("n")
+            })
+            .contains("1000")
+        );
+        let option = |name: &str, value: &str| NetworkCreate {
+            options: [(name.into(), value.into())].into(),
+            ..named("n")
+        };
+        assert!(refused(option("speed", "fast")).contains("speed"));
+        assert!(refused(option("tap", "fast")).contains("offload or basic"));
+    }
+}

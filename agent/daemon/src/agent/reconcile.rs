@@ -1,0 +1,166 @@
+//! At the start: what the records say, against what is there.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use agent_api::ApiError;
+
+use super::Agent;
+use super::endpoint::sandbox_of;
+use super::error::CreateNetwork;
+use super::plan::pools;
+use super::state::{Container, Network, State};
+use crate::container::{read_exit, supervised};
+use crate::name::short;
+use crate::record::{
+    CONTAINERS, ContainerRecord, ENDPOINTS, EndpointRecord, NETWORKS, NetworkRecord, Owner, Phase,
+    endpoint_key,
+};
+use crate::store::StoreError;
+
+impl Agent {
+    /// Raises every network again, takes back the containers that still run, and settles what ended meanwhile.
+    pub(super) fn reconcile(self: &Arc<Self>) -> Result<(), ApiError> {
+        let mut state = self.state();
+        for record in self.records::<NetworkRecord>(NETWORKS)? {
+            self.restore_network(&mut state, record)?;
+        }
+        self.add_predefined(&mut state)?;
+        let records = self.records::<ContainerRecord>(CONTAINERS)?;
+        let ids: Vec<_> = records.iter().map(|record| record.id.clone()).collect();
+        for record in records {
+            self.restore_container(&mut state, record);
+        }
+        for record in self.records::<EndpointRecord>(ENDPOINTS)? {
+            self.restore_endpoint(&mut state, &record);
+        }
+        for id in ids {
+            self.resume(&mut state, &id);
+        }
+        if let Err(why) = self.apply_firewall(&state) {
+            self.warn(why);
+        }
+        Ok(())
+    }
+
+    fn restore_network(&self, state: &mut State, record: NetworkRecord) -> Result<(), ApiError> {
+        let (pool_v4, pool_v6) = pools(&record).map_err(CreateNetwork::from)?;
+        let segment = match record
+            .has_bridge()
+            .then(|| self.raise_segment(&record))
+            .transpose()
+        {
+            Ok(segment) => segment,
+            Err(why) => {
+                self.warn(format!("network {:?} is down: {why}", record.name));
+                None
+            }
+        };
+        state.networks.insert(
+            record.id.clone(),
+            Network {
+                record,
+                pool_v4,
+                pool_v6,
+                segment,
+                endpoints: Default::default(),
+            },
+        );
+        Ok(())
+    }
+
+    fn restore_container(&self, state: &mut State, record: ContainerRecord) {
+        let living = supervised(&self.container_dir(&record.id))
+            .ok()
+            .flatten()
+            .filter(|found| found.shim.is_alive());
+        let init_pid = living.map(|found| found.init.pid);
+        state.containers.insert(
+            record.id.clone(),
+            Container {
+                record,
+                init_pid,
+                published: Vec::new(),
+            },
+        );
+    }
+
+    fn restore_endpoint(&self, state: &mut State, record: &EndpointRecord) {
+        let sandbox = match &record.owner {
+            Owner::Container(id) => state
+                .containers
+                .get(id)
+                .and_then(|container| container.init_pid)
+                .map(sandbox_of),
+            Owner::Sandbox(path) => path.exists().then(|| path.clone()),
+        };
+        let restored = sandbox.is_some_and(|sandbox| self.replug(state, record, &sandbox));
+        if !restored && let Err(error) = self.store.delete(&endpoint_key(&record.id)) {
+            tracing::warn!(endpoint = short(&record.id), %error, "an endpoint's record stays until the next start");
+        }
+    }
+
+    fn replug(&self, state: &mut State, record: &EndpointRecord, sandbox: &PathBuf) -> bool {
+        let Some(network) = state.networks.get_mut(&record.network) else {
+            return false;
+        };
+        let taken = [
+            (&mut network.pool_v4, record.ipv4.map(Into::into)),
+            (&mut network.pool_v6, record.ipv6.map(Into::into)),
+        ];
+        for (pool, address) in taken {
+            if let (Some(pool), Some(address)) = (pool, address)
+                && let Err(error) = pool.take(address, &record.name)
+            {
+                tracing::warn!(endpoint = record.name, %error, "an endpoint does not come back");
+                return false;
+            }
+        }
+        match self.plug(network, record, sandbox) {
+            Ok(endpoint) => {
+                network.endpoints.insert(record.id.clone(), endpoint);
+                true
+            }
+            Err(error) => {
+                self.warn(format!(
+                    "endpoint {:?} does not come back: {error}",
+                    record.name
+                ));
+                super::endpoint::release(network, record);
+                false
+            }
+        }
+    }
+
+    /// Goes on with a container that runs; ends one that does not.
+    fn resume(self: &Arc<Self>, state: &mut State, id: &str) {
+        let Some(container) = state.containers.get(id) else {
+            return;
+        };
+        match (container.record.phase, container.init_pid) {
+            (Phase::Exited(_), _) => {}
+            (Phase::Created | Phase::Running, Some(_)) => {
+                if let Err(error) = self.publish(state, id) {
+                    self.warn(error.message);
+                }
+                self.watch(id.to_owned());
+            }
+            (Phase::Created | Phase::Running, None) => {
+                let code = read_exit(&self.container_dir(id))
+                    .ok()
+                    .flatten()
+                    .map_or(EXIT_UNKNOWN, |exit| exit.code);
+                self.ended(state, id, code);
+            }
+        }
+    }
+
+    fn records<T: serde::de::DeserializeOwned>(&self, prefix: &str) -> Result<Vec<T>, ApiError> {
+        self.store.list(prefix).map_err(|error: StoreError| {
+            ApiError::new(agent_api::ErrorKind::Failed, error.to_string())
+        })
+    }
+}
+
+/// The supervisor died without a word: what SIGKILL leaves, 128 + 9.
+const EXIT_UNKNOWN: i32 = 137;

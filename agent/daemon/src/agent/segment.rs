@@ -1,0 +1,230 @@
+//! Bringing a network's parts up on this host, and taking them down again.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use dns_core::{Policy, ZoneConfig};
+use ipnet::IpNet;
+use rustix::rand::{GetRandomFlags, getrandom};
+use switch_core::edge::EdgeConfig;
+use switch_core::{Bridge, BridgeConfig, Mac, PortConfig, PortKind};
+use switch_io::{BasicTap, Capabilities, FramePort, OffloadTap, OpenTap, channel};
+
+use super::Agent;
+use super::plan::{OPTION_TAP, OPTION_TRANSPARENT};
+use super::state::{HostPort, Segment};
+use crate::edge_task::{EdgeHandle, EdgeSettings};
+use crate::host;
+use crate::netlink::{HostLink, Netlink, configure_host_link};
+use crate::record::NetworkRecord;
+
+/// A TAP of either driver, before it becomes a port.
+pub(super) struct Tap {
+    pub(super) port: Box<dyn FramePort>,
+    pub(super) ifindex: u32,
+}
+
+impl NetworkRecord {
+    pub(super) fn is_transparent(&self) -> bool {
+        self.options
+            .get(OPTION_TRANSPARENT)
+            .is_some_and(|value| value == "true")
+    }
+
+    /// The network's TAP driver.
+    pub(super) fn tap_driver(&self) -> &str {
+        self.options
+            .get(OPTION_TAP)
+            .map_or("offload", String::as_str)
+    }
+
+    pub(super) fn gateway_addresses(&self) -> Vec<IpAddr> {
+        self.subnets.iter().map(|subnet| subnet.gateway).collect()
+    }
+
+    /// `02:42` and the IPv4 gateway's bytes.
+    pub(super) fn gateway_mac(&self) -> Mac {
+        match self.subnet_v4().map(|subnet| subnet.gateway) {
+            Some(IpAddr::V4(address)) => Mac::from_ipv4(address),
+            _ => Mac::new([0x02, 0x42, 0, 0, 0, 1]),
+        }
+    }
+}
+
+impl Agent {
+    /// Makes the bridge, its edge and its host port. What was made is gone again after a failure.
+    pub(super) fn raise_segment(&self, record: &NetworkRecord) -> Result<Segment, String> {
+        let gateway_mac = record.gateway_mac();
+        let bridge = Arc::new(Bridge::new(BridgeConfig {
+            transparent: record.is_transparent(),
+            ..BridgeConfig::default()
+        }));
+        bridge.set_gateway(gateway_mac, &record.gateway_addresses());
+        let (port, end) = channel(EDGE_QUEUE_FRAMES, Capabilities::NONE)
+            .map_err(|error| format!("no edge port: {error}"))?;
+        let edge = EdgeHandle::start(&self.runtime, end, self.edge_settings(record, gateway_mac))
+            .map_err(|error| format!("no edge: {error}"))?;
+        let edge_port = self
+            .switch
+            .add_port(
+                &bridge,
+                Box::new(port),
+                PortConfig::new(PortKind::Edge, u32::from(record.mtu)),
+            )
+            .map_err(|error| format!("no edge port: {error}"))?;
+        let mut segment = Segment {
+            bridge,
+            gateway_mac,
+            edge,
+            edge_port,
+            host: None,
+        };
+        if !record.internal {
+            match self.raise_host_port(record, &segment) {
+                Ok(host) => segment.host = Some(host),
+                Err(why) => {
+                    self.lower_segment(segment);
+                    return Err(why);
+                }
+            }
+        }
+        Ok(segment)
+    }
+
+    /// Takes the ports away; the bridge and the edge go with the last hold on them.
+    pub(super) fn lower_segment(&self, segment: Segment) {
+        if let Some(host) = &segment.host {
+            self.switch.remove_port(host.port);
+        }
+        self.switch.remove_port(segment.edge_port);
+    }
+
+    fn raise_host_port(
+        &self,
+        record: &NetworkRecord,
+        segment: &Segment,
+    ) -> Result<HostPort, String> {
+        let link = host_link_name(&record.id);
+        let tap = open_tap(record.tap_driver(), &link).map_err(|error| error.to_string())?;
+        let port = self
+            .switch
+            .add_port(
+                &segment.bridge,
+                tap.port,
+                PortConfig::new(PortKind::Host, u32::from(record.mtu)),
+            )
+            .map_err(|error| format!("no host port: {error}"))?;
+        let wanted = HostLink {
+            name: link.clone(),
+            mac: segment.gateway_mac.octets(),
+            mtu: u32::from(record.mtu),
+            addresses: record
+                .subnets
+                .iter()
+                .map(|subnet| on_link(subnet.gateway, subnet.net))
+                .collect(),
+        };
+        let configured = Netlink::open()
+            .and_then(|mut netlink| configure_host_link(&mut netlink, &wanted))
+            .map_err(|error| error.to_string())
+            .and_then(|_| let_forward(record.subnet_v6().is_some()));
+        if let Err(why) = configured {
+            self.switch.remove_port(port);
+            return Err(why);
+        }
+        Ok(HostPort { link, port })
+    }
+
+    fn edge_settings(&self, record: &NetworkRecord, gateway_mac: Mac) -> EdgeSettings {
+        let v4 = record.subnet_v4().and_then(|subnet| match subnet.gateway {
+            IpAddr::V4(gateway) => Some((gateway, subnet.net.prefix_len())),
+            IpAddr::V6(_) => None,
+        });
+        let v6 = record.subnet_v6().and_then(|subnet| match subnet.gateway {
+            IpAddr::V6(gateway) => Some((gateway, subnet.net.prefix_len())),
+            IpAddr::V4(_) => None,
+        });
+        EdgeSettings {
+            edge: EdgeConfig {
+                gateway_mac,
+                v4,
+                v6,
+                mtu: record.mtu,
+                dns_servers: Vec::new(),
+                domain: None,
+                lease_s: LEASE_S,
+                routed: !record.internal,
+                seed: random_seed(),
+            },
+            zone: ZoneConfig {
+                network: record.name.clone(),
+                subnets: record
+                    .subnets
+                    .iter()
+                    .map(|subnet| (subnet.net.network(), subnet.net.prefix_len()))
+                    .collect(),
+                private_suffixes: Vec::new(),
+            },
+            policy: if record.internal {
+                Policy::Internal
+            } else {
+                Policy::Forward
+            },
+            dns: record.dns.clone(),
+            resolv_conf: self.config.resolv_conf.clone(),
+        }
+    }
+}
+
+fn let_forward(ipv6: bool) -> Result<(), String> {
+    for family in [false, true].into_iter().filter(|family| ipv6 || !family) {
+        for change in host::enable_forwarding(family).map_err(|error| error.to_string())? {
+            tracing::info!(
+                setting = change.name,
+                before = change.before,
+                after = change.after,
+                "kernel setting changed"
+            );
+        }
+    }
+    Ok(())
+}
+
+/// Opens a TAP of the named driver in the agent's namespace.
+pub(super) fn open_tap(driver: &str, link: &str) -> Result<Tap, OpenTap> {
+    if driver == "basic" {
+        let tap = BasicTap::create(link)?;
+        let ifindex = tap.ifindex();
+        return Ok(Tap {
+            port: Box::new(tap),
+            ifindex,
+        });
+    }
+    let tap = OffloadTap::create(link)?;
+    let ifindex = tap.ifindex();
+    Ok(Tap {
+        port: Box::new(tap),
+        ifindex,
+    })
+}
+
+/// An address with its subnet's prefix length, as a link carries it.
+pub(super) fn on_link(address: IpAddr, net: IpNet) -> IpNet {
+    // Both are of one family, so the prefix length fits.
+    IpNet::new(address, net.prefix_len()).unwrap_or_else(|_| address.into())
+}
+
+fn host_link_name(network_id: &str) -> String {
+    format!("tsy{}", network_id.get(..10).unwrap_or(network_id))
+}
+
+fn random_seed() -> u64 {
+    let mut bytes = [0u8; 8];
+    // A short read leaves zeros in the seed, which only makes sequence numbers a little more guessable.
+    let _ = getrandom(&mut bytes, GetRandomFlags::empty());
+    u64::from_ne_bytes(bytes)
+}
+
+const LEASE_S: u32 = 3600;
+/// Frames that wait for the edge; DNS clients retry what is dropped beyond.
+const EDGE_QUEUE_FRAMES: usize = 512;

@@ -1,0 +1,60 @@
+//! What the agent has in hand: the records, and beside each what it made of them in this process.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use switch_core::{Bridge, Mac, PortId};
+
+use crate::edge_task::EdgeHandle;
+use crate::ipam::Pool;
+use crate::publish::PublishedPort;
+use crate::record::{ContainerRecord, EndpointRecord, NetworkRecord};
+
+/// Everything, by id.
+#[derive(Default)]
+pub(super) struct State {
+    pub(super) networks: BTreeMap<String, Network>,
+    pub(super) containers: BTreeMap<String, Container>,
+}
+
+/// A network and its parts on this host.
+pub(super) struct Network {
+    pub(super) record: NetworkRecord,
+    pub(super) pool_v4: Option<Pool>,
+    pub(super) pool_v6: Option<Pool>,
+    /// Absent for the drivers `host` and `null`, which have no ports.
+    pub(super) segment: Option<Segment>,
+    pub(super) endpoints: BTreeMap<String, Endpoint>,
+}
+
+/// The running L2 segment: a bridge, its edge, and its way to the host.
+pub(super) struct Segment {
+    pub(super) bridge: Arc<Bridge>,
+    pub(super) gateway_mac: Mac,
+    pub(super) edge: EdgeHandle,
+    pub(super) edge_port: PortId,
+    pub(super) host: Option<HostPort>,
+}
+
+/// The TAP in the host's namespace that carries the gateway's addresses.
+pub(super) struct HostPort {
+    pub(super) link: String,
+    pub(super) port: PortId,
+}
+
+/// An endpoint, attached while it has a port.
+pub(super) struct Endpoint {
+    pub(super) record: EndpointRecord,
+    pub(super) port: Option<PortId>,
+    /// The link's name inside the sandbox.
+    pub(super) link: String,
+}
+
+/// A container and what the agent holds for it.
+pub(super) struct Container {
+    pub(super) record: ContainerRecord,
+    /// The command's process, the sandbox's first, as the agent's process namespace numbers it.
+    pub(super) init_pid: Option<i32>,
+    /// Its published ports; dropping them frees them.
+    pub(super) published: Vec<PublishedPort>,
+}

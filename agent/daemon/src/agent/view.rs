@@ -1,0 +1,237 @@
+//! What the API shows of the agent's state.
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::Path;
+
+use agent_api::{
+    ContainerDetail, ContainerState, ContainerSummary, Driver, EndpointDetail, FdbEntryView,
+    FdbKind, NetworkDetail, NetworkSummary, PortView, Scope,
+};
+use switch_core::{Mac, PortCounts, PortId, Time};
+use switch_io::Switch;
+
+use super::endpoint::{addresses, sandbox_of};
+use super::segment::on_link;
+use super::state::{Container, Endpoint, Network, State};
+use crate::container::attach::SOCKET_FILE;
+use crate::container::log;
+use crate::record::{NetworkRecord, Owner, Phase};
+
+pub(super) fn network_summary(record: &NetworkRecord) -> NetworkSummary {
+    NetworkSummary {
+        id: record.id.clone(),
+        name: record.name.clone(),
+        driver: record.driver,
+        scope: if record.driver == Driver::Overlay {
+            Scope::Global
+        } else {
+            Scope::Local
+        },
+    }
+}
+
+pub(super) fn network_detail(switch: &Switch, network: &Network) -> NetworkDetail {
+    let record = &network.record;
+    let segment = network.segment.as_ref();
+    let mut sum = PortCounts::default();
+    for (port, _) in owners(network) {
+        if let Some(counts) = switch.counters(port) {
+            sum += &counts;
+        }
+    }
+    NetworkDetail {
+        summary: network_summary(record),
+        subnets: record.subnets.iter().map(|subnet| subnet.net).collect(),
+        gateways: record.gateway_addresses(),
+        gateway_mac: segment.map(|segment| segment.gateway_mac.to_string()),
+        ip_range: record.ip_range,
+        ipv6: record.subnet_v6().is_some(),
+        internal: record.internal,
+        mtu: record.mtu,
+        dns: record.dns.clone(),
+        options: record.options.clone(),
+        labels: record.labels.clone(),
+        host_link: segment
+            .and_then(|segment| segment.host.as_ref())
+            .map(|host| host.link.clone()),
+        endpoints: network
+            .endpoints
+            .values()
+            .map(|endpoint| self::endpoint(network, endpoint))
+            .collect(),
+        drops: drops(&sum),
+    }
+}
+
+pub(super) fn endpoint(network: &Network, endpoint: &Endpoint) -> EndpointDetail {
+    let record = &endpoint.record;
+    let subnets = &network.record.subnets;
+    let with_prefix = |address| {
+        subnets
+            .iter()
+            .find(|subnet| subnet.net.contains(&address))
+            .map(|subnet| on_link(address, subnet.net))
+    };
+    EndpointDetail {
+        id: record.id.clone(),
+        network: network.record.name.clone(),
+        name: record.name.clone(),
+        mac: Mac::new(record.mac).to_string(),
+        addresses: addresses(record)
+            .into_iter()
+            .filter_map(with_prefix)
+            .collect(),
+        gateways: network.record.gateway_addresses(),
+        link: endpoint.link.clone(),
+        port: endpoint.port.map(|port| port.0),
+        aliases: record.aliases.clone(),
+    }
+}
+
+pub(super) fn fdb(now: Time, network: &Network) -> Vec<FdbEntryView> {
+    let Some(segment) = &network.segment else {
+        return Vec::new();
+    };
+    let owners = owners(network);
+    let mut rows: Vec<_> = segment
+        .bridge
+        .fdb()
+        .snapshot(now)
+        .into_iter()
+        .map(|entry| FdbEntryView {
+            mac: entry.mac.to_string(),
+            port: entry.port.0,
+            owner: owners.get(&entry.port).cloned().unwrap_or_default(),
+            kind: match entry.kind {
+                switch_core::FdbKind::Learned => FdbKind::Learned,
+                switch_core::FdbKind::Static => FdbKind::Static,
+                switch_core::FdbKind::Sticky => FdbKind::Sticky,
+            },
+            age_s: (entry.kind == switch_core::FdbKind::Learned).then(|| entry.age.as_secs()),
+        })
+        .collect();
+    rows.sort_by(|one, other| one.mac.cmp(&other.mac));
+    rows
+}
+
+pub(super) fn ports(switch: &Switch, network: &Network) -> Vec<PortView> {
+    let Some(segment) = &network.segment else {
+        return Vec::new();
+    };
+    let mut rows: Vec<_> = owners(network)
+        .into_iter()
+        .map(|(port, owner)| {
+            let counts = switch.counters(port).unwrap_or_default();
+            let kind = segment.bridge.port_config(port).map(|config| config.kind);
+            PortView {
+                port: port.0,
+                kind: kind.map(|kind| kind.name().to_owned()).unwrap_or_default(),
+                link: link(network, port),
+                tap_driver: (port != segment.edge_port)
+                    .then(|| network.record.tap_driver().to_owned()),
+                owner,
+                rx_frames: counts.rx_frames,
+                rx_bytes: counts.rx_bytes,
+                tx_frames: counts.tx_frames,
+                tx_bytes: counts.tx_bytes,
+                drops: drops(&counts),
+            }
+        })
+        .collect();
+    rows.sort_by_key(|row| row.port);
+    rows
+}
+
+pub(super) fn container_summary(state: &State, container: &Container) -> ContainerSummary {
+    let record = &container.record;
+    let owner = Owner::Container(record.id.clone());
+    let on = |network: &&Network| {
+        network
+            .endpoints
+            .values()
+            .any(|endpoint| endpoint.record.owner == owner)
+    };
+    ContainerSummary {
+        id: record.id.clone(),
+        name: record.name.clone(),
+        command: record.create.command.clone(),
+        state: match (record.phase, container.init_pid) {
+            (Phase::Exited(code), _) => ContainerState::Exited { code },
+            (Phase::Running, Some(pid)) => ContainerState::Running { pid },
+            (Phase::Created | Phase::Running, _) => ContainerState::Created,
+        },
+        created_s: record.created_s,
+        publish: record.create.publish.clone(),
+        networks: state
+            .networks
+            .values()
+            .filter(on)
+            .map(|network| network.record.name.clone())
+            .collect(),
+    }
+}
+
+pub(super) fn container_detail(
+    state: &State,
+    container: &Container,
+    dir: &Path,
+) -> ContainerDetail {
+    let record = &container.record;
+    let owner = Owner::Container(record.id.clone());
+    let endpoints = state.networks.values().flat_map(|network| {
+        let mine = network
+            .endpoints
+            .values()
+            .filter(|endpoint| endpoint.record.owner == owner);
+        mine.map(move |endpoint| self::endpoint(network, endpoint))
+    });
+    ContainerDetail {
+        summary: container_summary(state, container),
+        hostname: record.hostname.clone(),
+        network_mode: record.create.network.clone(),
+        endpoints: endpoints.collect(),
+        sandbox: container.init_pid.map(sandbox_of),
+        attach: dir.join(SOCKET_FILE),
+        log: dir.join(log::FILE),
+    }
+}
+
+/// Every port of the network, and who is behind it.
+fn owners(network: &Network) -> HashMap<PortId, String> {
+    let mut owners = HashMap::new();
+    if let Some(segment) = &network.segment {
+        owners.insert(segment.edge_port, "gateway".to_owned());
+        if let Some(host) = &segment.host {
+            owners.insert(host.port, "host".to_owned());
+        }
+    }
+    let endpoints = network.endpoints.values().filter_map(|endpoint| {
+        endpoint
+            .port
+            .map(|port| (port, endpoint.record.name.clone()))
+    });
+    owners.extend(endpoints);
+    owners
+}
+
+fn link(network: &Network, port: PortId) -> Option<String> {
+    let host = network
+        .segment
+        .as_ref()
+        .and_then(|segment| segment.host.as_ref());
+    if let Some(host) = host.filter(|host| host.port == port) {
+        return Some(host.link.clone());
+    }
+    network
+        .endpoints
+        .values()
+        .find(|endpoint| endpoint.port == Some(port))
+        .map(|endpoint| endpoint.link.clone())
+}
+
+fn drops(counts: &PortCounts) -> BTreeMap<String, u64> {
+    counts
+        .drop_reasons()
+        .map(|(reason, count)| (reason.name().to_owned(), count))
+        .collect()
+}

@@ -1,0 +1,157 @@
+//! `/v1/containers`.
+
+use std::sync::Arc;
+
+use agent_api::{
+    ApiError, Attached, ContainerCreate, ContainerDetail, ContainerSummary, Created, Exec, Stop,
+};
+use axum::Json;
+use axum::body::{Body as AxumBody, Bytes};
+use axum::extract::{Path, Query, State};
+use axum::http::header::CONTENT_TYPE;
+use axum::response::{IntoResponse, Response};
+use http_body_util::channel::Channel;
+use serde::Deserialize;
+use utoipa::IntoParams;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::reply::{Body, Refusal, Reply, blocking};
+use crate::agent::Agent;
+
+pub(super) fn routes() -> OpenApiRouter<Arc<Agent>> {
+    OpenApiRouter::new()
+        .routes(routes!(list, create))
+        .routes(routes!(inspect, remove))
+        .routes(routes!(start))
+        .routes(routes!(stop))
+        .routes(routes!(exec))
+        .routes(routes!(logs))
+}
+
+/// Lists containers, the exited ones too.
+#[utoipa::path(get, path = "/containers", responses((status = 200, body = Vec<ContainerSummary>)))]
+async fn list(State(agent): State<Arc<Agent>>) -> Reply<Vec<ContainerSummary>> {
+    blocking(agent, |agent| Ok(agent.containers()))
+        .await
+        .map(Json)
+}
+
+/// Makes a container: namespaces, links and names are there, the command waits for its start.
+#[utoipa::path(post, path = "/containers", request_body = ContainerCreate,
+    responses((status = 200, body = Created), (status = "default", body = ApiError)))]
+async fn create(
+    State(agent): State<Arc<Agent>>,
+    Body(request): Body<ContainerCreate>,
+) -> Reply<Created> {
+    blocking(agent, move |agent| agent.create_container(request))
+        .await
+        .map(Json)
+}
+
+/// Shows one container, by name, id or unique prefix of its id.
+#[utoipa::path(get, path = "/containers/{name}", params(("name" = String, Path)),
+    responses((status = 200, body = ContainerDetail), (status = "default", body = ApiError)))]
+async fn inspect(
+    State(agent): State<Arc<Agent>>,
+    Path(name): Path<String>,
+) -> Reply<ContainerDetail> {
+    blocking(agent, move |agent| agent.inspect_container(&name))
+        .await
+        .map(Json)
+}
+
+#[derive(Deserialize, IntoParams)]
+struct RemoveQuery {
+    /// Kill the command first where it runs.
+    #[serde(default)]
+    force: bool,
+}
+
+/// Removes a container that has ended, or any with `force`.
+#[utoipa::path(delete, path = "/containers/{name}", params(("name" = String, Path), RemoveQuery),
+    responses((status = 200), (status = "default", body = ApiError)))]
+async fn remove(
+    State(agent): State<Arc<Agent>>,
+    Path(name): Path<String>,
+    Query(query): Query<RemoveQuery>,
+) -> Reply<()> {
+    blocking(agent, move |agent| {
+        agent.remove_container(&name, query.force)
+    })
+    .await
+    .map(Json)
+}
+
+/// Starts the command of a created container.
+#[utoipa::path(post, path = "/containers/{name}/start", params(("name" = String, Path)),
+    responses((status = 200), (status = "default", body = ApiError)))]
+async fn start(State(agent): State<Arc<Agent>>, Path(name): Path<String>) -> Reply<()> {
+    blocking(agent, move |agent| agent.start_container(&name))
+        .await
+        .map(Json)
+}
+
+/// SIGTERM, and SIGKILL when that does not help in time. Answers when the command has ended.
+#[utoipa::path(post, path = "/containers/{name}/stop", params(("name" = String, Path)), request_body = Stop,
+    responses((status = 200), (status = "default", body = ApiError)))]
+async fn stop(
+    State(agent): State<Arc<Agent>>,
+    Path(name): Path<String>,
+    Body(request): Body<Stop>,
+) -> Reply<()> {
+    blocking(agent, move |agent| agent.stop_container(&name, request))
+        .await
+        .map(Json)
+}
+
+/// Prepares another command in the container; it starts when its client says so at the returned socket.
+#[utoipa::path(post, path = "/containers/{name}/exec", params(("name" = String, Path)), request_body = Exec,
+    responses((status = 200, body = Attached), (status = "default", body = ApiError)))]
+async fn exec(
+    State(agent): State<Arc<Agent>>,
+    Path(name): Path<String>,
+    Body(request): Body<Exec>,
+) -> Reply<Attached> {
+    blocking(agent, move |agent| agent.exec(&name, request))
+        .await
+        .map(Json)
+}
+
+#[derive(Deserialize, IntoParams)]
+struct LogsQuery {
+    /// Go on until the command ends.
+    #[serde(default)]
+    follow: bool,
+    /// The last lines only.
+    tail: Option<usize>,
+}
+
+/// The container's log: one JSON object a line.
+#[utoipa::path(get, path = "/containers/{name}/logs", params(("name" = String, Path), LogsQuery),
+    responses((status = 200, body = String, content_type = "application/x-ndjson"), (status = "default", body = ApiError)))]
+async fn logs(
+    State(agent): State<Arc<Agent>>,
+    Path(name): Path<String>,
+    Query(query): Query<LogsQuery>,
+) -> Result<Response, Refusal> {
+    let mut lines = blocking(agent, move |agent| {
+        agent.logs(&name, query.follow, query.tail)
+    })
+    .await?;
+    let (mut sender, body) = Channel::<Bytes>::new(LINES_BUFFERED);
+    tokio::spawn(async move {
+        while let Some(line) = lines.recv().await {
+            if sender.send_data(line.into()).await.is_err() {
+                return;
+            }
+        }
+    });
+    Ok((
+        [(CONTENT_TYPE, "application/x-ndjson")],
+        AxumBody::new(body),
+    )
+        .into_response())
+}
+
+const LINES_BUFFERED: usize = 16;

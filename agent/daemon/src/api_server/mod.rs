@@ -1,0 +1,38 @@
+//! The REST API on the agent's unix socket: one file per noun, each handler a call into the agent.
+
+mod containers;
+mod endpoints;
+mod networks;
+mod reply;
+mod system;
+
+use std::sync::Arc;
+
+use axum::Router;
+use utoipa::OpenApi;
+use utoipa_axum::router::OpenApiRouter;
+
+use crate::agent::Agent;
+
+/// Every route below `/v1`, and the document that describes them at `/v1/openapi.json`.
+pub(crate) fn router(agent: Arc<Agent>) -> Router {
+    let (router, document) = OpenApiRouter::with_openapi(ApiDocument::openapi())
+        .nest(
+            "/v1",
+            networks::routes()
+                .merge(endpoints::routes())
+                .merge(containers::routes())
+                .merge(system::routes()),
+        )
+        .split_for_parts();
+    system::serve_document(router, document)
+        .fallback(reply::no_such_route)
+        .with_state(agent)
+}
+
+#[derive(OpenApi)]
+#[openapi(info(
+    title = "Tapestry agent",
+    description = "Networks, endpoints and containers of one host. Served on a unix socket; failures are ApiError bodies."
+))]
+struct ApiDocument;

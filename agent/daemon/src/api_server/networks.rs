@@ -1,0 +1,122 @@
+//! `/v1/networks`.
+
+use std::sync::Arc;
+
+use agent_api::{
+    ApiError, Connect, Disconnect, EndpointDetail, FdbEntryView, NetworkCreate, NetworkDetail,
+    NetworkSummary, PortView, Pruned,
+};
+use axum::Json;
+use axum::extract::{Path, State};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::reply::{Body, Reply, blocking};
+use crate::agent::Agent;
+
+pub(super) fn routes() -> OpenApiRouter<Arc<Agent>> {
+    OpenApiRouter::new()
+        .routes(routes!(list, create))
+        .routes(routes!(prune))
+        .routes(routes!(inspect, remove))
+        .routes(routes!(connect))
+        .routes(routes!(disconnect))
+        .routes(routes!(fdb))
+        .routes(routes!(ports))
+}
+
+/// Lists the networks of this host.
+#[utoipa::path(get, path = "/networks", responses((status = 200, body = Vec<NetworkSummary>)))]
+async fn list(State(agent): State<Arc<Agent>>) -> Reply<Vec<NetworkSummary>> {
+    blocking(agent, |agent| Ok(agent.networks()))
+        .await
+        .map(Json)
+}
+
+/// Creates a network.
+#[utoipa::path(post, path = "/networks", request_body = NetworkCreate,
+    responses((status = 200, body = NetworkSummary), (status = "default", body = ApiError)))]
+async fn create(
+    State(agent): State<Arc<Agent>>,
+    Body(request): Body<NetworkCreate>,
+) -> Reply<NetworkSummary> {
+    blocking(agent, move |agent| agent.create_network(request))
+        .await
+        .map(Json)
+}
+
+/// Removes every network that has no endpoint.
+#[utoipa::path(post, path = "/networks/prune", responses((status = 200, body = Pruned), (status = "default", body = ApiError)))]
+async fn prune(State(agent): State<Arc<Agent>>) -> Reply<Pruned> {
+    blocking(agent, |agent| agent.prune_networks())
+        .await
+        .map(Json)
+}
+
+/// Shows one network, by name, id or unique prefix of its id.
+#[utoipa::path(get, path = "/networks/{name}", params(("name" = String, Path)),
+    responses((status = 200, body = NetworkDetail), (status = "default", body = ApiError)))]
+async fn inspect(
+    State(agent): State<Arc<Agent>>,
+    Path(name): Path<String>,
+) -> Reply<NetworkDetail> {
+    blocking(agent, move |agent| agent.inspect_network(&name))
+        .await
+        .map(Json)
+}
+
+/// Removes a network that has no endpoint.
+#[utoipa::path(delete, path = "/networks/{name}", params(("name" = String, Path)),
+    responses((status = 200), (status = "default", body = ApiError)))]
+async fn remove(State(agent): State<Arc<Agent>>, Path(name): Path<String>) -> Reply<()> {
+    blocking(agent, move |agent| agent.remove_network(&name))
+        .await
+        .map(Json)
+}
+
+/// Attaches a running container to one more network.
+#[utoipa::path(post, path = "/networks/{name}/connect", params(("name" = String, Path)), request_body = Connect,
+    responses((status = 200, body = EndpointDetail), (status = "default", body = ApiError)))]
+async fn connect(
+    State(agent): State<Arc<Agent>>,
+    Path(name): Path<String>,
+    Body(request): Body<Connect>,
+) -> Reply<EndpointDetail> {
+    blocking(agent, move |agent| agent.connect(&name, &request))
+        .await
+        .map(Json)
+}
+
+/// Detaches a container from a network.
+#[utoipa::path(post, path = "/networks/{name}/disconnect", params(("name" = String, Path)), request_body = Disconnect,
+    responses((status = 200), (status = "default", body = ApiError)))]
+async fn disconnect(
+    State(agent): State<Arc<Agent>>,
+    Path(name): Path<String>,
+    Body(request): Body<Disconnect>,
+) -> Reply<()> {
+    blocking(agent, move |agent| agent.disconnect(&name, &request))
+        .await
+        .map(Json)
+}
+
+/// The network's forwarding table.
+#[utoipa::path(get, path = "/networks/{name}/fdb", params(("name" = String, Path)),
+    responses((status = 200, body = Vec<FdbEntryView>), (status = "default", body = ApiError)))]
+async fn fdb(
+    State(agent): State<Arc<Agent>>,
+    Path(name): Path<String>,
+) -> Reply<Vec<FdbEntryView>> {
+    blocking(agent, move |agent| agent.fdb(&name))
+        .await
+        .map(Json)
+}
+
+/// The network's ports with their counters.
+#[utoipa::path(get, path = "/networks/{name}/ports", params(("name" = String, Path)),
+    responses((status = 200, body = Vec<PortView>), (status = "default", body = ApiError)))]
+async fn ports(State(agent): State<Arc<Agent>>, Path(name): Path<String>) -> Reply<Vec<PortView>> {
+    blocking(agent, move |agent| agent.ports(&name))
+        .await
+        .map(Json)
+}

@@ -1,0 +1,120 @@
+//! The agent's configuration: what the file says, checked, with the defaults in one place.
+
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+use switch_io::EngineChoice;
+
+/// What the command line gives; the file named by `config` fills the rest.
+#[derive(Clone, Debug)]
+pub struct AgentOptions {
+    pub socket: PathBuf,
+    pub state_dir: PathBuf,
+    pub config: Option<PathBuf>,
+}
+
+/// Everything the agent was told, checked.
+#[derive(Clone, Debug)]
+pub(crate) struct Config {
+    pub(crate) socket: PathBuf,
+    pub(crate) state_dir: PathBuf,
+    pub(crate) engine: EngineChoice,
+    /// Zero lets the switch decide.
+    pub(crate) workers: usize,
+    /// Where the host's name servers are listed.
+    pub(crate) resolv_conf: PathBuf,
+}
+
+impl Config {
+    pub(crate) fn read(options: AgentOptions) -> Result<Self, ReadConfig> {
+        let raw = options
+            .config
+            .as_deref()
+            .map(RawConfig::read)
+            .transpose()?
+            .unwrap_or_default();
+        Ok(Self {
+            socket: options.socket,
+            state_dir: options.state_dir,
+            engine: match raw.engine {
+                RawEngine::Auto => EngineChoice::Auto,
+                RawEngine::Uring => EngineChoice::Uring,
+                RawEngine::Epoll => EngineChoice::Epoll,
+            },
+            workers: raw.workers,
+            resolv_conf: raw
+                .dns
+                .resolv_conf
+                .unwrap_or_else(|| DEFAULT_RESOLV_CONF.into()),
+        })
+    }
+}
+
+/// The file as written.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct RawConfig {
+    engine: RawEngine,
+    workers: usize,
+    dns: RawDns,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum RawEngine {
+    #[default]
+    Auto,
+    Uring,
+    Epoll,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct RawDns {
+    resolv_conf: Option<PathBuf>,
+}
+
+impl RawConfig {
+    fn read(path: &Path) -> Result<Self, ReadConfig> {
+        let text = std::fs::read_to_string(path).map_err(|source| ReadConfig::Read {
+            path: path.into(),
+            source,
+        })?;
+        toml::from_str(&text).map_err(|error| ReadConfig::Parse {
+            path: path.into(),
+            message: error.message().to_owned(),
+        })
+    }
+}
+
+/// The configuration file cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ReadConfig {
+    #[error("cannot read {}: {source}", path.display())]
+    Read {
+        path: PathBuf,
+        source: std::io::Error,
+    },
+    #[error("{}: {message}", path.display())]
+    Parse { path: PathBuf, message: String },
+}
+
+const DEFAULT_RESOLV_CONF: &str = "/etc/resolv.conf";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_empty_file_gives_the_defaults() {
+        let raw: RawConfig = toml::from_str("").unwrap();
+        assert_eq!(raw.workers, 0);
+        assert!(matches!(raw.engine, RawEngine::Auto));
+    }
+
+    #[test]
+    fn an_unknown_key_is_refused_by_name() {
+        let error = toml::from_str::<RawConfig>("enginee = \"epoll\"").unwrap_err();
+        assert!(error.message().contains("enginee"), "{error}");
+    }
+}

@@ -1,0 +1,336 @@
+//! The table as `nft` reads it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write;
+use std::net::{IpAddr, SocketAddr};
+
+use agent_api::TransportProtocol;
+
+use super::rules::{NetworkRules, Published, Rules};
+
+/// The script that replaces the table `inet tapestry` by one for `rules`, whatever was there before.
+///
+/// The same rules in another order give the same text.
+pub fn render(rules: &Rules) -> String {
+    let mut networks: Vec<&NetworkRules> = rules.networks.iter().collect();
+    networks.sort_by(|one, other| one.host_link.cmp(&other.host_link));
+    // `add` before `delete` makes deleting a table that is not there no error.
+    let mut text = format!(
+        "add table {TABLE}\ndelete table {TABLE}\ntable {TABLE} {{\n\
+         \tcomment \"made by the tapestry agent, which replaces it as a whole\"\n"
+    );
+    push_sets(&mut text, &networks);
+    push_maps(&mut text, &rules.published);
+    push_local(&mut text);
+    push_publish(&mut text, &rules.published);
+    push_masquerade(&mut text);
+    push_forward(&mut text, rules.mark_bit);
+    text.push_str("}\n");
+    text
+}
+
+/// The name of the table with its family.
+pub(super) const TABLE: &str = "inet tapestry";
+
+/// Sets instead of rules per network, so that a packet costs the same however many networks there are.
+fn push_sets(text: &mut String, networks: &[&NetworkRules]) {
+    let links: BTreeSet<String> = networks.iter().map(|n| quoted(&n.host_link)).collect();
+    let same = links
+        .iter()
+        .map(|link| format!("{link} . {link}"))
+        .collect();
+    let guarded = networks.iter().filter(|network| network.anti_spoof);
+    let guarded = guarded.map(|n| quoted(&n.host_link)).collect();
+    push_block(text, "set host_links", "type ifname", &links);
+    push_block(text, "set same_network", "type ifname . ifname", &same);
+    push_block(text, "set guarded", "type ifname", &guarded);
+    for (version, family) in [("4", "ip"), ("6", "ip6")] {
+        let mut own = BTreeSet::new();
+        let mut masqueraded = BTreeSet::new();
+        for (network, subnet) in networks
+            .iter()
+            .flat_map(|network| network.subnets.iter().map(move |subnet| (network, subnet)))
+            .filter(|(_, subnet)| self::family(subnet.addr()) == family)
+        {
+            own.insert(format!("{subnet} . {}", quoted(&network.host_link)));
+            if network.masquerade {
+                masqueraded.insert(subnet.to_string());
+            }
+        }
+        let own_type = format!("type ipv{version}_addr . ifname; flags interval");
+        let subnet_type = format!("type ipv{version}_addr; flags interval; auto-merge");
+        push_block(text, &format!("set own{version}"), &own_type, &own);
+        push_block(
+            text,
+            &format!("set masqueraded{version}"),
+            &subnet_type,
+            &masqueraded,
+        );
+    }
+}
+
+/// One map per protocol, address family and whether a host address is named.
+fn push_maps(text: &mut String, published: &[Published]) {
+    let mut maps: BTreeMap<MapName, BTreeSet<String>> = BTreeMap::new();
+    for port in published {
+        let Some(name) = MapName::of(port) else {
+            continue;
+        };
+        let to = target(port.container);
+        let element = match port.host_ip {
+            Some(host_ip) if !name.any_address => {
+                format!("{host_ip} . {} : {to}", port.host_port)
+            }
+            _ => format!("{} : {to}", port.host_port),
+        };
+        maps.entry(name).or_default().insert(element);
+    }
+    for (name, elements) in maps {
+        let types = format!("type {}", name.types());
+        push_block(text, &format!("map {name}"), &types, &elements);
+    }
+}
+
+fn push_block(text: &mut String, head: &str, types: &str, elements: &BTreeSet<String>) {
+    let _ = write!(text, "\t{head} {{\n\t\t{types}\n");
+    if !elements.is_empty() {
+        let elements = elements.iter().map(String::as_str).collect::<Vec<_>>();
+        let _ = writeln!(text, "\t\telements = {{ {} }}", elements.join(", "));
+    }
+    text.push_str("\t}\n");
+}
+
+/// The host's loopback is not for containers, nor are redirects, which a hairpinned connection would provoke.
+fn push_local(text: &mut String) {
+    text.push_str(
+        "\tchain protect {\n\
+         \t\ttype filter hook prerouting priority raw; policy accept;\n\
+         \t\tiifname @host_links ip daddr 127.0.0.0/8 drop\n\
+         \t\tiifname @host_links ip6 daddr ::1 drop\n\
+         \t}\n\
+         \tchain output {\n\
+         \t\ttype filter hook output priority filter; policy accept;\n\
+         \t\toifname @host_links icmp type redirect drop\n\
+         \t\toifname @host_links icmpv6 type nd-redirect drop\n\
+         \t}\n",
+    );
+}
+
+/// Local connections are not redirected: the agent itself listens on published ports and serves those.
+fn push_publish(text: &mut String, published: &[Published]) {
+    text.push_str(
+        "\tchain prerouting {\n\
+         \t\ttype nat hook prerouting priority dstnat; policy accept;\n\
+         \t\tiifname \"lo\" return\n",
+    );
+    let names: BTreeSet<MapName> = published.iter().filter_map(MapName::of).collect();
+    // Sorted, so a named address comes before any address.
+    for name in names {
+        let MapName { v6, protocol, .. } = name;
+        let family = if v6 { "ip6" } else { "ip" };
+        let protocol = word(protocol);
+        let _ = if name.any_address {
+            writeln!(
+                text,
+                "\t\tfib daddr type local dnat {family} to {protocol} dport map @{name}"
+            )
+        } else {
+            writeln!(
+                text,
+                "\t\tdnat {family} to {family} daddr . {protocol} dport map @{name}"
+            )
+        };
+    }
+    text.push_str("\t}\n");
+}
+
+/// The second rule of each family is the hairpin: a container that reaches a port published by its own network must be
+/// answered through the host, because it would not know a direct answer.
+fn push_masquerade(text: &mut String) {
+    text.push_str(
+        "\tchain postrouting {\n\
+         \t\ttype nat hook postrouting priority srcnat; policy accept;\n\
+         \t\tip saddr @masqueraded4 ip saddr . oifname != @own4 masquerade\n\
+         \t\tip saddr . oifname @own4 ct status dnat masquerade\n\
+         \t\tip6 saddr @masqueraded6 ip6 saddr . oifname != @own6 masquerade\n\
+         \t\tip6 saddr . oifname @own6 ct status dnat masquerade\n\
+         \t}\n",
+    );
+}
+
+fn push_forward(text: &mut String, mark_bit: u32) {
+    let _ = write!(
+        text,
+        "\tchain accepted {{\n\
+         \t\tmeta mark set meta mark | {mark_bit:#010x} accept\n\
+         \t}}\n\
+         \tchain forward {{\n\
+         \t\ttype filter hook forward priority filter - 5; policy accept;\n\
+         \t\tiifname @guarded ip saddr . iifname != @own4 drop\n\
+         \t\tiifname @guarded ip6 saddr . iifname != @own6 drop\n\
+         \t\toifname @host_links ct state established,related goto accepted\n\
+         \t\toifname @host_links ct status dnat goto accepted\n\
+         \t\tiifname . oifname @same_network goto accepted\n\
+         \t\toifname @host_links drop\n\
+         \t\tiifname @host_links goto accepted\n\
+         \t}}\n"
+    );
+}
+
+/// Ordered so that maps with a named address come first.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct MapName {
+    any_address: bool,
+    protocol: TransportProtocol,
+    v6: bool,
+}
+
+impl MapName {
+    /// None where no packet from outside can be meant: a loopback address, or families that do not match.
+    fn of(port: &Published) -> Option<Self> {
+        let v6 = port.container.is_ipv6();
+        let reachable = match port.host_ip {
+            Some(host_ip) => host_ip.is_ipv6() == v6 && !host_ip.is_loopback(),
+            None => true,
+        };
+        reachable.then_some(Self {
+            any_address: port.host_ip.is_none_or(|host_ip| host_ip.is_unspecified()),
+            protocol: port.protocol,
+            v6,
+        })
+    }
+
+    fn types(self) -> String {
+        let address = if self.v6 { "ipv6_addr" } else { "ipv4_addr" };
+        if self.any_address {
+            format!("inet_service : {address} . inet_service")
+        } else {
+            format!("{address} . inet_service : {address} . inet_service")
+        }
+    }
+}
+
+impl std::fmt::Display for MapName {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let what = if self.any_address { "port" } else { "address" };
+        let version = if self.v6 { 6 } else { 4 };
+        write!(f, "{}{version}_{what}", word(self.protocol))
+    }
+}
+
+fn target(container: SocketAddr) -> String {
+    format!("{} . {}", container.ip(), container.port())
+}
+
+fn family(address: IpAddr) -> &'static str {
+    match address {
+        IpAddr::V4(_) => "ip",
+        IpAddr::V6(_) => "ip6",
+    }
+}
+
+const fn word(protocol: TransportProtocol) -> &'static str {
+    match protocol {
+        TransportProtocol::Tcp => "tcp",
+        TransportProtocol::Udp => "udp",
+    }
+}
+
+/// Link names come from identifiers, but a quote inside one must never end the string.
+fn quoted(link: &str) -> String {
+    let safe: String = link
+        .chars()
+        .filter(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.'))
+        .collect();
+    format!("\"{safe}\"")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn network(link: &str, subnets: &[&str]) -> NetworkRules {
+        NetworkRules {
+            host_link: link.into(),
+            subnets: subnets
+                .iter()
+                .map(|subnet| subnet.parse().unwrap())
+                .collect(),
+            masquerade: true,
+            anti_spoof: false,
+        }
+    }
+
+    fn port(protocol: TransportProtocol, host_ip: Option<&str>, container: &str) -> Published {
+        Published {
+            protocol,
+            host_ip: host_ip.map(|ip| ip.parse().unwrap()),
+            host_port: 8080,
+            container: container.parse().unwrap(),
+        }
+    }
+
+    fn two_networks() -> Rules {
+        Rules {
+            networks: vec![
+                network("tsy0000000002", &["172.18.0.0/16"]),
+                NetworkRules {
+                    anti_spoof: true,
+                    ..network("tsy0000000001", &["172.17.0.0/16", "fd00:1::/64"])
+                },
+            ],
+            published: vec![
+                port(TransportProtocol::Tcp, None, "172.17.0.2:80"),
+                port(TransportProtocol::Tcp, None, "[fd00:1::2]:80"),
+                port(TransportProtocol::Udp, Some("192.0.2.1"), "172.18.0.2:53"),
+                port(TransportProtocol::Tcp, Some("127.0.0.1"), "172.18.0.2:5432"),
+            ],
+            ..Rules::default()
+        }
+    }
+
+    #[test]
+    fn no_networks_render_a_table_that_does_nothing() {
+        insta::assert_snapshot!(render(&Rules::default()));
+    }
+
+    #[test]
+    fn networks_are_isolated_and_masqueraded_and_publish_ports() {
+        insta::assert_snapshot!(render(&two_networks()));
+    }
+
+    #[test]
+    fn order_of_rules_does_not_matter() {
+        let mut other = two_networks();
+        other.networks.reverse();
+        other.published.reverse();
+        assert_eq!(render(&two_networks()), render(&other));
+    }
+
+    #[test]
+    fn ports_of_loopback_addresses_are_left_to_the_proxy() {
+        let text = render(&two_networks());
+        assert!(!text.contains("5432"), "{text}");
+    }
+
+    #[test]
+    fn the_unspecified_address_is_any_address_of_its_family() {
+        let rules = Rules {
+            published: vec![
+                port(TransportProtocol::Tcp, Some("0.0.0.0"), "172.17.0.2:80"),
+                port(TransportProtocol::Tcp, Some("0.0.0.0"), "[fd00:1::2]:81"),
+            ],
+            ..Rules::default()
+        };
+        let text = render(&rules);
+        assert!(
+            text.contains("{ 8080 : 172.17.0.2 . 80 }") && !text.contains("fd00"),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn link_names_cannot_end_their_string() {
+        assert_eq!(quoted("a\" drop #\n;"), "\"adrop\"");
+    }
+}

@@ -1,0 +1,52 @@
+//! What the packet filter shall do.
+
+use std::net::{IpAddr, SocketAddr};
+
+use agent_api::TransportProtocol;
+use ipnet::IpNet;
+
+/// Everything the agent wants of the packet filter. Order does not matter.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rules {
+    /// Networks with a host port.
+    pub networks: Vec<NetworkRules>,
+    pub published: Vec<Published>,
+    /// The one bit of the packet mark that says a forwarded packet was accepted here.
+    pub mark_bit: u32,
+}
+
+/// A network that has a leg in the host's namespace.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NetworkRules {
+    /// The host port's link, for example `tsy0123456789`.
+    pub host_link: String,
+    pub subnets: Vec<IpNet>,
+    /// Packets that leave through another link carry that link's address.
+    pub masquerade: bool,
+    /// Packets from the network with a source outside its subnets are dropped.
+    pub anti_spoof: bool,
+}
+
+/// A published port.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Published {
+    pub protocol: TransportProtocol,
+    /// Every local address where absent.
+    pub host_ip: Option<IpAddr>,
+    pub host_port: u16,
+    /// The container's own address and port. One entry per address family.
+    pub container: SocketAddr,
+}
+
+impl Default for Rules {
+    fn default() -> Self {
+        Self {
+            networks: Vec::new(),
+            published: Vec::new(),
+            mark_bit: DEFAULT_MARK_BIT,
+        }
+    }
+}
+
+/// Clear of the bits that Kubernetes (0x4000, 0x8000), Tailscale (0xff0000), Calico (0xffff0000) and Docker's swarm use.
+pub const DEFAULT_MARK_BIT: u32 = 0x2000;

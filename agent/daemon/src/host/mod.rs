@@ -1,0 +1,9 @@
+//! The host as the agent needs it: forwarding, limits, rights.
+
+mod limits;
+mod rights;
+mod sysctl;
+
+pub use limits::{RaiseLimit, raise_open_files};
+pub use rights::{MissingRights, check_rights};
+pub use sysctl::{SetSysctl, SysctlChange, enable_forwarding, restore};

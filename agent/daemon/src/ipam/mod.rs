@@ -1,0 +1,18 @@
+//! Addresses: which subnet a network gets, and which address an endpoint gets.
+//!
+//! # Theory of operation
+//!
+//! Pure bookkeeping; the daemon keeps the outcome in its store and rebuilds a [`Pool`] from it at start with
+//! [`Pool::take`]. A pool is one subnet of one network. Addresses are given out in ascending order after the last one
+//! given, as Docker does, so that a released address rests as long as possible before another container gets it; the
+//! search wraps once. Memory grows with addresses taken, never with the size of the subnet, so an IPv6 /64 is no
+//! different from a /24.
+
+mod pool;
+mod subnet;
+
+pub use pool::{AllocateAddress, CreatePool, Pool};
+pub use subnet::{
+    ChooseSubnet, DefaultPool, InvalidSubnet, SubnetInUse, check_free, choose_subnet,
+    default_pools_v4, default_pools_v6, parse_subnet,
+};

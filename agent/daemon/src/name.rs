@@ -1,0 +1,134 @@
+//! Names and ids of networks and containers.
+
+use std::fmt::Write as _;
+
+use rustix::rand::{GetRandomFlags, getrandom};
+
+/// Docker's grammar, `[a-zA-Z0-9][a-zA-Z0-9_.-]*`, and short enough for a DNS label (RFC 1035 §2.3.4).
+pub(crate) fn check_name(name: &str) -> Result<(), BadName> {
+    let mut bytes = name.bytes();
+    let starts_well = bytes
+        .next()
+        .is_some_and(|first| first.is_ascii_alphanumeric());
+    let goes_on_well =
+        bytes.all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.' | b'-'));
+    if !starts_well || !goes_on_well {
+        return Err(BadName::Characters(shown(name)));
+    }
+    if name.len() > NAME_LENGTH_MAX {
+        return Err(BadName::Length(name.len(), shown(name)));
+    }
+    Ok(())
+}
+
+/// A name that no container, network or alias may have.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum BadName {
+    #[error(
+        "{0:?} is not a usable name; take letters, digits, '_', '.' and '-', beginning with a letter or digit"
+    )]
+    Characters(String),
+    #[error("the name {1:?} has {0} characters; take at most 63")]
+    Length(usize, String),
+}
+
+/// A hostname may have several labels (RFC 1123 §2.1); the kernel keeps 64 bytes.
+pub(crate) fn check_hostname(name: &str) -> Result<(), BadName> {
+    check_name(name)
+}
+
+/// 256 random bits as 64 hexadecimal digits, as Docker's ids.
+pub(crate) fn new_id() -> String {
+    let mut bytes = [0u8; 32];
+    let mut filled = 0;
+    while filled < bytes.len() {
+        // getrandom(2) only fails where the kernel lacks it (before 3.17) or a signal interrupts it.
+        filled += getrandom(&mut bytes[filled..], GetRandomFlags::empty()).unwrap_or(0);
+    }
+    let mut id = String::with_capacity(64);
+    for byte in bytes {
+        // Writing to a String cannot fail.
+        let _ = write!(id, "{byte:02x}");
+    }
+    id
+}
+
+/// The id as people see it.
+pub(crate) fn short(id: &str) -> &str {
+    id.get(..12).unwrap_or(id)
+}
+
+/// A name for a container that got none; `id` decides which, so that it is as random as the id.
+pub(crate) fn made_up(id: &str) -> String {
+    let digit = |range: std::ops::Range<usize>| {
+        id.get(range)
+            .and_then(|hex| usize::from_str_radix(hex, 16).ok())
+            .unwrap_or(0)
+    };
+    let (adjective, noun) = (
+        ADJECTIVES[digit(0..4) % ADJECTIVES.len()],
+        NOUNS[digit(4..8) % NOUNS.len()],
+    );
+    format!("{adjective}_{noun}_{}", id.get(8..12).unwrap_or("0"))
+}
+
+fn shown(name: &str) -> String {
+    if name.chars().count() <= SHOWN_CHARACTERS_MAX {
+        return name.to_owned();
+    }
+    name.chars()
+        .take(SHOWN_CHARACTERS_MAX)
+        .chain("...".chars())
+        .collect()
+}
+
+const NAME_LENGTH_MAX: usize = 63;
+const SHOWN_CHARACTERS_MAX: usize = 40;
+
+const ADJECTIVES: [&str; 16] = [
+    "braided", "brocaded", "carded", "coiled", "dyed", "felted", "hemmed", "knotted", "laced",
+    "plaited", "quilted", "spun", "tufted", "twined", "woven", "wound",
+];
+
+const NOUNS: [&str; 16] = [
+    "bobbin", "carpet", "distaff", "fringe", "heddle", "kilim", "loom", "ribbon", "selvedge",
+    "shuttle", "skein", "spindle", "thread", "treadle", "warp", "weft",
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_follow_dockers_grammar() {
+        for good in ["web", "a", "0", "my_net.1-x", &"a".repeat(63)] {
+            assert_eq!(check_name(good), Ok(()), "{good:?}");
+        }
+        for bad in [
+            "",
+            "-web",
+            ".web",
+            "a/b",
+            "a b",
+            "a\nb",
+            "naïve",
+            &"a".repeat(64),
+        ] {
+            assert!(check_name(bad).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn a_refused_name_is_shown_on_one_short_line() {
+        let line = check_name(&"x\n".repeat(150)).unwrap_err().to_string();
+        assert!(!line.contains('\n') && line.len() < 250, "{line}");
+    }
+
+    #[test]
+    fn ids_are_64_digits_and_differ() {
+        let (one, other) = (new_id(), new_id());
+        assert_eq!(one.len(), 64);
+        assert_ne!(one, other);
+        assert!(check_name(&made_up(&one)).is_ok());
+    }
+}

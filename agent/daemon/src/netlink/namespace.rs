@@ -1,0 +1,140 @@
+//! Network namespace files: what they are, and whether two are the same.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::path::{Path, PathBuf};
+use std::thread;
+
+use nix::sched::{CloneFlags, setns};
+use nix::sys::stat::fstat;
+use rustix::fs::fstatfs;
+
+use super::error::NetlinkError;
+
+/// An open network namespace file. The namespace lives at least as long as this.
+#[derive(Debug)]
+pub struct Netns {
+    file: File,
+    id: NetnsId,
+    path: PathBuf,
+}
+
+/// The identity of a namespace: two files with the same identity are the same namespace.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct NetnsId {
+    pub device: u64,
+    pub inode: u64,
+}
+
+/// Why a path is no usable namespace.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenNetns {
+    #[error("cannot open network namespace {}: {source}", path.display())]
+    Open {
+        path: PathBuf,
+        #[source]
+        source: io::Error,
+    },
+    #[error("{} is not a namespace file; give one such as /run/netns/NAME or /proc/PID/ns/net", path.display())]
+    NotANamespace { path: PathBuf },
+    #[error("{} is a namespace, but not a network namespace", path.display())]
+    OtherKind { path: PathBuf },
+}
+
+impl Netns {
+    /// The namespace behind `path`, for example `/run/netns/h1` or `/proc/42/ns/net`.
+    pub fn open(path: &Path) -> Result<Self, OpenNetns> {
+        let failed = |source| OpenNetns::Open {
+            path: path.to_owned(),
+            source,
+        };
+        let metadata = std::fs::metadata(path).map_err(failed)?;
+        // A FIFO or device would block or act on open; a namespace file is a regular file of nsfs.
+        if !metadata.is_file() {
+            return Err(OpenNetns::NotANamespace {
+                path: path.to_owned(),
+            });
+        }
+        let file = File::open(path).map_err(failed)?;
+        Self::from_file(file, path)
+    }
+
+    /// The namespace of the calling thread.
+    pub fn current() -> Result<Self, OpenNetns> {
+        Self::open(Path::new("/proc/thread-self/ns/net"))
+    }
+
+    /// A namespace file that came another way, for example from a peer's socket; `path` is for messages.
+    pub fn from_file(file: File, path: &Path) -> Result<Self, OpenNetns> {
+        let failed = |source: io::Error| OpenNetns::Open {
+            path: path.to_owned(),
+            source,
+        };
+        let filesystem = fstatfs(&file).map_err(|errno| failed(errno.into()))?;
+        if filesystem.f_type != NSFS_MAGIC {
+            return Err(OpenNetns::NotANamespace {
+                path: path.to_owned(),
+            });
+        }
+        let stat = fstat(&file).map_err(|errno| failed(errno.into()))?;
+        Ok(Self {
+            file,
+            id: NetnsId {
+                device: stat.st_dev,
+                inode: stat.st_ino,
+            },
+            path: path.to_owned(),
+        })
+    }
+
+    pub const fn id(&self) -> NetnsId {
+        self.id
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Whether this is the namespace of the calling thread, which a sandbox must never be.
+    pub fn is_own(&self) -> bool {
+        Self::current().is_ok_and(|own| own.id == self.id)
+    }
+
+    /// Runs `work` on a throwaway thread inside the namespace; sockets it opens stay there.
+    pub fn run<T, F>(&self, work: F) -> Result<T, NetlinkError>
+    where
+        T: Send,
+        F: FnOnce() -> T + Send,
+    {
+        thread::scope(|scope| {
+            let inside = thread::Builder::new()
+                .name("netns".into())
+                .spawn_scoped(scope, || self.enter().map(|()| work()))
+                .map_err(NetlinkError::Enter)?;
+            match inside.join() {
+                Ok(outcome) => outcome,
+                Err(panic) => std::panic::resume_unwind(panic),
+            }
+        })
+    }
+
+    fn enter(&self) -> Result<(), NetlinkError> {
+        setns(&self.file, CloneFlags::CLONE_NEWNET).map_err(|errno| match errno {
+            nix::errno::Errno::EINVAL => OpenNetns::OtherKind {
+                path: self.path.clone(),
+            }
+            .into(),
+            errno => NetlinkError::Enter(errno.into()),
+        })
+    }
+}
+
+impl AsFd for Netns {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.file.as_fd()
+    }
+}
+
+/// `NSFS_MAGIC` of linux/magic.h.
+const NSFS_MAGIC: rustix::fs::FsWord = 0x6e73_6673;

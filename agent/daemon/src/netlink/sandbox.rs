@@ -1,0 +1,341 @@
+//! The two compositions the agent needs: a TAP becomes a sandbox's `eth0`, and a TAP becomes the host's leg of a network.
+
+use std::fs;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::path::Path;
+
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+use nix::errno::Errno;
+
+use super::error::{NetlinkError, Refusal};
+use super::link::{
+    LinkEntry, LinkSettings, address_request, loopback_request, route_request, set_request,
+};
+use super::namespace::Netns;
+use super::socket::Netlink;
+
+/// What a TAP shall become inside a sandbox.
+#[derive(Clone, Debug)]
+pub struct SandboxLink {
+    /// The link as it is now, in the namespace of the [`Netlink`] given.
+    pub from_index: u32,
+    pub name: LinkName,
+    pub mac: [u8; 6],
+    /// Bytes of the network layer packet.
+    pub mtu: u32,
+    /// Packets; the kernel's 1000 where absent.
+    pub tx_queue_length: Option<u32>,
+    /// Own addresses, each with its subnet's prefix length.
+    pub addresses: Vec<IpNet>,
+    /// One default route each. A gateway outside the subnets is reached onlink.
+    pub gateways: Vec<IpAddr>,
+    /// More routes.
+    pub routes: Vec<Route>,
+    /// Whether the link has a link-local IPv6 address, and so speaks ND even on an IPv4 network.
+    pub ipv6_link_local: bool,
+}
+
+/// The name inside the sandbox.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LinkName {
+    /// This one, or fail.
+    Exactly(String),
+    /// The first free of `eth0`, `eth1`, ...
+    FirstFree,
+}
+
+/// A route through a link.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Route {
+    pub destination: IpNet,
+    /// Directly on the link where absent.
+    pub gateway: Option<IpAddr>,
+}
+
+/// How the link ended up inside.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SandboxLinkDone {
+    pub name: String,
+    pub index: u32,
+}
+
+/// What a TAP shall become in the host's namespace.
+#[derive(Clone, Debug)]
+pub struct HostLink {
+    pub name: String,
+    pub mac: [u8; 6],
+    pub mtu: u32,
+    /// The gateway's addresses, each with its subnet's prefix length.
+    pub addresses: Vec<IpNet>,
+}
+
+impl Route {
+    /// The default route of the gateway's family.
+    pub fn default_via(gateway: IpAddr) -> Self {
+        let destination = match gateway {
+            IpAddr::V4(_) => IpNet::V4(Ipv4Net::new_assert(Ipv4Addr::UNSPECIFIED, 0)),
+            IpAddr::V6(_) => IpNet::V6(Ipv6Net::new_assert(Ipv6Addr::UNSPECIFIED, 0)),
+        };
+        Self {
+            destination,
+            gateway: Some(gateway),
+        }
+    }
+}
+
+/// Moves a TAP into a sandbox and makes it its interface: name, MAC, MTU, addresses, up, default routes, and `lo` up.
+///
+/// On failure the TAP is back where it was, under its old name and down.
+pub fn configure_sandbox(
+    host: &mut Netlink,
+    sandbox: &Netns,
+    wanted: &SandboxLink,
+) -> Result<SandboxLinkDone, NetlinkError> {
+    let before = host.link_by_index(wanted.from_index)?;
+    let home = Netns::current()?;
+    host.move_link(&before, sandbox)?;
+    let done = sandbox.run(|| {
+        let mut inside = Netlink::open()?;
+        // The move may have changed its index.
+        let mut link = inside.link_by_name(&before.name)?;
+        let outcome = adopt(&mut inside, &mut link, wanted);
+        if outcome.is_err() {
+            move_back(&mut inside, &link, &home, &before);
+        }
+        outcome
+    });
+    done.flatten()
+}
+
+/// As [`configure_sandbox`] for a TAP that was made inside: `from_index` is its index there.
+///
+/// The kernel needs 20 to 50 ms to move a link and a fraction of one to make it in place, so this is what a program that
+/// opens the TAP itself wants: `sandbox.run(|| open the TAP)`. On failure the link may keep its new name; close the TAP.
+pub fn configure_inside(
+    sandbox: &Netns,
+    wanted: &SandboxLink,
+) -> Result<SandboxLinkDone, NetlinkError> {
+    let done = sandbox.run(|| {
+        let mut inside = Netlink::open()?;
+        let mut link = inside.link_by_index(wanted.from_index)?;
+        adopt(&mut inside, &mut link, wanted)
+    });
+    done.flatten()
+}
+
+/// Gives the host's leg its MAC, MTU and gateway addresses and brings it up. Repeating it changes nothing.
+pub fn configure_host_link(
+    netlink: &mut Netlink,
+    wanted: &HostLink,
+) -> Result<LinkEntry, NetlinkError> {
+    let link = netlink.link_by_name(&wanted.name)?;
+    // Router advertisements on this link could only come from containers.
+    let accept_ra = format!("/proc/sys/net/ipv6/conf/{}/accept_ra", wanted.name);
+    let _ = fs::write(accept_ra, "0");
+    let mut addresses = wanted.addresses.clone();
+    let wants_v6 = has_v6(&addresses);
+    if wants_v6 {
+        enable_ipv6(&wanted.name)?;
+        addresses.push(link_local(wanted.mac));
+    }
+    let settings = LinkSettings {
+        mac: (link.mac != Some(wanted.mac)).then_some(wanted.mac),
+        mtu: Some(wanted.mtu),
+        ipv6_link_local: wants_v6.then_some(false),
+        up: Some(true),
+        ..LinkSettings::default()
+    };
+    let mut requests = vec![set_request(link.index, &settings)];
+    requests.extend(
+        addresses
+            .iter()
+            .map(|address| address_request(link.index, *address)),
+    );
+    netlink.run(requests, |request, refusal| {
+        let link = wanted.name.clone();
+        match request.checked_sub(1).and_then(|at| addresses.get(at)) {
+            Some(&address) => NetlinkError::AddAddress {
+                link,
+                address,
+                refusal,
+            },
+            None => NetlinkError::Configure { link, refusal },
+        }
+    })?;
+    netlink.link_by_index(link.index)
+}
+
+/// Runs inside the sandbox's namespace. `link` follows the renaming.
+fn adopt(
+    inside: &mut Netlink,
+    link: &mut LinkEntry,
+    wanted: &SandboxLink,
+) -> Result<SandboxLinkDone, NetlinkError> {
+    link.name = rename(inside, link, &wanted.name)?;
+    configure(inside, link, wanted)?;
+    Ok(SandboxLinkDone {
+        name: link.name.clone(),
+        index: link.index,
+    })
+}
+
+fn rename(inside: &mut Netlink, link: &LinkEntry, name: &LinkName) -> Result<String, NetlinkError> {
+    if let LinkName::Exactly(name) = name {
+        if *name != link.name {
+            inside.rename_link(link, name)?;
+        }
+        return Ok(name.clone());
+    }
+    for number in 0..LINKS_IN_A_SANDBOX {
+        let name = format!("eth{number}");
+        if name == link.name {
+            return Ok(name);
+        }
+        match inside.rename_link(link, &name) {
+            Ok(()) => return Ok(name),
+            Err(error) if error.errno() == Some(Errno::EEXIST) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Err(NetlinkError::NoFreeName {
+        last: LINKS_IN_A_SANDBOX - 1,
+    })
+}
+
+fn configure(
+    inside: &mut Netlink,
+    link: &LinkEntry,
+    wanted: &SandboxLink,
+) -> Result<(), NetlinkError> {
+    let mut addresses = wanted.addresses.clone();
+    if has_v6(&addresses) {
+        enable_ipv6(&link.name)?;
+        addresses.extend(wanted.ipv6_link_local.then(|| link_local(wanted.mac)));
+    }
+    let mut steps = Vec::new();
+    let mut requests = Vec::new();
+    let mut push = |step, request| {
+        steps.push(step);
+        requests.push(request);
+    };
+    push(Step::Loopback, loopback_request());
+    push(Step::Settings, set_request(link.index, &settings(wanted)));
+    for address in addresses {
+        push(Step::Address(address), address_request(link.index, address));
+    }
+    let defaults = wanted.gateways.iter().copied().map(Route::default_via);
+    for route in defaults.chain(wanted.routes.iter().cloned()) {
+        let request = route_request(link.index, &route, &wanted.addresses);
+        push(Step::Route(route), request);
+    }
+    inside.run(requests, |request, refusal| {
+        steps.swap_remove(request).refused(&link.name, refusal)
+    })
+}
+
+fn settings(wanted: &SandboxLink) -> LinkSettings {
+    let kernel_makes_it = wanted.ipv6_link_local && !has_v6(&wanted.addresses);
+    LinkSettings {
+        mac: Some(wanted.mac),
+        mtu: Some(wanted.mtu),
+        tx_queue_length: wanted.tx_queue_length,
+        // Only said where it differs from the kernel's default, for kernels without IPv6.
+        ipv6_link_local: (!kernel_makes_it && Path::new(IPV6).exists()).then_some(false),
+        up: Some(true),
+    }
+}
+
+fn has_v6(addresses: &[IpNet]) -> bool {
+    addresses.iter().any(|address| address.addr().is_ipv6())
+}
+
+/// The link-local address that the kernel would make from the MAC (RFC 4291 appendix A), but without a second of
+/// duplicate detection, in which the kernel cannot ask for neighbours on behalf of forwarded packets.
+fn link_local(mac: [u8; 6]) -> IpNet {
+    let [a, b, c, d, e, f] = mac;
+    let octets = [
+        0xfe,
+        0x80,
+        0,
+        0,
+        0,
+        0,
+        0,
+        0,
+        a ^ 2,
+        b,
+        c,
+        0xff,
+        0xfe,
+        d,
+        e,
+        f,
+    ];
+    Ipv6Net::new_assert(Ipv6Addr::from(octets), 64).into()
+}
+
+/// Container engines disable IPv6 in the sandboxes they make; netlink has no word for it.
+fn enable_ipv6(link: &str) -> Result<(), NetlinkError> {
+    let path = format!("/proc/sys/net/ipv6/conf/{link}/disable_ipv6");
+    let failed = |source| NetlinkError::Sysctl {
+        path: path.clone(),
+        source,
+    };
+    if fs::read_to_string(&path).map_err(failed)?.trim() == "0" {
+        return Ok(());
+    }
+    fs::write(&path, "0").map_err(failed)
+}
+
+fn move_back(inside: &mut Netlink, link: &LinkEntry, home: &Netns, before: &LinkEntry) {
+    let outcome = if link.name == before.name {
+        Ok(())
+    } else {
+        // A link that is up cannot be renamed on older kernels.
+        let down = LinkSettings {
+            up: Some(false),
+            ..LinkSettings::default()
+        };
+        inside
+            .set_link(link, &down)
+            .and_then(|()| inside.rename_link(link, &before.name))
+    };
+    if let Err(error) = outcome.and_then(|()| inside.move_link(link, home)) {
+        tracing::warn!(link = link.name, %error, "cannot take a link back out of a sandbox");
+    }
+}
+
+/// A request of the group that configures a sandbox, kept to name its failure.
+enum Step {
+    Loopback,
+    Settings,
+    Address(IpNet),
+    Route(Route),
+}
+
+impl Step {
+    fn refused(self, link: &str, refusal: Refusal) -> NetlinkError {
+        let link = link.to_owned();
+        match self {
+            Self::Loopback => NetlinkError::Up {
+                link: "lo".into(),
+                refusal,
+            },
+            Self::Settings => NetlinkError::Configure { link, refusal },
+            Self::Address(address) => NetlinkError::AddAddress {
+                link,
+                address,
+                refusal,
+            },
+            Self::Route(route) => NetlinkError::AddRoute {
+                link,
+                destination: route.destination,
+                gateway: route.gateway,
+                refusal,
+            },
+        }
+    }
+}
+
+const LINKS_IN_A_SANDBOX: u32 = 1024;
+const IPV6: &str = "/proc/sys/net/ipv6";

@@ -1,0 +1,117 @@
+//! What the store keeps: enough to make everything again after a restart.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::path::PathBuf;
+
+use agent_api::{ContainerCreate, Driver};
+use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
+
+/// A network, by key `network/<id>`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct NetworkRecord {
+    pub(crate) id: String,
+    pub(crate) name: String,
+    pub(crate) driver: Driver,
+    /// At most one of each family, the IPv4 one first.
+    pub(crate) subnets: Vec<Subnet>,
+    pub(crate) ip_range: Option<IpNet>,
+    pub(crate) internal: bool,
+    pub(crate) mtu: u16,
+    pub(crate) dns: Vec<IpAddr>,
+    pub(crate) options: BTreeMap<String, String>,
+    pub(crate) labels: BTreeMap<String, String>,
+}
+
+/// A pool of addresses and the one that the gateway has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Subnet {
+    pub(crate) net: IpNet,
+    pub(crate) gateway: IpAddr,
+}
+
+impl NetworkRecord {
+    pub(crate) fn subnet_v4(&self) -> Option<Subnet> {
+        self.subnets
+            .iter()
+            .copied()
+            .find(|subnet| subnet.net.addr().is_ipv4())
+    }
+
+    pub(crate) fn subnet_v6(&self) -> Option<Subnet> {
+        self.subnets
+            .iter()
+            .copied()
+            .find(|subnet| subnet.net.addr().is_ipv6())
+    }
+
+    pub(crate) fn has_bridge(&self) -> bool {
+        matches!(self.driver, Driver::Bridge | Driver::Overlay)
+    }
+}
+
+/// An endpoint, by key `endpoint/<id>`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct EndpointRecord {
+    pub(crate) id: String,
+    pub(crate) network: String,
+    pub(crate) owner: Owner,
+    /// What the network's names call it.
+    pub(crate) name: String,
+    pub(crate) hostname: Option<String>,
+    pub(crate) aliases: Vec<String>,
+    /// Its own upstream name servers, before the network's.
+    pub(crate) dns: Vec<IpAddr>,
+    pub(crate) mac: [u8; 6],
+    pub(crate) ipv4: Option<Ipv4Addr>,
+    pub(crate) ipv6: Option<Ipv6Addr>,
+    pub(crate) link: Option<String>,
+}
+
+/// Whose sandbox an endpoint attaches.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Owner {
+    /// One of our containers, by id.
+    Container(String),
+    /// A namespace file that somebody else made.
+    Sandbox(PathBuf),
+}
+
+/// A container, by key `container/<id>`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct ContainerRecord {
+    pub(crate) id: String,
+    pub(crate) name: String,
+    pub(crate) hostname: String,
+    pub(crate) created_s: u64,
+    pub(crate) create: ContainerCreate,
+    pub(crate) phase: Phase,
+}
+
+/// How far a container has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Phase {
+    /// Being made, or made and waiting for its start.
+    Created,
+    Running,
+    Exited(i32),
+}
+
+pub(crate) fn network_key(id: &str) -> String {
+    format!("{NETWORKS}{id}")
+}
+
+pub(crate) fn endpoint_key(id: &str) -> String {
+    format!("{ENDPOINTS}{id}")
+}
+
+pub(crate) fn container_key(id: &str) -> String {
+    format!("{CONTAINERS}{id}")
+}
+
+pub(crate) const NETWORKS: &str = "network/";
+pub(crate) const ENDPOINTS: &str = "endpoint/";
+pub(crate) const CONTAINERS: &str = "container/";

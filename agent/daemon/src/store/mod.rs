@@ -1,0 +1,147 @@
+//! What the agent remembers: networks, endpoints, containers, as JSON under keys.
+//!
+//! # Theory of operation
+//!
+//! A [`Store`] is a map from keys (`networks/<id>`, `endpoints/<id>`) to JSON values. Every change is a transaction: a
+//! list of [`Change`]s, each with an [`Expected`] state of its key, that happens as a whole or not at all. A transaction
+//! that happened raises the store's revision by one, and the keys it wrote carry that revision. So two writers never
+//! overwrite each other unknowingly, and several keys that belong together never disagree. These are etcd's semantics;
+//! an implementation over etcd differs only in who else may write.
+//!
+//! Watches are bounded. A watcher that falls behind is told [`WatchEvent::Lagged`] and lists again.
+
+mod redb_store;
+mod watch;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+pub use redb_store::{OpenStore, RedbStore};
+pub use watch::{Watch, WatchEvent};
+
+/// A durable map with revisions. Calls block until the disk has it; asynchronous callers use `spawn_blocking`.
+pub trait Store: Send + Sync {
+    fn get(&self, key: &str) -> Result<Option<Entry>, StoreError>;
+
+    /// Every entry whose key starts with `prefix`, in key order.
+    fn list(&self, prefix: &str) -> Result<Vec<Entry>, StoreError>;
+
+    /// All changes or none. Returns the revision they got.
+    fn transact(&self, changes: &[Change]) -> Result<u64, StoreError>;
+
+    /// Changes under `prefix` from now on.
+    fn watch(&self, prefix: &str) -> Watch;
+
+    /// Writes one key. Returns its new revision.
+    fn put_if(&self, key: &str, value: Value, expected: Expected) -> Result<u64, StoreError> {
+        self.transact(&[Change::put(key, value, expected)])
+    }
+
+    /// Deletes one key. One that is not there is no error, unless it was expected.
+    fn delete(&self, key: &str, expected: Expected) -> Result<(), StoreError> {
+        self.transact(&[Change::delete(key, expected)]).map(|_| ())
+    }
+}
+
+/// A key with its value.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Entry {
+    pub key: String,
+    pub value: Value,
+    /// That of the transaction which wrote it last.
+    pub revision: u64,
+}
+
+/// One key's part of a transaction.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Change {
+    pub key: String,
+    pub expected: Expected,
+    /// The new value; None deletes.
+    pub value: Option<Value>,
+}
+
+/// What must be true of a key for a change to happen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Expected {
+    Anything,
+    /// The key does not exist.
+    Absent,
+    /// The key was last written by that revision.
+    Revision(u64),
+}
+
+/// Why the store did not do it.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    #[error("{key} exists already")]
+    Exists { key: String },
+    #[error("{key} was changed by somebody else; read it again")]
+    Changed { key: String },
+    #[error("{key} does not exist")]
+    Missing { key: String },
+    #[error("the stored value of {key} is not understood: {source}")]
+    Value {
+        key: String,
+        #[source]
+        source: serde_json::Error,
+    },
+    #[error("the state file {path} cannot be used: {reason}")]
+    Storage { path: String, reason: String },
+}
+
+impl Entry {
+    /// The value as its type.
+    pub fn decode<T: DeserializeOwned>(&self) -> Result<T, StoreError> {
+        T::deserialize(&self.value).map_err(|source| StoreError::Value {
+            key: self.key.clone(),
+            source,
+        })
+    }
+}
+
+impl Change {
+    pub fn put(key: impl Into<String>, value: Value, expected: Expected) -> Self {
+        Self {
+            key: key.into(),
+            expected,
+            value: Some(value),
+        }
+    }
+
+    pub fn delete(key: impl Into<String>, expected: Expected) -> Self {
+        Self {
+            key: key.into(),
+            expected,
+            value: None,
+        }
+    }
+
+    /// As [`Change::put`], from a type.
+    pub fn encode<T: Serialize>(
+        key: impl Into<String>,
+        value: &T,
+        expected: Expected,
+    ) -> Result<Self, StoreError> {
+        let key = key.into();
+        match serde_json::to_value(value) {
+            Ok(value) => Ok(Self::put(key, value, expected)),
+            Err(source) => Err(StoreError::Value { key, source }),
+        }
+    }
+}
+
+impl Expected {
+    /// Compares with a key's present revision, None where it does not exist.
+    fn check(self, key: &str, present: Option<u64>) -> Result<(), StoreError> {
+        let key = || key.to_owned();
+        match (self, present) {
+            (Self::Anything, _) | (Self::Absent, None) => Ok(()),
+            (Self::Absent, Some(_)) => Err(StoreError::Exists { key: key() }),
+            (Self::Revision(_), None) => Err(StoreError::Missing { key: key() }),
+            (Self::Revision(wanted), Some(present)) if wanted == present => Ok(()),
+            (Self::Revision(_), Some(_)) => Err(StoreError::Changed { key: key() }),
+        }
+    }
+}

@@ -1,0 +1,589 @@
+//! The store of a single host: one redb file.
+//!
+//! # Theory of operation
+//!
+//! `state.redb` holds two tables: entries (key to revision and JSON) and counters (revision, schema version). Every
+//! transaction commits with `Durability::Immediate`, that is, an fsync before it is acknowledged. redb's other level
+//! keeps commits in the process until a later immediate one, so a kill would lose acknowledged changes; there is nothing
+//! in between. A crash at any moment leaves the state before or after a commit, because redb writes copies and flips one
+//! checksummed header.
+//!
+//! redb locks the file, so a second agent on the same directory is refused. Events are sent to watchers while the write
+//! transaction's turn is held, so they arrive in the order of revisions.
+
+use std::fs::{self, OpenOptions};
+use std::io;
+use std::os::unix::fs::OpenOptionsExt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+
+use redb::{
+    Database, DatabaseError, Durability, ReadableDatabase, ReadableTable, StorageError, Table,
+    TableDefinition, TableError,
+};
+use serde_json::Value;
+use tokio::sync::broadcast;
+
+use super::watch::{WATCH_BOUND, Watch, WatchEvent};
+use super::{Change, Entry, Store, StoreError};
+
+/// The embedded store.
+#[derive(Debug)]
+pub struct RedbStore {
+    path: PathBuf,
+    database: Database,
+    /// Held over a commit and the sending of its events.
+    events: Mutex<broadcast::Sender<WatchEvent>>,
+}
+
+/// Why the state cannot be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenStore {
+    #[error("another agent uses the state directory {}; stop it or give another --state-dir", dir.display())]
+    InUse { dir: PathBuf },
+    #[error(
+        "the state file {} is damaged ({reason}); restore it from a backup, or move it away to start with none: \
+         running containers are then not known any more", path.display()
+    )]
+    Corrupt { path: PathBuf, reason: String },
+    #[error(
+        "the state file {} has schema version {found}, this agent knows {SCHEMA_VERSION}; use the agent that wrote it",
+        path.display()
+    )]
+    Schema { path: PathBuf, found: u64 },
+    #[error("cannot open the state file {}: {source}", path.display())]
+    Io {
+        path: PathBuf,
+        #[source]
+        source: io::Error,
+    },
+}
+
+impl RedbStore {
+    /// Opens or makes `state.redb` in `state_dir`, which is made where absent. Both are readable by root alone.
+    pub fn open(state_dir: &Path) -> Result<Self, OpenStore> {
+        let path = state_dir.join(FILE_NAME);
+        prepare(state_dir, &path).map_err(|source| OpenStore::Io {
+            path: path.clone(),
+            source,
+        })?;
+        // A damaged file may fail redb's own assertions instead of its checks.
+        let opened = catch_unwind(AssertUnwindSafe(|| {
+            let database =
+                Database::create(&path).map_err(|error| database_error(error, state_dir, &path))?;
+            initialize(&database, &path)?;
+            Ok(database)
+        }));
+        let database = opened.unwrap_or_else(|_| {
+            Err(OpenStore::Corrupt {
+                path: path.clone(),
+                reason: "its structure contradicts itself".into(),
+            })
+        })?;
+        Ok(Self {
+            path,
+            database,
+            events: Mutex::new(broadcast::Sender::new(WATCH_BOUND)),
+        })
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    fn commit(&self, changes: &[Change]) -> Result<Vec<WatchEvent>, TransactError> {
+        let mut write = self.database.begin_write()?;
+        write.set_durability(Durability::Immediate)?;
+        let mut done = Vec::with_capacity(changes.len());
+        {
+            let mut entries = write.open_table(ENTRIES)?;
+            let mut counters = write.open_table(COUNTERS)?;
+            let revision = counter(&counters, REVISION)?.unwrap_or(0) + 1;
+            counters.insert(REVISION, revision)?;
+            for change in changes {
+                done.extend(apply(&mut entries, change, revision)?);
+            }
+        }
+        write.commit()?;
+        Ok(done)
+    }
+
+    fn revision(&self) -> Result<u64, TransactError> {
+        let read = self.database.begin_read()?;
+        let counters = read.open_table(COUNTERS)?;
+        Ok(counter(&counters, REVISION)?.unwrap_or(0))
+    }
+
+    fn read(&self, key: &str) -> Result<Option<Entry>, TransactError> {
+        let read = self.database.begin_read()?;
+        let entries = read.open_table(ENTRIES)?;
+        let Some(found) = entries.get(key)? else {
+            return Ok(None);
+        };
+        let (revision, json) = found.value();
+        Ok(Some(entry(key, revision, json)?))
+    }
+
+    fn read_all(&self, prefix: &str) -> Result<Vec<Entry>, TransactError> {
+        let read = self.database.begin_read()?;
+        let entries = read.open_table(ENTRIES)?;
+        let mut found = Vec::new();
+        for item in entries.range(prefix..)? {
+            let (key, value) = item?;
+            if !key.value().starts_with(prefix) {
+                break;
+            }
+            let (revision, json) = value.value();
+            found.push(entry(key.value(), revision, json)?);
+        }
+        Ok(found)
+    }
+
+    fn failed(&self, error: TransactError) -> StoreError {
+        match error {
+            TransactError::Store(error) => error,
+            TransactError::Redb(error) => StoreError::Storage {
+                path: self.path.display().to_string(),
+                reason: error.to_string(),
+            },
+        }
+    }
+}
+
+impl Store for RedbStore {
+    fn get(&self, key: &str) -> Result<Option<Entry>, StoreError> {
+        self.read(key).map_err(|error| self.failed(error))
+    }
+
+    fn list(&self, prefix: &str) -> Result<Vec<Entry>, StoreError> {
+        self.read_all(prefix).map_err(|error| self.failed(error))
+    }
+
+    fn transact(&self, changes: &[Change]) -> Result<u64, StoreError> {
+        let events = self.events.lock().unwrap_or_else(PoisonError::into_inner);
+        let done = self.commit(changes).map_err(|error| self.failed(error))?;
+        for event in done {
+            // No watcher is no error.
+            let _ = events.send(event);
+        }
+        self.revision().map_err(|error| self.failed(error))
+    }
+
+    fn watch(&self, prefix: &str) -> Watch {
+        let events = self.events.lock().unwrap_or_else(PoisonError::into_inner);
+        Watch::new(prefix, events.subscribe())
+    }
+}
+
+/// A refusal of ours, or a failure of redb's.
+#[derive(Debug)]
+enum TransactError {
+    Store(StoreError),
+    Redb(redb::Error),
+}
+
+impl From<StoreError> for TransactError {
+    fn from(error: StoreError) -> Self {
+        Self::Store(error)
+    }
+}
+
+macro_rules! from_redb {
+    ($($error:ty),*) => {$(
+        impl From<$error> for TransactError {
+            fn from(error: $error) -> Self {
+                Self::Redb(error.into())
+            }
+        }
+    )*};
+}
+
+from_redb!(
+    redb::TransactionError,
+    redb::TableError,
+    redb::StorageError,
+    redb::CommitError,
+    redb::SetDurabilityError
+);
+
+type Entries<'a> = Table<'a, &'static str, (u64, &'static [u8])>;
+
+fn apply(
+    entries: &mut Entries<'_>,
+    change: &Change,
+    revision: u64,
+) -> Result<Option<WatchEvent>, TransactError> {
+    let key = change.key.as_str();
+    let present = entries.get(key)?.map(|found| found.value().0);
+    change.expected.check(key, present)?;
+    let key = key.to_owned();
+    let Some(value) = &change.value else {
+        entries.remove(key.as_str())?;
+        return Ok(present.map(|_| WatchEvent::Deleted { key, revision }));
+    };
+    let json = value.to_string();
+    entries.insert(key.as_str(), (revision, json.as_bytes()))?;
+    Ok(Some(WatchEvent::Put(Entry {
+        key,
+        value: value.clone(),
+        revision,
+    })))
+}
+
+fn entry(key: &str, revision: u64, json: &[u8]) -> Result<Entry, StoreError> {
+    let value: Value = serde_json::from_slice(json).map_err(|source| StoreError::Value {
+        key: key.to_owned(),
+        source,
+    })?;
+    Ok(Entry {
+        key: key.to_owned(),
+        value,
+        revision,
+    })
+}
+
+fn counter(
+    counters: &impl ReadableTable<&'static str, u64>,
+    name: &str,
+) -> Result<Option<u64>, StorageError> {
+    Ok(counters.get(name)?.map(|found| found.value()))
+}
+
+fn prepare(state_dir: &Path, path: &Path) -> io::Result<()> {
+    use std::os::unix::fs::DirBuilderExt;
+    fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(state_dir)?;
+    let made = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(path);
+    match made {
+        // The name itself must survive a power loss too.
+        Ok(_) => fs::File::open(state_dir)?.sync_all(),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+fn initialize(database: &Database, path: &Path) -> Result<(), OpenStore> {
+    match schema_version(database) {
+        Ok(SCHEMA_VERSION) => Ok(()),
+        Ok(found) => Err(OpenStore::Schema {
+            path: path.to_owned(),
+            found,
+        }),
+        Err(TransactError::Redb(error)) => Err(OpenStore::Corrupt {
+            path: path.to_owned(),
+            reason: error.to_string(),
+        }),
+        Err(TransactError::Store(error)) => Err(OpenStore::Corrupt {
+            path: path.to_owned(),
+            reason: error.to_string(),
+        }),
+    }
+}
+
+/// Reads the version, or writes ours into a new file, with both tables, so that reading never misses one.
+fn schema_version(database: &Database) -> Result<u64, TransactError> {
+    let read = database.begin_read()?;
+    match read.open_table(COUNTERS) {
+        Ok(counters) => {
+            if let Some(version) = counter(&counters, SCHEMA)? {
+                return Ok(version);
+            }
+        }
+        Err(TableError::TableDoesNotExist(_)) => {}
+        Err(error) => return Err(error.into()),
+    }
+    let write = database.begin_write()?;
+    write.open_table(ENTRIES)?;
+    write.open_table(COUNTERS)?.insert(SCHEMA, SCHEMA_VERSION)?;
+    write.commit()?;
+    Ok(SCHEMA_VERSION)
+}
+
+fn database_error(error: DatabaseError, dir: &Path, path: &Path) -> OpenStore {
+    let path = path.to_owned();
+    match error {
+        DatabaseError::DatabaseAlreadyOpen | DatabaseError::LockProtocolMismatch => {
+            OpenStore::InUse {
+                dir: dir.to_owned(),
+            }
+        }
+        DatabaseError::Storage(StorageError::Io(source))
+            if source.kind() != io::ErrorKind::InvalidData =>
+        {
+            OpenStore::Io { path, source }
+        }
+        other => OpenStore::Corrupt {
+            path,
+            reason: other.to_string(),
+        },
+    }
+}
+
+const FILE_NAME: &str = "state.redb";
+const SCHEMA_VERSION: u64 = 1;
+const SCHEMA: &str = "schema";
+const REVISION: &str = "revision";
+const ENTRIES: TableDefinition<'static, &'static str, (u64, &'static [u8])> =
+    TableDefinition::new("entries");
+const COUNTERS: TableDefinition<'static, &'static str, u64> = TableDefinition::new("counters");
+
+#[cfg(test)]
+mod tests {
+    use std::io::{BufRead, BufReader};
+    use std::process::{Command, Stdio};
+    use std::time::Instant;
+
+    use serde_json::json;
+
+    use super::*;
+    use crate::store::Expected;
+
+    fn store() -> (tempfile::TempDir, RedbStore) {
+        let dir = tempfile::tempdir().unwrap();
+        let store = RedbStore::open(dir.path()).unwrap();
+        (dir, store)
+    }
+
+    #[test]
+    fn what_was_put_is_found_again_after_reopening() {
+        let (dir, store) = store();
+        let revision = store
+            .put_if("a/1", json!({"x": 1}), Expected::Absent)
+            .unwrap();
+        drop(store);
+        let store = RedbStore::open(dir.path()).unwrap();
+        let entry = store.get("a/1").unwrap().unwrap();
+        assert_eq!((entry.revision, entry.value), (revision, json!({"x": 1})));
+        assert!(store.get("a").unwrap().is_none());
+    }
+
+    #[test]
+    fn a_put_happens_only_in_the_expected_state() {
+        let (_dir, store) = store();
+        let put = |expected| store.put_if("k", json!(1), expected);
+        assert!(matches!(
+            put(Expected::Revision(1)),
+            Err(StoreError::Missing { .. })
+        ));
+        let first = put(Expected::Absent).unwrap();
+        assert!(matches!(
+            put(Expected::Absent),
+            Err(StoreError::Exists { .. })
+        ));
+        let second = put(Expected::Revision(first)).unwrap();
+        assert_eq!(second, first + 1);
+        assert!(matches!(
+            put(Expected::Revision(first)),
+            Err(StoreError::Changed { .. })
+        ));
+        put(Expected::Anything).unwrap();
+    }
+
+    #[test]
+    fn a_transaction_happens_as_a_whole_or_not_at_all() {
+        let (_dir, store) = store();
+        store.put_if("b", json!(0), Expected::Absent).unwrap();
+        let changes = [
+            Change::put("a", json!(1), Expected::Absent),
+            Change::put("b", json!(1), Expected::Absent),
+        ];
+        assert!(matches!(store.transact(&changes), Err(StoreError::Exists { key }) if key == "b"));
+        assert!(store.get("a").unwrap().is_none());
+        let revision = store.transact(&changes[..1]).unwrap();
+        assert_eq!(store.get("a").unwrap().unwrap().revision, revision);
+    }
+
+    #[test]
+    fn a_list_holds_exactly_the_prefix_in_order() {
+        let (_dir, store) = store();
+        for key in ["n/2", "n/1", "m/1", "n0", "o"] {
+            store.put_if(key, json!(key), Expected::Absent).unwrap();
+        }
+        let keys: Vec<String> = store
+            .list("n/")
+            .unwrap()
+            .into_iter()
+            .map(|e| e.key)
+            .collect();
+        assert_eq!(keys, ["n/1", "n/2"]);
+        assert_eq!(store.list("").unwrap().len(), 5);
+    }
+
+    #[test]
+    fn watchers_see_changes_under_their_prefix_in_order() {
+        let (_dir, store) = store();
+        let mut watch = store.watch("n/");
+        let revision = store.put_if("n/1", json!(1), Expected::Absent).unwrap();
+        store.put_if("m/1", json!(1), Expected::Absent).unwrap();
+        store.delete("n/1", Expected::Revision(revision)).unwrap();
+        store.delete("n/1", Expected::Anything).unwrap();
+        let Some(WatchEvent::Put(entry)) = watch.try_next() else {
+            panic!("no put");
+        };
+        assert_eq!((entry.key.as_str(), entry.revision), ("n/1", revision));
+        assert!(matches!(watch.try_next(), Some(WatchEvent::Deleted { key, .. }) if key == "n/1"));
+        assert_eq!(watch.try_next(), None);
+    }
+
+    #[test]
+    fn a_watcher_that_falls_behind_is_told_so() {
+        let (_dir, store) = store();
+        let mut watch = store.watch("");
+        let changes: Vec<Change> = (0..=WATCH_BOUND)
+            .map(|n| Change::put(format!("k/{n}"), json!(n), Expected::Anything))
+            .collect();
+        store.transact(&changes).unwrap();
+        assert_eq!(watch.try_next(), Some(WatchEvent::Lagged));
+        assert!(matches!(watch.try_next(), Some(WatchEvent::Put(_))));
+    }
+
+    #[test]
+    fn a_second_agent_is_refused() {
+        let (dir, _store) = store();
+        let refused = RedbStore::open(dir.path()).unwrap_err();
+        assert!(matches!(refused, OpenStore::InUse { .. }));
+        assert!(
+            refused
+                .to_string()
+                .contains("another agent uses the state directory")
+        );
+    }
+
+    #[test]
+    fn the_state_is_for_its_owner_alone() {
+        use std::os::unix::fs::PermissionsExt;
+        let (dir, store) = store();
+        let mode = fs::metadata(store.path()).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+        let nested = dir.path().join("new/state");
+        RedbStore::open(&nested).unwrap();
+        assert_eq!(
+            fs::metadata(nested).unwrap().permissions().mode() & 0o777,
+            0o700
+        );
+    }
+
+    #[test]
+    fn a_damaged_file_is_named_with_what_to_do() {
+        let (dir, store) = store();
+        let path = store.path().to_owned();
+        drop(store);
+        fs::write(
+            &path,
+            b"not a database, but long enough to be taken for one",
+        )
+        .unwrap();
+        let error = RedbStore::open(dir.path()).unwrap_err();
+        assert!(matches!(error, OpenStore::Corrupt { .. }), "{error:?}");
+        let said = error.to_string();
+        assert!(
+            said.contains("state.redb") && said.contains("move it away"),
+            "{said}"
+        );
+    }
+
+    #[test]
+    fn no_flipped_byte_makes_opening_panic() {
+        let (dir, store) = store();
+        for n in 0..20 {
+            store
+                .put_if(&format!("k/{n}"), json!("v"), Expected::Absent)
+                .unwrap();
+        }
+        let path = store.path().to_owned();
+        drop(store);
+        let whole = fs::read(&path).unwrap();
+        for at in (0..512).chain((512..whole.len()).step_by(4099)) {
+            let mut damaged = whole.clone();
+            damaged[at] ^= 0x55;
+            fs::write(&path, damaged).unwrap();
+            let _ = RedbStore::open(dir.path());
+        }
+    }
+
+    #[test]
+    fn a_newer_schema_is_refused() {
+        let (dir, store) = store();
+        let write = store.database.begin_write().unwrap();
+        write
+            .open_table(COUNTERS)
+            .unwrap()
+            .insert(SCHEMA, 99)
+            .unwrap();
+        write.commit().unwrap();
+        drop(store);
+        let error = RedbStore::open(dir.path()).unwrap_err();
+        assert!(matches!(error, OpenStore::Schema { found: 99, .. }));
+    }
+
+    /// The body of the process that the next test kills.
+    #[test]
+    #[ignore = "run by a_killed_agent_loses_nothing_acknowledged"]
+    fn writer_to_be_killed() {
+        let store = RedbStore::open(Path::new(&std::env::var(WRITER_DIR).unwrap())).unwrap();
+        for n in 0_u32.. {
+            store
+                .put_if(&format!("k/{n}"), json!(n), Expected::Absent)
+                .unwrap();
+            println!("\nacknowledged {n}");
+        }
+    }
+
+    #[test]
+    fn a_killed_agent_loses_nothing_acknowledged() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut child = Command::new(std::env::current_exe().unwrap())
+            .args(["writer_to_be_killed", "--ignored", "--nocapture"])
+            .env(WRITER_DIR, dir.path())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let mut acknowledged = lines.map_while(|line| {
+            let line = line.unwrap();
+            let number = line.strip_prefix("acknowledged ");
+            Some(number.map(|number| number.parse::<u32>().unwrap()))
+        });
+        acknowledged.by_ref().flatten().nth(30).unwrap();
+        child.kill().unwrap();
+        let last = acknowledged.flatten().last().unwrap_or(30);
+        child.wait().unwrap();
+        let store = RedbStore::open(dir.path()).unwrap();
+        for n in 0..=last {
+            assert!(
+                store.get(&format!("k/{n}")).unwrap().is_some(),
+                "{n} of {last}"
+            );
+        }
+    }
+
+    /// Prints the latency of a commit; the bound is only there to notice a slip of an order of magnitude.
+    #[test]
+    fn a_commit_takes_a_few_milliseconds() {
+        let (_dir, store) = store();
+        let mut latencies: Vec<_> = (0..50)
+            .map(|n| {
+                let start = Instant::now();
+                store
+                    .put_if(&format!("k/{n}"), json!(n), Expected::Absent)
+                    .unwrap();
+                start.elapsed()
+            })
+            .collect();
+        latencies.sort();
+        println!(
+            "commit: median {:?}, worst {:?}",
+            latencies[25], latencies[49]
+        );
+        assert!(latencies[25].as_millis() < 200);
+    }
+
+    const WRITER_DIR: &str = "TAPESTRY_TEST_WRITER_DIR";
+}

@@ -1,0 +1,314 @@
+//! Links, addresses, routes, sandboxes.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use agent_daemon::netlink::{
+    HostLink, LinkName, LinkSettings, Netlink, NetlinkError, Netns, OpenNetns, Route, SandboxLink,
+    configure_host_link, configure_inside, configure_sandbox,
+};
+
+use super::{ip, netns, run, within};
+
+const MAC: [u8; 6] = [0x02, 0x42, 172, 17, 0, 2];
+
+fn sandbox_link(host: &mut Netlink, tap: &str) -> SandboxLink {
+    run(&format!("ip tuntap add dev {tap} mode tap"));
+    SandboxLink {
+        from_index: host.link_by_name(tap).unwrap().index,
+        name: LinkName::FirstFree,
+        mac: MAC,
+        mtu: 1400,
+        tx_queue_length: None,
+        addresses: vec![
+            "172.17.0.2/16".parse().unwrap(),
+            "fd00:1::2/64".parse().unwrap(),
+        ],
+        gateways: vec![ip("172.17.0.1"), ip("fd00:1::1")],
+        routes: Vec::new(),
+        ipv6_link_local: false,
+    }
+}
+
+#[test]
+fn a_tap_becomes_the_interface_of_a_sandbox() {
+    let (host, sandbox) = (netns(), netns());
+    within(&host, || {
+        let mut netlink = Netlink::open().unwrap();
+        let wanted = sandbox_link(&mut netlink, "tap0");
+        let done = configure_sandbox(&mut netlink, &sandbox, &wanted).unwrap();
+        assert_eq!(done.name, "eth0");
+        assert!(matches!(
+            netlink.link_by_name("tap0"),
+            Err(NetlinkError::NoSuchLink(name)) if name == "tap0"
+        ));
+    });
+    let mut inside = Netlink::open_in(&sandbox).unwrap();
+    let link = inside.link_by_name("eth0").unwrap();
+    assert_eq!((link.mac, link.mtu, link.up), (Some(MAC), 1400, true));
+    assert_eq!(link.tx_queue_length, 1000);
+    assert_eq!(link.kind.as_deref(), Some("tun"));
+    assert!(inside.link_by_name("lo").unwrap().up);
+    let routes = inside.routes().unwrap();
+    for gateway in ["172.17.0.1", "fd00:1::1"] {
+        let default = routes
+            .iter()
+            .find(|route| route.gateway == Some(ip(gateway)));
+        assert_eq!(default.unwrap().destination.prefix_len(), 0);
+    }
+    let shown = within(&sandbox, || run("ip address show dev eth0"));
+    assert!(
+        shown.contains("172.17.0.2/16 brd 172.17.255.255"),
+        "{shown}"
+    );
+    assert!(shown.contains("fd00:1::2/64 scope global nodad"), "{shown}");
+    assert!(!shown.contains("fe80"), "{shown}");
+}
+
+#[test]
+fn link_local_addresses_are_usable_at_once() {
+    let sandbox = netns();
+    within(&sandbox, || {
+        let mut wanted = sandbox_link(&mut Netlink::open().unwrap(), "tap0");
+        wanted.ipv6_link_local = true;
+        configure_inside(&sandbox, &wanted).unwrap();
+        let shown = run("ip -6 address show dev eth0 scope link");
+        assert!(
+            shown.contains("fe80::42:acff:fe11:2/64 scope link nodad"),
+            "{shown}"
+        );
+        assert!(!shown.contains("tentative"), "{shown}");
+    });
+}
+
+/// Prints how long a sandbox takes; the bound is ten times the aim, for busy machines.
+#[test]
+fn configuring_a_tap_made_inside_takes_a_few_milliseconds() {
+    let mut times: Vec<Duration> = (0..20)
+        .map(|_| {
+            let sandbox = netns();
+            let wanted = within(&sandbox, || {
+                sandbox_link(&mut Netlink::open().unwrap(), "tap0")
+            });
+            let start = Instant::now();
+            let done = configure_inside(&sandbox, &wanted).unwrap();
+            assert_eq!(done.name, "eth0");
+            start.elapsed()
+        })
+        .collect();
+    times.sort();
+    println!("sandbox: median {:?}, worst {:?}", times[10], times[19]);
+    assert!(times[10] < Duration::from_millis(30));
+}
+
+/// Prints how long it takes with a move; the kernel alone decides.
+#[test]
+fn configuring_a_tap_from_the_host_works_many_times() {
+    let host = netns();
+    within(&host, || {
+        let mut netlink = Netlink::open().unwrap();
+        let mut times: Vec<Duration> = (0..10)
+            .map(|number| {
+                let sandbox = netns();
+                let wanted = sandbox_link(&mut netlink, &format!("tap{number}"));
+                let start = Instant::now();
+                configure_sandbox(&mut netlink, &sandbox, &wanted).unwrap();
+                start.elapsed()
+            })
+            .collect();
+        times.sort();
+        println!("moved sandbox: median {:?}, worst {:?}", times[5], times[9]);
+    });
+}
+
+#[test]
+fn a_failure_puts_the_tap_back() {
+    let (host, sandbox) = (netns(), netns());
+    within(&host, || {
+        let mut netlink = Netlink::open().unwrap();
+        let mut wanted = sandbox_link(&mut netlink, "tap0");
+        let another = Route {
+            destination: "0.0.0.0/0".parse().unwrap(),
+            gateway: Some(ip("172.17.0.9")),
+        };
+        wanted.routes.push(another);
+        let failure = configure_sandbox(&mut netlink, &sandbox, &wanted).unwrap_err();
+        let said = failure.to_string();
+        assert!(
+            said.starts_with("cannot add the route to 0.0.0.0/0 via 172.17.0.9 through link eth0: it exists already"),
+            "{said}"
+        );
+        let link = netlink.link_by_name("tap0").unwrap();
+        assert!(!link.up);
+        wanted.routes.clear();
+        wanted.from_index = link.index;
+        configure_sandbox(&mut netlink, &sandbox, &wanted).unwrap();
+    });
+}
+
+#[test]
+fn the_second_tap_of_a_sandbox_is_eth1_and_a_taken_name_is_refused() {
+    let (host, sandbox) = (netns(), netns());
+    within(&host, || {
+        let mut netlink = Netlink::open().unwrap();
+        let first = sandbox_link(&mut netlink, "tap0");
+        configure_sandbox(&mut netlink, &sandbox, &first).unwrap();
+        let mut second = sandbox_link(&mut netlink, "tap1");
+        second.name = LinkName::Exactly("eth0".into());
+        second.addresses = vec!["172.18.0.2/16".parse().unwrap()];
+        second.gateways.clear();
+        let refused = configure_sandbox(&mut netlink, &sandbox, &second).unwrap_err();
+        let said = refused.to_string();
+        assert!(
+            said.contains("rename link tap1 to eth0: it exists already"),
+            "{said}"
+        );
+        second.name = LinkName::FirstFree;
+        let done = configure_sandbox(&mut netlink, &sandbox, &second).unwrap();
+        assert_eq!(done.name, "eth1");
+    });
+}
+
+#[test]
+fn ipv6_is_enabled_where_an_engine_disabled_it() {
+    let (host, sandbox) = (netns(), netns());
+    within(&sandbox, || {
+        for scope in ["all", "default"] {
+            let path = format!("/proc/sys/net/ipv6/conf/{scope}/disable_ipv6");
+            std::fs::write(path, "1").unwrap();
+        }
+    });
+    within(&host, || {
+        let mut netlink = Netlink::open().unwrap();
+        let wanted = sandbox_link(&mut netlink, "tap0");
+        configure_sandbox(&mut netlink, &sandbox, &wanted).unwrap();
+    });
+    let addresses = Netlink::open_in(&sandbox).unwrap().addresses().unwrap();
+    assert!(
+        addresses
+            .iter()
+            .any(|entry| entry.address.addr() == ip("fd00:1::2"))
+    );
+}
+
+#[test]
+fn a_gateway_outside_the_subnet_is_reached_onlink() {
+    let (host, sandbox) = (netns(), netns());
+    within(&host, || {
+        let mut netlink = Netlink::open().unwrap();
+        let mut wanted = sandbox_link(&mut netlink, "tap0");
+        wanted.addresses = vec![
+            "10.9.9.9/32".parse().unwrap(),
+            "fd00:1::9/128".parse().unwrap(),
+        ];
+        wanted.gateways = vec![ip("169.254.1.1"), ip("fe80::1")];
+        configure_sandbox(&mut netlink, &sandbox, &wanted).unwrap();
+    });
+    let routes = within(&sandbox, || run("ip route"));
+    assert!(
+        routes.contains("default via 169.254.1.1 dev eth0"),
+        "{routes}"
+    );
+}
+
+#[test]
+fn a_host_link_is_configured_as_often_as_one_likes() {
+    let host = netns();
+    within(&host, || {
+        run("ip tuntap add dev tsy0123456789 mode tap");
+        let wanted = HostLink {
+            name: "tsy0123456789".into(),
+            mac: MAC,
+            mtu: 1500,
+            addresses: vec![
+                "172.17.0.1/16".parse().unwrap(),
+                "fd00:1::1/64".parse().unwrap(),
+            ],
+        };
+        let mut netlink = Netlink::open().unwrap();
+        let first = configure_host_link(&mut netlink, &wanted).unwrap();
+        let second = configure_host_link(&mut netlink, &wanted).unwrap();
+        assert_eq!(first, second);
+        assert_eq!((second.up, second.mac), (true, Some(MAC)));
+        let in_use = netlink.subnets_in_use().unwrap();
+        for subnet in ["172.17.0.0/16", "fd00:1::/64", "127.0.0.0/8"] {
+            assert!(in_use.contains(&subnet.parse().unwrap()), "{in_use:?}");
+        }
+        let accept_ra = "/proc/sys/net/ipv6/conf/tsy0123456789/accept_ra";
+        assert_eq!(std::fs::read_to_string(accept_ra).unwrap().trim(), "0");
+    });
+}
+
+#[test]
+fn links_can_be_listed_renamed_and_deleted() {
+    let host = netns();
+    within(&host, || {
+        run("ip link add v0 type veth peer name v1");
+        let mut netlink = Netlink::open().unwrap();
+        let names: Vec<String> = netlink
+            .links()
+            .unwrap()
+            .into_iter()
+            .map(|l| l.name)
+            .collect();
+        assert!(
+            names.contains(&"v0".into()) && names.contains(&"lo".into()),
+            "{names:?}"
+        );
+        let link = netlink.link_by_name("v0").unwrap();
+        netlink.rename_link(&link, "v2").unwrap();
+        assert_eq!(netlink.link_by_index(link.index).unwrap().name, "v2");
+        let too_large = LinkSettings {
+            mtu: Some(1_000_000),
+            ..LinkSettings::default()
+        };
+        let refused = netlink.set_link(&link, &too_large).unwrap_err().to_string();
+        assert!(
+            refused.starts_with("cannot configure link v0: "),
+            "{refused}"
+        );
+        netlink.delete_link("v2").unwrap();
+        netlink.delete_link("v2").unwrap();
+        assert!(netlink.link_by_name("v1").is_err());
+    });
+}
+
+#[test]
+fn a_socket_stays_in_the_namespace_it_was_opened_in() {
+    let other = netns();
+    within(&other, || {
+        run("ip link add only-here type veth peer name peer");
+    });
+    let mut netlink = Netlink::open_in(&other).unwrap();
+    assert!(netlink.link_by_name("only-here").is_ok());
+    assert!(Netlink::open().unwrap().link_by_name("only-here").is_err());
+}
+
+#[test]
+fn namespaces_are_told_apart() {
+    let own = Netns::current().unwrap();
+    assert!(own.is_own());
+    assert_eq!(
+        own.id(),
+        Netns::open(Path::new("/proc/self/ns/net")).unwrap().id()
+    );
+    let other = netns();
+    assert!(!other.is_own());
+    assert_ne!(other.id(), own.id());
+    for file in ["/etc/passwd", "/dev/null", "/proc/self"] {
+        let refused = Netns::open(Path::new(file)).unwrap_err();
+        assert!(
+            matches!(refused, OpenNetns::NotANamespace { .. }),
+            "{refused}"
+        );
+    }
+    assert!(matches!(
+        Netns::open(Path::new("/nonexistent")),
+        Err(OpenNetns::Open { .. })
+    ));
+    let uts = Netns::open(Path::new("/proc/self/ns/uts")).unwrap();
+    assert!(matches!(
+        Netlink::open_in(&uts),
+        Err(NetlinkError::Namespace(OpenNetns::OtherKind { .. }))
+    ));
+}

@@ -1,0 +1,489 @@
+//! The names of one network.
+//!
+//! # Theory of operation
+//!
+//! An endpoint answers to its container's name, its aliases, its hostname and the short id, each bare and with the
+//! network's name behind it. Names compare without case. Several endpoints may share a name: a lookup then returns
+//! all of them, starting at another one each time, so that clients which take the first address spread out.
+//!
+//! Reverse names of the network's own subnets, and names under the suffixes it calls its own, are decided here even
+//! when they are unknown: what is private to a network must not be asked of the world. Every other name is foreign.
+//!
+//! Two maps hold the same endpoints, by key and by name; every change updates both, and a name without endpoints is
+//! removed at once. The turn counters are the only thing a lookup changes.
+
+use std::collections::{BTreeSet, HashMap};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use hickory_proto::rr::{Name, RecordType};
+
+/// A network's own facts, fixed for the zone's life.
+#[derive(Clone, Debug, Default)]
+pub struct ZoneConfig {
+    /// The network's name: every endpoint also answers to `name.network`.
+    pub network: String,
+    /// Subnets (address and prefix length) whose reverse names are answered here and never forwarded.
+    pub subnets: Vec<(IpAddr, u8)>,
+    /// Suffixes under which unknown names do not exist, instead of being forwarded: search domains private to this
+    /// host. The network's own name is not one by itself, because it may also be a domain of the world.
+    pub private_suffixes: Vec<String>,
+}
+
+/// All names of one endpoint, and its addresses.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct EndpointNames {
+    /// The container's name.
+    pub name: String,
+    /// `--network-alias`; several endpoints may share one.
+    pub aliases: Vec<String>,
+    pub hostname: Option<String>,
+    /// First 12 digits of the container's id.
+    pub short_id: Option<String>,
+    pub v4: Option<Ipv4Addr>,
+    pub v6: Option<Ipv6Addr>,
+}
+
+/// Why an endpoint's names, or a zone, were not taken.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum InsertNames {
+    #[error("the network already holds the names of {0} endpoints; remove one first")]
+    TooManyEndpoints(usize),
+    #[error("an endpoint may have at most {0} names")]
+    TooManyNames(usize),
+    #[error(
+        "{0:?} cannot be a DNS name; use letters, digits, '-' and '_', at most 63 of them between dots and 253 in all"
+    )]
+    InvalidName(String),
+}
+
+/// What a zone knows about a name and a type.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Lookup {
+    Addresses(Vec<IpAddr>),
+    Pointer(Name),
+    /// The name exists, without that type.
+    NoData,
+    /// The name is this network's to know, and it does not exist.
+    Absent,
+    /// Not this network's to know.
+    Foreign,
+}
+
+/// The names of one network, forward and reverse.
+#[derive(Debug)]
+pub struct Zone {
+    config: ZoneConfig,
+    network: Option<Name>,
+    private_suffixes: Vec<Name>,
+    endpoints: HashMap<Arc<str>, Endpoint>,
+    forward: HashMap<Name, Group>,
+    reverse: HashMap<IpAddr, (Arc<str>, Name)>,
+}
+
+#[derive(Clone, Debug)]
+struct Endpoint {
+    names: Vec<Name>,
+    addresses: Vec<IpAddr>,
+}
+
+/// The endpoints that share one name, and whose turn it is to be first: counted apart for IPv6, because clients ask
+/// for both families at once and would otherwise skip every other turn.
+#[derive(Debug, Default)]
+struct Group {
+    members: Vec<Member>,
+    turn: AtomicUsize,
+    turn_v6: AtomicUsize,
+}
+
+#[derive(Clone, Debug)]
+struct Member {
+    key: Arc<str>,
+    v4: Option<Ipv4Addr>,
+    v6: Option<Ipv6Addr>,
+}
+
+impl Zone {
+    /// Suffixes and a network name that cannot be DNS names are left out: nobody can ask for them.
+    pub fn new(config: ZoneConfig) -> Self {
+        Self {
+            network: parse_name(&config.network).ok(),
+            private_suffixes: config
+                .private_suffixes
+                .iter()
+                .filter_map(|suffix| parse_name(suffix.trim_matches('.')).ok())
+                .collect(),
+            config,
+            endpoints: HashMap::new(),
+            forward: HashMap::new(),
+            reverse: HashMap::new(),
+        }
+    }
+
+    /// Takes the names of endpoint `key`, replacing what it had. On an error nothing has changed.
+    pub fn insert(&mut self, key: &str, names: EndpointNames) -> Result<(), InsertNames> {
+        if !self.endpoints.contains_key(key) && self.endpoints.len() >= MAX_ENDPOINTS {
+            return Err(InsertNames::TooManyEndpoints(MAX_ENDPOINTS));
+        }
+        let forward = self.names_of(&names)?;
+        let canonical = self.qualified(&parse_name(&names.name)?);
+        self.remove(key);
+        let key: Arc<str> = Arc::from(key);
+        for name in &forward {
+            let group = self.forward.entry(name.clone()).or_default();
+            group.members.push(Member {
+                key: Arc::clone(&key),
+                v4: names.v4,
+                v6: names.v6,
+            });
+        }
+        let v4 = names.v4.map(IpAddr::V4);
+        let v6 = names.v6.map(IpAddr::V6);
+        let addresses: Vec<IpAddr> = [v4, v6].into_iter().flatten().collect();
+        for address in &addresses {
+            self.reverse
+                .insert(*address, (Arc::clone(&key), canonical.clone()));
+        }
+        let names = forward;
+        self.endpoints.insert(key, Endpoint { names, addresses });
+        Ok(())
+    }
+
+    /// Forgets an endpoint; says whether it was there.
+    pub fn remove(&mut self, key: &str) -> bool {
+        let Some(endpoint) = self.endpoints.remove(key) else {
+            return false;
+        };
+        for name in &endpoint.names {
+            if let Some(group) = self.forward.get_mut(name) {
+                group.members.retain(|member| &*member.key != key);
+                if group.members.is_empty() {
+                    self.forward.remove(name);
+                }
+            }
+        }
+        for address in &endpoint.addresses {
+            // The address may already belong to a later endpoint.
+            if self
+                .reverse
+                .get(address)
+                .is_some_and(|(owner, _)| &**owner == key)
+            {
+                self.reverse.remove(address);
+            }
+        }
+        true
+    }
+
+    pub fn config(&self) -> &ZoneConfig {
+        &self.config
+    }
+
+    /// How many endpoints have names here.
+    pub fn len(&self) -> usize {
+        self.endpoints.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.endpoints.is_empty()
+    }
+
+    /// What is known of `name`, which must be absolute, in any case.
+    pub fn lookup(&self, name: &Name, record_type: RecordType) -> Lookup {
+        if let Some(group) = self.forward.get(name) {
+            return group.addresses(record_type);
+        }
+        if let Some(lookup) = self.lookup_reverse(name, record_type) {
+            return lookup;
+        }
+        let is_private = |suffix: &Name| suffix.zone_of(name);
+        if self.private_suffixes.iter().any(is_private) {
+            return Lookup::Absent;
+        }
+        Lookup::Foreign
+    }
+
+    /// `None` when `name` is not a reverse name of one of the network's subnets.
+    fn lookup_reverse(&self, name: &Name, record_type: RecordType) -> Option<Lookup> {
+        let block = name.parse_arpa_name().ok()?;
+        let (address, prefix) = (block.addr(), block.prefix_len());
+        let known = self.reverse.get(&address);
+        let in_subnet = |(subnet, length): &(IpAddr, u8)| {
+            *length <= prefix && in_subnet(address, *subnet, *length)
+        };
+        if known.is_none() && !self.config.subnets.iter().any(in_subnet) {
+            return None;
+        }
+        let is_whole = prefix == if address.is_ipv4() { 32 } else { 128 };
+        let asks_pointer = matches!(record_type, RecordType::PTR | RecordType::ANY);
+        Some(match known {
+            // A block between the subnet and its addresses exists, with nothing of its own.
+            _ if !is_whole => Lookup::NoData,
+            Some((_, name)) if asks_pointer => Lookup::Pointer(name.clone()),
+            Some(_) => Lookup::NoData,
+            None => Lookup::Absent,
+        })
+    }
+
+    fn names_of(&self, names: &EndpointNames) -> Result<Vec<Name>, InsertNames> {
+        let texts = std::iter::once(&names.name)
+            .chain(&names.aliases)
+            .chain(&names.hostname)
+            .chain(&names.short_id);
+        let mut all = BTreeSet::new();
+        for text in texts {
+            let name = parse_name(text)?;
+            all.insert(self.qualified(&name));
+            all.insert(name);
+            if all.len() > MAX_NAMES {
+                return Err(InsertNames::TooManyNames(MAX_NAMES));
+            }
+        }
+        Ok(all.into_iter().collect())
+    }
+
+    /// `name.network`, or the bare name where that would be too long.
+    fn qualified(&self, name: &Name) -> Name {
+        self.network
+            .as_ref()
+            .and_then(|network| name.clone().append_domain(network).ok())
+            .unwrap_or_else(|| name.clone())
+    }
+}
+
+impl Group {
+    fn addresses(&self, record_type: RecordType) -> Lookup {
+        let any = record_type == RecordType::ANY;
+        let mut addresses = Vec::with_capacity(self.members.len().min(MAX_ADDRESSES));
+        for member in self.rotated(record_type).take(MAX_ADDRESSES) {
+            if any || record_type == RecordType::A {
+                addresses.extend(member.v4.map(IpAddr::V4));
+            }
+            if any || record_type == RecordType::AAAA {
+                addresses.extend(member.v6.map(IpAddr::V6));
+            }
+        }
+        if addresses.is_empty() {
+            Lookup::NoData
+        } else {
+            Lookup::Addresses(addresses)
+        }
+    }
+
+    fn rotated(&self, record_type: RecordType) -> impl Iterator<Item = &Member> {
+        let turn = match record_type {
+            RecordType::AAAA => &self.turn_v6,
+            _ => &self.turn,
+        };
+        let start = match self.members.len() {
+            0 | 1 => 0,
+            several => turn.fetch_add(1, Ordering::Relaxed) % several,
+        };
+        let members = self.members.iter();
+        members.cycle().skip(start).take(self.members.len())
+    }
+}
+
+/// Checks a name against what Docker allows in container names and DNS in labels, and makes it absolute.
+fn parse_name(text: &str) -> Result<Name, InsertNames> {
+    let invalid = || InsertNames::InvalidName(text.to_owned());
+    let is_label = |label: &str| {
+        (1..=63).contains(&label.len())
+            && label
+                .bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
+    };
+    if text.len() > 253 || !text.split('.').all(is_label) {
+        return Err(invalid());
+    }
+    let mut name = Name::from_ascii(text).map_err(|_| invalid())?;
+    name.set_fqdn(true);
+    Ok(name)
+}
+
+fn in_subnet(address: IpAddr, subnet: IpAddr, prefix: u8) -> bool {
+    match (address, subnet) {
+        (IpAddr::V4(address), IpAddr::V4(subnet)) => {
+            let host_bits = 32_u32.saturating_sub(u32::from(prefix));
+            let mask = u32::MAX.checked_shl(host_bits).unwrap_or(0);
+            (address.to_bits() ^ subnet.to_bits()) & mask == 0
+        }
+        (IpAddr::V6(address), IpAddr::V6(subnet)) => {
+            let host_bits = 128_u32.saturating_sub(u32::from(prefix));
+            let mask = u128::MAX.checked_shl(host_bits).unwrap_or(0);
+            (address.to_bits() ^ subnet.to_bits()) & mask == 0
+        }
+        _ => false,
+    }
+}
+
+/// Endpoints of one network: as many as a /16 has addresses.
+const MAX_ENDPOINTS: usize = 65_536;
+/// Names of one endpoint, bare and qualified.
+const MAX_NAMES: usize = 128;
+/// Endpoints in one answer: what fits a TCP message with room to spare.
+const MAX_ADDRESSES: usize = 1000;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn zone() -> Zone {
+        Zone::new(ZoneConfig {
+            network: "mynet".to_owned(),
+            subnets: vec![
+                ("10.1.0.0".parse().unwrap(), 16),
+                ("fd00::".parse().unwrap(), 64),
+            ],
+            private_suffixes: vec!["lab.internal".to_owned()],
+        })
+    }
+
+    fn names(name: &str, last: u8) -> EndpointNames {
+        EndpointNames {
+            name: name.to_owned(),
+            aliases: vec!["db".to_owned()],
+            v4: Some(Ipv4Addr::new(10, 1, 0, last)),
+            ..EndpointNames::default()
+        }
+    }
+
+    fn a(zone: &Zone, name: &str) -> Lookup {
+        zone.lookup(&Name::from_ascii(name).unwrap(), RecordType::A)
+    }
+
+    fn addresses(lasts: &[u8]) -> Lookup {
+        let address = |last: &u8| IpAddr::from([10, 1, 0, *last]);
+        Lookup::Addresses(lasts.iter().map(address).collect())
+    }
+
+    #[test]
+    fn every_name_of_an_endpoint_finds_it_in_any_case() {
+        let mut zone = zone();
+        let web = EndpointNames {
+            hostname: Some("host1.example.com".to_owned()),
+            short_id: Some("0123456789ab".to_owned()),
+            ..names("web", 2)
+        };
+        zone.insert("1", web).unwrap();
+        for name in [
+            "web.",
+            "WEB.",
+            "web.mynet.",
+            "Db.MyNet.",
+            "db.",
+            "host1.example.com.",
+            "0123456789ab.",
+        ] {
+            assert_eq!(a(&zone, name), addresses(&[2]), "{name}");
+        }
+        assert_eq!(a(&zone, "web.other."), Lookup::Foreign);
+    }
+
+    #[test]
+    fn shared_alias_rotates() {
+        let mut zone = zone();
+        for last in 1..=3 {
+            zone.insert(&last.to_string(), names(&format!("web{last}"), last))
+                .unwrap();
+        }
+        assert_eq!(a(&zone, "db."), addresses(&[1, 2, 3]));
+        let v6 = zone.lookup(&Name::from_ascii("db.").unwrap(), RecordType::AAAA);
+        assert_eq!(v6, Lookup::NoData);
+        assert_eq!(a(&zone, "db."), addresses(&[2, 3, 1]));
+        assert_eq!(a(&zone, "db."), addresses(&[3, 1, 2]));
+        zone.remove("2");
+        let Lookup::Addresses(left) = a(&zone, "db.") else {
+            panic!("the alias is gone");
+        };
+        assert_eq!(left.len(), 2);
+    }
+
+    #[test]
+    fn known_name_without_the_type_has_no_data() {
+        let mut zone = zone();
+        zone.insert("1", names("web", 2)).unwrap();
+        for kind in [RecordType::AAAA, RecordType::MX, RecordType::TXT] {
+            let name = Name::from_ascii("web.").unwrap();
+            assert_eq!(zone.lookup(&name, kind), Lookup::NoData);
+        }
+    }
+
+    #[test]
+    fn reverse_names_of_own_subnets_stay_here() {
+        let mut zone = zone();
+        let web = EndpointNames {
+            v6: Some("fd00::2".parse().unwrap()),
+            ..names("web", 2)
+        };
+        zone.insert("1", web).unwrap();
+        let ptr = |name: Name| zone.lookup(&name, RecordType::PTR);
+        let of = |address: &str| Name::from(address.parse::<IpAddr>().unwrap());
+        let web = Lookup::Pointer(Name::from_ascii("web.mynet.").unwrap());
+        assert_eq!(ptr(of("10.1.0.2")), web);
+        assert_eq!(ptr(of("fd00::2")), web);
+        assert_eq!(ptr(of("10.1.0.3")), Lookup::Absent);
+        assert_eq!(ptr(of("fd00::3")), Lookup::Absent);
+        assert_eq!(ptr(of("10.2.0.2")), Lookup::Foreign);
+        assert_eq!(zone.lookup(&of("10.1.0.2"), RecordType::A), Lookup::NoData);
+        let block = |name: &str| ptr(Name::from_ascii(name).unwrap());
+        assert_eq!(block("0.1.10.in-addr.arpa."), Lookup::NoData);
+        assert_eq!(block("10.in-addr.arpa."), Lookup::Foreign);
+    }
+
+    #[test]
+    fn unknown_name_under_a_private_suffix_does_not_exist() {
+        let zone = zone();
+        assert_eq!(a(&zone, "nobody.LAB.internal."), Lookup::Absent);
+        assert_eq!(a(&zone, "nobody.mynet."), Lookup::Foreign);
+    }
+
+    #[test]
+    fn replaced_endpoint_leaves_nothing_behind() {
+        let mut zone = zone();
+        zone.insert("1", names("web", 2)).unwrap();
+        zone.insert("1", names("www", 3)).unwrap();
+        assert_eq!(a(&zone, "web."), Lookup::Foreign);
+        assert_eq!(a(&zone, "db."), addresses(&[3]));
+        assert!(zone.remove("1"));
+        assert!(!zone.remove("1"));
+        assert!(zone.forward.is_empty() && zone.reverse.is_empty() && zone.is_empty());
+    }
+
+    #[test]
+    fn address_taken_over_keeps_its_new_name() {
+        let mut zone = zone();
+        zone.insert("1", names("old", 2)).unwrap();
+        zone.insert("2", names("new", 2)).unwrap();
+        zone.remove("1");
+        let name = Name::from(IpAddr::from([10, 1, 0, 2]));
+        let new = Lookup::Pointer(Name::from_ascii("new.mynet.").unwrap());
+        assert_eq!(zone.lookup(&name, RecordType::PTR), new);
+    }
+
+    #[test]
+    fn names_outside_the_grammar_are_refused_whole() {
+        let mut zone = zone();
+        for bad in ["", "a b", "a..b", "ü", "a\\032b", &"x".repeat(64), "a."] {
+            let names = EndpointNames {
+                aliases: vec![bad.to_owned()],
+                ..names("web", 2)
+            };
+            let refused = zone.insert("1", names);
+            assert_eq!(refused, Err(InsertNames::InvalidName(bad.to_owned())));
+        }
+        assert_eq!(a(&zone, "web."), Lookup::Foreign);
+    }
+
+    #[test]
+    fn names_of_an_endpoint_are_bounded() {
+        let aliases = (0..200).map(|number| format!("alias{number}")).collect();
+        let names = EndpointNames {
+            aliases,
+            ..names("web", 2)
+        };
+        let refused = zone().insert("1", names);
+        assert_eq!(refused, Err(InsertNames::TooManyNames(MAX_NAMES)));
+    }
+}

@@ -1,0 +1,165 @@
+//! One upstream server.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use dns_core::Request;
+use hickory_proto::op::{DnsRequest, DnsRequestOptions, Edns, Message, ResponseCode};
+use hickory_resolver::config::{ConnectionConfig, NameServerConfig, ResolverOpts};
+use hickory_resolver::net::runtime::TokioRuntimeProvider;
+use hickory_resolver::net::xfer::{DnsHandle, FirstAnswer};
+use hickory_resolver::net::{DnsError, NetError};
+use hickory_resolver::{NameServerPool, PoolContext, TlsConfig};
+use tracing::{debug, info, warn};
+
+/// A server, its connections, and whether it has answered lately.
+pub(crate) struct Server {
+    address: SocketAddr,
+    pool: NameServerPool<TokioRuntimeProvider>,
+    start: Instant,
+    /// Milliseconds after `start` until which the server is asked last; 0 while it answers.
+    avoided_until_ms: AtomicU64,
+}
+
+/// What a server said, as hickory presents it, and how long it was on the wire.
+#[derive(Debug)]
+pub(crate) struct Said {
+    /// An answer, or hickory's `NoRecordsFound` for a negative one.
+    pub(crate) answer: Result<Message, NetError>,
+    pub(crate) length: usize,
+}
+
+/// Why a server's word is not the last.
+#[derive(Debug)]
+pub(crate) enum Unhelpful {
+    /// It refused or failed; another may know better.
+    Code(ResponseCode),
+    /// Nothing usable came back in time.
+    Silent,
+}
+
+impl Server {
+    /// `None` when the transport cannot be set up, which only encrypted ones can fail.
+    pub(crate) fn new(address: SocketAddr) -> Option<Self> {
+        let mut options = ResolverOpts::default();
+        options.timeout = SERVER_TIMEOUT;
+        options.num_concurrent_reqs = 1;
+        options.max_active_requests = MAX_ACTIVE;
+        let connections =
+            [ConnectionConfig::udp(), ConnectionConfig::tcp()].map(|mut connection| {
+                connection.port = address.port();
+                connection
+            });
+        let config = NameServerConfig::new(address.ip(), true, connections.into());
+        let context = Arc::new(PoolContext::new(options, TlsConfig::new().ok()?));
+        let provider = TokioRuntimeProvider::default();
+        Some(Self {
+            address,
+            pool: NameServerPool::from_config([config], context, provider),
+            start: Instant::now(),
+            avoided_until_ms: AtomicU64::new(0),
+        })
+    }
+
+    /// Asks this server alone: over UDP, and over TCP when that was truncated.
+    pub(crate) async fn ask(&self, request: &Request) -> Result<Said, Unhelpful> {
+        let query = DnsRequest::new(query_of(request), DnsRequestOptions::default());
+        let answer = tokio::time::timeout(SERVER_TIMEOUT, self.pool.send(query).first_answer());
+        match answer.await.unwrap_or(Err(NetError::Timeout)) {
+            Ok(response) => {
+                self.mark_alive();
+                let (message, bytes) = response.into_parts();
+                Ok(Said {
+                    answer: Ok(message),
+                    length: bytes.len(),
+                })
+            }
+            Err(NetError::Dns(DnsError::ResponseCode(code))) => {
+                self.mark_alive();
+                debug!(server = %self.address, %code, "upstream did not answer the question");
+                Err(Unhelpful::Code(code))
+            }
+            Err(nothing @ NetError::Dns(DnsError::NoRecordsFound(_))) => {
+                self.mark_alive();
+                Ok(Said {
+                    answer: Err(nothing),
+                    length: 0,
+                })
+            }
+            Err(error) => {
+                self.mark_silent(&error);
+                Err(Unhelpful::Silent)
+            }
+        }
+    }
+
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Whether the server failed to answer a short while ago.
+    pub(crate) fn is_avoided(&self) -> bool {
+        let until_ms = self.avoided_until_ms.load(Ordering::Relaxed);
+        until_ms > 0 && self.now_ms() < until_ms
+    }
+
+    /// Asks this server last for a while: another had to be asked because it took so long.
+    pub(crate) fn mark_slow(&self) {
+        if self.avoid() {
+            debug!(server = %self.address, "upstream is slow");
+        }
+    }
+
+    fn mark_silent(&self, error: &NetError) {
+        if self.avoid() {
+            warn!(server = %self.address, %error, "upstream does not answer");
+        }
+    }
+
+    fn mark_alive(&self) {
+        if self.avoided_until_ms.swap(0, Ordering::Relaxed) > 0 {
+            info!(server = %self.address, "upstream answers again");
+        }
+    }
+
+    /// True when the server was in good standing.
+    fn avoid(&self) -> bool {
+        let until_ms = self.now_ms() + AVOIDED_MS;
+        self.avoided_until_ms.swap(until_ms, Ordering::Relaxed) == 0
+    }
+
+    fn now_ms(&self) -> u64 {
+        u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+}
+
+impl fmt::Debug for Server {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Server").field(&self.address).finish()
+    }
+}
+
+/// The client's question under a fresh id, with the bits that change what the answer is.
+fn query_of(request: &Request) -> Message {
+    let mut query = Message::query();
+    query.metadata.recursion_desired = request.recursion_desired();
+    query.metadata.checking_disabled = request.checking_disabled();
+    query.add_query(request.question().clone());
+    let mut edns = Edns::new();
+    edns.set_max_payload(UDP_PAYLOAD);
+    edns.set_dnssec_ok(request.dnssec_ok());
+    query.set_edns(edns);
+    query
+}
+
+/// How long one server is given.
+const SERVER_TIMEOUT: Duration = Duration::from_secs(4);
+/// How long a server that did not answer is asked last, in milliseconds.
+const AVOIDED_MS: u64 = 10_000;
+/// Largest datagram asked for, in bytes (DNS flag day 2020).
+const UDP_PAYLOAD: u16 = 1232;
+/// Queries in flight on one connection.
+const MAX_ACTIVE: usize = 512;

@@ -1,0 +1,284 @@
+//! Sends queries to the servers that know the rest of the world.
+//!
+//! # Theory of operation
+//!
+//! hickory has a stub resolver, but it follows CNAMEs itself and gives records rather than replies. A forwarder passes
+//! on what the server said: the chain as it came, the SOA of a negative answer, the records that DO asked for. So its
+//! layers below are used: one name server pool per server for transports, retransmission, TCP after truncation and
+//! sharing of equal queries, and its response cache.
+//!
+//! Servers are asked in their configured order. When one has not answered within a second the next is asked beside it,
+//! and the first good word wins; one that stayed silent is asked last for ten seconds. Within 4.5 seconds there is a
+//! reply, if only SERVFAIL. At most 512 queries are in flight; one more is refused at once, so that a dead upstream
+//! costs no more than that. Cached answers pass both.
+//!
+//! A resolv.conf is looked at again by the first query of each second, never by a timer. A file that has vanished
+//! leaves the last servers in use: editors and DHCP clients replace it.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use dns_core::{Answer, Request, Transport};
+use hickory_proto::op::{Message, ResponseCode};
+use hickory_resolver::net::{DnsError, NetError};
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+use tracing::{info, warn};
+
+use crate::cache::{Cache, negative};
+use crate::resolv_conf::{self, Stamp};
+use crate::server::{Said, Server, Unhelpful};
+
+/// What an upstream did, since its start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct UpstreamCounters {
+    /// Messages asked for.
+    pub exchanges: u64,
+    /// Answered from the cache.
+    pub cache_hits: u64,
+    /// Answered SERVFAIL, or what the last server said instead of an answer.
+    pub failures: u64,
+    /// Answered SERVFAIL because too many were in flight.
+    pub refused: u64,
+}
+
+/// A set of upstream servers with their cache. Share it behind an `Arc`; must be used inside a tokio runtime.
+#[derive(Debug)]
+pub struct Upstream {
+    file: Option<File>,
+    servers: Mutex<Arc<ServerSet>>,
+    in_flight: Semaphore,
+    counters: Counters,
+}
+
+#[derive(Debug)]
+struct File {
+    path: PathBuf,
+    seen: Mutex<Seen>,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Seen {
+    checked: Option<Instant>,
+    stamp: Option<Stamp>,
+}
+
+/// The servers in use and what they said. Replaced whole, so an answer never outlives the servers it came from.
+struct ServerSet {
+    servers: Vec<Arc<Server>>,
+    cache: Cache,
+}
+
+#[derive(Debug, Default)]
+struct Counters {
+    exchanges: AtomicU64,
+    cache_hits: AtomicU64,
+    failures: AtomicU64,
+    refused: AtomicU64,
+}
+
+impl Upstream {
+    /// Servers from a resolv.conf, read at the first query and again when the file has changed.
+    pub fn from_resolv_conf(path: impl Into<PathBuf>) -> Self {
+        let file = File {
+            path: path.into(),
+            seen: Mutex::default(),
+        };
+        Self::with(Some(file), &[])
+    }
+
+    /// Fixed servers, asked in this order. Empty: every query fails at once.
+    pub fn new(servers: &[SocketAddr]) -> Self {
+        Self::with(None, servers)
+    }
+
+    fn with(file: Option<File>, servers: &[SocketAddr]) -> Self {
+        Self {
+            file,
+            servers: Mutex::new(Arc::new(ServerSet::new(servers))),
+            in_flight: Semaphore::new(MAX_IN_FLIGHT),
+            counters: Counters::default(),
+        }
+    }
+
+    /// Asks the servers and returns a complete reply under the client's id, fit for `transport`. Never fails: a query
+    /// nobody answers is SERVFAIL within five seconds. Empty when `message` is no query at all. May be dropped at any
+    /// time.
+    pub async fn exchange(&self, message: &[u8], transport: Transport) -> Vec<u8> {
+        let request = match Request::parse(message) {
+            Ok(request) => request,
+            Err(Answer::Reply(reply) | Answer::Refuse(reply)) => return reply,
+            Err(Answer::Forward | Answer::Ignore) => return Vec::new(),
+        };
+        count(&self.counters.exchanges);
+        let set = self.current().await;
+        let reply = match set.cache.find(&request) {
+            Some(reply) => {
+                count(&self.counters.cache_hits);
+                reply
+            }
+            None => self.resolve(&set, &request).await,
+        };
+        request.encode(reply, transport)
+    }
+
+    pub fn counters(&self) -> UpstreamCounters {
+        let load = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        UpstreamCounters {
+            exchanges: load(&self.counters.exchanges),
+            cache_hits: load(&self.counters.cache_hits),
+            failures: load(&self.counters.failures),
+            refused: load(&self.counters.refused),
+        }
+    }
+
+    /// The servers that would be asked now, in their configured order.
+    pub async fn servers(&self) -> Vec<SocketAddr> {
+        let set = self.current().await;
+        set.servers.iter().map(|server| server.address()).collect()
+    }
+
+    async fn resolve(&self, set: &ServerSet, request: &Request) -> Message {
+        let Ok(_permit) = self.in_flight.try_acquire() else {
+            count(&self.counters.refused);
+            return request.response(ResponseCode::ServFail);
+        };
+        let said = tokio::time::timeout(TOTAL_TIMEOUT, set.ask(request)).await;
+        match said.unwrap_or(Err(ResponseCode::ServFail)) {
+            Ok(said) => {
+                set.cache.keep(request, &said.answer, said.length);
+                reply_of(request, said.answer)
+            }
+            Err(code) => {
+                count(&self.counters.failures);
+                request.response(code)
+            }
+        }
+    }
+
+    async fn current(&self) -> Arc<ServerSet> {
+        if let Some(file) = &self.file
+            && let Some(servers) = file.changed().await
+        {
+            info!(path = %file.path.display(), ?servers, "upstream servers read");
+            *lock(&self.servers) = Arc::new(ServerSet::new(&servers));
+        }
+        Arc::clone(&lock(&self.servers))
+    }
+}
+
+impl File {
+    /// The file's servers if it is another file than before. Looks at most once a second.
+    async fn changed(&self) -> Option<Vec<SocketAddr>> {
+        {
+            let mut seen = lock(&self.seen);
+            let is_fresh = |checked: Instant| checked.elapsed() < CHECK_INTERVAL;
+            if seen.checked.is_some_and(is_fresh) {
+                return None;
+            }
+            seen.checked = Some(Instant::now());
+        }
+        let stamp = resolv_conf::stamp(&self.path).await.ok()?;
+        if lock(&self.seen).stamp == Some(stamp) {
+            return None;
+        }
+        match resolv_conf::servers(&self.path).await {
+            Ok(servers) => {
+                lock(&self.seen).stamp = Some(stamp);
+                Some(servers)
+            }
+            Err(error) => {
+                warn!(path = %self.path.display(), %error, "upstream servers not read");
+                None
+            }
+        }
+    }
+}
+
+impl ServerSet {
+    fn new(servers: &[SocketAddr]) -> Self {
+        Self {
+            servers: servers
+                .iter()
+                .filter_map(|address| Server::new(*address))
+                .map(Arc::new)
+                .collect(),
+            cache: Cache::new(),
+        }
+    }
+
+    /// The first helpful answer, or the code to fail with: what a server said, else SERVFAIL.
+    async fn ask(&self, request: &Request) -> Result<Said, ResponseCode> {
+        let mut waiting = self.in_order().into_iter().peekable();
+        let mut asked = JoinSet::new();
+        let mut failure = ResponseCode::ServFail;
+        loop {
+            let current = waiting.next();
+            if let Some(server) = current.clone() {
+                let request = request.clone();
+                asked.spawn(async move { server.ask(&request).await });
+            }
+            let has_next = waiting.peek().is_some();
+            let outcome = tokio::select! {
+                outcome = asked.join_next() => outcome,
+                () = tokio::time::sleep(PATIENCE), if has_next => {
+                    if let Some(server) = current {
+                        server.mark_slow();
+                    }
+                    continue;
+                }
+            };
+            match outcome {
+                Some(Ok(Ok(said))) => return Ok(said),
+                // Any other code speaks of our own query, not of the client's.
+                Some(Ok(Err(Unhelpful::Code(
+                    code @ (ResponseCode::Refused | ResponseCode::NotImp),
+                )))) => failure = code,
+                Some(Ok(Err(Unhelpful::Code(_)))) => {}
+                Some(Ok(Err(Unhelpful::Silent)) | Err(_)) => {}
+                None => return Err(failure),
+            }
+        }
+    }
+
+    fn in_order(&self) -> Vec<Arc<Server>> {
+        let mut servers = self.servers.clone();
+        servers.sort_by_key(|server| server.is_avoided());
+        servers
+    }
+}
+
+impl std::fmt::Debug for ServerSet {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_list().entries(&self.servers).finish()
+    }
+}
+
+fn reply_of(request: &Request, answer: Result<Message, NetError>) -> Message {
+    match answer {
+        Ok(message) => message,
+        Err(NetError::Dns(DnsError::NoRecordsFound(nothing))) => negative(request, &nothing),
+        Err(_) => request.response(ResponseCode::ServFail),
+    }
+}
+
+fn count(counter: &AtomicU64) {
+    counter.fetch_add(1, Ordering::Relaxed);
+}
+
+/// Nothing that panics runs under these locks, so a poisoned one is as good as any.
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// How long all servers together are given.
+const TOTAL_TIMEOUT: Duration = Duration::from_millis(4500);
+/// How long one server is waited for before the next is asked as well.
+const PATIENCE: Duration = Duration::from_secs(1);
+/// How often a resolv.conf is looked at, at most.
+const CHECK_INTERVAL: Duration = Duration::from_secs(1);
+/// Queries waiting for servers at a time.
+const MAX_IN_FLIGHT: usize = 512;

@@ -1,0 +1,403 @@
+//! The upstream against real and scripted servers on the loopback.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test that cannot go on has failed"
+)]
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use dns_io::{Transport, Upstream};
+use hickory_proto::op::{Edns, Message, MessageType, OpCode, Query, ResponseCode};
+use hickory_proto::rr::{Name, RData, Record, RecordType, rdata};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, UdpSocket};
+
+fn query(name: &str, kind: RecordType) -> Message {
+    let mut message = Message::new(4711, MessageType::Query, OpCode::Query);
+    message.metadata.recursion_desired = true;
+    message.add_query(Query::query(Name::from_ascii(name).unwrap(), kind));
+    message
+}
+
+async fn ask(upstream: &Upstream, query: &Message) -> Message {
+    ask_over(upstream, query, Transport::Udp).await
+}
+
+async fn ask_over(upstream: &Upstream, query: &Message, transport: Transport) -> Message {
+    let bytes = upstream.exchange(&query.to_vec().unwrap(), transport).await;
+    let reply = Message::from_vec(&bytes).unwrap();
+    assert_eq!(reply.metadata.id, query.metadata.id);
+    assert_eq!(reply.metadata.message_type, MessageType::Response);
+    assert_eq!(reply.queries, query.queries);
+    reply
+}
+
+fn data(reply: &Message) -> Vec<String> {
+    let text = |record: &Record| format!("{} {}", record.name, record.data);
+    reply.answers.iter().map(text).collect()
+}
+
+/// A dnsmasq child; ends with the test.
+struct Dnsmasq {
+    child: Child,
+    address: SocketAddr,
+}
+
+impl Dnsmasq {
+    fn start(arguments: &[&str]) -> Self {
+        let probe = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+        let address = probe.local_addr().unwrap();
+        drop(probe);
+        let child = Command::new("dnsmasq")
+            .args(["--no-daemon", "--no-resolv", "--no-hosts"])
+            .args(["--conf-file=/dev/null", "--bind-interfaces"])
+            .args(["--listen-address=127.0.0.1", "--log-facility=/dev/null"])
+            .arg(format!("--port={}", address.port()))
+            .args(arguments)
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("these tests need dnsmasq: install the package dnsmasq-base");
+        Self { child, address }
+    }
+
+    async fn ready(&self) {
+        for _ in 0..100 {
+            if tokio::net::TcpStream::connect(self.address).await.is_ok() {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        panic!("dnsmasq does not listen on {}", self.address);
+    }
+}
+
+impl Drop for Dnsmasq {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// A server that answers over UDP and TCP as `script` says, and counts what it was asked.
+struct Scripted {
+    address: SocketAddr,
+    asked: Arc<AtomicUsize>,
+}
+
+type Script = fn(Message, Transport) -> Option<Message>;
+
+impl Scripted {
+    async fn start(script: Script) -> Self {
+        let (udp, tcp) = Self::sockets().await;
+        let address = udp.local_addr().unwrap();
+        let asked = Arc::new(AtomicUsize::new(0));
+        let counter = Arc::clone(&asked);
+        tokio::spawn(async move {
+            let mut buffer = [0; 4096];
+            loop {
+                let (length, client) = udp.recv_from(&mut buffer).await.unwrap();
+                counter.fetch_add(1, Ordering::Relaxed);
+                let query = Message::from_vec(&buffer[..length]).unwrap();
+                if let Some(reply) = script(query, Transport::Udp) {
+                    udp.send_to(&reply.to_vec().unwrap(), client).await.unwrap();
+                }
+            }
+        });
+        tokio::spawn(async move {
+            loop {
+                let (mut stream, _) = tcp.accept().await.unwrap();
+                while let Ok(length) = stream.read_u16().await {
+                    let mut bytes = vec![0; usize::from(length)];
+                    stream.read_exact(&mut bytes).await.unwrap();
+                    let query = Message::from_vec(&bytes).unwrap();
+                    if let Some(reply) = script(query, Transport::Tcp) {
+                        let bytes = reply.to_vec().unwrap();
+                        let length = u16::try_from(bytes.len()).unwrap();
+                        stream.write_u16(length).await.unwrap();
+                        stream.write_all(&bytes).await.unwrap();
+                    }
+                }
+            }
+        });
+        Self { address, asked }
+    }
+
+    /// A UDP and a TCP socket on one free port.
+    async fn sockets() -> (UdpSocket, TcpListener) {
+        loop {
+            let udp = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+            if let Ok(tcp) = TcpListener::bind(udp.local_addr().unwrap()).await {
+                return (udp, tcp);
+            }
+        }
+    }
+
+    fn asked(&self) -> usize {
+        self.asked.load(Ordering::Relaxed)
+    }
+}
+
+fn reply_with(query: Message, records: impl IntoIterator<Item = Record>) -> Message {
+    let mut reply = query.into_response();
+    reply.metadata.recursion_available = true;
+    reply.add_answers(records);
+    reply
+}
+
+fn address(name: &Name, last: u8) -> Record {
+    let data = RData::A(rdata::A(Ipv4Addr::new(192, 0, 2, last)));
+    Record::from_rdata(name.clone(), 300, data)
+}
+
+fn one_address(query: Message, _: Transport) -> Option<Message> {
+    let name = query.queries[0].name.clone();
+    Some(reply_with(query, [address(&name, 1)]))
+}
+
+fn silence(_: Message, _: Transport) -> Option<Message> {
+    None
+}
+
+fn refusal(query: Message, _: Transport) -> Option<Message> {
+    let mut reply = query.into_response();
+    reply.metadata.response_code = ResponseCode::Refused;
+    Some(reply)
+}
+
+/// 200 addresses over TCP; over UDP only the news that they do not fit.
+fn long_over_tcp(query: Message, transport: Transport) -> Option<Message> {
+    let name = query.queries[0].name.clone();
+    if transport == Transport::Udp {
+        let mut reply = query.into_response();
+        reply.metadata.truncation = true;
+        return Some(reply);
+    }
+    Some(reply_with(query, (0..200).map(|last| address(&name, last))))
+}
+
+fn no_such_name(query: Message, _: Transport) -> Option<Message> {
+    let zone = Name::from_ascii("test.").unwrap();
+    let soa = rdata::SOA::new(zone.clone(), zone.clone(), 1, 2, 3, 4, 60);
+    let mut reply = reply_with(query, []);
+    reply.metadata.response_code = ResponseCode::NXDomain;
+    reply.add_authority(Record::from_rdata(zone, 60, RData::SOA(soa)));
+    Some(reply)
+}
+
+/// Says in its answer what the query carried.
+fn echo_edns(query: Message, _: Transport) -> Option<Message> {
+    let name = query.queries[0].name.clone();
+    let wanted = query
+        .edns
+        .as_ref()
+        .is_some_and(|edns| edns.flags().dnssec_ok);
+    let unknown = rdata::NULL::with(vec![u8::from(wanted), 7]);
+    let code = u16::from(query.queries[0].query_type);
+    let data = RData::Unknown {
+        code: code.into(),
+        rdata: unknown,
+    };
+    Some(reply_with(query, [Record::from_rdata(name, 300, data)]))
+}
+
+#[tokio::test]
+async fn dnsmasq_answers_pass_unchanged() {
+    let dnsmasq = Dnsmasq::start(&[
+        "--host-record=www.example.test,192.0.2.7,2001:db8::7",
+        "--cname=a.example.test,b.example.test,www.example.test",
+        "--mx-host=example.test,mail.example.test,10",
+        "--txt-record=example.test,hello world",
+        "--local=/example.test/",
+    ]);
+    dnsmasq.ready().await;
+    let upstream = Upstream::new(&[dnsmasq.address]);
+
+    let chain = ask(&upstream, &query("a.example.test.", RecordType::A)).await;
+    let expected = [
+        "a.example.test. www.example.test.",
+        "www.example.test. 192.0.2.7",
+    ];
+    assert_eq!(data(&chain), expected);
+    assert!(chain.metadata.recursion_available);
+    for (name, kind, expected) in [
+        ("www.example.test.", RecordType::AAAA, "2001:db8::7"),
+        ("example.test.", RecordType::MX, "10 mail.example.test."),
+        ("example.test.", RecordType::TXT, "hello world"),
+    ] {
+        let reply = ask(&upstream, &query(name, kind)).await;
+        assert!(data(&reply)[0].contains(expected), "{:?}", data(&reply));
+    }
+    let missing = ask(&upstream, &query("nobody.example.test.", RecordType::A)).await;
+    assert_eq!(missing.metadata.response_code, ResponseCode::NXDomain);
+    let no_data = ask(&upstream, &query("www.example.test.", RecordType::TXT)).await;
+    assert_eq!(no_data.metadata.response_code, ResponseCode::NoError);
+    assert!(no_data.answers.is_empty());
+    let elsewhere = ask(&upstream, &query("example.com.", RecordType::A)).await;
+    assert_eq!(elsewhere.metadata.response_code, ResponseCode::Refused);
+}
+
+#[tokio::test]
+async fn positive_and_negative_answers_are_cached() {
+    for script in [one_address as Script, no_such_name] {
+        let server = Scripted::start(script).await;
+        let upstream = Upstream::new(&[server.address]);
+        let first = ask(&upstream, &query("www.test.", RecordType::A)).await;
+        let second = ask(&upstream, &query("WWW.test.", RecordType::A)).await;
+        assert_eq!(data(&first), data(&second));
+        assert_eq!(first.metadata.response_code, second.metadata.response_code);
+        assert_eq!(first.authorities.len(), second.authorities.len());
+        assert_eq!(server.asked(), 1);
+        assert_eq!(upstream.counters().cache_hits, 1);
+    }
+}
+
+#[tokio::test]
+async fn negative_answer_shows_its_soa() {
+    let server = Scripted::start(no_such_name).await;
+    let upstream = Upstream::new(&[server.address]);
+    let reply = ask(&upstream, &query("nobody.test.", RecordType::A)).await;
+    assert_eq!(reply.metadata.response_code, ResponseCode::NXDomain);
+    assert_eq!(reply.authorities.len(), 1);
+    assert_eq!(reply.authorities[0].record_type(), RecordType::SOA);
+}
+
+#[tokio::test]
+async fn long_answer_comes_by_tcp_and_leaves_truncated_by_udp() {
+    let server = Scripted::start(long_over_tcp).await;
+    let upstream = Upstream::new(&[server.address]);
+    let long = query("long.test.", RecordType::A);
+    let cut = ask(&upstream, &long).await;
+    assert!(cut.metadata.truncation && cut.answers.is_empty());
+    let whole = ask_over(&upstream, &long, Transport::Tcp).await;
+    assert!(!whole.metadata.truncation);
+    assert_eq!(whole.answers.len(), 200);
+}
+
+#[tokio::test]
+async fn unknown_types_and_the_dnssec_bit_pass() {
+    let server = Scripted::start(echo_edns).await;
+    let upstream = Upstream::new(&[server.address]);
+    let mut unknown = query("www.test.", RecordType::Unknown(65_400));
+    let plain = ask(&upstream, &unknown).await;
+    assert!(plain.edns.is_none());
+    let mut edns = Edns::new();
+    edns.set_dnssec_ok(true);
+    unknown.set_edns(edns);
+    let secure = ask(&upstream, &unknown).await;
+    assert!(secure.edns.as_ref().unwrap().flags().dnssec_ok);
+    let bytes = |reply: &Message| match &reply.answers[0].data {
+        RData::Unknown { rdata, .. } => rdata.anything.clone(),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!((bytes(&plain), bytes(&secure)), (vec![0, 7], vec![1, 7]));
+}
+
+#[tokio::test]
+async fn next_server_answers_for_a_silent_or_refusing_one() {
+    for (script, patience_ms) in [(silence as Script, 1900), (refusal, 900)] {
+        let first = Scripted::start(script).await;
+        let second = Scripted::start(one_address).await;
+        let upstream = Upstream::new(&[first.address, second.address]);
+        let start = Instant::now();
+        let reply = ask(&upstream, &query("www.test.", RecordType::A)).await;
+        assert_eq!(data(&reply), ["www.test. 192.0.2.1"]);
+        assert!(start.elapsed() < Duration::from_millis(patience_ms));
+    }
+}
+
+#[tokio::test]
+async fn dead_upstream_is_servfail_within_five_seconds() {
+    let dead = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    let upstream = Upstream::new(&[dead.local_addr().unwrap()]);
+    let start = Instant::now();
+    let reply = ask(&upstream, &query("www.test.", RecordType::A)).await;
+    assert_eq!(reply.metadata.response_code, ResponseCode::ServFail);
+    assert!(start.elapsed() < Duration::from_secs(5));
+    assert_eq!(upstream.counters().failures, 1);
+}
+
+#[tokio::test]
+async fn silent_server_is_asked_last_afterwards() {
+    let dead = Scripted::start(silence).await;
+    let alive = Scripted::start(one_address).await;
+    let both = Upstream::new(&[dead.address, alive.address]);
+    let slow = ask(&both, &query("one.test.", RecordType::A)).await;
+    assert_eq!(slow.answers.len(), 1);
+    let start = Instant::now();
+    let fast = ask(&both, &query("two.test.", RecordType::A)).await;
+    assert_eq!(fast.answers.len(), 1);
+    assert!(start.elapsed() < Duration::from_millis(900));
+}
+
+#[tokio::test]
+async fn queries_beyond_the_bound_fail_at_once() {
+    let dead = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    let upstream = Arc::new(Upstream::new(&[dead.local_addr().unwrap()]));
+    for number in 0..512 {
+        let upstream = Arc::clone(&upstream);
+        tokio::spawn(async move {
+            ask(
+                &upstream,
+                &query(&format!("n{number}.test."), RecordType::A),
+            )
+            .await
+        });
+    }
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    let start = Instant::now();
+    let reply = ask(&upstream, &query("more.test.", RecordType::A)).await;
+    assert_eq!(reply.metadata.response_code, ResponseCode::ServFail);
+    assert!(start.elapsed() < Duration::from_millis(900));
+    assert_eq!(upstream.counters().refused, 1);
+}
+
+#[tokio::test]
+async fn without_servers_a_query_fails_at_once() {
+    let missing = Upstream::from_resolv_conf("/nonexistent/resolv.conf");
+    for upstream in [Upstream::new(&[]), missing] {
+        let start = Instant::now();
+        let reply = ask(&upstream, &query("www.test.", RecordType::A)).await;
+        assert_eq!(reply.metadata.response_code, ResponseCode::ServFail);
+        assert!(start.elapsed() < Duration::from_millis(900));
+    }
+}
+
+#[tokio::test]
+async fn malformed_messages_are_refused_here() {
+    let upstream = Upstream::new(&[]);
+    assert!(upstream.exchange(b"scrap", Transport::Udp).await.is_empty());
+    let mut none = query("www.test.", RecordType::A);
+    none.queries.clear();
+    let bytes = none.to_vec().unwrap();
+    let reply = upstream.exchange(&bytes, Transport::Udp).await;
+    let reply = Message::from_vec(&reply).unwrap();
+    assert_eq!(reply.metadata.response_code, ResponseCode::FormErr);
+}
+
+#[tokio::test]
+async fn changed_resolv_conf_is_read_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("resolv.conf");
+    let text =
+        "# comment\nsearch lab\nnameserver 192.0.2.1\nnameserver fe80::1\nnameserver 2001:db8::1\n";
+    std::fs::write(&path, text).unwrap();
+    let upstream = Upstream::from_resolv_conf(&path);
+    let servers = |list: &[&str]| -> Vec<SocketAddr> {
+        list.iter().map(|server| server.parse().unwrap()).collect()
+    };
+    let first = servers(&["192.0.2.1:53", "[2001:db8::1]:53"]);
+    assert_eq!(upstream.servers().await, first);
+    std::fs::write(&path, "nameserver 192.0.2.9\n").unwrap();
+    assert_eq!(upstream.servers().await, first);
+    tokio::time::sleep(Duration::from_millis(1100)).await;
+    assert_eq!(upstream.servers().await, servers(&["192.0.2.9:53"]));
+    std::fs::remove_file(&path).unwrap();
+    tokio::time::sleep(Duration::from_millis(1100)).await;
+    assert_eq!(upstream.servers().await, servers(&["192.0.2.9:53"]));
+}

@@ -1,0 +1,409 @@
+//! The bridge of one network.
+//!
+//! # Theory of operation
+//!
+//! [`Bridge::forward`] decides one frame, in this order:
+//!
+//! 1. The ingress port must be attached here, the frame within its MTU, and not for the link-constrained group addresses,
+//!    unless the network is transparent.
+//! 2. A frame from a sandbox passes the guard ([`crate::guard`]).
+//! 3. Its source is learned. A source that belongs to another port for good condemns the frame. The gateway's MAC is never
+//!    learned: it has several ports.
+//! 4. Who-has of a known address is answered here ([`crate::neighbors`]).
+//! 5. For the gateway's MAC: edge or host port ([`crate::gateway`]). For a group: DHCP requests to the edge, all else to
+//!    everybody. For a known station: its port, unless that is the ingress or separated from it. Otherwise to everybody.
+//!
+//! What goes to everybody, or asks the bridge by calling everybody, pays the port's token bucket.
+//!
+//! State: ports and gateway in a [`PortTable`] that is replaced as a whole (one writer at a time, readers never wait); the
+//! FDB; the neighbors. A frame that is under way while a port goes may still be learned behind it; such an entry is
+//! treated as unknown and ages. `forward` allocates nothing and holds no lock when it returns.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::ops::Deref;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use arc_swap::{ArcSwap, Guard};
+
+use crate::fdb::{Fdb, FdbConfig, FdbKind, Learned};
+use crate::gateway::{Gateway, is_dhcp_request};
+use crate::guard;
+use crate::neighbors::{ADVERTISEMENT_LEN, Neighbor, Neighbors};
+use crate::packet::Packet;
+use crate::port_table::{Port, PortTable};
+use crate::{DropReason, Frame, Mac, PortConfig, PortId, PortKind, Time, Verdict};
+
+/// One network on this host.
+#[derive(Debug)]
+pub struct Bridge {
+    config: BridgeConfig,
+    fdb: Fdb,
+    neighbors: Neighbors,
+    ports: ArcSwap<PortTable>,
+    /// Taken by whoever changes ports, gateway or endpoints; never by `forward`.
+    endpoints: Mutex<HashMap<Mac, Endpoint>>,
+}
+
+/// What a network asks of its bridge.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct BridgeConfig {
+    pub fdb: FdbConfig,
+    /// Forward the link-constrained group addresses `01:80:C2:00:00:0x`, for labs that run STP, LACP or LLDP.
+    pub transparent: bool,
+}
+
+impl Bridge {
+    /// Longest answer of [`Self::reply`], in bytes.
+    pub const REPLY_LEN_MAX: usize = ADVERTISEMENT_LEN;
+
+    pub fn new(config: BridgeConfig) -> Self {
+        Self {
+            config,
+            fdb: Fdb::new(config.fdb),
+            neighbors: Neighbors::new(config.fdb.hash_seed),
+            ports: ArcSwap::default(),
+            endpoints: Mutex::default(),
+        }
+    }
+
+    /// Attaches a port, or changes the configuration of one that is attached.
+    pub fn add_port(&self, id: PortId, config: PortConfig) {
+        let _turn = self.turn();
+        let port = Arc::new(Port::new(id, config));
+        let table = self.ports.load();
+        let mut ports = Vec::with_capacity(table.ports().len() + 1);
+        ports.extend(table.ports().iter().filter(|port| port.id != id).cloned());
+        ports.push(port);
+        self.store(PortTable::new(ports, table.gateway.clone()));
+    }
+
+    /// Detaches a port and forgets what lives behind it: FDB entries of any kind, endpoints and their addresses.
+    /// Repeating it does nothing.
+    pub fn remove_port(&self, id: PortId) {
+        let mut endpoints = self.turn();
+        let table = self.ports.load();
+        let ports = table.ports().iter().filter(|port| port.id != id);
+        self.store(PortTable::new(
+            ports.cloned().collect(),
+            table.gateway.clone(),
+        ));
+        for (_, gone) in endpoints.extract_if(|_, endpoint| endpoint.port == id) {
+            self.forget_addresses(&gone);
+        }
+        self.fdb.flush_port(id);
+    }
+
+    /// The configuration of an attached port.
+    pub fn port_config(&self, id: PortId) -> Option<PortConfig> {
+        self.ports.load().port(id).map(|port| port.config)
+    }
+
+    /// The attached ports, in the order they came.
+    pub fn ports(&self) -> Vec<PortId> {
+        self.ports
+            .load()
+            .ports()
+            .iter()
+            .map(|port| port.id)
+            .collect()
+    }
+
+    /// Sets the gateway's MAC and addresses, in place of the previous ones. Without addresses there is still a gateway:
+    /// its MAC is protected and has its ports.
+    pub fn set_gateway(&self, mac: Mac, addresses: &[IpAddr]) {
+        let _turn = self.turn();
+        let table = self.ports.load();
+        if let Some(old) = &table.gateway {
+            for address in old.addresses() {
+                self.neighbors.remove(
+                    address,
+                    Neighbor {
+                        mac: old.mac,
+                        port: None,
+                    },
+                );
+            }
+        }
+        let gateway = Gateway::new(mac, addresses);
+        for address in gateway.addresses() {
+            self.neighbors.insert(address, Neighbor { mac, port: None });
+        }
+        self.fdb.remove(mac);
+        self.store(PortTable::new(
+            table.ports().to_vec(),
+            Some(Arc::new(gateway)),
+        ));
+    }
+
+    /// Gives an endpoint's MAC to its port for good, and answers for its addresses. Repeating it changes port and addresses.
+    /// The gateway's MAC and addresses stay the gateway's.
+    pub fn register_endpoint(&self, port: PortId, mac: Mac, addresses: &[IpAddr]) {
+        let mut endpoints = self.turn();
+        let endpoint = Endpoint {
+            mac,
+            port,
+            addresses: addresses.to_vec(),
+        };
+        if let Some(old) = endpoints.insert(mac, endpoint) {
+            self.forget_addresses(&old);
+        }
+        for address in addresses {
+            self.neighbors.insert(
+                *address,
+                Neighbor {
+                    mac,
+                    port: Some(port),
+                },
+            );
+        }
+        self.fdb.insert(mac, port, FdbKind::Sticky);
+    }
+
+    /// Undoes [`Self::register_endpoint`]. Does nothing when there is no such endpoint.
+    pub fn unregister_endpoint(&self, mac: Mac) {
+        let mut endpoints = self.turn();
+        if let Some(gone) = endpoints.remove(&mac) {
+            self.forget_addresses(&gone);
+            self.fdb.remove(mac);
+        }
+    }
+
+    /// Decides where a frame that came in on `ingress` goes, and learns its source. Counts nothing: that is the caller's,
+    /// who has the port's counters.
+    pub fn forward(&self, now: Time, ingress: PortId, frame: &Frame<'_>) -> Verdict {
+        let table = self.ports.load();
+        let Some(port) = table.port(ingress) else {
+            return Verdict::Drop(DropReason::UnknownIngress);
+        };
+        let passage = Passage {
+            bridge: self,
+            table: &table,
+            port,
+            now,
+            frame,
+        };
+        passage.decide().unwrap_or_else(Verdict::Drop)
+    }
+
+    /// The ports a flooded frame from `ingress` goes to; skip `ingress` itself, which may be among them. Empty when the port
+    /// is not attached. Hold it for the batch, not longer.
+    pub fn flood_list(&self, ingress: PortId) -> FloodList {
+        FloodList {
+            table: self.ports.load(),
+            ingress,
+        }
+    }
+
+    /// Writes the answer to a frame whose verdict was [`Verdict::Reply`] to the start of `out`, and returns its length. Zero:
+    /// `out` is shorter than [`Self::REPLY_LEN_MAX`], or who was asked for has gone meanwhile; send nothing.
+    pub fn reply(&self, ingress: PortId, frame: &Frame<'_>, out: &mut [u8]) -> usize {
+        let packet = Packet::parse(frame);
+        match self.neighbors.answer(ingress, frame, packet.as_ref()) {
+            Some(answer) => answer.write(out),
+            None => 0,
+        }
+    }
+
+    pub const fn fdb(&self) -> &Fdb {
+        &self.fdb
+    }
+
+    pub const fn neighbors(&self) -> &Neighbors {
+        &self.neighbors
+    }
+
+    /// Forgets what has not been heard of for too long. Call about once a second.
+    pub fn age(&self, now: Time) {
+        self.fdb.age(now);
+    }
+
+    fn forget_addresses(&self, endpoint: &Endpoint) {
+        for address in &endpoint.addresses {
+            let neighbor = Neighbor {
+                mac: endpoint.mac,
+                port: Some(endpoint.port),
+            };
+            self.neighbors.remove(*address, neighbor);
+        }
+    }
+
+    fn store(&self, table: PortTable) {
+        self.ports.store(Arc::new(table));
+    }
+
+    fn turn(&self) -> MutexGuard<'_, HashMap<Mac, Endpoint>> {
+        self.endpoints
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Where a flooded frame goes; see [`Bridge::flood_list`].
+pub struct FloodList {
+    table: Guard<Arc<PortTable>>,
+    ingress: PortId,
+}
+
+impl Deref for FloodList {
+    type Target = [PortId];
+
+    fn deref(&self) -> &[PortId] {
+        match self.table.port(self.ingress) {
+            Some(port) => self.table.flood.list(port.config.group),
+            None => &[],
+        }
+    }
+}
+
+#[derive(Debug)]
+struct Endpoint {
+    mac: Mac,
+    port: PortId,
+    addresses: Vec<IpAddr>,
+}
+
+/// One frame on its way through the bridge.
+#[derive(Clone, Copy)]
+struct Passage<'a> {
+    bridge: &'a Bridge,
+    table: &'a PortTable,
+    port: &'a Port,
+    now: Time,
+    frame: &'a Frame<'a>,
+}
+
+impl Passage<'_> {
+    fn decide(&self) -> Result<Verdict, DropReason> {
+        let frame = self.frame;
+        if !frame.fits(self.port.config.mtu) {
+            return Err(DropReason::Oversize);
+        }
+        if frame.dst().is_link_local_control() && !self.bridge.config.transparent {
+            return Err(DropReason::LinkLocalControl);
+        }
+        // What a tagged frame carries is another network's.
+        let packet = if frame.is_untagged() {
+            Packet::parse(frame)
+        } else {
+            None
+        };
+        if self.port.config.kind == PortKind::Tap {
+            guard::inspect(
+                frame,
+                packet.as_ref(),
+                self.table.gateway.as_deref(),
+                &self.port.config,
+            )?;
+        }
+        self.learn()?;
+        if frame.dst().is_multicast() {
+            return self.for_group(packet.as_ref());
+        }
+        match &self.table.gateway {
+            Some(gateway) if gateway.mac == frame.dst() => {
+                self.for_gateway(gateway, packet.as_ref())
+            }
+            _ => self.for_station(),
+        }
+    }
+
+    fn learn(&self) -> Result<(), DropReason> {
+        let (source, id, config) = (self.frame.src(), self.port.id, &self.port.config);
+        if self
+            .table
+            .gateway
+            .as_ref()
+            .is_some_and(|gateway| gateway.mac == source)
+        {
+            return Ok(());
+        }
+        let refused = if config.learning {
+            let limit = usize::try_from(config.learn_limit).unwrap_or(usize::MAX);
+            self.bridge.fdb.learn(self.now, source, id, limit) == Learned::Refused
+        } else {
+            self.bridge.fdb.is_refused(source, id)
+        };
+        if refused {
+            Err(DropReason::StickyMac)
+        } else {
+            Ok(())
+        }
+    }
+
+    fn for_group(&self, packet: Option<&Packet>) -> Result<Verdict, DropReason> {
+        self.charge()?;
+        if self.is_answered(packet) {
+            return Ok(Verdict::Reply);
+        }
+        if let Some(edge) = self.table.edge
+            && edge != self.port.id
+            && !self.table.has_dhcp_server
+            && packet.is_some_and(|packet| is_dhcp_request(self.frame, packet))
+        {
+            return Ok(Verdict::Unicast(edge));
+        }
+        Ok(Verdict::Flood)
+    }
+
+    fn for_gateway(
+        &self,
+        gateway: &Gateway,
+        packet: Option<&Packet>,
+    ) -> Result<Verdict, DropReason> {
+        if self.is_answered(packet) {
+            return Ok(Verdict::Reply);
+        }
+        let is_served = packet.is_some_and(|packet| gateway.serves(self.frame, packet));
+        let egress = match (self.table.edge, self.table.host) {
+            (Some(edge), _) if is_served => edge,
+            (_, Some(host)) => host,
+            (Some(edge), None) => edge,
+            (None, None) => return Err(DropReason::NoGateway),
+        };
+        self.unicast(egress)
+    }
+
+    fn for_station(&self) -> Result<Verdict, DropReason> {
+        match self.bridge.fdb.lookup(self.frame.dst()) {
+            Some(egress) if self.table.port(egress).is_some() => self.unicast(egress),
+            _ => {
+                self.charge()?;
+                Ok(Verdict::Flood)
+            }
+        }
+    }
+
+    fn unicast(&self, egress: PortId) -> Result<Verdict, DropReason> {
+        if egress == self.port.id {
+            return Err(DropReason::Hairpin);
+        }
+        let port = self.table.port(egress).ok_or(DropReason::EgressGone)?;
+        if self.port.config.group.separates(port.config.group) {
+            return Err(DropReason::SplitHorizon);
+        }
+        if !self.frame.fits(port.config.mtu) {
+            return Err(DropReason::Oversize);
+        }
+        Ok(Verdict::Unicast(egress))
+    }
+
+    fn charge(&self) -> Result<(), DropReason> {
+        match &self.port.bum {
+            Some(bucket) if !bucket.admit(self.now, self.frame.segment_count()) => {
+                Err(DropReason::BumRate)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn is_answered(&self, packet: Option<&Packet>) -> bool {
+        self.bridge
+            .neighbors
+            .answer(self.port.id, self.frame, packet)
+            .is_some()
+    }
+}
+
+#[cfg(test)]
+mod tests;

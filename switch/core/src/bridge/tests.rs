@@ -1,0 +1,672 @@
+use std::net::{Ipv4Addr, Ipv6Addr};
+
+use super::*;
+use crate::testing::{self, Header, Transport};
+use crate::{BumLimit, SplitHorizonGroup, ethertype};
+
+const GATEWAY: Mac = Mac::new([2, 0x42, 172, 17, 0, 1]);
+const GATEWAY_V4: Ipv4Addr = Ipv4Addr::new(172, 17, 0, 1);
+const GATEWAY_V6: Ipv6Addr = Ipv6Addr::new(0xfd00, 1, 0, 0, 0, 0, 0, 1);
+const HOST: PortId = PortId(1);
+const EDGE: PortId = PortId(2);
+const WEB: PortId = PortId(3);
+const CLIENT: PortId = PortId(4);
+
+fn mac(n: u8) -> Mac {
+    Mac::new([2, 0, 0, 0, 0, n])
+}
+
+fn at(ms: u64) -> Time {
+    Time::from_millis(ms)
+}
+
+fn tap() -> PortConfig {
+    PortConfig::new(PortKind::Tap, 1500)
+}
+
+/// A network with gateway, host port, edge and two sandboxes.
+fn network() -> Bridge {
+    let bridge = Bridge::new(BridgeConfig::default());
+    bridge.set_gateway(GATEWAY, &[GATEWAY_V4.into(), GATEWAY_V6.into()]);
+    bridge.add_port(HOST, PortConfig::new(PortKind::Host, 1500));
+    bridge.add_port(EDGE, PortConfig::new(PortKind::Edge, 1500));
+    bridge.add_port(WEB, tap());
+    bridge.add_port(CLIENT, tap());
+    bridge
+}
+
+fn ethernet(dst: Mac, src: Mac, ethertype: u16, packet: &[u8]) -> Vec<u8> {
+    [
+        &dst.octets()[..],
+        &src.octets(),
+        &ethertype.to_be_bytes(),
+        packet,
+    ]
+    .concat()
+}
+
+fn plain(dst: Mac, src: Mac) -> Vec<u8> {
+    ethernet(dst, src, 0x88b5, &[0; 46])
+}
+
+fn forward(bridge: &Bridge, ingress: PortId, bytes: &[u8]) -> Verdict {
+    bridge.forward(at(1000), ingress, &Frame::parse(bytes).unwrap())
+}
+
+fn arp(src: Mac, operation: u8, sender: Ipv4Addr, target: Ipv4Addr) -> Vec<u8> {
+    let packet = [
+        &[0, 1, 8, 0, 6, 4, 0, operation][..],
+        &src.octets(),
+        &sender.octets(),
+        &[0; 6],
+        &target.octets(),
+    ]
+    .concat();
+    ethernet(Mac::BROADCAST, src, ethertype::ARP, &packet)
+}
+
+fn udp(dst: Mac, destination: Ipv4Addr, udp_port: u16) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    etherparse::PacketBuilder::ethernet2(mac(4).octets(), dst.octets())
+        .ipv4([172, 17, 0, 4], destination.octets(), 64)
+        .udp(4000, udp_port)
+        .write(&mut bytes, b"payload")
+        .unwrap();
+    bytes[..6].copy_from_slice(&dst.octets());
+    bytes[6..12].copy_from_slice(&mac(4).octets());
+    bytes
+}
+
+fn icmpv6(dst: Mac, src: Mac, source: Ipv6Addr, destination: Ipv6Addr, message: &[u8]) -> Vec<u8> {
+    let len = u16::try_from(message.len()).unwrap();
+    let packet = [
+        &[0x60, 0, 0, 0][..],
+        &len.to_be_bytes(),
+        &[58, 255],
+        &source.octets(),
+        &destination.octets(),
+        message,
+    ]
+    .concat();
+    ethernet(dst, src, ethertype::IPV6, &packet)
+}
+
+fn solicitation(src: Mac, source: Ipv6Addr, target: Ipv6Addr) -> Vec<u8> {
+    let octets = target.octets();
+    let dst = Mac::new([0x33, 0x33, 0xff, octets[13], octets[14], octets[15]]);
+    let message = [
+        &[135, 0, 0, 0, 0, 0, 0, 0][..],
+        &octets,
+        &[1, 1],
+        &src.octets(),
+    ]
+    .concat();
+    let group = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 1, 0xff00, 0);
+    icmpv6(dst, src, source, group, &message)
+}
+
+#[test]
+fn unknown_unicast_floods_until_its_station_is_heard() {
+    let bridge = network();
+    assert_eq!(
+        forward(&bridge, WEB, &plain(mac(4), mac(3))),
+        Verdict::Flood
+    );
+    assert_eq!(
+        forward(&bridge, CLIENT, &plain(mac(3), mac(4))),
+        Verdict::Unicast(WEB)
+    );
+    assert_eq!(
+        forward(&bridge, WEB, &plain(mac(4), mac(3))),
+        Verdict::Unicast(CLIENT)
+    );
+    bridge.age(at(400_000));
+    assert_eq!(
+        forward(&bridge, WEB, &plain(mac(4), mac(3))),
+        Verdict::Flood
+    );
+}
+
+#[test]
+fn broadcast_and_multicast_flood_to_everybody() {
+    let bridge = network();
+    assert_eq!(
+        forward(&bridge, WEB, &plain(Mac::BROADCAST, mac(3))),
+        Verdict::Flood
+    );
+    assert_eq!(
+        forward(
+            &bridge,
+            WEB,
+            &plain(Mac::new([1, 0, 0x5e, 0, 0, 9]), mac(3))
+        ),
+        Verdict::Flood
+    );
+    assert_eq!(*bridge.flood_list(WEB), [HOST, EDGE, WEB, CLIENT]);
+}
+
+#[test]
+fn a_frame_for_its_own_port_is_dropped() {
+    let bridge = network();
+    forward(&bridge, WEB, &plain(mac(9), mac(3)));
+    let verdict = forward(&bridge, WEB, &plain(mac(3), mac(5)));
+    assert_eq!(verdict, Verdict::Drop(DropReason::Hairpin));
+}
+
+#[test]
+fn a_port_of_another_network_is_unknown() {
+    let verdict = forward(&network(), PortId(99), &plain(mac(3), mac(5)));
+    assert_eq!(verdict, Verdict::Drop(DropReason::UnknownIngress));
+    assert!(network().flood_list(PortId(99)).is_empty());
+}
+
+#[test]
+fn tunnels_never_reach_tunnels() {
+    let bridge = network();
+    let (one, two) = (PortId(10), PortId(11));
+    bridge.add_port(one, PortConfig::new(PortKind::Tunnel, 1500));
+    bridge.add_port(two, PortConfig::new(PortKind::Tunnel, 1500));
+    forward(&bridge, two, &plain(Mac::BROADCAST, mac(8)));
+    let verdict = forward(&bridge, one, &plain(mac(8), mac(7)));
+    assert_eq!(verdict, Verdict::Drop(DropReason::SplitHorizon));
+    assert_eq!(*bridge.flood_list(one), [HOST, EDGE, WEB, CLIENT]);
+    assert_eq!(
+        forward(&bridge, WEB, &plain(mac(8), mac(3))),
+        Verdict::Unicast(two)
+    );
+}
+
+#[test]
+fn isolated_sandboxes_reach_the_gateway_only() {
+    let bridge = network();
+    for port in [WEB, CLIENT] {
+        bridge.add_port(
+            port,
+            PortConfig {
+                group: SplitHorizonGroup::ISOLATED,
+                ..tap()
+            },
+        );
+    }
+    assert_eq!(*bridge.flood_list(WEB), [HOST, EDGE]);
+    assert_eq!(
+        forward(&bridge, WEB, &plain(GATEWAY, mac(3))),
+        Verdict::Unicast(HOST)
+    );
+    let verdict = forward(&bridge, CLIENT, &plain(mac(3), mac(4)));
+    assert_eq!(verdict, Verdict::Drop(DropReason::SplitHorizon));
+}
+
+#[test]
+fn link_local_control_passes_only_transparent_networks() {
+    let bytes = plain(Mac::new([1, 0x80, 0xc2, 0, 0, 2]), mac(3));
+    assert_eq!(
+        forward(&network(), WEB, &bytes),
+        Verdict::Drop(DropReason::LinkLocalControl)
+    );
+    let bridge = Bridge::new(BridgeConfig {
+        transparent: true,
+        ..BridgeConfig::default()
+    });
+    bridge.add_port(WEB, tap());
+    assert_eq!(forward(&bridge, WEB, &bytes), Verdict::Flood);
+}
+
+#[test]
+fn frames_over_the_mtu_are_dropped_and_superframes_are_judged_by_their_segments() {
+    let bridge = network();
+    let bytes = ethernet(mac(4), mac(3), 0x88b5, &[0; 1501]);
+    assert_eq!(
+        forward(&bridge, WEB, &bytes),
+        Verdict::Drop(DropReason::Oversize)
+    );
+    for (size, expected) in [
+        (1460, Verdict::Flood),
+        (1461, Verdict::Drop(DropReason::Oversize)),
+    ] {
+        let header = Header {
+            vlans: 2,
+            ..Header::default()
+        };
+        let (bytes, vnet) = header.superframe(&[0; 60_000], size);
+        let frame = Frame::parse(&bytes).unwrap().with_vnet(&vnet);
+        assert_eq!(bridge.forward(at(0), WEB, &frame), expected);
+    }
+}
+
+#[test]
+fn a_narrower_egress_refuses_what_it_cannot_carry() {
+    let bridge = network();
+    bridge.add_port(WEB, PortConfig::new(PortKind::Tap, 9000));
+    forward(&bridge, CLIENT, &plain(Mac::BROADCAST, mac(4)));
+    let bytes = ethernet(mac(4), mac(3), 0x88b5, &[0; 5000]);
+    assert_eq!(
+        forward(&bridge, WEB, &bytes),
+        Verdict::Drop(DropReason::Oversize)
+    );
+}
+
+#[test]
+fn the_gateway_is_edge_for_its_services_and_host_for_the_rest() {
+    let bridge = network();
+    let elsewhere = Ipv4Addr::new(8, 8, 8, 8);
+    for (destination, udp_port, port) in [
+        (GATEWAY_V4, 53, EDGE),
+        (elsewhere, 53, HOST),
+        (GATEWAY_V4, 67, EDGE),
+        (GATEWAY_V4, 80, HOST),
+        (elsewhere, 443, HOST),
+    ] {
+        let verdict = forward(&bridge, CLIENT, &udp(GATEWAY, destination, udp_port));
+        assert_eq!(verdict, Verdict::Unicast(port), "{destination}:{udp_port}");
+    }
+}
+
+#[test]
+fn an_internal_network_has_only_its_edge() {
+    let bridge = network();
+    bridge.remove_port(HOST);
+    assert_eq!(
+        forward(&bridge, CLIENT, &udp(GATEWAY, GATEWAY_V4, 80)),
+        Verdict::Unicast(EDGE)
+    );
+    bridge.remove_port(EDGE);
+    let verdict = forward(&bridge, CLIENT, &udp(GATEWAY, GATEWAY_V4, 80));
+    assert_eq!(verdict, Verdict::Drop(DropReason::NoGateway));
+}
+
+#[test]
+fn dhcp_requests_go_to_the_edge_unless_a_sandbox_may_serve() {
+    let bridge = network();
+    let bytes = udp(Mac::BROADCAST, Ipv4Addr::BROADCAST, 67);
+    assert_eq!(forward(&bridge, CLIENT, &bytes), Verdict::Unicast(EDGE));
+    bridge.add_port(
+        WEB,
+        PortConfig {
+            allow_dhcp_server: true,
+            ..tap()
+        },
+    );
+    assert_eq!(forward(&bridge, CLIENT, &bytes), Verdict::Flood);
+}
+
+#[test]
+fn endpoints_keep_their_macs() {
+    let bridge = network();
+    bridge.register_endpoint(WEB, mac(3), &[]);
+    let stolen = forward(&bridge, CLIENT, &plain(Mac::BROADCAST, mac(3)));
+    assert_eq!(stolen, Verdict::Drop(DropReason::StickyMac));
+    bridge.add_port(
+        CLIENT,
+        PortConfig {
+            learning: false,
+            ..tap()
+        },
+    );
+    let stolen = forward(&bridge, CLIENT, &plain(Mac::BROADCAST, mac(3)));
+    assert_eq!(stolen, Verdict::Drop(DropReason::StickyMac));
+    bridge.unregister_endpoint(mac(3));
+    assert_eq!(
+        forward(&bridge, CLIENT, &plain(Mac::BROADCAST, mac(3))),
+        Verdict::Flood
+    );
+}
+
+#[test]
+fn a_port_that_goes_takes_its_stations_and_addresses_along() {
+    let bridge = network();
+    let address = IpAddr::from([172, 17, 0, 3]);
+    bridge.register_endpoint(WEB, mac(3), &[address]);
+    forward(&bridge, WEB, &plain(Mac::BROADCAST, mac(30)));
+    bridge.remove_port(WEB);
+    bridge.remove_port(WEB);
+    assert!(bridge.fdb().snapshot(at(0)).is_empty());
+    assert_eq!(bridge.neighbors().lookup(address), None);
+    assert_eq!(bridge.ports(), [HOST, EDGE, CLIENT]);
+}
+
+#[test]
+fn a_station_behind_a_port_that_has_gone_is_unknown() {
+    let bridge = network();
+    bridge.fdb().learn(at(0), mac(9), PortId(77), 10);
+    assert_eq!(
+        forward(&bridge, WEB, &plain(mac(9), mac(3))),
+        Verdict::Flood
+    );
+}
+
+#[test]
+fn an_address_registered_anew_is_not_taken_along_by_its_former_owner() {
+    let bridge = network();
+    let address = IpAddr::from([172, 17, 0, 3]);
+    bridge.register_endpoint(WEB, mac(3), &[address]);
+    bridge.register_endpoint(CLIENT, mac(4), &[address]);
+    bridge.unregister_endpoint(mac(3));
+    assert_eq!(
+        bridge.neighbors().lookup(address),
+        Some(Neighbor {
+            mac: mac(4),
+            port: Some(CLIENT)
+        })
+    );
+    bridge.register_endpoint(CLIENT, mac(4), &[GATEWAY_V4.into()]);
+    assert_eq!(bridge.neighbors().lookup(address), None);
+    assert_eq!(
+        bridge.neighbors().lookup(GATEWAY_V4.into()),
+        Some(Neighbor {
+            mac: GATEWAY,
+            port: None
+        })
+    );
+}
+
+#[test]
+fn a_port_over_its_rate_is_cut_off_from_everybody_but_not_from_one() {
+    let bridge = network();
+    let limit = BumLimit {
+        frames_s: 10,
+        burst_frames: 5,
+    };
+    bridge.add_port(
+        WEB,
+        PortConfig {
+            bum_limit: Some(limit),
+            ..tap()
+        },
+    );
+    forward(&bridge, CLIENT, &plain(Mac::BROADCAST, mac(4)));
+    let broadcast = plain(Mac::BROADCAST, mac(3));
+    let passed = (0..20)
+        .filter(|_| forward(&bridge, WEB, &broadcast) == Verdict::Flood)
+        .count();
+    assert_eq!(passed, 5);
+    assert_eq!(
+        forward(&bridge, WEB, &plain(mac(9), mac(3))),
+        Verdict::Drop(DropReason::BumRate)
+    );
+    assert_eq!(
+        forward(&bridge, WEB, &plain(mac(4), mac(3))),
+        Verdict::Unicast(CLIENT)
+    );
+    let later = bridge.forward(at(2000), WEB, &Frame::parse(&broadcast).unwrap());
+    assert_eq!(later, Verdict::Flood);
+}
+
+#[test]
+fn a_sandbox_is_not_the_gateway() {
+    let bridge = network();
+    let verdict = forward(&bridge, WEB, &plain(Mac::BROADCAST, GATEWAY));
+    assert_eq!(verdict, Verdict::Drop(DropReason::GatewayMac));
+    let target = Ipv4Addr::new(172, 17, 0, 4);
+    for operation in [1, 2] {
+        let verdict = forward(&bridge, WEB, &arp(mac(3), operation, GATEWAY_V4, target));
+        assert_eq!(verdict, Verdict::Drop(DropReason::GatewayIp));
+    }
+    assert_eq!(
+        forward(&bridge, HOST, &arp(GATEWAY, 1, GATEWAY_V4, target)),
+        Verdict::Flood
+    );
+    assert_eq!(bridge.fdb().lookup(GATEWAY), None);
+}
+
+#[test]
+fn a_sandbox_advertises_no_router_and_no_gateway() {
+    let bridge = network();
+    let all = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1);
+    let own = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 3);
+    let group = Mac::new([0x33, 0x33, 0, 0, 0, 1]);
+    let advertisement = icmpv6(
+        group,
+        mac(3),
+        own,
+        all,
+        &[134, 0, 0, 0, 64, 0, 0, 30, 0, 0, 0, 0, 0, 0, 0, 0],
+    );
+    assert_eq!(
+        forward(&bridge, WEB, &advertisement),
+        Verdict::Drop(DropReason::RogueRa)
+    );
+    assert_eq!(forward(&bridge, HOST, &advertisement), Verdict::Flood);
+    let claim = [&[136, 0, 0, 0, 0x20, 0, 0, 0][..], &GATEWAY_V6.octets()].concat();
+    let claim = icmpv6(group, mac(3), own, all, &claim);
+    assert_eq!(
+        forward(&bridge, WEB, &claim),
+        Verdict::Drop(DropReason::GatewayIp)
+    );
+    let solicit = solicitation(mac(3), GATEWAY_V6, own);
+    assert_eq!(
+        forward(&bridge, WEB, &solicit),
+        Verdict::Drop(DropReason::GatewayIp)
+    );
+    bridge.add_port(
+        WEB,
+        PortConfig {
+            allow_router: true,
+            ..tap()
+        },
+    );
+    assert_eq!(forward(&bridge, WEB, &advertisement), Verdict::Flood);
+}
+
+#[test]
+fn a_disguise_does_not_help() {
+    let bridge = network();
+    let claim = arp(mac(3), 2, GATEWAY_V4, Ipv4Addr::new(172, 17, 0, 4));
+    let tagged = |tags: &[u8], bytes: &[u8]| [&bytes[..12], tags, &bytes[12..]].concat();
+    let priority = tagged(&[0x81, 0, 0x20, 0], &claim);
+    assert_eq!(
+        forward(&bridge, WEB, &priority),
+        Verdict::Drop(DropReason::GatewayIp)
+    );
+    let stacked = tagged(&[0x81, 0, 0, 0, 0x88, 0xa8, 0, 0, 0x81, 0, 0, 0], &claim);
+    assert_eq!(
+        forward(&bridge, WEB, &stacked),
+        Verdict::Drop(DropReason::StackedPriorityTags)
+    );
+    let other_network = tagged(&[0x81, 0, 0, 5], &claim);
+    assert_eq!(forward(&bridge, WEB, &other_network), Verdict::Flood);
+
+    let all = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1);
+    let own = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 3);
+    let hidden = |extensions: usize| {
+        let mut message = [0, 0, 1, 4, 0, 0, 0, 0].repeat(extensions);
+        message[(extensions - 1) * 8] = 58;
+        message.extend([134, 0, 0, 0, 64, 0, 0, 30, 0, 0, 0, 0, 0, 0, 0, 0]);
+        let mut bytes = icmpv6(
+            Mac::new([0x33, 0x33, 0, 0, 0, 1]),
+            mac(3),
+            own,
+            all,
+            &message,
+        );
+        bytes[20] = 0;
+        bytes
+    };
+    assert_eq!(
+        forward(&bridge, WEB, &hidden(1)),
+        Verdict::Drop(DropReason::RogueRa)
+    );
+    assert_eq!(
+        forward(&bridge, WEB, &hidden(8)),
+        Verdict::Drop(DropReason::RogueRa)
+    );
+    assert_eq!(
+        forward(&bridge, WEB, &hidden(9)),
+        Verdict::Drop(DropReason::HeaderChain)
+    );
+    let mut without_length = hidden(1);
+    without_length[18..20].fill(0);
+    assert_eq!(
+        forward(&bridge, WEB, &without_length),
+        Verdict::Drop(DropReason::RogueRa)
+    );
+}
+
+#[test]
+fn a_sandbox_serves_no_dhcp_unless_allowed() {
+    let bridge = network();
+    let reply = udp(Mac::BROADCAST, Ipv4Addr::BROADCAST, 68);
+    assert_eq!(
+        forward(&bridge, CLIENT, &reply),
+        Verdict::Drop(DropReason::RogueDhcp)
+    );
+    bridge.add_port(
+        CLIENT,
+        PortConfig {
+            allow_dhcp_server: true,
+            ..tap()
+        },
+    );
+    assert_eq!(forward(&bridge, CLIENT, &reply), Verdict::Flood);
+}
+
+#[test]
+fn tagged_frames_pass_and_learn() {
+    let bridge = network();
+    let header = Header {
+        vlans: 2,
+        transport: Transport::Udp,
+        ..Header::default()
+    };
+    let bytes = testing::frame(&header, b"tagged");
+    assert_eq!(forward(&bridge, WEB, &bytes), Verdict::Flood);
+    assert_eq!(bridge.fdb().learned_count(WEB), 1);
+}
+
+#[test]
+fn who_has_the_gateway_is_answered_with_an_arp_reply() {
+    let bridge = network();
+    let asker = Ipv4Addr::new(172, 17, 0, 4);
+    let request = arp(mac(4), 1, asker, GATEWAY_V4);
+    assert_eq!(forward(&bridge, CLIENT, &request), Verdict::Reply);
+    let mut out = [0; Bridge::REPLY_LEN_MAX];
+    let len = bridge.reply(CLIENT, &Frame::parse(&request).unwrap(), &mut out);
+    let expected = [
+        &mac(4).octets()[..],
+        &GATEWAY.octets(),
+        &[8, 6, 0, 1, 8, 0, 6, 4, 0, 2],
+        &GATEWAY.octets(),
+        &GATEWAY_V4.octets(),
+        &mac(4).octets(),
+        &asker.octets(),
+    ]
+    .concat();
+    assert_eq!(out[..len], expected);
+    assert_eq!(
+        bridge.reply(CLIENT, &Frame::parse(&request).unwrap(), &mut [0; 41]),
+        0
+    );
+}
+
+#[test]
+fn a_solicitation_is_answered_with_an_advertisement() {
+    let bridge = network();
+    let (asker, target) = (
+        Ipv6Addr::new(0xfd00, 1, 0, 0, 0, 0, 0, 4),
+        Ipv6Addr::new(0xfd00, 1, 0, 0, 0, 0, 0, 3),
+    );
+    bridge.register_endpoint(WEB, mac(3), &[target.into()]);
+    for (target, target_mac, flags) in [(target, mac(3), 0x60), (GATEWAY_V6, GATEWAY, 0xe0)] {
+        let request = solicitation(mac(4), asker, target);
+        assert_eq!(forward(&bridge, CLIENT, &request), Verdict::Reply);
+        let mut out = [0xaa; Bridge::REPLY_LEN_MAX];
+        let len = bridge.reply(CLIENT, &Frame::parse(&request).unwrap(), &mut out);
+        let message = [
+            &[136, 0, 0, 0, flags, 0, 0, 0][..],
+            &target.octets(),
+            &[2, 1],
+            &target_mac.octets(),
+        ]
+        .concat();
+        let mut expected = icmpv6(mac(4), target_mac, target, asker, &message);
+        let checksum = etherparse::Icmpv6Slice::from_slice(&out[54..len]).unwrap();
+        assert!(checksum.is_checksum_valid(target.octets(), asker.octets()));
+        expected[56..58].copy_from_slice(&out[56..58]);
+        assert_eq!(out[..len], expected);
+    }
+}
+
+#[test]
+fn a_probe_for_the_gateway_meets_its_defender() {
+    let bridge = network();
+    let probe = arp(mac(4), 1, Ipv4Addr::UNSPECIFIED, GATEWAY_V4);
+    assert_eq!(forward(&bridge, CLIENT, &probe), Verdict::Reply);
+    let probe = solicitation(mac(4), Ipv6Addr::UNSPECIFIED, GATEWAY_V6);
+    assert_eq!(forward(&bridge, CLIENT, &probe), Verdict::Reply);
+    let mut out = [0; Bridge::REPLY_LEN_MAX];
+    bridge.reply(CLIENT, &Frame::parse(&probe).unwrap(), &mut out);
+    assert_eq!(out[..6], [0x33, 0x33, 0, 0, 0, 1]);
+    assert_eq!(
+        out[38..54],
+        Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1).octets()
+    );
+    assert_eq!(out[58], 0xa0);
+}
+
+#[test]
+fn nobody_is_answered_about_himself_or_the_unknown() {
+    let bridge = network();
+    let own = Ipv4Addr::new(172, 17, 0, 3);
+    let other = Ipv4Addr::new(172, 17, 0, 4);
+    bridge.register_endpoint(WEB, mac(3), &[own.into()]);
+    let cases = [
+        ("a gratuitous request", WEB, arp(mac(3), 1, own, own)),
+        (
+            "a probe by the owner",
+            WEB,
+            arp(mac(3), 1, Ipv4Addr::UNSPECIFIED, own),
+        ),
+        (
+            "a probe by another",
+            CLIENT,
+            arp(mac(4), 1, Ipv4Addr::UNSPECIFIED, own),
+        ),
+        (
+            "a neighbor inside the owner's sandbox",
+            WEB,
+            arp(mac(33), 1, other, own),
+        ),
+        (
+            "an unknown address",
+            CLIENT,
+            arp(mac(4), 1, other, Ipv4Addr::new(172, 17, 0, 9)),
+        ),
+        ("a reply", CLIENT, arp(mac(4), 2, other, own)),
+        (
+            "the host about the gateway",
+            HOST,
+            arp(GATEWAY, 1, own, GATEWAY_V4),
+        ),
+    ];
+    for (case, port, bytes) in cases {
+        assert_eq!(forward(&bridge, port, &bytes), Verdict::Flood, "{case}");
+    }
+    let request = arp(mac(4), 1, other, own);
+    assert_eq!(forward(&bridge, CLIENT, &request), Verdict::Reply);
+    let mut to_one = request;
+    to_one[..6].copy_from_slice(&mac(3).octets());
+    assert_eq!(forward(&bridge, CLIENT, &to_one), Verdict::Unicast(WEB));
+}
+
+#[test]
+fn a_unicast_request_to_the_gateway_is_answered() {
+    let bridge = network();
+    let mut request = arp(mac(4), 1, Ipv4Addr::new(172, 17, 0, 4), GATEWAY_V4);
+    request[..6].copy_from_slice(&GATEWAY.octets());
+    assert_eq!(forward(&bridge, CLIENT, &request), Verdict::Reply);
+    let mut answer_to_host = arp(mac(4), 2, Ipv4Addr::new(172, 17, 0, 4), GATEWAY_V4);
+    answer_to_host[..6].copy_from_slice(&GATEWAY.octets());
+    assert_eq!(
+        forward(&bridge, CLIENT, &answer_to_host),
+        Verdict::Unicast(HOST)
+    );
+}
+
+#[test]
+fn thousands_of_ports_attach_and_flood() {
+    let bridge = Bridge::new(BridgeConfig::default());
+    for n in 0..2000 {
+        bridge.add_port(PortId(n), tap());
+    }
+    assert_eq!(bridge.flood_list(PortId(1999)).len(), 2000);
+}

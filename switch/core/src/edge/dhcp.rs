@@ -1,0 +1,426 @@
+//! A DHCPv4 server without a pool: it confirms what IPAM decided.
+//!
+//! # Theory of operation
+//!
+//! Addresses belong to endpoints, not to leases, so there is no state: the registered host of the asking MAC decides
+//! every answer. A MAC that is not registered gets silence, never a NAK, so that another DHCP server on a shared
+//! segment keeps its clients (RFC 2131 §4.3.2). The hardware address in the message must be the frame's source: one
+//! host cannot ask for another's. RELEASE and DECLINE change nothing, for the address stays the endpoint's.
+//!
+//! Messages are untrusted bytes. Only the fields and options that decide anything are decoded, by dhcproto's lazy
+//! reader: its full decoder asserts the lengths of options that no client of ours needs.
+
+use std::collections::HashMap;
+use std::net::Ipv4Addr;
+
+use dhcproto::Encodable;
+use dhcproto::v4::{
+    DhcpOption, DhcpOptions, HType, Message, MessageType, Opcode, OptionCode, borrowed,
+};
+
+use super::config::{EdgeConfig, HostRecord};
+use crate::Mac;
+
+/// A reply and where it goes: the caller frames it, since the client may not have its address yet.
+#[derive(Debug)]
+pub(super) struct Reply {
+    pub(super) message: Vec<u8>,
+    pub(super) mac: Mac,
+    pub(super) address: Ipv4Addr,
+}
+
+/// Answers `request`, a UDP payload from a frame sent by `source`. `None` means silence.
+pub(super) fn reply(
+    config: &EdgeConfig,
+    hosts: &HashMap<Mac, HostRecord>,
+    source: Mac,
+    request: &[u8],
+) -> Option<Reply> {
+    let (gateway, prefix) = config.v4?;
+    let request = Request::decode(request, source)?;
+    let host = hosts.get(&source)?;
+    let kind = match request.kind {
+        MessageType::Discover => MessageType::Offer,
+        MessageType::Request => request.judge(gateway, host)?,
+        MessageType::Inform if !request.message.ciaddr().is_unspecified() => MessageType::Ack,
+        _ => return None,
+    };
+    let message = compose(config, &request, kind, host, (gateway, prefix));
+    let (mac, address) = request.destination(kind, source, host);
+    let mut bytes = message.to_vec().ok()?;
+    if bytes.len() < MIN_MESSAGE {
+        bytes.resize(MIN_MESSAGE, 0);
+    }
+    Some(Reply {
+        message: bytes,
+        mac,
+        address,
+    })
+}
+
+/// What a client said, as far as it matters.
+struct Request<'a> {
+    message: borrowed::Message<'a>,
+    kind: MessageType,
+    requested: Option<Ipv4Addr>,
+    server: Option<Ipv4Addr>,
+    client_id: Option<Vec<u8>>,
+}
+
+impl<'a> Request<'a> {
+    /// `None` unless this is a well-formed request that `source` makes for itself and no relay has touched. The
+    /// hardware length is checked first: dhcproto takes it at its word.
+    fn decode(bytes: &'a [u8], source: Mac) -> Option<Self> {
+        let message = borrowed::Message::new(bytes).ok()?;
+        let for_itself = message.opcode() == Opcode::BootRequest
+            && message.htype() == HType::Eth
+            && message.hlen() == 6
+            && message.chaddr() == source.octets()
+            && message.giaddr().is_unspecified();
+        if !for_itself {
+            return None;
+        }
+        let mut kind = None;
+        let (mut requested, mut server, mut client_id) = (None, None, None);
+        for option in message.opts() {
+            match (option.code(), option.data()) {
+                (OptionCode::MessageType, &[value]) => kind = Some(MessageType::from(value)),
+                (OptionCode::RequestedIpAddress, data) => requested = address(data),
+                (OptionCode::ServerIdentifier, data) => server = address(data),
+                (OptionCode::ClientIdentifier, data) => client_id = Some(data.to_vec()),
+                _ => {}
+            }
+        }
+        client_id = client_id.filter(|id| (2..=MAX_CLIENT_ID).contains(&id.len()));
+        Some(Self {
+            message,
+            kind: kind?,
+            requested,
+            server,
+            client_id,
+        })
+    }
+
+    /// RFC 2131 §4.3.2: which of its four states the client is in, and whether it may have what it asks for.
+    fn judge(&self, gateway: Ipv4Addr, host: &HostRecord) -> Option<MessageType> {
+        if self.server.is_some_and(|server| server != gateway) {
+            // SELECTING, and another server was chosen.
+            return None;
+        }
+        // SELECTING and INIT-REBOOT carry the option, RENEWING and REBINDING the field.
+        let wanted = self.requested.unwrap_or(self.message.ciaddr());
+        if wanted.is_unspecified() {
+            return None;
+        }
+        Some(if wanted == host.ipv4 {
+            MessageType::Ack
+        } else {
+            MessageType::Nak
+        })
+    }
+
+    /// RFC 2131 §4.1: a NAK is broadcast, a client with an address gets it there, one that asked for broadcast gets
+    /// that, and any other gets its new address at its hardware address.
+    fn destination(&self, kind: MessageType, source: Mac, host: &HostRecord) -> (Mac, Ipv4Addr) {
+        if kind == MessageType::Nak {
+            (Mac::BROADCAST, Ipv4Addr::BROADCAST)
+        } else if !self.message.ciaddr().is_unspecified() {
+            (source, self.message.ciaddr())
+        } else if self.message.flags().broadcast() {
+            (Mac::BROADCAST, Ipv4Addr::BROADCAST)
+        } else {
+            (source, host.ipv4)
+        }
+    }
+}
+
+fn address(data: &[u8]) -> Option<Ipv4Addr> {
+    <[u8; 4]>::try_from(data).ok().map(Ipv4Addr::from)
+}
+
+fn compose(
+    config: &EdgeConfig,
+    request: &Request<'_>,
+    kind: MessageType,
+    host: &HostRecord,
+    (gateway, prefix): (Ipv4Addr, u8),
+) -> Message {
+    let informed = request.kind == MessageType::Inform;
+    let mut message = header_of(&request.message, kind);
+    let options = message.opts_mut();
+    options.insert(DhcpOption::MessageType(kind));
+    options.insert(DhcpOption::ServerIdentifier(gateway));
+    if let Some(id) = &request.client_id {
+        // RFC 6842 §3: the server returns what it got.
+        options.insert(DhcpOption::ClientIdentifier(id.clone()));
+    }
+    if kind == MessageType::Nak {
+        return message;
+    }
+    insert_parameters(options, config, host, gateway, prefix);
+    if !informed {
+        insert_lease(options, config.lease_s);
+        message.set_yiaddr(host.ipv4);
+    }
+    message
+}
+
+/// The fields that every reply copies (RFC 2131 §4.3.1, table 3).
+fn header_of(request: &borrowed::Message<'_>, kind: MessageType) -> Message {
+    let mut message = Message::default();
+    message
+        .set_opcode(Opcode::BootReply)
+        .set_htype(HType::Eth)
+        .set_xid(request.xid())
+        .set_flags(request.flags())
+        .set_chaddr(request.chaddr());
+    if kind == MessageType::Ack {
+        message.set_ciaddr(request.ciaddr());
+    }
+    message
+}
+
+fn insert_parameters(
+    options: &mut DhcpOptions,
+    config: &EdgeConfig,
+    host: &HostRecord,
+    gateway: Ipv4Addr,
+    prefix: u8,
+) {
+    let mask = mask_of(prefix);
+    options.insert(DhcpOption::SubnetMask(mask));
+    options.insert(DhcpOption::BroadcastAddr(gateway | !mask));
+    options.insert(DhcpOption::InterfaceMtu(config.mtu));
+    if config.routed {
+        options.insert(DhcpOption::Router(vec![gateway]));
+    }
+    options.insert(DhcpOption::DomainNameServer(name_servers(
+        config, host, gateway,
+    )));
+    if let Some(domain) = &config.domain {
+        options.insert(DhcpOption::DomainName(domain.clone()));
+    }
+    if let Some(hostname) = &host.hostname {
+        options.insert(DhcpOption::Hostname(hostname.clone()));
+    }
+}
+
+fn name_servers(config: &EdgeConfig, host: &HostRecord, gateway: Ipv4Addr) -> Vec<Ipv4Addr> {
+    let chosen = if host.dns_servers.is_empty() {
+        &config.dns_servers
+    } else {
+        &host.dns_servers
+    };
+    if chosen.is_empty() {
+        return vec![gateway];
+    }
+    chosen.iter().copied().take(MAX_NAME_SERVERS).collect()
+}
+
+/// Lease, renewal and rebinding times (RFC 2131 §4.4.5: T1 at a half, T2 at seven eighths).
+fn insert_lease(options: &mut DhcpOptions, lease_s: u32) {
+    options.insert(DhcpOption::AddressLeaseTime(lease_s));
+    options.insert(DhcpOption::Renewal(lease_s / 2));
+    options.insert(DhcpOption::Rebinding(lease_s - lease_s / 8));
+}
+
+fn mask_of(prefix: u8) -> Ipv4Addr {
+    let host_bits = 32_u32.saturating_sub(u32::from(prefix));
+    Ipv4Addr::from_bits(u32::MAX.checked_shl(host_bits).unwrap_or(0))
+}
+
+/// Old clients drop shorter replies: the size of a BOOTP message (RFC 951 §3).
+const MIN_MESSAGE: usize = 300;
+/// Longest client identifier returned, in bytes.
+const MAX_CLIENT_ID: usize = 64;
+/// Keeps replies inside the 576 bytes that every client takes.
+const MAX_NAME_SERVERS: usize = 8;
+
+#[cfg(test)]
+mod tests {
+    use dhcproto::Decodable;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const GATEWAY: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 1);
+    const ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 2);
+    const CLIENT: Mac = Mac::new([0x02, 0x42, 10, 0, 0, 2]);
+
+    fn config() -> EdgeConfig {
+        EdgeConfig {
+            gateway_mac: Mac::new([0x02, 0x42, 10, 0, 0, 1]),
+            v4: Some((GATEWAY, 16)),
+            v6: None,
+            mtu: 1450,
+            dns_servers: Vec::new(),
+            domain: Some("lab".to_owned()),
+            lease_s: 3600,
+            routed: true,
+            seed: 0,
+        }
+    }
+
+    fn hosts() -> HashMap<Mac, HostRecord> {
+        let record = HostRecord {
+            ipv4: ADDRESS,
+            hostname: Some("web".to_owned()),
+            dns_servers: Vec::new(),
+        };
+        HashMap::from([(CLIENT, record)])
+    }
+
+    fn request(kind: MessageType, options: &[DhcpOption]) -> Message {
+        let mut message = Message::default();
+        message
+            .set_opcode(Opcode::BootRequest)
+            .set_htype(HType::Eth)
+            .set_xid(77)
+            .set_chaddr(&CLIENT.octets());
+        message.opts_mut().insert(DhcpOption::MessageType(kind));
+        for option in options {
+            message.opts_mut().insert(option.clone());
+        }
+        message
+    }
+
+    fn ask(message: &Message) -> Option<(Message, Mac, Ipv4Addr)> {
+        let reply = reply(&config(), &hosts(), CLIENT, &message.to_vec().unwrap())?;
+        let message = Message::from_bytes(&reply.message).unwrap();
+        Some((message, reply.mac, reply.address))
+    }
+
+    fn kind_of(reply: Option<(Message, Mac, Ipv4Addr)>) -> Option<MessageType> {
+        reply?.0.opts().msg_type()
+    }
+
+    #[test]
+    fn discover_is_offered_what_ipam_gave() {
+        let (offer, mac, address) = ask(&request(MessageType::Discover, &[])).unwrap();
+        assert_eq!(offer.opts().msg_type(), Some(MessageType::Offer));
+        assert_eq!((offer.xid(), offer.yiaddr()), (77, ADDRESS));
+        assert_eq!((mac, address), (CLIENT, ADDRESS));
+        for expected in [
+            DhcpOption::ServerIdentifier(GATEWAY),
+            DhcpOption::SubnetMask(Ipv4Addr::new(255, 255, 0, 0)),
+            DhcpOption::BroadcastAddr(Ipv4Addr::new(10, 0, 255, 255)),
+            DhcpOption::Router(vec![GATEWAY]),
+            DhcpOption::DomainNameServer(vec![GATEWAY]),
+            DhcpOption::DomainName("lab".to_owned()),
+            DhcpOption::Hostname("web".to_owned()),
+            DhcpOption::InterfaceMtu(1450),
+            DhcpOption::AddressLeaseTime(3600),
+            DhcpOption::Renewal(1800),
+            DhcpOption::Rebinding(3150),
+        ] {
+            assert_eq!(
+                offer.opts().get(OptionCode::from(&expected)),
+                Some(&expected)
+            );
+        }
+    }
+
+    #[test]
+    fn broadcast_flag_is_heeded() {
+        let mut discover = request(MessageType::Discover, &[]);
+        discover.set_flags(discover.flags().set_broadcast());
+        let (_, mac, address) = ask(&discover).unwrap();
+        assert_eq!((mac, address), (Mac::BROADCAST, Ipv4Addr::BROADCAST));
+    }
+
+    #[test]
+    fn request_of_another_address_is_refused_by_broadcast() {
+        let other = DhcpOption::RequestedIpAddress(Ipv4Addr::new(10, 0, 0, 3));
+        let (nak, mac, address) = ask(&request(MessageType::Request, &[other])).unwrap();
+        assert_eq!(nak.opts().msg_type(), Some(MessageType::Nak));
+        assert!(nak.yiaddr().is_unspecified());
+        assert_eq!((mac, address), (Mac::BROADCAST, Ipv4Addr::BROADCAST));
+    }
+
+    #[test]
+    fn request_is_acknowledged_in_all_four_states() {
+        let requested = DhcpOption::RequestedIpAddress(ADDRESS);
+        let server = DhcpOption::ServerIdentifier(GATEWAY);
+        let selecting = request(MessageType::Request, &[requested.clone(), server]);
+        assert_eq!(kind_of(ask(&selecting)), Some(MessageType::Ack));
+        let rebooting = request(MessageType::Request, &[requested]);
+        assert_eq!(kind_of(ask(&rebooting)), Some(MessageType::Ack));
+        let mut renewing = request(MessageType::Request, &[]);
+        renewing.set_ciaddr(ADDRESS);
+        let (ack, mac, address) = ask(&renewing).unwrap();
+        assert_eq!(ack.opts().msg_type(), Some(MessageType::Ack));
+        assert_eq!((mac, address), (CLIENT, ADDRESS));
+    }
+
+    #[test]
+    fn request_to_another_server_is_left_alone() {
+        let options = [
+            DhcpOption::RequestedIpAddress(ADDRESS),
+            DhcpOption::ServerIdentifier(Ipv4Addr::new(10, 0, 0, 9)),
+        ];
+        assert!(ask(&request(MessageType::Request, &options)).is_none());
+    }
+
+    #[test]
+    fn inform_gets_parameters_without_a_lease() {
+        let mut inform = request(MessageType::Inform, &[]);
+        inform.set_ciaddr(ADDRESS);
+        let (ack, _, address) = ask(&inform).unwrap();
+        assert!(ack.yiaddr().is_unspecified());
+        assert!(ack.opts().get(OptionCode::AddressLeaseTime).is_none());
+        assert!(ack.opts().contains(OptionCode::DomainNameServer));
+        assert_eq!(address, ADDRESS);
+    }
+
+    #[test]
+    fn release_decline_and_strangers_meet_silence() {
+        assert!(ask(&request(MessageType::Release, &[])).is_none());
+        assert!(ask(&request(MessageType::Decline, &[])).is_none());
+        let discover = request(MessageType::Discover, &[]).to_vec().unwrap();
+        assert!(reply(&config(), &HashMap::new(), CLIENT, &discover).is_none());
+        let stranger = Mac::new([2, 0, 0, 0, 0, 9]);
+        assert!(reply(&config(), &hosts(), stranger, &discover).is_none());
+    }
+
+    #[test]
+    fn endpoint_servers_replace_those_of_the_network() {
+        let mut hosts = hosts();
+        let own = Ipv4Addr::new(8, 8, 8, 8);
+        hosts.get_mut(&CLIENT).unwrap().dns_servers = vec![own];
+        let discover = request(MessageType::Discover, &[]).to_vec().unwrap();
+        let offer = reply(&config(), &hosts, CLIENT, &discover).unwrap();
+        let offer = Message::from_bytes(&offer.message).unwrap();
+        assert_eq!(
+            offer.opts().get(OptionCode::DomainNameServer),
+            Some(&DhcpOption::DomainNameServer(vec![own]))
+        );
+    }
+
+    #[test]
+    fn mask_covers_every_prefix() {
+        assert_eq!(mask_of(0), Ipv4Addr::UNSPECIFIED);
+        assert_eq!(mask_of(20), Ipv4Addr::new(255, 255, 240, 0));
+        assert_eq!(mask_of(32), Ipv4Addr::BROADCAST);
+        assert_eq!(mask_of(200), Ipv4Addr::BROADCAST);
+    }
+
+    proptest! {
+        #[test]
+        fn no_message_panics(
+            header in proptest::collection::vec(any::<u8>(), 236),
+            options in proptest::collection::vec(any::<u8>(), 0..120),
+            hardware_len in prop_oneof![Just(6_u8), any::<u8>()],
+        ) {
+            let mut bytes = header;
+            bytes[0] = 1;
+            bytes[1] = 1;
+            bytes[2] = hardware_len;
+            bytes[24..28].fill(0);
+            bytes[28..34].copy_from_slice(&CLIENT.octets());
+            bytes.extend([99, 130, 83, 99]);
+            bytes.extend([53, 1, 1]);
+            bytes.extend(options);
+            let _ = reply(&config(), &hosts(), CLIENT, &bytes);
+        }
+    }
+}

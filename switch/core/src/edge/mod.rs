@@ -1,0 +1,279 @@
+//! The edge service of a network: gateway, DHCP and DNS transport inside the switch.
+//!
+//! # Theory of operation
+//!
+//! An [`Edge`] sits on an ordinary port of its network's bridge and owns the gateway's addresses there. It is a poll
+//! machine: frames and time go in, frames and events come out, and between two calls nothing happens.
+//!
+//! - UDP 67 goes to a stateless DHCP server over the registered hosts.
+//! - UDP 53 is taken apart and answered here, each answer to the very MAC and address that asked. No socket buffer
+//!   holds it, so no client can fill one.
+//! - Everything else for a gateway address goes to smoltcp: echo, TCP 53, and refusals for closed ports.
+//! - Anything for another address is left alone. ARP and neighbour discovery are the bridge's own work.
+//!
+//! Names are not decided here: a DNS message leaves as an [`EdgeEvent`] and its answer returns under the event's id.
+//! Everything that grows has a bound and a counter; at a bound the newest is dropped.
+
+mod config;
+mod dhcp;
+mod frame;
+mod queries;
+mod stack;
+mod tcp;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{HashMap, VecDeque};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::time::Duration;
+
+use smoltcp::wire::IpProtocol;
+
+pub use config::{EdgeConfig, EdgeCounters, EdgeEvent, HostRecord, QueryId, Transport};
+
+use crate::{Mac, Time};
+use frame::{Datagram, Ethernet, Packet};
+use queries::{Queries, ReturnPath};
+use stack::{Sender, Stack};
+
+/// The edge of one network.
+#[derive(Debug)]
+pub struct Edge {
+    config: EdgeConfig,
+    hosts: HashMap<Mac, HostRecord>,
+    queries: Queries,
+    stack: Stack,
+    transmit: VecDeque<Vec<u8>>,
+    now: Time,
+}
+
+impl Edge {
+    pub fn new(config: EdgeConfig) -> Self {
+        Self {
+            stack: Stack::new(&config),
+            config,
+            hosts: HashMap::new(),
+            queries: Queries::default(),
+            transmit: VecDeque::new(),
+            now: Time::default(),
+        }
+    }
+
+    /// Takes one complete Ethernet frame that the bridge delivered to the edge port.
+    pub fn handle_input(&mut self, now: Time, frame: &[u8]) {
+        self.advance(now);
+        let Some(ethernet) = Ethernet::parse(frame) else {
+            self.queries.counters.malformed += 1;
+            return;
+        };
+        let to_us =
+            ethernet.destination == self.config.gateway_mac || ethernet.destination.is_multicast();
+        let is_ip = matches!(
+            ethernet.ethertype,
+            frame::ETHERTYPE_IPV4 | frame::ETHERTYPE_IPV6
+        );
+        if !to_us || !is_ip || !ethernet.source.is_station() {
+            self.queries.counters.not_ours += 1;
+            return;
+        }
+        match Packet::parse(ethernet.ethertype, ethernet.packet) {
+            Some(packet) => self.handle_packet(&ethernet, &packet),
+            None => self.queries.counters.malformed += 1,
+        }
+    }
+
+    /// Call when [`poll_timeout`](Self::poll_timeout) is due; harmless earlier.
+    pub fn handle_timeout(&mut self, now: Time) {
+        self.advance(now);
+        while let Some(path) = self.queries.take_expired(self.now) {
+            if let ReturnPath::Tcp(connection) = path {
+                self.stack
+                    .forget_query(self.now, connection, &mut self.queries);
+            }
+        }
+        self.stack.handle_timeout(self.now, &mut self.queries);
+    }
+
+    /// The next Ethernet frame to send: complete, checksums done, no longer than the MTU allows.
+    pub fn poll_transmit(&mut self) -> Option<Vec<u8>> {
+        if let Some(frame) = self.transmit.pop_front() {
+            return Some(frame);
+        }
+        let outgoing = self.stack.poll_transmit()?;
+        frame::attach(self.config.gateway_mac, outgoing.mac, &outgoing.packet)
+    }
+
+    /// The next thing asked of the owner.
+    pub fn poll_event(&mut self) -> Option<EdgeEvent> {
+        self.queries.poll_event()
+    }
+
+    /// When [`handle_timeout`](Self::handle_timeout) wants to be called; `None` while nothing is pending.
+    pub fn poll_timeout(&self) -> Option<Time> {
+        [self.queries.deadline(), self.stack.poll_timeout()]
+            .into_iter()
+            .flatten()
+            .min()
+    }
+
+    /// Sends the answer of a query. A message for UDP must already fit its client (see dns-core). An empty message
+    /// says that there will be no answer, and frees the query's place.
+    pub fn answer(&mut self, query: QueryId, message: &[u8]) {
+        let sent = match self.queries.take(query) {
+            None => false,
+            Some(ReturnPath::Udp { .. }) if message.is_empty() => true,
+            Some(ReturnPath::Udp {
+                mac,
+                client,
+                server,
+            }) => self.send_datagram(mac, server, client, message),
+            Some(ReturnPath::Tcp(connection)) if message.is_empty() => {
+                self.stack
+                    .forget_query(self.now, connection, &mut self.queries);
+                true
+            }
+            Some(ReturnPath::Tcp(connection)) => {
+                self.stack
+                    .answer(self.now, connection, message, &mut self.queries)
+            }
+        };
+        if !sent {
+            self.queries.counters.answers_dropped += 1;
+        }
+    }
+
+    /// Registers a host with DHCP, or replaces its record.
+    pub fn insert_host(&mut self, mac: Mac, record: HostRecord) {
+        self.hosts.insert(mac, record);
+    }
+
+    /// Forgets a host. Unknown ones are fine.
+    pub fn remove_host(&mut self, mac: Mac) {
+        self.hosts.remove(&mac);
+    }
+
+    pub fn config(&self) -> &EdgeConfig {
+        &self.config
+    }
+
+    pub fn counters(&self) -> EdgeCounters {
+        self.queries.counters
+    }
+
+    /// Time never runs backwards here, whatever the caller's clock does.
+    fn advance(&mut self, now: Time) {
+        self.now = self.now.max(now);
+    }
+
+    fn handle_packet(&mut self, ethernet: &Ethernet<'_>, packet: &Packet<'_>) {
+        if packet.fragment {
+            self.queries.counters.fragments += 1;
+            return;
+        }
+        let udp = (packet.protocol == IpProtocol::Udp).then(|| packet.udp());
+        let for_dhcp = |udp: &Datagram<'_>| {
+            udp.destination.port() == DHCP_SERVER_PORT && udp.destination.is_ipv4()
+        };
+        match udp {
+            Some(None) => self.queries.counters.malformed += 1,
+            Some(Some(udp)) if for_dhcp(&udp) => self.handle_dhcp(ethernet.source, &udp),
+            _ if !self.is_gateway(packet.destination)
+                || !self.is_host(packet.source)
+                || ethernet.destination.is_multicast() =>
+            {
+                self.queries.counters.not_ours += 1;
+            }
+            Some(Some(udp)) if udp.destination.port() == DNS_PORT => {
+                self.handle_query(ethernet.source, &udp);
+            }
+            _ => {
+                let sender = Sender {
+                    mac: ethernet.source,
+                    address: packet.source,
+                };
+                self.stack
+                    .handle_packet(self.now, sender, ethernet.packet, &mut self.queries);
+            }
+        }
+    }
+
+    fn handle_dhcp(&mut self, source: Mac, udp: &Datagram<'_>) {
+        let destination = udp.destination.ip();
+        if !self.is_gateway(destination) && destination != IpAddr::V4(Ipv4Addr::BROADCAST) {
+            self.queries.counters.not_ours += 1;
+            return;
+        }
+        let Some((gateway, _)) = self.config.v4 else {
+            self.queries.counters.not_ours += 1;
+            return;
+        };
+        let Some(reply) = dhcp::reply(&self.config, &self.hosts, source, udp.payload) else {
+            self.queries.counters.dhcp_ignored += 1;
+            return;
+        };
+        let server = SocketAddr::new(gateway.into(), DHCP_SERVER_PORT);
+        let client = SocketAddr::new(reply.address.into(), DHCP_CLIENT_PORT);
+        if self.send_datagram(reply.mac, server, client, &reply.message) {
+            self.queries.counters.dhcp_replies += 1;
+        }
+    }
+
+    fn handle_query(&mut self, source: Mac, udp: &Datagram<'_>) {
+        if udp.source.port() == 0 || udp.payload.is_empty() || udp.payload.len() > MAX_QUERY {
+            self.queries.counters.malformed += 1;
+            return;
+        }
+        let path = ReturnPath::Udp {
+            mac: source,
+            client: udp.source,
+            server: udp.destination,
+        };
+        self.queries
+            .admit(self.now, udp.source.ip(), path, udp.payload);
+    }
+
+    /// Frames and queues a datagram; false when it is too long or the queue is full.
+    fn send_datagram(
+        &mut self,
+        mac: Mac,
+        source: SocketAddr,
+        destination: SocketAddr,
+        payload: &[u8],
+    ) -> bool {
+        if self.transmit.len() >= MAX_TRANSMIT {
+            self.queries.counters.transmit_full += 1;
+            return false;
+        }
+        let datagram = Datagram {
+            source,
+            destination,
+            payload,
+        };
+        let frame = datagram.to_frame(self.config.gateway_mac, mac, self.config.mtu);
+        let fits = frame.is_some();
+        self.transmit.extend(frame);
+        fits
+    }
+
+    fn is_gateway(&self, address: IpAddr) -> bool {
+        match address {
+            IpAddr::V4(address) => self.config.v4.is_some_and(|(own, _)| own == address),
+            IpAddr::V6(address) => self.config.v6.is_some_and(|(own, _)| own == address),
+        }
+    }
+
+    fn is_host(&self, address: IpAddr) -> bool {
+        frame::is_host_address(address) && !self.is_gateway(address)
+    }
+}
+
+/// How long a query waits for its answer.
+pub const QUERY_LIFETIME: Duration = Duration::from_secs(10);
+
+/// Longest query taken, in bytes: far above any that a client has reason to send.
+const MAX_QUERY: usize = 4096;
+const DNS_PORT: u16 = 53;
+const DHCP_SERVER_PORT: u16 = 67;
+const DHCP_CLIENT_PORT: u16 = 68;
+/// Datagrams waiting to be collected by the owner.
+const MAX_TRANSMIT: usize = 512;

@@ -1,0 +1,183 @@
+//! DNS messages between their arrival and their answer.
+//!
+//! # Theory of operation
+//!
+//! Every message gets an id and leaves as an event; the way back to its client waits here under that id. Ids and
+//! deadlines both only grow, so the first entry is always the oldest and expiry never searches. Two bounds hold: on
+//! all waiting messages, and on those of one source, so a host that floods the forwarder with names nobody answers
+//! leaves room for the others. At a bound the new message is the one that is dropped.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::net::{IpAddr, SocketAddr};
+
+use super::config::{EdgeCounters, EdgeEvent, QueryId, Transport};
+use super::{QUERY_LIFETIME, tcp::ConnectionId};
+use crate::{Mac, Time};
+
+/// How an answer finds its client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum ReturnPath {
+    Udp {
+        mac: Mac,
+        client: SocketAddr,
+        server: SocketAddr,
+    },
+    Tcp(ConnectionId),
+}
+
+#[derive(Debug)]
+struct Waiting {
+    deadline: Time,
+    source: IpAddr,
+    path: ReturnPath,
+}
+
+/// The table of waiting queries and the events that announce them.
+#[derive(Debug, Default)]
+pub(super) struct Queries {
+    waiting: BTreeMap<u64, Waiting>,
+    per_source: HashMap<IpAddr, usize>,
+    events: VecDeque<EdgeEvent>,
+    next_id: u64,
+    pub(super) counters: EdgeCounters,
+}
+
+impl Queries {
+    /// Whether a query of `source` would be taken now.
+    pub(super) fn has_room(&self, source: IpAddr) -> bool {
+        let of_source = self.per_source.get(&source).copied().unwrap_or(0);
+        self.waiting.len() < MAX_WAITING && of_source < MAX_WAITING_PER_SOURCE
+    }
+
+    /// Takes one query; false (and counted) when there is no room.
+    pub(super) fn admit(
+        &mut self,
+        now: Time,
+        source: IpAddr,
+        path: ReturnPath,
+        message: &[u8],
+    ) -> bool {
+        if !self.has_room(source) {
+            self.counters.queries_refused += 1;
+            return false;
+        }
+        let id = self.next_id;
+        self.next_id += 1;
+        *self.per_source.entry(source).or_default() += 1;
+        self.waiting.insert(
+            id,
+            Waiting {
+                deadline: now + QUERY_LIFETIME,
+                source,
+                path,
+            },
+        );
+        let transport = match path {
+            ReturnPath::Udp { .. } => Transport::Udp,
+            ReturnPath::Tcp(_) => Transport::Tcp,
+        };
+        self.events.push_back(EdgeEvent::Dns {
+            query: QueryId(id),
+            source,
+            transport,
+            message: message.to_vec(),
+        });
+        self.counters.queries += 1;
+        true
+    }
+
+    /// Forgets the query and returns its way back; `None` when it is not waiting.
+    pub(super) fn take(&mut self, query: QueryId) -> Option<ReturnPath> {
+        let waiting = self.waiting.remove(&query.0)?;
+        self.release(waiting.source);
+        Some(waiting.path)
+    }
+
+    /// Forgets and returns the oldest query if its time is over.
+    pub(super) fn take_expired(&mut self, now: Time) -> Option<ReturnPath> {
+        let oldest = self.waiting.first_entry()?;
+        if oldest.get().deadline > now {
+            return None;
+        }
+        let waiting = oldest.remove();
+        self.release(waiting.source);
+        self.counters.queries_expired += 1;
+        Some(waiting.path)
+    }
+
+    /// When the oldest query expires.
+    pub(super) fn deadline(&self) -> Option<Time> {
+        self.waiting.values().next().map(|oldest| oldest.deadline)
+    }
+
+    pub(super) fn poll_event(&mut self) -> Option<EdgeEvent> {
+        self.events.pop_front()
+    }
+
+    fn release(&mut self, source: IpAddr) {
+        if let Some(count) = self.per_source.get_mut(&source) {
+            *count -= 1;
+            if *count == 0 {
+                self.per_source.remove(&source);
+            }
+        }
+    }
+}
+
+/// Queries waiting in one network.
+const MAX_WAITING: usize = 1024;
+/// Queries waiting from one address.
+const MAX_WAITING_PER_SOURCE: usize = 256;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn source(last: u8) -> IpAddr {
+        IpAddr::from([10, 0, 0, last])
+    }
+
+    fn path(port: u16) -> ReturnPath {
+        ReturnPath::Udp {
+            mac: Mac::new([2, 0, 0, 0, 0, 1]),
+            client: SocketAddr::new(source(1), port),
+            server: SocketAddr::new(source(254), 53),
+        }
+    }
+
+    #[test]
+    fn one_source_cannot_fill_the_table() {
+        let mut queries = Queries::default();
+        for port in 0..1000 {
+            queries.admit(Time::default(), source(1), path(port), b"x");
+        }
+        assert_eq!(queries.counters.queries, 256);
+        assert_eq!(queries.counters.queries_refused, 744);
+        assert!(queries.admit(Time::default(), source(2), path(1), b"x"));
+    }
+
+    #[test]
+    fn all_sources_together_are_bounded() {
+        let mut queries = Queries::default();
+        for last in 0..200 {
+            for port in 0..10 {
+                queries.admit(Time::default(), source(last), path(port), b"x");
+            }
+        }
+        assert_eq!(queries.counters.queries, 1024);
+    }
+
+    #[test]
+    fn expired_query_frees_its_place() {
+        let mut queries = Queries::default();
+        queries.admit(Time::from_millis(5), source(1), path(1), b"x");
+        assert_eq!(queries.deadline(), Some(Time::from_millis(10_005)));
+        assert_eq!(queries.take_expired(Time::from_millis(10_004)), None);
+        assert_eq!(
+            queries.take_expired(Time::from_millis(10_005)),
+            Some(path(1))
+        );
+        assert!(queries.per_source.is_empty());
+        assert_eq!(queries.take(QueryId(0)), None);
+    }
+}

@@ -1,0 +1,608 @@
+//! The edge as its clients see it: every frame below is made and checked by another stack than the one under test.
+
+use std::collections::VecDeque;
+use std::net::Ipv6Addr;
+
+use dhcproto::v4::{DhcpOption, HType, Message as DhcpMessage, MessageType, Opcode};
+use dhcproto::{Decodable, Encodable};
+use proptest::prelude::*;
+use smoltcp::iface::{Config, Interface, SocketHandle, SocketSet};
+use smoltcp::phy::{self, ChecksumCapabilities, Device, DeviceCapabilities, Medium};
+use smoltcp::socket::tcp as client_tcp;
+use smoltcp::time::Instant;
+use smoltcp::wire::{
+    HardwareAddress, Icmpv4Packet, Icmpv4Repr, Icmpv6Packet, Icmpv6Repr, IpAddress, IpCidr, IpRepr,
+    UdpPacket,
+};
+
+use super::*;
+
+const GATEWAY_MAC: Mac = Mac::new([0x02, 0x42, 10, 0, 0, 1]);
+const GATEWAY: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 1);
+const GATEWAY6: Ipv6Addr = Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 1);
+const CLIENT_MAC: Mac = Mac::new([0x02, 0x42, 10, 0, 0, 2]);
+const CLIENT: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 2);
+const CLIENT6: Ipv6Addr = Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 2);
+
+fn edge() -> Edge {
+    Edge::new(EdgeConfig {
+        gateway_mac: GATEWAY_MAC,
+        v4: Some((GATEWAY, 24)),
+        v6: Some((GATEWAY6, 64)),
+        mtu: 1500,
+        dns_servers: Vec::new(),
+        domain: None,
+        lease_s: 3600,
+        routed: true,
+        seed: 1,
+    })
+}
+
+fn udp_frame(source: &str, destination: &str, payload: &[u8]) -> Vec<u8> {
+    Datagram {
+        source: source.parse().unwrap(),
+        destination: destination.parse().unwrap(),
+        payload,
+    }
+    .to_frame(CLIENT_MAC, GATEWAY_MAC, u16::MAX)
+    .unwrap()
+}
+
+fn ip_frame(header: &IpRepr, payload: impl FnOnce(&mut [u8])) -> Vec<u8> {
+    let mut packet = vec![0; header.buffer_len()];
+    header.emit(&mut packet, &ChecksumCapabilities::default());
+    payload(&mut packet[header.header_len()..]);
+    frame::attach(CLIENT_MAC, GATEWAY_MAC, &packet).unwrap()
+}
+
+fn echo_request(destination: Ipv4Addr, length: usize) -> Vec<u8> {
+    let data = vec![7; length];
+    let echo = Icmpv4Repr::EchoRequest {
+        ident: 1,
+        seq_no: 2,
+        data: &data,
+    };
+    let header = IpRepr::new(
+        CLIENT.into(),
+        destination.into(),
+        IpProtocol::Icmp,
+        echo.buffer_len(),
+        64,
+    );
+    ip_frame(&header, |bytes| {
+        echo.emit(
+            &mut Icmpv4Packet::new_unchecked(bytes),
+            &ChecksumCapabilities::default(),
+        );
+    })
+}
+
+/// Takes the edge's next frame apart, checking that it goes from the gateway to the client.
+fn next_payload(edge: &mut Edge) -> Option<(IpAddr, Vec<u8>)> {
+    let frame = edge.poll_transmit()?;
+    let ethernet = Ethernet::parse(&frame).unwrap();
+    assert_eq!(ethernet.source, GATEWAY_MAC);
+    assert_eq!(ethernet.destination, CLIENT_MAC);
+    assert!(ethernet.packet.len() <= 1500);
+    let packet = Packet::parse(ethernet.ethertype, ethernet.packet).unwrap();
+    Some((packet.source, packet.payload.to_vec()))
+}
+
+fn next_query(edge: &mut Edge) -> Option<(QueryId, Transport, Vec<u8>)> {
+    let EdgeEvent::Dns {
+        query,
+        transport,
+        message,
+        ..
+    } = edge.poll_event()?;
+    Some((query, transport, message))
+}
+
+#[test]
+fn echo_request_to_gateway_is_answered_in_ipv4() {
+    let mut edge = edge();
+    edge.handle_input(Time::default(), &echo_request(GATEWAY, 1472));
+    let (source, payload) = next_payload(&mut edge).unwrap();
+    assert_eq!(source, IpAddr::V4(GATEWAY));
+    let packet = Icmpv4Packet::new_checked(&payload[..]).unwrap();
+    let reply = Icmpv4Repr::parse(&packet, &ChecksumCapabilities::default()).unwrap();
+    let data = [7; 1472];
+    let expected = Icmpv4Repr::EchoReply {
+        ident: 1,
+        seq_no: 2,
+        data: &data,
+    };
+    assert_eq!(reply, expected);
+    assert!(edge.poll_transmit().is_none());
+}
+
+#[test]
+fn echo_request_to_gateway_is_answered_in_ipv6() {
+    let mut edge = edge();
+    let echo = Icmpv6Repr::EchoRequest {
+        ident: 1,
+        seq_no: 2,
+        data: b"hello",
+    };
+    let header = IpRepr::new(
+        CLIENT6.into(),
+        GATEWAY6.into(),
+        IpProtocol::Icmpv6,
+        echo.buffer_len(),
+        64,
+    );
+    let frame = ip_frame(&header, |bytes| {
+        let mut packet = Icmpv6Packet::new_unchecked(bytes);
+        echo.emit(
+            &CLIENT6,
+            &GATEWAY6,
+            &mut packet,
+            &ChecksumCapabilities::default(),
+        );
+    });
+    edge.handle_input(Time::default(), &frame);
+    let (_, payload) = next_payload(&mut edge).unwrap();
+    let packet = Icmpv6Packet::new_checked(&payload[..]).unwrap();
+    let reply = Icmpv6Repr::parse(
+        &GATEWAY6,
+        &CLIENT6,
+        &packet,
+        &ChecksumCapabilities::default(),
+    );
+    let expected = Icmpv6Repr::EchoReply {
+        ident: 1,
+        seq_no: 2,
+        data: b"hello",
+    };
+    assert_eq!(reply.unwrap(), expected);
+}
+
+#[test]
+fn frames_for_others_meet_silence() {
+    let mut edge = edge();
+    let mut elsewhere = echo_request(GATEWAY, 8);
+    elsewhere[..6].copy_from_slice(&CLIENT_MAC.octets());
+    let frames = [
+        echo_request(Ipv4Addr::new(10, 0, 0, 9), 8),
+        echo_request(Ipv4Addr::new(8, 8, 8, 8), 8),
+        echo_request(Ipv4Addr::BROADCAST, 8),
+        elsewhere,
+        udp_frame("10.0.0.2:4000", "10.0.0.9:53", b"query"),
+        udp_frame("10.0.0.1:4000", "10.0.0.1:53", b"query"),
+    ];
+    for frame in &frames {
+        edge.handle_input(Time::default(), frame);
+    }
+    assert!(edge.poll_transmit().is_none());
+    assert!(edge.poll_event().is_none());
+    assert_eq!(edge.counters().not_ours, 6);
+}
+
+#[test]
+fn fragments_are_counted_and_dropped() {
+    let mut edge = edge();
+    let mut frame = echo_request(GATEWAY, 8);
+    frame[14 + 6] = 0x20;
+    smoltcp::wire::Ipv4Packet::new_unchecked(&mut frame[14..]).fill_checksum();
+    edge.handle_input(Time::default(), &frame);
+    assert!(edge.poll_transmit().is_none());
+    assert_eq!(edge.counters().fragments, 1);
+}
+
+#[test]
+fn unfinished_udp_checksum_is_tolerated() {
+    let mut edge = edge();
+    let mut frame = udp_frame("10.0.0.2:4000", "10.0.0.1:53", b"query");
+    frame[14 + 20 + 6] ^= 0x55;
+    edge.handle_input(Time::default(), &frame);
+    assert!(edge.poll_event().is_some());
+}
+
+#[test]
+fn udp_query_is_answered_to_who_asked() {
+    for (client, server) in [
+        ("10.0.0.2:4000", "10.0.0.1:53"),
+        ("[fd00::2]:4000", "[fd00::1]:53"),
+    ] {
+        let mut edge = edge();
+        edge.handle_input(Time::default(), &udp_frame(client, server, b"query"));
+        let (query, transport, message) = next_query(&mut edge).unwrap();
+        assert_eq!((transport, &message[..]), (Transport::Udp, &b"query"[..]));
+        assert!(edge.poll_transmit().is_none());
+        edge.answer(query, b"answer");
+        let (source, payload) = next_payload(&mut edge).unwrap();
+        let udp = UdpPacket::new_checked(&payload[..]).unwrap();
+        let client: SocketAddr = client.parse().unwrap();
+        assert!(udp.verify_checksum(&source.into(), &client.ip().into()));
+        assert_eq!((udp.src_port(), udp.dst_port()), (53, 4000));
+        assert_eq!(udp.payload(), b"answer");
+        edge.answer(query, b"again");
+        assert!(edge.poll_transmit().is_none());
+        assert_eq!(edge.counters().answers_dropped, 1);
+    }
+}
+
+#[test]
+fn unanswered_query_expires() {
+    let mut edge = edge();
+    let frame = udp_frame("10.0.0.2:4000", "10.0.0.1:53", b"query");
+    edge.handle_input(Time::from_millis(100), &frame);
+    assert_eq!(edge.poll_timeout(), Some(Time::from_millis(10_100)));
+    edge.handle_timeout(Time::from_millis(10_100));
+    assert_eq!(edge.poll_timeout(), None);
+    assert_eq!(edge.counters().queries_expired, 1);
+}
+
+#[test]
+fn flood_of_queries_is_bounded() {
+    let mut edge = edge();
+    let frame = udp_frame("10.0.0.2:4000", "10.0.0.1:53", b"query");
+    for _ in 0..2000 {
+        edge.handle_input(Time::default(), &frame);
+    }
+    assert_eq!(std::iter::from_fn(|| edge.poll_event()).count(), 256);
+    assert_eq!(edge.counters().queries_refused, 1744);
+}
+
+/// A client's TCP stack on the other side of the bridge.
+struct Client {
+    interface: Interface,
+    device: Wire,
+    sockets: SocketSet<'static>,
+    now: u64,
+}
+
+impl Client {
+    fn new() -> Self {
+        let mut device = Wire::default();
+        let mut interface =
+            Interface::new(Config::new(HardwareAddress::Ip), &mut device, Instant::ZERO);
+        interface.update_ip_addrs(|addresses| {
+            addresses.push(IpCidr::new(CLIENT.into(), 24)).unwrap();
+            addresses.push(IpCidr::new(CLIENT6.into(), 64)).unwrap();
+        });
+        Self {
+            interface,
+            device,
+            sockets: SocketSet::new(Vec::new()),
+            now: 0,
+        }
+    }
+
+    fn connect(&mut self, server: IpAddress, client_port: u16) -> SocketHandle {
+        let buffer = || client_tcp::SocketBuffer::new(vec![0; 128 * 1024]);
+        let mut socket = client_tcp::Socket::new(buffer(), buffer());
+        socket
+            .connect(self.interface.context(), (server, 53), client_port)
+            .unwrap();
+        self.sockets.add(socket)
+    }
+
+    fn socket(&mut self, handle: SocketHandle) -> &mut client_tcp::Socket<'static> {
+        self.sockets.get_mut(handle)
+    }
+
+    fn send(&mut self, handle: SocketHandle, bytes: &[u8]) {
+        assert_eq!(self.socket(handle).send_slice(bytes), Ok(bytes.len()));
+    }
+
+    fn received(&mut self, handle: SocketHandle) -> Vec<u8> {
+        let mut bytes = vec![0; 128 * 1024];
+        let length = self.socket(handle).recv_slice(&mut bytes).unwrap_or(0);
+        bytes.truncate(length);
+        bytes
+    }
+
+    /// Carries packets both ways for `millis` of both clocks.
+    fn run(&mut self, edge: &mut Edge, millis: u64) {
+        let end = self.now + millis;
+        while self.now <= end {
+            let now = Instant::from_millis(i64::try_from(self.now).unwrap());
+            self.interface
+                .poll(now, &mut self.device, &mut self.sockets);
+            let sent = std::mem::take(&mut self.device.sent);
+            let quiet = sent.is_empty();
+            for packet in sent {
+                let frame = frame::attach(CLIENT_MAC, GATEWAY_MAC, &packet).unwrap();
+                edge.handle_input(Time::from_millis(self.now), &frame);
+            }
+            if edge
+                .poll_timeout()
+                .is_some_and(|at| at.as_millis() <= self.now)
+            {
+                edge.handle_timeout(Time::from_millis(self.now));
+            }
+            while let Some(frame) = edge.poll_transmit() {
+                let ethernet = Ethernet::parse(&frame).unwrap();
+                assert_eq!(ethernet.destination, CLIENT_MAC);
+                assert!(ethernet.packet.len() <= 1500);
+                self.device.received.push_back(ethernet.packet.to_vec());
+            }
+            if quiet && self.device.received.is_empty() {
+                self.now += 1;
+            }
+        }
+    }
+}
+
+#[derive(Default)]
+struct Wire {
+    received: VecDeque<Vec<u8>>,
+    sent: Vec<Vec<u8>>,
+}
+
+impl Device for Wire {
+    type RxToken<'a> = Incoming;
+    type TxToken<'a> = Outgoing<'a>;
+
+    fn receive(&mut self, _: Instant) -> Option<(Incoming, Outgoing<'_>)> {
+        let packet = self.received.pop_front()?;
+        Some((Incoming(packet), Outgoing(&mut self.sent)))
+    }
+
+    fn transmit(&mut self, _: Instant) -> Option<Outgoing<'_>> {
+        Some(Outgoing(&mut self.sent))
+    }
+
+    fn capabilities(&self) -> DeviceCapabilities {
+        let mut capabilities = DeviceCapabilities::default();
+        capabilities.medium = Medium::Ip;
+        capabilities.max_transmission_unit = 1500;
+        capabilities
+    }
+}
+
+struct Incoming(Vec<u8>);
+
+impl phy::RxToken for Incoming {
+    fn consume<R, F: FnOnce(&[u8]) -> R>(self, use_packet: F) -> R {
+        use_packet(&self.0)
+    }
+}
+
+struct Outgoing<'a>(&'a mut Vec<Vec<u8>>);
+
+impl phy::TxToken for Outgoing<'_> {
+    fn consume<R, F: FnOnce(&mut [u8]) -> R>(self, length: usize, fill: F) -> R {
+        let mut packet = vec![0; length];
+        let result = fill(&mut packet);
+        self.0.push(packet);
+        result
+    }
+}
+
+fn framed(message: &[u8]) -> Vec<u8> {
+    let mut bytes = u16::try_from(message.len()).unwrap().to_be_bytes().to_vec();
+    bytes.extend_from_slice(message);
+    bytes
+}
+
+#[test]
+fn tcp_connection_carries_queries_and_answers_in_any_order() {
+    for server in [IpAddress::from(GATEWAY), IpAddress::from(GATEWAY6)] {
+        let (mut edge, mut client) = (edge(), Client::new());
+        let handle = client.connect(server, 4000);
+        client.run(&mut edge, 5);
+        let mut bytes = framed(b"first");
+        bytes.extend(framed(b"second"));
+        let (head, tail) = bytes.split_at(9);
+        client.send(handle, head);
+        client.run(&mut edge, 5);
+        let (first, transport, message) = next_query(&mut edge).unwrap();
+        assert_eq!((transport, &message[..]), (Transport::Tcp, &b"first"[..]));
+        assert!(edge.poll_event().is_none());
+        client.send(handle, tail);
+        client.run(&mut edge, 5);
+        let (second, _, message) = next_query(&mut edge).unwrap();
+        assert_eq!(message, b"second");
+        edge.answer(second, b"SECOND");
+        edge.answer(first, b"FIRST");
+        client.run(&mut edge, 5);
+        let mut expected = framed(b"SECOND");
+        expected.extend(framed(b"FIRST"));
+        assert_eq!(client.received(handle), expected);
+    }
+}
+
+#[test]
+fn longest_answer_crosses_a_tcp_connection() {
+    let (mut edge, mut client) = (edge(), Client::new());
+    let handle = client.connect(GATEWAY.into(), 4000);
+    client.run(&mut edge, 5);
+    client.send(handle, &framed(b"query"));
+    client.run(&mut edge, 5);
+    let (query, _, _) = next_query(&mut edge).unwrap();
+    let answer: Vec<u8> = (0..=u8::MAX).cycle().take(65_535).collect();
+    edge.answer(query, &answer);
+    client.run(&mut edge, 50);
+    assert_eq!(client.received(handle), framed(&answer));
+}
+
+#[test]
+fn connection_closes_after_the_client_and_the_last_answer() {
+    let (mut edge, mut client) = (edge(), Client::new());
+    let handle = client.connect(GATEWAY.into(), 4000);
+    client.run(&mut edge, 5);
+    client.send(handle, &framed(b"query"));
+    client.socket(handle).close();
+    client.run(&mut edge, 5);
+    assert_eq!(client.socket(handle).state(), client_tcp::State::FinWait2);
+    let (query, _, _) = next_query(&mut edge).unwrap();
+    edge.answer(query, b"answer");
+    client.run(&mut edge, 20);
+    assert_eq!(client.received(handle), framed(b"answer"));
+    assert_eq!(client.socket(handle).state(), client_tcp::State::TimeWait);
+    assert_eq!(edge.counters().connections_reset, 0);
+    assert_eq!(edge.poll_timeout(), None);
+}
+
+#[test]
+fn idle_connection_is_reset_after_ten_seconds() {
+    let (mut edge, mut client) = (edge(), Client::new());
+    let handle = client.connect(GATEWAY.into(), 4000);
+    client.run(&mut edge, 9_000);
+    assert_eq!(
+        client.socket(handle).state(),
+        client_tcp::State::Established
+    );
+    client.run(&mut edge, 1_500);
+    assert_eq!(client.socket(handle).state(), client_tcp::State::Closed);
+    assert_eq!(edge.counters().connections_reset, 1);
+    assert_eq!(edge.poll_timeout(), None);
+}
+
+#[test]
+fn broken_framing_resets_the_connection() {
+    for bytes in [vec![0, 0, 1, 2], vec![0xff, 0xff, 1, 2]] {
+        let (mut edge, mut client) = (edge(), Client::new());
+        let handle = client.connect(GATEWAY.into(), 4000);
+        client.run(&mut edge, 5);
+        client.send(handle, &bytes);
+        client.run(&mut edge, 5);
+        assert_eq!(client.socket(handle).state(), client_tcp::State::Closed);
+        assert!(edge.poll_event().is_none());
+    }
+}
+
+#[test]
+fn unanswered_queries_of_a_connection_are_bounded() {
+    let (mut edge, mut client) = (edge(), Client::new());
+    let handle = client.connect(GATEWAY.into(), 4000);
+    client.run(&mut edge, 5);
+    for _ in 0..40 {
+        client.send(handle, &framed(b"query"));
+    }
+    client.run(&mut edge, 5);
+    let waiting: Vec<_> = std::iter::from_fn(|| next_query(&mut edge)).collect();
+    assert_eq!(waiting.len(), 16);
+    for (query, _, _) in waiting {
+        edge.answer(query, b"answer");
+    }
+    client.run(&mut edge, 5);
+    assert_eq!(std::iter::from_fn(|| next_query(&mut edge)).count(), 16);
+}
+
+#[test]
+fn silent_connections_make_room_for_a_new_client() {
+    let (mut edge, mut client) = (edge(), Client::new());
+    for client_port in 0..500 {
+        client.connect(GATEWAY.into(), 5000 + client_port);
+        client.run(&mut edge, 10);
+    }
+    client.run(&mut edge, 400);
+    let handle = client.connect(GATEWAY.into(), 4000);
+    client.run(&mut edge, 5);
+    assert_eq!(
+        client.socket(handle).state(),
+        client_tcp::State::Established
+    );
+    client.send(handle, &framed(b"query"));
+    client.run(&mut edge, 5);
+    assert_eq!(next_query(&mut edge).unwrap().2, b"query");
+}
+
+#[test]
+fn closed_ports_of_the_gateway_refuse() {
+    let mut edge = edge();
+    let frame = udp_frame("10.0.0.2:4000", "10.0.0.1:9", b"x");
+    edge.handle_input(Time::default(), &frame);
+    let (_, payload) = next_payload(&mut edge).unwrap();
+    let packet = Icmpv4Packet::new_checked(&payload[..]).unwrap();
+    assert_eq!(
+        packet.msg_type(),
+        smoltcp::wire::Icmpv4Message::DstUnreachable
+    );
+}
+
+proptest! {
+    #[test]
+    fn no_frame_panics(
+        frame in proptest::collection::vec(any::<u8>(), 0..200),
+        ethertype in prop_oneof![Just([0x08, 0x00]), Just([0x86, 0xdd])],
+    ) {
+        let mut edge = edge();
+        let mut bytes = GATEWAY_MAC.octets().to_vec();
+        bytes.extend(CLIENT_MAC.octets());
+        bytes.extend(ethertype);
+        bytes.extend(frame);
+        edge.handle_input(Time::default(), &bytes);
+        while edge.poll_transmit().is_some() {}
+    }
+
+    #[test]
+    fn no_damaged_packet_panics(
+        kind in 0_usize..3,
+        damage in proptest::collection::vec((14_usize..80, any::<u8>()), 0..6),
+        protocol in any::<u8>(),
+    ) {
+        let mut edge = edge();
+        let mut bytes = match kind {
+            0 => echo_request(GATEWAY, 40),
+            1 => udp_frame("[fd00::2]:4000", "[fd00::1]:53", &[0; 40]),
+            _ => udp_frame("10.0.0.2:4000", "10.0.0.1:53", &[0; 40]),
+        };
+        for (at, value) in damage {
+            if let Some(byte) = bytes.get_mut(at) {
+                *byte = value;
+            }
+        }
+        bytes[if kind == 1 { 20 } else { 23 }] = protocol;
+        if kind != 1 && bytes[14] == 0x45 {
+            smoltcp::wire::Ipv4Packet::new_unchecked(&mut bytes[14..]).fill_checksum();
+        }
+        edge.handle_input(Time::default(), &bytes);
+        edge.handle_timeout(Time::from_millis(20_000));
+        while edge.poll_transmit().is_some() {}
+    }
+}
+
+fn dhcp_exchange(edge: &mut Edge, options: &[DhcpOption]) -> Option<DhcpMessage> {
+    let mut message = DhcpMessage::default();
+    message
+        .set_opcode(Opcode::BootRequest)
+        .set_htype(HType::Eth)
+        .set_chaddr(&CLIENT_MAC.octets());
+    for option in options {
+        message.opts_mut().insert(option.clone());
+    }
+    let mut frame = udp_frame(
+        "0.0.0.0:68",
+        "255.255.255.255:67",
+        &message.to_vec().unwrap(),
+    );
+    frame[..6].copy_from_slice(&Mac::BROADCAST.octets());
+    edge.handle_input(Time::default(), &frame);
+    let (source, payload) = next_payload(edge)?;
+    assert_eq!(source, IpAddr::V4(GATEWAY));
+    let udp = UdpPacket::new_checked(&payload[..]).unwrap();
+    assert_eq!((udp.src_port(), udp.dst_port()), (67, 68));
+    assert!(udp.verify_checksum(&GATEWAY.into(), &CLIENT.into()));
+    Some(DhcpMessage::from_bytes(udp.payload()).unwrap())
+}
+
+#[test]
+fn registered_host_gets_its_address_by_dhcp() {
+    let mut edge = edge();
+    let discover = [DhcpOption::MessageType(MessageType::Discover)];
+    assert!(dhcp_exchange(&mut edge, &discover).is_none());
+    let record = HostRecord {
+        ipv4: CLIENT,
+        hostname: None,
+        dns_servers: Vec::new(),
+    };
+    edge.insert_host(CLIENT_MAC, record);
+    let offer = dhcp_exchange(&mut edge, &discover).unwrap();
+    assert_eq!(offer.yiaddr(), CLIENT);
+    let request = [
+        DhcpOption::MessageType(MessageType::Request),
+        DhcpOption::RequestedIpAddress(offer.yiaddr()),
+        DhcpOption::ServerIdentifier(GATEWAY),
+    ];
+    let ack = dhcp_exchange(&mut edge, &request).unwrap();
+    assert!(ack.opts().has_msg_type(MessageType::Ack));
+    assert_eq!(ack.yiaddr(), CLIENT);
+    edge.remove_host(CLIENT_MAC);
+    assert!(dhcp_exchange(&mut edge, &discover).is_none());
+    let counters = edge.counters();
+    assert_eq!((counters.dhcp_replies, counters.dhcp_ignored), (2, 2));
+}

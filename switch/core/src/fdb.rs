@@ -1,0 +1,429 @@
+//! The forwarding database: which MAC lives behind which port.
+//!
+//! # Theory of operation
+//!
+//! Two structures. `entries`, a concurrent map, is the authority and all that a frame normally touches: one look at the
+//! source, one at the destination, each under a shard's read lock that ends with the look. A frame from a known station
+//! writes only when the second changes, and then one atomic.
+//!
+//! The `Ledger`, behind a mutex, is what changes of membership need: for each port its learned MACs ordered by age, and
+//! the ports ordered by how many they have. Only new, moved and removed stations take it, with every membership change of
+//! `entries` made inside, so the counts are exact. The order of locks is ledger, then shard.
+//!
+//! Ages in the ledger lag behind: a frame refreshes only the entry. When the ledger looks for the oldest, it puts entries
+//! that turn out younger back in their place, so the work is bounded by refreshes, and no scan is ever needed.
+//!
+//! Bounds: a port learns up to its own limit, beyond which its stations are flooded to. At the table's limit the port with
+//! most learned MACs loses its oldest: a port that invents MACs pushes out its own, never another's (Open vSwitch,
+//! `lib/mac-learning.h`). A sticky entry is its port's for good; a static one may move; neither ages or counts.
+
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use dashmap::DashMap;
+use foldhash::quality::FixedState;
+
+use self::ledger::Ledger;
+use crate::{Mac, PortId, Time};
+
+/// A concurrent, bounded, ageing table of MACs.
+#[derive(Debug)]
+pub struct Fdb {
+    config: FdbConfig,
+    entries: DashMap<Mac, Entry, FixedState>,
+    ledger: Mutex<Ledger>,
+    events: Events,
+}
+
+/// Bounds of an [`Fdb`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FdbConfig {
+    /// How long a learned entry lives without a frame from it; to the second.
+    pub age_limit: Duration,
+    /// Most learned entries.
+    pub learned_max: usize,
+    /// Seed of the hash, from the caller's randomness: MACs are chosen by strangers.
+    pub hash_seed: u64,
+}
+
+impl Default for FdbConfig {
+    fn default() -> Self {
+        Self {
+            age_limit: Duration::from_secs(300),
+            learned_max: 65_536,
+            hash_seed: 0,
+        }
+    }
+}
+
+/// How an entry came to be, and what may change it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum FdbKind {
+    /// Seen as a source; ages.
+    Learned,
+    /// Configured; never ages, but follows its station to another port.
+    Static,
+    /// Configured; never ages and never moves.
+    Sticky,
+}
+
+impl FdbKind {
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Learned => "learned",
+            Self::Static => "static",
+            Self::Sticky => "sticky",
+        }
+    }
+}
+
+/// One line of `tapestry fdb ls`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FdbEntry {
+    pub mac: Mac,
+    pub port: PortId,
+    pub kind: FdbKind,
+    /// Time since the last frame from it, to the second. Zero for configured entries.
+    pub age: Duration,
+}
+
+/// What [`Fdb::learn`] did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Learned {
+    /// Known behind this port.
+    Known,
+    /// Entered.
+    New,
+    /// Known behind another port, now behind this one.
+    Moved { from: PortId },
+    /// Belongs to another port for good.
+    Refused,
+    /// The port has learned as many as it may.
+    PortFull,
+}
+
+/// Events of an [`Fdb`] since its start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct FdbCounts {
+    pub learned: u64,
+    pub moved: u64,
+    pub aged: u64,
+    /// Lost to make room in a full table.
+    pub evicted: u64,
+    /// Frames whose source belongs to another port for good.
+    pub refused: u64,
+    /// Frames whose source was not learned because the port is full.
+    pub port_full: u64,
+}
+
+impl Fdb {
+    pub fn new(config: FdbConfig) -> Self {
+        Self {
+            config,
+            entries: DashMap::with_hasher(FixedState::with_seed(config.hash_seed)),
+            ledger: Mutex::default(),
+            events: Events::default(),
+        }
+    }
+
+    /// The port behind which `mac` lives.
+    pub fn lookup(&self, mac: Mac) -> Option<PortId> {
+        self.entries.get(&mac).map(|entry| entry.port)
+    }
+
+    /// Whether `mac` belongs to a port other than `port` for good.
+    pub fn is_refused(&self, mac: Mac, port: PortId) -> bool {
+        self.entries
+            .get(&mac)
+            .is_some_and(|entry| entry.kind == FdbKind::Sticky && entry.port != port)
+    }
+
+    /// Notes that a frame from `mac` came in on `port`, which may learn `learn_limit` MACs.
+    pub fn learn(&self, now: Time, mac: Mac, port: PortId, learn_limit: usize) -> Learned {
+        let second = second(now);
+        match self.refresh(second, mac, port) {
+            Refresh::Done => Learned::Known,
+            Refresh::Sticky => {
+                count(&self.events.refused);
+                Learned::Refused
+            }
+            Refresh::Absent | Refresh::Elsewhere => self.settle(second, mac, port, learn_limit),
+        }
+    }
+
+    /// Enters a configured MAC, in place of whatever was known of it. As [`FdbKind::Learned`] it is entered as if a frame
+    /// had come in at time zero, without regard to limits.
+    pub fn insert(&self, mac: Mac, port: PortId, kind: FdbKind) {
+        self.enter(&mut self.ledger(), mac, Entry::new(port, kind, 0));
+    }
+
+    /// Forgets a MAC of any kind; says whether it was known.
+    pub fn remove(&self, mac: Mac) -> bool {
+        self.forget(&mut self.ledger(), mac).is_some()
+    }
+
+    /// Forgets every MAC behind a port, of any kind.
+    pub fn flush_port(&self, port: PortId) {
+        let mut ledger = self.ledger();
+        for mac in ledger.macs(port) {
+            self.forget(&mut ledger, mac);
+        }
+    }
+
+    /// Forgets the learned MACs behind a port.
+    pub fn flush_learned(&self, port: PortId) {
+        let mut ledger = self.ledger();
+        while let Some((_, mac)) = ledger.oldest(port) {
+            self.forget(&mut ledger, mac);
+        }
+    }
+
+    /// Forgets learned MACs older than the limit. Takes the ledger for a slice of the work at a time, so that learning
+    /// goes on meanwhile.
+    pub fn age(&self, now: Time) {
+        let limit = u32::try_from(self.config.age_limit.as_secs()).unwrap_or(u32::MAX);
+        // Entries of this second and later stay.
+        let Some(horizon) = second(now).checked_sub(limit) else {
+            return;
+        };
+        let ports = self.ledger().ports();
+        for port in ports {
+            while self.age_slice(port, horizon) {}
+        }
+    }
+
+    /// Every entry, by MAC.
+    pub fn snapshot(&self, now: Time) -> Vec<FdbEntry> {
+        let second = second(now);
+        let mut list: Vec<FdbEntry> = self
+            .entries
+            .iter()
+            .map(|entry| FdbEntry {
+                mac: *entry.key(),
+                port: entry.port,
+                kind: entry.kind,
+                age: entry.age(second),
+            })
+            .collect();
+        list.sort_unstable_by_key(|entry| entry.mac);
+        list
+    }
+
+    /// Learned entries behind a port.
+    pub fn learned_count(&self, port: PortId) -> usize {
+        self.ledger().learned_count(port)
+    }
+
+    pub fn counts(&self) -> FdbCounts {
+        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        FdbCounts {
+            learned: read(&self.events.learned),
+            moved: read(&self.events.moved),
+            aged: read(&self.events.aged),
+            evicted: read(&self.events.evicted),
+            refused: read(&self.events.refused),
+            port_full: read(&self.events.port_full),
+        }
+    }
+
+    fn refresh(&self, second: u32, mac: Mac, port: PortId) -> Refresh {
+        let Some(entry) = self.entries.get(&mac) else {
+            return Refresh::Absent;
+        };
+        if entry.port == port {
+            entry.see(second);
+            return Refresh::Done;
+        }
+        match entry.kind {
+            FdbKind::Sticky => Refresh::Sticky,
+            FdbKind::Static | FdbKind::Learned => Refresh::Elsewhere,
+        }
+    }
+
+    /// Enters or moves a station that [`Self::refresh`] did not find in place; another worker may have been faster.
+    fn settle(&self, second: u32, mac: Mac, port: PortId, learn_limit: usize) -> Learned {
+        let mut ledger = self.ledger();
+        let known = self.entries.get(&mac).map(|entry| (entry.port, entry.kind));
+        match known {
+            None => self.settle_new(&mut ledger, second, mac, port, learn_limit),
+            Some((at, _)) if at == port => Learned::Known,
+            Some((_, FdbKind::Sticky)) => Learned::Refused,
+            Some((from, FdbKind::Static)) => {
+                self.enter(&mut ledger, mac, Entry::new(port, FdbKind::Static, second));
+                count(&self.events.moved);
+                Learned::Moved { from }
+            }
+            Some((from, FdbKind::Learned)) => {
+                if ledger.learned_count(port) >= learn_limit {
+                    // It has no place where it is, but it is no longer where it was.
+                    self.forget(&mut ledger, mac);
+                    count(&self.events.port_full);
+                    return Learned::PortFull;
+                }
+                self.enter(&mut ledger, mac, Entry::new(port, FdbKind::Learned, second));
+                count(&self.events.moved);
+                Learned::Moved { from }
+            }
+        }
+    }
+
+    fn settle_new(
+        &self,
+        ledger: &mut Ledger,
+        second: u32,
+        mac: Mac,
+        port: PortId,
+        learn_limit: usize,
+    ) -> Learned {
+        if ledger.learned_count(port) >= learn_limit || self.config.learned_max == 0 {
+            count(&self.events.port_full);
+            return Learned::PortFull;
+        }
+        while ledger.learned >= self.config.learned_max {
+            self.evict(ledger);
+        }
+        self.enter(ledger, mac, Entry::new(port, FdbKind::Learned, second));
+        count(&self.events.learned);
+        Learned::New
+    }
+
+    /// Takes the oldest entry from the port that has most.
+    fn evict(&self, ledger: &mut Ledger) {
+        let Some(port) = ledger.fullest() else {
+            return;
+        };
+        for _ in 0..REQUEUES_MAX {
+            match ledger.oldest(port) {
+                Some((queued, mac)) if self.requeue(ledger, queued, mac) => {}
+                _ => break,
+            }
+        }
+        if let Some((_, mac)) = ledger.oldest(port) {
+            self.forget(ledger, mac);
+            count(&self.events.evicted);
+        }
+    }
+
+    /// Ages at most [`AGE_SLICE`] entries of a port; says whether there may be more.
+    fn age_slice(&self, port: PortId, horizon: u32) -> bool {
+        let mut ledger = self.ledger();
+        for _ in 0..AGE_SLICE {
+            let Some((queued, mac)) = ledger.oldest(port).filter(|(queued, _)| *queued < horizon)
+            else {
+                return false;
+            };
+            if !self.requeue(&mut ledger, queued, mac) {
+                self.forget(&mut ledger, mac);
+                count(&self.events.aged);
+            }
+        }
+        true
+    }
+
+    /// Brings the ledger up to date on one learned entry; says whether it was seen since.
+    fn requeue(&self, ledger: &mut Ledger, queued: u32, mac: Mac) -> bool {
+        let Some(mut entry) = self.entries.get_mut(&mac) else {
+            return false;
+        };
+        let seen = entry.last_seen.load(Ordering::Relaxed);
+        if seen <= queued {
+            return false;
+        }
+        entry.queued = seen;
+        let port = entry.port;
+        drop(entry);
+        ledger.requeue(port, queued, seen, mac);
+        true
+    }
+
+    /// Puts an entry in place of whatever was known, without a moment in which the MAC is unknown.
+    fn enter(&self, ledger: &mut Ledger, mac: Mac, entry: Entry) {
+        let (port, kind, queued) = (entry.port, entry.kind, entry.queued);
+        if let Some(old) = self.entries.insert(mac, entry) {
+            ledger.remove(mac, old.port, old.kind, old.queued);
+        }
+        ledger.add(mac, port, kind, queued);
+    }
+
+    fn forget(&self, ledger: &mut Ledger, mac: Mac) -> Option<Entry> {
+        let (_, entry) = self.entries.remove(&mac)?;
+        ledger.remove(mac, entry.port, entry.kind, entry.queued);
+        Some(entry)
+    }
+
+    fn ledger(&self) -> MutexGuard<'_, Ledger> {
+        self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[derive(Debug)]
+struct Entry {
+    port: PortId,
+    kind: FdbKind,
+    last_seen: AtomicU32,
+    /// The age the ledger knows. Changes only under the ledger's lock.
+    queued: u32,
+}
+
+impl Entry {
+    const fn new(port: PortId, kind: FdbKind, second: u32) -> Self {
+        Self {
+            port,
+            kind,
+            last_seen: AtomicU32::new(second),
+            queued: second,
+        }
+    }
+
+    fn see(&self, second: u32) {
+        // Looking first keeps the line shared among workers for the rest of the second.
+        if self.last_seen.load(Ordering::Relaxed) < second {
+            self.last_seen.fetch_max(second, Ordering::Relaxed);
+        }
+    }
+
+    fn age(&self, second: u32) -> Duration {
+        match self.kind {
+            FdbKind::Learned => {
+                let seen = self.last_seen.load(Ordering::Relaxed);
+                Duration::from_secs(u64::from(second.saturating_sub(seen)))
+            }
+            FdbKind::Static | FdbKind::Sticky => Duration::ZERO,
+        }
+    }
+}
+
+enum Refresh {
+    Done,
+    Absent,
+    Elsewhere,
+    Sticky,
+}
+
+#[derive(Debug, Default)]
+struct Events {
+    learned: AtomicU64,
+    moved: AtomicU64,
+    aged: AtomicU64,
+    evicted: AtomicU64,
+    refused: AtomicU64,
+    port_full: AtomicU64,
+}
+
+fn count(counter: &AtomicU64) {
+    counter.fetch_add(1, Ordering::Relaxed);
+}
+
+/// Coarse enough that a busy station is written once a second, not once a frame.
+fn second(now: Time) -> u32 {
+    u32::try_from(now.as_millis() / 1000).unwrap_or(u32::MAX)
+}
+
+/// Looks for the oldest entry stop here and take what they have.
+const REQUEUES_MAX: usize = 64;
+const AGE_SLICE: usize = 256;
+
+mod ledger;
+#[cfg(test)]
+mod tests;

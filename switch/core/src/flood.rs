@@ -1,0 +1,85 @@
+//! Egress lists for flooded frames.
+//!
+//! # Theory of operation
+//!
+//! Which ports a flooded frame goes to depends only on the ingress port's split-horizon group, so there is one list per
+//! group that has members, built when a port comes or goes and never per frame (Snabb's `apps/bridge` does the same).
+//! A list names every port that its group is not separated from. Ports without a group are in each list; the ingress port
+//! may be in its own and is skipped while iterating, which keeps one list for all members instead of one each.
+
+use std::sync::Arc;
+
+use crate::port_table::Port;
+use crate::{PortId, SplitHorizonGroup};
+
+/// The lists of one bridge.
+#[derive(Debug, Default)]
+pub(crate) struct FloodLists {
+    lists: [Vec<PortId>; SplitHorizonGroup::COUNT],
+}
+
+impl FloodLists {
+    /// Builds the list of every group that occurs.
+    pub(crate) fn new(ports: &[Arc<Port>]) -> Self {
+        let mut lists = Self::default();
+        let mut occurs = [false; SplitHorizonGroup::COUNT];
+        for port in ports {
+            occurs[port.config.group.index()] = true;
+        }
+        for (group, list) in SplitHorizonGroup::all().zip(&mut lists.lists) {
+            if occurs[group.index()] {
+                list.reserve_exact(ports.len());
+                let egress = ports
+                    .iter()
+                    .filter(|port| !group.separates(port.config.group));
+                list.extend(egress.map(|port| port.id));
+            }
+        }
+        lists
+    }
+
+    pub(crate) fn list(&self, ingress: SplitHorizonGroup) -> &[PortId] {
+        &self.lists[ingress.index()]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{PortConfig, PortKind};
+
+    fn lists(ports: &[(u32, SplitHorizonGroup)]) -> FloodLists {
+        let ports: Vec<_> = ports
+            .iter()
+            .map(|(id, group)| {
+                let mut config = PortConfig::new(PortKind::Tap, 1500);
+                config.group = *group;
+                Arc::new(Port::new(PortId(*id), config))
+            })
+            .collect();
+        FloodLists::new(&ports)
+    }
+
+    #[test]
+    fn flood_skips_ports_in_ingress_group() {
+        let lists = lists(&[
+            (1, SplitHorizonGroup::NONE),
+            (2, SplitHorizonGroup::TUNNEL),
+            (3, SplitHorizonGroup::TUNNEL),
+            (4, SplitHorizonGroup::ISOLATED),
+        ]);
+        let ids = |group| lists.list(group).iter().map(|id| id.0).collect::<Vec<_>>();
+        assert_eq!(ids(SplitHorizonGroup::NONE), [1, 2, 3, 4]);
+        assert_eq!(ids(SplitHorizonGroup::TUNNEL), [1, 4]);
+        assert_eq!(ids(SplitHorizonGroup::ISOLATED), [1, 2, 3]);
+    }
+
+    #[test]
+    fn a_group_without_members_has_no_list() {
+        assert!(
+            lists(&[(1, SplitHorizonGroup::NONE)])
+                .list(SplitHorizonGroup::TUNNEL)
+                .is_empty()
+        );
+    }
+}

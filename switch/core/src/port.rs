@@ -1,0 +1,269 @@
+//! Ports: what a bridge knows of each attachment.
+
+use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::DropReason;
+
+/// A bridge attachment. Unique in the process: a port belongs to exactly one bridge.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct PortId(pub u32);
+
+impl fmt::Display for PortId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// What is behind a port.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum PortKind {
+    /// A sandbox, whose frames are not trusted.
+    Tap,
+    /// The TAP in the host's own namespace, which carries the gateway's MAC and addresses.
+    Host,
+    /// The edge service inside the switch.
+    Edge,
+    /// A remote VTEP.
+    Tunnel,
+    /// A physical network.
+    Uplink,
+}
+
+impl PortKind {
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Tap => "tap",
+            Self::Host => "host",
+            Self::Edge => "edge",
+            Self::Tunnel => "tunnel",
+            Self::Uplink => "uplink",
+        }
+    }
+}
+
+/// Ports that share a group other than [`SplitHorizonGroup::NONE`] never exchange frames.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct SplitHorizonGroup(u8);
+
+impl SplitHorizonGroup {
+    /// No group: frames flow to and from every port.
+    pub const NONE: Self = Self(0);
+    /// Tunnels: what came over one was already sent over the others by its origin.
+    pub const TUNNEL: Self = Self(1);
+    /// Isolated containers: they reach the gateway and the unisolated, not each other.
+    pub const ISOLATED: Self = Self(2);
+    /// Number of groups.
+    pub const COUNT: usize = 8;
+
+    /// `None` when `value` is not below [`Self::COUNT`].
+    pub const fn new(value: u8) -> Option<Self> {
+        if (value as usize) < Self::COUNT {
+            Some(Self(value))
+        } else {
+            None
+        }
+    }
+
+    /// Every group, in order.
+    pub fn all() -> impl Iterator<Item = Self> {
+        (0..).map_while(Self::new)
+    }
+
+    pub const fn index(self) -> usize {
+        self.0 as usize
+    }
+
+    /// Whether a frame that came in on a port of this group must stay off ports of `egress`.
+    pub const fn separates(self, egress: Self) -> bool {
+        self.0 != 0 && self.0 == egress.0
+    }
+}
+
+/// The rate of broadcast, unknown unicast and multicast a port may send into the network.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BumLimit {
+    /// Frames a second; a superframe counts its segments. Zero stops BUM altogether.
+    pub frames_s: u32,
+    /// Frames that may arrive at once after a pause.
+    pub burst_frames: u32,
+}
+
+impl Default for BumLimit {
+    fn default() -> Self {
+        Self {
+            frames_s: 20_000,
+            burst_frames: 20_000,
+        }
+    }
+}
+
+/// How a bridge treats a port.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PortConfig {
+    pub kind: PortKind,
+    pub group: SplitHorizonGroup,
+    /// Largest packet after the Ethernet header and VLAN tags, in bytes.
+    pub mtu: u32,
+    /// Whether sources seen here enter the FDB.
+    pub learning: bool,
+    /// Most MACs learned here; further ones are flooded to, not learned.
+    pub learn_limit: u32,
+    /// `None`: unlimited.
+    pub bum_limit: Option<BumLimit>,
+    /// Whether a DHCP server may answer from here. Ports other than taps always may.
+    pub allow_dhcp_server: bool,
+    /// Whether router advertisements may come from here. Ports other than taps always may send them.
+    pub allow_router: bool,
+}
+
+impl PortConfig {
+    pub const fn new(kind: PortKind, mtu: u32) -> Self {
+        let trusted = !matches!(kind, PortKind::Tap);
+        Self {
+            kind,
+            group: match kind {
+                PortKind::Tunnel => SplitHorizonGroup::TUNNEL,
+                _ => SplitHorizonGroup::NONE,
+            },
+            mtu,
+            // The edge and the host speak with the gateway's MAC, which has its place already.
+            learning: !matches!(kind, PortKind::Edge),
+            learn_limit: if trusted { u32::MAX } else { 4096 },
+            bum_limit: if trusted {
+                None
+            } else {
+                Some(BumLimit {
+                    frames_s: 20_000,
+                    burst_frames: 20_000,
+                })
+            },
+            allow_dhcp_server: trusted,
+            allow_router: trusted,
+        }
+    }
+}
+
+/// Counters of one port, updated by whoever handles its frames.
+///
+/// Every field only grows. Ingress and egress sit on different cache lines because different workers write them.
+#[derive(Debug, Default)]
+pub struct PortCounters {
+    rx: Padded<Traffic>,
+    tx: Padded<Traffic>,
+    drops: Padded<[AtomicU64; DropReason::COUNT]>,
+}
+
+impl PortCounters {
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Frames and bytes (Ethernet header included, vnet header not) that came from the port.
+    pub fn add_rx(&self, frames: u64, bytes: u64) {
+        self.rx.0.add(frames, bytes);
+    }
+
+    /// Frames and bytes that went to the port.
+    pub fn add_tx(&self, frames: u64, bytes: u64) {
+        self.tx.0.add(frames, bytes);
+    }
+
+    /// A frame that came from, or should have gone to, the port.
+    pub fn add_drop(&self, reason: DropReason) {
+        self.drops.0[reason.index()].fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub fn snapshot(&self) -> PortCounts {
+        PortCounts {
+            rx_frames: self.rx.0.frames.load(Ordering::Relaxed),
+            rx_bytes: self.rx.0.bytes.load(Ordering::Relaxed),
+            tx_frames: self.tx.0.frames.load(Ordering::Relaxed),
+            tx_bytes: self.tx.0.bytes.load(Ordering::Relaxed),
+            drops: std::array::from_fn(|place| self.drops.0[place].load(Ordering::Relaxed)),
+        }
+    }
+}
+
+/// A port's counters at one moment.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PortCounts {
+    pub rx_frames: u64,
+    pub rx_bytes: u64,
+    pub tx_frames: u64,
+    pub tx_bytes: u64,
+    /// By [`DropReason::index`].
+    pub drops: [u64; DropReason::COUNT],
+}
+
+impl PortCounts {
+    pub fn dropped(&self, reason: DropReason) -> u64 {
+        self.drops[reason.index()]
+    }
+
+    /// The reasons that occurred, with their counts.
+    pub fn drop_reasons(&self) -> impl Iterator<Item = (DropReason, u64)> + '_ {
+        DropReason::ALL
+            .iter()
+            .map(|reason| (*reason, self.dropped(*reason)))
+            .filter(|(_, count)| *count != 0)
+    }
+}
+
+impl std::ops::AddAssign<&Self> for PortCounts {
+    fn add_assign(&mut self, other: &Self) {
+        self.rx_frames += other.rx_frames;
+        self.rx_bytes += other.rx_bytes;
+        self.tx_frames += other.tx_frames;
+        self.tx_bytes += other.tx_bytes;
+        for (sum, more) in self.drops.iter_mut().zip(other.drops) {
+            *sum += more;
+        }
+    }
+}
+
+#[derive(Debug, Default)]
+struct Traffic {
+    frames: AtomicU64,
+    bytes: AtomicU64,
+}
+
+impl Traffic {
+    fn add(&self, frames: u64, bytes: u64) {
+        self.frames.fetch_add(frames, Ordering::Relaxed);
+        self.bytes.fetch_add(bytes, Ordering::Relaxed);
+    }
+}
+
+/// Two lines, because the prefetcher of x86 pairs them.
+#[derive(Debug, Default)]
+#[repr(align(128))]
+struct Padded<T>(T);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_snapshot_shows_what_was_counted() {
+        let counters = PortCounters::new();
+        counters.add_rx(2, 128);
+        counters.add_tx(1, 64);
+        counters.add_drop(DropReason::Runt);
+        let counts = counters.snapshot();
+        assert_eq!((counts.rx_frames, counts.rx_bytes), (2, 128));
+        assert_eq!((counts.tx_frames, counts.tx_bytes), (1, 64));
+        assert_eq!(
+            counts.drop_reasons().collect::<Vec<_>>(),
+            [(DropReason::Runt, 1)]
+        );
+    }
+
+    #[test]
+    fn only_members_of_a_real_group_are_separated() {
+        let group = SplitHorizonGroup::TUNNEL;
+        assert!(group.separates(group));
+        assert!(!group.separates(SplitHorizonGroup::NONE));
+        assert!(!SplitHorizonGroup::NONE.separates(SplitHorizonGroup::NONE));
+    }
+}

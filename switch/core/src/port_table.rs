@@ -1,0 +1,131 @@
+//! The ports of one bridge, as a snapshot.
+//!
+//! # Theory of operation
+//!
+//! Forwarding reads a [`PortTable`] that never changes; attaching or detaching a port makes the next one and swaps it in.
+//! Making it copies one pointer and a few bytes per port, so the thousandth port costs microseconds. Ports are found by
+//! open addressing on the number itself: numbers are handed out in sequence, so nearly every probe hits at once.
+
+use std::sync::Arc;
+
+use crate::flood::FloodLists;
+use crate::gateway::Gateway;
+use crate::storm::TokenBucket;
+use crate::{PortConfig, PortId, PortKind};
+
+/// Everything forwarding needs to know that is not learned.
+#[derive(Debug, Default)]
+pub(crate) struct PortTable {
+    ports: Vec<Arc<Port>>,
+    /// Indices into `ports`, plus one; zero is a free slot. A power of two, at most half full.
+    slots: Vec<u32>,
+    pub(crate) flood: FloodLists,
+    pub(crate) gateway: Option<Arc<Gateway>>,
+    pub(crate) host: Option<PortId>,
+    pub(crate) edge: Option<PortId>,
+    /// Whether a sandbox may serve DHCP, so that requests must reach it.
+    pub(crate) has_dhcp_server: bool,
+}
+
+/// One port.
+#[derive(Debug)]
+pub(crate) struct Port {
+    pub(crate) id: PortId,
+    pub(crate) config: PortConfig,
+    pub(crate) bum: Option<TokenBucket>,
+}
+
+impl Port {
+    pub(crate) fn new(id: PortId, config: PortConfig) -> Self {
+        Self {
+            id,
+            config,
+            bum: config.bum_limit.map(TokenBucket::new),
+        }
+    }
+}
+
+impl PortTable {
+    pub(crate) fn new(ports: Vec<Arc<Port>>, gateway: Option<Arc<Gateway>>) -> Self {
+        let first = |kind: PortKind| {
+            ports
+                .iter()
+                .find(|port| port.config.kind == kind)
+                .map(|port| port.id)
+        };
+        Self {
+            slots: index(&ports),
+            flood: FloodLists::new(&ports),
+            gateway,
+            host: first(PortKind::Host),
+            edge: first(PortKind::Edge),
+            has_dhcp_server: ports
+                .iter()
+                .any(|port| port.config.kind == PortKind::Tap && port.config.allow_dhcp_server),
+            ports,
+        }
+    }
+
+    pub(crate) fn port(&self, id: PortId) -> Option<&Port> {
+        let mask = self.slots.len().wrapping_sub(1);
+        let mut slot = place(id) & mask;
+        // Half of the slots are free, so a probe ends.
+        while let Some(index) = self.slots.get(slot)?.checked_sub(1) {
+            let port = self.ports.get(usize::try_from(index).ok()?)?;
+            if port.id == id {
+                return Some(port);
+            }
+            slot = (slot + 1) & mask;
+        }
+        None
+    }
+
+    pub(crate) fn ports(&self) -> &[Arc<Port>] {
+        &self.ports
+    }
+}
+
+fn index(ports: &[Arc<Port>]) -> Vec<u32> {
+    let mut slots = vec![0; (ports.len() * 2).next_power_of_two()];
+    let mask = slots.len() - 1;
+    for (number, port) in (1_u32..).zip(ports) {
+        let mut slot = place(port.id) & mask;
+        while slots[slot] != 0 {
+            slot = (slot + 1) & mask;
+        }
+        slots[slot] = number;
+    }
+    slots
+}
+
+fn place(id: PortId) -> usize {
+    usize::try_from(id.0).unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn table(ids: &[u32]) -> PortTable {
+        let config = PortConfig::new(PortKind::Tap, 1500);
+        let ports = ids
+            .iter()
+            .map(|id| Arc::new(Port::new(PortId(*id), config)))
+            .collect();
+        PortTable::new(ports, None)
+    }
+
+    #[test]
+    fn every_port_is_found_and_no_other() {
+        for ids in [&[][..], &[7], &[1, 2, 3, 4, 5], &[0, 16, 32, 64, u32::MAX]] {
+            let table = table(ids);
+            for id in ids {
+                assert_eq!(
+                    table.port(PortId(*id)).map(|port| port.id),
+                    Some(PortId(*id))
+                );
+            }
+            assert!(table.port(PortId(99)).is_none());
+        }
+    }
+}

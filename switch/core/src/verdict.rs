@@ -1,0 +1,141 @@
+//! What becomes of a frame.
+
+use std::fmt;
+
+use crate::PortId;
+
+/// What the caller does with a frame. Borrows nothing, so a batch of verdicts sits in an array.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Send to this port.
+    Unicast(PortId),
+    /// Send to every port of [`crate::Bridge::flood_list`] but the ingress itself.
+    Flood,
+    /// Let [`crate::Bridge::reply`] write an answer and send that to the ingress; the frame goes nowhere.
+    Reply,
+    /// Count the reason on the ingress port.
+    Drop(DropReason),
+}
+
+macro_rules! drop_reasons {
+    ($($(#[$doc:meta])* $variant:ident = $name:literal,)*) => {
+        /// Why a frame went nowhere. Every variant is a counter of [`crate::PortCounters`].
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        #[repr(u8)]
+        pub enum DropReason {
+            $($(#[$doc])* $variant,)*
+        }
+
+        impl DropReason {
+            /// Every reason, in the order of their counters.
+            pub const ALL: &'static [Self] = &[$(Self::$variant,)*];
+
+            /// The counter's name.
+            pub const fn name(self) -> &'static str {
+                match self {
+                    $(Self::$variant => $name,)*
+                }
+            }
+        }
+    };
+}
+
+drop_reasons! {
+    /// Shorter than an Ethernet header.
+    Runt = "runt",
+    /// Longer than the port's MTU allows; for a superframe, its segments are.
+    Oversize = "oversize",
+    /// The source is a group address.
+    MulticastSource = "multicast_source",
+    /// The source is all zeros.
+    ZeroSource = "zero_source",
+    /// A VLAN tag is cut short.
+    TruncatedVlan = "truncated_vlan",
+    /// Priority tags stacked so deep that what they carry cannot be checked.
+    StackedPriorityTags = "stacked_priority_tags",
+    /// The vnet header is cut short or has bits nobody defined.
+    VnetMalformed = "vnet_malformed",
+    /// A GSO type we do not carry, legacy UFO among them.
+    VnetGsoType = "vnet_gso_type",
+    /// The GSO size is zero or contradicts the frame.
+    VnetGsoSize = "vnet_gso_size",
+    /// The checksum offsets lie outside the frame or contradict its headers.
+    VnetChecksum = "vnet_checksum",
+    /// The frame's headers are not those its GSO type promises.
+    VnetHeaders = "vnet_headers",
+    /// The IPv4 header checksum of a superframe is wrong.
+    VnetIpv4Checksum = "vnet_ipv4_checksum",
+    /// The ingress port is not attached to this network.
+    UnknownIngress = "unknown_ingress",
+    /// For a link-constrained group address in a network that is not transparent.
+    LinkLocalControl = "link_local_control",
+    /// The destination lives on the ingress port.
+    Hairpin = "hairpin",
+    /// Ingress and egress share a split-horizon group.
+    SplitHorizon = "split_horizon",
+    /// The source belongs to an endpoint on another port.
+    StickyMac = "sticky_mac",
+    /// A container used the gateway's MAC as its own.
+    GatewayMac = "gateway_mac",
+    /// A container claimed a gateway address by ARP or neighbor discovery.
+    GatewayIp = "gateway_ip",
+    /// A DHCP server's message from a container.
+    RogueDhcp = "rogue_dhcp",
+    /// A router advertisement or redirect from a container.
+    RogueRa = "rogue_ra",
+    /// An IPv6 header chain too long to be checked.
+    HeaderChain = "header_chain",
+    /// Over the port's rate of broadcast, unknown unicast and multicast.
+    BumRate = "bum_rate",
+    /// For the gateway, in a network without one.
+    NoGateway = "no_gateway",
+    /// Flooded, and nobody else is there.
+    NoEgress = "no_egress",
+    /// The egress port went away.
+    EgressGone = "egress_gone",
+    /// The egress port's queue is full.
+    EgressFull = "egress_full",
+    /// The egress link is down.
+    EgressDown = "egress_down",
+    /// The egress device refused the frame as malformed.
+    EgressRefused = "egress_refused",
+    /// A fault that was asked for.
+    Fault = "fault",
+}
+
+impl DropReason {
+    /// Number of reasons.
+    pub const COUNT: usize = Self::ALL.len();
+
+    /// Position in [`Self::ALL`].
+    pub const fn index(self) -> usize {
+        self as usize
+    }
+}
+
+impl fmt::Display for DropReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    #[test]
+    fn every_reason_has_its_own_snake_case_name_and_its_place() {
+        let mut seen = HashSet::new();
+        for (place, reason) in DropReason::ALL.iter().enumerate() {
+            assert_eq!(reason.index(), place);
+            let name = reason.name();
+            assert!(
+                name.bytes()
+                    .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_')
+            );
+            assert!(seen.insert(name));
+        }
+    }
+}

@@ -1,0 +1,306 @@
+//! A port inside the process: two bounded queues, each with an eventfd that is readable while the queue is not empty.
+//!
+//! # Theory of operation
+//!
+//! [`channel`] makes a pair. The [`ChannelPort`] is attached to a switch; whoever holds the [`ChannelEnd`] is the station
+//! behind it. A sender that finds the queue full drops the frame and counts it; nobody waits for anybody. When one side is
+//! dropped, the other drains what was queued and then sees the end.
+//!
+//! The eventfd is set when a queue becomes non-empty and cleared when its reader has emptied it, both under the queue's
+//! lock, so a reader that saw "empty" is always woken by the next frame.
+
+use std::collections::VecDeque;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
+use switch_core::VnetHeader;
+
+use crate::frame_port::{Capabilities, FrameBuffer, FramePort, Written};
+
+/// Makes a port and its station. Each direction queues up to `capacity` frames; `capabilities` is what the station takes.
+pub fn channel(capacity: usize, capabilities: Capabilities) -> io::Result<(ChannelPort, ChannelEnd)> {
+    let to_station = Arc::new(Queue::new(capacity)?);
+    let to_switch = Arc::new(Queue::new(capacity)?);
+    let port = ChannelPort {
+        incoming: Receiving(Arc::clone(&to_switch)),
+        outgoing: Sending(Arc::clone(&to_station)),
+        capabilities,
+    };
+    let end = ChannelEnd { incoming: Receiving(to_station), outgoing: Sending(to_switch) };
+    Ok((port, end))
+}
+
+/// The switch's side of a channel.
+#[derive(Debug)]
+pub struct ChannelPort {
+    incoming: Receiving,
+    outgoing: Sending,
+    capabilities: Capabilities,
+}
+
+impl FramePort for ChannelPort {
+    fn read(&self, buffers: &mut [FrameBuffer]) -> io::Result<usize> {
+        self.incoming.0.pop_into(buffers)
+    }
+
+    fn write(&self, envelopes: &[&[u8]]) -> Written {
+        self.outgoing.0.push_all(envelopes)
+    }
+
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.incoming.0.event.as_fd()
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        self.capabilities
+    }
+}
+
+/// The station's side of a channel. Usable from several threads.
+#[derive(Debug)]
+pub struct ChannelEnd {
+    incoming: Receiving,
+    outgoing: Sending,
+}
+
+impl ChannelEnd {
+    /// Sends a finished frame; `false` if it was dropped, because the queue is full or the port gone.
+    pub fn send(&self, frame: &[u8]) -> bool {
+        self.send_with(&VnetHeader::NONE.to_bytes(), frame)
+    }
+
+    /// Sends a frame behind a vnet header, which the switch will check.
+    pub fn send_with(&self, vnet: &[u8; VnetHeader::LEN], frame: &[u8]) -> bool {
+        let envelope = [vnet.as_slice(), frame].concat();
+        self.outgoing.0.push(envelope).is_ok()
+    }
+
+    /// The next frame. `WouldBlock`: none now, wait for [`Self::as_fd`]. `BrokenPipe`: the port is gone.
+    pub fn try_recv(&self) -> io::Result<Received> {
+        self.incoming.0.pop().map(Received)
+    }
+
+    /// The next frame, waiting up to `timeout` for it; `TimedOut` after that.
+    pub fn recv_timeout(&self, timeout: Duration) -> io::Result<Received> {
+        let limit = Timespec::try_from(timeout).map_err(|_| io::ErrorKind::InvalidInput)?;
+        match self.try_recv() {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            other => return other,
+        }
+        let mut fds = [PollFd::new(&self.incoming.0.event, PollFlags::IN)];
+        if poll(&mut fds, Some(&limit))? == 0 {
+            return Err(io::ErrorKind::TimedOut.into());
+        }
+        self.try_recv()
+    }
+
+    /// Frames that [`Self::send`] dropped.
+    pub fn dropped(&self) -> u64 {
+        self.outgoing.0.dropped.load(Ordering::Relaxed)
+    }
+}
+
+impl AsFd for ChannelEnd {
+    /// Readable while frames wait or the port is gone.
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.incoming.0.event.as_fd()
+    }
+}
+
+/// An envelope as the switch sent it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Received(Vec<u8>);
+
+impl Received {
+    pub fn vnet(&self) -> &[u8] {
+        &self.0[..VnetHeader::LEN]
+    }
+
+    pub fn frame(&self) -> &[u8] {
+        &self.0[VnetHeader::LEN..]
+    }
+}
+
+/// Closes its queue on drop: the other side still reads what is queued.
+#[derive(Debug)]
+struct Sending(Arc<Queue>);
+
+impl Drop for Sending {
+    fn drop(&mut self) {
+        self.0.close();
+    }
+}
+
+/// Closes its queue on drop: the other side's sends fail.
+#[derive(Debug)]
+struct Receiving(Arc<Queue>);
+
+impl Drop for Receiving {
+    fn drop(&mut self) {
+        self.0.close();
+    }
+}
+
+#[derive(Debug)]
+struct Queue {
+    state: Mutex<State>,
+    event: OwnedFd,
+    capacity: usize,
+    dropped: AtomicU64,
+}
+
+#[derive(Debug)]
+struct State {
+    envelopes: VecDeque<Vec<u8>>,
+    closed: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Refused {
+    Full,
+    Closed,
+}
+
+impl Queue {
+    fn new(capacity: usize) -> io::Result<Self> {
+        let event = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
+        let state = Mutex::new(State { envelopes: VecDeque::new(), closed: false });
+        Ok(Self { state, event, capacity, dropped: AtomicU64::new(0) })
+    }
+
+    fn push_all(&self, envelopes: &[&[u8]]) -> Written {
+        let mut written = Written::default();
+        for envelope in envelopes {
+            if envelope.len() < VnetHeader::LEN {
+                written.refused += 1;
+                continue;
+            }
+            match self.push(envelope.to_vec()) {
+                Ok(()) => written.count_sent(envelope),
+                Err(Refused::Full) => written.full += 1,
+                Err(Refused::Closed) => written.gone += 1,
+            }
+        }
+        written
+    }
+
+    fn push(&self, envelope: Vec<u8>) -> Result<(), Refused> {
+        let mut state = self.lock();
+        let refused = match () {
+            () if state.closed => Refused::Closed,
+            () if state.envelopes.len() >= self.capacity => Refused::Full,
+            () => {
+                if state.envelopes.is_empty() {
+                    self.raise();
+                }
+                state.envelopes.push_back(envelope);
+                return Ok(());
+            }
+        };
+        self.dropped.fetch_add(1, Ordering::Relaxed);
+        Err(refused)
+    }
+
+    fn pop(&self) -> io::Result<Vec<u8>> {
+        let mut state = self.lock();
+        let Some(envelope) = state.envelopes.pop_front() else {
+            let kind = if state.closed { io::ErrorKind::BrokenPipe } else { io::ErrorKind::WouldBlock };
+            return Err(kind.into());
+        };
+        if state.envelopes.is_empty() && !state.closed {
+            self.clear();
+        }
+        Ok(envelope)
+    }
+
+    fn pop_into(&self, buffers: &mut [FrameBuffer]) -> io::Result<usize> {
+        let mut count = 0;
+        for buffer in buffers {
+            match self.pop() {
+                Ok(envelope) => buffer.fill(&envelope),
+                Err(_) if count > 0 => break,
+                Err(error) => return Err(error),
+            }
+            count += 1;
+        }
+        Ok(count)
+    }
+
+    fn close(&self) {
+        self.lock().closed = true;
+        self.raise();
+    }
+
+    /// The counter saturates long after "readable", so a failed write changes nothing.
+    fn raise(&self) {
+        let _ = rustix::io::write(&self.event, &1_u64.to_ne_bytes());
+    }
+
+    fn clear(&self) {
+        let _ = rustix::io::read(&self.event, &mut [0; 8]);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn readable(fd: BorrowedFd<'_>) -> bool {
+        let mut fds = [PollFd::new(&fd, PollFlags::IN)];
+        poll(&mut fds, Some(&Timespec { tv_sec: 0, tv_nsec: 0 })).unwrap() == 1
+    }
+
+    fn buffers(count: usize) -> Vec<FrameBuffer> {
+        std::iter::repeat_with(FrameBuffer::new).take(count).collect()
+    }
+
+    #[test]
+    fn the_descriptor_is_readable_exactly_while_frames_wait() {
+        let (port, end) = channel(4, Capabilities::NONE).unwrap();
+        assert!(!readable(port.as_fd()));
+        assert!(end.send(b"one") && end.send(b"two"));
+        assert!(readable(port.as_fd()));
+        let mut buffers = buffers(4);
+        assert_eq!(port.read(&mut buffers).unwrap(), 2);
+        assert_eq!(&buffers[1].envelope()[VnetHeader::LEN..], b"two");
+        assert!(!readable(port.as_fd()));
+    }
+
+    #[test]
+    fn a_full_queue_drops_and_counts() {
+        let (port, end) = channel(1, Capabilities::NONE).unwrap();
+        let envelope = [0; 24];
+        let written = port.write(&[&envelope, &envelope, &envelope]);
+        assert_eq!((written.frames, written.bytes, written.full), (1, 14, 2));
+        assert!(end.send(b"a") && !end.send(b"b"));
+        assert_eq!(end.dropped(), 1);
+        assert_eq!(end.try_recv().unwrap().frame().len(), 14);
+    }
+
+    #[test]
+    fn a_dropped_side_ends_the_other_after_its_queue() {
+        let (port, end) = channel(4, Capabilities::NONE).unwrap();
+        end.send(b"last");
+        drop(end);
+        let mut buffers = buffers(1);
+        assert_eq!(port.read(&mut buffers).unwrap(), 1);
+        assert!(readable(port.as_fd()));
+        assert_eq!(port.read(&mut buffers).unwrap_err().kind(), io::ErrorKind::BrokenPipe);
+        assert_eq!(port.write(&[&[0; 24]]).gone, 1);
+    }
+
+    #[test]
+    fn waiting_for_a_frame_ends_with_the_timeout() {
+        let (_port, end) = channel(4, Capabilities::NONE).unwrap();
+        let error = end.recv_timeout(Duration::from_millis(1)).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+    }
+}

@@ -1,0 +1,282 @@
+//! What a port is to the workers.
+//!
+//! # Theory of operation
+//!
+//! Frames move in *envelopes*: a 10-byte vnet header (see [`switch_core::VnetHeader`]) and the frame, in one piece, so
+//! that a TAP with `IFF_VNET_HDR` reads and writes them as they are:
+//!
+//! ```text
+//! FrameBuffer:  | headroom | vnet header | frame ...              | unused |
+//!                54 bytes    10 bytes      up to 65,728 bytes
+//!                          |<------------ envelope -------------->|
+//! ```
+//!
+//! A port is read by exactly one worker and written by any, at the same time; hence `&self`. Reading and writing never
+//! block. A worker writes only what [`FramePort::capabilities`] admits: it completes checksums and cuts superframes
+//! before, once for all the weak ports of a flood. A header that was read is validated and rebuilt by the worker; a
+//! header that is written can be trusted.
+
+use std::io;
+use std::os::fd::BorrowedFd;
+
+use switch_core::{DropReason, VnetHeader};
+
+/// A source and sink of frames.
+pub trait FramePort: Send + Sync {
+    /// Fills `buffers` from the front and returns how many were filled, at least one.
+    ///
+    /// `WouldBlock`: there is nothing now, wait for [`Self::as_fd`]. `EBADFD`, `EBADF`, `BrokenPipe` and
+    /// `UnexpectedEof`: there will never be anything again. Other errors are transient.
+    fn read(&self, buffers: &mut [FrameBuffer]) -> io::Result<usize>;
+
+    /// Sends envelopes in order; what cannot be sent at once is dropped and reported.
+    fn write(&self, envelopes: &[&[u8]]) -> Written;
+
+    /// Readable when [`Self::read`] is worth a try.
+    fn as_fd(&self) -> BorrowedFd<'_>;
+
+    /// Constant over the life of the port.
+    fn capabilities(&self) -> Capabilities;
+
+    /// A descriptor on which one `read(2)` or `write(2)` moves one envelope, with nothing else to be done: io_uring then
+    /// bypasses `read` and `write`. `None` for everything but a bare TAP with a vnet header.
+    fn raw_tap(&self) -> Option<BorrowedFd<'_>> {
+        None
+    }
+}
+
+impl<P: FramePort + ?Sized> FramePort for Box<P> {
+    fn read(&self, buffers: &mut [FrameBuffer]) -> io::Result<usize> {
+        (**self).read(buffers)
+    }
+
+    fn write(&self, envelopes: &[&[u8]]) -> Written {
+        (**self).write(envelopes)
+    }
+
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        (**self).as_fd()
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        (**self).capabilities()
+    }
+
+    fn raw_tap(&self) -> Option<BorrowedFd<'_>> {
+        (**self).raw_tap()
+    }
+}
+
+/// What may be written to a port unfinished.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Capabilities {
+    /// Frames whose checksum is left open.
+    pub checksum: bool,
+    /// TCP superframes.
+    pub tso: bool,
+    /// UDP superframes.
+    pub uso: bool,
+}
+
+impl Capabilities {
+    pub const ALL: Self = Self { checksum: true, tso: true, uso: true };
+    pub const NONE: Self = Self { checksum: false, tso: false, uso: false };
+
+    /// Whether a frame with this header may be written as it is.
+    pub fn admit(self, vnet: &VnetHeader) -> bool {
+        use switch_core::Gso;
+        let cut = match vnet.gso() {
+            Gso::None => true,
+            Gso::TcpV4 { .. } | Gso::TcpV6 { .. } => self.tso,
+            Gso::Udp { .. } => self.uso,
+        };
+        cut && (self.checksum || !vnet.needs_checksum())
+    }
+}
+
+/// Room for one envelope, with headroom before it. Its pages cost nothing until a frame touches them.
+#[derive(Debug)]
+pub struct FrameBuffer {
+    bytes: Box<[u8]>,
+    len: usize,
+}
+
+impl FrameBuffer {
+    /// Length of a whole buffer. Not a power of two, so that buffers do not compete for the same cache sets.
+    pub const LEN: usize = 65_792;
+    /// Bytes before the envelope; the frame then starts on a cache line.
+    pub const HEADROOM: usize = 54;
+
+    pub fn new() -> Self {
+        Self { bytes: vec![0; Self::LEN].into_boxed_slice(), len: 0 }
+    }
+
+    /// Where an envelope is to be read into.
+    pub fn space(&mut self) -> &mut [u8] {
+        &mut self.bytes[Self::HEADROOM..]
+    }
+
+    /// Where a frame without vnet header is to be read into; [`Self::set_bare_len`] completes the envelope.
+    pub fn bare_space(&mut self) -> &mut [u8] {
+        &mut self.bytes[Self::HEADROOM + VnetHeader::LEN..]
+    }
+
+    /// Says that `len` bytes of [`Self::space`] hold an envelope; capped to the space.
+    pub fn set_len(&mut self, len: usize) {
+        self.len = len.min(Self::LEN - Self::HEADROOM);
+    }
+
+    /// Says that `len` bytes of [`Self::bare_space`] hold a finished frame.
+    pub fn set_bare_len(&mut self, len: usize) {
+        self.set_len(len + VnetHeader::LEN);
+        self.space()[..VnetHeader::LEN].copy_from_slice(&VnetHeader::NONE.to_bytes());
+    }
+
+    /// Copies `envelope` in; one that is too long is cut.
+    pub fn fill(&mut self, envelope: &[u8]) {
+        self.set_len(envelope.len());
+        let len = self.len;
+        self.space()[..len].copy_from_slice(&envelope[..len]);
+    }
+
+    /// The vnet header and the frame.
+    pub fn envelope(&self) -> &[u8] {
+        &self.bytes[Self::HEADROOM..Self::HEADROOM + self.len]
+    }
+
+    pub fn envelope_mut(&mut self) -> &mut [u8] {
+        &mut self.bytes[Self::HEADROOM..Self::HEADROOM + self.len]
+    }
+}
+
+impl Default for FrameBuffer {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// What became of a batch of writes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Written {
+    /// Frames that were sent.
+    pub frames: u64,
+    /// Their bytes, without vnet headers.
+    pub bytes: u64,
+    /// Dropped: the queue was full.
+    pub full: u64,
+    /// Dropped: the link is down.
+    pub down: u64,
+    /// Dropped: the device called the frame malformed.
+    pub refused: u64,
+    /// Dropped: the other end is gone.
+    pub gone: u64,
+    /// Dropped: a fault that was asked for.
+    pub fault: u64,
+}
+
+impl Written {
+    /// Books the outcome of one `write(2)` of `envelope`.
+    pub fn count(&mut self, envelope: &[u8], result: io::Result<usize>) {
+        *self += Self::of(envelope.len(), result);
+    }
+
+    pub fn count_sent(&mut self, envelope: &[u8]) {
+        self.count(envelope, Ok(envelope.len()));
+    }
+
+    /// The outcome of one `write(2)` of an envelope of `len` bytes.
+    pub(crate) fn of(len: usize, result: io::Result<usize>) -> Self {
+        let mut written = Self::default();
+        match result {
+            Ok(sent) if sent == len => {
+                written.frames = 1;
+                written.bytes = u64::try_from(len.saturating_sub(VnetHeader::LEN)).unwrap_or(0);
+            }
+            Ok(_) => written.refused = 1,
+            Err(error) => *written.place(&error) = 1,
+        }
+        written
+    }
+
+    /// Drops by reason, zeros included.
+    pub fn drops(&self) -> [(DropReason, u64); 5] {
+        [
+            (DropReason::EgressFull, self.full),
+            (DropReason::EgressDown, self.down),
+            (DropReason::EgressRefused, self.refused),
+            (DropReason::EgressGone, self.gone),
+            (DropReason::Fault, self.fault),
+        ]
+    }
+
+    fn place(&mut self, error: &io::Error) -> &mut u64 {
+        match error.raw_os_error() {
+            Some(libc::EAGAIN | libc::ENOBUFS | libc::ENOMEM) => &mut self.full,
+            Some(libc::EIO | libc::ENETDOWN) => &mut self.down,
+            Some(libc::EBADFD | libc::EBADF | libc::EPIPE) => &mut self.gone,
+            _ => &mut self.refused,
+        }
+    }
+}
+
+impl std::ops::AddAssign for Written {
+    fn add_assign(&mut self, other: Self) {
+        self.frames += other.frames;
+        self.bytes += other.bytes;
+        self.full += other.full;
+        self.down += other.down;
+        self.refused += other.refused;
+        self.gone += other.gone;
+        self.fault += other.fault;
+    }
+}
+
+/// Whether an error of [`FramePort::read`] means that the port is gone for good.
+pub(crate) fn is_gone(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::UnexpectedEof)
+        || matches!(error.raw_os_error(), Some(libc::EBADFD | libc::EBADF | libc::ENODEV))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bare_frame_gets_an_empty_header_in_front() {
+        let mut buffer = FrameBuffer::new();
+        buffer.bare_space()[..3].copy_from_slice(&[7, 8, 9]);
+        buffer.set_bare_len(3);
+        assert_eq!(buffer.envelope(), [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 7, 8, 9]);
+    }
+
+    #[test]
+    fn an_envelope_too_long_for_the_buffer_is_cut() {
+        let mut buffer = FrameBuffer::new();
+        buffer.fill(&vec![1; 70_000]);
+        assert_eq!(buffer.envelope().len(), FrameBuffer::LEN - FrameBuffer::HEADROOM);
+    }
+
+    #[test]
+    fn the_largest_superframe_with_two_tags_fits() {
+        const { assert!(FrameBuffer::HEADROOM + VnetHeader::LEN + 14 + 8 + 65_535 <= FrameBuffer::LEN) }
+    }
+
+    #[test]
+    fn every_write_is_booked_once() {
+        let mut written = Written::default();
+        let envelope = [0; 24];
+        written.count(&envelope, Ok(24));
+        written.count(&envelope, Ok(3));
+        for errno in [libc::EAGAIN, libc::EIO, libc::EINVAL, libc::EBADFD] {
+            written.count(&envelope, Err(io::Error::from_raw_os_error(errno)));
+        }
+        let expected = Written { frames: 1, bytes: 14, full: 1, down: 1, refused: 2, gone: 1, fault: 0 };
+        assert_eq!(written, expected);
+    }
+
+    #[test]
+    fn capabilities_admit_what_they_name() {
+        assert!(Capabilities::NONE.admit(&VnetHeader::NONE));
+        assert!(Capabilities::ALL.admit(&VnetHeader::NONE));
+    }
+}

@@ -1,0 +1,56 @@
+//! A port as switch and workers share it.
+
+use std::sync::Arc;
+
+use switch_core::{Bridge, DropReason, PortConfig, PortCounters, PortCounts, PortId};
+
+use crate::frame_port::{Capabilities, FramePort};
+
+/// An attached port. Its descriptor closes with the last reference.
+pub(crate) struct Port {
+    pub(crate) id: PortId,
+    pub(crate) device: Box<dyn FramePort>,
+    pub(crate) capabilities: Capabilities,
+    pub(crate) bridge: Arc<Bridge>,
+    pub(crate) config: PortConfig,
+    /// One set a worker, so that no two write the same cache line.
+    counters: Box<[PortCounters]>,
+}
+
+impl Port {
+    pub(crate) fn new(
+        id: PortId,
+        device: Box<dyn FramePort>,
+        bridge: Arc<Bridge>,
+        config: PortConfig,
+        workers: usize,
+    ) -> Self {
+        Self {
+            id,
+            capabilities: device.capabilities(),
+            device,
+            bridge,
+            config,
+            counters: std::iter::repeat_with(PortCounters::new).take(workers).collect(),
+        }
+    }
+
+    pub(crate) fn counters(&self, worker: usize) -> &PortCounters {
+        &self.counters[worker]
+    }
+
+    pub(crate) fn add_drops(&self, worker: usize, reason: DropReason, count: u64) {
+        for _ in 0..count {
+            self.counters(worker).add_drop(reason);
+        }
+    }
+
+    /// The sum over the workers.
+    pub(crate) fn counts(&self) -> PortCounts {
+        let mut sum = PortCounts::default();
+        for counters in &self.counters {
+            sum += &counters.snapshot();
+        }
+        sum
+    }
+}

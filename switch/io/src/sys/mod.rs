@@ -1,0 +1,7 @@
+//! The kernel interfaces that have no safe wrapper: the only `unsafe` of the crate.
+#![allow(unsafe_code)]
+
+pub(crate) mod fd;
+pub(crate) mod mapping;
+pub(crate) mod ring;
+pub(crate) mod tun;

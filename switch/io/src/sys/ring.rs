@@ -1,0 +1,455 @@
+//! # Theory of operation
+//!
+//! An io_uring for frames. The ring owns a fixed number of equal buffers. A buffer is either the
+//! kernel's (it sits in the provided-buffer ring and a multishot read may fill it at any time) or
+//! the caller's (a read completion named it). The caller may look at its buffers, change one that
+//! no write uses, write one to any number of descriptors, and give it back. A buffer goes back to
+//! the kernel when the caller has released it and its last write has completed, so neither side
+//! ever touches what the other uses. That bookkeeping lives here because the soundness of every
+//! safe method rests on it.
+//!
+//! A request carries a caller's `token` (32 bits) and, for writes, the buffer:
+//!
+//! ```text
+//!  63      56 55      48 47              32 31                              0
+//! +----------+----------+------------------+---------------------------------+
+//! |   kind   |    0     |      buffer      |              token              |
+//! +----------+----------+------------------+---------------------------------+
+//! ```
+//!
+//! The ring is made for one thread (SINGLE_ISSUER) and completes work only when that thread asks
+//! (DEFER_TASKRUN), so a read never interrupts forwarding. Writes carry RWF_NOWAIT: they finish
+//! during submission and never wait inside the kernel for a slow reader.
+
+use std::collections::VecDeque;
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
+use std::sync::atomic::{AtomicU16, Ordering};
+
+use io_uring::types::{BufRingEntry, Fd};
+use io_uring::{IoUring, Probe, cqueue, opcode, squeue};
+
+use super::mapping::Mapping;
+
+/// An io_uring, its provided buffers and who owns which.
+pub(crate) struct FrameRing {
+    /// Dropped first: closing the ring cancels the reads that point into `buffers`.
+    ring: IoUring,
+    entries: Mapping,
+    buffers: Mapping,
+    layout: BufferLayout,
+    owners: Vec<Owner>,
+    /// Buffers of the kernel's.
+    free: usize,
+    tail: u16,
+    /// Completions taken out of the queue while room was made in it.
+    early: VecDeque<Completion>,
+}
+
+/// Number and shape of a ring's buffers.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct BufferLayout {
+    /// A power of two.
+    pub(crate) count: u16,
+    /// Distance between two buffers, in bytes.
+    pub(crate) stride: usize,
+    /// Where in a buffer reads start.
+    pub(crate) headroom: usize,
+}
+
+/// Something the kernel finished.
+#[derive(Debug)]
+pub(crate) enum Completion {
+    /// A multishot read; `armed` tells whether more will come. `Ok` hands a buffer to the caller.
+    Read { token: u32, result: io::Result<Received>, armed: bool },
+    /// A write of `bytes`.
+    Written { token: u32, result: io::Result<usize>, buffer: u16 },
+    /// A one-shot poll, fired or cancelled.
+    Ready { token: u32 },
+    /// A cancel request; the cancelled request completes by itself.
+    Cancelled,
+}
+
+/// A buffer of the caller's that holds `len` bytes from the headroom on.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Received {
+    pub(crate) buffer: u16,
+    pub(crate) len: usize,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Owner {
+    Kernel,
+    /// Held by the caller if `held`; used by so many writes.
+    User { held: bool, writes: u32 },
+}
+
+impl FrameRing {
+    /// Makes a ring of `entries` submissions for the calling thread and lends it all its buffers.
+    pub(crate) fn new(entries: u32, layout: BufferLayout) -> io::Result<Self> {
+        if !layout.count.is_power_of_two() || layout.headroom >= layout.stride {
+            return Err(io::ErrorKind::InvalidInput.into());
+        }
+        let count = usize::from(layout.count);
+        let ring = build(entries)?;
+        let mut frame_ring = Self {
+            ring,
+            entries: Mapping::new(count * size_of::<BufRingEntry>())?,
+            buffers: Mapping::new(count * layout.stride)?,
+            layout,
+            owners: vec![Owner::Kernel; count],
+            free: 0,
+            tail: 0,
+            early: VecDeque::with_capacity(count * 4),
+        };
+        frame_ring.register()?;
+        for buffer in 0..layout.count {
+            frame_ring.lend(buffer);
+        }
+        Ok(frame_ring)
+    }
+
+    /// Starts a multishot read of `fd` into whichever buffers are free.
+    pub(crate) fn read_multishot(&mut self, fd: BorrowedFd<'_>, token: u32) -> io::Result<()> {
+        let entry = opcode::ReadMulti::new(Fd(fd.as_raw_fd()), 0, GROUP).build();
+        self.push(entry.user_data(user_data(KIND_READ, 0, token)))
+    }
+
+    /// Waits for `fd` to become readable, once.
+    pub(crate) fn poll_once(&mut self, fd: BorrowedFd<'_>, token: u32) -> io::Result<()> {
+        let entry = opcode::PollAdd::new(Fd(fd.as_raw_fd()), POLLIN).build();
+        self.push(entry.user_data(user_data(KIND_POLL, 0, token)))
+    }
+
+    pub(crate) fn cancel_read(&mut self, token: u32) -> io::Result<()> {
+        let entry = opcode::AsyncCancel::new(user_data(KIND_READ, 0, token)).build();
+        self.push(entry.user_data(user_data(KIND_CANCEL, 0, token)))
+    }
+
+    pub(crate) fn cancel_poll(&mut self, token: u32) -> io::Result<()> {
+        let entry = opcode::AsyncCancel::new(user_data(KIND_POLL, 0, token)).build();
+        self.push(entry.user_data(user_data(KIND_CANCEL, 0, token)))
+    }
+
+    /// Writes `len` bytes of a held buffer, from the headroom on, to `fd`, which must stay open
+    /// until the write completes.
+    pub(crate) fn write(&mut self, fd: RawFd, received: Received, token: u32) -> io::Result<()> {
+        let Received { buffer, len } = received;
+        let address = self.held(buffer, len);
+        let len = u32::try_from(len).map_err(|_| io::ErrorKind::InvalidInput)?;
+        let entry = opcode::Write::new(Fd(fd), address, len).rw_flags(libc::RWF_NOWAIT).build();
+        self.push(entry.user_data(user_data(KIND_WRITE, buffer, token)))?;
+        if let Owner::User { writes, .. } = &mut self.owners[usize::from(buffer)] {
+            *writes += 1;
+        }
+        Ok(())
+    }
+
+    /// The received bytes. Panics if the caller does not hold the buffer.
+    pub(crate) fn bytes(&self, received: Received) -> &[u8] {
+        let address = self.held(received.buffer, received.len);
+        // SAFETY: `held` checked that the buffer is the caller's and the range inside it. While it
+        // is, the kernel only reads it (writes in flight), and `bytes_mut` needs `&mut self`.
+        unsafe { std::slice::from_raw_parts(address, received.len) }
+    }
+
+    /// The received bytes, to be changed. Panics if the caller does not hold the buffer or writes it.
+    pub(crate) fn bytes_mut(&mut self, received: Received) -> &mut [u8] {
+        let address = self.held(received.buffer, received.len);
+        let owner = self.owners[usize::from(received.buffer)];
+        assert_eq!(owner, Owner::User { held: true, writes: 0 }, "the buffer is being written");
+        // SAFETY: as in `bytes`; no write reads the buffer, and `&mut self` excludes other borrows.
+        unsafe { std::slice::from_raw_parts_mut(address, received.len) }
+    }
+
+    /// Gives a held buffer back; it returns to the kernel once its writes are done.
+    pub(crate) fn release(&mut self, buffer: u16) {
+        match &mut self.owners[usize::from(buffer)] {
+            Owner::User { writes: 0, .. } => self.lend(buffer),
+            Owner::User { held, .. } => *held = false,
+            Owner::Kernel => {}
+        }
+    }
+
+    /// Submits what was pushed and, unless completions are at hand, waits for one.
+    pub(crate) fn submit_and_wait(&mut self) -> io::Result<()> {
+        let want = usize::from(self.early.is_empty());
+        forgive(self.ring.submit_and_wait(want))
+    }
+
+    /// Submits what was pushed, runs the work the kernel deferred, and does not wait.
+    pub(crate) fn submit(&mut self) -> io::Result<()> {
+        // SAFETY: no argument structure is passed. GETEVENTS makes a DEFER_TASKRUN ring do its work.
+        let submitted = unsafe {
+            let pending = self.ring.submission().len();
+            let pending = u32::try_from(pending).unwrap_or(u32::MAX);
+            self.ring.submitter().enter::<libc::sigset_t>(pending, 0, ENTER_GETEVENTS, None)
+        };
+        forgive(submitted)
+    }
+
+    /// Buffers that reads can fill.
+    pub(crate) fn free_buffers(&self) -> usize {
+        self.free
+    }
+
+    /// The next completion, in order.
+    pub(crate) fn next_completion(&mut self) -> Option<Completion> {
+        if let Some(completion) = self.early.pop_front() {
+            return Some(completion);
+        }
+        let entry = self.ring.completion().next()?;
+        Some(self.complete(&entry))
+    }
+
+    fn push(&mut self, entry: squeue::Entry) -> io::Result<()> {
+        if self.ring.submission().is_full() {
+            self.make_room()?;
+        }
+        // SAFETY: descriptors are the caller's to keep open; every address points into `buffers`,
+        // which outlives the ring, and `owners` keeps the range untouched until the completion.
+        unsafe { self.ring.submission().push(&entry) }.map_err(|_| io::ErrorKind::WouldBlock.into())
+    }
+
+    /// Submits a full queue and takes the completions, so that neither queue overflows.
+    fn make_room(&mut self) -> io::Result<()> {
+        forgive(self.ring.submit())?;
+        loop {
+            let Some(entry) = self.ring.completion().next() else {
+                return Ok(());
+            };
+            let completion = self.complete(&entry);
+            self.early.push_back(completion);
+        }
+    }
+
+    fn complete(&mut self, entry: &cqueue::Entry) -> Completion {
+        let (kind, buffer, token) = split(entry.user_data());
+        let result = outcome(entry.result());
+        match kind {
+            KIND_READ => {
+                let armed = cqueue::more(entry.flags());
+                let chosen = cqueue::buffer_select(entry.flags());
+                Completion::Read { token, result: self.receive(chosen, result), armed }
+            }
+            KIND_WRITE => {
+                self.finish_write(buffer);
+                Completion::Written { token, result: result.map(usize_of), buffer }
+            }
+            KIND_POLL => Completion::Ready { token },
+            _ => Completion::Cancelled,
+        }
+    }
+
+    fn receive(&mut self, chosen: Option<u16>, result: io::Result<u32>) -> io::Result<Received> {
+        let Some(buffer) = chosen else {
+            // An end of file, which no TAP reports, has no buffer.
+            return result.and_then(|_| Err(io::ErrorKind::UnexpectedEof.into()));
+        };
+        self.owners[usize::from(buffer)] = Owner::User { held: true, writes: 0 };
+        self.free = self.free.saturating_sub(1);
+        match result {
+            Ok(len) => Ok(Received { buffer, len: usize_of(len) }),
+            Err(error) => {
+                self.lend(buffer);
+                Err(error)
+            }
+        }
+    }
+
+    fn finish_write(&mut self, buffer: u16) {
+        let Owner::User { held, writes } = &mut self.owners[usize::from(buffer)] else {
+            return;
+        };
+        *writes = writes.saturating_sub(1);
+        if *writes == 0 && !*held {
+            self.lend(buffer);
+        }
+    }
+
+    /// The address of a held buffer's bytes, after checking that `len` of them exist.
+    fn held(&self, buffer: u16, len: usize) -> *mut u8 {
+        let owner = self.owners[usize::from(buffer)];
+        assert!(matches!(owner, Owner::User { held: true, .. }), "buffer {buffer} is not held");
+        assert!(self.layout.headroom + len <= self.layout.stride, "{len} bytes do not fit a buffer");
+        self.buffers.at(usize::from(buffer) * self.layout.stride + self.layout.headroom)
+    }
+
+    /// Puts a buffer at the tail of the provided-buffer ring.
+    fn lend(&mut self, buffer: u16) {
+        let slot = usize::from(self.tail & (self.layout.count - 1));
+        let address = self.buffers.at(usize::from(buffer) * self.layout.stride + self.layout.headroom);
+        let room = u32::try_from(self.layout.stride - self.layout.headroom).unwrap_or(u32::MAX);
+        // SAFETY: `slot` is below `count`, so the entry lies in the mapping, which is page-aligned
+        // and zeroed (a valid entry). The kernel does not read a slot before the tail passes it.
+        let entry = unsafe { &mut *self.entries.at(0).cast::<BufRingEntry>().add(slot) };
+        entry.set_addr(address as u64);
+        entry.set_len(room);
+        entry.set_bid(buffer);
+        self.owners[usize::from(buffer)] = Owner::Kernel;
+        self.free += 1;
+        self.tail = self.tail.wrapping_add(1);
+        // SAFETY: the tail overlays the `resv` field of the first entry, is 2-byte aligned, and is
+        // only accessed atomically by the kernel and here.
+        let tail = unsafe { &*BufRingEntry::tail(self.entries.at(0).cast()).cast::<AtomicU16>() };
+        tail.store(self.tail, Ordering::Release);
+    }
+
+    fn register(&mut self) -> io::Result<()> {
+        let address = self.entries.at(0) as u64;
+        debug_assert!(self.entries.len() >= usize::from(self.layout.count) * size_of::<BufRingEntry>());
+        // SAFETY: the mapping holds `count` entries and, by field order, outlives the ring.
+        unsafe {
+            self.ring
+                .submitter()
+                .register_buf_ring_with_flags(address, self.layout.count, GROUP, 0)
+        }
+    }
+}
+
+/// Whether this kernel and its policy allow the rings above; the error says what is missing.
+pub(crate) fn probe() -> io::Result<()> {
+    let layout = BufferLayout { count: 2, stride: 4096, headroom: 0 };
+    let ring = FrameRing::new(8, layout)?;
+    let mut probe = Probe::new();
+    ring.ring.submitter().register_probe(&mut probe)?;
+    for (code, name) in [
+        (opcode::ReadMulti::CODE, "multishot read (Linux 6.7)"),
+        (opcode::Write::CODE, "write"),
+        (opcode::PollAdd::CODE, "poll"),
+        (opcode::AsyncCancel::CODE, "cancel"),
+    ] {
+        if !probe.is_supported(code) {
+            return Err(io::Error::other(format!("io_uring lacks {name}")));
+        }
+    }
+    Ok(())
+}
+
+fn build(entries: u32) -> io::Result<IoUring> {
+    IoUring::builder()
+        .setup_single_issuer()
+        .setup_defer_taskrun()
+        .setup_submit_all()
+        .setup_clamp()
+        .setup_cqsize(entries * 4)
+        .dontfork()
+        .build(entries)
+}
+
+/// Interrupted, or the kernel wants completions taken out first: the next round goes on.
+fn forgive(submitted: io::Result<usize>) -> io::Result<()> {
+    match submitted {
+        Err(error) if !matches!(error.raw_os_error(), Some(libc::EINTR | libc::EBUSY | libc::EAGAIN)) => Err(error),
+        _ => Ok(()),
+    }
+}
+
+fn user_data(kind: u8, buffer: u16, token: u32) -> u64 {
+    u64::from(kind) << 56 | u64::from(buffer) << 32 | u64::from(token)
+}
+
+fn split(user_data: u64) -> (u8, u16, u32) {
+    let [kind, _, b1, b0, t3, t2, t1, t0] = user_data.to_be_bytes();
+    (kind, u16::from_be_bytes([b1, b0]), u32::from_be_bytes([t3, t2, t1, t0]))
+}
+
+fn outcome(result: i32) -> io::Result<u32> {
+    u32::try_from(result).map_err(|_| io::Error::from_raw_os_error(-result))
+}
+
+fn usize_of(len: u32) -> usize {
+    usize::try_from(len).unwrap_or(usize::MAX)
+}
+
+const KIND_READ: u8 = 1;
+const KIND_WRITE: u8 = 2;
+const KIND_POLL: u8 = 3;
+const KIND_CANCEL: u8 = 4;
+const GROUP: u16 = 0;
+const POLLIN: u32 = 1;
+/// IORING_ENTER_GETEVENTS
+const ENTER_GETEVENTS: u32 = 1;
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+    use std::os::fd::AsFd;
+
+    use super::*;
+
+    const LAYOUT: BufferLayout = BufferLayout { count: 2, stride: 128, headroom: 16 };
+
+    fn read(ring: &mut FrameRing) -> (io::Result<Received>, bool) {
+        loop {
+            match ring.next_completion() {
+                Some(Completion::Read { token: 7, result, armed }) => return (result, armed),
+                Some(other) => panic!("{other:?}"),
+                None => ring.submit_and_wait().unwrap(),
+            }
+        }
+    }
+
+    #[test]
+    fn user_data_survives_the_round_trip() {
+        assert_eq!(split(user_data(KIND_WRITE, 0xabcd, 0xdead_beef)), (KIND_WRITE, 0xabcd, 0xdead_beef));
+    }
+
+    #[test]
+    fn a_buffer_returns_to_the_kernel_when_released_and_no_longer_written() {
+        let mut ring = FrameRing::new(8, LAYOUT).unwrap();
+        let (from, mut to) = std::io::pipe().unwrap();
+        let (back, out) = std::io::pipe().unwrap();
+        ring.read_multishot(from.as_fd(), 7).unwrap();
+        for round in 0..10_u8 {
+            to.write_all(&[round; 5]).unwrap();
+            let received = read(&mut ring).0.unwrap();
+            ring.bytes_mut(received)[0] = 0xff;
+            assert_eq!(ring.bytes(received), [0xff, round, round, round, round]);
+            ring.write(out.as_raw_fd(), received, 9).unwrap();
+            ring.release(received.buffer);
+            ring.submit_and_wait().unwrap();
+            let written = ring.next_completion();
+            assert!(matches!(written, Some(Completion::Written { token: 9, result: Ok(5), .. })), "{written:?}");
+        }
+        drop(back);
+    }
+
+    #[test]
+    fn a_read_without_buffers_stops_and_can_be_armed_again() {
+        let mut ring = FrameRing::new(8, LAYOUT).unwrap();
+        let (from, mut to) = std::io::pipe().unwrap();
+        ring.read_multishot(from.as_fd(), 7).unwrap();
+        to.write_all(&[1; 300]).unwrap();
+        let first = read(&mut ring).0.unwrap();
+        let second = read(&mut ring).0.unwrap();
+        assert_eq!((first.len, second.len), (112, 112));
+        let (result, armed) = read(&mut ring);
+        assert_eq!(result.unwrap_err().raw_os_error(), Some(libc::ENOBUFS));
+        assert!(!armed);
+        ring.release(first.buffer);
+        ring.read_multishot(from.as_fd(), 7).unwrap();
+        assert_eq!(read(&mut ring).0.unwrap().len, 76);
+    }
+
+    #[test]
+    fn a_cancelled_read_completes_for_good() {
+        let mut ring = FrameRing::new(8, LAYOUT).unwrap();
+        let (from, _to) = std::io::pipe().unwrap();
+        ring.read_multishot(from.as_fd(), 7).unwrap();
+        ring.cancel_read(7).unwrap();
+        let mut seen = Vec::new();
+        while seen.len() < 2 {
+            ring.submit_and_wait().unwrap();
+            seen.extend(std::iter::from_fn(|| ring.next_completion()));
+        }
+        assert!(seen.iter().any(|c| matches!(c, Completion::Read { result: Err(_), armed: false, .. })));
+    }
+
+    #[test]
+    fn this_kernel_is_probed_with_a_reason() {
+        if let Err(error) = probe() {
+            assert!(!error.to_string().is_empty());
+        }
+    }
+}

@@ -1,0 +1,67 @@
+//! TAP drivers.
+
+mod basic;
+mod offload;
+
+use std::io;
+
+pub use basic::BasicTap;
+pub(crate) use offload::{FLAGS as TAP_FLAGS, probe_offload};
+pub use offload::{OffloadMask, OffloadTap};
+
+/// Why a TAP did not open.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenTap {
+    #[error("interface name {0:?} is not 1 to 15 printable bytes without '/' or ':'")]
+    Name(String),
+    #[error("cannot open /dev/net/tun: {0} (is the tun module there, and the device readable?)")]
+    Device(#[source] io::Error),
+    #[error("cannot create TAP {name:?}: {error}")]
+    Create {
+        name: String,
+        #[source]
+        error: io::Error,
+    },
+    #[error("cannot configure TAP {name:?}: {error}")]
+    Configure {
+        name: String,
+        #[source]
+        error: io::Error,
+    },
+    #[error("the descriptor is not a TAP without packet information and with a 10-byte vnet header")]
+    ForeignDescriptor,
+}
+
+/// The kernel's rules (`dev_valid_name`), without its `%d` templates.
+fn check_name(name: &str) -> Result<(), OpenTap> {
+    let plain = |byte: u8| byte.is_ascii_graphic() && !matches!(byte, b'/' | b':' | b'%');
+    let valid = (1..=MAX_NAME_LEN).contains(&name.len()) && name.bytes().all(plain) && name != "." && name != "..";
+    if !valid {
+        return Err(OpenTap::Name(name.to_owned()));
+    }
+    Ok(())
+}
+
+fn ifindex(name: &str) -> io::Result<u32> {
+    use rustix::net::{AddressFamily, SocketType, netdevice, socket};
+    let any_socket = socket(AddressFamily::UNIX, SocketType::DGRAM, None)?;
+    Ok(netdevice::name_to_index(&any_socket, name)?)
+}
+
+/// IFNAMSIZ without the terminator.
+const MAX_NAME_LEN: usize = 15;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_the_kernel_would_change_or_refuse_are_refused() {
+        for name in ["", ".", "..", "a/b", "a b", "tap%d", "sixteen-bytes-xx", "é"] {
+            assert!(matches!(check_name(name), Err(OpenTap::Name(_))), "{name}");
+        }
+        for name in ["tap0", "fifteen-bytes-x"] {
+            assert!(check_name(name).is_ok(), "{name}");
+        }
+    }
+}

@@ -1,0 +1,122 @@
+//! Frames between their reading and their writing.
+
+use switch_core::{DropReason, Frame, PortId, Time, Verdict, VnetHeader};
+
+use crate::port::Port;
+
+/// A set of places in a batch.
+pub(super) type Places = u32;
+
+/// Up to [`Batch::LEN`] classified frames. Where their bytes are is known to who reads and writes them.
+#[derive(Default)]
+pub(super) struct Batch {
+    entries: Vec<Classified>,
+}
+
+/// A frame and what is to become of it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Classified {
+    pub(super) ingress: PortId,
+    pub(super) verdict: Verdict,
+    pub(super) vnet: VnetHeader,
+}
+
+impl Batch {
+    pub(super) const LEN: usize = 32;
+
+    pub(super) fn new() -> Self {
+        Self { entries: Vec::with_capacity(Self::LEN) }
+    }
+
+    pub(super) fn is_full(&self) -> bool {
+        self.entries.len() >= Self::LEN
+    }
+
+    pub(super) fn clear(&mut self) {
+        self.entries.clear();
+    }
+
+    pub(super) fn push(&mut self, classified: Classified) {
+        debug_assert!(!self.is_full());
+        self.entries.push(classified);
+    }
+
+    pub(super) fn entry(&self, place: usize) -> &Classified {
+        &self.entries[place]
+    }
+
+    /// Every place in use.
+    pub(super) fn places(&self) -> Places {
+        (0..self.entries.len()).fold(0, |places, place| places | 1 << place)
+    }
+
+    /// The places among `pending` that share ingress and verdict with `place`.
+    pub(super) fn class(&self, place: usize, pending: Places) -> Places {
+        let model = &self.entries[place];
+        let alike = |other: &Classified| other.ingress == model.ingress && other.verdict == model.verdict;
+        iter(pending)
+            .filter(|other| alike(&self.entries[*other]))
+            .fold(0, |class, other| class | 1 << other)
+    }
+}
+
+/// The places of a set, in order.
+pub(super) fn iter(places: Places) -> impl Iterator<Item = usize> {
+    let mut rest = places;
+    std::iter::from_fn(move || {
+        let place = usize::try_from(rest.trailing_zeros()).ok()?;
+        let bit = 1_u32.checked_shl(rest.trailing_zeros())?;
+        rest &= !bit;
+        Some(place)
+    })
+}
+
+/// Checks an envelope that came from `port`, puts the rebuilt vnet header into it, asks the bridge and counts.
+pub(super) fn classify(port: &Port, worker: usize, now: Time, envelope: &mut [u8]) -> Classified {
+    let counters = port.counters(worker);
+    let frame_len = envelope.len().saturating_sub(VnetHeader::LEN);
+    counters.add_rx(1, u64::try_from(frame_len).unwrap_or(0));
+    let (verdict, vnet) = match decide(port, now, envelope) {
+        Ok(decided) => decided,
+        Err(reason) => (Verdict::Drop(reason), VnetHeader::NONE),
+    };
+    if let Verdict::Drop(reason) = verdict {
+        counters.add_drop(reason);
+    }
+    Classified { ingress: port.id, verdict, vnet }
+}
+
+fn decide(port: &Port, now: Time, envelope: &mut [u8]) -> Result<(Verdict, VnetHeader), DropReason> {
+    let (header, bytes) = envelope.split_at_mut_checked(VnetHeader::LEN).ok_or(DropReason::Runt)?;
+    let frame = Frame::parse(bytes)?;
+    let vnet = VnetHeader::validate(header, &frame)?;
+    header.copy_from_slice(&vnet.to_bytes());
+    let verdict = port.bridge.forward(now, port.id, &frame.with_vnet(&vnet));
+    Ok((verdict, vnet))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entry(ingress: u32, verdict: Verdict) -> Classified {
+        Classified { ingress: PortId(ingress), verdict, vnet: VnetHeader::NONE }
+    }
+
+    #[test]
+    fn a_class_shares_ingress_and_verdict() {
+        let mut batch = Batch::new();
+        for (ingress, egress) in [(1, 2), (1, 3), (1, 2), (4, 2), (1, 2)] {
+            batch.push(entry(ingress, Verdict::Unicast(PortId(egress))));
+        }
+        assert_eq!(batch.places(), 0b11111);
+        assert_eq!(batch.class(0, batch.places()), 0b10101);
+        assert_eq!(batch.class(3, 0b11010), 0b01000);
+    }
+
+    #[test]
+    fn a_full_set_is_iterated_in_order() {
+        assert!(iter(u32::MAX).eq(0..32));
+        assert_eq!(iter(0).count(), 0);
+    }
+}

@@ -1,0 +1,208 @@
+//! Sends a classified batch, class by class.
+//!
+//! # Theory of operation
+//!
+//! Frames of one ingress with one verdict are a class and are sent together. A frame goes to an egress as it is if the
+//! egress admits it unfinished; otherwise it is *lowered*: cut into segments with complete checksums. In a flood a frame
+//! is lowered once, and every segment goes to all the weak ports before the next is made.
+
+use switch_core::{DropReason, Frame, PortId, Segments, Verdict, VnetHeader, checksum};
+
+use super::batch::{Batch, Places, iter};
+use super::table::{Entry, PortTable};
+use crate::frame_port::{FrameBuffer, Written};
+use crate::port::Port;
+
+/// Knows where the frames of a batch are.
+pub(super) trait Courier {
+    /// The frame at `place`, in its envelope.
+    fn envelope(&self, place: usize) -> &[u8];
+
+    /// Starts writes to `egress` whose outcome is counted later, and returns the places for which it could not.
+    fn start(&mut self, egress: &Entry, places: Places) -> Places;
+}
+
+/// What sending takes beside the batch.
+pub(super) struct Forwarder {
+    pub(super) worker: usize,
+    /// One lowered frame or reply.
+    scratch: FrameBuffer,
+}
+
+impl Forwarder {
+    pub(super) fn new(worker: usize) -> Self {
+        Self { worker, scratch: FrameBuffer::new() }
+    }
+
+    /// Sends every frame of `batch` where its verdict says.
+    pub(super) fn dispatch(&mut self, ports: &PortTable, batch: &Batch, courier: &mut impl Courier) {
+        let mut pending = batch.places();
+        while let Some(place) = iter(pending).next() {
+            let class = batch.class(place, pending);
+            pending &= !class;
+            let entry = batch.entry(place);
+            let Some(ingress) = ports.port(entry.ingress) else {
+                continue;
+            };
+            let class = Class { ingress, batch, places: class };
+            match entry.verdict {
+                Verdict::Drop(_) => {}
+                Verdict::Unicast(egress) => self.unicast(ports, &class, egress, courier),
+                Verdict::Flood => self.flood(ports, &class, courier),
+                Verdict::Reply => self.reply(&class, courier),
+            }
+        }
+    }
+
+    fn unicast(&mut self, ports: &PortTable, class: &Class<'_>, egress: PortId, courier: &mut impl Courier) {
+        let Some(entry) = open(ports, egress) else {
+            return self.drop_all(class, DropReason::EgressGone);
+        };
+        let weak = self.send_admitted(class, entry, courier);
+        for place in iter(weak) {
+            self.lower(class, place, courier.envelope(place), &mut std::iter::once(&*entry.port));
+        }
+    }
+
+    fn flood(&mut self, ports: &PortTable, class: &Class<'_>, courier: &mut impl Courier) {
+        let list = class.ingress.bridge.flood_list(class.ingress.id);
+        let mut weak = 0;
+        let mut reached = false;
+        for egress in list.iter().filter(|egress| **egress != class.ingress.id) {
+            if let Some(entry) = open(ports, *egress) {
+                weak |= self.send_admitted(class, entry, courier);
+                reached = true;
+            }
+        }
+        if !reached {
+            self.drop_all(class, DropReason::NoEgress);
+        }
+        for place in iter(weak) {
+            let vnet = class.batch.entry(place).vnet;
+            let others = list.iter().filter(|egress| **egress != class.ingress.id);
+            let mut sinks = others
+                .filter_map(|egress| ports.port(*egress))
+                .filter(|port| !port.capabilities.admit(&vnet))
+                .collect::<Vec<_>>()
+                .into_iter();
+            self.lower(class, place, courier.envelope(place), &mut sinks);
+        }
+    }
+
+    fn reply(&mut self, class: &Class<'_>, courier: &impl Courier) {
+        for place in iter(class.places) {
+            let Some(frame) = frame_of(courier.envelope(place)) else {
+                continue;
+            };
+            let room = &mut self.scratch.bare_space()[..switch_core::Bridge::REPLY_LEN_MAX];
+            let len = class.ingress.bridge.reply(class.ingress.id, &frame, room);
+            if len > 0 {
+                self.scratch.set_bare_len(len);
+                self.count(class.ingress, class.ingress, class.ingress.device.write(&[self.scratch.envelope()]));
+            }
+        }
+    }
+
+    /// Sends what `egress` admits as it is, and returns the places of what it does not.
+    fn send_admitted(&self, class: &Class<'_>, egress: &Entry, courier: &mut impl Courier) -> Places {
+        let port = &*egress.port;
+        let fitting = self.fitting(class, port, courier);
+        let admit = |place: &usize| port.capabilities.admit(&class.batch.entry(*place).vnet);
+        let admitted = iter(fitting).filter(admit).fold(0, |places, place| places | 1 << place);
+        let rest = match port.device.raw_tap() {
+            Some(_) => courier.start(egress, admitted),
+            None => admitted,
+        };
+        if rest != 0 {
+            let mut envelopes = [&[][..]; Batch::LEN];
+            let mut count = 0;
+            for place in iter(rest) {
+                envelopes[count] = courier.envelope(place);
+                count += 1;
+            }
+            self.count(class.ingress, port, port.device.write(&envelopes[..count]));
+        }
+        fitting & !admitted
+    }
+
+    /// The places whose frames the egress link can carry; the bridge checked only the ingress's MTU.
+    fn fitting(&self, class: &Class<'_>, egress: &Port, courier: &impl Courier) -> Places {
+        if egress.config.mtu >= class.ingress.config.mtu {
+            return class.places;
+        }
+        iter(class.places).fold(0, |places, place| {
+            let vnet = class.batch.entry(place).vnet;
+            let fits = frame_of(courier.envelope(place))
+                .is_some_and(|frame| frame.with_vnet(&vnet).fits(egress.config.mtu));
+            if !fits {
+                class.ingress.counters(self.worker).add_drop(DropReason::Oversize);
+            }
+            places | u32::from(fits) << place
+        })
+    }
+
+    /// Sends one frame, cut and with its checksums complete, to every one of `sinks`.
+    fn lower<'p>(
+        &mut self,
+        class: &Class<'_>,
+        place: usize,
+        envelope: &[u8],
+        sinks: &mut dyn Iterator<Item = &'p Port>,
+    ) {
+        let vnet = class.batch.entry(place).vnet;
+        let Some(frame) = frame_of(envelope) else {
+            return;
+        };
+        let sinks: Vec<_> = sinks.collect();
+        let Some(mut segments) = Segments::new(&vnet, &frame) else {
+            let bytes = frame.bytes();
+            let room = &mut self.scratch.bare_space()[..bytes.len()];
+            room.copy_from_slice(bytes);
+            checksum::complete(&vnet, room);
+            self.scratch.set_bare_len(bytes.len());
+            return self.write_scratch(class, &sinks);
+        };
+        while let Some(len) = segments.write_next(self.scratch.bare_space()) {
+            self.scratch.set_bare_len(len);
+            self.write_scratch(class, &sinks);
+        }
+    }
+
+    fn write_scratch(&self, class: &Class<'_>, sinks: &[&Port]) {
+        for sink in sinks {
+            self.count(class.ingress, sink, sink.device.write(&[self.scratch.envelope()]));
+        }
+    }
+
+    /// Books an outcome: what was sent on the egress, what was dropped on the ingress.
+    pub(super) fn count(&self, ingress: &Port, egress: &Port, written: Written) {
+        if written.frames > 0 {
+            egress.counters(self.worker).add_tx(written.frames, written.bytes);
+        }
+        for (reason, count) in written.drops() {
+            ingress.add_drops(self.worker, reason, count);
+        }
+    }
+
+    fn drop_all(&self, class: &Class<'_>, reason: DropReason) {
+        class.ingress.add_drops(self.worker, reason, u64::from(class.places.count_ones()));
+    }
+}
+
+/// Frames of one ingress with one verdict.
+struct Class<'a> {
+    ingress: &'a Port,
+    batch: &'a Batch,
+    places: Places,
+}
+
+/// A port that may be written.
+fn open(ports: &PortTable, id: PortId) -> Option<&Entry> {
+    ports.entry(id).filter(|entry| entry.closing.is_none())
+}
+
+/// The frame of an envelope that was classified, so this parses.
+fn frame_of(envelope: &[u8]) -> Option<Frame<'_>> {
+    let (_, bytes) = envelope.split_at_checked(VnetHeader::LEN)?;
+    Frame::parse(bytes).ok()
+}

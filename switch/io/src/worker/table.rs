@@ -1,0 +1,91 @@
+//! A worker's own table of ports.
+
+use std::cell::Cell;
+use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
+use std::sync::Arc;
+use std::sync::mpsc::SyncSender;
+
+use switch_core::PortId;
+
+use crate::port::Port;
+
+/// Ports by number. Used by one thread.
+#[derive(Default)]
+pub(super) struct PortTable(HashMap<PortId, Entry, BuildHasherDefault<PortHasher>>);
+
+/// A port as one worker sees it.
+pub(super) struct Entry {
+    pub(super) port: Arc<Port>,
+    /// Writes that io_uring has not completed.
+    pub(super) writes: Cell<u32>,
+    pub(super) watch: Watch,
+    /// Failed reads in a row.
+    pub(super) failures: u32,
+    /// Set while the port is being detached: nothing new is started on it.
+    pub(super) closing: Option<SyncSender<()>>,
+}
+
+/// Whether the worker reads a port.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Watch {
+    /// Another worker does, or the port is gone.
+    No,
+    /// It should, and no request is pending.
+    Due,
+    /// A request is pending in the kernel.
+    Armed,
+}
+
+impl Entry {
+    fn new(port: Arc<Port>) -> Self {
+        Self { port, writes: Cell::new(0), watch: Watch::No, failures: 0, closing: None }
+    }
+}
+
+impl PortTable {
+    pub(super) fn insert(&mut self, port: Arc<Port>) {
+        self.0.insert(port.id, Entry::new(port));
+    }
+
+    pub(super) fn remove(&mut self, id: PortId) -> Option<Entry> {
+        self.0.remove(&id)
+    }
+
+    pub(super) fn entry(&self, id: PortId) -> Option<&Entry> {
+        self.0.get(&id)
+    }
+
+    pub(super) fn entry_mut(&mut self, id: PortId) -> Option<&mut Entry> {
+        self.0.get_mut(&id)
+    }
+
+    /// A port that frames may still be sent to and taken from.
+    pub(super) fn port(&self, id: PortId) -> Option<&Port> {
+        let entry = self.0.get(&id)?;
+        if entry.closing.is_some() {
+            return None;
+        }
+        Some(&entry.port)
+    }
+}
+
+/// Port numbers are ours and consecutive: a multiplication spreads them (Knuth, 6.4).
+#[derive(Default)]
+pub(super) struct PortHasher(u64);
+
+impl Hasher for PortHasher {
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.write_u32(u32::from(*byte));
+        }
+    }
+
+    fn write_u32(&mut self, value: u32) {
+        self.0 = (self.0 ^ u64::from(value)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    }
+
+    fn finish(&self) -> u64 {
+        self.0 ^ (self.0 >> 32)
+    }
+}

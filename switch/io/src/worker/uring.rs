@@ -1,0 +1,347 @@
+//! The engine on io_uring: one system call a round.
+//!
+//! # Theory of operation
+//!
+//! Every bare TAP has a multishot read, which fills buffers of the ring as frames come. A round submits the writes of the
+//! last round, waits for at least one completion and takes all: frames are classified as they come and dispatched a batch
+//! at a time. A frame is written from the very buffer it was read into, to as many TAPs as it must go.
+//!
+//! Reads stop when the buffers run out, one port after the other; they are armed again, in the order they stopped, when
+//! enough buffers are back. Other ports (channels, decorated TAPs, the basic driver) are polled: a one-shot poll moves
+//! the port to a list, and each round reads one batch of each port on it until the port has nothing left.
+//!
+//! A port is detached when its read has been cancelled and its writes have completed, both of which are completions.
+
+use std::collections::VecDeque;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd};
+use std::time::Instant;
+
+use switch_core::{PortId, Time, VnetHeader};
+
+use super::batch::{Batch, Places, classify, iter};
+use super::epoll::Buffers;
+use super::forward::{Courier, Forwarder};
+use super::table::{Entry, PortTable, Watch};
+use super::{Command, Mailbox, Setup};
+use crate::events::{Events, SwitchEvent};
+use crate::frame_port::{FrameBuffer, Written, is_gone};
+use crate::switch::time_since;
+use crate::sys::ring::{BufferLayout, Completion, FrameRing, Received};
+
+pub(super) struct Worker {
+    ring: FrameRing,
+    mailbox: Mailbox,
+    ports: PortTable,
+    forwarder: Forwarder,
+    batch: Batch,
+    /// Where the frames of `batch` are.
+    received: Vec<Received>,
+    /// Who sent the frame in each buffer of the ring, and its length.
+    origins: Vec<(PortId, usize)>,
+    /// Ports to be read or polled again.
+    due: VecDeque<PortId>,
+    /// Polled ports that may have frames.
+    readable: VecDeque<PortId>,
+    buffers: Vec<FrameBuffer>,
+    events: Events,
+    start: Instant,
+    woken: bool,
+}
+
+impl Worker {
+    pub(super) fn new(setup: Setup, mailbox: Mailbox) -> io::Result<Self> {
+        let mut ring = FrameRing::new(ENTRIES, LAYOUT)?;
+        ring.poll_once(mailbox.wake.as_fd(), WAKE)?;
+        Ok(Self {
+            ring,
+            mailbox,
+            ports: PortTable::default(),
+            forwarder: Forwarder::new(setup.index),
+            batch: Batch::new(),
+            received: Vec::with_capacity(Batch::LEN),
+            origins: vec![(PortId(0), 0); usize::from(LAYOUT.count)],
+            due: VecDeque::new(),
+            readable: VecDeque::new(),
+            buffers: std::iter::repeat_with(FrameBuffer::new).take(POLLED_BATCH).collect(),
+            events: setup.events,
+            start: setup.start,
+            woken: false,
+        })
+    }
+
+    pub(super) fn run(mut self) -> io::Result<()> {
+        loop {
+            self.arm_due()?;
+            if self.readable.is_empty() {
+                self.ring.submit_and_wait()?;
+            } else {
+                self.ring.submit()?;
+            }
+            let now = time_since(self.start);
+            self.take_completions(now);
+            self.read_polled(now);
+            if std::mem::take(&mut self.woken) && self.obey()? {
+                return Ok(());
+            }
+        }
+    }
+
+    fn take_completions(&mut self, now: Time) {
+        while let Some(completion) = self.ring.next_completion() {
+            match completion {
+                Completion::Read { token, result, armed } => self.took_read(PortId(token), result, armed, now),
+                Completion::Written { token, result, buffer } => self.took_write(PortId(token), result, buffer),
+                Completion::Ready { token: WAKE } => self.woken = true,
+                Completion::Ready { token } => self.took_ready(PortId(token)),
+                Completion::Cancelled => {}
+            }
+        }
+        self.dispatch();
+    }
+
+    fn took_read(&mut self, id: PortId, result: io::Result<Received>, armed: bool, now: Time) {
+        match result {
+            Ok(received) => {
+                if let Some(entry) = self.ports.entry_mut(id) {
+                    entry.failures = 0;
+                }
+                self.classify(id, received, now);
+            }
+            Err(error) => self.read_failed(id, &error),
+        }
+        if !armed {
+            self.disarmed(id);
+        }
+    }
+
+    fn classify(&mut self, id: PortId, received: Received, now: Time) {
+        let Some(port) = self.ports.port(id) else {
+            return self.ring.release(received.buffer);
+        };
+        let classified = classify(port, self.forwarder.worker, now, self.ring.bytes_mut(received));
+        self.origins[usize::from(received.buffer)] = (id, received.len);
+        self.batch.push(classified);
+        self.received.push(received);
+        if self.batch.is_full() {
+            self.dispatch();
+        }
+    }
+
+    /// Sends the batch and lets go of its buffers.
+    fn dispatch(&mut self) {
+        let mut courier = RingCourier { ring: &mut self.ring, received: &self.received };
+        self.forwarder.dispatch(&self.ports, &self.batch, &mut courier);
+        self.batch.clear();
+        for received in self.received.drain(..) {
+            self.ring.release(received.buffer);
+        }
+    }
+
+    fn took_write(&mut self, id: PortId, result: io::Result<usize>, buffer: u16) {
+        let (origin, len) = self.origins[usize::from(buffer)];
+        let Some(entry) = self.ports.entry(id) else {
+            return;
+        };
+        entry.writes.set(entry.writes.get().saturating_sub(1));
+        let written = Written::of(len, result);
+        // An ingress that was detached meanwhile has no counters to book drops on.
+        let ingress = self.ports.entry(origin).map_or(&entry.port, |origin| &origin.port);
+        self.forwarder.count(ingress, &entry.port, written);
+        self.finish_detach(id);
+    }
+
+    fn read_failed(&mut self, id: PortId, error: &io::Error) {
+        let Some(entry) = self.ports.entry_mut(id) else {
+            return;
+        };
+        if matches!(error.raw_os_error(), Some(libc::ENOBUFS | libc::ECANCELED)) || entry.closing.is_some() {
+            return;
+        }
+        entry.failures += 1;
+        if is_gone(error) || entry.failures > FAILURES_MAX {
+            entry.watch = Watch::No;
+            tracing::info!(port = id.0, %error, "port is gone");
+            self.events.emit(SwitchEvent::PortGone(id));
+        }
+    }
+
+    /// The kernel holds no read or poll of the port any more.
+    fn disarmed(&mut self, id: PortId) {
+        let Some(entry) = self.ports.entry_mut(id) else {
+            return;
+        };
+        if entry.closing.is_some() {
+            entry.watch = Watch::No;
+            return self.finish_detach(id);
+        }
+        if entry.watch == Watch::Armed {
+            entry.watch = Watch::Due;
+            self.due.push_back(id);
+        }
+    }
+
+    fn took_ready(&mut self, id: PortId) {
+        let Some(entry) = self.ports.entry_mut(id) else {
+            return;
+        };
+        if entry.closing.is_some() {
+            return self.disarmed(id);
+        }
+        entry.watch = Watch::Due;
+        self.readable.push_back(id);
+    }
+
+    /// Reads one batch of each polled port that may have frames.
+    fn read_polled(&mut self, now: Time) {
+        for _ in 0..self.readable.len() {
+            let Some(id) = self.readable.pop_front() else {
+                return;
+            };
+            let Some(port) = self.ports.port(id) else {
+                continue;
+            };
+            match port.device.read(&mut self.buffers) {
+                Ok(count) => {
+                    self.batch.clear();
+                    for buffer in &mut self.buffers[..count] {
+                        self.batch.push(classify(port, self.forwarder.worker, now, buffer.envelope_mut()));
+                    }
+                    let mut courier = Buffers(&self.buffers);
+                    self.forwarder.dispatch(&self.ports, &self.batch, &mut courier);
+                    self.batch.clear();
+                    self.readable.push_back(id);
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.due.push_back(id),
+                Err(error) => {
+                    self.read_failed(id, &error);
+                    if self.ports.entry(id).is_some_and(|entry| entry.watch == Watch::Due) {
+                        self.due.push_back(id);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Arms the reads and polls that are due, in the order they became so, while buffers are at hand.
+    fn arm_due(&mut self) -> io::Result<()> {
+        for _ in 0..self.due.len() {
+            let Some(id) = self.due.pop_front() else {
+                break;
+            };
+            let Some(entry) = self.ports.entry_mut(id) else {
+                continue;
+            };
+            if entry.closing.is_some() || entry.watch != Watch::Due {
+                continue;
+            }
+            match entry.port.device.raw_tap() {
+                Some(_) if self.ring.free_buffers() < FREE_BUFFERS_MIN => {
+                    self.due.push_back(id);
+                    continue;
+                }
+                Some(fd) => self.ring.read_multishot(fd, id.0)?,
+                None => self.ring.poll_once(entry.port.device.as_fd(), id.0)?,
+            }
+            entry.watch = Watch::Armed;
+        }
+        Ok(())
+    }
+
+    /// Carries out the commands; `true`: stop.
+    fn obey(&mut self) -> io::Result<bool> {
+        self.mailbox.acknowledge();
+        self.ring.poll_once(self.mailbox.wake.as_fd(), WAKE)?;
+        while let Some(command) = self.mailbox.next() {
+            match command {
+                Command::Attach(port, done) => {
+                    self.ports.insert(port);
+                    let _ = done.send(());
+                }
+                Command::Listen(id, done) => {
+                    if let Some(entry) = self.ports.entry_mut(id) {
+                        entry.watch = Watch::Due;
+                        self.due.push_back(id);
+                    }
+                    let _ = done.send(None);
+                }
+                Command::Detach(id, done) => {
+                    let Some(entry) = self.ports.entry_mut(id) else {
+                        let _ = done.send(());
+                        continue;
+                    };
+                    entry.closing = Some(done);
+                    self.start_detach(id)?;
+                }
+                Command::Stop => return Ok(true),
+            }
+        }
+        Ok(false)
+    }
+
+    fn start_detach(&mut self, id: PortId) -> io::Result<()> {
+        let Some(entry) = self.ports.entry_mut(id) else {
+            return Ok(());
+        };
+        if entry.watch == Watch::Armed {
+            return match entry.port.device.raw_tap() {
+                Some(_) => self.ring.cancel_read(id.0),
+                None => self.ring.cancel_poll(id.0),
+            };
+        }
+        entry.watch = Watch::No;
+        self.finish_detach(id);
+        Ok(())
+    }
+
+    /// Lets go of a closing port once nothing of it is left in the kernel.
+    fn finish_detach(&mut self, id: PortId) {
+        let idle = |entry: &Entry| entry.closing.is_some() && entry.watch == Watch::No && entry.writes.get() == 0;
+        if !self.ports.entry(id).is_some_and(idle) {
+            return;
+        }
+        if let Some(Entry { port, closing: Some(done), .. }) = self.ports.remove(id) {
+            drop(port);
+            let _ = done.send(());
+        }
+    }
+}
+
+/// Frames in the buffers of the ring.
+struct RingCourier<'a> {
+    ring: &'a mut FrameRing,
+    received: &'a [Received],
+}
+
+impl Courier for RingCourier<'_> {
+    fn envelope(&self, place: usize) -> &[u8] {
+        self.ring.bytes(self.received[place])
+    }
+
+    fn start(&mut self, egress: &Entry, places: Places) -> Places {
+        let Some(fd) = egress.port.device.raw_tap() else {
+            return places;
+        };
+        iter(places).fold(0, |failed, place| {
+            match self.ring.write(fd.as_raw_fd(), self.received[place], egress.port.id.0) {
+                Ok(()) => {
+                    egress.writes.set(egress.writes.get() + 1);
+                    failed
+                }
+                Err(_) => failed | 1 << place,
+            }
+        })
+    }
+}
+
+/// Token of the eventfd; a switch runs out of port numbers before.
+const WAKE: u32 = u32::MAX;
+const ENTRIES: u32 = 256;
+const LAYOUT: BufferLayout =
+    BufferLayout { count: 64, stride: FrameBuffer::LEN, headroom: FrameBuffer::HEADROOM };
+/// Reads are armed again only when so many buffers are back, lest they stop at once.
+const FREE_BUFFERS_MIN: usize = 16;
+/// Frames read at once from a polled port.
+const POLLED_BATCH: usize = 16;
+const FAILURES_MAX: u32 = 16;
+const _: () = assert!(FrameBuffer::HEADROOM + VnetHeader::LEN < FrameBuffer::LEN);

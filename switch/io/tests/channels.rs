@@ -1,0 +1,261 @@
+//! The switch between in-process ports: what goes where, what is counted, what is bounded.
+
+mod lab;
+
+use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use lab::{bridge, eventually, frame, internet_sum, superframe, switch, tap_port, vnet};
+use switch_core::{DropReason, PortConfig, PortId, VnetHeader};
+use switch_io::{Capabilities, ChannelEnd, EngineChoice, Switch, SwitchEvent, channel};
+
+on_both_engines! {
+    frames_flood_until_their_destination_is_learned
+    a_superframe_reaches_a_strong_port_whole_and_a_weak_one_in_segments
+    an_open_checksum_is_completed_for_a_weak_port
+    lying_vnet_headers_are_dropped_and_counted
+    a_stalled_reader_does_not_hurt_another_port
+    frames_longer_than_the_egress_mtu_are_dropped
+    a_port_is_removed_under_load
+    removal_is_idempotent
+    a_station_that_hangs_up_is_reported
+    networks_do_not_mix
+    four_thousand_ports_work
+    an_idle_switch_uses_no_cpu
+}
+
+const WAIT: Duration = Duration::from_secs(5);
+
+fn attach(switch: &Switch, bridge: &std::sync::Arc<switch_core::Bridge>, config: PortConfig) -> (PortId, ChannelEnd) {
+    attach_with(switch, bridge, config, 1024, Capabilities::ALL)
+}
+
+fn attach_with(
+    switch: &Switch,
+    bridge: &std::sync::Arc<switch_core::Bridge>,
+    config: PortConfig,
+    capacity: usize,
+    capabilities: Capabilities,
+) -> (PortId, ChannelEnd) {
+    let (port, end) = channel(capacity, capabilities).unwrap();
+    (switch.add_port(bridge, Box::new(port), config).unwrap(), end)
+}
+
+fn is_empty(end: &ChannelEnd) -> bool {
+    end.try_recv().is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
+}
+
+fn dropped(switch: &Switch, port: PortId, reason: DropReason) -> u64 {
+    switch.counters(port).unwrap().dropped(reason)
+}
+
+fn frames_flood_until_their_destination_is_learned(engine: EngineChoice) {
+    let (switch, bridge) = (switch(engine), bridge());
+    let (a_port, a) = attach(&switch, &bridge, tap_port());
+    let (b_port, b) = attach(&switch, &bridge, tap_port());
+    let (_, c) = attach(&switch, &bridge, tap_port());
+    let unknown = frame(2, 1, b"to an unknown station");
+    a.send(&unknown);
+    for end in [&b, &c] {
+        assert_eq!(end.recv_timeout(WAIT).unwrap().frame(), unknown);
+    }
+    assert!(is_empty(&a), "nothing returns to its sender");
+    b.send(&frame(1, 2, b"answer"));
+    a.recv_timeout(WAIT).unwrap();
+    a.send(&frame(2, 1, b"to a known one"));
+    b.recv_timeout(WAIT).unwrap();
+    assert!(is_empty(&c));
+    eventually("the sends are counted", || {
+        let counts = switch.counters(a_port).unwrap();
+        (counts.rx_frames, counts.tx_frames) == (2, 1)
+    });
+    eventually("the sends are counted", || {
+        let counts = switch.counters(b_port).unwrap();
+        (counts.rx_frames, counts.tx_frames, counts.tx_bytes) == (1, 2, 35 + 28)
+    });
+}
+
+fn a_superframe_reaches_a_strong_port_whole_and_a_weak_one_in_segments(engine: EngineChoice) {
+    let (switch, bridge) = (switch(engine), bridge());
+    let (a_port, a) = attach(&switch, &bridge, tap_port());
+    let (_, strong) = attach(&switch, &bridge, tap_port());
+    let (_, weak) = attach_with(&switch, &bridge, tap_port(), 1024, Capabilities::NONE);
+    let (header, whole) = superframe(64_000, 1448);
+    a.send_with(&header, &whole);
+    let received = strong.recv_timeout(WAIT).unwrap();
+    assert_eq!(received.frame(), whole);
+    assert_eq!(received.vnet(), header);
+
+    let mut payload: Vec<u8> = Vec::new();
+    while payload.len() < 64_000 {
+        let segment = weak.recv_timeout(WAIT).unwrap();
+        assert_eq!(segment.vnet(), VnetHeader::NONE.to_bytes());
+        let bytes = segment.frame();
+        assert_eq!(internet_sum(&bytes[14..34]), 0xffff);
+        let mut tcp = vec![10, 0, 0, 1, 10, 0, 0, 2, 0, 6];
+        tcp.extend(u16::try_from(bytes.len() - 34).unwrap().to_be_bytes());
+        tcp.extend(&bytes[34..]);
+        assert_eq!(internet_sum(&tcp), 0xffff);
+        assert!(bytes.len() <= 54 + 1448);
+        payload.extend(&bytes[54..]);
+    }
+    assert_eq!(payload, whole[54..]);
+    assert!(switch.counters(a_port).unwrap().drop_reasons().next().is_none());
+}
+
+fn an_open_checksum_is_completed_for_a_weak_port(engine: EngineChoice) {
+    let (switch, bridge) = (switch(engine), bridge());
+    let (_, a) = attach(&switch, &bridge, tap_port());
+    let (_, weak) = attach_with(&switch, &bridge, tap_port(), 8, Capabilities::NONE);
+    let (_, bytes) = superframe(100, 0);
+    a.send_with(&vnet(1, 0, 0, 0, 34, 16), &bytes);
+    let received = weak.recv_timeout(WAIT).unwrap();
+    assert_eq!(received.vnet(), VnetHeader::NONE.to_bytes());
+    let mut tcp = vec![10, 0, 0, 1, 10, 0, 0, 2, 0, 6, 0, 120];
+    tcp.extend(&received.frame()[34..]);
+    assert_eq!(internet_sum(&tcp), 0xffff);
+}
+
+fn lying_vnet_headers_are_dropped_and_counted(engine: EngineChoice) {
+    let (switch, bridge) = (switch(engine), bridge());
+    let (a_port, a) = attach(&switch, &bridge, tap_port());
+    let (_, b) = attach(&switch, &bridge, tap_port());
+    let (_, bytes) = superframe(3000, 1448);
+    let lies = [
+        (vnet(1, 3, 54, 1448, 34, 16), DropReason::VnetGsoType),
+        (vnet(1, 1, 54, 0, 34, 16), DropReason::VnetGsoSize),
+        (vnet(1, 0, 0, 0, 4000, 16), DropReason::VnetChecksum),
+        (vnet(1, 4, 54, 1448, 34, 16), DropReason::VnetHeaders),
+        (vnet(1, 1, 54, 2000, 34, 16), DropReason::Oversize),
+    ];
+    for (header, _) in &lies {
+        a.send_with(header, &bytes);
+    }
+    a.send(&[0; 5]);
+    let honest = frame(2, 1, b"honest");
+    a.send(&honest);
+    assert_eq!(b.recv_timeout(WAIT).unwrap().frame(), honest);
+    for (_, reason) in lies {
+        assert_eq!(dropped(&switch, a_port, reason), 1, "{reason}");
+    }
+    assert_eq!(dropped(&switch, a_port, DropReason::Runt), 1);
+}
+
+fn a_stalled_reader_does_not_hurt_another_port(engine: EngineChoice) {
+    let (switch, bridge) = (switch(engine), bridge());
+    let (a_port, a) = attach(&switch, &bridge, tap_port());
+    let (stalled_port, stalled) = attach_with(&switch, &bridge, tap_port(), 10, Capabilities::ALL);
+    let (_, b) = attach(&switch, &bridge, tap_port());
+    for n in 0..1000_u16 {
+        a.send(&frame(255, 1, &n.to_be_bytes()));
+        assert_eq!(b.recv_timeout(WAIT).unwrap().frame()[14..], n.to_be_bytes());
+    }
+    eventually("drops are counted", || dropped(&switch, a_port, DropReason::EgressFull) == 990);
+    assert_eq!(switch.counters(stalled_port).unwrap().tx_frames, 10);
+    assert!(stalled.try_recv().is_ok());
+}
+
+fn frames_longer_than_the_egress_mtu_are_dropped(engine: EngineChoice) {
+    let (switch, bridge) = (switch(engine), bridge());
+    let (a_port, a) = attach(&switch, &bridge, tap_port());
+    let (_, narrow) = attach(&switch, &bridge, PortConfig { mtu: 1000, ..tap_port() });
+    let (_, b) = attach(&switch, &bridge, tap_port());
+    a.send(&frame(255, 1, &[0; 1001]));
+    a.send(&frame(255, 1, &[0; 1000]));
+    a.send(&frame(255, 1, &[0; 1501]));
+    assert_eq!(b.recv_timeout(WAIT).unwrap().frame().len(), 1015);
+    assert_eq!(narrow.recv_timeout(WAIT).unwrap().frame().len(), 1014);
+    eventually("drops are counted", || dropped(&switch, a_port, DropReason::Oversize) == 2);
+}
+
+fn a_port_is_removed_under_load(engine: EngineChoice) {
+    let (switch, bridge) = (switch(engine), bridge());
+    let (a_port, a) = attach(&switch, &bridge, tap_port());
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !done.load(Ordering::Relaxed) {
+                a.send(&frame(255, 1, b"load"));
+            }
+        });
+        for _ in 0..50 {
+            let (port, b) = attach(&switch, &bridge, tap_port());
+            b.recv_timeout(WAIT).unwrap();
+            b.send(&frame(1, 2, b"answer"));
+            switch.remove_port(port);
+            assert!(switch.counters(port).is_none());
+            let end = std::iter::from_fn(|| Some(b.try_recv())).find_map(Result::err).unwrap();
+            assert_eq!(end.kind(), io::ErrorKind::BrokenPipe, "the port is closed when it is removed");
+        }
+        done.store(true, Ordering::Relaxed);
+    });
+    switch.remove_port(a_port);
+    assert!(!a.send(b"nobody listens"));
+}
+
+fn removal_is_idempotent(engine: EngineChoice) {
+    let (switch, bridge) = (switch(engine), bridge());
+    let (port, _end) = attach(&switch, &bridge, tap_port());
+    switch.remove_port(port);
+    switch.remove_port(port);
+    switch.remove_port(PortId(77));
+}
+
+fn a_station_that_hangs_up_is_reported(engine: EngineChoice) {
+    let (switch, bridge) = (switch(engine), bridge());
+    let events = switch.events();
+    let (port, end) = attach(&switch, &bridge, tap_port());
+    drop(end);
+    assert_eq!(events.recv_timeout(WAIT), Ok(SwitchEvent::PortGone(port)));
+    assert!(events.recv_timeout(Duration::from_millis(50)).is_err(), "once is enough");
+    switch.remove_port(port);
+}
+
+fn networks_do_not_mix(engine: EngineChoice) {
+    let switch = switch(engine);
+    let (red, blue) = (bridge(), bridge());
+    let (_, a) = attach(&switch, &red, tap_port());
+    let (_, b) = attach(&switch, &red, tap_port());
+    let (_, other) = attach(&switch, &blue, tap_port());
+    a.send(&frame(255, 1, b"red"));
+    b.recv_timeout(WAIT).unwrap();
+    assert!(is_empty(&other));
+}
+
+fn four_thousand_ports_work(engine: EngineChoice) {
+    let limit = rustix::process::Rlimit { current: Some(20_000), maximum: Some(20_000) };
+    rustix::process::setrlimit(rustix::process::Resource::Nofile, limit).unwrap();
+    let (switch, bridge) = (switch(engine), bridge());
+    let ports: Vec<_> = (0..4000)
+        .map(|_| attach_with(&switch, &bridge, tap_port(), 4, Capabilities::ALL))
+        .collect();
+    let (first, last) = (&ports[0].1, &ports[3999].1);
+    first.send(&frame(255, 1, b"everyone"));
+    for (_, end) in &ports[1..] {
+        end.recv_timeout(WAIT).unwrap();
+    }
+    last.send(&frame(1, 2, b"you"));
+    first.recv_timeout(WAIT).unwrap();
+    let start = Instant::now();
+    for _ in 0..1000 {
+        first.send(&frame(2, 1, b"ping"));
+        last.recv_timeout(WAIT).unwrap();
+    }
+    let per_frame = start.elapsed() / 1000;
+    assert!(per_frame < Duration::from_millis(1), "{per_frame:?} a frame");
+}
+
+fn an_idle_switch_uses_no_cpu(engine: EngineChoice) {
+    let (switch, bridge) = (switch(engine), bridge());
+    let ports: Vec<_> = (0..100).map(|_| attach(&switch, &bridge, tap_port())).collect();
+    std::thread::sleep(Duration::from_millis(50));
+    let used = || {
+        let time = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
+        Duration::try_from(time).unwrap()
+    };
+    let before = used();
+    std::thread::sleep(Duration::from_millis(500));
+    assert!(used() - before < Duration::from_millis(5));
+    drop(ports);
+}

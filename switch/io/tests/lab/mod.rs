@@ -1,0 +1,164 @@
+//! Frames, and namespaces with stations, for the tests of the switch.
+#![allow(dead_code, reason = "each test program uses its part")]
+
+use std::process::Command;
+use std::sync::Arc;
+use std::sync::mpsc::{Sender, channel};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use switch_core::{Bridge, BridgeConfig, PortConfig, PortKind, VnetHeader};
+use switch_io::{EngineChoice, Switch, SwitchConfig};
+
+/// Defines each test once for either engine.
+#[macro_export]
+macro_rules! on_both_engines {
+    ($($name:ident)*) => {
+        mod uring {
+            $(#[test] fn $name() { super::$name(switch_io::EngineChoice::Uring) })*
+        }
+        mod epoll {
+            $(#[test] fn $name() { super::$name(switch_io::EngineChoice::Epoll) })*
+        }
+    };
+}
+
+pub(crate) fn switch(engine: EngineChoice) -> Switch {
+    Switch::start(SwitchConfig { engine, workers: 2, pin: None }).unwrap()
+}
+
+pub(crate) fn bridge() -> Arc<Bridge> {
+    Arc::new(Bridge::new(BridgeConfig::default()))
+}
+
+pub(crate) fn tap_port() -> PortConfig {
+    PortConfig { bum_limit: None, ..PortConfig::new(PortKind::Tap, 1500) }
+}
+
+/// A frame of a local experimental type (IEEE 802 §9.2.3) between stations `src` and `dst`; 255 is everyone.
+pub(crate) fn frame(dst: u8, src: u8, payload: &[u8]) -> Vec<u8> {
+    let mut frame = Vec::new();
+    for station in [dst, src] {
+        frame.extend(if station == 255 { [255; 6] } else { [2, 0, 0, 0, 0, station] });
+    }
+    frame.extend([0x88, 0xb5]);
+    frame.extend(payload);
+    frame
+}
+
+/// A TCP/IPv4 superframe of `payload_len` bytes from station 1 to station 2, and its header with segments of `size`.
+pub(crate) fn superframe(payload_len: u16, size: u16) -> ([u8; VnetHeader::LEN], Vec<u8>) {
+    let mut ip = vec![0x45, 0];
+    ip.extend((40 + payload_len).to_be_bytes());
+    ip.extend([0, 1, 0x40, 0, 64, 6, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2]);
+    let checksum = !internet_sum(&ip);
+    ip[10..12].copy_from_slice(&checksum.to_be_bytes());
+    let mut tcp = vec![0x10, 0, 0x20, 0, 0, 0, 0, 9, 0, 0, 0, 7, 0x50, 0x18, 1, 0, 0, 0, 0, 0];
+    let mut pseudo = vec![10, 0, 0, 1, 10, 0, 0, 2, 0, 6];
+    pseudo.extend((20 + payload_len).to_be_bytes());
+    tcp[16..18].copy_from_slice(&internet_sum(&pseudo).to_be_bytes());
+    let mut bytes = vec![2, 0, 0, 0, 0, 2, 2, 0, 0, 0, 0, 1, 8, 0];
+    bytes.extend(ip);
+    bytes.extend(tcp);
+    bytes.extend((0..payload_len).map(|n| n.to_le_bytes()[0]));
+    (vnet(1, 1, 54, size, 34, 16), bytes)
+}
+
+pub(crate) fn vnet(flags: u8, gso_type: u8, header_len: u16, gso_size: u16, start: u16, offset: u16) -> [u8; 10] {
+    let mut raw = [flags, gso_type, 0, 0, 0, 0, 0, 0, 0, 0];
+    for (at, field) in [(2, header_len), (4, gso_size), (6, start), (8, offset)] {
+        raw[at..at + 2].copy_from_slice(&field.to_ne_bytes());
+    }
+    raw
+}
+
+/// The one's complement sum (RFC 1071), not complemented.
+pub(crate) fn internet_sum(bytes: &[u8]) -> u16 {
+    let mut sum = 0_u32;
+    for pair in bytes.chunks(2) {
+        sum += u32::from(pair[0]) << 8 | u32::from(*pair.get(1).unwrap_or(&0));
+    }
+    while sum > 0xffff {
+        sum = (sum & 0xffff) + (sum >> 16);
+    }
+    u16::try_from(sum).unwrap()
+}
+
+/// Asks again and again, up to five seconds.
+pub(crate) fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
+    let start = Instant::now();
+    while !holds() {
+        assert!(start.elapsed() < Duration::from_secs(5), "did not happen: {what}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// Moves the calling thread into a network namespace of its own. Needs root; the test fails without.
+pub(crate) fn enter_private_namespace() {
+    nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNET).expect("this test needs root");
+}
+
+/// A thread in a network namespace of its own. The namespace dies with the station and its sockets.
+pub(crate) struct Station {
+    jobs: Option<Sender<Job>>,
+    thread: Option<JoinHandle<()>>,
+    tid: i32,
+}
+
+type Job = Box<dyn FnOnce() + Send>;
+
+impl Station {
+    pub(crate) fn new() -> Self {
+        let (jobs, received) = channel::<Job>();
+        let (started, starting) = channel();
+        let thread = std::thread::spawn(move || {
+            enter_private_namespace();
+            started.send(rustix::thread::gettid().as_raw_nonzero().get()).unwrap();
+            received.into_iter().for_each(|job| job());
+        });
+        let tid = starting.recv().expect("this test needs root");
+        let station = Self { jobs: Some(jobs), thread: Some(thread), tid };
+        station.ip("link set lo up");
+        station
+    }
+
+    /// Runs `job` in the namespace.
+    pub(crate) fn run<R: Send + 'static>(&self, job: impl FnOnce() -> R + Send + 'static) -> R {
+        let (done, result) = channel();
+        let job = Box::new(move || {
+            let _ = done.send(job());
+        });
+        self.jobs.as_ref().unwrap().send(job).unwrap();
+        result.recv().unwrap()
+    }
+
+    /// Runs `ip` in the namespace.
+    pub(crate) fn ip(&self, arguments: &str) {
+        let arguments = arguments.to_owned();
+        self.run(move || ip(&arguments));
+    }
+
+    /// Takes interface `name` out of the caller's namespace and sets it up as `eth0` with `address`.
+    pub(crate) fn adopt(&self, name: &str, address: &str) {
+        ip(&format!("link set {name} netns {}", self.tid));
+        self.ip(&format!("link set {name} name eth0"));
+        self.ip(&format!("addr add {address}/24 dev eth0"));
+        self.ip("link set eth0 up");
+    }
+
+    pub(crate) fn has_interface(&self) -> bool {
+        self.run(|| Command::new("ip").args(["link", "show", "eth0"]).output().unwrap().status.success())
+    }
+}
+
+impl Drop for Station {
+    fn drop(&mut self) {
+        drop(self.jobs.take());
+        let _ = self.thread.take().unwrap().join();
+    }
+}
+
+fn ip(arguments: &str) {
+    let output = Command::new("ip").args(arguments.split_whitespace()).output().unwrap();
+    assert!(output.status.success(), "ip {arguments}: {}", String::from_utf8_lossy(&output.stderr));
+}

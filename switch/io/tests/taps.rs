@@ -1,0 +1,207 @@
+//! The switch between TAPs in network namespaces. These tests need root and fail without it.
+
+mod lab;
+
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream, UdpSocket};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use lab::{Station, bridge, enter_private_namespace, eventually, frame, superframe, switch, tap_port};
+use switch_core::{Bridge, DropReason, PortCounts, PortId};
+use switch_io::{
+    BasicTap, Capabilities, EngineChoice, FramePort, Lossy, OffloadTap, OpenTap, Pcap, Switch, SwitchEvent, channel,
+};
+
+on_both_engines! {
+    tcp_superframes_cross_whole_between_offload_taps
+    tcp_superframes_are_cut_for_a_basic_tap
+    tcp_leaves_a_basic_tap
+    decorated_taps_carry_tcp
+    a_superframe_of_64_kib_is_accepted_by_the_kernel
+    a_port_is_removed_under_load_and_its_interface_vanishes
+    the_death_of_a_sandbox_is_reported
+    a_link_that_is_down_is_counted
+    a_tap_can_be_handed_over
+}
+
+const TRANSFER: usize = 8 << 20;
+
+struct Network {
+    switch: Switch,
+    bridge: Arc<Bridge>,
+}
+
+impl Network {
+    fn new(engine: EngineChoice) -> Self {
+        enter_private_namespace();
+        Self { switch: switch(engine), bridge: bridge() }
+    }
+
+    fn add(&self, port: impl FramePort + 'static) -> PortId {
+        self.switch.add_port(&self.bridge, Box::new(port), tap_port()).unwrap()
+    }
+
+    /// A station with an offload TAP.
+    fn station(&self, name: &str, address: &str) -> (PortId, Station) {
+        let port = self.add(OffloadTap::create(name).unwrap());
+        let station = Station::new();
+        station.adopt(name, address);
+        (port, station)
+    }
+
+    fn counts(&self, port: PortId) -> PortCounts {
+        self.switch.counters(port).unwrap()
+    }
+}
+
+/// Sends [`TRANSFER`] bytes and checks every one.
+fn transfer(from: &Station, to: &Station, address: &'static str) {
+    let listener = to.run(move || TcpListener::bind((address, 9)).unwrap());
+    let receiver = std::thread::spawn(move || {
+        let mut bytes = Vec::new();
+        listener.accept().unwrap().0.read_to_end(&mut bytes).unwrap();
+        bytes
+    });
+    let data: Vec<u8> = (0..TRANSFER).map(|n| n.to_le_bytes()[n % 3]).collect();
+    let mut stream = from.run(move || TcpStream::connect((address, 9)).unwrap());
+    stream.write_all(&data).unwrap();
+    drop(stream);
+    assert!(receiver.join().unwrap() == data, "the data changed on the way");
+}
+
+fn assert_no_offload_lost(counts: &PortCounts) {
+    let harmless = [DropReason::NoEgress, DropReason::LinkLocalControl, DropReason::EgressDown];
+    let drops: Vec<_> = counts.drop_reasons().filter(|(reason, _)| !harmless.contains(reason)).collect();
+    assert!(drops.is_empty(), "{drops:?}");
+}
+
+fn tcp_superframes_cross_whole_between_offload_taps(engine: EngineChoice) {
+    let network = Network::new(engine);
+    let (a_port, a) = network.station("tap-a", "10.1.0.1");
+    let (b_port, b) = network.station("tap-b", "10.1.0.2");
+    transfer(&a, &b, "10.1.0.2");
+    let (a_counts, b_counts) = (network.counts(a_port), network.counts(b_port));
+    assert_no_offload_lost(&a_counts);
+    assert!(a_counts.rx_bytes / a_counts.rx_frames > 6000, "{a_counts:?}");
+    assert!(b_counts.tx_bytes / b_counts.tx_frames > 6000, "{b_counts:?}");
+}
+
+fn tcp_superframes_are_cut_for_a_basic_tap(engine: EngineChoice) {
+    let network = Network::new(engine);
+    let (a_port, a) = network.station("tap-a", "10.1.0.1");
+    let b_port = network.add(BasicTap::create("tap-b").unwrap());
+    let b = Station::new();
+    b.adopt("tap-b", "10.1.0.2");
+    transfer(&a, &b, "10.1.0.2");
+    let (a_counts, b_counts) = (network.counts(a_port), network.counts(b_port));
+    assert_no_offload_lost(&a_counts);
+    assert!(a_counts.rx_bytes / a_counts.rx_frames > 3000, "{a_counts:?}");
+    assert!(b_counts.tx_bytes / b_counts.tx_frames <= 1514, "{b_counts:?}");
+}
+
+fn tcp_leaves_a_basic_tap(engine: EngineChoice) {
+    let network = Network::new(engine);
+    let (_, a) = network.station("tap-a", "10.1.0.1");
+    network.add(BasicTap::create("tap-b").unwrap());
+    let b = Station::new();
+    b.adopt("tap-b", "10.1.0.2");
+    transfer(&b, &a, "10.1.0.1");
+}
+
+fn decorated_taps_carry_tcp(engine: EngineChoice) {
+    let network = Network::new(engine);
+    let (_, a) = network.station("tap-a", "10.1.0.1");
+    let lossy = Lossy::new(OffloadTap::create("tap-b").unwrap(), Default::default(), Default::default(), 1).unwrap();
+    network.add(Pcap::new(lossy, "tap-b", std::io::sink()).unwrap());
+    let b = Station::new();
+    b.adopt("tap-b", "10.1.0.2");
+    transfer(&a, &b, "10.1.0.2");
+    transfer(&b, &a, "10.1.0.1");
+}
+
+fn a_superframe_of_64_kib_is_accepted_by_the_kernel(engine: EngineChoice) {
+    let network = Network::new(engine);
+    let (port, end) = channel(8, Capabilities::ALL).unwrap();
+    let from = network.add(port);
+    let (to, _b) = network.station("tap-b", "10.1.0.2");
+    let (header, bytes) = superframe(65_495, 1448);
+    end.send_with(&header, &bytes);
+    eventually("the superframe is sent", || network.counts(to).tx_bytes >= u64::try_from(bytes.len()).unwrap());
+    assert_no_offload_lost(&network.counts(from));
+}
+
+fn a_port_is_removed_under_load_and_its_interface_vanishes(engine: EngineChoice) {
+    let network = Network::new(engine);
+    let (_, a) = network.station("tap-a", "10.1.0.1");
+    let done = Arc::new(AtomicBool::new(false));
+    let socket = a.run(|| {
+        let socket = UdpSocket::bind("10.1.0.1:9").unwrap();
+        socket.set_broadcast(true).unwrap();
+        socket
+    });
+    let stop = Arc::clone(&done);
+    let load = std::thread::spawn(move || {
+        while !stop.load(Ordering::Relaxed) {
+            let _ = socket.send_to(&[0; 1000], "10.1.0.255:9");
+        }
+    });
+    for _ in 0..5 {
+        let (port, b) = network.station("tap-b", "10.1.0.2");
+        eventually("the load arrives", || network.counts(port).tx_frames > 100);
+        let start = Instant::now();
+        network.switch.remove_port(port);
+        assert!(start.elapsed() < Duration::from_secs(1));
+        assert!(!b.has_interface(), "the descriptor is closed");
+    }
+    done.store(true, Ordering::Relaxed);
+    load.join().unwrap();
+}
+
+fn the_death_of_a_sandbox_is_reported(engine: EngineChoice) {
+    let network = Network::new(engine);
+    let events = network.switch.events();
+    let (_, a) = network.station("tap-a", "10.1.0.1");
+    let (port, b) = network.station("tap-b", "10.1.0.2");
+    transfer(&a, &b, "10.1.0.2");
+    drop(b);
+    assert_eq!(events.recv_timeout(Duration::from_secs(5)), Ok(SwitchEvent::PortGone(port)));
+    network.switch.remove_port(port);
+}
+
+fn a_link_that_is_down_is_counted(engine: EngineChoice) {
+    let network = Network::new(engine);
+    let (port, end) = channel(8, Capabilities::ALL).unwrap();
+    let from = network.add(port);
+    let (to, b) = network.station("tap-b", "10.1.0.2");
+    b.ip("link set eth0 down");
+    let sent = network.counts(to).tx_frames;
+    end.send(&frame(255, 1, b"nobody"));
+    eventually("the drop is counted", || network.counts(from).dropped(DropReason::EgressDown) == 1);
+    assert_eq!(network.counts(to).tx_frames, sent);
+}
+
+fn a_tap_can_be_handed_over(engine: EngineChoice) {
+    let network = Network::new(engine);
+    let (_, a) = network.station("tap-a", "10.1.0.1");
+    let tap = OffloadTap::create("tap-b").unwrap();
+    assert!(tap.ifindex() > 0);
+    assert!(matches!(OffloadTap::create("tap-b"), Err(OpenTap::Create { .. })));
+    let copy = tap.as_fd().try_clone_to_owned().unwrap();
+    let port = network.add(tap);
+    let b = Station::new();
+    b.adopt("tap-b", "10.1.0.2");
+    transfer(&a, &b, "10.1.0.2");
+    network.switch.remove_port(port);
+    let adopted = OffloadTap::from_fd(copy).unwrap();
+    assert_eq!(adopted.name(), "eth0");
+    network.add(adopted);
+    transfer(&a, &b, "10.1.0.2");
+}
+
+#[test]
+fn descriptors_that_are_no_taps_are_refused() {
+    let file = tempfile::tempfile().unwrap();
+    assert!(matches!(OffloadTap::from_fd(file.into()), Err(OpenTap::ForeignDescriptor)));
+}
