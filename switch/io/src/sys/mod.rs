@@ -3,5 +3,6 @@
 
 pub(crate) mod fd;
 pub(crate) mod mapping;
+pub mod packet;
 pub(crate) mod ring;
 pub(crate) mod tun;

@@ -3,7 +3,6 @@
 //! What a test, a capture or an uplink needs to put a frame on a link exactly as it is, superframes and unfinished
 //! checksums included, and to see exactly what arrived. The kernel takes the outermost VLAN tag out of a frame before
 //! a packet socket sees it; [`PacketSocket::receive`] puts it back.
-#![allow(unsafe_code)]
 
 use std::ffi::CString;
 use std::io;
