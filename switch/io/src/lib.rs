@@ -21,7 +21,6 @@ pub use pcap::Pcap;
 pub use probe::{HostSupport, probe};
 pub use switch::{
     AUTO_WORKERS_MAX, AddPort, EngineChoice, EngineKind, EngineReport, StartSwitch, Switch,
-    AUTO_WORKERS, AddPort, EngineChoice, EngineKind, EngineReport, StartSwitch, Switch,
     SwitchConfig,
 };
 pub use sys::packet;

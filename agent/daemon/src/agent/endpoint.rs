@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use agent_api::{ApiError, EndpointCreate, EndpointDetail, EndpointSettings};
 use dns_core::EndpointNames;
 use switch_core::edge::HostRecord;
-use switch_core::{Mac, PortConfig, PortId, PortKind};
+use switch_core::{Mac, PortConfig, PortKind};
 
 use super::error::{Attach, Find};
 use super::segment::{on_link, open_tap};
@@ -14,7 +14,7 @@ use super::state::{Endpoint, Network, State};
 use super::{Agent, view};
 use crate::edge_task::EdgeHost;
 use crate::name::{check_name, new_id, short};
-use crate::netlink::{LinkName, Netlink, Netns, SandboxLink, configure_sandbox};
+use crate::netlink::{LinkName, Netns, SandboxLink, configure_inside};
 use crate::record::{EndpointRecord, Owner, endpoint_key};
 
 /// Who asks to be attached, and how.
@@ -77,25 +77,6 @@ impl Agent {
         Ok(())
     }
 
-    /// The sandbox behind a port is gone.
-    pub(super) fn port_gone(&self, port: PortId) {
-        let mut state = self.state();
-        for network in state.networks.values_mut() {
-            let gone = network
-                .endpoints
-                .values()
-                .find(|endpoint| endpoint.port == Some(port));
-            let Some(record) = gone.map(|endpoint| endpoint.record.clone()) else {
-                continue;
-            };
-            if matches!(record.owner, Owner::Sandbox(_)) {
-                tracing::info!(endpoint = record.name, "sandbox is gone");
-                self.detach(network, &record.id);
-            }
-            return;
-        }
-    }
-
     /// Validates, keeps a record, attaches; after a failure neither record nor link nor address is left.
     pub(super) fn attach(
         &self,
@@ -146,20 +127,19 @@ impl Agent {
         let Some(segment) = &network.segment else {
             return Err(Attach::NoPorts(network.record.name.clone()));
         };
-        let netns = Netns::open(sandbox).map_err(|error| Attach::Sandbox {
-            path: sandbox.to_owned(),
-            why: error.to_string(),
-        })?;
-        let tap = open_tap(network.record.tap_driver(), &tap_name(&record.id))
+        let netns = Netns::open(sandbox).map_err(|error| Attach::Sandbox(error.to_string()))?;
+        if netns.is_own() {
+            return Err(Attach::OwnSandbox(sandbox.to_owned()));
+        }
+        let tap = netns
+            .run(|| open_tap(network.record.tap_driver(), &tap_name(&record.id)))
+            .map_err(|error| failed(error.to_string()))?
             .map_err(|error| failed(error.to_string()))?;
         let ifindex = tap.ifindex;
+        let config = PortConfig::new(PortKind::Tap, u32::from(network.record.mtu));
         let port = self
             .switch
-            .add_port(
-                &segment.bridge,
-                tap.port,
-                PortConfig::new(PortKind::Tap, u32::from(network.record.mtu)),
-            )
+            .add_port(&segment.bridge, tap.port, config)
             .map_err(|error| failed(error.to_string()))?;
         let mac = Mac::new(record.mac);
         segment
@@ -175,12 +155,14 @@ impl Agent {
                 record: record.clone(),
                 port: Some(port),
                 link,
+                sandbox: netns.id(),
             }),
             Err(error) => {
                 let half = Endpoint {
                     record: record.clone(),
                     port: Some(port),
                     link: String::new(),
+                    sandbox: netns.id(),
                 };
                 self.unplug(network, &half);
                 Err(error)
@@ -374,8 +356,7 @@ fn configure(
         routes: Vec::new(),
         ipv6_link_local: network.pool_v6.is_some(),
     };
-    Netlink::open()
-        .and_then(|mut host| configure_sandbox(&mut host, netns, &link))
+    configure_inside(netns, &link)
         .map(|done| done.name)
         .map_err(|error| error.to_string())
 }

@@ -131,8 +131,10 @@ pub(super) enum Attach {
     },
     #[error("link name {0:?} is not usable; take 1 to 15 letters, digits, '_', '.' or '-'")]
     LinkName(String),
-    #[error("{} is not a network namespace: {why}; give a file such as /run/netns/NAME or /proc/PID/ns/net", path.display())]
-    Sandbox { path: PathBuf, why: String },
+    #[error("{0}")]
+    Sandbox(String),
+    #[error("{} is the host's own network namespace; give that of a sandbox", .0.display())]
+    OwnSandbox(PathBuf),
     #[error("attaching {name:?} to network {network:?}: {why}")]
     Host {
         name: String,

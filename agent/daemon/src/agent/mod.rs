@@ -21,6 +21,7 @@ mod network;
 mod plan;
 mod publishing;
 mod reconcile;
+mod sandbox;
 mod segment;
 mod state;
 mod view;
@@ -31,7 +32,7 @@ use std::time::Duration;
 
 use agent_api::{ApiError, Info};
 use rustix::rand::{GetRandomFlags, getrandom};
-use switch_io::{StartSwitch, Switch, SwitchConfig, SwitchEvent};
+use switch_io::{StartSwitch, Switch, SwitchConfig};
 use tokio::runtime::Handle;
 
 use self::journal::Journal;
@@ -111,7 +112,7 @@ impl Agent {
         }
         agent.watch_firewall();
         agent.reconcile()?;
-        agent.watch_switch();
+        agent.watch_sandboxes();
         Ok(agent)
     }
 
@@ -186,23 +187,6 @@ impl Agent {
                 let _ = applied.await;
             }
         });
-    }
-
-    /// Detaches endpoints whose sandbox died. Those of containers go when the container's end is seen.
-    fn watch_switch(self: &Arc<Self>) {
-        let events = self.switch.events();
-        let agent = Arc::downgrade(self);
-        let watching = std::thread::Builder::new()
-            .name("port-events".into())
-            .spawn(move || {
-                while let Ok(SwitchEvent::PortGone(port)) = events.recv() {
-                    let Some(agent) = agent.upgrade() else { return };
-                    agent.port_gone(port);
-                }
-            });
-        if let Err(error) = watching {
-            self.warn(format!("endpoints of dead sandboxes will stay: {error}"));
-        }
     }
 }
 

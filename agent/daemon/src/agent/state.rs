@@ -7,6 +7,7 @@ use switch_core::{Bridge, Mac, PortId};
 
 use crate::edge_task::EdgeHandle;
 use crate::ipam::Pool;
+use crate::netlink::NetnsId;
 use crate::publish::PublishedPort;
 use crate::record::{ContainerRecord, EndpointRecord, NetworkRecord};
 
@@ -48,6 +49,7 @@ pub(super) struct Endpoint {
     pub(super) port: Option<PortId>,
     /// The link's name inside the sandbox.
     pub(super) link: String,
+    pub(super) sandbox: NetnsId,
 }
 
 /// A container and what the agent holds for it.

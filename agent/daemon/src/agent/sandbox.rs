@@ -1,0 +1,102 @@
+//! Sandboxes that somebody else made, and that go without a word to the agent.
+//!
+//! A TAP is made inside its sandbox, because moving one there takes the kernel tens of milliseconds. Its descriptor then
+//! keeps the namespace alive, so the kernel never says that a sandbox has died. What the agent can see is that the
+//! namespace file it was given is gone, or stands for another namespace; it looks every few seconds.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use switch_core::PortId;
+use switch_io::SwitchEvent;
+
+use super::Agent;
+use super::state::{Endpoint, Network};
+use crate::netlink::Netns;
+use crate::record::Owner;
+
+impl Agent {
+    /// Detaches endpoints whose sandbox or link is gone. Those of containers go when the container's end is seen.
+    pub(super) fn watch_sandboxes(self: &Arc<Self>) {
+        let agent = Arc::downgrade(self);
+        self.runtime.spawn(async move {
+            let mut ticks = tokio::time::interval(SWEEP_INTERVAL);
+            loop {
+                ticks.tick().await;
+                let Some(agent) = agent.upgrade() else { return };
+                // It only fails when the agent is shutting down.
+                let _ = tokio::task::spawn_blocking(move || agent.sweep_sandboxes()).await;
+            }
+        });
+        let events = self.switch.events();
+        let agent = Arc::downgrade(self);
+        let watching = std::thread::Builder::new()
+            .name("port-events".into())
+            .spawn(move || {
+                while let Ok(SwitchEvent::PortGone(port)) = events.recv() {
+                    let Some(agent) = agent.upgrade() else { return };
+                    agent.port_gone(port);
+                }
+            });
+        if let Err(error) = watching {
+            self.warn(format!(
+                "endpoints whose link was deleted will stay: {error}"
+            ));
+        }
+    }
+
+    fn sweep_sandboxes(&self) {
+        for network in self.state().networks.values_mut() {
+            let gone: Vec<_> = network
+                .endpoints
+                .values()
+                .filter(|endpoint| is_gone(endpoint))
+                .map(|endpoint| endpoint.record.id.clone())
+                .collect();
+            for id in gone {
+                self.lose(network, &id);
+            }
+        }
+    }
+
+    fn port_gone(&self, port: PortId) {
+        for network in self.state().networks.values_mut() {
+            let behind = network
+                .endpoints
+                .values()
+                .find(|endpoint| endpoint.port == Some(port));
+            if let Some(id) = behind
+                .filter(|endpoint| is_foreign(endpoint))
+                .map(|endpoint| endpoint.record.id.clone())
+            {
+                self.lose(network, &id);
+            }
+        }
+    }
+
+    fn lose(&self, network: &mut Network, id: &str) {
+        if let Some(endpoint) = network.endpoints.get(id) {
+            tracing::info!(
+                endpoint = endpoint.record.name,
+                network = network.record.name,
+                "sandbox is gone"
+            );
+        }
+        self.detach(network, id);
+    }
+}
+
+fn is_foreign(endpoint: &Endpoint) -> bool {
+    matches!(endpoint.record.owner, Owner::Sandbox(_))
+}
+
+fn is_gone(endpoint: &Endpoint) -> bool {
+    match &endpoint.record.owner {
+        Owner::Sandbox(path) => {
+            !Netns::open(path).is_ok_and(|netns| netns.id() == endpoint.sandbox)
+        }
+        Owner::Container(_) => false,
+    }
+}
+
+const SWEEP_INTERVAL: Duration = Duration::from_secs(5);
