@@ -922,6 +922,27 @@ fn nothing_is_left_afterwards() {
 }
 
 #[test]
+fn a_container_that_ended_can_be_made_again_and_one_that_runs_cannot() {
+    let container = Container::spawn(&shell("echo once; exit 3"));
+    let again = |script: &str| container.supervisor.spawn(container.path(), &shell(script));
+    assert_eq!(
+        again("true").unwrap_err().to_string(),
+        "the container runs already"
+    );
+    start(container.path()).unwrap();
+    eventually(|| !container.ready.shim.is_alive());
+    again("echo twice; exit 4").unwrap();
+    assert_eq!(read_exit(container.path()).unwrap(), None);
+    start(container.path()).unwrap();
+    eventually(|| read_exit(container.path()).unwrap().is_some());
+    let logged: Vec<u8> = log::records(&container.path().join("log"))
+        .unwrap()
+        .flat_map(|record| record.unwrap().bytes)
+        .collect();
+    assert_eq!(logged, b"once\ntwice\n");
+}
+
+#[test]
 fn a_socket_path_longer_than_an_address_works() {
     let dir = tempfile::tempdir().unwrap();
     let deep = dir.path().join("a".repeat(64)).join("b".repeat(64));

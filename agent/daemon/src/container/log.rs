@@ -10,7 +10,7 @@
 //! ```
 //!
 //! `hex` stands for bytes that are no UTF-8, or hardly text; a character cut by a read waits for its rest, so text stays text, and either
-//! way [`records`] gives back the very bytes. At [`FILE_LIMIT`] bytes `log` becomes `log.1`, and the `log.1` before is
+//! way [`records`] gives back the very bytes. At 10 MiB `log` becomes `log.1`, and the `log.1` before is
 //! gone: the disk holds at most twice that. A failure to write costs the record and never the command.
 
 use std::fs::{File, OpenOptions};
