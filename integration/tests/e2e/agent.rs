@@ -131,8 +131,9 @@ fn agent_that_stops_leaves_no_link_and_no_rule() {
         host.tapestry(&["rm", "-f", name]).ok();
     }
     host.stop_agent(Signal::TERM);
-    let links = host.netns.sh("ip -o link show");
-    assert_eq!(links.lines().count(), 2, "lo and up0: {links}");
+    eventually(Duration::from_secs(3), "only lo and up0 are left", || {
+        (host.netns.sh("ip -o link show").lines().count() == 2).then_some(())
+    });
     assert_eq!(host.netns.sh("nft list ruleset"), "");
     assert!(!host.socket().exists());
 }

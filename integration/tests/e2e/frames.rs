@@ -356,7 +356,7 @@ fn both_engines_carry_frames() {
         std::fs::write(&config, format!("engine = \"{engine}\"\n{rest}")).unwrap();
         host.launch();
         let info: agent_api::Info = host.api("GET", "/v1/info", None).ok();
-        assert_eq!(info.engine, engine, "{}", info.engine_reason);
+        assert!(info.engine.ends_with(engine), "{info:?}");
         let [one, two] = ["one", "two"].map(|name| host.endpoint("bridge", name));
         assert!(one.netns.pings(two.ipv4()), "{engine}");
     }

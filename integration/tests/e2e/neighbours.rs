@@ -93,10 +93,16 @@ fn a_deleted_table_is_repaired_within_a_second() {
 }
 
 #[test]
-fn doctor_explains_dockers_firewall() {
-    let host = beside_docker();
+fn doctor_names_the_chain_that_drops_what_we_forward() {
+    let host = Host::without_agent();
+    host.netns.sh("iptables -P FORWARD DROP");
+    host.launch();
     let report = host.tapestry(&["doctor"]);
-    assert!(report.stdout.contains("DOCKER-USER"), "{report:?}");
+    let told = report
+        .stdout
+        .lines()
+        .any(|line| line.starts_with("warn") && line.contains("chain FORWARD"));
+    assert!(told, "{report:?}");
 }
 
 #[test]

@@ -15,7 +15,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use tempfile::TempDir;
 
-use super::leftovers::{kill_strays, leftovers};
+use super::leftovers::{kill_strays, lasting_leftovers};
 use super::{Endpoint, Netns, Output, Reply, Terminal, eventually, request};
 
 /// The agent's host. Everything of it lives in `netns` and under one scratch directory.
@@ -322,7 +322,7 @@ impl Drop for Host {
         let left = if std::thread::panicking() {
             Vec::new()
         } else {
-            leftovers(&self.netns, self.dir.path())
+            lasting_leftovers(&self.netns, self.dir.path())
         };
         kill_strays(self.dir.path());
         assert!(left.is_empty(), "left behind: {left:#?}");

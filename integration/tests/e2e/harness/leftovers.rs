@@ -2,13 +2,27 @@
 
 use std::fs;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::Netns;
 
+/// Everything that is there for longer than a process needs to go: its io_uring lets go of the TAPs a moment after it
+/// has ended.
+pub(super) fn lasting_leftovers(netns: &Netns, dir: &Path) -> Vec<String> {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let left = leftovers(netns, dir);
+        if left.is_empty() || Instant::now() > deadline {
+            return left;
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
 /// Everything of ours that is still there after the agent of `netns` with its files under `dir` has gone, in words.
-pub(super) fn leftovers(netns: &Netns, dir: &Path) -> Vec<String> {
+fn leftovers(netns: &Netns, dir: &Path) -> Vec<String> {
     let links = netns
         .sh("ip -o link show")
         .lines()
@@ -69,3 +83,5 @@ fn mounts_under(dir: &Path) -> Vec<String> {
         .map(str::to_owned)
         .collect()
 }
+
+const PATIENCE: Duration = Duration::from_secs(3);
