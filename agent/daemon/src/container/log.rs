@@ -178,8 +178,6 @@ fn cut_character_length(bytes: &[u8]) -> usize {
     }
 }
 
-/// One line of a log. `None` where it is no record.
-pub fn parse(line: &[u8]) -> Option<LogRecord> {
 /// Six characters stand for a control character in JSON, two for any byte in `hex`.
 fn is_mostly_controls(bytes: &[u8]) -> bool {
     let controls = bytes
@@ -189,7 +187,8 @@ fn is_mostly_controls(bytes: &[u8]) -> bool {
     controls > bytes.len() / 4
 }
 
-fn parse(line: &[u8]) -> Option<LogRecord> {
+/// One line of a log. `None` where it is no record.
+pub fn parse(line: &[u8]) -> Option<LogRecord> {
     let line: Line<'_> = serde_json::from_slice(line).ok()?;
     let bytes = match (line.text, line.hex) {
         (Some(text), None) => text.into_owned().into_bytes(),
