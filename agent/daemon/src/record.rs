@@ -66,7 +66,10 @@ pub(crate) struct EndpointRecord {
     pub(crate) mac: [u8; 6],
     pub(crate) ipv4: Option<Ipv4Addr>,
     pub(crate) ipv6: Option<Ipv6Addr>,
+    /// The link's name inside the sandbox; chosen at the first attachment where absent.
     pub(crate) link: Option<String>,
+    /// How many networks the sandbox was on before this one: the way out goes by the lowest.
+    pub(crate) rank: u32,
 }
 
 /// Whose sandbox an endpoint attaches.

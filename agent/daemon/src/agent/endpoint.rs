@@ -14,7 +14,7 @@ use super::state::{Endpoint, Network, State};
 use super::{Agent, view};
 use crate::edge_task::EdgeHost;
 use crate::name::{check_name, new_id, short};
-use crate::netlink::{LinkName, Netns, SandboxLink, configure_inside};
+use crate::netlink::{LinkName, Netlink, Netns, SandboxLink, configure_sandbox};
 use crate::record::{EndpointRecord, Owner, endpoint_key};
 
 /// Who asks to be attached, and how.
@@ -85,18 +85,25 @@ impl Agent {
         sandbox: &Path,
     ) -> Result<String, ApiError> {
         let id = state.network_id(attachment.network)?;
+        let place = Place::of(state, &attachment.owner);
         let network = state
             .networks
             .get_mut(&id)
             .ok_or_else(|| Find::NoNetwork(attachment.network.to_owned()))?;
-        let record = plan_endpoint(network, attachment)?;
+        let record = plan_endpoint(network, attachment, place)?;
         let id = record.id.clone();
         let kept = self.store.put(&endpoint_key(&id), &record);
         let attached = kept
             .map_err(|error| host_failure(network, &record, error.to_string()))
             .and_then(|()| self.plug(network, &record, sandbox));
         match attached {
-            Ok(endpoint) => {
+            Ok(mut endpoint) => {
+                if endpoint.record.link.is_none() {
+                    endpoint.record.link = Some(endpoint.link.clone());
+                    self.store
+                        .put(&endpoint_key(&id), &endpoint.record)
+                        .map_err(|error| host_failure(network, &record, error.to_string()))?;
+                }
                 network.endpoints.insert(id.clone(), endpoint);
                 Ok(id)
             }
@@ -193,10 +200,62 @@ impl Agent {
     }
 }
 
+/// Where one more endpoint goes in a sandbox.
+struct Place {
+    rank: u32,
+    /// The name of its link, where all links of the sandbox are the agent's own.
+    link: Option<String>,
+}
+
+impl Place {
+    fn of(state: &State, owner: &Owner) -> Self {
+        let endpoints = state
+            .networks
+            .values()
+            .flat_map(|network| network.endpoints.values());
+        let present: Vec<_> = endpoints
+            .filter(|endpoint| endpoint.record.owner == *owner)
+            .collect();
+        let rank = present
+            .iter()
+            .map(|endpoint| endpoint.record.rank + 1)
+            .max()
+            .unwrap_or(0);
+        let is_free = |link: &String| !present.iter().any(|endpoint| endpoint.link == *link);
+        let link = match owner {
+            Owner::Container(_) => (0..)
+                .map(|number: u32| format!("eth{number}"))
+                .find(is_free),
+            Owner::Sandbox(_) => None,
+        };
+        Self { rank, link }
+    }
+}
+
+/// Deletes the link that an agent which was killed left in a sandbox: the kernel takes its time to close a dead process's
+/// rings, and with them the TAP.
+pub(super) fn bury_link(record: &EndpointRecord, sandbox: &Path) {
+    let Ok(netns) = Netns::open(sandbox) else {
+        return;
+    };
+    let buried = Netlink::open_in(&netns).and_then(|mut inside| {
+        let links = inside.links()?;
+        let dead = links
+            .iter()
+            .filter(|link| link.mac == Some(record.mac) && link.kind.as_deref() == Some("tun"));
+        dead.map(|link| inside.delete_link(&link.name))
+            .collect::<Result<(), _>>()
+    });
+    if let Err(error) = buried {
+        tracing::warn!(endpoint = record.name, %error, "a dead link may be in the way");
+    }
+}
+
 /// Checks the wishes and takes the addresses.
 fn plan_endpoint(
     network: &mut Network,
     attachment: &Attachment<'_>,
+    place: Place,
 ) -> Result<EndpointRecord, Attach> {
     if network.segment.is_none() {
         return Err(Attach::NoPorts(network.record.name.clone()));
@@ -238,7 +297,8 @@ fn plan_endpoint(
         mac: mac.unwrap_or_else(made).octets(),
         ipv4,
         ipv6,
-        link: attachment.link.map(str::to_owned),
+        link: attachment.link.map(str::to_owned).or(place.link),
+        rank: place.rank,
     })
 }
 
@@ -353,10 +413,11 @@ fn configure(
         } else {
             network.record.gateway_addresses()
         },
+        gateway_metric: record.rank,
         routes: Vec::new(),
         ipv6_link_local: network.pool_v6.is_some(),
     };
-    configure_inside(netns, &link)
+    configure_sandbox(netns, &link)
         .map(|done| done.name)
         .map_err(|error| error.to_string())
 }

@@ -1,12 +1,12 @@
 //! At the start: what the records say, against what is there.
 
-use std::path::PathBuf;
+use std::path::Path;
 use std::sync::Arc;
 
 use agent_api::ApiError;
 
 use super::Agent;
-use super::endpoint::sandbox_of;
+use super::endpoint::{bury_link, sandbox_of};
 use super::error::CreateNetwork;
 use super::plan::pools;
 use super::state::{Container, Network, State};
@@ -31,7 +31,9 @@ impl Agent {
         for record in records {
             self.restore_container(&mut state, record);
         }
-        for record in self.records::<EndpointRecord>(ENDPOINTS)? {
+        let mut endpoints = self.records::<EndpointRecord>(ENDPOINTS)?;
+        endpoints.sort_by_key(|record| record.rank);
+        for record in endpoints {
             self.restore_endpoint(&mut state, &record);
         }
         for id in ids {
@@ -100,7 +102,7 @@ impl Agent {
         }
     }
 
-    fn replug(&self, state: &mut State, record: &EndpointRecord, sandbox: &PathBuf) -> bool {
+    fn replug(&self, state: &mut State, record: &EndpointRecord, sandbox: &Path) -> bool {
         let Some(network) = state.networks.get_mut(&record.network) else {
             return false;
         };
@@ -116,6 +118,7 @@ impl Agent {
                 return false;
             }
         }
+        bury_link(record, sandbox);
         match self.plug(network, record, sandbox) {
             Ok(endpoint) => {
                 network.endpoints.insert(record.id.clone(), endpoint);

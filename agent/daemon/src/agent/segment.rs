@@ -108,6 +108,10 @@ impl Agent {
         segment: &Segment,
     ) -> Result<HostPort, String> {
         let link = host_link_name(&record.id);
+        // The kernel takes its time to close the rings of an agent that was killed, and with them its TAPs.
+        Netlink::open()
+            .and_then(|mut netlink| netlink.delete_link(&link))
+            .map_err(|error| error.to_string())?;
         let tap = open_tap(record.tap_driver(), &link).map_err(|error| error.to_string())?;
         let port = self
             .switch

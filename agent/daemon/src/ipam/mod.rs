@@ -3,9 +3,9 @@
 //! # Theory of operation
 //!
 //! Pure bookkeeping; the daemon keeps the outcome in its store and rebuilds a [`Pool`] from it at start with
-//! [`Pool::take`]. A pool is one subnet of one network. Addresses are given out in ascending order after the last one
-//! given, as Docker does, so that a released address rests as long as possible before another container gets it; the
-//! search wraps once. Memory grows with addresses taken, never with the size of the subnet, so an IPv6 /64 is no
+//! [`Pool::take`]. A pool is one subnet of one network. The lowest free address is given first, as
+//! Docker does; a MAC follows from its address, so a neighbour's cached entry stays right when an address is used again.
+//! Memory grows with addresses taken, never with the size of the subnet, so an IPv6 /64 is no
 //! different from a /24.
 
 mod pool;

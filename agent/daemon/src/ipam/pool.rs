@@ -14,7 +14,8 @@ pub struct Pool {
     first: u128,
     last: u128,
     taken: BTreeMap<u128, String>,
-    last_given: Option<u128>,
+    /// Everything in the range below this is taken.
+    search_from: u128,
 }
 
 /// Why a pool cannot be made.
@@ -76,7 +77,7 @@ impl Pool {
             first,
             last,
             taken,
-            last_given: None,
+            search_from: first,
         })
     }
 
@@ -104,20 +105,14 @@ impl Pool {
         self.taken.len()
     }
 
-    /// The next free address after the last one given, wrapping once.
+    /// The lowest free address of the range.
     pub fn allocate(&mut self, owner: &str) -> Result<IpAddr, AllocateAddress> {
-        let start = match self.last_given {
-            Some(given) if given >= self.first && given < self.last => given + 1,
-            _ => self.first,
+        let exhausted = AllocateAddress::Exhausted {
+            within: self.range(),
         };
-        let free = self
-            .free_from(start, self.last)
-            .or_else(|| self.free_from(self.first, start.saturating_sub(1)))
-            .ok_or_else(|| AllocateAddress::Exhausted {
-                within: self.range(),
-            })?;
+        let free = self.free_from(self.search_from).ok_or(exhausted)?;
         self.taken.insert(free, owner.to_owned());
-        self.last_given = Some(free);
+        self.search_from = free;
         Ok(address(self.subnet, free))
     }
 
@@ -150,24 +145,30 @@ impl Pool {
 
     /// Frees an address and says whether it was taken. The gateway's is never freed.
     pub fn release(&mut self, address: IpAddr) -> bool {
-        address != self.gateway
-            && self.subnet.contains(&address)
-            && self.taken.remove(&number(address)).is_some()
+        if address == self.gateway || !self.subnet.contains(&address) {
+            return false;
+        }
+        let number = number(address);
+        if number >= self.first {
+            self.search_from = self.search_from.min(number);
+        }
+        self.taken.remove(&number).is_some()
     }
 
-    /// The lowest number from `start` to `end`, inclusive, that nobody has.
-    fn free_from(&self, start: u128, end: u128) -> Option<u128> {
-        if start > end {
-            return None;
-        }
+    /// The lowest number of the range, from `start`, that nobody has.
+    fn free_from(&self, start: u128) -> Option<u128> {
         let mut candidate = start;
-        for &taken in self.taken.range(start..=end).map(|(number, _)| number) {
+        for &taken in self
+            .taken
+            .range(start..=self.last.max(start))
+            .map(|(number, _)| number)
+        {
             if taken > candidate {
                 break;
             }
             candidate = taken.checked_add(1)?;
         }
-        (candidate <= end).then_some(candidate)
+        (candidate <= self.last).then_some(candidate)
     }
 
     /// The smallest prefix that holds the range, for messages.
@@ -258,19 +259,18 @@ mod tests {
     }
 
     #[test]
-    fn a_released_address_rests_until_the_others_are_used() {
+    fn a_released_address_is_the_next_one_given() {
         let mut pool = pool("10.0.0.0/29");
-        let given: Vec<_> = (0..3).map(|_| pool.allocate("x").unwrap()).collect();
-        assert!(pool.release(given[0]));
-        assert_eq!(pool.allocate("y").unwrap(), ip("10.0.0.5"));
-        assert_eq!(pool.allocate("y").unwrap(), ip("10.0.0.6"));
-        assert_eq!(pool.allocate("y").unwrap(), given[0]);
+        let given: Vec<_> = (0..5).map(|_| pool.allocate("x").unwrap()).collect();
         assert_eq!(
             pool.allocate("z"),
             Err(AllocateAddress::Exhausted {
                 within: "10.0.0.0/29".parse().unwrap()
             })
         );
+        assert!(pool.release(given[3]) && pool.release(given[1]));
+        assert_eq!(pool.allocate("y").unwrap(), given[1]);
+        assert_eq!(pool.allocate("y").unwrap(), given[3]);
     }
 
     #[test]
@@ -389,16 +389,13 @@ mod tests {
             let mut pool = Pool::new(subnet, None, None).unwrap();
             let (first, last) = usable(subnet);
             let mut model = BTreeSet::from([first]);
-            let mut last_given = first;
             for step in steps {
                 match step {
                     Step::Allocate => {
-                        let order = (last_given + 1..=last).chain(first..=last_given);
-                        let expected = order.into_iter().find(|n| !model.contains(n));
+                        let expected = (first..=last).find(|n| !model.contains(n));
                         let given = pool.allocate("x").ok().map(number);
                         prop_assert_eq!(given, expected);
                         model.extend(given);
-                        last_given = given.unwrap_or(last_given);
                     }
                     Step::Take(offset) => {
                         let wanted = base + u128::from(offset % 16);

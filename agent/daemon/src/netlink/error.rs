@@ -29,8 +29,6 @@ pub enum NetlinkError {
         what: &'static str,
         refusal: Refusal,
     },
-    #[error("cannot move link {link} into another network namespace: {refusal}")]
-    Move { link: String, refusal: Refusal },
     #[error("cannot rename link {link} to {name}: {refusal}")]
     Rename {
         link: String,
@@ -71,7 +69,6 @@ impl NetlinkError {
     pub fn errno(&self) -> Option<Errno> {
         match self {
             Self::List { refusal, .. }
-            | Self::Move { refusal, .. }
             | Self::Rename { refusal, .. }
             | Self::Configure { refusal, .. }
             | Self::Up { refusal, .. }

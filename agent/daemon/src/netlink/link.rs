@@ -1,7 +1,6 @@
 //! Operations on one link, and lists of links, addresses and routes.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use std::os::fd::{AsFd, AsRawFd};
 
 use ipnet::IpNet;
 use netlink_packet_route::address::{AddressAttribute, AddressMessage};
@@ -13,7 +12,6 @@ use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 use nix::errno::Errno;
 
 use super::error::{NetlinkError, Refusal};
-use super::namespace::Netns;
 use super::request::{about, address_request, loopback_request, route_request, set, set_request};
 use super::sandbox::Route;
 use super::socket::{Netlink, Request};
@@ -91,18 +89,6 @@ impl Netlink {
         self.run(vec![set(message)], |_, refusal| NetlinkError::Rename {
             link: link.name.clone(),
             name: name.to_owned(),
-            refusal,
-        })
-    }
-
-    /// Moves the link into `netns`, under the name it has. Takes tens of milliseconds on some kernels.
-    pub fn move_link(&mut self, link: &LinkEntry, netns: &Netns) -> Result<(), NetlinkError> {
-        let mut message = about(link.index);
-        message
-            .attributes
-            .push(LinkAttribute::NetNsFd(netns.as_fd().as_raw_fd()));
-        self.run(vec![set(message)], |_, refusal| NetlinkError::Move {
-            link: link.name.clone(),
             refusal,
         })
     }

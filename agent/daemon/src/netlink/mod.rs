@@ -22,7 +22,6 @@ pub use error::{NetlinkError, Refusal};
 pub use link::{AddressEntry, LinkEntry, LinkSettings, RouteEntry};
 pub use namespace::{Netns, NetnsId, OpenNetns};
 pub use sandbox::{
-    HostLink, LinkName, Route, SandboxLink, SandboxLinkDone, configure_host_link, configure_inside,
-    configure_sandbox,
+    HostLink, LinkName, Route, SandboxLink, SandboxLinkDone, configure_host_link, configure_sandbox,
 };
 pub use socket::Netlink;

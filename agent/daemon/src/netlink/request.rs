@@ -108,6 +108,11 @@ pub(super) fn route_request(index: u32, route: &Route, subnets: &[IpNet]) -> Req
             message.header.flags = RouteFlags::Onlink;
         }
     }
+    if route.metric > 0 {
+        message
+            .attributes
+            .push(RouteAttribute::Priority(route.metric));
+    }
     Request {
         message: RouteNetlinkMessage::NewRoute(message),
         flags: NLM_F_CREATE | NLM_F_EXCL,

@@ -16,7 +16,7 @@ use super::socket::Netlink;
 /// What a TAP shall become inside a sandbox.
 #[derive(Clone, Debug)]
 pub struct SandboxLink {
-    /// The link as it is now, in the namespace of the [`Netlink`] given.
+    /// The link as it is now, inside.
     pub from_index: u32,
     pub name: LinkName,
     pub mac: [u8; 6],
@@ -28,6 +28,8 @@ pub struct SandboxLink {
     pub addresses: Vec<IpNet>,
     /// One default route each. A gateway outside the subnets is reached onlink.
     pub gateways: Vec<IpAddr>,
+    /// Of the default routes: the lowest is used, the others wait for its link to go.
+    pub gateway_metric: u32,
     /// More routes.
     pub routes: Vec<Route>,
     /// Whether the link has a link-local IPv6 address, and so speaks ND even on an IPv4 network.
@@ -49,6 +51,8 @@ pub struct Route {
     pub destination: IpNet,
     /// Directly on the link where absent.
     pub gateway: Option<IpAddr>,
+    /// The kernel's default where zero.
+    pub metric: u32,
 }
 
 /// How the link ended up inside.
@@ -70,7 +74,7 @@ pub struct HostLink {
 
 impl Route {
     /// The default route of the gateway's family.
-    pub fn default_via(gateway: IpAddr) -> Self {
+    pub fn default_via(gateway: IpAddr, metric: u32) -> Self {
         let destination = match gateway {
             IpAddr::V4(_) => IpNet::V4(Ipv4Net::new_assert(Ipv4Addr::UNSPECIFIED, 0)),
             IpAddr::V6(_) => IpNet::V6(Ipv6Net::new_assert(Ipv6Addr::UNSPECIFIED, 0)),
@@ -78,46 +82,28 @@ impl Route {
         Self {
             destination,
             gateway: Some(gateway),
+            metric,
         }
     }
 }
 
-/// Moves a TAP into a sandbox and makes it its interface: name, MAC, MTU, addresses, up, default routes, and `lo` up.
+/// Makes a TAP that was opened inside the sandbox its interface: name, MAC, MTU, addresses, up, default routes, and `lo`
+/// up. On failure the link may keep its new name; close the TAP.
 ///
-/// On failure the TAP is back where it was, under its old name and down.
+/// Open it so: `sandbox.run(|| open the TAP)`. The kernel needs 20 to 50 ms to move a link from another namespace.
 pub fn configure_sandbox(
-    host: &mut Netlink,
-    sandbox: &Netns,
-    wanted: &SandboxLink,
-) -> Result<SandboxLinkDone, NetlinkError> {
-    let before = host.link_by_index(wanted.from_index)?;
-    let home = Netns::current()?;
-    host.move_link(&before, sandbox)?;
-    let done = sandbox.run(|| {
-        let mut inside = Netlink::open()?;
-        // The move may have changed its index.
-        let mut link = inside.link_by_name(&before.name)?;
-        let outcome = adopt(&mut inside, &mut link, wanted);
-        if outcome.is_err() {
-            move_back(&mut inside, &link, &home, &before);
-        }
-        outcome
-    });
-    done.flatten()
-}
-
-/// As [`configure_sandbox`] for a TAP that was made inside: `from_index` is its index there.
-///
-/// The kernel needs 20 to 50 ms to move a link and a fraction of one to make it in place, so this is what a program that
-/// opens the TAP itself wants: `sandbox.run(|| open the TAP)`. On failure the link may keep its new name; close the TAP.
-pub fn configure_inside(
     sandbox: &Netns,
     wanted: &SandboxLink,
 ) -> Result<SandboxLinkDone, NetlinkError> {
     let done = sandbox.run(|| {
         let mut inside = Netlink::open()?;
         let mut link = inside.link_by_index(wanted.from_index)?;
-        adopt(&mut inside, &mut link, wanted)
+        link.name = rename(&mut inside, &link, &wanted.name)?;
+        configure(&mut inside, &link, wanted)?;
+        Ok(SandboxLinkDone {
+            name: link.name,
+            index: link.index,
+        })
     });
     done.flatten()
 }
@@ -164,20 +150,6 @@ pub fn configure_host_link(
     netlink.link_by_index(link.index)
 }
 
-/// Runs inside the sandbox's namespace. `link` follows the renaming.
-fn adopt(
-    inside: &mut Netlink,
-    link: &mut LinkEntry,
-    wanted: &SandboxLink,
-) -> Result<SandboxLinkDone, NetlinkError> {
-    link.name = rename(inside, link, &wanted.name)?;
-    configure(inside, link, wanted)?;
-    Ok(SandboxLinkDone {
-        name: link.name.clone(),
-        index: link.index,
-    })
-}
-
 fn rename(inside: &mut Netlink, link: &LinkEntry, name: &LinkName) -> Result<String, NetlinkError> {
     if let LinkName::Exactly(name) = name {
         if *name != link.name {
@@ -222,7 +194,8 @@ fn configure(
     for address in addresses {
         push(Step::Address(address), address_request(link.index, address));
     }
-    let defaults = wanted.gateways.iter().copied().map(Route::default_via);
+    let gateways = wanted.gateways.iter().copied();
+    let defaults = gateways.map(|gateway| Route::default_via(gateway, wanted.gateway_metric));
     for route in defaults.chain(wanted.routes.iter().cloned()) {
         let request = route_request(link.index, &route, &wanted.addresses);
         push(Step::Route(route), request);
@@ -284,24 +257,6 @@ fn enable_ipv6(link: &str) -> Result<(), NetlinkError> {
         return Ok(());
     }
     fs::write(&path, "0").map_err(failed)
-}
-
-fn move_back(inside: &mut Netlink, link: &LinkEntry, home: &Netns, before: &LinkEntry) {
-    let outcome = if link.name == before.name {
-        Ok(())
-    } else {
-        // A link that is up cannot be renamed on older kernels.
-        let down = LinkSettings {
-            up: Some(false),
-            ..LinkSettings::default()
-        };
-        inside
-            .set_link(link, &down)
-            .and_then(|()| inside.rename_link(link, &before.name))
-    };
-    if let Err(error) = outcome.and_then(|()| inside.move_link(link, home)) {
-        tracing::warn!(link = link.name, %error, "cannot take a link back out of a sandbox");
-    }
 }
 
 /// A request of the group that configures a sandbox, kept to name its failure.

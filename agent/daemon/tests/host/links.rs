@@ -5,17 +5,18 @@ use std::time::{Duration, Instant};
 
 use agent_daemon::netlink::{
     HostLink, LinkName, LinkSettings, Netlink, NetlinkError, Netns, OpenNetns, Route, SandboxLink,
-    configure_host_link, configure_inside, configure_sandbox,
+    configure_host_link, configure_sandbox,
 };
 
 use super::{ip, netns, run, within};
 
 const MAC: [u8; 6] = [0x02, 0x42, 172, 17, 0, 2];
 
-fn sandbox_link(host: &mut Netlink, tap: &str) -> SandboxLink {
+/// Makes a TAP in this namespace, and says what it shall become.
+fn sandbox_link(tap: &str) -> SandboxLink {
     run(&format!("ip tuntap add dev {tap} mode tap"));
     SandboxLink {
-        from_index: host.link_by_name(tap).unwrap().index,
+        from_index: Netlink::open().unwrap().link_by_name(tap).unwrap().index,
         name: LinkName::FirstFree,
         mac: MAC,
         mtu: 1400,
@@ -25,6 +26,7 @@ fn sandbox_link(host: &mut Netlink, tap: &str) -> SandboxLink {
             "fd00:1::2/64".parse().unwrap(),
         ],
         gateways: vec![ip("172.17.0.1"), ip("fd00:1::1")],
+        gateway_metric: 0,
         routes: Vec::new(),
         ipv6_link_local: false,
     }
@@ -32,17 +34,10 @@ fn sandbox_link(host: &mut Netlink, tap: &str) -> SandboxLink {
 
 #[test]
 fn a_tap_becomes_the_interface_of_a_sandbox() {
-    let (host, sandbox) = (netns(), netns());
-    within(&host, || {
-        let mut netlink = Netlink::open().unwrap();
-        let wanted = sandbox_link(&mut netlink, "tap0");
-        let done = configure_sandbox(&mut netlink, &sandbox, &wanted).unwrap();
-        assert_eq!(done.name, "eth0");
-        assert!(matches!(
-            netlink.link_by_name("tap0"),
-            Err(NetlinkError::NoSuchLink(name)) if name == "tap0"
-        ));
-    });
+    let sandbox = netns();
+    let wanted = within(&sandbox, || sandbox_link("tap0"));
+    let done = configure_sandbox(&sandbox, &wanted).unwrap();
+    assert_eq!(done.name, "eth0");
     let mut inside = Netlink::open_in(&sandbox).unwrap();
     let link = inside.link_by_name("eth0").unwrap();
     assert_eq!((link.mac, link.mtu, link.up), (Some(MAC), 1400, true));
@@ -69,9 +64,9 @@ fn a_tap_becomes_the_interface_of_a_sandbox() {
 fn link_local_addresses_are_usable_at_once() {
     let sandbox = netns();
     within(&sandbox, || {
-        let mut wanted = sandbox_link(&mut Netlink::open().unwrap(), "tap0");
+        let mut wanted = sandbox_link("tap0");
         wanted.ipv6_link_local = true;
-        configure_inside(&sandbox, &wanted).unwrap();
+        configure_sandbox(&sandbox, &wanted).unwrap();
         let shown = run("ip -6 address show dev eth0 scope link");
         assert!(
             shown.contains("fe80::42:acff:fe11:2/64 scope link nodad"),
@@ -87,11 +82,9 @@ fn configuring_a_tap_made_inside_takes_a_few_milliseconds() {
     let mut times: Vec<Duration> = (0..20)
         .map(|_| {
             let sandbox = netns();
-            let wanted = within(&sandbox, || {
-                sandbox_link(&mut Netlink::open().unwrap(), "tap0")
-            });
+            let wanted = within(&sandbox, || sandbox_link("tap0"));
             let start = Instant::now();
-            let done = configure_inside(&sandbox, &wanted).unwrap();
+            let done = configure_sandbox(&sandbox, &wanted).unwrap();
             assert_eq!(done.name, "eth0");
             start.elapsed()
         })
@@ -101,88 +94,70 @@ fn configuring_a_tap_made_inside_takes_a_few_milliseconds() {
     assert!(times[10] < Duration::from_millis(30));
 }
 
-/// Prints how long it takes with a move; the kernel alone decides.
 #[test]
-fn configuring_a_tap_from_the_host_works_many_times() {
-    let host = netns();
-    within(&host, || {
-        let mut netlink = Netlink::open().unwrap();
-        let mut times: Vec<Duration> = (0..10)
-            .map(|number| {
-                let sandbox = netns();
-                let wanted = sandbox_link(&mut netlink, &format!("tap{number}"));
-                let start = Instant::now();
-                configure_sandbox(&mut netlink, &sandbox, &wanted).unwrap();
-                start.elapsed()
-            })
-            .collect();
-        times.sort();
-        println!("moved sandbox: median {:?}, worst {:?}", times[5], times[9]);
+fn a_failure_names_what_is_in_the_way() {
+    let sandbox = netns();
+    let mut wanted = within(&sandbox, || sandbox_link("tap0"));
+    wanted.routes.push(Route {
+        destination: "0.0.0.0/0".parse().unwrap(),
+        gateway: Some(ip("172.17.0.9")),
+        metric: 0,
     });
+    let said = configure_sandbox(&sandbox, &wanted)
+        .unwrap_err()
+        .to_string();
+    assert!(
+        said.starts_with(
+            "cannot add the route to 0.0.0.0/0 via 172.17.0.9 through link eth0: it exists already"
+        ),
+        "{said}"
+    );
 }
 
 #[test]
-fn a_failure_puts_the_tap_back() {
-    let (host, sandbox) = (netns(), netns());
-    within(&host, || {
-        let mut netlink = Netlink::open().unwrap();
-        let mut wanted = sandbox_link(&mut netlink, "tap0");
-        let another = Route {
-            destination: "0.0.0.0/0".parse().unwrap(),
-            gateway: Some(ip("172.17.0.9")),
-        };
-        wanted.routes.push(another);
-        let failure = configure_sandbox(&mut netlink, &sandbox, &wanted).unwrap_err();
-        let said = failure.to_string();
-        assert!(
-            said.starts_with("cannot add the route to 0.0.0.0/0 via 172.17.0.9 through link eth0: it exists already"),
-            "{said}"
-        );
-        let link = netlink.link_by_name("tap0").unwrap();
-        assert!(!link.up);
-        wanted.routes.clear();
-        wanted.from_index = link.index;
-        configure_sandbox(&mut netlink, &sandbox, &wanted).unwrap();
-    });
-}
-
-#[test]
-fn the_second_tap_of_a_sandbox_is_eth1_and_a_taken_name_is_refused() {
-    let (host, sandbox) = (netns(), netns());
-    within(&host, || {
-        let mut netlink = Netlink::open().unwrap();
-        let first = sandbox_link(&mut netlink, "tap0");
-        configure_sandbox(&mut netlink, &sandbox, &first).unwrap();
-        let mut second = sandbox_link(&mut netlink, "tap1");
-        second.name = LinkName::Exactly("eth0".into());
-        second.addresses = vec!["172.18.0.2/16".parse().unwrap()];
-        second.gateways.clear();
-        let refused = configure_sandbox(&mut netlink, &sandbox, &second).unwrap_err();
-        let said = refused.to_string();
-        assert!(
-            said.contains("rename link tap1 to eth0: it exists already"),
-            "{said}"
-        );
-        second.name = LinkName::FirstFree;
-        let done = configure_sandbox(&mut netlink, &sandbox, &second).unwrap();
-        assert_eq!(done.name, "eth1");
-    });
+fn the_second_tap_of_a_sandbox_is_eth1_and_its_gateway_waits() {
+    let sandbox = netns();
+    let first = within(&sandbox, || sandbox_link("tap0"));
+    configure_sandbox(&sandbox, &first).unwrap();
+    let mut second = within(&sandbox, || sandbox_link("tap1"));
+    second.name = LinkName::Exactly("eth0".into());
+    second.addresses = vec!["172.18.0.2/16".parse().unwrap()];
+    second.gateways = vec![ip("172.18.0.1")];
+    second.gateway_metric = 1;
+    let said = configure_sandbox(&sandbox, &second)
+        .unwrap_err()
+        .to_string();
+    assert!(
+        said.contains("rename link tap1 to eth0: it exists already"),
+        "{said}"
+    );
+    second.name = LinkName::FirstFree;
+    assert_eq!(configure_sandbox(&sandbox, &second).unwrap().name, "eth1");
+    let way_out = || within(&sandbox, || run("ip route get 192.0.2.1"));
+    assert!(
+        way_out().contains("via 172.17.0.1 dev eth0"),
+        "{}",
+        way_out()
+    );
+    within(&sandbox, || run("ip link delete eth0"));
+    assert!(
+        way_out().contains("via 172.18.0.1 dev eth1"),
+        "{}",
+        way_out()
+    );
 }
 
 #[test]
 fn ipv6_is_enabled_where_an_engine_disabled_it() {
-    let (host, sandbox) = (netns(), netns());
+    let sandbox = netns();
     within(&sandbox, || {
         for scope in ["all", "default"] {
             let path = format!("/proc/sys/net/ipv6/conf/{scope}/disable_ipv6");
             std::fs::write(path, "1").unwrap();
         }
     });
-    within(&host, || {
-        let mut netlink = Netlink::open().unwrap();
-        let wanted = sandbox_link(&mut netlink, "tap0");
-        configure_sandbox(&mut netlink, &sandbox, &wanted).unwrap();
-    });
+    let wanted = within(&sandbox, || sandbox_link("tap0"));
+    configure_sandbox(&sandbox, &wanted).unwrap();
     let addresses = Netlink::open_in(&sandbox).unwrap().addresses().unwrap();
     assert!(
         addresses
@@ -193,16 +168,15 @@ fn ipv6_is_enabled_where_an_engine_disabled_it() {
 
 #[test]
 fn a_gateway_outside_the_subnet_is_reached_onlink() {
-    let (host, sandbox) = (netns(), netns());
-    within(&host, || {
-        let mut netlink = Netlink::open().unwrap();
-        let mut wanted = sandbox_link(&mut netlink, "tap0");
+    let sandbox = netns();
+    within(&sandbox, || {
+        let mut wanted = sandbox_link("tap0");
         wanted.addresses = vec![
             "10.9.9.9/32".parse().unwrap(),
             "fd00:1::9/128".parse().unwrap(),
         ];
         wanted.gateways = vec![ip("169.254.1.1"), ip("fe80::1")];
-        configure_sandbox(&mut netlink, &sandbox, &wanted).unwrap();
+        configure_sandbox(&sandbox, &wanted).unwrap();
     });
     let routes = within(&sandbox, || run("ip route"));
     assert!(

@@ -8,6 +8,7 @@
 
 use std::io::{Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::os::fd::{AsFd, AsRawFd};
 use std::time::Duration;
 
 use agent_api::TransportProtocol;
@@ -52,9 +53,10 @@ impl Site {
     fn connect(&self, link: &str, peer: &Netns, v4: &str, v6: &str, default: bool) {
         within(&self.host, || {
             run(&format!("ip link add {link} type veth peer name peer"));
+            let fd = peer.as_fd().as_raw_fd();
+            let namespace = format!("/proc/{}/fd/{fd}", std::process::id());
+            run(&format!("ip link set peer netns {namespace}"));
             let mut netlink = Netlink::open().unwrap();
-            let inner = netlink.link_by_name("peer").unwrap();
-            netlink.move_link(&inner, peer).unwrap();
             let wanted = HostLink {
                 name: link.into(),
                 mac: [2, 0x42, 0, 0, 0, 1],
