@@ -28,7 +28,7 @@ pub(crate) fn switch(engine: EngineChoice) -> Switch {
         engine,
         workers: 2,
         pin: None,
-        join: false,
+        join: true,
     })
     .unwrap()
 }

@@ -12,18 +12,22 @@
 //!
 //! A port is detached when its read has been cancelled and its writes have completed, both of which are completions.
 
+mod courier;
+mod detach;
+
 use std::collections::VecDeque;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::AsFd;
 use std::time::Instant;
 
 use switch_core::{PortId, Time, VnetHeader};
 
-use super::batch::{Batch, Places, classify, iter};
+use self::courier::RingCourier;
+use super::batch::{Batch, classify};
 use super::epoll::Buffers;
-use super::forward::{Courier, Forwarder};
-use super::table::{Entry, PortTable, Watch};
-use super::{Command, Mailbox, Setup};
+use super::forward::Forwarder;
+use super::table::{PortTable, Watch};
+use super::{Mailbox, Setup};
 use crate::events::{Events, SwitchEvent};
 use crate::frame_port::{FrameBuffer, Written, is_gone};
 use crate::switch::time_since;
@@ -179,14 +183,6 @@ impl Worker {
         self.finish_detach(id);
     }
 
-    /// A request that could not be cancelled because it was just running is cancelled again.
-    fn took_cancel(&mut self, id: PortId, result: &io::Result<u32>) {
-        let running = |entry: &Entry| entry.closing.is_some() && entry.watch == Watch::Armed;
-        if result.is_err() && self.ports.entry(id).is_some_and(running) {
-            self.cancel_again.push(id);
-        }
-    }
-
     fn read_failed(&mut self, id: PortId, error: &io::Error) {
         let Some(entry) = self.ports.entry_mut(id) else {
             return;
@@ -201,21 +197,6 @@ impl Worker {
             entry.watch = Watch::No;
             tracing::info!(port = id.0, %error, "port is gone");
             self.events.emit(SwitchEvent::PortGone(id));
-        }
-    }
-
-    /// The kernel holds no read or poll of the port any more.
-    fn disarmed(&mut self, id: PortId) {
-        let Some(entry) = self.ports.entry_mut(id) else {
-            return;
-        };
-        if entry.closing.is_some() {
-            entry.watch = Watch::No;
-            return self.finish_detach(id);
-        }
-        if entry.watch == Watch::Armed {
-            entry.watch = Watch::Due;
-            self.due.push_back(id);
         }
     }
 
@@ -294,101 +275,6 @@ impl Worker {
             entry.watch = Watch::Armed;
         }
         Ok(())
-    }
-
-    /// Carries out the commands; `true`: stop.
-    fn obey(&mut self) -> io::Result<bool> {
-        self.mailbox.acknowledge();
-        self.ring.poll_once(self.mailbox.wake.as_fd(), WAKE)?;
-        while let Some(command) = self.mailbox.next() {
-            match command {
-                Command::Attach(port, done) => {
-                    self.ports.insert(port);
-                    let _ = done.send(());
-                }
-                Command::Listen(id, done) => {
-                    if let Some(entry) = self.ports.entry_mut(id) {
-                        entry.watch = Watch::Due;
-                        self.due.push_back(id);
-                    }
-                    let _ = done.send(None);
-                }
-                Command::Detach(id, done) => {
-                    let Some(entry) = self.ports.entry_mut(id) else {
-                        let _ = done.send(());
-                        continue;
-                    };
-                    entry.closing = Some(done);
-                    self.start_detach(id)?;
-                }
-                Command::Stop => return Ok(true),
-            }
-        }
-        Ok(false)
-    }
-
-    fn start_detach(&mut self, id: PortId) -> io::Result<()> {
-        let Some(entry) = self.ports.entry_mut(id) else {
-            return Ok(());
-        };
-        if entry.watch == Watch::Armed {
-            return match entry.port.device.raw_tap() {
-                Some(_) => self.ring.cancel_read(id.0),
-                None => self.ring.cancel_poll(id.0),
-            };
-        }
-        entry.watch = Watch::No;
-        self.finish_detach(id);
-        Ok(())
-    }
-
-    /// Lets go of a closing port once nothing of it is left in the kernel.
-    fn finish_detach(&mut self, id: PortId) {
-        let idle = |entry: &Entry| {
-            entry.closing.is_some() && entry.watch == Watch::No && entry.writes.get() == 0
-        };
-        if !self.ports.entry(id).is_some_and(idle) {
-            return;
-        }
-        if let Some(Entry {
-            port,
-            closing: Some(done),
-            ..
-        }) = self.ports.remove(id)
-        {
-            drop(port);
-            let _ = done.send(());
-        }
-    }
-}
-
-/// Frames in the buffers of the ring.
-struct RingCourier<'a> {
-    ring: &'a mut FrameRing,
-    received: &'a [Received],
-}
-
-impl Courier for RingCourier<'_> {
-    fn envelope(&self, place: usize) -> &[u8] {
-        self.ring.bytes(self.received[place])
-    }
-
-    fn start(&mut self, egress: &Entry, places: Places) -> Places {
-        let Some(fd) = egress.port.device.raw_tap() else {
-            return places;
-        };
-        iter(places).fold(0, |failed, place| {
-            match self
-                .ring
-                .write(fd.as_raw_fd(), self.received[place], egress.port.id.0)
-            {
-                Ok(()) => {
-                    egress.writes.set(egress.writes.get() + 1);
-                    failed
-                }
-                Err(_) => failed | 1 << place,
-            }
-        })
     }
 }
 

@@ -8,18 +8,14 @@
 //! ever touches what the other uses. That bookkeeping lives here because the soundness of every
 //! safe method rests on it.
 //!
-//! A request carries a caller's `token` (32 bits) and, for writes, the buffer:
-//!
-//! ```text
-//!  63      56 55      48 47              32 31                              0
-//! +----------+----------+------------------+---------------------------------+
-//! |   kind   |    0     |      buffer      |              token              |
-//! +----------+----------+------------------+---------------------------------+
-//! ```
+//! A request carries a caller's token, and for writes the buffer, in its user data (see [`token`]).
 //!
 //! The ring is made for one thread (SINGLE_ISSUER) and completes work only when that thread asks
 //! (DEFER_TASKRUN), so a read never interrupts forwarding. Writes carry RWF_NOWAIT: they finish
 //! during submission and never wait inside the kernel for a slow reader.
+
+mod probe;
+mod token;
 
 use std::collections::VecDeque;
 use std::io;
@@ -27,8 +23,10 @@ use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 use std::sync::atomic::{AtomicU16, Ordering};
 
 use io_uring::types::{BufRingEntry, Fd};
-use io_uring::{IoUring, Probe, cqueue, opcode, squeue};
+use io_uring::{IoUring, cqueue, opcode, squeue};
 
+pub(crate) use self::probe::probe;
+use self::token::{Kind, split, user_data};
 use super::mapping::Mapping;
 
 /// An io_uring, its provided buffers and who owns which.
@@ -123,23 +121,23 @@ impl FrameRing {
     /// Starts a multishot read of `fd` into whichever buffers are free.
     pub(crate) fn read_multishot(&mut self, fd: BorrowedFd<'_>, token: u32) -> io::Result<()> {
         let entry = opcode::ReadMulti::new(Fd(fd.as_raw_fd()), 0, GROUP).build();
-        self.push(entry.user_data(user_data(KIND_READ, 0, token)))
+        self.push(entry.user_data(user_data(Kind::Read, 0, token)))
     }
 
     /// Waits for `fd` to become readable, once.
     pub(crate) fn poll_once(&mut self, fd: BorrowedFd<'_>, token: u32) -> io::Result<()> {
         let entry = opcode::PollAdd::new(Fd(fd.as_raw_fd()), POLLIN).build();
-        self.push(entry.user_data(user_data(KIND_POLL, 0, token)))
+        self.push(entry.user_data(user_data(Kind::Poll, 0, token)))
     }
 
     pub(crate) fn cancel_read(&mut self, token: u32) -> io::Result<()> {
-        let entry = opcode::AsyncCancel::new(user_data(KIND_READ, 0, token)).build();
-        self.push(entry.user_data(user_data(KIND_CANCEL, 0, token)))
+        let entry = opcode::AsyncCancel::new(user_data(Kind::Read, 0, token)).build();
+        self.push(entry.user_data(user_data(Kind::Cancel, 0, token)))
     }
 
     pub(crate) fn cancel_poll(&mut self, token: u32) -> io::Result<()> {
-        let entry = opcode::AsyncCancel::new(user_data(KIND_POLL, 0, token)).build();
-        self.push(entry.user_data(user_data(KIND_CANCEL, 0, token)))
+        let entry = opcode::AsyncCancel::new(user_data(Kind::Poll, 0, token)).build();
+        self.push(entry.user_data(user_data(Kind::Cancel, 0, token)))
     }
 
     /// Writes `len` bytes of a held buffer, from the headroom on, to `fd`, which must stay open
@@ -151,7 +149,7 @@ impl FrameRing {
         let entry = opcode::Write::new(Fd(fd), address, len)
             .rw_flags(libc::RWF_NOWAIT)
             .build();
-        self.push(entry.user_data(user_data(KIND_WRITE, buffer, token)))?;
+        self.push(entry.user_data(user_data(Kind::Write, buffer, token)))?;
         if let Owner::User { writes, .. } = &mut self.owners[usize::from(buffer)] {
             *writes += 1;
         }
@@ -257,7 +255,7 @@ impl FrameRing {
         let (kind, buffer, token) = split(entry.user_data());
         let result = outcome(entry.result());
         match kind {
-            KIND_READ => {
+            Kind::Read => {
                 let armed = cqueue::more(entry.flags());
                 let chosen = cqueue::buffer_select(entry.flags());
                 Completion::Read {
@@ -266,7 +264,7 @@ impl FrameRing {
                     armed,
                 }
             }
-            KIND_WRITE => {
+            Kind::Write => {
                 self.finish_write(buffer);
                 Completion::Written {
                     token,
@@ -274,8 +272,8 @@ impl FrameRing {
                     buffer,
                 }
             }
-            KIND_POLL => Completion::Ready { token },
-            _ => Completion::Cancelled { token, result },
+            Kind::Poll => Completion::Ready { token },
+            Kind::Cancel => Completion::Cancelled { token, result },
         }
     }
 
@@ -362,43 +360,6 @@ impl FrameRing {
     }
 }
 
-/// Whether this kernel and its policy allow the rings above; the error says what is missing.
-pub(crate) fn probe() -> io::Result<()> {
-    let layout = BufferLayout {
-        count: 2,
-        stride: 4096,
-        headroom: 0,
-    };
-    let ring = FrameRing::new(8, layout).map_err(explain)?;
-    let mut probe = Probe::new();
-    ring.ring.submitter().register_probe(&mut probe)?;
-    for (code, name) in [
-        (opcode::ReadMulti::CODE, "multishot read (Linux 6.7)"),
-        (opcode::Write::CODE, "write"),
-        (opcode::PollAdd::CODE, "poll"),
-        (opcode::AsyncCancel::CODE, "cancel"),
-    ] {
-        if !probe.is_supported(code) {
-            return Err(io::Error::other(format!("io_uring lacks {name}")));
-        }
-    }
-    Ok(())
-}
-
-/// What a refused ring means to the person who reads it.
-fn explain(error: io::Error) -> io::Error {
-    let cause = match error.raw_os_error() {
-        Some(libc::ENOSYS) => "this kernel has no io_uring",
-        Some(libc::EPERM | libc::EACCES) => {
-            "io_uring is forbidden, by sysctl kernel.io_uring_disabled or a seccomp filter"
-        }
-        Some(libc::EINVAL) => "this kernel's io_uring is too old (6.7 is needed)",
-        Some(libc::ENOMEM) => "no memory may be locked for io_uring (ulimit -l)",
-        _ => "io_uring cannot be set up",
-    };
-    io::Error::new(error.kind(), format!("{cause}: {error}"))
-}
-
 fn build(entries: u32) -> io::Result<IoUring> {
     IoUring::builder()
         .setup_single_issuer()
@@ -425,19 +386,6 @@ fn forgive(submitted: io::Result<usize>) -> io::Result<()> {
     }
 }
 
-fn user_data(kind: u8, buffer: u16, token: u32) -> u64 {
-    u64::from(kind) << 56 | u64::from(buffer) << 32 | u64::from(token)
-}
-
-fn split(user_data: u64) -> (u8, u16, u32) {
-    let [kind, _, b1, b0, t3, t2, t1, t0] = user_data.to_be_bytes();
-    (
-        kind,
-        u16::from_be_bytes([b1, b0]),
-        u32::from_be_bytes([t3, t2, t1, t0]),
-    )
-}
-
 fn outcome(result: i32) -> io::Result<u32> {
     u32::try_from(result).map_err(|_| io::Error::from_raw_os_error(-result))
 }
@@ -446,10 +394,6 @@ fn usize_of(len: u32) -> usize {
     usize::try_from(len).unwrap_or(usize::MAX)
 }
 
-const KIND_READ: u8 = 1;
-const KIND_WRITE: u8 = 2;
-const KIND_POLL: u8 = 3;
-const KIND_CANCEL: u8 = 4;
 /// The kernel may take nothing before completions have been taken out, so the second attempt has room.
 const PUSH_ATTEMPTS: usize = 4;
 const EARLY_KEPT: usize = 1024;
@@ -483,14 +427,6 @@ mod tests {
                 None => ring.submit_and_wait().unwrap(),
             }
         }
-    }
-
-    #[test]
-    fn user_data_survives_the_round_trip() {
-        assert_eq!(
-            split(user_data(KIND_WRITE, 0xabcd, 0xdead_beef)),
-            (KIND_WRITE, 0xabcd, 0xdead_beef)
-        );
     }
 
     #[test]
@@ -559,12 +495,5 @@ mod tests {
                 ..
             }
         )));
-    }
-
-    #[test]
-    fn this_kernel_is_probed_with_a_reason() {
-        if let Err(error) = probe() {
-            assert!(!error.to_string().is_empty());
-        }
     }
 }

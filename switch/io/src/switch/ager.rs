@@ -1,0 +1,47 @@
+//! Forgets old FDB entries, away from the workers.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use super::registry::Registry;
+use super::time_since;
+
+/// The ageing thread; stops when its sender is dropped.
+#[derive(Debug)]
+pub(super) struct Ager {
+    stop: Option<Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Ager {
+    pub(super) fn start(registry: Arc<Registry>, start: Instant) -> io::Result<Self> {
+        let (stop, stopped) = channel::<()>();
+        let thread = std::thread::Builder::new()
+            .name("switch-ager".into())
+            .spawn(move || {
+                while stopped.recv_timeout(AGEING_INTERVAL) == Err(RecvTimeoutError::Timeout) {
+                    for bridge in registry.bridges() {
+                        bridge.age(time_since(start));
+                    }
+                }
+            })?;
+        Ok(Self {
+            stop: Some(stop),
+            thread: Some(thread),
+        })
+    }
+}
+
+impl Drop for Ager {
+    fn drop(&mut self) {
+        drop(self.stop.take());
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+const AGEING_INTERVAL: Duration = Duration::from_secs(10);

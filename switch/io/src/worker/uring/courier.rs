@@ -1,0 +1,38 @@
+//! Writes from the buffers that frames were read into.
+
+use std::os::fd::AsRawFd;
+
+use crate::sys::ring::{FrameRing, Received};
+use crate::worker::batch::{Places, iter};
+use crate::worker::forward::Courier;
+use crate::worker::table::Entry;
+
+/// Frames in the buffers of the ring.
+pub(super) struct RingCourier<'a> {
+    pub(super) ring: &'a mut FrameRing,
+    pub(super) received: &'a [Received],
+}
+
+impl Courier for RingCourier<'_> {
+    fn envelope(&self, place: usize) -> &[u8] {
+        self.ring.bytes(self.received[place])
+    }
+
+    fn start(&mut self, egress: &Entry, places: Places) -> Places {
+        let Some(fd) = egress.port.device.raw_tap() else {
+            return places;
+        };
+        iter(places).fold(0, |failed, place| {
+            match self
+                .ring
+                .write(fd.as_raw_fd(), self.received[place], egress.port.id.0)
+            {
+                Ok(()) => {
+                    egress.writes.set(egress.writes.get() + 1);
+                    failed
+                }
+                Err(_) => failed | 1 << place,
+            }
+        })
+    }
+}

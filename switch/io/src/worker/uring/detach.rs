@@ -1,0 +1,100 @@
+//! Commands, and the end of a port: cancel its request, wait for its writes, let go.
+
+use std::io;
+use std::os::fd::AsFd;
+
+use switch_core::PortId;
+
+use super::{WAKE, Worker};
+use crate::worker::Command;
+use crate::worker::table::{Entry, Watch};
+
+impl Worker {
+    /// Carries out the commands; `true`: stop.
+    pub(super) fn obey(&mut self) -> io::Result<bool> {
+        self.mailbox.acknowledge();
+        self.ring.poll_once(self.mailbox.wake.as_fd(), WAKE)?;
+        while let Some(command) = self.mailbox.next() {
+            match command {
+                Command::Attach(port, done) => {
+                    self.ports.insert(port);
+                    let _ = done.send(());
+                }
+                Command::Listen(id, done) => {
+                    if let Some(entry) = self.ports.entry_mut(id) {
+                        entry.watch = Watch::Due;
+                        self.due.push_back(id);
+                    }
+                    let _ = done.send(None);
+                }
+                Command::Detach(id, done) => {
+                    let Some(entry) = self.ports.entry_mut(id) else {
+                        let _ = done.send(());
+                        continue;
+                    };
+                    entry.closing = Some(done);
+                    self.start_detach(id)?;
+                }
+                Command::Stop => return Ok(true),
+            }
+        }
+        Ok(false)
+    }
+
+    pub(super) fn start_detach(&mut self, id: PortId) -> io::Result<()> {
+        let Some(entry) = self.ports.entry_mut(id) else {
+            return Ok(());
+        };
+        if entry.watch == Watch::Armed {
+            return match entry.port.device.raw_tap() {
+                Some(_) => self.ring.cancel_read(id.0),
+                None => self.ring.cancel_poll(id.0),
+            };
+        }
+        entry.watch = Watch::No;
+        self.finish_detach(id);
+        Ok(())
+    }
+
+    /// Lets go of a closing port once nothing of it is left in the kernel.
+    pub(super) fn finish_detach(&mut self, id: PortId) {
+        let idle = |entry: &Entry| {
+            entry.closing.is_some() && entry.watch == Watch::No && entry.writes.get() == 0
+        };
+        if !self.ports.entry(id).is_some_and(idle) {
+            return;
+        }
+        if let Some(Entry {
+            port,
+            closing: Some(done),
+            ..
+        }) = self.ports.remove(id)
+        {
+            drop(port);
+            let _ = done.send(());
+        }
+    }
+
+    /// A request that could not be cancelled because it was just running is cancelled again.
+    pub(super) fn took_cancel(&mut self, id: PortId, result: &io::Result<u32>) {
+        let running = |entry: &Entry| entry.closing.is_some() && entry.watch == Watch::Armed;
+        if result.is_err() && self.ports.entry(id).is_some_and(running) {
+            self.cancel_again.push(id);
+        }
+    }
+
+    /// The kernel holds no read or poll of the port any more.
+    pub(super) fn disarmed(&mut self, id: PortId) {
+        let Some(entry) = self.ports.entry_mut(id) else {
+            return;
+        };
+        if entry.closing.is_some() {
+            entry.watch = Watch::No;
+            return self.finish_detach(id);
+        }
+        if entry.watch == Watch::Armed {
+            entry.watch = Watch::Due;
+            self.due.push_back(id);
+        }
+    }
+}
