@@ -417,6 +417,67 @@ fn standard_input_reaches_the_command_and_ends_there() {
 }
 
 #[test]
+fn standard_input_ends_when_the_interactive_client_goes() {
+    let container = Container::spawn(&ContainerSpec {
+        interactive: true,
+        ..shell("cat; exit 8")
+    });
+    let mut client = container.attach(Role::Interactive);
+    let observer = container.attach(Role::Observer);
+    client.send(&Request::Start);
+    client.send(&Request::Stdin(b"last words".to_vec()));
+    client.until_stdout("last words");
+    drop(client);
+    let outcome = observer.finish();
+    assert_eq!(outcome.stdout, b"last words");
+    assert_eq!(outcome.code, Some(8));
+}
+
+#[test]
+fn an_exec_whose_client_goes_before_the_start_is_gone() {
+    let container = Container::spawn(&shell("echo up; sleep 100"));
+    let _client = container.start_and_hear();
+    let request = ExecRequest {
+        command: vec!["true".into()],
+        ..ExecRequest::default()
+    };
+    let (dir, exec) = container
+        .supervisor
+        .exec(container.path(), &request)
+        .unwrap();
+    let mut client = Attached::to(&dir.join(attach::SOCKET_FILE), Role::Interactive);
+    client.until(|event| matches!(event, Event::Ready { .. }));
+    drop(client);
+    eventually(|| !exec.shim.is_alive() && !dir.exists());
+    assert!(container.ready.init.is_alive());
+}
+
+#[test]
+fn garbage_on_the_socket_harms_nobody_else() {
+    let container = Container::spawn(&shell("echo up; sleep 100"));
+    let _client = container.start_and_hear();
+    for garbage in [
+        &b"GET / HTTP/1.1\r\n\r\n"[..],
+        &[6, 0, 0, 0, 0],
+        &[1, 255, 255, 255, 255],
+    ] {
+        let socket = container.path().join(attach::SOCKET_FILE);
+        let mut stream = UnixStream::connect(socket).unwrap();
+        stream.write_all(garbage).unwrap();
+        stream
+            .set_read_timeout(Some(Duration::from_secs(10)))
+            .unwrap();
+        let mut rest = Vec::new();
+        let end = stream.read_to_end(&mut rest);
+        assert!(
+            !matches!(&end, Err(error) if error.kind() == std::io::ErrorKind::WouldBlock),
+            "{end:?}"
+        );
+    }
+    assert!(container.ready.shim.is_alive());
+}
+
+#[test]
 fn a_client_that_exceeds_its_credit_is_cut_off() {
     let spec = ContainerSpec {
         interactive: true,
@@ -831,11 +892,11 @@ fn private_users_have_a_terminal_too() {
 
 #[test]
 fn nothing_is_left_afterwards() {
-    let mounts = || {
-        fs::read_to_string("/proc/self/mountinfo")
-            .unwrap()
-            .lines()
-            .count()
+    // Others on this host may make network namespaces meanwhile.
+    let mounts = || -> Vec<String> {
+        let table = fs::read_to_string("/proc/self/mountinfo").unwrap();
+        let lines = table.lines().filter(|line| !line.contains("netns"));
+        lines.map(str::to_owned).collect()
     };
     let before = mounts();
     let root = busybox_root();
@@ -858,6 +919,27 @@ fn nothing_is_left_afterwards() {
         processes()
     );
     assert_eq!(mounts(), before);
+}
+
+#[test]
+fn a_container_that_ended_can_be_made_again_and_one_that_runs_cannot() {
+    let container = Container::spawn(&shell("echo once; exit 3"));
+    let again = |script: &str| container.supervisor.spawn(container.path(), &shell(script));
+    assert_eq!(
+        again("true").unwrap_err().to_string(),
+        "the container runs already"
+    );
+    start(container.path()).unwrap();
+    eventually(|| !container.ready.shim.is_alive());
+    again("echo twice; exit 4").unwrap();
+    assert_eq!(read_exit(container.path()).unwrap(), None);
+    start(container.path()).unwrap();
+    eventually(|| read_exit(container.path()).unwrap().is_some());
+    let logged: Vec<u8> = log::records(&container.path().join("log"))
+        .unwrap()
+        .flat_map(|record| record.unwrap().bytes)
+        .collect();
+    assert_eq!(logged, b"once\ntwice\n");
 }
 
 #[test]
@@ -1078,8 +1160,12 @@ fn on_terminal(container: &Container, line: &OwnedFd) -> Child {
 }
 
 fn read_until(screen: &OwnedFd, seen: &mut String, text: &str) {
+    use rustix::event::{PollFd, PollFlags, Timespec, poll};
     let mut buffer = [0; 4096];
     while !seen.contains(text) {
+        let limit = Timespec::try_from(Duration::from_secs(20)).unwrap();
+        let mut fds = [PollFd::new(screen, PollFlags::IN)];
+        assert_eq!(poll(&mut fds, Some(&limit)).unwrap(), 1, "{seen:?}");
         let length = rustix::io::read(screen, &mut buffer).unwrap();
         *seen += &String::from_utf8_lossy(&buffer[..length]);
     }

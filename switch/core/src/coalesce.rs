@@ -458,6 +458,62 @@ mod tests {
         assert_eq!(push(&mut coalescer, &marked), Push::Flush);
     }
 
+    /// Makes all checksums right again after a change.
+    fn mend(bytes: &mut [u8]) -> Option<()> {
+        let copy = bytes.to_vec();
+        let packet = Packet::parse(&Frame::parse(&copy).ok()?)?;
+        if packet.version == Version::V4 {
+            put_be16(bytes, packet.start + 10, 0);
+            let sum = checksum::sum(0, &bytes[packet.start..packet.transport]);
+            put_be16(bytes, packet.start + 10, !checksum::fold(sum));
+        }
+        let field = match packet.protocol {
+            protocol::TCP => TCP_CHECKSUM,
+            _ => UDP_CHECKSUM,
+        };
+        let field = packet.transport + usize::from(field);
+        bytes.get(field..field + 2)?;
+        put_be16(bytes, field, 0);
+        let transport = &bytes[packet.transport..packet.end];
+        let sum = checksum::sum(
+            checksum::pseudo_header(&packet, bytes, transport.len()),
+            transport,
+        );
+        put_be16(bytes, field, checksum::finish(sum));
+        Some(())
+    }
+
+    #[test]
+    fn no_bit_of_any_header_is_lost() {
+        for header in Header::all() {
+            let header = Header {
+                timestamps: true,
+                ..header
+            };
+            let next = Header {
+                id: header.id + 1,
+                seq: header.seq + 100,
+                ..header.clone()
+            };
+            let pair = [frame(&header, &[1; 100]), frame(&next, &[2; 100])];
+            assert_eq!(round_trip(&pair).1, 1);
+            for bit in 0..header.len() * 8 {
+                for side in 0..2 {
+                    let mut frames = pair.clone();
+                    frames[side][bit / 8] ^= 1 << (bit % 8);
+                    let _ = mend(&mut frames[side]);
+                    if Frame::parse(&frames[side]).is_ok() {
+                        assert_eq!(
+                            round_trip(&frames).0,
+                            frames,
+                            "{header:?} bit {bit} of {side}"
+                        );
+                    }
+                }
+            }
+        }
+    }
+
     #[test]
     fn a_wrong_or_absent_checksum_is_unfit() {
         let mut bytes = frame(&Header::default(), b"payload");

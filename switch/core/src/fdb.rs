@@ -174,8 +174,8 @@ impl Fdb {
     /// Forgets the learned MACs behind a port.
     pub fn flush_learned(&self, port: PortId) {
         let mut ledger = self.ledger();
-        while let Some((_, mac)) = ledger.oldest(port) {
-            self.forget(&mut ledger, mac);
+        while let Some((queued, mac)) = ledger.oldest(port) {
+            self.discard(&mut ledger, port, queued, mac);
         }
     }
 
@@ -299,8 +299,8 @@ impl Fdb {
                 _ => break,
             }
         }
-        if let Some((_, mac)) = ledger.oldest(port) {
-            self.forget(ledger, mac);
+        if let Some((queued, mac)) = ledger.oldest(port) {
+            self.discard(ledger, port, queued, mac);
             count(&self.events.evicted);
         }
     }
@@ -314,7 +314,7 @@ impl Fdb {
                 return false;
             };
             if !self.requeue(&mut ledger, queued, mac) {
-                self.forget(&mut ledger, mac);
+                self.discard(&mut ledger, port, queued, mac);
                 count(&self.events.aged);
             }
         }
@@ -350,6 +350,12 @@ impl Fdb {
         let (_, entry) = self.entries.remove(&mac)?;
         ledger.remove(mac, entry.port, entry.kind, entry.queued);
         Some(entry)
+    }
+
+    /// Forgets a learned entry by the ledger's own line, so that the ledger shrinks whatever the table says.
+    fn discard(&self, ledger: &mut Ledger, port: PortId, queued: u32, mac: Mac) {
+        ledger.remove(mac, port, FdbKind::Learned, queued);
+        self.entries.remove(&mac);
     }
 
     fn ledger(&self) -> MutexGuard<'_, Ledger> {

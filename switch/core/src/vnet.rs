@@ -566,6 +566,48 @@ mod tests {
     }
 
     #[test]
+    fn neighbor_discovery_has_its_checksum_only_where_it_belongs() {
+        let mut bytes = frame(
+            &Header {
+                ipv6: true,
+                ..Header::default()
+            },
+            &[0; 64],
+        );
+        bytes[20] = protocol::ICMPV6;
+        let mut raw = Header {
+            ipv6: true,
+            ..Header::default()
+        }
+        .raw_vnet(0);
+        for (start, offset, good) in [
+            (54, 2, true),
+            (54, 8, false),
+            (62, 0, false),
+            (14, 8, false),
+        ] {
+            field(&mut raw, 6, start);
+            field(&mut raw, 8, offset);
+            assert_eq!(validate(&raw, &bytes).is_ok(), good, "{start} {offset}");
+        }
+    }
+
+    #[test]
+    fn a_datagram_has_no_checksum_over_its_ports() {
+        let header = Header {
+            transport: Transport::Udp,
+            ..Header::default()
+        };
+        let bytes = frame(&header, &[0; 64]);
+        let mut raw = header.raw_vnet(0);
+        for (start, offset) in [(34, 0), (34, 2), (35, 1), (36, 0)] {
+            field(&mut raw, 6, start);
+            field(&mut raw, 8, offset);
+            assert_eq!(validate(&raw, &bytes), Err(DropReason::VnetChecksum));
+        }
+    }
+
+    #[test]
     fn a_fragment_has_no_checksum_to_complete() {
         let header = Header::default();
         let mut bytes = frame(&header, &[0; 64]);

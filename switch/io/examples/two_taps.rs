@@ -1,7 +1,7 @@
 //! Bridges TAPs until standard input ends, then prints their counters.
 //!
 //! `two_taps [uring|epoll|auto] [workers] [pin: core,core..|-] [offload|basic] NAME...`: move the TAPs into namespaces
-//! and measure between them.
+//! and measure between them. With `JOIN` in the environment, frames of one flow are joined.
 
 use std::error::Error;
 use std::io::Read;
@@ -19,6 +19,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         engine: engine_of(engine)?,
         workers: workers.parse()?,
         pin: pin_of(pin)?,
+        join: std::env::var_os("JOIN").is_some(),
     })?;
     println!("{:?}", switch.engine());
     let bridge = Arc::new(Bridge::new(BridgeConfig::default()));

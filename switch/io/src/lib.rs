@@ -8,6 +8,8 @@ mod pcap;
 mod port;
 mod probe;
 mod random;
+#[cfg(test)]
+mod samples;
 mod switch;
 mod sys;
 mod tap;

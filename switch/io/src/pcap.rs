@@ -199,29 +199,16 @@ mod tests {
 
     use super::*;
     use crate::channel_port::channel;
-
-    /// Ethernet, IPv4, UDP 1 -> 2 with four bytes, the UDP checksum left open.
-    fn udp_frame() -> ([u8; VnetHeader::LEN], Vec<u8>) {
-        let mut frame = vec![2, 0, 0, 0, 0, 2, 2, 0, 0, 0, 0, 1, 8, 0];
-        frame.extend([
-            0x45, 0, 0, 32, 0, 0, 0, 0, 64, 17, 0x66, 0xcb, 10, 0, 0, 1, 10, 0, 0, 2,
-        ]);
-        // The pseudo-header sum: 0a00 + 0001 + 0a00 + 0002 + 0011 + 000c.
-        frame.extend([0, 1, 0, 2, 0, 12, 0x14, 0x20, b'd', b'a', b't', b'a']);
-        let mut vnet = [0; VnetHeader::LEN];
-        vnet[0] = 1;
-        vnet[6..8].copy_from_slice(&34_u16.to_ne_bytes());
-        vnet[8..10].copy_from_slice(&6_u16.to_ne_bytes());
-        (vnet, frame)
-    }
+    use crate::samples::udp_envelope;
 
     #[test]
     fn tcpdump_reads_both_directions_with_complete_checksums() {
         let file = tempfile::NamedTempFile::new().unwrap();
         let (port, end) = channel(4, Capabilities::ALL).unwrap();
         let port = Pcap::new(port, "tap-test", file.reopen().unwrap()).unwrap();
-        let (vnet, frame) = udp_frame();
-        end.send_with(&vnet, &frame);
+        let envelope = udp_envelope(0);
+        let (vnet, frame) = envelope.split_first_chunk().unwrap();
+        end.send_with(vnet, frame);
         let mut buffers = [FrameBuffer::new()];
         assert_eq!(port.read(&mut buffers).unwrap(), 1);
         assert_eq!(port.write(&[buffers[0].envelope()]).frames, 1);

@@ -292,6 +292,7 @@ fn a_busy_port_does_not_starve_another(engine: EngineChoice) {
         engine,
         workers: 1,
         pin: None,
+        join: true,
     };
     let (switch, bridge) = (Switch::start(config).unwrap(), bridge());
     let (_, busy) = attach(&switch, &bridge, tap_port());
@@ -360,6 +361,7 @@ fn the_switch_tells_what_runs() {
         engine: EngineChoice::Epoll,
         workers: 3,
         pin: Some(vec![0]),
+        join: true,
     })
     .unwrap();
     let report = switch.engine();

@@ -15,7 +15,7 @@ use lab::{
 use switch_core::{Bridge, DropReason, PortCounts, PortId};
 use switch_io::{
     BasicTap, Capabilities, EngineChoice, FramePort, Lossy, OffloadTap, OpenTap, Pcap, Switch,
-    SwitchEvent, channel,
+    SwitchConfig, SwitchEvent, channel,
 };
 
 on_both_engines! {
@@ -24,6 +24,7 @@ on_both_engines! {
     tcp_leaves_a_basic_tap
     decorated_taps_carry_tcp
     a_superframe_of_64_kib_is_accepted_by_the_kernel
+    joined_datagrams_arrive_one_by_one
     a_port_is_removed_under_load_and_its_interface_vanishes
     the_death_of_a_sandbox_is_reported
     a_link_that_is_down_is_counted
@@ -174,6 +175,42 @@ fn a_superframe_of_64_kib_is_accepted_by_the_kernel(engine: EngineChoice) {
         network.counts(to).tx_bytes >= u64::try_from(bytes.len()).unwrap()
     });
     assert_no_offload_lost(&network.counts(from));
+}
+
+fn joined_datagrams_arrive_one_by_one(engine: EngineChoice) {
+    enter_private_namespace();
+    let config = SwitchConfig {
+        engine,
+        workers: 1,
+        join: true,
+        ..SwitchConfig::default()
+    };
+    let network = Network {
+        switch: Switch::start(config).unwrap(),
+        bridge: bridge(),
+    };
+    let (a_port, a) = network.station("tap-a", "10.1.0.1");
+    let (b_port, b) = network.station("tap-b", "10.1.0.2");
+    let receiver = b.run(|| UdpSocket::bind("10.1.0.2:9").unwrap());
+    receiver
+        .set_read_timeout(Some(Duration::from_secs(5)))
+        .unwrap();
+    let sender = a.run(|| UdpSocket::bind("10.1.0.1:9").unwrap());
+    sender.connect("10.1.0.2:9").unwrap();
+    for burst in 0..50_u8 {
+        for n in 0..30_u8 {
+            sender.send(&[burst, n, 0, 0, 0, 0]).unwrap();
+        }
+        for n in 0..30_u8 {
+            let mut datagram = [0; 100];
+            assert_eq!(receiver.recv(&mut datagram).unwrap(), 6);
+            assert_eq!(datagram[..2], [burst, n]);
+        }
+    }
+    assert_no_offload_lost(&network.counts(a_port));
+    eventually("every datagram is counted", || {
+        network.counts(b_port).tx_frames >= 1500
+    });
 }
 
 fn a_port_is_removed_under_load_and_its_interface_vanishes(engine: EngineChoice) {

@@ -7,7 +7,7 @@ use dns_core::{Policy, ZoneConfig};
 use ipnet::IpNet;
 use rustix::rand::{GetRandomFlags, getrandom};
 use switch_core::edge::EdgeConfig;
-use switch_core::{Bridge, BridgeConfig, Mac, PortConfig, PortKind};
+use switch_core::{Bridge, BridgeConfig, FdbConfig, Mac, PortConfig, PortKind};
 use switch_io::{BasicTap, Capabilities, FramePort, OffloadTap, OpenTap, channel};
 
 use super::Agent;
@@ -56,8 +56,11 @@ impl Agent {
     pub(super) fn raise_segment(&self, record: &NetworkRecord) -> Result<Segment, String> {
         let gateway_mac = record.gateway_mac();
         let bridge = Arc::new(Bridge::new(BridgeConfig {
+            fdb: FdbConfig {
+                hash_seed: random_seed(),
+                ..FdbConfig::default()
+            },
             transparent: record.is_transparent(),
-            ..BridgeConfig::default()
         }));
         bridge.set_gateway(gateway_mac, &record.gateway_addresses());
         let (port, end) = channel(EDGE_QUEUE_FRAMES, Capabilities::NONE)

@@ -31,7 +31,7 @@ pub fn read_exit(dir: &Path) -> io::Result<Option<ExitRecord>> {
 }
 
 /// Waits for the end of the command of this directory. Returns code 137 where the shim died without a word, since that
-/// kills the command.
+/// kills the command. The caller then has [`Supervisor::reap`](super::Supervisor::reap) collect the shim.
 pub async fn wait(dir: &Path) -> ExitRecord {
     loop {
         if let Ok(Some(record)) = read_exit(dir) {
@@ -87,5 +87,5 @@ async fn watch(dir: &Path) -> Option<ExitRecord> {
     }
 }
 
-const EXIT_FILE: &str = "exit.json";
+pub(super) const EXIT_FILE: &str = "exit.json";
 const RETRY_INTERVAL: Duration = Duration::from_millis(200);

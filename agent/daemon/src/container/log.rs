@@ -9,8 +9,8 @@
 //! {"time_s":1764000001.5,"stream":"stderr","hex":"ff00"}
 //! ```
 //!
-//! `hex` stands for bytes that are no UTF-8; a character cut by a read waits for its rest, so text stays text, and either
-//! way [`records`] gives back the very bytes. At [`FILE_LIMIT`] bytes `log` becomes `log.1`, and the `log.1` before is
+//! `hex` stands for bytes that are no UTF-8, or hardly text; a character cut by a read waits for its rest, so text stays text, and either
+//! way [`records`] gives back the very bytes. At 10 MiB `log` becomes `log.1`, and the `log.1` before is
 //! gone: the disk holds at most twice that. A failure to write costs the record and never the command.
 
 use std::fs::{File, OpenOptions};
@@ -116,7 +116,9 @@ impl LogWriter {
         if bytes.is_empty() {
             return;
         }
-        let text = std::str::from_utf8(bytes).ok();
+        let text = std::str::from_utf8(bytes)
+            .ok()
+            .filter(|_| !is_mostly_controls(bytes));
         let line = Line {
             time_s: SystemTime::now()
                 .duration_since(UNIX_EPOCH)
@@ -129,7 +131,7 @@ impl LogWriter {
             return;
         };
         line.push(b'\n');
-        let length = line.len() as u64;
+        let length = u64::try_from(line.len()).unwrap_or(u64::MAX);
         if self.length > 0 && self.length + length > self.limit {
             self.rotate();
         }
@@ -174,6 +176,15 @@ fn cut_character_length(bytes: &[u8]) -> usize {
         Err(error) if error.error_len().is_none() => bytes.len() - error.valid_up_to(),
         _ => 0,
     }
+}
+
+/// Six characters stand for a control character in JSON, two for any byte in `hex`.
+fn is_mostly_controls(bytes: &[u8]) -> bool {
+    let controls = bytes
+        .iter()
+        .filter(|byte| **byte < b' ' && !matches!(**byte, b'\n' | b'\r' | b'\t'))
+        .count();
+    controls > bytes.len() / 4
 }
 
 /// One line of a log. `None` where it is no record.

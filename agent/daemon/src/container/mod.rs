@@ -25,6 +25,9 @@
 //! The order is fixed: namespaces and mounts first (`ready.json`, [`Supervisor::spawn`] returns), then the agent attaches
 //! the network to `/proc/<init>/ns/net`, then [`start`]. Whoever wants the first byte of the output attaches in between.
 //!
+//! A shim is in a session of its own and holds nothing of the agent's, but it is in the agent's control group: a service
+//! manager has to stop the agent alone (systemd: `KillMode=process`).
+//!
 //! Nothing outlives its purpose: init dies with the shim (parent death signal), and with init dies, by the kernel's
 //! doing, everything in the PID namespace, its mounts and its network namespace. (A command that executes a setuid
 //! program in its place loses the death signal; then a killed shim leaves it running, and the agent, which finds a live

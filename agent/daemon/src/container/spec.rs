@@ -21,7 +21,7 @@ pub struct ContainerSpec {
     pub env: Vec<String>,
     /// Where the command starts; `/` where absent.
     pub workdir: Option<PathBuf>,
-    /// The container's root directory; the host's files where absent.
+    /// The container's root directory, an absolute path; the host's files where absent.
     pub rootfs: Option<PathBuf>,
     pub tty: bool,
     pub interactive: bool,

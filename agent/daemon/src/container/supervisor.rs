@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use super::attach::{self, Decoder, Event, Message, Request, Role};
+use super::exit::EXIT_FILE;
 use super::process::ProcessId;
 use super::spec::{ContainerSpec, ExecRequest, ExecSpec, ShimSpec};
 
@@ -43,8 +44,11 @@ pub enum SpawnContainer {
     Refused(String),
     #[error("the shim was not ready within {} s", READY_LIMIT.as_secs())]
     TooSlow,
+    /// An exec needs a running container.
     #[error("the container does not run")]
     NotRunning,
+    #[error("the container runs already")]
+    AlreadyRuns,
 }
 
 #[derive(Debug, Error)]
@@ -84,9 +88,15 @@ impl Supervisor {
 
     /// Makes a container: its directory (0750, where absent), its shim, its namespaces. The command waits for [`start`].
     ///
-    /// Blocks for the milliseconds this takes, [`READY_LIMIT`] at worst. After an error nothing runs; the directory stays.
+    /// The directory may be that of a container that ended: its log goes on. Blocks for the milliseconds this takes, 30 s
+    /// at worst. After an error nothing new runs, and the directory stays.
     pub fn spawn(&self, dir: &Path, spec: &ContainerSpec) -> Result<Supervised, SpawnContainer> {
+        let before = supervised(dir).ok().flatten();
+        if before.is_some_and(|before| before.shim.is_alive() || before.init.is_alive()) {
+            return Err(SpawnContainer::AlreadyRuns);
+        }
         make_dir(dir)
+            .and_then(|()| remove_files(dir, &[READY_FILE, EXIT_FILE]))
             .and_then(|()| ShimSpec::Container(spec.clone()).write(dir))
             .map_err(|error| SpawnContainer::Directory {
                 dir: dir.to_owned(),
@@ -230,6 +240,16 @@ fn make_dir(dir: &Path) -> io::Result<()> {
         .recursive(true)
         .mode(0o750)
         .create(dir)
+}
+
+fn remove_files(dir: &Path, names: &[&str]) -> io::Result<()> {
+    for name in names {
+        match fs::remove_file(dir.join(name)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+    }
+    Ok(())
 }
 
 fn write_exec(

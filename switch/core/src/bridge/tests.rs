@@ -643,6 +643,13 @@ fn nobody_is_answered_about_himself_or_the_unknown() {
     for (case, port, bytes) in cases {
         assert_eq!(forward(&bridge, port, &bytes), Verdict::Flood, "{case}");
     }
+    let mut from_afar = solicitation(
+        mac(4),
+        Ipv6Addr::new(0xfd00, 1, 0, 0, 0, 0, 0, 4),
+        GATEWAY_V6,
+    );
+    from_afar[21] = 254;
+    assert_eq!(forward(&bridge, CLIENT, &from_afar), Verdict::Flood);
     let request = arp(mac(4), 1, other, own);
     assert_eq!(forward(&bridge, CLIENT, &request), Verdict::Reply);
     let mut to_one = request;

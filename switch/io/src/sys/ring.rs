@@ -229,12 +229,16 @@ impl FrameRing {
     }
 
     fn push(&mut self, entry: squeue::Entry) -> io::Result<()> {
-        if self.ring.submission().is_full() {
+        for _ in 0..PUSH_ATTEMPTS {
+            if !self.ring.submission().is_full() {
+                break;
+            }
             self.make_room()?;
         }
         // SAFETY: descriptors are the caller's to keep open; every address points into `buffers`,
         // which outlives the ring, and `owners` keeps the range untouched until the completion.
-        unsafe { self.ring.submission().push(&entry) }.map_err(|_| io::ErrorKind::WouldBlock.into())
+        let pushed = unsafe { self.ring.submission().push(&entry) };
+        pushed.map_err(|_| io::ErrorKind::WouldBlock.into())
     }
 
     /// Submits a full queue and takes the completions, so that neither queue overflows.
@@ -446,6 +450,8 @@ const KIND_READ: u8 = 1;
 const KIND_WRITE: u8 = 2;
 const KIND_POLL: u8 = 3;
 const KIND_CANCEL: u8 = 4;
+/// The kernel may take nothing before completions have been taken out, so the second attempt has room.
+const PUSH_ATTEMPTS: usize = 4;
 const EARLY_KEPT: usize = 1024;
 const GROUP: u16 = 0;
 const POLLIN: u32 = 1;

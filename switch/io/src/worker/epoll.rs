@@ -41,7 +41,7 @@ impl Worker {
             epoll,
             mailbox,
             ports: PortTable::default(),
-            forwarder: Forwarder::new(setup.index),
+            forwarder: Forwarder::new(setup.index, setup.join),
             buffers: std::iter::repeat_with(FrameBuffer::new)
                 .take(Batch::LEN)
                 .collect(),

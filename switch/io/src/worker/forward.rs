@@ -9,8 +9,9 @@
 use switch_core::{DropReason, Frame, PortId, Segments, Verdict, VnetHeader, checksum};
 
 use super::batch::{Batch, Places, iter};
+use super::join::Joiner;
 use super::table::{Entry, PortTable};
-use crate::frame_port::{FrameBuffer, Written};
+use crate::frame_port::{Capabilities, FrameBuffer, Written};
 use crate::port::Port;
 
 /// Knows where the frames of a batch are.
@@ -27,13 +28,15 @@ pub(super) struct Forwarder {
     pub(super) worker: usize,
     /// One lowered frame or reply.
     scratch: FrameBuffer,
+    joiner: Option<Joiner>,
 }
 
 impl Forwarder {
-    pub(super) fn new(worker: usize) -> Self {
+    pub(super) fn new(worker: usize, join: bool) -> Self {
         Self {
             worker,
             scratch: FrameBuffer::new(),
+            joiner: join.then(Joiner::new),
         }
     }
 
@@ -132,7 +135,7 @@ impl Forwarder {
 
     /// Sends what `egress` admits as it is, and returns the places of what it does not.
     fn send_admitted(
-        &self,
+        &mut self,
         class: &Class<'_>,
         egress: &Entry,
         courier: &mut impl Courier,
@@ -143,6 +146,10 @@ impl Forwarder {
         let admitted = iter(fitting)
             .filter(admit)
             .fold(0, |places, place| places | 1 << place);
+        if self.is_worth_joining(class, port, admitted) {
+            self.join(class, port, admitted, courier);
+            return fitting & !admitted;
+        }
         let rest = match port.device.raw_tap() {
             Some(_) => courier.start(egress, admitted),
             None => admitted,
@@ -157,6 +164,24 @@ impl Forwarder {
             self.count(class.ingress, port, port.device.write(&envelopes[..count]));
         }
         fitting & !admitted
+    }
+
+    fn is_worth_joining(&self, class: &Class<'_>, egress: &Port, places: Places) -> bool {
+        self.joiner.is_some()
+            && places.count_ones() >= Joiner::FRAMES_MIN
+            && egress.capabilities == Capabilities::ALL
+            && egress.device.raw_tap().is_some()
+            && !iter(places).any(|place| class.batch.entry(place).vnet.is_superframe())
+    }
+
+    fn join(&mut self, class: &Class<'_>, egress: &Port, places: Places, courier: &impl Courier) {
+        let Some(joiner) = &mut self.joiner else {
+            return;
+        };
+        let envelopes =
+            iter(places).map(|place| (class.batch.entry(place).vnet, courier.envelope(place)));
+        let written = joiner.send(egress, envelopes);
+        self.count(class.ingress, egress, written);
     }
 
     /// The places whose frames the egress link can carry; the others are counted.

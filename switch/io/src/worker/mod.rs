@@ -8,6 +8,7 @@
 mod batch;
 mod epoll;
 mod forward;
+mod join;
 mod table;
 mod uring;
 
@@ -46,6 +47,7 @@ pub(crate) struct Setup {
     pub(crate) index: usize,
     pub(crate) engine: Engine,
     pub(crate) core: Option<usize>,
+    pub(crate) join: bool,
     pub(crate) start: Instant,
     pub(crate) events: Events,
 }

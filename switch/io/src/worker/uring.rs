@@ -59,7 +59,7 @@ impl Worker {
             ring,
             mailbox,
             ports: PortTable::default(),
-            forwarder: Forwarder::new(setup.index),
+            forwarder: Forwarder::new(setup.index, setup.join),
             batch: Batch::new(),
             received: Vec::with_capacity(Batch::LEN),
             origins: vec![(PortId(0), 0); usize::from(LAYOUT.count)],

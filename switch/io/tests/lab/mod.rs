@@ -28,6 +28,7 @@ pub(crate) fn switch(engine: EngineChoice) -> Switch {
         engine,
         workers: 2,
         pin: None,
+        join: false,
     })
     .unwrap()
 }

@@ -70,7 +70,7 @@ impl Session {
                 socket: socket.to_owned(),
                 error,
             })?;
-        Ok(Self {
+        let mut session = Self {
             socket: socket.to_owned(),
             stream,
             decoder: Decoder::default(),
@@ -78,7 +78,10 @@ impl Session {
             window: 0,
             stdin_open: options.interactive,
             interrupts: 0,
-        })
+        };
+        // Before the start, so that the first thing drawn fits.
+        session.send_size();
+        Ok(session)
     }
 
     /// Has the command executed, as an exec's caller does; a container's caller asks the agent.
@@ -167,7 +170,8 @@ impl Session {
             }
             Ok(length) => {
                 buffer.truncate(length);
-                self.window -= length as u64;
+                let sent = u64::try_from(length).unwrap_or(u64::MAX);
+                self.window = self.window.saturating_sub(sent);
                 self.send(&Request::Stdin(buffer));
             }
             Err(Errno::INTR | Errno::AGAIN) => {}

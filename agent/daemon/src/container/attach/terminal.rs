@@ -19,14 +19,14 @@ impl RawTerminal {
         let before = tcgetattr(&stdin)?;
         let mut raw = before.clone();
         raw.make_raw();
-        tcsetattr(&stdin, OptionalActions::Drain, &raw)?;
+        tcsetattr(&stdin, OptionalActions::Now, &raw)?;
         Ok(Self { before })
     }
 }
 
 impl Drop for RawTerminal {
     fn drop(&mut self) {
-        let _ = tcsetattr(io::stdin(), OptionalActions::Drain, &self.before);
+        let _ = tcsetattr(io::stdin(), OptionalActions::Now, &self.before);
     }
 }
 

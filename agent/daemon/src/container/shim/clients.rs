@@ -112,7 +112,7 @@ impl Client {
         let full = self.is_full() && !waits;
         let waits_for_empty = self.skipped > 0 && !self.is_flushed();
         if full || waits_for_empty {
-            self.skipped += length as u64;
+            self.skipped += u64::try_from(length).unwrap_or(u64::MAX);
             return;
         }
         self.tell_skipped();
@@ -260,7 +260,10 @@ mod tests {
         let missed = (40 - kept) * MAX_PAYLOAD;
         assert_eq!(
             events(&mut stream, &mut client),
-            [Event::Skipped(missed as u64), Event::Stdout(vec![1])]
+            [
+                Event::Skipped(u64::try_from(missed).unwrap()),
+                Event::Stdout(vec![1])
+            ]
         );
     }
 
