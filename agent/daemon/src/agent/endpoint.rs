@@ -14,7 +14,7 @@ use super::state::{Endpoint, Network, State};
 use super::{Agent, view};
 use crate::edge_task::EdgeHost;
 use crate::name::{check_name, new_id, short};
-use crate::netlink::{LinkName, Netns, SandboxLink, configure_inside};
+use crate::netlink::{LinkName, Netlink, NetlinkError, Netns, SandboxLink, configure_inside};
 use crate::record::{EndpointRecord, Owner, endpoint_key};
 
 /// Who asks to be attached, and how.
@@ -131,6 +131,7 @@ impl Agent {
         if netns.is_own() {
             return Err(Attach::OwnSandbox(sandbox.to_owned()));
         }
+        delete_former_link(&netns, record.mac).map_err(|error| failed(error.to_string()))?;
         let tap = netns
             .run(|| open_tap(network.record.tap_driver(), &tap_name(&record.id)))
             .map_err(|error| failed(error.to_string()))?
@@ -321,6 +322,17 @@ pub(super) fn release(network: &mut Network, record: &EndpointRecord) {
     if let (Some(pool), Some(address)) = (&mut network.pool_v6, record.ipv6) {
         pool.release(address.into());
     }
+}
+
+/// Deletes the TAP that an agent killed a moment ago may have left: its io_uring lets go of descriptors after its end.
+/// No other link of the sandbox has the endpoint's MAC.
+fn delete_former_link(netns: &Netns, mac: [u8; 6]) -> Result<(), NetlinkError> {
+    let mut inside = Netlink::open_in(netns)?;
+    let links = inside.links()?;
+    let mut former = links
+        .iter()
+        .filter(|link| link.mac == Some(mac) && link.kind.as_deref() == Some("tun"));
+    former.try_for_each(|link| inside.delete_link(&link.name))
 }
 
 fn configure(
