@@ -99,6 +99,11 @@ pub(super) fn route_request(index: u32, route: &Route, subnets: &[IpNet]) -> Req
         message
             .attributes
             .push(RouteAttribute::Destination(destination));
+    } else {
+        // A sandbox on two networks has two default routes. The link that came first is preferred; the other takes over.
+        message
+            .attributes
+            .push(RouteAttribute::Priority(DEFAULT_ROUTE_METRIC + index));
     }
     if let Some(gateway) = route.gateway {
         message
@@ -143,5 +148,6 @@ fn broadcast(address: Ipv4Net) -> Option<Ipv4Addr> {
 }
 
 /// The kernel makes `lo` first in every namespace.
+const DEFAULT_ROUTE_METRIC: u32 = 1024;
 const LOOPBACK_INDEX: u32 = 1;
 const LONGEST_PREFIX_WITH_BROADCAST: u8 = 30;
