@@ -107,6 +107,14 @@ impl Path {
         )
         .ok();
         let endpoints = ["one", "two"].map(|name| host.endpoint("path", name));
+        for port in host.ports("path") {
+            let expected = match port.kind.as_str() {
+                "tap" => driver.strip_prefix("tap="),
+                "host" => Some("offload"),
+                _ => None,
+            };
+            assert_eq!(port.tap_driver.as_deref(), expected, "{port:?}");
+        }
         let [one, two] = [0, 1].map(|which| End::of_endpoint(&endpoints[which]));
         let the_host = || End::of_host(&host, "path");
         match self {

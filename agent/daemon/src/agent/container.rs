@@ -404,7 +404,8 @@ impl Agent {
         tracing::info!(container = record.name, code, "container ended");
         self.release_network(state, id);
         if remove {
-            self.discard(state, id);
+            // The supervisor still has the end to tell to those attached; then it ends by itself.
+            self.forget_container(state, id);
         } else if let Err(error) = self.store.put(&container_key(id), &record) {
             tracing::warn!(container = record.name, %error, "the end of a container is not on record");
         }
@@ -437,6 +438,12 @@ impl Agent {
             let _ = supervised.init.signal(SIGKILL);
             let _ = supervised.shim.signal(SIGKILL);
         }
+        self.forget_container(state, id);
+    }
+
+    /// Removes network, directory and record of a container whose command has ended.
+    fn forget_container(&self, state: &mut State, id: &str) {
+        let dir = self.container_dir(id);
         self.release_network(state, id);
         state.containers.remove(id);
         if let Err(error) = std::fs::remove_dir_all(&dir)

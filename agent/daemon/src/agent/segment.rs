@@ -35,7 +35,7 @@ impl NetworkRecord {
     pub(super) fn tap_driver(&self) -> &str {
         self.options
             .get(OPTION_TAP)
-            .map_or("offload", String::as_str)
+            .map_or(DRIVER_OFFLOAD, String::as_str)
     }
 
     pub(super) fn gateway_addresses(&self) -> Vec<IpAddr> {
@@ -108,11 +108,13 @@ impl Agent {
         segment: &Segment,
     ) -> Result<HostPort, String> {
         let link = host_link_name(&record.id);
-        // The kernel takes its time to close the rings of an agent that was killed, and with them its TAPs.
-        Netlink::open()
-            .and_then(|mut netlink| netlink.delete_link(&link))
+        let mut netlink = Netlink::open().map_err(|error| error.to_string())?;
+        // One may be left of an agent that was killed a moment ago: its io_uring lets go of descriptors after its end.
+        netlink
+            .delete_link(&link)
             .map_err(|error| error.to_string())?;
-        let tap = open_tap(record.tap_driver(), &link).map_err(|error| error.to_string())?;
+        // The host's end takes offloads whatever the driver of the network's other TAPs.
+        let tap = open_tap(DRIVER_OFFLOAD, &link).map_err(|error| error.to_string())?;
         let port = self
             .switch
             .add_port(
@@ -131,8 +133,7 @@ impl Agent {
                 .map(|subnet| on_link(subnet.gateway, subnet.net))
                 .collect(),
         };
-        let configured = Netlink::open()
-            .and_then(|mut netlink| configure_host_link(&mut netlink, &wanted))
+        let configured = configure_host_link(&mut netlink, &wanted)
             .map_err(|error| error.to_string())
             .and_then(|_| let_forward(record.subnet_v6().is_some()));
         if let Err(why) = configured {
@@ -232,6 +233,7 @@ fn random_seed() -> u64 {
     u64::from_ne_bytes(bytes)
 }
 
+pub(super) const DRIVER_OFFLOAD: &str = "offload";
 const LEASE_S: u32 = 3600;
 /// Frames that wait for the edge; DNS clients retry what is dropped beyond.
 const EDGE_QUEUE_FRAMES: usize = 512;

@@ -7,11 +7,11 @@ use agent_api::{
     ContainerDetail, ContainerState, ContainerSummary, Driver, EndpointDetail, FdbEntryView,
     FdbKind, NetworkDetail, NetworkSummary, PortView, Scope,
 };
-use switch_core::{Mac, PortCounts, PortId, Time};
+use switch_core::{Mac, PortCounts, PortId, PortKind, Time};
 use switch_io::Switch;
 
 use super::endpoint::{addresses, sandbox_of};
-use super::segment::on_link;
+use super::segment::{DRIVER_OFFLOAD, on_link};
 use super::state::{Container, Endpoint, Network, State};
 use crate::container::attach::SOCKET_FILE;
 use crate::container::log;
@@ -127,8 +127,11 @@ pub(super) fn ports(switch: &Switch, network: &Network) -> Vec<PortView> {
                 port: port.0,
                 kind: kind.map(|kind| kind.name().to_owned()).unwrap_or_default(),
                 link: link(network, port),
-                tap_driver: (port != segment.edge_port)
-                    .then(|| network.record.tap_driver().to_owned()),
+                tap_driver: match kind {
+                    Some(PortKind::Tap) => Some(network.record.tap_driver().to_owned()),
+                    Some(PortKind::Host) => Some(DRIVER_OFFLOAD.to_owned()),
+                    _ => None,
+                },
                 owner,
                 rx_frames: counts.rx_frames,
                 rx_bytes: counts.rx_bytes,

@@ -351,6 +351,10 @@ fn join(host: &Netns, outside: &Netns) {
     host.sh(&format!(
         "ip link add up0 type veth peer name up0 netns {far}"
     ));
+    // Duplicate address detection would keep IPv6 silent for the first seconds.
+    for end in [host, outside] {
+        end.sh("echo 0 >/proc/sys/net/ipv6/conf/up0/accept_dad");
+    }
     host.sh(&format!(
         "ip addr add {HOST_IP}/24 dev up0; ip addr add {HOST_IP6}/64 dev up0 nodad; ip link set up0 up
          ip route add default via {OUTSIDE_IP}; ip route add default via {OUTSIDE_IP6} || true"
