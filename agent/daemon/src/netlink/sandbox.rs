@@ -127,10 +127,13 @@ pub fn configure_host_link(
         mac: (link.mac != Some(wanted.mac)).then_some(wanted.mac),
         mtu: Some(wanted.mtu),
         ipv6_link_local: wants_v6.then_some(false),
-        up: Some(true),
         ..LinkSettings::default()
     };
-    let mut requests = vec![set_request(link.index, &settings)];
+    // Two requests, for the reason given in `configure`.
+    let mut requests = vec![
+        set_request(link.index, &settings),
+        set_request(link.index, &UP),
+    ];
     requests.extend(
         addresses
             .iter()
@@ -138,7 +141,7 @@ pub fn configure_host_link(
     );
     netlink.run(requests, |request, refusal| {
         let link = wanted.name.clone();
-        match request.checked_sub(1).and_then(|at| addresses.get(at)) {
+        match request.checked_sub(2).and_then(|at| addresses.get(at)) {
             Some(&address) => NetlinkError::AddAddress {
                 link,
                 address,
@@ -190,7 +193,9 @@ fn configure(
         requests.push(request);
     };
     push(Step::Loopback, loopback_request());
+    // In one request the kernel would bring the link up first, and begin to make a link-local address of its own.
     push(Step::Settings, set_request(link.index, &settings(wanted)));
+    push(Step::Settings, set_request(link.index, &UP));
     for address in addresses {
         push(Step::Address(address), address_request(link.index, address));
     }
@@ -213,7 +218,7 @@ fn settings(wanted: &SandboxLink) -> LinkSettings {
         tx_queue_length: wanted.tx_queue_length,
         // Only said where it differs from the kernel's default, for kernels without IPv6.
         ipv6_link_local: (!kernel_makes_it && Path::new(IPV6).exists()).then_some(false),
-        up: Some(true),
+        up: None,
     }
 }
 
@@ -291,5 +296,12 @@ impl Step {
     }
 }
 
+const UP: LinkSettings = LinkSettings {
+    mac: None,
+    mtu: None,
+    tx_queue_length: None,
+    ipv6_link_local: None,
+    up: Some(true),
+};
 const LINKS_IN_A_SANDBOX: u32 = 1024;
 const IPV6: &str = "/proc/sys/net/ipv6";
