@@ -18,7 +18,7 @@ pub struct Info {
     pub pid: u32,
     #[schema(value_type = String)]
     pub state_dir: PathBuf,
-    /// `uring` or `epoll`.
+    /// `io_uring` or `epoll`.
     pub engine: String,
     /// Why that engine was taken.
     pub engine_reason: String,
