@@ -143,6 +143,8 @@ pub struct ContainerSummary {
     pub state: ContainerState,
     /// Seconds since the epoch.
     pub created_s: u64,
+    /// Seconds since the epoch at which it came into its state.
+    pub since_s: u64,
     pub publish: Vec<PortMapping>,
     /// Names of the networks it is attached to.
     pub networks: Vec<String>,

@@ -49,7 +49,7 @@ fn listing(args: &Args, containers: &[ContainerSummary], now_s: u64) -> String {
             container.name.clone(),
             command(&container.command, args.no_trunc),
             format!("{} ago", output::span(age_s)),
-            status(container.state),
+            status(container.state, now_s.saturating_sub(container.since_s)),
             ports(published(container)),
             container.networks.join(", "),
         ]
@@ -76,11 +76,12 @@ fn command(words: &[String], whole: bool) -> String {
     format!("{:?}", start + "…")
 }
 
-fn status(state: ContainerState) -> String {
+fn status(state: ContainerState, for_s: u64) -> String {
+    let span = output::span(for_s);
     match state {
         ContainerState::Created => "Created".to_owned(),
-        ContainerState::Running { .. } => "Up".to_owned(),
-        ContainerState::Exited { code } => format!("Exited ({code})"),
+        ContainerState::Running { .. } => format!("Up {span}"),
+        ContainerState::Exited { code } => format!("Exited ({code}) {span} ago"),
     }
 }
 
@@ -130,6 +131,7 @@ mod tests {
                 command: vec!["httpd".into(), "-f".into()],
                 state: ContainerState::Running { pid: 7 },
                 created_s: 1000,
+                since_s: 1030,
                 publish: vec![
                     mapping(Some("127.0.0.1"), TransportProtocol::Tcp),
                     mapping(Some("::1"), TransportProtocol::Udp),
@@ -146,6 +148,7 @@ mod tests {
                 ],
                 state: ContainerState::Exited { code: 3 },
                 created_s: 900,
+                since_s: 930,
                 publish: vec![mapping(None, TransportProtocol::Tcp)],
                 networks: vec![],
             },

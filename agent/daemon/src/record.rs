@@ -91,6 +91,8 @@ pub(crate) struct ContainerRecord {
     pub(crate) created_s: u64,
     pub(crate) create: ContainerCreate,
     pub(crate) phase: Phase,
+    /// Seconds since the epoch at which the phase began.
+    pub(crate) since_s: u64,
 }
 
 /// How far a container has come.

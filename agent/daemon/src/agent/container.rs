@@ -96,6 +96,7 @@ impl Agent {
             && container.record.phase == Phase::Created
         {
             container.record.phase = Phase::Running;
+            container.record.since_s = seconds_since_epoch();
             let kept = self.store.put(&container_key(&id), &container.record);
             kept.map_err(|error| host_failure(&container.record, &error))?;
         }
@@ -398,6 +399,7 @@ impl Agent {
             return;
         }
         container.record.phase = Phase::Exited(code);
+        container.record.since_s = seconds_since_epoch();
         container.init_pid = None;
         let remove = container.record.create.remove;
         let record = container.record.clone();

@@ -15,6 +15,7 @@ pub(super) fn plan_container(
     request: ContainerCreate,
 ) -> Result<ContainerRecord, PlanContainer> {
     let id = new_id();
+    let now_s = seconds_since_epoch();
     let name = request.name.clone().unwrap_or_else(|| made_up(&id));
     check_container_name(&name)?;
     if state
@@ -50,7 +51,8 @@ pub(super) fn plan_container(
         id,
         name,
         hostname,
-        created_s: seconds_since_epoch(),
+        created_s: now_s,
+        since_s: now_s,
         create: request,
         phase: Phase::Created,
     })

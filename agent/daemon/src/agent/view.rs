@@ -164,6 +164,7 @@ pub(super) fn container_summary(state: &State, container: &Container) -> Contain
             (Phase::Created | Phase::Running, _) => ContainerState::Created,
         },
         created_s: record.created_s,
+        since_s: record.since_s,
         publish: record.create.publish.clone(),
         networks: state
             .networks
