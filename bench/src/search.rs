@@ -27,6 +27,15 @@ pub(crate) struct Trial {
     pub(crate) delivered: f64,
 }
 
+/// The answer.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Found {
+    /// Frames a second.
+    pub(crate) delivered: f64,
+    /// All that the sender could offer was delivered: the switch may be capable of more.
+    pub(crate) by_sender: bool,
+}
+
 impl Trial {
     pub(crate) fn loss(&self) -> f64 {
         if self.offered <= 0.0 {
@@ -41,10 +50,13 @@ impl Search {
     pub(crate) fn run(
         &self,
         mut trial: impl FnMut(Option<f64>) -> Result<Trial, Trouble>,
-    ) -> Result<f64, Trouble> {
+    ) -> Result<Found, Trouble> {
         let flood = trial(None)?;
         if flood.loss() <= self.loss_max {
-            return Ok(flood.delivered);
+            return Ok(Found {
+                delivered: flood.delivered,
+                by_sender: true,
+            });
         }
         let (mut passed, mut failed) = (0.0, flood.offered);
         let mut best = 0.0_f64;
@@ -68,7 +80,10 @@ impl Search {
             }
             guess = f64::midpoint(passed, failed);
         }
-        Ok(best)
+        Ok(Found {
+            delivered: best,
+            by_sender: false,
+        })
     }
 }
 
@@ -97,13 +112,15 @@ mod tests {
 
     #[test]
     fn the_capacity_is_found_from_above() {
-        let found = SEARCH.run(device(150e3, 400e3)).unwrap();
+        let found = SEARCH.run(device(150e3, 400e3)).unwrap().delivered;
         assert!((145e3..=151e3).contains(&found), "{found}");
     }
 
     #[test]
     fn what_the_sender_can_do_is_the_answer_where_nothing_is_lost() {
-        assert_eq!(SEARCH.run(device(1e6, 400e3)).unwrap(), 400e3);
+        let found = SEARCH.run(device(1e6, 400e3)).unwrap();
+        assert!(found.by_sender);
+        assert_eq!(found.delivered, 400e3);
     }
 
     #[test]
@@ -115,7 +132,7 @@ mod tests {
                 delivered: 0.9 * offered,
             })
         };
-        assert_eq!(SEARCH.run(lossy).unwrap(), 0.0);
+        assert_eq!(SEARCH.run(lossy).unwrap().delivered, 0.0);
     }
 
     #[test]
@@ -130,6 +147,6 @@ mod tests {
             }
             Ok(trial)
         });
-        assert!(found.unwrap() > 140e3);
+        assert!(found.unwrap().delivered > 140e3);
     }
 }

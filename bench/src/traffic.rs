@@ -16,6 +16,7 @@ pub(crate) struct Traffic<'l> {
     sender: Helper<'l>,
     sink: Helper<'l>,
     trial: u32,
+    threads: usize,
 }
 
 /// How a flow set is built.
@@ -65,6 +66,7 @@ impl<'l, 's> Flows<'l, 's> {
             sink: lab.tool(End::Receiver, &sink)?,
             sender: lab.tool(End::Sender, &sender)?,
             trial: 0,
+            threads: 1,
         };
         // Addresses are resolved and MACs learned before anything counts.
         traffic.warm_up()?;
@@ -95,6 +97,11 @@ impl Traffic<'_> {
         Ok(self.end(1.0)?.1)
     }
 
+    /// How many threads send from now on.
+    pub(crate) fn set_threads(&mut self, threads: usize) {
+        self.threads = threads;
+    }
+
     /// Starts a trial that [`Self::end`] waits for.
     pub(crate) fn begin(
         &mut self,
@@ -120,6 +127,7 @@ impl Traffic<'_> {
         self.trial += 1;
         self.sender.tell(&Send {
             trial: self.trial,
+            threads: self.threads,
             size,
             rate,
             seconds,

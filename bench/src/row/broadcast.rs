@@ -4,8 +4,7 @@ use std::net::Ipv4Addr;
 
 use super::{Effort, Metric, Row};
 use crate::lab::{Lab, Station, Topology};
-use crate::search::Search;
-use crate::search::Trial;
+use crate::search::{Search, Trial};
 use crate::statistics::as_f64;
 use crate::traffic::Flows;
 use crate::trouble::Trouble;
@@ -48,14 +47,14 @@ impl Row for Broadcast {
             trials_max: effort.trials_max,
         };
         let copies = as_f64(self.receivers);
-        let rate = search.run(|rate| {
+        let found = search.run(|rate| {
             let trial = traffic.trial(SIZE, rate, effort.trial_s)?;
             Ok(Trial {
                 delivered: trial.delivered / copies,
                 ..trial
             })
         })?;
-        Ok(vec![rate / 1e3])
+        Ok(vec![found.delivered / 1e3])
     }
 }
 

@@ -73,7 +73,8 @@ impl Row for UdpGso {
     }
 }
 
-/// Frames a second, by search.
+/// Frames a second, by search. A sender that is the limit gets a second thread: a kernel bridge works in the sender's own
+/// context, and must not lose for want of load.
 pub(super) fn delivered(
     traffic: &mut Traffic<'_>,
     size: usize,
@@ -84,9 +85,19 @@ pub(super) fn delivered(
         precision: PRECISION,
         trials_max: effort.trials_max,
     };
-    search.run(|rate| traffic.trial(size, rate, effort.trial_s))
+    let mut best = 0.0_f64;
+    for threads in 1..=THREADS_MAX {
+        traffic.set_threads(threads);
+        let found = search.run(|rate| traffic.trial(size, rate, effort.trial_s))?;
+        best = best.max(found.delivered);
+        if !found.by_sender {
+            break;
+        }
+    }
+    Ok(best)
 }
 
+const THREADS_MAX: usize = 2;
 const LOSS_MAX: f64 = 0.005;
 const PRECISION: f64 = 0.03;
 const SEGMENT: usize = 1472;

@@ -45,6 +45,8 @@ pub(crate) struct Options {
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub(crate) struct Send {
     pub(crate) trial: u32,
+    /// Threads that share the work.
+    pub(crate) threads: usize,
     /// Payload bytes.
     pub(crate) size: usize,
     /// Datagrams a second, all flows together.
@@ -106,39 +108,74 @@ fn trial(flows: &[Flow], options: &Options, send: &Send) -> Result<Sent, Trouble
         }
     }
     let payload = payload(send, options.gso);
+    let threads = send.threads.max(1);
+    let share = Send {
+        rate: send.rate / as_f64(threads),
+        count: send.count.div_ceil(as_u64(threads)),
+        ..*send
+    };
+    let start = Instant::now();
+    let counts: Vec<Result<u64, Trouble>> = std::thread::scope(|scope| {
+        let work = |first| transmit_share(flows, first, options, &share, &payload);
+        let others: Vec<_> = (1..threads)
+            .map(|first| scope.spawn(move || work(first)))
+            .collect();
+        let own = work(0);
+        let others = others.into_iter().map(|thread| {
+            thread
+                .join()
+                .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        });
+        std::iter::once(own).chain(others).collect()
+    });
+    Ok(Sent {
+        datagrams: counts.into_iter().sum::<Result<u64, Trouble>>()?,
+        seconds: start.elapsed().as_secs_f64(),
+    })
+}
+
+/// One thread's part, beginning with the flow `first`.
+fn transmit_share(
+    flows: &[Flow],
+    first: usize,
+    options: &Options,
+    send: &Send,
+    payload: &[u8],
+) -> Result<u64, Trouble> {
     let mut headers = MultiHeaders::preallocate(options.batch, None);
     let start = Instant::now();
     let mut sent = 0_u64;
-    for flow in flows.iter().cycle() {
-        let elapsed = start.elapsed().as_secs_f64();
-        if send.seconds > 0.0 && elapsed >= send.seconds {
+    for flow in flows.iter().cycle().skip(first) {
+        let is_late = send.seconds > 0.0 && start.elapsed().as_secs_f64() >= send.seconds;
+        let left = match send.count {
+            0 => u64::MAX,
+            count => count.saturating_sub(sent),
+        };
+        if is_late || left == 0 {
             break;
         }
-        let left = if send.count == 0 {
-            u64::MAX
-        } else {
-            send.count - sent
-        };
-        if left == 0 {
-            break;
-        }
-        // A slow flow is sent datagram by datagram: a millisecond's worth is the most that leaves at once.
-        let allowed = if send.rate > 0.0 {
-            send.rate / 1000.0 / as_f64(options.gso)
-        } else {
-            f64::MAX
-        };
-        let batch = options.batch.min(saturating(allowed)).max(1);
-        let batch = batch.min(usize::try_from(left.div_ceil(as_u64(options.gso))).unwrap_or(batch));
-        sent += transmit(flow, &payload, batch, &mut headers)? * as_u64(options.gso);
+        let batch = batch(options, send.rate, left);
+        sent += transmit(flow, payload, batch, &mut headers)? * as_u64(options.gso);
         if send.rate > 0.0 {
             wait_for(start, count_f64(sent) / send.rate);
         }
     }
-    Ok(Sent {
-        datagrams: sent,
-        seconds: start.elapsed().as_secs_f64(),
-    })
+    Ok(sent)
+}
+
+/// Calls' worth of datagrams. A slow flow is sent in small pieces: a millisecond's worth is the most that leaves at once.
+fn batch(options: &Options, rate: f64, left: u64) -> usize {
+    let allowed = if rate > 0.0 {
+        saturating(rate / 1000.0 / as_f64(options.gso))
+    } else {
+        usize::MAX
+    };
+    let left = left.div_ceil(as_u64(options.gso));
+    options
+        .batch
+        .min(allowed)
+        .min(usize::try_from(left).unwrap_or(usize::MAX))
+        .max(1)
 }
 
 /// As many datagrams as one call sends, each with the trial's number in front.
