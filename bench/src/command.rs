@@ -1,5 +1,6 @@
 //! Programs: run to their end, or kept until they are dropped.
 
+use std::io::Write;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -7,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 
+use crate::netns::Netns;
 use crate::process;
 use crate::trouble::Trouble;
 
@@ -38,6 +40,18 @@ pub(crate) fn run(command: &mut Command) -> Result<String, Trouble> {
 /// `ip` with arguments as one would type them.
 pub(crate) fn ip(arguments: &str) -> Result<String, Trouble> {
     run(Command::new("ip").args(arguments.split_whitespace()))
+}
+
+/// Many `ip` commands inside a namespace, one a line, by one process.
+pub(crate) fn ip_batch(netns: &Netns, lines: &str) -> Result<(), Trouble> {
+    let mut file = tempfile::NamedTempFile::new().map_err(Trouble::io("no scratch file"))?;
+    file.write_all(lines.as_bytes())
+        .map_err(Trouble::io("cannot write a scratch file"))?;
+    let mut command = Command::new("ip");
+    command
+        .args(["-n", netns.name(), "-batch"])
+        .arg(file.path());
+    run(&mut command).map(drop)
 }
 
 /// Starts `command` out of reach of the terminal's Ctrl-C: we end it ourselves.

@@ -1,13 +1,13 @@
 //! A contender with its stations: what a row is run on.
 
 use std::io::{Read, Write};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
-use crate::command;
+use crate::command::{self, ip, ip_batch};
 use crate::contender::{Contender, Description, Fabric, Plan, Plug, address_of};
 use crate::counters::{link_drops, socket_drops};
 use crate::helper::{End, Ends, Helper};
@@ -67,6 +67,30 @@ impl Station {
             link: LINK,
             address: self.address,
         }
+    }
+
+    /// Sends a datagram to the first of `others`, so that the switch knows where this station is.
+    pub(crate) fn greet(&self, others: &[&Self]) -> Result<(), Trouble> {
+        let Some(other) = others.iter().find(|other| other.address != self.address) else {
+            return Ok(());
+        };
+        let greet = || {
+            let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))?;
+            socket.send_to(&[0], (other.address, DISCARD_UDP_PORT))
+        };
+        let sent = self.netns.enter(greet)?;
+        sent.map(drop)
+            .map_err(Trouble::io("cannot send a datagram"))
+    }
+
+    fn mac(&self) -> Result<String, Trouble> {
+        let shown = ip(&format!("-n {} -o link show {LINK}", self.netns.name()))?;
+        let mut words = shown
+            .split_whitespace()
+            .skip_while(|word| *word != "link/ether");
+        words.nth(1).map(str::to_owned).ok_or_else(|| {
+            Trouble::Unsupported(format!("{LINK} in {} has no MAC", self.netns.name()))
+        })
     }
 }
 
@@ -136,7 +160,32 @@ impl Lab {
             .iter()
             .skip(1)
             .try_for_each(|station| lab.reach(station))?;
+        if lab.stations.len() > RESOLVING_STATIONS_MAX {
+            lab.introduce()?;
+        }
         Ok(lab)
+    }
+
+    /// Tells every station the MACs of the others: so many exceed the kernel's limit of resolved addresses, which all
+    /// namespaces share (`gc_thresh3`).
+    fn introduce(&self) -> Result<(), Trouble> {
+        let macs: Vec<String> = self
+            .stations
+            .iter()
+            .map(Station::mac)
+            .collect::<Result<_, _>>()?;
+        for station in &self.stations {
+            let others = self.stations.iter().zip(&macs);
+            let others = others.filter(|(other, _)| other.address != station.address);
+            let lines = others.map(|(other, mac)| {
+                format!(
+                    "neigh replace {} lladdr {mac} nud permanent dev {LINK}\n",
+                    other.address
+                )
+            });
+            ip_batch(&station.netns, &lines.collect::<String>())?;
+        }
+        Ok(())
     }
 
     pub(crate) fn describe(&self) -> Description {
@@ -273,3 +322,7 @@ fn exchange(server: SocketAddr) -> std::io::Result<()> {
 /// The stations' link.
 pub(crate) const LINK: &str = "eth0";
 const PROBE_BYTES: usize = 16_384;
+/// Stations that resolve addresses by themselves, as ordinary ones do.
+const RESOLVING_STATIONS_MAX: usize = 4;
+/// RFC 863.
+const DISCARD_UDP_PORT: u16 = 9;

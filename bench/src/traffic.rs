@@ -68,8 +68,11 @@ impl<'l, 's> Flows<'l, 's> {
             trial: 0,
             threads: 1,
         };
-        // Addresses are resolved and MACs learned before anything counts.
-        traffic.warm_up()?;
+        // Addresses are resolved and MACs learned before anything counts; a MAC that only listens would age.
+        for station in self.into {
+            station.greet(self.from)?;
+        }
+        traffic.warm_up(2 * self.from.len())?;
         Ok(traffic)
     }
 }
@@ -137,11 +140,12 @@ impl Traffic<'_> {
 
     /// The count once nothing more arrives.
     fn settled_count(&mut self, expected: u64) -> Result<u64, Trouble> {
-        let mut last = 0;
+        let (mut last, mut still) = (0, 0);
         loop {
             pause(SETTLE)?;
             let count = self.count()?;
-            if count == last || count == expected {
+            still = if count == last { still + 1 } else { 0 };
+            if count == expected || still == STILL {
                 return Ok(count);
             }
             last = count;
@@ -154,11 +158,10 @@ impl Traffic<'_> {
         Ok(counted.datagrams)
     }
 
-    fn warm_up(&mut self) -> Result<(), Trouble> {
-        for _ in 0..WARM_UP_ROUNDS {
-            self.send(64, 2000.0, 0.05, 0)?;
-            let _: Sent = self.sender.answer(PATIENCE)?;
-        }
+    fn warm_up(&mut self, datagrams: usize) -> Result<(), Trouble> {
+        let count = u64::try_from(datagrams).unwrap_or(0).max(WARM_UP);
+        self.send(64, WARM_UP_RATE, 0.0, count)?;
+        let _: Sent = self.sender.answer(PATIENCE)?;
         pause(SETTLE)
     }
 }
@@ -169,6 +172,10 @@ fn netns_argument(station: &Station) -> [String; 2] {
 }
 
 const PATIENCE: Duration = Duration::from_secs(10);
+/// Counts without a change that say that nothing more will come.
+const STILL: usize = 2;
 /// Longer than any queue of the path holds a frame back.
 const SETTLE: Duration = Duration::from_millis(20);
-const WARM_UP_ROUNDS: usize = 2;
+const WARM_UP: u64 = 100;
+/// Slow enough for datagrams to leave one by one.
+const WARM_UP_RATE: f64 = 1000.0;

@@ -74,18 +74,18 @@ struct Flow {
 }
 
 fn flows(options: &Options) -> Result<Vec<Flow>, Trouble> {
+    let open = |netns: &PathBuf| enter(netns, open)?.map_err(Trouble::io("cannot open a socket"));
+    let sockets: Vec<UdpSocket> = options.netns.iter().map(open).collect::<Result<_, _>>()?;
     let mut flows = Vec::new();
-    for (from, netns) in options.netns.iter().enumerate() {
-        let socket = enter(netns, open)?.map_err(Trouble::io("cannot open a socket"))?;
-        for (index, to) in options.to.iter().enumerate() {
-            if options.mesh && index == from {
-                continue;
-            }
+    // Neighbors in this order have different senders, so that all of them get to speak soon.
+    for step in usize::from(options.mesh)..options.to.len() {
+        for (from, socket) in sockets.iter().enumerate() {
+            let to = options.to[(from + step) % options.to.len()];
             flows.push(Flow {
                 socket: socket
                     .try_clone()
                     .map_err(Trouble::io("cannot share a socket"))?,
-                to: SocketAddrV4::new(*to, UDP_PORT).into(),
+                to: SocketAddrV4::new(to, UDP_PORT).into(),
             });
         }
     }
