@@ -1,5 +1,5 @@
 # The recipes that people and CI run alike. `make` alone lists them.
-.PHONY: help build demo test bench lint fmt install fuzz deny clean
+.PHONY: help build demo test bench bench-quick bench-build lint fmt install fuzz deny clean
 
 CARGO  ?= cargo
 PREFIX ?= /usr/local
@@ -7,7 +7,7 @@ PREFIX ?= /usr/local
 CASES  ?= 20000
 
 help:           ## list the recipes
-	@sed -n 's/^\([a-z]*\): .*## */  make \1\t/p' $(MAKEFILE_LIST)
+	@sed -n 's/^\([a-z-]*\): .*## */  make \1\t/p' $(MAKEFILE_LIST)
 
 build:          ## build the command in release
 	@scripts/setup build
@@ -31,9 +31,19 @@ test:           ## run every test, the lints and the leak check (root)
 	@scripts/leaks check
 	@$(MAKE) --no-print-directory lint
 
-bench:          ## run the benchmarks (root)
+bench:          ## measure beside the kernel bridge, Open vSwitch and VDE: an hour or more (root)
+	@$(MAKE) --no-print-directory bench-build
+	target/release/tapestry-bench --check --json target/bench.json --html target/bench.html
+	$(CARGO) bench --package bench
+
+bench-quick:    ## the same in less than five minutes, with fewer rows (root)
+	@$(MAKE) --no-print-directory bench-build
+	target/release/tapestry-bench --quick --json target/bench.json --html target/bench.html
+
+bench-build:
 	@scripts/setup bench
-	$(CARGO) bench --workspace
+	@echo "==> building in release; the first time takes some minutes"
+	$(CARGO) build --release --package tapestry --package bench
 
 lint:           ## clippy with warnings denied, and the formatting
 	$(CARGO) fmt --all --check

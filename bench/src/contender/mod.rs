@@ -1,0 +1,146 @@
+//! Contenders: the switches that are compared, each behind the same two traits.
+
+mod bridge;
+mod open_vswitch;
+mod switch_core;
+mod tapestry;
+mod vde;
+
+use std::net::Ipv4Addr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::netns::Netns;
+use crate::trouble::Trouble;
+
+pub(crate) use bridge::KernelBridge;
+pub(crate) use open_vswitch::OpenVswitch;
+pub(crate) use switch_core::SwitchCore;
+pub(crate) use tapestry::Tapestry;
+pub(crate) use vde::Vde;
+
+/// A program that switches frames, and how to start it.
+pub(crate) trait Contender {
+    /// One word, as the report and SPEC.md call it.
+    fn name(&self) -> &'static str;
+
+    /// Starts it with nothing attached, for up to `plan.ports` ports.
+    fn start(&self, plan: &Plan) -> Result<Box<dyn Fabric>, Trouble>;
+}
+
+/// A running switch. Dropping it ends its processes and removes what it made.
+pub(crate) trait Fabric {
+    /// Gives the plug's namespace a link, up and addressed; its frames flow when this returns.
+    fn attach(&mut self, plug: &Plug<'_>) -> Result<(), Trouble>;
+
+    /// Takes the link away again.
+    fn detach(&mut self, plug: &Plug<'_>) -> Result<(), Trouble>;
+
+    /// The processes that switch; none for a kernel.
+    fn processes(&self) -> Vec<u32>;
+
+    /// Frames it dropped so far, where it counts them.
+    fn drops(&self) -> Result<Option<u64>, Trouble>;
+
+    /// The process that moves the frames of one plug alone, where there is such a thing.
+    fn reader_of(&self, _plug: &Plug<'_>) -> Option<u32> {
+        None
+    }
+
+    fn describe(&self) -> Description;
+}
+
+/// What a fabric has to be ready for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Plan {
+    pub(crate) ports: usize,
+    /// Bytes of an IP packet.
+    pub(crate) mtu: u16,
+}
+
+/// Where a link is to appear.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Plug<'a> {
+    pub(crate) netns: &'a Netns,
+    pub(crate) link: &'a str,
+    pub(crate) address: Ipv4Addr,
+}
+
+/// What a reader of the report needs to judge a contender's figures.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Description {
+    pub(crate) version: String,
+    /// Datapath, engine, driver.
+    pub(crate) setting: String,
+    /// Which offloads the stations' links have.
+    pub(crate) offloads: String,
+}
+
+/// Every address is of this network.
+pub(crate) const SUBNET: &str = "10.77.0.0/16";
+const PREFIX_LEN: u8 = 16;
+/// What the fabric itself may have there.
+const GATEWAY: &str = "10.77.0.1";
+
+/// The address of the `index`th plug.
+pub(crate) fn address_of(index: usize) -> Ipv4Addr {
+    let [high, low] = u16::try_from(index + 2).unwrap_or(u16::MAX).to_be_bytes();
+    Ipv4Addr::new(10, 77, high, low)
+}
+
+/// What `ethtool -k` says about the offloads that matter here.
+fn offloads_of(netns: &Netns, link: &str) -> String {
+    let mut command = std::process::Command::new("ethtool");
+    command.args(["-k", link]);
+    let Ok(Ok(text)) = netns.enter(|| crate::command::run(&mut command)) else {
+        return "unknown".to_owned();
+    };
+    let on = OFFLOADS
+        .iter()
+        .filter(|(key, _)| text.lines().any(|line| is_on(line, key)))
+        .map(|(_, short)| *short);
+    let on: Vec<&str> = on.collect();
+    if on.is_empty() {
+        "none".to_owned()
+    } else {
+        on.join(" ")
+    }
+}
+
+fn is_on(line: &str, key: &str) -> bool {
+    line.trim()
+        .split_once(':')
+        .is_some_and(|(name, state)| name == key && state.trim().starts_with("on"))
+}
+
+const OFFLOADS: [(&str, &str); 5] = [
+    ("tx-checksumming", "csum"),
+    ("tcp-segmentation-offload", "tso"),
+    ("tx-udp-segmentation", "uso"),
+    ("generic-segmentation-offload", "gso"),
+    ("generic-receive-offload", "gro"),
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_never_collide_with_the_gateway_and_stay_in_the_subnet() {
+        assert_eq!(address_of(0), Ipv4Addr::new(10, 77, 0, 2));
+        assert_eq!(address_of(4000), Ipv4Addr::new(10, 77, 15, 162));
+    }
+
+    #[test]
+    fn an_offload_is_on_only_where_its_own_line_says_so() {
+        assert!(is_on(
+            "tcp-segmentation-offload: on",
+            "tcp-segmentation-offload"
+        ));
+        assert!(!is_on(
+            "\ttx-tcp-segmentation: on",
+            "tcp-segmentation-offload"
+        ));
+        assert!(!is_on("tx-checksumming: off [fixed]", "tx-checksumming"));
+    }
+}

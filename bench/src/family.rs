@@ -1,0 +1,137 @@
+//! Families: contenders that can be compared, and the rows they are compared by. A new one is a module's worth of rows
+//! and an entry here.
+
+use crate::contender::{Contender, KernelBridge, OpenVswitch, SwitchCore, Tapestry, Vde};
+use crate::row::{
+    Attach, Broadcast, Burst, FdbLearn, FdbMove, FdbSize, HeadOfLine, Idle, Latency, MacMove,
+    ManyToOne, Mesh, Ports, Row, Tcp, Udp, UdpGso,
+};
+
+/// Rows with the contenders that they compare.
+pub(crate) struct Family {
+    pub(crate) name: &'static str,
+    /// The contender that the others' ratios are to.
+    pub(crate) baseline: Option<&'static str>,
+    pub(crate) contenders: Vec<Box<dyn Contender>>,
+    pub(crate) rows: Vec<Box<dyn Row>>,
+}
+
+/// All of them, in the order they run.
+pub(crate) fn families() -> Vec<Family> {
+    vec![one_host(), table()]
+}
+
+/// Two or more containers on one host.
+fn one_host() -> Family {
+    Family {
+        name: "one-host",
+        baseline: Some("bridge"),
+        contenders: vec![
+            Box::new(KernelBridge),
+            tapestry("tapestry", "auto", "offload"),
+            tapestry("epoll", "epoll", "offload"),
+            tapestry("basic", "auto", "basic"),
+            open_vswitch("ovs", false),
+            open_vswitch("ovs-tso", true),
+            Box::new(Vde),
+        ],
+        rows: [
+            traffic_rows(1500),
+            traffic_rows(9000),
+            small_rows(),
+            many_rows(),
+            port_rows(),
+        ]
+        .into_iter()
+        .flatten()
+        .collect(),
+    }
+}
+
+/// The switch's decisions without a wire.
+fn table() -> Family {
+    let sizes = [100, 1_000, 10_000, 100_000, 1_000_000];
+    let sizes = sizes.map(|entries| -> Box<dyn Row> { Box::new(FdbSize { entries }) });
+    let mut rows = Vec::from(sizes);
+    rows.push(Box::new(FdbLearn));
+    rows.push(Box::new(FdbMove));
+    Family {
+        name: "table",
+        baseline: None,
+        contenders: vec![Box::new(SwitchCore)],
+        rows,
+    }
+}
+
+fn traffic_rows(mtu: u16) -> Vec<Box<dyn Row>> {
+    let tcp = |streams, both_ways| -> Box<dyn Row> {
+        Box::new(Tcp {
+            streams,
+            both_ways,
+            mtu,
+        })
+    };
+    vec![tcp(1, false), tcp(8, false), tcp(1, true)]
+}
+
+fn small_rows() -> Vec<Box<dyn Row>> {
+    let latency = |connect, loaded| -> Box<dyn Row> { Box::new(Latency { connect, loaded }) };
+    vec![
+        Box::new(Udp { size: 64 }),
+        Box::new(Udp { size: 512 }),
+        Box::new(Udp { size: 1472 }),
+        Box::new(UdpGso),
+        Box::new(Burst),
+        latency(false, false),
+        latency(true, false),
+        latency(false, true),
+        latency(true, true),
+        Box::new(Idle),
+        Box::new(Attach),
+        Box::new(HeadOfLine),
+        Box::new(MacMove),
+    ]
+}
+
+fn many_rows() -> Vec<Box<dyn Row>> {
+    vec![
+        Box::new(Mesh { stations: 4 }),
+        Box::new(Mesh { stations: 16 }),
+        Box::new(ManyToOne),
+        Box::new(Broadcast { receivers: 15 }),
+        Box::new(Mesh { stations: 64 }),
+    ]
+}
+
+fn port_rows() -> Vec<Box<dyn Row>> {
+    let sizes = [2, 64, 1000, 4000];
+    Vec::from(sizes.map(|ports| -> Box<dyn Row> { Box::new(Ports { ports }) }))
+}
+
+fn tapestry(name: &'static str, engine: &'static str, tap: &'static str) -> Box<dyn Contender> {
+    Box::new(Tapestry { name, engine, tap })
+}
+
+fn open_vswitch(name: &'static str, tso: bool) -> Box<dyn Contender> {
+    Box::new(OpenVswitch { name, tso })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn names_are_unique() {
+        let mut seen = BTreeSet::new();
+        for family in families() {
+            for row in &family.rows {
+                assert!(seen.insert(row.name()), "{} twice", row.name());
+            }
+            let contenders: BTreeSet<_> = family.contenders.iter().map(|one| one.name()).collect();
+            assert_eq!(contenders.len(), family.contenders.len());
+            assert!(family.baseline.is_none_or(|name| contenders.contains(name)));
+        }
+    }
+}

@@ -1,0 +1,67 @@
+//! What the kernel keeps about processes and the machine: /proc.
+
+use std::fs;
+
+/// CPU seconds of a process with all its threads, user and system; also of one that ended and was not waited for.
+pub(crate) fn cpu_s(pid: u32) -> Option<f64> {
+    parse_stat(&fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
+}
+
+/// Resident memory of a process, in bytes.
+pub(crate) fn resident_bytes(pid: u32) -> Option<u64> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmRSS:"))?;
+    let kib: u64 = line.trim().trim_end_matches("kB").trim().parse().ok()?;
+    Some(kib * 1024)
+}
+
+/// CPU seconds that all cores together were busy since the start of the machine.
+pub(crate) fn busy_s() -> Option<f64> {
+    parse_busy(&fs::read_to_string("/proc/stat").ok()?)
+}
+
+/// Fields 14 and 15 of proc_pid_stat(5); the name in parentheses may hold anything.
+fn parse_stat(stat: &str) -> Option<f64> {
+    let (_, rest) = stat.rsplit_once(')')?;
+    let mut fields = rest.split_whitespace().skip(11);
+    let user: f64 = fields.next()?.parse().ok()?;
+    let system: f64 = fields.next()?.parse().ok()?;
+    Some((user + system) / ticks_per_s())
+}
+
+/// Everything but idle, iowait, stolen and guest time (guest time is in user already).
+fn parse_busy(stat: &str) -> Option<f64> {
+    let line = stat.lines().find_map(|line| line.strip_prefix("cpu "))?;
+    let fields: Vec<f64> = line
+        .split_whitespace()
+        .map_while(|field| field.parse().ok())
+        .collect();
+    let [user, nice, system, _idle, _iowait, irq, softirq, ..] = fields.as_slice() else {
+        return None;
+    };
+    Some((user + nice + system + irq + softirq) / ticks_per_s())
+}
+
+/// USER_HZ: 100 on every platform Linux has today.
+const fn ticks_per_s() -> f64 {
+    100.0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_with_spaces_and_parentheses_do_not_shift_the_fields() {
+        let stat = "42 (a) b (c) S 1 42 42 0 -1 4194560 100 0 0 0 250 50 0 0 20 0 1 0 1 2 3";
+        assert_eq!(parse_stat(stat), Some(3.0));
+    }
+
+    #[test]
+    fn idle_and_stolen_time_is_not_busy() {
+        let stat = "cpu  100 0 100 5000 70 0 100 900 0 0\ncpu0 1 2 3\n";
+        assert_eq!(parse_busy(stat), Some(3.0));
+    }
+}
