@@ -183,7 +183,7 @@ impl Lab {
                     other.address
                 )
             });
-            ip_batch(&station.netns, &lines.collect::<String>())?;
+            ip_batch(Some(&station.netns), &lines.collect::<String>())?;
         }
         Ok(())
     }

@@ -54,9 +54,7 @@ impl Row for Ports {
 
     fn run(&self, lab: &mut Lab, effort: &Effort) -> Result<Vec<f64>, Trouble> {
         // As containers have them: one namespace each, made before the clock runs.
-        let crowd: Vec<Netns> = (lab.stations.len()..self.ports)
-            .map(|index| interrupt::check().and_then(|()| Netns::new(&format!("c{index}"))))
-            .collect::<Result<_, _>>()?;
+        let crowd = Netns::many(self.ports - lab.stations.len(), "crowd")?;
         let start = Instant::now();
         for (index, netns) in crowd.iter().enumerate() {
             interrupt::check()?;
