@@ -256,8 +256,8 @@ impl Lab {
 
     /// Starts one of our tools; its sockets go to the namespaces that its arguments name.
     pub(crate) fn tool(&self, end: End, arguments: &[String]) -> Result<Helper<'_>, Trouble> {
-        let own = std::env::current_exe().map_err(Trouble::io("cannot find this program"))?;
-        let mut command = Command::new(own);
+        // Not by its path, which a build may have replaced meanwhile.
+        let mut command = Command::new("/proc/self/exe");
         command.arg("tool").args(arguments);
         command
             .stdin(Stdio::piped())
