@@ -34,7 +34,7 @@ test:           ## run every test, the lints and the leak check (root)
 bench:          ## measure beside the kernel bridge, Open vSwitch and VDE: an hour or more (root)
 	@$(MAKE) --no-print-directory bench-build
 	target/release/tapestry-bench --check --json target/bench.json --html target/bench.html
-	$(CARGO) bench --package bench
+	$(CARGO) bench --package bench --bench switch
 
 bench-quick:    ## the same in less than five minutes, with fewer rows (root)
 	@$(MAKE) --no-print-directory bench-build

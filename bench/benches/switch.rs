@@ -101,10 +101,15 @@ fn segment_tcp(bencher: Bencher<'_, '_>) {
 /// Sixteen datagrams of one flow into one superframe.
 #[divan::bench]
 fn coalesce_udp(bencher: Bencher<'_, '_>) {
-    let frames: Vec<Vec<u8>> = (0..16).map(|_| udp(1, 2, 1000)).collect();
+    let frames = vec![udp6(1000); 16];
     let parsed: Vec<Frame<'_>> = frames.iter().map(|bytes| parse(bytes)).collect();
     let bytes: usize = frames.iter().map(Vec::len).sum();
     let mut coalescer = Coalescer::new();
+    for frame in &parsed {
+        coalescer.push(frame);
+    }
+    let joined = coalescer.take().map_or(0, |(_, frame)| frame.len());
+    assert!(joined > 16 * 1000, "one superframe, not {joined} bytes");
     bencher.counter(BytesCount::new(bytes)).bench_local(|| {
         for frame in &parsed {
             black_box(coalescer.push(frame));
@@ -135,6 +140,19 @@ fn parse(bytes: &[u8]) -> Frame<'_> {
 fn udp(from: u8, to: u8, payload: usize) -> Vec<u8> {
     let builder = PacketBuilder::ethernet2(mac(from).octets(), mac(to).octets())
         .ipv4([10, 0, 0, from], [10, 0, 0, to], 64)
+        .udp(4000, 4001);
+    let mut frame = Vec::new();
+    builder
+        .write(&mut frame, &vec![0; payload])
+        .expect("writing to a vector");
+    frame
+}
+
+/// Over IPv6, which has no identification that would have to count up.
+fn udp6(payload: usize) -> Vec<u8> {
+    let address = |station| std::net::Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, station).octets();
+    let builder = PacketBuilder::ethernet2(mac(1).octets(), mac(2).octets())
+        .ipv6(address(1), address(2), 64)
         .udp(4000, 4001);
     let mut frame = Vec::new();
     builder

@@ -42,15 +42,16 @@ pub(crate) fn ip(arguments: &str) -> Result<String, Trouble> {
     run(Command::new("ip").args(arguments.split_whitespace()))
 }
 
-/// Many `ip` commands inside a namespace, one a line, by one process.
-pub(crate) fn ip_batch(netns: &Netns, lines: &str) -> Result<(), Trouble> {
+/// Many `ip` commands, one a line, by one process; inside a namespace where one is given.
+pub(crate) fn ip_batch(netns: Option<&Netns>, lines: &str) -> Result<(), Trouble> {
     let mut file = tempfile::NamedTempFile::new().map_err(Trouble::io("no scratch file"))?;
     file.write_all(lines.as_bytes())
         .map_err(Trouble::io("cannot write a scratch file"))?;
     let mut command = Command::new("ip");
-    command
-        .args(["-n", netns.name(), "-batch"])
-        .arg(file.path());
+    if let Some(netns) = netns {
+        command.args(["-n", netns.name()]);
+    }
+    command.arg("-batch").arg(file.path());
     run(&mut command).map(drop)
 }
 

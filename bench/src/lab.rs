@@ -13,7 +13,7 @@ use crate::counters::{link_drops, socket_drops};
 use crate::helper::{End, Ends, Helper};
 use crate::interrupt;
 use crate::netns::Netns;
-use crate::process;
+use crate::process::{self, ThreadTimes, used_s};
 use crate::statistics::count_f64;
 use crate::trouble::Trouble;
 
@@ -121,7 +121,7 @@ pub(crate) struct Cost {
 
 /// CPU seconds so far.
 struct Cpu {
-    switch_s: Option<f64>,
+    switch: Option<ThreadTimes>,
     sender_s: f64,
     receiver_s: f64,
     machine_s: f64,
@@ -183,7 +183,7 @@ impl Lab {
                     other.address
                 )
             });
-            ip_batch(&station.netns, &lines.collect::<String>())?;
+            ip_batch(Some(&station.netns), &lines.collect::<String>())?;
         }
         Ok(())
     }
@@ -192,10 +192,10 @@ impl Lab {
         self.fabric.describe()
     }
 
-    /// CPU seconds that the switch's processes have used so far.
-    pub(crate) fn switch_cpu_s(&self) -> Option<f64> {
+    /// What the threads of the switch's processes have used so far; `None` where it has no process.
+    pub(crate) fn switch_times(&self) -> Option<ThreadTimes> {
         let pids = self.fabric.processes();
-        (!pids.is_empty()).then(|| pids.into_iter().filter_map(process::cpu_s).sum())
+        (!pids.is_empty()).then(|| pids.into_iter().flat_map(process::thread_times).collect())
     }
 
     /// Memory of the switch's processes.
@@ -218,10 +218,10 @@ impl Lab {
         let wall_s = start.elapsed().as_secs_f64();
         let cpu = self.cpu();
         let drops = self.drops()?;
-        let switch = cpu.switch_s.zip(cpu_before.switch_s);
+        let switch = cpu.switch.zip(cpu_before.switch);
         let switch_drops = drops.switch.zip(drops_before.switch);
         let cost = Cost {
-            switch_cpu_s: switch.map(|(after, before)| after - before),
+            switch_cpu_s: switch.map(|(after, before)| used_s(&before, &after)),
             sender_cpu_s: cpu.sender_s - cpu_before.sender_s,
             receiver_cpu_s: cpu.receiver_s - cpu_before.receiver_s,
             machine_cpu_s: cpu.machine_s - cpu_before.machine_s,
@@ -235,7 +235,7 @@ impl Lab {
 
     fn cpu(&self) -> Cpu {
         Cpu {
-            switch_s: self.switch_cpu_s(),
+            switch: self.switch_times(),
             sender_s: self.ends.sender_s.get(),
             receiver_s: self.ends.receiver_s.get(),
             machine_s: process::busy_s().unwrap_or(0.0),
@@ -256,8 +256,8 @@ impl Lab {
 
     /// Starts one of our tools; its sockets go to the namespaces that its arguments name.
     pub(crate) fn tool(&self, end: End, arguments: &[String]) -> Result<Helper<'_>, Trouble> {
-        let own = std::env::current_exe().map_err(Trouble::io("cannot find this program"))?;
-        let mut command = Command::new(own);
+        // Not by its path, which a build may have replaced meanwhile.
+        let mut command = Command::new("/proc/self/exe");
         command.arg("tool").args(arguments);
         command
             .stdin(Stdio::piped())

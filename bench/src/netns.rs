@@ -9,7 +9,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use rustix::process::{Pid, Signal, kill_process};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
-use crate::command::ip;
+use crate::command::{ip, ip_batch};
+use crate::interrupt;
 use crate::trouble::Trouble;
 
 /// A network namespace of this run, with `lo` up and without IPv6, whose neighbor discovery would be noise.
@@ -21,13 +22,26 @@ pub(crate) struct Netns {
 impl Netns {
     /// `tag` tells people who look at `ip netns` what it is for.
     pub(crate) fn new(tag: &str) -> Result<Self, Trouble> {
-        let next = NEXT.fetch_add(1, Ordering::Relaxed);
-        let name = format!("{PREFIX}{}-{next}{tag}", std::process::id());
+        let name = new_name(tag);
         ip(&format!("netns add {name}"))?;
         let made = Self { name };
-        made.set("ipv6/conf/all/disable_ipv6", "1")?;
-        made.set("ipv6/conf/default/disable_ipv6", "1")?;
+        made.silence()?;
         ip(&format!("-n {} link set lo up", made.name))?;
+        Ok(made)
+    }
+
+    /// So many at once, by one process; their `lo` is down.
+    pub(crate) fn many(count: usize, tag: &str) -> Result<Vec<Self>, Trouble> {
+        let names = std::iter::repeat_with(|| Self {
+            name: new_name(tag),
+        });
+        let made: Vec<Self> = names.take(count).collect();
+        let lines = made.iter().map(|one| format!("netns add {}\n", one.name));
+        ip_batch(None, &lines.collect::<String>())?;
+        for one in &made {
+            interrupt::check()?;
+            one.silence()?;
+        }
         Ok(made)
     }
 
@@ -43,6 +57,11 @@ impl Netns {
     /// Runs `work` on a thread inside; sockets and processes made there stay there.
     pub(crate) fn enter<T: Send>(&self, work: impl FnOnce() -> T + Send) -> Result<T, Trouble> {
         enter(&self.path(), work)
+    }
+
+    fn silence(&self) -> Result<(), Trouble> {
+        self.set("ipv6/conf/all/disable_ipv6", "1")?;
+        self.set("ipv6/conf/default/disable_ipv6", "1")
     }
 
     /// Writes a setting below /proc/sys/net; one that this kernel does not have is left.
@@ -71,6 +90,11 @@ impl Drop for Netns {
         // There is nobody to tell, and the next run sweeps.
         let _ = ip(&format!("netns del {}", self.name));
     }
+}
+
+fn new_name(tag: &str) -> String {
+    let next = NEXT.fetch_add(1, Ordering::Relaxed);
+    format!("{PREFIX}{}-{next}{tag}", std::process::id())
 }
 
 /// Runs `work` on a thread inside the namespace of the file `path`.

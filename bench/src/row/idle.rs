@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::{Effort, Metric, Row};
 use crate::interrupt::pause;
 use crate::lab::{Lab, Topology};
+use crate::process::used_s;
 use crate::trouble::Trouble;
 
 #[derive(Debug)]
@@ -32,18 +33,17 @@ impl Row for Idle {
     }
 
     fn run(&self, lab: &mut Lab, effort: &Effort) -> Result<Vec<f64>, Trouble> {
-        let used = || {
-            lab.switch_cpu_s()
-                .zip(lab.switch_mib())
-                .ok_or_else(no_process)
-        };
-        let (before, _) = used()?;
+        let before = lab.switch_times().ok_or_else(no_process)?;
         pause(Duration::from_secs_f64(effort.stream_s))?;
-        let (after, memory) = used()?;
-        Ok(vec![(after - before) * 1e3 / effort.stream_s, memory])
+        let after = lab.switch_times().ok_or_else(no_process)?;
+        let memory = lab.switch_mib().ok_or_else(no_process)?;
+        Ok(vec![
+            used_s(&before, &after) * 1e3 / effort.stream_s,
+            memory,
+        ])
     }
 }
 
-pub(super) fn no_process() -> Trouble {
+fn no_process() -> Trouble {
     Trouble::Unsupported("it has no process of its own".to_owned())
 }

@@ -54,9 +54,7 @@ impl Row for Ports {
 
     fn run(&self, lab: &mut Lab, effort: &Effort) -> Result<Vec<f64>, Trouble> {
         // As containers have them: one namespace each, made before the clock runs.
-        let crowd: Vec<Netns> = (lab.stations.len()..self.ports)
-            .map(|index| interrupt::check().and_then(|()| Netns::new(&format!("c{index}"))))
-            .collect::<Result<_, _>>()?;
+        let crowd = Netns::many(self.ports - lab.stations.len(), "crowd")?;
         let start = Instant::now();
         for (index, netns) in crowd.iter().enumerate() {
             interrupt::check()?;
@@ -75,12 +73,12 @@ impl Row for Ports {
             traffic.trial(SIZE, Some(RATE), effort.stream_s).map(drop)
         })?;
         let ends = cost.sender_cpu_s + cost.receiver_cpu_s;
+        let switch = cost.switch_cpu_s;
         Ok(vec![
-            setup_s,
+            if crowd.is_empty() { f64::NAN } else { setup_s },
             memory,
-            cost.switch_cpu_s
-                .map_or(f64::NAN, |used| used * 1e6 / frames),
-            (cost.machine_cpu_s - ends).max(0.0) * 1e6 / frames,
+            switch.map_or(f64::NAN, |used| used * 1e6 / frames),
+            (ends + switch.unwrap_or(0.0)) * 1e6 / frames,
         ])
     }
 }
