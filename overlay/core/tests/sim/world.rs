@@ -1,0 +1,575 @@
+//! The world: hosts, network, store, and the model they are held to.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, Ipv4Addr};
+
+use overlay_core::{HostId, PeerEvent};
+use switch_core::{Mac, Vni};
+
+use super::host::Host;
+use super::net::{Net, Parcel, Random};
+use super::store::{Said, Store};
+
+/// How big, and how bad.
+pub(crate) struct Shape {
+    hosts: usize,
+    loss_percent: usize,
+    /// Milliseconds between looks at timers.
+    tick: u64,
+}
+
+impl Shape {
+    pub(crate) fn small() -> Self {
+        Self {
+            hosts: 4,
+            loss_percent: 5,
+            tick: 1,
+        }
+    }
+
+    pub(crate) fn large(hosts: usize) -> Self {
+        Self {
+            hosts,
+            loss_percent: 0,
+            tick: 20,
+        }
+    }
+}
+
+/// An endpoint, by its network and MAC.
+pub(crate) type Key = (Vni, Mac);
+
+pub(crate) struct World {
+    now: u64,
+    tick: u64,
+    names: Vec<HostId>,
+    /// `None`: crashed.
+    hosts: Vec<Option<Host>>,
+    net: Net,
+    store: Store,
+    random: Random,
+    connections: u64,
+    /// The model: where every endpoint is, and its address.
+    model: BTreeMap<Key, Place>,
+    next_endpoint: u16,
+    /// Owners each MAC and address had, as the store's allocator counts them.
+    generations: BTreeMap<(Vni, IpAddr), u32>,
+    frames: u32,
+    delivered: u64,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Place {
+    host: usize,
+    address: IpAddr,
+}
+
+impl World {
+    pub(crate) fn new(shape: Shape, seed: u64) -> Self {
+        let names: Vec<HostId> = (0..shape.hosts)
+            .map(|n| HostId::new(&format!("host-{n:02}")).unwrap())
+            .collect();
+        let mut random = Random(seed);
+        let mut world = Self {
+            now: 0,
+            tick: shape.tick,
+            hosts: names.iter().map(|_| None).collect(),
+            net: Net::new(random.next(), shape.loss_percent),
+            store: Store::new(names.clone(), random.next()),
+            names,
+            random,
+            connections: 0,
+            model: BTreeMap::new(),
+            next_endpoint: 100,
+            generations: BTreeMap::new(),
+            frames: 0,
+            delivered: 0,
+        };
+        for host in 0..shape.hosts {
+            world.restart(host);
+        }
+        world
+    }
+
+    // What can be done to it.
+
+    pub(crate) fn attach(&mut self, host: usize, network: usize) -> Key {
+        self.next_endpoint += 1;
+        self.attach_as(host, network, self.next_endpoint)
+    }
+
+    /// Attaches an endpoint whose MAC and address follow from a number.
+    pub(crate) fn attach_as(&mut self, host: usize, network: usize, number: u16) -> Key {
+        let key = (vni(network), mac(number));
+        self.attach_key(host, key, address(number));
+        key
+    }
+
+    pub(crate) fn detach(&mut self, key: Key) {
+        let place = self.model.remove(&key).unwrap();
+        let Some(host) = &mut self.hosts[place.host] else {
+            return;
+        };
+        let withdrawal = host.detach(self.now, key.0, key.1);
+        if let (true, Some(withdrawal)) = (self.store.is_reached_by(place.host), withdrawal) {
+            self.store.delete(self.now, place.host, withdrawal);
+        }
+    }
+
+    /// The endpoint goes to another host, with its MAC and address.
+    pub(crate) fn move_to(&mut self, key: Key, host: usize) {
+        let place = self.model[&key];
+        // Sometimes the new host is faster than the old.
+        if place.host != host && self.random.chance(50) {
+            let old = place.host;
+            self.attach_key(host, key, place.address);
+            self.detach_at(old, key);
+        } else {
+            self.detach(key);
+            self.attach_key(host, key, place.address);
+        }
+    }
+
+    /// The endpoint goes, and another MAC gets its address.
+    pub(crate) fn reuse_address(&mut self, key: Key, host: usize) -> Key {
+        let place = self.model[&key];
+        self.detach(key);
+        self.next_endpoint += 1;
+        let new = (key.0, mac(self.next_endpoint));
+        self.attach_key(host, new, place.address);
+        new
+    }
+
+    pub(crate) fn crash(&mut self, host: usize) {
+        self.hosts[host] = None;
+        self.store.cut(self.now, host);
+        self.model.retain(|_, place| place.host != host);
+    }
+
+    pub(crate) fn restart(&mut self, host: usize) {
+        let epoch = self.store.epoch();
+        let skew = self.random.next();
+        self.hosts[host] = Some(Host::new(&self.names, host, epoch, self.now, skew));
+        self.store.grant(host, epoch);
+        self.store.publish_all(self.now, host, Vec::new());
+        self.store.watch(self.now, host);
+    }
+
+    pub(crate) fn cut_store_for_all(&mut self) {
+        for host in 0..self.hosts.len() {
+            self.store.cut(self.now, host);
+        }
+    }
+
+    /// Everything works again.
+    pub(crate) fn heal(&mut self) {
+        self.net.heal();
+        for host in 0..self.hosts.len() {
+            self.reconnect(host);
+        }
+    }
+
+    /// Something random happens, then some time passes.
+    pub(crate) fn transition(&mut self) {
+        let host = self.random.below(self.hosts.len());
+        let other = self.random.below(self.hosts.len());
+        let network = self.random.below(3);
+        let is_well = |world: &Self, host: usize| {
+            world.hosts[host].is_some() && world.store.is_reached_by(host)
+        };
+        let keys: Vec<Key> = self.model.keys().copied().collect();
+        let any = (!keys.is_empty()).then(|| keys[self.random.below(keys.len().max(1))]);
+        // The allocator is in the store, so a host that does not reach it gets no address that others had.
+        let movable = any.filter(|key| is_well(self, other) && is_well(self, self.model[key].host));
+        match (self.random.below(20), any, movable) {
+            (0..6, ..) if self.hosts[host].is_some() => {
+                self.attach(host, network);
+            }
+            (6..8, Some(key), _) => self.detach(key),
+            (8..11, _, Some(key)) => self.move_to(key, other),
+            (11..13, _, Some(key)) => {
+                self.reuse_address(key, other);
+            }
+            (13, ..) => self.store.cut(self.now, host),
+            (14, ..) => self.reconnect(host),
+            (15, ..) => self.net.cut(host, other),
+            (16, ..) => {
+                self.net.cut(host, other);
+                self.net.cut(other, host);
+            }
+            (17, ..) if self.random.chance(30) => self.crash(host),
+            (18, Some(key), _) => self.broadcast(key),
+            (_, Some(from), _) => {
+                let to = keys[self.random.below(keys.len())];
+                if from.0 == to.0 && from != to {
+                    self.unicast(from, to.1);
+                }
+            }
+            _ => {}
+        }
+        let pause = u64::try_from(self.random.below(400)).unwrap();
+        self.run(pause);
+    }
+
+    pub(crate) fn run(&mut self, millis: u64) {
+        let end = self.now + millis;
+        while self.now < end {
+            self.now = (self.now + self.tick).min(end);
+            self.step();
+        }
+    }
+
+    // What can be seen of it.
+
+    pub(crate) fn delivered(&self) -> u64 {
+        self.delivered
+    }
+
+    pub(crate) fn store_messages(&self) -> usize {
+        usize::try_from(self.store.messages).unwrap()
+    }
+
+    pub(crate) fn records_everywhere(&self) -> usize {
+        let hosts = self.hosts.iter().flatten();
+        hosts.map(|host| host.directory.len()).sum()
+    }
+
+    /// Records of one host that others hold.
+    pub(crate) fn records_of(&self, host: usize) -> usize {
+        let name = &self.names[host];
+        let others = self.hosts.iter().flatten();
+        let directories = others.map(|other| &other.directory);
+        let networks = (0..3).map(vni);
+        networks
+            .flat_map(|vni| directories.clone().map(move |directory| (vni, directory)))
+            .filter(|(vni, directory)| directory.is_member(*vni, name))
+            .count()
+    }
+
+    /// Directions in which a peer is up.
+    pub(crate) fn links_up(&self) -> usize {
+        let links = self
+            .hosts
+            .iter()
+            .flatten()
+            .flat_map(|host| host.links.values());
+        links.filter(|link| link.peer.is_up()).count()
+    }
+
+    // What must hold.
+
+    /// Every pair, every address, every broadcast.
+    pub(crate) fn check_everything(&mut self) {
+        let keys: Vec<Key> = self.model.keys().copied().collect();
+        self.check_unicast(&keys);
+        self.check_addresses(&keys);
+        for key in keys {
+            self.check_broadcast(key);
+        }
+    }
+
+    /// Some random pairs.
+    pub(crate) fn check_sample(&mut self, count: usize) {
+        let keys: Vec<Key> = self.model.keys().copied().collect();
+        for _ in 0..count {
+            let from = keys[self.random.below(keys.len())];
+            let to = keys[self.random.below(keys.len())];
+            if from.0 == to.0 && from != to {
+                self.check_pair(from, to);
+            }
+        }
+    }
+
+    pub(crate) fn check_unicast(&mut self, keys: &[Key]) {
+        self.net.heal();
+        for from in keys {
+            for to in keys {
+                if from.0 == to.0 && from != to {
+                    self.check_pair(*from, *to);
+                }
+            }
+        }
+    }
+
+    /// A frame reaches its destination and nobody else, without being flooded.
+    fn check_pair(&mut self, from: Key, to: Key) {
+        self.clear();
+        self.unicast(from, to.1);
+        self.run(30);
+        let got = self.collect();
+        let expected = BTreeSet::from([(self.model[&to].host, to.1)]);
+        assert_eq!(got, expected, "from {from:?} at {:?}", self.model[&from]);
+        let floods: u64 = self.hosts.iter().flatten().map(|host| host.floods).sum();
+        assert_eq!(floods, 0, "a known station is not flooded to");
+    }
+
+    fn check_broadcast(&mut self, from: Key) {
+        self.clear();
+        self.broadcast(from);
+        self.run(30);
+        let got = self.collect();
+        let others = self
+            .model
+            .iter()
+            .filter(|(key, _)| key.0 == from.0 && **key != from);
+        let expected: BTreeSet<(usize, Mac)> =
+            others.map(|(key, place)| (place.host, key.1)).collect();
+        assert_eq!(got, expected);
+    }
+
+    /// Who-has is answered by the asker's own host, with the owner the model names.
+    fn check_addresses(&mut self, keys: &[Key]) {
+        for from in keys {
+            for to in keys.iter().filter(|to| to.0 == from.0 && *to != from) {
+                let (asker, target) = (self.model[from], self.model[to]);
+                let request = arp_request(from.1, asker.address, target.address);
+                let host = self.hosts[asker.host].as_mut().unwrap();
+                host.reply = None;
+                host.send(self.now, from.0, from.1, &request);
+                let reply = host.reply.take().unwrap();
+                assert_eq!(
+                    reply[22..28],
+                    to.1.octets(),
+                    "{from:?} asked for {target:?}"
+                );
+            }
+        }
+    }
+
+    fn unicast(&mut self, from: Key, to: Mac) {
+        let bytes = self.frame(from, to);
+        self.emit(from, &bytes);
+    }
+
+    fn broadcast(&mut self, from: Key) {
+        let bytes = self.frame(from, Mac::BROADCAST);
+        self.emit(from, &bytes);
+    }
+
+    fn emit(&mut self, from: Key, bytes: &[u8]) {
+        let place = self.model[&from];
+        if let Some(host) = &mut self.hosts[place.host] {
+            host.send(self.now, from.0, from.1, bytes);
+        }
+    }
+
+    /// A frame that names its network; every other one is too long for a datagram.
+    fn frame(&mut self, (vni, source): Key, to: Mac) -> Vec<u8> {
+        self.frames += 1;
+        let mut bytes = [to.octets(), source.octets()].concat();
+        bytes.extend([0x88, 0xb5]);
+        bytes.extend(self.frames.to_be_bytes());
+        bytes.extend(vni.value().to_be_bytes());
+        bytes.resize(
+            if self.frames.is_multiple_of(2) {
+                1200
+            } else {
+                60
+            },
+            0,
+        );
+        bytes
+    }
+
+    fn clear(&mut self) {
+        for host in self.hosts.iter_mut().flatten() {
+            host.deliveries.clear();
+            host.floods = 0;
+        }
+    }
+
+    /// Which sandboxes got something. No frame came out twice, or in another network than it went in.
+    fn collect(&mut self) -> BTreeSet<(usize, Mac)> {
+        let mut seen = BTreeSet::new();
+        for (index, host) in self.hosts.iter_mut().enumerate() {
+            for (vni, mac, bytes) in host.iter_mut().flat_map(|host| host.deliveries.drain(..)) {
+                // ARP and the like carry no mark.
+                if bytes[12..14] == [0x88, 0xb5] {
+                    assert_eq!(bytes[18..22], vni.value().to_be_bytes(), "a leak");
+                    assert!(seen.insert((index, mac)), "a frame came twice");
+                    self.delivered += 1;
+                }
+            }
+        }
+        seen
+    }
+
+    // How it works.
+
+    fn attach_key(&mut self, host: usize, key: Key, address: IpAddr) {
+        let generation = self.generations.entry((key.0, address)).or_default();
+        *generation += 1;
+        let floor = *generation;
+        let at = self.hosts[host].as_mut().unwrap();
+        let record = at.attach(self.now, key, address, floor);
+        if self.store.is_reached_by(host) {
+            self.store.put(self.now, host, record);
+        }
+        self.model.insert(key, Place { host, address });
+    }
+
+    fn detach_at(&mut self, host: usize, key: Key) {
+        let at = self.hosts[host].as_mut().unwrap();
+        if let Some(withdrawal) = at.detach(self.now, key.0, key.1) {
+            self.store.delete(self.now, host, withdrawal);
+        }
+    }
+
+    /// A host reaches the store again.
+    fn reconnect(&mut self, host: usize) {
+        if self.hosts[host].is_none() {
+            self.restart(host);
+            return;
+        }
+        if self.store.is_reached_by(host) {
+            return;
+        }
+        self.store.watch(self.now, host);
+        let is_leased = self.store.lease(host).is_some();
+        let epoch = self.store.epoch();
+        let at = self.hosts[host].as_mut().unwrap();
+        let records = if is_leased {
+            self.store.refresh(host);
+            at.directory.own_records()
+        } else {
+            self.store.grant(host, epoch);
+            let clock = at.clock(self.now);
+            at.directory.renew(clock, epoch)
+        };
+        at.follow_directory();
+        self.store.publish_all(self.now, host, records);
+    }
+
+    fn step(&mut self) {
+        self.store.expire(self.now);
+        while let Some((host, said)) = self.store.arrive(self.now) {
+            self.hear(host, said);
+        }
+        for host in self.hosts.iter_mut().flatten() {
+            host.handle_timeouts(self.now);
+        }
+        self.exchange();
+        while let Some((from, to, connection, parcel)) = self.net.arrive(self.now) {
+            self.take(from, to, connection, parcel);
+        }
+        self.exchange();
+    }
+
+    fn hear(&mut self, host: usize, said: Said) {
+        let Some(at) = &mut self.hosts[host] else {
+            return;
+        };
+        let clock = at.clock(self.now);
+        match said {
+            Said::Put(record) => {
+                at.directory.apply(clock, record);
+            }
+            Said::Delete(withdrawal) => {
+                at.directory.apply_withdrawal(clock, &withdrawal);
+            }
+            Said::Gone(name, epoch) => at.directory.host_gone(clock, &name, epoch),
+            Said::Snapshot(records) => at.directory.resync(clock, records),
+        }
+        at.follow_directory();
+    }
+
+    /// Carries what hosts want sent, dialed and closed.
+    fn exchange(&mut self) {
+        for index in 0..self.hosts.len() {
+            while let Some((other, event)) =
+                self.hosts[index].as_mut().and_then(Host::next_peer_event)
+            {
+                self.obey(index, other, &event);
+            }
+            let Some(host) = &mut self.hosts[index] else {
+                continue;
+            };
+            for (other, connection, datagram) in host.outbox.drain(..) {
+                let parcel = Parcel::Datagram(datagram);
+                self.net.send(self.now, index, other, connection, parcel);
+            }
+        }
+    }
+
+    fn obey(&mut self, index: usize, other: usize, event: &PeerEvent) {
+        match event {
+            PeerEvent::Dial => {
+                // A handshake needs both directions, and somebody there.
+                let answers = self.hosts[other].is_some()
+                    && self.net.passes(index, other)
+                    && self.net.passes(other, index);
+                if answers {
+                    self.connections += 1;
+                    let parcel = Parcel::Connected(self.connections);
+                    self.net
+                        .send(self.now, index, other, self.connections, parcel.clone());
+                    self.net
+                        .send(self.now, other, index, self.connections, parcel);
+                }
+            }
+            PeerEvent::Close(_) => {
+                let host = self.hosts[index].as_mut().unwrap();
+                let link = host.links.get_mut(&other).unwrap();
+                if let Some(connection) = link.connection.take() {
+                    let parcel = Parcel::Closed(connection);
+                    self.net.send(self.now, index, other, connection, parcel);
+                }
+            }
+            PeerEvent::Up { .. } | PeerEvent::Down => {}
+        }
+    }
+
+    fn take(&mut self, from: usize, to: usize, connection: u64, parcel: Parcel) {
+        let Some(host) = &mut self.hosts[to] else {
+            return;
+        };
+        let clock = host.clock(self.now);
+        let link = host.links.get_mut(&from).unwrap();
+        match parcel {
+            Parcel::Connected(number) => {
+                // A handshake that was overtaken by a later one is void.
+                if link.connection.is_none_or(|known| known < number) {
+                    host.connected(self.now, from, number);
+                }
+            }
+            Parcel::Closed(number) if link.connection == Some(number) => {
+                link.connection = None;
+                link.peer.handle_disconnected(clock);
+            }
+            Parcel::Datagram(bytes) if link.connection == Some(connection) => {
+                host.receive(self.now, from, &bytes);
+                host.flush_messages(from);
+            }
+            Parcel::Closed(_) | Parcel::Datagram(_) => {}
+        }
+    }
+}
+
+fn vni(network: usize) -> Vni {
+    Vni::new(u32::try_from(1000 + network).unwrap()).unwrap()
+}
+
+fn mac(number: u16) -> Mac {
+    let [a, b] = number.to_be_bytes();
+    Mac::new([2, 0x42, 0, 0, a, b])
+}
+
+fn address(number: u16) -> IpAddr {
+    let [a, b] = number.to_be_bytes();
+    Ipv4Addr::new(10, 0, a, b).into()
+}
+
+/// RFC 826.
+fn arp_request(source: Mac, asker: IpAddr, target: IpAddr) -> Vec<u8> {
+    let octets = |address: IpAddr| match address {
+        IpAddr::V4(address) => address.octets(),
+        IpAddr::V6(_) => panic!("not IPv4"),
+    };
+    let mut bytes = [Mac::BROADCAST.octets(), source.octets()].concat();
+    bytes.extend([8, 6, 0, 1, 8, 0, 6, 4, 0, 1]);
+    bytes.extend(source.octets());
+    bytes.extend(octets(asker));
+    bytes.extend([0; 6]);
+    bytes.extend(octets(target));
+    bytes
+}
