@@ -21,6 +21,9 @@ fn whatever_happens_the_switch_ends_as_the_model_says() {
             }
             world.heal();
             world.run(6000);
+            world.check_owners();
+            world.lay_ghosts();
+            world.run(1000);
             world.check_everything();
         });
     }

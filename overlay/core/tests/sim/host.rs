@@ -188,7 +188,7 @@ impl Host {
             DatagramHeader::Control => link.peer.handle_input(clock, body),
             DatagramHeader::Frame { vni } => {
                 link.peer.handle_traffic(clock);
-                self.from_tunnel(now, vni, from, body);
+                self.receive_frame(now, vni, from, body);
             }
             _ => {
                 link.peer.handle_traffic(clock);
@@ -251,11 +251,11 @@ impl Host {
             frames.push((rebuilt.vni, rebuilt.frame.to_vec()));
         }
         for (vni, bytes) in frames {
-            self.from_tunnel(now, vni, from, &bytes);
+            self.receive_frame(now, vni, from, &bytes);
         }
     }
 
-    fn from_tunnel(&mut self, now: u64, vni: Vni, from: usize, bytes: &[u8]) {
+    fn receive_frame(&mut self, now: u64, vni: Vni, from: usize, bytes: &[u8]) {
         let name = &self.names[from];
         if !self.directory.is_member(vni, name) {
             return;
@@ -299,11 +299,11 @@ impl Host {
                 continue;
             }
             assert!(!came_by_tunnel, "a frame went from tunnel to tunnel");
-            self.to_tunnel(vni, port, &frame);
+            self.send_frame(vni, port, &frame);
         }
     }
 
-    fn to_tunnel(&mut self, vni: Vni, port: PortId, frame: &Frame<'_>) {
+    fn send_frame(&mut self, vni: Vni, port: PortId, frame: &Frame<'_>) {
         let tunnels = &self.networks[&vni].tunnels;
         let name = tunnels.iter().find(|(_, at)| **at == port).unwrap().0;
         let other = self.names.iter().position(|other| other == name).unwrap();

@@ -51,11 +51,13 @@ pub(crate) struct World {
     connections: u64,
     /// The model: where every endpoint is, and its address.
     model: BTreeMap<Key, Place>,
+    /// Endpoints that were taken over while their old host did not know it, and so still has them.
+    ghosts: BTreeSet<(usize, Key)>,
     next_endpoint: u16,
     /// Owners each MAC and address had, as the store's allocator counts them.
     generations: BTreeMap<(Vni, IpAddr), u32>,
     frames: u32,
-    delivered: u64,
+    delivered: BTreeSet<(u32, usize, Mac)>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -80,10 +82,11 @@ impl World {
             random,
             connections: 0,
             model: BTreeMap::new(),
+            ghosts: BTreeSet::new(),
             next_endpoint: 100,
             generations: BTreeMap::new(),
             frames: 0,
-            delivered: 0,
+            delivered: BTreeSet::new(),
         };
         for host in 0..shape.hosts {
             world.restart(host);
@@ -107,13 +110,7 @@ impl World {
 
     pub(crate) fn detach(&mut self, key: Key) {
         let place = self.model.remove(&key).unwrap();
-        let Some(host) = &mut self.hosts[place.host] else {
-            return;
-        };
-        let withdrawal = host.detach(self.now, key.0, key.1);
-        if let (true, Some(withdrawal)) = (self.store.is_reached_by(place.host), withdrawal) {
-            self.store.delete(self.now, place.host, withdrawal);
-        }
+        self.detach_at(place.host, key);
     }
 
     /// The endpoint goes to another host, with its MAC and address.
@@ -140,7 +137,24 @@ impl World {
         new
     }
 
+    /// The endpoint is made anew elsewhere, while the old host goes on with it.
+    pub(crate) fn take_over(&mut self, key: Key, host: usize) {
+        let place = self.model[&key];
+        if place.host != host {
+            self.ghosts.insert((place.host, key));
+            self.attach_key(host, key, place.address);
+        }
+    }
+
+    /// Old hosts end what was taken over.
+    pub(crate) fn lay_ghosts(&mut self) {
+        while let Some((host, key)) = self.ghosts.pop_first() {
+            self.detach_at(host, key);
+        }
+    }
+
     pub(crate) fn crash(&mut self, host: usize) {
+        self.ghosts.retain(|(at, _)| *at != host);
         self.hosts[host] = None;
         self.store.cut(self.now, host);
         self.model.retain(|_, place| place.host != host);
@@ -180,8 +194,9 @@ impl World {
         let keys: Vec<Key> = self.model.keys().copied().collect();
         let any = (!keys.is_empty()).then(|| keys[self.random.below(keys.len().max(1))]);
         // The allocator is in the store, so a host that does not reach it gets no address that others had.
-        let movable = any.filter(|key| is_well(self, other) && is_well(self, self.model[key].host));
-        match (self.random.below(20), any, movable) {
+        let takeable = any.filter(|_| is_well(self, other));
+        let movable = takeable.filter(|key| is_well(self, self.model[key].host));
+        match (self.random.below(24), any, movable) {
             (0..6, ..) if self.hosts[host].is_some() => {
                 self.attach(host, network);
             }
@@ -199,6 +214,11 @@ impl World {
             }
             (17, ..) if self.random.chance(30) => self.crash(host),
             (18, Some(key), _) => self.broadcast(key),
+            (19..21, ..) if takeable.is_some() => self.take_over(takeable.unwrap(), other),
+            (21, ..) if self.hosts[host].is_some() => {
+                let key = self.attach(host, network);
+                self.detach(key);
+            }
             (_, Some(from), _) => {
                 let to = keys[self.random.below(keys.len())];
                 if from.0 == to.0 && from != to {
@@ -209,6 +229,7 @@ impl World {
         }
         let pause = u64::try_from(self.random.below(400)).unwrap();
         self.run(pause);
+        self.collect();
     }
 
     pub(crate) fn run(&mut self, millis: u64) {
@@ -221,8 +242,8 @@ impl World {
 
     // What can be seen of it.
 
-    pub(crate) fn delivered(&self) -> u64 {
-        self.delivered
+    pub(crate) fn delivered(&self) -> usize {
+        self.delivered.len()
     }
 
     pub(crate) fn store_messages(&self) -> usize {
@@ -260,11 +281,29 @@ impl World {
 
     /// Every pair, every address, every broadcast.
     pub(crate) fn check_everything(&mut self) {
+        assert!(self.ghosts.is_empty());
+        self.check_owners();
+        for host in self.hosts.iter().flatten() {
+            assert_eq!(host.directory.len(), self.model.len(), "a stale record");
+        }
         let keys: Vec<Key> = self.model.keys().copied().collect();
         self.check_unicast(&keys);
         self.check_addresses(&keys);
         for key in keys {
             self.check_broadcast(key);
+        }
+    }
+
+    /// Every host knows the owner of every MAC and address.
+    pub(crate) fn check_owners(&self) {
+        for host in self.hosts.iter().flatten() {
+            for ((vni, mac), place) in &self.model {
+                let owner = Some((&self.names[place.host], *mac));
+                let located = host.directory.locate(*vni, *mac);
+                assert_eq!(located.map(|record| (&record.host, record.mac)), owner);
+                let resolved = host.directory.resolve(*vni, place.address);
+                assert_eq!(resolved.map(|record| (&record.host, record.mac)), owner);
+            }
         }
     }
 
@@ -386,8 +425,10 @@ impl World {
                 // ARP and the like carry no mark.
                 if bytes[12..14] == [0x88, 0xb5] {
                     assert_eq!(bytes[18..22], vni.value().to_be_bytes(), "a leak");
-                    assert!(seen.insert((index, mac)), "a frame came twice");
-                    self.delivered += 1;
+                    let frame = u32::from_be_bytes(bytes[14..18].try_into().unwrap());
+                    let is_new = self.delivered.insert((frame, index, mac));
+                    assert!(is_new, "a frame came twice");
+                    seen.insert((index, mac));
                 }
             }
         }
@@ -397,6 +438,9 @@ impl World {
     // How it works.
 
     fn attach_key(&mut self, host: usize, key: Key, address: IpAddr) {
+        if self.ghosts.remove(&(host, key)) {
+            self.detach_at(host, key);
+        }
         let generation = self.generations.entry((key.0, address)).or_default();
         *generation += 1;
         let floor = *generation;
@@ -410,7 +454,8 @@ impl World {
 
     fn detach_at(&mut self, host: usize, key: Key) {
         let at = self.hosts[host].as_mut().unwrap();
-        if let Some(withdrawal) = at.detach(self.now, key.0, key.1) {
+        let withdrawal = at.detach(self.now, key.0, key.1);
+        if let (true, Some(withdrawal)) = (self.store.is_reached_by(host), withdrawal) {
             self.store.delete(self.now, host, withdrawal);
         }
     }
