@@ -44,7 +44,7 @@ pub enum Applied {
     Stale,
     /// Of a host's earlier life.
     OldEpoch,
-    /// This host's own, which it knows better.
+    /// This host's own, which it knows better. One that it does not hold is left from an earlier life: delete it.
     Own,
     /// Too many addresses, or the table is full.
     Refused,
