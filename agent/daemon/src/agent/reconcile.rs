@@ -26,6 +26,7 @@ impl Agent {
             self.restore_network(&mut state, record)?;
         }
         self.add_predefined(&mut state)?;
+        self.share_private_names(&state);
         let records = self.records::<ContainerRecord>(CONTAINERS)?;
         let ids: Vec<_> = records.iter().map(|record| record.id.clone()).collect();
         for record in records {

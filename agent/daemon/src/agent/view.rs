@@ -60,6 +60,7 @@ pub(super) fn network_detail(switch: &Switch, network: &Network) -> NetworkDetai
             .map(|endpoint| self::endpoint(network, endpoint))
             .collect(),
         drops: drops(&sum),
+        forwarder: segment.and_then(|segment| segment.edge.report()),
     }
 }
 
