@@ -102,7 +102,7 @@ impl Server {
             }
             Err(error) => {
                 self.mark_silent(&error);
-                Err(Unhelpful::Silent(error.to_string()))
+                Err(Unhelpful::Silent(self.explained(&error)))
             }
         }
     }
@@ -133,6 +133,20 @@ impl Server {
     fn mark_alive(&self) {
         if self.avoided_until_ms.swap(0, Ordering::Relaxed) > 0 {
             info!(server = %self.address, "upstream answers again");
+        }
+    }
+
+    /// hickory keeps the reason to itself when it could not connect.
+    fn explained(&self, error: &NetError) -> String {
+        match (error, &self.address.name) {
+            (NetError::NoConnections, Some(name)) => {
+                format!("no connection: it is not there, or its certificate is not for {name}")
+            }
+            (NetError::NoConnections, None) if self.address.is_encrypted() => {
+                "no connection: it is not there, or its certificate is not for its address"
+                    .to_owned()
+            }
+            _ => error.to_string(),
         }
     }
 
