@@ -3,8 +3,8 @@
 //! # Theory of operation
 //!
 //! Each waits in a task of its own, and leaves with the edge if that ends first. There are a bounded number of places,
-//! and an endpoint may hold as many as are free: one alone may take half of them, two a third each, and however many ask
-//! for names that nobody answers, the next one still finds a place.
+//! and an endpoint may hold as many as are free: one alone may take half of them, two a third each, so that those who
+//! ask for names that nobody answers leave places for the next.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
