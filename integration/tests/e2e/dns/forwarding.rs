@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 use super::name_server::{CERTIFIED_NAME, NAME_SERVER, NameServer};
+use super::quic::{QUIC_SERVER_PORT, QuicServer};
 use super::{Lab, dig, has};
 use crate::harness::{Host, enter, eventually};
 
@@ -49,6 +50,7 @@ fn answers_of_servers_pass_as_they_are() {
 fn encrypted_servers_are_asked_in_their_own_way() {
     let host = Host::without_agent();
     let server = NameServer::start(&host);
+    let quic = QuicServer::start(&host, &server);
     // The server's certificate is the only authority that this agent knows.
     let authority = host.dir().join("server.pem");
     host.launch_with(|agent| {
@@ -62,6 +64,11 @@ fn encrypted_servers_are_asked_in_their_own_way() {
         ),
         ("bare", format!("tls://{NAME_SERVER}"), ":853"),
         (
+            "quic",
+            format!("quic://{NAME_SERVER}:{QUIC_SERVER_PORT}#{CERTIFIED_NAME}"),
+            ":8853",
+        ),
+        (
             "https",
             format!("https://{NAME_SERVER}/dns-query#{CERTIFIED_NAME}"),
             ":443",
@@ -74,10 +81,7 @@ fn encrypted_servers_are_asked_in_their_own_way() {
         let shown = dig(&host, &format!("on-{name}"), gateway, "www.test A").ok();
         has(&shown, "NOERROR|203.0.113.1");
         let report = host.network(name).forwarder.unwrap();
-        assert!(
-            report.servers[0].ends_with(used) || report.servers[0].contains(":443/"),
-            "{report:?}"
-        );
+        assert!(report.servers[0].contains(used), "{report:?}");
     }
     let wrong = format!("tls://{NAME_SERVER}#other.example");
     host.idle("wary", "tls", &["--dns", &wrong]);
@@ -116,7 +120,7 @@ fn encrypted_servers_are_asked_in_their_own_way() {
         "true",
     ]);
     has(&refused.refused(125), "encrypted");
-    drop(server);
+    drop((quic, server));
 }
 
 #[test]

@@ -4,6 +4,7 @@ mod compliance;
 mod forwarding;
 mod local;
 mod name_server;
+mod quic;
 
 use std::net::IpAddr;
 use std::process::Command;

@@ -10,7 +10,7 @@ use crate::harness::{Host, Netns, eventually, run};
 /// One more neighbour of the host. It speaks DNS in plain, over TLS and over HTTPS.
 pub(super) struct NameServer {
     unbound: Child,
-    _netns: Netns,
+    pub(super) netns: Netns,
 }
 
 impl NameServer {
@@ -47,10 +47,7 @@ impl NameServer {
         let unbound = netns
             .enter(|| command.spawn())
             .unwrap_or_else(|error| panic!("unbound: {error}; scripts/setup test installs it"));
-        let server = Self {
-            unbound,
-            _netns: netns,
-        };
+        let server = Self { unbound, netns };
         eventually(Duration::from_secs(10), "unbound answers", || {
             host.netns.enter(|| answers().then_some(()))
         });
