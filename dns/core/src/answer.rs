@@ -43,6 +43,17 @@ pub enum Answer {
 
 /// Decides about `message`, a complete DNS message without TCP's length prefix.
 pub fn answer(zone: &Zone, message: &[u8], transport: Transport, policy: Policy) -> Answer {
+    answer_among(zone, &[], message, transport, policy)
+}
+
+/// The same for a client that is on other networks too, whose names it may know as well.
+pub fn answer_among(
+    zone: &Zone,
+    others: &[&Zone],
+    message: &[u8],
+    transport: Transport,
+    policy: Policy,
+) -> Answer {
     let request = match Request::parse(message) {
         Ok(request) => request,
         Err(verdict) => return verdict,
@@ -52,7 +63,7 @@ pub fn answer(zone: &Zone, message: &[u8], transport: Transport, policy: Policy)
         return Answer::Refuse(request.encode(reply, transport));
     }
     let question = request.question();
-    let reply = match zone.lookup(&question.name, question.query_type) {
+    let reply = match lookup(zone, others, &question.name, question.query_type) {
         Lookup::Addresses(addresses) => positive(&request, addresses.into_iter().map(address_data)),
         Lookup::Pointer(name) => positive(&request, [RData::PTR(rdata::PTR(name))]),
         Lookup::Services(targets) => services(&request, targets),
@@ -66,6 +77,17 @@ pub fn answer(zone: &Zone, message: &[u8], transport: Transport, policy: Policy)
         }
     };
     Answer::Reply(request.encode(reply, transport))
+}
+
+/// The network that was asked comes first, where it knows the name.
+fn lookup(zone: &Zone, others: &[&Zone], name: &Name, record_type: RecordType) -> Lookup {
+    match zone.lookup(name, record_type) {
+        unknown @ (Lookup::Absent | Lookup::Foreign) => others
+            .iter()
+            .find_map(|other| other.known(name, record_type))
+            .unwrap_or(unknown),
+        known => known,
+    }
 }
 
 /// The SERVFAIL for `message`; `None` when it is no query that could be replied to.
@@ -287,6 +309,35 @@ mod tests {
         let refused = answer(&zone(), &bytes, Transport::Udp, Policy::Internal);
         assert!(matches!(refused, Answer::Refuse(_)));
         assert_eq!(code(refused), ResponseCode::NXDomain);
+    }
+
+    #[test]
+    fn a_client_on_two_networks_knows_the_names_of_both() {
+        let mut other = Zone::new(ZoneConfig {
+            network: "other".to_owned(),
+            subnets: vec![("10.2.0.0".parse().unwrap(), 16)],
+            records: Vec::new(),
+        });
+        let db = EndpointNames {
+            name: "db".to_owned(),
+            v4: Some([10, 2, 0, 2].into()),
+            ..EndpointNames::default()
+        };
+        other.insert("db", db).unwrap();
+        let both = |name: &str, kind| {
+            let query = query(name, kind).to_vec().unwrap();
+            answer_among(&zone(), &[&other], &query, Transport::Udp, Policy::Forward)
+        };
+        for name in ["db.", "db.other.", "web1."] {
+            assert_eq!(reply(both(name, RecordType::A)).answers.len(), 1, "{name}");
+        }
+        let pointer = both("2.0.2.10.in-addr.arpa.", RecordType::PTR);
+        assert_eq!(reply(pointer).answers.len(), 1);
+        assert_eq!(code(both("nobody.", RecordType::A)), ResponseCode::NXDomain);
+        assert_eq!(
+            code(ask(&query("db.", RecordType::A))),
+            ResponseCode::NXDomain
+        );
     }
 
     #[test]

@@ -9,7 +9,7 @@ mod request;
 mod service;
 mod zone;
 
-pub use answer::{Answer, Policy, answer, servfail};
+pub use answer::{Answer, Policy, answer, answer_among, servfail};
 pub use private::PrivateNames;
 pub use request::{Request, Transport};
 pub use service::{Carrier, Service, ServiceTarget};

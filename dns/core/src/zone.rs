@@ -218,10 +218,7 @@ impl Zone {
 
     /// What is known of `name`, which must be absolute, in any case.
     pub fn lookup(&self, name: &Name, record_type: RecordType) -> Lookup {
-        if let Some(group) = self.forward.get(name) {
-            return group.addresses(record_type);
-        }
-        if let Some(lookup) = self.lookup_service(name, record_type) {
+        if let Some(lookup) = self.lookup_forward(name, record_type) {
             return lookup;
         }
         if let Some(lookup) = self.lookup_reverse(name, record_type) {
@@ -234,6 +231,20 @@ impl Zone {
             return Lookup::Absent;
         }
         Lookup::Foreign
+    }
+
+    /// What is known of `name` where the name exists.
+    pub(crate) fn known(&self, name: &Name, record_type: RecordType) -> Option<Lookup> {
+        self.lookup_forward(name, record_type)
+            .or_else(|| self.lookup_reverse(name, record_type))
+            .filter(|lookup| *lookup != Lookup::Absent)
+    }
+
+    fn lookup_forward(&self, name: &Name, record_type: RecordType) -> Option<Lookup> {
+        match self.forward.get(name) {
+            Some(group) => Some(group.addresses(record_type)),
+            None => self.lookup_service(name, record_type),
+        }
     }
 
     /// `None` when `name` is not below a name of the network.

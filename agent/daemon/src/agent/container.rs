@@ -11,6 +11,7 @@ use agent_api::{
 };
 
 use super::container_plan::{attached_network, plan_container};
+use super::dns::share_zones;
 use super::endpoint::{Attachment, addresses, sandbox_of};
 use super::error::{Contain, Find};
 use super::network::DEFAULT_NETWORK;
@@ -233,6 +234,7 @@ impl Agent {
         match endpoint {
             Some(endpoint) => {
                 self.detach(network, &endpoint);
+                share_zones(&state, &owner);
                 Ok(())
             }
             None => Err(Contain::NotOn {
@@ -298,7 +300,9 @@ impl Agent {
             link: None,
             settings,
         };
-        self.attach(state, &attachment, &sandbox_of(pid))
+        let attached = self.attach(state, &attachment, &sandbox_of(pid))?;
+        share_zones(state, &attachment.owner);
+        Ok(attached)
     }
 
     fn spec(&self, state: &State, record: &ContainerRecord) -> Result<ContainerSpec, ApiError> {

@@ -10,7 +10,7 @@ use tokio::sync::mpsc;
 use super::Agent;
 use super::error::Attach;
 use super::state::State;
-use crate::record::NetworkRecord;
+use crate::record::{NetworkRecord, Owner};
 
 impl Agent {
     /// Follows the queries of a network until it is gone.
@@ -41,6 +41,23 @@ impl Agent {
         for segment in segments {
             segment.edge.set_private(Arc::clone(&private));
         }
+    }
+}
+
+/// A container knows the names of every network that it is on, whichever of their forwarders it asks. To be called when
+/// one of its endpoints came or went.
+pub(super) fn share_zones(state: &State, owner: &Owner) {
+    let attached = || {
+        state.networks.values().filter_map(|network| {
+            let mut endpoints = network.endpoints.values();
+            let endpoint = endpoints.find(|endpoint| endpoint.record.owner == *owner)?;
+            Some((&network.record.id, network.segment.as_ref()?, endpoint))
+        })
+    };
+    for (network, segment, endpoint) in attached() {
+        let others = attached().filter(|(other, ..)| *other != network);
+        let zones = others.map(|(_, segment, _)| segment.edge.zone()).collect();
+        segment.edge.set_others(&endpoint.record.id, zones);
     }
 }
 

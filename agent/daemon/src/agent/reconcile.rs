@@ -6,6 +6,7 @@ use std::sync::Arc;
 use agent_api::ApiError;
 
 use super::Agent;
+use super::dns::share_zones;
 use super::endpoint::sandbox_of;
 use super::error::CreateNetwork;
 use super::plan::pools;
@@ -34,6 +35,9 @@ impl Agent {
         }
         for record in self.records::<EndpointRecord>(ENDPOINTS)? {
             self.restore_endpoint(&mut state, &record);
+        }
+        for id in &ids {
+            share_zones(&state, &Owner::Container(id.clone()));
         }
         for id in ids {
             self.resume(&mut state, &id);

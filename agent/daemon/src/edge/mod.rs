@@ -6,10 +6,10 @@ mod task;
 
 use std::os::fd::AsFd;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, RwLock};
 
 use agent_api::{DnsServer, Forwarder, QueryLogEntry};
-use dns_core::{EndpointNames, InsertNames, Policy, PrivateNames, ZoneConfig};
+use dns_core::{EndpointNames, InsertNames, Policy, PrivateNames, Zone, ZoneConfig};
 use switch_core::Mac;
 use switch_core::edge::{EdgeConfig, HostRecord};
 use switch_io::ChannelEnd;
@@ -40,9 +40,14 @@ pub(crate) struct EdgeHost {
     pub(crate) dns: Vec<DnsServer>,
 }
 
+/// The names of a network. Only its own edge changes them; the edges of other networks read them for endpoints whose
+/// container is here too.
+pub(crate) type SharedZone = Arc<RwLock<Zone>>;
+
 /// The agent's hold on a running edge; dropping it ends the task.
 pub(crate) struct EdgeHandle {
     commands: mpsc::Sender<Command>,
+    zone: SharedZone,
 }
 
 enum Command {
@@ -55,6 +60,10 @@ enum Command {
         key: String,
     },
     SetPrivate(Arc<PrivateNames>),
+    SetOthers {
+        key: String,
+        zones: Vec<SharedZone>,
+    },
     Report(oneshot::Sender<Forwarder>),
     Log(mpsc::Sender<QueryLogEntry>),
 }
@@ -73,8 +82,13 @@ impl EdgeHandle {
             reason = "an OwnedFd stays open as long as it lives, which is all that `register` asks for"
         )]
         let ready = AsyncFd::new(end.as_fd().try_clone_to_owned()?)?;
-        runtime.spawn(EdgeTask::new(settings).run(end, ready, commands));
-        Ok(Self { commands: sender })
+        let zone = Arc::new(RwLock::new(Zone::new(settings.zone.clone())));
+        let task = EdgeTask::new(settings, Arc::clone(&zone));
+        runtime.spawn(task.run(end, ready, commands));
+        Ok(Self {
+            commands: sender,
+            zone,
+        })
     }
 
     /// Registers the endpoint `key`; blocks while the task has many commands waiting.
@@ -98,6 +112,18 @@ impl EdgeHandle {
     /// Says which names this host keeps to itself, from now on.
     pub(crate) fn set_private(&self, private: Arc<PrivateNames>) {
         self.tell(Command::SetPrivate(private));
+    }
+
+    pub(crate) fn zone(&self) -> SharedZone {
+        Arc::clone(&self.zone)
+    }
+
+    /// Says which other networks the container of endpoint `key` is on: it may know their names.
+    pub(crate) fn set_others(&self, key: &str, zones: Vec<SharedZone>) {
+        self.tell(Command::SetOthers {
+            key: key.to_owned(),
+            zones,
+        });
     }
 
     /// What the forwarder did so far; `None` when there is none any more.

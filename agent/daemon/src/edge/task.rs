@@ -2,7 +2,8 @@
 //!
 //! # Theory of operation
 //!
-//! One task owns the [`Edge`], the [`Zone`] and the choice of upstream of one network. Commands from the agent go before
+//! One task owns the [`Edge`], the [`Zone`] and the choice of upstream of one network. Tasks of other networks may read the
+//! zone, for clients that are on both. Commands from the agent go before
 //! frames: whatever a command says holds for every frame that a container sends after the call that queued it returned.
 //! Names of the network and what an upstream said before are answered at once; anything else waits for the upstream
 //! among the [`Forwards`]. The edge keeps a query open for as long as that may take.
@@ -10,11 +11,11 @@
 use std::collections::{HashMap, HashSet};
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::OwnedFd;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLockReadGuard, RwLockWriteGuard};
 use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use agent_api::{DnsProtocol, DnsServer, Forwarder, ForwarderError, QueryOutcome};
-use dns_core::{Answer, InsertNames, Policy, Request, Transport, Zone, answer};
+use dns_core::{Answer, InsertNames, Policy, Request, Transport, Zone, answer, answer_among};
 use dns_io::{Protocol, ServerAddress, Upstream};
 use switch_core::edge::{Edge, EdgeEvent, QueryId, Transport as EdgeTransport};
 use switch_core::{Mac, Time};
@@ -25,11 +26,13 @@ use tracing::warn;
 
 use super::forwards::Forwards;
 use super::query_log::{Noted, QueryLog};
-use super::{Command, EdgeHost, EdgeSettings};
+use super::{Command, EdgeHost, EdgeSettings, SharedZone};
 
 pub(super) struct EdgeTask {
     edge: Edge,
-    zone: Zone,
+    zone: SharedZone,
+    /// The zones of other networks that an endpoint's container is on, by the endpoint's address.
+    others: HashMap<IpAddr, Vec<SharedZone>>,
     policy: Policy,
     upstream: Arc<Upstream>,
     hosts: HashMap<String, Registered>,
@@ -68,14 +71,15 @@ struct Counters {
 }
 
 impl EdgeTask {
-    pub(super) fn new(settings: EdgeSettings) -> Self {
+    pub(super) fn new(settings: EdgeSettings, zone: SharedZone) -> Self {
         let upstream = match settings.dns.as_slice() {
             [] => Upstream::from_resolv_conf(settings.resolv_conf),
             servers => Upstream::new(&addresses(servers)),
         };
         Self {
             edge: Edge::new(settings.edge),
-            zone: Zone::new(settings.zone),
+            zone,
+            others: HashMap::new(),
             policy: settings.policy,
             upstream: Arc::new(upstream.blocking_private(settings.blocks_private)),
             hosts: HashMap::new(),
@@ -132,7 +136,8 @@ impl EdgeTask {
                 let _ = done.send(result);
             }
             Command::Remove { key } => self.remove(&key),
-            Command::SetPrivate(private) => self.zone.set_private(private),
+            Command::SetPrivate(private) => write(&self.zone).set_private(private),
+            Command::SetOthers { key, zones } => self.set_others(&key, &zones),
             Command::Report(done) => self.report(done),
             Command::Log(reader) => self.log.add(reader),
         }
@@ -144,7 +149,7 @@ impl EdgeTask {
             .flatten()
             .collect();
         let name = host.names.name.clone();
-        self.zone.insert(&key, host.names)?;
+        write(&self.zone).insert(&key, host.names)?;
         if let Some(dhcp) = host.dhcp {
             self.edge.insert_host(host.mac, dhcp);
         }
@@ -164,11 +169,25 @@ impl EdgeTask {
     }
 
     fn remove(&mut self, key: &str) {
-        self.zone.remove(key);
+        write(&self.zone).remove(key);
         if let Some(host) = self.hosts.remove(key) {
             self.edge.remove_host(host.mac);
             for address in host.addresses {
                 self.own_upstreams.remove(&address);
+                self.others.remove(&address);
+            }
+        }
+    }
+
+    fn set_others(&mut self, key: &str, zones: &[SharedZone]) {
+        let Some(host) = self.hosts.get(key) else {
+            return;
+        };
+        for address in &host.addresses {
+            if zones.is_empty() {
+                self.others.remove(address);
+            } else {
+                self.others.insert(*address, zones.to_vec());
             }
         }
     }
@@ -202,13 +221,23 @@ impl EdgeTask {
                 },
                 noted: self.log.note(&message),
             };
-            match answer(&self.zone, &message, asked.transport, self.policy) {
+            match self.decide(&asked, &message) {
                 Answer::Reply(reply) => self.reply(asked, QueryOutcome::Local, &reply),
                 Answer::Refuse(reply) => self.reply(asked, QueryOutcome::Refused, &reply),
                 Answer::Forward(request) => self.forward(asked, *request),
                 Answer::Ignore => self.reply(asked, QueryOutcome::Ignored, &[]),
             }
         }
+    }
+
+    fn decide(&self, asked: &Asked, message: &[u8]) -> Answer {
+        let zone = read(&self.zone);
+        let Some(others) = self.others.get(&asked.source) else {
+            return answer(&zone, message, asked.transport, self.policy);
+        };
+        let others: Vec<_> = others.iter().map(read).collect();
+        let others: Vec<&Zone> = others.iter().map(|zone| &**zone).collect();
+        answer_among(&zone, &others, message, asked.transport, self.policy)
     }
 
     fn forward(&mut self, asked: Asked, request: Request) {
@@ -308,6 +337,15 @@ impl Asked {
             noted: None,
         }
     }
+}
+
+/// Nothing that panics runs under these locks, so a poisoned one is as good as any.
+fn read(zone: &SharedZone) -> RwLockReadGuard<'_, Zone> {
+    zone.read().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn write(zone: &SharedZone) -> RwLockWriteGuard<'_, Zone> {
+    zone.write().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn addresses(servers: &[DnsServer]) -> Vec<ServerAddress> {

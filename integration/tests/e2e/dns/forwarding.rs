@@ -250,7 +250,7 @@ fn a_greedy_container_leaves_room_for_the_others() {
     let shown = dig(&host, "modest", lab.gateway, "www.test A +time=2").ok();
     has(&shown, "203.0.113.1");
     let report = host.network("lab").forwarder.unwrap();
-    assert!(report.crowded_out > 1000, "{report:?}");
+    assert!(report.crowded_out > 100, "{report:?}");
     drop(server);
 }
 

@@ -63,6 +63,31 @@ fn names_of_one_network_never_leave_it() {
 }
 
 #[test]
+fn a_container_on_two_networks_knows_the_names_of_both() {
+    let host = Host::start();
+    let lab = Lab::new(&host, &[]);
+    host.tapestry(&["network", "create", "--internal", "other"])
+        .ok();
+    host.idle("db", "other", &[]);
+    host.idle("web", "lab", &[]);
+    has(&lab.dig(&host, "db A"), "NXDOMAIN");
+    host.tapestry(&["network", "connect", "other", "client"])
+        .ok();
+    for question in ["db A", "db.other A", "web A"] {
+        has(&lab.dig(&host, question), "NOERROR|ANSWER: 1");
+    }
+    let other = host.network("other").gateways[0];
+    has(&dig(&host, "client", other, "web.lab A").ok(), "ANSWER: 1");
+    has(&dig(&host, "web", lab.gateway, "db A").ok(), "NXDOMAIN");
+    host.stop_agent(rustix::process::Signal::TERM);
+    host.launch();
+    has(&lab.dig(&host, "db A"), "ANSWER: 1");
+    host.tapestry(&["network", "disconnect", "other", "client"])
+        .ok();
+    has(&lab.dig(&host, "db A"), "NXDOMAIN");
+}
+
+#[test]
 fn records_and_published_ports_have_names() {
     let host = Host::start();
     let options = [
