@@ -4,6 +4,7 @@
 //! [`Request`] is what the forwarder needs to shape a reply that came from elsewhere.
 
 mod answer;
+mod group;
 mod private;
 mod request;
 mod service;

@@ -19,10 +19,10 @@
 use std::collections::{BTreeSet, HashMap};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use hickory_proto::rr::{Name, RecordType};
 
+use crate::group::{Group, Member};
 use crate::private::{PrivateNames, in_subnet, is_localhost, is_never_public};
 use crate::service::{Service, ServiceName, ServiceTarget};
 
@@ -97,22 +97,6 @@ struct Endpoint {
     addresses: Vec<IpAddr>,
     canonical: Name,
     services: Vec<Service>,
-}
-
-/// The endpoints that share one name, and whose turn it is to be first: counted apart for IPv6, because clients ask
-/// for both families at once and would otherwise skip every other turn.
-#[derive(Debug, Default)]
-struct Group {
-    members: Vec<Member>,
-    turn: AtomicUsize,
-    turn_v6: AtomicUsize,
-}
-
-#[derive(Clone, Debug)]
-struct Member {
-    key: Arc<str>,
-    v4: Option<Ipv4Addr>,
-    v6: Option<Ipv6Addr>,
 }
 
 impl Zone {
@@ -325,60 +309,6 @@ impl Zone {
     }
 }
 
-impl Group {
-    /// RFC 6761 §6.3.
-    fn localhost() -> Self {
-        let addresses = [Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()];
-        Self {
-            members: addresses.map(Member::record).into(),
-            ..Self::default()
-        }
-    }
-
-    fn addresses(&self, record_type: RecordType) -> Lookup {
-        let any = record_type == RecordType::ANY;
-        let mut addresses = Vec::with_capacity(self.members.len().min(MAX_ADDRESSES));
-        for member in self.rotated(record_type).take(MAX_ADDRESSES) {
-            if any || record_type == RecordType::A {
-                addresses.extend(member.v4.map(IpAddr::V4));
-            }
-            if any || record_type == RecordType::AAAA {
-                addresses.extend(member.v6.map(IpAddr::V6));
-            }
-        }
-        if addresses.is_empty() {
-            Lookup::NoData
-        } else {
-            Lookup::Addresses(addresses)
-        }
-    }
-
-    fn rotated(&self, record_type: RecordType) -> impl Iterator<Item = &Member> {
-        let turn = match record_type {
-            RecordType::AAAA => &self.turn_v6,
-            _ => &self.turn,
-        };
-        let start = match self.members.len() {
-            0 | 1 => 0,
-            several => turn.fetch_add(1, Ordering::Relaxed) % several,
-        };
-        let members = self.members.iter();
-        members.cycle().skip(start).take(self.members.len())
-    }
-}
-
-impl Member {
-    /// One that belongs to the zone itself.
-    fn record(address: IpAddr) -> Self {
-        let (v4, v6) = match address {
-            IpAddr::V4(address) => (Some(address), None),
-            IpAddr::V6(address) => (None, Some(address)),
-        };
-        let key = Arc::from("");
-        Self { key, v4, v6 }
-    }
-}
-
 /// Whether `text` can be a name of a zone: what Docker allows in container names, and DNS in labels.
 pub fn check_name(text: &str) -> Result<(), InsertNames> {
     parse_name(text).map(drop)
@@ -405,8 +335,6 @@ pub(crate) fn parse_name(text: &str) -> Result<Name, InsertNames> {
 const MAX_ENDPOINTS: usize = 65_536;
 /// Names of one endpoint, bare and qualified.
 const MAX_NAMES: usize = 128;
-/// Endpoints in one answer: what fits a TCP message with room to spare.
-const MAX_ADDRESSES: usize = 1000;
 /// Custom records of one network.
 const MAX_RECORDS: usize = 1024;
 /// Endpoints in one SRV answer.
