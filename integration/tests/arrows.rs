@@ -12,7 +12,7 @@ const ARROWS: &[(&str, &str, &str)] = &[
         "switch-core",
         "moves the frames that its core decides about",
     ),
-    ("overlay-core", "switch-core", "speaks of Mac and Vni"),
+    ("overlay-core", "switch-core", "cuts and rebuilds its frames, and speaks of Mac and Vni"),
     (
         "overlay-io",
         "overlay-core",

@@ -211,6 +211,17 @@ impl Client {
         })
     }
 
+    /// The queries that the network's forwarder answers from now on, a [`crate::QueryLogEntry`] a line, until the
+    /// network is gone.
+    pub async fn dns_log(&self, network: &str) -> Answer<LogStream> {
+        let path = format!("/networks/{}/dns/log", segment(network));
+        let response = self.ask(Method::GET, &path, Bytes::new()).await?;
+        Ok(LogStream {
+            socket: self.socket.clone(),
+            body: response.into_body(),
+        })
+    }
+
     async fn fetch<T: DeserializeOwned>(&self, path: &str) -> Answer<T> {
         let response = self.ask(Method::GET, path, Bytes::new()).await?;
         self.decode("GET", path, response).await

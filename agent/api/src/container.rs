@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::{EndpointDetail, EndpointSettings};
+use crate::{DnsServer, EndpointDetail, EndpointSettings};
 
 /// `POST /v1/containers`: everything is made and attached, the command waits for `POST /v1/containers/{name}/start`.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema)]
@@ -17,9 +17,13 @@ pub struct ContainerCreate {
     pub hostname: Option<String>,
     pub network: NetworkMode,
     pub endpoint: EndpointSettings,
-    #[schema(value_type = Vec<String>)]
-    pub dns: Vec<IpAddr>,
+    /// Servers for names outside the network; the network's where empty.
+    #[schema(value_type = Vec<String>, example = json!(["8.8.8.8", "tls://1.1.1.1#one.one.one.one"]))]
+    pub dns: Vec<DnsServer>,
+    /// Domains to look short names up in; the host's where empty, none where it is `.`.
     pub dns_search: Vec<String>,
+    /// Options of `resolv.conf`, as `ndots:2`; the host's where empty.
+    pub dns_options: Vec<String>,
     pub publish: Vec<PortMapping>,
     /// `KEY=VALUE`.
     pub env: Vec<String>,

@@ -4,6 +4,7 @@
 
 mod client;
 mod container;
+mod dns;
 mod endpoint;
 mod error;
 mod network;
@@ -13,6 +14,10 @@ pub use client::{Client, ClientError, DEFAULT_SOCKET, LogStream};
 pub use container::{
     Attached, ContainerCreate, ContainerDetail, ContainerState, ContainerSummary, Created, Exec,
     NetworkMode, PortMapping, Stop, TransportProtocol,
+};
+pub use dns::{
+    DnsProtocol, DnsServer, Forwarder, ForwarderError, ParseDnsServer, QueryLogEntry, QueryOutcome,
+    QueryTransport,
 };
 pub use endpoint::{Connect, Disconnect, EndpointCreate, EndpointDetail, EndpointSettings};
 pub use error::{ApiError, ErrorKind};

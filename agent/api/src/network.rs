@@ -7,7 +7,7 @@ use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::EndpointDetail;
+use crate::{DnsServer, EndpointDetail, Forwarder};
 
 /// `POST /v1/networks`.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema)]
@@ -29,8 +29,9 @@ pub struct NetworkCreate {
     pub internal: bool,
     /// Bytes of an IP packet, without the Ethernet header; 1500 where absent.
     pub mtu: Option<u16>,
-    #[schema(value_type = Vec<String>)]
-    pub dns: Vec<IpAddr>,
+    /// Servers for names outside the network; the host's where empty.
+    #[schema(value_type = Vec<String>, example = json!(["8.8.8.8", "tls://1.1.1.1#one.one.one.one"]))]
+    pub dns: Vec<DnsServer>,
     pub options: BTreeMap<String, String>,
     pub labels: BTreeMap<String, String>,
 }
@@ -80,7 +81,7 @@ pub struct NetworkDetail {
     pub internal: bool,
     pub mtu: u16,
     #[schema(value_type = Vec<String>)]
-    pub dns: Vec<IpAddr>,
+    pub dns: Vec<DnsServer>,
     pub options: BTreeMap<String, String>,
     pub labels: BTreeMap<String, String>,
     /// The link in the host's namespace; absent on internal networks.
@@ -88,6 +89,8 @@ pub struct NetworkDetail {
     pub endpoints: Vec<EndpointDetail>,
     /// Frames dropped on this network so far, by reason; reasons that never happened are left out.
     pub drops: BTreeMap<String, u64>,
+    /// Absent on the networks `host` and `none`, which have none.
+    pub forwarder: Option<Forwarder>,
 }
 
 /// `POST /v1/networks/prune`.

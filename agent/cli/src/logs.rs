@@ -6,6 +6,7 @@ use agent_api::Client;
 use agent_daemon::container::log::{self, LogStream};
 
 use crate::failure::Failure;
+use crate::lines::Lines;
 use crate::output;
 
 /// Show what a container's command wrote
@@ -46,25 +47,6 @@ fn show(line: &[u8]) -> Result<(), Failure> {
     }
 }
 
-/// Cuts chunks into whole lines.
-#[derive(Default)]
-struct Lines {
-    /// The line that is not whole yet.
-    rest: Vec<u8>,
-}
-
-impl Lines {
-    /// All lines that end in this chunk.
-    fn take(&mut self, chunk: &[u8]) -> Vec<u8> {
-        self.rest.extend_from_slice(chunk);
-        let Some(last) = self.rest.iter().rposition(|&byte| byte == b'\n') else {
-            return Vec::new();
-        };
-        let rest = self.rest.split_off(last + 1);
-        std::mem::replace(&mut self.rest, rest)
-    }
-}
-
 fn tail(text: &str) -> Result<Tail, String> {
     if text == "all" {
         return Ok(Tail(None));
@@ -76,14 +58,6 @@ fn tail(text: &str) -> Result<Tail, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn lines_are_put_together_from_chunks() {
-        let mut lines = Lines::default();
-        assert_eq!(lines.take(b"ab"), b"");
-        assert_eq!(lines.take(b"c\nd\ne"), b"abc\nd\n");
-        assert_eq!(lines.take(b"\n"), b"e\n");
-    }
 
     #[test]
     fn tail_is_a_number_or_all() {

@@ -3,11 +3,13 @@
 mod agent;
 mod arguments;
 mod completions;
+mod dns;
 mod doctor;
 mod exec;
 mod failure;
 mod fdb;
 mod inspect;
+mod lines;
 mod logs;
 mod man;
 mod network;
@@ -67,6 +69,8 @@ enum Verb {
     Fdb(fdb::Verb),
     #[command(subcommand)]
     Port(port::Verb),
+    #[command(subcommand)]
+    Dns(dns::Verb),
     Doctor(doctor::Args),
     Completions(completions::Args),
     Man(man::Args),
@@ -116,6 +120,7 @@ fn dispatch(cli: Cli) -> Result<ExitCode, Failure> {
         Verb::Inspect(args) => wait(inspect::run(args, client)),
         Verb::Fdb(verb) => wait(fdb::run(verb, client)),
         Verb::Port(verb) => wait(port::run(verb, client)),
+        Verb::Dns(verb) => wait(dns::run(verb, client)),
         Verb::Doctor(args) => wait(doctor::run(args, client)),
     }?;
     Ok(ExitCode::from(code))
@@ -229,6 +234,10 @@ tapestry fdb ls lab
 tapestry fdb ls --json lab
 tapestry port ls lab
 tapestry port ls --json lab
+tapestry network create --dns tls://1.1.1.1#one.one.one.one -o dns.record=db=10.0.0.9 -o dns.rebind=block lab
+tapestry run --dns https://[2606:4700::1111]/dns-query --dns quic://9.9.9.9:8853 --dns-option ndots:2 -- sh
+tapestry dns log lab
+tapestry dns log --json lab
 tapestry doctor
 tapestry doctor --json
 tapestry completions bash

@@ -1,10 +1,11 @@
 //! `tapestry network`: make networks, look at them, attach containers to them.
 
+use std::collections::BTreeMap;
 use std::io::{self, BufRead};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use agent_api::{
-    Client, Connect, Disconnect, Driver, EndpointSettings, NetworkCreate, NetworkSummary,
+    Client, Connect, Disconnect, DnsServer, Driver, EndpointSettings, NetworkCreate, NetworkSummary,
 };
 use ipnet::IpNet;
 
@@ -24,6 +25,9 @@ pub(crate) enum Verb {
 }
 
 /// Create a network and print its id
+///
+/// Options of names: -o dns.record=NAME=ADDRESS (a name of the network's own; may be repeated), -o dns.rebind=block (no
+/// answers from outside that point into private networks).
 ///
 /// Options of the overlay driver: -o encap=quic|vxlan, -o vni=N, -o remote=IP[,IP] (VXLAN to fixed hosts, without a
 /// cluster).
@@ -56,9 +60,10 @@ pub(crate) struct Create {
     /// The largest IP packet in bytes
     #[arg(long, value_name = "N")]
     mtu: Option<u16>,
-    /// A server for names outside the network; the host's where absent; may be repeated
-    #[arg(long, value_name = "ADDRESS")]
-    dns: Vec<IpAddr>,
+    /// A server for names outside the network, encrypted as in tls://1.1.1.1#one.one.one.one, https:// or quic://; the
+    /// host's where absent; may be repeated
+    #[arg(long, value_name = "SERVER")]
+    dns: Vec<DnsServer>,
     /// An option of the driver; may be repeated
     #[arg(short, long = "opt", value_name = "KEY=VALUE", value_parser = arguments::key_value)]
     opt: Vec<(String, String)>,
@@ -152,7 +157,7 @@ async fn create(args: Create, client: &Client) -> Result<u8, Failure> {
         internal: args.internal,
         mtu: args.mtu,
         dns: args.dns,
-        options: args.opt.into_iter().collect(),
+        options: options(args.opt),
         labels: args.label.into_iter().collect(),
     };
     let created = client.create_network(&request).await?;
@@ -232,6 +237,20 @@ async fn prune(args: &Prune, client: &Client) -> Result<u8, Failure> {
     Ok(0)
 }
 
+/// The last of a repeated option counts, as with Docker; only records add up, as the agent takes them.
+fn options(given: Vec<(String, String)>) -> BTreeMap<String, String> {
+    let mut options = BTreeMap::<String, String>::new();
+    for (key, value) in given {
+        match options.get_mut(&key) {
+            Some(records) if key == "dns.record" => *records = format!("{records},{value}"),
+            _ => {
+                options.insert(key, value);
+            }
+        }
+    }
+    options
+}
+
 /// No answer, as where nobody is there to ask, is a no.
 fn says_yes(mut answers: impl BufRead) -> bool {
     let mut answer = String::new();
@@ -296,6 +315,20 @@ mod tests {
         };
         let ids = listing(&quiet, &networks()[..2]);
         assert_eq!(ids, format!("{}\n{}\n", "a".repeat(64), "b".repeat(64)));
+    }
+
+    #[test]
+    fn repeated_records_add_up() {
+        let pair = |key: &str, value: &str| (key.to_owned(), value.to_owned());
+        let given = vec![
+            pair("dns.record", "a=10.0.0.1"),
+            pair("tap", "basic"),
+            pair("dns.record", "b=10.0.0.2"),
+            pair("tap", "offload"),
+        ];
+        let options = options(given);
+        assert_eq!(options["dns.record"], "a=10.0.0.1,b=10.0.0.2");
+        assert_eq!(options["tap"], "offload");
     }
 
     #[test]

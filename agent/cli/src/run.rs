@@ -1,9 +1,9 @@
 //! `tapestry run`: a command in namespaces of its own.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::path::PathBuf;
 
-use agent_api::{Client, ContainerCreate, Created, EndpointSettings, NetworkMode};
+use agent_api::{Client, ContainerCreate, Created, DnsServer, EndpointSettings, NetworkMode};
 use agent_daemon::container::attach::{Session, SessionOptions};
 use clap::ValueEnum;
 
@@ -59,12 +59,16 @@ pub(crate) struct Args {
     /// Another name for it on the network; may be repeated
     #[arg(long, visible_alias = "net-alias", value_name = "NAME")]
     network_alias: Vec<String>,
-    /// A server for names outside the network; may be repeated
-    #[arg(long, value_name = "ADDRESS")]
-    dns: Vec<IpAddr>,
-    /// A domain to look short names up in; may be repeated
+    /// A server for names outside the network, encrypted as in tls://1.1.1.1#one.one.one.one, https:// or quic://; may
+    /// be repeated
+    #[arg(long, value_name = "SERVER")]
+    dns: Vec<DnsServer>,
+    /// A domain to look short names up in, . for none; the host's where absent; may be repeated
     #[arg(long, value_name = "DOMAIN")]
     dns_search: Vec<String>,
+    /// An option of resolv.conf, as ndots:2; may be repeated
+    #[arg(long, visible_alias = "dns-opt", value_name = "OPTION")]
+    dns_option: Vec<String>,
     /// Publish a port on the host; HOST and CONTAINER may be ranges; may be repeated
     #[arg(
         short,
@@ -181,6 +185,7 @@ fn request(args: Args) -> Result<ContainerCreate, Failure> {
         },
         dns: args.dns,
         dns_search: args.dns_search,
+        dns_options: args.dns_option,
         publish: args
             .publish
             .into_iter()
@@ -258,8 +263,12 @@ mod tests {
             "b",
             "--dns",
             "8.8.8.8",
+            "--dns",
+            "tls://1.1.1.1#one.one.one.one",
             "--dns-search",
             "example.com",
+            "--dns-option",
+            "ndots:2",
             "-p",
             "8080:80",
             "-p",

@@ -3,7 +3,7 @@
 mod agent;
 mod api_server;
 mod config;
-mod edge_task;
+mod edge;
 mod name;
 mod record;
 mod serve;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::PathBuf;
 
-use agent_api::{ContainerCreate, Driver};
+use agent_api::{ContainerCreate, DnsServer, Driver, PortMapping};
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
@@ -19,7 +19,7 @@ pub(crate) struct NetworkRecord {
     pub(crate) ip_range: Option<IpNet>,
     pub(crate) internal: bool,
     pub(crate) mtu: u16,
-    pub(crate) dns: Vec<IpAddr>,
+    pub(crate) dns: Vec<DnsServer>,
     pub(crate) options: BTreeMap<String, String>,
     pub(crate) labels: BTreeMap<String, String>,
 }
@@ -62,7 +62,10 @@ pub(crate) struct EndpointRecord {
     pub(crate) hostname: Option<String>,
     pub(crate) aliases: Vec<String>,
     /// Its own upstream name servers, before the network's.
-    pub(crate) dns: Vec<IpAddr>,
+    pub(crate) dns: Vec<DnsServer>,
+    /// Published ports, which have names too.
+    #[serde(default)]
+    pub(crate) publish: Vec<PortMapping>,
     pub(crate) mac: [u8; 6],
     pub(crate) ipv4: Option<Ipv4Addr>,
     pub(crate) ipv6: Option<Ipv6Addr>,

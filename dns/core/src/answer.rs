@@ -4,7 +4,9 @@
 //!
 //! A message is refused, answered from the zone, or forwarded, in that order. Local answers are authoritative and
 //! live five seconds: a name must be gone soon after its container is. A name that is known has all its types here,
-//! so an absent type is an empty answer and never a question to the world.
+//! so an absent type is an empty answer and never a question to the world. A local no carries an SOA record, without
+//! which resolvers would not remember it (RFC 2308 §5): five seconds, like a yes. Its owner is the name itself or its
+//! parent, as if each were a zone of its own, because one must be above the name and the network's name often is not.
 //!
 //! In an internal network, foreign names do not exist (NXDOMAIN). That is true of such a network, which reaches
 //! nothing of the world, and it ends a resolver's search at once, where REFUSED or SERVFAIL would make it retry and
@@ -16,7 +18,7 @@ use hickory_proto::op::{Message, ResponseCode};
 use hickory_proto::rr::{DNSClass, Name, RData, Record, RecordType, rdata};
 
 use crate::request::RawHeader;
-use crate::{Lookup, Request, Transport, Zone};
+use crate::{Lookup, Request, ServiceTarget, Transport, Zone};
 
 /// Whether names that are not the network's own may leave it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,8 +33,8 @@ pub enum Policy {
 pub enum Answer {
     /// Send this back.
     Reply(Vec<u8>),
-    /// Not ours: give the client's message to the upstream, unchanged, and send back what it says.
-    Forward,
+    /// Not ours: ask the upstream, and send back what it says.
+    Forward(Box<Request>),
     /// Send this back; it says no. Kept apart from `Reply` for the counters.
     Refuse(Vec<u8>),
     /// Send nothing.
@@ -41,6 +43,17 @@ pub enum Answer {
 
 /// Decides about `message`, a complete DNS message without TCP's length prefix.
 pub fn answer(zone: &Zone, message: &[u8], transport: Transport, policy: Policy) -> Answer {
+    answer_among(zone, &[], message, transport, policy)
+}
+
+/// The same for a client that is on other networks too, whose names it may know as well.
+pub fn answer_among(
+    zone: &Zone,
+    others: &[&Zone],
+    message: &[u8],
+    transport: Transport,
+    policy: Policy,
+) -> Answer {
     let request = match Request::parse(message) {
         Ok(request) => request,
         Err(verdict) => return verdict,
@@ -50,18 +63,31 @@ pub fn answer(zone: &Zone, message: &[u8], transport: Transport, policy: Policy)
         return Answer::Refuse(request.encode(reply, transport));
     }
     let question = request.question();
-    let reply = match zone.lookup(&question.name, question.query_type) {
+    let reply = match lookup(zone, others, &question.name, question.query_type) {
         Lookup::Addresses(addresses) => positive(&request, addresses.into_iter().map(address_data)),
         Lookup::Pointer(name) => positive(&request, [RData::PTR(rdata::PTR(name))]),
-        Lookup::NoData => local(&request, ResponseCode::NoError),
-        Lookup::Absent => local(&request, ResponseCode::NXDomain),
-        Lookup::Foreign if policy == Policy::Forward => return Answer::Forward,
+        Lookup::Services(targets) => services(&request, targets),
+        Lookup::NoData => negative(&request, ResponseCode::NoError, &question.name),
+        Lookup::Absent => negative(&request, ResponseCode::NXDomain, &question.name.base_name()),
+        Lookup::Foreign if policy == Policy::Forward => return Answer::Forward(Box::new(request)),
         Lookup::Foreign => {
-            let reply = request.response(ResponseCode::NXDomain);
+            let parent = question.name.base_name();
+            let reply = negative(&request, ResponseCode::NXDomain, &parent);
             return Answer::Refuse(request.encode(reply, transport));
         }
     };
     Answer::Reply(request.encode(reply, transport))
+}
+
+/// The network that was asked comes first, where it knows the name.
+fn lookup(zone: &Zone, others: &[&Zone], name: &Name, record_type: RecordType) -> Lookup {
+    match zone.lookup(name, record_type) {
+        unknown @ (Lookup::Absent | Lookup::Foreign) => others
+            .iter()
+            .find_map(|other| other.known(name, record_type))
+            .unwrap_or(unknown),
+        known => known,
+    }
 }
 
 /// The SERVFAIL for `message`; `None` when it is no query that could be replied to.
@@ -100,6 +126,36 @@ fn positive(request: &Request, data: impl IntoIterator<Item = RData>) -> Message
     reply
 }
 
+/// The targets (RFC 2782), and in the additional section where they are.
+fn services(request: &Request, targets: Vec<ServiceTarget>) -> Message {
+    let mut reply = local(request, ResponseCode::NoError);
+    let owner: &Name = &request.question().name;
+    for service in targets {
+        let addresses = service.addresses.into_iter().map(address_data);
+        for data in addresses {
+            let record = Record::from_rdata(service.target.clone(), LOCAL_TTL_S, data);
+            reply.add_additional(record);
+        }
+        let data = RData::SRV(rdata::SRV::new(0, 1, service.number, service.target));
+        reply.add_answer(Record::from_rdata(owner.clone(), LOCAL_TTL_S, data));
+    }
+    reply
+}
+
+/// No, for as long as a yes would last.
+fn negative(request: &Request, code: ResponseCode, zone: &Name) -> Message {
+    let mut reply = local(request, code);
+    let nobody = Name::from_labels([&b"nobody"[..], b"invalid"]).unwrap_or_default();
+    let ttl = i32::try_from(LOCAL_TTL_S).unwrap_or(0);
+    let soa = rdata::SOA::new(zone.clone(), nobody, 1, ttl, ttl, ttl, LOCAL_TTL_S);
+    reply.add_authority(Record::from_rdata(
+        zone.clone(),
+        LOCAL_TTL_S,
+        RData::SOA(soa),
+    ));
+    reply
+}
+
 fn local(request: &Request, code: ResponseCode) -> Message {
     let mut reply = request.response(code);
     reply.metadata.authoritative = true;
@@ -128,7 +184,7 @@ mod tests {
         let mut zone = Zone::new(ZoneConfig {
             network: "mynet".to_owned(),
             subnets: vec![("10.1.0.0".parse().unwrap(), 16)],
-            private_suffixes: Vec::new(),
+            records: Vec::new(),
         });
         for last in 1..=100 {
             let names = EndpointNames {
@@ -196,7 +252,42 @@ mod tests {
             let reply = reply(ask(&query("web1.", kind)));
             assert_eq!(reply.metadata.response_code, ResponseCode::NoError);
             assert!(reply.answers.is_empty());
+            assert_eq!(reply.authorities[0].record_type(), RecordType::SOA);
+            assert_eq!(reply.authorities[0].name.to_ascii(), "web1.");
         }
+    }
+
+    #[test]
+    fn absent_name_carries_an_soa_of_its_parent() {
+        let reply = reply(ask(&query("nobody.localhost.invalid.", RecordType::A)));
+        assert_eq!(reply.metadata.response_code, ResponseCode::NXDomain);
+        let soa = &reply.authorities[0];
+        assert_eq!(
+            (soa.name.to_ascii(), soa.ttl),
+            ("localhost.invalid.".to_owned(), 5)
+        );
+    }
+
+    #[test]
+    fn service_answer_brings_its_targets_addresses() {
+        let mut zone = zone();
+        let names = EndpointNames {
+            name: "srv".to_owned(),
+            v4: Some([10, 1, 0, 200].into()),
+            services: vec![crate::Service::tcp(443)],
+            ..EndpointNames::default()
+        };
+        zone.insert("srv", names).unwrap();
+        let query = query("_https._tcp.srv.", RecordType::SRV).to_vec().unwrap();
+        let reply = reply(answer(&zone, &query, Transport::Udp, Policy::Internal));
+        let RData::SRV(srv) = &reply.answers[0].data else {
+            panic!("{reply:?}");
+        };
+        assert_eq!(
+            (srv.port, srv.target.to_ascii()),
+            (443, "srv.mynet.".to_owned())
+        );
+        assert_eq!(reply.additionals[0].name, srv.target);
     }
 
     #[test]
@@ -207,17 +298,46 @@ mod tests {
         let unknown = ask(&query("200.0.1.10.in-addr.arpa.", RecordType::PTR));
         assert_eq!(code(unknown), ResponseCode::NXDomain);
         let foreign = ask(&query("8.8.8.8.in-addr.arpa.", RecordType::PTR));
-        assert_eq!(foreign, Answer::Forward);
+        assert!(matches!(foreign, Answer::Forward(_)));
     }
 
     #[test]
     fn foreign_names_leave_only_networks_that_are_not_internal() {
         let foreign = query("example.com.", RecordType::A);
-        assert_eq!(ask(&foreign), Answer::Forward);
+        assert!(matches!(ask(&foreign), Answer::Forward(_)));
         let bytes = foreign.to_vec().unwrap();
         let refused = answer(&zone(), &bytes, Transport::Udp, Policy::Internal);
         assert!(matches!(refused, Answer::Refuse(_)));
         assert_eq!(code(refused), ResponseCode::NXDomain);
+    }
+
+    #[test]
+    fn a_client_on_two_networks_knows_the_names_of_both() {
+        let mut other = Zone::new(ZoneConfig {
+            network: "other".to_owned(),
+            subnets: vec![("10.2.0.0".parse().unwrap(), 16)],
+            records: Vec::new(),
+        });
+        let db = EndpointNames {
+            name: "db".to_owned(),
+            v4: Some([10, 2, 0, 2].into()),
+            ..EndpointNames::default()
+        };
+        other.insert("db", db).unwrap();
+        let both = |name: &str, kind| {
+            let query = query(name, kind).to_vec().unwrap();
+            answer_among(&zone(), &[&other], &query, Transport::Udp, Policy::Forward)
+        };
+        for name in ["db.", "db.other.", "web1."] {
+            assert_eq!(reply(both(name, RecordType::A)).answers.len(), 1, "{name}");
+        }
+        let pointer = both("2.0.2.10.in-addr.arpa.", RecordType::PTR);
+        assert_eq!(reply(pointer).answers.len(), 1);
+        assert_eq!(code(both("nobody.", RecordType::A)), ResponseCode::NXDomain);
+        assert_eq!(
+            code(ask(&query("db.", RecordType::A))),
+            ResponseCode::NXDomain
+        );
     }
 
     #[test]

@@ -4,9 +4,14 @@
 //! [`Request`] is what the forwarder needs to shape a reply that came from elsewhere.
 
 mod answer;
+mod group;
+mod private;
 mod request;
+mod service;
 mod zone;
 
-pub use answer::{Answer, Policy, answer, servfail};
+pub use answer::{Answer, Policy, answer, answer_among, servfail};
+pub use private::PrivateNames;
 pub use request::{Request, Transport};
-pub use zone::{EndpointNames, InsertNames, Lookup, Zone, ZoneConfig};
+pub use service::{Carrier, Service, ServiceTarget};
+pub use zone::{EndpointNames, InsertNames, Lookup, Zone, ZoneConfig, check_name};

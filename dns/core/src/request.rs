@@ -29,7 +29,7 @@ pub enum Transport {
 }
 
 /// A well-formed query with exactly one question.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Request {
     message: Message,
     question: Query,
@@ -89,6 +89,11 @@ impl Request {
         let mut reply = Message::response(self.message.metadata.id, OpCode::Query);
         reply.metadata.response_code = code;
         reply
+    }
+
+    /// The reply that says that nobody could answer.
+    pub fn failure(&self, transport: Transport) -> Vec<u8> {
+        self.encode(self.response(ResponseCode::ServFail), transport)
     }
 
     /// Encodes `reply` for this client: its id, question, EDNS and size limit replace what the reply brought.

@@ -4,10 +4,14 @@
 //!
 //! An endpoint answers to its container's name, its aliases, its hostname and the short id, each bare and with the
 //! network's name behind it. Names compare without case. Several endpoints may share a name: a lookup then returns
-//! all of them, starting at another one each time, so that clients which take the first address spread out.
+//! all of them, starting at another one each time, so that clients which take the first address spread out. Records
+//! that the network's maker asked for stand beside the endpoints' names and stay as long as the zone.
 //!
-//! Reverse names of the network's own subnets, and names under the suffixes it calls its own, are decided here even
-//! when they are unknown: what is private to a network must not be asked of the world. Every other name is foreign.
+//! A published port has an SRV record `_service._tcp.name` (RFC 2782), where the service is the port's number or, for
+//! the best known, its registered name. Docker gives ports no names of their own, so there are no others.
+//!
+//! Names that the host keeps to itself ([`PrivateNames`]) are decided here even when they are unknown, and so are names
+//! of one label, which no public server answers: neither is asked of the world. Every other name is foreign.
 //!
 //! Two maps hold the same endpoints, by key and by name; every change updates both, and a name without endpoints is
 //! removed at once. The turn counters are the only thing a lookup changes.
@@ -15,9 +19,12 @@
 use std::collections::{BTreeSet, HashMap};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use hickory_proto::rr::{Name, RecordType};
+
+use crate::group::{Group, Member};
+use crate::private::{PrivateNames, in_subnet, is_localhost, is_never_public};
+use crate::service::{Service, ServiceName, ServiceTarget};
 
 /// A network's own facts, fixed for the zone's life.
 #[derive(Clone, Debug, Default)]
@@ -26,9 +33,8 @@ pub struct ZoneConfig {
     pub network: String,
     /// Subnets (address and prefix length) whose reverse names are answered here and never forwarded.
     pub subnets: Vec<(IpAddr, u8)>,
-    /// Suffixes under which unknown names do not exist, instead of being forwarded: search domains private to this
-    /// host. The network's own name is not one by itself, because it may also be a domain of the world.
-    pub private_suffixes: Vec<String>,
+    /// Names that have these addresses whoever is on the network. Check them with [`check_name`].
+    pub records: Vec<(String, IpAddr)>,
 }
 
 /// All names of one endpoint, and its addresses.
@@ -43,6 +49,8 @@ pub struct EndpointNames {
     pub short_id: Option<String>,
     pub v4: Option<Ipv4Addr>,
     pub v6: Option<Ipv6Addr>,
+    /// Published ports, as the container numbers them.
+    pub services: Vec<Service>,
 }
 
 /// Why an endpoint's names, or a zone, were not taken.
@@ -63,6 +71,7 @@ pub enum InsertNames {
 pub enum Lookup {
     Addresses(Vec<IpAddr>),
     Pointer(Name),
+    Services(Vec<ServiceTarget>),
     /// The name exists, without that type.
     NoData,
     /// The name is this network's to know, and it does not exist.
@@ -76,49 +85,44 @@ pub enum Lookup {
 pub struct Zone {
     config: ZoneConfig,
     network: Option<Name>,
-    private_suffixes: Vec<Name>,
+    private: Arc<PrivateNames>,
     endpoints: HashMap<Arc<str>, Endpoint>,
     forward: HashMap<Name, Group>,
     reverse: HashMap<IpAddr, (Arc<str>, Name)>,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 struct Endpoint {
     names: Vec<Name>,
     addresses: Vec<IpAddr>,
-}
-
-/// The endpoints that share one name, and whose turn it is to be first: counted apart for IPv6, because clients ask
-/// for both families at once and would otherwise skip every other turn.
-#[derive(Debug, Default)]
-struct Group {
-    members: Vec<Member>,
-    turn: AtomicUsize,
-    turn_v6: AtomicUsize,
-}
-
-#[derive(Clone, Debug)]
-struct Member {
-    key: Arc<str>,
-    v4: Option<Ipv4Addr>,
-    v6: Option<Ipv6Addr>,
+    canonical: Name,
+    services: Vec<Service>,
 }
 
 impl Zone {
-    /// Suffixes and a network name that cannot be DNS names are left out: nobody can ask for them.
+    /// Records and a network name that cannot be DNS names are left out: nobody can ask for them.
     pub fn new(config: ZoneConfig) -> Self {
-        Self {
+        let mut zone = Self {
             network: parse_name(&config.network).ok(),
-            private_suffixes: config
-                .private_suffixes
-                .iter()
-                .filter_map(|suffix| parse_name(suffix.trim_matches('.')).ok())
-                .collect(),
+            private: Arc::default(),
             config,
             endpoints: HashMap::new(),
             forward: HashMap::new(),
             reverse: HashMap::new(),
+        };
+        let records = zone.config.records.iter().take(MAX_RECORDS);
+        for (name, address) in records {
+            if let Ok(name) = parse_name(name) {
+                let group = zone.forward.entry(name).or_default();
+                group.members.push(Member::record(*address));
+            }
         }
+        zone
+    }
+
+    /// Takes what the host keeps to itself, in place of what it kept before.
+    pub fn set_private(&mut self, private: Arc<PrivateNames>) {
+        self.private = private;
     }
 
     /// Takes the names of endpoint `key`, replacing what it had. On an error nothing has changed.
@@ -145,8 +149,15 @@ impl Zone {
             self.reverse
                 .insert(*address, (Arc::clone(&key), canonical.clone()));
         }
-        let names = forward;
-        self.endpoints.insert(key, Endpoint { names, addresses });
+        self.endpoints.insert(
+            key,
+            Endpoint {
+                names: forward,
+                addresses,
+                canonical,
+                services: names.services,
+            },
+        );
         Ok(())
     }
 
@@ -191,17 +202,62 @@ impl Zone {
 
     /// What is known of `name`, which must be absolute, in any case.
     pub fn lookup(&self, name: &Name, record_type: RecordType) -> Lookup {
-        if let Some(group) = self.forward.get(name) {
-            return group.addresses(record_type);
+        if let Some(lookup) = self.lookup_forward(name, record_type) {
+            return lookup;
         }
         if let Some(lookup) = self.lookup_reverse(name, record_type) {
             return lookup;
         }
-        let is_private = |suffix: &Name| suffix.zone_of(name);
-        if self.private_suffixes.iter().any(is_private) {
+        if is_localhost(name) {
+            return Group::localhost().addresses(record_type);
+        }
+        if is_never_public(name, record_type) || self.private.holds(name) {
             return Lookup::Absent;
         }
         Lookup::Foreign
+    }
+
+    /// What is known of `name` where the name exists.
+    pub(crate) fn known(&self, name: &Name, record_type: RecordType) -> Option<Lookup> {
+        self.lookup_forward(name, record_type)
+            .or_else(|| self.lookup_reverse(name, record_type))
+            .filter(|lookup| *lookup != Lookup::Absent)
+    }
+
+    fn lookup_forward(&self, name: &Name, record_type: RecordType) -> Option<Lookup> {
+        match self.forward.get(name) {
+            Some(group) => Some(group.addresses(record_type)),
+            None => self.lookup_service(name, record_type),
+        }
+    }
+
+    /// `None` when `name` is not below a name of the network.
+    fn lookup_service(&self, name: &Name, record_type: RecordType) -> Option<Lookup> {
+        let asked = ServiceName::parse(name)?;
+        let group = self.forward.get(&asked.base)?;
+        let mut targets = Vec::new();
+        for member in group.rotated(RecordType::SRV) {
+            let Some(endpoint) = self.endpoints.get(&member.key) else {
+                continue;
+            };
+            let services = endpoint.services.iter();
+            targets.extend(
+                services
+                    .filter(|service| asked.is(service))
+                    .take(1)
+                    .map(|service| ServiceTarget {
+                        target: endpoint.canonical.clone(),
+                        number: service.number,
+                        addresses: endpoint.addresses.clone(),
+                    }),
+            );
+        }
+        targets.truncate(MAX_TARGETS);
+        Some(match record_type {
+            _ if targets.is_empty() => Lookup::Absent,
+            RecordType::SRV | RecordType::ANY => Lookup::Services(targets),
+            _ => Lookup::NoData,
+        })
     }
 
     /// `None` when `name` is not a reverse name of one of the network's subnets.
@@ -212,7 +268,8 @@ impl Zone {
         let in_subnet = |(subnet, length): &(IpAddr, u8)| {
             *length <= prefix && in_subnet(address, *subnet, *length)
         };
-        if known.is_none() && !self.config.subnets.iter().any(in_subnet) {
+        let mut subnets = self.config.subnets.iter().chain(self.private.subnets());
+        if known.is_none() && !subnets.any(in_subnet) {
             return None;
         }
         let is_whole = prefix == if address.is_ipv4() { 32 } else { 128 };
@@ -252,41 +309,13 @@ impl Zone {
     }
 }
 
-impl Group {
-    fn addresses(&self, record_type: RecordType) -> Lookup {
-        let any = record_type == RecordType::ANY;
-        let mut addresses = Vec::with_capacity(self.members.len().min(MAX_ADDRESSES));
-        for member in self.rotated(record_type).take(MAX_ADDRESSES) {
-            if any || record_type == RecordType::A {
-                addresses.extend(member.v4.map(IpAddr::V4));
-            }
-            if any || record_type == RecordType::AAAA {
-                addresses.extend(member.v6.map(IpAddr::V6));
-            }
-        }
-        if addresses.is_empty() {
-            Lookup::NoData
-        } else {
-            Lookup::Addresses(addresses)
-        }
-    }
-
-    fn rotated(&self, record_type: RecordType) -> impl Iterator<Item = &Member> {
-        let turn = match record_type {
-            RecordType::AAAA => &self.turn_v6,
-            _ => &self.turn,
-        };
-        let start = match self.members.len() {
-            0 | 1 => 0,
-            several => turn.fetch_add(1, Ordering::Relaxed) % several,
-        };
-        let members = self.members.iter();
-        members.cycle().skip(start).take(self.members.len())
-    }
+/// Whether `text` can be a name of a zone: what Docker allows in container names, and DNS in labels.
+pub fn check_name(text: &str) -> Result<(), InsertNames> {
+    parse_name(text).map(drop)
 }
 
-/// Checks a name against what Docker allows in container names and DNS in labels, and makes it absolute.
-fn parse_name(text: &str) -> Result<Name, InsertNames> {
+/// Checks a name as [`check_name`] does, and makes it absolute.
+pub(crate) fn parse_name(text: &str) -> Result<Name, InsertNames> {
     let invalid = || InsertNames::InvalidName(text.to_owned());
     let is_label = |label: &str| {
         (1..=63).contains(&label.len())
@@ -302,28 +331,14 @@ fn parse_name(text: &str) -> Result<Name, InsertNames> {
     Ok(name)
 }
 
-fn in_subnet(address: IpAddr, subnet: IpAddr, prefix: u8) -> bool {
-    match (address, subnet) {
-        (IpAddr::V4(address), IpAddr::V4(subnet)) => {
-            let host_bits = 32_u32.saturating_sub(u32::from(prefix));
-            let mask = u32::MAX.checked_shl(host_bits).unwrap_or(0);
-            (address.to_bits() ^ subnet.to_bits()) & mask == 0
-        }
-        (IpAddr::V6(address), IpAddr::V6(subnet)) => {
-            let host_bits = 128_u32.saturating_sub(u32::from(prefix));
-            let mask = u128::MAX.checked_shl(host_bits).unwrap_or(0);
-            (address.to_bits() ^ subnet.to_bits()) & mask == 0
-        }
-        _ => false,
-    }
-}
-
 /// Endpoints of one network: as many as a /16 has addresses.
 const MAX_ENDPOINTS: usize = 65_536;
 /// Names of one endpoint, bare and qualified.
 const MAX_NAMES: usize = 128;
-/// Endpoints in one answer: what fits a TCP message with room to spare.
-const MAX_ADDRESSES: usize = 1000;
+/// Custom records of one network.
+const MAX_RECORDS: usize = 1024;
+/// Endpoints in one SRV answer.
+const MAX_TARGETS: usize = 100;
 
 #[cfg(test)]
 mod tests {
@@ -336,7 +351,7 @@ mod tests {
                 ("10.1.0.0".parse().unwrap(), 16),
                 ("fd00::".parse().unwrap(), 64),
             ],
-            private_suffixes: vec!["lab.internal".to_owned()],
+            records: Vec::new(),
         })
     }
 
@@ -433,10 +448,81 @@ mod tests {
     }
 
     #[test]
-    fn unknown_name_under_a_private_suffix_does_not_exist() {
+    fn what_the_host_keeps_to_itself_is_absent_until_it_is_given_up() {
+        let mut zone = zone();
+        let others = PrivateNames::new(["other", "mynet"], vec![("10.9.0.0".parse().unwrap(), 16)]);
+        zone.set_private(Arc::new(others));
+        for name in ["web.OTHER.", "nobody.mynet.", "a.b.other."] {
+            assert_eq!(a(&zone, name), Lookup::Absent, "{name}");
+        }
+        let other = Name::from(IpAddr::from([10, 9, 0, 2]));
+        assert_eq!(zone.lookup(&other, RecordType::PTR), Lookup::Absent);
+        zone.set_private(Arc::default());
+        assert_eq!(a(&zone, "web.other."), Lookup::Foreign);
+        assert_eq!(zone.lookup(&other, RecordType::PTR), Lookup::Foreign);
+    }
+
+    #[test]
+    fn names_of_one_label_are_never_asked_of_the_world() {
         let zone = zone();
-        assert_eq!(a(&zone, "nobody.LAB.internal."), Lookup::Absent);
-        assert_eq!(a(&zone, "nobody.mynet."), Lookup::Foreign);
+        assert_eq!(a(&zone, "nobody."), Lookup::Absent);
+        let com = Name::from_ascii("com.").unwrap();
+        assert_eq!(zone.lookup(&com, RecordType::DS), Lookup::Foreign);
+        assert_eq!(zone.lookup(&Name::root(), RecordType::NS), Lookup::Foreign);
+    }
+
+    #[test]
+    fn localhost_is_this_very_machine() {
+        let loopback = Lookup::Addresses(vec![Ipv4Addr::LOCALHOST.into()]);
+        assert_eq!(a(&zone(), "localhost."), loopback);
+        assert_eq!(a(&zone(), "app.LocalHost."), loopback);
+    }
+
+    #[test]
+    fn custom_records_stand_beside_endpoints() {
+        let record = |name: &str, address: &str| (name.to_owned(), address.parse().unwrap());
+        let mut zone = Zone::new(ZoneConfig {
+            records: vec![
+                record("db.example.com", "192.0.2.1"),
+                record("db.example.com", "2001:db8::1"),
+                record("db", "10.1.0.99"),
+            ],
+            ..zone().config
+        });
+        zone.insert("1", names("web", 2)).unwrap();
+        let v6 = Lookup::Addresses(vec!["2001:db8::1".parse().unwrap()]);
+        let name = Name::from_ascii("db.example.com.").unwrap();
+        assert_eq!(zone.lookup(&name, RecordType::AAAA), v6);
+        let Lookup::Addresses(both) = a(&zone, "db.") else {
+            panic!("no addresses");
+        };
+        assert_eq!(both.len(), 2);
+        zone.remove("1");
+        assert_eq!(a(&zone, "db."), addresses(&[99]));
+    }
+
+    #[test]
+    fn published_ports_have_service_names() {
+        let mut zone = zone();
+        for (key, last) in [("1", 2), ("2", 3)] {
+            let web = EndpointNames {
+                services: vec![Service::tcp(80), Service::udp(5353)],
+                ..names(&format!("web{last}"), last)
+            };
+            zone.insert(key, web).unwrap();
+        }
+        let srv = |name: &str| zone.lookup(&Name::from_ascii(name).unwrap(), RecordType::SRV);
+        let targets = |name: &str| match srv(name) {
+            Lookup::Services(targets) => targets.len(),
+            other => panic!("{name}: {other:?}"),
+        };
+        assert_eq!(targets("_http._tcp.db.mynet."), 2);
+        assert_eq!(targets("_80._TCP.web2."), 1);
+        assert_eq!(targets("_5353._udp.web3."), 1);
+        assert_eq!(srv("_https._tcp.web2."), Lookup::Absent);
+        assert_eq!(srv("_http._udp.web2."), Lookup::Absent);
+        assert_eq!(srv("_http._tcp.example.com."), Lookup::Foreign);
+        assert_eq!(a(&zone, "_http._tcp.web2."), Lookup::NoData);
     }
 
     #[test]
@@ -444,7 +530,7 @@ mod tests {
         let mut zone = zone();
         zone.insert("1", names("web", 2)).unwrap();
         zone.insert("1", names("www", 3)).unwrap();
-        assert_eq!(a(&zone, "web."), Lookup::Foreign);
+        assert_eq!(a(&zone, "web."), Lookup::Absent);
         assert_eq!(a(&zone, "db."), addresses(&[3]));
         assert!(zone.remove("1"));
         assert!(!zone.remove("1"));
@@ -473,7 +559,7 @@ mod tests {
             let refused = zone.insert("1", names);
             assert_eq!(refused, Err(InsertNames::InvalidName(bad.to_owned())));
         }
-        assert_eq!(a(&zone, "web."), Lookup::Foreign);
+        assert_eq!(a(&zone, "web."), Lookup::Absent);
     }
 
     #[test]

@@ -1,23 +1,25 @@
 //! One upstream server.
 
 use std::fmt;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use dns_core::Request;
 use hickory_proto::op::{DnsRequest, DnsRequestOptions, Edns, Message, ResponseCode};
-use hickory_resolver::config::{ConnectionConfig, NameServerConfig, ResolverOpts};
+use hickory_resolver::config::{NameServerConfig, ResolverOpts};
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
 use hickory_resolver::net::xfer::{DnsHandle, FirstAnswer};
 use hickory_resolver::net::{DnsError, NetError};
 use hickory_resolver::{NameServerPool, PoolContext, TlsConfig};
 use tracing::{debug, info, warn};
 
+use crate::address::ServerAddress;
+use crate::trust;
+
 /// A server, its connections, and whether it has answered lately.
 pub(crate) struct Server {
-    address: SocketAddr,
+    address: ServerAddress,
     pool: NameServerPool<TokioRuntimeProvider>,
     start: Instant,
     /// Milliseconds after `start` until which the server is asked last; 0 while it answers.
@@ -38,25 +40,34 @@ pub(crate) enum Unhelpful {
     /// It refused or failed; another may know better.
     Code(ResponseCode),
     /// Nothing usable came back in time.
-    Silent,
+    Silent(String),
+}
+
+impl fmt::Display for Unhelpful {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Code(code) => write!(f, "answered {code}"),
+            Self::Silent(why) => f.write_str(why),
+        }
+    }
 }
 
 impl Server {
-    /// `None` when the transport cannot be set up, which only encrypted ones can fail.
-    pub(crate) fn new(address: SocketAddr) -> Option<Self> {
+    /// Fails only for encrypted transports, when there is no TLS to be had.
+    pub(crate) fn new(address: ServerAddress) -> Result<Self, NetError> {
         let mut options = ResolverOpts::default();
         options.timeout = SERVER_TIMEOUT;
         options.num_concurrent_reqs = 1;
         options.max_active_requests = MAX_ACTIVE;
-        let connections =
-            [ConnectionConfig::udp(), ConnectionConfig::tcp()].map(|mut connection| {
-                connection.port = address.port();
-                connection
-            });
-        let config = NameServerConfig::new(address.ip(), true, connections.into());
-        let context = Arc::new(PoolContext::new(options, TlsConfig::new().ok()?));
+        let config = NameServerConfig::new(address.socket.ip(), true, address.connections());
+        let mut tls = TlsConfig::new()?;
+        if address.is_encrypted() {
+            tls.config = trust::client_config()
+                .map_err(|error| NetError::from(format!("no TLS: {error}")))?;
+        }
+        let context = Arc::new(PoolContext::new(options, tls));
         let provider = TokioRuntimeProvider::default();
-        Some(Self {
+        Ok(Self {
             address,
             pool: NameServerPool::from_config([config], context, provider),
             start: Instant::now(),
@@ -91,13 +102,13 @@ impl Server {
             }
             Err(error) => {
                 self.mark_silent(&error);
-                Err(Unhelpful::Silent)
+                Err(Unhelpful::Silent(self.explained(&error)))
             }
         }
     }
 
-    pub(crate) fn address(&self) -> SocketAddr {
-        self.address
+    pub(crate) fn address(&self) -> &ServerAddress {
+        &self.address
     }
 
     /// Whether the server failed to answer a short while ago.
@@ -122,6 +133,20 @@ impl Server {
     fn mark_alive(&self) {
         if self.avoided_until_ms.swap(0, Ordering::Relaxed) > 0 {
             info!(server = %self.address, "upstream answers again");
+        }
+    }
+
+    /// hickory keeps the reason to itself when it could not connect.
+    fn explained(&self, error: &NetError) -> String {
+        match (error, &self.address.name) {
+            (NetError::NoConnections, Some(name)) => {
+                format!("no connection: it is not there, or its certificate is not for {name}")
+            }
+            (NetError::NoConnections, None) if self.address.is_encrypted() => {
+                "no connection: it is not there, or its certificate is not for its address"
+                    .to_owned()
+            }
+            _ => error.to_string(),
         }
     }
 

@@ -28,7 +28,10 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tracing::{info, warn};
 
+use crate::address::ServerAddress;
 use crate::cache::{Cache, negative};
+use crate::failure::{Failure, Failures};
+use crate::rebind::strip_private;
 use crate::resolv_conf::{self, Stamp};
 use crate::server::{Said, Server, Unhelpful};
 
@@ -43,6 +46,8 @@ pub struct UpstreamCounters {
     pub failures: u64,
     /// Answered SERVFAIL because too many were in flight.
     pub refused: u64,
+    /// Answers that lost addresses of private networks.
+    pub blocked: u64,
 }
 
 /// A set of upstream servers with their cache. Share it behind an `Arc`; must be used inside a tokio runtime.
@@ -52,6 +57,8 @@ pub struct Upstream {
     servers: Mutex<Arc<ServerSet>>,
     in_flight: Semaphore,
     counters: Counters,
+    failures: Arc<Failures>,
+    blocks_private: bool,
 }
 
 #[derive(Debug)]
@@ -70,6 +77,7 @@ struct Seen {
 struct ServerSet {
     servers: Vec<Arc<Server>>,
     cache: Cache,
+    failures: Arc<Failures>,
 }
 
 #[derive(Debug, Default)]
@@ -78,6 +86,7 @@ struct Counters {
     cache_hits: AtomicU64,
     failures: AtomicU64,
     refused: AtomicU64,
+    blocked: AtomicU64,
 }
 
 impl Upstream {
@@ -87,42 +96,68 @@ impl Upstream {
             path: path.into(),
             seen: Mutex::default(),
         };
-        Self::with(Some(file), &[])
+        Self::with(Some(file), Vec::new())
     }
 
     /// Fixed servers, asked in this order. Empty: every query fails at once.
-    pub fn new(servers: &[SocketAddr]) -> Self {
-        Self::with(None, servers)
+    pub fn new(servers: &[ServerAddress]) -> Self {
+        Self::with(None, servers.to_vec())
     }
 
-    fn with(file: Option<File>, servers: &[SocketAddr]) -> Self {
+    /// Takes addresses of private networks out of what the servers say, against rebinding.
+    pub fn blocking_private(self, blocks_private: bool) -> Self {
+        Self {
+            blocks_private,
+            ..self
+        }
+    }
+
+    fn with(file: Option<File>, servers: Vec<ServerAddress>) -> Self {
+        let failures = Arc::default();
         Self {
             file,
-            servers: Mutex::new(Arc::new(ServerSet::new(servers))),
+            servers: Mutex::new(Arc::new(ServerSet::new(servers, &failures))),
             in_flight: Semaphore::new(MAX_IN_FLIGHT),
             counters: Counters::default(),
+            failures,
+            blocks_private: false,
+        }
+    }
+
+    /// As [`Self::resolve`], from bytes. Empty when `message` is no query at all.
+    pub async fn exchange(&self, message: &[u8], transport: Transport) -> Vec<u8> {
+        match Request::parse(message) {
+            Ok(request) => self.resolve(&request, transport).await,
+            Err(Answer::Reply(reply) | Answer::Refuse(reply)) => reply,
+            Err(Answer::Forward(_) | Answer::Ignore) => Vec::new(),
         }
     }
 
     /// Asks the servers and returns a complete reply under the client's id, fit for `transport`. Never fails: a query
-    /// nobody answers is SERVFAIL within five seconds. Empty when `message` is no query at all. May be dropped at any
-    /// time.
-    pub async fn exchange(&self, message: &[u8], transport: Transport) -> Vec<u8> {
-        let request = match Request::parse(message) {
-            Ok(request) => request,
-            Err(Answer::Reply(reply) | Answer::Refuse(reply)) => return reply,
-            Err(Answer::Forward | Answer::Ignore) => return Vec::new(),
-        };
+    /// nobody answers is SERVFAIL within five seconds. May be dropped at any time.
+    pub async fn resolve(&self, request: &Request, transport: Transport) -> Vec<u8> {
         count(&self.counters.exchanges);
         let set = self.current().await;
-        let reply = match set.cache.find(&request) {
+        let reply = match set.cache.find(request) {
             Some(reply) => {
                 count(&self.counters.cache_hits);
                 reply
             }
-            None => self.resolve(&set, &request).await,
+            None => self.ask(&set, request).await,
         };
         request.encode(reply, transport)
+    }
+
+    /// The reply if it can be given from memory, at once. `None` says to ask with [`Self::resolve`].
+    pub fn recall(&self, request: &Request, transport: Transport) -> Option<Vec<u8>> {
+        if self.file.as_ref().is_some_and(|file| !file.is_fresh()) {
+            return None;
+        }
+        let set = Arc::clone(&lock(&self.servers));
+        let reply = set.cache.find(request)?;
+        count(&self.counters.exchanges);
+        count(&self.counters.cache_hits);
+        Some(request.encode(reply, transport))
     }
 
     pub fn counters(&self) -> UpstreamCounters {
@@ -132,23 +167,36 @@ impl Upstream {
             cache_hits: load(&self.counters.cache_hits),
             failures: load(&self.counters.failures),
             refused: load(&self.counters.refused),
+            blocked: load(&self.counters.blocked),
         }
     }
 
-    /// The servers that would be asked now, in their configured order.
-    pub async fn servers(&self) -> Vec<SocketAddr> {
-        let set = self.current().await;
-        set.servers.iter().map(|server| server.address()).collect()
+    /// The latest failures of servers, oldest first.
+    pub fn failures(&self) -> Vec<Failure> {
+        self.failures.snapshot()
     }
 
-    async fn resolve(&self, set: &ServerSet, request: &Request) -> Message {
+    /// The servers that would be asked now, in their configured order.
+    pub async fn servers(&self) -> Vec<ServerAddress> {
+        let set = self.current().await;
+        let servers = set.servers.iter();
+        servers.map(|server| server.address().clone()).collect()
+    }
+
+    async fn ask(&self, set: &ServerSet, request: &Request) -> Message {
         let Ok(_permit) = self.in_flight.try_acquire() else {
             count(&self.counters.refused);
             return request.response(ResponseCode::ServFail);
         };
         let said = tokio::time::timeout(TOTAL_TIMEOUT, set.ask(request)).await;
         match said.unwrap_or(Err(ResponseCode::ServFail)) {
-            Ok(said) => {
+            Ok(mut said) => {
+                if self.blocks_private
+                    && let Ok(message) = &mut said.answer
+                    && strip_private(message)
+                {
+                    count(&self.counters.blocked);
+                }
                 set.cache.keep(request, &said.answer, said.length);
                 reply_of(request, said.answer)
             }
@@ -164,23 +212,26 @@ impl Upstream {
             && let Some(servers) = file.changed().await
         {
             info!(path = %file.path.display(), ?servers, "upstream servers read");
-            *lock(&self.servers) = Arc::new(ServerSet::new(&servers));
+            let servers = servers.into_iter().map(ServerAddress::from).collect();
+            *lock(&self.servers) = Arc::new(ServerSet::new(servers, &self.failures));
         }
         Arc::clone(&lock(&self.servers))
     }
 }
 
 impl File {
+    /// Whether the file was looked at a moment ago.
+    fn is_fresh(&self) -> bool {
+        let checked = lock(&self.seen).checked;
+        checked.is_some_and(|checked| checked.elapsed() < CHECK_INTERVAL)
+    }
+
     /// The file's servers if it is another file than before. Looks at most once a second.
     async fn changed(&self) -> Option<Vec<SocketAddr>> {
-        {
-            let mut seen = lock(&self.seen);
-            let is_fresh = |checked: Instant| checked.elapsed() < CHECK_INTERVAL;
-            if seen.checked.is_some_and(is_fresh) {
-                return None;
-            }
-            seen.checked = Some(Instant::now());
+        if self.is_fresh() {
+            return None;
         }
+        lock(&self.seen).checked = Some(Instant::now());
         let stamp = resolv_conf::stamp(&self.path).await.ok()?;
         if lock(&self.seen).stamp == Some(stamp) {
             return None;
@@ -199,14 +250,21 @@ impl File {
 }
 
 impl ServerSet {
-    fn new(servers: &[SocketAddr]) -> Self {
+    fn new(servers: Vec<ServerAddress>, failures: &Arc<Failures>) -> Self {
+        let server = |address: ServerAddress| {
+            let shown = address.to_string();
+            Server::new(address)
+                .inspect_err(|error| failures.note(shown, error.to_string()))
+                .ok()
+        };
         Self {
             servers: servers
-                .iter()
-                .filter_map(|address| Server::new(*address))
+                .into_iter()
+                .filter_map(server)
                 .map(Arc::new)
                 .collect(),
             cache: Cache::new(),
+            failures: Arc::clone(failures),
         }
     }
 
@@ -218,8 +276,13 @@ impl ServerSet {
         loop {
             let current = waiting.next();
             if let Some(server) = current.clone() {
-                let request = request.clone();
-                asked.spawn(async move { server.ask(&request).await });
+                let (request, failures) = (request.clone(), Arc::clone(&self.failures));
+                asked.spawn(async move {
+                    let said = server.ask(&request).await;
+                    said.inspect_err(|error| {
+                        failures.note(server.address().to_string(), error.to_string());
+                    })
+                });
             }
             let has_next = waiting.peek().is_some();
             let outcome = tokio::select! {
@@ -238,7 +301,7 @@ impl ServerSet {
                     code @ (ResponseCode::Refused | ResponseCode::NotImp),
                 )))) => failure = code,
                 Some(Ok(Err(Unhelpful::Code(_)))) => {}
-                Some(Ok(Err(Unhelpful::Silent)) | Err(_)) => {}
+                Some(Ok(Err(Unhelpful::Silent(_))) | Err(_)) => {}
                 None => return Err(failure),
             }
         }

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use dns_io::{Transport, Upstream};
+use dns_io::{ServerAddress, Transport, Upstream};
 use hickory_proto::op::{Edns, Message, MessageType, OpCode, Query, ResponseCode};
 use hickory_proto::rr::{Name, RData, Record, RecordType, rdata};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -23,6 +23,11 @@ fn query(name: &str, kind: RecordType) -> Message {
     message.metadata.recursion_desired = true;
     message.add_query(Query::query(Name::from_ascii(name).unwrap(), kind));
     message
+}
+
+fn plain(servers: &[SocketAddr]) -> Upstream {
+    let servers: Vec<_> = servers.iter().copied().map(ServerAddress::from).collect();
+    Upstream::new(&servers)
 }
 
 async fn ask(upstream: &Upstream, query: &Message) -> Message {
@@ -216,7 +221,7 @@ async fn dnsmasq_answers_pass_unchanged() {
         "--local=/example.test/",
     ]);
     dnsmasq.ready().await;
-    let upstream = Upstream::new(&[dnsmasq.address]);
+    let upstream = plain(&[dnsmasq.address]);
 
     let chain = ask(&upstream, &query("a.example.test.", RecordType::A)).await;
     let expected = [
@@ -246,7 +251,7 @@ async fn dnsmasq_answers_pass_unchanged() {
 async fn positive_and_negative_answers_are_cached() {
     for script in [one_address as Script, no_such_name] {
         let server = Scripted::start(script).await;
-        let upstream = Upstream::new(&[server.address]);
+        let upstream = plain(&[server.address]);
         let first = ask(&upstream, &query("www.test.", RecordType::A)).await;
         let second = ask(&upstream, &query("WWW.test.", RecordType::A)).await;
         assert_eq!(data(&first), data(&second));
@@ -260,7 +265,7 @@ async fn positive_and_negative_answers_are_cached() {
 #[tokio::test]
 async fn negative_answer_shows_its_soa() {
     let server = Scripted::start(no_such_name).await;
-    let upstream = Upstream::new(&[server.address]);
+    let upstream = plain(&[server.address]);
     let reply = ask(&upstream, &query("nobody.test.", RecordType::A)).await;
     assert_eq!(reply.metadata.response_code, ResponseCode::NXDomain);
     assert_eq!(reply.authorities.len(), 1);
@@ -270,7 +275,7 @@ async fn negative_answer_shows_its_soa() {
 #[tokio::test]
 async fn long_answer_comes_by_tcp_and_leaves_truncated_by_udp() {
     let server = Scripted::start(long_over_tcp).await;
-    let upstream = Upstream::new(&[server.address]);
+    let upstream = plain(&[server.address]);
     let long = query("long.test.", RecordType::A);
     let cut = ask(&upstream, &long).await;
     assert!(cut.metadata.truncation && cut.answers.is_empty());
@@ -282,7 +287,7 @@ async fn long_answer_comes_by_tcp_and_leaves_truncated_by_udp() {
 #[tokio::test]
 async fn unknown_types_and_the_dnssec_bit_pass() {
     let server = Scripted::start(echo_edns).await;
-    let upstream = Upstream::new(&[server.address]);
+    let upstream = plain(&[server.address]);
     let mut unknown = query("www.test.", RecordType::Unknown(65_400));
     let plain = ask(&upstream, &unknown).await;
     assert!(plain.edns.is_none());
@@ -303,7 +308,7 @@ async fn next_server_answers_for_a_silent_or_refusing_one() {
     for (script, patience_ms) in [(silence as Script, 1900), (refusal, 900)] {
         let first = Scripted::start(script).await;
         let second = Scripted::start(one_address).await;
-        let upstream = Upstream::new(&[first.address, second.address]);
+        let upstream = plain(&[first.address, second.address]);
         let start = Instant::now();
         let reply = ask(&upstream, &query("www.test.", RecordType::A)).await;
         assert_eq!(data(&reply), ["www.test. 192.0.2.1"]);
@@ -314,7 +319,7 @@ async fn next_server_answers_for_a_silent_or_refusing_one() {
 #[tokio::test]
 async fn dead_upstream_is_servfail_within_five_seconds() {
     let dead = UdpSocket::bind("127.0.0.1:0").await.unwrap();
-    let upstream = Upstream::new(&[dead.local_addr().unwrap()]);
+    let upstream = plain(&[dead.local_addr().unwrap()]);
     let start = Instant::now();
     let reply = ask(&upstream, &query("www.test.", RecordType::A)).await;
     assert_eq!(reply.metadata.response_code, ResponseCode::ServFail);
@@ -326,7 +331,7 @@ async fn dead_upstream_is_servfail_within_five_seconds() {
 async fn silent_server_is_asked_last_afterwards() {
     let dead = Scripted::start(silence).await;
     let alive = Scripted::start(one_address).await;
-    let both = Upstream::new(&[dead.address, alive.address]);
+    let both = plain(&[dead.address, alive.address]);
     let slow = ask(&both, &query("one.test.", RecordType::A)).await;
     assert_eq!(slow.answers.len(), 1);
     let start = Instant::now();
@@ -338,7 +343,7 @@ async fn silent_server_is_asked_last_afterwards() {
 #[tokio::test]
 async fn queries_beyond_the_bound_fail_at_once() {
     let dead = UdpSocket::bind("127.0.0.1:0").await.unwrap();
-    let upstream = Arc::new(Upstream::new(&[dead.local_addr().unwrap()]));
+    let upstream = Arc::new(plain(&[dead.local_addr().unwrap()]));
     for number in 0..512 {
         let upstream = Arc::clone(&upstream);
         tokio::spawn(async move {
@@ -388,8 +393,9 @@ async fn changed_resolv_conf_is_read_again() {
         "# comment\nsearch lab\nnameserver 192.0.2.1\nnameserver fe80::1\nnameserver 2001:db8::1\n";
     std::fs::write(&path, text).unwrap();
     let upstream = Upstream::from_resolv_conf(&path);
-    let servers = |list: &[&str]| -> Vec<SocketAddr> {
-        list.iter().map(|server| server.parse().unwrap()).collect()
+    let servers = |list: &[&str]| -> Vec<ServerAddress> {
+        let address = |server: &&str| server.parse::<SocketAddr>().unwrap().into();
+        list.iter().map(address).collect()
     };
     let first = servers(&["192.0.2.1:53", "[2001:db8::1]:53"]);
     assert_eq!(upstream.servers().await, first);
@@ -400,4 +406,30 @@ async fn changed_resolv_conf_is_read_again() {
     std::fs::remove_file(&path).unwrap();
     tokio::time::sleep(Duration::from_millis(1100)).await;
     assert_eq!(upstream.servers().await, servers(&["192.0.2.9:53"]));
+}
+
+#[tokio::test]
+async fn private_answers_are_blocked_where_asked_for() {
+    let dnsmasq = Dnsmasq::start(&[
+        "--host-record=inside.test,10.0.0.1",
+        "--host-record=outside.test,203.0.113.1",
+    ]);
+    dnsmasq.ready().await;
+    let upstream = plain(&[dnsmasq.address]).blocking_private(true);
+    let inside = ask(&upstream, &query("inside.test.", RecordType::A)).await;
+    assert_eq!(inside.metadata.response_code, ResponseCode::NoError);
+    assert!(inside.answers.is_empty());
+    let outside = ask(&upstream, &query("outside.test.", RecordType::A)).await;
+    assert_eq!(data(&outside), ["outside.test. 203.0.113.1"]);
+    assert_eq!(upstream.counters().blocked, 1);
+}
+
+#[tokio::test]
+async fn failures_are_kept_for_people() {
+    let dead = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    let upstream = plain(&[dead.local_addr().unwrap()]);
+    ask(&upstream, &query("www.test.", RecordType::A)).await;
+    let failures = upstream.failures();
+    assert_eq!(failures.len(), 1, "{failures:?}");
+    assert_eq!(failures[0].server, dead.local_addr().unwrap().to_string());
 }

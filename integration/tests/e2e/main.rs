@@ -6,6 +6,7 @@
 mod agent;
 mod bad_input;
 mod csum;
+mod dns;
 mod ends;
 mod frames;
 mod harness;

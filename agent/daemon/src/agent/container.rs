@@ -7,12 +7,15 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use agent_api::{
     ApiError, Attached, Connect, ContainerCreate, ContainerDetail, ContainerSummary, Created,
-    Disconnect, EndpointDetail, ErrorKind, Exec, NetworkMode, Stop,
+    Disconnect, DnsServer, EndpointDetail, ErrorKind, Exec, NetworkMode, Stop,
 };
 
 use super::container_plan::{attached_network, plan_container};
+use super::dns::share_zones;
 use super::endpoint::{Attachment, addresses, sandbox_of};
 use super::error::{Contain, Find};
+use super::network::DEFAULT_NETWORK;
+use super::resolv_conf::ResolvConf;
 use super::state::{Container, State};
 use super::{Agent, files, view};
 use crate::container::attach::SOCKET_FILE;
@@ -20,7 +23,7 @@ use crate::container::{
     self, ContainerSpec, EtcFiles, ExecRequest, SandboxNetwork, StartContainer, read_exit,
 };
 use crate::name::check_name;
-use crate::record::{ContainerRecord, Owner, Phase, container_key};
+use crate::record::{ContainerRecord, NetworkRecord, Owner, Phase, container_key};
 
 impl Agent {
     pub(crate) fn containers(&self) -> Vec<ContainerSummary> {
@@ -232,6 +235,7 @@ impl Agent {
         match endpoint {
             Some(endpoint) => {
                 self.detach(network, &endpoint);
+                share_zones(&state, &owner);
                 Ok(())
             }
             None => Err(Contain::NotOn {
@@ -293,23 +297,26 @@ impl Agent {
             name: &record.name,
             hostname: Some(&record.hostname),
             dns: &record.create.dns,
+            publish: &record.create.publish,
             link: None,
             settings,
         };
-        self.attach(state, &attachment, &sandbox_of(pid))
+        let attached = self.attach(state, &attachment, &sandbox_of(pid))?;
+        share_zones(state, &attachment.owner);
+        Ok(attached)
     }
 
     fn spec(&self, state: &State, record: &ContainerRecord) -> Result<ContainerSpec, ApiError> {
         let create = &record.create;
         let (network, etc) = match &create.network {
-            NetworkMode::Host => (SandboxNetwork::Host, given_servers(create)),
-            NetworkMode::None => (SandboxNetwork::Private, given_servers(create)),
+            NetworkMode::Host => (SandboxNetwork::Host, self.given_servers(create)),
+            NetworkMode::None => (SandboxNetwork::Private, self.given_servers(create)),
             NetworkMode::Container(called) => self.joined(state, called)?,
             NetworkMode::Default | NetworkMode::Network(_) => {
                 let network = attached_network(&create.network).unwrap_or_default();
-                let servers = name_servers(state, network, create)?;
+                let network = &state.network(network)?.record;
                 let etc = EtcFiles {
-                    resolv_conf: Some(files::resolv_conf(&servers, &create.dns_search)),
+                    resolv_conf: Some(self.resolv_conf(network, create).to_text()),
                     ..EtcFiles::default()
                 };
                 (SandboxNetwork::Private, etc)
@@ -335,6 +342,40 @@ impl Agent {
                 ..etc
             },
         })
+    }
+
+    /// On the network `bridge` a container's own servers are asked directly, elsewhere through the network's forwarder,
+    /// which knows the names of the network besides. Both as Docker does. Encrypted ones always go through the forwarder.
+    fn resolv_conf(&self, network: &NetworkRecord, create: &ContainerCreate) -> ResolvConf {
+        let host = ResolvConf::of_host(&self.config.resolv_conf);
+        let asked = host.overridden(&create.dns_search, &create.dns_options);
+        let plain: Option<Vec<IpAddr>> = create.dns.iter().map(DnsServer::plain).collect();
+        match plain {
+            Some(servers) if network.name == DEFAULT_NETWORK && !servers.is_empty() => {
+                ResolvConf { servers, ..asked }
+            }
+            _ => ResolvConf {
+                servers: network.gateway_addresses(),
+                ..asked.with_plain_names_first()
+            },
+        }
+    }
+
+    /// Without a forwarder: the host's own file, changed only in what was asked for.
+    fn given_servers(&self, create: &ContainerCreate) -> EtcFiles {
+        let lists = [&create.dns_search, &create.dns_options];
+        if create.dns.is_empty() && lists.iter().all(|list| list.is_empty()) {
+            return EtcFiles::default();
+        }
+        let host = ResolvConf::of_host(&self.config.resolv_conf);
+        let mut own = host.overridden(&create.dns_search, &create.dns_options);
+        if !create.dns.is_empty() {
+            own.servers = create.dns.iter().filter_map(DnsServer::plain).collect();
+        }
+        EtcFiles {
+            resolv_conf: Some(own.to_text()),
+            ..EtcFiles::default()
+        }
     }
 
     /// The namespace of another container, with its view of names.
@@ -483,28 +524,6 @@ impl Agent {
     pub(super) fn container_dir(&self, id: &str) -> PathBuf {
         self.config.state_dir.join("containers").join(id)
     }
-}
-
-fn given_servers(create: &ContainerCreate) -> EtcFiles {
-    let given = !create.dns.is_empty() || !create.dns_search.is_empty();
-    EtcFiles {
-        resolv_conf: given.then(|| files::resolv_conf(&create.dns, &create.dns_search)),
-        ..EtcFiles::default()
-    }
-}
-
-/// On the network `bridge` a container's own servers are asked directly, elsewhere through the network's forwarder,
-/// which knows the names of the network besides. Both as Docker does.
-fn name_servers(
-    state: &State,
-    network: &str,
-    create: &ContainerCreate,
-) -> Result<Vec<IpAddr>, ApiError> {
-    let record = &state.network(network)?.record;
-    if record.name == super::network::DEFAULT_NETWORK && !create.dns.is_empty() {
-        return Ok(create.dns.clone());
-    }
-    Ok(record.gateway_addresses())
 }
 
 pub(super) fn seconds_since_epoch() -> u64 {

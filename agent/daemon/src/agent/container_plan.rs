@@ -5,6 +5,7 @@ use agent_api::{ContainerCreate, NetworkMode};
 use super::container::{check_container_name, seconds_since_epoch};
 use super::error::{Contain, Find};
 use super::network::DEFAULT_NETWORK;
+use super::resolv_conf::{is_option, is_search_domain};
 use super::state::State;
 use crate::name::{check_hostname, made_up, new_id, short};
 use crate::record::{ContainerRecord, Phase};
@@ -27,6 +28,7 @@ pub(super) fn plan_container(
     }
     check_command(&request)?;
     check_mode(&request)?;
+    check_names(&request)?;
     match &request.network {
         NetworkMode::Network(called) => {
             let network = &state.network(called)?.record;
@@ -108,6 +110,21 @@ fn check_command(request: &ContainerCreate) -> Result<(), Contain> {
     Ok(())
 }
 
+/// What goes into `resolv.conf` as it is.
+fn check_names(request: &ContainerCreate) -> Result<(), Contain> {
+    if let Some(domain) = request
+        .dns_search
+        .iter()
+        .find(|domain| !is_search_domain(domain))
+    {
+        return Err(Contain::SearchDomain(domain.clone()));
+    }
+    match request.dns_options.iter().find(|option| !is_option(option)) {
+        Some(option) => Err(Contain::DnsOption(option.clone())),
+        None => Ok(()),
+    }
+}
+
 /// Options of the endpoint need an endpoint.
 fn check_mode(request: &ContainerCreate) -> Result<(), Contain> {
     let mode = match &request.network {
@@ -123,6 +140,10 @@ fn check_mode(request: &ContainerCreate) -> Result<(), Contain> {
         ("mac-address", settings.mac.is_some()),
         ("network-alias", !settings.aliases.is_empty()),
         ("publish", !request.publish.is_empty()),
+        (
+            "dns with an encrypted server",
+            request.dns.iter().any(|server| server.plain().is_none()),
+        ),
     ];
     match asked.into_iter().find(|(_, asked)| *asked) {
         Some((option, _)) => Err(Contain::NotWithMode { option, mode }),

@@ -3,7 +3,9 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::{Path, PathBuf};
 
-use agent_api::{ApiError, EndpointCreate, EndpointDetail, EndpointSettings};
+use agent_api::{
+    ApiError, DnsServer, EndpointCreate, EndpointDetail, EndpointSettings, PortMapping,
+};
 use dns_core::EndpointNames;
 use switch_core::edge::HostRecord;
 use switch_core::{Mac, PortConfig, PortKind};
@@ -11,8 +13,8 @@ use switch_core::{Mac, PortConfig, PortKind};
 use super::error::{Attach, Find};
 use super::segment::{on_link, open_tap};
 use super::state::{Endpoint, Network, State};
-use super::{Agent, view};
-use crate::edge_task::EdgeHost;
+use super::{Agent, dns, view};
+use crate::edge::EdgeHost;
 use crate::name::{check_name, new_id, short};
 use crate::netlink::{LinkName, Netlink, Netns, SandboxLink, configure_sandbox};
 use crate::record::{EndpointRecord, Owner, endpoint_key};
@@ -23,7 +25,8 @@ pub(super) struct Attachment<'a> {
     pub(super) owner: Owner,
     pub(super) name: &'a str,
     pub(super) hostname: Option<&'a str>,
-    pub(super) dns: &'a [IpAddr],
+    pub(super) dns: &'a [DnsServer],
+    pub(super) publish: &'a [PortMapping],
     pub(super) link: Option<&'a str>,
     pub(super) settings: &'a EndpointSettings,
 }
@@ -55,6 +58,7 @@ impl Agent {
             name: &request.name,
             hostname: None,
             dns: &[],
+            publish: &[],
             link: request.link.as_deref(),
             settings: &request.settings,
         };
@@ -240,11 +244,10 @@ pub(super) fn bury_link(record: &EndpointRecord, sandbox: &Path) {
     };
     let buried = Netlink::open_in(&netns).and_then(|mut inside| {
         let links = inside.links()?;
-        let dead = links
+        let mut dead = links
             .iter()
             .filter(|link| link.mac == Some(record.mac) && link.kind.as_deref() == Some("tun"));
-        dead.map(|link| inside.delete_link(&link.name))
-            .collect::<Result<(), _>>()
+        dead.try_for_each(|link| inside.delete_link(&link.name))
     });
     if let Err(error) = buried {
         tracing::warn!(endpoint = record.name, %error, "a dead link may be in the way");
@@ -294,6 +297,7 @@ fn plan_endpoint(
         hostname: attachment.hostname.map(str::to_owned),
         aliases: attachment.settings.aliases.clone(),
         dns: attachment.dns.to_vec(),
+        publish: attachment.publish.to_vec(),
         mac: mac.unwrap_or_else(made).octets(),
         ipv4,
         ipv6,
@@ -451,6 +455,7 @@ fn edge_host(record: &EndpointRecord) -> EdgeHost {
             short_id,
             v4: record.ipv4,
             v6: record.ipv6,
+            services: dns::services(&record.publish),
         },
         dns: record.dns.clone(),
     }

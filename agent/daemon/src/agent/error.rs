@@ -169,6 +169,10 @@ pub(super) enum Contain {
     NoCommand,
     #[error("{0:?} is not KEY=VALUE; write -e KEY=VALUE")]
     Env(String),
+    #[error("{0:?} is no domain to search; write --dns-search example.com, or . for none")]
+    SearchDomain(String),
+    #[error("{0:?} is no option of resolv.conf; write --dns-option ndots:2")]
+    DnsOption(String),
     #[error("--{option} needs a network of its own; it does not go with --network {mode}")]
     NotWithMode { option: &'static str, mode: String },
     #[error("network {0:?} is internal: nothing outside reaches it, so no port can be published")]

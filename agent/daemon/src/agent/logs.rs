@@ -42,7 +42,10 @@ fn send(dir: &Path, follow: bool, tail: Option<usize>, to: &mpsc::Sender<String>
             return;
         }
     }
-    while follow {
+    if !follow {
+        return;
+    }
+    loop {
         // The end is looked for before the last read, so that nothing written before it is missed.
         let over = !matches!(read_exit(dir), Ok(None)) || !dir.exists();
         for line in reader.lines() {

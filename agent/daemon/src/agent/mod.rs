@@ -11,6 +11,7 @@
 
 mod container;
 mod container_plan;
+mod dns;
 mod endpoint;
 mod error;
 mod files;
@@ -21,6 +22,7 @@ mod network;
 mod plan;
 mod publishing;
 mod reconcile;
+mod resolv_conf;
 mod sandbox;
 mod segment;
 mod state;

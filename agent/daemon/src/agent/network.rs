@@ -157,6 +157,7 @@ impl Agent {
             endpoints: Default::default(),
         };
         state.networks.insert(id.clone(), network);
+        self.share_private_names(state);
         if let Err(why) = self.apply_firewall(state) {
             if is_predefined(&record.name) {
                 self.warn(why);
@@ -176,6 +177,7 @@ impl Agent {
         if let Some(segment) = network.segment {
             self.lower_segment(segment);
         }
+        self.share_private_names(state);
         let firewall = self.apply_firewall(state);
         let forgotten = self
             .store

@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use agent_api::{Driver, NetworkCreate};
 use ipnet::IpNet;
 
+use super::dns::{OPTION_REBIND, OPTION_RECORD, parse_records};
 use super::error::CreateNetwork;
 use crate::ipam::{
     DefaultPool, Pool, SubnetInUse, check_free, choose_subnet, default_pools_v4, parse_subnet,
@@ -73,12 +74,21 @@ fn check_driver(driver: Driver) -> Result<(), CreateNetwork> {
 
 fn check_options(options: &BTreeMap<String, String>) -> Result<(), CreateNetwork> {
     for (name, value) in options {
-        let expected = match name.as_str() {
-            OPTION_TAP => "offload or basic",
-            OPTION_TRANSPARENT => "true or false",
+        let one_of = |expected: &'static str| {
+            let is_one = expected.split(" or ").any(|word| word == value);
+            (expected, is_one)
+        };
+        let (expected, is_good) = match name.as_str() {
+            OPTION_TAP => one_of("offload or basic"),
+            OPTION_TRANSPARENT => one_of("true or false"),
+            OPTION_REBIND => one_of("block or allow"),
+            OPTION_RECORD => (
+                "NAME=ADDRESS, or several of them with commas between",
+                parse_records(value).is_some(),
+            ),
             _ => return Err(CreateNetwork::UnknownOption(name.clone())),
         };
-        if !expected.split(" or ").any(|word| word == value) {
+        if !is_good {
             return Err(CreateNetwork::OptionValue {
                 name: name.clone(),
                 value: value.clone(),
@@ -278,5 +288,7 @@ mod tests {
         };
         assert!(refused(option("speed", "fast")).contains("speed"));
         assert!(refused(option("tap", "fast")).contains("offload or basic"));
+        assert!(refused(option("dns.rebind", "yes")).contains("block or allow"));
+        assert!(refused(option("dns.record", "db")).contains("NAME=ADDRESS"));
     }
 }

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use agent_api::ApiError;
 
 use super::Agent;
+use super::dns::share_zones;
 use super::endpoint::{bury_link, sandbox_of};
-use super::error::CreateNetwork;
 use super::plan::pools;
 use super::state::{Container, Network, State};
 use crate::container::{read_exit, supervised};
@@ -26,6 +26,7 @@ impl Agent {
             self.restore_network(&mut state, record)?;
         }
         self.add_predefined(&mut state)?;
+        self.share_private_names(&state);
         let records = self.records::<ContainerRecord>(CONTAINERS)?;
         let ids: Vec<_> = records.iter().map(|record| record.id.clone()).collect();
         for record in records {
@@ -35,6 +36,9 @@ impl Agent {
         endpoints.sort_by_key(|record| record.rank);
         for record in endpoints {
             self.restore_endpoint(&mut state, &record);
+        }
+        for id in &ids {
+            share_zones(&state, &Owner::Container(id.clone()));
         }
         for id in ids {
             self.resume(&mut state, &id);
@@ -46,7 +50,7 @@ impl Agent {
     }
 
     fn restore_network(&self, state: &mut State, record: NetworkRecord) -> Result<(), ApiError> {
-        let (pool_v4, pool_v6) = pools(&record).map_err(CreateNetwork::from)?;
+        let (pool_v4, pool_v6) = pools(&record)?;
         let segment = match record
             .has_bridge()
             .then(|| self.raise_segment(&record))

@@ -13,7 +13,7 @@ use switch_io::{BasicTap, Capabilities, FramePort, OffloadTap, OpenTap, channel}
 use super::Agent;
 use super::plan::{OPTION_TAP, OPTION_TRANSPARENT};
 use super::state::{HostPort, Segment};
-use crate::edge_task::{EdgeHandle, EdgeSettings};
+use crate::edge::{EdgeHandle, EdgeSettings};
 use crate::host;
 use crate::netlink::{HostLink, Netlink, configure_host_link};
 use crate::record::NetworkRecord;
@@ -171,7 +171,7 @@ impl Agent {
                     .iter()
                     .map(|subnet| (subnet.net.network(), subnet.net.prefix_len()))
                     .collect(),
-                private_suffixes: Vec::new(),
+                records: record.dns_records(),
             },
             policy: if record.internal {
                 Policy::Internal
@@ -180,6 +180,7 @@ impl Agent {
             },
             dns: record.dns.clone(),
             resolv_conf: self.config.resolv_conf.clone(),
+            blocks_private: record.blocks_private_answers(),
         }
     }
 }

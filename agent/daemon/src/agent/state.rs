@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use switch_core::{Bridge, Mac, PortId};
 
-use crate::edge_task::EdgeHandle;
+use crate::edge::EdgeHandle;
 use crate::ipam::Pool;
 use crate::netlink::NetnsId;
 use crate::publish::PublishedPort;

@@ -60,6 +60,7 @@ pub(super) fn network_detail(switch: &Switch, network: &Network) -> NetworkDetai
             .map(|endpoint| self::endpoint(network, endpoint))
             .collect(),
         drops: drops(&sum),
+        forwarder: segment.and_then(|segment| segment.edge.report()),
     }
 }
 
@@ -107,7 +108,7 @@ pub(super) fn fdb(now: Time, network: &Network) -> Vec<FdbEntryView> {
                 switch_core::FdbKind::Static => FdbKind::Static,
                 switch_core::FdbKind::Sticky => FdbKind::Sticky,
             },
-            age_s: (entry.kind == switch_core::FdbKind::Learned).then(|| entry.age.as_secs()),
+            age_s: (entry.kind == switch_core::FdbKind::Learned).then_some(entry.age.as_secs()),
         })
         .collect();
     rows.sort_by(|one, other| one.mac.cmp(&other.mac));

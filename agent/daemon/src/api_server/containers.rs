@@ -6,17 +6,14 @@ use agent_api::{
     ApiError, Attached, ContainerCreate, ContainerDetail, ContainerSummary, Created, Exec, Stop,
 };
 use axum::Json;
-use axum::body::{Body as AxumBody, Bytes};
 use axum::extract::{Path, Query, State};
-use axum::http::header::CONTENT_TYPE;
-use axum::response::{IntoResponse, Response};
-use http_body_util::channel::Channel;
+use axum::response::Response;
 use serde::Deserialize;
 use utoipa::IntoParams;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::reply::{Body, Refusal, Reply, blocking};
+use super::reply::{Body, Refusal, Reply, blocking, lines};
 use crate::agent::Agent;
 
 pub(super) fn routes() -> OpenApiRouter<Arc<Agent>> {
@@ -135,23 +132,9 @@ async fn logs(
     Path(name): Path<String>,
     Query(query): Query<LogsQuery>,
 ) -> Result<Response, Refusal> {
-    let mut lines = blocking(agent, move |agent| {
+    let written = blocking(agent, move |agent| {
         agent.logs(&name, query.follow, query.tail)
     })
     .await?;
-    let (mut sender, body) = Channel::<Bytes>::new(LINES_BUFFERED);
-    tokio::spawn(async move {
-        while let Some(line) = lines.recv().await {
-            if sender.send_data(line.into()).await.is_err() {
-                return;
-            }
-        }
-    });
-    Ok((
-        [(CONTENT_TYPE, "application/x-ndjson")],
-        AxumBody::new(body),
-    )
-        .into_response())
+    Ok(lines(written, String::into_bytes))
 }
-
-const LINES_BUFFERED: usize = 16;

@@ -4,14 +4,15 @@ use std::sync::Arc;
 
 use agent_api::{
     ApiError, Connect, Disconnect, EndpointDetail, FdbEntryView, NetworkCreate, NetworkDetail,
-    NetworkSummary, PortView, Pruned,
+    NetworkSummary, PortView, Pruned, QueryLogEntry,
 };
 use axum::Json;
 use axum::extract::{Path, State};
+use axum::response::Response;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::reply::{Body, Reply, blocking};
+use super::reply::{Body, Refusal, Reply, blocking, lines};
 use crate::agent::Agent;
 
 pub(super) fn routes() -> OpenApiRouter<Arc<Agent>> {
@@ -23,6 +24,7 @@ pub(super) fn routes() -> OpenApiRouter<Arc<Agent>> {
         .routes(routes!(disconnect))
         .routes(routes!(fdb))
         .routes(routes!(ports))
+        .routes(routes!(dns_log))
 }
 
 /// Lists the networks of this host.
@@ -119,4 +121,19 @@ async fn ports(State(agent): State<Arc<Agent>>, Path(name): Path<String>) -> Rep
     blocking(agent, move |agent| agent.ports(&name))
         .await
         .map(Json)
+}
+
+/// The queries that the network's forwarder answers from now on: one JSON object a line, until the network is gone.
+#[utoipa::path(get, path = "/networks/{name}/dns/log", params(("name" = String, Path)),
+    responses((status = 200, body = QueryLogEntry, content_type = "application/x-ndjson"), (status = "default", body = ApiError)))]
+async fn dns_log(
+    State(agent): State<Arc<Agent>>,
+    Path(name): Path<String>,
+) -> Result<Response, Refusal> {
+    let entries = blocking(agent, move |agent| agent.dns_log(&name)).await?;
+    Ok(lines(entries, |entry| {
+        let mut line = serde_json::to_vec(&entry).unwrap_or_default();
+        line.push(b'\n');
+        line
+    }))
 }

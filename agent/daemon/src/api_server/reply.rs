@@ -4,11 +4,15 @@ use std::sync::Arc;
 
 use agent_api::{ApiError, ErrorKind};
 use axum::Json;
+use axum::body::{Body as AxumBody, Bytes};
 use axum::extract::rejection::JsonRejection;
 use axum::extract::{FromRequest, Request};
+use axum::http::header::CONTENT_TYPE;
 use axum::http::{StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
+use http_body_util::channel::Channel;
 use serde::de::DeserializeOwned;
+use tokio::sync::mpsc;
 
 use crate::agent::Agent;
 
@@ -62,6 +66,23 @@ pub(super) async fn blocking<T: Send + 'static>(
     }
 }
 
+/// A body that goes on as long as `items` come, one line each.
+pub(super) fn lines<T: Send + 'static>(
+    mut items: mpsc::Receiver<T>,
+    to_line: impl Fn(T) -> Vec<u8> + Send + 'static,
+) -> Response {
+    let (mut sender, body) = Channel::<Bytes>::new(LINES_BUFFERED);
+    tokio::spawn(async move {
+        while let Some(item) = items.recv().await {
+            if sender.send_data(to_line(item).into()).await.is_err() {
+                return;
+            }
+        }
+    });
+    let kind = [(CONTENT_TYPE, "application/x-ndjson")];
+    (kind, AxumBody::new(body)).into_response()
+}
+
 pub(super) async fn no_such_route(uri: Uri) -> Refusal {
     Refusal(ApiError::new(
         ErrorKind::NotFound,
@@ -72,3 +93,5 @@ pub(super) async fn no_such_route(uri: Uri) -> Refusal {
 fn one_line(rejection: &JsonRejection) -> String {
     rejection.body_text().replace('\n', " ")
 }
+
+const LINES_BUFFERED: usize = 16;

@@ -65,7 +65,13 @@ impl Host {
 
     /// Starts the agent, for the first time or again, and waits until it answers.
     pub(crate) fn launch(&self) {
+        self.launch_with(|_| {});
+    }
+
+    /// The same, after `prepare` has changed the command.
+    pub(crate) fn launch_with(&self, prepare: impl FnOnce(&mut Command)) {
         let mut command = self.agent_command();
+        prepare(&mut command);
         let log = File::options()
             .create(true)
             .append(true)

@@ -20,7 +20,7 @@ pub(crate) use host::{
     HOST_IP, HOST_IP6, Host, OUTSIDE_IP, OUTSIDE_IP6, OUTSIDE_NAME_SERVER, binary,
 };
 pub(crate) use netns::{Netns, enter};
-pub(crate) use process::Output;
+pub(crate) use process::{Output, run};
 pub(crate) use terminal::Terminal;
 
 /// Tries until `attempt` gives something; panics with `what` when `limit` has passed.

@@ -39,7 +39,7 @@ pub struct HostRecord {
 }
 
 /// Names one query from [`EdgeEvent::Dns`] until it is answered or forgotten.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct QueryId(pub(super) u64);
 
 /// What carried a query, and therefore how long its answer may be.

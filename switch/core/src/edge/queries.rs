@@ -4,8 +4,9 @@
 //!
 //! Every message gets an id and leaves as an event; the way back to its client waits here under that id. Ids and
 //! deadlines both only grow, so the first entry is always the oldest and expiry never searches. Two bounds hold: on
-//! all waiting messages, and on those of one source, so a host that floods the forwarder with names nobody answers
-//! leaves room for the others. At a bound the new message is the one that is dropped.
+//! all waiting messages, and on those of one source, which may not have more places than are free, so hosts that flood
+//! the forwarder with names nobody answers leave room for the others. At a bound the new message is the one that is
+//! dropped.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::net::{IpAddr, SocketAddr};
@@ -46,7 +47,8 @@ impl Queries {
     /// Whether a query of `source` would be taken now.
     pub(super) fn has_room(&self, source: IpAddr) -> bool {
         let of_source = self.per_source.get(&source).copied().unwrap_or(0);
-        self.waiting.len() < MAX_WAITING && of_source < MAX_WAITING_PER_SOURCE
+        let free = MAX_WAITING.saturating_sub(self.waiting.len());
+        of_source < free.min(MAX_WAITING_PER_SOURCE)
     }
 
     /// Takes one query; false (and counted) when there is no room.
@@ -154,6 +156,17 @@ mod tests {
         assert_eq!(queries.counters.queries, 256);
         assert_eq!(queries.counters.queries_refused, 744);
         assert!(queries.admit(Time::default(), source(2), path(1), b"x"));
+    }
+
+    #[test]
+    fn greedy_sources_leave_room_for_the_next() {
+        let mut queries = Queries::default();
+        for last in 1..=8 {
+            for port in 0..1000 {
+                queries.admit(Time::default(), source(last), path(port), b"x");
+            }
+        }
+        assert!(queries.has_room(source(99)));
     }
 
     #[test]

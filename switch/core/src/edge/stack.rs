@@ -13,7 +13,7 @@
 //!
 //! Layer-4 checksums of what comes in are not verified: a frame from a TAP may legitimately carry an unfinished one.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
@@ -239,14 +239,16 @@ impl Stack {
         self.spare = listener(DNS_PORT).map(|socket| self.sockets.add(socket));
     }
 
-    /// Ends the connection that has owed nothing for longest; false when none is past its grace.
+    /// Ends the connection that has owed nothing for longest: of the client with more than its share at once, else of
+    /// all when it is past its grace. False when there is none.
     fn make_room(&mut self, now: Time, queries: &mut Queries) -> bool {
-        let Some((since, handle)) = self.idlest() else {
+        let greedy = self.greediest();
+        let past_grace = |(since, _): &(Time, SocketHandle)| now >= *since + EVICTION_GRACE;
+        let victim = greedy.and_then(|client| self.idlest(|of| of == client));
+        let victim = victim.or_else(|| self.idlest(|_| true).filter(past_grace));
+        let Some((_, handle)) = victim else {
             return false;
         };
-        if now < since + EVICTION_GRACE {
-            return false;
-        }
         self.reset(handle, queries);
         self.interface
             .poll(instant(now), &mut self.device, &mut self.sockets);
@@ -255,9 +257,23 @@ impl Stack {
         self.connections.len() < MAX_CONNECTIONS
     }
 
-    fn idlest(&self) -> Option<(Time, SocketHandle)> {
+    /// The client with most connections, if that is more than its share.
+    fn greediest(&self) -> Option<IpAddr> {
+        let mut held = HashMap::<IpAddr, usize>::new();
+        for (_, connection) in &self.connections {
+            *held.entry(connection.client.ip()).or_default() += 1;
+        }
+        held.into_iter()
+            .filter(|(_, count)| *count > SHARE_OF_CLIENT)
+            .max_by_key(|(_, count)| *count)
+            .map(|(client, _)| client)
+    }
+
+    /// The connection that has owed nothing for longest, of the clients that count.
+    fn idlest(&self, counts: impl Fn(IpAddr) -> bool) -> Option<(Time, SocketHandle)> {
         self.connections
             .iter()
+            .filter(|(_, connection)| counts(connection.client.ip()))
             .filter_map(|(handle, connection)| Some((connection.idle_since()?, *handle)))
             .min_by_key(|(since, _)| *since)
     }
@@ -292,7 +308,7 @@ impl Stack {
         let room = match self.spare {
             Some(_) => None,
             None => self
-                .idlest()
+                .idlest(|_| true)
                 .map(|(since, _)| (since + EVICTION_GRACE).max(now + STALL_RETRY)),
         };
         [smoltcp, idle, stalled, room].into_iter().flatten().min()
@@ -401,6 +417,8 @@ impl phy::TxToken for Sending<'_> {
 const DNS_PORT: u16 = 53;
 /// Connections of one network at a time.
 const MAX_CONNECTIONS: usize = 64;
+/// Connections that one client may hold while others have to wait.
+const SHARE_OF_CLIENT: usize = 8;
 /// How long a connection is safe from making room for another.
 const EVICTION_GRACE: Duration = Duration::from_millis(250);
 /// How long a connection that met a full query table waits before it tries again.

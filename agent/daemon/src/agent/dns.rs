@@ -1,0 +1,117 @@
+//! Names of networks: the options that concern them, and what their forwarders tell.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use agent_api::{ApiError, PortMapping, QueryLogEntry, TransportProtocol};
+use dns_core::{PrivateNames, Service, check_name};
+use tokio::sync::mpsc;
+
+use super::Agent;
+use super::error::Attach;
+use super::state::State;
+use crate::record::{NetworkRecord, Owner};
+
+impl Agent {
+    /// Follows the queries of a network until it is gone.
+    pub(crate) fn dns_log(&self, called: &str) -> Result<mpsc::Receiver<QueryLogEntry>, ApiError> {
+        let state = self.state();
+        let network = state.network(called)?;
+        match &network.segment {
+            Some(segment) => Ok(segment.edge.log()),
+            None => Err(Attach::NoPorts(network.record.name.clone()).into()),
+        }
+    }
+
+    /// Tells every network which names this host keeps to itself. To be called whenever networks came or went.
+    pub(super) fn share_private_names(&self, state: &State) {
+        let records = || state.networks.values().map(|network| &network.record);
+        let networks = records()
+            .filter(|record| record.has_bridge())
+            .map(|record| record.name.as_str());
+        let subnets = records()
+            .flat_map(|record| &record.subnets)
+            .map(|subnet| (subnet.net.network(), subnet.net.prefix_len()))
+            .collect();
+        let private = Arc::new(PrivateNames::new(networks, subnets));
+        let segments = state
+            .networks
+            .values()
+            .filter_map(|network| network.segment.as_ref());
+        for segment in segments {
+            segment.edge.set_private(Arc::clone(&private));
+        }
+    }
+}
+
+/// A container knows the names of every network that it is on, whichever of their forwarders it asks. To be called when
+/// one of its endpoints came or went.
+pub(super) fn share_zones(state: &State, owner: &Owner) {
+    let attached = || {
+        state.networks.values().filter_map(|network| {
+            let mut endpoints = network.endpoints.values();
+            let endpoint = endpoints.find(|endpoint| endpoint.record.owner == *owner)?;
+            Some((&network.record.id, network.segment.as_ref()?, endpoint))
+        })
+    };
+    for (network, segment, endpoint) in attached() {
+        let others = attached().filter(|(other, ..)| *other != network);
+        let zones = others.map(|(_, segment, _)| segment.edge.zone()).collect();
+        segment.edge.set_others(&endpoint.record.id, zones);
+    }
+}
+
+impl NetworkRecord {
+    /// What `-o dns.record` asks for.
+    pub(super) fn dns_records(&self) -> Vec<(String, IpAddr)> {
+        // It was checked when the network was made.
+        self.options
+            .get(OPTION_RECORD)
+            .and_then(|value| parse_records(value))
+            .unwrap_or_default()
+    }
+
+    pub(super) fn blocks_private_answers(&self) -> bool {
+        self.options
+            .get(OPTION_REBIND)
+            .is_some_and(|value| value == "block")
+    }
+}
+
+/// `name=address[,name=address]...`; a name may come again with another address. `None` where it is not that.
+pub(super) fn parse_records(value: &str) -> Option<Vec<(String, IpAddr)>> {
+    let record = |text: &str| {
+        let (name, address) = text.split_once('=')?;
+        let name = name.strip_suffix('.').unwrap_or(name);
+        check_name(name).ok()?;
+        Some((name.to_owned(), address.parse().ok()?))
+    };
+    value.split(',').map(record).collect()
+}
+
+/// Published ports as SRV records know them.
+pub(super) fn services(publish: &[PortMapping]) -> Vec<Service> {
+    let service = |mapping: &PortMapping| match mapping.protocol {
+        TransportProtocol::Tcp => Service::tcp(mapping.container_port),
+        TransportProtocol::Udp => Service::udp(mapping.container_port),
+    };
+    publish.iter().map(service).collect()
+}
+
+pub(super) const OPTION_RECORD: &str = "dns.record";
+pub(super) const OPTION_REBIND: &str = "dns.rebind";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn records_are_names_and_addresses() {
+        let records = parse_records("db=10.0.0.1,db=fd00::1,www.example.com.=192.0.2.1").unwrap();
+        let names: Vec<_> = records.iter().map(|(name, _)| name.as_str()).collect();
+        assert_eq!(names, ["db", "db", "www.example.com"]);
+        for wrong in ["", "db", "db=", "=10.0.0.1", "a b=10.0.0.1", "db=10.0.0.1,"] {
+            assert_eq!(parse_records(wrong), None, "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,82 @@
+//! Endpoints that share a name.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use hickory_proto::rr::RecordType;
+
+use crate::Lookup;
+
+/// The endpoints that share one name, and whose turn it is to be first: counted apart for IPv6, because clients ask
+/// for both families at once and would otherwise skip every other turn.
+#[derive(Debug, Default)]
+pub(crate) struct Group {
+    pub(crate) members: Vec<Member>,
+    turn: AtomicUsize,
+    turn_v6: AtomicUsize,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct Member {
+    pub(crate) key: Arc<str>,
+    pub(crate) v4: Option<Ipv4Addr>,
+    pub(crate) v6: Option<Ipv6Addr>,
+}
+
+impl Group {
+    /// RFC 6761 §6.3.
+    pub(crate) fn localhost() -> Self {
+        let addresses = [Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()];
+        Self {
+            members: addresses.map(Member::record).into(),
+            ..Self::default()
+        }
+    }
+
+    pub(crate) fn addresses(&self, record_type: RecordType) -> Lookup {
+        let any = record_type == RecordType::ANY;
+        let mut addresses = Vec::with_capacity(self.members.len().min(MAX_ADDRESSES));
+        for member in self.rotated(record_type).take(MAX_ADDRESSES) {
+            if any || record_type == RecordType::A {
+                addresses.extend(member.v4.map(IpAddr::V4));
+            }
+            if any || record_type == RecordType::AAAA {
+                addresses.extend(member.v6.map(IpAddr::V6));
+            }
+        }
+        if addresses.is_empty() {
+            Lookup::NoData
+        } else {
+            Lookup::Addresses(addresses)
+        }
+    }
+
+    pub(crate) fn rotated(&self, record_type: RecordType) -> impl Iterator<Item = &Member> {
+        let turn = match record_type {
+            RecordType::AAAA => &self.turn_v6,
+            _ => &self.turn,
+        };
+        let start = match self.members.len() {
+            0 | 1 => 0,
+            several => turn.fetch_add(1, Ordering::Relaxed) % several,
+        };
+        let members = self.members.iter();
+        members.cycle().skip(start).take(self.members.len())
+    }
+}
+
+impl Member {
+    /// One that belongs to the zone itself.
+    pub(crate) fn record(address: IpAddr) -> Self {
+        let (v4, v6) = match address {
+            IpAddr::V4(address) => (Some(address), None),
+            IpAddr::V6(address) => (None, Some(address)),
+        };
+        let key = Arc::from("");
+        Self { key, v4, v6 }
+    }
+}
+
+/// Endpoints in one answer: what fits a TCP message with room to spare.
+const MAX_ADDRESSES: usize = 1000;

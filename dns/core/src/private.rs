@@ -1,0 +1,205 @@
+//! Names that a host keeps to itself.
+//!
+//! # Theory of operation
+//!
+//! The names of every network of this host end in the network's name, and their addresses lie in its subnets. Neither
+//! means anything elsewhere, so no network asks the world about those of another. The exception is a network that is
+//! called like a public domain: its containers are found by their exact names, and everything else under the domain
+//! still belongs to the world. There is no complete list of public domains that would not grow old; what counts here is
+//! any name with a dot outside the reserved ones, every two-letter name, and the generic domains in wide use.
+
+use std::collections::HashSet;
+use std::net::IpAddr;
+
+use hickory_proto::rr::{Name, RecordType};
+
+use crate::zone::parse_name;
+
+/// Suffixes and subnets of all networks of a host.
+#[derive(Clone, Debug, Default)]
+pub struct PrivateNames {
+    suffixes: HashSet<Name>,
+    subnets: Vec<(IpAddr, u8)>,
+}
+
+impl PrivateNames {
+    /// From the names of networks, of which public domains and what cannot be a DNS name are left out, and from their
+    /// subnets (address and prefix length).
+    pub fn new<'a>(
+        networks: impl IntoIterator<Item = &'a str>,
+        subnets: Vec<(IpAddr, u8)>,
+    ) -> Self {
+        let suffixes = networks
+            .into_iter()
+            .filter_map(|network| parse_name(network).ok())
+            .filter(|network| !is_public(network))
+            .collect();
+        Self { suffixes, subnets }
+    }
+
+    pub(crate) fn subnets(&self) -> &[(IpAddr, u8)] {
+        &self.subnets
+    }
+
+    /// Whether `name` is one of the suffixes or below one.
+    pub(crate) fn holds(&self, name: &Name) -> bool {
+        if self.suffixes.is_empty() {
+            return false;
+        }
+        let mut suffix = name.clone();
+        while !suffix.is_root() {
+            if self.suffixes.contains(&suffix) {
+                return true;
+            }
+            suffix = suffix.base_name();
+        }
+        false
+    }
+}
+
+/// Whether `name` is `localhost` or below it (RFC 6761 §6.3).
+pub(crate) fn is_localhost(name: &Name) -> bool {
+    name.num_labels() > 0 && last_label(name).eq_ignore_ascii_case(b"localhost")
+}
+
+/// Whether no public server knows `name`: one label has no addresses at the root (RFC 7085), where only questions about
+/// the zone itself make sense; `invalid` and `onion` do not exist by definition (RFC 6761 §6.4, RFC 7686).
+pub(crate) fn is_never_public(name: &Name, record_type: RecordType) -> bool {
+    let about_the_zone = matches!(
+        record_type,
+        RecordType::NS | RecordType::SOA | RecordType::DS | RecordType::DNSKEY
+    );
+    match name.num_labels() {
+        0 => false,
+        1 => !about_the_zone,
+        _ => [&b"invalid"[..], b"onion"]
+            .iter()
+            .any(|never| last_label(name).eq_ignore_ascii_case(never)),
+    }
+}
+
+/// Whether `address` lies in the subnet.
+pub(crate) fn in_subnet(address: IpAddr, subnet: IpAddr, prefix: u8) -> bool {
+    match (address, subnet) {
+        (IpAddr::V4(address), IpAddr::V4(subnet)) => {
+            let host_bits = 32_u32.saturating_sub(u32::from(prefix));
+            let mask = u32::MAX.checked_shl(host_bits).unwrap_or(0);
+            (address.to_bits() ^ subnet.to_bits()) & mask == 0
+        }
+        (IpAddr::V6(address), IpAddr::V6(subnet)) => {
+            let host_bits = 128_u32.saturating_sub(u32::from(prefix));
+            let mask = u128::MAX.checked_shl(host_bits).unwrap_or(0);
+            (address.to_bits() ^ subnet.to_bits()) & mask == 0
+        }
+        _ => false,
+    }
+}
+
+fn is_public(name: &Name) -> bool {
+    let last = last_label(name).to_ascii_lowercase();
+    let is = |label: &&str| label.as_bytes() == last;
+    if RESERVED.iter().any(is) {
+        return false;
+    }
+    name.num_labels() > 1 || last.len() == 2 || last.starts_with(b"xn--") || GENERIC.iter().any(is)
+}
+
+fn last_label(name: &Name) -> &[u8] {
+    name.iter().next_back().unwrap_or_default()
+}
+
+/// Domains that are nobody's in public: RFC 6761, RFC 6762, RFC 8375, and what sites use among themselves.
+const RESERVED: [&str; 12] = [
+    "internal",
+    "local",
+    "localhost",
+    "localdomain",
+    "lan",
+    "home",
+    "corp",
+    "intranet",
+    "private",
+    "test",
+    "example",
+    "invalid",
+];
+/// Generic top-level domains in wide use.
+const GENERIC: [&str; 48] = [
+    "com",
+    "net",
+    "org",
+    "edu",
+    "gov",
+    "mil",
+    "int",
+    "arpa",
+    "info",
+    "biz",
+    "name",
+    "pro",
+    "mobi",
+    "asia",
+    "tel",
+    "xxx",
+    "app",
+    "dev",
+    "cloud",
+    "online",
+    "site",
+    "store",
+    "shop",
+    "tech",
+    "top",
+    "club",
+    "xyz",
+    "live",
+    "life",
+    "world",
+    "blog",
+    "page",
+    "work",
+    "zone",
+    "network",
+    "systems",
+    "services",
+    "solutions",
+    "software",
+    "digital",
+    "media",
+    "email",
+    "link",
+    "run",
+    "zip",
+    "design",
+    "space",
+    "group",
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn holds(network: &str, name: &str) -> bool {
+        PrivateNames::new([network], Vec::new()).holds(&Name::from_ascii(name).unwrap())
+    }
+
+    #[test]
+    fn a_networks_name_is_private_unless_it_is_a_public_domain() {
+        assert!(holds("lab", "web.Lab."));
+        assert!(holds("lab", "lab."));
+        assert!(holds("my.internal", "a.b.my.internal."));
+        assert!(!holds("my.internal", "metadata.other.internal."));
+        for public in ["dev", "io", "example.com", "xn--p1ai"] {
+            assert!(!holds(public, &format!("web.{public}.")), "{public}");
+        }
+    }
+
+    #[test]
+    fn a_name_that_cannot_be_asked_for_is_no_suffix() {
+        assert!(
+            PrivateNames::new(["a b", ""], Vec::new())
+                .suffixes
+                .is_empty()
+        );
+    }
+}
