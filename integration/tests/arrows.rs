@@ -12,7 +12,11 @@ const ARROWS: &[(&str, &str, &str)] = &[
         "switch-core",
         "moves the frames that its core decides about",
     ),
-    ("overlay-core", "switch-core", "cuts and rebuilds its frames, and speaks of Mac and Vni"),
+    (
+        "overlay-core",
+        "switch-core",
+        "cuts and rebuilds its frames, and speaks of Mac and Vni",
+    ),
     (
         "overlay-io",
         "overlay-core",
@@ -43,6 +47,9 @@ const ARROWS: &[(&str, &str, &str)] = &[
         "agent-daemon",
         "`tapestry agent` is the daemon, and one binary is enough",
     ),
+    ("bench", "agent-api", "attaches its stations to an agent"),
+    ("bench", "switch-core", "times decisions by themselves"),
+    ("bench", "switch-io", "sends frames through packet sockets"),
     (
         "integration",
         "agent-api",
