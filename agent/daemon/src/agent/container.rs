@@ -1,29 +1,24 @@
 //! Containers: made, started, stopped, and cleaned up after, whoever ended them.
 
-use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use agent_api::{
     ApiError, Attached, Connect, ContainerCreate, ContainerDetail, ContainerSummary, Created,
-    Disconnect, DnsServer, EndpointDetail, ErrorKind, Exec, NetworkMode, Stop,
+    Disconnect, EndpointDetail, Exec,
 };
 
 use super::container_plan::{attached_network, plan_container};
 use super::dns::share_zones;
 use super::endpoint::{Attachment, addresses, sandbox_of};
 use super::error::{Contain, Find};
-use super::network::DEFAULT_NETWORK;
-use super::resolv_conf::ResolvConf;
 use super::state::{Container, State};
 use super::{Agent, files, view};
 use crate::container::attach::SOCKET_FILE;
-use crate::container::{
-    self, ContainerSpec, EtcFiles, ExecRequest, SandboxNetwork, StartContainer, read_exit,
-};
+use crate::container::{self, ExecRequest, StartContainer};
 use crate::name::check_name;
-use crate::record::{ContainerRecord, NetworkRecord, Owner, Phase, container_key};
+use crate::record::{ContainerRecord, Owner, Phase, container_key};
 
 impl Agent {
     pub(crate) fn containers(&self) -> Vec<ContainerSummary> {
@@ -104,59 +99,6 @@ impl Agent {
             kept.map_err(|error| host_failure(&container.record, &error))?;
         }
         started.map_err(|error| not_started(name, error).into())
-    }
-
-    /// Returns when the command has ended and everything of its network is gone.
-    pub(crate) fn stop_container(&self, called: &str, request: Stop) -> Result<(), ApiError> {
-        let (id, running) = {
-            let mut state = self.state();
-            let id = state.container_id(called)?;
-            self.settle(&mut state, &id);
-            let running = state
-                .containers
-                .get(&id)
-                .is_some_and(|container| !matches!(container.record.phase, Phase::Exited(_)));
-            (id, running)
-        };
-        if !running {
-            return Ok(());
-        }
-        let patience = Duration::from_secs(u64::from(request.timeout_s.unwrap_or(STOP_TIMEOUT_S)));
-        if self.signal_and_wait(&id, SIGTERM, patience)
-            || self.signal_and_wait(&id, SIGKILL, KILL_PATIENCE)
-        {
-            return Ok(());
-        }
-        Err(ApiError::new(
-            ErrorKind::Failed,
-            format!(
-                "container {called:?} did not end, not even by SIGKILL; look for its process in uninterruptible sleep"
-            ),
-        ))
-    }
-
-    /// Removes an ended container, or any by force.
-    pub(crate) fn remove_container(&self, called: &str, force: bool) -> Result<(), ApiError> {
-        let id = {
-            let mut state = self.state();
-            let id = state.container_id(called)?;
-            self.settle(&mut state, &id);
-            match state.containers.get(&id) {
-                // It ended and was to be removed at its end.
-                None => return Ok(()),
-                Some(container) if matches!(container.record.phase, Phase::Exited(_)) => {
-                    self.discard(&mut state, &id);
-                    return Ok(());
-                }
-                Some(container) if !force => {
-                    return Err(Contain::Running(container.record.name.clone()).into());
-                }
-                Some(_) => id,
-            }
-        };
-        self.signal_and_wait(&id, SIGKILL, KILL_PATIENCE);
-        self.discard(&mut self.state(), &id);
-        Ok(())
     }
 
     pub(crate) fn exec(&self, called: &str, request: Exec) -> Result<Attached, ApiError> {
@@ -306,221 +248,6 @@ impl Agent {
         Ok(attached)
     }
 
-    fn spec(&self, state: &State, record: &ContainerRecord) -> Result<ContainerSpec, ApiError> {
-        let create = &record.create;
-        let (network, etc) = match &create.network {
-            NetworkMode::Host => (SandboxNetwork::Host, self.given_servers(create)),
-            NetworkMode::None => (SandboxNetwork::Private, self.given_servers(create)),
-            NetworkMode::Container(called) => self.joined(state, called)?,
-            NetworkMode::Default | NetworkMode::Network(_) => {
-                let network = attached_network(&create.network).unwrap_or_default();
-                let network = &state.network(network)?.record;
-                let etc = EtcFiles {
-                    resolv_conf: Some(self.resolv_conf(network, create).to_text()),
-                    ..EtcFiles::default()
-                };
-                (SandboxNetwork::Private, etc)
-            }
-        };
-        Ok(ContainerSpec {
-            id: record.id.clone(),
-            hostname: record.hostname.clone(),
-            command: create.command.clone(),
-            env: create.env.clone(),
-            workdir: create.workdir.clone(),
-            rootfs: create.rootfs.clone(),
-            tty: create.tty,
-            interactive: create.interactive,
-            network,
-            private_users: create.private_users,
-            etc: EtcFiles {
-                hosts: Some(
-                    etc.hosts
-                        .unwrap_or_else(|| files::hosts(&[], &record.hostname)),
-                ),
-                hostname: Some(format!("{}\n", record.hostname)),
-                ..etc
-            },
-        })
-    }
-
-    /// On the network `bridge` a container's own servers are asked directly, elsewhere through the network's forwarder,
-    /// which knows the names of the network besides. Both as Docker does. Encrypted ones always go through the forwarder.
-    fn resolv_conf(&self, network: &NetworkRecord, create: &ContainerCreate) -> ResolvConf {
-        let host = ResolvConf::of_host(&self.config.resolv_conf);
-        let asked = host.overridden(&create.dns_search, &create.dns_options);
-        let plain: Option<Vec<IpAddr>> = create.dns.iter().map(DnsServer::plain).collect();
-        match plain {
-            Some(servers) if network.name == DEFAULT_NETWORK && !servers.is_empty() => {
-                ResolvConf { servers, ..asked }
-            }
-            _ => ResolvConf {
-                servers: network.gateway_addresses(),
-                ..asked.with_plain_names_first()
-            },
-        }
-    }
-
-    /// Without a forwarder: the host's own file, changed only in what was asked for.
-    fn given_servers(&self, create: &ContainerCreate) -> EtcFiles {
-        let lists = [&create.dns_search, &create.dns_options];
-        if create.dns.is_empty() && lists.iter().all(|list| list.is_empty()) {
-            return EtcFiles::default();
-        }
-        let host = ResolvConf::of_host(&self.config.resolv_conf);
-        let mut own = host.overridden(&create.dns_search, &create.dns_options);
-        if !create.dns.is_empty() {
-            own.servers = create.dns.iter().filter_map(DnsServer::plain).collect();
-        }
-        EtcFiles {
-            resolv_conf: Some(own.to_text()),
-            ..EtcFiles::default()
-        }
-    }
-
-    /// The namespace of another container, with its view of names.
-    fn joined(&self, state: &State, called: &str) -> Result<(SandboxNetwork, EtcFiles), ApiError> {
-        let other = state.container(called)?;
-        let dir = self.container_dir(&other.record.id);
-        let supervised = container::supervised(&dir)
-            .ok()
-            .flatten()
-            .filter(|supervised| supervised.init.is_alive());
-        let Some(supervised) = supervised else {
-            return Err(Contain::NotRunning(other.record.name.clone()).into());
-        };
-        let file = |name: &str| std::fs::read_to_string(dir.join(name)).ok();
-        let etc = EtcFiles {
-            resolv_conf: file("resolv.conf"),
-            hosts: file("hosts"),
-            hostname: None,
-        };
-        Ok((SandboxNetwork::Join(supervised.init), etc))
-    }
-
-    /// Follows the container to its end, in the background.
-    pub(super) fn watch(self: &Arc<Self>, id: String) {
-        let agent = Arc::clone(self);
-        self.runtime.spawn(async move {
-            let exit = container::wait(&agent.container_dir(&id)).await;
-            let ended = tokio::task::spawn_blocking(move || {
-                agent.ended(&mut agent.state(), &id, exit.code);
-                agent.supervisor.reap();
-            });
-            // It only fails when the agent is shutting down.
-            let _ = ended.await;
-        });
-    }
-
-    /// Takes notice of an end that the background has not reported yet.
-    pub(super) fn settle(&self, state: &mut State, id: &str) {
-        if let Ok(Some(exit)) = read_exit(&self.container_dir(id)) {
-            self.ended(state, id, exit.code);
-        }
-    }
-
-    fn settle_all(&self, state: &mut State) {
-        let running: Vec<_> = state
-            .containers
-            .values()
-            .filter(|container| container.init_pid.is_some())
-            .map(|container| container.record.id.clone())
-            .collect();
-        for id in running {
-            self.settle(state, &id);
-        }
-    }
-
-    /// The command has ended: its ports, links and addresses go, the record stays unless it was to be removed.
-    pub(super) fn ended(&self, state: &mut State, id: &str, code: i32) {
-        let Some(container) = state.containers.get_mut(id) else {
-            return;
-        };
-        if matches!(container.record.phase, Phase::Exited(_)) {
-            return;
-        }
-        container.record.phase = Phase::Exited(code);
-        container.record.since_s = seconds_since_epoch();
-        container.init_pid = None;
-        let remove = container.record.create.remove;
-        let record = container.record.clone();
-        tracing::info!(container = record.name, code, "container ended");
-        self.release_network(state, id);
-        if remove {
-            // The supervisor still has the end to tell to those attached; then it ends by itself.
-            self.forget_container(state, id);
-        } else if let Err(error) = self.store.put(&container_key(id), &record) {
-            tracing::warn!(container = record.name, %error, "the end of a container is not on record");
-        }
-        self.ended.notify_all();
-    }
-
-    /// Unpublishes and detaches.
-    fn release_network(&self, state: &mut State, id: &str) {
-        self.unpublish(state, id);
-        let owner = Owner::Container(id.to_owned());
-        for network in state.networks.values_mut() {
-            let of_container = network
-                .endpoints
-                .values()
-                .filter(|endpoint| endpoint.record.owner == owner);
-            let endpoints: Vec<_> = of_container
-                .map(|endpoint| endpoint.record.id.clone())
-                .collect();
-            for endpoint in endpoints {
-                self.detach(network, &endpoint);
-            }
-        }
-    }
-
-    /// Removes whatever there is of a container: process, network, directory, record. Goes on after a failure.
-    pub(super) fn discard(&self, state: &mut State, id: &str) {
-        let dir = self.container_dir(id);
-        if let Ok(Some(supervised)) = container::supervised(&dir) {
-            // Either may be gone already; the container's processes die with them.
-            let _ = supervised.init.signal(SIGKILL);
-            let _ = supervised.shim.signal(SIGKILL);
-        }
-        self.forget_container(state, id);
-    }
-
-    /// Removes network, directory and record of a container whose command has ended.
-    fn forget_container(&self, state: &mut State, id: &str) {
-        let dir = self.container_dir(id);
-        self.release_network(state, id);
-        state.containers.remove(id);
-        if let Err(error) = std::fs::remove_dir_all(&dir)
-            && error.kind() != std::io::ErrorKind::NotFound
-        {
-            tracing::warn!(dir = %dir.display(), %error, "a container's directory stays");
-        }
-        if let Err(error) = self.store.delete(&container_key(id)) {
-            tracing::warn!(container = id, %error, "a container's record stays until the next start");
-        }
-    }
-
-    /// Whether the container was seen to end in time. The lock is free while this waits.
-    fn signal_and_wait(&self, id: &str, signal: i32, patience: Duration) -> bool {
-        // A failure means that it has just ended, which the wait will see.
-        let _ = container::signal(&self.container_dir(id), signal);
-        let deadline = Instant::now() + patience;
-        let mut state = self.state();
-        loop {
-            let over = state
-                .containers
-                .get(id)
-                .is_none_or(|container| matches!(container.record.phase, Phase::Exited(_)));
-            if over {
-                return true;
-            }
-            let left = deadline.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                return false;
-            }
-            state = self.wait_for_an_end(state, left);
-        }
-    }
-
     pub(super) fn container_dir(&self, id: &str) -> PathBuf {
         self.config.state_dir.join("containers").join(id)
     }
@@ -561,7 +288,3 @@ pub(super) fn check_container_name(name: &str) -> Result<(), Contain> {
 
 /// What a shell says of a program it does not find (POSIX.1-2017, XCU §2.8.2).
 const EXIT_NOT_FOUND: i32 = 127;
-const SIGTERM: i32 = 15;
-const SIGKILL: i32 = 9;
-const STOP_TIMEOUT_S: u32 = 10;
-const KILL_PATIENCE: Duration = Duration::from_secs(5);

@@ -10,7 +10,9 @@
 //! without a record would never be. What the records cannot know, how a command ended, its supervisor keeps beside it.
 
 mod container;
+mod container_end;
 mod container_plan;
+mod container_spec;
 mod dns;
 mod endpoint;
 mod error;

@@ -1,0 +1,112 @@
+//! What a container's supervisor is told: namespaces, files, environment.
+
+use std::net::IpAddr;
+
+use agent_api::{ApiError, ContainerCreate, DnsServer, NetworkMode};
+
+use super::container_plan::attached_network;
+use super::error::Contain;
+use super::network::DEFAULT_NETWORK;
+use super::resolv_conf::ResolvConf;
+use super::state::State;
+use super::{Agent, files};
+use crate::container::{self, ContainerSpec, EtcFiles, SandboxNetwork};
+use crate::record::{ContainerRecord, NetworkRecord};
+
+impl Agent {
+    pub(super) fn spec(
+        &self,
+        state: &State,
+        record: &ContainerRecord,
+    ) -> Result<ContainerSpec, ApiError> {
+        let create = &record.create;
+        let (network, etc) = match &create.network {
+            NetworkMode::Host => (SandboxNetwork::Host, self.given_servers(create)),
+            NetworkMode::None => (SandboxNetwork::Private, self.given_servers(create)),
+            NetworkMode::Container(called) => self.joined(state, called)?,
+            NetworkMode::Default | NetworkMode::Network(_) => {
+                let network = attached_network(&create.network).unwrap_or_default();
+                let network = &state.network(network)?.record;
+                let etc = EtcFiles {
+                    resolv_conf: Some(self.resolv_conf(network, create).to_text()),
+                    ..EtcFiles::default()
+                };
+                (SandboxNetwork::Private, etc)
+            }
+        };
+        Ok(ContainerSpec {
+            id: record.id.clone(),
+            hostname: record.hostname.clone(),
+            command: create.command.clone(),
+            env: create.env.clone(),
+            workdir: create.workdir.clone(),
+            rootfs: create.rootfs.clone(),
+            tty: create.tty,
+            interactive: create.interactive,
+            network,
+            private_users: create.private_users,
+            etc: EtcFiles {
+                hosts: Some(
+                    etc.hosts
+                        .unwrap_or_else(|| files::hosts(&[], &record.hostname)),
+                ),
+                hostname: Some(format!("{}\n", record.hostname)),
+                ..etc
+            },
+        })
+    }
+
+    /// On the network `bridge` a container's own servers are asked directly, elsewhere through the network's forwarder,
+    /// which knows the names of the network besides. Both as Docker does. Encrypted ones always go through the forwarder.
+    fn resolv_conf(&self, network: &NetworkRecord, create: &ContainerCreate) -> ResolvConf {
+        let host = ResolvConf::of_host(&self.config.resolv_conf);
+        let asked = host.overridden(&create.dns_search, &create.dns_options);
+        let plain: Option<Vec<IpAddr>> = create.dns.iter().map(DnsServer::plain).collect();
+        match plain {
+            Some(servers) if network.name == DEFAULT_NETWORK && !servers.is_empty() => {
+                ResolvConf { servers, ..asked }
+            }
+            _ => ResolvConf {
+                servers: network.gateway_addresses(),
+                ..asked.with_plain_names_first()
+            },
+        }
+    }
+
+    /// Without a forwarder: the host's own file, changed only in what was asked for.
+    fn given_servers(&self, create: &ContainerCreate) -> EtcFiles {
+        let lists = [&create.dns_search, &create.dns_options];
+        if create.dns.is_empty() && lists.iter().all(|list| list.is_empty()) {
+            return EtcFiles::default();
+        }
+        let host = ResolvConf::of_host(&self.config.resolv_conf);
+        let mut own = host.overridden(&create.dns_search, &create.dns_options);
+        if !create.dns.is_empty() {
+            own.servers = create.dns.iter().filter_map(DnsServer::plain).collect();
+        }
+        EtcFiles {
+            resolv_conf: Some(own.to_text()),
+            ..EtcFiles::default()
+        }
+    }
+
+    /// The namespace of another container, with its view of names.
+    fn joined(&self, state: &State, called: &str) -> Result<(SandboxNetwork, EtcFiles), ApiError> {
+        let other = state.container(called)?;
+        let dir = self.container_dir(&other.record.id);
+        let supervised = container::supervised(&dir)
+            .ok()
+            .flatten()
+            .filter(|supervised| supervised.init.is_alive());
+        let Some(supervised) = supervised else {
+            return Err(Contain::NotRunning(other.record.name.clone()).into());
+        };
+        let file = |name: &str| std::fs::read_to_string(dir.join(name)).ok();
+        let etc = EtcFiles {
+            resolv_conf: file("resolv.conf"),
+            hosts: file("hosts"),
+            hostname: None,
+        };
+        Ok((SandboxNetwork::Join(supervised.init), etc))
+    }
+}
