@@ -1,0 +1,649 @@
+//! This host's part in the cluster while the agent runs.
+
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use tokio::net::TcpListener;
+use tokio::runtime::Handle;
+use tokio::sync::Notify;
+
+use super::admission::{Admission, ETCD_NAME};
+use super::ca::{Ca, ca_hash};
+use super::etcd_process::{EtcdProcess, StartEtcd};
+use super::files::{CA_KEY, Files, Settings, UseFile};
+use super::identity::{Candidate, Identity, UseIdentity, now_s};
+use super::records::{
+    ADDRESSES, ALIVE, AliveRecord, ENDPOINTS, HOSTS, Holder, HostRecord, REVOKED, RevokedRecord,
+    TOKENS, TokenRecord,
+};
+use super::renew::RenewalPlan;
+use super::signer::{AskSigner, Decide, Reply, Request, ask, serve};
+use super::token::{JoinToken, secret_hash};
+use super::world::{Difference, World};
+use super::{ClusterOptions, EndpointShared, hex};
+use crate::store::{
+    Change, ConnectEtcd, EtcdOptions, EtcdStore, EtcdTls, Expected, LeaseId, Pause, Store,
+    StoreError, Watch, WatchEvent,
+};
+
+/// A member of a cluster. [`Member::stop`] ends its thread and what it started.
+pub(crate) struct Member {
+    pub(super) settings: Settings,
+    pub(super) files: Files,
+    options: ClusterOptions,
+    store: Arc<EtcdStore>,
+    identity: Arc<Mutex<Identity>>,
+    admission: Mutex<Option<Arc<Admission>>>,
+    world: Mutex<World>,
+    /// While this host is in step with the store.
+    session: Mutex<Option<Session>>,
+    stopping: AtomicBool,
+    wake: Notify,
+    runtime: Handle,
+    tasks: Mutex<Tasks>,
+}
+
+#[derive(Default)]
+struct Tasks {
+    thread: Option<JoinHandle<()>>,
+    signer: Option<tokio::task::JoinHandle<()>>,
+}
+
+/// One life of this host in the cluster.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Session {
+    pub(crate) lease: LeaseId,
+    pub(crate) epoch: u64,
+}
+
+/// Who wires networks together. Called on the member's thread; calls may block.
+pub(crate) trait Follow: Send + Sync {
+    /// The world is different now.
+    fn follow(&self, member: &Arc<Member>, differences: Vec<Difference>);
+    /// A new session: what this host shares is to be put under its lease.
+    fn begin(&self, member: &Arc<Member>, session: Session);
+    /// The store is out of reach.
+    fn lose(&self, why: &str);
+    /// There is a new certificate.
+    fn recertified(&self, identity: &Identity);
+}
+
+/// Why something with the cluster does not work.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum UseCluster {
+    #[error("{0}")]
+    File(#[from] FileError),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error(transparent)]
+    Connect(#[from] ConnectEtcd),
+    #[error("{0}")]
+    Etcd(String),
+    #[error("{0}")]
+    Identity(String),
+    #[error("cannot listen on {address}: {source}; another --advertise IP:PORT may be free")]
+    Listen {
+        address: SocketAddr,
+        source: std::io::Error,
+    },
+    #[error("{0}")]
+    Ask(String),
+    #[error("{0}")]
+    Refused(String),
+    #[error("no host {0:?} in the cluster; `tapestry cluster ls` lists them")]
+    NoHost(String),
+    #[error("{0:?} fits more than one host; write its id")]
+    Ambiguous(String),
+}
+
+/// Hides which file it was about in the type, not in the words.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub(crate) struct FileError(String);
+
+impl From<UseFile> for UseCluster {
+    fn from(error: UseFile) -> Self {
+        Self::File(FileError(error.to_string()))
+    }
+}
+
+impl From<UseIdentity> for UseCluster {
+    fn from(error: UseIdentity) -> Self {
+        Self::Identity(error.to_string())
+    }
+}
+
+impl From<super::ca::UseCa> for UseCluster {
+    fn from(error: super::ca::UseCa) -> Self {
+        Self::Identity(error.to_string())
+    }
+}
+
+impl From<StartEtcd> for UseCluster {
+    fn from(error: StartEtcd) -> Self {
+        Self::Etcd(error.to_string())
+    }
+}
+
+impl From<AskSigner> for UseCluster {
+    fn from(error: AskSigner) -> Self {
+        Self::Ask(error.to_string())
+    }
+}
+
+/// A host as `cluster ls` shows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct HostSeen {
+    pub(crate) id: String,
+    pub(crate) record: HostRecord,
+    pub(crate) alive: Option<AliveRecord>,
+}
+
+impl Member {
+    /// Takes up the membership that is on disk, where there is one. Does not wait for etcd.
+    pub(crate) fn resume(
+        options: &ClusterOptions,
+        runtime: &Handle,
+    ) -> Result<Option<Arc<Self>>, UseCluster> {
+        let files = Files::new(&options.state_dir);
+        match files.load()? {
+            Some((settings, identity)) => {
+                Self::open(options, files, settings, identity, runtime).map(Some)
+            }
+            None => Ok(None),
+        }
+    }
+
+    /// Starts what this host runs for the cluster: as the signer, etcd and the endpoint for others.
+    pub(super) fn open(
+        options: &ClusterOptions,
+        files: Files,
+        settings: Settings,
+        identity: Identity,
+        runtime: &Handle,
+    ) -> Result<Arc<Self>, UseCluster> {
+        let etcd = (settings.signs && settings.etcd_managed)
+            .then(|| EtcdProcess::start(&files, settings.signer))
+            .transpose()?;
+        let store = EtcdStore::connect(&etcd_options(options, &settings, &identity)?)?;
+        let member = Arc::new(Self {
+            store: Arc::new(store),
+            identity: Arc::new(Mutex::new(identity)),
+            admission: Mutex::default(),
+            world: Mutex::default(),
+            session: Mutex::default(),
+            stopping: AtomicBool::new(false),
+            wake: Notify::new(),
+            runtime: runtime.clone(),
+            tasks: Mutex::default(),
+            options: options.clone(),
+            settings,
+            files,
+        });
+        if member.settings.signs {
+            member.open_signer(etcd)?;
+        }
+        Ok(member)
+    }
+
+    fn open_signer(&self, etcd: Option<EtcdProcess>) -> Result<(), UseCluster> {
+        let identity = lock(&self.identity).clone();
+        let ca = Ca::load(identity.ca, &self.files.read_needed(CA_KEY)?)?;
+        let admission = Arc::new(Admission {
+            ca,
+            files: self.files.clone(),
+            settings: self.settings.clone(),
+            store: Arc::clone(&self.store),
+            identity: Arc::clone(&self.identity),
+            lifetime: self.options.certificate_lifetime,
+            etcd,
+        });
+        let address = self.settings.signer;
+        let failed = |source| UseCluster::Listen { address, source };
+        // The agent's own thread is in the host's namespace, as this one is.
+        let listener = std::net::TcpListener::bind(address).map_err(failed)?;
+        listener.set_nonblocking(true).map_err(failed)?;
+        let listener = {
+            let _inside = self.runtime.enter();
+            TcpListener::from_std(listener).map_err(failed)?
+        };
+        let decide: Arc<dyn Decide> = Arc::clone(&admission) as _;
+        lock(&self.tasks).signer = Some(self.runtime.spawn(serve(listener, decide)));
+        *lock(&self.admission) = Some(admission);
+        Ok(())
+    }
+
+    /// Begins to follow the world, on a thread of its own.
+    pub(crate) fn start(self: &Arc<Self>, follower: Weak<dyn Follow>) -> Result<(), UseCluster> {
+        let member = Arc::clone(self);
+        let thread = std::thread::Builder::new()
+            .name("cluster".to_owned())
+            .spawn(move || member.run(&follower))
+            .map_err(|error| UseCluster::Refused(format!("no thread for the cluster: {error}")))?;
+        lock(&self.tasks).thread = Some(thread);
+        Ok(())
+    }
+
+    /// Ends the session, so that others know at once, and everything that was started. Keeps what is on disk.
+    pub(crate) fn stop(&self) {
+        self.stopping.store(true, Ordering::Relaxed);
+        self.wake.notify_one();
+        let tasks = std::mem::take(&mut *lock(&self.tasks));
+        if let Some(thread) = tasks.thread {
+            // A thread that panicked has stopped too.
+            let _ = thread.join();
+        }
+        if let Some(session) = lock(&self.session).take()
+            && let Err(error) = self.store.end_lease(session.lease)
+        {
+            tracing::debug!(%error, "the lease runs out by itself");
+        }
+        if let Some(signer) = tasks.signer {
+            signer.abort();
+        }
+        // The signer's task may hold on to it until the runtime has dropped it.
+        *lock(&self.admission) = None;
+    }
+
+    /// The store, while this host is in step with it.
+    pub(crate) fn store(&self) -> &EtcdStore {
+        &self.store
+    }
+
+    pub(crate) fn session(&self) -> Option<Session> {
+        *lock(&self.session)
+    }
+
+    pub(crate) fn world(&self) -> MutexGuard<'_, World> {
+        lock(&self.world)
+    }
+
+    pub(crate) fn host(&self) -> &str {
+        &self.settings.host
+    }
+
+    pub(crate) fn cluster(&self) -> &str {
+        &self.settings.cluster
+    }
+
+    /// Where this host's tunnels end.
+    pub(crate) fn address(&self) -> std::net::IpAddr {
+        self.settings.address
+    }
+
+    pub(crate) fn signs(&self) -> bool {
+        self.settings.signs
+    }
+
+    pub(crate) fn identity(&self) -> Identity {
+        lock(&self.identity).clone()
+    }
+
+    /// Makes a token that admits one host within `ttl`, and where that host has to go with it.
+    pub(crate) fn token(&self, ttl: Duration) -> Result<(JoinToken, SocketAddr), UseCluster> {
+        let token = JoinToken::new(ca_hash(&lock(&self.identity).ca)?);
+        let lease = self.store.grant(ttl)?;
+        let record = TokenRecord {
+            secret_hash: secret_hash(&token.secret()),
+            expires_s: now_s() + ttl.as_secs(),
+        };
+        let key = format!("{TOKENS}{}", token.id());
+        self.store
+            .transact(&[Change::encode(key, &record, Expected::Absent)?.under(lease)])?;
+        Ok((token, self.settings.signer))
+    }
+
+    /// The members, by id.
+    pub(crate) fn hosts(&self) -> Vec<HostSeen> {
+        let world = self.world();
+        let hosts = world.under::<HostRecord>(HOSTS);
+        hosts
+            .map(|(id, record)| HostSeen {
+                id: id.to_owned(),
+                record,
+                alive: world
+                    .find::<AliveRecord>(&format!("{ALIVE}{id}"))
+                    .map(|(alive, _)| alive),
+            })
+            .collect()
+    }
+
+    /// Shuts a host out for good: its certificates are void, and what it had is free.
+    pub(crate) fn revoke(&self, called: &str) -> Result<HostSeen, UseCluster> {
+        let host = self.find_host(called)?;
+        if host.id == self.settings.host {
+            return Err(UseCluster::Refused(
+                "this host cannot revoke itself; use `tapestry cluster leave`".into(),
+            ));
+        }
+        let record = RevokedRecord {
+            name: host.record.name.clone(),
+            revoked_s: now_s(),
+        };
+        let key = |prefix: &str| format!("{prefix}{}", host.id);
+        self.store.transact(&[
+            Change::encode(key(REVOKED), &record, Expected::Anything)?,
+            Change::delete(key(HOSTS), Expected::Anything),
+            Change::delete(key(ALIVE), Expected::Anything),
+        ])?;
+        self.forget_host(&host.id)?;
+        Ok(host)
+    }
+
+    /// Deletes what `host` shared and held.
+    fn forget_host(&self, host: &str) -> Result<(), StoreError> {
+        let mut keys = Vec::new();
+        for entry in self.store.list(ENDPOINTS)? {
+            if entry
+                .decode::<EndpointShared>()
+                .is_ok_and(|shared| shared.host == host)
+            {
+                keys.push(entry.key);
+            }
+        }
+        for entry in self.store.list(ADDRESSES)? {
+            if entry
+                .decode::<Holder>()
+                .is_ok_and(|holder| holder.host == host)
+            {
+                keys.push(entry.key);
+            }
+        }
+        for some in keys.chunks(CHANGES_MAX) {
+            let deletions: Vec<_> = some
+                .iter()
+                .map(|key| Change::delete(key, Expected::Anything))
+                .collect();
+            self.store.transact(&deletions)?;
+        }
+        Ok(())
+    }
+
+    fn find_host(&self, called: &str) -> Result<HostSeen, UseCluster> {
+        let hosts = self.hosts();
+        let exact = |host: &&HostSeen| host.id == called;
+        if let Some(host) = hosts.iter().find(exact) {
+            return Ok(host.clone());
+        }
+        let fits = |host: &&HostSeen| {
+            host.record.name == called || (called.len() >= 4 && host.id.starts_with(called))
+        };
+        match hosts.iter().filter(fits).collect::<Vec<_>>().as_slice() {
+            [] => Err(UseCluster::NoHost(called.to_owned())),
+            [host] => Ok((*host).clone()),
+            _ => Err(UseCluster::Ambiguous(called.to_owned())),
+        }
+    }
+
+    /// Takes this host out of the cluster: in the store as far as that can be reached, on disk always. The member is stopped
+    /// then.
+    pub(crate) fn leave(&self) -> Result<(), UseCluster> {
+        let others = self
+            .hosts()
+            .into_iter()
+            .filter(|host| host.id != self.settings.host);
+        if self.settings.signs && others.count() > 0 {
+            return Err(UseCluster::Refused(
+                "this host signs the cluster's certificates, and others still need it; let them leave first, or revoke them".into(),
+            ));
+        }
+        let farewell = || -> Result<(), StoreError> {
+            self.forget_host(&self.settings.host)?;
+            let key = format!("{HOSTS}{}", self.settings.host);
+            self.store.delete(&key, Expected::Anything)?;
+            if self.settings.signs {
+                self.store
+                    .delete(super::records::CLUSTER, Expected::Anything)?;
+            }
+            Ok(())
+        };
+        if let Err(error) = farewell() {
+            tracing::warn!(%error, "the cluster does not know that this host left; `tapestry cluster revoke` there tells it");
+        }
+        self.stop();
+        self.files.remove()?;
+        Ok(())
+    }
+
+    fn run(self: &Arc<Self>, follower: &Weak<dyn Follow>) {
+        let mut pause = Pause::default();
+        let mut told = false;
+        let renewal = RenewalPlan::new();
+        while !self.is_stopping() {
+            let begun = Instant::now();
+            let ended = self.live(follower, renewal);
+            let Some(follower) = follower.upgrade() else {
+                return;
+            };
+            if let Err(error) = ended {
+                *lock(&self.session) = None;
+                if begun.elapsed() > SETTLED {
+                    (pause, told) = (Pause::default(), false);
+                }
+                if !std::mem::replace(&mut told, true) {
+                    tracing::warn!(%error, "out of step with the cluster");
+                    follower.lose(&error.to_string());
+                }
+            }
+            drop(follower);
+            self.renew_if_due(renewal, None);
+            self.nap(pause.next());
+        }
+    }
+
+    /// One session, until it breaks or the member stops.
+    fn live(
+        self: &Arc<Self>,
+        follower: &Weak<dyn Follow>,
+        renewal: RenewalPlan,
+    ) -> Result<(), StoreError> {
+        let mut watch = self.store.watch("");
+        let session = self.register()?;
+        let Some(found) = follower.upgrade() else {
+            return Ok(());
+        };
+        let differences = lock(&self.world).replace(self.store.list("")?);
+        self.mind_revocations(&differences, true);
+        found.follow(self, differences);
+        *lock(&self.session) = Some(session);
+        tracing::info!(epoch = session.epoch, "in step with the cluster");
+        found.begin(self, session);
+        drop(found);
+        let mut keep_alive = Instant::now();
+        while !self.is_stopping() {
+            let Some(found) = follower.upgrade() else {
+                return Ok(());
+            };
+            if keep_alive.elapsed() >= self.options.lease / 4 {
+                keep_alive = Instant::now();
+                self.store.keep_alive(session.lease)?;
+                self.renew_if_due(renewal, Some(&*found));
+            }
+            let limit = (self.options.lease / 4).saturating_sub(keep_alive.elapsed());
+            match self.next(&mut watch, limit) {
+                Some(WatchEvent::Lagged) => {
+                    let differences = lock(&self.world).replace(self.store.list("")?);
+                    self.mind_revocations(&differences, false);
+                    found.follow(self, differences);
+                }
+                Some(event) => {
+                    let difference = lock(&self.world).apply(event);
+                    let differences: Vec<_> = difference.into_iter().collect();
+                    self.mind_revocations(&differences, false);
+                    found.follow(self, differences);
+                }
+                None => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// A new lease, with the key that says this host is alive.
+    fn register(&self) -> Result<Session, StoreError> {
+        let lease = self.store.grant(self.options.lease)?;
+        let alive = AliveRecord {
+            address: self.settings.address,
+            quic_udp_port: None,
+            run: hex::encode(&hex::random::<8>()),
+        };
+        let key = format!("{ALIVE}{}", self.settings.host);
+        let change = Change::encode(key, &alive, Expected::Anything)?.under(lease);
+        let epoch = self.store.transact(&[change])?;
+        Ok(Session { lease, epoch })
+    }
+
+    /// The signer keeps the list of the revoked.
+    fn mind_revocations(&self, differences: &[Difference], always: bool) {
+        let is_about = |difference: &Difference| match difference {
+            Difference::Put(entry) | Difference::Deleted(entry) => entry.key.starts_with(REVOKED),
+        };
+        if !always && !differences.iter().any(is_about) {
+            return;
+        }
+        let admission = lock(&self.admission).clone();
+        if let Some(admission) = admission {
+            match admission.list_revoked() {
+                Ok(true) => tracing::info!("the list of revoked certificates is new"),
+                Ok(false) => {}
+                Err(why) => tracing::warn!(why, "a revoked host may still reach etcd"),
+            }
+        }
+    }
+
+    fn renew_if_due(&self, renewal: RenewalPlan, follower: Option<&dyn Follow>) {
+        let identity = self.identity();
+        let due = identity
+            .validity_s()
+            .is_ok_and(|validity| renewal.is_due(validity, now_s()));
+        if !due {
+            return;
+        }
+        match self.renew(&identity) {
+            Ok(identity) => {
+                tracing::info!("this host has a new certificate");
+                if let Some(follower) = follower {
+                    follower.recertified(&identity);
+                }
+            }
+            Err(error) => tracing::warn!(%error, "the certificate is not renewed yet"),
+        }
+    }
+
+    fn renew(&self, old: &Identity) -> Result<Identity, UseCluster> {
+        let candidate = Candidate::new()?;
+        let admission = lock(&self.admission).clone();
+        let reply = match admission {
+            Some(admission) => admission.renew(&self.settings.host, &candidate.request),
+            None => {
+                let request = candidate.request.clone();
+                let asking = ask(self.settings.signer, old.client_config()?, |_| {
+                    Request::Renew { request }
+                });
+                self.runtime.block_on(asking)?
+            }
+        };
+        let certificate = match reply {
+            Reply::Renewed { certificate } => certificate,
+            Reply::Refused(why) => return Err(UseCluster::Refused(why)),
+            Reply::Joined(_) => {
+                return Err(UseCluster::Refused(
+                    "the signer answered something else".into(),
+                ));
+            }
+        };
+        let identity = Identity {
+            host: old.host.clone(),
+            ca: old.ca.clone(),
+            certificate,
+            key: candidate.key,
+        };
+        self.files.save_identity(&identity)?;
+        self.store
+            .reconnect(&etcd_options(&self.options, &self.settings, &identity)?)?;
+        *lock(&self.identity) = identity.clone();
+        Ok(identity)
+    }
+
+    fn next(&self, watch: &mut Watch, limit: Duration) -> Option<WatchEvent> {
+        self.runtime.block_on(async {
+            tokio::select! {
+                event = watch.next() => event,
+                () = self.wake.notified() => None,
+                () = tokio::time::sleep(limit) => None,
+            }
+        })
+    }
+
+    fn nap(&self, length: Duration) {
+        self.runtime.block_on(async {
+            tokio::select! {
+                () = self.wake.notified() => {}
+                () = tokio::time::sleep(length) => {}
+            }
+        });
+    }
+
+    fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::Relaxed)
+    }
+}
+
+/// How this host speaks to etcd.
+pub(super) fn etcd_options(
+    options: &ClusterOptions,
+    settings: &Settings,
+    identity: &Identity,
+) -> Result<EtcdOptions, UseCluster> {
+    let secure = settings.etcd.iter().any(|url| url.starts_with("https:"));
+    let tls = if settings.etcd_managed {
+        Some(EtcdTls {
+            ca: identity.ca.clone(),
+            certificate: identity.certificate.clone(),
+            key: identity.key.clone(),
+            server_name: Some(ETCD_NAME.to_owned()),
+        })
+    } else if secure {
+        Some(given_etcd_tls(options)?)
+    } else {
+        None
+    };
+    Ok(EtcdOptions {
+        endpoints: settings.etcd.clone(),
+        root: ROOT.to_owned(),
+        tls,
+    })
+}
+
+fn given_etcd_tls(options: &ClusterOptions) -> Result<EtcdTls, UseCluster> {
+    let Some([ca, certificate, key]) = &options.etcd_files else {
+        return Err(UseCluster::Refused(
+            "an etcd with https needs certificates; name them in the agent's configuration: \
+             [cluster] etcd_ca, etcd_certificate, etcd_key"
+                .into(),
+        ));
+    };
+    let read = |path: &std::path::Path| {
+        std::fs::read_to_string(path).map_err(|error| {
+            UseCluster::Refused(format!("cannot read {}: {error}", path.display()))
+        })
+    };
+    Ok(EtcdTls {
+        ca: read(ca)?,
+        certificate: read(certificate)?,
+        key: read(key)?,
+        server_name: None,
+    })
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+const ROOT: &str = "/tapestry/";
+/// Of one transaction; etcd takes 128.
+const CHANGES_MAX: usize = 64;
+/// A session that lasted so long was a good one: the next attempt comes soon.
+const SETTLED: Duration = Duration::from_secs(5);
