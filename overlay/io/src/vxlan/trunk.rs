@@ -102,6 +102,8 @@ struct Intake {
     /// The port that the last datagram was for.
     last: Option<(Vni, SocketAddr, Arc<Member>)>,
     is_flagged: bool,
+    /// Whether the last trains were long.
+    are_long: bool,
 }
 
 impl Intake {
@@ -118,6 +120,7 @@ impl Intake {
             held_for: None,
             last: None,
             is_flagged: false,
+            are_long: false,
         }
     }
 
@@ -129,7 +132,14 @@ impl Intake {
         let mut slices = self.trains.iter_mut().map(|train| IoSliceMut::new(train));
         let mut slices: [IoSliceMut<'_>; TRAINS] =
             std::array::from_fn(|_| slices.next().unwrap_or_else(|| IoSliceMut::new(&mut [])));
-        self.received = shared.receiver.receive(&mut slices, &mut self.metas)?;
+        let count = if self.are_long { LONG_TRAINS } else { TRAINS };
+        self.received = 0;
+        self.received = shared
+            .receiver
+            .receive(&mut slices[..count], &mut self.metas)?;
+        self.are_long = self.metas[..self.received]
+            .iter()
+            .any(|meta| meta.len > LONG);
         self.train = 0;
         self.at = 0;
         self.last = None;
@@ -267,5 +277,9 @@ fn count(counter: &AtomicU64) {
 
 /// Receives of one read that may bring nothing.
 const ROUNDS: usize = 4;
-/// Trains received at once.
-const TRAINS: usize = 4;
+/// Trains received at once, a single datagram being the shortest of trains.
+const TRAINS: usize = quinn_udp::BATCH_SIZE;
+/// The same when they are long, so that what was received is still cached when it is unpacked.
+const LONG_TRAINS: usize = 4;
+/// Length of a long train, in bytes.
+const LONG: usize = 16_384;

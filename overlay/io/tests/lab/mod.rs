@@ -227,12 +227,12 @@ pub(crate) fn kernel_container(
     addresses: &[&str],
 ) -> Station {
     host.ip(&format!("link add vx type vxlan dstport 4789 {vxlan}"));
-    host.ip("link add br type bridge");
+    host.ip("link add name br0 type bridge");
     host.ip("link add name veth0 type veth peer name inner");
     for link in ["vx", "veth0"] {
-        host.ip(&format!("link set {link} master br mtu {mtu}"));
+        host.ip(&format!("link set {link} master br0 mtu {mtu}"));
     }
-    for link in ["vx", "veth0", "br"] {
+    for link in ["vx", "veth0", "br0"] {
         host.ip(&format!("link set {link} up"));
     }
     let station = Station::new();
