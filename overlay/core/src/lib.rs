@@ -1,1 +1,36 @@
-//! The overlay: encapsulation headers and peer state machines, and no I/O.
+//! The overlay: encapsulation headers, pieces of superframes, peers and endpoint records, and no I/O.
+//!
+//! Nothing here reads a clock, opens a socket or spawns a thread: time, randomness and bytes are arguments.
+
+mod bytes;
+pub mod checksum;
+mod directory;
+pub mod ecn;
+mod flow;
+mod host;
+pub mod mss;
+pub mod mtu;
+mod peer;
+mod pieces;
+mod quic_frame;
+mod reassemble;
+mod rebuild;
+mod record;
+#[cfg(test)]
+mod testing;
+pub mod too_big;
+mod vxlan;
+
+pub use directory::{
+    Applied, Directory, DirectoryConfig, DirectoryCounts, DirectoryEvent, Endpoint,
+};
+pub use flow::{flow_hash, source_udp_port};
+pub use host::{HostId, ParseHostId};
+pub use peer::{
+    Capabilities, Close, Hello, Peer, PeerConfig, PeerCounts, PeerEvent, PeerState, Role, Timing,
+};
+pub use pieces::{CutFrame, Datagrams, FrameIds, Parts};
+pub use quic_frame::{DatagramHeader, FrameId, GsoKind, OpenChecksum, ParseDatagram, PieceGso};
+pub use reassemble::{Pushed, ReassembleConfig, ReassembleCounts, Reassembler, Rebuilt};
+pub use record::{Epoch, Record, RecordFlags, Sequence, Withdrawal};
+pub use vxlan::{ParseVxlan, VXLAN_UDP_PORT, VxlanHeader};

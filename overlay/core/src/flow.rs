@@ -1,0 +1,70 @@
+//! Which flow a frame belongs to.
+//!
+//! # Theory of operation
+//!
+//! Routers of the underlay, and receivers with several queues, tell flows apart by the outer header. So an encapsulated
+//! frame's UDP source port is drawn from a hash of what its inner headers say (RFC 7348 §5): frames of one flow stay in
+//! order, and flows spread. The hash covers MACs, ethertype, IP addresses, protocol, and the ports of an unfragmented packet; a
+//! superframe hashes like its segments.
+
+use std::hash::{BuildHasher, Hasher};
+
+use foldhash::fast::FixedState;
+use switch_core::{Frame, ethertype};
+
+use crate::bytes::be16;
+
+/// A number that frames of one flow share.
+pub fn flow_hash(frame: &Frame<'_>) -> u64 {
+    let bytes = frame.bytes();
+    let mut hasher = FixedState::with_seed(SEED).build_hasher();
+    hasher.write(&bytes[..12]);
+    hasher.write_u16(frame.ethertype());
+    let packet = frame.packet();
+    match frame.ethertype() {
+        ethertype::IPV4 => hash_v4(&mut hasher, packet),
+        ethertype::IPV6 => hash_v6(&mut hasher, packet),
+        _ => {}
+    }
+    hasher.finish()
+}
+
+/// The UDP source port for an encapsulated flow: in the dynamic range 49152 .. 65535 (RFC 6335 §6).
+pub fn source_udp_port(flow_hash: u64) -> u16 {
+    let mixed = flow_hash ^ flow_hash >> 32;
+    let low = u16::try_from(mixed & u64::from(PORTS - 1)).unwrap_or(0);
+    FIRST_PORT + low
+}
+
+fn hash_v4(hasher: &mut impl Hasher, packet: &[u8]) {
+    let Some(header) = packet.get(..20) else {
+        return;
+    };
+    hasher.write(&header[12..20]);
+    hasher.write_u8(header[9]);
+    // All fragments take the way of the first.
+    let is_whole = be16(header, 6) & 0x3fff == 0;
+    let transport = usize::from(header[0] & 0x0f) * 4;
+    if is_whole {
+        hash_ports(hasher, header[9], packet.get(transport..));
+    }
+}
+
+fn hash_v6(hasher: &mut impl Hasher, packet: &[u8]) {
+    let Some(header) = packet.get(..40) else {
+        return;
+    };
+    hasher.write(&header[8..40]);
+    hasher.write_u8(header[6]);
+    hash_ports(hasher, header[6], packet.get(40..));
+}
+
+fn hash_ports(hasher: &mut impl Hasher, protocol: u8, transport: Option<&[u8]>) {
+    if let (6 | 17 | 132, Some(ports)) = (protocol, transport.and_then(<[u8]>::first_chunk::<4>)) {
+        hasher.write_u32(u32::from_be_bytes(*ports));
+    }
+}
+
+const SEED: u64 = 0x7a9e_57f1;
+const FIRST_PORT: u16 = 49_152;
+const PORTS: u16 = 16_384;

@@ -1,0 +1,116 @@
+//! Measures tunnels between two hosts against the kernel's VXLAN device and bridge, in interleaved runs.
+//!
+//! `two_hosts ROUNDS SECONDS offloaded|segmented MODE...`; modes: `kernel`, `vxlan`. Needs root, iperf3 and ethtool.
+
+#[path = "../tests/lab/mod.rs"]
+mod lab;
+
+use lab::{Network, Process, Station, Underlay, ip, kernel_container, vni};
+use overlay_io::{VxlanConfig, VxlanTunnel};
+use switch_io::EngineChoice;
+
+fn main() -> anyhow::Result<()> {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let [rounds, seconds, underlay, modes @ ..] = arguments.as_slice() else {
+        anyhow::bail!("usage: two_hosts ROUNDS SECONDS offloaded|segmented MODE...");
+    };
+    let setups: Vec<Setup> = modes
+        .iter()
+        .map(|mode| Setup::new(mode, underlay == "segmented"))
+        .collect();
+    let mut results = vec![Vec::new(); setups.len()];
+    for _ in 0..rounds.parse()? {
+        for (setup, results) in setups.iter().zip(&mut results) {
+            results.push(setup.measure(seconds.parse()?));
+        }
+        for (mode, results) in modes.iter().zip(&results) {
+            print!("{mode} {:.2}  ", results.last().unwrap_or(&0.0));
+        }
+        println!();
+    }
+    let base = median(&results[0]);
+    for (mode, results) in modes.iter().zip(&results) {
+        let rate = median(results);
+        println!(
+            "{mode}: median {rate:.2} Gbit/s, {:.2} of {}",
+            rate / base,
+            modes[0]
+        );
+    }
+    Ok(())
+}
+
+/// A container on each of two hosts, and what connects them.
+struct Setup {
+    client: Station,
+    server: Station,
+    _iperf: Process,
+    _networks: Vec<Network>,
+    _tunnels: Vec<Box<dyn std::any::Any>>,
+    _underlay: Underlay,
+}
+
+impl Setup {
+    fn new(mode: &str, segmented: bool) -> Self {
+        let underlay = Underlay::new();
+        if segmented {
+            underlay.segment();
+        }
+        let mut networks = Vec::new();
+        let mut tunnels: Vec<Box<dyn std::any::Any>> = Vec::new();
+        let [client, server] = match mode {
+            "kernel" => kernel(&underlay),
+            _ => vxlan(&underlay, &mut networks, &mut tunnels),
+        };
+        let iperf = server.spawn("iperf3 -s");
+        assert!(client.pings("10.9.0.2"), "{mode} does not connect");
+        Self {
+            client,
+            server,
+            _iperf: iperf,
+            _networks: networks,
+            _tunnels: tunnels,
+            _underlay: underlay,
+        }
+    }
+
+    fn measure(&self, seconds: u32) -> f64 {
+        let _ = &self.server;
+        self.client.iperf("10.9.0.2", seconds, "")
+    }
+}
+
+const INSIDE: [&str; 2] = ["10.9.0.1/24", "10.9.0.2/24"];
+const OUTSIDE: [&str; 2] = ["192.0.2.1", "192.0.2.2"];
+
+fn kernel(underlay: &Underlay) -> [Station; 2] {
+    [0, 1].map(|n| {
+        let vxlan = format!("id 42 local {} remote {}", OUTSIDE[n], OUTSIDE[1 - n]);
+        kernel_container(&underlay.hosts[n], &vxlan, 1450, &[INSIDE[n]])
+    })
+}
+
+fn vxlan(
+    underlay: &Underlay,
+    networks: &mut Vec<Network>,
+    tunnels: &mut Vec<Box<dyn std::any::Any>>,
+) -> [Station; 2] {
+    [0, 1].map(|n| {
+        let host = &underlay.hosts[n];
+        let mut network = Network::new(EngineChoice::Auto, 1450);
+        let (tunnel, trunk) =
+            host.run(move || VxlanTunnel::bind(&VxlanConfig::new(ip(OUTSIDE[n]))).unwrap());
+        network.trunk(trunk);
+        network.tunnel(tunnel.port(vni(42), ip(OUTSIDE[1 - n]), 1450).unwrap());
+        let (_, container) = network.container(host, &[INSIDE[n]]);
+        networks.push(network);
+        tunnels.push(Box::new(tunnel));
+        container
+    })
+}
+
+fn median(values: &[f64]) -> f64 {
+    let mut sorted = values.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    sorted.get(sorted.len() / 2).copied().unwrap_or(0.0)
+}

@@ -1,0 +1,263 @@
+//! Hosts and containers as network namespaces, for the tests of the tunnels and for measuring them. Needs root.
+#![allow(dead_code, reason = "each program uses its part")]
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+use std::net::IpAddr;
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::Arc;
+use std::sync::mpsc::{Sender, channel};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use switch_core::{Bridge, BridgeConfig, PortConfig, PortId, PortKind, Vni};
+use switch_io::{EngineChoice, FramePort, OffloadTap, Switch, SwitchConfig};
+
+/// A thread in a network namespace of its own, which dies with the thread and its sockets.
+pub(crate) struct Station {
+    jobs: Option<Sender<Job>>,
+    thread: Option<JoinHandle<()>>,
+    tid: i32,
+}
+
+type Job = Box<dyn FnOnce() + Send>;
+
+impl Station {
+    pub(crate) fn new() -> Self {
+        let (jobs, received) = channel::<Job>();
+        let (started, starting) = channel();
+        let thread = std::thread::spawn(move || {
+            nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNET).expect("this needs root");
+            started
+                .send(rustix::thread::gettid().as_raw_nonzero().get())
+                .unwrap();
+            received.into_iter().for_each(|job| job());
+        });
+        let tid = starting.recv().expect("this needs root");
+        let station = Self {
+            jobs: Some(jobs),
+            thread: Some(thread),
+            tid,
+        };
+        station.ip("link set lo up");
+        station
+    }
+
+    /// Runs `job` in the namespace.
+    pub(crate) fn run<R: Send + 'static>(&self, job: impl FnOnce() -> R + Send + 'static) -> R {
+        let (done, result) = channel();
+        let job = Box::new(move || {
+            let _ = done.send(job());
+        });
+        self.jobs.as_ref().unwrap().send(job).unwrap();
+        result.recv().expect("the job panicked")
+    }
+
+    pub(crate) fn ip(&self, arguments: &str) {
+        self.sh(&format!("ip {arguments}"));
+    }
+
+    /// Runs a shell command in the namespace; it must succeed.
+    pub(crate) fn sh(&self, command: &str) -> String {
+        let output = self.output(command);
+        assert!(
+            output.status.success(),
+            "{command}: {}{}",
+            String::from_utf8_lossy(&output.stdout),
+            String::from_utf8_lossy(&output.stderr)
+        );
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    pub(crate) fn output(&self, command: &str) -> Output {
+        let command = command.to_owned();
+        self.run(move || Command::new("sh").args(["-c", &command]).output().unwrap())
+    }
+
+    pub(crate) fn spawn(&self, command: &str) -> Process {
+        let command = format!("exec {command}");
+        Process(self.run(move || {
+            Command::new("sh")
+                .args(["-c", &command])
+                .stdout(Stdio::null())
+                .spawn()
+                .unwrap()
+        }))
+    }
+
+    /// Moves interface `name` of this namespace to `other`, calls it `new_name` there and sets it up.
+    pub(crate) fn give(&self, name: &str, other: &Self, new_name: &str) {
+        self.ip(&format!("link set {name} netns {}", other.tid));
+        other.ip(&format!("link set {name} name {new_name}"));
+        other.ip(&format!("link set {new_name} up"));
+    }
+
+    /// Gives `eth0` addresses that work at once.
+    pub(crate) fn address(&self, addresses: &[&str]) {
+        for address in addresses {
+            let nodad = if address.contains(':') { "nodad" } else { "" };
+            self.ip(&format!("addr add {address} dev eth0 {nodad}"));
+        }
+    }
+
+    pub(crate) fn pings(&self, address: &str) -> bool {
+        self.output(&format!("ping -c 3 -i 0.1 -W 1 {address}"))
+            .status
+            .success()
+    }
+
+    /// Gbit/s of one TCP stream for `seconds` from here to `server`, which runs `iperf3 -s`.
+    pub(crate) fn iperf(&self, server: &str, seconds: u32, options: &str) -> f64 {
+        let report = self.sh(&format!("iperf3 -J -c {server} -t {seconds} {options}"));
+        let report: serde_json::Value = serde_json::from_str(&report).unwrap();
+        report["end"]["sum_received"]["bits_per_second"]
+            .as_f64()
+            .unwrap()
+            / 1e9
+    }
+}
+
+impl Drop for Station {
+    fn drop(&mut self) {
+        drop(self.jobs.take());
+        let _ = self.thread.take().unwrap().join();
+    }
+}
+
+/// A running program; killed when dropped.
+pub(crate) struct Process(Child);
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// Two hosts with a veth pair as underlay: `eth0` in each, 192.0.2.1 and 192.0.2.2, 2001:db8::1 and ::2.
+pub(crate) struct Underlay {
+    pub(crate) hosts: [Station; 2],
+}
+
+impl Underlay {
+    pub(crate) fn new() -> Self {
+        let hosts = [Station::new(), Station::new()];
+        hosts[0].ip("link add name eth0 type veth peer name peer");
+        hosts[0].give("peer", &hosts[1], "eth0");
+        hosts[0].ip("link set eth0 up");
+        hosts[0].address(&["192.0.2.1/24", "2001:db8::1/64"]);
+        hosts[1].address(&["192.0.2.2/24", "2001:db8::2/64"]);
+        Self { hosts }
+    }
+
+    /// Every packet walks alone, as on a wire.
+    pub(crate) fn segment(&self) {
+        for host in &self.hosts {
+            host.sh("ethtool -K eth0 tso off gso off gro off tx off");
+        }
+    }
+
+    pub(crate) fn mtu(&self, mtu: u32) {
+        for host in &self.hosts {
+            host.ip(&format!("link set eth0 mtu {mtu}"));
+        }
+    }
+}
+
+/// A host whose switch has one network.
+pub(crate) struct Network {
+    pub(crate) switch: Switch,
+    pub(crate) bridge: Arc<Bridge>,
+    pub(crate) mtu: u32,
+    trunk: Option<PortId>,
+}
+
+impl Network {
+    pub(crate) fn new(engine: EngineChoice, mtu: u32) -> Self {
+        let switch = Switch::start(SwitchConfig {
+            engine,
+            ..SwitchConfig::default()
+        })
+        .unwrap();
+        Self {
+            switch,
+            bridge: Arc::new(Bridge::new(BridgeConfig::default())),
+            mtu,
+            trunk: None,
+        }
+    }
+
+    pub(crate) fn trunk(&mut self, trunk: impl FramePort + 'static) -> PortId {
+        let id = self.switch.add_trunk(Box::new(trunk)).unwrap();
+        self.trunk = Some(id);
+        id
+    }
+
+    pub(crate) fn tunnel(&self, port: impl FramePort + 'static) -> PortId {
+        let config = PortConfig::new(PortKind::Tunnel, self.mtu);
+        self.switch
+            .add_port(&self.bridge, Box::new(port), config)
+            .unwrap()
+    }
+
+    /// A container: a TAP made in `host`, with `addresses` inside.
+    pub(crate) fn container(&self, host: &Station, addresses: &[&str]) -> (PortId, Station) {
+        let name = "tap-lab";
+        let tap = host.run(move || OffloadTap::create(name).unwrap());
+        let config = PortConfig {
+            bum_limit: None,
+            ..PortConfig::new(PortKind::Tap, self.mtu)
+        };
+        let port = self
+            .switch
+            .add_port(&self.bridge, Box::new(tap), config)
+            .unwrap();
+        let station = Station::new();
+        host.give(name, &station, "eth0");
+        station.ip(&format!("link set eth0 mtu {}", self.mtu));
+        station.address(addresses);
+        (port, station)
+    }
+}
+
+/// The kernel's own VXLAN device and bridge in `host`, and a container behind them.
+pub(crate) fn kernel_container(
+    host: &Station,
+    vxlan: &str,
+    mtu: u32,
+    addresses: &[&str],
+) -> Station {
+    host.ip(&format!("link add vx type vxlan dstport 4789 {vxlan}"));
+    host.ip("link add name br0 type bridge");
+    host.ip("link add name veth0 type veth peer name inner");
+    for link in ["vx", "veth0"] {
+        host.ip(&format!("link set {link} master br0 mtu {mtu}"));
+    }
+    for link in ["vx", "veth0", "br0"] {
+        host.ip(&format!("link set {link} up"));
+    }
+    let station = Station::new();
+    host.give("inner", &station, "eth0");
+    station.ip(&format!("link set eth0 mtu {mtu}"));
+    station.address(addresses);
+    station
+}
+
+pub(crate) fn vni(value: u32) -> Vni {
+    Vni::new(value).unwrap()
+}
+
+pub(crate) fn ip(text: &str) -> IpAddr {
+    text.parse().unwrap()
+}
+
+/// Asks again and again, up to five seconds.
+pub(crate) fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
+    let start = Instant::now();
+    while !holds() {
+        assert!(
+            start.elapsed() < Duration::from_secs(5),
+            "did not happen: {what}"
+        );
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
