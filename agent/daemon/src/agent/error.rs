@@ -40,9 +40,29 @@ pub(super) enum CreateNetwork {
     #[error("driver {0:?} makes no new networks; `bridge` does")]
     PredefinedDriver(&'static str),
     #[error(
-        "driver \"overlay\" needs a cluster of hosts, and this agent is in none; use `--driver bridge`"
+        "driver \"overlay\" needs a cluster of hosts, and this agent is in none; join one with `tapestry cluster join`, or name the other hosts: -o vni=N -o remote=IP[,IP]"
     )]
     NoCluster,
+    #[error(
+        "-o remote= makes a VXLAN without a cluster; QUIC needs a cluster and its certificates"
+    )]
+    StaticQuic,
+    #[error("-o remote= needs a -o vni=N too, the same on every host")]
+    StaticVni,
+    #[error(
+        "-o remote= needs a --subnet too, the same on every host; --ip-range keeps their containers' addresses apart"
+    )]
+    StaticSubnet,
+    #[error("{0} remotes are too many for a network without a cluster; give at most 128")]
+    TooManyRemotes(usize),
+    #[error("VNI {vni} is taken by network {name:?}; choose another one")]
+    VniTaken { vni: u32, name: String },
+    #[error(
+        "MTU {mtu} does not fit the underlay, which leaves {most} bytes; leave --mtu out or raise the underlay's"
+    )]
+    MtuOverUnderlay { mtu: u16, most: u16 },
+    #[error("this host has no route to {0}; add one, or correct -o remote=")]
+    NoRoute(std::net::IpAddr),
     #[error("two {0} subnets were given; a network has at most one of each family")]
     TwoSubnets(&'static str),
     #[error(
@@ -50,7 +70,7 @@ pub(super) enum CreateNetwork {
     )]
     GatewayOutside(std::net::IpAddr),
     #[error(
-        "option {0:?} is unknown; a bridge network takes tap=offload|basic and transparent=true|false"
+        "option {0:?} is unknown; a network takes tap=offload|basic and transparent=true|false, an overlay also encap=quic|vxlan, vni=N and remote=IP[,IP]"
     )]
     UnknownOption(String),
     #[error("option {name}={value} is not understood; write {expected}")]
@@ -74,7 +94,7 @@ pub(super) enum CreateNetwork {
 impl From<CreateNetwork> for ApiError {
     fn from(error: CreateNetwork) -> Self {
         let kind = match &error {
-            CreateNetwork::NameTaken(_) => ErrorKind::Conflict,
+            CreateNetwork::NameTaken(_) | CreateNetwork::VniTaken { .. } => ErrorKind::Conflict,
             CreateNetwork::Subnet(InvalidSubnet::Overlaps { .. }) => ErrorKind::Conflict,
             CreateNetwork::NoSubnet(_) => ErrorKind::Exhausted,
             CreateNetwork::NoCluster => ErrorKind::Unsupported,

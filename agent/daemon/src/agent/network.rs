@@ -6,13 +6,15 @@ use agent_api::{
 use ipnet::IpNet;
 
 use super::error::{CreateNetwork, RemoveNetwork};
+use super::overlay::{local_address, vxlan_mtu};
 use super::plan::{DEFAULT_MTU, Surroundings, plan_network, pools};
+use super::plan_overlay::OverlayWish;
 use super::state::{Network, State};
 use super::{Agent, view};
 use crate::ipam::{SubnetInUse, default_pools_v6};
 use crate::name::new_id;
 use crate::netlink::Netlink;
-use crate::record::{NetworkRecord, Owner, network_key};
+use crate::record::{NetworkRecord, OverlayRecord, Owner, network_key};
 
 impl Agent {
     pub(crate) fn networks(&self) -> Vec<NetworkSummary> {
@@ -53,10 +55,44 @@ impl Agent {
         {
             return Err(CreateNetwork::NameTaken(request.name).into());
         }
-        let record = plan_network(request, &self.surroundings(&state))?;
+        let record = match OverlayWish::read(&request)? {
+            None => plan_network(request, None, &self.surroundings(&state))?,
+            Some(wish) if wish.remotes.is_empty() => return Err(CreateNetwork::NoCluster.into()),
+            Some(wish) => self.plan_static(&state, request, wish)?,
+        };
         let summary = view::network_summary(&record);
         self.add_network(&mut state, record)?;
         Ok(summary)
+    }
+
+    /// A network whose other hosts are named one by one.
+    fn plan_static(
+        &self,
+        state: &State,
+        request: NetworkCreate,
+        wish: OverlayWish,
+    ) -> Result<NetworkRecord, CreateNetwork> {
+        let vni = wish.vni.ok_or(CreateNetwork::StaticVni)?;
+        check_vni(state, vni)?;
+        let mut mtu_max = u16::MAX;
+        for remote in &wish.remotes {
+            let local = local_address(*remote).ok_or(CreateNetwork::NoRoute(*remote))?;
+            let mtu = vxlan_mtu(local).map_err(|error| CreateNetwork::Host {
+                name: request.name.clone(),
+                why: error.to_string(),
+            })?;
+            mtu_max = mtu_max.min(mtu);
+        }
+        let overlay = OverlayRecord {
+            vni,
+            encap: wish.encap,
+            remotes: wish.remotes,
+        };
+        let around = Surroundings {
+            mtu_max: Some(mtu_max),
+            ..self.surroundings(state)
+        };
+        plan_network(request, Some(overlay), &around)
     }
 
     pub(crate) fn remove_network(&self, called: &str) -> Result<(), ApiError> {
@@ -117,7 +153,7 @@ impl Agent {
                     name: name.to_owned(),
                     ..NetworkCreate::default()
                 };
-                plan_network(request, &self.surroundings(state))?
+                plan_network(request, None, &self.surroundings(state))?
             } else {
                 without_segment(name, driver)
             };
@@ -139,7 +175,7 @@ impl Agent {
             .map_err(|error| failed(error.to_string()))?;
         let segment = match record
             .has_bridge()
-            .then(|| self.raise_segment(&record))
+            .then(|| self.raise_segment(&mut state.tunnels, &record))
             .transpose()
         {
             Ok(segment) => segment,
@@ -174,7 +210,7 @@ impl Agent {
         };
         let name = network.record.name.clone();
         if let Some(segment) = network.segment {
-            self.lower_segment(segment);
+            self.lower_segment(&mut state.tunnels, segment);
         }
         let firewall = self.apply_firewall(state);
         let forgotten = self
@@ -220,6 +256,7 @@ impl Agent {
             networks: state.networks.values().flat_map(in_use).collect(),
             host: routed_subnets(),
             pools_v6: default_pools_v6(self.ula_global_id),
+            mtu_max: None,
         }
     }
 }
@@ -244,6 +281,21 @@ fn without_segment(name: &str, driver: Driver) -> NetworkRecord {
         dns: Vec::new(),
         options: Default::default(),
         labels: Default::default(),
+        overlay: None,
+    }
+}
+
+fn check_vni(state: &State, vni: u32) -> Result<(), CreateNetwork> {
+    let has_it = |network: &&Network| {
+        let overlay = network.record.overlay.as_ref();
+        overlay.is_some_and(|overlay| overlay.vni == vni)
+    };
+    match state.networks.values().find(has_it) {
+        None => Ok(()),
+        Some(network) => Err(CreateNetwork::VniTaken {
+            vni,
+            name: network.record.name.clone(),
+        }),
     }
 }
 

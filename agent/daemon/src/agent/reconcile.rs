@@ -49,7 +49,7 @@ impl Agent {
         let (pool_v4, pool_v6) = pools(&record).map_err(CreateNetwork::from)?;
         let segment = match record
             .has_bridge()
-            .then(|| self.raise_segment(&record))
+            .then(|| self.raise_segment(&mut state.tunnels, &record))
             .transpose()
         {
             Ok(segment) => segment,

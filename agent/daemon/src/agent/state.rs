@@ -1,10 +1,12 @@
 //! What the agent has in hand: the records, and beside each what it made of them in this process.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use switch_core::{Bridge, Mac, PortId};
 
+use super::overlay::{TunnelPort, Tunnels};
 use crate::edge_task::EdgeHandle;
 use crate::ipam::Pool;
 use crate::netlink::NetnsId;
@@ -16,6 +18,7 @@ use crate::record::{ContainerRecord, EndpointRecord, NetworkRecord};
 pub(super) struct State {
     pub(super) networks: BTreeMap<String, Network>,
     pub(super) containers: BTreeMap<String, Container>,
+    pub(super) tunnels: Tunnels,
 }
 
 /// A network and its parts on this host.
@@ -35,6 +38,8 @@ pub(super) struct Segment {
     pub(super) edge: EdgeHandle,
     pub(super) edge_port: PortId,
     pub(super) host: Option<HostPort>,
+    /// By the remote host's address.
+    pub(super) tunnels: BTreeMap<IpAddr, TunnelPort>,
 }
 
 /// The TAP in the host's namespace that carries the gateway's addresses.

@@ -1,0 +1,139 @@
+//! Tunnels: how frames of this host's networks get to other hosts.
+//!
+//! # Theory of operation
+//!
+//! One VXLAN socket per local address carries the networks that use it; the first tunnel opens it, the last one closes it. A
+//! remote host in a network is a port of the network's bridge, in the tunnels' split-horizon group. Sockets are bound to
+//! the very address that other hosts know this one by, because a VTEP takes frames from known addresses only.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::sync::Arc;
+
+use overlay_core::mtu::{Underlay, vxlan_inner};
+use overlay_io::{VxlanConfig, VxlanTunnel};
+use switch_core::{Bridge, PortConfig, PortId, PortKind, Vni};
+use switch_io::Switch;
+
+use crate::netlink::{Netlink, NetlinkError};
+
+/// The sockets, by local address.
+#[derive(Debug, Default)]
+pub(super) struct Tunnels {
+    vxlan: BTreeMap<IpAddr, VxlanSocket>,
+}
+
+#[derive(Debug)]
+struct VxlanSocket {
+    tunnel: VxlanTunnel,
+    trunk: PortId,
+    ports: usize,
+}
+
+/// A remote host in one network.
+#[derive(Debug)]
+pub(super) struct TunnelPort {
+    pub(super) port: PortId,
+    local: IpAddr,
+}
+
+impl Tunnels {
+    /// A port of `bridge` that leads to `remote`; packets have up to `mtu` bytes.
+    pub(super) fn open_vxlan(
+        &mut self,
+        switch: &Switch,
+        bridge: &Arc<Bridge>,
+        (local, remote): (IpAddr, IpAddr),
+        (vni, mtu): (Vni, u16),
+    ) -> Result<TunnelPort, String> {
+        if !self.vxlan.contains_key(&local) {
+            let socket = VxlanSocket::open(switch, local)?;
+            self.vxlan.insert(local, socket);
+        }
+        let opened = self.vxlan.get_mut(&local).map(|socket| {
+            let port = socket
+                .tunnel
+                .port(vni, remote, u32::from(mtu))
+                .map_err(|error| error.to_string())?;
+            let config = PortConfig::new(PortKind::Tunnel, u32::from(mtu));
+            let port = switch
+                .add_port(bridge, Box::new(port), config)
+                .map_err(|error| error.to_string())?;
+            socket.ports += 1;
+            Ok(TunnelPort { port, local })
+        });
+        let opened = opened.unwrap_or_else(|| Err("the tunnel's socket is gone".to_owned()));
+        self.close_unused(switch, local);
+        opened
+    }
+
+    pub(super) fn close(&mut self, switch: &Switch, tunnel: &TunnelPort) {
+        switch.remove_port(tunnel.port);
+        if let Some(socket) = self.vxlan.get_mut(&tunnel.local) {
+            socket.ports = socket.ports.saturating_sub(1);
+        }
+        self.close_unused(switch, tunnel.local);
+    }
+
+    fn close_unused(&mut self, switch: &Switch, local: IpAddr) {
+        if self
+            .vxlan
+            .get(&local)
+            .is_some_and(|socket| socket.ports == 0)
+            && let Some(socket) = self.vxlan.remove(&local)
+        {
+            switch.remove_port(socket.trunk);
+        }
+    }
+}
+
+impl VxlanSocket {
+    fn open(switch: &Switch, local: IpAddr) -> Result<Self, String> {
+        let (tunnel, trunk) =
+            VxlanTunnel::bind(&VxlanConfig::new(local)).map_err(|error| error.to_string())?;
+        let trunk = switch
+            .add_trunk(Box::new(trunk))
+            .map_err(|error| error.to_string())?;
+        Ok(Self {
+            tunnel,
+            trunk,
+            ports: 0,
+        })
+    }
+}
+
+/// The address that this host has towards `remote`. Nothing is sent: connecting a UDP socket only picks the route.
+pub(super) fn local_address(remote: IpAddr) -> Option<IpAddr> {
+    let unspecified: IpAddr = match remote {
+        IpAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+        IpAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+    };
+    let socket = UdpSocket::bind(SocketAddr::new(unspecified, 0)).ok()?;
+    socket
+        .connect(SocketAddr::new(remote, DISCARD_UDP_PORT))
+        .ok()?;
+    let local = socket.local_addr().ok()?.ip();
+    (!local.is_unspecified()).then_some(local)
+}
+
+/// The largest packet inside VXLAN from `local` to a host of the same family: what its link leaves.
+pub(super) fn vxlan_mtu(local: IpAddr) -> Result<u16, NetlinkError> {
+    let mut netlink = Netlink::open()?;
+    let addresses = netlink.addresses()?;
+    let index = addresses
+        .iter()
+        .find(|entry| entry.address.addr() == local)
+        .map(|entry| entry.link_index);
+    let mtu = match index {
+        Some(index) => netlink.link_by_index(index)?.mtu,
+        None => ETHERNET_MTU,
+    };
+    let underlay = match local {
+        IpAddr::V4(_) => Underlay::V4,
+        IpAddr::V6(_) => Underlay::V6,
+    };
+    Ok(u16::try_from(vxlan_inner(underlay, mtu)).unwrap_or(u16::MAX))
+}
+
+const DISCARD_UDP_PORT: u16 = 9;
+const ETHERNET_MTU: u32 = 1500;
