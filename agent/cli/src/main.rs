@@ -2,6 +2,7 @@
 
 mod agent;
 mod arguments;
+mod cluster;
 mod completions;
 mod doctor;
 mod exec;
@@ -67,6 +68,8 @@ enum Verb {
     Fdb(fdb::Verb),
     #[command(subcommand)]
     Port(port::Verb),
+    #[command(subcommand)]
+    Cluster(cluster::Verb),
     Doctor(doctor::Args),
     Completions(completions::Args),
     Man(man::Args),
@@ -116,6 +119,7 @@ fn dispatch(cli: Cli) -> Result<ExitCode, Failure> {
         Verb::Inspect(args) => wait(inspect::run(args, client)),
         Verb::Fdb(verb) => wait(fdb::run(verb, client)),
         Verb::Port(verb) => wait(port::run(verb, client)),
+        Verb::Cluster(verb) => wait(cluster::run(verb, client)),
         Verb::Doctor(args) => wait(doctor::run(args, client)),
     }?;
     Ok(ExitCode::from(code))
@@ -229,6 +233,16 @@ tapestry fdb ls lab
 tapestry fdb ls --json lab
 tapestry port ls lab
 tapestry port ls --json lab
+tapestry cluster init
+tapestry cluster init --advertise 192.0.2.1:4790 --etcd https://192.0.2.9:2379 --etcd https://192.0.2.10:2379
+tapestry cluster token
+tapestry cluster token -q --ttl 60
+tapestry cluster join TPSTRY-1-0 192.0.2.1
+tapestry cluster join --advertise 192.0.2.2 TPSTRY-1-0 [2001:db8::1]:4790
+tapestry cluster ls
+tapestry cluster ls --json
+tapestry cluster leave
+tapestry cluster revoke host-2
 tapestry doctor
 tapestry doctor --json
 tapestry completions bash

@@ -36,7 +36,7 @@ pub(crate) struct EdgeSettings {
 /// An endpoint as its edge sees it.
 pub(crate) struct EdgeHost {
     pub(crate) mac: Mac,
-    /// Absent where there is no IPv4 address to lease.
+    /// Absent where there is no IPv4 address to lease, or the endpoint is another host's.
     pub(crate) dhcp: Option<HostRecord>,
     pub(crate) names: EndpointNames,
     /// Its own name servers, which go before the network's.
@@ -117,7 +117,8 @@ struct EdgeTask {
 }
 
 struct Registered {
-    mac: Mac,
+    /// That a DHCP lease is for.
+    mac: Option<Mac>,
     addresses: Vec<IpAddr>,
 }
 
@@ -198,6 +199,7 @@ impl EdgeTask {
             .flatten()
             .collect();
         self.zone.insert(&key, host.names)?;
+        let mac = host.dhcp.is_some().then_some(host.mac);
         if let Some(dhcp) = host.dhcp {
             self.edge.insert_host(host.mac, dhcp);
         }
@@ -206,20 +208,16 @@ impl EdgeTask {
             self.own_upstreams
                 .extend(addresses.iter().map(|address| (*address, Arc::clone(&own))));
         }
-        self.hosts.insert(
-            key,
-            Registered {
-                mac: host.mac,
-                addresses,
-            },
-        );
+        self.hosts.insert(key, Registered { mac, addresses });
         Ok(())
     }
 
     fn remove(&mut self, key: &str) {
         self.zone.remove(key);
         if let Some(host) = self.hosts.remove(key) {
-            self.edge.remove_host(host.mac);
+            if let Some(mac) = host.mac {
+                self.edge.remove_host(mac);
+            }
             for address in host.addresses {
                 self.own_upstreams.remove(&address);
             }

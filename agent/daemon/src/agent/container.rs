@@ -218,8 +218,12 @@ impl Agent {
         let network_id = state.network_id(network)?;
         let id = state.container_id(&request.container)?;
         let container = state.container(&request.container)?.record.name.clone();
-        let network = state
-            .networks
+        let State {
+            networks,
+            directory,
+            ..
+        } = &mut *state;
+        let network = networks
             .get_mut(&network_id)
             .ok_or_else(|| Find::NoNetwork(network.to_owned()))?;
         let owner = Owner::Container(id);
@@ -230,7 +234,7 @@ impl Agent {
             .map(|endpoint| endpoint.record.id.clone());
         match endpoint {
             Some(endpoint) => {
-                self.detach(network, &endpoint);
+                self.detach(directory, network, &endpoint);
                 Ok(())
             }
             None => Err(Contain::NotOn {
@@ -416,7 +420,12 @@ impl Agent {
     fn release_network(&self, state: &mut State, id: &str) {
         self.unpublish(state, id);
         let owner = Owner::Container(id.to_owned());
-        for network in state.networks.values_mut() {
+        let State {
+            networks,
+            directory,
+            ..
+        } = state;
+        for network in networks.values_mut() {
             let of_container = network
                 .endpoints
                 .values()
@@ -425,7 +434,7 @@ impl Agent {
                 .map(|endpoint| endpoint.record.id.clone())
                 .collect();
             for endpoint in endpoints {
-                self.detach(network, &endpoint);
+                self.detach(directory, network, &endpoint);
             }
         }
     }

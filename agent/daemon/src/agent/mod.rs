@@ -9,12 +9,14 @@
 //! Records come before deeds: a record without its deed is found and settled by [`reconcile`] at the next start, a deed
 //! without a record would never be. What the records cannot know, how a command ended, its supervisor keeps beside it.
 
+mod cluster;
 mod container;
 mod container_plan;
 mod endpoint;
 mod error;
 mod files;
 mod find;
+mod follow;
 mod journal;
 mod logs;
 mod network;
@@ -25,6 +27,7 @@ mod publishing;
 mod reconcile;
 mod sandbox;
 mod segment;
+mod share;
 mod state;
 mod view;
 
@@ -39,6 +42,7 @@ use tokio::runtime::Handle;
 
 use self::journal::Journal;
 use self::state::State;
+use crate::cluster::Member;
 use crate::config::Config;
 use crate::container::Supervisor;
 use crate::firewall::{Firewall, FirewallError};
@@ -58,6 +62,9 @@ pub(crate) struct Agent {
     ula_global_id: [u8; 5],
     warnings: Mutex<Vec<String>>,
     state: Mutex<State>,
+    cluster: Mutex<Option<Arc<Member>>>,
+    /// Held while this host joins or leaves a cluster.
+    cluster_turn: Mutex<()>,
     /// Some container has ended.
     ended: Condvar,
 }
@@ -106,6 +113,8 @@ impl Agent {
             ula_global_id,
             warnings: Mutex::default(),
             state: Mutex::default(),
+            cluster: Mutex::default(),
+            cluster_turn: Mutex::default(),
             ended: Condvar::new(),
             config,
         });
@@ -115,11 +124,13 @@ impl Agent {
         agent.watch_firewall();
         agent.reconcile()?;
         agent.watch_sandboxes();
+        agent.resume_cluster();
         Ok(agent)
     }
 
     /// Puts the packet filter back as it was. Containers go on; the next start attaches them again.
     pub(crate) fn shut_down(&self) {
+        self.stop_cluster();
         if let Ok(firewall) = &self.firewall
             && let Err(error) = firewall.remove()
         {

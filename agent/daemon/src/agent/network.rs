@@ -10,11 +10,12 @@ use super::overlay::{local_address, vxlan_mtu};
 use super::plan::{DEFAULT_MTU, Surroundings, plan_network, pools};
 use super::plan_overlay::OverlayWish;
 use super::state::{Network, State};
-use super::{Agent, view};
+use super::{Agent, share, view};
+use crate::cluster::{ENDPOINTS, EndpointShared, Member};
 use crate::ipam::{SubnetInUse, default_pools_v6};
 use crate::name::new_id;
 use crate::netlink::Netlink;
-use crate::record::{NetworkRecord, OverlayRecord, Owner, network_key};
+use crate::record::{Encap, NetworkRecord, OverlayRecord, Owner, network_key};
 
 impl Agent {
     pub(crate) fn networks(&self) -> Vec<NetworkSummary> {
@@ -57,12 +58,60 @@ impl Agent {
         }
         let record = match OverlayWish::read(&request)? {
             None => plan_network(request, None, &self.surroundings(&state))?,
-            Some(wish) if wish.remotes.is_empty() => return Err(CreateNetwork::NoCluster.into()),
+            Some(wish) if wish.remotes.is_empty() => self.plan_global(&state, request, &wish)?,
             Some(wish) => self.plan_static(&state, request, wish)?,
         };
         let summary = view::network_summary(&record);
-        self.add_network(&mut state, record)?;
+        let (id, shared) = (record.id.clone(), record.shared().is_some());
+        let added = self.add_network(&mut state, record.clone());
+        if let (true, Some(member)) = (shared, self.member()) {
+            if let Err(error) = added {
+                if let Err(left) = self.unshare_network(&member, &record) {
+                    tracing::warn!(error = %left, "a network that was not made stays known to other hosts");
+                }
+                return Err(error);
+            }
+            if let Some(network) = state.networks.get_mut(&id) {
+                self.fill_reserve(&member, network);
+            }
+        }
+        added?;
         Ok(summary)
+    }
+
+    /// A network of all hosts of the cluster; they know it when this returns.
+    fn plan_global(
+        &self,
+        state: &State,
+        request: NetworkCreate,
+        wish: &OverlayWish,
+    ) -> Result<NetworkRecord, CreateNetwork> {
+        let member = self.member().ok_or(CreateNetwork::NoCluster)?;
+        if member.session().is_none() {
+            return Err(CreateNetwork::OutOfStep);
+        }
+        if wish.encap == Encap::Quic {
+            return Err(CreateNetwork::NoQuic);
+        }
+        if let Some(vni) = wish.vni {
+            check_vni(state, vni)?;
+        }
+        let mtu = vxlan_mtu(member.address()).map_err(|error| CreateNetwork::Host {
+            name: request.name.clone(),
+            why: error.to_string(),
+        })?;
+        let around = Surroundings {
+            mtu_max: Some(mtu),
+            ..self.surroundings(state)
+        };
+        let overlay = OverlayRecord {
+            vni: wish.vni.unwrap_or_default(),
+            encap: wish.encap,
+            remotes: Vec::new(),
+        };
+        let mut record = plan_network(request, Some(overlay), &around)?;
+        self.share_network(&member, &mut record, wish.vni)?;
+        Ok(record)
     }
 
     /// A network whose other hosts are named one by one.
@@ -119,7 +168,42 @@ impl Agent {
             }
             .into());
         }
+        let record = network.record.clone();
+        self.take_from_cluster(&record)?;
         self.drop_network(&mut state, &id)
+    }
+
+    /// A network of the cluster goes from all hosts, unless one uses it.
+    fn take_from_cluster(&self, record: &NetworkRecord) -> Result<(), RemoveNetwork> {
+        let (Some(_), Some(member)) = (record.shared(), self.member()) else {
+            return Ok(());
+        };
+        let name = record.name.clone();
+        let failed = |why: String| RemoveNetwork::OutOfStep {
+            name: name.clone(),
+            why,
+        };
+        if member.session().is_none() {
+            return Err(failed("etcd is out of reach".to_owned()));
+        }
+        let users = self.users_elsewhere(&member, record);
+        if !users.is_empty() {
+            let users = users.join(", ");
+            return Err(RemoveNetwork::InUseElsewhere { name, users });
+        }
+        self.unshare_network(&member, record)
+            .map_err(|error| failed(error.to_string()))
+    }
+
+    fn users_elsewhere(&self, member: &Member, record: &NetworkRecord) -> Vec<String> {
+        let prefix = format!("{ENDPOINTS}{}/", record.id);
+        let world = member.world();
+        let users = world.under::<EndpointShared>(&prefix);
+        users
+            .filter(|(_, shared)| shared.host != member.host())
+            .map(|(_, shared)| shared.name)
+            .take(USERS_SHOWN_MAX)
+            .collect()
     }
 
     pub(crate) fn prune_networks(&self) -> Result<Pruned, ApiError> {
@@ -128,12 +212,15 @@ impl Agent {
             .networks
             .values()
             .filter(|network| network.endpoints.is_empty() && !is_predefined(&network.record.name))
-            .map(|network| (network.record.id.clone(), network.record.name.clone()))
+            .map(|network| network.record.clone())
             .collect();
         let mut pruned = Pruned::default();
-        for (id, name) in unused {
-            self.drop_network(&mut state, &id)?;
-            pruned.networks.push(name);
+        for record in unused {
+            if self.take_from_cluster(&record).is_err() {
+                continue;
+            }
+            self.drop_network(&mut state, &record.id)?;
+            pruned.networks.push(record.name);
         }
         Ok(pruned)
     }
@@ -163,7 +250,11 @@ impl Agent {
     }
 
     /// Keeps the record, raises the segment, opens the packet filter. Nothing is left of a failure.
-    fn add_network(&self, state: &mut State, record: NetworkRecord) -> Result<(), ApiError> {
+    pub(super) fn add_network(
+        &self,
+        state: &mut State,
+        record: NetworkRecord,
+    ) -> Result<(), ApiError> {
         let failed = |why: String| CreateNetwork::Host {
             name: record.name.clone(),
             why,
@@ -192,6 +283,9 @@ impl Agent {
             segment,
             endpoints: Default::default(),
         };
+        if let (Some(directory), Some(vni)) = (&mut state.directory, share::vni(&network)) {
+            directory.attach_network(vni);
+        }
         state.networks.insert(id.clone(), network);
         if let Err(why) = self.apply_firewall(state) {
             if is_predefined(&record.name) {
@@ -204,11 +298,14 @@ impl Agent {
         Ok(())
     }
 
-    fn drop_network(&self, state: &mut State, id: &str) -> Result<(), ApiError> {
+    pub(super) fn drop_network(&self, state: &mut State, id: &str) -> Result<(), ApiError> {
         let Some(network) = state.networks.remove(id) else {
             return Ok(());
         };
         let name = network.record.name.clone();
+        if let (Some(directory), Some(vni)) = (&mut state.directory, share::vni(&network)) {
+            directory.detach_network(vni);
+        }
         if let Some(segment) = network.segment {
             self.lower_segment(&mut state.tunnels, segment);
         }

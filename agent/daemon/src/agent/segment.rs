@@ -88,6 +88,8 @@ impl Agent {
             edge_port,
             host: None,
             tunnels: BTreeMap::new(),
+            hosts: BTreeMap::new(),
+            remotes: BTreeMap::new(),
         };
         match self.raise_ways_out(tunnels, record, &mut segment) {
             Ok(()) => Ok(segment),

@@ -4,8 +4,10 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use overlay_core::{Directory, HostId};
 use switch_core::{Bridge, Mac, PortId};
 
+use super::follow::RemotePlace;
 use super::overlay::{TunnelPort, Tunnels};
 use crate::edge_task::EdgeHandle;
 use crate::ipam::Pool;
@@ -19,6 +21,8 @@ pub(super) struct State {
     pub(super) networks: BTreeMap<String, Network>,
     pub(super) containers: BTreeMap<String, Container>,
     pub(super) tunnels: Tunnels,
+    /// Where the cluster's endpoints are; absent without a cluster.
+    pub(super) directory: Option<Directory>,
 }
 
 /// A network and its parts on this host.
@@ -40,6 +44,10 @@ pub(super) struct Segment {
     pub(super) host: Option<HostPort>,
     /// By the remote host's address.
     pub(super) tunnels: BTreeMap<IpAddr, TunnelPort>,
+    /// The cluster's hosts that have endpoints in the network, and where their tunnels end.
+    pub(super) hosts: BTreeMap<HostId, IpAddr>,
+    /// Their endpoints.
+    pub(super) remotes: BTreeMap<Mac, RemotePlace>,
 }
 
 /// The TAP in the host's namespace that carries the gateway's addresses.

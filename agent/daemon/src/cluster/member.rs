@@ -278,6 +278,11 @@ impl Member {
         self.settings.signs
     }
 
+    /// Seconds since 1970 at which this host's certificate ends; zero where that cannot be read.
+    pub(crate) fn certificate_until_s(&self) -> u64 {
+        self.identity().validity_s().map_or(0, |(_, until)| until)
+    }
+
     pub(crate) fn identity(&self) -> Identity {
         lock(&self.identity).clone()
     }

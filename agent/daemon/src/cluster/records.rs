@@ -83,8 +83,10 @@ impl EndpointShared {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Holder {
     pub(crate) host: String,
-    /// Absent while the host keeps it for times without etcd.
+    /// Absent while it is in reserve.
     pub(crate) endpoint: Option<String>,
+    /// Whether the host keeps it for times without etcd.
+    pub(crate) reserve: bool,
 }
 
 pub(super) const CLUSTER: &str = "cluster";
