@@ -464,34 +464,33 @@ fn reserve_some(
     pool: &mut Pool,
     count: usize,
 ) -> Result<(), StoreError> {
-    let addresses = pool.highest_free(count);
-    let changes = addresses
-        .iter()
-        .map(|address| {
-            Change::encode(
-                address_key(network, *address),
-                &reserved(member),
-                Expected::Absent,
-            )
-        })
-        .collect::<Result<Vec<_>, _>>()?;
-    match member.store().transact(&changes) {
-        Ok(_) => {
-            for address in addresses {
-                // It was free just now, under the state's lock.
-                let _ = pool.take(address, RESERVED);
-            }
-            Ok(())
+    // Hosts that come at the same time find each other's addresses one by one.
+    for _ in 0..CLAIMS_MAX {
+        let addresses = pool.highest_free(count);
+        let changes = addresses
+            .iter()
+            .map(|address| {
+                let key = address_key(network, *address);
+                Change::encode(key, &reserved(member), Expected::Absent)
+            })
+            .collect::<Result<Vec<_>, _>>()?;
+        let (found, owner) = match member.store().transact(&changes) {
+            Ok(_) => (addresses, RESERVED),
+            Err(StoreError::Exists { key }) => match taken(&key) {
+                Claim::Taken(address) => (vec![address], ELSEWHERE),
+                Claim::Store(error) => return Err(error),
+            },
+            Err(error) => return Err(error),
+        };
+        for address in found {
+            // It was free just now, under the state's lock.
+            let _ = pool.take(address, owner);
         }
-        Err(StoreError::Exists { key }) => {
-            if let Claim::Taken(address) = taken(&key) {
-                // As above.
-                let _ = pool.take(address, ELSEWHERE);
-            }
-            Err(StoreError::Exists { key })
+        if owner == RESERVED {
+            return Ok(());
         }
-        Err(error) => Err(error),
     }
+    Ok(())
 }
 
 /// This host's reserve in a network, in use or not, as the store has it.

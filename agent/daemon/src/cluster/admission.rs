@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustls::ServerConfig;
 
@@ -196,16 +196,36 @@ impl Decide for Admission {
     }
 
     fn join(&self, _from: IpAddr, request: &JoinRequest) -> Reply {
-        match self.admit(request) {
+        match patiently(|| self.admit(request), is_unreachable) {
             Ok(joined) => Reply::Joined(joined),
             Err(error) => Reply::Refused(error.to_string()),
         }
     }
 
     fn renew(&self, host: &str, request: &str) -> Reply {
-        match self.certify_again(host, request) {
+        match patiently(|| self.certify_again(host, request), is_unreachable) {
             Ok(certificate) => Reply::Renewed { certificate },
             Err(error) => Reply::Refused(error.to_string()),
+        }
+    }
+}
+
+fn is_unreachable(error: &Admit) -> bool {
+    matches!(error, Admit::Store(StoreError::Unreachable { .. }))
+}
+
+/// Tries again for a while: etcd restarts after a revocation.
+pub(super) fn patiently<T, E>(
+    attempt: impl Fn() -> Result<T, E>,
+    is_passing: impl Fn(&E) -> bool,
+) -> Result<T, E> {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        match attempt() {
+            Err(error) if is_passing(&error) && Instant::now() < deadline => {
+                std::thread::sleep(Duration::from_millis(100));
+            }
+            result => return result,
         }
     }
 }
@@ -223,6 +243,8 @@ pub(super) fn subject(host: &str, address: IpAddr, signs: bool) -> Subject {
 
 /// Only the certificate of a managed etcd has this name.
 pub(super) const ETCD_NAME: &str = "etcd.tapestry";
-const REVOKED_SERIALS: &str = "revoked";
+const PATIENCE: Duration = Duration::from_secs(5);
+/// What the list for etcd was made of, a serial a line.
+pub(super) const REVOKED_SERIALS: &str = "revoked";
 /// A certificate stays on record a little longer than any clock thinks it good.
 const CLOCK_SKEW: Duration = Duration::from_secs(5 * 60);

@@ -90,7 +90,9 @@ impl Ca {
     ) -> Result<Issued, UseCa> {
         let refused = |error: rcgen::Error| UseCa::Request(error.to_string());
         let mut request = CertificateSigningRequestParams::from_pem(request).map_err(refused)?;
-        let serial: [u8; 16] = hex::random();
+        // Positive, and of full length (RFC 5280 §4.1.2.2).
+        let mut serial: [u8; 16] = hex::random();
+        serial[0] = serial[0] & 0x7f | 0x40;
         request.params = leaf(subject, serial, lifetime).map_err(refused)?;
         let certificate = request.signed_by(&self.issuer).map_err(unusable)?;
         Ok(Issued {
@@ -135,7 +137,7 @@ pub(super) fn ca_hash(certificate: &str) -> Result<[u8; 32], UseCa> {
 
 fn leaf(
     subject: &Subject,
-    mut serial: [u8; 16],
+    serial: [u8; 16],
     lifetime: Duration,
 ) -> Result<CertificateParams, rcgen::Error> {
     let mut params = CertificateParams::new(subject.names.clone())?;
@@ -149,7 +151,6 @@ fn leaf(
         ExtendedKeyUsagePurpose::ClientAuth,
     ];
     params.use_authority_key_identifier_extension = true;
-    serial[0] &= 0x7f;
     params.serial_number = Some(SerialNumber::from_slice(&serial));
     let now = OffsetDateTime::now_utc();
     (params.not_before, params.not_after) = (now - CLOCK_SKEW, now + lifetime);

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use tokio::runtime::Handle;
 
-use super::admission::subject;
+use super::admission::{REVOKED_SERIALS, subject};
 use super::ca::Ca;
 use super::etcd_process::client_url;
 use super::files::{CA_KEY, Files, REVOKED, Settings};

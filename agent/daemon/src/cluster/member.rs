@@ -10,7 +10,7 @@ use tokio::net::TcpListener;
 use tokio::runtime::Handle;
 use tokio::sync::Notify;
 
-use super::admission::{Admission, ETCD_NAME};
+use super::admission::{Admission, ETCD_NAME, patiently};
 use super::ca::{Ca, ca_hash};
 use super::etcd_process::{EtcdProcess, StartEtcd};
 use super::files::{CA_KEY, Files, Settings, UseFile};
@@ -289,6 +289,13 @@ impl Member {
 
     /// Makes a token that admits one host within `ttl`, and where that host has to go with it.
     pub(crate) fn token(&self, ttl: Duration) -> Result<(JoinToken, SocketAddr), UseCluster> {
+        patiently(
+            || self.make_token(ttl),
+            |error| matches!(error, UseCluster::Store(StoreError::Unreachable { .. })),
+        )
+    }
+
+    fn make_token(&self, ttl: Duration) -> Result<(JoinToken, SocketAddr), UseCluster> {
         let token = JoinToken::new(ca_hash(&lock(&self.identity).ca)?);
         let lease = self.store.grant(ttl)?;
         let record = TokenRecord {
