@@ -2,7 +2,8 @@
 #![allow(dead_code, reason = "each program uses its part")]
 #![allow(clippy::unwrap_used, reason = "tests")]
 
-use std::net::IpAddr;
+use std::io::{Read, Write};
+use std::net::{IpAddr, TcpListener, TcpStream};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::Arc;
 use std::sync::mpsc::{Sender, channel};
@@ -260,4 +261,27 @@ pub(crate) fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
         );
         std::thread::sleep(Duration::from_millis(5));
     }
+}
+
+/// Sends `len` bytes by TCP and checks every one.
+pub(crate) fn transfer(from: &Station, to: &Station, address: &str, len: usize) {
+    let address = (ip(address), 9);
+    let listener = to.run(move || TcpListener::bind(address).unwrap());
+    let receiver = std::thread::spawn(move || {
+        let mut bytes = Vec::new();
+        let (mut stream, _) = listener.accept().unwrap();
+        stream.read_to_end(&mut bytes).unwrap();
+        bytes
+    });
+    let data: Vec<u8> = (0..len).map(|n| n.to_le_bytes()[n % 3]).collect();
+    let mut stream = from.run(move || TcpStream::connect(address).unwrap());
+    stream
+        .set_write_timeout(Some(Duration::from_secs(10)))
+        .unwrap();
+    stream.write_all(&data).unwrap();
+    drop(stream);
+    assert!(
+        receiver.join().unwrap() == data,
+        "the data changed on the way"
+    );
 }
