@@ -1,27 +1,80 @@
-//! Where every endpoint of the cluster is. (Skeleton.)
-use crate::{Epoch, HostId, Record, RecordFlags, Sequence, Withdrawal};
+//! Where every endpoint of the cluster is.
+//!
+//! # Theory of operation
+//!
+//! A [`Directory`] holds the records of all hosts, this one's among them, and derives three things: who has a MAC, who has an
+//! address, and which hosts are in a network. It is fed from a store whose watch may be late, repeat itself, and reorder what
+//! different hosts said:
+//!
+//! - All claims to a MAC are kept, best first ([`Record::outranks`]), so that losing the best brings back the second best,
+//!   and the order of arrival does not matter. An address is its best claimant's, among those that have their MAC.
+//! - A withdrawal is remembered for a while, so that a record that comes after it stays dead. So is a lease that ended: what
+//!   comes of that epoch, or an earlier one, is void.
+//! - A host in a network is a host with a claim in it; there frames are flooded to, and only from there they are taken.
+//! - This host takes a MAC over with a sequence above all it knows. An endpoint that is attached always does; a MAC that
+//!   was merely seen here does so a limited number of times, because two stations with one MAC would go on for ever
+//!   (RFC 7432 §15.1).
+//!
+//! What changed is told by [`Directory::poll_event`], for the networks this host has a bridge of. Events are differences
+//! between what was told and what is, not a log: however much happens, at most one event a MAC and one a (network, host)
+//! waits.
+//!
+//! Bounds: records, claims to a MAC, addresses a record, hosts, withdrawals remembered. At a bound a record is refused and
+//! counted; of too many claims to one MAC the worst goes.
+
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::Duration;
+
 use switch_core::{Mac, Time, Vni};
+
+use crate::{Epoch, HostId, Record, RecordFlags, Sequence, Withdrawal};
+use claims::Claims;
+use memory::Memory;
+use news::News;
 
 /// Every record known on this host, and what follows from them.
 #[derive(Debug)]
-pub struct Directory {}
+pub struct Directory {
+    config: DirectoryConfig,
+    epoch: Epoch,
+    claims: Claims,
+    memory: Memory,
+    news: News,
+    hosts: BTreeMap<HostId, Life>,
+    counts: DirectoryCounts,
+}
 
 #[derive(Clone, Debug)]
 pub struct DirectoryConfig {
+    /// This host.
     pub host: HostId,
     pub epoch: Epoch,
     pub records_max: usize,
     pub hosts_max: usize,
-    /// How long a withdrawal is remembered against records that come late.
+    /// How long a withdrawal, and the end of a lease, is remembered against records that come late.
     pub tombstone: Duration,
-    /// A MAC that moves this often within the window is duplicate: it is no longer taken over.
+    /// A MAC seen here and elsewhere that moves this often within the window is duplicate: it is not taken over any more.
     pub moves_max: u32,
     pub move_window: Duration,
 }
 
-/// What became of a record.
+impl DirectoryConfig {
+    /// EVPN's damping: five moves in three minutes (RFC 7432 §15.1).
+    pub const fn new(host: HostId, epoch: Epoch) -> Self {
+        Self {
+            host,
+            epoch,
+            records_max: 262_144,
+            hosts_max: 4096,
+            tombstone: Duration::from_secs(60),
+            moves_max: 5,
+            move_window: Duration::from_secs(180),
+        }
+    }
+}
+
+/// What became of a record or a withdrawal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Applied {
     Installed,
@@ -29,6 +82,8 @@ pub enum Applied {
     Stale,
     /// Of a host's earlier life.
     OldEpoch,
+    /// This host's own, which it knows better.
+    Own,
     /// Too many addresses, or the table is full.
     Refused,
 }
@@ -37,6 +92,7 @@ pub enum Applied {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Endpoint {
     pub host: HostId,
+    /// Those that no better endpoint claims, in the record's order.
     pub addresses: Vec<IpAddr>,
     pub flags: RecordFlags,
 }
@@ -50,11 +106,12 @@ pub enum DirectoryEvent {
         mac: Mac,
         endpoint: Endpoint,
     },
+    /// Nobody has `mac`.
     EndpointGone {
         vni: Vni,
         mac: Mac,
     },
-    /// Flood the network to this host.
+    /// Flood the network to this host, which is another one.
     FloodJoin {
         vni: Vni,
         host: HostId,
@@ -65,85 +122,387 @@ pub enum DirectoryEvent {
     },
 }
 
+/// The endpoint cannot be announced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum AnnounceEndpoint {
+    #[error("an endpoint has {0} addresses; at most {max} are carried", max = Record::ADDRESSES_MAX)]
+    TooManyAddresses(usize),
+    #[error("{0} is not the MAC of a station")]
+    NotAStation(Mac),
+    #[error("the directory is full")]
+    Full,
+}
+
+/// Events since the start. Every field only grows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct DirectoryCounts {
     pub installed: u64,
-    pub moved: u64,
     pub withdrawn: u64,
+    /// Records and withdrawals that said nothing new.
     pub stale: u64,
     pub old_epoch: u64,
     pub refused: u64,
+    /// Leases that ended, and epochs that were replaced, with records in them.
+    pub hosts_gone: u64,
+    /// MACs that changed their host.
+    pub moved: u64,
+    /// Times a duplicate MAC was not taken over.
     pub damped: u64,
 }
 
 impl Directory {
-    pub fn new(_config: DirectoryConfig) -> Self {
-        Self {}
+    pub fn new(config: DirectoryConfig) -> Self {
+        Self {
+            epoch: config.epoch,
+            claims: Claims::default(),
+            memory: Memory::default(),
+            news: News::default(),
+            hosts: BTreeMap::new(),
+            counts: DirectoryCounts::default(),
+            config,
+        }
     }
-    /// This host has a bridge of the network now: its events follow.
-    pub fn attach_network(&mut self, _vni: Vni) {}
-    pub fn detach_network(&mut self, _vni: Vni) {}
-    /// An endpoint was attached here. Its sequence is above all that is known of its MAC and addresses, and at least `floor`.
-    /// Publish the record.
+
+    /// This host has a bridge of the network now: its events follow, from the state as it is.
+    pub fn attach_network(&mut self, vni: Vni) {
+        self.news.attach(vni, &self.claims);
+    }
+
+    /// The bridge is gone: no more events.
+    pub fn detach_network(&mut self, vni: Vni) {
+        self.news.detach(vni);
+    }
+
+    /// An endpoint was attached here, or its addresses or flags changed. Its sequence is above all that is known of its MAC and
+    /// its addresses, and at least `floor` (a count the allocator of addresses keeps, if it has one, which orders owners
+    /// that do not know of each other). Publish the record. Repeating it returns the same record.
     pub fn announce(
         &mut self,
-        _now: Time,
-        _vni: Vni,
-        _mac: Mac,
-        _addresses: &[IpAddr],
-        _flags: RecordFlags,
-        _floor: Sequence,
-    ) -> Option<Record> {
-        todo!()
+        now: Time,
+        (vni, mac): (Vni, Mac),
+        addresses: &[IpAddr],
+        flags: RecordFlags,
+        floor: Sequence,
+    ) -> Result<Record, AnnounceEndpoint> {
+        if addresses.len() > Record::ADDRESSES_MAX {
+            return Err(AnnounceEndpoint::TooManyAddresses(addresses.len()));
+        }
+        if !mac.is_station() {
+            return Err(AnnounceEndpoint::NotAStation(mac));
+        }
+        if let Some(known) = self.standing(vni, mac, addresses, flags, floor) {
+            return Ok(known.clone());
+        }
+        let own = self.claims.of_host(vni, mac, &self.config.host).is_some();
+        if !own && self.claims.len() >= self.config.records_max {
+            return Err(AnnounceEndpoint::Full);
+        }
+        let record = Record {
+            vni,
+            mac,
+            addresses: addresses.to_vec(),
+            host: self.config.host.clone(),
+            epoch: self.epoch,
+            sequence: self.highest(vni, mac, addresses).next().max(floor),
+            flags,
+        };
+        self.install(now, record.clone());
+        Ok(record)
     }
-    /// The endpoint was detached here. Publish the withdrawal.
-    pub fn withdraw(&mut self, _now: Time, _vni: Vni, _mac: Mac) -> Option<Withdrawal> {
-        todo!()
+
+    /// The endpoint was detached here. Publish the withdrawal; `None` when there was none.
+    pub fn withdraw(&mut self, now: Time, vni: Vni, mac: Mac) -> Option<Withdrawal> {
+        let host = self.config.host.clone();
+        let withdrawal = self.claims.of_host(vni, mac, &host)?.withdrawal();
+        self.remove(now, &withdrawal);
+        Some(withdrawal)
     }
-    /// A frame from `mac` came from a port of this host. If the MAC is another host's, and not registered, this host takes it
-    /// over: publish the record.
-    pub fn learn_local(&mut self, _now: Time, _vni: Vni, _mac: Mac) -> Option<Record> {
-        todo!()
+
+    /// A frame from `mac` came from a port of this host. If the MAC is another host's, and not registered there, this host
+    /// takes it over: publish the record.
+    pub fn learn_local(&mut self, now: Time, vni: Vni, mac: Mac) -> Option<Record> {
+        let best = self.claims.best(vni, mac)?;
+        if best.host == self.config.host || best.flags.sticky {
+            return None;
+        }
+        let moves = self.memory.moves(now, self.config.move_window, vni, mac);
+        if moves >= self.config.moves_max {
+            self.counts.damped += 1;
+            return None;
+        }
+        let place = (vni, mac);
+        self.announce(now, place, &[], RecordFlags::default(), Sequence(0))
+            .ok()
     }
+
     /// A record of another host.
-    pub fn apply(&mut self, _now: Time, _record: Record) -> Applied {
-        todo!()
+    pub fn apply(&mut self, now: Time, record: Record) -> Applied {
+        let applied = self.judge(now, &record);
+        match applied {
+            Applied::Installed => self.install(now, record),
+            other => self.count(other),
+        }
+        applied
     }
-    pub fn apply_withdrawal(&mut self, _now: Time, _withdrawal: &Withdrawal) -> Applied {
-        todo!()
+
+    /// Another host no longer has an endpoint.
+    pub fn apply_withdrawal(&mut self, now: Time, withdrawal: &Withdrawal) -> Applied {
+        let applied = if withdrawal.host == self.config.host {
+            Applied::Own
+        } else if self.remove(now, withdrawal) {
+            Applied::Installed
+        } else {
+            Applied::Stale
+        };
+        self.count(applied);
+        applied
     }
-    /// The whole of what others say now (after the store was away): what is not in it is withdrawn.
-    pub fn resync(&mut self, _now: Time, _records: Vec<Record>) {}
-    /// The lease of a host, in this epoch, is gone: everything it said is void.
-    pub fn host_gone(&mut self, _now: Time, _host: &HostId, _epoch: Epoch) {}
-    /// This host has a new lease: returns its records, in the new epoch, to be published.
-    pub fn renew(&mut self, _now: Time, _epoch: Epoch) -> Vec<Record> {
-        todo!()
+
+    /// All that other hosts say now, after the store was away: what is not among it is gone.
+    pub fn resync(&mut self, now: Time, records: Vec<Record>) {
+        let said: BTreeSet<_> = records
+            .iter()
+            .map(|record| (record.vni, record.mac, record.host.clone()))
+            .collect();
+        for (vni, mac, host) in self.claims.keys() {
+            if host != self.config.host && !said.contains(&(vni, mac, host.clone())) {
+                self.take_out(now, vni, mac, &host);
+            }
+        }
+        for record in records {
+            self.apply(now, record);
+        }
     }
+
+    /// The lease of a host, in this epoch, is gone: everything it said in it is void.
+    pub fn host_gone(&mut self, now: Time, host: &HostId, epoch: Epoch) {
+        if *host == self.config.host {
+            return;
+        }
+        let life = Life {
+            epoch,
+            gone_since: Some(now),
+        };
+        match self.hosts.get(host) {
+            Some(known) if known.epoch > epoch => return,
+            None if self.hosts.len() >= self.config.hosts_max => return,
+            _ => self.hosts.insert(host.clone(), life),
+        };
+        self.drop_records(now, host);
+    }
+
+    /// This host has a new lease. Publish its records, which are in the new epoch now.
+    pub fn renew(&mut self, now: Time, epoch: Epoch) -> Vec<Record> {
+        self.epoch = epoch;
+        let mut records = self.claims.records_of(&self.config.host);
+        for record in &mut records {
+            record.epoch = epoch;
+            self.install(now, record.clone());
+        }
+        records
+    }
+
+    /// This host's records, in the order of network and MAC.
+    pub fn own_records(&self) -> Vec<Record> {
+        self.claims.records_of(&self.config.host)
+    }
+
     /// Who has a MAC.
-    pub fn locate(&self, _vni: Vni, _mac: Mac) -> Option<&Record> {
-        todo!()
+    pub fn locate(&self, vni: Vni, mac: Mac) -> Option<&Record> {
+        self.claims.best(vni, mac)
     }
+
     /// Who has an address.
-    pub fn resolve(&self, _vni: Vni, _address: IpAddr) -> Option<&Record> {
-        todo!()
+    pub fn resolve(&self, vni: Vni, address: IpAddr) -> Option<&Record> {
+        self.claims.owner(vni, address)
     }
+
     /// Other hosts with an endpoint in the network, in order.
-    pub fn flood(&self, _vni: Vni) -> impl Iterator<Item = &HostId> {
-        std::iter::empty()
+    pub fn flood(&self, vni: Vni) -> impl Iterator<Item = &HostId> {
+        let members = self.claims.members(vni);
+        members.filter(|host| **host != self.config.host)
     }
+
     /// Whether a host may send frames of a network: it has an endpoint there.
-    pub fn is_member(&self, _vni: Vni, _host: &HostId) -> bool {
-        todo!()
+    pub fn is_member(&self, vni: Vni, host: &HostId) -> bool {
+        self.claims.is_member(vni, host)
     }
+
+    /// The next change. Poll after every call that changes something.
     pub fn poll_event(&mut self) -> Option<DirectoryEvent> {
-        None
+        self.news.next(&self.claims, &self.config.host)
     }
-    pub fn handle_timeout(&mut self, _now: Time) {}
+
+    /// Forgets what was remembered long enough.
+    pub fn handle_timeout(&mut self, now: Time) {
+        self.memory.age(now, self.config.move_window);
+        let limit = self.config.tombstone;
+        self.hosts
+            .retain(|_, life| life.gone_since.is_none_or(|since| now < since + limit));
+    }
+
+    /// When [`Self::handle_timeout`] is due. Being late costs memory only.
     pub fn poll_timeout(&self) -> Option<Time> {
-        None
+        let gone = self.hosts.values().filter_map(|life| life.gone_since);
+        let gone = gone.min().map(|since| since + self.config.tombstone);
+        let memory = self.memory.next_timeout(self.config.move_window);
+        [gone, memory].into_iter().flatten().min()
     }
+
     pub fn counts(&self) -> DirectoryCounts {
-        todo!()
+        self.counts
+    }
+
+    /// Records held, of all hosts.
+    pub fn len(&self) -> usize {
+        self.claims.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.claims.len() == 0
+    }
+
+    /// Takes note of the host's epoch, and says whether its record is to be installed.
+    fn judge(&mut self, now: Time, record: &Record) -> Applied {
+        if record.host == self.config.host {
+            return Applied::Own;
+        }
+        let is_sound = record.addresses.len() <= Record::ADDRESSES_MAX && record.mac.is_station();
+        let known = self.hosts.get(&record.host);
+        if !is_sound || known.is_none() && self.hosts.len() >= self.config.hosts_max {
+            return Applied::Refused;
+        }
+        match known {
+            Some(life) if !life.accepts(record.epoch) => return Applied::OldEpoch,
+            Some(life) if life.epoch == record.epoch => {}
+            _ => self.begin_epoch(now, &record.host, record.epoch),
+        }
+        let key = (record.epoch, record.sequence);
+        let is_newer = |other: (Epoch, Sequence)| key > other;
+        let held = self.claims.of_host(record.vni, record.mac, &record.host);
+        let buried = self.memory.buried(record.vni, record.mac, &record.host);
+        let known = held.map(|held| (held.epoch, held.sequence));
+        if !known.is_none_or(is_newer) || !buried.is_none_or(is_newer) {
+            return Applied::Stale;
+        }
+        if known.is_none() && self.claims.len() >= self.config.records_max {
+            return Applied::Refused;
+        }
+        Applied::Installed
+    }
+
+    fn begin_epoch(&mut self, now: Time, host: &HostId, epoch: Epoch) {
+        let life = Life {
+            epoch,
+            gone_since: None,
+        };
+        self.hosts.insert(host.clone(), life);
+        self.drop_records(now, host);
+    }
+
+    fn drop_records(&mut self, now: Time, host: &HostId) {
+        let records = self.claims.records_of(host);
+        if !records.is_empty() {
+            self.counts.hosts_gone += 1;
+        }
+        for record in records {
+            self.take_out(now, record.vni, record.mac, host);
+        }
+    }
+
+    /// This host's record, if it says what is asked for and nobody beats it.
+    fn standing(
+        &self,
+        vni: Vni,
+        mac: Mac,
+        addresses: &[IpAddr],
+        flags: RecordFlags,
+        floor: Sequence,
+    ) -> Option<&Record> {
+        let own = self.claims.of_host(vni, mac, &self.config.host)?;
+        let is_best = |address: &IpAddr| self.claims.owner(vni, *address) == Some(own);
+        let stands = own.addresses == addresses
+            && own.flags == flags
+            && own.sequence >= floor
+            && self.claims.best(vni, mac) == Some(own)
+            && addresses.iter().all(is_best);
+        stands.then_some(own)
+    }
+
+    /// The highest sequence known of a MAC and of the owners of addresses.
+    fn highest(&self, vni: Vni, mac: Mac, addresses: &[IpAddr]) -> Sequence {
+        let of_mac = self.claims.highest(vni, mac);
+        let buried = self.memory.highest(vni, mac);
+        let of_addresses = addresses
+            .iter()
+            .filter_map(|address| self.claims.owner(vni, *address))
+            .map(|record| record.sequence);
+        of_addresses.fold(of_mac.max(buried), Sequence::max)
+    }
+
+    fn install(&mut self, now: Time, record: Record) {
+        let (vni, mac) = (record.vni, record.mac);
+        let before = self.claims.best(vni, mac).map(|best| best.host.clone());
+        self.claims.insert(record, &mut self.news);
+        self.counts.installed += 1;
+        self.note_move(now, vni, mac, before);
+    }
+
+    /// Removes a record that the withdrawal covers, and remembers; false when it said nothing new.
+    fn remove(&mut self, now: Time, withdrawal: &Withdrawal) -> bool {
+        let Withdrawal { vni, mac, host, .. } = withdrawal;
+        let key = (withdrawal.epoch, withdrawal.sequence);
+        let until = now + self.config.tombstone;
+        let is_new = self.memory.bury(until, (*vni, *mac, host.clone()), key);
+        let held = self.claims.of_host(*vni, *mac, host);
+        if held.is_some_and(|held| (held.epoch, held.sequence) <= key) {
+            self.take_out(now, *vni, *mac, host);
+            return true;
+        }
+        is_new
+    }
+
+    fn take_out(&mut self, now: Time, vni: Vni, mac: Mac, host: &HostId) {
+        let before = self.claims.best(vni, mac).map(|best| best.host.clone());
+        self.claims.remove(vni, mac, host, &mut self.news);
+        self.counts.withdrawn += 1;
+        self.note_move(now, vni, mac, before);
+    }
+
+    fn note_move(&mut self, now: Time, vni: Vni, mac: Mac, before: Option<HostId>) {
+        let after = self.claims.best(vni, mac).map(|best| &best.host);
+        if before.is_some() && after.is_some() && before.as_ref() != after {
+            self.counts.moved += 1;
+            self.memory
+                .note_move(now, self.config.move_window, vni, mac);
+        }
+    }
+
+    const fn count(&mut self, applied: Applied) {
+        match applied {
+            Applied::Stale => self.counts.stale += 1,
+            Applied::OldEpoch => self.counts.old_epoch += 1,
+            Applied::Refused => self.counts.refused += 1,
+            Applied::Installed | Applied::Own => {}
+        }
     }
 }
+
+/// What is known of a host's lease.
+#[derive(Clone, Copy, Debug)]
+struct Life {
+    epoch: Epoch,
+    gone_since: Option<Time>,
+}
+
+impl Life {
+    fn accepts(&self, epoch: Epoch) -> bool {
+        epoch > self.epoch || epoch == self.epoch && self.gone_since.is_none()
+    }
+}
+
+mod claims;
+mod memory;
+mod news;
+#[cfg(test)]
+mod tests;

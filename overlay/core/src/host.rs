@@ -32,6 +32,11 @@ impl HostId {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+
+    /// Sorts before every name; is none itself.
+    pub(crate) fn first() -> Self {
+        Self(Arc::from(""))
+    }
 }
 
 impl fmt::Display for HostId {

@@ -22,7 +22,8 @@ pub mod too_big;
 mod vxlan;
 
 pub use directory::{
-    Applied, Directory, DirectoryConfig, DirectoryCounts, DirectoryEvent, Endpoint,
+    AnnounceEndpoint, Applied, Directory, DirectoryConfig, DirectoryCounts, DirectoryEvent,
+    Endpoint,
 };
 pub use flow::{flow_hash, source_udp_port};
 pub use host::{HostId, ParseHostId};

@@ -86,6 +86,6 @@ pub struct Epoch(pub u64);
 pub struct RecordFlags {
     /// A registered endpoint; false for a MAC that was seen.
     pub sticky: bool,
-    /// The MAC of a gateway, which every host has for itself: never a reason to send frames elsewhere.
+    /// The endpoint routes for others; who answers neighbor solicitations for it says so (RFC 9161 §3.2).
     pub gateway: bool,
 }
