@@ -14,6 +14,7 @@ use switch_io::{Capabilities, FrameBuffer, FramePort, Written};
 
 use super::{Shared, offloaded};
 use crate::members::Member;
+use crate::outlet::Outlet;
 use crate::readiness::Readiness;
 use crate::socket::RECEIVE_LEN_MAX;
 
@@ -148,8 +149,8 @@ impl Intake {
 
     /// Fills buffers with the frames of received datagrams, until there are none or no more room.
     fn unpack(&mut self, shared: &Shared, buffers: &mut [FrameBuffer]) -> usize {
-        let mut outlet = Outlet { buffers, count: 0 };
-        while self.has_datagrams() && outlet.has_room() {
+        let mut outlet = Outlet::new(buffers);
+        while self.has_datagrams() && outlet.has_room(FRAMES) {
             let meta = self.metas[self.train];
             let end = meta.len.min(self.at + meta.stride.max(1));
             self.unpack_one(shared, meta, self.at..end, &mut outlet);
@@ -160,7 +161,7 @@ impl Intake {
             }
         }
         self.flush(&mut outlet);
-        outlet.count
+        outlet.count()
     }
 
     fn unpack_one(
@@ -230,32 +231,6 @@ fn flush(coalescer: &mut Coalescer, held_for: &mut Option<PortId>, outlet: &mut 
     }
 }
 
-/// Where unpacked frames go.
-struct Outlet<'a> {
-    buffers: &'a mut [FrameBuffer],
-    count: usize,
-}
-
-impl Outlet<'_> {
-    /// A datagram may end a superframe, be a frame of its own, and leave a third to the end of the read.
-    fn has_room(&self) -> bool {
-        self.count + 3 <= self.buffers.len()
-    }
-
-    fn put(&mut self, port: PortId, vnet: &[u8; VnetHeader::LEN], bytes: &[u8]) {
-        let Some(buffer) = self.buffers.get_mut(self.count) else {
-            return;
-        };
-        let room = buffer.bare_space();
-        let len = bytes.len().min(room.len());
-        room[..len].copy_from_slice(&bytes[..len]);
-        buffer.set_bare_len(len);
-        buffer.envelope_mut()[..VnetHeader::LEN].copy_from_slice(vnet);
-        buffer.set_origin(port);
-        self.count += 1;
-    }
-}
-
 /// The port for frames of `vni` that come from `address`; counts that there is none.
 fn find(shared: &Shared, vni: Vni, address: SocketAddr) -> Option<(Vni, SocketAddr, Arc<Member>)> {
     let remote: IpAddr = address.ip();
@@ -275,6 +250,8 @@ fn count(counter: &AtomicU64) {
     counter.fetch_add(1, Ordering::Relaxed);
 }
 
+/// A datagram may end a superframe, be a frame of its own, and leave a third to the end of the read.
+const FRAMES: usize = 3;
 /// Receives of one read that may bring nothing.
 const ROUNDS: usize = 4;
 /// Trains received at once, a single datagram being the shortest of trains.
