@@ -1,17 +1,66 @@
-//! One remote host. (Skeleton.)
-use crate::{Epoch, HostId};
+//! One remote host, as the connection to it sees it.
+//!
+//! # Theory of operation
+//!
+//! A [`Peer`] decides when to dial, whom to talk to and when the other is dead. The connection itself, with its certificates,
+//! is the caller's; messages ride in datagrams ([`crate::DatagramHeader::Control`]), so a lost one is sent again here.
+//!
+//! ```text
+//!              backoff over             connected                hello came
+//!   Waiting ----------------> Dialing ------------> Greeting ----------------> Up
+//!      ^                         |                     |                        |
+//!      +--- no answer in time ---+-- no hello, wrong host, no common version ---+-- silent, disconnected
+//! ```
+//!
+//! - Who listens waits without a timer, and goes from any state to Greeting when a connection comes: the remote dialed anew, and
+//!   knows better that the old one is gone.
+//! - The certificate must name the host that is expected, and the hello the same; the hello alone proves nothing.
+//! - Both send their hello until the other's says it has arrived. The version is the highest both speak, the capabilities are
+//!   those both have.
+//! - Up, both send a keepalive each [`Timing::keepalive`], and anything that comes is a sign of life. After
+//!   [`Timing::dead`] without one the peer is dead: Down, close, dial again. A path that works one way only is dead on the
+//!   side that hears nothing, and its close tells the other.
+//! - Redials back off, doubled each time up to [`Timing::backoff_max`], of which at least half and a random rest is waited, so
+//!   that a cluster that starts does not dial in step. A hello that arrives resets it. The maximum is below a second: a
+//!   host that returns is known within that.
+//! - A dial that gets no answer is dropped, because a transport that probes a path that was away for long probes it seldom. The
+//!   limit is three times what the last successful dial took, and at least [`Timing::dial_min`]; it doubles while there has
+//!   been none, for far hosts.
+//! - A host whose certificate is void ([`Peer::revoke`]) is left alone until [`Peer::redial`].
+
+use std::collections::VecDeque;
 use std::time::Duration;
+
 use switch_core::Time;
+
+use crate::{DatagramHeader, Epoch, HostId};
+use message::{Message, Outgoing};
 
 /// The state of the connection to one remote host.
 #[derive(Debug)]
-pub struct Peer {}
+pub struct Peer {
+    config: PeerConfig,
+    state: State,
+    /// When [`Self::handle_timeout`] has something to do in this state.
+    deadline: Option<Time>,
+    /// When the next message is due; none outside Greeting and Up.
+    next_send: Option<Time>,
+    last_heard: Time,
+    /// Whether the remote's hello came on this connection.
+    heard_hello: bool,
+    backoff: Duration,
+    patience: Patience,
+    random: Random,
+    transmits: VecDeque<Outgoing>,
+    events: VecDeque<PeerEvent>,
+    counts: PeerCounts,
+}
 
 #[derive(Clone, Debug)]
 pub struct PeerConfig {
     /// What this host says of itself.
     pub hello: Hello,
-    /// Who the remote must be by its certificate and by its hello.
+    /// Who the remote must be, by its certificate and by its hello.
     pub remote: HostId,
     pub role: Role,
     pub timing: Timing,
@@ -27,7 +76,7 @@ pub enum Role {
 }
 
 impl Role {
-    /// The host with the lower name dials.
+    /// The host with the lower name dials, so that there is one connection.
     pub fn between(local: &HostId, remote: &HostId) -> Self {
         if local < remote {
             Self::Dials
@@ -40,10 +89,33 @@ impl Role {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Timing {
     pub keepalive: Duration,
+    /// Silence after which a peer is dead.
     pub dead: Duration,
-    pub hello_timeout: Duration,
+    /// How long a dial may take, at least and at most; see the theory of operation.
+    pub dial_min: Duration,
+    pub dial_max: Duration,
+    /// How long a connection may be without a hello.
+    pub hello: Duration,
+    /// How often a hello is sent that has not arrived.
+    pub hello_again: Duration,
     pub backoff_min: Duration,
     pub backoff_max: Duration,
+}
+
+impl Default for Timing {
+    /// Death is known within a second, and so is a return.
+    fn default() -> Self {
+        Self {
+            keepalive: Duration::from_millis(200),
+            dead: Duration::from_millis(850),
+            dial_min: Duration::from_millis(400),
+            dial_max: Duration::from_millis(3200),
+            hello: Duration::from_millis(1000),
+            hello_again: Duration::from_millis(100),
+            backoff_min: Duration::from_millis(50),
+            backoff_max: Duration::from_millis(500),
+        }
+    }
 }
 
 /// What a host says of itself.
@@ -56,45 +128,78 @@ pub struct Hello {
     pub epoch: Epoch,
 }
 
+impl Hello {
+    /// What this build speaks.
+    pub const fn new(host: HostId, epoch: Epoch) -> Self {
+        Self {
+            versions: (1, 1),
+            capabilities: Capabilities::ALL,
+            host,
+            epoch,
+        }
+    }
+}
+
+/// What both ends must have before one uses it. Unknown bits are kept out by the intersection.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Capabilities(pub u32);
 
 impl Capabilities {
+    pub const NONE: Self = Self(0);
     /// Superframes may come in pieces.
     pub const PIECES: Self = Self(1);
     /// Long frames may come in fragments.
     pub const FRAGMENTS: Self = Self(2);
+    /// Checksums may be missing.
+    pub const OPEN_CHECKSUMS: Self = Self(4);
+    pub const ALL: Self = Self(7);
+
     pub const fn contains(self, other: Self) -> bool {
         self.0 & other.0 == other.0
+    }
+
+    pub const fn common(self, other: Self) -> Self {
+        Self(self.0 & other.0)
     }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PeerState {
+    /// For the time to dial, or to be dialed.
     Waiting,
     Dialing,
+    /// Connected, without the remote's hello.
     Greeting,
     Up,
+    /// Its certificate is void.
+    Revoked,
 }
 
 /// Why a connection is to be closed.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Close {
-    /// The certificate names another host.
+    #[error("the certificate names {0:?}")]
     WrongIdentity(String),
-    /// The hello names another host than the certificate.
+    #[error("the hello names {0}")]
     WrongHost(HostId),
-    NoCommonVersion,
+    #[error("the remote speaks versions {} to {}", .0.0, .0.1)]
+    NoCommonVersion((u8, u8)),
+    #[error("nobody answered in time")]
+    NoAnswer,
+    #[error("no hello came in time")]
     NoHello,
+    #[error("nothing came for too long")]
     Silent,
-    Malformed,
+    #[error("the certificate was revoked or has expired")]
+    Revoked,
 }
 
+/// What the caller has to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PeerEvent {
-    /// Open a connection; then `handle_connected` or `handle_disconnected`.
+    /// Open a connection; then [`Peer::handle_connected`] or [`Peer::handle_disconnected`].
     Dial,
-    /// Close the connection.
+    /// Close the connection, or stop opening one. Nothing has to be reported back.
     Close(Close),
     /// Frames may flow.
     Up {
@@ -106,44 +211,336 @@ pub enum PeerEvent {
     Down,
 }
 
+/// Events since the start. Every field only grows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct PeerCounts {
     pub dials: u64,
     pub ups: u64,
+    pub downs: u64,
+    /// Connections closed because of who or what the remote is.
     pub refused: u64,
+    /// Connections closed because nothing came.
     pub silent: u64,
+    /// Messages that could not be read, or came where they make no sense.
     pub malformed: u64,
 }
 
 impl Peer {
-    pub fn new(_config: PeerConfig, _now: Time) -> Self {
-        Self {}
+    /// Who dials does so at once.
+    pub fn new(config: PeerConfig, now: Time) -> Self {
+        Self {
+            state: State::Waiting,
+            deadline: (config.role == Role::Dials).then_some(now),
+            next_send: None,
+            last_heard: now,
+            heard_hello: false,
+            backoff: config.timing.backoff_min,
+            patience: Patience::new(config.timing),
+            random: Random::new(config.seed),
+            transmits: VecDeque::new(),
+            events: VecDeque::new(),
+            counts: PeerCounts::default(),
+            config,
+        }
     }
-    /// A connection is open whose certificate names `identity`.
-    pub fn handle_connected(&mut self, _now: Time, _identity: &str) {}
-    /// The connection is gone, or could not be opened.
-    pub fn handle_disconnected(&mut self, _now: Time) {}
-    /// The remote host was announced anew (its address changed, say): dial at once.
-    pub fn redial(&mut self, _now: Time) {}
-    /// A message came: the body of a [`crate::DatagramHeader::Control`] datagram.
-    pub fn handle_input(&mut self, _now: Time, _message: &[u8]) {}
-    /// A frame came over the connection: a sign of life.
-    pub fn handle_traffic(&mut self, _now: Time) {}
-    pub fn handle_timeout(&mut self, _now: Time) {}
+
+    /// A connection is open whose certificate names `identity`. It takes the place of one that was open before, which the
+    /// caller closes.
+    pub fn handle_connected(&mut self, now: Time, identity: &str) {
+        if self.state == State::Revoked {
+            self.events.push_back(PeerEvent::Close(Close::Revoked));
+            return;
+        }
+        if identity != self.config.remote.as_str() {
+            // A stranger does not end what is up.
+            if self.state == State::Up {
+                self.counts.refused += 1;
+                return;
+            }
+            self.close(now, Close::WrongIdentity(identity.to_owned()));
+            return;
+        }
+        self.go_down();
+        if self.state == State::Dialing {
+            self.patience.connected(now);
+        }
+        self.state = State::Greeting;
+        self.heard_hello = false;
+        self.last_heard = now;
+        self.deadline = Some(now + self.config.timing.hello);
+        self.send_hello(now);
+    }
+
+    /// The connection is gone, or could not be opened. Not for connections that were to be closed or replaced.
+    pub fn handle_disconnected(&mut self, now: Time) {
+        if matches!(self.state, State::Waiting | State::Revoked) {
+            return;
+        }
+        self.go_down();
+        self.wait(now);
+    }
+
+    /// The remote host was announced anew: its address changed, or it has a new certificate. Dials at once if nothing is up.
+    pub fn redial(&mut self, now: Time) {
+        if !matches!(self.state, State::Waiting | State::Revoked) {
+            return;
+        }
+        self.state = State::Waiting;
+        self.backoff = self.config.timing.backoff_min;
+        self.patience = Patience::new(self.config.timing);
+        self.deadline = (self.config.role == Role::Dials).then_some(now);
+    }
+
+    /// The remote's certificate was revoked or has expired.
+    pub fn revoke(&mut self) {
+        if self.state == State::Revoked {
+            return;
+        }
+        let is_open = self.state != State::Waiting;
+        self.go_down();
+        self.state = State::Revoked;
+        self.deadline = None;
+        if is_open {
+            self.counts.refused += 1;
+            self.events.push_back(PeerEvent::Close(Close::Revoked));
+        }
+    }
+
+    /// A message came: the body of a [`DatagramHeader::Control`] datagram.
+    pub fn handle_input(&mut self, now: Time, message: &[u8]) {
+        let Some(message) = Message::parse(message) else {
+            self.counts.malformed += 1;
+            return;
+        };
+        if !matches!(self.state, State::Greeting | State::Up) {
+            return;
+        }
+        self.last_heard = now;
+        match message {
+            Message::Hello { hello, heard } => self.handle_hello(now, &hello, heard),
+            Message::Keepalive => {}
+        }
+    }
+
+    /// Something else came over the connection: a sign of life. Cheap enough for every batch of frames.
+    pub const fn handle_traffic(&mut self, now: Time) {
+        self.last_heard = now;
+    }
+
+    pub fn handle_timeout(&mut self, now: Time) {
+        if self.deadline.is_some_and(|deadline| deadline <= now) {
+            self.handle_deadline(now);
+        }
+        if self.next_send.is_some_and(|due| due <= now) {
+            match self.state {
+                State::Greeting => self.send_hello(now),
+                _ => self.send_keepalive(now),
+            }
+        }
+    }
+
     /// A whole datagram to send, header included.
     pub fn poll_transmit(&mut self) -> Option<Vec<u8>> {
-        None
+        let message = self.transmits.pop_front()?;
+        let (header, len) = DatagramHeader::Control.to_bytes();
+        let mut datagram = header[..len].to_vec();
+        message.write(&self.config.hello, &mut datagram);
+        Some(datagram)
     }
+
     pub fn poll_event(&mut self) -> Option<PeerEvent> {
-        None
+        self.events.pop_front()
     }
+
+    /// When [`Self::handle_timeout`] is due; `None` while only a connection can change anything.
     pub fn poll_timeout(&self) -> Option<Time> {
-        None
+        [self.deadline, self.next_send].into_iter().flatten().min()
     }
-    pub fn state(&self) -> PeerState {
-        todo!()
+
+    pub const fn state(&self) -> PeerState {
+        self.state
     }
-    pub fn counts(&self) -> PeerCounts {
-        todo!()
+
+    pub const fn is_up(&self) -> bool {
+        matches!(self.state, State::Up)
+    }
+
+    pub const fn counts(&self) -> PeerCounts {
+        self.counts
+    }
+
+    fn handle_hello(&mut self, now: Time, hello: &Hello, heard: bool) {
+        if hello.host != self.config.remote {
+            self.close(now, Close::WrongHost(hello.host.clone()));
+            return;
+        }
+        let ours = &self.config.hello;
+        let version = hello.versions.1.min(ours.versions.1);
+        if version < hello.versions.0.max(ours.versions.0) {
+            self.close(now, Close::NoCommonVersion(hello.versions));
+            return;
+        }
+        let capabilities = hello.capabilities.common(ours.capabilities);
+        self.heard_hello = true;
+        if !heard {
+            self.send_hello(now);
+        }
+        if self.state == State::Greeting {
+            self.state = State::Up;
+            self.backoff = self.config.timing.backoff_min;
+            self.counts.ups += 1;
+            self.events.push_back(PeerEvent::Up {
+                version,
+                capabilities,
+                epoch: hello.epoch,
+            });
+            self.deadline = Some(now + self.config.timing.dead);
+            self.next_send = Some(now + self.config.timing.keepalive);
+        }
+    }
+
+    fn handle_deadline(&mut self, now: Time) {
+        match self.state {
+            State::Waiting => self.dial(now),
+            State::Dialing => {
+                self.patience.grow();
+                self.close(now, Close::NoAnswer);
+            }
+            State::Greeting => self.close(now, Close::NoHello),
+            State::Up => {
+                let dead = self.last_heard + self.config.timing.dead;
+                if dead <= now {
+                    self.close(now, Close::Silent);
+                } else {
+                    self.deadline = Some(dead);
+                }
+            }
+            State::Revoked => self.deadline = None,
+        }
+    }
+
+    fn dial(&mut self, now: Time) {
+        self.state = State::Dialing;
+        self.deadline = Some(self.patience.dial(now));
+        self.counts.dials += 1;
+        self.events.push_back(PeerEvent::Dial);
+    }
+
+    fn close(&mut self, now: Time, why: Close) {
+        match why {
+            Close::Silent | Close::NoHello | Close::NoAnswer => self.counts.silent += 1,
+            _ => self.counts.refused += 1,
+        }
+        self.go_down();
+        self.events.push_back(PeerEvent::Close(why));
+        self.wait(now);
+    }
+
+    /// Ends what a connection had.
+    fn go_down(&mut self) {
+        if self.state == State::Up {
+            self.counts.downs += 1;
+            self.events.push_back(PeerEvent::Down);
+        }
+        self.next_send = None;
+        self.transmits.clear();
+    }
+
+    fn wait(&mut self, now: Time) {
+        self.state = State::Waiting;
+        self.deadline = None;
+        if self.config.role == Role::Dials {
+            let half = self.backoff / 2;
+            self.deadline = Some(now + half + self.random.below(self.backoff - half));
+            self.backoff = (self.backoff * 2).min(self.config.timing.backoff_max);
+        }
+    }
+
+    fn send_hello(&mut self, now: Time) {
+        self.transmit(Outgoing::Hello {
+            heard: self.heard_hello,
+        });
+        self.next_send = Some(now + self.config.timing.hello_again);
+    }
+
+    fn send_keepalive(&mut self, now: Time) {
+        self.transmit(Outgoing::Keepalive);
+        self.next_send = Some(now + self.config.timing.keepalive);
+    }
+
+    fn transmit(&mut self, message: Outgoing) {
+        if self.transmits.len() < TRANSMITS_MAX {
+            self.transmits.push_back(message);
+        }
     }
 }
+
+/// How long a dial may take.
+#[derive(Clone, Copy, Debug)]
+struct Patience {
+    limit: Duration,
+    min: Duration,
+    max: Duration,
+    since: Time,
+    /// Whether a dial was answered, so that it is known how long that takes.
+    is_measured: bool,
+}
+
+impl Patience {
+    fn new(timing: Timing) -> Self {
+        Self {
+            limit: timing.dial_min,
+            min: timing.dial_min,
+            max: timing.dial_max,
+            since: Time::default(),
+            is_measured: false,
+        }
+    }
+
+    /// A dial begins; returns when it ends.
+    fn dial(&mut self, now: Time) -> Time {
+        self.since = now;
+        now + self.limit
+    }
+
+    fn connected(&mut self, now: Time) {
+        self.is_measured = true;
+        self.limit = (now.since(self.since) * 3).clamp(self.min, self.max);
+    }
+
+    fn grow(&mut self) {
+        if !self.is_measured {
+            self.limit = (self.limit * 2).min(self.max);
+        }
+    }
+}
+
+/// Spreads redials (splitmix64, Steele et al. 2014).
+#[derive(Clone, Debug)]
+struct Random(u64);
+
+impl Random {
+    const fn new(seed: u64) -> Self {
+        Self(seed)
+    }
+
+    /// Below `bound`, to the millisecond; zero when that is.
+    fn below(&mut self, bound: Duration) -> Duration {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut word = self.0;
+        word = (word ^ word >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        word = (word ^ word >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+        word ^= word >> 31;
+        let bound = u64::try_from(bound.as_millis()).unwrap_or(u64::MAX);
+        Duration::from_millis(word.checked_rem(bound).unwrap_or(0))
+    }
+}
+
+use PeerState as State;
+
+/// Messages that wait for a caller that does not poll.
+const TRANSMITS_MAX: usize = 4;
+
+mod message;
+#[cfg(test)]
+mod tests;

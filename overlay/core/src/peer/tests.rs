@@ -1,0 +1,295 @@
+use super::message::Outgoing;
+use super::*;
+
+fn host(name: &str) -> HostId {
+    HostId::new(name).unwrap()
+}
+
+fn config(local: &str, remote: &str) -> PeerConfig {
+    PeerConfig {
+        hello: Hello::new(host(local), Epoch(7)),
+        remote: host(remote),
+        role: Role::between(&host(local), &host(remote)),
+        timing: Timing::default(),
+        seed: 1,
+    }
+}
+
+fn at(millis: u64) -> Time {
+    Time::from_millis(millis)
+}
+
+fn events(peer: &mut Peer) -> Vec<PeerEvent> {
+    std::iter::from_fn(|| peer.poll_event()).collect()
+}
+
+/// Two peers, and a path between them that can be cut in each direction.
+struct Pair {
+    now: u64,
+    peers: [Peer; 2],
+    /// Whether what each sends arrives.
+    passes: [bool; 2],
+    is_connected: bool,
+    log: Vec<(u64, usize, PeerEvent)>,
+}
+
+impl Pair {
+    fn new(configs: [PeerConfig; 2]) -> Self {
+        Self {
+            now: 0,
+            peers: configs.map(|config| Peer::new(config, at(0))),
+            passes: [true; 2],
+            is_connected: false,
+            log: Vec::new(),
+        }
+    }
+
+    fn plain() -> Self {
+        Self::new([config("a", "b"), config("b", "a")])
+    }
+
+    fn run(&mut self, millis: u64) {
+        for _ in 0..millis {
+            self.now += 1;
+            self.step();
+        }
+    }
+
+    fn step(&mut self) {
+        let now = at(self.now);
+        for n in 0..2 {
+            if self.peers[n].poll_timeout().is_some_and(|due| due <= now) {
+                self.peers[n].handle_timeout(now);
+            }
+            while let Some(datagram) = self.peers[n].poll_transmit() {
+                let (header, body) = DatagramHeader::parse(&datagram).unwrap();
+                assert_eq!(header, DatagramHeader::Control);
+                if self.passes[n] && self.is_connected {
+                    self.peers[1 - n].handle_input(now, body);
+                }
+            }
+        }
+        for n in 0..2 {
+            for event in events(&mut self.peers[n]) {
+                self.act(n, &event);
+                self.log.push((self.now, n, event));
+            }
+        }
+    }
+
+    fn act(&mut self, n: usize, event: &PeerEvent) {
+        let now = at(self.now);
+        match event {
+            PeerEvent::Dial if self.passes == [true; 2] => {
+                self.is_connected = true;
+                let names = [0, 1].map(|n: usize| self.peers[n].config.hello.host.to_string());
+                self.peers[0].handle_connected(now, &names[1]);
+                self.peers[1].handle_connected(now, &names[0]);
+            }
+            PeerEvent::Close(_) => {
+                self.is_connected = false;
+                if self.passes[n] {
+                    self.peers[1 - n].handle_disconnected(now);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn are_up(&self) -> [bool; 2] {
+        [self.peers[0].is_up(), self.peers[1].is_up()]
+    }
+}
+
+#[test]
+fn two_hosts_come_up_and_stay_up() {
+    let mut pair = Pair::plain();
+    pair.run(10);
+    assert_eq!(pair.are_up(), [true; 2]);
+    pair.run(10_000);
+    assert_eq!(pair.are_up(), [true; 2]);
+    assert_eq!(pair.peers[0].counts().dials, 1);
+    let up = PeerEvent::Up {
+        version: 1,
+        capabilities: Capabilities::ALL,
+        epoch: Epoch(7),
+    };
+    assert!(pair.log.iter().any(|(_, _, event)| *event == up));
+}
+
+#[test]
+fn a_dead_peer_is_known_within_a_second_and_a_return_within_another() {
+    for passes in [[false, false], [true, false], [false, true]] {
+        for seed in 0..20 {
+            let mut pair = Pair::new([config("a", "b"), config("b", "a")]);
+            pair.peers[0].random = Random::new(seed);
+            pair.run(1000 + seed * 13);
+            pair.passes = passes;
+            pair.run(999);
+            assert_eq!(pair.are_up(), [false; 2], "{passes:?}");
+            pair.run(5000 + seed * 31);
+            pair.passes = [true; 2];
+            pair.run(999);
+            assert_eq!(pair.are_up(), [true; 2], "{passes:?} {seed}");
+        }
+    }
+}
+
+#[test]
+fn a_lost_hello_is_sent_again() {
+    let mut pair = Pair::plain();
+    pair.run(1);
+    pair.passes = [false, true];
+    pair.run(150);
+    assert_eq!(pair.are_up(), [true, false]);
+    pair.passes = [true; 2];
+    pair.run(250);
+    assert_eq!(pair.are_up(), [true; 2]);
+}
+
+#[test]
+fn traffic_is_a_sign_of_life() {
+    let mut peer = Peer::new(config("b", "a"), at(0));
+    peer.handle_connected(at(0), "a");
+    let mut hello = Vec::new();
+    Outgoing::Hello { heard: true }.write(&Hello::new(host("a"), Epoch(1)), &mut hello);
+    peer.handle_input(at(0), &hello);
+    for now in 1..3000 {
+        peer.handle_traffic(at(now));
+        peer.handle_timeout(at(now));
+    }
+    assert!(peer.is_up());
+    peer.handle_timeout(at(2999 + 850));
+    assert_eq!(peer.state(), PeerState::Waiting);
+    assert_eq!(peer.counts().silent, 1);
+}
+
+#[test]
+fn another_host_is_refused_by_its_certificate_and_by_its_hello() {
+    let mut peer = Peer::new(config("a", "b"), at(0));
+    peer.handle_timeout(at(0));
+    peer.handle_connected(at(1), "c");
+    let refused = PeerEvent::Close(Close::WrongIdentity("c".to_owned()));
+    assert_eq!(events(&mut peer), [PeerEvent::Dial, refused]);
+    peer.handle_connected(at(2), "b");
+    let mut hello = Vec::new();
+    Outgoing::Hello { heard: false }.write(&Hello::new(host("c"), Epoch(1)), &mut hello);
+    peer.handle_input(at(3), &hello);
+    assert_eq!(
+        events(&mut peer),
+        [PeerEvent::Close(Close::WrongHost(host("c")))]
+    );
+    assert_eq!(peer.counts().refused, 2);
+}
+
+#[test]
+fn a_stranger_does_not_end_what_is_up() {
+    let mut pair = Pair::plain();
+    pair.run(10);
+    pair.peers[1].handle_connected(at(10), "mallory");
+    pair.run(10);
+    assert_eq!(pair.are_up(), [true; 2]);
+    assert_eq!(pair.peers[1].counts().refused, 1);
+}
+
+#[test]
+fn versions_must_overlap_and_capabilities_are_shared() {
+    let mut newer = config("a", "b");
+    newer.hello.versions = (2, 3);
+    let mut pair = Pair::new([newer, config("b", "a")]);
+    pair.run(100);
+    assert_eq!(pair.are_up(), [false; 2]);
+    assert!(pair.peers[0].counts().refused + pair.peers[1].counts().refused > 0);
+    let mut wide = config("a", "b");
+    wide.hello.versions = (1, 9);
+    wide.hello.capabilities = Capabilities(0xff << 8 | 1);
+    let mut pair = Pair::new([wide, config("b", "a")]);
+    pair.run(100);
+    let up = PeerEvent::Up {
+        version: 1,
+        capabilities: Capabilities::PIECES,
+        epoch: Epoch(7),
+    };
+    assert_eq!(
+        pair.log.iter().filter(|(.., event)| *event == up).count(),
+        2
+    );
+}
+
+#[test]
+fn a_revoked_host_is_left_alone_until_it_is_announced_anew() {
+    let mut pair = Pair::plain();
+    pair.run(10);
+    pair.peers[0].revoke();
+    pair.run(5000);
+    assert_eq!(pair.are_up(), [false; 2]);
+    assert_eq!(pair.peers[0].state(), PeerState::Revoked);
+    assert_eq!(pair.peers[0].poll_timeout(), None);
+    let now = at(pair.now);
+    pair.peers[0].redial(now);
+    pair.run(10);
+    assert_eq!(pair.are_up(), [true; 2]);
+}
+
+#[test]
+fn redials_back_off_and_do_not_go_in_step() {
+    let dial_times = |seed: u64| {
+        let mut peer = Peer::new(
+            PeerConfig {
+                seed,
+                ..config("a", "b")
+            },
+            at(0),
+        );
+        let mut times = Vec::new();
+        for now in 0..10_000 {
+            peer.handle_timeout(at(now));
+            if events(&mut peer).contains(&PeerEvent::Dial) {
+                times.push(now);
+                peer.handle_disconnected(at(now));
+            }
+        }
+        times
+    };
+    let (first, second) = (dial_times(1), dial_times(2));
+    assert_ne!(first, second);
+    assert_eq!(first, dial_times(1));
+    let gaps: Vec<u64> = first.windows(2).map(|pair| pair[1] - pair[0]).collect();
+    assert!(
+        gaps[0] <= 50 && gaps.iter().all(|gap| *gap <= 500),
+        "{gaps:?}"
+    );
+    assert!(gaps[5..].iter().all(|gap| *gap >= 250), "{gaps:?}");
+}
+
+#[test]
+fn a_far_host_is_given_more_time_and_a_near_one_is_not() {
+    let mut peer = Peer::new(config("a", "b"), at(0));
+    let mut dialed = 0;
+    let mut connected = None;
+    for now in 0..20_000 {
+        peer.handle_timeout(at(now));
+        for event in events(&mut peer) {
+            match event {
+                PeerEvent::Dial => dialed = now,
+                PeerEvent::Close(_) => dialed = 0,
+                _ => {}
+            }
+        }
+        if connected.is_none() && dialed > 0 && now == dialed + 1000 {
+            peer.handle_connected(at(now), "b");
+            connected = Some(now);
+        }
+    }
+    assert!(connected.is_some_and(|now| now < 5000), "{connected:?}");
+    assert_eq!(peer.patience.limit, Duration::from_millis(3000));
+}
+
+#[test]
+fn what_is_no_message_is_counted() {
+    let mut peer = Peer::new(config("b", "a"), at(0));
+    for message in [&b""[..], b"\x09", b"\x01short"] {
+        peer.handle_input(at(0), message);
+    }
+    assert_eq!(peer.counts().malformed, 3);
+}
