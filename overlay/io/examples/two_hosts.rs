@@ -1,12 +1,15 @@
 //! Measures tunnels between two hosts against the kernel's VXLAN device and bridge, in interleaved runs.
 //!
-//! `two_hosts ROUNDS SECONDS offloaded|segmented MODE...`; modes: `kernel`, `vxlan`. Needs root, iperf3 and ethtool.
+//! `two_hosts ROUNDS SECONDS offloaded|segmented MODE...`; modes: `kernel`, `vxlan`, `quic`. Needs root, iperf3 and ethtool.
 
 #[path = "../tests/lab/mod.rs"]
 mod lab;
 
-use lab::{Network, Process, Station, Underlay, ip, kernel_container, vni};
-use overlay_io::{VxlanConfig, VxlanTunnel};
+use lab::{
+    Authority, Network, Process, Station, Underlay, eventually, host, ip, kernel_container,
+    quic_config, vni,
+};
+use overlay_io::{QuicTunnel, VxlanConfig, VxlanTunnel};
 use switch_io::EngineChoice;
 
 fn main() -> anyhow::Result<()> {
@@ -60,6 +63,7 @@ impl Setup {
         let mut tunnels: Vec<Box<dyn std::any::Any>> = Vec::new();
         let [client, server] = match mode {
             "kernel" => kernel(&underlay),
+            "quic" => quic(&underlay, &mut networks, &mut tunnels),
             _ => vxlan(&underlay, &mut networks, &mut tunnels),
         };
         let iperf = server.spawn("iperf3 -s");
@@ -108,6 +112,38 @@ fn vxlan(
         container
     })
 }
+
+fn quic(
+    underlay: &Underlay,
+    networks: &mut Vec<Network>,
+    tunnels: &mut Vec<Box<dyn std::any::Any>>,
+) -> [Station; 2] {
+    let authority = Authority::new();
+    [0, 1].map(|n| {
+        let outer = &underlay.hosts[n];
+        let mut network = Network::new(EngineChoice::Auto, 1500);
+        let config = quic_config(
+            HOSTS[n],
+            (ip(OUTSIDE[n]), UDP_PORT).into(),
+            authority.host(HOSTS[n], |_| {}),
+        );
+        let (tunnel, trunk) = outer.run(move || QuicTunnel::start(config).unwrap());
+        network.trunk(trunk);
+        let remote = host(HOSTS[1 - n]);
+        network.tunnel(tunnel.port(vni(42), &remote, 1500).unwrap());
+        tunnel.connect(&remote, (ip(OUTSIDE[1 - n]), UDP_PORT).into());
+        if n == 1 {
+            eventually("the hosts are connected", || tunnel.is_up(&remote));
+        }
+        let (_, container) = network.container(outer, &[INSIDE[n]]);
+        networks.push(network);
+        tunnels.push(Box::new(tunnel));
+        container
+    })
+}
+
+const HOSTS: [&str; 2] = ["alpha", "beta"];
+const UDP_PORT: u16 = 4790;
 
 fn median(values: &[f64]) -> f64 {
     let mut sorted = values.to_vec();

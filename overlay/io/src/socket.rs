@@ -15,6 +15,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 pub(crate) struct TunnelSocket {
     socket: UdpSocket,
     state: UdpSocketState,
+    is_bound_to_any: bool,
 }
 
 impl TunnelSocket {
@@ -29,13 +30,15 @@ impl TunnelSocket {
         let tunnel = Self {
             socket: socket.into(),
             state,
+            is_bound_to_any: local.ip().is_unspecified(),
         };
         tunnel.enlarge_buffers();
         Ok(tunnel)
     }
 
-    pub(crate) fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.socket.local_addr()
+    /// Whether the socket takes datagrams to any address of the host.
+    pub(crate) const fn is_bound_to_any(&self) -> bool {
+        self.is_bound_to_any
     }
 
     pub(crate) fn send(&self, transmit: &Transmit<'_>) -> io::Result<()> {

@@ -43,7 +43,6 @@ pub enum UseCredentials {
 }
 
 /// Credentials as quinn takes them.
-#[derive(Debug)]
 pub(super) struct Tls {
     pub(super) client: Arc<QuicClientConfig>,
     pub(super) server: Arc<QuicServerConfig>,

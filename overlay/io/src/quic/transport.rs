@@ -51,7 +51,10 @@ pub(super) fn transport(udp_payload_max: u16) -> TransportConfig {
 pub(super) fn endpoint(reset_key: &[u8; 32]) -> EndpointConfig {
     let key = hmac::Key::new(hmac::HMAC_SHA256, reset_key);
     let tag = hmac::sign(&key, b"connection identifiers");
-    let cid_key = tag.as_ref().first_chunk().map_or(0, |seed| u64::from_be_bytes(*seed));
+    let cid_key = tag
+        .as_ref()
+        .first_chunk()
+        .map_or(0, |seed| u64::from_be_bytes(*seed));
     let mut config = EndpointConfig::new(Arc::new(key));
     config.cid_generator(move || Box::new(HashedConnectionIdGenerator::from_key(cid_key)));
     config

@@ -3,13 +3,15 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 use std::io::{Read, Write};
-use std::net::{IpAddr, TcpListener, TcpStream};
+use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::Arc;
 use std::sync::mpsc::{Sender, channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use overlay_core::{Epoch, HostId, Timing};
+use overlay_io::{Credentials, QuicConfig};
 use switch_core::{Bridge, BridgeConfig, PortConfig, PortId, PortKind, Vni};
 use switch_io::{EngineChoice, FramePort, OffloadTap, Switch, SwitchConfig};
 
@@ -284,4 +286,64 @@ pub(crate) fn transfer(from: &Station, to: &Station, address: &str, len: usize) 
         receiver.join().unwrap() == data,
         "the data changed on the way"
     );
+}
+
+/// A certificate authority.
+pub(crate) struct Authority {
+    certificate: rcgen::Certificate,
+    issuer: rcgen::Issuer<'static, rcgen::KeyPair>,
+}
+
+impl Authority {
+    pub(crate) fn new() -> Self {
+        let key = rcgen::KeyPair::generate().unwrap();
+        let mut params = rcgen::CertificateParams::new(Vec::new()).unwrap();
+        params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+        params.key_usages = vec![
+            rcgen::KeyUsagePurpose::KeyCertSign,
+            rcgen::KeyUsagePurpose::CrlSign,
+        ];
+        let certificate = params.self_signed(&key).unwrap();
+        Self {
+            certificate,
+            issuer: rcgen::Issuer::new(params, key),
+        }
+    }
+
+    /// Credentials of host `name`, which `change` may spoil.
+    pub(crate) fn host(
+        &self,
+        name: &str,
+        change: impl FnOnce(&mut rcgen::CertificateParams),
+    ) -> Credentials {
+        let key = rcgen::KeyPair::generate().unwrap();
+        let mut params = rcgen::CertificateParams::new(vec![name.to_owned()]).unwrap();
+        params.serial_number = Some(vec![name.len().to_le_bytes()[0], name.as_bytes()[0]].into());
+        change(&mut params);
+        let certificate = params.signed_by(&key, &self.issuer).unwrap();
+        Credentials {
+            roots: vec![self.certificate.der().clone()],
+            chain: vec![certificate.der().clone()],
+            key: rustls::pki_types::PrivateKeyDer::try_from(key.serialize_der()).unwrap(),
+            revoked: Vec::new(),
+            key_log: std::env::var_os("SSLKEYLOGFILE").is_some(),
+        }
+    }
+}
+
+pub(crate) fn quic_config(name: &str, local: SocketAddr, credentials: Credentials) -> QuicConfig {
+    QuicConfig {
+        local,
+        host: host(name),
+        epoch: Epoch(1),
+        credentials,
+        reset_key: [name.as_bytes()[0]; 32],
+        udp_payload_max: 1472,
+        timing: Timing::default(),
+        seed: u64::from(name.as_bytes()[0]),
+    }
+}
+
+pub(crate) fn host(name: &str) -> HostId {
+    HostId::new(name).unwrap()
 }
