@@ -10,6 +10,7 @@ use lab::{
     quic_config, vni,
 };
 use overlay_io::{QuicTunnel, VxlanConfig, VxlanTunnel};
+use switch_core::PortId;
 use switch_io::EngineChoice;
 
 fn main() -> anyhow::Result<()> {
@@ -40,6 +41,20 @@ fn main() -> anyhow::Result<()> {
             modes[0]
         );
     }
+    for (mode, setup) in modes.iter().zip(&setups) {
+        for (network, port) in setup.networks.iter().zip(&setup.ports) {
+            if let Some(counts) = network.switch.counters(*port) {
+                let mean = |bytes: u64, frames: u64| bytes / frames.max(1);
+                println!(
+                    "{mode}: mean frame in {} B of {}, out {} B of {}",
+                    mean(counts.rx_bytes, counts.rx_frames),
+                    counts.rx_frames,
+                    mean(counts.tx_bytes, counts.tx_frames),
+                    counts.tx_frames
+                );
+            }
+        }
+    }
     Ok(())
 }
 
@@ -48,7 +63,8 @@ struct Setup {
     client: Station,
     server: Station,
     _iperf: Process,
-    _networks: Vec<Network>,
+    networks: Vec<Network>,
+    ports: Vec<PortId>,
     _tunnels: Vec<Box<dyn std::any::Any>>,
     _underlay: Underlay,
 }
@@ -61,10 +77,11 @@ impl Setup {
         }
         let mut networks = Vec::new();
         let mut tunnels: Vec<Box<dyn std::any::Any>> = Vec::new();
+        let mut ports = Vec::new();
         let [client, server] = match mode {
             "kernel" => kernel(&underlay),
-            "quic" => quic(&underlay, &mut networks, &mut tunnels),
-            _ => vxlan(&underlay, &mut networks, &mut tunnels),
+            "quic" => quic(&underlay, &mut networks, &mut tunnels, &mut ports),
+            _ => vxlan(&underlay, &mut networks, &mut tunnels, &mut ports),
         };
         let iperf = server.spawn("iperf3 -s");
         assert!(client.pings("10.9.0.2"), "{mode} does not connect");
@@ -72,7 +89,8 @@ impl Setup {
             client,
             server,
             _iperf: iperf,
-            _networks: networks,
+            networks,
+            ports,
             _tunnels: tunnels,
             _underlay: underlay,
         }
@@ -98,6 +116,7 @@ fn vxlan(
     underlay: &Underlay,
     networks: &mut Vec<Network>,
     tunnels: &mut Vec<Box<dyn std::any::Any>>,
+    ports: &mut Vec<PortId>,
 ) -> [Station; 2] {
     [0, 1].map(|n| {
         let host = &underlay.hosts[n];
@@ -105,7 +124,8 @@ fn vxlan(
         let (tunnel, trunk) =
             host.run(move || VxlanTunnel::bind(&VxlanConfig::new(ip(OUTSIDE[n]))).unwrap());
         network.trunk(trunk);
-        network.tunnel(tunnel.port(vni(42), ip(OUTSIDE[1 - n]), 1450).unwrap());
+        let port = network.tunnel(tunnel.port(vni(42), ip(OUTSIDE[1 - n]), 1450).unwrap());
+        ports.push(port);
         let (_, container) = network.container(host, &[INSIDE[n]]);
         networks.push(network);
         tunnels.push(Box::new(tunnel));
@@ -117,6 +137,7 @@ fn quic(
     underlay: &Underlay,
     networks: &mut Vec<Network>,
     tunnels: &mut Vec<Box<dyn std::any::Any>>,
+    ports: &mut Vec<PortId>,
 ) -> [Station; 2] {
     let authority = Authority::new();
     [0, 1].map(|n| {
@@ -130,7 +151,8 @@ fn quic(
         let (tunnel, trunk) = outer.run(move || QuicTunnel::start(config).unwrap());
         network.trunk(trunk);
         let remote = host(HOSTS[1 - n]);
-        network.tunnel(tunnel.port(vni(42), &remote, 1500).unwrap());
+        let port = network.tunnel(tunnel.port(vni(42), &remote, 1500).unwrap());
+        ports.push(port);
         tunnel.connect(&remote, (ip(OUTSIDE[1 - n]), UDP_PORT).into());
         if n == 1 {
             eventually("the hosts are connected", || tunnel.is_up(&remote));

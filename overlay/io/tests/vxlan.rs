@@ -3,13 +3,12 @@
 
 mod lab;
 
-use std::time::Duration;
-
-use lab::{Network, Station, Underlay, eventually, ip, kernel_container, transfer, vni};
+use lab::{
+    Network, Station, TRANSFER, Underlay, eventually, everything_crosses, ip, kernel_container, vni,
+};
 use overlay_io::{VxlanConfig, VxlanTunnel};
 use switch_core::PortId;
 use switch_io::EngineChoice;
-use switch_io::packet::PacketSocket;
 
 const MTU: u32 = 1430;
 const INSIDE: [[&str; 2]; 2] = [["10.9.0.1/24", "fd09::1/64"], ["10.9.0.2/24", "fd09::2/64"]];
@@ -51,40 +50,6 @@ impl Ours {
 fn kernel(underlay: &Underlay, n: usize, outside: [&str; 2]) -> Station {
     let options = format!("id 42 local {} remote {}", outside[n], outside[1 - n]);
     kernel_container(&underlay.hosts[n], &options, MTU, &INSIDE[n])
-}
-
-fn everything_crosses(a: &Station, b: &Station) {
-    assert!(a.pings("10.9.0.2"));
-    assert!(b.pings("fd09::1"));
-    transfer(a, b, "10.9.0.2", TRANSFER);
-    transfer(b, a, "10.9.0.1", TRANSFER);
-    transfer(a, b, "fd09::2", TRANSFER);
-    transfer(b, a, "fd09::1", TRANSFER);
-    tagged_frames_cross(a, b);
-    tagged_frames_cross(b, a);
-}
-
-/// Broadcast and with two VLAN tags.
-fn tagged_frames_cross(from: &Station, to: &Station) {
-    let mut frame = vec![0xff; 6];
-    frame.extend([
-        2, 0, 0, 0, 0, 0x77, 0x88, 0xa8, 0, 7, 0x81, 0, 0x20, 9, 0x88, 0xb5,
-    ]);
-    frame.extend([5; 60]);
-    let receiver = to.run(|| PacketSocket::open("eth0").unwrap());
-    let sent = frame.clone();
-    from.run(move || {
-        PacketSocket::open("eth0")
-            .unwrap()
-            .send(&[0; 10], &sent)
-            .unwrap()
-    });
-    while let Some(received) = receiver.receive(Duration::from_secs(5)).unwrap() {
-        if received.frame == frame {
-            return;
-        }
-    }
-    panic!("the tagged frame did not arrive");
 }
 
 fn between_ourselves(engine: EngineChoice, outside: [&'static str; 2], segmented: bool) {
@@ -207,5 +172,3 @@ fn the_underlays_mtu_is_respected() {
     assert!(ours.container.pings("10.9.0.2"));
     drop(theirs);
 }
-
-const TRANSFER: usize = 8 << 20;

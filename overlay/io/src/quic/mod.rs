@@ -194,6 +194,12 @@ impl QuicTunnel {
         self.events.subscribe()
     }
 
+    /// Where the socket is bound.
+    pub fn local_address(&self) -> SocketAddr {
+        self.shared.lock().socket.local()
+    }
+
+    /// Whether frames to `host` may flow.
     pub fn is_up(&self, host: &HostId) -> bool {
         let engine = self.shared.lock();
         engine

@@ -38,32 +38,35 @@ impl VxlanTrunk {
 }
 
 impl FramePort for VxlanTrunk {
+    /// Receives until the socket is empty or the buffers are full, so that the segments of a superframe that come one by one
+    /// still become one.
     fn read(&self, buffers: &mut [FrameBuffer]) -> io::Result<usize> {
         let mut unpacking = self
             .unpacking
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
-        let mut count = 0;
-        // A flood of datagrams that are for nobody must not hold the worker.
+        let mut outlet = Outlet::new(buffers);
         for _ in 0..ROUNDS {
-            if !unpacking.has_datagrams() {
-                match unpacking.receive(&self.shared) {
-                    Ok(()) => {}
-                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
-                    Err(_) => continue,
+            if !unpacking.has_datagrams()
+                && let Err(error) = unpacking.receive(&self.shared)
+            {
+                match error.kind() {
+                    io::ErrorKind::WouldBlock => break,
+                    _ => continue,
                 }
             }
-            count = unpacking.unpack(&self.shared, buffers);
-            if count > 0 || unpacking.has_datagrams() {
+            unpacking.unpack(&self.shared, &mut outlet);
+            if unpacking.has_datagrams() {
                 break;
             }
         }
+        unpacking.flush(&mut outlet);
         // Stays readable while received datagrams wait, though the socket may be empty.
         match unpacking.has_datagrams() {
             true => self.readiness.raise(),
             false => self.readiness.lower(),
         }
-        match count {
+        match outlet.count() {
             0 => Err(io::ErrorKind::WouldBlock.into()),
             count => Ok(count),
         }
@@ -123,20 +126,17 @@ impl Unpacking {
     }
 
     /// Fills buffers with the frames of received datagrams, until there are none or no more room.
-    fn unpack(&mut self, shared: &Shared, buffers: &mut [FrameBuffer]) -> usize {
-        let mut outlet = Outlet::new(buffers);
+    fn unpack(&mut self, shared: &Shared, outlet: &mut Outlet<'_>) {
         while self.has_datagrams() && outlet.has_room(FRAMES) {
             let meta = self.intake.meta(self.train);
             let end = meta.len.min(self.at + meta.stride.max(1));
-            self.unpack_one(shared, meta, self.at..end, &mut outlet);
+            self.unpack_one(shared, meta, self.at..end, outlet);
             self.at = end;
             if self.at >= meta.len {
                 self.train += 1;
                 self.at = 0;
             }
         }
-        self.flush(&mut outlet);
-        outlet.count()
     }
 
     fn unpack_one(
@@ -227,5 +227,5 @@ fn count(counter: &AtomicU64) {
 
 /// A datagram may end a superframe, be a frame of its own, and leave a third to the end of the read.
 const FRAMES: usize = 3;
-/// Receives of one read that may bring nothing.
-const ROUNDS: usize = 4;
+/// Receives of one read: a flood of datagrams that are for nobody must not hold the worker.
+const ROUNDS: usize = 32;

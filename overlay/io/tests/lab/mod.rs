@@ -12,8 +12,12 @@ use std::time::{Duration, Instant};
 
 use overlay_core::{Epoch, HostId, Timing};
 use overlay_io::{Credentials, QuicConfig};
+use rustls::pki_types::{CertificateRevocationListDer, PrivateKeyDer};
 use switch_core::{Bridge, BridgeConfig, PortConfig, PortId, PortKind, Vni};
-use switch_io::{EngineChoice, FramePort, OffloadTap, Switch, SwitchConfig};
+use switch_io::packet::PacketSocket;
+use switch_io::{
+    Capabilities, ChannelEnd, EngineChoice, FramePort, OffloadTap, Switch, SwitchConfig,
+};
 
 /// A thread in a network namespace of its own, which dies with the thread and its sockets.
 pub(crate) struct Station {
@@ -202,6 +206,20 @@ impl Network {
             .unwrap()
     }
 
+    /// A container inside this process.
+    pub(crate) fn station(&self) -> (PortId, ChannelEnd) {
+        let (port, end) = switch_io::channel(1024, Capabilities::ALL).unwrap();
+        let config = PortConfig {
+            bum_limit: None,
+            ..PortConfig::new(PortKind::Tap, self.mtu)
+        };
+        let id = self
+            .switch
+            .add_port(&self.bridge, Box::new(port), config)
+            .unwrap();
+        (id, end)
+    }
+
     /// A container: a TAP made in `host`, with `addresses` inside.
     pub(crate) fn container(&self, host: &Station, addresses: &[&str]) -> (PortId, Station) {
         let name = "tap-lab";
@@ -318,17 +336,45 @@ impl Authority {
     ) -> Credentials {
         let key = rcgen::KeyPair::generate().unwrap();
         let mut params = rcgen::CertificateParams::new(vec![name.to_owned()]).unwrap();
-        params.serial_number = Some(vec![name.len().to_le_bytes()[0], name.as_bytes()[0]].into());
+        params.serial_number = Some(serial(name));
         change(&mut params);
         let certificate = params.signed_by(&key, &self.issuer).unwrap();
         Credentials {
             roots: vec![self.certificate.der().clone()],
             chain: vec![certificate.der().clone()],
-            key: rustls::pki_types::PrivateKeyDer::try_from(key.serialize_der()).unwrap(),
+            key: PrivateKeyDer::try_from(key.serialize_der()).unwrap(),
             revoked: Vec::new(),
             key_log: std::env::var_os("SSLKEYLOGFILE").is_some(),
         }
     }
+}
+
+impl Authority {
+    /// A list that revokes the certificates of host `name`.
+    pub(crate) fn revoke(&self, name: &str) -> CertificateRevocationListDer<'static> {
+        let (then, later) = (
+            rcgen::date_time_ymd(2020, 1, 1),
+            rcgen::date_time_ymd(2200, 1, 1),
+        );
+        let list = rcgen::CertificateRevocationListParams {
+            this_update: then,
+            next_update: later,
+            crl_number: 1_u64.into(),
+            issuing_distribution_point: None,
+            revoked_certs: vec![rcgen::RevokedCertParams {
+                serial_number: serial(name),
+                revocation_time: then,
+                reason_code: None,
+                invalidity_date: None,
+            }],
+            key_identifier_method: rcgen::KeyIdMethod::Sha256,
+        };
+        list.signed_by(&self.issuer).unwrap().der().clone()
+    }
+}
+
+fn serial(name: &str) -> rcgen::SerialNumber {
+    name.as_bytes().to_vec().into()
 }
 
 pub(crate) fn quic_config(name: &str, local: SocketAddr, credentials: Credentials) -> QuicConfig {
@@ -347,3 +393,40 @@ pub(crate) fn quic_config(name: &str, local: SocketAddr, credentials: Credential
 pub(crate) fn host(name: &str) -> HostId {
     HostId::new(name).unwrap()
 }
+
+/// Unicast, broadcast, IPv6, superframes and tagged frames, both ways.
+pub(crate) fn everything_crosses(a: &Station, b: &Station) {
+    assert!(a.pings("10.9.0.2"));
+    assert!(b.pings("fd09::1"));
+    transfer(a, b, "10.9.0.2", TRANSFER);
+    transfer(b, a, "10.9.0.1", TRANSFER);
+    transfer(a, b, "fd09::2", TRANSFER);
+    transfer(b, a, "fd09::1", TRANSFER);
+    tagged_frames_cross(a, b);
+    tagged_frames_cross(b, a);
+}
+
+/// Broadcast and with two VLAN tags.
+fn tagged_frames_cross(from: &Station, to: &Station) {
+    let mut frame = vec![0xff; 6];
+    frame.extend([
+        2, 0, 0, 0, 0, 0x77, 0x88, 0xa8, 0, 7, 0x81, 0, 0x20, 9, 0x88, 0xb5,
+    ]);
+    frame.extend([5; 60]);
+    let receiver = to.run(|| PacketSocket::open("eth0").unwrap());
+    let sent = frame.clone();
+    from.run(move || {
+        PacketSocket::open("eth0")
+            .unwrap()
+            .send(&[0; 10], &sent)
+            .unwrap()
+    });
+    while let Some(received) = receiver.receive(Duration::from_secs(5)).unwrap() {
+        if received.frame == frame {
+            return;
+        }
+    }
+    panic!("the tagged frame did not arrive");
+}
+
+pub(crate) const TRANSFER: usize = 8 << 20;
