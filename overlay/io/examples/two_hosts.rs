@@ -2,6 +2,8 @@
 //!
 //! `two_hosts ROUNDS SECONDS offloaded|segmented MODE...`; modes: `kernel`, `vxlan`, `quic`. Needs root, iperf3 and ethtool.
 
+#![allow(clippy::unwrap_used, reason = "a panic is the report")]
+
 #[path = "../tests/lab/mod.rs"]
 mod lab;
 

@@ -21,8 +21,7 @@ use overlay_core::{
     ReassembleCounts, Reassembler, Role, Timing,
 };
 use quinn_proto::{
-    ClientConfig, Connection, ConnectionHandle, Endpoint, Event, ServerConfig, TransportConfig,
-    VarInt,
+    ClientConfig, Connection, ConnectionHandle, Endpoint, Event, ServerConfig, VarInt,
 };
 use rustls::pki_types::CertificateDer;
 use switch_core::Time;
@@ -30,14 +29,16 @@ use switch_core::Time;
 use super::clock::{Alarm, Clock};
 use super::events::{Events, QuicEvent};
 use super::identity::{Tls, host_of};
+use super::path::PathWatch;
+use super::transport::transport;
 use crate::intake::Intake;
 use crate::socket::TunnelSocket;
 
 pub(super) struct Engine {
     pub(super) socket: TunnelSocket,
     pub(super) endpoint: Endpoint,
-    client: ClientConfig,
-    transport: Arc<TransportConfig>,
+    tls: Tls,
+    udp_payload_max: u16,
     pub(super) links: HashMap<ConnectionHandle, Link>,
     pub(super) peers: HashMap<HostId, Remote>,
     hello: Hello,
@@ -65,6 +66,7 @@ pub(super) struct Link {
     pub(super) connection: Connection,
     /// The peer whose connection this is: the one dialed, or the one that proved its name.
     pub(super) host: Option<HostId>,
+    pub(super) watch: Arc<PathWatch>,
 }
 
 /// A host that is to be connected.
@@ -98,7 +100,7 @@ pub struct QuicCounts {
 pub(super) struct Parts {
     pub(super) socket: TunnelSocket,
     pub(super) tls: Tls,
-    pub(super) transport: TransportConfig,
+    pub(super) udp_payload_max: u16,
     pub(super) endpoint: quinn_proto::EndpointConfig,
     pub(super) hello: Hello,
     pub(super) timing: Timing,
@@ -109,14 +111,13 @@ pub(super) struct Parts {
 
 impl Engine {
     pub(super) fn new(parts: Parts) -> Self {
-        let transport = Arc::new(parts.transport);
-        let server = server_config(&parts.tls, &transport);
-        let endpoint = Endpoint::new(Arc::new(parts.endpoint), Some(Arc::new(server)), true, None);
+        let server = Arc::new(server_config(&parts.tls));
+        let endpoint = Endpoint::new(Arc::new(parts.endpoint), Some(server), true, None);
         Self {
             socket: parts.socket,
             endpoint,
-            client: client_config(&parts.tls, &transport),
-            transport,
+            tls: parts.tls,
+            udp_payload_max: parts.udp_payload_max,
             links: HashMap::new(),
             peers: HashMap::new(),
             hello: parts.hello,
@@ -136,10 +137,10 @@ impl Engine {
     }
 
     /// Connections from now on use these credentials.
-    pub(super) fn renew(&mut self, tls: &Tls) {
-        let server = server_config(tls, &self.transport);
+    pub(super) fn renew(&mut self, tls: Tls) {
+        let server = server_config(&tls);
         self.endpoint.set_server_config(Some(Arc::new(server)));
-        self.client = client_config(tls, &self.transport);
+        self.tls = tls;
     }
 
     /// Expects `host` at `address`; one that is known and has moved is dialed anew.
@@ -214,6 +215,11 @@ impl Engine {
                 link.connection.handle_timeout(now);
                 self.touched.push(*handle);
             }
+            if link.watch.is_hole(now) {
+                tracing::info!(host = ?link.host, "long packets vanish; the path is measured anew");
+                link.watch.forget();
+                link.connection.path_changed(now);
+            }
         }
         for (host, remote) in &mut self.peers {
             if remote.machine.poll_timeout().is_some_and(|due| due <= time) {
@@ -252,6 +258,17 @@ impl Engine {
                 return;
             }
         }
+    }
+
+    /// How the next connection that is accepted is set up, and what will watch its path.
+    pub(super) fn server(&self, now: Instant) -> (Arc<ServerConfig>, Arc<PathWatch>) {
+        let watch = PathWatch::new(now);
+        let mut config = server_config(&self.tls);
+        config.transport_config(Arc::new(transport(
+            self.udp_payload_max,
+            Arc::clone(&watch),
+        )));
+        (Arc::new(config), watch)
     }
 
     fn peer(&mut self, host: &HostId, act: impl FnOnce(&mut Peer)) {
@@ -331,15 +348,24 @@ impl Engine {
         let Some(remote) = self.peers.get_mut(host) else {
             return;
         };
-        let config = self.client.clone();
+        let watch = PathWatch::new(now);
+        let mut config = ClientConfig::new(Arc::clone(&self.tls.client) as _);
+        config.transport_config(Arc::new(transport(
+            self.udp_payload_max,
+            Arc::clone(&watch),
+        )));
         match self
             .endpoint
             .connect(now, config, remote.address, host.as_str())
         {
             Ok((handle, connection)) => {
                 remote.link = Some(handle);
-                let host = Some(host.clone());
-                self.links.insert(handle, Link { connection, host });
+                let link = Link {
+                    connection,
+                    host: Some(host.clone()),
+                    watch,
+                };
+                self.links.insert(handle, link);
                 self.touched.push(handle);
             }
             Err(error) => {
@@ -470,15 +496,8 @@ fn chain_of(connection: &Connection) -> Option<Vec<CertificateDer<'static>>> {
     identity.downcast().ok().map(|chain| *chain)
 }
 
-fn client_config(tls: &Tls, transport: &Arc<TransportConfig>) -> ClientConfig {
-    let mut config = ClientConfig::new(Arc::clone(&tls.client) as _);
-    config.transport_config(Arc::clone(transport));
-    config
-}
-
-fn server_config(tls: &Tls, transport: &Arc<TransportConfig>) -> ServerConfig {
+fn server_config(tls: &Tls) -> ServerConfig {
     let mut config = ServerConfig::with_crypto(Arc::clone(&tls.server) as _);
-    config.transport_config(Arc::clone(transport));
     config.migration(true);
     config
 }

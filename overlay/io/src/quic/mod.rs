@@ -16,6 +16,7 @@ mod clock;
 mod engine;
 mod events;
 mod identity;
+mod path;
 mod port;
 mod receive;
 mod send;
@@ -120,7 +121,7 @@ impl QuicTunnel {
         let engine = Engine::new(Parts {
             socket,
             tls,
-            transport: transport::transport(config.udp_payload_max),
+            udp_payload_max: config.udp_payload_max,
             endpoint: transport::endpoint(&config.reset_key),
             hello: Hello::new(config.host, config.epoch),
             timing: config.timing,
@@ -169,7 +170,7 @@ impl QuicTunnel {
     /// Connections from now on use these credentials; those that are up stay up.
     pub fn renew(&self, credentials: Credentials) -> Result<(), UseCredentials> {
         let tls = Tls::new(credentials)?;
-        self.shared.lock().renew(&tls);
+        self.shared.lock().renew(tls);
         Ok(())
     }
 

@@ -109,10 +109,18 @@ impl Engine {
             }
             return;
         }
-        match self.endpoint.accept(incoming, now, &mut self.out, None) {
+        let (config, watch) = self.server(now);
+        match self
+            .endpoint
+            .accept(incoming, now, &mut self.out, Some(config))
+        {
             Ok((handle, connection)) => {
-                let host = None;
-                self.links.insert(handle, Link { connection, host });
+                let link = Link {
+                    connection,
+                    host: None,
+                    watch,
+                };
+                self.links.insert(handle, link);
                 self.touched.push(handle);
             }
             Err(error) => {

@@ -8,19 +8,20 @@
 //! lost, which reordered flows need. Acknowledgments, of which every one costs, are few. Death is the business of
 //! [`overlay_core::Peer`]; the idle timeout only ends connections nobody owns.
 
-use std::any::Any;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use quinn_proto::congestion::{Controller, ControllerFactory};
 use quinn_proto::{
     AckFrequencyConfig, EndpointConfig, HashedConnectionIdGenerator, IdleTimeout,
     MtuDiscoveryConfig, TransportConfig, VarInt,
 };
 use ring::hmac;
 
-/// `udp_payload_max`: what the underlay carries at most, in bytes; larger payloads are not tried.
-pub(super) fn transport(udp_payload_max: u16) -> TransportConfig {
+use super::path::{PathWatch, Uncontrolled};
+
+/// For one connection, whose path `watch` sees. `udp_payload_max`: what the underlay carries at most, in bytes; larger payloads
+/// are not tried.
+pub(super) fn transport(udp_payload_max: u16, watch: Arc<PathWatch>) -> TransportConfig {
     let mut mtu = MtuDiscoveryConfig::default();
     mtu.upper_bound(udp_payload_max.max(PAYLOAD_MIN))
         .interval(MTU_INTERVAL)
@@ -42,7 +43,7 @@ pub(super) fn transport(udp_payload_max: u16) -> TransportConfig {
         .datagram_receive_buffer_size(Some(BUFFER_LEN))
         .datagram_send_buffer_size(BUFFER_LEN)
         .allow_spin(false)
-        .congestion_controller_factory(Arc::new(Uncontrolled));
+        .congestion_controller_factory(Arc::new(Uncontrolled(watch)));
     transport
 }
 
@@ -58,46 +59,6 @@ pub(super) fn endpoint(reset_key: &[u8; 32]) -> EndpointConfig {
     let mut config = EndpointConfig::new(Arc::new(key));
     config.cid_generator(move || Box::new(HashedConnectionIdGenerator::from_key(cid_key)));
     config
-}
-
-/// No control at all.
-#[derive(Clone, Copy, Debug)]
-struct Uncontrolled;
-
-impl ControllerFactory for Uncontrolled {
-    fn build(self: Arc<Self>, _now: Instant, _current_mtu: u16) -> Box<dyn Controller> {
-        Box::new(Self)
-    }
-}
-
-impl Controller for Uncontrolled {
-    fn on_congestion_event(
-        &mut self,
-        _now: Instant,
-        _sent: Instant,
-        _is_persistent_congestion: bool,
-        _lost_bytes: u64,
-    ) {
-    }
-
-    fn on_mtu_update(&mut self, _new_mtu: u16) {}
-
-    /// Beyond `u32::MAX` quinn does not pace.
-    fn window(&self) -> u64 {
-        u64::MAX / 2
-    }
-
-    fn clone_box(&self) -> Box<dyn Controller> {
-        Box::new(*self)
-    }
-
-    fn initial_window(&self) -> u64 {
-        self.window()
-    }
-
-    fn into_any(self: Box<Self>) -> Box<dyn Any> {
-        self
-    }
 }
 
 /// RFC 9000 §14.
