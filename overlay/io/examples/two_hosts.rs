@@ -1,12 +1,18 @@
 //! Measures tunnels between two hosts against the kernel's VXLAN device and bridge, in interleaved runs.
 //!
-//! `two_hosts ROUNDS SECONDS offloaded|segmented MODE...`; modes: `kernel`, `vxlan`. Needs root, iperf3 and ethtool.
+//! `two_hosts ROUNDS SECONDS offloaded|segmented MODE...`; modes: `kernel`, `vxlan`, `quic`. Needs root, iperf3 and ethtool.
+
+#![allow(clippy::unwrap_used, reason = "a panic is the report")]
 
 #[path = "../tests/lab/mod.rs"]
 mod lab;
 
-use lab::{Network, Process, Station, Underlay, ip, kernel_container, vni};
-use overlay_io::{VxlanConfig, VxlanTunnel};
+use lab::{
+    Authority, Network, Process, Station, Underlay, eventually, host, ip, kernel_container,
+    quic_config, vni,
+};
+use overlay_io::{QuicTunnel, VxlanConfig, VxlanTunnel};
+use switch_core::PortId;
 use switch_io::EngineChoice;
 
 fn main() -> anyhow::Result<()> {
@@ -37,6 +43,20 @@ fn main() -> anyhow::Result<()> {
             modes[0]
         );
     }
+    for (mode, setup) in modes.iter().zip(&setups) {
+        for (network, port) in setup.networks.iter().zip(&setup.ports) {
+            if let Some(counts) = network.switch.counters(*port) {
+                let mean = |bytes: u64, frames: u64| bytes / frames.max(1);
+                println!(
+                    "{mode}: mean frame in {} B of {}, out {} B of {}",
+                    mean(counts.rx_bytes, counts.rx_frames),
+                    counts.rx_frames,
+                    mean(counts.tx_bytes, counts.tx_frames),
+                    counts.tx_frames
+                );
+            }
+        }
+    }
     Ok(())
 }
 
@@ -45,7 +65,8 @@ struct Setup {
     client: Station,
     server: Station,
     _iperf: Process,
-    _networks: Vec<Network>,
+    networks: Vec<Network>,
+    ports: Vec<PortId>,
     _tunnels: Vec<Box<dyn std::any::Any>>,
     _underlay: Underlay,
 }
@@ -58,9 +79,11 @@ impl Setup {
         }
         let mut networks = Vec::new();
         let mut tunnels: Vec<Box<dyn std::any::Any>> = Vec::new();
+        let mut ports = Vec::new();
         let [client, server] = match mode {
             "kernel" => kernel(&underlay),
-            _ => vxlan(&underlay, &mut networks, &mut tunnels),
+            "quic" => quic(&underlay, &mut networks, &mut tunnels, &mut ports),
+            _ => vxlan(&underlay, &mut networks, &mut tunnels, &mut ports),
         };
         let iperf = server.spawn("iperf3 -s");
         assert!(client.pings("10.9.0.2"), "{mode} does not connect");
@@ -68,7 +91,8 @@ impl Setup {
             client,
             server,
             _iperf: iperf,
-            _networks: networks,
+            networks,
+            ports,
             _tunnels: tunnels,
             _underlay: underlay,
         }
@@ -94,6 +118,7 @@ fn vxlan(
     underlay: &Underlay,
     networks: &mut Vec<Network>,
     tunnels: &mut Vec<Box<dyn std::any::Any>>,
+    ports: &mut Vec<PortId>,
 ) -> [Station; 2] {
     [0, 1].map(|n| {
         let host = &underlay.hosts[n];
@@ -101,13 +126,48 @@ fn vxlan(
         let (tunnel, trunk) =
             host.run(move || VxlanTunnel::bind(&VxlanConfig::new(ip(OUTSIDE[n]))).unwrap());
         network.trunk(trunk);
-        network.tunnel(tunnel.port(vni(42), ip(OUTSIDE[1 - n]), 1450).unwrap());
+        let port = network.tunnel(tunnel.port(vni(42), ip(OUTSIDE[1 - n]), 1450).unwrap());
+        ports.push(port);
         let (_, container) = network.container(host, &[INSIDE[n]]);
         networks.push(network);
         tunnels.push(Box::new(tunnel));
         container
     })
 }
+
+fn quic(
+    underlay: &Underlay,
+    networks: &mut Vec<Network>,
+    tunnels: &mut Vec<Box<dyn std::any::Any>>,
+    ports: &mut Vec<PortId>,
+) -> [Station; 2] {
+    let authority = Authority::new();
+    [0, 1].map(|n| {
+        let outer = &underlay.hosts[n];
+        let mut network = Network::new(EngineChoice::Auto, 1500);
+        let config = quic_config(
+            HOSTS[n],
+            (ip(OUTSIDE[n]), UDP_PORT).into(),
+            authority.host(HOSTS[n], |_| {}),
+        );
+        let (tunnel, trunk) = outer.run(move || QuicTunnel::start(config).unwrap());
+        network.trunk(trunk);
+        let remote = host(HOSTS[1 - n]);
+        let port = network.tunnel(tunnel.port(vni(42), &remote, 1500).unwrap());
+        ports.push(port);
+        tunnel.connect(&remote, (ip(OUTSIDE[1 - n]), UDP_PORT).into());
+        if n == 1 {
+            eventually("the hosts are connected", || tunnel.is_up(&remote));
+        }
+        let (_, container) = network.container(outer, &[INSIDE[n]]);
+        networks.push(network);
+        tunnels.push(Box::new(tunnel));
+        container
+    })
+}
+
+const HOSTS: [&str; 2] = ["alpha", "beta"];
+const UDP_PORT: u16 = 4790;
 
 fn median(values: &[f64]) -> f64 {
     let mut sorted = values.to_vec();

@@ -36,7 +36,7 @@ pub enum AddTunnelPort {
     Event(#[source] io::Error),
 }
 
-impl<K: Copy + Eq + Hash> Members<K> {
+impl<K: Clone + Eq + Hash> Members<K> {
     pub(crate) fn new() -> Self {
         Self {
             table: ArcSwap::from_pointee(HashMap::new()),

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::event::{EventfdFlags, epoll, eventfd};
 
@@ -10,6 +11,7 @@ use rustix::event::{EventfdFlags, epoll, eventfd};
 pub(crate) struct Readiness {
     epoll: OwnedFd,
     flag: OwnedFd,
+    is_raised: AtomicBool,
 }
 
 impl Readiness {
@@ -24,16 +26,32 @@ impl Readiness {
                 epoll::EventFlags::IN,
             )?;
         }
-        Ok(Self { epoll, flag })
+        Ok(Self {
+            epoll,
+            flag,
+            is_raised: AtomicBool::new(false),
+        })
     }
 
-    /// Readable until [`Self::lower`], whatever the sources say.
+    /// Watches `new` instead of `old`.
+    pub(crate) fn replace(&self, old: BorrowedFd<'_>, new: BorrowedFd<'_>) -> io::Result<()> {
+        let data = epoll::EventData::new_u64(0);
+        epoll::add(&self.epoll, new, data, epoll::EventFlags::IN)?;
+        epoll::delete(&self.epoll, old)?;
+        Ok(())
+    }
+
+    /// Readable until [`Self::lower`], whatever the sources say. Both are for the trunk's reader alone.
     pub(crate) fn raise(&self) {
-        let _ = rustix::io::write(&self.flag, &1_u64.to_ne_bytes());
+        if !self.is_raised.swap(true, Ordering::Relaxed) {
+            let _ = rustix::io::write(&self.flag, &1_u64.to_ne_bytes());
+        }
     }
 
     pub(crate) fn lower(&self) {
-        let _ = rustix::io::read(&self.flag, &mut [0; 8]);
+        if self.is_raised.swap(false, Ordering::Relaxed) {
+            let _ = rustix::io::read(&self.flag, &mut [0; 8]);
+        }
     }
 }
 

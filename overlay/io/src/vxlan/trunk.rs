@@ -1,6 +1,6 @@
 //! Receives for all the ports of a tunnel.
 
-use std::io::{self, IoSliceMut};
+use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -13,9 +13,10 @@ use switch_core::{Coalescer, Frame, PortId, Push, VnetHeader, Vni};
 use switch_io::{Capabilities, FrameBuffer, FramePort, Written};
 
 use super::{Shared, offloaded};
+use crate::intake::Intake;
 use crate::members::Member;
+use crate::outlet::Outlet;
 use crate::readiness::Readiness;
-use crate::socket::RECEIVE_LEN_MAX;
 
 /// The receiving side of a tunnel; for [`switch_io::Switch::add_trunk`].
 #[derive(Debug)]
@@ -23,7 +24,7 @@ pub struct VxlanTrunk {
     shared: Arc<Shared>,
     readiness: Readiness,
     /// Only the trunk's reader locks it.
-    intake: Mutex<Intake>,
+    unpacking: Mutex<Unpacking>,
 }
 
 impl VxlanTrunk {
@@ -31,41 +32,41 @@ impl VxlanTrunk {
         Ok(Self {
             readiness: Readiness::new(&[shared.receiver.as_fd()])?,
             shared,
-            intake: Mutex::new(Intake::new()),
+            unpacking: Mutex::new(Unpacking::new()),
         })
-    }
-
-    /// Stays readable while received datagrams wait, though the socket may be empty.
-    fn flag(&self, intake: &mut Intake) {
-        match (intake.has_datagrams(), intake.is_flagged) {
-            (true, false) => self.readiness.raise(),
-            (false, true) => self.readiness.lower(),
-            _ => return,
-        }
-        intake.is_flagged = !intake.is_flagged;
     }
 }
 
 impl FramePort for VxlanTrunk {
+    /// Receives until the socket is empty or the buffers are full, so that the segments of a superframe that come one by one
+    /// still become one.
     fn read(&self, buffers: &mut [FrameBuffer]) -> io::Result<usize> {
-        let mut intake = self.intake.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut count = 0;
-        // A flood of datagrams that are for nobody must not hold the worker.
+        let mut unpacking = self
+            .unpacking
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let mut outlet = Outlet::new(buffers);
         for _ in 0..ROUNDS {
-            if !intake.has_datagrams() {
-                match intake.receive(&self.shared) {
-                    Ok(()) => {}
-                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
-                    Err(_) => continue,
+            if !unpacking.has_datagrams()
+                && let Err(error) = unpacking.receive(&self.shared)
+            {
+                match error.kind() {
+                    io::ErrorKind::WouldBlock => break,
+                    _ => continue,
                 }
             }
-            count = intake.unpack(&self.shared, buffers);
-            if count > 0 || intake.has_datagrams() {
+            unpacking.unpack(&self.shared, &mut outlet);
+            if unpacking.has_datagrams() {
                 break;
             }
         }
-        self.flag(&mut intake);
-        match count {
+        unpacking.flush(&mut outlet);
+        // Stays readable while received datagrams wait, though the socket may be empty.
+        match unpacking.has_datagrams() {
+            true => self.readiness.raise(),
+            false => self.readiness.lower(),
+        }
+        match outlet.count() {
             0 => Err(io::ErrorKind::WouldBlock.into()),
             count => Ok(count),
         }
@@ -89,10 +90,8 @@ impl FramePort for VxlanTrunk {
 
 /// Trains that were received, and how far they have been unpacked.
 #[derive(Debug)]
-struct Intake {
-    trains: Vec<Box<[u8]>>,
-    metas: [RecvMeta; TRAINS],
-    received: usize,
+struct Unpacking {
+    intake: Intake,
     /// The train being unpacked, and where in it.
     train: usize,
     at: usize,
@@ -101,66 +100,43 @@ struct Intake {
     held_for: Option<PortId>,
     /// The port that the last datagram was for.
     last: Option<(Vni, SocketAddr, Arc<Member>)>,
-    is_flagged: bool,
-    /// Whether the last trains were long.
-    are_long: bool,
 }
 
-impl Intake {
+impl Unpacking {
     fn new() -> Self {
         Self {
-            trains: (0..TRAINS)
-                .map(|_| vec![0; RECEIVE_LEN_MAX].into_boxed_slice())
-                .collect(),
-            metas: [RecvMeta::default(); TRAINS],
-            received: 0,
+            intake: Intake::new(),
             train: 0,
             at: 0,
             coalescer: Coalescer::new(),
             held_for: None,
             last: None,
-            is_flagged: false,
-            are_long: false,
         }
     }
 
     fn has_datagrams(&self) -> bool {
-        self.train < self.received
+        self.train < self.intake.count()
     }
 
     fn receive(&mut self, shared: &Shared) -> io::Result<()> {
-        let mut slices = self.trains.iter_mut().map(|train| IoSliceMut::new(train));
-        let mut slices: [IoSliceMut<'_>; TRAINS] =
-            std::array::from_fn(|_| slices.next().unwrap_or_else(|| IoSliceMut::new(&mut [])));
-        let count = if self.are_long { LONG_TRAINS } else { TRAINS };
-        self.received = 0;
-        self.received = shared
-            .receiver
-            .receive(&mut slices[..count], &mut self.metas)?;
-        self.are_long = self.metas[..self.received]
-            .iter()
-            .any(|meta| meta.len > LONG);
         self.train = 0;
         self.at = 0;
         self.last = None;
-        Ok(())
+        self.intake.receive(&shared.receiver)
     }
 
     /// Fills buffers with the frames of received datagrams, until there are none or no more room.
-    fn unpack(&mut self, shared: &Shared, buffers: &mut [FrameBuffer]) -> usize {
-        let mut outlet = Outlet { buffers, count: 0 };
-        while self.has_datagrams() && outlet.has_room() {
-            let meta = self.metas[self.train];
+    fn unpack(&mut self, shared: &Shared, outlet: &mut Outlet<'_>) {
+        while self.has_datagrams() && outlet.has_room(FRAMES) {
+            let meta = self.intake.meta(self.train);
             let end = meta.len.min(self.at + meta.stride.max(1));
-            self.unpack_one(shared, meta, self.at..end, &mut outlet);
+            self.unpack_one(shared, meta, self.at..end, outlet);
             self.at = end;
             if self.at >= meta.len {
                 self.train += 1;
                 self.at = 0;
             }
         }
-        self.flush(&mut outlet);
-        outlet.count
     }
 
     fn unpack_one(
@@ -170,7 +146,7 @@ impl Intake {
         range: std::ops::Range<usize>,
         outlet: &mut Outlet<'_>,
     ) {
-        let datagram = &mut self.trains[self.train][range];
+        let datagram = &mut self.intake.bytes_mut(self.train)[range];
         let Ok((header, _)) = VxlanHeader::parse(datagram) else {
             return count(&shared.counters.malformed);
         };
@@ -230,32 +206,6 @@ fn flush(coalescer: &mut Coalescer, held_for: &mut Option<PortId>, outlet: &mut 
     }
 }
 
-/// Where unpacked frames go.
-struct Outlet<'a> {
-    buffers: &'a mut [FrameBuffer],
-    count: usize,
-}
-
-impl Outlet<'_> {
-    /// A datagram may end a superframe, be a frame of its own, and leave a third to the end of the read.
-    fn has_room(&self) -> bool {
-        self.count + 3 <= self.buffers.len()
-    }
-
-    fn put(&mut self, port: PortId, vnet: &[u8; VnetHeader::LEN], bytes: &[u8]) {
-        let Some(buffer) = self.buffers.get_mut(self.count) else {
-            return;
-        };
-        let room = buffer.bare_space();
-        let len = bytes.len().min(room.len());
-        room[..len].copy_from_slice(&bytes[..len]);
-        buffer.set_bare_len(len);
-        buffer.envelope_mut()[..VnetHeader::LEN].copy_from_slice(vnet);
-        buffer.set_origin(port);
-        self.count += 1;
-    }
-}
-
 /// The port for frames of `vni` that come from `address`; counts that there is none.
 fn find(shared: &Shared, vni: Vni, address: SocketAddr) -> Option<(Vni, SocketAddr, Arc<Member>)> {
     let remote: IpAddr = address.ip();
@@ -275,11 +225,7 @@ fn count(counter: &AtomicU64) {
     counter.fetch_add(1, Ordering::Relaxed);
 }
 
-/// Receives of one read that may bring nothing.
-const ROUNDS: usize = 4;
-/// Trains received at once, a single datagram being the shortest of trains.
-const TRAINS: usize = quinn_udp::BATCH_SIZE;
-/// The same when they are long, so that what was received is still cached when it is unpacked.
-const LONG_TRAINS: usize = 4;
-/// Length of a long train, in bytes.
-const LONG: usize = 16_384;
+/// A datagram may end a superframe, be a frame of its own, and leave a third to the end of the read.
+const FRAMES: usize = 3;
+/// Receives of one read: a flood of datagrams that are for nobody must not hold the worker.
+const ROUNDS: usize = 32;

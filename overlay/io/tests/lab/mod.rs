@@ -2,15 +2,22 @@
 #![allow(dead_code, reason = "each program uses its part")]
 #![allow(clippy::unwrap_used, reason = "tests")]
 
-use std::net::IpAddr;
+use std::io::{Read, Write};
+use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::Arc;
 use std::sync::mpsc::{Sender, channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use overlay_core::{Epoch, HostId, Timing};
+use overlay_io::{Credentials, QuicConfig};
+use rustls::pki_types::{CertificateRevocationListDer, PrivateKeyDer};
 use switch_core::{Bridge, BridgeConfig, PortConfig, PortId, PortKind, Vni};
-use switch_io::{EngineChoice, FramePort, OffloadTap, Switch, SwitchConfig};
+use switch_io::packet::PacketSocket;
+use switch_io::{
+    Capabilities, ChannelEnd, EngineChoice, FramePort, OffloadTap, Switch, SwitchConfig,
+};
 
 /// A thread in a network namespace of its own, which dies with the thread and its sockets.
 pub(crate) struct Station {
@@ -199,6 +206,20 @@ impl Network {
             .unwrap()
     }
 
+    /// A container inside this process.
+    pub(crate) fn station(&self) -> (PortId, ChannelEnd) {
+        let (port, end) = switch_io::channel(1024, Capabilities::ALL).unwrap();
+        let config = PortConfig {
+            bum_limit: None,
+            ..PortConfig::new(PortKind::Tap, self.mtu)
+        };
+        let id = self
+            .switch
+            .add_port(&self.bridge, Box::new(port), config)
+            .unwrap();
+        (id, end)
+    }
+
     /// A container: a TAP made in `host`, with `addresses` inside.
     pub(crate) fn container(&self, host: &Station, addresses: &[&str]) -> (PortId, Station) {
         let name = "tap-lab";
@@ -261,3 +282,151 @@ pub(crate) fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
         std::thread::sleep(Duration::from_millis(5));
     }
 }
+
+/// Sends `len` bytes by TCP and checks every one.
+pub(crate) fn transfer(from: &Station, to: &Station, address: &str, len: usize) {
+    let address = (ip(address), 9);
+    let listener = to.run(move || TcpListener::bind(address).unwrap());
+    let receiver = std::thread::spawn(move || {
+        let mut bytes = Vec::new();
+        let (mut stream, _) = listener.accept().unwrap();
+        stream.read_to_end(&mut bytes).unwrap();
+        bytes
+    });
+    let data: Vec<u8> = (0..len).map(|n| n.to_le_bytes()[n % 3]).collect();
+    let mut stream = from.run(move || TcpStream::connect(address).unwrap());
+    stream
+        .set_write_timeout(Some(Duration::from_secs(10)))
+        .unwrap();
+    stream.write_all(&data).unwrap();
+    drop(stream);
+    assert!(
+        receiver.join().unwrap() == data,
+        "the data changed on the way"
+    );
+}
+
+/// A certificate authority.
+pub(crate) struct Authority {
+    certificate: rcgen::Certificate,
+    issuer: rcgen::Issuer<'static, rcgen::KeyPair>,
+}
+
+impl Authority {
+    pub(crate) fn new() -> Self {
+        let key = rcgen::KeyPair::generate().unwrap();
+        let mut params = rcgen::CertificateParams::new(Vec::new()).unwrap();
+        params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+        params.key_usages = vec![
+            rcgen::KeyUsagePurpose::KeyCertSign,
+            rcgen::KeyUsagePurpose::CrlSign,
+        ];
+        let certificate = params.self_signed(&key).unwrap();
+        Self {
+            certificate,
+            issuer: rcgen::Issuer::new(params, key),
+        }
+    }
+
+    /// Credentials of host `name`, which `change` may spoil.
+    pub(crate) fn host(
+        &self,
+        name: &str,
+        change: impl FnOnce(&mut rcgen::CertificateParams),
+    ) -> Credentials {
+        let key = rcgen::KeyPair::generate().unwrap();
+        let mut params = rcgen::CertificateParams::new(vec![name.to_owned()]).unwrap();
+        params.serial_number = Some(serial(name));
+        change(&mut params);
+        let certificate = params.signed_by(&key, &self.issuer).unwrap();
+        Credentials {
+            roots: vec![self.certificate.der().clone()],
+            chain: vec![certificate.der().clone()],
+            key: PrivateKeyDer::try_from(key.serialize_der()).unwrap(),
+            revoked: Vec::new(),
+            key_log: std::env::var_os("SSLKEYLOGFILE").is_some(),
+        }
+    }
+}
+
+impl Authority {
+    /// A list that revokes the certificates of host `name`.
+    pub(crate) fn revoke(&self, name: &str) -> CertificateRevocationListDer<'static> {
+        let (then, later) = (
+            rcgen::date_time_ymd(2020, 1, 1),
+            rcgen::date_time_ymd(2200, 1, 1),
+        );
+        let list = rcgen::CertificateRevocationListParams {
+            this_update: then,
+            next_update: later,
+            crl_number: 1_u64.into(),
+            issuing_distribution_point: None,
+            revoked_certs: vec![rcgen::RevokedCertParams {
+                serial_number: serial(name),
+                revocation_time: then,
+                reason_code: None,
+                invalidity_date: None,
+            }],
+            key_identifier_method: rcgen::KeyIdMethod::Sha256,
+        };
+        list.signed_by(&self.issuer).unwrap().der().clone()
+    }
+}
+
+fn serial(name: &str) -> rcgen::SerialNumber {
+    name.as_bytes().to_vec().into()
+}
+
+pub(crate) fn quic_config(name: &str, local: SocketAddr, credentials: Credentials) -> QuicConfig {
+    QuicConfig {
+        local,
+        host: host(name),
+        epoch: Epoch(1),
+        credentials,
+        reset_key: [name.as_bytes()[0]; 32],
+        udp_payload_max: 1472,
+        timing: Timing::default(),
+        seed: u64::from(name.as_bytes()[0]),
+    }
+}
+
+pub(crate) fn host(name: &str) -> HostId {
+    HostId::new(name).unwrap()
+}
+
+/// Unicast, broadcast, IPv6, superframes and tagged frames, both ways.
+pub(crate) fn everything_crosses(a: &Station, b: &Station) {
+    assert!(a.pings("10.9.0.2"));
+    assert!(b.pings("fd09::1"));
+    transfer(a, b, "10.9.0.2", TRANSFER);
+    transfer(b, a, "10.9.0.1", TRANSFER);
+    transfer(a, b, "fd09::2", TRANSFER);
+    transfer(b, a, "fd09::1", TRANSFER);
+    tagged_frames_cross(a, b);
+    tagged_frames_cross(b, a);
+}
+
+/// Broadcast and with two VLAN tags.
+fn tagged_frames_cross(from: &Station, to: &Station) {
+    let mut frame = vec![0xff; 6];
+    frame.extend([
+        2, 0, 0, 0, 0, 0x77, 0x88, 0xa8, 0, 7, 0x81, 0, 0x20, 9, 0x88, 0xb5,
+    ]);
+    frame.extend([5; 60]);
+    let receiver = to.run(|| PacketSocket::open("eth0").unwrap());
+    let sent = frame.clone();
+    from.run(move || {
+        PacketSocket::open("eth0")
+            .unwrap()
+            .send(&[0; 10], &sent)
+            .unwrap()
+    });
+    while let Some(received) = receiver.receive(Duration::from_secs(5)).unwrap() {
+        if received.frame == frame {
+            return;
+        }
+    }
+    panic!("the tagged frame did not arrive");
+}
+
+pub(crate) const TRANSFER: usize = 8 << 20;
