@@ -308,9 +308,21 @@ fn what_a_static_vxlan_lacks_is_said() {
 }
 
 #[test]
-fn three_hosts_share_a_network_and_its_names() {
+fn three_hosts_share_a_network_and_its_names_over_quic() {
     let lab = cluster(3);
     create_shared(&lab, "far", &["--subnet", "10.9.0.0/24"]);
+    share_a_network(&lab, 1500);
+}
+
+#[test]
+fn three_hosts_share_a_network_and_its_names_over_vxlan() {
+    let lab = cluster(3);
+    let options = ["--subnet", "10.9.0.0/24", "-o", "encap=vxlan"];
+    create_shared(&lab, "far", &options);
+    share_a_network(&lab, 1450);
+}
+
+fn share_a_network(lab: &Underlay, mtu: u16) {
     for (number, host) in lab.hosts.iter().enumerate() {
         host.idle(&format!("c{number}"), "far", &[]);
     }
@@ -333,7 +345,16 @@ fn three_hosts_share_a_network_and_its_names() {
                 .any(|line| line.contains("far") && line.contains("global"))
         );
         assert_eq!(tunnels(host, "far").len(), 2);
-        assert_eq!(host.network("far").mtu, 1450);
+        assert_eq!(host.network("far").mtu, mtu);
+        let whole = mtu - 28;
+        host.exec(
+            &format!("c{from}"),
+            &format!(
+                "ping -n -c2 -W2 -M do -s {whole} {}",
+                addresses[(from + 1) % 3]
+            ),
+        )
+        .ok();
     }
     // A host that has no endpoint left is not flooded to.
     lab.hosts[2].tapestry(&["rm", "-f", "c2"]).ok();

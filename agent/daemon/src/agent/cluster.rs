@@ -136,6 +136,7 @@ impl Agent {
         for id in shared {
             self.drop_network(&mut state, &id)?;
         }
+        state.tunnels.stop_quic(&self.switch);
         Ok(())
     }
 
@@ -164,6 +165,11 @@ impl Agent {
         let host = HostId::new(member.host()).map_err(|error| failed(error.to_string()))?;
         {
             let mut state = self.state();
+            if let Err(why) = self.start_quic(&mut state, member, &host) {
+                self.warn(format!(
+                    "networks over QUIC do not reach other hosts: {why}"
+                ));
+            }
             let mut directory = Directory::new(DirectoryConfig::new(host, Epoch(0)));
             for network in state.networks.values() {
                 if let Some(vni) = network

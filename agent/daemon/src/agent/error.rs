@@ -64,7 +64,7 @@ pub(super) enum CreateNetwork {
     #[error("etcd is out of reach; networks of the cluster are made when it is back")]
     OutOfStep,
     #[error(
-        "this agent has no QUIC tunnels yet; -o encap=vxlan makes the network without encryption"
+        "QUIC does not run on this host, `tapestry doctor` says why; -o encap=vxlan makes the network without encryption"
     )]
     NoQuic,
     #[error("this host has no route to {0}; add one, or correct -o remote=")]

@@ -38,7 +38,9 @@ impl Follow for Agent {
 
     fn lose(&self, _why: &str) {}
 
-    fn recertified(&self, _identity: &Identity) {}
+    fn recertified(&self, identity: &Identity) {
+        self.renew_quic(identity);
+    }
 }
 
 impl Agent {
@@ -72,6 +74,7 @@ impl Agent {
         } else if let Some(host) = key.strip_prefix(ALIVE)
             && let (Some(alive), Ok(id)) = (decode::<AliveRecord>(entry), HostId::new(host))
         {
+            self.meet(state, member, &id);
             match is_there {
                 true => self.retarget(state, member, &id, alive.address),
                 false => self.forget_host(state, &id, entry.revision),
@@ -129,7 +132,8 @@ impl Agent {
         shared: &EndpointShared,
         is_there: bool,
     ) {
-        if shared.host == member.host() {
+        // A host that was shut out may still have a word in etcd for a moment.
+        if shared.host == member.host() || (is_there && !member.knows(&shared.host)) {
             return;
         }
         let State {
@@ -262,7 +266,7 @@ impl Agent {
                 (member.address(), remote),
                 place,
             ),
-            _ => Err("this agent has no QUIC tunnels".to_owned()),
+            _ => tunnels.open_quic(&self.switch, &segment.bridge, host, place),
         };
         match opened {
             Ok(tunnel) => {

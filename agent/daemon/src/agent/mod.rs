@@ -24,6 +24,7 @@ mod overlay;
 mod plan;
 mod plan_overlay;
 mod publishing;
+mod quic;
 mod reconcile;
 mod sandbox;
 mod segment;

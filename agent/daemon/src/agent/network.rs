@@ -6,7 +6,7 @@ use agent_api::{
 use ipnet::IpNet;
 
 use super::error::{CreateNetwork, RemoveNetwork};
-use super::overlay::{local_address, vxlan_mtu};
+use super::overlay::{local_address, quic_mtu, vxlan_mtu};
 use super::plan::{DEFAULT_MTU, Surroundings, plan_network, pools};
 use super::plan_overlay::OverlayWish;
 use super::state::{Network, State};
@@ -14,7 +14,7 @@ use super::{Agent, share, view};
 use crate::cluster::{ENDPOINTS, EndpointShared, Member};
 use crate::ipam::{SubnetInUse, default_pools_v6};
 use crate::name::new_id;
-use crate::netlink::Netlink;
+use crate::netlink::{Netlink, NetlinkError};
 use crate::record::{Encap, NetworkRecord, OverlayRecord, Owner, network_key};
 
 impl Agent {
@@ -90,20 +90,26 @@ impl Agent {
         if member.session().is_none() {
             return Err(CreateNetwork::OutOfStep);
         }
-        if wish.encap == Encap::Quic {
+        if wish.encap == Encap::Quic && state.tunnels.quic().is_none() {
             return Err(CreateNetwork::NoQuic);
         }
         if let Some(vni) = wish.vni {
             check_vni(state, vni)?;
         }
-        let mtu = vxlan_mtu(member.address()).map_err(|error| CreateNetwork::Host {
+        let failed = |error: NetlinkError| CreateNetwork::Host {
             name: request.name.clone(),
             why: error.to_string(),
-        })?;
-        let around = Surroundings {
-            mtu_max: Some(mtu),
-            ..self.surroundings(state)
         };
+        let mut around = self.surroundings_of_overlay(state, &request);
+        let mut request = request.clone();
+        match wish.encap {
+            Encap::Vxlan => around.mtu_max = Some(vxlan_mtu(member.address()).map_err(failed)?),
+            // Frames are cut on the way, so any MTU will do.
+            Encap::Quic => {
+                let best = quic_mtu(member.address()).map_err(failed)?;
+                request.mtu = request.mtu.or(Some(best));
+            }
+        }
         let overlay = OverlayRecord {
             vni: wish.vni.unwrap_or_default(),
             encap: wish.encap,
@@ -139,7 +145,7 @@ impl Agent {
         };
         let around = Surroundings {
             mtu_max: Some(mtu_max),
-            ..self.surroundings(state)
+            ..self.surroundings_of_overlay(state, &request)
         };
         plan_network(request, Some(overlay), &around)
     }
@@ -336,19 +342,18 @@ impl Agent {
         }
     }
 
+    /// An internal network has no way to the host, so a given subnet may be another network's too.
+    fn surroundings_of_overlay(&self, state: &State, request: &NetworkCreate) -> Surroundings {
+        let mut around = self.surroundings(state);
+        if !request.subnets.is_empty() {
+            let routed = state.networks.values();
+            let routed = routed.filter(|network| !network.record.internal && !request.internal);
+            around.networks = routed.flat_map(in_use).collect();
+        }
+        around
+    }
+
     fn surroundings(&self, state: &State) -> Surroundings {
-        let in_use = |network: &Network| {
-            let by = format!("network {:?}", network.record.name);
-            network
-                .record
-                .subnets
-                .iter()
-                .map(|subnet| SubnetInUse {
-                    subnet: subnet.net,
-                    by: by.clone(),
-                })
-                .collect::<Vec<_>>()
-        };
         Surroundings {
             networks: state.networks.values().flat_map(in_use).collect(),
             host: routed_subnets(),
@@ -356,6 +361,15 @@ impl Agent {
             mtu_max: None,
         }
     }
+}
+
+fn in_use(network: &Network) -> Vec<SubnetInUse> {
+    let subnets = network.record.subnets.iter();
+    let used = subnets.map(|subnet| SubnetInUse {
+        subnet: subnet.net,
+        by: format!("network {:?}", network.record.name),
+    });
+    used.collect()
 }
 
 /// What the host routes already; without an answer from the kernel, nothing is avoided.

@@ -2,6 +2,9 @@
 //!
 //! # Theory of operation
 //!
+//! As a member of a cluster this host has one QUIC socket, which keeps a connection to every other host that is alive. A
+//! certificate is checked when a connection begins; when one ends, its connection is closed and dialed anew.
+//!
 //! One VXLAN socket per local address carries the networks that use it; the first tunnel opens it, the last one closes it. A
 //! remote host in a network is a port of the network's bridge, in the tunnels' split-horizon group. Sockets are bound to
 //! the very address that other hosts know this one by, because a VTEP takes frames from known addresses only.
@@ -10,8 +13,9 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::sync::Arc;
 
-use overlay_core::mtu::{Underlay, vxlan_inner};
-use overlay_io::{VxlanConfig, VxlanTunnel};
+use overlay_core::HostId;
+use overlay_core::mtu::{Underlay, quic_inner_default, vxlan_inner};
+use overlay_io::{QuicConfig, QuicTunnel, VxlanConfig, VxlanTunnel};
 use switch_core::{Bridge, PortConfig, PortId, PortKind, Vni};
 use switch_io::Switch;
 
@@ -21,6 +25,13 @@ use crate::netlink::{Netlink, NetlinkError};
 #[derive(Debug, Default)]
 pub(super) struct Tunnels {
     vxlan: BTreeMap<IpAddr, VxlanSocket>,
+    quic: Option<QuicSocket>,
+}
+
+#[derive(Debug)]
+struct QuicSocket {
+    tunnel: Arc<QuicTunnel>,
+    trunk: PortId,
 }
 
 #[derive(Debug)]
@@ -34,7 +45,8 @@ struct VxlanSocket {
 #[derive(Debug)]
 pub(super) struct TunnelPort {
     pub(super) port: PortId,
-    local: IpAddr,
+    /// The VXLAN socket it uses.
+    local: Option<IpAddr>,
 }
 
 impl Tunnels {
@@ -60,7 +72,10 @@ impl Tunnels {
                 .add_port(bridge, Box::new(port), config)
                 .map_err(|error| error.to_string())?;
             socket.ports += 1;
-            Ok(TunnelPort { port, local })
+            Ok(TunnelPort {
+                port,
+                local: Some(local),
+            })
         });
         let opened = opened.unwrap_or_else(|| Err("the tunnel's socket is gone".to_owned()));
         self.close_unused(switch, local);
@@ -69,10 +84,59 @@ impl Tunnels {
 
     pub(super) fn close(&mut self, switch: &Switch, tunnel: &TunnelPort) {
         switch.remove_port(tunnel.port);
-        if let Some(socket) = self.vxlan.get_mut(&tunnel.local) {
+        let Some(local) = tunnel.local else { return };
+        if let Some(socket) = self.vxlan.get_mut(&local) {
             socket.ports = socket.ports.saturating_sub(1);
         }
-        self.close_unused(switch, tunnel.local);
+        self.close_unused(switch, local);
+    }
+
+    /// Starts to carry frames over QUIC, in place of what did so before.
+    pub(super) fn start_quic(
+        &mut self,
+        switch: &Switch,
+        config: QuicConfig,
+    ) -> Result<Arc<QuicTunnel>, String> {
+        self.stop_quic(switch);
+        let (tunnel, trunk) = QuicTunnel::start(config).map_err(|error| error.to_string())?;
+        let trunk = switch
+            .add_trunk(Box::new(trunk))
+            .map_err(|error| error.to_string())?;
+        let tunnel = Arc::new(tunnel);
+        self.quic = Some(QuicSocket {
+            tunnel: Arc::clone(&tunnel),
+            trunk,
+        });
+        Ok(tunnel)
+    }
+
+    pub(super) fn stop_quic(&mut self, switch: &Switch) {
+        if let Some(socket) = self.quic.take() {
+            switch.remove_port(socket.trunk);
+        }
+    }
+
+    pub(super) fn quic(&self) -> Option<&Arc<QuicTunnel>> {
+        self.quic.as_ref().map(|socket| &socket.tunnel)
+    }
+
+    /// A port of `bridge` that leads to `host` over its connection.
+    pub(super) fn open_quic(
+        &self,
+        switch: &Switch,
+        bridge: &Arc<Bridge>,
+        host: &HostId,
+        (vni, mtu): (Vni, u16),
+    ) -> Result<TunnelPort, String> {
+        let tunnel = self.quic().ok_or("QUIC is not running on this host")?;
+        let port = tunnel
+            .port(vni, host, u32::from(mtu))
+            .map_err(|error| error.to_string())?;
+        let config = PortConfig::new(PortKind::Tunnel, u32::from(mtu));
+        let port = switch
+            .add_port(bridge, Box::new(port), config)
+            .map_err(|error| error.to_string())?;
+        Ok(TunnelPort { port, local: None })
     }
 
     fn close_unused(&mut self, switch: &Switch, local: IpAddr) {
@@ -118,21 +182,40 @@ pub(super) fn local_address(remote: IpAddr) -> Option<IpAddr> {
 
 /// The largest packet inside VXLAN from `local` to a host of the same family: what its link leaves.
 pub(super) fn vxlan_mtu(local: IpAddr) -> Result<u16, NetlinkError> {
+    let inner = vxlan_inner(underlay(local), link_mtu(local)?);
+    Ok(u16::try_from(inner).unwrap_or(u16::MAX))
+}
+
+/// The packet that crosses best over QUIC: Ethernet's, which is cut in two, or on jumbo links what crosses whole.
+pub(super) fn quic_mtu(local: IpAddr) -> Result<u16, NetlinkError> {
+    let inner = quic_inner_default(underlay(local), link_mtu(local)?);
+    Ok(u16::try_from(inner).unwrap_or(u16::MAX))
+}
+
+/// The longest UDP payload that fits the link of `local`.
+pub(super) fn udp_payload_max(local: IpAddr) -> Result<u16, NetlinkError> {
+    let payload = link_mtu(local)?.saturating_sub(underlay(local).udp_overhead());
+    Ok(u16::try_from(payload).unwrap_or(u16::MAX))
+}
+
+fn underlay(local: IpAddr) -> Underlay {
+    match local {
+        IpAddr::V4(_) => Underlay::V4,
+        IpAddr::V6(_) => Underlay::V6,
+    }
+}
+
+fn link_mtu(local: IpAddr) -> Result<u32, NetlinkError> {
     let mut netlink = Netlink::open()?;
     let addresses = netlink.addresses()?;
     let index = addresses
         .iter()
         .find(|entry| entry.address.addr() == local)
         .map(|entry| entry.link_index);
-    let mtu = match index {
-        Some(index) => netlink.link_by_index(index)?.mtu,
-        None => ETHERNET_MTU,
-    };
-    let underlay = match local {
-        IpAddr::V4(_) => Underlay::V4,
-        IpAddr::V6(_) => Underlay::V6,
-    };
-    Ok(u16::try_from(vxlan_inner(underlay, mtu)).unwrap_or(u16::MAX))
+    match index {
+        Some(index) => Ok(netlink.link_by_index(index)?.mtu),
+        None => Ok(ETHERNET_MTU),
+    }
 }
 
 const DISCARD_UDP_PORT: u16 = 9;

@@ -259,7 +259,7 @@ fn host_link_name(network_id: &str) -> String {
     format!("tsy{}", network_id.get(..10).unwrap_or(network_id))
 }
 
-fn random_seed() -> u64 {
+pub(super) fn random_seed() -> u64 {
     let mut bytes = [0u8; 8];
     // A short read leaves zeros in the seed, which only makes sequence numbers a little more guessable.
     let _ = getrandom(&mut bytes, GetRandomFlags::empty());

@@ -1,16 +1,17 @@
 //! The signer's decisions: who is admitted, whose certificate is renewed, who is on the list of the revoked.
 
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rustls::ServerConfig;
 
 use super::ca::{Ca, Subject, UseCa};
 use super::etcd_process::EtcdProcess;
-use super::files::{Files, REVOKED as REVOKED_FILE, Settings};
+use super::files::{Files, REVOKED as REVOKED_FILE, SERVICE_CERTIFICATE, SERVICE_KEY, Settings};
 use super::hex;
-use super::identity::{Identity, now_s};
+use super::identity::{Candidate, Identity, now_s};
+use super::member::UseCluster;
 use super::records::{HOSTS, HostRecord, ISSUED, REVOKED, RevokedRecord, TOKENS, TokenRecord};
 use super::signer::{Decide, JoinRequest, Joined, Reply, SIGNER_NAME};
 use super::token::secret_hash;
@@ -22,7 +23,6 @@ pub(super) struct Admission {
     pub(super) files: Files,
     pub(super) settings: Settings,
     pub(super) store: Arc<EtcdStore>,
-    pub(super) identity: Arc<Mutex<Identity>>,
     pub(super) lifetime: Duration,
     /// Absent where etcd was given.
     pub(super) etcd: Option<EtcdProcess>,
@@ -52,10 +52,7 @@ impl Admission {
             return Err(Admit::Malformed("no host name"));
         }
         let used = self.checked_token(request)?;
-        let subject = Subject {
-            names: vec![request.host.clone()],
-            addresses: vec![request.address],
-        };
+        let subject = host_subject(&request.host, request.address);
         let issued = self.ca.sign(&request.request, &subject, self.lifetime)?;
         let host = HostRecord {
             name: request.name.clone(),
@@ -105,8 +102,7 @@ impl Admission {
         let key = format!("{HOSTS}{host}");
         let entry = self.store.get(&key)?.ok_or(Admit::NoMember)?;
         let record: HostRecord = entry.decode()?;
-        let own = host == self.settings.host;
-        let subject = subject(host, record.address, own);
+        let subject = host_subject(host, record.address);
         let issued = self.ca.sign(request, &subject, self.lifetime)?;
         let issue = self.issue(host, &issued.serial)?;
         // One that is revoked meanwhile gets nothing.
@@ -123,6 +119,11 @@ impl Admission {
         let lease = self.store.grant(self.lifetime + CLOCK_SKEW)?;
         let key = format!("{ISSUED}{host}/{serial}");
         Ok(Change::encode(key, &now_s(), Expected::Anything)?.under(lease))
+    }
+
+    /// A new certificate for what the signer serves.
+    pub(super) fn renew_service(&self) -> Result<(), UseCluster> {
+        certify_service(&self.ca, &self.files, self.settings.address, self.lifetime)
     }
 
     /// Writes the list for etcd, and ends the connections that were open. Says whether there was something new.
@@ -185,8 +186,16 @@ impl Admission {
 
 impl Decide for Admission {
     fn server_config(&self) -> Option<Arc<ServerConfig>> {
-        let identity = self.identity.lock().unwrap_or_else(PoisonError::into_inner);
-        match identity.server_config() {
+        let config = || -> Result<ServerConfig, UseCluster> {
+            let service = Identity {
+                host: SIGNER_NAME.to_owned(),
+                ca: self.ca.certificate().to_owned(),
+                certificate: self.files.read_needed(SERVICE_CERTIFICATE)?,
+                key: self.files.read_needed(SERVICE_KEY)?,
+            };
+            Ok(service.server_config()?)
+        };
+        match config() {
             Ok(config) => Some(Arc::new(config)),
             Err(error) => {
                 tracing::warn!(%error, "no host can join");
@@ -230,15 +239,30 @@ pub(super) fn patiently<T, E>(
     }
 }
 
-/// The signer also is what [`SIGNER_NAME`] and [`ETCD_NAME`] stand for.
-pub(super) fn subject(host: &str, address: IpAddr, signs: bool) -> Subject {
-    let mut names = vec![host.to_owned()];
-    let mut addresses = vec![address];
-    if signs {
-        names.extend([SIGNER_NAME.to_owned(), ETCD_NAME.to_owned()]);
-        addresses.push([127, 0, 0, 1].into());
+/// A host has one name: tunnels take no certificate with several.
+pub(super) fn host_subject(host: &str, address: IpAddr) -> Subject {
+    Subject {
+        names: vec![host.to_owned()],
+        addresses: vec![address],
     }
-    Subject { names, addresses }
+}
+
+/// Makes a certificate, with a key of its own, for what the signer serves: its endpoint and etcd.
+pub(super) fn certify_service(
+    ca: &Ca,
+    files: &Files,
+    address: IpAddr,
+    lifetime: Duration,
+) -> Result<(), UseCluster> {
+    let subject = Subject {
+        names: vec![SIGNER_NAME.to_owned(), ETCD_NAME.to_owned()],
+        addresses: vec![address, [127, 0, 0, 1].into()],
+    };
+    let candidate = Candidate::new()?;
+    let issued = ca.sign(&candidate.request, &subject, lifetime)?;
+    files.write(SERVICE_KEY, &candidate.key)?;
+    files.write(SERVICE_CERTIFICATE, &issued.certificate)?;
+    Ok(())
 }
 
 /// Only the certificate of a managed etcd has this name.

@@ -21,7 +21,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process, test_kill_process};
 
-use super::files::{CA_CERTIFICATE, CERTIFICATE, Files, KEY, REVOKED};
+use super::files::{CA_CERTIFICATE, Files, REVOKED, SERVICE_CERTIFICATE, SERVICE_KEY};
 
 /// A running etcd; dropping it stops it.
 #[derive(Debug)]
@@ -146,12 +146,12 @@ impl Plan {
             .args(["--logger", "zap", "--log-level", "warn"]);
         for (option, file) in [
             ("--trusted-ca-file", CA_CERTIFICATE),
-            ("--cert-file", CERTIFICATE),
-            ("--key-file", KEY),
+            ("--cert-file", SERVICE_CERTIFICATE),
+            ("--key-file", SERVICE_KEY),
             ("--client-crl-file", REVOKED),
             ("--peer-trusted-ca-file", CA_CERTIFICATE),
-            ("--peer-cert-file", CERTIFICATE),
-            ("--peer-key-file", KEY),
+            ("--peer-cert-file", SERVICE_CERTIFICATE),
+            ("--peer-key-file", SERVICE_KEY),
         ] {
             command.arg(option).arg(path(file));
         }

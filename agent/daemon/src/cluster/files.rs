@@ -33,6 +33,8 @@ pub(super) struct Settings {
     pub(super) etcd: Vec<String>,
     /// Whether etcd is a child of the signer's agent.
     pub(super) etcd_managed: bool,
+    /// Where this host's QUIC tunnels end.
+    pub(super) quic_udp_port: u16,
     /// Whether this host is the signer.
     pub(super) signs: bool,
 }
@@ -144,6 +146,10 @@ pub(super) const CA_CERTIFICATE: &str = "ca.pem";
 pub(super) const CA_KEY: &str = "ca.key";
 pub(super) const CERTIFICATE: &str = "host.pem";
 pub(super) const KEY: &str = "host.key";
+/// The certificate under which the signer and its etcd serve, and its key.
+pub(super) const SERVICE_CERTIFICATE: &str = "service.pem";
+pub(super) const SERVICE_KEY: &str = "service.key";
+pub(super) const RESET_KEY: &str = "reset.key";
 pub(super) const REVOKED: &str = "revoked.crl";
 
 #[cfg(test)]
@@ -161,6 +167,7 @@ mod tests {
             signer: "192.0.2.1:4790".parse().unwrap(),
             etcd: vec!["https://192.0.2.1:4791".into()],
             etcd_managed: true,
+            quic_udp_port: 4790,
             signs: true,
         }
     }

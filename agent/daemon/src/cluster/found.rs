@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use tokio::runtime::Handle;
 
-use super::admission::{REVOKED_SERIALS, subject};
+use super::admission::{REVOKED_SERIALS, certify_service, host_subject};
 use super::ca::Ca;
 use super::etcd_process::client_url;
 use super::files::{CA_KEY, Files, REVOKED, Settings};
@@ -15,7 +15,7 @@ use super::member::{Member, UseCluster};
 use super::records::{CLUSTER, ClusterRecord, HOSTS, HostRecord, ISSUED};
 use super::signer::{JoinRequest, Reply, Request, ask};
 use super::token::JoinToken;
-use super::{ClusterOptions, DEFAULT_TCP_PORT, hex};
+use super::{ClusterOptions, DEFAULT_PORT, hex};
 use crate::store::{Change, Expected, Store, StoreError};
 
 /// `cluster init`.
@@ -85,7 +85,7 @@ fn found(
             )
         })?,
     };
-    let signer = SocketAddr::new(address, request.tcp_port.unwrap_or(DEFAULT_TCP_PORT));
+    let signer = SocketAddr::new(address, request.tcp_port.unwrap_or(DEFAULT_PORT));
     let (cluster, host) = (
         hex::encode(&hex::random::<8>()),
         hex::encode(&hex::random::<8>()),
@@ -94,7 +94,7 @@ fn found(
     let candidate = Candidate::new()?;
     let issued = ca.sign(
         &candidate.request,
-        &subject(&host, address, true),
+        &host_subject(&host, address),
         options.certificate_lifetime,
     )?;
     let identity = Identity {
@@ -116,10 +116,13 @@ fn found(
         address,
         signer,
         etcd_managed,
+        quic_udp_port: signer.port(),
         signs: true,
     };
     files.write(CA_KEY, &ca_key)?;
+    certify_service(&ca, files, address, options.certificate_lifetime)?;
     files.write(REVOKED, &ca.revocation_list(&[])?)?;
+    files.write(REVOKED_SERIALS, "")?;
     files.save(&settings, &identity)?;
     let member = Member::open(options, files.clone(), settings, identity, runtime)?;
     if let Err(error) =
@@ -204,6 +207,7 @@ fn join(
         signer: request.signer,
         etcd: joined.etcd,
         etcd_managed: joined.etcd_managed,
+        quic_udp_port: DEFAULT_PORT,
         signs: false,
     };
     files.save(&settings, &identity)?;

@@ -2,8 +2,9 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
 
+use overlay_io::Credentials;
 use rcgen::{CertificateParams, KeyPair};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::{VerifierBuilderError, WebPkiServerVerifier};
@@ -40,7 +41,7 @@ pub(super) struct Candidate {
 
 /// Why an identity is of no use.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum UseIdentity {
+pub(crate) enum UseIdentity {
     #[error("this host's key or certificate cannot be used: {0}")]
     Unusable(String),
 }
@@ -72,13 +73,6 @@ impl Identity {
         ))
     }
 
-    /// How long the certificate is still good without a new one: two thirds of its life are to be over by then.
-    pub(super) fn renew_in(&self) -> Result<Duration, UseIdentity> {
-        let (_, until) = self.validity_s()?;
-        let left = until.saturating_sub(now_s());
-        Ok(Duration::from_secs(left / 3))
-    }
-
     /// For the endpoint that admits hosts: a client shows a certificate of the cluster, or none at all.
     pub(super) fn server_config(&self) -> Result<ServerConfig, UseIdentity> {
         let roots = Arc::new(self.roots()?);
@@ -108,6 +102,20 @@ impl Identity {
             .map_err(unusable)?;
         config.alpn_protocols = vec![ALPN.to_vec()];
         Ok(config)
+    }
+
+    /// For tunnels: certificates of the cluster, and nobody else's.
+    pub(crate) fn credentials(&self) -> Result<Credentials, UseIdentity> {
+        let (mut chain, key) = self.chain()?;
+        chain.truncate(1);
+        Ok(Credentials {
+            roots: vec![certificate(&self.ca)?],
+            chain,
+            key,
+            // Who is revoked is no peer any more, whatever it shows.
+            revoked: Vec::new(),
+            key_log: std::env::var_os(KEY_LOG).is_some(),
+        })
     }
 
     fn roots(&self) -> Result<RootCertStore, UseIdentity> {
@@ -155,6 +163,12 @@ pub(super) fn host_of(certificate: &CertificateDer<'_>) -> Option<String> {
             GeneralName::DNSName(name) => Some((*name).to_owned()),
             _ => None,
         })
+}
+
+/// When a certificate ends, in seconds since 1970.
+pub(crate) fn certificate_end_s(certificate: &CertificateDer<'_>) -> Option<u64> {
+    let (_, parsed) = parse_x509_certificate(certificate).ok()?;
+    u64::try_from(parsed.validity().not_after.timestamp()).ok()
 }
 
 /// Takes the one CA with the hash as root, wherever in the chain it comes, and then verifies as usual.
@@ -218,7 +232,7 @@ fn certificate(text: &str) -> Result<CertificateDer<'static>, UseIdentity> {
     CertificateDer::from_pem_slice(text.as_bytes()).map_err(|error: pem::Error| unusable(error))
 }
 
-pub(super) fn now_s() -> u64 {
+pub(crate) fn now_s() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH);
     since.map_or(0, |since| since.as_secs())
 }
@@ -227,4 +241,6 @@ fn unusable(error: impl fmt::Display) -> UseIdentity {
     UseIdentity::Unusable(error.to_string())
 }
 
+/// What names the file for the keys of sessions, in every TLS program.
+const KEY_LOG: &str = "SSLKEYLOGFILE";
 const ALPN: &[u8] = b"tapestry-join/1";

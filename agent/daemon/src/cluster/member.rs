@@ -13,7 +13,7 @@ use tokio::sync::Notify;
 use super::admission::{Admission, ETCD_NAME, patiently};
 use super::ca::{Ca, ca_hash};
 use super::etcd_process::{EtcdProcess, StartEtcd};
-use super::files::{CA_KEY, Files, Settings, UseFile};
+use super::files::{CA_KEY, Files, RESET_KEY, Settings, UseFile};
 use super::identity::{Candidate, Identity, UseIdentity, now_s};
 use super::records::{
     ADDRESSES, ALIVE, AliveRecord, ENDPOINTS, HOSTS, Holder, HostRecord, REVOKED, RevokedRecord,
@@ -197,7 +197,6 @@ impl Member {
             files: self.files.clone(),
             settings: self.settings.clone(),
             store: Arc::clone(&self.store),
-            identity: Arc::clone(&self.identity),
             lifetime: self.options.certificate_lifetime,
             etcd,
         });
@@ -274,8 +273,26 @@ impl Member {
         self.settings.address
     }
 
-    pub(crate) fn signs(&self) -> bool {
-        self.settings.signs
+    /// And where those over QUIC do.
+    pub(crate) fn quic_address(&self) -> SocketAddr {
+        SocketAddr::new(self.settings.address, self.settings.quic_udp_port)
+    }
+
+    /// A secret that outlives restarts, with which peers learn of one at once (RFC 9000 §10.3).
+    pub(crate) fn reset_key(&self) -> Result<[u8; 32], UseCluster> {
+        let known = self.files.read_needed(RESET_KEY);
+        if let Some(key) = known.ok().and_then(|text| hex::decode(text.trim())) {
+            return Ok(key);
+        }
+        let key = hex::random();
+        self.files.write(RESET_KEY, &hex::encode(&key))?;
+        Ok(key)
+    }
+
+    /// Whether a host belongs to the cluster, as far as is known.
+    pub(crate) fn knows(&self, host: &str) -> bool {
+        let world = self.world();
+        world.contains(&format!("{HOSTS}{host}")) && !world.contains(&format!("{REVOKED}{host}"))
     }
 
     /// Seconds since 1970 at which this host's certificate ends; zero where that cannot be read.
@@ -498,7 +515,7 @@ impl Member {
         let lease = self.store.grant(self.options.lease)?;
         let alive = AliveRecord {
             address: self.settings.address,
-            quic_udp_port: None,
+            quic_udp_port: Some(self.settings.quic_udp_port),
             run: hex::encode(&hex::random::<8>()),
         };
         let key = format!("{ALIVE}{}", self.settings.host);
@@ -548,7 +565,10 @@ impl Member {
         let candidate = Candidate::new()?;
         let admission = lock(&self.admission).clone();
         let reply = match admission {
-            Some(admission) => admission.renew(&self.settings.host, &candidate.request),
+            Some(admission) => {
+                admission.renew_service()?;
+                admission.renew(&self.settings.host, &candidate.request)
+            }
             None => {
                 let request = candidate.request.clone();
                 let asking = ask(self.settings.signer, old.client_config()?, |_| {

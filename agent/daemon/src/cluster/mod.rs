@@ -7,7 +7,7 @@
 //! ([`signer`]). Every host then speaks to etcd by itself, with the certificate of its [`identity`].
 //!
 //! A [`Member`] is this host's part in the cluster while the agent runs. Its thread holds a *session*: a lease in etcd, kept
-//! alive, under which the host's own records are, and a [`World`], the copy of everything that all hosts share. Whoever wires
+//! alive, under which the host's own records are, and a [`World`](world::World), the copy of everything that all hosts share. Whoever wires
 //! networks together follows the world's differences ([`Follow`]). Without etcd the session ends and the world stays as it
 //! was last known: frames flow by it. Attempts to come back are spread out at random.
 //!
@@ -32,14 +32,14 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 pub(crate) use found::{InitRequest, JoinCluster};
-pub(crate) use identity::Identity;
+pub(crate) use identity::{Identity, certificate_end_s, now_s};
 pub(crate) use member::{Follow, Member, Session, UseCluster};
 pub(crate) use records::{
     ADDRESSES, ALIVE, AliveRecord, ENDPOINTS, EndpointShared, HOSTS, Holder, HostRecord, NAMES,
-    NETWORKS, REVOKED, VNIS,
+    NETWORKS, VNIS,
 };
 pub(crate) use token::JoinToken;
-pub(crate) use world::{Difference, World};
+pub(crate) use world::Difference;
 
 /// What the configuration says about clusters.
 #[derive(Clone, Debug)]
@@ -55,5 +55,5 @@ pub(crate) struct ClusterOptions {
     pub(crate) etcd_files: Option<[PathBuf; 3]>,
 }
 
-/// Where the signer listens, unless told otherwise. A managed etcd has the next port.
-pub(crate) const DEFAULT_TCP_PORT: u16 = 4790;
+/// Of UDP for tunnels, and of TCP where the signer listens, unless told otherwise. A managed etcd has the next two of TCP.
+const DEFAULT_PORT: u16 = 4790;
