@@ -91,14 +91,7 @@ fn hosts_of(host: &Host) -> Vec<Value> {
 
 /// `network create` on the cluster, known everywhere when this returns.
 fn create_shared(lab: &Underlay, name: &str, options: &[&str]) {
-    let head = [
-        "network",
-        "create",
-        "--driver",
-        "overlay",
-        "-o",
-        "encap=vxlan",
-    ];
+    let head = ["network", "create", "--driver", "overlay"];
     lab.hosts[0]
         .tapestry(&[&head[..], options, &[name]].concat())
         .ok();
