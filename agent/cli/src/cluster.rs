@@ -217,9 +217,9 @@ mod tests {
             hosts: vec![host("a", true), host("b", false)],
         };
         insta::assert_snapshot!(table(&cluster), @r"
-        HOST ID            NAME     ADDRESS     STATE     THIS
-        aaaaaaaaaaaaaaaa   host-a   192.0.2.1   up        *
-        bbbbbbbbbbbbbbbb   host-b   192.0.2.1   unknown
+        HOST ID            NAME      ADDRESS     STATE     THIS
+        aaaaaaaaaaaaaaaa   host-a    192.0.2.1   up        *
+        bbbbbbbbbbbbbbbb   host-b    192.0.2.1   unknown
         ");
     }
 }

@@ -575,6 +575,61 @@ fn certificates_are_renewed_before_they_end() {
     create_shared(&lab, "far", &["--subnet", "10.9.0.0/24"]);
 }
 
+#[test]
+fn the_host_with_etcd_may_be_killed_and_comes_back_over_ipv6() {
+    let lab = Underlay::new(2);
+    let [one, two] = lab.hosts.as_slice() else {
+        unreachable!()
+    };
+    one.tapestry(&["cluster", "init", "--advertise", "[2001:db8:5::1]:5790"])
+        .ok();
+    let token = token(one);
+    two.tapestry(&["cluster", "join", &token, "[2001:db8:5::1]:5790"])
+        .ok();
+    create_shared(&lab, "far", &["--subnet", "10.9.0.0/24", "--ipv6"]);
+    one.idle("a", "far", &[]);
+    two.idle("b", "far", &[]);
+    reaches(one, "a", &two.ipv6("b").to_string());
+    one.stop_agent(Signal::KILL);
+    one.launch();
+    eventually(STEP, "both are in step again", || {
+        let both = [one, two]
+            .iter()
+            .all(|host| cluster_of(host)["in_step"] == true);
+        both.then_some(())
+    });
+    reaches(two, "b", "a");
+    let left = one.tapestry(&["cluster", "leave"]).refused(1);
+    assert!(left.contains('a'), "{left}");
+    two.tapestry(&["rm", "-f", "b"]).ok();
+    two.tapestry(&["cluster", "leave"]).ok();
+    one.tapestry(&["rm", "-f", "a"]).ok();
+    one.tapestry(&["cluster", "leave"]).ok();
+    assert!(!one.state_dir().join("cluster").exists());
+}
+
+#[test]
+fn secrets_are_for_root_alone() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let lab = cluster(2);
+    for host in &lab.hosts {
+        let dir = host.state_dir().join("cluster");
+        let files = fs::read_dir(&dir).unwrap().flatten();
+        let mut keys = 0;
+        for file in files.filter(|file| file.file_type().unwrap().is_file()) {
+            let name = file.file_name().into_string().unwrap();
+            let mode = file.metadata().unwrap().permissions().mode() & 0o777;
+            let is_secret = name.ends_with(".key");
+            keys += usize::from(is_secret);
+            assert!(!is_secret || mode == 0o600, "{name}: {mode:o}");
+        }
+        assert!(keys >= 2, "{keys}");
+        let mode = fs::metadata(&dir).unwrap().permissions().mode() & 0o777;
+        assert_eq!(mode, 0o700);
+        assert!(!host.log().contains("PRIVATE KEY"));
+    }
+}
+
 /// An etcd of the test's own, beside the hosts.
 struct Etcd<'l> {
     lab: &'l Underlay,

@@ -36,8 +36,6 @@ impl Follow for Agent {
         self.follow_directory(&mut state, member);
     }
 
-    fn lose(&self, _why: &str) {}
-
     fn recertified(&self, identity: &Identity) {
         self.renew_quic(identity);
     }

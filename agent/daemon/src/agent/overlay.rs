@@ -10,6 +10,7 @@
 //! the very address that other hosts know this one by, because a VTEP takes frames from known addresses only.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::sync::Arc;
 
@@ -58,28 +59,16 @@ impl Tunnels {
         (local, remote): (IpAddr, IpAddr),
         (vni, mtu): (Vni, u16),
     ) -> Result<TunnelPort, String> {
-        if !self.vxlan.contains_key(&local) {
-            let socket = VxlanSocket::open(switch, local)?;
-            self.vxlan.insert(local, socket);
-        }
-        let opened = self.vxlan.get_mut(&local).map(|socket| {
-            let port = socket
-                .tunnel
-                .port(vni, remote, u32::from(mtu))
-                .map_err(|error| error.to_string())?;
-            let config = PortConfig::new(PortKind::Tunnel, u32::from(mtu));
-            let port = switch
-                .add_port(bridge, Box::new(port), config)
-                .map_err(|error| error.to_string())?;
-            socket.ports += 1;
-            Ok(TunnelPort {
-                port,
-                local: Some(local),
-            })
-        });
-        let opened = opened.unwrap_or_else(|| Err("the tunnel's socket is gone".to_owned()));
+        let socket = match self.vxlan.entry(local) {
+            Entry::Occupied(open) => open.into_mut(),
+            Entry::Vacant(place) => place.insert(VxlanSocket::open(switch, local)?),
+        };
+        let opened = socket.port(switch, bridge, remote, (vni, mtu));
         self.close_unused(switch, local);
-        opened
+        opened.map(|port| TunnelPort {
+            port,
+            local: Some(local),
+        })
     }
 
     pub(super) fn close(&mut self, switch: &Switch, tunnel: &TunnelPort) {
@@ -163,6 +152,26 @@ impl VxlanSocket {
             trunk,
             ports: 0,
         })
+    }
+
+    fn port(
+        &mut self,
+        switch: &Switch,
+        bridge: &Arc<Bridge>,
+        remote: IpAddr,
+        (vni, mtu): (Vni, u16),
+    ) -> Result<PortId, String> {
+        let mtu = u32::from(mtu);
+        let port = self
+            .tunnel
+            .port(vni, remote, mtu)
+            .map_err(|error| error.to_string())?;
+        let config = PortConfig::new(PortKind::Tunnel, mtu);
+        let port = switch
+            .add_port(bridge, Box::new(port), config)
+            .map_err(|error| error.to_string())?;
+        self.ports += 1;
+        Ok(port)
     }
 }
 

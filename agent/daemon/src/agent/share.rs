@@ -8,7 +8,7 @@
 //!
 //! For times without etcd a host keeps a few addresses in reserve, from the top of the range, where they are in nobody's way.
 //! Their keys are under no lease: they stay the host's until it leaves. An endpoint that is attached without etcd takes one of
-//! them, and is told to the others as soon as etcd is back.
+//! them, and is told to the others as soon as etcd is back; the address is under the lease then, and the reserve filled up.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -333,32 +333,29 @@ fn claim(member: &Member, session: Session, record: &EndpointRecord) -> Result<(
     }
 }
 
-/// The same for an endpoint that has been here: a key that is this host's is put under the new lease.
+/// The same for an endpoint that has been here: a key that is this host's is put under the new lease, one of the reserve too.
 fn claim_again(member: &Member, session: Session, record: &EndpointRecord) -> Result<(), Claim> {
     let store = member.store();
+    let holder = Holder {
+        host: member.host().to_owned(),
+        endpoint: Some(record.id.clone()),
+        reserve: false,
+    };
     for address in addresses(record) {
         let key = address_key(&record.network, address);
-        let known = store.get(&key).map_err(Claim::Store)?;
-        let mut holder = Holder {
-            host: member.host().to_owned(),
-            endpoint: Some(record.id.clone()),
-            reserve: false,
-        };
-        let mut expected = Expected::Absent;
-        if let Some(entry) = known {
-            let held: Holder = entry.decode().map_err(Claim::Store)?;
-            let is_free = held.endpoint.is_none() || held.endpoint == holder.endpoint;
-            if held.host != holder.host || !is_free {
-                return Err(Claim::Taken(address));
+        let expected = match store.get(&key).map_err(Claim::Store)? {
+            None => Expected::Absent,
+            Some(entry) => {
+                let held: Holder = entry.decode().map_err(Claim::Store)?;
+                let is_free = held.endpoint.is_none() || held.endpoint == holder.endpoint;
+                if held.host != holder.host || !is_free {
+                    return Err(Claim::Taken(address));
+                }
+                Expected::Revision(entry.revision)
             }
-            holder.reserve = held.reserve;
-            expected = Expected::Revision(entry.revision);
-        }
-        let mut change = Change::encode(key, &holder, expected).map_err(Claim::Store)?;
-        if !holder.reserve {
-            change = change.under(session.lease);
-        }
-        match store.transact(&[change]) {
+        };
+        let change = Change::encode(key, &holder, expected).map_err(Claim::Store)?;
+        match store.transact(&[change.under(session.lease)]) {
             Ok(_) => {}
             Err(StoreError::Exists { key } | StoreError::Changed { key }) => {
                 return Err(taken(&key));

@@ -149,6 +149,8 @@ pub(super) const KEY: &str = "host.key";
 /// The certificate under which the signer and its etcd serve, and its key.
 pub(super) const SERVICE_CERTIFICATE: &str = "service.pem";
 pub(super) const SERVICE_KEY: &str = "service.key";
+/// What was last known of the cluster.
+pub(super) const WORLD: &str = "world.json";
 pub(super) const RESET_KEY: &str = "reset.key";
 pub(super) const REVOKED: &str = "revoked.crl";
 

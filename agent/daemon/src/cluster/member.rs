@@ -13,7 +13,7 @@ use tokio::sync::Notify;
 use super::admission::{Admission, ETCD_NAME, patiently};
 use super::ca::{Ca, ca_hash};
 use super::etcd_process::{EtcdProcess, StartEtcd};
-use super::files::{CA_KEY, Files, RESET_KEY, Settings, UseFile};
+use super::files::{CA_KEY, Files, RESET_KEY, Settings, UseFile, WORLD};
 use super::identity::{Candidate, Identity, UseIdentity, now_s};
 use super::records::{
     ADDRESSES, ALIVE, AliveRecord, ENDPOINTS, HOSTS, Holder, HostRecord, REVOKED, RevokedRecord,
@@ -21,11 +21,11 @@ use super::records::{
 };
 use super::renew::RenewalPlan;
 use super::signer::{AskSigner, Decide, Reply, Request, ask, serve};
-use super::token::{JoinToken, secret_hash};
+use super::token::{JoinToken, secret_hash, sha256};
 use super::world::{Difference, World};
 use super::{ClusterOptions, EndpointShared, hex};
 use crate::store::{
-    Change, ConnectEtcd, EtcdOptions, EtcdStore, EtcdTls, Expected, LeaseId, Pause, Store,
+    Change, ConnectEtcd, Entry, EtcdOptions, EtcdStore, EtcdTls, Expected, LeaseId, Pause, Store,
     StoreError, Watch, WatchEvent,
 };
 
@@ -44,6 +44,8 @@ pub(crate) struct Member {
     wake: Notify,
     runtime: Handle,
     tasks: Mutex<Tasks>,
+    /// SHA-256 of what is kept of the world on disk.
+    remembered: Mutex<[u8; 32]>,
 }
 
 #[derive(Default)]
@@ -65,8 +67,6 @@ pub(crate) trait Follow: Send + Sync {
     fn follow(&self, member: &Arc<Member>, differences: Vec<Difference>);
     /// A new session: what this host shares is to be put under its lease.
     fn begin(&self, member: &Arc<Member>, session: Session);
-    /// The store is out of reach.
-    fn lose(&self, why: &str);
     /// There is a new certificate.
     fn recertified(&self, identity: &Identity);
 }
@@ -179,6 +179,7 @@ impl Member {
             wake: Notify::new(),
             runtime: runtime.clone(),
             tasks: Mutex::default(),
+            remembered: Mutex::default(),
             options: options.clone(),
             settings,
             files,
@@ -441,12 +442,17 @@ impl Member {
         let mut pause = Pause::default();
         let mut told = false;
         let renewal = RenewalPlan::new();
+        if let Some(follower) = follower.upgrade() {
+            let differences = lock(&self.world).replace(self.remembered());
+            follower.follow(self, differences);
+        }
         while !self.is_stopping() {
             let begun = Instant::now();
             let ended = self.live(follower, renewal);
-            let Some(follower) = follower.upgrade() else {
+            if follower.strong_count() == 0 {
                 return;
-            };
+            }
+            self.remember();
             if let Err(error) = ended {
                 *lock(&self.session) = None;
                 if begun.elapsed() > SETTLED {
@@ -454,11 +460,9 @@ impl Member {
                 }
                 if !std::mem::replace(&mut told, true) {
                     tracing::warn!(%error, "out of step with the cluster");
-                    follower.lose(&error.to_string());
                 }
             }
-            drop(follower);
-            self.renew_if_due(renewal, None);
+            self.renew_if_due(renewal, follower.upgrade().as_deref());
             self.nap(pause.next());
         }
     }
@@ -489,6 +493,7 @@ impl Member {
             if keep_alive.elapsed() >= self.options.lease / 4 {
                 keep_alive = Instant::now();
                 self.store.keep_alive(session.lease)?;
+                self.remember();
                 self.renew_if_due(renewal, Some(&*found));
             }
             let limit = (self.options.lease / 4).saturating_sub(keep_alive.elapsed());
@@ -508,6 +513,42 @@ impl Member {
             }
         }
         Ok(())
+    }
+
+    /// Keeps what is known for a start without etcd, where it is not kept already.
+    fn remember(&self) {
+        let (text, digest) = {
+            let world = lock(&self.world);
+            let entries: Vec<_> = world
+                .entries()
+                .map(|entry| (&entry.key, &entry.value, entry.revision))
+                .collect();
+            match serde_json::to_string(&entries) {
+                Ok(text) => {
+                    let digest = sha256(text.as_bytes());
+                    (text, digest)
+                }
+                Err(_) => return,
+            }
+        };
+        if std::mem::replace(&mut *lock(&self.remembered), digest) == digest {
+            return;
+        }
+        if let Err(error) = self.files.write(WORLD, &text) {
+            tracing::warn!(%error, "a start without etcd would find no other host");
+        }
+    }
+
+    fn remembered(&self) -> Vec<Entry> {
+        let text = self.files.read_needed(WORLD).unwrap_or_default();
+        let entries: Vec<(String, serde_json::Value, u64)> =
+            serde_json::from_str(&text).unwrap_or_default();
+        let entry = |(key, value, revision)| Entry {
+            key,
+            value,
+            revision,
+        };
+        entries.into_iter().map(entry).collect()
     }
 
     /// A new lease, with the key that says this host is alive.

@@ -231,3 +231,152 @@ const COMPLAINTS_MAX: usize = 1024;
 const CONNECT_LIMIT: Duration = Duration::from_secs(5);
 const EXCHANGE_LIMIT: Duration = Duration::from_secs(15);
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::super::admission::host_subject;
+    use super::super::ca::{Ca, Subject, ca_hash};
+    use super::super::identity::{Candidate, Identity, pinned_client_config};
+    use super::*;
+
+    fn identity(ca: &Ca, names: &[&str], lifetime: Duration) -> Identity {
+        let candidate = Candidate::new().unwrap();
+        let subject = Subject {
+            names: names.iter().map(|name| (*name).to_owned()).collect(),
+            addresses: vec![[127, 0, 0, 1].into()],
+        };
+        let issued = ca.sign(&candidate.request, &subject, lifetime).unwrap();
+        Identity {
+            host: names[0].to_owned(),
+            ca: ca.certificate().to_owned(),
+            certificate: issued.certificate,
+            key: candidate.key,
+        }
+    }
+
+    /// Answers with the host that the client has shown a certificate of.
+    struct Mirror {
+        service: Identity,
+        asked: AtomicUsize,
+    }
+
+    impl Decide for Mirror {
+        fn server_config(&self) -> Option<Arc<ServerConfig>> {
+            Some(Arc::new(self.service.server_config().unwrap()))
+        }
+
+        fn join(&self, _from: IpAddr, request: &JoinRequest) -> Reply {
+            self.asked.fetch_add(1, Ordering::Relaxed);
+            Reply::Refused(format!("joined {}", request.name))
+        }
+
+        fn renew(&self, host: &str, _request: &str) -> Reply {
+            self.asked.fetch_add(1, Ordering::Relaxed);
+            Reply::Renewed {
+                certificate: host.to_owned(),
+            }
+        }
+    }
+
+    async fn server(service: Identity) -> (SocketAddr, Arc<Mirror>) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let mirror = Arc::new(Mirror {
+            service,
+            asked: AtomicUsize::new(0),
+        });
+        tokio::spawn(serve(listener, Arc::clone(&mirror) as _));
+        (address, mirror)
+    }
+
+    fn renew(_: IpAddr) -> Request {
+        Request::Renew {
+            request: "request".to_owned(),
+        }
+    }
+
+    fn join(_: IpAddr) -> Request {
+        Request::Join(JoinRequest {
+            token_id: "id".into(),
+            secret: "secret".into(),
+            host: "00".into(),
+            name: "new".into(),
+            address: [127, 0, 0, 1].into(),
+            request: "request".into(),
+        })
+    }
+
+    const HOUR: Duration = Duration::from_secs(3600);
+
+    #[tokio::test]
+    async fn a_member_is_who_its_certificate_says() {
+        let (ca, _) = Ca::create("c").unwrap();
+        let (address, _) = server(identity(&ca, &[SIGNER_NAME], HOUR)).await;
+        let member = identity(&ca, &["0a0b"], HOUR);
+        let reply = ask(address, member.client_config().unwrap(), renew).await;
+        assert!(
+            matches!(&reply, Ok(Reply::Renewed { certificate }) if certificate == "0a0b"),
+            "{reply:?}"
+        );
+    }
+
+    #[tokio::test]
+    async fn who_has_no_certificate_may_only_join() {
+        let (ca, _) = Ca::create("c").unwrap();
+        let (address, _) = server(identity(&ca, &[SIGNER_NAME], HOUR)).await;
+        let pinned = || pinned_client_config(ca_hash(ca.certificate()).unwrap()).unwrap();
+        let joined = ask(address, pinned(), join).await.unwrap_err();
+        assert_eq!(joined.to_string(), "joined new");
+        let refused = ask(address, pinned(), renew).await.unwrap_err();
+        assert!(matches!(refused, AskSigner::Refused(_)), "{refused:?}");
+    }
+
+    #[tokio::test]
+    async fn a_signer_with_another_ca_or_another_name_is_told_nothing() {
+        let ((ours, _), (other, _)) = (Ca::create("c").unwrap(), Ca::create("c").unwrap());
+        let pinned = || pinned_client_config(ca_hash(ours.certificate()).unwrap()).unwrap();
+        for service in [
+            identity(&other, &[SIGNER_NAME], HOUR),
+            identity(&ours, &["0a0b"], HOUR),
+        ] {
+            let (address, mirror) = server(service).await;
+            let refused = ask(address, pinned(), join).await.unwrap_err();
+            assert!(matches!(refused, AskSigner::Stranger { .. }), "{refused:?}");
+            assert_eq!(mirror.asked.load(Ordering::Relaxed), 0);
+        }
+    }
+
+    #[tokio::test]
+    async fn certificates_of_another_ca_and_expired_ones_are_refused() {
+        let ((ours, _), (other, _)) = (Ca::create("c").unwrap(), Ca::create("c").unwrap());
+        let (address, mirror) = server(identity(&ours, &[SIGNER_NAME], HOUR)).await;
+        let mut stranger = identity(&other, &["0a0b"], HOUR);
+        stranger.ca = ours.certificate().to_owned();
+        let expired = identity(&ours, &["0a0b"], Duration::ZERO);
+        tokio::time::sleep(Duration::from_millis(1100)).await;
+        for client in [stranger, expired] {
+            let refused = ask(address, client.client_config().unwrap(), renew).await;
+            assert!(refused.is_err(), "{refused:?}");
+        }
+        assert_eq!(mirror.asked.load(Ordering::Relaxed), 0);
+    }
+
+    #[test]
+    fn the_ca_names_whom_it_knows_and_not_what_a_request_says() {
+        let (ca, _) = Ca::create("c").unwrap();
+        let key = rcgen::KeyPair::generate().unwrap();
+        let wish = rcgen::CertificateParams::new(vec![SIGNER_NAME.to_owned()]).unwrap();
+        let request = wish.serialize_request(&key).unwrap().pem().unwrap();
+        let subject = host_subject("0a0b", [192, 0, 2, 1].into());
+        let issued = ca.sign(&request, &subject, HOUR).unwrap();
+        use rustls::pki_types::CertificateDer;
+        use rustls::pki_types::pem::PemObject;
+        let der = CertificateDer::from_pem_slice(issued.certificate.as_bytes()).unwrap();
+        assert_eq!(host_of(&der).as_deref(), Some("0a0b"));
+        let (_, parsed) = x509_parser::parse_x509_certificate(&der).unwrap();
+        let names = parsed.subject_alternative_name().unwrap().unwrap();
+        assert_eq!(names.value.general_names.len(), 2);
+    }
+}

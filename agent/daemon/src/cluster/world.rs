@@ -61,6 +61,11 @@ impl World {
         }
     }
 
+    /// Everything, to be kept for the next start.
+    pub(crate) fn entries(&self) -> impl Iterator<Item = &Entry> {
+        self.entries.values()
+    }
+
     /// The value of a key, where it is of its type.
     pub(crate) fn find<T: DeserializeOwned>(&self, key: &str) -> Option<(T, u64)> {
         let entry = self.entries.get(key)?;
