@@ -359,7 +359,11 @@ impl Member {
             Change::delete(key(HOSTS), Expected::Anything),
             Change::delete(key(ALIVE), Expected::Anything),
         ])?;
-        self.forget_host(&host.id)?;
+        // etcd restarts about now.
+        patiently(
+            || self.forget_host(&host.id),
+            |error| matches!(error, StoreError::Unreachable { .. }),
+        )?;
         Ok(host)
     }
 
