@@ -22,3 +22,28 @@ pub(crate) fn sum(initial: u16, bytes: &[u8]) -> u16 {
         _ => sum,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn an_updated_checksum_is_the_one_taken_anew(mut words in any::<[u16; 6]>(), at in 0..6_usize, new in any::<u16>()) {
+            // A header is never all zeros.
+            words[(at + 1) % 6] |= 1;
+            let bytes = |words: [u16; 6]| words.map(u16::to_be_bytes).concat();
+            let before = !sum(0, &bytes(words));
+            let old = std::mem::replace(&mut words[at], new);
+            prop_assert_eq!(updated(before, old, new), !sum(0, &bytes(words)));
+        }
+    }
+
+    #[test]
+    fn an_odd_tail_is_padded() {
+        assert_eq!(sum(0, &[1, 2, 3]), 0x0402);
+        assert_eq!(sum(0, &[]), 0);
+    }
+}

@@ -147,3 +147,70 @@ impl Field {
 const MASK: u8 = 3;
 const IPV4_HEADER_LEN: usize = 20;
 const IPV6_HEADER_LEN: usize = 40;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{Header, verify_checksums};
+
+    const ALL: [Ecn; 4] = [Ecn::NotEct, Ecn::Ect0, Ecn::Ect1, Ecn::Ce];
+
+    #[test]
+    fn decapsulation_is_the_rfcs_table() {
+        let table = ALL.map(|inner| ALL.map(|outer| decapsulated(inner, outer)));
+        let (not, ect0, ect1, ce) = (
+            Some(Ecn::NotEct),
+            Some(Ecn::Ect0),
+            Some(Ecn::Ect1),
+            Some(Ecn::Ce),
+        );
+        assert_eq!(
+            table,
+            [
+                [not, not, not, None],
+                [ect0, ect0, ect1, ce],
+                [ect1, ect1, ect1, ce],
+                [ce, ce, ce, ce],
+            ]
+        );
+    }
+
+    #[test]
+    fn a_frame_gets_what_the_table_says_with_its_checksum() {
+        for ipv6 in [false, true] {
+            for vlan in [false, true] {
+                for (inner, outer) in ALL.iter().flat_map(|a| ALL.map(|b| (*a, b))) {
+                    let header = Header {
+                        ipv6,
+                        vlan,
+                        ..Header::default()
+                    };
+                    let mut bytes = header.frame(b"x");
+                    let at = header.ip_at();
+                    match ipv6 {
+                        true => bytes[at + 1] |= inner.bits() << 4,
+                        false => bytes[at + 1] |= inner.bits(),
+                    }
+                    crate::testing::fix_checksums(&mut bytes);
+                    assert_eq!(encapsulate(&Frame::parse(&bytes).unwrap()), inner);
+                    let expected = decapsulated(inner, outer);
+                    assert_eq!(decapsulate(outer, &mut bytes), expected.is_some());
+                    let after = of_frame(&Frame::parse(&bytes).unwrap());
+                    assert_eq!(after, Some(expected.unwrap_or(inner)));
+                    verify_checksums(&bytes);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_frame_without_ip_passes() {
+        let mut arp = [2; 60];
+        arp[12..14].copy_from_slice(&[8, 6]);
+        let before = arp;
+        assert!(decapsulate(Ecn::Ce, &mut arp));
+        assert_eq!(arp, before);
+        assert_eq!(encapsulate(&Frame::parse(&arp).unwrap()), Ecn::NotEct);
+        assert!(decapsulate(Ecn::Ce, &mut [2; 5]));
+    }
+}

@@ -68,3 +68,43 @@ fn hash_ports(hasher: &mut impl Hasher, protocol: u8, transport: Option<&[u8]>) 
 const SEED: u64 = 0x7a9e_57f1;
 const FIRST_PORT: u16 = 49_152;
 const PORTS: u16 = 16_384;
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+    use crate::testing::Header;
+
+    fn hash(header: &Header, payload: &[u8]) -> u64 {
+        flow_hash(&Frame::parse(&header.frame(payload)).unwrap())
+    }
+
+    #[test]
+    fn a_flow_keeps_its_number_and_flows_spread() {
+        for ipv6 in [false, true] {
+            let header = |source_port| Header {
+                ipv6,
+                source_port,
+                ..Header::default()
+            };
+            assert_eq!(hash(&header(1), b"x"), hash(&header(1), &[0; 5000]));
+            let ports: HashSet<u16> = (0..1000)
+                .map(|port| source_udp_port(hash(&header(port), b"")))
+                .collect();
+            assert!(ports.len() > 900, "{}", ports.len());
+            assert!(ports.iter().all(|port| *port >= 49_152));
+        }
+    }
+
+    #[test]
+    fn all_fragments_of_a_packet_are_one_flow() {
+        let mut first = Header::default().frame(&[0; 100]);
+        let mut later = Header::default().frame(&[9; 100]);
+        first[20] = 0x20;
+        later[21] = 10;
+        later[34..38].fill(7);
+        let hash = |bytes: &[u8]| flow_hash(&Frame::parse(bytes).unwrap());
+        assert_eq!(hash(&first), hash(&later));
+    }
+}

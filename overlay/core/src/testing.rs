@@ -155,3 +155,32 @@ pub(crate) fn payload(len: usize) -> Vec<u8> {
         .map(|n| u8::try_from(n * 7 % 251).unwrap())
         .collect()
 }
+
+/// Panics unless etherparse finds every checksum of the frame right.
+pub(crate) fn verify_checksums(bytes: &[u8]) {
+    let mut fixed = bytes.to_vec();
+    fix_checksums(&mut fixed);
+    assert_eq!(fixed, bytes);
+}
+
+/// Replaces every checksum by what etherparse computes.
+pub(crate) fn fix_checksums(bytes: &mut [u8]) {
+    let headers = etherparse::PacketHeaders::from_ethernet_slice(bytes).unwrap();
+    let ip_at = Frame::parse(bytes).unwrap().packet_offset();
+    let payload = headers.payload.slice().to_vec();
+    let (net, mut transport) = (headers.net.unwrap(), headers.transport.unwrap());
+    match &net {
+        etherparse::NetHeaders::Ipv4(ip, _) => {
+            transport.update_checksum_ipv4(ip, &payload).unwrap();
+            bytes[ip_at + 10..ip_at + 12].copy_from_slice(&ip.calc_header_checksum().to_be_bytes());
+        }
+        etherparse::NetHeaders::Ipv6(ip, _) => {
+            transport.update_checksum_ipv6(ip, &payload).unwrap();
+        }
+        etherparse::NetHeaders::Arp(_) => panic!("no IP packet"),
+    }
+    let mut out = Vec::new();
+    transport.write(&mut out).unwrap();
+    let at = bytes.len() - payload.len() - out.len();
+    bytes[at..at + out.len()].copy_from_slice(&out);
+}
