@@ -1,6 +1,5 @@
 //! The ports of a tunnel, and whose frames come from where.
 
-use std::collections::HashMap;
 use std::hash::Hash;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -8,6 +7,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwap;
+use foldhash::{HashMap, HashMapExt};
 use rustix::event::{EventfdFlags, eventfd};
 use switch_core::PortId;
 

@@ -9,13 +9,13 @@
 //!
 //! A peer has at most one connection that counts. A later one that proves the same name takes its place; others are closed.
 
-use std::collections::HashMap;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::{Bytes, BytesMut};
+use foldhash::{HashMap, HashMapExt};
 use overlay_core::{
     FrameIds, Hello, HostId, Peer, PeerConfig, PeerCounts, PeerEvent, ReassembleConfig,
     ReassembleCounts, Reassembler, Role, Timing,
