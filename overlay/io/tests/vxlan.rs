@@ -226,4 +226,9 @@ fn packets_longer_than_the_tunnel_are_answered_and_tcp_never_makes_them() {
     }
     assert!(ours.container.pings("10.9.0.2"));
     assert_eq!(ours.tunnel.counts().too_big, 2);
+
+    // The underlay shrinks, and whoever sees it says so.
+    underlay.mtu(1400);
+    ours.tunnel.set_mtu(vni(42), ip(V4[1]), 1350);
+    transfer(&ours.container, &theirs, "10.9.0.2", TRANSFER);
 }

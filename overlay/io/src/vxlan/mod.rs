@@ -162,6 +162,13 @@ impl VxlanTunnel {
         ))
     }
 
+    /// Changes what the port for `remote` in `vni` carries, because its underlay has changed; does nothing when there is none.
+    pub fn set_mtu(&self, vni: Vni, remote: IpAddr, mtu: u32) {
+        if let Some(member) = self.shared.members.find(&(vni, remote)) {
+            member.set_mtu(mtu);
+        }
+    }
+
     pub fn counts(&self) -> VxlanCounts {
         let load = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         let counters = &self.shared.counters;
