@@ -35,12 +35,15 @@ use switch_core::Time;
 
 use crate::{DatagramHeader, Epoch, HostId};
 use message::{Message, Outgoing};
+use patience::{Patience, Random};
+
+pub use config::{Capabilities, Hello, PeerConfig, Role, Timing};
 
 /// The state of the connection to one remote host.
 #[derive(Debug)]
 pub struct Peer {
     config: PeerConfig,
-    state: State,
+    state: PeerState,
     /// When [`Self::handle_timeout`] has something to do in this state.
     deadline: Option<Time>,
     /// When the next message is due; none outside Greeting and Up.
@@ -54,113 +57,6 @@ pub struct Peer {
     transmits: VecDeque<Outgoing>,
     events: VecDeque<PeerEvent>,
     counts: PeerCounts,
-}
-
-#[derive(Clone, Debug)]
-pub struct PeerConfig {
-    /// What this host says of itself.
-    pub hello: Hello,
-    /// Who the remote must be, by its certificate and by its hello.
-    pub remote: HostId,
-    pub role: Role,
-    pub timing: Timing,
-    /// Seeds the jitter of redials; differs between hosts.
-    pub seed: u64,
-}
-
-/// Who opens the connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Role {
-    Dials,
-    Listens,
-}
-
-impl Role {
-    /// The host with the lower name dials, so that there is one connection.
-    pub fn between(local: &HostId, remote: &HostId) -> Self {
-        if local < remote {
-            Self::Dials
-        } else {
-            Self::Listens
-        }
-    }
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Timing {
-    pub keepalive: Duration,
-    /// Silence after which a peer is dead.
-    pub dead: Duration,
-    /// How long a dial may take, at least and at most; see the theory of operation.
-    pub dial_min: Duration,
-    pub dial_max: Duration,
-    /// How long a connection may be without a hello.
-    pub hello: Duration,
-    /// How often a hello is sent that has not arrived.
-    pub hello_again: Duration,
-    pub backoff_min: Duration,
-    pub backoff_max: Duration,
-}
-
-impl Default for Timing {
-    /// Death is known within a second, and so is a return.
-    fn default() -> Self {
-        Self {
-            keepalive: Duration::from_millis(200),
-            dead: Duration::from_millis(850),
-            dial_min: Duration::from_millis(400),
-            dial_max: Duration::from_millis(3200),
-            hello: Duration::from_millis(1000),
-            hello_again: Duration::from_millis(100),
-            backoff_min: Duration::from_millis(50),
-            backoff_max: Duration::from_millis(500),
-        }
-    }
-}
-
-/// What a host says of itself.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Hello {
-    /// Protocol versions spoken, lowest and highest.
-    pub versions: (u8, u8),
-    pub capabilities: Capabilities,
-    pub host: HostId,
-    pub epoch: Epoch,
-}
-
-impl Hello {
-    /// What this build speaks.
-    pub const fn new(host: HostId, epoch: Epoch) -> Self {
-        Self {
-            versions: (1, 1),
-            capabilities: Capabilities::ALL,
-            host,
-            epoch,
-        }
-    }
-}
-
-/// What both ends must have before one uses it. Unknown bits are kept out by the intersection.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Capabilities(pub u32);
-
-impl Capabilities {
-    pub const NONE: Self = Self(0);
-    /// Superframes may come in pieces.
-    pub const PIECES: Self = Self(1);
-    /// Long frames may come in fragments.
-    pub const FRAGMENTS: Self = Self(2);
-    /// Checksums may be missing.
-    pub const OPEN_CHECKSUMS: Self = Self(4);
-    pub const ALL: Self = Self(7);
-
-    pub const fn contains(self, other: Self) -> bool {
-        self.0 & other.0 == other.0
-    }
-
-    pub const fn common(self, other: Self) -> Self {
-        Self(self.0 & other.0)
-    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -229,7 +125,7 @@ impl Peer {
     /// Who dials does so at once.
     pub fn new(config: PeerConfig, now: Time) -> Self {
         Self {
-            state: State::Waiting,
+            state: PeerState::Waiting,
             deadline: (config.role == Role::Dials).then_some(now),
             next_send: None,
             last_heard: now,
@@ -247,13 +143,13 @@ impl Peer {
     /// A connection is open whose certificate names `identity`. It takes the place of one that was open before, which the
     /// caller closes.
     pub fn handle_connected(&mut self, now: Time, identity: &str) {
-        if self.state == State::Revoked {
+        if self.state == PeerState::Revoked {
             self.events.push_back(PeerEvent::Close(Close::Revoked));
             return;
         }
         if identity != self.config.remote.as_str() {
             // A stranger does not end what is up.
-            if self.state == State::Up {
+            if self.state == PeerState::Up {
                 self.counts.refused += 1;
                 return;
             }
@@ -261,10 +157,10 @@ impl Peer {
             return;
         }
         self.go_down();
-        if self.state == State::Dialing {
+        if self.state == PeerState::Dialing {
             self.patience.connected(now);
         }
-        self.state = State::Greeting;
+        self.state = PeerState::Greeting;
         self.heard_hello = false;
         self.last_heard = now;
         self.deadline = Some(now + self.config.timing.hello);
@@ -273,7 +169,7 @@ impl Peer {
 
     /// The connection is gone, or could not be opened. Not for connections that were to be closed or replaced.
     pub fn handle_disconnected(&mut self, now: Time) {
-        if matches!(self.state, State::Waiting | State::Revoked) {
+        if matches!(self.state, PeerState::Waiting | PeerState::Revoked) {
             return;
         }
         self.go_down();
@@ -282,10 +178,10 @@ impl Peer {
 
     /// The remote host was announced anew: its address changed, or it has a new certificate. Dials at once if nothing is up.
     pub fn redial(&mut self, now: Time) {
-        if !matches!(self.state, State::Waiting | State::Revoked) {
+        if !matches!(self.state, PeerState::Waiting | PeerState::Revoked) {
             return;
         }
-        self.state = State::Waiting;
+        self.state = PeerState::Waiting;
         self.backoff = self.config.timing.backoff_min;
         self.patience = Patience::new(self.config.timing);
         self.deadline = (self.config.role == Role::Dials).then_some(now);
@@ -293,12 +189,12 @@ impl Peer {
 
     /// The remote's certificate was revoked or has expired.
     pub fn revoke(&mut self) {
-        if self.state == State::Revoked {
+        if self.state == PeerState::Revoked {
             return;
         }
-        let is_open = self.state != State::Waiting;
+        let is_open = self.state != PeerState::Waiting;
         self.go_down();
-        self.state = State::Revoked;
+        self.state = PeerState::Revoked;
         self.deadline = None;
         if is_open {
             self.counts.refused += 1;
@@ -312,7 +208,7 @@ impl Peer {
             self.counts.malformed += 1;
             return;
         };
-        if !matches!(self.state, State::Greeting | State::Up) {
+        if !matches!(self.state, PeerState::Greeting | PeerState::Up) {
             return;
         }
         self.last_heard = now;
@@ -333,7 +229,7 @@ impl Peer {
         }
         if self.next_send.is_some_and(|due| due <= now) {
             match self.state {
-                State::Greeting => self.send_hello(now),
+                PeerState::Greeting => self.send_hello(now),
                 _ => self.send_keepalive(now),
             }
         }
@@ -362,7 +258,7 @@ impl Peer {
     }
 
     pub const fn is_up(&self) -> bool {
-        matches!(self.state, State::Up)
+        matches!(self.state, PeerState::Up)
     }
 
     pub const fn counts(&self) -> PeerCounts {
@@ -385,8 +281,8 @@ impl Peer {
         if !heard {
             self.send_hello(now);
         }
-        if self.state == State::Greeting {
-            self.state = State::Up;
+        if self.state == PeerState::Greeting {
+            self.state = PeerState::Up;
             self.backoff = self.config.timing.backoff_min;
             self.counts.ups += 1;
             self.events.push_back(PeerEvent::Up {
@@ -401,13 +297,13 @@ impl Peer {
 
     fn handle_deadline(&mut self, now: Time) {
         match self.state {
-            State::Waiting => self.dial(now),
-            State::Dialing => {
+            PeerState::Waiting => self.dial(now),
+            PeerState::Dialing => {
                 self.patience.grow();
                 self.close(now, Close::NoAnswer);
             }
-            State::Greeting => self.close(now, Close::NoHello),
-            State::Up => {
+            PeerState::Greeting => self.close(now, Close::NoHello),
+            PeerState::Up => {
                 let dead = self.last_heard + self.config.timing.dead;
                 if dead <= now {
                     self.close(now, Close::Silent);
@@ -415,12 +311,12 @@ impl Peer {
                     self.deadline = Some(dead);
                 }
             }
-            State::Revoked => self.deadline = None,
+            PeerState::Revoked => self.deadline = None,
         }
     }
 
     fn dial(&mut self, now: Time) {
-        self.state = State::Dialing;
+        self.state = PeerState::Dialing;
         self.deadline = Some(self.patience.dial(now));
         self.counts.dials += 1;
         self.events.push_back(PeerEvent::Dial);
@@ -438,7 +334,7 @@ impl Peer {
 
     /// Ends what a connection had.
     fn go_down(&mut self) {
-        if self.state == State::Up {
+        if self.state == PeerState::Up {
             self.counts.downs += 1;
             self.events.push_back(PeerEvent::Down);
         }
@@ -447,7 +343,7 @@ impl Peer {
     }
 
     fn wait(&mut self, now: Time) {
-        self.state = State::Waiting;
+        self.state = PeerState::Waiting;
         self.deadline = None;
         if self.config.role == Role::Dials {
             let half = self.backoff / 2;
@@ -475,72 +371,11 @@ impl Peer {
     }
 }
 
-/// How long a dial may take.
-#[derive(Clone, Copy, Debug)]
-struct Patience {
-    limit: Duration,
-    min: Duration,
-    max: Duration,
-    since: Time,
-    /// Whether a dial was answered, so that it is known how long that takes.
-    is_measured: bool,
-}
-
-impl Patience {
-    fn new(timing: Timing) -> Self {
-        Self {
-            limit: timing.dial_min,
-            min: timing.dial_min,
-            max: timing.dial_max,
-            since: Time::default(),
-            is_measured: false,
-        }
-    }
-
-    /// A dial begins; returns when it ends.
-    fn dial(&mut self, now: Time) -> Time {
-        self.since = now;
-        now + self.limit
-    }
-
-    fn connected(&mut self, now: Time) {
-        self.is_measured = true;
-        self.limit = (now.since(self.since) * 3).clamp(self.min, self.max);
-    }
-
-    fn grow(&mut self) {
-        if !self.is_measured {
-            self.limit = (self.limit * 2).min(self.max);
-        }
-    }
-}
-
-/// Spreads redials (splitmix64, Steele et al. 2014).
-#[derive(Clone, Debug)]
-struct Random(u64);
-
-impl Random {
-    const fn new(seed: u64) -> Self {
-        Self(seed)
-    }
-
-    /// Below `bound`, to the millisecond; zero when that is.
-    fn below(&mut self, bound: Duration) -> Duration {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut word = self.0;
-        word = (word ^ word >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        word = (word ^ word >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
-        word ^= word >> 31;
-        let bound = u64::try_from(bound.as_millis()).unwrap_or(u64::MAX);
-        Duration::from_millis(word.checked_rem(bound).unwrap_or(0))
-    }
-}
-
-use PeerState as State;
-
 /// Messages that wait for a caller that does not poll.
 const TRANSMITS_MAX: usize = 4;
 
+mod config;
 mod message;
+mod patience;
 #[cfg(test)]
 mod tests;

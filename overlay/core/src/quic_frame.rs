@@ -41,9 +41,10 @@
 //! to whoever takes the frame out of the switch. The numbers are those of the vnet header ([`switch_core::VnetHeader`]),
 //! and nobody believes them: what comes out is validated like a frame from a TAP.
 
-use switch_core::Vni;
+use switch_core::{DropReason, Frame, VnetHeader, Vni};
 
 use crate::bytes::{be16, be32};
+use crate::rebuild::raw_vnet;
 
 /// The header of one datagram.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -81,7 +82,8 @@ impl DatagramHeader {
     pub const PIECE_LEN: usize = 20;
     pub const FRAGMENT_LEN: usize = 16;
 
-    /// Length on the wire, in bytes.
+    /// Length on the wire, in bytes. Never zero.
+    #[allow(clippy::len_without_is_empty, reason = "a header is never empty")]
     pub const fn len(&self) -> usize {
         match self {
             Self::Frame { .. } | Self::Control => Self::FRAME_LEN,
@@ -229,6 +231,12 @@ pub struct OpenChecksum {
 }
 
 impl OpenChecksum {
+    /// The vnet header of the frame whose checksum is missing, validated like one from a TAP.
+    pub fn vnet(self, frame: &[u8]) -> Result<VnetHeader, DropReason> {
+        let raw = raw_vnet(0, 0, self.start, self.offset);
+        VnetHeader::validate(&raw, &Frame::parse(frame)?)
+    }
+
     fn read(raw: &[u8], at: usize) -> Self {
         Self {
             start: be16(raw, at),

@@ -10,7 +10,9 @@
 //! ```
 //!
 //! - A frame is given up when [`ReassembleConfig::reorder_pieces`] pieces of later frames came since its own last one, when
-//!   it waited for [`ReassembleConfig::hold`], or when it is the oldest of too many.
+//!   nothing of it came for the hold, or when it is the oldest of too many. The hold is short, because a flow waits for it after
+//!   a loss at its end; and four times the longest recent pause between pieces of a frame, because on a slow path a
+//!   superframe takes long to arrive.
 //! - What a superframe has got by then comes out as runs of whole segments, each a smaller superframe, or an ordinary frame if
 //!   it is one segment ([`crate::rebuild`]). The headers of a run are written before its payload, over what was emitted
 //!   already or never came; so nothing is copied twice. A fragmented frame comes out whole or not at all.
@@ -44,6 +46,7 @@ pub struct Reassembler {
     ready: VecDeque<usize>,
     free: Vec<usize>,
     window: Window,
+    pace: Pace,
     counts: ReassembleCounts,
 }
 
@@ -51,8 +54,9 @@ pub struct Reassembler {
 pub struct ReassembleConfig {
     /// Frames collected at the same time; each may take 64 KiB.
     pub frames_max: usize,
-    /// How long a frame waits for missing pieces.
+    /// How long a frame waits for its next piece, at least and at most.
     pub hold: Duration,
+    pub hold_max: Duration,
     /// Pieces of later frames after which a missing piece is taken for lost.
     pub reorder_pieces: u32,
 }
@@ -61,7 +65,8 @@ impl Default for ReassembleConfig {
     fn default() -> Self {
         Self {
             frames_max: 16,
-            hold: Duration::from_millis(3),
+            hold: Duration::from_millis(5),
+            hold_max: Duration::from_millis(200),
             reorder_pieces: 16,
         }
     }
@@ -117,6 +122,7 @@ impl Reassembler {
             ready: VecDeque::new(),
             free: Vec::new(),
             window: Window::default(),
+            pace: Pace::default(),
             counts: ReassembleCounts::default(),
         }
     }
@@ -127,6 +133,7 @@ impl Reassembler {
         let Some(piece) = Piece::read(header, body) else {
             return Pushed::NotAPiece;
         };
+        self.pace.see(now, piece.id);
         let pushed = self.take(now, &piece);
         match pushed {
             Pushed::Stale => self.counts.stale += 1,
@@ -169,9 +176,10 @@ impl Reassembler {
 
     /// Gives up on frames that waited long enough. Poll for frames afterwards.
     pub fn handle_timeout(&mut self, now: Time) {
-        for place in 0..self.collecting.len() {
-            let slot = &mut self.slots[self.collecting[place]];
-            slot.is_over |= now >= slot.since + self.config.hold;
+        let hold = self.hold();
+        for index in &self.collecting {
+            let slot = &mut self.slots[*index];
+            slot.is_over |= now >= slot.last_piece + hold;
         }
         self.settle();
     }
@@ -179,8 +187,8 @@ impl Reassembler {
     /// When [`Self::handle_timeout`] is due; `None` while nothing is incomplete.
     pub fn poll_timeout(&self) -> Option<Time> {
         let waiting = self.collecting.iter().map(|index| &self.slots[*index]);
-        let first = waiting.map(|slot| slot.since).min()?;
-        Some(first + self.config.hold)
+        let first = waiting.map(|slot| slot.last_piece).min()?;
+        Some(first + self.hold())
     }
 
     /// Gives back the memory of a connection that is quiet; does nothing while a frame collects.
@@ -195,9 +203,13 @@ impl Reassembler {
         self.counts
     }
 
+    fn hold(&self) -> Duration {
+        (self.pace.pause * 4).clamp(self.config.hold, self.config.hold_max)
+    }
+
     fn take(&mut self, now: Time, piece: &Piece<'_>) -> Pushed {
         if let Some(index) = self.find(piece.id) {
-            return match self.slots[index].take(piece) {
+            return match self.slots[index].take(now, piece) {
                 Taken::New => Pushed::Taken,
                 Taken::Duplicate => Pushed::Stale,
                 Taken::Mismatch => Pushed::Mismatch,
@@ -210,8 +222,8 @@ impl Reassembler {
             return Pushed::Full;
         };
         let slot = &mut self.slots[index];
-        slot.open(now, piece);
-        if slot.take(piece) == Taken::Mismatch {
+        slot.open(piece);
+        if slot.take(now, piece) == Taken::Mismatch {
             self.free.push(index);
             return Pushed::Mismatch;
         }
@@ -286,6 +298,24 @@ impl Reassembler {
             (false, _) => &mut self.counts.partial,
         };
         *counter += 1;
+    }
+}
+
+/// How fast pieces come.
+#[derive(Debug, Default)]
+struct Pace {
+    last: Option<(FrameId, Time)>,
+    /// The longest pause between two pieces of one frame, forgotten by an eighth with each piece.
+    pause: Duration,
+}
+
+impl Pace {
+    fn see(&mut self, now: Time, id: FrameId) {
+        if let Some((last, at)) = self.last.replace((id, now))
+            && last == id
+        {
+            self.pause = now.since(at).max(self.pause - self.pause / 8);
+        }
     }
 }
 

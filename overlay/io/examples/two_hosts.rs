@@ -11,6 +11,7 @@ use lab::{
     Authority, Network, Process, Station, Underlay, eventually, host, ip, kernel_container,
     quic_config, vni,
 };
+use overlay_core::HostId;
 use overlay_io::{QuicTunnel, VxlanConfig, VxlanTunnel};
 use switch_core::PortId;
 use switch_io::EngineChoice;
@@ -44,6 +45,10 @@ fn main() -> anyhow::Result<()> {
         );
     }
     for (mode, setup) in modes.iter().zip(&setups) {
+        for host in &setup.underlay.hosts {
+            let errors = host.sh("nstat -az | awk '/^Udp.*Err/ && $2 > 0 {print $1, $2}'");
+            print!("{errors}");
+        }
         for (network, port) in setup.networks.iter().zip(&setup.ports) {
             if let Some(counts) = network.switch.counters(*port) {
                 let mean = |bytes: u64, frames: u64| bytes / frames.max(1);
@@ -54,6 +59,10 @@ fn main() -> anyhow::Result<()> {
                     mean(counts.tx_bytes, counts.tx_frames),
                     counts.tx_frames
                 );
+                let reasons = switch_core::DropReason::ALL.iter();
+                for reason in reasons.filter(|reason| counts.dropped(**reason) > 0) {
+                    println!("{mode}: {reason} {}", counts.dropped(*reason));
+                }
             }
         }
     }
@@ -68,7 +77,7 @@ struct Setup {
     networks: Vec<Network>,
     ports: Vec<PortId>,
     _tunnels: Vec<Box<dyn std::any::Any>>,
-    _underlay: Underlay,
+    underlay: Underlay,
 }
 
 impl Setup {
@@ -94,7 +103,7 @@ impl Setup {
             networks,
             ports,
             _tunnels: tunnels,
-            _underlay: underlay,
+            underlay,
         }
     }
 
@@ -156,14 +165,28 @@ fn quic(
         let port = network.tunnel(tunnel.port(vni(42), &remote, 1500).unwrap());
         ports.push(port);
         tunnel.connect(&remote, (ip(OUTSIDE[1 - n]), UDP_PORT).into());
+        let peer = remote.clone();
         if n == 1 {
             eventually("the hosts are connected", || tunnel.is_up(&remote));
         }
         let (_, container) = network.container(outer, &[INSIDE[n]]);
         networks.push(network);
-        tunnels.push(Box::new(tunnel));
+        tunnels.push(Box::new(Counted(tunnel, peer)));
         container
     })
+}
+
+/// Prints its counters in the end.
+struct Counted(QuicTunnel, HostId);
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        println!(
+            "quic: {:?} {:?}",
+            self.0.counts(),
+            self.0.peer_counts(&self.1)
+        );
+    }
 }
 
 const HOSTS: [&str; 2] = ["alpha", "beta"];

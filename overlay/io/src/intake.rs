@@ -37,6 +37,10 @@ impl Intake {
         self.metas[train]
     }
 
+    pub(crate) fn is_long(&self, train: usize) -> bool {
+        self.metas[train].len > LONG
+    }
+
     pub(crate) fn bytes(&self, train: usize) -> &[u8] {
         &self.trains[train][..self.metas[train].len]
     }
@@ -53,8 +57,7 @@ impl Intake {
             std::array::from_fn(|_| slices.next().unwrap_or_else(|| IoSliceMut::new(&mut [])));
         let count = if self.are_long { LONG_TRAINS } else { TRAINS };
         self.received = socket.receive(&mut slices[..count], &mut self.metas)?;
-        let received = &self.metas[..self.received];
-        self.are_long = received.iter().any(|meta| meta.len > LONG);
+        self.are_long = (0..self.received).any(|train| self.is_long(train));
         Ok(())
     }
 }

@@ -14,4 +14,6 @@ pub use quic::{
     Credentials, QuicConfig, QuicCounts, QuicEvent, QuicPort, QuicTrunk, QuicTunnel, RebindQuic,
     StartQuic, UseCredentials,
 };
-pub use vxlan::{BindTunnel, VxlanConfig, VxlanCounts, VxlanPort, VxlanTrunk, VxlanTunnel};
+pub use vxlan::{
+    BindTunnel, Gateway, VxlanConfig, VxlanCounts, VxlanPort, VxlanTrunk, VxlanTunnel,
+};

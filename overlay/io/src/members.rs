@@ -1,6 +1,5 @@
 //! The ports of a tunnel, and whose frames come from where.
 
-use std::collections::HashMap;
 use std::hash::Hash;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -8,6 +7,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwap;
+use foldhash::{HashMap, HashMapExt};
 use rustix::event::{EventfdFlags, eventfd};
 use switch_core::PortId;
 
@@ -22,7 +22,7 @@ pub(crate) struct Members<K> {
 #[derive(Debug)]
 pub(crate) struct Member {
     port: AtomicU32,
-    mtu: u32,
+    mtu: AtomicU32,
     /// Set when the port is never to be heard of again.
     gone: OwnedFd,
 }
@@ -62,7 +62,7 @@ impl<K: Clone + Eq + Hash> Members<K> {
             .map_err(|error| AddTunnelPort::Event(error.into()))?;
         let member = Arc::new(Member {
             port: AtomicU32::new(UNATTACHED),
-            mtu,
+            mtu: AtomicU32::new(mtu),
             gone,
         });
         self.change(|table| {
@@ -107,7 +107,11 @@ impl Member {
 
     /// Longest packet of the port's network, in bytes.
     pub(crate) fn mtu(&self) -> u32 {
-        self.mtu
+        self.mtu.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn set_mtu(&self, mtu: u32) {
+        self.mtu.store(mtu, Ordering::Relaxed);
     }
 
     /// The counter saturates long after "readable", so a failed write changes nothing.

@@ -2,7 +2,7 @@
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use rustix::event::{EventfdFlags, epoll, eventfd};
 
@@ -11,7 +11,7 @@ use rustix::event::{EventfdFlags, epoll, eventfd};
 pub(crate) struct Readiness {
     epoll: OwnedFd,
     flag: OwnedFd,
-    is_raised: AtomicBool,
+    is_raised: Mutex<bool>,
 }
 
 impl Readiness {
@@ -29,7 +29,7 @@ impl Readiness {
         Ok(Self {
             epoll,
             flag,
-            is_raised: AtomicBool::new(false),
+            is_raised: Mutex::new(false),
         })
     }
 
@@ -41,17 +41,25 @@ impl Readiness {
         Ok(())
     }
 
-    /// Readable until [`Self::lower`], whatever the sources say. Both are for the trunk's reader alone.
+    /// Readable until [`Self::lower`], whatever the sources say.
     pub(crate) fn raise(&self) {
-        if !self.is_raised.swap(true, Ordering::Relaxed) {
+        let mut is_raised = self.lock();
+        if !std::mem::replace(&mut *is_raised, true) {
             let _ = rustix::io::write(&self.flag, &1_u64.to_ne_bytes());
         }
     }
 
     pub(crate) fn lower(&self) {
-        if self.is_raised.swap(false, Ordering::Relaxed) {
+        let mut is_raised = self.lock();
+        if std::mem::replace(&mut *is_raised, false) {
             let _ = rustix::io::read(&self.flag, &mut [0; 8]);
         }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, bool> {
+        self.is_raised
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -4,10 +4,11 @@
 mod lab;
 
 use lab::{
-    Network, Station, TRANSFER, Underlay, eventually, everything_crosses, ip, kernel_container, vni,
+    Network, Station, TRANSFER, Underlay, eventually, everything_crosses, ip, kernel_container,
+    transfer, vni,
 };
-use overlay_io::{VxlanConfig, VxlanTunnel};
-use switch_core::PortId;
+use overlay_io::{Gateway, VxlanConfig, VxlanTunnel};
+use switch_core::{Mac, PortConfig, PortId, PortKind};
 use switch_io::EngineChoice;
 
 const MTU: u32 = 1430;
@@ -30,8 +31,19 @@ impl Ours {
         outside: [&'static str; 2],
         engine: EngineChoice,
     ) -> Self {
+        Self::with_mtu(underlay, n, outside, engine, MTU)
+    }
+
+    /// A network whose containers know of another MTU than the tunnel has.
+    fn with_mtu(
+        underlay: &Underlay,
+        n: usize,
+        outside: [&'static str; 2],
+        engine: EngineChoice,
+        mtu: u32,
+    ) -> Self {
         let host = &underlay.hosts[n];
-        let mut network = Network::new(engine, MTU);
+        let mut network = Network::new(engine, mtu);
         let (tunnel, trunk) =
             host.run(move || VxlanTunnel::bind(&VxlanConfig::new(ip(outside[n]))).unwrap());
         network.trunk(trunk);
@@ -171,4 +183,52 @@ fn the_underlays_mtu_is_respected() {
     assert!(!lost.status.success(), "a fragment crossed");
     assert!(ours.container.pings("10.9.0.2"));
     drop(theirs);
+}
+
+#[test]
+fn packets_longer_than_the_tunnel_are_answered_and_tcp_never_makes_them() {
+    let underlay = Underlay::new();
+    // The network's MTU is 1500, the tunnel carries less, and the other side is as ignorant.
+    let ours = Ours::with_mtu(&underlay, 0, V4, EngineChoice::Auto, 1500);
+    ours.network.switch.remove_port(ours.port);
+    let gateway = Gateway {
+        mac: Mac::new([2, 0, 0, 0, 0, 0xfe]),
+        addresses: vec![ip("10.9.0.254"), ip("fd09::fe")],
+    };
+    let port = ours.tunnel.port(vni(42), ip(V4[1]), MTU).unwrap();
+    let config = PortConfig::new(PortKind::Tunnel, 1500);
+    let port = port.with_gateway(gateway);
+    ours.network
+        .switch
+        .add_port(&ours.network.bridge, Box::new(port), config)
+        .unwrap();
+    let theirs = kernel(&underlay, 1, V4);
+    theirs.ip("link set eth0 mtu 1500");
+    transfer(&ours.container, &theirs, "10.9.0.2", TRANSFER);
+    transfer(&theirs, &ours.container, "10.9.0.1", TRANSFER);
+    assert_eq!(ours.tunnel.counts().too_big, 0, "the MSS was not lowered");
+
+    for source in ["10.9.0.254", "fd09::fe"] {
+        let to = if source.contains(':') {
+            "fd09::2"
+        } else {
+            "10.9.0.2"
+        };
+        let output = ours
+            .container
+            .output(&format!("ping -M do -c 1 -W 1 -s 1452 {to}"));
+        let output = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert!(
+            output.contains("mtu = 1430") || output.contains("mtu=1430"),
+            "{output}"
+        );
+        assert!(output.to_lowercase().contains(source), "{output}");
+    }
+    assert!(ours.container.pings("10.9.0.2"));
+    assert_eq!(ours.tunnel.counts().too_big, 2);
+
+    // The underlay shrinks, and whoever sees it says so.
+    underlay.mtu(1400);
+    ours.tunnel.set_mtu(vni(42), ip(V4[1]), 1350);
+    transfer(&ours.container, &theirs, "10.9.0.2", TRANSFER);
 }

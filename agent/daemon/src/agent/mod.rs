@@ -29,6 +29,7 @@ mod reconcile;
 mod sandbox;
 mod segment;
 mod share;
+mod share_network;
 mod state;
 mod view;
 

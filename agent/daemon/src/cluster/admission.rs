@@ -7,11 +7,11 @@ use std::time::{Duration, Instant};
 use rustls::ServerConfig;
 
 use super::ca::{Ca, Subject, UseCa};
+use super::error::UseCluster;
 use super::etcd_process::EtcdProcess;
 use super::files::{Files, REVOKED as REVOKED_FILE, SERVICE_CERTIFICATE, SERVICE_KEY, Settings};
 use super::hex;
 use super::identity::{Candidate, Identity, now_s};
-use super::member::UseCluster;
 use super::records::{HOSTS, HostRecord, ISSUED, REVOKED, RevokedRecord, TOKENS, TokenRecord};
 use super::signer::{Decide, JoinRequest, Joined, Reply, SIGNER_NAME};
 use super::token::secret_hash;

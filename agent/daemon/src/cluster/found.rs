@@ -8,10 +8,11 @@ use tokio::runtime::Handle;
 
 use super::admission::{REVOKED_SERIALS, certify_service, host_subject};
 use super::ca::Ca;
+use super::error::UseCluster;
 use super::etcd_process::client_url;
 use super::files::{CA_KEY, Files, REVOKED, Settings};
 use super::identity::{Candidate, Identity, now_s, pinned_client_config};
-use super::member::{Member, UseCluster};
+use super::member::Member;
 use super::records::{CLUSTER, ClusterRecord, HOSTS, HostRecord, ISSUED};
 use super::signer::{JoinRequest, Reply, Request, ask};
 use super::token::JoinToken;

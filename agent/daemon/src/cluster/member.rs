@@ -10,23 +10,21 @@ use tokio::net::TcpListener;
 use tokio::runtime::Handle;
 use tokio::sync::Notify;
 
-use super::admission::{Admission, ETCD_NAME, patiently};
-use super::ca::{Ca, ca_hash};
-use super::etcd_process::{EtcdProcess, StartEtcd};
-use super::files::{CA_KEY, Files, RESET_KEY, Settings, UseFile, WORLD};
-use super::identity::{Candidate, Identity, UseIdentity, now_s};
-use super::records::{
-    ADDRESSES, ALIVE, AliveRecord, ENDPOINTS, HOSTS, Holder, HostRecord, REVOKED, RevokedRecord,
-    TOKENS, TokenRecord,
-};
+use super::admission::Admission;
+use super::ca::Ca;
+use super::error::UseCluster;
+use super::etcd_access::etcd_options;
+use super::etcd_process::EtcdProcess;
+use super::files::{CA_KEY, Files, RESET_KEY, Settings, WORLD};
+use super::identity::{Candidate, Identity, now_s};
+use super::records::{ALIVE, AliveRecord, HOSTS, REVOKED};
 use super::renew::RenewalPlan;
-use super::signer::{AskSigner, Decide, Reply, Request, ask, serve};
-use super::token::{JoinToken, secret_hash, sha256};
+use super::signer::{Decide, Reply, Request, ask, serve};
+use super::token::sha256;
 use super::world::{Difference, World};
-use super::{ClusterOptions, EndpointShared, hex};
+use super::{ClusterOptions, hex};
 use crate::store::{
-    Change, ConnectEtcd, Entry, EtcdOptions, EtcdStore, EtcdTls, Expected, LeaseId, Pause, Store,
-    StoreError, Watch, WatchEvent,
+    Change, Entry, EtcdStore, Expected, LeaseId, Pause, Store, StoreError, Watch, WatchEvent,
 };
 
 /// A member of a cluster. [`Member::stop`] ends its thread and what it started.
@@ -69,77 +67,6 @@ pub(crate) trait Follow: Send + Sync {
     fn begin(&self, member: &Arc<Member>, session: Session);
     /// There is a new certificate.
     fn recertified(&self, identity: &Identity);
-}
-
-/// Why something with the cluster does not work.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum UseCluster {
-    #[error("{0}")]
-    File(#[from] FileError),
-    #[error(transparent)]
-    Store(#[from] StoreError),
-    #[error(transparent)]
-    Connect(#[from] ConnectEtcd),
-    #[error("{0}")]
-    Etcd(String),
-    #[error("{0}")]
-    Identity(String),
-    #[error("cannot listen on {address}: {source}; another --advertise IP:PORT may be free")]
-    Listen {
-        address: SocketAddr,
-        source: std::io::Error,
-    },
-    #[error("{0}")]
-    Ask(String),
-    #[error("{0}")]
-    Refused(String),
-    #[error("no host {0:?} in the cluster; `tapestry cluster ls` lists them")]
-    NoHost(String),
-    #[error("{0:?} fits more than one host; write its id")]
-    Ambiguous(String),
-}
-
-/// Hides which file it was about in the type, not in the words.
-#[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub(crate) struct FileError(String);
-
-impl From<UseFile> for UseCluster {
-    fn from(error: UseFile) -> Self {
-        Self::File(FileError(error.to_string()))
-    }
-}
-
-impl From<UseIdentity> for UseCluster {
-    fn from(error: UseIdentity) -> Self {
-        Self::Identity(error.to_string())
-    }
-}
-
-impl From<super::ca::UseCa> for UseCluster {
-    fn from(error: super::ca::UseCa) -> Self {
-        Self::Identity(error.to_string())
-    }
-}
-
-impl From<StartEtcd> for UseCluster {
-    fn from(error: StartEtcd) -> Self {
-        Self::Etcd(error.to_string())
-    }
-}
-
-impl From<AskSigner> for UseCluster {
-    fn from(error: AskSigner) -> Self {
-        Self::Ask(error.to_string())
-    }
-}
-
-/// A host as `cluster ls` shows it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct HostSeen {
-    pub(crate) id: String,
-    pub(crate) record: HostRecord,
-    pub(crate) alive: Option<AliveRecord>,
 }
 
 impl Member {
@@ -303,143 +230,6 @@ impl Member {
 
     pub(crate) fn identity(&self) -> Identity {
         lock(&self.identity).clone()
-    }
-
-    /// Makes a token that admits one host within `ttl`, and where that host has to go with it.
-    pub(crate) fn token(&self, ttl: Duration) -> Result<(JoinToken, SocketAddr), UseCluster> {
-        patiently(
-            || self.make_token(ttl),
-            |error| matches!(error, UseCluster::Store(StoreError::Unreachable { .. })),
-        )
-    }
-
-    fn make_token(&self, ttl: Duration) -> Result<(JoinToken, SocketAddr), UseCluster> {
-        let token = JoinToken::new(ca_hash(&lock(&self.identity).ca)?);
-        let lease = self.store.grant(ttl)?;
-        let record = TokenRecord {
-            secret_hash: secret_hash(&token.secret()),
-            expires_s: now_s() + ttl.as_secs(),
-        };
-        let key = format!("{TOKENS}{}", token.id());
-        self.store
-            .transact(&[Change::encode(key, &record, Expected::Absent)?.under(lease)])?;
-        Ok((token, self.settings.signer))
-    }
-
-    /// The members, by id.
-    pub(crate) fn hosts(&self) -> Vec<HostSeen> {
-        let world = self.world();
-        let hosts = world.under::<HostRecord>(HOSTS);
-        hosts
-            .map(|(id, record)| HostSeen {
-                id: id.to_owned(),
-                record,
-                alive: world
-                    .find::<AliveRecord>(&format!("{ALIVE}{id}"))
-                    .map(|(alive, _)| alive),
-            })
-            .collect()
-    }
-
-    /// Shuts a host out for good: its certificates are void, and what it had is free.
-    pub(crate) fn revoke(&self, called: &str) -> Result<HostSeen, UseCluster> {
-        let host = self.find_host(called)?;
-        if host.id == self.settings.host {
-            return Err(UseCluster::Refused(
-                "this host cannot revoke itself; use `tapestry cluster leave`".into(),
-            ));
-        }
-        let record = RevokedRecord {
-            name: host.record.name.clone(),
-            revoked_s: now_s(),
-        };
-        let key = |prefix: &str| format!("{prefix}{}", host.id);
-        self.store.transact(&[
-            Change::encode(key(REVOKED), &record, Expected::Anything)?,
-            Change::delete(key(HOSTS), Expected::Anything),
-            Change::delete(key(ALIVE), Expected::Anything),
-        ])?;
-        // etcd restarts about now.
-        patiently(
-            || self.forget_host(&host.id),
-            |error| matches!(error, StoreError::Unreachable { .. }),
-        )?;
-        Ok(host)
-    }
-
-    /// Deletes what `host` shared and held.
-    fn forget_host(&self, host: &str) -> Result<(), StoreError> {
-        let mut keys = Vec::new();
-        for entry in self.store.list(ENDPOINTS)? {
-            if entry
-                .decode::<EndpointShared>()
-                .is_ok_and(|shared| shared.host == host)
-            {
-                keys.push(entry.key);
-            }
-        }
-        for entry in self.store.list(ADDRESSES)? {
-            if entry
-                .decode::<Holder>()
-                .is_ok_and(|holder| holder.host == host)
-            {
-                keys.push(entry.key);
-            }
-        }
-        for some in keys.chunks(CHANGES_MAX) {
-            let deletions: Vec<_> = some
-                .iter()
-                .map(|key| Change::delete(key, Expected::Anything))
-                .collect();
-            self.store.transact(&deletions)?;
-        }
-        Ok(())
-    }
-
-    fn find_host(&self, called: &str) -> Result<HostSeen, UseCluster> {
-        let hosts = self.hosts();
-        let exact = |host: &&HostSeen| host.id == called;
-        if let Some(host) = hosts.iter().find(exact) {
-            return Ok(host.clone());
-        }
-        let fits = |host: &&HostSeen| {
-            host.record.name == called || (called.len() >= 4 && host.id.starts_with(called))
-        };
-        match hosts.iter().filter(fits).collect::<Vec<_>>().as_slice() {
-            [] => Err(UseCluster::NoHost(called.to_owned())),
-            [host] => Ok((*host).clone()),
-            _ => Err(UseCluster::Ambiguous(called.to_owned())),
-        }
-    }
-
-    /// Takes this host out of the cluster: in the store as far as that can be reached, on disk always. The member is stopped
-    /// then.
-    pub(crate) fn leave(&self) -> Result<(), UseCluster> {
-        let others = self
-            .hosts()
-            .into_iter()
-            .filter(|host| host.id != self.settings.host);
-        if self.settings.signs && others.count() > 0 {
-            return Err(UseCluster::Refused(
-                "this host signs the cluster's certificates, and others still need it; let them leave first, or revoke them".into(),
-            ));
-        }
-        let farewell = || -> Result<(), StoreError> {
-            self.forget_host(&self.settings.host)?;
-            let key = format!("{HOSTS}{}", self.settings.host);
-            self.store.delete(&key, Expected::Anything)?;
-            if self.settings.signs {
-                self.store
-                    .delete(super::records::CLUSTER, Expected::Anything)?;
-            }
-            Ok(())
-        };
-        if let Err(error) = farewell() {
-            tracing::warn!(%error, "the cluster does not know that this host left; `tapestry cluster revoke` there tells it");
-        }
-        self.stop();
-        self.files.remove()?;
-        Ok(())
     }
 
     fn run(self: &Arc<Self>, follower: &Weak<dyn Follow>) {
@@ -668,59 +458,9 @@ impl Member {
     }
 }
 
-/// How this host speaks to etcd.
-pub(super) fn etcd_options(
-    options: &ClusterOptions,
-    settings: &Settings,
-    identity: &Identity,
-) -> Result<EtcdOptions, UseCluster> {
-    let secure = settings.etcd.iter().any(|url| url.starts_with("https:"));
-    let tls = if settings.etcd_managed {
-        Some(EtcdTls {
-            ca: identity.ca.clone(),
-            certificate: identity.certificate.clone(),
-            key: identity.key.clone(),
-            server_name: Some(ETCD_NAME.to_owned()),
-        })
-    } else if secure {
-        Some(given_etcd_tls(options)?)
-    } else {
-        None
-    };
-    Ok(EtcdOptions {
-        endpoints: settings.etcd.clone(),
-        root: ROOT.to_owned(),
-        tls,
-    })
-}
-
-fn given_etcd_tls(options: &ClusterOptions) -> Result<EtcdTls, UseCluster> {
-    let Some([ca, certificate, key]) = &options.etcd_files else {
-        return Err(UseCluster::Refused(
-            "an etcd with https needs certificates; name them in the agent's configuration: \
-             [cluster] etcd_ca, etcd_certificate, etcd_key"
-                .into(),
-        ));
-    };
-    let read = |path: &std::path::Path| {
-        std::fs::read_to_string(path).map_err(|error| {
-            UseCluster::Refused(format!("cannot read {}: {error}", path.display()))
-        })
-    };
-    Ok(EtcdTls {
-        ca: read(ca)?,
-        certificate: read(certificate)?,
-        key: read(key)?,
-        server_name: None,
-    })
-}
-
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-const ROOT: &str = "/tapestry/";
-/// Of one transaction; etcd takes 128.
-const CHANGES_MAX: usize = 64;
 /// A session that lasted so long was a good one: the next attempt comes soon.
 const SETTLED: Duration = Duration::from_secs(5);

@@ -16,6 +16,8 @@
 
 mod admission;
 mod ca;
+mod error;
+mod etcd_access;
 mod etcd_process;
 mod files;
 mod found;
@@ -24,6 +26,7 @@ mod identity;
 mod member;
 mod records;
 mod renew;
+mod roster;
 mod signer;
 mod token;
 mod world;
@@ -31,9 +34,10 @@ mod world;
 use std::path::PathBuf;
 use std::time::Duration;
 
+pub(crate) use error::UseCluster;
 pub(crate) use found::{InitRequest, JoinCluster};
 pub(crate) use identity::{Identity, certificate_end_s, now_s};
-pub(crate) use member::{Follow, Member, Session, UseCluster};
+pub(crate) use member::{Follow, Member, Session};
 pub(crate) use records::{
     ADDRESSES, ALIVE, AliveRecord, ENDPOINTS, EndpointShared, HOSTS, Holder, HostRecord, NAMES,
     NETWORKS, VNIS,

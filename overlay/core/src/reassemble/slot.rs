@@ -14,7 +14,7 @@ use crate::rebuild::{Template, raw_vnet};
 pub(super) struct Slot {
     pub(super) id: FrameId,
     pub(super) vni: Vni,
-    pub(super) since: Time,
+    pub(super) last_piece: Time,
     /// Pieces of later frames since the last one of this.
     pub(super) later_pieces: u32,
     /// Given up.
@@ -54,7 +54,7 @@ impl Slot {
         Self {
             id: piece.id,
             vni: piece.vni,
-            since: Time::default(),
+            last_piece: Time::default(),
             later_pieces: 0,
             is_over: false,
             emitted: 0,
@@ -69,10 +69,9 @@ impl Slot {
     }
 
     /// Makes the slot the frame's that a piece belongs to, whatever it was.
-    pub(super) fn open(&mut self, now: Time, piece: &Piece<'_>) {
+    pub(super) fn open(&mut self, piece: &Piece<'_>) {
         self.id = piece.id;
         self.vni = piece.vni;
-        self.since = now;
         self.later_pieces = 0;
         self.is_over = false;
         self.emitted = 0;
@@ -87,7 +86,7 @@ impl Slot {
         }
     }
 
-    pub(super) fn take(&mut self, piece: &Piece<'_>) -> Taken {
+    pub(super) fn take(&mut self, now: Time, piece: &Piece<'_>) -> Taken {
         let agrees = self.vni == piece.vni && self.kind == piece.kind && self.total == piece.total;
         if !agrees {
             return Taken::Mismatch;
@@ -109,6 +108,7 @@ impl Slot {
             return Taken::Mismatch;
         }
         self.later_pieces = 0;
+        self.last_piece = now;
         self.buffer[HEADROOM + range.start..HEADROOM + range.end].copy_from_slice(piece.payload);
         self.insert(place, touching, range);
         Taken::New

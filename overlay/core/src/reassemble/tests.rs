@@ -184,13 +184,13 @@ fn half_a_frame_is_lost_after_the_hold() {
     let cut = cut(&Header::default(), 1460, 0, 1414, &mut FrameIds::new());
     let mut reassembler = Reassembler::new(ReassembleConfig::default());
     push(&mut reassembler, 10, &cut.datagrams[0]);
-    assert_eq!(reassembler.poll_timeout(), Some(Time::from_millis(13)));
-    reassembler.handle_timeout(Time::from_millis(12));
+    assert_eq!(reassembler.poll_timeout(), Some(Time::from_millis(15)));
+    reassembler.handle_timeout(Time::from_millis(14));
     assert_eq!(reassembler.counts().lost, 0);
-    reassembler.handle_timeout(Time::from_millis(13));
+    reassembler.handle_timeout(Time::from_millis(15));
     assert!(drain(&mut reassembler).is_empty());
     assert_eq!(reassembler.counts().lost, 1);
-    assert_eq!(push(&mut reassembler, 13, &cut.datagrams[1]), Pushed::Stale);
+    assert_eq!(push(&mut reassembler, 15, &cut.datagrams[1]), Pushed::Stale);
 }
 
 #[test]
@@ -290,4 +290,37 @@ fn pieces_that_contradict_each_other_are_counted_and_harm_nothing() {
         push(&mut reassembler, 0, datagram);
     }
     assert_eq!(drain(&mut reassembler), cut.wire);
+}
+
+#[test]
+fn a_slow_path_is_waited_for_once_it_is_known() {
+    let mut ids = FrameIds::new();
+    let mut reassembler = Reassembler::new(ReassembleConfig::default());
+    let mut now = 0;
+    let mut whole = 0;
+    for _ in 0..10 {
+        let cut = cut(&Header::default(), 1448 * 10, 1448, 1414, &mut ids);
+        for datagram in &cut.datagrams {
+            now += 20;
+            while let Some(due) = reassembler
+                .poll_timeout()
+                .filter(|due| due.as_millis() <= now)
+            {
+                reassembler.handle_timeout(due);
+                drain(&mut reassembler);
+            }
+            push(&mut reassembler, now, datagram);
+            whole += usize::from(drain(&mut reassembler) == cut.wire);
+        }
+    }
+    assert_eq!(whole, 9);
+    // And forgotten again.
+    for _ in 0..10 {
+        let cut = cut(&Header::default(), 1448 * 10, 1448, 1414, &mut ids);
+        for datagram in &cut.datagrams {
+            push(&mut reassembler, now, datagram);
+            drain(&mut reassembler);
+        }
+    }
+    assert_eq!(reassembler.hold(), ReassembleConfig::default().hold);
 }

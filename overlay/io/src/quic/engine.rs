@@ -9,26 +9,20 @@
 //!
 //! A peer has at most one connection that counts. A later one that proves the same name takes its place; others are closed.
 
-use std::collections::HashMap;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::{Bytes, BytesMut};
-use overlay_core::{
-    FrameIds, Hello, HostId, Peer, PeerConfig, PeerCounts, PeerEvent, ReassembleConfig,
-    ReassembleCounts, Reassembler, Role, Timing,
-};
-use quinn_proto::{
-    ClientConfig, Connection, ConnectionHandle, Endpoint, Event, ServerConfig, VarInt,
-};
-use rustls::pki_types::CertificateDer;
+use foldhash::{HashMap, HashMapExt};
+use overlay_core::{FrameIds, Hello, HostId, Peer, Reassembler, Role, Timing};
+use quinn_proto::{Connection, ConnectionHandle, Endpoint, Event, ServerConfig, VarInt};
 use switch_core::Time;
 
 use super::clock::{Alarm, Clock};
-use super::events::{Events, QuicEvent};
-use super::identity::{Tls, host_of};
+use super::events::Events;
+use super::identity::Tls;
 use super::path::PathWatch;
 use super::transport::transport;
 use crate::intake::Intake;
@@ -37,16 +31,16 @@ use crate::socket::TunnelSocket;
 pub(super) struct Engine {
     pub(super) socket: TunnelSocket,
     pub(super) endpoint: Endpoint,
-    tls: Tls,
-    udp_payload_max: u16,
+    pub(super) tls: Tls,
+    pub(super) udp_payload_max: u16,
     pub(super) links: HashMap<ConnectionHandle, Link>,
     pub(super) peers: HashMap<HostId, Remote>,
-    hello: Hello,
-    timing: Timing,
-    seed: u64,
+    pub(super) hello: Hello,
+    pub(super) timing: Timing,
+    pub(super) seed: u64,
     pub(super) clock: Clock,
     pub(super) alarm: Alarm,
-    events: Events,
+    pub(super) events: Events,
     pub(super) counts: QuicCounts,
     /// Links that something happened to.
     pub(super) touched: Vec<ConnectionHandle>,
@@ -71,8 +65,8 @@ pub(super) struct Link {
 
 /// A host that is to be connected.
 pub(super) struct Remote {
-    address: SocketAddr,
-    role: Role,
+    pub(super) address: SocketAddr,
+    pub(super) role: Role,
     pub(super) machine: Peer,
     pub(super) link: Option<ConnectionHandle>,
     pub(super) ids: FrameIds,
@@ -143,42 +137,6 @@ impl Engine {
         self.tls = tls;
     }
 
-    /// Expects `host` at `address`; one that is known and has moved is dialed anew.
-    pub(super) fn connect(&mut self, now: Instant, host: &HostId, address: SocketAddr) {
-        let time = self.clock.time(now);
-        match self.peers.get_mut(host) {
-            Some(remote) => {
-                let has_moved = remote.address != address;
-                remote.address = address;
-                if has_moved
-                    && remote.role == Role::Dials
-                    && let Some(handle) = remote.link.take()
-                {
-                    self.close(now, handle, "moved");
-                    self.peer(host, |machine| machine.handle_disconnected(time));
-                }
-                self.peer(host, |machine| machine.redial(time));
-            }
-            None => {
-                let remote = self.remote(host, address, time);
-                self.peers.insert(host.clone(), remote);
-            }
-        }
-        self.changed.push(host.clone());
-        self.settle(now);
-    }
-
-    /// Ends the connection to a host whose certificate is void, and takes none until [`Self::connect`].
-    pub(super) fn revoke(&mut self, now: Instant, host: &HostId) {
-        self.peer(host, Peer::revoke);
-        self.settle(now);
-    }
-
-    pub(super) fn forget(&mut self, now: Instant, host: &HostId) {
-        self.revoke(now, host);
-        self.peers.remove(host);
-    }
-
     /// Sends from `socket` from now on; peers learn the new address.
     pub(super) fn rebind(&mut self, now: Instant, socket: TunnelSocket) {
         self.socket = socket;
@@ -196,11 +154,6 @@ impl Engine {
         }
         self.peers.clear();
         self.settle(now);
-    }
-
-    pub(super) fn peer_counts(&self, host: &HostId) -> Option<(PeerCounts, ReassembleCounts)> {
-        let remote = self.peers.get(host)?;
-        Some((remote.machine.counts(), remote.reassembler.counts()))
     }
 
     /// Lets everything that is due happen.
@@ -271,111 +224,6 @@ impl Engine {
         (Arc::new(config), watch)
     }
 
-    fn peer(&mut self, host: &HostId, act: impl FnOnce(&mut Peer)) {
-        if let Some(remote) = self.peers.get_mut(host) {
-            act(&mut remote.machine);
-            self.changed.push(host.clone());
-        }
-    }
-
-    /// Carries out what a machine asks for.
-    fn obey(&mut self, now: Instant, host: &HostId) {
-        while let Some(remote) = self.peers.get_mut(host) {
-            let Some(event) = remote.machine.poll_event() else {
-                break;
-            };
-            match event {
-                PeerEvent::Dial => self.dial(now, host),
-                PeerEvent::Close(reason) => {
-                    tracing::info!(%host, %reason, "peer connection closed");
-                    if let Some(handle) = remote.link.take() {
-                        self.close(now, handle, "refused");
-                    }
-                }
-                PeerEvent::Up { version, .. } => self.went_up(host, version),
-                PeerEvent::Down => {
-                    remote.reassembler = Reassembler::new(ReassembleConfig::default());
-                    tracing::info!(%host, "peer down");
-                    self.events
-                        .emit(&QuicEvent::PeerDown { host: host.clone() });
-                }
-            }
-        }
-        self.send_messages(host);
-        if let Some(remote) = self.peers.get(host) {
-            let due = remote.poll_timeout().map(|due| self.clock.instant(due));
-            self.alarm.ring_by(due, now);
-        }
-    }
-
-    fn went_up(&self, host: &HostId, version: u8) {
-        let Some((remote, link)) = self.linked(host) else {
-            return;
-        };
-        let address = link.connection.remote_address();
-        tracing::info!(%host, %address, version, "peer up");
-        let certificate = chain_of(&link.connection).and_then(|chain| chain.into_iter().next());
-        self.events.emit(&QuicEvent::PeerUp {
-            host: host.clone(),
-            address,
-            certificate,
-        });
-        debug_assert!(remote.machine.is_up());
-    }
-
-    fn linked(&self, host: &HostId) -> Option<(&Remote, &Link)> {
-        let remote = self.peers.get(host)?;
-        Some((remote, self.links.get(&remote.link?)?))
-    }
-
-    fn send_messages(&mut self, host: &HostId) {
-        let Some(remote) = self.peers.get_mut(host) else {
-            return;
-        };
-        while let Some(message) = remote.machine.poll_transmit() {
-            let Some(handle) = remote.link else {
-                continue;
-            };
-            if let Some(link) = self.links.get_mut(&handle) {
-                // A message that is lost is sent again by the machine.
-                let _ = link.connection.datagrams().send(Bytes::from(message), true);
-                self.touched.push(handle);
-            }
-        }
-    }
-
-    fn dial(&mut self, now: Instant, host: &HostId) {
-        let Some(remote) = self.peers.get_mut(host) else {
-            return;
-        };
-        let watch = PathWatch::new(now);
-        let mut config = ClientConfig::new(Arc::clone(&self.tls.client) as _);
-        config.transport_config(Arc::new(transport(
-            self.udp_payload_max,
-            Arc::clone(&watch),
-        )));
-        match self
-            .endpoint
-            .connect(now, config, remote.address, host.as_str())
-        {
-            Ok((handle, connection)) => {
-                remote.link = Some(handle);
-                let link = Link {
-                    connection,
-                    host: Some(host.clone()),
-                    watch,
-                };
-                self.links.insert(handle, link);
-                self.touched.push(handle);
-            }
-            Err(error) => {
-                tracing::warn!(%host, %error, "peer cannot be dialed");
-                let time = self.clock.time(now);
-                self.peer(host, |machine| machine.handle_disconnected(time));
-            }
-        }
-    }
-
     /// Takes what happened on a connection, and sends what it has to send.
     fn drive(&mut self, now: Instant, handle: ConnectionHandle) {
         while let Some(link) = self.links.get_mut(&handle) {
@@ -402,98 +250,21 @@ impl Engine {
         self.transmit(now, handle);
     }
 
-    /// A handshake is complete: who is it?
-    fn connected(&mut self, now: Instant, handle: ConnectionHandle) {
-        let Some(link) = self.links.get_mut(&handle) else {
-            return;
-        };
-        let is_dialed = link.connection.side().is_client();
-        let host = chain_of(&link.connection).and_then(|chain| host_of(&chain));
-        let remote = host.as_ref().and_then(|host| self.peers.get_mut(host));
-        let expected = |remote: &&mut Remote| is_dialed == (remote.role == Role::Dials);
-        let (Some(host), Some(remote)) = (host.clone(), remote.filter(expected)) else {
-            self.counts.refused += 1;
-            let address = link.connection.remote_address();
-            let host = host.map(|host| host.to_string());
-            tracing::warn!(%address, host, "connection from a host that is not expected");
-            return self.close(now, handle, "not expected");
-        };
-        link.host = Some(host.clone());
-        let replaced = remote.link.replace(handle).filter(|old| *old != handle);
-        if let Some(old) = replaced {
-            self.close(now, old, "replaced");
-        }
-        let time = self.clock.time(now);
-        self.peer(&host, |machine| {
-            machine.handle_connected(time, host.as_str())
-        });
-    }
-
-    fn lost(
-        &mut self,
-        now: Instant,
-        handle: ConnectionHandle,
-        reason: &quinn_proto::ConnectionError,
-    ) {
-        let Some(link) = self.links.get(&handle) else {
-            return;
-        };
-        let address = link.connection.remote_address();
-        let Some(host) = link.host.clone() else {
-            self.counts.refused += 1;
-            tracing::warn!(%address, %reason, "connection refused");
-            return;
-        };
-        if let Some(remote) = self.peers.get_mut(&host)
-            && remote.link == Some(handle)
-        {
-            tracing::debug!(%host, %address, %reason, "connection lost");
-            remote.link = None;
-            let time = self.clock.time(now);
-            self.peer(&host, |machine| machine.handle_disconnected(time));
-        }
-    }
-
-    fn close(&mut self, now: Instant, handle: ConnectionHandle, reason: &'static str) {
+    pub(super) fn close(&mut self, now: Instant, handle: ConnectionHandle, reason: &'static str) {
         if let Some(link) = self.links.get_mut(&handle) {
             let reason = Bytes::from_static(reason.as_bytes());
             link.connection.close(now, VarInt::from_u32(0), reason);
             self.touched.push(handle);
         }
     }
-
-    fn remote(&self, host: &HostId, address: SocketAddr, time: Time) -> Remote {
-        let role = Role::between(&self.hello.host, host);
-        let config = PeerConfig {
-            hello: self.hello.clone(),
-            remote: host.clone(),
-            role,
-            timing: self.timing,
-            seed: self.seed,
-        };
-        Remote {
-            address,
-            role,
-            machine: Peer::new(config, time),
-            link: None,
-            ids: FrameIds::new(),
-            reassembler: Reassembler::new(ReassembleConfig::default()),
-        }
-    }
 }
 
 impl Remote {
-    fn poll_timeout(&self) -> Option<Time> {
+    pub(super) fn poll_timeout(&self) -> Option<Time> {
         let machine = self.machine.poll_timeout();
         let reassembler = self.reassembler.poll_timeout();
         machine.into_iter().chain(reassembler).min()
     }
-}
-
-/// The certificates the other end proved to have.
-fn chain_of(connection: &Connection) -> Option<Vec<CertificateDer<'static>>> {
-    let identity = connection.crypto_session().peer_identity()?;
-    identity.downcast().ok().map(|chain| *chain)
 }
 
 fn server_config(tls: &Tls) -> ServerConfig {

@@ -17,6 +17,7 @@ mod engine;
 mod events;
 mod identity;
 mod path;
+mod peers;
 mod port;
 mod receive;
 mod send;

@@ -42,14 +42,27 @@ impl Engine {
         }
         for train in 0..self.intake.count() {
             self.take_train(now, train);
-            let mut place = 0;
-            while let Some(handle) = self.touched.get(place).copied() {
-                self.unpack(now, handle, members, outlet);
-                place += 1;
+            // Long trains are unpacked while they are cached, short ones together.
+            if self.intake.is_long(train) {
+                self.unpack_touched(now, members, outlet);
             }
         }
+        self.unpack_touched(now, members, outlet);
         self.settle(now);
         Ok(true)
+    }
+
+    fn unpack_touched(
+        &mut self,
+        now: Instant,
+        members: &Members<(Vni, HostId)>,
+        outlet: &mut Outlet<'_>,
+    ) {
+        let mut place = 0;
+        while let Some(handle) = self.touched.get(place).copied() {
+            self.unpack(now, handle, members, outlet);
+            place += 1;
+        }
     }
 
     /// Whether received frames wait for room.

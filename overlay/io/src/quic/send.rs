@@ -41,7 +41,7 @@ impl Engine {
                 }
                 Queued::Down => written.down += 1,
             }
-            if queued >= TRAIN_LEN {
+            if queued >= TRAINS_LEN {
                 self.flush(now, host);
                 queued = 0;
             }
@@ -156,5 +156,5 @@ fn udp<'a>(transmit: &quinn_proto::Transmit, out: &'a [u8]) -> Transmit<'a> {
     }
 }
 
-/// Datagrams are sent when so many bytes of them wait: what one send takes, nearly.
-const TRAIN_LEN: usize = 48 << 10;
+/// Datagrams are sent when so many bytes of them wait: several trains, so that few are short, and no more than a cache holds.
+const TRAINS_LEN: usize = 256 << 10;

@@ -11,11 +11,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use aws_lc_rs::hmac;
 use quinn_proto::{
     AckFrequencyConfig, EndpointConfig, HashedConnectionIdGenerator, IdleTimeout,
     MtuDiscoveryConfig, TransportConfig, VarInt,
 };
-use ring::hmac;
 
 use super::path::{PathWatch, Uncontrolled};
 

@@ -14,8 +14,13 @@
 //! source port. So a few sockets send, with ports of the dynamic range, and a flow always leaves by the same. Nothing is
 //! read from them; sixteen spread flows well enough over the paths and queues an underlay has, and cost nothing idle.
 //!
+//! Packets longer than a port's MTU are answered like a router would, if the port knows in whose name
+//! ([`VxlanPort::with_gateway`]); the answer enters the switch by the trunk, as from that port. TCP is told in time: the MSS
+//! of both SYNs is lowered to what crosses.
+//!
 //! The don't-fragment bit is always set (RFC 7348 §4.3), and ECN marks go in and come out (RFC 6040).
 
+mod answers;
 mod offloaded;
 mod port;
 mod train;
@@ -23,6 +28,7 @@ mod trunk;
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -30,8 +36,11 @@ use overlay_core::VXLAN_UDP_PORT;
 use switch_core::Vni;
 
 use crate::members::{AddTunnelPort, Members};
+use crate::readiness::Readiness;
 use crate::socket::TunnelSocket;
 
+use self::answers::Answers;
+pub use self::answers::Gateway;
 pub use self::port::VxlanPort;
 pub use self::trunk::VxlanTrunk;
 
@@ -83,7 +92,9 @@ struct Shared {
     receiver: TunnelSocket,
     senders: Vec<TunnelSocket>,
     remote_udp_port: u16,
+    readiness: Readiness,
     members: Members<Key>,
+    answers: Answers,
     counters: Counters,
 }
 
@@ -101,6 +112,8 @@ pub struct VxlanCounts {
     pub unknown_remote: u64,
     /// Marked for congestion on the way, with an inner packet that cannot say so (RFC 6040 §4.2).
     pub congestion: u64,
+    /// Frames that were not sent, because they are longer than the port's MTU.
+    pub too_big: u64,
 }
 
 #[derive(Debug, Default)]
@@ -109,6 +122,7 @@ struct Counters {
     unknown_vni: AtomicU64,
     unknown_remote: AtomicU64,
     congestion: AtomicU64,
+    too_big: AtomicU64,
 }
 
 impl VxlanTunnel {
@@ -122,18 +136,23 @@ impl VxlanTunnel {
             .map(|_| bind_dynamic(config.local.ip()))
             .collect::<io::Result<Vec<_>>>()
             .map_err(BindTunnel::Send)?;
+        let readiness = Readiness::new(&[receiver.as_fd()]).map_err(BindTunnel::Watch)?;
         let shared = Arc::new(Shared {
             receiver,
             senders,
             remote_udp_port: config.remote_udp_port,
+            readiness,
             members: Members::new(),
+            answers: Answers::new(),
             counters: Counters::default(),
         });
-        let trunk = VxlanTrunk::new(Arc::clone(&shared)).map_err(BindTunnel::Watch)?;
+        let trunk = VxlanTrunk::new(Arc::clone(&shared));
         Ok((Self { shared }, trunk))
     }
 
-    /// A port for `remote` in network `vni`, whose packets have up to `mtu` bytes. It carries frames until it is dropped.
+    /// A port for `remote` in network `vni`, which carries packets of up to `mtu` bytes ([`overlay_core::mtu::vxlan_inner`]).
+    /// Give it a [`switch_core::PortConfig::mtu`] of the network's own, so that it sees, and answers, what is longer. It
+    /// carries frames until it is dropped.
     pub fn port(&self, vni: Vni, remote: IpAddr, mtu: u32) -> Result<VxlanPort, AddTunnelPort> {
         let member = self.shared.members.insert((vni, remote), mtu)?;
         Ok(VxlanPort::new(
@@ -141,6 +160,13 @@ impl VxlanTunnel {
             (vni, remote),
             member,
         ))
+    }
+
+    /// Changes what the port for `remote` in `vni` carries, because its underlay has changed; does nothing when there is none.
+    pub fn set_mtu(&self, vni: Vni, remote: IpAddr, mtu: u32) {
+        if let Some(member) = self.shared.members.find(&(vni, remote)) {
+            member.set_mtu(mtu);
+        }
     }
 
     pub fn counts(&self) -> VxlanCounts {
@@ -151,6 +177,7 @@ impl VxlanTunnel {
             unknown_vni: load(&counters.unknown_vni),
             unknown_remote: load(&counters.unknown_remote),
             congestion: load(&counters.congestion),
+            too_big: load(&counters.too_big),
         }
     }
 }

@@ -120,6 +120,8 @@ const GSO_TCPV6: u8 = 4;
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     /// TCP from 10.0.0.1 to 10.0.0.2 with `payload` zeros, its checksum left open.
@@ -144,6 +146,28 @@ mod tests {
     fn validated(frame: &[u8], mtu: u32) -> VnetHeader {
         let frame = Frame::parse(frame).unwrap();
         VnetHeader::validate(&vnet_of(&frame, mtu), &frame).unwrap()
+    }
+
+    proptest! {
+        #[test]
+        fn no_frame_is_beyond_description(
+            mut bytes in proptest::collection::vec(any::<u8>(), 14..200),
+            ethertype in prop_oneof![Just([8, 0]), Just([0x86, 0xdd])],
+            protocol in prop_oneof![Just(6_u8), Just(17)],
+            mtu in 0..2000_u32,
+        ) {
+            bytes[0] = 2;
+            bytes[6] = 2;
+            bytes[12..14].copy_from_slice(&ethertype);
+            for at in [20, 23] {
+                if let Some(byte) = bytes.get_mut(at) {
+                    *byte = protocol;
+                }
+            }
+            let frame = Frame::parse(&bytes).unwrap();
+            let vnet = vnet_of(&frame, mtu);
+            let _ = VnetHeader::validate(&vnet, &frame);
+        }
     }
 
     #[test]

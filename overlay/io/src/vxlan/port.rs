@@ -5,15 +5,16 @@ use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use overlay_core::ecn::{self, Ecn};
-use overlay_core::{VxlanHeader, flow_hash};
+use overlay_core::{VxlanHeader, flow_hash, mss};
 use quinn_udp::{EcnCodepoint, Transmit};
 use switch_core::{Frame, PortId, Segments, VnetHeader, checksum};
 use switch_io::{Capabilities, FrameBuffer, FramePort, Written};
 
 use super::train::{Train, Way};
-use super::{Key, Shared};
+use super::{Gateway, Key, Shared};
 use crate::envelope;
 use crate::members::Member;
 
@@ -25,6 +26,7 @@ pub struct VxlanPort {
     member: Arc<Member>,
     header: [u8; VxlanHeader::LEN],
     remote: SocketAddr,
+    gateway: Option<Gateway>,
 }
 
 impl VxlanPort {
@@ -36,7 +38,15 @@ impl VxlanPort {
             shared,
             key,
             member,
+            gateway: None,
         }
+    }
+
+    /// Answers packets that are too big in the name of `gateway`.
+    #[must_use]
+    pub fn with_gateway(mut self, gateway: Gateway) -> Self {
+        self.gateway = Some(gateway);
+        self
     }
 
     /// Puts a frame's datagrams into the train, and sends the train whenever it is full.
@@ -45,6 +55,11 @@ impl VxlanPort {
             written.refused += 1;
             return;
         };
+        if !frame.with_vnet(&vnet).fits(self.member.mtu()) {
+            self.refuse(&frame);
+            written.refused += 1;
+            return;
+        }
         let way = self.way(&frame);
         let taken = match Segments::new(&vnet, &frame) {
             Some(segments) => self.load_segments(train, way, segments, written),
@@ -55,6 +70,18 @@ impl VxlanPort {
             train.frame_bytes += u64::try_from(frame.bytes().len()).unwrap_or(0);
         } else {
             written.refused += 1;
+        }
+    }
+
+    /// Tells the sender of a packet that is too big.
+    fn refuse(&self, frame: &Frame<'_>) {
+        self.shared.counters.too_big.fetch_add(1, Ordering::Relaxed);
+        let (Some(gateway), Some(port)) = (&self.gateway, self.member.port()) else {
+            return;
+        };
+        let mtu = self.member.mtu();
+        if self.shared.answers.answer(port, frame, mtu, gateway) {
+            self.shared.readiness.raise();
         }
     }
 
@@ -93,6 +120,7 @@ impl VxlanPort {
         let room = &mut train.room(self.header)[..bytes.len()];
         room.copy_from_slice(bytes);
         checksum::complete(vnet, room);
+        mss::clamp(&VnetHeader::NONE, room, self.member.mtu());
         train.push(way, bytes.len());
         true
     }

@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use overlay_core::VxlanHeader;
 use overlay_core::ecn::{self, Ecn};
+use overlay_core::mss;
 use quinn_udp::RecvMeta;
 use switch_core::{Coalescer, Frame, PortId, Push, VnetHeader, Vni};
 use switch_io::{Capabilities, FrameBuffer, FramePort, Written};
@@ -16,24 +17,21 @@ use super::{Shared, offloaded};
 use crate::intake::Intake;
 use crate::members::Member;
 use crate::outlet::Outlet;
-use crate::readiness::Readiness;
 
 /// The receiving side of a tunnel; for [`switch_io::Switch::add_trunk`].
 #[derive(Debug)]
 pub struct VxlanTrunk {
     shared: Arc<Shared>,
-    readiness: Readiness,
     /// Only the trunk's reader locks it.
     unpacking: Mutex<Unpacking>,
 }
 
 impl VxlanTrunk {
-    pub(super) fn new(shared: Arc<Shared>) -> io::Result<Self> {
-        Ok(Self {
-            readiness: Readiness::new(&[shared.receiver.as_fd()])?,
+    pub(super) fn new(shared: Arc<Shared>) -> Self {
+        Self {
             shared,
             unpacking: Mutex::new(Unpacking::new()),
-        })
+        }
     }
 }
 
@@ -46,6 +44,11 @@ impl FramePort for VxlanTrunk {
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
         let mut outlet = Outlet::new(buffers);
+        let readiness = &self.shared.readiness;
+        readiness.lower();
+        if self.shared.answers.drain(&mut outlet) {
+            readiness.raise();
+        }
         for _ in 0..ROUNDS {
             if !unpacking.has_datagrams()
                 && let Err(error) = unpacking.receive(&self.shared)
@@ -62,9 +65,8 @@ impl FramePort for VxlanTrunk {
         }
         unpacking.flush(&mut outlet);
         // Stays readable while received datagrams wait, though the socket may be empty.
-        match unpacking.has_datagrams() {
-            true => self.readiness.raise(),
-            false => self.readiness.lower(),
+        if unpacking.has_datagrams() {
+            readiness.raise();
         }
         match outlet.count() {
             0 => Err(io::ErrorKind::WouldBlock.into()),
@@ -80,7 +82,7 @@ impl FramePort for VxlanTrunk {
     }
 
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.readiness.as_fd()
+        self.shared.readiness.as_fd()
     }
 
     fn capabilities(&self) -> Capabilities {
@@ -189,7 +191,9 @@ impl Unpacking {
             Push::Complete => flush(&mut self.coalescer, &mut self.held_for, outlet),
             Push::Flush | Push::Unfit => {
                 flush(&mut self.coalescer, &mut self.held_for, outlet);
-                outlet.put(port, &offloaded::vnet_of(&frame, mtu), bytes);
+                let vnet = offloaded::vnet_of(&frame, mtu);
+                clamp(&vnet, bytes, mtu);
+                outlet.put(port, &vnet, bytes);
             }
         }
     }
@@ -203,6 +207,16 @@ impl Unpacking {
 fn flush(coalescer: &mut Coalescer, held_for: &mut Option<PortId>, outlet: &mut Outlet<'_>) {
     if let (Some((vnet, bytes)), Some(port)) = (coalescer.take(), held_for.take()) {
         outlet.put(port, &vnet.to_bytes(), bytes);
+    }
+}
+
+/// Lowers the MSS of a SYN to what the network carries.
+fn clamp(vnet: &[u8; VnetHeader::LEN], bytes: &mut [u8], mtu: u32) {
+    let Ok(frame) = Frame::parse(bytes) else {
+        return;
+    };
+    if let Ok(vnet) = VnetHeader::validate(vnet, &frame) {
+        mss::clamp(&vnet, bytes, mtu);
     }
 }
 

@@ -116,6 +116,10 @@ impl Station {
     pub(crate) fn iperf(&self, server: &str, seconds: u32, options: &str) -> f64 {
         let report = self.sh(&format!("iperf3 -J -c {server} -t {seconds} {options}"));
         let report: serde_json::Value = serde_json::from_str(&report).unwrap();
+        let retransmits = report["end"]["sum_sent"]["retransmits"].as_u64();
+        if let Some(count @ 1..) = retransmits {
+            eprintln!("{count} retransmits");
+        }
         report["end"]["sum_received"]["bits_per_second"]
             .as_f64()
             .unwrap()
@@ -182,6 +186,8 @@ impl Network {
     pub(crate) fn new(engine: EngineChoice, mtu: u32) -> Self {
         let switch = Switch::start(SwitchConfig {
             engine,
+            // Two workers meet in the tunnel's ports.
+            workers: if engine == EngineChoice::Epoll { 2 } else { 1 },
             ..SwitchConfig::default()
         })
         .unwrap();

@@ -1,0 +1,112 @@
+//! What a peer is told at its start.
+
+use std::time::Duration;
+
+use crate::{Epoch, HostId};
+
+#[derive(Clone, Debug)]
+pub struct PeerConfig {
+    /// What this host says of itself.
+    pub hello: Hello,
+    /// Who the remote must be, by its certificate and by its hello.
+    pub remote: HostId,
+    pub role: Role,
+    pub timing: Timing,
+    /// Seeds the jitter of redials; differs between hosts.
+    pub seed: u64,
+}
+
+/// Who opens the connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    Dials,
+    Listens,
+}
+
+impl Role {
+    /// The host with the lower name dials, so that there is one connection.
+    pub fn between(local: &HostId, remote: &HostId) -> Self {
+        if local < remote {
+            Self::Dials
+        } else {
+            Self::Listens
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Timing {
+    pub keepalive: Duration,
+    /// Silence after which a peer is dead.
+    pub dead: Duration,
+    /// How long a dial may take, at least and at most; see the theory of operation.
+    pub dial_min: Duration,
+    pub dial_max: Duration,
+    /// How long a connection may be without a hello.
+    pub hello: Duration,
+    /// How often a hello is sent that has not arrived.
+    pub hello_again: Duration,
+    pub backoff_min: Duration,
+    pub backoff_max: Duration,
+}
+
+impl Default for Timing {
+    /// Death is known within a second, and so is a return.
+    fn default() -> Self {
+        Self {
+            keepalive: Duration::from_millis(200),
+            dead: Duration::from_millis(850),
+            dial_min: Duration::from_millis(400),
+            dial_max: Duration::from_millis(3200),
+            hello: Duration::from_millis(1000),
+            hello_again: Duration::from_millis(100),
+            backoff_min: Duration::from_millis(50),
+            backoff_max: Duration::from_millis(500),
+        }
+    }
+}
+
+/// What a host says of itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Hello {
+    /// Protocol versions spoken, lowest and highest.
+    pub versions: (u8, u8),
+    pub capabilities: Capabilities,
+    pub host: HostId,
+    pub epoch: Epoch,
+}
+
+impl Hello {
+    /// What this build speaks.
+    pub const fn new(host: HostId, epoch: Epoch) -> Self {
+        Self {
+            versions: (1, 1),
+            capabilities: Capabilities::ALL,
+            host,
+            epoch,
+        }
+    }
+}
+
+/// What both ends must have before one uses it. Unknown bits are kept out by the intersection.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Capabilities(pub u32);
+
+impl Capabilities {
+    pub const NONE: Self = Self(0);
+    /// Superframes may come in pieces.
+    pub const PIECES: Self = Self(1);
+    /// Long frames may come in fragments.
+    pub const FRAGMENTS: Self = Self(2);
+    /// Checksums may be missing.
+    pub const OPEN_CHECKSUMS: Self = Self(4);
+    pub const ALL: Self = Self(7);
+
+    pub const fn contains(self, other: Self) -> bool {
+        self.0 & other.0 == other.0
+    }
+
+    pub const fn common(self, other: Self) -> Self {
+        Self(self.0 & other.0)
+    }
+}

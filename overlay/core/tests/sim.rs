@@ -1,0 +1,153 @@
+//! Hosts made of the real bridges, directories, peers, cutting and reassembly, over a simulated network and store, beside a
+//! reference model that knows where every endpoint is. Everything follows from a seed; a failure prints it.
+//!
+//! `SIM_SEEDS=1000 cargo test --release --test sim` goes through that many worlds instead of a few.
+
+#![allow(clippy::unwrap_used, reason = "in a test, a panic is the report")]
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use sim::world::{Shape, World};
+
+#[test]
+fn whatever_happens_the_switch_ends_as_the_model_says() {
+    let seeds = std::env::var("SIM_SEEDS").map_or(15, |text| text.parse().unwrap());
+    for seed in 1..=seeds {
+        with_seed(seed, || {
+            let mut world = World::new(Shape::small(), seed);
+            world.run(500);
+            for _ in 0..60 {
+                world.transition();
+            }
+            world.heal();
+            world.run(6000);
+            world.check_owners();
+            world.lay_ghosts();
+            world.run(1000);
+            world.check_everything();
+        });
+    }
+}
+
+#[test]
+fn a_moved_endpoint_is_reached_from_everywhere_within_a_second() {
+    for seed in 1..=10 {
+        with_seed(seed, || {
+            let mut world = World::new(Shape::small(), seed);
+            let endpoint = world.attach(0, 0);
+            world.attach(1, 0);
+            world.attach(2, 0);
+            world.run(1000);
+            for target in [3, 1, 0, 2] {
+                world.move_to(endpoint, target);
+                world.run(999);
+                world.check_everything();
+            }
+        });
+    }
+}
+
+#[test]
+fn an_address_used_again_is_answered_with_its_new_owner() {
+    for seed in 1..=10 {
+        with_seed(seed, || {
+            let mut world = World::new(Shape::small(), seed);
+            let mut owner = world.attach(0, 0);
+            for host in 1..4 {
+                world.attach(host, 0);
+            }
+            world.run(1000);
+            for host in [1, 2, 3, 0, 2] {
+                owner = world.reuse_address(owner, host);
+                world.run(999);
+                world.check_everything();
+            }
+        });
+    }
+}
+
+#[test]
+fn networks_with_the_same_addresses_do_not_meet() {
+    let mut world = World::new(Shape::small(), 7);
+    for host in 0..4 {
+        // The same MACs and addresses in both networks.
+        world.attach_as(host, 0, u16::try_from(host).unwrap());
+        world.attach_as(host, 1, u16::try_from(host).unwrap());
+    }
+    world.run(2000);
+    world.check_everything();
+    assert!(world.delivered() > 0);
+}
+
+#[test]
+fn a_host_that_lost_the_store_keeps_its_traffic_and_catches_up_in_two_seconds() {
+    let mut world = World::new(Shape::small(), 3);
+    let endpoints: Vec<_> = (0..4).map(|host| world.attach(host, 0)).collect();
+    world.run(2000);
+    world.cut_store_for_all();
+    world.run(60_000);
+    world.check_unicast(&endpoints);
+    world.heal();
+    world.run(2000);
+    world.check_everything();
+}
+
+#[test]
+fn a_dead_host_is_known_by_its_peers_in_a_second_and_forgotten_with_its_lease() {
+    let mut world = World::new(Shape::small(), 5);
+    for host in 0..4 {
+        world.attach(host, 0);
+    }
+    world.run(2000);
+    assert_eq!(world.links_up(), 12);
+    world.crash(2);
+    world.run(1000);
+    assert_eq!(world.links_up(), 6);
+    world.run(5000);
+    assert_eq!(world.records_of(2), 0);
+    world.check_everything();
+    world.restart(2);
+    world.attach(2, 0);
+    world.run(1000);
+    assert_eq!(world.links_up(), 12);
+    world.check_everything();
+}
+
+#[test]
+fn fifty_hosts_with_a_hundred_endpoints_each_converge_and_a_change_costs_a_message_a_host() {
+    let mut per_change = Vec::new();
+    for (hosts, endpoints) in [(10, 20), (50, 100)] {
+        let mut world = World::new(Shape::large(hosts), 11);
+        for host in 0..hosts {
+            for _ in 0..endpoints {
+                world.attach(host, host % 4);
+            }
+        }
+        world.run(2000);
+        assert_eq!(world.records_everywhere(), hosts * hosts * endpoints);
+        let before = world.store_messages();
+        let endpoint = world.attach(0, 0);
+        world.move_to(endpoint, 4);
+        world.run(1000);
+        // Attached, moved, withdrawn: three changes.
+        let messages = world.store_messages() - before;
+        assert!(messages <= 3 * hosts, "{messages} messages, {hosts} hosts");
+        per_change.push(messages / 3);
+        world.check_sample(200);
+    }
+    assert!(per_change[1] <= per_change[0] * 6, "{per_change:?}");
+}
+
+fn with_seed(seed: u64, test: impl FnOnce()) {
+    if let Err(panic) = catch_unwind(AssertUnwindSafe(test)) {
+        eprintln!("seed {seed}");
+        std::panic::resume_unwind(panic);
+    }
+}
+
+mod sim {
+    pub(crate) mod host;
+    pub(crate) mod net;
+    pub(crate) mod store;
+    pub(crate) mod world;
+}

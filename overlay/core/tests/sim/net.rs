@@ -1,0 +1,95 @@
+//! The underlay: it loses, delays and reorders, and can be cut between any two hosts in either direction.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Splitmix64 (Steele et al. 2014): the same world from the same seed.
+#[derive(Clone, Debug)]
+pub(crate) struct Random(pub(crate) u64);
+
+impl Random {
+    pub(crate) fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut word = self.0;
+        word = (word ^ word >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        word = (word ^ word >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+        word ^ word >> 31
+    }
+
+    pub(crate) fn below(&mut self, bound: usize) -> usize {
+        usize::try_from(self.next() >> 33).unwrap() % bound
+    }
+
+    pub(crate) fn chance(&mut self, percent: usize) -> bool {
+        self.below(100) < percent
+    }
+}
+
+/// What is under way.
+#[derive(Clone, Debug)]
+pub(crate) enum Parcel {
+    /// A QUIC datagram.
+    Datagram(Vec<u8>),
+    /// The other end took the connection: its number.
+    Connected(u64),
+    /// The other end closed that connection.
+    Closed(u64),
+}
+
+#[derive(Debug)]
+pub(crate) struct Net {
+    queue: BTreeMap<(u64, u64), (usize, usize, u64, Parcel)>,
+    sent: u64,
+    cuts: BTreeSet<(usize, usize)>,
+    loss_percent: usize,
+    random: Random,
+}
+
+impl Net {
+    pub(crate) fn new(seed: u64, loss_percent: usize) -> Self {
+        Self {
+            queue: BTreeMap::new(),
+            sent: 0,
+            cuts: BTreeSet::new(),
+            loss_percent,
+            random: Random(seed),
+        }
+    }
+
+    pub(crate) fn cut(&mut self, from: usize, to: usize) {
+        self.cuts.insert((from, to));
+    }
+
+    pub(crate) fn heal(&mut self) {
+        self.cuts.clear();
+        self.loss_percent = 0;
+    }
+
+    pub(crate) fn passes(&self, from: usize, to: usize) -> bool {
+        !self.cuts.contains(&(from, to))
+    }
+
+    /// Sends over connection `link`; all but datagrams are sent again by QUIC until they arrive, which here is at once.
+    pub(crate) fn send(&mut self, now: u64, from: usize, to: usize, link: u64, parcel: Parcel) {
+        let is_lost = match parcel {
+            Parcel::Datagram(_) => self.random.chance(self.loss_percent),
+            _ => false,
+        };
+        if is_lost || !self.passes(from, to) {
+            return;
+        }
+        // One in ten is overtaken by others.
+        let late = u64::from(self.random.chance(10));
+        self.sent += 1;
+        let key = (now + 1 + late, self.sent);
+        self.queue.insert(key, (from, to, link, parcel));
+    }
+
+    /// What arrives by now: from, to, connection, parcel.
+    pub(crate) fn arrive(&mut self, now: u64) -> Option<(usize, usize, u64, Parcel)> {
+        let entry = self.queue.first_entry()?;
+        if entry.key().0 > now {
+            return None;
+        }
+        Some(entry.remove())
+    }
+}
