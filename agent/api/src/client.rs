@@ -14,9 +14,10 @@ use serde::de::DeserializeOwned;
 use tokio::net::UnixStream;
 
 use crate::{
-    ApiError, Attached, Connect, ContainerCreate, ContainerDetail, ContainerSummary, Created,
-    Disconnect, EndpointCreate, EndpointDetail, ErrorKind, Exec, FdbEntryView, Info, NetworkCreate,
-    NetworkDetail, NetworkSummary, PortView, Pruned, Stop, Version,
+    ApiError, Attached, ClusterDetail, ClusterInit, ClusterJoin, ClusterRevoke, Connect,
+    ContainerCreate, ContainerDetail, ContainerSummary, Created, Disconnect, EndpointCreate,
+    EndpointDetail, ErrorKind, Exec, FdbEntryView, Info, NetworkCreate, NetworkDetail,
+    NetworkSummary, PortView, Pruned, Stop, Token, TokenCreate, Version,
 };
 
 /// Where the agent listens unless told otherwise.
@@ -220,6 +221,30 @@ impl Client {
             socket: self.socket.clone(),
             body: response.into_body(),
         })
+    }
+
+    pub async fn cluster(&self) -> Answer<ClusterDetail> {
+        self.fetch("/cluster").await
+    }
+
+    pub async fn init_cluster(&self, init: &ClusterInit) -> Answer<ClusterDetail> {
+        self.post("/cluster/init", init).await
+    }
+
+    pub async fn join_cluster(&self, join: &ClusterJoin) -> Answer<ClusterDetail> {
+        self.post("/cluster/join", join).await
+    }
+
+    pub async fn create_token(&self, token: &TokenCreate) -> Answer<Token> {
+        self.post("/cluster/tokens", token).await
+    }
+
+    pub async fn revoke_host(&self, revoke: &ClusterRevoke) -> Answer<()> {
+        self.tell("/cluster/revoke", revoke).await
+    }
+
+    pub async fn leave_cluster(&self) -> Answer<()> {
+        self.delete("/cluster").await
     }
 
     async fn fetch<T: DeserializeOwned>(&self, path: &str) -> Answer<T> {

@@ -3,6 +3,7 @@
 //! Every path lives under `/v1`; bodies are JSON; a failure is an [`ApiError`] with a 4xx or 5xx status.
 
 mod client;
+mod cluster;
 mod container;
 mod dns;
 mod endpoint;
@@ -11,6 +12,9 @@ mod network;
 mod system;
 
 pub use client::{Client, ClientError, DEFAULT_SOCKET, LogStream};
+pub use cluster::{
+    ClusterDetail, ClusterInit, ClusterJoin, ClusterRevoke, HostState, HostView, Token, TokenCreate,
+};
 pub use container::{
     Attached, ContainerCreate, ContainerDetail, ContainerState, ContainerSummary, Created, Exec,
     NetworkMode, PortMapping, Stop, TransportProtocol,

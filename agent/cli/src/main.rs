@@ -2,6 +2,7 @@
 
 mod agent;
 mod arguments;
+mod cluster;
 mod completions;
 mod dns;
 mod doctor;
@@ -71,6 +72,8 @@ enum Verb {
     Port(port::Verb),
     #[command(subcommand)]
     Dns(dns::Verb),
+    #[command(subcommand)]
+    Cluster(cluster::Verb),
     Doctor(doctor::Args),
     Completions(completions::Args),
     Man(man::Args),
@@ -121,6 +124,7 @@ fn dispatch(cli: Cli) -> Result<ExitCode, Failure> {
         Verb::Fdb(verb) => wait(fdb::run(verb, client)),
         Verb::Port(verb) => wait(port::run(verb, client)),
         Verb::Dns(verb) => wait(dns::run(verb, client)),
+        Verb::Cluster(verb) => wait(cluster::run(verb, client)),
         Verb::Doctor(args) => wait(doctor::run(args, client)),
     }?;
     Ok(ExitCode::from(code))
@@ -238,6 +242,16 @@ tapestry network create --dns tls://1.1.1.1#one.one.one.one -o dns.record=db=10.
 tapestry run --dns https://[2606:4700::1111]/dns-query --dns quic://9.9.9.9:8853 --dns-option ndots:2 -- sh
 tapestry dns log lab
 tapestry dns log --json lab
+tapestry cluster init
+tapestry cluster init --advertise 192.0.2.1:4790 --etcd https://192.0.2.9:2379 --etcd https://192.0.2.10:2379
+tapestry cluster token
+tapestry cluster token -q --ttl 60
+tapestry cluster join TPSTRY-1-0 192.0.2.1
+tapestry cluster join --advertise 192.0.2.2 TPSTRY-1-0 [2001:db8::1]:4790
+tapestry cluster ls
+tapestry cluster ls --json
+tapestry cluster leave
+tapestry cluster revoke host-2
 tapestry doctor
 tapestry doctor --json
 tapestry completions bash

@@ -1,9 +1,13 @@
 //! The agent's configuration: what the file says, checked, with the defaults in one place.
 
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use serde::Deserialize;
 use switch_io::EngineChoice;
+
+use crate::cluster::ClusterOptions;
 
 /// What the command line gives; the file named by `config` fills the rest.
 #[derive(Clone, Debug)]
@@ -23,6 +27,7 @@ pub(crate) struct Config {
     pub(crate) workers: usize,
     /// Where the host's name servers are listed.
     pub(crate) resolv_conf: PathBuf,
+    pub(crate) cluster: ClusterOptions,
 }
 
 impl Config {
@@ -34,6 +39,7 @@ impl Config {
             .transpose()?
             .unwrap_or_default();
         Ok(Self {
+            cluster: raw.cluster.checked(&options.state_dir)?,
             socket: options.socket,
             state_dir: options.state_dir,
             engine: match raw.engine {
@@ -57,6 +63,7 @@ struct RawConfig {
     engine: RawEngine,
     workers: usize,
     dns: RawDns,
+    cluster: RawCluster,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -72,6 +79,50 @@ enum RawEngine {
 #[serde(default, deny_unknown_fields)]
 struct RawDns {
     resolv_conf: Option<PathBuf>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct RawCluster {
+    name: Option<String>,
+    lease_s: Option<u64>,
+    certificate_s: Option<u64>,
+    etcd_ca: Option<PathBuf>,
+    etcd_certificate: Option<PathBuf>,
+    etcd_key: Option<PathBuf>,
+}
+
+impl RawCluster {
+    fn checked(self, state_dir: &Path) -> Result<ClusterOptions, ReadConfig> {
+        let seconds = |name, given: Option<u64>, default, range: RangeInclusive<u64>| {
+            let seconds = given.unwrap_or(default);
+            match range.contains(&seconds) {
+                true => Ok(Duration::from_secs(seconds)),
+                false => Err(ReadConfig::Seconds {
+                    name,
+                    least: *range.start(),
+                    most: *range.end(),
+                }),
+            }
+        };
+        let etcd_files = match (self.etcd_ca, self.etcd_certificate, self.etcd_key) {
+            (None, None, None) => None,
+            (Some(ca), Some(certificate), Some(key)) => Some([ca, certificate, key]),
+            _ => return Err(ReadConfig::EtcdFiles),
+        };
+        Ok(ClusterOptions {
+            state_dir: state_dir.to_owned(),
+            name: self.name,
+            lease: seconds("lease_s", self.lease_s, DEFAULT_LEASE_S, 2..=600)?,
+            certificate_lifetime: seconds(
+                "certificate_s",
+                self.certificate_s,
+                DEFAULT_CERTIFICATE_S,
+                10..=CERTIFICATE_MAX_S,
+            )?,
+            etcd_files,
+        })
+    }
 }
 
 impl RawConfig {
@@ -97,8 +148,21 @@ pub(crate) enum ReadConfig {
     },
     #[error("{}: {message}", path.display())]
     Parse { path: PathBuf, message: String },
+    #[error("[cluster] {name} is out of range; take {least} to {most}")]
+    Seconds {
+        name: &'static str,
+        least: u64,
+        most: u64,
+    },
+    #[error(
+        "[cluster] etcd_ca, etcd_certificate and etcd_key belong together; give all three or none"
+    )]
+    EtcdFiles,
 }
 
+const DEFAULT_LEASE_S: u64 = 10;
+const DEFAULT_CERTIFICATE_S: u64 = 24 * 3600;
+const CERTIFICATE_MAX_S: u64 = 30 * 24 * 3600;
 const DEFAULT_RESOLV_CONF: &str = "/etc/resolv.conf";
 
 #[cfg(test)]

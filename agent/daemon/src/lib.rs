@@ -2,6 +2,7 @@
 
 mod agent;
 mod api_server;
+mod cluster;
 mod config;
 mod edge;
 mod name;

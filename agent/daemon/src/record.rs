@@ -22,6 +22,26 @@ pub(crate) struct NetworkRecord {
     pub(crate) dns: Vec<DnsServer>,
     pub(crate) options: BTreeMap<String, String>,
     pub(crate) labels: BTreeMap<String, String>,
+    /// How it reaches other hosts; absent on networks of this host alone.
+    #[serde(default)]
+    pub(crate) overlay: Option<OverlayRecord>,
+}
+
+/// The part of a network that is between hosts.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct OverlayRecord {
+    pub(crate) vni: u32,
+    pub(crate) encap: Encap,
+    /// Where frames go without a cluster; empty on a network of the cluster.
+    pub(crate) remotes: Vec<IpAddr>,
+}
+
+/// What carries frames between hosts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Encap {
+    Quic,
+    Vxlan,
 }
 
 /// A pool of addresses and the one that the gateway has.
@@ -44,6 +64,13 @@ impl NetworkRecord {
             .iter()
             .copied()
             .find(|subnet| subnet.net.addr().is_ipv6())
+    }
+
+    /// The overlay of a network that all hosts of the cluster know.
+    pub(crate) fn shared(&self) -> Option<&OverlayRecord> {
+        self.overlay
+            .as_ref()
+            .filter(|overlay| overlay.remotes.is_empty())
     }
 
     pub(crate) fn has_bridge(&self) -> bool {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use rustls::crypto::ring::default_provider;
+use rustls::crypto::aws_lc_rs::default_provider;
 use rustls::{ClientConfig, RootCertStore};
 
 /// TLS as a client of this host: its own certificate authorities (`SSL_CERT_FILE` and `SSL_CERT_DIR` name others).

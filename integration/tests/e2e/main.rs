@@ -5,6 +5,7 @@
 
 mod agent;
 mod bad_input;
+mod cluster;
 mod csum;
 mod dns;
 mod ends;

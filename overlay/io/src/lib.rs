@@ -1,1 +1,19 @@
 //! Tunnels: carries frames between hosts over QUIC and VXLAN sockets.
+
+mod envelope;
+mod intake;
+mod members;
+mod outlet;
+mod quic;
+mod readiness;
+mod socket;
+mod vxlan;
+
+pub use members::AddTunnelPort;
+pub use quic::{
+    Credentials, QuicConfig, QuicCounts, QuicEvent, QuicPort, QuicTrunk, QuicTunnel, RebindQuic,
+    StartQuic, UseCredentials,
+};
+pub use vxlan::{
+    BindTunnel, Gateway, VxlanConfig, VxlanCounts, VxlanPort, VxlanTrunk, VxlanTunnel,
+};

@@ -59,6 +59,11 @@ impl<'a> Segments<'a> {
         (self.header_len + self.size).min(self.frame.len())
     }
 
+    /// Whether the last segment was written.
+    pub fn is_done(&self) -> bool {
+        self.header_len + self.sent >= self.frame.len()
+    }
+
     /// Writes the next segment to the start of `out` and returns its length; `None` after the last.
     ///
     /// `out` holds at least [`Self::len_max`] bytes; otherwise there is no next segment.

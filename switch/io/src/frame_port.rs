@@ -15,11 +15,14 @@
 //! block. A worker writes only what [`FramePort::capabilities`] admits: it completes checksums and cuts superframes
 //! before, once for all the weak ports of a flood. A header that was read is validated and rebuilt by the worker; a
 //! header that is written can be trusted.
+//!
+//! A device that carries the frames of many ports over one descriptor, a tunnel's socket, is a *trunk*: it is read like a
+//! port, and says in each [`FrameBuffer`] which port the frame came from. Those ports are only written.
 
 use std::io;
 use std::os::fd::BorrowedFd;
 
-use switch_core::{DropReason, VnetHeader};
+use switch_core::{DropReason, PortId, VnetHeader};
 
 /// A source and sink of frames.
 pub trait FramePort: Send + Sync {
@@ -43,6 +46,10 @@ pub trait FramePort: Send + Sync {
     fn raw_tap(&self) -> Option<BorrowedFd<'_>> {
         None
     }
+
+    /// The switch gave the port this number. Called once, before the port is read or written; for the ports of a trunk,
+    /// which put the number into what they read.
+    fn attached(&self, _id: PortId) {}
 }
 
 impl<P: FramePort + ?Sized> FramePort for Box<P> {
@@ -64,6 +71,10 @@ impl<P: FramePort + ?Sized> FramePort for Box<P> {
 
     fn raw_tap(&self) -> Option<BorrowedFd<'_>> {
         (**self).raw_tap()
+    }
+
+    fn attached(&self, id: PortId) {
+        (**self).attached(id);
     }
 }
 
@@ -107,6 +118,7 @@ impl Capabilities {
 pub struct FrameBuffer {
     bytes: Box<[u8]>,
     len: usize,
+    origin: Option<PortId>,
 }
 
 impl FrameBuffer {
@@ -119,7 +131,17 @@ impl FrameBuffer {
         Self {
             bytes: vec![0; Self::LEN].into_boxed_slice(),
             len: 0,
+            origin: None,
         }
+    }
+
+    /// Says which port of a trunk the frame came from; the worker takes it as that port's.
+    pub fn set_origin(&mut self, port: PortId) {
+        self.origin = Some(port);
+    }
+
+    pub(crate) fn take_origin(&mut self) -> Option<PortId> {
+        self.origin.take()
     }
 
     /// Where an envelope is to be read into.

@@ -14,7 +14,7 @@ use std::os::fd::BorrowedFd;
 use std::sync::{Mutex, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use switch_core::{Frame, VnetHeader, checksum};
+use switch_core::{Frame, PortId, VnetHeader, checksum};
 
 use crate::frame_port::{Capabilities, FrameBuffer, FramePort, Written};
 
@@ -73,6 +73,10 @@ impl<P: FramePort> FramePort for Pcap<P> {
 
     fn capabilities(&self) -> Capabilities {
         self.inner.capabilities()
+    }
+
+    fn attached(&self, id: PortId) {
+        self.inner.attached(id);
     }
 }
 

@@ -4,14 +4,16 @@
 mod lab;
 
 use std::io;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::os::fd::BorrowedFd;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use lab::{bridge, eventually, frame, internet_sum, superframe, switch, tap_port, vnet};
 use switch_core::{DropReason, Mac, PortConfig, PortId, VnetHeader};
 use switch_io::{
-    Capabilities, ChannelEnd, EngineChoice, EngineKind, StartSwitch, Switch, SwitchConfig,
-    SwitchEvent, channel,
+    Capabilities, ChannelEnd, ChannelPort, EngineChoice, EngineKind, FrameBuffer, FramePort,
+    StartSwitch, Switch, SwitchConfig, SwitchEvent, Written, channel,
 };
 
 on_both_engines! {
@@ -27,6 +29,7 @@ on_both_engines! {
     networks_do_not_mix
     the_bridge_answers_for_registered_endpoints
     a_busy_port_does_not_starve_another
+    what_a_trunk_reads_comes_from_the_port_it_names
     four_thousand_ports_work
     an_idle_switch_uses_no_cpu
 }
@@ -58,6 +61,62 @@ fn attach_with(
 fn is_empty(end: &ChannelEnd) -> bool {
     end.try_recv()
         .is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
+}
+
+/// Reads for the port that `origin` names.
+struct Trunk {
+    channel: ChannelPort,
+    origin: Arc<AtomicU32>,
+}
+
+impl FramePort for Trunk {
+    fn read(&self, buffers: &mut [FrameBuffer]) -> io::Result<usize> {
+        let count = self.channel.read(buffers)?;
+        let origin = PortId(self.origin.load(Ordering::Relaxed));
+        for buffer in &mut buffers[..count] {
+            buffer.set_origin(origin);
+        }
+        Ok(count)
+    }
+
+    fn write(&self, _envelopes: &[&[u8]]) -> Written {
+        Written::default()
+    }
+
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.channel.as_fd()
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        Capabilities::ALL
+    }
+}
+
+fn what_a_trunk_reads_comes_from_the_port_it_names(engine: EngineChoice) {
+    let (switch, bridge) = (switch(engine), bridge());
+    let (a_port, a) = attach(&switch, &bridge, tap_port());
+    let (b_port, b) = attach(&switch, &bridge, tap_port());
+    let (channel, outside) = channel(64, Capabilities::ALL).unwrap();
+    let origin = Arc::new(AtomicU32::new(b_port.0));
+    let trunk = Trunk {
+        channel,
+        origin: Arc::clone(&origin),
+    };
+    let trunk_port = switch.add_trunk(Box::new(trunk)).unwrap();
+    let sent = frame(9, 2, b"from b, by the trunk");
+    outside.send(&sent);
+    assert_eq!(a.recv_timeout(WAIT).unwrap().frame(), sent);
+    assert!(is_empty(&b), "it is not flooded to where it came from");
+    a.send(&frame(2, 1, b"answer"));
+    b.recv_timeout(WAIT).unwrap();
+
+    origin.store(4_000_000, Ordering::Relaxed);
+    outside.send(&sent);
+    eventually("what comes from nowhere is counted", || {
+        dropped(&switch, trunk_port, DropReason::NoEgress) == 1
+    });
+    assert!(is_empty(&a));
+    assert_eq!(switch.counters(a_port).unwrap().rx_frames, 1);
 }
 
 fn dropped(switch: &Switch, port: PortId, reason: DropReason) -> u64 {

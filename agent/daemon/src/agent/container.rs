@@ -164,8 +164,12 @@ impl Agent {
         let network_id = state.network_id(network)?;
         let id = state.container_id(&request.container)?;
         let container = state.container(&request.container)?.record.name.clone();
-        let network = state
-            .networks
+        let State {
+            networks,
+            directory,
+            ..
+        } = &mut *state;
+        let network = networks
             .get_mut(&network_id)
             .ok_or_else(|| Find::NoNetwork(network.to_owned()))?;
         let owner = Owner::Container(id);
@@ -176,7 +180,7 @@ impl Agent {
             .map(|endpoint| endpoint.record.id.clone());
         match endpoint {
             Some(endpoint) => {
-                self.detach(network, &endpoint);
+                self.detach(directory, network, &endpoint);
                 share_zones(&state, &owner);
                 Ok(())
             }

@@ -127,7 +127,12 @@ impl Agent {
     fn release_network(&self, state: &mut State, id: &str) {
         self.unpublish(state, id);
         let owner = Owner::Container(id.to_owned());
-        for network in state.networks.values_mut() {
+        let State {
+            networks,
+            directory,
+            ..
+        } = state;
+        for network in networks.values_mut() {
             let of_container = network
                 .endpoints
                 .values()
@@ -136,7 +141,7 @@ impl Agent {
                 .map(|endpoint| endpoint.record.id.clone())
                 .collect();
             for endpoint in endpoints {
-                self.detach(network, &endpoint);
+                self.detach(directory, network, &endpoint);
             }
         }
     }

@@ -7,6 +7,7 @@ use agent_api::{
     ApiError, DnsServer, EndpointCreate, EndpointDetail, EndpointSettings, PortMapping,
 };
 use dns_core::EndpointNames;
+use overlay_core::Directory;
 use switch_core::edge::HostRecord;
 use switch_core::{Mac, PortConfig, PortKind};
 
@@ -73,9 +74,14 @@ impl Agent {
 
     pub(crate) fn remove_endpoint(&self, id: &str) -> Result<(), ApiError> {
         let mut state = self.state();
-        for network in state.networks.values_mut() {
+        let State {
+            networks,
+            directory,
+            ..
+        } = &mut *state;
+        for network in networks.values_mut() {
             if network.endpoints.contains_key(id) {
-                self.detach(network, id);
+                self.detach(directory, network, id);
             }
         }
         Ok(())
@@ -90,11 +96,18 @@ impl Agent {
     ) -> Result<String, ApiError> {
         let id = state.network_id(attachment.network)?;
         let place = Place::of(state, &attachment.owner);
-        let network = state
-            .networks
+        let State {
+            networks,
+            directory,
+            ..
+        } = state;
+        let network = networks
             .get_mut(&id)
             .ok_or_else(|| Find::NoNetwork(attachment.network.to_owned()))?;
-        let record = plan_endpoint(network, attachment, place)?;
+        let record = match network.record.shared() {
+            None => plan_endpoint(network, attachment, place)?,
+            Some(_) => self.plan_shared(network, attachment, place)?,
+        };
         let id = record.id.clone();
         let kept = self.store.put(&endpoint_key(&id), &record);
         let attached = kept
@@ -108,23 +121,32 @@ impl Agent {
                         .put(&endpoint_key(&id), &endpoint.record)
                         .map_err(|error| host_failure(network, &record, error.to_string()))?;
                 }
+                let record = endpoint.record.clone();
                 network.endpoints.insert(id.clone(), endpoint);
+                if network.record.shared().is_some() {
+                    self.share(directory, network, &record);
+                }
                 Ok(id)
             }
             Err(error) => {
-                self.forget(network, &record);
+                self.forget(directory, network, &record);
                 Err(error.into())
             }
         }
     }
 
     /// Takes the endpoint away, whatever is left of it.
-    pub(super) fn detach(&self, network: &mut Network, id: &str) {
+    pub(super) fn detach(
+        &self,
+        directory: &mut Option<Directory>,
+        network: &mut Network,
+        id: &str,
+    ) {
         let Some(endpoint) = network.endpoints.remove(id) else {
             return;
         };
         self.unplug(network, &endpoint);
-        self.forget(network, &endpoint.record);
+        self.forget(directory, network, &endpoint.record);
     }
 
     /// Makes the port and the link of an endpoint whose addresses are its own already.
@@ -196,8 +218,16 @@ impl Agent {
     }
 
     /// Gives the addresses back and drops the record.
-    fn forget(&self, network: &mut Network, record: &EndpointRecord) {
+    fn forget(
+        &self,
+        directory: &mut Option<Directory>,
+        network: &mut Network,
+        record: &EndpointRecord,
+    ) {
         release(network, record);
+        if network.record.shared().is_some() {
+            self.unshare(directory, network, record);
+        }
         if let Err(error) = self.store.delete(&endpoint_key(&record.id)) {
             tracing::warn!(endpoint = short(&record.id), %error, "an endpoint's record stays until the next start");
         }
@@ -205,7 +235,8 @@ impl Agent {
 }
 
 /// Where one more endpoint goes in a sandbox.
-struct Place {
+#[derive(Clone, Debug)]
+pub(super) struct Place {
     rank: u32,
     /// The name of its link, where all links of the sandbox are the agent's own.
     link: Option<String>,
@@ -255,7 +286,7 @@ pub(super) fn bury_link(record: &EndpointRecord, sandbox: &Path) {
 }
 
 /// Checks the wishes and takes the addresses.
-fn plan_endpoint(
+pub(super) fn plan_endpoint(
     network: &mut Network,
     attachment: &Attachment<'_>,
     place: Place,

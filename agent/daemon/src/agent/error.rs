@@ -40,9 +40,35 @@ pub(super) enum CreateNetwork {
     #[error("driver {0:?} makes no new networks; `bridge` does")]
     PredefinedDriver(&'static str),
     #[error(
-        "driver \"overlay\" needs a cluster of hosts, and this agent is in none; use `--driver bridge`"
+        "driver \"overlay\" needs a cluster of hosts, and this agent is in none; join one with `tapestry cluster join`, or name the other hosts: -o vni=N -o remote=IP[,IP]"
     )]
     NoCluster,
+    #[error(
+        "-o remote= makes a VXLAN without a cluster; QUIC needs a cluster and its certificates"
+    )]
+    StaticQuic,
+    #[error("-o remote= needs a -o vni=N too, the same on every host")]
+    StaticVni,
+    #[error(
+        "-o remote= needs a --subnet too, the same on every host; --ip-range keeps their containers' addresses apart"
+    )]
+    StaticSubnet,
+    #[error("{0} remotes are too many for a network without a cluster; give at most 128")]
+    TooManyRemotes(usize),
+    #[error("VNI {vni} is taken by network {name:?}; choose another one")]
+    VniTaken { vni: u32, name: String },
+    #[error(
+        "MTU {mtu} does not fit the underlay, which leaves {most} bytes; leave --mtu out or raise the underlay's"
+    )]
+    MtuOverUnderlay { mtu: u16, most: u16 },
+    #[error("etcd is out of reach; networks of the cluster are made when it is back")]
+    OutOfStep,
+    #[error(
+        "QUIC does not run on this host, `tapestry doctor` says why; -o encap=vxlan makes the network without encryption"
+    )]
+    NoQuic,
+    #[error("this host has no route to {0}; add one, or correct -o remote=")]
+    NoRoute(std::net::IpAddr),
     #[error("two {0} subnets were given; a network has at most one of each family")]
     TwoSubnets(&'static str),
     #[error(
@@ -50,7 +76,7 @@ pub(super) enum CreateNetwork {
     )]
     GatewayOutside(std::net::IpAddr),
     #[error(
-        "option {0:?} is unknown; a bridge network takes tap=offload|basic and transparent=true|false"
+        "option {0:?} is unknown; a network takes tap=offload|basic and transparent=true|false, an overlay also encap=quic|vxlan, vni=N and remote=IP[,IP]"
     )]
     UnknownOption(String),
     #[error("option {name}={value} is not understood; write {expected}")]
@@ -74,11 +100,11 @@ pub(super) enum CreateNetwork {
 impl From<CreateNetwork> for ApiError {
     fn from(error: CreateNetwork) -> Self {
         let kind = match &error {
-            CreateNetwork::NameTaken(_) => ErrorKind::Conflict,
+            CreateNetwork::NameTaken(_) | CreateNetwork::VniTaken { .. } => ErrorKind::Conflict,
             CreateNetwork::Subnet(InvalidSubnet::Overlaps { .. }) => ErrorKind::Conflict,
             CreateNetwork::NoSubnet(_) => ErrorKind::Exhausted,
-            CreateNetwork::NoCluster => ErrorKind::Unsupported,
-            CreateNetwork::Host { .. } => ErrorKind::Failed,
+            CreateNetwork::NoCluster | CreateNetwork::NoQuic => ErrorKind::Unsupported,
+            CreateNetwork::Host { .. } | CreateNetwork::OutOfStep => ErrorKind::Failed,
             _ => ErrorKind::Invalid,
         };
         Self::new(kind, error.to_string())
@@ -92,6 +118,12 @@ pub(super) enum RemoveNetwork {
     Predefined(String),
     #[error("network {name:?} is in use by {users}; disconnect or remove them first")]
     InUse { name: String, users: String },
+    #[error(
+        "network {name:?} is in use on other hosts by {users}; disconnect or remove them first"
+    )]
+    InUseElsewhere { name: String, users: String },
+    #[error("network {name:?} is the whole cluster's and cannot be removed now: {why}")]
+    OutOfStep { name: String, why: String },
 }
 
 impl From<RemoveNetwork> for ApiError {
@@ -111,6 +143,16 @@ pub(super) enum Attach {
     NoPorts(String),
     #[error(transparent)]
     Address(#[from] AllocateAddress),
+    #[error(
+        "network {0:?} is of a cluster that this host is not in; join it again or remove the network"
+    )]
+    NoCluster(String),
+    #[error(
+        "etcd is out of reach, and this host has no such address of network {0:?} in reserve; try again when etcd is back"
+    )]
+    NoReserve(String),
+    #[error("other hosts are taking the addresses of network {0:?} faster; try again")]
+    AddressRace(String),
     #[error("network {0:?} has no IPv6 subnet; create it with --ipv6, or leave --ip6 out")]
     NoIpv6(String),
     #[error("network {0:?} has no IPv4 subnet; leave --ip out")]
@@ -149,7 +191,9 @@ impl From<Attach> for ApiError {
             Attach::Twice { .. } | Attach::MacTaken { .. } => ErrorKind::Conflict,
             Attach::Address(AllocateAddress::Exhausted { .. }) => ErrorKind::Exhausted,
             Attach::Address(AllocateAddress::Taken { .. }) => ErrorKind::Conflict,
-            Attach::Host { .. } => ErrorKind::Failed,
+            Attach::Host { .. } | Attach::NoReserve(_) | Attach::AddressRace(_) => {
+                ErrorKind::Failed
+            }
             _ => ErrorKind::Invalid,
         };
         Self::new(kind, error.to_string())

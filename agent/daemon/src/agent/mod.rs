@@ -9,6 +9,7 @@
 //! Records come before deeds: a record without its deed is found and settled by [`reconcile`] at the next start, a deed
 //! without a record would never be. What the records cannot know, how a command ended, its supervisor keeps beside it.
 
+mod cluster;
 mod container;
 mod container_end;
 mod container_plan;
@@ -18,15 +19,21 @@ mod endpoint;
 mod error;
 mod files;
 mod find;
+mod follow;
 mod journal;
 mod logs;
 mod network;
+mod overlay;
 mod plan;
+mod plan_overlay;
 mod publishing;
+mod quic;
 mod reconcile;
 mod resolv_conf;
 mod sandbox;
 mod segment;
+mod share;
+mod share_network;
 mod state;
 mod view;
 
@@ -41,6 +48,7 @@ use tokio::runtime::Handle;
 
 use self::journal::Journal;
 use self::state::State;
+use crate::cluster::Member;
 use crate::config::Config;
 use crate::container::Supervisor;
 use crate::firewall::{Firewall, FirewallError};
@@ -60,6 +68,9 @@ pub(crate) struct Agent {
     ula_global_id: [u8; 5],
     warnings: Mutex<Vec<String>>,
     state: Mutex<State>,
+    cluster: Mutex<Option<Arc<Member>>>,
+    /// Held while this host joins or leaves a cluster.
+    cluster_turn: Mutex<()>,
     /// Some container has ended.
     ended: Condvar,
 }
@@ -108,6 +119,8 @@ impl Agent {
             ula_global_id,
             warnings: Mutex::default(),
             state: Mutex::default(),
+            cluster: Mutex::default(),
+            cluster_turn: Mutex::default(),
             ended: Condvar::new(),
             config,
         });
@@ -117,11 +130,13 @@ impl Agent {
         agent.watch_firewall();
         agent.reconcile()?;
         agent.watch_sandboxes();
+        agent.resume_cluster();
         Ok(agent)
     }
 
     /// Puts the packet filter back as it was. Containers go on; the next start attaches them again.
     pub(crate) fn shut_down(&self) {
+        self.stop_cluster();
         if let Ok(firewall) = &self.firewall
             && let Err(error) = firewall.remove()
         {

@@ -6,13 +6,16 @@ use agent_api::{
 use ipnet::IpNet;
 
 use super::error::{CreateNetwork, RemoveNetwork};
+use super::overlay::{local_address, quic_mtu, vxlan_mtu};
 use super::plan::{DEFAULT_MTU, Surroundings, plan_network, pools};
+use super::plan_overlay::OverlayWish;
 use super::state::{Network, State};
-use super::{Agent, view};
+use super::{Agent, share, view};
+use crate::cluster::{ENDPOINTS, EndpointShared, Member};
 use crate::ipam::{SubnetInUse, default_pools_v6};
 use crate::name::new_id;
-use crate::netlink::Netlink;
-use crate::record::{NetworkRecord, Owner, network_key};
+use crate::netlink::{Netlink, NetlinkError};
+use crate::record::{Encap, NetworkRecord, OverlayRecord, Owner, network_key};
 
 impl Agent {
     pub(crate) fn networks(&self) -> Vec<NetworkSummary> {
@@ -53,10 +56,98 @@ impl Agent {
         {
             return Err(CreateNetwork::NameTaken(request.name).into());
         }
-        let record = plan_network(request, &self.surroundings(&state))?;
+        let record = match OverlayWish::read(&request)? {
+            None => plan_network(request, None, &self.surroundings(&state))?,
+            Some(wish) if wish.remotes.is_empty() => self.plan_global(&state, request, &wish)?,
+            Some(wish) => self.plan_static(&state, request, wish)?,
+        };
         let summary = view::network_summary(&record);
-        self.add_network(&mut state, record)?;
+        let (id, shared) = (record.id.clone(), record.shared().is_some());
+        let added = self.add_network(&mut state, record.clone());
+        if let (true, Some(member)) = (shared, self.member()) {
+            if let Err(error) = added {
+                if let Err(left) = self.unshare_network(&member, &record) {
+                    tracing::warn!(error = %left, "a network that was not made stays known to other hosts");
+                }
+                return Err(error);
+            }
+            if let Some(network) = state.networks.get_mut(&id) {
+                self.fill_reserve(&member, network);
+            }
+        }
+        added?;
         Ok(summary)
+    }
+
+    /// A network of all hosts of the cluster; they know it when this returns.
+    fn plan_global(
+        &self,
+        state: &State,
+        request: NetworkCreate,
+        wish: &OverlayWish,
+    ) -> Result<NetworkRecord, CreateNetwork> {
+        let member = self.member().ok_or(CreateNetwork::NoCluster)?;
+        if member.session().is_none() {
+            return Err(CreateNetwork::OutOfStep);
+        }
+        if wish.encap == Encap::Quic && state.tunnels.quic().is_none() {
+            return Err(CreateNetwork::NoQuic);
+        }
+        if let Some(vni) = wish.vni {
+            check_vni(state, vni)?;
+        }
+        let failed = |error: NetlinkError| CreateNetwork::Host {
+            name: request.name.clone(),
+            why: error.to_string(),
+        };
+        let mut around = self.surroundings_of_overlay(state, &request);
+        let mut request = request.clone();
+        match wish.encap {
+            Encap::Vxlan => around.mtu_max = Some(vxlan_mtu(member.address()).map_err(failed)?),
+            // Frames are cut on the way, so any MTU will do.
+            Encap::Quic => {
+                let best = quic_mtu(member.address()).map_err(failed)?;
+                request.mtu = request.mtu.or(Some(best));
+            }
+        }
+        let overlay = OverlayRecord {
+            vni: wish.vni.unwrap_or_default(),
+            encap: wish.encap,
+            remotes: Vec::new(),
+        };
+        let mut record = plan_network(request, Some(overlay), &around)?;
+        self.share_network(&member, &mut record, wish.vni)?;
+        Ok(record)
+    }
+
+    /// A network whose other hosts are named one by one.
+    fn plan_static(
+        &self,
+        state: &State,
+        request: NetworkCreate,
+        wish: OverlayWish,
+    ) -> Result<NetworkRecord, CreateNetwork> {
+        let vni = wish.vni.ok_or(CreateNetwork::StaticVni)?;
+        check_vni(state, vni)?;
+        let mut mtu_max = u16::MAX;
+        for remote in &wish.remotes {
+            let local = local_address(*remote).ok_or(CreateNetwork::NoRoute(*remote))?;
+            let mtu = vxlan_mtu(local).map_err(|error| CreateNetwork::Host {
+                name: request.name.clone(),
+                why: error.to_string(),
+            })?;
+            mtu_max = mtu_max.min(mtu);
+        }
+        let overlay = OverlayRecord {
+            vni,
+            encap: wish.encap,
+            remotes: wish.remotes,
+        };
+        let around = Surroundings {
+            mtu_max: Some(mtu_max),
+            ..self.surroundings_of_overlay(state, &request)
+        };
+        plan_network(request, Some(overlay), &around)
     }
 
     pub(crate) fn remove_network(&self, called: &str) -> Result<(), ApiError> {
@@ -83,7 +174,42 @@ impl Agent {
             }
             .into());
         }
+        let record = network.record.clone();
+        self.take_from_cluster(&record)?;
         self.drop_network(&mut state, &id)
+    }
+
+    /// A network of the cluster goes from all hosts, unless one uses it.
+    fn take_from_cluster(&self, record: &NetworkRecord) -> Result<(), RemoveNetwork> {
+        let (Some(_), Some(member)) = (record.shared(), self.member()) else {
+            return Ok(());
+        };
+        let name = record.name.clone();
+        let failed = |why: String| RemoveNetwork::OutOfStep {
+            name: name.clone(),
+            why,
+        };
+        if member.session().is_none() {
+            return Err(failed("etcd is out of reach".to_owned()));
+        }
+        let users = self.users_elsewhere(&member, record);
+        if !users.is_empty() {
+            let users = users.join(", ");
+            return Err(RemoveNetwork::InUseElsewhere { name, users });
+        }
+        self.unshare_network(&member, record)
+            .map_err(|error| failed(error.to_string()))
+    }
+
+    fn users_elsewhere(&self, member: &Member, record: &NetworkRecord) -> Vec<String> {
+        let prefix = format!("{ENDPOINTS}{}/", record.id);
+        let world = member.world();
+        let users = world.under::<EndpointShared>(&prefix);
+        users
+            .filter(|(_, shared)| shared.host != member.host())
+            .map(|(_, shared)| shared.name)
+            .take(USERS_SHOWN_MAX)
+            .collect()
     }
 
     pub(crate) fn prune_networks(&self) -> Result<Pruned, ApiError> {
@@ -92,12 +218,15 @@ impl Agent {
             .networks
             .values()
             .filter(|network| network.endpoints.is_empty() && !is_predefined(&network.record.name))
-            .map(|network| (network.record.id.clone(), network.record.name.clone()))
+            .map(|network| network.record.clone())
             .collect();
         let mut pruned = Pruned::default();
-        for (id, name) in unused {
-            self.drop_network(&mut state, &id)?;
-            pruned.networks.push(name);
+        for record in unused {
+            if self.take_from_cluster(&record).is_err() {
+                continue;
+            }
+            self.drop_network(&mut state, &record.id)?;
+            pruned.networks.push(record.name);
         }
         Ok(pruned)
     }
@@ -117,7 +246,7 @@ impl Agent {
                     name: name.to_owned(),
                     ..NetworkCreate::default()
                 };
-                plan_network(request, &self.surroundings(state))?
+                plan_network(request, None, &self.surroundings(state))?
             } else {
                 without_segment(name, driver)
             };
@@ -127,7 +256,11 @@ impl Agent {
     }
 
     /// Keeps the record, raises the segment, opens the packet filter. Nothing is left of a failure.
-    fn add_network(&self, state: &mut State, record: NetworkRecord) -> Result<(), ApiError> {
+    pub(super) fn add_network(
+        &self,
+        state: &mut State,
+        record: NetworkRecord,
+    ) -> Result<(), ApiError> {
         let failed = |why: String| CreateNetwork::Host {
             name: record.name.clone(),
             why,
@@ -139,7 +272,7 @@ impl Agent {
             .map_err(|error| failed(error.to_string()))?;
         let segment = match record
             .has_bridge()
-            .then(|| self.raise_segment(&record))
+            .then(|| self.raise_segment(&mut state.tunnels, &record))
             .transpose()
         {
             Ok(segment) => segment,
@@ -156,6 +289,9 @@ impl Agent {
             segment,
             endpoints: Default::default(),
         };
+        if let (Some(directory), Some(vni)) = (&mut state.directory, share::vni(&network)) {
+            directory.attach_network(vni);
+        }
         state.networks.insert(id.clone(), network);
         self.share_private_names(state);
         if let Err(why) = self.apply_firewall(state) {
@@ -169,13 +305,16 @@ impl Agent {
         Ok(())
     }
 
-    fn drop_network(&self, state: &mut State, id: &str) -> Result<(), ApiError> {
+    pub(super) fn drop_network(&self, state: &mut State, id: &str) -> Result<(), ApiError> {
         let Some(network) = state.networks.remove(id) else {
             return Ok(());
         };
         let name = network.record.name.clone();
+        if let (Some(directory), Some(vni)) = (&mut state.directory, share::vni(&network)) {
+            directory.detach_network(vni);
+        }
         if let Some(segment) = network.segment {
-            self.lower_segment(segment);
+            self.lower_segment(&mut state.tunnels, segment);
         }
         self.share_private_names(state);
         let firewall = self.apply_firewall(state);
@@ -205,25 +344,34 @@ impl Agent {
         }
     }
 
+    /// An internal network has no way to the host, so a given subnet may be another network's too.
+    fn surroundings_of_overlay(&self, state: &State, request: &NetworkCreate) -> Surroundings {
+        let mut around = self.surroundings(state);
+        if !request.subnets.is_empty() {
+            let routed = state.networks.values();
+            let routed = routed.filter(|network| !network.record.internal && !request.internal);
+            around.networks = routed.flat_map(in_use).collect();
+        }
+        around
+    }
+
     fn surroundings(&self, state: &State) -> Surroundings {
-        let in_use = |network: &Network| {
-            let by = format!("network {:?}", network.record.name);
-            network
-                .record
-                .subnets
-                .iter()
-                .map(|subnet| SubnetInUse {
-                    subnet: subnet.net,
-                    by: by.clone(),
-                })
-                .collect::<Vec<_>>()
-        };
         Surroundings {
             networks: state.networks.values().flat_map(in_use).collect(),
             host: routed_subnets(),
             pools_v6: default_pools_v6(self.ula_global_id),
+            mtu_max: None,
         }
     }
+}
+
+fn in_use(network: &Network) -> Vec<SubnetInUse> {
+    let subnets = network.record.subnets.iter();
+    let used = subnets.map(|subnet| SubnetInUse {
+        subnet: subnet.net,
+        by: format!("network {:?}", network.record.name),
+    });
+    used.collect()
 }
 
 /// What the host routes already; without an answer from the kernel, nothing is avoided.
@@ -246,6 +394,21 @@ fn without_segment(name: &str, driver: Driver) -> NetworkRecord {
         dns: Vec::new(),
         options: Default::default(),
         labels: Default::default(),
+        overlay: None,
+    }
+}
+
+fn check_vni(state: &State, vni: u32) -> Result<(), CreateNetwork> {
+    let has_it = |network: &&Network| {
+        let overlay = network.record.overlay.as_ref();
+        overlay.is_some_and(|overlay| overlay.vni == vni)
+    };
+    match state.networks.values().find(has_it) {
+        None => Ok(()),
+        Some(network) => Err(CreateNetwork::VniTaken {
+            vni,
+            name: network.record.name.clone(),
+        }),
     }
 }
 

@@ -1,6 +1,5 @@
 //! What a request for a network comes to: the record, checked and completed, before anything is touched.
 
-use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use agent_api::{Driver, NetworkCreate};
@@ -8,11 +7,12 @@ use ipnet::IpNet;
 
 use super::dns::{OPTION_REBIND, OPTION_RECORD, parse_records};
 use super::error::CreateNetwork;
+use super::plan_overlay::{OPTION_ENCAP, OPTION_REMOTE, OPTION_VNI};
 use crate::ipam::{
     DefaultPool, Pool, SubnetInUse, check_free, choose_subnet, default_pools_v4, parse_subnet,
 };
 use crate::name::{check_name, new_id};
-use crate::record::{NetworkRecord, Subnet};
+use crate::record::{NetworkRecord, OverlayRecord, Subnet};
 
 /// What the plan must keep clear of, and may take from.
 pub(super) struct Surroundings {
@@ -21,19 +21,22 @@ pub(super) struct Surroundings {
     /// Subnets that the host routes already; only pools chosen by the agent avoid them, as with Docker.
     pub(super) host: Vec<IpNet>,
     pub(super) pools_v6: Vec<DefaultPool>,
+    /// What the underlay leaves of its MTU; absent where frames stay on this host or are cut on the way.
+    pub(super) mtu_max: Option<u16>,
 }
 
 /// Checks everything that can be known beforehand. The caller has made sure that the name is free.
 pub(super) fn plan_network(
     request: NetworkCreate,
+    overlay: Option<OverlayRecord>,
     around: &Surroundings,
 ) -> Result<NetworkRecord, CreateNetwork> {
     check_name(&request.name)?;
     check_driver(request.driver)?;
-    check_options(&request.options)?;
+    check_options(&request)?;
     let subnets = plan_subnets(&request, around)?;
     let with_ipv6 = subnets.iter().any(|subnet| subnet.net.addr().is_ipv6());
-    let mtu = plan_mtu(request.mtu, with_ipv6)?;
+    let mtu = plan_mtu(request.mtu, around.mtu_max, with_ipv6)?;
     Ok(NetworkRecord {
         id: new_id(),
         name: request.name,
@@ -45,6 +48,7 @@ pub(super) fn plan_network(
         dns: request.dns,
         options: request.options,
         labels: request.labels,
+        overlay,
     })
 }
 
@@ -65,15 +69,15 @@ pub(super) fn pools(record: &NetworkRecord) -> Result<(Option<Pool>, Option<Pool
 
 fn check_driver(driver: Driver) -> Result<(), CreateNetwork> {
     match driver {
-        Driver::Bridge => Ok(()),
-        Driver::Overlay => Err(CreateNetwork::NoCluster),
+        Driver::Bridge | Driver::Overlay => Ok(()),
         Driver::Host => Err(CreateNetwork::PredefinedDriver("host")),
         Driver::Null => Err(CreateNetwork::PredefinedDriver("null")),
     }
 }
 
-fn check_options(options: &BTreeMap<String, String>) -> Result<(), CreateNetwork> {
-    for (name, value) in options {
+fn check_options(request: &NetworkCreate) -> Result<(), CreateNetwork> {
+    let is_overlay = request.driver == Driver::Overlay;
+    for (name, value) in &request.options {
         let one_of = |expected: &'static str| {
             let is_one = expected.split(" or ").any(|word| word == value);
             (expected, is_one)
@@ -86,6 +90,8 @@ fn check_options(options: &BTreeMap<String, String>) -> Result<(), CreateNetwork
                 "NAME=ADDRESS, or several of them with commas between",
                 parse_records(value).is_some(),
             ),
+            // Read where the overlay is planned.
+            OPTION_ENCAP | OPTION_VNI | OPTION_REMOTE if is_overlay => continue,
             _ => return Err(CreateNetwork::UnknownOption(name.clone())),
         };
         if !is_good {
@@ -165,8 +171,11 @@ fn with_gateway(
     })
 }
 
-fn plan_mtu(asked: Option<u16>, with_ipv6: bool) -> Result<u16, CreateNetwork> {
-    let mtu = asked.unwrap_or(DEFAULT_MTU);
+fn plan_mtu(asked: Option<u16>, most: Option<u16>, with_ipv6: bool) -> Result<u16, CreateNetwork> {
+    let mtu = asked.or(most).unwrap_or(DEFAULT_MTU);
+    if let Some(most) = most.filter(|most| mtu > *most) {
+        return Err(CreateNetwork::MtuOverUnderlay { mtu, most });
+    }
     // RFC 791 asks every host to take 576 bytes, RFC 8200 §5 asks every link for 1280.
     let least = if with_ipv6 { 1280 } else { 576 };
     if mtu < least || mtu > MTU_MAX {
@@ -194,6 +203,7 @@ mod tests {
             }],
             host: vec!["172.18.0.0/16".parse().unwrap()],
             pools_v6: default_pools_v6([1; 5]),
+            mtu_max: None,
         }
     }
 
@@ -206,7 +216,7 @@ mod tests {
 
     #[test]
     fn a_plain_network_gets_the_first_pool_nobody_uses() {
-        let record = plan_network(named("n"), &around()).unwrap();
+        let record = plan_network(named("n"), None, &around()).unwrap();
         assert_eq!(
             record.subnets,
             [Subnet {
@@ -226,6 +236,7 @@ mod tests {
                 subnets,
                 ..named("n")
             },
+            None,
             &around(),
         )
         .unwrap();
@@ -244,6 +255,7 @@ mod tests {
                     subnets: vec![net.parse().unwrap()],
                     ..named("n")
                 },
+                None,
                 &around(),
             )
         };
@@ -257,8 +269,11 @@ mod tests {
 
     #[test]
     fn what_does_not_fit_is_refused_by_name() {
-        let refused =
-            |request: NetworkCreate| plan_network(request, &around()).unwrap_err().to_string();
+        let refused = |request: NetworkCreate| {
+            plan_network(request, None, &around())
+                .unwrap_err()
+                .to_string()
+        };
         assert!(refused(named("a b")).contains("a b"));
         assert!(
             refused(NetworkCreate {
@@ -290,5 +305,38 @@ mod tests {
         assert!(refused(option("tap", "fast")).contains("offload or basic"));
         assert!(refused(option("dns.rebind", "yes")).contains("block or allow"));
         assert!(refused(option("dns.record", "db")).contains("NAME=ADDRESS"));
+    }
+
+    #[test]
+    fn the_mtu_is_what_the_underlay_leaves() {
+        let narrow = Surroundings {
+            mtu_max: Some(1450),
+            ..around()
+        };
+        let plan = |mtu| {
+            let request = NetworkCreate { mtu, ..named("n") };
+            plan_network(request, None, &narrow).map(|record| record.mtu)
+        };
+        assert_eq!(plan(None).unwrap(), 1450);
+        assert_eq!(plan(Some(1400)).unwrap(), 1400);
+        let refused = plan(Some(1451)).unwrap_err().to_string();
+        assert!(
+            refused.contains("1451") && refused.contains("1450"),
+            "{refused}"
+        );
+    }
+
+    #[test]
+    fn options_of_the_overlay_are_unknown_to_a_bridge() {
+        let request = |driver| NetworkCreate {
+            driver,
+            options: [("vni".into(), "7".into())].into(),
+            ..named("n")
+        };
+        assert!(plan_network(request(Driver::Overlay), None, &around()).is_ok());
+        assert!(matches!(
+            plan_network(request(Driver::Bridge), None, &around()),
+            Err(CreateNetwork::UnknownOption(_))
+        ));
     }
 }

@@ -53,7 +53,7 @@ impl Agent {
         let (pool_v4, pool_v6) = pools(&record)?;
         let segment = match record
             .has_bridge()
-            .then(|| self.raise_segment(&record))
+            .then(|| self.raise_segment(&mut state.tunnels, &record))
             .transpose()
         {
             Ok(segment) => segment,

@@ -7,11 +7,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use overlay_core::Directory;
 use switch_core::PortId;
 use switch_io::SwitchEvent;
 
 use super::Agent;
-use super::state::{Endpoint, Network};
+use super::state::{Endpoint, Network, State};
 use crate::netlink::Netns;
 use crate::record::Owner;
 
@@ -46,7 +47,13 @@ impl Agent {
     }
 
     fn sweep_sandboxes(&self) {
-        for network in self.state().networks.values_mut() {
+        let mut state = self.state();
+        let State {
+            networks,
+            directory,
+            ..
+        } = &mut *state;
+        for network in networks.values_mut() {
             let gone: Vec<_> = network
                 .endpoints
                 .values()
@@ -54,13 +61,19 @@ impl Agent {
                 .map(|endpoint| endpoint.record.id.clone())
                 .collect();
             for id in gone {
-                self.lose(network, &id);
+                self.lose(directory, network, &id);
             }
         }
     }
 
     fn port_gone(&self, port: PortId) {
-        for network in self.state().networks.values_mut() {
+        let mut state = self.state();
+        let State {
+            networks,
+            directory,
+            ..
+        } = &mut *state;
+        for network in networks.values_mut() {
             let behind = network
                 .endpoints
                 .values()
@@ -69,12 +82,12 @@ impl Agent {
                 .filter(|endpoint| is_foreign(endpoint))
                 .map(|endpoint| endpoint.record.id.clone())
             {
-                self.lose(network, &id);
+                self.lose(directory, network, &id);
             }
         }
     }
 
-    fn lose(&self, network: &mut Network, id: &str) {
+    fn lose(&self, directory: &mut Option<Directory>, network: &mut Network, id: &str) {
         if let Some(endpoint) = network.endpoints.get(id) {
             tracing::info!(
                 endpoint = endpoint.record.name,
@@ -82,7 +95,7 @@ impl Agent {
                 "sandbox is gone"
             );
         }
-        self.detach(network, id);
+        self.detach(directory, network, id);
     }
 }
 

@@ -1,5 +1,6 @@
 //! Bringing a network's parts up on this host, and taking them down again.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -7,10 +8,11 @@ use dns_core::{Policy, ZoneConfig};
 use ipnet::IpNet;
 use rustix::rand::{GetRandomFlags, getrandom};
 use switch_core::edge::EdgeConfig;
-use switch_core::{Bridge, BridgeConfig, FdbConfig, Mac, PortConfig, PortKind};
+use switch_core::{Bridge, BridgeConfig, FdbConfig, Mac, PortConfig, PortKind, Vni};
 use switch_io::{BasicTap, Capabilities, FramePort, OffloadTap, OpenTap, channel};
 
 use super::Agent;
+use super::overlay::{Tunnels, local_address};
 use super::plan::{OPTION_TAP, OPTION_TRANSPARENT};
 use super::state::{HostPort, Segment};
 use crate::edge::{EdgeHandle, EdgeSettings};
@@ -53,7 +55,11 @@ impl NetworkRecord {
 
 impl Agent {
     /// Makes the bridge, its edge and its host port. What was made is gone again after a failure.
-    pub(super) fn raise_segment(&self, record: &NetworkRecord) -> Result<Segment, String> {
+    pub(super) fn raise_segment(
+        &self,
+        tunnels: &mut Tunnels,
+        record: &NetworkRecord,
+    ) -> Result<Segment, String> {
         let gateway_mac = record.gateway_mac();
         let bridge = Arc::new(Bridge::new(BridgeConfig {
             fdb: FdbConfig {
@@ -81,21 +87,48 @@ impl Agent {
             edge,
             edge_port,
             host: None,
+            tunnels: BTreeMap::new(),
+            hosts: BTreeMap::new(),
+            remotes: BTreeMap::new(),
         };
-        if !record.internal {
-            match self.raise_host_port(record, &segment) {
-                Ok(host) => segment.host = Some(host),
-                Err(why) => {
-                    self.lower_segment(segment);
-                    return Err(why);
-                }
+        match self.raise_ways_out(tunnels, record, &mut segment) {
+            Ok(()) => Ok(segment),
+            Err(why) => {
+                self.lower_segment(tunnels, segment);
+                Err(why)
             }
         }
-        Ok(segment)
+    }
+
+    /// The ports that lead to the host and to fixed remotes.
+    fn raise_ways_out(
+        &self,
+        tunnels: &mut Tunnels,
+        record: &NetworkRecord,
+        segment: &mut Segment,
+    ) -> Result<(), String> {
+        if !record.internal {
+            segment.host = Some(self.raise_host_port(record, segment)?);
+        }
+        let Some(overlay) = &record.overlay else {
+            return Ok(());
+        };
+        let vni = Vni::new(overlay.vni).ok_or("the VNI does not fit 24 bits")?;
+        for remote in &overlay.remotes {
+            let local = local_address(*remote).ok_or(format!("no route to {remote}"))?;
+            let place = (vni, record.mtu);
+            let tunnel =
+                tunnels.open_vxlan(&self.switch, &segment.bridge, (local, *remote), place)?;
+            segment.tunnels.insert(*remote, tunnel);
+        }
+        Ok(())
     }
 
     /// Takes the ports away; the bridge and the edge go with the last hold on them.
-    pub(super) fn lower_segment(&self, segment: Segment) {
+    pub(super) fn lower_segment(&self, tunnels: &mut Tunnels, segment: Segment) {
+        for tunnel in segment.tunnels.values() {
+            tunnels.close(&self.switch, tunnel);
+        }
         if let Some(host) = &segment.host {
             self.switch.remove_port(host.port);
         }
@@ -227,7 +260,7 @@ fn host_link_name(network_id: &str) -> String {
     format!("tsy{}", network_id.get(..10).unwrap_or(network_id))
 }
 
-fn random_seed() -> u64 {
+pub(super) fn random_seed() -> u64 {
     let mut bytes = [0u8; 8];
     // A short read leaves zeros in the seed, which only makes sequence numbers a little more guessable.
     let _ = getrandom(&mut bytes, GetRandomFlags::empty());

@@ -1,10 +1,14 @@
 //! What the agent has in hand: the records, and beside each what it made of them in this process.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::sync::Arc;
 
+use overlay_core::{Directory, HostId};
 use switch_core::{Bridge, Mac, PortId};
 
+use super::follow::RemotePlace;
+use super::overlay::{TunnelPort, Tunnels};
 use crate::edge::EdgeHandle;
 use crate::ipam::Pool;
 use crate::netlink::NetnsId;
@@ -16,6 +20,9 @@ use crate::record::{ContainerRecord, EndpointRecord, NetworkRecord};
 pub(super) struct State {
     pub(super) networks: BTreeMap<String, Network>,
     pub(super) containers: BTreeMap<String, Container>,
+    pub(super) tunnels: Tunnels,
+    /// Where the cluster's endpoints are; absent without a cluster.
+    pub(super) directory: Option<Directory>,
 }
 
 /// A network and its parts on this host.
@@ -35,6 +42,12 @@ pub(super) struct Segment {
     pub(super) edge: EdgeHandle,
     pub(super) edge_port: PortId,
     pub(super) host: Option<HostPort>,
+    /// By the remote host's address.
+    pub(super) tunnels: BTreeMap<IpAddr, TunnelPort>,
+    /// The cluster's hosts that have endpoints in the network, and where their tunnels end.
+    pub(super) hosts: BTreeMap<HostId, IpAddr>,
+    /// Their endpoints.
+    pub(super) remotes: BTreeMap<Mac, RemotePlace>,
 }
 
 /// The TAP in the host's namespace that carries the gateway's addresses.

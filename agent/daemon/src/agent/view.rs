@@ -209,6 +209,8 @@ fn owners(network: &Network) -> HashMap<PortId, String> {
         if let Some(host) = &segment.host {
             owners.insert(host.port, "host".to_owned());
         }
+        let tunnels = segment.tunnels.iter();
+        owners.extend(tunnels.map(|(remote, tunnel)| (tunnel.port, remote.to_string())));
     }
     let endpoints = network.endpoints.values().filter_map(|endpoint| {
         endpoint

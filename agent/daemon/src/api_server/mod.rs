@@ -1,5 +1,6 @@
 //! The REST API on the agent's unix socket: one file per noun, each handler a call into the agent.
 
+mod cluster;
 mod containers;
 mod endpoints;
 mod networks;
@@ -22,6 +23,7 @@ pub(crate) fn router(agent: Arc<Agent>) -> Router {
             networks::routes()
                 .merge(endpoints::routes())
                 .merge(containers::routes())
+                .merge(cluster::routes())
                 .merge(system::routes()),
         )
         .split_for_parts();

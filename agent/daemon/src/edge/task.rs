@@ -47,7 +47,8 @@ pub(super) struct EdgeTask {
 
 struct Registered {
     name: String,
-    mac: Mac,
+    /// That a DHCP lease is for.
+    mac: Option<Mac>,
     addresses: Vec<IpAddr>,
 }
 
@@ -150,6 +151,7 @@ impl EdgeTask {
             .collect();
         let name = host.names.name.clone();
         write(&self.zone).insert(&key, host.names)?;
+        let mac = host.dhcp.is_some().then_some(host.mac);
         if let Some(dhcp) = host.dhcp {
             self.edge.insert_host(host.mac, dhcp);
         }
@@ -161,7 +163,7 @@ impl EdgeTask {
         }
         let registered = Registered {
             name,
-            mac: host.mac,
+            mac,
             addresses: own,
         };
         self.hosts.insert(key, registered);
@@ -171,7 +173,9 @@ impl EdgeTask {
     fn remove(&mut self, key: &str) {
         write(&self.zone).remove(key);
         if let Some(host) = self.hosts.remove(key) {
-            self.edge.remove_host(host.mac);
+            if let Some(mac) = host.mac {
+                self.edge.remove_host(mac);
+            }
             for address in host.addresses {
                 self.own_upstreams.remove(&address);
                 self.others.remove(&address);

@@ -116,6 +116,17 @@ impl Pool {
         Ok(address(self.subnet, free))
     }
 
+    /// Up to `count` free addresses from the end of the range, the highest first. They stay free.
+    pub fn highest_free(&self, count: usize) -> Vec<IpAddr> {
+        let mut numbers = (self.first..=self.last).rev();
+        let free = numbers
+            .by_ref()
+            .filter(|number| !self.taken.contains_key(number));
+        free.take(count)
+            .map(|number| address(self.subnet, number))
+            .collect()
+    }
+
     /// Gives out exactly this address, inside the range or not.
     pub fn take(&mut self, wanted: IpAddr, owner: &str) -> Result<(), AllocateAddress> {
         let subnet = self.subnet;
@@ -411,5 +422,18 @@ mod tests {
                 prop_assert_eq!(pool.taken(), model.len());
             }
         }
+    }
+
+    #[test]
+    fn the_highest_free_addresses_come_from_the_end_of_the_range() {
+        let mut pool = Pool::new("10.0.0.0/24".parse().unwrap(), None, None).unwrap();
+        pool.take("10.0.0.253".parse().unwrap(), "x").unwrap();
+        let highest: Vec<_> = pool
+            .highest_free(2)
+            .iter()
+            .map(ToString::to_string)
+            .collect();
+        assert_eq!(highest, ["10.0.0.254", "10.0.0.252"]);
+        assert_eq!(pool.highest_free(1000).len(), 252);
     }
 }

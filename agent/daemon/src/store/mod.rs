@@ -8,15 +8,27 @@
 //! overwrite each other unknowingly, and several keys that belong together never disagree. These are etcd's semantics;
 //! an implementation over etcd differs only in who else may write.
 //!
-//! Watches are bounded. A watcher that falls behind is told [`WatchEvent::Lagged`] and lists again.
+//! Watches are bounded. A watcher that falls behind is told [`WatchEvent::Lagged`] and lists again. So is one whose
+//! connection to the store broke, once it is there again.
+//!
+//! A key may be put under a [`LeaseId`]. It goes away with the lease: when somebody ends that, or when nobody has kept it
+//! alive for its time to live. A lease lives as long as its store runs without interruption, at least.
 
+#[cfg(test)]
+mod contract;
+mod etcd_store;
+mod leases;
 mod redb_store;
 mod watch;
+
+use std::time::Duration;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+pub(crate) use etcd_store::Pause;
+pub use etcd_store::{ConnectEtcd, EtcdOptions, EtcdStore, EtcdTls};
 pub use redb_store::{OpenStore, RedbStore};
 pub use watch::{Watch, WatchEvent};
 
@@ -32,6 +44,16 @@ pub trait Store: Send + Sync {
 
     /// Changes under `prefix` from now on.
     fn watch(&self, prefix: &str) -> Watch;
+
+    /// A new lease that lasts `ttl` (whole seconds, rounded up; a store may give more) from now and from each
+    /// [`Store::keep_alive`].
+    fn grant(&self, ttl: Duration) -> Result<LeaseId, StoreError>;
+
+    /// [`StoreError::LeaseGone`] when it has ended: its keys are gone then.
+    fn keep_alive(&self, lease: LeaseId) -> Result<(), StoreError>;
+
+    /// Ends a lease and deletes its keys. One that is gone is no error.
+    fn end_lease(&self, lease: LeaseId) -> Result<(), StoreError>;
 
     /// Writes one key. Returns its new revision.
     fn put_if(&self, key: &str, value: Value, expected: Expected) -> Result<u64, StoreError> {
@@ -60,7 +82,13 @@ pub struct Change {
     pub expected: Expected,
     /// The new value; None deletes.
     pub value: Option<Value>,
+    /// The lease that the key goes with from now on.
+    pub lease: Option<LeaseId>,
 }
+
+/// Names a lease in its store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct LeaseId(pub i64);
 
 /// What must be true of a key for a change to happen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -89,6 +117,10 @@ pub enum StoreError {
     },
     #[error("the state file {path} cannot be used: {reason}")]
     Storage { path: String, reason: String },
+    #[error("the lease has ended; take a new one")]
+    LeaseGone,
+    #[error("etcd at {endpoints} cannot be used: {reason}")]
+    Unreachable { endpoints: String, reason: String },
 }
 
 impl Entry {
@@ -107,6 +139,7 @@ impl Change {
             key: key.into(),
             expected,
             value: Some(value),
+            lease: None,
         }
     }
 
@@ -115,6 +148,7 @@ impl Change {
             key: key.into(),
             expected,
             value: None,
+            lease: None,
         }
     }
 
@@ -129,6 +163,13 @@ impl Change {
             Ok(value) => Ok(Self::put(key, value, expected)),
             Err(source) => Err(StoreError::Value { key, source }),
         }
+    }
+
+    /// The same, under a lease.
+    #[must_use]
+    pub fn under(mut self, lease: LeaseId) -> Self {
+        self.lease = Some(lease);
+        self
     }
 }
 

@@ -10,6 +10,9 @@
 //!
 //! redb locks the file, so a second agent on the same directory is refused. Events are sent to watchers while the write
 //! transaction's turn is held, so they arrive in the order of revisions.
+//!
+//! Leases live in memory, and a table names the lease of each key that has one. Whoever comes first after a lease has run
+//! out deletes its keys; opening deletes those of the leases that ended with the process before.
 
 use std::fs::{self, OpenOptions};
 use std::io;
@@ -17,6 +20,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use redb::{
     Database, DatabaseError, Durability, ReadableDatabase, ReadableTable, StorageError, Table,
@@ -25,8 +29,9 @@ use redb::{
 use serde_json::Value;
 use tokio::sync::broadcast;
 
+use super::leases::Leases;
 use super::watch::{WATCH_BOUND, Watch, WatchEvent};
-use super::{Change, Entry, Store, StoreError};
+use super::{Change, Entry, Expected, LeaseId, Store, StoreError};
 
 /// The embedded store.
 #[derive(Debug)]
@@ -35,6 +40,7 @@ pub struct RedbStore {
     database: Database,
     /// Held over a commit and the sending of its events.
     events: Mutex<broadcast::Sender<WatchEvent>>,
+    leases: Leases,
 }
 
 /// Why the state cannot be opened.
@@ -81,11 +87,19 @@ impl RedbStore {
                 reason: "its structure contradicts itself".into(),
             })
         })?;
-        Ok(Self {
+        let store = Self {
             path,
             database,
             events: Mutex::new(broadcast::Sender::new(WATCH_BOUND)),
-        })
+            leases: Leases::default(),
+        };
+        let forgotten = store
+            .drop_leased(|_| true)
+            .map_err(|error| OpenStore::Corrupt {
+                path: store.path.clone(),
+                reason: store.failed(error).to_string(),
+            });
+        forgotten.map(|()| store)
     }
 
     pub fn path(&self) -> &Path {
@@ -99,11 +113,16 @@ impl RedbStore {
         let revision;
         {
             let mut entries = write.open_table(ENTRIES)?;
+            let mut leased = write.open_table(LEASED)?;
             let mut counters = write.open_table(COUNTERS)?;
             revision = counter(&counters, REVISION)?.unwrap_or(0) + 1;
             counters.insert(REVISION, revision)?;
             for change in changes {
                 done.extend(apply(&mut entries, change, revision)?);
+                match change.lease {
+                    Some(lease) => leased.insert(change.key.as_str(), lease.0)?,
+                    None => leased.remove(change.key.as_str())?,
+                };
             }
         }
         write.commit()?;
@@ -135,6 +154,44 @@ impl RedbStore {
         Ok(found)
     }
 
+    /// Deletes the keys of the leases that `gone` picks.
+    fn drop_leased(&self, gone: impl Fn(LeaseId) -> bool) -> Result<(), TransactError> {
+        let mut changes = Vec::new();
+        {
+            let read = self.database.begin_read()?;
+            for item in read.open_table(LEASED)?.iter()? {
+                let (key, lease) = item?;
+                if gone(LeaseId(lease.value())) {
+                    changes.push(Change::delete(key.value(), Expected::Anything));
+                }
+            }
+        }
+        if changes.is_empty() {
+            return Ok(());
+        }
+        self.publish(&changes).map(drop)
+    }
+
+    /// Commits, and tells the watchers.
+    fn publish(&self, changes: &[Change]) -> Result<u64, TransactError> {
+        let events = self.events.lock().unwrap_or_else(PoisonError::into_inner);
+        let (revision, done) = self.commit(changes)?;
+        for event in done {
+            // No watcher is no error.
+            let _ = events.send(event);
+        }
+        Ok(revision)
+    }
+
+    fn expire_leases(&self) -> Result<(), StoreError> {
+        let expired = self.leases.take_expired();
+        if expired.is_empty() {
+            return Ok(());
+        }
+        self.drop_leased(|lease| expired.contains(&lease))
+            .map_err(|error| self.failed(error))
+    }
+
     fn failed(&self, error: TransactError) -> StoreError {
         match error {
             TransactError::Store(error) => error,
@@ -148,26 +205,46 @@ impl RedbStore {
 
 impl Store for RedbStore {
     fn get(&self, key: &str) -> Result<Option<Entry>, StoreError> {
+        self.expire_leases()?;
         self.read(key).map_err(|error| self.failed(error))
     }
 
     fn list(&self, prefix: &str) -> Result<Vec<Entry>, StoreError> {
+        self.expire_leases()?;
         self.read_all(prefix).map_err(|error| self.failed(error))
     }
 
     fn transact(&self, changes: &[Change]) -> Result<u64, StoreError> {
-        let events = self.events.lock().unwrap_or_else(PoisonError::into_inner);
-        let (revision, done) = self.commit(changes).map_err(|error| self.failed(error))?;
-        for event in done {
-            // No watcher is no error.
-            let _ = events.send(event);
+        self.expire_leases()?;
+        if let Some(lease) = changes.iter().find_map(|change| change.lease)
+            && !self.leases.is_held(lease)
+        {
+            return Err(StoreError::LeaseGone);
         }
-        Ok(revision)
+        self.publish(changes).map_err(|error| self.failed(error))
     }
 
     fn watch(&self, prefix: &str) -> Watch {
         let events = self.events.lock().unwrap_or_else(PoisonError::into_inner);
         Watch::new(prefix, events.subscribe())
+    }
+
+    fn grant(&self, ttl: Duration) -> Result<LeaseId, StoreError> {
+        Ok(self.leases.grant(ttl))
+    }
+
+    fn keep_alive(&self, lease: LeaseId) -> Result<(), StoreError> {
+        self.expire_leases()?;
+        match self.leases.keep_alive(lease) {
+            true => Ok(()),
+            false => Err(StoreError::LeaseGone),
+        }
+    }
+
+    fn end_lease(&self, lease: LeaseId) -> Result<(), StoreError> {
+        self.leases.forget(lease);
+        self.drop_leased(|held| held == lease)
+            .map_err(|error| self.failed(error))
     }
 }
 
@@ -288,6 +365,8 @@ fn schema_version(database: &Database) -> Result<u64, TransactError> {
     match read.open_table(COUNTERS) {
         Ok(counters) => {
             if let Some(version) = counter(&counters, SCHEMA)? {
+                drop(read);
+                make_leased(database)?;
                 return Ok(version);
             }
         }
@@ -296,9 +375,22 @@ fn schema_version(database: &Database) -> Result<u64, TransactError> {
     }
     let write = database.begin_write()?;
     write.open_table(ENTRIES)?;
+    write.open_table(LEASED)?;
     write.open_table(COUNTERS)?.insert(SCHEMA, SCHEMA_VERSION)?;
     write.commit()?;
     Ok(SCHEMA_VERSION)
+}
+
+/// A state file of before there were leases lacks their table.
+fn make_leased(database: &Database) -> Result<(), TransactError> {
+    match database.begin_read()?.open_table(LEASED) {
+        Ok(_) => return Ok(()),
+        Err(TableError::TableDoesNotExist(_)) => {}
+        Err(error) => return Err(error.into()),
+    }
+    let write = database.begin_write()?;
+    write.open_table(LEASED)?;
+    Ok(write.commit()?)
 }
 
 fn database_error(error: DatabaseError, dir: &Path, path: &Path) -> OpenStore {
@@ -329,6 +421,9 @@ const ENTRIES: TableDefinition<'static, &'static str, (u64, &'static [u8])> =
     TableDefinition::new("entries");
 const COUNTERS: TableDefinition<'static, &'static str, u64> = TableDefinition::new("counters");
 
+/// Key to lease.
+const LEASED: TableDefinition<'static, &'static str, i64> = TableDefinition::new("leased");
+
 #[cfg(test)]
 mod tests {
     use std::io::{BufRead, BufReader};
@@ -338,7 +433,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::store::Expected;
+    use crate::store::contract;
 
     fn store() -> (tempfile::TempDir, RedbStore) {
         let dir = tempfile::tempdir().unwrap();
@@ -360,71 +455,23 @@ mod tests {
     }
 
     #[test]
-    fn a_put_happens_only_in_the_expected_state() {
+    fn the_contract_holds() {
         let (_dir, store) = store();
-        let put = |expected| store.put_if("k", json!(1), expected);
-        assert!(matches!(
-            put(Expected::Revision(1)),
-            Err(StoreError::Missing { .. })
-        ));
-        let first = put(Expected::Absent).unwrap();
-        assert!(matches!(
-            put(Expected::Absent),
-            Err(StoreError::Exists { .. })
-        ));
-        let second = put(Expected::Revision(first)).unwrap();
-        assert_eq!(second, first + 1);
-        assert!(matches!(
-            put(Expected::Revision(first)),
-            Err(StoreError::Changed { .. })
-        ));
-        put(Expected::Anything).unwrap();
+        contract::hold(&store);
     }
 
     #[test]
-    fn a_transaction_happens_as_a_whole_or_not_at_all() {
-        let (_dir, store) = store();
-        store.put_if("b", json!(0), Expected::Absent).unwrap();
-        let changes = [
-            Change::put("a", json!(1), Expected::Absent),
-            Change::put("b", json!(1), Expected::Absent),
-        ];
-        assert!(matches!(store.transact(&changes), Err(StoreError::Exists { key }) if key == "b"));
+    fn leased_keys_do_not_outlive_the_process() {
+        let (dir, store) = store();
+        let lease = store.grant(Duration::from_secs(60)).unwrap();
+        store
+            .transact(&[Change::put("a", json!(1), Expected::Anything).under(lease)])
+            .unwrap();
+        store.put_if("b", json!(1), Expected::Anything).unwrap();
+        drop(store);
+        let store = RedbStore::open(dir.path()).unwrap();
         assert!(store.get("a").unwrap().is_none());
-        let revision = store.transact(&changes[..1]).unwrap();
-        assert_eq!(store.get("a").unwrap().unwrap().revision, revision);
-    }
-
-    #[test]
-    fn a_list_holds_exactly_the_prefix_in_order() {
-        let (_dir, store) = store();
-        for key in ["n/2", "n/1", "m/1", "n0", "o"] {
-            store.put_if(key, json!(key), Expected::Absent).unwrap();
-        }
-        let keys: Vec<String> = store
-            .list("n/")
-            .unwrap()
-            .into_iter()
-            .map(|e| e.key)
-            .collect();
-        assert_eq!(keys, ["n/1", "n/2"]);
-        assert_eq!(store.list("").unwrap().len(), 5);
-    }
-
-    #[test]
-    fn watchers_see_changes_under_their_prefix_in_order() {
-        let (_dir, store) = store();
-        let mut watch = store.watch("n/");
-        let revision = store.put_if("n/1", json!(1), Expected::Absent).unwrap();
-        store.put_if("m/1", json!(1), Expected::Absent).unwrap();
-        store.delete("n/1", Expected::Revision(revision)).unwrap();
-        store.delete("n/1", Expected::Anything).unwrap();
-        let Some(WatchEvent::Put(entry)) = watch.try_next() else {
-            panic!("no put");
-        };
-        assert_eq!((entry.key.as_str(), entry.revision), ("n/1", revision));
-        assert!(matches!(watch.try_next(), Some(WatchEvent::Deleted { key, .. }) if key == "n/1"));
-        assert_eq!(watch.try_next(), None);
+        assert!(store.get("b").unwrap().is_some());
     }
 
     #[test]

@@ -24,7 +24,7 @@ impl QuicServer {
     pub(super) fn start(host: &Host, server: &NameServer) -> Self {
         let certificate = CertificateDer::from_pem_file(host.dir().join("server.pem")).unwrap();
         let key = PrivateKeyDer::from_pem_file(host.dir().join("server.key")).unwrap();
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let mut tls = rustls::ServerConfig::builder_with_provider(provider)
             .with_protocol_versions(&[&rustls::version::TLS13])
             .unwrap()

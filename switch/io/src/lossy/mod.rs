@@ -225,6 +225,10 @@ impl<P: FramePort> FramePort for Lossy<P> {
     fn capabilities(&self) -> Capabilities {
         self.inner.capabilities()
     }
+
+    fn attached(&self, id: switch_core::PortId) {
+        self.inner.attached(id);
+    }
 }
 
 #[cfg(test)]

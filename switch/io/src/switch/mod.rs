@@ -21,7 +21,7 @@ use std::sync::mpsc::Receiver;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-use switch_core::{Bridge, PortConfig, PortCounts, PortId, Time};
+use switch_core::{Bridge, BridgeConfig, PortConfig, PortCounts, PortId, PortKind, Time};
 
 use self::ager::Ager;
 pub use self::config::{AUTO_WORKERS_MAX, EngineChoice, EngineKind, EngineReport, SwitchConfig};
@@ -121,6 +121,7 @@ impl Switch {
     ) -> Result<PortId, AddPort> {
         let _turn = lock(&self.control);
         let (id, reader) = self.registry.next().ok_or(AddPort::Exhausted)?;
+        port.attached(id);
         let port = Arc::new(Port::new(
             id,
             port,
@@ -141,6 +142,13 @@ impl Switch {
             return Err(AddPort::Watch(error));
         }
         Ok(id)
+    }
+
+    /// Attaches a device that reads for many ports (see [`FramePort`]). What it reads for none of them is dropped and
+    /// counted here.
+    pub fn add_trunk(&self, trunk: Box<dyn FramePort>) -> Result<PortId, AddPort> {
+        let nowhere = Arc::new(Bridge::new(BridgeConfig::default()));
+        self.add_port(&nowhere, trunk, PortConfig::new(PortKind::Tunnel, u32::MAX))
     }
 
     /// Detaches a port. When this returns no worker touches it and its descriptor is closed. Does nothing when there is

@@ -82,7 +82,7 @@ impl Worker {
                 self.batch.clear();
                 for buffer in &mut self.buffers[..count] {
                     self.batch.push(classify(
-                        port,
+                        self.ports.origin(buffer, port),
                         self.forwarder.worker,
                         now,
                         buffer.envelope_mut(),

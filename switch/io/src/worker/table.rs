@@ -8,6 +8,7 @@ use std::sync::mpsc::SyncSender;
 
 use switch_core::PortId;
 
+use crate::frame_port::FrameBuffer;
 use crate::port::Port;
 
 /// Ports by number. Used by one thread.
@@ -73,6 +74,13 @@ impl PortTable {
             return None;
         }
         Some(&entry.port)
+    }
+
+    /// The port that the frame in `buffer`, read from `reader`, counts as coming from. One that has been detached
+    /// meanwhile leaves it to the trunk, whose bridge leads nowhere.
+    pub(super) fn origin<'a>(&'a self, buffer: &mut FrameBuffer, reader: &'a Port) -> &'a Port {
+        let origin = buffer.take_origin();
+        origin.and_then(|id| self.port(id)).unwrap_or(reader)
     }
 }
 

@@ -1,0 +1,108 @@
+//! Clusters of hosts.
+
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+/// `POST /v1/cluster/init`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct ClusterInit {
+    /// The address that other hosts reach this one at; that of its way out where absent.
+    #[schema(value_type = Option<String>)]
+    pub address: Option<IpAddr>,
+    /// The TCP port at which hosts join; 4790 where absent. An etcd that the agent runs has the next two.
+    pub tcp_port: Option<u16>,
+    /// URLs of an etcd to use; the agent runs its own where empty.
+    pub etcd: Vec<String>,
+}
+
+/// `POST /v1/cluster/tokens`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct TokenCreate {
+    /// Seconds until it expires, at most 900; as many where absent.
+    pub ttl_s: Option<u64>,
+}
+
+/// A token, for one host to join with. `Debug` does not show it.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Token {
+    pub token: String,
+    /// Where the host has to join.
+    #[schema(value_type = String)]
+    pub address: SocketAddr,
+    /// Seconds until it expires.
+    pub ttl_s: u64,
+}
+
+impl fmt::Debug for Token {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Token(for {}, {} s)", self.address, self.ttl_s)
+    }
+}
+
+/// `POST /v1/cluster/join`. `Debug` does not show the token.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ClusterJoin {
+    pub token: String,
+    #[schema(value_type = String)]
+    pub address: SocketAddr,
+    /// The address that other hosts reach this one at; the one it joins from where absent.
+    #[serde(default)]
+    #[schema(value_type = Option<String>)]
+    pub advertise: Option<IpAddr>,
+}
+
+impl fmt::Debug for ClusterJoin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ClusterJoin({})", self.address)
+    }
+}
+
+/// `POST /v1/cluster/revoke`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ClusterRevoke {
+    /// A host's id, the beginning of one, or its name.
+    pub host: String,
+}
+
+/// `GET /v1/cluster`, and the answer to joining.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct ClusterDetail {
+    pub id: String,
+    /// This host's id.
+    pub host: String,
+    /// Whether etcd answers this host; without it the list is as it was last known.
+    pub in_step: bool,
+    /// Seconds since 1970 when this host's certificate ends, unless it is renewed before.
+    pub certificate_until_s: u64,
+    pub hosts: Vec<HostView>,
+}
+
+/// A host of the cluster.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct HostView {
+    pub id: String,
+    pub name: String,
+    /// Where its tunnels end.
+    #[schema(value_type = String)]
+    pub address: IpAddr,
+    pub state: HostState,
+    /// Whether it is the host that was asked.
+    pub own: bool,
+    pub joined_s: u64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum HostState {
+    /// It keeps its lease.
+    Up,
+    /// Its lease has run out.
+    Down,
+}

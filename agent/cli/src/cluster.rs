@@ -1,0 +1,225 @@
+//! `tapestry cluster`: make hosts one cluster, and keep them so.
+
+use std::net::{IpAddr, SocketAddr};
+
+use agent_api::{
+    Client, ClusterDetail, ClusterInit, ClusterJoin, ClusterRevoke, HostView, TokenCreate,
+};
+
+use crate::failure::Failure;
+use crate::output;
+
+/// Make hosts one cluster, so that they share networks
+#[derive(Debug, clap::Subcommand)]
+pub(crate) enum Verb {
+    Init(Init),
+    Token(Token),
+    Join(Join),
+    Ls(Ls),
+    Leave(Leave),
+    Revoke(Revoke),
+}
+
+/// Make a cluster of this host and print its id
+///
+/// This host keeps the cluster's CA: others join at it and renew their certificates there. Without --etcd the agent runs an
+/// etcd of its own, with mutual TLS and its data in the state directory.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Init {
+    /// The address, and the TCP port (4790), at which others reach this host
+    #[arg(long, value_name = "IP[:PORT]", value_parser = advertised)]
+    advertise: Option<(IpAddr, Option<u16>)>,
+    /// An etcd to use; may be repeated
+    #[arg(long, value_name = "URL")]
+    etcd: Vec<String>,
+}
+
+/// Print a token with which one host can join
+#[derive(Debug, clap::Args)]
+pub(crate) struct Token {
+    /// Seconds until it expires, at most 900
+    #[arg(long, value_name = "SECONDS")]
+    ttl: Option<u64>,
+    /// Print the token only
+    #[arg(short, long)]
+    quiet: bool,
+}
+
+/// Join a cluster with a token
+#[derive(Debug, clap::Args)]
+pub(crate) struct Join {
+    /// The address at which others reach this host; the one it joins from where absent
+    #[arg(long, value_name = "IP")]
+    advertise: Option<IpAddr>,
+    /// What `tapestry cluster token` printed
+    token: String,
+    /// The host that made the cluster
+    #[arg(value_name = "ADDRESS[:PORT]", value_parser = signer)]
+    address: SocketAddr,
+}
+
+/// List the hosts of the cluster
+#[derive(Debug, clap::Args)]
+pub(crate) struct Ls {
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// Take this host out of its cluster
+#[derive(Debug, clap::Args)]
+pub(crate) struct Leave {}
+
+/// Shut a host out: its certificates are void, and what it held is free
+#[derive(Debug, clap::Args)]
+pub(crate) struct Revoke {
+    /// The host's id, the beginning of one, or its name
+    host: String,
+}
+
+pub(crate) async fn run(verb: Verb, client: &Client) -> Result<u8, Failure> {
+    match verb {
+        Verb::Init(args) => init(args, client).await,
+        Verb::Token(args) => token(&args, client).await,
+        Verb::Join(args) => join(args, client).await,
+        Verb::Ls(args) => list(&args, client).await,
+        Verb::Leave(_) => client.leave_cluster().await.map(|()| 0).map_err(Into::into),
+        Verb::Revoke(args) => {
+            let revoke = ClusterRevoke { host: args.host };
+            client.revoke_host(&revoke).await?;
+            Ok(0)
+        }
+    }
+}
+
+async fn init(args: Init, client: &Client) -> Result<u8, Failure> {
+    let made = client
+        .init_cluster(&ClusterInit {
+            address: args.advertise.map(|(address, _)| address),
+            tcp_port: args.advertise.and_then(|(_, port)| port),
+            etcd: args.etcd,
+        })
+        .await?;
+    output::print(&format!("{}\n", made.id))?;
+    Ok(0)
+}
+
+async fn token(args: &Token, client: &Client) -> Result<u8, Failure> {
+    let token = client
+        .create_token(&TokenCreate { ttl_s: args.ttl })
+        .await?;
+    if args.quiet {
+        output::print(&format!("{}\n", token.token))?;
+        return Ok(0);
+    }
+    output::print(&format!(
+        "tapestry cluster join {} {}\n",
+        token.token, token.address
+    ))?;
+    Ok(0)
+}
+
+async fn join(args: Join, client: &Client) -> Result<u8, Failure> {
+    let joined = client
+        .join_cluster(&ClusterJoin {
+            token: args.token,
+            address: args.address,
+            advertise: args.advertise,
+        })
+        .await?;
+    output::print(&format!("{}\n", joined.id))?;
+    Ok(0)
+}
+
+async fn list(args: &Ls, client: &Client) -> Result<u8, Failure> {
+    let cluster = client.cluster().await?;
+    let text = if args.json {
+        output::json(&cluster)
+    } else {
+        table(&cluster)
+    };
+    output::print(&text)?;
+    Ok(0)
+}
+
+fn table(cluster: &ClusterDetail) -> String {
+    let state = |host: &HostView| match cluster.in_step || host.own {
+        true => output::word(host.state),
+        false => "unknown".to_owned(),
+    };
+    let rows = cluster.hosts.iter().map(|host| {
+        vec![
+            host.id.clone(),
+            host.name.clone(),
+            host.address.to_string(),
+            state(host),
+            if host.own { "*" } else { "" }.to_owned(),
+        ]
+    });
+    output::table(&["HOST ID", "NAME", "ADDRESS", "STATE", "THIS"], rows)
+}
+
+/// `IP` or `IP:PORT`, IPv6 in brackets where a port follows.
+fn advertised(text: &str) -> Result<(IpAddr, Option<u16>), String> {
+    if let Ok(address) = text.parse::<IpAddr>() {
+        return Ok((address, None));
+    }
+    match text.parse::<SocketAddr>() {
+        Ok(address) if address.port() > 0 => Ok((address.ip(), Some(address.port()))),
+        _ => Err("write it as 192.0.2.1, 192.0.2.1:4790 or [2001:db8::1]:4790".to_owned()),
+    }
+}
+
+fn signer(text: &str) -> Result<SocketAddr, String> {
+    let (address, port) = advertised(text)?;
+    Ok(SocketAddr::new(address, port.unwrap_or(DEFAULT_TCP_PORT)))
+}
+
+const DEFAULT_TCP_PORT: u16 = 4790;
+
+#[cfg(test)]
+mod tests {
+    use agent_api::HostState;
+
+    use super::*;
+
+    #[test]
+    fn an_address_may_have_a_port() {
+        assert_eq!(
+            advertised("192.0.2.1:1"),
+            Ok(("192.0.2.1".parse().unwrap(), Some(1)))
+        );
+        assert_eq!(
+            advertised("2001:db8::1"),
+            Ok(("2001:db8::1".parse().unwrap(), None))
+        );
+        assert_eq!(signer("192.0.2.1"), Ok("192.0.2.1:4790".parse().unwrap()));
+        for wrong in ["host", "192.0.2.1:0", "192.0.2.1:", "[::1]", ""] {
+            assert!(advertised(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn without_etcd_only_this_host_is_known_to_be_up() {
+        let host = |id: &str, own| HostView {
+            id: id.repeat(16),
+            name: format!("host-{id}"),
+            address: "192.0.2.1".parse().unwrap(),
+            state: HostState::Up,
+            own,
+            joined_s: 0,
+        };
+        let cluster = ClusterDetail {
+            id: "c".into(),
+            host: "a".repeat(16),
+            in_step: false,
+            certificate_until_s: 0,
+            hosts: vec![host("a", true), host("b", false)],
+        };
+        insta::assert_snapshot!(table(&cluster), @r"
+        HOST ID            NAME      ADDRESS     STATE     THIS
+        aaaaaaaaaaaaaaaa   host-a    192.0.2.1   up        *
+        bbbbbbbbbbbbbbbb   host-b    192.0.2.1   unknown
+        ");
+    }
+}

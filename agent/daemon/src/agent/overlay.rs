@@ -1,0 +1,231 @@
+//! Tunnels: how frames of this host's networks get to other hosts.
+//!
+//! # Theory of operation
+//!
+//! As a member of a cluster this host has one QUIC socket, which keeps a connection to every other host that is alive. A
+//! certificate is checked when a connection begins; when one ends, its connection is closed and dialed anew.
+//!
+//! One VXLAN socket per local address carries the networks that use it; the first tunnel opens it, the last one closes it. A
+//! remote host in a network is a port of the network's bridge, in the tunnels' split-horizon group. Sockets are bound to
+//! the very address that other hosts know this one by, because a VTEP takes frames from known addresses only.
+
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::sync::Arc;
+
+use overlay_core::HostId;
+use overlay_core::mtu::{Underlay, quic_inner_default, vxlan_inner};
+use overlay_io::{QuicConfig, QuicTunnel, VxlanConfig, VxlanTunnel};
+use switch_core::{Bridge, PortConfig, PortId, PortKind, Vni};
+use switch_io::Switch;
+
+use crate::netlink::{Netlink, NetlinkError};
+
+/// The sockets, by local address.
+#[derive(Debug, Default)]
+pub(super) struct Tunnels {
+    vxlan: BTreeMap<IpAddr, VxlanSocket>,
+    quic: Option<QuicSocket>,
+}
+
+#[derive(Debug)]
+struct QuicSocket {
+    tunnel: Arc<QuicTunnel>,
+    trunk: PortId,
+}
+
+#[derive(Debug)]
+struct VxlanSocket {
+    tunnel: VxlanTunnel,
+    trunk: PortId,
+    ports: usize,
+}
+
+/// A remote host in one network.
+#[derive(Debug)]
+pub(super) struct TunnelPort {
+    pub(super) port: PortId,
+    /// The VXLAN socket it uses.
+    local: Option<IpAddr>,
+}
+
+impl Tunnels {
+    /// A port of `bridge` that leads to `remote`; packets have up to `mtu` bytes.
+    pub(super) fn open_vxlan(
+        &mut self,
+        switch: &Switch,
+        bridge: &Arc<Bridge>,
+        (local, remote): (IpAddr, IpAddr),
+        (vni, mtu): (Vni, u16),
+    ) -> Result<TunnelPort, String> {
+        let socket = match self.vxlan.entry(local) {
+            Entry::Occupied(open) => open.into_mut(),
+            Entry::Vacant(place) => place.insert(VxlanSocket::open(switch, local)?),
+        };
+        let opened = socket.port(switch, bridge, remote, (vni, mtu));
+        self.close_unused(switch, local);
+        opened.map(|port| TunnelPort {
+            port,
+            local: Some(local),
+        })
+    }
+
+    pub(super) fn close(&mut self, switch: &Switch, tunnel: &TunnelPort) {
+        switch.remove_port(tunnel.port);
+        let Some(local) = tunnel.local else { return };
+        if let Some(socket) = self.vxlan.get_mut(&local) {
+            socket.ports = socket.ports.saturating_sub(1);
+        }
+        self.close_unused(switch, local);
+    }
+
+    /// Starts to carry frames over QUIC, in place of what did so before.
+    pub(super) fn start_quic(
+        &mut self,
+        switch: &Switch,
+        config: QuicConfig,
+    ) -> Result<Arc<QuicTunnel>, String> {
+        self.stop_quic(switch);
+        let (tunnel, trunk) = QuicTunnel::start(config).map_err(|error| error.to_string())?;
+        let trunk = switch
+            .add_trunk(Box::new(trunk))
+            .map_err(|error| error.to_string())?;
+        let tunnel = Arc::new(tunnel);
+        self.quic = Some(QuicSocket {
+            tunnel: Arc::clone(&tunnel),
+            trunk,
+        });
+        Ok(tunnel)
+    }
+
+    pub(super) fn stop_quic(&mut self, switch: &Switch) {
+        if let Some(socket) = self.quic.take() {
+            switch.remove_port(socket.trunk);
+        }
+    }
+
+    pub(super) fn quic(&self) -> Option<&Arc<QuicTunnel>> {
+        self.quic.as_ref().map(|socket| &socket.tunnel)
+    }
+
+    /// A port of `bridge` that leads to `host` over its connection.
+    pub(super) fn open_quic(
+        &self,
+        switch: &Switch,
+        bridge: &Arc<Bridge>,
+        host: &HostId,
+        (vni, mtu): (Vni, u16),
+    ) -> Result<TunnelPort, String> {
+        let tunnel = self.quic().ok_or("QUIC is not running on this host")?;
+        let port = tunnel
+            .port(vni, host, u32::from(mtu))
+            .map_err(|error| error.to_string())?;
+        let config = PortConfig::new(PortKind::Tunnel, u32::from(mtu));
+        let port = switch
+            .add_port(bridge, Box::new(port), config)
+            .map_err(|error| error.to_string())?;
+        Ok(TunnelPort { port, local: None })
+    }
+
+    fn close_unused(&mut self, switch: &Switch, local: IpAddr) {
+        if self
+            .vxlan
+            .get(&local)
+            .is_some_and(|socket| socket.ports == 0)
+            && let Some(socket) = self.vxlan.remove(&local)
+        {
+            switch.remove_port(socket.trunk);
+        }
+    }
+}
+
+impl VxlanSocket {
+    fn open(switch: &Switch, local: IpAddr) -> Result<Self, String> {
+        let (tunnel, trunk) =
+            VxlanTunnel::bind(&VxlanConfig::new(local)).map_err(|error| error.to_string())?;
+        let trunk = switch
+            .add_trunk(Box::new(trunk))
+            .map_err(|error| error.to_string())?;
+        Ok(Self {
+            tunnel,
+            trunk,
+            ports: 0,
+        })
+    }
+
+    fn port(
+        &mut self,
+        switch: &Switch,
+        bridge: &Arc<Bridge>,
+        remote: IpAddr,
+        (vni, mtu): (Vni, u16),
+    ) -> Result<PortId, String> {
+        let mtu = u32::from(mtu);
+        let port = self
+            .tunnel
+            .port(vni, remote, mtu)
+            .map_err(|error| error.to_string())?;
+        let config = PortConfig::new(PortKind::Tunnel, mtu);
+        let port = switch
+            .add_port(bridge, Box::new(port), config)
+            .map_err(|error| error.to_string())?;
+        self.ports += 1;
+        Ok(port)
+    }
+}
+
+/// The address that this host has towards `remote`. Nothing is sent: connecting a UDP socket only picks the route.
+pub(super) fn local_address(remote: IpAddr) -> Option<IpAddr> {
+    let unspecified: IpAddr = match remote {
+        IpAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+        IpAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+    };
+    let socket = UdpSocket::bind(SocketAddr::new(unspecified, 0)).ok()?;
+    socket
+        .connect(SocketAddr::new(remote, DISCARD_UDP_PORT))
+        .ok()?;
+    let local = socket.local_addr().ok()?.ip();
+    (!local.is_unspecified()).then_some(local)
+}
+
+/// The largest packet inside VXLAN from `local` to a host of the same family: what its link leaves.
+pub(super) fn vxlan_mtu(local: IpAddr) -> Result<u16, NetlinkError> {
+    let inner = vxlan_inner(underlay(local), link_mtu(local)?);
+    Ok(u16::try_from(inner).unwrap_or(u16::MAX))
+}
+
+/// The packet that crosses best over QUIC: Ethernet's, which is cut in two, or on jumbo links what crosses whole.
+pub(super) fn quic_mtu(local: IpAddr) -> Result<u16, NetlinkError> {
+    let inner = quic_inner_default(underlay(local), link_mtu(local)?);
+    Ok(u16::try_from(inner).unwrap_or(u16::MAX))
+}
+
+/// The longest UDP payload that fits the link of `local`.
+pub(super) fn udp_payload_max(local: IpAddr) -> Result<u16, NetlinkError> {
+    let payload = link_mtu(local)?.saturating_sub(underlay(local).udp_overhead());
+    Ok(u16::try_from(payload).unwrap_or(u16::MAX))
+}
+
+fn underlay(local: IpAddr) -> Underlay {
+    match local {
+        IpAddr::V4(_) => Underlay::V4,
+        IpAddr::V6(_) => Underlay::V6,
+    }
+}
+
+fn link_mtu(local: IpAddr) -> Result<u32, NetlinkError> {
+    let mut netlink = Netlink::open()?;
+    let addresses = netlink.addresses()?;
+    let index = addresses
+        .iter()
+        .find(|entry| entry.address.addr() == local)
+        .map(|entry| entry.link_index);
+    match index {
+        Some(index) => Ok(netlink.link_by_index(index)?.mtu),
+        None => Ok(ETHERNET_MTU),
+    }
+}
+
+const DISCARD_UDP_PORT: u16 = 9;
+const ETHERNET_MTU: u32 = 1500;

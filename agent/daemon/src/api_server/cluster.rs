@@ -1,0 +1,81 @@
+//! `/v1/cluster`.
+
+use std::sync::Arc;
+
+use agent_api::{
+    ApiError, ClusterDetail, ClusterInit, ClusterJoin, ClusterRevoke, Token, TokenCreate,
+};
+use axum::Json;
+use axum::extract::State;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::reply::{Body, Reply, blocking};
+use crate::agent::Agent;
+
+pub(super) fn routes() -> OpenApiRouter<Arc<Agent>> {
+    OpenApiRouter::new()
+        .routes(routes!(inspect, leave))
+        .routes(routes!(init))
+        .routes(routes!(join))
+        .routes(routes!(token))
+        .routes(routes!(revoke))
+}
+
+/// Shows the cluster that this host is in.
+#[utoipa::path(get, path = "/cluster", responses((status = 200, body = ClusterDetail), (status = "default", body = ApiError)))]
+async fn inspect(State(agent): State<Arc<Agent>>) -> Reply<ClusterDetail> {
+    blocking(agent, |agent| agent.inspect_cluster())
+        .await
+        .map(Json)
+}
+
+/// Makes a cluster of this host alone.
+#[utoipa::path(post, path = "/cluster/init", request_body = ClusterInit,
+    responses((status = 200, body = ClusterDetail), (status = "default", body = ApiError)))]
+async fn init(
+    State(agent): State<Arc<Agent>>,
+    Body(request): Body<ClusterInit>,
+) -> Reply<ClusterDetail> {
+    blocking(agent, move |agent| agent.init_cluster(request))
+        .await
+        .map(Json)
+}
+
+/// Joins a cluster.
+#[utoipa::path(post, path = "/cluster/join", request_body = ClusterJoin,
+    responses((status = 200, body = ClusterDetail), (status = "default", body = ApiError)))]
+async fn join(
+    State(agent): State<Arc<Agent>>,
+    Body(request): Body<ClusterJoin>,
+) -> Reply<ClusterDetail> {
+    blocking(agent, move |agent| agent.join_cluster(&request))
+        .await
+        .map(Json)
+}
+
+/// Makes a token that admits one host.
+#[utoipa::path(post, path = "/cluster/tokens", request_body = TokenCreate,
+    responses((status = 200, body = Token), (status = "default", body = ApiError)))]
+async fn token(State(agent): State<Arc<Agent>>, Body(request): Body<TokenCreate>) -> Reply<Token> {
+    blocking(agent, move |agent| agent.create_token(&request))
+        .await
+        .map(Json)
+}
+
+/// Shuts a host out of the cluster.
+#[utoipa::path(post, path = "/cluster/revoke", request_body = ClusterRevoke,
+    responses((status = 200), (status = "default", body = ApiError)))]
+async fn revoke(State(agent): State<Arc<Agent>>, Body(request): Body<ClusterRevoke>) -> Reply<()> {
+    blocking(agent, move |agent| agent.revoke_host(&request))
+        .await
+        .map(Json)
+}
+
+/// Takes this host out of its cluster.
+#[utoipa::path(delete, path = "/cluster", responses((status = 200), (status = "default", body = ApiError)))]
+async fn leave(State(agent): State<Arc<Agent>>) -> Reply<()> {
+    blocking(agent, |agent| agent.leave_cluster())
+        .await
+        .map(Json)
+}

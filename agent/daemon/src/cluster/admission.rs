@@ -1,0 +1,274 @@
+//! The signer's decisions: who is admitted, whose certificate is renewed, who is on the list of the revoked.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use rustls::ServerConfig;
+
+use super::ca::{Ca, Subject, UseCa};
+use super::error::UseCluster;
+use super::etcd_process::EtcdProcess;
+use super::files::{Files, REVOKED as REVOKED_FILE, SERVICE_CERTIFICATE, SERVICE_KEY, Settings};
+use super::hex;
+use super::identity::{Candidate, Identity, now_s};
+use super::records::{HOSTS, HostRecord, ISSUED, REVOKED, RevokedRecord, TOKENS, TokenRecord};
+use super::signer::{Decide, JoinRequest, Joined, Reply, SIGNER_NAME};
+use super::token::secret_hash;
+use crate::store::{Change, EtcdStore, Expected, Store, StoreError};
+
+/// The CA at work.
+pub(super) struct Admission {
+    pub(super) ca: Ca,
+    pub(super) files: Files,
+    pub(super) settings: Settings,
+    pub(super) store: Arc<EtcdStore>,
+    pub(super) lifetime: Duration,
+    /// Absent where etcd was given.
+    pub(super) etcd: Option<EtcdProcess>,
+}
+
+/// Why a host is not admitted.
+#[derive(Debug, thiserror::Error)]
+enum Admit {
+    #[error("the token is unknown, used or expired; make a new one with `tapestry cluster token`")]
+    Token,
+    #[error("the request is malformed: {0}")]
+    Malformed(&'static str),
+    #[error("this host is revoked or has left; run `tapestry cluster leave` there and join again")]
+    NoMember,
+    #[error(transparent)]
+    Ca(#[from] UseCa),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl Admission {
+    fn admit(&self, request: &JoinRequest) -> Result<Joined, Admit> {
+        if hex::decode::<8>(&request.host).is_none() {
+            return Err(Admit::Malformed("no host id"));
+        }
+        if crate::name::check_hostname(&request.name).is_err() {
+            return Err(Admit::Malformed("no host name"));
+        }
+        let used = self.checked_token(request)?;
+        let subject = host_subject(&request.host, request.address);
+        let issued = self.ca.sign(&request.request, &subject, self.lifetime)?;
+        let host = HostRecord {
+            name: request.name.clone(),
+            address: request.address,
+            joined_s: now_s(),
+        };
+        let key = format!("{HOSTS}{}", request.host);
+        let admitted = self.store.transact(&[
+            used,
+            Change::encode(key, &host, Expected::Absent)?,
+            self.issue(&request.host, &issued.serial)?,
+        ]);
+        match admitted {
+            Ok(_) => {}
+            // Another host was faster.
+            Err(StoreError::Missing { .. } | StoreError::Changed { .. }) => {
+                return Err(Admit::Token);
+            }
+            Err(error) => return Err(error.into()),
+        }
+        tracing::info!(host = request.host, name = request.name, address = %request.address, "a host joined");
+        Ok(Joined {
+            cluster: self.settings.cluster.clone(),
+            ca: self.ca.certificate().to_owned(),
+            certificate: issued.certificate,
+            etcd: self.settings.etcd.clone(),
+            etcd_managed: self.settings.etcd_managed,
+        })
+    }
+
+    /// The change that uses the token up.
+    fn checked_token(&self, request: &JoinRequest) -> Result<Change, Admit> {
+        if hex::decode::<8>(&request.token_id).is_none() {
+            return Err(Admit::Token);
+        }
+        let key = format!("{TOKENS}{}", request.token_id);
+        let entry = self.store.get(&key)?.ok_or(Admit::Token)?;
+        let record: TokenRecord = entry.decode()?;
+        // Hashes are compared, so time tells nothing about the secret.
+        if record.secret_hash != secret_hash(&request.secret) || record.expires_s <= now_s() {
+            return Err(Admit::Token);
+        }
+        Ok(Change::delete(key, Expected::Revision(entry.revision)))
+    }
+
+    fn certify_again(&self, host: &str, request: &str) -> Result<String, Admit> {
+        let key = format!("{HOSTS}{host}");
+        let entry = self.store.get(&key)?.ok_or(Admit::NoMember)?;
+        let record: HostRecord = entry.decode()?;
+        let subject = host_subject(host, record.address);
+        let issued = self.ca.sign(request, &subject, self.lifetime)?;
+        let issue = self.issue(host, &issued.serial)?;
+        // One that is revoked meanwhile gets nothing.
+        let unchanged = Change::put(key, entry.value, Expected::Revision(entry.revision));
+        match self.store.transact(&[unchanged, issue]) {
+            Ok(_) => Ok(issued.certificate),
+            Err(StoreError::Missing { .. }) => Err(Admit::NoMember),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Puts a certificate on record for as long as it is good.
+    fn issue(&self, host: &str, serial: &str) -> Result<Change, StoreError> {
+        let lease = self.store.grant(self.lifetime + CLOCK_SKEW)?;
+        let key = format!("{ISSUED}{host}/{serial}");
+        Ok(Change::encode(key, &now_s(), Expected::Anything)?.under(lease))
+    }
+
+    /// A new certificate for what the signer serves.
+    pub(super) fn renew_service(&self) -> Result<(), UseCluster> {
+        certify_service(&self.ca, &self.files, self.settings.address, self.lifetime)
+    }
+
+    /// Writes the list for etcd, and ends the connections that were open. Says whether there was something new.
+    pub(super) fn list_revoked(&self) -> Result<bool, String> {
+        let serials = self.revoked_serials().map_err(|error| error.to_string())?;
+        if !self.remember(&serials)? {
+            return Ok(false);
+        }
+        if let Some(etcd) = &self.etcd {
+            etcd.restart();
+        }
+        Ok(true)
+    }
+
+    fn revoked_serials(&self) -> Result<Vec<String>, StoreError> {
+        let mut serials = Vec::new();
+        for revoked in self.store.list(REVOKED)? {
+            let record: RevokedRecord = revoked.decode()?;
+            let host = revoked.key.trim_start_matches(REVOKED);
+            let prefix = format!("{ISSUED}{host}/");
+            let issued = self.store.list(&prefix)?;
+            tracing::debug!(
+                host,
+                name = record.name,
+                certificates = issued.len(),
+                "revoked"
+            );
+            serials.extend(
+                issued
+                    .iter()
+                    .filter_map(|entry| entry.key.strip_prefix(&prefix).map(str::to_owned)),
+            );
+        }
+        Ok(serials)
+    }
+
+    /// False where the list says so already.
+    fn remember(&self, serials: &[String]) -> Result<bool, String> {
+        let text = serials.join("\n");
+        if self
+            .files
+            .read_needed(REVOKED_SERIALS)
+            .is_ok_and(|known| known == text)
+        {
+            return Ok(false);
+        }
+        let list = self
+            .ca
+            .revocation_list(serials)
+            .map_err(|error| error.to_string())?;
+        self.files
+            .write(REVOKED_FILE, &list)
+            .map_err(|error| error.to_string())?;
+        self.files
+            .write(REVOKED_SERIALS, &text)
+            .map_err(|error| error.to_string())?;
+        Ok(true)
+    }
+}
+
+impl Decide for Admission {
+    fn server_config(&self) -> Option<Arc<ServerConfig>> {
+        let config = || -> Result<ServerConfig, UseCluster> {
+            let service = Identity {
+                host: SIGNER_NAME.to_owned(),
+                ca: self.ca.certificate().to_owned(),
+                certificate: self.files.read_needed(SERVICE_CERTIFICATE)?,
+                key: self.files.read_needed(SERVICE_KEY)?,
+            };
+            Ok(service.server_config()?)
+        };
+        match config() {
+            Ok(config) => Some(Arc::new(config)),
+            Err(error) => {
+                tracing::warn!(%error, "no host can join");
+                None
+            }
+        }
+    }
+
+    fn join(&self, _from: IpAddr, request: &JoinRequest) -> Reply {
+        match patiently(|| self.admit(request), is_unreachable) {
+            Ok(joined) => Reply::Joined(joined),
+            Err(error) => Reply::Refused(error.to_string()),
+        }
+    }
+
+    fn renew(&self, host: &str, request: &str) -> Reply {
+        match patiently(|| self.certify_again(host, request), is_unreachable) {
+            Ok(certificate) => Reply::Renewed { certificate },
+            Err(error) => Reply::Refused(error.to_string()),
+        }
+    }
+}
+
+fn is_unreachable(error: &Admit) -> bool {
+    matches!(error, Admit::Store(StoreError::Unreachable { .. }))
+}
+
+/// Tries again for a while: etcd restarts after a revocation.
+pub(super) fn patiently<T, E>(
+    attempt: impl Fn() -> Result<T, E>,
+    is_passing: impl Fn(&E) -> bool,
+) -> Result<T, E> {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        match attempt() {
+            Err(error) if is_passing(&error) && Instant::now() < deadline => {
+                std::thread::sleep(Duration::from_millis(100));
+            }
+            result => return result,
+        }
+    }
+}
+
+/// A host has one name: tunnels take no certificate with several.
+pub(super) fn host_subject(host: &str, address: IpAddr) -> Subject {
+    Subject {
+        names: vec![host.to_owned()],
+        addresses: vec![address],
+    }
+}
+
+/// Makes a certificate, with a key of its own, for what the signer serves: its endpoint and etcd.
+pub(super) fn certify_service(
+    ca: &Ca,
+    files: &Files,
+    address: IpAddr,
+    lifetime: Duration,
+) -> Result<(), UseCluster> {
+    let subject = Subject {
+        names: vec![SIGNER_NAME.to_owned(), ETCD_NAME.to_owned()],
+        addresses: vec![address, [127, 0, 0, 1].into()],
+    };
+    let candidate = Candidate::new()?;
+    let issued = ca.sign(&candidate.request, &subject, lifetime)?;
+    files.write(SERVICE_KEY, &candidate.key)?;
+    files.write(SERVICE_CERTIFICATE, &issued.certificate)?;
+    Ok(())
+}
+
+/// Only the certificate of a managed etcd has this name.
+pub(super) const ETCD_NAME: &str = "etcd.tapestry";
+const PATIENCE: Duration = Duration::from_secs(5);
+/// What the list for etcd was made of, a serial a line.
+pub(super) const REVOKED_SERIALS: &str = "revoked";
+/// A certificate stays on record a little longer than any clock thinks it good.
+const CLOCK_SKEW: Duration = Duration::from_secs(5 * 60);

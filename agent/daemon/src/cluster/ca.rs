@@ -1,0 +1,172 @@
+//! The cluster's certificate authority.
+//!
+//! # Theory of operation
+//!
+//! The host that made the cluster holds the CA's key, and nobody else. It signs what a host proves to have the key of (a
+//! signing request, PKCS #10) for the identity that the *cluster* knows, never for one that the request names. Certificates
+//! are short-lived and renewed; the list of revoked ones (CRL) is for etcd, which reads it at every handshake.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use rcgen::{
+    BasicConstraints, CertificateParams, CertificateRevocationListParams,
+    CertificateSigningRequestParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa,
+    Issuer, KeyIdMethod, KeyPair, KeyUsagePurpose, RevocationReason, RevokedCertParams, SanType,
+    SerialNumber,
+};
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
+use time::OffsetDateTime;
+
+use super::hex;
+use super::token::sha256;
+
+/// A CA with its key.
+pub(super) struct Ca {
+    certificate: String,
+    issuer: Issuer<'static, KeyPair>,
+}
+
+/// Whom a certificate is for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Subject {
+    /// Host id first, then what else it may be called.
+    pub(super) names: Vec<String>,
+    pub(super) addresses: Vec<IpAddr>,
+}
+
+/// A certificate that was just signed.
+pub(super) struct Issued {
+    /// PEM.
+    pub(super) certificate: String,
+    pub(super) serial: String,
+}
+
+/// Why the CA does not do it.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum UseCa {
+    #[error("the CA cannot be used: {0}")]
+    Unusable(String),
+    #[error("the signing request is not valid: {0}")]
+    Request(String),
+}
+
+impl Ca {
+    /// A new one, and its key as PEM.
+    pub(super) fn create(cluster: &str) -> Result<(Self, String), UseCa> {
+        let key = KeyPair::generate().map_err(unusable)?;
+        let key_pem = key.serialize_pem();
+        let mut params = CertificateParams::default();
+        params.distinguished_name = common_name(&format!("tapestry cluster {cluster}"));
+        params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+        let now = OffsetDateTime::now_utc();
+        (params.not_before, params.not_after) = (now - CLOCK_SKEW, now + CA_LIFETIME);
+        let certificate = params.self_signed(&key).map_err(unusable)?.pem();
+        Ok((Self::load(certificate, &key_pem)?, key_pem))
+    }
+
+    pub(super) fn load(certificate: String, key: &str) -> Result<Self, UseCa> {
+        let key = KeyPair::from_pem(key).map_err(unusable)?;
+        let issuer = Issuer::from_ca_cert_pem(&certificate, key).map_err(unusable)?;
+        Ok(Self {
+            certificate,
+            issuer,
+        })
+    }
+
+    /// PEM.
+    pub(super) fn certificate(&self) -> &str {
+        &self.certificate
+    }
+
+    /// Signs for `subject` whatever key the request proves to have.
+    pub(super) fn sign(
+        &self,
+        request: &str,
+        subject: &Subject,
+        lifetime: Duration,
+    ) -> Result<Issued, UseCa> {
+        let refused = |error: rcgen::Error| UseCa::Request(error.to_string());
+        let mut request = CertificateSigningRequestParams::from_pem(request).map_err(refused)?;
+        // Positive, and of full length (RFC 5280 §4.1.2.2).
+        let mut serial: [u8; 16] = hex::random();
+        serial[0] = serial[0] & 0x7f | 0x40;
+        request.params = leaf(subject, serial, lifetime).map_err(refused)?;
+        let certificate = request.signed_by(&self.issuer).map_err(unusable)?;
+        Ok(Issued {
+            certificate: certificate.pem(),
+            serial: hex::encode(&serial),
+        })
+    }
+
+    /// The list of revoked serials, as PEM.
+    pub(super) fn revocation_list(&self, serials: &[String]) -> Result<String, UseCa> {
+        let now = OffsetDateTime::now_utc();
+        let revoked = serials
+            .iter()
+            .filter_map(|serial| hex::decode::<16>(serial));
+        let revoked_certs = revoked
+            .map(|serial| RevokedCertParams {
+                serial_number: SerialNumber::from_slice(&serial),
+                revocation_time: now,
+                reason_code: Some(RevocationReason::PrivilegeWithdrawn),
+                invalidity_date: None,
+            })
+            .collect();
+        let number = u64::try_from(now.unix_timestamp()).unwrap_or_default();
+        let list = CertificateRevocationListParams {
+            this_update: now - CLOCK_SKEW,
+            next_update: now + CA_LIFETIME,
+            crl_number: SerialNumber::from_slice(&number.to_be_bytes()),
+            issuing_distribution_point: None,
+            revoked_certs,
+            key_identifier_method: KeyIdMethod::Sha256,
+        };
+        let signed = list.signed_by(&self.issuer).map_err(unusable)?;
+        signed.pem().map_err(unusable)
+    }
+}
+
+/// What a token pins: SHA-256 of the CA's certificate.
+pub(super) fn ca_hash(certificate: &str) -> Result<[u8; 32], UseCa> {
+    let der = CertificateDer::from_pem_slice(certificate.as_bytes()).map_err(unusable)?;
+    Ok(sha256(&der))
+}
+
+fn leaf(
+    subject: &Subject,
+    serial: [u8; 16],
+    lifetime: Duration,
+) -> Result<CertificateParams, rcgen::Error> {
+    let mut params = CertificateParams::new(subject.names.clone())?;
+    let addresses = subject.addresses.iter().copied().map(SanType::IpAddress);
+    params.subject_alt_names.extend(addresses);
+    params.distinguished_name = common_name(subject.names.first().map_or("", String::as_str));
+    params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+    // A host is both sides of a tunnel, and etcd's own gateway is a client of etcd.
+    params.extended_key_usages = vec![
+        ExtendedKeyUsagePurpose::ServerAuth,
+        ExtendedKeyUsagePurpose::ClientAuth,
+    ];
+    params.use_authority_key_identifier_extension = true;
+    params.serial_number = Some(SerialNumber::from_slice(&serial));
+    let now = OffsetDateTime::now_utc();
+    (params.not_before, params.not_after) = (now - CLOCK_SKEW, now + lifetime);
+    Ok(params)
+}
+
+fn common_name(name: &str) -> DistinguishedName {
+    let mut names = DistinguishedName::new();
+    names.push(DnType::CommonName, name);
+    names
+}
+
+fn unusable(error: impl std::fmt::Display) -> UseCa {
+    UseCa::Unusable(error.to_string())
+}
+
+/// Clocks of hosts differ by so much at most.
+const CLOCK_SKEW: Duration = Duration::from_secs(5 * 60);
+const CA_LIFETIME: Duration = Duration::from_secs(10 * 365 * 24 * 3600);

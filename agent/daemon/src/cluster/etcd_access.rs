@@ -1,0 +1,60 @@
+//! How this host speaks to etcd.
+
+use std::path::Path;
+
+use super::ClusterOptions;
+use super::admission::ETCD_NAME;
+use super::error::UseCluster;
+use super::files::Settings;
+use super::identity::Identity;
+use crate::store::{EtcdOptions, EtcdTls};
+
+/// With the cluster's certificates where etcd is the cluster's own, else with those of the configuration.
+pub(super) fn etcd_options(
+    options: &ClusterOptions,
+    settings: &Settings,
+    identity: &Identity,
+) -> Result<EtcdOptions, UseCluster> {
+    let secure = settings.etcd.iter().any(|url| url.starts_with("https:"));
+    let tls = if settings.etcd_managed {
+        Some(EtcdTls {
+            ca: identity.ca.clone(),
+            certificate: identity.certificate.clone(),
+            key: identity.key.clone(),
+            server_name: Some(ETCD_NAME.to_owned()),
+        })
+    } else if secure {
+        Some(given_etcd_tls(options)?)
+    } else {
+        None
+    };
+    Ok(EtcdOptions {
+        endpoints: settings.etcd.clone(),
+        root: ROOT.to_owned(),
+        tls,
+    })
+}
+
+fn given_etcd_tls(options: &ClusterOptions) -> Result<EtcdTls, UseCluster> {
+    let Some([ca, certificate, key]) = &options.etcd_files else {
+        return Err(UseCluster::Refused(
+            "an etcd with https needs certificates; name them in the agent's configuration: \
+             [cluster] etcd_ca, etcd_certificate, etcd_key"
+                .into(),
+        ));
+    };
+    let read = |path: &Path| {
+        std::fs::read_to_string(path).map_err(|error| {
+            UseCluster::Refused(format!("cannot read {}: {error}", path.display()))
+        })
+    };
+    Ok(EtcdTls {
+        ca: read(ca)?,
+        certificate: read(certificate)?,
+        key: read(key)?,
+        server_name: None,
+    })
+}
+
+/// What all keys begin with, in an etcd that may serve others too.
+const ROOT: &str = "/tapestry/";

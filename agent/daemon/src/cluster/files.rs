@@ -1,0 +1,199 @@
+//! What a host keeps of its cluster on disk: `cluster/` in the state directory, for root alone.
+
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io::{self, Write};
+use std::net::{IpAddr, SocketAddr};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use super::identity::Identity;
+
+/// The directory.
+#[derive(Clone, Debug)]
+pub(super) struct Files {
+    dir: PathBuf,
+}
+
+/// What is not secret, as `cluster.json`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Settings {
+    /// The cluster's id.
+    pub(super) cluster: String,
+    /// This host's id.
+    pub(super) host: String,
+    /// Its name, for people.
+    pub(super) name: String,
+    /// The address that tunnels of other hosts go to.
+    pub(super) address: IpAddr,
+    /// Where hosts are admitted and certificates renewed.
+    pub(super) signer: SocketAddr,
+    /// URLs of etcd.
+    pub(super) etcd: Vec<String>,
+    /// Whether etcd is a child of the signer's agent.
+    pub(super) etcd_managed: bool,
+    /// Where this host's QUIC tunnels end.
+    pub(super) quic_udp_port: u16,
+    /// Whether this host is the signer.
+    pub(super) signs: bool,
+}
+
+/// A file of the cluster cannot be read or written.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot use {}: {source}", path.display())]
+pub(super) struct UseFile {
+    path: PathBuf,
+    source: io::Error,
+}
+
+impl Files {
+    pub(super) fn new(state_dir: &Path) -> Self {
+        Self {
+            dir: state_dir.join("cluster"),
+        }
+    }
+
+    pub(super) fn path(&self, name: &str) -> PathBuf {
+        self.dir.join(name)
+    }
+
+    /// `None` where this host is in no cluster.
+    pub(super) fn load(&self) -> Result<Option<(Settings, Identity)>, UseFile> {
+        let Some(text) = self.read(SETTINGS)? else {
+            return Ok(None);
+        };
+        let settings: Settings = serde_json::from_str(&text)
+            .map_err(|error| self.failed(SETTINGS, io::Error::other(error)))?;
+        let identity = Identity {
+            host: settings.host.clone(),
+            ca: self.read_needed(CA_CERTIFICATE)?,
+            certificate: self.read_needed(CERTIFICATE)?,
+            key: self.read_needed(KEY)?,
+        };
+        Ok(Some((settings, identity)))
+    }
+
+    /// The settings come last: without them there is no membership.
+    pub(super) fn save(&self, settings: &Settings, identity: &Identity) -> Result<(), UseFile> {
+        self.save_identity(identity)?;
+        let text = serde_json::to_string_pretty(settings)
+            .map_err(|error| self.failed(SETTINGS, io::Error::other(error)))?;
+        self.write(SETTINGS, &text)
+    }
+
+    /// The key before its certificate: a crash in between leaves a pair that does not fit, and the old one was to end.
+    pub(super) fn save_identity(&self, identity: &Identity) -> Result<(), UseFile> {
+        self.write(CA_CERTIFICATE, &identity.ca)?;
+        self.write(KEY, &identity.key)?;
+        self.write(CERTIFICATE, &identity.certificate)
+    }
+
+    pub(super) fn read_needed(&self, name: &str) -> Result<String, UseFile> {
+        let missing = || self.failed(name, io::ErrorKind::NotFound.into());
+        self.read(name)?.ok_or_else(missing)
+    }
+
+    fn read(&self, name: &str) -> Result<Option<String>, UseFile> {
+        match fs::read_to_string(self.path(name)) {
+            Ok(text) => Ok(Some(text)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(self.failed(name, error)),
+        }
+    }
+
+    /// As a whole or not at all, mode 0600.
+    pub(super) fn write(&self, name: &str, text: &str) -> Result<(), UseFile> {
+        let (new, path) = (self.path(&format!("{name}.new")), self.path(name));
+        let write = || {
+            DirBuilder::new()
+                .recursive(true)
+                .mode(0o700)
+                .create(&self.dir)?;
+            let mut options = OpenOptions::new();
+            let mut file = options
+                .write(true)
+                .create(true)
+                .truncate(true)
+                .mode(0o600)
+                .open(&new)?;
+            file.write_all(text.as_bytes())?;
+            file.sync_all()?;
+            fs::rename(&new, &path)?;
+            File::open(&self.dir)?.sync_all()
+        };
+        write().map_err(|error| self.failed(name, error))
+    }
+
+    /// Forgets the cluster, with everything that etcd has here.
+    pub(super) fn remove(&self) -> Result<(), UseFile> {
+        match fs::remove_dir_all(&self.dir) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(self.failed("", error)),
+            _ => Ok(()),
+        }
+    }
+
+    fn failed(&self, name: &str, source: io::Error) -> UseFile {
+        UseFile {
+            path: self.path(name),
+            source,
+        }
+    }
+}
+
+const SETTINGS: &str = "cluster.json";
+pub(super) const CA_CERTIFICATE: &str = "ca.pem";
+pub(super) const CA_KEY: &str = "ca.key";
+pub(super) const CERTIFICATE: &str = "host.pem";
+pub(super) const KEY: &str = "host.key";
+/// The certificate under which the signer and its etcd serve, and its key.
+pub(super) const SERVICE_CERTIFICATE: &str = "service.pem";
+pub(super) const SERVICE_KEY: &str = "service.key";
+/// What was last known of the cluster.
+pub(super) const WORLD: &str = "world.json";
+pub(super) const RESET_KEY: &str = "reset.key";
+pub(super) const REVOKED: &str = "revoked.crl";
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    fn settings() -> Settings {
+        Settings {
+            cluster: "c".into(),
+            host: "00".into(),
+            name: "one".into(),
+            address: "192.0.2.1".parse().unwrap(),
+            signer: "192.0.2.1:4790".parse().unwrap(),
+            etcd: vec!["https://192.0.2.1:4791".into()],
+            etcd_managed: true,
+            quic_udp_port: 4790,
+            signs: true,
+        }
+    }
+
+    #[test]
+    fn what_was_saved_is_loaded_and_for_root_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let files = Files::new(dir.path());
+        assert!(files.load().unwrap().is_none());
+        let identity = Identity {
+            host: "00".into(),
+            ca: "ca".into(),
+            certificate: "certificate".into(),
+            key: "key".into(),
+        };
+        files.save(&settings(), &identity).unwrap();
+        assert_eq!(files.load().unwrap(), Some((settings(), identity)));
+        let mode = |path: PathBuf| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        for entry in fs::read_dir(files.path("")).unwrap() {
+            assert_eq!(mode(entry.unwrap().path()), 0o600);
+        }
+        assert_eq!(mode(files.path("")), 0o700);
+        files.remove().unwrap();
+        files.remove().unwrap();
+        assert!(files.load().unwrap().is_none());
+    }
+}

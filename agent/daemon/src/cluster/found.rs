@@ -1,0 +1,270 @@
+//! Making a cluster, and joining one.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::runtime::Handle;
+
+use super::admission::{REVOKED_SERIALS, certify_service, host_subject};
+use super::ca::Ca;
+use super::error::UseCluster;
+use super::etcd_process::client_url;
+use super::files::{CA_KEY, Files, REVOKED, Settings};
+use super::identity::{Candidate, Identity, now_s, pinned_client_config};
+use super::member::Member;
+use super::records::{CLUSTER, ClusterRecord, HOSTS, HostRecord, ISSUED};
+use super::signer::{JoinRequest, Reply, Request, ask};
+use super::token::JoinToken;
+use super::{ClusterOptions, DEFAULT_PORT, hex};
+use crate::store::{Change, Expected, Store, StoreError};
+
+/// `cluster init`.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct InitRequest {
+    /// The address that others reach this host at; that of the way out where absent.
+    pub(crate) address: Option<IpAddr>,
+    pub(crate) tcp_port: Option<u16>,
+    /// URLs of an etcd that is there already.
+    pub(crate) etcd: Vec<String>,
+}
+
+/// `cluster join`.
+#[derive(Clone, Debug)]
+pub(crate) struct JoinCluster {
+    pub(crate) token: JoinToken,
+    pub(crate) signer: SocketAddr,
+    /// Where tunnels to this host end; the address it joins from where absent.
+    pub(crate) address: Option<IpAddr>,
+}
+
+impl Member {
+    /// Makes a cluster of this host alone. Nothing is left of a failure.
+    pub(crate) fn init(
+        options: &ClusterOptions,
+        request: InitRequest,
+        runtime: &Handle,
+    ) -> Result<Arc<Self>, UseCluster> {
+        let files = Files::new(&options.state_dir);
+        let made = found(options, &files, request, runtime);
+        if made.is_err() {
+            let _ = files.remove();
+        }
+        made
+    }
+
+    /// Joins the cluster that the token is of. Nothing is left of a failure, but the token is used up.
+    pub(crate) fn join(
+        options: &ClusterOptions,
+        request: &JoinCluster,
+        runtime: &Handle,
+    ) -> Result<Arc<Self>, UseCluster> {
+        let files = Files::new(&options.state_dir);
+        let joined = join(options, &files, request, runtime);
+        if joined.is_err() {
+            let _ = files.remove();
+        }
+        joined
+    }
+}
+
+fn found(
+    options: &ClusterOptions,
+    files: &Files,
+    request: InitRequest,
+    runtime: &Handle,
+) -> Result<Arc<Member>, UseCluster> {
+    for url in &request.etcd {
+        check_url(url)?;
+    }
+    let address = match request.address {
+        Some(address) => address,
+        None => way_out().ok_or_else(|| {
+            UseCluster::Refused(
+                "this host has no way out to take an address from; give one with --advertise IP"
+                    .into(),
+            )
+        })?,
+    };
+    let signer = SocketAddr::new(address, request.tcp_port.unwrap_or(DEFAULT_PORT));
+    let (cluster, host) = (
+        hex::encode(&hex::random::<8>()),
+        hex::encode(&hex::random::<8>()),
+    );
+    let (ca, ca_key) = Ca::create(&cluster)?;
+    let candidate = Candidate::new()?;
+    let issued = ca.sign(
+        &candidate.request,
+        &host_subject(&host, address),
+        options.certificate_lifetime,
+    )?;
+    let identity = Identity {
+        host: host.clone(),
+        ca: ca.certificate().to_owned(),
+        certificate: issued.certificate,
+        key: candidate.key,
+    };
+    let etcd_managed = request.etcd.is_empty();
+    let settings = Settings {
+        name: name(options)?,
+        etcd: if etcd_managed {
+            vec![client_url(signer)]
+        } else {
+            request.etcd
+        },
+        cluster,
+        host,
+        address,
+        signer,
+        etcd_managed,
+        quic_udp_port: signer.port(),
+        signs: true,
+    };
+    files.write(CA_KEY, &ca_key)?;
+    certify_service(&ca, files, address, options.certificate_lifetime)?;
+    files.write(REVOKED, &ca.revocation_list(&[])?)?;
+    files.write(REVOKED_SERIALS, "")?;
+    files.save(&settings, &identity)?;
+    let member = Member::open(options, files.clone(), settings, identity, runtime)?;
+    if let Err(error) =
+        wait_for_store(&member).and_then(|()| claim(&member, &issued.serial, options))
+    {
+        member.stop();
+        return Err(error);
+    }
+    Ok(member)
+}
+
+/// The first entries of a store that no cluster uses.
+fn claim(member: &Member, serial: &str, options: &ClusterOptions) -> Result<(), UseCluster> {
+    let settings = &member.settings;
+    let cluster = ClusterRecord {
+        id: settings.cluster.clone(),
+        created_s: now_s(),
+    };
+    let host = HostRecord {
+        name: settings.name.clone(),
+        address: settings.address,
+        joined_s: now_s(),
+    };
+    let store = member.store();
+    let lease = store.grant(options.certificate_lifetime)?;
+    let issued = format!("{ISSUED}{}/{serial}", settings.host);
+    let claimed = store.transact(&[
+        Change::encode(CLUSTER, &cluster, Expected::Absent)?,
+        Change::encode(format!("{HOSTS}{}", settings.host), &host, Expected::Absent)?,
+        Change::encode(issued, &now_s(), Expected::Anything)?.under(lease),
+    ]);
+    match claimed {
+        Ok(_) => Ok(()),
+        Err(StoreError::Exists { .. }) => Err(UseCluster::Refused(
+            "this etcd holds a cluster already; join that, or give another etcd".into(),
+        )),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn join(
+    options: &ClusterOptions,
+    files: &Files,
+    request: &JoinCluster,
+    runtime: &Handle,
+) -> Result<Arc<Member>, UseCluster> {
+    let (candidate, name) = (Candidate::new()?, name(options)?);
+    let host = hex::encode(&hex::random::<8>());
+    let mut address = request.address;
+    let asking = ask(
+        request.signer,
+        pinned_client_config(request.token.ca_hash())?,
+        |own| {
+            let address = *address.get_or_insert(own);
+            Request::Join(JoinRequest {
+                token_id: request.token.id(),
+                secret: request.token.secret(),
+                host: host.clone(),
+                name: name.clone(),
+                address,
+                request: candidate.request.clone(),
+            })
+        },
+    );
+    let reply = runtime.block_on(asking)?;
+    let Reply::Joined(joined) = reply else {
+        return Err(UseCluster::Refused(
+            "the signer answered something else".into(),
+        ));
+    };
+    let identity = Identity {
+        host: host.clone(),
+        ca: joined.ca,
+        certificate: joined.certificate,
+        key: candidate.key,
+    };
+    let settings = Settings {
+        cluster: joined.cluster,
+        host,
+        name,
+        address: address.unwrap_or(Ipv4Addr::UNSPECIFIED.into()),
+        signer: request.signer,
+        etcd: joined.etcd,
+        etcd_managed: joined.etcd_managed,
+        quic_udp_port: DEFAULT_PORT,
+        signs: false,
+    };
+    files.save(&settings, &identity)?;
+    let member = Member::open(options, files.clone(), settings, identity, runtime)?;
+    if let Err(error) = wait_for_store(&member) {
+        member.stop();
+        return Err(error);
+    }
+    Ok(member)
+}
+
+fn wait_for_store(member: &Member) -> Result<(), UseCluster> {
+    let deadline = Instant::now() + STORE_LIMIT;
+    loop {
+        match member.store().get(CLUSTER) {
+            Ok(_) => return Ok(()),
+            Err(error) if Instant::now() > deadline => return Err(error.into()),
+            Err(_) => std::thread::sleep(Duration::from_millis(100)),
+        }
+    }
+}
+
+/// The address of the way to the outside. Nothing is sent: connecting a UDP socket only picks the route.
+fn way_out() -> Option<IpAddr> {
+    let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).ok()?;
+    socket.connect((OUTSIDE, 9)).ok()?;
+    let address = socket.local_addr().ok()?.ip();
+    (!address.is_unspecified() && !address.is_loopback()).then_some(address)
+}
+
+fn name(options: &ClusterOptions) -> Result<String, UseCluster> {
+    let name = match &options.name {
+        Some(name) => name.clone(),
+        None => nix::unistd::gethostname()
+            .ok()
+            .and_then(|name| name.into_string().ok())
+            .unwrap_or_default(),
+    };
+    crate::name::check_hostname(&name).map_err(|error| {
+        UseCluster::Refused(format!(
+            "host name: {error}; the configuration may give another: [cluster] name"
+        ))
+    })?;
+    Ok(name)
+}
+
+fn check_url(url: &str) -> Result<(), UseCluster> {
+    if url.starts_with("https://") || url.starts_with("http://") {
+        return Ok(());
+    }
+    Err(UseCluster::Refused(format!(
+        "{url:?} is no URL of etcd; write it as https://192.0.2.1:2379"
+    )))
+}
+
+/// An address that no host has (RFC 5737); it only stands for the outside.
+const OUTSIDE: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
+/// A new etcd is there within seconds.
+const STORE_LIMIT: Duration = Duration::from_secs(20);

@@ -1,0 +1,466 @@
+//! This host's part in the cluster while the agent runs.
+
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use tokio::net::TcpListener;
+use tokio::runtime::Handle;
+use tokio::sync::Notify;
+
+use super::admission::Admission;
+use super::ca::Ca;
+use super::error::UseCluster;
+use super::etcd_access::etcd_options;
+use super::etcd_process::EtcdProcess;
+use super::files::{CA_KEY, Files, RESET_KEY, Settings, WORLD};
+use super::identity::{Candidate, Identity, now_s};
+use super::records::{ALIVE, AliveRecord, HOSTS, REVOKED};
+use super::renew::RenewalPlan;
+use super::signer::{Decide, Reply, Request, ask, serve};
+use super::token::sha256;
+use super::world::{Difference, World};
+use super::{ClusterOptions, hex};
+use crate::store::{
+    Change, Entry, EtcdStore, Expected, LeaseId, Pause, Store, StoreError, Watch, WatchEvent,
+};
+
+/// A member of a cluster. [`Member::stop`] ends its thread and what it started.
+pub(crate) struct Member {
+    pub(super) settings: Settings,
+    pub(super) files: Files,
+    options: ClusterOptions,
+    store: Arc<EtcdStore>,
+    identity: Arc<Mutex<Identity>>,
+    admission: Mutex<Option<Arc<Admission>>>,
+    world: Mutex<World>,
+    /// While this host is in step with the store.
+    session: Mutex<Option<Session>>,
+    stopping: AtomicBool,
+    wake: Notify,
+    runtime: Handle,
+    tasks: Mutex<Tasks>,
+    /// SHA-256 of what is kept of the world on disk.
+    remembered: Mutex<[u8; 32]>,
+}
+
+#[derive(Default)]
+struct Tasks {
+    thread: Option<JoinHandle<()>>,
+    signer: Option<tokio::task::JoinHandle<()>>,
+}
+
+/// One life of this host in the cluster.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Session {
+    pub(crate) lease: LeaseId,
+    pub(crate) epoch: u64,
+}
+
+/// Who wires networks together. Called on the member's thread; calls may block.
+pub(crate) trait Follow: Send + Sync {
+    /// The world is different now.
+    fn follow(&self, member: &Arc<Member>, differences: Vec<Difference>);
+    /// A new session: what this host shares is to be put under its lease.
+    fn begin(&self, member: &Arc<Member>, session: Session);
+    /// There is a new certificate.
+    fn recertified(&self, identity: &Identity);
+}
+
+impl Member {
+    /// Takes up the membership that is on disk, where there is one. Does not wait for etcd.
+    pub(crate) fn resume(
+        options: &ClusterOptions,
+        runtime: &Handle,
+    ) -> Result<Option<Arc<Self>>, UseCluster> {
+        let files = Files::new(&options.state_dir);
+        match files.load()? {
+            Some((settings, identity)) => {
+                Self::open(options, files, settings, identity, runtime).map(Some)
+            }
+            None => Ok(None),
+        }
+    }
+
+    /// Starts what this host runs for the cluster: as the signer, etcd and the endpoint for others.
+    pub(super) fn open(
+        options: &ClusterOptions,
+        files: Files,
+        settings: Settings,
+        identity: Identity,
+        runtime: &Handle,
+    ) -> Result<Arc<Self>, UseCluster> {
+        let etcd = (settings.signs && settings.etcd_managed)
+            .then(|| EtcdProcess::start(&files, settings.signer))
+            .transpose()?;
+        let store = EtcdStore::connect(&etcd_options(options, &settings, &identity)?)?;
+        let member = Arc::new(Self {
+            store: Arc::new(store),
+            identity: Arc::new(Mutex::new(identity)),
+            admission: Mutex::default(),
+            world: Mutex::default(),
+            session: Mutex::default(),
+            stopping: AtomicBool::new(false),
+            wake: Notify::new(),
+            runtime: runtime.clone(),
+            tasks: Mutex::default(),
+            remembered: Mutex::default(),
+            options: options.clone(),
+            settings,
+            files,
+        });
+        if member.settings.signs {
+            member.open_signer(etcd)?;
+        }
+        Ok(member)
+    }
+
+    fn open_signer(&self, etcd: Option<EtcdProcess>) -> Result<(), UseCluster> {
+        let identity = lock(&self.identity).clone();
+        let ca = Ca::load(identity.ca, &self.files.read_needed(CA_KEY)?)?;
+        let admission = Arc::new(Admission {
+            ca,
+            files: self.files.clone(),
+            settings: self.settings.clone(),
+            store: Arc::clone(&self.store),
+            lifetime: self.options.certificate_lifetime,
+            etcd,
+        });
+        let address = self.settings.signer;
+        let failed = |source| UseCluster::Listen { address, source };
+        // The agent's own thread is in the host's namespace, as this one is.
+        let listener = std::net::TcpListener::bind(address).map_err(failed)?;
+        listener.set_nonblocking(true).map_err(failed)?;
+        let listener = {
+            let _inside = self.runtime.enter();
+            TcpListener::from_std(listener).map_err(failed)?
+        };
+        let decide: Arc<dyn Decide> = Arc::clone(&admission) as _;
+        lock(&self.tasks).signer = Some(self.runtime.spawn(serve(listener, decide)));
+        *lock(&self.admission) = Some(admission);
+        Ok(())
+    }
+
+    /// Begins to follow the world, on a thread of its own.
+    pub(crate) fn start(self: &Arc<Self>, follower: Weak<dyn Follow>) -> Result<(), UseCluster> {
+        let member = Arc::clone(self);
+        let thread = std::thread::Builder::new()
+            .name("cluster".to_owned())
+            .spawn(move || member.run(&follower))
+            .map_err(|error| UseCluster::Refused(format!("no thread for the cluster: {error}")))?;
+        lock(&self.tasks).thread = Some(thread);
+        Ok(())
+    }
+
+    /// Ends the session, so that others know at once, and everything that was started. Keeps what is on disk.
+    pub(crate) fn stop(&self) {
+        self.stopping.store(true, Ordering::Relaxed);
+        self.wake.notify_one();
+        let tasks = std::mem::take(&mut *lock(&self.tasks));
+        if let Some(thread) = tasks.thread {
+            // A thread that panicked has stopped too.
+            let _ = thread.join();
+        }
+        if let Some(session) = lock(&self.session).take()
+            && let Err(error) = self.store.end_lease(session.lease)
+        {
+            tracing::debug!(%error, "the lease runs out by itself");
+        }
+        if let Some(signer) = tasks.signer {
+            signer.abort();
+        }
+        // The signer's task may hold on to it until the runtime has dropped it.
+        *lock(&self.admission) = None;
+    }
+
+    /// The store, while this host is in step with it.
+    pub(crate) fn store(&self) -> &EtcdStore {
+        &self.store
+    }
+
+    pub(crate) fn session(&self) -> Option<Session> {
+        *lock(&self.session)
+    }
+
+    pub(crate) fn world(&self) -> MutexGuard<'_, World> {
+        lock(&self.world)
+    }
+
+    pub(crate) fn host(&self) -> &str {
+        &self.settings.host
+    }
+
+    pub(crate) fn cluster(&self) -> &str {
+        &self.settings.cluster
+    }
+
+    /// Where this host's tunnels end.
+    pub(crate) fn address(&self) -> std::net::IpAddr {
+        self.settings.address
+    }
+
+    /// And where those over QUIC do.
+    pub(crate) fn quic_address(&self) -> SocketAddr {
+        SocketAddr::new(self.settings.address, self.settings.quic_udp_port)
+    }
+
+    /// A secret that outlives restarts, with which peers learn of one at once (RFC 9000 §10.3).
+    pub(crate) fn reset_key(&self) -> Result<[u8; 32], UseCluster> {
+        let known = self.files.read_needed(RESET_KEY);
+        if let Some(key) = known.ok().and_then(|text| hex::decode(text.trim())) {
+            return Ok(key);
+        }
+        let key = hex::random();
+        self.files.write(RESET_KEY, &hex::encode(&key))?;
+        Ok(key)
+    }
+
+    /// Whether a host belongs to the cluster, as far as is known.
+    pub(crate) fn knows(&self, host: &str) -> bool {
+        let world = self.world();
+        world.contains(&format!("{HOSTS}{host}")) && !world.contains(&format!("{REVOKED}{host}"))
+    }
+
+    /// Seconds since 1970 at which this host's certificate ends; zero where that cannot be read.
+    pub(crate) fn certificate_until_s(&self) -> u64 {
+        self.identity().validity_s().map_or(0, |(_, until)| until)
+    }
+
+    pub(crate) fn identity(&self) -> Identity {
+        lock(&self.identity).clone()
+    }
+
+    fn run(self: &Arc<Self>, follower: &Weak<dyn Follow>) {
+        let mut pause = Pause::default();
+        let mut told = false;
+        let renewal = RenewalPlan::new();
+        if let Some(follower) = follower.upgrade() {
+            let differences = lock(&self.world).replace(self.remembered());
+            follower.follow(self, differences);
+        }
+        while !self.is_stopping() {
+            let begun = Instant::now();
+            let ended = self.live(follower, renewal);
+            if follower.strong_count() == 0 {
+                return;
+            }
+            self.remember();
+            if let Err(error) = ended {
+                *lock(&self.session) = None;
+                if begun.elapsed() > SETTLED {
+                    (pause, told) = (Pause::default(), false);
+                }
+                if !std::mem::replace(&mut told, true) {
+                    tracing::warn!(%error, "out of step with the cluster");
+                }
+            }
+            self.renew_if_due(renewal, follower.upgrade().as_deref());
+            self.nap(pause.next());
+        }
+    }
+
+    /// One session, until it breaks or the member stops.
+    fn live(
+        self: &Arc<Self>,
+        follower: &Weak<dyn Follow>,
+        renewal: RenewalPlan,
+    ) -> Result<(), StoreError> {
+        let mut watch = self.store.watch("");
+        let session = self.register()?;
+        let Some(found) = follower.upgrade() else {
+            return Ok(());
+        };
+        let differences = lock(&self.world).replace(self.store.list("")?);
+        self.mind_revocations(&differences, true);
+        found.follow(self, differences);
+        *lock(&self.session) = Some(session);
+        tracing::info!(epoch = session.epoch, "in step with the cluster");
+        found.begin(self, session);
+        drop(found);
+        let mut keep_alive = Instant::now();
+        while !self.is_stopping() {
+            let Some(found) = follower.upgrade() else {
+                return Ok(());
+            };
+            if keep_alive.elapsed() >= self.options.lease / 4 {
+                keep_alive = Instant::now();
+                self.store.keep_alive(session.lease)?;
+                self.remember();
+                self.renew_if_due(renewal, Some(&*found));
+            }
+            let limit = (self.options.lease / 4).saturating_sub(keep_alive.elapsed());
+            match self.next(&mut watch, limit) {
+                Some(WatchEvent::Lagged) => {
+                    let differences = lock(&self.world).replace(self.store.list("")?);
+                    self.mind_revocations(&differences, false);
+                    found.follow(self, differences);
+                }
+                Some(event) => {
+                    let difference = lock(&self.world).apply(event);
+                    let differences: Vec<_> = difference.into_iter().collect();
+                    self.mind_revocations(&differences, false);
+                    found.follow(self, differences);
+                }
+                None => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Keeps what is known for a start without etcd, where it is not kept already.
+    fn remember(&self) {
+        let (text, digest) = {
+            let world = lock(&self.world);
+            let entries: Vec<_> = world
+                .entries()
+                .map(|entry| (&entry.key, &entry.value, entry.revision))
+                .collect();
+            match serde_json::to_string(&entries) {
+                Ok(text) => {
+                    let digest = sha256(text.as_bytes());
+                    (text, digest)
+                }
+                Err(_) => return,
+            }
+        };
+        if std::mem::replace(&mut *lock(&self.remembered), digest) == digest {
+            return;
+        }
+        if let Err(error) = self.files.write(WORLD, &text) {
+            tracing::warn!(%error, "a start without etcd would find no other host");
+        }
+    }
+
+    fn remembered(&self) -> Vec<Entry> {
+        let text = self.files.read_needed(WORLD).unwrap_or_default();
+        let entries: Vec<(String, serde_json::Value, u64)> =
+            serde_json::from_str(&text).unwrap_or_default();
+        let entry = |(key, value, revision)| Entry {
+            key,
+            value,
+            revision,
+        };
+        entries.into_iter().map(entry).collect()
+    }
+
+    /// A new lease, with the key that says this host is alive.
+    fn register(&self) -> Result<Session, StoreError> {
+        let lease = self.store.grant(self.options.lease)?;
+        let alive = AliveRecord {
+            address: self.settings.address,
+            quic_udp_port: Some(self.settings.quic_udp_port),
+            run: hex::encode(&hex::random::<8>()),
+        };
+        let key = format!("{ALIVE}{}", self.settings.host);
+        let change = Change::encode(key, &alive, Expected::Anything)?.under(lease);
+        let epoch = self.store.transact(&[change])?;
+        Ok(Session { lease, epoch })
+    }
+
+    /// The signer keeps the list of the revoked.
+    fn mind_revocations(&self, differences: &[Difference], always: bool) {
+        let is_about = |difference: &Difference| match difference {
+            Difference::Put(entry) | Difference::Deleted(entry) => entry.key.starts_with(REVOKED),
+        };
+        if !always && !differences.iter().any(is_about) {
+            return;
+        }
+        let admission = lock(&self.admission).clone();
+        if let Some(admission) = admission {
+            match admission.list_revoked() {
+                Ok(true) => tracing::info!("the list of revoked certificates is new"),
+                Ok(false) => {}
+                Err(why) => tracing::warn!(why, "a revoked host may still reach etcd"),
+            }
+        }
+    }
+
+    fn renew_if_due(&self, renewal: RenewalPlan, follower: Option<&dyn Follow>) {
+        let identity = self.identity();
+        let due = identity
+            .validity_s()
+            .is_ok_and(|validity| renewal.is_due(validity, now_s()));
+        if !due {
+            return;
+        }
+        match self.renew(&identity) {
+            Ok(identity) => {
+                tracing::info!("this host has a new certificate");
+                if let Some(follower) = follower {
+                    follower.recertified(&identity);
+                }
+            }
+            Err(error) => tracing::warn!(%error, "the certificate is not renewed yet"),
+        }
+    }
+
+    fn renew(&self, old: &Identity) -> Result<Identity, UseCluster> {
+        let candidate = Candidate::new()?;
+        let admission = lock(&self.admission).clone();
+        let reply = match admission {
+            Some(admission) => {
+                admission.renew_service()?;
+                admission.renew(&self.settings.host, &candidate.request)
+            }
+            None => {
+                let request = candidate.request.clone();
+                let asking = ask(self.settings.signer, old.client_config()?, |_| {
+                    Request::Renew { request }
+                });
+                self.runtime.block_on(asking)?
+            }
+        };
+        let certificate = match reply {
+            Reply::Renewed { certificate } => certificate,
+            Reply::Refused(why) => return Err(UseCluster::Refused(why)),
+            Reply::Joined(_) => {
+                return Err(UseCluster::Refused(
+                    "the signer answered something else".into(),
+                ));
+            }
+        };
+        let identity = Identity {
+            host: old.host.clone(),
+            ca: old.ca.clone(),
+            certificate,
+            key: candidate.key,
+        };
+        self.files.save_identity(&identity)?;
+        self.store
+            .reconnect(&etcd_options(&self.options, &self.settings, &identity)?)?;
+        *lock(&self.identity) = identity.clone();
+        Ok(identity)
+    }
+
+    fn next(&self, watch: &mut Watch, limit: Duration) -> Option<WatchEvent> {
+        self.runtime.block_on(async {
+            tokio::select! {
+                event = watch.next() => event,
+                () = self.wake.notified() => None,
+                () = tokio::time::sleep(limit) => None,
+            }
+        })
+    }
+
+    fn nap(&self, length: Duration) {
+        self.runtime.block_on(async {
+            tokio::select! {
+                () = self.wake.notified() => {}
+                () = tokio::time::sleep(length) => {}
+            }
+        });
+    }
+
+    fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::Relaxed)
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A session that lasted so long was a good one: the next attempt comes soon.
+const SETTLED: Duration = Duration::from_secs(5);

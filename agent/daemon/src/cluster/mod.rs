@@ -1,0 +1,63 @@
+//! Hosts that form a cluster: who belongs to it, how they know each other, and what they share.
+//!
+//! # Theory of operation
+//!
+//! One host makes the cluster: its CA ([`ca`]), and its store, an etcd that is given or a child of the agent
+//! ([`etcd_process`]). It stays the *signer*: hosts come to it with a [`token`] and to renew their certificates
+//! ([`signer`]). Every host then speaks to etcd by itself, with the certificate of its [`identity`].
+//!
+//! A [`Member`] is this host's part in the cluster while the agent runs. Its thread holds a *session*: a lease in etcd, kept
+//! alive, under which the host's own records are, and a [`World`](world::World), the copy of everything that all hosts share. Whoever wires
+//! networks together follows the world's differences ([`Follow`]). Without etcd the session ends and the world stays as it
+//! was last known: frames flow by it. Attempts to come back are spread out at random.
+//!
+//! A session's number is its epoch: the revision of the key that says the host is alive. What a host said in an earlier epoch
+//! is void; its lease takes it away at the latest.
+
+mod admission;
+mod ca;
+mod error;
+mod etcd_access;
+mod etcd_process;
+mod files;
+mod found;
+mod hex;
+mod identity;
+mod member;
+mod records;
+mod renew;
+mod roster;
+mod signer;
+mod token;
+mod world;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+pub(crate) use error::UseCluster;
+pub(crate) use found::{InitRequest, JoinCluster};
+pub(crate) use identity::{Identity, certificate_end_s, now_s};
+pub(crate) use member::{Follow, Member, Session};
+pub(crate) use records::{
+    ADDRESSES, ALIVE, AliveRecord, ENDPOINTS, EndpointShared, HOSTS, Holder, HostRecord, NAMES,
+    NETWORKS, VNIS,
+};
+pub(crate) use token::JoinToken;
+pub(crate) use world::Difference;
+
+/// What the configuration says about clusters.
+#[derive(Clone, Debug)]
+pub(crate) struct ClusterOptions {
+    pub(crate) state_dir: PathBuf,
+    /// What other hosts call this one; its host name where absent.
+    pub(crate) name: Option<String>,
+    /// How long the cluster waits for a host that is silent.
+    pub(crate) lease: Duration,
+    /// How long a certificate is good that this host signs.
+    pub(crate) certificate_lifetime: Duration,
+    /// Certificates for an etcd that is given: CA, certificate and key, as PEM files.
+    pub(crate) etcd_files: Option<[PathBuf; 3]>,
+}
+
+/// Of UDP for tunnels, and of TCP where the signer listens, unless told otherwise. A managed etcd has the next two of TCP.
+const DEFAULT_PORT: u16 = 4790;

@@ -1,0 +1,166 @@
+//! Who belongs to the cluster: admitted, listed, shut out, gone.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use super::EndpointShared;
+use super::admission::patiently;
+use super::ca::ca_hash;
+use super::error::UseCluster;
+use super::identity::now_s;
+use super::member::Member;
+use super::records::{
+    ADDRESSES, ALIVE, AliveRecord, CLUSTER, ENDPOINTS, HOSTS, Holder, HostRecord, REVOKED,
+    RevokedRecord, TOKENS, TokenRecord,
+};
+use super::token::{JoinToken, secret_hash};
+use crate::store::{Change, Expected, Store, StoreError};
+
+/// A host as `cluster ls` shows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct HostSeen {
+    pub(crate) id: String,
+    pub(crate) record: HostRecord,
+    pub(crate) alive: Option<AliveRecord>,
+}
+
+impl Member {
+    /// Makes a token that admits one host within `ttl`, and where that host has to go with it.
+    pub(crate) fn token(&self, ttl: Duration) -> Result<(JoinToken, SocketAddr), UseCluster> {
+        patiently(
+            || self.make_token(ttl),
+            |error| matches!(error, UseCluster::Store(StoreError::Unreachable { .. })),
+        )
+    }
+
+    fn make_token(&self, ttl: Duration) -> Result<(JoinToken, SocketAddr), UseCluster> {
+        let token = JoinToken::new(ca_hash(&self.identity().ca)?);
+        let lease = self.store().grant(ttl)?;
+        let record = TokenRecord {
+            secret_hash: secret_hash(&token.secret()),
+            expires_s: now_s() + ttl.as_secs(),
+        };
+        let key = format!("{TOKENS}{}", token.id());
+        self.store()
+            .transact(&[Change::encode(key, &record, Expected::Absent)?.under(lease)])?;
+        Ok((token, self.settings.signer))
+    }
+
+    /// The members, by id.
+    pub(crate) fn hosts(&self) -> Vec<HostSeen> {
+        let world = self.world();
+        let hosts = world.under::<HostRecord>(HOSTS);
+        hosts
+            .map(|(id, record)| HostSeen {
+                id: id.to_owned(),
+                record,
+                alive: world
+                    .find::<AliveRecord>(&format!("{ALIVE}{id}"))
+                    .map(|(alive, _)| alive),
+            })
+            .collect()
+    }
+
+    /// Shuts a host out for good: its certificates are void, and what it had is free.
+    pub(crate) fn revoke(&self, called: &str) -> Result<HostSeen, UseCluster> {
+        let host = self.find_host(called)?;
+        if host.id == self.settings.host {
+            return Err(UseCluster::Refused(
+                "this host cannot revoke itself; use `tapestry cluster leave`".into(),
+            ));
+        }
+        let record = RevokedRecord {
+            name: host.record.name.clone(),
+            revoked_s: now_s(),
+        };
+        let key = |prefix: &str| format!("{prefix}{}", host.id);
+        self.store().transact(&[
+            Change::encode(key(REVOKED), &record, Expected::Anything)?,
+            Change::delete(key(HOSTS), Expected::Anything),
+            Change::delete(key(ALIVE), Expected::Anything),
+        ])?;
+        // etcd restarts about now.
+        patiently(
+            || self.forget_host(&host.id),
+            |error| matches!(error, StoreError::Unreachable { .. }),
+        )?;
+        Ok(host)
+    }
+
+    /// Deletes what `host` shared and held.
+    fn forget_host(&self, host: &str) -> Result<(), StoreError> {
+        let mut keys = Vec::new();
+        for entry in self.store().list(ENDPOINTS)? {
+            if entry
+                .decode::<EndpointShared>()
+                .is_ok_and(|shared| shared.host == host)
+            {
+                keys.push(entry.key);
+            }
+        }
+        for entry in self.store().list(ADDRESSES)? {
+            if entry
+                .decode::<Holder>()
+                .is_ok_and(|holder| holder.host == host)
+            {
+                keys.push(entry.key);
+            }
+        }
+        for some in keys.chunks(CHANGES_MAX) {
+            let deletions: Vec<_> = some
+                .iter()
+                .map(|key| Change::delete(key, Expected::Anything))
+                .collect();
+            self.store().transact(&deletions)?;
+        }
+        Ok(())
+    }
+
+    fn find_host(&self, called: &str) -> Result<HostSeen, UseCluster> {
+        let hosts = self.hosts();
+        let exact = |host: &&HostSeen| host.id == called;
+        if let Some(host) = hosts.iter().find(exact) {
+            return Ok(host.clone());
+        }
+        let fits = |host: &&HostSeen| {
+            host.record.name == called || (called.len() >= 4 && host.id.starts_with(called))
+        };
+        match hosts.iter().filter(fits).collect::<Vec<_>>().as_slice() {
+            [] => Err(UseCluster::NoHost(called.to_owned())),
+            [host] => Ok((*host).clone()),
+            _ => Err(UseCluster::Ambiguous(called.to_owned())),
+        }
+    }
+
+    /// Takes this host out of the cluster: in the store as far as that can be reached, on disk always. The member is stopped
+    /// then.
+    pub(crate) fn leave(&self) -> Result<(), UseCluster> {
+        let others = self
+            .hosts()
+            .into_iter()
+            .filter(|host| host.id != self.settings.host);
+        if self.settings.signs && others.count() > 0 {
+            return Err(UseCluster::Refused(
+                "this host signs the cluster's certificates, and others still need it; let them leave first, or revoke them".into(),
+            ));
+        }
+        let farewell = || -> Result<(), StoreError> {
+            self.forget_host(&self.settings.host)?;
+            let key = format!("{HOSTS}{}", self.settings.host);
+            self.store().delete(&key, Expected::Anything)?;
+            if self.settings.signs {
+                self.store().delete(CLUSTER, Expected::Anything)?;
+            }
+            Ok(())
+        };
+        if let Err(error) = farewell() {
+            tracing::warn!(%error, "the cluster does not know that this host left; `tapestry cluster revoke` there tells it");
+        }
+        self.stop();
+        self.files.remove()?;
+        Ok(())
+    }
+}
+
+/// Of one transaction; etcd takes 128.
+const CHANGES_MAX: usize = 64;

@@ -1,0 +1,382 @@
+//! The endpoint that admits hosts and renews certificates, and how to ask it.
+//!
+//! # Theory of operation
+//!
+//! TLS 1.3 on one TCP port of the host that has the CA's key. A connection carries one request and one reply, each a length
+//! (4 bytes, big endian) and that much JSON. A host that joins shows no certificate; it knows the CA by the hash in its
+//! token, and only the signer has a certificate for [`SIGNER_NAME`], so no other member can ask it for the token's secret. A
+//! host that renews shows the certificate it has, and gets one for the same identity.
+
+use std::collections::HashMap;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use rustls::pki_types::ServerName;
+use rustls::{ClientConfig, ServerConfig};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio::time::timeout;
+use tokio_rustls::{TlsAcceptor, TlsConnector};
+
+use super::identity::host_of;
+
+/// What is asked of the signer. `Debug` would show a secret, so there is none.
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Request {
+    Join(JoinRequest),
+    /// A signing request, for whoever asks.
+    Renew {
+        request: String,
+    },
+}
+
+#[derive(Serialize, Deserialize)]
+pub(super) struct JoinRequest {
+    pub(super) token_id: String,
+    pub(super) secret: String,
+    pub(super) host: String,
+    pub(super) name: String,
+    pub(super) address: IpAddr,
+    /// A signing request, PEM.
+    pub(super) request: String,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Reply {
+    Joined(Joined),
+    Renewed { certificate: String },
+    Refused(String),
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Joined {
+    pub(super) cluster: String,
+    pub(super) ca: String,
+    pub(super) certificate: String,
+    pub(super) etcd: Vec<String>,
+    pub(super) etcd_managed: bool,
+}
+
+/// Who decides. Calls may block.
+pub(super) trait Decide: Send + Sync + 'static {
+    fn server_config(&self) -> Option<Arc<ServerConfig>>;
+    fn join(&self, from: IpAddr, request: &JoinRequest) -> Reply;
+    /// `host` has shown a certificate of its own that is good.
+    fn renew(&self, host: &str, request: &str) -> Reply;
+}
+
+/// Why an answer did not come.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum AskSigner {
+    #[error(
+        "cannot reach the cluster at {address}: {source}; is its agent running, and the port open?"
+    )]
+    Connect {
+        address: SocketAddr,
+        source: io::Error,
+    },
+    #[error("{address} is not the cluster of this token: {source}")]
+    Stranger {
+        address: SocketAddr,
+        source: io::Error,
+    },
+    #[error("the cluster at {address} broke off: {source}")]
+    BrokeOff {
+        address: SocketAddr,
+        source: io::Error,
+    },
+    #[error("{0}")]
+    Refused(String),
+}
+
+/// Serves until the listener fails or the task is dropped.
+pub(super) async fn serve(listener: TcpListener, signer: Arc<dyn Decide>) {
+    let connections = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    let complaints = Arc::new(Complaints::default());
+    loop {
+        let (stream, from) = match listener.accept().await {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                tracing::warn!(%error, "a host that joins was not accepted");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+                continue;
+            }
+        };
+        let Ok(permit) = Arc::clone(&connections).try_acquire_owned() else {
+            continue;
+        };
+        let (signer, complaints) = (Arc::clone(&signer), Arc::clone(&complaints));
+        tokio::spawn(async move {
+            match timeout(EXCHANGE_LIMIT, answer(stream, from.ip(), signer)).await {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => complaints.tell(from.ip(), &error.to_string()),
+                Err(_) => complaints.tell(from.ip(), "it was too slow"),
+            }
+            drop(permit);
+        });
+    }
+}
+
+/// Asks once. Returns the reply, and the address that this host had towards the signer.
+pub(super) async fn ask(
+    address: SocketAddr,
+    config: ClientConfig,
+    make: impl FnOnce(IpAddr) -> Request,
+) -> Result<Reply, AskSigner> {
+    let late = || io::Error::from(io::ErrorKind::TimedOut);
+    let connect = timeout(CONNECT_LIMIT, TcpStream::connect(address)).await;
+    let stream = connect
+        .unwrap_or_else(|_| Err(late()))
+        .map_err(|source| AskSigner::Connect { address, source })?;
+    let broke_off = |source| AskSigner::BrokeOff { address, source };
+    let own = stream.local_addr().map_err(broke_off)?.ip();
+    let exchange = async {
+        let name = ServerName::try_from(SIGNER_NAME).map_err(|error| AskSigner::Stranger {
+            address,
+            source: io::Error::other(error),
+        })?;
+        let mut stream = TlsConnector::from(Arc::new(config))
+            .connect(name, stream)
+            .await
+            .map_err(|source| AskSigner::Stranger { address, source })?;
+        send(&mut stream, &make(own)).await.map_err(broke_off)?;
+        receive::<Reply>(&mut stream).await.map_err(broke_off)
+    };
+    let reply = timeout(EXCHANGE_LIMIT, exchange)
+        .await
+        .unwrap_or_else(|_| Err(broke_off(late())))?;
+    match reply {
+        Reply::Refused(why) => Err(AskSigner::Refused(why)),
+        reply => Ok(reply),
+    }
+}
+
+async fn answer(stream: TcpStream, from: IpAddr, signer: Arc<dyn Decide>) -> io::Result<()> {
+    let config = signer
+        .server_config()
+        .ok_or_else(|| io::Error::other("the signer has no certificate"))?;
+    let mut stream = TlsAcceptor::from(config).accept(stream).await?;
+    let shown = stream.get_ref().1.peer_certificates();
+    let host = shown.and_then(|chain| host_of(chain.first()?));
+    let request: Request = receive(&mut stream).await?;
+    let deciding = tokio::task::spawn_blocking(move || match request {
+        Request::Join(request) => signer.join(from, &request),
+        Request::Renew { request } => match host {
+            Some(host) => signer.renew(&host, &request),
+            None => Reply::Refused("a certificate is renewed for the host that shows it".into()),
+        },
+    });
+    let reply = deciding.await.map_err(io::Error::other)?;
+    send(&mut stream, &reply).await?;
+    // The other side may have read enough.
+    let _ = stream.shutdown().await;
+    match reply {
+        Reply::Refused(why) => Err(io::Error::other(why)),
+        _ => Ok(()),
+    }
+}
+
+async fn send(stream: &mut (impl AsyncWrite + Unpin), message: &impl Serialize) -> io::Result<()> {
+    let body = serde_json::to_vec(message).map_err(io::Error::other)?;
+    let length = u32::try_from(body.len()).map_err(io::Error::other)?;
+    stream.write_all(&length.to_be_bytes()).await?;
+    stream.write_all(&body).await?;
+    stream.flush().await
+}
+
+async fn receive<T: DeserializeOwned>(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<T> {
+    let length = usize::try_from(stream.read_u32().await?).unwrap_or(usize::MAX);
+    if length > MESSAGE_LEN_MAX {
+        return Err(io::Error::other("the message is too long"));
+    }
+    let mut body = vec![0; length];
+    stream.read_exact(&mut body).await?;
+    // serde's words may repeat a secret; the line and column do not.
+    serde_json::from_slice(&body)
+        .map_err(|error| io::Error::other(format!("not understood at byte {}", error.column())))
+}
+
+/// Says once of each address that it was refused, and counts the rest.
+#[derive(Debug, Default)]
+struct Complaints(Mutex<HashMap<IpAddr, u64>>);
+
+impl Complaints {
+    fn tell(&self, from: IpAddr, why: &str) {
+        let mut seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if seen.len() >= COMPLAINTS_MAX {
+            seen.clear();
+        }
+        let times = seen.entry(from).or_insert(0);
+        *times += 1;
+        if *times == 1 {
+            tracing::warn!(%from, why, "a host was refused");
+        } else {
+            tracing::debug!(%from, why, times, "a host was refused again");
+        }
+    }
+}
+
+/// Only the signer's certificate has this name.
+pub(super) const SIGNER_NAME: &str = "signer.tapestry";
+const MESSAGE_LEN_MAX: usize = 64 * 1024;
+const CONNECTIONS_MAX: usize = 64;
+const COMPLAINTS_MAX: usize = 1024;
+const CONNECT_LIMIT: Duration = Duration::from_secs(5);
+const EXCHANGE_LIMIT: Duration = Duration::from_secs(15);
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::super::admission::host_subject;
+    use super::super::ca::{Ca, Subject, ca_hash};
+    use super::super::identity::{Candidate, Identity, pinned_client_config};
+    use super::*;
+
+    fn identity(ca: &Ca, names: &[&str], lifetime: Duration) -> Identity {
+        let candidate = Candidate::new().unwrap();
+        let subject = Subject {
+            names: names.iter().map(|name| (*name).to_owned()).collect(),
+            addresses: vec![[127, 0, 0, 1].into()],
+        };
+        let issued = ca.sign(&candidate.request, &subject, lifetime).unwrap();
+        Identity {
+            host: names[0].to_owned(),
+            ca: ca.certificate().to_owned(),
+            certificate: issued.certificate,
+            key: candidate.key,
+        }
+    }
+
+    /// Answers with the host that the client has shown a certificate of.
+    struct Mirror {
+        service: Identity,
+        asked: AtomicUsize,
+    }
+
+    impl Decide for Mirror {
+        fn server_config(&self) -> Option<Arc<ServerConfig>> {
+            Some(Arc::new(self.service.server_config().unwrap()))
+        }
+
+        fn join(&self, _from: IpAddr, request: &JoinRequest) -> Reply {
+            self.asked.fetch_add(1, Ordering::Relaxed);
+            Reply::Refused(format!("joined {}", request.name))
+        }
+
+        fn renew(&self, host: &str, _request: &str) -> Reply {
+            self.asked.fetch_add(1, Ordering::Relaxed);
+            Reply::Renewed {
+                certificate: host.to_owned(),
+            }
+        }
+    }
+
+    async fn server(service: Identity) -> (SocketAddr, Arc<Mirror>) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let mirror = Arc::new(Mirror {
+            service,
+            asked: AtomicUsize::new(0),
+        });
+        tokio::spawn(serve(listener, Arc::clone(&mirror) as _));
+        (address, mirror)
+    }
+
+    fn renew(_: IpAddr) -> Request {
+        Request::Renew {
+            request: "request".to_owned(),
+        }
+    }
+
+    fn join(_: IpAddr) -> Request {
+        Request::Join(JoinRequest {
+            token_id: "id".into(),
+            secret: "secret".into(),
+            host: "00".into(),
+            name: "new".into(),
+            address: [127, 0, 0, 1].into(),
+            request: "request".into(),
+        })
+    }
+
+    const HOUR: Duration = Duration::from_secs(3600);
+
+    #[tokio::test]
+    async fn a_member_is_who_its_certificate_says() {
+        let (ca, _) = Ca::create("c").unwrap();
+        let (address, _) = server(identity(&ca, &[SIGNER_NAME], HOUR)).await;
+        let member = identity(&ca, &["0a0b"], HOUR);
+        let reply = ask(address, member.client_config().unwrap(), renew).await;
+        assert!(
+            matches!(&reply, Ok(Reply::Renewed { certificate }) if certificate == "0a0b"),
+            "{reply:?}"
+        );
+    }
+
+    #[tokio::test]
+    async fn who_has_no_certificate_may_only_join() {
+        let (ca, _) = Ca::create("c").unwrap();
+        let (address, _) = server(identity(&ca, &[SIGNER_NAME], HOUR)).await;
+        let pinned = || pinned_client_config(ca_hash(ca.certificate()).unwrap()).unwrap();
+        let joined = ask(address, pinned(), join).await.unwrap_err();
+        assert_eq!(joined.to_string(), "joined new");
+        let refused = ask(address, pinned(), renew).await.unwrap_err();
+        assert!(matches!(refused, AskSigner::Refused(_)), "{refused:?}");
+    }
+
+    #[tokio::test]
+    async fn a_signer_with_another_ca_or_another_name_is_told_nothing() {
+        let ((ours, _), (other, _)) = (Ca::create("c").unwrap(), Ca::create("c").unwrap());
+        let pinned = || pinned_client_config(ca_hash(ours.certificate()).unwrap()).unwrap();
+        for service in [
+            identity(&other, &[SIGNER_NAME], HOUR),
+            identity(&ours, &["0a0b"], HOUR),
+        ] {
+            let (address, mirror) = server(service).await;
+            let refused = ask(address, pinned(), join).await.unwrap_err();
+            assert!(matches!(refused, AskSigner::Stranger { .. }), "{refused:?}");
+            assert_eq!(mirror.asked.load(Ordering::Relaxed), 0);
+        }
+    }
+
+    #[tokio::test]
+    async fn certificates_of_another_ca_and_expired_ones_are_refused() {
+        let ((ours, _), (other, _)) = (Ca::create("c").unwrap(), Ca::create("c").unwrap());
+        let (address, mirror) = server(identity(&ours, &[SIGNER_NAME], HOUR)).await;
+        let mut stranger = identity(&other, &["0a0b"], HOUR);
+        stranger.ca = ours.certificate().to_owned();
+        let expired = identity(&ours, &["0a0b"], Duration::ZERO);
+        tokio::time::sleep(Duration::from_millis(1100)).await;
+        for client in [stranger, expired] {
+            let refused = ask(address, client.client_config().unwrap(), renew).await;
+            assert!(refused.is_err(), "{refused:?}");
+        }
+        assert_eq!(mirror.asked.load(Ordering::Relaxed), 0);
+    }
+
+    #[test]
+    fn the_ca_names_whom_it_knows_and_not_what_a_request_says() {
+        let (ca, _) = Ca::create("c").unwrap();
+        let key = rcgen::KeyPair::generate().unwrap();
+        let wish = rcgen::CertificateParams::new(vec![SIGNER_NAME.to_owned()]).unwrap();
+        let request = wish.serialize_request(&key).unwrap().pem().unwrap();
+        let subject = host_subject("0a0b", [192, 0, 2, 1].into());
+        let issued = ca.sign(&request, &subject, HOUR).unwrap();
+        use rustls::pki_types::CertificateDer;
+        use rustls::pki_types::pem::PemObject;
+        let der = CertificateDer::from_pem_slice(issued.certificate.as_bytes()).unwrap();
+        assert_eq!(host_of(&der).as_deref(), Some("0a0b"));
+        let (_, parsed) = x509_parser::parse_x509_certificate(&der).unwrap();
+        let names = parsed.subject_alternative_name().unwrap().unwrap();
+        assert_eq!(names.value.general_names.len(), 2);
+    }
+}

@@ -1,0 +1,551 @@
+//! The store of a cluster: etcd.
+//!
+//! # Theory of operation
+//!
+//! One thread with a runtime of its own carries the connections, so that a slow etcd never delays the agent's edges. Calls
+//! come from other threads and wait, at most [`CALL_LIMIT`]. Every key lives under a root, so that an etcd may be shared.
+//!
+//! A transaction is etcd's own: comparisons of create and mod revisions, puts and deletes. Where it did not happen, the
+//! reads of its else-branch say which key was not as expected.
+//!
+//! A watch is followed by a task. When its stream breaks or was compacted away, the task starts another one after a jittered
+//! pause, and tells the watcher that it has missed something ([`WatchEvent::Lagged`]). It ends with its watcher.
+//!
+//! Certificates of a cluster are short-lived: [`EtcdStore::reconnect`] changes the client for one with a new certificate.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use etcd_client::{
+    Certificate, Client, Compare, CompareOp, ConnectOptions, Error, EventType, GetOptions,
+    Identity, KeyValue, LeaseGrantOptions, PutOptions, ResponseHeader, TlsOptions, Txn, TxnOp,
+    TxnOpResponse, WatchOptions, WatchStream,
+};
+use serde_json::Value;
+use tokio::runtime::Handle;
+use tokio::sync::{broadcast, oneshot};
+
+use super::watch::{WATCH_BOUND, Watch, WatchEvent};
+use super::{Change, Entry, Expected, LeaseId, Store, StoreError};
+
+/// Where etcd is, and as whom to speak to it.
+#[derive(Clone)]
+pub struct EtcdOptions {
+    /// URLs of its members.
+    pub endpoints: Vec<String>,
+    /// What all keys begin with, such as `/tapestry/`.
+    pub root: String,
+    pub tls: Option<EtcdTls>,
+}
+
+/// Mutual TLS, all as PEM.
+#[derive(Clone)]
+pub struct EtcdTls {
+    pub ca: String,
+    pub certificate: String,
+    pub key: String,
+    /// The name that etcd's certificate must have; the URL's host where absent.
+    pub server_name: Option<String>,
+}
+
+/// A connection to etcd that mends itself.
+pub struct EtcdStore {
+    root: String,
+    shared: Arc<Shared>,
+    runtime: Handle,
+    /// Dropping it ends the thread.
+    _stop: oneshot::Sender<()>,
+}
+
+struct Shared {
+    client: Mutex<Client>,
+    endpoints: String,
+}
+
+/// Why there is no store.
+#[derive(Debug, thiserror::Error)]
+pub enum ConnectEtcd {
+    #[error("no URL of etcd was given")]
+    NoEndpoint,
+    #[error("etcd at {endpoints} cannot be used: {reason}")]
+    Client { endpoints: String, reason: String },
+    #[error("no thread for etcd: {0}")]
+    Thread(std::io::Error),
+}
+
+impl EtcdStore {
+    /// Prepares the client. Whether etcd answers shows with the first call; it need not be there yet.
+    pub fn connect(options: &EtcdOptions) -> Result<Self, ConnectEtcd> {
+        if options.endpoints.is_empty() {
+            return Err(ConnectEtcd::NoEndpoint);
+        }
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .map_err(ConnectEtcd::Thread)?;
+        let handle = runtime.handle().clone();
+        let client = runtime.block_on(client(options))?;
+        let (stop, stopped) = oneshot::channel::<()>();
+        std::thread::Builder::new()
+            .name("etcd".to_owned())
+            .spawn(move || {
+                // Either way the store is gone.
+                let _ = runtime.block_on(stopped);
+            })
+            .map_err(ConnectEtcd::Thread)?;
+        Ok(Self {
+            root: options.root.clone(),
+            shared: Arc::new(Shared {
+                client: Mutex::new(client),
+                endpoints: options.endpoints.join(","),
+            }),
+            runtime: handle,
+            _stop: stop,
+        })
+    }
+
+    /// Goes on with other endpoints or another certificate. Watches change over when their connection ends.
+    pub fn reconnect(&self, options: &EtcdOptions) -> Result<(), ConnectEtcd> {
+        let client = self.runtime.block_on(client(options))?;
+        *self.shared.lock() = client;
+        Ok(())
+    }
+
+    fn key(&self, key: &str) -> String {
+        format!("{}{key}", self.root)
+    }
+
+    /// Waits for a call, on the caller's thread.
+    fn call<T>(&self, work: impl Future<Output = Result<T, Error>>) -> Result<T, StoreError> {
+        let limited = async { tokio::time::timeout(CALL_LIMIT, work).await };
+        match self.runtime.block_on(limited) {
+            Ok(Ok(done)) => Ok(done),
+            Ok(Err(error)) => Err(self.failed(&error)),
+            Err(_) => Err(self
+                .shared
+                .unreachable(format!("no answer within {} s", CALL_LIMIT.as_secs()))),
+        }
+    }
+
+    fn failed(&self, error: &Error) -> StoreError {
+        match error {
+            Error::LeaseKeepAliveError(_) => StoreError::LeaseGone,
+            Error::GRpcStatus(status) if status.message().contains(LEASE_NOT_FOUND) => {
+                StoreError::LeaseGone
+            }
+            error => self.shared.unreachable(reason(error)),
+        }
+    }
+
+    /// Which change's expectation failed, by what the else-branch read.
+    fn refusal(&self, changes: &[Change], read: Vec<TxnOpResponse>) -> StoreError {
+        let present = read.into_iter().map(|response| match response {
+            TxnOpResponse::Get(mut got) => got.take_kvs().first().map(revision),
+            _ => None,
+        });
+        changes
+            .iter()
+            .zip(present)
+            .find_map(|(change, present)| change.expected.check(&change.key, present).err())
+            .unwrap_or_else(|| StoreError::Changed {
+                key: changes
+                    .first()
+                    .map(|change| change.key.clone())
+                    .unwrap_or_default(),
+            })
+    }
+}
+
+impl Store for EtcdStore {
+    fn get(&self, key: &str) -> Result<Option<Entry>, StoreError> {
+        let mut client = self.shared.lock().clone();
+        let mut got = self.call(client.get(self.key(key), None))?;
+        let found = got.take_kvs();
+        found.first().map(|kv| entry(&self.root, kv)).transpose()
+    }
+
+    fn list(&self, prefix: &str) -> Result<Vec<Entry>, StoreError> {
+        let mut client = self.shared.lock().clone();
+        let options = GetOptions::new().with_prefix();
+        let mut got = self.call(client.get(self.key(prefix), Some(options)))?;
+        let found = got.take_kvs();
+        found.iter().map(|kv| entry(&self.root, kv)).collect()
+    }
+
+    fn transact(&self, changes: &[Change]) -> Result<u64, StoreError> {
+        let compares: Vec<_> = changes
+            .iter()
+            .filter_map(|change| compare(self.key(&change.key), change.expected))
+            .collect();
+        let deeds: Vec<_> = changes
+            .iter()
+            .map(|change| deed(self.key(&change.key), change))
+            .collect();
+        let reads: Vec<_> = changes
+            .iter()
+            .map(|change| TxnOp::get(self.key(&change.key), None))
+            .collect();
+        let txn = Txn::new().when(compares).and_then(deeds).or_else(reads);
+        let mut client = self.shared.lock().clone();
+        let response = self.call(client.txn(txn))?;
+        if response.succeeded() {
+            return Ok(response.header().map(header_revision).unwrap_or_default());
+        }
+        Err(self.refusal(changes, response.op_responses()))
+    }
+
+    fn watch(&self, prefix: &str) -> Watch {
+        let (events, receiver) = broadcast::channel(WATCH_BOUND);
+        let (started, wait) = oneshot::channel();
+        let follower = Follower {
+            shared: Arc::clone(&self.shared),
+            root: self.root.clone(),
+            prefix: self.key(prefix),
+            events,
+        };
+        self.runtime.spawn(follower.follow(started));
+        // Without etcd it starts later, and says then that something was missed.
+        let _ = self
+            .runtime
+            .block_on(async { tokio::time::timeout(CALL_LIMIT, wait).await });
+        Watch::new(prefix, receiver)
+    }
+
+    fn grant(&self, ttl: Duration) -> Result<LeaseId, StoreError> {
+        let seconds = ttl.as_secs() + u64::from(ttl.subsec_nanos() > 0);
+        let seconds = i64::try_from(seconds).unwrap_or(i64::MAX);
+        let mut client = self.shared.lock().clone();
+        let granted = self.call(client.lease_grant(seconds, None::<LeaseGrantOptions>))?;
+        Ok(LeaseId(granted.id()))
+    }
+
+    fn keep_alive(&self, lease: LeaseId) -> Result<(), StoreError> {
+        let mut client = self.shared.lock().clone();
+        self.call(client.lease_keep_alive(lease.0)).map(drop)
+    }
+
+    fn end_lease(&self, lease: LeaseId) -> Result<(), StoreError> {
+        let mut client = self.shared.lock().clone();
+        match self.call(client.lease_revoke(lease.0)) {
+            Ok(_) | Err(StoreError::LeaseGone) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> std::sync::MutexGuard<'_, Client> {
+        self.client.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn unreachable(&self, reason: String) -> StoreError {
+        StoreError::Unreachable {
+            endpoints: self.endpoints.clone(),
+            reason,
+        }
+    }
+}
+
+/// Follows one prefix until its watcher is gone.
+struct Follower {
+    shared: Arc<Shared>,
+    root: String,
+    prefix: String,
+    events: broadcast::Sender<WatchEvent>,
+}
+
+impl Follower {
+    async fn follow(self, started: oneshot::Sender<()>) {
+        let mut started = Some(started);
+        let mut pause = Pause::default();
+        loop {
+            if let Ok(Ok(mut stream)) = tokio::time::timeout(CALL_LIMIT, self.open()).await {
+                pause = Pause::default();
+                // The watcher may have given up waiting, or be gone.
+                let in_time = started
+                    .take()
+                    .is_some_and(|started| started.send(()).is_ok());
+                if !in_time {
+                    let _ = self.events.send(WatchEvent::Lagged);
+                }
+                tokio::select! {
+                    () = self.pass_on(&mut stream) => {}
+                    () = self.events.closed() => return,
+                }
+            } else {
+                // What happens from here on is missed.
+                started = None;
+            }
+            tokio::select! {
+                () = tokio::time::sleep(pause.next()) => {}
+                () = self.events.closed() => return,
+            }
+        }
+    }
+
+    async fn open(&self) -> Result<WatchStream, Error> {
+        let mut client = self.shared.lock().clone();
+        let options = WatchOptions::new().with_prefix();
+        let mut stream = client.watch(self.prefix.as_str(), Some(options)).await?;
+        match stream.message().await? {
+            Some(response) if response.created() && !response.canceled() => Ok(stream),
+            _ => Err(Error::WatchError("the watch was refused".to_owned())),
+        }
+    }
+
+    /// Ends when the stream does.
+    async fn pass_on(&self, stream: &mut WatchStream) {
+        while let Ok(Some(response)) = stream.message().await {
+            if response.canceled() || response.compact_revision() > 0 {
+                return;
+            }
+            for event in response.events() {
+                let Some(kv) = event.kv() else { continue };
+                let event = match event.event_type() {
+                    EventType::Put => match entry(&self.root, kv) {
+                        Ok(entry) => WatchEvent::Put(entry),
+                        Err(error) => {
+                            tracing::warn!(%error, "a value in etcd is passed over");
+                            continue;
+                        }
+                    },
+                    EventType::Delete => WatchEvent::Deleted {
+                        key: name(&self.root, kv),
+                        revision: revision(kv),
+                    },
+                };
+                // The watcher may be gone.
+                let _ = self.events.send(event);
+            }
+        }
+    }
+}
+
+/// Pauses that double, each cut by a random part, so that hosts do not come back all at once.
+#[derive(Debug, Default)]
+pub(crate) struct Pause(u32);
+
+impl Pause {
+    pub(crate) fn next(&mut self) -> Duration {
+        let whole = PAUSE_FIRST * 2u32.pow(self.0);
+        self.0 = (self.0 + 1).min(PAUSE_DOUBLINGS_MAX);
+        let mut byte = [0u8; 1];
+        // Without a random byte it is the whole pause.
+        let _ = rustix::rand::getrandom(&mut byte, rustix::rand::GetRandomFlags::empty());
+        whole - whole * u32::from(byte[0]) / 512
+    }
+}
+
+async fn client(options: &EtcdOptions) -> Result<Client, ConnectEtcd> {
+    let mut connect = ConnectOptions::new()
+        .with_connect_timeout(CONNECT_LIMIT)
+        .with_keep_alive(KEEP_ALIVE, KEEP_ALIVE)
+        .with_keep_alive_while_idle(true);
+    if let Some(tls) = &options.tls {
+        let mut with = TlsOptions::new()
+            .ca_certificate(Certificate::from_pem(&tls.ca))
+            .identity(Identity::from_pem(&tls.certificate, &tls.key));
+        if let Some(name) = &tls.server_name {
+            with = with.domain_name(name);
+        }
+        connect = connect.with_tls(with);
+    }
+    Client::connect(&options.endpoints, Some(connect))
+        .await
+        .map_err(|error| ConnectEtcd::Client {
+            endpoints: options.endpoints.join(","),
+            reason: reason(&error),
+        })
+}
+
+fn compare(key: String, expected: Expected) -> Option<Compare> {
+    match expected {
+        Expected::Anything => None,
+        Expected::Absent => Some(Compare::create_revision(key, CompareOp::Equal, 0)),
+        Expected::Revision(revision) => Some(Compare::mod_revision(
+            key,
+            CompareOp::Equal,
+            // etcd counts in i64 and never gave us more.
+            i64::try_from(revision).unwrap_or(i64::MAX),
+        )),
+    }
+}
+
+fn deed(key: String, change: &Change) -> TxnOp {
+    let Some(value) = &change.value else {
+        return TxnOp::delete(key, None);
+    };
+    let lease = change
+        .lease
+        .map(|lease| PutOptions::new().with_lease(lease.0));
+    TxnOp::put(key, value.to_string(), lease)
+}
+
+fn entry(root: &str, kv: &KeyValue) -> Result<Entry, StoreError> {
+    let key = name(root, kv);
+    match serde_json::from_slice::<Value>(kv.value()) {
+        Ok(value) => Ok(Entry {
+            key,
+            value,
+            revision: revision(kv),
+        }),
+        Err(source) => Err(StoreError::Value { key, source }),
+    }
+}
+
+/// The key without the root.
+fn name(root: &str, kv: &KeyValue) -> String {
+    let key = String::from_utf8_lossy(kv.key());
+    key.strip_prefix(root).unwrap_or(&key).to_owned()
+}
+
+fn revision(kv: &KeyValue) -> u64 {
+    u64::try_from(kv.mod_revision()).unwrap_or_default()
+}
+
+fn header_revision(header: &ResponseHeader) -> u64 {
+    u64::try_from(header.revision()).unwrap_or_default()
+}
+
+/// The innermost cause, which says most.
+fn reason(error: &Error) -> String {
+    let mut text = match error {
+        Error::GRpcStatus(status) => status.message().to_owned(),
+        other => other.to_string(),
+    };
+    let mut cause = std::error::Error::source(error);
+    while let Some(inner) = cause {
+        text = inner.to_string();
+        cause = inner.source();
+    }
+    text
+}
+
+/// etcd has answered or is not there.
+const CALL_LIMIT: Duration = Duration::from_secs(3);
+const CONNECT_LIMIT: Duration = Duration::from_secs(2);
+/// A connection that is silent for twice as long is given up.
+const KEEP_ALIVE: Duration = Duration::from_secs(2);
+const PAUSE_FIRST: Duration = Duration::from_millis(100);
+/// At most 1.6 s, so that a cluster is in step within 2 s of etcd's return.
+const PAUSE_DOUBLINGS_MAX: u32 = 4;
+/// etcd's own words (api/v3rpc/rpctypes/error.go).
+const LEASE_NOT_FOUND: &str = "requested lease not found";
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+    use std::process::{Child, Command, Stdio};
+    use std::time::Instant;
+
+    use serde_json::json;
+
+    use super::*;
+    use crate::store::contract;
+
+    /// An etcd of the test's own, on loopback.
+    struct Etcd {
+        dir: tempfile::TempDir,
+        client_url: String,
+        peer_url: String,
+        child: Child,
+    }
+
+    impl Etcd {
+        fn start() -> Self {
+            let dir = tempfile::tempdir().unwrap();
+            let [client_url, peer_url] = [(); 2].map(|()| {
+                let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+                format!("http://{}", listener.local_addr().unwrap())
+            });
+            let child = spawn(&dir, &client_url, &peer_url);
+            Self {
+                dir,
+                client_url,
+                peer_url,
+                child,
+            }
+        }
+
+        fn store(&self) -> EtcdStore {
+            let store = EtcdStore::connect(&EtcdOptions {
+                endpoints: vec![self.client_url.clone()],
+                root: "/test/".to_owned(),
+                tls: None,
+            })
+            .unwrap();
+            let deadline = Instant::now() + Duration::from_secs(20);
+            while let Err(error) = store.get("k") {
+                assert!(Instant::now() < deadline, "{error}");
+            }
+            store
+        }
+
+        fn stop(&mut self) {
+            self.child.kill().unwrap();
+            self.child.wait().unwrap();
+        }
+
+        fn start_again(&mut self) {
+            self.child = spawn(&self.dir, &self.client_url, &self.peer_url);
+        }
+    }
+
+    impl Drop for Etcd {
+        fn drop(&mut self) {
+            self.stop();
+        }
+    }
+
+    fn spawn(dir: &tempfile::TempDir, client_url: &str, peer_url: &str) -> Child {
+        Command::new("etcd")
+            .arg("--data-dir")
+            .arg(dir.path())
+            .args(["--listen-client-urls", client_url])
+            .args(["--advertise-client-urls", client_url])
+            .args(["--listen-peer-urls", peer_url])
+            .args(["--initial-advertise-peer-urls", peer_url])
+            .args(["--initial-cluster", &format!("default={peer_url}")])
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("scripts/setup test installs etcd")
+    }
+
+    #[test]
+    fn the_contract_holds() {
+        let etcd = Etcd::start();
+        contract::hold(&etcd.store());
+    }
+
+    #[test]
+    fn a_watch_and_a_lease_survive_a_restart_of_etcd() {
+        let mut etcd = Etcd::start();
+        let store = etcd.store();
+        let lease = store.grant(Duration::from_secs(10)).unwrap();
+        let put = Change::put("a/1", json!(1), Expected::Absent).under(lease);
+        store.transact(&[put]).unwrap();
+        let mut watch = store.watch("a/");
+        etcd.stop();
+        let error = store.get("a/1").unwrap_err();
+        assert!(matches!(error, StoreError::Unreachable { .. }), "{error}");
+        etcd.start_again();
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while watch.try_next() != Some(WatchEvent::Lagged) {
+            assert!(Instant::now() < deadline, "the watch does not come back");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        store.keep_alive(lease).unwrap();
+        assert!(store.get("a/1").unwrap().is_some());
+    }
+
+    #[test]
+    fn pauses_grow_to_a_bound_and_differ() {
+        let mut pause = Pause::default();
+        let pauses: Vec<_> = (0..20).map(|_| pause.next()).collect();
+        assert!(pauses.iter().all(|pause| *pause <= PAUSE_FIRST * 16));
+        assert!(pauses[0] <= PAUSE_FIRST && pauses[0] >= PAUSE_FIRST / 2);
+        assert!(pauses[10..].iter().any(|pause| *pause != pauses[10]));
+    }
+}

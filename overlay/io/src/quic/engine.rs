@@ -1,0 +1,279 @@
+//! Connections and peers of a QUIC tunnel, driven from whatever thread has something to do.
+//!
+//! # Theory of operation
+//!
+//! quinn-proto keeps the connections, [`overlay_core::Peer`] decides when to dial and who is dead, and this is the glue: it
+//! feeds datagrams and deadlines to both, and carries out what they ask until they ask for nothing ([`Engine::settle`]).
+//! There is no thread and no queue of its own: a worker that writes a port sends on the spot, and the worker that reads the
+//! trunk receives. That is worth a factor of two to an asynchronous runtime.
+//!
+//! A peer has at most one connection that counts. A later one that proves the same name takes its place; others are closed.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::{Bytes, BytesMut};
+use foldhash::{HashMap, HashMapExt};
+use overlay_core::{FrameIds, Hello, HostId, Peer, Reassembler, Role, Timing};
+use quinn_proto::{Connection, ConnectionHandle, Endpoint, Event, ServerConfig, VarInt};
+use switch_core::Time;
+
+use super::clock::{Alarm, Clock};
+use super::events::Events;
+use super::identity::Tls;
+use super::path::PathWatch;
+use super::transport::transport;
+use crate::intake::Intake;
+use crate::socket::TunnelSocket;
+
+pub(super) struct Engine {
+    pub(super) socket: TunnelSocket,
+    pub(super) endpoint: Endpoint,
+    pub(super) tls: Tls,
+    pub(super) udp_payload_max: u16,
+    pub(super) links: HashMap<ConnectionHandle, Link>,
+    pub(super) peers: HashMap<HostId, Remote>,
+    pub(super) hello: Hello,
+    pub(super) timing: Timing,
+    pub(super) seed: u64,
+    pub(super) clock: Clock,
+    pub(super) alarm: Alarm,
+    pub(super) events: Events,
+    pub(super) counts: QuicCounts,
+    /// Links that something happened to.
+    pub(super) touched: Vec<ConnectionHandle>,
+    /// Peers whose machine may want something.
+    pub(super) changed: Vec<HostId>,
+    /// Links with datagrams that found no room in the last read.
+    pub(super) backlog: Vec<ConnectionHandle>,
+    /// What is being sent.
+    pub(super) out: Vec<u8>,
+    /// Where datagrams are composed.
+    pub(super) arena: BytesMut,
+    pub(super) intake: Intake,
+}
+
+/// One connection.
+pub(super) struct Link {
+    pub(super) connection: Connection,
+    /// The peer whose connection this is: the one dialed, or the one that proved its name.
+    pub(super) host: Option<HostId>,
+    pub(super) watch: Arc<PathWatch>,
+}
+
+/// A host that is to be connected.
+pub(super) struct Remote {
+    pub(super) address: SocketAddr,
+    pub(super) role: Role,
+    pub(super) machine: Peer,
+    pub(super) link: Option<ConnectionHandle>,
+    pub(super) ids: FrameIds,
+    pub(super) reassembler: Reassembler,
+}
+
+/// What happened in a tunnel. Every field only grows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct QuicCounts {
+    /// Connections refused: no certificate of the cluster, a host nobody expects, or not its turn to dial.
+    pub refused: u64,
+    /// Datagrams that are none of ours.
+    pub malformed: u64,
+    /// Frames of networks that the peer is no member of here.
+    pub not_member: u64,
+    /// Frames that came before the hello.
+    pub early: u64,
+    /// Trains of datagrams that the socket did not take.
+    pub unsent: u64,
+    /// Frames that cannot be cut to datagrams.
+    pub uncut: u64,
+}
+
+/// What an engine is made of.
+pub(super) struct Parts {
+    pub(super) socket: TunnelSocket,
+    pub(super) tls: Tls,
+    pub(super) udp_payload_max: u16,
+    pub(super) endpoint: quinn_proto::EndpointConfig,
+    pub(super) hello: Hello,
+    pub(super) timing: Timing,
+    pub(super) seed: u64,
+    pub(super) alarm: Alarm,
+    pub(super) events: Events,
+}
+
+impl Engine {
+    pub(super) fn new(parts: Parts) -> Self {
+        let server = Arc::new(server_config(&parts.tls));
+        let endpoint = Endpoint::new(Arc::new(parts.endpoint), Some(server), true, None);
+        Self {
+            socket: parts.socket,
+            endpoint,
+            tls: parts.tls,
+            udp_payload_max: parts.udp_payload_max,
+            links: HashMap::new(),
+            peers: HashMap::new(),
+            hello: parts.hello,
+            timing: parts.timing,
+            seed: parts.seed,
+            clock: Clock::new(),
+            alarm: parts.alarm,
+            events: parts.events,
+            counts: QuicCounts::default(),
+            touched: Vec::new(),
+            changed: Vec::new(),
+            backlog: Vec::new(),
+            out: Vec::new(),
+            arena: BytesMut::new(),
+            intake: Intake::new(),
+        }
+    }
+
+    /// Connections from now on use these credentials.
+    pub(super) fn renew(&mut self, tls: Tls) {
+        let server = server_config(&tls);
+        self.endpoint.set_server_config(Some(Arc::new(server)));
+        self.tls = tls;
+    }
+
+    /// Sends from `socket` from now on; peers learn the new address.
+    pub(super) fn rebind(&mut self, now: Instant, socket: TunnelSocket) {
+        self.socket = socket;
+        for (handle, link) in &mut self.links {
+            link.connection.local_address_changed();
+            self.touched.push(*handle);
+        }
+        self.settle(now);
+    }
+
+    pub(super) fn close_all(&mut self, now: Instant) {
+        let handles: Vec<_> = self.links.keys().copied().collect();
+        for handle in handles {
+            self.close(now, handle, "the tunnel ends");
+        }
+        self.peers.clear();
+        self.settle(now);
+    }
+
+    /// Lets everything that is due happen.
+    pub(super) fn handle_timeouts(&mut self, now: Instant) {
+        if !self.alarm.is_due(now) {
+            return;
+        }
+        self.alarm.clear();
+        let time = self.clock.time(now);
+        for (handle, link) in &mut self.links {
+            if link.connection.poll_timeout().is_some_and(|due| due <= now) {
+                link.connection.handle_timeout(now);
+                self.touched.push(*handle);
+            }
+            if link.watch.is_hole(now) {
+                tracing::info!(host = ?link.host, "long packets vanish; the path is measured anew");
+                link.watch.forget();
+                link.connection.path_changed(now);
+            }
+        }
+        for (host, remote) in &mut self.peers {
+            if remote.machine.poll_timeout().is_some_and(|due| due <= time) {
+                remote.machine.handle_timeout(time);
+                self.changed.push(host.clone());
+            }
+            if remote
+                .reassembler
+                .poll_timeout()
+                .is_some_and(|due| due <= time)
+            {
+                remote.reassembler.handle_timeout(time);
+                self.backlog.extend(remote.link);
+            }
+        }
+        self.settle(now);
+        let links = self.links.values_mut();
+        let soonest = links
+            .filter_map(|link| link.connection.poll_timeout())
+            .min();
+        self.alarm.ring_by(soonest, now);
+        for remote in self.peers.values() {
+            let due = remote.poll_timeout().map(|due| self.clock.instant(due));
+            self.alarm.ring_by(due, now);
+        }
+    }
+
+    /// Carries out what connections and machines ask for, until they ask for nothing.
+    pub(super) fn settle(&mut self, now: Instant) {
+        loop {
+            if let Some(host) = self.changed.pop() {
+                self.obey(now, &host);
+            } else if let Some(handle) = self.touched.pop() {
+                self.drive(now, handle);
+            } else {
+                return;
+            }
+        }
+    }
+
+    /// How the next connection that is accepted is set up, and what will watch its path.
+    pub(super) fn server(&self, now: Instant) -> (Arc<ServerConfig>, Arc<PathWatch>) {
+        let watch = PathWatch::new(now);
+        let mut config = server_config(&self.tls);
+        config.transport_config(Arc::new(transport(
+            self.udp_payload_max,
+            Arc::clone(&watch),
+        )));
+        (Arc::new(config), watch)
+    }
+
+    /// Takes what happened on a connection, and sends what it has to send.
+    fn drive(&mut self, now: Instant, handle: ConnectionHandle) {
+        while let Some(link) = self.links.get_mut(&handle) {
+            if let Some(event) = link.connection.poll() {
+                match event {
+                    Event::Connected => self.connected(now, handle),
+                    Event::ConnectionLost { reason } => self.lost(now, handle, &reason),
+                    _ => {}
+                }
+                continue;
+            }
+            let Some(event) = link.connection.poll_endpoint_events() else {
+                break;
+            };
+            let is_over = event.is_drained();
+            if let Some(event) = self.endpoint.handle_event(handle, event) {
+                link.connection.handle_event(event);
+            }
+            if is_over {
+                self.links.remove(&handle);
+                return;
+            }
+        }
+        self.transmit(now, handle);
+    }
+
+    pub(super) fn close(&mut self, now: Instant, handle: ConnectionHandle, reason: &'static str) {
+        if let Some(link) = self.links.get_mut(&handle) {
+            let reason = Bytes::from_static(reason.as_bytes());
+            link.connection.close(now, VarInt::from_u32(0), reason);
+            self.touched.push(handle);
+        }
+    }
+}
+
+impl Remote {
+    pub(super) fn poll_timeout(&self) -> Option<Time> {
+        let machine = self.machine.poll_timeout();
+        let reassembler = self.reassembler.poll_timeout();
+        machine.into_iter().chain(reassembler).min()
+    }
+}
+
+fn server_config(tls: &Tls) -> ServerConfig {
+    let mut config = ServerConfig::with_crypto(Arc::clone(&tls.server) as _);
+    config.migration(true);
+    config
+}
+
+/// Whether an error of a send says that the datagrams are longer than the link carries.
+pub(super) fn is_too_long(error: &io::Error) -> bool {
+    error.raw_os_error() == Some(libc::EMSGSIZE)
+}

@@ -1,0 +1,50 @@
+//! What a QUIC tunnel tells its owner.
+
+use std::net::SocketAddr;
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use overlay_core::HostId;
+use rustls::pki_types::CertificateDer;
+
+/// A change in a tunnel.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum QuicEvent {
+    /// Frames may flow. The certificate is what the host proved to have; whoever sees it expire closes the connection
+    /// ([`crate::QuicTunnel::close_peer`]), because QUIC never asks again.
+    PeerUp {
+        host: HostId,
+        address: SocketAddr,
+        certificate: Option<CertificateDer<'static>>,
+    },
+    /// No frames flow: the host is dead, unreachable, or was closed.
+    PeerDown { host: HostId },
+}
+
+/// Hands events to every subscriber.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Events(Arc<Mutex<Vec<SyncSender<QuicEvent>>>>);
+
+impl Events {
+    pub(super) fn subscribe(&self) -> Receiver<QuicEvent> {
+        let (sender, receiver) = sync_channel(BACKLOG);
+        let mut subscribers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        subscribers.push(sender);
+        receiver
+    }
+
+    /// A subscriber that is [`BACKLOG`] events behind misses this one.
+    pub(super) fn emit(&self, event: &QuicEvent) {
+        let mut subscribers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        subscribers.retain(|subscriber| match subscriber.try_send(event.clone()) {
+            Ok(()) => true,
+            Err(TrySendError::Full(_)) => {
+                tracing::warn!(?event, "a subscriber of tunnel events does not keep up");
+                true
+            }
+            Err(TrySendError::Disconnected(_)) => false,
+        });
+    }
+}
+
+const BACKLOG: usize = 4096;

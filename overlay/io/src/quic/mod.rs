@@ -1,0 +1,242 @@
+//! QUIC tunnels.
+//!
+//! # Theory of operation
+//!
+//! Frames of all networks cross between two hosts in the datagrams (RFC 9221) of one connection, over one UDP port for all
+//! peers. The host with the lower name dials. Superframes cross in equal pieces, so that they leave in trains
+//! (`UDP_SEGMENT`), and become superframes again; checksums are not computed inside, since the seal covers the frame.
+//!
+//! As with [`crate::VxlanTunnel`], a *trunk* receives, and a port is one remote host in one network: a frame of
+//! another network, or of a network the host is no member of here, is dropped and counted.
+//!
+//! All of a tunnel is behind one lock, which the worker that reads and those that write take per batch. With one worker it is
+//! always free; where several have much to do, a host can run a tunnel per worker.
+
+mod clock;
+mod engine;
+mod events;
+mod identity;
+mod path;
+mod peers;
+mod port;
+mod receive;
+mod send;
+mod transport;
+
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::AsFd;
+use std::sync::mpsc::Receiver;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use overlay_core::{Epoch, Hello, HostId, PeerCounts, ReassembleCounts, Timing};
+use switch_core::Vni;
+
+use self::clock::Alarm;
+use self::engine::{Engine, Parts};
+use self::events::Events;
+use self::identity::Tls;
+use crate::members::{AddTunnelPort, Members};
+use crate::readiness::Readiness;
+use crate::socket::TunnelSocket;
+
+pub use self::engine::QuicCounts;
+pub use self::events::QuicEvent;
+pub use self::identity::{Credentials, UseCredentials};
+pub use self::port::{QuicPort, QuicTrunk};
+
+/// How a QUIC tunnel runs.
+#[derive(Debug)]
+pub struct QuicConfig {
+    /// Where datagrams are sent and received; the address may be unspecified.
+    pub local: SocketAddr,
+    /// This host, as its certificate names it.
+    pub host: HostId,
+    /// This life of the host.
+    pub epoch: Epoch,
+    pub credentials: Credentials,
+    /// Secret of this host that outlives restarts, so that peers learn of one at once.
+    pub reset_key: [u8; 32],
+    /// Longest UDP payload that is tried, in bytes: the underlay's MTU less 28, or 48 over IPv6.
+    pub udp_payload_max: u16,
+    pub timing: Timing,
+    /// Differs between hosts; spreads their redials.
+    pub seed: u64,
+}
+
+/// Why a tunnel did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartQuic {
+    #[error("cannot use UDP {address}: {error}")]
+    Bind {
+        address: SocketAddr,
+        #[source]
+        error: io::Error,
+    },
+    #[error(transparent)]
+    Credentials(#[from] UseCredentials),
+    #[error("the tunnel cannot be watched: {0}")]
+    Watch(#[source] io::Error),
+}
+
+/// Why a tunnel stays where it was.
+#[derive(Debug, thiserror::Error)]
+pub enum RebindQuic {
+    #[error("cannot use UDP {address}: {error}")]
+    Bind {
+        address: SocketAddr,
+        #[source]
+        error: io::Error,
+    },
+    #[error("the new socket cannot be watched: {0}")]
+    Watch(#[source] io::Error),
+}
+
+/// Connections to the hosts of a cluster. Dropping it closes them and ends its ports.
+#[derive(Debug)]
+pub struct QuicTunnel {
+    shared: Arc<Shared>,
+    events: Events,
+}
+
+/// What tunnel, trunk and ports have in common.
+struct Shared {
+    engine: Mutex<Engine>,
+    readiness: Readiness,
+    members: Members<(Vni, HostId)>,
+}
+
+impl QuicTunnel {
+    /// Binds the socket in the network namespace of the calling thread, and makes the trunk that receives.
+    pub fn start(config: QuicConfig) -> Result<(Self, QuicTrunk), StartQuic> {
+        let tls = Tls::new(config.credentials)?;
+        let socket = TunnelSocket::bind(config.local).map_err(|error| StartQuic::Bind {
+            address: config.local,
+            error,
+        })?;
+        let alarm = Alarm::new().map_err(StartQuic::Watch)?;
+        let readiness =
+            Readiness::new(&[socket.as_fd(), alarm.as_fd()]).map_err(StartQuic::Watch)?;
+        let events = Events::default();
+        let engine = Engine::new(Parts {
+            socket,
+            tls,
+            udp_payload_max: config.udp_payload_max,
+            endpoint: transport::endpoint(&config.reset_key),
+            hello: Hello::new(config.host, config.epoch),
+            timing: config.timing,
+            seed: config.seed,
+            alarm,
+            events: events.clone(),
+        });
+        let shared = Arc::new(Shared {
+            engine: Mutex::new(engine),
+            readiness,
+            members: Members::new(),
+        });
+        let trunk = QuicTrunk(Arc::clone(&shared));
+        Ok((Self { shared, events }, trunk))
+    }
+
+    /// Keeps a connection to `host`: dials it at `address`, or waits for it to dial, whichever is its turn. Called again, it
+    /// takes up a new address, or a host that had been closed.
+    pub fn connect(&self, host: &HostId, address: SocketAddr) {
+        self.shared.lock().connect(Instant::now(), host, address);
+    }
+
+    /// A port for `host` in network `vni`, whose packets have up to `mtu` bytes. It carries frames until it is dropped, while
+    /// the host is connected.
+    pub fn port(&self, vni: Vni, host: &HostId, mtu: u32) -> Result<QuicPort, AddTunnelPort> {
+        let member = self.shared.members.insert((vni, host.clone()), mtu)?;
+        Ok(QuicPort {
+            shared: Arc::clone(&self.shared),
+            vni,
+            host: host.clone(),
+            member,
+        })
+    }
+
+    /// Ends the connection to a host whose certificate has expired or was revoked, and takes no other until
+    /// [`Self::connect`].
+    pub fn close_peer(&self, host: &HostId) {
+        self.shared.lock().revoke(Instant::now(), host);
+    }
+
+    /// Ends the connection and forgets the host.
+    pub fn remove_peer(&self, host: &HostId) {
+        self.shared.lock().forget(Instant::now(), host);
+    }
+
+    /// Connections from now on use these credentials; those that are up stay up.
+    pub fn renew(&self, credentials: Credentials) -> Result<(), UseCredentials> {
+        let tls = Tls::new(credentials)?;
+        self.shared.lock().renew(tls);
+        Ok(())
+    }
+
+    /// Goes on from another address, in the network namespace of the calling thread. Connections that this host dialed
+    /// move with it; the others are dialed anew by their hosts.
+    pub fn rebind(&self, local: SocketAddr) -> Result<(), RebindQuic> {
+        let socket = TunnelSocket::bind(local).map_err(|error| RebindQuic::Bind {
+            address: local,
+            error,
+        })?;
+        let mut engine = self.shared.lock();
+        self.shared
+            .readiness
+            .replace(engine.socket.as_fd(), socket.as_fd())
+            .map_err(RebindQuic::Watch)?;
+        engine.rebind(Instant::now(), socket);
+        Ok(())
+    }
+
+    /// Events from now on; each receiver gets all of them.
+    pub fn events(&self) -> Receiver<QuicEvent> {
+        self.events.subscribe()
+    }
+
+    /// Where the socket is bound.
+    pub fn local_address(&self) -> SocketAddr {
+        self.shared.lock().socket.local()
+    }
+
+    /// Whether frames to `host` may flow.
+    pub fn is_up(&self, host: &HostId) -> bool {
+        let engine = self.shared.lock();
+        engine
+            .peers
+            .get(host)
+            .is_some_and(|remote| remote.machine.is_up())
+    }
+
+    pub fn counts(&self) -> QuicCounts {
+        self.shared.lock().counts
+    }
+
+    /// `None` for a host that is not known.
+    pub fn peer_counts(&self, host: &HostId) -> Option<(PeerCounts, ReassembleCounts)> {
+        self.shared.lock().peer_counts(host)
+    }
+}
+
+impl Drop for QuicTunnel {
+    fn drop(&mut self) {
+        self.shared.lock().close_all(Instant::now());
+        self.shared.members.end_all();
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, Engine> {
+        self.engine.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl std::fmt::Debug for Shared {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Shared")
+            .field("members", &self.members)
+            .finish_non_exhaustive()
+    }
+}

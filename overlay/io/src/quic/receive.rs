@@ -1,0 +1,265 @@
+//! Receiving: trains become datagrams, datagrams become frames.
+
+use std::io;
+use std::net::IpAddr;
+use std::time::Instant;
+
+use bytes::BytesMut;
+use overlay_core::{DatagramHeader, HostId};
+use quinn_proto::{ConnectionHandle, DatagramEvent, EcnCodepoint, Incoming};
+use quinn_udp::RecvMeta;
+use switch_core::{PortId, VnetHeader, Vni};
+
+use super::engine::{Engine, Link, QuicCounts};
+use crate::members::Members;
+use crate::outlet::Outlet;
+
+impl Engine {
+    /// Takes what the socket has and lets happen what is due, and puts frames into `outlet` while it has room. `false`: the
+    /// socket had nothing, and nothing was left from before.
+    pub(super) fn receive(
+        &mut self,
+        now: Instant,
+        members: &Members<(Vni, HostId)>,
+        outlet: &mut Outlet<'_>,
+    ) -> io::Result<bool> {
+        self.handle_timeouts(now);
+        let mut backlog = std::mem::take(&mut self.backlog);
+        let had_backlog = !backlog.is_empty();
+        for handle in backlog.drain(..) {
+            self.unpack(now, handle, members, outlet);
+        }
+        if !outlet.has_room(1) {
+            return Ok(true);
+        }
+        let result = self.intake.receive(&self.socket);
+        if result.is_err() {
+            self.settle(now);
+            return match result {
+                Err(error) if error.kind() != io::ErrorKind::WouldBlock => Err(error),
+                _ => Ok(had_backlog),
+            };
+        }
+        for train in 0..self.intake.count() {
+            self.take_train(now, train);
+            // Long trains are unpacked while they are cached, short ones together.
+            if self.intake.is_long(train) {
+                self.unpack_touched(now, members, outlet);
+            }
+        }
+        self.unpack_touched(now, members, outlet);
+        self.settle(now);
+        Ok(true)
+    }
+
+    fn unpack_touched(
+        &mut self,
+        now: Instant,
+        members: &Members<(Vni, HostId)>,
+        outlet: &mut Outlet<'_>,
+    ) {
+        let mut place = 0;
+        while let Some(handle) = self.touched.get(place).copied() {
+            self.unpack(now, handle, members, outlet);
+            place += 1;
+        }
+    }
+
+    /// Whether received frames wait for room.
+    pub(super) fn has_backlog(&self) -> bool {
+        !self.backlog.is_empty()
+    }
+
+    fn take_train(&mut self, now: Instant, train: usize) {
+        let meta = self.intake.meta(train);
+        // quinn keeps slices of what it is given; they are gone when the frames are out, and the memory is used again.
+        self.arena.extend_from_slice(self.intake.bytes(train));
+        let mut bytes = self.arena.split();
+        while !bytes.is_empty() {
+            let datagram = bytes.split_to(meta.stride.clamp(1, bytes.len()));
+            self.take_datagram(now, &meta, datagram);
+        }
+    }
+
+    fn take_datagram(&mut self, now: Instant, meta: &RecvMeta, datagram: BytesMut) {
+        let ecn = meta.ecn.and_then(|ecn| EcnCodepoint::from_bits(ecn as u8));
+        self.out.clear();
+        let (remote, local) = (meta.addr, self.local_ip(meta.dst_ip));
+        let event = self
+            .endpoint
+            .handle(now, remote, local, ecn, datagram, &mut self.out);
+        match event {
+            Some(DatagramEvent::ConnectionEvent(handle, event)) => {
+                if let Some(link) = self.links.get_mut(&handle) {
+                    link.connection.handle_event(event);
+                    if self.touched.last() != Some(&handle) {
+                        self.touched.push(handle);
+                    }
+                }
+            }
+            Some(DatagramEvent::NewConnection(incoming)) => self.accept(now, incoming),
+            Some(DatagramEvent::Response(transmit)) => self.respond(&transmit),
+            None => {}
+        }
+    }
+
+    /// The address that answers must come from. A socket bound to one needs not be told.
+    fn local_ip(&self, destination: Option<IpAddr>) -> Option<IpAddr> {
+        destination.filter(|_| self.socket.is_bound_to_any())
+    }
+
+    fn accept(&mut self, now: Instant, incoming: Incoming) {
+        self.out.clear();
+        if self.links.len() >= LINKS_MAX {
+            let transmit = self.endpoint.refuse(incoming, &mut self.out);
+            self.counts.refused += 1;
+            return self.respond(&transmit);
+        }
+        if self.is_crowded() && incoming.may_retry() && !incoming.remote_address_validated() {
+            // Proves that the address is its own, before it costs more.
+            if let Ok(transmit) = self.endpoint.retry(incoming, &mut self.out) {
+                self.respond(&transmit);
+            }
+            return;
+        }
+        let (config, watch) = self.server(now);
+        match self
+            .endpoint
+            .accept(incoming, now, &mut self.out, Some(config))
+        {
+            Ok((handle, connection)) => {
+                let link = Link {
+                    connection,
+                    host: None,
+                    watch,
+                };
+                self.links.insert(handle, link);
+                self.touched.push(handle);
+            }
+            Err(error) => {
+                self.counts.refused += 1;
+                if let Some(transmit) = error.response {
+                    self.respond(&transmit);
+                }
+            }
+        }
+    }
+
+    /// Whether many strangers are at the door.
+    fn is_crowded(&self) -> bool {
+        self.links.len() > self.peers.len() + STRANGERS_MAX
+    }
+
+    /// Puts the frames that came over a connection into `outlet`; what finds no room waits in the backlog.
+    fn unpack(
+        &mut self,
+        now: Instant,
+        handle: ConnectionHandle,
+        members: &Members<(Vni, HostId)>,
+        outlet: &mut Outlet<'_>,
+    ) {
+        let Some(link) = self.links.get_mut(&handle) else {
+            return;
+        };
+        let Some(host) = &link.host else {
+            return;
+        };
+        let Some(remote) = self.peers.get_mut(host) else {
+            return;
+        };
+        if remote.link != Some(handle) {
+            return;
+        }
+        let time = self.clock.time(now);
+        let mut route = Route {
+            members,
+            host,
+            last: None,
+            counts: &mut self.counts,
+            outlet,
+        };
+        loop {
+            while route.outlet.has_room(1) {
+                let Some(frame) = remote.reassembler.poll_frame() else {
+                    break;
+                };
+                route.put(frame.vni, &frame.vnet.to_bytes(), frame.frame);
+            }
+            if !route.outlet.has_room(1) {
+                self.backlog.push(handle);
+                break;
+            }
+            let Some(datagram) = link.connection.datagrams().recv() else {
+                break;
+            };
+            let Ok((header, body)) = DatagramHeader::parse(&datagram) else {
+                route.counts.malformed += 1;
+                continue;
+            };
+            if header == DatagramHeader::Control {
+                remote.machine.handle_input(time, body);
+                self.changed.push(host.clone());
+                continue;
+            }
+            if !remote.machine.is_up() {
+                route.counts.early += 1;
+                continue;
+            }
+            match header {
+                DatagramHeader::Frame { vni } => route.put(vni, &[0; VnetHeader::LEN], body),
+                DatagramHeader::OpenFrame { vni, checksum } => {
+                    route.put(vni, &open_vnet(checksum.start, checksum.offset), body);
+                }
+                _ => {
+                    remote.reassembler.push(time, &header, body);
+                }
+            }
+        }
+        remote.machine.handle_traffic(time);
+        if let Some(due) = remote.reassembler.poll_timeout() {
+            self.alarm.ring_by(Some(self.clock.instant(due)), now);
+        }
+    }
+}
+
+/// The way from a connection to the ports of its host.
+struct Route<'a, 'b> {
+    members: &'a Members<(Vni, HostId)>,
+    host: &'a HostId,
+    last: Option<(Vni, PortId)>,
+    counts: &'a mut QuicCounts,
+    outlet: &'a mut Outlet<'b>,
+}
+
+impl Route<'_, '_> {
+    fn put(&mut self, vni: Vni, vnet: &[u8; VnetHeader::LEN], frame: &[u8]) {
+        let port = match self.last {
+            Some((last, port)) if last == vni => Some(port),
+            _ => self
+                .members
+                .find(&(vni, self.host.clone()))
+                .and_then(|member| member.port()),
+        };
+        let Some(port) = port else {
+            self.counts.not_member += 1;
+            return;
+        };
+        self.last = Some((vni, port));
+        self.outlet.put(port, vnet, frame);
+    }
+}
+
+/// The vnet header of an ordinary frame with a checksum missing (see [`VnetHeader`]).
+fn open_vnet(start: u16, offset: u16) -> [u8; VnetHeader::LEN] {
+    let mut vnet = [0; VnetHeader::LEN];
+    vnet[0] = NEEDS_CSUM;
+    vnet[6..8].copy_from_slice(&start.to_ne_bytes());
+    vnet[8..10].copy_from_slice(&offset.to_ne_bytes());
+    vnet
+}
+
+const NEEDS_CSUM: u8 = 1;
+/// Connections at the same time, strangers included.
+const LINKS_MAX: usize = 4096;
+/// Connections beyond one a peer from which on strangers must prove their address first.
+const STRANGERS_MAX: usize = 32;

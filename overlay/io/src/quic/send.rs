@@ -1,0 +1,160 @@
+//! Sending: frames become datagrams, datagrams become trains.
+
+use std::time::Instant;
+
+use bytes::BytesMut;
+use overlay_core::{Datagrams, FrameIds, HostId};
+use quinn_proto::{Connection, ConnectionHandle};
+use quinn_udp::{EcnCodepoint, Transmit};
+use switch_core::{Frame, VnetHeader, Vni};
+use switch_io::Written;
+
+use super::engine::{Engine, is_too_long};
+use crate::envelope;
+use crate::socket::SEND_LEN_MAX;
+
+impl Engine {
+    /// Sends frames of network `vni` to `host`.
+    pub(super) fn send(
+        &mut self,
+        now: Instant,
+        host: &HostId,
+        vni: Vni,
+        envelopes: &[&[u8]],
+    ) -> Written {
+        let mut written = Written::default();
+        let mut queued = 0;
+        for envelope in envelopes {
+            let Some((vnet, frame)) = envelope::open(envelope) else {
+                written.refused += 1;
+                continue;
+            };
+            match self.queue(host, vni, &vnet, &frame) {
+                Queued::Taken(len) => {
+                    written.count_sent(envelope);
+                    queued += len;
+                }
+                Queued::Full => written.full += 1,
+                Queued::Uncut => {
+                    written.refused += 1;
+                    self.counts.uncut += 1;
+                }
+                Queued::Down => written.down += 1,
+            }
+            if queued >= TRAINS_LEN {
+                self.flush(now, host);
+                queued = 0;
+            }
+        }
+        if queued > 0 {
+            self.flush(now, host);
+        }
+        written
+    }
+
+    /// Hands a frame's datagrams to quinn.
+    fn queue(&mut self, host: &HostId, vni: Vni, vnet: &VnetHeader, frame: &Frame<'_>) -> Queued {
+        let Some(remote) = self.peers.get_mut(host).filter(|peer| peer.machine.is_up()) else {
+            return Queued::Down;
+        };
+        let Some(link) = remote.link.and_then(|link| self.links.get_mut(&link)) else {
+            return Queued::Down;
+        };
+        let ids = &mut remote.ids;
+        queue_frame(&mut link.connection, ids, &mut self.arena, vni, vnet, frame)
+    }
+
+    fn flush(&mut self, now: Instant, host: &HostId) {
+        let Some(handle) = self.peers.get(host).and_then(|remote| remote.link) else {
+            return;
+        };
+        self.transmit(now, handle);
+    }
+
+    /// Sends whatever a connection has to send.
+    pub(super) fn transmit(&mut self, now: Instant, handle: ConnectionHandle) {
+        let Some(link) = self.links.get_mut(&handle) else {
+            return;
+        };
+        loop {
+            self.out.clear();
+            let mtu = usize::from(link.connection.current_mtu());
+            let segments = (SEND_LEN_MAX / mtu).min(self.socket.segments_max()).max(1);
+            let Some(transmit) = link.connection.poll_transmit(now, segments, &mut self.out) else {
+                break;
+            };
+            let result = self.socket.send(&udp(&transmit, &self.out));
+            let Err(error) = result else {
+                continue;
+            };
+            self.counts.unsent += 1;
+            // A probe for a larger MTU may fail; anything else says that the link has shrunk.
+            if is_too_long(&error) && transmit.segment_size.unwrap_or(transmit.size) <= mtu {
+                link.connection.path_changed(now);
+            }
+        }
+        let due = link.connection.poll_timeout();
+        self.alarm.ring_by(due, now);
+    }
+
+    /// Sends an answer that belongs to no connection; it is in `out`.
+    pub(super) fn respond(&mut self, transmit: &quinn_proto::Transmit) {
+        if self.socket.send(&udp(transmit, &self.out)).is_err() {
+            self.counts.unsent += 1;
+        }
+    }
+}
+
+/// What became of a frame.
+enum Queued {
+    /// So many bytes of datagrams wait.
+    Taken(usize),
+    Full,
+    Uncut,
+    Down,
+}
+
+fn queue_frame(
+    connection: &mut Connection,
+    ids: &mut FrameIds,
+    arena: &mut BytesMut,
+    vni: Vni,
+    vnet: &VnetHeader,
+    frame: &Frame<'_>,
+) -> Queued {
+    let Some(room) = connection.datagrams().max_size() else {
+        return Queued::Down;
+    };
+    let Ok(mut datagrams) = Datagrams::new(vni, vnet, frame, ids, room) else {
+        return Queued::Uncut;
+    };
+    // One allocation for all of them, which is free again when they have been sent.
+    arena.reserve(datagrams.count() * room);
+    let mut queued = 0;
+    while let Some(parts) = datagrams.next_parts() {
+        arena.extend_from_slice(parts.header());
+        arena.extend_from_slice(parts.inner_headers);
+        arena.extend_from_slice(parts.payload);
+        queued += parts.len();
+        let datagram = arena.split().freeze();
+        if connection.datagrams().send(datagram, false).is_err() {
+            return Queued::Full;
+        }
+    }
+    Queued::Taken(queued)
+}
+
+fn udp<'a>(transmit: &quinn_proto::Transmit, out: &'a [u8]) -> Transmit<'a> {
+    Transmit {
+        destination: transmit.destination,
+        ecn: transmit
+            .ecn
+            .and_then(|ecn| EcnCodepoint::from_bits(ecn as u8)),
+        contents: &out[..transmit.size],
+        segment_size: transmit.segment_size,
+        src_ip: transmit.src_ip,
+    }
+}
+
+/// Datagrams are sent when so many bytes of them wait: several trains, so that few are short, and no more than a cache holds.
+const TRAINS_LEN: usize = 256 << 10;

@@ -1,0 +1,75 @@
+//! How quinn is set up.
+//!
+//! # Theory of operation
+//!
+//! The tunnel is a wire, and the flows inside control themselves: a second controller beneath them reacts to the same losses
+//! twice and starves them. So congestion control is off (RFC 9484 §8 allows that for traffic known to control itself), and
+//! pacing with it. Lost datagrams are not sent again; losses only tell quinn about the path, so it may be slow to call a packet
+//! lost, which reordered flows need. Acknowledgments, of which every one costs, are few. Death is the business of
+//! [`overlay_core::Peer`]; the idle timeout only ends connections nobody owns.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use aws_lc_rs::hmac;
+use quinn_proto::{
+    AckFrequencyConfig, EndpointConfig, HashedConnectionIdGenerator, IdleTimeout,
+    MtuDiscoveryConfig, TransportConfig, VarInt,
+};
+
+use super::path::{PathWatch, Uncontrolled};
+
+/// For one connection, whose path `watch` sees. `udp_payload_max`: what the underlay carries at most, in bytes; larger payloads
+/// are not tried.
+pub(super) fn transport(udp_payload_max: u16, watch: Arc<PathWatch>) -> TransportConfig {
+    let mut mtu = MtuDiscoveryConfig::default();
+    mtu.upper_bound(udp_payload_max.max(PAYLOAD_MIN))
+        .interval(MTU_INTERVAL)
+        .black_hole_cooldown(MTU_COOLDOWN);
+    let mut acks = AckFrequencyConfig::default();
+    acks.ack_eliciting_threshold(VarInt::from_u32(ACK_THRESHOLD))
+        .max_ack_delay(Some(ACK_DELAY))
+        .reordering_threshold(VarInt::from_u32(PACKET_THRESHOLD));
+    let mut transport = TransportConfig::default();
+    transport
+        .max_concurrent_bidi_streams(VarInt::from_u32(0))
+        .max_concurrent_uni_streams(VarInt::from_u32(0))
+        .max_idle_timeout(Some(IdleTimeout::from(VarInt::from_u32(IDLE_MS))))
+        .packet_threshold(PACKET_THRESHOLD)
+        .time_threshold(TIME_THRESHOLD)
+        .initial_rtt(INITIAL_RTT)
+        .mtu_discovery_config(Some(mtu))
+        .ack_frequency_config(Some(acks))
+        .datagram_receive_buffer_size(Some(BUFFER_LEN))
+        .datagram_send_buffer_size(BUFFER_LEN)
+        .allow_spin(false)
+        .congestion_controller_factory(Arc::new(Uncontrolled(watch)));
+    transport
+}
+
+/// Connection identifiers and reset tokens follow from `reset_key` alone, so a host that restarts can tell its peers that
+/// their connections are gone.
+pub(super) fn endpoint(reset_key: &[u8; 32]) -> EndpointConfig {
+    let key = hmac::Key::new(hmac::HMAC_SHA256, reset_key);
+    let tag = hmac::sign(&key, b"connection identifiers");
+    let cid_key = tag
+        .as_ref()
+        .first_chunk()
+        .map_or(0, |seed| u64::from_be_bytes(*seed));
+    let mut config = EndpointConfig::new(Arc::new(key));
+    config.cid_generator(move || Box::new(HashedConnectionIdGenerator::from_key(cid_key)));
+    config
+}
+
+/// RFC 9000 §14.
+const PAYLOAD_MIN: u16 = 1200;
+const MTU_INTERVAL: Duration = Duration::from_secs(30);
+const MTU_COOLDOWN: Duration = Duration::from_secs(5);
+const ACK_THRESHOLD: u32 = 256;
+const ACK_DELAY: Duration = Duration::from_millis(10);
+const PACKET_THRESHOLD: u32 = 4096;
+const TIME_THRESHOLD: f32 = 2.0;
+const INITIAL_RTT: Duration = Duration::from_millis(50);
+const IDLE_MS: u32 = 3000;
+/// Some milliseconds at 10 Gbit/s.
+const BUFFER_LEN: usize = 8 << 20;

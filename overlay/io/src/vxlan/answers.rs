@@ -1,0 +1,86 @@
+//! Answers to packets that are too big for the tunnel.
+
+use std::collections::VecDeque;
+use std::net::IpAddr;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use overlay_core::too_big::{self, Budget};
+use switch_core::{Frame, Mac, PortId, Time, VnetHeader};
+
+use crate::outlet::Outlet;
+
+/// In whose name a port answers.
+#[derive(Clone, Debug)]
+pub struct Gateway {
+    pub mac: Mac,
+    /// The network's gateway addresses; answers come from the packet's destination where there is none.
+    pub addresses: Vec<IpAddr>,
+}
+
+/// Answers that wait for the trunk to be read, rationed and bounded.
+#[derive(Debug)]
+pub(super) struct Answers {
+    start: Instant,
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    budget: Budget,
+    waiting: VecDeque<(PortId, Vec<u8>)>,
+}
+
+impl Answers {
+    pub(super) fn new() -> Self {
+        Self {
+            start: Instant::now(),
+            state: Mutex::new(State {
+                budget: Budget::new(Time::from_millis(0)),
+                waiting: VecDeque::new(),
+            }),
+        }
+    }
+
+    /// Answers a frame that `port` was to send and cannot; says whether an answer waits now.
+    pub(super) fn answer(
+        &self,
+        port: PortId,
+        frame: &Frame<'_>,
+        mtu: u32,
+        gateway: &Gateway,
+    ) -> bool {
+        let elapsed = u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let mut state = self.lock();
+        if state.waiting.len() >= WAITING_MAX || !state.budget.admit(Time::from_millis(elapsed)) {
+            return false;
+        }
+        let mut bytes = vec![0; too_big::LEN_MAX];
+        let len = too_big::answer(frame, mtu, gateway.mac, &gateway.addresses, &mut bytes);
+        if len == 0 {
+            return false;
+        }
+        bytes.truncate(len);
+        state.waiting.push_back((port, bytes));
+        true
+    }
+
+    /// Puts answers into `outlet` while it has room; says whether some still wait.
+    pub(super) fn drain(&self, outlet: &mut Outlet<'_>) -> bool {
+        let mut state = self.lock();
+        while outlet.has_room(1) {
+            let Some((port, bytes)) = state.waiting.pop_front() else {
+                return false;
+            };
+            outlet.put(port, &[0; VnetHeader::LEN], &bytes);
+        }
+        !state.waiting.is_empty()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// More than a burst.
+const WAITING_MAX: usize = 64;

@@ -1,0 +1,438 @@
+//! Hosts and containers as network namespaces, for the tests of the tunnels and for measuring them. Needs root.
+#![allow(dead_code, reason = "each program uses its part")]
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+use std::io::{Read, Write};
+use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::Arc;
+use std::sync::mpsc::{Sender, channel};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use overlay_core::{Epoch, HostId, Timing};
+use overlay_io::{Credentials, QuicConfig};
+use rustls::pki_types::{CertificateRevocationListDer, PrivateKeyDer};
+use switch_core::{Bridge, BridgeConfig, PortConfig, PortId, PortKind, Vni};
+use switch_io::packet::PacketSocket;
+use switch_io::{
+    Capabilities, ChannelEnd, EngineChoice, FramePort, OffloadTap, Switch, SwitchConfig,
+};
+
+/// A thread in a network namespace of its own, which dies with the thread and its sockets.
+pub(crate) struct Station {
+    jobs: Option<Sender<Job>>,
+    thread: Option<JoinHandle<()>>,
+    tid: i32,
+}
+
+type Job = Box<dyn FnOnce() + Send>;
+
+impl Station {
+    pub(crate) fn new() -> Self {
+        let (jobs, received) = channel::<Job>();
+        let (started, starting) = channel();
+        let thread = std::thread::spawn(move || {
+            nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNET).expect("this needs root");
+            started
+                .send(rustix::thread::gettid().as_raw_nonzero().get())
+                .unwrap();
+            received.into_iter().for_each(|job| job());
+        });
+        let tid = starting.recv().expect("this needs root");
+        let station = Self {
+            jobs: Some(jobs),
+            thread: Some(thread),
+            tid,
+        };
+        station.ip("link set lo up");
+        station
+    }
+
+    /// Runs `job` in the namespace.
+    pub(crate) fn run<R: Send + 'static>(&self, job: impl FnOnce() -> R + Send + 'static) -> R {
+        let (done, result) = channel();
+        let job = Box::new(move || {
+            let _ = done.send(job());
+        });
+        self.jobs.as_ref().unwrap().send(job).unwrap();
+        result.recv().expect("the job panicked")
+    }
+
+    pub(crate) fn ip(&self, arguments: &str) {
+        self.sh(&format!("ip {arguments}"));
+    }
+
+    /// Runs a shell command in the namespace; it must succeed.
+    pub(crate) fn sh(&self, command: &str) -> String {
+        let output = self.output(command);
+        assert!(
+            output.status.success(),
+            "{command}: {}{}",
+            String::from_utf8_lossy(&output.stdout),
+            String::from_utf8_lossy(&output.stderr)
+        );
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    pub(crate) fn output(&self, command: &str) -> Output {
+        let command = command.to_owned();
+        self.run(move || Command::new("sh").args(["-c", &command]).output().unwrap())
+    }
+
+    pub(crate) fn spawn(&self, command: &str) -> Process {
+        let command = format!("exec {command}");
+        Process(self.run(move || {
+            Command::new("sh")
+                .args(["-c", &command])
+                .stdout(Stdio::null())
+                .spawn()
+                .unwrap()
+        }))
+    }
+
+    /// Moves interface `name` of this namespace to `other`, calls it `new_name` there and sets it up.
+    pub(crate) fn give(&self, name: &str, other: &Self, new_name: &str) {
+        self.ip(&format!("link set {name} netns {}", other.tid));
+        other.ip(&format!("link set {name} name {new_name}"));
+        other.ip(&format!("link set {new_name} up"));
+    }
+
+    /// Gives `eth0` addresses that work at once.
+    pub(crate) fn address(&self, addresses: &[&str]) {
+        for address in addresses {
+            let nodad = if address.contains(':') { "nodad" } else { "" };
+            self.ip(&format!("addr add {address} dev eth0 {nodad}"));
+        }
+    }
+
+    pub(crate) fn pings(&self, address: &str) -> bool {
+        self.output(&format!("ping -c 3 -i 0.1 -W 1 {address}"))
+            .status
+            .success()
+    }
+
+    /// Gbit/s of one TCP stream for `seconds` from here to `server`, which runs `iperf3 -s`.
+    pub(crate) fn iperf(&self, server: &str, seconds: u32, options: &str) -> f64 {
+        let report = self.sh(&format!("iperf3 -J -c {server} -t {seconds} {options}"));
+        let report: serde_json::Value = serde_json::from_str(&report).unwrap();
+        let retransmits = report["end"]["sum_sent"]["retransmits"].as_u64();
+        if let Some(count @ 1..) = retransmits {
+            eprintln!("{count} retransmits");
+        }
+        report["end"]["sum_received"]["bits_per_second"]
+            .as_f64()
+            .unwrap()
+            / 1e9
+    }
+}
+
+impl Drop for Station {
+    fn drop(&mut self) {
+        drop(self.jobs.take());
+        let _ = self.thread.take().unwrap().join();
+    }
+}
+
+/// A running program; killed when dropped.
+pub(crate) struct Process(Child);
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// Two hosts with a veth pair as underlay: `eth0` in each, 192.0.2.1 and 192.0.2.2, 2001:db8::1 and ::2.
+pub(crate) struct Underlay {
+    pub(crate) hosts: [Station; 2],
+}
+
+impl Underlay {
+    pub(crate) fn new() -> Self {
+        let hosts = [Station::new(), Station::new()];
+        hosts[0].ip("link add name eth0 type veth peer name peer");
+        hosts[0].give("peer", &hosts[1], "eth0");
+        hosts[0].ip("link set eth0 up");
+        hosts[0].address(&["192.0.2.1/24", "2001:db8::1/64"]);
+        hosts[1].address(&["192.0.2.2/24", "2001:db8::2/64"]);
+        Self { hosts }
+    }
+
+    /// Every packet walks alone, as on a wire.
+    pub(crate) fn segment(&self) {
+        for host in &self.hosts {
+            host.sh("ethtool -K eth0 tso off gso off gro off tx off");
+        }
+    }
+
+    pub(crate) fn mtu(&self, mtu: u32) {
+        for host in &self.hosts {
+            host.ip(&format!("link set eth0 mtu {mtu}"));
+        }
+    }
+}
+
+/// A host whose switch has one network.
+pub(crate) struct Network {
+    pub(crate) switch: Switch,
+    pub(crate) bridge: Arc<Bridge>,
+    pub(crate) mtu: u32,
+    trunk: Option<PortId>,
+}
+
+impl Network {
+    pub(crate) fn new(engine: EngineChoice, mtu: u32) -> Self {
+        let switch = Switch::start(SwitchConfig {
+            engine,
+            // Two workers meet in the tunnel's ports.
+            workers: if engine == EngineChoice::Epoll { 2 } else { 1 },
+            ..SwitchConfig::default()
+        })
+        .unwrap();
+        Self {
+            switch,
+            bridge: Arc::new(Bridge::new(BridgeConfig::default())),
+            mtu,
+            trunk: None,
+        }
+    }
+
+    pub(crate) fn trunk(&mut self, trunk: impl FramePort + 'static) -> PortId {
+        let id = self.switch.add_trunk(Box::new(trunk)).unwrap();
+        self.trunk = Some(id);
+        id
+    }
+
+    pub(crate) fn tunnel(&self, port: impl FramePort + 'static) -> PortId {
+        let config = PortConfig::new(PortKind::Tunnel, self.mtu);
+        self.switch
+            .add_port(&self.bridge, Box::new(port), config)
+            .unwrap()
+    }
+
+    /// A container inside this process.
+    pub(crate) fn station(&self) -> (PortId, ChannelEnd) {
+        let (port, end) = switch_io::channel(1024, Capabilities::ALL).unwrap();
+        let config = PortConfig {
+            bum_limit: None,
+            ..PortConfig::new(PortKind::Tap, self.mtu)
+        };
+        let id = self
+            .switch
+            .add_port(&self.bridge, Box::new(port), config)
+            .unwrap();
+        (id, end)
+    }
+
+    /// A container: a TAP made in `host`, with `addresses` inside.
+    pub(crate) fn container(&self, host: &Station, addresses: &[&str]) -> (PortId, Station) {
+        let name = "tap-lab";
+        let tap = host.run(move || OffloadTap::create(name).unwrap());
+        let config = PortConfig {
+            bum_limit: None,
+            ..PortConfig::new(PortKind::Tap, self.mtu)
+        };
+        let port = self
+            .switch
+            .add_port(&self.bridge, Box::new(tap), config)
+            .unwrap();
+        let station = Station::new();
+        host.give(name, &station, "eth0");
+        station.ip(&format!("link set eth0 mtu {}", self.mtu));
+        station.address(addresses);
+        (port, station)
+    }
+}
+
+/// The kernel's own VXLAN device and bridge in `host`, and a container behind them.
+pub(crate) fn kernel_container(
+    host: &Station,
+    vxlan: &str,
+    mtu: u32,
+    addresses: &[&str],
+) -> Station {
+    host.ip(&format!("link add vx type vxlan dstport 4789 {vxlan}"));
+    host.ip("link add name br0 type bridge");
+    host.ip("link add name veth0 type veth peer name inner");
+    for link in ["vx", "veth0"] {
+        host.ip(&format!("link set {link} master br0 mtu {mtu}"));
+    }
+    for link in ["vx", "veth0", "br0"] {
+        host.ip(&format!("link set {link} up"));
+    }
+    let station = Station::new();
+    host.give("inner", &station, "eth0");
+    station.ip(&format!("link set eth0 mtu {mtu}"));
+    station.address(addresses);
+    station
+}
+
+pub(crate) fn vni(value: u32) -> Vni {
+    Vni::new(value).unwrap()
+}
+
+pub(crate) fn ip(text: &str) -> IpAddr {
+    text.parse().unwrap()
+}
+
+/// Asks again and again, up to five seconds.
+pub(crate) fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
+    let start = Instant::now();
+    while !holds() {
+        assert!(
+            start.elapsed() < Duration::from_secs(5),
+            "did not happen: {what}"
+        );
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// Sends `len` bytes by TCP and checks every one.
+pub(crate) fn transfer(from: &Station, to: &Station, address: &str, len: usize) {
+    let address = (ip(address), 9);
+    let listener = to.run(move || TcpListener::bind(address).unwrap());
+    let receiver = std::thread::spawn(move || {
+        let mut bytes = Vec::new();
+        let (mut stream, _) = listener.accept().unwrap();
+        stream.read_to_end(&mut bytes).unwrap();
+        bytes
+    });
+    let data: Vec<u8> = (0..len).map(|n| n.to_le_bytes()[n % 3]).collect();
+    let mut stream = from.run(move || TcpStream::connect(address).unwrap());
+    stream
+        .set_write_timeout(Some(Duration::from_secs(10)))
+        .unwrap();
+    stream.write_all(&data).unwrap();
+    drop(stream);
+    assert!(
+        receiver.join().unwrap() == data,
+        "the data changed on the way"
+    );
+}
+
+/// A certificate authority.
+pub(crate) struct Authority {
+    certificate: rcgen::Certificate,
+    issuer: rcgen::Issuer<'static, rcgen::KeyPair>,
+}
+
+impl Authority {
+    pub(crate) fn new() -> Self {
+        let key = rcgen::KeyPair::generate().unwrap();
+        let mut params = rcgen::CertificateParams::new(Vec::new()).unwrap();
+        params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+        params.key_usages = vec![
+            rcgen::KeyUsagePurpose::KeyCertSign,
+            rcgen::KeyUsagePurpose::CrlSign,
+        ];
+        let certificate = params.self_signed(&key).unwrap();
+        Self {
+            certificate,
+            issuer: rcgen::Issuer::new(params, key),
+        }
+    }
+
+    /// Credentials of host `name`, which `change` may spoil.
+    pub(crate) fn host(
+        &self,
+        name: &str,
+        change: impl FnOnce(&mut rcgen::CertificateParams),
+    ) -> Credentials {
+        let key = rcgen::KeyPair::generate().unwrap();
+        let mut params = rcgen::CertificateParams::new(vec![name.to_owned()]).unwrap();
+        params.serial_number = Some(serial(name));
+        change(&mut params);
+        let certificate = params.signed_by(&key, &self.issuer).unwrap();
+        Credentials {
+            roots: vec![self.certificate.der().clone()],
+            chain: vec![certificate.der().clone()],
+            key: PrivateKeyDer::try_from(key.serialize_der()).unwrap(),
+            revoked: Vec::new(),
+            key_log: std::env::var_os("SSLKEYLOGFILE").is_some(),
+        }
+    }
+}
+
+impl Authority {
+    /// A list that revokes the certificates of host `name`.
+    pub(crate) fn revoke(&self, name: &str) -> CertificateRevocationListDer<'static> {
+        let (then, later) = (
+            rcgen::date_time_ymd(2020, 1, 1),
+            rcgen::date_time_ymd(2200, 1, 1),
+        );
+        let list = rcgen::CertificateRevocationListParams {
+            this_update: then,
+            next_update: later,
+            crl_number: 1_u64.into(),
+            issuing_distribution_point: None,
+            revoked_certs: vec![rcgen::RevokedCertParams {
+                serial_number: serial(name),
+                revocation_time: then,
+                reason_code: None,
+                invalidity_date: None,
+            }],
+            key_identifier_method: rcgen::KeyIdMethod::Sha256,
+        };
+        list.signed_by(&self.issuer).unwrap().der().clone()
+    }
+}
+
+fn serial(name: &str) -> rcgen::SerialNumber {
+    name.as_bytes().to_vec().into()
+}
+
+pub(crate) fn quic_config(name: &str, local: SocketAddr, credentials: Credentials) -> QuicConfig {
+    QuicConfig {
+        local,
+        host: host(name),
+        epoch: Epoch(1),
+        credentials,
+        reset_key: [name.as_bytes()[0]; 32],
+        udp_payload_max: 1472,
+        timing: Timing::default(),
+        seed: u64::from(name.as_bytes()[0]),
+    }
+}
+
+pub(crate) fn host(name: &str) -> HostId {
+    HostId::new(name).unwrap()
+}
+
+/// Unicast, broadcast, IPv6, superframes and tagged frames, both ways.
+pub(crate) fn everything_crosses(a: &Station, b: &Station) {
+    assert!(a.pings("10.9.0.2"));
+    assert!(b.pings("fd09::1"));
+    transfer(a, b, "10.9.0.2", TRANSFER);
+    transfer(b, a, "10.9.0.1", TRANSFER);
+    transfer(a, b, "fd09::2", TRANSFER);
+    transfer(b, a, "fd09::1", TRANSFER);
+    tagged_frames_cross(a, b);
+    tagged_frames_cross(b, a);
+}
+
+/// Broadcast and with two VLAN tags.
+fn tagged_frames_cross(from: &Station, to: &Station) {
+    let mut frame = vec![0xff; 6];
+    frame.extend([
+        2, 0, 0, 0, 0, 0x77, 0x88, 0xa8, 0, 7, 0x81, 0, 0x20, 9, 0x88, 0xb5,
+    ]);
+    frame.extend([5; 60]);
+    let receiver = to.run(|| PacketSocket::open("eth0").unwrap());
+    let sent = frame.clone();
+    from.run(move || {
+        PacketSocket::open("eth0")
+            .unwrap()
+            .send(&[0; 10], &sent)
+            .unwrap()
+    });
+    while let Some(received) = receiver.receive(Duration::from_secs(5)).unwrap() {
+        if received.frame == frame {
+            return;
+        }
+    }
+    panic!("the tagged frame did not arrive");
+}
+
+pub(crate) const TRANSFER: usize = 8 << 20;

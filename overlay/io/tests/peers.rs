@@ -1,0 +1,321 @@
+//! Who may talk to whom over QUIC, and what becomes of those who may not. On loopback; needs no root.
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+mod lab;
+
+use std::net::SocketAddr;
+use std::sync::mpsc::Receiver;
+use std::time::{Duration, Instant};
+
+use lab::{Authority, Network, eventually, host, quic_config, vni};
+use overlay_io::{Credentials, QuicEvent, QuicTunnel};
+use switch_core::PortId;
+use switch_io::{ChannelEnd, EngineChoice};
+
+/// A host with one network and one station in it.
+struct Host {
+    tunnel: QuicTunnel,
+    events: Receiver<QuicEvent>,
+    network: Network,
+    station: ChannelEnd,
+}
+
+const LOCALHOST: &str = "127.0.0.1:0";
+
+impl Host {
+    fn new(name: &str, credentials: Credentials) -> Self {
+        Self::at(name, LOCALHOST.parse().unwrap(), credentials)
+    }
+
+    fn at(name: &str, local: SocketAddr, credentials: Credentials) -> Self {
+        let mut network = Network::new(EngineChoice::Auto, 1500);
+        let (tunnel, trunk) = QuicTunnel::start(quic_config(name, local, credentials)).unwrap();
+        network.trunk(trunk);
+        let (_, station) = network.station();
+        Self {
+            events: tunnel.events(),
+            tunnel,
+            network,
+            station,
+        }
+    }
+
+    fn address(&self) -> SocketAddr {
+        self.tunnel.local_address()
+    }
+
+    fn port(&self, network: u32, remote: &str) -> PortId {
+        let port = self.tunnel.port(vni(network), &host(remote), 1500).unwrap();
+        self.network.tunnel(port)
+    }
+
+    fn wait_for(&self, is_it: impl Fn(&QuicEvent) -> bool) -> Duration {
+        let start = Instant::now();
+        loop {
+            let event = self.events.recv_timeout(Duration::from_secs(5)).unwrap();
+            if is_it(&event) {
+                return start.elapsed();
+            }
+        }
+    }
+
+    fn wait_up(&self, remote: &str) -> Duration {
+        self.wait_for(
+            |event| matches!(event, QuicEvent::PeerUp { host, .. } if host.as_str() == remote),
+        )
+    }
+
+    fn wait_down(&self, remote: &str) -> Duration {
+        self.wait_for(
+            |event| matches!(event, QuicEvent::PeerDown { host } if host.as_str() == remote),
+        )
+    }
+}
+
+/// `alpha`, which dials, and `beta`.
+fn pair(authority: &Authority) -> [Host; 2] {
+    let hosts = ["alpha", "beta"].map(|name| Host::new(name, authority.host(name, |_| {})));
+    meet(&hosts[0], &hosts[1]);
+    hosts
+}
+
+fn meet(alpha: &Host, beta: &Host) {
+    beta.tunnel.connect(&host("alpha"), alpha.address());
+    alpha.tunnel.connect(&host("beta"), beta.address());
+}
+
+fn frame(payload: &[u8]) -> Vec<u8> {
+    let mut frame = vec![
+        0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 2, 0, 0, 0, 0, 1, 0x88, 0xb5,
+    ];
+    frame.extend(payload);
+    frame
+}
+
+fn crosses(from: &Host, to: &Host, payload: &[u8]) {
+    let sent = frame(payload);
+    assert!(from.station.send(&sent));
+    let received = to.station.recv_timeout(Duration::from_secs(5)).unwrap();
+    assert!(received.frame() == sent, "the frame changed");
+}
+
+/// Whether a pair made of these credentials comes up within a second.
+fn comes_up(alpha: Credentials, beta: Credentials) -> (bool, [Host; 2]) {
+    let hosts = [Host::new("alpha", alpha), Host::new("beta", beta)];
+    meet(&hosts[0], &hosts[1]);
+    let deadline = Instant::now() + Duration::from_secs(1);
+    while Instant::now() < deadline {
+        let names = ["beta", "alpha"].map(host);
+        if hosts
+            .iter()
+            .zip(&names)
+            .all(|(it, other)| it.tunnel.is_up(other))
+        {
+            return (true, hosts);
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    (false, hosts)
+}
+
+#[test]
+fn frames_of_every_length_cross_both_ways() {
+    let hosts = pair(&Authority::new());
+    hosts[0].port(7, "beta");
+    hosts[1].port(7, "alpha");
+    hosts[0].wait_up("beta");
+    hosts[1].wait_up("alpha");
+    for len in [0, 1, 100, 1100, 1300, 1399, 1400, 1450, 1499, 1500] {
+        let payload: Vec<u8> = (0..len).map(|n: usize| n.to_le_bytes()[0]).collect();
+        crosses(&hosts[0], &hosts[1], &payload);
+        crosses(&hosts[1], &hosts[0], &payload);
+    }
+}
+
+#[test]
+fn a_peer_is_up_with_its_name_and_certificate() {
+    let hosts = pair(&Authority::new());
+    let event = hosts[1]
+        .events
+        .recv_timeout(Duration::from_secs(5))
+        .unwrap();
+    let QuicEvent::PeerUp {
+        host,
+        address,
+        certificate,
+    } = event
+    else {
+        panic!("{event:?}");
+    };
+    assert_eq!(host.as_str(), "alpha");
+    assert_eq!(address, hosts[0].address());
+    assert!(certificate.is_some());
+}
+
+#[test]
+fn a_host_of_another_authority_is_refused() {
+    let (ours, theirs) = (Authority::new(), Authority::new());
+    let (up, _) = comes_up(theirs.host("alpha", |_| {}), ours.host("beta", |_| {}));
+    assert!(!up);
+
+    // One that trusts everybody, and is trusted by nobody.
+    let mut stranger = theirs.host("alpha", |_| {});
+    stranger.roots = ours.host("beta", |_| {}).roots;
+    let (up, hosts) = comes_up(stranger, ours.host("beta", |_| {}));
+    assert!(!up);
+    assert!(hosts[1].tunnel.counts().refused > 0);
+}
+
+#[test]
+fn an_expired_certificate_is_refused() {
+    let authority = Authority::new();
+    let expired = authority.host("alpha", |params| {
+        params.not_before = rcgen::date_time_ymd(2020, 1, 1);
+        params.not_after = rcgen::date_time_ymd(2021, 1, 1);
+    });
+    let (up, hosts) = comes_up(expired, authority.host("beta", |_| {}));
+    assert!(!up);
+    assert!(hosts[1].tunnel.counts().refused > 0);
+}
+
+#[test]
+fn a_revoked_certificate_is_refused_by_both_roles() {
+    let authority = Authority::new();
+    for revoked in ["alpha", "beta"] {
+        let list = authority.revoke(revoked);
+        let credentials = ["alpha", "beta"].map(|name| {
+            let mut credentials = authority.host(name, |_| {});
+            credentials.revoked.push(list.clone());
+            credentials
+        });
+        let [alpha, beta] = credentials;
+        assert!(!comes_up(alpha, beta).0, "{revoked}");
+    }
+}
+
+#[test]
+fn another_hosts_name_is_refused() {
+    let authority = Authority::new();
+    // beta's certificate says gamma.
+    let (up, _) = comes_up(
+        authority.host("alpha", |_| {}),
+        authority.host("gamma", |_| {}),
+    );
+    assert!(!up);
+    // alpha's says gamma, whom beta does not expect.
+    let (up, hosts) = comes_up(
+        authority.host("gamma", |_| {}),
+        authority.host("beta", |_| {}),
+    );
+    assert!(!up);
+    assert!(hosts[1].tunnel.counts().refused > 0);
+}
+
+#[test]
+fn a_closed_peer_is_down_on_both_sides_until_it_is_connected_again() {
+    let authority = Authority::new();
+    let hosts = pair(&authority);
+    hosts[0].wait_up("beta");
+    hosts[1].wait_up("alpha");
+    hosts[1].tunnel.close_peer(&host("alpha"));
+    assert!(hosts[1].wait_down("alpha") < Duration::from_millis(200));
+    assert!(hosts[0].wait_down("beta") < Duration::from_millis(200));
+    std::thread::sleep(Duration::from_millis(700));
+    assert!(!hosts[0].tunnel.is_up(&host("beta")));
+    hosts[1].tunnel.connect(&host("alpha"), hosts[0].address());
+    assert!(hosts[0].wait_up("beta") < Duration::from_secs(1));
+    hosts[1].wait_up("alpha");
+}
+
+#[test]
+fn frames_of_networks_the_peer_is_no_member_of_are_dropped() {
+    let hosts = pair(&Authority::new());
+    hosts[0].port(7, "beta");
+    hosts[1].port(8, "alpha");
+    hosts[0].wait_up("beta");
+    hosts[1].wait_up("alpha");
+    assert!(hosts[0].station.send(&frame(b"for a network of alpha's")));
+    eventually("it is counted", || hosts[1].tunnel.counts().not_member == 1);
+    assert!(hosts[1].station.try_recv().is_err());
+}
+
+#[test]
+fn a_restarted_host_is_back_at_once() {
+    let authority = Authority::new();
+    let [alpha, beta] = pair(&authority);
+    alpha.wait_up("beta");
+    let address = beta.address();
+    // As if killed: its address is free, and nobody was told.
+    drop(beta.network);
+    beta.tunnel.rebind(LOCALHOST.parse().unwrap()).unwrap();
+    std::mem::forget(beta.tunnel);
+    let beta = Host::at("beta", address, authority.host("beta", |_| {}));
+    beta.tunnel.connect(&host("alpha"), alpha.address());
+    let known = alpha.wait_down("beta");
+    assert!(
+        known < Duration::from_millis(500),
+        "the reset was not believed: {known:?}"
+    );
+    assert!(alpha.wait_up("beta") < Duration::from_secs(1));
+}
+
+#[test]
+fn a_silent_peer_is_dead_within_a_second() {
+    let hosts = pair(&Authority::new());
+    hosts[0].wait_up("beta");
+    hosts[1].wait_up("alpha");
+    let [alpha, beta] = hosts;
+    // A switch that stops reads its trunk no more.
+    drop(beta.network);
+    assert!(alpha.wait_down("beta") < Duration::from_secs(1));
+}
+
+#[test]
+fn a_host_that_moves_keeps_its_connection() {
+    let hosts = pair(&Authority::new());
+    hosts[0].port(7, "beta");
+    hosts[1].port(7, "alpha");
+    hosts[0].wait_up("beta");
+    hosts[1].wait_up("alpha");
+    let before = hosts[0].address();
+    hosts[0].tunnel.rebind(LOCALHOST.parse().unwrap()).unwrap();
+    assert_ne!(hosts[0].address(), before);
+    crosses(&hosts[0], &hosts[1], b"from the new address");
+    crosses(&hosts[1], &hosts[0], b"to the new address");
+    assert!(hosts[0].events.try_recv().is_err(), "it never went down");
+}
+
+#[test]
+fn a_host_that_listens_and_moves_is_dialed_anew() {
+    let hosts = pair(&Authority::new());
+    hosts[0].wait_up("beta");
+    hosts[1].tunnel.rebind(LOCALHOST.parse().unwrap()).unwrap();
+    hosts[0].tunnel.connect(&host("beta"), hosts[1].address());
+    hosts[0].wait_down("beta");
+    assert!(hosts[0].wait_up("beta") < Duration::from_secs(1));
+}
+
+#[test]
+fn an_idle_pair_stays_up() {
+    let hosts = pair(&Authority::new());
+    hosts[0].wait_up("beta");
+    hosts[1].wait_up("alpha");
+    std::thread::sleep(Duration::from_secs(4));
+    assert!(hosts.iter().all(|host| host.events.try_recv().is_err()));
+}
+
+#[test]
+fn renewed_credentials_serve_the_next_connection() {
+    let (old, new) = (Authority::new(), Authority::new());
+    let hosts = pair(&old);
+    hosts[0].wait_up("beta");
+    hosts[1].wait_up("alpha");
+    for (host, name) in hosts.iter().zip(["alpha", "beta"]) {
+        host.tunnel.renew(new.host(name, |_| {})).unwrap();
+    }
+    assert!(hosts[0].tunnel.is_up(&host("beta")), "what is up stays up");
+    hosts[0].tunnel.close_peer(&host("beta"));
+    hosts[0].wait_down("beta");
+    hosts[0].tunnel.connect(&host("beta"), hosts[1].address());
+    assert!(hosts[0].wait_up("beta") < Duration::from_secs(1));
+}

@@ -1,0 +1,234 @@
+//! VXLAN between namespaces, with ourselves and with the kernel. These tests need root and fail without it.
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+mod lab;
+
+use lab::{
+    Network, Station, TRANSFER, Underlay, eventually, everything_crosses, ip, kernel_container,
+    transfer, vni,
+};
+use overlay_io::{Gateway, VxlanConfig, VxlanTunnel};
+use switch_core::{Mac, PortConfig, PortId, PortKind};
+use switch_io::EngineChoice;
+
+const MTU: u32 = 1430;
+const INSIDE: [[&str; 2]; 2] = [["10.9.0.1/24", "fd09::1/64"], ["10.9.0.2/24", "fd09::2/64"]];
+const V4: [&str; 2] = ["192.0.2.1", "192.0.2.2"];
+const V6: [&str; 2] = ["2001:db8::1", "2001:db8::2"];
+
+/// A host of ours with one network and one container.
+struct Ours {
+    container: Station,
+    tunnel: VxlanTunnel,
+    network: Network,
+    port: PortId,
+}
+
+impl Ours {
+    fn new(
+        underlay: &Underlay,
+        n: usize,
+        outside: [&'static str; 2],
+        engine: EngineChoice,
+    ) -> Self {
+        Self::with_mtu(underlay, n, outside, engine, MTU)
+    }
+
+    /// A network whose containers know of another MTU than the tunnel has.
+    fn with_mtu(
+        underlay: &Underlay,
+        n: usize,
+        outside: [&'static str; 2],
+        engine: EngineChoice,
+        mtu: u32,
+    ) -> Self {
+        let host = &underlay.hosts[n];
+        let mut network = Network::new(engine, mtu);
+        let (tunnel, trunk) =
+            host.run(move || VxlanTunnel::bind(&VxlanConfig::new(ip(outside[n]))).unwrap());
+        network.trunk(trunk);
+        let port = tunnel.port(vni(42), ip(outside[1 - n]), MTU).unwrap();
+        let port = network.tunnel(port);
+        let (_, container) = network.container(host, &INSIDE[n]);
+        Self {
+            container,
+            tunnel,
+            network,
+            port,
+        }
+    }
+}
+
+fn kernel(underlay: &Underlay, n: usize, outside: [&str; 2]) -> Station {
+    let options = format!("id 42 local {} remote {}", outside[n], outside[1 - n]);
+    kernel_container(&underlay.hosts[n], &options, MTU, &INSIDE[n])
+}
+
+fn between_ourselves(engine: EngineChoice, outside: [&'static str; 2], segmented: bool) {
+    let underlay = Underlay::new();
+    if segmented {
+        underlay.segment();
+    }
+    let [a, b] = [0, 1].map(|n| Ours::new(&underlay, n, outside, engine));
+    everything_crosses(&a.container, &b.container);
+    let counts = a.network.switch.counters(a.port).unwrap();
+    assert!(counts.rx_bytes > u64::try_from(TRANSFER).unwrap());
+    // Superframes stayed whole: far fewer frames than segments.
+    assert!(
+        counts.rx_bytes / counts.rx_frames > 2 * u64::from(MTU),
+        "{counts:?}"
+    );
+    assert_eq!(a.tunnel.counts(), overlay_io::VxlanCounts::default());
+}
+
+#[test]
+fn ipv4_underlay() {
+    between_ourselves(EngineChoice::Uring, V4, false);
+}
+
+#[test]
+fn ipv6_underlay() {
+    between_ourselves(EngineChoice::Epoll, V6, false);
+}
+
+#[test]
+fn segmented_underlay() {
+    between_ourselves(EngineChoice::Uring, V4, true);
+}
+
+#[test]
+fn segmented_underlay_on_epoll() {
+    between_ourselves(EngineChoice::Epoll, V6, true);
+}
+
+fn with_the_kernel(outside: [&'static str; 2], segmented: bool) {
+    let underlay = Underlay::new();
+    if segmented {
+        underlay.segment();
+    }
+    let ours = Ours::new(&underlay, 0, outside, EngineChoice::Auto);
+    let theirs = kernel(&underlay, 1, outside);
+    everything_crosses(&ours.container, &theirs);
+    assert_eq!(ours.tunnel.counts(), overlay_io::VxlanCounts::default());
+}
+
+#[test]
+fn the_kernels_device_understands_us_and_we_it() {
+    with_the_kernel(V4, false);
+}
+
+#[test]
+fn the_kernels_device_over_ipv6() {
+    with_the_kernel(V6, false);
+}
+
+#[test]
+fn the_kernels_device_over_a_wire() {
+    with_the_kernel(V4, true);
+}
+
+#[test]
+fn strangers_and_unknown_networks_are_dropped_and_counted() {
+    let underlay = Underlay::new();
+    let ours = Ours::new(&underlay, 0, V4, EngineChoice::Auto);
+    // The same address, another network.
+    let other = kernel_container(
+        &underlay.hosts[1],
+        "id 43 local 192.0.2.2 remote 192.0.2.1",
+        MTU,
+        &INSIDE[1],
+    );
+    assert!(!other.pings("10.9.0.1"));
+    let counts = ours.tunnel.counts();
+    assert!(counts.unknown_vni > 0);
+    assert_eq!(counts.unknown_remote, 0);
+
+    // The network, from another address.
+    underlay.hosts[1].ip("addr add 192.0.2.66/24 dev eth0");
+    underlay.hosts[1].ip("link del vx");
+    underlay.hosts[1]
+        .ip("link add vx type vxlan dstport 4789 id 42 local 192.0.2.66 remote 192.0.2.1");
+    underlay.hosts[1].ip("link set vx master br0 up");
+    assert!(!other.pings("10.9.0.1"));
+    assert!(ours.tunnel.counts().unknown_remote > 0);
+    assert_eq!(
+        ours.network.switch.counters(ours.port).unwrap().rx_frames,
+        0
+    );
+
+    underlay.hosts[1].sh("echo -n tiny > /dev/udp/192.0.2.1/4789 2>/dev/null || bash -c 'echo -n tiny > /dev/udp/192.0.2.1/4789'");
+    eventually("garbage is counted", || ours.tunnel.counts().malformed == 1);
+}
+
+#[test]
+fn a_removed_port_makes_room_for_its_successor() {
+    let underlay = Underlay::new();
+    let ours = Ours::new(&underlay, 0, V4, EngineChoice::Auto);
+    let theirs = kernel(&underlay, 1, V4);
+    assert!(theirs.pings("10.9.0.1"));
+    ours.network.switch.remove_port(ours.port);
+    assert!(!theirs.pings("10.9.0.1"));
+    let port = ours.tunnel.port(vni(42), ip(V4[1]), MTU).unwrap();
+    ours.network.tunnel(port);
+    assert!(theirs.pings("10.9.0.1"));
+}
+
+#[test]
+fn the_underlays_mtu_is_respected() {
+    let underlay = Underlay::new();
+    let ours = Ours::new(&underlay, 0, V4, EngineChoice::Auto);
+    let theirs = kernel(&underlay, 1, V4);
+    underlay.mtu(1400);
+    let lost = ours.container.output("ping -c 1 -W 1 -s 1380 10.9.0.2");
+    assert!(!lost.status.success(), "a fragment crossed");
+    assert!(ours.container.pings("10.9.0.2"));
+    drop(theirs);
+}
+
+#[test]
+fn packets_longer_than_the_tunnel_are_answered_and_tcp_never_makes_them() {
+    let underlay = Underlay::new();
+    // The network's MTU is 1500, the tunnel carries less, and the other side is as ignorant.
+    let ours = Ours::with_mtu(&underlay, 0, V4, EngineChoice::Auto, 1500);
+    ours.network.switch.remove_port(ours.port);
+    let gateway = Gateway {
+        mac: Mac::new([2, 0, 0, 0, 0, 0xfe]),
+        addresses: vec![ip("10.9.0.254"), ip("fd09::fe")],
+    };
+    let port = ours.tunnel.port(vni(42), ip(V4[1]), MTU).unwrap();
+    let config = PortConfig::new(PortKind::Tunnel, 1500);
+    let port = port.with_gateway(gateway);
+    ours.network
+        .switch
+        .add_port(&ours.network.bridge, Box::new(port), config)
+        .unwrap();
+    let theirs = kernel(&underlay, 1, V4);
+    theirs.ip("link set eth0 mtu 1500");
+    transfer(&ours.container, &theirs, "10.9.0.2", TRANSFER);
+    transfer(&theirs, &ours.container, "10.9.0.1", TRANSFER);
+    assert_eq!(ours.tunnel.counts().too_big, 0, "the MSS was not lowered");
+
+    for source in ["10.9.0.254", "fd09::fe"] {
+        let to = if source.contains(':') {
+            "fd09::2"
+        } else {
+            "10.9.0.2"
+        };
+        let output = ours
+            .container
+            .output(&format!("ping -M do -c 1 -W 1 -s 1452 {to}"));
+        let output = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert!(
+            output.contains("mtu = 1430") || output.contains("mtu=1430"),
+            "{output}"
+        );
+        assert!(output.to_lowercase().contains(source), "{output}");
+    }
+    assert!(ours.container.pings("10.9.0.2"));
+    assert_eq!(ours.tunnel.counts().too_big, 2);
+
+    // The underlay shrinks, and whoever sees it says so.
+    underlay.mtu(1400);
+    ours.tunnel.set_mtu(vni(42), ip(V4[1]), 1350);
+    transfer(&ours.container, &theirs, "10.9.0.2", TRANSFER);
+}
