@@ -1,5 +1,6 @@
 //! Contenders: the switches that are compared, each behind the same two traits.
 
+mod agent;
 mod bridge;
 mod open_vswitch;
 mod switch_core;
@@ -86,6 +87,12 @@ const GATEWAY: &str = "10.77.0.1";
 pub(crate) fn address_of(index: usize) -> Ipv4Addr {
     let [high, low] = u16::try_from(index + 2).unwrap_or(u16::MAX).to_be_bytes();
     Ipv4Addr::new(10, 77, high, low)
+}
+
+/// What a constant of ours says.
+fn parsed<T: std::str::FromStr<Err: std::fmt::Display>>(text: &str) -> Result<T, Trouble> {
+    text.parse()
+        .map_err(|error| Trouble::Unsupported(format!("{text}: {error}")))
 }
 
 /// What `ethtool -k` says about the offloads that matter here.

@@ -28,79 +28,28 @@ impl Contender for OpenVswitch {
     }
 
     fn start(&self, plan: &Plan) -> Result<Box<dyn Fabric>, Trouble> {
-        for program in [
-            "ovsdb-tool",
-            "ovsdb-server",
-            "ovs-vswitchd",
-            "ovs-vsctl",
-            "ethtool",
-        ] {
-            require(program)?;
-        }
+        require("ethtool")?;
         let netns = Netns::new("ovs")?;
-        let dir = TempDir::with_prefix("tsybench-").map_err(Trouble::io("no scratch directory"))?;
-        let at = |name: &str| dir.path().join(name);
-        command::run(
-            tool("ovsdb-tool", dir.path())
-                .arg("create")
-                .arg(at("db"))
-                .arg(SCHEMA),
-        )?;
-        let database = netns.enter(|| {
-            let mut server = tool("ovsdb-server", dir.path());
-            server
-                .arg(at("db"))
-                .arg(format!("--remote=punix:{}", at("db.sock").display()));
-            server.arg(format!("--unixctl={}", at("db.ctl").display()));
-            Background::start(&mut server, &at("ovsdb.log"))
-        })??;
-        eventually(Duration::from_secs(5), "ovsdb-server listens", || {
-            Ok(at("db.sock").exists().then_some(()))
-        })?;
-        ask(dir.path(), &["--no-wait", "init"])?;
-        if self.tso {
-            let key = "other_config:userspace-tso-enable=true";
-            ask(dir.path(), &["--no-wait", "set", "Open_vSwitch", ".", key])?;
-        }
-        let switch = netns.enter(|| {
-            let mut switch = tool("ovs-vswitchd", dir.path());
-            switch.arg(format!("unix:{}", at("db.sock").display()));
-            switch.arg(format!("--unixctl={}", at("vs.ctl").display()));
-            Background::start(&mut switch, &at("vswitchd.log"))
-        })??;
-        let make = [
-            "add-br",
-            "br0",
-            "--",
-            "set",
-            "bridge",
-            "br0",
-            "datapath_type=netdev",
-        ];
-        ask(dir.path(), &make)?;
-        let version = command::run(Command::new("ovs-vswitchd").arg("--version"))?;
+        let daemons = Daemons::start(&netns, self.tso)?;
+        daemons.add_bridge("br0")?;
         Ok(Box::new(Running {
-            switch,
-            _database: database,
-            dir,
+            version: daemons.version()?,
+            daemons,
             netns,
             tso: self.tso,
             mtu: plan.mtu,
-            version: version.lines().next().unwrap_or_default().to_owned(),
             offloads: String::new(),
         }))
     }
 }
 
-// Fields drop in order: the switch before its database, both before their files and their namespace.
+// Fields drop in order: the daemons before their namespace.
 struct Running {
-    switch: Background,
-    _database: Background,
-    dir: TempDir,
+    version: String,
+    daemons: Daemons,
     netns: Netns,
     tso: bool,
     mtu: u16,
-    version: String,
     offloads: String,
 }
 
@@ -126,7 +75,7 @@ impl Fabric for Running {
             &near,
             &request,
         ];
-        ask(self.dir.path(), &add)?;
+        self.daemons.ask(&add)?;
         if self.offloads.is_empty() {
             self.offloads = offloads_of(plug.netns, plug.link);
         }
@@ -135,12 +84,12 @@ impl Fabric for Running {
 
     fn detach(&mut self, plug: &Plug<'_>) -> Result<(), Trouble> {
         let near = veth::near_end(plug);
-        ask(self.dir.path(), &["del-port", "br0", &near])?;
+        self.daemons.ask(&["del-port", "br0", &near])?;
         veth::in_namespace(&self.netns, &format!("link del {near}"))
     }
 
     fn processes(&self) -> Vec<u32> {
-        vec![self.switch.pid()]
+        vec![self.daemons.pid()]
     }
 
     fn drops(&self) -> Result<Option<u64>, Trouble> {
@@ -154,6 +103,75 @@ impl Fabric for Running {
             setting: format!("netdev datapath, veth, userspace-tso-enable {tso}"),
             offloads: self.offloads.clone(),
         }
+    }
+}
+
+/// The suite's programs in one namespace. Dropping them ends them.
+// Fields drop in order: the switch before its database, both before their files.
+pub(super) struct Daemons {
+    switch: Background,
+    _database: Background,
+    dir: TempDir,
+}
+
+impl Daemons {
+    /// Starts them with an empty database.
+    pub(super) fn start(netns: &Netns, tso: bool) -> Result<Self, Trouble> {
+        for program in ["ovsdb-tool", "ovsdb-server", "ovs-vswitchd", "ovs-vsctl"] {
+            require(program)?;
+        }
+        let dir = TempDir::with_prefix("tsybench-").map_err(Trouble::io("no scratch directory"))?;
+        let at = |name: &str| dir.path().join(name);
+        let mut create = tool("ovsdb-tool", dir.path());
+        command::run(create.arg("create").arg(at("db")).arg(SCHEMA))?;
+        let database = netns.enter(|| {
+            let mut server = tool("ovsdb-server", dir.path());
+            server
+                .arg(at("db"))
+                .arg(format!("--remote=punix:{}", at("db.sock").display()));
+            server.arg(format!("--unixctl={}", at("db.ctl").display()));
+            Background::start(&mut server, &at("ovsdb.log"))
+        })??;
+        eventually(Duration::from_secs(5), "ovsdb-server listens", || {
+            Ok(at("db.sock").exists().then_some(()))
+        })?;
+        ask(dir.path(), &["--no-wait", "init"])?;
+        if tso {
+            let key = "other_config:userspace-tso-enable=true";
+            ask(dir.path(), &["--no-wait", "set", "Open_vSwitch", ".", key])?;
+        }
+        let switch = netns.enter(|| {
+            let mut switch = tool("ovs-vswitchd", dir.path());
+            switch.arg(format!("unix:{}", at("db.sock").display()));
+            switch.arg(format!("--unixctl={}", at("vs.ctl").display()));
+            Background::start(&mut switch, &at("vswitchd.log"))
+        })??;
+        Ok(Self {
+            switch,
+            _database: database,
+            dir,
+        })
+    }
+
+    /// Adds a bridge of the userspace datapath.
+    pub(super) fn add_bridge(&self, name: &str) -> Result<(), Trouble> {
+        let make = ["add-br", name, "--", "set", "bridge", name];
+        self.ask(&[&make[..], &["datapath_type=netdev"]].concat())
+    }
+
+    /// `ovs-vsctl` with these arguments; the switch has done it when this returns.
+    pub(super) fn ask(&self, arguments: &[&str]) -> Result<(), Trouble> {
+        ask(self.dir.path(), arguments).map(drop)
+    }
+
+    /// The process that switches.
+    pub(super) fn pid(&self) -> u32 {
+        self.switch.pid()
+    }
+
+    pub(super) fn version(&self) -> Result<String, Trouble> {
+        let text = command::run(Command::new("ovs-vswitchd").arg("--version"))?;
+        Ok(text.lines().next().unwrap_or_default().to_owned())
     }
 }
 

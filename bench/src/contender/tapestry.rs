@@ -1,19 +1,11 @@
 //! Tapestry itself, as it ships: an agent, a network with its gateway, endpoints attached through the API.
 
 use std::collections::BTreeMap;
-use std::fs;
-use std::net::IpAddr;
-use std::path::PathBuf;
-use std::process::Command;
-use std::time::Duration;
 
-use agent_api::{Client, EndpointCreate, EndpointSettings, NetworkCreate};
-use tempfile::TempDir;
-use tokio::runtime::Runtime;
+use agent_api::NetworkCreate;
 
-use super::{Contender, Description, Fabric, GATEWAY, Plan, Plug, SUBNET, offloads_of};
-use crate::command::{Background, require};
-use crate::interrupt::eventually;
+use super::agent::Agent;
+use super::{Contender, Description, Fabric, GATEWAY, Plan, Plug, SUBNET, offloads_of, parsed};
 use crate::netns::Netns;
 use crate::trouble::Trouble;
 
@@ -33,116 +25,47 @@ impl Contender for Tapestry {
     }
 
     fn start(&self, plan: &Plan) -> Result<Box<dyn Fabric>, Trouble> {
-        require("nft")?;
-        let binary = binary()?;
         let netns = Netns::new("tapestry")?;
-        let dir = TempDir::with_prefix("tsybench-").map_err(Trouble::io("no scratch directory"))?;
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .map_err(Trouble::io("no runtime"))?;
-        let at = |name: &str| dir.path().join(name);
-        fs::write(at("resolv.conf"), "nameserver 192.0.2.1\n")
-            .and_then(|()| fs::write(at("agent.toml"), self.configuration(&at("resolv.conf"))))
-            .map_err(Trouble::io("cannot write the agent's configuration"))?;
-        let mut command = Command::new(binary);
-        command.arg("agent").arg("--socket").arg(at("a.sock"));
-        command.arg("--state-dir").arg(at("s"));
-        command.arg("--config").arg(at("agent.toml"));
-        let agent = netns.enter(|| Background::start(&mut command, &at("agent.log")))??;
-        let mut running = Running {
-            client: Client::new(at("a.sock")),
-            setting: String::new(),
-            version: String::new(),
+        let agent = Agent::start(&netns, &format!("engine = {:?}", self.engine), "")?;
+        let info = agent.info()?;
+        create_network(&agent, self.tap, plan.mtu)?;
+        Ok(Box::new(Running {
+            version: info.version,
+            setting: format!(
+                "{}, {} worker(s), {} TAPs",
+                info.engine, info.workers, self.tap
+            ),
             offloads: String::new(),
-            endpoints: BTreeMap::new(),
-            runtime,
             agent,
-            dir,
             _netns: netns,
-        };
-        running.wait()?;
-        running.create_network(self.tap, plan.mtu)?;
-        Ok(Box::new(running))
+        }))
     }
 }
 
-impl Tapestry {
-    fn configuration(&self, resolv_conf: &std::path::Path) -> String {
-        format!(
-            "engine = {:?}\n[dns]\nresolv_conf = {resolv_conf:?}\n",
-            self.engine
-        )
-    }
+fn create_network(agent: &Agent, tap: &str, mtu: u16) -> Result<(), Trouble> {
+    let network = NetworkCreate {
+        name: NETWORK.to_owned(),
+        subnets: vec![parsed(SUBNET)?],
+        gateways: vec![parsed(GATEWAY)?],
+        mtu: Some(mtu),
+        options: BTreeMap::from([("tap".to_owned(), tap.to_owned())]),
+        ..NetworkCreate::default()
+    };
+    agent.ask(agent.client.create_network(&network)).map(drop)
 }
 
-// Fields drop in order: the agent before its files and its namespace.
+// Fields drop in order: the agent before its namespace.
 struct Running {
-    client: Client,
     version: String,
     setting: String,
     offloads: String,
-    /// Endpoint ids by address.
-    endpoints: BTreeMap<IpAddr, String>,
-    runtime: Runtime,
-    agent: Background,
-    dir: TempDir,
+    agent: Agent,
     _netns: Netns,
-}
-
-impl Running {
-    fn wait(&mut self) -> Result<(), Trouble> {
-        let info = eventually(Duration::from_secs(10), "the agent answers", || {
-            if self.agent.has_ended() {
-                let log = fs::read_to_string(self.dir.path().join("agent.log"));
-                return Err(Trouble::Command {
-                    command: "tapestry agent".to_owned(),
-                    reason: log.unwrap_or_default().trim().to_owned(),
-                });
-            }
-            Ok(self.runtime.block_on(self.client.info()).ok())
-        })?;
-        self.version = info.version;
-        self.setting = format!("{}, {} worker(s)", info.engine, info.workers);
-        Ok(())
-    }
-
-    fn create_network(&mut self, tap: &str, mtu: u16) -> Result<(), Trouble> {
-        let subnet = SUBNET.parse().map_err(|error| unparsable(SUBNET, error))?;
-        let gateway = GATEWAY
-            .parse()
-            .map_err(|error| unparsable(GATEWAY, error))?;
-        let network = NetworkCreate {
-            name: NETWORK.to_owned(),
-            subnets: vec![subnet],
-            gateways: vec![gateway],
-            mtu: Some(mtu),
-            options: BTreeMap::from([("tap".to_owned(), tap.to_owned())]),
-            ..NetworkCreate::default()
-        };
-        self.runtime
-            .block_on(self.client.create_network(&network))?;
-        self.setting = format!("{}, {tap} TAPs", self.setting);
-        Ok(())
-    }
 }
 
 impl Fabric for Running {
     fn attach(&mut self, plug: &Plug<'_>) -> Result<(), Trouble> {
-        let endpoint = EndpointCreate {
-            network: NETWORK.to_owned(),
-            name: format!("s{}", u32::from(plug.address)),
-            sandbox: plug.netns.path(),
-            link: Some(plug.link.to_owned()),
-            settings: EndpointSettings {
-                ip: Some(plug.address),
-                ..EndpointSettings::default()
-            },
-        };
-        let made = self
-            .runtime
-            .block_on(self.client.create_endpoint(&endpoint))?;
-        self.endpoints.insert(plug.address.into(), made.id);
+        self.agent.attach(NETWORK, plug)?;
         if self.offloads.is_empty() {
             self.offloads = offloads_of(plug.netns, plug.link);
         }
@@ -150,10 +73,7 @@ impl Fabric for Running {
     }
 
     fn detach(&mut self, plug: &Plug<'_>) -> Result<(), Trouble> {
-        if let Some(id) = self.endpoints.remove(&plug.address.into()) {
-            self.runtime.block_on(self.client.remove_endpoint(&id))?;
-        }
-        Ok(())
+        self.agent.detach(plug)
     }
 
     fn processes(&self) -> Vec<u32> {
@@ -161,10 +81,7 @@ impl Fabric for Running {
     }
 
     fn drops(&self) -> Result<Option<u64>, Trouble> {
-        let ports = self.runtime.block_on(self.client.ports(NETWORK))?;
-        Ok(Some(
-            ports.iter().flat_map(|port| port.drops.values()).sum(),
-        ))
+        self.agent.drops(NETWORK).map(Some)
     }
 
     fn describe(&self) -> Description {
@@ -176,23 +93,4 @@ impl Fabric for Running {
     }
 }
 
-/// The command: `TAPESTRY` where set, else the one beside this program.
-fn binary() -> Result<PathBuf, Trouble> {
-    let built = std::env::var_os("TAPESTRY").map(PathBuf::from);
-    let beside = || {
-        let own = std::env::current_exe().ok()?;
-        Some(own.parent()?.join("tapestry"))
-    };
-    built
-        .or_else(beside)
-        .filter(|path| path.exists())
-        .ok_or_else(|| Trouble::Unsupported(MISSING.to_owned()))
-}
-
-fn unparsable(text: &str, error: impl std::fmt::Display) -> Trouble {
-    Trouble::Unsupported(format!("{text}: {error}"))
-}
-
 const NETWORK: &str = "bench";
-const MISSING: &str = "the command `tapestry` is not beside this program; build it with the same profile: \
-                       cargo build --release -p tapestry, or name it with TAPESTRY=";

@@ -1,0 +1,137 @@
+//! A Tapestry agent in a namespace, spoken to over its API.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::net::Ipv4Addr;
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::Duration;
+
+use agent_api::{Client, ClientError, EndpointCreate, EndpointSettings, Info};
+use tempfile::TempDir;
+use tokio::runtime::Runtime;
+
+use super::Plug;
+use crate::command::{Background, require};
+use crate::interrupt::eventually;
+use crate::netns::Netns;
+use crate::trouble::Trouble;
+
+/// A running agent. Dropping it ends it and removes its files; its namespace must outlive it.
+// Fields drop in order: the process before its files.
+pub(super) struct Agent {
+    pub(super) client: Client,
+    /// Endpoint ids by address.
+    endpoints: BTreeMap<Ipv4Addr, String>,
+    runtime: Runtime,
+    process: Background,
+    dir: TempDir,
+}
+
+impl Agent {
+    /// Starts an agent with these lines at the head of its configuration, and waits until it answers.
+    pub(super) fn start(netns: &Netns, head: &str, tables: &str) -> Result<Self, Trouble> {
+        require("nft")?;
+        let binary = binary()?;
+        let dir = TempDir::with_prefix("tsybench-").map_err(Trouble::io("no scratch directory"))?;
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .map_err(Trouble::io("no runtime"))?;
+        let at = |name: &str| dir.path().join(name);
+        let resolv_conf = at("resolv.conf");
+        let configuration = format!("{head}\n[dns]\nresolv_conf = {resolv_conf:?}\n{tables}\n");
+        fs::write(&resolv_conf, "nameserver 192.0.2.1\n")
+            .and_then(|()| fs::write(at("agent.toml"), configuration))
+            .map_err(Trouble::io("cannot write the agent's configuration"))?;
+        let mut command = Command::new(binary);
+        command.arg("agent").arg("--socket").arg(at("a.sock"));
+        command.arg("--state-dir").arg(at("s"));
+        command.arg("--config").arg(at("agent.toml"));
+        let process = netns.enter(|| Background::start(&mut command, &at("agent.log")))??;
+        let mut agent = Self {
+            client: Client::new(at("a.sock")),
+            endpoints: BTreeMap::new(),
+            runtime,
+            process,
+            dir,
+        };
+        agent.wait()?;
+        Ok(agent)
+    }
+
+    fn wait(&mut self) -> Result<(), Trouble> {
+        eventually(Duration::from_secs(10), "the agent answers", || {
+            if self.process.has_ended() {
+                let log = fs::read_to_string(self.dir.path().join("agent.log"));
+                return Err(Trouble::Command {
+                    command: "tapestry agent".to_owned(),
+                    reason: log.unwrap_or_default().trim().to_owned(),
+                });
+            }
+            Ok(self.info().ok())
+        })
+        .map(drop)
+    }
+
+    pub(super) fn info(&self) -> Result<Info, Trouble> {
+        self.ask(self.client.info())
+    }
+
+    /// The answer to a request of [`Self::client`].
+    pub(super) fn ask<T>(
+        &self,
+        request: impl Future<Output = Result<T, ClientError>>,
+    ) -> Result<T, Trouble> {
+        Ok(self.runtime.block_on(request)?)
+    }
+
+    pub(super) fn pid(&self) -> u32 {
+        self.process.pid()
+    }
+
+    pub(super) fn attach(&mut self, network: &str, plug: &Plug<'_>) -> Result<(), Trouble> {
+        let endpoint = EndpointCreate {
+            network: network.to_owned(),
+            name: format!("s{}", u32::from(plug.address)),
+            sandbox: plug.netns.path(),
+            link: Some(plug.link.to_owned()),
+            settings: EndpointSettings {
+                ip: Some(plug.address),
+                ..EndpointSettings::default()
+            },
+        };
+        let made = self.ask(self.client.create_endpoint(&endpoint))?;
+        self.endpoints.insert(plug.address, made.id);
+        Ok(())
+    }
+
+    pub(super) fn detach(&mut self, plug: &Plug<'_>) -> Result<(), Trouble> {
+        if let Some(id) = self.endpoints.remove(&plug.address) {
+            self.ask(self.client.remove_endpoint(&id))?;
+        }
+        Ok(())
+    }
+
+    /// Frames that the network's ports have dropped so far.
+    pub(super) fn drops(&self, network: &str) -> Result<u64, Trouble> {
+        let ports = self.ask(self.client.ports(network))?;
+        Ok(ports.iter().flat_map(|port| port.drops.values()).sum())
+    }
+}
+
+/// The command: `TAPESTRY` where set, else the one beside this program.
+fn binary() -> Result<PathBuf, Trouble> {
+    let built = std::env::var_os("TAPESTRY").map(PathBuf::from);
+    let beside = || {
+        let own = std::env::current_exe().ok()?;
+        Some(own.parent()?.join("tapestry"))
+    };
+    built
+        .or_else(beside)
+        .filter(|path| path.exists())
+        .ok_or_else(|| Trouble::Unsupported(MISSING.to_owned()))
+}
+
+const MISSING: &str = "the command `tapestry` is not beside this program; build it with the same profile: \
+                       cargo build --release -p tapestry, or name it with TAPESTRY=";
