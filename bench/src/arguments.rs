@@ -18,7 +18,7 @@ pub(crate) struct Arguments {
     /// Only this family; may be repeated.
     #[arg(long = "family", value_name = "NAME")]
     pub(crate) families: Vec<String>,
-    /// Only rows whose name contains this; may be repeated.
+    /// Only the row of this name, or rows whose name contains this; may be repeated.
     #[arg(long = "row", value_name = "PATTERN")]
     rows: Vec<String>,
     /// Only this contender; may be repeated.

@@ -16,6 +16,13 @@ pub(crate) struct Family {
     pub(crate) rows: Vec<Box<dyn Row>>,
 }
 
+impl Family {
+    /// Whether a row is called exactly so.
+    pub(crate) fn has(&self, name: &str) -> bool {
+        self.rows.iter().any(|row| row.name() == name)
+    }
+}
+
 /// All of them, in the order they run.
 pub(crate) fn families() -> Vec<Family> {
     vec![one_host(), table()]

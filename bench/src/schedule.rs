@@ -27,24 +27,21 @@ pub(crate) struct Plan {
     pub(crate) effort: Effort,
     pub(crate) is_quick: bool,
     pub(crate) rounds: usize,
-    /// Parts of rows' names; empty for all.
+    /// Rows' names, or parts of them; empty for all.
     pub(crate) rows: Vec<String>,
     /// Contenders' names; empty for all.
     pub(crate) contenders: Vec<String>,
 }
 
 impl Plan {
-    fn wants(&self, row: &dyn Row) -> bool {
-        let name = row.name();
-        let named = self
-            .rows
-            .iter()
-            .any(|pattern| name.contains(pattern.as_str()));
+    fn wants(&self, row: &dyn Row, family: &Family) -> bool {
         if self.rows.is_empty() {
-            !self.is_quick || row.is_quick()
-        } else {
-            named
+            return !self.is_quick || row.is_quick();
         }
+        let name = row.name();
+        self.rows
+            .iter()
+            .any(|pattern| name == *pattern || (!family.has(pattern) && name.contains(pattern)))
     }
 
     fn compares(&self, contender: &dyn Contender, family: &Family) -> bool {
@@ -64,7 +61,7 @@ pub(crate) fn run(family: &Family, plan: &Plan) -> Result<Option<FamilyReport>, 
         .rows
         .iter()
         .map(AsRef::as_ref)
-        .filter(|row| plan.wants(*row))
+        .filter(|row| plan.wants(*row, family))
         .collect();
     let contenders: Vec<&dyn Contender> = family
         .contenders
