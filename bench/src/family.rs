@@ -1,10 +1,13 @@
 //! Families: contenders that can be compared, and the rows they are compared by. A new one is a module's worth of rows
 //! and an entry here.
 
-use crate::contender::{Contender, KernelBridge, OpenVswitch, SwitchCore, Tapestry, Vde};
+use crate::contender::{
+    Contender, KernelBridge, KernelVxlan, OpenVswitch, OvsVxlan, SwitchCore, Tapestry,
+    TapestryOverlay, Tinc, Underlay, Vde, Wire, WireguardGo,
+};
 use crate::row::{
     Attach, Broadcast, Burst, FdbLearn, FdbMove, FdbSize, HeadOfLine, Idle, Latency, MacMove,
-    ManyToOne, Mesh, Ports, Row, Tcp, Udp, UdpGso,
+    ManyToOne, Mesh, OverlayLatency, OverlayTcp, Ports, Row, Tcp, Udp, UdpGso,
 };
 
 /// Rows with the contenders that they compare.
@@ -25,7 +28,7 @@ impl Family {
 
 /// All of them, in the order they run.
 pub(crate) fn families() -> Vec<Family> {
-    vec![one_host(), table()]
+    vec![one_host(), table(), overlay()]
 }
 
 /// Two or more containers on one host.
@@ -67,6 +70,34 @@ fn table() -> Family {
         baseline: None,
         contenders: vec![Box::new(SwitchCore)],
         rows,
+    }
+}
+
+/// A container on each of two hosts.
+fn overlay() -> Family {
+    let tcp = |streams, mtu, wire| -> Box<dyn Row> {
+        let underlay = Underlay { mtu, wire };
+        Box::new(OverlayTcp { streams, underlay })
+    };
+    Family {
+        name: "overlay",
+        baseline: Some("kernel-vxlan"),
+        contenders: vec![
+            Box::new(KernelVxlan),
+            Box::new(TapestryOverlay::Vxlan),
+            Box::new(TapestryOverlay::Quic),
+            Box::new(WireguardGo),
+            Box::new(Tinc),
+            Box::new(OvsVxlan),
+        ],
+        rows: vec![
+            tcp(1, 1500, Wire::Offloaded),
+            tcp(8, 1500, Wire::Offloaded),
+            Box::new(OverlayLatency),
+            tcp(1, 1500, Wire::Segmented),
+            tcp(1, 9000, Wire::Offloaded),
+            tcp(1, 1500, Wire::Lossy),
+        ],
     }
 }
 

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 
 use crate::command::{self, ip, ip_batch};
-use crate::contender::{Contender, Description, Fabric, Plan, Plug, address_of};
+use crate::contender::{Contender, Description, Fabric, Plan, Plug, Underlay, address_of};
 use crate::counters::{link_drops, socket_drops};
 use crate::helper::{End, Ends, Helper};
 use crate::interrupt;
@@ -27,6 +27,8 @@ pub(crate) struct Topology {
     pub(crate) spare_ports: usize,
     /// Nobody else's: built for each run, removed after it.
     pub(crate) fresh: bool,
+    /// Between the hosts of an overlay; nothing to the others.
+    pub(crate) underlay: Underlay,
 }
 
 impl Topology {
@@ -36,11 +38,16 @@ impl Topology {
             mtu: 1500,
             spare_ports: 128,
             fresh: false,
+            underlay: Underlay::PLAIN,
         }
     }
 
     pub(crate) const fn with_mtu(self, mtu: u16) -> Self {
         Self { mtu, ..self }
+    }
+
+    pub(crate) const fn over(self, underlay: Underlay) -> Self {
+        Self { underlay, ..self }
     }
 
     /// Of its own, with room for more ports.
@@ -83,13 +90,23 @@ impl Station {
             .map_err(Trouble::io("cannot send a datagram"))
     }
 
+    /// Bytes of an IP packet that its link takes.
+    pub(crate) fn mtu(&self) -> Result<u16, Trouble> {
+        let mtu = self.shown_after("mtu")?;
+        mtu.parse()
+            .map_err(|_| Trouble::Unsupported(format!("{LINK} has MTU {mtu}")))
+    }
+
     fn mac(&self) -> Result<String, Trouble> {
+        self.shown_after("link/ether")
+    }
+
+    /// The word after `key` in what `ip link` shows of its link.
+    fn shown_after(&self, key: &str) -> Result<String, Trouble> {
         let shown = ip(&format!("-n {} -o link show {LINK}", self.netns.name()))?;
-        let mut words = shown
-            .split_whitespace()
-            .skip_while(|word| *word != "link/ether");
+        let mut words = shown.split_whitespace().skip_while(|word| *word != key);
         words.nth(1).map(str::to_owned).ok_or_else(|| {
-            Trouble::Unsupported(format!("{LINK} in {} has no MAC", self.netns.name()))
+            Trouble::Unsupported(format!("{LINK} in {} has no {key}", self.netns.name()))
         })
     }
 }
@@ -141,6 +158,7 @@ impl Lab {
         let fabric = contender.start(&Plan {
             ports: topology.stations + topology.spare_ports,
             mtu: topology.mtu,
+            underlay: topology.underlay,
         })?;
         let mut lab = Self {
             fabric,

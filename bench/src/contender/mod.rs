@@ -3,6 +3,7 @@
 mod agent;
 mod bridge;
 mod open_vswitch;
+mod overlay;
 mod switch_core;
 mod tapestry;
 mod vde;
@@ -16,6 +17,9 @@ use crate::trouble::Trouble;
 
 pub(crate) use bridge::KernelBridge;
 pub(crate) use open_vswitch::OpenVswitch;
+pub(crate) use overlay::{
+    KernelVxlan, OvsVxlan, TapestryOverlay, Tinc, Underlay, Wire, WireguardGo,
+};
 pub(crate) use switch_core::SwitchCore;
 pub(crate) use tapestry::Tapestry;
 pub(crate) use vde::Vde;
@@ -57,6 +61,8 @@ pub(crate) struct Plan {
     pub(crate) ports: usize,
     /// Bytes of an IP packet.
     pub(crate) mtu: u16,
+    /// Between the hosts, where there are two.
+    pub(crate) underlay: Underlay,
 }
 
 /// Where a link is to appear.

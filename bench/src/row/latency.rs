@@ -38,14 +38,7 @@ impl Row for Latency {
     }
 
     fn metrics(&self) -> &'static [Metric] {
-        const {
-            &[
-                Metric::lower("p50", "µs"),
-                Metric::lower("p99", "µs"),
-                Metric::lower("p99.9", "µs"),
-                Metric::higher("rate", "1/s"),
-            ]
-        }
+        METRICS
     }
 
     fn topology(&self) -> Topology {
@@ -106,7 +99,7 @@ impl<'l> Pair<'l> {
     }
 }
 
-fn figures(latencies: &Latencies) -> Vec<f64> {
+pub(super) fn figures(latencies: &Latencies) -> Vec<f64> {
     vec![
         latencies.p50_us,
         latencies.p99_us,
@@ -115,6 +108,13 @@ fn figures(latencies: &Latencies) -> Vec<f64> {
     ]
 }
 
+/// Of [`figures`].
+pub(super) const METRICS: &[Metric] = &[
+    Metric::lower("p50", "µs"),
+    Metric::lower("p99", "µs"),
+    Metric::lower("p99.9", "µs"),
+    Metric::higher("rate", "1/s"),
+];
 const LOAD_SIZE: usize = 512;
 /// The load starts before the transactions and ends after them.
 const LOAD_MARGIN_S: f64 = 0.2;

@@ -1,0 +1,161 @@
+//! Tapestry's overlay networks: an agent on each host, endpoints attached through the API.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use agent_api::{ClusterInit, ClusterJoin, Driver, HostState, NetworkCreate, TokenCreate};
+
+use super::super::agent::Agent;
+use super::super::{Contender, Fabric, GATEWAY, Plan, Plug, SUBNET, parsed};
+use super::underlay::Host;
+use super::{Overlay, Site};
+use crate::interrupt::eventually;
+use crate::trouble::Trouble;
+
+/// One encapsulation.
+#[derive(Debug)]
+pub(crate) enum TapestryOverlay {
+    /// Each host is told its peer by `remote=`; no cluster, no encryption.
+    Vxlan,
+    /// A cluster of the two hosts, whose etcd runs on the first; encrypted.
+    Quic,
+}
+
+impl Contender for TapestryOverlay {
+    fn name(&self) -> &'static str {
+        match self {
+            Self::Vxlan => "vxlan",
+            Self::Quic => "quic",
+        }
+    }
+
+    fn start(&self, plan: &Plan) -> Result<Box<dyn Fabric>, Trouble> {
+        let [first, second] = Host::pair(plan.underlay)?;
+        let sites = [AgentSite::start(first)?, AgentSite::start(second)?];
+        match self {
+            Self::Vxlan => sites.iter().try_for_each(AgentSite::create_static)?,
+            Self::Quic => create_global(&sites)?,
+        }
+        let info = sites[0].agent.info()?;
+        let wire = match self {
+            Self::Vxlan => "VXLAN, static remotes; plain",
+            Self::Quic => "QUIC, a cluster with its own etcd; encrypted",
+        };
+        Ok(Box::new(Overlay::new(
+            sites,
+            format!("tapestry {}", info.version),
+            format!("{}, {} worker(s), {wire}", info.engine, info.workers),
+        )))
+    }
+}
+
+// Fields drop in order: the agent before its namespace.
+struct AgentSite {
+    agent: Agent,
+    host: Host,
+}
+
+impl AgentSite {
+    fn start(host: Host) -> Result<Self, Trouble> {
+        let name = format!("[cluster]\nname = \"host-{}\"", host.address.octets()[3]);
+        let agent = Agent::start(&host.netns, "", &name)?;
+        Ok(Self { agent, host })
+    }
+
+    fn create_static(&self) -> Result<(), Trouble> {
+        let options = [
+            ("encap", "vxlan".to_owned()),
+            ("vni", "42".to_owned()),
+            ("remote", self.host.remote.to_string()),
+        ];
+        self.create(BTreeMap::from(
+            options.map(|(key, value)| (key.to_owned(), value)),
+        ))
+    }
+
+    fn create(&self, options: BTreeMap<String, String>) -> Result<(), Trouble> {
+        let network = NetworkCreate {
+            name: NETWORK.to_owned(),
+            driver: Driver::Overlay,
+            subnets: vec![parsed(SUBNET)?],
+            gateways: vec![parsed(GATEWAY)?],
+            options,
+            ..NetworkCreate::default()
+        };
+        let agent = &self.agent;
+        agent.ask(agent.client.create_network(&network)).map(drop)
+    }
+
+    /// Founds a cluster; where to join it, and with what.
+    fn found(&self) -> Result<(String, SocketAddr), Trouble> {
+        let agent = &self.agent;
+        let init = ClusterInit {
+            address: Some(IpAddr::V4(self.host.address)),
+            ..ClusterInit::default()
+        };
+        agent.ask(agent.client.init_cluster(&init))?;
+        let token = agent.ask(agent.client.create_token(&TokenCreate::default()))?;
+        Ok((token.token, token.address))
+    }
+
+    fn join(&self, (token, address): (String, SocketAddr)) -> Result<(), Trouble> {
+        let join = ClusterJoin {
+            token,
+            address,
+            advertise: Some(IpAddr::V4(self.host.address)),
+        };
+        let agent = &self.agent;
+        agent.ask(agent.client.join_cluster(&join)).map(drop)
+    }
+
+    /// Whether both hosts are up as this one sees it.
+    fn sees_both(&self) -> Result<Option<()>, Trouble> {
+        let cluster = self.agent.ask(self.agent.client.cluster())?;
+        let up = cluster
+            .hosts
+            .iter()
+            .filter(|host| host.state == HostState::Up);
+        Ok((up.count() == 2).then_some(()))
+    }
+
+    fn knows_network(&self) -> Result<Option<()>, Trouble> {
+        let networks = self.agent.ask(self.agent.client.networks())?;
+        let known = networks.iter().any(|network| network.name == NETWORK);
+        Ok(known.then_some(()))
+    }
+}
+
+/// A cluster of both, and the network on it.
+fn create_global(sites: &[AgentSite; 2]) -> Result<(), Trouble> {
+    let [first, second] = sites;
+    second.join(first.found()?)?;
+    for site in sites {
+        eventually(PATIENCE, "the hosts see each other", || site.sees_both())?;
+    }
+    first.create(BTreeMap::from([("encap".to_owned(), "quic".to_owned())]))?;
+    eventually(PATIENCE, "both hosts know the network", || {
+        second.knows_network()
+    })
+}
+
+impl Site for AgentSite {
+    fn attach(&mut self, plug: &Plug<'_>) -> Result<(), Trouble> {
+        self.agent.attach(NETWORK, plug)
+    }
+
+    fn detach(&mut self, plug: &Plug<'_>) -> Result<(), Trouble> {
+        self.agent.detach(plug)
+    }
+
+    fn processes(&self) -> Vec<u32> {
+        vec![self.agent.pid()]
+    }
+
+    fn drops(&self) -> Result<Option<u64>, Trouble> {
+        self.agent.drops(NETWORK).map(Some)
+    }
+}
+
+const NETWORK: &str = "bench";
+const PATIENCE: Duration = Duration::from_secs(15);
