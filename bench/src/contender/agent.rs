@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
+use std::pin::pin;
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use agent_api::{Client, ClientError, EndpointCreate, EndpointSettings, Info};
 use tempfile::TempDir;
@@ -13,7 +14,7 @@ use tokio::runtime::Runtime;
 
 use super::Plug;
 use crate::command::{Background, require};
-use crate::interrupt::eventually;
+use crate::interrupt::{self, eventually};
 use crate::netns::Netns;
 use crate::trouble::Trouble;
 
@@ -78,12 +79,27 @@ impl Agent {
         self.ask(self.client.info())
     }
 
-    /// The answer to a request of [`Self::client`].
+    /// The answer to a request of [`Self::client`]. An interruption does not wait for it.
     pub(super) fn ask<T>(
         &self,
         request: impl Future<Output = Result<T, ClientError>>,
     ) -> Result<T, Trouble> {
-        Ok(self.runtime.block_on(request)?)
+        let deadline = Instant::now() + PATIENCE;
+        self.runtime.block_on(async {
+            let mut request = pin!(request);
+            loop {
+                interrupt::check()?;
+                if let Ok(answer) = tokio::time::timeout(STEP, &mut request).await {
+                    return Ok(answer?);
+                }
+                if Instant::now() > deadline {
+                    return Err(Trouble::Late {
+                        what: "the agent's answer".to_owned(),
+                        limit: PATIENCE,
+                    });
+                }
+            }
+        })
     }
 
     pub(super) fn pid(&self) -> u32 {
@@ -133,5 +149,9 @@ fn binary() -> Result<PathBuf, Trouble> {
         .ok_or_else(|| Trouble::Unsupported(MISSING.to_owned()))
 }
 
+/// Between two looks for an interruption.
+const STEP: Duration = Duration::from_millis(50);
+/// Longer than an agent takes for anything.
+const PATIENCE: Duration = Duration::from_secs(60);
 const MISSING: &str = "the command `tapestry` is not beside this program; build it with the same profile: \
                        cargo build --release -p tapestry, or name it with TAPESTRY=";

@@ -52,9 +52,7 @@ impl Row for OverlayTcp {
     }
 
     fn is_quick(&self) -> bool {
-        self.streams == 1
-            && self.underlay.mtu == Underlay::PLAIN.mtu
-            && self.underlay.wire != Wire::Lossy
+        self.streams == 1 && self.underlay == Underlay::PLAIN
     }
 
     fn run(&self, lab: &mut Lab, effort: &Effort) -> Result<Vec<f64>, Trouble> {

@@ -12,6 +12,7 @@ mod underlay;
 mod wireguard;
 
 use std::cell::RefCell;
+use std::net::Ipv4Addr;
 
 use super::{Description, Fabric, Plug, offloads_of};
 use crate::trouble::Trouble;
@@ -55,8 +56,7 @@ impl<S> Overlay<S> {
     }
 
     fn site_of(&mut self, plug: &Plug<'_>) -> Option<&mut S> {
-        let [.., last] = plug.address.octets();
-        self.sites[usize::from(last % 2)].as_mut()
+        self.sites[host_of(plug.address)].as_mut()
     }
 }
 
@@ -97,5 +97,39 @@ impl<S: Site> Fabric for Overlay<S> {
 impl<S> Drop for Overlay<S> {
     fn drop(&mut self) {
         self.sites[1] = None;
+    }
+}
+
+/// Which host a container is on, by its address.
+fn host_of(address: Ipv4Addr) -> usize {
+    let [.., last] = address.octets();
+    usize::from(last % 2)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::contender::address_of;
+
+    #[test]
+    fn the_first_two_stations_are_on_two_hosts() {
+        assert_eq!(
+            [0, 1, 2, 3].map(|index| host_of(address_of(index))),
+            [0, 1, 0, 1]
+        );
+    }
+
+    #[test]
+    fn the_second_site_goes_first() {
+        struct Noted<'l>(&'static str, &'l RefCell<Vec<&'static str>>);
+        impl Drop for Noted<'_> {
+            fn drop(&mut self) {
+                self.1.borrow_mut().push(self.0);
+            }
+        }
+        let gone = RefCell::default();
+        let sites = [Noted("first", &gone), Noted("second", &gone)];
+        drop(Overlay::new(sites, String::new(), String::new()));
+        assert_eq!(gone.into_inner(), ["second", "first"]);
     }
 }
