@@ -128,7 +128,8 @@ fn is_on(line: &str, key: &str) -> bool {
 
 const OFFLOADS: [(&str, &str); 5] = [
     ("tx-checksumming", "csum"),
-    ("tcp-segmentation-offload", "tso"),
+    // Not the sum of its kinds, which is on when the least of them is.
+    ("tx-tcp-segmentation", "tso"),
     ("tx-udp-segmentation", "uso"),
     ("generic-segmentation-offload", "gso"),
     ("generic-receive-offload", "gro"),
