@@ -6,7 +6,7 @@ use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use super::registry::Registry;
+use super::desk::Desk;
 use super::time_since;
 
 /// The ageing thread; stops when its sender is dropped.
@@ -17,13 +17,13 @@ pub(super) struct Ager {
 }
 
 impl Ager {
-    pub(super) fn start(registry: Arc<Registry>, start: Instant) -> io::Result<Self> {
+    pub(super) fn start(desk: Arc<Desk>, start: Instant) -> io::Result<Self> {
         let (stop, stopped) = channel::<()>();
         let thread = std::thread::Builder::new()
             .name("switch-ager".into())
             .spawn(move || {
                 while stopped.recv_timeout(AGEING_INTERVAL) == Err(RecvTimeoutError::Timeout) {
-                    for bridge in registry.bridges() {
+                    for bridge in desk.registry.bridges() {
                         bridge.age(time_since(start));
                     }
                 }

@@ -4,9 +4,9 @@
 #[derive(Clone, Debug)]
 pub struct SwitchConfig {
     pub engine: EngineChoice,
-    /// Threads; 0: one for every four cores, at least one, at most [`AUTO_WORKERS_MAX`]. Each takes its core from the
-    /// stations it serves. On two cores one worker carries 0.98 of a kernel bridge's TCP in one stream and 0.83 in eight,
-    /// two carry 0.91 and 1.06 (medians of 9 and 5 interleaved runs).
+    /// Threads, among which the ports are spread evenly; 0: as many as the load needs, at most one a core and
+    /// [`AUTO_WORKERS_MAX`]. On two cores one worker is faster for one stream of TCP, two are for eight or for one each way
+    /// (docs/performance.md has the figures).
     pub workers: usize,
     /// Cores the workers are bound to, in turn; `None`: the scheduler places them. A bound worker is up to a tenth faster
     /// on a quiet machine (1.05 of a kernel bridge against 0.92) and a quarter slower where others want its core.
@@ -36,11 +36,27 @@ impl SwitchConfig {
         }
     }
 
+    pub(super) fn placement(&self) -> Placement {
+        match self.workers {
+            0 => Placement::ByNeed,
+            _ => Placement::Even,
+        }
+    }
+
     /// The core that a worker is bound to.
     pub(super) fn core(&self, worker: usize) -> Option<usize> {
         let cores = self.pin.as_deref().filter(|cores| !cores.is_empty())?;
         Some(cores[worker % cores.len()])
     }
+}
+
+/// Which worker reads a port.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Placement {
+    /// The first, as long as it can.
+    ByNeed,
+    /// The one with the fewest.
+    Even,
 }
 
 /// Which interface to the kernel moves the frames.
@@ -79,9 +95,8 @@ impl EngineKind {
 
 fn auto_workers() -> usize {
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    (cores / CORES_PER_WORKER).clamp(1, AUTO_WORKERS_MAX)
+    cores.min(AUTO_WORKERS_MAX)
 }
 
 /// Most workers that are started without being asked for.
 pub const AUTO_WORKERS_MAX: usize = 4;
-const CORES_PER_WORKER: usize = 4;

@@ -3,8 +3,8 @@
 //! # Theory of operation
 //!
 //! A few workers each run to completion: read a batch, let the ingress port's bridge decide about each frame, write.
-//! Every port is read by one worker, the one with the fewest ports when it came, and written by all. Each worker keeps
-//! its own table of ports, so the fast path takes no lock; the tables change by commands, which a worker confirms.
+//! Every port is read by one worker and written by all. Each worker keeps its own table of ports, so the fast path takes
+//! no lock; the tables change by commands, which a worker confirms. Who reads a port changes with the load.
 //!
 //! Adding: every worker learns of the port, then the bridge, then the reader starts. Removing is the reverse: the bridge
 //! forgets the port, then every worker, after its last operation on the descriptor; then the descriptor closes. Both are
@@ -13,8 +13,11 @@
 //! Ageing is a thread of its own that wakes every ten seconds, so that a large FDB never stalls a worker.
 
 mod ager;
+mod balancer;
 mod config;
+mod desk;
 mod registry;
+mod share;
 
 use std::io;
 use std::sync::mpsc::Receiver;
@@ -24,11 +27,14 @@ use std::time::Instant;
 use switch_core::{Bridge, BridgeConfig, PortConfig, PortCounts, PortId, PortKind, Time};
 
 use self::ager::Ager;
+pub(crate) use self::balancer::Overload;
+use self::balancer::{Balancer, Requests};
 pub use self::config::{AUTO_WORKERS_MAX, EngineChoice, EngineKind, EngineReport, SwitchConfig};
+use self::config::Placement;
+use self::desk::Desk;
 use self::registry::Registry;
 use crate::events::{Events, SwitchEvent};
 use crate::frame_port::FramePort;
-use crate::port::Port;
 use crate::worker::{Engine, Setup, WorkerHandle};
 
 /// Why a switch did not start.
@@ -60,14 +66,13 @@ pub enum AddPort {
 /// A running switch. Dropping it stops the workers and closes every port.
 #[derive(Debug)]
 pub struct Switch {
-    workers: Vec<WorkerHandle>,
     report: EngineReport,
-    registry: Arc<Registry>,
-    /// Serializes additions and removals.
-    control: Mutex<()>,
     events: Events,
     start: Instant,
-    ager: Option<Ager>,
+    // Fields drop in order: the workers stop with the last hold on the desk.
+    _balancer: Option<Balancer>,
+    _ager: Ager,
+    desk: Arc<Desk>,
 }
 
 impl Switch {
@@ -76,6 +81,7 @@ impl Switch {
         let count = config.worker_count();
         let events = Events::default();
         let start = Instant::now();
+        let requests = Requests::new();
         let workers = (0..count)
             .map(|index| {
                 WorkerHandle::start(Setup {
@@ -85,11 +91,18 @@ impl Switch {
                     join: config.join,
                     start,
                     events: events.clone(),
+                    overload: requests.overload(),
                 })
             })
             .collect::<Result<Vec<_>, _>>()?;
-        let registry = Arc::new(Registry::new(count));
-        let ager = Ager::start(Arc::clone(&registry), start).map_err(StartSwitch::Worker)?;
+        let placement = config.placement();
+        let registry = Registry::new(count, placement);
+        let desk = Arc::new(Desk::new(workers, registry, events.clone()));
+        let ager = Ager::start(Arc::clone(&desk), start).map_err(StartSwitch::Worker)?;
+        let balancer = (placement == Placement::ByNeed && count > 1)
+            .then(|| Balancer::start(requests, Arc::clone(&desk)))
+            .transpose()
+            .map_err(StartSwitch::Worker)?;
         let report = EngineReport {
             engine: engine.kind(),
             fallback,
@@ -102,13 +115,12 @@ impl Switch {
             "switch started"
         );
         Ok(Self {
-            workers,
             report,
-            registry,
-            control: Mutex::new(()),
             events,
             start,
-            ager: Some(ager),
+            _balancer: balancer,
+            _ager: ager,
+            desk,
         })
     }
 
@@ -119,29 +131,7 @@ impl Switch {
         port: Box<dyn FramePort>,
         config: PortConfig,
     ) -> Result<PortId, AddPort> {
-        let _turn = lock(&self.control);
-        let (id, reader) = self.registry.next().ok_or(AddPort::Exhausted)?;
-        port.attached(id);
-        let port = Arc::new(Port::new(
-            id,
-            port,
-            Arc::clone(bridge),
-            config,
-            self.workers.len(),
-        ));
-        for worker in &self.workers {
-            worker
-                .attach(Arc::clone(&port))
-                .map_err(|_| AddPort::WorkerStopped)?;
-        }
-        bridge.add_port(id, config);
-        self.registry.insert(Arc::clone(&port), reader);
-        let listening = self.workers[reader].listen(id);
-        if let Some(error) = listening.unwrap_or_else(Some) {
-            self.detach(id);
-            return Err(AddPort::Watch(error));
-        }
-        Ok(id)
+        self.desk.add(bridge, port, config)
     }
 
     /// Attaches a device that reads for many ports (see [`FramePort`]). What it reads for none of them is dropped and
@@ -154,13 +144,17 @@ impl Switch {
     /// Detaches a port. When this returns no worker touches it and its descriptor is closed. Does nothing when there is
     /// no such port.
     pub fn remove_port(&self, id: PortId) {
-        let _turn = lock(&self.control);
-        self.detach(id);
+        self.desk.remove(id);
     }
 
     /// The port's counters, summed over the workers.
     pub fn counters(&self, id: PortId) -> Option<PortCounts> {
-        self.registry.counts(id)
+        self.desk.registry.counts(id)
+    }
+
+    /// How many ports each worker reads.
+    pub fn loads(&self) -> Vec<usize> {
+        self.desk.registry.loads()
     }
 
     /// What runs, and why.
@@ -176,31 +170,6 @@ impl Switch {
     /// Events from now on; each receiver gets all of them.
     pub fn events(&self) -> Receiver<SwitchEvent> {
         self.events.subscribe()
-    }
-
-    fn detach(&self, id: PortId) {
-        let Some(port) = self.registry.remove(id) else {
-            return;
-        };
-        port.bridge.remove_port(id);
-        let pending: Vec<_> = self
-            .workers
-            .iter()
-            .filter_map(|worker| worker.detach(id))
-            .collect();
-        for confirmation in pending {
-            // A worker that stopped has dropped its ports.
-            let _ = confirmation.recv();
-        }
-    }
-}
-
-impl Drop for Switch {
-    fn drop(&mut self) {
-        drop(self.ager.take());
-        for worker in &mut self.workers {
-            worker.stop();
-        }
     }
 }
 

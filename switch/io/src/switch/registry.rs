@@ -5,7 +5,9 @@ use std::sync::{Arc, Mutex};
 
 use switch_core::{Bridge, PortCounts, PortId};
 
+use super::config::Placement;
 use super::lock;
+use super::share::handed_over;
 use crate::port::Port;
 
 /// What is attached; the workers have copies of their own.
@@ -17,12 +19,15 @@ struct Ports {
     ports: HashMap<PortId, Record>,
     /// Ports that each worker reads.
     loads: Vec<usize>,
+    placement: Placement,
     next: u32,
 }
 
 struct Record {
     port: Arc<Port>,
     reader: usize,
+    /// What had been received when the port's work was last looked at.
+    seen: PortCounts,
 }
 
 impl std::fmt::Debug for Record {
@@ -30,15 +35,27 @@ impl std::fmt::Debug for Record {
         f.debug_struct("Record")
             .field("id", &self.port.id)
             .field("reader", &self.reader)
-            .finish()
+            .finish_non_exhaustive()
+    }
+}
+
+impl Record {
+    /// What reading the port has been since the last look: a frame counts as much as 64 KiB.
+    fn work(&mut self) -> u64 {
+        let counts = self.port.counts();
+        let frames = counts.rx_frames - self.seen.rx_frames;
+        let bytes = counts.rx_bytes - self.seen.rx_bytes;
+        self.seen = counts;
+        frames + bytes / 65536
     }
 }
 
 impl Registry {
-    pub(super) fn new(workers: usize) -> Self {
+    pub(super) fn new(workers: usize, placement: Placement) -> Self {
         Self(Mutex::new(Ports {
             ports: HashMap::new(),
             loads: vec![0; workers],
+            placement,
             next: 1,
         }))
     }
@@ -48,14 +65,24 @@ impl Registry {
         let mut ports = lock(&self.0);
         let id = PortId(ports.next);
         ports.next = ports.next.checked_add(1)?;
-        let reader = (0..ports.loads.len()).min_by_key(|worker| ports.loads[*worker])?;
+        let reader = match ports.placement {
+            Placement::ByNeed => 0,
+            Placement::Even => {
+                (0..ports.loads.len()).min_by_key(|worker| ports.loads[*worker])?
+            }
+        };
         Some((id, reader))
     }
 
     pub(super) fn insert(&self, port: Arc<Port>, reader: usize) {
         let mut ports = lock(&self.0);
         ports.loads[reader] += 1;
-        ports.ports.insert(port.id, Record { port, reader });
+        let record = Record {
+            seen: port.counts(),
+            port,
+            reader,
+        };
+        ports.ports.insert(record.port.id, record);
     }
 
     pub(super) fn remove(&self, id: PortId) -> Option<Arc<Port>> {
@@ -63,6 +90,47 @@ impl Registry {
         let record = ports.ports.remove(&id)?;
         ports.loads[record.reader] -= 1;
         Some(record.port)
+    }
+
+    /// The port has another reader.
+    pub(super) fn moved(&self, id: PortId, reader: usize) {
+        let mut ports = lock(&self.0);
+        let Some(record) = ports.ports.get_mut(&id) else {
+            return;
+        };
+        let before = std::mem::replace(&mut record.reader, reader);
+        ports.loads[before] -= 1;
+        ports.loads[reader] += 1;
+    }
+
+    /// The worker that has read least since the last look, and what `worker` should hand to it.
+    pub(super) fn relief(&self, worker: usize) -> Option<(usize, Vec<PortId>)> {
+        let mut ports = lock(&self.0);
+        let mut works = vec![0; ports.loads.len()];
+        let mut own = Vec::new();
+        for (id, record) in &mut ports.ports {
+            let work = record.work();
+            works[record.reader] += work;
+            if record.reader == worker {
+                own.push((*id, work));
+            }
+        }
+        let helper = (0..works.len())
+            .filter(|helper| *helper != worker)
+            .min_by_key(|helper| works[*helper])?;
+        Some((helper, handed_over(own, works[helper])))
+    }
+
+    /// The ports that the first worker does not read, and who does.
+    pub(super) fn strays(&self) -> Vec<(PortId, usize)> {
+        let ports = lock(&self.0);
+        let strays = ports.ports.iter().filter(|(_, record)| record.reader != 0);
+        strays.map(|(id, record)| (*id, record.reader)).collect()
+    }
+
+    /// Ports that each worker reads.
+    pub(super) fn loads(&self) -> Vec<usize> {
+        lock(&self.0).loads.clone()
     }
 
     pub(super) fn counts(&self, id: PortId) -> Option<PortCounts> {

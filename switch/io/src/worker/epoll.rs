@@ -15,11 +15,12 @@ use switch_core::PortId;
 
 use super::batch::{Batch, Places, classify};
 use super::forward::{Courier, Forwarder};
+use super::load::Load;
 use super::table::{Entry, PortTable, Watch};
 use super::{Command, Mailbox, Setup};
 use crate::events::{Events, SwitchEvent};
 use crate::frame_port::{FrameBuffer, is_gone};
-use crate::switch::time_since;
+use crate::switch::{Overload, time_since};
 
 pub(super) struct Worker {
     epoll: OwnedFd,
@@ -30,6 +31,7 @@ pub(super) struct Worker {
     batch: Batch,
     events: Events,
     start: Instant,
+    overload: Overload,
 }
 
 impl Worker {
@@ -48,11 +50,13 @@ impl Worker {
             batch: Batch::new(),
             events: setup.events,
             start: setup.start,
+            overload: setup.overload,
         })
     }
 
     pub(super) fn run(mut self) -> io::Result<()> {
         let mut ready = Vec::with_capacity(EVENTS);
+        let mut load = Load::new();
         loop {
             ready.clear();
             match epoll::wait(&self.epoll, spare_capacity(&mut ready), None) {
@@ -65,6 +69,9 @@ impl Worker {
                     Ok(number) => self.serve(PortId(number), event.flags),
                     Err(_) => woken = true,
                 }
+            }
+            if load.is_too_much(Instant::now()) {
+                self.overload.tell(self.forwarder.worker);
             }
             if woken && self.obey() {
                 return Ok(());
@@ -125,6 +132,10 @@ impl Worker {
                 }
                 Command::Listen(id, done) => {
                     let _ = done.send(self.watch(id).err());
+                }
+                Command::Release(id, done) => {
+                    self.unwatch(id);
+                    let _ = done.send(());
                 }
                 Command::Detach(id, done) => {
                     self.unwatch(id);

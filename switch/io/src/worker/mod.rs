@@ -9,6 +9,7 @@ mod batch;
 mod epoll;
 mod forward;
 mod join;
+mod load;
 mod table;
 mod uring;
 
@@ -25,7 +26,7 @@ use switch_core::PortId;
 
 use crate::events::Events;
 use crate::port::Port;
-use crate::switch::{EngineKind, StartSwitch};
+use crate::switch::{EngineKind, Overload, StartSwitch};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Engine {
@@ -50,6 +51,8 @@ pub(crate) struct Setup {
     pub(crate) join: bool,
     pub(crate) start: Instant,
     pub(crate) events: Events,
+    /// Where a worker says that it has too much to do.
+    pub(crate) overload: Overload,
 }
 
 /// What a worker is told later. Confirmations are sent when it is done.
@@ -58,6 +61,8 @@ enum Command {
     Attach(Arc<Port>, SyncSender<()>),
     /// Is read from now on; the answer is why it cannot be.
     Listen(PortId, SyncSender<Option<io::Error>>),
+    /// Is not read any more, but written; confirmed when what was read has been sent.
+    Release(PortId, SyncSender<()>),
     /// Confirmed when the last operation on the descriptor has ended.
     Detach(PortId, SyncSender<()>),
     Stop,
@@ -113,6 +118,13 @@ impl WorkerHandle {
         confirmation.recv().map_err(|_| stopped())
     }
 
+    /// When this returns the worker does not read the port, and has sent what it had read.
+    pub(crate) fn release(&self, id: PortId) -> Result<(), io::Error> {
+        let (done, confirmation) = sync_channel(1);
+        self.send(Command::Release(id, done))?;
+        confirmation.recv().map_err(|_| stopped())
+    }
+
     /// Starts to detach; the receiver gets the confirmation. `None`: the worker has stopped.
     pub(crate) fn detach(&self, id: PortId) -> Option<Receiver<()>> {
         let (done, confirmation) = sync_channel(1);
@@ -120,18 +132,20 @@ impl WorkerHandle {
         Some(confirmation)
     }
 
-    pub(crate) fn stop(&mut self) {
-        let _ = self.send(Command::Stop);
-        if let Some(thread) = self.thread.take() {
-            let _ = thread.join();
-        }
-    }
-
     fn send(&self, command: Command) -> io::Result<()> {
         self.commands.send(command).map_err(|_| stopped())?;
         // The counter saturates long after "readable", so a failed write changes nothing.
         let _ = rustix::io::write(self.wake.as_fd(), &1_u64.to_ne_bytes());
         Ok(())
+    }
+}
+
+impl Drop for WorkerHandle {
+    fn drop(&mut self) {
+        let _ = self.send(Command::Stop);
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
     }
 }
 

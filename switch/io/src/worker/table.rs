@@ -23,6 +23,8 @@ pub(super) struct Entry {
     pub(super) watch: Watch,
     /// Failed reads in a row.
     pub(super) failures: u32,
+    /// Set while another worker is about to read the port: nothing new is read from it.
+    pub(super) releasing: Option<SyncSender<()>>,
     /// Set while the port is being detached: nothing new is started on it.
     pub(super) closing: Option<SyncSender<()>>,
 }
@@ -39,12 +41,18 @@ pub(super) enum Watch {
 }
 
 impl Entry {
+    /// No read is to be started.
+    pub(super) fn is_leaving(&self) -> bool {
+        self.releasing.is_some() || self.closing.is_some()
+    }
+
     fn new(port: Arc<Port>) -> Self {
         Self {
             port,
             writes: Cell::new(0),
             watch: Watch::No,
             failures: 0,
+            releasing: None,
             closing: None,
         }
     }
@@ -71,6 +79,15 @@ impl PortTable {
     pub(super) fn port(&self, id: PortId) -> Option<&Port> {
         let entry = self.0.get(&id)?;
         if entry.closing.is_some() {
+            return None;
+        }
+        Some(&entry.port)
+    }
+
+    /// A port that this worker polls and may read.
+    pub(super) fn read_port(&self, id: PortId) -> Option<&Port> {
+        let entry = self.0.get(&id)?;
+        if entry.is_leaving() || entry.watch == Watch::No {
             return None;
         }
         Some(&entry.port)

@@ -10,14 +10,16 @@
 //! enough buffers are back. Other ports (channels, decorated TAPs, the basic driver) are polled: a one-shot poll moves
 //! the port to a list, and each round reads one batch of each port on it until the port has nothing left.
 //!
-//! A port is detached when its read has been cancelled and its writes have completed, both of which are completions.
+//! A port is detached when its read has been cancelled and its writes have completed, both of which are completions. It
+//! is released to another worker when its read has been cancelled and the round after has submitted what was read.
 
 mod courier;
-mod detach;
+mod leave;
 
 use std::collections::VecDeque;
 use std::io;
 use std::os::fd::AsFd;
+use std::sync::mpsc::SyncSender;
 use std::time::Instant;
 
 use switch_core::{PortId, Time, VnetHeader};
@@ -26,11 +28,12 @@ use self::courier::RingCourier;
 use super::batch::{Batch, classify};
 use super::epoll::Buffers;
 use super::forward::Forwarder;
+use super::load::Load;
 use super::table::{PortTable, Watch};
 use super::{Mailbox, Setup};
 use crate::events::{Events, SwitchEvent};
 use crate::frame_port::{FrameBuffer, Written, is_gone};
-use crate::switch::time_since;
+use crate::switch::{Overload, time_since};
 use crate::sys::ring::{BufferLayout, Completion, FrameRing, Received};
 
 pub(super) struct Worker {
@@ -47,11 +50,14 @@ pub(super) struct Worker {
     due: VecDeque<PortId>,
     /// Polled ports that may have frames.
     readable: VecDeque<PortId>,
-    /// Closing ports whose request is to be cancelled again.
+    /// Ports that are leaving and whose request is to be cancelled again.
     cancel_again: Vec<PortId>,
+    /// Ports that are not read any more; to be confirmed when what was read from them is on its way.
+    released: Vec<SyncSender<()>>,
     buffers: Vec<FrameBuffer>,
     events: Events,
     start: Instant,
+    overload: Overload,
     woken: bool,
 }
 
@@ -70,25 +76,34 @@ impl Worker {
             due: VecDeque::new(),
             readable: VecDeque::new(),
             cancel_again: Vec::new(),
+            released: Vec::new(),
             buffers: std::iter::repeat_with(FrameBuffer::new)
                 .take(POLLED_BATCH)
                 .collect(),
             events: setup.events,
             start: setup.start,
+            overload: setup.overload,
             woken: false,
         })
     }
 
     pub(super) fn run(mut self) -> io::Result<()> {
+        let mut load = Load::new();
         loop {
             self.arm_due()?;
             while let Some(id) = self.cancel_again.pop() {
-                self.start_detach(id)?;
+                self.cancel(id)?;
             }
-            if self.readable.is_empty() {
+            if self.readable.is_empty() && self.released.is_empty() {
                 self.ring.submit_and_wait()?;
             } else {
                 self.ring.submit()?;
+            }
+            for done in self.released.drain(..) {
+                let _ = done.send(());
+            }
+            if load.is_too_much(Instant::now()) {
+                self.overload.tell(self.forwarder.worker);
             }
             let now = time_since(self.start);
             self.take_completions(now);
@@ -188,7 +203,7 @@ impl Worker {
             return;
         };
         if matches!(error.raw_os_error(), Some(libc::ENOBUFS | libc::ECANCELED))
-            || entry.closing.is_some()
+            || entry.is_leaving()
         {
             return;
         }
@@ -204,7 +219,7 @@ impl Worker {
         let Some(entry) = self.ports.entry_mut(id) else {
             return;
         };
-        if entry.closing.is_some() {
+        if entry.is_leaving() {
             return self.disarmed(id);
         }
         entry.watch = Watch::Due;
@@ -217,7 +232,7 @@ impl Worker {
             let Some(id) = self.readable.pop_front() else {
                 return;
             };
-            let Some(port) = self.ports.port(id) else {
+            let Some(port) = self.ports.read_port(id) else {
                 continue;
             };
             match port.device.read(&mut self.buffers) {
@@ -261,7 +276,7 @@ impl Worker {
             let Some(entry) = self.ports.entry_mut(id) else {
                 continue;
             };
-            if entry.closing.is_some() || entry.watch != Watch::Due {
+            if entry.is_leaving() || entry.watch != Watch::Due {
                 continue;
             }
             match entry.port.device.raw_tap() {

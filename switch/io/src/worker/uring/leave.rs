@@ -1,4 +1,4 @@
-//! Commands, and the end of a port: cancel its request, wait for its writes, let go.
+//! Commands, and how a port leaves: cancel its request, wait for its writes, let go.
 
 use std::io;
 use std::os::fd::AsFd;
@@ -27,13 +27,21 @@ impl Worker {
                     }
                     let _ = done.send(None);
                 }
+                Command::Release(id, done) => {
+                    let Some(entry) = self.ports.entry_mut(id) else {
+                        let _ = done.send(());
+                        continue;
+                    };
+                    entry.releasing = Some(done);
+                    self.cancel(id)?;
+                }
                 Command::Detach(id, done) => {
                     let Some(entry) = self.ports.entry_mut(id) else {
                         let _ = done.send(());
                         continue;
                     };
                     entry.closing = Some(done);
-                    self.start_detach(id)?;
+                    self.cancel(id)?;
                 }
                 Command::Stop => return Ok(true),
             }
@@ -41,7 +49,8 @@ impl Worker {
         Ok(false)
     }
 
-    pub(super) fn start_detach(&mut self, id: PortId) -> io::Result<()> {
+    /// Ends the request of a port that is leaving.
+    pub(super) fn cancel(&mut self, id: PortId) -> io::Result<()> {
         let Some(entry) = self.ports.entry_mut(id) else {
             return Ok(());
         };
@@ -52,8 +61,16 @@ impl Worker {
             };
         }
         entry.watch = Watch::No;
-        self.finish_detach(id);
+        self.let_go(id);
         Ok(())
+    }
+
+    /// Lets go of a port that is leaving and has no request in the kernel.
+    fn let_go(&mut self, id: PortId) {
+        if let Some(entry) = self.ports.entry_mut(id) {
+            self.released.extend(entry.releasing.take());
+        }
+        self.finish_detach(id);
     }
 
     /// Lets go of a closing port once nothing of it is left in the kernel.
@@ -77,7 +94,7 @@ impl Worker {
 
     /// A request that could not be cancelled because it was just running is cancelled again.
     pub(super) fn took_cancel(&mut self, id: PortId, result: &io::Result<u32>) {
-        let running = |entry: &Entry| entry.closing.is_some() && entry.watch == Watch::Armed;
+        let running = |entry: &Entry| entry.is_leaving() && entry.watch == Watch::Armed;
         if result.is_err() && self.ports.entry(id).is_some_and(running) {
             self.cancel_again.push(id);
         }
@@ -88,9 +105,9 @@ impl Worker {
         let Some(entry) = self.ports.entry_mut(id) else {
             return;
         };
-        if entry.closing.is_some() {
+        if entry.is_leaving() {
             entry.watch = Watch::No;
-            return self.finish_detach(id);
+            return self.let_go(id);
         }
         if entry.watch == Watch::Armed {
             entry.watch = Watch::Due;

@@ -1,0 +1,184 @@
+//! Lets as many workers read as the load needs.
+//!
+//! # Theory of operation
+//!
+//! Frames that go from one core to another cost more than frames that stay, so all ports start on the first worker. A
+//! worker that has too much to do says so, and half of what it reads goes to the worker that reads least. After some
+//! seconds everything returns to the first worker, to see whether that is enough by now; each time it is not, the next
+//! try waits twice as long. A switch without load has nothing to do here, and no timer runs.
+//!
+//! A port changes its reader in order: the old one has sent all that it read before the new one begins.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use super::desk::Desk;
+
+/// What a worker holds of the balancer.
+#[derive(Clone, Debug)]
+pub(crate) struct Overload(SyncSender<Request>);
+
+#[derive(Clone, Copy, Debug)]
+enum Request {
+    /// This worker has too much to do.
+    Relieve(usize),
+    Stop,
+}
+
+impl Overload {
+    /// `worker` has too much to do. Never waits: who does not get through says it again soon.
+    pub(crate) fn tell(&self, worker: usize) {
+        let _ = self.0.try_send(Request::Relieve(worker));
+    }
+}
+
+/// Requests that nobody has looked at.
+#[derive(Debug)]
+pub(super) struct Requests {
+    overload: Overload,
+    received: Receiver<Request>,
+}
+
+impl Requests {
+    pub(super) fn new() -> Self {
+        let (sender, received) = sync_channel(WAITING);
+        Self {
+            overload: Overload(sender),
+            received,
+        }
+    }
+
+    pub(super) fn overload(&self) -> Overload {
+        self.overload.clone()
+    }
+}
+
+/// The balancing thread; stops when this is dropped.
+#[derive(Debug)]
+pub(super) struct Balancer {
+    overload: Overload,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Balancer {
+    pub(super) fn start(requests: Requests, desk: Arc<Desk>) -> io::Result<Self> {
+        let overload = requests.overload();
+        let thread = std::thread::Builder::new()
+            .name("switch-balance".into())
+            .spawn(move || run(&requests.received, &desk))?;
+        Ok(Self {
+            overload,
+            thread: Some(thread),
+        })
+    }
+}
+
+impl Drop for Balancer {
+    fn drop(&mut self) {
+        let _ = self.overload.0.send(Request::Stop);
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+fn run(requests: &Receiver<Request>, desk: &Desk) {
+    let mut patience = Patience::new();
+    loop {
+        let request = match patience.until() {
+            Some(due) => requests.recv_timeout(due.saturating_duration_since(Instant::now())),
+            None => requests.recv().map_err(RecvTimeoutError::from),
+        };
+        match request {
+            Ok(Request::Relieve(worker)) => {
+                if desk.relieve(worker) {
+                    patience.spread(Instant::now());
+                }
+            }
+            Err(RecvTimeoutError::Timeout) => {
+                desk.gather();
+                patience.gathered(Instant::now());
+            }
+            Ok(Request::Stop) | Err(RecvTimeoutError::Disconnected) => return,
+        }
+    }
+}
+
+/// When to gather all ports again.
+struct Patience {
+    wait: Duration,
+    spread: Option<Instant>,
+    gathered: Option<Instant>,
+}
+
+impl Patience {
+    const fn new() -> Self {
+        Self {
+            wait: WAIT_MIN,
+            spread: None,
+            gathered: None,
+        }
+    }
+
+    /// `None`: nothing is to be gathered.
+    fn until(&self) -> Option<Instant> {
+        Some(self.spread? + self.wait)
+    }
+
+    fn spread(&mut self, now: Instant) {
+        let in_vain = |gathered| now.saturating_duration_since(gathered) < IN_VAIN;
+        if self.spread.is_none() {
+            self.wait = match self.gathered {
+                Some(gathered) if in_vain(gathered) => (self.wait * 2).min(WAIT_MAX),
+                _ => WAIT_MIN,
+            };
+            self.spread = Some(now);
+        }
+    }
+
+    fn gathered(&mut self, now: Instant) {
+        self.spread = None;
+        self.gathered = Some(now);
+    }
+}
+
+const WAITING: usize = 8;
+const WAIT_MIN: Duration = Duration::from_secs(2);
+const WAIT_MAX: Duration = Duration::from_secs(64);
+/// Ports that spread again so soon after they were gathered should not have been.
+const IN_VAIN: Duration = Duration::from_secs(1);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn gathering_in_vain_makes_the_next_try_later() {
+        let mut patience = Patience::new();
+        let mut now = Instant::now();
+        assert_eq!(patience.until(), None);
+        for wait in [2, 4, 8, 16, 32, 64, 64] {
+            patience.spread(now);
+            assert_eq!(patience.until(), Some(now + Duration::from_secs(wait)));
+            now += Duration::from_secs(wait);
+            patience.gathered(now);
+            assert_eq!(patience.until(), None);
+            now += Duration::from_millis(100);
+        }
+        now += IN_VAIN;
+        patience.spread(now);
+        assert_eq!(patience.until(), Some(now + WAIT_MIN));
+    }
+
+    #[test]
+    fn more_relief_does_not_put_gathering_off() {
+        let mut patience = Patience::new();
+        let now = Instant::now();
+        patience.spread(now);
+        patience.spread(now + Duration::from_secs(1));
+        assert_eq!(patience.until(), Some(now + WAIT_MIN));
+    }
+}
