@@ -35,7 +35,9 @@ mod segment;
 mod share;
 mod share_network;
 mod state;
+mod underlay;
 mod view;
+mod view_overlay;
 
 use std::path::PathBuf;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -131,6 +133,7 @@ impl Agent {
         agent.reconcile()?;
         agent.watch_sandboxes();
         agent.resume_cluster();
+        agent.watch_underlay();
         Ok(agent)
     }
 
