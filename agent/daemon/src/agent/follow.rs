@@ -9,7 +9,8 @@ use serde::de::DeserializeOwned;
 use switch_core::{Mac, Vni};
 
 use super::Agent;
-use super::share::{ELSEWHERE, RESERVED, mark, unmark, vni};
+use super::share::vni;
+use super::share_address::{ELSEWHERE, RESERVED, mark, unmark};
 use super::state::{Network, State};
 use crate::cluster::{
     ADDRESSES, ALIVE, AliveRecord, Difference, ENDPOINTS, EndpointShared, Follow, HOSTS, Holder,
