@@ -71,10 +71,10 @@ pub(super) fn quic(tunnels: &Tunnels) -> BTreeMap<String, u64> {
 
 fn vxlan(tunnels: &Tunnels, segment: &Segment) -> BTreeMap<String, u64> {
     let locals = segment.tunnels.values().filter_map(|tunnel| tunnel.local);
-    let counts = locals.filter_map(|local| tunnels.vxlan_counts(local));
+    let mut counts = locals.filter_map(|local| tunnels.vxlan_counts(local));
     // All tunnels of a network begin at one address, so that each has the counts of the one socket.
     counts
-        .last()
+        .next()
         .map_or_else(BTreeMap::new, |counts| named(counts.named()))
 }
 

@@ -129,7 +129,7 @@ fn lines_with(host: &Host, part: &str) -> usize {
         .count()
 }
 
-/// The cluster's host 1, from whose CA some certificates are, and a stranger at 192.0.2.66 for each of `count` cases.
+/// So many namespaces on the underlay that are no hosts, from 192.0.2.66 on.
 fn strangers(lab: &Underlay, count: usize) -> Vec<Netns> {
     (66..66 + count)
         .map(|number| {
@@ -213,7 +213,7 @@ fn vxlan_of_a_stranger_is_dropped_counted_and_logged_once() {
     assert_eq!((&*overlay.encap, overlay.vni), ("vxlan", 77));
     assert!(overlay.drops["unknown_remote"] >= 3, "{overlay:?}");
     assert_eq!(lines_with(one, "192.0.2.66"), 1, "{}", one.log());
-    // Another network of a host that is known.
+    // The tunnel to the host that is known.
     let tunnel = &overlay.tunnels[0];
     assert_eq!(tunnel.address.to_string(), "192.0.2.2");
     assert!(tunnel.rx_frames > 0 && tunnel.tx_frames > 0, "{tunnel:?}");
