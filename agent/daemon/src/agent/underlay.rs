@@ -23,9 +23,9 @@ use overlay_core::HostId;
 use switch_core::Vni;
 
 use super::Agent;
-use super::overlay::local_address;
+use super::overlay::{Tunnels, local_address};
 use super::share::vni;
-use super::state::State;
+use super::state::{Network, State};
 use crate::cluster::Member;
 use crate::netlink::{LinkWatch, Netlink, NetlinkError};
 
@@ -116,7 +116,7 @@ impl Agent {
             }
         }
         if new == old {
-            return true;
+            return member.tell_place().is_ok();
         }
         tracing::info!(%old, %new, "this host's address changed");
         if member.signer().is_none() {
@@ -126,58 +126,77 @@ impl Agent {
         }
         if let Err(error) = member.move_to(new) {
             tracing::warn!(%error, "other hosts do not know this host's new address yet");
+            return false;
         }
         true
     }
 
-    /// Opens VXLAN tunnels again that are bound to an address which is gone.
+    /// Opens VXLAN tunnels again that do not begin where this host is.
     fn reopen_vxlan(&self, state: &mut State, member: Option<&Member>, own: &BTreeSet<IpAddr>) {
-        let is_lost = |local: Option<IpAddr>| local.is_some_and(|local| !own.contains(&local));
-        let place_of_all = member.map(Member::address);
-        let has_moved = |local: Option<IpAddr>| local.is_some() && local != place_of_all;
-        let mut shared: Vec<(Vni, HostId)> = Vec::new();
         let State {
             networks, tunnels, ..
         } = state;
         for network in networks.values_mut() {
-            let network_vni = vni(network);
-            let (place, gateway) = (network.record.overlay.as_ref(), network.record.gateway());
-            let place =
-                place.and_then(|overlay| Some((Vni::new(overlay.vni)?, network.record.mtu)));
-            let (Some(segment), Some(place)) = (&mut network.segment, place) else {
-                continue;
-            };
-            for (host, remote) in &segment.hosts {
-                let tunnel = segment.tunnels.get(remote);
-                if tunnel.is_some_and(|tunnel| has_moved(tunnel.local)) {
-                    shared.extend(network_vni.map(|vni| (vni, host.clone())));
-                }
-            }
-            if network_vni.is_some() {
-                continue;
-            }
-            for (remote, tunnel) in &mut segment.tunnels {
-                let Some(local) = local_address(*remote).filter(|_| is_lost(tunnel.local)) else {
-                    continue;
-                };
-                tunnels.close(&self.switch, tunnel);
-                let ends = (local, *remote);
-                let gateway = gateway.clone();
-                match tunnels.open_vxlan(&self.switch, &segment.bridge, ends, place, gateway) {
-                    Ok(opened) => *tunnel = opened,
-                    Err(why) => self.warn(format!(
-                        "network {:?} does not reach {remote} from {local}: {why}",
-                        network.record.name
-                    )),
-                }
+            if network.record.shared().is_none() {
+                self.reopen_static(tunnels, network, own);
             }
         }
         let Some(member) = member else { return };
-        for (vni, host) in shared {
+        let place = member.address();
+        let moved: Vec<(Vni, HostId)> = state
+            .networks
+            .values()
+            .flat_map(|network| elsewhere(network, place))
+            .collect();
+        for (vni, host) in moved {
             self.close_tunnel(state, vni, &host);
             self.open_tunnel(state, member, vni, &host);
         }
     }
+
+    /// The tunnels of a network with fixed remotes that begin at an address which is gone.
+    fn reopen_static(&self, tunnels: &mut Tunnels, network: &mut Network, own: &BTreeSet<IpAddr>) {
+        let record = &network.record;
+        let vni = record
+            .overlay
+            .as_ref()
+            .and_then(|overlay| Vni::new(overlay.vni));
+        let (Some(vni), Some(segment)) = (vni, &mut network.segment) else {
+            return;
+        };
+        let is_lost = |local: Option<IpAddr>| local.is_some_and(|local| !own.contains(&local));
+        for (remote, tunnel) in &mut segment.tunnels {
+            let Some(local) = local_address(*remote).filter(|_| is_lost(tunnel.local)) else {
+                continue;
+            };
+            tunnels.close(&self.switch, tunnel);
+            let (ends, place) = ((local, *remote), (vni, record.mtu));
+            match tunnels.open_vxlan(&self.switch, &segment.bridge, ends, place, record.gateway()) {
+                Ok(opened) => *tunnel = opened,
+                Err(why) => self.warn(format!(
+                    "network {:?} does not reach {remote} from {local}: {why}",
+                    record.name
+                )),
+            }
+        }
+    }
+}
+
+/// The hosts that a shared network reaches over VXLAN from another address than `place`.
+fn elsewhere(network: &Network, place: IpAddr) -> Vec<(Vni, HostId)> {
+    let (Some(vni), Some(segment)) = (vni(network), &network.segment) else {
+        return Vec::new();
+    };
+    let is_elsewhere = |remote: &IpAddr| {
+        let tunnel = segment.tunnels.get(remote);
+        let local = tunnel.and_then(|tunnel| tunnel.local);
+        local.is_some_and(|local| local != place)
+    };
+    let hosts = segment.hosts.iter();
+    hosts
+        .filter(|(_, remote)| is_elsewhere(remote))
+        .map(|(host, _)| (vni, host.clone()))
+        .collect()
 }
 
 fn own_addresses() -> Result<BTreeSet<IpAddr>, NetlinkError> {

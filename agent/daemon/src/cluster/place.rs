@@ -24,6 +24,8 @@ pub(super) struct Place {
     address: IpAddr,
     /// Whether it is the address of the way to the signer, whichever that is.
     follows_way: bool,
+    /// Whether the others know.
+    is_told: bool,
 }
 
 impl Place {
@@ -31,6 +33,8 @@ impl Place {
         Self {
             address: settings.address,
             follows_way: settings.follows_way,
+            // The first session tells.
+            is_told: true,
         }
     }
 }
@@ -61,6 +65,7 @@ impl Member {
         *lock(&self.place) = Place {
             address,
             follows_way: true,
+            is_told: false,
         };
         self.files.save_settings(&Settings {
             address,
@@ -70,9 +75,16 @@ impl Member {
         self.moves.fetch_add(1, Ordering::Relaxed);
         let options = etcd_options(&self.options, &self.settings, &self.identity())?;
         self.store.start_over(&options)?;
-        if let Some(session) = self.session() {
-            self.tell_place(session.lease)?;
+        self.tell_place()
+    }
+
+    /// Tells the others where this host is, if they do not know. Without a session the next one tells them.
+    pub(crate) fn tell_place(&self) -> Result<(), UseCluster> {
+        let is_told = lock(&self.place).is_told;
+        if let (false, Some(session)) = (is_told, self.session()) {
+            self.put_place(session.lease)?;
         }
+        lock(&self.place).is_told = true;
         Ok(())
     }
 
@@ -97,7 +109,7 @@ impl Member {
         Ok(Change::encode(key, &alive, Expected::Anything)?.under(lease))
     }
 
-    fn tell_place(&self, lease: LeaseId) -> Result<(), StoreError> {
+    fn put_place(&self, lease: LeaseId) -> Result<(), StoreError> {
         self.store.transact(&[self.alive(lease)?])?;
         let key = format!("{HOSTS}{}", self.settings.host);
         let Some(entry) = self.store.get(&key)? else {
