@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use dns_core::{Policy, ZoneConfig};
 use ipnet::IpNet;
+use overlay_io::Gateway;
 use rustix::rand::{GetRandomFlags, getrandom};
 use switch_core::edge::EdgeConfig;
 use switch_core::{Bridge, BridgeConfig, FdbConfig, Mac, PortConfig, PortKind, Vni};
@@ -42,6 +43,14 @@ impl NetworkRecord {
 
     pub(super) fn gateway_addresses(&self) -> Vec<IpAddr> {
         self.subnets.iter().map(|subnet| subnet.gateway).collect()
+    }
+
+    /// In whose name packets are answered that are too big for a tunnel.
+    pub(super) fn gateway(&self) -> Gateway {
+        Gateway {
+            mac: self.gateway_mac(),
+            addresses: self.gateway_addresses(),
+        }
     }
 
     /// `02:42` and the IPv4 gateway's bytes.
@@ -117,8 +126,13 @@ impl Agent {
         for remote in &overlay.remotes {
             let local = local_address(*remote).ok_or(format!("no route to {remote}"))?;
             let place = (vni, record.mtu);
-            let tunnel =
-                tunnels.open_vxlan(&self.switch, &segment.bridge, (local, *remote), place)?;
+            let tunnel = tunnels.open_vxlan(
+                &self.switch,
+                &segment.bridge,
+                (local, *remote),
+                place,
+                record.gateway(),
+            )?;
             segment.tunnels.insert(*remote, tunnel);
         }
         Ok(())

@@ -4,9 +4,11 @@ mod forwards;
 mod query_log;
 mod task;
 
+use std::net::Ipv4Addr;
 use std::os::fd::AsFd;
 use std::path::PathBuf;
 use std::sync::{Arc, RwLock};
+use std::time::Duration;
 
 use agent_api::{DnsServer, Forwarder, QueryLogEntry};
 use dns_core::{EndpointNames, InsertNames, Policy, PrivateNames, Zone, ZoneConfig};
@@ -59,6 +61,10 @@ enum Command {
     Remove {
         key: String,
     },
+    Announce {
+        mac: Mac,
+        address: Ipv4Addr,
+    },
     SetPrivate(Arc<PrivateNames>),
     SetOthers {
         key: String,
@@ -109,6 +115,23 @@ impl EdgeHandle {
         });
     }
 
+    /// Tells everybody on the network, here and on other hosts, that `mac` has `address` now. More than once, because other
+    /// hosts take nothing from this one before they know of its endpoint.
+    pub(crate) fn announce(&self, runtime: &tokio::runtime::Handle, mac: Mac, address: Ipv4Addr) {
+        let commands = self.commands.downgrade();
+        runtime.spawn(async move {
+            for pause in ANNOUNCE_PAUSES {
+                tokio::time::sleep(pause).await;
+                let announce = Command::Announce { mac, address };
+                let Some(commands) = commands.upgrade() else {
+                    return;
+                };
+                // A task that is gone has nobody to tell.
+                let _ = commands.send(announce).await;
+            }
+        });
+    }
+
     /// Says which names this host keeps to itself, from now on.
     pub(crate) fn set_private(&self, private: Arc<PrivateNames>) {
         self.tell(Command::SetPrivate(private));
@@ -146,6 +169,12 @@ impl EdgeHandle {
     }
 }
 
+/// A second in all: longer than the news of an endpoint takes.
+const ANNOUNCE_PAUSES: [Duration; 3] = [
+    Duration::from_millis(50),
+    Duration::from_millis(250),
+    Duration::from_millis(700),
+];
 const COMMANDS_MAX: usize = 64;
 /// Entries that wait for one reader of the log; those beyond are counted instead.
 const LOG_QUEUED_MAX: usize = 1024;

@@ -137,6 +137,7 @@ impl EdgeTask {
                 let _ = done.send(result);
             }
             Command::Remove { key } => self.remove(&key),
+            Command::Announce { mac, address } => self.edge.announce(mac, address),
             Command::SetPrivate(private) => write(&self.zone).set_private(private),
             Command::SetOthers { key, zones } => self.set_others(&key, &zones),
             Command::Report(done) => self.report(done),

@@ -9,7 +9,8 @@
 //! - UDP 53 is taken apart and answered here, each answer to the very MAC and address that asked. No socket buffer
 //!   holds it, so no client can fill one.
 //! - Everything else for a gateway address goes to smoltcp: echo, TCP 53, and refusals for closed ports.
-//! - Anything for another address is left alone. ARP and neighbour discovery are the bridge's own work.
+//! - Anything for another address is left alone. ARP and neighbour discovery are the bridge's own work, but for announcements
+//!   of who has an address now ([`Edge::announce`]).
 //!
 //! Names are not decided here: a DNS message leaves as an [`EdgeEvent`] and its answer returns under the event's id.
 //! Everything that grows has a bound and a counter; at a bound the newest is dropped.
@@ -150,6 +151,12 @@ impl Edge {
     /// Forgets a host. Unknown ones are fine.
     pub fn remove_host(&mut self, mac: Mac) {
         self.hosts.remove(&mac);
+    }
+
+    /// Tells everybody on the network that `mac` has `address` now: caches may hold an owner from before.
+    pub fn announce(&mut self, mac: Mac, address: Ipv4Addr) {
+        let frame = frame::announcement(self.config.gateway_mac, mac, address);
+        self.transmit.push_back(frame);
     }
 
     pub fn config(&self) -> &EdgeConfig {

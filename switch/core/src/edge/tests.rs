@@ -606,3 +606,20 @@ fn registered_host_gets_its_address_by_dhcp() {
     let counters = edge.counters();
     assert_eq!((counters.dhcp_replies, counters.dhcp_ignored), (2, 2));
 }
+
+#[test]
+fn an_announcement_asks_for_the_address_it_tells_of() {
+    let mut edge = edge();
+    edge.announce(CLIENT_MAC, CLIENT);
+    let frame = edge.poll_transmit().unwrap();
+    let parsed = crate::Frame::parse(&frame).unwrap();
+    assert_eq!((parsed.dst(), parsed.src()), (Mac::BROADCAST, GATEWAY_MAC));
+    let arp = parsed.packet();
+    assert_eq!(arp[..8], [0, 1, 8, 0, 6, 4, 0, 1]);
+    assert_eq!(arp[8..14], CLIENT_MAC.octets());
+    assert_eq!(
+        (&arp[14..18], &arp[24..28]),
+        (&CLIENT.octets()[..], &CLIENT.octets()[..])
+    );
+    assert_eq!(edge.poll_transmit(), None);
+}
