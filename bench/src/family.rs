@@ -1,10 +1,15 @@
 //! Families: contenders that can be compared, and the rows they are compared by. A new one is a module's worth of rows
 //! and an entry here.
 
-use crate::contender::{Contender, KernelBridge, OpenVswitch, SwitchCore, Tapestry, Vde};
+use std::rc::Rc;
+
+use crate::contender::{
+    Contender, KernelBridge, NameServer, OpenVswitch, SwitchCore, Tapestry, Vde,
+};
 use crate::row::{
-    Attach, Broadcast, Burst, FdbLearn, FdbMove, FdbSize, HeadOfLine, Idle, Latency, MacMove,
-    ManyToOne, Mesh, Ports, Row, Tcp, Udp, UdpGso,
+    Attach, Broadcast, Burst, DnsBulk, DnsCached, DnsHalfLoad, DnsLocal, FdbLearn, FdbMove,
+    FdbSize, HeadOfLine, Idle, Latency, MacMove, ManyToOne, Mesh, Ports, Reference, Row, Tcp, Udp,
+    UdpGso,
 };
 
 /// Rows with the contenders that they compare.
@@ -18,7 +23,7 @@ pub(crate) struct Family {
 
 /// All of them, in the order they run.
 pub(crate) fn families() -> Vec<Family> {
-    vec![one_host(), table()]
+    vec![one_host(), table(), dns()]
 }
 
 /// Two or more containers on one host.
@@ -60,6 +65,32 @@ fn table() -> Family {
         baseline: None,
         contenders: vec![Box::new(SwitchCore)],
         rows,
+    }
+}
+
+/// The gateway's name server.
+fn dns() -> Family {
+    let reference = Rc::new(Reference::default());
+    Family {
+        name: "dns",
+        baseline: Some("dnsmasq"),
+        // The first sets the half load.
+        contenders: vec![
+            Box::new(NameServer::Dnsmasq),
+            Box::new(Tapestry {
+                name: "tapestry",
+                engine: "auto",
+                tap: "offload",
+                names: true,
+            }),
+            Box::new(NameServer::Aardvark),
+        ],
+        rows: vec![
+            Box::new(DnsLocal(Rc::clone(&reference))),
+            Box::new(DnsCached),
+            Box::new(DnsHalfLoad(Rc::clone(&reference))),
+            Box::new(DnsBulk(reference)),
+        ],
     }
 }
 
@@ -109,7 +140,12 @@ fn port_rows() -> Vec<Box<dyn Row>> {
 }
 
 fn tapestry(name: &'static str, engine: &'static str, tap: &'static str) -> Box<dyn Contender> {
-    Box::new(Tapestry { name, engine, tap })
+    Box::new(Tapestry {
+        name,
+        engine,
+        tap,
+        names: false,
+    })
 }
 
 fn open_vswitch(name: &'static str, tso: bool) -> Box<dyn Contender> {

@@ -98,6 +98,8 @@ impl Station {
 pub(crate) struct Lab {
     pub(crate) fabric: Box<dyn Fabric>,
     pub(crate) stations: Vec<Station>,
+    /// The contender's name.
+    pub(crate) contender: &'static str,
     ends: Ends,
 }
 
@@ -145,6 +147,7 @@ impl Lab {
         let mut lab = Self {
             fabric,
             stations: Vec::new(),
+            contender: contender.name(),
             ends: Ends::default(),
         };
         for index in 0..topology.stations {

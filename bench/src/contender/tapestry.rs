@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
@@ -11,8 +11,10 @@ use agent_api::{Client, EndpointCreate, EndpointSettings, NetworkCreate};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
-use super::{Contender, Description, Fabric, GATEWAY, Plan, Plug, SUBNET, offloads_of};
+use super::upstream::Upstream;
+use super::{Contender, Description, Fabric, GATEWAY, Plan, Plug, SUBNET, address_of, offloads_of};
 use crate::command::{Background, require};
+use crate::dnsperf::{LOCAL_NAMES, NAMES_STATION, local_name};
 use crate::interrupt::eventually;
 use crate::netns::Netns;
 use crate::trouble::Trouble;
@@ -25,6 +27,8 @@ pub(crate) struct Tapestry {
     pub(crate) engine: &'static str,
     /// `offload` or `basic`.
     pub(crate) tap: &'static str,
+    /// With an upstream name server, and names on the station that has them.
+    pub(crate) names: bool,
 }
 
 impl Contender for Tapestry {
@@ -42,7 +46,9 @@ impl Contender for Tapestry {
             .build()
             .map_err(Trouble::io("no runtime"))?;
         let at = |name: &str| dir.path().join(name);
-        fs::write(at("resolv.conf"), "nameserver 192.0.2.1\n")
+        let upstream = self.names.then(|| Upstream::start(&netns)).transpose()?;
+        let server = upstream.as_ref().map_or(NOBODY, |_| Upstream::ADDRESS);
+        fs::write(at("resolv.conf"), format!("nameserver {server}\n"))
             .and_then(|()| fs::write(at("agent.toml"), self.configuration(&at("resolv.conf"))))
             .map_err(Trouble::io("cannot write the agent's configuration"))?;
         let mut command = Command::new(binary);
@@ -59,6 +65,7 @@ impl Contender for Tapestry {
             runtime,
             agent,
             dir,
+            upstream,
             _netns: netns,
         };
         running.wait()?;
@@ -87,6 +94,7 @@ struct Running {
     runtime: Runtime,
     agent: Background,
     dir: TempDir,
+    upstream: Option<Upstream>,
     _netns: Netns,
 }
 
@@ -109,13 +117,10 @@ impl Running {
 
     fn create_network(&mut self, tap: &str, mtu: u16) -> Result<(), Trouble> {
         let subnet = SUBNET.parse().map_err(|error| unparsable(SUBNET, error))?;
-        let gateway = GATEWAY
-            .parse()
-            .map_err(|error| unparsable(GATEWAY, error))?;
         let network = NetworkCreate {
             name: NETWORK.to_owned(),
             subnets: vec![subnet],
-            gateways: vec![gateway],
+            gateways: vec![GATEWAY.into()],
             mtu: Some(mtu),
             options: BTreeMap::from([("tap".to_owned(), tap.to_owned())]),
             ..NetworkCreate::default()
@@ -124,6 +129,14 @@ impl Running {
             .block_on(self.client.create_network(&network))?;
         self.setting = format!("{}, {tap} TAPs", self.setting);
         Ok(())
+    }
+
+    fn aliases(&self, address: Ipv4Addr) -> Vec<String> {
+        if self.upstream.is_some() && address == address_of(NAMES_STATION) {
+            (0..LOCAL_NAMES).map(local_name).collect()
+        } else {
+            Vec::new()
+        }
     }
 }
 
@@ -136,6 +149,7 @@ impl Fabric for Running {
             link: Some(plug.link.to_owned()),
             settings: EndpointSettings {
                 ip: Some(plug.address),
+                aliases: self.aliases(plug.address),
                 ..EndpointSettings::default()
             },
         };
@@ -193,6 +207,8 @@ fn unparsable(text: &str, error: impl std::fmt::Display) -> Trouble {
     Trouble::Unsupported(format!("{text}: {error}"))
 }
 
+/// Where no name server is (RFC 5737).
+const NOBODY: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
 const NETWORK: &str = "bench";
 const MISSING: &str = "the command `tapestry` is not beside this program; build it with the same profile: \
                        cargo build --release -p tapestry, or name it with TAPESTRY=";
