@@ -10,13 +10,13 @@ use overlay_io::Gateway;
 use rustix::rand::{GetRandomFlags, getrandom};
 use switch_core::edge::EdgeConfig;
 use switch_core::{Bridge, BridgeConfig, FdbConfig, Mac, PortConfig, PortKind, Vni};
-use switch_io::{BasicTap, Capabilities, FramePort, OffloadTap, OpenTap, channel};
+use switch_io::{BasicTap, FramePort, OffloadTap, OpenTap};
 
 use super::Agent;
 use super::overlay::{Tunnels, local_address};
 use super::plan::{OPTION_TAP, OPTION_TRANSPARENT};
 use super::state::{HostPort, Segment};
-use crate::edge::{EdgeHandle, EdgeSettings};
+use crate::edge::{EdgeHandle, EdgeSettings, NamesSettings};
 use crate::host;
 use crate::netlink::{HostLink, Netlink, configure_host_link};
 use crate::record::NetworkRecord;
@@ -78,15 +78,14 @@ impl Agent {
             transparent: record.is_transparent(),
         }));
         bridge.set_gateway(gateway_mac, &record.gateway_addresses());
-        let (port, end) = channel(EDGE_QUEUE_FRAMES, Capabilities::NONE)
-            .map_err(|error| format!("no edge port: {error}"))?;
-        let edge = EdgeHandle::start(&self.runtime, end, self.edge_settings(record, gateway_mac))
+        let settings = self.edge_settings(record, gateway_mac);
+        let (edge, port) = EdgeHandle::start(&self.runtime, settings)
             .map_err(|error| format!("no edge: {error}"))?;
         let edge_port = self
             .switch
             .add_port(
                 &bridge,
-                Box::new(port),
+                port,
                 PortConfig::new(PortKind::Edge, u32::from(record.mtu)),
             )
             .map_err(|error| format!("no edge port: {error}"))?;
@@ -211,6 +210,12 @@ impl Agent {
                 routed: !record.internal,
                 seed: random_seed(),
             },
+            names: self.names_settings(record),
+        }
+    }
+
+    fn names_settings(&self, record: &NetworkRecord) -> NamesSettings {
+        NamesSettings {
             zone: ZoneConfig {
                 network: record.name.clone(),
                 subnets: record
@@ -283,5 +288,3 @@ pub(super) fn random_seed() -> u64 {
 
 pub(super) const DRIVER_OFFLOAD: &str = "offload";
 const LEASE_S: u32 = 3600;
-/// Frames that wait for the edge; DNS clients retry what is dropped beyond.
-const EDGE_QUEUE_FRAMES: usize = 512;

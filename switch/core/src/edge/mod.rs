@@ -19,6 +19,7 @@ mod config;
 mod dhcp;
 mod frame;
 mod queries;
+mod question;
 mod stack;
 mod tcp;
 #[cfg(test)]
@@ -31,6 +32,7 @@ use std::time::Duration;
 use smoltcp::wire::IpProtocol;
 
 pub use config::{EdgeConfig, EdgeCounters, EdgeEvent, HostRecord, QueryId, Transport};
+pub use question::Question;
 
 use crate::{Mac, Time};
 use frame::{Datagram, Ethernet, Packet};
@@ -263,15 +265,23 @@ impl Edge {
     }
 
     fn is_gateway(&self, address: IpAddr) -> bool {
-        match address {
-            IpAddr::V4(address) => self.config.v4.is_some_and(|(own, _)| own == address),
-            IpAddr::V6(address) => self.config.v6.is_some_and(|(own, _)| own == address),
-        }
+        is_gateway(&self.config, address)
     }
 
     fn is_host(&self, address: IpAddr) -> bool {
-        frame::is_host_address(address) && !self.is_gateway(address)
+        is_host(&self.config, address)
     }
+}
+
+fn is_gateway(config: &EdgeConfig, address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(address) => config.v4.is_some_and(|(own, _)| own == address),
+        IpAddr::V6(address) => config.v6.is_some_and(|(own, _)| own == address),
+    }
+}
+
+fn is_host(config: &EdgeConfig, address: IpAddr) -> bool {
+    frame::is_host_address(address) && !is_gateway(config, address)
 }
 
 /// How long a query waits for its answer.

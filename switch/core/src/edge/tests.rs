@@ -223,6 +223,59 @@ fn udp_query_is_answered_to_who_asked() {
 }
 
 #[test]
+fn question_answered_on_its_way_gets_the_frame_that_the_edge_would_send() {
+    for (client, server) in [
+        ("10.0.0.2:4000", "10.0.0.1:53"),
+        ("[fd00::2]:4000", "[fd00::1]:53"),
+    ] {
+        let mut edge = edge();
+        let frame = udp_frame(client, server, b"query");
+        let question = Question::parse(edge.config(), &frame).unwrap();
+        assert_eq!(question.message(), b"query");
+        assert_eq!(
+            question.source(),
+            client.parse::<SocketAddr>().unwrap().ip()
+        );
+        edge.handle_input(Time::default(), &frame);
+        let (query, ..) = next_query(&mut edge).unwrap();
+        edge.answer(query, b"answer");
+        assert_eq!(
+            question.reply(edge.config(), b"answer"),
+            edge.poll_transmit()
+        );
+        assert_eq!(question.reply(edge.config(), &[0; 1500]), None);
+    }
+}
+
+#[test]
+fn unusual_frames_are_no_questions() {
+    let edge = edge();
+    let (client, server) = ("10.0.0.2:4000", "10.0.0.1:53");
+    let usual = udp_frame(client, server, b"query");
+    assert!(Question::parse(edge.config(), &usual).is_some());
+    let mut broadcast = usual.clone();
+    broadcast[..6].fill(0xff);
+    let mut fragment = usual.clone();
+    fragment[14 + 6] |= 0x20;
+    for frame in [
+        broadcast,
+        fragment,
+        udp_frame(client, "10.0.0.9:53", b"query"),
+        udp_frame(client, "10.0.0.1:54", b"query"),
+        udp_frame("10.0.0.2:0", server, b"query"),
+        udp_frame("10.0.0.1:4000", server, b"query"),
+        udp_frame(client, server, b""),
+        udp_frame(client, server, &[0; 513]),
+        usual[..30].to_vec(),
+    ] {
+        assert!(
+            Question::parse(edge.config(), &frame).is_none(),
+            "{frame:x?}"
+        );
+    }
+}
+
+#[test]
 fn unanswered_query_expires() {
     let mut edge = edge();
     let frame = udp_frame("10.0.0.2:4000", "10.0.0.1:53", b"query");
