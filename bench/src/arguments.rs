@@ -8,7 +8,8 @@ use crate::row::Effort;
 use crate::schedule::Plan;
 use crate::tools::Tool;
 
-/// Compares Tapestry with its peers, side by side in network namespaces of its own.
+/// Compares Tapestry with the kernel bridge, Open vSwitch, VDE and name servers, side by side in network namespaces of its
+/// own.
 #[derive(Debug, Parser)]
 #[command(name = "tapestry-bench", version)]
 pub(crate) struct Arguments {

@@ -1,13 +1,16 @@
 //! Families: contenders that can be compared, and the rows they are compared by. A new one is a module's worth of rows
 //! and an entry here.
 
+use std::rc::Rc;
+
 use crate::contender::{
-    Contender, KernelBridge, KernelVxlan, OpenVswitch, OvsVxlan, SwitchCore, Tapestry,
+    Contender, KernelBridge, KernelVxlan, NameServer, OpenVswitch, OvsVxlan, SwitchCore, Tapestry,
     TapestryOverlay, Tinc, Underlay, Vde, Wire, WireguardGo,
 };
 use crate::row::{
-    Attach, Broadcast, Burst, FdbLearn, FdbMove, FdbSize, HeadOfLine, Idle, Latency, MacMove,
-    ManyToOne, Mesh, OverlayLatency, OverlayTcp, Ports, Row, Tcp, Udp, UdpGso,
+    Attach, Broadcast, Burst, DnsBulk, DnsCached, DnsHalfLoad, DnsLocal, FdbLearn, FdbMove,
+    FdbSize, HeadOfLine, Idle, Latency, MacMove, ManyToOne, Mesh, OverlayLatency, OverlayTcp,
+    Ports, Reference, Row, Tcp, Udp, UdpGso,
 };
 
 /// Rows with the contenders that they compare.
@@ -28,7 +31,7 @@ impl Family {
 
 /// All of them, in the order they run.
 pub(crate) fn families() -> Vec<Family> {
-    vec![one_host(), table(), overlay()]
+    vec![one_host(), table(), dns(), overlay()]
 }
 
 /// Two or more containers on one host.
@@ -70,6 +73,32 @@ fn table() -> Family {
         baseline: None,
         contenders: vec![Box::new(SwitchCore)],
         rows,
+    }
+}
+
+/// The gateway's name server.
+fn dns() -> Family {
+    let reference = Rc::new(Reference::default());
+    Family {
+        name: "dns",
+        baseline: Some("dnsmasq"),
+        // The first sets the half load.
+        contenders: vec![
+            Box::new(NameServer::Dnsmasq),
+            Box::new(Tapestry {
+                name: "tapestry",
+                engine: "auto",
+                tap: "offload",
+                names: true,
+            }),
+            Box::new(NameServer::Aardvark),
+        ],
+        rows: vec![
+            Box::new(DnsLocal(Rc::clone(&reference))),
+            Box::new(DnsCached),
+            Box::new(DnsHalfLoad(Rc::clone(&reference))),
+            Box::new(DnsBulk(reference)),
+        ],
     }
 }
 
@@ -147,7 +176,12 @@ fn port_rows() -> Vec<Box<dyn Row>> {
 }
 
 fn tapestry(name: &'static str, engine: &'static str, tap: &'static str) -> Box<dyn Contender> {
-    Box::new(Tapestry { name, engine, tap })
+    Box::new(Tapestry {
+        name,
+        engine,
+        tap,
+        names: false,
+    })
 }
 
 fn open_vswitch(name: &'static str, tso: bool) -> Box<dyn Contender> {

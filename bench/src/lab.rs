@@ -115,6 +115,8 @@ impl Station {
 pub(crate) struct Lab {
     pub(crate) fabric: Box<dyn Fabric>,
     pub(crate) stations: Vec<Station>,
+    /// The contender's name.
+    pub(crate) contender: &'static str,
     ends: Ends,
 }
 
@@ -163,6 +165,7 @@ impl Lab {
         let mut lab = Self {
             fabric,
             stations: Vec::new(),
+            contender: contender.name(),
             ends: Ends::default(),
         };
         for index in 0..topology.stations {

@@ -4,6 +4,7 @@ mod arguments;
 mod command;
 mod contender;
 mod counters;
+mod dnsperf;
 mod family;
 mod helper;
 mod interrupt;

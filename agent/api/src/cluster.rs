@@ -1,5 +1,6 @@
 //! Clusters of hosts.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 
@@ -82,6 +83,12 @@ pub struct ClusterDetail {
     /// Seconds since 1970 when this host's certificate ends, unless it is renewed before.
     pub certificate_until_s: u64,
     pub hosts: Vec<HostView>,
+    /// Hosts that were not admitted or not certified again here, on the host where hosts join.
+    #[serde(default)]
+    pub refused: u64,
+    /// What this host refused or dropped at its QUIC tunnel, by reason; zero counts left out.
+    #[serde(default)]
+    pub quic: BTreeMap<String, u64>,
 }
 
 /// A host of the cluster.
@@ -96,6 +103,28 @@ pub struct HostView {
     /// Whether it is the host that was asked.
     pub own: bool,
     pub joined_s: u64,
+    /// This host's connection to it; absent where none is kept.
+    #[serde(default)]
+    pub tunnel: Option<HostTunnel>,
+}
+
+/// The connection to another host, which carries the frames of all networks over QUIC.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct HostTunnel {
+    /// Whether frames flow.
+    pub up: bool,
+    /// Where it leads.
+    #[schema(value_type = String)]
+    pub address: SocketAddr,
+    /// Round trip in microseconds; this and the next three absent without a connection.
+    pub rtt_us: Option<u64>,
+    /// Longest UDP payload that is sent, in bytes.
+    pub udp_payload: Option<u16>,
+    /// Packets of the connection.
+    pub sent_packets: Option<u64>,
+    pub lost_packets: Option<u64>,
+    /// Events since this host began to keep the connection, by name; zero counts left out.
+    pub counts: BTreeMap<String, u64>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]

@@ -13,7 +13,8 @@ mod system;
 
 pub use client::{Client, ClientError, DEFAULT_SOCKET, LogStream};
 pub use cluster::{
-    ClusterDetail, ClusterInit, ClusterJoin, ClusterRevoke, HostState, HostView, Token, TokenCreate,
+    ClusterDetail, ClusterInit, ClusterJoin, ClusterRevoke, HostState, HostTunnel, HostView, Token,
+    TokenCreate,
 };
 pub use container::{
     Attached, ContainerCreate, ContainerDetail, ContainerState, ContainerSummary, Created, Exec,
@@ -26,7 +27,7 @@ pub use dns::{
 pub use endpoint::{Connect, Disconnect, EndpointCreate, EndpointDetail, EndpointSettings};
 pub use error::{ApiError, ErrorKind};
 pub use network::{
-    Driver, FdbEntryView, FdbKind, NetworkCreate, NetworkDetail, NetworkSummary, PortView, Pruned,
-    Scope,
+    Driver, FdbEntryView, FdbKind, NetworkCreate, NetworkDetail, NetworkSummary, OverlayDetail,
+    PortView, Pruned, Scope, TunnelView,
 };
 pub use system::{Info, Version};

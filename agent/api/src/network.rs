@@ -91,6 +91,40 @@ pub struct NetworkDetail {
     pub drops: BTreeMap<String, u64>,
     /// Absent on the networks `host` and `none`, which have none.
     pub forwarder: Option<Forwarder>,
+    /// How the network reaches other hosts; absent where it does not.
+    #[serde(default)]
+    pub overlay: Option<OverlayDetail>,
+}
+
+/// A network's way over hosts.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct OverlayDetail {
+    /// `quic` or `vxlan`.
+    pub encap: String,
+    pub vni: u32,
+    pub tunnels: Vec<TunnelView>,
+    /// What the host's tunnels dropped before it was any network's, by reason; zero counts left out.
+    pub drops: BTreeMap<String, u64>,
+}
+
+/// A network's tunnel to one other host.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct TunnelView {
+    pub port: u32,
+    /// The host's id; absent for a remote without a cluster.
+    pub host: Option<String>,
+    #[schema(value_type = String)]
+    pub address: IpAddr,
+    /// Whether frames flow; absent over VXLAN, where nobody knows.
+    pub up: Option<bool>,
+    /// Round trip in microseconds; absent over VXLAN and while the tunnel is down.
+    pub rtt_us: Option<u64>,
+    pub rx_frames: u64,
+    pub rx_bytes: u64,
+    pub tx_frames: u64,
+    pub tx_bytes: u64,
+    /// By reason; zero counts left out.
+    pub drops: BTreeMap<String, u64>,
 }
 
 /// `POST /v1/networks/prune`.

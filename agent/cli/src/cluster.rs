@@ -153,10 +153,26 @@ fn table(cluster: &ClusterDetail) -> String {
             host.name.clone(),
             host.address.to_string(),
             state(host),
+            tunnel(host),
             if host.own { "*" } else { "" }.to_owned(),
         ]
     });
-    output::table(&["HOST ID", "NAME", "ADDRESS", "STATE", "THIS"], rows)
+    output::table(
+        &["HOST ID", "NAME", "ADDRESS", "STATE", "TUNNEL", "THIS"],
+        rows,
+    )
+}
+
+/// The connection to a host, with its round trip.
+fn tunnel(host: &HostView) -> String {
+    match &host.tunnel {
+        None => String::new(),
+        Some(tunnel) if !tunnel.up => "down".to_owned(),
+        Some(tunnel) => match tunnel.rtt_us {
+            None => "up".to_owned(),
+            Some(us) => format!("up {}.{:02} ms", us / 1000, us % 1000 / 10),
+        },
+    }
 }
 
 /// `IP` or `IP:PORT`, IPv6 in brackets where a port follows.
@@ -179,7 +195,9 @@ const DEFAULT_TCP_PORT: u16 = 4790;
 
 #[cfg(test)]
 mod tests {
-    use agent_api::HostState;
+    use std::collections::BTreeMap;
+
+    use agent_api::{HostState, HostTunnel};
 
     use super::*;
 
@@ -208,6 +226,15 @@ mod tests {
             state: HostState::Up,
             own,
             joined_s: 0,
+            tunnel: (!own).then(|| HostTunnel {
+                up: true,
+                address: "192.0.2.2:4790".parse().unwrap(),
+                rtt_us: Some(1_057),
+                udp_payload: Some(1472),
+                sent_packets: None,
+                lost_packets: None,
+                counts: BTreeMap::new(),
+            }),
         };
         let cluster = ClusterDetail {
             id: "c".into(),
@@ -215,11 +242,13 @@ mod tests {
             in_step: false,
             certificate_until_s: 0,
             hosts: vec![host("a", true), host("b", false)],
+            refused: 0,
+            quic: BTreeMap::new(),
         };
         insta::assert_snapshot!(table(&cluster), @r"
-        HOST ID            NAME      ADDRESS     STATE     THIS
-        aaaaaaaaaaaaaaaa   host-a    192.0.2.1   up        *
-        bbbbbbbbbbbbbbbb   host-b    192.0.2.1   unknown
+        HOST ID            NAME      ADDRESS     STATE     TUNNEL       THIS
+        aaaaaaaaaaaaaaaa   host-a    192.0.2.1   up                     *
+        bbbbbbbbbbbbbbbb   host-b    192.0.2.1   unknown   up 1.05 ms
         ");
     }
 }

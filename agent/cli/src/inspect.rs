@@ -33,7 +33,7 @@ pub(crate) struct NetworkArgs {
 #[serde(untagged)]
 enum Detail {
     Container(ContainerDetail),
-    Network(NetworkDetail),
+    Network(Box<NetworkDetail>),
 }
 
 pub(crate) async fn run(args: Args, client: &Client) -> Result<u8, Failure> {
@@ -81,5 +81,5 @@ fn neither(name: &str, missing: &ClientError) -> Failure {
 }
 
 async fn network(client: &Client, name: &str) -> Result<Detail, Failure> {
-    Ok(Detail::Network(client.network(name).await?))
+    Ok(Detail::Network(Box::new(client.network(name).await?)))
 }

@@ -44,6 +44,15 @@ pub(crate) enum Encap {
     Vxlan,
 }
 
+impl Encap {
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Quic => "quic",
+            Self::Vxlan => "vxlan",
+        }
+    }
+}
+
 /// A pool of addresses and the one that the gateway has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Subnet {

@@ -29,9 +29,34 @@ pub(super) struct Agent {
     dir: TempDir,
 }
 
+/// What an agent is told in its configuration.
+pub(super) struct Settings<'a> {
+    /// Lines before the first table.
+    pub(super) head: &'a str,
+    /// Tables beside `[dns]`.
+    pub(super) tables: &'a str,
+    /// Whom the host asks for names.
+    pub(super) name_server: Ipv4Addr,
+}
+
+impl Default for Settings<'_> {
+    fn default() -> Self {
+        Self {
+            head: "",
+            tables: "",
+            name_server: NOBODY,
+        }
+    }
+}
+
 impl Agent {
-    /// Starts an agent with these lines at the head of its configuration, and waits until it answers.
-    pub(super) fn start(netns: &Netns, head: &str, tables: &str) -> Result<Self, Trouble> {
+    /// Starts an agent and waits until it answers.
+    pub(super) fn start(netns: &Netns, settings: &Settings<'_>) -> Result<Self, Trouble> {
+        let Settings {
+            head,
+            tables,
+            name_server,
+        } = settings;
         require("nft")?;
         let binary = binary()?;
         let dir = TempDir::with_prefix("tsybench-").map_err(Trouble::io("no scratch directory"))?;
@@ -42,7 +67,7 @@ impl Agent {
         let at = |name: &str| dir.path().join(name);
         let resolv_conf = at("resolv.conf");
         let configuration = format!("{head}\n[dns]\nresolv_conf = {resolv_conf:?}\n{tables}\n");
-        fs::write(&resolv_conf, "nameserver 192.0.2.1\n")
+        fs::write(&resolv_conf, format!("nameserver {name_server}\n"))
             .and_then(|()| fs::write(at("agent.toml"), configuration))
             .map_err(Trouble::io("cannot write the agent's configuration"))?;
         let mut command = Command::new(binary);
@@ -106,7 +131,12 @@ impl Agent {
         self.process.pid()
     }
 
-    pub(super) fn attach(&mut self, network: &str, plug: &Plug<'_>) -> Result<(), Trouble> {
+    pub(super) fn attach(
+        &mut self,
+        network: &str,
+        plug: &Plug<'_>,
+        aliases: Vec<String>,
+    ) -> Result<(), Trouble> {
         let endpoint = EndpointCreate {
             network: network.to_owned(),
             name: format!("s{}", u32::from(plug.address)),
@@ -114,6 +144,7 @@ impl Agent {
             link: Some(plug.link.to_owned()),
             settings: EndpointSettings {
                 ip: Some(plug.address),
+                aliases,
                 ..EndpointSettings::default()
             },
         };
@@ -149,6 +180,8 @@ fn binary() -> Result<PathBuf, Trouble> {
         .ok_or_else(|| Trouble::Unsupported(MISSING.to_owned()))
 }
 
+/// Where no name server is (RFC 5737).
+const NOBODY: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
 /// Between two looks for an interruption.
 const STEP: Duration = Duration::from_millis(50);
 /// Longer than an agent takes for anything.

@@ -17,6 +17,19 @@ impl Contender for KernelBridge {
     }
 
     fn start(&self, plan: &Plan) -> Result<Box<dyn Fabric>, Trouble> {
+        Ok(Box::new(Running::start(plan)?))
+    }
+}
+
+/// A bridge `br0` in a namespace.
+pub(super) struct Running {
+    pub(super) netns: Netns,
+    mtu: u16,
+    offloads: RefCell<String>,
+}
+
+impl Running {
+    pub(super) fn start(plan: &Plan) -> Result<Self, Trouble> {
         require("ip")?;
         let netns = Netns::new("bridge")?;
         veth::in_namespace(
@@ -24,18 +37,12 @@ impl Contender for KernelBridge {
             &format!("link add br0 mtu {} type bridge", plan.mtu),
         )?;
         veth::in_namespace(&netns, "link set br0 up")?;
-        Ok(Box::new(Running {
+        Ok(Self {
             netns,
             mtu: plan.mtu,
             offloads: RefCell::default(),
-        }))
+        })
     }
-}
-
-struct Running {
-    netns: Netns,
-    mtu: u16,
-    offloads: RefCell<String>,
 }
 
 impl Fabric for Running {

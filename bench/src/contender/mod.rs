@@ -2,10 +2,12 @@
 
 mod agent;
 mod bridge;
+mod name_server;
 mod open_vswitch;
 mod overlay;
 mod switch_core;
 mod tapestry;
+mod upstream;
 mod vde;
 
 use std::net::Ipv4Addr;
@@ -16,6 +18,7 @@ use crate::netns::Netns;
 use crate::trouble::Trouble;
 
 pub(crate) use bridge::KernelBridge;
+pub(crate) use name_server::NameServer;
 pub(crate) use open_vswitch::OpenVswitch;
 pub(crate) use overlay::{
     KernelVxlan, OvsVxlan, TapestryOverlay, Tinc, Underlay, Wire, WireguardGo,
@@ -50,6 +53,11 @@ pub(crate) trait Fabric {
     /// The process that moves the frames of one plug alone, where there is such a thing.
     fn reader_of(&self, _plug: &Plug<'_>) -> Option<u32> {
         None
+    }
+
+    /// Whether its name server remembers what others said.
+    fn caches_names(&self) -> bool {
+        true
     }
 
     fn describe(&self) -> Description;
@@ -87,12 +95,17 @@ pub(crate) struct Description {
 pub(crate) const SUBNET: &str = "10.77.0.0/16";
 const PREFIX_LEN: u8 = 16;
 /// What the fabric itself may have there.
-const GATEWAY: &str = "10.77.0.1";
+const GATEWAY: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 1);
 
 /// The address of the `index`th plug.
 pub(crate) fn address_of(index: usize) -> Ipv4Addr {
     let [high, low] = u16::try_from(index + 2).unwrap_or(u16::MAX).to_be_bytes();
     Ipv4Addr::new(10, 77, high, low)
+}
+
+/// Where stations ask for names.
+pub(crate) const fn gateway() -> Ipv4Addr {
+    GATEWAY
 }
 
 /// What a constant of ours says.

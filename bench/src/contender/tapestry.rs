@@ -1,11 +1,16 @@
 //! Tapestry itself, as it ships: an agent, a network with its gateway, endpoints attached through the API.
 
 use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
 
 use agent_api::NetworkCreate;
 
-use super::agent::Agent;
-use super::{Contender, Description, Fabric, GATEWAY, Plan, Plug, SUBNET, offloads_of, parsed};
+use super::agent::{Agent, Settings};
+use super::upstream::Upstream;
+use super::{
+    Contender, Description, Fabric, GATEWAY, Plan, Plug, SUBNET, address_of, offloads_of, parsed,
+};
+use crate::dnsperf::{LOCAL_NAMES, NAMES_STATION, local_name};
 use crate::netns::Netns;
 use crate::trouble::Trouble;
 
@@ -17,6 +22,8 @@ pub(crate) struct Tapestry {
     pub(crate) engine: &'static str,
     /// `offload` or `basic`.
     pub(crate) tap: &'static str,
+    /// With an upstream name server, and names on the station that has them.
+    pub(crate) names: bool,
 }
 
 impl Contender for Tapestry {
@@ -26,7 +33,14 @@ impl Contender for Tapestry {
 
     fn start(&self, plan: &Plan) -> Result<Box<dyn Fabric>, Trouble> {
         let netns = Netns::new("tapestry")?;
-        let agent = Agent::start(&netns, &format!("engine = {:?}", self.engine), "")?;
+        let upstream = self.names.then(|| Upstream::start(&netns)).transpose()?;
+        let mut settings = Settings::default();
+        let head = format!("engine = {:?}", self.engine);
+        settings.head = &head;
+        if upstream.is_some() {
+            settings.name_server = Upstream::ADDRESS;
+        }
+        let agent = Agent::start(&netns, &settings)?;
         let info = agent.info()?;
         create_network(&agent, self.tap, plan.mtu)?;
         Ok(Box::new(Running {
@@ -37,6 +51,7 @@ impl Contender for Tapestry {
             ),
             offloads: String::new(),
             agent,
+            upstream,
             _netns: netns,
         }))
     }
@@ -46,7 +61,7 @@ fn create_network(agent: &Agent, tap: &str, mtu: u16) -> Result<(), Trouble> {
     let network = NetworkCreate {
         name: NETWORK.to_owned(),
         subnets: vec![parsed(SUBNET)?],
-        gateways: vec![parsed(GATEWAY)?],
+        gateways: vec![GATEWAY.into()],
         mtu: Some(mtu),
         options: BTreeMap::from([("tap".to_owned(), tap.to_owned())]),
         ..NetworkCreate::default()
@@ -60,12 +75,24 @@ struct Running {
     setting: String,
     offloads: String,
     agent: Agent,
+    upstream: Option<Upstream>,
     _netns: Netns,
+}
+
+impl Running {
+    fn aliases(&self, address: Ipv4Addr) -> Vec<String> {
+        if self.upstream.is_some() && address == address_of(NAMES_STATION) {
+            (0..LOCAL_NAMES).map(local_name).collect()
+        } else {
+            Vec::new()
+        }
+    }
 }
 
 impl Fabric for Running {
     fn attach(&mut self, plug: &Plug<'_>) -> Result<(), Trouble> {
-        self.agent.attach(NETWORK, plug)?;
+        let aliases = self.aliases(plug.address);
+        self.agent.attach(NETWORK, plug, aliases)?;
         if self.offloads.is_empty() {
             self.offloads = offloads_of(plug.netns, plug.link);
         }

@@ -3,6 +3,7 @@
 mod attach;
 mod broadcast;
 mod burst;
+mod dns;
 mod fdb;
 mod head_of_line;
 mod idle;
@@ -22,6 +23,7 @@ use crate::trouble::Trouble;
 pub(crate) use attach::Attach;
 pub(crate) use broadcast::Broadcast;
 pub(crate) use burst::Burst;
+pub(crate) use dns::{DnsBulk, DnsCached, DnsHalfLoad, DnsLocal, Reference};
 pub(crate) use fdb::{FdbLearn, FdbMove, FdbSize};
 pub(crate) use head_of_line::HeadOfLine;
 pub(crate) use idle::Idle;

@@ -70,13 +70,16 @@ pub fn answer_among(
         Lookup::NoData => negative(&request, ResponseCode::NoError, &question.name),
         Lookup::Absent => negative(&request, ResponseCode::NXDomain, &question.name.base_name()),
         Lookup::Foreign if policy == Policy::Forward => return Answer::Forward(Box::new(request)),
-        Lookup::Foreign => {
-            let parent = question.name.base_name();
-            let reply = negative(&request, ResponseCode::NXDomain, &parent);
-            return Answer::Refuse(request.encode(reply, transport));
-        }
+        Lookup::Foreign => return Answer::Refuse(absent(&request, transport)),
     };
     Answer::Reply(request.encode(reply, transport))
+}
+
+/// The reply that says that nobody has the name.
+pub fn absent(request: &Request, transport: Transport) -> Vec<u8> {
+    let parent = request.question().name.base_name();
+    let reply = negative(request, ResponseCode::NXDomain, &parent);
+    request.encode(reply, transport)
 }
 
 /// The network that was asked comes first, where it knows the name.

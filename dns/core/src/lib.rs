@@ -10,7 +10,7 @@ mod request;
 mod service;
 mod zone;
 
-pub use answer::{Answer, Policy, answer, answer_among, servfail};
+pub use answer::{Answer, Policy, absent, answer, answer_among, servfail};
 pub use private::PrivateNames;
 pub use request::{Request, Transport};
 pub use service::{Carrier, Service, ServiceTarget};

@@ -4,8 +4,8 @@
 //!
 //! The names of every network of this host end in the network's name, and their addresses lie in its subnets. Neither
 //! means anything elsewhere, so no network asks the world about those of another. The exception is a network that is
-//! called like a public domain: its containers are found by their exact names, and everything else under the domain
-//! still belongs to the world. There is no complete list of public domains that would not grow old; what counts here is
+//! called like a public domain: its containers are found by their exact names, which other networks keep to themselves
+//! too ([`crate::Zone::holds_qualified`]), and everything else under the domain still belongs to the world. There is no complete list of public domains that would not grow old; what counts here is
 //! any name with a dot outside the reserved ones, every two-letter name, and the generic domains in wide use.
 
 use std::collections::HashSet;
@@ -35,6 +35,11 @@ impl PrivateNames {
             .filter(|network| !is_public(network))
             .collect();
         Self { suffixes, subnets }
+    }
+
+    /// Whether a network so called stands in a public domain: then its name is no suffix that the host keeps to itself.
+    pub fn is_public(network: &str) -> bool {
+        parse_name(network).is_ok_and(|network| is_public(&network))
     }
 
     pub(crate) fn subnets(&self) -> &[(IpAddr, u8)] {

@@ -224,6 +224,21 @@ impl Zone {
             .filter(|lookup| *lookup != Lookup::Absent)
     }
 
+    /// Whether `name` is one of an endpoint, or below one, with the network's name behind it.
+    pub fn holds_qualified(&self, name: &Name) -> bool {
+        let Some(network) = &self.network else {
+            return false;
+        };
+        let mut name = name.clone();
+        while name.num_labels() > network.num_labels() && network.zone_of(&name) {
+            if self.forward.contains_key(&name) {
+                return true;
+            }
+            name = name.base_name();
+        }
+        false
+    }
+
     fn lookup_forward(&self, name: &Name, record_type: RecordType) -> Option<Lookup> {
         match self.forward.get(name) {
             Some(group) => Some(group.addresses(record_type)),
@@ -394,6 +409,23 @@ mod tests {
             assert_eq!(a(&zone, name), addresses(&[2]), "{name}");
         }
         assert_eq!(a(&zone, "web.other."), Lookup::Foreign);
+    }
+
+    #[test]
+    fn only_names_of_endpoints_with_the_network_behind_them_are_qualified() {
+        let mut zone = zone();
+        let web = EndpointNames {
+            hostname: Some("host1.example.com".to_owned()),
+            ..names("web", 2)
+        };
+        zone.insert("1", web).unwrap();
+        let holds = |name: &str| zone.holds_qualified(&Name::from_ascii(name).unwrap());
+        for name in ["WEB.mynet.", "db.MyNet.", "_http._tcp.web.mynet."] {
+            assert!(holds(name), "{name}");
+        }
+        for name in ["web.", "mynet.", "other.mynet.", "host1.example.com.", "."] {
+            assert!(!holds(name), "{name}");
+        }
     }
 
     #[test]

@@ -7,12 +7,13 @@ mod outlet;
 mod quic;
 mod readiness;
 mod socket;
+mod strangers;
 mod vxlan;
 
 pub use members::AddTunnelPort;
 pub use quic::{
-    Credentials, QuicConfig, QuicCounts, QuicEvent, QuicPort, QuicTrunk, QuicTunnel, RebindQuic,
-    StartQuic, UseCredentials,
+    Credentials, PathView, PeerView, QuicConfig, QuicCounts, QuicEvent, QuicPort, QuicTrunk,
+    QuicTunnel, RebindQuic, StartQuic, UseCredentials,
 };
 pub use vxlan::{
     BindTunnel, Gateway, VxlanConfig, VxlanCounts, VxlanPort, VxlanTrunk, VxlanTunnel,

@@ -10,8 +10,9 @@ use agent_api::{
 use overlay_core::{Directory, DirectoryConfig, Epoch, HostId};
 use switch_core::Vni;
 
+use super::overlay::Tunnels;
 use super::state::State;
-use super::{Agent, lock};
+use super::{Agent, lock, view_overlay};
 use crate::cluster::{Follow, InitRequest, JoinCluster, JoinToken, Member, UseCluster};
 
 /// Everything that is asked of clusters.
@@ -69,7 +70,7 @@ impl Agent {
         let member = Member::init(&self.config.cluster, request, &self.runtime);
         let member = member.map_err(Cluster::from)?;
         self.take_up(&member)?;
-        Ok(detail(&member))
+        Ok(self.cluster_detail(&member))
     }
 
     pub(crate) fn join_cluster(
@@ -89,11 +90,11 @@ impl Agent {
         let member = Member::join(&self.config.cluster, &request, &self.runtime);
         let member = member.map_err(Cluster::from)?;
         self.take_up(&member)?;
-        Ok(detail(&member))
+        Ok(self.cluster_detail(&member))
     }
 
     pub(crate) fn inspect_cluster(&self) -> Result<ClusterDetail, ApiError> {
-        Ok(detail(&*self.needed_member()?))
+        Ok(self.cluster_detail(&*self.needed_member()?))
     }
 
     pub(crate) fn create_token(&self, request: &TokenCreate) -> Result<Token, ApiError> {
@@ -163,6 +164,7 @@ impl Agent {
     fn take_up(self: &Arc<Self>, member: &Arc<Member>) -> Result<(), ApiError> {
         let failed = |why: String| ApiError::new(ErrorKind::Failed, why);
         let host = HostId::new(member.host()).map_err(|error| failed(error.to_string()))?;
+        self.find_place(member);
         {
             let mut state = self.state();
             if let Err(why) = self.start_quic(&mut state, member, &host) {
@@ -189,6 +191,10 @@ impl Agent {
         Ok(())
     }
 
+    fn cluster_detail(&self, member: &Member) -> ClusterDetail {
+        detail(member, &self.state().tunnels)
+    }
+
     /// One at a time, and not in a cluster yet.
     fn free_turn(&self) -> Result<std::sync::MutexGuard<'_, ()>, Cluster> {
         let turn = lock(&self.cluster_turn);
@@ -213,8 +219,9 @@ fn refuse_users(state: &State) -> Result<(), Cluster> {
     }
 }
 
-fn detail(member: &Member) -> ClusterDetail {
+fn detail(member: &Member, tunnels: &Tunnels) -> ClusterDetail {
     let in_step = member.session().is_some();
+    let tunnel = |host: &str| view_overlay::host_tunnel(tunnels.quic()?, host);
     let hosts = member.hosts().into_iter().map(|host| HostView {
         own: host.id == member.host(),
         state: match host.alive {
@@ -224,6 +231,7 @@ fn detail(member: &Member) -> ClusterDetail {
         address: host
             .alive
             .map_or(host.record.address, |alive| alive.address),
+        tunnel: tunnel(&host.id),
         name: host.record.name,
         joined_s: host.record.joined_s,
         id: host.id,
@@ -234,6 +242,8 @@ fn detail(member: &Member) -> ClusterDetail {
         in_step,
         certificate_until_s: member.certificate_until_s(),
         hosts: hosts.collect(),
+        refused: member.refused(),
+        quic: view_overlay::quic(tunnels),
     }
 }
 

@@ -9,7 +9,8 @@ use tokio::sync::mpsc;
 
 use super::Agent;
 use super::error::Attach;
-use super::state::State;
+use super::state::{Segment, State};
+use crate::edge::{Others, SharedZone};
 use crate::record::{NetworkRecord, Owner};
 
 impl Agent {
@@ -39,25 +40,47 @@ impl Agent {
             .values()
             .filter_map(|network| network.segment.as_ref());
         for segment in segments {
-            segment.edge.set_private(Arc::clone(&private));
+            let hidden = public_zones(state, segment);
+            segment.edge.set_private(Arc::clone(&private), hidden);
         }
     }
 }
 
-/// A container knows the names of every network that it is on, whichever of their forwarders it asks. To be called when
-/// one of its endpoints came or went.
+/// The zones of the other networks that are called like public domains.
+fn public_zones(state: &State, own: &Segment) -> Vec<SharedZone> {
+    let public = state
+        .networks
+        .values()
+        .filter(|network| PrivateNames::is_public(&network.record.name));
+    let segments = public.filter_map(|network| network.segment.as_ref());
+    let zones = segments.map(|segment| segment.edge.zone());
+    zones
+        .filter(|zone| !Arc::ptr_eq(zone, &own.edge.zone()))
+        .collect()
+}
+
+/// A container knows the names of every network that it is on, whichever of their forwarders it asks, and those of the
+/// world if one of the networks is not internal. To be called when one of its endpoints came or went.
 pub(super) fn share_zones(state: &State, owner: &Owner) {
     let attached = || {
         state.networks.values().filter_map(|network| {
             let mut endpoints = network.endpoints.values();
             let endpoint = endpoints.find(|endpoint| endpoint.record.owner == *owner)?;
-            Some((&network.record.id, network.segment.as_ref()?, endpoint))
+            Some((&network.record, network.segment.as_ref()?, endpoint))
         })
     };
     for (network, segment, endpoint) in attached() {
-        let others = attached().filter(|(other, ..)| *other != network);
-        let zones = others.map(|(_, segment, _)| segment.edge.zone()).collect();
-        segment.edge.set_others(&endpoint.record.id, zones);
+        let others = || attached().filter(|(other, ..)| other.id != network.id);
+        let mut outward = others().filter(|(other, ..)| !other.internal);
+        let others = Others {
+            zones: others()
+                .map(|(_, segment, _)| segment.edge.zone())
+                .collect(),
+            way_out: outward
+                .next()
+                .map(|(_, segment, _)| segment.edge.upstream()),
+        };
+        segment.edge.set_others(&endpoint.record.id, others);
     }
 }
 

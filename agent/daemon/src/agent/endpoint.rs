@@ -1,6 +1,6 @@
 //! Endpoints: giving a sandbox its place on a network, and taking it away.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use agent_api::{
@@ -11,12 +11,13 @@ use overlay_core::Directory;
 use switch_core::edge::HostRecord;
 use switch_core::{Mac, PortConfig, PortKind};
 
+use super::endpoint_plan::{Place, plan_endpoint, release};
 use super::error::{Attach, Find};
 use super::segment::{on_link, open_tap};
 use super::state::{Endpoint, Network, State};
 use super::{Agent, dns, view};
 use crate::edge::EdgeHost;
-use crate::name::{check_name, new_id, short};
+use crate::name::short;
 use crate::netlink::{LinkName, Netlink, Netns, SandboxLink, configure_sandbox};
 use crate::record::{EndpointRecord, Owner, endpoint_key};
 
@@ -125,6 +126,7 @@ impl Agent {
                 network.endpoints.insert(id.clone(), endpoint);
                 if network.record.shared().is_some() {
                     self.share(directory, network, &record);
+                    self.announce(network, &record);
                 }
                 Ok(id)
             }
@@ -132,6 +134,14 @@ impl Agent {
                 self.forget(directory, network, &record);
                 Err(error.into())
             }
+        }
+    }
+
+    /// Containers may remember another MAC for an address that was in use before. IPv6 finds out by itself.
+    fn announce(&self, network: &Network, record: &EndpointRecord) {
+        if let (Some(segment), Some(address)) = (&network.segment, record.ipv4) {
+            let mac = Mac::new(record.mac);
+            segment.edge.announce(&self.runtime, mac, address);
         }
     }
 
@@ -234,39 +244,6 @@ impl Agent {
     }
 }
 
-/// Where one more endpoint goes in a sandbox.
-#[derive(Clone, Debug)]
-pub(super) struct Place {
-    rank: u32,
-    /// The name of its link, where all links of the sandbox are the agent's own.
-    link: Option<String>,
-}
-
-impl Place {
-    fn of(state: &State, owner: &Owner) -> Self {
-        let endpoints = state
-            .networks
-            .values()
-            .flat_map(|network| network.endpoints.values());
-        let present: Vec<_> = endpoints
-            .filter(|endpoint| endpoint.record.owner == *owner)
-            .collect();
-        let rank = present
-            .iter()
-            .map(|endpoint| endpoint.record.rank + 1)
-            .max()
-            .unwrap_or(0);
-        let is_free = |link: &String| !present.iter().any(|endpoint| endpoint.link == *link);
-        let link = match owner {
-            Owner::Container(_) => (0..)
-                .map(|number: u32| format!("eth{number}"))
-                .find(is_free),
-            Owner::Sandbox(_) => None,
-        };
-        Self { rank, link }
-    }
-}
-
 /// Deletes the link that an agent which was killed left in a sandbox: the kernel takes its time to close a dead process's
 /// rings, and with them the TAP.
 pub(super) fn bury_link(record: &EndpointRecord, sandbox: &Path) {
@@ -282,139 +259,6 @@ pub(super) fn bury_link(record: &EndpointRecord, sandbox: &Path) {
     });
     if let Err(error) = buried {
         tracing::warn!(endpoint = record.name, %error, "a dead link may be in the way");
-    }
-}
-
-/// Checks the wishes and takes the addresses.
-pub(super) fn plan_endpoint(
-    network: &mut Network,
-    attachment: &Attachment<'_>,
-    place: Place,
-) -> Result<EndpointRecord, Attach> {
-    if network.segment.is_none() {
-        return Err(Attach::NoPorts(network.record.name.clone()));
-    }
-    let named = |what| move |source| Attach::Name { what, source };
-    check_name(attachment.name).map_err(named("endpoint name"))?;
-    for alias in &attachment.settings.aliases {
-        check_name(alias).map_err(named("network alias"))?;
-    }
-    if network
-        .endpoints
-        .values()
-        .any(|endpoint| endpoint.record.name == attachment.name)
-    {
-        return Err(Attach::Twice {
-            name: attachment.name.to_owned(),
-            network: network.record.name.clone(),
-        });
-    }
-    if let Some(link) = attachment.link {
-        check_link_name(link)?;
-    }
-    let mac = attachment
-        .settings
-        .mac
-        .as_deref()
-        .map(|mac| checked_mac(network, mac))
-        .transpose()?;
-    let (ipv4, ipv6) = take_addresses(network, attachment)?;
-    let made = || ipv4.map_or_else(random_mac, Mac::from_ipv4);
-    Ok(EndpointRecord {
-        id: new_id(),
-        network: network.record.id.clone(),
-        owner: attachment.owner.clone(),
-        name: attachment.name.to_owned(),
-        hostname: attachment.hostname.map(str::to_owned),
-        aliases: attachment.settings.aliases.clone(),
-        dns: attachment.dns.to_vec(),
-        publish: attachment.publish.to_vec(),
-        mac: mac.unwrap_or_else(made).octets(),
-        ipv4,
-        ipv6,
-        link: attachment.link.map(str::to_owned).or(place.link),
-        rank: place.rank,
-    })
-}
-
-fn checked_mac(network: &Network, text: &str) -> Result<Mac, Attach> {
-    let mac: Mac = text.parse().map_err(Attach::Mac)?;
-    if !mac.is_station() {
-        return Err(Attach::MacNotStation(mac));
-    }
-    let taken = |owner: String| Attach::MacTaken {
-        mac,
-        owner,
-        network: network.record.name.clone(),
-    };
-    if network
-        .segment
-        .as_ref()
-        .is_some_and(|segment| segment.gateway_mac == mac)
-    {
-        return Err(taken("the gateway".to_owned()));
-    }
-    match network
-        .endpoints
-        .values()
-        .find(|endpoint| endpoint.record.mac == mac.octets())
-    {
-        Some(endpoint) => Err(taken(endpoint.record.name.clone())),
-        None => Ok(mac),
-    }
-}
-
-fn take_addresses(
-    network: &mut Network,
-    attachment: &Attachment<'_>,
-) -> Result<(Option<Ipv4Addr>, Option<Ipv6Addr>), Attach> {
-    let wishes = attachment.settings;
-    if wishes.ip.is_some() && network.pool_v4.is_none() {
-        return Err(Attach::NoIpv4(network.record.name.clone()));
-    }
-    if wishes.ip6.is_some() && network.pool_v6.is_none() {
-        return Err(Attach::NoIpv6(network.record.name.clone()));
-    }
-    let owner = attachment.name;
-    let mut ipv4 = None;
-    if let Some(pool) = &mut network.pool_v4 {
-        ipv4 = Some(match wishes.ip {
-            Some(wanted) => pool.take(wanted.into(), owner).map(|()| wanted.into())?,
-            None => pool.allocate(owner)?,
-        });
-    }
-    let mut ipv6 = None;
-    if let Some(pool) = &mut network.pool_v6 {
-        let taken = match wishes.ip6 {
-            Some(wanted) => pool.take(wanted.into(), owner).map(|()| wanted.into()),
-            None => pool.allocate(owner),
-        };
-        match (taken, &mut network.pool_v4, ipv4) {
-            (Ok(address), ..) => ipv6 = Some(address),
-            (Err(error), Some(pool), Some(address)) => {
-                pool.release(address);
-                return Err(error.into());
-            }
-            (Err(error), ..) => return Err(error.into()),
-        }
-    }
-    let v4 = ipv4.and_then(|address| match address {
-        IpAddr::V4(address) => Some(address),
-        IpAddr::V6(_) => None,
-    });
-    let v6 = ipv6.and_then(|address| match address {
-        IpAddr::V6(address) => Some(address),
-        IpAddr::V4(_) => None,
-    });
-    Ok((v4, v6))
-}
-
-pub(super) fn release(network: &mut Network, record: &EndpointRecord) {
-    if let (Some(pool), Some(address)) = (&mut network.pool_v4, record.ipv4) {
-        pool.release(address.into());
-    }
-    if let (Some(pool), Some(address)) = (&mut network.pool_v6, record.ipv6) {
-        pool.release(address.into());
     }
 }
 
@@ -495,28 +339,6 @@ fn edge_host(record: &EndpointRecord) -> EdgeHost {
 /// `/proc/<pid>/ns/net`: the sandbox of a process.
 pub(super) fn sandbox_of(pid: i32) -> PathBuf {
     format!("/proc/{pid}/ns/net").into()
-}
-
-/// A locally administered unicast address (IEEE 802, U/L bit) for an endpoint without an IPv4 address.
-fn random_mac() -> Mac {
-    let mut bytes = [0u8; 6];
-    // Six bytes come at once or not at all; getrandom(2) is not interrupted below 256 bytes.
-    let _ = rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty());
-    bytes[0] = bytes[0] & 0xfc | 0x02;
-    Mac::new(bytes)
-}
-
-/// What the kernel takes as a link's name (net/core/dev.c, `dev_valid_name`), and a shell too.
-fn check_link_name(name: &str) -> Result<(), Attach> {
-    let fits = (1..=15).contains(&name.len()) && name != "." && name != "..";
-    if fits
-        && name
-            .bytes()
-            .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.' | b'-'))
-    {
-        return Ok(());
-    }
-    Err(Attach::LinkName(name.chars().take(40).collect()))
 }
 
 fn tap_name(endpoint_id: &str) -> String {

@@ -9,7 +9,8 @@ use serde::de::DeserializeOwned;
 use switch_core::{Mac, Vni};
 
 use super::Agent;
-use super::share::{ELSEWHERE, RESERVED, mark, unmark, vni};
+use super::share::vni;
+use super::share_address::{ELSEWHERE, RESERVED, mark, unmark};
 use super::state::{Network, State};
 use crate::cluster::{
     ADDRESSES, ALIVE, AliveRecord, Difference, ENDPOINTS, EndpointShared, Follow, HOSTS, Holder,
@@ -240,7 +241,7 @@ impl Agent {
         }
     }
 
-    fn open_tunnel(&self, state: &mut State, member: &Member, vni: Vni, host: &HostId) {
+    pub(super) fn open_tunnel(&self, state: &mut State, member: &Member, vni: Vni, host: &HostId) {
         let Some(remote) = address_of(member, host) else {
             tracing::warn!(%host, "a host with endpoints has no address");
             return;
@@ -253,7 +254,8 @@ impl Agent {
             .filter(|network| self::vni(network) == Some(vni));
         let Some(network) = of_vni.next() else { return };
         let mtu = network.record.mtu;
-        let encap = network.record.shared().map(|shared| shared.encap);
+        let gateway = network.record.gateway();
+        let encap = encap(network);
         let Some(segment) = &mut network.segment else {
             return;
         };
@@ -264,6 +266,7 @@ impl Agent {
                 &segment.bridge,
                 (member.address(), remote),
                 place,
+                gateway,
             ),
             _ => tunnels.open_quic(&self.switch, &segment.bridge, host, place),
         };
@@ -283,7 +286,7 @@ impl Agent {
         }
     }
 
-    fn close_tunnel(&self, state: &mut State, vni: Vni, host: &HostId) {
+    pub(super) fn close_tunnel(&self, state: &mut State, vni: Vni, host: &HostId) {
         let State {
             networks, tunnels, ..
         } = state;
@@ -301,18 +304,26 @@ impl Agent {
 
     /// A host is at another address now: its tunnels go there.
     fn retarget(&self, state: &mut State, member: &Member, host: &HostId, address: IpAddr) {
-        let moved: Vec<_> = state
-            .networks
-            .values()
-            .filter(|network| {
-                let at = network
-                    .segment
-                    .as_ref()
-                    .and_then(|segment| segment.hosts.get(host));
-                at.is_some_and(|at| *at != address)
-            })
-            .filter_map(vni)
-            .collect();
+        let mut moved = Vec::new();
+        for network in state.networks.values_mut() {
+            let (encap, vni) = (encap(network), vni(network));
+            let Some(segment) = &mut network.segment else {
+                continue;
+            };
+            let Some(old) = segment.hosts.get(host).filter(|at| **at != address) else {
+                continue;
+            };
+            match encap {
+                Some(Encap::Vxlan) => moved.extend(vni),
+                // The port belongs to the host, wherever its connection leads.
+                _ => {
+                    if let Some(tunnel) = segment.tunnels.remove(old) {
+                        segment.tunnels.insert(address, tunnel);
+                    }
+                    segment.hosts.insert(host.clone(), address);
+                }
+            }
+        }
         for vni in moved {
             self.close_tunnel(state, vni, host);
             self.open_tunnel(state, member, vni, host);
@@ -377,6 +388,10 @@ fn follow_address(
         (true, true, None) => mark(network, address, RESERVED),
         (true, true, Some(_)) => {}
     }
+}
+
+fn encap(network: &Network) -> Option<Encap> {
+    network.record.shared().map(|shared| shared.encap)
 }
 
 fn network_of(state: &mut State, vni: Vni) -> Option<&mut Network> {

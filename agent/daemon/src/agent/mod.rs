@@ -16,6 +16,7 @@ mod container_plan;
 mod container_spec;
 mod dns;
 mod endpoint;
+mod endpoint_plan;
 mod error;
 mod files;
 mod find;
@@ -33,9 +34,12 @@ mod resolv_conf;
 mod sandbox;
 mod segment;
 mod share;
+mod share_address;
 mod share_network;
 mod state;
+mod underlay;
 mod view;
+mod view_overlay;
 
 use std::path::PathBuf;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -131,6 +135,7 @@ impl Agent {
         agent.reconcile()?;
         agent.watch_sandboxes();
         agent.resume_cluster();
+        agent.watch_underlay();
         Ok(agent)
     }
 

@@ -31,7 +31,8 @@ impl Agent {
 
     pub(crate) fn inspect_network(&self, called: &str) -> Result<NetworkDetail, ApiError> {
         let state = self.state();
-        Ok(view::network_detail(&self.switch, state.network(called)?))
+        let network = state.network(called)?;
+        Ok(view::network_detail(&self.switch, &state.tunnels, network))
     }
 
     pub(crate) fn fdb(&self, called: &str) -> Result<Vec<FdbEntryView>, ApiError> {

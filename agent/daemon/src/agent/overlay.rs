@@ -7,7 +7,8 @@
 //!
 //! One VXLAN socket per local address carries the networks that use it; the first tunnel opens it, the last one closes it. A
 //! remote host in a network is a port of the network's bridge, in the tunnels' split-horizon group. Sockets are bound to
-//! the very address that other hosts know this one by, because a VTEP takes frames from known addresses only.
+//! the very address that other hosts know this one by, because a VTEP takes frames from known addresses only. When the host
+//! loses that address, its tunnels go on from another one (see [`super::underlay`]).
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
@@ -16,7 +17,7 @@ use std::sync::Arc;
 
 use overlay_core::HostId;
 use overlay_core::mtu::{Underlay, quic_inner_default, vxlan_inner};
-use overlay_io::{QuicConfig, QuicTunnel, VxlanConfig, VxlanTunnel};
+use overlay_io::{Gateway, QuicConfig, QuicTunnel, VxlanConfig, VxlanCounts, VxlanTunnel};
 use switch_core::{Bridge, PortConfig, PortId, PortKind, Vni};
 use switch_io::Switch;
 
@@ -37,33 +38,45 @@ struct QuicSocket {
 
 #[derive(Debug)]
 struct VxlanSocket {
+    local: IpAddr,
     tunnel: VxlanTunnel,
     trunk: PortId,
-    ports: usize,
+    ports: BTreeMap<PortId, VxlanLink>,
+}
+
+/// What a port of a VXLAN socket is for.
+#[derive(Debug)]
+struct VxlanLink {
+    vni: Vni,
+    remote: IpAddr,
+    /// Longest packet of the network, in bytes.
+    mtu: u16,
 }
 
 /// A remote host in one network.
 #[derive(Debug)]
 pub(super) struct TunnelPort {
     pub(super) port: PortId,
-    /// The VXLAN socket it uses.
-    local: Option<IpAddr>,
+    /// The VXLAN socket it uses; absent over QUIC.
+    pub(super) local: Option<IpAddr>,
 }
 
 impl Tunnels {
-    /// A port of `bridge` that leads to `remote`; packets have up to `mtu` bytes.
+    /// A port of `bridge` that leads to `remote`; packets have up to `mtu` bytes. Longer ones than the link of `local` carries
+    /// are answered in the name of `gateway`.
     pub(super) fn open_vxlan(
         &mut self,
         switch: &Switch,
         bridge: &Arc<Bridge>,
         (local, remote): (IpAddr, IpAddr),
         (vni, mtu): (Vni, u16),
+        gateway: Gateway,
     ) -> Result<TunnelPort, String> {
         let socket = match self.vxlan.entry(local) {
             Entry::Occupied(open) => open.into_mut(),
             Entry::Vacant(place) => place.insert(VxlanSocket::open(switch, local)?),
         };
-        let opened = socket.port(switch, bridge, remote, (vni, mtu));
+        let opened = socket.port(switch, bridge, VxlanLink { vni, remote, mtu }, gateway);
         self.close_unused(switch, local);
         opened.map(|port| TunnelPort {
             port,
@@ -75,7 +88,7 @@ impl Tunnels {
         switch.remove_port(tunnel.port);
         let Some(local) = tunnel.local else { return };
         if let Some(socket) = self.vxlan.get_mut(&local) {
-            socket.ports = socket.ports.saturating_sub(1);
+            socket.ports.remove(&tunnel.port);
         }
         self.close_unused(switch, local);
     }
@@ -128,11 +141,23 @@ impl Tunnels {
         Ok(TunnelPort { port, local: None })
     }
 
+    /// Lets VXLAN carry what the links of the underlay carry now.
+    pub(super) fn refit(&self) {
+        for socket in self.vxlan.values() {
+            socket.refit();
+        }
+    }
+
+    /// What VXLAN datagrams to `local` were dropped for.
+    pub(super) fn vxlan_counts(&self, local: IpAddr) -> Option<VxlanCounts> {
+        self.vxlan.get(&local).map(|socket| socket.tunnel.counts())
+    }
+
     fn close_unused(&mut self, switch: &Switch, local: IpAddr) {
         if self
             .vxlan
             .get(&local)
-            .is_some_and(|socket| socket.ports == 0)
+            .is_some_and(|socket| socket.ports.is_empty())
             && let Some(socket) = self.vxlan.remove(&local)
         {
             switch.remove_port(socket.trunk);
@@ -148,9 +173,10 @@ impl VxlanSocket {
             .add_trunk(Box::new(trunk))
             .map_err(|error| error.to_string())?;
         Ok(Self {
+            local,
             tunnel,
             trunk,
-            ports: 0,
+            ports: BTreeMap::new(),
         })
     }
 
@@ -158,20 +184,34 @@ impl VxlanSocket {
         &mut self,
         switch: &Switch,
         bridge: &Arc<Bridge>,
-        remote: IpAddr,
-        (vni, mtu): (Vni, u16),
+        link: VxlanLink,
+        gateway: Gateway,
     ) -> Result<PortId, String> {
-        let mtu = u32::from(mtu);
+        let carried = link.mtu.min(self.mtu());
         let port = self
             .tunnel
-            .port(vni, remote, mtu)
-            .map_err(|error| error.to_string())?;
-        let config = PortConfig::new(PortKind::Tunnel, mtu);
+            .port(link.vni, link.remote, u32::from(carried))
+            .map_err(|error| error.to_string())?
+            .with_gateway(gateway);
+        let config = PortConfig::new(PortKind::Tunnel, u32::from(link.mtu));
         let port = switch
             .add_port(bridge, Box::new(port), config)
             .map_err(|error| error.to_string())?;
-        self.ports += 1;
+        self.ports.insert(port, link);
         Ok(port)
+    }
+
+    /// What the underlay leaves; everything where that is not known.
+    fn mtu(&self) -> u16 {
+        vxlan_mtu(self.local).unwrap_or(u16::MAX)
+    }
+
+    fn refit(&self) {
+        let mtu = self.mtu();
+        for link in self.ports.values() {
+            let carried = u32::from(link.mtu.min(mtu));
+            self.tunnel.set_mtu(link.vni, link.remote, carried);
+        }
     }
 }
 

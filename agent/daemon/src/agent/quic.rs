@@ -13,7 +13,7 @@ use super::Agent;
 use super::overlay::udp_payload_max;
 use super::segment::random_seed;
 use super::state::State;
-use crate::cluster::{ALIVE, AliveRecord, Identity, Member, certificate_end_s, now_s};
+use crate::cluster::{ALIVE, AliveRecord, Identity, KEY_LOG, Member, certificate_end_s, now_s};
 
 impl Agent {
     /// Opens this host's QUIC socket and keeps an eye on the certificates that peers show.
@@ -24,21 +24,24 @@ impl Agent {
         host: &HostId,
     ) -> Result<(), String> {
         let local = member.quic_address();
+        let credentials = member.identity().credentials();
         let text = |error: &dyn std::fmt::Display| error.to_string();
         let config = QuicConfig {
             local,
             host: host.clone(),
             // Any number that grows from life to life.
             epoch: Epoch(now_s()),
-            credentials: member
-                .identity()
-                .credentials()
-                .map_err(|error| text(&error))?,
+            credentials: credentials.map_err(|error| text(&error))?,
             reset_key: member.reset_key().map_err(|error| text(&error))?,
             udp_payload_max: udp_payload_max(local.ip()).map_err(|error| text(&error))?,
             timing: Timing::default(),
             seed: random_seed(),
         };
+        if config.credentials.key_log {
+            self.warn(format!(
+                "the keys of tunnels are written to the file that {KEY_LOG} names: whoever reads it reads all traffic"
+            ));
+        }
         let tunnel = state.tunnels.start_quic(&self.switch, config)?;
         let events = tunnel.events();
         let (agent, tunnel) = (Arc::downgrade(self), Arc::downgrade(&tunnel));

@@ -133,7 +133,7 @@ impl Agent {
                     "endpoint {:?} does not come back: {error}",
                     record.name
                 ));
-                super::endpoint::release(network, record);
+                super::endpoint_plan::release(network, record);
                 false
             }
         }

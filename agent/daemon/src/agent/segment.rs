@@ -6,16 +6,17 @@ use std::sync::Arc;
 
 use dns_core::{Policy, ZoneConfig};
 use ipnet::IpNet;
+use overlay_io::Gateway;
 use rustix::rand::{GetRandomFlags, getrandom};
 use switch_core::edge::EdgeConfig;
 use switch_core::{Bridge, BridgeConfig, FdbConfig, Mac, PortConfig, PortKind, Vni};
-use switch_io::{BasicTap, Capabilities, FramePort, OffloadTap, OpenTap, channel};
+use switch_io::{BasicTap, FramePort, OffloadTap, OpenTap};
 
 use super::Agent;
 use super::overlay::{Tunnels, local_address};
 use super::plan::{OPTION_TAP, OPTION_TRANSPARENT};
 use super::state::{HostPort, Segment};
-use crate::edge::{EdgeHandle, EdgeSettings};
+use crate::edge::{EdgeHandle, EdgeSettings, NamesSettings};
 use crate::host;
 use crate::netlink::{HostLink, Netlink, configure_host_link};
 use crate::record::NetworkRecord;
@@ -44,6 +45,14 @@ impl NetworkRecord {
         self.subnets.iter().map(|subnet| subnet.gateway).collect()
     }
 
+    /// In whose name packets are answered that are too big for a tunnel.
+    pub(super) fn gateway(&self) -> Gateway {
+        Gateway {
+            mac: self.gateway_mac(),
+            addresses: self.gateway_addresses(),
+        }
+    }
+
     /// `02:42` and the IPv4 gateway's bytes.
     pub(super) fn gateway_mac(&self) -> Mac {
         match self.subnet_v4().map(|subnet| subnet.gateway) {
@@ -69,15 +78,14 @@ impl Agent {
             transparent: record.is_transparent(),
         }));
         bridge.set_gateway(gateway_mac, &record.gateway_addresses());
-        let (port, end) = channel(EDGE_QUEUE_FRAMES, Capabilities::NONE)
-            .map_err(|error| format!("no edge port: {error}"))?;
-        let edge = EdgeHandle::start(&self.runtime, end, self.edge_settings(record, gateway_mac))
+        let settings = self.edge_settings(record, gateway_mac);
+        let (edge, port) = EdgeHandle::start(&self.runtime, settings)
             .map_err(|error| format!("no edge: {error}"))?;
         let edge_port = self
             .switch
             .add_port(
                 &bridge,
-                Box::new(port),
+                port,
                 PortConfig::new(PortKind::Edge, u32::from(record.mtu)),
             )
             .map_err(|error| format!("no edge port: {error}"))?;
@@ -117,8 +125,13 @@ impl Agent {
         for remote in &overlay.remotes {
             let local = local_address(*remote).ok_or(format!("no route to {remote}"))?;
             let place = (vni, record.mtu);
-            let tunnel =
-                tunnels.open_vxlan(&self.switch, &segment.bridge, (local, *remote), place)?;
+            let tunnel = tunnels.open_vxlan(
+                &self.switch,
+                &segment.bridge,
+                (local, *remote),
+                place,
+                record.gateway(),
+            )?;
             segment.tunnels.insert(*remote, tunnel);
         }
         Ok(())
@@ -197,6 +210,12 @@ impl Agent {
                 routed: !record.internal,
                 seed: random_seed(),
             },
+            names: self.names_settings(record),
+        }
+    }
+
+    fn names_settings(&self, record: &NetworkRecord) -> NamesSettings {
+        NamesSettings {
             zone: ZoneConfig {
                 network: record.name.clone(),
                 subnets: record
@@ -269,5 +288,3 @@ pub(super) fn random_seed() -> u64 {
 
 pub(super) const DRIVER_OFFLOAD: &str = "offload";
 const LEASE_S: u32 = 3600;
-/// Frames that wait for the edge; DNS clients retry what is dropped beyond.
-const EDGE_QUEUE_FRAMES: usize = 512;

@@ -6,7 +6,7 @@ use switch_core::Vni;
 
 use super::Agent;
 use super::error::CreateNetwork;
-use super::share::CLAIMS_MAX;
+use super::share_address::CLAIMS_MAX;
 use crate::cluster::{ADDRESSES, Member, NAMES, NETWORKS, VNIS};
 use crate::record::NetworkRecord;
 use crate::store::{Change, Expected, Store, StoreError};

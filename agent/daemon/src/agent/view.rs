@@ -11,8 +11,10 @@ use switch_core::{Mac, PortCounts, PortId, PortKind, Time};
 use switch_io::Switch;
 
 use super::endpoint::{addresses, sandbox_of};
+use super::overlay::Tunnels;
 use super::segment::{DRIVER_OFFLOAD, on_link};
 use super::state::{Container, Endpoint, Network, State};
+use super::view_overlay;
 use crate::container::attach::SOCKET_FILE;
 use crate::container::log;
 use crate::record::{NetworkRecord, Owner, Phase};
@@ -30,7 +32,11 @@ pub(super) fn network_summary(record: &NetworkRecord) -> NetworkSummary {
     }
 }
 
-pub(super) fn network_detail(switch: &Switch, network: &Network) -> NetworkDetail {
+pub(super) fn network_detail(
+    switch: &Switch,
+    tunnels: &Tunnels,
+    network: &Network,
+) -> NetworkDetail {
     let record = &network.record;
     let segment = network.segment.as_ref();
     let mut sum = PortCounts::default();
@@ -61,6 +67,7 @@ pub(super) fn network_detail(switch: &Switch, network: &Network) -> NetworkDetai
             .collect(),
         drops: drops(&sum),
         forwarder: segment.and_then(|segment| segment.edge.report()),
+        overlay: view_overlay::overlay(switch, tunnels, network),
     }
 }
 
@@ -236,7 +243,7 @@ fn link(network: &Network, port: PortId) -> Option<String> {
         .map(|endpoint| endpoint.link.clone())
 }
 
-fn drops(counts: &PortCounts) -> BTreeMap<String, u64> {
+pub(super) fn drops(counts: &PortCounts) -> BTreeMap<String, u64> {
     counts
         .drop_reasons()
         .map(|(reason, count)| (reason.name().to_owned(), count))

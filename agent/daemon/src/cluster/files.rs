@@ -27,6 +27,9 @@ pub(super) struct Settings {
     pub(super) name: String,
     /// The address that tunnels of other hosts go to.
     pub(super) address: IpAddr,
+    /// Whether that is the address of the way to the signer, because the one it was given is gone.
+    #[serde(default)]
+    pub(super) follows_way: bool,
     /// Where hosts are admitted and certificates renewed.
     pub(super) signer: SocketAddr,
     /// URLs of etcd.
@@ -77,6 +80,10 @@ impl Files {
     /// The settings come last: without them there is no membership.
     pub(super) fn save(&self, settings: &Settings, identity: &Identity) -> Result<(), UseFile> {
         self.save_identity(identity)?;
+        self.save_settings(settings)
+    }
+
+    pub(super) fn save_settings(&self, settings: &Settings) -> Result<(), UseFile> {
         let text = serde_json::to_string_pretty(settings)
             .map_err(|error| self.failed(SETTINGS, io::Error::other(error)))?;
         self.write(SETTINGS, &text)
@@ -166,6 +173,7 @@ mod tests {
             host: "00".into(),
             name: "one".into(),
             address: "192.0.2.1".parse().unwrap(),
+            follows_way: false,
             signer: "192.0.2.1:4790".parse().unwrap(),
             etcd: vec!["https://192.0.2.1:4791".into()],
             etcd_managed: true,

@@ -242,5 +242,5 @@ fn unusable(error: impl fmt::Display) -> UseIdentity {
 }
 
 /// What names the file for the keys of sessions, in every TLS program.
-const KEY_LOG: &str = "SSLKEYLOGFILE";
+pub(crate) const KEY_LOG: &str = "SSLKEYLOGFILE";
 const ALPN: &[u8] = b"tapestry-join/1";

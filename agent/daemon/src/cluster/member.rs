@@ -1,7 +1,6 @@
 //! This host's part in the cluster while the agent runs.
 
-use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -16,32 +15,37 @@ use super::error::UseCluster;
 use super::etcd_access::etcd_options;
 use super::etcd_process::EtcdProcess;
 use super::files::{CA_KEY, Files, RESET_KEY, Settings, WORLD};
-use super::identity::{Candidate, Identity, now_s};
-use super::records::{ALIVE, AliveRecord, HOSTS, REVOKED};
+use super::identity::Identity;
+use super::place::Place;
+use super::records::{HOSTS, REVOKED};
 use super::renew::RenewalPlan;
-use super::signer::{Decide, Reply, Request, ask, serve};
+use super::signer::{Decide, serve};
 use super::token::sha256;
 use super::world::{Difference, World};
 use super::{ClusterOptions, hex};
-use crate::store::{
-    Change, Entry, EtcdStore, Expected, LeaseId, Pause, Store, StoreError, Watch, WatchEvent,
-};
+use crate::store::{Entry, EtcdStore, LeaseId, Pause, Store, StoreError, Watch, WatchEvent};
 
 /// A member of a cluster. [`Member::stop`] ends its thread and what it started.
 pub(crate) struct Member {
     pub(super) settings: Settings,
     pub(super) files: Files,
-    options: ClusterOptions,
-    store: Arc<EtcdStore>,
-    identity: Arc<Mutex<Identity>>,
-    admission: Mutex<Option<Arc<Admission>>>,
+    pub(super) options: ClusterOptions,
+    pub(super) store: Arc<EtcdStore>,
+    pub(super) identity: Arc<Mutex<Identity>>,
+    pub(super) admission: Mutex<Option<Arc<Admission>>>,
+    /// Where its tunnels end, which changes while the agent runs; the settings say where they ended at its start.
+    pub(super) place: Mutex<Place>,
     world: Mutex<World>,
     /// While this host is in step with the store.
     session: Mutex<Option<Session>>,
     stopping: AtomicBool,
     wake: Notify,
-    runtime: Handle,
+    pub(super) runtime: Handle,
     tasks: Mutex<Tasks>,
+    /// Hosts that were not admitted here.
+    refused: Arc<AtomicU64>,
+    /// How often this host moved.
+    pub(super) moves: AtomicU64,
     /// SHA-256 of what is kept of the world on disk.
     remembered: Mutex<[u8; 32]>,
 }
@@ -100,12 +104,15 @@ impl Member {
             store: Arc::new(store),
             identity: Arc::new(Mutex::new(identity)),
             admission: Mutex::default(),
+            place: Mutex::new(Place::of(&settings)),
             world: Mutex::default(),
             session: Mutex::default(),
             stopping: AtomicBool::new(false),
             wake: Notify::new(),
             runtime: runtime.clone(),
             tasks: Mutex::default(),
+            refused: Arc::default(),
+            moves: AtomicU64::new(0),
             remembered: Mutex::default(),
             options: options.clone(),
             settings,
@@ -138,7 +145,10 @@ impl Member {
             TcpListener::from_std(listener).map_err(failed)?
         };
         let decide: Arc<dyn Decide> = Arc::clone(&admission) as _;
-        lock(&self.tasks).signer = Some(self.runtime.spawn(serve(listener, decide)));
+        let signer = self
+            .runtime
+            .spawn(serve(listener, decide, Arc::clone(&self.refused)));
+        lock(&self.tasks).signer = Some(signer);
         *lock(&self.admission) = Some(admission);
         Ok(())
     }
@@ -196,16 +206,6 @@ impl Member {
         &self.settings.cluster
     }
 
-    /// Where this host's tunnels end.
-    pub(crate) fn address(&self) -> std::net::IpAddr {
-        self.settings.address
-    }
-
-    /// And where those over QUIC do.
-    pub(crate) fn quic_address(&self) -> SocketAddr {
-        SocketAddr::new(self.settings.address, self.settings.quic_udp_port)
-    }
-
     /// A secret that outlives restarts, with which peers learn of one at once (RFC 9000 §10.3).
     pub(crate) fn reset_key(&self) -> Result<[u8; 32], UseCluster> {
         let known = self.files.read_needed(RESET_KEY);
@@ -215,6 +215,11 @@ impl Member {
         let key = hex::random();
         self.files.write(RESET_KEY, &hex::encode(&key))?;
         Ok(key)
+    }
+
+    /// How often somebody was not admitted, or not certified again, here.
+    pub(crate) fn refused(&self) -> u64 {
+        self.refused.load(Ordering::Relaxed)
     }
 
     /// Whether a host belongs to the cluster, as far as is known.
@@ -286,7 +291,7 @@ impl Member {
             };
             if keep_alive.elapsed() >= self.options.lease / 4 {
                 keep_alive = Instant::now();
-                self.store.keep_alive(session.lease)?;
+                self.keep_alive(session.lease)?;
                 self.remember();
                 self.renew_if_due(renewal, Some(&*found));
             }
@@ -348,14 +353,7 @@ impl Member {
     /// A new lease, with the key that says this host is alive.
     fn register(&self) -> Result<Session, StoreError> {
         let lease = self.store.grant(self.options.lease)?;
-        let alive = AliveRecord {
-            address: self.settings.address,
-            quic_udp_port: Some(self.settings.quic_udp_port),
-            run: hex::encode(&hex::random::<8>()),
-        };
-        let key = format!("{ALIVE}{}", self.settings.host);
-        let change = Change::encode(key, &alive, Expected::Anything)?.under(lease);
-        let epoch = self.store.transact(&[change])?;
+        let epoch = self.store.transact(&[self.alive(lease)?])?;
         Ok(Session { lease, epoch })
     }
 
@@ -375,63 +373,6 @@ impl Member {
                 Err(why) => tracing::warn!(why, "a revoked host may still reach etcd"),
             }
         }
-    }
-
-    fn renew_if_due(&self, renewal: RenewalPlan, follower: Option<&dyn Follow>) {
-        let identity = self.identity();
-        let due = identity
-            .validity_s()
-            .is_ok_and(|validity| renewal.is_due(validity, now_s()));
-        if !due {
-            return;
-        }
-        match self.renew(&identity) {
-            Ok(identity) => {
-                tracing::info!("this host has a new certificate");
-                if let Some(follower) = follower {
-                    follower.recertified(&identity);
-                }
-            }
-            Err(error) => tracing::warn!(%error, "the certificate is not renewed yet"),
-        }
-    }
-
-    fn renew(&self, old: &Identity) -> Result<Identity, UseCluster> {
-        let candidate = Candidate::new()?;
-        let admission = lock(&self.admission).clone();
-        let reply = match admission {
-            Some(admission) => {
-                admission.renew_service()?;
-                admission.renew(&self.settings.host, &candidate.request)
-            }
-            None => {
-                let request = candidate.request.clone();
-                let asking = ask(self.settings.signer, old.client_config()?, |_| {
-                    Request::Renew { request }
-                });
-                self.runtime.block_on(asking)?
-            }
-        };
-        let certificate = match reply {
-            Reply::Renewed { certificate } => certificate,
-            Reply::Refused(why) => return Err(UseCluster::Refused(why)),
-            Reply::Joined(_) => {
-                return Err(UseCluster::Refused(
-                    "the signer answered something else".into(),
-                ));
-            }
-        };
-        let identity = Identity {
-            host: old.host.clone(),
-            ca: old.ca.clone(),
-            certificate,
-            key: candidate.key,
-        };
-        self.files.save_identity(&identity)?;
-        self.store
-            .reconnect(&etcd_options(&self.options, &self.settings, &identity)?)?;
-        *lock(&self.identity) = identity.clone();
-        Ok(identity)
     }
 
     fn next(&self, watch: &mut Watch, limit: Duration) -> Option<WatchEvent> {
@@ -458,7 +399,7 @@ impl Member {
     }
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 

@@ -11,7 +11,7 @@
 //! networks together follows the world's differences ([`Follow`]). Without etcd the session ends and the world stays as it
 //! was last known: frames flow by it. Attempts to come back are spread out at random.
 //!
-//! A session's number is its epoch: the revision of the key that says the host is alive. What a host said in an earlier epoch
+//! A session's number is its epoch: the revision that the key had at its beginning which says that the host is alive. What a host said in an earlier epoch
 //! is void; its lease takes it away at the latest.
 
 mod admission;
@@ -24,6 +24,7 @@ mod found;
 mod hex;
 mod identity;
 mod member;
+mod place;
 mod records;
 mod renew;
 mod roster;
@@ -36,7 +37,7 @@ use std::time::Duration;
 
 pub(crate) use error::UseCluster;
 pub(crate) use found::{InitRequest, JoinCluster};
-pub(crate) use identity::{Identity, certificate_end_s, now_s};
+pub(crate) use identity::{Identity, KEY_LOG, certificate_end_s, now_s};
 pub(crate) use member::{Follow, Member, Session};
 pub(crate) use records::{
     ADDRESSES, ALIVE, AliveRecord, ENDPOINTS, EndpointShared, HOSTS, Holder, HostRecord, NAMES,

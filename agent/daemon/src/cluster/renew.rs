@@ -1,6 +1,11 @@
-//! When a certificate is to be renewed.
+//! Renewing this host's certificate, in time.
 
+use super::error::UseCluster;
+use super::etcd_access::etcd_options;
 use super::hex;
+use super::identity::{Candidate, Identity, now_s};
+use super::member::{Follow, Member, lock};
+use super::signer::{Decide, Reply, Request, ask};
 
 /// Picks a moment between the last half and the last third of a certificate's life, differently on each host.
 #[derive(Clone, Copy, Debug)]
@@ -22,6 +27,65 @@ impl RenewalPlan {
         let third = life_s / 3;
         let left_s = third + third / 2 * u64::from(self.jitter) / 255;
         now_s >= until_s.saturating_sub(left_s)
+    }
+}
+
+impl Member {
+    pub(super) fn renew_if_due(&self, renewal: RenewalPlan, follower: Option<&dyn Follow>) {
+        let identity = self.identity();
+        let due = identity
+            .validity_s()
+            .is_ok_and(|validity| renewal.is_due(validity, now_s()));
+        if !due {
+            return;
+        }
+        match self.renew(&identity) {
+            Ok(identity) => {
+                tracing::info!("this host has a new certificate");
+                if let Some(follower) = follower {
+                    follower.recertified(&identity);
+                }
+            }
+            Err(error) => tracing::warn!(%error, "the certificate is not renewed yet"),
+        }
+    }
+
+    fn renew(&self, old: &Identity) -> Result<Identity, UseCluster> {
+        let candidate = Candidate::new()?;
+        let admission = lock(&self.admission).clone();
+        let reply = match admission {
+            Some(admission) => {
+                admission.renew_service()?;
+                admission.renew(&self.settings.host, &candidate.request)
+            }
+            None => {
+                let request = candidate.request.clone();
+                let asking = ask(self.settings.signer, old.client_config()?, |_| {
+                    Request::Renew { request }
+                });
+                self.runtime.block_on(asking)?
+            }
+        };
+        let certificate = match reply {
+            Reply::Renewed { certificate } => certificate,
+            Reply::Refused(why) => return Err(UseCluster::Refused(why)),
+            Reply::Joined(_) => {
+                return Err(UseCluster::Refused(
+                    "the signer answered something else".into(),
+                ));
+            }
+        };
+        let identity = Identity {
+            host: old.host.clone(),
+            ca: old.ca.clone(),
+            certificate,
+            key: candidate.key,
+        };
+        self.files.save_identity(&identity)?;
+        self.store
+            .reconnect(&etcd_options(&self.options, &self.settings, &identity)?)?;
+        *lock(&self.identity) = identity.clone();
+        Ok(identity)
     }
 }
 

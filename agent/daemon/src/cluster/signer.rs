@@ -10,6 +10,7 @@
 use std::collections::HashMap;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -96,10 +97,13 @@ pub(super) enum AskSigner {
     Refused(String),
 }
 
-/// Serves until the listener fails or the task is dropped.
-pub(super) async fn serve(listener: TcpListener, signer: Arc<dyn Decide>) {
+/// Serves until the task is dropped. `refused` counts whoever got nothing.
+pub(super) async fn serve(listener: TcpListener, signer: Arc<dyn Decide>, refused: Arc<AtomicU64>) {
     let connections = Arc::new(Semaphore::new(CONNECTIONS_MAX));
-    let complaints = Arc::new(Complaints::default());
+    let complaints = Arc::new(Complaints {
+        seen: Mutex::default(),
+        refused,
+    });
     loop {
         let (stream, from) = match listener.accept().await {
             Ok(accepted) => accepted,
@@ -203,13 +207,17 @@ async fn receive<T: DeserializeOwned>(stream: &mut (impl AsyncRead + Unpin)) -> 
         .map_err(|error| io::Error::other(format!("not understood at byte {}", error.column())))
 }
 
-/// Says once of each address that it was refused, and counts the rest.
-#[derive(Debug, Default)]
-struct Complaints(Mutex<HashMap<IpAddr, u64>>);
+/// Says once of each address that it was refused, and counts all.
+#[derive(Debug)]
+struct Complaints {
+    seen: Mutex<HashMap<IpAddr, u64>>,
+    refused: Arc<AtomicU64>,
+}
 
 impl Complaints {
     fn tell(&self, from: IpAddr, why: &str) {
-        let mut seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        self.refused.fetch_add(1, Ordering::Relaxed);
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         if seen.len() >= COMPLAINTS_MAX {
             seen.clear();
         }
@@ -234,7 +242,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::sync::atomic::AtomicUsize;
 
     use super::super::admission::host_subject;
     use super::super::ca::{Ca, Subject, ca_hash};
@@ -287,7 +295,7 @@ mod tests {
             service,
             asked: AtomicUsize::new(0),
         });
-        tokio::spawn(serve(listener, Arc::clone(&mirror) as _));
+        tokio::spawn(serve(listener, Arc::clone(&mirror) as _, Arc::default()));
         (address, mirror)
     }
 

@@ -1,33 +1,36 @@
 //! The edge of a network as the agent holds it: started, told of endpoints, asked what it did.
 
 mod forwards;
+mod names;
+mod port;
 mod query_log;
 mod task;
 
+use std::net::Ipv4Addr;
 use std::os::fd::AsFd;
-use std::path::PathBuf;
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, RwLock};
+use std::time::Duration;
 
 use agent_api::{DnsServer, Forwarder, QueryLogEntry};
-use dns_core::{EndpointNames, InsertNames, Policy, PrivateNames, Zone, ZoneConfig};
+use dns_core::{EndpointNames, InsertNames, PrivateNames, Zone};
+use dns_io::Upstream;
 use switch_core::Mac;
-use switch_core::edge::{EdgeConfig, HostRecord};
-use switch_io::ChannelEnd;
+use switch_core::edge::{Edge, EdgeConfig, HostRecord};
+use switch_io::{Capabilities, FramePort, channel};
 use tokio::io::unix::AsyncFd;
 use tokio::sync::{mpsc, oneshot};
 
+pub(crate) use names::NamesSettings;
+
+use names::Names;
+use port::EdgePort;
 use task::EdgeTask;
 
 /// What an edge needs to know of its network.
 pub(crate) struct EdgeSettings {
     pub(crate) edge: EdgeConfig,
-    pub(crate) zone: ZoneConfig,
-    pub(crate) policy: Policy,
-    /// The network's own name servers; the host's where empty.
-    pub(crate) dns: Vec<DnsServer>,
-    pub(crate) resolv_conf: PathBuf,
-    /// Whether answers of servers may not point into private networks.
-    pub(crate) blocks_private: bool,
+    pub(crate) names: NamesSettings,
 }
 
 /// An endpoint as its edge sees it.
@@ -44,37 +47,46 @@ pub(crate) struct EdgeHost {
 /// container is here too.
 pub(crate) type SharedZone = Arc<RwLock<Zone>>;
 
+/// What else the container of an endpoint is on.
+#[derive(Default)]
+pub(crate) struct Others {
+    /// The names of its other networks.
+    pub(crate) zones: Vec<SharedZone>,
+    /// Who knows the names of the world for one of those that is not internal.
+    pub(crate) way_out: Option<Arc<Upstream>>,
+}
+
 /// The agent's hold on a running edge; dropping it ends the task.
 pub(crate) struct EdgeHandle {
     commands: mpsc::Sender<Command>,
-    zone: SharedZone,
+    names: Arc<Names>,
 }
 
 enum Command {
     Insert {
         key: String,
-        host: Box<EdgeHost>,
-        done: oneshot::Sender<Result<(), InsertNames>>,
+        mac: Mac,
+        record: Box<HostRecord>,
+        done: oneshot::Sender<()>,
     },
     Remove {
         key: String,
     },
-    SetPrivate(Arc<PrivateNames>),
-    SetOthers {
-        key: String,
-        zones: Vec<SharedZone>,
+    Announce {
+        mac: Mac,
+        address: Ipv4Addr,
     },
     Report(oneshot::Sender<Forwarder>),
     Log(mpsc::Sender<QueryLogEntry>),
 }
 
 impl EdgeHandle {
-    /// Starts the task on `runtime`; it talks to the bridge through `end`.
+    /// Starts the task on `runtime`; the port is for the network's bridge.
     pub(crate) fn start(
         runtime: &tokio::runtime::Handle,
-        end: ChannelEnd,
         settings: EdgeSettings,
-    ) -> std::io::Result<Self> {
+    ) -> std::io::Result<(Self, Box<dyn FramePort>)> {
+        let (port, end) = channel(QUEUE_FRAMES, Capabilities::NONE)?;
         let (sender, commands) = mpsc::channel(COMMANDS_MAX);
         let _inside = runtime.enter();
         #[allow(
@@ -82,48 +94,84 @@ impl EdgeHandle {
             reason = "an OwnedFd stays open as long as it lives, which is all that `register` asks for"
         )]
         let ready = AsyncFd::new(end.as_fd().try_clone_to_owned()?)?;
-        let zone = Arc::new(RwLock::new(Zone::new(settings.zone.clone())));
-        let task = EdgeTask::new(settings, Arc::clone(&zone));
+        let names = Arc::new(Names::new(settings.names));
+        let (end, answered) = (Arc::new(end), Arc::new(AtomicU64::new(0)));
+        let port = EdgePort {
+            port,
+            end: Arc::clone(&end),
+            config: settings.edge.clone(),
+            names: Arc::clone(&names),
+            answered: Arc::clone(&answered),
+        };
+        let task = EdgeTask::new(Edge::new(settings.edge), Arc::clone(&names), answered);
         runtime.spawn(task.run(end, ready, commands));
-        Ok(Self {
+        let handle = Self {
             commands: sender,
-            zone,
-        })
+            names,
+        };
+        Ok((handle, Box::new(port)))
     }
 
     /// Registers the endpoint `key`; blocks while the task has many commands waiting.
     pub(crate) fn insert(&self, key: &str, host: EdgeHost) -> Result<(), InsertNames> {
-        let (done, result) = oneshot::channel();
-        self.tell(Command::Insert {
-            key: key.to_owned(),
-            host: Box::new(host),
-            done,
-        });
-        result.blocking_recv().unwrap_or(Ok(()))
+        self.names.insert(key, host.names, &host.dns)?;
+        if let Some(record) = host.dhcp {
+            let (done, registered) = oneshot::channel();
+            self.tell(Command::Insert {
+                key: key.to_owned(),
+                mac: host.mac,
+                record: Box::new(record),
+                done,
+            });
+            // A task that is gone leases nothing.
+            let _ = registered.blocking_recv();
+        }
+        Ok(())
     }
 
     /// Forgets the endpoint `key`.
     pub(crate) fn remove(&self, key: &str) {
+        self.names.remove(key);
         self.tell(Command::Remove {
             key: key.to_owned(),
         });
     }
 
-    /// Says which names this host keeps to itself, from now on.
-    pub(crate) fn set_private(&self, private: Arc<PrivateNames>) {
-        self.tell(Command::SetPrivate(private));
+    /// Tells everybody on the network, here and on other hosts, that `mac` has `address` now. More than once, because other
+    /// hosts take nothing from this one before they know of its endpoint.
+    pub(crate) fn announce(&self, runtime: &tokio::runtime::Handle, mac: Mac, address: Ipv4Addr) {
+        let commands = self.commands.downgrade();
+        runtime.spawn(async move {
+            for pause in ANNOUNCE_PAUSES {
+                tokio::time::sleep(pause).await;
+                let announce = Command::Announce { mac, address };
+                let Some(commands) = commands.upgrade() else {
+                    return;
+                };
+                // A task that is gone has nobody to tell.
+                let _ = commands.send(announce).await;
+            }
+        });
+    }
+
+    /// Says which names this host keeps to itself, from now on: those, and what the zones of `hidden` hold with their
+    /// network's name behind it.
+    pub(crate) fn set_private(&self, private: Arc<PrivateNames>, hidden: Vec<SharedZone>) {
+        self.names.set_private(private, hidden);
     }
 
     pub(crate) fn zone(&self) -> SharedZone {
-        Arc::clone(&self.zone)
+        self.names.zone()
     }
 
-    /// Says which other networks the container of endpoint `key` is on: it may know their names.
-    pub(crate) fn set_others(&self, key: &str, zones: Vec<SharedZone>) {
-        self.tell(Command::SetOthers {
-            key: key.to_owned(),
-            zones,
-        });
+    pub(crate) fn upstream(&self) -> Arc<Upstream> {
+        self.names.upstream()
+    }
+
+    /// Says which other networks the container of endpoint `key` is on: it may know their names, and may ask the world
+    /// if one of them may.
+    pub(crate) fn set_others(&self, key: &str, others: Others) {
+        self.names.set_others(key, others);
     }
 
     /// What the forwarder did so far; `None` when there is none any more.
@@ -146,6 +194,14 @@ impl EdgeHandle {
     }
 }
 
+/// A second in all: longer than the news of an endpoint takes.
+const ANNOUNCE_PAUSES: [Duration; 3] = [
+    Duration::from_millis(50),
+    Duration::from_millis(250),
+    Duration::from_millis(700),
+];
+/// Frames that wait for the edge; DNS clients retry what is dropped beyond.
+const QUEUE_FRAMES: usize = 512;
 const COMMANDS_MAX: usize = 64;
 /// Entries that wait for one reader of the log; those beyond are counted instead.
 const LOG_QUEUED_MAX: usize = 1024;

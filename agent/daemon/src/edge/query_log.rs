@@ -33,6 +33,11 @@ impl QueryLog {
         self.0.push(Reader { entries, missed: 0 });
     }
 
+    /// Whether there were readers at the last entry.
+    pub(super) fn is_read(&self) -> bool {
+        !self.0.is_empty()
+    }
+
     /// Begins an entry; `None` while nobody reads.
     pub(super) fn note(&self, message: &[u8]) -> Option<Noted> {
         (!self.0.is_empty()).then(|| Noted {

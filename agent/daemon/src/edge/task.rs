@@ -2,21 +2,21 @@
 //!
 //! # Theory of operation
 //!
-//! One task owns the [`Edge`], the [`Zone`] and the choice of upstream of one network. Tasks of other networks may read the
-//! zone, for clients that are on both. Commands from the agent go before
-//! frames: whatever a command says holds for every frame that a container sends after the call that queued it returned.
-//! Names of the network and what an upstream said before are answered at once; anything else waits for the upstream
-//! among the [`Forwards`]. The edge keeps a query open for as long as that may take.
+//! One task owns the [`Edge`] of one network. It sees the frames that the port did not answer on the spot. What the
+//! [`Names`] know is answered at once; anything else waits for an upstream among the [`Forwards`]. The edge keeps a query
+//! open for as long as that may take. Commands from the agent go before frames: whatever a command says holds for every
+//! frame that a container sends after the call that queued it returned.
 
-use std::collections::{HashMap, HashSet};
-use std::net::{IpAddr, SocketAddr};
+use std::collections::HashMap;
+use std::net::IpAddr;
 use std::os::fd::OwnedFd;
-use std::sync::{Arc, PoisonError, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, UNIX_EPOCH};
 
-use agent_api::{DnsProtocol, DnsServer, Forwarder, ForwarderError, QueryOutcome};
-use dns_core::{Answer, InsertNames, Policy, Request, Transport, Zone, answer, answer_among};
-use dns_io::{Protocol, ServerAddress, Upstream};
+use agent_api::{Forwarder, ForwarderError, QueryOutcome};
+use dns_core::{Policy, Request, Transport};
+use dns_io::{ServerAddress, Upstream};
 use switch_core::edge::{Edge, EdgeEvent, QueryId, Transport as EdgeTransport};
 use switch_core::{Mac, Time};
 use switch_io::ChannelEnd;
@@ -24,32 +24,23 @@ use tokio::io::unix::AsyncFd;
 use tokio::sync::{mpsc, oneshot};
 use tracing::warn;
 
+use super::Command;
 use super::forwards::Forwards;
+use super::names::{Decision, Names};
 use super::query_log::{Noted, QueryLog};
-use super::{Command, EdgeHost, EdgeSettings, SharedZone};
 
 pub(super) struct EdgeTask {
     edge: Edge,
-    zone: SharedZone,
-    /// The zones of other networks that an endpoint's container is on, by the endpoint's address.
-    others: HashMap<IpAddr, Vec<SharedZone>>,
-    policy: Policy,
-    upstream: Arc<Upstream>,
-    hosts: HashMap<String, Registered>,
-    /// Upstreams of the endpoints that have their own, by address.
-    own_upstreams: HashMap<IpAddr, Arc<Upstream>>,
-    blocks_private: bool,
+    names: Arc<Names>,
+    /// Queries that the port answered.
+    answered: Arc<AtomicU64>,
+    /// MACs with a DHCP lease, by endpoint.
+    leased: HashMap<String, Mac>,
     forwards: Forwards,
-    counters: Counters,
+    failed: u64,
+    crowded_out: u64,
     log: QueryLog,
     start: Instant,
-}
-
-struct Registered {
-    name: String,
-    /// That a DHCP lease is for.
-    mac: Option<Mac>,
-    addresses: Vec<IpAddr>,
 }
 
 /// A query on its way to its reply.
@@ -60,34 +51,16 @@ pub(super) struct Asked {
     noted: Option<Noted>,
 }
 
-#[derive(Debug, Default)]
-struct Counters {
-    local: u64,
-    cached: u64,
-    forwarded: u64,
-    refused: u64,
-    ignored: u64,
-    failed: u64,
-    crowded_out: u64,
-}
-
 impl EdgeTask {
-    pub(super) fn new(settings: EdgeSettings, zone: SharedZone) -> Self {
-        let upstream = match settings.dns.as_slice() {
-            [] => Upstream::from_resolv_conf(settings.resolv_conf),
-            servers => Upstream::new(&addresses(servers)),
-        };
+    pub(super) fn new(edge: Edge, names: Arc<Names>, answered: Arc<AtomicU64>) -> Self {
         Self {
-            edge: Edge::new(settings.edge),
-            zone,
-            others: HashMap::new(),
-            policy: settings.policy,
-            upstream: Arc::new(upstream.blocking_private(settings.blocks_private)),
-            hosts: HashMap::new(),
-            own_upstreams: HashMap::new(),
-            blocks_private: settings.blocks_private,
+            edge,
+            names,
+            answered,
+            leased: HashMap::new(),
             forwards: Forwards::default(),
-            counters: Counters::default(),
+            failed: 0,
+            crowded_out: 0,
             log: QueryLog::default(),
             start: Instant::now(),
         }
@@ -95,7 +68,7 @@ impl EdgeTask {
 
     pub(super) async fn run(
         mut self,
-        end: ChannelEnd,
+        end: Arc<ChannelEnd>,
         readable: AsyncFd<OwnedFd>,
         mut commands: mpsc::Receiver<Command>,
     ) {
@@ -131,67 +104,27 @@ impl EdgeTask {
 
     fn obey(&mut self, command: Command) {
         match command {
-            Command::Insert { key, host, done } => {
-                let result = self.insert(key, *host);
+            Command::Insert {
+                key,
+                mac,
+                record,
+                done,
+            } => {
+                self.edge.insert_host(mac, *record);
+                self.leased.insert(key, mac);
                 // Nobody waits when the agent gave up on the request.
-                let _ = done.send(result);
+                let _ = done.send(());
             }
-            Command::Remove { key } => self.remove(&key),
-            Command::SetPrivate(private) => write(&self.zone).set_private(private),
-            Command::SetOthers { key, zones } => self.set_others(&key, &zones),
+            Command::Remove { key } => {
+                if let Some(mac) = self.leased.remove(&key) {
+                    self.edge.remove_host(mac);
+                }
+            }
+            Command::Announce { mac, address } => self.edge.announce(mac, address),
             Command::Report(done) => self.report(done),
-            Command::Log(reader) => self.log.add(reader),
-        }
-    }
-
-    fn insert(&mut self, key: String, host: EdgeHost) -> Result<(), InsertNames> {
-        let own: Vec<IpAddr> = [host.names.v4.map(IpAddr::V4), host.names.v6.map(IpAddr::V6)]
-            .into_iter()
-            .flatten()
-            .collect();
-        let name = host.names.name.clone();
-        write(&self.zone).insert(&key, host.names)?;
-        let mac = host.dhcp.is_some().then_some(host.mac);
-        if let Some(dhcp) = host.dhcp {
-            self.edge.insert_host(host.mac, dhcp);
-        }
-        if !host.dns.is_empty() {
-            let upstream = Upstream::new(&addresses(&host.dns));
-            let upstream = Arc::new(upstream.blocking_private(self.blocks_private));
-            let entries = own.iter().map(|address| (*address, Arc::clone(&upstream)));
-            self.own_upstreams.extend(entries);
-        }
-        let registered = Registered {
-            name,
-            mac,
-            addresses: own,
-        };
-        self.hosts.insert(key, registered);
-        Ok(())
-    }
-
-    fn remove(&mut self, key: &str) {
-        write(&self.zone).remove(key);
-        if let Some(host) = self.hosts.remove(key) {
-            if let Some(mac) = host.mac {
-                self.edge.remove_host(mac);
-            }
-            for address in host.addresses {
-                self.own_upstreams.remove(&address);
-                self.others.remove(&address);
-            }
-        }
-    }
-
-    fn set_others(&mut self, key: &str, zones: &[SharedZone]) {
-        let Some(host) = self.hosts.get(key) else {
-            return;
-        };
-        for address in &host.addresses {
-            if zones.is_empty() {
-                self.others.remove(address);
-            } else {
-                self.others.insert(*address, zones.to_vec());
+            Command::Log(reader) => {
+                self.log.add(reader);
+                self.names.set_watched(true);
             }
         }
     }
@@ -225,34 +158,19 @@ impl EdgeTask {
                 },
                 noted: self.log.note(&message),
             };
-            match self.decide(&asked, &message) {
-                Answer::Reply(reply) => self.reply(asked, QueryOutcome::Local, &reply),
-                Answer::Refuse(reply) => self.reply(asked, QueryOutcome::Refused, &reply),
-                Answer::Forward(request) => self.forward(asked, *request),
-                Answer::Ignore => self.reply(asked, QueryOutcome::Ignored, &[]),
+            let decision = self.names.decide(asked.source, asked.transport, &message);
+            match decision {
+                Decision::Answer(outcome, reply) => self.reply(asked, outcome, &reply),
+                Decision::Ask(upstream, request) => self.ask(asked, upstream, *request),
             }
         }
     }
 
-    fn decide(&self, asked: &Asked, message: &[u8]) -> Answer {
-        let zone = read(&self.zone);
-        let Some(others) = self.others.get(&asked.source) else {
-            return answer(&zone, message, asked.transport, self.policy);
-        };
-        let others: Vec<_> = others.iter().map(read).collect();
-        let others: Vec<&Zone> = others.iter().map(|zone| &**zone).collect();
-        answer_among(&zone, &others, message, asked.transport, self.policy)
-    }
-
-    fn forward(&mut self, asked: Asked, request: Request) {
-        let upstream = self.own_upstreams.get(&asked.source);
-        let upstream = upstream.unwrap_or(&self.upstream);
-        if let Some(reply) = upstream.recall(&request, asked.transport) {
-            self.reply(asked, QueryOutcome::Cached, &reply);
-        } else if self.forwards.has_room(asked.source) {
-            self.forwards.start(asked, Arc::clone(upstream), request);
+    fn ask(&mut self, asked: Asked, upstream: Arc<Upstream>, request: Request) {
+        if self.forwards.has_room(asked.source) {
+            self.forwards.start(asked, upstream, request);
         } else {
-            self.counters.crowded_out += 1;
+            self.crowded_out += 1;
             let busy = request.failure(asked.transport);
             self.reply(asked, QueryOutcome::Refused, &busy);
         }
@@ -260,53 +178,39 @@ impl EdgeTask {
 
     fn finish(&mut self, asked: Asked, reply: &[u8]) {
         let has_failed = reply.get(3).is_none_or(|flags| flags & 0x0f == SERVFAIL);
-        self.counters.failed += u64::from(has_failed);
+        self.failed += u64::from(has_failed);
         self.reply(asked, QueryOutcome::Forwarded, reply);
     }
 
     /// Sends the reply, counts it, and tells those who read the log. An empty one says that there will be none.
     fn reply(&mut self, asked: Asked, outcome: QueryOutcome, reply: &[u8]) {
-        let counters = &mut self.counters;
-        *match outcome {
-            QueryOutcome::Local => &mut counters.local,
-            QueryOutcome::Cached => &mut counters.cached,
-            QueryOutcome::Forwarded => &mut counters.forwarded,
-            QueryOutcome::Refused => &mut counters.refused,
-            QueryOutcome::Ignored => &mut counters.ignored,
-        } += 1;
+        self.names.count(outcome);
         self.edge.answer(asked.query, reply);
         if let Some(noted) = asked.noted {
-            let mut hosts = self.hosts.values();
-            let endpoint = hosts
-                .find(|host| host.addresses.contains(&asked.source))
-                .map(|host| host.name.clone());
+            let endpoint = self.names.name_of(asked.source);
             let entry = noted.into_entry(asked.source, endpoint, asked.transport, outcome, reply);
             self.log.write(&entry);
+            self.names.set_watched(self.log.is_read());
         }
     }
 
     /// Counts now; the servers may have to be read first, which nothing else waits for.
     fn report(&self, done: oneshot::Sender<Forwarder>) {
         let edge = self.edge.counters();
-        let own = self.own_upstreams.values();
-        let mut seen = HashSet::new();
-        // An endpoint with two addresses has its upstream twice.
-        let upstreams: Vec<_> = std::iter::once(&self.upstream)
-            .chain(own)
-            .filter(|upstream| seen.insert(Arc::as_ptr(upstream)))
-            .collect();
+        let upstreams = self.names.upstreams();
         let errors = upstreams.iter().flat_map(|upstream| upstream.failures());
-        let counters = &self.counters;
+        let counted = |outcome| self.names.counted(outcome);
+        let answered = self.answered.load(Ordering::Relaxed);
         let mut report = Forwarder {
             servers: Vec::new(),
-            queries: edge.queries + edge.queries_refused,
-            local: counters.local,
-            cached: counters.cached,
-            forwarded: counters.forwarded,
-            refused: counters.refused,
-            ignored: counters.ignored,
-            failed: counters.failed,
-            crowded_out: counters.crowded_out + edge.queries_refused,
+            queries: answered + edge.queries + edge.queries_refused,
+            local: counted(QueryOutcome::Local),
+            cached: counted(QueryOutcome::Cached),
+            forwarded: counted(QueryOutcome::Forwarded),
+            refused: counted(QueryOutcome::Refused),
+            ignored: counted(QueryOutcome::Ignored),
+            failed: self.failed,
+            crowded_out: self.crowded_out + edge.queries_refused,
             blocked: upstreams
                 .iter()
                 .map(|upstream| upstream.counters().blocked)
@@ -315,7 +219,7 @@ impl EdgeTask {
             errors: errors.map(error_view).collect(),
         };
         report.errors.sort_by_key(|error| error.at_s);
-        let upstream = (self.policy == Policy::Forward).then(|| Arc::clone(&self.upstream));
+        let upstream = (self.names.policy() == Policy::Forward).then(|| self.names.upstream());
         tokio::spawn(async move {
             if let Some(upstream) = upstream {
                 let servers = upstream.servers().await;
@@ -341,29 +245,6 @@ impl Asked {
             noted: None,
         }
     }
-}
-
-/// Nothing that panics runs under these locks, so a poisoned one is as good as any.
-fn read(zone: &SharedZone) -> RwLockReadGuard<'_, Zone> {
-    zone.read().unwrap_or_else(PoisonError::into_inner)
-}
-
-fn write(zone: &SharedZone) -> RwLockWriteGuard<'_, Zone> {
-    zone.write().unwrap_or_else(PoisonError::into_inner)
-}
-
-fn addresses(servers: &[DnsServer]) -> Vec<ServerAddress> {
-    let address = |server: &DnsServer| ServerAddress {
-        socket: SocketAddr::new(server.address(), server.server_port()),
-        protocol: match server.protocol() {
-            DnsProtocol::Plain => Protocol::Plain,
-            DnsProtocol::Tls => Protocol::Tls,
-            DnsProtocol::Https { path } => Protocol::Https { path: path.clone() },
-            DnsProtocol::Quic => Protocol::Quic,
-        },
-        name: server.name().map(str::to_owned),
-    };
-    servers.iter().map(address).collect()
 }
 
 fn error_view(failure: dns_io::Failure) -> ForwarderError {

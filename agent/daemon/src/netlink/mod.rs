@@ -16,6 +16,7 @@ mod namespace;
 mod request;
 mod sandbox;
 mod socket;
+mod watch;
 
 pub(crate) use attributes::{attribute, messages};
 pub use error::{NetlinkError, Refusal};
@@ -25,3 +26,4 @@ pub use sandbox::{
     HostLink, LinkName, Route, SandboxLink, SandboxLinkDone, configure_host_link, configure_sandbox,
 };
 pub use socket::Netlink;
+pub use watch::LinkWatch;

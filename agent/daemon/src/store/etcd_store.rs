@@ -23,7 +23,7 @@ use etcd_client::{
 };
 use serde_json::Value;
 use tokio::runtime::Handle;
-use tokio::sync::{broadcast, oneshot};
+use tokio::sync::{broadcast, oneshot, watch};
 
 use super::watch::{WATCH_BOUND, Watch, WatchEvent};
 use super::{Change, Entry, Expected, LeaseId, Store, StoreError};
@@ -59,6 +59,8 @@ pub struct EtcdStore {
 
 struct Shared {
     client: Mutex<Client>,
+    /// Changes when calls and watches over older clients are to be given up.
+    starts: watch::Sender<u64>,
     endpoints: String,
 }
 
@@ -97,6 +99,7 @@ impl EtcdStore {
             root: options.root.clone(),
             shared: Arc::new(Shared {
                 client: Mutex::new(client),
+                starts: watch::Sender::new(0),
                 endpoints: options.endpoints.join(","),
             }),
             runtime: handle,
@@ -111,20 +114,30 @@ impl EtcdStore {
         Ok(())
     }
 
+    /// The same at once, where the connections that are there lead nowhere: calls that wait fail, watches start again.
+    pub fn start_over(&self, options: &EtcdOptions) -> Result<(), ConnectEtcd> {
+        self.reconnect(options)?;
+        self.shared.starts.send_modify(|starts| *starts += 1);
+        Ok(())
+    }
+
     fn key(&self, key: &str) -> String {
         format!("{}{key}", self.root)
     }
 
     /// Waits for a call, on the caller's thread.
     fn call<T>(&self, work: impl Future<Output = Result<T, Error>>) -> Result<T, StoreError> {
-        let limited = async { tokio::time::timeout(CALL_LIMIT, work).await };
-        match self.runtime.block_on(limited) {
-            Ok(Ok(done)) => Ok(done),
-            Ok(Err(error)) => Err(self.failed(&error)),
-            Err(_) => Err(self
-                .shared
-                .unreachable(format!("no answer within {} s", CALL_LIMIT.as_secs()))),
-        }
+        let mut starts = self.shared.starts.subscribe();
+        let limited = async {
+            tokio::select! {
+                done = work => done.map_err(|error| self.failed(&error)),
+                _ = starts.changed() => Err(self.shared.unreachable("the connection was given up".into())),
+                () = tokio::time::sleep(CALL_LIMIT) => Err(self
+                    .shared
+                    .unreachable(format!("no answer within {} s", CALL_LIMIT.as_secs()))),
+            }
+        };
+        self.runtime.block_on(limited)
     }
 
     fn failed(&self, error: &Error) -> StoreError {
@@ -258,8 +271,14 @@ impl Follower {
     async fn follow(self, started: oneshot::Sender<()>) {
         let mut started = Some(started);
         let mut pause = Pause::default();
+        let mut starts = self.shared.starts.subscribe();
         loop {
-            if let Ok(Ok(mut stream)) = tokio::time::timeout(CALL_LIMIT, self.open()).await {
+            let opened = tokio::select! {
+                opened = self.open() => opened.ok(),
+                _ = starts.changed() => None,
+                () = tokio::time::sleep(CALL_LIMIT) => None,
+            };
+            if let Some(mut stream) = opened {
                 pause = Pause::default();
                 // The watcher may have given up waiting, or be gone.
                 let in_time = started
@@ -270,6 +289,7 @@ impl Follower {
                 }
                 tokio::select! {
                     () = self.pass_on(&mut stream) => {}
+                    _ = starts.changed() => {}
                     () = self.events.closed() => return,
                 }
             } else {

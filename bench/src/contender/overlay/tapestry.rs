@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use agent_api::{ClusterInit, ClusterJoin, Driver, HostState, NetworkCreate, TokenCreate};
 
-use super::super::agent::Agent;
+use super::super::agent::{Agent, Settings};
 use super::super::{Contender, Fabric, GATEWAY, Plan, Plug, SUBNET, parsed};
 use super::underlay::Host;
 use super::{Overlay, Site};
@@ -59,7 +59,11 @@ struct AgentSite {
 impl AgentSite {
     fn start(host: Host) -> Result<Self, Trouble> {
         let name = format!("[cluster]\nname = \"host-{}\"", host.address.octets()[3]);
-        let agent = Agent::start(&host.netns, "", &name)?;
+        let settings = Settings {
+            tables: &name,
+            ..Settings::default()
+        };
+        let agent = Agent::start(&host.netns, &settings)?;
         Ok(Self { agent, host })
     }
 
@@ -79,7 +83,7 @@ impl AgentSite {
             name: NETWORK.to_owned(),
             driver: Driver::Overlay,
             subnets: vec![parsed(SUBNET)?],
-            gateways: vec![parsed(GATEWAY)?],
+            gateways: vec![GATEWAY.into()],
             options,
             ..NetworkCreate::default()
         };
@@ -141,7 +145,7 @@ fn create_global(sites: &[AgentSite; 2]) -> Result<(), Trouble> {
 
 impl Site for AgentSite {
     fn attach(&mut self, plug: &Plug<'_>) -> Result<(), Trouble> {
-        self.agent.attach(NETWORK, plug)
+        self.agent.attach(NETWORK, plug, Vec::new())
     }
 
     fn detach(&mut self, plug: &Plug<'_>) -> Result<(), Trouble> {

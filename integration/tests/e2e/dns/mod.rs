@@ -1,10 +1,13 @@
 //! Names: what containers are told by their network's forwarder, and what the world is told about them.
 
+mod basics;
 mod compliance;
+mod dnssec;
 mod forwarding;
 mod local;
 mod name_server;
 mod quic;
+mod several;
 
 use std::net::IpAddr;
 use std::process::Command;

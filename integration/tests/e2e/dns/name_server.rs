@@ -147,6 +147,7 @@ const SERVER: &str = "server:
   access-control: 0.0.0.0/0 allow
   do-not-query-localhost: no
   local-zone: \"test.\" static
+  local-zone: \"dev.\" static
   local-zone: \"broken.example.\" transparent
 ";
 /// Nobody listens there.

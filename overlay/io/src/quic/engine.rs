@@ -27,6 +27,7 @@ use super::path::PathWatch;
 use super::transport::transport;
 use crate::intake::Intake;
 use crate::socket::TunnelSocket;
+use crate::strangers::Strangers;
 
 pub(super) struct Engine {
     pub(super) socket: TunnelSocket,
@@ -42,6 +43,7 @@ pub(super) struct Engine {
     pub(super) alarm: Alarm,
     pub(super) events: Events,
     pub(super) counts: QuicCounts,
+    pub(super) strangers: Strangers,
     /// Links that something happened to.
     pub(super) touched: Vec<ConnectionHandle>,
     /// Peers whose machine may want something.
@@ -90,6 +92,20 @@ pub struct QuicCounts {
     pub uncut: u64,
 }
 
+impl QuicCounts {
+    /// Every count, by its name.
+    pub const fn named(&self) -> [(&'static str, u64); 6] {
+        [
+            ("refused", self.refused),
+            ("malformed", self.malformed),
+            ("not_member", self.not_member),
+            ("early", self.early),
+            ("unsent", self.unsent),
+            ("uncut", self.uncut),
+        ]
+    }
+}
+
 /// What an engine is made of.
 pub(super) struct Parts {
     pub(super) socket: TunnelSocket,
@@ -121,6 +137,7 @@ impl Engine {
             alarm: parts.alarm,
             events: parts.events,
             counts: QuicCounts::default(),
+            strangers: Strangers::new(),
             touched: Vec::new(),
             changed: Vec::new(),
             backlog: Vec::new(),

@@ -44,6 +44,7 @@ use crate::socket::TunnelSocket;
 pub use self::engine::QuicCounts;
 pub use self::events::QuicEvent;
 pub use self::identity::{Credentials, UseCredentials};
+pub use self::peers::{PathView, PeerView};
 pub use self::port::{QuicPort, QuicTrunk};
 
 /// How a QUIC tunnel runs.
@@ -212,6 +213,11 @@ impl QuicTunnel {
 
     pub fn counts(&self) -> QuicCounts {
         self.shared.lock().counts
+    }
+
+    /// What is known of a host; `None` for one that no connection is kept to.
+    pub fn peer(&self, host: &HostId) -> Option<PeerView> {
+        self.shared.lock().peer_view(host)
     }
 
     /// `None` for a host that is not known.

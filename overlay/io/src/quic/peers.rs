@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use overlay_core::{
@@ -18,6 +18,28 @@ use super::events::QuicEvent;
 use super::identity::host_of;
 use super::path::PathWatch;
 use super::transport::transport;
+
+/// What is known of a host that a connection is kept to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PeerView {
+    pub address: SocketAddr,
+    /// Whether frames may flow.
+    pub is_up: bool,
+    pub path: Option<PathView>,
+    pub counts: PeerCounts,
+    pub reassembly: ReassembleCounts,
+}
+
+/// What a connection knows of its path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PathView {
+    /// There and back.
+    pub rtt: Duration,
+    /// Longest UDP payload that is sent, in bytes.
+    pub udp_payload: u16,
+    pub sent_packets: u64,
+    pub lost_packets: u64,
+}
 
 impl Engine {
     /// Expects `host` at `address`; one that is known and has moved is dialed anew.
@@ -59,6 +81,25 @@ impl Engine {
     pub(super) fn peer_counts(&self, host: &HostId) -> Option<(PeerCounts, ReassembleCounts)> {
         let remote = self.peers.get(host)?;
         Some((remote.machine.counts(), remote.reassembler.counts()))
+    }
+
+    pub(super) fn peer_view(&self, host: &HostId) -> Option<PeerView> {
+        let remote = self.peers.get(host)?;
+        let link = remote.link.and_then(|link| self.links.get(&link));
+        let address = link.map_or(remote.address, |link| link.connection.remote_address());
+        let path = link.map(|link| link.connection.stats().path);
+        Some(PeerView {
+            address,
+            is_up: remote.machine.is_up(),
+            path: path.map(|path| PathView {
+                rtt: path.rtt,
+                udp_payload: path.current_mtu,
+                sent_packets: path.sent_packets,
+                lost_packets: path.lost_packets,
+            }),
+            counts: remote.machine.counts(),
+            reassembly: remote.reassembler.counts(),
+        })
     }
 
     /// Carries out what a machine asks for.
@@ -171,8 +212,10 @@ impl Engine {
         let (Some(host), Some(remote)) = (host.clone(), remote.filter(expected)) else {
             self.counts.refused += 1;
             let address = link.connection.remote_address();
-            let host = host.map(|host| host.to_string());
-            tracing::warn!(%address, host, "connection from a host that is not expected");
+            if self.strangers.is_news(address.ip(), now) {
+                let host = host.map(|host| host.to_string());
+                tracing::warn!(%address, host, "connection from a host that is not expected");
+            }
             return self.close(now, handle, "not expected");
         };
         link.host = Some(host.clone());
@@ -197,10 +240,11 @@ impl Engine {
         };
         let address = link.connection.remote_address();
         let Some(host) = link.host.clone() else {
-            self.counts.refused += 1;
-            tracing::warn!(%address, %reason, "connection refused");
-            return;
+            return self.refused(now, address, reason);
         };
+        if is_refusal(reason) {
+            self.refused(now, address, reason);
+        }
         if let Some(remote) = self.peers.get_mut(&host)
             && remote.link == Some(handle)
         {
@@ -208,6 +252,14 @@ impl Engine {
             remote.link = None;
             let time = self.clock.time(now);
             self.peer(&host, |machine| machine.handle_disconnected(time));
+        }
+    }
+
+    /// This host, or the other, was not content with what it was shown.
+    fn refused(&mut self, now: Instant, address: SocketAddr, reason: &ConnectionError) {
+        self.counts.refused += 1;
+        if self.strangers.is_news(address.ip(), now) {
+            tracing::warn!(%address, %reason, "connection refused");
         }
     }
 
@@ -238,6 +290,16 @@ impl Engine {
     }
 }
 
+/// Whether a handshake failed, for either side's certificate or protocol (RFC 9001 §4.8).
+fn is_refusal(reason: &ConnectionError) -> bool {
+    let code = match reason {
+        ConnectionError::TransportError(error) => error.code,
+        ConnectionError::ConnectionClosed(close) => close.error_code,
+        _ => return false,
+    };
+    CRYPTO_ERRORS.contains(&u64::from(code))
+}
+
 /// A reassembler for a connection whose trains may overtake each other: a sender that changes cores sends by two ways.
 fn reassembler() -> Reassembler {
     Reassembler::new(ReassembleConfig {
@@ -252,5 +314,6 @@ fn chain_of(connection: &Connection) -> Option<Vec<CertificateDer<'static>>> {
     identity.downcast().ok().map(|chain| *chain)
 }
 
+const CRYPTO_ERRORS: std::ops::Range<u64> = 0x100..0x200;
 /// Four trains.
 const REORDER_PIECES: u32 = 256;

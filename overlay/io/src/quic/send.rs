@@ -5,7 +5,7 @@ use std::time::Instant;
 use bytes::BytesMut;
 use overlay_core::{Datagrams, FrameIds, HostId};
 use quinn_proto::{Connection, ConnectionHandle};
-use quinn_udp::{EcnCodepoint, Transmit};
+use quinn_udp::Transmit;
 use switch_core::{Frame, VnetHeader, Vni};
 use switch_io::Written;
 
@@ -144,12 +144,12 @@ fn queue_frame(
     Queued::Taken(queued)
 }
 
+/// Never ECN-capable, whatever quinn wishes: a mark of the underlay would reach a controller that does nothing, and no flow
+/// inside. Unmarked packets are dropped instead, which every flow understands (RFC 6040 §4.3, compatibility mode).
 fn udp<'a>(transmit: &quinn_proto::Transmit, out: &'a [u8]) -> Transmit<'a> {
     Transmit {
         destination: transmit.destination,
-        ecn: transmit
-            .ecn
-            .and_then(|ecn| EcnCodepoint::from_bits(ecn as u8)),
+        ecn: None,
         contents: &out[..transmit.size],
         segment_size: transmit.segment_size,
         src_ip: transmit.src_ip,

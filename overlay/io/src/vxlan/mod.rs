@@ -38,6 +38,7 @@ use switch_core::Vni;
 use crate::members::{AddTunnelPort, Members};
 use crate::readiness::Readiness;
 use crate::socket::TunnelSocket;
+use crate::strangers::Strangers;
 
 use self::answers::Answers;
 pub use self::answers::Gateway;
@@ -96,6 +97,7 @@ struct Shared {
     members: Members<Key>,
     answers: Answers,
     counters: Counters,
+    strangers: Strangers,
 }
 
 /// Whose frames a port carries.
@@ -114,6 +116,19 @@ pub struct VxlanCounts {
     pub congestion: u64,
     /// Frames that were not sent, because they are longer than the port's MTU.
     pub too_big: u64,
+}
+
+impl VxlanCounts {
+    /// Every count, by its name.
+    pub const fn named(&self) -> [(&'static str, u64); 5] {
+        [
+            ("malformed", self.malformed),
+            ("unknown_vni", self.unknown_vni),
+            ("unknown_remote", self.unknown_remote),
+            ("congestion", self.congestion),
+            ("too_big", self.too_big),
+        ]
+    }
 }
 
 #[derive(Debug, Default)]
@@ -145,6 +160,7 @@ impl VxlanTunnel {
             members: Members::new(),
             answers: Answers::new(),
             counters: Counters::default(),
+            strangers: Strangers::new(),
         });
         let trunk = VxlanTrunk::new(Arc::clone(&shared));
         Ok((Self { shared }, trunk))

@@ -5,6 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
 
 use overlay_core::VxlanHeader;
 use overlay_core::ecn::{self, Ecn};
@@ -220,7 +221,7 @@ fn clamp(vnet: &[u8; VnetHeader::LEN], bytes: &mut [u8], mtu: u32) {
     }
 }
 
-/// The port for frames of `vni` that come from `address`; counts that there is none.
+/// The port for frames of `vni` that come from `address`; counts that there is none, and tells of strangers once.
 fn find(shared: &Shared, vni: Vni, address: SocketAddr) -> Option<(Vni, SocketAddr, Arc<Member>)> {
     let remote: IpAddr = address.ip();
     if let Some(member) = shared.members.find(&(vni, remote)) {
@@ -232,6 +233,10 @@ fn find(shared: &Shared, vni: Vni, address: SocketAddr) -> Option<(Vni, SocketAd
     } else {
         &shared.counters.unknown_vni
     });
+    let is_stranger = || !shared.members.any(|(_, known)| *known == remote);
+    if shared.strangers.is_news(remote, Instant::now()) && is_stranger() {
+        tracing::warn!(%address, vni = vni.value(), "VXLAN from a stranger is dropped");
+    }
     None
 }
 

@@ -9,7 +9,8 @@
 //! - UDP 53 is taken apart and answered here, each answer to the very MAC and address that asked. No socket buffer
 //!   holds it, so no client can fill one.
 //! - Everything else for a gateway address goes to smoltcp: echo, TCP 53, and refusals for closed ports.
-//! - Anything for another address is left alone. ARP and neighbour discovery are the bridge's own work.
+//! - Anything for another address is left alone. ARP and neighbour discovery are the bridge's own work, but for announcements
+//!   of who has an address now ([`Edge::announce`]).
 //!
 //! Names are not decided here: a DNS message leaves as an [`EdgeEvent`] and its answer returns under the event's id.
 //! Everything that grows has a bound and a counter; at a bound the newest is dropped.
@@ -18,6 +19,7 @@ mod config;
 mod dhcp;
 mod frame;
 mod queries;
+mod question;
 mod stack;
 mod tcp;
 #[cfg(test)]
@@ -30,6 +32,7 @@ use std::time::Duration;
 use smoltcp::wire::IpProtocol;
 
 pub use config::{EdgeConfig, EdgeCounters, EdgeEvent, HostRecord, QueryId, Transport};
+pub use question::Question;
 
 use crate::{Mac, Time};
 use frame::{Datagram, Ethernet, Packet};
@@ -152,6 +155,12 @@ impl Edge {
         self.hosts.remove(&mac);
     }
 
+    /// Tells everybody on the network that `mac` has `address` now: caches may hold an owner from before.
+    pub fn announce(&mut self, mac: Mac, address: Ipv4Addr) {
+        let frame = frame::announcement(self.config.gateway_mac, mac, address);
+        self.transmit.push_back(frame);
+    }
+
     pub fn config(&self) -> &EdgeConfig {
         &self.config
     }
@@ -256,15 +265,23 @@ impl Edge {
     }
 
     fn is_gateway(&self, address: IpAddr) -> bool {
-        match address {
-            IpAddr::V4(address) => self.config.v4.is_some_and(|(own, _)| own == address),
-            IpAddr::V6(address) => self.config.v6.is_some_and(|(own, _)| own == address),
-        }
+        is_gateway(&self.config, address)
     }
 
     fn is_host(&self, address: IpAddr) -> bool {
-        frame::is_host_address(address) && !self.is_gateway(address)
+        is_host(&self.config, address)
     }
+}
+
+fn is_gateway(config: &EdgeConfig, address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(address) => config.v4.is_some_and(|(own, _)| own == address),
+        IpAddr::V6(address) => config.v6.is_some_and(|(own, _)| own == address),
+    }
+}
+
+fn is_host(config: &EdgeConfig, address: IpAddr) -> bool {
+    frame::is_host_address(address) && !is_gateway(config, address)
 }
 
 /// How long a query waits for its answer.

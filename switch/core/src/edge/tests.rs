@@ -223,6 +223,59 @@ fn udp_query_is_answered_to_who_asked() {
 }
 
 #[test]
+fn question_answered_on_its_way_gets_the_frame_that_the_edge_would_send() {
+    for (client, server) in [
+        ("10.0.0.2:4000", "10.0.0.1:53"),
+        ("[fd00::2]:4000", "[fd00::1]:53"),
+    ] {
+        let mut edge = edge();
+        let frame = udp_frame(client, server, b"query");
+        let question = Question::parse(edge.config(), &frame).unwrap();
+        assert_eq!(question.message(), b"query");
+        assert_eq!(
+            question.source(),
+            client.parse::<SocketAddr>().unwrap().ip()
+        );
+        edge.handle_input(Time::default(), &frame);
+        let (query, ..) = next_query(&mut edge).unwrap();
+        edge.answer(query, b"answer");
+        assert_eq!(
+            question.reply(edge.config(), b"answer"),
+            edge.poll_transmit()
+        );
+        assert_eq!(question.reply(edge.config(), &[0; 1500]), None);
+    }
+}
+
+#[test]
+fn unusual_frames_are_no_questions() {
+    let edge = edge();
+    let (client, server) = ("10.0.0.2:4000", "10.0.0.1:53");
+    let usual = udp_frame(client, server, b"query");
+    assert!(Question::parse(edge.config(), &usual).is_some());
+    let mut broadcast = usual.clone();
+    broadcast[..6].fill(0xff);
+    let mut fragment = usual.clone();
+    fragment[14 + 6] |= 0x20;
+    for frame in [
+        broadcast,
+        fragment,
+        udp_frame(client, "10.0.0.9:53", b"query"),
+        udp_frame(client, "10.0.0.1:54", b"query"),
+        udp_frame("10.0.0.2:0", server, b"query"),
+        udp_frame("10.0.0.1:4000", server, b"query"),
+        udp_frame(client, server, b""),
+        udp_frame(client, server, &[0; 513]),
+        usual[..30].to_vec(),
+    ] {
+        assert!(
+            Question::parse(edge.config(), &frame).is_none(),
+            "{frame:x?}"
+        );
+    }
+}
+
+#[test]
 fn unanswered_query_expires() {
     let mut edge = edge();
     let frame = udp_frame("10.0.0.2:4000", "10.0.0.1:53", b"query");
@@ -605,4 +658,21 @@ fn registered_host_gets_its_address_by_dhcp() {
     assert!(dhcp_exchange(&mut edge, &discover).is_none());
     let counters = edge.counters();
     assert_eq!((counters.dhcp_replies, counters.dhcp_ignored), (2, 2));
+}
+
+#[test]
+fn an_announcement_asks_for_the_address_it_tells_of() {
+    let mut edge = edge();
+    edge.announce(CLIENT_MAC, CLIENT);
+    let frame = edge.poll_transmit().unwrap();
+    let parsed = crate::Frame::parse(&frame).unwrap();
+    assert_eq!((parsed.dst(), parsed.src()), (Mac::BROADCAST, GATEWAY_MAC));
+    let arp = parsed.packet();
+    assert_eq!(arp[..8], [0, 1, 8, 0, 6, 4, 0, 1]);
+    assert_eq!(arp[8..14], CLIENT_MAC.octets());
+    assert_eq!(
+        (&arp[14..18], &arp[24..28]),
+        (&CLIENT.octets()[..], &CLIENT.octets()[..])
+    );
+    assert_eq!(edge.poll_transmit(), None);
 }

@@ -1,0 +1,146 @@
+//! Many hosts: networks over QUIC and VXLAN, with and without a cluster.
+
+mod captures;
+mod etcd;
+mod faults;
+mod membership;
+mod moves;
+mod networks;
+mod refusals;
+mod static_vxlan;
+mod traffic;
+
+use std::fs;
+use std::io::Write as _;
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::harness::{Host, Netns, Output, eventually};
+
+/// Hosts on one underlay: a bridge of the kernel in a namespace of its own. Host `n` has 192.0.2.`n` and 2001:db8:5::`n`.
+struct Underlay {
+    netns: Netns,
+    hosts: Vec<Host>,
+}
+
+impl Underlay {
+    /// `count` hosts with running agents.
+    fn new(count: usize) -> Self {
+        let underlay = Self::without_agents(count);
+        for host in &underlay.hosts {
+            host.launch();
+        }
+        underlay
+    }
+
+    fn without_agents(count: usize) -> Self {
+        let netns = Netns::new("wire");
+        netns.sh("ip link add wire type bridge; ip link set wire up");
+        let hosts: Vec<_> = (1..=count)
+            .map(|number| {
+                let host = Host::without_agent();
+                plug(&netns, &host.netns, number);
+                let config = host.dir().join("agent.toml");
+                let mut config = fs::File::options().append(true).open(config).unwrap();
+                write!(config, "[cluster]\nname = \"host-{number}\"\nlease_s = 3\n").unwrap();
+                host
+            })
+            .collect();
+        Self { netns, hosts }
+    }
+}
+
+impl Drop for Underlay {
+    /// The host that runs etcd goes last: the others take leave of it.
+    fn drop(&mut self) {
+        while let Some(host) = self.hosts.pop() {
+            drop(host);
+        }
+    }
+}
+
+/// A cluster of all hosts of an underlay; the first one made it.
+fn cluster(count: usize) -> Underlay {
+    let lab = Underlay::new(count);
+    let first = &lab.hosts[0];
+    first
+        .tapestry(&["cluster", "init", "--advertise", "192.0.2.1"])
+        .ok();
+    for host in &lab.hosts[1..] {
+        join(first, host).ok();
+    }
+    for host in &lab.hosts {
+        eventually(STEP, "every host sees every host", || {
+            let hosts = hosts_of(host);
+            let all_up = hosts.iter().all(|host| host["state"] == "up");
+            (hosts.len() == count && all_up).then_some(())
+        });
+    }
+    lab
+}
+
+fn token(host: &Host) -> String {
+    let token = host.tapestry(&["cluster", "token", "-q"]).ok();
+    token.trim().to_owned()
+}
+
+fn join(first: &Host, host: &Host) -> Output {
+    host.tapestry(&["cluster", "join", &token(first), "192.0.2.1"])
+}
+
+fn cluster_of(host: &Host) -> Value {
+    host.api("GET", "/v1/cluster", None).ok()
+}
+
+fn hosts_of(host: &Host) -> Vec<Value> {
+    cluster_of(host)["hosts"].as_array().unwrap().clone()
+}
+
+/// `network create` on the cluster, known everywhere when this returns.
+fn create_shared(lab: &Underlay, name: &str, options: &[&str]) {
+    let head = ["network", "create", "--driver", "overlay"];
+    lab.hosts[0]
+        .tapestry(&[&head[..], options, &[name]].concat())
+        .ok();
+    for host in &lab.hosts {
+        eventually(STEP, "every host knows the network", || {
+            let networks = host.networks();
+            networks
+                .iter()
+                .any(|network| network.name == name)
+                .then_some(())
+        });
+    }
+}
+
+/// Whether `container` reaches `target`, by name or address, within a while.
+fn reaches(host: &Host, container: &str, target: &str) {
+    eventually(STEP, &format!("{container} reaches {target}"), || {
+        let ping = host.exec(container, &format!("ping -n -c1 -W1 {target}"));
+        (ping.status == 0).then_some(())
+    });
+}
+
+fn tunnels(host: &Host, network: &str) -> Vec<String> {
+    let ports = host.ports(network);
+    let tunnels = ports.into_iter().filter(|port| port.kind == "tunnel");
+    tunnels.map(|port| port.owner).collect()
+}
+
+/// A veth pair from the underlay's bridge into `netns`.
+fn plug(underlay: &Netns, netns: &Netns, number: usize) {
+    let name = netns.name();
+    underlay.sh(&format!(
+        "ip link add port{number} type veth peer name under0 netns {name}
+         ip link set port{number} master wire up"
+    ));
+    netns.sh(&format!(
+        "echo 0 >/proc/sys/net/ipv6/conf/under0/accept_dad
+         ip addr add 192.0.2.{number}/24 dev under0
+         ip addr add 2001:db8:5::{number}/64 dev under0 nodad
+         ip link set under0 up"
+    ));
+}
+
+const STEP: Duration = Duration::from_secs(10);

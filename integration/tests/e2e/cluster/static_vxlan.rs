@@ -1,0 +1,173 @@
+//! VXLAN to fixed remotes, without a cluster.
+
+use std::time::Duration;
+
+use rustix::process::Signal;
+
+use super::{Underlay, plug};
+use crate::harness::{Host, Netns, eventually};
+
+/// `network create` of a static VXLAN to `remotes`.
+fn create_static(host: &Host, name: &str, options: &[&str], remotes: &str) {
+    let remote = format!("remote={remotes}");
+    let head = ["network", "create", "--driver", "overlay"];
+    let tail = ["-o", "encap=vxlan", "-o", &remote, name];
+    host.tapestry(&[&head[..], options, &tail].concat()).ok();
+}
+
+#[test]
+fn two_hosts_share_a_network_over_static_vxlan() {
+    let lab = Underlay::new(2);
+    let [one, two] = lab.hosts.as_slice() else {
+        unreachable!()
+    };
+    for (host, remote, range) in [
+        (one, "192.0.2.2", "10.9.0.64/26"),
+        (two, "192.0.2.1", "10.9.0.128/26"),
+    ] {
+        let options = [
+            "-o",
+            "vni=7",
+            "--subnet",
+            "10.9.0.0/24",
+            "--ip-range",
+            range,
+        ];
+        create_static(host, "far", &options, remote);
+    }
+    let detail = one.network("far");
+    assert_eq!(detail.mtu, 1450);
+    one.idle("a", "far", &[]);
+    two.idle("b", "far", &["--ip", "10.9.0.200"]);
+    assert!(one.ipv4("a").to_string().starts_with("10.9.0.6"));
+    one.exec("a", "ping -n -c3 -W2 10.9.0.200").ok();
+    let a = one.ipv4("a");
+    // The largest packet goes through, a larger one does not leave.
+    two.exec("b", &format!("ping -n -c2 -W2 -M do -s 1422 {a}"))
+        .ok();
+    assert_ne!(
+        two.exec("b", &format!("ping -n -c1 -W1 -M do -s 1423 {a}"))
+            .status,
+        0
+    );
+    let tunnels: Vec<_> = one
+        .ports("far")
+        .into_iter()
+        .filter(|port| port.kind == "tunnel")
+        .collect();
+    assert_eq!(tunnels.len(), 1, "{tunnels:#?}");
+    assert_eq!(tunnels[0].owner, "192.0.2.2");
+    assert!(
+        tunnels[0].tx_frames > 0 && tunnels[0].rx_frames > 0,
+        "{tunnels:#?}"
+    );
+    let listed = one.tapestry(&["network", "ls"]).ok();
+    assert!(
+        listed
+            .lines()
+            .any(|line| line.contains("far") && line.contains("global")),
+        "{listed}"
+    );
+}
+
+#[test]
+fn a_static_vxlan_is_there_again_after_a_restart_of_the_agent() {
+    let lab = Underlay::new(2);
+    let [one, two] = lab.hosts.as_slice() else {
+        unreachable!()
+    };
+    for (host, remote, range) in [
+        (one, "2001:db8:5::2", "10.9.0.64/26"),
+        (two, "2001:db8:5::1", "10.9.0.128/26"),
+    ] {
+        let options = [
+            "-o",
+            "vni=7",
+            "--subnet",
+            "10.9.0.0/24",
+            "--ip-range",
+            range,
+        ];
+        create_static(host, "far", &options, remote);
+    }
+    assert_eq!(one.network("far").mtu, 1430);
+    one.idle("a", "far", &[]);
+    two.idle("b", "far", &[]);
+    let b = two.ipv4("b");
+    one.exec("a", &format!("ping -n -c2 -W2 {b}")).ok();
+    one.stop_agent(Signal::TERM);
+    one.launch();
+    one.exec("a", &format!("ping -n -c2 -W2 {b}")).ok();
+}
+
+#[test]
+fn a_static_vxlan_exchanges_frames_with_the_kernels_device() {
+    let lab = Underlay::new(1);
+    let host = &lab.hosts[0];
+    let kernel = Netns::new("kern");
+    plug(&lab.netns, &kernel, 9);
+    let options = ["-o", "vni=42", "--subnet", "10.9.0.0/24"];
+    create_static(host, "far", &options, "192.0.2.9");
+    host.idle("a", "far", &[]);
+    kernel.sh(
+        "ip link add vx type vxlan id 42 remote 192.0.2.1 local 192.0.2.9 dstport 4789 dev under0
+         ip addr add 10.9.0.9/24 dev vx; ip link set vx up",
+    );
+    let a = host.ipv4("a");
+    eventually(
+        Duration::from_secs(5),
+        "the kernel reaches the container",
+        || kernel.pings(a).then_some(()),
+    );
+    host.exec("a", "ping -n -c2 -W2 10.9.0.9").ok();
+}
+
+#[test]
+fn what_a_static_vxlan_lacks_is_said() {
+    let lab = Underlay::new(1);
+    let host = &lab.hosts[0];
+    let refused = |options: &[&str]| {
+        let head = ["network", "create", "--driver", "overlay"];
+        host.tapestry(&[&head[..], options, &["far"]].concat())
+            .refused(1)
+    };
+    let subnet = ["--subnet", "10.9.0.0/24"];
+    for (options, part) in [
+        (&[][..], "cluster"),
+        (&["-o", "remote=192.0.2.2", "-o", "vni=7"], "--subnet"),
+        (&[subnet[0], subnet[1], "-o", "remote=192.0.2.2"], "vni"),
+        (
+            &[
+                subnet[0],
+                subnet[1],
+                "-o",
+                "remote=192.0.2.2",
+                "-o",
+                "vni=7",
+                "--mtu",
+                "1500",
+            ],
+            "1450",
+        ),
+        (
+            &[
+                subnet[0],
+                subnet[1],
+                "-o",
+                "remote=192.0.2.2",
+                "-o",
+                "vni=7",
+                "-o",
+                "encap=quic",
+            ],
+            "cluster",
+        ),
+    ] {
+        let said = refused(options);
+        assert!(
+            said.contains(part) && said.lines().count() == 1,
+            "{options:?}: {said}"
+        );
+    }
+    assert!(host.networks().iter().all(|network| network.name != "far"));
+}
