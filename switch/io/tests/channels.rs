@@ -29,6 +29,8 @@ on_both_engines! {
     networks_do_not_mix
     the_bridge_answers_for_registered_endpoints
     a_busy_port_does_not_starve_another
+    a_polled_port_changes_its_reader_in_order
+    ports_spread_while_one_worker_has_too_much
     what_a_trunk_reads_comes_from_the_port_it_names
     four_thousand_ports_work
     an_idle_switch_uses_no_cpu
@@ -371,6 +373,69 @@ fn a_busy_port_does_not_starve_another(engine: EngineChoice) {
         }
         done.store(true, Ordering::Relaxed);
     });
+}
+
+fn a_polled_port_changes_its_reader_in_order(engine: EngineChoice) {
+    let (switch, bridge) = (switch(engine), bridge());
+    let (a_port, a) = attach(&switch, &bridge, tap_port());
+    let (_, b) = attach(&switch, &bridge, tap_port());
+    let seen = AtomicU32::new(0);
+    let start = Instant::now();
+    let moves = std::thread::scope(|scope| {
+        let receiving = scope.spawn(|| {
+            for wanted in 0..20_000_u32 {
+                let received = b.recv_timeout(WAIT).unwrap();
+                assert_eq!(received.frame(), frame(255, 1, &wanted.to_ne_bytes()));
+                seen.store(wanted, Ordering::Release);
+            }
+        });
+        scope.spawn(|| {
+            for n in 0..20_000_u32 {
+                while n > seen.load(Ordering::Acquire) + 100 {
+                    assert!(start.elapsed() < 10 * WAIT, "frame {n} waits");
+                    std::thread::yield_now();
+                }
+                assert!(a.send(&frame(255, 1, &n.to_ne_bytes())));
+            }
+        });
+        let mut moves = 0;
+        while !receiving.is_finished() {
+            switch.move_port(a_port, moves % 2);
+            moves += 1;
+        }
+        moves
+    });
+    assert!(moves > 10, "{moves} moves");
+}
+
+fn ports_spread_while_one_worker_has_too_much(engine: EngineChoice) {
+    let config = SwitchConfig {
+        engine,
+        ..SwitchConfig::default()
+    };
+    let (switch, bridge) = (Switch::start(config).unwrap(), bridge());
+    assert!(switch.engine().workers > 1, "this test needs two cores");
+    let (_, a) = attach(&switch, &bridge, tap_port());
+    let (_, b) = attach(&switch, &bridge, tap_port());
+    // A broadcast is much work for the switch and little for who sends it.
+    let _audience: Vec<_> = (0..30)
+        .map(|_| attach_with(&switch, &bridge, tap_port(), 4, Capabilities::ALL))
+        .collect();
+    let is_spread = || switch.loads()[1..].iter().any(|ports| *ports > 0);
+    assert!(!is_spread(), "{:?}", switch.loads());
+    let start = Instant::now();
+    while !is_spread() {
+        assert!(start.elapsed() < Duration::from_secs(30), "nothing spreads");
+        let sent = a.send(&frame(255, 1, b"all")) && b.send(&frame(255, 2, b"all"));
+        if !sent {
+            std::thread::sleep(Duration::from_micros(200));
+        }
+    }
+    let start = Instant::now();
+    while is_spread() {
+        assert!(start.elapsed() < Duration::from_secs(30), "nothing returns");
+        std::thread::sleep(Duration::from_millis(10));
+    }
 }
 
 fn four_thousand_ports_work(engine: EngineChoice) {

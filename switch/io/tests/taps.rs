@@ -6,7 +6,7 @@ mod lab;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream, UdpSocket};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use lab::{
@@ -29,9 +29,12 @@ on_both_engines! {
     the_death_of_a_sandbox_is_reported
     a_link_that_is_down_is_counted
     a_tap_can_be_handed_over
+    a_tap_changes_its_reader_in_order
 }
 
 const TRANSFER: usize = 8 << 20;
+const DATAGRAMS: u32 = 50_000;
+const PATIENCE: Duration = Duration::from_secs(5);
 
 struct Network {
     switch: Switch,
@@ -211,6 +214,45 @@ fn joined_datagrams_arrive_one_by_one(engine: EngineChoice) {
     eventually("every datagram is counted", || {
         network.counts(b_port).tx_frames >= 1500
     });
+}
+
+fn a_tap_changes_its_reader_in_order(engine: EngineChoice) {
+    let network = Network::new(engine);
+    let (a_port, a) = network.station("tap-a", "10.1.0.1");
+    let (_, b) = network.station("tap-b", "10.1.0.2");
+    let receiver = b.run(|| UdpSocket::bind("10.1.0.2:9").unwrap());
+    receiver.set_read_timeout(Some(PATIENCE)).unwrap();
+    let sender = a.run(|| UdpSocket::bind("10.1.0.1:9").unwrap());
+    sender.connect("10.1.0.2:9").unwrap();
+    let seen = AtomicU32::new(0);
+    let start = Instant::now();
+    let moves = std::thread::scope(|scope| {
+        let receiving = scope.spawn(|| {
+            for wanted in 0..DATAGRAMS {
+                let mut datagram = [0; 4];
+                receiver.recv(&mut datagram).unwrap();
+                assert_eq!(u32::from_ne_bytes(datagram), wanted);
+                seen.store(wanted, Ordering::Release);
+            }
+        });
+        scope.spawn(|| {
+            for n in 0..DATAGRAMS {
+                // Never more on the way than fit the queues, so that none may be lost.
+                while n > seen.load(Ordering::Acquire) + 100 {
+                    assert!(start.elapsed() < 10 * PATIENCE, "frame {n} waits");
+                    std::thread::yield_now();
+                }
+                sender.send(&n.to_ne_bytes()).unwrap();
+            }
+        });
+        let mut moves = 0;
+        while !receiving.is_finished() {
+            network.switch.move_port(a_port, moves % 2);
+            moves += 1;
+        }
+        moves
+    });
+    assert!(moves > 10, "{moves} moves");
 }
 
 fn a_port_is_removed_under_load_and_its_interface_vanishes(engine: EngineChoice) {

@@ -67,6 +67,16 @@ impl Desk {
         self.detach(id);
     }
 
+    pub(super) fn move_port(&self, id: PortId, worker: usize) {
+        let _turn = lock(&self.turn);
+        if let Some(reader) = self.registry.reader(id)
+            && reader != worker
+            && worker < self.workers.len()
+        {
+            self.give(id, reader, worker);
+        }
+    }
+
     /// Hands some of what `worker` reads to the one that reads least. Whether there was something to hand.
     pub(super) fn relieve(&self, worker: usize) -> bool {
         let _turn = lock(&self.turn);

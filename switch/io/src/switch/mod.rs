@@ -29,8 +29,8 @@ use switch_core::{Bridge, BridgeConfig, PortConfig, PortCounts, PortId, PortKind
 use self::ager::Ager;
 pub(crate) use self::balancer::Overload;
 use self::balancer::{Balancer, Requests};
-pub use self::config::{AUTO_WORKERS_MAX, EngineChoice, EngineKind, EngineReport, SwitchConfig};
 use self::config::Placement;
+pub use self::config::{AUTO_WORKERS_MAX, EngineChoice, EngineKind, EngineReport, SwitchConfig};
 use self::desk::Desk;
 use self::registry::Registry;
 use crate::events::{Events, SwitchEvent};
@@ -145,6 +145,12 @@ impl Switch {
     /// no such port.
     pub fn remove_port(&self, id: PortId) {
         self.desk.remove(id);
+    }
+
+    /// Lets `worker` read the port, in order: what was read before has been sent. Where the load decides who reads
+    /// (`workers: 0`) that may change again soon. Does nothing when there is no such port or worker.
+    pub fn move_port(&self, id: PortId, worker: usize) {
+        self.desk.move_port(id, worker);
     }
 
     /// The port's counters, summed over the workers.

@@ -67,9 +67,7 @@ impl Registry {
         ports.next = ports.next.checked_add(1)?;
         let reader = match ports.placement {
             Placement::ByNeed => 0,
-            Placement::Even => {
-                (0..ports.loads.len()).min_by_key(|worker| ports.loads[*worker])?
-            }
+            Placement::Even => (0..ports.loads.len()).min_by_key(|worker| ports.loads[*worker])?,
         };
         Some((id, reader))
     }
@@ -90,6 +88,10 @@ impl Registry {
         let record = ports.ports.remove(&id)?;
         ports.loads[record.reader] -= 1;
         Some(record.port)
+    }
+
+    pub(super) fn reader(&self, id: PortId) -> Option<usize> {
+        lock(&self.0).ports.get(&id).map(|record| record.reader)
     }
 
     /// The port has another reader.
