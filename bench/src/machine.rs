@@ -10,6 +10,9 @@ pub(crate) struct Machine {
     pub(crate) kernel: String,
     pub(crate) processor: String,
     pub(crate) cores: usize,
+    /// How TCP's senders pace themselves here: it changes every figure of TCP. Absent from reports of older versions.
+    #[serde(default)]
+    pub(crate) congestion_control: String,
     /// Runnable processes over the last minute before the run, as the kernel averages them: what else was going on.
     pub(crate) load: String,
 }
@@ -20,6 +23,7 @@ impl Machine {
             kernel: kernel(),
             processor: processor().unwrap_or_else(|| "unknown".to_owned()),
             cores: std::thread::available_parallelism().map_or(0, std::num::NonZero::get),
+            congestion_control: line("/proc/sys/net/ipv4/tcp_congestion_control"),
             load: line("/proc/loadavg")
                 .split(' ')
                 .next()

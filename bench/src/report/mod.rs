@@ -156,6 +156,7 @@ pub(crate) mod tests {
                 kernel: "Linux".to_owned(),
                 processor: "<fast>".to_owned(),
                 cores: 2,
+                congestion_control: "cubic".to_owned(),
                 load: "0".to_owned(),
             },
             families: vec![FamilyReport {

@@ -19,8 +19,12 @@ pub(crate) fn table(report: &Report) -> String {
     }
     let _ = writeln!(
         text,
-        "\n{}, {} cores, {}; {:.0} s",
-        report.machine.kernel, report.machine.cores, report.machine.processor, report.took_s
+        "\n{}, {} cores, {}, TCP by {}; {:.0} s",
+        report.machine.kernel,
+        report.machine.cores,
+        report.machine.processor,
+        report.machine.congestion_control,
+        report.took_s
     );
     text
 }
