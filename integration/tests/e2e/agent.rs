@@ -3,8 +3,7 @@
 use std::fs;
 use std::time::{Duration, Instant};
 
-use rustix::param::clock_ticks_per_second;
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Signal, kill_process};
 
 use crate::harness::{Host, eventually};
 
@@ -30,9 +29,9 @@ fn idle_agent_uses_at_most_half_a_percent_of_a_core() {
     let host = with_two_containers();
     // The kernels of two new links talk for a few seconds; that is work, not idling.
     std::thread::sleep(Duration::from_secs(5));
-    let (start, before) = (Instant::now(), processor_time(host.agent_pid()));
+    let (start, before) = (Instant::now(), host.agent_processor_time());
     std::thread::sleep(Duration::from_secs(10));
-    let used = processor_time(host.agent_pid()) - before;
+    let used = host.agent_processor_time() - before;
     let share = used.as_secs_f64() / start.elapsed().as_secs_f64();
     assert!(share <= 0.005, "{:.2} % of a core", share * 100.0);
 }
@@ -209,17 +208,4 @@ fn with_two_containers() -> Host {
     host.idle("one", "bridge", &[]);
     host.idle("two", "bridge", &[]);
     host
-}
-
-/// User and system time of all threads (proc(5), `stat`).
-fn processor_time(pid: Pid) -> Duration {
-    let stat = fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero())).unwrap();
-    let after_name = stat.rsplit(')').next().unwrap();
-    let ticks: u64 = after_name
-        .split_whitespace()
-        .skip(11)
-        .take(2)
-        .map(|field| field.parse::<u64>().unwrap())
-        .sum();
-    Duration::from_millis(ticks * 1000 / clock_ticks_per_second())
 }

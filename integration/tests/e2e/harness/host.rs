@@ -11,6 +11,7 @@ use agent_api::{
     ContainerDetail, ContainerState, ContainerSummary, EndpointSettings, NetworkDetail,
     NetworkSummary, PortView,
 };
+use rustix::param::clock_ticks_per_second;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use tempfile::TempDir;
@@ -131,6 +132,20 @@ impl Host {
     pub(crate) fn agent_pid(&self) -> Pid {
         let agent = self.agent.lock().unwrap_or_else(PoisonError::into_inner);
         Pid::from_child(agent.as_ref().expect("the agent runs"))
+    }
+
+    /// User and system time of all the agent's threads so far (proc(5), `stat`).
+    pub(crate) fn agent_processor_time(&self) -> Duration {
+        let pid = self.agent_pid().as_raw_nonzero();
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+        let after_name = stat.rsplit(')').next().unwrap();
+        let ticks: u64 = after_name
+            .split_whitespace()
+            .skip(11)
+            .take(2)
+            .map(|field| field.parse::<u64>().unwrap())
+            .sum();
+        Duration::from_millis(ticks * 1000 / clock_ticks_per_second())
     }
 
     /// Ends the agent with `signal` and waits for it.
