@@ -8,9 +8,9 @@ use tempfile::NamedTempFile;
 
 use crate::command::require;
 use crate::contender::gateway;
-use crate::helper::{End, Helper};
 use crate::lab::{Lab, Station};
 use crate::statistics::{percentile, sorted};
+use crate::traffic_process::{End, TrafficProcess};
 use crate::trouble::Trouble;
 
 /// Names that a question may be about: all of one kind, in turn.
@@ -45,7 +45,7 @@ pub(crate) struct Answers {
 
 /// A run that goes on.
 pub(crate) struct Asking<'l> {
-    program: Helper<'l>,
+    program: TrafficProcess<'l>,
     seconds: f64,
     _questions: NamedTempFile,
 }

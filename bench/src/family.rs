@@ -8,9 +8,8 @@ use crate::contender::{
     TapestryOverlay, Tinc, Underlay, Vde, Wire, WireguardGo,
 };
 use crate::row::{
-    Attach, Broadcast, Burst, DnsBulk, DnsCached, DnsHalfLoad, DnsLocal, FdbLearn, FdbMove,
-    FdbSize, HeadOfLine, Idle, Latency, MacMove, ManyToOne, Mesh, OverlayLatency, OverlayTcp,
-    Ports, Reference, Row, Tcp, Udp, UdpGso,
+    Attach, Broadcast, Burst, Dns, Fdb, HeadOfLine, Idle, Latency, MacMove, ManyToOne, Mesh,
+    OverlayLatency, OverlayTcp, Ports, Reference, Row, Tcp, Udp, UdpGso,
 };
 
 /// Rows with the contenders that they compare.
@@ -64,10 +63,10 @@ fn one_host() -> Family {
 /// The switch's decisions without a wire.
 fn table() -> Family {
     let sizes = [100, 1_000, 10_000, 100_000, 1_000_000];
-    let sizes = sizes.map(|entries| -> Box<dyn Row> { Box::new(FdbSize { entries }) });
+    let sizes = sizes.map(|entries| -> Box<dyn Row> { Box::new(Fdb::Size(entries)) });
     let mut rows = Vec::from(sizes);
-    rows.push(Box::new(FdbLearn));
-    rows.push(Box::new(FdbMove));
+    rows.push(Box::new(Fdb::Learn));
+    rows.push(Box::new(Fdb::Move));
     Family {
         name: "table",
         baseline: None,
@@ -94,10 +93,10 @@ fn dns() -> Family {
             Box::new(NameServer::Aardvark),
         ],
         rows: vec![
-            Box::new(DnsLocal(Rc::clone(&reference))),
-            Box::new(DnsCached),
-            Box::new(DnsHalfLoad(Rc::clone(&reference))),
-            Box::new(DnsBulk(reference)),
+            Box::new(Dns::Local(Rc::clone(&reference))),
+            Box::new(Dns::Cached),
+            Box::new(Dns::HalfLoad(Rc::clone(&reference))),
+            Box::new(Dns::Bulk(reference)),
         ],
     }
 }

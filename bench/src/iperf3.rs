@@ -6,8 +6,8 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use crate::command::require;
-use crate::helper::End;
 use crate::lab::{Lab, Station};
+use crate::traffic_process::End;
 use crate::trouble::Trouble;
 
 /// One test.

@@ -10,11 +10,11 @@ use serde::{Deserialize, Serialize};
 use crate::command::{self, ip, ip_batch};
 use crate::contender::{Contender, Description, Fabric, Plan, Plug, Underlay, address_of};
 use crate::counters::{link_drops, socket_drops};
-use crate::helper::{End, Ends, Helper};
 use crate::interrupt;
 use crate::netns::Netns;
 use crate::process::{self, ThreadTimes, used_s};
 use crate::statistics::count_f64;
+use crate::traffic_process::{End, Ends, TrafficProcess};
 use crate::trouble::Trouble;
 
 /// What a row needs to be there.
@@ -276,7 +276,11 @@ impl Lab {
     }
 
     /// Starts one of our tools; its sockets go to the namespaces that its arguments name.
-    pub(crate) fn tool(&self, end: End, arguments: &[String]) -> Result<Helper<'_>, Trouble> {
+    pub(crate) fn tool(
+        &self,
+        end: End,
+        arguments: &[String],
+    ) -> Result<TrafficProcess<'_>, Trouble> {
         // Not by its path, which a build may have replaced meanwhile.
         let mut command = Command::new("/proc/self/exe");
         command.arg("tool").args(arguments);
@@ -285,9 +289,9 @@ impl Lab {
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
         let name = arguments.first().cloned().unwrap_or_default();
-        let mut helper = Helper::new(&self.ends, end, name, command::spawn(&mut command)?);
-        helper.line(Duration::from_secs(10))?;
-        Ok(helper)
+        let mut process = TrafficProcess::new(&self.ends, end, name, command::spawn(&mut command)?);
+        process.line(Duration::from_secs(10))?;
+        Ok(process)
     }
 
     /// Starts a program inside a station.
@@ -296,14 +300,14 @@ impl Lab {
         end: End,
         station: &Station,
         command: &mut Command,
-    ) -> Result<Helper<'_>, Trouble> {
+    ) -> Result<TrafficProcess<'_>, Trouble> {
         let name = command.get_program().to_string_lossy().into_owned();
         command
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
         let child = station.netns.enter(|| command::spawn(command))??;
-        Ok(Helper::new(&self.ends, end, name, child))
+        Ok(TrafficProcess::new(&self.ends, end, name, child))
     }
 
     /// TCP in both directions, more of it than one frame: late answers are asked for again.

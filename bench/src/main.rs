@@ -6,7 +6,6 @@ mod contender;
 mod counters;
 mod dnsperf;
 mod family;
-mod helper;
 mod interrupt;
 mod iperf3;
 mod lab;
@@ -21,6 +20,7 @@ mod spec;
 mod statistics;
 mod tools;
 mod traffic;
+mod traffic_process;
 mod trouble;
 
 use std::fs;

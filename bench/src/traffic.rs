@@ -3,18 +3,18 @@
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
-use crate::helper::{End, Helper};
 use crate::interrupt::pause;
 use crate::lab::{Lab, Station};
 use crate::search::Trial;
 use crate::statistics::count_f64;
 use crate::tools::{Count, Counted, Send, Sent};
+use crate::traffic_process::{End, TrafficProcess};
 use crate::trouble::Trouble;
 
 /// Flows from some stations to others.
 pub(crate) struct Traffic<'l> {
-    sender: Helper<'l>,
-    sink: Helper<'l>,
+    sender: TrafficProcess<'l>,
+    sink: TrafficProcess<'l>,
     trial: u32,
     threads: usize,
 }
@@ -122,7 +122,7 @@ impl Traffic<'_> {
         Ok((sent, self.settled_count(sent.datagrams)?))
     }
 
-    pub(crate) fn sink(&self) -> &Helper<'_> {
+    pub(crate) fn sink(&self) -> &TrafficProcess<'_> {
         &self.sink
     }
 

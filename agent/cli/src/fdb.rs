@@ -3,34 +3,19 @@
 use agent_api::{Client, FdbEntryView};
 
 use crate::failure::Failure;
+use crate::listing::Listing;
 use crate::output;
 
 /// Show a network's forwarding table
 #[derive(Debug, clap::Subcommand)]
 pub(crate) enum Verb {
-    Ls(Ls),
-}
-
-/// List the addresses that a network's switch knows
-#[derive(Debug, clap::Args)]
-pub(crate) struct Ls {
-    /// Print JSON
-    #[arg(long)]
-    json: bool,
-    /// The network's name or id
-    network: String,
+    /// List the addresses that a network's switch knows
+    Ls(Listing),
 }
 
 pub(crate) async fn run(verb: Verb, client: &Client) -> Result<u8, Failure> {
-    let Verb::Ls(args) = verb;
-    let entries = client.fdb(&args.network).await?;
-    let text = if args.json {
-        output::json(&entries)
-    } else {
-        table(&entries)
-    };
-    output::print(&text)?;
-    Ok(0)
+    let Verb::Ls(listing) = verb;
+    listing.print(&client.fdb(&listing.network).await?, table)
 }
 
 fn table(entries: &[FdbEntryView]) -> String {

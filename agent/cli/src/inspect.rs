@@ -32,7 +32,7 @@ pub(crate) struct NetworkArgs {
 #[derive(Debug, Serialize)]
 #[serde(untagged)]
 enum Detail {
-    Container(ContainerDetail),
+    Container(Box<ContainerDetail>),
     Network(Box<NetworkDetail>),
 }
 
@@ -64,7 +64,7 @@ where
 
 async fn container_or_network(client: &Client, name: &str) -> Result<Detail, Failure> {
     let missing = match client.container(name).await {
-        Ok(detail) => return Ok(Detail::Container(detail)),
+        Ok(detail) => return Ok(Detail::Container(Box::new(detail))),
         Err(error) if error.is_not_found() => error,
         Err(error) => return Err(error.into()),
     };

@@ -11,6 +11,7 @@ mod failure;
 mod fdb;
 mod inspect;
 mod lines;
+mod listing;
 mod logs;
 mod man;
 mod network;

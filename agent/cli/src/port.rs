@@ -5,34 +5,19 @@ use std::collections::BTreeMap;
 use agent_api::{Client, PortView};
 
 use crate::failure::Failure;
+use crate::listing::Listing;
 use crate::output;
 
 /// Show a network's ports
 #[derive(Debug, clap::Subcommand)]
 pub(crate) enum Verb {
-    Ls(Ls),
-}
-
-/// List the ports of a network's switch and their counters
-#[derive(Debug, clap::Args)]
-pub(crate) struct Ls {
-    /// Print JSON
-    #[arg(long)]
-    json: bool,
-    /// The network's name or id
-    network: String,
+    /// List the ports of a network's switch and their counters
+    Ls(Listing),
 }
 
 pub(crate) async fn run(verb: Verb, client: &Client) -> Result<u8, Failure> {
-    let Verb::Ls(args) = verb;
-    let ports = client.ports(&args.network).await?;
-    let text = if args.json {
-        output::json(&ports)
-    } else {
-        table(&ports)
-    };
-    output::print(&text)?;
-    Ok(0)
+    let Verb::Ls(listing) = verb;
+    listing.print(&client.ports(&listing.network).await?, table)
 }
 
 fn table(ports: &[PortView]) -> String {

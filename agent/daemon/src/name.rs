@@ -4,7 +4,8 @@ use std::fmt::Write as _;
 
 use rustix::rand::{GetRandomFlags, getrandom};
 
-/// Docker's grammar, `[a-zA-Z0-9][a-zA-Z0-9_.-]*`, and short enough for a DNS label (RFC 1035 §2.3.4).
+/// Docker's grammar, `[a-zA-Z0-9][a-zA-Z0-9_.-]*`, and short enough for a DNS label (RFC 1035 §2.3.4). For hostnames
+/// too, which may have several labels (RFC 1123 §2.1): the kernel keeps 64 bytes of them.
 pub(crate) fn check_name(name: &str) -> Result<(), BadName> {
     let mut bytes = name.bytes();
     let starts_well = bytes
@@ -30,11 +31,6 @@ pub(crate) enum BadName {
     Characters(String),
     #[error("the name {1:?} has {0} characters; take at most 63")]
     Length(usize, String),
-}
-
-/// A hostname may have several labels (RFC 1123 §2.1); the kernel keeps 64 bytes.
-pub(crate) fn check_hostname(name: &str) -> Result<(), BadName> {
-    check_name(name)
 }
 
 /// 256 random bits as 64 hexadecimal digits, as Docker's ids.

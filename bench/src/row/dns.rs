@@ -15,21 +15,18 @@ use crate::trouble::Trouble;
 #[derive(Debug, Default)]
 pub(crate) struct Reference(RefCell<Option<(&'static str, Vec<f64>)>>);
 
-/// Names of a container, as fast as they are answered.
+/// What is asked of the name server.
 #[derive(Debug)]
-pub(crate) struct DnsLocal(pub(crate) Rc<Reference>);
-
-/// Foreign names that were asked for before.
-#[derive(Debug)]
-pub(crate) struct DnsCached;
-
-/// Latency at half load.
-#[derive(Debug)]
-pub(crate) struct DnsHalfLoad(pub(crate) Rc<Reference>);
-
-/// Bulk TCP without and with half load.
-#[derive(Debug)]
-pub(crate) struct DnsBulk(pub(crate) Rc<Reference>);
+pub(crate) enum Dns {
+    /// Names of a container, as fast as they are answered.
+    Local(Rc<Reference>),
+    /// Foreign names that were asked for before.
+    Cached,
+    /// Latency at half load.
+    HalfLoad(Rc<Reference>),
+    /// Bulk TCP without and with half load.
+    Bulk(Rc<Reference>),
+}
 
 impl Reference {
     fn note(&self, contender: &'static str, rate: f64) {
@@ -40,16 +37,20 @@ impl Reference {
         }
     }
 
-    /// Measured now if no row did.
-    fn half_load(&self, lab: &Lab, effort: &Effort) -> Result<f64, Trouble> {
+    /// Names of a container at half of the median, which is measured now if no row did.
+    fn half_load(&self, lab: &Lab, effort: &Effort) -> Result<Load, Trouble> {
         if self.0.borrow().is_none() {
             ask(lab, Names::Local, effort.stream_s)?.noted(self, lab);
         }
         let first = self.0.borrow();
-        let median = first.as_ref().and_then(|(_, rates)| Summary::of(rates));
-        median
-            .map(|rates| rates.median / 2.0)
-            .ok_or_else(|| Trouble::Unsupported("no rate to halve".to_owned()))
+        let rates = first
+            .as_ref()
+            .and_then(|(_, rates)| Summary::of(rates))
+            .ok_or_else(|| Trouble::Unsupported("no rate to halve".to_owned()))?;
+        Ok(Load {
+            rate: Some(rates.median / 2.0),
+            ..local(effort.stream_s)
+        })
     }
 }
 
@@ -58,156 +59,109 @@ impl Answers {
         reference.note(lab.contender, self.rate);
         self
     }
-}
 
-impl Row for DnsLocal {
-    fn name(&self) -> String {
-        "dns-local".to_owned()
-    }
-
-    fn what(&self) -> String {
-        "dnsperf, 100 questions open: names of a container on the same network".to_owned()
-    }
-
-    fn metrics(&self) -> &'static [Metric] {
-        RATE
-    }
-
-    fn topology(&self) -> Topology {
-        TOPOLOGY
-    }
-
-    fn is_quick(&self) -> bool {
-        true
-    }
-
-    fn run(&self, lab: &mut Lab, effort: &Effort) -> Result<Vec<f64>, Trouble> {
-        let answers = ask(lab, Names::Local, effort.stream_s)?.noted(&self.0, lab);
-        Ok(vec![answers.rate / 1e3, answers.lost])
+    /// In the order of [`RATE`].
+    fn figures(&self) -> Vec<f64> {
+        vec![self.rate / 1e3, self.lost]
     }
 }
 
-impl Row for DnsCached {
+impl Row for Dns {
     fn name(&self) -> String {
-        "dns-cached".to_owned()
-    }
-
-    fn what(&self) -> String {
-        "dnsperf, 100 questions open: 100 names of an upstream server, all asked for before"
-            .to_owned()
-    }
-
-    fn metrics(&self) -> &'static [Metric] {
-        RATE
-    }
-
-    fn topology(&self) -> Topology {
-        TOPOLOGY
-    }
-
-    fn is_quick(&self) -> bool {
-        true
-    }
-
-    fn run(&self, lab: &mut Lab, effort: &Effort) -> Result<Vec<f64>, Trouble> {
-        if !lab.fabric.caches_names() {
-            return Err(Trouble::Unsupported("it has no cache".to_owned()));
+        match self {
+            Self::Local(_) => "dns-local",
+            Self::Cached => "dns-cached",
+            Self::HalfLoad(_) => "dns-half-load",
+            Self::Bulk(_) => "dns-bulk",
         }
-        ask(lab, Names::Foreign, FILLING_S)?;
-        let answers = ask(lab, Names::Foreign, effort.stream_s)?;
-        Ok(vec![answers.rate / 1e3, answers.lost])
-    }
-}
-
-impl Row for DnsHalfLoad {
-    fn name(&self) -> String {
-        "dns-half-load".to_owned()
+        .to_owned()
     }
 
     fn what(&self) -> String {
-        "names of a container at half of what the first contender answers, the same for all: latency"
-            .to_owned()
+        match self {
+            Self::Local(_) => {
+                "dnsperf, 100 questions open: names of a container on the same network"
+            }
+            Self::Cached => {
+                "dnsperf, 100 questions open: 100 names of an upstream server, all asked for before"
+            }
+            Self::HalfLoad(_) => {
+                "names of a container at half of what the first contender answers, the same for all: latency"
+            }
+            Self::Bulk(_) => {
+                "1 TCP stream between containers without, then with that half load on the name server"
+            }
+        }
+        .to_owned()
     }
 
     fn metrics(&self) -> &'static [Metric] {
-        const {
-            &[
-                Metric::lower("p50", "µs"),
-                Metric::lower("p99", "µs"),
-                Metric::higher("rate", "k/s"),
-                Metric::lower("lost", "queries"),
-            ]
+        match self {
+            Self::Local(_) | Self::Cached => RATE,
+            Self::HalfLoad(_) => HALF_LOAD,
+            Self::Bulk(_) => BULK,
         }
     }
 
     fn topology(&self) -> Topology {
-        TOPOLOGY
+        Topology::stations(2)
     }
 
     fn is_quick(&self) -> bool {
-        true
+        !matches!(self, Self::Bulk(_))
     }
 
     fn run(&self, lab: &mut Lab, effort: &Effort) -> Result<Vec<f64>, Trouble> {
-        let rate = self.0.half_load(lab, effort)?;
-        let load = Load {
-            rate: Some(rate),
-            timed: true,
-            ..local(effort.stream_s)
-        };
-        let answers = load.run(lab, &lab.stations[0])?;
-        Ok(vec![
-            answers.percentile_us(50.0),
-            answers.percentile_us(99.0),
-            answers.rate / 1e3,
-            answers.lost,
-        ])
+        match self {
+            Self::Local(reference) => {
+                let answers = ask(lab, Names::Local, effort.stream_s)?;
+                Ok(answers.noted(reference, lab).figures())
+            }
+            Self::Cached => cached(lab, effort),
+            Self::HalfLoad(reference) => half_loaded(&reference.half_load(lab, effort)?, lab),
+            Self::Bulk(reference) => bulk(&reference.half_load(lab, effort)?, lab, effort),
+        }
     }
 }
 
-impl Row for DnsBulk {
-    fn name(&self) -> String {
-        "dns-bulk".to_owned()
+fn cached(lab: &Lab, effort: &Effort) -> Result<Vec<f64>, Trouble> {
+    if !lab.fabric.caches_names() {
+        return Err(Trouble::Unsupported("it has no cache".to_owned()));
     }
+    ask(lab, Names::Foreign, FILLING_S)?;
+    Ok(ask(lab, Names::Foreign, effort.stream_s)?.figures())
+}
 
-    fn what(&self) -> String {
-        "1 TCP stream between containers without, then with that half load on the name server"
-            .to_owned()
-    }
+fn half_loaded(half_load: &Load, lab: &Lab) -> Result<Vec<f64>, Trouble> {
+    let load = Load {
+        timed: true,
+        ..*half_load
+    };
+    let answers = load.run(lab, &lab.stations[0])?;
+    Ok(vec![
+        answers.percentile_us(50.0),
+        answers.percentile_us(99.0),
+        answers.rate / 1e3,
+        answers.lost,
+    ])
+}
 
-    fn metrics(&self) -> &'static [Metric] {
-        const {
-            &[
-                Metric::higher("alone", "Gbit/s"),
-                Metric::higher("beside", "Gbit/s"),
-                Metric::higher("ratio", "×"),
-                Metric::lower("lost", "queries"),
-            ]
-        }
-    }
-
-    fn topology(&self) -> Topology {
-        TOPOLOGY
-    }
-
-    fn run(&self, lab: &mut Lab, effort: &Effort) -> Result<Vec<f64>, Trouble> {
-        let rate = self.0.half_load(lab, effort)?;
-        let test = iperf3::Test {
-            streams: 1,
-            both_ways: false,
-            seconds: effort.stream_s,
-        };
-        let (client, holder) = (&lab.stations[0], &lab.stations[NAMES_STATION]);
-        let alone = test.run(lab, client, holder)?;
-        let load = Load {
-            rate: Some(rate),
-            ..local(effort.stream_s + LOAD_MARGIN_S)
-        };
-        let asking = load.start(lab, client)?;
-        let beside = test.run(lab, client, holder)?;
-        let answers = asking.finish()?;
-        Ok(vec![alone, beside, beside / alone, answers.lost])
-    }
+fn bulk(half_load: &Load, lab: &Lab, effort: &Effort) -> Result<Vec<f64>, Trouble> {
+    let test = iperf3::Test {
+        streams: 1,
+        both_ways: false,
+        seconds: effort.stream_s,
+    };
+    let (client, holder) = (&lab.stations[0], &lab.stations[NAMES_STATION]);
+    let alone = test.run(lab, client, holder)?;
+    let load = Load {
+        seconds: effort.stream_s + LOAD_MARGIN_S,
+        ..*half_load
+    };
+    let asking = load.start(lab, client)?;
+    let beside = test.run(lab, client, holder)?;
+    let answers = asking.finish()?;
+    Ok(vec![alone, beside, beside / alone, answers.lost])
 }
 
 fn ask(lab: &Lab, names: Names, seconds: f64) -> Result<Answers, Trouble> {
@@ -231,7 +185,18 @@ const RATE: &[Metric] = &[
     Metric::higher("rate", "k/s"),
     Metric::lower("lost", "queries"),
 ];
-const TOPOLOGY: Topology = Topology::stations(2);
+const HALF_LOAD: &[Metric] = &[
+    Metric::lower("p50", "µs"),
+    Metric::lower("p99", "µs"),
+    Metric::higher("rate", "k/s"),
+    Metric::lower("lost", "queries"),
+];
+const BULK: &[Metric] = &[
+    Metric::higher("alone", "Gbit/s"),
+    Metric::higher("beside", "Gbit/s"),
+    Metric::higher("ratio", "×"),
+    Metric::lower("lost", "queries"),
+];
 /// Enough to ask for each foreign name many times.
 const FILLING_S: f64 = 0.5;
 /// The load starts before the stream and ends after it.

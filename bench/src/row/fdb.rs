@@ -12,26 +12,44 @@ use crate::lab::{Lab, Topology};
 use crate::statistics::as_f64;
 use crate::trouble::Trouble;
 
-/// What a unicast frame costs with so many entries.
+/// What is asked of the table.
 #[derive(Debug)]
-pub(crate) struct FdbSize {
-    pub(crate) entries: u32,
+pub(crate) enum Fdb {
+    /// What a unicast frame costs with so many entries.
+    Size(u32),
+    /// How many new stations a second.
+    Learn,
+    /// A station speaks on another port; the next frame to it must go there.
+    Move,
 }
 
-impl Row for FdbSize {
+impl Row for Fdb {
     fn name(&self) -> String {
-        format!("fdb-{}", self.entries)
+        match self {
+            Self::Size(entries) => format!("fdb-{entries}"),
+            Self::Learn => "fdb-learn".to_owned(),
+            Self::Move => "fdb-move".to_owned(),
+        }
     }
 
     fn what(&self) -> String {
-        format!(
-            "decision about a unicast frame with {} learned entries: between {ACTIVE} stations that talk, and between all",
-            self.entries
-        )
+        match self {
+            Self::Size(entries) => format!(
+                "decision about a unicast frame with {entries} learned entries: between {ACTIVE} stations that talk, and between all"
+            ),
+            Self::Learn => {
+                format!("stations learned a second by one thread, {LEARNED} of them")
+            }
+            Self::Move => "frames that still went to a moved station's old port after its first frame from the new one".to_owned(),
+        }
     }
 
     fn metrics(&self) -> &'static [Metric] {
-        const { &[Metric::lower("active", "ns"), Metric::lower("all", "ns")] }
+        match self {
+            Self::Size(_) => const { &[Metric::lower("active", "ns"), Metric::lower("all", "ns")] },
+            Self::Learn => const { &[Metric::higher("", "k/s")] },
+            Self::Move => const { &[Metric::lower("", "frames")] },
+        }
     }
 
     fn topology(&self) -> Topology {
@@ -44,90 +62,44 @@ impl Row for FdbSize {
 
     fn run(&self, _lab: &mut Lab, _effort: &Effort) -> Result<Vec<f64>, Trouble> {
         let bridge = bridge();
-        for station in 0..self.entries {
-            learn(&bridge, station, port_of(station))?;
+        match self {
+            Self::Size(entries) => costs_ns(&bridge, *entries),
+            Self::Learn => Ok(vec![learned_a_second(&bridge)? / 1e3]),
+            Self::Move => Ok(vec![f64::from(astray(&bridge)?)]),
         }
-        Ok(vec![
-            cost_ns(&bridge, ACTIVE.min(self.entries))?,
-            cost_ns(&bridge, self.entries)?,
-        ])
     }
 }
 
-/// How many new stations a second.
-#[derive(Debug)]
-pub(crate) struct FdbLearn;
-
-impl Row for FdbLearn {
-    fn name(&self) -> String {
-        "fdb-learn".to_owned()
+/// Between the stations that talk, and between all.
+fn costs_ns(bridge: &Bridge, entries: u32) -> Result<Vec<f64>, Trouble> {
+    for station in 0..entries {
+        learn(bridge, station, port_of(station))?;
     }
-
-    fn what(&self) -> String {
-        format!("stations learned a second by one thread, {LEARNED} of them")
-    }
-
-    fn metrics(&self) -> &'static [Metric] {
-        const { &[Metric::higher("", "k/s")] }
-    }
-
-    fn topology(&self) -> Topology {
-        Topology::stations(0)
-    }
-
-    fn is_quick(&self) -> bool {
-        true
-    }
-
-    fn run(&self, _lab: &mut Lab, _effort: &Effort) -> Result<Vec<f64>, Trouble> {
-        let bridge = bridge();
-        let start = Instant::now();
-        for station in 0..LEARNED {
-            learn(&bridge, station, port_of(station))?;
-        }
-        Ok(vec![
-            f64::from(LEARNED) / start.elapsed().as_secs_f64() / 1e3,
-        ])
-    }
+    Ok(vec![
+        cost_ns(bridge, ACTIVE.min(entries))?,
+        cost_ns(bridge, entries)?,
+    ])
 }
 
-/// A station speaks on another port; the next frame to it must go there.
-#[derive(Debug)]
-pub(crate) struct FdbMove;
-
-impl Row for FdbMove {
-    fn name(&self) -> String {
-        "fdb-move".to_owned()
+fn learned_a_second(bridge: &Bridge) -> Result<f64, Trouble> {
+    let start = Instant::now();
+    for station in 0..LEARNED {
+        learn(bridge, station, port_of(station))?;
     }
+    Ok(f64::from(LEARNED) / start.elapsed().as_secs_f64())
+}
 
-    fn what(&self) -> String {
-        "frames that still went to a moved station's old port after its first frame from the new one".to_owned()
+/// Frames to the old port of a station that moved.
+fn astray(bridge: &Bridge) -> Result<u32, Trouble> {
+    let mut astray = 0_u32;
+    for station in 0..1000 {
+        learn(bridge, station, PortId(1))?;
+        learn(bridge, station, PortId(2))?;
+        let bytes = frame(station, WATCHER);
+        let verdict = bridge.forward(NOW, PortId(3), &parse(&bytes)?);
+        astray += u32::from(verdict != Verdict::Unicast(PortId(2)));
     }
-
-    fn metrics(&self) -> &'static [Metric] {
-        const { &[Metric::lower("", "frames")] }
-    }
-
-    fn topology(&self) -> Topology {
-        Topology::stations(0)
-    }
-
-    fn is_quick(&self) -> bool {
-        true
-    }
-
-    fn run(&self, _lab: &mut Lab, _effort: &Effort) -> Result<Vec<f64>, Trouble> {
-        let bridge = bridge();
-        let mut astray = 0_u32;
-        for station in 0..1000 {
-            learn(&bridge, station, PortId(1))?;
-            learn(&bridge, station, PortId(2))?;
-            let bytes = frame(station, WATCHER);
-            let verdict = bridge.forward(NOW, PortId(3), &parse(&bytes)?);
-            astray += u32::from(verdict != Verdict::Unicast(PortId(2)));
-        }
-        Ok(vec![f64::from(astray)])
-    }
+    Ok(astray)
 }
 
 /// Ports that learn without limit and without a guard, as uplinks do.

@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use super::{Effort, Metric, Row};
-use crate::helper::{End, Helper};
 use crate::lab::{Lab, Station, Topology};
 use crate::tools::{Exchange, Latencies};
 use crate::traffic::Flows;
+use crate::traffic_process::{End, TrafficProcess};
 use crate::trouble::Trouble;
 
 #[derive(Debug)]
@@ -70,8 +70,8 @@ impl Row for Latency {
 
 /// A server and a client.
 pub(super) struct Pair<'l> {
-    _server: Helper<'l>,
-    client: Helper<'l>,
+    _server: TrafficProcess<'l>,
+    client: TrafficProcess<'l>,
 }
 
 impl<'l> Pair<'l> {

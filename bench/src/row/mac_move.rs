@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use super::{Effort, Metric, Row};
-use crate::helper::End;
 use crate::lab::{LINK, Lab, Topology};
 use crate::statistics::{percentile, sorted};
 use crate::tools::{Move, Moved};
+use crate::traffic_process::End;
 use crate::trouble::Trouble;
 
 #[derive(Debug)]

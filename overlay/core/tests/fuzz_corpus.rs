@@ -1,15 +1,16 @@
 //! Untrusted bytes through every parser: datagram headers, reassembly, peers' messages, VXLAN, ECN, MSS, too-big answers.
 //!
-//! `corpus/*.hex` holds inputs that matter, one a file: a line that says why, then the bytes: datagrams, each behind its length
-//! (16 bits, big-endian). Each is replayed as it is and in mutations, always the same ones. `FUZZ_SECONDS=600 cargo test
-//! --release --test fuzz_corpus` goes on with others for that long. An input that fails is printed in the corpus' format.
+//! An input is datagrams, each behind its length (16 bits, big-endian); [`fuzz`] says how they are stored and what else they
+//! become.
 
 #![allow(clippy::unwrap_used, reason = "the helpers of a test are a test")]
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::Path;
-use std::time::{Duration, Instant};
+#[path = "../../../switch/core/tests/fuzz/mod.rs"]
+mod fuzz;
 
+use std::time::Duration;
+
+use fuzz::{Random, SHARED_MUTATIONS};
 use overlay_core::{
     DatagramHeader, Datagrams, Epoch, FrameIds, Hello, HostId, Peer, PeerConfig, ReassembleConfig,
     Reassembler, Role, Timing, VxlanHeader, ecn, flow_hash, mss, source_udp_port, too_big,
@@ -18,19 +19,16 @@ use switch_core::{Frame, Mac, Segments, Time, VnetHeader, Vni, checksum};
 
 #[test]
 fn stored_inputs_and_their_mutations_break_nothing() {
-    let corpus = corpus();
+    let corpus = fuzz::corpus();
     assert!(corpus.len() >= 20);
-    for input in &corpus {
-        check(input);
-    }
-    mutate_for(&corpus, Random(0x5eed), |rounds| rounds < ROUNDS);
+    fuzz::replay(&mut Fresh, &corpus, ROUNDS);
 }
 
 #[test]
 fn stored_inputs_are_what_they_say() {
     let frames = |name: &str| {
         let mut target = Target::new();
-        target.fuzz_one(&read(&folder().join(format!("{name}.hex"))));
+        target.fuzz_one(&fuzz::read(&fuzz::folder().join(format!("{name}.hex"))));
         target.frames
     };
     assert_eq!(frames("whole_frame"), 1);
@@ -45,18 +43,29 @@ fn stored_inputs_are_what_they_say() {
 
 #[test]
 fn fresh_mutations_break_nothing_for_as_long_as_asked() {
-    let Some(seconds) = std::env::var("FUZZ_SECONDS")
-        .ok()
-        .and_then(|text| text.parse().ok())
-    else {
-        return;
-    };
-    let seed = std::time::SystemTime::now()
-        .duration_since(std::time::UNIX_EPOCH)
-        .map_or(1, |since| since.as_secs() | 1);
-    let end = Instant::now() + Duration::from_secs(seconds);
-    let rounds = mutate_for(&corpus(), Random(seed), |_| Instant::now() < end);
-    eprintln!("{rounds} inputs, seed {seed}");
+    fuzz::go_on(&mut Fresh);
+}
+
+/// A new target for each input.
+struct Fresh;
+
+impl fuzz::Target for Fresh {
+    const MUTATIONS: usize = SHARED_MUTATIONS + 1;
+    const BYTE: u8 = 16;
+
+    fn fuzz_one(&mut self, input: &[u8]) {
+        Target::new().fuzz_one(input);
+    }
+
+    fn mutate(_: usize, at: usize, input: &mut Vec<u8>, corpus: &[Vec<u8>], random: &mut Random) {
+        let other = &corpus[random.below(corpus.len())];
+        if random.below(2) == 0 {
+            input.truncate(at);
+            input.extend(other.iter().skip(at));
+        } else {
+            input.extend(other);
+        }
+    }
 }
 
 /// What the datagrams of one input go through.
@@ -237,95 +246,6 @@ fn clamp(vnet: &VnetHeader, bytes: &[u8]) {
 fn difference(a: &[u8], b: &[u8]) -> usize {
     assert_eq!(a.len(), b.len());
     a.iter().zip(b).filter(|(a, b)| a != b).count()
-}
-
-fn mutate_for(corpus: &[Vec<u8>], mut random: Random, go_on: impl Fn(u32) -> bool) -> u32 {
-    let mut rounds = 0;
-    while go_on(rounds) {
-        let mut input = corpus[random.below(corpus.len())].clone();
-        for _ in 0..=random.below(4) {
-            mutate(&mut input, corpus, &mut random);
-        }
-        check(&input);
-        rounds += 1;
-    }
-    rounds
-}
-
-fn mutate(input: &mut Vec<u8>, corpus: &[Vec<u8>], random: &mut Random) {
-    let at = random.below(input.len().max(1));
-    let near = random.below(input.len().clamp(1, 90));
-    match random.below(8) {
-        0 if !input.is_empty() => input[at] ^= 1 << random.below(8),
-        1 | 2 if !input.is_empty() => input[near] = random.byte(),
-        3 if !input.is_empty() => input[near] = [0, 1, 0x7f, 0x80, 0xff, 5, 16][random.below(7)],
-        4 => input.truncate(at),
-        5 => {
-            let byte = random.byte();
-            input.insert(at.min(input.len()), byte);
-        }
-        6 if !input.is_empty() => {
-            input.remove(near);
-        }
-        _ => {
-            let other = &corpus[random.below(corpus.len())];
-            if random.below(2) == 0 {
-                input.truncate(at);
-                input.extend(other.iter().skip(at));
-            } else {
-                input.extend(other);
-            }
-        }
-    }
-}
-
-fn check(input: &[u8]) {
-    if let Err(panic) = catch_unwind(AssertUnwindSafe(|| Target::new().fuzz_one(input))) {
-        let hex: String = input.iter().map(|byte| format!("{byte:02x}")).collect();
-        eprintln!("# What fails, in a line.\n{hex}");
-        std::panic::resume_unwind(panic);
-    }
-}
-
-fn folder() -> std::path::PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/corpus")
-}
-
-fn corpus() -> Vec<Vec<u8>> {
-    let mut paths: Vec<_> = std::fs::read_dir(folder())
-        .unwrap()
-        .map(|entry| entry.unwrap().path())
-        .collect();
-    paths.sort();
-    paths.iter().map(|path| read(path)).collect()
-}
-
-fn read(path: &Path) -> Vec<u8> {
-    let text = std::fs::read_to_string(path).unwrap();
-    let digits: String = text.lines().filter(|line| !line.starts_with('#')).collect();
-    (0..digits.len() / 2)
-        .map(|n| u8::from_str_radix(&digits[2 * n..2 * n + 2], 16).unwrap())
-        .collect()
-}
-
-/// Xorshift (Marsaglia 2003): the same inputs on every run.
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0
-    }
-
-    fn below(&mut self, bound: usize) -> usize {
-        usize::try_from(self.next() >> 33).unwrap() % bound
-    }
-
-    fn byte(&mut self) -> u8 {
-        self.next().to_le_bytes()[4]
-    }
 }
 
 const NOW: Time = Time::from_millis(1000);

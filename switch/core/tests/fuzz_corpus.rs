@@ -1,16 +1,14 @@
 //! Untrusted bytes through every parser: frame, vnet header, segmentation, coalescing, guard, neighbors.
 //!
-//! `corpus/*.hex` holds inputs that matter, one a file: a line that says why, then the bytes, a vnet header (little endian)
-//! and a frame. Each is replayed as it is and in mutations, always the same ones. `FUZZ_SECONDS=600 cargo test --release
-//! --test fuzz_corpus` goes on with others for that long. An input that fails is printed in the corpus' format.
+//! An input is a vnet header (little endian) and a frame; [`fuzz`] says how they are stored and what else they become.
 
 #![allow(clippy::unwrap_used, reason = "the helpers of a test are a test")]
 
-use std::net::{Ipv4Addr, Ipv6Addr};
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::Path;
-use std::time::{Duration, Instant};
+mod fuzz;
 
+use std::net::{Ipv4Addr, Ipv6Addr};
+
+use fuzz::{Random, SHARED_MUTATIONS};
 use switch_core::{
     Bridge, BridgeConfig, Coalescer, DropReason, Frame, Mac, PortConfig, PortId, PortKind, Push,
     Segments, Time, Verdict, VnetHeader, checksum,
@@ -18,33 +16,14 @@ use switch_core::{
 
 #[test]
 fn stored_inputs_and_their_mutations_break_nothing() {
-    let corpus = corpus();
+    let corpus = fuzz::corpus();
     assert!(corpus.len() > 20);
-    let mut target = Target::new();
-    for input in &corpus {
-        check(&mut target, input);
-    }
-    mutate_for(&corpus, &mut target, Random(0x5eed), |rounds| {
-        rounds < ROUNDS
-    });
+    fuzz::replay(&mut Target::new(), &corpus, ROUNDS);
 }
 
 #[test]
 fn fresh_mutations_break_nothing_for_as_long_as_asked() {
-    let Some(seconds) = std::env::var("FUZZ_SECONDS")
-        .ok()
-        .and_then(|text| text.parse().ok())
-    else {
-        return;
-    };
-    let seed = std::time::SystemTime::now()
-        .duration_since(std::time::UNIX_EPOCH)
-        .map_or(1, |since| since.as_secs() | 1);
-    let end = Instant::now() + Duration::from_secs(seconds);
-    let rounds = mutate_for(&corpus(), &mut Target::new(), Random(seed), |_| {
-        Instant::now() < end
-    });
-    eprintln!("{rounds} inputs, seed {seed}");
+    fuzz::go_on(&mut Target::new());
 }
 
 /// What the input goes through, kept from one to the next as in the real switch.
@@ -86,8 +65,12 @@ impl Target {
             out: vec![0; 70_000],
         }
     }
+}
 
-    /// Takes one input through everything. Panics when an invariant does not hold.
+impl fuzz::Target for Target {
+    const MUTATIONS: usize = SHARED_MUTATIONS + 2;
+    const BYTE: u8 = 58;
+
     fn fuzz_one(&mut self, input: &[u8]) {
         let (raw, bytes) = input.split_at(input.len().min(VnetHeader::LEN));
         let Ok(frame) = Frame::parse(bytes) else {
@@ -113,6 +96,26 @@ impl Target {
         self.complete(&vnet, &frame);
     }
 
+    fn mutate(
+        mutation: usize,
+        at: usize,
+        input: &mut Vec<u8>,
+        corpus: &[Vec<u8>],
+        random: &mut Random,
+    ) {
+        if mutation == SHARED_MUTATIONS {
+            let other = &corpus[random.below(corpus.len())];
+            input.truncate(at);
+            input.extend(other.iter().skip(at));
+        } else {
+            let tag = [[0x81, 0, 0, 0], [0x88, 0xa8, 0, 0], [0x81, 0, 0, 7]][random.below(3)];
+            let at = 22.min(input.len());
+            input.splice(at..at, tag);
+        }
+    }
+}
+
+impl Target {
     fn forward(&mut self, frame: &Frame<'_>) -> Verdict {
         let verdict = self.bridge.forward(Time::from_millis(1), SANDBOX, frame);
         if verdict == Verdict::Reply {
@@ -187,100 +190,6 @@ fn guarded(verdict: Verdict) -> Option<DropReason> {
             | DropReason::StackedPriorityTags),
         ) => Some(reason),
         _ => None,
-    }
-}
-
-fn mutate_for(
-    corpus: &[Vec<u8>],
-    target: &mut Target,
-    mut random: Random,
-    go_on: impl Fn(u32) -> bool,
-) -> u32 {
-    let mut rounds = 0;
-    while go_on(rounds) {
-        let mut input = corpus[random.below(corpus.len())].clone();
-        for _ in 0..=random.below(4) {
-            mutate(&mut input, corpus, &mut random);
-        }
-        check(target, &input);
-        rounds += 1;
-    }
-    rounds
-}
-
-fn mutate(input: &mut Vec<u8>, corpus: &[Vec<u8>], random: &mut Random) {
-    let at = random.below(input.len().max(1));
-    let near = random.below(input.len().clamp(1, 90));
-    match random.below(9) {
-        0 if !input.is_empty() => input[at] ^= 1 << random.below(8),
-        1 | 2 if !input.is_empty() => input[near] = random.byte(),
-        3 if !input.is_empty() => input[near] = [0, 1, 0x7f, 0x80, 0xff, 5, 58][random.below(7)],
-        4 => input.truncate(at),
-        5 => {
-            let byte = random.byte();
-            input.insert(at.min(input.len()), byte);
-        }
-        6 if !input.is_empty() => {
-            input.remove(near);
-        }
-        7 => {
-            let other = &corpus[random.below(corpus.len())];
-            input.truncate(at);
-            input.extend(other.iter().skip(at));
-        }
-        _ => {
-            let tag = [[0x81, 0, 0, 0], [0x88, 0xa8, 0, 0], [0x81, 0, 0, 7]][random.below(3)];
-            let at = 22.min(input.len());
-            input.splice(at..at, tag);
-        }
-    }
-}
-
-fn check(target: &mut Target, input: &[u8]) {
-    if let Err(panic) = catch_unwind(AssertUnwindSafe(|| target.fuzz_one(input))) {
-        let hex: String = input.iter().map(|byte| format!("{byte:02x}")).collect();
-        eprintln!("# What fails, in a line.\n{hex}");
-        std::panic::resume_unwind(panic);
-    }
-}
-
-fn corpus() -> Vec<Vec<u8>> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/corpus");
-    let mut paths: Vec<_> = std::fs::read_dir(folder)
-        .unwrap()
-        .map(|entry| entry.unwrap().path())
-        .collect();
-    paths.sort();
-    paths
-        .iter()
-        .map(|path| parse_hex(&std::fs::read_to_string(path).unwrap()))
-        .collect()
-}
-
-fn parse_hex(text: &str) -> Vec<u8> {
-    let digits: String = text.lines().filter(|line| !line.starts_with('#')).collect();
-    (0..digits.len() / 2)
-        .map(|n| u8::from_str_radix(&digits[2 * n..2 * n + 2], 16).unwrap())
-        .collect()
-}
-
-/// Xorshift (Marsaglia 2003): the same inputs on every run.
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0
-    }
-
-    fn below(&mut self, bound: usize) -> usize {
-        usize::try_from(self.next() >> 33).unwrap() % bound
-    }
-
-    fn byte(&mut self) -> u8 {
-        self.next().to_le_bytes()[4]
     }
 }
 

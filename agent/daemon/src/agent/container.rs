@@ -174,9 +174,8 @@ impl Agent {
             .ok_or_else(|| Find::NoNetwork(network.to_owned()))?;
         let owner = Owner::Container(id);
         let endpoint = network
-            .endpoints
-            .values()
-            .find(|endpoint| endpoint.record.owner == owner)
+            .endpoints_of(&owner)
+            .next()
             .map(|endpoint| endpoint.record.id.clone());
         match endpoint {
             Some(endpoint) => {

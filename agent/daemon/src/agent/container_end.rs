@@ -133,11 +133,8 @@ impl Agent {
             ..
         } = state;
         for network in networks.values_mut() {
-            let of_container = network
-                .endpoints
-                .values()
-                .filter(|endpoint| endpoint.record.owner == owner);
-            let endpoints: Vec<_> = of_container
+            let endpoints: Vec<_> = network
+                .endpoints_of(&owner)
                 .map(|endpoint| endpoint.record.id.clone())
                 .collect();
             for endpoint in endpoints {

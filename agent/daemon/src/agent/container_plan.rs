@@ -7,7 +7,7 @@ use super::error::{Contain, Find};
 use super::network::DEFAULT_NETWORK;
 use super::resolv_conf::{is_option, is_search_domain};
 use super::state::State;
-use crate::name::{check_hostname, made_up, new_id, short};
+use crate::name::{check_name, made_up, new_id, short};
 use crate::record::{ContainerRecord, Phase};
 
 /// Checks everything that can be known beforehand.
@@ -45,7 +45,7 @@ pub(super) fn plan_container(
         .hostname
         .clone()
         .unwrap_or_else(|| short(&id).to_owned());
-    check_hostname(&hostname).map_err(|source| Contain::Name {
+    check_name(&hostname).map_err(|source| Contain::Name {
         what: "hostname",
         source,
     })?;

@@ -64,8 +64,7 @@ fn public_zones(state: &State, own: &Segment) -> Vec<SharedZone> {
 pub(super) fn share_zones(state: &State, owner: &Owner) {
     let attached = || {
         state.networks.values().filter_map(|network| {
-            let mut endpoints = network.endpoints.values();
-            let endpoint = endpoints.find(|endpoint| endpoint.record.owner == *owner)?;
+            let endpoint = network.endpoints_of(owner).next()?;
             Some((&network.record, network.segment.as_ref()?, endpoint))
         })
     };

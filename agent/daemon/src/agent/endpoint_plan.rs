@@ -20,12 +20,10 @@ pub(super) struct Place {
 
 impl Place {
     pub(super) fn of(state: &State, owner: &Owner) -> Self {
-        let endpoints = state
+        let present: Vec<_> = state
             .networks
             .values()
-            .flat_map(|network| network.endpoints.values());
-        let present: Vec<_> = endpoints
-            .filter(|endpoint| endpoint.record.owner == *owner)
+            .flat_map(|network| network.endpoints_of(owner))
             .collect();
         let rank = present
             .iter()

@@ -136,9 +136,7 @@ fn container_addresses(state: &State, id: &str) -> Vec<IpAddr> {
         .networks
         .values()
         .filter(|network| network_rules(network).is_some());
-    let mut endpoints = reachable
-        .flat_map(|network| network.endpoints.values())
-        .filter(|endpoint| endpoint.record.owner == owner);
+    let mut endpoints = reachable.flat_map(|network| network.endpoints_of(&owner));
     endpoints
         .next()
         .map(|endpoint| addresses(&endpoint.record))

@@ -13,7 +13,7 @@ use crate::edge::EdgeHandle;
 use crate::ipam::Pool;
 use crate::netlink::NetnsId;
 use crate::publish::PublishedPort;
-use crate::record::{ContainerRecord, EndpointRecord, NetworkRecord};
+use crate::record::{ContainerRecord, EndpointRecord, NetworkRecord, Owner};
 
 /// Everything, by id.
 #[derive(Default)]
@@ -33,6 +33,14 @@ pub(super) struct Network {
     /// Absent for the drivers `host` and `null`, which have no ports.
     pub(super) segment: Option<Segment>,
     pub(super) endpoints: BTreeMap<String, Endpoint>,
+}
+
+impl Network {
+    pub(super) fn endpoints_of(&self, owner: &Owner) -> impl Iterator<Item = &Endpoint> {
+        self.endpoints
+            .values()
+            .filter(|endpoint| endpoint.record.owner == *owner)
+    }
 }
 
 /// The running L2 segment: a bridge, its edge, and its way to the host.

@@ -156,12 +156,7 @@ pub(super) fn ports(switch: &Switch, network: &Network) -> Vec<PortView> {
 pub(super) fn container_summary(state: &State, container: &Container) -> ContainerSummary {
     let record = &container.record;
     let owner = Owner::Container(record.id.clone());
-    let on = |network: &&Network| {
-        network
-            .endpoints
-            .values()
-            .any(|endpoint| endpoint.record.owner == owner)
-    };
+    let on = |network: &&Network| network.endpoints_of(&owner).next().is_some();
     ContainerSummary {
         id: record.id.clone(),
         name: record.name.clone(),
@@ -191,10 +186,7 @@ pub(super) fn container_detail(
     let record = &container.record;
     let owner = Owner::Container(record.id.clone());
     let endpoints = state.networks.values().flat_map(|network| {
-        let mine = network
-            .endpoints
-            .values()
-            .filter(|endpoint| endpoint.record.owner == owner);
+        let mine = network.endpoints_of(&owner);
         mine.map(move |endpoint| self::endpoint(network, endpoint))
     });
     ContainerDetail {

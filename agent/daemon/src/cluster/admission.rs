@@ -48,7 +48,7 @@ impl Admission {
         if hex::decode::<8>(&request.host).is_none() {
             return Err(Admit::Malformed("no host id"));
         }
-        if crate::name::check_hostname(&request.name).is_err() {
+        if crate::name::check_name(&request.name).is_err() {
             return Err(Admit::Malformed("no host name"));
         }
         let used = self.checked_token(request)?;

@@ -249,7 +249,7 @@ fn name(options: &ClusterOptions) -> Result<String, UseCluster> {
             .and_then(|name| name.into_string().ok())
             .unwrap_or_default(),
     };
-    crate::name::check_hostname(&name).map_err(|error| {
+    crate::name::check_name(&name).map_err(|error| {
         UseCluster::Refused(format!(
             "host name: {error}; the configuration may give another: [cluster] name"
         ))

@@ -15,15 +15,11 @@ fn create_static(host: &Host, name: &str, options: &[&str], remotes: &str) {
     host.tapestry(&[&head[..], options, &tail].concat()).ok();
 }
 
-#[test]
-fn two_hosts_share_a_network_over_static_vxlan() {
-    let lab = Underlay::new(2);
-    let [one, two] = lab.hosts.as_slice() else {
-        unreachable!()
-    };
+/// Network `far` of two hosts, each at its address in the underlay.
+fn share_static([one, two]: [(&Host, &str); 2]) {
     for (host, remote, range) in [
-        (one, "192.0.2.2", "10.9.0.64/26"),
-        (two, "192.0.2.1", "10.9.0.128/26"),
+        (one.0, two.1, "10.9.0.64/26"),
+        (two.0, one.1, "10.9.0.128/26"),
     ] {
         let options = [
             "-o",
@@ -35,6 +31,15 @@ fn two_hosts_share_a_network_over_static_vxlan() {
         ];
         create_static(host, "far", &options, remote);
     }
+}
+
+#[test]
+fn two_hosts_share_a_network_over_static_vxlan() {
+    let lab = Underlay::new(2);
+    let [one, two] = lab.hosts.as_slice() else {
+        unreachable!()
+    };
+    share_static([(one, "192.0.2.1"), (two, "192.0.2.2")]);
     let detail = one.network("far");
     assert_eq!(detail.mtu, 1450);
     one.idle("a", "far", &[]);
@@ -76,20 +81,7 @@ fn a_static_vxlan_is_there_again_after_a_restart_of_the_agent() {
     let [one, two] = lab.hosts.as_slice() else {
         unreachable!()
     };
-    for (host, remote, range) in [
-        (one, "2001:db8:5::2", "10.9.0.64/26"),
-        (two, "2001:db8:5::1", "10.9.0.128/26"),
-    ] {
-        let options = [
-            "-o",
-            "vni=7",
-            "--subnet",
-            "10.9.0.0/24",
-            "--ip-range",
-            range,
-        ];
-        create_static(host, "far", &options, remote);
-    }
+    share_static([(one, "2001:db8:5::1"), (two, "2001:db8:5::2")]);
     assert_eq!(one.network("far").mtu, 1430);
     one.idle("a", "far", &[]);
     two.idle("b", "far", &[]);

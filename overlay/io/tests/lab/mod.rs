@@ -1,14 +1,15 @@
 //! Hosts and containers as network namespaces, for the tests of the tunnels and for measuring them. Needs root.
-#![allow(dead_code, reason = "each program uses its part")]
+#![allow(dead_code, unused_imports, reason = "each program uses its part")]
 #![allow(clippy::unwrap_used, reason = "tests")]
+
+#[path = "../../../../switch/io/tests/lab/station.rs"]
+mod station;
 
 use std::io::{Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::Arc;
-use std::sync::mpsc::{Sender, channel};
-use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use overlay_core::{Epoch, HostId, Timing};
 use overlay_io::{Credentials, QuicConfig};
@@ -19,50 +20,9 @@ use switch_io::{
     Capabilities, ChannelEnd, EngineChoice, FramePort, OffloadTap, Switch, SwitchConfig,
 };
 
-/// A thread in a network namespace of its own, which dies with the thread and its sockets.
-pub(crate) struct Station {
-    jobs: Option<Sender<Job>>,
-    thread: Option<JoinHandle<()>>,
-    tid: i32,
-}
-
-type Job = Box<dyn FnOnce() + Send>;
+pub(crate) use station::{Station, eventually};
 
 impl Station {
-    pub(crate) fn new() -> Self {
-        let (jobs, received) = channel::<Job>();
-        let (started, starting) = channel();
-        let thread = std::thread::spawn(move || {
-            nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNET).expect("this needs root");
-            started
-                .send(rustix::thread::gettid().as_raw_nonzero().get())
-                .unwrap();
-            received.into_iter().for_each(|job| job());
-        });
-        let tid = starting.recv().expect("this needs root");
-        let station = Self {
-            jobs: Some(jobs),
-            thread: Some(thread),
-            tid,
-        };
-        station.ip("link set lo up");
-        station
-    }
-
-    /// Runs `job` in the namespace.
-    pub(crate) fn run<R: Send + 'static>(&self, job: impl FnOnce() -> R + Send + 'static) -> R {
-        let (done, result) = channel();
-        let job = Box::new(move || {
-            let _ = done.send(job());
-        });
-        self.jobs.as_ref().unwrap().send(job).unwrap();
-        result.recv().expect("the job panicked")
-    }
-
-    pub(crate) fn ip(&self, arguments: &str) {
-        self.sh(&format!("ip {arguments}"));
-    }
-
     /// Runs a shell command in the namespace; it must succeed.
     pub(crate) fn sh(&self, command: &str) -> String {
         let output = self.output(command);
@@ -124,13 +84,6 @@ impl Station {
             .as_f64()
             .unwrap()
             / 1e9
-    }
-}
-
-impl Drop for Station {
-    fn drop(&mut self) {
-        drop(self.jobs.take());
-        let _ = self.thread.take().unwrap().join();
     }
 }
 
@@ -275,18 +228,6 @@ pub(crate) fn vni(value: u32) -> Vni {
 
 pub(crate) fn ip(text: &str) -> IpAddr {
     text.parse().unwrap()
-}
-
-/// Asks again and again, up to five seconds.
-pub(crate) fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
-    let start = Instant::now();
-    while !holds() {
-        assert!(
-            start.elapsed() < Duration::from_secs(5),
-            "did not happen: {what}"
-        );
-        std::thread::sleep(Duration::from_millis(5));
-    }
 }
 
 /// Sends `len` bytes by TCP and checks every one.

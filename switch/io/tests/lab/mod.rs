@@ -1,14 +1,15 @@
 //! Frames, and namespaces with stations, for the tests of the switch.
-#![allow(dead_code, reason = "each test program uses its part")]
+#![allow(dead_code, unused_imports, reason = "each test program uses its part")]
+
+mod station;
 
 use std::process::Command;
 use std::sync::Arc;
-use std::sync::mpsc::{Sender, channel};
-use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
 
 use switch_core::{Bridge, BridgeConfig, PortConfig, PortKind, VnetHeader};
 use switch_io::{EngineChoice, Switch, SwitchConfig};
+
+pub(crate) use station::{Station, enter_private_namespace, eventually, ip};
 
 /// Defines each test once for either engine.
 #[macro_export]
@@ -106,69 +107,7 @@ pub(crate) fn internet_sum(bytes: &[u8]) -> u16 {
     u16::try_from(sum).unwrap()
 }
 
-/// Asks again and again, up to five seconds.
-pub(crate) fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
-    let start = Instant::now();
-    while !holds() {
-        assert!(
-            start.elapsed() < Duration::from_secs(5),
-            "did not happen: {what}"
-        );
-        std::thread::sleep(Duration::from_millis(5));
-    }
-}
-
-/// Moves the calling thread into a network namespace of its own. Needs root; the test fails without.
-pub(crate) fn enter_private_namespace() {
-    nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNET).expect("this test needs root");
-}
-
-/// A thread in a network namespace of its own. The namespace dies with the station and its sockets.
-pub(crate) struct Station {
-    jobs: Option<Sender<Job>>,
-    thread: Option<JoinHandle<()>>,
-    tid: i32,
-}
-
-type Job = Box<dyn FnOnce() + Send>;
-
 impl Station {
-    pub(crate) fn new() -> Self {
-        let (jobs, received) = channel::<Job>();
-        let (started, starting) = channel();
-        let thread = std::thread::spawn(move || {
-            enter_private_namespace();
-            started
-                .send(rustix::thread::gettid().as_raw_nonzero().get())
-                .unwrap();
-            received.into_iter().for_each(|job| job());
-        });
-        let tid = starting.recv().expect("this test needs root");
-        let station = Self {
-            jobs: Some(jobs),
-            thread: Some(thread),
-            tid,
-        };
-        station.ip("link set lo up");
-        station
-    }
-
-    /// Runs `job` in the namespace.
-    pub(crate) fn run<R: Send + 'static>(&self, job: impl FnOnce() -> R + Send + 'static) -> R {
-        let (done, result) = channel();
-        let job = Box::new(move || {
-            let _ = done.send(job());
-        });
-        self.jobs.as_ref().unwrap().send(job).unwrap();
-        result.recv().unwrap()
-    }
-
-    /// Runs `ip` in the namespace.
-    pub(crate) fn ip(&self, arguments: &str) {
-        let arguments = arguments.to_owned();
-        self.run(move || ip(&arguments));
-    }
-
     /// Takes interface `name` out of the caller's namespace and sets it up as `eth0` with `address`.
     pub(crate) fn adopt(&self, name: &str, address: &str) {
         ip(&format!("link set {name} netns {}", self.tid));
@@ -187,23 +126,4 @@ impl Station {
                 .success()
         })
     }
-}
-
-impl Drop for Station {
-    fn drop(&mut self) {
-        drop(self.jobs.take());
-        let _ = self.thread.take().unwrap().join();
-    }
-}
-
-fn ip(arguments: &str) {
-    let output = Command::new("ip")
-        .args(arguments.split_whitespace())
-        .output()
-        .unwrap();
-    assert!(
-        output.status.success(),
-        "ip {arguments}: {}",
-        String::from_utf8_lossy(&output.stderr)
-    );
 }

@@ -29,7 +29,7 @@ pub(crate) enum End {
 }
 
 /// A traffic process. Dropping it ends it.
-pub(crate) struct Helper<'l> {
+pub(crate) struct TrafficProcess<'l> {
     ends: &'l Ends,
     end: End,
     name: String,
@@ -38,7 +38,7 @@ pub(crate) struct Helper<'l> {
     errors: Receiver<String>,
 }
 
-impl<'l> Helper<'l> {
+impl<'l> TrafficProcess<'l> {
     pub(crate) fn new(ends: &'l Ends, end: End, name: String, mut child: Child) -> Self {
         let lines = forward_lines(child.stdout.take());
         let errors = forward_lines(child.stderr.take());
@@ -136,7 +136,7 @@ impl<'l> Helper<'l> {
     }
 }
 
-impl Drop for Helper<'_> {
+impl Drop for TrafficProcess<'_> {
     fn drop(&mut self) {
         let Some(program) = self.program.take() else {
             return;
