@@ -9,13 +9,13 @@
 //! remote host in a network is a port of the network's bridge, in the tunnels' split-horizon group. Sockets are bound to
 //! the very address that other hosts know this one by, because a VTEP takes frames from known addresses only.
 
-use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::sync::Arc;
 
-use overlay_core::HostId;
 use overlay_core::mtu::{Underlay, quic_inner_default, vxlan_inner};
+use overlay_core::{HostId, VXLAN_UDP_PORT};
 use overlay_io::{QuicConfig, QuicTunnel, VxlanConfig, VxlanTunnel};
 use switch_core::{Bridge, PortConfig, PortId, PortKind, Vni};
 use switch_io::Switch;
@@ -78,6 +78,14 @@ impl Tunnels {
             socket.ports = socket.ports.saturating_sub(1);
         }
         self.close_unused(switch, local);
+    }
+
+    /// Where tunnels receive.
+    pub(super) fn addresses(&self) -> BTreeSet<SocketAddr> {
+        let vxlan = self.vxlan.keys();
+        let vxlan = vxlan.map(|local| SocketAddr::new(*local, VXLAN_UDP_PORT));
+        let quic = self.quic().map(|tunnel| tunnel.local_address());
+        vxlan.chain(quic).collect()
     }
 
     /// Starts to carry frames over QUIC, in place of what did so before.
