@@ -101,15 +101,16 @@ fn push_block(text: &mut String, head: &str, types: &str, elements: &BTreeSet<St
 }
 
 /// Containers may not reach the host's loopback, nor send as somebody else. Redirects, which a hairpinned connection
-/// provokes, would lead them astray. What does not come from a container, a tunnel's datagrams above all, is looked at once.
+/// provokes, would lead them astray. What does not come from a container, a tunnel's datagrams above all, is looked at once;
+/// what does is no tunnel's, whatever it says.
 fn push_protection(text: &mut String, tunnels: &BTreeSet<SocketAddr>) {
-    text.push_str(
-        "\tchain protect {\n\
-         \t\ttype filter hook prerouting priority raw; policy accept;\n",
-    );
+    text.push_str("\tchain outside {\n");
     push_untracked(text, tunnels, "daddr");
     text.push_str(
-        "\t\tiifname != @host_links accept\n\
+        "\t}\n\
+         \tchain protect {\n\
+         \t\ttype filter hook prerouting priority raw; policy accept;\n\
+         \t\tiifname != @host_links goto outside\n\
          \t\tip daddr 127.0.0.0/8 drop\n\
          \t\tip6 daddr ::1 drop\n\
          \t\tiifname @guarded ip saddr != 0.0.0.0 ip saddr . iifname != @own4 drop\n\
@@ -373,6 +374,11 @@ mod tests {
             ..Rules::default()
         };
         let text = render(&rules);
+        let (outside, rest) = text.split_once("chain protect").unwrap();
+        assert!(
+            outside.contains("daddr") && !rest.contains("daddr 192.0.2.1"),
+            "a container could feign a tunnel"
+        );
         for rule in [
             "ip daddr 192.0.2.1 udp dport 4789 notrack",
             "ip saddr 192.0.2.1 udp dport 4789 notrack",
