@@ -66,8 +66,9 @@ impl Intake {
             std::array::from_fn(|_| slices.next().unwrap_or_else(|| IoSliceMut::new(&mut [])));
         let count = if self.are_long { LONG_TRAINS } else { TRAINS };
         self.received = socket.receive(&mut slices[..count], &mut self.metas)?;
-        self.is_drained = self.received < count;
         self.are_long = (0..self.received).any(|train| self.is_long(train));
+        // The end of a superframe may follow a long train.
+        self.is_drained = self.received < count && !self.are_long;
         Ok(())
     }
 }
