@@ -16,6 +16,7 @@ mod quic_frame;
 mod reassemble;
 mod rebuild;
 mod record;
+mod run;
 #[cfg(test)]
 mod testing;
 pub mod too_big;
@@ -34,4 +35,5 @@ pub use pieces::{CutFrame, Datagrams, FrameIds, Parts};
 pub use quic_frame::{DatagramHeader, FrameId, GsoKind, OpenChecksum, ParseDatagram, PieceGso};
 pub use reassemble::{Pushed, ReassembleConfig, ReassembleCounts, Reassembler, Rebuilt};
 pub use record::{Epoch, Record, RecordFlags, Sequence, Withdrawal};
+pub use run::Run;
 pub use vxlan::{ParseVxlan, VXLAN_UDP_PORT, VxlanHeader};

@@ -39,6 +39,13 @@ pub fn clamp(vnet: &VnetHeader, bytes: &mut [u8], mtu: u32) -> bool {
     true
 }
 
+/// A copy of a frame with its MSS lowered as by [`clamp`]; `None` when it can stay as it is, like all but some SYNs.
+pub fn clamped(vnet: &VnetHeader, bytes: &[u8], mtu: u32) -> Option<Vec<u8>> {
+    find(bytes)?;
+    let mut copy = bytes.to_vec();
+    clamp(vnet, &mut copy, mtu).then_some(copy)
+}
+
 /// Where the option's value is.
 struct MssOption {
     at: usize,
@@ -168,6 +175,7 @@ mod tests {
         };
         assert!(!clamp(&VnetHeader::NONE, &mut udp.frame(b"x"), 500));
         let whole = syn(false).frame(b"");
+        assert_eq!(clamped(&VnetHeader::NONE, &whole, 9000), None);
         for len in 14..whole.len() {
             assert!(!clamp(&VnetHeader::NONE, &mut whole[..len].to_vec(), 500));
         }

@@ -12,7 +12,7 @@
 //! VXLAN must not be fragmented (RFC 7348 §4.3), so there the inner MTU follows from the underlay's. Over QUIC frames are cut
 //! ([`crate::Datagrams`]), and the inner MTU is a choice.
 
-use crate::VxlanHeader;
+use crate::{DatagramHeader, VxlanHeader};
 use switch_core::Frame;
 
 /// The underlay's IP version.
@@ -48,6 +48,12 @@ pub fn quic_datagram(underlay: Underlay, underlay_mtu: u32) -> u32 {
     underlay_mtu.saturating_sub(underlay.udp_overhead() + QUIC_OVERHEAD)
 }
 
+/// Longest TCP packet whose segments, and superframes of them, need not be cut anywhere but between segments to cross in UDP
+/// payloads of `udp_payload` bytes over QUIC.
+pub fn quic_stream(udp_payload: u32) -> u32 {
+    udp_payload.saturating_sub(QUIC_OVERHEAD + QUIC_PIECE_OVERHEAD + ETHERNET_HEADER)
+}
+
 /// The MTU of an overlay's ports unless another is asked for: over VXLAN what the underlay leaves, over QUIC 1500 or, on
 /// jumbo underlays, what crosses in one piece.
 pub fn quic_inner_default(underlay: Underlay, underlay_mtu: u32) -> u32 {
@@ -63,8 +69,11 @@ const VXLAN_OVERHEAD: u32 = 8 + ETHERNET_HEADER;
 const QUIC_OVERHEAD: u32 = 1 + 8 + 4 + 16 + 9;
 /// The longest header of a whole frame, and the Ethernet header with a tag.
 const QUIC_FRAME_OVERHEAD: u32 = 8 + ETHERNET_HEADER + 4;
+/// The header of a superframe's piece.
+const QUIC_PIECE_OVERHEAD: u32 = 20;
 
 const _: () = assert!(VxlanHeader::LEN == 8 && Frame::HEADER_LEN == 14);
+const _: () = assert!(DatagramHeader::PIECE_LEN == 20);
 
 #[cfg(test)]
 mod tests {
@@ -84,5 +93,6 @@ mod tests {
         assert_eq!(quic_datagram(Underlay::V4, 1480), 1414);
         assert_eq!(quic_inner_default(Underlay::V4, 1500), 1500);
         assert_eq!(quic_inner_default(Underlay::V4, 9000), 8908);
+        assert_eq!(quic_stream(1472), 1400);
     }
 }

@@ -7,9 +7,10 @@
 //! - A frame that fits is one datagram, with its checksum missing if it was.
 //! - A superframe is cut into pieces of its payload. Where whole segments fill a datagram well (jumbo underlays, small
 //!   segments), cuts lie at multiples of the segment size, and every piece repeats the headers: each can become a smaller
-//!   superframe by itself. Where they do not (an inner MTU of 1500 over an underlay of 1500), cuts lie anywhere, and a
-//!   segment survives if all the pieces it lies in do; then the first and the last piece have the headers, so that one loss
-//!   cannot take them all.
+//!   superframe by itself. Where they do not (an inner MTU of 1500 over an underlay of 1500), TCP gets smaller segments that
+//!   do: a stream may be cut anywhere, so a lost datagram is a lost segment and nothing waits for anything
+//!   ([`crate::Run`]). Messages of UDP may not; their cuts lie anywhere, and a segment survives if all the pieces it lies in
+//!   do; then the first and the last piece have the headers, so that one loss cannot take them all.
 //! - A longer frame that is no superframe is cut into fragments: two of them, for an ordinary frame.
 //!
 //! The datagrams of a frame have equal lengths, to the byte where cuts are free: a batch of equal datagrams is one call with
@@ -185,7 +186,15 @@ impl<'a> Datagrams<'a> {
         let payload = len.saturating_sub(headers_len);
         let payload_len = u16::try_from(payload).map_err(|_| CutFrame::FrameTooLong(len))?;
         let room = room(datagram_len, DatagramHeader::PIECE_LEN)?;
-        let (count, step) = cut(payload, headers_len, usize::from(gso.size), room);
+        let Cut { count, step, size } = match gso.kind {
+            GsoKind::Udp => cut_messages(payload, headers_len, usize::from(gso.size), room),
+            _ => cut_stream(payload, headers_len, usize::from(gso.size), room),
+        };
+        // Never more than the superframe's own size.
+        let gso = PieceGso {
+            size: u16::try_from(size).unwrap_or(gso.size),
+            ..gso
+        };
         Ok(Plan {
             header: DatagramHeader::Piece {
                 vni,
@@ -299,23 +308,62 @@ const fn room(datagram_len: usize, header_len: usize) -> Result<usize, CutFrame>
     }
 }
 
-/// How many pieces a payload makes, and where the cuts lie.
-fn cut(payload: usize, headers: usize, size: usize, room: usize) -> (usize, Step) {
+/// How many pieces a payload makes, where the cuts lie, and the size of the segments.
+struct Cut {
+    count: usize,
+    step: Step,
+    size: usize,
+}
+
+/// TCP: all pieces are whole segments, made smaller where that fills datagrams better.
+fn cut_stream(payload: usize, headers: usize, size: usize, room: usize) -> Cut {
+    if let Some(cut) = cut_aligned(payload, headers, size, room) {
+        return cut;
+    }
+    let segments = (room - headers).div_ceil(size);
+    let step_max = (room - headers) / segments * segments;
+    let count = payload.div_ceil(step_max);
+    let step = payload.div_ceil(count).next_multiple_of(segments);
+    Cut {
+        count: payload.div_ceil(step),
+        step: Step::Aligned { step },
+        size: step / segments,
+    }
+}
+
+/// UDP: segments are messages, and stay as they are.
+fn cut_messages(payload: usize, headers: usize, size: usize, room: usize) -> Cut {
+    if let Some(cut) = cut_aligned(payload, headers, size, room) {
+        return cut;
+    }
+    let one = payload + headers;
+    let (count, total) = match one <= room {
+        true => (1, one),
+        false => ((one + headers).div_ceil(room), one + headers),
+    };
+    Cut {
+        count,
+        step: Step::Even { total },
+        size,
+    }
+}
+
+/// Pieces of whole segments as they are; `None` where those leave much of a datagram empty.
+fn cut_aligned(payload: usize, headers: usize, size: usize, room: usize) -> Option<Cut> {
     let segments_fit = (room - headers) / size;
     let is_filled = headers + segments_fit * size >= room - room / WASTE;
     let segments = payload.div_ceil(size);
-    if segments_fit > 0 && (is_filled || segments <= segments_fit) {
-        let count = segments.div_ceil(segments_fit);
-        // The same number of pieces, as equal as they get.
-        let step = segments.div_ceil(count) * size;
-        return (payload.div_ceil(step), Step::Aligned { step });
+    if segments_fit == 0 || !is_filled && segments > segments_fit {
+        return None;
     }
-    let one = payload + headers;
-    if one <= room {
-        return (1, Step::Even { total: one });
-    }
-    let total = one + headers;
-    (total.div_ceil(room), Step::Even { total })
+    let count = segments.div_ceil(segments_fit);
+    // The same number of pieces, as equal as they get.
+    let step = segments.div_ceil(count) * size;
+    Some(Cut {
+        count: payload.div_ceil(step),
+        step: Step::Aligned { step },
+        size,
+    })
 }
 
 /// What the vnet header says, as this crate writes it.

@@ -14,6 +14,8 @@ pub(crate) struct Intake {
     received: usize,
     /// Whether the last trains were long.
     are_long: bool,
+    /// Whether the socket had no more.
+    is_drained: bool,
 }
 
 impl Intake {
@@ -25,12 +27,18 @@ impl Intake {
             metas: [RecvMeta::default(); TRAINS],
             received: 0,
             are_long: false,
+            is_drained: false,
         }
     }
 
     /// How many trains there are.
     pub(crate) const fn count(&self) -> usize {
         self.received
+    }
+
+    /// Whether the socket was left empty.
+    pub(crate) const fn is_drained(&self) -> bool {
+        self.is_drained
     }
 
     pub(crate) fn meta(&self, train: usize) -> RecvMeta {
@@ -52,12 +60,15 @@ impl Intake {
     /// Replaces the trains by what the socket has.
     pub(crate) fn receive(&mut self, socket: &TunnelSocket) -> io::Result<()> {
         self.received = 0;
+        self.is_drained = true;
         let mut slices = self.trains.iter_mut().map(|train| IoSliceMut::new(train));
         let mut slices: [IoSliceMut<'_>; TRAINS] =
             std::array::from_fn(|_| slices.next().unwrap_or_else(|| IoSliceMut::new(&mut [])));
         let count = if self.are_long { LONG_TRAINS } else { TRAINS };
         self.received = socket.receive(&mut slices[..count], &mut self.metas)?;
         self.are_long = (0..self.received).any(|train| self.is_long(train));
+        // The end of a superframe may follow a long train.
+        self.is_drained = self.received < count && !self.are_long;
         Ok(())
     }
 }

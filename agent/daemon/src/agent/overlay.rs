@@ -10,13 +10,13 @@
 //! the very address that other hosts know this one by, because a VTEP takes frames from known addresses only. When the host
 //! loses that address, its tunnels go on from another one (see [`super::underlay`]).
 
-use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::sync::Arc;
 
-use overlay_core::HostId;
 use overlay_core::mtu::{Underlay, quic_inner_default, vxlan_inner};
+use overlay_core::{HostId, VXLAN_UDP_PORT};
 use overlay_io::{Gateway, QuicConfig, QuicTunnel, VxlanConfig, VxlanCounts, VxlanTunnel};
 use switch_core::{Bridge, PortConfig, PortId, PortKind, Vni};
 use switch_io::Switch;
@@ -91,6 +91,14 @@ impl Tunnels {
             socket.ports.remove(&tunnel.port);
         }
         self.close_unused(switch, local);
+    }
+
+    /// Where tunnels receive.
+    pub(super) fn addresses(&self) -> BTreeSet<SocketAddr> {
+        let vxlan = self.vxlan.keys();
+        let vxlan = vxlan.map(|local| SocketAddr::new(*local, VXLAN_UDP_PORT));
+        let quic = self.quic().map(|tunnel| tunnel.local_address());
+        vxlan.chain(quic).collect()
     }
 
     /// Starts to carry frames over QUIC, in place of what did so before.

@@ -110,6 +110,7 @@ fn rules(state: &State) -> Rules {
     Rules {
         networks: state.networks.values().filter_map(network_rules).collect(),
         published: published.collect(),
+        tunnels: state.tunnels.addresses(),
         ..Rules::default()
     }
 }

@@ -21,7 +21,7 @@ pub fn render(rules: &Rules) -> String {
     );
     push_sets(&mut text, &networks);
     push_maps(&mut text, &rules.published);
-    push_protection(&mut text);
+    push_protection(&mut text, &rules.tunnels);
     push_publish(&mut text, &rules.published);
     push_masquerade(&mut text);
     push_forward(&mut text, rules.mark_bit);
@@ -101,22 +101,53 @@ fn push_block(text: &mut String, head: &str, types: &str, elements: &BTreeSet<St
 }
 
 /// Containers may not reach the host's loopback, nor send as somebody else. Redirects, which a hairpinned connection
-/// provokes, would lead them astray.
-fn push_protection(text: &mut String) {
+/// provokes, would lead them astray. What does not come from a container, a tunnel's datagrams above all, is looked at once;
+/// what does is no tunnel's, whatever it says.
+fn push_protection(text: &mut String, tunnels: &BTreeSet<SocketAddr>) {
+    text.push_str("\tchain outside {\n");
+    push_untracked(text, tunnels, "daddr");
     text.push_str(
-        "\tchain protect {\n\
+        "\t}\n\
+         \tchain protect {\n\
          \t\ttype filter hook prerouting priority raw; policy accept;\n\
-         \t\tiifname @host_links ip daddr 127.0.0.0/8 drop\n\
-         \t\tiifname @host_links ip6 daddr ::1 drop\n\
+         \t\tiifname != @host_links goto outside\n\
+         \t\tip daddr 127.0.0.0/8 drop\n\
+         \t\tip6 daddr ::1 drop\n\
          \t\tiifname @guarded ip saddr != 0.0.0.0 ip saddr . iifname != @own4 drop\n\
          \t\tiifname @guarded ip6 saddr != { ::, fe80::/10 } ip6 saddr . iifname != @own6 drop\n\
-         \t}\n\
-         \tchain output {\n\
+         \t}\n",
+    );
+    if !tunnels.is_empty() {
+        text.push_str(
+            "\tchain tunnels {\n\
+             \t\ttype filter hook output priority raw; policy accept;\n",
+        );
+        push_untracked(text, tunnels, "saddr");
+        text.push_str("\t}\n");
+    }
+    text.push_str(
+        "\tchain output {\n\
          \t\ttype filter hook output priority filter; policy accept;\n\
          \t\toifname @host_links icmp type redirect drop\n\
          \t\toifname @host_links icmpv6 type nd-redirect drop\n\
          \t}\n",
     );
+}
+
+/// `side` is where our own address is; the port is the receiver's, which is the same on all hosts.
+fn push_untracked(text: &mut String, tunnels: &BTreeSet<SocketAddr>, side: &str) {
+    for tunnel in tunnels {
+        let (address, port) = (tunnel.ip(), tunnel.port());
+        let family = family(address);
+        let _ = if address.is_unspecified() {
+            writeln!(text, "\t\tudp dport {port} notrack accept")
+        } else {
+            writeln!(
+                text,
+                "\t\t{family} {side} {address} udp dport {port} notrack accept"
+            )
+        };
+    }
 }
 
 /// Local connections are not redirected: the agent itself listens on published ports and serves those.
@@ -332,6 +363,31 @@ mod tests {
             text.contains("{ 8080 : 172.17.0.2 . 80 }") && !text.contains("fd00"),
             "{text}"
         );
+    }
+
+    #[test]
+    fn what_tunnels_receive_is_not_tracked() {
+        let rules = Rules {
+            tunnels: ["192.0.2.1:4789", "[2001:db8::1]:4790", "0.0.0.0:4791"]
+                .map(|tunnel| tunnel.parse().unwrap())
+                .into(),
+            ..Rules::default()
+        };
+        let text = render(&rules);
+        let (outside, rest) = text.split_once("chain protect").unwrap();
+        assert!(
+            outside.contains("daddr") && !rest.contains("daddr 192.0.2.1"),
+            "a container could feign a tunnel"
+        );
+        for rule in [
+            "ip daddr 192.0.2.1 udp dport 4789 notrack",
+            "ip saddr 192.0.2.1 udp dport 4789 notrack",
+            "ip6 daddr 2001:db8::1 udp dport 4790 notrack",
+            "\tudp dport 4791 notrack",
+        ] {
+            assert!(text.contains(rule), "{text}");
+        }
+        assert!(!render(&Rules::default()).contains("notrack"));
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! What the packet filter shall do.
 
+use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 
 use agent_api::TransportProtocol;
@@ -11,6 +12,9 @@ pub struct Rules {
     /// Networks with a host port.
     pub networks: Vec<NetworkRules>,
     pub published: Vec<Published>,
+    /// Where tunnels receive, an unspecified address standing for all. Their datagrams are not tracked as connections, which
+    /// would cost each packet of a container as much as a tenth of its whole way.
+    pub tunnels: BTreeSet<SocketAddr>,
     /// The one bit of the packet mark that says a forwarded packet was accepted here.
     pub mark_bit: u32,
 }
@@ -43,6 +47,7 @@ impl Default for Rules {
         Self {
             networks: Vec::new(),
             published: Vec::new(),
+            tunnels: BTreeSet::new(),
             mark_bit: DEFAULT_MARK_BIT,
         }
     }

@@ -4,7 +4,8 @@
 //!
 //! Frames of all networks cross between two hosts in the datagrams (RFC 9221) of one connection, over one UDP port for all
 //! peers. The host with the lower name dials. Superframes cross in equal pieces, so that they leave in trains
-//! (`UDP_SEGMENT`), and become superframes again; checksums are not computed inside, since the seal covers the frame.
+//! (`UDP_SEGMENT`), and become superframes again; checksums are not computed inside, since the seal covers the frame. TCP's
+//! pieces are segments and go on at once ([`overlay_core::Run`]); the MSS of SYNs is lowered so that segments fit a datagram.
 //!
 //! As with [`crate::VxlanTunnel`], a *trunk* receives, and a port is one remote host in one network: a frame of
 //! another network, or of a network the host is no member of here, is dropped and counted.

@@ -60,12 +60,13 @@ impl FramePort for QuicTrunk {
         let shared = &*self.0;
         let mut engine = shared.lock();
         let mut outlet = Outlet::new(buffers);
-        // A flood of datagrams that are no frames must not hold the worker.
+        // Segments of one superframe may come one by one, so a read goes on while there are more. A flood must not hold the
+        // worker.
         for _ in 0..ROUNDS {
-            let is_idle = !engine
+            let has_more = engine
                 .receive(Instant::now(), &shared.members, &mut outlet)
                 .unwrap_or(true);
-            if is_idle || outlet.count() > 0 {
+            if !has_more || engine.has_backlog() {
                 break;
             }
         }
@@ -75,7 +76,7 @@ impl FramePort for QuicTrunk {
             false => shared.readiness.lower(),
         }
         drop(engine);
-        match outlet.count() {
+        match outlet.finish() {
             0 => Err(io::ErrorKind::WouldBlock.into()),
             count => Ok(count),
         }
@@ -97,5 +98,5 @@ impl FramePort for QuicTrunk {
     }
 }
 
-/// Receives of one read that may bring nothing.
-const ROUNDS: usize = 4;
+/// Receives of one read.
+const ROUNDS: usize = 8;

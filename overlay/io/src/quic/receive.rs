@@ -16,7 +16,7 @@ use crate::outlet::Outlet;
 
 impl Engine {
     /// Takes what the socket has and lets happen what is due, and puts frames into `outlet` while it has room. `false`: the
-    /// socket had nothing, and nothing was left from before.
+    /// socket has no more.
     pub(super) fn receive(
         &mut self,
         now: Instant,
@@ -25,7 +25,6 @@ impl Engine {
     ) -> io::Result<bool> {
         self.handle_timeouts(now);
         let mut backlog = std::mem::take(&mut self.backlog);
-        let had_backlog = !backlog.is_empty();
         for handle in backlog.drain(..) {
             self.unpack(now, handle, members, outlet);
         }
@@ -37,7 +36,7 @@ impl Engine {
             self.settle(now);
             return match result {
                 Err(error) if error.kind() != io::ErrorKind::WouldBlock => Err(error),
-                _ => Ok(had_backlog),
+                _ => Ok(false),
             };
         }
         for train in 0..self.intake.count() {
@@ -49,7 +48,7 @@ impl Engine {
         }
         self.unpack_touched(now, members, outlet);
         self.settle(now);
-        Ok(true)
+        Ok(!self.intake.is_drained())
     }
 
     fn unpack_touched(
@@ -210,6 +209,7 @@ impl Engine {
                 DatagramHeader::OpenFrame { vni, checksum } => {
                     route.put(vni, &open_vnet(checksum.start, checksum.offset), body);
                 }
+                DatagramHeader::Piece { vni, .. } if route.join(vni, &header, body) => {}
                 _ => {
                     remote.reassembler.push(time, &header, body);
                 }
@@ -233,19 +233,30 @@ struct Route<'a, 'b> {
 
 impl Route<'_, '_> {
     fn put(&mut self, vni: Vni, vnet: &[u8; VnetHeader::LEN], frame: &[u8]) {
-        let port = match self.last {
-            Some((last, port)) if last == vni => Some(port),
-            _ => self
-                .members
-                .find(&(vni, self.host.clone()))
-                .and_then(|member| member.port()),
-        };
-        let Some(port) = port else {
-            self.counts.not_member += 1;
-            return;
-        };
+        match self.port(vni) {
+            Some(port) => self.outlet.put(port, vnet, frame),
+            None => self.counts.not_member += 1,
+        }
+    }
+
+    /// Takes a piece that can go on by itself; `false`: it has to wait for others.
+    fn join(&mut self, vni: Vni, header: &DatagramHeader, body: &[u8]) -> bool {
+        match self.port(vni) {
+            Some(port) => self.outlet.join(port, header, body),
+            None => false,
+        }
+    }
+
+    fn port(&mut self, vni: Vni) -> Option<PortId> {
+        if let Some((last, port)) = self.last
+            && last == vni
+        {
+            return Some(port);
+        }
+        let member = self.members.find(&(vni, self.host.clone()))?;
+        let port = member.port()?;
         self.last = Some((vni, port));
-        self.outlet.put(port, vnet, frame);
+        Some(port)
     }
 }
 

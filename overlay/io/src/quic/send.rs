@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use bytes::BytesMut;
-use overlay_core::{Datagrams, FrameIds, HostId};
+use overlay_core::{Datagrams, FrameIds, HostId, mss, mtu};
 use quinn_proto::{Connection, ConnectionHandle};
 use quinn_udp::Transmit;
 use switch_core::{Frame, VnetHeader, Vni};
@@ -52,7 +52,8 @@ impl Engine {
         written
     }
 
-    /// Hands a frame's datagrams to quinn.
+    /// Hands a frame's datagrams to quinn. TCP is told what crosses in one datagram; it need not know, but then segments stay
+    /// what they are.
     fn queue(&mut self, host: &HostId, vni: Vni, vnet: &VnetHeader, frame: &Frame<'_>) -> Queued {
         let Some(remote) = self.peers.get_mut(host).filter(|peer| peer.machine.is_up()) else {
             return Queued::Down;
@@ -61,7 +62,15 @@ impl Engine {
             return Queued::Down;
         };
         let ids = &mut remote.ids;
-        queue_frame(&mut link.connection, ids, &mut self.arena, vni, vnet, frame)
+        let connection = &mut link.connection;
+        let stream_mtu = mtu::quic_stream(self.udp_payload_max.into());
+        let lowered = mss::clamped(vnet, frame.bytes(), stream_mtu);
+        let lowered = lowered.as_deref().map(Frame::parse);
+        let frame = match &lowered {
+            Some(Ok(lowered)) => lowered,
+            _ => frame,
+        };
+        queue_frame(connection, ids, &mut self.arena, vni, vnet, frame)
     }
 
     fn flush(&mut self, now: Instant, host: &HostId) {

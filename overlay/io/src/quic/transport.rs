@@ -24,6 +24,7 @@ use super::path::{PathWatch, Uncontrolled};
 pub(super) fn transport(udp_payload_max: u16, watch: Arc<PathWatch>) -> TransportConfig {
     let mut mtu = MtuDiscoveryConfig::default();
     mtu.upper_bound(udp_payload_max.max(PAYLOAD_MIN))
+        .minimum_change(1)
         .interval(MTU_INTERVAL)
         .black_hole_cooldown(MTU_COOLDOWN);
     let mut acks = AckFrequencyConfig::default();

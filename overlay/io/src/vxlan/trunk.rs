@@ -60,7 +60,7 @@ impl FramePort for VxlanTrunk {
                 }
             }
             unpacking.unpack(&self.shared, &mut outlet);
-            if unpacking.has_datagrams() {
+            if unpacking.has_datagrams() || unpacking.intake.is_drained() {
                 break;
             }
         }
@@ -69,7 +69,7 @@ impl FramePort for VxlanTrunk {
         if unpacking.has_datagrams() {
             readiness.raise();
         }
-        match outlet.count() {
+        match outlet.finish() {
             0 => Err(io::ErrorKind::WouldBlock.into()),
             count => Ok(count),
         }
