@@ -5,7 +5,7 @@ use std::io::Write as _;
 use std::time::Duration;
 
 use super::{
-    STEP, Underlay, cluster, cluster_of, create_shared, hosts_of, join, reaches, token, tunnels,
+    STEP, Underlay, cluster, cluster_of, create_shared, hosts_of, join, pair, token, tunnels,
 };
 use crate::harness::eventually;
 
@@ -76,14 +76,10 @@ fn a_token_admits_one_host_once() {
 
 #[test]
 fn a_revoked_host_is_shut_out() {
-    let lab = cluster(2);
-    create_shared(&lab, "far", &["--subnet", "10.9.0.0/24"]);
+    let lab = pair();
     let [one, two] = lab.hosts.as_slice() else {
         unreachable!()
     };
-    one.idle("a", "far", &[]);
-    two.idle("b", "far", &[]);
-    reaches(one, "a", "b");
     one.tapestry(&["cluster", "revoke", "host-2"]).ok();
     eventually(STEP, "its tunnel is closed", || {
         tunnels(one, "far").is_empty().then_some(())

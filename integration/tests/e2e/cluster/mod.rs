@@ -122,6 +122,16 @@ fn reaches(host: &Host, container: &str, target: &str) {
     });
 }
 
+/// Two hosts with the containers `a` and `b`, which reach each other on the network `far`.
+fn pair() -> Underlay {
+    let lab = cluster(2);
+    create_shared(&lab, "far", &["--subnet", "10.9.0.0/24"]);
+    lab.hosts[0].idle("a", "far", &[]);
+    lab.hosts[1].idle("b", "far", &[]);
+    reaches(&lab.hosts[0], "a", "b");
+    lab
+}
+
 fn tunnels(host: &Host, network: &str) -> Vec<String> {
     let ports = host.ports(network);
     let tunnels = ports.into_iter().filter(|port| port.kind == "tunnel");

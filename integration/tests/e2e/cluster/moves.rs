@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::traffic::{Stream, Teller, who_is};
-use super::{STEP, cluster, cluster_of, create_shared, hosts_of, reaches, tunnels};
+use super::{STEP, cluster, cluster_of, create_shared, hosts_of, pair, reaches, tunnels};
 use crate::harness::{Host, eventually};
 
 /// The host's id, and its number on the underlay.
@@ -101,14 +101,10 @@ fn a_host_that_changes_its_address_under_load_keeps_its_streams_over_vxlan() {
 
 #[test]
 fn a_host_that_was_away_while_its_address_changed_comes_back() {
-    let lab = cluster(2);
-    create_shared(&lab, "far", &["--subnet", "10.9.0.0/24"]);
+    let lab = pair();
     let [one, two] = lab.hosts.as_slice() else {
         unreachable!()
     };
-    one.idle("a", "far", &[]);
-    two.idle("b", "far", &[]);
-    reaches(one, "a", "b");
     two.stop_agent(rustix::process::Signal::KILL);
     renumber(two, 2);
     two.launch();

@@ -11,7 +11,9 @@ use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, Server
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::{DigitallySignedStruct, SignatureScheme};
 
-use super::{STEP, Underlay, cluster, cluster_of, create_shared, hosts_of, join, reaches, token};
+use super::{
+    STEP, Underlay, cluster, cluster_of, create_shared, hosts_of, join, pair, reaches, token,
+};
 use crate::harness::{Host, Netns, eventually};
 
 /// Takes every server for the one it wants.
@@ -248,14 +250,10 @@ fn tokens_that_are_no_good_are_refused_counted_and_logged_once() {
 
 #[test]
 fn what_tunnels_do_is_shown() {
-    let lab = cluster(2);
-    create_shared(&lab, "far", &["--subnet", "10.9.0.0/24"]);
+    let lab = pair();
     let [one, two] = lab.hosts.as_slice() else {
         unreachable!()
     };
-    one.idle("a", "far", &[]);
-    two.idle("b", "far", &[]);
-    reaches(one, "a", "b");
     let overlay = one.network("far").overlay.unwrap();
     assert_eq!((&*overlay.encap, overlay.tunnels.len()), ("quic", 1));
     let tunnel = &overlay.tunnels[0];
