@@ -15,14 +15,17 @@
 //! during submission and never wait inside the kernel for a slow reader.
 
 mod probe;
+#[cfg(test)]
+mod tests;
 mod token;
 
 use std::collections::VecDeque;
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 use std::sync::atomic::{AtomicU16, Ordering};
+use std::time::Duration;
 
-use io_uring::types::{BufRingEntry, Fd};
+use io_uring::types::{BufRingEntry, Fd, SubmitArgs, Timespec};
 use io_uring::{IoUring, cqueue, opcode, squeue};
 
 pub(crate) use self::probe::probe;
@@ -189,10 +192,21 @@ impl FrameRing {
         }
     }
 
-    /// Submits what was pushed and, unless completions are at hand, waits for one.
-    pub(crate) fn submit_and_wait(&mut self) -> io::Result<()> {
-        let want = usize::from(self.early.is_empty());
-        forgive(self.ring.submit_and_wait(want))
+    /// Submits what was pushed and, unless completions are at hand, waits for one. With `least` > 0 the wait goes on for that
+    /// long, or until [`PLENTY`] are there, where the kernel can do that (Linux 6.12).
+    pub(crate) fn submit_and_wait(&mut self, least: Duration) -> io::Result<()> {
+        if !self.early.is_empty() {
+            return forgive(self.ring.submit());
+        }
+        let least = u32::try_from(least.as_micros()).unwrap_or(u32::MAX);
+        if least == 0 || !self.ring.params().is_feature_min_timeout() {
+            return forgive(self.ring.submit_and_wait(1));
+        }
+        // Without an end the kernel would end the wait with the least time, completions or not; and it does not look at
+        // what the submission completed at once, which must not wait for the next frame.
+        let end = Timespec::new().nsec(WAIT_MAX_NS);
+        let wait = SubmitArgs::new().timespec(&end).min_wait_usec(least);
+        forgive(self.ring.submitter().submit_with_args(PLENTY, &wait))
     }
 
     /// Submits what was pushed, runs the work the kernel deferred, and does not wait.
@@ -371,13 +385,13 @@ fn build(entries: u32) -> io::Result<IoUring> {
         .build(entries)
 }
 
-/// Interrupted, or the kernel wants completions taken out first: the next round goes on.
+/// Interrupted, at the end of its time, or the kernel wants completions taken out first: the next round goes on.
 fn forgive(submitted: io::Result<usize>) -> io::Result<()> {
     match submitted {
         Err(error)
             if !matches!(
                 error.raw_os_error(),
-                Some(libc::EINTR | libc::EBUSY | libc::EAGAIN)
+                Some(libc::EINTR | libc::ETIME | libc::EBUSY | libc::EAGAIN)
             ) =>
         {
             Err(error)
@@ -397,103 +411,11 @@ fn usize_of(len: u32) -> usize {
 /// The kernel may take nothing before completions have been taken out, so the second attempt has room.
 const PUSH_ATTEMPTS: usize = 4;
 const EARLY_KEPT: usize = 1024;
+/// So many completions end a wait whatever its least time.
+const PLENTY: usize = 64;
+/// The longest wait that has a least time: 10 ms.
+const WAIT_MAX_NS: u32 = 10_000_000;
 const GROUP: u16 = 0;
 const POLLIN: u32 = 1;
 /// IORING_ENTER_GETEVENTS
 const ENTER_GETEVENTS: u32 = 1;
-
-#[cfg(test)]
-mod tests {
-    use std::io::Write;
-    use std::os::fd::AsFd;
-
-    use super::*;
-
-    const LAYOUT: BufferLayout = BufferLayout {
-        count: 2,
-        stride: 128,
-        headroom: 16,
-    };
-
-    fn read(ring: &mut FrameRing) -> (io::Result<Received>, bool) {
-        loop {
-            match ring.next_completion() {
-                Some(Completion::Read {
-                    token: 7,
-                    result,
-                    armed,
-                }) => return (result, armed),
-                Some(other) => panic!("{other:?}"),
-                None => ring.submit_and_wait().unwrap(),
-            }
-        }
-    }
-
-    #[test]
-    fn a_buffer_returns_to_the_kernel_when_released_and_no_longer_written() {
-        let mut ring = FrameRing::new(8, LAYOUT).unwrap();
-        let (from, mut to) = std::io::pipe().unwrap();
-        let (back, out) = std::io::pipe().unwrap();
-        ring.read_multishot(from.as_fd(), 7).unwrap();
-        for round in 0..10_u8 {
-            to.write_all(&[round; 5]).unwrap();
-            let received = read(&mut ring).0.unwrap();
-            ring.bytes_mut(received)[0] = 0xff;
-            assert_eq!(ring.bytes(received), [0xff, round, round, round, round]);
-            ring.write(out.as_raw_fd(), received, 9).unwrap();
-            ring.release(received.buffer);
-            ring.submit_and_wait().unwrap();
-            let written = ring.next_completion();
-            assert!(
-                matches!(
-                    written,
-                    Some(Completion::Written {
-                        token: 9,
-                        result: Ok(5),
-                        ..
-                    })
-                ),
-                "{written:?}"
-            );
-        }
-        drop(back);
-    }
-
-    #[test]
-    fn a_read_without_buffers_stops_and_can_be_armed_again() {
-        let mut ring = FrameRing::new(8, LAYOUT).unwrap();
-        let (from, mut to) = std::io::pipe().unwrap();
-        ring.read_multishot(from.as_fd(), 7).unwrap();
-        to.write_all(&[1; 300]).unwrap();
-        let first = read(&mut ring).0.unwrap();
-        let second = read(&mut ring).0.unwrap();
-        assert_eq!((first.len, second.len), (112, 112));
-        let (result, armed) = read(&mut ring);
-        assert_eq!(result.unwrap_err().raw_os_error(), Some(libc::ENOBUFS));
-        assert!(!armed);
-        ring.release(first.buffer);
-        ring.read_multishot(from.as_fd(), 7).unwrap();
-        assert_eq!(read(&mut ring).0.unwrap().len, 76);
-    }
-
-    #[test]
-    fn a_cancelled_read_completes_for_good() {
-        let mut ring = FrameRing::new(8, LAYOUT).unwrap();
-        let (from, _to) = std::io::pipe().unwrap();
-        ring.read_multishot(from.as_fd(), 7).unwrap();
-        ring.cancel_read(7).unwrap();
-        let mut seen = Vec::new();
-        while seen.len() < 2 {
-            ring.submit_and_wait().unwrap();
-            seen.extend(std::iter::from_fn(|| ring.next_completion()));
-        }
-        assert!(seen.iter().any(|c| matches!(
-            c,
-            Completion::Read {
-                result: Err(_),
-                armed: false,
-                ..
-            }
-        )));
-    }
-}
