@@ -1,9 +1,10 @@
 //! More endpoints than a kernel bridge has ports.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::time::{Duration, Instant};
 
-use crate::harness::{Endpoint, Host, Netns};
+use crate::harness::{Endpoint, Host, Netns, eventually};
 use crate::packets::{PLAIN, contains, ethernet, receive};
 
 const ENDPOINTS: usize = 1100;
@@ -59,6 +60,33 @@ fn eleven_hundred_endpoints_are_reachable_and_the_last_attach_as_fast_as_the_fir
         assert!(probe.netns.pings(other.ipv4()), "{}", other.detail.name);
     }
     assert!(probe.netns.pings("10.66.0.1"), "the gateway");
+}
+
+/// The kernel takes tens of milliseconds to remove a link. Nobody waits for all of them.
+#[test]
+fn requests_are_answered_while_a_hundred_vanished_sandboxes_are_cleared_away() {
+    let host = Host::start();
+    host.tapestry(&["network", "create", "--subnet", "10.66.0.0/16", "wide"])
+        .ok();
+    let endpoints: Vec<_> = (0..100)
+        .map(|number| host.endpoint_in("wide", &format!("e{number}"), quiet_namespace()))
+        .collect();
+    for endpoint in endpoints {
+        host.netns
+            .sh(&format!("ip netns del {}", endpoint.netns.name()));
+        // Nobody is to tell the agent.
+        std::mem::forget(endpoint);
+    }
+    let mut seen = BTreeSet::new();
+    eventually(Duration::from_secs(60), "all endpoints are gone", || {
+        let left = host.network("wide").endpoints.len();
+        seen.insert(left);
+        (left == 0).then_some(())
+    });
+    assert!(
+        seen.iter().any(|left| (1..100).contains(left)),
+        "only {seen:?} were seen"
+    );
 }
 
 /// Unicast both ways, past the stacks of the namespaces: their neighbour tables together hold 1,024 entries.

@@ -22,8 +22,8 @@ pub use lossy::{FaultCounts, Faults, Lossy, LossyControl};
 pub use pcap::Pcap;
 pub use probe::{HostSupport, probe};
 pub use switch::{
-    AUTO_WORKERS_MAX, AddPort, EngineChoice, EngineKind, EngineReport, StartSwitch, Switch,
-    SwitchConfig,
+    AUTO_WORKERS_MAX, AddPort, EngineChoice, EngineKind, EngineReport, RemovedPort, StartSwitch,
+    Switch, SwitchConfig,
 };
 pub use sys::packet;
 pub use tap::{BasicTap, OffloadMask, OffloadTap, OpenTap};

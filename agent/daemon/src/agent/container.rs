@@ -160,6 +160,8 @@ impl Agent {
     }
 
     pub(crate) fn disconnect(&self, network: &str, request: &Disconnect) -> Result<(), ApiError> {
+        // Dropped after the lock.
+        let _removed;
         let mut state = self.state();
         let network_id = state.network_id(network)?;
         let id = state.container_id(&request.container)?;
@@ -179,7 +181,7 @@ impl Agent {
             .map(|endpoint| endpoint.record.id.clone());
         match endpoint {
             Some(endpoint) => {
-                self.detach(directory, network, &endpoint);
+                _removed = self.detach(directory, network, &endpoint);
                 share_zones(&state, &owner);
                 Ok(())
             }

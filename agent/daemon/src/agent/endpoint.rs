@@ -10,6 +10,7 @@ use dns_core::EndpointNames;
 use overlay_core::Directory;
 use switch_core::edge::HostRecord;
 use switch_core::{Mac, PortConfig, PortKind};
+use switch_io::RemovedPort;
 
 use super::endpoint_plan::{Place, plan_endpoint, release};
 use super::error::{Attach, Find};
@@ -74,6 +75,8 @@ impl Agent {
     }
 
     pub(crate) fn remove_endpoint(&self, id: &str) -> Result<(), ApiError> {
+        // Dropped after the lock.
+        let mut removed = Vec::new();
         let mut state = self.state();
         let State {
             networks,
@@ -82,7 +85,7 @@ impl Agent {
         } = &mut *state;
         for network in networks.values_mut() {
             if network.endpoints.contains_key(id) {
-                self.detach(directory, network, id);
+                removed.extend(self.detach(directory, network, id));
             }
         }
         Ok(())
@@ -145,18 +148,17 @@ impl Agent {
         }
     }
 
-    /// Takes the endpoint away, whatever is left of it.
+    /// Takes the endpoint away, whatever is left of it. Its link goes when the result is dropped.
     pub(super) fn detach(
         &self,
         directory: &mut Option<Directory>,
         network: &mut Network,
         id: &str,
-    ) {
-        let Some(endpoint) = network.endpoints.remove(id) else {
-            return;
-        };
-        self.unplug(network, &endpoint);
+    ) -> Option<RemovedPort> {
+        let endpoint = network.endpoints.remove(id)?;
+        let removed = self.unplug(network, &endpoint);
         self.forget(directory, network, &endpoint.record);
+        removed
     }
 
     /// Makes the port and the link of an endpoint whose addresses are its own already.
@@ -214,17 +216,13 @@ impl Agent {
     }
 
     /// Removes port and names; the link goes with its last descriptor.
-    pub(super) fn unplug(&self, network: &Network, endpoint: &Endpoint) {
-        let Some(segment) = &network.segment else {
-            return;
-        };
+    pub(super) fn unplug(&self, network: &Network, endpoint: &Endpoint) -> Option<RemovedPort> {
+        let segment = network.segment.as_ref()?;
         segment.edge.remove(&endpoint.record.id);
         segment
             .bridge
             .unregister_endpoint(Mac::new(endpoint.record.mac));
-        if let Some(port) = endpoint.port {
-            self.switch.remove_port(port);
-        }
+        endpoint.port.map(|port| self.switch.remove_port(port))
     }
 
     /// Gives the addresses back and drops the record.

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use overlay_core::Directory;
 use switch_core::PortId;
-use switch_io::SwitchEvent;
+use switch_io::{RemovedPort, SwitchEvent};
 
 use super::Agent;
 use super::state::{Endpoint, Network, State};
@@ -46,7 +46,25 @@ impl Agent {
         }
     }
 
+    /// A rack of sandboxes may go at once: between handfuls others get their turn, and the kernel takes its time for a
+    /// handful of links together.
     fn sweep_sandboxes(&self) {
+        loop {
+            let removed = self.lose_some();
+            if removed.is_empty() {
+                return;
+            }
+            std::thread::scope(|scope| {
+                for port in removed {
+                    scope.spawn(move || drop(port));
+                }
+            });
+        }
+    }
+
+    /// Detaches up to [`HANDFUL`] endpoints whose sandbox is gone.
+    fn lose_some(&self) -> Vec<RemovedPort> {
+        let mut removed = Vec::new();
         let mut state = self.state();
         let State {
             networks,
@@ -59,14 +77,18 @@ impl Agent {
                 .values()
                 .filter(|endpoint| is_gone(endpoint))
                 .map(|endpoint| endpoint.record.id.clone())
+                .take(HANDFUL - removed.len())
                 .collect();
             for id in gone {
-                self.lose(directory, network, &id);
+                removed.extend(self.lose(directory, network, &id));
             }
         }
+        removed
     }
 
     fn port_gone(&self, port: PortId) {
+        // Dropped after the lock.
+        let mut removed = Vec::new();
         let mut state = self.state();
         let State {
             networks,
@@ -82,12 +104,17 @@ impl Agent {
                 .filter(|endpoint| is_foreign(endpoint))
                 .map(|endpoint| endpoint.record.id.clone())
             {
-                self.lose(directory, network, &id);
+                removed.extend(self.lose(directory, network, &id));
             }
         }
     }
 
-    fn lose(&self, directory: &mut Option<Directory>, network: &mut Network, id: &str) {
+    fn lose(
+        &self,
+        directory: &mut Option<Directory>,
+        network: &mut Network,
+        id: &str,
+    ) -> Option<RemovedPort> {
         if let Some(endpoint) = network.endpoints.get(id) {
             tracing::info!(
                 endpoint = endpoint.record.name,
@@ -95,7 +122,7 @@ impl Agent {
                 "sandbox is gone"
             );
         }
-        self.detach(directory, network, id);
+        self.detach(directory, network, id)
     }
 }
 
@@ -113,3 +140,4 @@ fn is_gone(endpoint: &Endpoint) -> bool {
 }
 
 const SWEEP_INTERVAL: Duration = Duration::from_secs(5);
+const HANDFUL: usize = 32;

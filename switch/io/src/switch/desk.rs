@@ -56,15 +56,16 @@ impl Desk {
         self.registry.insert(Arc::clone(&port), reader);
         let listening = self.workers[reader].listen(id);
         if let Some(error) = listening.unwrap_or_else(Some) {
-            self.detach(id);
+            drop(self.detach(id));
             return Err(AddPort::Watch(error));
         }
         Ok(id)
     }
 
-    pub(super) fn remove(&self, id: PortId) {
+    /// The last hold on the port, if there was one.
+    pub(super) fn remove(&self, id: PortId) -> Option<Arc<Port>> {
         let _turn = lock(&self.turn);
-        self.detach(id);
+        self.detach(id)
     }
 
     pub(super) fn move_port(&self, id: PortId, worker: usize) {
@@ -109,10 +110,8 @@ impl Desk {
         }
     }
 
-    fn detach(&self, id: PortId) {
-        let Some(port) = self.registry.remove(id) else {
-            return;
-        };
+    fn detach(&self, id: PortId) -> Option<Arc<Port>> {
+        let port = self.registry.remove(id)?;
         port.bridge.remove_port(id);
         let pending: Vec<_> = self
             .workers
@@ -123,5 +122,6 @@ impl Desk {
             // A worker that stopped has dropped its ports.
             let _ = confirmation.recv();
         }
+        Some(port)
     }
 }

@@ -7,7 +7,7 @@
 //! no lock; the tables change by commands, which a worker confirms. Who reads a port changes with the load.
 //!
 //! Adding: every worker learns of the port, then the bridge, then the reader starts. Removing is the reverse: the bridge
-//! forgets the port, then every worker, after its last operation on the descriptor; then the descriptor closes. Both are
+//! forgets the port, then every worker, after its last operation on the descriptor; then the caller closes it. Both are
 //! serialized, and block for as long as the workers take to get to their commands, some tens of microseconds.
 //!
 //! Ageing is a thread of its own that wakes every ten seconds, so that a large FDB never stalls a worker.
@@ -35,6 +35,7 @@ use self::desk::Desk;
 use self::registry::Registry;
 use crate::events::{Events, SwitchEvent};
 use crate::frame_port::FramePort;
+use crate::port::Port;
 use crate::worker::{Engine, Setup, WorkerHandle};
 
 /// Why a switch did not start.
@@ -61,6 +62,12 @@ pub enum AddPort {
     Exhausted,
     #[error("the port cannot be watched: {0}")]
     Watch(#[source] io::Error),
+}
+
+/// A port that no worker touches any more. Its descriptor closes when this is dropped, and with a TAP the link goes, for
+/// which the kernel takes tens of milliseconds: let go of locks first.
+pub struct RemovedPort {
+    _port: Option<Arc<Port>>,
 }
 
 /// A running switch. Dropping it stops the workers and closes every port.
@@ -141,10 +148,12 @@ impl Switch {
         self.add_port(&nowhere, trunk, PortConfig::new(PortKind::Tunnel, u32::MAX))
     }
 
-    /// Detaches a port. When this returns no worker touches it and its descriptor is closed. Does nothing when there is
-    /// no such port.
-    pub fn remove_port(&self, id: PortId) {
-        self.desk.remove(id);
+    /// Detaches a port. When this returns no worker touches it, and its descriptor is closed once what is returned is
+    /// dropped. Does nothing when there is no such port.
+    pub fn remove_port(&self, id: PortId) -> RemovedPort {
+        RemovedPort {
+            _port: self.desk.remove(id),
+        }
     }
 
     /// Lets `worker` read the port, in order: what was read before has been sent. Where the load decides who reads
