@@ -5,6 +5,7 @@
 //! One socket, bound to the VXLAN port, receives for every network and remote VTEP. It is read by the *trunk*, which the
 //! switch reads like a port: datagrams come in trains (`UDP_GRO`), frames of one flow in a train are joined to superframes
 //! again, and each frame is booked on the port of its (VNI, source address). What comes from elsewhere is dropped and counted.
+//! Under load of single datagrams the trunk reads a packet ring at the link instead ([`ring`]).
 //!
 //! A [`VxlanPort`] is one remote VTEP in one network, and only sends. Frames are cut to segments with complete checksums,
 //! each behind its own VXLAN header, and leave in trains of equal datagrams (`UDP_SEGMENT`), on the thread that writes them
