@@ -27,6 +27,8 @@ pub(crate) struct Config {
     pub(crate) workers: usize,
     /// Where the host's name servers are listed.
     pub(crate) resolv_conf: PathBuf,
+    /// Whether VXLAN under load may be received from a packet ring.
+    pub(crate) packet_ring: bool,
     pub(crate) cluster: ClusterOptions,
 }
 
@@ -48,6 +50,7 @@ impl Config {
                 RawEngine::Epoll => EngineChoice::Epoll,
             },
             workers: raw.workers,
+            packet_ring: raw.vxlan.packet_ring,
             resolv_conf: raw
                 .dns
                 .resolv_conf
@@ -63,6 +66,7 @@ struct RawConfig {
     engine: RawEngine,
     workers: usize,
     dns: RawDns,
+    vxlan: RawVxlan,
     cluster: RawCluster,
 }
 
@@ -79,6 +83,18 @@ enum RawEngine {
 #[serde(default, deny_unknown_fields)]
 struct RawDns {
     resolv_conf: Option<PathBuf>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct RawVxlan {
+    packet_ring: bool,
+}
+
+impl Default for RawVxlan {
+    fn default() -> Self {
+        Self { packet_ring: true }
+    }
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -174,6 +190,7 @@ mod tests {
         let raw: RawConfig = toml::from_str("").unwrap();
         assert_eq!(raw.workers, 0);
         assert!(matches!(raw.engine, RawEngine::Auto));
+        assert!(raw.vxlan.packet_ring);
     }
 
     #[test]

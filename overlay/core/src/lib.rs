@@ -10,6 +10,7 @@ mod flow;
 mod host;
 pub mod mss;
 pub mod mtu;
+pub mod outer;
 mod peer;
 mod pieces;
 mod quic_frame;

@@ -11,6 +11,7 @@ mod fuzz;
 use std::time::Duration;
 
 use fuzz::{Random, SHARED_MUTATIONS};
+use overlay_core::outer::Outer;
 use overlay_core::{
     DatagramHeader, Datagrams, Epoch, FrameIds, Hello, HostId, Peer, PeerConfig, ReassembleConfig,
     Reassembler, Role, Timing, VxlanHeader, ecn, flow_hash, mss, source_udp_port, too_big,
@@ -116,6 +117,11 @@ impl Target {
     }
 
     fn take(&mut self, datagram: &[u8]) {
+        for is_verified in [false, true] {
+            if let Ok(outer) = Outer::parse(datagram, is_verified) {
+                assert!(outer.payload.end <= datagram.len());
+            }
+        }
         if let Ok((header, frame)) = VxlanHeader::parse(datagram) {
             assert_eq!(header.to_bytes()[4..7], datagram[4..7]);
             inspect(frame);

@@ -74,7 +74,7 @@ impl Intake {
 }
 
 /// Trains received at once, a single datagram being the shortest of trains.
-const TRAINS: usize = quinn_udp::BATCH_SIZE;
+pub(crate) const TRAINS: usize = quinn_udp::BATCH_SIZE;
 /// The same when they are long, so that what was received is still cached when it is unpacked.
 const LONG_TRAINS: usize = 4;
 /// Length of a long train, in bytes.

@@ -33,10 +33,16 @@ impl Readiness {
         })
     }
 
-    /// Watches `new` instead of `old`.
-    pub(crate) fn replace(&self, old: BorrowedFd<'_>, new: BorrowedFd<'_>) -> io::Result<()> {
+    /// Watches `new` too, until it is closed.
+    pub(crate) fn watch(&self, new: BorrowedFd<'_>) -> io::Result<()> {
         let data = epoll::EventData::new_u64(0);
         epoll::add(&self.epoll, new, data, epoll::EventFlags::IN)?;
+        Ok(())
+    }
+
+    /// Watches `new` instead of `old`.
+    pub(crate) fn replace(&self, old: BorrowedFd<'_>, new: BorrowedFd<'_>) -> io::Result<()> {
+        self.watch(new)?;
         epoll::delete(&self.epoll, old)?;
         Ok(())
     }

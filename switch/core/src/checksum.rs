@@ -31,7 +31,7 @@ pub fn complete(vnet: &VnetHeader, frame: &mut [u8]) {
 
 /// Adds `bytes` to a running sum. An odd tail is padded with zero, so only the last piece may have one. Exact for up to
 /// 16 GiB in all.
-pub(crate) fn sum(initial: u64, bytes: &[u8]) -> u64 {
+pub fn sum(initial: u64, bytes: &[u8]) -> u64 {
     let mut low = [0_u64; LANES];
     let mut high = [0_u64; LANES];
     let mut blocks = bytes.chunks_exact(8 * LANES);
@@ -77,7 +77,7 @@ pub(crate) fn finish(sum: u64) -> u16 {
 }
 
 /// Whether bytes that contain their own checksum, with the pseudo-header in `initial`, are intact.
-pub(crate) fn verifies(initial: u64, bytes: &[u8]) -> bool {
+pub fn verifies(initial: u64, bytes: &[u8]) -> bool {
     fold(sum(initial, bytes)) == 0xffff
 }
 

@@ -26,4 +26,5 @@ pub use switch::{
     Switch, SwitchConfig,
 };
 pub use sys::packet;
+pub use sys::packet_ring::{PacketRing, RingPacket};
 pub use tap::{BasicTap, OffloadMask, OffloadTap, OpenTap};

@@ -51,6 +51,7 @@ use switch_io::{StartSwitch, Switch, SwitchConfig};
 use tokio::runtime::Handle;
 
 use self::journal::Journal;
+use self::overlay::Tunnels;
 use self::state::State;
 use crate::cluster::Member;
 use crate::config::Config;
@@ -114,6 +115,7 @@ impl Agent {
             workers: config.workers,
             ..SwitchConfig::default()
         })?;
+        let nft = config.packet_ring.then(Firewall::nft).flatten();
         let agent = Arc::new(Self {
             switch,
             store,
@@ -122,7 +124,10 @@ impl Agent {
             runtime,
             ula_global_id,
             warnings: Mutex::default(),
-            state: Mutex::default(),
+            state: Mutex::new(State {
+                tunnels: Tunnels::new(nft),
+                ..State::default()
+            }),
             cluster: Mutex::default(),
             cluster_turn: Mutex::default(),
             ended: Condvar::new(),

@@ -13,6 +13,7 @@
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use overlay_core::mtu::{Underlay, quic_inner_default, vxlan_inner};
@@ -27,6 +28,8 @@ use crate::netlink::{Netlink, NetlinkError};
 #[derive(Debug, Default)]
 pub(super) struct Tunnels {
     vxlan: BTreeMap<IpAddr, VxlanSocket>,
+    /// What VXLAN needs to receive from packet rings; absent where it may not.
+    nft: Option<PathBuf>,
     quic: Option<QuicSocket>,
 }
 
@@ -62,6 +65,14 @@ pub(super) struct TunnelPort {
 }
 
 impl Tunnels {
+    /// None yet. With the program `nft`, VXLAN may receive from packet rings.
+    pub(super) fn new(nft: Option<PathBuf>) -> Self {
+        Self {
+            nft,
+            ..Self::default()
+        }
+    }
+
     /// A port of `bridge` that leads to `remote`; packets have up to `mtu` bytes. Longer ones than the link of `local` carries
     /// are answered in the name of `gateway`.
     pub(super) fn open_vxlan(
@@ -74,7 +85,9 @@ impl Tunnels {
     ) -> Result<TunnelPort, String> {
         let socket = match self.vxlan.entry(local) {
             Entry::Occupied(open) => open.into_mut(),
-            Entry::Vacant(place) => place.insert(VxlanSocket::open(switch, local)?),
+            Entry::Vacant(place) => {
+                place.insert(VxlanSocket::open(switch, local, self.nft.clone())?)
+            }
         };
         let opened = socket.port(switch, bridge, VxlanLink { vni, remote, mtu }, gateway);
         self.close_unused(switch, local);
@@ -174,9 +187,12 @@ impl Tunnels {
 }
 
 impl VxlanSocket {
-    fn open(switch: &Switch, local: IpAddr) -> Result<Self, String> {
-        let (tunnel, trunk) =
-            VxlanTunnel::bind(&VxlanConfig::new(local)).map_err(|error| error.to_string())?;
+    fn open(switch: &Switch, local: IpAddr, nft: Option<PathBuf>) -> Result<Self, String> {
+        let config = VxlanConfig {
+            nft,
+            ..VxlanConfig::new(local)
+        };
+        let (tunnel, trunk) = VxlanTunnel::bind(&config).map_err(|error| error.to_string())?;
         let trunk = switch
             .add_trunk(Box::new(trunk))
             .map_err(|error| error.to_string())?;

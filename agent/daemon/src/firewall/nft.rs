@@ -64,10 +64,15 @@ impl Firewall {
     /// Finds `nft`, and `firewall-cmd` where there is one; changes nothing.
     pub fn find() -> Result<Self, FirewallError> {
         Ok(Self {
-            nft: program("nft").ok_or(FirewallError::NftMissing)?,
+            nft: Self::nft().ok_or(FirewallError::NftMissing)?,
             firewall_cmd: program("firewall-cmd"),
             shared: Arc::default(),
         })
+    }
+
+    /// The program, where it is installed.
+    pub fn nft() -> Option<PathBuf> {
+        program("nft")
     }
 
     /// Another `firewall-cmd` than the one on the search path.

@@ -8,7 +8,7 @@ use agent_api::{ClusterInit, ClusterJoin, Driver, HostState, NetworkCreate, Toke
 
 use super::super::agent::{Agent, Settings};
 use super::super::{Contender, Fabric, GATEWAY, Plan, Plug, SUBNET, parsed};
-use super::underlay::Host;
+use super::underlay::{Host, Wire};
 use super::{Overlay, Site};
 use crate::interrupt::eventually;
 use crate::trouble::Trouble;
@@ -32,7 +32,11 @@ impl Contender for TapestryOverlay {
 
     fn start(&self, plan: &Plan) -> Result<Box<dyn Fabric>, Trouble> {
         let [first, second] = Host::pair(plan.underlay)?;
-        let sites = [AgentSite::start(first)?, AgentSite::start(second)?];
+        let wire = plan.underlay.wire;
+        let sites = [
+            AgentSite::start(first, wire)?,
+            AgentSite::start(second, wire)?,
+        ];
         match self {
             Self::Vxlan => sites.iter().try_for_each(AgentSite::create_static)?,
             Self::Quic => create_global(&sites)?,
@@ -57,8 +61,13 @@ struct AgentSite {
 }
 
 impl AgentSite {
-    fn start(host: Host) -> Result<Self, Trouble> {
+    fn start(host: Host, wire: Wire) -> Result<Self, Trouble> {
         let name = format!("[cluster]\nname = \"host-{}\"", host.address.octets()[3]);
+        let name = match wire {
+            // A packet ring comes before the rule that loses packets.
+            Wire::Lossy => format!("{name}\n[vxlan]\npacket_ring = false"),
+            Wire::Offloaded | Wire::Segmented => name,
+        };
         let settings = Settings {
             tables: &name,
             ..Settings::default()

@@ -115,6 +115,36 @@ fn a_static_vxlan_exchanges_frames_with_the_kernels_device() {
 }
 
 #[test]
+fn a_packet_ring_leaves_no_rule_when_its_agent_is_killed() {
+    let lab = Underlay::new(2);
+    let [one, two] = lab.hosts.as_slice() else {
+        unreachable!()
+    };
+    for host in [one, two] {
+        host.netns
+            .sh("ethtool -K under0 tso off gso off gro off tx off");
+    }
+    share_static([(one, "192.0.2.1"), (two, "192.0.2.2")]);
+    one.idle("a", "far", &[]);
+    two.idle("b", "far", &[]);
+    let a = one.ipv4("a");
+    one.exec("a", "iperf3 -s -D").ok();
+    two.exec("b", &format!("iperf3 -c {a} -t 60 >/dev/null 2>&1 &"))
+        .ok();
+    let has_rule = || {
+        let rules = one.netns.sh("nft list ruleset netdev");
+        rules.contains("udp dport 4789")
+    };
+    let step = Duration::from_secs(10);
+    eventually(step, "the ring is used", || has_rule().then_some(()));
+    one.stop_agent(Signal::KILL);
+    eventually(step, "the rule is gone", || (!has_rule()).then_some(()));
+    one.launch();
+    one.exec("a", &format!("ping -n -c2 -W2 {}", two.ipv4("b")))
+        .ok();
+}
+
+#[test]
 fn what_a_static_vxlan_lacks_is_said() {
     let lab = Underlay::new(1);
     let host = &lab.hosts[0];

@@ -5,6 +5,7 @@
 //! One socket, bound to the VXLAN port, receives for every network and remote VTEP. It is read by the *trunk*, which the
 //! switch reads like a port: datagrams come in trains (`UDP_GRO`), frames of one flow in a train are joined to superframes
 //! again, and each frame is booked on the port of its (VNI, source address). What comes from elsewhere is dropped and counted.
+//! Under load of single datagrams the trunk reads a packet ring at the link instead ([`ring`]).
 //!
 //! A [`VxlanPort`] is one remote VTEP in one network, and only sends. Frames are cut to segments with complete checksums,
 //! each behind its own VXLAN header, and leave in trains of equal datagrams (`UDP_SEGMENT`), on the thread that writes them
@@ -23,12 +24,15 @@
 mod answers;
 mod offloaded;
 mod port;
+mod ring;
 mod train;
 mod trunk;
+mod unpacking;
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::AsFd;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -43,6 +47,7 @@ use crate::strangers::Strangers;
 use self::answers::Answers;
 pub use self::answers::Gateway;
 pub use self::port::VxlanPort;
+use self::ring::Lane;
 pub use self::trunk::VxlanTrunk;
 
 /// How a VXLAN tunnel runs.
@@ -54,14 +59,18 @@ pub struct VxlanConfig {
     pub remote_udp_port: u16,
     /// Sending sockets; at least one.
     pub flow_sockets: usize,
+    /// The program `nft`, with which the tunnel may receive from a packet ring under load ([`ring`]); `None` forbids that.
+    pub nft: Option<PathBuf>,
 }
 
 impl VxlanConfig {
+    /// On the assigned port, from the socket alone.
     pub const fn new(local: IpAddr) -> Self {
         Self {
             local: SocketAddr::new(local, VXLAN_UDP_PORT),
             remote_udp_port: VXLAN_UDP_PORT,
             flow_sockets: 16,
+            nft: None,
         }
     }
 }
@@ -79,6 +88,8 @@ pub enum BindTunnel {
     Send(#[source] io::Error),
     #[error("the tunnel's socket cannot be watched: {0}")]
     Watch(#[source] io::Error),
+    #[error("the tunnel's thread does not start: {0}")]
+    Thread(#[source] io::Error),
 }
 
 /// VXLAN over one local address. Its ports end when it is dropped.
@@ -93,7 +104,7 @@ struct Shared {
     receiver: TunnelSocket,
     senders: Vec<TunnelSocket>,
     remote_udp_port: u16,
-    readiness: Readiness,
+    readiness: Arc<Readiness>,
     members: Members<Key>,
     answers: Answers,
     counters: Counters,
@@ -152,6 +163,8 @@ impl VxlanTunnel {
             .collect::<io::Result<Vec<_>>>()
             .map_err(BindTunnel::Send)?;
         let readiness = Readiness::new(&[receiver.as_fd()]).map_err(BindTunnel::Watch)?;
+        let readiness = Arc::new(readiness);
+        let lane = lane(config, &readiness).map_err(BindTunnel::Thread)?;
         let shared = Arc::new(Shared {
             receiver,
             senders,
@@ -162,7 +175,7 @@ impl VxlanTunnel {
             counters: Counters::default(),
             strangers: Strangers::new(),
         });
-        let trunk = VxlanTrunk::new(Arc::clone(&shared));
+        let trunk = VxlanTrunk::new(Arc::clone(&shared), lane);
         Ok((Self { shared }, trunk))
     }
 
@@ -201,6 +214,18 @@ impl VxlanTunnel {
 impl Drop for VxlanTunnel {
     fn drop(&mut self) {
         self.shared.members.end_all();
+    }
+}
+
+/// The ring takes what is for one IPv4 address and the assigned port.
+fn lane(config: &VxlanConfig, readiness: &Arc<Readiness>) -> io::Result<Lane> {
+    match (config.local, &config.nft) {
+        (SocketAddr::V4(local), Some(nft))
+            if !local.ip().is_unspecified() && local.port() == VXLAN_UDP_PORT =>
+        {
+            Lane::with_ring(*local.ip(), nft.clone(), Arc::clone(readiness))
+        }
+        _ => Ok(Lane::new()),
     }
 }
 

@@ -4,5 +4,6 @@
 pub(crate) mod fd;
 pub(crate) mod mapping;
 pub mod packet;
+pub(crate) mod packet_ring;
 pub(crate) mod ring;
 pub(crate) mod tun;

@@ -1,0 +1,238 @@
+//! From received datagrams to frames.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
+
+use overlay_core::VxlanHeader;
+use overlay_core::ecn::{self, Ecn};
+use overlay_core::mss;
+use overlay_core::outer::Outer;
+use quinn_udp::RecvMeta;
+use switch_core::{Coalescer, Frame, PortId, Push, VnetHeader, Vni};
+use switch_io::RingPacket;
+
+use super::ring::Arrival;
+use super::{Shared, offloaded};
+use crate::intake::Intake;
+use crate::members::Member;
+use crate::outlet::Outlet;
+
+/// Trains that were received, and how far they have been unpacked.
+#[derive(Debug)]
+pub(super) struct Trains {
+    intake: Intake,
+    /// The train being unpacked, and where in it.
+    train: usize,
+    at: usize,
+}
+
+impl Trains {
+    pub(super) fn new() -> Self {
+        Self {
+            intake: Intake::new(),
+            train: 0,
+            at: 0,
+        }
+    }
+
+    pub(super) fn are_unpacked(&self) -> bool {
+        self.train >= self.intake.count()
+    }
+
+    /// Whether the socket had no more when it was received from.
+    pub(super) fn were_last(&self) -> bool {
+        self.intake.is_drained()
+    }
+
+    /// Of the last receive.
+    pub(super) fn arrival(&self) -> Arrival {
+        let is_long = |train| {
+            let meta = self.intake.meta(train);
+            meta.len > meta.stride || meta.len > usize::from(switch_io::PacketRing::PACKET_LEN_MAX)
+        };
+        Arrival {
+            trains: u32::try_from(self.intake.count()).unwrap_or(u32::MAX),
+            has_long: (0..self.intake.count()).any(is_long),
+        }
+    }
+
+    pub(super) fn receive(&mut self, shared: &Shared) -> io::Result<()> {
+        self.train = 0;
+        self.at = 0;
+        self.intake.receive(&shared.receiver)
+    }
+
+    /// Fills buffers with the frames of received datagrams, until there are none or no more room.
+    pub(super) fn unpack(
+        &mut self,
+        unpacker: &mut Unpacker,
+        shared: &Shared,
+        outlet: &mut Outlet<'_>,
+    ) {
+        while !self.are_unpacked() && unpacker.has_room(outlet) {
+            let meta = self.intake.meta(self.train);
+            let end = meta.len.min(self.at + meta.stride.max(1));
+            let datagram = self.datagram(self.at..end);
+            unpacker.unpack(datagram, (meta.addr, ecn_of(&meta)), shared, outlet);
+            self.at = end;
+            if self.at >= meta.len {
+                self.train += 1;
+                self.at = 0;
+            }
+        }
+    }
+
+    fn datagram(&mut self, range: Range<usize>) -> &mut [u8] {
+        &mut self.intake.bytes_mut(self.train)[range]
+    }
+}
+
+fn ecn_of(meta: &RecvMeta) -> Ecn {
+    meta.ecn
+        .map_or(Ecn::NotEct, |ecn| Ecn::from_bits(ecn as u8))
+}
+
+/// Joins the frames of datagrams, and books each on the port of its network and sender.
+#[derive(Debug)]
+pub(super) struct Unpacker {
+    coalescer: Coalescer,
+    /// Whose frames the coalescer holds.
+    held_for: Option<PortId>,
+    /// The port that the last datagram was for.
+    last: Option<(Vni, SocketAddr, Arc<Member>)>,
+}
+
+impl Unpacker {
+    pub(super) fn new() -> Self {
+        Self {
+            coalescer: Coalescer::new(),
+            held_for: None,
+            last: None,
+        }
+    }
+
+    /// Whether one more datagram can be unpacked.
+    pub(super) fn has_room(&self, outlet: &Outlet<'_>) -> bool {
+        outlet.has_room(FRAMES)
+    }
+
+    fn unpack(
+        &mut self,
+        datagram: &mut [u8],
+        (sender, outer): (SocketAddr, Ecn),
+        shared: &Shared,
+        outlet: &mut Outlet<'_>,
+    ) {
+        let Ok((header, _)) = VxlanHeader::parse(datagram) else {
+            return count(&shared.counters.malformed);
+        };
+        let is_last =
+            |(vni, address, _): &(Vni, SocketAddr, _)| *vni == header.vni && *address == sender;
+        if !self.last.as_ref().is_some_and(is_last) {
+            self.last = find(shared, header.vni, sender);
+        }
+        let Some((_, _, member)) = &self.last else {
+            return;
+        };
+        let (Some(port), mtu) = (member.port(), member.mtu()) else {
+            return count(&shared.counters.unknown_vni);
+        };
+        let bytes = &mut datagram[VxlanHeader::LEN..];
+        if !ecn::decapsulate(outer, bytes) {
+            return count(&shared.counters.congestion);
+        }
+        if self.held_for != Some(port) {
+            self.flush(outlet);
+            self.held_for = Some(port);
+        }
+        let Ok(frame) = Frame::parse(bytes) else {
+            // The worker finds the same, and counts it on the port.
+            return outlet.put(port, &[0; VnetHeader::LEN], bytes);
+        };
+        let pushed = match self.coalescer.push(&frame) {
+            Push::Flush => {
+                self.flush(outlet);
+                self.held_for = Some(port);
+                self.coalescer.push(&frame)
+            }
+            pushed => pushed,
+        };
+        match pushed {
+            Push::Taken => {}
+            Push::Complete => self.flush(outlet),
+            Push::Flush | Push::Unfit => {
+                self.flush(outlet);
+                let vnet = offloaded::vnet_of(&frame, mtu);
+                clamp(&vnet, bytes, mtu);
+                outlet.put(port, &vnet, bytes);
+            }
+        }
+    }
+
+    /// Ends a read: nothing is held, and a port that goes meanwhile is not remembered.
+    pub(super) fn finish(&mut self, outlet: &mut Outlet<'_>) {
+        self.flush(outlet);
+        self.last = None;
+    }
+
+    /// Empties the coalescer.
+    fn flush(&mut self, outlet: &mut Outlet<'_>) {
+        if let (Some((vnet, bytes)), Some(port)) = (self.coalescer.take(), self.held_for.take()) {
+            outlet.put(port, &vnet.to_bytes(), bytes);
+        }
+    }
+}
+
+/// Does for a packet of the ring what the IP stack would have done; what that would not deliver is malformed.
+pub(super) fn unpack_packet(
+    unpacker: &mut Unpacker,
+    packet: RingPacket<'_>,
+    shared: &Shared,
+    outlet: &mut Outlet<'_>,
+) {
+    let Ok(outer) = Outer::parse(packet.bytes, packet.is_verified) else {
+        return count(&shared.counters.malformed);
+    };
+    let datagram = &mut packet.bytes[outer.payload];
+    unpacker.unpack(datagram, (outer.source, outer.ecn), shared, outlet);
+}
+
+/// Lowers the MSS of a SYN to what the network carries.
+fn clamp(vnet: &[u8; VnetHeader::LEN], bytes: &mut [u8], mtu: u32) {
+    let Ok(frame) = Frame::parse(bytes) else {
+        return;
+    };
+    if let Ok(vnet) = VnetHeader::validate(vnet, &frame) {
+        mss::clamp(&vnet, bytes, mtu);
+    }
+}
+
+/// The port for frames of `vni` that come from `address`; counts that there is none, and tells of strangers once.
+fn find(shared: &Shared, vni: Vni, address: SocketAddr) -> Option<(Vni, SocketAddr, Arc<Member>)> {
+    let remote: IpAddr = address.ip();
+    if let Some(member) = shared.members.find(&(vni, remote)) {
+        return Some((vni, address, member));
+    }
+    let is_known = shared.members.any(|(known, _)| *known == vni);
+    count(if is_known {
+        &shared.counters.unknown_remote
+    } else {
+        &shared.counters.unknown_vni
+    });
+    let is_stranger = || !shared.members.any(|(_, known)| *known == remote);
+    if shared.strangers.is_news(remote, Instant::now()) && is_stranger() {
+        tracing::warn!(%address, vni = vni.value(), "VXLAN from a stranger is dropped");
+    }
+    None
+}
+
+fn count(counter: &AtomicU64) {
+    counter.fetch_add(1, Ordering::Relaxed);
+}
+
+/// A datagram may end a superframe, be a frame of its own, and leave a third to the end of the read.
+const FRAMES: usize = 3;
