@@ -85,6 +85,12 @@ fn all_of_it(
         .container
         .output("ping -c 5 -i 0.05 -W 1 -M do -s 1472 10.9.0.2");
     assert!(whole.status.success());
+    for (at, remote) in [(&a, "beta"), (&b, "alpha")] {
+        eventually("datagrams are as long as the underlay carries", || {
+            let path = at.tunnel.peer(&host(remote)).unwrap().path.unwrap();
+            path.udp_payload == udp_payload_max
+        });
+    }
     let counts = a.network.switch.counters(a.port).unwrap();
     assert!(
         counts.rx_bytes / counts.rx_frames > 3000,

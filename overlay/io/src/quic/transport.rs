@@ -59,11 +59,16 @@ pub(super) fn endpoint(reset_key: &[u8; 32]) -> EndpointConfig {
         .map_or(0, |seed| u64::from_be_bytes(*seed));
     let mut config = EndpointConfig::new(Arc::new(key));
     config.cid_generator(move || Box::new(HashedConnectionIdGenerator::from_key(cid_key)));
+    // What is received has room for any length, and peers try no more than this; quinn's own word is 1472. Not refused, since
+    // it is in range.
+    let _ = config.max_udp_payload_size(PAYLOAD_MAX);
     config
 }
 
 /// RFC 9000 §14.
 const PAYLOAD_MIN: u16 = 1200;
+/// RFC 9000 §18.2.
+const PAYLOAD_MAX: u16 = 65_527;
 const MTU_INTERVAL: Duration = Duration::from_secs(30);
 const MTU_COOLDOWN: Duration = Duration::from_secs(5);
 const ACK_THRESHOLD: u32 = 256;
