@@ -252,6 +252,34 @@ fn an_address_that_changes_under_load_ends_nothing() {
 }
 
 #[test]
+fn lost_datagrams_make_the_others_no_shorter() {
+    let underlay = Underlay::new();
+    underlay.segment();
+    for host in &underlay.hosts {
+        host.sh("nft add table inet loss; nft 'add chain inet loss in { type filter hook prerouting priority -300; }'; \
+                 nft add rule inet loss in udp dport 4790 numgen random mod 100 0 drop");
+    }
+    let [a, b] = hosts(&underlay, V4, EngineChoice::Auto, 1500, 1472);
+    let _stream = Stream::new(&a.container, &b.container);
+    let payload = || {
+        a.tunnel
+            .peer(&host("beta"))
+            .unwrap()
+            .path
+            .unwrap()
+            .udp_payload
+    };
+    eventually("long datagrams", || payload() == 1472);
+    let samples = 400;
+    let is_long = |_: &usize| {
+        std::thread::sleep(Duration::from_millis(5));
+        payload() >= 1400
+    };
+    let long = (0..samples).filter(is_long).count();
+    assert!(long > samples * 2 / 3, "{long} of {samples}");
+}
+
+#[test]
 fn lost_datagrams_cost_no_connection() {
     let underlay = Underlay::new();
     let [a, b] = hosts(&underlay, V4, EngineChoice::Auto, 1500, 1472);
