@@ -85,6 +85,12 @@ fn all_of_it(
         .container
         .output("ping -c 5 -i 0.05 -W 1 -M do -s 1472 10.9.0.2");
     assert!(whole.status.success());
+    for (at, remote) in [(&a, "beta"), (&b, "alpha")] {
+        eventually("datagrams are as long as the underlay carries", || {
+            let path = at.tunnel.peer(&host(remote)).unwrap().path.unwrap();
+            path.udp_payload == udp_payload_max
+        });
+    }
     let counts = a.network.switch.counters(a.port).unwrap();
     assert!(
         counts.rx_bytes / counts.rx_frames > 3000,
@@ -243,6 +249,34 @@ fn an_address_that_changes_under_load_ends_nothing() {
     let stall = stream.stall(Duration::from_secs(2));
     assert!(stall < Duration::from_secs(1), "{stall:?}");
     assert_eq!(tunnel.peer_counts(&host("beta")).unwrap().0.downs, 0);
+}
+
+#[test]
+fn lost_datagrams_make_the_others_no_shorter() {
+    let underlay = Underlay::new();
+    underlay.segment();
+    for host in &underlay.hosts {
+        host.sh("nft add table inet loss; nft 'add chain inet loss in { type filter hook prerouting priority -300; }'; \
+                 nft add rule inet loss in udp dport 4790 numgen random mod 100 0 drop");
+    }
+    let [a, b] = hosts(&underlay, V4, EngineChoice::Auto, 1500, 1472);
+    let _stream = Stream::new(&a.container, &b.container);
+    let payload = || {
+        a.tunnel
+            .peer(&host("beta"))
+            .unwrap()
+            .path
+            .unwrap()
+            .udp_payload
+    };
+    eventually("long datagrams", || payload() == 1472);
+    let samples = 400;
+    let is_long = |_: &usize| {
+        std::thread::sleep(Duration::from_millis(5));
+        payload() >= 1400
+    };
+    let long = (0..samples).filter(is_long).count();
+    assert!(long > samples * 2 / 3, "{long} of {samples}");
 }
 
 #[test]
