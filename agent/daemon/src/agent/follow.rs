@@ -18,7 +18,7 @@ use crate::cluster::{
 };
 use crate::edge::EdgeHost;
 use crate::record::{Encap, NetworkRecord};
-use crate::store::Entry;
+use crate::store::{Entry, StoreError};
 
 impl Follow for Agent {
     fn follow(&self, member: &Arc<Member>, mut differences: Vec<Difference>) {
@@ -31,10 +31,11 @@ impl Follow for Agent {
         self.follow_directory(&mut state, member);
     }
 
-    fn begin(&self, member: &Arc<Member>, session: Session) {
+    fn begin(&self, member: &Arc<Member>, session: Session) -> Result<(), StoreError> {
         let mut state = self.state();
-        self.share_everything(&mut state, member, session);
+        let shared = self.share_everything(&mut state, member, session);
         self.follow_directory(&mut state, member);
+        shared
     }
 
     fn recertified(&self, identity: &Identity) {

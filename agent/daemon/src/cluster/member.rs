@@ -40,6 +40,8 @@ pub(crate) struct Member {
     session: Mutex<Option<Session>>,
     stopping: AtomicBool,
     wake: Notify,
+    /// What this host shares is to be told again.
+    says_again: AtomicBool,
     pub(super) runtime: Handle,
     tasks: Mutex<Tasks>,
     /// Hosts that were not admitted here.
@@ -68,7 +70,8 @@ pub(crate) trait Follow: Send + Sync {
     /// The world is different now.
     fn follow(&self, member: &Arc<Member>, differences: Vec<Difference>);
     /// A new session: what this host shares is to be put under its lease.
-    fn begin(&self, member: &Arc<Member>, session: Session);
+    /// An error ends the session.
+    fn begin(&self, member: &Arc<Member>, session: Session) -> Result<(), StoreError>;
     /// There is a new certificate.
     fn recertified(&self, identity: &Identity);
 }
@@ -109,6 +112,7 @@ impl Member {
             session: Mutex::default(),
             stopping: AtomicBool::new(false),
             wake: Notify::new(),
+            says_again: AtomicBool::new(false),
             runtime: runtime.clone(),
             tasks: Mutex::default(),
             refused: Arc::default(),
@@ -190,6 +194,12 @@ impl Member {
         &self.store
     }
 
+    /// Something that was to be told in this session was not: everything is told again.
+    pub(crate) fn say_again(&self) {
+        self.says_again.store(true, Ordering::Relaxed);
+        self.wake.notify_one();
+    }
+
     pub(crate) fn session(&self) -> Option<Session> {
         *lock(&self.session)
     }
@@ -239,21 +249,21 @@ impl Member {
 
     fn run(self: &Arc<Self>, follower: &Weak<dyn Follow>) {
         let mut pause = Pause::default();
-        let mut told = false;
+        let (mut told, mut old) = (false, None);
         let renewal = RenewalPlan::new();
         if let Some(follower) = follower.upgrade() {
-            let differences = lock(&self.world).replace(self.remembered());
+            let differences = lock(&self.world).replace(self.remembered(), Instant::now());
             follower.follow(self, differences);
         }
         while !self.is_stopping() {
             let begun = Instant::now();
-            let ended = self.live(follower, renewal);
+            let ended = self.live(follower, renewal, old);
             if follower.strong_count() == 0 {
                 return;
             }
             self.remember();
             if let Err(error) = ended {
-                *lock(&self.session) = None;
+                old = lock(&self.session).take().or(old);
                 if begun.elapsed() > SETTLED {
                     (pause, told) = (Pause::default(), false);
                 }
@@ -271,18 +281,22 @@ impl Member {
         self: &Arc<Self>,
         follower: &Weak<dyn Follow>,
         renewal: RenewalPlan,
+        old: Option<Session>,
     ) -> Result<(), StoreError> {
         let mut watch = self.store.watch("");
-        let session = self.register()?;
+        let session = self.register(old)?;
         let Some(found) = follower.upgrade() else {
             return Ok(());
         };
-        let differences = lock(&self.world).replace(self.store.list("")?);
+        let listed = self.store.list("")?;
+        let now = Instant::now();
+        let times = (now, now + self.options.lease);
+        let differences = lock(&self.world).catch_up(listed, &self.settings.host, times);
         self.mind_revocations(&differences, true);
         found.follow(self, differences);
         *lock(&self.session) = Some(session);
         tracing::info!(epoch = session.epoch, "in step with the cluster");
-        found.begin(self, session);
+        found.begin(self, session)?;
         drop(found);
         let mut keep_alive = Instant::now();
         while !self.is_stopping() {
@@ -295,23 +309,36 @@ impl Member {
                 self.remember();
                 self.renew_if_due(renewal, Some(&*found));
             }
-            let limit = (self.options.lease / 4).saturating_sub(keep_alive.elapsed());
-            match self.next(&mut watch, limit) {
+            if self.says_again.swap(false, Ordering::Relaxed) {
+                found.begin(self, session)?;
+            }
+            let mut differences = match self.next(&mut watch, self.idle_limit(keep_alive)) {
                 Some(WatchEvent::Lagged) => {
-                    let differences = lock(&self.world).replace(self.store.list("")?);
-                    self.mind_revocations(&differences, false);
-                    found.follow(self, differences);
+                    let listed = self.store.list("")?;
+                    lock(&self.world).replace(listed, Instant::now())
                 }
                 Some(event) => {
-                    let difference = lock(&self.world).apply(event);
-                    let differences: Vec<_> = difference.into_iter().collect();
-                    self.mind_revocations(&differences, false);
-                    found.follow(self, differences);
+                    let difference = lock(&self.world).apply(event, Instant::now());
+                    difference.into_iter().collect()
                 }
-                None => {}
+                None => Vec::new(),
+            };
+            differences.extend(lock(&self.world).handle_timeout(Instant::now()));
+            if !differences.is_empty() {
+                self.mind_revocations(&differences, false);
+                found.follow(self, differences);
             }
         }
         Ok(())
+    }
+
+    /// How long nothing is to be done, unless something happens.
+    fn idle_limit(&self, keep_alive: Instant) -> Duration {
+        let next = keep_alive + self.options.lease / 4;
+        let timeout = lock(&self.world).timeout();
+        timeout
+            .map_or(next, |timeout| next.min(timeout))
+            .saturating_duration_since(Instant::now())
     }
 
     /// Keeps what is known for a start without etcd, where it is not kept already.
@@ -350,8 +377,12 @@ impl Member {
         entries.into_iter().map(entry).collect()
     }
 
-    /// A new lease, with the key that says this host is alive.
-    fn register(&self) -> Result<Session, StoreError> {
+    /// A new lease, with the key that says this host is alive. What is under the old one stays until it has been said again.
+    fn register(&self, old: Option<Session>) -> Result<Session, StoreError> {
+        match old.map(|old| self.store.keep_alive(old.lease)) {
+            None | Some(Ok(()) | Err(StoreError::LeaseGone)) => {}
+            Some(Err(error)) => return Err(error),
+        }
         let lease = self.store.grant(self.options.lease)?;
         let epoch = self.store.transact(&[self.alive(lease)?])?;
         Ok(Session { lease, epoch })

@@ -43,7 +43,12 @@ impl Underlay {
                 plug(&netns, &host.netns, number);
                 let config = host.dir().join("agent.toml");
                 let mut config = fs::File::options().append(true).open(config).unwrap();
-                write!(config, "[cluster]\nname = \"host-{number}\"\nlease_s = 3\n").unwrap();
+                let lease_s = LEASE.as_secs();
+                write!(
+                    config,
+                    "[cluster]\nname = \"host-{number}\"\nlease_s = {lease_s}\n"
+                )
+                .unwrap();
                 host
             })
             .collect();
@@ -154,3 +159,5 @@ fn plug(underlay: &Netns, netns: &Netns, number: usize) {
 }
 
 const STEP: Duration = Duration::from_secs(10);
+/// As the hosts of these tests are configured.
+const LEASE: Duration = Duration::from_secs(3);
