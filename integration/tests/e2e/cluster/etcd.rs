@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::traffic::Stream;
-use super::{LEASE, STEP, Underlay, cluster_of, create_shared, join, reaches, token};
+use super::{LEASE, STEP, Underlay, cluster_of, create_shared, join, pair, reaches, token};
 use crate::harness::{Host, Netns, enter, eventually, run};
 
 /// An etcd of the test's own, beside the hosts.
@@ -212,11 +212,7 @@ fn leases_that_all_end_while_etcd_is_silent_take_nothing_away() {
         }
         std::thread::sleep(LEASE * 2);
         // One host is back before the other, whose words are all gone from etcd then.
-        two.netns.sh("nft -f - <<'EOF'
-add table inet fault
-add chain inet fault out { type filter hook output priority -300; }
-add rule inet fault out tcp dport 2379 drop
-EOF");
+        two.netns.sh(&drop_out("tcp dport 2379"));
         etcd.thaw();
         let back = Instant::now();
         eventually(STEP, "one is in step again", || {
@@ -238,6 +234,48 @@ EOF");
     });
     assert!(finds(one, "a", "b") && finds(two, "b", "a"));
     assert!(!two.log().contains("cut off") && !one.log().contains("cut off"));
+}
+
+#[test]
+fn an_agent_that_runs_etcd_stops_within_a_second_and_etcd_forgets_nothing() {
+    let lab = pair();
+    let [one, two] = lab.hosts.as_slice() else {
+        unreachable!()
+    };
+    for name in ["c", "d"] {
+        two.idle(name, "far", &[]);
+        // What etcd has answered last is what it would forget first.
+        create_shared(&lab, &format!("net-{name}"), &[]);
+        // For a client whose connection is silent, etcd would wait.
+        two.netns.sh(&drop_out("tcp dport 4791"));
+        let stopping = Instant::now();
+        one.stop_agent(Signal::TERM);
+        let took = stopping.elapsed();
+        assert!(took < Duration::from_secs(1), "{took:?}");
+        two.netns.sh("nft delete table inet fault");
+        one.launch();
+        eventually(STEP, "both are in step again", || {
+            (is_in_step(one) && is_in_step(two)).then_some(())
+        });
+        let networks = one.networks();
+        assert!(
+            networks
+                .iter()
+                .any(|network| network.name == format!("net-{name}"))
+        );
+        reaches(one, "a", name);
+    }
+    let complaints = std::fs::read_to_string(one.state_dir().join("cluster/etcd.log")).unwrap();
+    assert!(!complaints.contains("corrupt"), "{complaints}");
+}
+
+/// A script that drops some of what a host sends.
+fn drop_out(what: &str) -> String {
+    format!(
+        "nft add table inet fault
+         nft add chain inet fault out '{{ type filter hook output priority -300; }}'
+         nft add rule inet fault out {what} drop"
+    )
 }
 
 const MINUTE: Duration = Duration::from_secs(60);
