@@ -79,6 +79,7 @@ impl Agent {
         let mut state = self.state();
         self.reopen_vxlan(&mut state, member.as_deref(), &own);
         state.tunnels.refit();
+        self.untrack_tunnels(&mut state);
         Ok(is_in_place)
     }
 

@@ -100,6 +100,39 @@ fn a_host_that_changes_its_address_under_load_keeps_its_streams_over_vxlan() {
 }
 
 #[test]
+fn tunnels_are_not_tracked_wherever_they_end() {
+    let lab = cluster(2);
+    let [one, two] = lab.hosts.as_slice() else {
+        unreachable!()
+    };
+    let rules = || two.netns.sh("nft list table inet tapestry");
+    let untracks = |address: &str, udp_port: u16| {
+        let rule = format!("ip daddr {address} udp dport {udp_port} notrack");
+        move |rules: &str| rules.contains(&rule)
+    };
+    assert!(untracks("192.0.2.2", 4790)(&rules()), "{}", rules());
+    // The VXLAN socket opens with the first host that has a container.
+    create_shared(
+        &lab,
+        "far",
+        &["--subnet", "10.9.0.0/24", "-o", "encap=vxlan"],
+    );
+    two.idle("b", "far", &[]);
+    one.idle("a", "far", &[]);
+    reaches(one, "a", "b");
+    assert!(untracks("192.0.2.2", 4789)(&rules()), "{}", rules());
+    renumber(two, 2);
+    eventually(STEP, "the rules follow", || {
+        let rules = rules();
+        let follow = [4789, 4790].map(|udp_port| {
+            untracks("192.0.2.102", udp_port)(&rules) && !untracks("192.0.2.2", udp_port)(&rules)
+        });
+        (follow == [true, true]).then_some(())
+    });
+    reaches(one, "a", "b");
+}
+
+#[test]
 fn a_host_that_was_away_while_its_address_changed_comes_back() {
     let lab = pair();
     let [one, two] = lab.hosts.as_slice() else {
