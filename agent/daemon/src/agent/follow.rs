@@ -40,6 +40,13 @@ impl Follow for Agent {
         shared
     }
 
+    fn locate(&self, host: &str) -> Option<IpAddr> {
+        let host = HostId::new(host).ok()?;
+        let quic = self.state().tunnels.quic().cloned()?;
+        let peer = quic.peer(&host).filter(|peer| peer.is_up)?;
+        Some(peer.address.ip())
+    }
+
     fn recertified(&self, identity: &Identity) {
         self.renew_quic(identity);
     }

@@ -87,10 +87,10 @@ fn found(
         })?,
     };
     let signer = SocketAddr::new(address, request.tcp_port.unwrap_or(DEFAULT_PORT));
-    let (cluster, host) = (
-        hex::encode(&hex::random::<8>()),
-        hex::encode(&hex::random::<8>()),
-    );
+    let cluster = hex::encode(&hex::random::<8>());
+    // Of two hosts the one with the lower id dials the other, and only who dials takes a connection along to another
+    // address (RFC 9000 §9). The signer dials everybody, so that they find it by its connection.
+    let host = format!("00000000{}", hex::encode(&hex::random::<4>()));
     let (ca, ca_key) = Ca::create(&cluster)?;
     let candidate = Candidate::new()?;
     let issued = ca.sign(
@@ -113,6 +113,7 @@ fn found(
             request.etcd
         },
         cluster,
+        signer_host: Some(host.clone()),
         host,
         address,
         follows_way: false,
@@ -208,6 +209,7 @@ fn join(
         address: address.unwrap_or(Ipv4Addr::UNSPECIFIED.into()),
         follows_way: false,
         signer: request.signer,
+        signer_host: joined.signer_host,
         etcd: joined.etcd,
         etcd_managed: joined.etcd_managed,
         quic_udp_port: DEFAULT_PORT,

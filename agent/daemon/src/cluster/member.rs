@@ -1,5 +1,6 @@
 //! This host's part in the cluster while the agent runs.
 
+use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::thread::JoinHandle;
@@ -55,7 +56,8 @@ pub(crate) struct Member {
 #[derive(Default)]
 struct Tasks {
     thread: Option<JoinHandle<()>>,
-    signer: Option<tokio::task::JoinHandle<()>>,
+    /// With where it listens.
+    signer: Option<(SocketAddr, tokio::task::JoinHandle<()>)>,
 }
 
 /// One life of this host in the cluster.
@@ -72,6 +74,8 @@ pub(crate) trait Follow: Send + Sync {
     /// A new session: what this host shares is to be put under its lease.
     /// An error ends the session.
     fn begin(&self, member: &Arc<Member>, session: Session) -> Result<(), StoreError>;
+    /// Where a host's connection comes from.
+    fn locate(&self, host: &str) -> Option<IpAddr>;
     /// There is a new certificate.
     fn recertified(&self, identity: &Identity);
 }
@@ -99,7 +103,9 @@ impl Member {
         identity: Identity,
         runtime: &Handle,
     ) -> Result<Arc<Self>, UseCluster> {
-        let etcd = (settings.signs && settings.etcd_managed)
+        // It may have been lost since the last start; whoever follows addresses finds another one then.
+        let is_here = !settings.signs || is_own(settings.signer);
+        let etcd = (settings.signs && settings.etcd_managed && is_here)
             .then(|| EtcdProcess::start(&files, settings.signer))
             .transpose()?;
         let store = EtcdStore::connect(&etcd_options(options, &settings, &identity)?)?;
@@ -122,8 +128,12 @@ impl Member {
             settings,
             files,
         });
+        lock(&member.world).replace(member.remembered(), Instant::now());
         if member.settings.signs {
             member.open_signer(etcd)?;
+            if is_here {
+                member.listen()?;
+            }
         }
         Ok(member)
     }
@@ -134,12 +144,24 @@ impl Member {
         let admission = Arc::new(Admission {
             ca,
             files: self.files.clone(),
-            settings: self.settings.clone(),
+            settings: Mutex::new(self.settings.clone()),
             store: Arc::clone(&self.store),
             lifetime: self.options.certificate_lifetime,
-            etcd,
+            etcd: Mutex::new(etcd),
         });
-        let address = self.settings.signer;
+        *lock(&self.admission) = Some(admission);
+        Ok(())
+    }
+
+    /// Admits hosts, and nowhere else any more.
+    fn listen(&self) -> Result<(), UseCluster> {
+        let Some(admission) = lock(&self.admission).clone() else {
+            return Ok(());
+        };
+        let address = self.signer();
+        if matches!(&lock(&self.tasks).signer, Some((at, _)) if *at == address) {
+            return Ok(());
+        }
         let failed = |source| UseCluster::Listen { address, source };
         // The agent's own thread is in the host's namespace, as this one is.
         let listener = std::net::TcpListener::bind(address).map_err(failed)?;
@@ -152,9 +174,20 @@ impl Member {
         let signer = self
             .runtime
             .spawn(serve(listener, decide, Arc::clone(&self.refused)));
-        lock(&self.tasks).signer = Some(signer);
-        *lock(&self.admission) = Some(admission);
+        if let Some((_, before)) = lock(&self.tasks).signer.replace((address, signer)) {
+            before.abort();
+        }
         Ok(())
+    }
+
+    /// As the signer, at an address that is new.
+    pub(super) fn serve_elsewhere(&self) -> Result<(), UseCluster> {
+        self.listen()?;
+        let admission = lock(&self.admission).clone();
+        match admission {
+            Some(admission) => admission.move_to(self.present_settings()),
+            None => Ok(()),
+        }
     }
 
     /// Begins to follow the world, on a thread of its own.
@@ -182,7 +215,7 @@ impl Member {
         {
             tracing::debug!(%error, "the lease runs out by itself");
         }
-        if let Some(signer) = tasks.signer {
+        if let Some((_, signer)) = tasks.signer {
             signer.abort();
         }
         // The signer's task may hold on to it until the runtime has dropped it.
@@ -252,7 +285,8 @@ impl Member {
         let (mut told, mut old) = (false, None);
         let renewal = RenewalPlan::new();
         if let Some(follower) = follower.upgrade() {
-            let differences = lock(&self.world).replace(self.remembered(), Instant::now());
+            let known = lock(&self.world).entries().cloned().collect::<Vec<_>>();
+            let differences = known.into_iter().map(Difference::Put).collect();
             follower.follow(self, differences);
         }
         while !self.is_stopping() {
@@ -262,7 +296,7 @@ impl Member {
                 return;
             }
             self.remember();
-            if let Err(error) = ended {
+            if let Err(error) = &ended {
                 old = lock(&self.session).take().or(old);
                 if begun.elapsed() > SETTLED {
                     (pause, told) = (Pause::default(), false);
@@ -271,8 +305,19 @@ impl Member {
                     tracing::warn!(%error, "out of step with the cluster");
                 }
             }
+            if let (Err(_), Some(follower)) = (&ended, follower.upgrade()) {
+                self.look_for_signer(&*follower);
+            }
             self.renew_if_due(renewal, follower.upgrade().as_deref());
             self.nap(pause.next());
+        }
+    }
+
+    pub(super) fn look_for_signer(&self, follower: &dyn Follow) {
+        let host = self.settings.signer_host.as_deref();
+        let seen = host.and_then(|host| follower.locate(host));
+        if let Err(error) = self.seek_signer(seen) {
+            tracing::warn!(%error, "the signer is not looked for elsewhere");
         }
     }
 
@@ -295,6 +340,7 @@ impl Member {
         self.mind_revocations(&differences, true);
         found.follow(self, differences);
         *lock(&self.session) = Some(session);
+        self.keep_signer();
         tracing::info!(epoch = session.epoch, "in step with the cluster");
         found.begin(self, session)?;
         drop(found);
@@ -428,6 +474,11 @@ impl Member {
     fn is_stopping(&self) -> bool {
         self.stopping.load(Ordering::Relaxed)
     }
+}
+
+fn is_own(address: SocketAddr) -> bool {
+    let taken = std::net::TcpListener::bind(SocketAddr::new(address.ip(), 0));
+    !matches!(taken, Err(error) if error.kind() == std::io::ErrorKind::AddrNotAvailable)
 }
 
 pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

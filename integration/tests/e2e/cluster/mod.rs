@@ -104,11 +104,17 @@ fn hosts_of(host: &Host) -> Vec<Value> {
 
 /// `network create` on the cluster, known everywhere when this returns.
 fn create_shared(lab: &Underlay, name: &str, options: &[&str]) {
+    let hosts: Vec<_> = lab.hosts.iter().collect();
+    create_shared_on(&hosts, name, options);
+}
+
+/// The same where `hosts` are the cluster.
+fn create_shared_on(hosts: &[&Host], name: &str, options: &[&str]) {
     let head = ["network", "create", "--driver", "overlay"];
-    lab.hosts[0]
+    hosts[0]
         .tapestry(&[&head[..], options, &[name]].concat())
         .ok();
-    for host in &lab.hosts {
+    for host in hosts {
         eventually(STEP, "every host knows the network", || {
             let networks = host.networks();
             networks
