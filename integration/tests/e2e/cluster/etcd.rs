@@ -9,7 +9,7 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use super::traffic::Stream;
 use super::{LEASE, STEP, Underlay, cluster_of, create_shared, join, pair, reaches, token};
-use crate::harness::{Host, Netns, enter, eventually, run};
+use crate::harness::{Host, Netns, enter, eventually};
 
 /// An etcd of the test's own, beside the hosts.
 struct Etcd<'l> {
@@ -152,45 +152,41 @@ fn etcd_may_be_gone_for_a_minute() {
         unreachable!()
     };
     let (a, b) = (one.sandbox("a"), two.ipv4("b").to_string());
-    let seconds = format!("-w{}", MINUTE.as_secs() + 8);
-    let ping = || {
-        enter(&a, || {
-            run(Command::new("ping").args(["-nqi0.1", &seconds, &b]))
-        })
-    };
-    std::thread::scope(|scope| {
-        let pinging = scope.spawn(ping);
-        etcd.stop();
-        let outage = Instant::now();
-        for host in [one, two] {
-            eventually(STEP, "etcd is missed", || (!is_in_step(host)).then_some(()));
-        }
-        for (host, old, name) in [(one, "a", "late"), (two, "b", "later")] {
-            let started = Instant::now();
-            host.idle(name, "far", &[]);
-            let took = started.elapsed();
-            assert!(took < Duration::from_secs(5), "{took:?}");
-            reaches(host, name, old);
-        }
-        let refused = one
-            .tapestry(&["network", "create", "-d", "overlay", "other"])
-            .refused(1);
-        assert!(refused.contains("etcd"), "{refused}");
-        two.tapestry(&["rm", "-f", "later"]).ok();
-        std::thread::sleep(MINUTE.saturating_sub(outage.elapsed()));
-        one.exec("a", "ping -n -c1 -W1 b").ok();
+    let mut ping = Command::new("ping");
+    ping.args(["-nqi0.1", &b]).stdout(Stdio::piped());
+    let ping = enter(&a, || ping.spawn()).unwrap();
+    etcd.stop();
+    let outage = Instant::now();
+    for host in [one, two] {
+        eventually(STEP, "etcd is missed", || (!is_in_step(host)).then_some(()));
+    }
+    for (host, old, name) in [(one, "a", "late"), (two, "b", "later")] {
+        let started = Instant::now();
+        host.idle(name, "far", &[]);
+        let took = started.elapsed();
+        assert!(took < Duration::from_secs(5), "{took:?}");
+        reaches(host, name, old);
+    }
+    let refused = one
+        .tapestry(&["network", "create", "-d", "overlay", "other"])
+        .refused(1);
+    assert!(refused.contains("etcd"), "{refused}");
+    two.tapestry(&["rm", "-f", "later"]).ok();
+    std::thread::sleep(MINUTE.saturating_sub(outage.elapsed()));
+    one.exec("a", "ping -n -c1 -W1 b").ok();
 
-        etcd.start_again();
-        let back = Instant::now();
-        eventually(STEP, "the hosts are in step again", || {
-            let is_known = finds(two, "b", "late") && !finds(one, "a", "later");
-            (is_known && is_in_step(one) && is_in_step(two)).then_some(())
-        });
-        let took = back.elapsed();
-        assert!(took < RETURN, "{took:?}");
-        let pinged = pinging.join().unwrap().stdout;
-        assert!(pinged.contains(" 0% packet loss"), "{pinged}");
+    etcd.start_again();
+    let back = Instant::now();
+    eventually(STEP, "the hosts are in step again", || {
+        let is_known = finds(two, "b", "late") && !finds(one, "a", "later");
+        (is_known && is_in_step(one) && is_in_step(two)).then_some(())
     });
+    let took = back.elapsed();
+    assert!(took < RETURN, "{took:?}");
+    kill_process(Pid::from_child(&ping), Signal::INT).unwrap();
+    let pinged = ping.wait_with_output().unwrap().stdout;
+    let pinged = String::from_utf8_lossy(&pinged);
+    assert!(pinged.contains(" 0% packet loss"), "{pinged}");
     reaches(two, "b", "late");
     reaches(one, "late", "b");
 }
