@@ -14,7 +14,7 @@ pub(crate) fn checks(host: &Host) -> Vec<Check> {
         Err(error) => return vec![broken(&error), docker(host), firewalld(host)],
     };
     let findings = diagnose();
-    if findings.is_empty() {
+    if findings.iter().all(|finding| finding.remedy.is_none()) {
         checks.push(Check::ok("forwarding", "on, and nothing in its way"));
     }
     checks.extend(findings.into_iter().map(in_the_way));
@@ -44,7 +44,10 @@ fn version() -> String {
 
 fn in_the_way(finding: Finding) -> Check {
     let found = format!("{}: {}", finding.what, finding.why);
-    Check::warn("forwarding", found, finding.remedy)
+    match finding.remedy {
+        Some(remedy) => Check::warn("forwarding", found, remedy),
+        None => Check::ok("forwarding", found),
+    }
 }
 
 fn docker(host: &Host) -> Check {
@@ -81,15 +84,20 @@ mod tests {
     }
 
     #[test]
-    fn findings_are_warnings_with_their_remedy() {
+    fn findings_are_warnings_where_something_is_to_be_done() {
         let finding = Finding {
             what: "chain FORWARD drops".into(),
             why: "its policy is drop".into(),
-            remedy: "accept the mark".into(),
+            remedy: Some("accept the mark".into()),
         };
         assert_eq!(
-            in_the_way(finding).to_string(),
+            in_the_way(finding.clone()).to_string(),
             "warn  forwarding: chain FORWARD drops: its policy is drop; accept the mark"
         );
+        let note = Finding {
+            remedy: None,
+            ..finding
+        };
+        assert_eq!(in_the_way(note).level, Level::Ok);
     }
 }

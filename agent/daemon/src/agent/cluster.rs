@@ -138,6 +138,7 @@ impl Agent {
             self.drop_network(&mut state, &id)?;
         }
         state.tunnels.stop_quic(&self.switch);
+        self.untrack_tunnels(&mut state);
         Ok(())
     }
 
@@ -183,6 +184,7 @@ impl Agent {
                 }
             }
             state.directory = Some(directory);
+            self.untrack_tunnels(&mut state);
         }
         *lock(&self.cluster) = Some(Arc::clone(member));
         let this: Weak<Self> = Arc::downgrade(self);

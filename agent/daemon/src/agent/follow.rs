@@ -18,7 +18,7 @@ use crate::cluster::{
 };
 use crate::edge::EdgeHost;
 use crate::record::{Encap, NetworkRecord};
-use crate::store::Entry;
+use crate::store::{Entry, StoreError};
 
 impl Follow for Agent {
     fn follow(&self, member: &Arc<Member>, mut differences: Vec<Difference>) {
@@ -29,12 +29,22 @@ impl Follow for Agent {
             self.follow_one(&mut state, member, difference);
         }
         self.follow_directory(&mut state, member);
+        self.untrack_tunnels(&mut state);
     }
 
-    fn begin(&self, member: &Arc<Member>, session: Session) {
+    fn begin(&self, member: &Arc<Member>, session: Session) -> Result<(), StoreError> {
         let mut state = self.state();
-        self.share_everything(&mut state, member, session);
+        let shared = self.share_everything(&mut state, member, session);
         self.follow_directory(&mut state, member);
+        self.untrack_tunnels(&mut state);
+        shared
+    }
+
+    fn locate(&self, host: &str) -> Option<IpAddr> {
+        let host = HostId::new(host).ok()?;
+        let quic = self.state().tunnels.quic().cloned()?;
+        let peer = quic.peer(&host).filter(|peer| peer.is_up)?;
+        Some(peer.address.ip())
     }
 
     fn recertified(&self, identity: &Identity) {

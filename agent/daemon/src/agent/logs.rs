@@ -1,7 +1,8 @@
 //! A container's log, as it stands and as it grows.
 
+use std::collections::VecDeque;
 use std::fs::File;
-use std::io::{BufRead, BufReader, Seek, SeekFrom};
+use std::io::{self, BufRead, BufReader, Seek, SeekFrom};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -10,7 +11,7 @@ use agent_api::ApiError;
 use tokio::sync::mpsc;
 
 use super::Agent;
-use crate::container::{log, read_exit};
+use crate::container::{Tail, log, read_exit};
 
 impl Agent {
     /// Lines of the log, the last `tail` of them where given, then those that come until the command ends if `follow`.
@@ -32,104 +33,154 @@ impl Agent {
 }
 
 fn send(dir: &Path, follow: bool, tail: Option<usize>, to: &mpsc::Sender<String>) {
-    let current = dir.join(log::FILE);
-    let mut lines = read_lines(&log::rotated(&current));
-    let mut reader = Follower::open(current);
-    lines.extend(reader.lines());
-    let skipped = tail.map_or(0, |tail| lines.len().saturating_sub(tail));
-    for line in lines.into_iter().skip(skipped) {
-        if to.blocking_send(line).is_err() {
-            return;
+    let mut reader = Reader::open(dir.join(log::FILE));
+    let end = reader.end();
+    let tail = match tail.map(|lines| reader.tail(lines)).transpose() {
+        Ok(tail) => tail,
+        Err(error) => {
+            tracing::warn!(%error, "the end of a log cannot be found; all of it is shown");
+            None
         }
-    }
-    if !follow {
-        return;
-    }
+    };
     loop {
         // The end is looked for before the last read, so that nothing written before it is missed.
         let over = !matches!(read_exit(dir), Ok(None)) || !dir.exists();
-        for line in reader.lines() {
-            if to.blocking_send(line).is_err() {
+        while let Some((file, offset, line)) = reader.next() {
+            if !follow && (file, offset) >= end {
+                return;
+            }
+            let shown = match &tail {
+                Some(tail) => tail.cut(file, offset, line),
+                None => Some(line),
+            };
+            if let Some(line) = shown
+                && to.blocking_send(line).is_err()
+            {
                 return;
             }
         }
-        if over || to.is_closed() {
+        if !follow || over || to.is_closed() {
             return;
         }
         std::thread::sleep(FOLLOW_INTERVAL);
     }
 }
 
-/// Reads a file as it grows, and goes on with the next when it is rotated away.
-struct Follower {
+/// Reads a log, a line at a time, as it grows, and goes on with the next file when one is rotated away.
+struct Reader {
     path: PathBuf,
-    open: Option<(BufReader<File>, u64)>,
+    /// The one that is read first, and the rest; numbered from 0.
+    files: VecDeque<LogFile>,
+    next_number: usize,
 }
 
-impl Follower {
+struct LogFile {
+    number: usize,
+    reader: BufReader<File>,
+    inode: u64,
+    offset: u64,
+}
+
+impl Reader {
     fn open(path: PathBuf) -> Self {
-        let mut follower = Self { path, open: None };
-        follower.reopen();
-        follower
-    }
-
-    /// Whole lines that have come since the last call.
-    fn lines(&mut self) -> Vec<String> {
-        let mut lines = self
-            .open
-            .as_mut()
-            .map(|(file, _)| rest(file))
-            .unwrap_or_default();
-        let inode = std::fs::metadata(&self.path)
-            .ok()
-            .map(|metadata| metadata.ino());
-        if inode.is_some() && inode != self.open.as_ref().map(|(_, inode)| *inode) {
-            self.reopen();
-            lines.extend(
-                self.open
-                    .as_mut()
-                    .map(|(file, _)| rest(file))
-                    .unwrap_or_default(),
-            );
+        let mut reader = Self {
+            files: VecDeque::new(),
+            next_number: 0,
+            path,
+        };
+        // The newer one first: what is rotated away in between is the same file then, and not missed.
+        let newer = open(&reader.path);
+        let older = open(&log::rotated(&reader.path));
+        let inode = newer.as_ref().map(|(_, inode)| *inode);
+        for (file, inode) in older
+            .filter(|(_, older)| Some(*older) != inode)
+            .into_iter()
+            .chain(newer)
+        {
+            reader.push(file, inode);
         }
-        lines
+        reader
     }
 
-    fn reopen(&mut self) {
-        let file = File::open(&self.path).ok();
-        self.open = file.and_then(|file| {
-            file.metadata()
-                .ok()
-                .map(|metadata| (BufReader::new(file), metadata.ino()))
+    fn push(&mut self, file: File, inode: u64) {
+        self.files.push_back(LogFile {
+            number: self.next_number,
+            reader: BufReader::new(file),
+            inode,
+            offset: 0,
         });
+        self.next_number += 1;
     }
-}
 
-fn read_lines(path: &Path) -> Vec<String> {
-    File::open(path)
-        .map(|file| rest(&mut BufReader::new(file)))
-        .unwrap_or_default()
-}
+    fn tail(&self, lines: usize) -> io::Result<Tail> {
+        let files: Vec<_> = self
+            .files
+            .iter()
+            .map(|file| file.reader.get_ref())
+            .collect();
+        Tail::find(&files, lines)
+    }
 
-/// Whole lines up to the end; a line cut short is read again next time.
-fn rest(file: &mut BufReader<File>) -> Vec<String> {
-    let mut lines = Vec::new();
-    loop {
-        let mut line = String::new();
-        match file.read_line(&mut line) {
-            Ok(read) if line.ends_with('\n') => {
-                debug_assert_ne!(read, 0);
-                lines.push(line);
+    /// Where the log ends now.
+    fn end(&self) -> (usize, u64) {
+        let len = |file: &LogFile| {
+            file.reader
+                .get_ref()
+                .metadata()
+                .map_or(0, |data| data.len())
+        };
+        self.files
+            .back()
+            .map_or((0, 0), |file| (file.number, len(file)))
+    }
+
+    /// The next whole line, with its file and where it begins there; `None` where it is not written yet.
+    fn next(&mut self) -> Option<(usize, u64, String)> {
+        loop {
+            let front = self.files.front_mut();
+            if let Some(line) = front.and_then(LogFile::next) {
+                return Some(line);
             }
-            Ok(read) => {
-                let back = i64::try_from(read).unwrap_or(0);
-                // Seeking within a regular file only fails when it is closed.
-                let _ = file.seek(SeekFrom::Current(-back));
-                return lines;
+            if self.files.len() < 2 {
+                let read = self.files.front().map(|file| file.inode);
+                let (file, inode) = open(&self.path)?;
+                if Some(inode) == read {
+                    return None;
+                }
+                self.push(file, inode);
+                if read.is_none() {
+                    continue;
+                }
+                // Something may have come just before the file was rotated away.
+                if let Some(line) = self.files.front_mut().and_then(LogFile::next) {
+                    return Some(line);
+                }
             }
-            Err(_) => return lines,
+            self.files.pop_front();
         }
     }
+}
+
+impl LogFile {
+    fn next(&mut self) -> Option<(usize, u64, String)> {
+        let mut line = String::new();
+        let read = self.reader.read_line(&mut line).ok()?;
+        let len = u64::try_from(read).unwrap_or_default();
+        if !line.ends_with('\n') {
+            // A line cut short is read again next time. Seeking within a regular file only fails when it is closed.
+            let _ = self.reader.seek(SeekFrom::Start(self.offset));
+            return None;
+        }
+        let begin = self.offset;
+        self.offset += len;
+        Some((self.number, begin, line))
+    }
+}
+
+fn open(path: &Path) -> Option<(File, u64)> {
+    let file = File::open(path).ok()?;
+    let inode = file.metadata().ok()?.ino();
+    Some((file, inode))
 }
 
 const LINES_QUEUED_MAX: usize = 256;
@@ -141,13 +192,35 @@ mod tests {
 
     use super::*;
 
+    fn lines(reader: &mut Reader) -> Vec<String> {
+        std::iter::from_fn(|| reader.next())
+            .map(|(_, _, line)| line)
+            .collect()
+    }
+
     #[test]
-    fn a_follower_goes_over_to_the_new_file_and_waits_for_whole_lines() {
+    fn both_files_are_read_and_each_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("log");
+        assert!(lines(&mut Reader::open(path.clone())).is_empty());
+        std::fs::write(&path, "two\n").unwrap();
+        assert_eq!(lines(&mut Reader::open(path.clone())), ["two\n"]);
+        std::fs::write(dir.path().join("log.1"), "one\n").unwrap();
+        let mut reader = Reader::open(path.clone());
+        assert_eq!(reader.end(), (1, 4));
+        assert_eq!(lines(&mut reader), ["one\n", "two\n"]);
+        std::fs::remove_file(&path).unwrap();
+        std::fs::hard_link(dir.path().join("log.1"), &path).unwrap();
+        assert_eq!(lines(&mut Reader::open(path)), ["one\n"]);
+    }
+
+    #[test]
+    fn a_reader_goes_over_to_the_new_file_and_waits_for_whole_lines() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("log");
         std::fs::write(&path, "one\ntw").unwrap();
-        let mut follower = Follower::open(path.clone());
-        assert_eq!(follower.lines(), ["one\n"]);
+        let mut reader = Reader::open(path.clone());
+        assert_eq!(lines(&mut reader), ["one\n"]);
         File::options()
             .append(true)
             .open(&path)
@@ -156,6 +229,6 @@ mod tests {
             .unwrap();
         std::fs::rename(&path, dir.path().join("log.1")).unwrap();
         std::fs::write(&path, "three\n").unwrap();
-        assert_eq!(follower.lines(), ["two\n", "three\n"]);
+        assert_eq!(lines(&mut reader), ["two\n", "three\n"]);
     }
 }

@@ -75,7 +75,19 @@ impl Agent {
         }
     }
 
-    /// Makes the packet filter fit the networks and published ports there are.
+    /// Makes the packet filter fit the places where tunnels end, if those are others than before.
+    pub(super) fn untrack_tunnels(&self, state: &mut State) {
+        let addresses = state.tunnels.addresses();
+        if state.untracked == addresses {
+            return;
+        }
+        state.untracked = addresses;
+        if let Err(why) = self.apply_firewall(state) {
+            self.warn(why);
+        }
+    }
+
+    /// Makes the packet filter fit the networks, published ports and tunnels there are.
     pub(super) fn apply_firewall(&self, state: &State) -> Result<(), String> {
         let firewall = self.firewall.as_ref().map_err(ToString::to_string)?;
         firewall

@@ -22,8 +22,8 @@ use super::endpoint::{Attachment, addresses};
 use super::endpoint_plan::{Place, plan_endpoint, release};
 use super::error::Attach;
 use super::share_address::{
-    CLAIMS_MAX, Claim, ELSEWHERE, RESERVED, address_key, claim, claim_again, is_reserve, mark,
-    plan_from_reserve, reserved,
+    CLAIMS_MAX, Claim, ELSEWHERE, RESERVED, address_key, claim, claim_again, claims_again,
+    is_reserve, mark, plan_from_reserve, reserved,
 };
 use super::state::{Network, State};
 use crate::cluster::{ADDRESSES, ENDPOINTS, EndpointShared, Holder, Member, Session};
@@ -75,8 +75,9 @@ impl Agent {
         let Some(session) = member.session() else {
             return;
         };
-        if let Err(error) = tell(&member, session, network, record, sequence) {
+        if let Err(error) = tell(&member, session, record, sequence) {
             tracing::warn!(endpoint = record.name, %error, "other hosts do not know of an endpoint yet");
+            member.say_again();
         }
     }
 
@@ -102,6 +103,7 @@ impl Agent {
         }
         if let Err(error) = untell(&member, &record.network, &record.id, &addresses(record)) {
             tracing::warn!(endpoint = record.name, %error, "other hosts know an endpoint that is gone, for now");
+            member.say_again();
         }
     }
 
@@ -111,7 +113,7 @@ impl Agent {
         state: &mut State,
         member: &Arc<Member>,
         session: Session,
-    ) {
+    ) -> Result<(), StoreError> {
         let State {
             networks,
             directory,
@@ -124,26 +126,54 @@ impl Agent {
             .values_mut()
             .filter(|network| network.record.shared().is_some())
         {
-            if let Err(error) = sweep(member, network) {
-                tracing::warn!(network = network.record.name, %error, "what is gone may still be known to others");
-            }
-            let records: Vec<_> = network
-                .endpoints
-                .values()
-                .map(|endpoint| endpoint.record.clone())
-                .collect();
-            for record in records {
-                match claim_again(member, session, &record) {
-                    Ok(()) => self.share(directory, network, &record),
-                    Err(Claim::Taken(address)) => self.warn(format!(
-                        "endpoint {:?} is cut off: another host took its address {address} while this one was away; remove it and run it again",
-                        record.name
-                    )),
-                    Err(Claim::Store(error)) => tracing::warn!(endpoint = record.name, %error, "an endpoint is not shared yet"),
-                }
+            sweep(member, network)?;
+            let endpoints: Vec<_> = network.endpoints.values().collect();
+            for some in endpoints.chunks(ENDPOINTS_MAX) {
+                let told: Vec<_> = some
+                    .iter()
+                    .filter_map(|endpoint| {
+                        let record = &endpoint.record;
+                        let sequence = announce(self.switch.now(), directory, network, record)?;
+                        Some((record, sequence))
+                    })
+                    .collect();
+                self.share_again(member, session, &told)?;
             }
             self.fill_reserve(member, network);
         }
+        Ok(())
+    }
+
+    /// Puts endpoints, each with its sequence number, under the new lease: all in one transaction, or one by one where an
+    /// address is not as it was.
+    fn share_again(
+        &self,
+        member: &Member,
+        session: Session,
+        told: &[(&EndpointRecord, u32)],
+    ) -> Result<(), StoreError> {
+        let mut changes = Vec::new();
+        for (record, sequence) in told {
+            changes.extend(claims_again(member, session, record)?);
+            changes.push(telling(member, session, record, *sequence)?);
+        }
+        match member.store().transact(&changes) {
+            Err(
+                StoreError::Exists { .. } | StoreError::Changed { .. } | StoreError::Missing { .. },
+            ) => {}
+            done => return done.map(drop),
+        }
+        for (record, sequence) in told {
+            match claim_again(member, session, record) {
+                Ok(()) => tell(member, session, record, *sequence)?,
+                Err(Claim::Taken(address)) => self.warn(format!(
+                    "endpoint {:?} is cut off: another host took its address {address} while this one was away; remove it and run it again",
+                    record.name
+                )),
+                Err(Claim::Store(error)) => return Err(error),
+            }
+        }
+        Ok(())
     }
 }
 
@@ -172,10 +202,19 @@ fn announce(
 fn tell(
     member: &Member,
     session: Session,
-    network: &Network,
     record: &EndpointRecord,
     sequence: u32,
 ) -> Result<(), StoreError> {
+    let change = telling(member, session, record, sequence)?;
+    member.store().transact(&[change]).map(drop)
+}
+
+fn telling(
+    member: &Member,
+    session: Session,
+    record: &EndpointRecord,
+    sequence: u32,
+) -> Result<Change, StoreError> {
     let shared = EndpointShared {
         host: member.host().to_owned(),
         epoch: session.epoch,
@@ -191,9 +230,8 @@ fn tell(
             Owner::Sandbox(_) => None,
         },
     };
-    let key = format!("{ENDPOINTS}{}/{}", network.record.id, record.id);
-    let change = Change::encode(key, &shared, Expected::Anything)?.under(session.lease);
-    member.store().transact(&[change]).map(drop)
+    let key = format!("{ENDPOINTS}{}/{}", record.network, record.id);
+    Ok(Change::encode(key, &shared, Expected::Anything)?.under(session.lease))
 }
 
 /// Deletes an endpoint's keys, as far as they are this host's.
@@ -275,3 +313,6 @@ pub(super) fn vni(network: &Network) -> Option<Vni> {
 fn no_cluster(network: &Network) -> Attach {
     Attach::NoCluster(network.record.name.clone())
 }
+
+/// Of one transaction, with two addresses each; etcd takes 128 changes.
+const ENDPOINTS_MAX: usize = 32;

@@ -50,11 +50,7 @@ pub(super) fn claim(
     session: Session,
     record: &EndpointRecord,
 ) -> Result<(), Claim> {
-    let holder = Holder {
-        host: member.host().to_owned(),
-        endpoint: Some(record.id.clone()),
-        reserve: false,
-    };
+    let holder = holder(member, record);
     let changes = addresses(record)
         .into_iter()
         .map(|address| {
@@ -76,14 +72,23 @@ pub(super) fn claim_again(
     session: Session,
     record: &EndpointRecord,
 ) -> Result<(), Claim> {
-    let store = member.store();
-    let holder = Holder {
-        host: member.host().to_owned(),
-        endpoint: Some(record.id.clone()),
-        reserve: false,
-    };
+    let holder = holder(member, record);
     for address in addresses(record) {
-        let key = address_key(&record.network, address);
+        claim_one_again(member, session, &holder, (&record.network, address))?;
+    }
+    Ok(())
+}
+
+fn claim_one_again(
+    member: &Member,
+    session: Session,
+    holder: &Holder,
+    (network, address): (&str, IpAddr),
+) -> Result<(), Claim> {
+    let store = member.store();
+    // An old lease may end in between.
+    for _ in 0..CLAIMS_MAX {
+        let key = address_key(network, address);
         let expected = match store.get(&key).map_err(Claim::Store)? {
             None => Expected::Absent,
             Some(entry) => {
@@ -95,16 +100,42 @@ pub(super) fn claim_again(
                 Expected::Revision(entry.revision)
             }
         };
-        let change = Change::encode(key, &holder, expected).map_err(Claim::Store)?;
+        let change = Change::encode(key, holder, expected).map_err(Claim::Store)?;
         match store.transact(&[change.under(session.lease)]) {
-            Ok(_) => {}
-            Err(StoreError::Exists { key } | StoreError::Changed { key }) => {
-                return Err(taken(&key));
-            }
+            Ok(_) => return Ok(()),
+            Err(
+                StoreError::Exists { .. } | StoreError::Changed { .. } | StoreError::Missing { .. },
+            ) => {}
             Err(error) => return Err(Claim::Store(error)),
         }
     }
-    Ok(())
+    Err(Claim::Taken(address))
+}
+
+/// The changes of [`claim_again`], where everything is as this host knows it.
+pub(super) fn claims_again(
+    member: &Member,
+    session: Session,
+    record: &EndpointRecord,
+) -> Result<Vec<Change>, StoreError> {
+    let (holder, world) = (holder(member, record), member.world());
+    let change = |address| {
+        let key = address_key(&record.network, address);
+        let expected = match world.find::<Holder>(&key) {
+            Some((held, revision)) if held.host == holder.host => Expected::Revision(revision),
+            _ => Expected::Absent,
+        };
+        Ok(Change::encode(key, &holder, expected)?.under(session.lease))
+    };
+    addresses(record).into_iter().map(change).collect()
+}
+
+fn holder(member: &Member, record: &EndpointRecord) -> Holder {
+    Holder {
+        host: member.host().to_owned(),
+        endpoint: Some(record.id.clone()),
+        reserve: false,
+    }
 }
 
 /// Without etcd: an address that is this host's already.

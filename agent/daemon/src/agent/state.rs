@@ -1,7 +1,7 @@
 //! What the agent has in hand: the records, and beside each what it made of them in this process.
 
-use std::collections::BTreeMap;
-use std::net::IpAddr;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use overlay_core::{Directory, HostId};
@@ -21,6 +21,8 @@ pub(super) struct State {
     pub(super) networks: BTreeMap<String, Network>,
     pub(super) containers: BTreeMap<String, Container>,
     pub(super) tunnels: Tunnels,
+    /// Where tunnels received when the packet filter was last told not to track them.
+    pub(super) untracked: BTreeSet<SocketAddr>,
     /// Where the cluster's endpoints are; absent without a cluster.
     pub(super) directory: Option<Directory>,
 }

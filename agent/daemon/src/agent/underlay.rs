@@ -11,8 +11,7 @@
 //! - VXLAN sockets on an address that is gone: their tunnels are opened again from the one there is.
 //! - A link carries longer or shorter packets: VXLAN tunnels are told. QUIC finds out by itself.
 //!
-//! The host that signs cannot take its TCP port along. Its tunnels move, but hosts join and renew certificates, and with a
-//! managed etcd find each other, where it was: that address is to be brought back.
+//! The signer takes along where hosts join and renew certificates, and the etcd that it runs.
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
@@ -79,6 +78,7 @@ impl Agent {
         let mut state = self.state();
         self.reopen_vxlan(&mut state, member.as_deref(), &own);
         state.tunnels.refit();
+        self.untrack_tunnels(&mut state);
         Ok(is_in_place)
     }
 
@@ -119,11 +119,6 @@ impl Agent {
             return member.tell_place().is_ok();
         }
         tracing::info!(%old, %new, "this host's address changed");
-        if member.signer().is_none() {
-            self.warn(format!(
-                "hosts join this cluster, and renew their certificates, at {old}, which this host has lost; bring it back"
-            ));
-        }
         if let Err(error) = member.move_to(new) {
             tracing::warn!(%error, "other hosts do not know this host's new address yet");
             return false;
@@ -209,7 +204,7 @@ fn own_addresses() -> Result<BTreeSet<IpAddr>, NetlinkError> {
 
 /// The address towards the signer, or on the signer itself towards the first host that there is a way to.
 fn address_of_the_way(member: &Member) -> Option<IpAddr> {
-    let address = match member.signer() {
+    let address = match member.way() {
         Some(signer) => local_address(signer),
         None => {
             let hosts = member.hosts().into_iter();

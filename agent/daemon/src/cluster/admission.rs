@@ -1,7 +1,7 @@
 //! The signer's decisions: who is admitted, whose certificate is renewed, who is on the list of the revoked.
 
 use std::net::IpAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use rustls::ServerConfig;
@@ -12,6 +12,7 @@ use super::etcd_process::EtcdProcess;
 use super::files::{Files, REVOKED as REVOKED_FILE, SERVICE_CERTIFICATE, SERVICE_KEY, Settings};
 use super::hex;
 use super::identity::{Candidate, Identity, now_s};
+use super::member::lock;
 use super::records::{HOSTS, HostRecord, ISSUED, REVOKED, RevokedRecord, TOKENS, TokenRecord};
 use super::signer::{Decide, JoinRequest, Joined, Reply, SIGNER_NAME};
 use super::token::secret_hash;
@@ -21,11 +22,12 @@ use crate::store::{Change, EtcdStore, Expected, Store, StoreError};
 pub(super) struct Admission {
     pub(super) ca: Ca,
     pub(super) files: Files,
-    pub(super) settings: Settings,
+    /// As they are now: this host may move.
+    pub(super) settings: Mutex<Settings>,
     pub(super) store: Arc<EtcdStore>,
     pub(super) lifetime: Duration,
-    /// Absent where etcd was given.
-    pub(super) etcd: Option<EtcdProcess>,
+    /// Absent where etcd was given, or this host has lost its address.
+    pub(super) etcd: Mutex<Option<EtcdProcess>>,
 }
 
 /// Why a host is not admitted.
@@ -74,12 +76,14 @@ impl Admission {
             Err(error) => return Err(error.into()),
         }
         tracing::info!(host = request.host, name = request.name, address = %request.address, "a host joined");
+        let settings = lock(&self.settings).clone();
         Ok(Joined {
-            cluster: self.settings.cluster.clone(),
+            cluster: settings.cluster,
             ca: self.ca.certificate().to_owned(),
             certificate: issued.certificate,
-            etcd: self.settings.etcd.clone(),
-            etcd_managed: self.settings.etcd_managed,
+            etcd: settings.etcd,
+            etcd_managed: settings.etcd_managed,
+            signer_host: Some(settings.host),
         })
     }
 
@@ -123,7 +127,21 @@ impl Admission {
 
     /// A new certificate for what the signer serves.
     pub(super) fn renew_service(&self) -> Result<(), UseCluster> {
-        certify_service(&self.ca, &self.files, self.settings.address, self.lifetime)
+        let address = lock(&self.settings).signer.ip();
+        certify_service(&self.ca, &self.files, address, self.lifetime)
+    }
+
+    /// Serves from another address; what was served before has ended then.
+    pub(super) fn move_to(&self, settings: Settings) -> Result<(), UseCluster> {
+        let mut etcd = lock(&self.etcd);
+        // The old one has to be gone before another one opens its data.
+        *etcd = None;
+        *lock(&self.settings) = settings.clone();
+        self.renew_service()?;
+        if settings.etcd_managed {
+            *etcd = Some(EtcdProcess::start(&self.files, settings.signer)?);
+        }
+        Ok(())
     }
 
     /// Writes the list for etcd, and ends the connections that were open. Says whether there was something new.
@@ -132,7 +150,7 @@ impl Admission {
         if !self.remember(&serials)? {
             return Ok(false);
         }
-        if let Some(etcd) = &self.etcd {
+        if let Some(etcd) = &*lock(&self.etcd) {
             etcd.restart();
         }
         Ok(true)

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use super::etcd_process::client_url;
 use super::identity::Identity;
 
 /// The directory.
@@ -32,6 +33,9 @@ pub(super) struct Settings {
     pub(super) follows_way: bool,
     /// Where hosts are admitted and certificates renewed.
     pub(super) signer: SocketAddr,
+    /// Which host does that; absent where it is not known.
+    #[serde(default)]
+    pub(super) signer_host: Option<String>,
     /// URLs of etcd.
     pub(super) etcd: Vec<String>,
     /// Whether etcd is a child of the signer's agent.
@@ -48,6 +52,21 @@ pub(super) struct Settings {
 pub(super) struct UseFile {
     path: PathBuf,
     source: io::Error,
+}
+
+impl Settings {
+    /// The same with the signer at another address, and the etcd that it runs.
+    pub(super) fn with_signer(self, signer: SocketAddr) -> Self {
+        let etcd = match self.etcd_managed {
+            true => vec![client_url(signer)],
+            false => self.etcd,
+        };
+        Self {
+            signer,
+            etcd,
+            ..self
+        }
+    }
 }
 
 impl Files {
@@ -175,6 +194,7 @@ mod tests {
             address: "192.0.2.1".parse().unwrap(),
             follows_way: false,
             signer: "192.0.2.1:4790".parse().unwrap(),
+            signer_host: Some("00".into()),
             etcd: vec!["https://192.0.2.1:4791".into()],
             etcd_managed: true,
             quic_udp_port: 4790,

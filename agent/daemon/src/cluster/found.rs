@@ -87,10 +87,8 @@ fn found(
         })?,
     };
     let signer = SocketAddr::new(address, request.tcp_port.unwrap_or(DEFAULT_PORT));
-    let (cluster, host) = (
-        hex::encode(&hex::random::<8>()),
-        hex::encode(&hex::random::<8>()),
-    );
+    let cluster = hex::encode(&hex::random::<8>());
+    let host = host_id(FOUNDER);
     let (ca, ca_key) = Ca::create(&cluster)?;
     let candidate = Candidate::new()?;
     let issued = ca.sign(
@@ -113,6 +111,7 @@ fn found(
             request.etcd
         },
         cluster,
+        signer_host: Some(host.clone()),
         host,
         address,
         follows_way: false,
@@ -172,7 +171,7 @@ fn join(
     runtime: &Handle,
 ) -> Result<Arc<Member>, UseCluster> {
     let (candidate, name) = (Candidate::new()?, name(options)?);
-    let host = hex::encode(&hex::random::<8>());
+    let host = host_id(OTHERS);
     let mut address = request.address;
     let asking = ask(
         request.signer,
@@ -208,6 +207,7 @@ fn join(
         address: address.unwrap_or(Ipv4Addr::UNSPECIFIED.into()),
         follows_way: false,
         signer: request.signer,
+        signer_host: joined.signer_host,
         etcd: joined.etcd,
         etcd_managed: joined.etcd_managed,
         quic_udp_port: DEFAULT_PORT,
@@ -266,7 +266,31 @@ fn check_url(url: &str) -> Result<(), UseCluster> {
     )))
 }
 
+/// A new id. The names in certificates are ids, and no such name is of digits alone.
+fn host_id(prefix: &str) -> String {
+    format!("{prefix}{}", hex::encode(&hex::random::<7>()))
+}
+
+/// Of two hosts the one with the lower id dials the other, and only who dials takes a connection along to another address
+/// (RFC 9000 §9). The signer dials everybody, so that they find it by its connection.
+const FOUNDER: &str = "0a";
+const OTHERS: &str = "a0";
 /// An address that no host has (RFC 5737); it only stands for the outside.
 const OUTSIDE: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
 /// A new etcd is there within seconds.
 const STORE_LIMIT: Duration = Duration::from_secs(20);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_founder_dials_everybody_and_every_id_is_a_name() {
+        let (founder, other) = (host_id(FOUNDER), host_id(OTHERS));
+        assert!(founder < other);
+        for id in [founder, other] {
+            assert!(hex::decode::<8>(&id).is_some());
+            assert!(rustls::pki_types::DnsName::try_from(id).is_ok());
+        }
+    }
+}

@@ -1,5 +1,6 @@
 //! This host's part in the cluster while the agent runs.
 
+use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::thread::JoinHandle;
@@ -40,6 +41,8 @@ pub(crate) struct Member {
     session: Mutex<Option<Session>>,
     stopping: AtomicBool,
     wake: Notify,
+    /// What this host shares is to be told again.
+    says_again: AtomicBool,
     pub(super) runtime: Handle,
     tasks: Mutex<Tasks>,
     /// Hosts that were not admitted here.
@@ -53,7 +56,8 @@ pub(crate) struct Member {
 #[derive(Default)]
 struct Tasks {
     thread: Option<JoinHandle<()>>,
-    signer: Option<tokio::task::JoinHandle<()>>,
+    /// With where it listens.
+    signer: Option<(SocketAddr, tokio::task::JoinHandle<()>)>,
 }
 
 /// One life of this host in the cluster.
@@ -68,7 +72,10 @@ pub(crate) trait Follow: Send + Sync {
     /// The world is different now.
     fn follow(&self, member: &Arc<Member>, differences: Vec<Difference>);
     /// A new session: what this host shares is to be put under its lease.
-    fn begin(&self, member: &Arc<Member>, session: Session);
+    /// An error ends the session.
+    fn begin(&self, member: &Arc<Member>, session: Session) -> Result<(), StoreError>;
+    /// Where a host's connection comes from.
+    fn locate(&self, host: &str) -> Option<IpAddr>;
     /// There is a new certificate.
     fn recertified(&self, identity: &Identity);
 }
@@ -96,7 +103,9 @@ impl Member {
         identity: Identity,
         runtime: &Handle,
     ) -> Result<Arc<Self>, UseCluster> {
-        let etcd = (settings.signs && settings.etcd_managed)
+        // It may have been lost since the last start; whoever follows addresses finds another one then.
+        let is_here = !settings.signs || is_own(settings.signer);
+        let etcd = (settings.signs && settings.etcd_managed && is_here)
             .then(|| EtcdProcess::start(&files, settings.signer))
             .transpose()?;
         let store = EtcdStore::connect(&etcd_options(options, &settings, &identity)?)?;
@@ -109,6 +118,7 @@ impl Member {
             session: Mutex::default(),
             stopping: AtomicBool::new(false),
             wake: Notify::new(),
+            says_again: AtomicBool::new(false),
             runtime: runtime.clone(),
             tasks: Mutex::default(),
             refused: Arc::default(),
@@ -118,8 +128,12 @@ impl Member {
             settings,
             files,
         });
+        lock(&member.world).replace(member.remembered(), Instant::now());
         if member.settings.signs {
             member.open_signer(etcd)?;
+            if is_here {
+                member.listen()?;
+            }
         }
         Ok(member)
     }
@@ -130,12 +144,24 @@ impl Member {
         let admission = Arc::new(Admission {
             ca,
             files: self.files.clone(),
-            settings: self.settings.clone(),
+            settings: Mutex::new(self.settings.clone()),
             store: Arc::clone(&self.store),
             lifetime: self.options.certificate_lifetime,
-            etcd,
+            etcd: Mutex::new(etcd),
         });
-        let address = self.settings.signer;
+        *lock(&self.admission) = Some(admission);
+        Ok(())
+    }
+
+    /// Admits hosts, and nowhere else any more.
+    fn listen(&self) -> Result<(), UseCluster> {
+        let Some(admission) = lock(&self.admission).clone() else {
+            return Ok(());
+        };
+        let address = self.signer();
+        if matches!(&lock(&self.tasks).signer, Some((at, _)) if *at == address) {
+            return Ok(());
+        }
         let failed = |source| UseCluster::Listen { address, source };
         // The agent's own thread is in the host's namespace, as this one is.
         let listener = std::net::TcpListener::bind(address).map_err(failed)?;
@@ -148,9 +174,20 @@ impl Member {
         let signer = self
             .runtime
             .spawn(serve(listener, decide, Arc::clone(&self.refused)));
-        lock(&self.tasks).signer = Some(signer);
-        *lock(&self.admission) = Some(admission);
+        if let Some((_, before)) = lock(&self.tasks).signer.replace((address, signer)) {
+            before.abort();
+        }
         Ok(())
+    }
+
+    /// As the signer, at an address that is new.
+    pub(super) fn serve_elsewhere(&self) -> Result<(), UseCluster> {
+        self.listen()?;
+        let admission = lock(&self.admission).clone();
+        match admission {
+            Some(admission) => admission.move_to(self.present_settings()),
+            None => Ok(()),
+        }
     }
 
     /// Begins to follow the world, on a thread of its own.
@@ -178,7 +215,7 @@ impl Member {
         {
             tracing::debug!(%error, "the lease runs out by itself");
         }
-        if let Some(signer) = tasks.signer {
+        if let Some((_, signer)) = tasks.signer {
             signer.abort();
         }
         // The signer's task may hold on to it until the runtime has dropped it.
@@ -188,6 +225,12 @@ impl Member {
     /// The store, while this host is in step with it.
     pub(crate) fn store(&self) -> &EtcdStore {
         &self.store
+    }
+
+    /// Something that was to be told in this session was not: everything is told again.
+    pub(crate) fn say_again(&self) {
+        self.says_again.store(true, Ordering::Relaxed);
+        self.wake.notify_one();
     }
 
     pub(crate) fn session(&self) -> Option<Session> {
@@ -239,21 +282,22 @@ impl Member {
 
     fn run(self: &Arc<Self>, follower: &Weak<dyn Follow>) {
         let mut pause = Pause::default();
-        let mut told = false;
+        let (mut told, mut old) = (false, None);
         let renewal = RenewalPlan::new();
         if let Some(follower) = follower.upgrade() {
-            let differences = lock(&self.world).replace(self.remembered());
+            let known = lock(&self.world).entries().cloned().collect::<Vec<_>>();
+            let differences = known.into_iter().map(Difference::Put).collect();
             follower.follow(self, differences);
         }
         while !self.is_stopping() {
             let begun = Instant::now();
-            let ended = self.live(follower, renewal);
+            let ended = self.live(follower, renewal, old);
             if follower.strong_count() == 0 {
                 return;
             }
             self.remember();
-            if let Err(error) = ended {
-                *lock(&self.session) = None;
+            if let Err(error) = &ended {
+                old = lock(&self.session).take().or(old);
                 if begun.elapsed() > SETTLED {
                     (pause, told) = (Pause::default(), false);
                 }
@@ -261,8 +305,19 @@ impl Member {
                     tracing::warn!(%error, "out of step with the cluster");
                 }
             }
+            if let (Err(_), Some(follower)) = (&ended, follower.upgrade()) {
+                self.look_for_signer(&*follower);
+            }
             self.renew_if_due(renewal, follower.upgrade().as_deref());
             self.nap(pause.next());
+        }
+    }
+
+    pub(super) fn look_for_signer(&self, follower: &dyn Follow) {
+        let host = self.settings.signer_host.as_deref();
+        let seen = host.and_then(|host| follower.locate(host));
+        if let Err(error) = self.seek_signer(seen) {
+            tracing::warn!(%error, "the signer is not looked for elsewhere");
         }
     }
 
@@ -271,18 +326,23 @@ impl Member {
         self: &Arc<Self>,
         follower: &Weak<dyn Follow>,
         renewal: RenewalPlan,
+        old: Option<Session>,
     ) -> Result<(), StoreError> {
         let mut watch = self.store.watch("");
-        let session = self.register()?;
+        let session = self.register(old)?;
         let Some(found) = follower.upgrade() else {
             return Ok(());
         };
-        let differences = lock(&self.world).replace(self.store.list("")?);
+        let listed = self.store.list("")?;
+        let now = Instant::now();
+        let times = (now, now + self.options.lease);
+        let differences = lock(&self.world).catch_up(listed, &self.settings.host, times);
         self.mind_revocations(&differences, true);
         found.follow(self, differences);
         *lock(&self.session) = Some(session);
+        self.keep_signer();
         tracing::info!(epoch = session.epoch, "in step with the cluster");
-        found.begin(self, session);
+        found.begin(self, session)?;
         drop(found);
         let mut keep_alive = Instant::now();
         while !self.is_stopping() {
@@ -295,23 +355,36 @@ impl Member {
                 self.remember();
                 self.renew_if_due(renewal, Some(&*found));
             }
-            let limit = (self.options.lease / 4).saturating_sub(keep_alive.elapsed());
-            match self.next(&mut watch, limit) {
+            if self.says_again.swap(false, Ordering::Relaxed) {
+                found.begin(self, session)?;
+            }
+            let mut differences = match self.next(&mut watch, self.idle_limit(keep_alive)) {
                 Some(WatchEvent::Lagged) => {
-                    let differences = lock(&self.world).replace(self.store.list("")?);
-                    self.mind_revocations(&differences, false);
-                    found.follow(self, differences);
+                    let listed = self.store.list("")?;
+                    lock(&self.world).replace(listed, Instant::now())
                 }
                 Some(event) => {
-                    let difference = lock(&self.world).apply(event);
-                    let differences: Vec<_> = difference.into_iter().collect();
-                    self.mind_revocations(&differences, false);
-                    found.follow(self, differences);
+                    let difference = lock(&self.world).apply(event, Instant::now());
+                    difference.into_iter().collect()
                 }
-                None => {}
+                None => Vec::new(),
+            };
+            differences.extend(lock(&self.world).handle_timeout(Instant::now()));
+            if !differences.is_empty() {
+                self.mind_revocations(&differences, false);
+                found.follow(self, differences);
             }
         }
         Ok(())
+    }
+
+    /// How long nothing is to be done, unless something happens.
+    fn idle_limit(&self, keep_alive: Instant) -> Duration {
+        let next = keep_alive + self.options.lease / 4;
+        let timeout = lock(&self.world).timeout();
+        timeout
+            .map_or(next, |timeout| next.min(timeout))
+            .saturating_duration_since(Instant::now())
     }
 
     /// Keeps what is known for a start without etcd, where it is not kept already.
@@ -350,8 +423,12 @@ impl Member {
         entries.into_iter().map(entry).collect()
     }
 
-    /// A new lease, with the key that says this host is alive.
-    fn register(&self) -> Result<Session, StoreError> {
+    /// A new lease, with the key that says this host is alive. What is under the old one stays until it has been said again.
+    fn register(&self, old: Option<Session>) -> Result<Session, StoreError> {
+        match old.map(|old| self.store.keep_alive(old.lease)) {
+            None | Some(Ok(()) | Err(StoreError::LeaseGone)) => {}
+            Some(Err(error)) => return Err(error),
+        }
         let lease = self.store.grant(self.options.lease)?;
         let epoch = self.store.transact(&[self.alive(lease)?])?;
         Ok(Session { lease, epoch })
@@ -397,6 +474,11 @@ impl Member {
     fn is_stopping(&self) -> bool {
         self.stopping.load(Ordering::Relaxed)
     }
+}
+
+fn is_own(address: SocketAddr) -> bool {
+    let taken = std::net::TcpListener::bind(SocketAddr::new(address.ip(), 0));
+    !matches!(taken, Err(error) if error.kind() == std::io::ErrorKind::AddrNotAvailable)
 }
 
 pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

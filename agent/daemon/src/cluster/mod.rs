@@ -15,6 +15,7 @@
 //! is void; its lease takes it away at the latest.
 
 mod admission;
+mod awaited;
 mod ca;
 mod error;
 mod etcd_access;

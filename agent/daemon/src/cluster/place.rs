@@ -5,6 +5,9 @@
 //! A host is known by the address that it was given when it came into the cluster, for as long as it has that address. When it
 //! loses it, its place is the address of its way to the signer, and follows that way from then on.
 //!
+//! The signer takes its TCP port along, and the etcd that it runs. Hosts that do not reach it any more where it was look where
+//! its QUIC connection comes from, which it dialed and so has taken along.
+//!
 //! A host that has moved speaks to etcd from its new address over new connections, because those that are there hang until
 //! their time is over. Its session goes on: it tells under the same lease where it is now, so that nobody takes it for gone.
 
@@ -26,6 +29,10 @@ pub(super) struct Place {
     follows_way: bool,
     /// Whether the others know.
     is_told: bool,
+    /// Where hosts are admitted and certificates renewed.
+    signer: SocketAddr,
+    /// Whether this host, as the signer, serves there; always true elsewhere.
+    is_served: bool,
 }
 
 impl Place {
@@ -35,6 +42,8 @@ impl Place {
             follows_way: settings.follows_way,
             // The first session tells.
             is_told: true,
+            signer: settings.signer,
+            is_served: true,
         }
     }
 }
@@ -55,37 +64,111 @@ impl Member {
         lock(&self.place).follows_way
     }
 
-    /// Where hosts are admitted; `None` on the host that does it.
-    pub(crate) fn signer(&self) -> Option<IpAddr> {
-        (!self.settings.signs).then(|| self.settings.signer.ip())
+    /// The way to the signer leads there; `None` on the signer itself.
+    pub(crate) fn way(&self) -> Option<IpAddr> {
+        (!self.settings.signs).then(|| self.signer().ip())
     }
 
-    /// Tunnels end at `address` from now on. The others learn it at once where etcd answers, else when it does.
-    pub(crate) fn move_to(&self, address: IpAddr) -> Result<(), UseCluster> {
-        *lock(&self.place) = Place {
-            address,
-            follows_way: true,
-            is_told: false,
-        };
-        self.files.save_settings(&Settings {
-            address,
-            follows_way: true,
+    /// Where hosts are admitted.
+    pub(super) fn signer(&self) -> SocketAddr {
+        lock(&self.place).signer
+    }
+
+    /// The settings, with what has changed since the start.
+    pub(super) fn present_settings(&self) -> Settings {
+        let place = *lock(&self.place);
+        Settings {
+            address: place.address,
+            follows_way: place.follows_way,
             ..self.settings.clone()
-        })?;
+        }
+        .with_signer(place.signer)
+    }
+
+    /// Tunnels end at `address` from now on; the signer admits hosts there. The others learn it at once where etcd answers,
+    /// else when it does.
+    pub(crate) fn move_to(&self, address: IpAddr) -> Result<(), UseCluster> {
+        {
+            let mut place = lock(&self.place);
+            *place = Place {
+                address,
+                follows_way: true,
+                is_told: false,
+                signer: match self.settings.signs {
+                    true => SocketAddr::new(address, place.signer.port()),
+                    false => place.signer,
+                },
+                is_served: !self.settings.signs,
+            };
+        }
+        self.files.save_settings(&self.present_settings())?;
         self.moves.fetch_add(1, Ordering::Relaxed);
-        let options = etcd_options(&self.options, &self.settings, &self.identity())?;
-        self.store.start_over(&options)?;
+        if self.settings.signs {
+            return self.tell_place();
+        }
+        self.start_over()?;
         self.tell_place()
     }
 
     /// Tells the others where this host is, if they do not know. Without a session the next one tells them.
     pub(crate) fn tell_place(&self) -> Result<(), UseCluster> {
-        let is_told = lock(&self.place).is_told;
+        let Place {
+            is_told, is_served, ..
+        } = *lock(&self.place);
+        if !is_served {
+            self.serve_elsewhere()?;
+            lock(&self.place).is_served = true;
+            self.start_over()?;
+        }
         if let (false, Some(session)) = (is_told, self.session()) {
             self.put_place(session.lease)?;
         }
         lock(&self.place).is_told = true;
         Ok(())
+    }
+
+    /// Looks for the signer, which does not answer where it was: its connection over QUIC, or etcd, may know better.
+    /// `seen` is where the connection ends.
+    pub(super) fn seek_signer(&self, seen: Option<IpAddr>) -> Result<(), UseCluster> {
+        let Some(host) = self.settings.signer_host.as_deref() else {
+            return Ok(());
+        };
+        let told = || {
+            let alive = self.world().find::<AliveRecord>(&format!("{ALIVE}{host}"));
+            alive.map(|(alive, _)| alive.address)
+        };
+        let (known, told_first) = (self.signer(), self.settings.signer.ip());
+        let Some(found) = seen.or_else(told) else {
+            return Ok(());
+        };
+        // What its connection says may lead nowhere, as behind an address translator.
+        let next = if found == known.ip() {
+            told_first
+        } else {
+            found
+        };
+        if self.settings.signs || next == known.ip() {
+            return Ok(());
+        }
+        tracing::info!(old = %known.ip(), new = %next, "looking for the signer elsewhere");
+        lock(&self.place).signer = SocketAddr::new(next, known.port());
+        self.start_over()
+    }
+
+    /// Keeps where the signer was found, for the next start.
+    pub(super) fn keep_signer(&self) {
+        let settings = self.present_settings();
+        if settings.signer != self.settings.signer
+            && let Err(error) = self.files.save_settings(&settings)
+        {
+            tracing::warn!(%error, "the signer would not be found after a restart");
+        }
+    }
+
+    fn start_over(&self) -> Result<(), UseCluster> {
+        let settings = self.present_settings();
+        let options = etcd_options(&self.options, &settings, &self.identity())?;
+        Ok(self.store.start_over(&options)?)
     }
 
     /// As the store does it, again where this host moved meanwhile.

@@ -46,7 +46,12 @@ impl Member {
                     follower.recertified(&identity);
                 }
             }
-            Err(error) => tracing::warn!(%error, "the certificate is not renewed yet"),
+            Err(error) => {
+                tracing::warn!(%error, "the certificate is not renewed yet");
+                if let Some(follower) = follower {
+                    self.look_for_signer(follower);
+                }
+            }
         }
     }
 
@@ -60,8 +65,8 @@ impl Member {
             }
             None => {
                 let request = candidate.request.clone();
-                let asking = ask(self.settings.signer, old.client_config()?, |_| {
-                    Request::Renew { request }
+                let asking = ask(self.signer(), old.client_config()?, |_| Request::Renew {
+                    request,
                 });
                 self.runtime.block_on(asking)?
             }
@@ -82,8 +87,11 @@ impl Member {
             key: candidate.key,
         };
         self.files.save_identity(&identity)?;
-        self.store
-            .reconnect(&etcd_options(&self.options, &self.settings, &identity)?)?;
+        self.store.reconnect(&etcd_options(
+            &self.options,
+            &self.present_settings(),
+            &identity,
+        )?)?;
         *lock(&self.identity) = identity.clone();
         Ok(identity)
     }

@@ -43,7 +43,7 @@ impl Member {
         let key = format!("{TOKENS}{}", token.id());
         self.store()
             .transact(&[Change::encode(key, &record, Expected::Absent)?.under(lease)])?;
-        Ok((token, self.settings.signer))
+        Ok((token, self.signer()))
     }
 
     /// The members, by id.

@@ -63,6 +63,9 @@ pub(super) struct Joined {
     pub(super) certificate: String,
     pub(super) etcd: Vec<String>,
     pub(super) etcd_managed: bool,
+    /// The signer's own id.
+    #[serde(default)]
+    pub(super) signer_host: Option<String>,
 }
 
 /// Who decides. Calls may block.

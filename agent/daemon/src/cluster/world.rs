@@ -6,16 +6,22 @@
 //! another list replaces the copy, and what differs comes out as the events that would have led there. So whoever follows
 //! the world only ever sees puts and deletions, and need not know of reconnections. An event that is older than what is
 //! known changes nothing, because a list may overtake the events of a watch that was opened before it.
+//!
+//! After the store was away, hosts that were alive before are [`Awaited`]: what their leases took away counts for a while.
 
 use std::collections::BTreeMap;
+use std::time::Instant;
 
 use serde::de::DeserializeOwned;
 
+use super::awaited::{Awaited, speaker};
+use super::records::{ALIVE, HOSTS, REVOKED};
 use crate::store::{Entry, WatchEvent};
 
 #[derive(Debug, Default)]
 pub(crate) struct World {
     entries: BTreeMap<String, Entry>,
+    awaited: Awaited,
 }
 
 /// A key that is different now.
@@ -28,37 +34,99 @@ pub(crate) enum Difference {
 
 impl World {
     /// Takes a list of all keys in place of what was known.
-    pub(crate) fn replace(&mut self, listed: Vec<Entry>) -> Vec<Difference> {
-        let new: BTreeMap<_, _> = listed
-            .into_iter()
-            .map(|entry| (entry.key.clone(), entry))
-            .collect();
-        let old = std::mem::take(&mut self.entries);
-        let gone = old.iter().filter(|(key, _)| !new.contains_key(*key));
-        let mut differences: Vec<_> = gone
-            .map(|(_, entry)| Difference::Deleted(entry.clone()))
-            .collect();
-        let is_news = |entry: &&Entry| {
-            old.get(&entry.key)
-                .is_none_or(|old| old.revision != entry.revision)
-        };
-        differences.extend(new.values().filter(is_news).cloned().map(Difference::Put));
-        self.entries = new;
+    pub(crate) fn replace(&mut self, listed: Vec<Entry>, now: Instant) -> Vec<Difference> {
+        let mut old = std::mem::take(&mut self.entries);
+        let mut differences = Vec::new();
+        for entry in listed {
+            self.awaited.there_is(&entry.key);
+            let known = old.remove(&entry.key);
+            if known.is_none_or(|known| known.revision != entry.revision) {
+                self.note_put(&entry, now);
+                differences.push(Difference::Put(entry.clone()));
+            }
+            self.entries.insert(entry.key.clone(), entry);
+        }
+        for (key, entry) in old {
+            self.note_gone(&key, now);
+            if self.awaited.holds(&entry) {
+                self.entries.insert(key, entry);
+            } else {
+                differences.push(Difference::Deleted(entry));
+            }
+        }
         differences
     }
 
+    /// The same after the host `own` was out of step: other hosts that were alive, and have not come back yet, have until
+    /// `until`.
+    pub(crate) fn catch_up(
+        &mut self,
+        listed: Vec<Entry>,
+        own: &str,
+        (now, until): (Instant, Instant),
+    ) -> Vec<Difference> {
+        let revisions: BTreeMap<&str, u64> = listed
+            .iter()
+            .map(|entry| (entry.key.as_str(), entry.revision))
+            .collect();
+        let is_missed = |host: &str, alive: &Entry| {
+            let is_member = revisions.contains_key(&*format!("{HOSTS}{host}"));
+            let now = revisions.get(alive.key.as_str());
+            host != own && is_member && now.is_none_or(|now| *now == alive.revision)
+        };
+        let missed: Vec<String> = self
+            .entries
+            .range(ALIVE.to_owned()..)
+            .map_while(|(key, entry)| Some((key.strip_prefix(ALIVE)?, entry)))
+            .filter(|(host, alive)| is_missed(host, alive))
+            .map(|(host, _)| host.to_owned())
+            .collect();
+        self.awaited = Awaited::new(missed, until);
+        self.replace(listed, now)
+    }
+
     /// What an event changes. [`WatchEvent::Lagged`] changes nothing: list, and [`Self::replace`].
-    pub(crate) fn apply(&mut self, event: WatchEvent) -> Option<Difference> {
+    pub(crate) fn apply(&mut self, event: WatchEvent, now: Instant) -> Option<Difference> {
         match event {
             WatchEvent::Put(entry) if self.is_news(&entry.key, entry.revision) => {
+                self.awaited.there_is(&entry.key);
+                self.note_put(&entry, now);
                 self.entries.insert(entry.key.clone(), entry.clone());
                 Some(Difference::Put(entry))
             }
             WatchEvent::Deleted { key, revision } if self.is_news(&key, revision) => {
+                self.note_gone(&key, now);
+                let known = self.entries.get(&key)?;
+                if self.awaited.holds(known) {
+                    return None;
+                }
                 self.entries.remove(&key).map(Difference::Deleted)
             }
             _ => None,
         }
+    }
+
+    /// When [`Self::handle_timeout`] is due.
+    pub(crate) fn timeout(&self) -> Option<Instant> {
+        self.awaited.timeout()
+    }
+
+    /// What is gone because nobody waits for its host any more.
+    pub(crate) fn handle_timeout(&mut self, now: Instant) -> Vec<Difference> {
+        let late = self.awaited.take_late(now);
+        if late.is_empty() {
+            return Vec::new();
+        }
+        let is_over = |key: &&String| {
+            let speaker = self.entries.get(*key).and_then(speaker);
+            speaker.is_none_or(|host| late.contains(&host))
+        };
+        let over: Vec<String> = self.awaited.held().filter(is_over).cloned().collect();
+        let gone = over.into_iter().filter_map(|key| {
+            self.awaited.there_is(&key);
+            self.entries.remove(&key)
+        });
+        gone.map(Difference::Deleted).collect()
     }
 
     /// Everything, to be kept for the next start.
@@ -87,6 +155,21 @@ impl World {
             .filter_map(|(rest, entry)| Some((rest, entry.decode().ok()?)))
     }
 
+    fn note_put(&mut self, entry: &Entry, now: Instant) {
+        if let Some(host) = entry.key.strip_prefix(ALIVE) {
+            self.awaited.is_back(host, now);
+        }
+        if let Some(host) = entry.key.strip_prefix(REVOKED) {
+            self.awaited.give_up(host, now);
+        }
+    }
+
+    fn note_gone(&mut self, key: &str, now: Instant) {
+        if let Some(host) = key.strip_prefix(HOSTS) {
+            self.awaited.give_up(host, now);
+        }
+    }
+
     fn is_news(&self, key: &str, revision: u64) -> bool {
         self.entries
             .get(key)
@@ -98,6 +181,8 @@ impl World {
 mod tests {
     use serde_json::json;
 
+    use super::super::awaited::SHARING;
+    use super::super::records::ADDRESSES;
     use super::*;
 
     fn entry(key: &str, revision: u64) -> Entry {
@@ -108,46 +193,164 @@ mod tests {
         }
     }
 
+    fn replace(world: &mut World, listed: Vec<Entry>) -> Vec<Difference> {
+        world.replace(listed, Instant::now())
+    }
+
+    fn apply(world: &mut World, event: WatchEvent) -> Option<Difference> {
+        world.apply(event, Instant::now())
+    }
+
     #[test]
     fn a_list_comes_out_as_what_differs() {
         let mut world = World::default();
-        assert_eq!(world.replace(vec![entry("a", 1), entry("b", 2)]).len(), 2);
-        let differences = world.replace(vec![entry("b", 5), entry("c", 4)]);
+        assert_eq!(
+            replace(&mut world, vec![entry("a", 1), entry("b", 2)]).len(),
+            2
+        );
+        let differences = replace(&mut world, vec![entry("b", 5), entry("c", 4)]);
         assert_eq!(
             differences,
             [
-                Difference::Deleted(entry("a", 1)),
                 Difference::Put(entry("b", 5)),
                 Difference::Put(entry("c", 4)),
+                Difference::Deleted(entry("a", 1)),
             ]
         );
-        assert!(world.replace(vec![entry("b", 5), entry("c", 4)]).is_empty());
+        assert!(replace(&mut world, vec![entry("b", 5), entry("c", 4)]).is_empty());
     }
 
     #[test]
     fn an_event_that_the_list_overtook_changes_nothing() {
         let mut world = World::default();
-        world.replace(vec![entry("a", 5)]);
-        assert_eq!(world.apply(WatchEvent::Put(entry("a", 4))), None);
+        replace(&mut world, vec![entry("a", 5)]);
+        assert_eq!(apply(&mut world, WatchEvent::Put(entry("a", 4))), None);
         let deleted = |revision| WatchEvent::Deleted {
             key: "a".into(),
             revision,
         };
-        assert_eq!(world.apply(deleted(4)), None);
+        assert_eq!(apply(&mut world, deleted(4)), None);
         assert_eq!(
-            world.apply(deleted(6)),
+            apply(&mut world, deleted(6)),
             Some(Difference::Deleted(entry("a", 5)))
         );
-        assert_eq!(world.apply(deleted(6)), None);
+        assert_eq!(apply(&mut world, deleted(6)), None);
     }
 
     #[test]
     fn a_prefix_is_read_without_its_neighbours() {
         let mut world = World::default();
-        world.replace(vec![entry("n/1", 1), entry("n/2", 2), entry("n0", 3)]);
+        replace(
+            &mut world,
+            vec![entry("n/1", 1), entry("n/2", 2), entry("n0", 3)],
+        );
         let under: Vec<(&str, u64)> = world.under("n/").collect();
         assert_eq!(under, [("1", 1), ("2", 2)]);
         assert_eq!(world.find::<u64>("n0"), Some((3, 3)));
         assert_eq!(world.find::<String>("n0"), None);
+    }
+
+    /// A host that is alive since a revision, with an address.
+    fn host(name: &str, revision: u64) -> Vec<Entry> {
+        let entry = |key: String, value| Entry {
+            key,
+            value,
+            revision,
+        };
+        let holder = json!({ "host": name, "endpoint": "e", "reserve": false });
+        vec![
+            Entry {
+                revision: 1,
+                ..entry(format!("{HOSTS}{name}"), json!(null))
+            },
+            entry(format!("{ALIVE}{name}"), json!(null)),
+            entry(format!("{ADDRESSES}n/{name}"), holder),
+        ]
+    }
+
+    /// Knows two other hosts, and then finds only that they are members.
+    fn bereft(until: Instant) -> World {
+        let mut world = World::default();
+        let mut known = [host("own", 2), host("b", 3), host("c", 4)].concat();
+        replace(&mut world, known.clone());
+        known.retain(|entry| entry.key.starts_with(HOSTS));
+        let differences = world.catch_up(known, "own", (Instant::now(), until));
+        let own = &host("own", 2)[1..];
+        let gone: Vec<_> = own.iter().cloned().map(Difference::Deleted).collect();
+        assert_eq!(differences.len(), gone.len());
+        assert!(differences.iter().all(|gone_now| gone.contains(gone_now)));
+        world
+    }
+
+    #[test]
+    fn what_ended_while_the_store_was_away_is_held_until_its_host_is_late() {
+        let (start, until) = times();
+        let mut world = bereft(until);
+        assert!(world.handle_timeout(start).is_empty());
+        assert_eq!(world.timeout(), Some(until));
+        // A deletion that comes by the watch is no different.
+        let mut again = host("b", 3).remove(1);
+        again.revision = 7;
+        let deleted = WatchEvent::Deleted {
+            key: again.key.clone(),
+            revision: 8,
+        };
+        assert_eq!(world.apply(deleted, start), None);
+        let gone = world.handle_timeout(until);
+        assert_eq!(gone.len(), 4, "{gone:?}");
+        assert_eq!((world.timeout(), world.entries.len()), (None, 3));
+    }
+
+    #[test]
+    fn a_host_that_comes_back_keeps_what_it_says_again_and_nothing_else() {
+        let (start, until) = times();
+        let mut world = bereft(until);
+        let mut back = host("b", 9);
+        let (address, alive) = (back.pop().unwrap(), back.pop().unwrap());
+        assert!(world.apply(WatchEvent::Put(alive), start).is_some());
+        let soon = start + SHARING;
+        assert_eq!(world.timeout(), Some(soon));
+        assert_eq!(
+            world.handle_timeout(soon),
+            [Difference::Deleted(host("b", 3).remove(2))]
+        );
+        assert!(
+            world
+                .apply(WatchEvent::Put(address.clone()), soon)
+                .is_some()
+        );
+        let gone = world.handle_timeout(until);
+        assert_eq!(gone.len(), 2, "{gone:?}");
+        assert!(world.contains(&address.key));
+        // It is waited for no more.
+        let deleted = WatchEvent::Deleted {
+            key: address.key.clone(),
+            revision: 10,
+        };
+        assert_eq!(
+            world.apply(deleted, until),
+            Some(Difference::Deleted(address))
+        );
+    }
+
+    #[test]
+    fn nobody_waits_for_a_host_that_left_or_is_back_already() {
+        let (start, until) = times();
+        let mut world = bereft(until);
+        let left = WatchEvent::Deleted {
+            key: format!("{HOSTS}b"),
+            revision: 9,
+        };
+        assert!(world.apply(left, start).is_some());
+        assert_eq!(world.handle_timeout(start).len(), 2);
+        let listed = [host("own", 2), host("c", 11)].concat();
+        let mut world = bereft(until);
+        world.catch_up(listed, "own", (start, until));
+        assert_eq!(world.timeout(), None);
+    }
+
+    fn times() -> (Instant, Instant) {
+        let start = Instant::now();
+        (start, start + SHARING * 5)
     }
 }

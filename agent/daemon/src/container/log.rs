@@ -96,7 +96,7 @@ impl LogWriter {
     }
 
     pub(crate) fn append(&mut self, stream: LogStream, bytes: &[u8]) {
-        let cut = &mut self.cut_characters[index(stream)];
+        let cut = &mut self.cut_characters[stream.index()];
         let mut whole = std::mem::take(cut);
         whole.extend_from_slice(bytes);
         let kept = whole.len() - cut_character_length(&whole);
@@ -107,7 +107,7 @@ impl LogWriter {
     /// Writes what waited for the rest of a character.
     pub(crate) fn finish(&mut self) {
         for stream in [LogStream::Stdout, LogStream::Stderr] {
-            let rest = std::mem::take(&mut self.cut_characters[index(stream)]);
+            let rest = std::mem::take(&mut self.cut_characters[stream.index()]);
             self.write(stream, &rest);
         }
     }
@@ -116,26 +116,19 @@ impl LogWriter {
         if bytes.is_empty() {
             return;
         }
-        let text = std::str::from_utf8(bytes)
-            .ok()
-            .filter(|_| !is_mostly_controls(bytes));
-        let line = Line {
+        let record = LogRecord {
             time_s: SystemTime::now()
                 .duration_since(UNIX_EPOCH)
                 .map_or(0.0, |since| since.as_secs_f64()),
             stream,
-            text: text.map(Into::into),
-            hex: text.is_none().then(|| to_hex(bytes)),
+            bytes: bytes.to_vec(),
         };
-        let Ok(mut line) = serde_json::to_vec(&line) else {
-            return;
-        };
-        line.push(b'\n');
+        let Some(line) = format(&record) else { return };
         let length = u64::try_from(line.len()).unwrap_or(u64::MAX);
         if self.length > 0 && self.length + length > self.limit {
             self.rotate();
         }
-        if self.file.write_all(&line).is_ok() {
+        if self.file.write_all(line.as_bytes()).is_ok() {
             self.length += length;
         }
     }
@@ -163,13 +156,6 @@ pub(crate) fn rotated(log: &Path) -> PathBuf {
     name.into()
 }
 
-fn index(stream: LogStream) -> usize {
-    match stream {
-        LogStream::Stdout => 0,
-        LogStream::Stderr => 1,
-    }
-}
-
 /// How many bytes at the end begin a character whose rest has not come; 0 where the bytes are no text anyway.
 fn cut_character_length(bytes: &[u8]) -> usize {
     match std::str::from_utf8(bytes) {
@@ -185,6 +171,22 @@ fn is_mostly_controls(bytes: &[u8]) -> bool {
         .filter(|byte| **byte < b' ' && !matches!(**byte, b'\n' | b'\r' | b'\t'))
         .count();
     controls > bytes.len() / 4
+}
+
+/// A record as one line of a log, with its newline.
+pub(crate) fn format(record: &LogRecord) -> Option<String> {
+    let text = std::str::from_utf8(&record.bytes)
+        .ok()
+        .filter(|_| !is_mostly_controls(&record.bytes));
+    let line = Line {
+        time_s: record.time_s,
+        stream: record.stream,
+        text: text.map(Into::into),
+        hex: text.is_none().then(|| to_hex(&record.bytes)),
+    };
+    let mut line = serde_json::to_string(&line).ok()?;
+    line.push('\n');
+    Some(line)
 }
 
 /// One line of a log. `None` where it is no record.
@@ -258,7 +260,7 @@ mod tests {
             for (to_stderr, bytes) in &chunks {
                 let stream = if *to_stderr { LogStream::Stderr } else { LogStream::Stdout };
                 log.append(stream, bytes);
-                expected[index(stream)].extend_from_slice(bytes);
+                expected[stream.index()].extend_from_slice(bytes);
             }
             log.finish();
             prop_assert_eq!(read_back(&path, LogStream::Stdout), expected[0].clone());

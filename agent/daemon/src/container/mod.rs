@@ -42,6 +42,7 @@ mod process;
 mod shim;
 mod spec;
 mod supervisor;
+mod tail;
 
 pub mod attach;
 pub mod log;
@@ -55,3 +56,4 @@ pub use supervisor::{
     SignalContainer, SpawnContainer, StartContainer, Supervised, Supervisor, signal, start,
     supervised,
 };
+pub(crate) use tail::Tail;

@@ -16,7 +16,8 @@ use crate::netlink::{Netlink, NetlinkError};
 pub struct Finding {
     pub what: String,
     pub why: String,
-    pub remedy: String,
+    /// Absent where nothing is to be done.
+    pub remedy: Option<String>,
 }
 
 /// Looks at the packet filter and the kernel's settings of the calling thread's namespace. Changes nothing.
@@ -78,8 +79,8 @@ fn pool_findings(addresses: &[(String, IpNet)]) -> Vec<Finding> {
                 "link {link} uses {}, one of the default subnets",
                 address.trunc()
             ),
-            "networks made without --subnet skip it",
-            "nothing, unless it should be free: then delete the link, or give --subnet",
+            "networks made without --subnet skip it; give one to use it all the same",
+            None,
         )
     });
     described.collect()
@@ -131,7 +132,7 @@ fn filter_findings(ruleset: &Value) -> Vec<Finding> {
             findings.push(finding(
                 &format!("chain {name} of table {family} {table} drops forwarded packets"),
                 "its policy is drop, and no table can overrule another's drop",
-                &drop_remedy(family, table, name),
+                drop_remedy(family, table, name).as_str(),
             ));
         } else if forwards && firewalld && program("firewall-cmd").is_none() {
             findings.push(finding(
@@ -172,7 +173,7 @@ fn setting_findings(setting: &dyn Fn(&str) -> Option<String>) -> Vec<Finding> {
         findings.push(finding(
             "bridged frames pass iptables (bridge-nf-call-iptables is 1)",
             "frames of kernel bridges see the forward chains; ours do not, as they use no kernel bridge",
-            "nothing, unless an uplink is a kernel bridge",
+            None,
         ));
     }
     let maximum = setting("net/netfilter/nf_conntrack_max").and_then(|text| text.parse().ok());
@@ -193,11 +194,11 @@ const fn nearly_full(count: u64, maximum: u64) -> bool {
     count > maximum - maximum / 10
 }
 
-fn finding(what: &str, why: &str, remedy: &str) -> Finding {
+fn finding<'r>(what: &str, why: &str, remedy: impl Into<Option<&'r str>>) -> Finding {
     Finding {
         what: what.to_owned(),
         why: why.to_owned(),
-        remedy: remedy.to_owned(),
+        remedy: remedy.into().map(str::to_owned),
     }
 }
 
@@ -248,6 +249,15 @@ mod tests {
         });
         assert_eq!(found.len(), 3);
         assert!(setting_findings(&|_| None).is_empty());
+    }
+
+    #[test]
+    fn what_asks_for_nothing_has_no_remedy() {
+        let found = setting_findings(&|name| {
+            (name == "net/bridge/bridge-nf-call-iptables").then(|| "1".into())
+        });
+        assert_eq!(found.len(), 1);
+        assert_eq!(found[0].remedy, None);
     }
 
     #[test]

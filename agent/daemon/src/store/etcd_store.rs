@@ -443,12 +443,13 @@ fn reason(error: &Error) -> String {
 
 /// etcd has answered or is not there.
 const CALL_LIMIT: Duration = Duration::from_secs(3);
-const CONNECT_LIMIT: Duration = Duration::from_secs(2);
+/// Together with the longest pause less than the 2 s after etcd's return within which a cluster is in step.
+const CONNECT_LIMIT: Duration = Duration::from_secs(1);
 /// A connection that is silent for twice as long is given up.
 const KEEP_ALIVE: Duration = Duration::from_secs(2);
 const PAUSE_FIRST: Duration = Duration::from_millis(100);
-/// At most 1.6 s, so that a cluster is in step within 2 s of etcd's return.
-const PAUSE_DOUBLINGS_MAX: u32 = 4;
+/// At most 0.8 s.
+const PAUSE_DOUBLINGS_MAX: u32 = 3;
 /// etcd's own words (api/v3rpc/rpctypes/error.go).
 const LEASE_NOT_FOUND: &str = "requested lease not found";
 
@@ -564,7 +565,7 @@ mod tests {
     fn pauses_grow_to_a_bound_and_differ() {
         let mut pause = Pause::default();
         let pauses: Vec<_> = (0..20).map(|_| pause.next()).collect();
-        assert!(pauses.iter().all(|pause| *pause <= PAUSE_FIRST * 16));
+        assert!(pauses.iter().all(|pause| *pause <= PAUSE_FIRST * 8));
         assert!(pauses[0] <= PAUSE_FIRST && pauses[0] >= PAUSE_FIRST / 2);
         assert!(pauses[10..].iter().any(|pause| *pause != pauses[10]));
     }

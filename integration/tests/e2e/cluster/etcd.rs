@@ -1,12 +1,15 @@
 //! A cluster and its etcd, which goes and comes back.
 
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use rustix::process::Signal;
+use rustix::process::{Pid, Signal, kill_process};
 
-use super::{STEP, Underlay, cluster_of, create_shared, join, reaches, token};
-use crate::harness::{Netns, eventually};
+use super::traffic::Stream;
+use super::{LEASE, STEP, Underlay, cluster_of, create_shared, join, pair, reaches, token};
+use crate::harness::{Host, Netns, enter, eventually};
 
 /// An etcd of the test's own, beside the hosts.
 struct Etcd<'l> {
@@ -16,6 +19,7 @@ struct Etcd<'l> {
 }
 
 impl<'l> Etcd<'l> {
+    const ADDRESS: &'static str = "192.0.2.100:2379";
     const URL: &'static str = "http://192.0.2.100:2379";
 
     fn start(lab: &'l Underlay) -> Self {
@@ -32,6 +36,28 @@ impl<'l> Etcd<'l> {
 
     fn start_again(&mut self) {
         self.child = spawn_etcd(&self.lab.netns, &self.dir);
+        eventually(STEP, "etcd answers", || self.answers().then_some(()));
+    }
+
+    /// Silent, while time goes on for the leases it keeps.
+    fn freeze(&self) {
+        kill_process(Pid::from_child(&self.child), Signal::STOP).unwrap();
+    }
+
+    fn thaw(&self) {
+        kill_process(Pid::from_child(&self.child), Signal::CONT).unwrap();
+    }
+
+    fn answers(&self) -> bool {
+        let ask = || -> std::io::Result<String> {
+            let mut stream = TcpStream::connect(Self::ADDRESS)?;
+            stream.write_all(b"GET /health HTTP/1.0\r\n\r\n")?;
+            let mut answer = String::new();
+            stream.read_to_string(&mut answer)?;
+            Ok(answer)
+        };
+        let answer = self.lab.netns.enter(ask);
+        answer.is_ok_and(|answer| answer.contains(r#""health":"true""#))
     }
 }
 
@@ -91,68 +117,163 @@ fn the_host_with_etcd_may_be_killed_and_comes_back_over_ipv6() {
     assert!(!one.state_dir().join("cluster").exists());
 }
 
-#[test]
-fn without_etcd_traffic_goes_on_and_containers_start() {
-    let lab = Underlay::new(2);
-    let mut etcd = Etcd::start(&lab);
+/// Two hosts with an etcd beside them; `a` and `b` on the network `far` reach each other.
+fn pair_beside_etcd(lab: &Underlay) -> Etcd<'_> {
+    let etcd = Etcd::start(lab);
     let [one, two] = lab.hosts.as_slice() else {
         unreachable!()
     };
-    let init = [
-        "cluster",
-        "init",
-        "--advertise",
-        "192.0.2.1",
-        "--etcd",
-        Etcd::URL,
-    ];
-    one.tapestry(&init).ok();
+    let init = ["cluster", "init", "--advertise", "192.0.2.1", "--etcd"];
+    one.tapestry(&[&init[..], &[Etcd::URL]].concat()).ok();
     join(one, two).ok();
-    create_shared(&lab, "far", &["--subnet", "10.9.0.0/24"]);
+    create_shared(lab, "far", &["--subnet", "10.9.0.0/24"]);
     one.idle("a", "far", &[]);
     two.idle("b", "far", &[]);
     reaches(one, "a", "b");
+    etcd
+}
 
+fn is_in_step(host: &Host) -> bool {
+    cluster_of(host)["in_step"] == true
+}
+
+/// Whether a name has an address for a container, now.
+fn finds(host: &Host, container: &str, name: &str) -> bool {
+    host.exec(container, &format!("nslookup -timeout=1 {name} >/dev/null"))
+        .status
+        == 0
+}
+
+#[test]
+fn etcd_may_be_gone_for_a_minute() {
+    let lab = Underlay::new(2);
+    let mut etcd = pair_beside_etcd(&lab);
+    let [one, two] = lab.hosts.as_slice() else {
+        unreachable!()
+    };
+    let (a, b) = (one.sandbox("a"), two.ipv4("b").to_string());
+    let mut ping = Command::new("ping");
+    ping.args(["-nqi0.1", &b]).stdout(Stdio::piped());
+    let ping = enter(&a, || ping.spawn()).unwrap();
     etcd.stop();
+    let outage = Instant::now();
     for host in [one, two] {
-        eventually(Duration::from_secs(15), "etcd is missed", || {
-            (cluster_of(host)["in_step"] == false).then_some(())
-        });
+        eventually(STEP, "etcd is missed", || (!is_in_step(host)).then_some(()));
     }
-    one.exec("a", "ping -n -c2 -W1 b").ok();
-    let started = Instant::now();
-    one.idle("late", "far", &[]);
-    assert!(
-        started.elapsed() < Duration::from_secs(5),
-        "{:?}",
-        started.elapsed()
-    );
-    reaches(one, "late", "a");
+    for (host, old, name) in [(one, "a", "late"), (two, "b", "later")] {
+        let started = Instant::now();
+        host.idle(name, "far", &[]);
+        let took = started.elapsed();
+        assert!(took < Duration::from_secs(5), "{took:?}");
+        reaches(host, name, old);
+    }
     let refused = one
-        .tapestry(&[
-            "network",
-            "create",
-            "-d",
-            "overlay",
-            "-o",
-            "encap=vxlan",
-            "other",
-        ])
+        .tapestry(&["network", "create", "-d", "overlay", "other"])
         .refused(1);
     assert!(refused.contains("etcd"), "{refused}");
+    two.tapestry(&["rm", "-f", "later"]).ok();
+    std::thread::sleep(MINUTE.saturating_sub(outage.elapsed()));
     one.exec("a", "ping -n -c1 -W1 b").ok();
 
     etcd.start_again();
-    eventually(
-        Duration::from_secs(15),
-        "the hosts are in step again",
-        || {
-            let both = [one, two]
-                .iter()
-                .all(|host| cluster_of(host)["in_step"] == true);
-            both.then_some(())
-        },
-    );
+    let back = Instant::now();
+    eventually(STEP, "the hosts are in step again", || {
+        let is_known = finds(two, "b", "late") && !finds(one, "a", "later");
+        (is_known && is_in_step(one) && is_in_step(two)).then_some(())
+    });
+    let took = back.elapsed();
+    assert!(took < RETURN, "{took:?}");
+    kill_process(Pid::from_child(&ping), Signal::INT).unwrap();
+    let pinged = ping.wait_with_output().unwrap().stdout;
+    let pinged = String::from_utf8_lossy(&pinged);
+    assert!(pinged.contains(" 0% packet loss"), "{pinged}");
     reaches(two, "b", "late");
     reaches(one, "late", "b");
 }
+
+#[test]
+fn leases_that_all_end_while_etcd_is_silent_take_nothing_away() {
+    let lab = Underlay::new(2);
+    let etcd = pair_beside_etcd(&lab);
+    let [one, two] = lab.hosts.as_slice() else {
+        unreachable!()
+    };
+    let stream = Stream::start(&one.sandbox("a"), &two.sandbox("b"), two.ipv4("b"));
+    stream.flows();
+    std::thread::scope(|scope| {
+        let stall = scope.spawn(|| stream.stall(LEASE * 6));
+        etcd.freeze();
+        for host in [one, two] {
+            eventually(STEP, "etcd is missed", || (!is_in_step(host)).then_some(()));
+        }
+        std::thread::sleep(LEASE * 2);
+        // One host is back before the other, whose words are all gone from etcd then.
+        two.netns.sh(&drop_out("tcp dport 2379"));
+        etcd.thaw();
+        let back = Instant::now();
+        eventually(STEP, "one is in step again", || {
+            is_in_step(one).then_some(())
+        });
+        assert!(back.elapsed() < RETURN, "{:?}", back.elapsed());
+        std::thread::sleep(Duration::from_millis(800));
+        one.idle("early", "far", &[]);
+        assert_ne!(one.ipv4("early"), two.ipv4("b"));
+        assert!(finds(one, "a", "b"));
+        two.netns.sh("nft delete table inet fault");
+        let back = Instant::now();
+        eventually(STEP, "the other is in step again", || {
+            (is_in_step(two) && finds(two, "b", "early")).then_some(())
+        });
+        assert!(back.elapsed() < RETURN, "{:?}", back.elapsed());
+        let stall = stall.join().unwrap();
+        assert!(stall < Duration::from_millis(800), "{stall:?}");
+    });
+    assert!(finds(one, "a", "b") && finds(two, "b", "a"));
+    assert!(!two.log().contains("cut off") && !one.log().contains("cut off"));
+}
+
+#[test]
+fn an_agent_that_runs_etcd_stops_within_a_second_and_etcd_forgets_nothing() {
+    let lab = pair();
+    let [one, two] = lab.hosts.as_slice() else {
+        unreachable!()
+    };
+    for name in ["c", "d"] {
+        two.idle(name, "far", &[]);
+        // What etcd has answered last is what it would forget first.
+        create_shared(&lab, &format!("net-{name}"), &[]);
+        // For a client whose connection is silent, etcd would wait.
+        two.netns.sh(&drop_out("tcp dport 4791"));
+        let stopping = Instant::now();
+        one.stop_agent(Signal::TERM);
+        let took = stopping.elapsed();
+        assert!(took < Duration::from_secs(1), "{took:?}");
+        two.netns.sh("nft delete table inet fault");
+        one.launch();
+        eventually(STEP, "both are in step again", || {
+            (is_in_step(one) && is_in_step(two)).then_some(())
+        });
+        let networks = one.networks();
+        assert!(
+            networks
+                .iter()
+                .any(|network| network.name == format!("net-{name}"))
+        );
+        reaches(one, "a", name);
+    }
+    let complaints = std::fs::read_to_string(one.state_dir().join("cluster/etcd.log")).unwrap();
+    assert!(!complaints.contains("corrupt"), "{complaints}");
+}
+
+/// A script that drops some of what a host sends.
+fn drop_out(what: &str) -> String {
+    format!(
+        "nft add table inet fault
+         nft add chain inet fault out '{{ type filter hook output priority -300; }}'
+         nft add rule inet fault out {what} drop"
+    )
+}
+
+const MINUTE: Duration = Duration::from_secs(60);
+/// Of etcd, to the state being in step.
+const RETURN: Duration = Duration::from_secs(2);

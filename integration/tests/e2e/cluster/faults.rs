@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use rustix::process::Signal;
 
 use super::traffic::Stream;
-use super::{STEP, Underlay, cluster, create_shared, hosts_of, reaches, tunnels};
+use super::{LEASE, STEP, Underlay, cluster, create_shared, hosts_of, reaches, tunnels};
 use crate::harness::{Host, enter, eventually, run};
 
 /// Whether `host` has a connection to the host at `address`.
@@ -155,5 +155,3 @@ fn an_underlay_that_shrinks_stalls_a_stream_over_vxlan_for_two_seconds_at_most()
 }
 
 const SECOND: Duration = Duration::from_secs(1);
-/// As the hosts of these tests are configured.
-const LEASE: Duration = Duration::from_secs(3);

@@ -43,7 +43,12 @@ impl Underlay {
                 plug(&netns, &host.netns, number);
                 let config = host.dir().join("agent.toml");
                 let mut config = fs::File::options().append(true).open(config).unwrap();
-                write!(config, "[cluster]\nname = \"host-{number}\"\nlease_s = 3\n").unwrap();
+                let lease_s = LEASE.as_secs();
+                write!(
+                    config,
+                    "[cluster]\nname = \"host-{number}\"\nlease_s = {lease_s}\n"
+                )
+                .unwrap();
                 host
             })
             .collect();
@@ -99,11 +104,17 @@ fn hosts_of(host: &Host) -> Vec<Value> {
 
 /// `network create` on the cluster, known everywhere when this returns.
 fn create_shared(lab: &Underlay, name: &str, options: &[&str]) {
+    let hosts: Vec<_> = lab.hosts.iter().collect();
+    create_shared_on(&hosts, name, options);
+}
+
+/// The same where `hosts` are the cluster.
+fn create_shared_on(hosts: &[&Host], name: &str, options: &[&str]) {
     let head = ["network", "create", "--driver", "overlay"];
-    lab.hosts[0]
+    hosts[0]
         .tapestry(&[&head[..], options, &[name]].concat())
         .ok();
-    for host in &lab.hosts {
+    for host in hosts {
         eventually(STEP, "every host knows the network", || {
             let networks = host.networks();
             networks
@@ -154,3 +165,5 @@ fn plug(underlay: &Netns, netns: &Netns, number: usize) {
 }
 
 const STEP: Duration = Duration::from_secs(10);
+/// As the hosts of these tests are configured.
+const LEASE: Duration = Duration::from_secs(3);

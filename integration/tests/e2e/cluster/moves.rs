@@ -2,8 +2,13 @@
 
 use std::time::{Duration, Instant};
 
+use rustix::process::Signal;
+
 use super::traffic::{Stream, Teller, who_is};
-use super::{STEP, cluster, cluster_of, create_shared, hosts_of, pair, reaches, tunnels};
+use super::{
+    STEP, Underlay, cluster, cluster_of, create_shared, create_shared_on, hosts_of, join, pair,
+    reaches, token, tunnels,
+};
 use crate::harness::{Host, eventually};
 
 /// The host's id, and its number on the underlay.
@@ -74,7 +79,7 @@ fn a_host_that_changes_its_address_under_load_keeps_its_streams_over_quic() {
     // A container that starts now is known everywhere, and the host is found after a restart.
     middle.idle("late", "far", &[]);
     reaches(low, "low", "late");
-    middle.stop_agent(rustix::process::Signal::TERM);
+    middle.stop_agent(Signal::TERM);
     middle.launch();
     reaches(high, "high", "late");
 }
@@ -100,12 +105,90 @@ fn a_host_that_changes_its_address_under_load_keeps_its_streams_over_vxlan() {
 }
 
 #[test]
+fn tunnels_are_not_tracked_wherever_they_end() {
+    let lab = cluster(2);
+    let [one, two] = lab.hosts.as_slice() else {
+        unreachable!()
+    };
+    let rules = || two.netns.sh("nft list table inet tapestry");
+    let untracks = |address: &str, udp_port: u16| {
+        let rule = format!("ip daddr {address} udp dport {udp_port} notrack");
+        move |rules: &str| rules.contains(&rule)
+    };
+    assert!(untracks("192.0.2.2", 4790)(&rules()), "{}", rules());
+    // The VXLAN socket opens with the first host that has a container.
+    create_shared(
+        &lab,
+        "far",
+        &["--subnet", "10.9.0.0/24", "-o", "encap=vxlan"],
+    );
+    two.idle("b", "far", &[]);
+    one.idle("a", "far", &[]);
+    reaches(one, "a", "b");
+    assert!(untracks("192.0.2.2", 4789)(&rules()), "{}", rules());
+    renumber(two, 2);
+    eventually(STEP, "the rules follow", || {
+        let rules = rules();
+        let follow = [4789, 4790].map(|udp_port| {
+            untracks("192.0.2.102", udp_port)(&rules) && !untracks("192.0.2.2", udp_port)(&rules)
+        });
+        (follow == [true, true]).then_some(())
+    });
+    reaches(one, "a", "b");
+}
+
+#[test]
+fn the_signer_takes_its_door_and_its_etcd_along() {
+    let lab = Underlay::new(3);
+    let [one, two, three] = lab.hosts.as_slice() else {
+        unreachable!()
+    };
+    one.tapestry(&["cluster", "init", "--advertise", "192.0.2.1"])
+        .ok();
+    join(one, two).ok();
+    create_shared_on(&[one, two], "far", &["--subnet", "10.9.0.0/24"]);
+    one.idle("a", "far", &[]);
+    two.idle("b", "far", &[]);
+    reaches(one, "a", "b");
+    let stream = Stream::start(&two.sandbox("b"), &one.sandbox("a"), one.ipv4("a"));
+    stream.flows();
+    renumber(one, 1);
+    let stall = stream.stall(Duration::from_secs(4));
+    assert!(stall < Duration::from_secs(2), "{stall:?}");
+    stream.flows();
+    let in_step = |hosts: &[&Host]| {
+        eventually(STEP, "the hosts are in step", || {
+            let all = hosts.iter().all(|host| cluster_of(host)["in_step"] == true);
+            all.then_some(())
+        });
+    };
+    in_step(&[one, two]);
+    three
+        .tapestry(&["cluster", "join", &token(one), "192.0.2.101"])
+        .ok();
+    in_step(&[three]);
+    three.idle("c", "far", &[]);
+    reaches(two, "b", "c");
+    // Both know of it after a restart, and of another move while the signer was away.
+    two.stop_agent(Signal::TERM);
+    two.launch();
+    in_step(&[two]);
+    one.stop_agent(Signal::KILL);
+    one.netns
+        .sh("ip addr del 192.0.2.101/24 dev under0; ip addr add 192.0.2.201/24 dev under0");
+    one.launch();
+    in_step(&[one, two, three]);
+    one.idle("late", "far", &[]);
+    reaches(two, "b", "late");
+}
+
+#[test]
 fn a_host_that_was_away_while_its_address_changed_comes_back() {
     let lab = pair();
     let [one, two] = lab.hosts.as_slice() else {
         unreachable!()
     };
-    two.stop_agent(rustix::process::Signal::KILL);
+    two.stop_agent(Signal::KILL);
     renumber(two, 2);
     two.launch();
     eventually(STEP, "its new address is known", || {
