@@ -146,7 +146,7 @@ impl Patience {
 }
 
 const WAITING: usize = 8;
-const WAIT_MIN: Duration = Duration::from_secs(2);
+const WAIT_MIN: Duration = Duration::from_secs(8);
 const WAIT_MAX: Duration = Duration::from_secs(64);
 /// Ports that spread again so soon after they were gathered should not have been.
 const IN_VAIN: Duration = Duration::from_secs(1);
@@ -160,7 +160,7 @@ mod tests {
         let mut patience = Patience::new();
         let mut now = Instant::now();
         assert_eq!(patience.until(), None);
-        for wait in [2, 4, 8, 16, 32, 64, 64] {
+        for wait in [8, 16, 32, 64, 64] {
             patience.spread(now);
             assert_eq!(patience.until(), Some(now + Duration::from_secs(wait)));
             now += Duration::from_secs(wait);

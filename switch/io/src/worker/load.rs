@@ -51,7 +51,7 @@ fn used() -> Duration {
 }
 
 const WINDOW: Duration = Duration::from_millis(10);
-const BUSY_WINDOWS: u32 = 5;
+const BUSY_WINDOWS: u32 = 10;
 /// One stream of TCP between two stations takes 0.55 to 0.6 of a core that it shares, and is faster on one worker; eight
 /// streams, or one each way, take 0.65 to 0.95 and are faster on two.
 const BUSY: f64 = 0.62;
