@@ -5,5 +5,6 @@ pub(crate) mod fd;
 pub(crate) mod mapping;
 pub mod packet;
 pub(crate) mod packet_ring;
+mod packet_socket;
 pub(crate) mod ring;
 pub(crate) mod tun;

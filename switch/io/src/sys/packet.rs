@@ -4,11 +4,12 @@
 //! checksums included, and to see exactly what arrived. The kernel takes the outermost VLAN tag out of a frame before
 //! a packet socket sees it; [`PacketSocket::receive`] puts it back.
 
-use std::ffi::CString;
 use std::io;
-use std::mem::{size_of, size_of_val};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::mem::size_of_val;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
+
+use super::packet_socket::{bind, check, link_index, set, socket};
 
 /// A packet socket bound to one link, in the network namespace of the thread that opened it.
 #[derive(Debug)]
@@ -25,27 +26,17 @@ pub struct PacketFrame {
 impl PacketSocket {
     /// Sees every frame that arrives at `link`, and none that leaves it.
     pub fn open(link: &str) -> io::Result<Self> {
-        let name = CString::new(link)?;
-        // SAFETY: no pointers; the result is checked before use.
-        let fd = check(unsafe {
-            libc::socket(libc::AF_PACKET, libc::SOCK_RAW | libc::SOCK_CLOEXEC, 0)
-        })?;
-        // SAFETY: the descriptor was just made and belongs to nobody else.
-        let fd = unsafe { OwnedFd::from_raw_fd(fd) };
-        // SAFETY: `name` is a valid C string for the length of the call.
-        let index = unsafe { libc::if_nametoindex(name.as_ptr()) };
-        if index == 0 {
-            return Err(io::Error::last_os_error());
-        }
+        let fd = socket(0)?;
+        let index = link_index(link)?;
         for option in [
             libc::PACKET_VNET_HDR,
             libc::PACKET_AUXDATA,
             libc::PACKET_IGNORE_OUTGOING,
         ] {
-            enable(fd.as_fd(), option)?;
+            set(&fd, libc::SOL_PACKET, option, &1_i32)?;
         }
         // Bound last: a packet socket that has a protocol but no link yet receives from every link.
-        bind(fd.as_fd(), index)?;
+        bind(&fd, index)?;
         Ok(Self(fd))
     }
 
@@ -164,44 +155,6 @@ fn stripped_tag(header: &libc::msghdr) -> Option<[u8; 4]> {
         next = unsafe { libc::CMSG_NXTHDR(header, next) };
     }
     None
-}
-
-fn enable(fd: BorrowedFd<'_>, option: libc::c_int) -> io::Result<()> {
-    let one: libc::c_int = 1;
-    let length = libc::socklen_t::try_from(size_of::<libc::c_int>()).map_err(io::Error::other)?;
-    // SAFETY: pointer and length describe `one`, which outlives the call.
-    check(unsafe {
-        libc::setsockopt(
-            fd.as_raw_fd(),
-            libc::SOL_PACKET,
-            option,
-            (&raw const one).cast(),
-            length,
-        )
-    })?;
-    Ok(())
-}
-
-fn bind(fd: BorrowedFd<'_>, index: u32) -> io::Result<()> {
-    // SAFETY: all zeros is a valid `sockaddr_ll`.
-    let mut address: libc::sockaddr_ll = unsafe { std::mem::zeroed() };
-    address.sll_family = u16::try_from(libc::AF_PACKET).map_err(io::Error::other)?;
-    address.sll_protocol = u16::try_from(libc::ETH_P_ALL)
-        .map_err(io::Error::other)?
-        .to_be();
-    address.sll_ifindex = i32::try_from(index).map_err(io::Error::other)?;
-    let length = libc::socklen_t::try_from(size_of_val(&address)).map_err(io::Error::other)?;
-    // SAFETY: pointer and length describe `address`, which outlives the call.
-    check(unsafe { libc::bind(fd.as_raw_fd(), (&raw const address).cast(), length) })?;
-    Ok(())
-}
-
-fn check(result: libc::c_int) -> io::Result<libc::c_int> {
-    if result < 0 {
-        Err(io::Error::last_os_error())
-    } else {
-        Ok(result)
-    }
 }
 
 /// Bytes of `struct virtio_net_hdr` without `num_buffers`.

@@ -8,12 +8,13 @@
 //!
 //! Version 2 of the layout, because version 3 hands over blocks of packets, when one is full or after a millisecond.
 
-use std::ffi::CString;
 use std::io;
-use std::mem::{size_of, size_of_val};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::mem::size_of_val;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU32, Ordering};
+
+use super::packet_socket::{bind, check, link_index, set, socket};
 
 /// Receives what a filter admits of what arrives at one link.
 #[derive(Debug)]
@@ -42,17 +43,8 @@ impl PacketRing {
     /// In the network namespace of the calling thread. `filter` is a classic BPF program (bpf(2), `SO_ATTACH_FILTER`)
     /// that sees packets from their Ethernet header. Needs `CAP_NET_RAW`.
     pub fn open(link: &str, filter: &[libc::sock_filter]) -> io::Result<Self> {
-        let name = CString::new(link)?;
-        let kind = libc::SOCK_RAW | libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK;
-        // SAFETY: no pointers; the result is checked before use.
-        let fd = check(unsafe { libc::socket(libc::AF_PACKET, kind, 0) })?;
-        // SAFETY: the descriptor was just made and belongs to nobody else.
-        let fd = unsafe { OwnedFd::from_raw_fd(fd) };
-        // SAFETY: `name` is a valid C string for the length of the call.
-        let index = unsafe { libc::if_nametoindex(name.as_ptr()) };
-        if index == 0 {
-            return Err(io::Error::last_os_error());
-        }
+        let fd = socket(libc::SOCK_NONBLOCK)?;
+        let index = link_index(link)?;
         attach(&fd, filter)?;
         set(&fd, libc::SOL_PACKET, libc::PACKET_VERSION, &TPACKET_V2)?;
         set(&fd, libc::SOL_PACKET, libc::PACKET_IGNORE_OUTGOING, &1_i32)?;
@@ -167,43 +159,6 @@ fn map(fd: &OwnedFd) -> io::Result<NonNull<u8>> {
         return Err(io::Error::last_os_error());
     }
     NonNull::new(base.cast()).ok_or_else(|| io::Error::other("mmap returned null"))
-}
-
-fn bind(fd: &OwnedFd, index: u32) -> io::Result<()> {
-    // SAFETY: all zeros is a valid `sockaddr_ll`.
-    let mut address: libc::sockaddr_ll = unsafe { std::mem::zeroed() };
-    address.sll_family = u16::try_from(libc::AF_PACKET).map_err(io::Error::other)?;
-    address.sll_protocol = u16::try_from(libc::ETH_P_ALL)
-        .map_err(io::Error::other)?
-        .to_be();
-    address.sll_ifindex = i32::try_from(index).map_err(io::Error::other)?;
-    let len = libc::socklen_t::try_from(size_of_val(&address)).map_err(io::Error::other)?;
-    // SAFETY: pointer and length describe `address`, which outlives the call.
-    check(unsafe { libc::bind(fd.as_raw_fd(), (&raw const address).cast(), len) })?;
-    Ok(())
-}
-
-fn set<T>(fd: &OwnedFd, level: i32, option: i32, value: &T) -> io::Result<()> {
-    let len = libc::socklen_t::try_from(size_of::<T>()).map_err(io::Error::other)?;
-    // SAFETY: pointer and length describe `value`, which outlives the call, as does what it points at.
-    check(unsafe {
-        libc::setsockopt(
-            fd.as_raw_fd(),
-            level,
-            option,
-            std::ptr::from_ref(value).cast(),
-            len,
-        )
-    })?;
-    Ok(())
-}
-
-fn check(result: libc::c_int) -> io::Result<libc::c_int> {
-    if result < 0 {
-        Err(io::Error::last_os_error())
-    } else {
-        Ok(result)
-    }
 }
 
 /// A packet of 1,500 bytes, its link header, and the kernel's 80 bytes before both.
