@@ -30,6 +30,7 @@ on_both_engines! {
     a_link_that_is_down_is_counted
     a_tap_can_be_handed_over
     a_tap_changes_its_reader_in_order
+    a_flow_stays_in_order_across_batches
 }
 
 const TRANSFER: usize = 8 << 20;
@@ -256,6 +257,45 @@ fn a_tap_changes_its_reader_in_order(engine: EngineChoice) {
         moves
     });
     assert!(moves > 10, "{moves} moves");
+}
+
+/// A few datagrams at the end of one batch go alone, and more at the beginning of the next are joined.
+fn a_flow_stays_in_order_across_batches(engine: EngineChoice) {
+    let network = Network::new(engine);
+    let tap = OffloadTap::create("tap-a").unwrap();
+    let copy = tap.as_fd().try_clone_to_owned().unwrap();
+    let mut port = network.add(tap);
+    let a = Station::new();
+    a.adopt("tap-a", "10.1.0.1");
+    let (_, b) = network.station("tap-b", "10.1.0.2");
+    let (_, c) = network.station("tap-c", "10.1.0.3");
+    let sender = a.run(|| UdpSocket::bind("10.1.0.1:9").unwrap());
+    let receivers = [(b, "10.1.0.2:9"), (c, "10.1.0.3:9")].map(|(station, address)| {
+        let receiver = station.run(move || UdpSocket::bind(address).unwrap());
+        receiver.set_read_timeout(Some(PATIENCE)).unwrap();
+        // Until the neighbor is known, the kernel keeps only some datagrams.
+        sender.send_to(&[0], address).unwrap();
+        assert_eq!(receiver.recv(&mut [0; 4]).unwrap(), 1);
+        (receiver, station)
+    });
+    for others in 20..32 {
+        network.switch.remove_port(port);
+        for n in 0..others {
+            sender.send_to(&[n], "10.1.0.2:9").unwrap();
+        }
+        for n in 0..12 {
+            sender.send_to(&[n], "10.1.0.3:9").unwrap();
+        }
+        // What waits in the TAP is read at once.
+        port = network.add(OffloadTap::from_fd(copy.try_clone().unwrap()).unwrap());
+        for ((receiver, _), count) in receivers.iter().zip([others, 12]) {
+            for n in 0..count {
+                let mut datagram = [0; 4];
+                receiver.recv(&mut datagram).unwrap();
+                assert_eq!(datagram[0], n, "after {others} to another station");
+            }
+        }
+    }
 }
 
 fn a_port_is_removed_under_load_and_its_interface_vanishes(engine: EngineChoice) {

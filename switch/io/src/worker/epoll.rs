@@ -184,6 +184,8 @@ impl Courier for Buffers<'_> {
     fn start(&mut self, _egress: &Entry, places: Places) -> Places {
         places
     }
+
+    fn settle(&mut self) {}
 }
 
 /// Event data of the eventfd; port numbers are below.

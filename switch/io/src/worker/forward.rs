@@ -21,6 +21,9 @@ pub(super) trait Courier {
 
     /// Starts writes to `egress` whose outcome is counted later, and returns the places for which it could not.
     fn start(&mut self, egress: &Entry, places: Places) -> Places;
+
+    /// Carries out the writes that were started, so that what is written after this arrives after them.
+    fn settle(&mut self);
 }
 
 /// What sending takes beside the batch.
@@ -80,6 +83,9 @@ impl Forwarder {
             return self.drop_all(class, DropReason::EgressGone);
         };
         let weak = self.send_admitted(class, entry, courier);
+        if weak != 0 {
+            courier.settle();
+        }
         for place in iter(weak) {
             self.lower(class, place, courier.envelope(place), |write| {
                 write(&entry.port)
@@ -99,6 +105,9 @@ impl Forwarder {
         }
         if !reached {
             self.drop_all(class, DropReason::NoEgress);
+        }
+        if weak != 0 {
+            courier.settle();
         }
         for place in iter(weak) {
             let vnet = class.batch.entry(place).vnet;
@@ -147,6 +156,9 @@ impl Forwarder {
             .filter(admit)
             .fold(0, |places, place| places | 1 << place);
         if self.is_worth_joining(class, port, admitted) {
+            if egress.writes.get() > 0 {
+                courier.settle();
+            }
             self.join(class, port, admitted, courier);
             return fitting & !admitted;
         }
@@ -155,6 +167,9 @@ impl Forwarder {
             None => admitted,
         };
         if rest != 0 {
+            if egress.writes.get() > 0 {
+                courier.settle();
+            }
             let mut envelopes = [&[][..]; Batch::LEN];
             let mut count = 0;
             for place in iter(rest) {

@@ -222,6 +222,14 @@ impl FrameRing {
         forgive(submitted)
     }
 
+    /// Submits what was pushed, if anything was, and nothing else. Writes have been carried out when this returns.
+    pub(crate) fn submit_started(&mut self) -> io::Result<()> {
+        if self.ring.submission().is_empty() {
+            return Ok(());
+        }
+        forgive(self.ring.submit())
+    }
+
     /// Buffers that reads can fill.
     pub(crate) fn free_buffers(&self) -> usize {
         self.free

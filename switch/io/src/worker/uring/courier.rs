@@ -35,4 +35,9 @@ impl Courier for RingCourier<'_> {
             }
         })
     }
+
+    fn settle(&mut self) {
+        // What cannot be submitted now fails again, and is reported, at the end of the round.
+        let _ = self.ring.submit_started();
+    }
 }

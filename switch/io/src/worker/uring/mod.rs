@@ -113,7 +113,7 @@ impl Worker {
             }
             let now = time_since(self.start);
             self.take_completions(now);
-            self.read_polled(now);
+            self.read_polled(now)?;
             least_sleep = self.moderation.least_sleep(woke);
             if std::mem::take(&mut self.woken) && self.obey()? {
                 return Ok(());
@@ -235,10 +235,13 @@ impl Worker {
     }
 
     /// Reads one batch of each polled port that may have frames.
-    fn read_polled(&mut self, now: Time) {
+    fn read_polled(&mut self, now: Time) -> io::Result<()> {
+        if !self.readable.is_empty() {
+            self.ring.submit_started()?;
+        }
         for _ in 0..self.readable.len() {
             let Some(id) = self.readable.pop_front() else {
-                return;
+                break;
             };
             let Some(port) = self.ports.read_port(id) else {
                 continue;
@@ -274,6 +277,7 @@ impl Worker {
                 }
             }
         }
+        Ok(())
     }
 
     /// Arms the reads and polls that are due, in the order they became so, while buffers are at hand.
