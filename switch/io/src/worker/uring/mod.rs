@@ -7,9 +7,10 @@
 //! all: frames are classified as they come and dispatched a batch at a time. A frame is written from the very buffer it
 //! was read into, to as many TAPs as it must go.
 //!
-//! Reads stop when the buffers run out, one port after the other; they are armed again, in the order they stopped, when
-//! enough buffers are back. Other ports (channels, decorated TAPs, the basic driver) are polled: a one-shot poll moves
-//! the port to a list, and each round reads one batch of each port on it until the port has nothing left.
+//! Other ports (channels, decorated TAPs, the basic driver) are polled: a one-shot poll moves the port to a list, and each
+//! round reads one batch of each port on it until the port has nothing left. A bare TAP that has more than the buffers of
+//! the ring can take is on that list too, so that each port has its turn however much the others send; what was started
+//! before is written before.
 //!
 //! A port is detached when its read has been cancelled and its writes have completed, both of which are completions. It
 //! is released to another worker when its read has been cancelled and the round after has submitted what was read.
@@ -150,6 +151,10 @@ impl Worker {
                 }
                 self.classify(id, received, now);
             }
+            // The port has frames and there is no buffer for them: it is read like a polled port until it has none.
+            Err(error) if error.raw_os_error() == Some(libc::ENOBUFS) => {
+                return self.took_ready(id);
+            }
             Err(error) => self.read_failed(id, &error),
         }
         if !armed {
@@ -210,9 +215,7 @@ impl Worker {
         let Some(entry) = self.ports.entry_mut(id) else {
             return;
         };
-        if matches!(error.raw_os_error(), Some(libc::ENOBUFS | libc::ECANCELED))
-            || entry.is_leaving()
-        {
+        if error.raw_os_error() == Some(libc::ECANCELED) || entry.is_leaving() {
             return;
         }
         entry.failures += 1;
