@@ -320,6 +320,6 @@ const LAYOUT: BufferLayout = BufferLayout {
 /// Reads are armed again only when so many buffers are back, lest they stop at once.
 const FREE_BUFFERS_MIN: usize = 16;
 /// Frames read at once from a polled port.
-const POLLED_BATCH: usize = 16;
+const POLLED_BATCH: usize = 32;
 const FAILURES_MAX: u32 = 16;
 const _: () = assert!(FrameBuffer::HEADROOM + VnetHeader::LEN < FrameBuffer::LEN);
