@@ -10,7 +10,6 @@ mod epoll;
 mod forward;
 mod join;
 mod load;
-mod moderation;
 mod table;
 mod uring;
 

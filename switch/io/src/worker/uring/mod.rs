@@ -3,7 +3,7 @@
 //! # Theory of operation
 //!
 //! Every bare TAP has a multishot read, which fills buffers of the ring as frames come. A round submits the writes of the
-//! last round, waits for at least one completion (in a flood for more, see [`moderation`](super::moderation)) and takes
+//! last round, waits for at least one completion and takes
 //! all: frames are classified as they come and dispatched a batch at a time. A frame is written from the very buffer it
 //! was read into, to as many TAPs as it must go.
 //!
@@ -22,7 +22,7 @@ use std::collections::VecDeque;
 use std::io;
 use std::os::fd::AsFd;
 use std::sync::mpsc::SyncSender;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use switch_core::{PortId, Time, VnetHeader};
 
@@ -31,7 +31,6 @@ use super::batch::{Batch, classify};
 use super::epoll::Buffers;
 use super::forward::Forwarder;
 use super::load::Load;
-use super::moderation::Moderation;
 use super::table::{PortTable, Watch};
 use super::{Mailbox, Setup};
 use crate::events::{Events, SwitchEvent};
@@ -61,7 +60,6 @@ pub(super) struct Worker {
     events: Events,
     start: Instant,
     overload: Overload,
-    moderation: Moderation,
     woken: bool,
 }
 
@@ -87,35 +85,31 @@ impl Worker {
             events: setup.events,
             start: setup.start,
             overload: setup.overload,
-            moderation: Moderation::new(setup.start),
             woken: false,
         })
     }
 
     pub(super) fn run(mut self) -> io::Result<()> {
         let mut load = Load::new();
-        let mut least_sleep = Duration::ZERO;
         loop {
             self.arm_due()?;
             while let Some(id) = self.cancel_again.pop() {
                 self.cancel(id)?;
             }
             if self.readable.is_empty() && self.released.is_empty() {
-                self.ring.submit_and_wait(least_sleep)?;
+                self.ring.submit_and_wait()?;
             } else {
                 self.ring.submit()?;
             }
             for done in self.released.drain(..) {
                 let _ = done.send(());
             }
-            let woke = Instant::now();
-            if load.is_too_much(woke) {
+            if load.is_too_much(Instant::now()) {
                 self.overload.tell(self.forwarder.worker);
             }
             let now = time_since(self.start);
             self.take_completions(now);
             self.read_polled(now)?;
-            least_sleep = self.moderation.least_sleep(woke);
             if std::mem::take(&mut self.woken) && self.obey()? {
                 return Ok(());
             }
@@ -172,7 +166,6 @@ impl Worker {
             now,
             self.ring.bytes_mut(received),
         );
-        self.moderation.took(1);
         self.origins[usize::from(received.buffer)] = (id, received.len);
         self.batch.push(classified);
         self.received.push(received);
@@ -251,7 +244,6 @@ impl Worker {
             };
             match port.device.read(&mut self.buffers) {
                 Ok(count) => {
-                    self.moderation.took(count);
                     self.batch.clear();
                     for buffer in &mut self.buffers[..count] {
                         self.batch.push(classify(
