@@ -1,6 +1,7 @@
 //! Who reads which port: additions, removals and moves, one at a time.
 
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use switch_core::{Bridge, PortConfig, PortId};
 
@@ -88,6 +89,11 @@ impl Desk {
             self.give(*id, worker, helper);
         }
         !ports.is_empty()
+    }
+
+    /// The CPU time that all workers have used.
+    pub(super) fn worked(&self) -> Duration {
+        self.workers.iter().map(WorkerHandle::worked).sum()
     }
 
     /// Hands everything back to the first worker.

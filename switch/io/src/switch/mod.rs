@@ -36,7 +36,7 @@ use self::registry::Registry;
 use crate::events::{Events, SwitchEvent};
 use crate::frame_port::FramePort;
 use crate::port::Port;
-use crate::worker::{Engine, Setup, WorkerHandle};
+use crate::worker::{Engine, Setup, Worked, WorkerHandle};
 
 /// Why a switch did not start.
 #[derive(Debug, thiserror::Error)]
@@ -99,6 +99,7 @@ impl Switch {
                     start,
                     events: events.clone(),
                     overload: requests.overload(),
+                    worked: Worked::default(),
                 })
             })
             .collect::<Result<Vec<_>, _>>()?;

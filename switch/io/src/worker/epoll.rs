@@ -31,6 +31,7 @@ pub(super) struct Worker {
     batch: Batch,
     events: Events,
     start: Instant,
+    load: Load,
     overload: Overload,
 }
 
@@ -50,13 +51,13 @@ impl Worker {
             batch: Batch::new(),
             events: setup.events,
             start: setup.start,
+            load: Load::new(setup.worked),
             overload: setup.overload,
         })
     }
 
     pub(super) fn run(mut self) -> io::Result<()> {
         let mut ready = Vec::with_capacity(EVENTS);
-        let mut load = Load::new();
         loop {
             ready.clear();
             match epoll::wait(&self.epoll, spare_capacity(&mut ready), None) {
@@ -70,7 +71,7 @@ impl Worker {
                     Err(_) => woken = true,
                 }
             }
-            if load.is_too_much(Instant::now()) {
+            if self.load.is_too_much(Instant::now()) {
                 self.overload.tell(self.forwarder.worker);
             }
             if woken && self.obey() {

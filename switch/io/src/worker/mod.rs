@@ -18,12 +18,13 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, sync_channel};
 use std::thread::JoinHandle;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use rustix::event::{EventfdFlags, eventfd};
 use rustix::thread::{CpuSet, sched_setaffinity};
 use switch_core::PortId;
 
+pub(crate) use self::load::Worked;
 use crate::events::Events;
 use crate::port::Port;
 use crate::switch::{EngineKind, Overload, StartSwitch};
@@ -53,6 +54,8 @@ pub(crate) struct Setup {
     pub(crate) events: Events,
     /// Where a worker says that it has too much to do.
     pub(crate) overload: Overload,
+    /// Where a worker says how much it has done.
+    pub(crate) worked: Worked,
 }
 
 /// What a worker is told later. Confirmations are sent when it is done.
@@ -73,6 +76,7 @@ enum Command {
 pub(crate) struct WorkerHandle {
     commands: SyncSender<Command>,
     wake: Arc<OwnedFd>,
+    worked: Worked,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -88,6 +92,7 @@ impl WorkerHandle {
             wake: Arc::clone(&wake),
         };
         let (ready, readiness) = sync_channel(1);
+        let worked = setup.worked.clone();
         let thread = std::thread::Builder::new()
             .name(format!("switch-{}", setup.index))
             .spawn(move || run(setup, mailbox, &ready))
@@ -96,6 +101,7 @@ impl WorkerHandle {
             Ok(Ok(())) => Ok(Self {
                 commands,
                 wake,
+                worked,
                 thread: Some(thread),
             }),
             Ok(Err(error)) => Err(error),
@@ -130,6 +136,11 @@ impl WorkerHandle {
         let (done, confirmation) = sync_channel(1);
         self.send(Command::Detach(id, done)).ok()?;
         Some(confirmation)
+    }
+
+    /// The CPU time its thread has used.
+    pub(crate) fn worked(&self) -> Duration {
+        self.worked.get()
     }
 
     fn send(&self, command: Command) -> io::Result<()> {

@@ -59,6 +59,7 @@ pub(super) struct Worker {
     buffers: Vec<FrameBuffer>,
     events: Events,
     start: Instant,
+    load: Load,
     overload: Overload,
     woken: bool,
 }
@@ -84,13 +85,13 @@ impl Worker {
                 .collect(),
             events: setup.events,
             start: setup.start,
+            load: Load::new(setup.worked),
             overload: setup.overload,
             woken: false,
         })
     }
 
     pub(super) fn run(mut self) -> io::Result<()> {
-        let mut load = Load::new();
         loop {
             self.arm_due()?;
             while let Some(id) = self.cancel_again.pop() {
@@ -104,7 +105,7 @@ impl Worker {
             for done in self.released.drain(..) {
                 let _ = done.send(());
             }
-            if load.is_too_much(Instant::now()) {
+            if self.load.is_too_much(Instant::now()) {
                 self.overload.tell(self.forwarder.worker);
             }
             let now = time_since(self.start);
