@@ -27,6 +27,8 @@ pub(super) struct Load {
     /// CPU time of the thread at `since`.
     used: Duration,
     worked: Worked,
+    /// Of the last window.
+    share: f64,
     average: f64,
 }
 
@@ -36,6 +38,7 @@ impl Load {
             since: Instant::now(),
             used: used(),
             worked,
+            share: 0.0,
             average: 0.0,
         }
     }
@@ -48,17 +51,22 @@ impl Load {
             return false;
         }
         let used = used();
-        let share = used.saturating_sub(self.used).as_secs_f64() / elapsed.as_secs_f64();
+        self.share = used.saturating_sub(self.used).as_secs_f64() / elapsed.as_secs_f64();
         self.since = now;
         self.used = used;
         self.worked.set(used);
         let weight = (elapsed.as_secs_f64() / MEMORY.as_secs_f64()).min(1.0);
-        self.average += (share - self.average) * weight;
+        self.average += (self.share - self.average) * weight;
         let is_too_much = self.average > TOO_MUCH;
         if is_too_much {
             self.average = 0.0;
         }
         is_too_much
+    }
+
+    /// The share of the last [`WINDOW`].
+    pub(super) const fn share(&self) -> f64 {
+        self.share
     }
 }
 

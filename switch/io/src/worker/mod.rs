@@ -10,6 +10,7 @@ mod epoll;
 mod forward;
 mod join;
 mod load;
+mod moderation;
 mod table;
 mod uring;
 

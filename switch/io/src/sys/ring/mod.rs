@@ -23,8 +23,9 @@ use std::collections::VecDeque;
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 use std::sync::atomic::{AtomicU16, Ordering};
+use std::time::Duration;
 
-use io_uring::types::{BufRingEntry, Fd};
+use io_uring::types::{BufRingEntry, Fd, SubmitArgs, Timespec};
 use io_uring::{IoUring, cqueue, opcode, squeue};
 
 pub(crate) use self::probe::probe;
@@ -191,10 +192,21 @@ impl FrameRing {
         }
     }
 
-    /// Submits what was pushed and, unless completions are at hand, waits for one.
-    pub(crate) fn submit_and_wait(&mut self) -> io::Result<()> {
-        let wanted = usize::from(self.early.is_empty());
-        forgive(self.ring.submit_and_wait(wanted))
+    /// Submits what was pushed and, unless completions are at hand, waits for one. With `least` > 0 the wait goes on for that
+    /// long, or until [`PLENTY`] are there, where the kernel can do that (Linux 6.12).
+    pub(crate) fn submit_and_wait(&mut self, least: Duration) -> io::Result<()> {
+        if !self.early.is_empty() {
+            return forgive(self.ring.submit());
+        }
+        let least = u32::try_from(least.as_micros()).unwrap_or(u32::MAX);
+        if least == 0 || !self.ring.params().is_feature_min_timeout() {
+            return forgive(self.ring.submit_and_wait(1));
+        }
+        // Without an end the kernel would end the wait with the least time, completions or not; and it does not look at
+        // what the submission completed at once, which must not wait for the next frame.
+        let end = Timespec::new().nsec(WAIT_MAX_NS);
+        let wait = SubmitArgs::new().timespec(&end).min_wait_usec(least);
+        forgive(self.ring.submitter().submit_with_args(PLENTY, &wait))
     }
 
     /// Submits what was pushed, runs the work the kernel deferred, and does not wait.
@@ -381,13 +393,13 @@ fn build(entries: u32) -> io::Result<IoUring> {
         .build(entries)
 }
 
-/// Interrupted, or the kernel wants completions taken out first: the next round goes on.
+/// Interrupted, at the end of its time, or the kernel wants completions taken out first: the next round goes on.
 fn forgive(submitted: io::Result<usize>) -> io::Result<()> {
     match submitted {
         Err(error)
             if !matches!(
                 error.raw_os_error(),
-                Some(libc::EINTR | libc::EBUSY | libc::EAGAIN)
+                Some(libc::EINTR | libc::ETIME | libc::EBUSY | libc::EAGAIN)
             ) =>
         {
             Err(error)
@@ -407,6 +419,10 @@ fn usize_of(len: u32) -> usize {
 /// The kernel may take nothing before completions have been taken out, so the second attempt has room.
 const PUSH_ATTEMPTS: usize = 4;
 const EARLY_KEPT: usize = 1024;
+/// So many completions end a wait whatever its least time.
+const PLENTY: usize = 64;
+/// The longest wait that has a least time: 10 ms.
+const WAIT_MAX_NS: u32 = 10_000_000;
 const GROUP: u16 = 0;
 const POLLIN: u32 = 1;
 /// IORING_ENTER_GETEVENTS

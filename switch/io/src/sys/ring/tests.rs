@@ -2,6 +2,7 @@
 
 use std::io::Write;
 use std::os::fd::AsFd;
+use std::time::Instant;
 
 use super::*;
 
@@ -20,7 +21,7 @@ fn read(ring: &mut FrameRing) -> (io::Result<Received>, bool) {
                 armed,
             }) => return (result, armed),
             Some(other) => panic!("{other:?}"),
-            None => ring.submit_and_wait().unwrap(),
+            None => ring.submit_and_wait(Duration::ZERO).unwrap(),
         }
     }
 }
@@ -38,7 +39,7 @@ fn a_buffer_returns_to_the_kernel_when_released_and_no_longer_written() {
         assert_eq!(ring.bytes(received), [0xff, round, round, round, round]);
         ring.write(out.as_raw_fd(), received, 9).unwrap();
         ring.release(received.buffer);
-        ring.submit_and_wait().unwrap();
+        ring.submit_and_wait(Duration::ZERO).unwrap();
         let written = ring.next_completion();
         assert!(
             matches!(
@@ -80,7 +81,7 @@ fn a_cancelled_read_completes_for_good() {
     ring.cancel_read(7).unwrap();
     let mut seen = Vec::new();
     while seen.len() < 2 {
-        ring.submit_and_wait().unwrap();
+        ring.submit_and_wait(Duration::ZERO).unwrap();
         seen.extend(std::iter::from_fn(|| ring.next_completion()));
     }
     assert!(seen.iter().any(|c| matches!(
@@ -91,4 +92,30 @@ fn a_cancelled_read_completes_for_good() {
             ..
         }
     )));
+}
+
+#[test]
+fn a_wait_with_a_least_time_takes_what_came_meanwhile() {
+    let mut ring = FrameRing::new(8, LAYOUT).unwrap();
+    assert!(
+        ring.ring.params().is_feature_min_timeout(),
+        "Linux 6.12 is needed"
+    );
+    let (from, mut to) = std::io::pipe().unwrap();
+    ring.read_multishot(from.as_fd(), 7).unwrap();
+    to.write_all(&[1; 5]).unwrap();
+    let least = Duration::from_millis(5);
+    let start = Instant::now();
+    ring.submit_and_wait(least).unwrap();
+    assert!(start.elapsed() >= least);
+    assert_eq!(read(&mut ring).0.unwrap().len, 5);
+}
+
+#[test]
+fn a_wait_with_a_least_time_ends_without_completions() {
+    let mut ring = FrameRing::new(8, LAYOUT).unwrap();
+    let (from, _to) = std::io::pipe().unwrap();
+    ring.read_multishot(from.as_fd(), 7).unwrap();
+    ring.submit_and_wait(Duration::from_millis(1)).unwrap();
+    assert!(ring.next_completion().is_none());
 }

@@ -3,7 +3,7 @@
 //! # Theory of operation
 //!
 //! Every bare TAP has a multishot read, which fills buffers of the ring as frames come. A round submits the writes of the
-//! last round, waits for at least one completion and takes
+//! last round, waits for at least one completion (in a flood for more, see [`moderation`](super::moderation)) and takes
 //! all: frames are classified as they come and dispatched a batch at a time. A frame is written from the very buffer it
 //! was read into, to as many TAPs as it must go.
 //!
@@ -22,7 +22,7 @@ use std::collections::VecDeque;
 use std::io;
 use std::os::fd::AsFd;
 use std::sync::mpsc::SyncSender;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use switch_core::{PortId, Time, VnetHeader};
 
@@ -31,6 +31,7 @@ use super::batch::{Batch, classify};
 use super::epoll::Buffers;
 use super::forward::Forwarder;
 use super::load::Load;
+use super::moderation::Moderation;
 use super::table::{PortTable, Watch};
 use super::{Mailbox, Setup};
 use crate::events::{Events, SwitchEvent};
@@ -60,6 +61,7 @@ pub(super) struct Worker {
     events: Events,
     start: Instant,
     load: Load,
+    moderation: Moderation,
     overload: Overload,
     woken: bool,
 }
@@ -86,31 +88,35 @@ impl Worker {
             events: setup.events,
             start: setup.start,
             load: Load::new(setup.worked),
+            moderation: Moderation::new(setup.start),
             overload: setup.overload,
             woken: false,
         })
     }
 
     pub(super) fn run(mut self) -> io::Result<()> {
+        let mut least_sleep = Duration::ZERO;
         loop {
             self.arm_due()?;
             while let Some(id) = self.cancel_again.pop() {
                 self.cancel(id)?;
             }
             if self.readable.is_empty() && self.released.is_empty() {
-                self.ring.submit_and_wait()?;
+                self.ring.submit_and_wait(least_sleep)?;
             } else {
                 self.ring.submit()?;
             }
             for done in self.released.drain(..) {
                 let _ = done.send(());
             }
-            if self.load.is_too_much(Instant::now()) {
+            let woke = Instant::now();
+            if self.load.is_too_much(woke) {
                 self.overload.tell(self.forwarder.worker);
             }
             let now = time_since(self.start);
             self.take_completions(now);
             self.read_polled(now)?;
+            least_sleep = self.moderation.least_sleep(woke, self.load.share());
             if std::mem::take(&mut self.woken) && self.obey()? {
                 return Ok(());
             }
@@ -167,6 +173,7 @@ impl Worker {
             now,
             self.ring.bytes_mut(received),
         );
+        self.moderation.took(1);
         self.origins[usize::from(received.buffer)] = (id, received.len);
         self.batch.push(classified);
         self.received.push(received);
@@ -245,6 +252,7 @@ impl Worker {
             };
             match port.device.read(&mut self.buffers) {
                 Ok(count) => {
+                    self.moderation.took(count);
                     self.batch.clear();
                     for buffer in &mut self.buffers[..count] {
                         self.batch.push(classify(
