@@ -19,6 +19,7 @@ use switch_io::{
 on_both_engines! {
     frames_flood_until_their_destination_is_learned
     a_superframe_reaches_a_strong_port_whole_and_a_weak_one_in_segments
+    superframes_and_others_stay_in_order_for_a_weak_port
     an_open_checksum_is_completed_for_a_weak_port
     lying_vnet_headers_are_dropped_and_counted
     a_stalled_reader_does_not_hurt_another_port
@@ -184,6 +185,27 @@ fn a_superframe_reaches_a_strong_port_whole_and_a_weak_one_in_segments(engine: E
             .next()
             .is_none()
     );
+}
+
+fn superframes_and_others_stay_in_order_for_a_weak_port(engine: EngineChoice) {
+    let (switch, bridge) = (switch(engine), bridge());
+    let (_, weak) = attach_with(&switch, &bridge, tap_port(), 64, Capabilities::NONE);
+    let (_, other) = attach(&switch, &bridge, tap_port());
+    weak.send(&frame(255, 2, b"now the bridge knows station 2"));
+    let (port, a) = channel(64, Capabilities::ALL).unwrap();
+    let (header, whole) = superframe(2_000, 1_000);
+    for _ in 0..2 {
+        a.send_with(&header, &whole);
+        a.send(&frame(2, 1, b"after it"));
+    }
+    other.recv_timeout(WAIT).unwrap();
+    // What waits in the channel is one batch.
+    switch
+        .add_port(&bridge, Box::new(port), tap_port())
+        .unwrap();
+    for len in [1_054, 1_054, 22, 1_054, 1_054, 22] {
+        assert_eq!(weak.recv_timeout(WAIT).unwrap().frame().len(), len);
+    }
 }
 
 fn an_open_checksum_is_completed_for_a_weak_port(engine: EngineChoice) {

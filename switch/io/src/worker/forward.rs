@@ -82,14 +82,21 @@ impl Forwarder {
         let Some(entry) = open(ports, egress) else {
             return self.drop_all(class, DropReason::EgressGone);
         };
-        let weak = self.send_admitted(class, entry, courier);
-        if weak != 0 {
-            courier.settle();
+        let port = &*entry.port;
+        let fitting = self.fitting(class, port, courier);
+        let admitted = class.admitted(port, fitting);
+        if admitted == fitting {
+            return self.send(class, entry, admitted, courier);
         }
-        for place in iter(weak) {
-            self.lower(class, place, courier.envelope(place), |write| {
-                write(&entry.port)
-            });
+        // One by one, because a flow may have frames of both kinds.
+        courier.settle();
+        for place in iter(fitting) {
+            let envelope = courier.envelope(place);
+            if admitted & 1 << place != 0 {
+                self.count(class.ingress, port, port.device.write(&[envelope]));
+            } else {
+                self.lower(class, place, envelope, |write| write(port));
+            }
         }
     }
 
@@ -99,7 +106,10 @@ impl Forwarder {
         let mut reached = false;
         for egress in list.iter().filter(|egress| **egress != class.ingress.id) {
             if let Some(entry) = open(ports, *egress) {
-                weak |= self.send_admitted(class, entry, courier);
+                let fitting = self.fitting(class, &entry.port, courier);
+                let admitted = class.admitted(&entry.port, fitting);
+                self.send(class, entry, admitted, courier);
+                weak |= fitting & !admitted;
                 reached = true;
             }
         }
@@ -142,25 +152,20 @@ impl Forwarder {
         }
     }
 
-    /// Sends what `egress` admits as it is, and returns the places of what it does not.
-    fn send_admitted(
+    /// Sends frames that `egress` admits as they are.
+    fn send(
         &mut self,
         class: &Class<'_>,
         egress: &Entry,
+        admitted: Places,
         courier: &mut impl Courier,
-    ) -> Places {
+    ) {
         let port = &*egress.port;
-        let fitting = self.fitting(class, port, courier);
-        let admit = |place: &usize| port.capabilities.admit(&class.batch.entry(*place).vnet);
-        let admitted = iter(fitting)
-            .filter(admit)
-            .fold(0, |places, place| places | 1 << place);
         if self.is_worth_joining(class, port, admitted) {
             if egress.writes.get() > 0 {
                 courier.settle();
             }
-            self.join(class, port, admitted, courier);
-            return fitting & !admitted;
+            return self.join(class, port, admitted, courier);
         }
         let rest = match port.device.raw_tap() {
             Some(_) => courier.start(egress, admitted),
@@ -178,7 +183,6 @@ impl Forwarder {
             }
             self.count(class.ingress, port, port.device.write(&envelopes[..count]));
         }
-        fitting & !admitted
     }
 
     fn is_worth_joining(&self, class: &Class<'_>, egress: &Port, places: Places) -> bool {
@@ -275,6 +279,16 @@ struct Class<'a> {
     ingress: &'a Port,
     batch: &'a Batch,
     places: Places,
+}
+
+impl Class<'_> {
+    /// Which of the frames at `places` may be written to `port` unfinished.
+    fn admitted(&self, port: &Port, places: Places) -> Places {
+        let admit = |place: &usize| port.capabilities.admit(&self.batch.entry(*place).vnet);
+        iter(places)
+            .filter(admit)
+            .fold(0, |admitted, place| admitted | 1 << place)
+    }
 }
 
 /// Whether the egress link can carry the frame; the bridge checked only the ingress's MTU.
