@@ -76,6 +76,9 @@ fn run(arguments: &Arguments) -> anyhow::Result<bool> {
     if let Some(path) = &arguments.html {
         fs::write(path, page(&report, &judged)).with_context(|| path.display().to_string())?;
     }
+    if report.interrupted {
+        return Err(Trouble::Interrupted.into());
+    }
     if arguments.check {
         print_verdicts(&judged);
         return Ok(judged.iter().all(|one| one.verdict != Verdict::Short));
@@ -104,6 +107,7 @@ fn measure(arguments: &Arguments) -> anyhow::Result<Report> {
         started_s: SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs(),
         took_s: 0.0,
         quick: plan.is_quick,
+        interrupted: false,
         machine: Machine::read(),
         families: Vec::new(),
     };
@@ -112,9 +116,15 @@ fn measure(arguments: &Arguments) -> anyhow::Result<Report> {
         .filter(|family| arguments.wants_family(family.name))
     {
         report.families.extend(schedule::run(family, &plan)?);
+        if interrupt::check().is_err() {
+            report.interrupted = true;
+            break;
+        }
     }
+    report.families.retain(|family| !family.rows.is_empty());
     report.took_s = start.elapsed().as_secs_f64();
     if report.families.is_empty() {
+        interrupt::check()?;
         bail!(
             "nothing to measure: no row or contender has such a name; `tapestry-bench --list` names them"
         );

@@ -55,7 +55,7 @@ impl Plan {
     }
 }
 
-/// Runs the family's wanted rows; `None` where none is wanted.
+/// Runs the family's wanted rows; `None` where none is wanted. After an interruption the report has those that were finished.
 pub(crate) fn run(family: &Family, plan: &Plan) -> Result<Option<FamilyReport>, Trouble> {
     let rows: Vec<&dyn Row> = family
         .rows
@@ -80,10 +80,15 @@ pub(crate) fn run(family: &Family, plan: &Plan) -> Result<Option<FamilyReport>, 
         contenders,
     };
     for (topology, rows) in by_topology(&rows) {
-        if topology.fresh {
-            session.run_fresh(&topology, &rows)?;
+        let outcome = if topology.fresh {
+            session.run_fresh(&topology, &rows)
         } else {
-            session.run_shared(&topology, &rows)?;
+            session.run_shared(&topology, &rows)
+        };
+        match outcome {
+            // The rows that were finished are worth a report.
+            Err(Trouble::Interrupted) => break,
+            outcome => outcome?,
         }
     }
     session.progress.finish_and_clear();

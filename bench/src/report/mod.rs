@@ -25,8 +25,22 @@ pub(crate) struct Report {
     pub(crate) started_s: u64,
     pub(crate) took_s: f64,
     pub(crate) quick: bool,
+    /// Rows are missing because somebody ended the run.
+    #[serde(default)]
+    pub(crate) interrupted: bool,
     pub(crate) machine: Machine,
     pub(crate) families: Vec<FamilyReport>,
+}
+
+impl Report {
+    /// How the run ended, to be put behind how long it took.
+    fn end(&self) -> &'static str {
+        if self.interrupted {
+            ", interrupted"
+        } else {
+            ""
+        }
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -152,6 +166,7 @@ pub(crate) mod tests {
             started_s: 0,
             took_s: 1.0,
             quick: true,
+            interrupted: false,
             machine: Machine {
                 kernel: "Linux".to_owned(),
                 processor: "<fast>".to_owned(),

@@ -16,14 +16,15 @@ pub(crate) fn page(report: &Report, judged: &[Judged]) -> String {
     let quick = if report.quick { ", a quick run" } else { "" };
     let _ = write!(
         body,
-        "<h1>tapestry-bench</h1><p>{}, {} cores, {}, TCP by {}, load {} before{quick}; {:.0} s. Only ratios of one run mean \
+        "<h1>tapestry-bench</h1><p>{}, {} cores, {}, TCP by {}, load {} before{quick}; {:.0} s{}. Only ratios of one run mean \
          anything: ends and switch share the cores.</p>",
         escape(&machine.kernel),
         machine.cores,
         escape(&machine.processor),
         escape(&machine.congestion_control),
         escape(&machine.load),
-        report.took_s
+        report.took_s,
+        report.end()
     );
     promises(&mut body, judged);
     for family in &report.families {

@@ -19,12 +19,13 @@ pub(crate) fn table(report: &Report) -> String {
     }
     let _ = writeln!(
         text,
-        "\n{}, {} cores, {}, TCP by {}; {:.0} s",
+        "\n{}, {} cores, {}, TCP by {}; {:.0} s{}",
         report.machine.kernel,
         report.machine.cores,
         report.machine.processor,
         report.machine.congestion_control,
-        report.took_s
+        report.took_s,
+        report.end()
     );
     text
 }
@@ -117,5 +118,13 @@ mod tests {
             text.contains("absent: vde (tcp-x1-1500): not installed"),
             "{text}"
         );
+    }
+
+    #[test]
+    fn a_run_that_was_ended_says_so() {
+        let mut report = report(&[("bridge", &[1.0])]);
+        assert!(table(&report).trim_end().ends_with(" s"));
+        report.interrupted = true;
+        assert!(table(&report).trim_end().ends_with(" s, interrupted"));
     }
 }
