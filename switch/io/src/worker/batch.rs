@@ -57,10 +57,13 @@ impl Batch {
         let model = &self.entries[place];
         let alike =
             |other: &Classified| other.ingress == model.ingress && other.verdict == model.verdict;
-        iter(pending)
-            .filter(|other| alike(&self.entries[*other]))
-            .fold(0, |class, other| class | 1 << other)
+        select(pending, |other| alike(&self.entries[other]))
     }
+}
+
+/// The places of a set that `keep` wants; it is asked about each once, in order.
+pub(super) fn select(places: Places, keep: impl Fn(usize) -> bool) -> Places {
+    iter(places).fold(0, |kept, place| kept | u32::from(keep(place)) << place)
 }
 
 /// The places of a set, in order.

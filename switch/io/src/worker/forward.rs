@@ -8,7 +8,7 @@
 
 use switch_core::{DropReason, Frame, PortId, Segments, Verdict, VnetHeader, checksum};
 
-use super::batch::{Batch, Places, iter};
+use super::batch::{Batch, Places, iter, select};
 use super::join::Joiner;
 use super::table::{Entry, PortTable};
 use crate::frame_port::{Capabilities, FrameBuffer, Written};
@@ -208,7 +208,7 @@ impl Forwarder {
         if egress.config.mtu >= class.ingress.config.mtu {
             return class.places;
         }
-        iter(class.places).fold(0, |places, place| {
+        select(class.places, |place| {
             let fits = fits(class, place, egress, courier.envelope(place));
             if !fits {
                 class
@@ -216,7 +216,7 @@ impl Forwarder {
                     .counters(self.worker)
                     .add_drop(DropReason::Oversize);
             }
-            places | u32::from(fits) << place
+            fits
         })
     }
 
@@ -284,10 +284,9 @@ struct Class<'a> {
 impl Class<'_> {
     /// Which of the frames at `places` may be written to `port` unfinished.
     fn admitted(&self, port: &Port, places: Places) -> Places {
-        let admit = |place: &usize| port.capabilities.admit(&self.batch.entry(*place).vnet);
-        iter(places)
-            .filter(admit)
-            .fold(0, |admitted, place| admitted | 1 << place)
+        select(places, |place| {
+            port.capabilities.admit(&self.batch.entry(place).vnet)
+        })
     }
 }
 
