@@ -1,6 +1,7 @@
 //! More endpoints than a kernel bridge has ports.
 
 use std::collections::BTreeSet;
+use std::fmt::Write as _;
 use std::fs;
 use std::time::{Duration, Instant};
 
@@ -71,17 +72,21 @@ fn requests_are_answered_while_a_hundred_vanished_sandboxes_are_cleared_away() {
     let endpoints: Vec<_> = (0..100)
         .map(|number| host.endpoint_in("wide", &format!("e{number}"), quiet_namespace()))
         .collect();
+    let mut deletions = String::new();
     for endpoint in endpoints {
-        host.netns
-            .sh(&format!("ip netns del {}", endpoint.netns.name()));
+        writeln!(deletions, "netns del {}", endpoint.netns.name()).unwrap();
         // Nobody is to tell the agent.
         std::mem::forget(endpoint);
     }
     let mut seen = BTreeSet::new();
-    eventually(Duration::from_secs(60), "all endpoints are gone", || {
-        let left = host.network("wide").endpoints.len();
-        seen.insert(left);
-        (left == 0).then_some(())
+    // Watched meanwhile: on a busy machine the agent may begin before the last is gone, and be done as soon.
+    std::thread::scope(|scope| {
+        scope.spawn(|| host.netns.sh(&format!("ip -batch - <<.\n{deletions}.")));
+        eventually(Duration::from_secs(60), "all endpoints are gone", || {
+            let left = host.network("wide").endpoints.len();
+            seen.insert(left);
+            (left == 0).then_some(())
+        });
     });
     assert!(
         seen.iter().any(|left| (1..100).contains(left)),
