@@ -13,7 +13,7 @@ use switch_io::{RemovedPort, SwitchEvent};
 
 use super::Agent;
 use super::state::{Endpoint, Network, State};
-use crate::netlink::Netns;
+use crate::netlink::NetnsId;
 use crate::record::Owner;
 
 impl Agent {
@@ -132,9 +132,7 @@ fn is_foreign(endpoint: &Endpoint) -> bool {
 
 fn is_gone(endpoint: &Endpoint) -> bool {
     match &endpoint.record.owner {
-        Owner::Sandbox(path) => {
-            !Netns::open(path).is_ok_and(|netns| netns.id() == endpoint.sandbox)
-        }
+        Owner::Sandbox(path) => !NetnsId::of(path).is_ok_and(|id| id == endpoint.sandbox),
         Owner::Container(_) => false,
     }
 }

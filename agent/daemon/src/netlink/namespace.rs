@@ -27,6 +27,17 @@ pub struct NetnsId {
     pub inode: u64,
 }
 
+impl NetnsId {
+    /// The identity of the file that `path` leads to, which need not be a namespace. Opens nothing, so it is cheap.
+    pub fn of(path: &Path) -> io::Result<Self> {
+        let file = rustix::fs::stat(path)?;
+        Ok(Self {
+            device: file.st_dev,
+            inode: file.st_ino,
+        })
+    }
+}
+
 /// Why a path is no usable namespace.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenNetns {
