@@ -12,12 +12,15 @@
 //!
 //! The ring is made for one thread (SINGLE_ISSUER) and completes work only when that thread asks
 //! (DEFER_TASKRUN), so a read never interrupts forwarding. Writes carry RWF_NOWAIT: they finish
-//! during submission and never wait inside the kernel for a slow reader.
+//! during submission and never wait inside the kernel for a slow reader. A wait for frames is not
+//! one for a disk, and where the kernel can (Linux 6.15) it is not counted as such (NO_IOWAIT):
+//! an idle switch would show as 100 % "wa" in top.
 
 mod probe;
 #[cfg(test)]
 mod tests;
 mod token;
+mod wait;
 
 use std::collections::VecDeque;
 use std::io;
@@ -25,11 +28,12 @@ use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
-use io_uring::types::{BufRingEntry, Fd, SubmitArgs, Timespec};
+use io_uring::types::{BufRingEntry, Fd};
 use io_uring::{IoUring, cqueue, opcode, squeue};
 
 pub(crate) use self::probe::probe;
 use self::token::{Kind, split, user_data};
+use self::wait::Wait;
 use super::mapping::Mapping;
 
 /// An io_uring, its provided buffers and who owns which.
@@ -43,6 +47,7 @@ pub(crate) struct FrameRing {
     /// Buffers of the kernel's.
     free: usize,
     tail: u16,
+    wait: Wait,
     /// Completions taken out of the queue while room was made in it.
     early: VecDeque<Completion>,
 }
@@ -105,6 +110,7 @@ impl FrameRing {
         let count = usize::from(layout.count);
         let ring = build(entries)?;
         let mut frame_ring = Self {
+            wait: Wait::of(&ring),
             ring,
             entries: Mapping::new(count * size_of::<BufRingEntry>())?,
             buffers: Mapping::new(count * layout.stride)?,
@@ -193,33 +199,17 @@ impl FrameRing {
     }
 
     /// Submits what was pushed and, unless completions are at hand, waits for one. With `least` > 0 the wait goes on for that
-    /// long, or until [`PLENTY`] are there, where the kernel can do that (Linux 6.12).
+    /// long, or until [`wait::PLENTY`] are there, where the kernel can do that (Linux 6.12).
     pub(crate) fn submit_and_wait(&mut self, least: Duration) -> io::Result<()> {
         if !self.early.is_empty() {
             return forgive(self.ring.submit());
         }
-        let least = u32::try_from(least.as_micros()).unwrap_or(u32::MAX);
-        if least == 0 || !self.ring.params().is_feature_min_timeout() {
-            return forgive(self.ring.submit_and_wait(1));
-        }
-        // Without an end the kernel would end the wait with the least time, completions or not; and it does not look at
-        // what the submission completed at once, which must not wait for the next frame.
-        let end = Timespec::new().nsec(WAIT_MAX_NS);
-        let wait = SubmitArgs::new().timespec(&end).min_wait_usec(least);
-        forgive(self.ring.submitter().submit_with_args(PLENTY, &wait))
+        forgive(self.wait.submit_and_wait(&mut self.ring, least))
     }
 
     /// Submits what was pushed, runs the work the kernel deferred, and does not wait.
     pub(crate) fn submit(&mut self) -> io::Result<()> {
-        // SAFETY: no argument structure is passed. GETEVENTS makes a DEFER_TASKRUN ring do its work.
-        let submitted = unsafe {
-            let pending = self.ring.submission().len();
-            let pending = u32::try_from(pending).unwrap_or(u32::MAX);
-            self.ring
-                .submitter()
-                .enter::<libc::sigset_t>(pending, 0, ENTER_GETEVENTS, None)
-        };
-        forgive(submitted)
+        forgive(wait::submit_and_look(&mut self.ring))
     }
 
     /// Submits what was pushed, if anything was, and nothing else. Writes have been carried out when this returns.
@@ -419,11 +409,5 @@ fn usize_of(len: u32) -> usize {
 /// The kernel may take nothing before completions have been taken out, so the second attempt has room.
 const PUSH_ATTEMPTS: usize = 4;
 const EARLY_KEPT: usize = 1024;
-/// So many completions end a wait whatever its least time.
-const PLENTY: usize = 64;
-/// The longest wait that has a least time: 10 ms.
-const WAIT_MAX_NS: u32 = 10_000_000;
 const GROUP: u16 = 0;
 const POLLIN: u32 = 1;
-/// IORING_ENTER_GETEVENTS
-const ENTER_GETEVENTS: u32 = 1;

@@ -119,3 +119,33 @@ fn a_wait_with_a_least_time_ends_without_completions() {
     ring.submit_and_wait(Duration::from_millis(1)).unwrap();
     assert!(ring.next_completion().is_none());
 }
+
+/// The kernel counts waits for a disk in `procs_blocked` of /proc/stat, and shows them as "wa".
+#[test]
+fn a_wait_for_frames_is_not_counted_as_one_for_a_disk() {
+    let (from, mut to) = std::io::pipe().unwrap();
+    let (tell, told) = std::sync::mpsc::channel();
+    let waiting = std::thread::spawn(move || {
+        let mut ring = FrameRing::new(8, LAYOUT).unwrap();
+        ring.read_multishot(from.as_fd(), 7).unwrap();
+        tell.send(rustix::thread::gettid()).unwrap();
+        read(&mut ring).0.unwrap().len
+    });
+    let thread = told.recv().unwrap().as_raw_nonzero();
+    let call = || std::fs::read_to_string(format!("/proc/self/task/{thread}/syscall")).unwrap();
+    let is_waiting = || call().starts_with(&format!("{} ", libc::SYS_io_uring_enter));
+    let none_blocked = || {
+        let stat = std::fs::read_to_string("/proc/stat").unwrap();
+        stat.lines().any(|line| line == "procs_blocked 0")
+    };
+    let end = Instant::now() + Duration::from_secs(10);
+    while !(is_waiting() && none_blocked()) {
+        assert!(
+            Instant::now() < end,
+            "needs Linux 6.15, and no other program that waits for a disk all the time"
+        );
+        std::thread::yield_now();
+    }
+    to.write_all(&[1; 5]).unwrap();
+    assert_eq!(waiting.join().unwrap(), 5);
+}
