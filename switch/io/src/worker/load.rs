@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use rustix::time::{ClockId, clock_gettime};
 
-/// The CPU time that a worker has worked, for others to read; some [`WINDOW`]s late.
+/// The CPU time that a worker's thread has used, for others to read; some [`WINDOW`]s late.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Worked(Arc<AtomicU64>);
 
@@ -24,10 +24,8 @@ impl Worked {
 /// The share of its time that a worker works, averaged over the last [`MEMORY`], recent times more.
 pub(super) struct Load {
     since: Instant,
-    /// CPU time of work, at `since`.
+    /// CPU time of the thread at `since`.
     used: Duration,
-    /// CPU time that was no work.
-    idled: Duration,
     worked: Worked,
     /// Of the last window.
     share: f64,
@@ -39,7 +37,6 @@ impl Load {
         Self {
             since: Instant::now(),
             used: used(),
-            idled: Duration::ZERO,
             worked,
             share: 0.0,
             average: 0.0,
@@ -53,7 +50,7 @@ impl Load {
         if elapsed < WINDOW {
             return false;
         }
-        let used = used().saturating_sub(self.idled);
+        let used = used();
         self.share = used.saturating_sub(self.used).as_secs_f64() / elapsed.as_secs_f64();
         self.since = now;
         self.used = used;
@@ -65,13 +62,6 @@ impl Load {
             self.average = 0.0;
         }
         is_too_much
-    }
-
-    /// Does what is no work, though it may take CPU time.
-    pub(super) fn idle(&mut self, wait: impl FnOnce()) {
-        let before = used();
-        wait();
-        self.idled += used().saturating_sub(before);
     }
 
     /// The share of the last [`WINDOW`].
@@ -134,14 +124,6 @@ mod tests {
     #[test]
     fn neither_has_one_that_is_busy_for_a_moment() {
         assert_eq!(told(60, |window| window % 30 < 12), []);
-    }
-
-    #[test]
-    fn waiting_awake_is_no_work() {
-        let mut load = Load::new(Worked::default());
-        load.idle(|| work(WINDOW));
-        load.is_too_much(Instant::now() + WINDOW);
-        assert!(load.share() < 0.2, "{}", load.share());
     }
 
     #[test]

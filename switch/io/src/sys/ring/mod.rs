@@ -11,8 +11,7 @@
 //! A request carries a caller's token, and for writes the buffer, in its user data (see [`token`]).
 //!
 //! The ring is made for one thread (SINGLE_ISSUER) and completes work only when that thread asks
-//! (DEFER_TASKRUN), so a read never interrupts forwarding; that there is some is told in shared
-//! memory (TASKRUN_FLAG). Writes carry RWF_NOWAIT: they finish
+//! (DEFER_TASKRUN), so a read never interrupts forwarding. Writes carry RWF_NOWAIT: they finish
 //! during submission and never wait inside the kernel for a slow reader. A wait for frames is not
 //! one for a disk, and where the kernel can (Linux 6.15) it is not counted as such (NO_IOWAIT):
 //! an idle switch would show as 100 % "wa" in top.
@@ -27,7 +26,7 @@ use std::collections::VecDeque;
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 use std::sync::atomic::{AtomicU16, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use io_uring::types::{BufRingEntry, Fd};
 use io_uring::{IoUring, cqueue, opcode, squeue};
@@ -221,19 +220,6 @@ impl FrameRing {
         forgive(self.ring.submit())
     }
 
-    pub(crate) fn has_completions(&mut self) -> bool {
-        !self.early.is_empty() || !self.ring.completion().is_empty()
-    }
-
-    /// Looks for completions, or deferred work that will make some, for as long as `most`. Whoever wants the core has it
-    /// between looks.
-    pub(crate) fn linger(&mut self, most: Duration) {
-        let end = Instant::now() + most;
-        while !self.has_completions() && !self.ring.submission().taskrun() && Instant::now() < end {
-            std::thread::yield_now();
-        }
-    }
-
     /// Buffers that reads can fill.
     pub(crate) fn free_buffers(&self) -> usize {
         self.free
@@ -391,7 +377,6 @@ fn build(entries: u32) -> io::Result<IoUring> {
         .setup_single_issuer()
         .setup_defer_taskrun()
         .setup_submit_all()
-        .setup_taskrun_flag()
         .setup_clamp()
         .setup_cqsize(entries * 4)
         .dontfork()

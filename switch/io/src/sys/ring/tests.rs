@@ -2,6 +2,7 @@
 
 use std::io::Write;
 use std::os::fd::AsFd;
+use std::time::Instant;
 
 use super::*;
 
@@ -117,23 +118,6 @@ fn a_wait_with_a_least_time_ends_without_completions() {
     ring.read_multishot(from.as_fd(), 7).unwrap();
     ring.submit_and_wait(Duration::from_millis(1)).unwrap();
     assert!(ring.next_completion().is_none());
-}
-
-#[test]
-fn lingering_ends_when_a_frame_comes_or_the_time_is_over() {
-    let mut ring = FrameRing::new(8, LAYOUT).unwrap();
-    let (from, mut to) = std::io::pipe().unwrap();
-    ring.read_multishot(from.as_fd(), 7).unwrap();
-    ring.submit_started().unwrap();
-    let (short, long) = (Duration::from_millis(5), Duration::from_secs(60));
-    let start = Instant::now();
-    ring.linger(short);
-    assert!(start.elapsed() >= short);
-    assert!(!ring.has_completions());
-    to.write_all(&[1; 5]).unwrap();
-    ring.linger(long);
-    assert!(start.elapsed() < long);
-    assert_eq!(read(&mut ring).0.unwrap().len, 5);
 }
 
 /// The kernel counts waits for a disk in `procs_blocked` of /proc/stat, and shows them as "wa".

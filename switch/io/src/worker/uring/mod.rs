@@ -3,7 +3,7 @@
 //! # Theory of operation
 //!
 //! Every bare TAP has a multishot read, which fills buffers of the ring as frames come. A round submits the writes of the
-//! last round, waits for at least one completion (see [`moderation`](super::moderation) for how) and takes
+//! last round, waits for at least one completion (in a flood for more, see [`moderation`](super::moderation)) and takes
 //! all: frames are classified as they come and dispatched a batch at a time. A frame is written from the very buffer it
 //! was read into, to as many TAPs as it must go.
 //!
@@ -31,7 +31,7 @@ use super::batch::{Batch, classify};
 use super::epoll::Buffers;
 use super::forward::Forwarder;
 use super::load::Load;
-use super::moderation::{Moderation, Rest};
+use super::moderation::Moderation;
 use super::table::{PortTable, Watch};
 use super::{Mailbox, Setup};
 use crate::events::{Events, SwitchEvent};
@@ -95,14 +95,14 @@ impl Worker {
     }
 
     pub(super) fn run(mut self) -> io::Result<()> {
-        let mut rest = Rest::Sleep;
+        let mut least_sleep = Duration::ZERO;
         loop {
             self.arm_due()?;
             while let Some(id) = self.cancel_again.pop() {
                 self.cancel(id)?;
             }
             if self.readable.is_empty() && self.released.is_empty() {
-                self.rest(rest)?;
+                self.ring.submit_and_wait(least_sleep)?;
             } else {
                 self.ring.submit()?;
             }
@@ -116,25 +116,9 @@ impl Worker {
             let now = time_since(self.start);
             self.take_completions(now);
             self.read_polled(now)?;
-            rest = self.moderation.rest(woke, self.load.share());
+            least_sleep = self.moderation.least_sleep(woke, self.load.share());
             if std::mem::take(&mut self.woken) && self.obey()? {
                 return Ok(());
-            }
-        }
-    }
-
-    fn rest(&mut self, rest: Rest) -> io::Result<()> {
-        let ring = &mut self.ring;
-        match rest {
-            Rest::Sleep => ring.submit_and_wait(Duration::ZERO),
-            Rest::Gather(least) => ring.submit_and_wait(least),
-            Rest::Linger(most) => {
-                ring.submit_started()?;
-                if !ring.has_completions() {
-                    self.load.idle(|| ring.linger(most));
-                    ring.submit_and_wait(Duration::ZERO)?;
-                }
-                Ok(())
             }
         }
     }
@@ -189,7 +173,7 @@ impl Worker {
             now,
             self.ring.bytes_mut(received),
         );
-        self.moderation.took(received.len);
+        self.moderation.took(1);
         self.origins[usize::from(received.buffer)] = (id, received.len);
         self.batch.push(classified);
         self.received.push(received);
@@ -268,9 +252,9 @@ impl Worker {
             };
             match port.device.read(&mut self.buffers) {
                 Ok(count) => {
+                    self.moderation.took(count);
                     self.batch.clear();
                     for buffer in &mut self.buffers[..count] {
-                        self.moderation.took(buffer.envelope().len());
                         self.batch.push(classify(
                             self.ports.origin(buffer, port),
                             self.forwarder.worker,
