@@ -3,8 +3,9 @@
 //! # Theory of operation
 //!
 //! Frames of one ingress with one verdict are a class and are sent together. A frame goes to an egress as it is if the
-//! egress admits it unfinished; otherwise it is *lowered*: cut into segments with complete checksums. In a flood a frame
-//! is lowered once, and every segment goes to all the weak ports before the next is made.
+//! egress admits it unfinished; otherwise it is *lowered*: cut into segments with complete checksums. To an egress that does
+//! not admit all of a class its frames go one by one, so that they stay in order. In a flood a frame is lowered once, and
+//! every segment goes to all the weak ports before the next is made.
 
 use switch_core::{DropReason, Frame, PortId, Segments, Verdict, VnetHeader, checksum};
 
@@ -82,55 +83,63 @@ impl Forwarder {
         let Some(entry) = open(ports, egress) else {
             return self.drop_all(class, DropReason::EgressGone);
         };
-        let port = &*entry.port;
-        let fitting = self.fitting(class, port, courier);
-        let admitted = class.admitted(port, fitting);
-        if admitted == fitting {
-            return self.send(class, entry, admitted, courier);
+        let fitting = self.fitting(class, &entry.port, courier);
+        if class.suits(&entry.port) {
+            return self.send(class, entry, fitting, courier);
         }
-        // One by one, because a flow may have frames of both kinds.
-        courier.settle();
-        for place in iter(fitting) {
-            let envelope = courier.envelope(place);
-            if admitted & 1 << place != 0 {
-                self.count(class.ingress, port, port.device.write(&[envelope]));
-            } else {
-                self.lower(class, place, envelope, |write| write(port));
-            }
-        }
+        self.one_by_one(class, fitting, courier, || std::iter::once(&*entry.port));
     }
 
     fn flood(&mut self, ports: &PortTable, class: &Class<'_>, courier: &mut impl Courier) {
         let list = class.ingress.bridge.flood_list(class.ingress.id);
+        let egresses = || {
+            list.iter()
+                .filter(|egress| **egress != class.ingress.id)
+                .filter_map(|egress| open(ports, *egress))
+        };
+        if egresses().next().is_none() {
+            return self.drop_all(class, DropReason::NoEgress);
+        }
         let mut weak = 0;
-        let mut reached = false;
-        for egress in list.iter().filter(|egress| **egress != class.ingress.id) {
-            if let Some(entry) = open(ports, *egress) {
-                let fitting = self.fitting(class, &entry.port, courier);
-                let admitted = class.admitted(&entry.port, fitting);
-                self.send(class, entry, admitted, courier);
-                weak |= fitting & !admitted;
-                reached = true;
+        for egress in egresses() {
+            let fitting = self.fitting(class, &egress.port, courier);
+            if class.suits(&egress.port) {
+                self.send(class, egress, fitting, courier);
+            } else {
+                weak |= fitting;
             }
         }
-        if !reached {
-            self.drop_all(class, DropReason::NoEgress);
-        }
         if weak != 0 {
-            courier.settle();
+            self.one_by_one(class, weak, courier, || {
+                egresses()
+                    .map(|egress| &*egress.port)
+                    .filter(|port| !class.suits(port))
+            });
         }
-        for place in iter(weak) {
+    }
+
+    /// Sends frames to ports that do not admit all of them. One by one, because a flow may have frames of both kinds.
+    fn one_by_one<'p, Sinks: Iterator<Item = &'p Port>>(
+        &mut self,
+        class: &Class<'_>,
+        places: Places,
+        courier: &mut impl Courier,
+        sinks: impl Fn() -> Sinks,
+    ) {
+        courier.settle();
+        for place in iter(places) {
             let vnet = class.batch.entry(place).vnet;
             let envelope = courier.envelope(place);
-            self.lower(class, place, envelope, |write| {
-                let others = list.iter().filter(|egress| **egress != class.ingress.id);
-                others
-                    .filter_map(|egress| ports.port(*egress))
-                    .filter(|port| {
-                        !port.capabilities.admit(&vnet) && fits(class, place, port, envelope)
-                    })
-                    .for_each(write);
-            });
+            let fitting = || sinks().filter(|port| fits(class, place, port, envelope));
+            let admits = |port: &&Port| port.capabilities.admit(&vnet);
+            for port in fitting().filter(admits) {
+                self.count(class.ingress, port, port.device.write(&[envelope]));
+            }
+            if !fitting().all(|port| admits(&port)) {
+                self.lower(class, place, envelope, |write| {
+                    fitting().filter(|port| !admits(port)).for_each(write);
+                });
+            }
         }
     }
 
@@ -152,24 +161,24 @@ impl Forwarder {
         }
     }
 
-    /// Sends frames that `egress` admits as they are.
+    /// Sends frames to an egress that admits them as they are.
     fn send(
         &mut self,
         class: &Class<'_>,
         egress: &Entry,
-        admitted: Places,
+        places: Places,
         courier: &mut impl Courier,
     ) {
         let port = &*egress.port;
-        if self.is_worth_joining(class, port, admitted) {
+        if self.is_worth_joining(class, port, places) {
             if egress.writes.get() > 0 {
                 courier.settle();
             }
-            return self.join(class, port, admitted, courier);
+            return self.join(class, port, places, courier);
         }
         let rest = match port.device.raw_tap() {
-            Some(_) => courier.start(egress, admitted),
-            None => admitted,
+            Some(_) => courier.start(egress, places),
+            None => places,
         };
         if rest != 0 {
             if egress.writes.get() > 0 {
@@ -282,11 +291,10 @@ struct Class<'a> {
 }
 
 impl Class<'_> {
-    /// Which of the frames at `places` may be written to `port` unfinished.
-    fn admitted(&self, port: &Port, places: Places) -> Places {
-        select(places, |place| {
-            port.capabilities.admit(&self.batch.entry(place).vnet)
-        })
+    /// Whether every frame may be written to `port` unfinished.
+    fn suits(&self, port: &Port) -> bool {
+        port.capabilities == Capabilities::ALL
+            || iter(self.places).all(|place| port.capabilities.admit(&self.batch.entry(place).vnet))
     }
 }
 
