@@ -1,6 +1,6 @@
 //! Many ports: set-up time, memory, and whether a frame between two of them costs more.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::{Effort, Metric, Row};
 use crate::contender::{Plug, address_of};
@@ -58,6 +58,12 @@ impl Row for Ports {
         let start = Instant::now();
         for (index, netns) in crowd.iter().enumerate() {
             interrupt::check()?;
+            if start.elapsed() > PATIENCE {
+                return Err(Trouble::Late {
+                    what: format!("attaching {} ports ({index} are attached)", crowd.len()),
+                    limit: PATIENCE,
+                });
+            }
             lab.fabric.attach(&Plug {
                 netns,
                 link: LINK,
@@ -83,5 +89,7 @@ impl Row for Ports {
     }
 }
 
+/// A contender that takes longer to attach them is not waited for.
+const PATIENCE: Duration = Duration::from_secs(300);
 const SIZE: usize = 64;
 const RATE: f64 = 20_000.0;
