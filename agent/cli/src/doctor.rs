@@ -37,6 +37,7 @@ pub(crate) async fn run(args: Args, client: &Client) -> Result<u8, Failure> {
         kernel::io_uring(&host, &support.uring),
         kernel::open_files(),
     ];
+    checks.extend(kernel::idle_cores(&host));
     checks.extend(network::checks(&host));
     checks.extend(firewall::checks(&host));
     checks.extend(agent::checks(client, &host).await);

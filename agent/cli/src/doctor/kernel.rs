@@ -89,7 +89,14 @@ pub(crate) fn offloads(probed: &Result<OffloadMask, String>) -> Check {
 pub(crate) fn io_uring(host: &Host, probed: &Result<(), String>) -> Check {
     let what = "io_uring";
     let Err(reason) = probed else {
-        return Check::ok(what, "carries the frames");
+        let release = host.read("proc/sys/kernel/osrelease").unwrap_or_default();
+        return match major_minor(&release) {
+            Some(version) if version < UNCOUNTED => Check::ok(
+                what,
+                "carries the frames; before Linux 6.15 waiting for them counts as waiting for a disk (\"wa\" of top)",
+            ),
+            _ => Check::ok(what, "carries the frames"),
+        };
     };
     // Kernels before 6.6 have no such switch.
     let disabled = host.read("proc/sys/kernel/io_uring_disabled");
@@ -102,6 +109,20 @@ pub(crate) fn io_uring(host: &Host, probed: &Result<(), String>) -> Check {
     };
     let found = format!("not usable ({reason}), so epoll carries the frames");
     Check::warn(what, found, remedy)
+}
+
+/// Virtual machines under KVM: whether a core looks for work a while before it sleeps, as it does by default, because
+/// its waking is the hypervisor's business and takes tens of microseconds.
+pub(crate) fn idle_cores(host: &Host) -> Option<Check> {
+    let governor = host.read("sys/devices/system/cpu/cpuidle/current_governor");
+    let polls = host.read("sys/module/haltpoll/parameters/guest_halt_poll_ns");
+    (governor.ok()? == "haltpoll" && polls.ok()? == "0").then(|| {
+        Check::warn(
+            "idle cores",
+            "go to sleep at once, and a virtual machine's wake slowly",
+            "for short round trips: echo 200000 > /sys/module/haltpoll/parameters/guest_halt_poll_ns",
+        )
+    })
 }
 
 pub(crate) fn open_files() -> Check {
@@ -125,6 +146,8 @@ fn major_minor(release: &str) -> Option<(u32, u32)> {
 }
 
 const OLDEST: (u32, u32) = (5, 10);
+/// The first that has IORING_ENTER_NO_IOWAIT.
+const UNCOUNTED: (u32, u32) = (6, 15);
 const ENOUGH_FILES: u64 = 16_384;
 
 #[cfg(test)]
@@ -169,6 +192,32 @@ mod tests {
              for speed: sysctl -w kernel.io_uring_disabled=0"
         );
         assert_eq!(io_uring(&off, &Ok(())).level, Level::Ok);
+    }
+
+    #[test]
+    fn io_uring_says_what_its_waiting_looks_like() {
+        let found =
+            |release| io_uring(&host(&[("proc/sys/kernel/osrelease", release)]).1, &Ok(())).found;
+        assert_eq!(found("6.15.0\n"), "carries the frames");
+        assert!(found("6.14.9\n").ends_with("(\"wa\" of top)"));
+    }
+
+    #[test]
+    fn cores_of_a_virtual_machine_that_sleep_at_once_are_named() {
+        let judged = |governor, nanoseconds| {
+            let files = [
+                ("sys/devices/system/cpu/cpuidle/current_governor", governor),
+                (
+                    "sys/module/haltpoll/parameters/guest_halt_poll_ns",
+                    nanoseconds,
+                ),
+            ];
+            idle_cores(&host(&files).1).map(|check| check.level)
+        };
+        assert_eq!(judged("haltpoll\n", "0\n"), Some(Level::Warn));
+        assert_eq!(judged("haltpoll\n", "200000\n"), None);
+        assert_eq!(judged("menu\n", "0\n"), None);
+        assert_eq!(idle_cores(&host(&[]).1), None);
     }
 
     #[test]

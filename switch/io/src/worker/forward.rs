@@ -171,9 +171,7 @@ impl Forwarder {
     ) {
         let port = &*egress.port;
         if self.is_worth_joining(class, port, places) {
-            if egress.writes.get() > 0 {
-                courier.settle();
-            }
+            settle(egress, courier);
             return self.join(class, port, places, courier);
         }
         let rest = match port.device.raw_tap() {
@@ -181,9 +179,7 @@ impl Forwarder {
             None => places,
         };
         if rest != 0 {
-            if egress.writes.get() > 0 {
-                courier.settle();
-            }
+            settle(egress, courier);
             let mut envelopes = [&[][..]; Batch::LEN];
             let mut count = 0;
             for place in iter(rest) {
@@ -308,6 +304,13 @@ fn fits(class: &Class<'_>, place: usize, egress: &Port, envelope: &[u8]) -> bool
 /// A port that may be written.
 fn open(ports: &PortTable, id: PortId) -> Option<&Entry> {
     ports.entry(id).filter(|entry| entry.closing.is_none())
+}
+
+/// What is written to `egress` after this arrives after what was started before.
+fn settle(egress: &Entry, courier: &mut impl Courier) {
+    if egress.writes.get() > 0 {
+        courier.settle();
+    }
 }
 
 /// The frame of an envelope that was classified, so this parses.
