@@ -7,8 +7,7 @@ use std::path::{Path, PathBuf};
 use std::thread;
 
 use nix::sched::{CloneFlags, setns};
-use nix::sys::stat::fstat;
-use rustix::fs::{Mode, OFlags, fstatfs};
+use rustix::fs::{Mode, OFlags, Stat, fstat, fstatfs};
 
 use super::error::NetlinkError;
 
@@ -30,11 +29,14 @@ pub struct NetnsId {
 impl NetnsId {
     /// The identity of the file that `path` leads to, which need not be a namespace. Opens nothing, so it is cheap.
     pub fn of(path: &Path) -> io::Result<Self> {
-        let file = rustix::fs::stat(path)?;
-        Ok(Self {
+        Ok(Self::from_stat(&rustix::fs::stat(path)?))
+    }
+
+    const fn from_stat(file: &Stat) -> Self {
+        Self {
             device: file.st_dev,
             inode: file.st_ino,
-        })
+        }
     }
 }
 
@@ -96,10 +98,7 @@ impl Netns {
         let stat = fstat(&file).map_err(|errno| failed(errno.into()))?;
         Ok(Self {
             file,
-            id: NetnsId {
-                device: stat.st_dev,
-                inode: stat.st_ino,
-            },
+            id: NetnsId::from_stat(&stat),
             path: path.to_owned(),
         })
     }
