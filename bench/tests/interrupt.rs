@@ -49,7 +49,7 @@ fn namespaces(run: Pid) -> usize {
     names
         .filter(|name| {
             let name = name.as_ref().unwrap().file_name();
-            name.to_string_lossy().contains(&its)
+            name.to_string_lossy().starts_with(&its)
         })
         .count()
 }
