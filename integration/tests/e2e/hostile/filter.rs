@@ -1,0 +1,1 @@
+//! A container against the packet filter.

@@ -1,0 +1,1 @@
+//! A container against its neighbours on the network.

@@ -1,0 +1,8 @@
+//! What an attacker tries, a container, a stranger on the underlay or a local user, and what stops it; `docs/security.md` has
+//! the table.
+
+mod container;
+mod filter;
+mod guard;
+mod names;
+mod tunnels;

@@ -1,0 +1,1 @@
+//! A container against the name server.

@@ -1,0 +1,1 @@
+//! A container, and a stranger on the underlay, against the tunnels.

@@ -1,0 +1,1 @@
+//! The agent as a daemon: started twice, stopped, told wrong things.

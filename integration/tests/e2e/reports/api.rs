@@ -1,0 +1,1 @@
+//! The API, as foreign harnesses and plugins use it.

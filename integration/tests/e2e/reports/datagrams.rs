@@ -1,0 +1,1 @@
+//! Datagrams arrive as they were sent, and what is lost is counted.

@@ -1,0 +1,1 @@
+//! What labs do on a network: servers, routers and multicast of their own.

@@ -1,0 +1,11 @@
+//! What users and strangers' test suites reported, retold with the smallest input.
+
+mod addresses;
+mod agent;
+mod api;
+mod command_line;
+mod datagrams;
+mod lab;
+mod names;
+mod overlay;
+mod publish;
