@@ -4,66 +4,15 @@
 mod lab;
 
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use lab::{
-    Authority, Network, Station, Underlay, eventually, everything_crosses, host, ip, quic_config,
-    transfer, vni,
-};
-use overlay_io::{QuicEvent, QuicTunnel};
-use switch_core::PortId;
+use lab::quic_pair::{UDP_PORT, V4, V6, hosts};
+use lab::{Station, Underlay, eventually, everything_crosses, host, ip, transfer};
+use overlay_io::QuicEvent;
 use switch_io::EngineChoice;
-
-const INSIDE: [[&str; 2]; 2] = [["10.9.0.1/24", "fd09::1/64"], ["10.9.0.2/24", "fd09::2/64"]];
-const V4: [&str; 2] = ["192.0.2.1", "192.0.2.2"];
-const V6: [&str; 2] = ["2001:db8::1", "2001:db8::2"];
-const NAMES: [&str; 2] = ["alpha", "beta"];
-const UDP_PORT: u16 = 4790;
-
-struct Host {
-    container: Station,
-    tunnel: QuicTunnel,
-    network: Network,
-    port: PortId,
-}
-
-fn hosts(
-    underlay: &Underlay,
-    outside: [&'static str; 2],
-    engine: EngineChoice,
-    mtu: u32,
-    udp_payload_max: u16,
-) -> [Host; 2] {
-    let authority = Authority::new();
-    let addresses = outside.map(|address| SocketAddr::new(ip(address), UDP_PORT));
-    let hosts = [0, 1].map(|n| {
-        let outer = &underlay.hosts[n];
-        let mut network = Network::new(engine, mtu);
-        let mut config = quic_config(NAMES[n], addresses[n], authority.host(NAMES[n], |_| {}));
-        config.udp_payload_max = udp_payload_max;
-        let (tunnel, trunk) = outer.run(move || QuicTunnel::start(config).unwrap());
-        network.trunk(trunk);
-        let remote = host(NAMES[1 - n]);
-        let port = network.tunnel(tunnel.port(vni(42), &remote, mtu).unwrap());
-        tunnel.connect(&remote, addresses[1 - n]);
-        let (_, container) = network.container(outer, &INSIDE[n]);
-        Host {
-            container,
-            tunnel,
-            network,
-            port,
-        }
-    });
-    for n in [0, 1] {
-        eventually("the hosts are connected", || {
-            hosts[n].tunnel.is_up(&host(NAMES[1 - n]))
-        });
-    }
-    hosts
-}
 
 fn all_of_it(
     outside: [&'static str; 2],

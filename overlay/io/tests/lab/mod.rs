@@ -5,6 +5,8 @@
 #[path = "../../../../switch/io/tests/lab/station.rs"]
 mod station;
 
+pub(crate) mod quic_pair;
+
 use std::io::{Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 use std::process::{Child, Command, Output, Stdio};
