@@ -104,6 +104,15 @@ impl DatagramHeader {
         }
     }
 
+    /// Whether the body is a frame, or segments that need not wait for others ([`crate::Run`]).
+    pub const fn is_complete(&self) -> bool {
+        match self {
+            Self::Frame { .. } | Self::OpenFrame { .. } => true,
+            Self::Piece { gso, .. } => !matches!(gso.kind, GsoKind::Udp),
+            Self::Fragment { .. } | Self::Control => false,
+        }
+    }
+
     /// Splits a datagram into header and body.
     pub fn parse(datagram: &[u8]) -> Result<(Self, &[u8]), ParseDatagram> {
         let kind = datagram.first().ok_or(ParseDatagram::Truncated)? >> 4;

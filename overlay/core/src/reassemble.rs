@@ -6,20 +6,21 @@
 //! the slot's buffer, behind room for the headers:
 //!
 //! ```text
-//!  free --first piece--> collecting --all there, or given up--> ready --poll_frame--> free
+//!  free --first piece--> collecting --all there, or given up--> over --poll_frame--> free
 //! ```
 //!
-//! - A frame is given up when [`ReassembleConfig::reorder_pieces`] pieces of later frames came since its own last one, when
-//!   nothing of it came for the hold, or when it is the oldest of too many. The hold is short, because a flow waits for it after
-//!   a loss at its end; and four times the longest recent pause between pieces of a frame, because on a slow path a
-//!   superframe takes long to arrive.
-//! - What a superframe has got by then comes out as runs of whole segments, each a smaller superframe, or an ordinary frame if
-//!   it is one segment ([`crate::rebuild`]). The headers of a run are written before its payload, over what was emitted
-//!   already or never came; so nothing is copied twice. A fragmented frame comes out whole or not at all.
-//! - A frame that is complete waits for earlier frames of its flow that still collect; of two flows neither waits for the
-//!   other. Frames that were never cut do not pass through here, and do not wait.
+//! - Frames come out in the order in which their last pieces came, and so in the order in which they were sent, if the path
+//!   keeps it. A frame that misses a piece holds nothing up: what comes after it comes out before it, or it never does.
+//! - Pieces of a superframe come one behind the other, and it comes out whole once it is. Something else in between says that a
+//!   piece was lost, or overtaken: then what is there of whole segments comes out first, and whatever still comes goes on as
+//!   it comes. So does a superframe of which nothing came for a pause. A fragmented frame comes out whole or not at all.
+//! - Frames that were never cut do not pass through here; before one goes on, its holder calls [`Reassembler::make_way`].
+//! - What comes out of a superframe by parts are runs of whole segments, each a smaller superframe, or an ordinary frame if
+//!   it is one segment ([`crate::rebuild`]). The headers of a run are written before its payload, over other payload, which is
+//!   put back; so a payload is copied once.
+//! - A frame is given up when nothing of it came for the hold, or when it is the oldest of too many.
 //! - Every byte is taken once: a piece that overlaps what came before is dropped, and so is a piece of a frame that is
-//!   done, or too old to know. The window of done frames moves with the highest number seen; numbers wrap.
+//!   over, or too old to know. The window of such frames moves with the highest number seen; numbers wrap.
 //! - Nothing that a piece says is believed: what comes out passed [`VnetHeader::validate`].
 //!
 //! Bounds: slots, ranges a slot, bytes a slot (64 KiB and headers). Buffers stay with their slots, so that a busy
@@ -40,13 +41,14 @@ use window::Window;
 pub struct Reassembler {
     config: ReassembleConfig,
     slots: Vec<Slot>,
-    /// Slots that collect, the earliest frame first.
+    /// Slots that collect, the one that was opened first at the front.
     collecting: Vec<usize>,
-    /// Slots that are done, in the order they come out.
+    /// The superframe among them whose pieces come one behind the other. Nothing else came since its last one.
+    filling: Option<usize>,
+    /// Slots that may have something to put out, in the order they do.
     ready: VecDeque<usize>,
     free: Vec<usize>,
     window: Window,
-    pace: Pace,
     counts: ReassembleCounts,
 }
 
@@ -54,20 +56,18 @@ pub struct Reassembler {
 pub struct ReassembleConfig {
     /// Frames collected at the same time; each may take 64 KiB.
     pub frames_max: usize,
-    /// How long a frame waits for its next piece, at least and at most.
+    /// How long what has come of a superframe waits for its next piece, to go on with it as one.
+    pub pause: Duration,
+    /// How long a frame's next piece is waited for.
     pub hold: Duration,
-    pub hold_max: Duration,
-    /// Pieces of later frames after which a missing piece is taken for lost.
-    pub reorder_pieces: u32,
 }
 
 impl Default for ReassembleConfig {
     fn default() -> Self {
         Self {
             frames_max: 16,
-            hold: Duration::from_millis(5),
-            hold_max: Duration::from_millis(200),
-            reorder_pieces: 16,
+            pause: Duration::from_millis(5),
+            hold: Duration::from_millis(200),
         }
     }
 }
@@ -97,7 +97,7 @@ pub struct Rebuilt<'a> {
 /// Events since the start. Every field only grows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ReassembleCounts {
-    /// Frames that came out whole.
+    /// Frames of which all came out, superframes at once or by parts.
     pub completed: u64,
     /// Superframes of which some segments came out.
     pub partial: u64,
@@ -118,11 +118,11 @@ impl Reassembler {
         Self {
             config,
             slots: Vec::new(),
-            collecting: Vec::with_capacity(config.frames_max),
+            collecting: Vec::with_capacity(config.frames_max + 1),
+            filling: None,
             ready: VecDeque::new(),
             free: Vec::new(),
             window: Window::default(),
-            pace: Pace::default(),
             counts: ReassembleCounts::default(),
         }
     }
@@ -133,19 +133,30 @@ impl Reassembler {
         let Some(piece) = Piece::read(header, body) else {
             return Pushed::NotAPiece;
         };
-        self.pace.see(now, piece.id);
-        let pushed = self.take(now, &piece);
-        match pushed {
-            Pushed::Stale => self.counts.stale += 1,
-            Pushed::Mismatch => self.counts.mismatched += 1,
-            Pushed::Full => self.counts.full += 1,
-            Pushed::Taken => {
-                self.age_earlier(piece.id);
-                self.settle();
+        match self.take(now, &piece) {
+            Ok(index) => {
+                if self.filling.is_some_and(|filling| filling != index) {
+                    self.make_way();
+                }
+                self.settle(index);
+                Pushed::Taken
             }
-            Pushed::NotAPiece => {}
+            Err(refused) => {
+                self.count_refused(refused);
+                refused
+            }
         }
-        pushed
+    }
+
+    /// A frame that was never cut is about to go on: what has come of a superframe before it goes first. Poll for frames
+    /// if this says so.
+    pub fn make_way(&mut self) -> bool {
+        let Some(index) = self.filling.take() else {
+            return false;
+        };
+        self.slots[index].is_split = true;
+        self.queue(index);
+        true
     }
 
     /// The next frame that is ready, validated. Its bytes are there until the next call.
@@ -155,8 +166,7 @@ impl Reassembler {
             let slot = &mut self.slots[index];
             let Some(range) = slot.next_frame() else {
                 self.ready.pop_front();
-                self.count_done(index);
-                self.free.push(index);
+                self.leave_queue(index);
                 continue;
             };
             match slot.validate(&range) {
@@ -174,21 +184,31 @@ impl Reassembler {
         })
     }
 
-    /// Gives up on frames that waited long enough. Poll for frames afterwards.
+    /// Lets go on, or gives up, what waited long enough. Poll for frames afterwards.
     pub fn handle_timeout(&mut self, now: Time) {
-        let hold = self.hold();
-        for index in &self.collecting {
-            let slot = &mut self.slots[*index];
-            slot.is_over |= now >= slot.last_piece + hold;
+        if let Some(index) = self.filling
+            && now >= self.slots[index].last_piece + self.config.pause
+        {
+            self.make_way();
         }
-        self.settle();
+        let mut place = 0;
+        while let Some(index) = self.collecting.get(place).copied() {
+            if now >= self.slots[index].last_piece + self.config.hold {
+                self.end(place);
+            } else {
+                place += 1;
+            }
+        }
     }
 
     /// When [`Self::handle_timeout`] is due; `None` while nothing is incomplete.
     pub fn poll_timeout(&self) -> Option<Time> {
+        if let Some(index) = self.filling {
+            return Some(self.slots[index].last_piece + self.config.pause);
+        }
         let waiting = self.collecting.iter().map(|index| &self.slots[*index]);
         let first = waiting.map(|slot| slot.last_piece).min()?;
-        Some(first + self.hold())
+        Some(first + self.config.hold)
     }
 
     /// Gives back the memory of a connection that is quiet; does nothing while a frame collects.
@@ -203,42 +223,31 @@ impl Reassembler {
         self.counts
     }
 
-    fn hold(&self) -> Duration {
-        (self.pace.pause * 4).clamp(self.config.hold, self.config.hold_max)
-    }
-
-    fn take(&mut self, now: Time, piece: &Piece<'_>) -> Pushed {
-        if let Some(index) = self.find(piece.id) {
-            return match self.slots[index].take(now, piece) {
-                Taken::New => Pushed::Taken,
-                Taken::Duplicate => Pushed::Stale,
-                Taken::Mismatch => Pushed::Mismatch,
+    /// The slot that took the piece.
+    fn take(&mut self, now: Time, piece: &Piece<'_>) -> Result<usize, Pushed> {
+        let found = self.find(piece.id);
+        let index = match found {
+            Some(index) => index,
+            None => self.open(piece)?,
+        };
+        let taken = self.slots[index].take(now, piece);
+        if found.is_some() {
+            return match taken {
+                Taken::New => Ok(index),
+                Taken::Duplicate => Err(Pushed::Stale),
+                Taken::Mismatch => Err(Pushed::Mismatch),
             };
         }
-        if !self.window.is_open(piece.id) {
-            return Pushed::Stale;
-        }
-        let Some(index) = self.free_slot(piece) else {
-            return Pushed::Full;
-        };
-        let slot = &mut self.slots[index];
-        slot.open(piece);
-        if slot.take(now, piece) == Taken::Mismatch {
+        if taken != Taken::New {
             self.free.push(index);
-            return Pushed::Mismatch;
+            return Err(Pushed::Mismatch);
         }
         self.window.see(piece.id);
-        let later = |other: &usize| !self.slots[*other].id.is_after(piece.id);
-        let place = self
-            .collecting
-            .iter()
-            .take_while(|other| later(other))
-            .count();
-        self.collecting.insert(place, index);
+        self.collecting.push(index);
         if self.collecting.len() > self.config.frames_max {
-            self.slots[self.collecting[0]].is_over = true;
+            self.end(0);
         }
-        Pushed::Taken
+        Ok(index)
     }
 
     fn find(&self, id: FrameId) -> Option<usize> {
@@ -247,11 +256,20 @@ impl Reassembler {
         latest_first.find(|index| self.slots[*index].id == id)
     }
 
+    fn open(&mut self, piece: &Piece<'_>) -> Result<usize, Pushed> {
+        if !self.window.is_open(piece.id) {
+            return Err(Pushed::Stale);
+        }
+        let index = self.free_slot(piece).ok_or(Pushed::Full)?;
+        self.slots[index].open(piece);
+        Ok(index)
+    }
+
     fn free_slot(&mut self, piece: &Piece<'_>) -> Option<usize> {
         if let Some(index) = self.free.pop() {
             return Some(index);
         }
-        // Those that are ready wait beside those that collect.
+        // Those that are over wait beside those that collect.
         if self.slots.len() > 2 * self.config.frames_max {
             return None;
         }
@@ -259,38 +277,61 @@ impl Reassembler {
         Some(self.slots.len() - 1)
     }
 
-    /// A piece came: whatever is earlier and still misses some is a little more likely to miss them for good.
-    fn age_earlier(&mut self, id: FrameId) {
-        if self.collecting.len() == 1 {
-            return;
-        }
-        for index in &self.collecting {
-            let slot = &mut self.slots[*index];
-            if id.is_after(slot.id) {
-                slot.later_pieces += 1;
-                slot.is_over |= slot.later_pieces >= self.config.reorder_pieces;
+    /// What becomes of a slot that has taken a piece.
+    fn settle(&mut self, index: usize) {
+        let slot = &self.slots[index];
+        if slot.is_complete() {
+            if let Some(place) = self.collecting.iter().rposition(|other| *other == index) {
+                self.end(place);
             }
+        } else if slot.is_split {
+            self.queue(index);
+        } else if matches!(slot.kind, Kind::Superframe(_)) && !slot.is_over {
+            self.filling = Some(index);
         }
     }
 
-    /// Moves what is done, and need not wait for an earlier frame of its flow, to the ready.
-    fn settle(&mut self) {
-        let mut place = 0;
-        while place < self.collecting.len() {
-            let index = self.collecting[place];
-            let slot = &self.slots[index];
-            let waits = |earlier: &usize| slot.must_follow(&self.slots[*earlier]);
-            if !slot.is_done() || self.collecting[..place].iter().any(waits) {
-                place += 1;
-                continue;
-            }
-            self.window.close(slot.id);
-            self.collecting.remove(place);
+    /// The slot at a place of `collecting` takes no more.
+    fn end(&mut self, place: usize) {
+        let index = self.collecting.remove(place);
+        if self.filling == Some(index) {
+            self.filling = None;
+        }
+        let slot = &mut self.slots[index];
+        slot.is_over = true;
+        self.window.close(slot.id);
+        self.queue(index);
+    }
+
+    /// A slot may have something to put out.
+    fn queue(&mut self, index: usize) {
+        let slot = &mut self.slots[index];
+        if !slot.is_queued {
+            slot.is_queued = true;
             self.ready.push_back(index);
         }
     }
 
-    fn count_done(&mut self, index: usize) {
+    /// A slot has put out what it had.
+    fn leave_queue(&mut self, index: usize) {
+        let slot = &mut self.slots[index];
+        slot.is_queued = false;
+        if slot.is_over {
+            self.count_over(index);
+            self.free.push(index);
+        }
+    }
+
+    const fn count_refused(&mut self, refused: Pushed) {
+        match refused {
+            Pushed::Stale => self.counts.stale += 1,
+            Pushed::Mismatch => self.counts.mismatched += 1,
+            Pushed::Full => self.counts.full += 1,
+            Pushed::Taken | Pushed::NotAPiece => {}
+        }
+    }
+
+    fn count_over(&mut self, index: usize) {
         let slot = &self.slots[index];
         let counter = match (slot.is_complete(), slot.emitted) {
             (_, 0) => &mut self.counts.lost,
@@ -298,24 +339,6 @@ impl Reassembler {
             (false, _) => &mut self.counts.partial,
         };
         *counter += 1;
-    }
-}
-
-/// How fast pieces come.
-#[derive(Debug, Default)]
-struct Pace {
-    last: Option<(FrameId, Time)>,
-    /// The longest pause between two pieces of one frame, forgotten by an eighth with each piece.
-    pause: Duration,
-}
-
-impl Pace {
-    fn see(&mut self, now: Time, id: FrameId) {
-        if let Some((last, at)) = self.last.replace((id, now))
-            && last == id
-        {
-            self.pause = now.since(at).max(self.pause - self.pause / 8);
-        }
     }
 }
 
@@ -375,6 +398,7 @@ impl<'a> Piece<'a> {
 /// Room before the payload.
 const HEADROOM: usize = Datagrams::HEADERS_LEN_MAX;
 
+mod ranges;
 mod slot;
 #[cfg(test)]
 mod tests;

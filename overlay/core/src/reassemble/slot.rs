@@ -4,8 +4,8 @@ use std::ops::Range;
 
 use switch_core::{Frame, Time, VnetHeader, Vni};
 
+use super::ranges::Ranges;
 use super::{HEADROOM, Piece};
-use crate::flow::flow_hash;
 use crate::quic_frame::{FrameId, OpenChecksum, PieceGso};
 use crate::rebuild::{Template, raw_vnet};
 
@@ -15,22 +15,24 @@ pub(super) struct Slot {
     pub(super) id: FrameId,
     pub(super) vni: Vni,
     pub(super) last_piece: Time,
-    /// Pieces of later frames since the last one of this.
-    pub(super) later_pieces: u32,
-    /// Given up.
+    /// Waits to be polled.
+    pub(super) is_queued: bool,
+    /// A superframe whose segments go on as they come.
+    pub(super) is_split: bool,
+    /// Complete or given up.
     pub(super) is_over: bool,
     /// Frames that came out.
     pub(super) emitted: u32,
-    kind: Kind,
+    pub(super) kind: Kind,
     total: usize,
     template: Option<Template>,
-    /// `None` while the headers have not come.
-    flow: Option<u64>,
-    /// What has come, in order and merged.
-    ranges: Vec<Range<usize>>,
-    /// Where to look for the next run.
-    cursor: usize,
+    /// What has come, and what of it has come out.
+    came: Ranges,
+    out: Ranges,
     buffer: Vec<u8>,
+    /// The payload that the headers of the last run stand in the place of, and where.
+    covered: Vec<u8>,
+    covered_at: usize,
 }
 
 /// What is being put together.
@@ -55,16 +57,18 @@ impl Slot {
             id: piece.id,
             vni: piece.vni,
             last_piece: Time::default(),
-            later_pieces: 0,
+            is_queued: false,
+            is_split: false,
             is_over: false,
             emitted: 0,
             kind: piece.kind,
             total: 0,
             template: None,
-            flow: None,
-            ranges: Vec::with_capacity(RANGES_MAX),
-            cursor: 0,
+            came: Ranges::new(),
+            out: Ranges::new(),
             buffer: Vec::new(),
+            covered: Vec::with_capacity(HEADROOM),
+            covered_at: 0,
         }
     }
 
@@ -72,15 +76,15 @@ impl Slot {
     pub(super) fn open(&mut self, piece: &Piece<'_>) {
         self.id = piece.id;
         self.vni = piece.vni;
-        self.later_pieces = 0;
+        self.is_split = false;
         self.is_over = false;
         self.emitted = 0;
         self.kind = piece.kind;
         self.total = piece.total;
         self.template = None;
-        self.flow = None;
-        self.ranges.clear();
-        self.cursor = 0;
+        self.came.clear();
+        self.out.clear();
+        self.covered.clear();
         if self.buffer.len() < HEADROOM + piece.total {
             self.buffer.resize(HEADROOM + piece.total, 0);
         }
@@ -92,72 +96,73 @@ impl Slot {
             return Taken::Mismatch;
         }
         let range = piece.offset..piece.offset + piece.payload.len();
-        let place = self.ranges.partition_point(|known| known.end < range.start);
-        let touching = self.ranges[place..]
-            .iter()
-            .take_while(|known| known.start <= range.end)
-            .count();
-        let near = &self.ranges[place..place + touching];
-        if near
-            .iter()
-            .any(|known| known.start < range.end && range.start < known.end)
-        {
+        if self.came.overlaps(&range) {
             return Taken::Duplicate;
         }
-        if touching == 0 && self.ranges.len() == RANGES_MAX || !self.read_headers(piece) {
+        if !self.read_headers(piece) || !self.came.insert(range.clone()) {
             return Taken::Mismatch;
         }
-        self.later_pieces = 0;
+        self.uncover();
         self.last_piece = now;
         self.buffer[HEADROOM + range.start..HEADROOM + range.end].copy_from_slice(piece.payload);
-        self.insert(place, touching, range);
         Taken::New
     }
 
     /// Whether all has come.
     pub(super) fn is_complete(&self) -> bool {
-        let all = self.ranges.first() == Some(&(0..self.total));
-        all && (self.template.is_some() || matches!(self.kind, Kind::Frame(_)))
+        let has_headers = self.template.is_some() || matches!(self.kind, Kind::Frame(_));
+        has_headers && self.came.is_whole(self.total)
     }
 
-    /// Whether no more is waited for.
-    pub(super) fn is_done(&self) -> bool {
-        self.is_over || self.is_complete()
-    }
-
-    /// Whether this frame may belong to the flow of another, and so has to come out after it.
-    pub(super) fn must_follow(&self, earlier: &Self) -> bool {
-        let is_other = |a: Option<u64>, b: Option<u64>| a.is_some() && b.is_some() && a != b;
-        self.vni == earlier.vni && !is_other(self.flow, earlier.flow)
-    }
-
-    /// The next part of the payload that makes a frame; `None` after the last.
+    /// The next part of the payload that makes a frame; `None` after the last for now.
     pub(super) fn next_frame(&mut self) -> Option<Range<usize>> {
-        let Kind::Superframe(gso) = self.kind else {
-            let is_next = self.cursor == 0 && self.is_complete();
-            self.cursor = self.total;
-            return is_next.then_some(0..self.total);
+        self.uncover();
+        let run = match self.kind {
+            Kind::Superframe(gso) => self.next_run(usize::from(gso.size))?,
+            Kind::Frame(_) if self.is_complete() && self.out.is_empty() => 0..self.total,
+            Kind::Frame(_) => return None,
         };
+        if !self.out.insert(run.clone()) {
+            return None;
+        }
+        self.write_headers(&run);
+        Some(run)
+    }
+
+    /// The first whole segments that are there and have not come out.
+    fn next_run(&self, size: usize) -> Option<Range<usize>> {
         self.template.as_ref()?;
-        let size = usize::from(gso.size);
-        let cursor = self.cursor;
-        let whole_segments = |range: &Range<usize>| {
-            let start = range.start.max(cursor).next_multiple_of(size);
+        self.came.iter().find_map(|range| {
             let is_end = range.end == self.total;
             let end = if is_end {
                 range.end
             } else {
                 range.end / size * size
             };
-            (start < end).then_some(start..end)
+            let whole = range.start.next_multiple_of(size)..end;
+            self.out.first_gap(&whole)
+        })
+    }
+
+    /// Writes the headers of a run before it.
+    fn write_headers(&mut self, run: &Range<usize>) {
+        let Some(template) = &self.template else {
+            return;
         };
-        let run = self.ranges.iter().find_map(whole_segments)?;
-        self.cursor = run.end;
-        if let Some(template) = &self.template {
-            let start = HEADROOM + run.start - template.len();
-            template.write(&run, &mut self.buffer[start..HEADROOM + run.start]);
+        let end = HEADROOM + run.start;
+        let place = end - template.len()..end;
+        if run.start > 0 {
+            self.covered.extend_from_slice(&self.buffer[place.clone()]);
+            self.covered_at = place.start;
         }
-        Some(run)
+        template.write(run, &mut self.buffer[place]);
+    }
+
+    /// Puts back what the headers of the last run cover.
+    fn uncover(&mut self) {
+        let place = self.covered_at..self.covered_at + self.covered.len();
+        self.buffer[place].copy_from_slice(&self.covered);
+        self.covered.clear();
     }
 
     /// The vnet header of a part that [`Self::next_frame`] returned; `None` when the frame is not what it claims to be.
@@ -182,33 +187,9 @@ impl Slot {
         match self.kind {
             Kind::Superframe(gso) if !piece.headers.is_empty() && self.template.is_none() => {
                 self.template = Template::read(piece.headers, gso, self.total);
-                self.flow = Frame::parse(piece.headers)
-                    .ok()
-                    .map(|frame| flow_hash(&frame));
                 self.template.is_some()
-            }
-            Kind::Frame(_) if piece.offset == 0 => {
-                self.flow = Frame::parse(piece.payload)
-                    .ok()
-                    .map(|frame| flow_hash(&frame));
-                true
             }
             _ => true,
         }
     }
-
-    /// Enters a range that touches `touching` known ones from `place` on, and overlaps none.
-    fn insert(&mut self, place: usize, touching: usize, range: Range<usize>) {
-        if touching == 0 {
-            self.ranges.insert(place, range);
-            return;
-        }
-        let last = self.ranges[place + touching - 1].end.max(range.end);
-        let first = self.ranges[place].start.min(range.start);
-        self.ranges[place] = first..last;
-        self.ranges.drain(place + 1..place + touching);
-    }
 }
-
-/// A frame that falls apart further than this is not what any network does to it.
-const RANGES_MAX: usize = 64;

@@ -63,6 +63,8 @@ pub(super) struct Link {
     /// The peer whose connection this is: the one dialed, or the one that proved its name.
     pub(super) host: Option<HostId>,
     pub(super) watch: Arc<PathWatch>,
+    /// A received datagram before which others go on first.
+    pub(super) waiting: Option<Bytes>,
 }
 
 /// A host that is to be connected.

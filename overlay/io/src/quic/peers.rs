@@ -118,7 +118,7 @@ impl Engine {
                 }
                 PeerEvent::Up { version, .. } => self.went_up(host, version),
                 PeerEvent::Down => {
-                    remote.reassembler = reassembler();
+                    remote.reassembler = Reassembler::new(ReassembleConfig::default());
                     tracing::info!(%host, "peer down");
                     self.events
                         .emit(&QuicEvent::PeerDown { host: host.clone() });
@@ -188,6 +188,7 @@ impl Engine {
                     connection,
                     host: Some(host.clone()),
                     watch,
+                    waiting: None,
                 };
                 self.links.insert(handle, link);
                 self.touched.push(handle);
@@ -285,7 +286,7 @@ impl Engine {
             machine: Peer::new(config, time),
             link: None,
             ids: FrameIds::new(),
-            reassembler: reassembler(),
+            reassembler: Reassembler::new(ReassembleConfig::default()),
         }
     }
 }
@@ -300,14 +301,6 @@ fn is_refusal(reason: &ConnectionError) -> bool {
     CRYPTO_ERRORS.contains(&u64::from(code))
 }
 
-/// A reassembler for a connection whose trains may overtake each other: a sender that changes cores sends by two ways.
-fn reassembler() -> Reassembler {
-    Reassembler::new(ReassembleConfig {
-        reorder_pieces: REORDER_PIECES,
-        ..ReassembleConfig::default()
-    })
-}
-
 /// The certificates the other end proved to have.
 fn chain_of(connection: &Connection) -> Option<Vec<CertificateDer<'static>>> {
     let identity = connection.crypto_session().peer_identity()?;
@@ -315,5 +308,3 @@ fn chain_of(connection: &Connection) -> Option<Vec<CertificateDer<'static>>> {
 }
 
 const CRYPTO_ERRORS: std::ops::Range<u64> = 0x100..0x200;
-/// Four trains.
-const REORDER_PIECES: u32 = 256;

@@ -131,6 +131,7 @@ impl Engine {
                     connection,
                     host: None,
                     watch,
+                    waiting: None,
                 };
                 self.links.insert(handle, link);
                 self.touched.push(handle);
@@ -188,7 +189,8 @@ impl Engine {
                 self.backlog.push(handle);
                 break;
             }
-            let Some(datagram) = link.connection.datagrams().recv() else {
+            let next = link.waiting.take();
+            let Some(datagram) = next.or_else(|| link.connection.datagrams().recv()) else {
                 break;
             };
             let Ok((header, body)) = DatagramHeader::parse(&datagram) else {
@@ -202,6 +204,10 @@ impl Engine {
             }
             if !remote.machine.is_up() {
                 route.counts.early += 1;
+                continue;
+            }
+            if header.is_complete() && remote.reassembler.make_way() {
+                link.waiting = Some(datagram);
                 continue;
             }
             match header {
