@@ -5,7 +5,8 @@
 //! Each end of a TCP connection says in its SYN how long a segment it takes (RFC 9293 §3.7.1). A bridge whose path carries
 //! less than its ports' MTU lowers the number, and the connection never sends a packet that is too big: no message has to
 //! arrive, which is what so often fails. SYNs are few, so this costs nothing elsewhere. A SYN without the option stays as it
-//! is: its sender takes 536 bytes, or 1220.
+//! is: its sender takes 536 bytes, or 1220. So does a signed one (TCP-MD5, RFC 2385; TCP-AO, RFC 5925): the signature covers
+//! the option, and the other end would drop what was changed.
 
 use switch_core::{Frame, VnetHeader, ethertype};
 
@@ -91,24 +92,25 @@ fn ipv6_len(packet: &[u8]) -> Option<usize> {
     (header[0] >> 4 == 6 && header[6] == TCP).then_some(40)
 }
 
-/// Where the value of the option is among the options (RFC 9293 §3.2).
+/// Where the value of the option is among the options (RFC 9293 §3.2); `None` as well when they are signed.
 fn mss_value(options: &[u8]) -> Option<usize> {
-    let mut at = 0;
+    let (mut at, mut value) = (0, None);
     while at < options.len() {
         match options[at] {
-            END => return None,
+            END => break,
             NO_OPERATION => at += 1,
+            MD5_SIGNATURE | AUTHENTICATION => return None,
             kind => {
                 let len = usize::from(*options.get(at + 1)?);
                 if kind == MSS && len == 4 && at + len <= options.len() {
-                    return Some(at + 2);
+                    value = value.or(Some(at + 2));
                 }
                 // A length that does not cover itself would never end.
                 at += if len < 2 { return None } else { len };
             }
         }
     }
-    None
+    value
 }
 
 const TCP: u8 = 6;
@@ -117,6 +119,8 @@ const CHECKSUM: usize = 16;
 const END: u8 = 0;
 const NO_OPERATION: u8 = 1;
 const MSS: u8 = 2;
+const MD5_SIGNATURE: u8 = 19;
+const AUTHENTICATION: u8 = 29;
 
 #[cfg(test)]
 mod tests {
@@ -163,6 +167,36 @@ mod tests {
         assert!(clamp(&VnetHeader::NONE, &mut bytes, 1400));
         assert_eq!(be16(&bytes, at + 3), 1360);
         verify_checksums(&bytes);
+    }
+
+    #[test]
+    fn a_signed_syn_is_left_as_it_was_signed() {
+        for (kind, len) in [(19, 18_u8), (29, 16), (29, 4)] {
+            for is_first in [false, true] {
+                let mut bytes = syn(false).frame(b"");
+                let at = bytes.len() - 4;
+                let mss = bytes.split_off(at);
+                let mut signature = vec![kind, len];
+                signature.resize(usize::from(len), 0xab);
+                let options = match is_first {
+                    true => [signature, mss].concat(),
+                    false => [mss, signature].concat(),
+                };
+                bytes.extend(&options);
+                bytes.resize(at + options.len().next_multiple_of(4), 1);
+                let header_len = u8::try_from(20 + bytes.len() - at).unwrap();
+                bytes[46] = header_len << 2;
+                bytes[16..18].copy_from_slice(&(20 + u16::from(header_len)).to_be_bytes());
+                crate::testing::fix_checksums(&mut bytes);
+                let before = bytes.clone();
+                assert!(!clamp(&VnetHeader::NONE, &mut bytes, 1400), "kind {kind}");
+                assert_eq!(bytes, before);
+                // Were it another option, it would be lowered.
+                let signature_at = if is_first { at } else { at + 4 };
+                bytes[signature_at] = 254;
+                assert!(clamp(&VnetHeader::NONE, &mut bytes, 1400));
+            }
+        }
     }
 
     #[test]
