@@ -63,6 +63,9 @@ pub struct NetworkSummary {
     pub name: String,
     pub driver: Driver,
     pub scope: Scope,
+    /// Why containers do not reach the host and the outside, where they should.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub no_way_out: Option<String>,
 }
 
 /// `GET /v1/networks/{name}`.

@@ -168,6 +168,13 @@ async fn create(args: Create, client: &Client) -> Result<u8, Failure> {
 async fn list(args: &Ls, client: &Client) -> Result<u8, Failure> {
     let networks = client.networks().await?;
     output::print(&listing(args, &networks))?;
+    if !args.json && !args.quiet {
+        for network in &networks {
+            if let Some(why) = &network.no_way_out {
+                eprintln!("network {:?} has no way out: {why}", network.name);
+            }
+        }
+    }
     Ok(0)
 }
 
@@ -281,6 +288,7 @@ mod tests {
             name: name.into(),
             driver,
             scope,
+            no_way_out: None,
         };
         vec![
             network("a", "bridge", Driver::Bridge, Scope::Local),

@@ -8,6 +8,8 @@ use agent_api::{ContainerCreate, DnsServer, Driver, PortMapping};
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
+use crate::host::SysctlChange;
+
 /// A network, by key `network/<id>`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct NetworkRecord {
@@ -85,6 +87,16 @@ impl NetworkRecord {
     pub(crate) fn has_bridge(&self) -> bool {
         matches!(self.driver, Driver::Bridge | Driver::Overlay)
     }
+
+    /// Whether it shall have a leg in the host's namespace.
+    pub(crate) fn has_host_port(&self) -> bool {
+        self.has_bridge() && !self.internal
+    }
+
+    /// What that leg is called.
+    pub(crate) fn host_link(&self) -> String {
+        format!("tsy{}", self.id.get(..10).unwrap_or(&self.id))
+    }
 }
 
 /// An endpoint, by key `endpoint/<id>`.
@@ -144,6 +156,14 @@ pub(crate) enum Phase {
     Exited(i32),
 }
 
+/// The host's settings that the agent changed, by key [`SETTINGS`]. They are put back when nothing needs them.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct SettingsRecord {
+    /// In which life of which host: after a reboot nothing is changed.
+    pub(crate) place: String,
+    pub(crate) changes: Vec<SysctlChange>,
+}
+
 pub(crate) fn network_key(id: &str) -> String {
     format!("{NETWORKS}{id}")
 }
@@ -156,6 +176,9 @@ pub(crate) fn container_key(id: &str) -> String {
     format!("{CONTAINERS}{id}")
 }
 
+pub(crate) const SETTINGS: &str = "agent/settings";
+/// Where the cluster's hosts listen, as the packet filter was last told.
+pub(crate) const SERVICES: &str = "agent/services";
 pub(crate) const NETWORKS: &str = "network/";
 pub(crate) const ENDPOINTS: &str = "endpoint/";
 pub(crate) const CONTAINERS: &str = "container/";

@@ -138,7 +138,7 @@ impl Agent {
             self.drop_network(&mut state, &id)?;
         }
         state.tunnels.stop_quic(&self.switch);
-        self.untrack_tunnels(&mut state);
+        self.guard_tunnels(&mut state, None);
         Ok(())
     }
 
@@ -184,7 +184,7 @@ impl Agent {
                 }
             }
             state.directory = Some(directory);
-            self.untrack_tunnels(&mut state);
+            self.guard_tunnels(&mut state, Some(member));
         }
         *lock(&self.cluster) = Some(Arc::clone(member));
         let this: Weak<Self> = Arc::downgrade(self);

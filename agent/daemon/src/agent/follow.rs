@@ -29,14 +29,14 @@ impl Follow for Agent {
             self.follow_one(&mut state, member, difference);
         }
         self.follow_directory(&mut state, member);
-        self.untrack_tunnels(&mut state);
+        self.guard_tunnels(&mut state, Some(member));
     }
 
     fn begin(&self, member: &Arc<Member>, session: Session) -> Result<(), StoreError> {
         let mut state = self.state();
         let shared = self.share_everything(&mut state, member, session);
         self.follow_directory(&mut state, member);
-        self.untrack_tunnels(&mut state);
+        self.guard_tunnels(&mut state, Some(member));
         shared
     }
 

@@ -21,6 +21,7 @@ mod error;
 mod files;
 mod find;
 mod follow;
+mod host_port;
 mod journal;
 mod logs;
 mod network;
@@ -33,6 +34,7 @@ mod reconcile;
 mod resolv_conf;
 mod sandbox;
 mod segment;
+mod settings;
 mod share;
 mod share_address;
 mod share_network;
@@ -42,13 +44,15 @@ mod view;
 mod view_overlay;
 
 use std::path::PathBuf;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use agent_api::{ApiError, Info};
 use rustix::rand::{GetRandomFlags, getrandom};
 use switch_io::{StartSwitch, Switch, SwitchConfig};
 use tokio::runtime::Handle;
+use tokio::sync::Notify;
 
 use self::journal::Journal;
 use self::overlay::Tunnels;
@@ -56,7 +60,7 @@ use self::state::State;
 use crate::cluster::Member;
 use crate::config::Config;
 use crate::container::Supervisor;
-use crate::firewall::{Firewall, FirewallError};
+use crate::firewall::Firewall;
 use crate::host::{MissingRights, check_rights, raise_open_files};
 use crate::store::{OpenStore, StoreError};
 
@@ -67,7 +71,10 @@ pub(crate) struct Agent {
     store: Journal,
     supervisor: Supervisor,
     /// Absent where there is no `nft`: then networks have no way out.
-    firewall: Result<Firewall, FirewallError>,
+    firewall: OnceLock<Firewall>,
+    watches_firewall: AtomicBool,
+    /// Some network has no host port that should have one.
+    closed: Arc<Notify>,
     runtime: Handle,
     /// The random part of this host's own IPv6 prefix (RFC 4193 §3.2.2).
     ula_global_id: [u8; 5],
@@ -120,7 +127,9 @@ impl Agent {
             switch,
             store,
             supervisor: Supervisor::new(PathBuf::from("/proc/self/exe")),
-            firewall: Firewall::find(),
+            firewall: OnceLock::new(),
+            watches_firewall: AtomicBool::new(false),
+            closed: Arc::default(),
             runtime,
             ula_global_id,
             warnings: Mutex::default(),
@@ -137,6 +146,7 @@ impl Agent {
             agent.warn(error.to_string());
         }
         agent.watch_firewall();
+        agent.keep_opening();
         agent.reconcile()?;
         agent.watch_sandboxes();
         agent.resume_cluster();
@@ -144,14 +154,10 @@ impl Agent {
         Ok(agent)
     }
 
-    /// Puts the packet filter back as it was. Containers go on; the next start attaches them again.
+    /// Containers go on; the next start attaches them again.
     pub(crate) fn shut_down(&self) {
         self.stop_cluster();
-        if let Ok(firewall) = &self.firewall
-            && let Err(error) = firewall.remove()
-        {
-            tracing::warn!(%error, "rules stay in the packet filter");
-        }
+        self.leave_host(&mut self.state());
     }
 
     pub(crate) fn info(&self) -> Info {
@@ -163,8 +169,21 @@ impl Agent {
             engine: engine.engine.name().to_owned(),
             engine_reason: engine.fallback.clone().unwrap_or_default(),
             workers: engine.workers,
-            warnings: lock(&self.warnings).clone(),
+            warnings: self.present_warnings(),
         }
+    }
+
+    /// What was told so far, and which networks are without a way out now.
+    fn present_warnings(&self) -> Vec<String> {
+        let mut warnings = lock(&self.warnings).clone();
+        let state = self.state();
+        let closed = state.networks.values().filter_map(|network| {
+            let why = network.closed.as_ref()?;
+            let name = &network.record.name;
+            Some(format!("network {name:?} has no way out: {why}"))
+        });
+        warnings.extend(closed.take(WARNINGS_MAX));
+        warnings
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -190,32 +209,6 @@ impl Agent {
         if !warnings.contains(&warning) && warnings.len() < WARNINGS_MAX {
             warnings.push(warning);
         }
-    }
-
-    /// Puts our rules back whenever somebody flushes them, or Docker's chain appears.
-    fn watch_firewall(self: &Arc<Self>) {
-        let Ok(firewall) = &self.firewall else { return };
-        let mut watch = match firewall.watch() {
-            Ok(watch) => watch,
-            Err(error) => return self.warn(error.to_string()),
-        };
-        let agent = Arc::downgrade(self);
-        self.runtime.spawn(async move {
-            while let Some(disturbance) = watch.next().await {
-                let Some(agent) = agent.upgrade() else { return };
-                tracing::info!(
-                    ?disturbance,
-                    "the packet filter was changed by somebody else"
-                );
-                let applied = tokio::task::spawn_blocking(move || {
-                    if let Err(why) = agent.apply_firewall(&agent.state()) {
-                        agent.warn(why);
-                    }
-                });
-                // It only fails when the agent is shutting down.
-                let _ = applied.await;
-            }
-        });
     }
 }
 

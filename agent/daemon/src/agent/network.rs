@@ -4,6 +4,7 @@ use agent_api::{
     ApiError, Driver, FdbEntryView, NetworkCreate, NetworkDetail, NetworkSummary, PortView, Pruned,
 };
 use ipnet::IpNet;
+use switch_core::PortKind;
 
 use super::error::{CreateNetwork, RemoveNetwork};
 use super::overlay::{local_address, quic_mtu, vxlan_mtu};
@@ -23,7 +24,7 @@ impl Agent {
             .state()
             .networks
             .values()
-            .map(|network| view::network_summary(&network.record))
+            .map(view::present_summary)
             .collect();
         summaries.sort_by(|one, other| one.name.cmp(&other.name));
         summaries
@@ -32,7 +33,11 @@ impl Agent {
     pub(crate) fn inspect_network(&self, called: &str) -> Result<NetworkDetail, ApiError> {
         let state = self.state();
         let network = state.network(called)?;
-        Ok(view::network_detail(&self.switch, &state.tunnels, network))
+        let mut detail = view::network_detail(&self.switch, &state.tunnels, network);
+        for (reason, packets) in self.filter_drops(network) {
+            *detail.drops.entry(reason).or_default() += packets;
+        }
+        Ok(detail)
     }
 
     pub(crate) fn fdb(&self, called: &str) -> Result<Vec<FdbEntryView>, ApiError> {
@@ -42,7 +47,28 @@ impl Agent {
 
     pub(crate) fn ports(&self, called: &str) -> Result<Vec<PortView>, ApiError> {
         let state = self.state();
-        Ok(view::ports(&self.switch, state.network(called)?))
+        let network = state.network(called)?;
+        let mut ports = view::ports(&self.switch, network);
+        let is_host = |port: &&mut PortView| port.kind == PortKind::Host.name();
+        if let Some(host) = ports.iter_mut().find(is_host) {
+            host.drops.extend(self.filter_drops(network));
+        }
+        Ok(ports)
+    }
+
+    /// What the packet filter dropped on the network's way out and in, by reason.
+    fn filter_drops(&self, network: &Network) -> Vec<(String, u64)> {
+        let host = network
+            .segment
+            .as_ref()
+            .and_then(|segment| segment.host.as_ref());
+        let Some((host, firewall)) = host.zip(self.firewall().ok()) else {
+            return Vec::new();
+        };
+        let drops = firewall.drops().of(&host.link).into_iter();
+        drops
+            .map(|(reason, packets)| (reason.name().to_owned(), packets))
+            .collect()
     }
 
     pub(crate) fn create_network(
@@ -256,7 +282,7 @@ impl Agent {
         Ok(())
     }
 
-    /// Keeps the record, raises the segment, opens the packet filter. Nothing is left of a failure.
+    /// Keeps the record, raises the segment, opens its host port. Nothing is left of a failure.
     pub(super) fn add_network(
         &self,
         state: &mut State,
@@ -288,6 +314,7 @@ impl Agent {
             pool_v4,
             pool_v6,
             segment,
+            closed: None,
             endpoints: Default::default(),
         };
         if let (Some(directory), Some(vni)) = (&mut state.directory, share::vni(&network)) {
@@ -295,15 +322,20 @@ impl Agent {
         }
         state.networks.insert(id.clone(), network);
         self.share_private_names(state);
-        if let Err(why) = self.apply_firewall(state) {
-            if is_predefined(&record.name) {
-                self.warn(why);
-                return Ok(());
+        self.open_host_ports(state);
+        let closed = state
+            .networks
+            .get(&id)
+            .and_then(|network| network.closed.clone());
+        match closed {
+            // It comes with every agent, and works inside.
+            None => Ok(()),
+            Some(_) if is_predefined(&record.name) => Ok(()),
+            Some(why) => {
+                self.drop_network(state, &id)?;
+                Err(failed(why).into())
             }
-            self.drop_network(state, &id)?;
-            return Err(failed(why).into());
         }
-        Ok(())
     }
 
     pub(super) fn drop_network(&self, state: &mut State, id: &str) -> Result<(), ApiError> {
@@ -318,7 +350,10 @@ impl Agent {
             self.lower_segment(&mut state.tunnels, segment);
         }
         self.share_private_names(state);
-        let firewall = self.apply_firewall(state);
+        let firewall = match network.record.has_host_port() {
+            true => self.settle_host(state),
+            false => Ok(()),
+        };
         let forgotten = self
             .store
             .delete(&network_key(id))

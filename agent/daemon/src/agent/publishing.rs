@@ -7,10 +7,12 @@ use agent_api::{ApiError, PortMapping, TransportProtocol};
 use super::Agent;
 use super::endpoint::addresses;
 use super::error::Contain;
-use super::state::{Network, State};
+use super::settings::own_forwarding;
+use super::state::{Network, State, UnderlayRules};
+use crate::cluster::Member;
 use crate::firewall::{self, NetworkRules, Rules};
 use crate::publish::{PublishSpec, publish};
-use crate::record::{Owner, container_key};
+use crate::record::{Owner, SERVICES, container_key};
 
 impl Agent {
     /// Takes the host ports that the container asks for and opens the packet filter for them.
@@ -75,13 +77,22 @@ impl Agent {
         }
     }
 
-    /// Makes the packet filter fit the places where tunnels end, if those are others than before.
-    pub(super) fn untrack_tunnels(&self, state: &mut State) {
-        let addresses = state.tunnels.addresses();
-        if state.untracked == addresses {
+    /// Makes the packet filter fit the places where tunnels end and the cluster's hosts listen, if those are others than
+    /// before.
+    pub(super) fn guard_tunnels(&self, state: &mut State, member: Option<&Member>) {
+        let underlay = UnderlayRules {
+            tunnels: state.tunnels.addresses(),
+            services: member.map(Member::services).unwrap_or_default(),
+        };
+        if state.underlay == underlay {
             return;
         }
-        state.untracked = addresses;
+        if state.underlay.services != underlay.services
+            && let Err(error) = self.store.put(SERVICES, &underlay.services)
+        {
+            tracing::warn!(%error, "the next start does not know at once where the cluster's hosts listen");
+        }
+        state.underlay = underlay;
         if let Err(why) = self.apply_firewall(state) {
             self.warn(why);
         }
@@ -89,7 +100,7 @@ impl Agent {
 
     /// Makes the packet filter fit the networks, published ports and tunnels there are.
     pub(super) fn apply_firewall(&self, state: &State) -> Result<(), String> {
-        let firewall = self.firewall.as_ref().map_err(ToString::to_string)?;
+        let firewall = self.firewall().map_err(|error| error.to_string())?;
         firewall
             .apply(&rules(state))
             .map_err(|error| error.to_string())
@@ -123,20 +134,17 @@ fn rules(state: &State) -> Rules {
         networks: state.networks.values().filter_map(network_rules).collect(),
         published: published.collect(),
         tunnels: state.tunnels.addresses(),
+        services: state.underlay.services.clone(),
+        own_forwarding: own_forwarding(&state.settings),
         ..Rules::default()
     }
 }
 
 fn network_rules(network: &Network) -> Option<NetworkRules> {
-    let host = network.segment.as_ref()?.host.as_ref()?;
-    Some(NetworkRules {
-        host_link: host.link.clone(),
-        subnets: network
-            .record
-            .subnets
-            .iter()
-            .map(|subnet| subnet.net)
-            .collect(),
+    let record = &network.record;
+    record.has_host_port().then(|| NetworkRules {
+        host_link: record.host_link(),
+        subnets: record.subnets.iter().map(|subnet| subnet.net).collect(),
         masquerade: true,
         anti_spoof: true,
     })

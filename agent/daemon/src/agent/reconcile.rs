@@ -14,7 +14,7 @@ use crate::container::{read_exit, supervised};
 use crate::name::short;
 use crate::record::{
     CONTAINERS, ContainerRecord, ENDPOINTS, EndpointRecord, NETWORKS, NetworkRecord, Owner, Phase,
-    endpoint_key,
+    SERVICES, endpoint_key,
 };
 use crate::store::StoreError;
 
@@ -22,9 +22,16 @@ impl Agent {
     /// Raises every network again, takes back the containers that still run, and settles what ended meanwhile.
     pub(super) fn reconcile(self: &Arc<Self>) -> Result<(), ApiError> {
         let mut state = self.state();
+        state.settings = self.known_settings().map_err(failed)?;
+        state.underlay.services = self
+            .store
+            .get(SERVICES)
+            .map_err(failed)?
+            .unwrap_or_default();
         for record in self.records::<NetworkRecord>(NETWORKS)? {
             self.restore_network(&mut state, record)?;
         }
+        self.open_host_ports(&mut state);
         self.add_predefined(&mut state)?;
         self.share_private_names(&state);
         let records = self.records::<ContainerRecord>(CONTAINERS)?;
@@ -42,9 +49,6 @@ impl Agent {
         }
         for id in ids {
             self.resume(&mut state, &id);
-        }
-        if let Err(why) = self.apply_firewall(&state) {
-            self.warn(why);
         }
         Ok(())
     }
@@ -69,6 +73,7 @@ impl Agent {
                 pool_v4,
                 pool_v6,
                 segment,
+                closed: None,
                 endpoints: Default::default(),
             },
         );
@@ -163,10 +168,12 @@ impl Agent {
     }
 
     fn records<T: serde::de::DeserializeOwned>(&self, prefix: &str) -> Result<Vec<T>, ApiError> {
-        self.store.list(prefix).map_err(|error: StoreError| {
-            ApiError::new(agent_api::ErrorKind::Failed, error.to_string())
-        })
+        self.store.list(prefix).map_err(failed)
     }
+}
+
+fn failed(error: StoreError) -> ApiError {
+    ApiError::new(agent_api::ErrorKind::Failed, error.to_string())
 }
 
 /// The supervisor died without a word: what SIGKILL leaves, 128 + 9.

@@ -15,10 +15,8 @@ use switch_io::{BasicTap, FramePort, OffloadTap, OpenTap};
 use super::Agent;
 use super::overlay::{Tunnels, local_address};
 use super::plan::{OPTION_TAP, OPTION_TRANSPARENT};
-use super::state::{HostPort, Segment};
+use super::state::Segment;
 use crate::edge::{EdgeHandle, EdgeSettings, NamesSettings};
-use crate::host;
-use crate::netlink::{HostLink, Netlink, configure_host_link};
 use crate::record::NetworkRecord;
 
 /// A TAP of either driver, before it becomes a port.
@@ -63,7 +61,8 @@ impl NetworkRecord {
 }
 
 impl Agent {
-    /// Makes the bridge, its edge and its host port. What was made is gone again after a failure.
+    /// Makes the bridge, its edge and its tunnels to fixed remotes; its host port comes by [`Agent::open_host_ports`]. What
+    /// was made is gone again after a failure.
     pub(super) fn raise_segment(
         &self,
         tunnels: &mut Tunnels,
@@ -99,7 +98,7 @@ impl Agent {
             hosts: BTreeMap::new(),
             remotes: BTreeMap::new(),
         };
-        match self.raise_ways_out(tunnels, record, &mut segment) {
+        match self.raise_tunnels(tunnels, record, &mut segment) {
             Ok(()) => Ok(segment),
             Err(why) => {
                 self.lower_segment(tunnels, segment);
@@ -108,16 +107,13 @@ impl Agent {
         }
     }
 
-    /// The ports that lead to the host and to fixed remotes.
-    fn raise_ways_out(
+    /// The ports that lead to fixed remotes.
+    fn raise_tunnels(
         &self,
         tunnels: &mut Tunnels,
         record: &NetworkRecord,
         segment: &mut Segment,
     ) -> Result<(), String> {
-        if !record.internal {
-            segment.host = Some(self.raise_host_port(record, segment)?);
-        }
         let Some(overlay) = &record.overlay else {
             return Ok(());
         };
@@ -146,47 +142,6 @@ impl Agent {
             self.switch.remove_port(host.port);
         }
         self.switch.remove_port(segment.edge_port);
-    }
-
-    fn raise_host_port(
-        &self,
-        record: &NetworkRecord,
-        segment: &Segment,
-    ) -> Result<HostPort, String> {
-        let link = host_link_name(&record.id);
-        let mut netlink = Netlink::open().map_err(|error| error.to_string())?;
-        // One may be left of an agent that was killed a moment ago: its io_uring lets go of descriptors after its end.
-        netlink
-            .delete_link(&link)
-            .map_err(|error| error.to_string())?;
-        // The host's end takes offloads whatever the driver of the network's other TAPs.
-        let tap = open_tap(DRIVER_OFFLOAD, &link).map_err(|error| error.to_string())?;
-        let port = self
-            .switch
-            .add_port(
-                &segment.bridge,
-                tap.port,
-                PortConfig::new(PortKind::Host, u32::from(record.mtu)),
-            )
-            .map_err(|error| format!("no host port: {error}"))?;
-        let wanted = HostLink {
-            name: link.clone(),
-            mac: segment.gateway_mac.octets(),
-            mtu: u32::from(record.mtu),
-            addresses: record
-                .subnets
-                .iter()
-                .map(|subnet| on_link(subnet.gateway, subnet.net))
-                .collect(),
-        };
-        let configured = configure_host_link(&mut netlink, &wanted)
-            .map_err(|error| error.to_string())
-            .and_then(|_| let_forward(record.subnet_v6().is_some()));
-        if let Err(why) = configured {
-            self.switch.remove_port(port);
-            return Err(why);
-        }
-        Ok(HostPort { link, port })
     }
 
     fn edge_settings(&self, record: &NetworkRecord, gateway_mac: Mac) -> EdgeSettings {
@@ -237,20 +192,6 @@ impl Agent {
     }
 }
 
-fn let_forward(ipv6: bool) -> Result<(), String> {
-    for family in [false, true].into_iter().filter(|family| ipv6 || !family) {
-        for change in host::enable_forwarding(family).map_err(|error| error.to_string())? {
-            tracing::info!(
-                setting = change.name,
-                before = change.before,
-                after = change.after,
-                "kernel setting changed"
-            );
-        }
-    }
-    Ok(())
-}
-
 /// Opens a TAP of the named driver in the agent's namespace.
 pub(super) fn open_tap(driver: &str, link: &str) -> Result<Tap, OpenTap> {
     if driver == "basic" {
@@ -273,10 +214,6 @@ pub(super) fn open_tap(driver: &str, link: &str) -> Result<Tap, OpenTap> {
 pub(super) fn on_link(address: IpAddr, net: IpNet) -> IpNet {
     // Both are of one family, so the prefix length fits.
     IpNet::new(address, net.prefix_len()).unwrap_or_else(|_| address.into())
-}
-
-fn host_link_name(network_id: &str) -> String {
-    format!("tsy{}", network_id.get(..10).unwrap_or(network_id))
 }
 
 pub(super) fn random_seed() -> u64 {

@@ -10,10 +10,11 @@ use switch_core::{Bridge, Mac, PortId};
 use super::follow::RemotePlace;
 use super::overlay::{TunnelPort, Tunnels};
 use crate::edge::EdgeHandle;
+use crate::firewall::Service;
 use crate::ipam::Pool;
 use crate::netlink::NetnsId;
 use crate::publish::PublishedPort;
-use crate::record::{ContainerRecord, EndpointRecord, NetworkRecord, Owner};
+use crate::record::{ContainerRecord, EndpointRecord, NetworkRecord, Owner, SettingsRecord};
 
 /// Everything, by id.
 #[derive(Default)]
@@ -21,8 +22,10 @@ pub(super) struct State {
     pub(super) networks: BTreeMap<String, Network>,
     pub(super) containers: BTreeMap<String, Container>,
     pub(super) tunnels: Tunnels,
-    /// Where tunnels received when the packet filter was last told not to track them.
-    pub(super) untracked: BTreeSet<SocketAddr>,
+    /// What of the underlay the packet filter was last told.
+    pub(super) underlay: UnderlayRules,
+    /// What the host's settings were.
+    pub(super) settings: SettingsRecord,
     /// Where the cluster's endpoints are; absent without a cluster.
     pub(super) directory: Option<Directory>,
 }
@@ -34,7 +37,18 @@ pub(super) struct Network {
     pub(super) pool_v6: Option<Pool>,
     /// Absent for the drivers `host` and `null`, which have no ports.
     pub(super) segment: Option<Segment>,
+    /// Why there is no host port, where there should be one.
+    pub(super) closed: Option<String>,
     pub(super) endpoints: BTreeMap<String, Endpoint>,
+}
+
+/// What concerns the packet filter of the ways between hosts.
+#[derive(Default, PartialEq, Eq)]
+pub(super) struct UnderlayRules {
+    /// Where this host's tunnels receive.
+    pub(super) tunnels: BTreeSet<SocketAddr>,
+    /// Where the cluster's hosts listen to each other.
+    pub(super) services: BTreeSet<Service>,
 }
 
 impl Network {

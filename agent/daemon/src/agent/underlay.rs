@@ -78,7 +78,7 @@ impl Agent {
         let mut state = self.state();
         self.reopen_vxlan(&mut state, member.as_deref(), &own);
         state.tunnels.refit();
-        self.untrack_tunnels(&mut state);
+        self.guard_tunnels(&mut state, member.as_deref());
         Ok(is_in_place)
     }
 

@@ -29,6 +29,15 @@ pub(super) fn network_summary(record: &NetworkRecord) -> NetworkSummary {
         } else {
             Scope::Local
         },
+        no_way_out: None,
+    }
+}
+
+/// The same of a network that is here, with what ails it.
+pub(super) fn present_summary(network: &Network) -> NetworkSummary {
+    NetworkSummary {
+        no_way_out: network.closed.clone(),
+        ..network_summary(&network.record)
     }
 }
 
@@ -46,7 +55,7 @@ pub(super) fn network_detail(
         }
     }
     NetworkDetail {
-        summary: network_summary(record),
+        summary: present_summary(network),
         subnets: record.subnets.iter().map(|subnet| subnet.net).collect(),
         gateways: record.gateway_addresses(),
         gateway_mac: segment.map(|segment| segment.gateway_mac.to_string()),

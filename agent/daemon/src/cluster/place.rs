@@ -11,8 +11,11 @@
 //! A host that has moved speaks to etcd from its new address over new connections, because those that are there hang until
 //! their time is over. Its session goes on: it tells under the same lease where it is now, so that nobody takes it for gone.
 
+use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::Ordering;
+
+use agent_api::TransportProtocol;
 
 use super::error::UseCluster;
 use super::etcd_access::etcd_options;
@@ -20,7 +23,11 @@ use super::files::Settings;
 use super::hex;
 use super::member::{Member, lock};
 use super::records::{ALIVE, AliveRecord, HOSTS, HostRecord};
+use crate::firewall::Service;
 use crate::store::{Change, Expected, LeaseId, Store, StoreError};
+
+/// The signer's own, and the two of the etcd that it runs.
+const SIGNER_PORTS: u16 = 3;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Place {
@@ -72,6 +79,38 @@ impl Member {
     /// Where hosts are admitted.
     pub(super) fn signer(&self) -> SocketAddr {
         lock(&self.place).signer
+    }
+
+    /// Where hosts of the cluster listen to each other: tunnels over QUIC, and at the signer, whichever host that is, where
+    /// hosts are admitted and the etcd that it may run. This host comes first, by whatever address.
+    pub(crate) fn services(&self) -> BTreeSet<Service> {
+        let signer = self.signer();
+        let quic = |address, port| Service {
+            protocol: TransportProtocol::Udp,
+            address,
+            port,
+        };
+        let mut services = BTreeSet::from([quic(None, self.settings.quic_udp_port)]);
+        let mut addresses = BTreeSet::from([None, Some(signer.ip())]);
+        let world = self.world();
+        for (_, alive) in world.under::<AliveRecord>(ALIVE) {
+            let port = alive.quic_udp_port;
+            services.extend(port.map(|port| quic(Some(alive.address), port)));
+            addresses.insert(Some(alive.address));
+        }
+        for (_, host) in world.under::<HostRecord>(HOSTS) {
+            services.insert(quic(Some(host.address), self.settings.quic_udp_port));
+            addresses.insert(Some(host.address));
+        }
+        for address in addresses {
+            let ports = (0..SIGNER_PORTS).filter_map(|place| signer.port().checked_add(place));
+            services.extend(ports.map(|port| Service {
+                protocol: TransportProtocol::Tcp,
+                address,
+                port,
+            }));
+        }
+        services
     }
 
     /// The settings, with what has changed since the start.

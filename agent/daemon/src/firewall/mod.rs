@@ -6,6 +6,9 @@
 //! `nft -f -` replaces the old table by it in one transaction, so no packet sees half of it and nothing accumulates.
 //! Connection tracking outlives the replacement, so connections do too.
 //!
+//! Containers outlive the agent, so the table does: it goes when nothing is left that it could guard, and at a start it
+//! stands before the first host port.
+//!
 //! Tables of others are not touched, with one exception: Docker sets the policy of its forward chain to drop and leaves
 //! `DOCKER-USER` for others to say what passes. A verdict in one base chain does not excuse a packet from the next, so
 //! our forward chain, which runs first, sets a bit of the packet mark on what it accepts, and one rule in `DOCKER-USER`,
@@ -17,13 +20,15 @@
 
 mod conntrack;
 mod diagnose;
+mod drops;
 mod nft;
 mod render;
 mod rules;
 mod watch;
 
 pub use diagnose::{Finding, diagnose};
+pub use drops::{Drops, FilterDrop};
 pub use nft::{Firewall, FirewallError};
 pub use render::render;
-pub use rules::{DEFAULT_MARK_BIT, NetworkRules, Published, Rules};
+pub use rules::{DEFAULT_MARK_BIT, Families, NetworkRules, Published, Rules, Service};
 pub use watch::{Disturbance, FirewallWatch, WatchFirewall};

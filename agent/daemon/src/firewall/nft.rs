@@ -10,7 +10,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use serde_json::Value;
 
 use super::conntrack;
-use super::render::{TABLE, render};
+use super::drops::Drops;
+use super::render::{Surroundings, TABLE, render_beside};
 use super::rules::{Published, Rules};
 use super::watch::{FirewallWatch, WatchFirewall};
 use crate::netlink::Netlink;
@@ -84,10 +85,14 @@ impl Firewall {
     /// Makes the packet filter what `rules` say, in one transaction.
     pub fn apply(&self, rules: &Rules) -> Result<(), FirewallError> {
         let _turn = lock(&self.shared.turn);
-        let table = render(rules);
         let chains = self.list(&["list", "chains"])?;
+        let drops = self.drops();
         self.change(&chains, |docker| {
-            let mut script = table.clone();
+            let around = Surroundings {
+                drops: drops.clone(),
+                docker: !docker.is_empty(),
+            };
+            let mut script = render_beside(rules, &around);
             for chain in docker {
                 script.push_str(&chain.without_ours());
                 script.push_str(&chain.with_ours(rules.mark_bit));
@@ -116,6 +121,12 @@ impl Firewall {
         })?;
         self.forget_stale(&[]);
         Ok(())
+    }
+
+    /// What was dropped since there has been a table; nothing where there is none.
+    pub fn drops(&self) -> Drops {
+        let listed = self.list(&["list", "sets", "table", "inet", "tapestry"]);
+        listed.map_or_else(|_| Drops::default(), |listing| Drops::read(&listing))
     }
 
     /// Says when to apply again, until dropped. Open it before the first [`Firewall::apply`], so nothing is missed.

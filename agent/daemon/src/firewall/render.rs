@@ -6,12 +6,26 @@ use std::net::{IpAddr, SocketAddr};
 
 use agent_api::TransportProtocol;
 
-use super::rules::{NetworkRules, Published, Rules};
+use super::drops::{Drops, FilterDrop};
+use super::rules::{NetworkRules, Published, Rules, Service};
 
 /// The script that replaces the table `inet tapestry` by one for `rules`, whatever was there before.
 ///
 /// The same rules in another order give the same text.
 pub fn render(rules: &Rules) -> String {
+    render_beside(rules, &Surroundings::default())
+}
+
+/// What else there is at the time.
+#[derive(Debug, Default)]
+pub(super) struct Surroundings {
+    /// What the table that is replaced has counted.
+    pub(super) drops: Drops,
+    /// Docker's chains are there, and decide about its bridges.
+    pub(super) docker: bool,
+}
+
+pub(super) fn render_beside(rules: &Rules, around: &Surroundings) -> String {
     let mut networks: Vec<&NetworkRules> = rules.networks.iter().collect();
     networks.sort_by(|one, other| one.host_link.cmp(&other.host_link));
     // `add` before `delete` makes deleting a table that is not there no error.
@@ -20,11 +34,13 @@ pub fn render(rules: &Rules) -> String {
          \tcomment \"made by the tapestry agent, which replaces it as a whole\"\n"
     );
     push_sets(&mut text, &networks);
+    push_drops(&mut text, &networks, &around.drops);
+    push_underlay(&mut text, rules);
     push_maps(&mut text, &rules.published);
-    push_protection(&mut text, &rules.tunnels);
+    push_protection(&mut text, rules);
     push_publish(&mut text, &rules.published);
     push_masquerade(&mut text);
-    push_forward(&mut text, rules.mark_bit);
+    push_forward(&mut text, rules, around.docker);
     text.push_str("}\n");
     text
 }
@@ -46,6 +62,7 @@ fn push_sets(text: &mut String, networks: &[&NetworkRules]) {
     push_block(text, "set guarded", "type ifname", &guarded);
     for (version, family) in [("4", "ip"), ("6", "ip6")] {
         let mut own = BTreeSet::new();
+        let mut routed = BTreeSet::new();
         let mut masqueraded = BTreeSet::new();
         for (network, subnet) in networks
             .iter()
@@ -53,6 +70,7 @@ fn push_sets(text: &mut String, networks: &[&NetworkRules]) {
             .filter(|(_, subnet)| self::family(subnet.addr()) == family)
         {
             own.insert(format!("{subnet} . {}", quoted(&network.host_link)));
+            routed.insert(subnet.to_string());
             if network.masquerade {
                 masqueraded.insert(subnet.to_string());
             }
@@ -60,6 +78,7 @@ fn push_sets(text: &mut String, networks: &[&NetworkRules]) {
         let own_type = format!("type ipv{version}_addr . ifname; flags interval");
         let subnet_type = format!("type ipv{version}_addr; flags interval; auto-merge");
         push_block(text, &format!("set own{version}"), &own_type, &own);
+        push_block(text, &format!("set routed{version}"), &subnet_type, &routed);
         push_block(
             text,
             &format!("set masqueraded{version}"),
@@ -67,6 +86,53 @@ fn push_sets(text: &mut String, networks: &[&NetworkRules]) {
             &masqueraded,
         );
     }
+}
+
+/// One set per reason, whose elements count (see [`super::drops`]).
+fn push_drops(text: &mut String, networks: &[&NetworkRules], drops: &Drops) {
+    for reason in FilterDrop::ALL {
+        let counted = networks.iter().map(|network| {
+            let count = drops.count(reason, &network.host_link);
+            let link = quoted(&network.host_link);
+            format!(
+                "{link} counter packets {} bytes {}",
+                count.packets, count.bytes
+            )
+        });
+        let head = format!("set {}", reason.set());
+        push_block(text, &head, "type ifname; counter", &counted.collect());
+    }
+}
+
+/// Where tunnels end, on whatever host, and what else hosts of a cluster trust each other with.
+fn push_underlay(text: &mut String, rules: &Rules) {
+    let own = rules.tunnels.iter().map(SocketAddr::port);
+    let ports: BTreeSet<u16> = own.chain(VXLAN_PORTS).collect();
+    let ports = ports.iter().map(u16::to_string).collect();
+    push_block(text, "set tunnel_ports", "type inet_service", &ports);
+    for (place, elements) in services(&rules.services) {
+        let types = match place {
+            ServicePlace::Here => "type inet_proto . inet_service",
+            ServicePlace::V4 => "type ipv4_addr . inet_proto . inet_service",
+            ServicePlace::V6 => "type ipv6_addr . inet_proto . inet_service",
+        };
+        push_block(text, &format!("set {}", place.set()), types, &elements);
+    }
+}
+
+/// The elements of each set that is not empty.
+fn services(services: &BTreeSet<Service>) -> BTreeMap<ServicePlace, BTreeSet<String>> {
+    let mut sets: BTreeMap<ServicePlace, BTreeSet<String>> = BTreeMap::new();
+    for service in services {
+        let port = format!("{} . {}", word(service.protocol), service.port);
+        let (place, element) = match service.address {
+            None => (ServicePlace::Here, port),
+            Some(address @ IpAddr::V4(_)) => (ServicePlace::V4, format!("{address} . {port}")),
+            Some(address @ IpAddr::V6(_)) => (ServicePlace::V6, format!("{address} . {port}")),
+        };
+        sets.entry(place).or_default().insert(element);
+    }
+    sets
 }
 
 /// One map per protocol, address family and whether a host address is named.
@@ -100,23 +166,37 @@ fn push_block(text: &mut String, head: &str, types: &str, elements: &BTreeSet<St
     text.push_str("\t}\n");
 }
 
-/// Containers may not reach the host's loopback, nor send as somebody else. Redirects, which a hairpinned connection
-/// provokes, would lead them astray. What does not come from a container, a tunnel's datagrams above all, is looked at once;
+/// Containers may not reach the host's loopback, nor send as somebody else. Nor may they reach a tunnel or a service of the
+/// cluster: their packets would come there with this host's address, which is what a VXLAN receiver takes for proof. Whole
+/// datagrams are seen here, since connection tracking has put fragments together. Redirects, which a hairpinned connection
+/// provokes, would lead containers astray. What does not come from a container, a tunnel's datagrams above all, is looked at once;
 /// what does is no tunnel's, whatever it says.
-fn push_protection(text: &mut String, tunnels: &BTreeSet<SocketAddr>) {
+fn push_protection(text: &mut String, rules: &Rules) {
+    let tunnels = &rules.tunnels;
     text.push_str("\tchain outside {\n");
     push_untracked(text, tunnels, "daddr");
     text.push_str(
         "\t}\n\
          \tchain protect {\n\
          \t\ttype filter hook prerouting priority raw; policy accept;\n\
-         \t\tiifname != @host_links goto outside\n\
-         \t\tip daddr 127.0.0.0/8 drop\n\
-         \t\tip6 daddr ::1 drop\n\
-         \t\tiifname @guarded ip saddr != 0.0.0.0 ip saddr . iifname != @own4 drop\n\
-         \t\tiifname @guarded ip6 saddr != { ::, fe80::/10 } ip6 saddr . iifname != @own6 drop\n\
-         \t}\n",
+         \t\tiifname != @host_links goto outside\n",
     );
+    let mut drop = |condition: &str, reason| push_drop(text, condition, "iifname", reason);
+    drop("ip daddr 127.0.0.0/8", FilterDrop::Loopback);
+    drop("ip6 daddr ::1", FilterDrop::Loopback);
+    drop("udp dport @tunnel_ports", FilterDrop::Underlay);
+    for place in services(&rules.services).keys() {
+        drop(place.condition(), FilterDrop::Underlay);
+    }
+    drop(
+        "iifname @guarded ip saddr != 0.0.0.0 ip saddr . iifname != @own4",
+        FilterDrop::Source,
+    );
+    drop(
+        "iifname @guarded ip6 saddr != { ::, fe80::/10 } ip6 saddr . iifname != @own6",
+        FilterDrop::Source,
+    );
+    text.push_str("\t}\n");
     if !tunnels.is_empty() {
         text.push_str(
             "\tchain tunnels {\n\
@@ -132,6 +212,13 @@ fn push_protection(text: &mut String, tunnels: &BTreeSet<SocketAddr>) {
          \t\toifname @host_links icmpv6 type nd-redirect drop\n\
          \t}\n",
     );
+}
+
+/// `side` is the meta key of the network's link.
+fn push_drop(text: &mut String, condition: &str, side: &str, reason: FilterDrop) {
+    let set = reason.set();
+    let space = if condition.is_empty() { "" } else { " " };
+    let _ = writeln!(text, "\t\t{condition}{space}{side} @{set} drop");
 }
 
 /// `side` is where our own address is; the port is the receiver's, which is the same on all hosts.
@@ -192,25 +279,113 @@ fn push_masquerade(text: &mut String) {
     );
 }
 
+/// Tracking alone does not let a packet pass: a connection that began while there were no rules is established too. Into a
+/// network goes what was redirected there on its way in, and the answer to what a container itself asked of the outside. Out of a
+/// network goes nothing that is to be masqueraded and is not: it would show a private address.
+///
 /// What goes to Docker's own bridges is not marked: its isolation of those shall hold against our containers too.
-fn push_forward(text: &mut String, mark_bit: u32) {
+fn push_forward(text: &mut String, rules: &Rules, docker: bool) {
+    let mark_bit = rules.mark_bit;
     let _ = write!(
         text,
         "\tchain accepted {{\n\
          \t\tmeta mark set meta mark | {mark_bit:#010x} accept\n\
-         \t}}\n\
-         \tchain forward {{\n\
-         \t\ttype filter hook forward priority filter - 5; policy accept;\n\
-         \t\toifname @host_links ct state established,related goto accepted\n\
-         \t\toifname @host_links ct status dnat goto accepted\n\
-         \t\tiifname . oifname @same_network goto accepted\n\
-         \t\toifname @host_links drop\n\
-         \t\tiifname @host_links oifname \"docker0\" accept\n\
-         \t\tiifname @host_links oifname \"docker_gwbridge\" accept\n\
-         \t\tiifname @host_links oifname \"br-*\" accept\n\
-         \t\tiifname @host_links goto accepted\n\
          \t}}\n"
     );
+    push_inward(text);
+    push_outward(text);
+    push_foreign(text, rules, docker);
+    text.push_str(
+        "\tchain forward {\n\
+         \t\ttype filter hook forward priority filter - 5; policy accept;\n\
+         \t\toifname @host_links goto inward\n\
+         \t\tiifname @host_links goto outward\n\
+         \t\tgoto foreign\n\
+         \t}\n",
+    );
+}
+
+fn push_inward(text: &mut String) {
+    text.push_str("\tchain inward {\n");
+    push_drop(text, "ct state invalid", "oifname", FilterDrop::Invalid);
+    text.push_str(
+        "\t\tct status dnat goto accepted\n\
+         \t\tiifname . oifname @same_network goto accepted\n\
+         \t\tiifname != @host_links ct state established,related ct direction reply goto accepted\n",
+    );
+    push_drop(text, "", "oifname", FilterDrop::Isolation);
+    text.push_str("\t}\n");
+}
+
+fn push_outward(text: &mut String) {
+    text.push_str("\tchain outward {\n");
+    push_drop(text, "ct state invalid", "iifname", FilterDrop::Invalid);
+    for (family, version) in [("ip", "4"), ("ip6", "6")] {
+        let bare = format!(
+            "ct status & (confirmed | snat) == confirmed ct direction original {family} saddr @masqueraded{version}"
+        );
+        push_drop(text, &bare, "iifname", FilterDrop::Invalid);
+    }
+    for bridge in DOCKER_BRIDGES {
+        let _ = writeln!(text, "\t\toifname {bridge} accept");
+    }
+    text.push_str("\t\tgoto accepted\n\t}\n");
+}
+
+/// What has nothing to do with our networks. Something published whose link is away, as while the agent restarts, would
+/// follow the default route out of the host.
+fn push_foreign(text: &mut String, rules: &Rules, docker: bool) {
+    text.push_str(
+        "\tchain foreign {\n\
+         \t\tct status dnat ip daddr @routed4 drop\n\
+         \t\tct status dnat ip6 daddr @routed6 drop\n",
+    );
+    let own = rules.own_forwarding;
+    if docker && (own.ipv4 || own.ipv6) {
+        for bridge in DOCKER_BRIDGES {
+            let _ = writeln!(
+                text,
+                "\t\tiifname {bridge} accept\n\t\toifname {bridge} accept"
+            );
+        }
+    }
+    for (is_own, family) in [(own.ipv4, "ipv4"), (own.ipv6, "ipv6")] {
+        if is_own {
+            let _ = writeln!(text, "\t\tmeta nfproto {family} counter drop");
+        }
+    }
+    text.push_str("\t}\n");
+}
+
+/// Ours (IANA's), and that of kernels before they knew it.
+const VXLAN_PORTS: [u16; 2] = [4789, 8472];
+const DOCKER_BRIDGES: [&str; 3] = ["\"docker0\"", "\"docker_gwbridge\"", "\"br-*\""];
+
+/// Where a service is, and so the set that it is in.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum ServicePlace {
+    Here,
+    V4,
+    V6,
+}
+
+impl ServicePlace {
+    const fn set(self) -> &'static str {
+        match self {
+            Self::Here => "services_here",
+            Self::V4 => "services4",
+            Self::V6 => "services6",
+        }
+    }
+
+    /// The port first: it costs less to look up than whether an address is local.
+    const fn condition(self) -> &'static str {
+        match self {
+            Self::Here => "meta l4proto . th dport @services_here fib daddr type local",
+            Self::V4 => "ip daddr . meta l4proto . th dport @services4",
+            Self::V6 => "ip6 daddr . meta l4proto . th dport @services6",
+        }
+    }
 }
 
 /// Ordered so that maps with a named address come first.

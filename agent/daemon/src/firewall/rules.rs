@@ -5,6 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use agent_api::TransportProtocol;
 use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
 
 /// Everything the agent wants of the packet filter. Order does not matter.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -15,6 +16,11 @@ pub struct Rules {
     /// Where tunnels receive, an unspecified address standing for all. Their datagrams are not tracked as connections, which
     /// would cost each packet of a container as much as a tenth of its whole way.
     pub tunnels: BTreeSet<SocketAddr>,
+    /// Where the cluster's hosts listen to each other. Containers, whose packets would arrive in this host's name, may not go
+    /// there.
+    pub services: BTreeSet<Service>,
+    /// Where this host forwards only because of its networks: between links that are not theirs, it shall go on not to.
+    pub own_forwarding: Families,
     /// The one bit of the packet mark that says a forwarded packet was accepted here.
     pub mark_bit: u32,
 }
@@ -29,6 +35,22 @@ pub struct NetworkRules {
     pub masquerade: bool,
     /// Packets from the network with a source outside its subnets are dropped.
     pub anti_spoof: bool,
+}
+
+/// A port that hosts of a cluster talk to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Service {
+    pub protocol: TransportProtocol,
+    /// This host itself where absent, by whatever address.
+    pub address: Option<IpAddr>,
+    pub port: u16,
+}
+
+/// Something that is so for one address family, for both or for none.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Families {
+    pub ipv4: bool,
+    pub ipv6: bool,
 }
 
 /// A published port.
@@ -48,6 +70,8 @@ impl Default for Rules {
             networks: Vec::new(),
             published: Vec::new(),
             tunnels: BTreeSet::new(),
+            services: BTreeSet::new(),
+            own_forwarding: Families::default(),
             mark_bit: DEFAULT_MARK_BIT,
         }
     }

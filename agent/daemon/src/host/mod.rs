@@ -6,4 +6,6 @@ mod sysctl;
 
 pub use limits::{RaiseLimit, raise_open_files};
 pub use rights::{MissingRights, check_rights};
-pub use sysctl::{SetSysctl, SysctlChange, enable_forwarding, restore};
+pub use sysctl::{
+    SetSysctl, SysctlChange, change, forwarding_changes, liberal_tracking_changes, restore,
+};

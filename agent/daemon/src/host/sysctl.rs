@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
@@ -25,31 +25,45 @@ pub struct SetSysctl {
     pub source: io::Error,
 }
 
-/// Lets the host forward for containers, and returns what was changed; the caller keeps it for [`restore`].
+/// What is to be changed so that the host forwards for containers, in order. Keep it before [`change`] makes it, for
+/// [`restore`].
 ///
 /// Forwarding IPv6 makes the kernel ignore router advertisements, which many hosts get their own address and route
 /// from. Links that listened to them (`accept_ra` 1) are set to listen although they forward (2) first. IPv6 is touched
 /// only when asked for: when the first network with IPv6 is made.
-pub fn enable_forwarding(ipv6: bool) -> Result<Vec<SysctlChange>, SetSysctl> {
+pub fn forwarding_changes(ipv6: bool) -> Vec<SysctlChange> {
     let root = Path::new("/proc/sys");
-    let mut changes = Vec::new();
-    let wanted = if ipv6 {
-        let mut wanted = accept_ra_settings(root);
+    let mut wanted = vec![(IPV4_FORWARDING.to_owned(), "1")];
+    if ipv6 {
+        wanted.extend(accept_ra_settings(root));
         wanted.push((IPV6_FORWARDING.to_owned(), "1"));
-        wanted
-    } else {
-        vec![(IPV4_FORWARDING.to_owned(), "1")]
-    };
-    for (name, value) in wanted {
-        match set(root, &name, value) {
-            Ok(change) => changes.extend(change),
-            Err(failure) => {
-                restore(&changes);
-                return Err(failure);
-            }
+    }
+    needed(root, wanted)
+}
+
+/// What is to be changed so that a connection survives a segment out of its window.
+///
+/// The kernel's connection tracking tells nothing about such a segment, so no address in it is translated: one that comes
+/// from outside is the host's own, which knows of no such connection and resets it, and one that a container sends leaves
+/// with its private address. TCP itself wants the segment delivered and answered by an ACK (RFC 9293 §3.10.7.4, RFC 5961).
+/// Only connection tracking that is liberal lets it through translated.
+pub fn liberal_tracking_changes() -> Vec<SysctlChange> {
+    needed(
+        Path::new("/proc/sys"),
+        vec![(LIBERAL_TRACKING.to_owned(), "1")],
+    )
+}
+
+/// Makes all of the changes or none.
+pub fn change(changes: &[SysctlChange]) -> Result<(), SetSysctl> {
+    let root = Path::new("/proc/sys");
+    for (made, change) in changes.iter().enumerate() {
+        if let Err(failure) = set(root, &change.name, &change.after) {
+            restore(&changes[..made]);
+            return Err(failure);
         }
     }
-    Ok(changes)
+    Ok(())
 }
 
 /// Undoes changes, last first, but only those that nobody changed since.
@@ -60,6 +74,35 @@ pub fn restore(changes: &[SysctlChange]) {
             let _ = set(root, &change.name, &change.before);
         }
     }
+}
+
+impl SysctlChange {
+    /// Whether it makes the host forward packets of this family.
+    pub fn is_forwarding(&self, ipv6: bool) -> bool {
+        self.name
+            == if ipv6 {
+                IPV6_FORWARDING
+            } else {
+                IPV4_FORWARDING
+            }
+    }
+
+    /// Whether it is made for networks with IPv6 only.
+    pub fn is_ipv6(&self) -> bool {
+        self.name.starts_with(IPV6)
+    }
+}
+
+/// A setting that cannot be read is on the list too, so that changing it says why.
+fn needed(root: &Path, wanted: Vec<(String, &str)>) -> Vec<SysctlChange> {
+    let changes = wanted.into_iter().map(|(name, value)| SysctlChange {
+        before: read(root, &name).unwrap_or_default(),
+        after: value.to_owned(),
+        name,
+    });
+    changes
+        .filter(|change| change.before != change.after)
+        .collect()
 }
 
 fn accept_ra_settings(root: &Path) -> Vec<(String, &'static str)> {
@@ -82,23 +125,12 @@ fn is_uplink(link: &str) -> bool {
     !link.starts_with(OWN_LINKS) && !["all", "default", "lo"].contains(&link)
 }
 
-fn set(root: &Path, name: &str, value: &str) -> Result<Option<SysctlChange>, SetSysctl> {
-    let failed = |source| SetSysctl {
+fn set(root: &Path, name: &str, value: &str) -> Result<(), SetSysctl> {
+    fs::write(root.join(name), value).map_err(|source| SetSysctl {
         name: name.to_owned(),
         value: value.to_owned(),
         source,
-    };
-    let path: PathBuf = root.join(name);
-    let before = fs::read_to_string(&path).map_err(failed)?.trim().to_owned();
-    if before == value {
-        return Ok(None);
-    }
-    fs::write(&path, value).map_err(failed)?;
-    Ok(Some(SysctlChange {
-        name: name.to_owned(),
-        before,
-        after: value.to_owned(),
-    }))
+    })
 }
 
 fn read(root: &Path, name: &str) -> Option<String> {
@@ -108,6 +140,8 @@ fn read(root: &Path, name: &str) -> Option<String> {
 
 const IPV4_FORWARDING: &str = "net/ipv4/ip_forward";
 const IPV6_FORWARDING: &str = "net/ipv6/conf/all/forwarding";
+const LIBERAL_TRACKING: &str = "net/netfilter/nf_conntrack_tcp_be_liberal";
+const IPV6: &str = "net/ipv6/";
 const IPV6_LINKS: &str = "net/ipv6/conf";
 const OWN_LINKS: &str = "tsy";
 
@@ -119,10 +153,16 @@ mod tests {
     fn a_setting_that_is_right_already_is_no_change() {
         let root = tempfile::tempdir().unwrap();
         fs::write(root.path().join("x"), "1\n").unwrap();
-        assert!(set(root.path(), "x", "1").unwrap().is_none());
-        let change = set(root.path(), "x", "2").unwrap().unwrap();
-        assert_eq!((change.before.as_str(), change.after.as_str()), ("1", "2"));
-        assert!(set(root.path(), "missing", "1").is_err());
+        let wanted = |value| needed(root.path(), vec![("x".to_owned(), value)]);
+        assert!(wanted("1").is_empty());
+        assert_eq!(
+            (&*wanted("2")[0].before, &*wanted("2")[0].after),
+            ("1", "2")
+        );
+        assert_eq!(
+            needed(root.path(), vec![("missing".to_owned(), "1")]).len(),
+            1
+        );
     }
 
     #[test]

@@ -122,6 +122,11 @@ pub fn configure_host_link(
     if wants_v6 {
         enable_ipv6(&wanted.name)?;
         addresses.push(link_local(wanted.mac));
+    } else {
+        // The kernel would make a link-local address, at which containers reach what the host serves over IPv6. Where there
+        // is no IPv6 there is nothing to switch off.
+        let disable = format!("/proc/sys/net/ipv6/conf/{}/disable_ipv6", wanted.name);
+        let _ = fs::write(disable, "1");
     }
     let settings = LinkSettings {
         mac: (link.mac != Some(wanted.mac)).then_some(wanted.mac),

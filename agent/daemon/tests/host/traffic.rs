@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use agent_api::TransportProtocol;
 use agent_daemon::firewall::{Firewall, NetworkRules, Published, Rules};
-use agent_daemon::host::{enable_forwarding, restore};
+use agent_daemon::host::{change, forwarding_changes, restore};
 use agent_daemon::netlink::{HostLink, Netlink, Netns, configure_host_link};
 use agent_daemon::publish::{PublishSpec, publish};
 
@@ -43,8 +43,7 @@ impl Site {
             run("ip route add fd00:1::/64 via fd00:9::1");
         });
         within(&site.host, || {
-            enable_forwarding(false).unwrap();
-            enable_forwarding(true).unwrap();
+            change(&forwarding_changes(true)).unwrap();
         });
         site
     }
@@ -309,6 +308,30 @@ fn connections_survive_applying_and_flushing() {
 }
 
 #[test]
+fn what_began_without_rules_is_cut_off_by_them() {
+    let site = Site::new();
+    let ways = [
+        (&site.a, &site.b, "172.18.0.2:80"),
+        (&site.world, &site.a, "172.17.0.2:81"),
+        // It is not masqueraded, and would show its private address.
+        (&site.a, &site.world, "192.0.2.2:82"),
+    ];
+    let begun = ways.map(|(from, to, at)| {
+        let listener = within(to, || TcpListener::bind(at).unwrap());
+        let client = within(from, || TcpStream::connect(at).unwrap());
+        (client, listener.accept().unwrap().0)
+    });
+    site.apply();
+    for (mut client, mut server) in begun {
+        client.write_all(b"x").unwrap();
+        server
+            .set_read_timeout(Some(Duration::from_millis(700)))
+            .unwrap();
+        assert!(server.read_exact(&mut [0]).is_err(), "{server:?}");
+    }
+}
+
+#[test]
 fn a_chatty_udp_client_follows_its_port_to_the_container_and_away() {
     let site = Site::new();
     let unpublished = Rules {
@@ -409,14 +432,16 @@ fn the_host_itself_reaches_published_ports_through_the_proxy() {
 fn forwarding_is_recorded_and_restored() {
     within(&netns(), || {
         let before = setting("net/ipv4/ip_forward");
-        let changes = enable_forwarding(false).unwrap();
+        let changes = forwarding_changes(false);
+        change(&changes).unwrap();
         assert_eq!(setting("net/ipv4/ip_forward"), "1");
-        assert!(enable_forwarding(false).unwrap().is_empty());
+        assert!(forwarding_changes(false).is_empty());
         restore(&changes);
         assert_eq!(setting("net/ipv4/ip_forward"), before);
 
         run("ip link add up0 type veth peer name up1");
-        let changes = enable_forwarding(true).unwrap();
+        let changes = forwarding_changes(true);
+        change(&changes).unwrap();
         assert_eq!(setting("net/ipv6/conf/up0/accept_ra"), "2");
         restore(&changes);
         assert_eq!(setting("net/ipv6/conf/up0/accept_ra"), "1");

@@ -10,6 +10,8 @@ mod refusals;
 mod static_vxlan;
 mod traffic;
 
+pub(crate) use static_vxlan::share_static;
+
 use std::fs;
 use std::io::Write as _;
 use std::time::Duration;
@@ -19,14 +21,14 @@ use serde_json::Value;
 use crate::harness::{Host, Netns, Output, eventually};
 
 /// Hosts on one underlay: a bridge of the kernel in a namespace of its own. Host `n` has 192.0.2.`n` and 2001:db8:5::`n`.
-struct Underlay {
+pub(crate) struct Underlay {
     netns: Netns,
-    hosts: Vec<Host>,
+    pub(crate) hosts: Vec<Host>,
 }
 
 impl Underlay {
     /// `count` hosts with running agents.
-    fn new(count: usize) -> Self {
+    pub(crate) fn new(count: usize) -> Self {
         let underlay = Self::without_agents(count);
         for host in &underlay.hosts {
             host.launch();
@@ -66,7 +68,7 @@ impl Drop for Underlay {
 }
 
 /// A cluster of all hosts of an underlay; the first one made it.
-fn cluster(count: usize) -> Underlay {
+pub(crate) fn cluster(count: usize) -> Underlay {
     let lab = Underlay::new(count);
     let first = &lab.hosts[0];
     first

@@ -16,7 +16,7 @@ fn create_static(host: &Host, name: &str, options: &[&str], remotes: &str) {
 }
 
 /// Network `far` of two hosts, each at its address in the underlay.
-fn share_static([one, two]: [(&Host, &str); 2]) {
+pub(crate) fn share_static([one, two]: [(&Host, &str); 2]) {
     for (host, remote, range) in [
         (one.0, two.1, "10.9.0.64/26"),
         (two.0, one.1, "10.9.0.128/26"),

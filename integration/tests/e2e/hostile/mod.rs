@@ -5,4 +5,7 @@ mod container;
 mod filter;
 mod guard;
 mod names;
+mod router;
+mod segment;
 mod tunnels;
+mod underlay;
