@@ -6,10 +6,13 @@
 //! behind it. A sender that finds the queue full drops the frame and counts it; nobody waits for anybody. When one side is
 //! dropped, the other drains what was queued and then sees the end.
 //!
+//! A station that answers to ports is told by which port a frame came in ([`ChannelPort::write_for`]) and says by which one
+//! its answer leaves ([`ChannelEnd::send_to`]). Such frames wait in lanes ([`crate::lanes`]): no port's flood pushes out
+//! what is another's, in neither direction.
+//!
 //! The eventfd is set when a queue becomes non-empty and cleared when its reader has emptied it, both under the queue's
 //! lock, so a reader that saw "empty" is always woken by the next frame.
 
-use std::collections::VecDeque;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -17,9 +20,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
-use switch_core::VnetHeader;
+use switch_core::{PortId, VnetHeader};
 
 use crate::frame_port::{Capabilities, FrameBuffer, FramePort, Written};
+use crate::lanes::Lanes;
 
 /// Makes a port and its station. Each direction queues up to `capacity` frames; `capabilities` is what the station takes.
 pub fn channel(
@@ -48,13 +52,20 @@ pub struct ChannelPort {
     capabilities: Capabilities,
 }
 
+impl ChannelPort {
+    /// As [`FramePort::write`], in the lane of the port by which the envelopes came in.
+    pub fn write_for(&self, ingress: PortId, envelopes: &[&[u8]]) -> Written {
+        self.outgoing.0.push_all(Some(ingress), envelopes)
+    }
+}
+
 impl FramePort for ChannelPort {
     fn read(&self, buffers: &mut [FrameBuffer]) -> io::Result<usize> {
         self.incoming.0.pop_into(buffers)
     }
 
     fn write(&self, envelopes: &[&[u8]]) -> Written {
-        self.outgoing.0.push_all(envelopes)
+        self.outgoing.0.push_all(None, envelopes)
     }
 
     fn as_fd(&self) -> BorrowedFd<'_> {
@@ -79,15 +90,22 @@ impl ChannelEnd {
         self.send_with(&VnetHeader::NONE.to_bytes(), frame)
     }
 
+    /// Sends a finished frame to whoever is behind the port `egress` of the same bridge, and to nobody else.
+    pub fn send_to(&self, egress: PortId, frame: &[u8]) -> bool {
+        let envelope = [&VnetHeader::NONE.to_bytes(), frame].concat();
+        self.outgoing.0.push(Some(egress), envelope).is_ok()
+    }
+
     /// Sends a frame behind a vnet header, which the switch will check.
     pub fn send_with(&self, vnet: &[u8; VnetHeader::LEN], frame: &[u8]) -> bool {
         let envelope = [vnet.as_slice(), frame].concat();
-        self.outgoing.0.push(envelope).is_ok()
+        self.outgoing.0.push(None, envelope).is_ok()
     }
 
     /// The next frame. `WouldBlock`: none now, wait for [`Self::as_fd`]. `BrokenPipe`: the port is gone.
     pub fn try_recv(&self) -> io::Result<Received> {
-        self.incoming.0.pop().map(Received)
+        let (ingress, envelope) = self.incoming.0.pop()?;
+        Ok(Received { ingress, envelope })
     }
 
     /// The next frame, waiting up to `timeout` for it; `TimedOut` after that.
@@ -119,15 +137,23 @@ impl AsFd for ChannelEnd {
 
 /// An envelope as the switch sent it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Received(Vec<u8>);
+pub struct Received {
+    ingress: Option<PortId>,
+    envelope: Vec<u8>,
+}
 
 impl Received {
+    /// The port by which the frame came in, where the channel was told.
+    pub fn ingress(&self) -> Option<PortId> {
+        self.ingress
+    }
+
     pub fn vnet(&self) -> &[u8] {
-        &self.0[..VnetHeader::LEN]
+        &self.envelope[..VnetHeader::LEN]
     }
 
     pub fn frame(&self) -> &[u8] {
-        &self.0[VnetHeader::LEN..]
+        &self.envelope[VnetHeader::LEN..]
     }
 }
 
@@ -155,13 +181,12 @@ impl Drop for Receiving {
 struct Queue {
     state: Mutex<State>,
     event: OwnedFd,
-    capacity: usize,
     dropped: AtomicU64,
 }
 
 #[derive(Debug)]
 struct State {
-    envelopes: VecDeque<Vec<u8>>,
+    envelopes: Lanes,
     closed: bool,
 }
 
@@ -175,25 +200,24 @@ impl Queue {
     fn new(capacity: usize) -> io::Result<Self> {
         let event = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
         let state = Mutex::new(State {
-            envelopes: VecDeque::new(),
+            envelopes: Lanes::new(capacity),
             closed: false,
         });
         Ok(Self {
             state,
             event,
-            capacity,
             dropped: AtomicU64::new(0),
         })
     }
 
-    fn push_all(&self, envelopes: &[&[u8]]) -> Written {
+    fn push_all(&self, port: Option<PortId>, envelopes: &[&[u8]]) -> Written {
         let mut written = Written::default();
         for envelope in envelopes {
             if envelope.len() < VnetHeader::LEN {
                 written.refused += 1;
                 continue;
             }
-            match self.push(envelope.to_vec()) {
+            match self.push(port, envelope.to_vec()) {
                 Ok(()) => written.count_sent(envelope),
                 Err(Refused::Full) => written.full += 1,
                 Err(Refused::Closed) => written.gone += 1,
@@ -202,16 +226,16 @@ impl Queue {
         written
     }
 
-    fn push(&self, envelope: Vec<u8>) -> Result<(), Refused> {
+    fn push(&self, port: Option<PortId>, envelope: Vec<u8>) -> Result<(), Refused> {
         let mut state = self.lock();
+        let was_empty = state.envelopes.is_empty();
         let refused = match () {
             () if state.closed => Refused::Closed,
-            () if state.envelopes.len() >= self.capacity => Refused::Full,
+            () if !state.envelopes.push(port, envelope) => Refused::Full,
             () => {
-                if state.envelopes.is_empty() {
+                if was_empty {
                     self.raise();
                 }
-                state.envelopes.push_back(envelope);
                 return Ok(());
             }
         };
@@ -219,9 +243,9 @@ impl Queue {
         Err(refused)
     }
 
-    fn pop(&self) -> io::Result<Vec<u8>> {
+    fn pop(&self) -> io::Result<(Option<PortId>, Vec<u8>)> {
         let mut state = self.lock();
-        let Some(envelope) = state.envelopes.pop_front() else {
+        let Some(envelope) = state.envelopes.pop() else {
             let kind = if state.closed {
                 io::ErrorKind::BrokenPipe
             } else {
@@ -239,7 +263,12 @@ impl Queue {
         let mut count = 0;
         for buffer in buffers {
             match self.pop() {
-                Ok(envelope) => buffer.fill(&envelope),
+                Ok((egress, envelope)) => {
+                    buffer.fill(&envelope);
+                    if let Some(egress) = egress {
+                        buffer.set_egress(egress);
+                    }
+                }
                 Err(_) if count > 0 => break,
                 Err(error) => return Err(error),
             }
@@ -311,6 +340,27 @@ mod tests {
         assert!(end.send(b"a") && !end.send(b"b"));
         assert_eq!(end.dropped(), 1);
         assert_eq!(end.try_recv().unwrap().frame().len(), 14);
+    }
+
+    #[test]
+    fn a_flood_of_one_port_leaves_room_for_another_both_ways() {
+        let (port, end) = channel(8, Capabilities::NONE).unwrap();
+        let envelope = [0; 24];
+        let flood = port.write_for(PortId(1), &[envelope.as_slice(); 100]);
+        assert_eq!((flood.frames, flood.full), (4, 96));
+        assert_eq!(port.write_for(PortId(2), &[&envelope]).frames, 1);
+        let ingress = |_| end.try_recv().unwrap().ingress().unwrap().0;
+        assert_eq!((0..3).map(ingress).collect::<Vec<_>>(), [1, 2, 1]);
+
+        let sent = (0..100)
+            .filter(|_| end.send_to(PortId(1), b"flood"))
+            .count();
+        assert_eq!(sent, 4);
+        assert!(end.send_to(PortId(2), b"answer"));
+        let mut buffers = buffers(8);
+        assert_eq!(port.read(&mut buffers).unwrap(), 5);
+        assert_eq!(buffers[1].take_egress(), Some(PortId(2)));
+        assert_eq!(&buffers[1].envelope()[VnetHeader::LEN..], b"answer");
     }
 
     #[test]

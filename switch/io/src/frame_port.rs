@@ -35,6 +35,11 @@ pub trait FramePort: Send + Sync {
     /// Sends envelopes in order; what cannot be sent at once is dropped and reported.
     fn write(&self, envelopes: &[&[u8]]) -> Written;
 
+    /// As [`Self::write`], and says by which port the envelopes came in, for stations that answer to ports.
+    fn write_from(&self, _ingress: PortId, envelopes: &[&[u8]]) -> Written {
+        self.write(envelopes)
+    }
+
     /// Readable when [`Self::read`] is worth a try.
     fn as_fd(&self) -> BorrowedFd<'_>;
 
@@ -59,6 +64,10 @@ impl<P: FramePort + ?Sized> FramePort for Box<P> {
 
     fn write(&self, envelopes: &[&[u8]]) -> Written {
         (**self).write(envelopes)
+    }
+
+    fn write_from(&self, ingress: PortId, envelopes: &[&[u8]]) -> Written {
+        (**self).write_from(ingress, envelopes)
     }
 
     fn as_fd(&self) -> BorrowedFd<'_> {
@@ -119,6 +128,7 @@ pub struct FrameBuffer {
     bytes: Box<[u8]>,
     len: usize,
     origin: Option<PortId>,
+    egress: Option<PortId>,
 }
 
 impl FrameBuffer {
@@ -133,6 +143,7 @@ impl FrameBuffer {
             bytes: vec![0; Self::LEN].into_boxed_slice(),
             len: 0,
             origin: None,
+            egress: None,
         }
     }
 
@@ -143,6 +154,15 @@ impl FrameBuffer {
 
     pub(crate) fn take_origin(&mut self) -> Option<PortId> {
         self.origin.take()
+    }
+
+    /// Says that the frame is for whoever is behind `port` and leaves by no other, wherever its MAC has been seen.
+    pub fn set_egress(&mut self, port: PortId) {
+        self.egress = Some(port);
+    }
+
+    pub(crate) fn take_egress(&mut self) -> Option<PortId> {
+        self.egress.take()
     }
 
     /// Where an envelope is to be read into.

@@ -3,6 +3,7 @@
 mod channel_port;
 mod events;
 mod frame_port;
+mod lanes;
 mod lossy;
 mod pcap;
 mod port;

@@ -67,6 +67,11 @@ impl<P: FramePort> FramePort for Pcap<P> {
         self.inner.write(envelopes)
     }
 
+    fn write_from(&self, ingress: PortId, envelopes: &[&[u8]]) -> Written {
+        self.record(Direction::Outbound, envelopes.iter().copied());
+        self.inner.write_from(ingress, envelopes)
+    }
+
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.inner.as_fd()
     }

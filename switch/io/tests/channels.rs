@@ -34,6 +34,7 @@ on_both_engines! {
     a_polled_port_changes_its_reader_in_order
     ports_spread_while_one_worker_has_too_much
     what_a_trunk_reads_comes_from_the_port_it_names
+    what_is_for_one_port_leaves_by_no_other
     four_thousand_ports_work
 }
 
@@ -120,6 +121,27 @@ fn what_a_trunk_reads_comes_from_the_port_it_names(engine: EngineChoice) {
     });
     assert!(is_empty(&a));
     assert_eq!(switch.counters(a_port).unwrap().rx_frames, 1);
+}
+
+fn what_is_for_one_port_leaves_by_no_other(engine: EngineChoice) {
+    let (switch, bridge) = (switch(engine), bridge());
+    let (station_port, station) = attach(&switch, &bridge, tap_port());
+    let (_, a) = attach(&switch, &bridge, tap_port());
+    let (b_port, b) = attach(&switch, &bridge, tap_port());
+    a.send(&frame(9, 1, b"1 is behind a"));
+    b.recv_timeout(WAIT).unwrap();
+    station.recv_timeout(WAIT).unwrap();
+    for destination in [1, 77] {
+        let answer = frame(destination, 50, b"for b");
+        assert!(station.send_to(b_port, &answer));
+        assert_eq!(b.recv_timeout(WAIT).unwrap().frame(), answer);
+    }
+    let (elsewhere, foreign) = attach(&switch, &self::bridge(), tap_port());
+    assert!(station.send_to(elsewhere, &frame(1, 50, b"for another network")));
+    eventually("it is counted", || {
+        dropped(&switch, station_port, DropReason::EgressGone) == 1
+    });
+    assert!(is_empty(&a) && is_empty(&foreign) && is_empty(&b));
 }
 
 fn dropped(switch: &Switch, port: PortId, reason: DropReason) -> u64 {

@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use crate::Mac;
+use crate::{Mac, PortId};
 
 /// Everything an [`Edge`](super::Edge) needs to know of its network. Fixed for the edge's life; hosts come and go.
 #[derive(Clone, Debug)]
@@ -56,10 +56,20 @@ pub enum EdgeEvent {
     /// edge forgets a query after [`QUERY_LIFETIME`](super::QUERY_LIFETIME).
     Dns {
         query: QueryId,
+        /// The port by which it came. The addresses of a frame are anybody's word.
+        ingress: PortId,
         source: IpAddr,
         transport: Transport,
         message: Vec<u8>,
     },
+}
+
+/// A frame that the edge sends: complete, its checksums done, no longer than the MTU allows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Transmit {
+    /// The port that asked, and that alone gets it; `None` for what the bridge is to find a way for.
+    pub egress: Option<PortId>,
+    pub frame: Vec<u8>,
 }
 
 /// What an edge did and refused, since its start.
@@ -69,6 +79,8 @@ pub struct EdgeCounters {
     pub malformed: u64,
     /// Frames for somebody else, or of a protocol the edge does not speak.
     pub not_ours: u64,
+    /// TCP segments from another port than their connection's.
+    pub foreign_segments: u64,
     /// IP fragments: the edge reassembles none.
     pub fragments: u64,
     /// DHCP messages answered.
@@ -77,7 +89,7 @@ pub struct EdgeCounters {
     pub dhcp_ignored: u64,
     /// DNS messages handed out as events.
     pub queries: u64,
-    /// DNS messages dropped because too many were waiting, in all or from that source.
+    /// DNS messages dropped because too many were waiting, in all or from that port.
     pub queries_refused: u64,
     /// Queries that nobody answered in time.
     pub queries_expired: u64,

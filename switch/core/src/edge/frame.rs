@@ -191,6 +191,15 @@ pub(super) fn destination_of(packet: &[u8]) -> Option<SocketAddr> {
     Some(SocketAddr::new(parsed.destination, udp_or_tcp_port))
 }
 
+/// Where a packet comes from, with its TCP port or 0 for other protocols.
+pub(super) fn source_of(packet: &Packet<'_>) -> SocketAddr {
+    let tcp_port = match (packet.protocol, packet.payload) {
+        (IpProtocol::Tcp, [high, low, ..]) => u16::from_be_bytes([*high, *low]),
+        _ => 0,
+    };
+    SocketAddr::new(packet.source, tcp_port)
+}
+
 /// Whether a host may use `address` as its own.
 pub(super) fn is_host_address(address: IpAddr) -> bool {
     match address {

@@ -8,6 +8,8 @@
 //! - UDP 67 goes to a stateless DHCP server over the registered hosts.
 //! - UDP 53 is taken apart and answered here, each answer to the very MAC and address that asked. No socket buffer
 //!   holds it, so no client can fill one.
+//! - Who asks is the port by which the frame came in, whatever addresses it bears: that port pays with its places, and what
+//!   answers leaves by it alone.
 //! - Everything else for a gateway address goes to smoltcp: echo, TCP 53, and refusals for closed ports.
 //! - Anything for another address is left alone. ARP and neighbour discovery are the bridge's own work, but for announcements
 //!   of who has an address now ([`Edge::announce`]).
@@ -31,13 +33,13 @@ use std::time::Duration;
 
 use smoltcp::wire::IpProtocol;
 
-pub use config::{EdgeConfig, EdgeCounters, EdgeEvent, HostRecord, QueryId, Transport};
+pub use config::{EdgeConfig, EdgeCounters, EdgeEvent, HostRecord, QueryId, Transmit, Transport};
 pub use question::Question;
 
-use crate::{Mac, Time};
+use crate::{Mac, PortId, Time};
 use frame::{Datagram, Ethernet, Packet};
 use queries::{Queries, ReturnPath};
-use stack::{Sender, Stack};
+use stack::{Outgoing, Sender, Stack, Way};
 
 /// The edge of one network.
 #[derive(Debug)]
@@ -46,7 +48,7 @@ pub struct Edge {
     hosts: HashMap<Mac, HostRecord>,
     queries: Queries,
     stack: Stack,
-    transmit: VecDeque<Vec<u8>>,
+    transmit: VecDeque<Transmit>,
     now: Time,
 }
 
@@ -62,8 +64,8 @@ impl Edge {
         }
     }
 
-    /// Takes one complete Ethernet frame that the bridge delivered to the edge port.
-    pub fn handle_input(&mut self, now: Time, frame: &[u8]) {
+    /// Takes one complete Ethernet frame that the bridge delivered to the edge port, and that it got by port `ingress`.
+    pub fn handle_input(&mut self, now: Time, ingress: PortId, frame: &[u8]) {
         self.advance(now);
         let Some(ethernet) = Ethernet::parse(frame) else {
             self.queries.counters.malformed += 1;
@@ -80,7 +82,7 @@ impl Edge {
             return;
         }
         match Packet::parse(ethernet.ethertype, ethernet.packet) {
-            Some(packet) => self.handle_packet(&ethernet, &packet),
+            Some(packet) => self.handle_packet(ingress, &ethernet, &packet),
             None => self.queries.counters.malformed += 1,
         }
     }
@@ -97,13 +99,16 @@ impl Edge {
         self.stack.handle_timeout(self.now, &mut self.queries);
     }
 
-    /// The next Ethernet frame to send: complete, checksums done, no longer than the MTU allows.
-    pub fn poll_transmit(&mut self) -> Option<Vec<u8>> {
-        if let Some(frame) = self.transmit.pop_front() {
-            return Some(frame);
+    /// The next Ethernet frame to send.
+    pub fn poll_transmit(&mut self) -> Option<Transmit> {
+        if let Some(transmit) = self.transmit.pop_front() {
+            return Some(transmit);
         }
-        let outgoing = self.stack.poll_transmit()?;
-        frame::attach(self.config.gateway_mac, outgoing.mac, &outgoing.packet)
+        let Outgoing { way, packet } = self.stack.poll_transmit()?;
+        Some(Transmit {
+            egress: Some(way.port),
+            frame: frame::attach(self.config.gateway_mac, way.mac, &packet)?,
+        })
     }
 
     /// The next thing asked of the owner.
@@ -126,10 +131,10 @@ impl Edge {
             None => false,
             Some(ReturnPath::Udp { .. }) if message.is_empty() => true,
             Some(ReturnPath::Udp {
-                mac,
+                way,
                 client,
                 server,
-            }) => self.send_datagram(mac, server, client, message),
+            }) => self.send_datagram(way, server, client, message),
             Some(ReturnPath::Tcp(connection)) if message.is_empty() => {
                 self.stack
                     .forget_query(self.now, connection, &mut self.queries);
@@ -158,7 +163,10 @@ impl Edge {
     /// Tells everybody on the network that `mac` has `address` now: caches may hold an owner from before.
     pub fn announce(&mut self, mac: Mac, address: Ipv4Addr) {
         let frame = frame::announcement(self.config.gateway_mac, mac, address);
-        self.transmit.push_back(frame);
+        self.transmit.push_back(Transmit {
+            egress: None,
+            frame,
+        });
     }
 
     pub fn config(&self) -> &EdgeConfig {
@@ -174,7 +182,11 @@ impl Edge {
         self.now = self.now.max(now);
     }
 
-    fn handle_packet(&mut self, ethernet: &Ethernet<'_>, packet: &Packet<'_>) {
+    fn handle_packet(&mut self, ingress: PortId, ethernet: &Ethernet<'_>, packet: &Packet<'_>) {
+        let way = Way {
+            port: ingress,
+            mac: ethernet.source,
+        };
         if packet.fragment {
             self.queries.counters.fragments += 1;
             return;
@@ -185,7 +197,7 @@ impl Edge {
         };
         match udp {
             Some(None) => self.queries.counters.malformed += 1,
-            Some(Some(udp)) if for_dhcp(&udp) => self.handle_dhcp(ethernet.source, &udp),
+            Some(Some(udp)) if for_dhcp(&udp) => self.handle_dhcp(way, &udp),
             _ if !self.is_gateway(packet.destination)
                 || !self.is_host(packet.source)
                 || ethernet.destination.is_multicast() =>
@@ -193,12 +205,12 @@ impl Edge {
                 self.queries.counters.not_ours += 1;
             }
             Some(Some(udp)) if udp.destination.port() == DNS_PORT => {
-                self.handle_query(ethernet.source, &udp);
+                self.handle_query(way, &udp);
             }
             _ => {
                 let sender = Sender {
-                    mac: ethernet.source,
-                    address: packet.source,
+                    way,
+                    address: frame::source_of(packet),
                 };
                 self.stack
                     .handle_packet(self.now, sender, ethernet.packet, &mut self.queries);
@@ -206,7 +218,7 @@ impl Edge {
         }
     }
 
-    fn handle_dhcp(&mut self, source: Mac, udp: &Datagram<'_>) {
+    fn handle_dhcp(&mut self, way: Way, udp: &Datagram<'_>) {
         let destination = udp.destination.ip();
         if !self.is_gateway(destination) && destination != IpAddr::V4(Ipv4Addr::BROADCAST) {
             self.queries.counters.not_ours += 1;
@@ -216,35 +228,39 @@ impl Edge {
             self.queries.counters.not_ours += 1;
             return;
         };
-        let Some(reply) = dhcp::reply(&self.config, &self.hosts, source, udp.payload) else {
+        let Some(reply) = dhcp::reply(&self.config, &self.hosts, way.mac, udp.payload) else {
             self.queries.counters.dhcp_ignored += 1;
             return;
         };
         let server = SocketAddr::new(gateway.into(), DHCP_SERVER_PORT);
         let client = SocketAddr::new(reply.address.into(), DHCP_CLIENT_PORT);
-        if self.send_datagram(reply.mac, server, client, &reply.message) {
+        let way = Way {
+            mac: reply.mac,
+            ..way
+        };
+        if self.send_datagram(way, server, client, &reply.message) {
             self.queries.counters.dhcp_replies += 1;
         }
     }
 
-    fn handle_query(&mut self, source: Mac, udp: &Datagram<'_>) {
+    fn handle_query(&mut self, way: Way, udp: &Datagram<'_>) {
         if udp.source.port() == 0 || udp.payload.is_empty() || udp.payload.len() > MAX_QUERY {
             self.queries.counters.malformed += 1;
             return;
         }
         let path = ReturnPath::Udp {
-            mac: source,
+            way,
             client: udp.source,
             server: udp.destination,
         };
-        self.queries
-            .admit(self.now, udp.source.ip(), path, udp.payload);
+        let asker = (way.port, udp.source.ip());
+        self.queries.admit(self.now, asker, path, udp.payload);
     }
 
     /// Frames and queues a datagram; false when it is too long or the queue is full.
     fn send_datagram(
         &mut self,
-        mac: Mac,
+        way: Way,
         source: SocketAddr,
         destination: SocketAddr,
         payload: &[u8],
@@ -258,9 +274,12 @@ impl Edge {
             destination,
             payload,
         };
-        let frame = datagram.to_frame(self.config.gateway_mac, mac, self.config.mtu);
+        let frame = datagram.to_frame(self.config.gateway_mac, way.mac, self.config.mtu);
         let fits = frame.is_some();
-        self.transmit.extend(frame);
+        self.transmit.extend(frame.map(|frame| Transmit {
+            egress: Some(way.port),
+            frame,
+        }));
         fits
     }
 

@@ -4,22 +4,23 @@
 //!
 //! Every message gets an id and leaves as an event; the way back to its client waits here under that id. Ids and
 //! deadlines both only grow, so the first entry is always the oldest and expiry never searches. Two bounds hold: on
-//! all waiting messages, and on those of one source, which may not have more places than are free, so hosts that flood
-//! the forwarder with names nobody answers leave room for the others. At a bound the new message is the one that is
-//! dropped.
+//! all waiting messages, and on those of one port, which may not have more places than are free, so hosts that flood
+//! the forwarder with names nobody answers leave room for the others, under however many addresses they ask. At a bound
+//! the new message is the one that is dropped.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 
 use super::config::{EdgeCounters, EdgeEvent, QueryId, Transport};
+use super::stack::Way;
 use super::{QUERY_LIFETIME, tcp::ConnectionId};
-use crate::{Mac, Time};
+use crate::{PortId, Time};
 
 /// How an answer finds its client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum ReturnPath {
     Udp {
-        mac: Mac,
+        way: Way,
         client: SocketAddr,
         server: SocketAddr,
     },
@@ -29,7 +30,7 @@ pub(super) enum ReturnPath {
 #[derive(Debug)]
 struct Waiting {
     deadline: Time,
-    source: IpAddr,
+    port: PortId,
     path: ReturnPath,
 }
 
@@ -37,40 +38,40 @@ struct Waiting {
 #[derive(Debug, Default)]
 pub(super) struct Queries {
     waiting: BTreeMap<u64, Waiting>,
-    per_source: HashMap<IpAddr, usize>,
+    per_port: HashMap<PortId, usize>,
     events: VecDeque<EdgeEvent>,
     next_id: u64,
     pub(super) counters: EdgeCounters,
 }
 
 impl Queries {
-    /// Whether a query of `source` would be taken now.
-    pub(super) fn has_room(&self, source: IpAddr) -> bool {
-        let of_source = self.per_source.get(&source).copied().unwrap_or(0);
+    /// Whether a query that came by `port` would be taken now.
+    pub(super) fn has_room(&self, port: PortId) -> bool {
+        let of_port = self.per_port.get(&port).copied().unwrap_or(0);
         let free = MAX_WAITING.saturating_sub(self.waiting.len());
-        of_source < free.min(MAX_WAITING_PER_SOURCE)
+        of_port < free.min(MAX_WAITING_PER_PORT)
     }
 
-    /// Takes one query; false (and counted) when there is no room.
+    /// Takes one query of whoever is behind a port and says to have an address; false (and counted) when there is no room.
     pub(super) fn admit(
         &mut self,
         now: Time,
-        source: IpAddr,
+        (port, source): (PortId, IpAddr),
         path: ReturnPath,
         message: &[u8],
     ) -> bool {
-        if !self.has_room(source) {
+        if !self.has_room(port) {
             self.counters.queries_refused += 1;
             return false;
         }
         let id = self.next_id;
         self.next_id += 1;
-        *self.per_source.entry(source).or_default() += 1;
+        *self.per_port.entry(port).or_default() += 1;
         self.waiting.insert(
             id,
             Waiting {
                 deadline: now + QUERY_LIFETIME,
-                source,
+                port,
                 path,
             },
         );
@@ -80,6 +81,7 @@ impl Queries {
         };
         self.events.push_back(EdgeEvent::Dns {
             query: QueryId(id),
+            ingress: port,
             source,
             transport,
             message: message.to_vec(),
@@ -91,7 +93,7 @@ impl Queries {
     /// Forgets the query and returns its way back; `None` when it is not waiting.
     pub(super) fn take(&mut self, query: QueryId) -> Option<ReturnPath> {
         let waiting = self.waiting.remove(&query.0)?;
-        self.release(waiting.source);
+        self.release(waiting.port);
         Some(waiting.path)
     }
 
@@ -102,7 +104,7 @@ impl Queries {
             return None;
         }
         let waiting = oldest.remove();
-        self.release(waiting.source);
+        self.release(waiting.port);
         self.counters.queries_expired += 1;
         Some(waiting.path)
     }
@@ -116,11 +118,11 @@ impl Queries {
         self.events.pop_front()
     }
 
-    fn release(&mut self, source: IpAddr) {
-        if let Some(count) = self.per_source.get_mut(&source) {
+    fn release(&mut self, port: PortId) {
+        if let Some(count) = self.per_port.get_mut(&port) {
             *count -= 1;
             if *count == 0 {
-                self.per_source.remove(&source);
+                self.per_port.remove(&port);
             }
         }
     }
@@ -128,53 +130,63 @@ impl Queries {
 
 /// Queries waiting in one network.
 const MAX_WAITING: usize = 1024;
-/// Queries waiting from one address.
-const MAX_WAITING_PER_SOURCE: usize = 256;
+/// Queries waiting from one port.
+const MAX_WAITING_PER_PORT: usize = 256;
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Mac;
 
     fn source(last: u8) -> IpAddr {
         IpAddr::from([10, 0, 0, last])
     }
 
+    fn asker(last: u8) -> (PortId, IpAddr) {
+        (PortId(last.into()), source(last))
+    }
+
     fn path(port: u16) -> ReturnPath {
         ReturnPath::Udp {
-            mac: Mac::new([2, 0, 0, 0, 0, 1]),
+            way: Way {
+                port: PortId(1),
+                mac: Mac::new([2, 0, 0, 0, 0, 1]),
+            },
             client: SocketAddr::new(source(1), port),
             server: SocketAddr::new(source(254), 53),
         }
     }
 
     #[test]
-    fn one_source_cannot_fill_the_table() {
+    fn one_port_cannot_fill_the_table_under_any_addresses() {
         let mut queries = Queries::default();
-        for port in 0..1000 {
-            queries.admit(Time::default(), source(1), path(port), b"x");
+        for number in 0..1000_u16 {
+            let asker = (PortId(1), source(number.to_be_bytes()[1]));
+            queries.admit(Time::default(), asker, path(number), b"x");
         }
         assert_eq!(queries.counters.queries, 256);
         assert_eq!(queries.counters.queries_refused, 744);
-        assert!(queries.admit(Time::default(), source(2), path(1), b"x"));
+        let other = (PortId(2), source(1));
+        assert!(queries.admit(Time::default(), other, path(1), b"x"));
     }
 
     #[test]
-    fn greedy_sources_leave_room_for_the_next() {
+    fn greedy_ports_leave_room_for_the_next() {
         let mut queries = Queries::default();
         for last in 1..=8 {
             for port in 0..1000 {
-                queries.admit(Time::default(), source(last), path(port), b"x");
+                queries.admit(Time::default(), asker(last), path(port), b"x");
             }
         }
-        assert!(queries.has_room(source(99)));
+        assert!(queries.has_room(PortId(99)));
     }
 
     #[test]
-    fn all_sources_together_are_bounded() {
+    fn all_ports_together_are_bounded() {
         let mut queries = Queries::default();
         for last in 0..200 {
             for port in 0..10 {
-                queries.admit(Time::default(), source(last), path(port), b"x");
+                queries.admit(Time::default(), asker(last), path(port), b"x");
             }
         }
         assert_eq!(queries.counters.queries, 1024);
@@ -183,14 +195,14 @@ mod tests {
     #[test]
     fn expired_query_frees_its_place() {
         let mut queries = Queries::default();
-        queries.admit(Time::from_millis(5), source(1), path(1), b"x");
+        queries.admit(Time::from_millis(5), asker(1), path(1), b"x");
         assert_eq!(queries.deadline(), Some(Time::from_millis(10_005)));
         assert_eq!(queries.take_expired(Time::from_millis(10_004)), None);
         assert_eq!(
             queries.take_expired(Time::from_millis(10_005)),
             Some(path(1))
         );
-        assert!(queries.per_source.is_empty());
+        assert!(queries.per_port.is_empty());
         assert_eq!(queries.take(QueryId(0)), None);
     }
 }

@@ -5,16 +5,19 @@
 //! The interface runs on bare IP packets (`Medium::Ip`), so smoltcp keeps no neighbour table: its table holds eight
 //! entries and asks one address a second. A reply goes to the MAC its request came from. For TCP that is the MAC of
 //! the connection's first segment, remembered with the connection; anything else smoltcp sends answers the packet at
-//! hand, and goes to that packet's source.
+//! hand, and goes to that packet's source. A connection belongs to the port that opened it: segments that come by another
+//! port are not its, whatever addresses they bear.
 //!
 //! smoltcp has no backlog: a SYN needs a socket that listens. One spare listener is enough because every packet is
 //! processed to its end before the next one comes, and a new spare is made at once. When all places are taken, the
-//! connection that has been idle longest makes room, after a short grace.
+//! connection that has been idle longest makes room: one of the port with more than its share at once, and even if it is
+//! owed answers; else one of all, after a short grace. Answers that wait for their readers are bounded too, and there too
+//! the port that has most of them gives way.
 //!
 //! Layer-4 checksums of what comes in are not verified: a frame from a TAP may legitimately carry an unfinished one.
 
 use std::collections::{HashMap, VecDeque};
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use smoltcp::iface::{Config, Interface, SocketHandle, SocketSet};
@@ -27,12 +30,19 @@ use super::config::EdgeConfig;
 use super::frame;
 use super::queries::Queries;
 use super::tcp::{Connection, ConnectionId, Turn, client_of, listener};
-use crate::{Mac, Time};
+use crate::{Mac, PortId, Time};
+
+/// How somebody on the network is reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Way {
+    pub(super) port: PortId,
+    pub(super) mac: Mac,
+}
 
 /// An IP packet smoltcp wants sent, and to whom.
 #[derive(Debug)]
 pub(super) struct Outgoing {
-    pub(super) mac: Mac,
+    pub(super) way: Way,
     pub(super) packet: Vec<u8>,
 }
 
@@ -51,8 +61,9 @@ pub(super) struct Stack {
 /// Who sent the packet that is being processed.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Sender {
-    pub(super) mac: Mac,
-    pub(super) address: IpAddr,
+    pub(super) way: Way,
+    /// With the TCP port; 0 for other protocols.
+    pub(super) address: SocketAddr,
 }
 
 impl Stack {
@@ -87,6 +98,13 @@ impl Stack {
         packet: &[u8],
         queries: &mut Queries,
     ) {
+        let is_anothers = |connection: &Connection| {
+            connection.client == sender.address && connection.way.port != sender.way.port
+        };
+        if self.connections.iter().any(|(_, of)| is_anothers(of)) {
+            queries.counters.foreign_segments += 1;
+            return;
+        }
         self.ensure_spare(now, queries);
         self.device.received = Some(packet.to_vec());
         self.run(now, Some(sender), queries);
@@ -96,7 +114,7 @@ impl Stack {
         self.run(now, None, queries);
     }
 
-    /// Queues an answer on its connection; false when the connection is gone.
+    /// Queues an answer on its connection; false when the connection is gone, or the answer longer than any can be.
     pub(super) fn answer(
         &mut self,
         now: Time,
@@ -104,15 +122,12 @@ impl Stack {
         message: &[u8],
         queries: &mut Queries,
     ) -> bool {
-        let Some((handle, connection)) = self.find(id) else {
+        let Some((_, connection)) = self.find(id) else {
             return false;
         };
-        let handle = *handle;
         let taken = connection.push_answer(message);
-        if !taken {
-            self.reset(handle, queries);
-        }
         self.run(now, None, queries);
+        self.bound_outbound(now, queries);
         taken
     }
 
@@ -160,7 +175,7 @@ impl Stack {
             let id = ConnectionId(self.next_connection);
             self.next_connection += 1;
             self.connections
-                .push((handle, Connection::new(id, client, sender.mac, now)));
+                .push((handle, Connection::new(id, client, sender.way, now)));
             self.spare = None;
         }
     }
@@ -169,25 +184,25 @@ impl Stack {
     fn collect(&mut self, sender: Option<Sender>, queries: &mut Queries) {
         while let Some(packet) = self.device.sent.pop_front() {
             let destination = frame::destination_of(&packet);
-            let mac = destination.and_then(|destination| self.mac_of(destination, sender));
-            match mac {
-                Some(mac) if self.outgoing.len() < MAX_OUTGOING => {
-                    self.outgoing.push_back(Outgoing { mac, packet });
+            let way = destination.and_then(|destination| self.way_to(destination, sender));
+            match way {
+                Some(way) if self.outgoing.len() < MAX_OUTGOING => {
+                    self.outgoing.push_back(Outgoing { way, packet });
                 }
                 _ => queries.counters.transmit_full += 1,
             }
         }
     }
 
-    fn mac_of(&self, destination: SocketAddr, sender: Option<Sender>) -> Option<Mac> {
+    fn way_to(&self, destination: SocketAddr, sender: Option<Sender>) -> Option<Way> {
         self.connections
             .iter()
             .find(|(_, connection)| connection.client == destination)
-            .map(|(_, connection)| connection.mac)
+            .map(|(_, connection)| connection.way)
             .or_else(|| {
                 sender
-                    .filter(|sender| sender.address == destination.ip())
-                    .map(|sender| sender.mac)
+                    .filter(|sender| sender.address.ip() == destination.ip())
+                    .map(|sender| sender.way)
             })
     }
 
@@ -239,43 +254,85 @@ impl Stack {
         self.spare = listener(DNS_PORT).map(|socket| self.sockets.add(socket));
     }
 
-    /// Ends the connection that has owed nothing for longest: of the client with more than its share at once, else of
-    /// all when it is past its grace. False when there is none.
+    /// Ends a connection: of the port with more than its share at once, else the one that has owed nothing for longest
+    /// when it is past its grace. False when there is none.
     fn make_room(&mut self, now: Time, queries: &mut Queries) -> bool {
-        let greedy = self.greediest();
         let past_grace = |(since, _): &(Time, SocketHandle)| now >= *since + EVICTION_GRACE;
-        let victim = greedy.and_then(|client| self.idlest(|of| of == client));
-        let victim = victim.or_else(|| self.idlest(|_| true).filter(past_grace));
+        let victim = self
+            .idlest_of_greedy()
+            .or_else(|| self.idlest(|_| true).filter(past_grace));
         let Some((_, handle)) = victim else {
             return false;
         };
+        self.end(now, handle, queries);
+        self.connections.len() < MAX_CONNECTIONS
+    }
+
+    /// Of the port with most connections, if those are more than its share, the one that has owed nothing for longest;
+    /// where each is owed answers, the one that has not moved for longest.
+    fn idlest_of_greedy(&self) -> Option<(Time, SocketHandle)> {
+        let (port, held) = self.greediest(|_| 1)?;
+        if held <= SHARE_OF_PORT {
+            return None;
+        }
+        let of_port = self
+            .connections
+            .iter()
+            .filter(|(_, of)| of.way.port == port);
+        let stillest = of_port
+            .map(|(handle, connection)| (connection.last_activity, *handle))
+            .min_by_key(|(since, _)| *since);
+        self.idlest(|of| of == port).or(stillest)
+    }
+
+    /// The port whose connections weigh most together, and what they weigh.
+    fn greediest(&self, weight: impl Fn(&Connection) -> usize) -> Option<(PortId, usize)> {
+        let mut held = HashMap::<PortId, usize>::new();
+        for (_, connection) in &self.connections {
+            *held.entry(connection.way.port).or_default() += weight(connection);
+        }
+        held.into_iter().max_by_key(|(_, weight)| *weight)
+    }
+
+    /// The connection that has owed nothing for longest, of the ports that count.
+    fn idlest(&self, counts: impl Fn(PortId) -> bool) -> Option<(Time, SocketHandle)> {
+        self.connections
+            .iter()
+            .filter(|(_, connection)| counts(connection.way.port))
+            .filter_map(|(handle, connection)| Some((connection.idle_since()?, *handle)))
+            .min_by_key(|(since, _)| *since)
+    }
+
+    /// Keeps the answers that wait for their readers within bounds: the port with most of them loses its connection with
+    /// most of them.
+    fn bound_outbound(&mut self, now: Time, queries: &mut Queries) {
+        while self.waiting_bytes() > MAX_OUTBOUND {
+            let greediest = self.greediest(Connection::waiting_bytes);
+            let fullest = self
+                .connections
+                .iter()
+                .filter(|(_, of)| greediest.is_some_and(|(port, _)| of.way.port == port))
+                .max_by_key(|(_, of)| of.waiting_bytes());
+            let Some((handle, _)) = fullest else {
+                return;
+            };
+            self.end(now, *handle, queries);
+        }
+    }
+
+    /// Bytes of answers that wait for their readers.
+    pub(super) fn waiting_bytes(&self) -> usize {
+        let waiting = self.connections.iter().map(|(_, of)| of.waiting_bytes());
+        waiting.sum()
+    }
+
+    /// Resets a connection and forgets it.
+    fn end(&mut self, now: Time, handle: SocketHandle, queries: &mut Queries) {
         self.reset(handle, queries);
         self.interface
             .poll(instant(now), &mut self.device, &mut self.sockets);
         self.collect(None, queries);
         self.drop_finished();
-        self.connections.len() < MAX_CONNECTIONS
-    }
-
-    /// The client with most connections, if that is more than its share.
-    fn greediest(&self) -> Option<IpAddr> {
-        let mut held = HashMap::<IpAddr, usize>::new();
-        for (_, connection) in &self.connections {
-            *held.entry(connection.client.ip()).or_default() += 1;
-        }
-        held.into_iter()
-            .filter(|(_, count)| *count > SHARE_OF_CLIENT)
-            .max_by_key(|(_, count)| *count)
-            .map(|(client, _)| client)
-    }
-
-    /// The connection that has owed nothing for longest, of the clients that count.
-    fn idlest(&self, counts: impl Fn(IpAddr) -> bool) -> Option<(Time, SocketHandle)> {
-        self.connections
-            .iter()
-            .filter(|(_, connection)| counts(connection.client.ip()))
-            .filter_map(|(handle, connection)| Some((connection.idle_since()?, *handle)))
-            .min_by_key(|(since, _)| *since)
     }
 
     fn reset(&mut self, handle: SocketHandle, queries: &mut Queries) {
@@ -417,8 +474,11 @@ impl phy::TxToken for Sending<'_> {
 const DNS_PORT: u16 = 53;
 /// Connections of one network at a time.
 const MAX_CONNECTIONS: usize = 64;
-/// Connections that one client may hold while others have to wait.
-const SHARE_OF_CLIENT: usize = 8;
+/// Connections that one port may hold while others have to wait.
+const SHARE_OF_PORT: usize = 8;
+/// Answers of one network that wait for their readers, in bytes: sixteen connections that read nothing after they asked for
+/// sixteen of the longest.
+const MAX_OUTBOUND: usize = 16 << 20;
 /// How long a connection is safe from making room for another.
 const EVICTION_GRACE: Duration = Duration::from_millis(250);
 /// How long a connection that met a full query table waits before it tries again.

@@ -9,8 +9,10 @@
 //! ```
 //!
 //! A connection carries any number of messages both ways, answers in any order (RFC 7766 §6.2.1.1, §7). It reads no
-//! further message while too many are unanswered, so a client that only asks fills its own window and nothing here.
-//! An answer too large for what is already queued, a frame of no or too many bytes, or ten silent seconds reset it.
+//! further message while too many are unanswered or too many bytes of answers wait for the client to read them, so a client
+//! that only asks, or reads slowly, fills its own window and nothing here. What waits is then bounded by what was asked
+//! before: sixteen answers. A frame of no or too many bytes resets the connection, and so does silence: ten seconds of a
+//! client that is owed nothing, thirty of one that does not take what it asked for.
 
 use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr};
@@ -20,7 +22,8 @@ use smoltcp::socket::tcp;
 
 use super::MAX_QUERY;
 use super::queries::{Queries, ReturnPath};
-use crate::{Mac, Time};
+use super::stack::Way;
+use crate::Time;
 
 /// Names a connection for its whole life; never reused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -31,8 +34,8 @@ pub(super) struct ConnectionId(pub(super) u64);
 pub(super) struct Connection {
     pub(super) id: ConnectionId,
     pub(super) client: SocketAddr,
-    pub(super) mac: Mac,
-    last_activity: Time,
+    pub(super) way: Way,
+    pub(super) last_activity: Time,
     inbound: Vec<u8>,
     outbound: VecDeque<u8>,
     unanswered: usize,
@@ -52,11 +55,11 @@ pub(super) enum Turn {
 }
 
 impl Connection {
-    pub(super) fn new(id: ConnectionId, client: SocketAddr, mac: Mac, now: Time) -> Self {
+    pub(super) fn new(id: ConnectionId, client: SocketAddr, way: Way, now: Time) -> Self {
         Self {
             id,
             client,
-            mac,
+            way,
             last_activity: now,
             inbound: Vec::new(),
             outbound: VecDeque::new(),
@@ -87,15 +90,12 @@ impl Connection {
         }
     }
 
-    /// Queues an answer; false when the connection has to be reset.
+    /// Queues an answer; false for one that is longer than any can be.
     pub(super) fn push_answer(&mut self, message: &[u8]) -> bool {
         self.forget_query();
         let Ok(length) = u16::try_from(message.len()) else {
             return false;
         };
-        if self.outbound.len() + message.len() > MAX_OUTBOUND {
-            return false;
-        }
         self.outbound.extend(length.to_be_bytes());
         self.outbound.extend(message);
         true
@@ -110,9 +110,16 @@ impl Connection {
     pub(super) fn deadline(&self) -> Time {
         if self.unanswered > 0 {
             Time::from_millis(u64::MAX)
-        } else {
+        } else if self.outbound.is_empty() {
             self.last_activity + IDLE_LIMIT
+        } else {
+            self.last_activity + READER_LIMIT
         }
+    }
+
+    /// Bytes of answers that wait for the client to read others first.
+    pub(super) fn waiting_bytes(&self) -> usize {
+        self.outbound.len()
     }
 
     /// Since when nothing has been owed to the client; `None` while something is.
@@ -129,13 +136,13 @@ impl Connection {
     ) -> bool {
         self.stalled = false;
         loop {
-            if self.unanswered >= MAX_UNANSWERED {
+            if self.unanswered >= MAX_UNANSWERED || self.outbound.len() >= READ_BELOW {
                 return true;
             }
             match self.next_frame() {
                 Frame::Bad => return false,
                 Frame::Complete(length) => {
-                    if !queries.has_room(self.client.ip()) {
+                    if !queries.has_room(self.way.port) {
                         self.stalled = true;
                         return true;
                     }
@@ -166,7 +173,8 @@ impl Connection {
 
     fn hand_out(&mut self, now: Time, length: usize, queries: &mut Queries) {
         let message = self.inbound.get(2..2 + length).unwrap_or_default();
-        if queries.admit(now, self.client.ip(), ReturnPath::Tcp(self.id), message) {
+        let asker = (self.way.port, self.client.ip());
+        if queries.admit(now, asker, ReturnPath::Tcp(self.id), message) {
             self.unanswered += 1;
         }
         self.inbound.clear();
@@ -246,11 +254,13 @@ pub(super) fn client_of(socket: &tcp::Socket<'static>) -> Option<SocketAddr> {
 
 /// Silence after which a connection is reset (RFC 7766 §6.2.3 asks for seconds).
 pub(super) const IDLE_LIMIT: Duration = Duration::from_secs(10);
-/// smoltcp gives a client up after this much silence. Longer than the idle limit, which is to speak first.
-const DEAD_PEER_MS: u64 = 20_000;
+/// How long a client may leave its answers lying before the connection is reset.
+const READER_LIMIT: Duration = Duration::from_secs(30);
+/// smoltcp gives a client up after this much silence. Longer than our own limits, which are to speak first.
+const DEAD_PEER_MS: u64 = 40_000;
 /// Queries of one connection that may wait for their answers.
 const MAX_UNANSWERED: usize = 16;
-/// Answers of one connection that wait for its window, in bytes: two of the longest.
-const MAX_OUTBOUND: usize = 2 * (2 + 65_535);
+/// A connection reads on while its client has less than this to read, in bytes.
+const READ_BELOW: usize = 16 * 1024;
 const RECEIVE_BUFFER: usize = 2048;
 const SEND_BUFFER: usize = 4096;

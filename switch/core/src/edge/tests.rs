@@ -17,6 +17,7 @@ use super::*;
 const GATEWAY_MAC: Mac = Mac::new([0x02, 0x42, 10, 0, 0, 1]);
 const GATEWAY: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 1);
 const GATEWAY6: Ipv6Addr = Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 1);
+const CLIENT_PORT: PortId = PortId(7);
 const CLIENT_MAC: Mac = Mac::new([0x02, 0x42, 10, 0, 0, 2]);
 const CLIENT: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 2);
 const CLIENT6: Ipv6Addr = Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 2);
@@ -76,7 +77,8 @@ fn echo_request(destination: Ipv4Addr, length: usize) -> Vec<u8> {
 
 /// Takes the edge's next frame apart, checking that it goes from the gateway to the client.
 fn next_payload(edge: &mut Edge) -> Option<(IpAddr, Vec<u8>)> {
-    let frame = edge.poll_transmit()?;
+    let Transmit { egress, frame } = edge.poll_transmit()?;
+    assert_eq!(egress, Some(CLIENT_PORT));
     let ethernet = Ethernet::parse(&frame).unwrap();
     assert_eq!(ethernet.source, GATEWAY_MAC);
     assert_eq!(ethernet.destination, CLIENT_MAC);
@@ -98,7 +100,7 @@ fn next_query(edge: &mut Edge) -> Option<(QueryId, Transport, Vec<u8>)> {
 #[test]
 fn echo_request_to_gateway_is_answered_in_ipv4() {
     let mut edge = edge();
-    edge.handle_input(Time::default(), &echo_request(GATEWAY, 1472));
+    edge.handle_input(Time::default(), CLIENT_PORT, &echo_request(GATEWAY, 1472));
     let (source, payload) = next_payload(&mut edge).unwrap();
     assert_eq!(source, IpAddr::V4(GATEWAY));
     let packet = Icmpv4Packet::new_checked(&payload[..]).unwrap();
@@ -137,7 +139,7 @@ fn echo_request_to_gateway_is_answered_in_ipv6() {
             &ChecksumCapabilities::default(),
         );
     });
-    edge.handle_input(Time::default(), &frame);
+    edge.handle_input(Time::default(), CLIENT_PORT, &frame);
     let (_, payload) = next_payload(&mut edge).unwrap();
     let packet = Icmpv6Packet::new_checked(&payload[..]).unwrap();
     let reply = Icmpv6Repr::parse(
@@ -168,7 +170,7 @@ fn frames_for_others_meet_silence() {
         udp_frame("10.0.0.1:4000", "10.0.0.1:53", b"query"),
     ];
     for frame in &frames {
-        edge.handle_input(Time::default(), frame);
+        edge.handle_input(Time::default(), CLIENT_PORT, frame);
     }
     assert!(edge.poll_transmit().is_none());
     assert!(edge.poll_event().is_none());
@@ -181,7 +183,7 @@ fn fragments_are_counted_and_dropped() {
     let mut frame = echo_request(GATEWAY, 8);
     frame[14 + 6] = 0x20;
     smoltcp::wire::Ipv4Packet::new_unchecked(&mut frame[14..]).fill_checksum();
-    edge.handle_input(Time::default(), &frame);
+    edge.handle_input(Time::default(), CLIENT_PORT, &frame);
     assert!(edge.poll_transmit().is_none());
     assert_eq!(edge.counters().fragments, 1);
 }
@@ -191,7 +193,7 @@ fn unfinished_udp_checksum_is_tolerated() {
     let mut edge = edge();
     let mut frame = udp_frame("10.0.0.2:4000", "10.0.0.1:53", b"query");
     frame[14 + 20 + 6] ^= 0x55;
-    edge.handle_input(Time::default(), &frame);
+    edge.handle_input(Time::default(), CLIENT_PORT, &frame);
     assert!(edge.poll_event().is_some());
 }
 
@@ -202,7 +204,11 @@ fn udp_query_is_answered_to_who_asked() {
         ("[fd00::2]:4000", "[fd00::1]:53"),
     ] {
         let mut edge = edge();
-        edge.handle_input(Time::default(), &udp_frame(client, server, b"query"));
+        edge.handle_input(
+            Time::default(),
+            CLIENT_PORT,
+            &udp_frame(client, server, b"query"),
+        );
         let (query, transport, message) = next_query(&mut edge).unwrap();
         assert_eq!((transport, &message[..]), (Transport::Udp, &b"query"[..]));
         assert!(edge.poll_transmit().is_none());
@@ -233,12 +239,12 @@ fn question_answered_on_its_way_gets_the_frame_that_the_edge_would_send() {
             question.source(),
             client.parse::<SocketAddr>().unwrap().ip()
         );
-        edge.handle_input(Time::default(), &frame);
+        edge.handle_input(Time::default(), CLIENT_PORT, &frame);
         let (query, ..) = next_query(&mut edge).unwrap();
         edge.answer(query, b"answer");
         assert_eq!(
             question.reply(edge.config(), b"answer"),
-            edge.poll_transmit()
+            edge.poll_transmit().map(|transmit| transmit.frame)
         );
         assert_eq!(question.reply(edge.config(), &[0; 1500]), None);
     }
@@ -276,7 +282,7 @@ fn unusual_frames_are_no_questions() {
 fn unanswered_query_expires() {
     let mut edge = edge();
     let frame = udp_frame("10.0.0.2:4000", "10.0.0.1:53", b"query");
-    edge.handle_input(Time::from_millis(100), &frame);
+    edge.handle_input(Time::from_millis(100), CLIENT_PORT, &frame);
     assert_eq!(edge.poll_timeout(), Some(Time::from_millis(10_100)));
     edge.handle_timeout(Time::from_millis(10_100));
     assert_eq!(edge.poll_timeout(), None);
@@ -288,7 +294,7 @@ fn flood_of_queries_is_bounded() {
     let mut edge = edge();
     let frame = udp_frame("10.0.0.2:4000", "10.0.0.1:53", b"query");
     for _ in 0..2000 {
-        edge.handle_input(Time::default(), &frame);
+        edge.handle_input(Time::default(), CLIENT_PORT, &frame);
     }
     assert_eq!(std::iter::from_fn(|| edge.poll_event()).count(), 256);
     assert_eq!(edge.counters().queries_refused, 1744);
@@ -305,7 +311,7 @@ proptest! {
         bytes.extend(CLIENT_MAC.octets());
         bytes.extend(ethertype);
         bytes.extend(frame);
-        edge.handle_input(Time::default(), &bytes);
+        edge.handle_input(Time::default(), CLIENT_PORT, &bytes);
         while edge.poll_transmit().is_some() {}
     }
 
@@ -330,7 +336,7 @@ proptest! {
         if kind != 1 && bytes[14] == 0x45 {
             smoltcp::wire::Ipv4Packet::new_unchecked(&mut bytes[14..]).fill_checksum();
         }
-        edge.handle_input(Time::default(), &bytes);
+        edge.handle_input(Time::default(), CLIENT_PORT, &bytes);
         edge.handle_timeout(Time::from_millis(20_000));
         while edge.poll_transmit().is_some() {}
     }
@@ -351,7 +357,7 @@ fn dhcp_exchange(edge: &mut Edge, options: &[DhcpOption]) -> Option<DhcpMessage>
         &message.to_vec().unwrap(),
     );
     frame[..6].copy_from_slice(&Mac::BROADCAST.octets());
-    edge.handle_input(Time::default(), &frame);
+    edge.handle_input(Time::default(), CLIENT_PORT, &frame);
     let (source, payload) = next_payload(edge)?;
     assert_eq!(source, IpAddr::V4(GATEWAY));
     let udp = UdpPacket::new_checked(&payload[..]).unwrap();
@@ -391,7 +397,8 @@ fn registered_host_gets_its_address_by_dhcp() {
 fn an_announcement_asks_for_the_address_it_tells_of() {
     let mut edge = edge();
     edge.announce(CLIENT_MAC, CLIENT);
-    let frame = edge.poll_transmit().unwrap();
+    let Transmit { egress, frame } = edge.poll_transmit().unwrap();
+    assert_eq!(egress, None);
     let parsed = crate::Frame::parse(&frame).unwrap();
     assert_eq!((parsed.dst(), parsed.src()), (Mac::BROADCAST, GATEWAY_MAC));
     let arp = parsed.packet();

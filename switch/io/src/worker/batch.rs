@@ -1,7 +1,11 @@
 //! Frames between their reading and their writing.
 
+use std::sync::Arc;
+
 use switch_core::{DropReason, Frame, PortId, Time, Verdict, VnetHeader};
 
+use super::table::PortTable;
+use crate::frame_port::FrameBuffer;
 use crate::port::Port;
 
 /// A set of places in a batch.
@@ -94,6 +98,41 @@ pub(super) fn classify(port: &Port, worker: usize, now: Time, envelope: &mut [u8
         verdict,
         vnet,
     }
+}
+
+/// As [`classify`], for a frame that `reader` read into a buffer, which may say where it comes from and where alone it may go.
+pub(super) fn classify_read(
+    ports: &PortTable,
+    reader: &Port,
+    worker: usize,
+    now: Time,
+    buffer: &mut FrameBuffer,
+) -> Classified {
+    let port = ports.origin(buffer, reader);
+    let mut classified = classify(port, worker, now, buffer.envelope_mut());
+    if let Some(egress) = buffer.take_egress() {
+        classified.verdict = confine(ports, port, worker, classified.verdict, egress);
+    }
+    classified
+}
+
+/// What the bridge would send anywhere goes to `egress`, as long as that is a port of the same network.
+fn confine(
+    ports: &PortTable,
+    port: &Port,
+    worker: usize,
+    verdict: Verdict,
+    egress: PortId,
+) -> Verdict {
+    if !matches!(verdict, Verdict::Unicast(_) | Verdict::Flood) {
+        return verdict;
+    }
+    let is_here = |egress: &Port| Arc::ptr_eq(&egress.bridge, &port.bridge);
+    if ports.port(egress).is_some_and(is_here) {
+        return Verdict::Unicast(egress);
+    }
+    port.counters(worker).add_drop(DropReason::EgressGone);
+    Verdict::Drop(DropReason::EgressGone)
 }
 
 fn decide(

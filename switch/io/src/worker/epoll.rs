@@ -13,7 +13,7 @@ use rustix::buffer::spare_capacity;
 use rustix::event::epoll;
 use switch_core::PortId;
 
-use super::batch::{Batch, Places, classify};
+use super::batch::{Batch, Places, classify_read};
 use super::forward::{Courier, Forwarder};
 use super::load::Load;
 use super::table::{Entry, PortTable, Watch};
@@ -89,12 +89,9 @@ impl Worker {
                 let now = time_since(self.start);
                 self.batch.clear();
                 for buffer in &mut self.buffers[..count] {
-                    self.batch.push(classify(
-                        self.ports.origin(buffer, port),
-                        self.forwarder.worker,
-                        now,
-                        buffer.envelope_mut(),
-                    ));
+                    let worker = self.forwarder.worker;
+                    self.batch
+                        .push(classify_read(&self.ports, port, worker, now, buffer));
                 }
                 let mut courier = Buffers(&self.buffers);
                 self.forwarder

@@ -133,7 +133,8 @@ impl Forwarder {
             let fitting = || sinks().filter(|port| fits(class, place, port, envelope));
             let admits = |port: &&Port| port.capabilities.admit(&vnet);
             for port in fitting().filter(admits) {
-                self.count(class.ingress, port, port.device.write(&[envelope]));
+                let written = port.device.write_from(class.ingress.id, &[envelope]);
+                self.count(class.ingress, port, written);
             }
             if !fitting().all(|port| admits(&port)) {
                 self.lower(class, place, envelope, |write| {
@@ -186,7 +187,10 @@ impl Forwarder {
                 envelopes[count] = courier.envelope(place);
                 count += 1;
             }
-            self.count(class.ingress, port, port.device.write(&envelopes[..count]));
+            let written = port
+                .device
+                .write_from(class.ingress.id, &envelopes[..count]);
+            self.count(class.ingress, port, written);
         }
     }
 
@@ -253,11 +257,9 @@ impl Forwarder {
     }
 
     fn write_scratch(&self, class: &Class<'_>, sink: &Port) {
-        self.count(
-            class.ingress,
-            sink,
-            sink.device.write(&[self.scratch.envelope()]),
-        );
+        let envelopes = [self.scratch.envelope()];
+        let written = sink.device.write_from(class.ingress.id, &envelopes);
+        self.count(class.ingress, sink, written);
     }
 
     /// Books an outcome: what was sent on the egress, what was dropped on the ingress.

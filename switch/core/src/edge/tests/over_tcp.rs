@@ -16,10 +16,15 @@ struct Client {
     device: Wire,
     sockets: SocketSet<'static>,
     now: u64,
+    port: PortId,
 }
 
 impl Client {
     fn new() -> Self {
+        Self::behind(CLIENT_PORT)
+    }
+
+    fn behind(port: PortId) -> Self {
         let mut device = Wire::default();
         let mut interface =
             Interface::new(Config::new(HardwareAddress::Ip), &mut device, Instant::ZERO);
@@ -32,12 +37,18 @@ impl Client {
             device,
             sockets: SocketSet::new(Vec::new()),
             now: 0,
+            port,
         }
     }
 
     fn connect(&mut self, server: IpAddress, client_port: u16) -> SocketHandle {
-        let buffer = || client_tcp::SocketBuffer::new(vec![0; 128 * 1024]);
-        let mut socket = client_tcp::Socket::new(buffer(), buffer());
+        self.connect_with(server, client_port, 128 * 1024)
+    }
+
+    /// With room for so many bytes that nobody has read.
+    fn connect_with(&mut self, server: IpAddress, client_port: u16, room: usize) -> SocketHandle {
+        let buffer = |len| client_tcp::SocketBuffer::new(vec![0; len]);
+        let mut socket = client_tcp::Socket::new(buffer(room), buffer(128 * 1024));
         socket
             .connect(self.interface.context(), (server, 53), client_port)
             .unwrap();
@@ -70,7 +81,7 @@ impl Client {
             let quiet = sent.is_empty();
             for packet in sent {
                 let frame = frame::attach(CLIENT_MAC, GATEWAY_MAC, &packet).unwrap();
-                edge.handle_input(Time::from_millis(self.now), &frame);
+                edge.handle_input(Time::from_millis(self.now), self.port, &frame);
             }
             if edge
                 .poll_timeout()
@@ -78,7 +89,10 @@ impl Client {
             {
                 edge.handle_timeout(Time::from_millis(self.now));
             }
-            while let Some(frame) = edge.poll_transmit() {
+            while let Some(Transmit { egress, frame }) = edge.poll_transmit() {
+                if egress != Some(self.port) {
+                    continue;
+                }
                 let ethernet = Ethernet::parse(&frame).unwrap();
                 assert_eq!(ethernet.destination, CLIENT_MAC);
                 assert!(ethernet.packet.len() <= 1500);
@@ -184,6 +198,140 @@ fn longest_answer_crosses_a_tcp_connection() {
     assert_eq!(client.received(handle), framed(&answer));
 }
 
+/// Answers every query that waits with `length` bytes, and says how many there were.
+fn answer_all(edge: &mut Edge, length: usize) -> usize {
+    let waiting: Vec<_> = std::iter::from_fn(|| next_query(edge)).collect();
+    for (query, ..) in &waiting {
+        edge.answer(*query, &vec![7; length]);
+    }
+    waiting.len()
+}
+
+#[test]
+fn long_answers_to_many_pipelined_queries_all_arrive() {
+    for (count, length) in [(5, 30_000), (200, 8_000), (16, 65_535)] {
+        let (mut edge, mut client) = (edge(), Client::new());
+        let handle = client.connect(GATEWAY.into(), 4000);
+        client.run(&mut edge, 5);
+        for _ in 0..count {
+            client.send(handle, &framed(b"query"));
+        }
+        let mut received = Vec::new();
+        let mut most_waiting = 0;
+        for _ in 0..2000 {
+            client.run(&mut edge, 1);
+            answer_all(&mut edge, length);
+            most_waiting = most_waiting.max(edge.stack.waiting_bytes());
+            received.extend(client.received(handle));
+        }
+        assert_eq!(received, framed(&vec![7; length]).repeat(count));
+        assert_eq!(edge.counters().connections_reset, 0);
+        assert!(
+            most_waiting < 16 * 1024 + 16 * (length + 2),
+            "{most_waiting}"
+        );
+    }
+}
+
+#[test]
+fn a_slow_reader_gets_all_of_its_answers() {
+    let (mut edge, mut client) = (edge(), Client::new());
+    let handle = client.connect_with(GATEWAY.into(), 4000, 2048);
+    client.run(&mut edge, 5);
+    for _ in 0..30 {
+        client.send(handle, &framed(b"query"));
+    }
+    let mut received = Vec::new();
+    let mut answered = 0;
+    // A tenth of a second for each two kilobytes, and once a pause that is longer than an idle connection lives.
+    for round in 0..200 {
+        client.run(&mut edge, if round == 20 { 15_000 } else { 100 });
+        answered += answer_all(&mut edge, 8000);
+        received.extend(client.received(handle));
+    }
+    assert_eq!(answered, 30);
+    assert_eq!(received, framed(&[7; 8000]).repeat(30));
+    assert_eq!(edge.counters().connections_reset, 0);
+}
+
+#[test]
+fn who_never_reads_is_reset_in_the_end() {
+    let (mut edge, mut client) = (edge(), Client::new());
+    let handle = client.connect_with(GATEWAY.into(), 4000, 2048);
+    client.run(&mut edge, 5);
+    client.send(handle, &framed(b"query"));
+    client.run(&mut edge, 5);
+    answer_all(&mut edge, 30_000);
+    client.run(&mut edge, 29_000);
+    assert_eq!(edge.counters().connections_reset, 0);
+    client.run(&mut edge, 2_000);
+    assert_eq!(edge.counters().connections_reset, 1);
+}
+
+#[test]
+fn ports_that_read_nothing_pay_for_it_themselves() {
+    let mut edge = edge();
+    let mut modest = Client::behind(PortId(1));
+    let own = modest.connect_with(GATEWAY.into(), 3000, 2048);
+    modest.run(&mut edge, 5);
+    modest.send(own, &framed(b"query"));
+    modest.run(&mut edge, 5);
+    answer_all(&mut edge, 60_000);
+    modest.run(&mut edge, 5);
+
+    let mut greedy = Client::behind(PortId(2));
+    for client_port in 5000..5063 {
+        let handle = greedy.connect_with(GATEWAY6.into(), client_port, 2048);
+        greedy.run(&mut edge, 5);
+        for _ in 0..16 {
+            greedy.send(handle, &framed(b"query"));
+        }
+        greedy.run(&mut edge, 5);
+        answer_all(&mut edge, 65_535);
+        assert!(edge.stack.waiting_bytes() <= 16 << 20);
+    }
+    assert!(edge.counters().connections_reset > 30);
+    let mut received = Vec::new();
+    for _ in 0..100 {
+        modest.run(&mut edge, 20);
+        received.extend(modest.received(own));
+    }
+    assert_eq!(received, framed(&vec![7; 60_000]));
+
+    // Every place is taken by connections that are owed answers, and there is still one for the next client.
+    for client_port in 6000..6064 {
+        let handle = greedy.connect_with(GATEWAY6.into(), client_port, 2048);
+        greedy.run(&mut edge, 5);
+        greedy.send(handle, &framed(b"query"));
+        greedy.run(&mut edge, 5);
+        answer_all(&mut edge, 8000);
+    }
+    let mut late = Client::behind(PortId(3));
+    let handle = late.connect(GATEWAY.into(), 4000);
+    late.run(&mut edge, 5);
+    assert_eq!(late.socket(handle).state(), client_tcp::State::Established);
+}
+
+#[test]
+fn segments_from_another_port_do_not_touch_a_connection() {
+    let (mut edge, mut client) = (edge(), Client::new());
+    let handle = client.connect(GATEWAY.into(), 4000);
+    client.run(&mut edge, 5);
+    client.send(handle, &framed(b"query"));
+    client.port = PortId(99);
+    let now = Instant::from_millis(6);
+    client
+        .interface
+        .poll(now, &mut client.device, &mut client.sockets);
+    for packet in std::mem::take(&mut client.device.sent) {
+        let frame = frame::attach(CLIENT_MAC, GATEWAY_MAC, &packet).unwrap();
+        edge.handle_input(Time::from_millis(6), client.port, &frame);
+    }
+    assert_eq!(next_query(&mut edge), None);
+    assert!(edge.poll_transmit().is_none());
+    assert_eq!(edge.counters().foreign_segments, 1);
+}
+
 #[test]
 fn connection_closes_after_the_client_and_the_last_answer() {
     let (mut edge, mut client) = (edge(), Client::new());
@@ -271,7 +419,7 @@ fn silent_connections_make_room_for_a_new_client() {
 fn closed_ports_of_the_gateway_refuse() {
     let mut edge = edge();
     let frame = udp_frame("10.0.0.2:4000", "10.0.0.1:9", b"x");
-    edge.handle_input(Time::default(), &frame);
+    edge.handle_input(Time::default(), CLIENT_PORT, &frame);
     let (_, payload) = next_payload(&mut edge).unwrap();
     let packet = Icmpv4Packet::new_checked(&payload[..]).unwrap();
     assert_eq!(

@@ -27,7 +27,7 @@ use std::time::{Duration, Instant};
 use switch_core::{PortId, Time, VnetHeader};
 
 use self::courier::RingCourier;
-use super::batch::{Batch, classify};
+use super::batch::{Batch, classify, classify_read};
 use super::epoll::Buffers;
 use super::forward::Forwarder;
 use super::load::Load;
@@ -255,12 +255,9 @@ impl Worker {
                     self.moderation.took(count);
                     self.batch.clear();
                     for buffer in &mut self.buffers[..count] {
-                        self.batch.push(classify(
-                            self.ports.origin(buffer, port),
-                            self.forwarder.worker,
-                            now,
-                            buffer.envelope_mut(),
-                        ));
+                        let worker = self.forwarder.worker;
+                        self.batch
+                            .push(classify_read(&self.ports, port, worker, now, buffer));
                     }
                     let mut courier = Buffers(&self.buffers);
                     self.forwarder
