@@ -3,6 +3,7 @@
 mod address;
 mod cache;
 mod failure;
+mod places;
 mod rebind;
 mod resolv_conf;
 mod server;

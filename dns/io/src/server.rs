@@ -187,4 +187,4 @@ const AVOIDED_MS: u64 = 10_000;
 /// Largest datagram asked for, in bytes (DNS flag day 2020).
 const UDP_PAYLOAD: u16 = 1232;
 /// Queries in flight on one connection.
-const MAX_ACTIVE: usize = 512;
+const MAX_ACTIVE: usize = 1024;

@@ -9,8 +9,8 @@
 //!
 //! Servers are asked in their configured order. When one has not answered within a second the next is asked beside it,
 //! and the first good word wins; one that stayed silent is asked last for ten seconds. Within 4.5 seconds there is a
-//! reply, if only SERVFAIL. At most 512 queries are in flight; one more is refused at once, so that a dead upstream
-//! costs no more than that. Cached answers pass both.
+//! reply, if only SERVFAIL. A bounded number of queries is in flight, of which each payer has its share ([`Places`]); one
+//! more is refused at once, so that a dead upstream costs no more than that. Cached answers pass both.
 //!
 //! A resolv.conf is looked at again by the first query of each second, never by a timer. A file that has vanished
 //! leaves the last servers in use: editors and DHCP clients replace it.
@@ -24,13 +24,13 @@ use std::time::{Duration, Instant};
 use dns_core::{Answer, Request, Transport};
 use hickory_proto::op::{Message, ResponseCode};
 use hickory_resolver::net::{DnsError, NetError};
-use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tracing::{info, warn};
 
 use crate::address::ServerAddress;
 use crate::cache::{Cache, negative};
 use crate::failure::{Failure, Failures};
+use crate::places::Places;
 use crate::rebind::strip_private;
 use crate::resolv_conf::{self, Stamp};
 use crate::server::{Said, Server, Unhelpful};
@@ -55,7 +55,7 @@ pub struct UpstreamCounters {
 pub struct Upstream {
     file: Option<File>,
     servers: Mutex<Arc<ServerSet>>,
-    in_flight: Semaphore,
+    in_flight: Places,
     counters: Counters,
     failures: Arc<Failures>,
     blocks_private: bool,
@@ -117,25 +117,26 @@ impl Upstream {
         Self {
             file,
             servers: Mutex::new(Arc::new(ServerSet::new(servers, &failures))),
-            in_flight: Semaphore::new(MAX_IN_FLIGHT),
+            in_flight: Places::new(MAX_IN_FLIGHT),
             counters: Counters::default(),
             failures,
             blocks_private: false,
         }
     }
 
-    /// As [`Self::resolve`], from bytes. Empty when `message` is no query at all.
+    /// As [`Self::resolve`], from bytes, for a payer of no number. Empty when `message` is no query at all.
     pub async fn exchange(&self, message: &[u8], transport: Transport) -> Vec<u8> {
         match Request::parse(message) {
-            Ok(request) => self.resolve(&request, transport).await,
+            Ok(request) => self.resolve(&request, transport, 0).await,
             Err(Answer::Reply(reply) | Answer::Refuse(reply)) => reply,
             Err(Answer::Forward(_) | Answer::Ignore) => Vec::new(),
         }
     }
 
     /// Asks the servers and returns a complete reply under the client's id, fit for `transport`. Never fails: a query
-    /// nobody answers is SERVFAIL within five seconds. May be dropped at any time.
-    pub async fn resolve(&self, request: &Request, transport: Transport) -> Vec<u8> {
+    /// nobody answers is SERVFAIL within five seconds, and so is one of a `payer` who has too many in flight at once. May
+    /// be dropped at any time.
+    pub async fn resolve(&self, request: &Request, transport: Transport, payer: u64) -> Vec<u8> {
         count(&self.counters.exchanges);
         let set = self.current().await;
         let reply = match set.cache.find(request) {
@@ -143,7 +144,7 @@ impl Upstream {
                 count(&self.counters.cache_hits);
                 reply
             }
-            None => self.ask(&set, request).await,
+            None => self.ask(&set, request, payer).await,
         };
         request.encode(reply, transport)
     }
@@ -183,8 +184,8 @@ impl Upstream {
         servers.map(|server| server.address().clone()).collect()
     }
 
-    async fn ask(&self, set: &ServerSet, request: &Request) -> Message {
-        let Ok(_permit) = self.in_flight.try_acquire() else {
+    async fn ask(&self, set: &ServerSet, request: &Request, payer: u64) -> Message {
+        let Some(_place) = self.in_flight.take(payer) else {
             count(&self.counters.refused);
             return request.response(ResponseCode::ServFail);
         };
@@ -343,5 +344,5 @@ const TOTAL_TIMEOUT: Duration = Duration::from_millis(4500);
 const PATIENCE: Duration = Duration::from_secs(1);
 /// How often a resolv.conf is looked at, at most.
 const CHECK_INTERVAL: Duration = Duration::from_secs(1);
-/// Queries waiting for servers at a time.
-const MAX_IN_FLIGHT: usize = 512;
+/// Queries waiting for servers at a time; one payer alone may have half of them.
+const MAX_IN_FLIGHT: usize = 1024;

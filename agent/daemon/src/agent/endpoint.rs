@@ -9,7 +9,7 @@ use agent_api::{
 use dns_core::EndpointNames;
 use overlay_core::Directory;
 use switch_core::edge::HostRecord;
-use switch_core::{Mac, PortConfig, PortKind};
+use switch_core::{Mac, PortConfig, PortId, PortKind};
 use switch_io::RemovedPort;
 
 use super::endpoint_plan::{Place, plan_endpoint, release};
@@ -192,7 +192,7 @@ impl Agent {
             .register_endpoint(port, mac, &addresses(record));
         let outcome = segment
             .edge
-            .insert(&record.id, edge_host(record))
+            .insert(&record.id, edge_host(record, port))
             .map_err(|error| failed(error.to_string()))
             .and_then(|()| configure(network, record, ifindex, &netns).map_err(failed));
         match outcome {
@@ -306,12 +306,13 @@ pub(super) fn addresses(record: &EndpointRecord) -> Vec<IpAddr> {
         .collect()
 }
 
-fn edge_host(record: &EndpointRecord) -> EdgeHost {
+fn edge_host(record: &EndpointRecord, port: PortId) -> EdgeHost {
     let short_id = match &record.owner {
         Owner::Container(id) => Some(short(id).to_owned()),
         Owner::Sandbox(_) => None,
     };
     EdgeHost {
+        port: Some(port),
         mac: Mac::new(record.mac),
         dhcp: record.ipv4.map(|ipv4| HostRecord {
             ipv4,

@@ -193,6 +193,7 @@ impl Agent {
             return segment.edge.remove(id);
         }
         let host = EdgeHost {
+            port: None,
             mac: Mac::new(shared.mac),
             dhcp: None,
             names: EndpointNames {

@@ -3,15 +3,15 @@
 //! # Theory of operation
 //!
 //! Each waits in a task of its own, and leaves with the edge if that ends first. There are a bounded number of places,
-//! and an endpoint may hold as many as are free: one alone may take half of them, two a third each, so that those who
-//! ask for names that nobody answers leave places for the next.
+//! and those behind a port may hold as many as are free: one port alone may take half of them, two a third each, so that
+//! those who ask for names that nobody answers, under whatever addresses, leave places for the next.
 
 use std::collections::HashMap;
-use std::net::IpAddr;
 use std::sync::Arc;
 
 use dns_core::Request;
 use dns_io::Upstream;
+use switch_core::PortId;
 use tokio::task::{Id, JoinSet};
 
 use super::task::Asked;
@@ -20,22 +20,22 @@ use super::task::Asked;
 pub(super) struct Forwards {
     running: JoinSet<Vec<u8>>,
     waiting: HashMap<Id, Asked>,
-    of_source: HashMap<IpAddr, usize>,
+    of_port: HashMap<PortId, usize>,
 }
 
 impl Forwards {
-    /// Whether `source` may have one more place.
-    pub(super) fn has_room(&self, source: IpAddr) -> bool {
+    /// Whether those behind `port` may have one more place.
+    pub(super) fn has_room(&self, port: PortId) -> bool {
         let free = PLACES.saturating_sub(self.waiting.len());
-        self.of_source.get(&source).copied().unwrap_or(0) < free
+        self.of_port.get(&port).copied().unwrap_or(0) < free
     }
 
     pub(super) fn start(&mut self, asked: Asked, upstream: Arc<Upstream>, request: Request) {
-        let transport = asked.transport;
-        *self.of_source.entry(asked.source).or_default() += 1;
+        let (transport, payer) = (asked.transport, u64::from(asked.ingress.0));
+        *self.of_port.entry(asked.ingress).or_default() += 1;
         let task = self
             .running
-            .spawn(async move { upstream.resolve(&request, transport).await });
+            .spawn(async move { upstream.resolve(&request, transport, payer).await });
         self.waiting.insert(task.id(), asked);
     }
 
@@ -46,10 +46,10 @@ impl Forwards {
             Err(error) => (error.id(), Vec::new()),
         };
         let asked = self.waiting.remove(&id)?;
-        if let Some(count) = self.of_source.get_mut(&asked.source) {
+        if let Some(count) = self.of_port.get_mut(&asked.ingress) {
             *count -= 1;
             if *count == 0 {
-                self.of_source.remove(&asked.source);
+                self.of_port.remove(&asked.ingress);
             }
         }
         Some((asked, reply))
@@ -63,15 +63,11 @@ const PLACES: usize = 512;
 mod tests {
     use super::*;
 
-    fn asked(source: u8) -> Asked {
-        Asked::new([10, 0, 0, source].into())
-    }
-
-    fn fill(forwards: &mut Forwards, source: u8) -> usize {
+    fn fill(forwards: &mut Forwards, port: u32) -> usize {
         let mut taken = 0;
-        while forwards.has_room(asked(source).source) {
-            let asked = asked(source);
-            *forwards.of_source.entry(asked.source).or_default() += 1;
+        while forwards.has_room(PortId(port)) {
+            let asked = Asked::new(PortId(port));
+            *forwards.of_port.entry(asked.ingress).or_default() += 1;
             let task = forwards.running.spawn(std::future::pending());
             forwards.waiting.insert(task.id(), asked);
             taken += 1;
@@ -80,26 +76,25 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn greedy_endpoints_leave_room_for_the_next() {
+    async fn greedy_ports_leave_room_for_the_next() {
         let mut forwards = Forwards::default();
         assert_eq!(fill(&mut forwards, 1), PLACES / 2);
         assert_eq!(fill(&mut forwards, 2), PLACES / 4);
-        for source in 3..6 {
-            assert!(fill(&mut forwards, source) > 0, "{source}");
+        for port in 3..6 {
+            assert!(fill(&mut forwards, port) > 0, "{port}");
         }
     }
 
     #[tokio::test]
     async fn a_failed_task_frees_its_place() {
         let mut forwards = Forwards::default();
-        let asked = asked(1);
-        let source = asked.source;
-        forwards.of_source.insert(source, 1);
+        let asked = Asked::new(PortId(1));
+        forwards.of_port.insert(PortId(1), 1);
         let task = forwards.running.spawn(std::future::pending());
         forwards.waiting.insert(task.id(), asked);
         task.abort();
         let (_, reply) = forwards.next().await.unwrap();
-        assert!(reply.is_empty() && forwards.of_source.is_empty());
+        assert!(reply.is_empty() && forwards.of_port.is_empty());
         assert!(forwards.next().await.is_none());
     }
 }

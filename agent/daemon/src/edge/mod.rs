@@ -15,8 +15,8 @@ use std::time::Duration;
 use agent_api::{DnsServer, Forwarder, QueryLogEntry};
 use dns_core::{EndpointNames, InsertNames, PrivateNames, Zone};
 use dns_io::Upstream;
-use switch_core::Mac;
 use switch_core::edge::{Edge, EdgeConfig, HostRecord};
+use switch_core::{Mac, PortId};
 use switch_io::{Capabilities, FramePort, channel};
 use tokio::io::unix::AsyncFd;
 use tokio::sync::{mpsc, oneshot};
@@ -35,6 +35,8 @@ pub(crate) struct EdgeSettings {
 
 /// An endpoint as its edge sees it.
 pub(crate) struct EdgeHost {
+    /// Its port, whose questions are its own; absent where it is on another host, and asks there.
+    pub(crate) port: Option<PortId>,
     pub(crate) mac: Mac,
     /// Absent where there is no IPv4 address to lease.
     pub(crate) dhcp: Option<HostRecord>,
@@ -114,7 +116,7 @@ impl EdgeHandle {
 
     /// Registers the endpoint `key`; blocks while the task has many commands waiting.
     pub(crate) fn insert(&self, key: &str, host: EdgeHost) -> Result<(), InsertNames> {
-        self.names.insert(key, host.names, &host.dns)?;
+        self.names.insert(key, host.port, host.names, &host.dns)?;
         if let Some(record) = host.dhcp {
             let (done, registered) = oneshot::channel();
             self.tell(Command::Insert {
@@ -200,8 +202,8 @@ const ANNOUNCE_PAUSES: [Duration; 3] = [
     Duration::from_millis(250),
     Duration::from_millis(700),
 ];
-/// Frames that wait for the edge; DNS clients retry what is dropped beyond.
-const QUEUE_FRAMES: usize = 512;
+/// Frames that wait for the edge, half of which one port may take; DNS clients retry what is dropped beyond.
+const QUEUE_FRAMES: usize = 1024;
 const COMMANDS_MAX: usize = 64;
 /// Entries that wait for one reader of the log; those beyond are counted instead.
 const LOG_QUEUED_MAX: usize = 1024;

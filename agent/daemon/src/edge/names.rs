@@ -5,11 +5,14 @@
 //! Shared by the agent, which changes it, and by those who answer: the edge's task and its port. Whatever the agent
 //! says holds for every question after its call returned, whoever answers it.
 //!
+//! Who asks is the port that a question came by: a frame's addresses are anybody's word, but nobody sends by another's
+//! port. A port without an endpoint here is nobody's, and knows what anybody on the network knows.
+//!
 //! Locks are held for one decision or one change. A decision reads the views, then zones; a change writes one of
 //! them and holds nothing else.
 
-use std::collections::{HashMap, HashSet};
-use std::net::{IpAddr, SocketAddr};
+use std::collections::HashMap;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
@@ -20,6 +23,7 @@ use dns_core::{
     absent, answer, answer_among,
 };
 use dns_io::{Protocol, ServerAddress, Upstream};
+use switch_core::PortId;
 use tokio::runtime::Handle;
 
 use super::{Others, SharedZone};
@@ -50,18 +54,20 @@ pub(super) struct Names {
 /// What is known of clients.
 #[derive(Default)]
 struct Views {
-    hosts: HashMap<String, Host>,
-    /// What else an endpoint's container is on, by the endpoint's address.
-    others: HashMap<IpAddr, Arc<Others>>,
-    /// Upstreams of the endpoints that have their own, by address.
-    own_upstreams: HashMap<IpAddr, Arc<Upstream>>,
+    clients: HashMap<PortId, Client>,
+    /// The ports of endpoints, by the endpoints' keys.
+    ports: HashMap<String, PortId>,
     /// Zones of networks that are called like public domains.
     hidden: Vec<SharedZone>,
 }
 
-struct Host {
+/// An endpoint of this host.
+struct Client {
     name: String,
-    addresses: Vec<IpAddr>,
+    /// What else its container is on.
+    others: Others,
+    /// Where it has name servers of its own.
+    own_upstream: Option<Arc<Upstream>>,
 }
 
 /// What becomes of a question.
@@ -107,26 +113,23 @@ impl Names {
     pub(super) fn insert(
         &self,
         key: &str,
+        port: Option<PortId>,
         names: EndpointNames,
         dns: &[DnsServer],
     ) -> Result<(), InsertNames> {
-        let host = Host {
+        let client = Client {
             name: names.name.clone(),
-            addresses: [names.v4.map(IpAddr::V4), names.v6.map(IpAddr::V6)]
-                .into_iter()
-                .flatten()
-                .collect(),
+            others: Others::default(),
+            // Before any lock: it may read certificates.
+            own_upstream: self.own_upstream(dns),
         };
-        // Before any lock: it may read certificates.
-        let upstream = self.own_upstream(dns);
         write(&self.zone).insert(key, names)?;
         let mut views = write(&self.views);
-        if let Some(upstream) = upstream {
-            let entries = host.addresses.iter();
-            let entries = entries.map(|address| (*address, Arc::clone(&upstream)));
-            views.own_upstreams.extend(entries);
+        views.remove(key);
+        if let Some(port) = port {
+            views.ports.insert(key.to_owned(), port);
+            views.clients.insert(port, client);
         }
-        views.hosts.insert(key.to_owned(), host);
         Ok(())
     }
 
@@ -138,12 +141,7 @@ impl Names {
 
     pub(super) fn remove(&self, key: &str) {
         write(&self.zone).remove(key);
-        let mut views = write(&self.views);
-        let host = views.hosts.remove(key);
-        for address in host.into_iter().flat_map(|host| host.addresses) {
-            views.own_upstreams.remove(&address);
-            views.others.remove(&address);
-        }
+        write(&self.views).remove(key);
     }
 
     pub(super) fn set_private(&self, private: Arc<PrivateNames>, hidden: Vec<SharedZone>) {
@@ -153,23 +151,18 @@ impl Names {
 
     pub(super) fn set_others(&self, key: &str, others: Others) {
         let mut views = write(&self.views);
-        let Views {
-            hosts, others: all, ..
-        } = &mut *views;
-        let others = Arc::new(others);
-        for address in hosts.get(key).into_iter().flat_map(|host| &host.addresses) {
-            if others.zones.is_empty() {
-                all.remove(address);
-            } else {
-                all.insert(*address, Arc::clone(&others));
-            }
+        let Views { clients, ports, .. } = &mut *views;
+        let port = ports.get(key);
+        if let Some(client) = port.and_then(|port| clients.get_mut(port)) {
+            client.others = others;
         }
     }
 
-    /// Decides about `message`, of `source`.
-    pub(super) fn decide(&self, source: IpAddr, transport: Transport, message: &[u8]) -> Decision {
+    /// Decides about `message`, which came by port `ingress`.
+    pub(super) fn decide(&self, ingress: PortId, transport: Transport, message: &[u8]) -> Decision {
         let views = read(&self.views);
-        let request = match self.answer(&views, source, transport, message) {
+        let client = views.clients.get(&ingress);
+        let request = match self.answer(client, transport, message) {
             Answer::Reply(reply) => return Decision::Answer(QueryOutcome::Local, reply),
             Answer::Refuse(reply) => return Decision::Answer(QueryOutcome::Refused, reply),
             Answer::Ignore => return Decision::Answer(QueryOutcome::Ignored, Vec::new()),
@@ -178,28 +171,25 @@ impl Names {
         if views.hides(&request) {
             return Decision::Answer(QueryOutcome::Local, absent(&request, transport));
         }
-        let upstream = self.upstream_for(&views, source);
+        let upstream = self.upstream_for(client);
         match upstream.recall(&request, transport) {
             Some(reply) => Decision::Answer(QueryOutcome::Cached, reply),
             None => Decision::Ask(Arc::clone(upstream), request),
         }
     }
 
-    /// Who has an address.
-    pub(super) fn name_of(&self, source: IpAddr) -> Option<String> {
+    /// Who is behind a port.
+    pub(super) fn name_of(&self, port: PortId) -> Option<String> {
         let views = read(&self.views);
-        let mut hosts = views.hosts.values();
-        let host = hosts.find(|host| host.addresses.contains(&source))?;
-        Some(host.name.clone())
+        Some(views.clients.get(&port)?.name.clone())
     }
 
     /// The network's upstream and those of its endpoints.
     pub(super) fn upstreams(&self) -> Vec<Arc<Upstream>> {
-        let mut seen = HashSet::new();
-        // An endpoint with two addresses has its upstream twice.
+        let views = read(&self.views);
+        let clients = views.clients.values();
         std::iter::once(&self.upstream)
-            .chain(read(&self.views).own_upstreams.values())
-            .filter(|upstream| seen.insert(Arc::as_ptr(upstream)))
+            .chain(clients.filter_map(|client| client.own_upstream.as_ref()))
             .cloned()
             .collect()
     }
@@ -221,15 +211,10 @@ impl Names {
         self.watched.store(watched, Ordering::Release);
     }
 
-    fn answer(
-        &self,
-        views: &Views,
-        source: IpAddr,
-        transport: Transport,
-        message: &[u8],
-    ) -> Answer {
+    fn answer(&self, client: Option<&Client>, transport: Transport, message: &[u8]) -> Answer {
         let zone = read(&self.zone);
-        let Some(others) = views.others.get(&source) else {
+        let others = client.map(|client| &client.others);
+        let Some(others) = others.filter(|others| !others.zones.is_empty()) else {
             return answer(&zone, message, transport, self.policy);
         };
         let policy = match others.way_out {
@@ -242,13 +227,11 @@ impl Names {
     }
 
     /// The client's own servers, then the network's; an internal network has none, so another's.
-    fn upstream_for<'v>(&'v self, views: &'v Views, source: IpAddr) -> &'v Arc<Upstream> {
-        let way_out = views
-            .others
-            .get(&source)
+    fn upstream_for<'v>(&'v self, client: Option<&'v Client>) -> &'v Arc<Upstream> {
+        let way_out = client
             .filter(|_| self.policy == Policy::Internal)
-            .and_then(|others| others.way_out.as_ref());
-        let own = views.own_upstreams.get(&source);
+            .and_then(|client| client.others.way_out.as_ref());
+        let own = client.and_then(|client| client.own_upstream.as_ref());
         own.or(way_out).unwrap_or(&self.upstream)
     }
 
@@ -265,6 +248,12 @@ impl Names {
 }
 
 impl Views {
+    fn remove(&mut self, key: &str) {
+        if let Some(port) = self.ports.remove(key) {
+            self.clients.remove(&port);
+        }
+    }
+
     /// Whether the name is one of another network's endpoint, although the domain is a public one.
     fn hides(&self, request: &Request) -> bool {
         let mut hidden = self.hidden.iter();

@@ -6,6 +6,9 @@
 //! that carries it here: the answer goes into the queue towards the bridge that the edge's own frames take. Two threads
 //! need not wake each other for it, which costs more than the answer. Everything else is queued for the edge's task.
 //! While somebody reads the log of queries all of it is, because the task keeps the log.
+//!
+//! Who asks is the port by which the frame came in. What waits, in both directions, waits in that port's lane, so a flood of
+//! questions is its sender's loss alone.
 
 use std::io;
 use std::os::fd::BorrowedFd;
@@ -13,8 +16,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use dns_core::Transport;
-use switch_core::VnetHeader;
 use switch_core::edge::{EdgeConfig, Question};
+use switch_core::{PortId, VnetHeader};
 use switch_io::{Capabilities, ChannelEnd, ChannelPort, FrameBuffer, FramePort, Written};
 
 use super::names::{Decision, Names};
@@ -29,11 +32,11 @@ pub(super) struct EdgePort {
 
 impl EdgePort {
     /// The frame that answers, if that can be had now.
-    fn answer(&self, envelope: &[u8]) -> Option<Vec<u8>> {
+    fn answer(&self, ingress: PortId, envelope: &[u8]) -> Option<Vec<u8>> {
         let question = Question::parse(&self.config, envelope.get(VnetHeader::LEN..)?)?;
         let decision = self
             .names
-            .decide(question.source(), Transport::Udp, question.message());
+            .decide(ingress, Transport::Udp, question.message());
         let Decision::Answer(outcome, message) = decision else {
             return None;
         };
@@ -52,24 +55,28 @@ impl FramePort for EdgePort {
         self.port.read(buffers)
     }
 
+    /// Who came by no port has none by which an answer could reach him.
     fn write(&self, envelopes: &[&[u8]]) -> Written {
+        Written {
+            refused: u64::try_from(envelopes.len()).unwrap_or(u64::MAX),
+            ..Written::default()
+        }
+    }
+
+    fn write_from(&self, ingress: PortId, envelopes: &[&[u8]]) -> Written {
         if self.names.is_watched() {
-            return self.port.write(envelopes);
+            return self.port.write_for(ingress, envelopes);
         }
         let mut written = Written::default();
-        let mut rest = Vec::new();
         for envelope in envelopes {
-            match self.answer(envelope) {
+            match self.answer(ingress, envelope) {
                 Some(frame) => {
                     // A full queue towards the bridge drops the frame and counts it there.
-                    self.end.send(&frame);
+                    self.end.send_to(ingress, &frame);
                     written.count_sent(envelope);
                 }
-                None => rest.push(*envelope),
+                None => written += self.port.write_for(ingress, &[envelope]),
             }
-        }
-        if !rest.is_empty() {
-            written += self.port.write(&rest);
         }
         written
     }

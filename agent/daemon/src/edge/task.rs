@@ -17,8 +17,8 @@ use std::time::{Duration, Instant, UNIX_EPOCH};
 use agent_api::{Forwarder, ForwarderError, QueryOutcome};
 use dns_core::{Policy, Request, Transport};
 use dns_io::{ServerAddress, Upstream};
-use switch_core::edge::{Edge, EdgeEvent, QueryId, Transport as EdgeTransport};
-use switch_core::{Mac, Time};
+use switch_core::edge::{Edge, EdgeEvent, QueryId, Transmit, Transport as EdgeTransport};
+use switch_core::{Mac, PortId, Time};
 use switch_io::ChannelEnd;
 use tokio::io::unix::AsyncFd;
 use tokio::sync::{mpsc, oneshot};
@@ -46,7 +46,10 @@ pub(super) struct EdgeTask {
 /// A query on its way to its reply.
 pub(super) struct Asked {
     query: QueryId,
-    pub(super) source: IpAddr,
+    /// Who asks, and who pays for it.
+    pub(super) ingress: PortId,
+    /// Who says to ask.
+    source: IpAddr,
     pub(super) transport: Transport,
     noted: Option<Noted>,
 }
@@ -95,9 +98,12 @@ impl EdgeTask {
                 }
             }
             self.answer_events();
-            while let Some(frame) = self.edge.poll_transmit() {
+            while let Some(Transmit { egress, frame }) = self.edge.poll_transmit() {
                 // A full queue towards the bridge drops the frame and counts it there.
-                end.send(&frame);
+                match egress {
+                    Some(egress) => end.send_to(egress, &frame),
+                    None => end.send(&frame),
+                };
             }
         }
     }
@@ -136,7 +142,10 @@ impl EdgeTask {
             let Ok(received) = end.try_recv() else {
                 return false;
             };
-            self.edge.handle_input(now, received.frame());
+            // The port hands over nothing else.
+            if let Some(ingress) = received.ingress() {
+                self.edge.handle_input(now, ingress, received.frame());
+            }
         }
         true
     }
@@ -145,12 +154,14 @@ impl EdgeTask {
         while let Some(event) = self.edge.poll_event() {
             let EdgeEvent::Dns {
                 query,
+                ingress,
                 source,
                 transport,
                 message,
             } = event;
             let asked = Asked {
                 query,
+                ingress,
                 source,
                 transport: match transport {
                     EdgeTransport::Udp => Transport::Udp,
@@ -158,7 +169,7 @@ impl EdgeTask {
                 },
                 noted: self.log.note(&message),
             };
-            let decision = self.names.decide(asked.source, asked.transport, &message);
+            let decision = self.names.decide(asked.ingress, asked.transport, &message);
             match decision {
                 Decision::Answer(outcome, reply) => self.reply(asked, outcome, &reply),
                 Decision::Ask(upstream, request) => self.ask(asked, upstream, *request),
@@ -167,7 +178,7 @@ impl EdgeTask {
     }
 
     fn ask(&mut self, asked: Asked, upstream: Arc<Upstream>, request: Request) {
-        if self.forwards.has_room(asked.source) {
+        if self.forwards.has_room(asked.ingress) {
             self.forwards.start(asked, upstream, request);
         } else {
             self.crowded_out += 1;
@@ -187,7 +198,7 @@ impl EdgeTask {
         self.names.count(outcome);
         self.edge.answer(asked.query, reply);
         if let Some(noted) = asked.noted {
-            let endpoint = self.names.name_of(asked.source);
+            let endpoint = self.names.name_of(asked.ingress);
             let entry = noted.into_entry(asked.source, endpoint, asked.transport, outcome, reply);
             self.log.write(&entry);
             self.names.set_watched(self.log.is_read());
@@ -237,10 +248,11 @@ impl EdgeTask {
 
 #[cfg(test)]
 impl Asked {
-    pub(super) fn new(source: IpAddr) -> Self {
+    pub(super) fn new(ingress: PortId) -> Self {
         Self {
             query: QueryId::default(),
-            source,
+            ingress,
+            source: [10, 0, 0, 1].into(),
             transport: Transport::Udp,
             noted: None,
         }
