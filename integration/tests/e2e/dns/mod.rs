@@ -5,7 +5,7 @@ mod compliance;
 mod dnssec;
 mod forwarding;
 mod local;
-mod name_server;
+pub(crate) mod name_server;
 mod quic;
 mod several;
 
@@ -15,12 +15,12 @@ use std::process::Command;
 use crate::harness::{Host, Output, enter, run};
 
 /// A network `lab` with an idle container `client` on it.
-struct Lab {
-    gateway: IpAddr,
+pub(crate) struct Lab {
+    pub(crate) gateway: IpAddr,
 }
 
 impl Lab {
-    fn new(host: &Host, options: &[&str]) -> Self {
+    pub(crate) fn new(host: &Host, options: &[&str]) -> Self {
         host.tapestry(&[&["network", "create"], options, &["lab"]].concat())
             .ok();
         host.idle("client", "lab", &[]);
@@ -30,13 +30,13 @@ impl Lab {
 
     /// What `dig` prints inside `client`.
     #[track_caller]
-    fn dig(&self, host: &Host, arguments: &str) -> String {
+    pub(crate) fn dig(&self, host: &Host, arguments: &str) -> String {
         dig(host, "client", self.gateway, arguments).ok()
     }
 }
 
 /// One try of `dig` in a container's namespace.
-fn dig(host: &Host, container: &str, server: IpAddr, arguments: &str) -> Output {
+pub(crate) fn dig(host: &Host, container: &str, server: IpAddr, arguments: &str) -> Output {
     let mut command = Command::new("dig");
     command
         .arg(format!("@{server}"))
@@ -47,7 +47,7 @@ fn dig(host: &Host, container: &str, server: IpAddr, arguments: &str) -> Output 
 
 /// Panics unless every word of `expected` (divided by `|`) is in `shown`.
 #[track_caller]
-fn has(shown: &str, expected: &str) {
+pub(crate) fn has(shown: &str, expected: &str) {
     for part in expected.split('|') {
         assert!(shown.contains(part), "no {part:?} in\n{shown}");
     }

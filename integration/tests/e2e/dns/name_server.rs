@@ -8,13 +8,13 @@ use std::time::Duration;
 use crate::harness::{Host, Netns, eventually, run};
 
 /// One more neighbour of the host. It speaks DNS in plain, over TLS and over HTTPS.
-pub(super) struct NameServer {
+pub(crate) struct NameServer {
     unbound: Child,
-    pub(super) netns: Netns,
+    pub(crate) netns: Netns,
 }
 
 impl NameServer {
-    pub(super) fn start(host: &Host) -> Self {
+    pub(crate) fn start(host: &Host) -> Self {
         let netns = Netns::new("dns");
         let far = netns.name();
         host.netns.sh(&format!(
@@ -55,7 +55,7 @@ impl NameServer {
     }
 
     /// What it was asked so far.
-    pub(super) fn queries(host: &Host) -> String {
+    pub(crate) fn queries(host: &Host) -> String {
         fs::read_to_string(host.dir().join("unbound.log")).unwrap()
     }
 }
@@ -128,8 +128,8 @@ fn zone() -> String {
         .collect()
 }
 
-pub(super) const NAME_SERVER: Ipv4Addr = Ipv4Addr::new(198, 51, 101, 2);
-pub(super) const CERTIFIED_NAME: &str = "ns.example";
+pub(crate) const NAME_SERVER: Ipv4Addr = Ipv4Addr::new(198, 51, 101, 2);
+pub(crate) const CERTIFIED_NAME: &str = "ns.example";
 const NEAR: Ipv4Addr = Ipv4Addr::new(198, 51, 101, 1);
 const SERVER: &str = "server:
   chroot: \"\"

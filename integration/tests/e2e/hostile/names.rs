@@ -1,1 +1,182 @@
 //! A container against the name server.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use switch_core::Mac;
+
+use crate::dns::name_server::{NAME_SERVER, NameServer};
+use crate::dns::{dig, has};
+use crate::harness::{Host, enter, run};
+use crate::packets::{PLAIN, Segment, Transport};
+
+#[test]
+fn a_neighbours_address_opens_none_of_the_names_that_only_it_may_know() {
+    let host = Host::start();
+    let _server = NameServer::start(&host);
+    let server = NAME_SERVER.to_string();
+    network(&host, &["--internal", "--ipv6"], "lab");
+    network(&host, &["--dns", &server], "out");
+    host.idle("secret", "out", &[]);
+    host.idle("victim", "lab", &[]);
+    host.idle("liar", "lab", &[]);
+    let (v4, v6) = (host.ipv4("victim"), host.ipv6("victim"));
+    host.tapestry(&["network", "connect", "out", "victim"]).ok();
+    wear(&host, "liar", &[v4, v6]);
+    // An address that nobody has given is its owner's all the same.
+    let own: IpAddr = Ipv4Addr::new(10, 9, 9, 9).into();
+    wear(&host, "victim", &[own]);
+    for gateway in host.network("lab").gateways {
+        let stolen = if gateway.is_ipv4() { v4 } else { v6 };
+        for way in ["+notcp", "+tcp"] {
+            for question in ["secret A", "www.test A"] {
+                let of_victim = dig(&host, "victim", gateway, &format!("{question} {way}"));
+                has(&of_victim.ok(), "NOERROR|ANSWER: 1");
+                let spoofed = format!("{question} {way} -b {stolen} +time=2");
+                let of_liar = dig(&host, "liar", gateway, &spoofed);
+                assert!(!of_liar.stdout.contains("NOERROR"), "{of_liar:?}");
+            }
+        }
+        if gateway.is_ipv4() {
+            let worn = dig(&host, "victim", gateway, &format!("secret A -b {own}"));
+            has(&worn.ok(), "NOERROR|ANSWER: 1");
+        }
+    }
+    // Not even from memory.
+    let gateway = host.network("lab").gateways[0];
+    let of_liar = dig(&host, "liar", gateway, "www.test A");
+    has(&of_liar.ok(), "NXDOMAIN");
+}
+
+#[test]
+fn questions_under_many_addresses_take_no_neighbours_places() {
+    let host = Host::start();
+    let _server = NameServer::start(&host);
+    // Nobody has this address, so whoever is asked there waits for five seconds.
+    network(&host, &["--dns", "198.51.101.77"], "lab");
+    host.idle("modest", "lab", &["--dns", &NAME_SERVER.to_string()]);
+    let liar = host.endpoint("lab", "liar");
+    let detail = host.network("lab");
+    let gateway = detail.gateways[0];
+    let wire = liar.wire();
+    for number in 0..2000_u16 {
+        let [high, low] = number.to_be_bytes();
+        let question = Segment {
+            source_mac: liar.mac(),
+            destination_mac: detail.gateway_mac.as_ref().unwrap().parse::<Mac>().unwrap(),
+            source: Ipv4Addr::new(10, 77, high, low).into(),
+            destination: gateway,
+            transport: Transport::Udp,
+            port: 53,
+            payload: query(&format!("x{number:05}")),
+        };
+        // A full queue of the link loses some, as it may.
+        let _ = wire.send(&PLAIN, &question.frame());
+    }
+    has(
+        &dig(&host, "modest", gateway, "www.test A +time=2").ok(),
+        "NOERROR|203.0.113.1",
+    );
+    let report = host.network("lab").forwarder.unwrap();
+    assert!(report.crowded_out > 100, "{report:?}");
+}
+
+/// As fast as a container can, for names that have to be asked for outside.
+#[test]
+fn a_flood_of_questions_delays_no_neighbours_question() {
+    let host = Host::start();
+    let _server = NameServer::start(&host);
+    network(&host, &["--dns", &NAME_SERVER.to_string()], "lab");
+    for (name, dns) in [
+        ("flooder", "198.51.101.77"),
+        ("modest", &NAME_SERVER.to_string()),
+    ] {
+        host.idle(name, "lab", &["--dns", dns]);
+    }
+    let gateway = SocketAddr::new(host.network("lab").gateways[0], 53);
+    let (over, sent) = (AtomicBool::new(false), AtomicU64::new(0));
+    let (flooder, modest) = (host.sandbox("flooder"), host.sandbox("modest"));
+    let slowest = std::thread::scope(|scope| {
+        scope.spawn(|| {
+            enter(&flooder, || {
+                let socket = UdpSocket::bind("0.0.0.0:0").unwrap();
+                while !over.load(Ordering::Relaxed) {
+                    let number = sent.fetch_add(1, Ordering::Relaxed);
+                    // What the kernel has no room for is lost.
+                    let _ = socket.send_to(&query(&format!("flood{number}")), gateway);
+                }
+            });
+        });
+        std::thread::sleep(Duration::from_millis(500));
+        let slowest = enter(&modest, || {
+            let names = (0..100).map(|number| match number % 2 {
+                0 => "modest".to_owned(),
+                _ => format!("absent{number}.test"),
+            });
+            names.map(|name| ask(gateway, &name)).max().unwrap()
+        });
+        over.store(true, Ordering::Relaxed);
+        slowest
+    });
+    let sent = sent.into_inner();
+    let report = host.network("lab").forwarder.unwrap();
+    println!("{sent} questions of the flood; the slowest of a hundred others took {slowest:?}");
+    assert!(
+        sent > 20_000 && report.crowded_out > 1000,
+        "{sent}: {report:?}"
+    );
+}
+
+/// How long the answer took. Each question is asked once.
+fn ask(server: SocketAddr, name: &str) -> Duration {
+    let socket = UdpSocket::bind("0.0.0.0:0").unwrap();
+    socket
+        .set_read_timeout(Some(Duration::from_secs(2)))
+        .unwrap();
+    let start = Instant::now();
+    socket.send_to(&query(name), server).unwrap();
+    let mut reply = [0; 512];
+    let length = socket
+        .recv(&mut reply)
+        .unwrap_or_else(|error| panic!("{name}: {error}"));
+    assert!(length > 12 && reply[3] & 0x0f != SERVFAIL, "{name}");
+    start.elapsed()
+}
+
+/// A question for `name` below `test`, or for a name of two labels.
+fn query(name: &str) -> Vec<u8> {
+    let mut query = b"\x12\x34\x01\0\0\x01\0\0\0\0\0\0".to_vec();
+    let name = match name {
+        "modest" => name.to_owned(),
+        name if name.contains('.') => name.to_owned(),
+        name => format!("{name}.test"),
+    };
+    for label in name.split('.') {
+        query.push(u8::try_from(label.len()).unwrap());
+        query.extend(label.bytes());
+    }
+    query.extend(*b"\0\0\x01\0\x01");
+    query
+}
+
+/// Gives a container's link more addresses, from inside.
+fn wear(host: &Host, container: &str, addresses: &[IpAddr]) {
+    for address in addresses {
+        let length = if address.is_ipv4() { "32" } else { "128" };
+        let mut ip = std::process::Command::new("ip");
+        ip.args(["addr", "add", &format!("{address}/{length}"), "dev", "eth0"]);
+        if address.is_ipv6() {
+            ip.arg("nodad");
+        }
+        enter(&host.sandbox(container), || run(&mut ip)).ok();
+    }
+}
+
+/// A network whose members may send under any address, so that nothing else stops them.
+fn network(host: &Host, options: &[&str], name: &str) {
+    let create = ["network", "create"];
+    host.tapestry(&[&create, options, &[name]].concat()).ok();
+}
+
+const SERVFAIL: u8 = 2;

@@ -1,0 +1,87 @@
+//! Who may have how many queries under way.
+//!
+//! # Theory of operation
+//!
+//! There are a bounded number of places, and a payer may hold as many as are free: one alone may take half of them, two a
+//! third each, so that those who ask for what nobody answers leave places for the next.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+#[derive(Debug)]
+pub(crate) struct Places {
+    count: usize,
+    taken: Mutex<Taken>,
+}
+
+#[derive(Debug, Default)]
+struct Taken {
+    all: usize,
+    by: HashMap<u64, usize>,
+}
+
+/// A place, until it is dropped.
+#[derive(Debug)]
+pub(crate) struct Place<'a> {
+    places: &'a Places,
+    payer: u64,
+}
+
+impl Places {
+    pub(crate) fn new(count: usize) -> Self {
+        Self {
+            count,
+            taken: Mutex::default(),
+        }
+    }
+
+    /// `None` when `payer` has to wait for its own.
+    pub(crate) fn take(&self, payer: u64) -> Option<Place<'_>> {
+        let mut taken = self.lock();
+        let held = taken.by.get(&payer).copied().unwrap_or(0);
+        if held >= self.count.saturating_sub(taken.all) {
+            return None;
+        }
+        taken.all += 1;
+        taken.by.insert(payer, held + 1);
+        Some(Place {
+            places: self,
+            payer,
+        })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Taken> {
+        self.taken.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        let mut taken = self.places.lock();
+        taken.all -= 1;
+        if let Some(held) = taken.by.get_mut(&self.payer) {
+            *held -= 1;
+            if *held == 0 {
+                taken.by.remove(&self.payer);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn greedy_payers_leave_places_for_the_next() {
+        let places = Places::new(64);
+        let fill = |payer| std::iter::from_fn(|| places.take(payer)).collect::<Vec<_>>();
+        let first = fill(1);
+        let second = fill(2);
+        assert_eq!((first.len(), second.len()), (32, 16));
+        assert!(places.take(3).is_some());
+        drop((first, second));
+        assert!(places.lock().by.is_empty());
+        assert_eq!(fill(4).len(), 32);
+    }
+}
