@@ -277,7 +277,12 @@ mod tests {
         let names = EndpointNames {
             name: "srv".to_owned(),
             v4: Some([10, 1, 0, 200].into()),
-            services: vec![crate::Service::tcp(443)],
+            services: vec![crate::Service {
+                carrier: crate::Carrier::Tcp,
+                number: 443,
+                published: 8443,
+                count: 1,
+            }],
             ..EndpointNames::default()
         };
         zone.insert("srv", names).unwrap();

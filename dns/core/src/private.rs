@@ -5,8 +5,10 @@
 //! The names of every network of this host end in the network's name, and their addresses lie in its subnets. Neither
 //! means anything elsewhere, so no network asks the world about those of another. The exception is a network that is
 //! called like a public domain: its containers are found by their exact names, which other networks keep to themselves
-//! too ([`crate::Zone::holds_qualified`]), and everything else under the domain still belongs to the world. There is no complete list of public domains that would not grow old; what counts here is
-//! any name with a dot outside the reserved ones, every two-letter name, and the generic domains in wide use.
+//! too ([`crate::Zone::holds_qualified`]), and everything else under the domain still belongs to the world. There is no
+//! complete list of public domains that would not grow old; what counts here is any name with a dot outside the reserved
+//! ones, every two-letter name, and the generic domains in wide use. What no top-level domain can be called counts never: they
+//! are of letters alone, two or more, or internationalised (RFC 1123 §2.1, ICANN's Applicant Guidebook §2.2.1.3.2).
 
 use std::collections::HashSet;
 use std::net::IpAddr;
@@ -103,10 +105,18 @@ pub(crate) fn in_subnet(address: IpAddr, subnet: IpAddr, prefix: u8) -> bool {
 fn is_public(name: &Name) -> bool {
     let last = last_label(name).to_ascii_lowercase();
     let is = |label: &&str| label.as_bytes() == last;
-    if RESERVED.iter().any(is) {
+    if RESERVED.iter().any(is) || !may_be_top_level(&last) {
         return false;
     }
     name.num_labels() > 1 || last.len() == 2 || last.starts_with(b"xn--") || GENERIC.iter().any(is)
+}
+
+/// Whether there may be a top-level domain called `label`, which is in lower case.
+fn may_be_top_level(label: &[u8]) -> bool {
+    match label.strip_prefix(b"xn--") {
+        Some(encoded) => !encoded.is_empty() && !encoded.contains(&b'_'),
+        None => label.len() >= 2 && label.iter().all(u8::is_ascii_lowercase),
+    }
 }
 
 fn last_label(name: &Name) -> &[u8] {
@@ -194,8 +204,19 @@ mod tests {
         assert!(holds("lab", "lab."));
         assert!(holds("my.internal", "a.b.my.internal."));
         assert!(!holds("my.internal", "metadata.other.internal."));
-        for public in ["dev", "io", "example.com", "xn--p1ai"] {
+        for public in ["dev", "io", "IO", "example.com", "xn--p1ai", "a.xn--p1ai"] {
             assert!(!holds(public, &format!("web.{public}.")), "{public}");
+        }
+    }
+
+    #[test]
+    fn a_name_that_no_top_level_domain_can_have_is_private() {
+        for private in [
+            "n1", "1n", "42", "x", "a-", "a_", "lab.n1", "10.0.0", "my.net-1", "dev.x", "xn--",
+            "xn--a_b",
+        ] {
+            assert!(holds(private, &format!("nope.{private}.")), "{private}");
+            assert!(!PrivateNames::is_public(private), "{private}");
         }
     }
 

@@ -11,23 +11,14 @@ pub enum Carrier {
     Udp,
 }
 
-/// A published port, by the number that the container listens on.
+/// Published ports in a row: `count` numbers from `number` on where the container listens, and as many from `published` on
+/// where the host does. Either number is a port's name, the first is where clients are sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Service {
     pub carrier: Carrier,
     pub number: u16,
-}
-
-impl Service {
-    pub const fn tcp(number: u16) -> Self {
-        let carrier = Carrier::Tcp;
-        Self { carrier, number }
-    }
-
-    pub const fn udp(number: u16) -> Self {
-        let carrier = Carrier::Udp;
-        Self { carrier, number }
-    }
+    pub published: u16,
+    pub count: u16,
 }
 
 /// Where a service is found.
@@ -63,8 +54,19 @@ impl ServiceName {
         })
     }
 
-    pub(crate) fn is(&self, service: &Service) -> bool {
-        self.number == Some(service.number) && self.carrier == Some(service.carrier)
+    /// Where the one of `services` listens that is called so: by the container's own number before the host's.
+    pub(crate) fn find(&self, services: &[Service]) -> Option<u16> {
+        let (number, carrier) = (self.number?, self.carrier?);
+        let called = |first: fn(&Service) -> u16| {
+            let carried = services.iter().filter(|service| service.carrier == carrier);
+            carried.filter_map(move |service| {
+                let place = number.checked_sub(first(service))?;
+                (place < service.count).then(|| service.number.saturating_add(place))
+            })
+        };
+        called(|service| service.number)
+            .next()
+            .or_else(|| called(|service| service.published).next())
     }
 }
 

@@ -7,8 +7,9 @@
 //! all of them, starting at another one each time, so that clients which take the first address spread out. Records
 //! that the network's maker asked for stand beside the endpoints' names and stay as long as the zone.
 //!
-//! A published port has an SRV record `_service._tcp.name` (RFC 2782), where the service is the port's number or, for
-//! the best known, its registered name. Docker gives ports no names of their own, so there are no others.
+//! A published port has an SRV record `_service._tcp.name` (RFC 2782), where the service is the number that the container
+//! listens on, the one that it was published as, or the registered name of either. Wherever it says to connect to is the
+//! container, at its own number. Docker gives ports no names of their own, so there are no others.
 //!
 //! Names that the host keeps to itself ([`PrivateNames`]) are decided here even when they are unknown, and so are names
 //! of one label, which no public server answers: neither is asked of the world. Every other name is foreign.
@@ -49,7 +50,7 @@ pub struct EndpointNames {
     pub short_id: Option<String>,
     pub v4: Option<Ipv4Addr>,
     pub v6: Option<Ipv6Addr>,
-    /// Published ports, as the container numbers them.
+    /// Published ports.
     pub services: Vec<Service>,
 }
 
@@ -255,17 +256,12 @@ impl Zone {
             let Some(endpoint) = self.endpoints.get(&member.key) else {
                 continue;
             };
-            let services = endpoint.services.iter();
-            targets.extend(
-                services
-                    .filter(|service| asked.is(service))
-                    .take(1)
-                    .map(|service| ServiceTarget {
-                        target: endpoint.canonical.clone(),
-                        number: service.number,
-                        addresses: endpoint.addresses.clone(),
-                    }),
-            );
+            let number = asked.find(&endpoint.services);
+            targets.extend(number.map(|number| ServiceTarget {
+                target: endpoint.canonical.clone(),
+                number,
+                addresses: endpoint.addresses.clone(),
+            }));
         }
         targets.truncate(MAX_TARGETS);
         Some(match record_type {
@@ -358,6 +354,7 @@ const MAX_TARGETS: usize = 100;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Carrier;
 
     fn zone() -> Zone {
         Zone::new(ZoneConfig {
@@ -538,7 +535,13 @@ mod tests {
         let mut zone = zone();
         for (key, last) in [("1", 2), ("2", 3)] {
             let web = EndpointNames {
-                services: vec![Service::tcp(80), Service::udp(5353)],
+                services: vec![
+                    service(Carrier::Tcp, 80, 8080, 1),
+                    service(Carrier::Udp, 5353, 53, 1),
+                    service(Carrier::Tcp, 8443, 443, 1),
+                    service(Carrier::Tcp, 443, 8443, 1),
+                    service(Carrier::Udp, 20_000, 30_000, 1000),
+                ],
                 ..names(&format!("web{last}"), last)
             };
             zone.insert(key, web).unwrap();
@@ -551,10 +554,39 @@ mod tests {
         assert_eq!(targets("_http._tcp.db.mynet."), 2);
         assert_eq!(targets("_80._TCP.web2."), 1);
         assert_eq!(targets("_5353._udp.web3."), 1);
-        assert_eq!(srv("_https._tcp.web2."), Lookup::Absent);
+        assert_eq!(srv("_81._tcp.web2."), Lookup::Absent);
         assert_eq!(srv("_http._udp.web2."), Lookup::Absent);
         assert_eq!(srv("_http._tcp.example.com."), Lookup::Foreign);
         assert_eq!(a(&zone, "_http._tcp.web2."), Lookup::NoData);
+        // The number that a port was published as names it too, behind those that containers listen on.
+        let number = |name: &str| match srv(name) {
+            Lookup::Services(targets) => targets[0].number,
+            other => panic!("{name}: {other:?}"),
+        };
+        for (name, expected) in [
+            ("_80._tcp.web2.", 80),
+            ("_8080._tcp.web2.", 80),
+            ("_http-alt._tcp.web2.", 80),
+            ("_domain._udp.web2.", 5353),
+            ("_443._tcp.web2.", 443),
+            ("_8443._tcp.web2.", 8443),
+            ("_20999._udp.web2.", 20_999),
+            ("_30999._udp.web2.", 20_999),
+        ] {
+            assert_eq!(number(name), expected, "{name}");
+        }
+        for name in ["_53._tcp.web2.", "_21000._udp.web2.", "_31000._udp.web2."] {
+            assert_eq!(srv(name), Lookup::Absent, "{name}");
+        }
+    }
+
+    fn service(carrier: Carrier, number: u16, published: u16, count: u16) -> Service {
+        Service {
+            carrier,
+            number,
+            published,
+            count,
+        }
     }
 
     #[test]

@@ -4,12 +4,13 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use agent_api::{ApiError, PortMapping, QueryLogEntry, TransportProtocol};
-use dns_core::{PrivateNames, Service, check_name};
+use dns_core::{Carrier, PrivateNames, Service, check_name};
 use tokio::sync::mpsc;
 
 use super::Agent;
 use super::error::Attach;
 use super::state::{Segment, State};
+use crate::cluster::ServiceShared;
 use crate::edge::{Others, SharedZone};
 use crate::record::{NetworkRecord, Owner};
 
@@ -111,13 +112,64 @@ pub(super) fn parse_records(value: &str) -> Option<Vec<(String, IpAddr)>> {
     value.split(',').map(record).collect()
 }
 
-/// Published ports as SRV records know them.
+/// Published ports as SRV records know them, those that stand in a row as one.
 pub(super) fn services(publish: &[PortMapping]) -> Vec<Service> {
-    let service = |mapping: &PortMapping| match mapping.protocol {
-        TransportProtocol::Tcp => Service::tcp(mapping.container_port),
-        TransportProtocol::Udp => Service::udp(mapping.container_port),
-    };
-    publish.iter().map(service).collect()
+    let mut services = Vec::<Service>::new();
+    for mapping in publish {
+        let service = Service {
+            carrier: match mapping.protocol {
+                TransportProtocol::Tcp => Carrier::Tcp,
+                TransportProtocol::Udp => Carrier::Udp,
+            },
+            number: mapping.container_port,
+            // One that the host chooses has no name before it is chosen.
+            published: match mapping.host_port {
+                0 => mapping.container_port,
+                host_port => host_port,
+            },
+            count: 1,
+        };
+        match services.last_mut() {
+            Some(last) if is_next(last, &service) => last.count += 1,
+            _ => services.push(service),
+        }
+    }
+    services
+}
+
+fn is_next(last: &Service, service: &Service) -> bool {
+    let after = |first: u16| first.checked_add(last.count);
+    last.carrier == service.carrier
+        && after(last.number) == Some(service.number)
+        && after(last.published) == Some(service.published)
+}
+
+impl From<&Service> for ServiceShared {
+    fn from(service: &Service) -> Self {
+        Self {
+            protocol: match service.carrier {
+                Carrier::Tcp => TransportProtocol::Tcp,
+                Carrier::Udp => TransportProtocol::Udp,
+            },
+            container_port: service.number,
+            host_port: service.published,
+            count: service.count,
+        }
+    }
+}
+
+impl From<&ServiceShared> for Service {
+    fn from(shared: &ServiceShared) -> Self {
+        Self {
+            carrier: match shared.protocol {
+                TransportProtocol::Tcp => Carrier::Tcp,
+                TransportProtocol::Udp => Carrier::Udp,
+            },
+            number: shared.container_port,
+            published: shared.host_port,
+            count: shared.count,
+        }
+    }
 }
 
 pub(super) const OPTION_RECORD: &str = "dns.record";
@@ -126,6 +178,27 @@ pub(super) const OPTION_REBIND: &str = "dns.rebind";
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn ports_in_a_row_are_one_service() {
+        let mapping = |protocol, host_port, container_port| PortMapping {
+            host_ip: None,
+            host_port,
+            container_port,
+            protocol,
+        };
+        let mut publish: Vec<_> = (0..1000)
+            .map(|place| mapping(TransportProtocol::Udp, 30_000 + place, 20_000 + place))
+            .collect();
+        publish.push(mapping(TransportProtocol::Tcp, 31_000, 21_000));
+        publish.push(mapping(TransportProtocol::Tcp, 31_001, 80));
+        let services = services(&publish);
+        let counts: Vec<_> = services.iter().map(|service| service.count).collect();
+        assert_eq!(counts, [1000, 1, 1]);
+        for service in &services {
+            assert_eq!(Service::from(&ServiceShared::from(service)), *service);
+        }
+    }
 
     #[test]
     fn records_are_names_and_addresses() {

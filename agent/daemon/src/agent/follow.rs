@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use dns_core::EndpointNames;
+use dns_core::{EndpointNames, Service};
 use overlay_core::{DirectoryEvent, Epoch, HostId, Record, RecordFlags, Sequence, Withdrawal};
 use serde::de::DeserializeOwned;
 use switch_core::{Mac, Vni};
@@ -203,7 +203,7 @@ impl Agent {
                 short_id: shared.short_id.clone(),
                 v4: shared.ipv4,
                 v6: shared.ipv6,
-                services: Vec::new(),
+                services: shared.services.iter().map(Service::from).collect(),
             },
             dns: Vec::new(),
         };

@@ -18,6 +18,7 @@ use overlay_core::{Directory, RecordFlags, Sequence};
 use switch_core::{Mac, Time, Vni};
 
 use super::Agent;
+use super::dns::services;
 use super::endpoint::{Attachment, addresses};
 use super::endpoint_plan::{Place, plan_endpoint, release};
 use super::error::Attach;
@@ -26,7 +27,9 @@ use super::share_address::{
     is_reserve, mark, plan_from_reserve, reserved,
 };
 use super::state::{Network, State};
-use crate::cluster::{ADDRESSES, ENDPOINTS, EndpointShared, Holder, Member, Session};
+use crate::cluster::{
+    ADDRESSES, ENDPOINTS, EndpointShared, Holder, Member, ServiceShared, Session,
+};
 use crate::name::short;
 use crate::record::{EndpointRecord, Owner};
 use crate::store::{Change, Expected, Store, StoreError};
@@ -229,6 +232,11 @@ fn telling(
             Owner::Container(id) => Some(short(id).to_owned()),
             Owner::Sandbox(_) => None,
         },
+        services: services(&record.publish)
+            .iter()
+            .take(SERVICES_MAX)
+            .map(ServiceShared::from)
+            .collect(),
     };
     let key = format!("{ENDPOINTS}{}/{}", record.network, record.id);
     Ok(Change::encode(key, &shared, Expected::Anything)?.under(session.lease))
@@ -316,3 +324,5 @@ fn no_cluster(network: &Network) -> Attach {
 
 /// Of one transaction, with two addresses each; etcd takes 128 changes.
 const ENDPOINTS_MAX: usize = 32;
+/// Rows of published ports that other hosts are told of.
+const SERVICES_MAX: usize = 256;

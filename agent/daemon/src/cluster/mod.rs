@@ -42,7 +42,7 @@ pub(crate) use identity::{Identity, KEY_LOG, certificate_end_s, now_s};
 pub(crate) use member::{Follow, Member, Session};
 pub(crate) use records::{
     ADDRESSES, ALIVE, AliveRecord, ENDPOINTS, EndpointShared, HOSTS, Holder, HostRecord, NAMES,
-    NETWORKS, VNIS,
+    NETWORKS, ServiceShared, VNIS,
 };
 pub(crate) use token::JoinToken;
 pub(crate) use world::Difference;

@@ -15,6 +15,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use agent_api::TransportProtocol;
 use serde::{Deserialize, Serialize};
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -70,6 +71,18 @@ pub(crate) struct EndpointShared {
     pub(crate) aliases: Vec<String>,
     pub(crate) hostname: Option<String>,
     pub(crate) short_id: Option<String>,
+    /// Published ports; absent where an older agent speaks.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) services: Vec<ServiceShared>,
+}
+
+/// Published ports in a row, from these numbers on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct ServiceShared {
+    pub(crate) protocol: TransportProtocol,
+    pub(crate) container_port: u16,
+    pub(crate) host_port: u16,
+    pub(crate) count: u16,
 }
 
 impl EndpointShared {

@@ -6,6 +6,7 @@ use switch_io::packet::{PacketSocket, VNET_LENGTH};
 
 use super::traffic::{Teller, who_is};
 use super::{STEP, Underlay, cluster, create_shared, reaches, tunnels};
+use crate::dns::dig;
 use crate::harness::{Host, enter, eventually};
 
 #[test]
@@ -25,7 +26,7 @@ fn three_hosts_share_a_network_and_its_names_over_vxlan() {
 
 fn share_a_network(lab: &Underlay, mtu: u16) {
     for (number, host) in lab.hosts.iter().enumerate() {
-        host.idle(&format!("c{number}"), "far", &[]);
+        host.idle(&format!("c{number}"), "far", &["-p", "8080:80"]);
     }
     let addresses: Vec<_> = (0..3)
         .map(|number| lab.hosts[number].ipv4(&format!("c{number}")).to_string())
@@ -56,6 +57,12 @@ fn share_a_network(lab: &Underlay, mtu: u16) {
             ),
         )
         .ok();
+    }
+    // What is published on one host is found on all.
+    let gateway = lab.hosts[0].network("far").gateways[0];
+    for name in ["_http._tcp.c1", "_8080._tcp.c2.far"] {
+        let shown = dig(&lab.hosts[0], "c0", gateway, &format!("{name} SRV")).ok();
+        assert!(shown.contains("0 1 80 c"), "{shown}");
     }
     // A host that has no endpoint left is not flooded to.
     lab.hosts[2].tapestry(&["rm", "-f", "c2"]).ok();

@@ -122,6 +122,15 @@ fn zone() -> String {
         "www.corp.test. 300 A 203.0.113.9".to_owned(),
     ];
     records.push(format!("big.test. 300 TXT {}", long.join(" ")));
+    for (name, count) in [("large", 32), ("huge", 120)] {
+        let text = |number| {
+            format!(
+                "{name}.test. 300 TXT \"{}\"",
+                format!("{number:03}").repeat(83)
+            )
+        };
+        records.extend((0..count).map(text));
+    }
     records
         .iter()
         .map(|record| format!("  local-data: '{record}'\n"))
