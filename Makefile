@@ -5,6 +5,8 @@ CARGO  ?= cargo
 PREFIX ?= /usr/local
 # How often `make fuzz` tries each property.
 CASES  ?= 20000
+# Where cargo builds; asked only by the recipes that need it.
+TARGET  = $(shell CARGO="$(CARGO)" scripts/target-dir)
 
 help:           ## list the recipes
 	@sed -n 's/^\([a-z-]*\): .*## */  make \1\t/p' $(MAKEFILE_LIST)
@@ -33,12 +35,12 @@ test:           ## run every test, the lints and the leak check (root)
 
 bench:          ## measure beside the kernel bridge, Open vSwitch and VDE: an hour or more (root)
 	@$(MAKE) --no-print-directory bench-build
-	target/release/tapestry-bench --check --json target/bench.json --html target/bench.html
+	$(TARGET)/release/tapestry-bench --check --json $(TARGET)/bench.json --html $(TARGET)/bench.html
 	$(CARGO) bench --package bench --bench switch
 
 bench-quick:    ## the same in less than five minutes, with fewer rows (root)
 	@$(MAKE) --no-print-directory bench-build
-	target/release/tapestry-bench --quick --json target/bench.json --html target/bench.html
+	$(TARGET)/release/tapestry-bench --quick --json $(TARGET)/bench.json --html $(TARGET)/bench.html
 
 bench-build:
 	@scripts/setup bench
@@ -53,8 +55,8 @@ fmt:            ## format the sources
 	$(CARGO) fmt --all
 
 install: build  ## install the command and its man pages under PREFIX (root)
-	install -D target/release/tapestry $(DESTDIR)$(PREFIX)/bin/tapestry
-	target/release/tapestry man --dir $(DESTDIR)$(PREFIX)/share/man/man1
+	install -D $(TARGET)/release/tapestry $(DESTDIR)$(PREFIX)/bin/tapestry
+	$(TARGET)/release/tapestry man --dir $(DESTDIR)$(PREFIX)/share/man/man1
 
 fuzz:           ## try the properties of the cores CASES times each
 	@scripts/setup build

@@ -9,3 +9,4 @@ mod lab;
 mod names;
 mod overlay;
 mod publish;
+mod recipes;
