@@ -1,5 +1,6 @@
 //! `tapestry cluster`: make hosts one cluster, and keep them so.
 
+use std::io::Read;
 use std::net::{IpAddr, SocketAddr};
 
 use agent_api::{
@@ -46,12 +47,16 @@ pub(crate) struct Token {
 }
 
 /// Join a cluster with a token
+///
+/// Everybody on this machine can read a command line while it runs. With - in its place the token is read from standard
+/// input, and stays between you and the agent.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Join {
     /// The address at which others reach this host; the one it joins from where absent
     #[arg(long, value_name = "IP")]
     advertise: Option<IpAddr>,
-    /// What `tapestry cluster token` printed
+    /// What `tapestry cluster token` printed, or - to read it from standard input
+    #[arg(value_name = "TOKEN|-", allow_hyphen_values = true)]
     token: String,
     /// The host that made the cluster
     #[arg(value_name = "ADDRESS[:PORT]", value_parser = signer)]
@@ -120,15 +125,36 @@ async fn token(args: &Token, client: &Client) -> Result<u8, Failure> {
 }
 
 async fn join(args: Join, client: &Client) -> Result<u8, Failure> {
+    let token = match args.token.as_str() {
+        "-" => read_token(std::io::stdin().lock())?,
+        _ => args.token,
+    };
     let joined = client
         .join_cluster(&ClusterJoin {
-            token: args.token,
+            token,
             address: args.address,
             advertise: args.advertise,
         })
         .await?;
     output::print(&format!("{}\n", joined.id))?;
     Ok(0)
+}
+
+/// The token alone on a line, or the command that `tapestry cluster token` prints.
+fn read_token(input: impl Read) -> Result<String, Failure> {
+    let mut text = String::new();
+    input
+        .take(TOKEN_TEXT_MAX)
+        .read_to_string(&mut text)
+        .map_err(|error| Failure::said(format!("cannot read the token: {error}")))?;
+    let words = text.split_whitespace();
+    let mut tokens = words.filter(|word| word.starts_with(TOKEN_PREFIX));
+    match (tokens.next(), tokens.next()) {
+        (Some(token), None) => Ok(token.to_owned()),
+        _ => Err(Failure::usage(
+            "standard input holds no token, or more than one; give what `tapestry cluster token -q` printed",
+        )),
+    }
 }
 
 async fn list(args: &Ls, client: &Client) -> Result<u8, Failure> {
@@ -192,6 +218,9 @@ fn signer(text: &str) -> Result<SocketAddr, String> {
 }
 
 const DEFAULT_TCP_PORT: u16 = 4790;
+const TOKEN_PREFIX: &str = "TPSTRY-";
+/// A token has 150 characters.
+const TOKEN_TEXT_MAX: u64 = 4096;
 
 #[cfg(test)]
 mod tests {
@@ -214,6 +243,24 @@ mod tests {
         assert_eq!(signer("192.0.2.1"), Ok("192.0.2.1:4790".parse().unwrap()));
         for wrong in ["host", "192.0.2.1:0", "192.0.2.1:", "[::1]", ""] {
             assert!(advertised(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_token_is_read_with_what_is_printed_around_it() {
+        let token = "TPSTRY-1-00-11-22";
+        for text in [
+            "TPSTRY-1-00-11-22",
+            "  TPSTRY-1-00-11-22\n",
+            "tapestry cluster join TPSTRY-1-00-11-22 192.0.2.1:4790\n",
+        ] {
+            assert_eq!(read_token(text.as_bytes()).unwrap(), token, "{text:?}");
+        }
+        let endless = std::io::repeat(b'a');
+        assert!(read_token(endless).is_err());
+        for text in ["", "\n", "TPSTRY-1-00 TPSTRY-1-01", "token"] {
+            let refused = read_token(text.as_bytes()).unwrap_err();
+            assert_eq!(refused.code(), 2, "{text:?}");
         }
     }
 
