@@ -8,6 +8,8 @@ mod edge;
 mod name;
 mod record;
 mod serve;
+mod signals;
+mod sole;
 
 pub mod container;
 pub mod firewall;
@@ -20,3 +22,4 @@ pub mod store;
 
 pub use config::AgentOptions;
 pub use serve::{RunAgent, run};
+pub use sole::{Holder, holder};

@@ -1,16 +1,18 @@
 //! From the command line to a served socket, and back down in order.
 
 use std::io;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::os::unix::net::UnixStream as StdUnixStream;
 use std::path::{Path, PathBuf};
 
+use rustix::fs::Mode;
 use tokio::net::UnixListener;
-use tokio::signal::unix::{SignalKind, signal};
 
 use crate::agent::{Agent, StartAgent};
 use crate::api_server::router;
 use crate::config::{AgentOptions, Config, ReadConfig};
+use crate::signals::Signals;
+use crate::sole::{BeSole, Sole};
 
 /// Why the agent stopped, or never ran.
 #[derive(Debug, thiserror::Error)]
@@ -23,16 +25,22 @@ enum Failure {
     Config(#[from] ReadConfig),
     #[error(transparent)]
     Start(#[from] StartAgent),
+    #[error(transparent)]
+    Sole(#[from] BeSole),
     #[error("another agent listens on {}; give another --socket and --state-dir, or stop it", .0.display())]
     SocketTaken(PathBuf),
+    #[error("{} is there already and is no socket; give another --socket, or move it away", .0.display())]
+    NoSocket(PathBuf),
     #[error("cannot listen on {}: {source}", path.display())]
     Listen { path: PathBuf, source: io::Error },
     #[error("the agent cannot run: {0}")]
     Runtime(#[from] io::Error),
 }
 
-/// Runs the agent until SIGINT or SIGTERM.
+/// Runs the agent until it is told to stop.
 pub fn run(options: AgentOptions) -> Result<(), RunAgent> {
+    // Whatever it makes is for its own user alone, keys above all; what is for others gets its mode by name.
+    rustix::process::umask(Mode::RWXG | Mode::RWXO);
     let config = Config::read(options).map_err(Failure::from)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -44,44 +52,69 @@ pub fn run(options: AgentOptions) -> Result<(), RunAgent> {
 
 async fn serve(config: Config) -> Result<(), Failure> {
     let socket = config.socket.clone();
-    refuse_second_agent(&socket)?;
-    let handle = tokio::runtime::Handle::current();
+    check_socket(&socket)?;
     // The signals are caught before anything is made that has to be taken down.
-    let (mut terminate, mut interrupt) = (
-        signal(SignalKind::terminate())?,
-        signal(SignalKind::interrupt())?,
-    );
+    let mut signals = Signals::catch()?;
+    tokio::spawn(Sole::take()?.answer(socket.clone()));
+    let handle = tokio::runtime::Handle::current();
     let starting = tokio::task::spawn_blocking(move || Agent::start(config, handle));
     let agent = starting.await.map_err(io::Error::other)??;
-    let listener = listen(&socket).map_err(|source| Failure::Listen {
-        path: socket.clone(),
-        source,
-    })?;
+    let listener = listen(&socket)?;
+    let own = identity(&socket);
     tracing::info!(socket = %socket.display(), "agent ready");
+    let router = router(agent.clone());
     tokio::select! {
-        served = axum::serve(listener, router(agent.clone())) => served?,
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
+        served = axum::serve(listener, router) => served?,
+        signal = signals.told_to_stop() => tracing::info!(signal, "agent stops; containers go on"),
     }
-    // A socket that is gone already is as good.
-    let _ = std::fs::remove_file(&socket);
+    // Gone already is as good, and what somebody put in its place is theirs.
+    if own.is_some() && identity(&socket) == own {
+        let _ = std::fs::remove_file(&socket);
+    }
     tokio::task::spawn_blocking(move || agent.shut_down())
         .await
         .map_err(io::Error::other)?;
+    tracing::info!("agent stopped");
     Ok(())
 }
 
-fn refuse_second_agent(socket: &Path) -> Result<(), Failure> {
-    match StdUnixStream::connect(socket) {
-        Ok(_) => Err(Failure::SocketTaken(socket.to_owned())),
-        Err(_) => Ok(()),
+/// Whether the socket's place is free, or holds no more than what a dead agent left there.
+fn check_socket(socket: &Path) -> Result<(), Failure> {
+    match std::fs::symlink_metadata(socket) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(source) => Err(Failure::Listen {
+            path: socket.to_owned(),
+            source,
+        }),
+        Ok(found) if !found.file_type().is_socket() => Err(Failure::NoSocket(socket.to_owned())),
+        Ok(_) => match StdUnixStream::connect(socket) {
+            Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => Ok(()),
+            _ => Err(Failure::SocketTaken(socket.to_owned())),
+        },
     }
 }
 
-/// Binds the socket for root and its group; what a dead agent left there goes first.
-fn listen(socket: &Path) -> io::Result<UnixListener> {
-    if let Some(dir) = socket.parent() {
+/// Which file it is, whatever its name.
+fn identity(socket: &Path) -> Option<(u64, u64)> {
+    let found = std::fs::symlink_metadata(socket).ok()?;
+    Some((found.dev(), found.ino()))
+}
+
+/// Binds the socket for root and its group.
+fn listen(socket: &Path) -> Result<UnixListener, Failure> {
+    // Starting took a while, and somebody may have come in between.
+    check_socket(socket)?;
+    bind(socket).map_err(|source| Failure::Listen {
+        path: socket.to_owned(),
+        source,
+    })
+}
+
+fn bind(socket: &Path) -> io::Result<UnixListener> {
+    let dir = socket.parent().filter(|dir| !dir.as_os_str().is_empty());
+    if let Some(dir) = dir.filter(|dir| !dir.exists()) {
         std::fs::create_dir_all(dir)?;
+        std::fs::set_permissions(dir, std::fs::Permissions::from_mode(DIRECTORY_MODE))?;
     }
     match std::fs::remove_file(socket) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
@@ -93,5 +126,7 @@ fn listen(socket: &Path) -> io::Result<UnixListener> {
 }
 
 const SOCKET_MODE: u32 = 0o660;
+/// Of a directory that is made for the socket: the group has to get there.
+const DIRECTORY_MODE: u32 = 0o755;
 /// Each waiting `stop` and each followed log keeps one.
 const BLOCKING_THREADS_MAX: usize = 256;

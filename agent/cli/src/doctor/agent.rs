@@ -4,13 +4,18 @@ use std::path::Path;
 use std::time::Duration;
 
 use agent_api::{Client, ClientError, Info};
+use agent_daemon::Holder;
 
 use super::check::Check;
 use super::host::Host;
 
 pub(crate) async fn checks(client: &Client, host: &Host) -> Vec<Check> {
+    let mut own_pid = None;
     let mut checks = match tokio::time::timeout(PATIENCE, client.info()).await {
-        Ok(Ok(info)) => running(&info),
+        Ok(Ok(info)) => {
+            own_pid = i32::try_from(info.pid).ok();
+            running(&info)
+        }
         Ok(Err(error)) => vec![unreachable(&error)],
         Err(_) => vec![Check::fail(
             "agent",
@@ -19,7 +24,8 @@ pub(crate) async fn checks(client: &Client, host: &Host) -> Vec<Check> {
         )],
     };
     let sockets = host.read("proc/net/unix").unwrap_or_default();
-    checks.push(others(&sockets, client.socket()));
+    let holder = agent_daemon::holder().filter(|holder| own_pid != Some(holder.pid));
+    checks.push(others(&sockets, holder, client.socket()));
     checks
 }
 
@@ -56,14 +62,19 @@ fn unreachable(error: &ClientError) -> Check {
     }
 }
 
-/// Other agents in this network namespace, by the listening sockets in `/proc/net/unix`.
-fn others(sockets: &str, own: &Path) -> Check {
+/// Other agents in this network namespace: the one that holds it, and those whose listening sockets in `/proc/net/unix`
+/// have the usual name.
+fn others(sockets: &str, holder: Option<Holder>, own: &Path) -> Check {
     let what = "other agents";
     let paths = sockets
         .lines()
         .filter_map(|line| line.split_ascii_whitespace().nth(7));
-    let mut agents: Vec<&str> = paths
+    let held_at = holder.as_ref().and_then(|holder| holder.socket.clone());
+    let mut agents: Vec<String> = paths
         .filter(|path| path.ends_with("/agent.sock") && Path::new(path) != own)
+        .filter(|path| Some(Path::new(path)) != held_at.as_deref())
+        .map(str::to_owned)
+        .chain(holder.map(|holder| holder.to_string()))
         .collect();
     agents.sort_unstable();
     agents.dedup();
@@ -91,9 +102,19 @@ mod tests {
                        0: 2 0 10000 1 01 11 /run/tapestry/agent.sock\n\
                        1: 2 0 10000 1 01 12 /tmp/a/agent.sock\n\
                        2: 3 0 0 1 03 13\n";
-        let check = others(sockets, Path::new("/run/tapestry/agent.sock"));
+        let own = Path::new("/run/tapestry/agent.sock");
+        let check = others(sockets, None, own);
         assert_eq!(check.found, "/tmp/a/agent.sock in this network namespace");
-        assert_eq!(others("", Path::new("/x")).level, Level::Ok);
+        assert_eq!(others("", None, Path::new("/x")).level, Level::Ok);
+        let holder = Holder {
+            pid: 7,
+            user: 0,
+            socket: Some("/tmp/a/agent.sock".into()),
+        };
+        assert_eq!(
+            others(sockets, Some(holder), own).found,
+            "another agent (process 7 at /tmp/a/agent.sock) in this network namespace"
+        );
     }
 
     #[test]

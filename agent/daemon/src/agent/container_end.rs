@@ -158,7 +158,9 @@ impl Agent {
     fn forget_container(&self, state: &mut State, id: &str) {
         let dir = self.container_dir(id);
         self.release_network(state, id);
-        state.containers.remove(id);
+        if let Some(container) = state.containers.remove(id) {
+            tracing::info!(container = container.record.name, id, "container removed");
+        }
         if let Err(error) = std::fs::remove_dir_all(&dir)
             && error.kind() != std::io::ErrorKind::NotFound
         {

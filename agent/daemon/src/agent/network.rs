@@ -321,6 +321,7 @@ impl Agent {
             directory.attach_network(vni);
         }
         state.networks.insert(id.clone(), network);
+        tracing::info!(network = record.name, id, driver = ?record.driver, "network made");
         self.share_private_names(state);
         self.open_host_ports(state);
         let closed = state
@@ -343,6 +344,7 @@ impl Agent {
             return Ok(());
         };
         let name = network.record.name.clone();
+        tracing::info!(network = name, id, "network removed");
         if let (Some(directory), Some(vni)) = (&mut state.directory, share::vni(&network)) {
             directory.detach_network(vni);
         }

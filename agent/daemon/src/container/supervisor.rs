@@ -3,7 +3,7 @@
 use std::fs;
 use std::io::{self, Read, Write};
 use std::os::fd::AsFd;
-use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Stdio};
@@ -235,11 +235,23 @@ pub fn signal(dir: &Path, signo: i32) -> Result<(), SignalContainer> {
         })
 }
 
+/// With its parents, where absent. Its group may look, whatever the umask of the agent.
 fn make_dir(dir: &Path) -> io::Result<()> {
-    fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o750)
-        .create(dir)
+    if dir.is_dir() {
+        return Ok(());
+    }
+    if let Some(parent) = dir.parent() {
+        make_dir(parent)?;
+    }
+    match make_new_dir(dir) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        outcome => outcome,
+    }
+}
+
+fn make_new_dir(dir: &Path) -> io::Result<()> {
+    fs::DirBuilder::new().mode(DIR_MODE).create(dir)?;
+    fs::set_permissions(dir, fs::Permissions::from_mode(DIR_MODE))
 }
 
 fn remove_files(dir: &Path, names: &[&str]) -> io::Result<()> {
@@ -277,7 +289,7 @@ fn next_exec_dir(container: &Path) -> io::Result<PathBuf> {
     let mut number: u64 = 0;
     loop {
         let dir = parent.join(number.to_string());
-        match fs::DirBuilder::new().mode(0o750).create(&dir) {
+        match make_new_dir(&dir) {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => number += 1,
             outcome => return outcome.map(|()| dir),
         }
@@ -315,5 +327,6 @@ fn read_greeting(stdout: &mut ChildStdout) -> Result<Supervised, SpawnContainer>
 
 pub(crate) const READY_FILE: &str = "ready.json";
 const EXEC_DIR: &str = "exec";
+const DIR_MODE: u32 = 0o750;
 /// A shim that needs longer is not going to make it; a loaded host needs a second.
 const READY_LIMIT: Duration = Duration::from_secs(30);

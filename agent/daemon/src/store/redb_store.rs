@@ -8,7 +8,8 @@
 //! in between. A crash at any moment leaves the state before or after a commit, because redb writes copies and flips one
 //! checksummed header.
 //!
-//! redb locks the file, so a second agent on the same directory is refused. Events are sent to watchers while the write
+//! The directory is locked by flock(2), which tells who has it, and so a second agent there is refused by name; where that
+//! does not work, redb's own lock of the file refuses it. Events are sent to watchers while the write
 //! transaction's turn is held, so they arrive in the order of revisions.
 //!
 //! Leases live in memory, and a table names the lease of each key that has one. Whoever comes first after a lease has run
@@ -26,6 +27,8 @@ use redb::{
     Database, DatabaseError, Durability, ReadableDatabase, ReadableTable, StorageError, Table,
     TableDefinition, TableError,
 };
+use rustix::fs::{FlockOperation, flock};
+use rustix::io::Errno;
 use serde_json::Value;
 use tokio::sync::broadcast;
 
@@ -41,13 +44,18 @@ pub struct RedbStore {
     /// Held over a commit and the sending of its events.
     events: Mutex<broadcast::Sender<WatchEvent>>,
     leases: Leases,
+    /// The directory, locked; last, so that it is let go of when the file is closed.
+    _lock: Option<fs::File>,
 }
 
 /// Why the state cannot be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenStore {
-    #[error("another agent uses the state directory {}; stop it or give another --state-dir", dir.display())]
-    InUse { dir: PathBuf },
+    #[error(
+        "another agent uses the state directory {}{}; stop it or give another --state-dir",
+        dir.display(), process.map(|pid| format!(" (process {pid})")).unwrap_or_default()
+    )]
+    InUse { dir: PathBuf, process: Option<i32> },
     #[error(
         "the state file {} is damaged ({reason}); restore it from a backup, or move it away to start with none: \
          running containers are then not known any more", path.display()
@@ -74,6 +82,7 @@ impl RedbStore {
             path: path.clone(),
             source,
         })?;
+        let lock = lock(state_dir)?;
         // A damaged file may fail redb's own assertions instead of its checks.
         let opened = catch_unwind(AssertUnwindSafe(|| {
             let database =
@@ -92,6 +101,7 @@ impl RedbStore {
             database,
             events: Mutex::new(broadcast::Sender::new(WATCH_BOUND)),
             leases: Leases::default(),
+            _lock: lock,
         };
         let forgotten = store
             .drop_leased(|_| true)
@@ -328,6 +338,7 @@ fn prepare(state_dir: &Path, path: &Path) -> io::Result<()> {
         .recursive(true)
         .mode(0o700)
         .create(state_dir)?;
+    keep_private(state_dir, path)?;
     let made = OpenOptions::new()
         .write(true)
         .create_new(true)
@@ -339,6 +350,48 @@ fn prepare(state_dir: &Path, path: &Path) -> io::Result<()> {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
         Err(error) => Err(error),
     }
+}
+
+/// Shuts others out of a directory that is ours, which one is that has our file or nothing. A group that the host's
+/// administrator has let in stays.
+fn keep_private(state_dir: &Path, path: &Path) -> io::Result<()> {
+    use std::os::unix::fs::PermissionsExt;
+    let mode = fs::metadata(state_dir)?.permissions().mode();
+    let is_open = mode & 0o007 != 0;
+    let is_ours = || Ok::<_, io::Error>(path.exists() || fs::read_dir(state_dir)?.next().is_none());
+    if is_open && is_ours()? {
+        fs::set_permissions(state_dir, fs::Permissions::from_mode(0o700))?;
+    }
+    Ok(())
+}
+
+/// `None` where the file system has no such locks.
+fn lock(state_dir: &Path) -> Result<Option<fs::File>, OpenStore> {
+    let Ok(dir) = fs::File::open(state_dir) else {
+        return Ok(None);
+    };
+    match flock(&dir, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(Some(dir)),
+        Err(Errno::WOULDBLOCK) => Err(OpenStore::InUse {
+            dir: state_dir.to_owned(),
+            process: locked_by(state_dir),
+        }),
+        Err(_) => Ok(None),
+    }
+}
+
+/// The process that has it locked, as `/proc/locks` tells (proc_locks(5)).
+fn locked_by(path: &Path) -> Option<i32> {
+    use std::os::unix::fs::MetadataExt;
+    let inode = format!(":{}", fs::metadata(path).ok()?.ino());
+    fs::read_to_string("/proc/locks")
+        .ok()?
+        .lines()
+        .find_map(|line| {
+            let mut fields = line.split_ascii_whitespace().skip(4);
+            let (pid, file) = (fields.next()?, fields.next()?);
+            file.ends_with(&inode).then(|| pid.parse().ok())?
+        })
 }
 
 fn initialize(database: &Database, path: &Path) -> Result<(), OpenStore> {
@@ -399,6 +452,7 @@ fn database_error(error: DatabaseError, dir: &Path, path: &Path) -> OpenStore {
         DatabaseError::DatabaseAlreadyOpen | DatabaseError::LockProtocolMismatch => {
             OpenStore::InUse {
                 dir: dir.to_owned(),
+                process: None,
             }
         }
         DatabaseError::Storage(StorageError::Io(source))
@@ -475,6 +529,23 @@ mod tests {
     }
 
     #[test]
+    fn a_directory_of_ours_is_shut_to_others_and_a_strangers_is_left() {
+        use std::os::unix::fs::PermissionsExt;
+        let open_to = |dir: &Path, mode| {
+            fs::set_permissions(dir, fs::Permissions::from_mode(mode)).unwrap();
+            drop(RedbStore::open(dir).unwrap());
+            fs::metadata(dir).unwrap().permissions().mode() & 0o7777
+        };
+        let dir = tempfile::tempdir().unwrap();
+        assert_eq!(open_to(dir.path(), 0o755), 0o700, "empty");
+        assert_eq!(open_to(dir.path(), 0o755), 0o700, "with our file");
+        assert_eq!(open_to(dir.path(), 0o750), 0o750, "a group was let in");
+        let strangers = tempfile::tempdir().unwrap();
+        fs::write(strangers.path().join("file"), "").unwrap();
+        assert_eq!(open_to(strangers.path(), 0o1777), 0o1777);
+    }
+
+    #[test]
     fn a_watcher_that_falls_behind_is_told_so() {
         let (_dir, store) = store();
         let mut watch = store.watch("");
@@ -496,6 +567,8 @@ mod tests {
                 .to_string()
                 .contains("another agent uses the state directory")
         );
+        let own = i32::try_from(std::process::id()).unwrap();
+        assert!(matches!(refused, OpenStore::InUse { process: Some(pid), .. } if pid == own));
     }
 
     #[test]
