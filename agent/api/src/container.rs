@@ -40,6 +40,12 @@ pub struct ContainerCreate {
     pub remove: bool,
     /// A user namespace of its own: root inside is an unprivileged user outside.
     pub private_users: bool,
+    /// Capabilities beyond Docker's default set, as `NET_ADMIN` or `ALL`.
+    pub cap_add: Vec<String>,
+    /// Capabilities of that set that it goes without.
+    pub cap_drop: Vec<String>,
+    /// All capabilities, nothing covered or write-protected in `/proc` and `/sys`, and the agent serves it.
+    pub privileged: bool,
 }
 
 /// Which network namespace the command gets.

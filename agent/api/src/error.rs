@@ -17,6 +17,8 @@ pub struct ApiError {
 pub enum ErrorKind {
     /// 400: the request itself is wrong.
     Invalid,
+    /// 403: whoever asks is not answered.
+    Forbidden,
     /// 404: the named thing does not exist.
     NotFound,
     /// 409: it exists already, or is in use.
@@ -37,6 +39,7 @@ impl ErrorKind {
     pub const fn status(self) -> u16 {
         match self {
             Self::Invalid | Self::CommandNotFound | Self::CommandNotExecutable => 400,
+            Self::Forbidden => 403,
             Self::NotFound => 404,
             Self::Conflict => 409,
             Self::Failed => 500,

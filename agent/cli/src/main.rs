@@ -60,7 +60,7 @@ enum Verb {
     Agent(agent::Args),
     #[command(subcommand)]
     Network(network::Verb),
-    Run(run::Args),
+    Run(Box<run::Args>),
     Ps(ps::Args),
     Exec(exec::Args),
     Logs(logs::Args),
@@ -115,7 +115,7 @@ fn dispatch(cli: Cli) -> Result<ExitCode, Failure> {
         Verb::Completions(args) => completions::run(&args, Cli::command()),
         Verb::Man(args) => man::run(&args, Cli::command()),
         Verb::Network(verb) => wait(network::run(verb, client)),
-        Verb::Run(args) => run::run(args, client),
+        Verb::Run(args) => run::run(*args, client),
         Verb::Ps(args) => wait(ps::run(args, client)),
         Verb::Exec(args) => exec::run(args, client),
         Verb::Logs(args) => wait(logs::run(args, client)),
@@ -223,6 +223,8 @@ tapestry run -d --rm -i -t --name a --hostname h --network container:b --ip 10.0
 tapestry run -it sh
 tapestry run --name busybox1 --rm -- ifconfig
 tapestry run --network none --rm -- ip link
+tapestry run --cap-add NET_ADMIN --cap-add CAP_SYS_TIME --cap-drop ALL -- sh
+tapestry run --privileged sh
 tapestry ps
 tapestry ps -a -q
 tapestry ps --json
@@ -248,6 +250,7 @@ tapestry cluster init --advertise 192.0.2.1:4790 --etcd https://192.0.2.9:2379 -
 tapestry cluster token
 tapestry cluster token -q --ttl 60
 tapestry cluster join TPSTRY-1-0 192.0.2.1
+tapestry cluster join - 192.0.2.1
 tapestry cluster join --advertise 192.0.2.2 TPSTRY-1-0 [2001:db8::1]:4790
 tapestry cluster ls
 tapestry cluster ls --json

@@ -9,7 +9,7 @@ use rustix::fs::Mode;
 use tokio::net::UnixListener;
 
 use crate::agent::{Agent, StartAgent};
-use crate::api_server::router;
+use crate::api_server::{Peer, router};
 use crate::config::{AgentOptions, Config, ReadConfig};
 use crate::signals::Signals;
 use crate::sole::{BeSole, Sole};
@@ -62,7 +62,7 @@ async fn serve(config: Config) -> Result<(), Failure> {
     let listener = listen(&socket)?;
     let own = identity(&socket);
     tracing::info!(socket = %socket.display(), "agent ready");
-    let router = router(agent.clone());
+    let router = router(agent.clone()).into_make_service_with_connect_info::<Peer>();
     tokio::select! {
         served = axum::serve(listener, router) => served?,
         signal = signals.told_to_stop() => tracing::info!(signal, "agent stops; containers go on"),

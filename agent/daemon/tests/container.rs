@@ -14,8 +14,8 @@ use std::time::{Duration, Instant};
 
 use agent_daemon::container::attach::{self, Decoder, Event, Message, Request, Role};
 use agent_daemon::container::{
-    ContainerSpec, EtcFiles, ExecRequest, SandboxNetwork, StartContainer, Supervised, Supervisor,
-    log, read_exit, signal, start, supervised, wait,
+    Capabilities, ContainerSpec, EtcFiles, ExecRequest, SandboxNetwork, StartContainer, Supervised,
+    Supervisor, log, read_exit, signal, start, supervised, wait,
 };
 use tempfile::TempDir;
 
@@ -839,6 +839,8 @@ fn private_users_are_root_inside_and_nobody_outside() {
         let root = busybox_root();
         let spec = ContainerSpec {
             private_users: true,
+            // For the hostname.
+            capabilities: Capabilities::chosen(&["SYS_ADMIN".to_owned()], &[]).unwrap(),
             rootfs: own_root.then(|| root.path().to_owned()),
             etc: EtcFiles {
                 hosts: own_root.then(|| "127.0.0.1 localhost\n".to_owned()),

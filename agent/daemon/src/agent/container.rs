@@ -16,7 +16,7 @@ use super::error::{Contain, Find};
 use super::state::{Container, State};
 use super::{Agent, files, view};
 use crate::container::attach::SOCKET_FILE;
-use crate::container::{self, ExecRequest, StartContainer};
+use crate::container::{self, ExecRequest, PidNamespace, StartContainer};
 use crate::name::check_name;
 use crate::record::{ContainerRecord, Owner, Phase, container_key};
 
@@ -50,6 +50,22 @@ impl Agent {
         ))
     }
 
+    /// The name of the container that has one of these PID namespaces, unless it is privileged.
+    pub(crate) fn confined_in(&self, namespaces: &[PidNamespace]) -> Option<String> {
+        let state = self.state();
+        let mut confined = state
+            .containers
+            .values()
+            .filter(|container| !container.record.create.privileged);
+        let around = confined.find(|container| {
+            let namespace = container
+                .init_pid
+                .and_then(|pid| PidNamespace::of(pid).ok());
+            namespace.is_some_and(|namespace| namespaces.contains(&namespace))
+        });
+        around.map(|container| container.record.name.clone())
+    }
+
     pub(crate) fn create_container(
         self: &Arc<Self>,
         request: ContainerCreate,
@@ -69,6 +85,7 @@ impl Agent {
             self.discard(&mut state, &created.id);
             return Err(error);
         }
+        tracing::info!(container = created.name, id = created.id, "container made");
         self.watch(created.id.clone());
         Ok(created)
     }
@@ -98,7 +115,13 @@ impl Agent {
             let kept = self.store.put(&container_key(&id), &container.record);
             kept.map_err(|error| host_failure(&container.record, &error))?;
         }
-        started.map_err(|error| not_started(name, error).into())
+        match started {
+            Ok(()) => {
+                tracing::info!(container = name, id, "container started");
+                Ok(())
+            }
+            Err(error) => Err(not_started(name, error).into()),
+        }
     }
 
     pub(crate) fn exec(&self, called: &str, request: Exec) -> Result<Attached, ApiError> {

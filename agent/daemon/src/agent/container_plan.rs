@@ -3,6 +3,7 @@
 use agent_api::{ContainerCreate, NetworkMode};
 
 use super::container::{check_container_name, seconds_since_epoch};
+use super::container_spec::capabilities;
 use super::error::{Contain, Find};
 use super::network::DEFAULT_NETWORK;
 use super::resolv_conf::{is_option, is_search_domain};
@@ -29,6 +30,7 @@ pub(super) fn plan_container(
     check_command(&request)?;
     check_mode(&request)?;
     check_names(&request)?;
+    capabilities(&request)?;
     match &request.network {
         NetworkMode::Network(called) => {
             let network = &state.network(called)?.record;

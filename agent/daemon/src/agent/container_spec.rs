@@ -10,8 +10,17 @@ use super::network::DEFAULT_NETWORK;
 use super::resolv_conf::ResolvConf;
 use super::state::State;
 use super::{Agent, files};
-use crate::container::{self, ContainerSpec, EtcFiles, SandboxNetwork};
+use crate::container::{self, Capabilities, ContainerSpec, EtcFiles, SandboxNetwork};
 use crate::record::{ContainerRecord, NetworkRecord};
+
+/// As `docker run`: what a privileged container was denied besides is not denied.
+pub(super) fn capabilities(create: &ContainerCreate) -> Result<Capabilities, Contain> {
+    let chosen = Capabilities::chosen(&create.cap_add, &create.cap_drop)?;
+    Ok(match create.privileged {
+        true => Capabilities::ALL,
+        false => chosen,
+    })
+}
 
 impl Agent {
     pub(super) fn spec(
@@ -45,6 +54,9 @@ impl Agent {
             interactive: create.interactive,
             network,
             private_users: create.private_users,
+            capabilities: capabilities(create)?,
+            privileged: create.privileged,
+            hidden: vec![self.config.state_dir.clone()],
             etc: EtcFiles {
                 hosts: Some(
                     etc.hosts

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use agent_api::{ApiError, ErrorKind};
 
+use crate::container::UnknownCapability;
 use crate::ipam::{AllocateAddress, ChooseSubnet, CreatePool, InvalidSubnet};
 use crate::name::BadName;
 
@@ -213,6 +214,8 @@ pub(super) enum Contain {
     NoCommand,
     #[error("{0:?} is not KEY=VALUE; write -e KEY=VALUE")]
     Env(String),
+    #[error(transparent)]
+    Capability(#[from] UnknownCapability),
     #[error("{0:?} is no domain to search; write --dns-search example.com, or . for none")]
     SearchDomain(String),
     #[error("{0:?} is no option of resolv.conf; write --dns-option ndots:2")]

@@ -4,14 +4,18 @@ mod cluster;
 mod containers;
 mod endpoints;
 mod networks;
+mod peer;
 mod reply;
 mod system;
 
 use std::sync::Arc;
 
 use axum::Router;
+use axum::middleware::from_fn_with_state;
 use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
+
+pub(crate) use peer::Peer;
 
 use crate::agent::Agent;
 
@@ -29,6 +33,7 @@ pub(crate) fn router(agent: Arc<Agent>) -> Router {
         .split_for_parts();
     system::serve_document(router, document)
         .fallback(reply::no_such_route)
+        .layer(from_fn_with_state(agent.clone(), peer::refuse_containers))
         .with_state(agent)
 }
 

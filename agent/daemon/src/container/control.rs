@@ -8,6 +8,7 @@ use std::fs::File;
 use std::io::{self, IoSlice, IoSliceMut, Seek, SeekFrom, Write};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::PathBuf;
 
 use rustix::fs::{MemfdFlags, memfd_create};
 use rustix::net::{
@@ -38,6 +39,10 @@ pub(super) struct ContainerTask {
     /// The network namespace is not the host's, so `/sys` has to show another.
     pub(super) new_sys: bool,
     pub(super) own_root: bool,
+    /// Nothing is covered or protected.
+    pub(super) privileged: bool,
+    /// Directories, as the container names them, that it sees empty.
+    pub(super) hidden: Vec<PathBuf>,
     pub(super) devices: Vec<String>,
     pub(super) etc: Vec<String>,
 }

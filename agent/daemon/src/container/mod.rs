@@ -33,22 +33,29 @@
 //! program in its place loses the death signal; then a killed shim leaves it running, and the agent, which finds a live
 //! init without a shim, has to [`signal`] it.)
 //!
-//! A container here is a set of namespaces, not a jail: without a user namespace of its own its root is the host's.
+//! A container here is a set of namespaces, not a jail: without a user namespace of its own its root is the host's, with
+//! fewer capabilities ([`Capabilities`]) and parts of `/proc` and `/sys` covered. On the host's files that is not enough to
+//! keep it from becoming the host's root; in a root directory of its own it is, as far as the kernel holds.
 
+mod capabilities;
 mod control;
 mod exit;
 mod init;
+mod lineage;
 mod process;
 mod shim;
 mod spec;
 mod supervisor;
+mod sys;
 mod tail;
 
 pub mod attach;
 pub mod log;
 
+pub use capabilities::{Capabilities, UnknownCapability};
 pub use exit::{ExitRecord, read_exit, wait};
 pub use init::run_init;
+pub(crate) use lineage::PidNamespace;
 pub use process::ProcessId;
 pub use shim::run_shim;
 pub use spec::{ContainerSpec, EtcFiles, ExecRequest, SandboxNetwork};

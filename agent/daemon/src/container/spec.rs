@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use super::capabilities::Capabilities;
 use super::process::ProcessId;
 
 /// A container, as the agent describes it to the shim.
@@ -28,6 +29,12 @@ pub struct ContainerSpec {
     pub network: SandboxNetwork,
     /// Root inside is an unprivileged user outside: the range `/etc/subuid` gives the user `tapestry`, or 231072 and up.
     pub private_users: bool,
+    /// What the command may do, and those executed in the container later.
+    pub capabilities: Capabilities,
+    /// Show and leave writable all of `/proc` and `/sys`, and `hidden` too.
+    pub privileged: bool,
+    /// Directories of the host that the container sees empty, absolute paths.
+    pub hidden: Vec<PathBuf>,
     pub etc: EtcFiles,
 }
 
@@ -92,6 +99,7 @@ pub(crate) struct ProcessSpec {
     pub(crate) workdir: PathBuf,
     pub(crate) tty: bool,
     pub(crate) interactive: bool,
+    pub(crate) capabilities: Capabilities,
 }
 
 impl ContainerSpec {
@@ -115,6 +123,7 @@ impl ContainerSpec {
             workdir: self.workdir.clone().unwrap_or_else(|| PathBuf::from("/")),
             tty: self.tty,
             interactive: self.interactive,
+            capabilities: self.capabilities,
         }
     }
 
@@ -133,6 +142,7 @@ impl ContainerSpec {
                 .unwrap_or_else(|| PathBuf::from("/")),
             tty: request.tty,
             interactive: request.interactive,
+            capabilities: self.capabilities,
         }
     }
 }
@@ -213,6 +223,17 @@ mod tests {
         assert!(process.env.contains(&"A=1".to_owned()));
         assert!(process.env.contains(&"B=2".to_owned()));
         assert_eq!(process.workdir, Path::new("/srv"));
+    }
+
+    #[test]
+    fn an_exec_may_do_what_the_container_may() {
+        let spec = ContainerSpec {
+            capabilities: Capabilities::chosen(&[], &["ALL".to_owned()]).unwrap(),
+            ..ContainerSpec::default()
+        };
+        let process = spec.exec(&ExecRequest::default());
+        assert_eq!(process.capabilities, spec.capabilities);
+        assert_ne!(process.capabilities, Capabilities::default());
     }
 
     #[test]

@@ -171,7 +171,7 @@ fn arp_for_a_container_elsewhere_is_answered_on_the_host() {
     let [one, two] = lab.hosts.as_slice() else {
         unreachable!()
     };
-    one.idle("a", "far", &[]);
+    one.idle("a", "far", &["--cap-add", "NET_ADMIN"]);
     two.idle("b", "far", &[]);
     reaches(one, "a", "b");
     let b = wire(two, "b");

@@ -10,6 +10,7 @@
 //! The death signal is set last, because the kernel forgets it whenever credentials change.
 
 mod command;
+mod masks;
 mod mounts;
 
 use std::fmt::Display;
@@ -84,7 +85,9 @@ fn run(control: &Control) -> Result<ExitCode, Refusal> {
         }
         Task::Exec(task) => {
             let stdio = take_stdio(&task.process, &mut fds)?;
+            stay_opaque()?;
             join(&task, &take(&mut fds)?)?;
+            stay_opaque()?;
             become_command(control, &task.process, stdio)
         }
     }
@@ -127,6 +130,14 @@ fn join(task: &ExecTask, container_init: &OwnedFd) -> Result<(), Refusal> {
     Ok(())
 }
 
+/// Those inside see this process at once, and it still is this program with all rights: they could write to the file
+/// behind its `/proc/PID/exe`, the agent's own. Nobody without SYS_PTRACE on the host looks into it until it executes the
+/// command. A change of user undoes this.
+fn stay_opaque() -> Result<(), Refusal> {
+    nix::sys::prctl::set_dumpable(false)
+        .map_err(|error| Refusal::setup("keep others out of this process", error))
+}
+
 /// Groups of the agent's caller are not the command's. Where groups are fixed (a user namespace made without
 /// privilege) they stay.
 fn forget_groups() {
@@ -162,7 +173,11 @@ fn become_command(
         (None, None) => return Err(Refusal::setup("find the streams", "none were given")),
     };
     match control.receive_start() {
-        Ok(true) => Err(command::execute(process, stdio)),
+        Ok(true) => {
+            let kept = process.capabilities.keep_only();
+            kept.map_err(|error| Refusal::setup("give up capabilities", error))?;
+            Err(command::execute(process, stdio))
+        }
         _ => Ok(ExitCode::FAILURE),
     }
 }

@@ -5,14 +5,14 @@
 //! Nothing done here is seen outside: the mount namespace is new, and the first step makes every mount in it private.
 //!
 //! *On the host's files* `/proc` is mounted anew (it shows the new PID namespace), `/sys` too where the network
-//! namespace is not the host's (with the control groups put back), and generated files are mounted over those of `/etc`,
+//! namespace is not the host's (with the control groups put back), `/dev` is the host's, and generated files are mounted over those of `/etc`,
 //! where symbolic links lead to. A file that is missing there, or a link that leads nowhere (`resolv.conf` into the `/run`
 //! of a resolver that is off), cannot be mounted over, and the host's files are not ours to change: then `/etc` becomes
 //! an overlay whose upper layer is memory, with the file in it. What such a container writes to `/etc` is gone with it.
 //!
-//! *With a root of its own* that tree becomes the root by pivot_root(2), the old one is gone, and `/proc`, `/sys` (read
-//! only) and `/dev` (memory; the usual six devices, a new `pts`, `shm`, `mqueue`) are mounted. All paths are resolved after
-//! the change of root, so links in the tree lead nowhere else. Mount points and files that are missing are made *in* the
+//! *With a root of its own* that tree becomes the root by pivot_root(2), the old one is gone, and `/proc`, `/sys`
+//! and `/dev` (memory; the usual six devices, a new `pts`, `shm`, `mqueue`) are mounted. All paths are resolved after
+//! the change of root, so links in the tree lead nowhere else. In both, [`masks`](super::masks) come last. Mount points and files that are missing are made *in* the
 //! tree, as Docker does; a link in place of such a file that leads nowhere is replaced.
 //!
 //! Devices and generated files arrive as detached mounts, taken by the shim while it still had the host's privileges:
@@ -28,7 +28,7 @@ use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use rustix::fs::CWD;
 use rustix::mount::{MoveMountFlags, OpenTreeFlags, move_mount, open_tree};
 
-use super::{Refusal, take};
+use super::{Refusal, masks, take};
 use crate::container::control::ContainerTask;
 
 pub(super) fn arrange(
@@ -41,14 +41,14 @@ pub(super) fn arrange(
         let old_root = enter_root(&root)
             .map_err(|error| Refusal::setup("change the root directory", error))?;
         mount_proc()?;
-        mount_sys_read_only();
+        let _ = make_mount_point("/sys").and_then(|()| mount_sys(task));
         mount_dev(&task.devices, fds)?;
         leave_behind(&old_root)
             .map_err(|error| Refusal::setup("leave the old root directory", error))?;
     } else {
         mount_proc()?;
         if task.new_sys {
-            remount_sys();
+            remount_sys(task);
         }
     }
     // Whether missing files of /etc may be made: in a tree of the container's own, or in memory.
@@ -57,7 +57,10 @@ pub(super) fn arrange(
         show_file(&take(fds)?, name, &mut may_make)
             .map_err(|error| Refusal::setup(format_args!("show /etc/{name}"), error))?;
     }
-    Ok(())
+    match task.privileged {
+        true => Ok(()),
+        false => masks::apply(task),
+    }
 }
 
 fn make_private() -> io::Result<()> {
@@ -90,18 +93,19 @@ fn mount_proc() -> Result<(), Refusal> {
 }
 
 /// Without it the container can do; a user namespace on a network of others may not mount it.
-fn mount_sys_read_only() {
-    let _ = make_mount_point("/sys")
-        .and_then(|()| mount_new("sysfs", "/sys", hardened() | MsFlags::MS_RDONLY, None));
+fn mount_sys(task: &ContainerTask) -> io::Result<()> {
+    let mut flags = hardened();
+    flags.set(MsFlags::MS_RDONLY, !task.privileged);
+    mount_new("sysfs", "/sys", flags, None)
 }
 
 /// Where it is not permitted the host's stays, which is right in all but the list of interfaces.
-fn remount_sys() {
+fn remount_sys(task: &ContainerTask) {
     let flags = OpenTreeFlags::OPEN_TREE_CLONE
         | OpenTreeFlags::OPEN_TREE_CLOEXEC
         | OpenTreeFlags::AT_RECURSIVE;
     let control_groups = open_tree(CWD, CONTROL_GROUPS, flags);
-    if mount_new("sysfs", "/sys", hardened(), None).is_ok()
+    if mount_sys(task).is_ok()
         && let Ok(control_groups) = control_groups
     {
         let _ = attach(&control_groups, Path::new(CONTROL_GROUPS));
@@ -196,11 +200,16 @@ fn attach(detached: &OwnedFd, point: &Path) -> io::Result<()> {
     Ok(move_mount(detached.as_fd(), "", CWD, point, flags)?)
 }
 
-fn mount_new(kind: &str, point: &str, flags: MsFlags, data: Option<&str>) -> io::Result<()> {
-    Ok(mount(Some(kind), point, Some(kind), flags, data)?)
+pub(super) fn mount_new(
+    kind: &str,
+    point: impl AsRef<Path>,
+    flags: MsFlags,
+    data: Option<&str>,
+) -> io::Result<()> {
+    Ok(mount(Some(kind), point.as_ref(), Some(kind), flags, data)?)
 }
 
-fn change(point: &Path, flags: MsFlags) -> io::Result<()> {
+pub(super) fn change(point: &Path, flags: MsFlags) -> io::Result<()> {
     Ok(mount(
         None::<&str>,
         point,
@@ -223,7 +232,7 @@ fn open_directory(path: &str) -> io::Result<OwnedFd> {
     Ok(rustix::fs::open(path, flags, rustix::fs::Mode::empty())?)
 }
 
-fn hardened() -> MsFlags {
+pub(super) fn hardened() -> MsFlags {
     MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC
 }
 

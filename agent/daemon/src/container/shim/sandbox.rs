@@ -4,7 +4,7 @@ use std::fs::{self, File};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::process::CommandExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use nix::sched::{CloneFlags, setns, unshare};
@@ -171,6 +171,8 @@ fn gather(
         etc.push(name.to_owned());
     }
     Ok(ContainerTask {
+        privileged: spec.privileged,
+        hidden: hidden_inside(spec)?,
         process,
         hostname: spec.hostname.clone(),
         new_network: spec.network == SandboxNetwork::Private,
@@ -179,6 +181,31 @@ fn gather(
         devices,
         etc,
     })
+}
+
+/// What is to be hidden, as the container names it: with a root directory of its own only what lies in there.
+fn hidden_inside(spec: &ContainerSpec) -> Result<Vec<PathBuf>, String> {
+    let resolved = |path: &PathBuf| fs::canonicalize(path);
+    let mut inside = Vec::new();
+    let root = spec.rootfs.as_ref().map(resolved).transpose();
+    let root = root.map_err(because("resolve the root directory"))?;
+    for path in spec.hidden.iter().filter_map(|path| resolved(path).ok()) {
+        let Some(root) = &root else {
+            inside.push(path);
+            continue;
+        };
+        match path.strip_prefix(root) {
+            Ok(rest) if rest.as_os_str().is_empty() && !spec.privileged => {
+                return Err(format!(
+                    "the root directory {} is the agent's own; give another",
+                    root.display()
+                ));
+            }
+            Ok(rest) => inside.push(Path::new("/").join(rest)),
+            Err(_) => {}
+        }
+    }
+    Ok(inside)
 }
 
 fn generated(etc: &EtcFiles) -> impl Iterator<Item = (&'static str, &String)> {

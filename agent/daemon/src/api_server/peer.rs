@@ -1,0 +1,71 @@
+//! Who is at the other end of the socket.
+//!
+//! A container on the host's files finds the agent's socket there, and who may ask the agent may do all that the agent
+//! can. Covering the file would not last: a restarted agent makes a new one. So it is the process that counts, as the
+//! kernel names it (SO_PEERCRED in unix(7)).
+
+use std::sync::Arc;
+
+use agent_api::{ApiError, ErrorKind};
+use axum::extract::connect_info::Connected;
+use axum::extract::{ConnectInfo, Request, State};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use axum::serve::IncomingStream;
+use tokio::net::UnixListener;
+
+use super::reply::{Refusal, blocking};
+use crate::agent::Agent;
+use crate::container::PidNamespace;
+
+/// The process that connected.
+#[derive(Clone, Debug)]
+pub(crate) enum Peer {
+    /// In these PID namespaces below the agent's.
+    Within(Vec<PidNamespace>),
+    /// It ended, or cannot be looked at.
+    Unknown,
+}
+
+impl Connected<IncomingStream<'_, UnixListener>> for Peer {
+    fn connect_info(stream: IncomingStream<'_, UnixListener>) -> Self {
+        let pid = stream.io().peer_cred().ok().and_then(|peer| peer.pid());
+        match pid {
+            None => Self::Unknown,
+            // A process that is not below us: the agent is in a container, and this one asks from outside of it.
+            Some(0) => Self::Within(Vec::new()),
+            Some(pid) => PidNamespace::around(pid).map_or(Self::Unknown, Self::Within),
+        }
+    }
+}
+
+pub(super) async fn refuse_containers(
+    State(agent): State<Arc<Agent>>,
+    ConnectInfo(peer): ConnectInfo<Peer>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let admitted = match peer {
+        Peer::Within(namespaces) if namespaces.is_empty() => Ok(()),
+        Peer::Within(namespaces) => {
+            blocking(agent, move |agent| match agent.confined_in(&namespaces) {
+                Some(container) => Err(forbidden(format!(
+                    "the agent does not serve its own container {container:?}; --privileged ones it does"
+                ))),
+                None => Ok(()),
+            })
+            .await
+        }
+        Peer::Unknown => Err(Refusal::from(forbidden(
+            "the process that connected is gone; the one that connects has to stay".to_owned(),
+        ))),
+    };
+    match admitted {
+        Ok(()) => next.run(request).await,
+        Err(refusal) => refusal.into_response(),
+    }
+}
+
+fn forbidden(message: String) -> ApiError {
+    ApiError::new(ErrorKind::Forbidden, message)
+}
