@@ -27,7 +27,7 @@ pub use dns::{
 pub use endpoint::{Connect, Disconnect, EndpointCreate, EndpointDetail, EndpointSettings};
 pub use error::{ApiError, ErrorKind};
 pub use network::{
-    Driver, FdbEntryView, FdbKind, NetworkCreate, NetworkDetail, NetworkSummary, OverlayDetail,
-    PortView, Pruned, Scope, TunnelView,
+    DhcpReport, Driver, FdbEntryView, FdbKind, NetworkCreate, NetworkDetail, NetworkSummary,
+    OverlayDetail, PortTotals, PortView, Pruned, Scope, TunnelView,
 };
 pub use system::{Info, Version};

@@ -90,13 +90,42 @@ pub struct NetworkDetail {
     /// The link in the host's namespace; absent on internal networks.
     pub host_link: Option<String>,
     pub endpoints: Vec<EndpointDetail>,
-    /// Frames dropped on this network so far, by reason; reasons that never happened are left out.
+    /// Frames dropped on this network so far, by reason, at ports that are gone as well; reasons that never happened are left
+    /// out.
     pub drops: BTreeMap<String, u64>,
+    /// What went through ports that are gone: of containers that ended, of hosts that left. Absent without a switch.
+    #[serde(default)]
+    pub gone: Option<PortTotals>,
     /// Absent on the networks `host` and `none`, which have none.
     pub forwarder: Option<Forwarder>,
+    /// What the network's DHCP server did; absent where there is none.
+    #[serde(default)]
+    pub dhcp: Option<DhcpReport>,
     /// How the network reaches other hosts; absent where it does not.
     #[serde(default)]
     pub overlay: Option<OverlayDetail>,
+}
+
+/// What a network's DHCP server did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct DhcpReport {
+    /// Messages answered, to endpoints and to relays that asked for them.
+    pub replies: u64,
+    /// Messages left unanswered because the client is no endpoint of the network.
+    pub unknown: u64,
+    /// Messages left unanswered because they are malformed, for another server, or from a relay outside the subnet.
+    pub ignored: u64,
+}
+
+/// What went through some ports of a network, together.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct PortTotals {
+    pub rx_frames: u64,
+    pub rx_bytes: u64,
+    pub tx_frames: u64,
+    pub tx_bytes: u64,
+    /// By reason; zero counts left out.
+    pub drops: BTreeMap<String, u64>,
 }
 
 /// A network's way over hosts.

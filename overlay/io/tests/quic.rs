@@ -10,7 +10,10 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use lab::quic_pair::{UDP_PORT, V4, V6, hosts};
-use lab::{Station, Underlay, eventually, everything_crosses, host, ip, transfer};
+use lab::{
+    Station, Underlay, datagrams_stay_as_they_were_sent, eventually, everything_crosses, host, ip,
+    transfer,
+};
 use overlay_io::QuicEvent;
 use switch_io::EngineChoice;
 
@@ -29,6 +32,7 @@ fn all_of_it(
     }
     let [a, b] = hosts(&underlay, outside, engine, 1500, udp_payload_max);
     everything_crosses(&a.container, &b.container);
+    datagrams_stay_as_they_were_sent(&a.container, &b.container, "10.9.0.2");
     // Full frames of the inner MTU, not one of them TCP.
     let whole = a
         .container

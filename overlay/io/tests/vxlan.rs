@@ -4,8 +4,8 @@
 mod lab;
 
 use lab::{
-    Network, Station, TRANSFER, Underlay, eventually, everything_crosses, ip, kernel_container,
-    transfer, vni,
+    Network, Station, TRANSFER, Underlay, datagrams_stay_as_they_were_sent, eventually,
+    everything_crosses, ip, kernel_container, transfer, vni,
 };
 use overlay_io::{Gateway, VxlanConfig, VxlanTunnel};
 use switch_core::{Mac, PortConfig, PortId, PortKind};
@@ -71,6 +71,7 @@ fn between_ourselves(engine: EngineChoice, outside: [&'static str; 2], segmented
     }
     let [a, b] = [0, 1].map(|n| Ours::new(&underlay, n, outside, engine));
     everything_crosses(&a.container, &b.container);
+    datagrams_stay_as_they_were_sent(&a.container, &b.container, "10.9.0.2");
     let counts = a.network.switch.counters(a.port).unwrap();
     assert!(counts.rx_bytes > u64::try_from(TRANSFER).unwrap());
     // Superframes stayed whole: far fewer frames than segments.
@@ -101,6 +102,29 @@ fn segmented_underlay_on_epoll() {
     between_ourselves(EngineChoice::Epoll, V6, true);
 }
 
+/// A container behind the kernel's device has a tunnel of its own to ours: what it leaves unfinished lies two headers deep.
+#[test]
+fn a_tunnel_inside_the_network_arrives_finished() {
+    let underlay = Underlay::new();
+    let ours = Ours::new(&underlay, 0, V4, EngineChoice::Auto);
+    let theirs = kernel(&underlay, 1, V4);
+    for (station, local, remote, address) in [
+        (&ours.container, "10.9.0.1", "10.9.0.2", "10.8.0.1/24"),
+        (&theirs, "10.9.0.2", "10.9.0.1", "10.8.0.2/24"),
+    ] {
+        station.ip(&format!(
+            "link add vx1 type vxlan id 7 dstport 7777 local {local} remote {remote}"
+        ));
+        station.ip(&format!("addr add {address} dev vx1"));
+        station.ip("link set vx1 up");
+    }
+    assert!(theirs.pings("10.8.0.1"));
+    datagrams_stay_as_they_were_sent(&theirs, &ours.container, "10.8.0.1");
+    // Without superframes, which no kernel cuts two headers deep.
+    theirs.sh("ethtool -K vx1 tso off gso off");
+    transfer(&theirs, &ours.container, "10.8.0.1", 1_000_000);
+}
+
 fn with_the_kernel(outside: [&'static str; 2], segmented: bool) {
     let underlay = Underlay::new();
     if segmented {
@@ -109,6 +133,7 @@ fn with_the_kernel(outside: [&'static str; 2], segmented: bool) {
     let ours = Ours::new(&underlay, 0, outside, EngineChoice::Auto);
     let theirs = kernel(&underlay, 1, outside);
     everything_crosses(&ours.container, &theirs);
+    datagrams_stay_as_they_were_sent(&theirs, &ours.container, "10.9.0.1");
     assert_eq!(ours.tunnel.counts(), overlay_io::VxlanCounts::default());
 }
 

@@ -7,6 +7,10 @@
 //! continues) and the IPv4 identification (which counts up). All payloads have the size of the first, the last may be
 //! shorter; PSH or FIN end the superframe. Frames that cutting could not restore never join anything: fragments, IPv4
 //! options, IPv6 extensions, padding, any wrong or absent checksum, TCP flags other than ACK, ECE, PSH and FIN.
+//!
+//! TCP is a stream: nobody is to know where its segments ended, and Linux joins them on every receiver (GRO). Datagrams have
+//! ends that mean something: firewalls look at their length, captures and raw sockets show them, and Linux joins them only
+//! for a socket that asked. So they are joined only where [`Joining`] says so.
 
 use crate::bytes::{be16, be32, put_be16};
 use crate::packet::{
@@ -15,7 +19,33 @@ use crate::packet::{
 };
 use crate::segment::{TCP_FIN, TCP_FLAGS, TCP_PSH};
 use crate::vnet::{TCP_CHECKSUM, UDP_CHECKSUM};
-use crate::{Frame, Gso, VnetHeader, checksum};
+use crate::{Frame, Gso, VnetHeader, checksum, ethertype};
+
+/// Which frames may become a superframe.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Joining {
+    /// Segments of TCP.
+    #[default]
+    Tcp,
+    /// Datagrams of UDP too.
+    TcpAndUdp,
+}
+
+impl Joining {
+    /// Whether frames of this one's protocol may join. Cheap; [`Coalescer::push`] finds out about the frame itself.
+    pub fn concerns(self, frame: &Frame<'_>) -> bool {
+        let protocol = match frame.ethertype() {
+            ethertype::IPV4 => frame.packet().get(9),
+            ethertype::IPV6 => frame.packet().get(6),
+            _ => None,
+        };
+        match protocol {
+            Some(&protocol::TCP) => true,
+            Some(&protocol::UDP) => self == Self::TcpAndUdp,
+            _ => false,
+        }
+    }
+}
 
 /// Collects frames of one flow into a superframe.
 #[derive(Debug)]
@@ -47,8 +77,9 @@ impl Coalescer {
     }
 
     /// Offers a frame with its checksums complete.
-    pub fn push(&mut self, frame: &Frame<'_>) -> Push {
-        let Some(piece) = Piece::read(frame) else {
+    pub fn push(&mut self, frame: &Frame<'_>, joining: Joining) -> Push {
+        let piece = Some(frame).filter(|frame| joining.concerns(frame));
+        let Some(piece) = piece.and_then(Piece::read) else {
             return Push::Unfit;
         };
         let Some(held) = &mut self.held else {
@@ -59,6 +90,14 @@ impl Coalescer {
         };
         if !held.continues(&self.buffer, frame, &piece) {
             return Push::Flush;
+        }
+        if !held.has_room(&self.buffer, &piece) {
+            // As with Linux: what would have ended this superframe begins no other.
+            return if held.ends_with(&piece) {
+                Push::Unfit
+            } else {
+                Push::Flush
+            };
         }
         self.buffer
             .extend_from_slice(&frame.bytes()[piece.header_len..]);
@@ -187,21 +226,28 @@ impl Held {
     }
 
     fn continues(&self, buffer: &[u8], frame: &Frame<'_>, piece: &Piece) -> bool {
-        let len = buffer.len() - self.first.packet.start + piece.payload_len;
-        let segments_max = if piece.is_tcp() {
-            TCP_SEGMENTS_MAX
-        } else {
-            UDP_SEGMENTS_MAX
-        };
         !self.is_complete
             && piece.header_len == self.first.header_len
             && piece.packet.transport == self.first.packet.transport
             && piece.packet.version == self.first.packet.version
             && piece.packet.protocol == self.first.packet.protocol
             && piece.payload_len <= self.first.payload_len
-            && self.count < segments_max
-            && len <= PACKET_MAX
             && self.headers_continue(buffer, frame.bytes())
+    }
+
+    fn has_room(&self, buffer: &[u8], piece: &Piece) -> bool {
+        let len = buffer.len() - self.first.packet.start + piece.payload_len;
+        let segments_max = if piece.is_tcp() {
+            TCP_SEGMENTS_MAX
+        } else {
+            UDP_SEGMENTS_MAX
+        };
+        self.count < segments_max && len <= PACKET_MAX
+    }
+
+    /// Whether nothing may join after `piece`.
+    fn ends_with(&self, piece: &Piece) -> bool {
+        piece.ending != 0 || piece.payload_len < self.first.payload_len
     }
 
     fn headers_continue(&self, held: &[u8], new: &[u8]) -> bool {
@@ -242,7 +288,7 @@ impl Held {
         self.count += 1;
         self.payload_len += piece.payload_len;
         self.ending = piece.ending;
-        self.is_complete = piece.ending != 0 || piece.payload_len < self.first.payload_len;
+        self.is_complete = self.ends_with(piece);
     }
 
     /// Turns the first frame's headers into the superframe's. Every length below fits: the packet is within its maximum.
@@ -294,6 +340,9 @@ const TCP_SEGMENTS_MAX: usize = 2048;
 const UDP_SEGMENTS_MAX: usize = 64;
 
 #[cfg(test)]
+mod gro;
+
+#[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 
@@ -301,8 +350,8 @@ mod tests {
     use crate::Segments;
     use crate::testing::{Header, Transport, assert_checksums, frame};
 
-    fn push(coalescer: &mut Coalescer, bytes: &[u8]) -> Push {
-        coalescer.push(&Frame::parse(bytes).unwrap())
+    pub(super) fn push(coalescer: &mut Coalescer, bytes: &[u8]) -> Push {
+        coalescer.push(&Frame::parse(bytes).unwrap(), Joining::TcpAndUdp)
     }
 
     /// Two frames of which the second continues the first.
@@ -459,7 +508,7 @@ mod tests {
     }
 
     /// Makes all checksums right again after a change.
-    fn mend(bytes: &mut [u8]) -> Option<()> {
+    pub(super) fn mend(bytes: &mut [u8]) -> Option<()> {
         let copy = bytes.to_vec();
         let packet = Packet::parse(&Frame::parse(&copy).ok()?)?;
         if packet.version == Version::V4 {

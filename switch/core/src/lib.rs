@@ -23,12 +23,13 @@ mod storm;
 #[cfg(test)]
 mod testing;
 mod time;
+mod unfinished;
 mod verdict;
 mod vnet;
 mod vni;
 
 pub use bridge::{Bridge, BridgeConfig, FloodList};
-pub use coalesce::{Coalescer, Push};
+pub use coalesce::{Coalescer, Joining, Push};
 pub use fdb::{Fdb, FdbConfig, FdbCounts, FdbEntry, FdbKind, Learned};
 pub use frame::{Frame, ethertype};
 pub use mac::{Mac, ParseMac};
@@ -38,6 +39,7 @@ pub use port::{
 };
 pub use segment::Segments;
 pub use time::Time;
+pub use unfinished::{Unfinished, UnfinishedTcp};
 pub use verdict::{DropReason, Verdict};
 pub use vnet::{Gso, VnetHeader};
 pub use vni::Vni;

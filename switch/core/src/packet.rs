@@ -49,7 +49,7 @@ impl Packet {
     }
 
     // RFC 791 §3.1.
-    fn parse_v4(bytes: &[u8], start: usize) -> Option<Self> {
+    pub(crate) fn parse_v4(bytes: &[u8], start: usize) -> Option<Self> {
         let header = bytes.get(start..start + IPV4_HEADER_LEN)?;
         let header_len = usize::from(header[0] & 0x0f) * 4;
         let total_len = usize::from(be16(header, 2));
@@ -77,7 +77,7 @@ impl Packet {
     }
 
     // RFC 8200 §3, §4.
-    fn parse_v6(bytes: &[u8], start: usize) -> Option<Self> {
+    pub(crate) fn parse_v6(bytes: &[u8], start: usize) -> Option<Self> {
         let header = bytes.get(start..start + IPV6_HEADER_LEN)?;
         if header[0] >> 4 != 6 {
             return None;
@@ -179,10 +179,13 @@ fn is_extension(number: u8) -> bool {
 /// Assigned Internet protocol numbers.
 pub(crate) mod protocol {
     pub(crate) const HOP_BY_HOP: u8 = 0;
+    pub(crate) const IPV4: u8 = 4;
     pub(crate) const TCP: u8 = 6;
     pub(crate) const UDP: u8 = 17;
+    pub(crate) const IPV6: u8 = 41;
     pub(crate) const ROUTING: u8 = 43;
     pub(crate) const FRAGMENT: u8 = 44;
+    pub(crate) const GRE: u8 = 47;
     pub(crate) const AUTHENTICATION: u8 = 51;
     pub(crate) const ICMPV6: u8 = 58;
     pub(crate) const DESTINATION: u8 = 60;

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::DropReason;
+use crate::{DropReason, Joining};
 
 /// A bridge attachment. Unique in the process: a port belongs to exactly one bridge.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -110,6 +110,8 @@ pub struct PortConfig {
     pub learn_limit: u32,
     /// `None`: unlimited.
     pub bum_limit: Option<BumLimit>,
+    /// Which single frames of a flow may go to the port as one superframe.
+    pub joining: Joining,
     /// Whether a DHCP server may answer from here. Ports other than taps always may.
     pub allow_dhcp_server: bool,
     /// Whether router advertisements may come from here. Ports other than taps always may send them.
@@ -135,6 +137,7 @@ impl PortConfig {
             } else {
                 Some(BumLimit::SANDBOX)
             },
+            joining: Joining::Tcp,
             allow_dhcp_server: trusted,
             allow_router: trusted,
         }
@@ -166,7 +169,7 @@ impl PortCounters {
         self.tx.0.add(frames, bytes);
     }
 
-    /// A frame that came from, or should have gone to, the port.
+    /// A frame that came from, or should have gone to, the port; the reason says which.
     pub fn add_drop(&self, reason: DropReason) {
         self.drops.0[reason.index()].fetch_add(1, Ordering::Relaxed);
     }
@@ -194,6 +197,11 @@ pub struct PortCounts {
 }
 
 impl PortCounts {
+    /// Adds what somebody else has counted.
+    pub fn add(&mut self, reason: DropReason, count: u64) {
+        self.drops[reason.index()] += count;
+    }
+
     pub fn dropped(&self, reason: DropReason) -> u64 {
         self.drops[reason.index()]
     }

@@ -19,7 +19,8 @@ pub enum Verdict {
 
 macro_rules! drop_reasons {
     ($($(#[$doc:meta])* $variant:ident = $name:literal,)*) => {
-        /// Why a frame went nowhere. Every variant is a counter of [`crate::PortCounters`].
+        /// Why a frame went nowhere. Every variant is a counter of [`crate::PortCounters`]: of the port it came from where
+        /// that says whose frames are lost, of the port it should have gone to where that says who was too slow.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
         #[repr(u8)]
         pub enum DropReason {
@@ -93,12 +94,14 @@ drop_reasons! {
     NoEgress = "no_egress",
     /// The egress port went away.
     EgressGone = "egress_gone",
-    /// The egress port's queue is full.
-    EgressFull = "egress_full",
-    /// The egress link is down.
-    EgressDown = "egress_down",
     /// The egress device refused the frame as malformed.
     EgressRefused = "egress_refused",
+    /// For this port, whose queue was full: its reader is too slow.
+    QueueFull = "queue_full",
+    /// For this port, whose link was down.
+    LinkDown = "link_down",
+    /// From this port: its sandbox sent faster than the TAP was read. Counted by the link itself.
+    TapFull = "tap_full",
     /// A fault that was asked for.
     Fault = "fault",
 }

@@ -10,8 +10,8 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 
 use fuzz::{Random, SHARED_MUTATIONS};
 use switch_core::{
-    Bridge, BridgeConfig, Coalescer, DropReason, Frame, Mac, PortConfig, PortId, PortKind, Push,
-    Segments, Time, Verdict, VnetHeader, checksum,
+    Bridge, BridgeConfig, Coalescer, DropReason, Frame, Joining, Mac, PortConfig, PortId, PortKind,
+    Push, Segments, Time, Verdict, VnetHeader, checksum,
 };
 
 #[test]
@@ -167,7 +167,7 @@ impl Target {
     }
 
     fn coalesce(&mut self, frame: &Frame<'_>) {
-        if matches!(self.coalescer.push(frame), Push::Taken) {
+        if matches!(self.coalescer.push(frame, Joining::TcpAndUdp), Push::Taken) {
             return;
         }
         let Some((vnet, bytes)) = self.coalescer.take() else {

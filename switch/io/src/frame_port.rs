@@ -52,6 +52,11 @@ pub trait FramePort: Send + Sync {
         None
     }
 
+    /// The descriptor of a TAP: its link counts what its queue loses, which nobody reads. `None` for everything else.
+    fn tap(&self) -> Option<BorrowedFd<'_>> {
+        None
+    }
+
     /// The switch gave the port this number. Called once, before the port is read or written; for the ports of a trunk,
     /// which put the number into what they read.
     fn attached(&self, _id: PortId) {}
@@ -80,6 +85,10 @@ impl<P: FramePort + ?Sized> FramePort for Box<P> {
 
     fn raw_tap(&self) -> Option<BorrowedFd<'_>> {
         (**self).raw_tap()
+    }
+
+    fn tap(&self) -> Option<BorrowedFd<'_>> {
+        (**self).tap()
     }
 
     fn attached(&self, id: PortId) {
@@ -252,11 +261,24 @@ impl Written {
         written
     }
 
-    /// Drops by reason, zeros included.
-    pub fn drops(&self) -> [(DropReason, u64); 5] {
+    /// Frames that were not sent, for whatever reason.
+    pub(crate) fn dropped(&self) -> u64 {
+        let reasons = self.drops_at_egress().into_iter();
+        let reasons = reasons.chain(self.drops_at_ingress());
+        reasons.map(|(_, count)| count).sum()
+    }
+
+    /// What is counted at the port that should have taken the frames, zeros included: it was too slow, or down.
+    pub(crate) fn drops_at_egress(&self) -> [(DropReason, u64); 2] {
         [
-            (DropReason::EgressFull, self.full),
-            (DropReason::EgressDown, self.down),
+            (DropReason::QueueFull, self.full),
+            (DropReason::LinkDown, self.down),
+        ]
+    }
+
+    /// What is counted at the port that the frames came from, zeros included.
+    pub(crate) fn drops_at_ingress(&self) -> [(DropReason, u64); 3] {
+        [
             (DropReason::EgressRefused, self.refused),
             (DropReason::EgressGone, self.gone),
             (DropReason::Fault, self.fault),

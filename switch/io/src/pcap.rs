@@ -80,6 +80,10 @@ impl<P: FramePort> FramePort for Pcap<P> {
         self.inner.capabilities()
     }
 
+    fn tap(&self) -> Option<BorrowedFd<'_>> {
+        self.inner.tap()
+    }
+
     fn attached(&self, id: PortId) {
         self.inner.attached(id);
     }

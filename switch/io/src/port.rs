@@ -1,6 +1,7 @@
 //! A port as switch and workers share it.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use switch_core::{Bridge, DropReason, PortConfig, PortCounters, PortCounts, PortId};
 
@@ -15,6 +16,8 @@ pub(crate) struct Port {
     pub(crate) config: PortConfig,
     /// One set a worker, so that no two write the same cache line.
     counters: Box<[PortCounters]>,
+    /// What the TAP's queue had lost when it was last looked at.
+    lost: AtomicU64,
 }
 
 impl Port {
@@ -34,6 +37,7 @@ impl Port {
             counters: std::iter::repeat_with(PortCounters::new)
                 .take(workers)
                 .collect(),
+            lost: AtomicU64::new(0),
         }
     }
 
@@ -47,12 +51,18 @@ impl Port {
         }
     }
 
-    /// The sum over the workers.
+    /// The TAP's queue has lost so many frames, in all.
+    pub(crate) fn note_lost(&self, frames: u64) {
+        self.lost.fetch_max(frames, Ordering::Relaxed);
+    }
+
+    /// The sum over the workers, and what the TAP's queue lost.
     pub(crate) fn counts(&self) -> PortCounts {
         let mut sum = PortCounts::default();
         for counters in &self.counters {
             sum += &counters.snapshot();
         }
+        sum.add(DropReason::TapFull, self.lost.load(Ordering::Relaxed));
         sum
     }
 }

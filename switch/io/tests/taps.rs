@@ -5,6 +5,7 @@ mod lab;
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream, UdpSocket};
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::{Duration, Instant};
@@ -12,7 +13,10 @@ use std::time::{Duration, Instant};
 use lab::{
     Station, bridge, enter_private_namespace, eventually, frame, superframe, switch, tap_port,
 };
-use switch_core::{Bridge, DropReason, PortCounts, PortId};
+use nix::sys::socket::setsockopt;
+use nix::sys::socket::sockopt::UdpGsoSegment;
+use switch_core::{Bridge, DropReason, Joining, PortConfig, PortCounts, PortId};
+use switch_io::packet::PacketSocket;
 use switch_io::{
     BasicTap, Capabilities, EngineChoice, FramePort, Lossy, OffloadTap, OpenTap, Pcap, Switch,
     SwitchConfig, SwitchEvent, channel,
@@ -25,6 +29,9 @@ on_both_engines! {
     decorated_taps_carry_tcp
     a_superframe_of_64_kib_is_accepted_by_the_kernel
     joined_datagrams_arrive_one_by_one
+    datagrams_reach_a_tap_as_they_were_sent
+    what_the_sender_handed_over_in_one_piece_crosses_in_one_piece
+    what_a_full_tap_loses_is_counted_at_its_port
     a_port_is_removed_under_load_and_its_interface_vanishes
     the_death_of_a_sandbox_is_reported
     a_link_that_is_down_is_counted
@@ -40,6 +47,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 struct Network {
     switch: Switch,
     bridge: Arc<Bridge>,
+    joining: Joining,
 }
 
 impl Network {
@@ -48,12 +56,17 @@ impl Network {
         Self {
             switch: switch(engine),
             bridge: bridge(),
+            joining: Joining::default(),
         }
     }
 
     fn add(&self, port: impl FramePort + 'static) -> PortId {
+        let config = PortConfig {
+            joining: self.joining,
+            ..tap_port()
+        };
         self.switch
-            .add_port(&self.bridge, Box::new(port), tap_port())
+            .add_port(&self.bridge, Box::new(port), config)
             .unwrap()
     }
 
@@ -97,7 +110,7 @@ fn assert_no_offload_lost(counts: &PortCounts) {
     let harmless = [
         DropReason::NoEgress,
         DropReason::LinkLocalControl,
-        DropReason::EgressDown,
+        DropReason::LinkDown,
     ];
     let drops: Vec<_> = counts
         .drop_reasons()
@@ -192,6 +205,7 @@ fn joined_datagrams_arrive_one_by_one(engine: EngineChoice) {
     let network = Network {
         switch: Switch::start(config).unwrap(),
         bridge: bridge(),
+        joining: Joining::TcpAndUdp,
     };
     let (a_port, a) = network.station("tap-a", "10.1.0.1");
     let (b_port, b) = network.station("tap-b", "10.1.0.2");
@@ -215,6 +229,113 @@ fn joined_datagrams_arrive_one_by_one(engine: EngineChoice) {
     eventually("every datagram is counted", || {
         network.counts(b_port).tx_frames >= 1500
     });
+}
+
+/// A station whose frames wait in its TAP until [`Network::listen`].
+struct Waiting {
+    station: Station,
+    socket: UdpSocket,
+    tap: OwnedFd,
+}
+
+impl Network {
+    fn waiting(&self, receiver: &UdpSocket) -> Waiting {
+        let tap = OffloadTap::create("tap-a").unwrap();
+        let copy = tap.as_fd().try_clone_to_owned().unwrap();
+        let port = self.add(tap);
+        let station = Station::new();
+        station.adopt("tap-a", "10.1.0.1");
+        let socket = station.run(|| UdpSocket::bind("10.1.0.1:9").unwrap());
+        socket.connect("10.1.0.2:9").unwrap();
+        // Until the neighbor is known, the kernel keeps only some datagrams.
+        socket.send(&[0]).unwrap();
+        assert_eq!(receiver.recv(&mut [0; 4]).unwrap(), 1);
+        self.switch.remove_port(port);
+        Waiting {
+            station,
+            socket,
+            tap: copy,
+        }
+    }
+
+    /// Reads what waits, all at once.
+    fn listen(&self, waiting: &Waiting) -> PortId {
+        let copy = waiting.tap.try_clone().unwrap();
+        self.add(OffloadTap::from_fd(copy).unwrap())
+    }
+}
+
+fn receiver_at(station: &Station) -> UdpSocket {
+    let receiver = station.run(|| UdpSocket::bind("10.1.0.2:9").unwrap());
+    receiver.set_read_timeout(Some(PATIENCE)).unwrap();
+    receiver
+}
+
+/// The lengths of the next `count` UDP packets that a capture shows, without Ethernet, IP and UDP headers.
+fn captured(capture: &PacketSocket, count: usize) -> Vec<usize> {
+    let frames = std::iter::from_fn(|| capture.receive(PATIENCE).unwrap());
+    frames
+        .filter(|received| received.frame[12..14] == [8, 0] && received.frame[23] == 17)
+        .map(|received| received.frame.len() - 42)
+        .take(count)
+        .collect()
+}
+
+fn datagrams_reach_a_tap_as_they_were_sent(engine: EngineChoice) {
+    let network = Network::new(engine);
+    let (_, b) = network.station("tap-b", "10.1.0.2");
+    let receiver = receiver_at(&b);
+    let waiting = network.waiting(&receiver);
+    let capture = b.run(|| PacketSocket::open("eth0").unwrap());
+    for n in 0..64 {
+        waiting.socket.send(&[n; 100]).unwrap();
+    }
+    network.listen(&waiting);
+    assert_eq!(captured(&capture, 64), [100; 64]);
+    for n in 0..64 {
+        let mut datagram = [0; 200];
+        assert_eq!(receiver.recv(&mut datagram).unwrap(), 100);
+        assert_eq!(datagram[0], n);
+    }
+}
+
+fn what_the_sender_handed_over_in_one_piece_crosses_in_one_piece(engine: EngineChoice) {
+    let network = Network::new(engine);
+    let (_, b) = network.station("tap-b", "10.1.0.2");
+    let receiver = receiver_at(&b);
+    let waiting = network.waiting(&receiver);
+    let capture = b.run(|| PacketSocket::open("eth0").unwrap());
+    setsockopt(&waiting.socket, UdpGsoSegment, &100).unwrap();
+    waiting.socket.send(&[7; 1000]).unwrap();
+    network.listen(&waiting);
+    assert_eq!(captured(&capture, 1), [1000]);
+    for _ in 0..10 {
+        assert_eq!(receiver.recv(&mut [0; 2000]).unwrap(), 100);
+    }
+}
+
+/// More than a TAP's queue holds, while nobody reads it.
+fn what_a_full_tap_loses_is_counted_at_its_port(engine: EngineChoice) {
+    const SENT: u64 = 3000;
+    let network = Network::new(engine);
+    let (_, b) = network.station("tap-b", "10.1.0.2");
+    let receiver = receiver_at(&b);
+    let waiting = network.waiting(&receiver);
+    for _ in 0..SENT {
+        waiting.socket.send(&[0; 100]).unwrap();
+    }
+    waiting.station.ip("link set eth0 name renamed");
+    let port = network.listen(&waiting);
+    let mut counts = PortCounts::default();
+    eventually("every frame is counted", || {
+        counts = network.counts(port);
+        counts.rx_frames + counts.dropped(DropReason::TapFull) >= SENT
+    });
+    let lost = counts.dropped(DropReason::TapFull);
+    assert!((1000..SENT).contains(&lost), "{counts:?}");
+    let removed = network.switch.remove_port(port);
+    drop(waiting);
+    assert_eq!(removed.counters().dropped(DropReason::TapFull), lost);
 }
 
 fn a_tap_changes_its_reader_in_order(engine: EngineChoice) {
@@ -261,7 +382,8 @@ fn a_tap_changes_its_reader_in_order(engine: EngineChoice) {
 
 /// A few datagrams at the end of one batch go alone, and more at the beginning of the next are joined.
 fn a_flow_stays_in_order_across_batches(engine: EngineChoice) {
-    let network = Network::new(engine);
+    let mut network = Network::new(engine);
+    network.joining = Joining::TcpAndUdp;
     let tap = OffloadTap::create("tap-a").unwrap();
     let copy = tap.as_fd().try_clone_to_owned().unwrap();
     let mut port = network.add(tap);
@@ -345,12 +467,14 @@ fn a_link_that_is_down_is_counted(engine: EngineChoice) {
     let from = network.add(port);
     let (to, b) = network.station("tap-b", "10.1.0.2");
     b.ip("link set eth0 down");
-    let sent = network.counts(to).tx_frames;
+    let before = network.counts(to);
+    let (sent, sent_down) = (before.tx_frames, before.dropped(DropReason::LinkDown));
     end.send(&frame(255, 1, b"nobody"));
     eventually("the drop is counted", || {
-        network.counts(from).dropped(DropReason::EgressDown) == 1
+        network.counts(to).dropped(DropReason::LinkDown) == sent_down + 1
     });
     assert_eq!(network.counts(to).tx_frames, sent);
+    assert_eq!(network.counts(from).drop_reasons().count(), 0);
 }
 
 fn a_tap_can_be_handed_over(engine: EngineChoice) {

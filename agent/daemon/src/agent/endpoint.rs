@@ -9,7 +9,7 @@ use agent_api::{
 use dns_core::EndpointNames;
 use overlay_core::Directory;
 use switch_core::edge::HostRecord;
-use switch_core::{Mac, PortConfig, PortId, PortKind};
+use switch_core::{Mac, PortId, PortKind};
 use switch_io::RemovedPort;
 
 use super::endpoint_plan::{Place, plan_endpoint, release};
@@ -157,6 +157,9 @@ impl Agent {
     ) -> Option<RemovedPort> {
         let endpoint = network.endpoints.remove(id)?;
         let removed = self.unplug(network, &endpoint);
+        if let (Some(segment), Some(removed)) = (&mut network.segment, &removed) {
+            segment.gone += &removed.counters();
+        }
         self.forget(directory, network, &endpoint.record);
         removed
     }
@@ -181,7 +184,7 @@ impl Agent {
             .map_err(|error| failed(error.to_string()))?
             .map_err(|error| failed(error.to_string()))?;
         let ifindex = tap.ifindex;
-        let config = PortConfig::new(PortKind::Tap, u32::from(network.record.mtu));
+        let config = network.record.tap_config(PortKind::Tap);
         let port = self
             .switch
             .add_port(&segment.bridge, tap.port, config)

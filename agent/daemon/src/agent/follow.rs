@@ -309,7 +309,7 @@ impl Agent {
         };
         let remote = segment.hosts.remove(host);
         if let Some(tunnel) = remote.and_then(|remote| segment.tunnels.remove(&remote)) {
-            tunnels.close(&self.switch, &tunnel);
+            segment.gone += &tunnels.close(&self.switch, &tunnel);
         }
     }
 

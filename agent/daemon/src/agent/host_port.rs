@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use switch_core::{PortConfig, PortKind};
+use switch_core::PortKind;
 
 use super::segment::{DRIVER_OFFLOAD, on_link, open_tap};
 use super::state::{HostPort, Segment, State};
@@ -78,12 +78,10 @@ impl Agent {
     /// Takes every host port away, because there are no rules any more.
     fn close_host_ports(&self, state: &mut State, why: &str) {
         for network in state.networks.values_mut() {
-            let host = network
-                .segment
-                .as_mut()
-                .and_then(|segment| segment.host.take());
-            if let Some(host) = host {
-                self.switch.remove_port(host.port);
+            if let Some(segment) = &mut network.segment
+                && let Some(host) = segment.host.take()
+            {
+                segment.gone += &self.switch.remove_port(host.port).counters();
                 network.closed = Some(why.to_owned());
             }
         }
@@ -105,11 +103,7 @@ impl Agent {
         let tap = open_tap(DRIVER_OFFLOAD, &link).map_err(|error| error.to_string())?;
         let port = self
             .switch
-            .add_port(
-                &segment.bridge,
-                tap.port,
-                PortConfig::new(PortKind::Host, u32::from(record.mtu)),
-            )
+            .add_port(&segment.bridge, tap.port, record.tap_config(PortKind::Host))
             .map_err(|error| format!("no host port: {error}"))?;
         let wanted = HostLink {
             name: link.clone(),

@@ -19,7 +19,7 @@ use std::sync::Arc;
 use overlay_core::mtu::{Underlay, quic_inner_default, vxlan_inner};
 use overlay_core::{HostId, VXLAN_UDP_PORT};
 use overlay_io::{Gateway, QuicConfig, QuicTunnel, VxlanConfig, VxlanCounts, VxlanTunnel};
-use switch_core::{Bridge, PortConfig, PortId, PortKind, Vni};
+use switch_core::{Bridge, PortConfig, PortCounts, PortId, PortKind, Vni};
 use switch_io::Switch;
 
 use crate::netlink::{Netlink, NetlinkError};
@@ -97,13 +97,17 @@ impl Tunnels {
         })
     }
 
-    pub(super) fn close(&mut self, switch: &Switch, tunnel: &TunnelPort) {
-        switch.remove_port(tunnel.port);
-        let Some(local) = tunnel.local else { return };
+    /// Returns what was counted at the tunnel's port.
+    pub(super) fn close(&mut self, switch: &Switch, tunnel: &TunnelPort) -> PortCounts {
+        let counts = switch.remove_port(tunnel.port).counters();
+        let Some(local) = tunnel.local else {
+            return counts;
+        };
         if let Some(socket) = self.vxlan.get_mut(&local) {
             socket.ports.remove(&tunnel.port);
         }
         self.close_unused(switch, local);
+        counts
     }
 
     /// Where tunnels receive.

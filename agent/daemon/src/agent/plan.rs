@@ -85,6 +85,7 @@ fn check_options(request: &NetworkCreate) -> Result<(), CreateNetwork> {
         let (expected, is_good) = match name.as_str() {
             OPTION_TAP => one_of("offload or basic"),
             OPTION_TRANSPARENT => one_of("true or false"),
+            OPTION_JOIN => one_of("tcp or udp"),
             OPTION_REBIND => one_of("block or allow"),
             OPTION_RECORD => (
                 "NAME=ADDRESS, or several of them with commas between",
@@ -186,6 +187,8 @@ fn plan_mtu(asked: Option<u16>, most: Option<u16>, with_ipv6: bool) -> Result<u1
 
 pub(super) const OPTION_TAP: &str = "tap";
 pub(super) const OPTION_TRANSPARENT: &str = "transparent";
+/// `udp`: datagrams of a flow that come together may reach a container as one; `tcp`: only segments of TCP, the default.
+pub(super) const OPTION_JOIN: &str = "join";
 pub(super) const DEFAULT_MTU: u16 = 1500;
 /// What a TAP takes: 65,535 bytes less the Ethernet header (drivers/net/tun.c, MAX_MTU).
 const MTU_MAX: u16 = 65_521;

@@ -9,12 +9,14 @@ use ipnet::IpNet;
 use overlay_io::Gateway;
 use rustix::rand::{GetRandomFlags, getrandom};
 use switch_core::edge::EdgeConfig;
-use switch_core::{Bridge, BridgeConfig, FdbConfig, Mac, PortConfig, PortKind, Vni};
+use switch_core::{
+    Bridge, BridgeConfig, FdbConfig, Joining, Mac, PortConfig, PortCounts, PortKind, Vni,
+};
 use switch_io::{BasicTap, FramePort, OffloadTap, OpenTap};
 
 use super::Agent;
 use super::overlay::{Tunnels, local_address};
-use super::plan::{OPTION_TAP, OPTION_TRANSPARENT};
+use super::plan::{OPTION_JOIN, OPTION_TAP, OPTION_TRANSPARENT};
 use super::state::Segment;
 use crate::edge::{EdgeHandle, EdgeSettings, NamesSettings};
 use crate::record::NetworkRecord;
@@ -37,6 +39,22 @@ impl NetworkRecord {
         self.options
             .get(OPTION_TAP)
             .map_or(DRIVER_OFFLOAD, String::as_str)
+    }
+
+    /// What may be joined on the way to a TAP.
+    fn joining(&self) -> Joining {
+        match self.options.get(OPTION_JOIN).map(String::as_str) {
+            Some("udp") => Joining::TcpAndUdp,
+            _ => Joining::Tcp,
+        }
+    }
+
+    /// How a TAP of the network is treated.
+    pub(super) fn tap_config(&self, kind: PortKind) -> PortConfig {
+        PortConfig {
+            joining: self.joining(),
+            ..PortConfig::new(kind, u32::from(self.mtu))
+        }
     }
 
     pub(super) fn gateway_addresses(&self) -> Vec<IpAddr> {
@@ -97,6 +115,7 @@ impl Agent {
             tunnels: BTreeMap::new(),
             hosts: BTreeMap::new(),
             remotes: BTreeMap::new(),
+            gone: PortCounts::default(),
         };
         match self.raise_tunnels(tunnels, record, &mut segment) {
             Ok(()) => Ok(segment),

@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use overlay_core::{Directory, HostId};
-use switch_core::{Bridge, Mac, PortId};
+use switch_core::{Bridge, Mac, PortCounts, PortId};
 
 use super::follow::RemotePlace;
 use super::overlay::{TunnelPort, Tunnels};
@@ -72,6 +72,8 @@ pub(super) struct Segment {
     pub(super) hosts: BTreeMap<HostId, IpAddr>,
     /// Their endpoints.
     pub(super) remotes: BTreeMap<Mac, RemotePlace>,
+    /// What was counted at ports that are gone.
+    pub(super) gone: PortCounts,
 }
 
 /// The TAP in the host's namespace that carries the gateway's addresses.

@@ -164,7 +164,7 @@ impl Agent {
             let Some(local) = local_address(*remote).filter(|_| is_lost(tunnel.local)) else {
                 continue;
             };
-            tunnels.close(&self.switch, tunnel);
+            segment.gone += &tunnels.close(&self.switch, tunnel);
             let (ends, place) = ((local, *remote), (vni, record.mtu));
             match tunnels.open_vxlan(&self.switch, &segment.bridge, ends, place, record.gateway()) {
                 Ok(opened) => *tunnel = opened,

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use agent_api::{
     ContainerDetail, ContainerState, ContainerSummary, Driver, EndpointDetail, FdbEntryView,
-    FdbKind, NetworkDetail, NetworkSummary, PortView, Scope,
+    FdbKind, NetworkDetail, NetworkSummary, PortTotals, PortView, Scope,
 };
 use switch_core::{Mac, PortCounts, PortId, PortKind, Time};
 use switch_io::Switch;
@@ -48,11 +48,11 @@ pub(super) fn network_detail(
 ) -> NetworkDetail {
     let record = &network.record;
     let segment = network.segment.as_ref();
-    let mut sum = PortCounts::default();
-    for (port, _) in owners(network) {
-        if let Some(counts) = switch.counters(port) {
-            sum += &counts;
-        }
+    let ids: Vec<_> = owners(network).into_keys().collect();
+    let gone = segment.map(|segment| segment.gone.clone());
+    let mut sum = gone.clone().unwrap_or_default();
+    for counts in switch.counters_of(&ids).values() {
+        sum += counts;
     }
     NetworkDetail {
         summary: present_summary(network),
@@ -75,7 +75,9 @@ pub(super) fn network_detail(
             .map(|endpoint| self::endpoint(network, endpoint))
             .collect(),
         drops: drops(&sum),
+        gone: gone.map(|gone| totals(&gone)),
         forwarder: segment.and_then(|segment| segment.edge.report()),
+        dhcp: segment.and_then(|segment| segment.edge.dhcp()),
         overlay: view_overlay::overlay(switch, tunnels, network),
     }
 }
@@ -135,10 +137,13 @@ pub(super) fn ports(switch: &Switch, network: &Network) -> Vec<PortView> {
     let Some(segment) = &network.segment else {
         return Vec::new();
     };
-    let mut rows: Vec<_> = owners(network)
+    let owners = owners(network);
+    let ids: Vec<_> = owners.keys().copied().collect();
+    let mut counters = switch.counters_of(&ids);
+    let mut rows: Vec<_> = owners
         .into_iter()
         .map(|(port, owner)| {
-            let counts = switch.counters(port).unwrap_or_default();
+            let counts = counters.remove(&port).unwrap_or_default();
             let kind = segment.bridge.port_config(port).map(|config| config.kind);
             PortView {
                 port: port.0,
@@ -242,6 +247,16 @@ fn link(network: &Network, port: PortId) -> Option<String> {
         .values()
         .find(|endpoint| endpoint.port == Some(port))
         .map(|endpoint| endpoint.link.clone())
+}
+
+fn totals(counts: &PortCounts) -> PortTotals {
+    PortTotals {
+        rx_frames: counts.rx_frames,
+        rx_bytes: counts.rx_bytes,
+        tx_frames: counts.tx_frames,
+        tx_bytes: counts.tx_bytes,
+        drops: drops(counts),
+    }
 }
 
 pub(super) fn drops(counts: &PortCounts) -> BTreeMap<String, u64> {

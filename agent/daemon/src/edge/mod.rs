@@ -12,7 +12,7 @@ use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, RwLock};
 use std::time::Duration;
 
-use agent_api::{DnsServer, Forwarder, QueryLogEntry};
+use agent_api::{DhcpReport, DnsServer, Forwarder, QueryLogEntry};
 use dns_core::{EndpointNames, InsertNames, PrivateNames, Zone};
 use dns_io::Upstream;
 use switch_core::edge::{Edge, EdgeConfig, HostRecord};
@@ -79,6 +79,7 @@ enum Command {
         address: Ipv4Addr,
     },
     Report(oneshot::Sender<Forwarder>),
+    Dhcp(oneshot::Sender<DhcpReport>),
     Log(mpsc::Sender<QueryLogEntry>),
 }
 
@@ -180,6 +181,13 @@ impl EdgeHandle {
     pub(crate) fn report(&self) -> Option<Forwarder> {
         let (done, report) = oneshot::channel();
         self.tell(Command::Report(done));
+        report.blocking_recv().ok()
+    }
+
+    /// What the DHCP server did so far; `None` when there is none any more.
+    pub(crate) fn dhcp(&self) -> Option<DhcpReport> {
+        let (done, report) = oneshot::channel();
+        self.tell(Command::Dhcp(done));
         report.blocking_recv().ok()
     }
 

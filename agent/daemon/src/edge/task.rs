@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, UNIX_EPOCH};
 
-use agent_api::{Forwarder, ForwarderError, QueryOutcome};
+use agent_api::{DhcpReport, Forwarder, ForwarderError, QueryOutcome};
 use dns_core::{Policy, Request, Transport};
 use dns_io::{ServerAddress, Upstream};
 use switch_core::edge::{Edge, EdgeEvent, QueryId, Transmit, Transport as EdgeTransport};
@@ -98,6 +98,7 @@ impl EdgeTask {
                 }
             }
             self.answer_events();
+            self.tell_of_unserved();
             while let Some(Transmit { egress, frame }) = self.edge.poll_transmit() {
                 // A full queue towards the bridge drops the frame and counts it there.
                 match egress {
@@ -128,6 +129,14 @@ impl EdgeTask {
             }
             Command::Announce { mac, address } => self.edge.announce(mac, address),
             Command::Report(done) => self.report(done),
+            Command::Dhcp(done) => {
+                let edge = self.edge.counters();
+                let _ = done.send(DhcpReport {
+                    replies: edge.dhcp_replies,
+                    unknown: edge.dhcp_unknown,
+                    ignored: edge.dhcp_ignored,
+                });
+            }
             Command::Log(reader) => {
                 self.log.add(reader);
                 self.names.set_watched(true);
@@ -174,6 +183,18 @@ impl EdgeTask {
                 Decision::Answer(outcome, reply) => self.reply(asked, outcome, &reply),
                 Decision::Ask(upstream, request) => self.ask(asked, upstream, *request),
             }
+        }
+    }
+
+    /// A container that waits for an address in vain looks like a broken network.
+    fn tell_of_unserved(&mut self) {
+        if let Some(client) = self.edge.poll_unserved() {
+            let gateway = self.edge.config().v4.map(|(gateway, _)| gateway);
+            warn!(
+                %client,
+                ?gateway,
+                "a DHCP client that is no endpoint of the network gets no address"
+            );
         }
     }
 

@@ -5,6 +5,7 @@ mod agent;
 mod api;
 mod command_line;
 mod datagrams;
+mod dhcp;
 mod lab;
 mod names;
 mod overlay;

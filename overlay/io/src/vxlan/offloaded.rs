@@ -4,115 +4,49 @@
 //!
 //! A kernel's VXLAN device leaves checksums and segmentation to the link below. Hardware does both; a veth passes the frame on
 //! as it is, and says so in metadata that a UDP socket does not show: what arrives is a datagram longer than any network's
-//! MTU, or a checksum field that holds nothing but the pseudo-header's sum. Both can be told from the bytes. A complete
-//! checksum that happens to look so, one in 65,536, is computed again and comes out the same. What is claimed here is
-//! validated by the worker like any TAP's claim.
+//! MTU, or a checksum field that holds nothing but the pseudo-header's sum, perhaps deep inside when what the frame carries is
+//! a tunnel itself. Both can be told from the bytes ([`Unfinished`]). What is claimed here is validated by the worker like any
+//! TAP's claim.
 
-use switch_core::{Frame, VnetHeader, ethertype};
+use switch_core::{Frame, Unfinished, UnfinishedTcp, VnetHeader};
 
 /// The vnet header that describes what is left to do, in a network of `mtu`; zeros when nothing is.
 pub(super) fn vnet_of(frame: &Frame<'_>, mtu: u32) -> [u8; VnetHeader::LEN] {
     let mut vnet = [0; VnetHeader::LEN];
-    let Some(packet) = Packet::read(frame) else {
+    let Some(found) = Unfinished::find(frame) else {
         return vnet;
     };
-    if !packet.is_unfinished() {
+    // Offsets and lengths of a packet, whose length has 16 bits.
+    let Ok(start) = u16::try_from(found.start) else {
         return vnet;
-    }
-    let start = frame.packet_offset() + packet.header_len;
-    let gso = packet.gso(mtu).unwrap_or_default();
+    };
+    let gso = found.tcp.and_then(|tcp| gso(tcp, mtu)).unwrap_or_default();
     vnet[0] = NEEDS_CSUM;
     vnet[1] = gso.kind;
-    for (at, value) in [(4, gso.size), (6, start), (8, packet.checksum_offset)] {
-        // Offsets and lengths of a packet, whose length has 16 bits.
-        let value = u16::try_from(value).unwrap_or(0);
+    for (at, value) in [(4, gso.size), (6, start), (8, found.offset)] {
         vnet[at..at + 2].copy_from_slice(&value.to_ne_bytes());
     }
     vnet
 }
 
-/// A TCP or UDP packet without IPv6 extensions and not a fragment.
-struct Packet<'a> {
-    protocol: u8,
-    /// IP source and destination.
-    addresses: &'a [u8],
-    header_len: usize,
-    transport: &'a [u8],
-    checksum_offset: usize,
-    is_v4: bool,
-}
-
 #[derive(Default)]
 struct Gso {
     kind: u8,
-    size: usize,
+    size: u16,
 }
 
-impl<'a> Packet<'a> {
-    fn read(frame: &Frame<'a>) -> Option<Self> {
-        let packet = frame.packet();
-        let is_v4 = frame.ethertype() == ethertype::IPV4;
-        let (header_len, len, protocol, addresses) = match frame.ethertype() {
-            ethertype::IPV4 => {
-                let header = packet.first_chunk::<20>()?;
-                if be16(header, 6) & 0x3fff != 0 {
-                    return None;
-                }
-                let header_len = usize::from(header[0] & 0x0f) * 4;
-                (header_len, be16(header, 2), header[9], &packet[12..20])
-            }
-            ethertype::IPV6 => {
-                let header = packet.first_chunk::<40>()?;
-                (40, 40 + be16(header, 4), header[6], &packet[8..40])
-            }
-            _ => return None,
-        };
-        let checksum_offset = match protocol {
-            TCP => 16,
-            UDP => 6,
-            _ => return None,
-        };
-        let transport = packet.get(header_len..len)?;
-        (transport.len() > checksum_offset + 1).then_some(Self {
-            protocol,
-            addresses,
-            header_len,
-            transport,
-            checksum_offset,
-            is_v4,
-        })
+/// How a packet longer than `mtu` is to be cut: into the longest segments the network carries.
+fn gso(tcp: UnfinishedTcp, mtu: u32) -> Option<Gso> {
+    let mtu = usize::try_from(mtu).ok()?;
+    if tcp.packet_len <= mtu {
+        return None;
     }
-
-    /// Whether the checksum field holds the pseudo-header's sum (RFC 9293 §3.1), as a sender leaves it to hardware.
-    fn is_unfinished(&self) -> bool {
-        let words = self.addresses.chunks_exact(2);
-        let sum: usize = words.map(|word| be16(word, 0)).sum();
-        let sum = sum + usize::from(self.protocol) + self.transport.len();
-        let folded = (sum & 0xffff) + (sum >> 16);
-        let folded = (folded & 0xffff) + (folded >> 16);
-        be16(self.transport, self.checksum_offset) == folded
-    }
-
-    /// How a packet longer than `mtu` is to be cut: into the longest segments the network carries.
-    fn gso(&self, mtu: u32) -> Option<Gso> {
-        let mtu = usize::try_from(mtu).ok()?;
-        if self.header_len + self.transport.len() <= mtu || self.protocol != TCP {
-            return None;
-        }
-        let tcp_header = usize::from(self.transport.get(12)? >> 4) * 4;
-        Some(Gso {
-            kind: if self.is_v4 { GSO_TCPV4 } else { GSO_TCPV6 },
-            size: mtu.checked_sub(self.header_len + tcp_header)?,
-        })
-    }
+    Some(Gso {
+        kind: if tcp.is_v4 { GSO_TCPV4 } else { GSO_TCPV6 },
+        size: u16::try_from(mtu.checked_sub(tcp.headers_len)?).ok()?,
+    })
 }
 
-fn be16(bytes: &[u8], at: usize) -> usize {
-    usize::from(u16::from_be_bytes([bytes[at], bytes[at + 1]]))
-}
-
-const TCP: u8 = 6;
-const UDP: u8 = 17;
 // The numbers of the vnet header (see `switch_core::VnetHeader`).
 const NEEDS_CSUM: u8 = 1;
 const GSO_TCPV4: u8 = 1;

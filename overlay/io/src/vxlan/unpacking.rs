@@ -12,7 +12,7 @@ use overlay_core::ecn::{self, Ecn};
 use overlay_core::mss;
 use overlay_core::outer::Outer;
 use quinn_udp::RecvMeta;
-use switch_core::{Coalescer, Frame, PortId, Push, VnetHeader, Vni};
+use switch_core::{Coalescer, Frame, Joining, PortId, Push, VnetHeader, Vni};
 use switch_io::RingPacket;
 
 use super::ring::Arrival;
@@ -153,11 +153,12 @@ impl Unpacker {
             // The worker finds the same, and counts it on the port.
             return outlet.put(port, &[0; VnetHeader::LEN], bytes);
         };
-        let pushed = match self.coalescer.push(&frame) {
+        // Datagrams stay as they were sent; where a port wants them joined, the worker does it.
+        let pushed = match self.coalescer.push(&frame, Joining::Tcp) {
             Push::Flush => {
                 self.flush(outlet);
                 self.held_for = Some(port);
-                self.coalescer.push(&frame)
+                self.coalescer.push(&frame, Joining::Tcp)
             }
             pushed => pushed,
         };

@@ -8,7 +8,7 @@ mod station;
 pub(crate) mod quic_pair;
 
 use std::io::{Read, Write};
-use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
+use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
@@ -253,6 +253,33 @@ pub(crate) fn transfer(from: &Station, to: &Station, address: &str, len: usize) 
         receiver.join().unwrap() == data,
         "the data changed on the way"
     );
+}
+
+/// Sends bursts of datagrams and checks that each arrives, in order, as the packet it was sent as.
+pub(crate) fn datagrams_stay_as_they_were_sent(from: &Station, to: &Station, address: &str) {
+    to.sh(
+        "nft 'add table ip watch; add chain ip watch i { type filter hook input priority 0; };
+           add rule ip watch i udp dport 19 udp length != 108 counter'",
+    );
+    let address = SocketAddr::new(ip(address), 19);
+    let receiver = to.run(move || UdpSocket::bind(address).unwrap());
+    receiver
+        .set_read_timeout(Some(Duration::from_secs(5)))
+        .unwrap();
+    let sender = from.run(|| UdpSocket::bind("0.0.0.0:0").unwrap());
+    sender.connect(address).unwrap();
+    for round in 0..50 {
+        for n in 0..40 {
+            sender.send(&[round ^ n; 100]).unwrap();
+        }
+        for n in 0..40 {
+            let mut datagram = [0; 200];
+            assert_eq!(receiver.recv(&mut datagram).unwrap(), 100);
+            assert_eq!(datagram[0], round ^ n, "round {round}");
+        }
+    }
+    let rules = to.sh("nft list table ip watch");
+    assert!(rules.contains("counter packets 0 "), "{rules}");
 }
 
 /// A certificate authority.

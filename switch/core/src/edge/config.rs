@@ -85,8 +85,10 @@ pub struct EdgeCounters {
     pub fragments: u64,
     /// DHCP messages answered.
     pub dhcp_replies: u64,
-    /// DHCP messages left unanswered: malformed, or from a MAC that is not registered.
+    /// DHCP messages left unanswered: malformed, or for another server.
     pub dhcp_ignored: u64,
+    /// DHCP messages left unanswered: the client is no registered host.
+    pub dhcp_unknown: u64,
     /// DNS messages handed out as events.
     pub queries: u64,
     /// DNS messages dropped because too many were waiting, in all or from that port.

@@ -4,8 +4,12 @@
 //!
 //! Addresses belong to endpoints, not to leases, so there is no state: the registered host of the asking MAC decides
 //! every answer. A MAC that is not registered gets silence, never a NAK, so that another DHCP server on a shared
-//! segment keeps its clients (RFC 2131 §4.3.2). The hardware address in the message must be the frame's source: one
-//! host cannot ask for another's. RELEASE and DECLINE change nothing, for the address stays the endpoint's.
+//! segment keeps its clients (RFC 2131 §4.3.2); the owner is told, for a client that waits in vain is hard to understand.
+//! RELEASE and DECLINE change nothing, for the address stays the endpoint's.
+//!
+//! The hardware address in a message must be the frame's source: one host does not ask for another's. A relay does (RFC 1542
+//! §4.1): then the answer goes to the relay, which must have an address in the subnet, with what it said about itself
+//! (RFC 3046 §2.2).
 //!
 //! Messages are untrusted bytes. Only the fields and options that decide anything are decoded, by dhcproto's lazy
 //! reader: its full decoder asserts the lengths of options that no client of ours needs.
@@ -27,78 +31,139 @@ pub(super) struct Reply {
     pub(super) message: Vec<u8>,
     pub(super) mac: Mac,
     pub(super) address: Ipv4Addr,
+    pub(super) udp_port: u16,
 }
 
-/// Answers `request`, a UDP payload from a frame sent by `source`. `None` means silence.
+/// Why there is no reply.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Silence {
+    /// Malformed, for another server, or nothing that is answered.
+    Ignored,
+    /// The client is no registered host.
+    Unknown(Mac),
+}
+
+/// Answers `request`, a UDP payload from a frame sent by `source`.
 pub(super) fn reply(
     config: &EdgeConfig,
     hosts: &HashMap<Mac, HostRecord>,
     source: Mac,
     request: &[u8],
-) -> Option<Reply> {
-    let (gateway, prefix) = config.v4?;
-    let request = Request::decode(request, source)?;
-    let host = hosts.get(&source)?;
-    let kind = match request.kind {
-        MessageType::Discover => MessageType::Offer,
-        MessageType::Request => request.judge(gateway, host)?,
-        MessageType::Inform if !request.message.ciaddr().is_unspecified() => MessageType::Ack,
-        _ => return None,
-    };
-    let message = compose(config, &request, kind, host, (gateway, prefix));
+) -> Result<Reply, Silence> {
+    let subnet = config.v4.ok_or(Silence::Ignored)?;
+    let request = Request::decode(request, source, subnet).ok_or(Silence::Ignored)?;
+    let host = hosts.get(&request.client);
+    let host = host.ok_or(Silence::Unknown(request.client))?;
+    let kind = request.kind_of_reply(subnet.0, host);
+    let kind = kind.ok_or(Silence::Ignored)?;
+    let message = compose(config, &request, kind, host, subnet);
     let (mac, address) = request.destination(kind, source, host);
-    let mut bytes = message.to_vec().ok()?;
+    let mut bytes = message.to_vec().map_err(|_| Silence::Ignored)?;
+    if let Some(information) = &request.relay_information {
+        append_relay_information(&mut bytes, information);
+    }
     if bytes.len() < MIN_MESSAGE {
         bytes.resize(MIN_MESSAGE, 0);
     }
-    Some(Reply {
+    Ok(Reply {
         message: bytes,
         mac,
         address,
+        udp_port: if request.is_relayed() {
+            SERVER_PORT
+        } else {
+            CLIENT_PORT
+        },
     })
+}
+
+/// As the last option (RFC 3046 §2.1), byte for byte.
+fn append_relay_information(message: &mut Vec<u8>, information: &[u8]) {
+    let Ok(len) = u8::try_from(information.len()) else {
+        return;
+    };
+    if message.pop_if(|last| *last == END).is_some() {
+        message.extend([RELAY_INFORMATION, len]);
+        message.extend(information);
+        message.push(END);
+    }
 }
 
 /// What a client said, as far as it matters.
 struct Request<'a> {
     message: borrowed::Message<'a>,
+    client: Mac,
     kind: MessageType,
     requested: Option<Ipv4Addr>,
     server: Option<Ipv4Addr>,
     client_id: Option<Vec<u8>>,
+    /// What a relay said about itself and the client.
+    relay_information: Option<Vec<u8>>,
 }
 
 impl<'a> Request<'a> {
-    /// `None` unless this is a well-formed request that `source` makes for itself and no relay has touched. The
-    /// hardware length is checked first: dhcproto takes it at its word.
-    fn decode(bytes: &'a [u8], source: Mac) -> Option<Self> {
+    /// `None` unless this is a well-formed request that `source` makes for itself, or that a relay in the subnet passes on.
+    /// The hardware length is checked first: dhcproto takes it at its word.
+    fn decode(bytes: &'a [u8], source: Mac, subnet: (Ipv4Addr, u8)) -> Option<Self> {
         let message = borrowed::Message::new(bytes).ok()?;
-        let for_itself = message.opcode() == Opcode::BootRequest
+        let is_request = message.opcode() == Opcode::BootRequest
             && message.htype() == HType::Eth
-            && message.hlen() == 6
-            && message.chaddr() == source.octets()
-            && message.giaddr().is_unspecified();
-        if !for_itself {
+            && message.hlen() == 6;
+        if !is_request {
+            return None;
+        }
+        let client = Mac::new(message.chaddr().try_into().ok()?);
+        let relay = message.giaddr();
+        let is_asked_rightly = if relay.is_unspecified() {
+            client == source
+        } else {
+            client.is_station() && is_host_of(subnet, relay)
+        };
+        if !is_asked_rightly {
             return None;
         }
         let mut kind = None;
         let (mut requested, mut server, mut client_id) = (None, None, None);
+        let mut relay_information = None;
         for option in message.opts() {
             match (option.code(), option.data()) {
                 (OptionCode::MessageType, &[value]) => kind = Some(MessageType::from(value)),
                 (OptionCode::RequestedIpAddress, data) => requested = address(data),
                 (OptionCode::ServerIdentifier, data) => server = address(data),
                 (OptionCode::ClientIdentifier, data) => client_id = Some(data.to_vec()),
+                (OptionCode::RelayAgentInformation, data) => {
+                    relay_information = Some(data.to_vec());
+                }
                 _ => {}
             }
         }
         client_id = client_id.filter(|id| (2..=MAX_CLIENT_ID).contains(&id.len()));
+        relay_information = relay_information.filter(|_| !relay.is_unspecified());
         Some(Self {
             message,
+            client,
             kind: kind?,
             requested,
             server,
             client_id,
+            relay_information,
         })
+    }
+
+    fn is_relayed(&self) -> bool {
+        !self.message.giaddr().is_unspecified()
+    }
+
+    /// `None`: nothing is to be said.
+    fn kind_of_reply(&self, gateway: Ipv4Addr, host: &HostRecord) -> Option<MessageType> {
+        match self.kind {
+            MessageType::Discover => Some(MessageType::Offer),
+            MessageType::Request => self.judge(gateway, host),
+            MessageType::Inform if !self.message.ciaddr().is_unspecified() => {
+                Some(MessageType::Ack)
+            }
+            _ => None,
+        }
     }
 
     /// RFC 2131 §4.3.2: which of its four states the client is in, and whether it may have what it asks for.
@@ -119,10 +184,12 @@ impl<'a> Request<'a> {
         })
     }
 
-    /// RFC 2131 §4.1: a NAK is broadcast, a client with an address gets it there, one that asked for broadcast gets
+    /// RFC 2131 §4.1: a relay gets everything; else a NAK is broadcast, a client with an address gets it there, one that asked for broadcast gets
     /// that, and any other gets its new address at its hardware address.
     fn destination(&self, kind: MessageType, source: Mac, host: &HostRecord) -> (Mac, Ipv4Addr) {
-        if kind == MessageType::Nak {
+        if self.is_relayed() {
+            (source, self.message.giaddr())
+        } else if kind == MessageType::Nak {
             (Mac::BROADCAST, Ipv4Addr::BROADCAST)
         } else if !self.message.ciaddr().is_unspecified() {
             (source, self.message.ciaddr())
@@ -173,7 +240,12 @@ fn header_of(request: &borrowed::Message<'_>, kind: MessageType) -> Message {
         .set_htype(HType::Eth)
         .set_xid(request.xid())
         .set_flags(request.flags())
+        .set_giaddr(request.giaddr())
         .set_chaddr(request.chaddr());
+    if kind == MessageType::Nak && !request.giaddr().is_unspecified() {
+        // RFC 2131 §4.3.2: the client may have no address at which the relay could tell it.
+        message.set_flags(request.flags().set_broadcast());
+    }
     if kind == MessageType::Ack {
         message.set_ciaddr(request.ciaddr());
     }
@@ -224,11 +296,26 @@ fn insert_lease(options: &mut DhcpOptions, lease_s: u32) {
     options.insert(DhcpOption::Rebinding(lease_s - lease_s / 8));
 }
 
+/// Whether somebody other than the gateway may have the address in its subnet.
+fn is_host_of((gateway, prefix): (Ipv4Addr, u8), address: Ipv4Addr) -> bool {
+    let mask = mask_of(prefix);
+    let network = gateway & mask;
+    address & mask == network
+        && address != network
+        && address != gateway
+        && address != gateway | !mask
+}
+
 fn mask_of(prefix: u8) -> Ipv4Addr {
     let host_bits = 32_u32.saturating_sub(u32::from(prefix));
     Ipv4Addr::from_bits(u32::MAX.checked_shl(host_bits).unwrap_or(0))
 }
 
+/// Where servers and relays listen (RFC 2131 §4.1).
+pub(super) const SERVER_PORT: u16 = 67;
+pub(super) const CLIENT_PORT: u16 = 68;
+const RELAY_INFORMATION: u8 = 82;
+const END: u8 = 255;
 /// Old clients drop shorter replies: the size of a BOOTP message (RFC 951 §3).
 const MIN_MESSAGE: usize = 300;
 /// Longest client identifier returned, in bytes.
@@ -285,7 +372,8 @@ mod tests {
     }
 
     fn ask(message: &Message) -> Option<(Message, Mac, Ipv4Addr)> {
-        let reply = reply(&config(), &hosts(), CLIENT, &message.to_vec().unwrap())?;
+        let reply = reply(&config(), &hosts(), CLIENT, &message.to_vec().unwrap()).ok()?;
+        assert_eq!(reply.udp_port, CLIENT_PORT);
         let message = Message::from_bytes(&reply.message).unwrap();
         Some((message, reply.mac, reply.address))
     }
@@ -377,9 +465,58 @@ mod tests {
         assert!(ask(&request(MessageType::Release, &[])).is_none());
         assert!(ask(&request(MessageType::Decline, &[])).is_none());
         let discover = request(MessageType::Discover, &[]).to_vec().unwrap();
-        assert!(reply(&config(), &HashMap::new(), CLIENT, &discover).is_none());
+        let nobody = reply(&config(), &HashMap::new(), CLIENT, &discover);
+        assert_eq!(nobody.unwrap_err(), Silence::Unknown(CLIENT));
         let stranger = Mac::new([2, 0, 0, 0, 0, 9]);
-        assert!(reply(&config(), &hosts(), stranger, &discover).is_none());
+        let for_another = reply(&config(), &hosts(), stranger, &discover);
+        assert_eq!(for_another.unwrap_err(), Silence::Ignored);
+    }
+
+    const RELAY: Mac = Mac::new([2, 0, 0, 0, 0, 7]);
+
+    fn relayed(mut message: Message, relay: Ipv4Addr) -> Result<Reply, Silence> {
+        message.set_giaddr(relay).set_hops(1);
+        let mut bytes = message.to_vec().unwrap();
+        append_relay_information(&mut bytes, &[1, 2, b'p', b'1']);
+        reply(&config(), &hosts(), RELAY, &bytes)
+    }
+
+    #[test]
+    fn a_relay_gets_the_reply_with_what_it_said_about_itself() {
+        let address = Ipv4Addr::new(10, 0, 0, 9);
+        let offer = relayed(request(MessageType::Discover, &[]), address).unwrap();
+        assert_eq!(
+            (offer.mac, offer.address, offer.udp_port),
+            (RELAY, address, SERVER_PORT)
+        );
+        // The last option before the end (RFC 3046 §2.1).
+        let end = offer.message.iter().rposition(|byte| *byte == END).unwrap();
+        assert_eq!(offer.message[end - 6..end], [82, 4, 1, 2, b'p', b'1']);
+        let offer = Message::from_bytes(&offer.message).unwrap();
+        assert_eq!((offer.giaddr(), offer.yiaddr()), (address, ADDRESS));
+        assert_eq!(offer.chaddr(), CLIENT.octets());
+        let other = DhcpOption::RequestedIpAddress(Ipv4Addr::new(10, 0, 0, 3));
+        let nak = relayed(request(MessageType::Request, &[other]), address).unwrap();
+        assert_eq!((nak.mac, nak.address), (RELAY, address));
+        let nak = Message::from_bytes(&nak.message).unwrap();
+        assert!(nak.flags().broadcast());
+    }
+
+    #[test]
+    fn a_relay_elsewhere_is_ignored_and_its_unknown_clients_are_told_of() {
+        let discover = || request(MessageType::Discover, &[]);
+        for relay in [
+            Ipv4Addr::new(192, 0, 2, 1),
+            GATEWAY,
+            Ipv4Addr::new(10, 0, 255, 255),
+        ] {
+            assert_eq!(relayed(discover(), relay).unwrap_err(), Silence::Ignored);
+        }
+        let unknown = Mac::new([0, 0x0c, 1, 2, 3, 4]);
+        let mut message = discover();
+        message.set_chaddr(&unknown.octets());
+        let outcome = relayed(message, Ipv4Addr::new(10, 0, 0, 9));
+        assert_eq!(outcome.unwrap_err(), Silence::Unknown(unknown));
     }
 
     #[test]

@@ -49,6 +49,10 @@ pub struct Edge {
     queries: Queries,
     stack: Stack,
     transmit: VecDeque<Transmit>,
+    /// The latest DHCP client that is no host, until the owner has asked.
+    unserved: Option<Mac>,
+    /// When it may be told of the next.
+    unserved_next: Time,
     now: Time,
 }
 
@@ -60,6 +64,8 @@ impl Edge {
             hosts: HashMap::new(),
             queries: Queries::default(),
             transmit: VecDeque::new(),
+            unserved: None,
+            unserved_next: Time::default(),
             now: Time::default(),
         }
     }
@@ -114,6 +120,11 @@ impl Edge {
     /// The next thing asked of the owner.
     pub fn poll_event(&mut self) -> Option<EdgeEvent> {
         self.queries.poll_event()
+    }
+
+    /// A DHCP client that got no answer because it is no registered host; at most one in [`UNSERVED_PAUSE`].
+    pub fn poll_unserved(&mut self) -> Option<Mac> {
+        self.unserved.take()
     }
 
     /// When [`handle_timeout`](Self::handle_timeout) wants to be called; `None` while nothing is pending.
@@ -193,7 +204,7 @@ impl Edge {
         }
         let udp = (packet.protocol == IpProtocol::Udp).then(|| packet.udp());
         let for_dhcp = |udp: &Datagram<'_>| {
-            udp.destination.port() == DHCP_SERVER_PORT && udp.destination.is_ipv4()
+            udp.destination.port() == dhcp::SERVER_PORT && udp.destination.is_ipv4()
         };
         match udp {
             Some(None) => self.queries.counters.malformed += 1,
@@ -228,18 +239,30 @@ impl Edge {
             self.queries.counters.not_ours += 1;
             return;
         };
-        let Some(reply) = dhcp::reply(&self.config, &self.hosts, way.mac, udp.payload) else {
-            self.queries.counters.dhcp_ignored += 1;
-            return;
+        let reply = match dhcp::reply(&self.config, &self.hosts, way.mac, udp.payload) {
+            Ok(reply) => reply,
+            Err(dhcp::Silence::Ignored) => {
+                self.queries.counters.dhcp_ignored += 1;
+                return;
+            }
+            Err(dhcp::Silence::Unknown(client)) => return self.leave_unserved(client),
         };
-        let server = SocketAddr::new(gateway.into(), DHCP_SERVER_PORT);
-        let client = SocketAddr::new(reply.address.into(), DHCP_CLIENT_PORT);
+        let server = SocketAddr::new(gateway.into(), dhcp::SERVER_PORT);
+        let client = SocketAddr::new(reply.address.into(), reply.udp_port);
         let way = Way {
             mac: reply.mac,
             ..way
         };
         if self.send_datagram(way, server, client, &reply.message) {
             self.queries.counters.dhcp_replies += 1;
+        }
+    }
+
+    fn leave_unserved(&mut self, client: Mac) {
+        self.queries.counters.dhcp_unknown += 1;
+        if self.now >= self.unserved_next {
+            self.unserved = Some(client);
+            self.unserved_next = self.now + UNSERVED_PAUSE;
         }
     }
 
@@ -306,10 +329,11 @@ fn is_host(config: &EdgeConfig, address: IpAddr) -> bool {
 /// How long a query waits for its answer.
 pub const QUERY_LIFETIME: Duration = Duration::from_secs(10);
 
+/// How often the owner is told of clients that get no address.
+pub const UNSERVED_PAUSE: Duration = Duration::from_secs(60);
+
 /// Longest query taken, in bytes: far above any that a client has reason to send.
 const MAX_QUERY: usize = 4096;
 const DNS_PORT: u16 = 53;
-const DHCP_SERVER_PORT: u16 = 67;
-const DHCP_CLIENT_PORT: u16 = 68;
 /// Datagrams waiting to be collected by the owner.
 const MAX_TRANSMIT: usize = 512;

@@ -390,7 +390,10 @@ fn registered_host_gets_its_address_by_dhcp() {
     edge.remove_host(CLIENT_MAC);
     assert!(dhcp_exchange(&mut edge, &discover).is_none());
     let counters = edge.counters();
-    assert_eq!((counters.dhcp_replies, counters.dhcp_ignored), (2, 2));
+    assert_eq!((counters.dhcp_replies, counters.dhcp_unknown), (2, 2));
+    // Told once: a client that waits asks again and again.
+    assert_eq!(edge.poll_unserved(), Some(CLIENT_MAC));
+    assert_eq!(edge.poll_unserved(), None);
 }
 
 #[test]

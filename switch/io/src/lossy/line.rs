@@ -61,7 +61,7 @@ impl Line {
     }
 
     pub(super) fn count_late(&mut self, released: &Written) {
-        self.counts.late_drops += released.drops().map(|(_, count)| count).iter().sum::<u64>();
+        self.counts.late_drops += released.dropped();
     }
 
     /// Takes a frame in at `now`.

@@ -226,6 +226,10 @@ impl<P: FramePort> FramePort for Lossy<P> {
         self.inner.capabilities()
     }
 
+    fn tap(&self) -> Option<BorrowedFd<'_>> {
+        self.inner.tap()
+    }
+
     fn attached(&self, id: switch_core::PortId) {
         self.inner.attached(id);
     }

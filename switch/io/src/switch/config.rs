@@ -11,9 +11,8 @@ pub struct SwitchConfig {
     /// Cores the workers are bound to, in turn; `None`: the scheduler places them. A bound worker is up to a tenth faster
     /// on a quiet machine (1.05 of a kernel bridge against 0.92) and a quarter slower where others want its core.
     pub pin: Option<Vec<usize>>,
-    /// Join single frames of one flow that come together into a superframe. With it small UDP datagrams arrive at 1.14 of
-    /// a kernel bridge's rate, without at 0.89 (medians of 5). To be turned off where a sandbox forwards UDP into a VXLAN
-    /// device of its own on Linux before 6.8.5, which loses superframes.
+    /// Join single frames of one flow that come together into a superframe: of the protocols that the egress port allows
+    /// ([`switch_core::PortConfig::joining`]).
     pub join: bool,
 }
 

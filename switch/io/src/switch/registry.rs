@@ -135,11 +135,11 @@ impl Registry {
         lock(&self.0).loads.clone()
     }
 
-    pub(super) fn counts(&self, id: PortId) -> Option<PortCounts> {
-        lock(&self.0)
-            .ports
-            .get(&id)
-            .map(|record| record.port.counts())
+    /// Those of `ids` that are attached.
+    pub(super) fn ports(&self, ids: &[PortId]) -> Vec<Arc<Port>> {
+        let ports = lock(&self.0);
+        let records = ids.iter().filter_map(|id| ports.ports.get(id));
+        records.map(|record| Arc::clone(&record.port)).collect()
     }
 
     /// Every bridge that has a port, once.

@@ -2,7 +2,7 @@
 
 use std::ffi::CStr;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
 use rustix::fs::{Mode, OFlags};
 
@@ -34,6 +34,17 @@ pub(crate) fn features(fd: BorrowedFd<'_>) -> io::Result<u32> {
     let mut features: libc::c_uint = 0;
     ioctl(fd, libc::TUNGETFEATURES, &mut features)?;
     Ok(features)
+}
+
+/// The network namespace that the attached interface is in by now. Needs `CAP_NET_ADMIN` over it.
+pub(crate) fn namespace(fd: BorrowedFd<'_>) -> io::Result<OwnedFd> {
+    // SAFETY: TUNGETDEVNETNS takes no argument and touches no memory of ours.
+    let namespace = unsafe { libc::ioctl(fd.as_raw_fd(), libc::TUNGETDEVNETNS) };
+    if namespace < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the kernel has just opened this descriptor for us, and nobody else knows it.
+    Ok(unsafe { OwnedFd::from_raw_fd(namespace) })
 }
 
 /// Declares with a `TUN_F_*` mask what the reader of this descriptor accepts.

@@ -80,4 +80,8 @@ impl FramePort for BasicTap {
     fn capabilities(&self) -> Capabilities {
         Capabilities::NONE
     }
+
+    fn tap(&self) -> Option<BorrowedFd<'_>> {
+        Some(borrow_iface(&self.iface))
+    }
 }

@@ -147,6 +147,10 @@ impl FramePort for OffloadTap {
     fn raw_tap(&self) -> Option<BorrowedFd<'_>> {
         Some(self.fd.as_fd())
     }
+
+    fn tap(&self) -> Option<BorrowedFd<'_>> {
+        Some(self.fd.as_fd())
+    }
 }
 
 /// Sets the richest offload mask the kernel accepts, and tells which.

@@ -10,7 +10,7 @@
 use switch_core::{DropReason, Frame, PortId, Segments, Verdict, VnetHeader, checksum};
 
 use super::batch::{Batch, Places, iter, select};
-use super::join::Joiner;
+use super::join::{Joiner, concerns};
 use super::table::{Entry, PortTable};
 use crate::frame_port::{Capabilities, FrameBuffer, Written};
 use crate::port::Port;
@@ -171,7 +171,7 @@ impl Forwarder {
         courier: &mut impl Courier,
     ) {
         let port = &*egress.port;
-        if self.is_worth_joining(class, port, places) {
+        if self.is_worth_joining(class, port, places, courier) {
             settle(egress, courier);
             return self.join(class, port, places, courier);
         }
@@ -194,12 +194,23 @@ impl Forwarder {
         }
     }
 
-    fn is_worth_joining(&self, class: &Class<'_>, egress: &Port, places: Places) -> bool {
+    fn is_worth_joining(
+        &self,
+        class: &Class<'_>,
+        egress: &Port,
+        places: Places,
+        courier: &impl Courier,
+    ) -> bool {
+        let joining = egress.config.joining;
         self.joiner.is_some()
-            && places.count_ones() >= Joiner::FRAMES_MIN
+            && iter(places).nth(Joiner::FRAMES_MIN - 1).is_some()
             && egress.capabilities == Capabilities::ALL
             && egress.device.raw_tap().is_some()
             && !iter(places).any(|place| class.batch.entry(place).vnet.is_superframe())
+            && iter(places)
+                .filter(|place| concerns(joining, courier.envelope(*place)))
+                .nth(Joiner::FRAMES_MIN - 1)
+                .is_some()
     }
 
     fn join(&mut self, class: &Class<'_>, egress: &Port, places: Places, courier: &impl Courier) {
@@ -262,14 +273,17 @@ impl Forwarder {
         self.count(class.ingress, sink, written);
     }
 
-    /// Books an outcome: what was sent on the egress, what was dropped on the ingress.
+    /// Books an outcome: what was sent, and what the egress was too slow for, on the egress; other drops on the ingress.
     pub(super) fn count(&self, ingress: &Port, egress: &Port, written: Written) {
         if written.frames > 0 {
             egress
                 .counters(self.worker)
                 .add_tx(written.frames, written.bytes);
         }
-        for (reason, count) in written.drops() {
+        for (reason, count) in written.drops_at_egress() {
+            egress.add_drops(self.worker, reason, count);
+        }
+        for (reason, count) in written.drops_at_ingress() {
             ingress.add_drops(self.worker, reason, count);
         }
     }

@@ -3,11 +3,13 @@
 //! # Theory of operation
 //!
 //! A TAP costs a system call's work for every frame it is given, whatever the frame's length. A burst of a flow that
-//! arrived as single frames (small UDP datagrams, segments from a tunnel) leaves as one superframe, which the sandbox's
-//! kernel cuts again only if its reader needs that. Nothing waits: only frames of one batch are joined. All frames of the
-//! burst, joined or not, are written here in their order. Counters count the frames that were joined.
+//! arrived as single frames (segments from a tunnel or from a TAP without offloads) leaves as one superframe, which the
+//! sandbox's kernel cuts again only if its reader needs that. Which protocols this is done to is the egress port's choice:
+//! datagrams arrive as they were sent unless its network was made to join them. Nothing waits: only frames of one batch are
+//! joined. All frames of the burst, joined or not, are written here in their order. Counters count the frames that were
+//! joined.
 
-use switch_core::{Coalescer, Frame, Push, VnetHeader, checksum};
+use switch_core::{Coalescer, Frame, Joining, Push, VnetHeader, checksum};
 
 use crate::frame_port::{FrameBuffer, Written};
 use crate::port::Port;
@@ -30,7 +32,7 @@ struct Burst {
 
 impl Joiner {
     /// Fewer frames than this are cheaper to write one by one.
-    pub(super) const FRAMES_MIN: u32 = 4;
+    pub(super) const FRAMES_MIN: usize = 4;
 
     pub(super) fn new() -> Self {
         Self {
@@ -56,13 +58,19 @@ impl Joiner {
     }
 
     fn offer(&mut self, port: &Port, vnet: &VnetHeader, envelope: &[u8], written: &mut Written) {
+        let joining = port.config.joining;
+        if !concerns(joining, envelope) {
+            self.flush(port, written);
+            *written += port.device.write(&[envelope]);
+            return;
+        }
         self.completed.fill(envelope);
         let bytes = &mut self.completed.envelope_mut()[VnetHeader::LEN..];
         checksum::complete(vnet, bytes);
-        let pushed = match push(&mut self.coalescer, &self.completed) {
+        let pushed = match push(&mut self.coalescer, &self.completed, joining) {
             Push::Flush => {
                 self.flush(port, written);
-                push(&mut self.coalescer, &self.completed)
+                push(&mut self.coalescer, &self.completed, joining)
             }
             pushed => pushed,
         };
@@ -113,9 +121,17 @@ impl Burst {
     }
 }
 
-fn push(coalescer: &mut Coalescer, envelope: &FrameBuffer) -> Push {
+/// Whether a frame in its envelope is of a protocol that may be joined.
+pub(super) fn concerns(joining: Joining, envelope: &[u8]) -> bool {
+    envelope
+        .get(VnetHeader::LEN..)
+        .and_then(|bytes| Frame::parse(bytes).ok())
+        .is_some_and(|frame| joining.concerns(&frame))
+}
+
+fn push(coalescer: &mut Coalescer, envelope: &FrameBuffer, joining: Joining) -> Push {
     match Frame::parse(&envelope.envelope()[VnetHeader::LEN..]) {
-        Ok(frame) => coalescer.push(&frame),
+        Ok(frame) => coalescer.push(&frame, joining),
         Err(_) => Push::Unfit,
     }
 }
@@ -131,10 +147,13 @@ mod tests {
     use crate::frame_port::Capabilities;
     use crate::samples::udp_envelope;
 
-    fn port(capacity: usize) -> (Port, ChannelEnd) {
+    fn port(capacity: usize, joining: Joining) -> (Port, ChannelEnd) {
         let (device, end) = channel(capacity, Capabilities::ALL).unwrap();
         let bridge = Arc::new(Bridge::new(BridgeConfig::default()));
-        let config = PortConfig::new(PortKind::Tap, 1500);
+        let config = PortConfig {
+            joining,
+            ..PortConfig::new(PortKind::Tap, 1500)
+        };
         (
             Port::new(PortId(1), Box::new(device), bridge, config, 1),
             end,
@@ -151,8 +170,20 @@ mod tests {
     }
 
     #[test]
+    fn datagrams_leave_as_they_came_where_nobody_asked() {
+        let (port, end) = port(8, Joining::default());
+        let sent = [0, 1, 2, 3, 4].map(udp_envelope);
+        assert_eq!(send(&port, &sent).frames, 5);
+        for envelope in &sent {
+            let received = end.try_recv().unwrap();
+            assert_eq!(received.vnet(), &envelope[..VnetHeader::LEN]);
+            assert_eq!(received.frame(), &envelope[VnetHeader::LEN..]);
+        }
+    }
+
+    #[test]
     fn datagrams_of_one_flow_leave_as_one_superframe_and_count_singly() {
-        let (port, end) = port(8);
+        let (port, end) = port(8, Joining::TcpAndUdp);
         let written = send(&port, &[0, 1, 2, 3, 4].map(udp_envelope));
         assert_eq!((written.frames, written.bytes), (5, 5 * 46));
         let received = end.try_recv().unwrap();
@@ -165,7 +196,7 @@ mod tests {
 
     #[test]
     fn a_frame_that_cannot_join_keeps_its_place() {
-        let (port, end) = port(8);
+        let (port, end) = port(8, Joining::TcpAndUdp);
         let mut other = udp_envelope(2);
         other[VnetHeader::LEN + 12..][..2].copy_from_slice(&[0x88, 0xb5]);
         other[0] = 0;
@@ -184,7 +215,7 @@ mod tests {
 
     #[test]
     fn a_superframe_that_is_dropped_counts_for_all_it_held() {
-        let (port, _end) = port(0);
+        let (port, _end) = port(0, Joining::TcpAndUdp);
         assert_eq!(send(&port, &[0, 1, 2].map(udp_envelope)).full, 3);
     }
 }
