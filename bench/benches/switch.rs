@@ -6,8 +6,8 @@ use divan::Bencher;
 use divan::counter::BytesCount;
 use etherparse::PacketBuilder;
 use switch_core::{
-    Bridge, BridgeConfig, Coalescer, Fdb, FdbConfig, Frame, Mac, PortConfig, PortId, PortKind,
-    Segments, Time, VnetHeader, checksum,
+    Bridge, BridgeConfig, Coalescer, Fdb, FdbConfig, Frame, Joining, Mac, PortConfig, PortId,
+    PortKind, Segments, Time, VnetHeader, checksum,
 };
 
 fn main() {
@@ -106,13 +106,13 @@ fn coalesce_udp(bencher: Bencher<'_, '_>) {
     let bytes: usize = frames.iter().map(Vec::len).sum();
     let mut coalescer = Coalescer::new();
     for frame in &parsed {
-        coalescer.push(frame);
+        coalescer.push(frame, Joining::TcpAndUdp);
     }
     let joined = coalescer.take().map_or(0, |(_, frame)| frame.len());
     assert!(joined > 16 * 1000, "one superframe, not {joined} bytes");
     bencher.counter(BytesCount::new(bytes)).bench_local(|| {
         for frame in &parsed {
-            black_box(coalescer.push(frame));
+            black_box(coalescer.push(frame, Joining::TcpAndUdp));
         }
         coalescer.take().map(|(_, superframe)| superframe.len())
     });

@@ -42,6 +42,13 @@ fn one_host() -> Family {
             Box::new(KernelBridge),
             tapestry("tapestry", "auto", "offload"),
             tapestry("epoll", "epoll", "offload"),
+            Box::new(Tapestry {
+                name: "tapestry-join",
+                engine: "auto",
+                tap: "offload",
+                joins_udp: true,
+                names: false,
+            }),
             tapestry("basic", "auto", "basic"),
             open_vswitch("ovs", false),
             open_vswitch("ovs-tso", true),
@@ -88,6 +95,7 @@ fn dns() -> Family {
                 name: "tapestry",
                 engine: "auto",
                 tap: "offload",
+                joins_udp: false,
                 names: true,
             }),
             Box::new(NameServer::Aardvark),
@@ -179,6 +187,7 @@ fn tapestry(name: &'static str, engine: &'static str, tap: &'static str) -> Box<
         name,
         engine,
         tap,
+        joins_udp: false,
         names: false,
     })
 }

@@ -72,10 +72,16 @@ pub(crate) fn run(family: &Family, plan: &Plan) -> Result<Option<FamilyReport>, 
     if rows.is_empty() || contenders.is_empty() {
         return Ok(None);
     }
-    let rounds: usize = rows.iter().map(|row| plan.rounds_of(*row)).sum();
+    let entering = |row: &dyn Row| {
+        contenders
+            .iter()
+            .filter(|one| one.enters(&row.name()))
+            .count()
+    };
+    let steps = rows.iter().map(|row| plan.rounds_of(*row) * entering(*row));
     let mut session = Session {
         plan,
-        progress: progress(rounds * contenders.len()),
+        progress: progress(steps.sum()),
         report: FamilyReport::new(family.name, family.baseline, &contenders),
         contenders,
     };
@@ -105,7 +111,10 @@ struct Session<'f> {
 impl Session<'_> {
     fn run_shared(&mut self, topology: &Topology, rows: &[&dyn Row]) -> Result<(), Trouble> {
         let mut labs = Vec::new();
-        for contender in self.contenders.clone() {
+        let enters =
+            |contender: &&dyn Contender| rows.iter().any(|row| contender.enters(&row.name()));
+        let contenders: Vec<_> = self.contenders.iter().copied().filter(enters).collect();
+        for contender in contenders.iter().copied() {
             self.progress
                 .set_message(format!("starting {}", contender.name()));
             labs.push(self.start(contender, topology)?);
@@ -113,7 +122,10 @@ impl Session<'_> {
         for row in rows {
             let mut report = RowReport::new(*row);
             for round in 1..=self.plan.rounds_of(*row) {
-                for (contender, lab) in self.contenders.clone().into_iter().zip(&mut labs) {
+                for (contender, lab) in contenders.iter().copied().zip(&mut labs) {
+                    if !contender.enters(&row.name()) {
+                        continue;
+                    }
                     self.announce(*row, contender, round);
                     match lab {
                         Ok(lab) => self.measure(*row, contender, lab, &mut report)?,
@@ -132,6 +144,9 @@ impl Session<'_> {
             let mut report = RowReport::new(*row);
             for round in 1..=self.plan.rounds_of(*row) {
                 for contender in self.contenders.clone() {
+                    if !contender.enters(&row.name()) {
+                        continue;
+                    }
                     self.announce(*row, contender, round);
                     if !report.is_absent(contender.name()) {
                         match self.start(contender, topology)? {

@@ -32,6 +32,11 @@ pub(crate) trait Contender {
     /// One word, as the report and SPEC.md call it.
     fn name(&self) -> &'static str;
 
+    /// Whether it is measured by a row; most are by all.
+    fn enters(&self, _row: &str) -> bool {
+        true
+    }
+
     /// Starts it with nothing attached, for up to `plan.ports` ports.
     fn start(&self, plan: &Plan) -> Result<Box<dyn Fabric>, Trouble>;
 }

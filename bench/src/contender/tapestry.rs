@@ -22,6 +22,8 @@ pub(crate) struct Tapestry {
     pub(crate) engine: &'static str,
     /// `offload` or `basic`.
     pub(crate) tap: &'static str,
+    /// Datagrams may be joined (`-o join=udp`); measured by what that is for, single small ones.
+    pub(crate) joins_udp: bool,
     /// With an upstream name server, and names on the station that has them.
     pub(crate) names: bool,
 }
@@ -29,6 +31,10 @@ pub(crate) struct Tapestry {
 impl Contender for Tapestry {
     fn name(&self) -> &'static str {
         self.name
+    }
+
+    fn enters(&self, row: &str) -> bool {
+        !self.joins_udp || row == "udp-64"
     }
 
     fn start(&self, plan: &Plan) -> Result<Box<dyn Fabric>, Trouble> {
@@ -42,12 +48,15 @@ impl Contender for Tapestry {
         }
         let agent = Agent::start(&netns, &settings)?;
         let info = agent.info()?;
-        create_network(&agent, self.tap, plan.mtu)?;
+        self.create_network(&agent, plan.mtu)?;
         Ok(Box::new(Running {
             version: info.version,
             setting: format!(
-                "{}, {} worker(s), {} TAPs",
-                info.engine, info.workers, self.tap
+                "{}, {} worker(s), {} TAPs{}",
+                info.engine,
+                info.workers,
+                self.tap,
+                if self.joins_udp { ", join=udp" } else { "" }
             ),
             offloads: String::new(),
             agent,
@@ -57,16 +66,22 @@ impl Contender for Tapestry {
     }
 }
 
-fn create_network(agent: &Agent, tap: &str, mtu: u16) -> Result<(), Trouble> {
-    let network = NetworkCreate {
-        name: NETWORK.to_owned(),
-        subnets: vec![parsed(SUBNET)?],
-        gateways: vec![GATEWAY.into()],
-        mtu: Some(mtu),
-        options: BTreeMap::from([("tap".to_owned(), tap.to_owned())]),
-        ..NetworkCreate::default()
-    };
-    agent.ask(agent.client.create_network(&network)).map(drop)
+impl Tapestry {
+    fn create_network(&self, agent: &Agent, mtu: u16) -> Result<(), Trouble> {
+        let mut options = BTreeMap::from([("tap".to_owned(), self.tap.to_owned())]);
+        if self.joins_udp {
+            options.insert("join".to_owned(), "udp".to_owned());
+        }
+        let network = NetworkCreate {
+            name: NETWORK.to_owned(),
+            subnets: vec![parsed(SUBNET)?],
+            gateways: vec![GATEWAY.into()],
+            mtu: Some(mtu),
+            options,
+            ..NetworkCreate::default()
+        };
+        agent.ask(agent.client.create_network(&network)).map(drop)
+    }
 }
 
 // Fields drop in order: the agent before its namespace.
