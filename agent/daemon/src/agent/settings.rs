@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::Agent;
 use super::state::State;
-use crate::firewall::Families;
+use crate::firewall::{Families, Firewall};
 use crate::host::{self, SysctlChange};
 use crate::netlink::NetnsId;
 use crate::record::{SETTINGS, SettingsRecord};
@@ -29,25 +29,38 @@ impl Agent {
         state: &mut State,
         changes: &[SysctlChange],
     ) -> Result<(), String> {
-        self.keep_settings(state)?;
-        host::change(changes).map_err(|error| error.to_string())?;
-        tell(changes);
+        self.make_changes(state, changes)?;
         // Known only once there are rules that track.
         let liberal = host::liberal_tracking_changes();
         add(&mut state.settings, &liberal);
-        self.keep_settings(state)?;
-        match host::change(&liberal) {
-            Ok(()) => tell(&liberal),
-            Err(error) => self.warn(format!("{error}; segments out of their window are dropped")),
+        if let Err(why) = self.make_changes(state, &liberal) {
+            self.warn(format!("{why}; segments out of their window are dropped"));
         }
         Ok(())
     }
 
-    /// Puts back what no network needs any more.
+    fn make_changes(&self, state: &State, changes: &[SysctlChange]) -> Result<(), String> {
+        if changes.is_empty() {
+            return Ok(());
+        }
+        self.keep_settings(state)?;
+        host::change(changes).map_err(|error| error.to_string())?;
+        for change in changes {
+            tracing::info!(
+                setting = change.name,
+                before = change.before,
+                after = change.after,
+                "kernel setting changed"
+            );
+        }
+        Ok(())
+    }
+
+    /// Puts back what no network needs any more. Docker counts on a host that forwards already, so beside Docker it goes on.
     pub(super) fn restore_settings(&self, state: &mut State) {
         let needed = needed(state);
         let is_over = |change: &SysctlChange| !(needed.ipv4 && (needed.ipv6 || !change.is_ipv6()));
-        let over: Vec<_> = state
+        let mut over: Vec<_> = state
             .settings
             .changes
             .extract_if(.., |change| is_over(change))
@@ -55,6 +68,11 @@ impl Agent {
         if over.is_empty() {
             return;
         }
+        let docker = self.firewall().is_ok_and(Firewall::is_beside_docker);
+        let stays = |change: &SysctlChange| {
+            docker && (change.is_forwarding(false) || change.is_forwarding(true))
+        };
+        over.retain(|change| !stays(change));
         host::restore(&over);
         for change in &over {
             tracing::info!(
@@ -117,17 +135,6 @@ fn add(settings: &mut SettingsRecord, changes: &[SysctlChange]) {
             Some(known) => known.after.clone_from(&change.after),
             None => settings.changes.push(change.clone()),
         }
-    }
-}
-
-fn tell(changes: &[SysctlChange]) {
-    for change in changes {
-        tracing::info!(
-            setting = change.name,
-            before = change.before,
-            after = change.after,
-            "kernel setting changed"
-        );
     }
 }
 

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::conntrack;
 use super::drops::Drops;
@@ -85,8 +85,7 @@ impl Firewall {
     /// Makes the packet filter what `rules` say, in one transaction.
     pub fn apply(&self, rules: &Rules) -> Result<(), FirewallError> {
         let _turn = lock(&self.shared.turn);
-        let chains = self.list(&["list", "chains"])?;
-        let drops = self.drops();
+        let (chains, drops) = self.survey()?;
         self.change(&chains, |docker| {
             let around = Surroundings {
                 drops: drops.clone(),
@@ -129,6 +128,26 @@ impl Firewall {
         listed.map_or_else(|_| Drops::default(), |listing| Drops::read(&listing))
     }
 
+    /// Whether Docker's chains are there.
+    pub fn is_beside_docker(&self) -> bool {
+        let chains = self.list(&["list", "chains"]);
+        chains.is_ok_and(|chains| docker_families(&chains).next().is_some())
+    }
+
+    /// The chains there are, and what our table has counted: one run of the program, where there is a table.
+    fn survey(&self) -> Result<(Value, Drops), FirewallError> {
+        match self.list(&[&format!("list chains; list sets table {TABLE}")]) {
+            Ok(listing) => {
+                let drops = Drops::read(&listing);
+                Ok((listing, drops))
+            }
+            Err(FirewallError::Refused { .. }) => {
+                Ok((self.list(&["list", "chains"])?, Drops::default()))
+            }
+            Err(error) => Err(error),
+        }
+    }
+
     /// Says when to apply again, until dropped. Open it before the first [`Firewall::apply`], so nothing is missed.
     pub fn watch(&self) -> Result<FirewallWatch, WatchFirewall> {
         FirewallWatch::open(Arc::clone(&self.shared))
@@ -151,18 +170,13 @@ impl Firewall {
     }
 
     fn docker_user(&self, chains: &Value) -> Result<Vec<DockerUser>, FirewallError> {
-        let families: Vec<String> = objects(chains, "chain")
-            .filter(|chain| chain["table"] == "filter" && chain["name"] == DOCKER_USER)
-            .filter_map(|chain| chain["family"].as_str())
-            .filter(|family| ["ip", "ip6"].contains(family))
-            .map(str::to_owned)
-            .collect();
-        let with_rules = families.into_iter().map(|family| {
-            let rules = self.list(&["list", "chain", &family, "filter", DOCKER_USER])?;
+        let with_rules = docker_families(chains).map(|family| {
+            let rules = self.list(&["list", "chain", family, "filter", DOCKER_USER])?;
             let ours = objects(&rules, "rule")
                 .filter(|rule| rule["comment"] == COMMENT)
                 .filter_map(|rule| rule["handle"].as_u64())
                 .collect();
+            let family = family.to_owned();
             Ok(DockerUser { family, ours })
         });
         with_rules.collect()
@@ -176,7 +190,7 @@ impl Firewall {
             .stdin(Stdio::null())
             .output();
         let output = succeeded(output.map_err(|source| self.failed(source))?)?;
-        Ok(serde_json::from_slice(&output.stdout)?)
+        Ok(joined(&output.stdout)?)
     }
 
     fn run_script(&self, script: &str) -> Result<(), FirewallError> {
@@ -297,6 +311,25 @@ impl Shared {
         }
         own.push_back(process);
     }
+}
+
+/// Each command of one run answers with a document of its own.
+fn joined(output: &[u8]) -> Result<Value, serde_json::Error> {
+    let mut objects = Vec::new();
+    for document in serde_json::Deserializer::from_slice(output).into_iter::<Value>() {
+        if let Some(Value::Array(more)) = document?.get_mut("nftables").map(Value::take) {
+            objects.extend(more);
+        }
+    }
+    Ok(json!({ "nftables": objects }))
+}
+
+/// The address families in which Docker has its chain for others.
+fn docker_families(chains: &Value) -> impl Iterator<Item = &str> {
+    objects(chains, "chain")
+        .filter(|chain| chain["table"] == "filter" && chain["name"] == DOCKER_USER)
+        .filter_map(|chain| chain["family"].as_str())
+        .filter(|family| ["ip", "ip6"].contains(family))
 }
 
 /// The objects of one kind in `nft -j` output.

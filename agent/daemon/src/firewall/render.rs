@@ -332,13 +332,13 @@ fn push_outward(text: &mut String) {
     text.push_str("\t\tgoto accepted\n\t}\n");
 }
 
-/// What has nothing to do with our networks. Something published whose link is away, as while the agent restarts, would
-/// follow the default route out of the host.
+/// What has nothing to do with our networks. What is translated to a container whose link is away, as while the agent
+/// restarts, would follow the default route out of the host.
 fn push_foreign(text: &mut String, rules: &Rules, docker: bool) {
     text.push_str(
         "\tchain foreign {\n\
-         \t\tct status dnat ip daddr @routed4 drop\n\
-         \t\tct status dnat ip6 daddr @routed6 drop\n",
+         \t\tct status snat,dnat ip daddr @routed4 drop\n\
+         \t\tct status snat,dnat ip6 daddr @routed6 drop\n",
     );
     let own = rules.own_forwarding;
     if docker && (own.ipv4 || own.ipv6) {
@@ -459,6 +459,7 @@ fn quoted(link: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::firewall::Families;
 
     fn network(link: &str, subnets: &[&str]) -> NetworkRules {
         NetworkRules {
@@ -563,6 +564,78 @@ mod tests {
             assert!(text.contains(rule), "{text}");
         }
         assert!(!render(&Rules::default()).contains("notrack"));
+    }
+
+    #[test]
+    fn containers_reach_no_port_of_a_tunnel_or_of_the_cluster() {
+        let service = |protocol, address: Option<&str>, port| Service {
+            protocol,
+            address: address.map(|address| address.parse().unwrap()),
+            port,
+        };
+        let rules = Rules {
+            tunnels: ["192.0.2.1:14790".parse().unwrap()].into(),
+            services: [
+                service(TransportProtocol::Udp, None, 14790),
+                service(TransportProtocol::Tcp, Some("192.0.2.2"), 4791),
+                service(TransportProtocol::Tcp, Some("2001:db8::2"), 4791),
+            ]
+            .into(),
+            ..Rules::default()
+        };
+        let text = render(&rules);
+        for part in [
+            "elements = { 14790, 4789, 8472 }",
+            "elements = { udp . 14790 }",
+            "elements = { 192.0.2.2 . tcp . 4791 }",
+            "elements = { 2001:db8::2 . tcp . 4791 }",
+            "udp dport @tunnel_ports iifname @dropped_underlay drop",
+            "th dport @services_here fib daddr type local iifname @dropped_underlay drop",
+            "ip daddr . meta l4proto . th dport @services4 iifname @dropped_underlay drop",
+            "ip6 daddr . meta l4proto . th dport @services6 iifname @dropped_underlay drop",
+        ] {
+            assert!(text.contains(part), "{part}: {text}");
+        }
+    }
+
+    #[test]
+    fn a_host_that_forwards_for_our_sake_forwards_nothing_else() {
+        let rules = Rules {
+            own_forwarding: Families {
+                ipv4: true,
+                ipv6: false,
+            },
+            ..Rules::default()
+        };
+        let foreign = |docker| {
+            let around = Surroundings {
+                docker,
+                ..Surroundings::default()
+            };
+            let text = render_beside(&rules, &around);
+            let (_, from) = text.split_once("chain foreign").unwrap();
+            from.split_once('}').unwrap().0.to_owned()
+        };
+        let alone = foreign(false);
+        assert!(alone.contains("meta nfproto ipv4 counter drop"), "{alone}");
+        assert!(!alone.contains("meta nfproto ipv6"), "{alone}");
+        assert!(!alone.contains("accept"), "{alone}");
+        let beside = foreign(true);
+        let accept = beside.find("iifname \"docker0\" accept").unwrap();
+        assert!(accept < beside.find("counter drop").unwrap(), "{beside}");
+    }
+
+    #[test]
+    fn what_was_counted_is_handed_over() {
+        let counted = serde_json::json!({"nftables": [{"set": {"name": "dropped_source", "elem": [
+            {"elem": {"val": "tsy0000000001", "counter": {"packets": 3, "bytes": 90}}}]}}]});
+        let around = Surroundings {
+            drops: Drops::read(&counted),
+            docker: false,
+        };
+        let text = render_beside(&two_networks(), &around);
+        let kept = "\"tsy0000000001\" counter packets 3 bytes 90";
+        assert_eq!(text.matches(kept).count(), 1, "{text}");
     }
 
     #[test]

@@ -1,8 +1,10 @@
 //! A host that forwards for its containers, and what else it might forward.
 
+use std::time::Duration;
+
 use rustix::process::Signal;
 
-use crate::harness::{HOST_IP, HOST_IP6, Host, Netns, OUTSIDE_IP, OUTSIDE_IP6};
+use crate::harness::{HOST_IP, HOST_IP6, Host, Netns, OUTSIDE_IP, OUTSIDE_IP6, eventually};
 
 #[test]
 fn a_host_that_was_no_router_forwards_for_its_containers_only() {
@@ -54,6 +56,28 @@ fn settings_stay_while_a_container_outlives_the_agent() {
     host.launch();
     host.exec("one", &format!("ping -n -c1 -W2 {OUTSIDE_IP}"))
         .ok();
+}
+
+#[test]
+fn docker_that_starts_later_forwards_for_its_own() {
+    let (host, neighbour) = between();
+    forward(&host, 0);
+    host.launch();
+    host.netns.sh(
+        "ip link set lan0 down; ip link set lan0 name docker0; ip link set docker0 up
+         ip -6 addr add 2001:db8:88::1/64 dev docker0 nodad",
+    );
+    assert!(!neighbour.pings(OUTSIDE_IP));
+    host.netns
+        .sh("iptables -N DOCKER-USER; iptables -I FORWARD -j DOCKER-USER");
+    eventually(
+        Duration::from_secs(5),
+        "Docker's bridge is forwarded",
+        || neighbour.pings(OUTSIDE_IP).then_some(()),
+    );
+    host.stop_agent(Signal::TERM);
+    assert_eq!(forwards(&host)[0], "1");
+    assert!(neighbour.pings(OUTSIDE_IP));
 }
 
 /// A host between the outside and a neighbour on another link, each knowing the way to the other.
