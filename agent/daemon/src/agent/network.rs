@@ -4,7 +4,6 @@ use agent_api::{
     ApiError, Driver, FdbEntryView, NetworkCreate, NetworkDetail, NetworkSummary, PortView, Pruned,
 };
 use ipnet::IpNet;
-use switch_core::PortKind;
 
 use super::error::{CreateNetwork, RemoveNetwork};
 use super::overlay::{local_address, quic_mtu, vxlan_mtu};
@@ -13,6 +12,7 @@ use super::plan_overlay::OverlayWish;
 use super::state::{Network, State};
 use super::{Agent, share, view};
 use crate::cluster::{ENDPOINTS, EndpointShared, Member};
+use crate::firewall::{Drops, Firewall};
 use crate::ipam::{SubnetInUse, default_pools_v6};
 use crate::name::new_id;
 use crate::netlink::{Netlink, NetlinkError};
@@ -31,12 +31,12 @@ impl Agent {
     }
 
     pub(crate) fn inspect_network(&self, called: &str) -> Result<NetworkDetail, ApiError> {
+        let filtered = self.filtered();
         let state = self.state();
         let network = state.network(called)?;
         let mut detail = view::network_detail(&self.switch, &state.tunnels, network);
-        for (reason, packets) in self.filter_drops(network) {
-            *detail.drops.entry(reason).or_default() += packets;
-        }
+        let link = network.record.host_link();
+        detail.drops.extend(view::filter_drops(&filtered, &link));
         Ok(detail)
     }
 
@@ -46,29 +46,20 @@ impl Agent {
     }
 
     pub(crate) fn ports(&self, called: &str) -> Result<Vec<PortView>, ApiError> {
+        let filtered = self.filtered();
         let state = self.state();
-        let network = state.network(called)?;
-        let mut ports = view::ports(&self.switch, network);
-        let is_host = |port: &&mut PortView| port.kind == PortKind::Host.name();
-        if let Some(host) = ports.iter_mut().find(is_host) {
-            host.drops.extend(self.filter_drops(network));
+        let mut ports = view::ports(&self.switch, state.network(called)?);
+        for port in &mut ports {
+            if let Some(link) = &port.link {
+                port.drops.extend(view::filter_drops(&filtered, link));
+            }
         }
         Ok(ports)
     }
 
-    /// What the packet filter dropped on the network's way out and in, by reason.
-    fn filter_drops(&self, network: &Network) -> Vec<(String, u64)> {
-        let host = network
-            .segment
-            .as_ref()
-            .and_then(|segment| segment.host.as_ref());
-        let Some((host, firewall)) = host.zip(self.firewall().ok()) else {
-            return Vec::new();
-        };
-        let drops = firewall.drops().of(&host.link).into_iter();
-        drops
-            .map(|(reason, packets)| (reason.name().to_owned(), packets))
-            .collect()
+    /// What the packet filter dropped. Asked without the lock of the state, since it takes a process.
+    fn filtered(&self) -> Drops {
+        self.firewall().map(Firewall::drops).unwrap_or_default()
     }
 
     pub(crate) fn create_network(

@@ -17,6 +17,7 @@ use super::state::{Container, Endpoint, Network, State};
 use super::view_overlay;
 use crate::container::attach::SOCKET_FILE;
 use crate::container::log;
+use crate::firewall::Drops;
 use crate::record::{NetworkRecord, Owner, Phase};
 
 pub(super) fn network_summary(record: &NetworkRecord) -> NetworkSummary {
@@ -264,4 +265,10 @@ pub(super) fn drops(counts: &PortCounts) -> BTreeMap<String, u64> {
         .drop_reasons()
         .map(|(reason, count)| (reason.name().to_owned(), count))
         .collect()
+}
+
+/// What the packet filter dropped on the way through the host port `link`.
+pub(super) fn filter_drops(filtered: &Drops, link: &str) -> impl Iterator<Item = (String, u64)> {
+    let drops = filtered.of(link).into_iter();
+    drops.map(|(reason, packets)| (reason.name().to_owned(), packets))
 }

@@ -333,7 +333,8 @@ fn push_outward(text: &mut String) {
 }
 
 /// What has nothing to do with our networks. What is translated to a container whose link is away, as while the agent
-/// restarts, would follow the default route out of the host.
+/// restarts, would follow the default route out of the host. What a kernel bridge carries from one of its ports to another
+/// is forwarded to the eyes of `br_netfilter`, and no router's work.
 fn push_foreign(text: &mut String, rules: &Rules, docker: bool) {
     text.push_str(
         "\tchain foreign {\n\
@@ -341,6 +342,9 @@ fn push_foreign(text: &mut String, rules: &Rules, docker: bool) {
          \t\tct status snat,dnat ip6 daddr @routed6 drop\n",
     );
     let own = rules.own_forwarding;
+    if own.ipv4 || own.ipv6 {
+        text.push_str("\t\tmeta iifkind \"bridge\" meta oifkind \"bridge\" accept\n");
+    }
     if docker && (own.ipv4 || own.ipv6) {
         for bridge in DOCKER_BRIDGES {
             let _ = writeln!(
@@ -619,7 +623,7 @@ mod tests {
         let alone = foreign(false);
         assert!(alone.contains("meta nfproto ipv4 counter drop"), "{alone}");
         assert!(!alone.contains("meta nfproto ipv6"), "{alone}");
-        assert!(!alone.contains("accept"), "{alone}");
+        assert!(!alone.contains("docker0"), "{alone}");
         let beside = foreign(true);
         let accept = beside.find("iifname \"docker0\" accept").unwrap();
         assert!(accept < beside.find("counter drop").unwrap(), "{beside}");

@@ -45,6 +45,29 @@ fn a_host_that_was_a_router_stays_one() {
 }
 
 #[test]
+fn stations_of_a_kernel_bridge_reach_each_other_through_it() {
+    let host = Host::without_agent();
+    forward(&host, 0);
+    host.launch();
+    host.netns
+        .sh("ip link add br0 type bridge; ip link set br0 up");
+    let stations = [1, 2].map(|number| {
+        let station = Netns::new("st");
+        host.netns.sh(&format!(
+            "ip link add st{number} type veth peer name st0 netns {}
+             ip link set st{number} master br0 up",
+            station.name()
+        ));
+        station.sh(&format!(
+            "ip addr add 10.88.0.{number}/24 dev st0; ip link set st0 up"
+        ));
+        station
+    });
+    assert!(stations[0].pings("10.88.0.2"));
+    assert_eq!(forwards(&host)[0], "1");
+}
+
+#[test]
 fn settings_stay_while_a_container_outlives_the_agent() {
     let (host, neighbour) = between();
     forward(&host, 0);
