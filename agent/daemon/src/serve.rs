@@ -55,7 +55,7 @@ async fn serve(config: Config) -> Result<(), Failure> {
     check_socket(&socket)?;
     // The signals are caught before anything is made that has to be taken down.
     let mut signals = Signals::catch()?;
-    tokio::spawn(Sole::take()?.answer(socket.clone()));
+    tokio::spawn(Sole::take()?.answer(std::path::absolute(&socket)?));
     let handle = tokio::runtime::Handle::current();
     let starting = tokio::task::spawn_blocking(move || Agent::start(config, handle));
     let agent = starting.await.map_err(io::Error::other)??;

@@ -71,6 +71,12 @@ impl Agent {
             .endpoints
             .get(&id)
             .ok_or_else(|| Find::NoNetwork(request.network.clone()))?;
+        tracing::info!(
+            endpoint = request.name,
+            id,
+            network = network.record.name,
+            "endpoint made"
+        );
         Ok(view::endpoint(network, endpoint))
     }
 
@@ -86,6 +92,7 @@ impl Agent {
         for network in networks.values_mut() {
             if network.endpoints.contains_key(id) {
                 removed.extend(self.detach(directory, network, id));
+                tracing::info!(id, network = network.record.name, "endpoint removed");
             }
         }
         Ok(())

@@ -157,7 +157,11 @@ fn what_is_made_and_removed_is_told() {
     let host = Host::start();
     host.tapestry(&["network", "create", "mynet"]).ok();
     host.idle("web", "mynet", &[]);
+    host.tapestry(&["network", "disconnect", "mynet", "web"])
+        .ok();
+    host.tapestry(&["network", "connect", "mynet", "web"]).ok();
     host.tapestry(&["rm", "-f", "web"]).ok();
+    drop(host.endpoint("mynet", "guest"));
     host.tapestry(&["run", "--rm", "--name", "once", "--", "true"])
         .ok();
     host.tapestry(&["network", "rm", "mynet"]).ok();
@@ -165,6 +169,10 @@ fn what_is_made_and_removed_is_told() {
         "network made network=\"mynet\" id=",
         "container made container=\"web\" id=",
         "container started container=\"web\" id=",
+        "disconnected container=\"web\" network=\"mynet\"",
+        " connected container=\"web\" network=\"mynet\"",
+        "endpoint made endpoint=\"guest\" id=",
+        "endpoint removed id=",
         "container ended container=\"web\" code=137",
         "container removed container=\"web\" id=",
         "container ended container=\"once\" code=0",
