@@ -167,6 +167,10 @@ pub struct ContainerDetail {
     pub summary: ContainerSummary,
     pub hostname: String,
     pub network_mode: NetworkMode,
+    /// What its commands may do, as capabilities(7) names it without `CAP_`.
+    pub capabilities: Vec<String>,
+    /// Nothing of the kernel and the agent is kept from it.
+    pub privileged: bool,
     pub endpoints: Vec<EndpointDetail>,
     /// The sandbox: a network namespace file that other programs may enter, while the container runs.
     #[schema(value_type = Option<String>)]

@@ -179,6 +179,11 @@ impl Agent {
             .endpoints
             .get(&endpoint)
             .ok_or_else(|| Find::NoNetwork(network_id.clone()))?;
+        tracing::info!(
+            container = record.name,
+            network = network.record.name,
+            "connected"
+        );
         Ok(view::endpoint(network, endpoint))
     }
 
@@ -204,7 +209,9 @@ impl Agent {
             .map(|endpoint| endpoint.record.id.clone());
         match endpoint {
             Some(endpoint) => {
+                let called = network.record.name.clone();
                 _removed = self.detach(directory, network, &endpoint);
+                tracing::info!(container, network = called, "disconnected");
                 share_zones(&state, &owner);
                 Ok(())
             }

@@ -10,6 +10,7 @@ use agent_api::{
 use switch_core::{Mac, PortCounts, PortId, PortKind, Time};
 use switch_io::Switch;
 
+use super::container_spec::capabilities;
 use super::endpoint::{addresses, sandbox_of};
 use super::overlay::Tunnels;
 use super::segment::{DRIVER_OFFLOAD, on_link};
@@ -208,6 +209,8 @@ pub(super) fn container_detail(
         summary: container_summary(state, container),
         hostname: record.hostname.clone(),
         network_mode: record.create.network.clone(),
+        capabilities: capabilities(&record.create).unwrap_or_default().names(),
+        privileged: record.create.privileged,
         endpoints: endpoints.collect(),
         sandbox: container.init_pid.map(sandbox_of),
         attach: dir.join(SOCKET_FILE),

@@ -34,6 +34,14 @@ impl Capabilities {
         }))
     }
 
+    /// Those that have a name, in the kernel's order.
+    pub fn names(self) -> Vec<String> {
+        CapabilitySet::from_bits_truncate(self.0)
+            .iter_names()
+            .map(|(name, _)| name.to_owned())
+            .collect()
+    }
+
     /// Takes everything else from this thread and from all that it executes, for good. Nothing is inherited beside the
     /// bounding set, so a program with other user ids holds nothing.
     ///
@@ -144,6 +152,14 @@ mod tests {
         for name in ["NET_ADMIN", "net_admin", "CAP_NET_ADMIN", "cap_net_admin"] {
             assert_eq!(chosen(&[name], &[]), Ok(DEFAULT | NET_ADMIN), "{name}");
         }
+    }
+
+    #[test]
+    fn a_set_is_told_by_names() {
+        let set = Capabilities::chosen(&["CAP_NET_RAW".to_owned()], &["ALL".to_owned()]);
+        assert_eq!(set.unwrap().names(), ["NET_RAW"]);
+        assert_eq!(Capabilities::default().names().len(), 14);
+        assert!(Capabilities::ALL.names().contains(&"SYS_ADMIN".to_owned()));
     }
 
     #[test]

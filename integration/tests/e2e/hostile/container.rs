@@ -56,6 +56,8 @@ fn capabilities_are_added_and_dropped_as_docker_does() {
     }
     host.idle("lifted", "bridge", &["--cap-add", "NET_ADMIN"]);
     host.exec("lifted", "ip addr add 10.9.9.9/32 dev eth0").ok();
+    let told = host.container("lifted");
+    assert!(told.capabilities.contains(&"NET_ADMIN".to_owned()) && !told.privileged);
     let refused = host
         .tapestry(&["run", "--cap-add", "NET_ADMN", "--", "true"])
         .refused(125);
@@ -91,6 +93,8 @@ fn a_container_can_neither_read_nor_change_the_kernel_by_proc_and_sys() {
             "mount -t tmpfs none /proc/sys",
             "umount /proc/kcore",
             "unshare -Urm umount /proc/kcore",
+            "unshare -Urmpf mount -t proc proc /mnt",
+            "unshare -Urmn mount -t sysfs sysfs /mnt",
             "unshare -Urm mount -o remount,rw,bind /proc/sys",
         ] {
             let tried = host.exec(name, write);
