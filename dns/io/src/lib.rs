@@ -2,6 +2,7 @@
 
 mod address;
 mod cache;
+mod case;
 mod failure;
 mod places;
 mod rebind;

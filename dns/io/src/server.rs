@@ -1,4 +1,11 @@
 //! One upstream server.
+//!
+//! # Theory of operation
+//!
+//! A plain server is asked over UDP in random case ([`crate::case`]), and over TCP when its answer does not fit. An answer in
+//! another case is forged, or comes from a server that does not keep it: TCP, which nobody forges from afar, has the last
+//! word. Servers without TCP that do not keep the case are asked as the client asked, for ten minutes; then it is tried
+//! again.
 
 use std::fmt;
 use std::sync::Arc;
@@ -6,7 +13,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use dns_core::Request;
-use hickory_proto::op::{DnsRequest, DnsRequestOptions, Edns, Message, ResponseCode};
+use hickory_proto::op::{DnsRequest, DnsRequestOptions, DnsResponse, Edns, Message, ResponseCode};
 use hickory_resolver::config::{NameServerConfig, ResolverOpts};
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
 use hickory_resolver::net::xfer::{DnsHandle, FirstAnswer};
@@ -15,16 +22,24 @@ use hickory_resolver::{NameServerPool, PoolContext, TlsConfig};
 use tracing::{debug, info, warn};
 
 use crate::address::ServerAddress;
+use crate::case::restore;
 use crate::trust;
 
 /// A server, its connections, and whether it has answered lately.
 pub(crate) struct Server {
     address: ServerAddress,
-    pool: NameServerPool<TokioRuntimeProvider>,
+    /// Over UDP to a plain server, else over its one transport.
+    pool: Pool,
+    /// TCP to a plain server.
+    tcp: Option<Pool>,
     start: Instant,
+    /// Milliseconds after `start` until which names are asked for in the client's own case.
+    plain_case_until_ms: AtomicU64,
     /// Milliseconds after `start` until which the server is asked last; 0 while it answers.
     avoided_until_ms: AtomicU64,
 }
+
+type Pool = NameServerPool<TokioRuntimeProvider>;
 
 /// What a server said, as hickory presents it, and how long it was on the wire.
 #[derive(Debug)]
@@ -59,7 +74,6 @@ impl Server {
         options.timeout = SERVER_TIMEOUT;
         options.num_concurrent_reqs = 1;
         options.max_active_requests = MAX_ACTIVE;
-        let config = NameServerConfig::new(address.socket.ip(), true, address.connections());
         let mut tls = TlsConfig::new()?;
         if address.is_encrypted() {
             tls.config = trust::client_config()
@@ -67,9 +81,18 @@ impl Server {
         }
         let context = Arc::new(PoolContext::new(options, tls));
         let provider = TokioRuntimeProvider::default();
+        let mut pools = address.connections().into_iter().map(|connection| {
+            let config = NameServerConfig::new(address.socket.ip(), true, vec![connection]);
+            NameServerPool::from_config([config], Arc::clone(&context), provider.clone())
+        });
+        let pool = pools.next().ok_or(NetError::NoConnections)?;
+        let tcp = pools.next();
+        drop(pools);
         Ok(Self {
             address,
-            pool: NameServerPool::from_config([config], context, provider),
+            pool,
+            tcp,
+            plain_case_until_ms: AtomicU64::new(0),
             start: Instant::now(),
             avoided_until_ms: AtomicU64::new(0),
         })
@@ -77,8 +100,13 @@ impl Server {
 
     /// Asks this server alone: over UDP, and over TCP when that was truncated.
     pub(crate) async fn ask(&self, request: &Request) -> Result<Said, Unhelpful> {
-        let query = DnsRequest::new(query_of(request), DnsRequestOptions::default());
-        let answer = tokio::time::timeout(SERVER_TIMEOUT, self.pool.send(query).first_answer());
+        let mut said = self.said(request).await?;
+        restore(&mut said.answer, &request.question().name);
+        Ok(said)
+    }
+
+    async fn said(&self, request: &Request) -> Result<Said, Unhelpful> {
+        let answer = tokio::time::timeout(SERVER_TIMEOUT, self.exchange(request));
         match answer.await.unwrap_or(Err(NetError::Timeout)) {
             Ok(response) => {
                 self.mark_alive();
@@ -104,6 +132,37 @@ impl Server {
                 self.mark_silent(&error);
                 Err(Unhelpful::Silent(self.explained(&error)))
             }
+        }
+    }
+
+    async fn exchange(&self, request: &Request) -> Result<DnsResponse, NetError> {
+        let query = query_of(request);
+        let Some(tcp) = &self.tcp else {
+            return send(&self.pool, plain(query)).await;
+        };
+        let keeps_case = self.now_ms() >= self.plain_case_until_ms.load(Ordering::Relaxed);
+        let over_udp = match keeps_case {
+            true => in_random_case(query.clone()),
+            false => plain(query.clone()),
+        };
+        match send(&self.pool, over_udp).await {
+            Err(NetError::Truncated) => send(tcp, plain(query)).await,
+            // After an answer in another case the pool turns to other transports, of which it has none.
+            Err(NetError::NoConnections) => self.resolve_doubt(tcp, query).await,
+            said => said,
+        }
+    }
+
+    async fn resolve_doubt(&self, tcp: &Pool, query: Message) -> Result<DnsResponse, NetError> {
+        let over_tcp = tokio::time::timeout(TCP_TRIAL, send(tcp, plain(query.clone()))).await;
+        match over_tcp.unwrap_or(Err(NetError::Timeout)) {
+            Err(error) if !matches!(error, NetError::Dns(_)) => {
+                warn!(server = %self.address, %error, "upstream does not keep the case of names and has no TCP; its answers are easier to forge");
+                let until_ms = self.now_ms() + PLAIN_CASE_MS;
+                self.plain_case_until_ms.store(until_ms, Ordering::Relaxed);
+                send(&self.pool, plain(query)).await
+            }
+            said => said,
         }
     }
 
@@ -167,6 +226,24 @@ impl fmt::Debug for Server {
     }
 }
 
+async fn send(pool: &Pool, request: DnsRequest) -> Result<DnsResponse, NetError> {
+    pool.send(request).first_answer().await
+}
+
+fn plain(query: Message) -> DnsRequest {
+    DnsRequest::new(query, DnsRequestOptions::default())
+}
+
+fn in_random_case(mut query: Message) -> DnsRequest {
+    let mut options = DnsRequestOptions::default();
+    options.case_randomization = true;
+    let original = query.queries.first().cloned();
+    for question in &mut query.queries {
+        question.name.randomize_label_case();
+    }
+    DnsRequest::new(query, options).with_original_query(original)
+}
+
 /// The client's question under a fresh id, with the bits that change what the answer is.
 fn query_of(request: &Request) -> Message {
     let mut query = Message::query();
@@ -182,6 +259,10 @@ fn query_of(request: &Request) -> Message {
 
 /// How long one server is given.
 const SERVER_TIMEOUT: Duration = Duration::from_secs(4);
+/// How long TCP is given to settle what is wrong with an answer over UDP.
+const TCP_TRIAL: Duration = Duration::from_secs(1);
+/// How long a server that cannot keep the case of names is asked without, in milliseconds.
+const PLAIN_CASE_MS: u64 = 600_000;
 /// How long a server that did not answer is asked last, in milliseconds.
 const AVOIDED_MS: u64 = 10_000;
 /// Largest datagram asked for, in bytes (DNS flag day 2020).

@@ -211,6 +211,108 @@ fn echo_edns(query: Message, _: Transport) -> Option<Message> {
     Some(reply_with(query, [Record::from_rdata(name, 300, data)]))
 }
 
+/// Tells what it was asked for, letter by letter, under an alias of the same ending.
+fn say_the_name(query: Message, _: Transport) -> Option<Message> {
+    let name = query.queries[0].name.clone();
+    let alias = Name::from_ascii("alias").unwrap();
+    let alias = alias.append_domain(&name.base_name()).unwrap();
+    let text = RData::TXT(rdata::TXT::new(vec![name.to_ascii()]));
+    let records = [
+        Record::from_rdata(name, 300, RData::CNAME(rdata::CNAME(alias.clone()))),
+        Record::from_rdata(alias, 300, text),
+    ];
+    Some(reply_with(query, records))
+}
+
+/// Over UDP a lie in small letters, over TCP the truth.
+fn lower_case_lie(query: Message, transport: Transport) -> Option<Message> {
+    if transport == Transport::Tcp {
+        return one_address(query, transport);
+    }
+    let name = query.queries[0].name.to_lowercase();
+    let mut reply = reply_with(query, [address(&name, 66)]);
+    reply.queries[0].name = name;
+    Some(reply)
+}
+
+#[tokio::test]
+async fn plain_servers_are_asked_in_random_case_and_clients_see_their_own() {
+    let server = Scripted::start(say_the_name).await;
+    let upstream = plain(&[server.address]);
+    let mut spellings = std::collections::HashSet::new();
+    for number in 0..10 {
+        let name = format!("n{number}.Long-Enough-For-Chance.test.");
+        let reply = ask(&upstream, &query(&name, RecordType::TXT)).await;
+        assert_eq!(reply.queries[0].name.to_ascii(), name);
+        assert_eq!(reply.answers[0].name.to_ascii(), name);
+        assert_eq!(
+            data(&reply)[0],
+            format!("{name} alias.Long-Enough-For-Chance.test.")
+        );
+        let seen = reply.answers[1].data.to_string();
+        assert!(seen.eq_ignore_ascii_case(&name), "{seen}");
+        spellings.insert(seen.split_once('.').unwrap().1.to_owned());
+    }
+    assert!(spellings.len() > 8, "{spellings:?}");
+}
+
+#[tokio::test]
+async fn negative_answers_are_in_the_clients_case() {
+    fn absent(query: Message, transport: Transport) -> Option<Message> {
+        let zone = query.queries[0].name.base_name();
+        let mut reply = no_such_name(query, transport)?;
+        reply.authorities[0].name = zone;
+        Some(reply)
+    }
+    let server = Scripted::start(absent).await;
+    let upstream = plain(&[server.address]);
+    let name = "nobody.Long-Enough-For-Chance.test.";
+    let reply = ask(&upstream, &query(name, RecordType::A)).await;
+    assert_eq!(reply.metadata.response_code, ResponseCode::NXDomain);
+    let owner = reply.authorities[0].name.to_ascii();
+    assert_eq!(owner, "Long-Enough-For-Chance.test.");
+}
+
+#[tokio::test]
+async fn an_answer_in_another_case_is_not_believed() {
+    let server = Scripted::start(lower_case_lie).await;
+    let upstream = plain(&[server.address]);
+    for name in [
+        "one.long-enough-for-chance.test.",
+        "two.long-enough-for-chance.test.",
+    ] {
+        let reply = ask(&upstream, &query(name, RecordType::A)).await;
+        assert_eq!(data(&reply), [format!("{name} 192.0.2.1")]);
+    }
+}
+
+#[tokio::test]
+async fn a_server_without_tcp_that_keeps_no_case_is_asked_without() {
+    let udp = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    let server = udp.local_addr().unwrap();
+    let asked = Arc::new(AtomicUsize::new(0));
+    let counter = Arc::clone(&asked);
+    tokio::spawn(async move {
+        let mut buffer = [0; 4096];
+        loop {
+            let (length, client) = udp.recv_from(&mut buffer).await.unwrap();
+            counter.fetch_add(1, Ordering::Relaxed);
+            let query = Message::from_vec(&buffer[..length]).unwrap();
+            let reply = lower_case_lie(query, Transport::Udp).unwrap();
+            udp.send_to(&reply.to_vec().unwrap(), client).await.unwrap();
+        }
+    });
+    let upstream = plain(&[server]);
+    for (name, times) in [
+        ("One.long-enough-for-chance.test.", 2),
+        ("Two.long-enough-for-chance.test.", 3),
+    ] {
+        let reply = ask(&upstream, &query(name, RecordType::A)).await;
+        assert_eq!(data(&reply), [format!("{name} 192.0.2.66")]);
+        assert_eq!(asked.load(Ordering::Relaxed), times);
+    }
+}
+
 #[tokio::test]
 async fn dnsmasq_answers_pass_unchanged() {
     let dnsmasq = Dnsmasq::start(&[
