@@ -7,6 +7,8 @@ use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use crate::DnsServer;
+
 /// What a user may choose about one attachment.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(default)]
@@ -32,6 +34,9 @@ pub struct EndpointCreate {
     pub sandbox: PathBuf,
     /// The link's name inside the sandbox; the first free `ethN` where absent.
     pub link: Option<String>,
+    /// Name servers that are asked for it before the network's, as those of `run --dns`.
+    #[schema(value_type = Vec<String>)]
+    pub dns: Vec<DnsServer>,
     #[serde(flatten)]
     pub settings: EndpointSettings,
 }

@@ -142,6 +142,7 @@ impl Agent {
             name: format!("s{}", u32::from(plug.address)),
             sandbox: plug.netns.path(),
             link: Some(plug.link.to_owned()),
+            dns: Vec::new(),
             settings: EndpointSettings {
                 ip: Some(plug.address),
                 aliases,

@@ -60,7 +60,7 @@ impl Agent {
             owner: Owner::Sandbox(request.sandbox.clone()),
             name: &request.name,
             hostname: None,
-            dns: &[],
+            dns: &request.dns,
             publish: &[],
             link: request.link.as_deref(),
             settings: &request.settings,

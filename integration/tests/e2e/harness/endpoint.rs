@@ -40,6 +40,7 @@ impl<'h> Endpoint<'h> {
             name,
             sandbox,
             link: None,
+            dns: Vec::new(),
             settings,
         };
         let detail = host

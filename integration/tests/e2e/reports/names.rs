@@ -2,11 +2,15 @@
 
 use std::io::{Read, Write};
 use std::net::{IpAddr, TcpStream};
+use std::process::Command;
 use std::time::Duration;
+
+use agent_api::EndpointDetail;
+use serde_json::json;
 
 use crate::dns::name_server::{NAME_SERVER, NameServer};
 use crate::dns::{Lab, dig, has};
-use crate::harness::{Host, enter};
+use crate::harness::{Host, Netns, enter};
 
 #[test]
 fn a_network_called_like_no_domain_keeps_its_names() {
@@ -69,6 +73,30 @@ fn long_answers_over_tcp_all_arrive() {
     assert!(answers.iter().all(|answer| *answer > 8_000), "{answers:?}");
     let report = host.network("lab").forwarder.unwrap();
     assert_eq!(report.connections_reset, 0, "{report:?}");
+}
+
+#[test]
+fn a_sandbox_of_somebody_elses_has_its_own_name_servers() {
+    let host = Host::start();
+    let _server = NameServer::start(&host);
+    let lab = Lab::new(&host, &[]);
+    let netns = Netns::new("own");
+    let create = json!({
+        "network": "lab", "name": "own", "sandbox": netns.path(), "dns": [NAME_SERVER.to_string()],
+    });
+    let made: EndpointDetail = host.api("POST", "/v1/endpoints", Some(&create)).ok();
+    let ask = || {
+        let mut dig = Command::new("dig");
+        dig.arg(format!("@{}", lab.gateway));
+        netns.run(dig.args(["+tries=1", "www.test", "A"])).ok()
+    };
+    has(&ask(), "203.0.113.1");
+    has(&lab.dig(&host, "www.test A"), "ANSWER: 0");
+    host.stop_agent(rustix::process::Signal::TERM);
+    host.launch();
+    has(&ask(), "203.0.113.1");
+    let gone = host.api("DELETE", &format!("/v1/endpoints/{}", made.id), None);
+    assert!(gone.status < 300, "{gone:?}");
 }
 
 /// The lengths of the answers to as many questions for `name.test TXT` on one connection, all asked before the first answer
