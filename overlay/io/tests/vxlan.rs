@@ -9,7 +9,7 @@ use lab::{
 };
 use overlay_io::{Gateway, VxlanConfig, VxlanTunnel};
 use switch_core::{Mac, PortConfig, PortId, PortKind};
-use switch_io::EngineChoice;
+use switch_io::{Capabilities, EngineChoice, channel};
 
 const MTU: u32 = 1430;
 const INSIDE: [[&str; 2]; 2] = [["10.9.0.1/24", "fd09::1/64"], ["10.9.0.2/24", "fd09::2/64"]];
@@ -216,7 +216,15 @@ fn packets_longer_than_the_tunnel_are_answered_and_tcp_never_makes_them() {
     // The network's MTU is 1500, the tunnel carries less, and the other side is as ignorant.
     let ours = Ours::with_mtu(&underlay, 0, V4, EngineChoice::Auto, 1500);
     ours.network.switch.remove_port(ours.port);
+    let (edge, _end) = channel(16, Capabilities::NONE).unwrap();
+    let config = PortConfig::new(PortKind::Edge, 1500);
+    let edge = ours
+        .network
+        .switch
+        .add_port(&ours.network.bridge, Box::new(edge), config)
+        .unwrap();
     let gateway = Gateway {
+        port: edge,
         mac: Mac::new([2, 0, 0, 0, 0, 0xfe]),
         addresses: vec![ip("10.9.0.254"), ip("fd09::fe")],
     };

@@ -6,17 +6,19 @@
 //!
 //! 1. The ingress port must be attached here, the frame within its MTU, and not for the link-constrained group addresses,
 //!    unless the network is transparent.
-//! 2. A frame from a sandbox passes the guard ([`crate::guard`]).
+//! 2. A frame from a sandbox or a tunnel passes the guard ([`crate::guard`]).
 //! 3. Its source is learned. A source that belongs to another port for good condemns the frame. The gateway's MAC is never
 //!    learned: it has several ports.
-//! 4. Who-has of a known address is answered here ([`crate::neighbors`]).
+//! 4. Who-has of a known address is answered here ([`crate::proxy`]), unless who asks has another MAC than it is known by:
+//!    then everybody hears it, since others remember the old one.
 //! 5. For the gateway's MAC: edge or host port ([`crate::gateway`]). For a group: DHCP requests to the edge, all else to
 //!    everybody. For a known station: its port, unless that is the ingress or separated from it. Otherwise to everybody.
 //!
-//! What goes to everybody, or asks the bridge by calling everybody, pays the port's token bucket.
+//! What goes to everybody, or asks the bridge by calling everybody, pays the port's token bucket; a multicast group that
+//! somebody listens to is free ([`crate::groups`]).
 //!
-//! State: ports and gateway in a [`PortTable`] that is replaced as a whole (one writer at a time, readers never wait); the
-//! FDB; the neighbors. A frame that is under way while a port goes may still be learned behind it; such an entry is
+//! State: ports, gateway and addresses in a [`PortTable`] that is replaced as a whole (one writer at a time, readers never
+//! wait); the FDB; the groups. A frame that is under way while a port goes may still be learned behind it; such an entry is
 //! treated as unknown and ages. `forward` allocates nothing and holds no lock when it returns.
 
 use std::collections::HashMap;
@@ -28,18 +30,20 @@ use arc_swap::{ArcSwap, Guard};
 
 use crate::fdb::{Fdb, FdbConfig, FdbKind, Learned};
 use crate::gateway::{Gateway, is_dhcp_request};
-use crate::guard;
-use crate::neighbors::{ADVERTISEMENT_LEN, Neighbor, Neighbors};
+use crate::groups::Groups;
+use crate::neighbors::{Neighbor, Neighbors, Owner};
 use crate::packet::Packet;
 use crate::port_table::{Port, PortTable};
-use crate::{DropReason, Frame, Mac, PortConfig, PortId, PortKind, Time, Verdict};
+use crate::proxy::{self, ADVERTISEMENT_LEN};
+use crate::{DropReason, Frame, Mac, PortConfig, PortId, Time, Verdict};
+use crate::{guard, membership};
 
 /// One network on this host.
 #[derive(Debug)]
 pub struct Bridge {
     config: BridgeConfig,
     fdb: Fdb,
-    neighbors: Neighbors,
+    groups: Groups,
     ports: ArcSwap<PortTable>,
     /// Taken by whoever changes ports, gateway or endpoints; never by `forward`.
     endpoints: Mutex<HashMap<Mac, Endpoint>>,
@@ -61,8 +65,12 @@ impl Bridge {
         Self {
             config,
             fdb: Fdb::new(config.fdb),
-            neighbors: Neighbors::new(config.fdb.hash_seed),
-            ports: ArcSwap::default(),
+            groups: Groups::default(),
+            ports: ArcSwap::from_pointee(PortTable::new(
+                Vec::new(),
+                None,
+                Neighbors::new(config.fdb.hash_seed),
+            )),
             endpoints: Mutex::default(),
         }
     }
@@ -75,7 +83,11 @@ impl Bridge {
         let mut ports = Vec::with_capacity(table.ports().len() + 1);
         ports.extend(table.ports().iter().filter(|port| port.id != id).cloned());
         ports.push(port);
-        self.store(PortTable::new(ports, table.gateway.clone()));
+        self.store(PortTable::new(
+            ports,
+            table.gateway.clone(),
+            table.neighbors.clone(),
+        ));
     }
 
     /// Detaches a port and forgets what lives behind it: FDB entries of any kind, endpoints and their addresses.
@@ -83,15 +95,18 @@ impl Bridge {
     pub fn remove_port(&self, id: PortId) {
         let mut endpoints = self.turn();
         let table = self.ports.load();
+        let mut neighbors = table.neighbors.clone();
+        for (_, gone) in endpoints.extract_if(|_, endpoint| endpoint.port == id) {
+            gone.leave(&mut neighbors);
+        }
         let ports = table.ports().iter().filter(|port| port.id != id);
         self.store(PortTable::new(
             ports.cloned().collect(),
             table.gateway.clone(),
+            neighbors,
         ));
-        for (_, gone) in endpoints.extract_if(|_, endpoint| endpoint.port == id) {
-            self.forget_addresses(&gone);
-        }
         self.fdb.flush_port(id);
+        self.groups.remove_port(id);
     }
 
     /// The configuration of an attached port.
@@ -114,25 +129,21 @@ impl Bridge {
     pub fn set_gateway(&self, mac: Mac, addresses: &[IpAddr]) {
         let _turn = self.turn();
         let table = self.ports.load();
+        let mut neighbors = table.neighbors.clone();
+        let gateway = |mac| Neighbor { mac, port: None };
         if let Some(old) = &table.gateway {
             for address in old.addresses() {
-                self.neighbors.remove(
-                    address,
-                    Neighbor {
-                        mac: old.mac,
-                        port: None,
-                    },
-                );
+                neighbors.remove(address, gateway(old.mac));
             }
         }
-        let gateway = Gateway::new(mac, addresses);
-        for address in gateway.addresses() {
-            self.neighbors.insert(address, Neighbor { mac, port: None });
+        for address in addresses {
+            neighbors.insert(*address, gateway(mac));
         }
         self.fdb.remove(mac);
         self.store(PortTable::new(
             table.ports().to_vec(),
-            Some(Arc::new(gateway)),
+            Some(Arc::new(Gateway::new(mac, addresses))),
+            neighbors,
         ));
     }
 
@@ -140,23 +151,21 @@ impl Bridge {
     /// The gateway's MAC and addresses stay the gateway's.
     pub fn register_endpoint(&self, port: PortId, mac: Mac, addresses: &[IpAddr]) {
         let mut endpoints = self.turn();
+        let table = self.ports.load();
+        let mut neighbors = table.neighbors.clone();
         let endpoint = Endpoint {
             mac,
             port,
             addresses: addresses.to_vec(),
         };
+        let neighbor = endpoint.neighbor();
         if let Some(old) = endpoints.insert(mac, endpoint) {
-            self.forget_addresses(&old);
+            old.leave(&mut neighbors);
         }
         for address in addresses {
-            self.neighbors.insert(
-                *address,
-                Neighbor {
-                    mac,
-                    port: Some(port),
-                },
-            );
+            neighbors.insert(*address, neighbor);
         }
+        self.store(table.with_neighbors(neighbors));
         self.fdb.insert(mac, port, FdbKind::Sticky);
     }
 
@@ -164,7 +173,10 @@ impl Bridge {
     pub fn unregister_endpoint(&self, mac: Mac) {
         let mut endpoints = self.turn();
         if let Some(gone) = endpoints.remove(&mac) {
-            self.forget_addresses(&gone);
+            let table = self.ports.load();
+            let mut neighbors = table.neighbors.clone();
+            gone.leave(&mut neighbors);
+            self.store(table.with_neighbors(neighbors));
             self.fdb.remove(mac);
         }
     }
@@ -199,7 +211,8 @@ impl Bridge {
     /// `out` is shorter than [`Self::REPLY_LEN_MAX`], or who was asked for has gone meanwhile; send nothing.
     pub fn reply(&self, ingress: PortId, frame: &Frame<'_>, out: &mut [u8]) -> usize {
         let packet = Packet::parse(frame);
-        match self.neighbors.answer(ingress, frame, packet.as_ref()) {
+        let table = self.ports.load();
+        match proxy::answer(&table.neighbors, ingress, frame, packet.as_ref()) {
             Some(answer) => answer.write(out),
             None => 0,
         }
@@ -209,23 +222,15 @@ impl Bridge {
         &self.fdb
     }
 
-    pub const fn neighbors(&self) -> &Neighbors {
-        &self.neighbors
+    /// Who has which address now.
+    pub fn neighbors(&self) -> Neighbors {
+        self.ports.load().neighbors.clone()
     }
 
     /// Forgets what has not been heard of for too long. Call about once a second.
     pub fn age(&self, now: Time) {
         self.fdb.age(now);
-    }
-
-    fn forget_addresses(&self, endpoint: &Endpoint) {
-        for address in &endpoint.addresses {
-            let neighbor = Neighbor {
-                mac: endpoint.mac,
-                port: Some(endpoint.port),
-            };
-            self.neighbors.remove(*address, neighbor);
-        }
+        self.groups.age(now);
     }
 
     fn store(&self, table: PortTable) {
@@ -263,6 +268,22 @@ struct Endpoint {
     addresses: Vec<IpAddr>,
 }
 
+impl Endpoint {
+    const fn neighbor(&self) -> Neighbor {
+        Neighbor {
+            mac: self.mac,
+            port: Some(self.port),
+        }
+    }
+
+    /// Takes its addresses away, as far as they are still its own.
+    fn leave(&self, neighbors: &mut Neighbors) {
+        for address in &self.addresses {
+            neighbors.remove(*address, self.neighbor());
+        }
+    }
+}
+
 /// One frame on its way through the bridge.
 #[derive(Clone, Copy)]
 struct Passage<'a> {
@@ -288,34 +309,35 @@ impl Passage<'_> {
         } else {
             None
         };
-        if self.port.config.kind == PortKind::Tap {
-            guard::inspect(
-                frame,
-                packet.as_ref(),
-                self.table.gateway.as_deref(),
-                &self.port.config,
-            )?;
-        }
+        let owner = match self.port.config.kind.is_guarded() {
+            true => self.guard(packet.as_ref()).judge()?,
+            false => None,
+        };
         self.learn()?;
+        let is_news = owner.is_some_and(|owner| self.hear(owner));
         if frame.dst().is_multicast() {
-            return self.for_group(packet.as_ref());
+            return self.for_group(packet.as_ref(), is_news);
         }
         match &self.table.gateway {
             Some(gateway) if gateway.mac == frame.dst() => {
-                self.for_gateway(gateway, packet.as_ref())
+                self.for_gateway(gateway, packet.as_ref(), is_news)
             }
             _ => self.for_station(),
         }
     }
 
+    const fn guard<'s>(&'s self, packet: Option<&'s Packet>) -> guard::Guard<'s> {
+        guard::Guard {
+            frame: self.frame,
+            packet,
+            port: self.port,
+            table: self.table,
+        }
+    }
+
     fn learn(&self) -> Result<(), DropReason> {
         let (source, id, config) = (self.frame.src(), self.port.id, &self.port.config);
-        if self
-            .table
-            .gateway
-            .as_ref()
-            .is_some_and(|gateway| gateway.mac == source)
-        {
+        if self.table.is_gateway(source) {
             return Ok(());
         }
         let refused = if config.learning {
@@ -331,10 +353,24 @@ impl Passage<'_> {
         }
     }
 
-    fn for_group(&self, packet: Option<&Packet>) -> Result<Verdict, DropReason> {
+    /// Says whether others may know the owner by another MAC.
+    fn hear(&self, owner: &Owner) -> bool {
+        let source = self.frame.src();
+        let is_anothers = || self.table.is_gateway(source) || self.bridge.fdb.is_sticky(source);
+        // The gateway's MAC carries announcements; another endpoint of the same tunnel may route.
+        if source != owner.registered && is_anothers() {
+            return false;
+        }
+        owner.hear(source)
+    }
+
+    fn for_group(&self, packet: Option<&Packet>, is_news: bool) -> Result<Verdict, DropReason> {
         self.charge()?;
-        if self.is_answered(packet) {
+        if self.is_answered(packet, is_news) {
             return Ok(Verdict::Reply);
+        }
+        if let Some(packet) = packet {
+            self.note_listeners(packet);
         }
         if let Some(edge) = self.table.edge
             && edge != self.port.id
@@ -350,11 +386,15 @@ impl Passage<'_> {
         &self,
         gateway: &Gateway,
         packet: Option<&Packet>,
+        is_news: bool,
     ) -> Result<Verdict, DropReason> {
-        if self.is_answered(packet) {
+        if self.is_answered(packet, is_news) {
             return Ok(Verdict::Reply);
         }
-        let is_served = packet.is_some_and(|packet| gateway.serves(self.frame, packet));
+        let is_served = packet.is_some_and(|packet| match is_dhcp_request(self.frame, packet) {
+            true => !self.table.has_dhcp_server,
+            false => gateway.serves_names(self.frame, packet),
+        });
         let egress = match (self.table.edge, self.table.host) {
             (Some(edge), _) if is_served => edge,
             (_, Some(host)) => host,
@@ -390,18 +430,36 @@ impl Passage<'_> {
 
     fn charge(&self) -> Result<(), DropReason> {
         match &self.port.bum {
-            Some(bucket) if !bucket.admit(self.now, self.frame.segment_count()) => {
+            Some(bucket)
+                if !self.is_wanted() && !bucket.admit(self.now, self.frame.segment_count()) =>
+            {
                 Err(DropReason::BumRate)
             }
             _ => Ok(()),
         }
     }
 
-    fn is_answered(&self, packet: Option<&Packet>) -> bool {
-        self.bridge
-            .neighbors
-            .answer(self.port.id, self.frame, packet)
-            .is_some()
+    /// Whether somebody listens to the group that the frame is for.
+    fn is_wanted(&self) -> bool {
+        let group = self.frame.dst();
+        let groups = &self.bridge.groups;
+        group.is_multicast() && groups.has_listener(self.now, group, self.port.id)
+    }
+
+    fn note_listeners(&self, packet: &Packet) {
+        let (groups, port) = (&self.bridge.groups, self.port.id);
+        membership::read(self.frame, packet, |group, joins| match joins {
+            true => groups.join(self.now, group, port),
+            false => groups.leave(group, port),
+        });
+    }
+
+    fn is_answered(&self, packet: Option<&Packet>, is_news: bool) -> bool {
+        let neighbors = &self.table.neighbors;
+        proxy::answer(neighbors, self.port.id, self.frame, packet).is_some_and(|answer| {
+            // Where there is no host port, nobody else would answer for the gateway.
+            !is_news || (answer.is_gateway && self.table.host.is_none())
+        })
     }
 }
 

@@ -132,6 +132,13 @@ impl Fdb {
         self.entries.get(&mac).map(|entry| entry.port)
     }
 
+    /// Whether `mac` belongs to some port for good.
+    pub fn is_sticky(&self, mac: Mac) -> bool {
+        self.entries
+            .get(&mac)
+            .is_some_and(|entry| entry.kind == FdbKind::Sticky)
+    }
+
     /// Whether `mac` belongs to a port other than `port` for good.
     pub fn is_refused(&self, mac: Mac, port: PortId) -> bool {
         self.entries

@@ -48,11 +48,8 @@ impl Gateway {
             || self.v6.iter().any(|own| own[..] == *address)
     }
 
-    /// Whether a packet for the gateway is for its services, rather than for the host or what lies behind it.
-    pub(crate) fn serves(&self, frame: &Frame<'_>, packet: &Packet) -> bool {
-        if is_dhcp_request(frame, packet) {
-            return true;
-        }
+    /// Whether a packet for the gateway is for its name server, rather than for the host or what lies behind it.
+    pub(crate) fn serves_names(&self, frame: &Frame<'_>, packet: &Packet) -> bool {
         matches!(packet.protocol, protocol::UDP | protocol::TCP)
             && destination_port(frame, packet) == Some(DNS)
             && self.has(packet.destination(frame))

@@ -1,109 +1,167 @@
-//! The guard: what a sandbox may not say.
+//! The guard: what a sandbox, and another host, may not say.
 //!
 //! # Theory of operation
 //!
-//! A sandbox can send any frame. These would harm its neighbors and have no honest use, so they are dropped at the ingress:
+//! A sandbox can send any frame, and so can whoever forges what comes over a tunnel. These would harm its neighbors and have
+//! no honest use, so they are dropped at the ingress:
 //!
-//! - the gateway's MAC as source, or its addresses claimed by ARP (sender), by neighbor discovery (source, or the target of
-//!   an advertisement);
+//! - the gateway's MAC as source;
+//! - an address of the gateway, or one that is registered for an endpoint behind another port, as its own: as ARP sender, as
+//!   the source of a packet, as the target of a neighbor advertisement. Addresses that are nobody's are free, for routers,
+//!   virtual addresses and what is nested in a sandbox; a port may be allowed to bear its neighbors' (one-armed routers);
 //! - what only DHCP servers send: anything for a DHCP client's port, since some clients look at no other field;
-//! - what only routers send: router advertisements and redirects (RFC 6105).
+//! - what only routers send: router advertisements (RFC 6105) and redirects of either family.
+//!
+//! From a tunnel the gateway's MAC may bear announcements: so does another host's edge tell of its own endpoints.
 //!
 //! A rule holds against every disguise under which a Linux host would still accept the message: priority tags are looked
 //! through, because the host strips them, and refused when stacked deeper than they are looked through; IPv6 extensions
-//! are walked (RFC 7113), and a chain too long to be walked is refused. Hosts ignore fragmented neighbor discovery (RFC 6980),
-//! so fragments need no reassembly here. Tagged frames are another network's: its gateway is not ours.
+//! are walked to their end (RFC 7113), and a first fragment without all of them is refused (RFC 7112). Hosts ignore
+//! fragmented neighbor discovery (RFC 6980), so fragments need no reassembly here. Tagged frames are another network's: its
+//! gateway is not ours.
 
 use crate::bytes::be16;
 use crate::frame::ethertype;
-use crate::gateway::{Gateway, destination_port};
+use crate::gateway::destination_port;
+use crate::neighbors::{Key, Owner};
 use crate::packet::{Fragment, Packet, Version, protocol};
-use crate::{DropReason, Frame, PortConfig};
+use crate::port_table::{Port, PortTable};
+use crate::{DropReason, Frame, PortKind};
 
-/// Judges a frame from a sandbox. `packet` is what was parsed of it, if it is IP.
-pub(crate) fn inspect(
-    frame: &Frame<'_>,
-    packet: Option<&Packet>,
-    gateway: Option<&Gateway>,
-    config: &PortConfig,
-) -> Result<(), DropReason> {
-    if gateway.is_some_and(|gateway| gateway.mac == frame.src()) {
-        return Err(DropReason::GatewayMac);
-    }
-    if !frame.is_untagged() {
-        return Ok(());
-    }
-    if frame.has_deeper_tags() {
-        return Err(DropReason::StackedPriorityTags);
-    }
-    if frame.ethertype() == ethertype::ARP {
-        return inspect_arp(frame, gateway);
-    }
-    let Some(packet) = packet else {
-        return Ok(());
-    };
-    match packet.protocol {
-        protocol::UDP if !config.allow_dhcp_server => inspect_udp(frame, packet),
-        protocol::ICMPV6 if packet.version == Version::V6 => {
-            inspect_icmpv6(frame, packet, gateway, config)
+/// A frame from a guarded port.
+#[derive(Clone, Copy)]
+pub(crate) struct Guard<'a> {
+    pub(crate) frame: &'a Frame<'a>,
+    /// What was parsed of it, if it is IP.
+    pub(crate) packet: Option<&'a Packet>,
+    pub(crate) port: &'a Port,
+    pub(crate) table: &'a PortTable,
+}
+
+impl<'a> Guard<'a> {
+    /// Judges the frame. Gives the owner of an address where the frame shows which MAC it has now.
+    pub(crate) fn judge(&self) -> Result<Option<&'a Owner>, DropReason> {
+        let frame = self.frame;
+        if self.table.is_gateway(frame.src()) && !self.announces() {
+            return Err(DropReason::GatewayMac);
         }
-        protocol::UNKNOWN if packet.version == Version::V6 => Err(DropReason::HeaderChain),
-        _ => Ok(()),
+        if !frame.is_untagged() {
+            return Ok(None);
+        }
+        if frame.has_deeper_tags() {
+            return Err(DropReason::StackedPriorityTags);
+        }
+        match (frame.ethertype(), self.packet) {
+            (ethertype::ARP, _) => self.judge_arp(),
+            (_, Some(packet)) => {
+                self.judge_message(packet)?;
+                self.judge_source(packet)
+            }
+            _ => Ok(None),
+        }
     }
-}
 
-// RFC 826. Linux accepts any hardware type that has Ethernet's address length.
-fn inspect_arp(frame: &Frame<'_>, gateway: Option<&Gateway>) -> Result<(), DropReason> {
-    let (Some(arp), Some(gateway)) = (frame.packet().get(..ARP_LEN), gateway) else {
-        return Ok(());
-    };
-    if is_ipv4_arp(arp) && gateway.has(&arp[14..18]) {
-        return Err(DropReason::GatewayIp);
+    /// Whether another host may send it with the gateway's MAC; whom it names is judged all the same.
+    fn announces(&self) -> bool {
+        let is_advertisement =
+            |packet: &Packet| self.discovery(packet) == Some(NEIGHBOR_ADVERTISEMENT);
+        self.port.config.kind == PortKind::Tunnel
+            && self.frame.is_untagged()
+            && (self.frame.ethertype() == ethertype::ARP
+                || self.packet.is_some_and(is_advertisement))
     }
-    Ok(())
-}
 
-fn inspect_udp(frame: &Frame<'_>, packet: &Packet) -> Result<(), DropReason> {
-    let client = match packet.version {
-        Version::V4 => DHCP_CLIENT,
-        Version::V6 => DHCPV6_CLIENT,
-    };
-    if destination_port(frame, packet) == Some(client) {
-        return Err(DropReason::RogueDhcp);
+    // RFC 826. Linux accepts any hardware type that has Ethernet's address length.
+    fn judge_arp(&self) -> Result<Option<&'a Owner>, DropReason> {
+        let arp = self.frame.packet().get(..ARP_LEN);
+        let Some(arp) = arp.filter(|arp| is_ipv4_arp(arp)) else {
+            return Ok(None);
+        };
+        let owner = self.own(&arp[14..18])?;
+        Ok(owner.filter(|_| arp[8..14] == self.frame.src().octets()))
     }
-    Ok(())
-}
 
-// RFC 4861 §4.
-fn inspect_icmpv6(
-    frame: &Frame<'_>,
-    packet: &Packet,
-    gateway: Option<&Gateway>,
-    config: &PortConfig,
-) -> Result<(), DropReason> {
-    let message = packet.transport(frame);
-    let Some(kind) = message
-        .first()
-        .filter(|_| packet.fragment != Fragment::Later)
-    else {
-        return Ok(());
-    };
-    if !(ROUTER_SOLICITATION..=REDIRECT).contains(kind) {
-        return Ok(());
+    fn judge_message(&self, packet: &Packet) -> Result<(), DropReason> {
+        match (packet.protocol, packet.version) {
+            (protocol::UDP, version) => self.judge_udp(packet, version),
+            (protocol::ICMP, Version::V4) => self.judge_icmp(packet),
+            (protocol::ICMPV6, Version::V6) => self.judge_icmpv6(packet),
+            (protocol::UNKNOWN, Version::V6) => Err(DropReason::HeaderChain),
+            _ => Ok(()),
+        }
     }
-    if matches!(*kind, ROUTER_ADVERTISEMENT | REDIRECT) && !config.allow_router {
-        return Err(DropReason::RogueRa);
+
+    fn judge_udp(&self, packet: &Packet, version: Version) -> Result<(), DropReason> {
+        let (client, server) = match version {
+            Version::V4 => (DHCP_CLIENT, DHCP_SERVER),
+            Version::V6 => (DHCPV6_CLIENT, DHCPV6_SERVER),
+        };
+        let config = &self.port.config;
+        match destination_port(self.frame, packet) {
+            Some(udp_port) if udp_port == client && !config.allow_dhcp_server => {
+                Err(DropReason::RogueDhcp)
+            }
+            Some(udp_port) if udp_port == server && !config.allow_dhcp_client => {
+                Err(DropReason::DhcpOff)
+            }
+            _ => Ok(()),
+        }
     }
-    let Some(gateway) = gateway else {
-        return Ok(());
-    };
-    let target = message
-        .get(8..24)
-        .filter(|_| *kind == NEIGHBOR_ADVERTISEMENT);
-    if gateway.has(packet.source(frame)) || target.is_some_and(|target| gateway.has(target)) {
-        return Err(DropReason::GatewayIp);
+
+    // RFC 792.
+    fn judge_icmp(&self, packet: &Packet) -> Result<(), DropReason> {
+        let is_redirect = packet.fragment != Fragment::Later
+            && packet.transport(self.frame).first() == Some(&ICMP_REDIRECT);
+        if is_redirect && !self.port.config.allow_router {
+            return Err(DropReason::RogueRedirect);
+        }
+        Ok(())
     }
-    Ok(())
+
+    // RFC 4861 §4.
+    fn judge_icmpv6(&self, packet: &Packet) -> Result<(), DropReason> {
+        let is_router = self.port.config.allow_router;
+        match self.discovery(packet) {
+            Some(ROUTER_ADVERTISEMENT) if !is_router => Err(DropReason::RogueRa),
+            Some(REDIRECT) if !is_router => Err(DropReason::RogueRedirect),
+            Some(NEIGHBOR_ADVERTISEMENT) => match packet.transport(self.frame).get(8..24) {
+                Some(target) => self.own(target).map(drop),
+                None => Ok(()),
+            },
+            _ => Ok(()),
+        }
+    }
+
+    fn judge_source(&self, packet: &Packet) -> Result<Option<&'a Owner>, DropReason> {
+        let owner = self.own(packet.source(self.frame))?;
+        // Protocols for virtual routers (RFC 9568 §7.3) multicast from an address of their own with a MAC they share.
+        Ok(owner.filter(|_| !self.frame.dst().is_multicast() || self.discovery(packet).is_some()))
+    }
+
+    /// The owner of an address that the port may bear, if it is registered for this port.
+    fn own(&self, address: &[u8]) -> Result<Option<&'a Owner>, DropReason> {
+        let Some(owner) = self.table.neighbors.find(Key::on_wire(address)) else {
+            return Ok(None);
+        };
+        match owner.port {
+            None => Err(DropReason::GatewayIp),
+            Some(port) if port == self.port.id => Ok(Some(owner)),
+            Some(_) if self.port.config.allow_neighbor_addresses => Ok(None),
+            Some(_) => Err(DropReason::NeighborIp),
+        }
+    }
+
+    /// The type of a message of neighbor discovery.
+    fn discovery(&self, packet: &Packet) -> Option<u8> {
+        let is_whole = packet.fragment != Fragment::Later;
+        if packet.protocol != protocol::ICMPV6 || packet.version != Version::V6 || !is_whole {
+            return None;
+        }
+        let kind = *packet.transport(self.frame).first()?;
+        (ROUTER_SOLICITATION..=REDIRECT)
+            .contains(&kind)
+            .then_some(kind)
+    }
 }
 
 /// Whether an ARP message is one of Ethernet and IPv4 addresses.
@@ -112,8 +170,11 @@ pub(crate) fn is_ipv4_arp(arp: &[u8]) -> bool {
 }
 
 pub(crate) const ARP_LEN: usize = 28;
+const DHCP_SERVER: u16 = 67;
 const DHCP_CLIENT: u16 = 68;
 const DHCPV6_CLIENT: u16 = 546;
+const DHCPV6_SERVER: u16 = 547;
+const ICMP_REDIRECT: u8 = 5;
 const ROUTER_SOLICITATION: u8 = 133;
 const ROUTER_ADVERTISEMENT: u8 = 134;
 pub(crate) const NEIGHBOR_SOLICITATION: u8 = 135;

@@ -10,14 +10,16 @@ pub mod edge;
 mod fdb;
 mod flood;
 mod frame;
-
 mod gateway;
+mod groups;
 mod guard;
 mod mac;
+mod membership;
 mod neighbors;
 mod packet;
 mod port;
 mod port_table;
+mod proxy;
 mod segment;
 mod storm;
 #[cfg(test)]

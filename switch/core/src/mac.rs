@@ -26,6 +26,17 @@ impl Mac {
         self.0
     }
 
+    /// As a number below 2^48, for atomics.
+    pub(crate) const fn to_bits(self) -> u64 {
+        let [a, b, c, d, e, f] = self.0;
+        u64::from_be_bytes([0, 0, a, b, c, d, e, f])
+    }
+
+    pub(crate) const fn from_bits(bits: u64) -> Self {
+        let [_, _, a, b, c, d, e, f] = bits.to_be_bytes();
+        Self([a, b, c, d, e, f])
+    }
+
     /// Group address: multicast or broadcast (IEEE 802, I/G bit).
     pub const fn is_multicast(self) -> bool {
         self.0[0] & 1 != 0

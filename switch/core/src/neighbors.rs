@@ -1,33 +1,32 @@
-//! Proxy for ARP and neighbor discovery.
+//! Who has which address.
 //!
 //! # Theory of operation
 //!
-//! The network knows where its addresses are: the gateway's, and those given to endpoints. So the bridge answers who-has
-//! itself, and the request floods nobody. It answers only what was asked of everybody; a request to one station is that
-//! station's, to prove it is alive (the gateway excepted, which is the bridge). It never answers
+//! The network knows where its addresses are: the gateway's, and those given to endpoints. The proxy answers with them
+//! ([`crate::proxy`]), and the guard holds the source of nearly every frame against them ([`crate::guard`]). So the table is
+//! part of the snapshot that forwarding reads anyway, and is searched without a lock.
 //!
-//! - the owner of the address: its announcements and its own duplicate detection must not meet a defender;
-//! - a probe for an endpoint's address (RFC 5227 §2.1.1, RFC 4862 §5.4.2): the endpoint defends itself, the gateway is
-//!   defended here;
-//! - for an address it does not know, which floods.
+//! It is cut into chunks by the hash of the address. A change copies one chunk and the pointers to the others, so that the
+//! ten-thousandth address costs about as much as the first.
 //!
-//! Only untagged frames are answered.
+//! One thing changes in place, and is shared by all snapshots: the MAC an owner speaks from. It is the registered one until
+//! the owner says otherwise on its own port, since a container may give its link another.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::hash::BuildHasher;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
-use dashmap::DashMap;
 use foldhash::quality::FixedState;
 
-use crate::bytes::{be16, put_be16};
-use crate::frame::ethertype;
-use crate::guard::{ARP_LEN, NEIGHBOR_ADVERTISEMENT, NEIGHBOR_SOLICITATION, is_ipv4_arp};
-use crate::packet::{Fragment, IPV6_HEADER_LEN, Packet, Version, protocol};
-use crate::{Frame, Mac, PortId, checksum};
+use crate::{Mac, PortId};
 
-/// Addresses a network answers for: the gateway's and the registered endpoints'.
-#[derive(Debug)]
+/// Addresses a network answers for and guards: the gateway's and the registered endpoints'.
+#[derive(Clone, Debug)]
 pub struct Neighbors {
-    table: DashMap<IpAddr, Neighbor, FixedState>,
+    hasher: FixedState,
+    /// [`CHUNKS`] of them, each in the order of its keys.
+    chunks: Vec<Arc<Vec<Owner>>>,
 }
 
 /// Who has an address.
@@ -41,228 +40,175 @@ pub struct Neighbor {
 impl Neighbors {
     pub(crate) fn new(hash_seed: u64) -> Self {
         Self {
-            table: DashMap::with_hasher(FixedState::with_seed(hash_seed)),
+            hasher: FixedState::with_seed(hash_seed),
+            chunks: vec![Arc::default(); CHUNKS],
         }
     }
 
     pub fn lookup(&self, address: IpAddr) -> Option<Neighbor> {
-        self.table.get(&address).map(|entry| *entry)
+        let owner = self.find(Key::from(address))?;
+        Some(Neighbor {
+            mac: owner.mac(),
+            port: owner.port,
+        })
     }
 
-    /// Every address, in order.
-    pub fn snapshot(&self) -> Vec<(IpAddr, Neighbor)> {
-        let mut list: Vec<_> = self
-            .table
-            .iter()
-            .map(|entry| (*entry.key(), *entry.value()))
-            .collect();
-        list.sort_unstable_by_key(|(address, _)| *address);
-        list
+    pub(crate) fn find(&self, key: Key) -> Option<&Owner> {
+        let chunk = self.chunks.get(self.place(key))?;
+        let at = chunk.binary_search_by_key(&key, |owner| owner.key).ok()?;
+        chunk.get(at)
     }
 
     /// Enters an address. The gateway's stay the gateway's.
-    pub(crate) fn insert(&self, address: IpAddr, neighbor: Neighbor) {
-        let mut entry = self.table.entry(address).or_insert(neighbor);
-        if entry.port.is_some() || neighbor.port.is_none() {
-            *entry = neighbor;
+    pub(crate) fn insert(&mut self, address: IpAddr, neighbor: Neighbor) {
+        let key = Key::from(address);
+        let place = self.place(key);
+        let chunk = Arc::make_mut(&mut self.chunks[place]);
+        let owner = Owner::new(key, neighbor);
+        match chunk.binary_search_by_key(&key, |owner| owner.key) {
+            Ok(at) if chunk[at].port.is_some() || neighbor.port.is_none() => chunk[at] = owner,
+            Ok(_) => {}
+            Err(at) => chunk.insert(at, owner),
         }
     }
 
     /// Removes an address if it is still that neighbor's.
-    pub(crate) fn remove(&self, address: IpAddr, neighbor: Neighbor) {
-        self.table.remove_if(&address, |_, held| *held == neighbor);
-    }
-
-    /// Who answers a frame from `ingress`, and what was asked.
-    pub(crate) fn answer(
-        &self,
-        ingress: PortId,
-        frame: &Frame<'_>,
-        packet: Option<&Packet>,
-    ) -> Option<Answer> {
-        let question = Question::read(frame, packet)?;
-        let neighbor = self.lookup(question.target)?;
-        let is_gateway = neighbor.port.is_none();
-        let is_owner = neighbor.mac == frame.src() || neighbor.port == Some(ingress);
-        let is_ours = match is_gateway {
-            true => frame.dst().is_multicast() || frame.dst() == neighbor.mac,
-            false => frame.dst().is_multicast() && !question.is_probe(),
+    pub(crate) fn remove(&mut self, address: IpAddr, neighbor: Neighbor) {
+        let key = Key::from(address);
+        let is_its = |owner: &Owner| {
+            owner.key == key && owner.registered == neighbor.mac && owner.port == neighbor.port
         };
-        (is_ours && !is_owner).then_some(Answer {
-            question,
-            mac: neighbor.mac,
-            is_gateway,
-        })
-    }
-}
-
-/// Who has `target`?
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Question {
-    target: IpAddr,
-    asker: IpAddr,
-    asker_mac: Mac,
-}
-
-impl Question {
-    fn read(frame: &Frame<'_>, packet: Option<&Packet>) -> Option<Self> {
-        if !frame.vids().is_empty() {
-            return None;
-        }
-        match frame.ethertype() {
-            ethertype::ARP => Self::read_arp(frame),
-            ethertype::IPV6 => Self::read_solicitation(frame, packet?),
-            _ => None,
+        if self.find(key).is_some_and(is_its) {
+            let place = self.place(key);
+            Arc::make_mut(&mut self.chunks[place]).retain(|owner| owner.key != key);
         }
     }
 
-    // RFC 826.
-    fn read_arp(frame: &Frame<'_>) -> Option<Self> {
-        let arp = frame.packet().get(..ARP_LEN)?;
-        let sender_is_source = arp[8..14] == frame.src().octets();
-        if !is_ipv4_arp(arp)
-            || be16(arp, 0) != ARP_ETHERNET
-            || be16(arp, 6) != ARP_REQUEST
-            || !sender_is_source
-        {
-            return None;
-        }
-        let address = |at: usize| Ipv4Addr::new(arp[at], arp[at + 1], arp[at + 2], arp[at + 3]);
-        let (asker, target) = (address(14), address(24));
-        // An announcement asks for its own address (RFC 5227 §3).
-        (asker != target).then_some(Self {
-            target: target.into(),
-            asker: asker.into(),
-            asker_mac: frame.src(),
-        })
-    }
-
-    // RFC 4861 §4.3, §7.1.1.
-    fn read_solicitation(frame: &Frame<'_>, packet: &Packet) -> Option<Self> {
-        let message = packet.transport(frame);
-        let hop_limit = frame.bytes()[packet.start + 7];
-        let is_valid = packet.version == Version::V6
-            && packet.protocol == protocol::ICMPV6
-            && packet.fragment == Fragment::Whole
-            && hop_limit == HOP_LIMIT
-            && message.len() >= SOLICITATION_LEN
-            && message[..2] == [NEIGHBOR_SOLICITATION, 0];
-        if !is_valid {
-            return None;
-        }
-        let target = ipv6(&message[8..24])?;
-        let asker = ipv6(packet.source(frame))?;
-        (!target.is_multicast() && !asker.is_multicast() && asker != target).then_some(Self {
-            target: target.into(),
-            asker: asker.into(),
-            asker_mac: frame.src(),
-        })
-    }
-
-    /// Whether the asker wants the address for itself.
-    fn is_probe(&self) -> bool {
-        self.asker.is_unspecified()
+    fn place(&self, key: Key) -> usize {
+        let high = self.hasher.hash_one(key) >> (u64::BITS - CHUNKS.ilog2());
+        // Below `CHUNKS`.
+        usize::try_from(high).unwrap_or(0)
     }
 }
 
-/// What the bridge says for a neighbor.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Answer {
-    question: Question,
-    mac: Mac,
-    is_gateway: bool,
+/// An address of either family; an IPv4 address is the IPv6 address that it is mapped to (RFC 4291 §2.5.5.2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct Key(u128);
+
+impl Key {
+    /// An address on the wire, of 4 or 16 bytes; of any other length it is nobody's.
+    pub(crate) fn on_wire(address: &[u8]) -> Self {
+        if let Some(v4) = address.first_chunk().filter(|_| address.len() == 4) {
+            return Self(MAPPED | u128::from(u32::from_be_bytes(*v4)));
+        }
+        Self(
+            address
+                .first_chunk()
+                .map_or(0, |v6| u128::from_be_bytes(*v6)),
+        )
+    }
 }
 
-impl Answer {
-    /// Writes the frame to the start of `out` and returns its length; zero when `out` is too short.
-    pub(crate) fn write(&self, out: &mut [u8]) -> usize {
-        match (self.question.target, self.question.asker) {
-            (IpAddr::V4(target), IpAddr::V4(asker)) => match out.first_chunk_mut() {
-                Some(out) => self.write_arp(target, asker, out),
-                None => 0,
-            },
-            (IpAddr::V6(target), IpAddr::V6(asker)) => match out.first_chunk_mut() {
-                Some(out) => self.write_advertisement(target, asker, out),
-                None => 0,
-            },
-            _ => 0,
+impl From<IpAddr> for Key {
+    fn from(address: IpAddr) -> Self {
+        match address {
+            IpAddr::V4(address) => Self::on_wire(&address.octets()),
+            IpAddr::V6(address) => Self::on_wire(&address.octets()),
+        }
+    }
+}
+
+/// The owner of one address.
+#[derive(Clone, Debug)]
+pub(crate) struct Owner {
+    key: Key,
+    /// `None`: the gateway.
+    pub(crate) port: Option<PortId>,
+    pub(crate) registered: Mac,
+    /// The MAC that it last spoke from.
+    heard: Arc<AtomicU64>,
+}
+
+impl Owner {
+    fn new(key: Key, neighbor: Neighbor) -> Self {
+        Self {
+            key,
+            port: neighbor.port,
+            registered: neighbor.mac,
+            heard: Arc::new(AtomicU64::new(neighbor.mac.to_bits())),
         }
     }
 
-    fn write_arp(&self, target: Ipv4Addr, asker: Ipv4Addr, out: &mut [u8; ARP_REPLY_LEN]) -> usize {
-        let asker_mac = self.question.asker_mac;
-        write_ethernet(out, asker_mac, self.mac, ethertype::ARP);
-        let arp = &mut out[Frame::HEADER_LEN..];
-        put_be16(arp, 0, ARP_ETHERNET);
-        put_be16(arp, 2, ethertype::IPV4);
-        arp[4..6].copy_from_slice(&[6, 4]);
-        put_be16(arp, 6, ARP_REPLY);
-        arp[8..14].copy_from_slice(&self.mac.octets());
-        arp[14..18].copy_from_slice(&target.octets());
-        arp[18..24].copy_from_slice(&asker_mac.octets());
-        arp[24..28].copy_from_slice(&asker.octets());
-        out.len()
+    pub(crate) fn mac(&self) -> Mac {
+        Mac::from_bits(self.heard.load(Ordering::Relaxed))
     }
 
-    // RFC 4861 §4.4, §7.2.4.
-    fn write_advertisement(
-        &self,
-        target: Ipv6Addr,
-        asker: Ipv6Addr,
-        out: &mut [u8; ADVERTISEMENT_LEN],
-    ) -> usize {
-        let is_probe = self.question.is_probe();
-        let (destination, destination_mac) = match is_probe {
-            true => (ALL_NODES, ALL_NODES_MAC),
-            false => (asker, self.question.asker_mac),
-        };
-        out.fill(0);
-        write_ethernet(out, destination_mac, self.mac, ethertype::IPV6);
-        let (ip, message) = out[Frame::HEADER_LEN..].split_at_mut(IPV6_HEADER_LEN);
-        ip[0] = 0x60;
-        put_be16(ip, 4, ADVERTISEMENT_MESSAGE_LEN);
-        ip[6..8].copy_from_slice(&[protocol::ICMPV6, HOP_LIMIT]);
-        ip[8..24].copy_from_slice(&target.octets());
-        ip[24..40].copy_from_slice(&destination.octets());
-        message[0] = NEIGHBOR_ADVERTISEMENT;
-        message[4] = FLAG_OVERRIDE
-            | if self.is_gateway { FLAG_ROUTER } else { 0 }
-            | if is_probe { 0 } else { FLAG_SOLICITED };
-        message[8..24].copy_from_slice(&target.octets());
-        message[24..26].copy_from_slice(&[TARGET_LINK_LAYER_ADDRESS, 1]);
-        message[26..32].copy_from_slice(&self.mac.octets());
-        // RFC 8200 §8.1: addresses, length and next header stand before the message.
-        let pseudo_header = checksum::sum(0, &ip[8..40])
-            + checksum::number(ADVERTISEMENT_MESSAGE_LEN)
-            + checksum::number(u16::from(protocol::ICMPV6));
-        let checksum = checksum::finish(checksum::sum(pseudo_header, message));
-        put_be16(message, 2, checksum);
-        out.len()
+    /// The owner spoke from `mac`. Says whether others may know it by another one: it changed just now, or is not the
+    /// registered one.
+    pub(crate) fn hear(&self, mac: Mac) -> bool {
+        let has_changed = self.mac() != mac;
+        if has_changed {
+            self.heard.store(mac.to_bits(), Ordering::Relaxed);
+        }
+        has_changed || mac != self.registered
     }
 }
 
-fn write_ethernet(out: &mut [u8], dst: Mac, src: Mac, ethertype: u16) {
-    out[..6].copy_from_slice(&dst.octets());
-    out[6..12].copy_from_slice(&src.octets());
-    put_be16(out, 12, ethertype);
-}
+/// Enough that a chunk stays short, few enough that their pointers are copied in a microsecond.
+const CHUNKS: usize = 256;
+const MAPPED: u128 = 0xffff_0000_0000;
 
-fn ipv6(bytes: &[u8]) -> Option<Ipv6Addr> {
-    <[u8; 16]>::try_from(bytes).ok().map(Ipv6Addr::from)
-}
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
 
-const ARP_ETHERNET: u16 = 1;
-const ARP_REQUEST: u16 = 1;
-const ARP_REPLY: u16 = 2;
-const ARP_REPLY_LEN: usize = Frame::HEADER_LEN + ARP_LEN;
-const SOLICITATION_LEN: usize = 24;
-/// With one option: the link-layer address.
-const ADVERTISEMENT_MESSAGE_LEN: u16 = 32;
-pub(crate) const ADVERTISEMENT_LEN: usize = Frame::HEADER_LEN + IPV6_HEADER_LEN + 32;
-const HOP_LIMIT: u8 = 255;
-const FLAG_ROUTER: u8 = 0x80;
-const FLAG_SOLICITED: u8 = 0x40;
-const FLAG_OVERRIDE: u8 = 0x20;
-const TARGET_LINK_LAYER_ADDRESS: u8 = 2;
-const ALL_NODES: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1);
-const ALL_NODES_MAC: Mac = Mac::new([0x33, 0x33, 0, 0, 0, 1]);
+    use super::*;
+
+    const PORT: PortId = PortId(3);
+
+    fn neighbor(n: u8) -> Neighbor {
+        Neighbor {
+            mac: Mac::new([2, 0, 0, 0, 0, n]),
+            port: Some(PORT),
+        }
+    }
+
+    #[test]
+    fn every_address_is_found_and_no_other() {
+        let mut neighbors = Neighbors::new(7);
+        let address = |n: u16| IpAddr::from(Ipv4Addr::from(0x0a00_0000 + u32::from(n)));
+        for n in 0..5000 {
+            neighbors.insert(address(n), neighbor(1));
+        }
+        let before = neighbors.clone();
+        for n in (0..5000).step_by(2) {
+            neighbors.remove(address(n), neighbor(1));
+        }
+        for n in 0..5000 {
+            assert_eq!(neighbors.lookup(address(n)).is_some(), n % 2 == 1);
+            assert!(before.lookup(address(n)).is_some());
+        }
+        assert_eq!(neighbors.lookup("fd00::1".parse().unwrap()), None);
+        let on_wire = Key::on_wire(&[10, 0, 0, 1]);
+        assert_eq!(neighbors.find(on_wire).unwrap().port, Some(PORT));
+        assert!(neighbors.find(Key::on_wire(&[10, 0])).is_none());
+    }
+
+    #[test]
+    fn an_owner_is_known_by_the_mac_it_speaks_from() {
+        let mut neighbors = Neighbors::new(7);
+        let address = IpAddr::from([10, 0, 0, 1]);
+        neighbors.insert(address, neighbor(1));
+        let later = neighbors.clone();
+        let owner = neighbors.find(address.into()).unwrap();
+        assert!(!owner.hear(neighbor(1).mac));
+        assert!(owner.hear(neighbor(2).mac));
+        assert!(owner.hear(neighbor(2).mac), "the others may not know yet");
+        assert_eq!(later.lookup(address), Some(neighbor(2)));
+        assert!(owner.hear(neighbor(1).mac), "it is back");
+        assert!(!owner.hear(neighbor(1).mac));
+        owner.hear(neighbor(2).mac);
+        neighbors.remove(address, neighbor(1));
+        assert_eq!(neighbors.lookup(address), None);
+    }
+}

@@ -3,8 +3,8 @@
 //! # Theory of operation
 //!
 //! [`Packet::parse`] finds the transport header behind IPv4 options or an IPv6 extension chain. It checks lengths, so that
-//! every offset it returns lies inside the frame, and nothing else: it does not verify checksums. The chain is walked at
-//! most [`EXTENSIONS_MAX`] deep, so that a frame cannot make its inspection expensive.
+//! every offset it returns lies inside the frame, and nothing else: it does not verify checksums. The chain is walked to its
+//! end, as hosts do; a header has eight bytes or more, so that costs less than the frame's copy.
 
 use crate::Frame;
 use crate::bytes::be16;
@@ -14,7 +14,7 @@ use crate::frame::ethertype;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Packet {
     pub(crate) version: Version,
-    /// What `transport` is; [`protocol::UNKNOWN`] behind a chain that was too long to walk.
+    /// What `transport` is; [`protocol::UNKNOWN`] in a first fragment that was cut within its headers.
     pub(crate) protocol: u8,
     pub(crate) start: usize,
     pub(crate) transport: usize,
@@ -98,18 +98,31 @@ impl Packet {
             end,
             fragment: Fragment::Whole,
         };
-        for _ in 0..EXTENSIONS_MAX {
-            if !packet.skip_extension(bytes)? {
+        while let Some(is_skipped) = packet.skip_extension(bytes) {
+            if !is_skipped {
+                if packet.is_cut() {
+                    packet.protocol = protocol::UNKNOWN;
+                }
                 return Some(packet);
             }
         }
-        if is_extension(packet.protocol) && packet.fragment != Fragment::Later {
-            packet.protocol = protocol::UNKNOWN;
-        }
-        Some(packet)
+        // What is not there may be in the next fragment; elsewhere it is an error that hosts drop.
+        packet.protocol = protocol::UNKNOWN;
+        (packet.fragment == Fragment::First).then_some(packet)
     }
 
-    /// Steps over one extension header; `Some(false)` when there is none to step over.
+    /// Whether this is a first fragment that ends within the transport header (RFC 7112 §5).
+    fn is_cut(&self) -> bool {
+        let header_len = match self.protocol {
+            protocol::TCP => TCP_HEADER_LEN,
+            protocol::UDP => UDP_HEADER_LEN,
+            protocol::ICMPV6 => ICMPV6_HEADER_LEN,
+            _ => 0,
+        };
+        self.fragment == Fragment::First && self.end - self.transport < header_len
+    }
+
+    /// Steps over one extension header; `Some(false)` when there is none to step over, `None` when it is cut.
     fn skip_extension(&mut self, bytes: &[u8]) -> Option<bool> {
         if !is_extension(self.protocol) || self.fragment == Fragment::Later {
             return Some(false);
@@ -179,6 +192,8 @@ fn is_extension(number: u8) -> bool {
 /// Assigned Internet protocol numbers.
 pub(crate) mod protocol {
     pub(crate) const HOP_BY_HOP: u8 = 0;
+    pub(crate) const ICMP: u8 = 1;
+    pub(crate) const IGMP: u8 = 2;
     pub(crate) const IPV4: u8 = 4;
     pub(crate) const TCP: u8 = 6;
     pub(crate) const UDP: u8 = 17;
@@ -200,7 +215,7 @@ pub(crate) const IPV4_HEADER_LEN: usize = 20;
 pub(crate) const IPV6_HEADER_LEN: usize = 40;
 pub(crate) const TCP_HEADER_LEN: usize = 20;
 pub(crate) const UDP_HEADER_LEN: usize = 8;
-const EXTENSIONS_MAX: usize = 8;
+const ICMPV6_HEADER_LEN: usize = 4;
 
 #[cfg(test)]
 mod tests {
@@ -285,6 +300,42 @@ mod tests {
             bytes[20..22].copy_from_slice(&field);
             let packet = Packet::parse(&Frame::parse(&bytes).unwrap()).unwrap();
             assert_eq!(packet.fragment, expected);
+        }
+    }
+
+    /// A fragment header that announces `next`, with more to come, and then `rest`.
+    fn first_fragment(next: u8, rest: &[u8]) -> Option<Packet> {
+        let payload = [&[next, 0, 0, 1, 0, 0, 0, 7][..], rest].concat();
+        let len = u16::try_from(payload.len()).unwrap();
+        let bytes = [
+            &[
+                2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2, 0x86, 0xdd, 0x60, 0, 0, 0,
+            ][..],
+            &len.to_be_bytes(),
+            &[protocol::FRAGMENT, 64],
+            &[0xfd; 32],
+            &payload,
+        ]
+        .concat();
+        Packet::parse(&Frame::parse(&bytes).unwrap())
+    }
+
+    #[test]
+    fn a_first_fragment_cut_within_its_headers_has_an_unknown_protocol() {
+        let (options, udp, icmpv6) = (protocol::DESTINATION, protocol::UDP, protocol::ICMPV6);
+        for (next, rest, expected) in [
+            (options, &[][..], protocol::UNKNOWN),
+            (options, &[udp, 1, 0, 0, 0, 0, 0, 0], protocol::UNKNOWN),
+            (options, &[udp, 0, 0, 0, 0, 0, 0, 0], protocol::UNKNOWN),
+            (udp, &[0; 7], protocol::UNKNOWN),
+            (udp, &[0; 8], udp),
+            (icmpv6, &[], protocol::UNKNOWN),
+            (icmpv6, &[134, 0, 0, 0], icmpv6),
+            (59, &[], 59),
+        ] {
+            let packet = first_fragment(next, rest).unwrap();
+            assert_eq!(packet.fragment, Fragment::First);
+            assert_eq!(packet.protocol, expected, "{next} {rest:?}");
         }
     }
 

@@ -24,13 +24,18 @@ pub enum PortKind {
     Host,
     /// The edge service inside the switch.
     Edge,
-    /// A remote VTEP.
+    /// A remote VTEP, whose frames may be forged.
     Tunnel,
     /// A physical network.
     Uplink,
 }
 
 impl PortKind {
+    /// Whether the guard judges what comes from such a port.
+    pub const fn is_guarded(self) -> bool {
+        matches!(self, Self::Tap | Self::Tunnel)
+    }
+
     pub const fn name(self) -> &'static str {
         match self {
             Self::Tap => "tap",
@@ -112,16 +117,21 @@ pub struct PortConfig {
     pub bum_limit: Option<BumLimit>,
     /// Which single frames of a flow may go to the port as one superframe.
     pub joining: Joining,
-    /// Whether a DHCP server may answer from here. Ports other than taps always may.
+    /// Whether a DHCP server may answer from here. Ports that are not guarded always may, as with what follows.
     pub allow_dhcp_server: bool,
-    /// Whether router advertisements may come from here. Ports other than taps always may send them.
+    /// Whether DHCP clients may ask from here.
+    pub allow_dhcp_client: bool,
+    /// Whether router advertisements and redirects may come from here.
     pub allow_router: bool,
+    /// Whether frames from here may bear addresses that are registered for other ports.
+    pub allow_neighbor_addresses: bool,
 }
 
 impl PortConfig {
-    /// The defaults of its kind: sandboxes are guarded and limited, everything else is trusted.
+    /// The defaults of its kind: sandboxes are guarded and limited, tunnels are guarded, everything else is trusted.
     pub const fn new(kind: PortKind, mtu: u32) -> Self {
-        let trusted = !matches!(kind, PortKind::Tap);
+        let is_limited = matches!(kind, PortKind::Tap);
+        let is_trusted = !kind.is_guarded();
         Self {
             kind,
             group: match kind {
@@ -131,15 +141,17 @@ impl PortConfig {
             mtu,
             // The edge speaks with the gateway's MAC, which has its place already.
             learning: !matches!(kind, PortKind::Edge),
-            learn_limit: if trusted { u32::MAX } else { 4096 },
-            bum_limit: if trusted {
-                None
-            } else {
+            learn_limit: if is_limited { 4096 } else { u32::MAX },
+            bum_limit: if is_limited {
                 Some(BumLimit::SANDBOX)
+            } else {
+                None
             },
             joining: Joining::Tcp,
-            allow_dhcp_server: trusted,
-            allow_router: trusted,
+            allow_dhcp_server: is_trusted,
+            allow_dhcp_client: true,
+            allow_router: is_trusted,
+            allow_neighbor_addresses: is_trusted,
         }
     }
 }
@@ -147,7 +159,7 @@ impl PortConfig {
 /// Counters of one port, updated by whoever handles its frames.
 ///
 /// Every field only grows. Ingress and egress sit on different cache lines because different workers write them.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct PortCounters {
     rx: Padded<Traffic>,
     tx: Padded<Traffic>,
@@ -156,7 +168,11 @@ pub struct PortCounters {
 
 impl PortCounters {
     pub fn new() -> Self {
-        Self::default()
+        Self {
+            rx: Padded::default(),
+            tx: Padded::default(),
+            drops: Padded(std::array::from_fn(|_| AtomicU64::new(0))),
+        }
     }
 
     /// Frames and bytes (Ethernet header included, vnet header not) that came from the port.
@@ -185,8 +201,14 @@ impl PortCounters {
     }
 }
 
+impl Default for PortCounters {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 /// A port's counters at one moment.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PortCounts {
     pub rx_frames: u64,
     pub rx_bytes: u64,
@@ -194,6 +216,18 @@ pub struct PortCounts {
     pub tx_bytes: u64,
     /// By [`DropReason::index`].
     pub drops: [u64; DropReason::COUNT],
+}
+
+impl Default for PortCounts {
+    fn default() -> Self {
+        Self {
+            rx_frames: 0,
+            rx_bytes: 0,
+            tx_frames: 0,
+            tx_bytes: 0,
+            drops: [0; DropReason::COUNT],
+        }
+    }
 }
 
 impl PortCounts {

@@ -10,20 +10,22 @@ use std::sync::Arc;
 
 use crate::flood::FloodLists;
 use crate::gateway::Gateway;
+use crate::neighbors::Neighbors;
 use crate::storm::TokenBucket;
-use crate::{PortConfig, PortId, PortKind};
+use crate::{Mac, PortConfig, PortId, PortKind};
 
 /// Everything forwarding needs to know that is not learned.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct PortTable {
     ports: Vec<Arc<Port>>,
     /// Indices into `ports`, plus one; zero is a free slot. A power of two, at most half full.
     slots: Vec<u32>,
     pub(crate) flood: FloodLists,
     pub(crate) gateway: Option<Arc<Gateway>>,
+    pub(crate) neighbors: Neighbors,
     pub(crate) host: Option<PortId>,
     pub(crate) edge: Option<PortId>,
-    /// Whether a sandbox may serve DHCP, so that requests must reach it.
+    /// Whether a sandbox or another host may serve DHCP, so that requests must reach it.
     pub(crate) has_dhcp_server: bool,
 }
 
@@ -46,7 +48,11 @@ impl Port {
 }
 
 impl PortTable {
-    pub(crate) fn new(ports: Vec<Arc<Port>>, gateway: Option<Arc<Gateway>>) -> Self {
+    pub(crate) fn new(
+        ports: Vec<Arc<Port>>,
+        gateway: Option<Arc<Gateway>>,
+        neighbors: Neighbors,
+    ) -> Self {
         let first = |kind: PortKind| {
             ports
                 .iter()
@@ -57,13 +63,19 @@ impl PortTable {
             slots: index(&ports),
             flood: FloodLists::new(&ports),
             gateway,
+            neighbors,
             host: first(PortKind::Host),
             edge: first(PortKind::Edge),
             has_dhcp_server: ports
                 .iter()
-                .any(|port| port.config.kind == PortKind::Tap && port.config.allow_dhcp_server),
+                .any(|port| port.config.kind.is_guarded() && port.config.allow_dhcp_server),
             ports,
         }
+    }
+
+    /// The same ports, with other addresses.
+    pub(crate) fn with_neighbors(&self, neighbors: Neighbors) -> Self {
+        Self::new(self.ports.clone(), self.gateway.clone(), neighbors)
     }
 
     pub(crate) fn port(&self, id: PortId) -> Option<&Port> {
@@ -78,6 +90,12 @@ impl PortTable {
             slot = (slot + 1) & mask;
         }
         None
+    }
+
+    pub(crate) fn is_gateway(&self, mac: Mac) -> bool {
+        self.gateway
+            .as_ref()
+            .is_some_and(|gateway| gateway.mac == mac)
     }
 
     pub(crate) fn ports(&self) -> &[Arc<Port>] {
@@ -112,7 +130,7 @@ mod tests {
             .iter()
             .map(|id| Arc::new(Port::new(PortId(*id), config)))
             .collect();
-        PortTable::new(ports, None)
+        PortTable::new(ports, None, Neighbors::new(0))
     }
 
     #[test]

@@ -76,15 +76,21 @@ drop_reasons! {
     SplitHorizon = "split_horizon",
     /// The source belongs to an endpoint on another port.
     StickyMac = "sticky_mac",
-    /// A container used the gateway's MAC as its own.
+    /// A container or another host used the gateway's MAC as its own.
     GatewayMac = "gateway_mac",
-    /// A container claimed a gateway address by ARP or neighbor discovery.
+    /// A container or another host used a gateway address as its own: ARP sender, neighbor discovery, or packet source.
     GatewayIp = "gateway_ip",
-    /// A DHCP server's message from a container.
+    /// As `gateway_ip`, of an address that is registered for an endpoint elsewhere. `-o guard=loose` lets it pass.
+    NeighborIp = "neighbor_ip",
+    /// A DHCP server's message that is not allowed. `-o dhcp=container` allows it.
     RogueDhcp = "rogue_dhcp",
-    /// A router advertisement or redirect from a container.
+    /// A DHCP client's message in a network without DHCP (`-o dhcp=off`).
+    DhcpOff = "dhcp_off",
+    /// A router advertisement that is not allowed. `-o ra=allow` allows it.
     RogueRa = "rogue_ra",
-    /// An IPv6 header chain too long to be checked.
+    /// An ICMP redirect of either family that is not allowed. `-o ra=allow` allows it.
+    RogueRedirect = "rogue_redirect",
+    /// The first fragment of an IPv6 packet without all of its headers (RFC 7112).
     HeaderChain = "header_chain",
     /// Over the port's rate of broadcast, unknown unicast and multicast.
     BumRate = "bum_rate",

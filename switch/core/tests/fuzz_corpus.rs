@@ -185,7 +185,9 @@ fn guarded(verdict: Verdict) -> Option<DropReason> {
             reason @ (DropReason::GatewayMac
             | DropReason::GatewayIp
             | DropReason::RogueDhcp
+            | DropReason::NeighborIp
             | DropReason::RogueRa
+            | DropReason::RogueRedirect
             | DropReason::HeaderChain
             | DropReason::StackedPriorityTags),
         ) => Some(reason),

@@ -191,7 +191,7 @@ impl Agent {
             .map_err(|error| failed(error.to_string()))?
             .map_err(|error| failed(error.to_string()))?;
         let ifindex = tap.ifindex;
-        let config = network.record.tap_config(PortKind::Tap);
+        let config = network.record.port_config(PortKind::Tap);
         let port = self
             .switch
             .add_port(&segment.bridge, tap.port, config)
@@ -302,7 +302,7 @@ fn configure(
         },
         gateway_metric: record.rank,
         routes: Vec::new(),
-        ipv6_link_local: network.pool_v6.is_some(),
+        ipv6_link_local: network.pool_v6.is_some() || network.record.allows_routers(),
     };
     configure_sandbox(netns, &link)
         .map(|done| done.name)

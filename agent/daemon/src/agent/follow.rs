@@ -6,7 +6,7 @@ use std::sync::Arc;
 use dns_core::{EndpointNames, Service};
 use overlay_core::{DirectoryEvent, Epoch, HostId, Record, RecordFlags, Sequence, Withdrawal};
 use serde::de::DeserializeOwned;
-use switch_core::{Mac, Vni};
+use switch_core::{Mac, PortKind, Vni};
 
 use super::Agent;
 use super::share::vni;
@@ -264,13 +264,12 @@ impl Agent {
             .values_mut()
             .filter(|network| self::vni(network) == Some(vni));
         let Some(network) = of_vni.next() else { return };
-        let mtu = network.record.mtu;
-        let gateway = network.record.gateway();
         let encap = encap(network);
         let Some(segment) = &mut network.segment else {
             return;
         };
-        let place = (vni, mtu);
+        let gateway = network.record.gateway(segment.edge_port);
+        let place = (vni, network.record.port_config(PortKind::Tunnel));
         let opened = match encap {
             Some(Encap::Vxlan) => tunnels.open_vxlan(
                 &self.switch,

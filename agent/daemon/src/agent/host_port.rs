@@ -103,7 +103,11 @@ impl Agent {
         let tap = open_tap(DRIVER_OFFLOAD, &link).map_err(|error| error.to_string())?;
         let port = self
             .switch
-            .add_port(&segment.bridge, tap.port, record.tap_config(PortKind::Host))
+            .add_port(
+                &segment.bridge,
+                tap.port,
+                record.port_config(PortKind::Host),
+            )
             .map_err(|error| format!("no host port: {error}"))?;
         let wanted = HostLink {
             name: link.clone(),

@@ -28,6 +28,7 @@ mod network;
 mod overlay;
 mod plan;
 mod plan_overlay;
+mod port_options;
 mod publishing;
 mod quic;
 mod reconcile;

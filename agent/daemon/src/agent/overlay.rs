@@ -19,7 +19,7 @@ use std::sync::Arc;
 use overlay_core::mtu::{Underlay, quic_inner_default, vxlan_inner};
 use overlay_core::{HostId, VXLAN_UDP_PORT};
 use overlay_io::{Gateway, QuicConfig, QuicTunnel, VxlanConfig, VxlanCounts, VxlanTunnel};
-use switch_core::{Bridge, PortConfig, PortCounts, PortId, PortKind, Vni};
+use switch_core::{Bridge, PortConfig, PortCounts, PortId, Vni};
 use switch_io::Switch;
 
 use crate::netlink::{Netlink, NetlinkError};
@@ -52,8 +52,7 @@ struct VxlanSocket {
 struct VxlanLink {
     vni: Vni,
     remote: IpAddr,
-    /// Longest packet of the network, in bytes.
-    mtu: u16,
+    config: PortConfig,
 }
 
 /// A remote host in one network.
@@ -73,14 +72,14 @@ impl Tunnels {
         }
     }
 
-    /// A port of `bridge` that leads to `remote`; packets have up to `mtu` bytes. Longer ones than the link of `local` carries
-    /// are answered in the name of `gateway`.
+    /// A port of `bridge` that leads to `remote`. Packets longer than the link of `local` carries are answered in the name of
+    /// `gateway`.
     pub(super) fn open_vxlan(
         &mut self,
         switch: &Switch,
         bridge: &Arc<Bridge>,
         (local, remote): (IpAddr, IpAddr),
-        (vni, mtu): (Vni, u16),
+        (vni, config): (Vni, PortConfig),
         gateway: Gateway,
     ) -> Result<TunnelPort, String> {
         let socket = match self.vxlan.entry(local) {
@@ -89,7 +88,12 @@ impl Tunnels {
                 place.insert(VxlanSocket::open(switch, local, self.nft.clone())?)
             }
         };
-        let opened = socket.port(switch, bridge, VxlanLink { vni, remote, mtu }, gateway);
+        let link = VxlanLink {
+            vni,
+            remote,
+            config,
+        };
+        let opened = socket.port(switch, bridge, link, gateway);
         self.close_unused(switch, local);
         opened.map(|port| TunnelPort {
             port,
@@ -153,13 +157,12 @@ impl Tunnels {
         switch: &Switch,
         bridge: &Arc<Bridge>,
         host: &HostId,
-        (vni, mtu): (Vni, u16),
+        (vni, config): (Vni, PortConfig),
     ) -> Result<TunnelPort, String> {
         let tunnel = self.quic().ok_or("QUIC is not running on this host")?;
         let port = tunnel
-            .port(vni, host, u32::from(mtu))
+            .port(vni, host, config.mtu)
             .map_err(|error| error.to_string())?;
-        let config = PortConfig::new(PortKind::Tunnel, u32::from(mtu));
         let port = switch
             .add_port(bridge, Box::new(port), config)
             .map_err(|error| error.to_string())?;
@@ -215,29 +218,28 @@ impl VxlanSocket {
         link: VxlanLink,
         gateway: Gateway,
     ) -> Result<PortId, String> {
-        let carried = link.mtu.min(self.mtu());
+        let carried = link.config.mtu.min(self.mtu());
         let port = self
             .tunnel
-            .port(link.vni, link.remote, u32::from(carried))
+            .port(link.vni, link.remote, carried)
             .map_err(|error| error.to_string())?
             .with_gateway(gateway);
-        let config = PortConfig::new(PortKind::Tunnel, u32::from(link.mtu));
         let port = switch
-            .add_port(bridge, Box::new(port), config)
+            .add_port(bridge, Box::new(port), link.config)
             .map_err(|error| error.to_string())?;
         self.ports.insert(port, link);
         Ok(port)
     }
 
     /// What the underlay leaves; everything where that is not known.
-    fn mtu(&self) -> u16 {
-        vxlan_mtu(self.local).unwrap_or(u16::MAX)
+    fn mtu(&self) -> u32 {
+        vxlan_mtu(self.local).map_or(u32::MAX, u32::from)
     }
 
     fn refit(&self) {
         let mtu = self.mtu();
         for link in self.ports.values() {
-            let carried = u32::from(link.mtu.min(mtu));
+            let carried = link.config.mtu.min(mtu);
             self.tunnel.set_mtu(link.vni, link.remote, carried);
         }
     }

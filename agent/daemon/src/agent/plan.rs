@@ -8,6 +8,7 @@ use ipnet::IpNet;
 use super::dns::{OPTION_REBIND, OPTION_RECORD, parse_records};
 use super::error::CreateNetwork;
 use super::plan_overlay::{OPTION_ENCAP, OPTION_REMOTE, OPTION_VNI};
+use super::port_options::{OPTION_BUM, OPTION_DHCP, OPTION_GUARD, OPTION_RA, parse_bum};
 use crate::ipam::{
     DefaultPool, Pool, SubnetInUse, check_free, choose_subnet, default_pools_v4, parse_subnet,
 };
@@ -87,6 +88,10 @@ fn check_options(request: &NetworkCreate) -> Result<(), CreateNetwork> {
             OPTION_TRANSPARENT => one_of("true or false"),
             OPTION_JOIN => one_of("tcp or udp"),
             OPTION_REBIND => one_of("block or allow"),
+            OPTION_GUARD => one_of("strict or loose"),
+            OPTION_DHCP => one_of("builtin or container or off"),
+            OPTION_RA => one_of("block or allow"),
+            OPTION_BUM => ("frames a second, or off", parse_bum(value).is_some()),
             OPTION_RECORD => (
                 "NAME=ADDRESS, or several of them with commas between",
                 parse_records(value).is_some(),
@@ -307,6 +312,12 @@ mod tests {
         assert!(refused(option("speed", "fast")).contains("speed"));
         assert!(refused(option("tap", "fast")).contains("offload or basic"));
         assert!(refused(option("dns.rebind", "yes")).contains("block or allow"));
+        assert!(refused(option("guard", "none")).contains("strict or loose"));
+        assert!(refused(option("dhcp", "on")).contains("builtin or container or off"));
+        assert!(refused(option("ra", "on")).contains("block or allow"));
+        for value in ["0", "-1", "many", "99999999999"] {
+            assert!(refused(option("bum", value)).contains("frames a second, or off"));
+        }
         assert!(refused(option("dns.record", "db")).contains("NAME=ADDRESS"));
     }
 

@@ -10,7 +10,7 @@ use overlay_io::Gateway;
 use rustix::rand::{GetRandomFlags, getrandom};
 use switch_core::edge::EdgeConfig;
 use switch_core::{
-    Bridge, BridgeConfig, FdbConfig, Joining, Mac, PortConfig, PortCounts, PortKind, Vni,
+    Bridge, BridgeConfig, FdbConfig, Joining, Mac, PortCounts, PortId, PortKind, Vni,
 };
 use switch_io::{BasicTap, FramePort, OffloadTap, OpenTap};
 
@@ -42,18 +42,10 @@ impl NetworkRecord {
     }
 
     /// What may be joined on the way to a TAP.
-    fn joining(&self) -> Joining {
+    pub(super) fn joining(&self) -> Joining {
         match self.options.get(OPTION_JOIN).map(String::as_str) {
             Some("udp") => Joining::TcpAndUdp,
             _ => Joining::Tcp,
-        }
-    }
-
-    /// How a TAP of the network is treated.
-    pub(super) fn tap_config(&self, kind: PortKind) -> PortConfig {
-        PortConfig {
-            joining: self.joining(),
-            ..PortConfig::new(kind, u32::from(self.mtu))
         }
     }
 
@@ -62,8 +54,9 @@ impl NetworkRecord {
     }
 
     /// In whose name packets are answered that are too big for a tunnel.
-    pub(super) fn gateway(&self) -> Gateway {
+    pub(super) fn gateway(&self, edge: PortId) -> Gateway {
         Gateway {
+            port: edge,
             mac: self.gateway_mac(),
             addresses: self.gateway_addresses(),
         }
@@ -100,11 +93,7 @@ impl Agent {
             .map_err(|error| format!("no edge: {error}"))?;
         let edge_port = self
             .switch
-            .add_port(
-                &bridge,
-                port,
-                PortConfig::new(PortKind::Edge, u32::from(record.mtu)),
-            )
+            .add_port(&bridge, port, record.port_config(PortKind::Edge))
             .map_err(|error| format!("no edge port: {error}"))?;
         let mut segment = Segment {
             bridge,
@@ -139,13 +128,13 @@ impl Agent {
         let vni = Vni::new(overlay.vni).ok_or("the VNI does not fit 24 bits")?;
         for remote in &overlay.remotes {
             let local = local_address(*remote).ok_or(format!("no route to {remote}"))?;
-            let place = (vni, record.mtu);
+            let place = (vni, record.port_config(PortKind::Tunnel));
             let tunnel = tunnels.open_vxlan(
                 &self.switch,
                 &segment.bridge,
                 (local, *remote),
                 place,
-                record.gateway(),
+                record.gateway(segment.edge_port),
             )?;
             segment.tunnels.insert(*remote, tunnel);
         }

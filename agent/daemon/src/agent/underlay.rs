@@ -19,7 +19,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use overlay_core::HostId;
-use switch_core::Vni;
+use switch_core::{PortKind, Vni};
 
 use super::Agent;
 use super::overlay::{Tunnels, local_address};
@@ -165,8 +165,10 @@ impl Agent {
                 continue;
             };
             segment.gone += &tunnels.close(&self.switch, tunnel);
-            let (ends, place) = ((local, *remote), (vni, record.mtu));
-            match tunnels.open_vxlan(&self.switch, &segment.bridge, ends, place, record.gateway()) {
+            let ends = (local, *remote);
+            let place = (vni, record.port_config(PortKind::Tunnel));
+            let gateway = record.gateway(segment.edge_port);
+            match tunnels.open_vxlan(&self.switch, &segment.bridge, ends, place, gateway) {
                 Ok(opened) => *tunnel = opened,
                 Err(why) => self.warn(format!(
                     "network {:?} does not reach {remote} from {local}: {why}",

@@ -13,6 +13,8 @@ use crate::outlet::Outlet;
 /// In whose name a port answers.
 #[derive(Clone, Debug)]
 pub struct Gateway {
+    /// Answers enter the switch as from this port: the network's edge, which may speak in the gateway's name.
+    pub port: PortId,
     pub mac: Mac,
     /// The network's gateway addresses; answers come from the packet's destination where there is none.
     pub addresses: Vec<IpAddr>,
@@ -42,14 +44,8 @@ impl Answers {
         }
     }
 
-    /// Answers a frame that `port` was to send and cannot; says whether an answer waits now.
-    pub(super) fn answer(
-        &self,
-        port: PortId,
-        frame: &Frame<'_>,
-        mtu: u32,
-        gateway: &Gateway,
-    ) -> bool {
+    /// Answers a frame that was to be sent and cannot; says whether an answer waits now.
+    pub(super) fn answer(&self, frame: &Frame<'_>, mtu: u32, gateway: &Gateway) -> bool {
         let elapsed = u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX);
         let mut state = self.lock();
         if state.waiting.len() >= WAITING_MAX || !state.budget.admit(Time::from_millis(elapsed)) {
@@ -61,7 +57,7 @@ impl Answers {
             return false;
         }
         bytes.truncate(len);
-        state.waiting.push_back((port, bytes));
+        state.waiting.push_back((gateway.port, bytes));
         true
     }
 

@@ -16,7 +16,7 @@
 //! read from them; sixteen spread flows well enough over the paths and queues an underlay has, and cost nothing idle.
 //!
 //! Packets longer than a port's MTU are answered like a router would, if the port knows in whose name
-//! ([`VxlanPort::with_gateway`]); the answer enters the switch by the trunk, as from that port. TCP is told in time: the MSS
+//! ([`VxlanPort::with_gateway`]); the answer enters the switch by the trunk, as from the gateway. TCP is told in time: the MSS
 //! of both SYNs is lowered to what crosses.
 //!
 //! The don't-fragment bit is always set (RFC 7348 §4.3), and ECN marks go in and come out (RFC 6040).

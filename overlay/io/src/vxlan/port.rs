@@ -76,11 +76,9 @@ impl VxlanPort {
     /// Tells the sender of a packet that is too big.
     fn refuse(&self, frame: &Frame<'_>) {
         self.shared.counters.too_big.fetch_add(1, Ordering::Relaxed);
-        let (Some(gateway), Some(port)) = (&self.gateway, self.member.port()) else {
-            return;
-        };
+        let Some(gateway) = &self.gateway else { return };
         let mtu = self.member.mtu();
-        if self.shared.answers.answer(port, frame, mtu, gateway) {
+        if self.shared.answers.answer(frame, mtu, gateway) {
             self.shared.readiness.raise();
         }
     }

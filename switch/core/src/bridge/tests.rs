@@ -1,5 +1,7 @@
 mod answers;
 mod guard;
+mod identity;
+mod listeners;
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
@@ -7,7 +9,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::testing::{self, Header, Transport};
-use crate::{BumLimit, SplitHorizonGroup, ethertype};
+use crate::{BumLimit, PortKind, SplitHorizonGroup, ethertype};
 
 const GATEWAY: Mac = Mac::new([2, 0x42, 172, 17, 0, 1]);
 const GATEWAY_V4: Ipv4Addr = Ipv4Addr::new(172, 17, 0, 1);
@@ -293,6 +295,11 @@ fn dhcp_requests_go_to_the_edge_unless_a_sandbox_may_serve() {
         },
     );
     assert_eq!(forward(&bridge, CLIENT, &bytes), Verdict::Flood);
+    let to_gateway = udp(GATEWAY, GATEWAY_V4, 67);
+    assert_eq!(
+        forward(&bridge, CLIENT, &to_gateway),
+        Verdict::Unicast(HOST)
+    );
 }
 
 #[test]

@@ -101,8 +101,8 @@ fn a_disguise_does_not_help() {
         Verdict::Drop(DropReason::RogueRa)
     );
     assert_eq!(
-        forward(&bridge, WEB, &hidden(9)),
-        Verdict::Drop(DropReason::HeaderChain)
+        forward(&bridge, WEB, &hidden(180)),
+        Verdict::Drop(DropReason::RogueRa)
     );
     let mut without_length = hidden(1);
     without_length[18..20].fill(0);
@@ -129,3 +129,78 @@ fn a_sandbox_serves_no_dhcp_unless_allowed() {
     );
     assert_eq!(forward(&bridge, CLIENT, &reply), Verdict::Flood);
 }
+
+#[test]
+fn a_network_without_dhcp_drops_what_clients_ask() {
+    let bridge = network();
+    bridge.add_port(
+        CLIENT,
+        PortConfig {
+            allow_dhcp_client: false,
+            ..tap()
+        },
+    );
+    for (dst, destination) in [(Mac::BROADCAST, Ipv4Addr::BROADCAST), (GATEWAY, GATEWAY_V4)] {
+        assert_eq!(
+            forward(&bridge, CLIENT, &udp(dst, destination, 67)),
+            Verdict::Drop(DropReason::DhcpOff)
+        );
+    }
+    let mut v6 = solicitation(mac(4), LINK_LOCAL, LINK_LOCAL);
+    v6[20] = 17;
+    v6[56..58].copy_from_slice(&547_u16.to_be_bytes());
+    assert_eq!(
+        forward(&bridge, CLIENT, &v6),
+        Verdict::Drop(DropReason::DhcpOff)
+    );
+}
+
+#[test]
+fn only_routers_redirect() {
+    let bridge = network();
+    let mut v4 = udp(mac(3), Ipv4Addr::new(172, 17, 0, 3), 0);
+    v4[23] = 1;
+    v4[34] = 5;
+    let target = LINK_LOCAL.octets();
+    let v6 = [&[137, 0, 0, 0, 0, 0, 0, 0][..], &target, &target].concat();
+    let v6 = icmpv6(mac(3), mac(4), LINK_LOCAL, LINK_LOCAL, &v6);
+    for redirect in [&v4, &v6] {
+        assert_eq!(
+            forward(&bridge, CLIENT, redirect),
+            Verdict::Drop(DropReason::RogueRedirect)
+        );
+    }
+    let mut unreachable = v4.clone();
+    unreachable[34] = 3;
+    assert_eq!(forward(&bridge, CLIENT, &unreachable), Verdict::Flood);
+    bridge.add_port(
+        CLIENT,
+        PortConfig {
+            allow_router: true,
+            ..tap()
+        },
+    );
+    for redirect in [&v4, &v6] {
+        assert_eq!(forward(&bridge, CLIENT, redirect), Verdict::Flood);
+    }
+}
+
+#[test]
+fn a_first_fragment_without_its_headers_is_dropped() {
+    let bridge = network();
+    let mut cut = icmpv6(
+        Mac::new([0x33, 0x33, 0, 0, 0, 1]),
+        mac(4),
+        LINK_LOCAL,
+        LINK_LOCAL,
+        &[60, 0, 0, 1, 0, 0, 0, 7],
+    );
+    cut[20] = 44;
+    assert_eq!(
+        forward(&bridge, CLIENT, &cut),
+        Verdict::Drop(DropReason::HeaderChain)
+    );
+    assert_eq!(forward(&bridge, HOST, &cut), Verdict::Flood);
+}
+
+const LINK_LOCAL: Ipv6Addr = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 4);

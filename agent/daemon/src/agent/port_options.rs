@@ -1,0 +1,128 @@
+//! What a network lets its ports do: the options that loosen or tighten the guard.
+
+use switch_core::{BumLimit, PortConfig, PortKind};
+
+use crate::record::NetworkRecord;
+
+impl NetworkRecord {
+    /// How the network's bridge treats a port of that kind.
+    pub(super) fn port_config(&self, kind: PortKind) -> PortConfig {
+        let mut config = PortConfig {
+            joining: self.joining(),
+            ..PortConfig::new(kind, u32::from(self.mtu))
+        };
+        if !kind.is_guarded() {
+            return config;
+        }
+        config.allow_neighbor_addresses = self.has_option(OPTION_GUARD, "loose");
+        config.allow_dhcp_server = self.has_option(OPTION_DHCP, "container");
+        config.allow_dhcp_client = !self.has_option(OPTION_DHCP, "off");
+        config.allow_router = self.allows_routers();
+        if let (Some(value), true) = (self.options.get(OPTION_BUM), config.bum_limit.is_some()) {
+            // Checked when the network was made.
+            config.bum_limit = parse_bum(value).unwrap_or(config.bum_limit);
+        }
+        config
+    }
+
+    /// Whether containers may advertise themselves as routers.
+    pub(super) fn allows_routers(&self) -> bool {
+        self.has_option(OPTION_RA, "allow")
+    }
+
+    fn has_option(&self, name: &str, wanted: &str) -> bool {
+        self.options.get(name).is_some_and(|value| value == wanted)
+    }
+}
+
+/// Frames a second, or `off` for no limit; `None` where it is neither.
+pub(super) fn parse_bum(value: &str) -> Option<Option<BumLimit>> {
+    if value == "off" {
+        return Some(None);
+    }
+    let frames_s: u32 = value.parse().ok().filter(|frames_s| *frames_s > 0)?;
+    Some(Some(BumLimit {
+        frames_s,
+        burst_frames: frames_s,
+    }))
+}
+
+/// Whether frames may bear addresses of neighbors: `strict` or `loose`.
+pub(super) const OPTION_GUARD: &str = "guard";
+/// Who serves DHCP: `builtin`, `container` or `off`.
+pub(super) const OPTION_DHCP: &str = "dhcp";
+/// Router advertisements and redirects from containers: `block` or `allow`.
+pub(super) const OPTION_RA: &str = "ra";
+/// Broadcast, unknown unicast and multicast of each container, in frames a second.
+pub(super) const OPTION_BUM: &str = "bum";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::agent::plan::{Surroundings, plan_network};
+    use agent_api::NetworkCreate;
+
+    fn config(kind: PortKind, options: &[(&str, &str)]) -> PortConfig {
+        let around = Surroundings {
+            networks: Vec::new(),
+            host: Vec::new(),
+            pools_v6: Vec::new(),
+            mtu_max: None,
+        };
+        let options = options
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        let request = NetworkCreate {
+            name: "lab".into(),
+            options: options.collect(),
+            ..NetworkCreate::default()
+        };
+        let record = plan_network(request, None, &around).unwrap();
+        record.port_config(kind)
+    }
+
+    #[test]
+    fn without_options_a_port_has_the_defaults_of_its_kind() {
+        for kind in [PortKind::Tap, PortKind::Tunnel, PortKind::Host] {
+            assert_eq!(config(kind, &[]), PortConfig::new(kind, 1500));
+            let spelled = [
+                ("guard", "strict"),
+                ("dhcp", "builtin"),
+                ("ra", "block"),
+                ("bum", "20000"),
+            ];
+            assert_eq!(config(kind, &spelled), PortConfig::new(kind, 1500));
+        }
+    }
+
+    #[test]
+    fn options_loosen_what_is_guarded() {
+        for kind in [PortKind::Tap, PortKind::Tunnel] {
+            let lab = config(
+                kind,
+                &[
+                    ("guard", "loose"),
+                    ("dhcp", "container"),
+                    ("ra", "allow"),
+                    ("bum", "off"),
+                ],
+            );
+            let expected = PortConfig {
+                allow_neighbor_addresses: true,
+                allow_dhcp_server: true,
+                allow_router: true,
+                bum_limit: None,
+                ..PortConfig::new(kind, 1500)
+            };
+            assert_eq!(lab, expected);
+            assert!(!config(kind, &[("dhcp", "off")]).allow_dhcp_client);
+        }
+        let narrow = config(PortKind::Tap, &[("bum", "50")]);
+        let expected = BumLimit {
+            frames_s: 50,
+            burst_frames: 50,
+        };
+        assert_eq!(narrow.bum_limit, Some(expected));
+        assert_eq!(config(PortKind::Tunnel, &[("bum", "50")]).bum_limit, None);
+    }
+}

@@ -1,0 +1,188 @@
+//! Who listens to which multicast group.
+//!
+//! # Theory of operation
+//!
+//! Multicast floods whoever listens; this table only decides what of it counts as a storm. A group with a listener on another
+//! port than the sender's is wanted, so its frames are not charged to the port's budget. Listeners are heard from
+//! their reports ([`crate::membership`]).
+//!
+//! A listener is forgotten when it leaves, when its port goes, or when neither a report nor a frame for it was seen for the
+//! time that queriers reckon with. Frames count, because a network without a querier hears each report only once.
+//!
+//! Readers search a list that never changes, in the order of groups; whoever hears something new makes the next. Bounds: so
+//! many listeners on a port, so many in all; those beyond have their groups charged as before.
+
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use arc_swap::ArcSwap;
+
+use crate::{Mac, PortId, Time};
+
+/// The listeners of one network.
+#[derive(Debug, Default)]
+pub(crate) struct Groups {
+    listeners: ArcSwap<Vec<Arc<Listener>>>,
+    /// Held while the next list is made.
+    turn: Mutex<()>,
+}
+
+#[derive(Debug)]
+struct Listener {
+    group: Mac,
+    port: PortId,
+    /// When it was last heard or sent to, in seconds.
+    active_at: AtomicU32,
+}
+
+impl Groups {
+    /// Whether somebody on another port than `sender` listens to `group`.
+    pub(crate) fn has_listener(&self, now: Time, group: Mac, sender: PortId) -> bool {
+        let listeners = self.listeners.load();
+        let first = listeners.partition_point(|listener| listener.group < group);
+        let others = listeners[first..]
+            .iter()
+            .take_while(|listener| listener.group == group)
+            .find(|listener| listener.port != sender);
+        others.is_some_and(|listener| {
+            listener.touch(now);
+            true
+        })
+    }
+
+    /// A report of `group` came from `port`.
+    pub(crate) fn join(&self, now: Time, group: Mac, port: PortId) {
+        let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
+        let listeners = self.listeners.load();
+        match listeners.binary_search_by_key(&(group, port), |known| known.key()) {
+            Ok(at) => listeners[at].touch(now),
+            Err(at) => {
+                let on_port = listeners.iter().filter(|known| known.port == port);
+                if listeners.len() >= LISTENERS_MAX || on_port.count() >= LISTENERS_PER_PORT_MAX {
+                    return;
+                }
+                let mut next = Vec::clone(&listeners);
+                next.insert(at, Arc::new(Listener::new(now, group, port)));
+                self.listeners.store(Arc::new(next));
+            }
+        }
+    }
+
+    /// Nobody on `port` listens to `group` any more.
+    pub(crate) fn leave(&self, group: Mac, port: PortId) {
+        self.retain(|listener| listener.key() != (group, port));
+    }
+
+    pub(crate) fn remove_port(&self, port: PortId) {
+        self.retain(|listener| listener.port != port);
+    }
+
+    /// Forgets who has been silent for too long.
+    pub(crate) fn age(&self, now: Time) {
+        let now = second(now);
+        self.retain(|listener| {
+            let active_at = listener.active_at.load(Ordering::Relaxed);
+            now.saturating_sub(active_at) <= AGE_LIMIT_S
+        });
+    }
+
+    fn retain(&self, is_kept: impl Fn(&Listener) -> bool) {
+        let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
+        let listeners = self.listeners.load();
+        if !listeners.iter().all(|listener| is_kept(listener)) {
+            let kept = listeners.iter().filter(|listener| is_kept(listener));
+            self.listeners.store(Arc::new(kept.cloned().collect()));
+        }
+    }
+}
+
+impl Listener {
+    fn new(now: Time, group: Mac, port: PortId) -> Self {
+        Self {
+            group,
+            port,
+            active_at: AtomicU32::new(second(now)),
+        }
+    }
+
+    const fn key(&self) -> (Mac, PortId) {
+        (self.group, self.port)
+    }
+
+    /// Writes once a second, however many frames there are.
+    fn touch(&self, now: Time) {
+        let now = second(now);
+        if self.active_at.load(Ordering::Relaxed) != now {
+            self.active_at.store(now, Ordering::Relaxed);
+        }
+    }
+}
+
+fn second(now: Time) -> u32 {
+    u32::try_from(now.as_millis() / 1000).unwrap_or(u32::MAX)
+}
+
+const LISTENERS_MAX: usize = 1024;
+const LISTENERS_PER_PORT_MAX: usize = 64;
+/// Group membership interval (RFC 3376 §8.4), multicast address listening interval (RFC 3810 §9.4).
+const AGE_LIMIT_S: u32 = 260;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ONE: PortId = PortId(1);
+    const TWO: PortId = PortId(2);
+
+    fn group(n: u8) -> Mac {
+        Mac::new([1, 0, 0x5e, 1, 2, n])
+    }
+
+    fn at(seconds: u64) -> Time {
+        Time::from_millis(seconds * 1000)
+    }
+
+    #[test]
+    fn a_listener_counts_for_others_than_its_own_port() {
+        let groups = Groups::default();
+        groups.join(at(0), group(1), ONE);
+        assert!(groups.has_listener(at(0), group(1), TWO));
+        assert!(!groups.has_listener(at(0), group(1), ONE));
+        assert!(!groups.has_listener(at(0), group(2), TWO));
+        groups.join(at(0), group(1), TWO);
+        assert!(groups.has_listener(at(0), group(1), ONE));
+        groups.leave(group(1), TWO);
+        assert!(!groups.has_listener(at(0), group(1), ONE));
+        groups.remove_port(ONE);
+        assert!(!groups.has_listener(at(0), group(1), TWO));
+    }
+
+    #[test]
+    fn a_listener_ages_unless_it_reports_or_is_sent_to() {
+        let groups = Groups::default();
+        groups.join(at(0), group(1), ONE);
+        groups.join(at(0), group(2), ONE);
+        groups.join(at(0), group(3), ONE);
+        groups.join(at(100), group(2), ONE);
+        assert!(groups.has_listener(at(100), group(3), TWO));
+        groups.age(at(300));
+        let has = |n| groups.has_listener(at(300), group(n), TWO);
+        assert_eq!([has(1), has(2), has(3)], [false, true, true]);
+    }
+
+    #[test]
+    fn a_port_registers_no_more_than_its_share() {
+        let groups = Groups::default();
+        for n in 0..=255 {
+            groups.join(at(0), group(n), ONE);
+        }
+        let heard = (0..=255).filter(|n| groups.has_listener(at(0), group(*n), TWO));
+        assert_eq!(heard.count(), LISTENERS_PER_PORT_MAX);
+        for port in 2..100 {
+            for n in 0..=255 {
+                groups.join(at(0), group(n), PortId(port));
+            }
+        }
+        assert_eq!(groups.listeners.load().len(), LISTENERS_MAX);
+    }
+}
