@@ -7,8 +7,8 @@ use switch_core::Mac;
 
 use crate::harness::{Endpoint, Host, OUTSIDE_IP, enter, eventually};
 use crate::packets::{
-    ETHERNET, PLAIN, Segment, Transport, checksum, contains, ethernet, ip_frame, pseudo_header,
-    receive, receive_within,
+    ETHERNET, PLAIN, Segment, Transport, arp, contains, ethernet, icmpv6, ip_frame, receive,
+    receive_within,
 };
 
 const QUIET: Duration = Duration::from_millis(500);
@@ -152,22 +152,11 @@ fn router_advertisements_of_containers_are_dropped() {
     let (host, network) = with_network();
     let [rogue, victim] = ["rogue", "victim"].map(|name| host.endpoint(network, name));
     let wire = victim.wire();
-    let source = IpAddr::from(Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 0xbad));
-    let all_nodes = IpAddr::from(Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1));
-    let mut advertisement = vec![134, 0, 0, 0, 64, 0, 7, 8, 0, 0, 0, 0, 0, 0, 0, 0];
-    let pseudo = pseudo_header(source, all_nodes, 58, advertisement.len());
-    let sum = checksum(&[&pseudo[..], &advertisement].concat());
-    advertisement[2..4].copy_from_slice(&sum.to_be_bytes());
+    let source = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 0xbad);
+    let all_nodes = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1);
+    let advertisement = [134, 0, 0, 0, 64, 0, 7, 8, 0, 0, 0, 0, 0, 0, 0, 0];
     let group = Mac::new([0x33, 0x33, 0, 0, 0, 1]);
-    let mut frame = ip_frame(
-        group,
-        rogue.mac(),
-        source,
-        all_nodes,
-        58,
-        advertisement.len(),
-    );
-    frame.extend(advertisement);
+    let frame = icmpv6((group, rogue.mac()), (source, all_nodes), &advertisement);
     rogue.wire().send(&PLAIN, &frame).unwrap();
     let is_advertisement =
         |frame: &[u8]| frame.len() > 54 && frame[12..14] == [0x86, 0xdd] && frame[54] == 134;
@@ -239,25 +228,4 @@ fn eventually_counted(endpoint: &Endpoint<'_>, reason: &str) -> u64 {
     eventually(Duration::from_secs(2), reason, || {
         Some(endpoint.drops(reason)).filter(|&count| count > 0)
     })
-}
-
-/// RFC 826, for IPv4 over Ethernet.
-fn arp(
-    operation: u8,
-    sender_mac: Mac,
-    sender: Ipv4Addr,
-    target_mac: Mac,
-    target: Ipv4Addr,
-) -> Vec<u8> {
-    let head = [0, 1, 8, 0, 6, 4, 0, operation];
-    let (sender_mac, target_mac) = (sender_mac.octets(), target_mac.octets());
-    [
-        &head[..],
-        &sender_mac,
-        &sender.octets(),
-        &target_mac,
-        &target.octets(),
-        &[0; 18],
-    ]
-    .concat()
 }

@@ -1,6 +1,6 @@
 //! Frames by hand, and their checksums: an implementation of its own, so that the switch is not checked against itself.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::{Duration, Instant};
 
 use switch_core::Mac;
@@ -155,6 +155,43 @@ pub(crate) fn ethernet(destination: Mac, source: Mac, ethertype: u16, payload: &
         payload,
     ]
     .concat()
+}
+
+/// RFC 826, for IPv4 over Ethernet.
+pub(crate) fn arp(
+    operation: u8,
+    sender_mac: Mac,
+    sender: Ipv4Addr,
+    target_mac: Mac,
+    target: Ipv4Addr,
+) -> Vec<u8> {
+    let head = [0, 1, 8, 0, 6, 4, 0, operation];
+    let (sender_mac, target_mac) = (sender_mac.octets(), target_mac.octets());
+    [
+        &head[..],
+        &sender_mac,
+        &sender.octets(),
+        &target_mac,
+        &target.octets(),
+        &[0; 18],
+    ]
+    .concat()
+}
+
+/// An ICMPv6 message, its checksum complete; destination before source for MACs, source before destination for addresses.
+pub(crate) fn icmpv6(
+    (to, from): (Mac, Mac),
+    (source, destination): (Ipv6Addr, Ipv6Addr),
+    message: &[u8],
+) -> Vec<u8> {
+    let (source, destination) = (source.into(), destination.into());
+    let pseudo = pseudo_header(source, destination, 58, message.len());
+    let mut message = message.to_vec();
+    let sum = checksum(&[&pseudo[..], &message].concat());
+    message[2..4].copy_from_slice(&sum.to_be_bytes());
+    let mut frame = ip_frame(to, from, source, destination, 58, message.len());
+    frame.extend(message);
+    frame
 }
 
 /// `inner`, an Ethernet frame, in a VXLAN datagram without an outer checksum (RFC 7348 §5); the inner frame starts at

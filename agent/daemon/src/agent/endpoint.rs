@@ -20,7 +20,7 @@ use super::{Agent, dns, view};
 use crate::edge::EdgeHost;
 use crate::name::short;
 use crate::netlink::{LinkName, Netlink, Netns, SandboxLink, configure_sandbox};
-use crate::record::{EndpointRecord, Owner, endpoint_key};
+use crate::record::{EndpointRecord, NetworkRecord, Owner, endpoint_key};
 
 /// Who asks to be attached, and how.
 pub(super) struct Attachment<'a> {
@@ -202,7 +202,7 @@ impl Agent {
             .register_endpoint(port, mac, &addresses(record));
         let outcome = segment
             .edge
-            .insert(&record.id, edge_host(record, port))
+            .insert(&record.id, edge_host(&network.record, record, port))
             .map_err(|error| failed(error.to_string()))
             .and_then(|()| configure(network, record, ifindex, &netns).map_err(failed));
         match outcome {
@@ -316,7 +316,7 @@ pub(super) fn addresses(record: &EndpointRecord) -> Vec<IpAddr> {
         .collect()
 }
 
-fn edge_host(record: &EndpointRecord, port: PortId) -> EdgeHost {
+fn edge_host(network: &NetworkRecord, record: &EndpointRecord, port: PortId) -> EdgeHost {
     let short_id = match &record.owner {
         Owner::Container(id) => Some(short(id).to_owned()),
         Owner::Sandbox(_) => None,
@@ -324,14 +324,17 @@ fn edge_host(record: &EndpointRecord, port: PortId) -> EdgeHost {
     EdgeHost {
         port: Some(port),
         mac: Mac::new(record.mac),
-        dhcp: record.ipv4.map(|ipv4| HostRecord {
-            ipv4,
-            hostname: record
-                .hostname
-                .clone()
-                .or_else(|| Some(record.name.clone())),
-            dns_servers: Vec::new(),
-        }),
+        dhcp: record
+            .ipv4
+            .filter(|_| network.serves_dhcp())
+            .map(|ipv4| HostRecord {
+                ipv4,
+                hostname: record
+                    .hostname
+                    .clone()
+                    .or_else(|| Some(record.name.clone())),
+                dns_servers: Vec::new(),
+            }),
         names: EndpointNames {
             name: record.name.clone(),
             aliases: record.aliases.clone(),

@@ -77,7 +77,7 @@ pub(super) enum CreateNetwork {
     )]
     GatewayOutside(std::net::IpAddr),
     #[error(
-        "option {0:?} is unknown; a network takes tap=offload|basic and transparent=true|false, an overlay also encap=quic|vxlan, vni=N and remote=IP[,IP]"
+        "option {0:?} is unknown; a network takes tap=offload|basic, transparent=true|false, guard=strict|loose, dhcp=builtin|container|off, ra=block|allow, bum=N|off, dns.record=NAME=ADDRESS and dns.rebind=block|allow, an overlay also encap=quic|vxlan, vni=N and remote=IP[,IP]"
     )]
     UnknownOption(String),
     #[error("option {name}={value} is not understood; write {expected}")]

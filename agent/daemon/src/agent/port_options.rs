@@ -25,6 +25,12 @@ impl NetworkRecord {
         config
     }
 
+    /// Whether the network's own server leases addresses.
+    pub(super) fn serves_dhcp(&self) -> bool {
+        let value = self.options.get(OPTION_DHCP);
+        value.is_none_or(|value| value == "builtin")
+    }
+
     /// Whether containers may advertise themselves as routers.
     pub(super) fn allows_routers(&self) -> bool {
         self.has_option(OPTION_RA, "allow")

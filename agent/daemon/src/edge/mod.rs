@@ -38,7 +38,7 @@ pub(crate) struct EdgeHost {
     /// Its port, whose questions are its own; absent where it is on another host, and asks there.
     pub(crate) port: Option<PortId>,
     pub(crate) mac: Mac,
-    /// Absent where there is no IPv4 address to lease.
+    /// Absent where there is no IPv4 address to lease, or the network leases none.
     pub(crate) dhcp: Option<HostRecord>,
     pub(crate) names: EndpointNames,
     /// Its own name servers, which go before the network's.

@@ -22,7 +22,7 @@ use crate::harness::{Host, Netns, Output, eventually};
 
 /// Hosts on one underlay: a bridge of the kernel in a namespace of its own. Host `n` has 192.0.2.`n` and 2001:db8:5::`n`.
 pub(crate) struct Underlay {
-    netns: Netns,
+    pub(crate) netns: Netns,
     pub(crate) hosts: Vec<Host>,
 }
 
@@ -152,7 +152,7 @@ fn tunnels(host: &Host, network: &str) -> Vec<String> {
 }
 
 /// A veth pair from the underlay's bridge into `netns`.
-fn plug(underlay: &Netns, netns: &Netns, number: usize) {
+pub(crate) fn plug(underlay: &Netns, netns: &Netns, number: usize) {
     let name = netns.name();
     underlay.sh(&format!(
         "ip link add port{number} type veth peer name under0 netns {name}

@@ -3,6 +3,7 @@
 
 mod container;
 mod filter;
+mod forged;
 mod guard;
 mod names;
 mod router;
