@@ -80,6 +80,7 @@ fn a_container_on_two_networks_routes_between_them() {
     red.netns.sh(&format!("ping -n -c2 -W2 {}", blue.ipv6()));
     blue.netns.sh(&format!("ping -n -c2 -W2 {}", red.ipv4()));
     assert_eq!(router.drops("neighbor_ip"), 0);
+    host.api("DELETE", &format!("/v1/endpoints/{}", other.id), None);
 }
 
 #[test]
