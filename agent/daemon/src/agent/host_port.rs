@@ -109,17 +109,7 @@ impl Agent {
                 record.port_config(PortKind::Host),
             )
             .map_err(|error| format!("no host port: {error}"))?;
-        let wanted = HostLink {
-            name: link.clone(),
-            mac: segment.gateway_mac.octets(),
-            mtu: u32::from(record.mtu),
-            addresses: record
-                .subnets
-                .iter()
-                .map(|subnet| on_link(subnet.gateway, subnet.net))
-                .collect(),
-        };
-        if let Err(error) = configure_host_link(&mut netlink, &wanted) {
+        if let Err(error) = configure_host_link(&mut netlink, &host_link(record)) {
             self.switch.remove_port(port);
             return Err(error.to_string());
         }
@@ -231,6 +221,20 @@ impl Agent {
             // Our own table still stands.
             Disturbance::DockerUser | Disturbance::Firewalld => self.warn(why),
         }
+    }
+}
+
+/// The host's end of a network.
+pub(super) fn host_link(record: &NetworkRecord) -> HostLink {
+    HostLink {
+        name: record.host_link(),
+        mac: record.gateway_mac().octets(),
+        mtu: u32::from(record.mtu),
+        addresses: record
+            .subnets
+            .iter()
+            .map(|subnet| on_link(subnet.gateway, subnet.net))
+            .collect(),
     }
 }
 

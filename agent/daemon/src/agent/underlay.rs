@@ -10,6 +10,8 @@
 //!   (RFC 9000 §9); the others are dialed anew by hosts that have heard of the new address.
 //! - VXLAN sockets on an address that is gone: their tunnels are opened again from the one there is.
 //! - A link carries longer or shorter packets: VXLAN tunnels are told. QUIC finds out by itself.
+//! - A gateway's address is gone from its host link, by hand or with IPv6 that was switched off: it is put back, since
+//!   published ports and the containers' way out end with it. A link that somebody took down is left so.
 //!
 //! The signer takes along where hosts join and renew certificates, and the etcd that it runs.
 
@@ -22,11 +24,12 @@ use overlay_core::HostId;
 use switch_core::{PortKind, Vni};
 
 use super::Agent;
+use super::host_port::host_link;
 use super::overlay::{Tunnels, local_address};
 use super::share::vni;
 use super::state::{Network, State};
 use crate::cluster::Member;
-use crate::netlink::{LinkWatch, Netlink, NetlinkError};
+use crate::netlink::{LinkWatch, Netlink, NetlinkError, configure_host_link};
 
 impl Agent {
     /// Follows the host's links and addresses from now on.
@@ -71,6 +74,7 @@ impl Agent {
     /// Makes the tunnels fit the links; `false` where something is still to be done.
     fn follow_underlay(&self) -> Result<bool, NetlinkError> {
         let own = own_addresses()?;
+        self.restore_gateways(&own)?;
         let member = self.member();
         let is_in_place = member
             .as_deref()
@@ -80,6 +84,39 @@ impl Agent {
         state.tunnels.refit();
         self.guard_tunnels(&mut state, member.as_deref());
         Ok(is_in_place)
+    }
+
+    /// Gives host links back the addresses that they lost.
+    fn restore_gateways(&self, own: &BTreeSet<IpAddr>) -> Result<(), NetlinkError> {
+        let state = self.state();
+        let hurt: Vec<_> = state
+            .networks
+            .values()
+            .filter(|network| has_host_port(network))
+            .map(|network| &network.record)
+            .filter(|record| {
+                let gateways = record.gateway_addresses();
+                gateways.iter().any(|gateway| !own.contains(gateway))
+            })
+            .collect();
+        if hurt.is_empty() {
+            return Ok(());
+        }
+        let mut netlink = Netlink::open()?;
+        for record in hurt {
+            let wanted = host_link(record);
+            if !netlink.link_by_name(&wanted.name).is_ok_and(|link| link.up) {
+                continue;
+            }
+            match configure_host_link(&mut netlink, &wanted) {
+                Ok(_) => tracing::info!(network = record.name, "the gateway's addresses are back"),
+                Err(error) => self.warn(format!(
+                    "network {:?} lost its gateway's address: {error}",
+                    record.name
+                )),
+            }
+        }
+        Ok(())
     }
 
     /// Before the first tunnels: the address may be gone since this host was last running.
@@ -177,6 +214,11 @@ impl Agent {
             }
         }
     }
+}
+
+fn has_host_port(network: &Network) -> bool {
+    let segment = network.segment.as_ref();
+    segment.is_some_and(|segment| segment.host.is_some())
 }
 
 /// The hosts that a shared network reaches over VXLAN from another address than `place`.
