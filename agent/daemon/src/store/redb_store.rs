@@ -85,8 +85,10 @@ impl RedbStore {
         let lock = lock(state_dir)?;
         // A damaged file may fail redb's own assertions instead of its checks.
         let opened = catch_unwind(AssertUnwindSafe(|| {
-            let database =
-                Database::create(&path).map_err(|error| database_error(error, state_dir, &path))?;
+            let database = Database::builder()
+                .set_cache_size(CACHE_BYTES)
+                .create(&path)
+                .map_err(|error| database_error(error, state_dir, &path))?;
             initialize(&database, &path)?;
             Ok(database)
         }));
@@ -468,6 +470,8 @@ fn database_error(error: DatabaseError, dir: &Path, path: &Path) -> OpenStore {
 }
 
 const FILE_NAME: &str = "state.redb";
+/// Of pages in memory; redb's own bound is a gigabyte, of which a large record that is written again and again takes its part.
+const CACHE_BYTES: usize = 8 * 1024 * 1024;
 const SCHEMA_VERSION: u64 = 1;
 const SCHEMA: &str = "schema";
 const REVISION: &str = "revision";
