@@ -193,7 +193,7 @@ fn tcp_server(sandbox: &Path, address: impl Into<SocketAddr>) -> JoinHandle<Sock
 }
 
 /// Answers every datagram; ends with the test.
-fn udp_server(sandbox: &Path, udp_port: u16) -> JoinHandle<()> {
+pub(crate) fn udp_server(sandbox: &Path, udp_port: u16) -> JoinHandle<()> {
     let socket = enter(sandbox, || UdpSocket::bind((ANY6, udp_port))).unwrap();
     spawn(move || {
         let mut buffer = [0; 64];
@@ -203,7 +203,7 @@ fn udp_server(sandbox: &Path, udp_port: u16) -> JoinHandle<()> {
     })
 }
 
-fn ask_tcp(from: &Path, to: impl Into<SocketAddr>) -> Option<String> {
+pub(crate) fn ask_tcp(from: &Path, to: impl Into<SocketAddr>) -> Option<String> {
     let to = to.into();
     let mut stream = enter(from, || {
         TcpStream::connect_timeout(&to, Duration::from_secs(2))
@@ -217,7 +217,7 @@ fn ask_tcp(from: &Path, to: impl Into<SocketAddr>) -> Option<String> {
     Some(text)
 }
 
-fn ask_udp(from: &Path, to: impl Into<SocketAddr>) -> Option<String> {
+pub(crate) fn ask_udp(from: &Path, to: impl Into<SocketAddr>) -> Option<String> {
     let to: SocketAddr = to.into();
     let any: IpAddr = if to.is_ipv4() {
         Ipv4Addr::UNSPECIFIED.into()

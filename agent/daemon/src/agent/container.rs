@@ -174,6 +174,7 @@ impl Agent {
         }
         let endpoint =
             self.attach_container(&mut state, &record, pid, &network_id, &request.settings)?;
+        self.follow_addresses(&mut state, &Owner::Container(id));
         let network = state.network(&network_id)?;
         let endpoint = network
             .endpoints
@@ -194,14 +195,7 @@ impl Agent {
         let network_id = state.network_id(network)?;
         let id = state.container_id(&request.container)?;
         let container = state.container(&request.container)?.record.name.clone();
-        let State {
-            networks,
-            directory,
-            ..
-        } = &mut *state;
-        let network = networks
-            .get_mut(&network_id)
-            .ok_or_else(|| Find::NoNetwork(network.to_owned()))?;
+        let network = state.network(&network_id)?;
         let owner = Owner::Container(id);
         let endpoint = network
             .endpoints_of(&owner)
@@ -210,7 +204,7 @@ impl Agent {
         match endpoint {
             Some(endpoint) => {
                 let called = network.record.name.clone();
-                _removed = self.detach(directory, network, &endpoint);
+                _removed = self.detach(&mut state, &network_id, &endpoint);
                 tracing::info!(container, network = called, "disconnected");
                 share_zones(&state, &owner);
                 Ok(())
@@ -238,7 +232,7 @@ impl Agent {
             Container {
                 record: record.clone(),
                 init_pid: Some(pid),
-                published: Vec::new(),
+                published: Default::default(),
             },
         );
         if let Some(network) = attached_network(&record.create.network) {

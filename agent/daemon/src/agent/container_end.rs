@@ -127,19 +127,8 @@ impl Agent {
     fn release_network(&self, state: &mut State, id: &str) {
         self.unpublish(state, id);
         let owner = Owner::Container(id.to_owned());
-        let State {
-            networks,
-            directory,
-            ..
-        } = state;
-        for network in networks.values_mut() {
-            let endpoints: Vec<_> = network
-                .endpoints_of(&owner)
-                .map(|endpoint| endpoint.record.id.clone())
-                .collect();
-            for endpoint in endpoints {
-                self.detach(directory, network, &endpoint);
-            }
+        for (network, endpoint) in state.endpoint_ids(|endpoint| endpoint.record.owner == owner) {
+            self.detach(state, &network, &endpoint);
         }
     }
 

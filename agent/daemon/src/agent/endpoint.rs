@@ -84,16 +84,11 @@ impl Agent {
         // Dropped after the lock.
         let mut removed = Vec::new();
         let mut state = self.state();
-        let State {
-            networks,
-            directory,
-            ..
-        } = &mut *state;
-        for network in networks.values_mut() {
-            if network.endpoints.contains_key(id) {
-                removed.extend(self.detach(directory, network, id));
-                tracing::info!(id, network = network.record.name, "endpoint removed");
-            }
+        for (network, id) in state.endpoint_ids(|endpoint| endpoint.record.id == id) {
+            removed.extend(self.detach(&mut state, &network, &id));
+            let network = state.networks.get(&network);
+            let called = network.map(|network| network.record.name.as_str());
+            tracing::info!(id, network = called, "endpoint removed");
         }
         Ok(())
     }
@@ -158,15 +153,25 @@ impl Agent {
     /// Takes the endpoint away, whatever is left of it. Its link goes when the result is dropped.
     pub(super) fn detach(
         &self,
-        directory: &mut Option<Directory>,
-        network: &mut Network,
+        state: &mut State,
+        network_id: &str,
         id: &str,
     ) -> Option<RemovedPort> {
+        let network = state.networks.get_mut(network_id)?;
         let endpoint = network.endpoints.remove(id)?;
         let removed = self.unplug(network, &endpoint);
         if let (Some(segment), Some(removed)) = (&mut network.segment, &removed) {
             segment.gone += &removed.counters();
         }
+        // Before the addresses can be somebody else's.
+        self.follow_addresses(state, &endpoint.record.owner);
+        self.forget_connections(&addresses(&endpoint.record));
+        let State {
+            networks,
+            directory,
+            ..
+        } = state;
+        let network = networks.get_mut(network_id)?;
         self.forget(directory, network, &endpoint.record);
         removed
     }

@@ -59,6 +59,7 @@ impl Agent {
                 }
             }
         }
+        self.lead_loopback(state);
         if left {
             self.closed.notify_one();
         }

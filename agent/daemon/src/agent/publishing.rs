@@ -2,53 +2,49 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use agent_api::{ApiError, PortMapping, TransportProtocol};
+use agent_api::ApiError;
 
 use super::Agent;
 use super::endpoint::addresses;
 use super::error::Contain;
 use super::settings::own_forwarding;
-use super::state::{Network, State, UnderlayRules};
+use super::state::{Endpoint, Network, State, UnderlayRules};
 use crate::cluster::Member;
 use crate::firewall::{self, NetworkRules, Rules};
-use crate::publish::{PublishSpec, publish};
+use crate::publish::{Absent, PortRun, PublishPort, PublishedPorts, proxied, runs};
 use crate::record::{Owner, SERVICES, container_key};
 
+/// What a container has published.
+#[derive(Default)]
+pub(super) struct Publishing {
+    /// Dropping them frees them.
+    taken: Vec<PublishedPorts>,
+    /// The container's addresses that they lead to, at most one per family.
+    targets: Vec<IpAddr>,
+}
+
 impl Agent {
-    /// Takes the host ports that the container asks for and opens the packet filter for them.
+    /// Takes the host ports that a new container asks for and opens the packet filter for them; all or none.
     pub(super) fn publish(&self, state: &mut State, id: &str) -> Result<(), ApiError> {
         let Some(container) = state.containers.get(id) else {
             return Ok(());
         };
         let name = container.record.name.clone();
-        let mappings = container.record.create.publish.clone();
-        if mappings.is_empty() {
+        let runs: Vec<PortRun> = runs(&container.record.create.publish).collect();
+        let targets = targets(state, id);
+        let mut place = 0;
+        for (run, proxied) in runs.iter().zip(proxied(&runs)) {
+            let taken = self.take(state, *run, proxied, (&targets, Absent::Refused))?;
+            if let Some(container) = state.containers.get_mut(id) {
+                container.record.create.publish[place].host_port = taken.run().host_port;
+                container.published.taken.push(taken);
+            }
+            place += usize::from(run.ports);
+        }
+        if runs.is_empty() {
             return Ok(());
         }
-        let targets = container_addresses(state, id);
-        for (place, mapping) in mappings.iter().enumerate() {
-            if let Some(holder) = holder(state, id, mapping) {
-                return Err(Contain::Published(shown(mapping), holder).into());
-            }
-            let spec = PublishSpec {
-                protocol: mapping.protocol,
-                host_ip: mapping.host_ip,
-                host_port: mapping.host_port,
-                container: targets
-                    .iter()
-                    .map(|address| SocketAddr::new(*address, mapping.container_port))
-                    .collect(),
-            };
-            let published = publish(&spec, &self.runtime).map_err(|error| Contain::Publish {
-                mapping: shown(mapping),
-                why: error.to_string(),
-            })?;
-            if let Some(container) = state.containers.get_mut(id) {
-                container.record.create.publish[place].host_port = published.host_port();
-                container.published.push(published);
-            }
-        }
-        self.apply_firewall(state)
+        self.lead(state, id, targets)
             .map_err(|why| Contain::Host { name, why })?;
         if let Some(container) = state.containers.get(id) {
             let kept = self.store.put(&container_key(id), &container.record);
@@ -60,20 +56,128 @@ impl Agent {
         Ok(())
     }
 
+    /// Makes published ports lead to where their container is reached by now, and to nowhere while it is not. Call it after
+    /// every change of a container's endpoints, before somebody else can have its former addresses.
+    pub(super) fn follow_addresses(&self, state: &mut State, owner: &Owner) {
+        let Owner::Container(id) = owner else { return };
+        let Some(container) = state.containers.get(id) else {
+            return;
+        };
+        let targets = targets(state, id);
+        let is_at_end = container.init_pid.is_none() || container.record.create.publish.is_empty();
+        if is_at_end || container.published.targets == targets {
+            return;
+        }
+        if targets.is_empty() {
+            tracing::info!(
+                container = container.record.name,
+                "published ports are closed until the container is on a network with a way out again"
+            );
+            return self.unpublish(state, id);
+        }
+        if container.published.taken.is_empty() {
+            self.take_again(state, id, &targets);
+        }
+        if let Err(why) = self.lead(state, id, targets) {
+            self.warn(why);
+        }
+    }
+
+    /// Takes the ports of a container that had them before, as far as they are to be had.
+    fn take_again(&self, state: &mut State, id: &str, targets: &[IpAddr]) {
+        let Some(container) = state.containers.get(id) else {
+            return;
+        };
+        let name = container.record.name.clone();
+        let runs: Vec<PortRun> = runs(&container.record.create.publish).collect();
+        for (run, proxied) in runs.iter().zip(proxied(&runs)) {
+            match self.take(state, *run, proxied, (targets, Absent::Awaited)) {
+                Ok(taken) => {
+                    if let Some(container) = state.containers.get_mut(id) {
+                        container.published.taken.push(taken);
+                    }
+                }
+                Err(error) => self.warn(format!("container {name:?}: {error}")),
+            }
+        }
+    }
+
+    /// One run, after making sure that no container has any of it and that it can be served.
+    fn take(
+        &self,
+        state: &State,
+        run: PortRun,
+        proxied: bool,
+        (targets, absent): (&[IpAddr], Absent),
+    ) -> Result<PublishedPorts, Contain> {
+        let refused = |why: PublishPort| Contain::Publish {
+            mapping: run.to_string(),
+            why: why.to_string(),
+        };
+        if targets.is_empty() {
+            return Err(refused(PublishPort::NoTarget));
+        }
+        let within_reach = filtered(&run, targets).any(|published| published.is_within_reach());
+        if !proxied && !within_reach {
+            return Err(refused(PublishPort::BeyondProxy));
+        }
+        for _ in 0..PICKS_MAX {
+            if let Some(holder) = holder(state, &run) {
+                return Err(Contain::Published(run.to_string(), holder));
+            }
+            let taken = PublishedPorts::take(run, proxied, absent, &self.runtime);
+            let taken = match taken {
+                // The port that the kernel picked is free in one family only.
+                Err(PublishPort::AddressInUse { .. }) if run.host_port == 0 => continue,
+                taken => taken.map_err(refused)?,
+            };
+            // A picked one may be part of a long run, which holds no sockets.
+            if holder(state, taken.run()).is_none() {
+                return Ok(taken);
+            }
+        }
+        Err(refused(PublishPort::NoneFree))
+    }
+
+    /// Lets the ports lead to `targets`, the filter and the proxies alike.
+    fn lead(&self, state: &mut State, id: &str, targets: Vec<IpAddr>) -> Result<(), String> {
+        if let Some(container) = state.containers.get_mut(id) {
+            for ports in &mut container.published.taken {
+                self.runtime.block_on(ports.lead_to(&targets));
+            }
+            container.published.targets = targets;
+        }
+        self.apply_firewall(state)
+    }
+
     /// Frees the container's host ports; they are free when this returns.
     pub(super) fn unpublish(&self, state: &mut State, id: &str) {
         let Some(container) = state.containers.get_mut(id) else {
             return;
         };
         let published = std::mem::take(&mut container.published);
-        if published.is_empty() {
+        if published.taken.is_empty() {
             return;
         }
-        for port in published {
-            self.runtime.block_on(port.close());
+        for ports in published.taken {
+            self.runtime.block_on(ports.close());
         }
         if let Err(why) = self.apply_firewall(state) {
             self.warn(why);
+        }
+    }
+
+    /// Forgets all connections of addresses that are about to be somebody else's.
+    pub(super) fn forget_connections(&self, released: &[IpAddr]) {
+        if let Ok(firewall) = self.firewall() {
+            firewall.forget_addresses(released);
+        }
+    }
+
+    /// Opens the way to published ports from the host's loopback addresses, on links that came after the rules.
+    pub(super) fn lead_loopback(&self, state: &State) {
+        if let Ok(firewall) = self.firewall() {
+            firewall.lead_loopback(&rules(state));
         }
     }
 
@@ -108,28 +212,12 @@ impl Agent {
 }
 
 fn rules(state: &State) -> Rules {
-    let published = state
-        .containers
-        .values()
-        .filter(|container| !container.published.is_empty())
-        .flat_map(|container| {
-            let targets = container_addresses(state, &container.record.id);
-            let mappings = container.record.create.publish.iter();
-            mappings.flat_map(move |mapping| {
-                let same_family = |target: &IpAddr| {
-                    mapping
-                        .host_ip
-                        .is_none_or(|host| host.is_ipv4() == target.is_ipv4())
-                };
-                let targets: Vec<_> = targets.iter().copied().filter(same_family).collect();
-                targets.into_iter().map(|target| firewall::Published {
-                    protocol: mapping.protocol,
-                    host_ip: mapping.host_ip,
-                    host_port: mapping.host_port,
-                    container: SocketAddr::new(target, mapping.container_port),
-                })
-            })
-        });
+    let published = state.containers.values().flat_map(|container| {
+        let Publishing { taken, targets } = &container.published;
+        taken
+            .iter()
+            .flat_map(move |ports| filtered(ports.run(), targets))
+    });
     Rules {
         networks: state.networks.values().filter_map(network_rules).collect(),
         published: published.collect(),
@@ -138,6 +226,17 @@ fn rules(state: &State) -> Rules {
         own_forwarding: own_forwarding(&state.settings),
         ..Rules::default()
     }
+}
+
+/// A run as the packet filter knows it: once for each of the container's addresses.
+fn filtered(run: &PortRun, targets: &[IpAddr]) -> impl Iterator<Item = firewall::Published> {
+    targets.iter().map(|target| firewall::Published {
+        protocol: run.protocol,
+        host_ip: run.host_ip,
+        host_port: run.host_port,
+        container: SocketAddr::new(*target, run.container_port),
+        ports: run.ports,
+    })
 }
 
 fn network_rules(network: &Network) -> Option<NetworkRules> {
@@ -150,47 +249,35 @@ fn network_rules(network: &Network) -> Option<NetworkRules> {
     })
 }
 
-/// The addresses by which a container is reached from the host: those on its first network that has a host port.
-fn container_addresses(state: &State, id: &str) -> Vec<IpAddr> {
+/// The addresses by which a container is reached from the host: for each family the one on the network that its default
+/// route goes through, since answers go there.
+fn targets(state: &State, id: &str) -> Vec<IpAddr> {
     let owner = Owner::Container(id.to_owned());
     let reachable = state
         .networks
         .values()
         .filter(|network| network_rules(network).is_some());
-    let mut endpoints = reachable.flat_map(|network| network.endpoints_of(&owner));
-    endpoints
-        .next()
-        .map(|endpoint| addresses(&endpoint.record))
-        .unwrap_or_default()
+    let mut endpoints: Vec<&Endpoint> = reachable
+        .flat_map(|network| network.endpoints_of(&owner))
+        .collect();
+    endpoints.sort_by_key(|endpoint| endpoint.record.rank);
+    let all = || endpoints.iter().flat_map(|at| addresses(&at.record));
+    [all().find(IpAddr::is_ipv4), all().find(IpAddr::is_ipv6)]
+        .into_iter()
+        .flatten()
+        .collect()
 }
 
-/// Another container that publishes the same port on an overlapping address.
-fn holder(state: &State, id: &str, wanted: &PortMapping) -> Option<String> {
-    let overlaps = |mapping: &PortMapping| {
-        let same_address = mapping.host_ip.is_none()
-            || wanted.host_ip.is_none()
-            || mapping.host_ip == wanted.host_ip;
-        mapping.protocol == wanted.protocol
-            && mapping.host_port == wanted.host_port
-            && wanted.host_port != 0
-            && same_address
-    };
-    let mut others = state
-        .containers
-        .values()
-        .filter(|other| other.record.id != id && !other.published.is_empty());
-    others
-        .find(|other| other.record.create.publish.iter().any(overlaps))
-        .map(|other| other.record.name.clone())
+/// A container that publishes one of the ports on an overlapping address, be it the same one.
+fn holder(state: &State, wanted: &PortRun) -> Option<String> {
+    let mut containers = state.containers.values();
+    containers
+        .find(|container| {
+            let mut taken = container.published.taken.iter();
+            taken.any(|ports| ports.run().overlaps(wanted))
+        })
+        .map(|container| container.record.name.clone())
 }
 
-fn shown(mapping: &PortMapping) -> String {
-    let protocol = match mapping.protocol {
-        TransportProtocol::Tcp => "tcp",
-        TransportProtocol::Udp => "udp",
-    };
-    match mapping.host_ip {
-        Some(ip) => format!("{}/{protocol}", SocketAddr::new(ip, mapping.host_port)),
-        None => format!("{}/{protocol}", mapping.host_port),
-    }
-}
+/// How often the kernel is asked for a free port.
+const PICKS_MAX: usize = 16;

@@ -91,7 +91,7 @@ impl Agent {
             Container {
                 record,
                 init_pid,
-                published: Vec::new(),
+                published: Default::default(),
             },
         );
     }
@@ -152,9 +152,7 @@ impl Agent {
         match (container.record.phase, container.init_pid) {
             (Phase::Exited(_), _) => {}
             (Phase::Created | Phase::Running, Some(_)) => {
-                if let Err(error) = self.publish(state, id) {
-                    self.warn(error.message);
-                }
+                self.follow_addresses(state, &Owner::Container(id.to_owned()));
                 self.watch(id.to_owned());
             }
             (Phase::Created | Phase::Running, None) => {

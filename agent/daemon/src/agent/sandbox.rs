@@ -7,12 +7,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use overlay_core::Directory;
 use switch_core::PortId;
 use switch_io::{RemovedPort, SwitchEvent};
 
 use super::Agent;
-use super::state::{Endpoint, Network, State};
+use super::state::{Endpoint, State};
 use crate::netlink::NetnsId;
 use crate::record::Owner;
 
@@ -64,65 +63,36 @@ impl Agent {
 
     /// Detaches up to [`HANDFUL`] endpoints whose sandbox is gone.
     fn lose_some(&self) -> Vec<RemovedPort> {
-        let mut removed = Vec::new();
         let mut state = self.state();
-        let State {
-            networks,
-            directory,
-            ..
-        } = &mut *state;
-        for network in networks.values_mut() {
-            let gone: Vec<_> = network
-                .endpoints
-                .values()
-                .filter(|endpoint| is_gone(endpoint))
-                .map(|endpoint| endpoint.record.id.clone())
-                .take(HANDFUL - removed.len())
-                .collect();
-            for id in gone {
-                removed.extend(self.lose(directory, network, &id));
-            }
-        }
-        removed
+        let mut gone = state.endpoint_ids(is_gone);
+        gone.truncate(HANDFUL);
+        gone.into_iter()
+            .filter_map(|(network, id)| self.lose(&mut state, &network, &id))
+            .collect()
     }
 
     fn port_gone(&self, port: PortId) {
         // Dropped after the lock.
         let mut removed = Vec::new();
         let mut state = self.state();
-        let State {
-            networks,
-            directory,
-            ..
-        } = &mut *state;
-        for network in networks.values_mut() {
-            let behind = network
-                .endpoints
-                .values()
-                .find(|endpoint| endpoint.port == Some(port));
-            if let Some(id) = behind
-                .filter(|endpoint| is_foreign(endpoint))
-                .map(|endpoint| endpoint.record.id.clone())
-            {
-                removed.extend(self.lose(directory, network, &id));
-            }
+        let behind =
+            state.endpoint_ids(|endpoint| endpoint.port == Some(port) && is_foreign(endpoint));
+        for (network, id) in behind {
+            removed.extend(self.lose(&mut state, &network, &id));
         }
     }
 
-    fn lose(
-        &self,
-        directory: &mut Option<Directory>,
-        network: &mut Network,
-        id: &str,
-    ) -> Option<RemovedPort> {
-        if let Some(endpoint) = network.endpoints.get(id) {
+    fn lose(&self, state: &mut State, network_id: &str, id: &str) -> Option<RemovedPort> {
+        if let Some(network) = state.networks.get(network_id)
+            && let Some(endpoint) = network.endpoints.get(id)
+        {
             tracing::info!(
                 endpoint = endpoint.record.name,
                 network = network.record.name,
                 "sandbox is gone"
             );
         }
-        self.detach(directory, network, id)
+        self.detach(state, network_id, id)
     }
 }
 

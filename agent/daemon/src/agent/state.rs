@@ -9,11 +9,11 @@ use switch_core::{Bridge, Mac, PortCounts, PortId};
 
 use super::follow::RemotePlace;
 use super::overlay::{TunnelPort, Tunnels};
+use super::publishing::Publishing;
 use crate::edge::EdgeHandle;
 use crate::firewall::Service;
 use crate::ipam::Pool;
 use crate::netlink::NetnsId;
-use crate::publish::PublishedPort;
 use crate::record::{ContainerRecord, EndpointRecord, NetworkRecord, Owner, SettingsRecord};
 
 /// Everything, by id.
@@ -28,6 +28,18 @@ pub(super) struct State {
     pub(super) settings: SettingsRecord,
     /// Where the cluster's endpoints are; absent without a cluster.
     pub(super) directory: Option<Directory>,
+}
+
+impl State {
+    /// The endpoints that fit, each with its network's id before its own.
+    pub(super) fn endpoint_ids(&self, fits: impl Fn(&Endpoint) -> bool) -> Vec<(String, String)> {
+        let networks = self.networks.values();
+        let fitting = networks.flat_map(|network| {
+            let endpoints = network.endpoints.values().filter(|endpoint| fits(endpoint));
+            endpoints.map(|endpoint| (network.record.id.clone(), endpoint.record.id.clone()))
+        });
+        fitting.collect()
+    }
 }
 
 /// A network and its parts on this host.
@@ -96,6 +108,5 @@ pub(super) struct Container {
     pub(super) record: ContainerRecord,
     /// The command's process, the sandbox's first, as the agent's process namespace numbers it.
     pub(super) init_pid: Option<i32>,
-    /// Its published ports; dropping them frees them.
-    pub(super) published: Vec<PublishedPort>,
+    pub(super) published: Publishing,
 }

@@ -1,8 +1,9 @@
-//! Forgetting UDP associations that a change of published ports made wrong.
+//! Forgetting connections that a change of published ports or of a container's addresses made wrong.
 //!
 //! The kernel decides about redirection once per connection and remembers it as long as packets come. A client that
 //! keeps sending to a port from one source port (a resolver, a VPN) would so go on reaching the host, or a container that
-//! is gone, for ever. TCP has no such trouble: its connections end.
+//! is gone, for ever. TCP connections end by themselves, but not before their packets have reached whoever has the
+//! container's address next.
 
 use std::io;
 use std::net::IpAddr;
@@ -28,38 +29,53 @@ pub(super) fn forget_stale(
     if published.is_empty() && withdrawn.is_empty() {
         return Ok(0);
     }
+    forget(|connection| {
+        let association = connection.association();
+        association.is_some_and(|association| {
+            own_addresses.contains(&association.to) && association.is_stale(&published, &withdrawn)
+        })
+    })
+}
+
+/// Deletes whatever began at one of these addresses or is answered by it, so that who has it next gets nothing of it.
+pub(super) fn forget_addresses(addresses: &[IpAddr]) -> io::Result<usize> {
+    if addresses.is_empty() {
+        return Ok(0);
+    }
+    forget(|connection| {
+        let ends = [connection.began(), connection.answers()];
+        let is_released = |end: Option<IpAddr>| end.is_some_and(|end| addresses.contains(&end));
+        ends.into_iter().any(is_released)
+    })
+}
+
+fn forget(is_wrong: impl Fn(&Connection<'_>) -> bool) -> io::Result<usize> {
     let mut socket = Socket::new(NETLINK_NETFILTER)?;
     socket.bind_auto()?;
     socket.connect(&SocketAddr::new(0, 0))?;
-    let stale: Vec<Vec<u8>> = dump(&socket)?
+    let wrong: Vec<Vec<u8>> = dump(&socket)?
         .iter()
         .flat_map(|bytes| messages(bytes))
-        .filter_map(Association::parse)
-        .filter(|association| own_addresses.contains(&association.to))
-        .filter(|association| association.is_stale(&published, &withdrawn))
-        .map(|association| association.deletion())
+        .filter_map(Connection::parse)
+        .filter(is_wrong)
+        .map(|connection| connection.deletion())
         .collect();
-    for deletion in &stale {
+    for deletion in &wrong {
         // One that ended meanwhile is refused, which is as good.
         socket.send(deletion, 0)?;
     }
-    Ok(stale.len())
+    Ok(wrong.len())
 }
 
-/// A UDP entry of connection tracking.
-struct Association<'a> {
+/// An entry of connection tracking, of any protocol.
+struct Connection<'a> {
     family: u8,
     /// The original direction, as the kernel wrote it.
     original: &'a [u8],
-    /// Where the client sends to.
-    to: IpAddr,
-    to_port: u16,
-    /// Who answers: a container where the packets are redirected.
-    answers: IpAddr,
-    answers_port: u16,
+    reply: &'a [u8],
 }
 
-impl<'a> Association<'a> {
+impl<'a> Connection<'a> {
     /// `nlmsghdr` 16 | `nfgenmsg` 4 | attributes
     fn parse(message: &'a [u8]) -> Option<Self> {
         let kind = u16::from_ne_bytes(message.get(4..6)?.try_into().ok()?);
@@ -68,46 +84,33 @@ impl<'a> Association<'a> {
         }
         let family = *message.get(16)?;
         let attributes = message.get(20..)?;
-        let original = attribute(attributes, CTA_TUPLE_ORIG)?;
-        let reply = attribute(attributes, CTA_TUPLE_REPLY)?;
-        let [to, answers] = [
-            ip(original, CTA_IP_V4_DST, CTA_IP_V6_DST)?,
-            ip(reply, CTA_IP_V4_SRC, CTA_IP_V6_SRC)?,
-        ];
-        let udp = attribute(attribute(original, CTA_TUPLE_PROTO)?, CTA_PROTO_NUM)?;
-        (*udp == [UDP]).then_some(Self {
+        Some(Self {
             family,
-            original,
-            to,
-            to_port: port(original, CTA_PROTO_DST_PORT)?,
-            answers,
-            answers_port: port(reply, CTA_PROTO_SRC_PORT)?,
+            original: attribute(attributes, CTA_TUPLE_ORIG)?,
+            reply: attribute(attributes, CTA_TUPLE_REPLY)?,
         })
     }
 
-    fn is_stale(&self, published: &[&Published], withdrawn: &[&Published]) -> bool {
-        let redirected = self.answers != self.to;
-        let mut wanted = published.iter().filter(|port| self.is_to(port)).peekable();
-        if wanted.peek().is_some() {
-            return !wanted.any(|port| self.reaches(port));
+    fn began(&self) -> Option<IpAddr> {
+        ip(self.original, CTA_IP_V4_SRC, CTA_IP_V6_SRC)
+    }
+
+    /// Who answers: a container where the packets are redirected.
+    fn answers(&self) -> Option<IpAddr> {
+        ip(self.reply, CTA_IP_V4_SRC, CTA_IP_V6_SRC)
+    }
+
+    fn association(&self) -> Option<Association> {
+        let udp = attribute(attribute(self.original, CTA_TUPLE_PROTO)?, CTA_PROTO_NUM)?;
+        if *udp != [UDP] {
+            return None;
         }
-        redirected
-            && withdrawn
-                .iter()
-                .any(|port| self.is_to(port) && self.reaches(port))
-    }
-
-    fn is_to(&self, port: &Published) -> bool {
-        let any = port.host_ip.is_none_or(|host_ip| host_ip.is_unspecified());
-        self.to_port == port.host_port
-            && self.to.is_ipv4() == port.container.is_ipv4()
-            && (any || port.host_ip == Some(self.to))
-            // Those are the proxy's.
-            && !self.to.is_loopback()
-    }
-
-    fn reaches(&self, port: &Published) -> bool {
-        self.answers == port.container.ip() && self.answers_port == port.container.port()
+        Some(Association {
+            to: ip(self.original, CTA_IP_V4_DST, CTA_IP_V6_DST)?,
+            to_port: port(self.original, CTA_PROTO_DST_PORT)?,
+            answers: self.answers()?,
+            answers_port: port(self.reply, CTA_PROTO_SRC_PORT)?,
+        })
     }
 
     /// The request to delete exactly this one.
@@ -121,6 +124,49 @@ impl<'a> Association<'a> {
         request.extend(self.original);
         request.resize(request.len().next_multiple_of(4), 0);
         request
+    }
+}
+
+/// A client's datagrams to an address of this host.
+struct Association {
+    to: IpAddr,
+    to_port: u16,
+    answers: IpAddr,
+    answers_port: u16,
+}
+
+impl Association {
+    fn is_stale(&self, published: &[&Published], withdrawn: &[&Published]) -> bool {
+        let redirected = self.answers != self.to;
+        let mut wanted = published.iter().filter(|run| self.is_to(run)).peekable();
+        if wanted.peek().is_some() {
+            return !wanted.any(|run| self.reaches(run));
+        }
+        redirected
+            && withdrawn
+                .iter()
+                .any(|run| self.is_to(run) && self.reaches(run))
+    }
+
+    fn is_to(&self, run: &Published) -> bool {
+        let any = run.host_ip.is_none_or(|host_ip| host_ip.is_unspecified());
+        run.target_of(self.to_port).is_some()
+            && self.to.is_ipv4() == run.container.is_ipv4()
+            && (any || run.host_ip == Some(self.to))
+            && !self.is_proxied()
+    }
+
+    /// The filter leads no such packet on.
+    fn is_proxied(&self) -> bool {
+        match self.to {
+            IpAddr::V4(_) => false,
+            IpAddr::V6(to) => to.is_loopback() || to.is_unicast_link_local(),
+        }
+    }
+
+    fn reaches(&self, run: &Published) -> bool {
+        let answers = std::net::SocketAddr::new(self.answers, self.answers_port);
+        run.target_of(self.to_port) == Some(answers)
     }
 }
 
@@ -205,15 +251,14 @@ mod tests {
             host_ip: host_ip.map(|ip| ip.parse().unwrap()),
             host_port: 53,
             container: container.parse().unwrap(),
+            ports: 1,
         }
     }
 
-    fn association(to: &str, answers: &str) -> Association<'static> {
+    fn association(to: &str, answers: &str) -> Association {
         let to: std::net::SocketAddr = to.parse().unwrap();
         let answers: std::net::SocketAddr = answers.parse().unwrap();
         Association {
-            family: 2,
-            original: &[],
             to: to.ip(),
             to_port: to.port(),
             answers: answers.ip(),
@@ -229,7 +274,21 @@ mod tests {
         assert!(stale("172.17.0.2:53"));
         assert!(!stale("172.17.0.3:53"));
         assert!(!association("192.0.2.1:54", "192.0.2.1:54").is_stale(&[&now], &[]));
-        assert!(!association("127.0.0.1:53", "127.0.0.1:53").is_stale(&[&now], &[]));
+        assert!(association("127.0.0.1:53", "127.0.0.1:53").is_stale(&[&now], &[]));
+        let now = published(None, "[fd00::3]:53");
+        assert!(!association("[::1]:53", "[::1]:53").is_stale(&[&now], &[]));
+    }
+
+    #[test]
+    fn each_port_of_a_range_has_its_own_target() {
+        let range = Published {
+            ports: 10,
+            ..published(None, "172.17.0.3:1053")
+        };
+        let stale = |to, answers| association(to, answers).is_stale(&[&range], &[]);
+        assert!(!stale("192.0.2.1:60", "172.17.0.3:1060"));
+        assert!(stale("192.0.2.1:60", "172.17.0.3:1053"));
+        assert!(!stale("192.0.2.1:63", "192.0.2.1:63"));
     }
 
     #[test]
@@ -245,7 +304,7 @@ mod tests {
     fn truncated_entries_are_none() {
         let whole = header(CT_NEW, 0, 2, 0);
         for length in 0..whole.len() {
-            assert!(Association::parse(&whole[..length]).is_none());
+            assert!(Connection::parse(&whole[..length]).is_none());
         }
     }
 }

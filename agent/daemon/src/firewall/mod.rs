@@ -21,6 +21,7 @@
 mod conntrack;
 mod diagnose;
 mod drops;
+mod loopback;
 mod nft;
 mod render;
 mod rules;

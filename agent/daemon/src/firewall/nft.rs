@@ -9,11 +9,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde_json::{Value, json};
 
-use super::conntrack;
 use super::drops::Drops;
 use super::render::{Surroundings, TABLE, render_beside};
 use super::rules::{Published, Rules};
 use super::watch::{FirewallWatch, WatchFirewall};
+use super::{conntrack, loopback};
 use crate::netlink::Netlink;
 
 /// The packet filter of the calling thread's network namespace.
@@ -98,6 +98,7 @@ impl Firewall {
             }
             script
         })?;
+        loopback::lead_out(rules);
         self.forget_stale(&rules.published);
         if objects(&chains, "chain").any(|chain| chain["table"] == FIREWALLD_TABLE) {
             let links = rules
@@ -112,6 +113,7 @@ impl Firewall {
     /// Removes everything [`Firewall::apply`] made. Nothing being there is no error.
     pub fn remove(&self) -> Result<(), FirewallError> {
         let _turn = lock(&self.shared.turn);
+        loopback::keep_in();
         let chains = self.list(&["list", "chains"])?;
         self.change(&chains, |docker| {
             let mut script = format!("add table {TABLE}\ndelete table {TABLE}\n");
@@ -145,6 +147,21 @@ impl Firewall {
                 Ok((self.list(&["list", "chains"])?, Drops::default()))
             }
             Err(error) => Err(error),
+        }
+    }
+
+    /// Opens the way to published ports from the host's loopback addresses; for links that came after [`Firewall::apply`].
+    pub fn lead_loopback(&self, rules: &Rules) {
+        let _turn = lock(&self.shared.turn);
+        loopback::lead_out(rules);
+    }
+
+    /// Forgets all connections of addresses that are about to be somebody else's.
+    pub fn forget_addresses(&self, addresses: &[IpAddr]) {
+        match conntrack::forget_addresses(addresses) {
+            Ok(0) => {}
+            Ok(forgotten) => tracing::debug!(forgotten, "forgot connections of released addresses"),
+            Err(error) => tracing::warn!(%error, "cannot forget connections of released addresses"),
         }
     }
 

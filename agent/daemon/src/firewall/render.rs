@@ -135,25 +135,34 @@ fn services(services: &BTreeSet<Service>) -> BTreeMap<ServicePlace, BTreeSet<Str
     sets
 }
 
-/// One map per protocol, address family and whether a host address is named.
+/// One map per protocol, address family, whether a host address is named, and whether ports keep their number.
 fn push_maps(text: &mut String, published: &[Published]) {
     let mut maps: BTreeMap<MapName, BTreeSet<String>> = BTreeMap::new();
-    for port in published {
-        let Some(name) = MapName::of(port) else {
+    for run in published.iter().filter(|run| run.is_within_reach()) {
+        let name = MapName::of(run);
+        let elements = maps.entry(name).or_default();
+        let host = match run.host_ip {
+            Some(host_ip) if !name.any_address => format!("{host_ip} . "),
+            _ => String::new(),
+        };
+        if name.same_port {
+            let last = run.host_port.saturating_add(run.ports - 1);
+            let container = run.container.ip();
+            elements.insert(format!("{host}{}-{last} : {container}", run.host_port));
             continue;
-        };
-        let to = target(port.container);
-        let element = match port.host_ip {
-            Some(host_ip) if !name.any_address => {
-                format!("{host_ip} . {} : {to}", port.host_port)
-            }
-            _ => format!("{} : {to}", port.host_port),
-        };
-        maps.entry(name).or_default().insert(element);
+        }
+        let ports = (0..run.ports).filter_map(|at| run.host_port.checked_add(at));
+        elements.extend(ports.filter_map(|port| {
+            let target = run.target_of(port)?;
+            Some(format!(
+                "{host}{port} : {} . {}",
+                target.ip(),
+                target.port()
+            ))
+        }));
     }
     for (name, elements) in maps {
-        let types = format!("type {}", name.types());
-        push_block(text, &format!("map {name}"), &types, &elements);
+        push_block(text, &format!("map {name}"), &name.types(), &elements);
     }
 }
 
@@ -237,40 +246,51 @@ fn push_untracked(text: &mut String, tunnels: &BTreeSet<SocketAddr>, side: &str)
     }
 }
 
-/// Local connections are not redirected: the agent itself listens on published ports and serves those.
+/// Connections from elsewhere and the host's own are led alike. Packets to IPv6's loopback and link-local addresses never
+/// leave their link, so the agent's proxy serves those; whoever sends to the host's loopback from elsewhere is no client.
 fn push_publish(text: &mut String, published: &[Published]) {
-    text.push_str(
-        "\tchain prerouting {\n\
-         \t\ttype nat hook prerouting priority dstnat; policy accept;\n\
-         \t\tiifname \"lo\" return\n",
-    );
-    let names: BTreeSet<MapName> = published.iter().filter_map(MapName::of).collect();
+    text.push_str("\tchain published {\n");
+    let within_reach = published.iter().filter(|run| run.is_within_reach());
+    let names: BTreeSet<MapName> = within_reach.map(MapName::of).collect();
     // Sorted, so a named address comes before any address.
     for name in names {
-        let MapName { v6, protocol, .. } = name;
-        let family = if v6 { "ip6" } else { "ip" };
-        let protocol = word(protocol);
-        let _ = if name.any_address {
-            writeln!(
-                text,
-                "\t\tfib daddr type local dnat {family} to {protocol} dport map @{name}"
-            )
+        let family = if name.v6 { "ip6" } else { "ip" };
+        let protocol = word(name.protocol);
+        let address = if name.any_address {
+            String::new()
         } else {
-            writeln!(
-                text,
-                "\t\tdnat {family} to {family} daddr . {protocol} dport map @{name}"
-            )
+            format!("{family} daddr . ")
         };
+        let _ = writeln!(
+            text,
+            "\t\tdnat {family} to {address}{protocol} dport map @{name}"
+        );
     }
-    text.push_str("\t}\n");
+    text.push_str(
+        "\t}\n\
+         \tchain prerouting {\n\
+         \t\ttype nat hook prerouting priority dstnat; policy accept;\n\
+         \t\tiifname \"lo\" return\n\
+         \t\tip daddr 127.0.0.0/8 return\n\
+         \t\tip6 daddr { ::1, fe80::/10 } return\n\
+         \t\tfib daddr type local goto published\n\
+         \t}\n\
+         \tchain local {\n\
+         \t\ttype nat hook output priority -100; policy accept;\n\
+         \t\tip6 daddr { ::1, fe80::/10 } return\n\
+         \t\tfib daddr type local goto published\n\
+         \t}\n",
+    );
 }
 
 /// The second rule of each family is the hairpin: a container that reaches a port published by its own network must be
-/// answered through the host, because it would not know a direct answer.
+/// answered through the host, because it would not know a direct answer. The host's own connections carry the gateway's
+/// address for the same reason: their source may be a loopback address.
 fn push_masquerade(text: &mut String) {
     text.push_str(
         "\tchain postrouting {\n\
          \t\ttype nat hook postrouting priority srcnat; policy accept;\n\
+         \t\toifname @host_links ct status dnat fib saddr type local masquerade\n\
          \t\tip saddr @masqueraded4 ip saddr . oifname != @own4 masquerade\n\
          \t\tip saddr . oifname @own4 ct status dnat masquerade\n\
          \t\tip6 saddr @masqueraded6 ip6 saddr . oifname != @own6 masquerade\n\
@@ -398,30 +418,33 @@ struct MapName {
     any_address: bool,
     protocol: TransportProtocol,
     v6: bool,
+    /// Whole ranges that keep their numbers are one element each.
+    same_port: bool,
 }
 
 impl MapName {
-    /// None where no packet from outside can be meant: a loopback address, or families that do not match.
-    fn of(port: &Published) -> Option<Self> {
-        let v6 = port.container.is_ipv6();
-        let reachable = match port.host_ip {
-            Some(host_ip) => host_ip.is_ipv6() == v6 && !host_ip.is_loopback(),
-            None => true,
-        };
-        reachable.then_some(Self {
-            any_address: port.host_ip.is_none_or(|host_ip| host_ip.is_unspecified()),
-            protocol: port.protocol,
-            v6,
-        })
+    fn of(run: &Published) -> Self {
+        Self {
+            any_address: run.host_ip.is_none_or(|host_ip| host_ip.is_unspecified()),
+            protocol: run.protocol,
+            v6: run.container.is_ipv6(),
+            same_port: run.ports > 1 && run.host_port == run.container.port(),
+        }
     }
 
     fn types(self) -> String {
         let address = if self.v6 { "ipv6_addr" } else { "ipv4_addr" };
-        if self.any_address {
-            format!("inet_service : {address} . inet_service")
+        let from = if self.any_address {
+            String::new()
         } else {
-            format!("{address} . inet_service : {address} . inet_service")
-        }
+            format!("{address} . ")
+        };
+        let to = if self.same_port {
+            "; flags interval"
+        } else {
+            " . inet_service"
+        };
+        format!("type {from}inet_service : {address}{to}")
     }
 }
 
@@ -429,12 +452,9 @@ impl std::fmt::Display for MapName {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let what = if self.any_address { "port" } else { "address" };
         let version = if self.v6 { 6 } else { 4 };
-        write!(f, "{}{version}_{what}", word(self.protocol))
+        let plural = if self.same_port { "s" } else { "" };
+        write!(f, "{}{version}_{what}{plural}", word(self.protocol))
     }
-}
-
-fn target(container: SocketAddr) -> String {
-    format!("{} . {}", container.ip(), container.port())
 }
 
 fn family(address: IpAddr) -> &'static str {
@@ -483,6 +503,7 @@ mod tests {
             host_ip: host_ip.map(|ip| ip.parse().unwrap()),
             host_port: 8080,
             container: container.parse().unwrap(),
+            ports: 1,
         }
     }
 
@@ -524,9 +545,45 @@ mod tests {
     }
 
     #[test]
-    fn ports_of_loopback_addresses_are_left_to_the_proxy() {
-        let text = render(&two_networks());
+    fn what_stays_on_its_link_is_left_to_the_proxy() {
+        let rules = Rules {
+            published: ["::1", "fe80::1"]
+                .map(|host_ip| port(TransportProtocol::Tcp, Some(host_ip), "[fd00:1::2]:5432"))
+                .into(),
+            ..Rules::default()
+        };
+        let text = render(&rules);
         assert!(!text.contains("5432"), "{text}");
+    }
+
+    #[test]
+    fn a_range_that_keeps_its_numbers_is_one_element() {
+        let range = |host_ip, first: u16| Published {
+            host_port: 20_000,
+            ports: 10_000,
+            ..port(
+                TransportProtocol::Udp,
+                host_ip,
+                &format!("172.17.0.2:{first}"),
+            )
+        };
+        let kept = Rules {
+            published: vec![range(None, 20_000), range(Some("192.0.2.1"), 20_000)],
+            ..Rules::default()
+        };
+        let text = render(&kept);
+        for element in [
+            "{ 20000-29999 : 172.17.0.2 }",
+            "{ 192.0.2.1 . 20000-29999 : 172.17.0.2 }",
+        ] {
+            assert!(text.contains(element), "{text}");
+        }
+        let moved = Rules {
+            published: vec![range(None, 30_000)],
+            ..Rules::default()
+        };
+        let text = render(&moved);
+        assert!(text.contains("29999 : 172.17.0.2 . 39999"), "{text}");
     }
 
     #[test]

@@ -53,15 +53,40 @@ pub struct Families {
     pub ipv6: bool,
 }
 
-/// A published port.
+/// A published port, or several in a row.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Published {
     pub protocol: TransportProtocol,
     /// Every local address where absent.
     pub host_ip: Option<IpAddr>,
+    /// The first one.
     pub host_port: u16,
-    /// The container's own address and port. One entry per address family.
+    /// The container's own address, and what the first port leads to. One entry per address family.
     pub container: SocketAddr,
+    /// How many ports in a row, on both sides; at least one.
+    pub ports: u16,
+}
+
+impl Published {
+    /// False where the filter can lead no packet there: to another family, or from addresses whose packets the kernel keeps
+    /// on their link, IPv6's loopback and link-local ones.
+    pub fn is_within_reach(&self) -> bool {
+        let Some(host_ip) = self.host_ip else {
+            return true;
+        };
+        let stays_on_link = match host_ip {
+            IpAddr::V4(_) => false,
+            IpAddr::V6(ip) => ip.is_loopback() || ip.is_unicast_link_local(),
+        };
+        host_ip.is_ipv4() == self.container.is_ipv4() && !stays_on_link
+    }
+
+    /// Where a packet to the host's `port` goes on to.
+    pub(super) fn target_of(&self, port: u16) -> Option<SocketAddr> {
+        let at = port.checked_sub(self.host_port)?;
+        let target = self.container.port().checked_add(at)?;
+        (at < self.ports).then(|| SocketAddr::new(self.container.ip(), target))
+    }
 }
 
 impl Default for Rules {

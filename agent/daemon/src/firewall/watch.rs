@@ -8,6 +8,7 @@ use std::time::Duration;
 use netlink_sys::protocols::NETLINK_NETFILTER;
 use netlink_sys::{Socket, SocketAddr};
 use rustix::event::{PollFd, PollFlags, poll};
+use rustix::net::sockopt::set_socket_recv_buffer_size_force;
 use tokio::sync::mpsc;
 
 use super::nft::{DOCKER_USER, FIREWALLD_TABLE, Shared};
@@ -46,6 +47,8 @@ impl FirewallWatch {
         socket.bind(&SocketAddr::new(0, 0))?;
         socket.add_membership(NFNLGRP_NFTABLES)?;
         socket.set_non_blocking(true)?;
+        // Every element of a replaced table is a notification, our own included, and an overrun means: apply again.
+        set_socket_recv_buffer_size_force(&socket, BUFFER_BYTES).map_err(io::Error::from)?;
         let (stop, alive) = io::pipe()?;
         let (sender, reports) = mpsc::channel(1);
         thread::Builder::new()
@@ -198,6 +201,8 @@ const NFTA_CHAIN_NAME: u16 = 3;
 const NFTA_RULE_CHAIN: u16 = 2;
 const SETTLE: Duration = Duration::from_millis(200);
 const RECEIVE_BYTES: usize = 64 * 1024;
+/// What the kernel may hold for us; it takes no more than there is.
+const BUFFER_BYTES: usize = 32 * 1024 * 1024;
 
 #[cfg(test)]
 mod tests {

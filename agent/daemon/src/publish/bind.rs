@@ -1,13 +1,15 @@
-//! Taking a port on the host's addresses.
+//! Taking ports on the host's addresses.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::OwnedFd;
+use std::sync::Arc;
 
+use agent_api::TransportProtocol;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, sockopt};
 use tokio::net::{TcpListener, UdpSocket};
 
-use super::PublishSpec;
+use super::run::{PortRun, word};
 
 /// Why a port cannot be published.
 #[derive(Debug, thiserror::Error)]
@@ -32,78 +34,114 @@ pub enum PublishPort {
         "the container has no address to publish ports of; connect it to a network with a host port"
     )]
     NoTarget,
+    #[error("no port is free in both IPv4 and IPv6; choose one")]
+    NoneFree,
+    #[error(
+        "the packet filter cannot lead it to the container, and the proxy serves no more than {} ports of one; \
+         publish fewer, or on an address of the container's family",
+        super::PROXIED_MAX
+    )]
+    BeyondProxy,
 }
 
-/// One listener per family that the host has, and the port they share.
-pub(super) fn tcp(
-    host_ip: Option<IpAddr>,
+/// A socket that holds a port and can serve it.
+#[derive(Clone, Debug)]
+pub(super) enum Held {
+    Tcp(Arc<TcpListener>),
+    Udp(Arc<UdpSocket>),
+}
+
+impl Held {
+    pub(super) fn local_addr(&self) -> io::Result<SocketAddr> {
+        match self {
+            Self::Tcp(listener) => listener.local_addr(),
+            Self::Udp(socket) => socket.local_addr(),
+        }
+    }
+}
+
+/// Whether an address that the host does not have yet may be taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Absent {
+    Refused,
+    /// It was the host's when the port was published, and the port is served as soon as it is again.
+    Awaited,
+}
+
+/// One socket per family that the host has, and the port they share. Called inside a runtime.
+pub(super) fn hold(
+    run: &PortRun,
     host_port: u16,
-) -> Result<(Vec<TcpListener>, u16), PublishPort> {
-    bind_all(host_ip, host_port, "tcp", |address| {
-        let socket = socket(address, SocketType::STREAM)?;
-        // As every server does, so that connections of a former one in TIME_WAIT do not hold the port.
-        sockopt::set_socket_reuseaddr(&socket, true)?;
-        rustix::net::bind(&socket, &address)?;
-        rustix::net::listen(&socket, BACKLOG)?;
-        let listener = TcpListener::from_std(socket.into())?;
-        let port = listener.local_addr()?.port();
-        Ok((listener, port))
+    absent: Absent,
+) -> Result<(Vec<Held>, u16), PublishPort> {
+    let mut held = Vec::new();
+    let mut port = host_port;
+    for_each_address(run, host_port, |ip| {
+        let address = SocketAddr::new(ip, port);
+        let socket = bound(run.protocol, address, absent)?;
+        let socket = match run.protocol {
+            TransportProtocol::Tcp => {
+                rustix::net::listen(&socket, BACKLOG)?;
+                Held::Tcp(Arc::new(TcpListener::from_std(socket.into())?))
+            }
+            TransportProtocol::Udp => Held::Udp(Arc::new(UdpSocket::from_std(socket.into())?)),
+        };
+        port = socket.local_addr()?.port();
+        held.push(socket);
+        Ok(())
+    })?;
+    Ok((held, port))
+}
+
+/// Whether the port is nobody else's at this moment.
+pub(super) fn probe(run: &PortRun, host_port: u16, absent: Absent) -> Result<(), PublishPort> {
+    for_each_address(run, host_port, |ip| {
+        bound(run.protocol, SocketAddr::new(ip, host_port), absent).map(drop)
     })
 }
 
-/// One socket per family that the host has, and the port they share.
-pub(super) fn udp(
-    host_ip: Option<IpAddr>,
-    host_port: u16,
-) -> Result<(Vec<UdpSocket>, u16), PublishPort> {
-    bind_all(host_ip, host_port, "udp", |address| {
-        let socket = socket(address, SocketType::DGRAM)?;
-        rustix::net::bind(&socket, &address)?;
-        let socket = UdpSocket::from_std(socket.into())?;
-        let port = socket.local_addr()?.port();
-        Ok((socket, port))
-    })
-}
-
-/// The container's addresses, the one of the client's family first.
-pub(super) fn targets(spec: &PublishSpec, local: io::Result<SocketAddr>) -> Vec<SocketAddr> {
-    let v6 = local.is_ok_and(|address| address.is_ipv6());
-    let mut targets = spec.container.clone();
-    targets.sort_by_key(|target| target.is_ipv6() != v6);
+/// Where a proxy on the address `local` connects to, its own family first.
+pub(super) fn targets(container: &[IpAddr], local: SocketAddr, port: u16) -> Vec<SocketAddr> {
+    let mut targets: Vec<SocketAddr> = container
+        .iter()
+        .map(|address| SocketAddr::new(*address, port))
+        .collect();
+    targets.sort_by_key(|target| target.is_ipv6() != local.is_ipv6());
     targets
 }
 
-fn bind_all<T>(
-    host_ip: Option<IpAddr>,
+fn for_each_address(
+    run: &PortRun,
     host_port: u16,
-    protocol: &'static str,
-    bind: impl Fn(SocketAddr) -> io::Result<(T, u16)>,
-) -> Result<(Vec<T>, u16), PublishPort> {
-    let addresses = match host_ip {
-        Some(ip) => vec![ip],
-        None => vec![
-            IpAddr::from(Ipv4Addr::UNSPECIFIED),
-            IpAddr::from(Ipv6Addr::UNSPECIFIED),
-        ],
+    mut take: impl FnMut(IpAddr) -> io::Result<()>,
+) -> Result<(), PublishPort> {
+    let any = [
+        IpAddr::from(Ipv4Addr::UNSPECIFIED),
+        IpAddr::from(Ipv6Addr::UNSPECIFIED),
+    ];
+    let addresses = match &run.host_ip {
+        Some(ip) => std::slice::from_ref(ip),
+        None => &any,
     };
-    let mut bound = Vec::new();
-    let mut port = host_port;
-    for (index, ip) in addresses.into_iter().enumerate() {
-        let address = SocketAddr::new(ip, port);
-        match bind(address) {
-            Ok((socket, actual)) => {
-                bound.push(socket);
-                port = actual;
-            }
+    for (index, ip) in addresses.iter().enumerate() {
+        match take(*ip) {
+            Ok(()) => {}
             // A host without IPv6 publishes on IPv4 alone.
             Err(error) if index > 0 && lacks_family(&error) => {}
-            Err(error) => return Err(refused(address, protocol, error)),
+            Err(error) => {
+                let address = SocketAddr::new(*ip, host_port);
+                return Err(refused(address, word(run.protocol), error));
+            }
         }
     }
-    Ok((bound, port))
+    Ok(())
 }
 
-fn socket(address: SocketAddr, kind: SocketType) -> io::Result<OwnedFd> {
+fn bound(protocol: TransportProtocol, address: SocketAddr, absent: Absent) -> io::Result<OwnedFd> {
+    let kind = match protocol {
+        TransportProtocol::Tcp => SocketType::STREAM,
+        TransportProtocol::Udp => SocketType::DGRAM,
+    };
     let family = match address {
         SocketAddr::V4(_) => AddressFamily::INET,
         SocketAddr::V6(_) => AddressFamily::INET6,
@@ -113,6 +151,17 @@ fn socket(address: SocketAddr, kind: SocketType) -> io::Result<OwnedFd> {
     if address.is_ipv6() {
         sockopt::set_ipv6_v6only(&socket, true)?;
     }
+    if protocol == TransportProtocol::Tcp {
+        // As every server does, so that connections of a former one in TIME_WAIT do not hold the port.
+        sockopt::set_socket_reuseaddr(&socket, true)?;
+    }
+    if absent == Absent::Awaited {
+        match address {
+            SocketAddr::V4(_) => sockopt::set_ip_freebind(&socket, true)?,
+            SocketAddr::V6(_) => sockopt::set_ipv6_freebind(&socket, true)?,
+        }
+    }
+    rustix::net::bind(&socket, &address)?;
     Ok(socket)
 }
 

@@ -12,7 +12,7 @@ use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
 /// Accepts until dropped; connections end with it.
-pub(super) async fn serve(listener: TcpListener, targets: Vec<SocketAddr>) {
+pub(super) async fn serve(listener: Arc<TcpListener>, targets: Vec<SocketAddr>) {
     let targets: Arc<[SocketAddr]> = targets.into();
     let slots = Arc::new(Semaphore::new(CONNECTIONS));
     let mut connections = JoinSet::new();
@@ -42,7 +42,14 @@ pub(super) async fn serve(listener: TcpListener, targets: Vec<SocketAddr>) {
 }
 
 async fn relay(mut client: TcpStream, targets: &[SocketAddr]) -> io::Result<()> {
-    let mut container = connect(targets).await?;
+    let mut container = match connect(targets).await {
+        Ok(container) => container,
+        Err(error) => {
+            // The client was let in already; a reset is as near to a refusal as it gets.
+            client.set_zero_linger()?;
+            return Err(error);
+        }
+    };
     client.set_nodelay(true)?;
     container.set_nodelay(true)?;
     copy_bidirectional(&mut client, &mut container).await?;

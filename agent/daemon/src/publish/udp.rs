@@ -29,23 +29,21 @@ impl Default for Limits {
 }
 
 /// Relays until dropped; associations end with it.
-pub(super) async fn serve(socket: UdpSocket, targets: Vec<SocketAddr>, limits: Limits) {
+pub(super) async fn serve(socket: Arc<UdpSocket>, targets: Vec<SocketAddr>, limits: Limits) {
     let Some(&target) = targets.first() else {
         return;
     };
     let mut proxy = Proxy {
-        socket: Arc::new(socket),
+        socket,
         target,
         limits,
         associations: HashMap::new(),
         tasks: JoinSet::new(),
     };
-    let mut buffer = vec![0; DATAGRAM_BYTES];
     loop {
         tokio::select! {
-            received = proxy.socket.recv_from(&mut buffer) => match received {
-                Ok((length, client)) => proxy.forward(client, &buffer[..length]).await,
-                // An ICMP error of an earlier reply; the next read is unaffected.
+            ready = proxy.socket.readable() => match ready {
+                Ok(()) => proxy.forward_waiting().await,
                 Err(_) => sleep(ERROR_PAUSE).await,
             },
             Some(ended) = proxy.tasks.join_next() => {
@@ -74,6 +72,20 @@ struct Association {
 }
 
 impl Proxy {
+    /// Most ports are silent most of the time, so a buffer lives no longer than there is something to read.
+    async fn forward_waiting(&mut self) {
+        let mut buffer = Vec::with_capacity(DATAGRAM_BYTES);
+        for _ in 0..BATCH {
+            buffer.clear();
+            match self.socket.try_recv_buf_from(&mut buffer) {
+                Ok((_, client)) => self.forward(client, &buffer).await,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+                // An ICMP error of an earlier reply; the next read is unaffected.
+                Err(_) => return sleep(ERROR_PAUSE).await,
+            }
+        }
+    }
+
     async fn forward(&mut self, client: SocketAddr, datagram: &[u8]) {
         self.forget(client);
         if !self.associations.contains_key(&client) {
@@ -152,7 +164,6 @@ struct Replies {
 impl Replies {
     /// Passes the container's datagrams back until both sides are silent, or the association is dropped.
     async fn pass(self, mut heard: mpsc::Receiver<()>) -> SocketAddr {
-        let mut buffer = vec![0; DATAGRAM_BYTES];
         let mut deadline = Instant::now() + self.idle;
         loop {
             tokio::select! {
@@ -160,20 +171,42 @@ impl Replies {
                     Some(()) => deadline = Instant::now() + self.idle,
                     None => return self.client,
                 },
-                received = timeout_at(deadline, self.upstream.recv(&mut buffer)) => match received {
-                    Ok(Ok(length)) => {
-                        deadline = Instant::now() + self.idle;
-                        let _ = self.socket.send_to(&buffer[..length], self.client).await;
+                ready = timeout_at(deadline, self.upstream.readable()) => match ready {
+                    Ok(Ok(())) => {
+                        if self.pass_waiting().await {
+                            deadline = Instant::now() + self.idle;
+                        }
                     }
-                    // The container's port is closed; it may open.
                     Ok(Err(_)) => sleep(ERROR_PAUSE).await,
                     Err(_) => return self.client,
                 },
             }
         }
     }
+
+    /// Whether there was something to pass.
+    async fn pass_waiting(&self) -> bool {
+        let mut buffer = Vec::with_capacity(DATAGRAM_BYTES);
+        for passed in 0..BATCH {
+            buffer.clear();
+            match self.upstream.try_recv_buf(&mut buffer) {
+                Ok(_) => {
+                    let _ = self.socket.send_to(&buffer, self.client).await;
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return passed > 0,
+                // The container's port is closed; it may open.
+                Err(_) => {
+                    sleep(ERROR_PAUSE).await;
+                    return passed > 0;
+                }
+            }
+        }
+        true
+    }
 }
 
+/// Datagrams handled before the other side is looked at.
+const BATCH: usize = 64;
 const ERROR_PAUSE: Duration = Duration::from_millis(5);
 const DATAGRAM_BYTES: usize = 65_535;
 
@@ -194,7 +227,11 @@ mod tests {
         let (server, front) = (socket().await, socket().await);
         let address = front.local_addr().unwrap();
         let mut tasks = JoinSet::new();
-        tasks.spawn(serve(front, vec![server.local_addr().unwrap()], limits));
+        tasks.spawn(serve(
+            Arc::new(front),
+            vec![server.local_addr().unwrap()],
+            limits,
+        ));
         (server, address, tasks)
     }
 

@@ -26,12 +26,14 @@ pub(crate) fn rules() -> Rules {
                 host_ip: None,
                 host_port: 8080,
                 container: "172.17.0.2:80".parse().unwrap(),
+                ports: 1,
             },
             Published {
                 protocol: TransportProtocol::Udp,
                 host_ip: Some("fd00:9::1".parse().unwrap()),
                 host_port: 53,
                 container: "[fd00:1::2]:53".parse().unwrap(),
+                ports: 1,
             },
         ],
         ..Rules::default()
@@ -304,6 +306,7 @@ fn a_thousand_networks_are_applied_in_a_moment() {
             host_ip: None,
             host_port: 20_000 + number,
             container: "10.0.0.2:80".parse().unwrap(),
+            ports: 1,
         });
         let many = Rules {
             networks: networks.collect(),

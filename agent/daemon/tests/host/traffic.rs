@@ -9,13 +9,13 @@
 use std::io::{Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::{AsFd, AsRawFd};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use agent_api::TransportProtocol;
 use agent_daemon::firewall::{Firewall, NetworkRules, Published, Rules};
 use agent_daemon::host::{change, forwarding_changes, restore};
 use agent_daemon::netlink::{HostLink, Netlink, Netns, configure_host_link};
-use agent_daemon::publish::{PublishSpec, publish};
+use agent_daemon::publish::{Absent, PortRun, PublishedPorts};
 
 use super::{ip, netns, run, within};
 
@@ -101,6 +101,7 @@ fn published(protocol: TransportProtocol, host_port: u16, container: &str) -> Pu
         host_ip: None,
         host_port,
         container: container.parse().unwrap(),
+        ports: 1,
     }
 }
 
@@ -360,7 +361,7 @@ fn a_chatty_udp_client_follows_its_port_to_the_container_and_away() {
 }
 
 #[test]
-fn the_host_itself_reaches_published_ports_through_the_proxy() {
+fn the_host_itself_reaches_published_ports_by_all_addresses_that_filter_and_proxy_serve() {
     let site = Site::new();
     serve(&site.a, 80);
     site.apply();
@@ -374,17 +375,23 @@ fn the_host_itself_reaches_published_ports_through_the_proxy() {
                     .enable_all()
                     .build()
                     .unwrap();
-                let mut spec = PublishSpec {
+                let mut run = PortRun {
                     protocol: TransportProtocol::Tcp,
                     host_ip: None,
                     host_port: 8080,
-                    container: vec!["172.17.0.2:80".parse().unwrap()],
+                    container_port: 80,
+                    ports: 1,
                 };
-                let tcp = publish(&spec, runtime.handle()).unwrap();
-                spec.protocol = TransportProtocol::Udp;
-                spec.host_port = 5300;
-                spec.container[0].set_port(53);
-                let udp = publish(&spec, runtime.handle()).unwrap();
+                let take = |run| {
+                    PublishedPorts::take(run, true, Absent::Refused, runtime.handle()).unwrap()
+                };
+                let mut tcp = take(run);
+                run.protocol = TransportProtocol::Udp;
+                (run.host_port, run.container_port) = (5300, 53);
+                let mut udp = take(run);
+                let container = [ip("172.17.0.2")];
+                runtime.block_on(tcp.lead_to(&container));
+                runtime.block_on(udp.lead_to(&container));
                 ready.send(()).unwrap();
                 runtime.block_on(async move {
                     while stopped.try_recv() == Err(std::sync::mpsc::TryRecvError::Empty) {
@@ -396,22 +403,31 @@ fn the_host_itself_reaches_published_ports_through_the_proxy() {
             });
         });
         is_ready.recv().unwrap();
-        for own in [
-            "127.0.0.1:8080",
-            "192.0.2.1:8080",
-            "[::1]:8080",
-            "[fd00:9::1]:8080",
+        for (own, seen) in [
+            ("127.0.0.1:8080", "172.17.0.1"),
+            ("127.0.0.9:8080", "172.17.0.1"),
+            ("192.0.2.1:8080", "172.17.0.1"),
+            ("172.17.0.1:8080", "172.17.0.1"),
+            ("[fd00:9::1]:8080", "fd00:1::1"),
+            // The proxy knows IPv4 alone here.
+            ("[::1]:8080", "172.17.0.1"),
         ] {
-            assert_eq!(ask(&site.host, own), Some(ip("172.17.0.1")), "{own}");
+            assert_eq!(ask(&site.host, own), Some(ip(seen)), "{own}");
         }
         // From elsewhere the proxy is not in the way.
         assert_eq!(ask(&site.world, "192.0.2.1:8080"), Some(ip("192.0.2.2")));
         let container = within(&site.a, || UdpSocket::bind("0.0.0.0:53").unwrap());
         for (client, to) in [
             (&site.host, "127.0.0.1:5300"),
+            (&site.host, "[::1]:5300"),
             (&site.world, "192.0.2.1:5300"),
         ] {
-            let socket = within(client, || UdpSocket::bind("0.0.0.0:0").unwrap());
+            let any = if to.starts_with('[') {
+                "[::]:0"
+            } else {
+                "0.0.0.0:0"
+            };
+            let socket = within(client, move || UdpSocket::bind(any).unwrap());
             for socket in [&socket, &container] {
                 socket
                     .set_read_timeout(Some(Duration::from_secs(3)))
@@ -425,7 +441,115 @@ fn the_host_itself_reaches_published_ports_through_the_proxy() {
         }
         stop.send(()).unwrap();
     });
-    assert_eq!(ask(&site.host, "127.0.0.1:8080"), None);
+    assert_eq!(ask(&site.host, "[::1]:8080"), None);
+}
+
+#[test]
+fn a_local_client_is_refused_by_a_container_where_nothing_listens() {
+    let site = Site::new();
+    site.apply();
+    for own in ["127.0.0.1:8080", "192.0.2.1:8080", "[fd00:9::1]:8080"] {
+        let outcome = within(&site.host, || TcpStream::connect(own).map(drop));
+        let error = outcome.unwrap_err();
+        assert_eq!(error.kind(), std::io::ErrorKind::ConnectionRefused, "{own}");
+    }
+}
+
+#[test]
+fn ports_on_the_hosts_loopback_are_reached_by_the_host_alone() {
+    let site = Site::new();
+    serve(&site.a, 80);
+    serve(&site.host, 90);
+    let only_loopback = Rules {
+        published: vec![Published {
+            host_ip: Some(ip("127.0.0.1")),
+            ..published(TransportProtocol::Tcp, 8080, "172.17.0.2:80")
+        }],
+        ..rules()
+    };
+    within(&site.host, || {
+        Firewall::find().unwrap().apply(&only_loopback).unwrap();
+    });
+    assert!(ask(&site.host, "127.0.0.1:8080").is_some());
+    assert_eq!(setting_of(&site.host, "tsya"), "1", "it is led out there");
+    assert_eq!(setting_of(&site.host, "tsyb"), "0");
+    for (from, gateway) in [(&site.world, "192.0.2.1"), (&site.a, "172.17.0.1")] {
+        let route = format!("ip route add 127.0.0.0/8 via {gateway}");
+        within(from, || {
+            std::fs::write("/proc/sys/net/ipv4/conf/all/route_localnet", "1").unwrap();
+            run("ip address del 127.0.0.1/8 dev lo");
+            run("ip route flush table local root 127.0.0.0/8");
+            run(&route);
+        });
+        for loopback in ["127.0.0.1:8080", "127.0.0.1:90"] {
+            assert_eq!(ask(from, loopback), None, "{loopback} by {gateway}");
+        }
+    }
+    within(&site.host, || {
+        Firewall::find().unwrap().remove().unwrap();
+    });
+    assert_eq!(setting_of(&site.host, "tsya"), "0");
+}
+
+#[test]
+fn connections_of_a_released_address_are_forgotten() {
+    let site = Site::new();
+    site.apply();
+    let listener = within(&site.a, || TcpListener::bind("0.0.0.0:80").unwrap());
+    let mut client = within(&site.world, || {
+        TcpStream::connect("192.0.2.1:8080").unwrap()
+    });
+    let (container, _) = listener.accept().unwrap();
+    within(&site.host, || {
+        let firewall = Firewall::find().unwrap();
+        let nothing = Rules {
+            published: Vec::new(),
+            ..rules()
+        };
+        firewall.apply(&nothing).unwrap();
+        firewall.forget_addresses(&[ip("172.17.0.2")]);
+    });
+    client.write_all(b"to a stranger").unwrap();
+    container
+        .set_read_timeout(Some(Duration::from_millis(700)))
+        .unwrap();
+    assert!((&container).read(&mut [0; 16]).is_err());
+}
+
+#[test]
+fn ranges_of_ten_thousand_ports_are_applied_in_a_moment_and_lead_on() {
+    let site = Site::new();
+    let range = |host_port, container: &str| Published {
+        ports: 10_000,
+        ..published(TransportProtocol::Tcp, host_port, container)
+    };
+    let ranges = Rules {
+        published: vec![
+            range(20_000, "172.17.0.2:20000"),
+            range(20_000, "[fd00:1::2]:20000"),
+            range(40_000, "172.18.0.2:50000"),
+        ],
+        ..rules()
+    };
+    within(&site.host, || {
+        let firewall = Firewall::find().unwrap();
+        let start = Instant::now();
+        firewall.apply(&ranges).unwrap();
+        println!("30,000 ports: {:?}", start.elapsed());
+        assert!(start.elapsed() < Duration::from_secs(3));
+    });
+    serve(&site.a, 29_999);
+    serve(&site.b, 59_999);
+    assert!(ask(&site.world, "192.0.2.1:29999").is_some());
+    assert!(ask(&site.world, "[fd00:9::1]:29999").is_some());
+    assert!(ask(&site.world, "192.0.2.1:49999").is_some());
+    assert!(ask(&site.host, "127.0.0.1:49999").is_some());
+    assert_eq!(ask(&site.world, "192.0.2.1:30000"), None);
+}
+
+fn setting_of(netns: &Netns, link: &str) -> String {
+    let name = format!("net/ipv4/conf/{link}/route_localnet");
+    within(netns, move || setting(&name))
 }
 
 #[test]
