@@ -71,6 +71,11 @@ impl TunnelSocket {
             .recv(UdpSockRef::from(&self.socket), buffers, metas)
     }
 
+    /// Packets that the socket had no room for, so far; a train that was joined counts once. Zero where the kernel does not say.
+    pub(crate) fn unreceived(&self) -> u64 {
+        switch_io::unreceived(self.socket.as_fd()).unwrap_or(0)
+    }
+
     /// Most datagrams of one [`Self::send`].
     pub(crate) fn segments_max(&self) -> usize {
         self.state.max_gso_segments()

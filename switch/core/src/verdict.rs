@@ -108,6 +108,8 @@ drop_reasons! {
     LinkDown = "link_down",
     /// From this port: its sandbox sent faster than the TAP was read. Counted by the link itself.
     TapFull = "tap_full",
+    /// From this port, the gateway's: it answered faster than it was read.
+    EdgeFull = "edge_full",
     /// A fault that was asked for.
     Fault = "fault",
 }

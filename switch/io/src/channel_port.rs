@@ -75,6 +75,10 @@ impl FramePort for ChannelPort {
     fn capabilities(&self) -> Capabilities {
         self.capabilities
     }
+
+    fn unread(&self) -> u64 {
+        self.incoming.0.dropped.load(Ordering::Relaxed)
+    }
 }
 
 /// The station's side of a channel. Usable from several threads.

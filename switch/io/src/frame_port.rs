@@ -57,6 +57,11 @@ pub trait FramePort: Send + Sync {
         None
     }
 
+    /// Frames that the device's own queue had no room for before they could be read, so far; a TAP's link counts its own.
+    fn unread(&self) -> u64 {
+        0
+    }
+
     /// The switch gave the port this number. Called once, before the port is read or written; for the ports of a trunk,
     /// which put the number into what they read.
     fn attached(&self, _id: PortId) {}
@@ -89,6 +94,10 @@ impl<P: FramePort + ?Sized> FramePort for Box<P> {
 
     fn tap(&self) -> Option<BorrowedFd<'_>> {
         (**self).tap()
+    }
+
+    fn unread(&self) -> u64 {
+        (**self).unread()
     }
 
     fn attached(&self, id: PortId) {

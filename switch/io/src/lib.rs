@@ -26,6 +26,7 @@ pub use switch::{
     AUTO_WORKERS_MAX, AddPort, EngineChoice, EngineKind, EngineReport, RemovedPort, StartSwitch,
     Switch, SwitchConfig,
 };
+pub use sys::meminfo::unreceived;
 pub use sys::packet;
 pub use sys::packet_ring::{PacketRing, RingPacket};
 pub use tap::{BasicTap, OffloadMask, OffloadTap, OpenTap};

@@ -84,6 +84,10 @@ impl<P: FramePort> FramePort for Pcap<P> {
         self.inner.tap()
     }
 
+    fn unread(&self) -> u64 {
+        self.inner.unread()
+    }
+
     fn attached(&self, id: PortId) {
         self.inner.attached(id);
     }

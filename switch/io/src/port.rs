@@ -63,6 +63,7 @@ impl Port {
             sum += &counters.snapshot();
         }
         sum.add(DropReason::TapFull, self.lost.load(Ordering::Relaxed));
+        sum.add(DropReason::EdgeFull, self.device.unread());
         sum
     }
 }

@@ -24,6 +24,7 @@ on_both_engines! {
     an_open_checksum_is_completed_for_a_weak_port
     lying_vnet_headers_are_dropped_and_counted
     a_stalled_reader_does_not_hurt_another_port
+    what_a_port_that_is_not_read_loses_is_counted_there
     frames_longer_than_the_egress_mtu_are_dropped
     a_port_is_removed_under_load
     removal_is_idempotent
@@ -292,6 +293,18 @@ fn a_stalled_reader_does_not_hurt_another_port(engine: EngineChoice) {
     assert_eq!(switch.counters(a_port).unwrap().drop_reasons().count(), 0);
     assert_eq!(switch.counters(stalled_port).unwrap().tx_frames, 10);
     assert!(stalled.try_recv().is_ok());
+}
+
+fn what_a_port_that_is_not_read_loses_is_counted_there(engine: EngineChoice) {
+    let (switch, bridge) = (switch(engine), bridge());
+    let (device, end) = channel(10, Capabilities::ALL).unwrap();
+    for _ in 0..25 {
+        end.send(&frame(2, 1, b"early"));
+    }
+    let port = switch
+        .add_port(&bridge, Box::new(device), tap_port())
+        .unwrap();
+    assert_eq!(dropped(&switch, port, DropReason::EdgeFull), 15);
 }
 
 fn frames_longer_than_the_egress_mtu_are_dropped(engine: EngineChoice) {

@@ -18,7 +18,7 @@ use std::sync::Arc;
 
 use overlay_core::mtu::{Underlay, quic_inner_default, vxlan_inner};
 use overlay_core::{HostId, VXLAN_UDP_PORT};
-use overlay_io::{Gateway, QuicConfig, QuicTunnel, VxlanConfig, VxlanCounts, VxlanTunnel};
+use overlay_io::{Gateway, QuicConfig, QuicTunnel, VxlanConfig, VxlanTunnel};
 use switch_core::{Bridge, PortConfig, PortCounts, PortId, Vni};
 use switch_io::Switch;
 
@@ -176,9 +176,9 @@ impl Tunnels {
         }
     }
 
-    /// What VXLAN datagrams to `local` were dropped for.
-    pub(super) fn vxlan_counts(&self, local: IpAddr) -> Option<VxlanCounts> {
-        self.vxlan.get(&local).map(|socket| socket.tunnel.counts())
+    /// The tunnel that receives at `local`.
+    pub(super) fn vxlan(&self, local: IpAddr) -> Option<&VxlanTunnel> {
+        self.vxlan.get(&local).map(|socket| &socket.tunnel)
     }
 
     fn close_unused(&mut self, switch: &Switch, local: IpAddr) {

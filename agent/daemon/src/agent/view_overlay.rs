@@ -64,18 +64,24 @@ fn row(
 
 /// What the QUIC socket refused and dropped.
 pub(super) fn quic(tunnels: &Tunnels) -> BTreeMap<String, u64> {
-    tunnels
-        .quic()
-        .map_or_else(BTreeMap::new, |quic| named(quic.counts().named()))
+    let Some(quic) = tunnels.quic() else {
+        return BTreeMap::new();
+    };
+    let mut drops = named(quic.counts().named());
+    drops.extend(named([("socket_full", quic.unreceived())]));
+    drops
 }
 
 fn vxlan(tunnels: &Tunnels, segment: &Segment) -> BTreeMap<String, u64> {
     let locals = segment.tunnels.values().filter_map(|tunnel| tunnel.local);
-    let mut counts = locals.filter_map(|local| tunnels.vxlan_counts(local));
+    let mut found = locals.filter_map(|local| tunnels.vxlan(local));
     // All tunnels of a network begin at one address, so that each has the counts of the one socket.
-    counts
-        .next()
-        .map_or_else(BTreeMap::new, |counts| named(counts.named()))
+    let Some(tunnel) = found.next() else {
+        return BTreeMap::new();
+    };
+    let mut drops = named(tunnel.counts().named());
+    drops.extend(named([("socket_full", tunnel.unreceived())]));
+    drops
 }
 
 /// The connection to a host.

@@ -88,4 +88,8 @@ impl FramePort for EdgePort {
     fn capabilities(&self) -> Capabilities {
         self.port.capabilities()
     }
+
+    fn unread(&self) -> u64 {
+        self.port.unread()
+    }
 }

@@ -212,6 +212,11 @@ impl QuicTunnel {
             .is_some_and(|remote| remote.machine.is_up())
     }
 
+    /// Packets that the socket had no room for: more came than was read.
+    pub fn unreceived(&self) -> u64 {
+        self.shared.lock().socket.unreceived()
+    }
+
     pub fn counts(&self) -> QuicCounts {
         self.shared.lock().counts
     }

@@ -198,6 +198,11 @@ impl VxlanTunnel {
         }
     }
 
+    /// Packets that the socket had no room for: more came than was read.
+    pub fn unreceived(&self) -> u64 {
+        self.shared.receiver.unreceived()
+    }
+
     pub fn counts(&self) -> VxlanCounts {
         let load = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         let counters = &self.shared.counters;

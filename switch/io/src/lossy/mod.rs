@@ -230,6 +230,10 @@ impl<P: FramePort> FramePort for Lossy<P> {
         self.inner.tap()
     }
 
+    fn unread(&self) -> u64 {
+        self.inner.unread()
+    }
+
     fn attached(&self, id: switch_core::PortId) {
         self.inner.attached(id);
     }
