@@ -16,7 +16,7 @@ use std::time::Duration;
 use switch_core::PortKind;
 
 use super::segment::{DRIVER_OFFLOAD, on_link, open_tap};
-use super::state::{HostPort, Segment, State};
+use super::state::{HostPort, Network, Segment, State, UnderlayRules};
 use super::{Agent, settings};
 use crate::firewall::{Disturbance, Firewall, FirewallError};
 use crate::netlink::{HostLink, Netlink, configure_host_link};
@@ -25,20 +25,16 @@ use crate::record::NetworkRecord;
 impl Agent {
     /// Opens the host ports that are not open, all of them or, where the rules cannot be made, none.
     pub(super) fn open_host_ports(&self, state: &mut State) {
-        let closed = |network: &&mut super::state::Network| {
-            let segment = network.segment.as_ref();
-            network.record.has_host_port() && segment.is_some_and(|segment| segment.host.is_none())
-        };
-        if !state
-            .networks
-            .values_mut()
-            .any(|network| closed(&&mut *network))
-        {
+        if !state.networks.values().any(Network::is_closed) {
             return;
         }
         let ready = self.make_ready(state);
         let mut left = false;
-        for network in state.networks.values_mut().filter(closed) {
+        for network in state
+            .networks
+            .values_mut()
+            .filter(|network| network.is_closed())
+        {
             let Some(segment) = &mut network.segment else {
                 continue;
             };
@@ -120,15 +116,7 @@ impl Agent {
     /// Puts back what no network needs, and makes the rules fit those there are.
     pub(super) fn settle_host(&self, state: &mut State) -> Result<(), String> {
         self.restore_settings(state);
-        if state
-            .networks
-            .values()
-            .any(|network| network.record.has_host_port())
-        {
-            return self.apply_firewall(state);
-        }
-        let firewall = self.firewall().map_err(|error| error.to_string())?;
-        firewall.remove().map_err(|error| error.to_string())
+        self.apply_firewall(state)
     }
 
     /// The end of the agent. Nothing of it stays on the host, unless something is attached that goes on without it.
@@ -150,6 +138,7 @@ impl Agent {
                 self.lower_segment(&mut state.tunnels, segment);
             }
         }
+        state.underlay = UnderlayRules::default();
         if let Err(why) = self.settle_host(state) {
             tracing::warn!(why, "rules stay in the packet filter");
         }

@@ -202,12 +202,18 @@ impl Agent {
         }
     }
 
-    /// Makes the packet filter fit the networks, published ports and tunnels there are.
+    /// Makes the packet filter fit the networks, published ports and tunnels there are; without any there is nothing in it.
     pub(super) fn apply_firewall(&self, state: &State) -> Result<(), String> {
         let firewall = self.firewall().map_err(|error| error.to_string())?;
-        firewall
-            .apply(&rules(state))
-            .map_err(|error| error.to_string())
+        let routed = state
+            .networks
+            .values()
+            .any(|network| network.record.has_host_port());
+        let applied = match routed || !state.underlay.tunnels.is_empty() {
+            true => firewall.apply(&rules(state)),
+            false => firewall.remove(),
+        };
+        applied.map_err(|error| error.to_string())
     }
 }
 

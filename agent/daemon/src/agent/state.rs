@@ -64,6 +64,12 @@ pub(super) struct UnderlayRules {
 }
 
 impl Network {
+    /// Whether it runs without the host port that it should have.
+    pub(super) fn is_closed(&self) -> bool {
+        let segment = self.segment.as_ref();
+        self.record.has_host_port() && segment.is_some_and(|segment| segment.host.is_none())
+    }
+
     pub(super) fn endpoints_of(&self, owner: &Owner) -> impl Iterator<Item = &Endpoint> {
         self.endpoints
             .values()

@@ -114,8 +114,8 @@ fn accept_ra_settings(root: &Path) -> Vec<(String, &'static str)> {
         .filter_map(|link| {
             let link = link.file_name().into_string().ok()?;
             let name = format!("{IPV6_LINKS}/{link}/accept_ra");
-            let listens = read(root, &name)? == "1";
-            (listens && is_uplink(&link)).then_some((name, "2"))
+            let listens = is_uplink(&link) && read(root, &name)? == "1";
+            listens.then_some((name, "2"))
         })
         .collect()
 }

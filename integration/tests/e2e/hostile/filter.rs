@@ -71,7 +71,10 @@ fn rules_stay_while_a_container_outlives_the_agent() {
 
 #[test]
 fn what_is_for_a_container_does_not_leave_by_the_default_route_while_the_agent_is_away() {
-    let host = Host::start();
+    let host = Host::without_agent();
+    // Where the agent turned forwarding on, nothing else is forwarded anyhow.
+    host.netns.sh("sysctl -qw net.ipv4.ip_forward=1");
+    host.launch();
     host.idle("one", "bridge", &["-p", "8080:80"]);
     let outside = host
         .outside
