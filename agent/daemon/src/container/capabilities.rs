@@ -42,6 +42,10 @@ impl Capabilities {
             .collect()
     }
 
+    pub(super) fn hold_sys_admin(self) -> bool {
+        self.0 & CapabilitySet::SYS_ADMIN.bits() != 0
+    }
+
     /// Takes everything else from this thread and from all that it executes, for good. Nothing is inherited beside the
     /// bounding set, so a program with other user ids holds nothing.
     ///

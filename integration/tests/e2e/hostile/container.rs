@@ -119,7 +119,8 @@ fn a_container_cannot_reach_the_agent_or_its_state() {
     host.idle("plain", "bridge", &[]);
     host.idle("on-host", "host", &[]);
     host.idle("in-root", "bridge", &["--rootfs", "/"]);
-    let confined = ["plain", "on-host", "in-root"];
+    host.idle("nesting", "bridge", &["--cap-add", "SYS_ADMIN"]);
+    let confined = ["plain", "on-host", "in-root", "nesting"];
     let state = host.state_dir().display().to_string();
     for name in confined {
         assert_eq!(
@@ -137,7 +138,11 @@ fn a_container_cannot_reach_the_agent_or_its_state() {
             host.launch();
         }
         for name in confined {
-            for nested in ["", "unshare -Urpf ", "setsid -f -w "] {
+            let nestings = match name {
+                "nesting" => &["unshare -Urpf ", "unshare -pf "][..],
+                _ => &["", "setsid -f -w "],
+            };
+            for nested in nestings {
                 let asked = host.exec(name, &ask(&host, nested));
                 assert!(
                     asked.stdout.contains("does not serve its own container"),
@@ -152,6 +157,32 @@ fn a_container_cannot_reach_the_agent_or_its_state() {
     let asked = host.exec("lifted", &ask(&host, "")).ok();
     assert!(asked.contains("\"name\":\"bridge\""), "{asked}");
     assert_ne!(host.exec("lifted", &format!("ls -A {state}")).ok(), "");
+}
+
+/// With a user namespace it could mount the control groups, the agent's own among them, and kill everybody in there.
+#[test]
+fn a_container_cannot_make_a_user_namespace_and_kill_the_agent_from_there() {
+    let host = Host::start();
+    host.idle("plain", "none", &[]);
+    host.idle("users", "none", &["--userns", "private"]);
+    host.idle("nesting", "none", &["--cap-add", "SYS_ADMIN"]);
+    for name in ["plain", "users"] {
+        for flags in ["-U", "-Ur", "-UrCm", "-Urn", "-Urpf"] {
+            let tried = host.exec(name, &format!("unshare {flags} true"));
+            assert!(
+                tried.status != 0 && tried.stderr.contains("not permitted"),
+                "{name} {flags}: {tried:?}"
+            );
+        }
+        // Threads and processes go on being made.
+        host.exec(
+            name,
+            "(sleep 0 & wait) && xargs -P 2 -n 1 echo </etc/hostname",
+        )
+        .ok();
+        assert_eq!(mask(&host.exec(name, STATUS).ok(), "NoNewPrivs"), 0);
+    }
+    host.exec("nesting", "unshare -Ur true").ok();
 }
 
 #[test]

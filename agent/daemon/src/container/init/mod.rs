@@ -12,6 +12,7 @@
 mod command;
 mod masks;
 mod mounts;
+mod user_namespaces;
 
 use std::fmt::Display;
 use std::io;
@@ -174,12 +175,21 @@ fn become_command(
     };
     match control.receive_start() {
         Ok(true) => {
-            let kept = process.capabilities.keep_only();
-            kept.map_err(|error| Refusal::setup("give up capabilities", error))?;
+            confine(process)?;
             Err(command::execute(process, stdio))
         }
         _ => Ok(ExitCode::FAILURE),
     }
+}
+
+/// The last step, and the filter first: it takes a capability to load it.
+fn confine(process: &ProcessSpec) -> Result<(), Refusal> {
+    if !process.capabilities.hold_sys_admin() {
+        user_namespaces::forbid()
+            .map_err(|error| Refusal::setup("forbid user namespaces", error))?;
+    }
+    let kept = process.capabilities.keep_only();
+    kept.map_err(|error| Refusal::setup("give up capabilities", error))
 }
 
 fn prepared(control: &Control, fds: &[std::os::fd::BorrowedFd<'_>]) -> Result<(), Refusal> {
