@@ -21,8 +21,12 @@ pub enum ErrorKind {
     Forbidden,
     /// 404: the named thing does not exist.
     NotFound,
+    /// 405: the route is there, and not for this method.
+    MethodNotAllowed,
     /// 409: it exists already, or is in use.
     Conflict,
+    /// 413: the request's body is longer than the agent reads.
+    TooLong,
     /// 507: a pool, table or limit is used up.
     Exhausted,
     /// 501: this build or kernel cannot do it.
@@ -41,7 +45,9 @@ impl ErrorKind {
             Self::Invalid | Self::CommandNotFound | Self::CommandNotExecutable => 400,
             Self::Forbidden => 403,
             Self::NotFound => 404,
+            Self::MethodNotAllowed => 405,
             Self::Conflict => 409,
+            Self::TooLong => 413,
             Self::Failed => 500,
             Self::Unsupported => 501,
             Self::Exhausted => 507,

@@ -1,8 +1,10 @@
 //! The document that describes the API describes all of it.
 
+use std::collections::HashSet;
+
 use serde_json::Value;
 
-use crate::harness::Host;
+use crate::harness::{Host, Reply, request_raw};
 
 const ROUTES: [(&str, &str); 21] = [
     ("get", "/v1/version"),
@@ -69,13 +71,122 @@ fn unknown_routes_and_methods_are_json_errors() {
         (404, &"not_found".into()),
         "{missing:?}"
     );
-    assert_eq!(host.api("PUT", "/v1/networks", None).status, 405);
+    let method = host.api("PUT", "/v1/networks", None);
+    assert_eq!(
+        (method.status, &method.body["kind"]),
+        (405, &"method_not_allowed".into()),
+        "{method:?}"
+    );
     let unknown = host.api("GET", "/v1/networks/nonet", None);
     assert_eq!(
         (unknown.status, &unknown.body["kind"]),
         (404, &"not_found".into()),
         "{unknown:?}"
     );
+}
+
+/// Every operation of the document: method, path, description.
+fn operations(document: &Value) -> Vec<(String, String, &Value)> {
+    let paths = document["paths"].as_object().unwrap();
+    let of_path = |(path, item): (&String, &'_ Value)| {
+        let methods: Vec<String> = item.as_object().unwrap().keys().cloned().collect();
+        methods
+            .into_iter()
+            .map(|method| (method, path.clone()))
+            .collect::<Vec<_>>()
+    };
+    let all = paths.iter().flat_map(of_path);
+    all.map(|(method, path)| {
+        let operation = &document["paths"][&path][&method];
+        (method, path, operation)
+    })
+    .collect()
+}
+
+#[test]
+fn every_operation_has_its_own_id_and_says_what_it_replies() {
+    let host = Host::start();
+    let document: Value = host.api("GET", "/v1/openapi.json", None).ok();
+    let operations = operations(&document);
+    assert!(operations.len() >= ROUTES.len());
+    let mut ids = HashSet::new();
+    for (method, path, operation) in operations {
+        let id = operation["operationId"].as_str().unwrap_or_default();
+        assert!(
+            !id.is_empty() && ids.insert(id.to_owned()),
+            "{method} {path}: {id:?}"
+        );
+        assert!(operation["summary"].is_string(), "{method} {path}");
+        let responses = operation["responses"].as_object().unwrap();
+        assert_eq!(
+            responses["default"]["content"]["application/json"]["schema"]["$ref"],
+            "#/components/schemas/ApiError",
+            "{method} {path}"
+        );
+        for (status, response) in responses {
+            let description = response["description"].as_str().unwrap_or_default();
+            assert!(!description.is_empty(), "{method} {path} {status}");
+        }
+    }
+}
+
+#[test]
+fn whatever_is_wrong_with_a_request_the_error_has_one_shape() {
+    let host = Host::start();
+    let document: Value = host.api("GET", "/v1/openapi.json", None).ok();
+    let send = |method: &str, path: &str, body: &[u8]| {
+        request_raw(&host.socket(), &method.to_uppercase(), path, body).unwrap()
+    };
+    let long = vec![b' '; (16 << 20) + 1];
+    let (mut bodies, mut queries) = (0, 0);
+    for (method, path, operation) in operations(&document) {
+        let named = path.replace("{name}", "nobody").replace("{id}", "nothing");
+        is_error(&send("patch", &named, b""), 405, "method_not_allowed");
+        if operation["requestBody"].is_object() {
+            bodies += 1;
+            is_error(&send(&method, &named, b""), 400, "invalid");
+            is_error(&send(&method, &named, b"{"), 400, "invalid");
+            is_error(&send(&method, &named, b"3"), 400, "invalid");
+            is_error(&send(&method, &named, &long), 413, "too_long");
+        }
+        let parameters = operation["parameters"].as_array().into_iter().flatten();
+        for parameter in parameters.filter(|parameter| parameter["in"] == "query") {
+            queries += 1;
+            let name = parameter["name"].as_str().unwrap();
+            let wrong = send(&method, &format!("{named}?{name}=nonsense"), b"");
+            is_error(&wrong, 400, "invalid");
+            assert!(
+                wrong.body["message"].as_str().unwrap().contains(name),
+                "{wrong:?}"
+            );
+        }
+        if named != path {
+            let undecodable = named.replace("nobody", "%ff").replace("nothing", "%ff");
+            let wrong = send(&method, &undecodable, b"{}");
+            assert!(
+                wrong.status >= 400 && wrong.body["message"].is_string(),
+                "{wrong:?}"
+            );
+        }
+    }
+    assert!(bodies >= 8 && queries >= 3, "{bodies} {queries}");
+    assert!(
+        host.networks()
+            .iter()
+            .any(|network| network.name == "bridge")
+    );
+}
+
+#[track_caller]
+fn is_error(reply: &Reply, status: u16, kind: &str) {
+    assert_eq!(
+        (reply.status, &reply.body["kind"]),
+        (status, &kind.into()),
+        "{reply:?}"
+    );
+    let message = reply.body["message"].as_str().unwrap();
+    assert!(!message.is_empty() && !message.contains('\n'), "{reply:?}");
+    assert_eq!(reply.body.as_object().unwrap().len(), 2, "{reply:?}");
 }
 
 fn collect_references<'v>(value: &'v Value, found: &mut Vec<&'v str>) {

@@ -2,6 +2,7 @@
 
 mod cluster;
 mod containers;
+mod document;
 mod endpoints;
 mod networks;
 mod peer;
@@ -11,7 +12,8 @@ mod system;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::middleware::from_fn_with_state;
+use axum::extract::DefaultBodyLimit;
+use axum::middleware::{from_fn, from_fn_with_state};
 use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 
@@ -21,7 +23,7 @@ use crate::agent::Agent;
 
 /// Every route below `/v1`, and the document that describes them at `/v1/openapi.json`.
 pub(crate) fn router(agent: Arc<Agent>) -> Router {
-    let (router, document) = OpenApiRouter::with_openapi(ApiDocument::openapi())
+    let (router, mut document) = OpenApiRouter::with_openapi(ApiDocument::openapi())
         .nest(
             "/v1",
             networks::routes()
@@ -31,9 +33,12 @@ pub(crate) fn router(agent: Arc<Agent>) -> Router {
                 .merge(system::routes()),
         )
         .split_for_parts();
+    document::complete(&mut document);
     system::serve_document(router, document)
         .fallback(reply::no_such_route)
         .layer(from_fn_with_state(agent.clone(), peer::refuse_containers))
+        .layer(from_fn(reply::in_one_shape))
+        .layer(DefaultBodyLimit::max(reply::BODY_LEN_MAX))
         .with_state(agent)
 }
 

@@ -5,10 +5,10 @@ use std::sync::Arc;
 use agent_api::{ApiError, ErrorKind};
 use axum::Json;
 use axum::body::{Body as AxumBody, Bytes};
-use axum::extract::rejection::JsonRejection;
 use axum::extract::{FromRequest, Request};
-use axum::http::header::CONTENT_TYPE;
+use axum::http::header::{ALLOW, CONTENT_TYPE};
 use axum::http::{StatusCode, Uri};
+use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use http_body_util::channel::Channel;
 use serde::de::DeserializeOwned;
@@ -44,12 +44,54 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Body<T> {
     async fn from_request(request: Request, state: &S) -> Result<Self, Refusal> {
         match Json::<T>::from_request(request, state).await {
             Ok(Json(body)) => Ok(Self(body)),
+            Err(rejection) if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE => {
+                Err(Refusal(ApiError::new(
+                    ErrorKind::TooLong,
+                    format!(
+                        "the body is longer than {} MiB; ask for less at once",
+                        BODY_LEN_MAX >> 20
+                    ),
+                )))
+            }
             Err(rejection) => Err(Refusal(ApiError::new(
                 ErrorKind::Invalid,
-                one_line(&rejection),
+                one_line(&rejection.body_text()),
             ))),
         }
     }
+}
+
+/// Gives every failure the one shape it has, also those that axum answers itself: a query or a path that does not parse, a
+/// method that a route does not have.
+pub(super) async fn in_one_shape(request: Request, next: Next) -> Response {
+    let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+    let response = next.run(request).await;
+    let status = response.status();
+    let is_json = response
+        .headers()
+        .get(CONTENT_TYPE)
+        .is_some_and(|kind| kind.as_bytes().starts_with(b"application/json"));
+    if is_json || !status.is_client_error() && !status.is_server_error() {
+        return response;
+    }
+    let (head, body) = response.into_parts();
+    let said = axum::body::to_bytes(body, SAID_LEN_MAX)
+        .await
+        .unwrap_or_default();
+    let said = one_line(&String::from_utf8_lossy(&said));
+    let error = match status {
+        StatusCode::METHOD_NOT_ALLOWED => ApiError::new(
+            ErrorKind::MethodNotAllowed,
+            format!("{path} does not take {method}; GET /v1/openapi.json lists what it takes"),
+        ),
+        _ if status.is_client_error() => ApiError::new(ErrorKind::Invalid, said),
+        _ => ApiError::new(ErrorKind::Failed, said),
+    };
+    let mut response = Refusal(error).into_response();
+    if let Some(allowed) = head.headers.get(ALLOW) {
+        response.headers_mut().insert(ALLOW, allowed.clone());
+    }
+    response
 }
 
 /// Runs `call` where it may block: the agent's work is system calls.
@@ -90,8 +132,11 @@ pub(super) async fn no_such_route(uri: Uri) -> Refusal {
     ))
 }
 
-fn one_line(rejection: &JsonRejection) -> String {
-    rejection.body_text().replace('\n', " ")
+fn one_line(text: &str) -> String {
+    text.replace('\n', " ")
 }
 
 const LINES_BUFFERED: usize = 16;
+/// All ports of both protocols published, each by itself, are two thirds of this.
+pub(super) const BODY_LEN_MAX: usize = 16 << 20;
+const SAID_LEN_MAX: usize = 4096;

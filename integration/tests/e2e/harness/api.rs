@@ -33,14 +33,26 @@ pub(crate) fn request(
     body: Option<&Value>,
 ) -> std::io::Result<Reply> {
     let body = body.map(Value::to_string).unwrap_or_default();
+    request_raw(socket, method, path, body.as_bytes())
+}
+
+/// One request with whatever body.
+pub(crate) fn request_raw(
+    socket: &Path,
+    method: &str,
+    path: &str,
+    body: &[u8],
+) -> std::io::Result<Reply> {
     let mut stream = UnixStream::connect(socket)?;
     stream.set_read_timeout(Some(Duration::from_secs(60)))?;
     let length = body.len();
     write!(
         stream,
         "{method} {path} HTTP/1.1\r\nHost: tapestry\r\nConnection: close\r\n\
-         Content-Type: application/json\r\nContent-Length: {length}\r\n\r\n{body}"
+         Content-Type: application/json\r\nContent-Length: {length}\r\n\r\n"
     )?;
+    // Who refuses a long body does not read it to its end.
+    let _ = stream.write_all(body);
     let mut reply = Vec::new();
     stream.read_to_end(&mut reply)?;
     Ok(parse(&reply))

@@ -14,7 +14,7 @@ mod terminal;
 
 use std::time::{Duration, Instant};
 
-pub(crate) use api::{Reply, request};
+pub(crate) use api::{Reply, request, request_raw};
 pub(crate) use endpoint::Endpoint;
 pub(crate) use host::{
     HOST_IP, HOST_IP6, Host, OUTSIDE_IP, OUTSIDE_IP6, OUTSIDE_NAME_SERVER, binary,
