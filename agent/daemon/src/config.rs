@@ -49,7 +49,10 @@ impl Config {
                 RawEngine::Uring => EngineChoice::Uring,
                 RawEngine::Epoll => EngineChoice::Epoll,
             },
-            workers: raw.workers,
+            workers: match raw.workers {
+                workers if workers <= WORKERS_MAX => workers,
+                workers => return Err(ReadConfig::Workers(workers)),
+            },
             packet_ring: raw.vxlan.packet_ring,
             resolv_conf: raw
                 .dns
@@ -147,9 +150,24 @@ impl RawConfig {
             path: path.into(),
             source,
         })?;
-        toml::from_str(&text).map_err(|error| ReadConfig::Parse {
+        Self::parse(&text).map_err(|message| ReadConfig::Parse {
             path: path.into(),
-            message: error.message().to_owned(),
+            message,
+        })
+    }
+
+    /// The line that is wrong, and why.
+    fn parse(text: &str) -> Result<Self, String> {
+        toml::from_str(text).map_err(|error| {
+            let why = error.message().trim_end();
+            let Some(at) = error.span().map(|span| span.start.min(text.len())) else {
+                return why.to_owned();
+            };
+            let before = text.as_bytes().get(..at).unwrap_or_default();
+            let number = before.iter().filter(|byte| **byte == b'\n').count();
+            let line = text.lines().nth(number).unwrap_or_default().trim();
+            let shown: String = line.chars().take(LINE_SHOWN).collect();
+            format!("line {}, {shown:?}: {why}", number + 1)
         })
     }
 }
@@ -164,6 +182,8 @@ pub(crate) enum ReadConfig {
     },
     #[error("{}: {message}", path.display())]
     Parse { path: PathBuf, message: String },
+    #[error("workers = {0} is out of range; take 1 to {WORKERS_MAX}, or 0 to let the agent decide")]
+    Workers(usize),
     #[error("[cluster] {name} is out of range; take {least} to {most}")]
     Seconds {
         name: &'static str,
@@ -176,6 +196,9 @@ pub(crate) enum ReadConfig {
     EtcdFiles,
 }
 
+/// Each has its own buffers, counters of every port, and descriptors.
+const WORKERS_MAX: usize = 64;
+const LINE_SHOWN: usize = 60;
 const DEFAULT_LEASE_S: u64 = 10;
 const DEFAULT_CERTIFICATE_S: u64 = 24 * 3600;
 const CERTIFICATE_MAX_S: u64 = 30 * 24 * 3600;
@@ -191,6 +214,46 @@ mod tests {
         assert_eq!(raw.workers, 0);
         assert!(matches!(raw.engine, RawEngine::Auto));
         assert!(raw.vxlan.packet_ring);
+    }
+
+    #[test]
+    fn what_is_wrong_is_told_with_its_line() {
+        let told = |text: &str| RawConfig::parse(text).unwrap_err();
+        let said = told("engine = \"auto\"\n\nworkers = \"many\"\n");
+        assert!(
+            said.starts_with("line 3, \"workers = \\\"many\\\"\": "),
+            "{said}"
+        );
+        let said = told("[cluster]\nlease = 5\n");
+        assert!(
+            said.starts_with("line 2, \"lease = 5\": unknown field"),
+            "{said}"
+        );
+        let said = told("workers = = 3");
+        assert!(said.starts_with("line 1, "), "{said}");
+        for said in [told("workers = -1"), told("[vxlan\n"), told("a")] {
+            assert!(!said.contains('\n'), "{said}");
+        }
+    }
+
+    #[test]
+    fn more_workers_than_are_of_use_are_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("agent.toml");
+        let read = |workers: usize| {
+            std::fs::write(&path, format!("workers = {workers}")).unwrap();
+            Config::read(AgentOptions {
+                socket: "/s".into(),
+                state_dir: "/d".into(),
+                config: Some(path.clone()),
+            })
+        };
+        assert_eq!(read(64).unwrap().workers, 64);
+        let refused = read(100_000).unwrap_err().to_string();
+        assert!(
+            refused.contains("100000") && refused.contains("64"),
+            "{refused}"
+        );
     }
 
     #[test]
