@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 use std::io;
+use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 
 use http_body_util::{BodyExt, Full};
@@ -47,6 +48,8 @@ pub enum ClientError {
         .socket.display()
     )]
     Denied { socket: PathBuf },
+    #[error("{} is no socket; name the agent's with --socket, as in --socket {DEFAULT_SOCKET}", .socket.display())]
+    NoSocket { socket: PathBuf },
     #[error("cannot connect to {}: {source}; check that --socket names an agent's socket", .socket.display())]
     Connect { socket: PathBuf, source: io::Error },
     #[error(
@@ -342,6 +345,11 @@ impl Client {
 
     fn unreachable(&self, source: io::Error) -> ClientError {
         let socket = self.socket.clone();
+        // The kernel says of a file and of a directory what it says of a socket that nobody listens at.
+        let is_other = |found: std::fs::Metadata| !found.file_type().is_socket();
+        if std::fs::metadata(&socket).is_ok_and(is_other) {
+            return ClientError::NoSocket { socket };
+        }
         match source.kind() {
             io::ErrorKind::NotFound => ClientError::NotRunning { socket },
             io::ErrorKind::ConnectionRefused => ClientError::Stale { socket },

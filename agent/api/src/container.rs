@@ -1,5 +1,6 @@
 //! Containers: commands in namespaces of their own.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::path::PathBuf;
 
@@ -46,6 +47,7 @@ pub struct ContainerCreate {
     pub cap_drop: Vec<String>,
     /// All capabilities, nothing covered or write-protected in `/proc` and `/sys`, and the agent serves it.
     pub privileged: bool,
+    pub labels: BTreeMap<String, String>,
 }
 
 /// Which network namespace the command gets.
@@ -158,6 +160,8 @@ pub struct ContainerSummary {
     pub publish: Vec<PortMapping>,
     /// Names of the networks it is attached to.
     pub networks: Vec<String>,
+    #[serde(default)]
+    pub labels: BTreeMap<String, String>,
 }
 
 /// `GET /v1/containers/{name}`.

@@ -66,6 +66,8 @@ pub struct NetworkSummary {
     /// Why containers do not reach the host and the outside, where they should.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub no_way_out: Option<String>,
+    #[serde(default)]
+    pub labels: BTreeMap<String, String>,
 }
 
 /// `GET /v1/networks/{name}`.
@@ -86,7 +88,6 @@ pub struct NetworkDetail {
     #[schema(value_type = Vec<String>)]
     pub dns: Vec<DnsServer>,
     pub options: BTreeMap<String, String>,
-    pub labels: BTreeMap<String, String>,
     /// The link in the host's namespace; absent on internal networks.
     pub host_link: Option<String>,
     pub endpoints: Vec<EndpointDetail>,

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use std::ops::RangeInclusive;
 
 use agent_api::{NetworkMode, PortMapping, TransportProtocol};
+use ipnet::IpNet;
 
 /// What one `-p` asks for: one mapping, or one for each number of a range.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -87,6 +88,26 @@ pub(crate) fn key_value(text: &str) -> Result<(String, String), String> {
         return Err("a key is missing before '='".to_owned());
     }
     Ok((key.to_owned(), value.to_owned()))
+}
+
+/// `ADDRESS/BITS`.
+pub(crate) fn subnet(text: &str) -> Result<IpNet, String> {
+    let (address, bits) = text
+        .split_once('/')
+        .ok_or("write the length of its prefix too, as in 10.1.0.0/16")?;
+    let address: IpAddr = address
+        .parse()
+        .map_err(|_| format!("'{address}' is not an IP address"))?;
+    let most = if address.is_ipv4() { 32 } else { 128 };
+    let bits = bits.parse().ok().filter(|bits| *bits <= most);
+    let net = bits.and_then(|bits| IpNet::new(address, bits).ok());
+    net.ok_or_else(|| format!("the prefix of such an address has 0 to {most} bits"))
+}
+
+/// Bytes of an IP packet. The agent knows which of these numbers a network can have.
+pub(crate) fn mtu(text: &str) -> Result<u16, String> {
+    text.parse()
+        .map_err(|_| "take 576 to 65521, and at least 1280 with IPv6".to_owned())
 }
 
 fn transport(name: &str) -> Result<TransportProtocol, String> {
@@ -192,6 +213,25 @@ mod tests {
             .map(|text| format!("{text:<18} {}", shown(text)))
             .collect();
         insta::assert_snapshot!(said.join("\n"));
+    }
+
+    #[test]
+    fn subnets_and_mtus_out_of_range_are_told_the_range() {
+        assert_eq!(subnet("10.1.0.0/16"), Ok("10.1.0.0/16".parse().unwrap()));
+        assert_eq!(subnet("fd00::/64"), Ok("fd00::/64".parse().unwrap()));
+        for (wrong, told) in [
+            ("10.1.0.0/33", "0 to 32 bits"),
+            ("fd00::/129", "0 to 128 bits"),
+            ("10.1.0.0/x", "0 to 32 bits"),
+            ("10.1.0.0", "prefix"),
+            ("ten/8", "'ten' is not an IP address"),
+        ] {
+            assert!(subnet(wrong).unwrap_err().contains(told), "{wrong}");
+        }
+        assert_eq!(mtu("1400"), Ok(1400));
+        for wrong in ["100000", "-1", "x", ""] {
+            assert!(mtu(wrong).unwrap_err().contains("576 to 65521"), "{wrong}");
+        }
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 
 use agent_api::ClientError;
 use clap::Command;
-use clap::error::ErrorKind;
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 
 /// What ends a command early.
 #[derive(Debug, thiserror::Error)]
@@ -17,6 +17,12 @@ pub(crate) enum Failure {
     /// The agent did not make or start a container: the command never ran.
     #[error("{0}")]
     RefusedRun(ClientError),
+    /// The command is not found, and was an image's name.
+    #[error(
+        "{0}; images are Docker's business: this runs a command of this host, or of a directory with --rootfs, as in: \
+         tapestry run -it sh"
+    )]
+    NoImages(ClientError),
     #[error("cannot write to standard output: {0}; make room or choose another target")]
     Output(io::Error),
     #[error("cannot write {}: {source}; check the directory and its permissions", .path.display())]
@@ -46,7 +52,7 @@ impl Failure {
 
     pub(crate) fn code(&self) -> u8 {
         match self {
-            Self::RefusedRun(error) => refused_run(error),
+            Self::RefusedRun(error) | Self::NoImages(error) => refused_run(error),
             Self::Said { code, .. } => *code,
             _ => FAILED,
         }
@@ -113,10 +119,33 @@ pub(crate) fn report_usage(error: &clap::Error, command: &Command) -> ExitCode {
         }
         _ => {
             let verbs = verbs(std::env::args_os().skip(1), command);
-            complain(&usage_line(&error.to_string(), &verbs));
+            complain(&usage_line(&without_far_tip(error), &verbs));
             ExitCode::from(USAGE)
         }
     }
+}
+
+/// Clap's paragraphs, without a tip that has little to do with what was written: `--publish` for `--cpus`.
+fn without_far_tip(error: &clap::Error) -> String {
+    let rendered = error.to_string();
+    let text = |kind| match error.get(kind) {
+        Some(ContextValue::String(text)) => Some(text.as_str()),
+        Some(ContextValue::Strings(texts)) => texts.first().map(String::as_str),
+        _ => None,
+    };
+    let (Some(written), Some(tip)) = (
+        text(ContextKind::InvalidArg),
+        text(ContextKind::SuggestedArg),
+    ) else {
+        return rendered;
+    };
+    let written = written.split('=').next().unwrap_or(written);
+    let edits = strsim::osa_distance(written, tip);
+    if edits * 3 <= written.len() || tip.starts_with(written) {
+        return rendered;
+    }
+    let kept = rendered.lines().filter(|line| !line.contains(TIP));
+    kept.collect::<Vec<_>>().join("\n")
 }
 
 /// Makes one line of clap's paragraphs: what is wrong, the tips, and the help to read.
@@ -148,6 +177,7 @@ fn verbs(line: impl IntoIterator<Item = OsString>, root: &Command) -> String {
     path
 }
 
+const TIP: &str = "tip: a similar argument exists";
 const FAILED: u8 = 1;
 const USAGE: u8 = 2;
 const REFUSED_RUN: u8 = 125;
@@ -159,7 +189,7 @@ pub(crate) const SUPERVISOR_DIED: u8 = 137;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::CommandFactory;
+    use clap::{CommandFactory, Parser};
 
     #[test]
     fn usage_line_names_the_mistake_the_tip_and_the_help() {
@@ -170,6 +200,27 @@ mod tests {
             usage_line(rendered, "tapestry run"),
             "unexpected argument '--nam' found; a similar argument exists: '--name'; see 'tapestry run --help'"
         );
+    }
+
+    #[test]
+    fn only_what_is_nearly_the_same_is_suggested() {
+        let told = |line: &str| {
+            let error = crate::Cli::try_parse_from(line.split(' ')).unwrap_err();
+            usage_line(&without_far_tip(&error), "tapestry run")
+        };
+        assert_eq!(
+            told("tapestry run --cpus 2 sh"),
+            "unexpected argument '--cpus' found; see 'tapestry run --help'"
+        );
+        for (written, meant) in [
+            ("--publsh", "--publish"),
+            ("--nam", "--name"),
+            ("--networks", "--network"),
+            ("--inter", "--interactive"),
+        ] {
+            let told = told(&format!("tapestry run {written} x sh"));
+            assert!(told.contains(meant), "{told}");
+        }
     }
 
     #[test]

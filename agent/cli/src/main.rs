@@ -9,6 +9,9 @@ mod doctor;
 mod exec;
 mod failure;
 mod fdb;
+mod filter;
+mod help;
+mod image;
 mod inspect;
 mod lines;
 mod listing;
@@ -21,6 +24,7 @@ mod ps;
 mod rm;
 mod run;
 mod session;
+mod start;
 mod stop;
 
 use std::ffi::OsString;
@@ -65,6 +69,8 @@ enum Verb {
     Exec(exec::Args),
     Logs(logs::Args),
     Stop(stop::Args),
+    Start(start::Args),
+    Restart(start::RestartArgs),
     Rm(rm::Args),
     Inspect(inspect::Args),
     #[command(subcommand)]
@@ -78,6 +84,7 @@ enum Verb {
     Doctor(doctor::Args),
     Completions(completions::Args),
     Man(man::Args),
+    Help(help::Args),
     /// Supervises one container; the agent starts it
     #[command(hide = true)]
     Shim {
@@ -108,18 +115,21 @@ fn dispatch(cli: Cli) -> Result<ExitCode, Failure> {
     let client = Client::new(cli.socket);
     let client = &client;
     let code = match cli.verb {
-        // These three bring their own threads, or must have none.
+        // These bring their own threads, or must have none.
         Verb::Agent(args) => agent::run(args, client.socket()),
         Verb::Shim { dir } => return Ok(run_shim(&dir)),
         Verb::Init { .. } => return Ok(run_init()),
         Verb::Completions(args) => completions::run(&args, Cli::command()),
         Verb::Man(args) => man::run(&args, Cli::command()),
+        Verb::Help(args) => help::run(&args, Cli::command()),
         Verb::Network(verb) => wait(network::run(verb, client)),
         Verb::Run(args) => run::run(*args, client),
         Verb::Ps(args) => wait(ps::run(args, client)),
         Verb::Exec(args) => exec::run(args, client),
         Verb::Logs(args) => wait(logs::run(args, client)),
         Verb::Stop(args) => wait(stop::run(args, client)),
+        Verb::Start(args) => wait(start::run(args, client)),
+        Verb::Restart(args) => wait(start::restart(args, client)),
         Verb::Rm(args) => wait(rm::run(args, client)),
         Verb::Inspect(args) => wait(inspect::run(args, client)),
         Verb::Fdb(verb) => wait(fdb::run(verb, client)),
@@ -234,6 +244,14 @@ tapestry logs web
 tapestry logs -f --tail 10 web
 tapestry stop web
 tapestry stop -t 1 web
+tapestry start web db
+tapestry restart web
+tapestry restart -t 1 web db
+tapestry help
+tapestry help network create
+tapestry run -h web -l a=b --label c sh
+tapestry ps -f label=a --filter label=b=c --filter status=exited
+tapestry network ls -f label=a --filter driver=overlay
 tapestry rm web
 tapestry rm -f web
 tapestry inspect web

@@ -10,6 +10,7 @@ use agent_api::{
 use ipnet::IpNet;
 
 use crate::failure::{Failure, for_each_name};
+use crate::filter::{self, Filters};
 use crate::{arguments, inspect, output};
 
 /// Make, show and remove networks
@@ -43,13 +44,13 @@ pub(crate) struct Create {
     )]
     driver: Driver,
     /// Its addresses; once for IPv4, once for IPv6; a free default pool where absent
-    #[arg(long, value_name = "CIDR")]
+    #[arg(long, value_name = "CIDR", value_parser = arguments::subnet)]
     subnet: Vec<IpNet>,
     /// The gateway's address; the subnet's first where absent; once per subnet
     #[arg(long, value_name = "ADDRESS")]
     gateway: Vec<IpAddr>,
     /// Give containers addresses from this part of the subnet only
-    #[arg(long, value_name = "CIDR")]
+    #[arg(long, value_name = "CIDR", value_parser = arguments::subnet)]
     ip_range: Option<IpNet>,
     /// Give it an IPv6 subnet too
     #[arg(long)]
@@ -58,7 +59,7 @@ pub(crate) struct Create {
     #[arg(long)]
     internal: bool,
     /// The largest IP packet in bytes
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = arguments::mtu)]
     mtu: Option<u16>,
     /// A server for names outside the network, encrypted as in tls://1.1.1.1#one.one.one.one, https:// or quic://; the
     /// host's where absent; may be repeated
@@ -83,6 +84,9 @@ pub(crate) struct Ls {
     /// Print whole ids
     #[arg(long)]
     no_trunc: bool,
+    /// Only those that fit: id=, name=, driver=, scope=, label=KEY[=VALUE]; may be repeated
+    #[arg(short, long, value_name = "KEY=VALUE", value_parser = filter::filter)]
+    filter: Vec<(String, String)>,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -166,7 +170,9 @@ async fn create(args: Create, client: &Client) -> Result<u8, Failure> {
 }
 
 async fn list(args: &Ls, client: &Client) -> Result<u8, Failure> {
-    let networks = client.networks().await?;
+    let filters = Filters::new(args.filter.clone(), &FILTERS).map_err(Failure::usage)?;
+    let mut networks = client.networks().await?;
+    networks.retain(|network| fits(&filters, network));
     output::print(&listing(args, &networks))?;
     if !args.json && !args.quiet {
         for network in &networks {
@@ -176,6 +182,14 @@ async fn list(args: &Ls, client: &Client) -> Result<u8, Failure> {
         }
     }
     Ok(0)
+}
+
+fn fits(filters: &Filters, network: &NetworkSummary) -> bool {
+    filters.accept("id", |id| network.id.starts_with(id))
+        && filters.accept("name", |name| network.name.contains(name))
+        && filters.accept("driver", |driver| output::word(network.driver) == driver)
+        && filters.accept("scope", |scope| output::word(network.scope) == scope)
+        && filters.accept_labels(&network.labels)
 }
 
 fn listing(args: &Ls, networks: &[NetworkSummary]) -> String {
@@ -274,6 +288,7 @@ fn driver(name: &str) -> Result<Driver, String> {
     }
 }
 
+const FILTERS: [&str; 5] = ["id", "name", "driver", "scope", filter::LABEL];
 const PRUNE_QUESTION: &str = "WARNING! This will remove all networks not used by at least one container.\n\
                               Are you sure you want to continue? [y/N] ";
 
@@ -289,6 +304,7 @@ mod tests {
             driver,
             scope,
             no_way_out: None,
+            labels: BTreeMap::from([(name.to_owned(), "yes".to_owned())]),
         };
         vec![
             network("a", "bridge", Driver::Bridge, Scope::Local),
@@ -303,6 +319,7 @@ mod tests {
         let plain = Ls {
             quiet: false,
             no_trunc: false,
+            filter: Vec::new(),
             json: false,
         };
         insta::assert_snapshot!(listing(&plain, &networks()), @r"
@@ -315,10 +332,31 @@ mod tests {
     }
 
     #[test]
+    fn filters_choose_by_what_a_network_is() {
+        let names = |given: &[&str]| {
+            let given = given.iter().map(|text| filter::filter(text).unwrap());
+            let filters = Filters::new(given.collect(), &FILTERS).unwrap();
+            let fitting = networks()
+                .into_iter()
+                .filter(|network| fits(&filters, network));
+            fitting.map(|network| network.name).collect::<Vec<_>>()
+        };
+        assert_eq!(names(&["driver=overlay"]), ["big"]);
+        assert_eq!(names(&["name=o"]), ["host", "none"]);
+        assert_eq!(
+            names(&["id=cc", "id=aa", "scope=local"]),
+            ["bridge", "none"]
+        );
+        assert_eq!(names(&["label=host=yes"]), ["host"]);
+        assert!(names(&["label=host=no"]).is_empty());
+    }
+
+    #[test]
     fn quiet_listing_is_ids_only() {
         let quiet = Ls {
             quiet: true,
             no_trunc: true,
+            filter: Vec::new(),
             json: false,
         };
         let ids = listing(&quiet, &networks()[..2]);

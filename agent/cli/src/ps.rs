@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use agent_api::{Client, ContainerState, ContainerSummary, PortMapping};
 
 use crate::failure::Failure;
+use crate::filter::{self, Filters};
 use crate::output;
 
 /// List containers
@@ -16,21 +17,48 @@ pub(crate) struct Args {
     /// Print ids only
     #[arg(short, long, conflicts_with = "json")]
     quiet: bool,
-    /// Print whole ids and commands
+    /// Print whole ids, commands and lists of ports
     #[arg(long)]
     no_trunc: bool,
+    /// Only those that fit: id=, name=, status=, exited=, network=, label=KEY[=VALUE]; may be repeated
+    #[arg(short, long, value_name = "KEY=VALUE", value_parser = filter::filter)]
+    filter: Vec<(String, String)>,
     /// Print JSON
     #[arg(long)]
     json: bool,
 }
 
 pub(crate) async fn run(args: Args, client: &Client) -> Result<u8, Failure> {
+    let filters = Filters::new(args.filter.clone(), &FILTERS).map_err(Failure::usage)?;
     let mut containers = client.containers().await?;
-    if !args.all {
-        containers.retain(|container| matches!(container.state, ContainerState::Running { .. }));
-    }
+    // Who asks for a status asks for all that have it, as with Docker.
+    let is_running = |container: &ContainerSummary| status_word(container.state) == "running";
+    let all = args.all || filters.has("status") || filters.has("exited");
+    containers.retain(|container| (all || is_running(container)) && fits(&filters, container));
     output::print(&listing(&args, &containers, output::now_s()))?;
     Ok(0)
+}
+
+fn fits(filters: &Filters, container: &ContainerSummary) -> bool {
+    filters.accept("id", |id| container.id.starts_with(id))
+        && filters.accept("name", |name| container.name.contains(name))
+        && filters.accept("status", |status| status_word(container.state) == status)
+        && filters.accept("exited", |code| match container.state {
+            ContainerState::Exited { code: with } => with.to_string() == code,
+            _ => false,
+        })
+        && filters.accept("network", |name| {
+            container.networks.iter().any(|network| network == name)
+        })
+        && filters.accept_labels(&container.labels)
+}
+
+const fn status_word(state: ContainerState) -> &'static str {
+    match state {
+        ContainerState::Created => "created",
+        ContainerState::Running { .. } => "running",
+        ContainerState::Exited { .. } => "exited",
+    }
 }
 
 fn listing(args: &Args, containers: &[ContainerSummary], now_s: u64) -> String {
@@ -50,7 +78,7 @@ fn listing(args: &Args, containers: &[ContainerSummary], now_s: u64) -> String {
             command(&container.command, args.no_trunc),
             format!("{} ago", output::span(age_s)),
             status(container.state, now_s.saturating_sub(container.since_s)),
-            ports(published(container)),
+            ports(published(container), args.no_trunc),
             container.networks.join(", "),
         ]
     });
@@ -93,23 +121,57 @@ fn published(container: &ContainerSummary) -> &[PortMapping] {
     }
 }
 
-fn ports(mappings: &[PortMapping]) -> String {
-    let shown = mappings.iter().map(|mapping| {
+/// Runs of ports as ranges, and no more than a few of them unless `whole`.
+fn ports(mappings: &[PortMapping], whole: bool) -> String {
+    let runs = runs(mappings);
+    let most = if whole { runs.len() } else { RUNS_SHOWN };
+    let shown = runs.iter().take(most).map(|(first, count)| {
         let target = format!(
             "{}->{}/{}",
-            mapping.host_port,
-            mapping.container_port,
-            output::word(mapping.protocol)
+            range(first.host_port, *count),
+            range(first.container_port, *count),
+            output::word(first.protocol)
         );
-        match mapping.host_ip {
+        match first.host_ip {
             None => format!("0.0.0.0:{target}, [::]:{target}"),
             Some(IpAddr::V4(ip)) => format!("{ip}:{target}"),
             Some(IpAddr::V6(ip)) => format!("[{ip}]:{target}"),
         }
     });
-    shown.collect::<Vec<_>>().join(", ")
+    let mut shown: Vec<_> = shown.collect();
+    if runs.len() > most {
+        shown.push(format!("and {} more", runs.len() - most));
+    }
+    shown.join(", ")
 }
 
+/// Mappings whose ports follow each other: the first, and how many they are.
+fn runs(mappings: &[PortMapping]) -> Vec<(&PortMapping, u16)> {
+    let mut runs: Vec<(&PortMapping, u16)> = Vec::new();
+    for mapping in mappings {
+        if let Some((first, count)) = runs.last_mut()
+            && (first.host_ip, first.protocol) == (mapping.host_ip, mapping.protocol)
+            && first.host_port.checked_add(*count) == Some(mapping.host_port)
+            && first.container_port.checked_add(*count) == Some(mapping.container_port)
+        {
+            *count += 1;
+        } else {
+            runs.push((mapping, 1));
+        }
+    }
+    runs
+}
+
+fn range(first: u16, count: u16) -> String {
+    match count {
+        1 => first.to_string(),
+        _ => format!("{first}-{}", first + (count - 1)),
+    }
+}
+
+const FILTERS: [&str; 6] = ["id", "name", "status", "exited", "network", filter::LABEL];
+/// Each takes up to fifty columns.
+const RUNS_SHOWN: usize = 3;
 const COMMAND_LENGTH: usize = 20;
 
 #[cfg(test)]
@@ -137,6 +199,7 @@ mod tests {
                     mapping(Some("::1"), TransportProtocol::Udp),
                 ],
                 networks: vec!["bridge".into(), "lab".into()],
+                labels: [("tier".into(), "front".into())].into(),
             },
             ContainerSummary {
                 id: "b".repeat(64),
@@ -151,6 +214,7 @@ mod tests {
                 since_s: 930,
                 publish: vec![mapping(None, TransportProtocol::Tcp)],
                 networks: vec![],
+                labels: Default::default(),
             },
         ]
     }
@@ -161,9 +225,58 @@ mod tests {
             all: true,
             quiet: false,
             no_trunc: false,
+            filter: Vec::new(),
             json: false,
         };
         insta::assert_snapshot!(listing(&args, &containers(), 1059));
+    }
+
+    #[test]
+    fn ports_that_follow_each_other_are_a_range_and_the_rest_is_counted() {
+        let mapping = |host_port, container_port| PortMapping {
+            host_ip: Some("127.0.0.1".parse().unwrap()),
+            host_port,
+            container_port,
+            protocol: TransportProtocol::Udp,
+        };
+        let range: Vec<_> = (20_000..30_000).map(|port| mapping(port, port)).collect();
+        assert_eq!(
+            ports(&range, false),
+            "127.0.0.1:20000-29999->20000-29999/udp"
+        );
+        let apart: Vec<_> = (1..=5).map(|n| mapping(n * 10, n)).collect();
+        assert_eq!(
+            ports(&apart, false),
+            "127.0.0.1:10->1/udp, 127.0.0.1:20->2/udp, 127.0.0.1:30->3/udp, and 2 more"
+        );
+        assert!(ports(&apart, true).ends_with("127.0.0.1:50->5/udp"));
+        let all: Vec<_> = (1..=u16::MAX).map(|port| mapping(port, port)).collect();
+        assert_eq!(ports(&all, false), "127.0.0.1:1-65535->1-65535/udp");
+        let crossed = [mapping(1, 5), mapping(2, 7)];
+        assert_eq!(
+            ports(&crossed, false),
+            "127.0.0.1:1->5/udp, 127.0.0.1:2->7/udp"
+        );
+    }
+
+    #[test]
+    fn filters_choose_by_what_a_container_is() {
+        let names = |given: &[&str]| {
+            let given = given.iter().map(|text| filter::filter(text).unwrap());
+            let filters = Filters::new(given.collect(), &FILTERS).unwrap();
+            let fitting = containers()
+                .into_iter()
+                .filter(|container| fits(&filters, container));
+            fitting.map(|container| container.name).collect::<Vec<_>>()
+        };
+        assert_eq!(names(&["label=tier"]), ["web"]);
+        assert_eq!(names(&["label=tier=front", "status=running"]), ["web"]);
+        assert_eq!(names(&["exited=3"]), ["once"]);
+        assert_eq!(names(&["status=exited", "status=running"]), ["web", "once"]);
+        assert_eq!(names(&["network=lab"]), ["web"]);
+        assert_eq!(names(&["id=bb"]), ["once"]);
+        assert_eq!(names(&["name=e"]), ["web", "once"]);
+        assert!(names(&["name=e", "label=x"]).is_empty());
     }
 
     #[test]
@@ -174,6 +287,9 @@ mod tests {
             container_port: 5353,
             protocol: TransportProtocol::Udp,
         };
-        assert_eq!(ports(&[mapping]), "0.0.0.0:53->5353/udp, [::]:53->5353/udp");
+        assert_eq!(
+            ports(&[mapping], false),
+            "0.0.0.0:53->5353/udp, [::]:53->5353/udp"
+        );
     }
 }

@@ -3,13 +3,15 @@
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::path::PathBuf;
 
-use agent_api::{Client, ContainerCreate, Created, DnsServer, EndpointSettings, NetworkMode};
+use agent_api::{
+    Client, ContainerCreate, Created, DnsServer, EndpointSettings, ErrorKind, NetworkMode,
+};
 use agent_daemon::container::attach::{Session, SessionOptions};
 use clap::ValueEnum;
 
 use crate::arguments::{self, Publish, Variable};
 use crate::failure::Failure;
-use crate::{output, session, wait};
+use crate::{image, output, session, wait};
 
 /// Run a command in a container
 ///
@@ -20,6 +22,8 @@ use crate::{output, session, wait};
 /// The exit status is the command's own; 125 if the agent did not run it, 126 if it cannot be executed, 127 if it does
 /// not exist.
 #[derive(Debug, clap::Args)]
+// -h is the host's name, as in Docker.
+#[command(disable_help_flag = true)]
 pub(crate) struct Args {
     /// Leave it running and print its id
     #[arg(short, long)]
@@ -37,7 +41,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "NAME")]
     name: Option<String>,
     /// The name that the command's machine seems to have
-    #[arg(long, value_name = "NAME")]
+    #[arg(short = 'h', long, value_name = "NAME")]
     hostname: Option<String>,
     /// A network's name, or bridge, host, none, container:NAME
     #[arg(
@@ -104,6 +108,12 @@ pub(crate) struct Args {
     /// All capabilities, all of /proc and /sys, and an agent that answers it at its socket
     #[arg(long)]
     privileged: bool,
+    /// A label to find it by; may be repeated
+    #[arg(short, long, value_name = "KEY=VALUE", value_parser = arguments::key_value)]
+    label: Vec<(String, String)>,
+    /// Print help
+    #[arg(long, action = clap::ArgAction::Help)]
+    help: Option<bool>,
     /// The command and its arguments
     #[arg(required = true, trailing_var_arg = true, value_name = "COMMAND")]
     command: Vec<String>,
@@ -174,7 +184,12 @@ async fn start(
     if started.is_err() && request.remove {
         discard(client, created).await;
     }
-    started.map_err(Failure::RefusedRun)
+    started.map_err(|error| match error.kind() {
+        Some(ErrorKind::CommandNotFound) if image::is_likely(&request.command) => {
+            Failure::NoImages(error)
+        }
+        _ => Failure::RefusedRun(error),
+    })
 }
 
 /// Best effort: the failure that led here is the one to tell.
@@ -208,6 +223,7 @@ fn request(args: Args) -> Result<ContainerCreate, Failure> {
         tty: args.tty,
         interactive: args.interactive,
         remove: args.rm,
+        labels: args.label.into_iter().collect(),
         private_users: args.userns == UserNamespace::Private,
         cap_add: args.cap_add,
         cap_drop: args.cap_drop,
@@ -260,7 +276,7 @@ mod tests {
             "--rm",
             "--name",
             "web",
-            "--hostname",
+            "-h",
             "h",
             "--network",
             "lab",
@@ -301,6 +317,10 @@ mod tests {
             "--cap-drop",
             "NET_RAW",
             "--privileged",
+            "--label",
+            "tier=front",
+            "-l",
+            "mine",
             "--",
             "sh",
         ]);

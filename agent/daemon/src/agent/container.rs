@@ -90,21 +90,20 @@ impl Agent {
         Ok(created)
     }
 
-    pub(crate) fn start_container(&self, called: &str) -> Result<(), ApiError> {
-        let (id, name) = {
-            let state = self.state();
-            let container = state.container(called)?;
-            match container.record.phase {
-                Phase::Created => {}
-                Phase::Running => {
-                    return Err(Contain::Started(container.record.name.clone()).into());
-                }
-                Phase::Exited(_) => {
-                    return Err(Contain::NotRunning(container.record.name.clone()).into());
-                }
-            }
-            (container.record.id.clone(), container.record.name.clone())
+    /// Starts the command, which ended or never ran. What has ended is made again first.
+    pub(crate) fn start_container(self: &Arc<Self>, called: &str) -> Result<(), ApiError> {
+        let (id, name, phase) = {
+            let mut state = self.state();
+            let id = state.container_id(called)?;
+            self.settle(&mut state, &id);
+            let record = &state.container(called)?.record;
+            (id, record.name.clone(), record.phase)
         };
+        match phase {
+            Phase::Created => {}
+            Phase::Running => return Err(Contain::Started(name).into()),
+            Phase::Exited(_) => self.revive(&id)?,
+        }
         let started = container::start(&self.container_dir(&id));
         let mut state = self.state();
         if let Some(container) = state.containers.get_mut(&id)
@@ -132,7 +131,7 @@ impl Agent {
             let state = self.state();
             let container = state.container(called)?;
             if container.record.phase != Phase::Running {
-                return Err(Contain::NotRunning(container.record.name.clone()).into());
+                return Err(Contain::not_running(&container.record).into());
             }
             (container.record.id.clone(), container.record.name.clone())
         };
@@ -167,7 +166,7 @@ impl Agent {
         let container = state.container(&request.container)?;
         let record = container.record.clone();
         let Some(pid) = container.init_pid else {
-            return Err(Contain::NotRunning(record.name).into());
+            return Err(Contain::not_running(&record).into());
         };
         if attached_network(&record.create.network).is_none() {
             return Err(Contain::NoSandbox(record.name).into());
@@ -218,7 +217,7 @@ impl Agent {
     }
 
     /// Namespaces, link, published ports, files.
-    fn make(&self, state: &mut State, record: ContainerRecord) -> Result<(), ApiError> {
+    pub(super) fn make(&self, state: &mut State, record: ContainerRecord) -> Result<(), ApiError> {
         let spec = self.spec(state, &record)?;
         let dir = self.container_dir(&record.id);
         let supervised = self
@@ -288,7 +287,7 @@ pub(super) fn seconds_since_epoch() -> u64 {
         .map_or(0, |elapsed| elapsed.as_secs())
 }
 
-fn host_failure(record: &ContainerRecord, error: &dyn std::fmt::Display) -> ApiError {
+pub(super) fn host_failure(record: &ContainerRecord, error: &dyn std::fmt::Display) -> ApiError {
     Contain::Host {
         name: record.name.clone(),
         why: error.to_string(),

@@ -124,7 +124,7 @@ impl Agent {
     }
 
     /// Unpublishes and detaches.
-    fn release_network(&self, state: &mut State, id: &str) {
+    pub(super) fn release_network(&self, state: &mut State, id: &str) {
         self.unpublish(state, id);
         let owner = Owner::Container(id.to_owned());
         for (network, endpoint) in state.endpoint_ids(|endpoint| endpoint.record.owner == owner) {

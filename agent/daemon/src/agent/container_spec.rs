@@ -111,7 +111,7 @@ impl Agent {
             .flatten()
             .filter(|supervised| supervised.init.is_alive());
         let Some(supervised) = supervised else {
-            return Err(Contain::NotRunning(other.record.name.clone()).into());
+            return Err(Contain::not_running(&other.record).into());
         };
         let file = |name: &str| std::fs::read_to_string(dir.join(name)).ok();
         let etc = EtcFiles {

@@ -7,6 +7,7 @@ use agent_api::{ApiError, ErrorKind};
 use crate::container::UnknownCapability;
 use crate::ipam::{AllocateAddress, ChooseSubnet, CreatePool, InvalidSubnet};
 use crate::name::BadName;
+use crate::record::{ContainerRecord, Phase};
 
 /// Something was asked for by a name, id or prefix that fits nothing, or more than one thing.
 #[derive(Debug, thiserror::Error)]
@@ -76,9 +77,7 @@ pub(super) enum CreateNetwork {
         "gateway {0} lies in none of the network's subnets; leave it out or give its subnet with --subnet"
     )]
     GatewayOutside(std::net::IpAddr),
-    #[error(
-        "option {0:?} is unknown; a network takes tap=offload|basic, transparent=true|false, guard=strict|loose, dhcp=builtin|container|off, ra=block|allow, bum=N|off, dns.record=NAME=ADDRESS and dns.rebind=block|allow, an overlay also encap=quic|vxlan, vni=N and remote=IP[,IP]"
-    )]
+    #[error("option {0:?} is unknown; {options}", options = super::plan::options_shown())]
     UnknownOption(String),
     #[error("option {name}={value} is not understood; write {expected}")]
     OptionValue {
@@ -232,8 +231,12 @@ pub(super) enum Contain {
     Publish { mapping: String, why: String },
     #[error("rootfs {}: {why}", path.display())]
     Rootfs { path: PathBuf, why: String },
-    #[error("container {0:?} is not running")]
-    NotRunning(String),
+    #[error(
+        "container {name:?} has ended with status {code}; start it again with `tapestry start {name}`"
+    )]
+    Ended { name: String, code: i32 },
+    #[error("container {0:?} was made and not started yet; start it with `tapestry start {0}`")]
+    NotStarted(String),
     #[error("container {0:?} was started already")]
     Started(String),
     #[error("container {0:?} is running; stop it first or remove it with `tapestry rm -f {0}`")]
@@ -252,13 +255,25 @@ pub(super) enum Contain {
     Host { name: String, why: String },
 }
 
+impl Contain {
+    /// Why nothing can be done in a container that does not run.
+    pub(super) fn not_running(record: &ContainerRecord) -> Self {
+        let name = record.name.clone();
+        match record.phase {
+            Phase::Exited(code) => Self::Ended { name, code },
+            Phase::Created | Phase::Running => Self::NotStarted(name),
+        }
+    }
+}
+
 impl From<Contain> for ApiError {
     fn from(error: Contain) -> Self {
         let kind = match &error {
             Contain::NameTaken(_)
             | Contain::Published(..)
             | Contain::Publish { .. }
-            | Contain::NotRunning(_)
+            | Contain::Ended { .. }
+            | Contain::NotStarted(_)
             | Contain::Started(_)
             | Contain::Running(_) => ErrorKind::Conflict,
             Contain::NotOn { .. } => ErrorKind::NotFound,

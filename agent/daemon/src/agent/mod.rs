@@ -11,6 +11,7 @@
 
 mod cluster;
 mod container;
+mod container_again;
 mod container_end;
 mod container_plan;
 mod container_spec;

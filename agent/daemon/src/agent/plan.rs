@@ -79,6 +79,12 @@ fn check_driver(driver: Driver) -> Result<(), CreateNetwork> {
 fn check_options(request: &NetworkCreate) -> Result<(), CreateNetwork> {
     let is_overlay = request.driver == Driver::Overlay;
     for (name, value) in &request.options {
+        let has = |(known, _, is_overlays): &(&str, &str, bool)| {
+            *known == name.as_str() && (is_overlay || !is_overlays)
+        };
+        if !OPTIONS.iter().any(has) {
+            return Err(CreateNetwork::UnknownOption(name.clone()));
+        }
         let one_of = |expected: &'static str| {
             let is_one = expected.split(" or ").any(|word| word == value);
             (expected, is_one)
@@ -97,7 +103,7 @@ fn check_options(request: &NetworkCreate) -> Result<(), CreateNetwork> {
                 parse_records(value).is_some(),
             ),
             // Read where the overlay is planned.
-            OPTION_ENCAP | OPTION_VNI | OPTION_REMOTE if is_overlay => continue,
+            OPTION_ENCAP | OPTION_VNI | OPTION_REMOTE => continue,
             _ => return Err(CreateNetwork::UnknownOption(name.clone())),
         };
         if !is_good {
@@ -190,6 +196,37 @@ fn plan_mtu(asked: Option<u16>, most: Option<u16>, with_ipv6: bool) -> Result<u1
     Ok(mtu)
 }
 
+/// What `-o` takes, in one line.
+pub(super) fn options_shown() -> String {
+    let list = |only_overlay| {
+        let of_kind = OPTIONS.iter().filter(|option| option.2 == only_overlay);
+        let shown: Vec<_> = of_kind
+            .map(|(name, value, _)| format!("{name}={value}"))
+            .collect();
+        shown.join(", ")
+    };
+    format!(
+        "a network takes {}; an overlay also {}",
+        list(false),
+        list(true)
+    )
+}
+
+/// Every option: its name, its values, and whether an overlay alone has it. What is not here is unknown.
+const OPTIONS: [(&str, &str, bool); 12] = [
+    (OPTION_TAP, "offload|basic", false),
+    (OPTION_TRANSPARENT, "true|false", false),
+    (OPTION_JOIN, "tcp|udp", false),
+    (OPTION_GUARD, "strict|loose", false),
+    (OPTION_DHCP, "builtin|container|off", false),
+    (OPTION_RA, "block|allow", false),
+    (OPTION_BUM, "N|off", false),
+    (OPTION_RECORD, "NAME=ADDRESS[,..]", false),
+    (OPTION_REBIND, "block|allow", false),
+    (OPTION_ENCAP, "quic|vxlan", true),
+    (OPTION_VNI, "N", true),
+    (OPTION_REMOTE, "IP[,IP]", true),
+];
 pub(super) const OPTION_TAP: &str = "tap";
 pub(super) const OPTION_TRANSPARENT: &str = "transparent";
 /// `udp`: datagrams of a flow that come together may reach a container as one; `tcp`: only segments of TCP, the default.
@@ -319,6 +356,30 @@ mod tests {
             assert!(refused(option("bum", value)).contains("frames a second, or off"));
         }
         assert!(refused(option("dns.record", "db")).contains("NAME=ADDRESS"));
+    }
+
+    #[test]
+    fn every_option_is_known_and_named_to_whoever_guesses() {
+        for (name, values, only_overlay) in OPTIONS {
+            let value = match name {
+                OPTION_RECORD => "db=10.0.0.9",
+                OPTION_BUM => "off",
+                _ => values.split(['|', '[']).next().unwrap(),
+            };
+            let driver = match only_overlay {
+                true => Driver::Overlay,
+                false => Driver::Bridge,
+            };
+            let request = NetworkCreate {
+                driver,
+                options: [(name.into(), value.into())].into(),
+                ..named("n")
+            };
+            let planned = plan_network(request, None, &around());
+            assert!(planned.is_ok(), "{name}={value}: {planned:?}");
+            let told = CreateNetwork::UnknownOption("x".into()).to_string();
+            assert!(told.contains(&format!("{name}={values}")), "{told}");
+        }
     }
 
     #[test]

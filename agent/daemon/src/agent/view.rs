@@ -32,6 +32,7 @@ pub(super) fn network_summary(record: &NetworkRecord) -> NetworkSummary {
             Scope::Local
         },
         no_way_out: None,
+        labels: record.labels.clone(),
     }
 }
 
@@ -67,7 +68,6 @@ pub(super) fn network_detail(
         mtu: record.mtu,
         dns: record.dns.clone(),
         options: record.options.clone(),
-        labels: record.labels.clone(),
         host_link: segment
             .and_then(|segment| segment.host.as_ref())
             .map(|host| host.link.clone()),
@@ -191,6 +191,7 @@ pub(super) fn container_summary(state: &State, container: &Container) -> Contain
             .filter(on)
             .map(|network| network.record.name.clone())
             .collect(),
+        labels: record.create.labels.clone(),
     }
 }
 

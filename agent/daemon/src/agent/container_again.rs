@@ -1,0 +1,82 @@
+//! Containers that have ended, made again as they were.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use agent_api::ApiError;
+
+use super::Agent;
+use super::container::{host_failure, seconds_since_epoch};
+use super::error::Find;
+use super::state::State;
+use crate::container;
+use crate::record::{ContainerRecord, Phase, container_key};
+
+impl Agent {
+    /// Namespaces, link and published ports of an ended container, anew from its record. The command waits for its start.
+    /// After a failure it is ended as before.
+    pub(super) fn revive(self: &Arc<Self>, id: &str) -> Result<(), ApiError> {
+        self.let_supervisor_end(id);
+        let mut state = self.state();
+        let ended = match state.containers.get(id) {
+            None => return Err(Find::NoContainer(id.to_owned()).into()),
+            Some(container) => container.record.clone(),
+        };
+        if !matches!(ended.phase, Phase::Exited(_)) {
+            // Somebody else was faster.
+            return Ok(());
+        }
+        let record = ContainerRecord {
+            phase: Phase::Created,
+            since_s: seconds_since_epoch(),
+            ..ended.clone()
+        };
+        self.store
+            .put(&container_key(id), &record)
+            .map_err(|error| host_failure(&record, &error))?;
+        if let Err(error) = self.make(&mut state, record) {
+            self.end_again(&mut state, ended);
+            return Err(error);
+        }
+        tracing::info!(container = ended.name, "container made again");
+        self.watch(id.to_owned());
+        Ok(())
+    }
+
+    /// The last supervisor may still have the end to tell to those attached.
+    fn let_supervisor_end(&self, id: &str) {
+        let dir = self.container_dir(id);
+        let deadline = Instant::now() + TELLING_LIMIT;
+        while let Ok(Some(last)) = container::supervised(&dir)
+            && last.shim.is_alive()
+        {
+            if Instant::now() > deadline {
+                let _ = last.shim.signal(SIGKILL);
+            }
+            self.supervisor.reap();
+            std::thread::sleep(LOOK_INTERVAL);
+        }
+    }
+
+    /// Takes back what was made of a container that could not be made again.
+    fn end_again(&self, state: &mut State, ended: ContainerRecord) {
+        let id = ended.id.clone();
+        if let Ok(Some(supervised)) = container::supervised(&self.container_dir(&id)) {
+            // Either may be gone already; the container's processes die with them.
+            let _ = supervised.init.signal(SIGKILL);
+            let _ = supervised.shim.signal(SIGKILL);
+        }
+        self.release_network(state, &id);
+        if let Err(error) = self.store.put(&container_key(&id), &ended) {
+            tracing::warn!(container = ended.name, %error, "the end of a container is not on record");
+        }
+        if let Some(container) = state.containers.get_mut(&id) {
+            container.record = ended;
+            container.init_pid = None;
+        }
+    }
+}
+
+const SIGKILL: i32 = 9;
+const TELLING_LIMIT: Duration = Duration::from_secs(2);
+const LOOK_INTERVAL: Duration = Duration::from_millis(10);
