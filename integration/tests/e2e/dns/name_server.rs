@@ -54,9 +54,10 @@ impl NameServer {
         server
     }
 
-    /// What it was asked so far.
+    /// What it was asked so far, in small letters: it is asked in random case.
     pub(crate) fn queries(host: &Host) -> String {
-        fs::read_to_string(host.dir().join("unbound.log")).unwrap()
+        let log = fs::read_to_string(host.dir().join("unbound.log")).unwrap();
+        log.to_ascii_lowercase()
     }
 }
 
