@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::{DnsServer, EndpointDetail, EndpointSettings};
+use crate::{DnsServer, EndpointDetail, EndpointSettings, PortRun, port_runs};
 
 /// `POST /v1/containers`: everything is made and attached, the command waits for `POST /v1/containers/{name}/start`.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema)]
@@ -25,6 +25,8 @@ pub struct ContainerCreate {
     pub dns_search: Vec<String>,
     /// Options of `resolv.conf`, as `ndots:2`; the host's where empty.
     pub dns_options: Vec<String>,
+    #[serde(with = "port_runs")]
+    #[schema(value_type = Vec<PortRun>)]
     pub publish: Vec<PortMapping>,
     /// `KEY=VALUE`.
     pub env: Vec<String>,
@@ -157,6 +159,8 @@ pub struct ContainerSummary {
     pub created_s: u64,
     /// Seconds since the epoch at which it came into its state.
     pub since_s: u64,
+    #[serde(with = "port_runs")]
+    #[schema(value_type = Vec<PortRun>)]
     pub publish: Vec<PortMapping>,
     /// Names of the networks it is attached to.
     pub networks: Vec<String>,

@@ -9,6 +9,7 @@ mod dns;
 mod endpoint;
 mod error;
 mod network;
+mod port_run;
 mod system;
 
 pub use client::{Client, ClientError, DEFAULT_SOCKET, LogStream};
@@ -30,4 +31,5 @@ pub use network::{
     DhcpReport, Driver, FdbEntryView, FdbKind, NetworkCreate, NetworkDetail, NetworkSummary,
     OverlayDetail, PortTotals, PortView, Pruned, Scope, TunnelView,
 };
+pub use port_run::{PortRun, port_runs, runs};
 pub use system::{Info, Version};

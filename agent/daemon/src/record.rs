@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::PathBuf;
 
-use agent_api::{ContainerCreate, DnsServer, Driver, PortMapping};
+use agent_api::{ContainerCreate, DnsServer, Driver, PortMapping, port_runs};
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
@@ -112,7 +112,7 @@ pub(crate) struct EndpointRecord {
     /// Its own upstream name servers, before the network's.
     pub(crate) dns: Vec<DnsServer>,
     /// Published ports, which have names too.
-    #[serde(default)]
+    #[serde(default, with = "port_runs")]
     pub(crate) publish: Vec<PortMapping>,
     pub(crate) mac: [u8; 6],
     pub(crate) ipv4: Option<Ipv4Addr>,

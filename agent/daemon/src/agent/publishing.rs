@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use agent_api::ApiError;
+use agent_api::{ApiError, PortRun, runs};
 
 use super::Agent;
 use super::endpoint::addresses;
@@ -11,7 +11,7 @@ use super::settings::own_forwarding;
 use super::state::{Endpoint, Network, State, UnderlayRules};
 use crate::cluster::Member;
 use crate::firewall::{self, NetworkRules, Rules};
-use crate::publish::{Absent, PortRun, PublishPort, PublishedPorts, proxied, runs};
+use crate::publish::{Absent, PublishPort, PublishedPorts, proxied};
 use crate::record::{Owner, SERVICES, container_key};
 
 /// What a container has published.

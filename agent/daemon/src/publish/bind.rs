@@ -5,11 +5,9 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
-use agent_api::TransportProtocol;
+use agent_api::{PortRun, TransportProtocol};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, sockopt};
 use tokio::net::{TcpListener, UdpSocket};
-
-use super::run::{PortRun, word};
 
 /// Why a port cannot be published.
 #[derive(Debug, thiserror::Error)]
@@ -181,6 +179,13 @@ fn refused(address: SocketAddr, protocol: &'static str, source: io::Error) -> Pu
             protocol,
             source,
         },
+    }
+}
+
+const fn word(protocol: TransportProtocol) -> &'static str {
+    match protocol {
+        TransportProtocol::Tcp => "tcp",
+        TransportProtocol::Udp => "udp",
     }
 }
 

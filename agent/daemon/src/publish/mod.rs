@@ -17,18 +17,17 @@
 //! ends all of it.
 
 mod bind;
-mod run;
 mod tcp;
 mod udp;
 
 use std::net::IpAddr;
 
+use agent_api::PortRun;
 use tokio::runtime::Handle;
 use tokio::task::JoinSet;
 
 use self::bind::Held;
 pub use self::bind::{Absent, PublishPort};
-pub use self::run::{PortRun, runs};
 
 /// A run of ports that is taken. Dropping it frees them soon; [`PublishedPorts::close`] when it returns.
 #[derive(Debug)]

@@ -11,11 +11,11 @@ use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::{AsFd, AsRawFd};
 use std::time::{Duration, Instant};
 
-use agent_api::TransportProtocol;
+use agent_api::{PortRun, TransportProtocol};
 use agent_daemon::firewall::{Firewall, NetworkRules, Published, Rules};
 use agent_daemon::host::{change, forwarding_changes, restore};
 use agent_daemon::netlink::{HostLink, Netlink, Netns, configure_host_link};
-use agent_daemon::publish::{Absent, PortRun, PublishedPorts};
+use agent_daemon::publish::{Absent, PublishedPorts};
 
 use super::{ip, netns, run, within};
 

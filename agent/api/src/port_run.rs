@@ -2,27 +2,33 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use agent_api::{PortMapping, TransportProtocol};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
-/// Neighbouring ports of one host address that lead to equally neighbouring ports of a container: `-p 8000-8999:3000-3999`.
+use crate::{PortMapping, TransportProtocol};
+
+/// `-p [IP:]HOST:CONTAINER[/udp]`, or as many of them in a row as `ports` says.
 ///
-/// What is kept for published ports is kept per run, so that a range of thousands costs little more than one port.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// What is kept and sent of published ports is kept and sent per run, so that thousands cost little more than one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 pub struct PortRun {
-    pub protocol: TransportProtocol,
-    /// Every address, IPv4 and IPv6, where absent.
+    /// Every address of the host where absent.
+    #[schema(value_type = Option<String>)]
     pub host_ip: Option<IpAddr>,
     /// The first one. Zero: the kernel picks a free one, and the run is one port long.
     pub host_port: u16,
     /// What the first one leads to.
     pub container_port: u16,
-    /// How many, at least one.
+    pub protocol: TransportProtocol,
+    /// How many, on both sides: one where absent.
+    #[serde(default = "one", skip_serializing_if = "is_one")]
     pub ports: u16,
 }
 
 impl PortRun {
     /// Host ports with the container's port of each.
-    pub(super) fn pairs(&self) -> impl Iterator<Item = (u16, u16)> + use<> {
+    pub fn pairs(&self) -> impl Iterator<Item = (u16, u16)> + use<> {
         let (host_port, container_port) = (self.host_port, self.container_port);
         // No run reaches beyond 65535, where its mappings could not.
         (0..self.ports).map(move |at| {
@@ -47,6 +53,20 @@ impl PortRun {
             && self.host_port <= last(other)
             && other.host_port <= last(self)
             && same_address
+    }
+
+    /// Why it cannot be a run.
+    fn fault(&self) -> Option<&'static str> {
+        let most = self.ports.saturating_sub(1);
+        let fits = |first: u16| first.checked_add(most).is_some();
+        if self.ports == 0 {
+            return Some("a run of ports has at least one");
+        }
+        if self.host_port == 0 && self.ports > 1 {
+            return Some("a run of ports needs a number to begin with");
+        }
+        let fit = fits(self.host_port) && fits(self.container_port);
+        (!fit).then_some("a run of ports ends at 65535")
     }
 
     fn of(mappings: &[PortMapping]) -> Option<Self> {
@@ -93,11 +113,59 @@ fn is_any_of_family(any: Option<IpAddr>, other: Option<IpAddr>) -> bool {
         if any.is_unspecified() && any.is_ipv4() == other.is_ipv4())
 }
 
-pub(super) const fn word(protocol: TransportProtocol) -> &'static str {
+const fn one() -> u16 {
+    1
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks so")]
+const fn is_one(ports: &u16) -> bool {
+    *ports == 1
+}
+
+const fn word(protocol: TransportProtocol) -> &'static str {
     match protocol {
         TransportProtocol::Tcp => "tcp",
         TransportProtocol::Udp => "udp",
     }
+}
+
+/// Lists of mappings as runs, for serde's `with`.
+pub mod port_runs {
+    use serde::de::{Deserializer, Error};
+    use serde::ser::Serializer;
+
+    use super::{Deserialize, PortMapping, PortRun, runs};
+
+    pub fn serialize<S: Serializer>(mappings: &[PortMapping], to: S) -> Result<S::Ok, S::Error> {
+        to.collect_seq(runs(mappings))
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<PortMapping>, D::Error> {
+        let runs = Vec::<PortRun>::deserialize(from)?;
+        let ports: usize = runs.iter().map(|run| usize::from(run.ports)).sum();
+        if ports > PORTS_MAX {
+            return Err(D::Error::custom("more ports than there are"));
+        }
+        if let Some(fault) = runs.iter().find_map(PortRun::fault) {
+            return Err(D::Error::custom(fault));
+        }
+        let mappings = runs.iter().flat_map(|run| {
+            let PortRun {
+                host_ip, protocol, ..
+            } = *run;
+            run.pairs()
+                .map(move |(host_port, container_port)| PortMapping {
+                    host_ip,
+                    host_port,
+                    container_port,
+                    protocol,
+                })
+        });
+        Ok(mappings.collect())
+    }
+
+    /// All of both protocols, on a few addresses.
+    const PORTS_MAX: usize = 1 << 20;
 }
 
 #[cfg(test)]
@@ -167,6 +235,27 @@ mod tests {
         assert!(!run(Some("192.0.2.1"), 80, 1).overlaps(&run(Some("192.0.2.2"), 80, 1)));
         let picked = run(None, 0, 1);
         assert!(!picked.overlaps(&picked));
+    }
+
+    #[test]
+    fn a_list_is_written_as_runs_and_read_back() {
+        #[derive(Debug, PartialEq, Serialize, Deserialize)]
+        struct Kept(#[serde(with = "port_runs")] Vec<PortMapping>);
+        let mut mappings: Vec<_> = (20_000..30_000).map(|port| mapping(port, port)).collect();
+        mappings.push(mapping(8080, 80));
+        let kept = Kept(mappings);
+        let text = serde_json::to_string(&kept).unwrap();
+        assert_eq!(
+            text,
+            r#"[{"host_ip":null,"host_port":20000,"container_port":20000,"protocol":"tcp","ports":10000},{"host_ip":null,"host_port":8080,"container_port":80,"protocol":"tcp"}]"#
+        );
+        assert_eq!(serde_json::from_str::<Kept>(&text).unwrap(), kept);
+        for (host_port, ports) in [(0, 2), (65_535, 2), (80, 0)] {
+            let text = format!(
+                r#"[{{"host_port":{host_port},"container_port":1,"protocol":"tcp","ports":{ports}}}]"#
+            );
+            assert!(serde_json::from_str::<Kept>(&text).is_err(), "{text}");
+        }
     }
 
     #[test]
