@@ -56,7 +56,7 @@ pub(crate) struct Join {
     #[arg(long, value_name = "IP")]
     advertise: Option<IpAddr>,
     /// What `tapestry cluster token` printed, or - to read it from standard input
-    #[arg(value_name = "TOKEN|-", allow_hyphen_values = true)]
+    #[arg(value_name = "TOKEN|-")]
     token: String,
     /// The host that made the cluster
     #[arg(value_name = "ADDRESS[:PORT]", value_parser = signer)]

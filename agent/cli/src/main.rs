@@ -203,6 +203,12 @@ mod tests {
     }
 
     #[test]
+    fn a_mistaken_option_is_no_token() {
+        let line = ["tapestry", "cluster", "join", "--advertize", "192.0.2.1"];
+        assert!(Cli::try_parse_from(line).is_err());
+    }
+
+    #[test]
     fn socket_may_stand_anywhere_before_the_command() {
         for line in [
             "tapestry --socket /x run -- ls --socket /y",

@@ -111,9 +111,12 @@ fn listen(socket: &Path) -> Result<UnixListener, Failure> {
 }
 
 fn bind(socket: &Path) -> io::Result<UnixListener> {
-    let dir = socket.parent().filter(|dir| !dir.as_os_str().is_empty());
-    if let Some(dir) = dir.filter(|dir| !dir.exists()) {
-        std::fs::create_dir_all(dir)?;
+    let dirs = socket.ancestors().skip(1);
+    let missing: Vec<&Path> = dirs
+        .take_while(|dir| !dir.as_os_str().is_empty() && !dir.exists())
+        .collect();
+    for dir in missing.into_iter().rev() {
+        std::fs::create_dir(dir)?;
         std::fs::set_permissions(dir, std::fs::Permissions::from_mode(DIRECTORY_MODE))?;
     }
     match std::fs::remove_file(socket) {

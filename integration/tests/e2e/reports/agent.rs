@@ -2,6 +2,7 @@
 
 use std::fs::{self, File};
 use std::os::linux::net::SocketAddrExt;
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{SocketAddr, UnixListener};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -197,6 +198,35 @@ fn a_token_stays_off_the_command_line() {
     assert!(refused.contains("token"), "{refused}");
     let nothing = host.tapestry(&["cluster", "join", "-", "192.0.2.200"]);
     assert!(nothing.refused(2).contains("holds no token"));
+}
+
+/// The agent makes all else for its own user alone.
+#[test]
+fn a_directory_made_for_the_socket_is_open_to_its_group() {
+    let host = Host::without_agent();
+    let socket = host.dir().join("run/tapestry/agent.sock");
+    let mut agent = Command::new(binary());
+    agent
+        .arg("agent")
+        .arg("--socket")
+        .arg(&socket)
+        .arg("--state-dir")
+        .arg(host.dir().join("b"));
+    let mut agent = start(&host, &mut agent);
+    eventually(Duration::from_secs(10), "it listens", || {
+        socket.exists().then_some(())
+    });
+    for dir in socket.ancestors().skip(1).take(2) {
+        let mode = fs::metadata(dir).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o755, "{}", dir.display());
+    }
+    let found = host
+        .netns
+        .run(Command::new(binary()).args(["doctor", "--socket", "/no/such"]));
+    let holder = format!("process {} at {}", agent.id(), socket.display());
+    assert!(found.stdout.contains(&holder), "{found:?}");
+    kill_process(rustix::process::Pid::from_child(&agent), Signal::TERM).unwrap();
+    agent.wait().unwrap();
 }
 
 /// Waits for a line of the agent's log with `text` in it.
