@@ -5,8 +5,8 @@
 //! Each end of a TCP connection says in its SYN how long a segment it takes (RFC 9293 §3.7.1). A bridge whose path carries
 //! less than its ports' MTU lowers the number, and the connection never sends a packet that is too big: no message has to
 //! arrive, which is what so often fails. SYNs are few, so this costs nothing elsewhere. A SYN without the option stays as it
-//! is: its sender takes 536 bytes, or 1220. So does a signed one (TCP-MD5, RFC 2385; TCP-AO, RFC 5925): the signature covers
-//! the option, and the other end would drop what was changed.
+//! is: its sender takes 536 bytes, or 1220. So does a signed one. TCP-AO covers the options (RFC 5925 §5.1), and the other end
+//! would drop what was changed; TCP-MD5 leaves them out (RFC 2385 §2.0), but who signs wants nobody to change anything.
 
 use switch_core::{Frame, VnetHeader, ethertype};
 

@@ -136,7 +136,7 @@ fn reaches(host: &Host, container: &str, target: &str) {
 }
 
 /// Two hosts with the containers `a` and `b`, which reach each other on the network `far`.
-fn pair() -> Underlay {
+pub(crate) fn pair() -> Underlay {
     let lab = cluster(2);
     create_shared(&lab, "far", &["--subnet", "10.9.0.0/24"]);
     lab.hosts[0].idle("a", "far", &[]);
