@@ -177,9 +177,12 @@ fn push_block(text: &mut String, head: &str, types: &str, elements: &BTreeSet<St
 
 /// Containers may not reach the host's loopback, nor send as somebody else. Nor may they reach a tunnel or a service of the
 /// cluster: their packets would come there with this host's address, which is what a VXLAN receiver takes for proof. Whole
-/// datagrams are seen here, since connection tracking has put fragments together. Redirects, which a hairpinned connection
-/// provokes, would lead containers astray. What does not come from a container, a tunnel's datagrams above all, is looked at once;
-/// what does is no tunnel's, whatever it says.
+/// datagrams are seen here, since connection tracking has put fragments together. What does not come from a container, a
+/// tunnel's datagrams above all, is looked at once; what does is no tunnel's, whatever it says.
+///
+/// Redirects, which a hairpinned connection provokes, would lead containers astray. The host's own connections to what is
+/// published end here while its link is away, as others do in the chain `foreign`: then the next hop is a router. The link
+/// by which they leave is not known here, since translation has just changed it.
 fn push_protection(text: &mut String, rules: &Rules) {
     let tunnels = &rules.tunnels;
     text.push_str("\tchain outside {\n");
@@ -219,6 +222,8 @@ fn push_protection(text: &mut String, rules: &Rules) {
          \t\ttype filter hook output priority filter; policy accept;\n\
          \t\toifname @host_links icmp type redirect drop\n\
          \t\toifname @host_links icmpv6 type nd-redirect drop\n\
+         \t\tct status dnat ip daddr @routed4 rt ip nexthop != @routed4 drop\n\
+         \t\tct status dnat ip6 daddr @routed6 rt ip6 nexthop != @routed6 drop\n\
          \t}\n",
     );
 }

@@ -92,6 +92,11 @@ fn what_is_for_a_container_does_not_leave_by_the_default_route_while_the_agent_i
         TcpStream::connect_timeout(&to, Duration::from_millis(300))
     });
     assert!(reached.is_err());
+    let reached = host.netns.enter(|| {
+        let to = SocketAddr::from((HOST_IP, 8080));
+        TcpStream::connect_timeout(&to, Duration::from_millis(300))
+    });
+    assert!(reached.is_err());
     outside.send_to(b"a late answer", asker).unwrap();
     let strayed = receive_within(&wire, QUIET, |frame| {
         let is_published = Seen::read(frame).is_some_and(|seen| seen.ports.1 == 80);
