@@ -11,12 +11,15 @@
 //! next frame of their port.
 
 use std::collections::{HashMap, VecDeque};
+use std::hash::BuildHasherDefault;
 
 use switch_core::PortId;
 
+use crate::worker::PortHasher;
+
 #[derive(Debug)]
 pub(crate) struct Lanes {
-    lanes: HashMap<Option<PortId>, VecDeque<Vec<u8>>>,
+    lanes: HashMap<Option<PortId>, VecDeque<Vec<u8>>, BuildHasherDefault<PortHasher>>,
     turns: VecDeque<Option<PortId>>,
     len: usize,
     capacity: usize,
@@ -25,7 +28,7 @@ pub(crate) struct Lanes {
 impl Lanes {
     pub(crate) fn new(capacity: usize) -> Self {
         Self {
-            lanes: HashMap::new(),
+            lanes: HashMap::default(),
             turns: VecDeque::new(),
             len: 0,
             capacity,

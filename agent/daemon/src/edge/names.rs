@@ -117,7 +117,7 @@ impl Names {
         names: EndpointNames,
         dns: &[DnsServer],
     ) -> Result<(), InsertNames> {
-        let client = Client {
+        let mut client = Client {
             name: names.name.clone(),
             others: Others::default(),
             // Before any lock: it may read certificates.
@@ -125,7 +125,9 @@ impl Names {
         };
         write(&self.zone).insert(key, names)?;
         let mut views = write(&self.views);
-        views.remove(key);
+        if let Some(before) = views.remove(key) {
+            client.others = before.others;
+        }
         if let Some(port) = port {
             views.ports.insert(key.to_owned(), port);
             views.clients.insert(port, client);
@@ -248,10 +250,9 @@ impl Names {
 }
 
 impl Views {
-    fn remove(&mut self, key: &str) {
-        if let Some(port) = self.ports.remove(key) {
-            self.clients.remove(&port);
-        }
+    fn remove(&mut self, key: &str) -> Option<Client> {
+        let port = self.ports.remove(key)?;
+        self.clients.remove(&port)
     }
 
     /// Whether the name is one of another network's endpoint, although the domain is a public one.

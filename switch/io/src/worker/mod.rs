@@ -26,6 +26,7 @@ use rustix::thread::{CpuSet, sched_setaffinity};
 use switch_core::PortId;
 
 pub(crate) use self::load::Worked;
+pub(crate) use self::table::PortHasher;
 use crate::events::Events;
 use crate::port::Port;
 use crate::switch::{EngineKind, Overload, StartSwitch};
