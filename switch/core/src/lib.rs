@@ -39,6 +39,7 @@ pub use neighbors::{Neighbor, Neighbors};
 pub use port::{
     BumLimit, PortConfig, PortCounters, PortCounts, PortId, PortKind, SplitHorizonGroup,
 };
+pub use proxy::announcement;
 pub use segment::Segments;
 pub use time::Time;
 pub use unfinished::{Unfinished, UnfinishedTcp};

@@ -44,6 +44,44 @@ pub(crate) fn answer(
     })
 }
 
+/// The frame by which the owner of an address tells everybody that it has it, as it would leave the owner's own link: an ARP
+/// announcement (RFC 5227 §3) or an unsolicited neighbor advertisement (RFC 4861 §7.2.6). Who remembers another MAC takes
+/// this one.
+pub fn announcement(mac: Mac, address: IpAddr) -> Vec<u8> {
+    match address {
+        IpAddr::V4(address) => arp_announcement(mac, address).to_vec(),
+        IpAddr::V6(address) => {
+            let probed = Question {
+                target: address.into(),
+                asker: Ipv6Addr::UNSPECIFIED.into(),
+                asker_mac: mac,
+            };
+            let answer = Answer {
+                question: probed,
+                mac,
+                is_gateway: false,
+            };
+            let mut frame = [0; ADVERTISEMENT_LEN];
+            answer.write_advertisement(address, Ipv6Addr::UNSPECIFIED, &mut frame);
+            frame.to_vec()
+        }
+    }
+}
+
+fn arp_announcement(mac: Mac, address: Ipv4Addr) -> [u8; ARP_FRAME_LEN] {
+    let mut frame = [0; ARP_FRAME_LEN];
+    write_ethernet(&mut frame, Mac::BROADCAST, mac, ethertype::ARP);
+    let arp = &mut frame[Frame::HEADER_LEN..];
+    put_be16(arp, 0, ARP_ETHERNET);
+    put_be16(arp, 2, ethertype::IPV4);
+    arp[4..6].copy_from_slice(&[6, 4]);
+    put_be16(arp, 6, ARP_REQUEST);
+    arp[8..14].copy_from_slice(&mac.octets());
+    arp[14..18].copy_from_slice(&address.octets());
+    arp[24..28].copy_from_slice(&address.octets());
+    frame
+}
+
 /// Who has `target`?
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Question {
@@ -137,7 +175,7 @@ impl Answer {
         }
     }
 
-    fn write_arp(&self, target: Ipv4Addr, asker: Ipv4Addr, out: &mut [u8; ARP_REPLY_LEN]) -> usize {
+    fn write_arp(&self, target: Ipv4Addr, asker: Ipv4Addr, out: &mut [u8; ARP_FRAME_LEN]) -> usize {
         let asker_mac = self.question.asker_mac;
         write_ethernet(out, asker_mac, self.mac, ethertype::ARP);
         let arp = &mut out[Frame::HEADER_LEN..];
@@ -202,7 +240,7 @@ fn ipv6(bytes: &[u8]) -> Option<Ipv6Addr> {
 const ARP_ETHERNET: u16 = 1;
 const ARP_REQUEST: u16 = 1;
 const ARP_REPLY: u16 = 2;
-const ARP_REPLY_LEN: usize = Frame::HEADER_LEN + ARP_LEN;
+const ARP_FRAME_LEN: usize = Frame::HEADER_LEN + ARP_LEN;
 const SOLICITATION_LEN: usize = 24;
 /// With one option: the link-layer address.
 const ADVERTISEMENT_MESSAGE_LEN: u16 = 32;
@@ -214,3 +252,42 @@ const FLAG_OVERRIDE: u8 = 0x20;
 const TARGET_LINK_LAYER_ADDRESS: u8 = 2;
 const ALL_NODES: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1);
 const ALL_NODES_MAC: Mac = Mac::new([0x33, 0x33, 0, 0, 0, 1]);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const OWNER: Mac = Mac::new([2, 0, 0, 0, 0, 7]);
+
+    #[test]
+    fn an_arp_announcement_asks_for_the_address_it_tells_of() {
+        let bytes = announcement(OWNER, "10.0.0.7".parse().unwrap());
+        let frame = Frame::parse(&bytes).unwrap();
+        assert_eq!((frame.dst(), frame.src()), (Mac::BROADCAST, OWNER));
+        let arp = frame.packet();
+        assert_eq!(arp[..8], [0, 1, 8, 0, 6, 4, 0, 1]);
+        assert_eq!(arp[8..14], OWNER.octets());
+        let address = &[10, 0, 0, 7][..];
+        assert_eq!((&arp[14..18], &arp[24..28]), (address, address));
+        assert_eq!(Question::read(&frame, None), None);
+    }
+
+    #[test]
+    fn an_advertisement_that_nobody_asked_for_overrides_what_all_nodes_remember() {
+        let address: Ipv6Addr = "fd00::7".parse().unwrap();
+        let bytes = announcement(OWNER, address.into());
+        let frame = Frame::parse(&bytes).unwrap();
+        assert_eq!((frame.dst(), frame.src()), (ALL_NODES_MAC, OWNER));
+        let packet = Packet::parse(&frame).unwrap();
+        assert_eq!(ipv6(packet.source(&frame)), Some(address));
+        let message = packet.transport(&frame);
+        assert_eq!(message[0], NEIGHBOR_ADVERTISEMENT);
+        assert_eq!(message[4], FLAG_OVERRIDE);
+        assert_eq!(ipv6(&message[8..24]), Some(address));
+        assert_eq!(message[26..32], OWNER.octets());
+        let pseudo_header = checksum::sum(0, &frame.packet()[8..40])
+            + checksum::number(ADVERTISEMENT_MESSAGE_LEN)
+            + checksum::number(u16::from(protocol::ICMPV6));
+        assert!(checksum::verifies(pseudo_header, message));
+    }
+}

@@ -165,18 +165,6 @@ pub(super) fn attach(source: Mac, destination: Mac, packet: &[u8]) -> Option<Vec
     Some(frame)
 }
 
-/// An ARP announcement (RFC 5227 §3), sent by `source`, that `mac` has `address`.
-pub(super) fn announcement(source: Mac, mac: Mac, address: Ipv4Addr) -> Vec<u8> {
-    let mut frame = ethernet_header(source, Mac::BROADCAST, ETHERTYPE_ARP);
-    // RFC 826: Ethernet, IPv4, their address lengths, request.
-    frame.extend([0, 1, 8, 0, 6, 4, 0, 1]);
-    frame.extend(mac.octets());
-    frame.extend(address.octets());
-    frame.extend([0; 6]);
-    frame.extend(address.octets());
-    frame
-}
-
 /// Where one of smoltcp's own packets goes, with its TCP port or 0 for other protocols.
 pub(super) fn destination_of(packet: &[u8]) -> Option<SocketAddr> {
     let ethertype = match packet.first()? >> 4 {
@@ -223,7 +211,6 @@ fn ethertype_of(address: IpAddr) -> u16 {
     }
 }
 
-const ETHERTYPE_ARP: u16 = 0x0806;
 pub(super) const ETHERTYPE_IPV4: u16 = 0x0800;
 pub(super) const ETHERTYPE_IPV6: u16 = 0x86dd;
 const ETHERNET_HEADER: usize = 14;

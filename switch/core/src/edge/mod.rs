@@ -11,8 +11,7 @@
 //! - Who asks is the port by which the frame came in, whatever addresses it bears: that port pays with its places, and what
 //!   answers leaves by it alone.
 //! - Everything else for a gateway address goes to smoltcp: echo, TCP 53, and refusals for closed ports.
-//! - Anything for another address is left alone. ARP and neighbour discovery are the bridge's own work, but for announcements
-//!   of who has an address now ([`Edge::announce`]).
+//! - Anything for another address is left alone. ARP and neighbour discovery are the bridge's own work.
 //!
 //! Names are not decided here: a DNS message leaves as an [`EdgeEvent`] and its answer returns under the event's id.
 //! Everything that grows has a bound and a counter; at a bound the newest is dropped.
@@ -169,15 +168,6 @@ impl Edge {
     /// Forgets a host. Unknown ones are fine.
     pub fn remove_host(&mut self, mac: Mac) {
         self.hosts.remove(&mac);
-    }
-
-    /// Tells everybody on the network that `mac` has `address` now: caches may hold an owner from before.
-    pub fn announce(&mut self, mac: Mac, address: Ipv4Addr) {
-        let frame = frame::announcement(self.config.gateway_mac, mac, address);
-        self.transmit.push_back(Transmit {
-            egress: None,
-            frame,
-        });
     }
 
     pub fn config(&self) -> &EdgeConfig {

@@ -395,21 +395,3 @@ fn registered_host_gets_its_address_by_dhcp() {
     assert_eq!(edge.poll_unserved(), Some(CLIENT_MAC));
     assert_eq!(edge.poll_unserved(), None);
 }
-
-#[test]
-fn an_announcement_asks_for_the_address_it_tells_of() {
-    let mut edge = edge();
-    edge.announce(CLIENT_MAC, CLIENT);
-    let Transmit { egress, frame } = edge.poll_transmit().unwrap();
-    assert_eq!(egress, None);
-    let parsed = crate::Frame::parse(&frame).unwrap();
-    assert_eq!((parsed.dst(), parsed.src()), (Mac::BROADCAST, GATEWAY_MAC));
-    let arp = parsed.packet();
-    assert_eq!(arp[..8], [0, 1, 8, 0, 6, 4, 0, 1]);
-    assert_eq!(arp[8..14], CLIENT_MAC.octets());
-    assert_eq!(
-        (&arp[14..18], &arp[24..28]),
-        (&CLIENT.octets()[..], &CLIENT.octets()[..])
-    );
-    assert_eq!(edge.poll_transmit(), None);
-}
