@@ -29,4 +29,4 @@ pub use switch::{
 pub use sys::meminfo::unreceived;
 pub use sys::packet;
 pub use sys::packet_ring::{PacketRing, RingPacket};
-pub use tap::{BasicTap, OffloadMask, OffloadTap, OpenTap};
+pub use tap::{BasicTap, OffloadMask, OffloadTap, OpenTap, set_carrier};

@@ -9,7 +9,7 @@ use std::mem::size_of_val;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
-use super::packet_socket::{bind, check, link_index, set, socket};
+use super::packet_socket::{bind, bind_silent, check, link_index, set, socket};
 
 /// A packet socket bound to one link, in the network namespace of the thread that opened it.
 #[derive(Debug)]
@@ -37,6 +37,14 @@ impl PacketSocket {
         }
         // Bound last: a packet socket that has a protocol but no link yet receives from every link.
         bind(&fd, index)?;
+        Ok(Self(fd))
+    }
+
+    /// Only sends: nothing that arrives at `link` is kept for it.
+    pub fn open_sender(link: &str) -> io::Result<Self> {
+        let fd = socket(0)?;
+        set(&fd, libc::SOL_PACKET, libc::PACKET_VNET_HDR, &1_i32)?;
+        bind_silent(&fd, link_index(link)?)?;
         Ok(Self(fd))
     }
 

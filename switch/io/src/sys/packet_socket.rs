@@ -26,12 +26,19 @@ pub(super) fn link_index(link: &str) -> io::Result<u32> {
 
 /// Receives, from here on, what passes the link with this index.
 pub(super) fn bind(fd: &OwnedFd, index: u32) -> io::Result<()> {
+    bind_to(fd, index, libc::ETH_P_ALL)
+}
+
+/// Sends through the link with this index and receives nothing.
+pub(super) fn bind_silent(fd: &OwnedFd, index: u32) -> io::Result<()> {
+    bind_to(fd, index, 0)
+}
+
+fn bind_to(fd: &OwnedFd, index: u32, protocol: libc::c_int) -> io::Result<()> {
     // SAFETY: all zeros is a valid `sockaddr_ll`.
     let mut address: libc::sockaddr_ll = unsafe { std::mem::zeroed() };
     address.sll_family = u16::try_from(libc::AF_PACKET).map_err(io::Error::other)?;
-    address.sll_protocol = u16::try_from(libc::ETH_P_ALL)
-        .map_err(io::Error::other)?
-        .to_be();
+    address.sll_protocol = u16::try_from(protocol).map_err(io::Error::other)?.to_be();
     address.sll_ifindex = i32::try_from(index).map_err(io::Error::other)?;
     let len = libc::socklen_t::try_from(size_of_val(&address)).map_err(io::Error::other)?;
     // SAFETY: pointer and length describe `address`, which outlives the call.

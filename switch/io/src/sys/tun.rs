@@ -58,6 +58,12 @@ pub(crate) fn set_offload(fd: BorrowedFd<'_>, mask: u32) -> io::Result<()> {
     Ok(())
 }
 
+/// Plugs the interface in, or pulls its plug: without a carrier its namespace sends nothing through it.
+pub(crate) fn set_carrier(fd: BorrowedFd<'_>, plugged: bool) -> io::Result<()> {
+    let mut carrier = libc::c_int::from(plugged);
+    ioctl(fd, libc::TUNSETCARRIER, &mut carrier)
+}
+
 /// The length of the vnet header in front of each frame.
 pub(crate) fn vnet_header_len(fd: BorrowedFd<'_>) -> io::Result<i32> {
     let mut len: libc::c_int = 0;

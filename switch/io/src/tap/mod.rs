@@ -4,10 +4,18 @@ mod basic;
 mod offload;
 
 use std::io;
+use std::os::fd::AsFd;
+
+use crate::sys::tun;
 
 pub use basic::BasicTap;
 pub(crate) use offload::{FLAGS as TAP_FLAGS, probe_offload};
 pub use offload::{OffloadMask, OffloadTap};
+
+/// Shows a TAP's namespace a link that is plugged in or not (linux/if_tun.h, `TUNSETCARRIER`).
+pub fn set_carrier(tap: impl AsFd, plugged: bool) -> io::Result<()> {
+    tun::set_carrier(tap.as_fd(), plugged)
+}
 
 /// Why a TAP did not open.
 #[derive(Debug, thiserror::Error)]
