@@ -54,6 +54,12 @@ pub enum NetlinkError {
         gateway: Option<IpAddr>,
         refusal: Refusal,
     },
+    #[error("cannot enter neighbor {address} of link {link}: {refusal}")]
+    AddNeighbor {
+        link: String,
+        address: IpAddr,
+        refusal: Refusal,
+    },
     #[error("every name from eth0 to eth{last} is taken in the sandbox")]
     NoFreeName { last: u32 },
     #[error("cannot set {path}: {source}")]
@@ -74,7 +80,8 @@ impl NetlinkError {
             | Self::Up { refusal, .. }
             | Self::Delete { refusal, .. }
             | Self::AddAddress { refusal, .. }
-            | Self::AddRoute { refusal, .. } => Some(refusal.errno),
+            | Self::AddRoute { refusal, .. }
+            | Self::AddNeighbor { refusal, .. } => Some(refusal.errno),
             _ => None,
         }
     }

@@ -1,5 +1,6 @@
 //! Operations on one link, and lists of links, addresses and routes.
 
+use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::IpNet;
@@ -56,6 +57,15 @@ pub struct RouteEntry {
     pub destination: IpNet,
     pub gateway: Option<IpAddr>,
     pub link_index: Option<u32>,
+}
+
+/// A subnet that the namespace has an address in or a route to.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct SubnetEntry {
+    pub subnet: IpNet,
+    pub gateway: Option<IpAddr>,
+    /// By name; absent for routes over several.
+    pub link: Option<String>,
 }
 
 impl Netlink {
@@ -160,13 +170,26 @@ impl Netlink {
     }
 
     /// Every subnet this namespace has an address in or a route to, but default routes: what new networks must avoid.
-    pub fn subnets_in_use(&mut self) -> Result<Vec<IpNet>, NetlinkError> {
-        let mut subnets: Vec<IpNet> = self
-            .addresses()?
-            .iter()
-            .map(|entry| entry.address.trunc())
-            .chain(self.routes()?.iter().map(|entry| entry.destination.trunc()))
-            .filter(|subnet| subnet.prefix_len() > 0)
+    pub fn subnets_in_use(&mut self) -> Result<Vec<SubnetEntry>, NetlinkError> {
+        let names: HashMap<u32, String> = self
+            .links()?
+            .into_iter()
+            .map(|link| (link.index, link.name))
+            .collect();
+        let name = |index: Option<u32>| names.get(&index?).cloned();
+        let connected = self.addresses()?.into_iter().map(|entry| SubnetEntry {
+            subnet: entry.address.trunc(),
+            gateway: None,
+            link: name(Some(entry.link_index)),
+        });
+        let routed = self.routes()?.into_iter().map(|entry| SubnetEntry {
+            subnet: entry.destination.trunc(),
+            gateway: entry.gateway,
+            link: name(entry.link_index),
+        });
+        let mut subnets: Vec<_> = connected
+            .chain(routed)
+            .filter(|entry| entry.subnet.prefix_len() > 0)
             .collect();
         subnets.sort();
         subnets.dedup();

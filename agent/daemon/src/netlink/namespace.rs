@@ -20,7 +20,9 @@ pub struct Netns {
 }
 
 /// The identity of a namespace: two files with the same identity are the same namespace.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize,
+)]
 pub struct NetnsId {
     pub device: u64,
     pub inode: u64,

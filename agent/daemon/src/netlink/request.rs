@@ -1,6 +1,6 @@
 //! Requests as the kernel wants them.
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use ipnet::{IpNet, Ipv4Net};
 use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE};
@@ -10,6 +10,7 @@ use netlink_packet_route::address::{
 use netlink_packet_route::link::{
     AfSpecInet6, AfSpecUnspec, In6AddrGenMode, LinkAttribute, LinkFlags, LinkMessage,
 };
+use netlink_packet_route::neighbour::{NeighbourAttribute, NeighbourMessage, NeighbourState};
 use netlink_packet_route::route::{
     RouteAddress, RouteAttribute, RouteFlags, RouteHeader, RouteMessage, RouteProtocol, RouteScope,
     RouteType,
@@ -17,7 +18,7 @@ use netlink_packet_route::route::{
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 
 use super::link::LinkSettings;
-use super::sandbox::Route;
+use super::sandbox::{Neighbor, Route};
 use super::socket::Request;
 
 pub(super) fn set_request(index: u32, to: &LinkSettings) -> Request {
@@ -116,6 +117,25 @@ pub(super) fn route_request(index: u32, route: &Route, subnets: &[IpNet]) -> Req
     Request {
         message: RouteNetlinkMessage::NewRoute(message),
         flags: NLM_F_CREATE | NLM_F_EXCL,
+    }
+}
+
+/// An entry that stays as it is, whatever the neighbor says or does not say.
+pub(super) fn neighbor_request(index: u32, neighbor: &Neighbor) -> Request {
+    let mut message = NeighbourMessage::default();
+    message.header.family = match neighbor.address {
+        IpAddr::V4(_) => AddressFamily::Inet,
+        IpAddr::V6(_) => AddressFamily::Inet6,
+    };
+    message.header.ifindex = index;
+    message.header.state = NeighbourState::Permanent;
+    message.attributes = vec![
+        NeighbourAttribute::Destination(neighbor.address.into()),
+        NeighbourAttribute::LinkLayerAddress(neighbor.mac.to_vec()),
+    ];
+    Request {
+        message: RouteNetlinkMessage::NewNeighbour(message),
+        flags: NLM_F_CREATE | NLM_F_REPLACE,
     }
 }
 

@@ -10,7 +10,9 @@ use nix::errno::Errno;
 use super::error::{NetlinkError, Refusal};
 use super::link::{LinkEntry, LinkSettings};
 use super::namespace::Netns;
-use super::request::{address_request, loopback_request, route_request, set_request};
+use super::request::{
+    address_request, loopback_request, neighbor_request, route_request, set_request,
+};
 use super::socket::Netlink;
 
 /// What a TAP shall become inside a sandbox.
@@ -28,8 +30,10 @@ pub struct SandboxLink {
     pub addresses: Vec<IpNet>,
     /// One default route each. A gateway outside the subnets is reached onlink.
     pub gateways: Vec<IpAddr>,
-    /// Of the default routes: the lowest is used, the others wait for its link to go.
-    pub gateway_metric: u32,
+    /// Of the default routes among those of the sandbox: the lowest is used, the others wait for its link to go.
+    pub gateway_rank: u32,
+    /// Whose MAC nobody has to ask for.
+    pub neighbors: Vec<Neighbor>,
     /// More routes.
     pub routes: Vec<Route>,
     /// Whether the link has a link-local IPv6 address, and so speaks ND even on an IPv4 network.
@@ -55,6 +59,13 @@ pub struct Route {
     pub metric: u32,
 }
 
+/// A station on a link.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Neighbor {
+    pub address: IpAddr,
+    pub mac: [u8; 6],
+}
+
 /// How the link ended up inside.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SandboxLinkDone {
@@ -73,11 +84,15 @@ pub struct HostLink {
 }
 
 impl Route {
-    /// The default route of the gateway's family.
-    pub fn default_via(gateway: IpAddr, metric: u32) -> Self {
-        let destination = match gateway {
-            IpAddr::V4(_) => IpNet::V4(Ipv4Net::new_assert(Ipv4Addr::UNSPECIFIED, 0)),
-            IpAddr::V6(_) => IpNet::V6(Ipv6Net::new_assert(Ipv6Addr::UNSPECIFIED, 0)),
+    /// The default route of the gateway's family, after `rank` others.
+    pub fn default_via(gateway: IpAddr, rank: u32) -> Self {
+        let (destination, metric) = match gateway {
+            IpAddr::V4(_) => (Ipv4Net::new_assert(Ipv4Addr::UNSPECIFIED, 0).into(), rank),
+            // The kernel takes its default for a metric of zero, so the first route has that and the others come after.
+            IpAddr::V6(_) => (
+                Ipv6Net::new_assert(Ipv6Addr::UNSPECIFIED, 0).into(),
+                IPV6_METRIC.saturating_add(rank),
+            ),
         };
         Self {
             destination,
@@ -191,6 +206,7 @@ fn configure(
         enable_ipv6(&link.name)?;
         addresses.extend(wanted.ipv6_link_local.then(|| link_local(wanted.mac)));
     }
+    widen_queue(&link.name);
     let mut steps = Vec::new();
     let mut requests = Vec::new();
     let mut push = |step, request| {
@@ -204,8 +220,12 @@ fn configure(
     for address in addresses {
         push(Step::Address(address), address_request(link.index, address));
     }
+    for neighbor in &wanted.neighbors {
+        let request = neighbor_request(link.index, neighbor);
+        push(Step::Neighbor(neighbor.address), request);
+    }
     let gateways = wanted.gateways.iter().copied();
-    let defaults = gateways.map(|gateway| Route::default_via(gateway, wanted.gateway_metric));
+    let defaults = gateways.map(|gateway| Route::default_via(gateway, wanted.gateway_rank));
     for route in defaults.chain(wanted.routes.iter().cloned()) {
         let request = route_request(link.index, &route, &wanted.addresses);
         push(Step::Route(route), request);
@@ -213,6 +233,16 @@ fn configure(
     inside.run(requests, |request, refusal| {
         steps.swap_remove(request).refused(&link.name, refusal)
     })
+}
+
+/// While a neighbor's MAC is asked for, packets for it wait, and the newest push out the oldest. A queue that holds more than
+/// a socket may have under way makes the sender wait instead.
+fn widen_queue(link: &str) {
+    for family in ["ipv4", "ipv6"] {
+        let path = format!("/proc/sys/net/{family}/neigh/{link}/unres_qlen_bytes");
+        // A kernel without the family has no such file, and nothing waits there.
+        let _ = fs::write(path, UNRESOLVED_QUEUE_BYTES);
+    }
 }
 
 fn settings(wanted: &SandboxLink) -> LinkSettings {
@@ -274,6 +304,7 @@ enum Step {
     Loopback,
     Settings,
     Address(IpNet),
+    Neighbor(IpAddr),
     Route(Route),
 }
 
@@ -287,6 +318,11 @@ impl Step {
             },
             Self::Settings => NetlinkError::Configure { link, refusal },
             Self::Address(address) => NetlinkError::AddAddress {
+                link,
+                address,
+                refusal,
+            },
+            Self::Neighbor(address) => NetlinkError::AddNeighbor {
                 link,
                 address,
                 refusal,
@@ -309,4 +345,8 @@ const UP: LinkSettings = LinkSettings {
     up: Some(true),
 };
 const LINKS_IN_A_SANDBOX: u32 = 1024;
+/// `IP6_RT_PRIO_USER` of linux/ipv6_route.h.
+const IPV6_METRIC: u32 = 1024;
+/// Some times the default of `net.core.wmem_max`, which bounds what waits for one socket.
+const UNRESOLVED_QUEUE_BYTES: &str = "1048576";
 const IPV6: &str = "/proc/sys/net/ipv6";

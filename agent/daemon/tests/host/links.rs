@@ -4,13 +4,14 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use agent_daemon::netlink::{
-    HostLink, LinkName, LinkSettings, Netlink, NetlinkError, Netns, OpenNetns, Route, SandboxLink,
-    configure_host_link, configure_sandbox,
+    HostLink, LinkName, LinkSettings, Neighbor, Netlink, NetlinkError, Netns, OpenNetns, Route,
+    SandboxLink, configure_host_link, configure_sandbox,
 };
 
 use super::{ip, netns, run, within};
 
 const MAC: [u8; 6] = [0x02, 0x42, 172, 17, 0, 2];
+const GATEWAY_MAC: [u8; 6] = [0x02, 0x42, 172, 17, 0, 1];
 
 /// Makes a TAP in this namespace, and says what it shall become.
 fn sandbox_link(tap: &str) -> SandboxLink {
@@ -26,7 +27,11 @@ fn sandbox_link(tap: &str) -> SandboxLink {
             "fd00:1::2/64".parse().unwrap(),
         ],
         gateways: vec![ip("172.17.0.1"), ip("fd00:1::1")],
-        gateway_metric: 0,
+        gateway_rank: 0,
+        neighbors: vec![Neighbor {
+            address: ip("fd00:1::1"),
+            mac: GATEWAY_MAC,
+        }],
         routes: Vec::new(),
         ipv6_link_local: false,
     }
@@ -58,6 +63,9 @@ fn a_tap_becomes_the_interface_of_a_sandbox() {
     );
     assert!(shown.contains("fd00:1::2/64 scope global nodad"), "{shown}");
     assert!(!shown.contains("fe80"), "{shown}");
+    let neighbors = within(&sandbox, || run("ip neighbor show nud permanent"));
+    let gateway = "fd00:1::1 dev eth0 lladdr 02:42:ac:11:00:01";
+    assert!(neighbors.contains(gateway), "{neighbors}");
 }
 
 #[test]
@@ -121,9 +129,13 @@ fn the_second_tap_of_a_sandbox_is_eth1_and_its_gateway_waits() {
     configure_sandbox(&sandbox, &first).unwrap();
     let mut second = within(&sandbox, || sandbox_link("tap1"));
     second.name = LinkName::Exactly("eth0".into());
-    second.addresses = vec!["172.18.0.2/16".parse().unwrap()];
-    second.gateways = vec![ip("172.18.0.1")];
-    second.gateway_metric = 1;
+    second.addresses = vec![
+        "172.18.0.2/16".parse().unwrap(),
+        "fd00:2::2/64".parse().unwrap(),
+    ];
+    second.gateways = vec![ip("172.18.0.1"), ip("fd00:2::1")];
+    second.neighbors = Vec::new();
+    second.gateway_rank = 1;
     let said = configure_sandbox(&sandbox, &second)
         .unwrap_err()
         .to_string();
@@ -133,18 +145,20 @@ fn the_second_tap_of_a_sandbox_is_eth1_and_its_gateway_waits() {
     );
     second.name = LinkName::FirstFree;
     assert_eq!(configure_sandbox(&sandbox, &second).unwrap().name, "eth1");
-    let way_out = || within(&sandbox, || run("ip route get 192.0.2.1"));
-    assert!(
-        way_out().contains("via 172.17.0.1 dev eth0"),
-        "{}",
-        way_out()
-    );
+    let way_out = |to: &str| within(&sandbox, || run(&format!("ip route get {to}")));
+    for (to, way) in [
+        ("192.0.2.1", "via 172.17.0.1 dev eth0"),
+        ("2001:db8::1", "via fd00:1::1 dev eth0"),
+    ] {
+        assert!(way_out(to).contains(way), "{}", way_out(to));
+    }
     within(&sandbox, || run("ip link delete eth0"));
-    assert!(
-        way_out().contains("via 172.18.0.1 dev eth1"),
-        "{}",
-        way_out()
-    );
+    for (to, way) in [
+        ("192.0.2.1", "via 172.18.0.1 dev eth1"),
+        ("2001:db8::1", "via fd00:2::1 dev eth1"),
+    ] {
+        assert!(way_out(to).contains(way), "{}", way_out(to));
+    }
 }
 
 #[test]
@@ -206,7 +220,9 @@ fn a_host_link_is_configured_as_often_as_one_likes() {
         assert_eq!((second.up, second.mac), (true, Some(MAC)));
         let in_use = netlink.subnets_in_use().unwrap();
         for subnet in ["172.17.0.0/16", "fd00:1::/64", "127.0.0.0/8"] {
-            assert!(in_use.contains(&subnet.parse().unwrap()), "{in_use:?}");
+            let subnet = subnet.parse().unwrap();
+            let is_listed = in_use.iter().any(|entry| entry.subnet == subnet);
+            assert!(is_listed, "{in_use:?}");
         }
         let accept_ra = "/proc/sys/net/ipv6/conf/tsy0123456789/accept_ra";
         assert_eq!(std::fs::read_to_string(accept_ra).unwrap().trim(), "0");
