@@ -4,10 +4,12 @@ use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use ipnet::IpNet;
 use serde::Deserialize;
 use switch_io::EngineChoice;
 
 use crate::cluster::ClusterOptions;
+use crate::ipam::{DefaultPool, InvalidSubnet, default_pools_v4, parse_subnet};
 
 /// What the command line gives; the file named by `config` fills the rest.
 #[derive(Clone, Debug)]
@@ -29,7 +31,16 @@ pub(crate) struct Config {
     pub(crate) resolv_conf: PathBuf,
     /// Whether VXLAN under load may be received from a packet ring.
     pub(crate) packet_ring: bool,
+    pub(crate) address_pools: AddressPools,
     pub(crate) cluster: ClusterOptions,
+}
+
+/// What networks get their subnets from that name none.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct AddressPools {
+    pub(crate) v4: Vec<DefaultPool>,
+    /// Empty: the host's own unique local prefix.
+    pub(crate) v6: Vec<DefaultPool>,
 }
 
 impl Config {
@@ -53,6 +64,7 @@ impl Config {
                 workers if workers <= WORKERS_MAX => workers,
                 workers => return Err(ReadConfig::Workers(workers)),
             },
+            address_pools: AddressPools::checked(&raw.default_address_pools)?,
             packet_ring: raw.vxlan.packet_ring,
             resolv_conf: raw
                 .dns
@@ -68,6 +80,9 @@ impl Config {
 struct RawConfig {
     engine: RawEngine,
     workers: usize,
+    /// In Docker's words.
+    #[serde(rename = "default-address-pools")]
+    default_address_pools: Vec<RawPool>,
     dns: RawDns,
     vxlan: RawVxlan,
     cluster: RawCluster,
@@ -80,6 +95,46 @@ enum RawEngine {
     Auto,
     Uring,
     Epoll,
+}
+
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawPool {
+    base: IpNet,
+    /// Prefix length of the subnets cut from it.
+    size: u8,
+}
+
+impl AddressPools {
+    /// A family of which no pool is given keeps the defaults.
+    fn checked(raw: &[RawPool]) -> Result<Self, ReadConfig> {
+        let mut pools = Self {
+            v4: Vec::new(),
+            v6: Vec::new(),
+        };
+        for &RawPool { base, size } in raw {
+            let base = parse_subnet(&base.to_string()).map_err(ReadConfig::PoolBase)?;
+            // One address for the gateway, one at least for a container.
+            if !(base.prefix_len()..base.max_prefix_len()).contains(&size) {
+                return Err(ReadConfig::PoolSize {
+                    base,
+                    most: base.max_prefix_len() - 1,
+                });
+            }
+            let of_family = match base {
+                IpNet::V4(_) => &mut pools.v4,
+                IpNet::V6(_) => &mut pools.v6,
+            };
+            of_family.push(DefaultPool {
+                base,
+                prefix_len: size,
+            });
+        }
+        if pools.v4.is_empty() {
+            pools.v4 = default_pools_v4();
+        }
+        Ok(pools)
+    }
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -184,6 +239,10 @@ pub(crate) enum ReadConfig {
     Parse { path: PathBuf, message: String },
     #[error("workers = {0} is out of range; take 1 to {WORKERS_MAX}, or 0 to let the agent decide")]
     Workers(usize),
+    #[error("default-address-pools: {0}")]
+    PoolBase(InvalidSubnet),
+    #[error("default-address-pools: the size of {base} is out of range; take {} to {most}", base.prefix_len())]
+    PoolSize { base: IpNet, most: u8 },
     #[error("[cluster] {name} is out of range; take {least} to {most}")]
     Seconds {
         name: &'static str,
@@ -233,6 +292,33 @@ mod tests {
         assert!(said.starts_with("line 1, "), "{said}");
         for said in [told("workers = -1"), told("[vxlan\n"), told("a")] {
             assert!(!said.contains('\n'), "{said}");
+        }
+    }
+
+    #[test]
+    fn address_pools_are_written_as_dockers() {
+        let pools = |text: &str| {
+            let raw: RawConfig = toml::from_str(text).unwrap();
+            AddressPools::checked(&raw.default_address_pools)
+        };
+        assert_eq!(pools("").unwrap().v4, default_pools_v4());
+        let given = pools(
+            "default-address-pools = [ { base = \"10.10.0.0/16\", size = 24 }, { base = \"fd12::/48\", size = 64 } ]",
+        )
+        .unwrap();
+        let [v4, v6] = [("10.10.0.0/16", 24), ("fd12::/48", 64)].map(|(base, prefix_len)| {
+            let base = base.parse().unwrap();
+            vec![DefaultPool { base, prefix_len }]
+        });
+        assert_eq!(given, AddressPools { v4, v6 });
+        for (wrong, named) in [
+            ("{ base = \"10.10.0.0/16\", size = 15 }", "take 16 to 31"),
+            ("{ base = \"10.10.0.0/16\", size = 32 }", "take 16 to 31"),
+            ("{ base = \"10.10.0.1/16\", size = 24 }", "use 10.10.0.0/16"),
+        ] {
+            let refused = pools(&format!("default-address-pools = [ {wrong} ]"));
+            let refused = refused.unwrap_err().to_string();
+            assert!(refused.contains(named), "{refused}");
         }
     }
 

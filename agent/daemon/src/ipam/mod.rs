@@ -12,6 +12,7 @@ mod pool;
 mod subnet;
 
 pub use pool::{AllocateAddress, CreatePool, Pool};
+pub(crate) use subnet::overlap;
 pub use subnet::{
     ChooseSubnet, DefaultPool, InvalidSubnet, SubnetInUse, check_free, choose_subnet,
     default_pools_v4, default_pools_v6, parse_subnet,

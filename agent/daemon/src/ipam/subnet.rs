@@ -40,20 +40,21 @@ pub enum InvalidSubnet {
 
 /// Why no subnet could be chosen.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
-#[error("all default subnets are in use; remove unused networks or give one with --subnet")]
+#[error(
+    "all default subnets are in use; remove unused networks, give one with --subnet, or more default-address-pools in the agent's configuration"
+)]
 pub struct ChooseSubnet;
 
-/// Docker's: 172.17.0.0/16 to 172.31.0.0/16, then 192.168.0.0/16 in steps of /20.
+/// Docker's: 172.17.0.0/16 to 172.31.0.0/16, then 192.168.0.0/16 in steps of /20; and when those are gone, after some thirty
+/// networks, 10.0.0.0/8 in steps of /24.
 pub fn default_pools_v4() -> Vec<DefaultPool> {
-    let sixteens = (17..=31).map(|second| DefaultPool {
-        base: Ipv4Net::new_assert(Ipv4Addr::new(172, second, 0, 0), 16).into(),
-        prefix_len: 16,
-    });
-    let twenties = DefaultPool {
-        base: Ipv4Net::new_assert(Ipv4Addr::new(192, 168, 0, 0), 16).into(),
-        prefix_len: 20,
+    let pool = |octets: [u8; 4], base_len, prefix_len| DefaultPool {
+        base: Ipv4Net::new_assert(octets.into(), base_len).into(),
+        prefix_len,
     };
-    sixteens.chain([twenties]).collect()
+    let sixteens = (17..=31).map(|second| pool([172, second, 0, 0], 16, 16));
+    let rest = [pool([192, 168, 0, 0], 16, 20), pool([10, 0, 0, 0], 8, 24)];
+    sixteens.chain(rest).collect()
 }
 
 /// The host's own unique local /48 (RFC 4193 section 3.2), in steps of /64. `global_id` is random, once per host.
@@ -103,18 +104,37 @@ pub fn check_free(subnet: IpNet, in_use: &[SubnetInUse]) -> Result<(), InvalidSu
     }
 }
 
-pub(super) fn overlap(one: IpNet, other: IpNet) -> bool {
+pub(crate) fn overlap(one: IpNet, other: IpNet) -> bool {
     one.contains(&other) || other.contains(&one)
 }
 
 fn first_free(pool: &DefaultPool, in_use: &[IpNet]) -> Option<IpNet> {
-    let in_use: Vec<IpNet> = in_use
-        .iter()
-        .filter(|used| overlap(pool.base, **used))
-        .copied()
-        .collect();
-    let mut candidates = pool.base.subnets(pool.prefix_len).ok()?;
-    candidates.find(|candidate| !in_use.iter().any(|used| overlap(*candidate, *used)))
+    let mut candidate = IpNet::new(pool.base.network(), pool.prefix_len).ok()?;
+    // Every turn leaves a subnet in use behind.
+    while let Some(used) = in_use.iter().find(|used| overlap(candidate, **used)) {
+        let next = after(candidate).max(after(*used))?;
+        if !pool.base.contains(&next) {
+            return None;
+        }
+        candidate = IpNet::new(next, pool.prefix_len).ok()?;
+    }
+    Some(candidate)
+}
+
+/// The first address behind a subnet.
+fn after(subnet: IpNet) -> Option<IpAddr> {
+    match subnet {
+        IpNet::V4(net) => {
+            let last = net.broadcast().to_bits();
+            last.checked_add(1)
+                .map(|next| Ipv4Addr::from_bits(next).into())
+        }
+        IpNet::V6(net) => {
+            let last = net.broadcast().to_bits();
+            last.checked_add(1)
+                .map(|next| Ipv6Addr::from_bits(next).into())
+        }
+    }
 }
 
 fn is_special(subnet: IpNet) -> bool {
@@ -161,9 +181,32 @@ mod tests {
     }
 
     #[test]
+    fn after_the_big_ones_come_twenty_fours() {
+        let big = ["172.16.0.0/12", "192.168.0.0/16"];
+        assert_eq!(choose(&big).unwrap(), "10.0.0.0/24");
+        let with = |more: &[&str]| choose(&[&big[..], more].concat()).unwrap();
+        assert_eq!(with(&["10.0.0.0/24", "10.0.1.128/25"]), "10.0.2.0/24");
+        assert_eq!(with(&["10.0.0.0/9"]), "10.128.0.0/24");
+    }
+
+    #[test]
+    fn a_pool_of_very_many_subnets_is_searched_at_once() {
+        let pool = DefaultPool {
+            base: "fd00::/8".parse().unwrap(),
+            prefix_len: 126,
+        };
+        assert_eq!(
+            choose_subnet(&[pool], &nets(&["fd00::/8"])),
+            Err(ChooseSubnet)
+        );
+        let upper = choose_subnet(&[pool], &nets(&["fd00::/9"])).unwrap();
+        assert_eq!(upper.to_string(), "fd80::/126");
+    }
+
+    #[test]
     fn used_up_pools_are_an_error() {
         assert_eq!(
-            choose(&["172.16.0.0/12", "192.168.0.0/16"]),
+            choose(&["172.16.0.0/12", "192.168.0.0/16", "10.0.0.0/8"]),
             Err(ChooseSubnet)
         );
         assert_eq!(choose(&["0.0.0.0/0"]), Err(ChooseSubnet));
