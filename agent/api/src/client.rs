@@ -144,6 +144,13 @@ impl Client {
         self.tell(&path, disconnect).await
     }
 
+    /// Forgets what was learned, behind one port or all.
+    pub async fn flush_fdb(&self, network: &str, port: Option<u32>) -> Answer<()> {
+        let port = port.map(|port| format!("?port={port}"));
+        let path = format!("/networks/{}/fdb", segment(network));
+        self.delete(&(path + &port.unwrap_or_default())).await
+    }
+
     pub async fn fdb(&self, network: &str) -> Answer<Vec<FdbEntryView>> {
         self.fetch(&format!("/networks/{}/fdb", segment(network)))
             .await
@@ -160,6 +167,24 @@ impl Client {
 
     pub async fn create_endpoint(&self, endpoint: &EndpointCreate) -> Answer<EndpointDetail> {
         self.post("/endpoints", endpoint).await
+    }
+
+    /// Takes an endpoint's port up or down.
+    pub async fn set_endpoint_up(&self, id: &str, up: bool) -> Answer<EndpointDetail> {
+        let state = if up { "up" } else { "down" };
+        self.post(&format!("/endpoints/{}/{state}", segment(id)), &())
+            .await
+    }
+
+    /// Detaches the sandbox that `path` leads to, from `network` or from all.
+    pub async fn detach_sandbox(&self, path: &Path, network: Option<&str>) -> Answer<()> {
+        let network = network.map(|name| format!("&network={}", segment(name)));
+        let sandbox = segment(&path.to_string_lossy());
+        self.delete(&format!(
+            "/endpoints?sandbox={sandbox}{}",
+            network.unwrap_or_default()
+        ))
+        .await
     }
 
     pub async fn remove_endpoint(&self, id: &str) -> Answer<()> {

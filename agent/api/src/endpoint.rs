@@ -56,6 +56,17 @@ pub struct EndpointDetail {
     pub link: String,
     pub port: Option<u32>,
     pub aliases: Vec<String>,
+    /// A path to the namespace; absent for containers, which say it themselves.
+    #[serde(default)]
+    #[schema(value_type = Option<String>)]
+    pub sandbox: Option<PathBuf>,
+    /// Whether its port is up.
+    #[serde(default = "yes")]
+    pub up: bool,
+}
+
+const fn yes() -> bool {
+    true
 }
 
 /// `POST /v1/networks/{name}/connect`.

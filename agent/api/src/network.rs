@@ -15,16 +15,22 @@ use crate::{DnsServer, EndpointDetail, Forwarder};
 pub struct NetworkCreate {
     pub name: String,
     pub driver: Driver,
-    /// At most one IPv4 and one IPv6 subnet; an empty list takes the next free default pool.
+    /// At most one IPv4 and one IPv6 subnet; an empty list takes the next free default pool. An IPv6 subnet alone makes a network
+    /// without IPv4, unless `ipv6` is set.
     #[schema(value_type = Vec<String>, example = json!(["172.20.0.0/16"]))]
     pub subnets: Vec<IpNet>,
+    /// No subnet at all: endpoints have a link and no address, and nothing leads to the host.
+    pub without_addresses: bool,
     /// One per subnet at most; the first address of the subnet where absent.
     #[schema(value_type = Vec<String>)]
     pub gateways: Vec<IpAddr>,
     /// Containers get their addresses from this part of the IPv4 subnet only.
     #[schema(value_type = Option<String>)]
     pub ip_range: Option<IpNet>,
+    /// Beside IPv4; the subnet of the next free default pool where none is given.
     pub ipv6: bool,
+    /// Take subnets that the host reaches another way, and cut the host off there.
+    pub force: bool,
     /// No way out and no way in: no host port, no forwarding of names.
     pub internal: bool,
     /// Bytes of an IP packet, without the Ethernet header; 1500 where absent.

@@ -6,16 +6,32 @@ use crate::failure::Failure;
 use crate::listing::Listing;
 use crate::output;
 
-/// Show a network's forwarding table
+/// Show or flush a network's forwarding table
 #[derive(Debug, clap::Subcommand)]
 pub(crate) enum Verb {
     /// List the addresses that a network's switch knows
     Ls(Listing),
+    Flush(Flush),
+}
+
+/// Forget the addresses that a network's switch has learned
+#[derive(Debug, clap::Args)]
+pub(crate) struct Flush {
+    /// Those behind this port only
+    #[arg(long, value_name = "N")]
+    port: Option<u32>,
+    /// The network's name or id
+    network: String,
 }
 
 pub(crate) async fn run(verb: Verb, client: &Client) -> Result<u8, Failure> {
-    let Verb::Ls(listing) = verb;
-    listing.print(&client.fdb(&listing.network).await?, table)
+    match verb {
+        Verb::Ls(listing) => listing.print(&client.fdb(&listing.network).await?, table),
+        Verb::Flush(flush) => {
+            client.flush_fdb(&flush.network, flush.port).await?;
+            Ok(0)
+        }
+    }
 }
 
 fn table(entries: &[FdbEntryView]) -> String {

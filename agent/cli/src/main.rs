@@ -223,7 +223,8 @@ mod tests {
 tapestry agent
 tapestry agent --socket /a --state-dir /b --config /c
 tapestry network create lab
-tapestry network create --driver overlay --subnet 10.1.0.0/16 --subnet fd00::/64 --gateway 10.1.0.1 --ip-range 10.1.1.0/24 --ipv6 --internal --mtu 1400 --dns 8.8.8.8 --dns ::1 -o encap=quic -o vni=7 --label a=b --label c lab
+tapestry network create --subnet none lab
+tapestry network create --driver overlay --subnet 10.1.0.0/16 --subnet fd00::/64 --gateway 10.1.0.1 --ip-range 10.1.1.0/24 --ipv6 --force --internal --mtu 1400 --dns 8.8.8.8 --dns ::1 -o encap=quic -o vni=7 --label a=b --label c lab
 tapestry network ls
 tapestry network ls -q
 tapestry network ls --no-trunc
@@ -263,6 +264,8 @@ tapestry rm -f web
 tapestry inspect web
 tapestry fdb ls lab
 tapestry fdb ls --json lab
+tapestry fdb flush lab
+tapestry fdb flush --port 3 lab
 tapestry port ls lab
 tapestry port ls --json lab
 tapestry network create --dns tls://1.1.1.1#one.one.one.one -o dns.record=db=10.0.0.9 -o dns.rebind=block lab

@@ -30,6 +30,9 @@ pub(crate) enum Verb {
 /// Options of names: -o dns.record=NAME=ADDRESS (a name of the network's own; may be repeated), -o dns.rebind=block (no
 /// answers from outside that point into private networks).
 ///
+/// Options of the forwarding table: -o fdb.ageing=SECONDS (how long an address is remembered that does not send; 300),
+/// -o fdb.learning=false (what nobody registered is sent to everybody).
+///
 /// Options of the overlay driver: -o encap=quic|vxlan, -o vni=N, -o remote=IP[,IP] (VXLAN to fixed hosts, without a
 /// cluster).
 #[derive(Debug, clap::Args)]
@@ -43,9 +46,10 @@ pub(crate) struct Create {
         value_parser = driver
     )]
     driver: Driver,
-    /// Its addresses; once for IPv4, once for IPv6; a free default pool where absent
-    #[arg(long, value_name = "CIDR", value_parser = arguments::subnet)]
-    subnet: Vec<IpNet>,
+    /// Its addresses; once for IPv4, once for IPv6; a free default pool where absent; IPv6 alone makes it IPv6 only; none makes
+    /// it a wire without addresses
+    #[arg(long, value_name = "CIDR|none", value_parser = subnet)]
+    subnet: Vec<Subnet>,
     /// The gateway's address; the subnet's first where absent; once per subnet
     #[arg(long, value_name = "ADDRESS")]
     gateway: Vec<IpAddr>,
@@ -55,6 +59,9 @@ pub(crate) struct Create {
     /// Give it an IPv6 subnet too
     #[arg(long)]
     ipv6: bool,
+    /// Take subnets that this host reaches another way, and cut it off there
+    #[arg(long)]
+    force: bool,
     /// No way out and no way in
     #[arg(long)]
     internal: bool,
@@ -73,6 +80,20 @@ pub(crate) struct Create {
     label: Vec<(String, String)>,
     /// The network's name
     name: String,
+}
+
+/// What `--subnet` takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Subnet {
+    Net(IpNet),
+    None,
+}
+
+fn subnet(text: &str) -> Result<Subnet, String> {
+    match text {
+        "none" => Ok(Subnet::None),
+        net => arguments::subnet(net).map(Subnet::Net),
+    }
 }
 
 /// List networks
@@ -151,13 +172,19 @@ pub(crate) async fn run(verb: Verb, client: &Client) -> Result<u8, Failure> {
 }
 
 async fn create(args: Create, client: &Client) -> Result<u8, Failure> {
+    let subnets = args.subnet.iter().filter_map(|subnet| match subnet {
+        Subnet::Net(net) => Some(*net),
+        Subnet::None => None,
+    });
     let request = NetworkCreate {
         name: args.name,
         driver: args.driver,
-        subnets: args.subnet,
+        subnets: subnets.collect(),
+        without_addresses: args.subnet.contains(&Subnet::None),
         gateways: args.gateway,
         ip_range: args.ip_range,
         ipv6: args.ipv6,
+        force: args.force,
         internal: args.internal,
         mtu: args.mtu,
         dns: args.dns,

@@ -8,16 +8,45 @@ use crate::failure::Failure;
 use crate::listing::Listing;
 use crate::output;
 
-/// Show a network's ports
+/// Show a network's ports, and plug them in or out
 #[derive(Debug, clap::Subcommand)]
 pub(crate) enum Verb {
     /// List the ports of a network's switch and their counters
     Ls(Listing),
+    /// Plug an endpoint's port in again
+    Up(Place),
+    /// Plug an endpoint's port out: its link has no carrier until it is up again
+    Down(Place),
+}
+
+// Not a doc comment: clap would show it as the text of each command.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Place {
+    /// The network's name or id
+    network: String,
+    /// The port's number, as `port ls` shows it
+    port: u32,
 }
 
 pub(crate) async fn run(verb: Verb, client: &Client) -> Result<u8, Failure> {
-    let Verb::Ls(listing) = verb;
-    listing.print(&client.ports(&listing.network).await?, table)
+    match verb {
+        Verb::Ls(listing) => listing.print(&client.ports(&listing.network).await?, table),
+        Verb::Up(place) => set_up(&place, true, client).await,
+        Verb::Down(place) => set_up(&place, false, client).await,
+    }
+}
+
+async fn set_up(place: &Place, up: bool, client: &Client) -> Result<u8, Failure> {
+    let network = client.network(&place.network).await?;
+    let mut endpoints = network.endpoints.iter();
+    let Some(endpoint) = endpoints.find(|endpoint| endpoint.port == Some(place.port)) else {
+        return Err(Failure::said(format!(
+            "no endpoint has port {} of network {:?}; `tapestry port ls {}` lists them",
+            place.port, place.network, place.network
+        )));
+    };
+    client.set_endpoint_up(&endpoint.id, up).await?;
+    Ok(0)
 }
 
 fn table(ports: &[PortView]) -> String {

@@ -9,6 +9,7 @@ use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 use crate::host::SysctlChange;
+use crate::netlink::NetnsId;
 
 /// A network, by key `network/<id>`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -105,6 +106,9 @@ pub(crate) struct EndpointRecord {
     pub(crate) id: String,
     pub(crate) network: String,
     pub(crate) owner: Owner,
+    /// A path to the sandbox of somebody else; it may have gone, or lead elsewhere by now.
+    #[serde(default)]
+    pub(crate) sandbox: Option<PathBuf>,
     /// What the network's names call it.
     pub(crate) name: String,
     pub(crate) hostname: Option<String>,
@@ -119,18 +123,21 @@ pub(crate) struct EndpointRecord {
     pub(crate) ipv6: Option<Ipv6Addr>,
     /// The link's name inside the sandbox; chosen at the first attachment where absent.
     pub(crate) link: Option<String>,
+    /// Whether its port is down: plugged out, and no part of the network.
+    #[serde(default)]
+    pub(crate) down: bool,
     /// How many networks the sandbox was on before this one: the way out goes by the lowest.
     pub(crate) rank: u32,
 }
 
 /// Whose sandbox an endpoint attaches.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Owner {
     /// One of our containers, by id.
     Container(String),
-    /// A namespace file that somebody else made.
-    Sandbox(PathBuf),
+    /// A namespace that somebody else made, whichever paths lead to it.
+    Sandbox(NetnsId),
 }
 
 /// A container, by key `container/<id>`.

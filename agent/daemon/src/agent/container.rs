@@ -10,8 +10,7 @@ use agent_api::{
 };
 
 use super::container_plan::{attached_network, plan_container};
-use super::dns::share_zones;
-use super::endpoint::{Attachment, addresses, sandbox_of};
+use super::endpoint::{Attachment, addresses, open_sandbox, sandbox_of};
 use super::error::{Contain, Find};
 use super::state::{Container, State};
 use super::{Agent, files, view};
@@ -205,7 +204,6 @@ impl Agent {
                 let called = network.record.name.clone();
                 _removed = self.detach(&mut state, &network_id, &endpoint);
                 tracing::info!(container, network = called, "disconnected");
-                share_zones(&state, &owner);
                 Ok(())
             }
             None => Err(Contain::NotOn {
@@ -264,6 +262,7 @@ impl Agent {
         let attachment = Attachment {
             network,
             owner: Owner::Container(record.id.clone()),
+            path: None,
             name: &record.name,
             hostname: Some(&record.hostname),
             dns: &record.create.dns,
@@ -271,9 +270,8 @@ impl Agent {
             link: None,
             settings,
         };
-        let attached = self.attach(state, &attachment, &sandbox_of(pid))?;
-        share_zones(state, &attachment.owner);
-        Ok(attached)
+        let netns = open_sandbox(&sandbox_of(pid))?;
+        self.attach(state, &attachment, &netns)
     }
 
     pub(super) fn container_dir(&self, id: &str) -> PathBuf {

@@ -60,27 +60,25 @@ fn public_zones(state: &State, own: &Segment) -> Vec<SharedZone> {
         .collect()
 }
 
-/// A container knows the names of every network that it is on, whichever of their forwarders it asks, and those of the
+/// A sandbox knows the names of every network that it is on, whichever of their forwarders it asks, and those of the
 /// world if one of the networks is not internal. To be called when one of its endpoints came or went.
 pub(super) fn share_zones(state: &State, owner: &Owner) {
     let attached = || {
         state.networks.values().filter_map(|network| {
-            let endpoint = network.endpoints_of(owner).next()?;
-            Some((&network.record, network.segment.as_ref()?, endpoint))
+            network.endpoints_of(owner).next()?;
+            Some((network, network.segment.as_ref()?))
         })
     };
-    for (network, segment, endpoint) in attached() {
-        let others = || attached().filter(|(other, ..)| other.id != network.id);
-        let mut outward = others().filter(|(other, ..)| !other.internal);
-        let others = Others {
-            zones: others()
-                .map(|(_, segment, _)| segment.edge.zone())
-                .collect(),
-            way_out: outward
-                .next()
-                .map(|(_, segment, _)| segment.edge.upstream()),
-        };
-        segment.edge.set_others(&endpoint.record.id, others);
+    for (network, segment) in attached() {
+        let others = || attached().filter(|(other, _)| other.record.id != network.record.id);
+        let outward = || others().find(|(other, _)| !other.record.internal);
+        for endpoint in network.endpoints_of(owner) {
+            let others = Others {
+                zones: others().map(|(_, segment)| segment.edge.zone()).collect(),
+                way_out: outward().map(|(_, segment)| segment.edge.upstream()),
+            };
+            segment.edge.set_others(&endpoint.record.id, others);
+        }
     }
 }
 

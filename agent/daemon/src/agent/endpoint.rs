@@ -12,20 +12,24 @@ use switch_core::edge::HostRecord;
 use switch_core::{Mac, PortId, PortKind};
 use switch_io::RemovedPort;
 
+use super::dns::share_zones;
 use super::endpoint_plan::{Place, plan_endpoint, release};
 use super::error::{Attach, Find};
+use super::port_state::pull;
 use super::segment::{on_link, open_tap};
 use super::state::{Endpoint, Network, State};
 use super::{Agent, dns, view};
 use crate::edge::EdgeHost;
 use crate::name::short;
-use crate::netlink::{LinkName, Netlink, Netns, SandboxLink, configure_sandbox};
+use crate::netlink::{LinkName, Neighbor, Netlink, Netns, SandboxLink, configure_sandbox};
 use crate::record::{EndpointRecord, NetworkRecord, Owner, endpoint_key};
 
 /// Who asks to be attached, and how.
 pub(super) struct Attachment<'a> {
     pub(super) network: &'a str,
     pub(super) owner: Owner,
+    /// The way to a sandbox that is not of a container's.
+    pub(super) path: Option<&'a Path>,
     pub(super) name: &'a str,
     pub(super) hostname: Option<&'a str>,
     pub(super) dns: &'a [DnsServer],
@@ -54,10 +58,13 @@ impl Agent {
         &self,
         request: &EndpointCreate,
     ) -> Result<EndpointDetail, ApiError> {
+        let netns = open_sandbox(&request.sandbox)?;
         let mut state = self.state();
+        let owner = state.owner_of(netns.id());
         let attachment = Attachment {
             network: &request.network,
-            owner: Owner::Sandbox(request.sandbox.clone()),
+            path: matches!(owner, Owner::Sandbox(_)).then_some(&request.sandbox),
+            owner,
             name: &request.name,
             hostname: None,
             dns: &request.dns,
@@ -65,7 +72,7 @@ impl Agent {
             link: request.link.as_deref(),
             settings: &request.settings,
         };
-        let id = self.attach(&mut state, &attachment, &request.sandbox)?;
+        let id = self.attach(&mut state, &attachment, &netns)?;
         let network = state.network(&request.network)?;
         let endpoint = network
             .endpoints
@@ -85,12 +92,39 @@ impl Agent {
         let mut removed = Vec::new();
         let mut state = self.state();
         for (network, id) in state.endpoint_ids(|endpoint| endpoint.record.id == id) {
-            removed.extend(self.detach(&mut state, &network, &id));
-            let network = state.networks.get(&network);
-            let called = network.map(|network| network.record.name.as_str());
-            tracing::info!(id, network = called, "endpoint removed");
+            removed.extend(self.dismiss(&mut state, &network, &id));
         }
         Ok(())
+    }
+
+    /// Detaches a sandbox from one network, or from all of them. A path that leads nowhere any more is as good as when it was
+    /// used to attach.
+    pub(crate) fn remove_endpoints_of(
+        &self,
+        sandbox: &Path,
+        network: Option<&str>,
+    ) -> Result<(), ApiError> {
+        // Dropped after the lock.
+        let mut removed = Vec::new();
+        let mut state = self.state();
+        let network = network.map(|called| state.network_id(called)).transpose()?;
+        let owner = state.owner_at(sandbox);
+        let ids = state.endpoint_ids(|endpoint| owner.as_ref() == Some(&endpoint.record.owner));
+        for (on, id) in ids {
+            if network.as_ref().is_none_or(|network| *network == on) {
+                removed.extend(self.dismiss(&mut state, &on, &id));
+            }
+        }
+        Ok(())
+    }
+
+    /// Detaches an endpoint because somebody said so.
+    fn dismiss(&self, state: &mut State, network_id: &str, id: &str) -> Option<RemovedPort> {
+        let removed = self.detach(state, network_id, id);
+        let network = state.networks.get(network_id);
+        let called = network.map(|network| network.record.name.as_str());
+        tracing::info!(id, network = called, "endpoint removed");
+        removed
     }
 
     /// Validates, keeps a record, attaches; after a failure neither record nor link nor address is left.
@@ -98,7 +132,7 @@ impl Agent {
         &self,
         state: &mut State,
         attachment: &Attachment<'_>,
-        sandbox: &Path,
+        netns: &Netns,
     ) -> Result<String, ApiError> {
         let id = state.network_id(attachment.network)?;
         let place = Place::of(state, &attachment.owner);
@@ -106,7 +140,7 @@ impl Agent {
             networks,
             directory,
             ..
-        } = state;
+        } = &mut *state;
         let network = networks
             .get_mut(&id)
             .ok_or_else(|| Find::NoNetwork(attachment.network.to_owned()))?;
@@ -118,7 +152,7 @@ impl Agent {
         let kept = self.store.put(&endpoint_key(&id), &record);
         let attached = kept
             .map_err(|error| host_failure(network, &record, error.to_string()))
-            .and_then(|()| self.plug(network, &record, sandbox));
+            .and_then(|()| self.plug(network, &record, netns));
         match attached {
             Ok(mut endpoint) => {
                 if endpoint.record.link.is_none() {
@@ -131,22 +165,15 @@ impl Agent {
                 network.endpoints.insert(id.clone(), endpoint);
                 if network.record.shared().is_some() {
                     self.share(directory, network, &record);
-                    self.announce(network, &record);
                 }
+                self.announce(network, &record, netns);
+                share_zones(state, &attachment.owner);
                 Ok(id)
             }
             Err(error) => {
                 self.forget(directory, network, &record);
                 Err(error.into())
             }
-        }
-    }
-
-    /// Containers may remember another MAC for an address that was in use before. IPv6 finds out by itself.
-    fn announce(&self, network: &Network, record: &EndpointRecord) {
-        if let (Some(segment), Some(address)) = (&network.segment, record.ipv4) {
-            let mac = Mac::new(record.mac);
-            segment.edge.announce(&self.runtime, mac, address);
         }
     }
 
@@ -159,6 +186,7 @@ impl Agent {
     ) -> Option<RemovedPort> {
         let network = state.networks.get_mut(network_id)?;
         let endpoint = network.endpoints.remove(id)?;
+        network.remember(&endpoint.record);
         let removed = self.unplug(network, &endpoint);
         if let (Some(segment), Some(removed)) = (&mut network.segment, &removed) {
             segment.gone += &removed.counters();
@@ -173,6 +201,7 @@ impl Agent {
         } = state;
         let network = networks.get_mut(network_id)?;
         self.forget(directory, network, &endpoint.record);
+        share_zones(state, &endpoint.record.owner);
         removed
     }
 
@@ -181,50 +210,49 @@ impl Agent {
         &self,
         network: &Network,
         record: &EndpointRecord,
-        sandbox: &Path,
+        netns: &Netns,
     ) -> Result<Endpoint, Attach> {
         let failed = |why: String| host_failure(network, record, why);
         let Some(segment) = &network.segment else {
             return Err(Attach::NoPorts(network.record.name.clone()));
         };
-        let netns = Netns::open(sandbox).map_err(|error| Attach::Sandbox(error.to_string()))?;
-        if netns.is_own() {
-            return Err(Attach::OwnSandbox(sandbox.to_owned()));
-        }
         let tap = netns
             .run(|| open_tap(network.record.tap_driver(), &tap_name(&record.id)))
             .map_err(|error| failed(error.to_string()))?
             .map_err(|error| failed(error.to_string()))?;
         let ifindex = tap.ifindex;
+        let own = tap.port.as_fd().try_clone_to_owned();
+        let own = own.map_err(|error| failed(error.to_string()))?;
         let config = network.record.port_config(PortKind::Tap);
         let port = self
             .switch
             .add_port(&segment.bridge, tap.port, config)
             .map_err(|error| failed(error.to_string()))?;
-        let mac = Mac::new(record.mac);
         segment
             .bridge
-            .register_endpoint(port, mac, &addresses(record));
+            .register_endpoint(port, Mac::new(record.mac), &addresses(record));
+        let mut endpoint = Endpoint {
+            record: record.clone(),
+            port: Some(port),
+            link: String::new(),
+            tap: own,
+        };
         let outcome = segment
             .edge
             .insert(&record.id, edge_host(&network.record, record, port))
             .map_err(|error| failed(error.to_string()))
-            .and_then(|()| configure(network, record, ifindex, &netns).map_err(failed));
+            .and_then(|()| configure(network, record, ifindex, netns).map_err(failed))
+            .and_then(|link| match record.down {
+                true => pull(network, &endpoint).map(|()| link).map_err(failed),
+                false => Ok(link),
+            });
         match outcome {
-            Ok(link) => Ok(Endpoint {
-                record: record.clone(),
-                port: Some(port),
-                link,
-                sandbox: netns.id(),
-            }),
+            Ok(link) => {
+                endpoint.link = link;
+                Ok(endpoint)
+            }
             Err(error) => {
-                let half = Endpoint {
-                    record: record.clone(),
-                    port: Some(port),
-                    link: String::new(),
-                    sandbox: netns.id(),
-                };
-                self.unplug(network, &half);
+                self.unplug(network, &endpoint);
                 Err(error)
             }
         }
@@ -257,13 +285,19 @@ impl Agent {
     }
 }
 
+/// The namespace of a sandbox, which must not be the host's.
+pub(super) fn open_sandbox(path: &Path) -> Result<Netns, Attach> {
+    let netns = Netns::open(path).map_err(|error| Attach::Sandbox(error.to_string()))?;
+    if netns.is_own() {
+        return Err(Attach::OwnSandbox(path.to_owned()));
+    }
+    Ok(netns)
+}
+
 /// Deletes the link that an agent which was killed left in a sandbox: the kernel takes its time to close a dead process's
 /// rings, and with them the TAP.
-pub(super) fn bury_link(record: &EndpointRecord, sandbox: &Path) {
-    let Ok(netns) = Netns::open(sandbox) else {
-        return;
-    };
-    let buried = Netlink::open_in(&netns).and_then(|mut inside| {
+pub(super) fn bury_link(record: &EndpointRecord, netns: &Netns) {
+    let buried = Netlink::open_in(netns).and_then(|mut inside| {
         let links = inside.links()?;
         let mut dead = links
             .iter()
@@ -305,13 +339,24 @@ fn configure(
         } else {
             network.record.gateway_addresses()
         },
-        gateway_metric: record.rank,
+        gateway_rank: record.rank,
+        neighbors: gateway_neighbors(network),
         routes: Vec::new(),
-        ipv6_link_local: network.pool_v6.is_some() || network.record.allows_routers(),
+        // Where there are no addresses, those who run a protocol of their own get what the kernel makes for it.
+        ipv6_link_local: network.pool_v6.is_some()
+            || subnets.is_empty()
+            || network.record.allows_routers(),
     };
     configure_sandbox(netns, &link)
         .map(|done| done.name)
         .map_err(|error| error.to_string())
+}
+
+/// The gateway, whose MAC is the network's for good.
+fn gateway_neighbors(network: &Network) -> Vec<Neighbor> {
+    let mac = network.record.gateway_mac().octets();
+    let addresses = network.record.gateway_addresses().into_iter();
+    addresses.map(|address| Neighbor { address, mac }).collect()
 }
 
 pub(super) fn addresses(record: &EndpointRecord) -> Vec<IpAddr> {
@@ -362,7 +407,7 @@ fn tap_name(endpoint_id: &str) -> String {
     format!("tap{}", endpoint_id.get(..8).unwrap_or(endpoint_id))
 }
 
-fn host_failure(network: &Network, record: &EndpointRecord, why: String) -> Attach {
+pub(super) fn host_failure(network: &Network, record: &EndpointRecord, why: String) -> Attach {
     Attach::Host {
         name: record.name.clone(),
         network: network.record.name.clone(),

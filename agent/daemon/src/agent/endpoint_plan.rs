@@ -1,6 +1,7 @@
 //! What an endpoint is to be: wishes checked, addresses taken, before anything is made.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::path::Path;
 
 use switch_core::Mac;
 
@@ -80,6 +81,7 @@ pub(super) fn plan_endpoint(
         id: new_id(),
         network: network.record.id.clone(),
         owner: attachment.owner.clone(),
+        sandbox: attachment.path.map(Path::to_owned),
         name: attachment.name.to_owned(),
         hostname: attachment.hostname.map(str::to_owned),
         aliases: attachment.settings.aliases.clone(),
@@ -89,6 +91,7 @@ pub(super) fn plan_endpoint(
         ipv4,
         ipv6,
         link: attachment.link.map(str::to_owned).or(place.link),
+        down: false,
         rank: place.rank,
     })
 }

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use agent_api::{ApiError, ErrorKind};
+use ipnet::IpNet;
 
 use crate::container::UnknownCapability;
 use crate::ipam::{AllocateAddress, ChooseSubnet, CreatePool, InvalidSubnet};
@@ -16,6 +17,8 @@ pub(super) enum Find {
     NoNetwork(String),
     #[error("no container {0:?}; `tapestry ps -a` lists them")]
     NoContainer(String),
+    #[error("no endpoint {0:?}; GET /v1/endpoints lists them")]
+    NoEndpoint(String),
     #[error("{0:?} fits more than one id; write more digits")]
     Ambiguous(String),
 }
@@ -23,7 +26,7 @@ pub(super) enum Find {
 impl From<Find> for ApiError {
     fn from(error: Find) -> Self {
         let kind = match error {
-            Find::NoNetwork(_) | Find::NoContainer(_) => ErrorKind::NotFound,
+            Find::NoNetwork(_) | Find::NoContainer(_) | Find::NoEndpoint(_) => ErrorKind::NotFound,
             Find::Ambiguous(_) => ErrorKind::Invalid,
         };
         Self::new(kind, error.to_string())
@@ -71,6 +74,10 @@ pub(super) enum CreateNetwork {
     NoQuic,
     #[error("this host has no route to {0}; add one, or correct -o remote=")]
     NoRoute(std::net::IpAddr),
+    #[error(
+        "a network without addresses takes no subnet, gateway, range or --ipv6; leave them out"
+    )]
+    AddressesOfNone,
     #[error("two {0} subnets were given; a network has at most one of each family")]
     TwoSubnets(&'static str),
     #[error(
@@ -87,6 +94,10 @@ pub(super) enum CreateNetwork {
     },
     #[error("MTU {0} is out of range; take 576 to 65521, and at least 1280 with IPv6")]
     Mtu(u16),
+    #[error(
+        "subnet {subnet} overlaps what this host reaches by its route {route}; choose another one, or give --force to take it from there"
+    )]
+    HostRoute { subnet: IpNet, route: String },
     #[error(transparent)]
     Subnet(#[from] InvalidSubnet),
     #[error(transparent)]
@@ -101,7 +112,8 @@ impl From<CreateNetwork> for ApiError {
     fn from(error: CreateNetwork) -> Self {
         let kind = match &error {
             CreateNetwork::NameTaken(_) | CreateNetwork::VniTaken { .. } => ErrorKind::Conflict,
-            CreateNetwork::Subnet(InvalidSubnet::Overlaps { .. }) => ErrorKind::Conflict,
+            CreateNetwork::HostRoute { .. }
+            | CreateNetwork::Subnet(InvalidSubnet::Overlaps { .. }) => ErrorKind::Conflict,
             CreateNetwork::NoSubnet(_) => ErrorKind::Exhausted,
             CreateNetwork::NoCluster | CreateNetwork::NoQuic => ErrorKind::Unsupported,
             CreateNetwork::Host { .. } | CreateNetwork::OutOfStep => ErrorKind::Failed,

@@ -9,6 +9,7 @@
 //! Records come before deeds: a record without its deed is found and settled by [`reconcile`] at the next start, a deed
 //! without a record would never be. What the records cannot know, how a command ended, its supervisor keeps beside it.
 
+mod announce;
 mod cluster;
 mod container;
 mod container_again;
@@ -30,6 +31,7 @@ mod overlay;
 mod plan;
 mod plan_overlay;
 mod port_options;
+mod port_state;
 mod publishing;
 mod quic;
 mod reconcile;

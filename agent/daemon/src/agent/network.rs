@@ -1,10 +1,12 @@
 //! Networks: made, looked at, removed.
 
+use std::collections::BTreeSet;
+
 use agent_api::{
     ApiError, Driver, FdbEntryView, NetworkCreate, NetworkDetail, NetworkSummary, PortView, Pruned,
 };
-use ipnet::IpNet;
 
+use super::announce::Past;
 use super::error::{CreateNetwork, RemoveNetwork};
 use super::overlay::{local_address, quic_mtu, vxlan_mtu};
 use super::plan::{DEFAULT_MTU, Surroundings, plan_network, pools};
@@ -15,7 +17,7 @@ use crate::cluster::{ENDPOINTS, EndpointShared, Member};
 use crate::firewall::{Drops, Firewall};
 use crate::ipam::{SubnetInUse, default_pools_v6};
 use crate::name::new_id;
-use crate::netlink::{Netlink, NetlinkError};
+use crate::netlink::{Netlink, NetlinkError, SubnetEntry};
 use crate::record::{Encap, NetworkRecord, OverlayRecord, Owner, network_key};
 
 impl Agent {
@@ -43,6 +45,21 @@ impl Agent {
     pub(crate) fn fdb(&self, called: &str) -> Result<Vec<FdbEntryView>, ApiError> {
         let state = self.state();
         Ok(view::fdb(self.switch.now(), state.network(called)?))
+    }
+
+    pub(crate) fn flush_fdb(&self, called: &str, port: Option<u32>) -> Result<(), ApiError> {
+        let state = self.state();
+        let Some(segment) = &state.network(called)?.segment else {
+            return Ok(());
+        };
+        let ports = segment.bridge.ports();
+        let flushed = ports
+            .into_iter()
+            .filter(|id| port.is_none_or(|port| id.0 == port));
+        for port in flushed {
+            segment.bridge.fdb().flush_learned(port);
+        }
+        Ok(())
     }
 
     pub(crate) fn ports(&self, called: &str) -> Result<Vec<PortView>, ApiError> {
@@ -304,6 +321,7 @@ impl Agent {
             record: record.clone(),
             pool_v4,
             pool_v6,
+            past: Past::none(),
             segment,
             closed: None,
             endpoints: Default::default(),
@@ -385,10 +403,15 @@ impl Agent {
     }
 
     fn surroundings(&self, state: &State) -> Surroundings {
+        let pools = &self.config.address_pools;
         Surroundings {
             networks: state.networks.values().flat_map(in_use).collect(),
-            host: routed_subnets(),
-            pools_v6: default_pools_v6(self.ula_global_id),
+            host: routed_subnets(state),
+            pools_v4: pools.v4.clone(),
+            pools_v6: match pools.v6.as_slice() {
+                [] => default_pools_v6(self.ula_global_id),
+                given => given.to_vec(),
+            },
             mtu_max: None,
         }
     }
@@ -403,12 +426,22 @@ fn in_use(network: &Network) -> Vec<SubnetInUse> {
     used.collect()
 }
 
-/// What the host routes already; without an answer from the kernel, nothing is avoided.
-fn routed_subnets() -> Vec<IpNet> {
-    Netlink::open().and_then(|mut netlink| netlink.subnets_in_use()).unwrap_or_else(|error| {
-        tracing::warn!(%error, "the host's routes cannot be listed; a default pool may overlap one");
+/// What the host routes already by links that are not the agent's; without an answer from the kernel, nothing is avoided.
+fn routed_subnets(state: &State) -> Vec<SubnetEntry> {
+    let segments = state
+        .networks
+        .values()
+        .filter_map(|network| network.segment.as_ref());
+    let own: BTreeSet<_> = segments
+        .filter_map(|segment| Some(segment.host.as_ref()?.link.as_str()))
+        .collect();
+    let in_use = Netlink::open().and_then(|mut netlink| netlink.subnets_in_use());
+    let mut in_use = in_use.unwrap_or_else(|error| {
+        tracing::warn!(%error, "the host's routes cannot be listed; a network may overlap one");
         Vec::new()
-    })
+    });
+    in_use.retain(|entry| !entry.link.as_deref().is_some_and(|link| own.contains(link)));
+    in_use
 }
 
 fn without_segment(name: &str, driver: Driver) -> NetworkRecord {

@@ -1,6 +1,7 @@
 //! What a request for a network comes to: the record, checked and completed, before anything is touched.
 
 use std::net::IpAddr;
+use std::time::Duration;
 
 use agent_api::{Driver, NetworkCreate};
 use ipnet::IpNet;
@@ -8,19 +9,23 @@ use ipnet::IpNet;
 use super::dns::{OPTION_REBIND, OPTION_RECORD, parse_records};
 use super::error::CreateNetwork;
 use super::plan_overlay::{OPTION_ENCAP, OPTION_REMOTE, OPTION_VNI};
-use super::port_options::{OPTION_BUM, OPTION_DHCP, OPTION_GUARD, OPTION_RA, parse_bum};
+use super::port_options::{
+    OPTION_BUM, OPTION_DHCP, OPTION_GUARD, OPTION_LEARNING, OPTION_RA, parse_bum,
+};
 use crate::ipam::{
-    DefaultPool, Pool, SubnetInUse, check_free, choose_subnet, default_pools_v4, parse_subnet,
+    DefaultPool, Pool, SubnetInUse, check_free, choose_subnet, overlap, parse_subnet,
 };
 use crate::name::{check_name, new_id};
+use crate::netlink::SubnetEntry;
 use crate::record::{NetworkRecord, OverlayRecord, Subnet};
 
 /// What the plan must keep clear of, and may take from.
 pub(super) struct Surroundings {
     /// Subnets of this agent's networks.
     pub(super) networks: Vec<SubnetInUse>,
-    /// Subnets that the host routes already; only pools chosen by the agent avoid them, as with Docker.
-    pub(super) host: Vec<IpNet>,
+    /// Subnets that the host has an address in or a route to, by links that are not the agent's.
+    pub(super) host: Vec<SubnetEntry>,
+    pub(super) pools_v4: Vec<DefaultPool>,
     pub(super) pools_v6: Vec<DefaultPool>,
     /// What the underlay leaves of its MTU; absent where frames stay on this host or are cut on the way.
     pub(super) mtu_max: Option<u16>,
@@ -44,7 +49,8 @@ pub(super) fn plan_network(
         driver: request.driver,
         subnets,
         ip_range: request.ip_range,
-        internal: request.internal,
+        // Without addresses nothing leads to the host.
+        internal: request.internal || request.without_addresses,
         mtu,
         dns: request.dns,
         options: request.options,
@@ -91,8 +97,9 @@ fn check_options(request: &NetworkCreate) -> Result<(), CreateNetwork> {
         };
         let (expected, is_good) = match name.as_str() {
             OPTION_TAP => one_of("offload or basic"),
-            OPTION_TRANSPARENT => one_of("true or false"),
+            OPTION_TRANSPARENT | OPTION_LEARNING => one_of("true or false"),
             OPTION_JOIN => one_of("tcp or udp"),
+            OPTION_AGEING => ("seconds from 1 to 86400", parse_ageing(value).is_some()),
             OPTION_REBIND => one_of("block or allow"),
             OPTION_GUARD => one_of("strict or loose"),
             OPTION_DHCP => one_of("builtin or container or off"),
@@ -117,20 +124,39 @@ fn check_options(request: &NetworkCreate) -> Result<(), CreateNetwork> {
     Ok(())
 }
 
+/// What `-o fdb.ageing` takes.
+pub(super) fn parse_ageing(value: &str) -> Option<Duration> {
+    let seconds = value.parse().ok()?;
+    (1..=AGEING_MAX_S)
+        .contains(&seconds)
+        .then(|| Duration::from_secs(seconds))
+}
+
 fn plan_subnets(
     request: &NetworkCreate,
     around: &Surroundings,
 ) -> Result<Vec<Subnet>, CreateNetwork> {
+    if request.without_addresses {
+        let has_some = !request.subnets.is_empty() || !request.gateways.is_empty();
+        if has_some || request.ip_range.is_some() || request.ipv6 {
+            return Err(CreateNetwork::AddressesOfNone);
+        }
+        return Ok(Vec::new());
+    }
     let v4 = one_of_family(&request.subnets, "IPv4", IpNet::V4(Default::default()))?;
     let v6 = one_of_family(&request.subnets, "IPv6", IpNet::V6(Default::default()))?;
-    let mut in_use: Vec<IpNet> = around.host.clone();
-    in_use.extend(around.networks.iter().map(|used| used.subnet));
-    let mut nets = vec![match v4 {
-        Some(net) => checked(net, around)?,
-        None => choose_subnet(&default_pools_v4(), &in_use)?,
-    }];
+    let host = around.host.iter().map(|entry| entry.subnet);
+    let networks = around.networks.iter().map(|used| used.subnet);
+    let in_use: Vec<IpNet> = host.chain(networks).collect();
+    let mut nets = Vec::new();
+    match v4 {
+        Some(net) => nets.push(checked(net, request, around)?),
+        // Whoever names an IPv6 subnet alone wants IPv6 alone; --ipv6 asks for it beside IPv4.
+        None if v6.is_some() && !request.ipv6 => {}
+        None => nets.push(choose_subnet(&around.pools_v4, &in_use)?),
+    }
     match v6 {
-        Some(net) => nets.push(checked(net, around)?),
+        Some(net) => nets.push(checked(net, request, around)?),
         None if request.ipv6 => nets.push(choose_subnet(&around.pools_v6, &in_use)?),
         None => {}
     }
@@ -161,10 +187,42 @@ fn one_of_family(
     Ok(first)
 }
 
-fn checked(net: IpNet, around: &Surroundings) -> Result<IpNet, CreateNetwork> {
+fn checked(
+    net: IpNet,
+    request: &NetworkCreate,
+    around: &Surroundings,
+) -> Result<IpNet, CreateNetwork> {
     let net = parse_subnet(&net.to_string())?;
     check_free(net, &around.networks)?;
+    // A network without a port to the host takes no traffic from it.
+    if !request.internal && !request.force {
+        check_host(net, around)?;
+    }
     Ok(net)
+}
+
+/// A network that covers what the host reaches another way, or a part of it, would cut the host off there.
+fn check_host(net: IpNet, around: &Surroundings) -> Result<(), CreateNetwork> {
+    let mut host = around.host.iter();
+    match host.find(|entry| overlap(net, entry.subnet)) {
+        None => Ok(()),
+        Some(entry) => Err(CreateNetwork::HostRoute {
+            subnet: net,
+            route: shown(entry),
+        }),
+    }
+}
+
+/// As `ip route` writes it.
+fn shown(entry: &SubnetEntry) -> String {
+    let via = entry.gateway.map(|gateway| format!(" via {gateway}"));
+    let link = entry.link.as_ref().map(|link| format!(" dev {link}"));
+    format!(
+        "{}{}{}",
+        entry.subnet,
+        via.unwrap_or_default(),
+        link.unwrap_or_default()
+    )
 }
 
 fn with_gateway(
@@ -228,6 +286,8 @@ const OPTIONS: [(&str, &str, bool); 12] = [
     (OPTION_REMOTE, "IP[,IP]", true),
 ];
 pub(super) const OPTION_TAP: &str = "tap";
+pub(super) const OPTION_AGEING: &str = "fdb.ageing";
+const AGEING_MAX_S: u64 = 86_400;
 pub(super) const OPTION_TRANSPARENT: &str = "transparent";
 /// `udp`: datagrams of a flow that come together may reach a container as one; `tcp`: only segments of TCP, the default.
 pub(super) const OPTION_JOIN: &str = "join";
@@ -238,7 +298,7 @@ const MTU_MAX: u16 = 65_521;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ipam::default_pools_v6;
+    use crate::ipam::{default_pools_v4, default_pools_v6};
 
     fn around() -> Surroundings {
         Surroundings {
@@ -246,7 +306,12 @@ mod tests {
                 subnet: "172.17.0.0/16".parse().unwrap(),
                 by: "network \"bridge\"".into(),
             }],
-            host: vec!["172.18.0.0/16".parse().unwrap()],
+            host: vec![SubnetEntry {
+                subnet: "172.18.0.0/16".parse().unwrap(),
+                gateway: Some("192.0.2.1".parse().unwrap()),
+                link: Some("eth0".into()),
+            }],
+            pools_v4: default_pools_v4(),
             pools_v6: default_pools_v6([1; 5]),
             mtu_max: None,
         }
@@ -272,19 +337,20 @@ mod tests {
         assert_eq!(record.mtu, 1500);
     }
 
+    fn with_subnets(subnets: &[&str]) -> NetworkCreate {
+        NetworkCreate {
+            subnets: subnets.iter().map(|net| net.parse().unwrap()).collect(),
+            ..named("n")
+        }
+    }
+
     #[test]
-    fn ipv6_is_beside_ipv4_never_instead() {
-        let subnets = vec!["fd00:1::/64".parse().unwrap()];
-        let record = plan_network(
-            NetworkCreate {
-                ipv6: true,
-                subnets,
-                ..named("n")
-            },
-            None,
-            &around(),
-        )
-        .unwrap();
+    fn asked_for_beside_ipv4_ipv6_is_beside_it() {
+        let request = NetworkCreate {
+            ipv6: true,
+            ..with_subnets(&["fd00:1::/64"])
+        };
+        let record = plan_network(request, None, &around()).unwrap();
         assert_eq!(
             record.subnet_v6().unwrap().gateway,
             "fd00:1::1".parse::<IpAddr>().unwrap()
@@ -293,23 +359,54 @@ mod tests {
     }
 
     #[test]
-    fn a_subnet_may_cover_a_route_of_the_host_but_not_another_network() {
-        let with = |net: &str| {
-            plan_network(
-                NetworkCreate {
-                    subnets: vec![net.parse().unwrap()],
-                    ..named("n")
-                },
-                None,
-                &around(),
-            )
-        };
-        assert!(with("172.18.0.0/16").is_ok());
+    fn an_ipv6_subnet_alone_makes_a_network_of_ipv6_alone() {
+        let record = plan_network(with_subnets(&["fd00:1::/64"]), None, &around()).unwrap();
+        assert!(record.subnet_v4().is_none() && record.subnet_v6().is_some());
+        let other = plan_network(with_subnets(&["fd00:2::/64"]), None, &around()).unwrap();
+        assert!(record.gateway_mac().is_station());
+        assert_ne!(record.gateway_mac(), other.gateway_mac());
+    }
+
+    #[test]
+    fn a_subnet_overlaps_no_other_network() {
+        let with = |net: &str| plan_network(with_subnets(&[net]), None, &around());
         assert!(matches!(
             with("172.17.5.0/24"),
             Err(CreateNetwork::Subnet(_))
         ));
         assert!(matches!(with("10.0.0.1/24"), Err(CreateNetwork::Subnet(_))));
+    }
+
+    #[test]
+    fn a_subnet_inside_or_over_a_route_of_the_host_is_refused_unless_forced() {
+        for net in ["172.18.0.0/16", "172.18.5.0/24", "172.16.0.0/12"] {
+            let request = NetworkCreate {
+                subnets: vec![net.parse().unwrap()],
+                ..named("n")
+            };
+            let plan = |request| {
+                let nothing_else = Surroundings {
+                    networks: Vec::new(),
+                    ..around()
+                };
+                plan_network(request, None, &nothing_else)
+            };
+            let refused = plan(request.clone()).unwrap_err().to_string();
+            assert!(
+                refused.contains(net) && refused.contains("172.18.0.0/16 via 192.0.2.1 dev eth0"),
+                "{refused}"
+            );
+            let forced = NetworkCreate {
+                force: true,
+                ..request.clone()
+            };
+            assert!(plan(forced).is_ok(), "{net}");
+            let internal = NetworkCreate {
+                internal: true,
+                ..request
+            };
+            assert!(plan(internal).is_ok(), "{net}");
+        }
     }
 
     #[test]
@@ -356,6 +453,23 @@ mod tests {
             assert!(refused(option("bum", value)).contains("frames a second, or off"));
         }
         assert!(refused(option("dns.record", "db")).contains("NAME=ADDRESS"));
+        assert!(refused(option("fdb.ageing", "0")).contains("from 1 to 86400"));
+        assert!(refused(option("fdb.learning", "off")).contains("true or false"));
+    }
+
+    #[test]
+    fn a_network_without_addresses_has_none_of_any_kind() {
+        let none = NetworkCreate {
+            without_addresses: true,
+            ..named("n")
+        };
+        let record = plan_network(none.clone(), None, &around()).unwrap();
+        assert!(record.subnets.is_empty() && record.internal);
+        let both = NetworkCreate { ipv6: true, ..none };
+        assert!(matches!(
+            plan_network(both, None, &around()),
+            Err(CreateNetwork::AddressesOfNone)
+        ));
     }
 
     #[test]

@@ -11,6 +11,9 @@ impl NetworkRecord {
             joining: self.joining(),
             ..PortConfig::new(kind, u32::from(self.mtu))
         };
+        if kind == PortKind::Tap && self.has_option(OPTION_LEARNING, "false") {
+            config.learning = false;
+        }
         if !kind.is_guarded() {
             return config;
         }
@@ -61,6 +64,8 @@ pub(super) const OPTION_DHCP: &str = "dhcp";
 pub(super) const OPTION_RA: &str = "ra";
 /// Broadcast, unknown unicast and multicast of each container, in frames a second.
 pub(super) const OPTION_BUM: &str = "bum";
+/// Whether sources seen at containers enter the forwarding table: `true` or `false`.
+pub(super) const OPTION_LEARNING: &str = "fdb.learning";
 
 #[cfg(test)]
 mod tests {
@@ -72,6 +77,7 @@ mod tests {
         let around = Surroundings {
             networks: Vec::new(),
             host: Vec::new(),
+            pools_v4: crate::ipam::default_pools_v4(),
             pools_v6: Vec::new(),
             mtu_max: None,
         };

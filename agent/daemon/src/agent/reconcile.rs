@@ -1,17 +1,20 @@
 //! At the start: what the records say, against what is there.
 
-use std::path::Path;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use agent_api::ApiError;
 
 use super::Agent;
+use super::announce::Past;
 use super::dns::share_zones;
-use super::endpoint::{bury_link, sandbox_of};
+use super::endpoint::{bury_link, open_sandbox, sandbox_of};
 use super::plan::pools;
-use super::state::{Container, Network, State};
+use super::state::{Container, Network, State, leads_to};
 use crate::container::{read_exit, supervised};
 use crate::name::short;
+use crate::netlink::{Netns, NetnsId};
 use crate::record::{
     CONTAINERS, ContainerRecord, ENDPOINTS, EndpointRecord, NETWORKS, NetworkRecord, Owner, Phase,
     SERVICES, endpoint_key,
@@ -41,11 +44,12 @@ impl Agent {
         }
         let mut endpoints = self.records::<EndpointRecord>(ENDPOINTS)?;
         endpoints.sort_by_key(|record| record.rank);
+        let ways = ways(&endpoints);
         for record in endpoints {
-            self.restore_endpoint(&mut state, &record);
+            self.restore_endpoint(&mut state, record, &ways);
         }
-        for id in &ids {
-            share_zones(&state, &Owner::Container(id.clone()));
+        for owner in owners(&state) {
+            share_zones(&state, &owner);
         }
         for id in ids {
             self.resume(&mut state, &id);
@@ -72,6 +76,7 @@ impl Agent {
                 record,
                 pool_v4,
                 pool_v6,
+                past: Past::unknown(),
                 segment,
                 closed: None,
                 endpoints: Default::default(),
@@ -96,22 +101,31 @@ impl Agent {
         );
     }
 
-    fn restore_endpoint(&self, state: &mut State, record: &EndpointRecord) {
+    fn restore_endpoint(
+        &self,
+        state: &mut State,
+        mut record: EndpointRecord,
+        ways: &BTreeMap<NetnsId, PathBuf>,
+    ) {
         let sandbox = match &record.owner {
             Owner::Container(id) => state
                 .containers
                 .get(id)
                 .and_then(|container| container.init_pid)
                 .map(sandbox_of),
-            Owner::Sandbox(path) => path.exists().then(|| path.clone()),
+            Owner::Sandbox(sandbox) => {
+                record.sandbox = ways.get(sandbox).cloned();
+                record.sandbox.clone()
+            }
         };
-        let restored = sandbox.is_some_and(|sandbox| self.replug(state, record, &sandbox));
+        let netns = sandbox.and_then(|path| open_sandbox(&path).ok());
+        let restored = netns.is_some_and(|netns| self.replug(state, &record, &netns));
         if !restored && let Err(error) = self.store.delete(&endpoint_key(&record.id)) {
             tracing::warn!(endpoint = short(&record.id), %error, "an endpoint's record stays until the next start");
         }
     }
 
-    fn replug(&self, state: &mut State, record: &EndpointRecord, sandbox: &Path) -> bool {
+    fn replug(&self, state: &mut State, record: &EndpointRecord, netns: &Netns) -> bool {
         let Some(network) = state.networks.get_mut(&record.network) else {
             return false;
         };
@@ -127,8 +141,8 @@ impl Agent {
                 return false;
             }
         }
-        bury_link(record, sandbox);
-        match self.plug(network, record, sandbox) {
+        bury_link(record, netns);
+        match self.plug(network, record, netns) {
             Ok(endpoint) => {
                 network.endpoints.insert(record.id.clone(), endpoint);
                 true
@@ -172,6 +186,26 @@ impl Agent {
 
 fn failed(error: StoreError) -> ApiError {
     ApiError::new(agent_api::ErrorKind::Failed, error.to_string())
+}
+
+/// A path to each sandbox of somebody else that is still there, among those by which it is known. A namespace that took the
+/// place of a sandbox while no agent ran is another one.
+fn ways(records: &[EndpointRecord]) -> BTreeMap<NetnsId, PathBuf> {
+    let known = records.iter().filter_map(|record| match &record.owner {
+        Owner::Sandbox(sandbox) => Some((*sandbox, record.sandbox.clone()?)),
+        Owner::Container(_) => None,
+    });
+    known
+        .filter(|(sandbox, path)| leads_to(path, *sandbox))
+        .collect()
+}
+
+fn owners(state: &State) -> BTreeSet<Owner> {
+    let networks = state.networks.values();
+    let endpoints = networks.flat_map(|network| network.endpoints.values());
+    endpoints
+        .map(|endpoint| endpoint.record.owner.clone())
+        .collect()
 }
 
 /// The supervisor died without a word: what SIGKILL leaves, 128 + 9.

@@ -1,9 +1,12 @@
 //! Sandboxes that somebody else made, and that go without a word to the agent.
 //!
 //! A TAP is made inside its sandbox, because moving one there takes the kernel tens of milliseconds. Its descriptor then
-//! keeps the namespace alive, so the kernel never says that a sandbox has died. What the agent can see is that the
-//! namespace file it was given is gone, or stands for another namespace; it looks every few seconds.
+//! keeps the namespace alive, so the kernel never says that a sandbox has died. What the agent can see is whether the paths
+//! by which it was attached still lead to it; it looks every few seconds. Where none does, the sandbox lives on if another
+//! path does, of a mount or of a process, and is known by that one from then on.
 
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,9 +14,10 @@ use switch_core::PortId;
 use switch_io::{RemovedPort, SwitchEvent};
 
 use super::Agent;
-use super::state::{Endpoint, State};
-use crate::netlink::NetnsId;
-use crate::record::Owner;
+use super::state::{Endpoint, State, leads_to};
+use crate::name::short;
+use crate::netlink::{NetnsId, find_ways};
+use crate::record::{Owner, endpoint_key};
 
 impl Agent {
     /// Detaches endpoints whose sandbox or link is gone. Those of containers go when the container's end is seen.
@@ -48,8 +52,14 @@ impl Agent {
     /// A rack of sandboxes may go at once: between handfuls others get their turn, and the kernel takes its time for a
     /// handful of links together.
     fn sweep_sandboxes(&self) {
+        let lost = lost_sandboxes(&self.state());
+        if lost.is_empty() {
+            return;
+        }
+        let found = find_ways(&lost);
+        self.follow_sandboxes(&mut self.state(), &found);
         loop {
-            let removed = self.lose_some();
+            let removed = self.lose_some(&lost);
             if removed.is_empty() {
                 return;
             }
@@ -61,12 +71,32 @@ impl Agent {
         }
     }
 
-    /// Detaches up to [`HANDFUL`] endpoints whose sandbox is gone.
-    fn lose_some(&self) -> Vec<RemovedPort> {
+    /// Keeps the paths that lead to sandboxes now, in place of those that do not any more.
+    fn follow_sandboxes(&self, state: &mut State, found: &BTreeMap<NetnsId, PathBuf>) {
+        let networks = state.networks.values_mut();
+        for endpoint in networks.flat_map(|network| network.endpoints.values_mut()) {
+            let record = &mut endpoint.record;
+            let Owner::Sandbox(sandbox) = record.owner else {
+                continue;
+            };
+            let Some(path) = found.get(&sandbox) else {
+                continue;
+            };
+            record.sandbox = Some(path.clone());
+            if let Err(error) = self.store.put(&endpoint_key(&record.id), record) {
+                tracing::warn!(endpoint = short(&record.id), %error, "an endpoint will not come back after a restart");
+            }
+        }
+    }
+
+    /// Detaches up to [`HANDFUL`] endpoints whose sandbox was lost and has not been found again.
+    fn lose_some(&self, lost: &BTreeSet<NetnsId>) -> Vec<RemovedPort> {
         let mut state = self.state();
-        let mut gone = state.endpoint_ids(is_gone);
-        gone.truncate(HANDFUL);
-        gone.into_iter()
+        let gone: BTreeSet<_> = lost_sandboxes(&state).intersection(lost).copied().collect();
+        let is_gone = |endpoint: &Endpoint| foreign(endpoint).is_some_and(|id| gone.contains(&id));
+        let mut ids = state.endpoint_ids(is_gone);
+        ids.truncate(HANDFUL);
+        ids.into_iter()
             .filter_map(|(network, id)| self.lose(&mut state, &network, &id))
             .collect()
     }
@@ -76,7 +106,7 @@ impl Agent {
         let mut removed = Vec::new();
         let mut state = self.state();
         let behind =
-            state.endpoint_ids(|endpoint| endpoint.port == Some(port) && is_foreign(endpoint));
+            state.endpoint_ids(|endpoint| endpoint.port == Some(port) && foreign(endpoint).is_some());
         for (network, id) in behind {
             removed.extend(self.lose(&mut state, &network, &id));
         }
@@ -96,14 +126,27 @@ impl Agent {
     }
 }
 
-fn is_foreign(endpoint: &Endpoint) -> bool {
-    matches!(endpoint.record.owner, Owner::Sandbox(_))
+/// Sandboxes to which none of the paths leads by which they are known.
+fn lost_sandboxes(state: &State) -> BTreeSet<NetnsId> {
+    let (mut lost, mut there) = (BTreeSet::new(), BTreeSet::new());
+    let networks = state.networks.values();
+    for endpoint in networks.flat_map(|network| network.endpoints.values()) {
+        let Some(sandbox) = foreign(endpoint) else {
+            continue;
+        };
+        let path = endpoint.record.sandbox.as_deref();
+        let leads = path.is_some_and(|path| leads_to(path, sandbox));
+        let known = if leads { &mut there } else { &mut lost };
+        known.insert(sandbox);
+    }
+    lost.difference(&there).copied().collect()
 }
 
-fn is_gone(endpoint: &Endpoint) -> bool {
-    match &endpoint.record.owner {
-        Owner::Sandbox(path) => !NetnsId::of(path).is_ok_and(|id| id == endpoint.sandbox),
-        Owner::Container(_) => false,
+/// The sandbox of an endpoint, if somebody else made it.
+fn foreign(endpoint: &Endpoint) -> Option<NetnsId> {
+    match endpoint.record.owner {
+        Owner::Sandbox(sandbox) => Some(sandbox),
+        Owner::Container(_) => None,
     }
 }
 

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use dns_core::{Policy, ZoneConfig};
 use ipnet::IpNet;
@@ -16,7 +17,9 @@ use switch_io::{BasicTap, FramePort, OffloadTap, OpenTap};
 
 use super::Agent;
 use super::overlay::{Tunnels, local_address};
-use super::plan::{OPTION_JOIN, OPTION_TAP, OPTION_TRANSPARENT};
+use super::plan::{
+    OPTION_AGEING, OPTION_JOIN, OPTION_TAP, OPTION_TRANSPARENT, parse_ageing,
+};
 use super::state::Segment;
 use crate::edge::{EdgeHandle, EdgeSettings, NamesSettings};
 use crate::record::NetworkRecord;
@@ -49,6 +52,11 @@ impl NetworkRecord {
         }
     }
 
+    /// How long an address stays learned that does not send.
+    fn fdb_ageing(&self) -> Option<Duration> {
+        parse_ageing(self.options.get(OPTION_AGEING)?)
+    }
+
     pub(super) fn gateway_addresses(&self) -> Vec<IpAddr> {
         self.subnets.iter().map(|subnet| subnet.gateway).collect()
     }
@@ -62,11 +70,18 @@ impl NetworkRecord {
         }
     }
 
-    /// `02:42` and the IPv4 gateway's bytes.
+    /// `02:42` and the IPv4 gateway's bytes, or those of the IPv6 gateway folded into four: the same on every host.
     pub(super) fn gateway_mac(&self) -> Mac {
-        match self.subnet_v4().map(|subnet| subnet.gateway) {
+        let gateway = self.subnet_v4().or(self.subnet_v6());
+        match gateway.map(|subnet| subnet.gateway) {
             Some(IpAddr::V4(address)) => Mac::from_ipv4(address),
-            _ => Mac::new([0x02, 0x42, 0, 0, 0, 1]),
+            Some(IpAddr::V6(address)) => {
+                let octets = address.octets();
+                let (words, _) = octets.as_chunks::<4>();
+                let folded = words.iter().map(|word| u32::from_be_bytes(*word));
+                Mac::from_ipv4(folded.fold(0, |sum, word| sum ^ word).into())
+            }
+            None => Mac::new([0x02, 0x42, 0, 0, 0, 1]),
         }
     }
 }
@@ -80,10 +95,12 @@ impl Agent {
         record: &NetworkRecord,
     ) -> Result<Segment, String> {
         let gateway_mac = record.gateway_mac();
+        let defaults = FdbConfig::default();
         let bridge = Arc::new(Bridge::new(BridgeConfig {
             fdb: FdbConfig {
                 hash_seed: random_seed(),
-                ..FdbConfig::default()
+                age_limit: record.fdb_ageing().unwrap_or(defaults.age_limit),
+                ..defaults
             },
             transparent: record.is_transparent(),
         }));

@@ -2,11 +2,16 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
+use std::os::fd::OwnedFd;
+use std::path::Path;
 use std::sync::Arc;
 
+use agent_api::NetworkMode;
 use overlay_core::{Directory, HostId};
 use switch_core::{Bridge, Mac, PortCounts, PortId};
 
+use super::announce::Past;
+use super::endpoint::sandbox_of;
 use super::follow::RemotePlace;
 use super::overlay::{TunnelPort, Tunnels};
 use super::publishing::Publishing;
@@ -40,6 +45,39 @@ impl State {
         });
         fitting.collect()
     }
+
+    /// Whose namespace it is: that of a container, or one that somebody else made.
+    pub(super) fn owner_of(&self, sandbox: NetnsId) -> Owner {
+        let has_it = |container: &&Container| {
+            let shares = matches!(container.record.create.network, NetworkMode::Container(_));
+            let pid = container.init_pid.filter(|_| !shares);
+            pid.is_some_and(|pid| leads_to(&sandbox_of(pid), sandbox))
+        };
+        match self.containers.values().find(has_it) {
+            Some(container) => Owner::Container(container.record.id.clone()),
+            None => Owner::Sandbox(sandbox),
+        }
+    }
+
+    /// Whose namespace the path leads to, or did when it was used to attach it.
+    pub(super) fn owner_at(&self, path: &Path) -> Option<Owner> {
+        let endpoints = || {
+            self.networks
+                .values()
+                .flat_map(|network| network.endpoints.values())
+        };
+        let is_known = |owner: &Owner| endpoints().any(|endpoint| endpoint.record.owner == *owner);
+        let there = NetnsId::of(path).ok().map(|id| self.owner_of(id));
+        there.filter(is_known).or_else(|| {
+            let came_by = |endpoint: &&Endpoint| endpoint.record.sandbox.as_deref() == Some(path);
+            let endpoint = endpoints().find(came_by)?;
+            Some(endpoint.record.owner.clone())
+        })
+    }
+}
+
+pub(super) fn leads_to(path: &Path, sandbox: NetnsId) -> bool {
+    NetnsId::of(path).is_ok_and(|id| id == sandbox)
 }
 
 /// A network and its parts on this host.
@@ -47,6 +85,7 @@ pub(super) struct Network {
     pub(super) record: NetworkRecord,
     pub(super) pool_v4: Option<Pool>,
     pub(super) pool_v6: Option<Pool>,
+    pub(super) past: Past,
     /// Absent for the drivers `host` and `null`, which have no ports.
     pub(super) segment: Option<Segment>,
     /// Why there is no host port, where there should be one.
@@ -106,7 +145,8 @@ pub(super) struct Endpoint {
     pub(super) port: Option<PortId>,
     /// The link's name inside the sandbox.
     pub(super) link: String,
-    pub(super) sandbox: NetnsId,
+    /// The TAP behind the port, beside the switch's hold on it.
+    pub(super) tap: OwnedFd,
 }
 
 /// A container and what the agent holds for it.

@@ -106,6 +106,8 @@ pub(super) fn endpoint(network: &Network, endpoint: &Endpoint) -> EndpointDetail
         link: endpoint.link.clone(),
         port: endpoint.port.map(|port| port.0),
         aliases: record.aliases.clone(),
+        sandbox: record.sandbox.clone(),
+        up: !record.down,
     }
 }
 
@@ -146,7 +148,9 @@ pub(super) fn ports(switch: &Switch, network: &Network) -> Vec<PortView> {
         .into_iter()
         .map(|(port, owner)| {
             let counts = counters.remove(&port).unwrap_or_default();
-            let kind = segment.bridge.port_config(port).map(|config| config.kind);
+            // A port that is down is none of the bridge's; only those of endpoints can be.
+            let config = segment.bridge.port_config(port);
+            let kind = Some(config.map_or(PortKind::Tap, |config| config.kind));
             PortView {
                 port: port.0,
                 kind: kind.map(|kind| kind.name().to_owned()).unwrap_or_default(),

@@ -1,10 +1,13 @@
 //! `/v1/endpoints`: sandboxes that their owners made themselves.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use agent_api::{ApiError, EndpointCreate, EndpointDetail};
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::{Path, Query, State};
+use serde::Deserialize;
+use utoipa::IntoParams;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -13,8 +16,10 @@ use crate::agent::Agent;
 
 pub(super) fn routes() -> OpenApiRouter<Arc<Agent>> {
     OpenApiRouter::new()
-        .routes(routes!(list, create))
+        .routes(routes!(list, create, remove_of_sandbox))
         .routes(routes!(remove))
+        .routes(routes!(set_up))
+        .routes(routes!(set_down))
 }
 
 /// Lists the endpoints of every network.
@@ -37,11 +42,58 @@ async fn create(
         .map(Json)
 }
 
+/// Whose endpoints.
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+struct SandboxQuery {
+    /// A path to the namespace; one by which it was attached will do, whether it still leads there or not.
+    #[param(value_type = String)]
+    sandbox: PathBuf,
+    /// The network to detach from; all of them where absent.
+    network: Option<String>,
+}
+
+/// Detaches a sandbox from a network, or from every one. A sandbox that is on none is no error.
+#[utoipa::path(delete, path = "/endpoints", params(SandboxQuery),
+    responses((status = 200), (status = "default", body = ApiError)))]
+async fn remove_of_sandbox(
+    State(agent): State<Arc<Agent>>,
+    Query(query): Query<SandboxQuery>,
+) -> Reply<()> {
+    blocking(agent, move |agent| {
+        agent.remove_endpoints_of(&query.sandbox, query.network.as_deref())
+    })
+    .await
+    .map(Json)
+}
+
 /// Detaches it. An endpoint that is gone already is no error.
 #[utoipa::path(delete, path = "/endpoints/{id}", params(("id" = String, Path)),
     responses((status = 200), (status = "default", body = ApiError)))]
 async fn remove(State(agent): State<Arc<Agent>>, Path(id): Path<String>) -> Reply<()> {
     blocking(agent, move |agent| agent.remove_endpoint(&id))
+        .await
+        .map(Json)
+}
+
+/// Takes the endpoint's port up.
+#[utoipa::path(post, path = "/endpoints/{id}/up", params(("id" = String, Path)),
+    responses((status = 200, body = EndpointDetail), (status = "default", body = ApiError)))]
+async fn set_up(State(agent): State<Arc<Agent>>, Path(id): Path<String>) -> Reply<EndpointDetail> {
+    blocking(agent, move |agent| agent.set_endpoint_up(&id, true))
+        .await
+        .map(Json)
+}
+
+/// Takes the endpoint's port down: its link has no carrier, and the network no such port. It stays so until it is taken up.
+#[utoipa::path(post, path = "/endpoints/{id}/down", params(("id" = String, Path)),
+    responses((status = 200, body = EndpointDetail), (status = "default", body = ApiError)))]
+async fn set_down(
+    State(agent): State<Arc<Agent>>,
+    Path(id): Path<String>,
+) -> Reply<EndpointDetail> {
+    blocking(agent, move |agent| agent.set_endpoint_up(&id, false))
         .await
         .map(Json)
 }

@@ -7,8 +7,10 @@ use agent_api::{
     NetworkSummary, PortView, Pruned, QueryLogEntry,
 };
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::{Path, Query, State};
 use axum::response::Response;
+use serde::Deserialize;
+use utoipa::IntoParams;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -22,7 +24,7 @@ pub(super) fn routes() -> OpenApiRouter<Arc<Agent>> {
         .routes(routes!(inspect, remove))
         .routes(routes!(connect))
         .routes(routes!(disconnect))
-        .routes(routes!(fdb))
+        .routes(routes!(fdb, flush_fdb))
         .routes(routes!(ports))
         .routes(routes!(dns_log))
 }
@@ -110,6 +112,28 @@ async fn fdb(
     Path(name): Path<String>,
 ) -> Reply<Vec<FdbEntryView>> {
     blocking(agent, move |agent| agent.fdb(&name))
+        .await
+        .map(Json)
+}
+
+/// What to flush.
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+struct FlushQuery {
+    /// The port behind which addresses are forgotten; all of them where absent.
+    port: Option<u32>,
+}
+
+/// Forgets the addresses that were learned. Those of endpoints stay.
+#[utoipa::path(delete, path = "/networks/{name}/fdb", params(("name" = String, Path), FlushQuery),
+    responses((status = 200), (status = "default", body = ApiError)))]
+async fn flush_fdb(
+    State(agent): State<Arc<Agent>>,
+    Path(name): Path<String>,
+    Query(query): Query<FlushQuery>,
+) -> Reply<()> {
+    blocking(agent, move |agent| agent.flush_fdb(&name, query.port))
         .await
         .map(Json)
 }

@@ -6,11 +6,9 @@ mod port;
 mod query_log;
 mod task;
 
-use std::net::Ipv4Addr;
 use std::os::fd::AsFd;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, RwLock};
-use std::time::Duration;
 
 use agent_api::{DhcpReport, DnsServer, Forwarder, QueryLogEntry};
 use dns_core::{EndpointNames, InsertNames, PrivateNames, Zone};
@@ -74,10 +72,6 @@ enum Command {
     Remove {
         key: String,
     },
-    Announce {
-        mac: Mac,
-        address: Ipv4Addr,
-    },
     Report(oneshot::Sender<Forwarder>),
     Dhcp(oneshot::Sender<DhcpReport>),
     Log(mpsc::Sender<QueryLogEntry>),
@@ -140,23 +134,6 @@ impl EdgeHandle {
         });
     }
 
-    /// Tells everybody on the network, here and on other hosts, that `mac` has `address` now. More than once, because other
-    /// hosts take nothing from this one before they know of its endpoint.
-    pub(crate) fn announce(&self, runtime: &tokio::runtime::Handle, mac: Mac, address: Ipv4Addr) {
-        let commands = self.commands.downgrade();
-        runtime.spawn(async move {
-            for pause in ANNOUNCE_PAUSES {
-                tokio::time::sleep(pause).await;
-                let announce = Command::Announce { mac, address };
-                let Some(commands) = commands.upgrade() else {
-                    return;
-                };
-                // A task that is gone has nobody to tell.
-                let _ = commands.send(announce).await;
-            }
-        });
-    }
-
     /// Says which names this host keeps to itself, from now on: those, and what the zones of `hidden` hold with their
     /// network's name behind it.
     pub(crate) fn set_private(&self, private: Arc<PrivateNames>, hidden: Vec<SharedZone>) {
@@ -204,12 +181,6 @@ impl EdgeHandle {
     }
 }
 
-/// A second in all: longer than the news of an endpoint takes.
-const ANNOUNCE_PAUSES: [Duration; 3] = [
-    Duration::from_millis(50),
-    Duration::from_millis(250),
-    Duration::from_millis(700),
-];
 /// Frames that wait for the edge, half of which one port may take; DNS clients retry what is dropped beyond.
 const QUEUE_FRAMES: usize = 1024;
 const COMMANDS_MAX: usize = 64;

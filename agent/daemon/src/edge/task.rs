@@ -127,7 +127,6 @@ impl EdgeTask {
                     self.edge.remove_host(mac);
                 }
             }
-            Command::Announce { mac, address } => self.edge.announce(mac, address),
             Command::Report(done) => self.report(done),
             Command::Dhcp(done) => {
                 let edge = self.edge.counters();
