@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use crate::harness::{Host, Reply, request_raw};
 
-const ROUTES: [(&str, &str); 21] = [
+const ROUTES: [(&str, &str); 25] = [
     ("get", "/v1/version"),
     ("get", "/v1/info"),
     ("get", "/v1/networks"),
@@ -17,10 +17,14 @@ const ROUTES: [(&str, &str); 21] = [
     ("post", "/v1/networks/{name}/connect"),
     ("post", "/v1/networks/{name}/disconnect"),
     ("get", "/v1/networks/{name}/fdb"),
+    ("delete", "/v1/networks/{name}/fdb"),
     ("get", "/v1/networks/{name}/ports"),
     ("get", "/v1/endpoints"),
     ("post", "/v1/endpoints"),
+    ("delete", "/v1/endpoints"),
     ("delete", "/v1/endpoints/{id}"),
+    ("post", "/v1/endpoints/{id}/up"),
+    ("post", "/v1/endpoints/{id}/down"),
     ("get", "/v1/containers"),
     ("post", "/v1/containers"),
     ("get", "/v1/containers/{name}"),

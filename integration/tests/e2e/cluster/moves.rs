@@ -201,7 +201,8 @@ fn a_host_that_was_away_while_its_address_changed_comes_back() {
 #[test]
 fn a_container_that_moves_with_its_address_is_reached_from_everywhere_within_a_second() {
     let lab = cluster(3);
-    create_shared(&lab, "far", &["--subnet", "10.9.0.0/24"]);
+    let subnets = ["--subnet", "10.9.0.0/24", "--subnet", "fd00:9::/64"];
+    create_shared(&lab, "far", &subnets);
     let [one, two, three] = lab.hosts.as_slice() else {
         unreachable!()
     };
@@ -209,13 +210,16 @@ fn a_container_that_moves_with_its_address_is_reached_from_everywhere_within_a_s
         host.idle(name, "far", &[]);
     }
     let run = |host: &Host| {
-        let run = ["run", "-d", "--name", "mover", "--network", "far", "--ip"];
-        let command = ["10.9.0.77", "--", "sleep", "1000"];
-        host.tapestry(&[&run[..], &command].concat())
+        let run = ["run", "-d", "--name", "mover", "--network", "far"];
+        let addresses = ["--ip", "10.9.0.77", "--ip6", "fd00:9::77"];
+        let command = ["--", "sleep", "1000"];
+        host.tapestry(&[&run[..], &addresses, &command].concat())
     };
     run(one).ok();
     for (host, name) in [(one, "w1"), (two, "w2"), (three, "w3")] {
-        reaches(host, name, "10.9.0.77");
+        for address in ["10.9.0.77", "fd00:9::77"] {
+            reaches(host, name, address);
+        }
     }
     let said = run(two).refused(125);
     assert!(said.contains("another host"), "{said}");
@@ -223,13 +227,15 @@ fn a_container_that_moves_with_its_address_is_reached_from_everywhere_within_a_s
     eventually(STEP, "the address is free", || {
         (run(two).status == 0).then_some(())
     });
-    let (moved, address) = (Instant::now(), two.ipv4("mover"));
+    let (moved, addresses) = (Instant::now(), [two.ipv4("mover"), two.ipv6("mover")]);
     let teller = Teller::start(&two.sandbox("mover"), "mover");
     for (host, name) in [(one, "w1"), (two, "w2"), (three, "w3")] {
         let watcher = host.sandbox(name);
-        eventually(STEP, &format!("{name} reaches it"), || {
-            who_is(&watcher, address, Duration::from_millis(300))
-        });
+        for address in addresses {
+            eventually(STEP, &format!("{name} reaches {address}"), || {
+                who_is(&watcher, address, Duration::from_millis(300))
+            });
+        }
     }
     assert!(
         moved.elapsed() < Duration::from_secs(1),

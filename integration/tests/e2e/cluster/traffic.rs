@@ -1,7 +1,7 @@
 //! Traffic between containers: streams that go on, servers that say who they are.
 
 use std::io::{Read as _, Write as _};
-use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -93,7 +93,7 @@ pub(super) struct Teller {
 impl Teller {
     pub(super) fn start(sandbox: &Path, name: &str) -> Self {
         let listener = enter(sandbox, || {
-            TcpListener::bind(("0.0.0.0", TELL_TCP_PORT)).unwrap()
+            TcpListener::bind((Ipv6Addr::UNSPECIFIED, TELL_TCP_PORT)).unwrap()
         });
         listener.set_nonblocking(true).unwrap();
         let (stop, name) = (Arc::<AtomicBool>::default(), name.to_owned());

@@ -300,6 +300,17 @@ impl Host {
         Endpoint::attach(self, network, name, EndpointSettings::default())
     }
 
+    /// Attaches a new namespace to `network`, as the settings say.
+    #[track_caller]
+    pub(crate) fn endpoint_with(
+        &self,
+        network: &str,
+        name: &str,
+        settings: EndpointSettings,
+    ) -> Endpoint<'_> {
+        Endpoint::attach(self, network, name, settings)
+    }
+
     /// Attaches a namespace that the test has prepared.
     #[track_caller]
     pub(crate) fn endpoint_in(&self, network: &str, name: &str, netns: Netns) -> Endpoint<'_> {

@@ -19,7 +19,7 @@ pub(crate) use endpoint::Endpoint;
 pub(crate) use host::{
     HOST_IP, HOST_IP6, Host, OUTSIDE_IP, OUTSIDE_IP6, OUTSIDE_NAME_SERVER, binary,
 };
-pub(crate) use netns::{Netns, enter};
+pub(crate) use netns::{Netns, enter, pings};
 pub(crate) use process::{Output, run};
 pub(crate) use terminal::Terminal;
 
