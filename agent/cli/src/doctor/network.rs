@@ -1,6 +1,8 @@
 //! The way out, and who else uses our addresses.
 
-use agent_daemon::ipam::{SubnetInUse, check_free, choose_subnet, default_pools_v4};
+use agent_daemon::ipam::{
+    SubnetInUse, check_free, choose_subnet, default_pools_v4, dockers_pools_v4,
+};
 use agent_daemon::netlink::{Netlink, NetlinkError};
 use ipnet::IpNet;
 
@@ -64,13 +66,14 @@ fn uplink(routes: &[Route]) -> Check {
 /// Links of others that hold addresses which networks would get.
 fn pools(routes: &[Route]) -> Check {
     let what = "default pools";
-    let pools = default_pools_v4();
+    // What follows Docker's pools is for hosts with very many networks: routes there are no news.
+    let pools = dockers_pools_v4();
     let in_use: Vec<IpNet> = routes
         .iter()
         .map(|route| route.to)
         .filter(|to| to.prefix_len() > 0)
         .collect();
-    let Ok(next) = choose_subnet(&pools, &in_use) else {
+    let Ok(next) = choose_subnet(&default_pools_v4(), &in_use) else {
         return Check::warn(
             what,
             "this host has routes into all of them",

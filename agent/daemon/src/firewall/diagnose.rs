@@ -8,7 +8,7 @@ use ipnet::IpNet;
 use serde_json::Value;
 
 use super::nft::{DOCKER_USER, objects, program};
-use crate::ipam::{DefaultPool, default_pools_v4};
+use crate::ipam::{DefaultPool, dockers_pools_v4};
 use crate::netlink::{Netlink, NetlinkError};
 
 /// Something a person should know, and what to do about it.
@@ -68,7 +68,7 @@ fn addresses_with_links() -> Result<Vec<(String, IpNet)>, NetlinkError> {
 
 /// Others that use Docker's default subnets: no fault, but why a first network is not 172.17.0.0/16.
 fn pool_findings(addresses: &[(String, IpNet)]) -> Vec<Finding> {
-    let pools = default_pools_v4();
+    let pools = dockers_pools_v4();
     let foreign = addresses.iter().filter(|(link, address)| {
         let base = |pool: &DefaultPool| pool.base.contains(&address.addr());
         !link.starts_with(OWN_LINKS) && pools.iter().any(base)

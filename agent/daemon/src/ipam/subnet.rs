@@ -45,16 +45,27 @@ pub enum InvalidSubnet {
 )]
 pub struct ChooseSubnet;
 
-/// Docker's: 172.17.0.0/16 to 172.31.0.0/16, then 192.168.0.0/16 in steps of /20; and when those are gone, after some thirty
-/// networks, 10.0.0.0/8 in steps of /24.
+/// Docker's, and when those are gone, after some thirty networks, 10.0.0.0/8 in steps of /24.
 pub fn default_pools_v4() -> Vec<DefaultPool> {
-    let pool = |octets: [u8; 4], base_len, prefix_len| DefaultPool {
-        base: Ipv4Net::new_assert(octets.into(), base_len).into(),
-        prefix_len,
+    let mut pools = dockers_pools_v4();
+    pools.push(DefaultPool {
+        base: Ipv4Net::new_assert(Ipv4Addr::new(10, 0, 0, 0), 8).into(),
+        prefix_len: 24,
+    });
+    pools
+}
+
+/// Docker's: 172.17.0.0/16 to 172.31.0.0/16, then 192.168.0.0/16 in steps of /20.
+pub fn dockers_pools_v4() -> Vec<DefaultPool> {
+    let sixteens = (17..=31).map(|second| DefaultPool {
+        base: Ipv4Net::new_assert(Ipv4Addr::new(172, second, 0, 0), 16).into(),
+        prefix_len: 16,
+    });
+    let twenties = DefaultPool {
+        base: Ipv4Net::new_assert(Ipv4Addr::new(192, 168, 0, 0), 16).into(),
+        prefix_len: 20,
     };
-    let sixteens = (17..=31).map(|second| pool([172, second, 0, 0], 16, 16));
-    let rest = [pool([192, 168, 0, 0], 16, 20), pool([10, 0, 0, 0], 8, 24)];
-    sixteens.chain(rest).collect()
+    sixteens.chain([twenties]).collect()
 }
 
 /// The host's own unique local /48 (RFC 4193 section 3.2), in steps of /64. `global_id` is random, once per host.
