@@ -156,7 +156,14 @@ mod tests {
         let everything = [
             route("172.16.0.0/12", "a", 1500),
             route("192.168.0.0/16", "b", 1500),
+            route("10.0.0.0/8", "c", 1500),
         ];
+        assert!(
+            pools(&everything[..2])
+                .remedy
+                .unwrap()
+                .contains("10.0.0.0/24")
+        );
         assert!(pools(&everything).found.contains("all of them"));
     }
 

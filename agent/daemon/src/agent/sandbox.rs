@@ -105,8 +105,8 @@ impl Agent {
         // Dropped after the lock.
         let mut removed = Vec::new();
         let mut state = self.state();
-        let behind =
-            state.endpoint_ids(|endpoint| endpoint.port == Some(port) && foreign(endpoint).is_some());
+        let behind = state
+            .endpoint_ids(|endpoint| endpoint.port == Some(port) && foreign(endpoint).is_some());
         for (network, id) in behind {
             removed.extend(self.lose(&mut state, &network, &id));
         }

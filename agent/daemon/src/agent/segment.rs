@@ -17,9 +17,7 @@ use switch_io::{BasicTap, FramePort, OffloadTap, OpenTap};
 
 use super::Agent;
 use super::overlay::{Tunnels, local_address};
-use super::plan::{
-    OPTION_AGEING, OPTION_JOIN, OPTION_TAP, OPTION_TRANSPARENT, parse_ageing,
-};
+use super::plan::{OPTION_AGEING, OPTION_JOIN, OPTION_TAP, OPTION_TRANSPARENT, parse_ageing};
 use super::state::Segment;
 use crate::edge::{EdgeHandle, EdgeSettings, NamesSettings};
 use crate::record::NetworkRecord;
