@@ -13,7 +13,12 @@ fn a_container_holds_the_capabilities_that_docker_gives() {
     let host = Host::start();
     host.idle("plain", "bridge", &[]);
     let granted = DOCKERS & agents_own();
-    for status in [status_of(&host, &[]), host.exec("plain", STATUS).ok()] {
+    let executed = host.exec("plain", STATUS).ok();
+    for restart in [["stop", "-t0", "plain"].as_slice(), &["start", "plain"]] {
+        host.tapestry(restart).ok();
+    }
+    let again = host.exec("plain", STATUS).ok();
+    for status in [status_of(&host, &[]), executed, again] {
         for set in ["CapPrm", "CapEff", "CapBnd"] {
             assert_eq!(mask(&status, set), granted, "{set}");
         }
