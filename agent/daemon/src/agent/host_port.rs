@@ -131,7 +131,7 @@ impl Agent {
                 attached,
                 "rules stay in the packet filter, for what is attached"
             );
-            return;
+            return self.close_published(state);
         }
         for (_, network) in std::mem::take(&mut state.networks) {
             if let Some(segment) = network.segment {

@@ -167,6 +167,21 @@ impl Agent {
         }
     }
 
+    /// At the end of the agent, which takes the host ports along: whoever has a published port until the next start gets its
+    /// packets, and where nobody has, clients are refused.
+    pub(super) fn close_published(&self, state: &mut State) {
+        let published = state.containers.values_mut();
+        let closed = published
+            .map(|container| std::mem::take(&mut container.published))
+            .filter(|published| !published.taken.is_empty())
+            .count();
+        if closed > 0
+            && let Err(why) = self.apply_firewall(state)
+        {
+            tracing::warn!(why, "published ports lead nowhere until the next start");
+        }
+    }
+
     /// Forgets all connections of addresses that are about to be somebody else's.
     pub(super) fn forget_connections(&self, released: &[IpAddr]) {
         if let Ok(firewall) = self.firewall() {

@@ -211,6 +211,49 @@ fn a_port_on_an_address_that_comes_later_is_reached_when_it_comes() {
 }
 
 #[test]
+fn a_program_that_takes_the_port_while_the_agent_is_away_has_it() {
+    let host = Host::start();
+    create(&host, "mynet", 62);
+    host.idle("web", "mynet", &["-p", "8080:80"]);
+    host.stop_agent(Signal::TERM);
+    let all = || {
+        for (from, to) in [
+            (&host.outside, IpAddr::from(HOST_IP)),
+            (&host.netns, Ipv4Addr::LOCALHOST.into()),
+        ] {
+            let reached = ask_tcp(&from.path(), (to, 8080));
+            assert_eq!(reached.as_deref(), Some("a program"), "{to}");
+        }
+    };
+    let refused = host
+        .outside
+        .enter(|| TcpStream::connect((HOST_IP, 8080)).map(drop));
+    assert_eq!(refused.unwrap_err().kind(), ErrorKind::ConnectionRefused);
+    serve(&host.netns.path(), 8080, "a program");
+    all();
+    host.launch();
+    all();
+    let log = host.log();
+    assert!(log.contains("8080/tcp is in use"), "{log}");
+}
+
+#[test]
+fn a_published_port_comes_back_with_its_container() {
+    let host = Host::start();
+    create(&host, "mynet", 62);
+    host.idle("web", "mynet", &["-p", "8080:80"]);
+    host.tapestry(&["stop", "-t", "1", "web"]).ok();
+    let refused = host.netns.enter(|| TcpStream::connect((HOST_IP, 8080)));
+    assert!(refused.is_err());
+    host.tapestry(&["start", "web"]).ok();
+    serve(&host.sandbox("web"), 80, "web");
+    for from in [&host.outside, &host.netns] {
+        let reached = ask_tcp(&from.path(), (HOST_IP, 8080));
+        assert_eq!(reached.as_deref(), Some("web"));
+    }
+}
+
+#[test]
 fn a_gateways_addresses_come_back_when_somebody_takes_them() {
     let host = Host::start();
     create(&host, "mynet", 62);
