@@ -43,6 +43,8 @@ fn a_container_that_loops_connect_reaches_no_other_network_while_the_agent_resta
     });
     let reached = listener.accept();
     assert!(reached.is_err(), "{reached:?}");
+    // It did try, up to the rule that stops it.
+    assert!(filtered(&host, "blue", "filter_isolation") > 0);
 }
 
 fn keep_connecting(from: &Path, to: SocketAddr, over: &AtomicBool) {

@@ -93,7 +93,14 @@ fn a_container_does_not_reach_where_hosts_of_a_cluster_listen() {
         let stranger = SocketAddr::from((OUTSIDE_IP, 4790));
         let _listener = host.outside.enter(|| TcpListener::bind(stranger)).unwrap();
         assert!(connects(host, stranger));
-        assert!(filtered(host, "bridge", "filter_underlay") >= 3);
+        let before = filtered(host, "bridge", "filter_underlay");
+        assert!(before >= 3, "{before}");
+        enter(&host.sandbox("liar"), || {
+            let socket = UdpSocket::bind("0.0.0.0:0").unwrap();
+            socket.send_to(b"no handshake", "192.0.2.1:4790").unwrap();
+        });
+        let after = filtered(host, "bridge", "filter_underlay");
+        assert_eq!(after, before + 1);
     }
     let rules = two.netns.sh("nft list table inet tapestry");
     assert!(rules.contains("192.0.2.1 . udp . 4790"), "{rules}");
