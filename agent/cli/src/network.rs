@@ -33,6 +33,10 @@ pub(crate) enum Verb {
 /// Options of the forwarding table: -o fdb.ageing=SECONDS (how long an address is remembered that does not send; 300),
 /// -o fdb.learning=false (what nobody registered is sent to everybody).
 ///
+/// Options for labs: -o transparent=true (pass STP, LACP and LLDP on), -o guard=loose (routers with one arm), -o
+/// dhcp=container|off (a server of your own, or none), -o ra=allow (router advertisements), -o bum=N|off (broadcasts a
+/// second).
+///
 /// Options of the overlay driver: -o encap=quic|vxlan, -o vni=N, -o remote=IP[,IP] (VXLAN to fixed hosts, without a
 /// cluster).
 #[derive(Debug, clap::Args)]

@@ -31,7 +31,7 @@ use arc_swap::{ArcSwap, Guard};
 use crate::fdb::{Fdb, FdbConfig, FdbKind, Learned};
 use crate::gateway::{Gateway, is_dhcp_request};
 use crate::groups::Groups;
-use crate::neighbors::{Neighbor, Neighbors, Owner};
+use crate::neighbors::{Neighbor, Neighbors, Owner, link_local};
 use crate::packet::Packet;
 use crate::port_table::{Port, PortTable};
 use crate::proxy::{self, ADVERTISEMENT_LEN};
@@ -66,11 +66,7 @@ impl Bridge {
             config,
             fdb: Fdb::new(config.fdb),
             groups: Groups::default(),
-            ports: ArcSwap::from_pointee(PortTable::new(
-                Vec::new(),
-                None,
-                Neighbors::new(config.fdb.hash_seed),
-            )),
+            ports: ArcSwap::from_pointee(PortTable::new(Vec::new(), None, Neighbors::new())),
             endpoints: Mutex::default(),
         }
     }
@@ -132,12 +128,13 @@ impl Bridge {
         let mut neighbors = table.neighbors.clone();
         let gateway = |mac| Neighbor { mac, port: None };
         if let Some(old) = &table.gateway {
-            for address in old.addresses() {
+            let addresses: Vec<_> = old.addresses().collect();
+            for address in with_link_local(old.mac, &addresses) {
                 neighbors.remove(address, gateway(old.mac));
             }
         }
-        for address in addresses {
-            neighbors.insert(*address, gateway(mac));
+        for address in with_link_local(mac, addresses) {
+            neighbors.insert(address, gateway(mac));
         }
         self.fdb.remove(mac);
         self.store(PortTable::new(
@@ -147,7 +144,7 @@ impl Bridge {
         ));
     }
 
-    /// Gives an endpoint's MAC to its port for good, and answers for its addresses. Repeating it changes port and addresses.
+    /// Gives an endpoint's MAC to its port for good, and answers for its addresses, the link-local one included. Repeating it changes port and addresses.
     /// The gateway's MAC and addresses stay the gateway's.
     pub fn register_endpoint(&self, port: PortId, mac: Mac, addresses: &[IpAddr]) {
         let mut endpoints = self.turn();
@@ -156,15 +153,15 @@ impl Bridge {
         let endpoint = Endpoint {
             mac,
             port,
-            addresses: addresses.to_vec(),
+            addresses: with_link_local(mac, addresses),
         };
-        let neighbor = endpoint.neighbor();
-        if let Some(old) = endpoints.insert(mac, endpoint) {
+        if let Some(old) = endpoints.remove(&mac) {
             old.leave(&mut neighbors);
         }
-        for address in addresses {
-            neighbors.insert(*address, neighbor);
+        for address in &endpoint.addresses {
+            neighbors.insert(*address, endpoint.neighbor());
         }
+        endpoints.insert(mac, endpoint);
         self.store(table.with_neighbors(neighbors));
         self.fdb.insert(mac, port, FdbKind::Sticky);
     }
@@ -284,6 +281,15 @@ impl Endpoint {
     }
 }
 
+/// A station with IPv6 has one more address, which nobody gave it.
+fn with_link_local(mac: Mac, addresses: &[IpAddr]) -> Vec<IpAddr> {
+    let mut all = addresses.to_vec();
+    if addresses.iter().any(IpAddr::is_ipv6) {
+        all.push(link_local(mac).into());
+    }
+    all
+}
+
 /// One frame on its way through the bridge.
 #[derive(Clone, Copy)]
 struct Passage<'a> {
@@ -309,12 +315,15 @@ impl Passage<'_> {
         } else {
             None
         };
+        let guard = self.guard(packet.as_ref());
         let owner = match self.port.config.kind.is_guarded() {
-            true => self.guard(packet.as_ref()).judge()?,
+            true => guard.judge()?,
             false => None,
         };
         self.learn()?;
-        let is_news = owner.is_some_and(|owner| self.hear(owner));
+        let is_news = owner.is_some_and(|owner| {
+            !owner.is_known_by(frame.src()) && guard.shows_mac() && self.hear(owner)
+        });
         if frame.dst().is_multicast() {
             return self.for_group(packet.as_ref(), is_news);
         }
@@ -353,15 +362,16 @@ impl Passage<'_> {
         }
     }
 
-    /// Says whether others may know the owner by another MAC.
+    /// The owner of an address spoke from another MAC than it is known by. Says whether that is its own.
     fn hear(&self, owner: &Owner) -> bool {
         let source = self.frame.src();
         let is_anothers = || self.table.is_gateway(source) || self.bridge.fdb.is_sticky(source);
         // The gateway's MAC carries announcements; another endpoint of the same tunnel may route.
-        if source != owner.registered && is_anothers() {
+        if !owner.is_registered_with(source) && is_anothers() {
             return false;
         }
-        owner.hear(source)
+        owner.hear(source);
+        true
     }
 
     fn for_group(&self, packet: Option<&Packet>, is_news: bool) -> Result<Verdict, DropReason> {

@@ -80,10 +80,12 @@ impl<'a> Frame<'a> {
         self.bytes
     }
 
+    #[inline]
     pub fn dst(&self) -> Mac {
         self.mac_at(0)
     }
 
+    #[inline]
     pub fn src(&self) -> Mac {
         self.mac_at(6)
     }
@@ -128,6 +130,7 @@ impl<'a> Frame<'a> {
         u32::try_from(self.packet_len).is_ok_and(|len| len <= mtu)
     }
 
+    #[inline]
     fn mac_at(&self, at: usize) -> Mac {
         let b = &self.bytes[at..at + 6];
         Mac::new([b[0], b[1], b[2], b[3], b[4], b[5]])

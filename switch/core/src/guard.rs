@@ -39,7 +39,7 @@ pub(crate) struct Guard<'a> {
 }
 
 impl<'a> Guard<'a> {
-    /// Judges the frame. Gives the owner of an address where the frame shows which MAC it has now.
+    /// Judges the frame. Gives the owner of the address that it bears, where that is registered for the port.
     pub(crate) fn judge(&self) -> Result<Option<&'a Owner>, DropReason> {
         let frame = self.frame;
         if self.table.is_gateway(frame.src()) && !self.announces() {
@@ -55,9 +55,21 @@ impl<'a> Guard<'a> {
             (ethertype::ARP, _) => self.judge_arp(),
             (_, Some(packet)) => {
                 self.judge_message(packet)?;
-                self.judge_source(packet)
+                self.own(packet.source(frame))
             }
             _ => Ok(None),
+        }
+    }
+
+    /// Whether the frame's source is the MAC of the station whose address it bears.
+    pub(crate) fn shows_mac(&self) -> bool {
+        match self.packet {
+            // Protocols for virtual routers (RFC 9568 §7.3) multicast from an address of their own with a MAC they share.
+            Some(packet) => !self.frame.dst().is_multicast() || self.discovery(packet).is_some(),
+            None => {
+                let arp = self.frame.packet();
+                arp.get(8..14) == Some(&self.frame.src().octets()[..])
+            }
         }
     }
 
@@ -77,8 +89,7 @@ impl<'a> Guard<'a> {
         let Some(arp) = arp.filter(|arp| is_ipv4_arp(arp)) else {
             return Ok(None);
         };
-        let owner = self.own(&arp[14..18])?;
-        Ok(owner.filter(|_| arp[8..14] == self.frame.src().octets()))
+        self.own(&arp[14..18])
     }
 
     fn judge_message(&self, packet: &Packet) -> Result<(), DropReason> {
@@ -130,12 +141,6 @@ impl<'a> Guard<'a> {
             },
             _ => Ok(()),
         }
-    }
-
-    fn judge_source(&self, packet: &Packet) -> Result<Option<&'a Owner>, DropReason> {
-        let owner = self.own(packet.source(self.frame))?;
-        // Protocols for virtual routers (RFC 9568 §7.3) multicast from an address of their own with a MAC they share.
-        Ok(owner.filter(|_| !self.frame.dst().is_multicast() || self.discovery(packet).is_some()))
     }
 
     /// The owner of an address that the port may bear, if it is registered for this port.

@@ -12,19 +12,15 @@
 //! One thing changes in place, and is shared by all snapshots: the MAC an owner speaks from. It is the registered one until
 //! the owner says otherwise on its own port, since a container may give its link another.
 
-use std::hash::BuildHasher;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-
-use foldhash::quality::FixedState;
 
 use crate::{Mac, PortId};
 
 /// Addresses a network answers for and guards: the gateway's and the registered endpoints'.
 #[derive(Clone, Debug)]
 pub struct Neighbors {
-    hasher: FixedState,
     /// [`CHUNKS`] of them, each in the order of its keys.
     chunks: Vec<Arc<Vec<Owner>>>,
 }
@@ -38,9 +34,8 @@ pub struct Neighbor {
 }
 
 impl Neighbors {
-    pub(crate) fn new(hash_seed: u64) -> Self {
+    pub(crate) fn new() -> Self {
         Self {
-            hasher: FixedState::with_seed(hash_seed),
             chunks: vec![Arc::default(); CHUNKS],
         }
     }
@@ -54,7 +49,7 @@ impl Neighbors {
     }
 
     pub(crate) fn find(&self, key: Key) -> Option<&Owner> {
-        let chunk = self.chunks.get(self.place(key))?;
+        let chunk = self.chunks.get(key.place())?;
         let at = chunk.binary_search_by_key(&key, |owner| owner.key).ok()?;
         chunk.get(at)
     }
@@ -62,7 +57,7 @@ impl Neighbors {
     /// Enters an address. The gateway's stay the gateway's.
     pub(crate) fn insert(&mut self, address: IpAddr, neighbor: Neighbor) {
         let key = Key::from(address);
-        let place = self.place(key);
+        let place = key.place();
         let chunk = Arc::make_mut(&mut self.chunks[place]);
         let owner = Owner::new(key, neighbor);
         match chunk.binary_search_by_key(&key, |owner| owner.key) {
@@ -76,23 +71,19 @@ impl Neighbors {
     pub(crate) fn remove(&mut self, address: IpAddr, neighbor: Neighbor) {
         let key = Key::from(address);
         let is_its = |owner: &Owner| {
-            owner.key == key && owner.registered == neighbor.mac && owner.port == neighbor.port
+            owner.key == key
+                && owner.registered == neighbor.mac.to_bits()
+                && owner.port == neighbor.port
         };
         if self.find(key).is_some_and(is_its) {
-            let place = self.place(key);
+            let place = key.place();
             Arc::make_mut(&mut self.chunks[place]).retain(|owner| owner.key != key);
         }
-    }
-
-    fn place(&self, key: Key) -> usize {
-        let high = self.hasher.hash_one(key) >> (u64::BITS - CHUNKS.ilog2());
-        // Below `CHUNKS`.
-        usize::try_from(high).unwrap_or(0)
     }
 }
 
 /// An address of either family; an IPv4 address is the IPv6 address that it is mapped to (RFC 4291 §2.5.5.2).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Key(u128);
 
 impl Key {
@@ -106,6 +97,14 @@ impl Key {
                 .first_chunk()
                 .map_or(0, |v6| u128::from_be_bytes(*v6)),
         )
+    }
+
+    /// The chunk that it is in. Multiplicative hashing will do: the network chooses the addresses, not their users.
+    fn place(self) -> usize {
+        let folded = (self.0 ^ (self.0 >> 64)) & u128::from(u64::MAX);
+        let spread = (folded * GOLDEN) & u128::from(u64::MAX);
+        // Below `CHUNKS`.
+        usize::try_from(spread >> (u64::BITS - CHUNKS.ilog2())).unwrap_or(0)
     }
 }
 
@@ -124,7 +123,8 @@ pub(crate) struct Owner {
     key: Key,
     /// `None`: the gateway.
     pub(crate) port: Option<PortId>,
-    pub(crate) registered: Mac,
+    /// As [`Mac::to_bits`], and so the next.
+    registered: u64,
     /// The MAC that it last spoke from.
     heard: Arc<AtomicU64>,
 }
@@ -134,7 +134,7 @@ impl Owner {
         Self {
             key,
             port: neighbor.port,
-            registered: neighbor.mac,
+            registered: neighbor.mac.to_bits(),
             heard: Arc::new(AtomicU64::new(neighbor.mac.to_bits())),
         }
     }
@@ -143,19 +143,51 @@ impl Owner {
         Mac::from_bits(self.heard.load(Ordering::Relaxed))
     }
 
-    /// The owner spoke from `mac`. Says whether others may know it by another one: it changed just now, or is not the
-    /// registered one.
-    pub(crate) fn hear(&self, mac: Mac) -> bool {
-        let has_changed = self.mac() != mac;
-        if has_changed {
-            self.heard.store(mac.to_bits(), Ordering::Relaxed);
+    pub(crate) fn is_registered_with(&self, mac: Mac) -> bool {
+        self.registered == mac.to_bits()
+    }
+
+    /// Whether it speaks from `mac` as it did before, and that is the registered one.
+    pub(crate) fn is_known_by(&self, mac: Mac) -> bool {
+        self.is_registered_with(mac) && self.heard.load(Ordering::Relaxed) == self.registered
+    }
+
+    /// The owner speaks from `mac` from now on.
+    pub(crate) fn hear(&self, mac: Mac) {
+        let bits = mac.to_bits();
+        if self.heard.load(Ordering::Relaxed) != bits {
+            self.heard.store(bits, Ordering::Relaxed);
         }
-        has_changed || mac != self.registered
     }
 }
 
+/// The link-local address that hosts make from a MAC (RFC 4291 appendix A).
+pub(crate) fn link_local(mac: Mac) -> Ipv6Addr {
+    let [a, b, c, d, e, f] = mac.octets();
+    Ipv6Addr::from([
+        0xfe,
+        0x80,
+        0,
+        0,
+        0,
+        0,
+        0,
+        0,
+        a ^ 2,
+        b,
+        c,
+        0xff,
+        0xfe,
+        d,
+        e,
+        f,
+    ])
+}
+
 /// Enough that a chunk stays short, few enough that their pointers are copied in a microsecond.
-const CHUNKS: usize = 256;
+const CHUNKS: usize = 128;
+/// 2^64 divided by the golden ratio.
+const GOLDEN: u128 = 0x9e37_79b9_7f4a_7c15;
 const MAPPED: u128 = 0xffff_0000_0000;
 
 #[cfg(test)]
@@ -175,7 +207,7 @@ mod tests {
 
     #[test]
     fn every_address_is_found_and_no_other() {
-        let mut neighbors = Neighbors::new(7);
+        let mut neighbors = Neighbors::new();
         let address = |n: u16| IpAddr::from(Ipv4Addr::from(0x0a00_0000 + u32::from(n)));
         for n in 0..5000 {
             neighbors.insert(address(n), neighbor(1));
@@ -196,17 +228,18 @@ mod tests {
 
     #[test]
     fn an_owner_is_known_by_the_mac_it_speaks_from() {
-        let mut neighbors = Neighbors::new(7);
+        let mut neighbors = Neighbors::new();
         let address = IpAddr::from([10, 0, 0, 1]);
         neighbors.insert(address, neighbor(1));
         let later = neighbors.clone();
         let owner = neighbors.find(address.into()).unwrap();
-        assert!(!owner.hear(neighbor(1).mac));
-        assert!(owner.hear(neighbor(2).mac));
-        assert!(owner.hear(neighbor(2).mac), "the others may not know yet");
+        assert!(owner.is_known_by(neighbor(1).mac));
+        owner.hear(neighbor(2).mac);
         assert_eq!(later.lookup(address), Some(neighbor(2)));
-        assert!(owner.hear(neighbor(1).mac), "it is back");
-        assert!(!owner.hear(neighbor(1).mac));
+        assert!(!owner.is_known_by(neighbor(2).mac), "others may not know");
+        assert!(!owner.is_known_by(neighbor(1).mac), "nor that it is back");
+        owner.hear(neighbor(1).mac);
+        assert!(owner.is_known_by(neighbor(1).mac));
         owner.hear(neighbor(2).mac);
         neighbors.remove(address, neighbor(1));
         assert_eq!(neighbors.lookup(address), None);

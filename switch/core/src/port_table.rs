@@ -130,7 +130,7 @@ mod tests {
             .iter()
             .map(|id| Arc::new(Port::new(PortId(*id), config)))
             .collect();
-        PortTable::new(ports, None, Neighbors::new(0))
+        PortTable::new(ports, None, Neighbors::new())
     }
 
     #[test]

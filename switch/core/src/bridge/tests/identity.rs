@@ -84,6 +84,29 @@ fn an_address_of_a_neighbor_is_not_borne() {
 }
 
 #[test]
+fn link_local_addresses_have_owners_too() {
+    let bridge = registered();
+    let of_web = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0x00ff, 0xfe00, 3);
+    let of_gateway = Ipv6Addr::new(0xfe80, 0, 0, 0, 0x42, 0xacff, 0xfe11, 1);
+    for (address, reason) in [
+        (of_web, DropReason::NeighborIp),
+        (of_gateway, DropReason::GatewayIp),
+    ] {
+        for claim in [
+            advertisement(mac(4), CLIENT_V6, address),
+            solicitation(mac(4), address, CLIENT_V6),
+        ] {
+            assert_eq!(forward(&bridge, CLIENT, &claim), Verdict::Drop(reason));
+        }
+        let question = solicitation(mac(4), CLIENT_V6, address);
+        assert_eq!(forward(&bridge, CLIENT, &question), Verdict::Reply);
+    }
+    bridge.unregister_endpoint(mac(3));
+    let claim = advertisement(mac(4), CLIENT_V6, of_web);
+    assert_eq!(forward(&bridge, CLIENT, &claim), Verdict::Flood);
+}
+
+#[test]
 fn own_addresses_and_those_of_nobody_are_free() {
     let bridge = registered();
     let (nested, virtual_router) = (mac(77), Mac::new([0, 0, 0x5e, 0, 1, 51]));
