@@ -7,7 +7,7 @@ use crate::output;
 
 /// Start containers that have ended, as they were made
 ///
-/// The command runs anew with the same options, on the network that it was made with, and its log goes on.
+/// The command runs anew with the same options, on the networks that it was on, and its log goes on.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// Names or ids of containers

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::PathBuf;
 
-use agent_api::{ContainerCreate, DnsServer, Driver, PortMapping, port_runs};
+use agent_api::{ContainerCreate, DnsServer, Driver, EndpointSettings, PortMapping, port_runs};
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
@@ -148,6 +148,9 @@ pub(crate) struct ContainerRecord {
     pub(crate) hostname: String,
     pub(crate) created_s: u64,
     pub(crate) create: ContainerCreate,
+    /// The networks, by id, that it was connected to since, and what was asked for there.
+    #[serde(default)]
+    pub(crate) connected: Vec<(String, EndpointSettings)>,
     pub(crate) phase: Phase,
     /// Seconds since the epoch at which the phase began.
     pub(crate) since_s: u64,

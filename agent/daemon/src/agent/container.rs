@@ -172,6 +172,9 @@ impl Agent {
         }
         let endpoint =
             self.attach_container(&mut state, &record, pid, &network_id, &request.settings)?;
+        self.remember(&mut state, &id, |connected| {
+            connected.push((network_id.clone(), request.settings.clone()));
+        });
         self.follow_addresses(&mut state, &Owner::Container(id));
         let network = state.network(&network_id)?;
         let endpoint = network
@@ -194,7 +197,7 @@ impl Agent {
         let id = state.container_id(&request.container)?;
         let container = state.container(&request.container)?.record.name.clone();
         let network = state.network(&network_id)?;
-        let owner = Owner::Container(id);
+        let owner = Owner::Container(id.clone());
         let endpoint = network
             .endpoints_of(&owner)
             .next()
@@ -203,6 +206,9 @@ impl Agent {
             Some(endpoint) => {
                 let called = network.record.name.clone();
                 _removed = self.detach(&mut state, &network_id, &endpoint);
+                self.remember(&mut state, &id, |connected| {
+                    connected.retain(|(network, _)| *network != network_id);
+                });
                 tracing::info!(container, network = called, "disconnected");
                 Ok(())
             }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use agent_api::ApiError;
+use agent_api::{ApiError, EndpointSettings};
 
 use super::Agent;
 use super::container::{host_failure, seconds_since_epoch};
@@ -34,12 +34,46 @@ impl Agent {
         self.store
             .put(&container_key(id), &record)
             .map_err(|error| host_failure(&record, &error))?;
-        if let Err(error) = self.make(&mut state, record) {
+        let made = self.make(&mut state, record);
+        if let Err(error) = made.and_then(|()| self.connect_again(&mut state, id)) {
             self.end_again(&mut state, ended);
             return Err(error);
         }
         tracing::info!(container = ended.name, "container made again");
         self.watch(id.to_owned());
+        Ok(())
+    }
+
+    /// Keeps in a container's record what it is connected to.
+    pub(super) fn remember(
+        &self,
+        state: &mut State,
+        id: &str,
+        change: impl FnOnce(&mut Vec<(String, EndpointSettings)>),
+    ) {
+        let Some(container) = state.containers.get_mut(id) else {
+            return;
+        };
+        change(&mut container.record.connected);
+        if let Err(error) = self.store.put(&container_key(id), &container.record) {
+            tracing::warn!(container = container.record.name, %error, "its networks are not on record for its next start");
+        }
+    }
+
+    /// Attaches a container to the networks that it was connected to, where they are still there.
+    fn connect_again(&self, state: &mut State, id: &str) -> Result<(), ApiError> {
+        let Some(container) = state.containers.get(id) else {
+            return Ok(());
+        };
+        let (record, init_pid) = (container.record.clone(), container.init_pid);
+        for (network, settings) in &record.connected {
+            match init_pid.filter(|_| state.networks.contains_key(network)) {
+                Some(pid) => {
+                    self.attach_container(state, &record, pid, network, settings)?;
+                }
+                None => tracing::warn!(container = record.name, network, "network is gone"),
+            }
+        }
         Ok(())
     }
 

@@ -58,6 +58,7 @@ pub(super) fn plan_container(
         created_s: now_s,
         since_s: now_s,
         create: request,
+        connected: Vec::new(),
         phase: Phase::Created,
     })
 }

@@ -52,6 +52,41 @@ fn a_stopped_container_starts_again_as_it_was() {
 }
 
 #[test]
+fn a_container_starts_again_on_the_networks_it_was_connected_to() {
+    let host = Host::start();
+    for (network, subnet) in [
+        ("n1", "10.70.1.0/24"),
+        ("n2", "10.70.2.0/24"),
+        ("n3", "10.70.3.0/24"),
+    ] {
+        host.tapestry(&["network", "create", "--subnet", subnet, network])
+            .ok();
+    }
+    host.idle("web", "n1", &[]);
+    host.tapestry(&["network", "connect", "--ip", "10.70.2.9", "n2", "web"])
+        .ok();
+    host.tapestry(&["network", "connect", "n3", "web"]).ok();
+    host.tapestry(&["network", "disconnect", "n3", "web"]).ok();
+    let networks = || {
+        let endpoints = host.container("web").endpoints;
+        let mut all: Vec<_> = endpoints
+            .into_iter()
+            .map(|endpoint| endpoint.addresses[0].to_string())
+            .collect();
+        all.sort();
+        all
+    };
+    let before = networks();
+    assert_eq!(before.len(), 2);
+    host.tapestry(&["restart", "-t", "1", "web"]).ok();
+    assert_eq!(networks(), before);
+    host.tapestry(&["stop", "-t", "1", "web"]).ok();
+    host.tapestry(&["network", "rm", "n2"]).ok();
+    host.tapestry(&["start", "web"]).ok();
+    assert_eq!(networks(), before[..1]);
+}
+
+#[test]
 fn a_container_that_cannot_start_again_stays_ended() {
     let host = Host::start();
     let options = ["--network", "lab", "--ip", "10.70.0.9"];
