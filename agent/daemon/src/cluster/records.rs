@@ -113,3 +113,29 @@ pub(crate) const NAMES: &str = "name/";
 pub(crate) const VNIS: &str = "vni/";
 pub(crate) const ENDPOINTS: &str = "endpoint/";
 pub(crate) const ADDRESSES: &str = "address/";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_endpoint_of_an_older_agent_is_understood() {
+        let older = r#"{"host":"h","epoch":1,"sequence":2,"mac":[2,0,0,0,0,1],"ipv4":"10.0.0.2","ipv6":null,
+            "name":"web","aliases":[],"hostname":null,"short_id":null}"#;
+        let mut shared: EndpointShared = serde_json::from_str(older).unwrap();
+        assert!(shared.services.is_empty());
+        let said = serde_json::to_string(&shared).unwrap();
+        assert!(!said.contains("services"), "{said}");
+        shared.services.push(ServiceShared {
+            protocol: TransportProtocol::Udp,
+            container_port: 20_000,
+            host_port: 30_000,
+            count: 1000,
+        });
+        let said = serde_json::to_string(&shared).unwrap();
+        assert_eq!(
+            serde_json::from_str::<EndpointShared>(&said).unwrap(),
+            shared
+        );
+    }
+}
