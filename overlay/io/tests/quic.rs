@@ -4,7 +4,7 @@
 mod lab;
 
 use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::{TcpListener, TcpStream, UdpSocket};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -14,8 +14,11 @@ use lab::{
     Station, Underlay, datagrams_stay_as_they_were_sent, eventually, everything_crosses, host, ip,
     transfer,
 };
+use nix::sys::socket::setsockopt;
+use nix::sys::socket::sockopt::UdpGsoSegment;
 use overlay_io::QuicEvent;
 use switch_io::EngineChoice;
+use switch_io::packet::PacketSocket;
 
 fn all_of_it(
     outside: [&'static str; 2],
@@ -56,6 +59,31 @@ fn all_of_it(
         (0, 0),
         "{reassembly:?}"
     );
+}
+
+/// As over veth pairs: the kernel of the receiver cuts it, if its reader needs that.
+#[test]
+fn datagrams_that_were_handed_over_in_one_piece_arrive_in_one_piece() {
+    let underlay = Underlay::new();
+    let [a, b] = hosts(&underlay, V4, EngineChoice::Auto, 1500, 1472);
+    assert!(a.container.pings("10.9.0.2"));
+    let receiver = b.container.run(|| UdpSocket::bind("10.9.0.2:19").unwrap());
+    receiver
+        .set_read_timeout(Some(Duration::from_secs(5)))
+        .unwrap();
+    let sender = a.container.run(|| UdpSocket::bind("10.9.0.1:0").unwrap());
+    sender.connect("10.9.0.2:19").unwrap();
+    setsockopt(&sender, UdpGsoSegment, &100).unwrap();
+    let capture = b.container.run(|| PacketSocket::open("eth0").unwrap());
+    sender.send(&[7; 4000]).unwrap();
+    let is_udp = |frame: &[u8]| frame[12..14] == [8, 0] && frame[23] == 17;
+    let len = std::iter::from_fn(|| capture.receive(Duration::from_secs(5)).unwrap())
+        .find(|received| is_udp(&received.frame))
+        .map(|received| received.frame.len());
+    assert_eq!(len, Some(14 + 28 + 4000));
+    for _ in 0..40 {
+        assert_eq!(receiver.recv(&mut [0; 5000]).unwrap(), 100);
+    }
 }
 
 #[test]
