@@ -192,7 +192,8 @@ impl EdgeTask {
             warn!(
                 %client,
                 ?gateway,
-                "a DHCP client that is no endpoint of the network gets no address"
+                "a DHCP client that is no endpoint of the network gets no address; \
+                 a server in a container could give it one (-o dhcp=container)"
             );
         }
     }
