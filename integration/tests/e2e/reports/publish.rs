@@ -109,8 +109,10 @@ fn a_container_on_several_networks_is_published_by_that_of_its_default_route() {
         host.tapestry(&["network", "connect", &network, "web"]).ok();
     }
     let is_reached = || {
-        let reached = ask_tcp(&host.outside.path(), (HOST_IP, 8080));
-        assert_eq!(reached.as_deref(), Some("web"));
+        for to in [IpAddr::from(HOST_IP), HOST_IP6.into()] {
+            let reached = ask_tcp(&host.outside.path(), (to, 8080));
+            assert_eq!(reached.as_deref(), Some("web"), "{to}");
+        }
     };
     is_reached();
     create(&host, "other", 70);
@@ -118,6 +120,21 @@ fn a_container_on_several_networks_is_published_by_that_of_its_default_route() {
     host.stop_agent(Signal::KILL);
     host.launch();
     is_reached();
+}
+
+#[test]
+fn each_family_is_published_by_the_network_of_its_own_default_route() {
+    let host = Host::start();
+    let v4 = ["network", "create", "--subnet", "10.71.0.0/24", "v4"];
+    host.tapestry(&v4).ok();
+    create(&host, "both", 62);
+    host.idle("web", "v4", &["-p", "8080:80"]);
+    host.tapestry(&["network", "connect", "both", "web"]).ok();
+    serve(&host.sandbox("web"), 80, "web");
+    for to in [IpAddr::from(HOST_IP), HOST_IP6.into()] {
+        let reached = ask_tcp(&host.outside.path(), (to, 8080));
+        assert_eq!(reached.as_deref(), Some("web"), "{to}");
+    }
 }
 
 #[test]
@@ -132,6 +149,11 @@ fn ten_thousand_udp_ports_are_published_at_once_and_cost_little() {
     let per_port = resident_bytes(&host).saturating_sub(before) / 10_000;
     println!("{per_port} bytes per port");
     assert!(per_port <= 2048, "{per_port} bytes per port");
+    // Nothing holds these ports, but who binds one later gets no packets of it.
+    let _later = host
+        .netns
+        .enter(|| UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 25_000)))
+        .unwrap();
     for port in [20_000, 25_000, 29_999] {
         let _server = udp_server(&host.sandbox("rtp"), port);
         for (from, to) in [
