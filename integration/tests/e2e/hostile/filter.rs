@@ -90,7 +90,12 @@ fn what_is_for_a_container_does_not_leave_by_the_default_route_while_the_agent_i
         asking.send_to(b"question", (OUTSIDE_IP, 80)).unwrap();
     });
     let (_, asker) = outside.recv_from(&mut [0; 16]).unwrap();
-    host.stop_agent(Signal::TERM);
+    // In order, it would have closed what is published.
+    host.stop_agent(Signal::KILL);
+    eventually(STEP, "the link is gone", || {
+        let links = host.netns.sh("ip -o link show");
+        (!links.contains("tsy")).then_some(())
+    });
     let wire = host.outside.enter(|| PacketSocket::open("up0")).unwrap();
     let reached = host.outside.enter(|| {
         let to = SocketAddr::from((HOST_IP, 8080));
