@@ -23,6 +23,7 @@ mod diagnose;
 mod drops;
 mod loopback;
 mod nft;
+mod published;
 mod render;
 mod rules;
 mod watch;

@@ -7,7 +7,8 @@ use std::net::{IpAddr, SocketAddr};
 use agent_api::TransportProtocol;
 
 use super::drops::{Drops, FilterDrop};
-use super::rules::{NetworkRules, Published, Rules, Service};
+use super::published::{push_maps, push_publish};
+use super::rules::{NetworkRules, Rules, Service};
 
 /// The script that replaces the table `inet tapestry` by one for `rules`, whatever was there before.
 ///
@@ -135,38 +136,7 @@ fn services(services: &BTreeSet<Service>) -> BTreeMap<ServicePlace, BTreeSet<Str
     sets
 }
 
-/// One map per protocol, address family, whether a host address is named, and whether ports keep their number.
-fn push_maps(text: &mut String, published: &[Published]) {
-    let mut maps: BTreeMap<MapName, BTreeSet<String>> = BTreeMap::new();
-    for run in published.iter().filter(|run| run.is_within_reach()) {
-        let name = MapName::of(run);
-        let elements = maps.entry(name).or_default();
-        let host = match run.host_ip {
-            Some(host_ip) if !name.any_address => format!("{host_ip} . "),
-            _ => String::new(),
-        };
-        if name.same_port {
-            let last = run.host_port.saturating_add(run.ports - 1);
-            let container = run.container.ip();
-            elements.insert(format!("{host}{}-{last} : {container}", run.host_port));
-            continue;
-        }
-        let ports = (0..run.ports).filter_map(|at| run.host_port.checked_add(at));
-        elements.extend(ports.filter_map(|port| {
-            let target = run.target_of(port)?;
-            Some(format!(
-                "{host}{port} : {} . {}",
-                target.ip(),
-                target.port()
-            ))
-        }));
-    }
-    for (name, elements) in maps {
-        push_block(text, &format!("map {name}"), &name.types(), &elements);
-    }
-}
-
-fn push_block(text: &mut String, head: &str, types: &str, elements: &BTreeSet<String>) {
+pub(super) fn push_block(text: &mut String, head: &str, types: &str, elements: &BTreeSet<String>) {
     let _ = write!(text, "\t{head} {{\n\t\t{types}\n");
     if !elements.is_empty() {
         let elements = elements.iter().map(String::as_str).collect::<Vec<_>>();
@@ -249,43 +219,6 @@ fn push_untracked(text: &mut String, tunnels: &BTreeSet<SocketAddr>, side: &str)
             )
         };
     }
-}
-
-/// Connections from elsewhere and the host's own are led alike. Packets to IPv6's loopback and link-local addresses never
-/// leave their link, so the agent's proxy serves those; whoever sends to the host's loopback from elsewhere is no client.
-fn push_publish(text: &mut String, published: &[Published]) {
-    text.push_str("\tchain published {\n");
-    let within_reach = published.iter().filter(|run| run.is_within_reach());
-    let names: BTreeSet<MapName> = within_reach.map(MapName::of).collect();
-    // Sorted, so a named address comes before any address.
-    for name in names {
-        let family = if name.v6 { "ip6" } else { "ip" };
-        let protocol = word(name.protocol);
-        let address = if name.any_address {
-            String::new()
-        } else {
-            format!("{family} daddr . ")
-        };
-        let _ = writeln!(
-            text,
-            "\t\tdnat {family} to {address}{protocol} dport map @{name}"
-        );
-    }
-    text.push_str(
-        "\t}\n\
-         \tchain prerouting {\n\
-         \t\ttype nat hook prerouting priority dstnat; policy accept;\n\
-         \t\tiifname \"lo\" return\n\
-         \t\tip daddr 127.0.0.0/8 return\n\
-         \t\tip6 daddr { ::1, fe80::/10 } return\n\
-         \t\tfib daddr type local goto published\n\
-         \t}\n\
-         \tchain local {\n\
-         \t\ttype nat hook output priority -100; policy accept;\n\
-         \t\tip6 daddr { ::1, fe80::/10 } return\n\
-         \t\tfib daddr type local goto published\n\
-         \t}\n",
-    );
 }
 
 /// The second rule of each family is the hairpin: a container that reaches a port published by its own network must be
@@ -417,51 +350,6 @@ impl ServicePlace {
     }
 }
 
-/// Ordered so that maps with a named address come first.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-struct MapName {
-    any_address: bool,
-    protocol: TransportProtocol,
-    v6: bool,
-    /// Whole ranges that keep their numbers are one element each.
-    same_port: bool,
-}
-
-impl MapName {
-    fn of(run: &Published) -> Self {
-        Self {
-            any_address: run.host_ip.is_none_or(|host_ip| host_ip.is_unspecified()),
-            protocol: run.protocol,
-            v6: run.container.is_ipv6(),
-            same_port: run.ports > 1 && run.host_port == run.container.port(),
-        }
-    }
-
-    fn types(self) -> String {
-        let address = if self.v6 { "ipv6_addr" } else { "ipv4_addr" };
-        let from = if self.any_address {
-            String::new()
-        } else {
-            format!("{address} . ")
-        };
-        let to = if self.same_port {
-            "; flags interval"
-        } else {
-            " . inet_service"
-        };
-        format!("type {from}inet_service : {address}{to}")
-    }
-}
-
-impl std::fmt::Display for MapName {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let what = if self.any_address { "port" } else { "address" };
-        let version = if self.v6 { 6 } else { 4 };
-        let plural = if self.same_port { "s" } else { "" };
-        write!(f, "{}{version}_{what}{plural}", word(self.protocol))
-    }
-}
-
 fn family(address: IpAddr) -> &'static str {
     match address {
         IpAddr::V4(_) => "ip",
@@ -469,7 +357,7 @@ fn family(address: IpAddr) -> &'static str {
     }
 }
 
-const fn word(protocol: TransportProtocol) -> &'static str {
+pub(super) const fn word(protocol: TransportProtocol) -> &'static str {
     match protocol {
         TransportProtocol::Tcp => "tcp",
         TransportProtocol::Udp => "udp",
@@ -487,6 +375,7 @@ fn quoted(link: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::super::rules::Published;
     use super::*;
     use crate::firewall::Families;
 
