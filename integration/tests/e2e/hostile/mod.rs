@@ -3,7 +3,6 @@
 
 mod container;
 mod filter;
-mod forged;
 mod guard;
 mod names;
 mod router;
