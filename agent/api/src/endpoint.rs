@@ -24,7 +24,7 @@ pub struct EndpointSettings {
 
 /// `POST /v1/endpoints`: attaches a namespace that the caller owns, as plugins and labs do.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema)]
-#[serde(default)]
+#[serde(default, deny_unknown_fields)]
 pub struct EndpointCreate {
     pub network: String,
     /// The name that the network's DNS answers for; unique on the network.
@@ -71,6 +71,7 @@ const fn yes() -> bool {
 
 /// `POST /v1/networks/{name}/connect`.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 pub struct Connect {
     pub container: String,
     #[serde(flatten)]
@@ -82,4 +83,23 @@ pub struct Connect {
 #[serde(deny_unknown_fields)]
 pub struct Disconnect {
     pub container: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_misspelt_key_is_refused_and_a_setting_is_not() {
+        let endpoint = |text: &str| serde_json::from_str::<EndpointCreate>(text);
+        let connect = |text: &str| serde_json::from_str::<Connect>(text);
+        let good = r#"{"name":"a","ip":"10.0.0.2","aliases":["b"]}"#;
+        assert_eq!(endpoint(good).unwrap().settings.aliases, ["b"]);
+        let good = r#"{"container":"a","mac":"02:00:00:00:00:01"}"#;
+        assert!(connect(good).unwrap().settings.mac.is_some());
+        let wrong = endpoint(r#"{"name":"a","aliasses":["b"]}"#).unwrap_err();
+        assert!(wrong.to_string().contains("aliasses"), "{wrong}");
+        let wrong = connect(r#"{"container":"a","ipv4":"10.0.0.2"}"#).unwrap_err();
+        assert!(wrong.to_string().contains("ipv4"), "{wrong}");
+    }
 }
