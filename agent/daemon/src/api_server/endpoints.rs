@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use agent_api::{ApiError, EndpointCreate, EndpointDetail};
+use agent_api::{ApiError, EndpointCreate, EndpointDetail, ErrorKind};
 use axum::Json;
 use axum::extract::{Path, Query, State};
 use serde::Deserialize;
@@ -48,8 +48,8 @@ async fn create(
 #[into_params(parameter_in = Query)]
 struct SandboxQuery {
     /// A path to the namespace; one by which it was attached will do, whether it still leads there or not.
-    #[param(value_type = String)]
-    sandbox: PathBuf,
+    #[param(value_type = String, required = true)]
+    sandbox: Option<PathBuf>,
     /// The network to detach from; all of them where absent.
     network: Option<String>,
 }
@@ -61,8 +61,10 @@ async fn remove_of_sandbox(
     State(agent): State<Arc<Agent>>,
     Query(query): Query<SandboxQuery>,
 ) -> Reply<()> {
+    let sandbox = query.sandbox.filter(|path| path.is_absolute());
+    let sandbox = sandbox.ok_or_else(|| ApiError::new(ErrorKind::Invalid, NO_SANDBOX))?;
     blocking(agent, move |agent| {
-        agent.remove_endpoints_of(&query.sandbox, query.network.as_deref())
+        agent.remove_endpoints_of(&sandbox, query.network.as_deref())
     })
     .await
     .map(Json)
@@ -97,3 +99,5 @@ async fn set_down(
         .await
         .map(Json)
 }
+
+const NO_SANDBOX: &str = "sandbox= is missing or no absolute path; write sandbox=/run/netns/NAME, and network=NAME beside it for one network only";
