@@ -271,12 +271,10 @@ pub(super) fn options_shown() -> String {
 }
 
 /// Every option: its name, its values, and whether an overlay alone has it. What is not here is unknown.
-const OPTIONS: [(&str, &str, bool); 14] = [
+const OPTIONS: &[(&str, &str, bool)] = &[
     (OPTION_TAP, "offload|basic", false),
     (OPTION_TRANSPARENT, "true|false", false),
     (OPTION_JOIN, "tcp|udp", false),
-    (OPTION_AGEING, "SECONDS", false),
-    (OPTION_LEARNING, "true|false", false),
     (OPTION_GUARD, "strict|loose", false),
     (OPTION_DHCP, "builtin|container|off", false),
     (OPTION_RA, "block|allow", false),
@@ -478,7 +476,7 @@ mod tests {
 
     #[test]
     fn every_option_is_known_and_named_to_whoever_guesses() {
-        for (name, values, only_overlay) in OPTIONS {
+        for (name, values, only_overlay) in OPTIONS.iter().copied() {
             let value = match name {
                 OPTION_RECORD => "db=10.0.0.9",
                 OPTION_BUM => "off",
