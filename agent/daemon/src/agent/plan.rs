@@ -279,6 +279,8 @@ const OPTIONS: &[(&str, &str, bool)] = &[
     (OPTION_DHCP, "builtin|container|off", false),
     (OPTION_RA, "block|allow", false),
     (OPTION_BUM, "N|off", false),
+    (OPTION_AGEING, "SECONDS", false),
+    (OPTION_LEARNING, "true|false", false),
     (OPTION_RECORD, "NAME=ADDRESS[,..]", false),
     (OPTION_REBIND, "block|allow", false),
     (OPTION_ENCAP, "quic|vxlan", true),
