@@ -121,6 +121,7 @@ impl Agent {
 
     /// The end of the agent. Nothing of it stays on the host, unless something is attached that goes on without it.
     pub(super) fn leave_host(&self, state: &mut State) {
+        state.has_left = true;
         let attached: usize = state
             .networks
             .values()

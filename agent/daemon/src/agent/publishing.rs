@@ -199,6 +199,9 @@ impl Agent {
     /// Makes the packet filter fit the places where tunnels end and the cluster's hosts listen, if those are others than
     /// before.
     pub(super) fn guard_tunnels(&self, state: &mut State, member: Option<&Member>) {
+        if state.has_left {
+            return;
+        }
         let underlay = UnderlayRules {
             tunnels: state.tunnels.addresses(),
             services: member.map(Member::services).unwrap_or_default(),

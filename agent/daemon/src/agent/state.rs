@@ -29,6 +29,8 @@ pub(super) struct State {
     pub(super) tunnels: Tunnels,
     /// What of the underlay the packet filter was last told.
     pub(super) underlay: UnderlayRules,
+    /// Whether the agent has taken leave of the host: what goes then must not bring rules back.
+    pub(super) has_left: bool,
     /// What the host's settings were.
     pub(super) settings: SettingsRecord,
     /// Where the cluster's endpoints are; absent without a cluster.
