@@ -357,6 +357,9 @@ impl Drop for Host {
             lasting_leftovers(&self.netns, self.dir.path())
         };
         kill_strays(self.dir.path());
+        if !left.is_empty() {
+            eprintln!("--- the agent's log\n{}", self.log());
+        }
         assert!(left.is_empty(), "left behind: {left:#?}");
     }
 }
