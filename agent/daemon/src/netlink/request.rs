@@ -11,6 +11,9 @@ use netlink_packet_route::link::{
     AfSpecInet6, AfSpecUnspec, In6AddrGenMode, LinkAttribute, LinkFlags, LinkMessage,
 };
 use netlink_packet_route::neighbour::{NeighbourAttribute, NeighbourMessage, NeighbourState};
+use netlink_packet_route::neighbour_table::{
+    NeighbourTableAttribute, NeighbourTableMessage, NeighbourTableParameter,
+};
 use netlink_packet_route::route::{
     RouteAddress, RouteAttribute, RouteFlags, RouteHeader, RouteMessage, RouteProtocol, RouteScope,
     RouteType,
@@ -136,6 +139,28 @@ pub(super) fn neighbor_request(index: u32, neighbor: &Neighbor) -> Request {
     Request {
         message: RouteNetlinkMessage::NewNeighbour(message),
         flags: NLM_F_CREATE | NLM_F_REPLACE,
+    }
+}
+
+/// How much waits for a neighbor on the link whose MAC is not known yet, of the family of `like`. The same setting in `/proc/sys`
+/// takes longer to find the more namespaces there are.
+pub(super) fn queue_request(index: u32, like: IpAddr, bytes: u32) -> Request {
+    let (family, table) = match like {
+        IpAddr::V4(_) => (AddressFamily::Inet, "arp_cache"),
+        IpAddr::V6(_) => (AddressFamily::Inet6, "ndisc_cache"),
+    };
+    let mut message = NeighbourTableMessage::default();
+    message.header.family = family;
+    message.attributes = vec![
+        NeighbourTableAttribute::Name(table.to_owned()),
+        NeighbourTableAttribute::Parms(vec![
+            NeighbourTableParameter::Ifindex(index),
+            NeighbourTableParameter::QueueLenbytes(bytes),
+        ]),
+    ];
+    Request {
+        message: RouteNetlinkMessage::SetNeighbourTable(message),
+        flags: 0,
     }
 }
 

@@ -11,7 +11,7 @@ use super::error::{NetlinkError, Refusal};
 use super::link::{LinkEntry, LinkSettings};
 use super::namespace::Netns;
 use super::request::{
-    address_request, loopback_request, neighbor_request, route_request, set_request,
+    address_request, loopback_request, neighbor_request, queue_request, route_request, set_request,
 };
 use super::socket::Netlink;
 
@@ -206,7 +206,6 @@ fn configure(
         enable_ipv6(&link.name)?;
         addresses.extend(wanted.ipv6_link_local.then(|| link_local(wanted.mac)));
     }
-    widen_queue(&link.name);
     let mut steps = Vec::new();
     let mut requests = Vec::new();
     let mut push = |step, request| {
@@ -217,6 +216,10 @@ fn configure(
     // In one request the kernel would bring the link up first, and begin to make a link-local address of its own.
     push(Step::Settings, set_request(link.index, &settings(wanted)));
     push(Step::Settings, set_request(link.index, &UP));
+    for like in families(&addresses) {
+        let request = queue_request(link.index, like, UNRESOLVED_QUEUE_BYTES);
+        push(Step::Settings, request);
+    }
     for address in addresses {
         push(Step::Address(address), address_request(link.index, address));
     }
@@ -235,14 +238,13 @@ fn configure(
     })
 }
 
-/// While a neighbor's MAC is asked for, packets for it wait, and the newest push out the oldest. A queue that holds more than
-/// a socket may have under way makes the sender wait instead.
-fn widen_queue(link: &str) {
-    for family in ["ipv4", "ipv6"] {
-        let path = format!("/proc/sys/net/{family}/neigh/{link}/unres_qlen_bytes");
-        // A kernel without the family has no such file, and nothing waits there.
-        let _ = fs::write(path, UNRESOLVED_QUEUE_BYTES);
-    }
+/// An address of each family that there is.
+fn families(addresses: &[IpNet]) -> impl Iterator<Item = IpAddr> {
+    let of = |v4: bool| {
+        let mut addresses = addresses.iter().map(IpNet::addr);
+        addresses.find(move |address| address.is_ipv4() == v4)
+    };
+    [of(true), of(false)].into_iter().flatten()
 }
 
 fn settings(wanted: &SandboxLink) -> LinkSettings {
@@ -347,6 +349,7 @@ const UP: LinkSettings = LinkSettings {
 const LINKS_IN_A_SANDBOX: u32 = 1024;
 /// `IP6_RT_PRIO_USER` of linux/ipv6_route.h.
 const IPV6_METRIC: u32 = 1024;
-/// Some times the default of `net.core.wmem_max`, which bounds what waits for one socket.
-const UNRESOLVED_QUEUE_BYTES: &str = "1048576";
+/// While a neighbor's MAC is asked for, packets for it wait, and the newest push out the oldest. This is some times the default
+/// of `net.core.wmem_max`, which bounds what waits for one socket: so the sender waits instead.
+const UNRESOLVED_QUEUE_BYTES: u32 = 1 << 20;
 const IPV6: &str = "/proc/sys/net/ipv6";
