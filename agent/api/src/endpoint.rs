@@ -63,6 +63,9 @@ pub struct EndpointDetail {
     /// Whether its port is up.
     #[serde(default = "yes")]
     pub up: bool,
+    /// Whether somebody moved its link out of the sandbox, as into a nested namespace.
+    #[serde(default)]
+    pub moved: bool,
 }
 
 const fn yes() -> bool {

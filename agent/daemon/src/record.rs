@@ -123,11 +123,24 @@ pub(crate) struct EndpointRecord {
     pub(crate) ipv6: Option<Ipv6Addr>,
     /// The link's name inside the sandbox; chosen at the first attachment where absent.
     pub(crate) link: Option<String>,
+    /// Where the link is, if somebody moved it out of the sandbox.
+    #[serde(default)]
+    pub(crate) moved: Option<Moved>,
     /// Whether its port is down: plugged out, and no part of the network.
     #[serde(default)]
     pub(crate) down: bool,
     /// How many networks the sandbox was on before this one: the way out goes by the lowest.
     pub(crate) rank: u32,
+}
+
+/// Where a link is that is not in its sandbox.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Moved {
+    pub(crate) namespace: NetnsId,
+    /// The namespace's cookie: unlike its identity, no later one gets it.
+    pub(crate) cookie: u64,
+    /// The link's name there.
+    pub(crate) link: String,
 }
 
 /// Whose sandbox an endpoint attaches.

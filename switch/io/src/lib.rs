@@ -27,6 +27,7 @@ pub use switch::{
     Switch, SwitchConfig,
 };
 pub use sys::meminfo::unreceived;
+pub use sys::namespace::namespace_cookie;
 pub use sys::packet;
 pub use sys::packet_ring::{PacketRing, RingPacket};
-pub use tap::{BasicTap, OffloadMask, OffloadTap, OpenTap, set_carrier};
+pub use tap::{BasicTap, OffloadMask, OffloadTap, OpenTap, set_carrier, whereabouts};

@@ -235,7 +235,7 @@ impl Agent {
             record: record.clone(),
             port: Some(port),
             link: String::new(),
-            tap: own,
+            tap: Some(own),
         };
         let outcome = segment
             .edge

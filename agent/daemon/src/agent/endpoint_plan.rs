@@ -91,6 +91,7 @@ pub(super) fn plan_endpoint(
         ipv4,
         ipv6,
         link: attachment.link.map(str::to_owned).or(place.link),
+        moved: None,
         down: false,
         rank: place.rank,
     })

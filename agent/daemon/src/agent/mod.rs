@@ -26,6 +26,7 @@ mod follow;
 mod host_port;
 mod journal;
 mod logs;
+mod moved;
 mod network;
 mod overlay;
 mod plan;
@@ -161,7 +162,9 @@ impl Agent {
     /// Containers go on; the next start attaches them again.
     pub(crate) fn shut_down(&self) {
         self.stop_cluster();
-        self.leave_host(&mut self.state());
+        let mut state = self.state();
+        self.note_moves(&mut state);
+        self.leave_host(&mut state);
     }
 
     pub(crate) fn info(&self) -> Info {

@@ -43,7 +43,9 @@ impl Agent {
 
 /// Takes the endpoint's port down.
 pub(super) fn pull(network: &Network, endpoint: &Endpoint) -> Result<(), String> {
-    set_carrier(&endpoint.tap, false).map_err(|error| error.to_string())?;
+    if let Some(tap) = &endpoint.tap {
+        set_carrier(tap, false).map_err(|error| error.to_string())?;
+    }
     if let (Some(segment), Some(port)) = (&network.segment, endpoint.port) {
         segment.bridge.remove_port(port);
     }
@@ -57,5 +59,8 @@ fn push(network: &Network, endpoint: &Endpoint) -> Result<(), String> {
         bridge.add_port(port, network.record.port_config(PortKind::Tap));
         bridge.register_endpoint(port, Mac::new(record.mac), &addresses(record));
     }
-    set_carrier(&endpoint.tap, true).map_err(|error| error.to_string())
+    match &endpoint.tap {
+        Some(tap) => set_carrier(tap, true).map_err(|error| error.to_string()),
+        None => Ok(()),
+    }
 }

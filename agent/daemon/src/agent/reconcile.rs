@@ -10,6 +10,7 @@ use super::Agent;
 use super::announce::Past;
 use super::dns::share_zones;
 use super::endpoint::{bury_link, open_sandbox, sandbox_of};
+use super::error::Attach;
 use super::plan::pools;
 use super::state::{Container, Network, State, leads_to};
 use crate::container::{read_exit, supervised};
@@ -119,34 +120,21 @@ impl Agent {
             }
         };
         let netns = sandbox.and_then(|path| open_sandbox(&path).ok());
-        let restored = netns.is_some_and(|netns| self.replug(state, &record, &netns));
+        let restored = netns.is_some_and(|netns| match record.moved.clone() {
+            None => self.replug(state, &record, &netns),
+            Some(moved) => self.follow_link(state, record.clone(), &moved),
+        });
         if !restored && let Err(error) = self.store.delete(&endpoint_key(&record.id)) {
             tracing::warn!(endpoint = short(&record.id), %error, "an endpoint's record stays until the next start");
         }
     }
 
     fn replug(&self, state: &mut State, record: &EndpointRecord, netns: &Netns) -> bool {
-        let Some(network) = state.networks.get_mut(&record.network) else {
+        let Some(network) = self.claim_addresses(state, record) else {
             return false;
         };
-        let taken = [
-            (&mut network.pool_v4, record.ipv4.map(Into::into)),
-            (&mut network.pool_v6, record.ipv6.map(Into::into)),
-        ];
-        for (pool, address) in taken {
-            if let (Some(pool), Some(address)) = (pool, address)
-                && let Err(error) = pool.take(address, &record.name)
-            {
-                tracing::warn!(endpoint = record.name, %error, "an endpoint does not come back");
-                return false;
-            }
-        }
-        bury_link(record, netns);
-        match self.plug(network, record, netns) {
-            Ok(endpoint) => {
-                network.endpoints.insert(record.id.clone(), endpoint);
-                true
-            }
+        match self.plug_again(network, record, netns) {
+            Ok(()) => true,
             Err(error) => {
                 self.warn(format!(
                     "endpoint {:?} does not come back: {error}",
@@ -156,6 +144,41 @@ impl Agent {
                 false
             }
         }
+    }
+
+    /// Makes the link where a former one was.
+    pub(super) fn plug_again(
+        &self,
+        network: &mut Network,
+        record: &EndpointRecord,
+        netns: &Netns,
+    ) -> Result<(), Attach> {
+        bury_link(record, netns);
+        let endpoint = self.plug(network, record, netns)?;
+        network.endpoints.insert(record.id.clone(), endpoint);
+        Ok(())
+    }
+
+    /// Takes the addresses that the endpoint had, in its network.
+    pub(super) fn claim_addresses<'a>(
+        &self,
+        state: &'a mut State,
+        record: &EndpointRecord,
+    ) -> Option<&'a mut Network> {
+        let network = state.networks.get_mut(&record.network)?;
+        let taken = [
+            (&mut network.pool_v4, record.ipv4.map(Into::into)),
+            (&mut network.pool_v6, record.ipv6.map(Into::into)),
+        ];
+        for (pool, address) in taken {
+            if let (Some(pool), Some(address)) = (pool, address)
+                && let Err(error) = pool.take(address, &record.name)
+            {
+                tracing::warn!(endpoint = record.name, %error, "an endpoint does not come back");
+                return None;
+            }
+        }
+        Some(network)
     }
 
     /// Goes on with a container that runs; ends one that does not.

@@ -25,11 +25,11 @@ impl Agent {
         let agent = Arc::downgrade(self);
         self.runtime.spawn(async move {
             let mut ticks = tokio::time::interval(SWEEP_INTERVAL);
-            loop {
+            for turn in 0.. {
                 ticks.tick().await;
                 let Some(agent) = agent.upgrade() else { return };
                 // It only fails when the agent is shutting down.
-                let _ = tokio::task::spawn_blocking(move || agent.sweep_sandboxes()).await;
+                let _ = tokio::task::spawn_blocking(move || agent.sweep_sandboxes(turn)).await;
             }
         });
         let events = self.switch.events();
@@ -51,7 +51,8 @@ impl Agent {
 
     /// A rack of sandboxes may go at once: between handfuls others get their turn, and the kernel takes its time for a
     /// handful of links together.
-    fn sweep_sandboxes(&self) {
+    fn sweep_sandboxes(&self, turn: usize) {
+        self.note_some_moves(&mut self.state(), turn);
         let lost = lost_sandboxes(&self.state());
         if lost.is_empty() {
             return;

@@ -148,7 +148,7 @@ pub(super) struct Endpoint {
     /// The link's name inside the sandbox.
     pub(super) link: String,
     /// The TAP behind the port, beside the switch's hold on it.
-    pub(super) tap: OwnedFd,
+    pub(super) tap: Option<OwnedFd>,
 }
 
 /// A container and what the agent holds for it.

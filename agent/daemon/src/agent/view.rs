@@ -108,6 +108,7 @@ pub(super) fn endpoint(network: &Network, endpoint: &Endpoint) -> EndpointDetail
         aliases: record.aliases.clone(),
         sandbox: record.sandbox.clone(),
         up: !record.down,
+        moved: record.moved.is_some(),
     }
 }
 

@@ -3,11 +3,13 @@
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use std::thread;
 
 use nix::sched::{CloneFlags, setns};
 use rustix::fs::{Mode, OFlags, Stat, fstat, fstatfs};
+use switch_io::namespace_cookie;
 
 use super::error::NetlinkError;
 
@@ -111,6 +113,15 @@ impl Netns {
 
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// What no other namespace has, before or after this one.
+    pub fn cookie(&self) -> Result<u64, NetlinkError> {
+        let read = self.run(|| {
+            let socket = UnixDatagram::unbound()?;
+            namespace_cookie(socket.as_fd())
+        });
+        read?.map_err(NetlinkError::Enter)
     }
 
     /// Whether this is the namespace of the calling thread, which a sandbox must never be.

@@ -8,6 +8,7 @@ mod datagrams;
 mod dhcp;
 mod lab;
 mod names;
+mod nested;
 mod overlay;
 mod publish;
 mod recipes;

@@ -4,7 +4,7 @@ mod basic;
 mod offload;
 
 use std::io;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 
 use crate::sys::tun;
 
@@ -15,6 +15,12 @@ pub use offload::{OffloadMask, OffloadTap};
 /// Shows a TAP's namespace a link that is plugged in or not (linux/if_tun.h, `TUNSETCARRIER`).
 pub fn set_carrier(tap: impl AsFd, plugged: bool) -> io::Result<()> {
     tun::set_carrier(tap.as_fd(), plugged)
+}
+
+/// The network namespace that a TAP's link is in by now, and what it is called there.
+pub fn whereabouts(tap: impl AsFd) -> io::Result<(OwnedFd, String)> {
+    let (name, _) = tun::attached(tap.as_fd())?;
+    Ok((tun::namespace(tap.as_fd())?, name))
 }
 
 /// Why a TAP did not open.
