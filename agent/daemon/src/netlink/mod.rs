@@ -12,6 +12,7 @@
 mod attributes;
 mod error;
 mod link;
+mod local;
 mod namespace;
 mod request;
 mod sandbox;

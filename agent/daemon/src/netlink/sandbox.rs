@@ -170,6 +170,7 @@ pub fn configure_host_link(
             None => NetlinkError::Configure { link, refusal },
         }
     })?;
+    netlink.await_local(link.index, &addresses)?;
     netlink.link_by_index(link.index)
 }
 
@@ -220,7 +221,7 @@ fn configure(
         let request = queue_request(link.index, like, UNRESOLVED_QUEUE_BYTES);
         push(Step::Settings, request);
     }
-    for address in addresses {
+    for &address in &addresses {
         push(Step::Address(address), address_request(link.index, address));
     }
     for neighbor in &wanted.neighbors {
@@ -235,7 +236,8 @@ fn configure(
     }
     inside.run(requests, |request, refusal| {
         steps.swap_remove(request).refused(&link.name, refusal)
-    })
+    })?;
+    inside.await_local(link.index, &addresses)
 }
 
 /// An address of each family that there is.

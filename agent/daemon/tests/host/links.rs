@@ -1,5 +1,6 @@
 //! Links, addresses, routes, sandboxes.
 
+use std::net::UdpSocket;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -7,6 +8,7 @@ use agent_daemon::netlink::{
     HostLink, LinkName, LinkSettings, Neighbor, Netlink, NetlinkError, Netns, OpenNetns, Route,
     SandboxLink, configure_host_link, configure_sandbox,
 };
+use ipnet::IpNet;
 
 use super::{ip, netns, run, within};
 
@@ -82,6 +84,44 @@ fn link_local_addresses_are_usable_at_once() {
         );
         assert!(!shown.contains("tentative"), "{shown}");
     });
+}
+
+/// The kernel takes packets for an IPv6 address only once a work queue has come to it, a little after it has acknowledged it.
+#[test]
+fn an_ipv6_address_receives_as_soon_as_its_link_is_configured() {
+    let address: IpNet = "fd00:1::2/64".parse().unwrap();
+    let as_a_sandbox = || {
+        let sandbox = Netns::current().unwrap();
+        let mut wanted = sandbox_link("tap0");
+        (wanted.gateways, wanted.addresses) = (Vec::new(), vec![address]);
+        configure_sandbox(&sandbox, &wanted).unwrap();
+    };
+    let as_a_host = || {
+        run("ip tuntap add dev tsy0 mode tap");
+        let wanted = HostLink {
+            name: "tsy0".into(),
+            mac: MAC,
+            mtu: 1500,
+            addresses: vec![address],
+        };
+        configure_host_link(&mut Netlink::open().unwrap(), &wanted).unwrap();
+    };
+    let deaf = |configure: &(dyn Fn() + Sync)| {
+        let rounds = (0..50).map(|_| {
+            within(&netns(), || {
+                let receiver = UdpSocket::bind("[::]:0").unwrap();
+                let patience = Some(Duration::from_millis(200));
+                receiver.set_read_timeout(patience).unwrap();
+                let to = (address.addr(), receiver.local_addr().unwrap().port());
+                let sender = UdpSocket::bind("[::]:0").unwrap();
+                configure();
+                sender.send_to(b"me", to).unwrap();
+                receiver.recv(&mut [0; 2]).is_err()
+            })
+        });
+        rounds.filter(|deaf| *deaf).count()
+    };
+    assert_eq!((deaf(&as_a_sandbox), deaf(&as_a_host)), (0, 0));
 }
 
 /// Prints how long a sandbox takes; the bound is ten times the aim, for busy machines.
