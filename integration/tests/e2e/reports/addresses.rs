@@ -197,6 +197,9 @@ fn a_burst_right_after_attach_reaches_the_gateway_whole_and_in_order() {
     }
 }
 
+/// Whole, but not in order: while the sender's kernel sends what has waited, newer datagrams from another CPU pass. Of 10,000 in
+/// such bursts 0 to 171 came late here, 47 to 137 over a kernel bridge whose ends take packets on another CPU than the sender's
+/// (`rps_cpus`), and none where the neighbour's answer comes on the sender's own CPU, as over a kernel bridge by default.
 #[test]
 fn a_burst_right_after_attach_reaches_a_neighbour_whole() {
     let host = Host::start();
