@@ -6,7 +6,7 @@
 //!
 //! 1. The ingress port must be attached here, the frame within its MTU, and not for the link-constrained group addresses,
 //!    unless the network is transparent.
-//! 2. A frame from a sandbox or a tunnel passes the guard ([`crate::guard`]).
+//! 2. A frame from a sandbox, a tunnel or a patch passes the guard ([`crate::guard`]).
 //! 3. Its source is learned. A source that belongs to another port for good condemns the frame. The gateway's MAC is never
 //!    learned: it has several ports.
 //! 4. Who-has of a known address is answered here ([`crate::proxy`]), unless who asks has another MAC than it is known by:

@@ -1,8 +1,9 @@
-//! The guard: what a sandbox, and another host, may not say.
+//! The guard: what a sandbox, another host and another network may not say.
 //!
 //! # Theory of operation
 //!
-//! A sandbox can send any frame, and so can whoever forges what comes over a tunnel. These would harm its neighbors and have
+//! A sandbox can send any frame, and so can whoever forges what comes over a tunnel or sits in a network that is patched to
+//! this one. These would harm its neighbors and have
 //! no honest use, so they are dropped at the ingress:
 //!
 //! - the gateway's MAC as source;

@@ -28,12 +28,14 @@ pub enum PortKind {
     Tunnel,
     /// A physical network.
     Uplink,
+    /// The way to the bridge of another network on this host, whose guard knows nothing of this one's addresses.
+    Patch,
 }
 
 impl PortKind {
     /// Whether the guard judges what comes from such a port.
     pub const fn is_guarded(self) -> bool {
-        matches!(self, Self::Tap | Self::Tunnel)
+        matches!(self, Self::Tap | Self::Tunnel | Self::Patch)
     }
 
     pub const fn name(self) -> &'static str {
@@ -43,6 +45,7 @@ impl PortKind {
             Self::Edge => "edge",
             Self::Tunnel => "tunnel",
             Self::Uplink => "uplink",
+            Self::Patch => "patch",
         }
     }
 }
@@ -128,7 +131,7 @@ pub struct PortConfig {
 }
 
 impl PortConfig {
-    /// The defaults of its kind: sandboxes are guarded and limited, tunnels are guarded, everything else is trusted.
+    /// The defaults of its kind: sandboxes are guarded and limited, tunnels and patches are guarded, everything else is trusted.
     pub const fn new(kind: PortKind, mtu: u32) -> Self {
         let is_limited = matches!(kind, PortKind::Tap);
         let is_trusted = !kind.is_guarded();
