@@ -69,7 +69,7 @@ impl FramePort for ChannelPort {
     }
 
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.incoming.0.event.as_fd()
+        self.incoming.0.event()
     }
 
     fn capabilities(&self) -> Capabilities {
@@ -135,7 +135,7 @@ impl ChannelEnd {
 impl AsFd for ChannelEnd {
     /// Readable while frames wait or the port is gone.
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.incoming.0.event.as_fd()
+        self.incoming.0.event()
     }
 }
 
@@ -163,7 +163,7 @@ impl Received {
 
 /// Closes its queue on drop: the other side still reads what is queued.
 #[derive(Debug)]
-struct Sending(Arc<Queue>);
+pub(crate) struct Sending(pub(crate) Arc<Queue>);
 
 impl Drop for Sending {
     fn drop(&mut self) {
@@ -173,7 +173,7 @@ impl Drop for Sending {
 
 /// Closes its queue on drop: the other side's sends fail.
 #[derive(Debug)]
-struct Receiving(Arc<Queue>);
+pub(crate) struct Receiving(pub(crate) Arc<Queue>);
 
 impl Drop for Receiving {
     fn drop(&mut self) {
@@ -182,7 +182,7 @@ impl Drop for Receiving {
 }
 
 #[derive(Debug)]
-struct Queue {
+pub(crate) struct Queue {
     state: Mutex<State>,
     event: OwnedFd,
     dropped: AtomicU64,
@@ -201,7 +201,7 @@ enum Refused {
 }
 
 impl Queue {
-    fn new(capacity: usize) -> io::Result<Self> {
+    pub(crate) fn new(capacity: usize) -> io::Result<Self> {
         let event = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
         let state = Mutex::new(State {
             envelopes: Lanes::new(capacity),
@@ -214,7 +214,7 @@ impl Queue {
         })
     }
 
-    fn push_all(&self, port: Option<PortId>, envelopes: &[&[u8]]) -> Written {
+    pub(crate) fn push_all(&self, port: Option<PortId>, envelopes: &[&[u8]]) -> Written {
         let mut written = Written::default();
         for envelope in envelopes {
             if envelope.len() < VnetHeader::LEN {
@@ -263,7 +263,7 @@ impl Queue {
         Ok(envelope)
     }
 
-    fn pop_into(&self, buffers: &mut [FrameBuffer]) -> io::Result<usize> {
+    pub(crate) fn pop_into(&self, buffers: &mut [FrameBuffer]) -> io::Result<usize> {
         let mut count = 0;
         for buffer in buffers {
             match self.pop() {
@@ -279,6 +279,11 @@ impl Queue {
             count += 1;
         }
         Ok(count)
+    }
+
+    /// Readable while frames wait or nobody sends any more.
+    pub(crate) fn event(&self) -> BorrowedFd<'_> {
+        self.event.as_fd()
     }
 
     fn close(&self) {

@@ -5,6 +5,7 @@ mod events;
 mod frame_port;
 mod lanes;
 mod lossy;
+mod patch_port;
 mod pcap;
 mod port;
 mod probe;
@@ -20,6 +21,7 @@ pub use channel_port::{ChannelEnd, ChannelPort, Received, channel};
 pub use events::SwitchEvent;
 pub use frame_port::{Capabilities, FrameBuffer, FramePort, Written};
 pub use lossy::{FaultCounts, Faults, Lossy, LossyControl};
+pub use patch_port::{PatchPort, patch};
 pub use pcap::Pcap;
 pub use probe::{HostSupport, probe};
 pub use switch::{

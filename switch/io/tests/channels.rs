@@ -10,10 +10,10 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use lab::{bridge, eventually, frame, internet_sum, superframe, switch, tap_port, vnet};
-use switch_core::{DropReason, Mac, PortConfig, PortId, VnetHeader};
+use switch_core::{DropReason, Mac, PortConfig, PortId, PortKind, VnetHeader};
 use switch_io::{
     Capabilities, ChannelEnd, ChannelPort, EngineChoice, EngineKind, FrameBuffer, FramePort,
-    StartSwitch, Switch, SwitchConfig, SwitchEvent, Written, channel,
+    StartSwitch, Switch, SwitchConfig, SwitchEvent, Written, channel, patch,
 };
 
 on_both_engines! {
@@ -36,6 +36,8 @@ on_both_engines! {
     ports_spread_while_one_worker_has_too_much
     what_a_trunk_reads_comes_from_the_port_it_names
     what_is_for_one_port_leaves_by_no_other
+    a_patch_carries_frames_between_bridges_as_they_are
+    what_a_full_patch_drops_is_counted_once
     four_thousand_ports_work
 }
 
@@ -95,6 +97,52 @@ impl FramePort for Trunk {
     fn capabilities(&self) -> Capabilities {
         Capabilities::ALL
     }
+}
+
+fn a_patch_carries_frames_between_bridges_as_they_are(engine: EngineChoice) {
+    let (switch, one, other) = (switch(engine), bridge(), bridge());
+    let (_, a) = attach(&switch, &one, tap_port());
+    let (_, b) = attach(&switch, &other, tap_port());
+    let (to_other, to_one) = patch(64).unwrap();
+    let config = PortConfig::new(PortKind::Patch, 1500);
+    let to_other = switch.add_port(&one, Box::new(to_other), config).unwrap();
+    let to_one = switch.add_port(&other, Box::new(to_one), config).unwrap();
+    let (header, whole) = superframe(2_000, 1_000);
+    a.send_with(&header, &whole);
+    let received = b.recv_timeout(WAIT).unwrap();
+    assert_eq!(
+        (received.vnet(), received.frame()),
+        (&header[..], &whole[..])
+    );
+    b.send(&frame(1, 2, b"back"));
+    assert_eq!(a.recv_timeout(WAIT).unwrap().frame(), frame(1, 2, b"back"));
+    assert_eq!(
+        one.fdb().lookup(Mac::new([2, 0, 0, 0, 0, 2])),
+        Some(to_other)
+    );
+    switch.remove_port(to_other);
+    switch.remove_port(to_one);
+    let (_, beside) = attach(&switch, &one, tap_port());
+    a.send(&frame(255, 1, b"for this network alone"));
+    beside.recv_timeout(WAIT).unwrap();
+    assert!(is_empty(&b));
+}
+
+fn what_a_full_patch_drops_is_counted_once(engine: EngineChoice) {
+    let (switch, one) = (switch(engine), bridge());
+    let (_, a) = attach(&switch, &one, tap_port());
+    // Nobody reads the other side.
+    let (device, _unread) = patch(10).unwrap();
+    let config = PortConfig::new(PortKind::Patch, 1500);
+    let port = switch.add_port(&one, Box::new(device), config).unwrap();
+    for n in 0..25_u16 {
+        a.send(&frame(255, 1, &n.to_be_bytes()));
+    }
+    eventually("drops are counted", || {
+        dropped(&switch, port, DropReason::QueueFull) == 15
+    });
+    let counts = switch.counters(port).unwrap();
+    assert_eq!((counts.tx_frames, counts.drop_reasons().count()), (10, 1));
 }
 
 fn what_a_trunk_reads_comes_from_the_port_it_names(engine: EngineChoice) {
