@@ -132,6 +132,9 @@ pub fn configure_host_link(
     // Router advertisements on this link could only come from containers.
     let accept_ra = format!("/proc/sys/net/ipv6/conf/{}/accept_ra", wanted.name);
     let _ = fs::write(accept_ra, "0");
+    // As with IPv6, the host answers for the link's addresses alone: on a patched network another link has the others.
+    let arp_ignore = format!("/proc/sys/net/ipv4/conf/{}/arp_ignore", wanted.name);
+    let _ = fs::write(arp_ignore, "1");
     let mut addresses = wanted.addresses.clone();
     let wants_v6 = has_v6(&addresses);
     if wants_v6 {
