@@ -18,7 +18,7 @@ use crate::{
     ApiError, Attached, ClusterDetail, ClusterInit, ClusterJoin, ClusterRevoke, Connect,
     ContainerCreate, ContainerDetail, ContainerSummary, Created, Disconnect, EndpointCreate,
     EndpointDetail, ErrorKind, Exec, FdbEntryView, Info, NetworkCreate, NetworkDetail,
-    NetworkSummary, PortView, Pruned, Stop, Token, TokenCreate, Version,
+    NetworkSummary, PatchCreate, PortView, Pruned, Stop, Token, TokenCreate, Version,
 };
 
 /// Where the agent listens unless told otherwise.
@@ -142,6 +142,18 @@ impl Client {
     pub async fn disconnect(&self, network: &str, disconnect: &Disconnect) -> Answer<()> {
         let path = format!("/networks/{}/disconnect", segment(network));
         self.tell(&path, disconnect).await
+    }
+
+    /// Joins two networks to one segment.
+    pub async fn patch_networks(&self, network: &str, patch: &PatchCreate) -> Answer<()> {
+        let path = format!("/networks/{}/patches", segment(network));
+        self.tell(&path, patch).await
+    }
+
+    pub async fn unpatch_networks(&self, network: &str, other: &str) -> Answer<()> {
+        let (network, other) = (segment(network), segment(other));
+        self.delete(&format!("/networks/{network}/patches/{other}"))
+            .await
     }
 
     /// Forgets what was learned, behind one port or all.

@@ -29,7 +29,7 @@ pub use endpoint::{Connect, Disconnect, EndpointCreate, EndpointDetail, Endpoint
 pub use error::{ApiError, ErrorKind};
 pub use network::{
     DhcpReport, Driver, FdbEntryView, FdbKind, NetworkCreate, NetworkDetail, NetworkSummary,
-    OverlayDetail, PortTotals, PortView, Pruned, Scope, TunnelView,
+    OverlayDetail, PatchCreate, PortTotals, PortView, Pruned, Scope, TunnelView,
 };
 pub use port_run::{PortRun, port_runs, runs};
 pub use system::{Info, Version};

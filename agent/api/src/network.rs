@@ -111,6 +111,17 @@ pub struct NetworkDetail {
     /// How the network reaches other hosts; absent where it does not.
     #[serde(default)]
     pub overlay: Option<OverlayDetail>,
+    /// The networks that it is patched to.
+    #[serde(default)]
+    pub patches: Vec<String>,
+}
+
+/// `POST /v1/networks/{name}/patches`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PatchCreate {
+    /// The network to join it with, by name, id or unique prefix of its id.
+    pub network: String,
 }
 
 /// What a network's DHCP server did.
@@ -177,7 +188,7 @@ pub struct Pruned {
 pub struct FdbEntryView {
     pub mac: String,
     pub port: u32,
-    /// Who is behind the port: a container's name, `host`, `gateway`.
+    /// Who is behind the port: a container's name, `host`, `gateway`, the network behind a patch.
     pub owner: String,
     pub kind: FdbKind,
     /// Seconds since the address last sent; absent for static entries.
@@ -196,7 +207,7 @@ pub enum FdbKind {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct PortView {
     pub port: u32,
-    /// `tap`, `host`, `edge`, `tunnel` or `uplink`.
+    /// `tap`, `host`, `edge`, `tunnel`, `patch` or `uplink`.
     pub kind: String,
     pub owner: String,
     pub link: Option<String>,

@@ -5,7 +5,8 @@ use std::io::{self, BufRead};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use agent_api::{
-    Client, Connect, Disconnect, DnsServer, Driver, EndpointSettings, NetworkCreate, NetworkSummary,
+    Client, Connect, Disconnect, DnsServer, Driver, EndpointSettings, NetworkCreate,
+    NetworkSummary, PatchCreate,
 };
 use ipnet::IpNet;
 
@@ -22,6 +23,10 @@ pub(crate) enum Verb {
     Rm(Rm),
     Connect(ConnectArgs),
     Disconnect(DisconnectArgs),
+    /// Join two networks of this host to one segment
+    Patch(Pair),
+    /// Part two networks that were joined
+    Unpatch(Pair),
     Prune(Prune),
 }
 
@@ -155,6 +160,15 @@ pub(crate) struct DisconnectArgs {
     container: String,
 }
 
+// Not a doc comment: clap would show it as the text of each command.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Pair {
+    /// The name or id of one network
+    network: String,
+    /// The name or id of the other one
+    other: String,
+}
+
 /// Remove all networks that no container uses
 #[derive(Debug, clap::Args)]
 pub(crate) struct Prune {
@@ -171,6 +185,8 @@ pub(crate) async fn run(verb: Verb, client: &Client) -> Result<u8, Failure> {
         Verb::Rm(args) => remove(&args, client).await,
         Verb::Connect(args) => connect(args, client).await,
         Verb::Disconnect(args) => disconnect(args, client).await,
+        Verb::Patch(pair) => patch(pair, client).await,
+        Verb::Unpatch(pair) => unpatch(&pair, client).await,
         Verb::Prune(args) => prune(&args, client).await,
     }
 }
@@ -269,6 +285,19 @@ async fn disconnect(args: DisconnectArgs, client: &Client) -> Result<u8, Failure
         container: args.container,
     };
     client.disconnect(&args.network, &disconnect).await?;
+    Ok(0)
+}
+
+async fn patch(pair: Pair, client: &Client) -> Result<u8, Failure> {
+    let patch = PatchCreate {
+        network: pair.other,
+    };
+    client.patch_networks(&pair.network, &patch).await?;
+    Ok(0)
+}
+
+async fn unpatch(pair: &Pair, client: &Client) -> Result<u8, Failure> {
+    client.unpatch_networks(&pair.network, &pair.other).await?;
     Ok(0)
 }
 

@@ -100,6 +100,38 @@ impl NetworkRecord {
     }
 }
 
+/// Two networks that are joined to one segment, by key `patch/<id>/<id>`.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub(crate) struct PatchRecord {
+    /// Their ids, the smaller one first.
+    networks: [String; 2],
+}
+
+impl PatchRecord {
+    pub(crate) fn new(one: &str, other: &str) -> Self {
+        let mut networks = [one.to_owned(), other.to_owned()];
+        networks.sort();
+        Self { networks }
+    }
+
+    pub(crate) fn key(&self) -> String {
+        let [one, other] = &self.networks;
+        format!("{PATCHES}{one}/{other}")
+    }
+
+    /// Each network, and the one it is joined with.
+    pub(crate) fn ways(&self) -> [(&str, &str); 2] {
+        let [one, other] = &self.networks;
+        [(one, other), (other, one)]
+    }
+
+    /// The network that this one is joined with, if it is by this patch.
+    pub(crate) fn other(&self, id: &str) -> Option<&str> {
+        let way = self.ways().into_iter().find(|(from, _)| *from == id);
+        way.map(|(_, to)| to)
+    }
+}
+
 /// An endpoint, by key `endpoint/<id>`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct EndpointRecord {
@@ -203,5 +235,6 @@ pub(crate) const SETTINGS: &str = "agent/settings";
 /// Where the cluster's hosts listen, as the packet filter was last told.
 pub(crate) const SERVICES: &str = "agent/services";
 pub(crate) const NETWORKS: &str = "network/";
+pub(crate) const PATCHES: &str = "patch/";
 pub(crate) const ENDPOINTS: &str = "endpoint/";
 pub(crate) const CONTAINERS: &str = "container/";

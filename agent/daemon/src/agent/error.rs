@@ -128,6 +128,10 @@ impl From<CreateNetwork> for ApiError {
 pub(super) enum RemoveNetwork {
     #[error("network {0:?} is part of every agent and stays")]
     Predefined(String),
+    #[error(
+        "network {name:?} is patched to {other:?}; part them first with `tapestry network unpatch {name} {other}`"
+    )]
+    Patched { name: String, other: String },
     #[error("network {name:?} is in use by {users}; disconnect or remove them first")]
     InUse { name: String, users: String },
     #[error(
@@ -141,6 +145,64 @@ pub(super) enum RemoveNetwork {
 impl From<RemoveNetwork> for ApiError {
     fn from(error: RemoveNetwork) -> Self {
         Self::new(ErrorKind::Conflict, error.to_string())
+    }
+}
+
+/// `POST` and `DELETE /v1/networks/{name}/patches`.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum Patch {
+    #[error("network {0:?} cannot be patched to itself; name two networks")]
+    Itself(String),
+    #[error("network {0:?} has no ports of its own; patches join networks of driver bridge")]
+    NoPorts(String),
+    #[error(
+        "network {0:?} spans hosts, where nothing keeps frames from going in circles; patches join networks of driver bridge"
+    )]
+    SpansHosts(String),
+    #[error("{0} are joined already; one more patch would make a loop")]
+    Loop(String),
+    #[error(
+        "subnet {subnet} of network {one:?} overlaps {taken} of network {other:?}; networks of one segment need subnets of their own"
+    )]
+    Overlap {
+        one: String,
+        subnet: IpNet,
+        other: String,
+        taken: IpNet,
+    },
+    #[error(
+        "networks {one:?} and {other:?} have the same gateway MAC address {mac}; make one of them anew with another --gateway"
+    )]
+    GatewayMac {
+        one: String,
+        other: String,
+        mac: switch_core::Mac,
+    },
+    #[error("network {0:?} is down; `tapestry doctor` says why")]
+    Down(String),
+    #[error(
+        "networks {one:?} and {other:?} are not patched; `tapestry network inspect {one}` shows its patches"
+    )]
+    Apart { one: String, other: String },
+    #[error("patching networks {one:?} and {other:?}: {why}")]
+    Host {
+        one: String,
+        other: String,
+        why: String,
+    },
+}
+
+impl From<Patch> for ApiError {
+    fn from(error: Patch) -> Self {
+        let kind = match &error {
+            Patch::Itself(_) | Patch::NoPorts(_) | Patch::SpansHosts(_) => ErrorKind::Invalid,
+            Patch::Loop(_) | Patch::Overlap { .. } | Patch::GatewayMac { .. } => {
+                ErrorKind::Conflict
+            }
+            Patch::Apart { .. } => ErrorKind::NotFound,
+            Patch::Down(_) | Patch::Host { .. } => ErrorKind::Failed,
+        };
+        Self::new(kind, error.to_string())
     }
 }
 

@@ -29,6 +29,8 @@ mod logs;
 mod moved;
 mod network;
 mod overlay;
+mod patch;
+mod patch_plan;
 mod plan;
 mod plan_overlay;
 mod port_options;

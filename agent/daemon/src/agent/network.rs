@@ -39,6 +39,7 @@ impl Agent {
         let mut detail = view::network_detail(&self.switch, &state.tunnels, network);
         let link = network.record.host_link();
         detail.drops.extend(view::filter_drops(&filtered, &link));
+        detail.patches = state.patched_to(&network.record.id);
         Ok(detail)
     }
 
@@ -209,6 +210,9 @@ impl Agent {
             }
             .into());
         }
+        if let Some(other) = state.patched_to(&id).into_iter().next() {
+            return Err(RemoveNetwork::Patched { name, other }.into());
+        }
         let record = network.record.clone();
         self.take_from_cluster(&record)?;
         self.drop_network(&mut state, &id)
@@ -253,6 +257,7 @@ impl Agent {
             .networks
             .values()
             .filter(|network| network.endpoints.is_empty() && !is_predefined(&network.record.name))
+            .filter(|network| state.patched_to(&network.record.id).is_empty())
             .map(|network| network.record.clone())
             .collect();
         let mut pruned = Pruned::default();

@@ -11,7 +11,8 @@ impl NetworkRecord {
             joining: self.joining(),
             ..PortConfig::new(kind, u32::from(self.mtu))
         };
-        if kind == PortKind::Tap && self.has_option(OPTION_LEARNING, "false") {
+        let is_learning = matches!(kind, PortKind::Tap | PortKind::Patch);
+        if is_learning && self.has_option(OPTION_LEARNING, "false") {
             config.learning = false;
         }
         if !kind.is_guarded() {
@@ -95,7 +96,12 @@ mod tests {
 
     #[test]
     fn without_options_a_port_has_the_defaults_of_its_kind() {
-        for kind in [PortKind::Tap, PortKind::Tunnel, PortKind::Host] {
+        for kind in [
+            PortKind::Tap,
+            PortKind::Tunnel,
+            PortKind::Patch,
+            PortKind::Host,
+        ] {
             assert_eq!(config(kind, &[]), PortConfig::new(kind, 1500));
             let spelled = [
                 ("guard", "strict"),
@@ -109,7 +115,7 @@ mod tests {
 
     #[test]
     fn options_loosen_what_is_guarded() {
-        for kind in [PortKind::Tap, PortKind::Tunnel] {
+        for kind in [PortKind::Tap, PortKind::Tunnel, PortKind::Patch] {
             let lab = config(
                 kind,
                 &[

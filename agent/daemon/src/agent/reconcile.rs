@@ -17,8 +17,8 @@ use crate::container::{read_exit, supervised};
 use crate::name::short;
 use crate::netlink::{Netns, NetnsId};
 use crate::record::{
-    CONTAINERS, ContainerRecord, ENDPOINTS, EndpointRecord, NETWORKS, NetworkRecord, Owner, Phase,
-    SERVICES, endpoint_key,
+    CONTAINERS, ContainerRecord, ENDPOINTS, EndpointRecord, NETWORKS, NetworkRecord, Owner,
+    PATCHES, PatchRecord, Phase, SERVICES, endpoint_key,
 };
 use crate::store::StoreError;
 
@@ -34,6 +34,9 @@ impl Agent {
             .unwrap_or_default();
         for record in self.records::<NetworkRecord>(NETWORKS)? {
             self.restore_network(&mut state, record)?;
+        }
+        for patch in self.records::<PatchRecord>(PATCHES)? {
+            self.restore_patch(&mut state, patch);
         }
         self.open_host_ports(&mut state);
         self.add_predefined(&mut state)?;

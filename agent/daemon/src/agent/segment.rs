@@ -117,6 +117,7 @@ impl Agent {
             edge_port,
             host: None,
             tunnels: BTreeMap::new(),
+            patches: BTreeMap::new(),
             hosts: BTreeMap::new(),
             remotes: BTreeMap::new(),
             gone: PortCounts::default(),
@@ -160,6 +161,9 @@ impl Agent {
     pub(super) fn lower_segment(&self, tunnels: &mut Tunnels, segment: Segment) {
         for tunnel in segment.tunnels.values() {
             tunnels.close(&self.switch, tunnel);
+        }
+        for patch in segment.patches.values() {
+            self.switch.remove_port(patch.port);
         }
         if let Some(host) = &segment.host {
             self.switch.remove_port(host.port);

@@ -19,13 +19,17 @@ use crate::edge::EdgeHandle;
 use crate::firewall::Service;
 use crate::ipam::Pool;
 use crate::netlink::NetnsId;
-use crate::record::{ContainerRecord, EndpointRecord, NetworkRecord, Owner, SettingsRecord};
+use crate::record::{
+    ContainerRecord, EndpointRecord, NetworkRecord, Owner, PatchRecord, SettingsRecord,
+};
 
 /// Everything, by id.
 #[derive(Default)]
 pub(super) struct State {
     pub(super) networks: BTreeMap<String, Network>,
     pub(super) containers: BTreeMap<String, Container>,
+    /// Which networks are joined; they make no loops.
+    pub(super) patches: BTreeSet<PatchRecord>,
     pub(super) tunnels: Tunnels,
     /// What of the underlay the packet filter was last told.
     pub(super) underlay: UnderlayRules,
@@ -127,6 +131,8 @@ pub(super) struct Segment {
     pub(super) host: Option<HostPort>,
     /// By the remote host's address.
     pub(super) tunnels: BTreeMap<IpAddr, TunnelPort>,
+    /// Patches to other networks, by those networks' ids.
+    pub(super) patches: BTreeMap<String, PatchEnd>,
     /// The cluster's hosts that have endpoints in the network, and where their tunnels end.
     pub(super) hosts: BTreeMap<HostId, IpAddr>,
     /// Their endpoints.
@@ -139,6 +145,13 @@ pub(super) struct Segment {
 pub(super) struct HostPort {
     pub(super) link: String,
     pub(super) port: PortId,
+}
+
+/// A network's end of a patch.
+pub(super) struct PatchEnd {
+    pub(super) port: PortId,
+    /// The name of the network at the other end.
+    pub(super) leads_to: String,
 }
 
 /// An endpoint, attached while it has a port.

@@ -81,6 +81,7 @@ pub(super) fn network_detail(
         forwarder: segment.and_then(|segment| segment.edge.report()),
         dhcp: segment.and_then(|segment| segment.edge.dhcp()),
         overlay: view_overlay::overlay(switch, tunnels, network),
+        patches: Vec::new(),
     }
 }
 
@@ -234,6 +235,8 @@ fn owners(network: &Network) -> HashMap<PortId, String> {
         }
         let tunnels = segment.tunnels.iter();
         owners.extend(tunnels.map(|(remote, tunnel)| (tunnel.port, remote.to_string())));
+        let patches = segment.patches.values();
+        owners.extend(patches.map(|patch| (patch.port, patch.leads_to.clone())));
     }
     let endpoints = network.endpoints.values().filter_map(|endpoint| {
         endpoint

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use agent_api::{
     ApiError, Connect, Disconnect, EndpointDetail, FdbEntryView, NetworkCreate, NetworkDetail,
-    NetworkSummary, PortView, Pruned, QueryLogEntry,
+    NetworkSummary, PatchCreate, PortView, Pruned, QueryLogEntry,
 };
 use axum::Json;
 use axum::extract::{Path, Query, State};
@@ -24,6 +24,8 @@ pub(super) fn routes() -> OpenApiRouter<Arc<Agent>> {
         .routes(routes!(inspect, remove))
         .routes(routes!(connect))
         .routes(routes!(disconnect))
+        .routes(routes!(patch))
+        .routes(routes!(unpatch))
         .routes(routes!(fdb, flush_fdb))
         .routes(routes!(ports))
         .routes(routes!(dns_log))
@@ -100,6 +102,34 @@ async fn disconnect(
     Body(request): Body<Disconnect>,
 ) -> Reply<()> {
     blocking(agent, move |agent| agent.disconnect(&name, &request))
+        .await
+        .map(Json)
+}
+
+/// Joins the network with another one of this host: frames cross as if both were one segment.
+#[utoipa::path(post, path = "/networks/{name}/patches", params(("name" = String, Path)), request_body = PatchCreate,
+    responses((status = 200), (status = "default", body = ApiError)))]
+async fn patch(
+    State(agent): State<Arc<Agent>>,
+    Path(name): Path<String>,
+    Body(request): Body<PatchCreate>,
+) -> Reply<()> {
+    blocking(agent, move |agent| {
+        agent.patch_networks(&name, &request.network)
+    })
+    .await
+    .map(Json)
+}
+
+/// Parts two networks that were joined.
+#[utoipa::path(delete, path = "/networks/{name}/patches/{other}",
+    params(("name" = String, Path), ("other" = String, Path)),
+    responses((status = 200), (status = "default", body = ApiError)))]
+async fn unpatch(
+    State(agent): State<Arc<Agent>>,
+    Path((name, other)): Path<(String, String)>,
+) -> Reply<()> {
+    blocking(agent, move |agent| agent.unpatch_networks(&name, &other))
         .await
         .map(Json)
 }
