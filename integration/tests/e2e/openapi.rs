@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use crate::harness::{Host, Reply, request_raw};
 
-const ROUTES: [(&str, &str); 25] = [
+const ROUTES: [(&str, &str); 27] = [
     ("get", "/v1/version"),
     ("get", "/v1/info"),
     ("get", "/v1/networks"),
@@ -16,6 +16,8 @@ const ROUTES: [(&str, &str); 25] = [
     ("delete", "/v1/networks/{name}"),
     ("post", "/v1/networks/{name}/connect"),
     ("post", "/v1/networks/{name}/disconnect"),
+    ("post", "/v1/networks/{name}/patches"),
+    ("delete", "/v1/networks/{name}/patches/{other}"),
     ("get", "/v1/networks/{name}/fdb"),
     ("delete", "/v1/networks/{name}/fdb"),
     ("get", "/v1/networks/{name}/ports"),

@@ -10,5 +10,6 @@ mod lab;
 mod names;
 mod nested;
 mod overlay;
+mod patch;
 mod publish;
 mod recipes;

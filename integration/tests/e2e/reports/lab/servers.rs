@@ -30,6 +30,26 @@ fn a_dhcp_server_in_a_container_serves_where_the_network_lets_it() {
 }
 
 #[test]
+fn a_dhcp_server_in_a_container_serves_a_patched_network_that_lets_it() {
+    let host = with_network(&["-o", "dhcp=container"]);
+    let server = host.endpoint("lab", "server");
+    let running = dnsmasq(&host, &server, &["--dhcp-range=10.63.0.200,10.63.0.210,1h"]);
+    for (network, options, is_served) in [
+        ("open", &["-o", "dhcp=container"][..], true),
+        ("shut", &[], false),
+    ] {
+        let head = ["network", "create", "--subnet", "none"];
+        host.tapestry(&[&head[..], options, &[network]].concat())
+            .ok();
+        host.tapestry(&["network", "patch", "lab", network]).ok();
+        let client = host.endpoint(network, network);
+        let lease = udhcpc(&host, &client, if is_served { 10 } else { 2 });
+        assert_eq!(lease.contains("ip=10.63.0.2"), is_served, "{lease}");
+    }
+    drop(running);
+}
+
+#[test]
 fn the_builtin_dhcp_server_is_the_only_one_unless_told_otherwise() {
     let host = with_network(&[]);
     let [server, client] = ["server", "client"].map(|name| host.endpoint("lab", name));
