@@ -294,7 +294,7 @@ mod tests {
             inner[0] = 2;
             inner[6] = 2;
             let mut bytes = wrap(WRAPS[how], &inner);
-            bytes.truncate(bytes.len() - cut);
+            bytes.truncate(bytes.len().saturating_sub(cut));
             if let Ok(frame) = Frame::parse(&bytes)
                 && let Some(found) = Unfinished::find(&frame)
             {
