@@ -30,46 +30,79 @@ pub fn channel(
     capacity: usize,
     capabilities: Capabilities,
 ) -> io::Result<(ChannelPort, ChannelEnd)> {
-    let to_station = Arc::new(Queue::new(capacity)?);
-    let to_switch = Arc::new(Queue::new(capacity)?);
+    let (port, end) = crossed(capacity)?;
     let port = ChannelPort {
-        incoming: Receiving(Arc::clone(&to_switch)),
-        outgoing: Sending(Arc::clone(&to_station)),
+        queues: port,
         capabilities,
     };
-    let end = ChannelEnd {
-        incoming: Receiving(to_station),
-        outgoing: Sending(to_switch),
+    Ok((port, ChannelEnd { queues: end }))
+}
+
+/// Two queues, as either side has them. Each takes up to `capacity` frames.
+pub(crate) fn crossed(capacity: usize) -> io::Result<(Queues, Queues)> {
+    let (there, back) = (
+        Arc::new(Queue::new(capacity)?),
+        Arc::new(Queue::new(capacity)?),
+    );
+    let one = Queues {
+        incoming: Receiving(Arc::clone(&back)),
+        outgoing: Sending(Arc::clone(&there)),
     };
-    Ok((port, end))
+    let other = Queues {
+        incoming: Receiving(there),
+        outgoing: Sending(back),
+    };
+    Ok((one, other))
+}
+
+/// What one side reads from and writes to.
+#[derive(Debug)]
+pub(crate) struct Queues {
+    incoming: Receiving,
+    outgoing: Sending,
+}
+
+impl Queues {
+    pub(crate) fn read(&self, buffers: &mut [FrameBuffer]) -> io::Result<usize> {
+        self.incoming.0.pop_into(buffers)
+    }
+
+    /// In the lane of `port`, where one is named.
+    pub(crate) fn write(&self, port: Option<PortId>, envelopes: &[&[u8]]) -> Written {
+        self.outgoing.0.push_all(port, envelopes)
+    }
+
+    /// Readable while frames wait or nobody sends any more.
+    pub(crate) fn readable(&self) -> BorrowedFd<'_> {
+        self.incoming.0.event.as_fd()
+    }
 }
 
 /// The switch's side of a channel.
 #[derive(Debug)]
 pub struct ChannelPort {
-    incoming: Receiving,
-    outgoing: Sending,
+    queues: Queues,
     capabilities: Capabilities,
 }
 
 impl ChannelPort {
     /// As [`FramePort::write`], in the lane of the port by which the envelopes came in.
     pub fn write_for(&self, ingress: PortId, envelopes: &[&[u8]]) -> Written {
-        self.outgoing.0.push_all(Some(ingress), envelopes)
+        self.queues.write(Some(ingress), envelopes)
     }
 }
 
 impl FramePort for ChannelPort {
     fn read(&self, buffers: &mut [FrameBuffer]) -> io::Result<usize> {
-        self.incoming.0.pop_into(buffers)
+        self.queues.read(buffers)
     }
 
     fn write(&self, envelopes: &[&[u8]]) -> Written {
-        self.outgoing.0.push_all(None, envelopes)
+        self.queues.write(None, envelopes)
     }
 
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.incoming.0.event()
+        self.queues.readable()
     }
 
     fn capabilities(&self) -> Capabilities {
@@ -77,15 +110,14 @@ impl FramePort for ChannelPort {
     }
 
     fn unread(&self) -> u64 {
-        self.incoming.0.dropped.load(Ordering::Relaxed)
+        self.queues.incoming.0.dropped.load(Ordering::Relaxed)
     }
 }
 
 /// The station's side of a channel. Usable from several threads.
 #[derive(Debug)]
 pub struct ChannelEnd {
-    incoming: Receiving,
-    outgoing: Sending,
+    queues: Queues,
 }
 
 impl ChannelEnd {
@@ -97,18 +129,18 @@ impl ChannelEnd {
     /// Sends a finished frame to whoever is behind the port `egress` of the same bridge, and to nobody else.
     pub fn send_to(&self, egress: PortId, frame: &[u8]) -> bool {
         let envelope = [&VnetHeader::NONE.to_bytes(), frame].concat();
-        self.outgoing.0.push(Some(egress), envelope).is_ok()
+        self.queues.outgoing.0.push(Some(egress), envelope).is_ok()
     }
 
     /// Sends a frame behind a vnet header, which the switch will check.
     pub fn send_with(&self, vnet: &[u8; VnetHeader::LEN], frame: &[u8]) -> bool {
         let envelope = [vnet.as_slice(), frame].concat();
-        self.outgoing.0.push(None, envelope).is_ok()
+        self.queues.outgoing.0.push(None, envelope).is_ok()
     }
 
     /// The next frame. `WouldBlock`: none now, wait for [`Self::as_fd`]. `BrokenPipe`: the port is gone.
     pub fn try_recv(&self) -> io::Result<Received> {
-        let (ingress, envelope) = self.incoming.0.pop()?;
+        let (ingress, envelope) = self.queues.incoming.0.pop()?;
         Ok(Received { ingress, envelope })
     }
 
@@ -119,7 +151,7 @@ impl ChannelEnd {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
             other => return other,
         }
-        let mut fds = [PollFd::new(&self.incoming.0.event, PollFlags::IN)];
+        let mut fds = [PollFd::new(&self.queues.incoming.0.event, PollFlags::IN)];
         if poll(&mut fds, Some(&limit))? == 0 {
             return Err(io::ErrorKind::TimedOut.into());
         }
@@ -128,14 +160,14 @@ impl ChannelEnd {
 
     /// Frames that [`Self::send`] dropped.
     pub fn dropped(&self) -> u64 {
-        self.outgoing.0.dropped.load(Ordering::Relaxed)
+        self.queues.outgoing.0.dropped.load(Ordering::Relaxed)
     }
 }
 
 impl AsFd for ChannelEnd {
     /// Readable while frames wait or the port is gone.
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.incoming.0.event()
+        self.queues.readable()
     }
 }
 
@@ -163,7 +195,7 @@ impl Received {
 
 /// Closes its queue on drop: the other side still reads what is queued.
 #[derive(Debug)]
-pub(crate) struct Sending(pub(crate) Arc<Queue>);
+struct Sending(Arc<Queue>);
 
 impl Drop for Sending {
     fn drop(&mut self) {
@@ -173,7 +205,7 @@ impl Drop for Sending {
 
 /// Closes its queue on drop: the other side's sends fail.
 #[derive(Debug)]
-pub(crate) struct Receiving(pub(crate) Arc<Queue>);
+struct Receiving(Arc<Queue>);
 
 impl Drop for Receiving {
     fn drop(&mut self) {
@@ -182,7 +214,7 @@ impl Drop for Receiving {
 }
 
 #[derive(Debug)]
-pub(crate) struct Queue {
+struct Queue {
     state: Mutex<State>,
     event: OwnedFd,
     dropped: AtomicU64,
@@ -201,7 +233,7 @@ enum Refused {
 }
 
 impl Queue {
-    pub(crate) fn new(capacity: usize) -> io::Result<Self> {
+    fn new(capacity: usize) -> io::Result<Self> {
         let event = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
         let state = Mutex::new(State {
             envelopes: Lanes::new(capacity),
@@ -214,7 +246,7 @@ impl Queue {
         })
     }
 
-    pub(crate) fn push_all(&self, port: Option<PortId>, envelopes: &[&[u8]]) -> Written {
+    fn push_all(&self, port: Option<PortId>, envelopes: &[&[u8]]) -> Written {
         let mut written = Written::default();
         for envelope in envelopes {
             if envelope.len() < VnetHeader::LEN {
@@ -263,7 +295,7 @@ impl Queue {
         Ok(envelope)
     }
 
-    pub(crate) fn pop_into(&self, buffers: &mut [FrameBuffer]) -> io::Result<usize> {
+    fn pop_into(&self, buffers: &mut [FrameBuffer]) -> io::Result<usize> {
         let mut count = 0;
         for buffer in buffers {
             match self.pop() {
@@ -279,11 +311,6 @@ impl Queue {
             count += 1;
         }
         Ok(count)
-    }
-
-    /// Readable while frames wait or nobody sends any more.
-    pub(crate) fn event(&self) -> BorrowedFd<'_> {
-        self.event.as_fd()
     }
 
     fn close(&self) {

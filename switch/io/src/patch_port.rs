@@ -6,44 +6,31 @@
 
 use std::io;
 use std::os::fd::BorrowedFd;
-use std::sync::Arc;
 
-use crate::channel_port::{Queue, Receiving, Sending};
+use crate::channel_port::{Queues, crossed};
 use crate::frame_port::{Capabilities, FrameBuffer, FramePort, Written};
 
 /// One side of a patch.
 #[derive(Debug)]
-pub struct PatchPort {
-    incoming: Receiving,
-    outgoing: Sending,
-}
+pub struct PatchPort(Queues);
 
 /// Makes the two ports of a patch. Each direction queues up to `capacity` frames.
 pub fn patch(capacity: usize) -> io::Result<(PatchPort, PatchPort)> {
-    let there = Arc::new(Queue::new(capacity)?);
-    let back = Arc::new(Queue::new(capacity)?);
-    let one = PatchPort {
-        incoming: Receiving(Arc::clone(&back)),
-        outgoing: Sending(Arc::clone(&there)),
-    };
-    let other = PatchPort {
-        incoming: Receiving(there),
-        outgoing: Sending(back),
-    };
-    Ok((one, other))
+    let (one, other) = crossed(capacity)?;
+    Ok((PatchPort(one), PatchPort(other)))
 }
 
 impl FramePort for PatchPort {
     fn read(&self, buffers: &mut [FrameBuffer]) -> io::Result<usize> {
-        self.incoming.0.pop_into(buffers)
+        self.0.read(buffers)
     }
 
     fn write(&self, envelopes: &[&[u8]]) -> Written {
-        self.outgoing.0.push_all(None, envelopes)
+        self.0.write(None, envelopes)
     }
 
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.incoming.0.event()
+        self.0.readable()
     }
 
     /// Everything crosses as it is; whoever takes it from the other bridge says what has to be finished.
