@@ -97,23 +97,24 @@ struct Scripted {
 
 type Script = fn(Message, Transport) -> Option<Message>;
 
+async fn serve_udp(udp: UdpSocket, script: Script, asked: Arc<AtomicUsize>) {
+    let mut buffer = [0; 4096];
+    loop {
+        let (length, client) = udp.recv_from(&mut buffer).await.unwrap();
+        asked.fetch_add(1, Ordering::Relaxed);
+        let query = Message::from_vec(&buffer[..length]).unwrap();
+        if let Some(reply) = script(query, Transport::Udp) {
+            udp.send_to(&reply.to_vec().unwrap(), client).await.unwrap();
+        }
+    }
+}
+
 impl Scripted {
     async fn start(script: Script) -> Self {
         let (udp, tcp) = Self::sockets().await;
         let address = udp.local_addr().unwrap();
         let asked = Arc::new(AtomicUsize::new(0));
-        let counter = Arc::clone(&asked);
-        tokio::spawn(async move {
-            let mut buffer = [0; 4096];
-            loop {
-                let (length, client) = udp.recv_from(&mut buffer).await.unwrap();
-                counter.fetch_add(1, Ordering::Relaxed);
-                let query = Message::from_vec(&buffer[..length]).unwrap();
-                if let Some(reply) = script(query, Transport::Udp) {
-                    udp.send_to(&reply.to_vec().unwrap(), client).await.unwrap();
-                }
-            }
-        });
+        tokio::spawn(serve_udp(udp, script, Arc::clone(&asked)));
         tokio::spawn(async move {
             loop {
                 let (mut stream, _) = tcp.accept().await.unwrap();
@@ -291,17 +292,7 @@ async fn a_server_without_tcp_that_keeps_no_case_is_asked_without() {
     let udp = UdpSocket::bind("127.0.0.1:0").await.unwrap();
     let server = udp.local_addr().unwrap();
     let asked = Arc::new(AtomicUsize::new(0));
-    let counter = Arc::clone(&asked);
-    tokio::spawn(async move {
-        let mut buffer = [0; 4096];
-        loop {
-            let (length, client) = udp.recv_from(&mut buffer).await.unwrap();
-            counter.fetch_add(1, Ordering::Relaxed);
-            let query = Message::from_vec(&buffer[..length]).unwrap();
-            let reply = lower_case_lie(query, Transport::Udp).unwrap();
-            udp.send_to(&reply.to_vec().unwrap(), client).await.unwrap();
-        }
-    });
+    tokio::spawn(serve_udp(udp, lower_case_lie, Arc::clone(&asked)));
     let upstream = plain(&[server]);
     for (name, times) in [
         ("One.long-enough-for-chance.test.", 2),
