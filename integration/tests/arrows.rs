@@ -31,6 +31,11 @@ const ARROWS: &[(&str, &str, &str)] = &[
     ("dns-io", "dns-core", "asks upstream what its core forwards"),
     ("agent-api", "switch-core", "checks a MAC where it is read"),
     ("agent-daemon", "agent-api", "serves it"),
+    (
+        "agent-daemon",
+        "agent-store",
+        "remembers what it was asked for",
+    ),
     ("agent-daemon", "switch-core", "makes bridges and edges"),
     ("agent-daemon", "switch-io", "gives them ports and workers"),
     ("agent-daemon", "overlay-core", "names peers and tunnels"),

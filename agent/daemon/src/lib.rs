@@ -18,7 +18,8 @@ pub mod ipam;
 pub mod netlink;
 pub mod probe;
 pub mod publish;
-pub mod store;
+
+pub(crate) use agent_store as store;
 
 pub use config::AgentOptions;
 pub use serve::{RunAgent, run};

@@ -309,7 +309,7 @@ impl Member {
                 self.look_for_signer(&*follower);
             }
             self.renew_if_due(renewal, follower.upgrade().as_deref());
-            self.nap(pause.next());
+            self.nap(pause.take());
         }
     }
 

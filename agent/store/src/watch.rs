@@ -5,7 +5,7 @@ use tokio::sync::broadcast::{
     error::{RecvError, TryRecvError},
 };
 
-use super::Entry;
+use crate::Entry;
 
 /// Changes under one prefix, in the order they happened.
 #[derive(Debug)]
@@ -27,7 +27,7 @@ pub enum WatchEvent {
 }
 
 impl Watch {
-    pub(super) fn new(prefix: &str, events: Receiver<WatchEvent>) -> Self {
+    pub(crate) fn new(prefix: &str, events: Receiver<WatchEvent>) -> Self {
         Self {
             prefix: prefix.to_owned(),
             events,
@@ -69,4 +69,4 @@ impl WatchEvent {
 }
 
 /// Changes kept for a watcher that is behind.
-pub(super) const WATCH_BOUND: usize = 1024;
+pub(crate) const WATCH_BOUND: usize = 1024;

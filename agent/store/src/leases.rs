@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::LeaseId;
+use crate::LeaseId;
 
 /// Leases by id. They are not on disk: a lease ends with its store's process.
 #[derive(Debug, Default)]
-pub(super) struct Leases(Mutex<Held>);
+pub(crate) struct Leases(Mutex<Held>);
 
 #[derive(Debug, Default)]
 struct Held {
@@ -23,7 +23,7 @@ struct Lease {
 }
 
 impl Leases {
-    pub(super) fn grant(&self, ttl: Duration) -> LeaseId {
+    pub(crate) fn grant(&self, ttl: Duration) -> LeaseId {
         let ttl = Duration::from_secs(ttl.as_secs() + u64::from(ttl.subsec_nanos() > 0));
         let mut held = self.held();
         held.last += 1;
@@ -34,7 +34,7 @@ impl Leases {
     }
 
     /// False when there is no such lease any more.
-    pub(super) fn keep_alive(&self, id: LeaseId) -> bool {
+    pub(crate) fn keep_alive(&self, id: LeaseId) -> bool {
         match self.held().leases.get_mut(&id) {
             Some(lease) => {
                 lease.until = Instant::now() + lease.ttl;
@@ -44,16 +44,16 @@ impl Leases {
         }
     }
 
-    pub(super) fn is_held(&self, id: LeaseId) -> bool {
+    pub(crate) fn is_held(&self, id: LeaseId) -> bool {
         self.held().leases.contains_key(&id)
     }
 
-    pub(super) fn forget(&self, id: LeaseId) {
+    pub(crate) fn forget(&self, id: LeaseId) {
         self.held().leases.remove(&id);
     }
 
     /// Removes the leases that have run out, and names them.
-    pub(super) fn take_expired(&self) -> Vec<LeaseId> {
+    pub(crate) fn take_expired(&self) -> Vec<LeaseId> {
         let now = Instant::now();
         let expired = |_: &LeaseId, lease: &mut Lease| lease.until <= now;
         let mut held = self.held();

@@ -27,8 +27,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-pub(crate) use etcd_store::Pause;
-pub use etcd_store::{ConnectEtcd, EtcdOptions, EtcdStore, EtcdTls};
+pub use etcd_store::{ConnectEtcd, EtcdOptions, EtcdStore, EtcdTls, Pause};
 pub use redb_store::{OpenStore, RedbStore};
 pub use watch::{Watch, WatchEvent};
 

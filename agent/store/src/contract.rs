@@ -4,10 +4,10 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use super::{Change, Expected, Store, StoreError, Watch, WatchEvent};
+use crate::{Change, Expected, Store, StoreError, Watch, WatchEvent};
 
 /// Every clause, on a store that is empty.
-pub(super) fn hold(store: &dyn Store) {
+pub(crate) fn hold(store: &dyn Store) {
     a_put_happens_only_in_the_expected_state(store);
     a_transaction_happens_as_a_whole_or_not_at_all(store);
     a_list_holds_exactly_the_prefix_in_order(store);

@@ -25,8 +25,8 @@ use serde_json::Value;
 use tokio::runtime::Handle;
 use tokio::sync::{broadcast, oneshot, watch};
 
-use super::watch::{WATCH_BOUND, Watch, WatchEvent};
-use super::{Change, Entry, Expected, LeaseId, Store, StoreError};
+use crate::watch::{WATCH_BOUND, Watch, WatchEvent};
+use crate::{Change, Entry, Expected, LeaseId, Store, StoreError};
 
 /// Where etcd is, and as whom to speak to it.
 #[derive(Clone)]
@@ -297,7 +297,7 @@ impl Follower {
                 started = None;
             }
             tokio::select! {
-                () = tokio::time::sleep(pause.next()) => {}
+                () = tokio::time::sleep(pause.take()) => {}
                 () = self.events.closed() => return,
             }
         }
@@ -343,10 +343,11 @@ impl Follower {
 
 /// Pauses that double, each cut by a random part, so that hosts do not come back all at once.
 #[derive(Debug, Default)]
-pub(crate) struct Pause(u32);
+pub struct Pause(u32);
 
 impl Pause {
-    pub(crate) fn next(&mut self) -> Duration {
+    /// How long to wait now, 0.05 to 0.8 s.
+    pub fn take(&mut self) -> Duration {
         let whole = PAUSE_FIRST * 2u32.pow(self.0);
         self.0 = (self.0 + 1).min(PAUSE_DOUBLINGS_MAX);
         let mut byte = [0u8; 1];
@@ -462,7 +463,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::store::contract;
+    use crate::contract;
 
     /// An etcd of the test's own, on loopback.
     struct Etcd {
@@ -564,7 +565,7 @@ mod tests {
     #[test]
     fn pauses_grow_to_a_bound_and_differ() {
         let mut pause = Pause::default();
-        let pauses: Vec<_> = (0..20).map(|_| pause.next()).collect();
+        let pauses: Vec<_> = (0..20).map(|_| pause.take()).collect();
         assert!(pauses.iter().all(|pause| *pause <= PAUSE_FIRST * 8));
         assert!(pauses[0] <= PAUSE_FIRST && pauses[0] >= PAUSE_FIRST / 2);
         assert!(pauses[10..].iter().any(|pause| *pause != pauses[10]));

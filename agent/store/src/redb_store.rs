@@ -32,9 +32,9 @@ use rustix::io::Errno;
 use serde_json::Value;
 use tokio::sync::broadcast;
 
-use super::leases::Leases;
-use super::watch::{WATCH_BOUND, Watch, WatchEvent};
-use super::{Change, Entry, Expected, LeaseId, Store, StoreError};
+use crate::leases::Leases;
+use crate::watch::{WATCH_BOUND, Watch, WatchEvent};
+use crate::{Change, Entry, Expected, LeaseId, Store, StoreError};
 
 /// The embedded store.
 #[derive(Debug)]
@@ -491,7 +491,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::store::contract;
+    use crate::contract;
 
     fn store() -> (tempfile::TempDir, RedbStore) {
         let dir = tempfile::tempdir().unwrap();
