@@ -23,8 +23,8 @@
 
 use switch_core::{Frame, ethertype};
 
-use crate::bytes::{be16, put_be16};
 use crate::checksum;
+use switch_core::bytes::{be16, put_be16};
 
 /// The ECN field.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -12,7 +12,7 @@ use std::hash::{BuildHasher, Hasher};
 use foldhash::fast::FixedState;
 use switch_core::{Frame, ethertype};
 
-use crate::bytes::be16;
+use switch_core::bytes::be16;
 
 /// A number that frames of one flow share.
 pub fn flow_hash(frame: &Frame<'_>) -> u64 {

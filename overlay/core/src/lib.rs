@@ -2,7 +2,6 @@
 //!
 //! Nothing here reads a clock, opens a socket or spawns a thread: time, randomness and bytes are arguments.
 
-mod bytes;
 pub mod checksum;
 mod directory;
 pub mod ecn;

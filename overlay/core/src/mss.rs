@@ -10,8 +10,8 @@
 
 use switch_core::{Frame, VnetHeader, ethertype};
 
-use crate::bytes::{be16, put_be16};
 use crate::checksum;
+use switch_core::bytes::{be16, put_be16};
 
 /// Lowers the MSS option of a SYN so that its answers' packets are no longer than `mtu` bytes; says whether it changed the
 /// frame. The checksum follows, unless `vnet` says that it is missing.

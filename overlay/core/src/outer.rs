@@ -30,8 +30,8 @@ use std::ops::Range;
 
 use switch_core::checksum;
 
-use crate::bytes::be16;
 use crate::ecn::Ecn;
+use switch_core::bytes::be16;
 
 /// A datagram in a packet.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -109,8 +109,8 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::bytes::put_be16;
     use crate::checksum::sum;
+    use switch_core::bytes::put_be16;
 
     /// A whole packet from 192.0.2.2:50000, marked ECT(0), with `padding` bytes behind it.
     fn packet(payload: &[u8], padding: usize) -> Vec<u8> {

@@ -43,8 +43,8 @@
 
 use switch_core::{DropReason, Frame, VnetHeader, Vni};
 
-use crate::bytes::{be16, be32};
 use crate::rebuild::raw_vnet;
+use switch_core::bytes::{be16, be32};
 
 /// The header of one datagram.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

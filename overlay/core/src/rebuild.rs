@@ -12,10 +12,10 @@ use std::ops::Range;
 
 use switch_core::{Frame, VnetHeader, ethertype};
 
-use crate::bytes::{be16, be32, put_be16, put_be32};
 use crate::checksum::{add, updated};
 use crate::pieces::Datagrams;
 use crate::quic_frame::{GsoKind, PieceGso};
+use switch_core::bytes::{be16, be32, put_be16, put_be32};
 
 /// The headers of a superframe whose payload is on its way.
 #[derive(Debug)]

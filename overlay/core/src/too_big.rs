@@ -31,8 +31,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use switch_core::{Frame, Mac, Time, ethertype};
 
-use crate::bytes::{be16, put_be16, put_be32};
 use crate::checksum::{add, sum};
+use switch_core::bytes::{be16, put_be16, put_be32};
 
 /// How many answers may go out: a sender that does not listen must not be answered for every packet (RFC 4443 §2.4 (f)).
 #[derive(Clone, Copy, Debug)]

@@ -17,7 +17,7 @@
 
 use switch_core::Vni;
 
-use crate::bytes::be32;
+use switch_core::bytes::be32;
 
 /// What the header says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

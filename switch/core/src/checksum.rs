@@ -16,9 +16,10 @@ use crate::packet::Packet;
 /// Writes the checksum that `vnet` says is missing; does nothing when none is. `frame` must be the frame that `vnet` was
 /// validated for: offsets outside it leave it unchanged.
 pub fn complete(vnet: &VnetHeader, frame: &mut [u8]) {
-    let Some((start, offset)) = vnet.partial_checksum() else {
+    let Some(open) = vnet.open_checksum() else {
         return;
     };
+    let (start, offset) = (usize::from(open.start), usize::from(open.offset));
     let Some(covered) = frame.get_mut(start..) else {
         return;
     };

@@ -19,7 +19,7 @@ use crate::packet::{
 };
 use crate::segment::{TCP_FIN, TCP_FLAGS, TCP_PSH};
 use crate::vnet::{TCP_CHECKSUM, UDP_CHECKSUM};
-use crate::{Frame, Gso, VnetHeader, checksum, ethertype};
+use crate::{Frame, Gso, OpenChecksum, VnetHeader, checksum, ethertype};
 
 /// Which frames may become a superframe.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -325,7 +325,11 @@ impl Held {
         put_be16(transport, usize::from(field), checksum::fold(pseudo_header));
         let start = u16::try_from(packet.transport).ok()?;
         let header_len = u16::try_from(self.first.header_len).ok()?;
-        Some(VnetHeader::superframe(gso, start, field, header_len))
+        let open = OpenChecksum {
+            start,
+            offset: field,
+        };
+        Some(VnetHeader::superframe(gso, open, header_len))
     }
 }
 

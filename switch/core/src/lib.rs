@@ -3,7 +3,7 @@
 //! Nothing here reads a clock, opens a socket or spawns a thread: time and bytes are arguments.
 
 mod bridge;
-mod bytes;
+pub mod bytes;
 pub mod checksum;
 mod coalesce;
 pub mod edge;
@@ -44,5 +44,5 @@ pub use segment::Segments;
 pub use time::Time;
 pub use unfinished::{Unfinished, UnfinishedTcp};
 pub use verdict::{DropReason, Verdict};
-pub use vnet::{Gso, VnetHeader};
+pub use vnet::{Gso, OpenChecksum, RawVnet, VnetHeader};
 pub use vni::Vni;

@@ -2,19 +2,10 @@
 //!
 //! # Theory of operation
 //!
-//! A TAP with `IFF_VNET_HDR` puts this header before every frame (Linux `include/uapi/linux/virtio_net.h`; virtio 1.2
-//! §5.1.6). It is native endian on a TAP.
-//!
-//! ```text
-//!  0       1          2         4          6            8             10
-//! +-------+----------+---------+----------+------------+-------------+
-//! | flags | gso_type | hdr_len | gso_size | csum_start | csum_offset |
-//! +-------+----------+---------+----------+------------+-------------+
-//! ```
+//! A TAP with `IFF_VNET_HDR` puts this header before every frame; [`RawVnet`] is its layout.
 //!
 //! The sandbox can write anything here, and another kernel will act on it. So it is never relayed: [`VnetHeader::validate`]
-//! reads it beside the frame, and what goes out is rebuilt from what was checked. `gso_type` is a number, not a bit set,
-//! with the ECN bit beside it. Rules:
+//! reads it beside the frame, and what goes out is rebuilt from what was checked. Rules:
 //!
 //! - A missing checksum lies behind the IP header, never inside what the guard inspects: a checksum written over an ARP
 //!   field, a neighbor's target or a UDP port would change the frame after it was let pass.
@@ -23,6 +14,14 @@
 //! - A superframe needs a missing checksum, headers that agree with its GSO type, an exact IP length, a valid IPv4 header
 //!   checksum (the kernel drops others silently). One that fits a single segment is an ordinary frame.
 //! - `DATA_VALID` is cleared: a sandbox can forge it, and the receiver would then accept a wrong checksum.
+
+mod gso;
+mod raw;
+#[cfg(test)]
+mod tests;
+
+pub use gso::Gso;
+pub use raw::{OpenChecksum, RawVnet};
 
 use crate::bytes::be16;
 use crate::frame::ethertype;
@@ -33,108 +32,58 @@ use crate::{DropReason, Frame, checksum};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct VnetHeader {
     gso: Gso,
-    partial: Option<Partial>,
+    open: Option<OpenChecksum>,
     header_len: u16,
-}
-
-/// How a superframe is to be cut.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
-pub enum Gso {
-    /// Not a superframe.
-    #[default]
-    None,
-    /// TCP over IPv4, `size` bytes of payload a segment; `ecn`: only the first segment has CWR.
-    TcpV4 { size: u16, ecn: bool },
-    /// TCP over IPv6.
-    TcpV6 { size: u16, ecn: bool },
-    /// UDP over either, `size` bytes of payload a datagram (USO).
-    Udp { size: u16 },
-}
-
-impl Gso {
-    /// Payload bytes a segment; `None` for an ordinary frame.
-    pub const fn size(self) -> Option<u16> {
-        match self {
-            Self::None => None,
-            Self::TcpV4 { size, .. } | Self::TcpV6 { size, .. } | Self::Udp { size } => Some(size),
-        }
-    }
 }
 
 impl VnetHeader {
     /// Length on the wire, in bytes.
-    pub const LEN: usize = 10;
+    pub const LEN: usize = RawVnet::LEN;
     /// An ordinary frame with nothing left to do.
     pub const NONE: Self = Self {
         gso: Gso::None,
-        partial: None,
+        open: None,
         header_len: 0,
     };
 
     /// Checks the header `raw` that came with `frame`, and rebuilds it.
     pub fn validate(raw: &[u8], frame: &Frame<'_>) -> Result<Self, DropReason> {
-        let raw = Raw::read(raw).ok_or(DropReason::VnetMalformed)?;
+        let raw = RawVnet::read(raw).ok_or(DropReason::VnetMalformed)?;
         if raw.is_empty() {
             return Ok(Self::NONE);
         }
         let packet = Packet::parse(frame);
-        let partial = raw.partial(frame, packet.as_ref())?;
-        let kind = raw.gso_kind()?;
-        let Some(kind) = kind else {
-            return Ok(Self::ordinary(partial));
+        let open = open_checksum(&raw, frame, packet.as_ref())?;
+        let gso = raw.gso().ok_or(DropReason::VnetGsoType)?;
+        let Some(size) = gso.size() else {
+            return Ok(Self::ordinary(open));
         };
         let packet = packet.ok_or(DropReason::VnetHeaders)?;
-        superframe(&raw, kind, frame, &packet, partial)
+        superframe(gso, usize::from(size), frame, &packet, open)
     }
 
-    fn ordinary(partial: Option<Partial>) -> Self {
+    fn ordinary(open: Option<OpenChecksum>) -> Self {
         Self {
             gso: Gso::None,
-            partial,
-            header_len: partial.map_or(0, Partial::field_end),
+            open,
+            header_len: open.map_or(0, field_end),
         }
     }
 
     /// The header for a superframe built here, whose checksum is left open.
-    pub(crate) fn superframe(
-        gso: Gso,
-        transport: u16,
-        checksum_offset: u16,
-        header_len: u16,
-    ) -> Self {
+    pub(crate) fn superframe(gso: Gso, open: OpenChecksum, header_len: u16) -> Self {
         Self {
             gso,
-            partial: Some(Partial {
-                start: transport,
-                offset: checksum_offset,
-            }),
+            open: Some(open),
             header_len,
         }
     }
 
+    #[inline]
     pub fn to_bytes(&self) -> [u8; Self::LEN] {
-        let partial = self.partial.unwrap_or(Partial {
-            start: 0,
-            offset: 0,
-        });
-        let (gso_type, gso_size) = match self.gso {
-            Gso::None => (GSO_NONE, 0),
-            Gso::TcpV4 { size, ecn } => (GSO_TCPV4 | ecn_bit(ecn), size),
-            Gso::TcpV6 { size, ecn } => (GSO_TCPV6 | ecn_bit(ecn), size),
-            Gso::Udp { size } => (GSO_UDP_L4, size),
-        };
-        let mut bytes = [0; Self::LEN];
-        bytes[0] = if self.partial.is_some() {
-            NEEDS_CSUM
-        } else {
-            0
-        };
-        bytes[1] = gso_type;
-        bytes[2..4].copy_from_slice(&self.header_len.to_ne_bytes());
-        bytes[4..6].copy_from_slice(&gso_size.to_ne_bytes());
-        bytes[6..8].copy_from_slice(&partial.start.to_ne_bytes());
-        bytes[8..10].copy_from_slice(&partial.offset.to_ne_bytes());
-        bytes
+        RawVnet::new(self.gso, self.open)
+            .with_header_len(self.header_len)
+            .to_bytes()
     }
 
     pub const fn gso(&self) -> Gso {
@@ -147,18 +96,17 @@ impl VnetHeader {
 
     /// Whether [`checksum::complete`] has work to do.
     pub const fn needs_checksum(&self) -> bool {
-        self.partial.is_some()
+        self.open.is_some()
+    }
+
+    /// The checksum that is missing.
+    pub const fn open_checksum(&self) -> Option<OpenChecksum> {
+        self.open
     }
 
     /// Length of all headers of a superframe, from the Ethernet header to the end of the transport header.
     pub const fn header_len(&self) -> usize {
         self.header_len as usize
-    }
-
-    /// Where summing starts and, from there, where the sum goes.
-    pub(crate) fn partial_checksum(&self) -> Option<(usize, usize)> {
-        self.partial
-            .map(|partial| (usize::from(partial.start), usize::from(partial.offset)))
     }
 
     /// For a frame of `len` bytes: how many frames it is on the wire, and the length of the longest.
@@ -172,107 +120,48 @@ impl VnetHeader {
     }
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Partial {
-    start: u16,
-    offset: u16,
-}
-
-impl Partial {
-    fn field_end(self) -> u16 {
-        self.start.saturating_add(self.offset).saturating_add(2)
+/// The checksum that `raw` says is missing, if that is so and may be.
+fn open_checksum(
+    raw: &RawVnet,
+    frame: &Frame<'_>,
+    packet: Option<&Packet>,
+) -> Result<Option<OpenChecksum>, DropReason> {
+    let Some(open) = raw.open_checksum() else {
+        return Ok(None);
+    };
+    let start = usize::from(open.start);
+    let field_end = start + usize::from(open.offset) + 2;
+    // The header length is 16 bits wide, and covers the field.
+    if field_end > frame.bytes().len() || field_end > usize::from(u16::MAX) {
+        return Err(DropReason::VnetChecksum);
+    }
+    let allowed = match packet {
+        Some(packet) => allows(packet, open),
+        None => start >= frame.packet_offset() && !is_inspected(frame.ethertype()),
+    };
+    if allowed {
+        Ok(Some(open))
+    } else {
+        Err(DropReason::VnetChecksum)
     }
 }
 
-#[derive(Clone, Copy)]
-struct Raw {
-    flags: u8,
-    gso_type: u8,
-    gso_size: u16,
-    csum_start: u16,
-    csum_offset: u16,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Kind {
-    TcpV4,
-    TcpV6,
-    Udp,
-}
-
-impl Raw {
-    fn read(raw: &[u8]) -> Option<Self> {
-        let raw: &[u8; VnetHeader::LEN] = raw.first_chunk()?;
-        let field = |at: usize| u16::from_ne_bytes([raw[at], raw[at + 1]]);
-        Some(Self {
-            flags: raw[0],
-            gso_type: raw[1],
-            gso_size: field(4),
-            csum_start: field(6),
-            csum_offset: field(8),
-        })
-    }
-
-    const fn is_empty(&self) -> bool {
-        self.flags & NEEDS_CSUM == 0 && self.gso_type == GSO_NONE
-    }
-
-    fn gso_kind(&self) -> Result<Option<Kind>, DropReason> {
-        match (self.gso_type & !GSO_ECN, self.has_ecn()) {
-            (GSO_NONE, false) => Ok(None),
-            (GSO_TCPV4, _) => Ok(Some(Kind::TcpV4)),
-            (GSO_TCPV6, _) => Ok(Some(Kind::TcpV6)),
-            (GSO_UDP_L4, false) => Ok(Some(Kind::Udp)),
-            _ => Err(DropReason::VnetGsoType),
-        }
-    }
-
-    const fn has_ecn(&self) -> bool {
-        self.gso_type & GSO_ECN != 0
-    }
-
-    fn partial(
-        &self,
-        frame: &Frame<'_>,
-        packet: Option<&Packet>,
-    ) -> Result<Option<Partial>, DropReason> {
-        if self.flags & NEEDS_CSUM == 0 {
-            return Ok(None);
-        }
-        let partial = Partial {
-            start: self.csum_start,
-            offset: self.csum_offset,
-        };
-        let start = usize::from(partial.start);
-        let field_end = start + usize::from(partial.offset) + 2;
-        // The header length is 16 bits wide, and covers the field.
-        if field_end > frame.bytes().len() || field_end > usize::from(u16::MAX) {
-            return Err(DropReason::VnetChecksum);
-        }
-        let allowed = match packet {
-            Some(packet) => allows(packet, &partial),
-            None => start >= frame.packet_offset() && !is_inspected(frame.ethertype()),
-        };
-        if allowed {
-            Ok(Some(partial))
-        } else {
-            Err(DropReason::VnetChecksum)
-        }
-    }
+fn field_end(open: OpenChecksum) -> u16 {
+    open.start.saturating_add(open.offset).saturating_add(2)
 }
 
 /// Whether a packet may have its checksum missing there.
-fn allows(packet: &Packet, partial: &Partial) -> bool {
-    let start = usize::from(partial.start);
+fn allows(packet: &Packet, open: OpenChecksum) -> bool {
+    let start = usize::from(open.start);
     if packet.fragment != Fragment::Whole || start < packet.transport || start >= packet.end {
         return false;
     }
     let outer = start == packet.transport;
     match packet.protocol {
-        protocol::TCP => outer && partial.offset == TCP_CHECKSUM,
-        protocol::UDP if outer => partial.offset == UDP_CHECKSUM,
+        protocol::TCP => outer && open.offset == TCP_CHECKSUM,
+        protocol::UDP if outer => open.offset == UDP_CHECKSUM,
         protocol::UDP => start >= packet.transport + UDP_HEADER_LEN,
-        protocol::ICMPV6 => outer && partial.offset == ICMPV6_CHECKSUM,
+        protocol::ICMPV6 => outer && open.offset == ICMPV6_CHECKSUM,
         _ => true,
     }
 }
@@ -282,49 +171,43 @@ const fn is_inspected(number: u16) -> bool {
 }
 
 fn superframe(
-    raw: &Raw,
-    kind: Kind,
+    gso: Gso,
+    size: usize,
     frame: &Frame<'_>,
     packet: &Packet,
-    partial: Option<Partial>,
+    open: Option<OpenChecksum>,
 ) -> Result<VnetHeader, DropReason> {
-    let partial = partial.ok_or(DropReason::VnetChecksum)?;
-    let header_len = superframe_header_len(kind, frame, packet).ok_or(DropReason::VnetHeaders)?;
-    if usize::from(partial.start) != packet.transport {
+    let open = open.ok_or(DropReason::VnetChecksum)?;
+    let header_len = superframe_header_len(gso, frame, packet).ok_or(DropReason::VnetHeaders)?;
+    if usize::from(open.start) != packet.transport {
         return Err(DropReason::VnetChecksum);
     }
     let ipv4_header = &frame.bytes()[packet.start..packet.transport];
     if packet.version == Version::V4 && !checksum::verifies(0, ipv4_header) {
         return Err(DropReason::VnetIpv4Checksum);
     }
-    let size = raw.gso_size;
     let payload_len = packet.end - usize::from(header_len);
-    if size == 0 || payload_len.div_ceil(usize::from(size)) > SEGMENTS_MAX {
+    if size == 0 || payload_len.div_ceil(size) > SEGMENTS_MAX {
         return Err(DropReason::VnetGsoSize);
     }
-    if payload_len <= usize::from(size) {
+    if payload_len <= size {
         // Linux makes an ordinary frame of it too (`virtio_net_hdr_to_skb`).
-        return Ok(VnetHeader::ordinary(Some(partial)));
+        return Ok(VnetHeader::ordinary(Some(open)));
     }
-    let ecn = raw.has_ecn();
-    let gso = match kind {
-        Kind::TcpV4 => Gso::TcpV4 { size, ecn },
-        Kind::TcpV6 => Gso::TcpV6 { size, ecn },
-        Kind::Udp => Gso::Udp { size },
-    };
     Ok(VnetHeader {
         gso,
-        partial: Some(partial),
+        open: Some(open),
         header_len,
     })
 }
 
-/// `None` when the headers are not those of `kind`, or a length field disagrees with the frame.
-fn superframe_header_len(kind: Kind, frame: &Frame<'_>, packet: &Packet) -> Option<u16> {
-    let expected = match kind {
-        Kind::TcpV4 => packet.version == Version::V4 && packet.protocol == protocol::TCP,
-        Kind::TcpV6 => packet.version == Version::V6 && packet.protocol == protocol::TCP,
-        Kind::Udp => packet.protocol == protocol::UDP,
+/// `None` when the headers are not those of `gso`, or a length field disagrees with the frame.
+fn superframe_header_len(gso: Gso, frame: &Frame<'_>, packet: &Packet) -> Option<u16> {
+    let expected = match gso {
+        Gso::TcpV4 { .. } => packet.version == Version::V4 && packet.protocol == protocol::TCP,
+        Gso::TcpV6 { .. } => packet.version == Version::V6 && packet.protocol == protocol::TCP,
+        Gso::Udp { .. } => packet.protocol == protocol::UDP,
+        Gso::None => false,
     };
     // A jumbogram states its length elsewhere, and cannot be cut here.
     let is_jumbo = packet.version == Version::V6 && be16(frame.bytes(), packet.start + 4) == 0;
@@ -336,37 +219,20 @@ fn superframe_header_len(kind: Kind, frame: &Frame<'_>, packet: &Packet) -> Opti
         return None;
     }
     let transport = packet.transport(frame);
-    let len = match kind {
-        Kind::Udp => {
-            let len = usize::from(u16::from_be_bytes([*transport.get(4)?, *transport.get(5)?]));
-            if len != transport.len() {
-                return None;
-            }
-            UDP_HEADER_LEN
+    let (len, len_min) = if let Gso::Udp { .. } = gso {
+        let len = transport.get(..UDP_HEADER_LEN).map(|udp| be16(udp, 4))?;
+        if usize::from(len) != transport.len() {
+            return None;
         }
-        Kind::TcpV4 | Kind::TcpV6 => usize::from(*transport.get(12)? >> 4) * 4,
-    };
-    let minimum = if kind == Kind::Udp {
-        UDP_HEADER_LEN
+        (UDP_HEADER_LEN, UDP_HEADER_LEN)
     } else {
-        TCP_HEADER_LEN
+        (usize::from(*transport.get(12)? >> 4) * 4, TCP_HEADER_LEN)
     };
-    if len < minimum || len > transport.len() {
+    if len < len_min || len > transport.len() {
         return None;
     }
     u16::try_from(packet.transport + len).ok()
 }
-
-const fn ecn_bit(ecn: bool) -> u8 {
-    if ecn { GSO_ECN } else { 0 }
-}
-
-const NEEDS_CSUM: u8 = 1;
-const GSO_NONE: u8 = 0;
-const GSO_TCPV4: u8 = 1;
-const GSO_TCPV6: u8 = 4;
-const GSO_UDP_L4: u8 = 5;
-const GSO_ECN: u8 = 0x80;
 
 pub(crate) const TCP_CHECKSUM: u16 = 16;
 pub(crate) const UDP_CHECKSUM: u16 = 6;
@@ -375,6 +241,3 @@ const ICMPV6_CHECKSUM: u16 = 2;
 /// Most segments of a superframe. A sender with a sane segment size stays far below; one byte each would make a single
 /// read cost its receivers 64 thousand writes.
 const SEGMENTS_MAX: usize = 2048;
-
-#[cfg(test)]
-mod tests;

@@ -1,13 +1,14 @@
 //! Frames for the unit tests.
 
-use switch_core::VnetHeader;
+use switch_core::{Gso, OpenChecksum, RawVnet};
 
 /// Ethernet, IPv4 with identification `id`, UDP 1 -> 2 with four bytes; the vnet header leaves the UDP checksum open.
 pub(crate) fn udp_envelope(id: u8) -> Vec<u8> {
-    let mut envelope = vec![1, 0, 0, 0, 0, 0];
-    envelope.extend(34_u16.to_ne_bytes());
-    envelope.extend(6_u16.to_ne_bytes());
-    assert_eq!(envelope.len(), VnetHeader::LEN);
+    let open = OpenChecksum {
+        start: 34,
+        offset: 6,
+    };
+    let mut envelope = RawVnet::new(Gso::None, Some(open)).to_bytes().to_vec();
     envelope.extend([2, 0, 0, 0, 0, 2, 2, 0, 0, 0, 0, 1, 8, 0]);
     // All words but the identification sum to 0x9934.
     let checksum = !(0x9934 + u16::from(id));

@@ -23,8 +23,8 @@
 //! What follows a message is not looked at: a later version may put more there.
 
 use super::{Capabilities, Hello};
-use crate::bytes::be32;
 use crate::{Epoch, HostId};
+use switch_core::bytes::be32;
 
 /// A message that came.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -9,6 +9,8 @@ use std::mem::size_of_val;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
+use switch_core::RawVnet;
+
 use super::packet_socket::{bind, bind_silent, check, link_index, set, socket};
 
 /// A packet socket bound to one link, in the network namespace of the thread that opened it.
@@ -125,15 +127,8 @@ impl PacketFrame {
             return;
         }
         self.frame.splice(ETHERTYPE_OFFSET..ETHERTYPE_OFFSET, tag);
-        let unfinished = self.vnet[0] & VNET_NEEDS_CSUM != 0;
-        let superframe = self.vnet[1] != 0;
-        // hdr_len counts from the frame's start in a superframe, csum_start wherever a checksum is unfinished.
-        for (offset, counts) in [(2, superframe), (6, unfinished)] {
-            if counts {
-                let value = u16::from_ne_bytes([self.vnet[offset], self.vnet[offset + 1]]);
-                self.vnet[offset..offset + 2]
-                    .copy_from_slice(&value.saturating_add(4).to_ne_bytes());
-            }
+        if let Some(vnet) = RawVnet::read(&self.vnet) {
+            self.vnet = vnet.moved(TAG_LENGTH).to_bytes();
         }
     }
 }
@@ -166,9 +161,9 @@ fn stripped_tag(header: &libc::msghdr) -> Option<[u8; 4]> {
 }
 
 /// Bytes of `struct virtio_net_hdr` without `num_buffers`.
-pub const VNET_LENGTH: usize = 10;
+pub const VNET_LENGTH: usize = RawVnet::LEN;
 
-const VNET_NEEDS_CSUM: u8 = 1;
+const TAG_LENGTH: u16 = 4;
 const ETHERTYPE_OFFSET: usize = 12;
 /// A header, a 64 KiB superframe and its Ethernet and VLAN headers.
 const MESSAGE_LENGTH_MAX: usize = VNET_LENGTH + 65_536 + 64;
