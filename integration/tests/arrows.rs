@@ -49,6 +49,11 @@ const ARROWS: &[(&str, &str, &str)] = &[
     ("tapestry", "agent-api", "every command is a request"),
     (
         "tapestry",
+        "agent-container",
+        "is the shim and the init, and attaches a terminal",
+    ),
+    (
+        "tapestry",
         "agent-daemon",
         "`tapestry agent` is the daemon, and one binary is enough",
     ),

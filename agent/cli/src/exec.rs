@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use agent_api::{Client, Exec};
-use agent_daemon::container::attach::SessionOptions;
+use agent_container::attach::SessionOptions;
 
 use crate::arguments::{self, Variable};
 use crate::failure::Failure;

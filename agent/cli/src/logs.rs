@@ -3,7 +3,7 @@
 use std::io;
 
 use agent_api::Client;
-use agent_daemon::container::log::{self, LogStream};
+use agent_container::log::{self, LogStream};
 
 use crate::failure::Failure;
 use crate::lines::Lines;

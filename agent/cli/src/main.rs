@@ -33,7 +33,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use agent_api::{Client, DEFAULT_SOCKET};
-use agent_daemon::container::{run_init, run_shim};
+use agent_container::{run_init, run_shim};
 use clap::{CommandFactory, Parser, Subcommand};
 
 use failure::Failure;

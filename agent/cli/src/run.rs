@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use agent_api::{
     Client, ContainerCreate, Created, DnsServer, EndpointSettings, ErrorKind, NetworkMode,
 };
-use agent_daemon::container::attach::{Session, SessionOptions};
+use agent_container::attach::{Session, SessionOptions};
 use clap::ValueEnum;
 
 use crate::arguments::{self, Publish, Variable};

@@ -3,7 +3,7 @@
 use std::io::{self, IsTerminal};
 use std::path::Path;
 
-use agent_daemon::container::attach::{AttachSession, Session, SessionOptions};
+use agent_container::attach::{AttachSession, Session, SessionOptions};
 
 use crate::failure::{Failure, SUPERVISOR_DIED};
 

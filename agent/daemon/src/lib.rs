@@ -11,7 +11,6 @@ mod serve;
 mod signals;
 mod sole;
 
-pub mod container;
 pub mod firewall;
 pub mod host;
 pub mod ipam;
@@ -19,6 +18,7 @@ pub mod netlink;
 pub mod probe;
 pub mod publish;
 
+pub(crate) use agent_container as container;
 pub(crate) use agent_store as store;
 
 pub use config::AgentOptions;
