@@ -6,7 +6,7 @@ pub struct SwitchConfig {
     pub engine: EngineChoice,
     /// Threads, among which the ports are spread evenly; 0: as many as the load needs, at most one a core and
     /// [`AUTO_WORKERS_MAX`]. On two cores one worker is faster for one stream of TCP, two are for eight or for one each way
-    /// (docs/performance.md has the figures).
+    /// (docs/lab-notebook/performance.md has the figures).
     pub workers: usize,
     /// Cores the workers are bound to, in turn; `None`: the scheduler places them. A bound worker is up to a tenth faster
     /// on a quiet machine (1.05 of a kernel bridge against 0.92) and a quarter slower where others want its core.
