@@ -16,13 +16,11 @@ use tokio::net::UnixStream;
 
 use crate::{
     ApiError, Attached, ClusterDetail, ClusterInit, ClusterJoin, ClusterRevoke, Connect,
-    ContainerCreate, ContainerDetail, ContainerSummary, Created, Disconnect, EndpointCreate,
-    EndpointDetail, ErrorKind, Exec, FdbEntryView, Info, NetworkCreate, NetworkDetail,
-    NetworkSummary, PatchCreate, PortView, Pruned, Stop, Token, TokenCreate, Version,
+    ContainerCreate, ContainerDetail, ContainerSummary, Created, DEFAULT_SOCKET, Disconnect,
+    EndpointCreate, EndpointDetail, ErrorKind, Exec, FdbEntryView, Info, NetworkCreate,
+    NetworkDetail, NetworkSummary, PatchCreate, PortView, Pruned, Stop, Token, TokenCreate,
+    Version,
 };
-
-/// Where the agent listens unless told otherwise.
-pub const DEFAULT_SOCKET: &str = "/run/tapestry/agent.sock";
 
 /// Speaks to one agent. Holds no connection: an agent may restart between two calls.
 ///

@@ -1,7 +1,8 @@
-//! Types of the agent's REST API, and its client.
+//! Types of the agent's REST API, and, with the feature `client`, its client.
 //!
 //! Every path lives under `/v1`; bodies are JSON; a failure is an [`ApiError`] with a 4xx or 5xx status.
 
+#[cfg(feature = "client")]
 mod client;
 mod cluster;
 mod container;
@@ -12,7 +13,8 @@ mod network;
 mod port_run;
 mod system;
 
-pub use client::{Client, ClientError, DEFAULT_SOCKET, LogStream};
+#[cfg(feature = "client")]
+pub use client::{Client, ClientError, LogStream};
 pub use cluster::{
     ClusterDetail, ClusterInit, ClusterJoin, ClusterRevoke, HostState, HostTunnel, HostView, Token,
     TokenCreate,
@@ -32,4 +34,4 @@ pub use network::{
     OverlayDetail, PatchCreate, PortTotals, PortView, Pruned, Scope, TunnelView,
 };
 pub use port_run::{PortRun, port_runs, runs};
-pub use system::{Info, Version};
+pub use system::{DEFAULT_SOCKET, Info, Version};

@@ -26,3 +26,6 @@ pub struct Info {
     /// What the host would not let the agent do, in one line each; empty when all is well.
     pub warnings: Vec<String>,
 }
+
+/// Where the agent listens unless told otherwise.
+pub const DEFAULT_SOCKET: &str = "/run/tapestry/agent.sock";
