@@ -30,7 +30,27 @@ const ARROWS: &[(&str, &str, &str)] = &[
     ),
     ("dns-io", "dns-core", "asks upstream what its core forwards"),
     ("agent-api", "switch-core", "checks a MAC where it is read"),
+    (
+        "agent-core",
+        "agent-api",
+        "plans what is asked in its types, and refuses in its errors",
+    ),
+    (
+        "agent-core",
+        "dns-core",
+        "one grammar of names, for a network's records and for search domains",
+    ),
+    (
+        "agent-core",
+        "switch-core",
+        "says how a bridge treats a port, and speaks of Mac and Vni",
+    ),
     ("agent-daemon", "agent-api", "serves it"),
+    (
+        "agent-daemon",
+        "agent-core",
+        "does what it plans, and keeps its records",
+    ),
     (
         "agent-daemon",
         "agent-store",

@@ -8,16 +8,17 @@ use agent_api::{
     ApiError, Attached, Connect, ContainerCreate, ContainerDetail, ContainerSummary, Created,
     Disconnect, EndpointDetail, Exec,
 };
+use agent_core::hosts;
 
 use super::container_plan::{attached_network, plan_container};
 use super::endpoint::{Attachment, addresses, open_sandbox, sandbox_of};
-use super::error::{Contain, Find};
 use super::state::{Container, State};
-use super::{Agent, files, view};
+use super::{Agent, view};
 use crate::container::attach::SOCKET_FILE;
 use crate::container::{self, ExecRequest, PidNamespace, StartContainer};
 use crate::name::check_name;
 use crate::record::{ContainerRecord, Owner, Phase, container_key};
+use agent_core::error::{Contain, Find};
 
 impl Agent {
     pub(crate) fn containers(&self) -> Vec<ContainerSummary> {
@@ -249,7 +250,7 @@ impl Agent {
             let addresses = endpoint
                 .map(|endpoint| addresses(&endpoint.record))
                 .unwrap_or_default();
-            let hosts = files::hosts(&addresses, &record.hostname);
+            let hosts = hosts::hosts(&addresses, &record.hostname);
             std::fs::write(dir.join("hosts"), hosts)
                 .map_err(|error| host_failure(&record, &error))?;
             self.publish(state, &id)?;

@@ -7,10 +7,10 @@ use agent_api::{ApiError, ErrorKind, Stop};
 
 use super::Agent;
 use super::container::seconds_since_epoch;
-use super::error::Contain;
 use super::state::State;
 use crate::container::{self, read_exit};
 use crate::record::{Owner, Phase, container_key};
+use agent_core::error::Contain;
 
 impl Agent {
     /// Returns when the command has ended and everything of its network is gone.

@@ -4,12 +4,13 @@ use agent_api::{ContainerCreate, NetworkMode};
 
 use super::container::{check_container_name, seconds_since_epoch};
 use super::container_spec::capabilities;
-use super::error::{Contain, Find};
 use super::network::DEFAULT_NETWORK;
-use super::resolv_conf::{is_option, is_search_domain};
 use super::state::State;
-use crate::name::{check_name, made_up, new_id, short};
+use crate::name::{check_name, made_up, short};
+use crate::random::new_id;
 use crate::record::{ContainerRecord, Phase};
+use agent_core::error::{Contain, Find};
+use agent_core::resolv_conf::{is_option, is_search_domain};
 
 /// Checks everything that can be known beforehand.
 pub(super) fn plan_container(

@@ -1,21 +1,24 @@
 //! What a container's supervisor is told: namespaces, files, environment.
 
 use std::net::IpAddr;
+use std::path::Path;
 
 use agent_api::{ApiError, ContainerCreate, DnsServer, NetworkMode};
+use agent_core::hosts::hosts;
+use agent_core::resolv_conf::ResolvConf;
 
+use super::Agent;
 use super::container_plan::attached_network;
-use super::error::Contain;
 use super::network::DEFAULT_NETWORK;
-use super::resolv_conf::ResolvConf;
 use super::state::State;
-use super::{Agent, files};
 use crate::container::{self, Capabilities, ContainerSpec, EtcFiles, SandboxNetwork};
 use crate::record::{ContainerRecord, NetworkRecord};
+use agent_core::error::Contain;
 
 /// As `docker run`: what a privileged container was denied besides is not denied.
 pub(super) fn capabilities(create: &ContainerCreate) -> Result<Capabilities, Contain> {
-    let chosen = Capabilities::chosen(&create.cap_add, &create.cap_drop)?;
+    let chosen = Capabilities::chosen(&create.cap_add, &create.cap_drop)
+        .map_err(|error| Contain::Capability(error.to_string()))?;
     Ok(match create.privileged {
         true => Capabilities::ALL,
         false => chosen,
@@ -58,10 +61,7 @@ impl Agent {
             privileged: create.privileged,
             hidden: vec![self.config.state_dir.clone()],
             etc: EtcFiles {
-                hosts: Some(
-                    etc.hosts
-                        .unwrap_or_else(|| files::hosts(&[], &record.hostname)),
-                ),
+                hosts: Some(etc.hosts.unwrap_or_else(|| hosts(&[], &record.hostname))),
                 hostname: Some(format!("{}\n", record.hostname)),
                 ..etc
             },
@@ -71,7 +71,7 @@ impl Agent {
     /// On the network `bridge` a container's own servers are asked directly, elsewhere through the network's forwarder,
     /// which knows the names of the network besides. Both as Docker does. Encrypted ones always go through the forwarder.
     fn resolv_conf(&self, network: &NetworkRecord, create: &ContainerCreate) -> ResolvConf {
-        let host = ResolvConf::of_host(&self.config.resolv_conf);
+        let host = of_host(&self.config.resolv_conf);
         let asked = host.overridden(&create.dns_search, &create.dns_options);
         let plain: Option<Vec<IpAddr>> = create.dns.iter().map(DnsServer::plain).collect();
         match plain {
@@ -91,7 +91,7 @@ impl Agent {
         if create.dns.is_empty() && lists.iter().all(|list| list.is_empty()) {
             return EtcFiles::default();
         }
-        let host = ResolvConf::of_host(&self.config.resolv_conf);
+        let host = of_host(&self.config.resolv_conf);
         let mut own = host.overridden(&create.dns_search, &create.dns_options);
         if !create.dns.is_empty() {
             own.servers = create.dns.iter().filter_map(DnsServer::plain).collect();
@@ -121,4 +121,10 @@ impl Agent {
         };
         Ok((SandboxNetwork::Join(supervised.init), etc))
     }
+}
+
+/// The host's search domains and options; none where the file cannot be read.
+fn of_host(path: &Path) -> ResolvConf {
+    let text = std::fs::read_to_string(path);
+    text.map_or_else(|_| ResolvConf::default(), |text| ResolvConf::parse(&text))
 }

@@ -1,18 +1,17 @@
 //! Names of networks: the options that concern them, and what their forwarders tell.
 
-use std::net::IpAddr;
 use std::sync::Arc;
 
 use agent_api::{ApiError, PortMapping, QueryLogEntry, TransportProtocol};
-use dns_core::{Carrier, PrivateNames, Service, check_name};
+use dns_core::{Carrier, PrivateNames, Service};
 use tokio::sync::mpsc;
 
 use super::Agent;
-use super::error::Attach;
 use super::state::{Segment, State};
 use crate::cluster::ServiceShared;
 use crate::edge::{Others, SharedZone};
-use crate::record::{NetworkRecord, Owner};
+use crate::record::Owner;
+use agent_core::error::Attach;
 
 impl Agent {
     /// Follows the queries of a network until it is gone.
@@ -82,34 +81,6 @@ pub(super) fn share_zones(state: &State, owner: &Owner) {
     }
 }
 
-impl NetworkRecord {
-    /// What `-o dns.record` asks for.
-    pub(super) fn dns_records(&self) -> Vec<(String, IpAddr)> {
-        // It was checked when the network was made.
-        self.options
-            .get(OPTION_RECORD)
-            .and_then(|value| parse_records(value))
-            .unwrap_or_default()
-    }
-
-    pub(super) fn blocks_private_answers(&self) -> bool {
-        self.options
-            .get(OPTION_REBIND)
-            .is_some_and(|value| value == "block")
-    }
-}
-
-/// `name=address[,name=address]...`; a name may come again with another address. `None` where it is not that.
-pub(super) fn parse_records(value: &str) -> Option<Vec<(String, IpAddr)>> {
-    let record = |text: &str| {
-        let (name, address) = text.split_once('=')?;
-        let name = name.strip_suffix('.').unwrap_or(name);
-        check_name(name).ok()?;
-        Some((name.to_owned(), address.parse().ok()?))
-    };
-    value.split(',').map(record).collect()
-}
-
 /// Published ports as SRV records know them, those that stand in a row as one.
 pub(super) fn services(publish: &[PortMapping]) -> Vec<Service> {
     let mut services = Vec::<Service>::new();
@@ -170,9 +141,6 @@ impl From<&ServiceShared> for Service {
     }
 }
 
-pub(super) const OPTION_RECORD: &str = "dns.record";
-pub(super) const OPTION_REBIND: &str = "dns.rebind";
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -195,16 +163,6 @@ mod tests {
         assert_eq!(counts, [1000, 1, 1]);
         for service in &services {
             assert_eq!(Service::from(&ServiceShared::from(service)), *service);
-        }
-    }
-
-    #[test]
-    fn records_are_names_and_addresses() {
-        let records = parse_records("db=10.0.0.1,db=fd00::1,www.example.com.=192.0.2.1").unwrap();
-        let names: Vec<_> = records.iter().map(|(name, _)| name.as_str()).collect();
-        assert_eq!(names, ["db", "db", "www.example.com"]);
-        for wrong in ["", "db", "db=", "=10.0.0.1", "a b=10.0.0.1", "db=10.0.0.1,"] {
-            assert_eq!(parse_records(wrong), None, "{wrong}");
         }
     }
 }

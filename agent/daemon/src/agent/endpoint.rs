@@ -14,7 +14,6 @@ use switch_io::RemovedPort;
 
 use super::dns::share_zones;
 use super::endpoint_plan::{Place, plan_endpoint, release};
-use super::error::{Attach, Find};
 use super::port_state::pull;
 use super::segment::{on_link, open_tap};
 use super::state::{Endpoint, Network, State};
@@ -23,6 +22,7 @@ use crate::edge::EdgeHost;
 use crate::name::short;
 use crate::netlink::{LinkName, Neighbor, Netlink, Netns, SandboxLink, configure_sandbox};
 use crate::record::{EndpointRecord, NetworkRecord, Owner, endpoint_key};
+use agent_core::error::{Attach, Find};
 
 /// Who asks to be attached, and how.
 pub(super) struct Attachment<'a> {

@@ -6,10 +6,11 @@ use std::path::Path;
 use switch_core::Mac;
 
 use super::endpoint::Attachment;
-use super::error::Attach;
 use super::state::{Network, State};
-use crate::name::{check_name, new_id};
+use crate::name::check_name;
+use crate::random::{new_id, random_mac};
 use crate::record::{EndpointRecord, Owner};
+use agent_core::error::Attach;
 
 /// Where one more endpoint goes in a sandbox.
 #[derive(Clone, Debug)]
@@ -176,15 +177,6 @@ pub(super) fn release(network: &mut Network, record: &EndpointRecord) {
     if let (Some(pool), Some(address)) = (&mut network.pool_v6, record.ipv6) {
         pool.release(address.into());
     }
-}
-
-/// A locally administered unicast address (IEEE 802, U/L bit) for an endpoint without an IPv4 address.
-fn random_mac() -> Mac {
-    let mut bytes = [0u8; 6];
-    // Six bytes come at once or not at all; getrandom(2) is not interrupted below 256 bytes.
-    let _ = rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty());
-    bytes[0] = bytes[0] & 0xfc | 0x02;
-    Mac::new(bytes)
 }
 
 /// What the kernel takes as a link's name (net/core/dev.c, `dev_valid_name`), and a shell too.

@@ -9,6 +9,7 @@ use serde::de::DeserializeOwned;
 use switch_core::{Mac, PortKind, Vni};
 
 use super::Agent;
+use super::segment::gateway;
 use super::share::vni;
 use super::share_address::{ELSEWHERE, RESERVED, mark, unmark};
 use super::state::{Network, State};
@@ -268,7 +269,7 @@ impl Agent {
         let Some(segment) = &mut network.segment else {
             return;
         };
-        let gateway = network.record.gateway(segment.edge_port);
+        let gateway = gateway(&network.record, segment.edge_port);
         let place = (vni, network.record.port_config(PortKind::Tunnel));
         let opened = match encap {
             Some(Encap::Vxlan) => tunnels.open_vxlan(

@@ -15,12 +15,13 @@ use std::time::Duration;
 
 use switch_core::PortKind;
 
-use super::segment::{DRIVER_OFFLOAD, on_link, open_tap};
+use super::segment::{on_link, open_tap};
 use super::state::{HostPort, Network, Segment, State, UnderlayRules};
 use super::{Agent, settings};
 use crate::firewall::{Disturbance, Firewall, FirewallError};
 use crate::netlink::{HostLink, Netlink, configure_host_link};
 use crate::record::NetworkRecord;
+use agent_core::network::options::DRIVER_OFFLOAD;
 
 impl Agent {
     /// Opens the host ports that are not open, all of them or, where the rules cannot be made, none.

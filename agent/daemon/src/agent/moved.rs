@@ -20,7 +20,7 @@ use super::Agent;
 use super::endpoint::{open_sandbox, sandbox_of};
 use super::state::{Container, Endpoint, State};
 use crate::name::short;
-use crate::netlink::{Netns, NetnsId, find_ways};
+use crate::netlink::{Netns, find_ways, netns_id};
 use crate::record::{EndpointRecord, Moved, Owner, endpoint_key};
 
 impl Agent {
@@ -119,7 +119,7 @@ fn moved(
         Owner::Sandbox(sandbox) => *sandbox,
         Owner::Container(id) => {
             let pid = containers.get(id)?.init_pid?;
-            NetnsId::of(&sandbox_of(pid)).ok()?
+            netns_id(&sandbox_of(pid)).ok()?
         }
     };
     let place = whereabouts(tap).and_then(|(namespace, link)| {

@@ -7,18 +7,18 @@ use agent_api::{
 };
 
 use super::announce::Past;
-use super::error::{CreateNetwork, RemoveNetwork};
 use super::overlay::{local_address, quic_mtu, vxlan_mtu};
-use super::plan::{DEFAULT_MTU, Surroundings, plan_network, pools};
-use super::plan_overlay::OverlayWish;
 use super::state::{Network, State};
 use super::{Agent, share, view};
 use crate::cluster::{ENDPOINTS, EndpointShared, Member};
 use crate::firewall::{Drops, Firewall};
 use crate::ipam::{SubnetInUse, default_pools_v6};
-use crate::name::new_id;
 use crate::netlink::{Netlink, NetlinkError, SubnetEntry};
+use crate::random::new_id;
 use crate::record::{Encap, NetworkRecord, OverlayRecord, Owner, network_key};
+use agent_core::error::{CreateNetwork, RemoveNetwork};
+use agent_core::network::overlay::OverlayWish;
+use agent_core::network::plan::{DEFAULT_MTU, Surroundings, plan_network, pools};
 
 impl Agent {
     pub(crate) fn networks(&self) -> Vec<NetworkSummary> {
@@ -93,7 +93,7 @@ impl Agent {
             return Err(CreateNetwork::NameTaken(request.name).into());
         }
         let record = match OverlayWish::read(&request)? {
-            None => plan_network(request, None, &self.surroundings(&state))?,
+            None => plan_network(new_id(), request, None, &self.surroundings(&state))?,
             Some(wish) if wish.remotes.is_empty() => self.plan_global(&state, request, &wish)?,
             Some(wish) => self.plan_static(&state, request, wish)?,
         };
@@ -151,7 +151,7 @@ impl Agent {
             encap: wish.encap,
             remotes: Vec::new(),
         };
-        let mut record = plan_network(request, Some(overlay), &around)?;
+        let mut record = plan_network(new_id(), request, Some(overlay), &around)?;
         self.share_network(&member, &mut record, wish.vni)?;
         Ok(record)
     }
@@ -183,7 +183,7 @@ impl Agent {
             mtu_max: Some(mtu_max),
             ..self.surroundings_of_overlay(state, &request)
         };
-        plan_network(request, Some(overlay), &around)
+        plan_network(new_id(), request, Some(overlay), &around)
     }
 
     pub(crate) fn remove_network(&self, called: &str) -> Result<(), ApiError> {
@@ -286,7 +286,7 @@ impl Agent {
                     name: name.to_owned(),
                     ..NetworkCreate::default()
                 };
-                plan_network(request, None, &self.surroundings(state))?
+                plan_network(new_id(), request, None, &self.surroundings(state))?
             } else {
                 without_segment(name, driver)
             };

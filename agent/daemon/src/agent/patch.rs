@@ -12,10 +12,10 @@ use switch_core::{PortConfig, PortKind};
 use switch_io::{PatchPort, patch};
 
 use super::Agent;
-use super::error::Patch;
-use super::patch_plan::check_patch;
 use super::state::{Network, PatchEnd, State};
 use crate::record::PatchRecord;
+use agent_core::error::Patch;
+use agent_core::patch::check_patch;
 
 impl State {
     /// The names of the networks that are patched to the one with this id.

@@ -8,10 +8,10 @@ use switch_core::{Mac, PortKind};
 use switch_io::set_carrier;
 
 use super::endpoint::{addresses, host_failure};
-use super::error::Find;
 use super::state::{Endpoint, Network};
 use super::{Agent, view};
 use crate::record::endpoint_key;
+use agent_core::error::Find;
 
 impl Agent {
     /// Takes an endpoint's port up or down. One that is so already is no error.

@@ -6,13 +6,13 @@ use agent_api::{ApiError, PortRun, runs};
 
 use super::Agent;
 use super::endpoint::addresses;
-use super::error::Contain;
 use super::settings::own_forwarding;
 use super::state::{Endpoint, Network, State, UnderlayRules};
 use crate::cluster::Member;
 use crate::firewall::{self, NetworkRules, Rules};
 use crate::publish::{Absent, PublishPort, PublishedPorts, proxied};
 use crate::record::{Owner, SERVICES, container_key};
+use agent_core::error::Contain;
 
 /// What a container has published.
 #[derive(Default)]

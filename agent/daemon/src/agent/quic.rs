@@ -11,9 +11,9 @@ use overlay_io::{QuicConfig, QuicEvent, QuicTunnel};
 
 use super::Agent;
 use super::overlay::udp_payload_max;
-use super::segment::random_seed;
 use super::state::State;
 use crate::cluster::{ALIVE, AliveRecord, Identity, KEY_LOG, Member, certificate_end_s, now_s};
+use crate::random::random_seed;
 
 impl Agent {
     /// Opens this host's QUIC socket and keeps an eye on the certificates that peers show.

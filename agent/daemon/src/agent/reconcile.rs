@@ -10,8 +10,6 @@ use super::Agent;
 use super::announce::Past;
 use super::dns::share_zones;
 use super::endpoint::{bury_link, open_sandbox, sandbox_of};
-use super::error::Attach;
-use super::plan::pools;
 use super::state::{Container, Network, State, leads_to};
 use crate::container::{read_exit, supervised};
 use crate::name::short;
@@ -21,6 +19,8 @@ use crate::record::{
     PATCHES, PatchRecord, Phase, SERVICES, endpoint_key,
 };
 use crate::store::StoreError;
+use agent_core::error::Attach;
+use agent_core::network::plan::pools;
 
 impl Agent {
     /// Raises every network again, takes back the containers that still run, and settles what ended meanwhile.

@@ -3,23 +3,19 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
 use dns_core::{Policy, ZoneConfig};
 use ipnet::IpNet;
 use overlay_io::Gateway;
-use rustix::rand::{GetRandomFlags, getrandom};
 use switch_core::edge::EdgeConfig;
-use switch_core::{
-    Bridge, BridgeConfig, FdbConfig, Joining, Mac, PortCounts, PortId, PortKind, Vni,
-};
+use switch_core::{Bridge, BridgeConfig, FdbConfig, Mac, PortCounts, PortId, PortKind, Vni};
 use switch_io::{BasicTap, FramePort, OffloadTap, OpenTap};
 
 use super::Agent;
 use super::overlay::{Tunnels, local_address};
-use super::plan::{OPTION_AGEING, OPTION_JOIN, OPTION_TAP, OPTION_TRANSPARENT, parse_ageing};
 use super::state::Segment;
 use crate::edge::{EdgeHandle, EdgeSettings, NamesSettings};
+use crate::random::random_seed;
 use crate::record::NetworkRecord;
 
 /// A TAP of either driver, before it becomes a port.
@@ -28,59 +24,12 @@ pub(super) struct Tap {
     pub(super) ifindex: u32,
 }
 
-impl NetworkRecord {
-    pub(super) fn is_transparent(&self) -> bool {
-        self.options
-            .get(OPTION_TRANSPARENT)
-            .is_some_and(|value| value == "true")
-    }
-
-    /// The network's TAP driver.
-    pub(super) fn tap_driver(&self) -> &str {
-        self.options
-            .get(OPTION_TAP)
-            .map_or(DRIVER_OFFLOAD, String::as_str)
-    }
-
-    /// What may be joined on the way to a TAP.
-    pub(super) fn joining(&self) -> Joining {
-        match self.options.get(OPTION_JOIN).map(String::as_str) {
-            Some("udp") => Joining::TcpAndUdp,
-            _ => Joining::Tcp,
-        }
-    }
-
-    /// How long an address stays learned that does not send.
-    fn fdb_ageing(&self) -> Option<Duration> {
-        parse_ageing(self.options.get(OPTION_AGEING)?)
-    }
-
-    pub(super) fn gateway_addresses(&self) -> Vec<IpAddr> {
-        self.subnets.iter().map(|subnet| subnet.gateway).collect()
-    }
-
-    /// In whose name packets are answered that are too big for a tunnel.
-    pub(super) fn gateway(&self, edge: PortId) -> Gateway {
-        Gateway {
-            port: edge,
-            mac: self.gateway_mac(),
-            addresses: self.gateway_addresses(),
-        }
-    }
-
-    /// `02:42` and the IPv4 gateway's bytes, or those of the IPv6 gateway folded into four: the same on every host.
-    pub(super) fn gateway_mac(&self) -> Mac {
-        let gateway = self.subnet_v4().or(self.subnet_v6());
-        match gateway.map(|subnet| subnet.gateway) {
-            Some(IpAddr::V4(address)) => Mac::from_ipv4(address),
-            Some(IpAddr::V6(address)) => {
-                let octets = address.octets();
-                let (words, _) = octets.as_chunks::<4>();
-                let folded = words.iter().map(|word| u32::from_be_bytes(*word));
-                Mac::from_ipv4(folded.fold(0, |sum, word| sum ^ word).into())
-            }
-            None => Mac::new([0x02, 0x42, 0, 0, 0, 1]),
-        }
+/// In whose name packets are answered that are too big for a tunnel.
+pub(super) fn gateway(record: &NetworkRecord, edge: PortId) -> Gateway {
+    Gateway {
+        port: edge,
+        mac: record.gateway_mac(),
+        addresses: record.gateway_addresses(),
     }
 }
 
@@ -150,7 +99,7 @@ impl Agent {
                 &segment.bridge,
                 (local, *remote),
                 place,
-                record.gateway(segment.edge_port),
+                gateway(record, segment.edge_port),
             )?;
             segment.tunnels.insert(*remote, tunnel);
         }
@@ -243,12 +192,4 @@ pub(super) fn on_link(address: IpAddr, net: IpNet) -> IpNet {
     IpNet::new(address, net.prefix_len()).unwrap_or_else(|_| address.into())
 }
 
-pub(super) fn random_seed() -> u64 {
-    let mut bytes = [0u8; 8];
-    // A short read leaves zeros in the seed, which only makes sequence numbers a little more guessable.
-    let _ = getrandom(&mut bytes, GetRandomFlags::empty());
-    u64::from_ne_bytes(bytes)
-}
-
-pub(super) const DRIVER_OFFLOAD: &str = "offload";
 const LEASE_S: u32 = 3600;

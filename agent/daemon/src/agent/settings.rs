@@ -6,7 +6,7 @@ use super::Agent;
 use super::state::State;
 use crate::firewall::{Families, Firewall};
 use crate::host::{self, SysctlChange};
-use crate::netlink::NetnsId;
+use crate::netlink::netns_id;
 use crate::record::{SETTINGS, SettingsRecord};
 use crate::store::StoreError;
 
@@ -141,7 +141,7 @@ fn add(settings: &mut SettingsRecord, changes: &[SysctlChange]) {
 /// This life of this host's network namespace.
 fn place() -> String {
     let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
-    let netns = NetnsId::of(Path::new("/proc/self/ns/net"));
+    let netns = netns_id(Path::new("/proc/self/ns/net"));
     let netns = netns.map_or_else(
         |_| String::new(),
         |id| format!("{}:{}", id.device, id.inode),

@@ -21,7 +21,6 @@ use super::Agent;
 use super::dns::services;
 use super::endpoint::{Attachment, addresses};
 use super::endpoint_plan::{Place, plan_endpoint, release};
-use super::error::Attach;
 use super::share_address::{
     CLAIMS_MAX, Claim, ELSEWHERE, RESERVED, address_key, claim, claim_again, claims_again,
     is_reserve, mark, plan_from_reserve, reserved,
@@ -33,6 +32,7 @@ use crate::cluster::{
 use crate::name::short;
 use crate::record::{EndpointRecord, Owner};
 use crate::store::{Change, Expected, Store, StoreError};
+use agent_core::error::Attach;
 
 impl Agent {
     /// As [`plan_endpoint`], in a network of the cluster: the addresses are this host's then.

@@ -7,12 +7,12 @@ use agent_api::EndpointSettings;
 use super::Agent;
 use super::endpoint::{Attachment, addresses};
 use super::endpoint_plan::{Place, plan_endpoint};
-use super::error::Attach;
 use super::state::Network;
 use crate::cluster::{ADDRESSES, Holder, Member, Session};
 use crate::ipam::Pool;
 use crate::record::EndpointRecord;
 use crate::store::{Change, Expected, Store, StoreError};
+use agent_core::error::Attach;
 
 /// Why an endpoint's addresses are not this host's.
 pub(super) enum Claim {

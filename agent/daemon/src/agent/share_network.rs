@@ -5,11 +5,11 @@ use std::collections::BTreeSet;
 use switch_core::Vni;
 
 use super::Agent;
-use super::error::CreateNetwork;
 use super::share_address::CLAIMS_MAX;
 use crate::cluster::{ADDRESSES, Member, NAMES, NETWORKS, VNIS};
 use crate::record::NetworkRecord;
 use crate::store::{Change, Expected, Store, StoreError};
+use agent_core::error::CreateNetwork;
 
 impl Agent {
     /// Puts a network that was just planned where all hosts see it. The VNI is a free one where none is wished for.

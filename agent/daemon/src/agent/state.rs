@@ -18,7 +18,7 @@ use super::publishing::Publishing;
 use crate::edge::EdgeHandle;
 use crate::firewall::Service;
 use crate::ipam::Pool;
-use crate::netlink::NetnsId;
+use crate::netlink::{NetnsId, netns_id};
 use crate::record::{
     ContainerRecord, EndpointRecord, NetworkRecord, Owner, PatchRecord, SettingsRecord,
 };
@@ -73,7 +73,7 @@ impl State {
                 .flat_map(|network| network.endpoints.values())
         };
         let is_known = |owner: &Owner| endpoints().any(|endpoint| endpoint.record.owner == *owner);
-        let there = NetnsId::of(path).ok().map(|id| self.owner_of(id));
+        let there = netns_id(path).ok().map(|id| self.owner_of(id));
         there.filter(is_known).or_else(|| {
             let came_by = |endpoint: &&Endpoint| endpoint.record.sandbox.as_deref() == Some(path);
             let endpoint = endpoints().find(came_by)?;
@@ -83,7 +83,7 @@ impl State {
 }
 
 pub(super) fn leads_to(path: &Path, sandbox: NetnsId) -> bool {
-    NetnsId::of(path).is_ok_and(|id| id == sandbox)
+    netns_id(path).is_ok_and(|id| id == sandbox)
 }
 
 /// A network and its parts on this host.

@@ -26,6 +26,7 @@ use switch_core::{PortKind, Vni};
 use super::Agent;
 use super::host_port::host_link;
 use super::overlay::{Tunnels, local_address};
+use super::segment::gateway;
 use super::share::vni;
 use super::state::{Network, State};
 use crate::cluster::Member;
@@ -204,7 +205,7 @@ impl Agent {
             segment.gone += &tunnels.close(&self.switch, tunnel);
             let ends = (local, *remote);
             let place = (vni, record.port_config(PortKind::Tunnel));
-            let gateway = record.gateway(segment.edge_port);
+            let gateway = gateway(record, segment.edge_port);
             match tunnels.open_vxlan(&self.switch, &segment.bridge, ends, place, gateway) {
                 Ok(opened) => *tunnel = opened,
                 Err(why) => self.warn(format!(

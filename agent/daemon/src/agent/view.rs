@@ -13,13 +13,14 @@ use switch_io::Switch;
 use super::container_spec::capabilities;
 use super::endpoint::{addresses, sandbox_of};
 use super::overlay::Tunnels;
-use super::segment::{DRIVER_OFFLOAD, on_link};
+use super::segment::on_link;
 use super::state::{Container, Endpoint, Network, State};
 use super::view_overlay;
 use crate::container::attach::SOCKET_FILE;
 use crate::container::log;
 use crate::firewall::Drops;
 use crate::record::{NetworkRecord, Owner, Phase};
+use agent_core::network::options::DRIVER_OFFLOAD;
 
 pub(super) fn network_summary(record: &NetworkRecord) -> NetworkSummary {
     NetworkSummary {

@@ -12,7 +12,7 @@ use agent_api::TransportProtocol;
 use netlink_sys::protocols::NETLINK_NETFILTER;
 use netlink_sys::{Socket, SocketAddr};
 
-use super::rules::Published;
+use super::Published;
 use crate::netlink::{attribute, messages};
 
 /// Deletes the associations with a host's own address that do not go where they should by now.

@@ -146,7 +146,7 @@ fn filter_findings(ruleset: &Value) -> Vec<Finding> {
 }
 
 fn drop_remedy(family: &str, table: &str, name: &str) -> String {
-    let mark = super::rules::DEFAULT_MARK_BIT;
+    let mark = super::DEFAULT_MARK_BIT;
     format!(
         "let marked packets pass: nft insert rule {family} {table} {name} \
          meta mark \\& {mark:#x} == {mark:#x} accept"

@@ -23,14 +23,11 @@ mod diagnose;
 mod drops;
 mod loopback;
 mod nft;
-mod published;
-mod render;
-mod rules;
 mod watch;
 
+pub use agent_core::firewall::{
+    DEFAULT_MARK_BIT, Drops, Families, FilterDrop, NetworkRules, Published, Rules, Service, render,
+};
 pub use diagnose::{Finding, diagnose};
-pub use drops::{Drops, FilterDrop};
 pub use nft::{Firewall, FirewallError};
-pub use render::render;
-pub use rules::{DEFAULT_MARK_BIT, Families, NetworkRules, Published, Rules, Service};
 pub use watch::{Disturbance, FirewallWatch, WatchFirewall};

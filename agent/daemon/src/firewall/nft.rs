@@ -7,11 +7,10 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use agent_core::firewall::{Drops, Published, Rules, Surroundings, TABLE, render_beside};
 use serde_json::{Value, json};
 
-use super::drops::Drops;
-use super::render::{Surroundings, TABLE, render_beside};
-use super::rules::{Published, Rules};
+use super::drops::read_drops;
 use super::watch::{FirewallWatch, WatchFirewall};
 use super::{conntrack, loopback};
 use crate::netlink::Netlink;
@@ -127,7 +126,7 @@ impl Firewall {
     /// What was dropped since there has been a table; nothing where there is none.
     pub fn drops(&self) -> Drops {
         let listed = self.list(&["list", "sets", "table", "inet", "tapestry"]);
-        listed.map_or_else(|_| Drops::default(), |listing| Drops::read(&listing))
+        listed.map_or_else(|_| Drops::default(), |listing| read_drops(&listing))
     }
 
     /// Whether Docker's chains are there.
@@ -140,7 +139,7 @@ impl Firewall {
     fn survey(&self) -> Result<(Value, Drops), FirewallError> {
         match self.list(&[&format!("list chains; list sets table {TABLE}")]) {
             Ok(listing) => {
-                let drops = Drops::read(&listing);
+                let drops = read_drops(&listing);
                 Ok((listing, drops))
             }
             Err(FirewallError::Refused { .. }) => {

@@ -4,16 +4,8 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
-use serde::{Deserialize, Serialize};
-
-/// A setting that the agent changed.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct SysctlChange {
-    /// Below `/proc/sys`, for example `net/ipv4/ip_forward`.
-    pub name: String,
-    pub before: String,
-    pub after: String,
-}
+pub use agent_core::record::SysctlChange;
+use agent_core::record::{IPV4_FORWARDING, IPV6_FORWARDING};
 
 /// Why a setting could not be changed.
 #[derive(Debug, thiserror::Error)]
@@ -76,23 +68,6 @@ pub fn restore(changes: &[SysctlChange]) {
     }
 }
 
-impl SysctlChange {
-    /// Whether it makes the host forward packets of this family.
-    pub fn is_forwarding(&self, ipv6: bool) -> bool {
-        self.name
-            == if ipv6 {
-                IPV6_FORWARDING
-            } else {
-                IPV4_FORWARDING
-            }
-    }
-
-    /// Whether it is made for networks with IPv6 only.
-    pub fn is_ipv6(&self) -> bool {
-        self.name.starts_with(IPV6)
-    }
-}
-
 /// A setting that cannot be read is on the list too, so that changing it says why.
 fn needed(root: &Path, wanted: Vec<(String, &str)>) -> Vec<SysctlChange> {
     let changes = wanted.into_iter().map(|(name, value)| SysctlChange {
@@ -138,10 +113,7 @@ fn read(root: &Path, name: &str) -> Option<String> {
     Some(text.trim().to_owned())
 }
 
-const IPV4_FORWARDING: &str = "net/ipv4/ip_forward";
-const IPV6_FORWARDING: &str = "net/ipv6/conf/all/forwarding";
 const LIBERAL_TRACKING: &str = "net/netfilter/nf_conntrack_tcp_be_liberal";
-const IPV6: &str = "net/ipv6/";
 const IPV6_LINKS: &str = "net/ipv6/conf";
 const OWN_LINKS: &str = "tsy";
 

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+pub use agent_core::network::plan::SubnetEntry;
 use ipnet::IpNet;
 use netlink_packet_route::address::{AddressAttribute, AddressMessage};
 use netlink_packet_route::link::{InfoKind, LinkAttribute, LinkFlags, LinkInfo, LinkMessage};
@@ -57,15 +58,6 @@ pub struct RouteEntry {
     pub destination: IpNet,
     pub gateway: Option<IpAddr>,
     pub link_index: Option<u32>,
-}
-
-/// A subnet that the namespace has an address in or a route to.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct SubnetEntry {
-    pub subnet: IpNet,
-    pub gateway: Option<IpAddr>,
-    /// By name; absent for routes over several.
-    pub link: Option<String>,
 }
 
 impl Netlink {

@@ -23,7 +23,7 @@ mod ways;
 pub(crate) use attributes::{attribute, messages};
 pub use error::{NetlinkError, Refusal};
 pub use link::{AddressEntry, LinkEntry, LinkSettings, RouteEntry, SubnetEntry};
-pub use namespace::{Netns, NetnsId, OpenNetns};
+pub use namespace::{Netns, NetnsId, OpenNetns, netns_id};
 pub use sandbox::{
     HostLink, LinkName, Neighbor, Route, SandboxLink, SandboxLinkDone, configure_host_link,
     configure_sandbox,

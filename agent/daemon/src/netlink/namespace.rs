@@ -7,6 +7,7 @@ use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use std::thread;
 
+pub use agent_core::record::NetnsId;
 use nix::sched::{CloneFlags, setns};
 use rustix::fs::{Mode, OFlags, Stat, fstat, fstatfs};
 use switch_io::namespace_cookie;
@@ -21,27 +22,9 @@ pub struct Netns {
     path: PathBuf,
 }
 
-/// The identity of a namespace: two files with the same identity are the same namespace.
-#[derive(
-    Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize,
-)]
-pub struct NetnsId {
-    pub device: u64,
-    pub inode: u64,
-}
-
-impl NetnsId {
-    /// The identity of the file that `path` leads to, which need not be a namespace. Opens nothing, so it is cheap.
-    pub fn of(path: &Path) -> io::Result<Self> {
-        Ok(Self::from_stat(&rustix::fs::stat(path)?))
-    }
-
-    const fn from_stat(file: &Stat) -> Self {
-        Self {
-            device: file.st_dev,
-            inode: file.st_ino,
-        }
-    }
+/// The identity of the file that `path` leads to, which need not be a namespace. Opens nothing, so it is cheap.
+pub fn netns_id(path: &Path) -> io::Result<NetnsId> {
+    Ok(id_of(&rustix::fs::stat(path)?))
 }
 
 /// Why a path is no usable namespace.
@@ -102,7 +85,7 @@ impl Netns {
         let stat = fstat(&file).map_err(|errno| failed(errno.into()))?;
         Ok(Self {
             file,
-            id: NetnsId::from_stat(&stat),
+            id: id_of(&stat),
             path: path.to_owned(),
         })
     }
@@ -161,6 +144,13 @@ impl Netns {
 impl AsFd for Netns {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.file.as_fd()
+    }
+}
+
+const fn id_of(file: &Stat) -> NetnsId {
+    NetnsId {
+        device: file.st_dev,
+        inode: file.st_ino,
     }
 }
 

@@ -6,7 +6,7 @@ use std::fs;
 use std::os::unix::ffi::OsStringExt;
 use std::path::PathBuf;
 
-use super::namespace::NetnsId;
+use super::namespace::{NetnsId, netns_id};
 
 /// A path to each of the namespaces that has one: where its file is mounted, or a process that lives in it. Whoever only
 /// holds it open is not found.
@@ -16,7 +16,7 @@ pub(crate) fn find_ways(wanted: &BTreeSet<NetnsId>) -> BTreeMap<NetnsId, PathBuf
         if found.len() == wanted.len() {
             break;
         }
-        if let Ok(id) = NetnsId::of(&path)
+        if let Ok(id) = netns_id(&path)
             && wanted.contains(&id)
         {
             found.entry(id).or_insert(path);
@@ -89,13 +89,13 @@ mod tests {
 
     #[test]
     fn the_own_namespace_is_found_by_its_processes() {
-        let own = NetnsId::of("/proc/self/ns/net".as_ref()).unwrap();
+        let own = netns_id("/proc/self/ns/net".as_ref()).unwrap();
         let nowhere = NetnsId {
             device: own.device,
             inode: 1,
         };
         let ways = find_ways(&BTreeSet::from([own, nowhere]));
         assert_eq!(ways.keys().copied().collect::<Vec<_>>(), [own]);
-        assert_eq!(NetnsId::of(&ways[&own]).unwrap(), own);
+        assert_eq!(netns_id(&ways[&own]).unwrap(), own);
     }
 }

@@ -12,8 +12,7 @@ mod pool;
 mod subnet;
 
 pub use pool::{AllocateAddress, CreatePool, Pool};
-pub(crate) use subnet::overlap;
 pub use subnet::{
     ChooseSubnet, DefaultPool, InvalidSubnet, SubnetInUse, check_free, choose_subnet,
-    default_pools_v4, default_pools_v6, dockers_pools_v4, parse_subnet,
+    default_pools_v4, default_pools_v6, dockers_pools_v4, overlap, parse_subnet,
 };

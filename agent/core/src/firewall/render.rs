@@ -19,14 +19,15 @@ pub fn render(rules: &Rules) -> String {
 
 /// What else there is at the time.
 #[derive(Debug, Default)]
-pub(super) struct Surroundings {
+pub struct Surroundings {
     /// What the table that is replaced has counted.
-    pub(super) drops: Drops,
+    pub drops: Drops,
     /// Docker's chains are there, and decide about its bridges.
-    pub(super) docker: bool,
+    pub docker: bool,
 }
 
-pub(super) fn render_beside(rules: &Rules, around: &Surroundings) -> String {
+/// As [`render`], with what there is at the time taken into account.
+pub fn render_beside(rules: &Rules, around: &Surroundings) -> String {
     let mut networks: Vec<&NetworkRules> = rules.networks.iter().collect();
     networks.sort_by(|one, other| one.host_link.cmp(&other.host_link));
     // `add` before `delete` makes deleting a table that is not there no error.
@@ -47,7 +48,7 @@ pub(super) fn render_beside(rules: &Rules, around: &Surroundings) -> String {
 }
 
 /// The name of the table with its family.
-pub(super) const TABLE: &str = "inet tapestry";
+pub const TABLE: &str = "inet tapestry";
 
 /// Sets instead of rules per network, so that a packet costs the same however many networks there are.
 fn push_sets(text: &mut String, networks: &[&NetworkRules]) {
@@ -377,7 +378,7 @@ fn quoted(link: &str) -> String {
 mod tests {
     use super::super::rules::Published;
     use super::*;
-    use crate::firewall::Families;
+    use crate::firewall::{Count, Families};
 
     fn network(link: &str, subnets: &[&str]) -> NetworkRules {
         NetworkRules {
@@ -582,10 +583,14 @@ mod tests {
 
     #[test]
     fn what_was_counted_is_handed_over() {
-        let counted = serde_json::json!({"nftables": [{"set": {"name": "dropped_source", "elem": [
-            {"elem": {"val": "tsy0000000001", "counter": {"packets": 3, "bytes": 90}}}]}}]});
+        let mut drops = Drops::default();
+        let count = Count {
+            packets: 3,
+            bytes: 90,
+        };
+        drops.note(FilterDrop::Source, "tsy0000000001", count);
         let around = Surroundings {
-            drops: Drops::read(&counted),
+            drops,
             docker: false,
         };
         let text = render_beside(&two_networks(), &around);

@@ -5,22 +5,22 @@ use std::net::IpAddr;
 use agent_api::{Driver, NetworkCreate};
 use switch_core::Vni;
 
-use super::error::CreateNetwork;
+use crate::error::CreateNetwork;
 use crate::record::Encap;
 
 /// What the options ask for, checked.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct OverlayWish {
-    pub(super) encap: Encap,
+pub struct OverlayWish {
+    pub encap: Encap,
     /// A free one is taken where absent.
-    pub(super) vni: Option<u32>,
+    pub vni: Option<u32>,
     /// Empty: the hosts of the cluster.
-    pub(super) remotes: Vec<IpAddr>,
+    pub remotes: Vec<IpAddr>,
 }
 
 impl OverlayWish {
     /// `None` for the other drivers.
-    pub(super) fn read(request: &NetworkCreate) -> Result<Option<Self>, CreateNetwork> {
+    pub fn read(request: &NetworkCreate) -> Result<Option<Self>, CreateNetwork> {
         if request.driver != Driver::Overlay {
             return Ok(None);
         }
@@ -105,11 +105,11 @@ fn wrong(name: &str, value: &str, expected: &'static str) -> CreateNetwork {
     }
 }
 
-pub(super) const OPTION_ENCAP: &str = "encap";
-pub(super) const OPTION_VNI: &str = "vni";
-pub(super) const OPTION_REMOTE: &str = "remote";
+pub const OPTION_ENCAP: &str = "encap";
+pub const OPTION_VNI: &str = "vni";
+pub const OPTION_REMOTE: &str = "remote";
 /// Every frame to everybody is sent to each.
-pub(super) const REMOTES_MAX: usize = 128;
+pub const REMOTES_MAX: usize = 128;
 
 #[cfg(test)]
 mod tests {

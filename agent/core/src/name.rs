@@ -2,11 +2,9 @@
 
 use std::fmt::Write as _;
 
-use rustix::rand::{GetRandomFlags, getrandom};
-
 /// Docker's grammar, `[a-zA-Z0-9][a-zA-Z0-9_.-]*`, and short enough for a DNS label (RFC 1035 §2.3.4). For hostnames
 /// too, which may have several labels (RFC 1123 §2.1): the kernel keeps 64 bytes of them.
-pub(crate) fn check_name(name: &str) -> Result<(), BadName> {
+pub fn check_name(name: &str) -> Result<(), BadName> {
     let mut bytes = name.bytes();
     let starts_well = bytes
         .next()
@@ -24,7 +22,7 @@ pub(crate) fn check_name(name: &str) -> Result<(), BadName> {
 
 /// A name that no container, network or alias may have.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum BadName {
+pub enum BadName {
     #[error(
         "{0:?} is not a usable name; take letters, digits, '_', '.' and '-', beginning with a letter or digit"
     )]
@@ -33,16 +31,10 @@ pub(crate) enum BadName {
     Length(usize, String),
 }
 
-/// 256 random bits as 64 hexadecimal digits, as Docker's ids.
-pub(crate) fn new_id() -> String {
-    let mut bytes = [0u8; 32];
-    let mut filled = 0;
-    while filled < bytes.len() {
-        // getrandom(2) only fails where the kernel lacks it (before 3.17) or a signal interrupts it.
-        filled += getrandom(&mut bytes[filled..], GetRandomFlags::empty()).unwrap_or(0);
-    }
+/// The id that 32 random bytes make: 64 hexadecimal digits, as Docker's.
+pub fn id_of(random: [u8; 32]) -> String {
     let mut id = String::with_capacity(64);
-    for byte in bytes {
+    for byte in random {
         // Writing to a String cannot fail.
         let _ = write!(id, "{byte:02x}");
     }
@@ -50,12 +42,12 @@ pub(crate) fn new_id() -> String {
 }
 
 /// The id as people see it.
-pub(crate) fn short(id: &str) -> &str {
+pub fn short(id: &str) -> &str {
     id.get(..12).unwrap_or(id)
 }
 
 /// A name for a container that got none; `id` decides which, so that it is as random as the id.
-pub(crate) fn made_up(id: &str) -> String {
+pub fn made_up(id: &str) -> String {
     let digit = |range: std::ops::Range<usize>| {
         id.get(range)
             .and_then(|hex| usize::from_str_radix(hex, 16).ok())
@@ -121,10 +113,11 @@ mod tests {
     }
 
     #[test]
-    fn ids_are_64_digits_and_differ() {
-        let (one, other) = (new_id(), new_id());
-        assert_eq!(one.len(), 64);
-        assert_ne!(one, other);
+    fn ids_are_64_digits_and_make_names() {
+        let (one, other) = (id_of([0x0f; 32]), id_of([0xf1; 32]));
+        assert_eq!(one, "0f".repeat(32));
+        assert_eq!(short(&one), "0f0f0f0f0f0f");
+        assert_ne!(made_up(&one), made_up(&other));
         assert!(check_name(&made_up(&one)).is_ok());
     }
 }

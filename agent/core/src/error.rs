@@ -5,14 +5,13 @@ use std::path::PathBuf;
 use agent_api::{ApiError, ErrorKind};
 use ipnet::IpNet;
 
-use crate::container::UnknownCapability;
 use crate::ipam::{AllocateAddress, ChooseSubnet, CreatePool, InvalidSubnet};
 use crate::name::BadName;
 use crate::record::{ContainerRecord, Phase};
 
 /// Something was asked for by a name, id or prefix that fits nothing, or more than one thing.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum Find {
+pub enum Find {
     #[error("no network {0:?}; `tapestry network ls` lists them")]
     NoNetwork(String),
     #[error("no container {0:?}; `tapestry ps -a` lists them")]
@@ -35,7 +34,7 @@ impl From<Find> for ApiError {
 
 /// `POST /v1/networks`.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum CreateNetwork {
+pub enum CreateNetwork {
     #[error("network name: {0}")]
     Name(#[from] BadName),
     #[error(
@@ -84,7 +83,7 @@ pub(super) enum CreateNetwork {
         "gateway {0} lies in none of the network's subnets; leave it out or give its subnet with --subnet"
     )]
     GatewayOutside(std::net::IpAddr),
-    #[error("option {0:?} is unknown; {options}", options = super::plan::options_shown())]
+    #[error("option {0:?} is unknown; {options}", options = crate::network::plan::options_shown())]
     UnknownOption(String),
     #[error("option {name}={value} is not understood; write {expected}")]
     OptionValue {
@@ -125,7 +124,7 @@ impl From<CreateNetwork> for ApiError {
 
 /// `DELETE /v1/networks/{name}`.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum RemoveNetwork {
+pub enum RemoveNetwork {
     #[error("network {0:?} is part of every agent and stays")]
     Predefined(String),
     #[error(
@@ -150,7 +149,7 @@ impl From<RemoveNetwork> for ApiError {
 
 /// `POST` and `DELETE /v1/networks/{name}/patches`.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
-pub(super) enum Patch {
+pub enum Patch {
     #[error("network {0:?} cannot be patched to itself; name two networks")]
     Itself(String),
     #[error("network {0:?} has no ports of its own; patches join networks of driver bridge")]
@@ -208,7 +207,7 @@ impl From<Patch> for ApiError {
 
 /// `POST /v1/endpoints`, and every attachment of a container.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum Attach {
+pub enum Attach {
     #[error("{what}: {source}")]
     Name { what: &'static str, source: BadName },
     #[error("{name:?} is on network {network:?} already; disconnect it first")]
@@ -276,7 +275,7 @@ impl From<Attach> for ApiError {
 
 /// Everything that is asked of containers.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum Contain {
+pub enum Contain {
     #[error("{what}: {source}")]
     Name { what: &'static str, source: BadName },
     #[error(
@@ -287,8 +286,8 @@ pub(super) enum Contain {
     NoCommand,
     #[error("{0:?} is not KEY=VALUE; write -e KEY=VALUE")]
     Env(String),
-    #[error(transparent)]
-    Capability(#[from] UnknownCapability),
+    #[error("{0}")]
+    Capability(String),
     #[error("{0:?} is no domain to search; write --dns-search example.com, or . for none")]
     SearchDomain(String),
     #[error("{0:?} is no option of resolv.conf; write --dns-option ndots:2")]
@@ -331,7 +330,7 @@ pub(super) enum Contain {
 
 impl Contain {
     /// Why nothing can be done in a container that does not run.
-    pub(super) fn not_running(record: &ContainerRecord) -> Self {
+    pub fn not_running(record: &ContainerRecord) -> Self {
         let name = record.name.clone();
         match record.phase {
             Phase::Exited(code) => Self::Ended { name, code },

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::net::IpAddr;
 
 /// `hosts`: the loopback names, and the container's own for each of its addresses.
-pub(super) fn hosts(addresses: &[IpAddr], hostname: &str) -> String {
+pub fn hosts(addresses: &[IpAddr], hostname: &str) -> String {
     let mut text = String::from(LOOPBACK_NAMES);
     for address in addresses {
         let _ = writeln!(text, "{address}\t{hostname}");

@@ -115,7 +115,8 @@ pub fn check_free(subnet: IpNet, in_use: &[SubnetInUse]) -> Result<(), InvalidSu
     }
 }
 
-pub(crate) fn overlap(one: IpNet, other: IpNet) -> bool {
+/// Whether the two have an address in common.
+pub fn overlap(one: IpNet, other: IpNet) -> bool {
     one.contains(&other) || other.contains(&one)
 }
 

@@ -6,7 +6,7 @@ use crate::record::NetworkRecord;
 
 impl NetworkRecord {
     /// How the network's bridge treats a port of that kind.
-    pub(super) fn port_config(&self, kind: PortKind) -> PortConfig {
+    pub fn port_config(&self, kind: PortKind) -> PortConfig {
         let mut config = PortConfig {
             joining: self.joining(),
             ..PortConfig::new(kind, u32::from(self.mtu))
@@ -30,13 +30,13 @@ impl NetworkRecord {
     }
 
     /// Whether the network's own server leases addresses.
-    pub(super) fn serves_dhcp(&self) -> bool {
+    pub fn serves_dhcp(&self) -> bool {
         let value = self.options.get(OPTION_DHCP);
         value.is_none_or(|value| value == "builtin")
     }
 
     /// Whether containers may advertise themselves as routers.
-    pub(super) fn allows_routers(&self) -> bool {
+    pub fn allows_routers(&self) -> bool {
         self.has_option(OPTION_RA, "allow")
     }
 
@@ -46,7 +46,7 @@ impl NetworkRecord {
 }
 
 /// Frames a second, or `off` for no limit; `None` where it is neither.
-pub(super) fn parse_bum(value: &str) -> Option<Option<BumLimit>> {
+pub fn parse_bum(value: &str) -> Option<Option<BumLimit>> {
     if value == "off" {
         return Some(None);
     }
@@ -58,20 +58,20 @@ pub(super) fn parse_bum(value: &str) -> Option<Option<BumLimit>> {
 }
 
 /// Whether frames may bear addresses of neighbors: `strict` or `loose`.
-pub(super) const OPTION_GUARD: &str = "guard";
+pub const OPTION_GUARD: &str = "guard";
 /// Who serves DHCP: `builtin`, `container` or `off`.
-pub(super) const OPTION_DHCP: &str = "dhcp";
+pub const OPTION_DHCP: &str = "dhcp";
 /// Router advertisements and redirects from containers: `block` or `allow`.
-pub(super) const OPTION_RA: &str = "ra";
+pub const OPTION_RA: &str = "ra";
 /// Broadcast, unknown unicast and multicast of each container, in frames a second.
-pub(super) const OPTION_BUM: &str = "bum";
+pub const OPTION_BUM: &str = "bum";
 /// Whether sources seen at containers enter the forwarding table: `true` or `false`.
-pub(super) const OPTION_LEARNING: &str = "fdb.learning";
+pub const OPTION_LEARNING: &str = "fdb.learning";
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::agent::plan::{Surroundings, plan_network};
+    use crate::network::plan::{Surroundings, plan_network};
     use agent_api::NetworkCreate;
 
     fn config(kind: PortKind, options: &[(&str, &str)]) -> PortConfig {
@@ -90,7 +90,7 @@ mod tests {
             options: options.collect(),
             ..NetworkCreate::default()
         };
-        let record = plan_network(request, None, &around).unwrap();
+        let record = plan_network("e1".into(), request, None, &around).unwrap();
         record.port_config(kind)
     }
 

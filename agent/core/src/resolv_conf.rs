@@ -2,23 +2,18 @@
 
 use std::fmt::Write as _;
 use std::net::IpAddr;
-use std::path::Path;
 
 /// Servers, search domains and options.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct ResolvConf {
-    pub(super) servers: Vec<IpAddr>,
-    pub(super) search: Vec<String>,
-    pub(super) options: Vec<String>,
+pub struct ResolvConf {
+    pub servers: Vec<IpAddr>,
+    pub search: Vec<String>,
+    pub options: Vec<String>,
 }
 
 impl ResolvConf {
-    /// The host's search domains and options; none where the file cannot be read.
-    pub(super) fn of_host(path: &Path) -> Self {
-        std::fs::read_to_string(path).map_or_else(|_| Self::default(), |text| Self::parse(&text))
-    }
-
-    fn parse(text: &str) -> Self {
+    /// From the file's text; what is malformed is left out.
+    pub fn parse(text: &str) -> Self {
         let mut parsed = Self::default();
         for line in text.lines() {
             let mut words = line.split_whitespace();
@@ -42,7 +37,7 @@ impl ResolvConf {
     }
 
     /// What a person asked for goes before what this is; a search domain of `.` asks for none.
-    pub(super) fn overridden(mut self, search: &[String], options: &[String]) -> Self {
+    pub fn overridden(mut self, search: &[String], options: &[String]) -> Self {
         if !search.is_empty() {
             self.search = search.to_vec();
         }
@@ -55,7 +50,7 @@ impl ResolvConf {
 
     /// With names tried as they are before any search domain is appended, unless told otherwise: the network's own
     /// names have no dots, as with Docker's server.
-    pub(super) fn with_plain_names_first(mut self) -> Self {
+    pub fn with_plain_names_first(mut self) -> Self {
         if !self
             .options
             .iter()
@@ -66,7 +61,8 @@ impl ResolvConf {
         self
     }
 
-    pub(super) fn to_text(&self) -> String {
+    /// As the file has it.
+    pub fn to_text(&self) -> String {
         let mut text = String::new();
         for server in &self.servers {
             // Writing to a String cannot fail.
@@ -82,12 +78,12 @@ impl ResolvConf {
 }
 
 /// What can stand behind `search` and means one domain.
-pub(super) fn is_search_domain(domain: &str) -> bool {
+pub fn is_search_domain(domain: &str) -> bool {
     domain == "." || dns_core::check_name(domain.strip_suffix('.').unwrap_or(domain)).is_ok()
 }
 
 /// `word` or `word:number`.
-pub(super) fn is_option(option: &str) -> bool {
+pub fn is_option(option: &str) -> bool {
     let (word, number) = option.split_once(':').unwrap_or((option, "0"));
     let is_word = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
     (1..=32).contains(&word.len())

@@ -82,7 +82,7 @@ impl Published {
     }
 
     /// Where a packet to the host's `port` goes on to.
-    pub(super) fn target_of(&self, port: u16) -> Option<SocketAddr> {
+    pub fn target_of(&self, port: u16) -> Option<SocketAddr> {
         let at = port.checked_sub(self.host_port)?;
         let target = self.container.port().checked_add(at)?;
         (at < self.ports).then(|| SocketAddr::new(self.container.ip(), target))

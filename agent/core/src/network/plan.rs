@@ -6,33 +6,40 @@ use std::time::Duration;
 use agent_api::{Driver, NetworkCreate};
 use ipnet::IpNet;
 
-use super::dns::{OPTION_REBIND, OPTION_RECORD, parse_records};
-use super::error::CreateNetwork;
-use super::plan_overlay::{OPTION_ENCAP, OPTION_REMOTE, OPTION_VNI};
-use super::port_options::{
-    OPTION_BUM, OPTION_DHCP, OPTION_GUARD, OPTION_LEARNING, OPTION_RA, parse_bum,
-};
+use super::names::{OPTION_REBIND, OPTION_RECORD, parse_records};
+use super::overlay::{OPTION_ENCAP, OPTION_REMOTE, OPTION_VNI};
+use super::ports::{OPTION_BUM, OPTION_DHCP, OPTION_GUARD, OPTION_LEARNING, OPTION_RA, parse_bum};
+use crate::error::CreateNetwork;
 use crate::ipam::{
     DefaultPool, Pool, SubnetInUse, check_free, choose_subnet, overlap, parse_subnet,
 };
-use crate::name::{check_name, new_id};
-use crate::netlink::SubnetEntry;
+use crate::name::check_name;
 use crate::record::{NetworkRecord, OverlayRecord, Subnet};
 
 /// What the plan must keep clear of, and may take from.
-pub(super) struct Surroundings {
+pub struct Surroundings {
     /// Subnets of this agent's networks.
-    pub(super) networks: Vec<SubnetInUse>,
+    pub networks: Vec<SubnetInUse>,
     /// Subnets that the host has an address in or a route to, by links that are not the agent's.
-    pub(super) host: Vec<SubnetEntry>,
-    pub(super) pools_v4: Vec<DefaultPool>,
-    pub(super) pools_v6: Vec<DefaultPool>,
+    pub host: Vec<SubnetEntry>,
+    pub pools_v4: Vec<DefaultPool>,
+    pub pools_v6: Vec<DefaultPool>,
     /// What the underlay leaves of its MTU; absent where frames stay on this host or are cut on the way.
-    pub(super) mtu_max: Option<u16>,
+    pub mtu_max: Option<u16>,
 }
 
-/// Checks everything that can be known beforehand. The caller has made sure that the name is free.
-pub(super) fn plan_network(
+/// A subnet that the host has an address in or a route to.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct SubnetEntry {
+    pub subnet: IpNet,
+    pub gateway: Option<IpAddr>,
+    /// By name; absent for routes over several.
+    pub link: Option<String>,
+}
+
+/// Checks everything that can be known beforehand. The caller has made sure that the name is free, and passes a new id.
+pub fn plan_network(
+    id: String,
     request: NetworkCreate,
     overlay: Option<OverlayRecord>,
     around: &Surroundings,
@@ -44,7 +51,7 @@ pub(super) fn plan_network(
     let with_ipv6 = subnets.iter().any(|subnet| subnet.net.addr().is_ipv6());
     let mtu = plan_mtu(request.mtu, around.mtu_max, with_ipv6)?;
     Ok(NetworkRecord {
-        id: new_id(),
+        id,
         name: request.name,
         driver: request.driver,
         subnets,
@@ -60,7 +67,7 @@ pub(super) fn plan_network(
 }
 
 /// A pool for each of the network's subnets.
-pub(super) fn pools(record: &NetworkRecord) -> Result<(Option<Pool>, Option<Pool>), CreateNetwork> {
+pub fn pools(record: &NetworkRecord) -> Result<(Option<Pool>, Option<Pool>), CreateNetwork> {
     let pool =
         |subnet: Subnet, range: Option<IpNet>| Pool::new(subnet.net, Some(subnet.gateway), range);
     let v4 = record
@@ -125,7 +132,7 @@ fn check_options(request: &NetworkCreate) -> Result<(), CreateNetwork> {
 }
 
 /// What `-o fdb.ageing` takes.
-pub(super) fn parse_ageing(value: &str) -> Option<Duration> {
+pub fn parse_ageing(value: &str) -> Option<Duration> {
     let seconds = value.parse().ok()?;
     (1..=AGEING_MAX_S)
         .contains(&seconds)
@@ -255,7 +262,7 @@ fn plan_mtu(asked: Option<u16>, most: Option<u16>, with_ipv6: bool) -> Result<u1
 }
 
 /// What `-o` takes, in one line.
-pub(super) fn options_shown() -> String {
+pub fn options_shown() -> String {
     let list = |only_overlay| {
         let of_kind = OPTIONS.iter().filter(|option| option.2 == only_overlay);
         let shown: Vec<_> = of_kind
@@ -287,13 +294,13 @@ const OPTIONS: &[(&str, &str, bool)] = &[
     (OPTION_VNI, "N", true),
     (OPTION_REMOTE, "IP[,IP]", true),
 ];
-pub(super) const OPTION_TAP: &str = "tap";
-pub(super) const OPTION_AGEING: &str = "fdb.ageing";
+pub const OPTION_TAP: &str = "tap";
+pub const OPTION_AGEING: &str = "fdb.ageing";
 const AGEING_MAX_S: u64 = 86_400;
-pub(super) const OPTION_TRANSPARENT: &str = "transparent";
+pub const OPTION_TRANSPARENT: &str = "transparent";
 /// `udp`: datagrams of a flow that come together may reach a container as one; `tcp`: only segments of TCP, the default.
-pub(super) const OPTION_JOIN: &str = "join";
-pub(super) const DEFAULT_MTU: u16 = 1500;
+pub const OPTION_JOIN: &str = "join";
+pub const DEFAULT_MTU: u16 = 1500;
 /// What a TAP takes: 65,535 bytes less the Ethernet header (drivers/net/tun.c, MAX_MTU).
 const MTU_MAX: u16 = 65_521;
 
@@ -301,6 +308,14 @@ const MTU_MAX: u16 = 65_521;
 mod tests {
     use super::*;
     use crate::ipam::{default_pools_v4, default_pools_v6};
+
+    fn plan_network(
+        request: NetworkCreate,
+        overlay: Option<OverlayRecord>,
+        around: &Surroundings,
+    ) -> Result<NetworkRecord, CreateNetwork> {
+        super::plan_network("e1".into(), request, overlay, around)
+    }
 
     fn around() -> Surroundings {
         Surroundings {

@@ -10,12 +10,12 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use agent_api::Driver;
 
-use super::error::Patch;
+use crate::error::Patch;
 use crate::ipam::overlap;
 use crate::record::{NetworkRecord, PatchRecord};
 
 /// Refuses a patch that must not be. `network` finds a network by its id.
-pub(super) fn check_patch<'r>(
+pub fn check_patch<'r>(
     patches: &BTreeSet<PatchRecord>,
     network: impl Fn(&str) -> Option<&'r NetworkRecord>,
     one: &'r NetworkRecord,
@@ -104,7 +104,7 @@ fn way<'p>(segment: &BTreeMap<&'p str, Option<&'p str>>, end: &str) -> Vec<&'p s
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::agent::plan::{Surroundings, plan_network};
+    use crate::network::plan::{Surroundings, plan_network};
     use agent_api::NetworkCreate;
 
     /// A network whose id is its name.
@@ -122,9 +122,7 @@ mod tests {
             pools_v6: Vec::new(),
             mtu_max: None,
         };
-        let mut record = plan_network(request, None, &around).unwrap();
-        record.id = name.to_owned();
-        record
+        plan_network(name.to_owned(), request, None, &around).unwrap()
     }
 
     fn wires(names: &[&str]) -> Vec<NetworkRecord> {

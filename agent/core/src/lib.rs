@@ -1,0 +1,17 @@
+//! The agent's decisions, and no I/O: what a request comes to, who gets which address, what the packet filter shall do.
+//!
+//! # Theory of operation
+//!
+//! Everything here is a function of values: of a request, of the records of what is, of what the host was seen to be. Who
+//! calls passes the time and what is random, and does what comes out: keeps the record, makes the link, asks the kernel.
+
+pub mod error;
+pub mod find;
+pub mod firewall;
+pub mod hosts;
+pub mod ipam;
+pub mod name;
+pub mod network;
+pub mod patch;
+pub mod record;
+pub mod resolv_conf;
