@@ -45,6 +45,16 @@ const ARROWS: &[(&str, &str, &str)] = &[
         "switch-core",
         "says how a bridge treats a port, and speaks of Mac and Vni",
     ),
+    (
+        "agent-host",
+        "agent-api",
+        "publishes the runs of ports that its requests name",
+    ),
+    (
+        "agent-host",
+        "agent-core",
+        "does to the kernel what its plans and rules say",
+    ),
     ("agent-daemon", "agent-api", "serves it"),
     (
         "agent-daemon",
@@ -55,6 +65,11 @@ const ARROWS: &[(&str, &str, &str)] = &[
         "agent-daemon",
         "agent-store",
         "remembers what it was asked for",
+    ),
+    (
+        "agent-daemon",
+        "agent-host",
+        "changes links, settings and ports as its networks need them",
     ),
     ("agent-daemon", "switch-core", "makes bridges and edges"),
     ("agent-daemon", "switch-io", "gives them ports and workers"),

@@ -8,19 +8,30 @@ mod edge;
 mod random;
 mod serve;
 mod signals;
-mod sole;
 
 pub mod firewall;
-pub mod host;
-pub mod netlink;
 pub mod probe;
-pub mod publish;
 
 pub(crate) use agent_container as container;
 pub(crate) use agent_store as store;
 
 pub use agent_core::ipam;
 pub(crate) use agent_core::{name, record};
+
+/// The host as the agent needs it: forwarding, limits, rights.
+pub mod host {
+    pub use agent_host::sysctl::{
+        SetSysctl, SysctlChange, change, forwarding_changes, liberal_tracking_changes, restore,
+    };
+    pub use agent_host::{MissingRights, RaiseLimit, check_rights, raise_open_files};
+}
+
+/// Links, addresses and routes.
+pub mod netlink {
+    pub use agent_host::netlink::*;
+    pub use agent_host::{Netns, NetnsId, OpenNetns, find_ways, netns_id};
+}
+
+pub use agent_host::{Holder, holder, publish};
 pub use config::AgentOptions;
 pub use serve::{RunAgent, run};
-pub use sole::{Holder, holder};

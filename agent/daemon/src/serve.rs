@@ -5,6 +5,7 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::os::unix::net::UnixStream as StdUnixStream;
 use std::path::{Path, PathBuf};
 
+use agent_host::{BeSole, Sole};
 use rustix::fs::Mode;
 use tokio::net::UnixListener;
 
@@ -12,7 +13,6 @@ use crate::agent::{Agent, StartAgent};
 use crate::api_server::{Peer, router};
 use crate::config::{AgentOptions, Config, ReadConfig};
 use crate::signals::Signals;
-use crate::sole::{BeSole, Sole};
 
 /// Why the agent stopped, or never ran.
 #[derive(Debug, thiserror::Error)]

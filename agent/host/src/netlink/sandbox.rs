@@ -9,11 +9,11 @@ use nix::errno::Errno;
 
 use super::error::{NetlinkError, Refusal};
 use super::link::{LinkEntry, LinkSettings};
-use super::namespace::Netns;
 use super::request::{
     address_request, loopback_request, neighbor_request, queue_request, route_request, set_request,
 };
 use super::socket::Netlink;
+use crate::namespace::Netns;
 
 /// What a TAP shall become inside a sandbox.
 #[derive(Clone, Debug)]

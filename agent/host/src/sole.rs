@@ -35,11 +35,11 @@ pub struct Holder {
 
 /// The name, not held by another agent.
 #[derive(Debug)]
-pub(crate) struct Sole(Option<UnixListener>);
+pub struct Sole(Option<UnixListener>);
 
 /// Why this agent would not be the only one.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum BeSole {
+pub enum BeSole {
     #[error(
         "{0} serves this network namespace already; stop it, or start this one in another: ip netns exec NAME tapestry agent"
     )]
@@ -64,7 +64,7 @@ impl std::fmt::Display for Holder {
 
 impl Sole {
     /// Takes the name. One who is just dying gets a moment to do so.
-    pub(crate) fn take() -> Result<Self, BeSole> {
+    pub fn take() -> Result<Self, BeSole> {
         let deadline = Instant::now() + DYING;
         loop {
             match UnixListener::bind_addr(&SocketAddr::from_abstract_name(NAME)?) {
@@ -95,7 +95,7 @@ impl Sole {
     }
 
     /// Tells whoever asks where the API is, until the agent ends.
-    pub(crate) async fn answer(self, socket: PathBuf) {
+    pub async fn answer(self, socket: PathBuf) {
         let Some(listener) = self.0 else { return };
         let listening = listener
             .set_nonblocking(true)

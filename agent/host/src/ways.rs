@@ -6,11 +6,11 @@ use std::fs;
 use std::os::unix::ffi::OsStringExt;
 use std::path::PathBuf;
 
-use super::namespace::{NetnsId, netns_id};
+use crate::namespace::{NetnsId, netns_id};
 
 /// A path to each of the namespaces that has one: where its file is mounted, or a process that lives in it. Whoever only
 /// holds it open is not found.
-pub(crate) fn find_ways(wanted: &BTreeSet<NetnsId>) -> BTreeMap<NetnsId, PathBuf> {
+pub fn find_ways(wanted: &BTreeSet<NetnsId>) -> BTreeMap<NetnsId, PathBuf> {
     let mut found = BTreeMap::new();
     for path in mounted().into_iter().chain(of_processes()) {
         if found.len() == wanted.len() {

@@ -13,7 +13,7 @@ use nix::errno::Errno;
 
 use super::attributes::attribute;
 use super::error::{NetlinkError, Refusal};
-use super::namespace::Netns;
+use crate::namespace::Netns;
 
 /// A socket to the kernel's routing tables of one network namespace.
 #[derive(Debug)]

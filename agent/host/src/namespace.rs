@@ -9,10 +9,11 @@ use std::thread;
 
 pub use agent_core::record::NetnsId;
 use nix::sched::{CloneFlags, setns};
+use nix::sys::socket::getsockopt;
+use nix::sys::socket::sockopt::GetStruct;
 use rustix::fs::{Mode, OFlags, Stat, fstat, fstatfs};
-use switch_io::namespace_cookie;
 
-use super::error::NetlinkError;
+use crate::netlink::NetlinkError;
 
 /// An open network namespace file. The namespace lives at least as long as this.
 #[derive(Debug)]
@@ -102,9 +103,10 @@ impl Netns {
     pub fn cookie(&self) -> Result<u64, NetlinkError> {
         let read = self.run(|| {
             let socket = UnixDatagram::unbound()?;
-            namespace_cookie(socket.as_fd())
+            Ok(getsockopt(&socket, NetnsCookie)?)
         });
-        read?.map_err(NetlinkError::Enter)
+        let read: io::Result<u64> = read?;
+        read.map_err(NetlinkError::Enter)
     }
 
     /// Whether this is the namespace of the calling thread, which a sandbox must never be.
@@ -154,5 +156,29 @@ const fn id_of(file: &Stat) -> NetnsId {
     }
 }
 
+/// The cookie of the namespace that a socket belongs to: unlike an inode's number, the kernel gives it only once.
+#[derive(Clone, Copy, Debug)]
+struct NetnsCookie;
+
+nix::getsockopt_impl!(
+    NetnsCookie,
+    libc::SOL_SOCKET,
+    libc::SO_NETNS_COOKIE,
+    u64,
+    GetStruct<u64>
+);
+
 /// `NSFS_MAGIC` of linux/magic.h.
 const NSFS_MAGIC: rustix::fs::FsWord = 0x6e73_6673;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sockets_of_one_namespace_have_its_cookie() {
+        let cookie = || getsockopt(&UnixDatagram::unbound().unwrap(), NetnsCookie).unwrap();
+        assert_ne!(cookie(), 0);
+        assert_eq!(cookie(), cookie());
+    }
+}

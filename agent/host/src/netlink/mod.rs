@@ -13,21 +13,17 @@ mod attributes;
 mod error;
 mod link;
 mod local;
-mod namespace;
 mod request;
 mod sandbox;
 mod socket;
 mod watch;
-mod ways;
 
-pub(crate) use attributes::{attribute, messages};
+pub use attributes::{attribute, messages};
 pub use error::{NetlinkError, Refusal};
 pub use link::{AddressEntry, LinkEntry, LinkSettings, RouteEntry, SubnetEntry};
-pub use namespace::{Netns, NetnsId, OpenNetns, netns_id};
 pub use sandbox::{
     HostLink, LinkName, Neighbor, Route, SandboxLink, SandboxLinkDone, configure_host_link,
     configure_sandbox,
 };
 pub use socket::Netlink;
 pub use watch::LinkWatch;
-pub(crate) use ways::find_ways;

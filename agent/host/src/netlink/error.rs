@@ -7,7 +7,7 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use nix::errno::Errno;
 
-use super::namespace::OpenNetns;
+use crate::namespace::OpenNetns;
 
 /// A failed operation on links, addresses or routes, named with its subject.
 #[derive(Debug, thiserror::Error)]

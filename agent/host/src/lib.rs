@@ -1,0 +1,19 @@
+//! The host under the agent: links, namespaces, kernel settings, published ports, and what the agent may do at all.
+//!
+//! Everything here blocks, and belongs to the network namespace of the thread that calls.
+
+mod limits;
+mod namespace;
+mod rights;
+mod sole;
+mod ways;
+
+pub mod netlink;
+pub mod publish;
+pub mod sysctl;
+
+pub use limits::{RaiseLimit, raise_open_files};
+pub use namespace::{Netns, NetnsId, OpenNetns, netns_id};
+pub use rights::{MissingRights, check_rights};
+pub use sole::{BeSole, Holder, Sole, holder};
+pub use ways::find_ways;
