@@ -184,7 +184,7 @@ const REFUSED_RUN: u8 = 125;
 const COMMAND_NOT_EXECUTABLE: u8 = 126;
 const COMMAND_NOT_FOUND: u8 = 127;
 /// As if by SIGKILL.
-pub(crate) const SUPERVISOR_DIED: u8 = 137;
+pub(crate) const SHIM_DIED: u8 = 137;
 
 #[cfg(test)]
 mod tests {

@@ -85,7 +85,7 @@ enum Verb {
     Completions(completions::Args),
     Man(man::Args),
     Help(help::Args),
-    /// Supervises one container; the agent starts it
+    /// Watches over one container; the agent starts it
     #[command(hide = true)]
     Shim {
         /// The container's directory

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use agent_container::attach::{AttachSession, Session, SessionOptions};
 
-use crate::failure::{Failure, SUPERVISOR_DIED};
+use crate::failure::{Failure, SHIM_DIED};
 
 /// `-t` with `-i` hands our terminal on, so there has to be one. Asked before anything is made.
 pub(crate) fn require_terminal(options: SessionOptions) -> Result<(), Failure> {
@@ -37,7 +37,7 @@ fn failure(error: AttachSession) -> Failure {
         },
         AttachSession::Lost => Failure::Said {
             message: error.to_string(),
-            code: SUPERVISOR_DIED,
+            code: SHIM_DIED,
         },
         error => Failure::said(error.to_string()),
     }

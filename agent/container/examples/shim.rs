@@ -1,10 +1,10 @@
-//! The container runtime without its agent: what the tests give `Supervisor` as its program.
+//! The container runtime without its agent: what the tests give `Shims` as its program.
 
 use std::path::Path;
 use std::process::ExitCode;
 
 use agent_container::attach::{Session, SessionOptions};
-use agent_container::{ContainerSpec, Supervisor, run_init, run_shim};
+use agent_container::{ContainerSpec, Shims, run_init, run_shim};
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -24,7 +24,7 @@ fn spawn(dir: &Path, command: &str) -> ExitCode {
         command: command.split(' ').map(str::to_owned).collect(),
         ..ContainerSpec::default()
     };
-    match Supervisor::new("/proc/self/exe".into()).spawn(dir, &spec) {
+    match Shims::new("/proc/self/exe".into()).spawn(dir, &spec) {
         Ok(_) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("{error}");

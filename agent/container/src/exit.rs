@@ -8,15 +8,15 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::attach::{self, Decoder, Event, Role};
+use crate::running::processes;
 use crate::spec::write_atomically;
-use crate::supervisor::supervised;
 
 /// Contents of `exit.json`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ExitRecord {
     /// The command's own code, 128 + n when signal n ended it, 126 or 127 when it could not be executed.
     pub code: i32,
-    /// Why it could not be executed, or that its supervisor died.
+    /// Why it could not be executed, or that its shim died.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
 }
@@ -31,7 +31,7 @@ pub fn read_exit(dir: &Path) -> io::Result<Option<ExitRecord>> {
 }
 
 /// Waits for the end of the command of this directory. Returns code 137 where the shim died without a word, since that
-/// kills the command. The caller then has [`Supervisor::reap`](super::Supervisor::reap) collect the shim.
+/// kills the command. The caller then has [`Shims::reap`](super::Shims::reap) collect the shim.
 pub async fn wait(dir: &Path) -> ExitRecord {
     loop {
         if let Ok(Some(record)) = read_exit(dir) {
@@ -43,14 +43,14 @@ pub async fn wait(dir: &Path) -> ExitRecord {
         if let Ok(Some(record)) = read_exit(dir) {
             return record;
         }
-        let shim_runs = supervised(dir)
+        let shim_runs = processes(dir)
             .ok()
             .flatten()
-            .is_some_and(|supervised| supervised.shim.is_alive());
+            .is_some_and(|processes| processes.shim.is_alive());
         if !shim_runs {
             return ExitRecord {
                 code: 137,
-                error: Some("its supervisor died".to_owned()),
+                error: Some("its shim died".to_owned()),
             };
         }
         tokio::time::sleep(RETRY_INTERVAL).await;

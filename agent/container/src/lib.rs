@@ -1,10 +1,10 @@
-//! Containers: one command in namespaces of its own, watched over by one small process.
+//! Containers: one command in namespaces of its own, watched over by one small process, its shim.
 //!
 //! # Theory of operation
 //!
 //! Three processes take part, and none of them needs the agent to stay alive:
 //!
-//! - the *agent* calls [`Supervisor::spawn`], which writes `spec.json` in the container's directory and starts
+//! - the *agent* calls [`Shims::spawn`], which writes `spec.json` in the container's directory and starts
 //! - the *shim* ([`run_shim`]), one single-threaded process per container and per exec. It owns the command's streams,
 //!   serves them at `attach.sock` ([`attach`]), keeps the `log`, and writes `exit.json` when the command ended. It starts
 //! - the *init* ([`run_init`]), process 1 of the new PID namespace, which sets up mounts and names, waits for the word to
@@ -15,14 +15,14 @@
 //! | file | written by | holds |
 //! |---|---|---|
 //! | `spec.json` | agent | what to run, 0600: the environment may hold secrets |
-//! | `ready.json` | shim | [`Supervised`]: the processes of shim and init, once the namespaces exist |
+//! | `ready.json` | shim | [`Processes`]: shim and init, once the namespaces exist |
 //! | `attach.sock` | shim | the command's streams, 0660, in the directory's group |
 //! | `log`, `log.1` | shim | the output, see [`log`] |
 //! | `exit.json` | shim | [`ExitRecord`], when the command ended |
 //! | `resolv.conf`, `hosts`, `hostname` | shim, then agent | what the container sees in `/etc`; the agent updates them in place |
 //! | `exec/N/` | as above | the same for a command executed later; gone after its end |
 //!
-//! The order is fixed: namespaces and mounts first (`ready.json`, [`Supervisor::spawn`] returns), then the agent attaches
+//! The order is fixed: namespaces and mounts first (`ready.json`, [`Shims::spawn`] returns), then the agent attaches
 //! the network to `/proc/<init>/ns/net`, then [`start`]. Whoever wants the first byte of the output attaches in between.
 //!
 //! A shim is in a session of its own and holds nothing of the agent's, but it is in the agent's control group: a service
@@ -43,9 +43,10 @@ mod exit;
 mod init;
 mod lineage;
 mod process;
+mod running;
 mod shim;
+mod shims;
 mod spec;
-mod supervisor;
 mod sys;
 mod tail;
 
@@ -57,10 +58,11 @@ pub use exit::{ExitRecord, read_exit, wait};
 pub use init::run_init;
 pub use lineage::PidNamespace;
 pub use process::ProcessId;
+pub use running::{Processes, SignalContainer, StartContainer, processes, signal, start};
 pub use shim::run_shim;
+pub use shims::{Shims, SpawnContainer};
 pub use spec::{ContainerSpec, EtcFiles, ExecRequest, SandboxNetwork};
-pub use supervisor::{
-    SignalContainer, SpawnContainer, StartContainer, Supervised, Supervisor, signal, start,
-    supervised,
-};
 pub use tail::Tail;
+
+/// Ends a process at once; as a number, which is how signals go through specifications and the attach socket.
+pub const SIGKILL: i32 = libc::SIGKILL;

@@ -12,7 +12,9 @@ mod signals;
 pub mod firewall;
 pub mod probe;
 
-pub(crate) use agent_container as container;
+mod container {
+    pub(crate) use agent_container::{Shims as Supervisor, processes as supervised, *};
+}
 pub(crate) use agent_store as store;
 
 pub use agent_core::ipam;

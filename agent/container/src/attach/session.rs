@@ -50,9 +50,9 @@ pub enum AttachSession {
     /// `BrokenPipe` where the reader of this process' output left; the command still runs.
     #[error("cannot write the output: {0}")]
     Output(io::Error),
-    #[error("the container's supervisor speaks another language: {0}")]
+    #[error("the container's shim speaks another language: {0}")]
     Protocol(#[from] DecodeMessage),
-    #[error("the container's supervisor died, and its command with it")]
+    #[error("the container's shim died, and its command with it")]
     Lost,
     /// This process was told to end by that signal; the command on its terminal still runs.
     #[error("ended by signal {0}")]

@@ -1,4 +1,4 @@
-//! The supervisor of one command: a small single-threaded process that outlives the agent.
+//! The shim of one command: a small single-threaded process that outlives the agent.
 //!
 //! # Theory of operation
 //!
@@ -30,8 +30,8 @@ use tokio::signal::unix::SignalKind;
 use crate::attach;
 use crate::log::LogWriter;
 use crate::process::ProcessId;
+use crate::running::{Greeting, Processes, READY_FILE};
 use crate::spec::{ShimSpec, write_atomically};
-use crate::supervisor::{Greeting, READY_FILE, Supervised};
 use serve::Server;
 
 /// The program of `tapestry shim DIR`: runs what `DIR/spec.json` asks for, and returns when it has ended. Has to be
@@ -51,7 +51,7 @@ pub fn run_shim(dir: &Path) -> ExitCode {
     }
 }
 
-fn prepare(dir: &Path) -> Result<(Server, Supervised), String> {
+fn prepare(dir: &Path) -> Result<(Server, Processes), String> {
     let dir = fs::canonicalize(dir).map_err(because("find the directory"))?;
     std::env::set_current_dir("/").map_err(because("leave the directory"))?;
     let spec = ShimSpec::read(&dir).map_err(because("read spec.json"))?;
@@ -63,7 +63,7 @@ fn prepare(dir: &Path) -> Result<(Server, Supervised), String> {
         ShimSpec::Exec(_) => None,
     };
     let sandbox = sandbox::make(&dir, &spec)?;
-    let ready = Supervised {
+    let ready = Processes {
         shim: own_process().map_err(because("find itself in /proc"))?,
         init: sandbox.init,
     };

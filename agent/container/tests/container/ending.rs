@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use agent_container::attach::{self, Role};
-use agent_container::{ContainerSpec, StartContainer, Supervisor, read_exit, signal, start, wait};
+use agent_container::{ContainerSpec, Shims, StartContainer, read_exit, signal, start, wait};
 
 use crate::harness::{Container, busybox_root, eventually, program, shell};
 
@@ -71,7 +71,7 @@ fn a_missing_workdir_and_a_missing_rootfs_are_told() {
         rootfs: Some("/no/such".into()),
         ..shell("true")
     };
-    let refusal = Supervisor::new(program())
+    let refusal = Shims::new(program())
         .spawn(dir.path(), &spec)
         .unwrap_err()
         .to_string();
@@ -127,21 +127,23 @@ fn nothing_is_left_afterwards() {
     signal(container.path(), libc::SIGKILL).unwrap();
     assert_eq!(client.finish().code, Some(137));
     eventually(|| !container.ready.shim.is_alive());
-    container.supervisor.reap();
+    container.shims.reap();
     assert!(!Path::new(&format!("/proc/{}", container.ready.shim.pid)).exists());
     assert!(!container.path().join(attach::SOCKET_FILE).exists());
     let spec = container.path().display().to_string();
-    assert!(!processes().iter().any(|line| line.contains(&spec)));
+    assert!(!command_lines().iter().any(|line| line.contains(&spec)));
     assert!(
-        !processes().iter().any(|line| line.contains("sleep 735")),
+        !command_lines()
+            .iter()
+            .any(|line| line.contains("sleep 735")),
         "{:?}",
-        processes()
+        command_lines()
     );
     assert_eq!(mounts(), before);
 }
 
 /// Command lines of the processes of this host that are children of a container's.
-fn processes() -> Vec<String> {
+fn command_lines() -> Vec<String> {
     fs::read_dir("/proc")
         .unwrap()
         .filter_map(|entry| {

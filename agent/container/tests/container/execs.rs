@@ -15,10 +15,7 @@ fn an_exec_whose_client_goes_before_the_start_is_gone() {
         command: vec!["true".into()],
         ..ExecRequest::default()
     };
-    let (dir, exec) = container
-        .supervisor
-        .exec(container.path(), &request)
-        .unwrap();
+    let (dir, exec) = container.shims.exec(container.path(), &request).unwrap();
     let mut client = Attached::to(&dir.join(attach::SOCKET_FILE), Role::Interactive);
     client.until(|event| matches!(event, Event::Ready { .. }));
     drop(client);
@@ -79,7 +76,7 @@ fn an_exec_of_a_dead_container_is_refused() {
     start(container.path()).unwrap();
     eventually(|| !container.ready.init.is_alive());
     let refusal = container
-        .supervisor
+        .shims
         .exec(container.path(), &ExecRequest::default())
         .unwrap_err();
     assert_eq!(refusal.to_string(), "the container does not run");

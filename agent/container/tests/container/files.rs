@@ -4,7 +4,7 @@ use std::fs;
 use std::process::{Command, Stdio};
 
 use agent_container::attach::{self, Request, Role};
-use agent_container::{ContainerSpec, EtcFiles, Supervisor, read_exit, signal, start, supervised};
+use agent_container::{ContainerSpec, EtcFiles, Shims, processes, read_exit, signal, start};
 
 use crate::harness::{Attached, Container, busybox_root, eventually, program, shell};
 
@@ -96,8 +96,8 @@ fn a_dangling_resolv_conf_of_the_host_is_shown_over_without_touching_the_host() 
         },
         ..shell("cat /etc/resolv.conf /etc/hosts; ls /etc")
     };
-    let supervisor = Supervisor::new(program());
-    supervisor.spawn(dir.path(), &spec).unwrap();
+    let shims = Shims::new(program());
+    shims.spawn(dir.path(), &spec).unwrap();
     signal(dir.path(), libc::SIGKILL).unwrap();
     eventually(|| read_exit(dir.path()).unwrap().is_some());
     fs::remove_file(dir.path().join("ready.json")).unwrap();
@@ -113,7 +113,7 @@ fn a_dangling_resolv_conf_of_the_host_is_shown_over_without_touching_the_host() 
         .stdout(Stdio::piped())
         .spawn()
         .unwrap();
-    eventually(|| supervised(dir.path()).unwrap().is_some());
+    eventually(|| processes(dir.path()).unwrap().is_some());
     let client = Attached::to(&dir.path().join(attach::SOCKET_FILE), Role::Interactive);
     start(dir.path()).unwrap();
     assert_eq!(

@@ -8,14 +8,14 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use agent_container::attach::{self, Decoder, Event, Message, Request, Role};
-use agent_container::{ContainerSpec, ExecRequest, Supervised, Supervisor, signal};
+use agent_container::{ContainerSpec, ExecRequest, Processes, Shims, signal};
 use tempfile::TempDir;
 
 /// A container in a directory of its own; killed when dropped.
 pub(crate) struct Container {
     pub(crate) dir: TempDir,
-    pub(crate) supervisor: Supervisor,
-    pub(crate) ready: Supervised,
+    pub(crate) shims: Shims,
+    pub(crate) ready: Processes,
 }
 
 /// A client that waits.
@@ -37,13 +37,9 @@ pub(crate) struct Outcome {
 impl Container {
     pub(crate) fn spawn(spec: &ContainerSpec) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let supervisor = Supervisor::new(program());
-        let ready = supervisor.spawn(dir.path(), spec).unwrap();
-        Self {
-            dir,
-            supervisor,
-            ready,
-        }
+        let shims = Shims::new(program());
+        let ready = shims.spawn(dir.path(), spec).unwrap();
+        Self { dir, shims, ready }
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -63,7 +59,7 @@ impl Container {
     }
 
     pub(crate) fn exec(&self, request: &ExecRequest) -> Attached {
-        let (dir, _) = self.supervisor.exec(self.path(), request).unwrap();
+        let (dir, _) = self.shims.exec(self.path(), request).unwrap();
         let mut client = Attached::to(&dir.join(attach::SOCKET_FILE), Role::Interactive);
         client.send(&Request::Start);
         client
@@ -83,7 +79,7 @@ impl Drop for Container {
         let _ = signal(self.path(), libc::SIGKILL);
         eventually(|| !self.ready.init.is_alive());
         eventually(|| !self.ready.shim.is_alive());
-        self.supervisor.reap();
+        self.shims.reap();
     }
 }
 

@@ -3,7 +3,7 @@
 use std::process::Command;
 
 use agent_container::attach::{self, Role};
-use agent_container::{log, read_exit, start, supervised};
+use agent_container::{log, processes, read_exit, start};
 
 use crate::harness::{Attached, Container, eventually, program, shell};
 
@@ -17,7 +17,7 @@ fn a_container_outlives_its_agent() {
         .output()
         .unwrap();
     assert!(agent.status.success(), "{agent:?}");
-    let ready = supervised(dir.path()).unwrap().unwrap();
+    let ready = processes(dir.path()).unwrap().unwrap();
     assert!(ready.shim.is_alive() && ready.init.is_alive());
     let client = Attached::to(&dir.path().join(attach::SOCKET_FILE), Role::Interactive);
     start(dir.path()).unwrap();
@@ -28,7 +28,7 @@ fn a_container_outlives_its_agent() {
 #[test]
 fn a_container_that_ended_can_be_made_again_and_one_that_runs_cannot() {
     let container = Container::spawn(&shell("echo once; exit 3"));
-    let again = |script: &str| container.supervisor.spawn(container.path(), &shell(script));
+    let again = |script: &str| container.shims.spawn(container.path(), &shell(script));
     assert_eq!(
         again("true").unwrap_err().to_string(),
         "the container runs already"

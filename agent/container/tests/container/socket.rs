@@ -6,7 +6,7 @@ use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
 use agent_container::attach::{self, Event, Message, Request, Role};
-use agent_container::{ContainerSpec, Supervisor, read_exit, signal};
+use agent_container::{ContainerSpec, Shims, read_exit, signal};
 
 use crate::harness::{Attached, Container, eventually, program, shell};
 
@@ -64,8 +64,8 @@ fn a_client_that_exceeds_its_credit_is_cut_off() {
 fn a_socket_path_longer_than_an_address_works() {
     let dir = tempfile::tempdir().unwrap();
     let deep = dir.path().join("a".repeat(64)).join("b".repeat(64));
-    let supervisor = Supervisor::new(program());
-    supervisor.spawn(&deep, &shell("exit 3")).unwrap();
+    let shims = Shims::new(program());
+    shims.spawn(&deep, &shell("exit 3")).unwrap();
     let mut client = Attached::to(&deep.join(attach::SOCKET_FILE), Role::Interactive);
     client.send(&Request::Start);
     assert_eq!(client.finish().code, Some(3));
@@ -76,8 +76,8 @@ fn the_attach_socket_is_for_the_group_of_the_directory() {
     use std::os::unix::fs::{MetadataExt, chown};
     let dir = tempfile::tempdir().unwrap();
     chown(dir.path(), None, Some(4321)).unwrap();
-    let supervisor = Supervisor::new(program());
-    supervisor.spawn(dir.path(), &shell("true")).unwrap();
+    let shims = Shims::new(program());
+    shims.spawn(dir.path(), &shell("true")).unwrap();
     let socket = fs::metadata(dir.path().join(attach::SOCKET_FILE)).unwrap();
     assert_eq!((socket.mode() & 0o777, socket.gid()), (0o660, 4321));
     let spec = fs::metadata(dir.path().join("spec.json")).unwrap();

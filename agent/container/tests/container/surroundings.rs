@@ -6,8 +6,8 @@ use std::process::{Command, Stdio};
 
 use agent_container::attach::{self, Request, Role};
 use agent_container::{
-    Capabilities, ContainerSpec, EtcFiles, ExecRequest, SandboxNetwork, Supervisor, read_exit,
-    signal, supervised,
+    Capabilities, ContainerSpec, EtcFiles, ExecRequest, SandboxNetwork, Shims, processes,
+    read_exit, signal,
 };
 
 use crate::harness::{Attached, Container, busybox_root, eventually, program, shell};
@@ -82,7 +82,7 @@ fn the_command_holds_no_descriptor_and_ignores_no_signal() {
 #[test]
 fn a_signal_ignored_above_is_not_ignored_by_the_command() {
     let dir = tempfile::tempdir().unwrap();
-    Supervisor::new(program())
+    Shims::new(program())
         .spawn(dir.path(), &shell("grep SigIgn /proc/self/status"))
         .unwrap();
     signal(dir.path(), libc::SIGKILL).unwrap();
@@ -100,7 +100,7 @@ fn a_signal_ignored_above_is_not_ignored_by_the_command() {
         .spawn()
         .unwrap();
     eventually(|| {
-        supervised(dir.path())
+        processes(dir.path())
             .unwrap()
             .is_some_and(|ready| ready.shim.is_alive())
     });

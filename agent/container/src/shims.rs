@@ -1,7 +1,7 @@
-//! The agent's side: starting shims, and speaking to them.
+//! The agent's side: starting shims.
 
 use std::fs;
-use std::io::{self, Read, Write};
+use std::io::{self, Read};
 use std::os::fd::AsFd;
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::os::unix::process::CommandExt;
@@ -11,27 +11,20 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use crate::attach::{self, Decoder, Event, Message, Request, Role};
 use crate::exit::EXIT_FILE;
 use crate::process::ProcessId;
+use crate::running::{Greeting, Processes, READY_FILE, processes};
 use crate::spec::{ContainerSpec, ExecRequest, ExecSpec, ShimSpec};
 
 /// Starts shims, and collects those that ended.
 #[derive(Debug)]
-pub struct Supervisor {
+pub struct Shims {
     program: PathBuf,
-    shims: Mutex<Vec<Child>>,
-}
-
-/// A container (or exec) whose namespaces exist: contents of `ready.json`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Supervised {
-    pub shim: ProcessId,
-    /// Process 1 of the container, or the executed process; its `/proc/<pid>/ns/net` is the sandbox.
-    pub init: ProcessId,
+    ready_limit: Duration,
+    /// Those that were not collected yet.
+    children: Mutex<Vec<Child>>,
 }
 
 #[derive(Debug, Error)]
@@ -51,47 +44,24 @@ pub enum SpawnContainer {
     AlreadyRuns,
 }
 
-#[derive(Debug, Error)]
-pub enum StartContainer {
-    #[error("the container's supervisor does not answer: {0}")]
-    Unreachable(io::Error),
-    /// The command could not be executed; the exit code is 126 or 127.
-    #[error("{text}")]
-    Refused { text: String, code: i32 },
-}
-
-#[derive(Debug, Error)]
-pub enum SignalContainer {
-    #[error("the container does not run")]
-    NotRunning,
-    #[error("cannot send signal {signo}: {error}")]
-    Failed { signo: i32, error: io::Error },
-}
-
-/// What a shim says to its parent, as one line of JSON on its standard output.
-#[derive(Debug, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub(crate) enum Greeting {
-    Ready(Supervised),
-    Failed(String),
-}
-
-impl Supervisor {
+impl Shims {
     /// `program` understands the arguments `shim DIR` (with [`run_shim`](super::run_shim)) and `init` (with
     /// [`run_init`](super::run_init)); the agent gives `/proc/self/exe`.
     pub fn new(program: PathBuf) -> Self {
         Self {
             program,
-            shims: Mutex::new(Vec::new()),
+            ready_limit: READY_LIMIT,
+            children: Mutex::new(Vec::new()),
         }
     }
 
     /// Makes a container: its directory (0750, where absent), its shim, its namespaces. The command waits for [`start`].
     ///
-    /// The directory may be that of a container that ended: its log goes on. Blocks for the milliseconds this takes, 30 s
-    /// at worst. After an error nothing new runs, and the directory stays.
-    pub fn spawn(&self, dir: &Path, spec: &ContainerSpec) -> Result<Supervised, SpawnContainer> {
-        let before = supervised(dir).ok().flatten();
+    /// The directory may be that of a container that ended: its log goes on. Blocks for the milliseconds that processes,
+    /// namespaces and two writes to the disk take; 30 s where the shim hangs, as over a root directory on a file system
+    /// that does not answer. After an error nothing new runs, and the directory stays.
+    pub fn spawn(&self, dir: &Path, spec: &ContainerSpec) -> Result<Processes, SpawnContainer> {
+        let before = processes(dir).ok().flatten();
         if before.is_some_and(|before| before.shim.is_alive() || before.init.is_alive()) {
             return Err(SpawnContainer::AlreadyRuns);
         }
@@ -106,16 +76,17 @@ impl Supervisor {
     }
 
     /// Makes another command in the running container of `container`, a directory. Returns the exec's own directory, in
-    /// which `attach.sock` is; the command waits for [`Request::Start`], and its directory goes when it ended.
+    /// which `attach.sock` is; the command waits for [`Request::Start`](crate::attach::Request::Start), and its directory
+    /// goes when it ended. Blocks as [`Shims::spawn`] does.
     pub fn exec(
         &self,
         container: &Path,
         request: &ExecRequest,
-    ) -> Result<(PathBuf, Supervised), SpawnContainer> {
-        let running = supervised(container)
+    ) -> Result<(PathBuf, Processes), SpawnContainer> {
+        let running = processes(container)
             .ok()
             .flatten()
-            .filter(|supervised| supervised.init.is_alive())
+            .filter(|processes| processes.init.is_alive())
             .ok_or(SpawnContainer::NotRunning)?;
         let dir = next_exec_dir(container).map_err(|error| SpawnContainer::Directory {
             dir: container.join(EXEC_DIR),
@@ -130,16 +101,16 @@ impl Supervisor {
         if outcome.is_err() {
             let _ = fs::remove_dir_all(&dir);
         }
-        outcome.map(|supervised| (dir, supervised))
+        outcome.map(|processes| (dir, processes))
     }
 
-    /// Collects the shims that ended, so that none stays a zombie. Spawning does so too.
+    /// Collects the shims that ended, so that none stays a zombie. Spawning does so too. Waits for nobody.
     pub fn reap(&self) {
         self.lock()
             .retain_mut(|shim| matches!(shim.try_wait(), Ok(None)));
     }
 
-    fn run(&self, dir: &Path) -> Result<Supervised, SpawnContainer> {
+    fn run(&self, dir: &Path) -> Result<Processes, SpawnContainer> {
         self.reap();
         let mut shim = Command::new(&self.program)
             .arg0("tapestry")
@@ -154,7 +125,7 @@ impl Supervisor {
                 error,
             })?;
         let greeting = match shim.stdout.take() {
-            Some(mut stdout) => read_greeting(&mut stdout),
+            Some(mut stdout) => read_greeting(&mut stdout, self.ready_limit),
             None => Err(SpawnContainer::TooSlow),
         };
         match greeting {
@@ -164,75 +135,19 @@ impl Supervisor {
             }
             Err(error) => {
                 let _ = shim.kill();
-                let _ = shim.wait();
+                match error {
+                    // Where it hangs in the kernel, it ends when it comes back from there: nobody waits for that.
+                    SpawnContainer::TooSlow => self.lock().push(shim),
+                    _ => drop(shim.wait()),
+                }
                 Err(error)
             }
         }
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Child>> {
-        self.shims.lock().unwrap_or_else(PoisonError::into_inner)
+        self.children.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// The processes of a container's directory, as they were made; `None` where that has not happened. They may be gone.
-pub fn supervised(dir: &Path) -> io::Result<Option<Supervised>> {
-    match fs::read(dir.join(READY_FILE)) {
-        Ok(text) => Ok(Some(serde_json::from_slice(&text)?)),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(error),
-    }
-}
-
-/// Executes the command of a container made before, and waits until it is executed. Again: no effect, no error.
-pub fn start(dir: &Path) -> Result<(), StartContainer> {
-    let failed = StartContainer::Unreachable;
-    let mut stream =
-        attach::connect(&dir.join(attach::SOCKET_FILE), Role::Watcher).map_err(failed)?;
-    stream.set_read_timeout(Some(READY_LIMIT)).map_err(failed)?;
-    stream
-        .write_all(&Request::Start.to_bytes())
-        .map_err(failed)?;
-    let mut decoder = Decoder::default();
-    let mut buffer = [0; 1024];
-    let mut refusal = None;
-    loop {
-        let length = stream.read(&mut buffer).map_err(failed)?;
-        if length == 0 {
-            return Err(failed(io::ErrorKind::UnexpectedEof.into()));
-        }
-        decoder.push(&buffer[..length]);
-        while let Some(event) = decoder
-            .decode::<Event>()
-            .map_err(|error| failed(io::Error::new(io::ErrorKind::InvalidData, error)))?
-        {
-            match (event, refusal.take()) {
-                (Event::Started, _) | (Event::Exit(_), None) => return Ok(()),
-                (Event::Exit(code), Some(text)) => {
-                    return Err(StartContainer::Refused { text, code });
-                }
-                (Event::Error(text), _) => refusal = Some(text),
-                (_, earlier) => refusal = earlier,
-            }
-        }
-    }
-}
-
-/// Sends a signal to process 1 of a container, or to an exec's process.
-///
-/// The kernel withholds from a process 1 what it has no handler for, except SIGKILL and SIGSTOP, pid_namespaces(7).
-pub fn signal(dir: &Path, signo: i32) -> Result<(), SignalContainer> {
-    let running = supervised(dir)
-        .ok()
-        .flatten()
-        .ok_or(SignalContainer::NotRunning)?;
-    running
-        .init
-        .signal(signo)
-        .map_err(|error| match error.kind() {
-            io::ErrorKind::NotFound => SignalContainer::NotRunning,
-            _ => SignalContainer::Failed { signo, error },
-        })
 }
 
 /// With its parents, where absent. Its group may look, whatever the umask of the agent.
@@ -297,8 +212,8 @@ fn next_exec_dir(container: &Path) -> io::Result<PathBuf> {
 }
 
 /// Reads until the shim closes its standard output, which it does when it is ready or dead.
-fn read_greeting(stdout: &mut ChildStdout) -> Result<Supervised, SpawnContainer> {
-    let deadline = Instant::now() + READY_LIMIT;
+fn read_greeting(stdout: &mut ChildStdout, limit: Duration) -> Result<Processes, SpawnContainer> {
+    let deadline = Instant::now() + limit;
     let mut text = Vec::new();
     let mut buffer = [0; 4096];
     loop {
@@ -317,7 +232,7 @@ fn read_greeting(stdout: &mut ChildStdout) -> Result<Supervised, SpawnContainer>
         }
     }
     match serde_json::from_slice(&text) {
-        Ok(Greeting::Ready(supervised)) => Ok(supervised),
+        Ok(Greeting::Ready(processes)) => Ok(processes),
         Ok(Greeting::Failed(why)) => Err(SpawnContainer::Refused(why)),
         Err(_) => Err(SpawnContainer::Refused(
             "the shim died before it was ready".to_owned(),
@@ -325,8 +240,34 @@ fn read_greeting(stdout: &mut ChildStdout) -> Result<Supervised, SpawnContainer>
     }
 }
 
-pub(crate) const READY_FILE: &str = "ready.json";
 const EXEC_DIR: &str = "exec";
 const DIR_MODE: u32 = 0o750;
 /// A shim that needs longer is not going to make it; a loaded host needs a second.
 const READY_LIMIT: Duration = Duration::from_secs(30);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_shim_that_hangs_is_given_up_killed_and_collected() {
+        let dir = tempfile::tempdir().unwrap();
+        let program = dir.path().join("hangs");
+        fs::write(&program, "#!/bin/sh\nexec sleep 100\n").unwrap();
+        fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+        let shims = Shims {
+            ready_limit: Duration::from_millis(100),
+            ..Shims::new(program)
+        };
+        let begun = Instant::now();
+        let refusal = shims.spawn(&dir.path().join("container"), &ContainerSpec::default());
+        assert!(
+            matches!(refusal, Err(SpawnContainer::TooSlow)),
+            "{refusal:?}"
+        );
+        while !shims.lock().is_empty() {
+            assert!(begun.elapsed() < Duration::from_secs(20), "it still runs");
+            shims.reap();
+        }
+    }
+}
