@@ -89,6 +89,16 @@ const ARROWS: &[(&str, &str, &str)] = &[
     ),
     (
         "tapestry",
+        "agent-core",
+        "its doctor says which subnet the next network gets",
+    ),
+    (
+        "tapestry",
+        "agent-host",
+        "its doctor looks at the host as the agent does",
+    ),
+    (
+        "tapestry",
         "agent-daemon",
         "`tapestry agent` is the daemon, and one binary is enough",
     ),

@@ -9,7 +9,6 @@ mod random;
 mod serve;
 mod signals;
 
-pub mod firewall;
 pub mod probe;
 
 mod container {
@@ -17,23 +16,29 @@ mod container {
 }
 pub(crate) use agent_store as store;
 
-pub use agent_core::ipam;
+pub(crate) use agent_core::ipam;
 pub(crate) use agent_core::{name, record};
 
+/// The host's packet filter.
+pub(crate) mod firewall {
+    pub(crate) use agent_core::firewall::*;
+    pub(crate) use agent_host::firewall::*;
+}
+
 /// The host as the agent needs it: forwarding, limits, rights.
-pub mod host {
-    pub use agent_host::sysctl::{
-        SetSysctl, SysctlChange, change, forwarding_changes, liberal_tracking_changes, restore,
+pub(crate) mod host {
+    pub(crate) use agent_host::sysctl::{
+        SysctlChange, change, forwarding_changes, liberal_tracking_changes, restore,
     };
-    pub use agent_host::{MissingRights, RaiseLimit, check_rights, raise_open_files};
+    pub(crate) use agent_host::{MissingRights, check_rights, raise_open_files};
 }
 
 /// Links, addresses and routes.
-pub mod netlink {
-    pub use agent_host::netlink::*;
-    pub use agent_host::{Netns, NetnsId, OpenNetns, find_ways, netns_id};
+pub(crate) mod netlink {
+    pub(crate) use agent_host::netlink::*;
+    pub(crate) use agent_host::{Netns, NetnsId, find_ways, netns_id};
 }
 
-pub use agent_host::{Holder, holder, publish};
+pub(crate) use agent_host::publish;
 pub use config::AgentOptions;
 pub use serve::{RunAgent, run};

@@ -1,4 +1,4 @@
-//! The host under the agent: links, namespaces, kernel settings, published ports, and what the agent may do at all.
+//! The host under the agent: links, namespaces, kernel settings, the packet filter, published ports, and what the agent may do at all.
 //!
 //! Everything here blocks, and belongs to the network namespace of the thread that calls.
 
@@ -8,6 +8,7 @@ mod rights;
 mod sole;
 mod ways;
 
+pub mod firewall;
 pub mod netlink;
 pub mod publish;
 pub mod sysctl;

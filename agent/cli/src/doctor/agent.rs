@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use agent_api::{Client, ClientError, Info};
-use agent_daemon::Holder;
+use agent_host::Holder;
 
 use super::check::Check;
 use super::host::Host;
@@ -24,7 +24,7 @@ pub(crate) async fn checks(client: &Client, host: &Host) -> Vec<Check> {
         )],
     };
     let sockets = host.read("proc/net/unix").unwrap_or_default();
-    let holder = agent_daemon::holder().filter(|holder| own_pid != Some(holder.pid));
+    let holder = agent_host::holder().filter(|holder| own_pid != Some(holder.pid));
     checks.push(others(&sockets, holder, client.socket()));
     checks
 }

@@ -2,7 +2,7 @@
 
 use std::io;
 
-use agent_daemon::firewall::{Finding, diagnose};
+use agent_host::firewall::{Finding, diagnose};
 
 use super::check::Check;
 use super::host::{Host, output_of};

@@ -3,8 +3,8 @@
 use std::fs::OpenOptions;
 use std::io;
 
-use agent_daemon::host::check_rights;
 use agent_daemon::probe::OffloadMask;
+use agent_host::check_rights;
 use rustix::process::{Resource, getrlimit};
 
 use super::check::Check;

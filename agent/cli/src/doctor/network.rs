@@ -1,9 +1,9 @@
 //! The way out, and who else uses our addresses.
 
-use agent_daemon::ipam::{
+use agent_core::ipam::{
     SubnetInUse, check_free, choose_subnet, default_pools_v4, dockers_pools_v4,
 };
-use agent_daemon::netlink::{Netlink, NetlinkError};
+use agent_host::netlink::{Netlink, NetlinkError};
 use ipnet::IpNet;
 
 use super::check::Check;

@@ -18,7 +18,7 @@ mod sandbox;
 mod socket;
 mod watch;
 
-pub use attributes::{attribute, messages};
+pub(crate) use attributes::{attribute, messages};
 pub use error::{NetlinkError, Refusal};
 pub use link::{AddressEntry, LinkEntry, LinkSettings, RouteEntry, SubnetEntry};
 pub use sandbox::{

@@ -4,11 +4,12 @@ use std::fs;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
+use agent_core::firewall::DEFAULT_MARK_BIT;
+use agent_core::ipam::{DefaultPool, dockers_pools_v4};
 use ipnet::IpNet;
 use serde_json::Value;
 
 use super::nft::{DOCKER_USER, objects, program};
-use crate::ipam::{DefaultPool, dockers_pools_v4};
 use crate::netlink::{Netlink, NetlinkError};
 
 /// Something a person should know, and what to do about it.
@@ -146,7 +147,7 @@ fn filter_findings(ruleset: &Value) -> Vec<Finding> {
 }
 
 fn drop_remedy(family: &str, table: &str, name: &str) -> String {
-    let mark = super::DEFAULT_MARK_BIT;
+    let mark = DEFAULT_MARK_BIT;
     format!(
         "let marked packets pass: nft insert rule {family} {table} {name} \
          meta mark \\& {mark:#x} == {mark:#x} accept"

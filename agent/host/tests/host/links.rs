@@ -4,10 +4,11 @@ use std::net::UdpSocket;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use agent_daemon::netlink::{
-    HostLink, LinkName, LinkSettings, Neighbor, Netlink, NetlinkError, Netns, OpenNetns, Route,
-    SandboxLink, configure_host_link, configure_sandbox,
+use agent_host::netlink::{
+    HostLink, LinkName, LinkSettings, Neighbor, Netlink, NetlinkError, Route, SandboxLink,
+    configure_host_link, configure_sandbox,
 };
+use agent_host::{Netns, OpenNetns};
 use ipnet::IpNet;
 
 use super::{ip, netns, run, within};

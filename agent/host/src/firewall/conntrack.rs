@@ -9,10 +9,10 @@ use std::io;
 use std::net::IpAddr;
 
 use agent_api::TransportProtocol;
+use agent_core::firewall::Published;
 use netlink_sys::protocols::NETLINK_NETFILTER;
 use netlink_sys::{Socket, SocketAddr};
 
-use super::Published;
 use crate::netlink::{attribute, messages};
 
 /// Deletes the associations with a host's own address that do not go where they should by now.

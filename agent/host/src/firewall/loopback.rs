@@ -9,7 +9,7 @@ use std::fs;
 use std::net::IpAddr;
 use std::path::Path;
 
-use super::{NetworkRules, Published, Rules};
+use agent_core::firewall::{NetworkRules, Published, Rules};
 
 /// Sets what `rules` need, and unsets what they do not. Call it when they are in place.
 pub(super) fn lead_out(rules: &Rules) {

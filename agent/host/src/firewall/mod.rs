@@ -2,7 +2,7 @@
 //!
 //! # Theory of operation
 //!
-//! Everything lives in one table, `inet tapestry`. [`render`] turns the wanted [`Rules`] into the whole table as text;
+//! Everything lives in one table, `inet tapestry`. `agent_core::firewall` turns the wanted rules into the whole table as text;
 //! `nft -f -` replaces the old table by it in one transaction, so no packet sees half of it and nothing accumulates.
 //! Connection tracking outlives the replacement, so connections do too.
 //!
@@ -25,9 +25,6 @@ mod loopback;
 mod nft;
 mod watch;
 
-pub use agent_core::firewall::{
-    DEFAULT_MARK_BIT, Drops, Families, FilterDrop, NetworkRules, Published, Rules, Service, render,
-};
 pub use diagnose::{Finding, diagnose};
 pub use nft::{Firewall, FirewallError};
 pub use watch::{Disturbance, FirewallWatch, WatchFirewall};

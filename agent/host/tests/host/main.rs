@@ -7,17 +7,14 @@
     reason = "the lint's exception covers tests, not what they share"
 )]
 
-#[path = "host/firewall.rs"]
 mod firewall;
-#[path = "host/links.rs"]
 mod links;
-#[path = "host/traffic.rs"]
 mod traffic;
 
 use std::net::IpAddr;
 use std::process::Command;
 
-use agent_daemon::netlink::Netns;
+use agent_host::Netns;
 use nix::sched::{CloneFlags, unshare};
 
 /// A namespace that ends with the test.

@@ -3,9 +3,8 @@
 use std::time::{Duration, Instant};
 
 use agent_api::TransportProtocol;
-use agent_daemon::firewall::{
-    Disturbance, Firewall, FirewallWatch, NetworkRules, Published, Rules, diagnose,
-};
+use agent_core::firewall::{NetworkRules, Published, Rules};
+use agent_host::firewall::{Disturbance, Firewall, FirewallWatch, diagnose};
 
 use super::{netns, run, try_run, within};
 

@@ -12,10 +12,12 @@ use std::os::fd::{AsFd, AsRawFd};
 use std::time::{Duration, Instant};
 
 use agent_api::{PortRun, TransportProtocol};
-use agent_daemon::firewall::{Firewall, NetworkRules, Published, Rules};
-use agent_daemon::host::{change, forwarding_changes, restore};
-use agent_daemon::netlink::{HostLink, Netlink, Netns, configure_host_link};
-use agent_daemon::publish::{Absent, PublishedPorts};
+use agent_core::firewall::{NetworkRules, Published, Rules};
+use agent_host::Netns;
+use agent_host::firewall::Firewall;
+use agent_host::netlink::{HostLink, Netlink, configure_host_link};
+use agent_host::publish::{Absent, PublishedPorts};
+use agent_host::sysctl::{change, forwarding_changes, restore};
 
 use super::{ip, netns, run, within};
 
