@@ -1,6 +1,29 @@
 //! Finding things by what people call them: name, id, or a unique beginning of the id.
 
-use crate::error::Find;
+use agent_api::{ApiError, ErrorKind};
+
+/// Something was asked for by a name, id or prefix that fits nothing, or more than one thing.
+#[derive(Debug, thiserror::Error)]
+pub enum Find {
+    #[error("no network {0:?}; `tapestry network ls` lists them")]
+    NoNetwork(String),
+    #[error("no container {0:?}; `tapestry ps -a` lists them")]
+    NoContainer(String),
+    #[error("no endpoint {0:?}; GET /v1/endpoints lists them")]
+    NoEndpoint(String),
+    #[error("{0:?} fits more than one id; write more digits")]
+    Ambiguous(String),
+}
+
+impl From<Find> for ApiError {
+    fn from(error: Find) -> Self {
+        let kind = match error {
+            Find::NoNetwork(_) | Find::NoContainer(_) | Find::NoEndpoint(_) => ErrorKind::NotFound,
+            Find::Ambiguous(_) => ErrorKind::Invalid,
+        };
+        Self::new(kind, error.to_string())
+    }
+}
 
 /// The id of the candidate with that name or id, else of the only one whose id begins so.
 pub fn find<'a>(

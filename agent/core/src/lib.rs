@@ -5,7 +5,8 @@
 //! Everything here is a function of values: of a request, of the records of what is, of what the host was seen to be. Who
 //! calls passes the time and what is random, and does what comes out: keeps the record, makes the link, asks the kernel.
 
-pub mod error;
+pub mod container;
+pub mod endpoint;
 pub mod find;
 pub mod firewall;
 pub mod hosts;
@@ -13,5 +14,10 @@ pub mod ipam;
 pub mod name;
 pub mod network;
 pub mod patch;
+pub mod publish;
 pub mod record;
 pub mod resolv_conf;
+pub mod settings;
+
+#[cfg(test)]
+mod sample;

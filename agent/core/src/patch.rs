@@ -8,11 +8,70 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use agent_api::Driver;
+use agent_api::{ApiError, Driver, ErrorKind};
+use ipnet::IpNet;
+use switch_core::Mac;
 
-use crate::error::Patch;
 use crate::ipam::overlap;
 use crate::record::{NetworkRecord, PatchRecord};
+
+/// `POST` and `DELETE /v1/networks/{name}/patches`.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Patch {
+    #[error("network {0:?} cannot be patched to itself; name two networks")]
+    Itself(String),
+    #[error("network {0:?} has no ports of its own; patches join networks of driver bridge")]
+    NoPorts(String),
+    #[error(
+        "network {0:?} spans hosts, where nothing keeps frames from going in circles; patches join networks of driver bridge"
+    )]
+    SpansHosts(String),
+    #[error("{0} are joined already; one more patch would make a loop")]
+    Loop(String),
+    #[error(
+        "subnet {subnet} of network {one:?} overlaps {taken} of network {other:?}; networks of one segment need subnets of their own"
+    )]
+    Overlap {
+        one: String,
+        subnet: IpNet,
+        other: String,
+        taken: IpNet,
+    },
+    #[error(
+        "networks {one:?} and {other:?} have the same gateway MAC address {mac}; make one of them anew with another --gateway"
+    )]
+    GatewayMac {
+        one: String,
+        other: String,
+        mac: Mac,
+    },
+    #[error("network {0:?} is down; `tapestry doctor` says why")]
+    Down(String),
+    #[error(
+        "networks {one:?} and {other:?} are not patched; `tapestry network inspect {one}` shows its patches"
+    )]
+    Apart { one: String, other: String },
+    #[error("patching networks {one:?} and {other:?}: {why}")]
+    Host {
+        one: String,
+        other: String,
+        why: String,
+    },
+}
+
+impl From<Patch> for ApiError {
+    fn from(error: Patch) -> Self {
+        let kind = match &error {
+            Patch::Itself(_) | Patch::NoPorts(_) | Patch::SpansHosts(_) => ErrorKind::Invalid,
+            Patch::Loop(_) | Patch::Overlap { .. } | Patch::GatewayMac { .. } => {
+                ErrorKind::Conflict
+            }
+            Patch::Apart { .. } => ErrorKind::NotFound,
+            Patch::Down(_) | Patch::Host { .. } => ErrorKind::Failed,
+        };
+        Self::new(kind, error.to_string())
+    }
+}
 
 /// Refuses a patch that must not be. `network` finds a network by its id.
 pub fn check_patch<'r>(
@@ -104,7 +163,7 @@ fn way<'p>(segment: &BTreeMap<&'p str, Option<&'p str>>, end: &str) -> Vec<&'p s
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::network::plan::{Surroundings, plan_network};
+    use crate::network::{self, Surroundings};
     use agent_api::NetworkCreate;
 
     /// A network whose id is its name.
@@ -122,7 +181,7 @@ mod tests {
             pools_v6: Vec::new(),
             mtu_max: None,
         };
-        plan_network(name.to_owned(), request, None, &around).unwrap()
+        network::plan(name.to_owned(), request, None, &around).unwrap()
     }
 
     fn wires(names: &[&str]) -> Vec<NetworkRecord> {

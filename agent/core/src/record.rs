@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use agent_api::{ContainerCreate, DnsServer, Driver, EndpointSettings, PortMapping, port_runs};
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
+use switch_core::Vni;
 
 /// The identity of a namespace, as its file has it: two files with the same identity are the same namespace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -89,6 +90,11 @@ impl NetworkRecord {
             .filter(|overlay| overlay.remotes.is_empty())
     }
 
+    /// The VNI of a network that all hosts of the cluster know.
+    pub fn vni_shared(&self) -> Option<Vni> {
+        self.shared().and_then(|overlay| Vni::new(overlay.vni))
+    }
+
     pub fn has_bridge(&self) -> bool {
         matches!(self.driver, Driver::Bridge | Driver::Overlay)
     }
@@ -167,6 +173,16 @@ pub struct EndpointRecord {
     pub down: bool,
     /// How many networks the sandbox was on before this one: the way out goes by the lowest.
     pub rank: u32,
+}
+
+impl EndpointRecord {
+    /// At most one of each family, the IPv4 one first.
+    pub fn addresses(&self) -> Vec<IpAddr> {
+        [self.ipv4.map(IpAddr::V4), self.ipv6.map(IpAddr::V6)]
+            .into_iter()
+            .flatten()
+            .collect()
+    }
 }
 
 /// Where a link is that is not in its sandbox.

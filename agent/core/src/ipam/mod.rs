@@ -9,10 +9,14 @@
 //! different from a /24.
 
 mod pool;
+mod pools;
 mod subnet;
+mod tenant;
 
 pub use pool::{AllocateAddress, CreatePool, Pool};
+pub use pools::Pools;
 pub use subnet::{
     ChooseSubnet, DefaultPool, InvalidSubnet, SubnetInUse, check_free, choose_subnet,
     default_pools_v4, default_pools_v6, dockers_pools_v4, overlap, parse_subnet,
 };
+pub use tenant::Tenant;

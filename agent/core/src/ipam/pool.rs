@@ -5,6 +5,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::IpNet;
 
+use super::tenant::Tenant;
+
 /// The addresses of one subnet: who has which.
 #[derive(Clone, Debug)]
 pub struct Pool {
@@ -13,7 +15,7 @@ pub struct Pool {
     /// Where [`Pool::allocate`] searches, inclusive, as numbers.
     first: u128,
     last: u128,
-    taken: BTreeMap<u128, String>,
+    taken: BTreeMap<u128, Tenant>,
     /// Everything in the range below this is taken.
     search_from: u128,
 }
@@ -40,8 +42,8 @@ pub enum AllocateAddress {
     Exhausted { within: IpNet },
     #[error("address {address} is outside subnet {subnet}; choose one inside")]
     Outside { address: IpAddr, subnet: IpNet },
-    #[error("address {address} is taken by {owner}; choose another one")]
-    Taken { address: IpAddr, owner: String },
+    #[error("address {address} is taken by {tenant}; choose another one")]
+    Taken { address: IpAddr, tenant: Tenant },
     #[error(
         "address {address} is the network or broadcast address of subnet {subnet}; choose another one"
     )]
@@ -70,7 +72,7 @@ impl Pool {
             Some(range) if subnet.contains(&range) => narrowed((first, last), range),
             Some(range) => return Err(CreatePool::RangeOutside { range, subnet }),
         };
-        let taken = BTreeMap::from([(number(gateway), GATEWAY.to_owned())]);
+        let taken = BTreeMap::from([(number(gateway), Tenant::Gateway)]);
         Ok(Self {
             subnet,
             gateway,
@@ -94,10 +96,10 @@ impl Pool {
         IpNet::new(address, self.subnet.prefix_len()).unwrap_or_else(|_| address.into())
     }
 
-    /// Who has an address; the gateway's owner is `the gateway`.
-    pub fn owner(&self, address: IpAddr) -> Option<&str> {
+    /// Who has an address; `None` where it is free or outside the subnet.
+    pub fn tenant(&self, address: IpAddr) -> Option<&Tenant> {
         let number = self.subnet.contains(&address).then(|| number(address))?;
-        self.taken.get(&number).map(String::as_str)
+        self.taken.get(&number)
     }
 
     /// How many addresses are taken, the gateway's included.
@@ -106,12 +108,12 @@ impl Pool {
     }
 
     /// The lowest free address of the range.
-    pub fn allocate(&mut self, owner: &str) -> Result<IpAddr, AllocateAddress> {
+    pub fn allocate(&mut self, tenant: Tenant) -> Result<IpAddr, AllocateAddress> {
         let exhausted = AllocateAddress::Exhausted {
             within: self.range(),
         };
         let free = self.free_from(self.search_from).ok_or(exhausted)?;
-        self.taken.insert(free, owner.to_owned());
+        self.taken.insert(free, tenant);
         self.search_from = free;
         Ok(address(self.subnet, free))
     }
@@ -128,7 +130,7 @@ impl Pool {
     }
 
     /// Gives out exactly this address, inside the range or not.
-    pub fn take(&mut self, wanted: IpAddr, owner: &str) -> Result<(), AllocateAddress> {
+    pub fn take(&mut self, wanted: IpAddr, tenant: Tenant) -> Result<(), AllocateAddress> {
         let subnet = self.subnet;
         if !subnet.contains(&wanted) {
             return Err(AllocateAddress::Outside {
@@ -144,13 +146,13 @@ impl Pool {
                 subnet,
             });
         }
-        if let Some(owner) = self.taken.get(&number) {
+        if let Some(tenant) = self.taken.get(&number) {
             return Err(AllocateAddress::Taken {
                 address: wanted,
-                owner: owner.clone(),
+                tenant: tenant.clone(),
             });
         }
-        self.taken.insert(number, owner.to_owned());
+        self.taken.insert(number, tenant);
         Ok(())
     }
 
@@ -242,8 +244,6 @@ fn address(subnet: IpNet, number: u128) -> IpAddr {
     }
 }
 
-const GATEWAY: &str = "the gateway";
-
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
@@ -251,6 +251,10 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    fn named(name: &str) -> Tenant {
+        Tenant::Endpoint(name.to_owned())
+    }
 
     fn ip(text: &str) -> IpAddr {
         text.parse().unwrap()
@@ -264,24 +268,24 @@ mod tests {
     fn the_first_container_gets_the_second_address() {
         let mut pool = pool("172.17.0.0/16");
         assert_eq!(pool.gateway(), ip("172.17.0.1"));
-        assert_eq!(pool.allocate("a").unwrap(), ip("172.17.0.2"));
-        assert_eq!(pool.allocate("b").unwrap(), ip("172.17.0.3"));
+        assert_eq!(pool.allocate(named("a")).unwrap(), ip("172.17.0.2"));
+        assert_eq!(pool.allocate(named("b")).unwrap(), ip("172.17.0.3"));
         assert_eq!(pool.on_link(ip("172.17.0.3")).to_string(), "172.17.0.3/16");
     }
 
     #[test]
     fn a_released_address_is_the_next_one_given() {
         let mut pool = pool("10.0.0.0/29");
-        let given: Vec<_> = (0..5).map(|_| pool.allocate("x").unwrap()).collect();
+        let given: Vec<_> = (0..5).map(|_| pool.allocate(named("x")).unwrap()).collect();
         assert_eq!(
-            pool.allocate("z"),
+            pool.allocate(named("z")),
             Err(AllocateAddress::Exhausted {
                 within: "10.0.0.0/29".parse().unwrap()
             })
         );
         assert!(pool.release(given[3]) && pool.release(given[1]));
-        assert_eq!(pool.allocate("y").unwrap(), given[1]);
-        assert_eq!(pool.allocate("y").unwrap(), given[3]);
+        assert_eq!(pool.allocate(named("y")).unwrap(), given[1]);
+        assert_eq!(pool.allocate(named("y")).unwrap(), given[3]);
     }
 
     #[test]
@@ -289,37 +293,37 @@ mod tests {
         let range = Some("10.0.0.64/30".parse().unwrap());
         let mut pool = Pool::new("10.0.0.0/24".parse().unwrap(), None, range).unwrap();
         assert_eq!(pool.gateway(), ip("10.0.0.1"));
-        let given: Vec<_> = (0..4).map(|_| pool.allocate("x").unwrap()).collect();
+        let given: Vec<_> = (0..4).map(|_| pool.allocate(named("x")).unwrap()).collect();
         assert_eq!(
             given,
             ["10.0.0.64", "10.0.0.65", "10.0.0.66", "10.0.0.67"].map(ip)
         );
-        assert!(pool.allocate("x").is_err());
-        assert_eq!(pool.take(ip("10.0.0.9"), "x"), Ok(()));
+        assert!(pool.allocate(named("x")).is_err());
+        assert_eq!(pool.take(ip("10.0.0.9"), named("x")), Ok(()));
     }
 
     #[test]
     fn errors_say_who_and_what_to_do() {
         let mut pool = pool("10.0.0.0/24");
-        pool.take(ip("10.0.0.9"), "container web").unwrap();
+        pool.take(ip("10.0.0.9"), named("container web")).unwrap();
         let message = |result: Result<(), AllocateAddress>| result.unwrap_err().to_string();
         assert_eq!(
-            message(pool.take(ip("10.0.0.9"), "x")),
+            message(pool.take(ip("10.0.0.9"), named("x"))),
             "address 10.0.0.9 is taken by container web; choose another one"
         );
         assert_eq!(
-            message(pool.take(ip("10.0.0.1"), "x")),
+            message(pool.take(ip("10.0.0.1"), named("x"))),
             "address 10.0.0.1 is taken by the gateway; choose another one"
         );
         for reserved in ["10.0.0.0", "10.0.0.255"] {
             assert!(matches!(
-                pool.take(ip(reserved), "x"),
+                pool.take(ip(reserved), named("x")),
                 Err(AllocateAddress::Reserved { .. })
             ));
         }
         for outside in ["10.0.1.1", "fd00::1"] {
             assert!(matches!(
-                pool.take(ip(outside), "x"),
+                pool.take(ip(outside), named("x")),
                 Err(AllocateAddress::Outside { .. })
             ));
         }
@@ -353,17 +357,17 @@ mod tests {
     fn a_large_ipv6_subnet_costs_no_more_than_its_taken_addresses() {
         let mut pool = pool("fd00::/8");
         assert_eq!(pool.gateway(), ip("fd00::1"));
-        assert_eq!(pool.allocate("x").unwrap(), ip("fd00::2"));
+        assert_eq!(pool.allocate(named("x")).unwrap(), ip("fd00::2"));
         let last = ip("fdff:ffff:ffff:ffff:ffff:ffff:ffff:ffff");
-        assert_eq!(pool.take(last, "x"), Ok(()));
+        assert_eq!(pool.take(last, named("x")), Ok(()));
         assert_eq!(pool.taken(), 3);
     }
 
     #[test]
     fn a_two_address_subnet_has_one_for_a_container() {
         let mut pool = pool("10.0.0.0/31");
-        assert_eq!(pool.allocate("x").unwrap(), ip("10.0.0.1"));
-        assert!(pool.allocate("x").is_err());
+        assert_eq!(pool.allocate(named("x")).unwrap(), ip("10.0.0.1"));
+        assert!(pool.allocate(named("x")).is_err());
     }
 
     #[test]
@@ -404,14 +408,14 @@ mod tests {
                 match step {
                     Step::Allocate => {
                         let expected = (first..=last).find(|n| !model.contains(n));
-                        let given = pool.allocate("x").ok().map(number);
+                        let given = pool.allocate(named("x")).ok().map(number);
                         prop_assert_eq!(given, expected);
                         model.extend(given);
                     }
                     Step::Take(offset) => {
                         let wanted = base + u128::from(offset % 16);
                         let expected = (first..=last).contains(&wanted) && model.insert(wanted);
-                        prop_assert_eq!(pool.take(address(subnet, wanted), "x").is_ok(), expected);
+                        prop_assert_eq!(pool.take(address(subnet, wanted), named("x")).is_ok(), expected);
                     }
                     Step::Release(offset) => {
                         let wanted = base + u128::from(offset % 16);
@@ -427,7 +431,8 @@ mod tests {
     #[test]
     fn the_highest_free_addresses_come_from_the_end_of_the_range() {
         let mut pool = Pool::new("10.0.0.0/24".parse().unwrap(), None, None).unwrap();
-        pool.take("10.0.0.253".parse().unwrap(), "x").unwrap();
+        pool.take("10.0.0.253".parse().unwrap(), named("x"))
+            .unwrap();
         let highest: Vec<_> = pool
             .highest_free(2)
             .iter()

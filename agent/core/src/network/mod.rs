@@ -1,7 +1,15 @@
-//! What a request for a network comes to, and what its record says of its parts.
+//! Networks: what a request for one comes to, and what its record says of its parts.
 
-pub mod names;
-pub mod options;
-pub mod overlay;
-pub mod plan;
-pub mod ports;
+mod error;
+mod names;
+mod options;
+mod overlay;
+mod plan;
+mod ports;
+mod predefined;
+
+pub use error::{CreateNetwork, RemoveNetwork};
+pub use options::DRIVER_OFFLOAD;
+pub use overlay::OverlayWish;
+pub use plan::{DEFAULT_MTU, SubnetEntry, Surroundings, check_vni, plan};
+pub use predefined::{DEFAULT_NETWORK, PREDEFINED, is_predefined, without_segment};

@@ -25,7 +25,7 @@ impl NetworkRecord {
 }
 
 /// `name=address[,name=address]...`; a name may come again with another address. `None` where it is not that.
-pub fn parse_records(value: &str) -> Option<Vec<(String, IpAddr)>> {
+pub(super) fn parse_records(value: &str) -> Option<Vec<(String, IpAddr)>> {
     let record = |text: &str| {
         let (name, address) = text.split_once('=')?;
         let name = name.strip_suffix('.').unwrap_or(name);
@@ -35,8 +35,8 @@ pub fn parse_records(value: &str) -> Option<Vec<(String, IpAddr)>> {
     value.split(',').map(record).collect()
 }
 
-pub const OPTION_RECORD: &str = "dns.record";
-pub const OPTION_REBIND: &str = "dns.rebind";
+pub(super) const OPTION_RECORD: &str = "dns.record";
+pub(super) const OPTION_REBIND: &str = "dns.rebind";
 
 #[cfg(test)]
 mod tests {

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use agent_api::{Driver, NetworkCreate};
 use switch_core::Vni;
 
-use crate::error::CreateNetwork;
+use super::error::CreateNetwork;
 use crate::record::Encap;
 
 /// What the options ask for, checked.
@@ -105,11 +105,11 @@ fn wrong(name: &str, value: &str, expected: &'static str) -> CreateNetwork {
     }
 }
 
-pub const OPTION_ENCAP: &str = "encap";
-pub const OPTION_VNI: &str = "vni";
-pub const OPTION_REMOTE: &str = "remote";
+pub(super) const OPTION_ENCAP: &str = "encap";
+pub(super) const OPTION_VNI: &str = "vni";
+pub(super) const OPTION_REMOTE: &str = "remote";
 /// Every frame to everybody is sent to each.
-pub const REMOTES_MAX: usize = 128;
+pub(super) const REMOTES_MAX: usize = 128;
 
 #[cfg(test)]
 mod tests {

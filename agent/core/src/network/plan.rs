@@ -6,10 +6,10 @@ use std::time::Duration;
 use agent_api::{Driver, NetworkCreate};
 use ipnet::IpNet;
 
+use super::error::CreateNetwork;
 use super::names::{OPTION_REBIND, OPTION_RECORD, parse_records};
 use super::overlay::{OPTION_ENCAP, OPTION_REMOTE, OPTION_VNI};
 use super::ports::{OPTION_BUM, OPTION_DHCP, OPTION_GUARD, OPTION_LEARNING, OPTION_RA, parse_bum};
-use crate::error::CreateNetwork;
 use crate::ipam::{
     DefaultPool, Pool, SubnetInUse, check_free, choose_subnet, overlap, parse_subnet,
 };
@@ -38,7 +38,7 @@ pub struct SubnetEntry {
 }
 
 /// Checks everything that can be known beforehand. The caller has made sure that the name is free, and passes a new id.
-pub fn plan_network(
+pub fn plan(
     id: String,
     request: NetworkCreate,
     overlay: Option<OverlayRecord>,
@@ -66,19 +66,22 @@ pub fn plan_network(
     })
 }
 
-/// A pool for each of the network's subnets.
-pub fn pools(record: &NetworkRecord) -> Result<(Option<Pool>, Option<Pool>), CreateNetwork> {
-    let pool =
-        |subnet: Subnet, range: Option<IpNet>| Pool::new(subnet.net, Some(subnet.gateway), range);
-    let v4 = record
-        .subnet_v4()
-        .map(|subnet| pool(subnet, record.ip_range))
-        .transpose()?;
-    let v6 = record
-        .subnet_v6()
-        .map(|subnet| pool(subnet, None))
-        .transpose()?;
-    Ok((v4, v6))
+/// Refuses a VNI that one of the networks has.
+pub fn check_vni<'r>(
+    mut networks: impl Iterator<Item = &'r NetworkRecord>,
+    vni: u32,
+) -> Result<(), CreateNetwork> {
+    let has_it = |record: &&NetworkRecord| {
+        let overlay = record.overlay.as_ref();
+        overlay.is_some_and(|overlay| overlay.vni == vni)
+    };
+    match networks.find(has_it) {
+        None => Ok(()),
+        Some(record) => Err(CreateNetwork::VniTaken {
+            vni,
+            name: record.name.clone(),
+        }),
+    }
 }
 
 fn check_driver(driver: Driver) -> Result<(), CreateNetwork> {
@@ -132,7 +135,7 @@ fn check_options(request: &NetworkCreate) -> Result<(), CreateNetwork> {
 }
 
 /// What `-o fdb.ageing` takes.
-pub fn parse_ageing(value: &str) -> Option<Duration> {
+pub(super) fn parse_ageing(value: &str) -> Option<Duration> {
     let seconds = value.parse().ok()?;
     (1..=AGEING_MAX_S)
         .contains(&seconds)
@@ -262,7 +265,7 @@ fn plan_mtu(asked: Option<u16>, most: Option<u16>, with_ipv6: bool) -> Result<u1
 }
 
 /// What `-o` takes, in one line.
-pub fn options_shown() -> String {
+pub(super) fn options_shown() -> String {
     let list = |only_overlay| {
         let of_kind = OPTIONS.iter().filter(|option| option.2 == only_overlay);
         let shown: Vec<_> = of_kind
@@ -294,12 +297,12 @@ const OPTIONS: &[(&str, &str, bool)] = &[
     (OPTION_VNI, "N", true),
     (OPTION_REMOTE, "IP[,IP]", true),
 ];
-pub const OPTION_TAP: &str = "tap";
-pub const OPTION_AGEING: &str = "fdb.ageing";
+pub(super) const OPTION_TAP: &str = "tap";
+pub(super) const OPTION_AGEING: &str = "fdb.ageing";
 const AGEING_MAX_S: u64 = 86_400;
-pub const OPTION_TRANSPARENT: &str = "transparent";
+pub(super) const OPTION_TRANSPARENT: &str = "transparent";
 /// `udp`: datagrams of a flow that come together may reach a container as one; `tcp`: only segments of TCP, the default.
-pub const OPTION_JOIN: &str = "join";
+pub(super) const OPTION_JOIN: &str = "join";
 pub const DEFAULT_MTU: u16 = 1500;
 /// What a TAP takes: 65,535 bytes less the Ethernet header (drivers/net/tun.c, MAX_MTU).
 const MTU_MAX: u16 = 65_521;
@@ -314,7 +317,7 @@ mod tests {
         overlay: Option<OverlayRecord>,
         around: &Surroundings,
     ) -> Result<NetworkRecord, CreateNetwork> {
-        super::plan_network("e1".into(), request, overlay, around)
+        plan("e1".into(), request, overlay, around)
     }
 
     fn around() -> Surroundings {

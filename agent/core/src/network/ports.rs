@@ -46,7 +46,7 @@ impl NetworkRecord {
 }
 
 /// Frames a second, or `off` for no limit; `None` where it is neither.
-pub fn parse_bum(value: &str) -> Option<Option<BumLimit>> {
+pub(super) fn parse_bum(value: &str) -> Option<Option<BumLimit>> {
     if value == "off" {
         return Some(None);
     }
@@ -58,20 +58,20 @@ pub fn parse_bum(value: &str) -> Option<Option<BumLimit>> {
 }
 
 /// Whether frames may bear addresses of neighbors: `strict` or `loose`.
-pub const OPTION_GUARD: &str = "guard";
+pub(super) const OPTION_GUARD: &str = "guard";
 /// Who serves DHCP: `builtin`, `container` or `off`.
-pub const OPTION_DHCP: &str = "dhcp";
+pub(super) const OPTION_DHCP: &str = "dhcp";
 /// Router advertisements and redirects from containers: `block` or `allow`.
-pub const OPTION_RA: &str = "ra";
+pub(super) const OPTION_RA: &str = "ra";
 /// Broadcast, unknown unicast and multicast of each container, in frames a second.
-pub const OPTION_BUM: &str = "bum";
+pub(super) const OPTION_BUM: &str = "bum";
 /// Whether sources seen at containers enter the forwarding table: `true` or `false`.
-pub const OPTION_LEARNING: &str = "fdb.learning";
+pub(super) const OPTION_LEARNING: &str = "fdb.learning";
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::network::plan::{Surroundings, plan_network};
+    use crate::network::{self, Surroundings};
     use agent_api::NetworkCreate;
 
     fn config(kind: PortKind, options: &[(&str, &str)]) -> PortConfig {
@@ -90,7 +90,7 @@ mod tests {
             options: options.collect(),
             ..NetworkCreate::default()
         };
-        let record = plan_network("e1".into(), request, None, &around).unwrap();
+        let record = network::plan("e1".into(), request, None, &around).unwrap();
         record.port_config(kind)
     }
 

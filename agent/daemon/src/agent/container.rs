@@ -8,17 +8,22 @@ use agent_api::{
     ApiError, Attached, Connect, ContainerCreate, ContainerDetail, ContainerSummary, Created,
     Disconnect, EndpointDetail, Exec,
 };
+use agent_core::container::{
+    self as plans, ConnectContainer, CreateContainer, DisconnectContainer, ExecCommand, NotRunning,
+    PlanContainer, attached_network,
+};
+use agent_core::endpoint::Attachment;
 use agent_core::hosts;
 
-use super::container_plan::{attached_network, plan_container};
-use super::endpoint::{Attachment, addresses, open_sandbox, sandbox_of};
+use super::container_spec::capabilities;
+use super::endpoint::{open_sandbox, sandbox_of};
 use super::state::{Container, State};
 use super::{Agent, view};
 use crate::container::attach::SOCKET_FILE;
 use crate::container::{self, ExecRequest, PidNamespace, StartContainer};
-use crate::name::check_name;
+use crate::random::new_id;
 use crate::record::{ContainerRecord, Owner, Phase, container_key};
-use agent_core::error::{Contain, Find};
+use agent_core::find::Find;
 
 impl Agent {
     pub(crate) fn containers(&self) -> Vec<ContainerSummary> {
@@ -72,7 +77,7 @@ impl Agent {
     ) -> Result<Created, ApiError> {
         let mut state = self.state();
         self.settle_all(&mut state);
-        let record = plan_container(&state, request)?;
+        let record = plan(&state, request)?;
         self.store
             .put(&container_key(&record.id), &record)
             .map_err(|error| host_failure(&record, &error))?;
@@ -101,7 +106,7 @@ impl Agent {
         };
         match phase {
             Phase::Created => {}
-            Phase::Running => return Err(Contain::Started(name).into()),
+            Phase::Running => return Err(plans::StartContainer::Started(name).into()),
             Phase::Exited(_) => self.revive(&id)?,
         }
         let started = container::start(&self.container_dir(&id));
@@ -125,13 +130,13 @@ impl Agent {
 
     pub(crate) fn exec(&self, called: &str, request: Exec) -> Result<Attached, ApiError> {
         if request.command.is_empty() {
-            return Err(Contain::NoCommand.into());
+            return Err(ExecCommand::NoCommand.into());
         }
         let (id, name) = {
             let state = self.state();
             let container = state.container(called)?;
             if container.record.phase != Phase::Running {
-                return Err(Contain::not_running(&container.record).into());
+                return Err(NotRunning::of(&container.record).into());
             }
             (container.record.id.clone(), container.record.name.clone())
         };
@@ -145,7 +150,7 @@ impl Agent {
         let (dir, _) = self
             .supervisor
             .exec(&self.container_dir(&id), &request)
-            .map_err(|error| Contain::Host {
+            .map_err(|error| ExecCommand::Host {
                 name,
                 why: error.to_string(),
             })?;
@@ -166,10 +171,10 @@ impl Agent {
         let container = state.container(&request.container)?;
         let record = container.record.clone();
         let Some(pid) = container.init_pid else {
-            return Err(Contain::not_running(&record).into());
+            return Err(NotRunning::of(&record).into());
         };
         if attached_network(&record.create.network).is_none() {
-            return Err(Contain::NoSandbox(record.name).into());
+            return Err(ConnectContainer::NoSandbox(record.name).into());
         }
         let endpoint =
             self.attach_container(&mut state, &record, pid, &network_id, &request.settings)?;
@@ -213,7 +218,7 @@ impl Agent {
                 tracing::info!(container, network = called, "disconnected");
                 Ok(())
             }
-            None => Err(Contain::NotOn {
+            None => Err(DisconnectContainer {
                 container,
                 network: network.record.name.clone(),
             }
@@ -248,7 +253,7 @@ impl Agent {
                 .get(&network_id)
                 .and_then(|network| network.endpoints.get(&endpoint));
             let addresses = endpoint
-                .map(|endpoint| addresses(&endpoint.record))
+                .map(|endpoint| endpoint.record.addresses())
                 .unwrap_or_default();
             let hosts = hosts::hosts(&addresses, &record.hostname);
             std::fs::write(dir.join("hosts"), hosts)
@@ -293,30 +298,46 @@ pub(super) fn seconds_since_epoch() -> u64 {
 }
 
 pub(super) fn host_failure(record: &ContainerRecord, error: &dyn std::fmt::Display) -> ApiError {
-    Contain::Host {
+    CreateContainer {
         name: record.name.clone(),
         why: error.to_string(),
     }
     .into()
 }
 
-fn not_started(name: String, error: StartContainer) -> Contain {
+fn not_started(name: String, error: StartContainer) -> plans::StartContainer {
     let why = error.to_string();
     match error {
         StartContainer::Refused {
             code: EXIT_NOT_FOUND,
             ..
-        } => Contain::CommandNotFound { name, why },
-        StartContainer::Refused { .. } => Contain::CommandNotExecutable { name, why },
-        StartContainer::Unreachable(_) => Contain::Host { name, why },
+        } => plans::StartContainer::CommandNotFound { name, why },
+        StartContainer::Refused { .. } => plans::StartContainer::CommandNotExecutable { name, why },
+        StartContainer::Unreachable(_) => plans::StartContainer::Host { name, why },
     }
 }
 
-pub(super) fn check_container_name(name: &str) -> Result<(), Contain> {
-    check_name(name).map_err(|source| Contain::Name {
-        what: "container name",
-        source,
-    })
+/// Checks everything that can be known beforehand.
+fn plan(state: &State, request: ContainerCreate) -> Result<ContainerRecord, PlanContainer> {
+    let taken = |name: &str| {
+        let mut containers = state.containers.values();
+        containers.any(|container| container.record.name == name)
+    };
+    let network = |called: &str| state.network(called).map(|network| &network.record);
+    let container = |called: &str| state.container(called).map(|_| ());
+    let fresh = plans::Fresh {
+        id: new_id(),
+        now_s: seconds_since_epoch(),
+    };
+    let record = plans::plan(request, taken, network, container, fresh)?;
+    capabilities(&record.create)?;
+    match &record.create.rootfs {
+        Some(rootfs) if !rootfs.is_dir() => Err(PlanContainer::Rootfs {
+            path: rootfs.clone(),
+            why: "no such directory",
+        }),
+        _ => Ok(record),
+    }
 }
 
 /// What a shell says of a program it does not find (POSIX.1-2017, XCU §2.8.2).

@@ -10,7 +10,7 @@ use super::container::{host_failure, seconds_since_epoch};
 use super::state::State;
 use crate::container;
 use crate::record::{ContainerRecord, Phase, container_key};
-use agent_core::error::Find;
+use agent_core::find::Find;
 
 impl Agent {
     /// Namespaces, link and published ports of an ended container, anew from its record. The command waits for its start.

@@ -10,7 +10,7 @@ use super::container::seconds_since_epoch;
 use super::state::State;
 use crate::container::{self, read_exit};
 use crate::record::{Owner, Phase, container_key};
-use agent_core::error::Contain;
+use agent_core::container::RemoveRunning;
 
 impl Agent {
     /// Returns when the command has ended and everything of its network is gone.
@@ -56,7 +56,7 @@ impl Agent {
                     return Ok(());
                 }
                 Some(container) if !force => {
-                    return Err(Contain::Running(container.record.name.clone()).into());
+                    return Err(RemoveRunning(container.record.name.clone()).into());
                 }
                 Some(_) => id,
             }

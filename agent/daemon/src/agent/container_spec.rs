@@ -4,21 +4,20 @@ use std::net::IpAddr;
 use std::path::Path;
 
 use agent_api::{ApiError, ContainerCreate, DnsServer, NetworkMode};
+use agent_core::container::{NotRunning, PlanContainer, attached_network};
 use agent_core::hosts::hosts;
+use agent_core::network::DEFAULT_NETWORK;
 use agent_core::resolv_conf::ResolvConf;
 
 use super::Agent;
-use super::container_plan::attached_network;
-use super::network::DEFAULT_NETWORK;
 use super::state::State;
 use crate::container::{self, Capabilities, ContainerSpec, EtcFiles, SandboxNetwork};
 use crate::record::{ContainerRecord, NetworkRecord};
-use agent_core::error::Contain;
 
 /// As `docker run`: what a privileged container was denied besides is not denied.
-pub(super) fn capabilities(create: &ContainerCreate) -> Result<Capabilities, Contain> {
+pub(super) fn capabilities(create: &ContainerCreate) -> Result<Capabilities, PlanContainer> {
     let chosen = Capabilities::chosen(&create.cap_add, &create.cap_drop)
-        .map_err(|error| Contain::Capability(error.to_string()))?;
+        .map_err(|error| PlanContainer::Capability(error.to_string()))?;
     Ok(match create.privileged {
         true => Capabilities::ALL,
         false => chosen,
@@ -111,7 +110,7 @@ impl Agent {
             .flatten()
             .filter(|supervised| supervised.init.is_alive());
         let Some(supervised) = supervised else {
-            return Err(Contain::not_running(&other.record).into());
+            return Err(NotRunning::of(&other.record).into());
         };
         let file = |name: &str| std::fs::read_to_string(dir.join(name)).ok();
         let etc = EtcFiles {

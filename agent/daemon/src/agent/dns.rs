@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use agent_api::{ApiError, PortMapping, QueryLogEntry, TransportProtocol};
+use agent_api::{ApiError, QueryLogEntry, TransportProtocol};
 use dns_core::{Carrier, PrivateNames, Service};
 use tokio::sync::mpsc;
 
@@ -11,7 +11,7 @@ use super::state::{Segment, State};
 use crate::cluster::ServiceShared;
 use crate::edge::{Others, SharedZone};
 use crate::record::Owner;
-use agent_core::error::Attach;
+use agent_core::endpoint::Attach;
 
 impl Agent {
     /// Follows the queries of a network until it is gone.
@@ -81,38 +81,6 @@ pub(super) fn share_zones(state: &State, owner: &Owner) {
     }
 }
 
-/// Published ports as SRV records know them, those that stand in a row as one.
-pub(super) fn services(publish: &[PortMapping]) -> Vec<Service> {
-    let mut services = Vec::<Service>::new();
-    for mapping in publish {
-        let service = Service {
-            carrier: match mapping.protocol {
-                TransportProtocol::Tcp => Carrier::Tcp,
-                TransportProtocol::Udp => Carrier::Udp,
-            },
-            number: mapping.container_port,
-            // One that the host chooses has no name before it is chosen.
-            published: match mapping.host_port {
-                0 => mapping.container_port,
-                host_port => host_port,
-            },
-            count: 1,
-        };
-        match services.last_mut() {
-            Some(last) if is_next(last, &service) => last.count += 1,
-            _ => services.push(service),
-        }
-    }
-    services
-}
-
-fn is_next(last: &Service, service: &Service) -> bool {
-    let after = |first: u16| first.checked_add(last.count);
-    last.carrier == service.carrier
-        && after(last.number) == Some(service.number)
-        && after(last.published) == Some(service.published)
-}
-
 impl From<&Service> for ServiceShared {
     fn from(service: &Service) -> Self {
         Self {
@@ -146,23 +114,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ports_in_a_row_are_one_service() {
-        let mapping = |protocol, host_port, container_port| PortMapping {
-            host_ip: None,
-            host_port,
-            container_port,
-            protocol,
-        };
-        let mut publish: Vec<_> = (0..1000)
-            .map(|place| mapping(TransportProtocol::Udp, 30_000 + place, 20_000 + place))
-            .collect();
-        publish.push(mapping(TransportProtocol::Tcp, 31_000, 21_000));
-        publish.push(mapping(TransportProtocol::Tcp, 31_001, 80));
-        let services = services(&publish);
-        let counts: Vec<_> = services.iter().map(|service| service.count).collect();
-        assert_eq!(counts, [1000, 1, 1]);
-        for service in &services {
-            assert_eq!(Service::from(&ServiceShared::from(service)), *service);
+    fn a_service_is_shared_as_it_is() {
+        for carrier in [Carrier::Tcp, Carrier::Udp] {
+            let service = Service {
+                carrier,
+                number: 20_000,
+                published: 30_000,
+                count: 1000,
+            };
+            assert_eq!(Service::from(&ServiceShared::from(&service)), service);
         }
     }
 }

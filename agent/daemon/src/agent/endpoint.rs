@@ -1,11 +1,8 @@
 //! Endpoints: giving a sandbox its place on a network, and taking it away.
 
-use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
-use agent_api::{
-    ApiError, DnsServer, EndpointCreate, EndpointDetail, EndpointSettings, PortMapping,
-};
+use agent_api::{ApiError, EndpointCreate, EndpointDetail};
 use dns_core::EndpointNames;
 use overlay_core::Directory;
 use switch_core::edge::HostRecord;
@@ -13,30 +10,18 @@ use switch_core::{Mac, PortId, PortKind};
 use switch_io::RemovedPort;
 
 use super::dns::share_zones;
-use super::endpoint_plan::{Place, plan_endpoint, release};
 use super::port_state::pull;
 use super::segment::{on_link, open_tap};
 use super::state::{Endpoint, Network, State};
-use super::{Agent, dns, view};
+use super::{Agent, view};
 use crate::edge::EdgeHost;
 use crate::name::short;
 use crate::netlink::{LinkName, Neighbor, Netlink, Netns, SandboxLink, configure_sandbox};
+use crate::random::{new_id, random_mac};
 use crate::record::{EndpointRecord, NetworkRecord, Owner, endpoint_key};
-use agent_core::error::{Attach, Find};
-
-/// Who asks to be attached, and how.
-pub(super) struct Attachment<'a> {
-    pub(super) network: &'a str,
-    pub(super) owner: Owner,
-    /// The way to a sandbox that is not of a container's.
-    pub(super) path: Option<&'a Path>,
-    pub(super) name: &'a str,
-    pub(super) hostname: Option<&'a str>,
-    pub(super) dns: &'a [DnsServer],
-    pub(super) publish: &'a [PortMapping],
-    pub(super) link: Option<&'a str>,
-    pub(super) settings: &'a EndpointSettings,
-}
+use agent_core::endpoint::{self, Attach, Attachment, Fresh, Place};
+use agent_core::find::Find;
+use agent_core::publish::services;
 
 impl Agent {
     pub(crate) fn endpoints(&self) -> Vec<EndpointDetail> {
@@ -61,8 +46,9 @@ impl Agent {
         let netns = open_sandbox(&request.sandbox)?;
         let mut state = self.state();
         let owner = state.owner_of(netns.id());
+        let network_id = state.network_id(&request.network)?;
         let attachment = Attachment {
-            network: &request.network,
+            network: &network_id,
             path: matches!(owner, Owner::Sandbox(_)).then_some(&request.sandbox),
             owner,
             name: &request.name,
@@ -73,7 +59,7 @@ impl Agent {
             settings: &request.settings,
         };
         let id = self.attach(&mut state, &attachment, &netns)?;
-        let network = state.network(&request.network)?;
+        let network = state.network(&network_id)?;
         let endpoint = network
             .endpoints
             .get(&id)
@@ -134,18 +120,18 @@ impl Agent {
         attachment: &Attachment<'_>,
         netns: &Netns,
     ) -> Result<String, ApiError> {
-        let id = state.network_id(attachment.network)?;
-        let place = Place::of(state, &attachment.owner);
+        let id = attachment.network;
+        let place = place(state, &attachment.owner);
         let State {
             networks,
             directory,
             ..
         } = &mut *state;
         let network = networks
-            .get_mut(&id)
-            .ok_or_else(|| Find::NoNetwork(attachment.network.to_owned()))?;
+            .get_mut(id)
+            .ok_or_else(|| Find::NoNetwork(id.to_owned()))?;
         let record = match network.record.shared() {
-            None => plan_endpoint(network, attachment, place)?,
+            None => plan(network, attachment, place)?,
             Some(_) => self.plan_shared(network, attachment, place)?,
         };
         let id = record.id.clone();
@@ -193,7 +179,7 @@ impl Agent {
         }
         // Before the addresses can be somebody else's.
         self.follow_addresses(state, &endpoint.record.owner);
-        self.forget_connections(&addresses(&endpoint.record));
+        self.forget_connections(&endpoint.record.addresses());
         let State {
             networks,
             directory,
@@ -230,7 +216,7 @@ impl Agent {
             .map_err(|error| failed(error.to_string()))?;
         segment
             .bridge
-            .register_endpoint(port, Mac::new(record.mac), &addresses(record));
+            .register_endpoint(port, Mac::new(record.mac), &record.addresses());
         let mut endpoint = Endpoint {
             record: record.clone(),
             port: Some(port),
@@ -275,7 +261,7 @@ impl Agent {
         network: &mut Network,
         record: &EndpointRecord,
     ) {
-        release(network, record);
+        network.pools.release(record);
         if network.record.shared().is_some() {
             self.unshare(directory, network, record);
         }
@@ -283,6 +269,34 @@ impl Agent {
             tracing::warn!(endpoint = short(&record.id), %error, "an endpoint's record stays until the next start");
         }
     }
+}
+
+/// Checks the wishes and takes the addresses.
+pub(super) fn plan(
+    network: &mut Network,
+    attachment: &Attachment<'_>,
+    place: Place,
+) -> Result<EndpointRecord, Attach> {
+    if network.segment.is_none() {
+        return Err(Attach::NoPorts(network.record.name.clone()));
+    }
+    let others = network.endpoints.values().map(|endpoint| &endpoint.record);
+    let pools = &mut network.pools;
+    endpoint::plan(&network.record, pools, others, attachment, place, fresh())
+}
+
+pub(super) fn fresh() -> Fresh {
+    Fresh {
+        id: new_id(),
+        mac: random_mac(),
+    }
+}
+
+fn place(state: &State, owner: &Owner) -> Place {
+    let networks = state.networks.values();
+    let present = networks.flat_map(|network| network.endpoints_of(owner));
+    let present: Vec<_> = present.map(|endpoint| &endpoint.record).collect();
+    Place::of(&present, owner)
 }
 
 /// The namespace of a sandbox, which must not be the host's.
@@ -325,7 +339,8 @@ fn configure(
         mac: record.mac,
         mtu: u32::from(network.record.mtu),
         tx_queue_length: None,
-        addresses: addresses(record)
+        addresses: record
+            .addresses()
             .into_iter()
             .filter_map(|address| {
                 subnets
@@ -343,7 +358,7 @@ fn configure(
         neighbors: gateway_neighbors(network),
         routes: Vec::new(),
         // Where there are no addresses, those who run a protocol of their own get what the kernel makes for it.
-        ipv6_link_local: network.pool_v6.is_some()
+        ipv6_link_local: network.pools.v6.is_some()
             || subnets.is_empty()
             || network.record.allows_routers(),
     };
@@ -357,13 +372,6 @@ fn gateway_neighbors(network: &Network) -> Vec<Neighbor> {
     let mac = network.record.gateway_mac().octets();
     let addresses = network.record.gateway_addresses().into_iter();
     addresses.map(|address| Neighbor { address, mac }).collect()
-}
-
-pub(super) fn addresses(record: &EndpointRecord) -> Vec<IpAddr> {
-    [record.ipv4.map(IpAddr::V4), record.ipv6.map(IpAddr::V6)]
-        .into_iter()
-        .flatten()
-        .collect()
 }
 
 fn edge_host(network: &NetworkRecord, record: &EndpointRecord, port: PortId) -> EdgeHost {
@@ -392,7 +400,7 @@ fn edge_host(network: &NetworkRecord, record: &EndpointRecord, port: PortId) -> 
             short_id,
             v4: record.ipv4,
             v6: record.ipv6,
-            services: dns::services(&record.publish),
+            services: services(&record.publish),
         },
         dns: record.dns.clone(),
     }

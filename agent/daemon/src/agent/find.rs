@@ -3,7 +3,7 @@
 use agent_core::find::find;
 
 use super::state::{Container, Network, State};
-use agent_core::error::Find;
+use agent_core::find::Find;
 
 impl State {
     pub(super) fn network_id(&self, called: &str) -> Result<String, Find> {

@@ -10,14 +10,13 @@ use switch_core::{Mac, PortKind, Vni};
 
 use super::Agent;
 use super::segment::gateway;
-use super::share::vni;
-use super::share_address::{ELSEWHERE, RESERVED, mark, unmark};
 use super::state::{Network, State};
 use crate::cluster::{
     ADDRESSES, ALIVE, AliveRecord, Difference, ENDPOINTS, EndpointShared, Follow, HOSTS, Holder,
     HostRecord, Identity, Member, NETWORKS, Session,
 };
 use crate::edge::EdgeHost;
+use crate::ipam::Tenant;
 use crate::record::{Encap, NetworkRecord};
 use crate::store::{Entry, StoreError};
 
@@ -154,7 +153,7 @@ impl Agent {
         let Some((network, directory)) = networks.get(network).zip(directory.as_mut()) else {
             return;
         };
-        let (Some(vni), Ok(host)) = (vni(network), HostId::new(&shared.host)) else {
+        let (Some(vni), Ok(host)) = (network.record.vni_shared(), HostId::new(&shared.host)) else {
             return;
         };
         let record = Record {
@@ -263,7 +262,7 @@ impl Agent {
         } = state;
         let mut of_vni = networks
             .values_mut()
-            .filter(|network| self::vni(network) == Some(vni));
+            .filter(|network| network.record.vni_shared() == Some(vni));
         let Some(network) = of_vni.next() else { return };
         let encap = encap(network);
         let Some(segment) = &mut network.segment else {
@@ -303,7 +302,7 @@ impl Agent {
         } = state;
         let mut of_vni = networks
             .values_mut()
-            .filter(|network| self::vni(network) == Some(vni));
+            .filter(|network| network.record.vni_shared() == Some(vni));
         let Some(segment) = of_vni.next().and_then(|network| network.segment.as_mut()) else {
             return;
         };
@@ -317,7 +316,7 @@ impl Agent {
     fn retarget(&self, state: &mut State, member: &Member, host: &HostId, address: IpAddr) {
         let mut moved = Vec::new();
         for network in state.networks.values_mut() {
-            let (encap, vni) = (encap(network), vni(network));
+            let (encap, vni) = (encap(network), network.record.vni_shared());
             let Some(segment) = &mut network.segment else {
                 continue;
             };
@@ -391,12 +390,12 @@ fn follow_address(
 ) {
     let is_own = holder.host == member.host();
     match (is_there, is_own, &holder.endpoint) {
-        (false, ..) => unmark(network, address),
+        (false, ..) => network.pools.unmark(address),
         (true, false, _) => {
-            unmark(network, address);
-            mark(network, address, ELSEWHERE);
+            network.pools.unmark(address);
+            network.pools.mark(address, Tenant::Elsewhere);
         }
-        (true, true, None) => mark(network, address, RESERVED),
+        (true, true, None) => network.pools.mark(address, Tenant::Reserve),
         (true, true, Some(_)) => {}
     }
 }
@@ -409,7 +408,7 @@ fn network_of(state: &mut State, vni: Vni) -> Option<&mut Network> {
     state
         .networks
         .values_mut()
-        .find(|network| self::vni(network) == Some(vni))
+        .find(|network| network.record.vni_shared() == Some(vni))
 }
 
 fn address_of(member: &Member, host: &HostId) -> Option<IpAddr> {

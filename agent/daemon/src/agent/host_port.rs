@@ -21,7 +21,7 @@ use super::{Agent, settings};
 use crate::firewall::{Disturbance, Firewall, FirewallError};
 use crate::netlink::{HostLink, Netlink, configure_host_link};
 use crate::record::NetworkRecord;
-use agent_core::network::options::DRIVER_OFFLOAD;
+use agent_core::network::DRIVER_OFFLOAD;
 
 impl Agent {
     /// Opens the host ports that are not open, all of them or, where the rules cannot be made, none.

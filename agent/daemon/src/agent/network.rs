@@ -6,19 +6,20 @@ use agent_api::{
     ApiError, Driver, FdbEntryView, NetworkCreate, NetworkDetail, NetworkSummary, PortView, Pruned,
 };
 
-use super::announce::Past;
 use super::overlay::{local_address, quic_mtu, vxlan_mtu};
 use super::state::{Network, State};
-use super::{Agent, share, view};
+use super::{Agent, view};
 use crate::cluster::{ENDPOINTS, EndpointShared, Member};
 use crate::firewall::{Drops, Firewall};
-use crate::ipam::{SubnetInUse, default_pools_v6};
+use crate::ipam::{Pools, SubnetInUse, default_pools_v6};
 use crate::netlink::{Netlink, NetlinkError, SubnetEntry};
 use crate::random::new_id;
 use crate::record::{Encap, NetworkRecord, OverlayRecord, Owner, network_key};
-use agent_core::error::{CreateNetwork, RemoveNetwork};
-use agent_core::network::overlay::OverlayWish;
-use agent_core::network::plan::{DEFAULT_MTU, Surroundings, plan_network, pools};
+use agent_core::endpoint::Past;
+use agent_core::network::{
+    self, OverlayWish, PREDEFINED, Surroundings, check_vni, is_predefined, without_segment,
+};
+use agent_core::network::{CreateNetwork, RemoveNetwork};
 
 impl Agent {
     pub(crate) fn networks(&self) -> Vec<NetworkSummary> {
@@ -93,7 +94,7 @@ impl Agent {
             return Err(CreateNetwork::NameTaken(request.name).into());
         }
         let record = match OverlayWish::read(&request)? {
-            None => plan_network(new_id(), request, None, &self.surroundings(&state))?,
+            None => network::plan(new_id(), request, None, &self.surroundings(&state))?,
             Some(wish) if wish.remotes.is_empty() => self.plan_global(&state, request, &wish)?,
             Some(wish) => self.plan_static(&state, request, wish)?,
         };
@@ -130,7 +131,7 @@ impl Agent {
             return Err(CreateNetwork::NoQuic);
         }
         if let Some(vni) = wish.vni {
-            check_vni(state, vni)?;
+            check_vni(records(state), vni)?;
         }
         let failed = |error: NetlinkError| CreateNetwork::Host {
             name: request.name.clone(),
@@ -151,7 +152,7 @@ impl Agent {
             encap: wish.encap,
             remotes: Vec::new(),
         };
-        let mut record = plan_network(new_id(), request, Some(overlay), &around)?;
+        let mut record = network::plan(new_id(), request, Some(overlay), &around)?;
         self.share_network(&member, &mut record, wish.vni)?;
         Ok(record)
     }
@@ -164,7 +165,7 @@ impl Agent {
         wish: OverlayWish,
     ) -> Result<NetworkRecord, CreateNetwork> {
         let vni = wish.vni.ok_or(CreateNetwork::StaticVni)?;
-        check_vni(state, vni)?;
+        check_vni(records(state), vni)?;
         let mut mtu_max = u16::MAX;
         for remote in &wish.remotes {
             let local = local_address(*remote).ok_or(CreateNetwork::NoRoute(*remote))?;
@@ -183,7 +184,7 @@ impl Agent {
             mtu_max: Some(mtu_max),
             ..self.surroundings_of_overlay(state, &request)
         };
-        plan_network(new_id(), request, Some(overlay), &around)
+        network::plan(new_id(), request, Some(overlay), &around)
     }
 
     pub(crate) fn remove_network(&self, called: &str) -> Result<(), ApiError> {
@@ -286,9 +287,9 @@ impl Agent {
                     name: name.to_owned(),
                     ..NetworkCreate::default()
                 };
-                plan_network(new_id(), request, None, &self.surroundings(state))?
+                network::plan(new_id(), request, None, &self.surroundings(state))?
             } else {
-                without_segment(name, driver)
+                without_segment(new_id(), name, driver)
             };
             self.add_network(state, record)?;
         }
@@ -306,7 +307,7 @@ impl Agent {
             why,
         };
         let key = network_key(&record.id);
-        let (pool_v4, pool_v6) = pools(&record)?;
+        let pools = Pools::of(&record).map_err(CreateNetwork::from)?;
         self.store
             .put(&key, &record)
             .map_err(|error| failed(error.to_string()))?;
@@ -324,14 +325,13 @@ impl Agent {
         let id = record.id.clone();
         let network = Network {
             record: record.clone(),
-            pool_v4,
-            pool_v6,
+            pools,
             past: Past::none(),
             segment,
             closed: None,
             endpoints: Default::default(),
         };
-        if let (Some(directory), Some(vni)) = (&mut state.directory, share::vni(&network)) {
+        if let (Some(directory), Some(vni)) = (&mut state.directory, network.record.vni_shared()) {
             directory.attach_network(vni);
         }
         state.networks.insert(id.clone(), network);
@@ -359,7 +359,7 @@ impl Agent {
         };
         let name = network.record.name.clone();
         tracing::info!(network = name, id, "network removed");
-        if let (Some(directory), Some(vni)) = (&mut state.directory, share::vni(&network)) {
+        if let (Some(directory), Some(vni)) = (&mut state.directory, network.record.vni_shared()) {
             directory.detach_network(vni);
         }
         if let Some(segment) = network.segment {
@@ -449,45 +449,8 @@ fn routed_subnets(state: &State) -> Vec<SubnetEntry> {
     in_use
 }
 
-fn without_segment(name: &str, driver: Driver) -> NetworkRecord {
-    NetworkRecord {
-        id: new_id(),
-        name: name.to_owned(),
-        driver,
-        subnets: Vec::new(),
-        ip_range: None,
-        internal: false,
-        mtu: DEFAULT_MTU,
-        dns: Vec::new(),
-        options: Default::default(),
-        labels: Default::default(),
-        overlay: None,
-    }
+fn records(state: &State) -> impl Iterator<Item = &NetworkRecord> {
+    state.networks.values().map(|network| &network.record)
 }
 
-fn check_vni(state: &State, vni: u32) -> Result<(), CreateNetwork> {
-    let has_it = |network: &&Network| {
-        let overlay = network.record.overlay.as_ref();
-        overlay.is_some_and(|overlay| overlay.vni == vni)
-    };
-    match state.networks.values().find(has_it) {
-        None => Ok(()),
-        Some(network) => Err(CreateNetwork::VniTaken {
-            vni,
-            name: network.record.name.clone(),
-        }),
-    }
-}
-
-fn is_predefined(name: &str) -> bool {
-    PREDEFINED.iter().any(|(predefined, _)| *predefined == name)
-}
-
-/// Where containers go that name no network.
-pub(super) const DEFAULT_NETWORK: &str = "bridge";
-const PREDEFINED: [(&str, Driver); 3] = [
-    (DEFAULT_NETWORK, Driver::Bridge),
-    ("host", Driver::Host),
-    ("none", Driver::Null),
-];
 const USERS_SHOWN_MAX: usize = 5;

@@ -14,7 +14,7 @@ use switch_io::{PatchPort, patch};
 use super::Agent;
 use super::state::{Network, PatchEnd, State};
 use crate::record::PatchRecord;
-use agent_core::error::Patch;
+use agent_core::patch::Patch;
 use agent_core::patch::check_patch;
 
 impl State {

@@ -7,11 +7,11 @@ use agent_api::{ApiError, EndpointDetail};
 use switch_core::{Mac, PortKind};
 use switch_io::set_carrier;
 
-use super::endpoint::{addresses, host_failure};
+use super::endpoint::host_failure;
 use super::state::{Endpoint, Network};
 use super::{Agent, view};
 use crate::record::endpoint_key;
-use agent_core::error::Find;
+use agent_core::find::Find;
 
 impl Agent {
     /// Takes an endpoint's port up or down. One that is so already is no error.
@@ -57,7 +57,7 @@ fn push(network: &Network, endpoint: &Endpoint) -> Result<(), String> {
     if let (Some(segment), Some(port)) = (&network.segment, endpoint.port) {
         let (bridge, record) = (&segment.bridge, &endpoint.record);
         bridge.add_port(port, network.record.port_config(PortKind::Tap));
-        bridge.register_endpoint(port, Mac::new(record.mac), &addresses(record));
+        bridge.register_endpoint(port, Mac::new(record.mac), &record.addresses());
     }
     match &endpoint.tap {
         Some(tap) => set_carrier(tap, true).map_err(|error| error.to_string()),

@@ -1,18 +1,17 @@
 //! Published ports, and the packet filter that goes with networks and ports.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 
 use agent_api::{ApiError, PortRun, runs};
+use agent_core::publish::{self, PublishPorts, entries, network_rules};
+use agent_core::settings::own_forwarding;
 
 use super::Agent;
-use super::endpoint::addresses;
-use super::settings::own_forwarding;
-use super::state::{Endpoint, Network, State, UnderlayRules};
+use super::state::{State, UnderlayRules};
 use crate::cluster::Member;
-use crate::firewall::{self, NetworkRules, Rules};
+use crate::firewall::Rules;
 use crate::publish::{Absent, PublishPort, PublishedPorts, proxied};
-use crate::record::{Owner, SERVICES, container_key};
-use agent_core::error::Contain;
+use crate::record::{NetworkRecord, Owner, SERVICES, container_key};
 
 /// What a container has published.
 #[derive(Default)]
@@ -45,10 +44,10 @@ impl Agent {
             return Ok(());
         }
         self.lead(state, id, targets)
-            .map_err(|why| Contain::Host { name, why })?;
+            .map_err(|why| PublishPorts::Host { name, why })?;
         if let Some(container) = state.containers.get(id) {
             let kept = self.store.put(&container_key(id), &container.record);
-            kept.map_err(|error| Contain::Host {
+            kept.map_err(|error| PublishPorts::Host {
                 name: container.record.name.clone(),
                 why: error.to_string(),
             })?;
@@ -109,21 +108,24 @@ impl Agent {
         run: PortRun,
         proxied: bool,
         (targets, absent): (&[IpAddr], Absent),
-    ) -> Result<PublishedPorts, Contain> {
-        let refused = |why: PublishPort| Contain::Publish {
-            mapping: run.to_string(),
+    ) -> Result<PublishedPorts, PublishPorts> {
+        let refused = |why: PublishPort| PublishPorts::Refused {
+            run: run.to_string(),
             why: why.to_string(),
         };
         if targets.is_empty() {
             return Err(refused(PublishPort::NoTarget));
         }
-        let within_reach = filtered(&run, targets).any(|published| published.is_within_reach());
+        let within_reach = entries(&run, targets).any(|published| published.is_within_reach());
         if !proxied && !within_reach {
             return Err(refused(PublishPort::BeyondProxy));
         }
         for _ in 0..PICKS_MAX {
             if let Some(holder) = holder(state, &run) {
-                return Err(Contain::Published(run.to_string(), holder));
+                return Err(PublishPorts::Taken {
+                    run: run.to_string(),
+                    holder: holder.to_owned(),
+                });
             }
             let taken = PublishedPorts::take(run, proxied, absent, &self.runtime);
             let taken = match taken {
@@ -235,15 +237,19 @@ impl Agent {
     }
 }
 
+fn records(state: &State) -> impl Iterator<Item = &NetworkRecord> {
+    state.networks.values().map(|network| &network.record)
+}
+
 fn rules(state: &State) -> Rules {
     let published = state.containers.values().flat_map(|container| {
         let Publishing { taken, targets } = &container.published;
         taken
             .iter()
-            .flat_map(move |ports| filtered(ports.run(), targets))
+            .flat_map(move |ports| entries(ports.run(), targets))
     });
     Rules {
-        networks: state.networks.values().filter_map(network_rules).collect(),
+        networks: records(state).filter_map(network_rules).collect(),
         published: published.collect(),
         tunnels: state.tunnels.addresses(),
         services: state.underlay.services.clone(),
@@ -252,55 +258,26 @@ fn rules(state: &State) -> Rules {
     }
 }
 
-/// A run as the packet filter knows it: once for each of the container's addresses.
-fn filtered(run: &PortRun, targets: &[IpAddr]) -> impl Iterator<Item = firewall::Published> {
-    targets.iter().map(|target| firewall::Published {
-        protocol: run.protocol,
-        host_ip: run.host_ip,
-        host_port: run.host_port,
-        container: SocketAddr::new(*target, run.container_port),
-        ports: run.ports,
-    })
-}
-
-fn network_rules(network: &Network) -> Option<NetworkRules> {
-    let record = &network.record;
-    record.has_host_port().then(|| NetworkRules {
-        host_link: record.host_link(),
-        subnets: record.subnets.iter().map(|subnet| subnet.net).collect(),
-        masquerade: true,
-        anti_spoof: true,
-    })
-}
-
-/// The addresses by which a container is reached from the host: for each family the one on the network that its default
-/// route goes through, since answers go there.
 fn targets(state: &State, id: &str) -> Vec<IpAddr> {
     let owner = Owner::Container(id.to_owned());
-    let reachable = state
+    let endpoints: Vec<_> = state
         .networks
         .values()
-        .filter(|network| network_rules(network).is_some());
-    let mut endpoints: Vec<&Endpoint> = reachable
-        .flat_map(|network| network.endpoints_of(&owner))
+        .flat_map(|network| {
+            let endpoints = network.endpoints_of(&owner);
+            endpoints.map(move |endpoint| (&network.record, &endpoint.record))
+        })
         .collect();
-    endpoints.sort_by_key(|endpoint| endpoint.record.rank);
-    let all = || endpoints.iter().flat_map(|at| addresses(&at.record));
-    [all().find(IpAddr::is_ipv4), all().find(IpAddr::is_ipv6)]
-        .into_iter()
-        .flatten()
-        .collect()
+    publish::targets(&endpoints)
 }
 
 /// A container that publishes one of the ports on an overlapping address, be it the same one.
-fn holder(state: &State, wanted: &PortRun) -> Option<String> {
-    let mut containers = state.containers.values();
-    containers
-        .find(|container| {
-            let mut taken = container.published.taken.iter();
-            taken.any(|ports| ports.run().overlaps(wanted))
-        })
-        .map(|container| container.record.name.clone())
+fn holder<'s>(state: &'s State, wanted: &PortRun) -> Option<&'s str> {
+    let published = state.containers.values().flat_map(|container| {
+        let taken = container.published.taken.iter();
+        taken.map(|ports| (container.record.name.as_str(), ports.run()))
+    });
+    publish::holder(published, wanted)
 }
 
 /// How often the kernel is asked for a free port.

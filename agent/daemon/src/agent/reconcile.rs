@@ -7,11 +7,11 @@ use std::sync::Arc;
 use agent_api::ApiError;
 
 use super::Agent;
-use super::announce::Past;
 use super::dns::share_zones;
 use super::endpoint::{bury_link, open_sandbox, sandbox_of};
 use super::state::{Container, Network, State, leads_to};
 use crate::container::{read_exit, supervised};
+use crate::ipam::Pools;
 use crate::name::short;
 use crate::netlink::{Netns, NetnsId};
 use crate::record::{
@@ -19,8 +19,8 @@ use crate::record::{
     PATCHES, PatchRecord, Phase, SERVICES, endpoint_key,
 };
 use crate::store::StoreError;
-use agent_core::error::Attach;
-use agent_core::network::plan::pools;
+use agent_core::endpoint::{Attach, Past};
+use agent_core::network::CreateNetwork;
 
 impl Agent {
     /// Raises every network again, takes back the containers that still run, and settles what ended meanwhile.
@@ -62,7 +62,7 @@ impl Agent {
     }
 
     fn restore_network(&self, state: &mut State, record: NetworkRecord) -> Result<(), ApiError> {
-        let (pool_v4, pool_v6) = pools(&record)?;
+        let pools = Pools::of(&record).map_err(CreateNetwork::from)?;
         let segment = match record
             .has_bridge()
             .then(|| self.raise_segment(&mut state.tunnels, &record))
@@ -78,8 +78,7 @@ impl Agent {
             record.id.clone(),
             Network {
                 record,
-                pool_v4,
-                pool_v6,
+                pools,
                 past: Past::unknown(),
                 segment,
                 closed: None,
@@ -143,7 +142,7 @@ impl Agent {
                     "endpoint {:?} does not come back: {error}",
                     record.name
                 ));
-                super::endpoint_plan::release(network, record);
+                network.pools.release(record);
                 false
             }
         }
@@ -169,17 +168,9 @@ impl Agent {
         record: &EndpointRecord,
     ) -> Option<&'a mut Network> {
         let network = state.networks.get_mut(&record.network)?;
-        let taken = [
-            (&mut network.pool_v4, record.ipv4.map(Into::into)),
-            (&mut network.pool_v6, record.ipv6.map(Into::into)),
-        ];
-        for (pool, address) in taken {
-            if let (Some(pool), Some(address)) = (pool, address)
-                && let Err(error) = pool.take(address, &record.name)
-            {
-                tracing::warn!(endpoint = record.name, %error, "an endpoint does not come back");
-                return None;
-            }
+        if let Err(error) = network.pools.take_back(record) {
+            tracing::warn!(endpoint = record.name, %error, "an endpoint does not come back");
+            return None;
         }
         Some(network)
     }

@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use agent_core::settings::{self, add, is_dockers_too, take_surplus};
+
 use super::Agent;
 use super::state::State;
 use crate::firewall::{Families, Firewall};
@@ -56,23 +58,16 @@ impl Agent {
         Ok(())
     }
 
-    /// Puts back what no network needs any more. Docker counts on a host that forwards already, so beside Docker it goes on.
+    /// Puts back what no network needs any more. Beside Docker it goes on forwarding.
     pub(super) fn restore_settings(&self, state: &mut State) {
         let needed = needed(state);
-        let is_over = |change: &SysctlChange| !(needed.ipv4 && (needed.ipv6 || !change.is_ipv6()));
-        let mut over: Vec<_> = state
-            .settings
-            .changes
-            .extract_if(.., |change| is_over(change))
-            .collect();
+        let mut over = take_surplus(&mut state.settings, needed);
         if over.is_empty() {
             return;
         }
-        let docker = self.firewall().is_ok_and(Firewall::is_beside_docker);
-        let stays = |change: &SysctlChange| {
-            docker && (change.is_forwarding(false) || change.is_forwarding(true))
-        };
-        over.retain(|change| !stays(change));
+        if self.firewall().is_ok_and(Firewall::is_beside_docker) {
+            over.retain(|change| !is_dockers_too(change));
+        }
         host::restore(&over);
         for change in &over {
             tracing::info!(
@@ -100,42 +95,8 @@ pub(super) fn plan(state: &mut State) -> Vec<SysctlChange> {
     changes
 }
 
-/// Where the host forwards only since the agent made it.
-pub(super) fn own_forwarding(settings: &SettingsRecord) -> Families {
-    let is_own = |ipv6| {
-        settings
-            .changes
-            .iter()
-            .any(|change| change.is_forwarding(ipv6))
-    };
-    Families {
-        ipv4: is_own(false),
-        ipv6: is_own(true),
-    }
-}
-
-/// What the host has to forward: IPv4 for any host port, IPv6 for one of a network with IPv6.
 fn needed(state: &State) -> Families {
-    let routed = state.networks.values().map(|network| &network.record);
-    let routed: Vec<_> = routed.filter(|record| record.has_host_port()).collect();
-    Families {
-        ipv4: !routed.is_empty(),
-        ipv6: routed.iter().any(|record| record.subnet_v6().is_some()),
-    }
-}
-
-/// What a setting was before the first change is what counts.
-fn add(settings: &mut SettingsRecord, changes: &[SysctlChange]) {
-    for change in changes {
-        match settings
-            .changes
-            .iter_mut()
-            .find(|known| known.name == change.name)
-        {
-            Some(known) => known.after.clone_from(&change.after),
-            None => settings.changes.push(change.clone()),
-        }
-    }
+    settings::needed(state.networks.values().map(|network| &network.record))
 }
 
 /// This life of this host's network namespace.
@@ -147,45 +108,4 @@ fn place() -> String {
         |id| format!("{}:{}", id.device, id.inode),
     );
     format!("{}/{netns}", boot.trim())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn change(name: &str, before: &str) -> SysctlChange {
-        SysctlChange {
-            name: name.into(),
-            before: before.into(),
-            after: "1".into(),
-        }
-    }
-
-    #[test]
-    fn what_a_setting_was_first_is_what_is_restored() {
-        let mut settings = SettingsRecord::default();
-        add(&mut settings, &[change("net/ipv4/ip_forward", "0")]);
-        assert_eq!(
-            own_forwarding(&settings),
-            Families {
-                ipv4: true,
-                ipv6: false
-            }
-        );
-        add(
-            &mut settings,
-            &[
-                change("net/ipv4/ip_forward", "2"),
-                change("net/ipv6/conf/all/forwarding", "0"),
-            ],
-        );
-        assert_eq!(settings.changes[0].before, "0");
-        assert_eq!(
-            own_forwarding(&settings),
-            Families {
-                ipv4: true,
-                ipv6: true
-            }
-        );
-    }
 }

@@ -15,27 +15,27 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use overlay_core::{Directory, RecordFlags, Sequence};
-use switch_core::{Mac, Time, Vni};
+use switch_core::{Mac, Time};
 
 use super::Agent;
-use super::dns::services;
-use super::endpoint::{Attachment, addresses};
-use super::endpoint_plan::{Place, plan_endpoint, release};
+use super::endpoint::plan;
 use super::share_address::{
-    CLAIMS_MAX, Claim, ELSEWHERE, RESERVED, address_key, claim, claim_again, claims_again,
-    is_reserve, mark, plan_from_reserve, reserved,
+    CLAIMS_MAX, Claim, address_key, claim, claim_again, claims_again, from_reserve, is_reserve,
+    reserved,
 };
 use super::state::{Network, State};
 use crate::cluster::{
     ADDRESSES, ENDPOINTS, EndpointShared, Holder, Member, ServiceShared, Session,
 };
+use crate::ipam::Tenant;
 use crate::name::short;
 use crate::record::{EndpointRecord, Owner};
 use crate::store::{Change, Expected, Store, StoreError};
-use agent_core::error::Attach;
+use agent_core::endpoint::{Attach, Attachment, Place};
+use agent_core::publish::services;
 
 impl Agent {
-    /// As [`plan_endpoint`], in a network of the cluster: the addresses are this host's then.
+    /// As [`plan`], in a network of the cluster: the addresses are this host's then.
     pub(super) fn plan_shared(
         &self,
         network: &mut Network,
@@ -44,20 +44,20 @@ impl Agent {
     ) -> Result<EndpointRecord, Attach> {
         let member = self.member().ok_or_else(|| no_cluster(network))?;
         let Some(session) = member.session() else {
-            return plan_from_reserve(&member, network, attachment, place);
+            return from_reserve(&member, network, attachment, place);
         };
         for _ in 0..CLAIMS_MAX {
-            let record = plan_endpoint(network, attachment, place.clone())?;
+            let record = plan(network, attachment, place.clone())?;
             match claim(&member, session, &record) {
                 Ok(()) => return Ok(record),
                 Err(Claim::Taken(address)) => {
-                    release(network, &record);
-                    mark(network, address, ELSEWHERE);
+                    network.pools.release(&record);
+                    network.pools.mark(address, Tenant::Elsewhere);
                 }
                 Err(Claim::Store(error)) => {
                     tracing::debug!(%error, "an address is taken from the reserve");
-                    release(network, &record);
-                    return plan_from_reserve(&member, network, attachment, place);
+                    network.pools.release(&record);
+                    return from_reserve(&member, network, attachment, place);
                 }
             }
         }
@@ -91,20 +91,22 @@ impl Agent {
         network: &mut Network,
         record: &EndpointRecord,
     ) {
-        let Some(vni) = vni(network) else { return };
+        let Some(vni) = network.record.vni_shared() else {
+            return;
+        };
         if let Some(directory) = directory {
             directory.withdraw(self.switch.now(), vni, Mac::new(record.mac));
         }
         let Some(member) = self.member() else { return };
-        for address in addresses(record) {
+        for address in record.addresses() {
             if is_reserve(&member, &record.network, address) {
-                mark(network, address, RESERVED);
+                network.pools.mark(address, Tenant::Reserve);
             }
         }
         if member.session().is_none() {
             return;
         }
-        if let Err(error) = untell(&member, &record.network, &record.id, &addresses(record)) {
+        if let Err(error) = untell(&member, &record.network, &record.id, &record.addresses()) {
             tracing::warn!(endpoint = record.name, %error, "other hosts know an endpoint that is gone, for now");
             member.say_again();
         }
@@ -187,13 +189,13 @@ fn announce(
     network: &Network,
     record: &EndpointRecord,
 ) -> Option<u32> {
-    let (vni, directory) = (vni(network)?, directory.as_mut()?);
+    let (vni, directory) = (network.record.vni_shared()?, directory.as_mut()?);
     let flags = RecordFlags {
         sticky: true,
         ..RecordFlags::default()
     };
     let place = (vni, Mac::new(record.mac));
-    match directory.announce(now, place, &addresses(record), flags, Sequence(0)) {
+    match directory.announce(now, place, &record.addresses(), flags, Sequence(0)) {
         Ok(record) => Some(record.sequence.0),
         Err(error) => {
             tracing::warn!(endpoint = record.name, %error, "an endpoint is not shared");
@@ -309,13 +311,6 @@ fn sweep(member: &Member, network: &Network) -> Result<(), StoreError> {
         untell(member, id, &endpoint, &addresses)?;
     }
     Ok(())
-}
-
-pub(super) fn vni(network: &Network) -> Option<Vni> {
-    network
-        .record
-        .shared()
-        .and_then(|shared| Vni::new(shared.vni))
 }
 
 fn no_cluster(network: &Network) -> Attach {

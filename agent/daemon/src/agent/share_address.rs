@@ -2,17 +2,14 @@
 
 use std::net::IpAddr;
 
-use agent_api::EndpointSettings;
-
 use super::Agent;
-use super::endpoint::{Attachment, addresses};
-use super::endpoint_plan::{Place, plan_endpoint};
+use super::endpoint::fresh;
 use super::state::Network;
 use crate::cluster::{ADDRESSES, Holder, Member, Session};
-use crate::ipam::Pool;
+use crate::ipam::{Pool, Tenant};
 use crate::record::EndpointRecord;
 use crate::store::{Change, Expected, Store, StoreError};
-use agent_core::error::Attach;
+use agent_core::endpoint::{Attach, Attachment, Place, plan_from_reserve};
 
 /// Why an endpoint's addresses are not this host's.
 pub(super) enum Claim {
@@ -25,10 +22,7 @@ impl Agent {
     pub(super) fn fill_reserve(&self, member: &Member, network: &mut Network) {
         let id = network.record.id.clone();
         let kept = reserve(member, &id);
-        for pool in [&mut network.pool_v4, &mut network.pool_v6]
-            .into_iter()
-            .flatten()
-        {
+        for pool in network.pools.each() {
             let family = pool.gateway().is_ipv4();
             let have = kept
                 .iter()
@@ -51,7 +45,8 @@ pub(super) fn claim(
     record: &EndpointRecord,
 ) -> Result<(), Claim> {
     let holder = holder(member, record);
-    let changes = addresses(record)
+    let changes = record
+        .addresses()
         .into_iter()
         .map(|address| {
             let key = address_key(&record.network, address);
@@ -73,7 +68,7 @@ pub(super) fn claim_again(
     record: &EndpointRecord,
 ) -> Result<(), Claim> {
     let holder = holder(member, record);
-    for address in addresses(record) {
+    for address in record.addresses() {
         claim_one_again(member, session, &holder, (&record.network, address))?;
     }
     Ok(())
@@ -127,7 +122,7 @@ pub(super) fn claims_again(
         };
         Ok(Change::encode(key, &holder, expected)?.under(session.lease))
     };
-    addresses(record).into_iter().map(change).collect()
+    record.addresses().into_iter().map(change).collect()
 }
 
 fn holder(member: &Member, record: &EndpointRecord) -> Holder {
@@ -139,55 +134,26 @@ fn holder(member: &Member, record: &EndpointRecord) -> Holder {
 }
 
 /// Without etcd: an address that is this host's already.
-pub(super) fn plan_from_reserve(
+pub(super) fn from_reserve(
     member: &Member,
     network: &mut Network,
     attachment: &Attachment<'_>,
     place: Place,
 ) -> Result<EndpointRecord, Attach> {
+    if network.segment.is_none() {
+        return Err(Attach::NoPorts(network.record.name.clone()));
+    }
     let kept = reserve(member, &network.record.id);
-    let is_free = |pool: &Option<Pool>, address: IpAddr| {
-        pool.as_ref().and_then(|pool| pool.owner(address)) == Some(RESERVED)
-    };
-    let pick = |wish: Option<IpAddr>, pool: &Option<Pool>, v4: bool| {
-        let mut candidates = kept
-            .iter()
-            .copied()
-            .filter(|address| address.is_ipv4() == v4);
-        candidates
-            .find(|address| wish.is_none_or(|wish| wish == *address) && is_free(pool, *address))
-    };
-    let wishes = attachment.settings;
-    let none = || Attach::NoReserve(network.record.name.clone());
-    let mut settings: EndpointSettings = wishes.clone();
-    let mut picked = Vec::new();
-    if network.pool_v4.is_some() {
-        let address = pick(wishes.ip.map(Into::into), &network.pool_v4, true).ok_or_else(none)?;
-        picked.push(address);
-    }
-    if network.pool_v6.is_some() {
-        let address = pick(wishes.ip6.map(Into::into), &network.pool_v6, false).ok_or_else(none)?;
-        picked.push(address);
-    }
-    for address in &picked {
-        match address {
-            IpAddr::V4(address) => settings.ip = Some(*address),
-            IpAddr::V6(address) => settings.ip6 = Some(*address),
-        }
-        unmark(network, *address);
-    }
-    let attachment = Attachment {
-        settings: &settings,
-        owner: attachment.owner.clone(),
-        ..*attachment
-    };
-    let planned = plan_endpoint(network, &attachment, place);
-    if planned.is_err() {
-        for address in picked {
-            mark(network, address, RESERVED);
-        }
-    }
-    planned
+    let others = network.endpoints.values().map(|endpoint| &endpoint.record);
+    plan_from_reserve(
+        &network.record,
+        &mut network.pools,
+        &kept,
+        others,
+        attachment,
+        place,
+        fresh(),
+    )
 }
 
 fn reserve_some(
@@ -206,19 +172,19 @@ fn reserve_some(
                 Change::encode(key, &reserved(member), Expected::Absent)
             })
             .collect::<Result<Vec<_>, _>>()?;
-        let (found, owner) = match member.store().transact(&changes) {
-            Ok(_) => (addresses, RESERVED),
+        let (found, tenant) = match member.store().transact(&changes) {
+            Ok(_) => (addresses, Tenant::Reserve),
             Err(StoreError::Exists { key }) => match taken(&key) {
-                Claim::Taken(address) => (vec![address], ELSEWHERE),
+                Claim::Taken(address) => (vec![address], Tenant::Elsewhere),
                 Claim::Store(error) => return Err(error),
             },
             Err(error) => return Err(error),
         };
         for address in found {
             // It was free just now, under the state's lock.
-            let _ = pool.take(address, owner);
+            let _ = pool.take(address, tenant.clone());
         }
-        if owner == RESERVED {
+        if tenant == Tenant::Reserve {
             return Ok(());
         }
     }
@@ -250,30 +216,6 @@ pub(super) fn reserved(member: &Member) -> Holder {
     }
 }
 
-/// Notes that an address is not to be given out.
-pub(super) fn mark(network: &mut Network, address: IpAddr, owner: &str) {
-    if let Some(pool) = pool_of(network, address) {
-        // One that is noted already stays as it is.
-        let _ = pool.take(address, owner);
-    }
-}
-
-/// Undoes [`mark`]; what an endpoint of this host has stays.
-pub(super) fn unmark(network: &mut Network, address: IpAddr) {
-    if let Some(pool) = pool_of(network, address)
-        && matches!(pool.owner(address), Some(ELSEWHERE | RESERVED))
-    {
-        pool.release(address);
-    }
-}
-
-fn pool_of(network: &mut Network, address: IpAddr) -> Option<&mut Pool> {
-    match address {
-        IpAddr::V4(_) => network.pool_v4.as_mut(),
-        IpAddr::V6(_) => network.pool_v6.as_mut(),
-    }
-}
-
 pub(super) fn address_key(network: &str, address: IpAddr) -> String {
     format!("{ADDRESSES}{network}/{address}")
 }
@@ -291,9 +233,6 @@ fn taken(key: &str) -> Claim {
     }
 }
 
-/// Who has an address that is not an endpoint's of this host, as refusals show it.
-pub(super) const ELSEWHERE: &str = "a container on another host";
-pub(super) const RESERVED: &str = "this host's reserve";
 /// Addresses of each family that a host keeps in a network.
 const RESERVE: usize = 8;
 /// Smaller subnets have none to spare: 256 addresses at least.

@@ -9,7 +9,7 @@ use super::share_address::CLAIMS_MAX;
 use crate::cluster::{ADDRESSES, Member, NAMES, NETWORKS, VNIS};
 use crate::record::NetworkRecord;
 use crate::store::{Change, Expected, Store, StoreError};
-use agent_core::error::CreateNetwork;
+use agent_core::network::CreateNetwork;
 
 impl Agent {
     /// Puts a network that was just planned where all hosts see it. The VNI is a free one where none is wished for.

@@ -7,17 +7,17 @@ use std::path::Path;
 use std::sync::Arc;
 
 use agent_api::NetworkMode;
+use agent_core::endpoint::Past;
 use overlay_core::{Directory, HostId};
 use switch_core::{Bridge, Mac, PortCounts, PortId};
 
-use super::announce::Past;
 use super::endpoint::sandbox_of;
 use super::follow::RemotePlace;
 use super::overlay::{TunnelPort, Tunnels};
 use super::publishing::Publishing;
 use crate::edge::EdgeHandle;
 use crate::firewall::Service;
-use crate::ipam::Pool;
+use crate::ipam::Pools;
 use crate::netlink::{NetnsId, netns_id};
 use crate::record::{
     ContainerRecord, EndpointRecord, NetworkRecord, Owner, PatchRecord, SettingsRecord,
@@ -89,8 +89,7 @@ pub(super) fn leads_to(path: &Path, sandbox: NetnsId) -> bool {
 /// A network and its parts on this host.
 pub(super) struct Network {
     pub(super) record: NetworkRecord,
-    pub(super) pool_v4: Option<Pool>,
-    pub(super) pool_v6: Option<Pool>,
+    pub(super) pools: Pools,
     pub(super) past: Past,
     /// Absent for the drivers `host` and `null`, which have no ports.
     pub(super) segment: Option<Segment>,

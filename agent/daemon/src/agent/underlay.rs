@@ -27,7 +27,6 @@ use super::Agent;
 use super::host_port::host_link;
 use super::overlay::{Tunnels, local_address};
 use super::segment::gateway;
-use super::share::vni;
 use super::state::{Network, State};
 use crate::cluster::Member;
 use crate::netlink::{LinkWatch, Netlink, NetlinkError, configure_host_link};
@@ -224,7 +223,7 @@ fn has_host_port(network: &Network) -> bool {
 
 /// The hosts that a shared network reaches over VXLAN from another address than `place`.
 fn elsewhere(network: &Network, place: IpAddr) -> Vec<(Vni, HostId)> {
-    let (Some(vni), Some(segment)) = (vni(network), &network.segment) else {
+    let (Some(vni), Some(segment)) = (network.record.vni_shared(), &network.segment) else {
         return Vec::new();
     };
     let is_elsewhere = |remote: &IpAddr| {

@@ -11,7 +11,7 @@ use switch_core::{Mac, PortCounts, PortId, PortKind, Time};
 use switch_io::Switch;
 
 use super::container_spec::capabilities;
-use super::endpoint::{addresses, sandbox_of};
+use super::endpoint::sandbox_of;
 use super::overlay::Tunnels;
 use super::segment::on_link;
 use super::state::{Container, Endpoint, Network, State};
@@ -20,7 +20,7 @@ use crate::container::attach::SOCKET_FILE;
 use crate::container::log;
 use crate::firewall::Drops;
 use crate::record::{NetworkRecord, Owner, Phase};
-use agent_core::network::options::DRIVER_OFFLOAD;
+use agent_core::network::DRIVER_OFFLOAD;
 
 pub(super) fn network_summary(record: &NetworkRecord) -> NetworkSummary {
     NetworkSummary {
@@ -100,7 +100,8 @@ pub(super) fn endpoint(network: &Network, endpoint: &Endpoint) -> EndpointDetail
         network: network.record.name.clone(),
         name: record.name.clone(),
         mac: Mac::new(record.mac).to_string(),
-        addresses: addresses(record)
+        addresses: record
+            .addresses()
             .into_iter()
             .filter_map(with_prefix)
             .collect(),

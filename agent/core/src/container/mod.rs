@@ -1,0 +1,10 @@
+//! Containers: what a request for one comes to, and why something is not done with one.
+
+mod error;
+mod plan;
+
+pub use error::{
+    ConnectContainer, CreateContainer, DisconnectContainer, ExecCommand, NotRunning, PlanContainer,
+    RemoveRunning, StartContainer,
+};
+pub use plan::{Fresh, attached_network, check_container_name, plan};

@@ -1,0 +1,257 @@
+//! What a request for a container comes to, checked before anything is touched.
+
+use agent_api::{ContainerCreate, NetworkMode};
+
+use super::error::PlanContainer;
+use crate::find::Find;
+use crate::name::{check_name, made_up, short};
+use crate::network::DEFAULT_NETWORK;
+use crate::record::{ContainerRecord, NetworkRecord, Phase};
+use crate::resolv_conf::{is_option, is_search_domain};
+
+/// What a new container is given.
+#[derive(Clone, Debug)]
+pub struct Fresh {
+    pub id: String,
+    /// Seconds since the epoch.
+    pub now_s: u64,
+}
+
+/// Checks everything that the records tell. `taken` says whether a container has a name; `networks` and `containers` look up
+/// what the request calls by a name, an id or the beginning of one.
+pub fn plan<'r>(
+    request: ContainerCreate,
+    taken: impl Fn(&str) -> bool,
+    networks: impl Fn(&str) -> Result<&'r NetworkRecord, Find>,
+    containers: impl Fn(&str) -> Result<(), Find>,
+    fresh: Fresh,
+) -> Result<ContainerRecord, PlanContainer> {
+    let Fresh { id, now_s } = fresh;
+    let name = request.name.clone().unwrap_or_else(|| made_up(&id));
+    check_container_name(&name)?;
+    if taken(&name) {
+        return Err(PlanContainer::NameTaken(name));
+    }
+    check_command(&request)?;
+    check_mode(&request)?;
+    check_names(&request)?;
+    match &request.network {
+        NetworkMode::Network(called) => {
+            let network = networks(called)?;
+            if network.internal && !request.publish.is_empty() {
+                return Err(PlanContainer::PublishOnInternal(network.name.clone()));
+            }
+        }
+        NetworkMode::Container(called) => containers(called)?,
+        NetworkMode::Default | NetworkMode::Host | NetworkMode::None => {}
+    }
+    let hostname = request
+        .hostname
+        .clone()
+        .unwrap_or_else(|| short(&id).to_owned());
+    check_name(&hostname).map_err(|source| PlanContainer::Name {
+        what: "hostname",
+        source,
+    })?;
+    Ok(ContainerRecord {
+        id,
+        name,
+        hostname,
+        created_s: now_s,
+        since_s: now_s,
+        create: request,
+        connected: Vec::new(),
+        phase: Phase::Created,
+    })
+}
+
+/// The network that a mode attaches to.
+pub fn attached_network(mode: &NetworkMode) -> Option<&str> {
+    match mode {
+        NetworkMode::Default => Some(DEFAULT_NETWORK),
+        NetworkMode::Network(name) => Some(name),
+        NetworkMode::Host | NetworkMode::None | NetworkMode::Container(_) => None,
+    }
+}
+
+/// What a container may be called.
+pub fn check_container_name(name: &str) -> Result<(), PlanContainer> {
+    check_name(name).map_err(|source| PlanContainer::Name {
+        what: "container name",
+        source,
+    })
+}
+
+fn check_command(request: &ContainerCreate) -> Result<(), PlanContainer> {
+    if request.command.first().is_none_or(String::is_empty) {
+        return Err(PlanContainer::NoCommand);
+    }
+    let holds_key = |entry: &&String| entry.split_once('=').is_none_or(|(key, _)| key.is_empty());
+    if let Some(entry) = request.env.iter().find(holds_key) {
+        return Err(PlanContainer::Env(entry.clone()));
+    }
+    if let Some(rootfs) = &request.rootfs {
+        // Whether it is there is for those to see who may look.
+        if !rootfs.is_absolute() {
+            return Err(PlanContainer::Rootfs {
+                path: rootfs.clone(),
+                why: "it must be an absolute path",
+            });
+        }
+    }
+    Ok(())
+}
+
+/// What goes into `resolv.conf` as it is.
+fn check_names(request: &ContainerCreate) -> Result<(), PlanContainer> {
+    if let Some(domain) = request
+        .dns_search
+        .iter()
+        .find(|domain| !is_search_domain(domain))
+    {
+        return Err(PlanContainer::SearchDomain(domain.clone()));
+    }
+    match request.dns_options.iter().find(|option| !is_option(option)) {
+        Some(option) => Err(PlanContainer::DnsOption(option.clone())),
+        None => Ok(()),
+    }
+}
+
+/// Options of the endpoint need an endpoint.
+fn check_mode(request: &ContainerCreate) -> Result<(), PlanContainer> {
+    let mode = match &request.network {
+        NetworkMode::Default | NetworkMode::Network(_) => return Ok(()),
+        NetworkMode::Host => "host".to_owned(),
+        NetworkMode::None => "none".to_owned(),
+        NetworkMode::Container(name) => format!("container:{name}"),
+    };
+    let settings = &request.endpoint;
+    let asked = [
+        ("ip", settings.ip.is_some()),
+        ("ip6", settings.ip6.is_some()),
+        ("mac-address", settings.mac.is_some()),
+        ("network-alias", !settings.aliases.is_empty()),
+        ("publish", !request.publish.is_empty()),
+        (
+            "dns with an encrypted server",
+            request.dns.iter().any(|server| server.plain().is_none()),
+        ),
+    ];
+    match asked.into_iter().find(|(_, asked)| *asked) {
+        Some((option, _)) => Err(PlanContainer::NotWithMode { option, mode }),
+        None => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use agent_api::ErrorKind;
+
+    use super::*;
+    use crate::sample;
+
+    fn request(network: NetworkMode) -> ContainerCreate {
+        ContainerCreate {
+            command: vec!["true".into()],
+            network,
+            ..ContainerCreate::default()
+        }
+    }
+
+    /// On a host with a container `taken` and an internal network `inner`.
+    fn planned(request: ContainerCreate) -> Result<ContainerRecord, PlanContainer> {
+        let mut inner = sample::network("inner", &["10.1.0.0/24"]);
+        inner.internal = true;
+        let network = |called: &str| match called {
+            "inner" => Ok(&inner),
+            _ => Err(Find::NoNetwork(called.to_owned())),
+        };
+        let container = |called: &str| match called {
+            "taken" => Ok(()),
+            _ => Err(Find::NoContainer(called.to_owned())),
+        };
+        let fresh = Fresh {
+            id: "0123456789abcdef".repeat(4),
+            now_s: 7,
+        };
+        plan(request, |name| name == "taken", network, container, fresh)
+    }
+
+    fn refused(change: impl FnOnce(&mut ContainerCreate)) -> PlanContainer {
+        let mut request = request(NetworkMode::Host);
+        change(&mut request);
+        planned(request).unwrap_err()
+    }
+
+    #[test]
+    fn a_container_without_a_name_gets_one_and_its_id_as_hostname() {
+        let record = planned(request(NetworkMode::Default)).unwrap();
+        assert_eq!(record.hostname, "0123456789ab");
+        assert!(check_container_name(&record.name).is_ok());
+        assert_eq!((record.created_s, record.since_s), (7, 7));
+        assert_eq!(record.phase, Phase::Created);
+    }
+
+    #[test]
+    fn what_is_called_by_name_is_looked_up() {
+        let network = |called: &str| planned(request(NetworkMode::Network(called.into())));
+        assert!(network("inner").is_ok());
+        assert!(matches!(
+            network("n"),
+            Err(PlanContainer::Find(Find::NoNetwork(_)))
+        ));
+        let joined = |called: &str| planned(request(NetworkMode::Container(called.into())));
+        assert!(joined("taken").is_ok());
+        let missing = joined("gone").unwrap_err();
+        assert_eq!(agent_api::ApiError::from(missing).kind, ErrorKind::NotFound);
+    }
+
+    #[test]
+    fn what_does_not_fit_is_refused_by_name() {
+        let taken = refused(|request| request.name = Some("taken".into()));
+        assert!(matches!(taken, PlanContainer::NameTaken(_)));
+        assert_eq!(agent_api::ApiError::from(taken).kind, ErrorKind::Conflict);
+        let name = refused(|request| request.name = Some("a b".into()));
+        assert!(name.to_string().starts_with("container name: "), "{name}");
+        let hostname = refused(|request| request.hostname = Some("a b".into()));
+        assert!(hostname.to_string().starts_with("hostname: "), "{hostname}");
+        let none = refused(|request| request.command.clear());
+        assert!(matches!(none, PlanContainer::NoCommand));
+        for entry in ["A", "=1"] {
+            let env = refused(|request| request.env = vec!["A=1".into(), entry.into()]);
+            assert!(matches!(env, PlanContainer::Env(found) if found == entry));
+        }
+        let rootfs = refused(|request| request.rootfs = Some("images/web".into()));
+        assert!(rootfs.to_string().contains("absolute"), "{rootfs}");
+        let search = refused(|request| request.dns_search = vec!["a b".into()]);
+        assert!(matches!(search, PlanContainer::SearchDomain(_)));
+        let option = refused(|request| request.dns_options = vec!["ndots:x".into()]);
+        assert!(matches!(option, PlanContainer::DnsOption(_)));
+    }
+
+    #[test]
+    fn options_of_an_endpoint_need_a_network() {
+        let address = refused(|request| request.endpoint.ip = Some([10, 1, 0, 9].into()));
+        assert!(address.to_string().contains("--ip needs"), "{address}");
+        let mac = refused(|request| {
+            request.network = NetworkMode::Container("taken".into());
+            request.endpoint.mac = Some("02:00:00:00:00:01".into());
+        });
+        assert!(mac.to_string().contains("container:taken"), "{mac}");
+    }
+
+    #[test]
+    fn nothing_is_published_on_an_internal_network() {
+        let mapping = agent_api::PortMapping {
+            host_ip: None,
+            host_port: 8080,
+            container_port: 80,
+            protocol: agent_api::TransportProtocol::Tcp,
+        };
+        let refused = refused(|request| {
+            request.network = NetworkMode::Network("inner".into());
+            request.publish = vec![mapping];
+        });
+        assert!(matches!(refused, PlanContainer::PublishOnInternal(_)));
+    }
+}

@@ -1,0 +1,77 @@
+//! Why a sandbox does not get its place on a network.
+
+use std::path::PathBuf;
+
+use agent_api::{ApiError, ErrorKind};
+use switch_core::{Mac, ParseMac};
+
+use crate::ipam::AllocateAddress;
+use crate::name::BadName;
+
+/// `POST /v1/endpoints`, and every attachment of a container.
+#[derive(Debug, thiserror::Error)]
+pub enum Attach {
+    #[error("{what}: {source}")]
+    Name { what: &'static str, source: BadName },
+    #[error("{name:?} is on network {network:?} already; disconnect it first")]
+    Twice { name: String, network: String },
+    #[error("network {0:?} has no ports of its own; containers join it with `run --network {0}`")]
+    NoPorts(String),
+    #[error(transparent)]
+    Address(#[from] AllocateAddress),
+    #[error(
+        "network {0:?} is of a cluster that this host is not in; join it again or remove the network"
+    )]
+    NoCluster(String),
+    #[error(
+        "etcd is out of reach, and this host has no such address of network {0:?} in reserve; try again when etcd is back"
+    )]
+    NoReserve(String),
+    #[error("other hosts are taking the addresses of network {0:?} faster; try again")]
+    AddressRace(String),
+    #[error("network {0:?} has no IPv6 subnet; create it with --ipv6, or leave --ip6 out")]
+    NoIpv6(String),
+    #[error("network {0:?} has no IPv4 subnet; leave --ip out")]
+    NoIpv4(String),
+    #[error("{0}")]
+    Mac(ParseMac),
+    #[error(
+        "MAC address {0} cannot belong to a container; take a unicast address such as 02:42:ac:11:00:02"
+    )]
+    MacNotStation(Mac),
+    #[error(
+        "MAC address {mac} is taken by {owner:?} on network {network:?}; leave --mac-address out to get a free one"
+    )]
+    MacTaken {
+        mac: Mac,
+        owner: String,
+        network: String,
+    },
+    #[error("link name {0:?} is not usable; take 1 to 15 letters, digits, '_', '.' or '-'")]
+    LinkName(String),
+    #[error("{0}")]
+    Sandbox(String),
+    #[error("{} is the host's own network namespace; give that of a sandbox", .0.display())]
+    OwnSandbox(PathBuf),
+    #[error("attaching {name:?} to network {network:?}: {why}")]
+    Host {
+        name: String,
+        network: String,
+        why: String,
+    },
+}
+
+impl From<Attach> for ApiError {
+    fn from(error: Attach) -> Self {
+        let kind = match &error {
+            Attach::Twice { .. } | Attach::MacTaken { .. } => ErrorKind::Conflict,
+            Attach::Address(AllocateAddress::Exhausted { .. }) => ErrorKind::Exhausted,
+            Attach::Address(AllocateAddress::Taken { .. }) => ErrorKind::Conflict,
+            Attach::Host { .. } | Attach::NoReserve(_) | Attach::AddressRace(_) => {
+                ErrorKind::Failed
+            }
+            _ => ErrorKind::Invalid,
+        };
+        Self::new(kind, error.to_string())
+    }
+}

@@ -1,0 +1,9 @@
+//! Endpoints: what a request to attach a sandbox comes to, and what neighbours remember of addresses.
+
+mod error;
+mod past;
+mod plan;
+
+pub use error::Attach;
+pub use past::{Past, announcements};
+pub use plan::{Attachment, Fresh, Place, plan, plan_from_reserve};

@@ -1,0 +1,124 @@
+//! Why networks are not made or removed.
+
+use std::net::IpAddr;
+
+use agent_api::{ApiError, ErrorKind};
+use ipnet::IpNet;
+
+use crate::ipam::{ChooseSubnet, CreatePool, InvalidSubnet};
+use crate::name::BadName;
+
+/// `POST /v1/networks`.
+#[derive(Debug, thiserror::Error)]
+pub enum CreateNetwork {
+    #[error("network name: {0}")]
+    Name(#[from] BadName),
+    #[error(
+        "a network named {0:?} exists already; choose another name or remove it with `tapestry network rm {0}`"
+    )]
+    NameTaken(String),
+    #[error("driver {0:?} makes no new networks; `bridge` does")]
+    PredefinedDriver(&'static str),
+    #[error(
+        "driver \"overlay\" needs a cluster of hosts, and this agent is in none; join one with `tapestry cluster join`, or name the other hosts: -o vni=N -o remote=IP[,IP]"
+    )]
+    NoCluster,
+    #[error(
+        "-o remote= makes a VXLAN without a cluster; QUIC needs a cluster and its certificates"
+    )]
+    StaticQuic,
+    #[error("-o remote= needs a -o vni=N too, the same on every host")]
+    StaticVni,
+    #[error(
+        "-o remote= needs a --subnet too, the same on every host; --ip-range keeps their containers' addresses apart"
+    )]
+    StaticSubnet,
+    #[error("{0} remotes are too many for a network without a cluster; give at most 128")]
+    TooManyRemotes(usize),
+    #[error("VNI {vni} is taken by network {name:?}; choose another one")]
+    VniTaken { vni: u32, name: String },
+    #[error(
+        "MTU {mtu} does not fit the underlay, which leaves {most} bytes; leave --mtu out or raise the underlay's"
+    )]
+    MtuOverUnderlay { mtu: u16, most: u16 },
+    #[error("etcd is out of reach; networks of the cluster are made when it is back")]
+    OutOfStep,
+    #[error(
+        "QUIC does not run on this host, `tapestry doctor` says why; -o encap=vxlan makes the network without encryption"
+    )]
+    NoQuic,
+    #[error("this host has no route to {0}; add one, or correct -o remote=")]
+    NoRoute(IpAddr),
+    #[error(
+        "a network without addresses takes no subnet, gateway, range or --ipv6; leave them out"
+    )]
+    AddressesOfNone,
+    #[error("two {0} subnets were given; a network has at most one of each family")]
+    TwoSubnets(&'static str),
+    #[error(
+        "gateway {0} lies in none of the network's subnets; leave it out or give its subnet with --subnet"
+    )]
+    GatewayOutside(IpAddr),
+    #[error("option {0:?} is unknown; {options}", options = super::plan::options_shown())]
+    UnknownOption(String),
+    #[error("option {name}={value} is not understood; write {expected}")]
+    OptionValue {
+        name: String,
+        value: String,
+        expected: &'static str,
+    },
+    #[error("MTU {0} is out of range; take 576 to 65521, and at least 1280 with IPv6")]
+    Mtu(u16),
+    #[error(
+        "subnet {subnet} overlaps what this host reaches by its route {route}; choose another one, or give --force to take it from there"
+    )]
+    HostRoute { subnet: IpNet, route: String },
+    #[error(transparent)]
+    Subnet(#[from] InvalidSubnet),
+    #[error(transparent)]
+    Pool(#[from] CreatePool),
+    #[error(transparent)]
+    NoSubnet(#[from] ChooseSubnet),
+    #[error("network {name:?}: {why}")]
+    Host { name: String, why: String },
+}
+
+impl From<CreateNetwork> for ApiError {
+    fn from(error: CreateNetwork) -> Self {
+        let kind = match &error {
+            CreateNetwork::NameTaken(_) | CreateNetwork::VniTaken { .. } => ErrorKind::Conflict,
+            CreateNetwork::HostRoute { .. }
+            | CreateNetwork::Subnet(InvalidSubnet::Overlaps { .. }) => ErrorKind::Conflict,
+            CreateNetwork::NoSubnet(_) => ErrorKind::Exhausted,
+            CreateNetwork::NoCluster | CreateNetwork::NoQuic => ErrorKind::Unsupported,
+            CreateNetwork::Host { .. } | CreateNetwork::OutOfStep => ErrorKind::Failed,
+            _ => ErrorKind::Invalid,
+        };
+        Self::new(kind, error.to_string())
+    }
+}
+
+/// `DELETE /v1/networks/{name}`.
+#[derive(Debug, thiserror::Error)]
+pub enum RemoveNetwork {
+    #[error("network {0:?} is part of every agent and stays")]
+    Predefined(String),
+    #[error(
+        "network {name:?} is patched to {other:?}; part them first with `tapestry network unpatch {name} {other}`"
+    )]
+    Patched { name: String, other: String },
+    #[error("network {name:?} is in use by {users}; disconnect or remove them first")]
+    InUse { name: String, users: String },
+    #[error(
+        "network {name:?} is in use on other hosts by {users}; disconnect or remove them first"
+    )]
+    InUseElsewhere { name: String, users: String },
+    #[error("network {name:?} is the whole cluster's and cannot be removed now: {why}")]
+    OutOfStep { name: String, why: String },
+}
+
+impl From<RemoveNetwork> for ApiError {
+    fn from(error: RemoveNetwork) -> Self {
+        Self::new(ErrorKind::Conflict, error.to_string())
+    }
+}

@@ -1,0 +1,195 @@
+//! Published ports: where they lead, who has them, and what names say of them.
+
+use std::net::{IpAddr, SocketAddr};
+
+use agent_api::{ApiError, ErrorKind, PortMapping, PortRun, TransportProtocol};
+use dns_core::{Carrier, Service};
+
+use crate::firewall::{NetworkRules, Published};
+use crate::record::{EndpointRecord, NetworkRecord};
+
+/// Why a container's ports are not published.
+#[derive(Debug, thiserror::Error)]
+pub enum PublishPorts {
+    #[error(
+        "host port {run} is published by container {holder:?} already; choose another or stop that container"
+    )]
+    Taken { run: String, holder: String },
+    #[error("host port {run} cannot be published: {why}")]
+    Refused { run: String, why: String },
+    #[error("container {name:?}: {why}")]
+    Host { name: String, why: String },
+}
+
+impl From<PublishPorts> for ApiError {
+    fn from(error: PublishPorts) -> Self {
+        let kind = match &error {
+            PublishPorts::Taken { .. } | PublishPorts::Refused { .. } => ErrorKind::Conflict,
+            PublishPorts::Host { .. } => ErrorKind::Failed,
+        };
+        Self::new(kind, error.to_string())
+    }
+}
+
+/// The addresses by which a container with these endpoints is reached from the host, at most one per family: the one on the
+/// network that its default route goes through, since answers go there.
+pub fn targets(endpoints: &[(&NetworkRecord, &EndpointRecord)]) -> Vec<IpAddr> {
+    let reachable = endpoints
+        .iter()
+        .filter(|(network, _)| network.has_host_port());
+    let mut reachable: Vec<_> = reachable.map(|(_, endpoint)| *endpoint).collect();
+    reachable.sort_by_key(|endpoint| endpoint.rank);
+    let all = || reachable.iter().flat_map(|endpoint| endpoint.addresses());
+    [all().find(IpAddr::is_ipv4), all().find(IpAddr::is_ipv6)]
+        .into_iter()
+        .flatten()
+        .collect()
+}
+
+/// A run as the packet filter knows it: once for each of the container's addresses.
+pub fn entries(run: &PortRun, targets: &[IpAddr]) -> impl Iterator<Item = Published> {
+    targets.iter().map(|target| Published {
+        protocol: run.protocol,
+        host_ip: run.host_ip,
+        host_port: run.host_port,
+        container: SocketAddr::new(*target, run.container_port),
+        ports: run.ports,
+    })
+}
+
+/// Which of the containers, given by name with each run that it publishes, has one of the `wanted` ports on an overlapping
+/// address.
+pub fn holder<'a>(
+    mut published: impl Iterator<Item = (&'a str, &'a PortRun)>,
+    wanted: &PortRun,
+) -> Option<&'a str> {
+    let found = published.find(|(_, run)| run.overlaps(wanted));
+    found.map(|(container, _)| container)
+}
+
+/// What the packet filter does for a network; nothing for one without a leg in the host's namespace.
+pub fn network_rules(network: &NetworkRecord) -> Option<NetworkRules> {
+    network.has_host_port().then(|| NetworkRules {
+        host_link: network.host_link(),
+        subnets: network.subnets.iter().map(|subnet| subnet.net).collect(),
+        masquerade: true,
+        anti_spoof: true,
+    })
+}
+
+/// Published ports as SRV records know them, those that stand in a row as one.
+pub fn services(publish: &[PortMapping]) -> Vec<Service> {
+    let mut services = Vec::<Service>::new();
+    for mapping in publish {
+        let service = Service {
+            carrier: match mapping.protocol {
+                TransportProtocol::Tcp => Carrier::Tcp,
+                TransportProtocol::Udp => Carrier::Udp,
+            },
+            number: mapping.container_port,
+            // One that the host chooses has no name before it is chosen.
+            published: match mapping.host_port {
+                0 => mapping.container_port,
+                host_port => host_port,
+            },
+            count: 1,
+        };
+        match services.last_mut() {
+            Some(last) if is_next(last, &service) => last.count += 1,
+            _ => services.push(service),
+        }
+    }
+    services
+}
+
+fn is_next(last: &Service, service: &Service) -> bool {
+    let after = |first: u16| first.checked_add(last.count);
+    last.carrier == service.carrier
+        && after(last.number) == Some(service.number)
+        && after(last.published) == Some(service.published)
+}
+
+#[cfg(test)]
+mod tests {
+    use agent_api::runs;
+
+    use super::*;
+    use crate::sample;
+
+    fn ip(text: &str) -> IpAddr {
+        text.parse().unwrap()
+    }
+
+    fn mapping(protocol: TransportProtocol, host_port: u16, container_port: u16) -> PortMapping {
+        PortMapping {
+            host_ip: None,
+            host_port,
+            container_port,
+            protocol,
+        }
+    }
+
+    fn run(protocol: TransportProtocol, host_port: u16) -> PortRun {
+        runs(&[mapping(protocol, host_port, 80)]).next().unwrap()
+    }
+
+    #[test]
+    fn ports_lead_where_the_default_route_goes() {
+        let (one, other) = (
+            sample::network("one", &["10.1.0.0/24", "fd01::/64"]),
+            sample::network("other", &["10.2.0.0/24"]),
+        );
+        let at = |rank, addresses: &[&str]| EndpointRecord {
+            rank,
+            ..sample::endpoint("web", addresses)
+        };
+        let (second, first) = (at(1, &["10.1.0.2", "fd01::2"]), at(0, &["10.2.0.2"]));
+        assert_eq!(
+            targets(&[(&one, &second), (&other, &first)]),
+            [ip("10.2.0.2"), ip("fd01::2")]
+        );
+        let internal = NetworkRecord {
+            internal: true,
+            ..other
+        };
+        assert_eq!(
+            targets(&[(&one, &second), (&internal, &first)]),
+            [ip("10.1.0.2"), ip("fd01::2")]
+        );
+        assert!(targets(&[]).is_empty());
+        assert!(network_rules(&internal).is_none());
+    }
+
+    #[test]
+    fn a_run_leads_to_each_of_the_addresses() {
+        let run = run(TransportProtocol::Tcp, 8080);
+        let to: Vec<_> = entries(&run, &[ip("10.1.0.2"), ip("fd01::2")]).collect();
+        let ends: Vec<_> = to.iter().map(|entry| entry.container.to_string()).collect();
+        assert_eq!(ends, ["10.1.0.2:80", "[fd01::2]:80"]);
+        assert!(
+            to.iter()
+                .all(|entry| (entry.host_port, entry.ports) == (8080, 1))
+        );
+    }
+
+    #[test]
+    fn a_port_has_one_holder_per_protocol() {
+        let taken = run(TransportProtocol::Tcp, 8080);
+        let holder = |wanted: PortRun| holder([("web", &taken)].into_iter(), &wanted);
+        assert_eq!(holder(run(TransportProtocol::Tcp, 8080)), Some("web"));
+        assert_eq!(holder(run(TransportProtocol::Tcp, 8081)), None);
+        assert_eq!(holder(run(TransportProtocol::Udp, 8080)), None);
+    }
+
+    #[test]
+    fn ports_in_a_row_are_one_service() {
+        let mut publish: Vec<_> = (0..1000)
+            .map(|place| mapping(TransportProtocol::Udp, 30_000 + place, 20_000 + place))
+            .collect();
+        publish.push(mapping(TransportProtocol::Tcp, 31_000, 21_000));
+        publish.push(mapping(TransportProtocol::Tcp, 31_001, 80));
+        let services = services(&publish);
+        let counts: Vec<_> = services.iter().map(|service| service.count).collect();
+        assert_eq!(counts, [1000, 1, 1]);
+    }
+}
