@@ -20,6 +20,7 @@ mod run;
 #[cfg(test)]
 mod testing;
 pub mod too_big;
+mod vnet;
 mod vxlan;
 
 pub use directory::{

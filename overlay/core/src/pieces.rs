@@ -19,6 +19,9 @@
 use switch_core::{Frame, VnetHeader, Vni};
 
 use crate::quic_frame::{DatagramHeader, FrameId, GsoKind, OpenChecksum, PieceGso};
+use crate::vnet::Vnet;
+use cut::{Cut, Step, cut_messages, cut_stream};
+use plan::Plan;
 
 /// The datagrams of one frame, one after the other.
 #[derive(Debug)]
@@ -71,7 +74,7 @@ impl<'a> Datagrams<'a> {
     /// Longest frame that is cut, in bytes.
     pub const FRAME_LEN_MAX: usize = u16::MAX as usize;
     /// Longest headers of a superframe, in bytes.
-    pub const HEADERS_LEN_MAX: usize = 256;
+    pub const HEADERS_LEN_MAX: usize = DatagramHeader::INNER_HEADERS_LEN_MAX;
 
     /// Plans the datagrams of `frame`, which `vnet` describes, of at most `datagram_len` bytes each. Draws from `ids` when
     /// the frame must be cut.
@@ -227,78 +230,6 @@ impl FrameIds {
     }
 }
 
-#[derive(Debug)]
-struct Plan {
-    /// The header of the first datagram.
-    header: DatagramHeader,
-    /// Bytes at the start of the frame that pieces repeat.
-    headers_len: usize,
-    count: usize,
-    step: Step,
-}
-
-#[derive(Clone, Copy, Debug)]
-enum Step {
-    /// Multiples of the segment size; every piece has headers.
-    Aligned { step: usize },
-    /// Bodies of equal length, to the byte; `total` counts the headers as often as they are sent.
-    Even { total: usize },
-}
-
-impl Plan {
-    const fn whole(header: DatagramHeader) -> Self {
-        Self {
-            header,
-            headers_len: 0,
-            count: 1,
-            step: Step::Aligned { step: usize::MAX },
-        }
-    }
-
-    const fn has_headers(&self, index: usize) -> bool {
-        match self.step {
-            Step::Aligned { .. } => true,
-            Step::Even { .. } => index == 0 || index + 1 == self.count,
-        }
-    }
-
-    fn payload_len(&self, index: usize, at: usize, whole: usize) -> usize {
-        let len = match self.step {
-            Step::Aligned { step } => step,
-            Step::Even { total } => {
-                let (base, longer) = (total / self.count, total % self.count);
-                let headers = if self.has_headers(index) {
-                    self.headers_len
-                } else {
-                    0
-                };
-                base + usize::from(index < longer) - headers
-            }
-        };
-        len.min(whole - at)
-    }
-
-    fn header(&self, inner: usize, at: usize) -> DatagramHeader {
-        // Both were checked to fit when the plan was made.
-        let (inner, at) = (
-            u16::try_from(inner).unwrap_or(0),
-            u16::try_from(at).unwrap_or(0),
-        );
-        let mut header = self.header;
-        match &mut header {
-            DatagramHeader::Piece {
-                offset, header_len, ..
-            } => {
-                *offset = at;
-                *header_len = inner;
-            }
-            DatagramHeader::Fragment { offset, .. } => *offset = at,
-            _ => {}
-        }
-        header
-    }
-}
-
 /// Room for bytes of the frame.
 const fn room(datagram_len: usize, header_len: usize) -> Result<usize, CutFrame> {
     if datagram_len < Datagrams::DATAGRAM_LEN_MIN {
@@ -308,104 +239,5 @@ const fn room(datagram_len: usize, header_len: usize) -> Result<usize, CutFrame>
     }
 }
 
-/// How many pieces a payload makes, where the cuts lie, and the size of the segments.
-struct Cut {
-    count: usize,
-    step: Step,
-    size: usize,
-}
-
-/// TCP: all pieces are whole segments, made smaller where that fills datagrams better.
-fn cut_stream(payload: usize, headers: usize, size: usize, room: usize) -> Cut {
-    if let Some(cut) = cut_aligned(payload, headers, size, room) {
-        return cut;
-    }
-    let segments = (room - headers).div_ceil(size);
-    let step_max = (room - headers) / segments * segments;
-    let count = payload.div_ceil(step_max);
-    let step = payload.div_ceil(count).next_multiple_of(segments);
-    Cut {
-        count: payload.div_ceil(step),
-        step: Step::Aligned { step },
-        size: step / segments,
-    }
-}
-
-/// UDP: segments are messages, and stay as they are.
-fn cut_messages(payload: usize, headers: usize, size: usize, room: usize) -> Cut {
-    if let Some(cut) = cut_aligned(payload, headers, size, room) {
-        return cut;
-    }
-    let one = payload + headers;
-    let (count, total) = match one <= room {
-        true => (1, one),
-        false => ((one + headers).div_ceil(room), one + headers),
-    };
-    Cut {
-        count,
-        step: Step::Even { total },
-        size,
-    }
-}
-
-/// Pieces of whole segments as they are; `None` where those leave much of a datagram empty.
-fn cut_aligned(payload: usize, headers: usize, size: usize, room: usize) -> Option<Cut> {
-    let segments_fit = (room - headers) / size;
-    let is_filled = headers + segments_fit * size >= room - room / WASTE;
-    let segments = payload.div_ceil(size);
-    if segments_fit == 0 || !is_filled && segments > segments_fit {
-        return None;
-    }
-    let count = segments.div_ceil(segments_fit);
-    // The same number of pieces, as equal as they get.
-    let step = segments.div_ceil(count) * size;
-    Some(Cut {
-        count: payload.div_ceil(step),
-        step: Step::Aligned { step },
-        size,
-    })
-}
-
-/// What the vnet header says, as this crate writes it.
-struct Vnet {
-    gso: Option<PieceGso>,
-    checksum: Option<OpenChecksum>,
-    header_len: usize,
-}
-
-impl Vnet {
-    fn read(vnet: &VnetHeader) -> Self {
-        use switch_core::Gso;
-        let raw = vnet.to_bytes();
-        let field = |at: usize| u16::from_ne_bytes([raw[at], raw[at + 1]]);
-        let (start, offset) = (field(6), field(8));
-        let (kind, ecn, size) = match vnet.gso() {
-            Gso::None => {
-                let checksum = OpenChecksum { start, offset };
-                return Self {
-                    gso: None,
-                    checksum: vnet.needs_checksum().then_some(checksum),
-                    header_len: 0,
-                };
-            }
-            Gso::TcpV4 { size, ecn } => (GsoKind::TcpV4, ecn, size),
-            Gso::TcpV6 { size, ecn } => (GsoKind::TcpV6, ecn, size),
-            Gso::Udp { size } => (GsoKind::Udp, false, size),
-        };
-        Self {
-            gso: Some(PieceGso {
-                kind,
-                ecn,
-                size,
-                checksum_start: start,
-                // The field's own place in TCP or UDP.
-                checksum_offset: u8::try_from(offset).unwrap_or(0),
-            }),
-            checksum: None,
-            header_len: vnet.header_len(),
-        }
-    }
-}
-
-/// Aligned cuts may leave one part in so many of a datagram empty.
-const WASTE: usize = 8;
+mod cut;
+mod plan;

@@ -41,10 +41,10 @@
 //! to whoever takes the frame out of the switch. The numbers are those of the vnet header ([`switch_core::VnetHeader`]),
 //! and nobody believes them: what comes out is validated like a frame from a TAP.
 
-use switch_core::{DropReason, Frame, VnetHeader, Vni};
-
-use crate::rebuild::raw_vnet;
+use switch_core::Vni;
 use switch_core::bytes::{be16, be32};
+
+pub use fields::{FrameId, GsoKind, OpenChecksum, ParseDatagram, PieceGso};
 
 /// The header of one datagram.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -81,6 +81,8 @@ impl DatagramHeader {
     pub const OPEN_FRAME_LEN: usize = 8;
     pub const PIECE_LEN: usize = 20;
     pub const FRAGMENT_LEN: usize = 16;
+    /// Longest headers of a superframe in a piece, in bytes.
+    pub const INNER_HEADERS_LEN_MAX: usize = 256;
 
     /// Length on the wire, in bytes. Never zero.
     #[allow(clippy::len_without_is_empty, reason = "a header is never empty")]
@@ -228,99 +230,6 @@ impl DatagramHeader {
     }
 }
 
-/// Numbers the cut frames of one connection, in the order they are sent. Wraps.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub struct FrameId(pub u32);
-
-/// Where a checksum is missing: summing starts at `start`, and the sum goes `offset` bytes further.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct OpenChecksum {
-    pub start: u16,
-    pub offset: u16,
-}
-
-impl OpenChecksum {
-    /// The vnet header of the frame whose checksum is missing, validated like one from a TAP.
-    pub fn vnet(self, frame: &[u8]) -> Result<VnetHeader, DropReason> {
-        let raw = raw_vnet(0, 0, self.start, self.offset);
-        VnetHeader::validate(&raw, &Frame::parse(frame)?)
-    }
-
-    fn read(raw: &[u8], at: usize) -> Self {
-        Self {
-            start: be16(raw, at),
-            offset: be16(raw, at + 2),
-        }
-    }
-}
-
-/// How the superframe is to be cut, and where its checksum is missing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct PieceGso {
-    pub kind: GsoKind,
-    /// Only the first segment has CWR.
-    pub ecn: bool,
-    /// Payload bytes a segment; never zero.
-    pub size: u16,
-    /// Where the transport header starts in the frame.
-    pub checksum_start: u16,
-    pub checksum_offset: u8,
-}
-
-/// What a superframe's segments are.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum GsoKind {
-    TcpV4,
-    TcpV6,
-    Udp,
-}
-
-impl PieceGso {
-    fn read(raw: &[u8]) -> Result<Self, ParseDatagram> {
-        let (size, kind) = (be16(raw, 12), raw[14]);
-        let ecn = kind & GSO_ECN != 0;
-        let kind = match (kind & !GSO_ECN, ecn) {
-            (GSO_TCPV4, _) => GsoKind::TcpV4,
-            (GSO_TCPV6, _) => GsoKind::TcpV6,
-            (GSO_UDP, false) => GsoKind::Udp,
-            _ => return Err(ParseDatagram::Gso),
-        };
-        if size == 0 {
-            return Err(ParseDatagram::Gso);
-        }
-        Ok(Self {
-            kind,
-            ecn,
-            size,
-            checksum_start: be16(raw, 18),
-            checksum_offset: raw[15],
-        })
-    }
-
-    /// As in the vnet header.
-    pub(crate) const fn type_byte(&self) -> u8 {
-        let kind = match self.kind {
-            GsoKind::TcpV4 => GSO_TCPV4,
-            GsoKind::TcpV6 => GSO_TCPV6,
-            GsoKind::Udp => GSO_UDP,
-        };
-        if self.ecn { kind | GSO_ECN } else { kind }
-    }
-}
-
-/// The datagram is none of ours. Count it and drop it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum ParseDatagram {
-    #[error("the datagram ends inside its header")]
-    Truncated,
-    #[error("datagram kind {0} is not known")]
-    Kind(u8),
-    #[error("the GSO type or size of a piece is not one that is carried")]
-    Gso,
-    #[error("a piece is empty, or reaches beyond the frame it belongs to")]
-    Extent,
-}
-
 /// A piece has bytes, and they lie inside the whole.
 fn is_inside(offset: u16, len: usize, whole: u16) -> bool {
     len > 0 && usize::from(offset) + len <= usize::from(whole)
@@ -348,11 +257,8 @@ const KIND_OPEN_FRAME: u8 = 1;
 const KIND_PIECE: u8 = 2;
 const KIND_FRAGMENT: u8 = 3;
 const KIND_CONTROL: u8 = 15;
-const GSO_TCPV4: u8 = 1;
-const GSO_TCPV6: u8 = 4;
-const GSO_UDP: u8 = 5;
-const GSO_ECN: u8 = 0x80;
 
+mod fields;
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;

@@ -10,17 +10,17 @@
 
 use std::ops::Range;
 
+use switch_core::bytes::{be16, be32, put_be16, put_be32};
 use switch_core::{Frame, VnetHeader, ethertype};
 
 use crate::checksum::{add, updated};
-use crate::pieces::Datagrams;
-use crate::quic_frame::{GsoKind, PieceGso};
-use switch_core::bytes::{be16, be32, put_be16, put_be32};
+use crate::quic_frame::{DatagramHeader, GsoKind, PieceGso};
+use crate::vnet::raw_vnet;
 
 /// The headers of a superframe whose payload is on its way.
 #[derive(Debug)]
 pub(crate) struct Template {
-    headers: [u8; Datagrams::HEADERS_LEN_MAX],
+    headers: [u8; DatagramHeader::INNER_HEADERS_LEN_MAX],
     len: usize,
     ip: usize,
     is_v4: bool,
@@ -57,7 +57,7 @@ impl Template {
         if !is_sound {
             return None;
         }
-        let mut copy = [0; Datagrams::HEADERS_LEN_MAX];
+        let mut copy = [0; DatagramHeader::INNER_HEADERS_LEN_MAX];
         copy.get_mut(..headers.len())?.copy_from_slice(headers);
         Some(Self {
             headers: copy,
@@ -140,23 +140,11 @@ impl Template {
     }
 }
 
-/// A vnet header as a TAP would bring it, with a checksum missing.
-pub(crate) fn raw_vnet(kind: u8, size: u16, start: u16, offset: u16) -> [u8; VnetHeader::LEN] {
-    let mut raw = [0; VnetHeader::LEN];
-    raw[0] = NEEDS_CSUM;
-    raw[1] = kind;
-    raw[4..6].copy_from_slice(&size.to_ne_bytes());
-    raw[6..8].copy_from_slice(&start.to_ne_bytes());
-    raw[8..10].copy_from_slice(&offset.to_ne_bytes());
-    raw
-}
-
 /// Lengths of a packet that has a 16-bit length itself.
 fn len16(len: usize) -> u16 {
     u16::try_from(len).unwrap_or(u16::MAX)
 }
 
-const NEEDS_CSUM: u8 = 1;
 const TCP_CHECKSUM: usize = 16;
 const UDP_CHECKSUM: usize = 6;
 const TCP_FLAGS: usize = 13;
@@ -170,7 +158,6 @@ mod tests {
 
     use super::*;
     use crate::pieces::{Datagrams, FrameIds};
-    use crate::quic_frame::DatagramHeader;
     use crate::testing::{Header, on_the_wire, payload};
 
     fn template(header: &Header, len: usize, size: u16) -> (Template, Vec<u8>, VnetHeader) {
