@@ -11,6 +11,7 @@ pub mod mss;
 pub mod mtu;
 pub mod outer;
 mod peer;
+mod piece;
 mod pieces;
 mod quic_frame;
 mod reassemble;

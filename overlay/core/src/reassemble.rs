@@ -31,9 +31,9 @@ use std::time::Duration;
 
 use switch_core::{Time, VnetHeader, Vni};
 
-use crate::pieces::Datagrams;
+use crate::piece::{Piece, Whole};
 use crate::quic_frame::{DatagramHeader, FrameId};
-use slot::{Kind, Slot, Taken};
+use slot::{Slot, Taken};
 use window::Window;
 
 /// Collects the pieces of one connection.
@@ -286,7 +286,7 @@ impl Reassembler {
             }
         } else if slot.is_split {
             self.queue(index);
-        } else if matches!(slot.kind, Kind::Superframe(_)) && !slot.is_over {
+        } else if matches!(slot.whole, Whole::Superframe(_)) && !slot.is_over {
             self.filling = Some(index);
         }
     }
@@ -341,62 +341,6 @@ impl Reassembler {
         *counter += 1;
     }
 }
-
-/// A datagram's part of a frame.
-struct Piece<'a> {
-    vni: Vni,
-    id: FrameId,
-    kind: Kind,
-    total: usize,
-    offset: usize,
-    headers: &'a [u8],
-    payload: &'a [u8],
-}
-
-impl<'a> Piece<'a> {
-    fn read(header: &DatagramHeader, body: &'a [u8]) -> Option<Self> {
-        let (vni, id, kind, total, offset, header_len) = match *header {
-            DatagramHeader::Piece {
-                vni,
-                id,
-                payload_len,
-                offset,
-                gso,
-                header_len,
-            } => (
-                vni,
-                id,
-                Kind::Superframe(gso),
-                payload_len,
-                offset,
-                header_len,
-            ),
-            DatagramHeader::Fragment {
-                vni,
-                id,
-                frame_len,
-                offset,
-                checksum,
-            } => (vni, id, Kind::Frame(checksum), frame_len, offset, 0),
-            _ => return None,
-        };
-        let (headers, payload) = body.split_at_checked(usize::from(header_len))?;
-        let (total, offset) = (usize::from(total), usize::from(offset));
-        let is_inside = !payload.is_empty() && offset + payload.len() <= total;
-        is_inside.then_some(Self {
-            vni,
-            id,
-            kind,
-            total,
-            offset,
-            headers,
-            payload,
-        })
-    }
-}
-
-/// Room before the payload.
-const HEADROOM: usize = Datagrams::HEADERS_LEN_MAX;
 
 mod ranges;
 mod slot;

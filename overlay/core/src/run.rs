@@ -9,7 +9,8 @@
 
 use switch_core::{VnetHeader, Vni};
 
-use crate::quic_frame::{DatagramHeader, FrameId, GsoKind, PieceGso};
+use crate::piece::Piece;
+use crate::quic_frame::{DatagramHeader, FrameId, PieceGso};
 use crate::rebuild::Template;
 
 /// Consecutive segments of one superframe, in a buffer of the caller, which is the same in every call.
@@ -29,13 +30,14 @@ impl Run {
     /// [`crate::Reassembler`] if it is one at all.
     pub fn begin(header: &DatagramHeader, body: &[u8], room: &mut [u8]) -> Option<Self> {
         let piece = Piece::read(header, body)?;
-        let template = Template::read(piece.headers, piece.gso, piece.total)?;
+        let gso = piece.whole_segments()?;
+        let template = Template::read(piece.headers, gso, piece.total)?;
         let place = template.len()..template.len() + piece.payload.len();
         room.get_mut(place)?.copy_from_slice(piece.payload);
         Some(Self {
             template,
             id: piece.id,
-            gso: piece.gso,
+            gso,
             vni: piece.vni,
             total: piece.total,
             start: piece.offset,
@@ -50,7 +52,7 @@ impl Run {
         };
         let continues = self.id == piece.id
             && self.vni == piece.vni
-            && self.gso == piece.gso
+            && piece.whole_segments() == Some(self.gso)
             && self.total == piece.total
             && self.end == piece.offset;
         let at = self.len();
@@ -77,51 +79,6 @@ impl Run {
             self.template.write(&range, headers);
         }
         self.template.raw_vnet(&range)
-    }
-}
-
-/// A piece of whole segments.
-struct Piece<'a> {
-    vni: Vni,
-    id: FrameId,
-    gso: PieceGso,
-    total: usize,
-    offset: usize,
-    headers: &'a [u8],
-    payload: &'a [u8],
-}
-
-impl<'a> Piece<'a> {
-    fn read(header: &DatagramHeader, body: &'a [u8]) -> Option<Self> {
-        let DatagramHeader::Piece {
-            vni,
-            id,
-            payload_len,
-            offset,
-            gso,
-            header_len,
-        } = *header
-        else {
-            return None;
-        };
-        let (headers, payload) = body.split_at_checked(usize::from(header_len))?;
-        let (total, offset) = (usize::from(payload_len), usize::from(offset));
-        let size = usize::from(gso.size);
-        let end = offset + payload.len();
-        let is_whole = gso.kind != GsoKind::Udp
-            && !headers.is_empty()
-            && !payload.is_empty()
-            && offset.is_multiple_of(size)
-            && (end == total || end < total && end.is_multiple_of(size));
-        is_whole.then_some(Self {
-            vni,
-            id,
-            gso,
-            total,
-            offset,
-            headers,
-            payload,
-        })
     }
 }
 

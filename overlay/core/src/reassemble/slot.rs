@@ -5,9 +5,10 @@ use std::ops::Range;
 use switch_core::{Frame, Time, VnetHeader, Vni};
 
 use super::ranges::Ranges;
-use super::{HEADROOM, Piece};
-use crate::quic_frame::{FrameId, OpenChecksum, PieceGso};
-use crate::rebuild::{Template, raw_vnet};
+use crate::piece::{Piece, Whole};
+use crate::quic_frame::{DatagramHeader, FrameId};
+use crate::rebuild::Template;
+use crate::vnet::raw_vnet;
 
 /// The pieces of one frame.
 #[derive(Debug)]
@@ -23,7 +24,7 @@ pub(super) struct Slot {
     pub(super) is_over: bool,
     /// Frames that came out.
     pub(super) emitted: u32,
-    pub(super) kind: Kind,
+    pub(super) whole: Whole,
     total: usize,
     template: Option<Template>,
     /// What has come, and what of it has come out.
@@ -33,13 +34,6 @@ pub(super) struct Slot {
     /// The payload that the headers of the last run stand in the place of, and where.
     covered: Vec<u8>,
     covered_at: usize,
-}
-
-/// What is being put together.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
-    Superframe(PieceGso),
-    Frame(Option<OpenChecksum>),
 }
 
 /// What became of a piece.
@@ -61,7 +55,7 @@ impl Slot {
             is_split: false,
             is_over: false,
             emitted: 0,
-            kind: piece.kind,
+            whole: piece.whole,
             total: 0,
             template: None,
             came: Ranges::new(),
@@ -79,7 +73,7 @@ impl Slot {
         self.is_split = false;
         self.is_over = false;
         self.emitted = 0;
-        self.kind = piece.kind;
+        self.whole = piece.whole;
         self.total = piece.total;
         self.template = None;
         self.came.clear();
@@ -91,7 +85,8 @@ impl Slot {
     }
 
     pub(super) fn take(&mut self, now: Time, piece: &Piece<'_>) -> Taken {
-        let agrees = self.vni == piece.vni && self.kind == piece.kind && self.total == piece.total;
+        let agrees =
+            self.vni == piece.vni && self.whole == piece.whole && self.total == piece.total;
         if !agrees {
             return Taken::Mismatch;
         }
@@ -110,17 +105,17 @@ impl Slot {
 
     /// Whether all has come.
     pub(super) fn is_complete(&self) -> bool {
-        let has_headers = self.template.is_some() || matches!(self.kind, Kind::Frame(_));
+        let has_headers = self.template.is_some() || matches!(self.whole, Whole::Frame(_));
         has_headers && self.came.is_whole(self.total)
     }
 
     /// The next part of the payload that makes a frame; `None` after the last for now.
     pub(super) fn next_frame(&mut self) -> Option<Range<usize>> {
         self.uncover();
-        let run = match self.kind {
-            Kind::Superframe(gso) => self.next_run(usize::from(gso.size))?,
-            Kind::Frame(_) if self.is_complete() && self.out.is_empty() => 0..self.total,
-            Kind::Frame(_) => return None,
+        let run = match self.whole {
+            Whole::Superframe(gso) => self.next_run(usize::from(gso.size))?,
+            Whole::Frame(_) if self.is_complete() && self.out.is_empty() => 0..self.total,
+            Whole::Frame(_) => return None,
         };
         if !self.out.insert(run.clone()) {
             return None;
@@ -167,9 +162,9 @@ impl Slot {
 
     /// The vnet header of a part that [`Self::next_frame`] returned; `None` when the frame is not what it claims to be.
     pub(super) fn validate(&mut self, range: &Range<usize>) -> Option<VnetHeader> {
-        let raw = match (self.kind, &self.template) {
-            (Kind::Superframe(_), Some(template)) => template.raw_vnet(range),
-            (Kind::Frame(Some(open)), _) => raw_vnet(0, 0, open.start, open.offset),
+        let raw = match (self.whole, &self.template) {
+            (Whole::Superframe(_), Some(template)) => template.raw_vnet(range),
+            (Whole::Frame(Some(open)), _) => raw_vnet(0, 0, open.start, open.offset),
             _ => [0; VnetHeader::LEN],
         };
         let frame = Frame::parse(self.frame_mut(range)).ok()?;
@@ -184,8 +179,8 @@ impl Slot {
 
     /// Keeps the headers if these are the first; false when they are not headers.
     fn read_headers(&mut self, piece: &Piece<'_>) -> bool {
-        match self.kind {
-            Kind::Superframe(gso) if !piece.headers.is_empty() && self.template.is_none() => {
+        match self.whole {
+            Whole::Superframe(gso) if !piece.headers.is_empty() && self.template.is_none() => {
                 self.template = Template::read(piece.headers, gso, self.total);
                 self.template.is_some()
             }
@@ -193,3 +188,6 @@ impl Slot {
         }
     }
 }
+
+/// Room before the payload.
+const HEADROOM: usize = DatagramHeader::INNER_HEADERS_LEN_MAX;

@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use switch_core::Frame;
 
 use super::*;
-use crate::pieces::FrameIds;
+use crate::pieces::{Datagrams, FrameIds};
 use crate::testing::{Header, on_the_wire, payload};
 
 const VNI: u32 = 77;
