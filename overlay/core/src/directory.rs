@@ -22,13 +22,14 @@
 //! Bounds: records, claims to a MAC, addresses a record, hosts, withdrawals remembered. At a bound a record is refused and
 //! counted; of too many claims to one MAC the worst goes.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use switch_core::{Mac, Time, Vni};
 
 use crate::{Epoch, HostId, Record, RecordFlags, Sequence, Withdrawal};
 use claims::Claims;
+use lives::{Lives, Standing};
 use memory::Memory;
 use news::News;
 
@@ -44,7 +45,7 @@ pub struct Directory {
     claims: Claims,
     memory: Memory,
     news: News,
-    hosts: BTreeMap<HostId, Life>,
+    lives: Lives,
     counts: DirectoryCounts,
 }
 
@@ -55,7 +56,7 @@ impl Directory {
             claims: Claims::default(),
             memory: Memory::default(),
             news: News::default(),
-            hosts: BTreeMap::new(),
+            lives: Lives::new(config.hosts_max),
             counts: DirectoryCounts::default(),
             config,
         }
@@ -177,16 +178,9 @@ impl Directory {
         if *host == self.config.host {
             return;
         }
-        let life = Life {
-            epoch,
-            gone_since: Some(now),
-        };
-        match self.hosts.get(host) {
-            Some(known) if known.epoch > epoch => return,
-            None if self.hosts.len() >= self.config.hosts_max => return,
-            _ => self.hosts.insert(host.clone(), life),
-        };
-        self.drop_records(now, host);
+        if self.lives.end(now, host, epoch) {
+            self.drop_records(now, host);
+        }
     }
 
     /// This host has a new lease. Publish its records, which are in the new epoch now.
@@ -234,17 +228,14 @@ impl Directory {
     /// Forgets what was remembered long enough.
     pub fn handle_timeout(&mut self, now: Time) {
         self.memory.age(now, self.config.move_window);
-        let limit = self.config.tombstone;
-        self.hosts
-            .retain(|_, life| life.gone_since.is_none_or(|since| now < since + limit));
+        self.lives.age(now, self.config.tombstone);
     }
 
     /// When [`Self::handle_timeout`] is due. Being late costs memory only.
     pub fn poll_timeout(&self) -> Option<Time> {
-        let gone = self.hosts.values().filter_map(|life| life.gone_since);
-        let gone = gone.min().map(|since| since + self.config.tombstone);
+        let lives = self.lives.next_timeout(self.config.tombstone);
         let memory = self.memory.next_timeout(self.config.move_window);
-        [gone, memory].into_iter().flatten().min()
+        [lives, memory].into_iter().flatten().min()
     }
 
     pub fn counts(&self) -> DirectoryCounts {
@@ -266,14 +257,17 @@ impl Directory {
             return Applied::Own;
         }
         let is_sound = record.addresses.len() <= Record::ADDRESSES_MAX && record.mac.is_station();
-        let known = self.hosts.get(&record.host);
-        if !is_sound || known.is_none() && self.hosts.len() >= self.config.hosts_max {
+        if !is_sound {
             return Applied::Refused;
         }
-        match known {
-            Some(life) if !life.accepts(record.epoch) => return Applied::OldEpoch,
-            Some(life) if life.epoch == record.epoch => {}
-            _ => self.begin_epoch(now, &record.host, record.epoch),
+        match self.lives.standing(&record.host, record.epoch) {
+            Standing::TooMany => return Applied::Refused,
+            Standing::Over => return Applied::OldEpoch,
+            Standing::Current => {}
+            Standing::New => {
+                self.lives.begin(&record.host, record.epoch);
+                self.drop_records(now, &record.host);
+            }
         }
         let key = (record.epoch, record.sequence);
         let is_newer = |other: (Epoch, Sequence)| key > other;
@@ -287,15 +281,6 @@ impl Directory {
             return Applied::Refused;
         }
         Applied::Installed
-    }
-
-    fn begin_epoch(&mut self, now: Time, host: &HostId, epoch: Epoch) {
-        let life = Life {
-            epoch,
-            gone_since: None,
-        };
-        self.hosts.insert(host.clone(), life);
-        self.drop_records(now, host);
     }
 
     fn drop_records(&mut self, now: Time, host: &HostId) {
@@ -341,7 +326,7 @@ impl Directory {
     fn install(&mut self, now: Time, record: Record) {
         let (vni, mac) = (record.vni, record.mac);
         let before = self.claims.best(vni, mac).map(|best| best.host.clone());
-        self.claims.insert(record, &mut self.news);
+        self.claims.insert(record, &mut self.news.touched);
         self.counts.installed += 1;
         self.note_move(now, vni, mac, before);
     }
@@ -362,7 +347,7 @@ impl Directory {
 
     fn take_out(&mut self, now: Time, vni: Vni, mac: Mac, host: &HostId) {
         let before = self.claims.best(vni, mac).map(|best| best.host.clone());
-        self.claims.remove(vni, mac, host, &mut self.news);
+        self.claims.remove(vni, mac, host, &mut self.news.touched);
         self.counts.withdrawn += 1;
         self.note_move(now, vni, mac, before);
     }
@@ -386,22 +371,11 @@ impl Directory {
     }
 }
 
-/// What is known of a host's lease.
-#[derive(Clone, Copy, Debug)]
-struct Life {
-    epoch: Epoch,
-    gone_since: Option<Time>,
-}
-
-impl Life {
-    fn accepts(&self, epoch: Epoch) -> bool {
-        epoch > self.epoch || epoch == self.epoch && self.gone_since.is_none()
-    }
-}
-
 mod claims;
 mod config;
+mod lives;
 mod memory;
 mod news;
 #[cfg(test)]
 mod tests;
+mod touched;

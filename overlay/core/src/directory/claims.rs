@@ -7,7 +7,7 @@ use std::net::IpAddr;
 
 use switch_core::{Mac, Vni};
 
-use super::news::News;
+use super::touched::Touched;
 use crate::{HostId, Record, Sequence};
 
 /// All claims, best first for each MAC.
@@ -83,37 +83,37 @@ impl Claims {
     }
 
     /// Enters a record in place of its host's earlier one.
-    pub(super) fn insert(&mut self, record: Record, news: &mut News) {
+    pub(super) fn insert(&mut self, record: Record, touched: &mut Touched) {
         let (vni, mac) = (record.vni, record.mac);
-        self.unindex(vni, mac, news);
-        self.pull(vni, mac, &record.host, news);
+        self.unindex(vni, mac, touched);
+        self.pull(vni, mac, &record.host, touched);
         let claims = self.by_mac.entry((vni, mac)).or_default();
         let place = claims.partition_point(|other| other.outranks(&record));
         let host = record.host.clone();
         claims.insert(place, record);
         let worst = claims.get(CLAIMS_MAX).map(|worst| worst.host.clone());
-        self.join(vni, mac, host, news);
+        self.join(vni, mac, host, touched);
         if let Some(worst) = worst {
-            self.pull(vni, mac, &worst, news);
+            self.pull(vni, mac, &worst, touched);
         }
-        self.index(vni, mac, news);
+        self.index(vni, mac, touched);
     }
 
-    pub(super) fn remove(&mut self, vni: Vni, mac: Mac, host: &HostId, news: &mut News) {
-        self.unindex(vni, mac, news);
-        self.pull(vni, mac, host, news);
-        self.index(vni, mac, news);
+    pub(super) fn remove(&mut self, vni: Vni, mac: Mac, host: &HostId, touched: &mut Touched) {
+        self.unindex(vni, mac, touched);
+        self.pull(vni, mac, host, touched);
+        self.index(vni, mac, touched);
     }
 
-    fn join(&mut self, vni: Vni, mac: Mac, host: HostId, news: &mut News) {
+    fn join(&mut self, vni: Vni, mac: Mac, host: HostId, touched: &mut Touched) {
         self.count += 1;
         *self.members.entry((vni, host.clone())).or_default() += 1;
-        news.touch_host(vni, &host);
+        touched.host(vni, &host);
         self.by_host.entry(host).or_default().insert((vni, mac));
     }
 
     /// Takes a host's claim out of everything but the address index.
-    fn pull(&mut self, vni: Vni, mac: Mac, host: &HostId, news: &mut News) {
+    fn pull(&mut self, vni: Vni, mac: Mac, host: &HostId, touched: &mut Touched) {
         let Some(claims) = self.by_mac.get_mut(&(vni, mac)) else {
             return;
         };
@@ -138,19 +138,19 @@ impl Claims {
                 self.by_host.remove(host);
             }
         }
-        news.touch_host(vni, host);
+        touched.host(vni, host);
     }
 
     /// Enters the addresses of a MAC's best claim.
-    fn index(&mut self, vni: Vni, mac: Mac, news: &mut News) {
-        news.touch_mac(vni, mac);
+    fn index(&mut self, vni: Vni, mac: Mac, touched: &mut Touched) {
+        touched.mac(vni, mac);
         let Some(best) = self.by_mac.get(&(vni, mac)).and_then(|all| all.first()) else {
             return;
         };
         for address in &best.addresses {
             let macs = self.by_address.entry((vni, *address)).or_default();
             for other in &*macs {
-                news.touch_mac(vni, *other);
+                touched.mac(vni, *other);
             }
             if !macs.contains(&mac) {
                 macs.push(mac);
@@ -158,7 +158,7 @@ impl Claims {
         }
     }
 
-    fn unindex(&mut self, vni: Vni, mac: Mac, news: &mut News) {
+    fn unindex(&mut self, vni: Vni, mac: Mac, touched: &mut Touched) {
         let Some(best) = self.by_mac.get(&(vni, mac)).and_then(|all| all.first()) else {
             return;
         };
@@ -169,7 +169,7 @@ impl Claims {
             };
             macs.retain(|other| *other != mac);
             for other in &*macs {
-                news.touch_mac(vni, *other);
+                touched.mac(vni, *other);
             }
             if macs.is_empty() {
                 self.by_address.remove(&key);

@@ -5,60 +5,47 @@ use std::collections::{BTreeMap, BTreeSet};
 use switch_core::{Mac, Vni};
 
 use super::claims::Claims;
-use super::{DirectoryEvent, Endpoint};
+use super::config::{DirectoryEvent, Endpoint};
+use super::touched::Touched;
 use crate::HostId;
 
 /// What was told, and what may differ from it.
 #[derive(Debug, Default)]
 pub(super) struct News {
-    attached: BTreeSet<Vni>,
     endpoints: BTreeMap<(Vni, Mac), Endpoint>,
     flood: BTreeSet<(Vni, HostId)>,
-    touched_macs: BTreeSet<(Vni, Mac)>,
-    touched_hosts: BTreeSet<(Vni, HostId)>,
+    pub(super) touched: Touched,
 }
 
 impl News {
     pub(super) fn attach(&mut self, vni: Vni, claims: &Claims) {
-        if !self.attached.insert(vni) {
+        if !self.touched.attach(vni) {
             return;
         }
-        self.touched_macs
-            .extend(claims.macs(vni).map(|mac| (vni, mac)));
-        self.touched_hosts
-            .extend(claims.members(vni).map(|host| (vni, host.clone())));
+        for mac in claims.macs(vni) {
+            self.touched.mac(vni, mac);
+        }
+        for host in claims.members(vni) {
+            self.touched.host(vni, host);
+        }
     }
 
     pub(super) fn detach(&mut self, vni: Vni) {
-        self.attached.remove(&vni);
+        self.touched.detach(vni);
         self.endpoints.retain(|(other, _), _| *other != vni);
-        self.touched_macs.retain(|(other, _)| *other != vni);
         self.flood.retain(|(other, _)| *other != vni);
-        self.touched_hosts.retain(|(other, _)| *other != vni);
-    }
-
-    pub(super) fn touch_mac(&mut self, vni: Vni, mac: Mac) {
-        if self.attached.contains(&vni) {
-            self.touched_macs.insert((vni, mac));
-        }
-    }
-
-    pub(super) fn touch_host(&mut self, vni: Vni, host: &HostId) {
-        if self.attached.contains(&vni) {
-            self.touched_hosts.insert((vni, host.clone()));
-        }
     }
 
     /// Hosts before endpoints: a bridge needs the tunnel first.
     pub(super) fn next(&mut self, claims: &Claims, local: &HostId) -> Option<DirectoryEvent> {
-        while let Some((vni, host)) = self.touched_hosts.pop_first() {
+        while let Some((vni, host)) = self.touched.next_host() {
             if host != *local
                 && let Some(event) = self.tell_host(vni, host, claims)
             {
                 return Some(event);
             }
         }
-        while let Some((vni, mac)) = self.touched_macs.pop_first() {
+        while let Some((vni, mac)) = self.touched.next_mac() {
             if let Some(event) = self.tell_mac(vni, mac, claims) {
                 return Some(event);
             }

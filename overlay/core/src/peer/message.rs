@@ -22,9 +22,10 @@
 //!
 //! What follows a message is not looked at: a later version may put more there.
 
-use super::{Capabilities, Hello};
-use crate::{Epoch, HostId};
 use switch_core::bytes::be32;
+
+use super::config::{Capabilities, Hello};
+use crate::{Epoch, HostId};
 
 /// A message that came.
 #[derive(Clone, Debug, PartialEq, Eq)]

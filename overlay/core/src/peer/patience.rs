@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use switch_core::Time;
 
-use super::Timing;
+use super::config::Timing;
 
 /// How long a dial may take.
 #[derive(Clone, Copy, Debug)]
