@@ -6,19 +6,20 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use hickory_proto::rr::RecordType;
 
-use crate::Lookup;
+use crate::lookup::Lookup;
 
 /// The endpoints that share one name, and whose turn it is to be first: counted apart for IPv6, because clients ask
 /// for both families at once and would otherwise skip every other turn.
 #[derive(Debug, Default)]
 pub(crate) struct Group {
-    pub(crate) members: Vec<Member>,
+    pub(crate) holders: Vec<Holder>,
     turn: AtomicUsize,
     turn_v6: AtomicUsize,
 }
 
+/// Who has the name, and where.
 #[derive(Clone, Debug)]
-pub(crate) struct Member {
+pub(crate) struct Holder {
     pub(crate) key: Arc<str>,
     pub(crate) v4: Option<Ipv4Addr>,
     pub(crate) v6: Option<Ipv6Addr>,
@@ -29,20 +30,20 @@ impl Group {
     pub(crate) fn localhost() -> Self {
         let addresses = [Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()];
         Self {
-            members: addresses.map(Member::record).into(),
+            holders: addresses.map(Holder::record).into(),
             ..Self::default()
         }
     }
 
     pub(crate) fn addresses(&self, record_type: RecordType) -> Lookup {
         let any = record_type == RecordType::ANY;
-        let mut addresses = Vec::with_capacity(self.members.len().min(MAX_ADDRESSES));
-        for member in self.rotated(record_type).take(MAX_ADDRESSES) {
+        let mut addresses = Vec::with_capacity(self.holders.len().min(MAX_ADDRESSES));
+        for holder in self.rotated(record_type).take(MAX_ADDRESSES) {
             if any || record_type == RecordType::A {
-                addresses.extend(member.v4.map(IpAddr::V4));
+                addresses.extend(holder.v4.map(IpAddr::V4));
             }
             if any || record_type == RecordType::AAAA {
-                addresses.extend(member.v6.map(IpAddr::V6));
+                addresses.extend(holder.v6.map(IpAddr::V6));
             }
         }
         if addresses.is_empty() {
@@ -52,21 +53,21 @@ impl Group {
         }
     }
 
-    pub(crate) fn rotated(&self, record_type: RecordType) -> impl Iterator<Item = &Member> {
+    pub(crate) fn rotated(&self, record_type: RecordType) -> impl Iterator<Item = &Holder> {
         let turn = match record_type {
             RecordType::AAAA => &self.turn_v6,
             _ => &self.turn,
         };
-        let start = match self.members.len() {
+        let start = match self.holders.len() {
             0 | 1 => 0,
             several => turn.fetch_add(1, Ordering::Relaxed) % several,
         };
-        let members = self.members.iter();
-        members.cycle().skip(start).take(self.members.len())
+        let holders = self.holders.iter();
+        holders.cycle().skip(start).take(self.holders.len())
     }
 }
 
-impl Member {
+impl Holder {
     /// One that belongs to the zone itself.
     pub(crate) fn record(address: IpAddr) -> Self {
         let (v4, v6) = match address {

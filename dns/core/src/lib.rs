@@ -4,14 +4,20 @@
 //! [`Request`] is what the forwarder needs to shape a reply that came from elsewhere.
 
 mod answer;
+mod carrier;
 mod group;
+mod lookup;
+mod name;
 mod private;
 mod request;
 mod service;
 mod zone;
 
 pub use answer::{Answer, Policy, absent, answer, answer_among, servfail};
+pub use carrier::Carrier;
+pub use lookup::Lookup;
+pub use name::{InvalidName, check_name};
 pub use private::PrivateNames;
-pub use request::{Request, Transport};
-pub use service::{Carrier, Service, ServiceTarget};
-pub use zone::{EndpointNames, InsertNames, Lookup, Zone, ZoneConfig, check_name};
+pub use request::{NoQuery, Request};
+pub use service::{Service, ServiceTarget};
+pub use zone::{EndpointNames, InsertNames, Zone, ZoneConfig};

@@ -15,7 +15,7 @@ use std::net::IpAddr;
 
 use hickory_proto::rr::{Name, RecordType};
 
-use crate::zone::parse_name;
+use crate::name::parse_name;
 
 /// Suffixes and subnets of all networks of a host.
 #[derive(Clone, Debug, Default)]

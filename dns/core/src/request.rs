@@ -19,13 +19,15 @@
 
 use hickory_proto::op::{Edns, Message, MessageType, OpCode, Query, ResponseCode};
 
-use crate::Answer;
+use crate::Carrier;
 
-/// What carried the message.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Transport {
-    Udp,
-    Tcp,
+/// What to say to a message that is no such query.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NoQuery {
+    /// Nothing: it is not a query at all.
+    Silence,
+    /// This, which says FORMERR, NOTIMP or BADVERS.
+    Refusal(Vec<u8>),
 }
 
 /// A well-formed query with exactly one question.
@@ -36,12 +38,11 @@ pub struct Request {
 }
 
 impl Request {
-    /// Decodes a complete DNS message. The error is the verdict on a message that is no such query: silence for what
-    /// is not a query at all, FORMERR, NOTIMP or BADVERS otherwise.
-    pub fn parse(bytes: &[u8]) -> Result<Self, Answer> {
-        let header = RawHeader::parse(bytes).ok_or(Answer::Ignore)?;
+    /// Decodes a complete DNS message.
+    pub fn parse(bytes: &[u8]) -> Result<Self, NoQuery> {
+        let header = RawHeader::parse(bytes).ok_or(NoQuery::Silence)?;
         if header.is_response() {
-            return Err(Answer::Ignore);
+            return Err(NoQuery::Silence);
         }
         if header.opcode() != 0 {
             return Err(header.refusal(ResponseCode::NotImp));
@@ -57,7 +58,7 @@ impl Request {
         let request = Self { message, question };
         if request.message.version() > 0 {
             let reply = request.response(ResponseCode::BADVERS);
-            return Err(Answer::Refuse(request.encode(reply, Transport::Udp)));
+            return Err(NoQuery::Refusal(request.encode(reply, Carrier::Udp)));
         }
         Ok(request)
     }
@@ -92,14 +93,14 @@ impl Request {
     }
 
     /// The reply that says that nobody could answer.
-    pub fn failure(&self, transport: Transport) -> Vec<u8> {
-        self.encode(self.response(ResponseCode::ServFail), transport)
+    pub fn failure(&self, carrier: Carrier) -> Vec<u8> {
+        self.encode(self.response(ResponseCode::ServFail), carrier)
     }
 
     /// Encodes `reply` for this client: its id, question, EDNS and size limit replace what the reply brought.
-    pub fn encode(&self, mut reply: Message, transport: Transport) -> Vec<u8> {
+    pub fn encode(&self, mut reply: Message, carrier: Carrier) -> Vec<u8> {
         self.shape(&mut reply);
-        let limit = self.limit(transport);
+        let limit = self.limit(carrier);
         let fits = |bytes: &Vec<u8>| bytes.len() <= limit;
         let whole = reply.to_vec().ok().filter(fits);
         whole
@@ -133,10 +134,10 @@ impl Request {
     }
 
     /// Longest reply this client takes, in bytes.
-    fn limit(&self, transport: Transport) -> usize {
-        match transport {
-            Transport::Tcp => usize::from(u16::MAX),
-            Transport::Udp => {
+    fn limit(&self, carrier: Carrier) -> usize {
+        match carrier {
+            Carrier::Tcp => usize::from(u16::MAX),
+            Carrier::Udp => {
                 let asked = self.edns().map_or(MIN_UDP_PAYLOAD, Edns::max_payload);
                 usize::from(asked.clamp(MIN_UDP_PAYLOAD, MAX_UDP_PAYLOAD))
             }
@@ -190,8 +191,8 @@ impl RawHeader {
         bytes
     }
 
-    fn refusal(self, code: ResponseCode) -> Answer {
-        Answer::Refuse(self.reply(code))
+    fn refusal(self, code: ResponseCode) -> NoQuery {
+        NoQuery::Refusal(self.reply(code))
     }
 }
 

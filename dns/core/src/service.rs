@@ -4,12 +4,7 @@ use std::net::IpAddr;
 
 use hickory_proto::rr::Name;
 
-/// What carries a service.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Carrier {
-    Tcp,
-    Udp,
-}
+use crate::Carrier;
 
 /// Published ports in a row: `count` numbers from `number` on where the container listens, and as many from `published` on
 /// where the host does. Either number is a port's name, the first is where clients are sent.

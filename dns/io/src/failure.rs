@@ -1,8 +1,10 @@
 //! What went wrong lately, for people who ask.
 
 use std::collections::VecDeque;
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 use std::time::SystemTime;
+
+use crate::lock::lock;
 
 /// A server's failure, and how often it has come in a row.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,7 +23,7 @@ pub(crate) struct Failures(Mutex<VecDeque<Failure>>);
 impl Failures {
     pub(crate) fn note(&self, server: String, error: String) {
         let at = SystemTime::now();
-        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut kept = lock(&self.0);
         let same = |failure: &&mut Failure| failure.server == server && failure.error == error;
         if let Some(failure) = kept.iter_mut().find(same) {
             failure.at = at;
@@ -40,7 +42,7 @@ impl Failures {
     }
 
     pub(crate) fn snapshot(&self) -> Vec<Failure> {
-        let kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let kept = lock(&self.0);
         kept.iter().cloned().collect()
     }
 }

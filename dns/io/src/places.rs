@@ -6,7 +6,9 @@
 //! third each, so that those who ask for what nobody answers leave places for the next.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::Mutex;
+
+use crate::lock::lock;
 
 #[derive(Debug)]
 pub(crate) struct Places {
@@ -37,7 +39,7 @@ impl Places {
 
     /// `None` when `payer` has to wait for its own.
     pub(crate) fn take(&self, payer: u64) -> Option<Place<'_>> {
-        let mut taken = self.lock();
+        let mut taken = lock(&self.taken);
         let held = taken.by.get(&payer).copied().unwrap_or(0);
         if held >= self.count.saturating_sub(taken.all) {
             return None;
@@ -49,15 +51,11 @@ impl Places {
             payer,
         })
     }
-
-    fn lock(&self) -> MutexGuard<'_, Taken> {
-        self.taken.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
 impl Drop for Place<'_> {
     fn drop(&mut self) {
-        let mut taken = self.places.lock();
+        let mut taken = lock(&self.places.taken);
         taken.all -= 1;
         if let Some(held) = taken.by.get_mut(&self.payer) {
             *held -= 1;
@@ -81,7 +79,7 @@ mod tests {
         assert_eq!((first.len(), second.len()), (32, 16));
         assert!(places.take(3).is_some());
         drop((first, second));
-        assert!(places.lock().by.is_empty());
+        assert!(lock(&places.taken).by.is_empty());
         assert_eq!(fill(4).len(), 32);
     }
 }

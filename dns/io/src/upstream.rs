@@ -7,33 +7,29 @@
 //! layers below are used: one name server pool per server for transports, retransmission, TCP after truncation and
 //! sharing of equal queries, and its response cache.
 //!
-//! Servers are asked in their configured order. When one has not answered within a second the next is asked beside it,
-//! and the first good word wins; one that stayed silent is asked last for ten seconds. Within 4.5 seconds there is a
-//! reply, if only SERVFAIL. A bounded number of queries is in flight, of which each payer has its share ([`Places`]); one
+//! Within 4.5 seconds there is a reply, if only SERVFAIL. A bounded number of queries is in flight, of which each payer has its share ([`Places`]); one
 //! more is refused at once, so that a dead upstream costs no more than that. Cached answers pass both.
 //!
-//! A resolv.conf is looked at again by the first query of each second, never by a timer. A file that has vanished
-//! leaves the last servers in use: editors and DHCP clients replace it.
+//! Servers are asked as [`ServerSet`] says, and those of a [`ResolvConf`] are replaced when the file changes.
 
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
-use dns_core::{Answer, Request, Transport};
+use dns_core::{Carrier, NoQuery, Request};
 use hickory_proto::op::{Message, ResponseCode};
 use hickory_resolver::net::{DnsError, NetError};
-use tokio::task::JoinSet;
-use tracing::{info, warn};
+use tracing::info;
 
 use crate::address::ServerAddress;
-use crate::cache::{Cache, negative};
+use crate::cache::negative;
 use crate::failure::{Failure, Failures};
+use crate::lock::lock;
 use crate::places::Places;
 use crate::rebind::strip_private;
-use crate::resolv_conf::{self, Stamp};
-use crate::server::{Said, Server, Unhelpful};
+use crate::resolv_conf::ResolvConf;
+use crate::server_set::ServerSet;
 
 /// What an upstream did, since its start.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -53,31 +49,12 @@ pub struct UpstreamCounters {
 /// A set of upstream servers with their cache. Share it behind an `Arc`; must be used inside a tokio runtime.
 #[derive(Debug)]
 pub struct Upstream {
-    file: Option<File>,
+    file: Option<ResolvConf>,
     servers: Mutex<Arc<ServerSet>>,
     in_flight: Places,
     counters: Counters,
     failures: Arc<Failures>,
     blocks_private: bool,
-}
-
-#[derive(Debug)]
-struct File {
-    path: PathBuf,
-    seen: Mutex<Seen>,
-}
-
-#[derive(Clone, Copy, Debug, Default)]
-struct Seen {
-    checked: Option<Instant>,
-    stamp: Option<Stamp>,
-}
-
-/// The servers in use and what they said. Replaced whole, so an answer never outlives the servers it came from.
-struct ServerSet {
-    servers: Vec<Arc<Server>>,
-    cache: Cache,
-    failures: Arc<Failures>,
 }
 
 #[derive(Debug, Default)]
@@ -92,11 +69,7 @@ struct Counters {
 impl Upstream {
     /// Servers from a resolv.conf, read at the first query and again when the file has changed.
     pub fn from_resolv_conf(path: impl Into<PathBuf>) -> Self {
-        let file = File {
-            path: path.into(),
-            seen: Mutex::default(),
-        };
-        Self::with(Some(file), Vec::new())
+        Self::with(Some(ResolvConf::new(path.into())), Vec::new())
     }
 
     /// Fixed servers, asked in this order. Empty: every query fails at once.
@@ -112,7 +85,7 @@ impl Upstream {
         }
     }
 
-    fn with(file: Option<File>, servers: Vec<ServerAddress>) -> Self {
+    fn with(file: Option<ResolvConf>, servers: Vec<ServerAddress>) -> Self {
         let failures = Arc::default();
         Self {
             file,
@@ -125,18 +98,18 @@ impl Upstream {
     }
 
     /// As [`Self::resolve`], from bytes, for a payer of no number. Empty when `message` is no query at all.
-    pub async fn exchange(&self, message: &[u8], transport: Transport) -> Vec<u8> {
+    pub async fn exchange(&self, message: &[u8], carrier: Carrier) -> Vec<u8> {
         match Request::parse(message) {
-            Ok(request) => self.resolve(&request, transport, 0).await,
-            Err(Answer::Reply(reply) | Answer::Refuse(reply)) => reply,
-            Err(Answer::Forward(_) | Answer::Ignore) => Vec::new(),
+            Ok(request) => self.resolve(&request, carrier, 0).await,
+            Err(NoQuery::Refusal(reply)) => reply,
+            Err(NoQuery::Silence) => Vec::new(),
         }
     }
 
-    /// Asks the servers and returns a complete reply under the client's id, fit for `transport`. Never fails: a query
+    /// Asks the servers and returns a complete reply under the client's id, fit for `carrier`. Never fails: a query
     /// nobody answers is SERVFAIL within five seconds, and so is one of a `payer` who has too many in flight at once. May
     /// be dropped at any time.
-    pub async fn resolve(&self, request: &Request, transport: Transport, payer: u64) -> Vec<u8> {
+    pub async fn resolve(&self, request: &Request, carrier: Carrier, payer: u64) -> Vec<u8> {
         count(&self.counters.exchanges);
         let set = self.current().await;
         let reply = match set.cache.find(request) {
@@ -146,11 +119,11 @@ impl Upstream {
             }
             None => self.ask(&set, request, payer).await,
         };
-        request.encode(reply, transport)
+        request.encode(reply, carrier)
     }
 
     /// The reply if it can be given from memory, at once. `None` says to ask with [`Self::resolve`].
-    pub fn recall(&self, request: &Request, transport: Transport) -> Option<Vec<u8>> {
+    pub fn recall(&self, request: &Request, carrier: Carrier) -> Option<Vec<u8>> {
         if self.file.as_ref().is_some_and(|file| !file.is_fresh()) {
             return None;
         }
@@ -158,7 +131,7 @@ impl Upstream {
         let reply = set.cache.find(request)?;
         count(&self.counters.exchanges);
         count(&self.counters.cache_hits);
-        Some(request.encode(reply, transport))
+        Some(request.encode(reply, carrier))
     }
 
     pub fn counters(&self) -> UpstreamCounters {
@@ -212,112 +185,11 @@ impl Upstream {
         if let Some(file) = &self.file
             && let Some(servers) = file.changed().await
         {
-            info!(path = %file.path.display(), ?servers, "upstream servers read");
+            info!(path = %file.path().display(), ?servers, "upstream servers read");
             let servers = servers.into_iter().map(ServerAddress::from).collect();
             *lock(&self.servers) = Arc::new(ServerSet::new(servers, &self.failures));
         }
         Arc::clone(&lock(&self.servers))
-    }
-}
-
-impl File {
-    /// Whether the file was looked at a moment ago.
-    fn is_fresh(&self) -> bool {
-        let checked = lock(&self.seen).checked;
-        checked.is_some_and(|checked| checked.elapsed() < CHECK_INTERVAL)
-    }
-
-    /// The file's servers if it is another file than before. Looks at most once a second.
-    async fn changed(&self) -> Option<Vec<SocketAddr>> {
-        if self.is_fresh() {
-            return None;
-        }
-        lock(&self.seen).checked = Some(Instant::now());
-        let stamp = resolv_conf::stamp(&self.path).await.ok()?;
-        if lock(&self.seen).stamp == Some(stamp) {
-            return None;
-        }
-        match resolv_conf::servers(&self.path).await {
-            Ok(servers) => {
-                lock(&self.seen).stamp = Some(stamp);
-                Some(servers)
-            }
-            Err(error) => {
-                warn!(path = %self.path.display(), %error, "upstream servers not read");
-                None
-            }
-        }
-    }
-}
-
-impl ServerSet {
-    fn new(servers: Vec<ServerAddress>, failures: &Arc<Failures>) -> Self {
-        let server = |address: ServerAddress| {
-            let shown = address.to_string();
-            Server::new(address)
-                .inspect_err(|error| failures.note(shown, error.to_string()))
-                .ok()
-        };
-        Self {
-            servers: servers
-                .into_iter()
-                .filter_map(server)
-                .map(Arc::new)
-                .collect(),
-            cache: Cache::new(),
-            failures: Arc::clone(failures),
-        }
-    }
-
-    /// The first helpful answer, or the code to fail with: what a server said, else SERVFAIL.
-    async fn ask(&self, request: &Request) -> Result<Said, ResponseCode> {
-        let mut waiting = self.in_order().into_iter().peekable();
-        let mut asked = JoinSet::new();
-        let mut failure = ResponseCode::ServFail;
-        loop {
-            let current = waiting.next();
-            if let Some(server) = current.clone() {
-                let (request, failures) = (request.clone(), Arc::clone(&self.failures));
-                asked.spawn(async move {
-                    let said = server.ask(&request).await;
-                    said.inspect_err(|error| {
-                        failures.note(server.address().to_string(), error.to_string());
-                    })
-                });
-            }
-            let has_next = waiting.peek().is_some();
-            let outcome = tokio::select! {
-                outcome = asked.join_next() => outcome,
-                () = tokio::time::sleep(PATIENCE), if has_next => {
-                    if let Some(server) = current {
-                        server.mark_slow();
-                    }
-                    continue;
-                }
-            };
-            match outcome {
-                Some(Ok(Ok(said))) => return Ok(said),
-                // Any other code speaks of our own query, not of the client's.
-                Some(Ok(Err(Unhelpful::Code(
-                    code @ (ResponseCode::Refused | ResponseCode::NotImp),
-                )))) => failure = code,
-                Some(Ok(Err(Unhelpful::Code(_)))) => {}
-                Some(Ok(Err(Unhelpful::Silent(_))) | Err(_)) => {}
-                None => return Err(failure),
-            }
-        }
-    }
-
-    fn in_order(&self) -> Vec<Arc<Server>> {
-        let mut servers = self.servers.clone();
-        servers.sort_by_key(|server| server.is_avoided());
-        servers
-    }
-}
-
-impl std::fmt::Debug for ServerSet {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_list().entries(&self.servers).finish()
     }
 }
 
@@ -333,16 +205,7 @@ fn count(counter: &AtomicU64) {
     counter.fetch_add(1, Ordering::Relaxed);
 }
 
-/// Nothing that panics runs under these locks, so a poisoned one is as good as any.
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 /// How long all servers together are given.
 const TOTAL_TIMEOUT: Duration = Duration::from_millis(4500);
-/// How long one server is waited for before the next is asked as well.
-const PATIENCE: Duration = Duration::from_secs(1);
-/// How often a resolv.conf is looked at, at most.
-const CHECK_INTERVAL: Duration = Duration::from_secs(1);
 /// Queries waiting for servers at a time; one payer alone may have half of them.
 const MAX_IN_FLIGHT: usize = 1024;

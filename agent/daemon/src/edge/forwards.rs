@@ -31,11 +31,11 @@ impl Forwards {
     }
 
     pub(super) fn start(&mut self, asked: Asked, upstream: Arc<Upstream>, request: Request) {
-        let (transport, payer) = (asked.transport, u64::from(asked.ingress.0));
+        let (carrier, payer) = (asked.carrier, u64::from(asked.ingress.0));
         *self.of_port.entry(asked.ingress).or_default() += 1;
         let task = self
             .running
-            .spawn(async move { upstream.resolve(&request, transport, payer).await });
+            .spawn(async move { upstream.resolve(&request, carrier, payer).await });
         self.waiting.insert(task.id(), asked);
     }
 

@@ -19,7 +19,7 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use agent_api::{DnsProtocol, DnsServer, QueryOutcome};
 use dns_core::{
-    Answer, EndpointNames, InsertNames, Policy, PrivateNames, Request, Transport, Zone, ZoneConfig,
+    Answer, Carrier, EndpointNames, InsertNames, Policy, PrivateNames, Request, Zone, ZoneConfig,
     absent, answer, answer_among,
 };
 use dns_io::{Protocol, ServerAddress, Upstream};
@@ -161,20 +161,20 @@ impl Names {
     }
 
     /// Decides about `message`, which came by port `ingress`.
-    pub(super) fn decide(&self, ingress: PortId, transport: Transport, message: &[u8]) -> Decision {
+    pub(super) fn decide(&self, ingress: PortId, carrier: Carrier, message: &[u8]) -> Decision {
         let views = read(&self.views);
         let client = views.clients.get(&ingress);
-        let request = match self.answer(client, transport, message) {
+        let request = match self.answer(client, carrier, message) {
             Answer::Reply(reply) => return Decision::Answer(QueryOutcome::Local, reply),
             Answer::Refuse(reply) => return Decision::Answer(QueryOutcome::Refused, reply),
             Answer::Ignore => return Decision::Answer(QueryOutcome::Ignored, Vec::new()),
             Answer::Forward(request) => request,
         };
         if views.hides(&request) {
-            return Decision::Answer(QueryOutcome::Local, absent(&request, transport));
+            return Decision::Answer(QueryOutcome::Local, absent(&request, carrier));
         }
         let upstream = self.upstream_for(client);
-        match upstream.recall(&request, transport) {
+        match upstream.recall(&request, carrier) {
             Some(reply) => Decision::Answer(QueryOutcome::Cached, reply),
             None => Decision::Ask(Arc::clone(upstream), request),
         }
@@ -213,11 +213,11 @@ impl Names {
         self.watched.store(watched, Ordering::Release);
     }
 
-    fn answer(&self, client: Option<&Client>, transport: Transport, message: &[u8]) -> Answer {
+    fn answer(&self, client: Option<&Client>, carrier: Carrier, message: &[u8]) -> Answer {
         let zone = read(&self.zone);
         let others = client.map(|client| &client.others);
         let Some(others) = others.filter(|others| !others.zones.is_empty()) else {
-            return answer(&zone, message, transport, self.policy);
+            return answer(&zone, message, carrier, self.policy);
         };
         let policy = match others.way_out {
             Some(_) => Policy::Forward,
@@ -225,7 +225,7 @@ impl Names {
         };
         let others: Vec<_> = others.zones.iter().map(|zone| read(zone)).collect();
         let others: Vec<&Zone> = others.iter().map(|zone| &**zone).collect();
-        answer_among(&zone, &others, message, transport, policy)
+        answer_among(&zone, &others, message, carrier, policy)
     }
 
     /// The client's own servers, then the network's; an internal network has none, so another's.

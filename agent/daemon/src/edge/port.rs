@@ -15,7 +15,7 @@ use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use dns_core::Transport;
+use dns_core::Carrier;
 use switch_core::edge::{EdgeConfig, Question};
 use switch_core::{PortId, VnetHeader};
 use switch_io::{Capabilities, ChannelEnd, ChannelPort, FrameBuffer, FramePort, Written};
@@ -34,9 +34,7 @@ impl EdgePort {
     /// The frame that answers, if that can be had now.
     fn answer(&self, ingress: PortId, envelope: &[u8]) -> Option<Vec<u8>> {
         let question = Question::parse(&self.config, envelope.get(VnetHeader::LEN..)?)?;
-        let decision = self
-            .names
-            .decide(ingress, Transport::Udp, question.message());
+        let decision = self.names.decide(ingress, Carrier::Udp, question.message());
         let Decision::Answer(outcome, message) = decision else {
             return None;
         };

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use agent_api::{QueryLogEntry, QueryOutcome, QueryTransport};
-use dns_core::{Request, Transport};
+use dns_core::{Carrier, Request};
 use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
 
@@ -70,7 +70,7 @@ impl Noted {
         self,
         source: IpAddr,
         endpoint: Option<String>,
-        transport: Transport,
+        carrier: Carrier,
         outcome: QueryOutcome,
         reply: &[u8],
     ) -> QueryLogEntry {
@@ -84,9 +84,9 @@ impl Noted {
                 }),
             source,
             endpoint,
-            transport: match transport {
-                Transport::Udp => QueryTransport::Udp,
-                Transport::Tcp => QueryTransport::Tcp,
+            transport: match carrier {
+                Carrier::Udp => QueryTransport::Udp,
+                Carrier::Tcp => QueryTransport::Tcp,
             },
             name: question.map_or_else(String::new, |question| question.name.to_ascii()),
             record_type: question
@@ -128,7 +128,7 @@ mod tests {
     fn entry(log: &QueryLog) -> QueryLogEntry {
         let noted = log.note(b"no query").unwrap();
         let source = [10, 0, 0, 1].into();
-        noted.into_entry(source, None, Transport::Udp, QueryOutcome::Ignored, b"")
+        noted.into_entry(source, None, Carrier::Udp, QueryOutcome::Ignored, b"")
     }
 
     #[test]

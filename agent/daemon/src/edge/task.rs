@@ -15,9 +15,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use agent_api::{DhcpReport, Forwarder, ForwarderError, QueryOutcome};
-use dns_core::{Policy, Request, Transport};
+use dns_core::{Carrier, Policy, Request};
 use dns_io::{ServerAddress, Upstream};
-use switch_core::edge::{Edge, EdgeEvent, QueryId, Transmit, Transport as EdgeTransport};
+use switch_core::edge::{Edge, EdgeEvent, QueryId, Transmit, Transport};
 use switch_core::{Mac, PortId, Time};
 use switch_io::ChannelEnd;
 use tokio::io::unix::AsyncFd;
@@ -50,7 +50,7 @@ pub(super) struct Asked {
     pub(super) ingress: PortId,
     /// Who says to ask.
     source: IpAddr,
-    pub(super) transport: Transport,
+    pub(super) carrier: Carrier,
     noted: Option<Noted>,
 }
 
@@ -171,13 +171,13 @@ impl EdgeTask {
                 query,
                 ingress,
                 source,
-                transport: match transport {
-                    EdgeTransport::Udp => Transport::Udp,
-                    EdgeTransport::Tcp => Transport::Tcp,
+                carrier: match transport {
+                    Transport::Udp => Carrier::Udp,
+                    Transport::Tcp => Carrier::Tcp,
                 },
                 noted: self.log.note(&message),
             };
-            let decision = self.names.decide(asked.ingress, asked.transport, &message);
+            let decision = self.names.decide(asked.ingress, asked.carrier, &message);
             match decision {
                 Decision::Answer(outcome, reply) => self.reply(asked, outcome, &reply),
                 Decision::Ask(upstream, request) => self.ask(asked, upstream, *request),
@@ -203,7 +203,7 @@ impl EdgeTask {
             self.forwards.start(asked, upstream, request);
         } else {
             self.crowded_out += 1;
-            let busy = request.failure(asked.transport);
+            let busy = request.failure(asked.carrier);
             self.reply(asked, QueryOutcome::Refused, &busy);
         }
     }
@@ -220,7 +220,7 @@ impl EdgeTask {
         self.edge.answer(asked.query, reply);
         if let Some(noted) = asked.noted {
             let endpoint = self.names.name_of(asked.ingress);
-            let entry = noted.into_entry(asked.source, endpoint, asked.transport, outcome, reply);
+            let entry = noted.into_entry(asked.source, endpoint, asked.carrier, outcome, reply);
             self.log.write(&entry);
             self.names.set_watched(self.log.is_read());
         }
@@ -274,7 +274,7 @@ impl Asked {
             query: QueryId::default(),
             ingress,
             source: [10, 0, 0, 1].into(),
-            transport: Transport::Udp,
+            carrier: Carrier::Udp,
             noted: None,
         }
     }
