@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use dns_io::{ServerAddress, Transport, Upstream};
+use dns_io::{Carrier, ServerAddress, Upstream};
 use hickory_proto::op::{Edns, Message, MessageType, OpCode, Query, ResponseCode};
 use hickory_proto::rr::{Name, RData, Record, RecordType, rdata};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -31,11 +31,11 @@ fn plain(servers: &[SocketAddr]) -> Upstream {
 }
 
 async fn ask(upstream: &Upstream, query: &Message) -> Message {
-    ask_over(upstream, query, Transport::Udp).await
+    ask_over(upstream, query, Carrier::Udp).await
 }
 
-async fn ask_over(upstream: &Upstream, query: &Message, transport: Transport) -> Message {
-    let bytes = upstream.exchange(&query.to_vec().unwrap(), transport).await;
+async fn ask_over(upstream: &Upstream, query: &Message, carrier: Carrier) -> Message {
+    let bytes = upstream.exchange(&query.to_vec().unwrap(), carrier).await;
     let reply = Message::from_vec(&bytes).unwrap();
     assert_eq!(reply.metadata.id, query.metadata.id);
     assert_eq!(reply.metadata.message_type, MessageType::Response);
@@ -95,7 +95,7 @@ struct Scripted {
     asked: Arc<AtomicUsize>,
 }
 
-type Script = fn(Message, Transport) -> Option<Message>;
+type Script = fn(Message, Carrier) -> Option<Message>;
 
 async fn serve_udp(udp: UdpSocket, script: Script, asked: Arc<AtomicUsize>) {
     let mut buffer = [0; 4096];
@@ -103,7 +103,7 @@ async fn serve_udp(udp: UdpSocket, script: Script, asked: Arc<AtomicUsize>) {
         let (length, client) = udp.recv_from(&mut buffer).await.unwrap();
         asked.fetch_add(1, Ordering::Relaxed);
         let query = Message::from_vec(&buffer[..length]).unwrap();
-        if let Some(reply) = script(query, Transport::Udp) {
+        if let Some(reply) = script(query, Carrier::Udp) {
             udp.send_to(&reply.to_vec().unwrap(), client).await.unwrap();
         }
     }
@@ -122,7 +122,7 @@ impl Scripted {
                     let mut bytes = vec![0; usize::from(length)];
                     stream.read_exact(&mut bytes).await.unwrap();
                     let query = Message::from_vec(&bytes).unwrap();
-                    if let Some(reply) = script(query, Transport::Tcp) {
+                    if let Some(reply) = script(query, Carrier::Tcp) {
                         let bytes = reply.to_vec().unwrap();
                         let length = u16::try_from(bytes.len()).unwrap();
                         stream.write_u16(length).await.unwrap();
@@ -161,25 +161,25 @@ fn address(name: &Name, last: u8) -> Record {
     Record::from_rdata(name.clone(), 300, data)
 }
 
-fn one_address(query: Message, _: Transport) -> Option<Message> {
+fn one_address(query: Message, _: Carrier) -> Option<Message> {
     let name = query.queries[0].name.clone();
     Some(reply_with(query, [address(&name, 1)]))
 }
 
-fn silence(_: Message, _: Transport) -> Option<Message> {
+fn silence(_: Message, _: Carrier) -> Option<Message> {
     None
 }
 
-fn refusal(query: Message, _: Transport) -> Option<Message> {
+fn refusal(query: Message, _: Carrier) -> Option<Message> {
     let mut reply = query.into_response();
     reply.metadata.response_code = ResponseCode::Refused;
     Some(reply)
 }
 
 /// 200 addresses over TCP; over UDP only the news that they do not fit.
-fn long_over_tcp(query: Message, transport: Transport) -> Option<Message> {
+fn long_over_tcp(query: Message, carrier: Carrier) -> Option<Message> {
     let name = query.queries[0].name.clone();
-    if transport == Transport::Udp {
+    if carrier == Carrier::Udp {
         let mut reply = query.into_response();
         reply.metadata.truncation = true;
         return Some(reply);
@@ -187,7 +187,7 @@ fn long_over_tcp(query: Message, transport: Transport) -> Option<Message> {
     Some(reply_with(query, (0..200).map(|last| address(&name, last))))
 }
 
-fn no_such_name(query: Message, _: Transport) -> Option<Message> {
+fn no_such_name(query: Message, _: Carrier) -> Option<Message> {
     let zone = Name::from_ascii("test.").unwrap();
     let soa = rdata::SOA::new(zone.clone(), zone.clone(), 1, 2, 3, 4, 60);
     let mut reply = reply_with(query, []);
@@ -197,7 +197,7 @@ fn no_such_name(query: Message, _: Transport) -> Option<Message> {
 }
 
 /// Says in its answer what the query carried.
-fn echo_edns(query: Message, _: Transport) -> Option<Message> {
+fn echo_edns(query: Message, _: Carrier) -> Option<Message> {
     let name = query.queries[0].name.clone();
     let wanted = query
         .edns
@@ -213,7 +213,7 @@ fn echo_edns(query: Message, _: Transport) -> Option<Message> {
 }
 
 /// Tells what it was asked for, letter by letter, under an alias of the same ending.
-fn say_the_name(query: Message, _: Transport) -> Option<Message> {
+fn say_the_name(query: Message, _: Carrier) -> Option<Message> {
     let name = query.queries[0].name.clone();
     let alias = Name::from_ascii("alias").unwrap();
     let alias = alias.append_domain(&name.base_name()).unwrap();
@@ -226,9 +226,9 @@ fn say_the_name(query: Message, _: Transport) -> Option<Message> {
 }
 
 /// Over UDP a lie in small letters, over TCP the truth.
-fn lower_case_lie(query: Message, transport: Transport) -> Option<Message> {
-    if transport == Transport::Tcp {
-        return one_address(query, transport);
+fn lower_case_lie(query: Message, carrier: Carrier) -> Option<Message> {
+    if carrier == Carrier::Tcp {
+        return one_address(query, carrier);
     }
     let name = query.queries[0].name.to_lowercase();
     let mut reply = reply_with(query, [address(&name, 66)]);
@@ -259,9 +259,9 @@ async fn plain_servers_are_asked_in_random_case_and_clients_see_their_own() {
 
 #[tokio::test]
 async fn negative_answers_are_in_the_clients_case() {
-    fn absent(query: Message, transport: Transport) -> Option<Message> {
+    fn absent(query: Message, carrier: Carrier) -> Option<Message> {
         let zone = query.queries[0].name.base_name();
-        let mut reply = no_such_name(query, transport)?;
+        let mut reply = no_such_name(query, carrier)?;
         reply.authorities[0].name = zone;
         Some(reply)
     }
@@ -372,7 +372,7 @@ async fn long_answer_comes_by_tcp_and_leaves_truncated_by_udp() {
     let long = query("long.test.", RecordType::A);
     let cut = ask(&upstream, &long).await;
     assert!(cut.metadata.truncation && cut.answers.is_empty());
-    let whole = ask_over(&upstream, &long, Transport::Tcp).await;
+    let whole = ask_over(&upstream, &long, Carrier::Tcp).await;
     assert!(!whole.metadata.truncation);
     assert_eq!(whole.answers.len(), 200);
 }
@@ -447,7 +447,10 @@ async fn queries_beyond_the_bound_fail_at_once() {
             .await
         });
     }
-    tokio::time::sleep(Duration::from_millis(200)).await;
+    // A query that is counted has taken its place before the next task runs.
+    while upstream.counters().exchanges < 512 {
+        tokio::task::yield_now().await;
+    }
     let start = Instant::now();
     let reply = ask(&upstream, &query("more.test.", RecordType::A)).await;
     assert_eq!(reply.metadata.response_code, ResponseCode::ServFail);
@@ -469,11 +472,11 @@ async fn without_servers_a_query_fails_at_once() {
 #[tokio::test]
 async fn malformed_messages_are_refused_here() {
     let upstream = Upstream::new(&[]);
-    assert!(upstream.exchange(b"scrap", Transport::Udp).await.is_empty());
+    assert!(upstream.exchange(b"scrap", Carrier::Udp).await.is_empty());
     let mut none = query("www.test.", RecordType::A);
     none.queries.clear();
     let bytes = none.to_vec().unwrap();
-    let reply = upstream.exchange(&bytes, Transport::Udp).await;
+    let reply = upstream.exchange(&bytes, Carrier::Udp).await;
     let reply = Message::from_vec(&reply).unwrap();
     assert_eq!(reply.metadata.response_code, ResponseCode::FormErr);
 }
@@ -493,10 +496,15 @@ async fn changed_resolv_conf_is_read_again() {
     let first = servers(&["192.0.2.1:53", "[2001:db8::1]:53"]);
     assert_eq!(upstream.servers().await, first);
     std::fs::write(&path, "nameserver 192.0.2.9\n").unwrap();
-    assert_eq!(upstream.servers().await, first);
-    tokio::time::sleep(Duration::from_millis(1100)).await;
+    assert_eq!(upstream.servers().await, first, "within the same second");
+    let start = Instant::now();
+    while upstream.servers().await == first {
+        assert!(start.elapsed() < Duration::from_secs(5), "not read again");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
     assert_eq!(upstream.servers().await, servers(&["192.0.2.9:53"]));
     std::fs::remove_file(&path).unwrap();
+    // Longer than the file is left alone.
     tokio::time::sleep(Duration::from_millis(1100)).await;
     assert_eq!(upstream.servers().await, servers(&["192.0.2.9:53"]));
 }
