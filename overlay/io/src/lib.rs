@@ -2,19 +2,19 @@
 
 mod envelope;
 mod intake;
-mod members;
 mod outlet;
 mod quic;
 mod readiness;
 mod socket;
 mod strangers;
+mod tunnel;
 mod vxlan;
 
-pub use members::AddTunnelPort;
 pub use quic::{
     Credentials, PathView, PeerView, QuicConfig, QuicCounts, QuicEvent, QuicPort, QuicTrunk,
     QuicTunnel, RebindQuic, StartQuic, UseCredentials,
 };
+pub use tunnel::AddTunnelPort;
 pub use vxlan::{
     BindTunnel, Gateway, VxlanConfig, VxlanCounts, VxlanPort, VxlanTrunk, VxlanTunnel,
 };

@@ -38,7 +38,7 @@ use self::clock::Alarm;
 use self::engine::{Engine, Parts};
 use self::events::Events;
 use self::identity::Tls;
-use crate::members::{AddTunnelPort, Members};
+use crate::tunnel::{AddTunnelPort, Members};
 use crate::readiness::Readiness;
 use crate::socket::TunnelSocket;
 

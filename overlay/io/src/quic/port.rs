@@ -10,7 +10,7 @@ use switch_core::{PortId, Vni};
 use switch_io::{Capabilities, FrameBuffer, FramePort, Written};
 
 use super::Shared;
-use crate::members::Member;
+use crate::tunnel::Member;
 use crate::outlet::Outlet;
 
 /// A remote host in one network: a port that is written, while the trunk reads for it.

@@ -11,7 +11,7 @@ use quinn_udp::RecvMeta;
 use switch_core::{PortId, VnetHeader, Vni};
 
 use super::engine::{Engine, Link, QuicCounts};
-use crate::members::Members;
+use crate::tunnel::Members;
 use crate::outlet::Outlet;
 
 impl Engine {

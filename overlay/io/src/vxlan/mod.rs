@@ -23,10 +23,10 @@
 
 mod answers;
 mod offloaded;
-mod port;
+mod reader;
 mod ring;
+mod send;
 mod train;
-mod trunk;
 mod unpacking;
 
 use std::io;
@@ -39,16 +39,16 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use overlay_core::VXLAN_UDP_PORT;
 use switch_core::Vni;
 
-use crate::members::{AddTunnelPort, Members};
+use crate::tunnel::{AddTunnelPort, Members};
 use crate::readiness::Readiness;
 use crate::socket::TunnelSocket;
 use crate::strangers::Strangers;
 
 use self::answers::Answers;
 pub use self::answers::Gateway;
-pub use self::port::VxlanPort;
+pub use self::reader::VxlanTrunk;
 use self::ring::Lane;
-pub use self::trunk::VxlanTrunk;
+pub use self::send::VxlanPort;
 
 /// How a VXLAN tunnel runs.
 #[derive(Clone, Debug)]

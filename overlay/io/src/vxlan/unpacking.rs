@@ -18,7 +18,7 @@ use switch_io::RingPacket;
 use super::ring::Arrival;
 use super::{Shared, offloaded};
 use crate::intake::Intake;
-use crate::members::Member;
+use crate::tunnel::Member;
 use crate::outlet::Outlet;
 
 /// Trains that were received, and how far they have been unpacked.

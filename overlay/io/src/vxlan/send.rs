@@ -16,7 +16,7 @@ use switch_io::{Capabilities, FrameBuffer, FramePort, Written};
 use super::train::{Train, Way};
 use super::{Gateway, Key, Shared};
 use crate::envelope;
-use crate::members::Member;
+use crate::tunnel::Member;
 
 /// A remote VTEP in one network: a port that is written, while the trunk reads for it.
 #[derive(Debug)]
