@@ -21,7 +21,6 @@ mod run;
 #[cfg(test)]
 mod testing;
 pub mod too_big;
-mod vnet;
 mod vxlan;
 
 pub use directory::{
@@ -34,7 +33,7 @@ pub use peer::{
     Capabilities, Close, Hello, Peer, PeerConfig, PeerCounts, PeerEvent, PeerState, Role, Timing,
 };
 pub use pieces::{CutFrame, Datagrams, FrameIds, Parts};
-pub use quic_frame::{DatagramHeader, FrameId, GsoKind, OpenChecksum, ParseDatagram, PieceGso};
+pub use quic_frame::{DatagramHeader, FrameId, ParseDatagram, PieceGso};
 pub use reassemble::{Pushed, ReassembleConfig, ReassembleCounts, Reassembler, Rebuilt};
 pub use record::{Epoch, Record, RecordFlags, Sequence, Withdrawal};
 pub use run::Run;

@@ -1,8 +1,8 @@
 //! A datagram's part of a frame that was cut.
 
-use switch_core::Vni;
+use switch_core::{OpenChecksum, Vni};
 
-use crate::quic_frame::{DatagramHeader, FrameId, GsoKind, OpenChecksum, PieceGso};
+use crate::quic_frame::{DatagramHeader, FrameId, PieceGso};
 
 /// A piece of a superframe, or a fragment of a frame; it has payload, and that lies inside the whole.
 pub(crate) struct Piece<'a> {
@@ -70,9 +70,9 @@ impl<'a> Piece<'a> {
         let Whole::Superframe(gso) = self.whole else {
             return None;
         };
-        let size = usize::from(gso.size);
+        let size = gso.size();
         let end = self.offset + self.payload.len();
-        let is_whole = gso.kind != GsoKind::Udp
+        let is_whole = !gso.is_udp()
             && !self.headers.is_empty()
             && self.offset.is_multiple_of(size)
             && (end == self.total || end.is_multiple_of(size));
@@ -82,20 +82,32 @@ impl<'a> Piece<'a> {
 
 #[cfg(test)]
 mod tests {
+    use switch_core::Gso;
+
     use super::*;
 
-    fn piece(kind: GsoKind, offset: u16, header_len: u16) -> DatagramHeader {
+    const TCP_V4: Gso = Gso::TcpV4 {
+        size: 100,
+        ecn: false,
+    };
+    const TCP_V6: Gso = Gso::TcpV6 {
+        size: 100,
+        ecn: false,
+    };
+    const UDP: Gso = Gso::Udp { size: 100 };
+
+    fn piece(cut: Gso, offset: u16, header_len: u16) -> DatagramHeader {
         DatagramHeader::Piece {
             vni: Vni::new(7).unwrap(),
             id: FrameId(3),
             payload_len: 250,
             offset,
             gso: PieceGso {
-                kind,
-                ecn: false,
-                size: 100,
-                checksum_start: 34,
-                checksum_offset: 16,
+                cut,
+                checksum: OpenChecksum {
+                    start: 34,
+                    offset: 16,
+                },
             },
             header_len,
         }
@@ -105,7 +117,7 @@ mod tests {
     fn what_reaches_beyond_the_whole_or_has_no_payload_is_no_piece() {
         let body = [0; 154];
         let is_piece = |offset, header_len| {
-            let header = piece(GsoKind::TcpV4, offset, header_len);
+            let header = piece(TCP_V4, offset, header_len);
             Piece::read(&header, &body).is_some()
         };
         assert!(is_piece(0, 54) && is_piece(150, 54));
@@ -117,17 +129,17 @@ mod tests {
 
     #[test]
     fn only_whole_segments_of_tcp_with_headers_go_on_by_themselves() {
-        let goes_on = |kind, offset, header_len, body: &[u8]| {
-            let header = piece(kind, offset, header_len);
+        let goes_on = |cut, offset, header_len, body: &[u8]| {
+            let header = piece(cut, offset, header_len);
             let piece = Piece::read(&header, body).unwrap();
             piece.whole_segments().is_some()
         };
         let body = [0; 154];
-        assert!(goes_on(GsoKind::TcpV4, 0, 54, &body));
-        assert!(goes_on(GsoKind::TcpV6, 200, 54, &body[..104]), "the end");
-        assert!(!goes_on(GsoKind::Udp, 0, 54, &body));
-        assert!(!goes_on(GsoKind::TcpV4, 50, 54, &body));
-        assert!(!goes_on(GsoKind::TcpV4, 0, 54, &body[..104]));
-        assert!(!goes_on(GsoKind::TcpV4, 0, 0, &body[..100]));
+        assert!(goes_on(TCP_V4, 0, 54, &body));
+        assert!(goes_on(TCP_V6, 200, 54, &body[..104]), "the end");
+        assert!(!goes_on(UDP, 0, 54, &body));
+        assert!(!goes_on(TCP_V4, 50, 54, &body));
+        assert!(!goes_on(TCP_V4, 0, 54, &body[..104]));
+        assert!(!goes_on(TCP_V4, 0, 0, &body[..100]));
     }
 }

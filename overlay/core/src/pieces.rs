@@ -16,10 +16,9 @@
 //! The datagrams of a frame have equal lengths, to the byte where cuts are free: a batch of equal datagrams is one call with
 //! `UDP_SEGMENT`, and quinn ends a batch at a datagram that is more than 16 bytes shorter.
 
-use switch_core::{Frame, VnetHeader, Vni};
+use switch_core::{Frame, Gso, OpenChecksum, VnetHeader, Vni};
 
-use crate::quic_frame::{DatagramHeader, FrameId, GsoKind, OpenChecksum, PieceGso};
-use crate::vnet::Vnet;
+use crate::quic_frame::{DatagramHeader, FrameId, PieceGso};
 use cut::{Cut, Step, cut_messages, cut_stream};
 use plan::Plan;
 
@@ -86,12 +85,15 @@ impl<'a> Datagrams<'a> {
         datagram_len: usize,
     ) -> Result<Self, CutFrame> {
         let bytes = frame.bytes();
-        let vnet = Vnet::read(vnet);
-        let plan = match vnet.gso {
-            Some(gso) => {
-                Self::plan_pieces(vni, bytes.len(), vnet.header_len, gso, ids, datagram_len)?
+        let len = bytes.len();
+        let plan = match (vnet.gso(), vnet.open_checksum()) {
+            (Gso::None, checksum) | (_, checksum @ None) => {
+                Self::plan_frame(vni, len, checksum, ids, datagram_len)?
             }
-            None => Self::plan_frame(vni, bytes.len(), vnet.checksum, ids, datagram_len)?,
+            (cut, Some(checksum)) => {
+                let gso = PieceGso { cut, checksum };
+                Self::plan_pieces(vni, len, vnet.header_len(), gso, ids, datagram_len)?
+            }
         };
         Ok(Self {
             frame: bytes,
@@ -189,15 +191,12 @@ impl<'a> Datagrams<'a> {
         let payload = len.saturating_sub(headers_len);
         let payload_len = u16::try_from(payload).map_err(|_| CutFrame::FrameTooLong(len))?;
         let room = room(datagram_len, DatagramHeader::PIECE_LEN)?;
-        let Cut { count, step, size } = match gso.kind {
-            GsoKind::Udp => cut_messages(payload, headers_len, usize::from(gso.size), room),
-            _ => cut_stream(payload, headers_len, usize::from(gso.size), room),
+        let Cut { count, step, size } = match gso.is_udp() {
+            true => cut_messages(payload, headers_len, gso.size(), room),
+            false => cut_stream(payload, headers_len, gso.size(), room),
         };
         // Never more than the superframe's own size.
-        let gso = PieceGso {
-            size: u16::try_from(size).unwrap_or(gso.size),
-            ..gso
-        };
+        let gso = u16::try_from(size).map_or(gso, |size| gso.with_size(size));
         Ok(Plan {
             header: DatagramHeader::Piece {
                 vni,

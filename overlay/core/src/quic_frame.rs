@@ -41,10 +41,10 @@
 //! to whoever takes the frame out of the switch. The numbers are those of the vnet header ([`switch_core::VnetHeader`]),
 //! and nobody believes them: what comes out is validated like a frame from a TAP.
 
-use switch_core::Vni;
 use switch_core::bytes::{be16, be32};
+use switch_core::{OpenChecksum, Vni};
 
-pub use fields::{FrameId, GsoKind, OpenChecksum, ParseDatagram, PieceGso};
+pub use fields::{FrameId, ParseDatagram, PieceGso};
 
 /// The header of one datagram.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -110,7 +110,7 @@ impl DatagramHeader {
     pub const fn is_complete(&self) -> bool {
         match self {
             Self::Frame { .. } | Self::OpenFrame { .. } => true,
-            Self::Piece { gso, .. } => !matches!(gso.kind, GsoKind::Udp),
+            Self::Piece { gso, .. } => !gso.is_udp(),
             Self::Fragment { .. } | Self::Control => false,
         }
     }
@@ -133,7 +133,7 @@ impl DatagramHeader {
             KIND_FRAME => Self::Frame { vni },
             KIND_OPEN_FRAME => Self::OpenFrame {
                 vni,
-                checksum: OpenChecksum::read(raw, 4),
+                checksum: read_checksum(raw, 4),
             },
             KIND_PIECE => Self::read_piece(vni, raw, body.len())?,
             KIND_FRAGMENT => Self::read_fragment(vni, raw, body.len())?,
@@ -172,10 +172,11 @@ impl DatagramHeader {
                 out.put(&id.0.to_be_bytes());
                 out.put(&payload_len.to_be_bytes());
                 out.put(&offset.to_be_bytes());
-                out.put(&gso.size.to_be_bytes());
-                out.put(&[gso.type_byte(), gso.checksum_offset]);
+                out.put(&gso.cut.size().unwrap_or(0).to_be_bytes());
+                let offset = u8::try_from(gso.checksum.offset).unwrap_or(0);
+                out.put(&[gso.cut.type_byte(), offset]);
                 out.put(&header_len.to_be_bytes());
-                out.put(&gso.checksum_start.to_be_bytes());
+                out.put(&gso.checksum.start.to_be_bytes());
             }
             Self::Fragment {
                 vni,
@@ -219,7 +220,7 @@ impl DatagramHeader {
         if !is_inside(offset, body_len, frame_len) {
             return Err(ParseDatagram::Extent);
         }
-        let checksum = OpenChecksum::read(raw, 12);
+        let checksum = read_checksum(raw, 12);
         Ok(Self::Fragment {
             vni,
             id: FrameId(be32(raw, 4)),
@@ -227,6 +228,13 @@ impl DatagramHeader {
             offset,
             checksum: (checksum != OpenChecksum::default()).then_some(checksum),
         })
+    }
+}
+
+fn read_checksum(raw: &[u8], at: usize) -> OpenChecksum {
+    OpenChecksum {
+        start: be16(raw, at),
+        offset: be16(raw, at + 2),
     }
 }
 
@@ -262,27 +270,26 @@ mod fields;
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
+    use switch_core::Gso;
 
     use super::*;
 
     fn headers() -> impl Strategy<Value = DatagramHeader> {
         let vni = (0..=Vni::MAX).prop_map(|vni| Vni::new(vni).unwrap());
-        let gso = (
-            0..3_u8,
-            any::<bool>(),
-            1..=u16::MAX,
-            any::<u16>(),
-            any::<u8>(),
-        )
-            .prop_map(
-                |(kind, ecn, size, checksum_start, checksum_offset)| PieceGso {
-                    kind: [GsoKind::TcpV4, GsoKind::TcpV6, GsoKind::Udp][usize::from(kind)],
-                    ecn: ecn && kind < 2,
-                    size,
-                    checksum_start,
-                    checksum_offset,
+        let checksum = (any::<u16>(), any::<u8>());
+        let gso = (0..3_u8, any::<bool>(), 1..=u16::MAX, checksum).prop_map(
+            |(kind, ecn, size, (start, offset))| PieceGso {
+                cut: match kind {
+                    0 => Gso::TcpV4 { size, ecn },
+                    1 => Gso::TcpV6 { size, ecn },
+                    _ => Gso::Udp { size },
                 },
-            );
+                checksum: OpenChecksum {
+                    start,
+                    offset: offset.into(),
+                },
+            },
+        );
         (vni, gso, 0..5_u8, any::<u32>(), any::<[u16; 3]>()).prop_map(
             |(vni, gso, kind, id, [a, b, c])| {
                 let checksum = OpenChecksum {

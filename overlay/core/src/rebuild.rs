@@ -11,11 +11,10 @@
 use std::ops::Range;
 
 use switch_core::bytes::{be16, be32, put_be16, put_be32};
-use switch_core::{Frame, VnetHeader, ethertype};
+use switch_core::{Frame, Gso, RawVnet, VnetHeader, ethertype};
 
 use crate::checksum::{add, updated};
-use crate::quic_frame::{DatagramHeader, GsoKind, PieceGso};
-use crate::vnet::raw_vnet;
+use crate::quic_frame::{DatagramHeader, PieceGso};
 
 /// The headers of a superframe whose payload is on its way.
 #[derive(Debug)]
@@ -38,20 +37,21 @@ impl Template {
             ethertype::IPV6 => false,
             _ => return None,
         };
-        let is_promised = match gso.kind {
-            GsoKind::TcpV4 => is_v4,
-            GsoKind::TcpV6 => !is_v4,
-            GsoKind::Udp => true,
+        let is_promised = match gso.cut {
+            Gso::None => false,
+            Gso::TcpV4 { .. } => is_v4,
+            Gso::TcpV6 { .. } => !is_v4,
+            Gso::Udp { .. } => true,
         };
-        let (ip, transport) = (frame.packet_offset(), usize::from(gso.checksum_start));
+        let (ip, transport) = (frame.packet_offset(), usize::from(gso.checksum.start));
         let ip_len = if is_v4 { 20 } else { 40 };
-        let (transport_len, field) = if gso.kind == GsoKind::Udp {
+        let (transport_len, field) = if gso.is_udp() {
             (8, UDP_CHECKSUM)
         } else {
             (20, TCP_CHECKSUM)
         };
         let is_sound = is_promised
-            && usize::from(gso.checksum_offset) == field
+            && usize::from(gso.checksum.offset) == field
             && ip + ip_len <= transport
             && transport + transport_len <= headers.len();
         if !is_sound {
@@ -89,10 +89,10 @@ impl Template {
         let transport = &mut out[self.transport..];
         let old_len = len16(self.len - self.transport + self.payload_len);
         let new_len = len16(self.len - self.transport + run.len());
-        let field = usize::from(self.gso.checksum_offset);
+        let field = usize::from(self.gso.checksum.offset);
         let sum = add(add(be16(transport, field), !old_len), new_len);
         put_be16(transport, field, sum);
-        if self.gso.kind == GsoKind::Udp {
+        if self.gso.is_udp() {
             put_be16(transport, 4, new_len);
             return;
         }
@@ -109,17 +109,13 @@ impl Template {
 
     /// The vnet header that describes a run, to be validated.
     pub(crate) fn raw_vnet(&self, run: &Range<usize>) -> [u8; VnetHeader::LEN] {
-        let first = PieceGso {
-            ecn: self.gso.ecn && run.start == 0,
-            ..self.gso
+        let gso = match run.start {
+            0 => self.gso,
+            _ => self.gso.without_ecn(),
         };
-        let is_superframe = run.len() > usize::from(self.gso.size);
-        let (kind, size) = match is_superframe {
-            true => (first.type_byte(), self.gso.size),
-            false => (0, 0),
-        };
-        let start = self.gso.checksum_start;
-        raw_vnet(kind, size, start, u16::from(self.gso.checksum_offset))
+        let is_superframe = run.len() > gso.size();
+        let cut = if is_superframe { gso.cut } else { Gso::None };
+        RawVnet::new(cut, Some(gso.checksum)).to_bytes()
     }
 
     fn fix_packet(&self, run: &Range<usize>, out: &mut [u8]) {
@@ -128,7 +124,7 @@ impl Template {
             put_be16(out, ip + 4, len16(self.len - ip - 40 + run.len()));
             return;
         }
-        let index = run.start / usize::from(self.gso.size);
+        let index = run.start / self.gso.size();
         let index = u16::try_from(index).unwrap_or(0);
         let len = len16(self.len - ip + run.len());
         let id = be16(out, ip + 4).wrapping_add(index);
@@ -155,6 +151,7 @@ const TCP_CWR: u8 = 0x80;
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
+    use switch_core::OpenChecksum;
 
     use super::*;
     use crate::pieces::{Datagrams, FrameIds};
@@ -212,14 +209,16 @@ mod tests {
         let headers = template.headers();
         let read = |gso| Template::read(headers, gso, 5000).is_some();
         assert!(read(gso));
-        for kind in [GsoKind::TcpV6, GsoKind::Udp] {
-            assert!(!read(PieceGso { kind, ..gso }));
+        let size = 1000;
+        for cut in [Gso::TcpV6 { size, ecn: false }, Gso::Udp { size }] {
+            assert!(!read(PieceGso { cut, ..gso }));
         }
-        for checksum_start in [0, 33, 35, u16::MAX] {
-            assert!(!read(PieceGso {
-                checksum_start,
-                ..gso
-            }));
+        for start in [0, 33, 35, u16::MAX] {
+            let checksum = OpenChecksum {
+                start,
+                ..gso.checksum
+            };
+            assert!(!read(PieceGso { checksum, ..gso }));
         }
         assert!(Template::read(&headers[..50], gso, 5000).is_none());
     }

@@ -106,7 +106,7 @@ mod tests {
 
     fn size_of(datagram: &[u8]) -> u16 {
         match DatagramHeader::parse(datagram) {
-            Ok((DatagramHeader::Piece { gso, .. }, _)) => gso.size,
+            Ok((DatagramHeader::Piece { gso, .. }, _)) => gso.cut.size().unwrap(),
             _ => panic!("not a piece"),
         }
     }

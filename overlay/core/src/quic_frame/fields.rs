@@ -1,78 +1,62 @@
 //! What the header of a datagram is made of.
 
 use switch_core::bytes::be16;
+use switch_core::{Gso, OpenChecksum};
 
 /// Numbers the cut frames of one connection, in the order they are sent. Wraps.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct FrameId(pub u32);
 
-/// Where a checksum is missing: summing starts at `start`, and the sum goes `offset` bytes further.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct OpenChecksum {
-    pub start: u16,
-    pub offset: u16,
-}
-
-impl OpenChecksum {
-    pub(super) fn read(raw: &[u8], at: usize) -> Self {
-        Self {
-            start: be16(raw, at),
-            offset: be16(raw, at + 2),
-        }
-    }
-}
-
 /// How the superframe is to be cut, and where its checksum is missing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PieceGso {
-    pub kind: GsoKind,
-    /// Only the first segment has CWR.
-    pub ecn: bool,
-    /// Payload bytes a segment; never zero.
-    pub size: u16,
-    /// Where the transport header starts in the frame.
-    pub checksum_start: u16,
-    pub checksum_offset: u8,
-}
-
-/// What a superframe's segments are.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum GsoKind {
-    TcpV4,
-    TcpV6,
-    Udp,
+    /// Never [`Gso::None`], and of no size zero.
+    pub cut: Gso,
+    /// The offset is the field's own in TCP or UDP, and has eight bits on the wire.
+    pub checksum: OpenChecksum,
 }
 
 impl PieceGso {
     pub(super) fn read(raw: &[u8]) -> Result<Self, ParseDatagram> {
-        let (size, kind) = (be16(raw, 12), raw[14]);
-        let ecn = kind & GSO_ECN != 0;
-        let kind = match (kind & !GSO_ECN, ecn) {
-            (GSO_TCPV4, _) => GsoKind::TcpV4,
-            (GSO_TCPV6, _) => GsoKind::TcpV6,
-            (GSO_UDP, false) => GsoKind::Udp,
-            _ => return Err(ParseDatagram::Gso),
-        };
-        if size == 0 {
+        let cut = Gso::from_type_byte(raw[14], be16(raw, 12)).ok_or(ParseDatagram::Gso)?;
+        if cut.size().unwrap_or(0) == 0 {
             return Err(ParseDatagram::Gso);
         }
         Ok(Self {
-            kind,
-            ecn,
-            size,
-            checksum_start: be16(raw, 18),
-            checksum_offset: raw[15],
+            cut,
+            checksum: OpenChecksum {
+                start: be16(raw, 18),
+                offset: raw[15].into(),
+            },
         })
     }
 
-    /// As in the vnet header.
-    pub(crate) const fn type_byte(&self) -> u8 {
-        let kind = match self.kind {
-            GsoKind::TcpV4 => GSO_TCPV4,
-            GsoKind::TcpV6 => GSO_TCPV6,
-            GsoKind::Udp => GSO_UDP,
-        };
-        if self.ecn { kind | GSO_ECN } else { kind }
+    /// Payload bytes a segment.
+    #[inline]
+    pub(crate) fn size(&self) -> usize {
+        self.cut.size().unwrap_or(0).into()
+    }
+
+    /// Whether segments are messages of UDP.
+    #[inline]
+    pub(crate) const fn is_udp(&self) -> bool {
+        matches!(self.cut, Gso::Udp { .. })
+    }
+
+    pub(crate) const fn with_size(mut self, new: u16) -> Self {
+        if let Gso::TcpV4 { size, .. } | Gso::TcpV6 { size, .. } | Gso::Udp { size } = &mut self.cut
+        {
+            *size = new;
+        }
+        self
+    }
+
+    /// Only the first segment has CWR.
+    pub(crate) const fn without_ecn(mut self) -> Self {
+        if let Gso::TcpV4 { ecn, .. } | Gso::TcpV6 { ecn, .. } = &mut self.cut {
+            *ecn = false;
+        }
+        self
     }
 }
 
@@ -88,8 +72,3 @@ pub enum ParseDatagram {
     #[error("a piece is empty, or reaches beyond the frame it belongs to")]
     Extent,
 }
-
-const GSO_TCPV4: u8 = 1;
-const GSO_TCPV6: u8 = 4;
-const GSO_UDP: u8 = 5;
-const GSO_ECN: u8 = 0x80;

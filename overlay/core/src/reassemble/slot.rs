@@ -2,13 +2,12 @@
 
 use std::ops::Range;
 
-use switch_core::{Frame, Time, VnetHeader, Vni};
+use switch_core::{Frame, Gso, RawVnet, Time, VnetHeader, Vni};
 
 use super::ranges::Ranges;
 use crate::piece::{Piece, Whole};
 use crate::quic_frame::{DatagramHeader, FrameId};
 use crate::rebuild::Template;
-use crate::vnet::raw_vnet;
 
 /// The pieces of one frame.
 #[derive(Debug)]
@@ -113,7 +112,7 @@ impl Slot {
     pub(super) fn next_frame(&mut self) -> Option<Range<usize>> {
         self.uncover();
         let run = match self.whole {
-            Whole::Superframe(gso) => self.next_run(usize::from(gso.size))?,
+            Whole::Superframe(gso) => self.next_run(gso.size())?,
             Whole::Frame(_) if self.is_complete() && self.out.is_empty() => 0..self.total,
             Whole::Frame(_) => return None,
         };
@@ -164,8 +163,8 @@ impl Slot {
     pub(super) fn validate(&mut self, range: &Range<usize>) -> Option<VnetHeader> {
         let raw = match (self.whole, &self.template) {
             (Whole::Superframe(_), Some(template)) => template.raw_vnet(range),
-            (Whole::Frame(Some(open)), _) => raw_vnet(0, 0, open.start, open.offset),
-            _ => [0; VnetHeader::LEN],
+            (Whole::Frame(open), _) => RawVnet::new(Gso::None, open).to_bytes(),
+            _ => RawVnet::default().to_bytes(),
         };
         let frame = Frame::parse(self.frame_mut(range)).ok()?;
         VnetHeader::validate(&raw, &frame).ok()

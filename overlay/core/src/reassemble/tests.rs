@@ -36,7 +36,7 @@ fn cut(header: &Header, len: usize, size: u16, datagram_len: usize, ids: &mut Fr
     }
     assert_eq!(all.len(), datagrams.count());
     let size = match DatagramHeader::parse(&all[0]) {
-        Ok((DatagramHeader::Piece { gso, .. }, _)) => gso.size,
+        Ok((DatagramHeader::Piece { gso, .. }, _)) => gso.cut.size().unwrap(),
         _ => size,
     };
     assert!(header.udp || size <= original, "segments only get smaller");
