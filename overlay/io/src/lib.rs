@@ -2,6 +2,7 @@
 
 mod envelope;
 mod intake;
+mod lock;
 mod outlet;
 mod quic;
 mod readiness;
@@ -14,7 +15,7 @@ pub use quic::{
     Credentials, PathView, PeerView, QuicConfig, QuicCounts, QuicEvent, QuicPort, QuicTrunk,
     QuicTunnel, RebindQuic, StartQuic, UseCredentials,
 };
-pub use tunnel::AddTunnelPort;
+pub use tunnel::{AddTunnelPort, TunnelPort, TunnelTrunk};
 pub use vxlan::{
     BindTunnel, Gateway, VxlanConfig, VxlanCounts, VxlanPort, VxlanTrunk, VxlanTunnel,
 };

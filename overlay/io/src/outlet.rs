@@ -5,7 +5,7 @@ use switch_core::{PortId, VnetHeader};
 use switch_io::FrameBuffer;
 
 /// Buffers of a worker, filled from the front.
-pub(crate) struct Outlet<'a> {
+pub struct Outlet<'a> {
     buffers: &'a mut [FrameBuffer],
     count: usize,
     /// What the buffer behind those is being filled with.

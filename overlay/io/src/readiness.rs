@@ -2,9 +2,11 @@
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::Mutex;
 
 use rustix::event::{EventfdFlags, epoll, eventfd};
+
+use crate::lock::lock;
 
 /// An epoll instance, which can itself be polled, and a flag in it.
 #[derive(Debug)]
@@ -49,23 +51,17 @@ impl Readiness {
 
     /// Readable until [`Self::lower`], whatever the sources say.
     pub(crate) fn raise(&self) {
-        let mut is_raised = self.lock();
+        let mut is_raised = lock(&self.is_raised);
         if !std::mem::replace(&mut *is_raised, true) {
             let _ = rustix::io::write(&self.flag, &1_u64.to_ne_bytes());
         }
     }
 
     pub(crate) fn lower(&self) {
-        let mut is_raised = self.lock();
+        let mut is_raised = lock(&self.is_raised);
         if std::mem::replace(&mut *is_raised, false) {
             let _ = rustix::io::read(&self.flag, &mut [0; 8]);
         }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, bool> {
-        self.is_raised
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
     }
 }
 

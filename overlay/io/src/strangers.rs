@@ -1,10 +1,12 @@
 //! What is logged of datagrams and connections from outside: each source once in a while, however much it sends.
 
 use std::net::IpAddr;
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use foldhash::{HashMap, HashMapExt};
+
+use crate::lock::lock;
 
 /// Sources that were told of. With many of them at once nobody is told of anew, so that a flood from invented addresses
 /// fills no log.
@@ -18,7 +20,7 @@ impl Strangers {
 
     /// Whether to tell of `source` now.
     pub(crate) fn is_news(&self, source: IpAddr, now: Instant) -> bool {
-        let mut told = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut told = lock(&self.0);
         let is_recent = |since: &Instant| now.saturating_duration_since(*since) < SILENCE;
         if told.get(&source).is_some_and(is_recent) {
             return false;

@@ -2,10 +2,12 @@
 
 use std::net::SocketAddr;
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use overlay_core::HostId;
 use rustls::pki_types::CertificateDer;
+
+use crate::lock::lock;
 
 /// A change in a tunnel.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,14 +30,14 @@ pub(super) struct Events(Arc<Mutex<Vec<SyncSender<QuicEvent>>>>);
 impl Events {
     pub(super) fn subscribe(&self) -> Receiver<QuicEvent> {
         let (sender, receiver) = sync_channel(BACKLOG);
-        let mut subscribers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut subscribers = lock(&self.0);
         subscribers.push(sender);
         receiver
     }
 
     /// A subscriber that is [`BACKLOG`] events behind misses this one.
     pub(super) fn emit(&self, event: &QuicEvent) {
-        let mut subscribers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut subscribers = lock(&self.0);
         subscribers.retain(|subscriber| match subscriber.try_send(event.clone()) {
             Ok(()) => true,
             Err(TrySendError::Full(_)) => {

@@ -7,9 +7,6 @@
 //! (`UDP_SEGMENT`), and become superframes again; checksums are not computed inside, since the seal covers the frame. TCP's
 //! pieces are segments and go on at once ([`overlay_core::Run`]); the MSS of SYNs is lowered so that segments fit a datagram.
 //!
-//! As with [`crate::VxlanTunnel`], a *trunk* receives, and a port is one remote host in one network: a frame of
-//! another network, or of a network the host is no member of here, is dropped and counted.
-//!
 //! All of a tunnel is behind one lock, which the worker that reads and those that write take per batch. With one worker it is
 //! always free; where several have much to do, a host can run a tunnel per worker.
 
@@ -19,7 +16,6 @@ mod events;
 mod identity;
 mod path;
 mod peers;
-mod port;
 mod receive;
 mod send;
 mod transport;
@@ -28,25 +24,27 @@ use std::io;
 use std::net::SocketAddr;
 use std::os::fd::AsFd;
 use std::sync::mpsc::Receiver;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Instant;
 
 use overlay_core::{Epoch, Hello, HostId, PeerCounts, ReassembleCounts, Timing};
 use switch_core::Vni;
+use switch_io::Written;
 
 use self::clock::Alarm;
 use self::engine::{Engine, Parts};
 use self::events::Events;
 use self::identity::Tls;
-use crate::tunnel::{AddTunnelPort, Members};
+use crate::lock::lock;
+use crate::outlet::Outlet;
 use crate::readiness::Readiness;
 use crate::socket::TunnelSocket;
+use crate::tunnel::{AddTunnelPort, Protocol, Shared, TunnelPort, TunnelTrunk};
 
 pub use self::engine::QuicCounts;
 pub use self::events::QuicEvent;
 pub use self::identity::{Credentials, UseCredentials};
 pub use self::peers::{PathView, PeerView};
-pub use self::port::{QuicPort, QuicTrunk};
 
 /// How a QUIC tunnel runs.
 #[derive(Debug)]
@@ -98,15 +96,50 @@ pub enum RebindQuic {
 /// Connections to the hosts of a cluster. Dropping it closes them and ends its ports.
 #[derive(Debug)]
 pub struct QuicTunnel {
-    shared: Arc<Shared>,
+    shared: Arc<Shared<Quic>>,
     events: Events,
 }
 
-/// What tunnel, trunk and ports have in common.
-struct Shared {
-    engine: Mutex<Engine>,
-    readiness: Readiness,
-    members: Members<(Vni, HostId)>,
+/// A remote host in one network; it takes frames while the host is connected.
+pub type QuicPort = TunnelPort<Quic>;
+/// The receiving side of a QUIC tunnel.
+pub type QuicTrunk = TunnelTrunk<Quic>;
+
+/// QUIC, as a tunnel's protocol.
+pub struct Quic(Mutex<Engine>);
+
+impl Protocol for Quic {
+    /// A host is known by its name.
+    type Remote = HostId;
+    /// Connections are the engine's.
+    type Sender = ();
+
+    fn write(port: &QuicPort, envelopes: &[&[u8]]) -> Written {
+        let mut engine = port.tunnel().protocol.engine();
+        engine.send(Instant::now(), port.remote(), port.vni(), envelopes)
+    }
+
+    fn receive(tunnel: &Shared<Self>, outlet: &mut Outlet<'_>) {
+        let mut engine = tunnel.protocol.engine();
+        engine.read(&tunnel.ports, outlet);
+        // Stays readable while frames wait, though the socket may be empty.
+        match engine.has_backlog() {
+            true => tunnel.readiness.raise(),
+            false => tunnel.readiness.lower(),
+        }
+    }
+}
+
+impl Quic {
+    fn engine(&self) -> MutexGuard<'_, Engine> {
+        lock(&self.0)
+    }
+}
+
+impl std::fmt::Debug for Quic {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Quic").finish_non_exhaustive()
+    }
 }
 
 impl QuicTunnel {
@@ -132,48 +165,38 @@ impl QuicTunnel {
             alarm,
             events: events.clone(),
         });
-        let shared = Arc::new(Shared {
-            engine: Mutex::new(engine),
-            readiness,
-            members: Members::new(),
-        });
-        let trunk = QuicTrunk(Arc::clone(&shared));
+        let shared = Shared::new(Quic(Mutex::new(engine)), Arc::new(readiness));
+        let trunk = TunnelTrunk::new(&shared);
         Ok((Self { shared, events }, trunk))
     }
 
     /// Keeps a connection to `host`: dials it at `address`, or waits for it to dial, whichever is its turn. Called again, it
     /// takes up a new address, or a host that had been closed.
     pub fn connect(&self, host: &HostId, address: SocketAddr) {
-        self.shared.lock().connect(Instant::now(), host, address);
+        self.engine().connect(Instant::now(), host, address);
     }
 
     /// A port for `host` in network `vni`, whose packets have up to `mtu` bytes. It carries frames until it is dropped, while
     /// the host is connected.
     pub fn port(&self, vni: Vni, host: &HostId, mtu: u32) -> Result<QuicPort, AddTunnelPort> {
-        let member = self.shared.members.insert((vni, host.clone()), mtu)?;
-        Ok(QuicPort {
-            shared: Arc::clone(&self.shared),
-            vni,
-            host: host.clone(),
-            member,
-        })
+        self.shared.port(vni, host.clone(), mtu, ())
     }
 
     /// Ends the connection to a host whose certificate has expired or was revoked, and takes no other until
     /// [`Self::connect`].
     pub fn close_peer(&self, host: &HostId) {
-        self.shared.lock().revoke(Instant::now(), host);
+        self.engine().revoke(Instant::now(), host);
     }
 
     /// Ends the connection and forgets the host.
     pub fn remove_peer(&self, host: &HostId) {
-        self.shared.lock().forget(Instant::now(), host);
+        self.engine().forget(Instant::now(), host);
     }
 
     /// Connections from now on use these credentials; those that are up stay up.
     pub fn renew(&self, credentials: Credentials) -> Result<(), UseCredentials> {
         let tls = Tls::new(credentials)?;
-        self.shared.lock().renew(tls);
+        self.engine().renew(tls);
         Ok(())
     }
 
@@ -184,7 +207,7 @@ impl QuicTunnel {
             address: local,
             error,
         })?;
-        let mut engine = self.shared.lock();
+        let mut engine = self.engine();
         self.shared
             .readiness
             .replace(engine.socket.as_fd(), socket.as_fd())
@@ -200,12 +223,12 @@ impl QuicTunnel {
 
     /// Where the socket is bound.
     pub fn local_address(&self) -> SocketAddr {
-        self.shared.lock().socket.local()
+        self.engine().socket.local()
     }
 
     /// Whether frames to `host` may flow.
     pub fn is_up(&self, host: &HostId) -> bool {
-        let engine = self.shared.lock();
+        let engine = self.engine();
         engine
             .peers
             .get(host)
@@ -214,41 +237,31 @@ impl QuicTunnel {
 
     /// Packets that the socket had no room for: more came than was read.
     pub fn unreceived(&self) -> u64 {
-        self.shared.lock().socket.unreceived()
+        self.engine().socket.unreceived()
     }
 
     pub fn counts(&self) -> QuicCounts {
-        self.shared.lock().counts
+        self.engine().counts
     }
 
     /// What is known of a host; `None` for one that no connection is kept to.
     pub fn peer(&self, host: &HostId) -> Option<PeerView> {
-        self.shared.lock().peer_view(host)
+        self.engine().peer_view(host)
     }
 
     /// `None` for a host that is not known.
     pub fn peer_counts(&self, host: &HostId) -> Option<(PeerCounts, ReassembleCounts)> {
-        self.shared.lock().peer_counts(host)
+        self.engine().peer_counts(host)
+    }
+
+    fn engine(&self) -> MutexGuard<'_, Engine> {
+        self.shared.protocol.engine()
     }
 }
 
 impl Drop for QuicTunnel {
     fn drop(&mut self) {
-        self.shared.lock().close_all(Instant::now());
-        self.shared.members.end_all();
-    }
-}
-
-impl Shared {
-    fn lock(&self) -> MutexGuard<'_, Engine> {
-        self.engine.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl std::fmt::Debug for Shared {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Shared")
-            .field("members", &self.members)
-            .finish_non_exhaustive()
+        self.engine().close_all(Instant::now());
+        self.shared.ports.end_all();
     }
 }

@@ -8,25 +8,39 @@ use bytes::BytesMut;
 use overlay_core::{DatagramHeader, HostId};
 use quinn_proto::{ConnectionHandle, DatagramEvent, EcnCodepoint, Incoming};
 use quinn_udp::RecvMeta;
-use switch_core::{PortId, VnetHeader, Vni};
+use switch_core::{Gso, PortId, RawVnet, VnetHeader, Vni};
 
 use super::engine::{Engine, Link, QuicCounts};
-use crate::tunnel::Members;
 use crate::outlet::Outlet;
+use crate::tunnel::{PortEntry, Ports, Recent};
+
+/// Ports by the network and the host that their frames come from.
+pub(super) type QuicPorts = Ports<(Vni, HostId)>;
 
 impl Engine {
+    /// Receives until there is nothing left or no more room. Segments of one superframe may come one by one, so it goes on
+    /// while there are more; but a flood must not hold the worker.
+    pub(super) fn read(&mut self, ports: &QuicPorts, outlet: &mut Outlet<'_>) {
+        for _ in 0..ROUNDS {
+            let has_more = self.receive(Instant::now(), ports, outlet).unwrap_or(true);
+            if !has_more || self.has_backlog() {
+                return;
+            }
+        }
+    }
+
     /// Takes what the socket has and lets happen what is due, and puts frames into `outlet` while it has room. `false`: the
     /// socket has no more.
-    pub(super) fn receive(
+    fn receive(
         &mut self,
         now: Instant,
-        members: &Members<(Vni, HostId)>,
+        ports: &QuicPorts,
         outlet: &mut Outlet<'_>,
     ) -> io::Result<bool> {
         self.handle_timeouts(now);
         let mut backlog = std::mem::take(&mut self.backlog);
         for handle in backlog.drain(..) {
-            self.unpack(now, handle, members, outlet);
+            self.unpack(now, handle, ports, outlet);
         }
         if !outlet.has_room(1) {
             return Ok(true);
@@ -43,23 +57,18 @@ impl Engine {
             self.take_train(now, train);
             // Long trains are unpacked while they are cached, short ones together.
             if self.intake.is_long(train) {
-                self.unpack_touched(now, members, outlet);
+                self.unpack_touched(now, ports, outlet);
             }
         }
-        self.unpack_touched(now, members, outlet);
+        self.unpack_touched(now, ports, outlet);
         self.settle(now);
         Ok(!self.intake.is_drained())
     }
 
-    fn unpack_touched(
-        &mut self,
-        now: Instant,
-        members: &Members<(Vni, HostId)>,
-        outlet: &mut Outlet<'_>,
-    ) {
+    fn unpack_touched(&mut self, now: Instant, ports: &QuicPorts, outlet: &mut Outlet<'_>) {
         let mut place = 0;
         while let Some(handle) = self.touched.get(place).copied() {
-            self.unpack(now, handle, members, outlet);
+            self.unpack(now, handle, ports, outlet);
             place += 1;
         }
     }
@@ -155,7 +164,7 @@ impl Engine {
         &mut self,
         now: Instant,
         handle: ConnectionHandle,
-        members: &Members<(Vni, HostId)>,
+        ports: &QuicPorts,
         outlet: &mut Outlet<'_>,
     ) {
         let Some(link) = self.links.get_mut(&handle) else {
@@ -172,9 +181,9 @@ impl Engine {
         }
         let time = self.clock.time(now);
         let mut route = Route {
-            members,
+            ports,
             host,
-            last: None,
+            recent: Recent::new(),
             counts: &mut self.counts,
             outlet,
         };
@@ -213,7 +222,8 @@ impl Engine {
             match header {
                 DatagramHeader::Frame { vni } => route.put(vni, &[0; VnetHeader::LEN], body),
                 DatagramHeader::OpenFrame { vni, checksum } => {
-                    route.put(vni, &open_vnet(checksum.start, checksum.offset), body);
+                    let vnet = RawVnet::new(Gso::None, Some(checksum));
+                    route.put(vni, &vnet.to_bytes(), body);
                 }
                 DatagramHeader::Piece { vni, .. } if route.join(vni, &header, body) => {}
                 _ => {
@@ -230,9 +240,9 @@ impl Engine {
 
 /// The way from a connection to the ports of its host.
 struct Route<'a, 'b> {
-    members: &'a Members<(Vni, HostId)>,
+    ports: &'a QuicPorts,
     host: &'a HostId,
-    last: Option<(Vni, PortId)>,
+    recent: Recent<Vni>,
     counts: &'a mut QuicCounts,
     outlet: &'a mut Outlet<'b>,
 }
@@ -254,28 +264,14 @@ impl Route<'_, '_> {
     }
 
     fn port(&mut self, vni: Vni) -> Option<PortId> {
-        if let Some((last, port)) = self.last
-            && last == vni
-        {
-            return Some(port);
-        }
-        let member = self.members.find(&(vni, self.host.clone()))?;
-        let port = member.port()?;
-        self.last = Some((vni, port));
-        Some(port)
+        let (ports, host) = (self.ports, self.host);
+        let search = || ports.find(&(vni, host.clone()));
+        self.recent.find(vni, search).and_then(PortEntry::port)
     }
 }
 
-/// The vnet header of an ordinary frame with a checksum missing (see [`VnetHeader`]).
-fn open_vnet(start: u16, offset: u16) -> [u8; VnetHeader::LEN] {
-    let mut vnet = [0; VnetHeader::LEN];
-    vnet[0] = NEEDS_CSUM;
-    vnet[6..8].copy_from_slice(&start.to_ne_bytes());
-    vnet[8..10].copy_from_slice(&offset.to_ne_bytes());
-    vnet
-}
-
-const NEEDS_CSUM: u8 = 1;
+/// Receives of one read.
+const ROUNDS: usize = 8;
 /// Connections at the same time, strangers included.
 const LINKS_MAX: usize = 4096;
 /// Connections beyond one a peer from which on strangers must prove their address first.

@@ -2,12 +2,13 @@
 
 use std::collections::VecDeque;
 use std::net::IpAddr;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::Mutex;
 use std::time::Instant;
 
 use overlay_core::too_big::{self, Budget};
 use switch_core::{Frame, Mac, PortId, Time, VnetHeader};
 
+use crate::lock::lock;
 use crate::outlet::Outlet;
 
 /// In whose name a port answers.
@@ -47,7 +48,7 @@ impl Answers {
     /// Answers a frame that was to be sent and cannot; says whether an answer waits now.
     pub(super) fn answer(&self, frame: &Frame<'_>, mtu: u32, gateway: &Gateway) -> bool {
         let elapsed = u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX);
-        let mut state = self.lock();
+        let mut state = lock(&self.state);
         if state.waiting.len() >= WAITING_MAX || !state.budget.admit(Time::from_millis(elapsed)) {
             return false;
         }
@@ -63,7 +64,7 @@ impl Answers {
 
     /// Puts answers into `outlet` while it has room; says whether some still wait.
     pub(super) fn drain(&self, outlet: &mut Outlet<'_>) -> bool {
-        let mut state = self.lock();
+        let mut state = lock(&self.state);
         while outlet.has_room(1) {
             let Some((port, bytes)) = state.waiting.pop_front() else {
                 return false;
@@ -71,10 +72,6 @@ impl Answers {
             outlet.put(port, &[0; VnetHeader::LEN], &bytes);
         }
         !state.waiting.is_empty()
-    }
-
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

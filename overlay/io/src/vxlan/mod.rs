@@ -2,12 +2,11 @@
 //!
 //! # Theory of operation
 //!
-//! One socket, bound to the VXLAN port, receives for every network and remote VTEP. It is read by the *trunk*, which the
-//! switch reads like a port: datagrams come in trains (`UDP_GRO`), frames of one flow in a train are joined to superframes
-//! again, and each frame is booked on the port of its (VNI, source address). What comes from elsewhere is dropped and counted.
+//! One socket, bound to the VXLAN port, receives for every network and remote VTEP. Datagrams come in trains (`UDP_GRO`),
+//! frames of one flow in a train are joined to superframes again, and the port of a frame is that of its VNI and source address.
 //! Under load of single datagrams the trunk reads a packet ring at the link instead ([`ring`]).
 //!
-//! A [`VxlanPort`] is one remote VTEP in one network, and only sends. Frames are cut to segments with complete checksums,
+//! Frames are cut to segments with complete checksums,
 //! each behind its own VXLAN header, and leave in trains of equal datagrams (`UDP_SEGMENT`), on the thread that writes them
 //! and without a lock.
 //!
@@ -22,6 +21,7 @@
 //! The don't-fragment bit is always set (RFC 7348 §4.3), and ECN marks go in and come out (RFC 6040).
 
 mod answers;
+mod line;
 mod offloaded;
 mod reader;
 mod ring;
@@ -33,22 +33,26 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::AsFd;
 use std::path::PathBuf;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 
 use overlay_core::VXLAN_UDP_PORT;
 use switch_core::Vni;
+use switch_io::Written;
 
-use crate::tunnel::{AddTunnelPort, Members};
+use crate::lock::lock;
+use crate::outlet::Outlet;
 use crate::readiness::Readiness;
 use crate::socket::TunnelSocket;
 use crate::strangers::Strangers;
+use crate::tunnel::{AddTunnelPort, Protocol, Shared, TunnelPort, TunnelTrunk};
 
 use self::answers::Answers;
 pub use self::answers::Gateway;
-pub use self::reader::VxlanTrunk;
+pub use self::line::VxlanCounts;
+use self::line::{Counters, Line, bind_dynamic};
+use self::reader::Reader;
 use self::ring::Lane;
-pub use self::send::VxlanPort;
+use self::send::{Sender, Sending};
 
 /// How a VXLAN tunnel runs.
 #[derive(Clone, Debug)]
@@ -95,60 +99,50 @@ pub enum BindTunnel {
 /// VXLAN over one local address. Its ports end when it is dropped.
 #[derive(Debug)]
 pub struct VxlanTunnel {
-    shared: Arc<Shared>,
-}
-
-/// What tunnel, trunk and ports have in common.
-#[derive(Debug)]
-struct Shared {
-    receiver: TunnelSocket,
-    senders: Vec<TunnelSocket>,
+    shared: Arc<Shared<Vxlan>>,
     remote_udp_port: u16,
-    readiness: Arc<Readiness>,
-    members: Members<Key>,
-    answers: Answers,
-    counters: Counters,
-    strangers: Strangers,
 }
 
-/// Whose frames a port carries.
-type Key = (Vni, IpAddr);
+/// A remote VTEP in one network.
+pub type VxlanPort = TunnelPort<Vxlan>;
+/// The receiving side of a VXLAN tunnel.
+pub type VxlanTrunk = TunnelTrunk<Vxlan>;
 
-/// Datagrams that were dropped.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct VxlanCounts {
-    /// Shorter than a VXLAN header, or without a VNI.
-    pub malformed: u64,
-    /// No port carries this network.
-    pub unknown_vni: u64,
-    /// From an address that is no remote of the network.
-    pub unknown_remote: u64,
-    /// Marked for congestion on the way, with an inner packet that cannot say so (RFC 6040 §4.2).
-    pub congestion: u64,
-    /// Frames that were not sent, because they are longer than the port's MTU.
-    pub too_big: u64,
+/// VXLAN, as a tunnel's protocol.
+#[derive(Debug)]
+pub struct Vxlan {
+    line: Line,
+    /// Only the trunk's reader locks it.
+    reader: Mutex<Reader>,
 }
 
-impl VxlanCounts {
-    /// Every count, by its name.
-    pub const fn named(&self) -> [(&'static str, u64); 5] {
-        [
-            ("malformed", self.malformed),
-            ("unknown_vni", self.unknown_vni),
-            ("unknown_remote", self.unknown_remote),
-            ("congestion", self.congestion),
-            ("too_big", self.too_big),
-        ]
+impl Protocol for Vxlan {
+    /// A VTEP is known by its address.
+    type Remote = IpAddr;
+    type Sender = Sender;
+
+    fn write(port: &VxlanPort, envelopes: &[&[u8]]) -> Written {
+        let tunnel = port.tunnel();
+        let sending = Sending {
+            line: &tunnel.protocol.line,
+            readiness: &tunnel.readiness,
+            sender: port.sender(),
+            mtu: port.mtu(),
+        };
+        sending.write(envelopes)
     }
-}
 
-#[derive(Debug, Default)]
-struct Counters {
-    malformed: AtomicU64,
-    unknown_vni: AtomicU64,
-    unknown_remote: AtomicU64,
-    congestion: AtomicU64,
-    too_big: AtomicU64,
+    fn receive(tunnel: &Shared<Self>, outlet: &mut Outlet<'_>) {
+        let Self { line, reader } = &tunnel.protocol;
+        let mut reader = lock(reader);
+        tunnel.readiness.lower();
+        let answers_wait = line.answers.drain(outlet);
+        reader.read(line, &tunnel.ports, outlet);
+        // Stays readable while something waits, though the socket may be empty.
+        if answers_wait || reader.has_backlog() {
+            tunnel.readiness.raise();
+        }
+    }
 }
 
 impl VxlanTunnel {
@@ -158,67 +152,68 @@ impl VxlanTunnel {
             address: config.local,
             error,
         })?;
-        let senders = (0..config.flow_sockets.max(1))
+        let flow_sockets = (0..config.flow_sockets.max(1))
             .map(|_| bind_dynamic(config.local.ip()))
             .collect::<io::Result<Vec<_>>>()
             .map_err(BindTunnel::Send)?;
         let readiness = Readiness::new(&[receiver.as_fd()]).map_err(BindTunnel::Watch)?;
         let readiness = Arc::new(readiness);
         let lane = lane(config, &readiness).map_err(BindTunnel::Thread)?;
-        let shared = Arc::new(Shared {
+        let line = Line {
             receiver,
-            senders,
-            remote_udp_port: config.remote_udp_port,
-            readiness,
-            members: Members::new(),
+            flow_sockets,
             answers: Answers::new(),
             counters: Counters::default(),
             strangers: Strangers::new(),
-        });
-        let trunk = VxlanTrunk::new(Arc::clone(&shared), lane);
-        Ok((Self { shared }, trunk))
+        };
+        let reader = Mutex::new(Reader::new(lane));
+        let shared = Shared::new(Vxlan { line, reader }, readiness);
+        let trunk = TunnelTrunk::new(&shared);
+        let tunnel = Self {
+            shared,
+            remote_udp_port: config.remote_udp_port,
+        };
+        Ok((tunnel, trunk))
     }
 
     /// A port for `remote` in network `vni`, which carries packets of up to `mtu` bytes ([`overlay_core::mtu::vxlan_inner`]).
     /// Give it a [`switch_core::PortConfig::mtu`] of the network's own, so that it sees, and answers, what is longer. It
     /// carries frames until it is dropped.
     pub fn port(&self, vni: Vni, remote: IpAddr, mtu: u32) -> Result<VxlanPort, AddTunnelPort> {
-        let member = self.shared.members.insert((vni, remote), mtu)?;
-        Ok(VxlanPort::new(
-            Arc::clone(&self.shared),
-            (vni, remote),
-            member,
-        ))
+        let address = SocketAddr::new(remote, self.remote_udp_port);
+        self.shared
+            .port(vni, remote, mtu, Sender::new(vni, address))
     }
 
     /// Changes what the port for `remote` in `vni` carries, because its underlay has changed; does nothing when there is none.
     pub fn set_mtu(&self, vni: Vni, remote: IpAddr, mtu: u32) {
-        if let Some(member) = self.shared.members.find(&(vni, remote)) {
-            member.set_mtu(mtu);
+        if let Some(entry) = self.shared.ports.find(&(vni, remote)) {
+            entry.set_mtu(mtu);
         }
     }
 
     /// Packets that the socket had no room for: more came than was read.
     pub fn unreceived(&self) -> u64 {
-        self.shared.receiver.unreceived()
+        self.shared.protocol.line.receiver.unreceived()
     }
 
     pub fn counts(&self) -> VxlanCounts {
-        let load = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-        let counters = &self.shared.counters;
-        VxlanCounts {
-            malformed: load(&counters.malformed),
-            unknown_vni: load(&counters.unknown_vni),
-            unknown_remote: load(&counters.unknown_remote),
-            congestion: load(&counters.congestion),
-            too_big: load(&counters.too_big),
-        }
+        self.shared.protocol.line.counters.read()
     }
 }
 
 impl Drop for VxlanTunnel {
     fn drop(&mut self) {
-        self.shared.members.end_all();
+        self.shared.ports.end_all();
+    }
+}
+
+impl VxlanPort {
+    /// Answers packets that are too big in the name of `gateway`.
+    #[must_use]
+    pub fn with_gateway(mut self, gateway: Gateway) -> Self {
+        self.sender_mut().answer_as(gateway);
+        self
     }
 }
 
@@ -233,20 +228,3 @@ fn lane(config: &VxlanConfig, readiness: &Arc<Readiness>) -> io::Result<Lane> {
         _ => Ok(Lane::new()),
     }
 }
-
-/// A socket on a free port of the dynamic range (RFC 6335 §6).
-fn bind_dynamic(address: IpAddr) -> io::Result<TunnelSocket> {
-    let first = u16::try_from(std::process::id() % u32::from(DYNAMIC_PORTS)).unwrap_or(0);
-    let mut last = io::Error::from(io::ErrorKind::AddrInUse);
-    for step in 0..DYNAMIC_PORTS {
-        let udp_port = DYNAMIC_FIRST + (first + step) % DYNAMIC_PORTS;
-        match TunnelSocket::bind(SocketAddr::new(address, udp_port)) {
-            Err(error) if error.kind() == io::ErrorKind::AddrInUse => last = error,
-            result => return result,
-        }
-    }
-    Err(last)
-}
-
-const DYNAMIC_FIRST: u16 = 49_152;
-const DYNAMIC_PORTS: u16 = 16_383;

@@ -8,31 +8,24 @@
 //! a tunnel itself. Both can be told from the bytes ([`Unfinished`]). What is claimed here is validated by the worker like any
 //! TAP's claim.
 
-use switch_core::{Frame, Unfinished, UnfinishedTcp, VnetHeader};
+use switch_core::{Frame, Gso, OpenChecksum, RawVnet, Unfinished, UnfinishedTcp, VnetHeader};
 
 /// The vnet header that describes what is left to do, in a network of `mtu`; zeros when nothing is.
 pub(super) fn vnet_of(frame: &Frame<'_>, mtu: u32) -> [u8; VnetHeader::LEN] {
-    let mut vnet = [0; VnetHeader::LEN];
+    let nothing = RawVnet::default().to_bytes();
     let Some(found) = Unfinished::find(frame) else {
-        return vnet;
+        return nothing;
     };
     // Offsets and lengths of a packet, whose length has 16 bits.
     let Ok(start) = u16::try_from(found.start) else {
-        return vnet;
+        return nothing;
     };
     let gso = found.tcp.and_then(|tcp| gso(tcp, mtu)).unwrap_or_default();
-    vnet[0] = NEEDS_CSUM;
-    vnet[1] = gso.kind;
-    for (at, value) in [(4, gso.size), (6, start), (8, found.offset)] {
-        vnet[at..at + 2].copy_from_slice(&value.to_ne_bytes());
-    }
-    vnet
-}
-
-#[derive(Default)]
-struct Gso {
-    kind: u8,
-    size: u16,
+    let checksum = OpenChecksum {
+        start,
+        offset: found.offset,
+    };
+    RawVnet::new(gso, Some(checksum)).to_bytes()
 }
 
 /// How a packet longer than `mtu` is to be cut: into the longest segments the network carries.
@@ -41,16 +34,12 @@ fn gso(tcp: UnfinishedTcp, mtu: u32) -> Option<Gso> {
     if tcp.packet_len <= mtu {
         return None;
     }
-    Some(Gso {
-        kind: if tcp.is_v4 { GSO_TCPV4 } else { GSO_TCPV6 },
-        size: u16::try_from(mtu.checked_sub(tcp.headers_len)?).ok()?,
+    let size = u16::try_from(mtu.checked_sub(tcp.headers_len)?).ok()?;
+    Some(match tcp.is_v4 {
+        true => Gso::TcpV4 { size, ecn: false },
+        false => Gso::TcpV6 { size, ecn: false },
     })
 }
-
-// The numbers of the vnet header (see `switch_core::VnetHeader`).
-const NEEDS_CSUM: u8 = 1;
-const GSO_TCPV4: u8 = 1;
-const GSO_TCPV6: u8 = 4;
 
 #[cfg(test)]
 mod tests {

@@ -1,101 +1,55 @@
-//! Receives for all the ports of a tunnel.
+//! Receives from the socket and from the ring.
 
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd};
-use std::sync::{Arc, Mutex, PoisonError};
 
-use switch_io::{Capabilities, FrameBuffer, FramePort, PacketRing, Written};
+use switch_io::PacketRing;
 
-use super::Shared;
+use super::line::Line;
 use super::ring::Lane;
-use super::unpacking::{Trains, Unpacker, unpack_packet};
+use super::unpacking::{Trains, Unpacker, VxlanPorts, unpack_packet};
 use crate::intake::TRAINS;
 use crate::outlet::Outlet;
 
-/// The receiving side of a tunnel; for [`switch_io::Switch::add_trunk`].
-#[derive(Debug)]
-pub struct VxlanTrunk {
-    shared: Arc<Shared>,
-    /// Only the trunk's reader locks it.
-    reader: Mutex<Reader>,
-}
-
 /// Where datagrams come from, and what they become.
 #[derive(Debug)]
-struct Reader {
+pub(super) struct Reader {
     lane: Lane,
     trains: Trains,
     unpacker: Unpacker,
 }
 
-impl VxlanTrunk {
-    pub(super) fn new(shared: Arc<Shared>, lane: Lane) -> Self {
+impl Reader {
+    pub(super) fn new(lane: Lane) -> Self {
         Self {
-            shared,
-            reader: Mutex::new(Reader {
-                lane,
-                trains: Trains::new(),
-                unpacker: Unpacker::new(),
-            }),
+            lane,
+            trains: Trains::new(),
+            unpacker: Unpacker::new(),
         }
     }
-}
 
-impl FramePort for VxlanTrunk {
+    /// Whether received datagrams wait for room.
+    pub(super) fn has_backlog(&self) -> bool {
+        !self.trains.are_unpacked()
+    }
+
     /// Receives until there is nothing left or the buffers are full, so that the segments of a superframe that come one by
     /// one still become one.
-    fn read(&self, buffers: &mut [FrameBuffer]) -> io::Result<usize> {
-        let mut reader = self.reader.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut outlet = Outlet::new(buffers);
-        let readiness = &self.shared.readiness;
-        readiness.lower();
-        if self.shared.answers.drain(&mut outlet) {
-            readiness.raise();
-        }
-        reader.read(&self.shared, &mut outlet);
-        // Stays readable while received datagrams wait, though the socket may be empty.
-        if !reader.trains.are_unpacked() {
-            readiness.raise();
-        }
-        match outlet.finish() {
-            0 => Err(io::ErrorKind::WouldBlock.into()),
-            count => Ok(count),
-        }
-    }
-
-    fn write(&self, envelopes: &[&[u8]]) -> Written {
-        Written {
-            refused: u64::try_from(envelopes.len()).unwrap_or(0),
-            ..Written::default()
-        }
-    }
-
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.shared.readiness.as_fd()
-    }
-
-    fn capabilities(&self) -> Capabilities {
-        Capabilities::ALL
-    }
-}
-
-impl Reader {
-    fn read(&mut self, shared: &Shared, outlet: &mut Outlet<'_>) {
+    pub(super) fn read(&mut self, line: &Line, ports: &VxlanPorts, outlet: &mut Outlet<'_>) {
         self.lane.follow();
         let was_empty = match self.lane.ring() {
-            Some(ring) => read_ring(ring, &mut self.unpacker, shared, outlet) == 0,
+            Some(ring) => read_ring(ring, &mut self.unpacker, line, ports, outlet) == 0,
             None => false,
         };
         if self.lane.reads_socket(was_empty) {
-            self.read_socket(shared, outlet);
+            self.read_socket(line, ports, outlet);
         }
         self.unpacker.finish(outlet);
     }
 
-    fn read_socket(&mut self, shared: &Shared, outlet: &mut Outlet<'_>) {
+    fn read_socket(&mut self, line: &Line, ports: &VxlanPorts, outlet: &mut Outlet<'_>) {
         for _ in 0..ROUNDS {
             if self.trains.are_unpacked() {
-                match self.trains.receive(shared) {
+                match self.trains.receive(&line.receiver) {
                     Ok(()) => self.lane.received(self.trains.arrival()),
                     Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                         return self.lane.socket_is_empty();
@@ -103,7 +57,7 @@ impl Reader {
                     Err(_) => continue,
                 }
             }
-            self.trains.unpack(&mut self.unpacker, shared, outlet);
+            self.trains.unpack(&mut self.unpacker, line, ports, outlet);
             if !self.trains.are_unpacked() {
                 return;
             }
@@ -118,7 +72,8 @@ impl Reader {
 fn read_ring(
     ring: &mut PacketRing,
     unpacker: &mut Unpacker,
-    shared: &Shared,
+    line: &Line,
+    ports: &VxlanPorts,
     outlet: &mut Outlet<'_>,
 ) -> usize {
     let mut count = 0;
@@ -126,7 +81,7 @@ fn read_ring(
         && unpacker.has_room(outlet)
         && let Some(packet) = ring.front()
     {
-        unpack_packet(unpacker, packet, shared, outlet);
+        unpack_packet(unpacker, packet, line, ports, outlet);
         ring.release();
         count += 1;
     }

@@ -1,52 +1,61 @@
 //! Sends the frames of one network to one remote VTEP.
 
 use std::cell::RefCell;
-use std::io;
 use std::net::SocketAddr;
-use std::os::fd::{AsFd, BorrowedFd};
-use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use overlay_core::ecn::{self, Ecn};
 use overlay_core::{VxlanHeader, flow_hash, mss};
 use quinn_udp::{EcnCodepoint, Transmit};
-use switch_core::{Frame, PortId, Segments, VnetHeader, checksum};
-use switch_io::{Capabilities, FrameBuffer, FramePort, Written};
+use switch_core::{Frame, Segments, VnetHeader, Vni, checksum};
+use switch_io::Written;
 
+use super::answers::Gateway;
+use super::line::{Line, count};
 use super::train::{Train, Way};
-use super::{Gateway, Key, Shared};
 use crate::envelope;
-use crate::tunnel::Member;
+use crate::readiness::Readiness;
 
-/// A remote VTEP in one network: a port that is written, while the trunk reads for it.
+/// Where a port's frames go, and with what header.
 #[derive(Debug)]
-pub struct VxlanPort {
-    shared: Arc<Shared>,
-    key: Key,
-    member: Arc<Member>,
+pub struct Sender {
     header: [u8; VxlanHeader::LEN],
     remote: SocketAddr,
     gateway: Option<Gateway>,
 }
 
-impl VxlanPort {
-    pub(super) fn new(shared: Arc<Shared>, key: Key, member: Arc<Member>) -> Self {
-        let (vni, remote) = key;
+impl Sender {
+    pub(super) fn new(vni: Vni, remote: SocketAddr) -> Self {
         Self {
             header: VxlanHeader { vni }.to_bytes(),
-            remote: SocketAddr::new(remote, shared.remote_udp_port),
-            shared,
-            key,
-            member,
+            remote,
             gateway: None,
         }
     }
 
-    /// Answers packets that are too big in the name of `gateway`.
-    #[must_use]
-    pub fn with_gateway(mut self, gateway: Gateway) -> Self {
+    /// In whose name packets that are too big are answered.
+    pub(super) fn answer_as(&mut self, gateway: Gateway) {
         self.gateway = Some(gateway);
-        self
+    }
+}
+
+/// A port that sends.
+pub(super) struct Sending<'a> {
+    pub(super) line: &'a Line,
+    pub(super) readiness: &'a Readiness,
+    pub(super) sender: &'a Sender,
+    pub(super) mtu: u32,
+}
+
+impl Sending<'_> {
+    pub(super) fn write(&self, envelopes: &[&[u8]]) -> Written {
+        let mut written = Written::default();
+        TRAIN.with_borrow_mut(|train| {
+            for envelope in envelopes {
+                self.load(train, envelope, &mut written);
+            }
+            self.send(train, &mut written);
+        });
+        written
     }
 
     /// Puts a frame's datagrams into the train, and sends the train whenever it is full.
@@ -55,7 +64,7 @@ impl VxlanPort {
             written.refused += 1;
             return;
         };
-        if !frame.with_vnet(&vnet).fits(self.member.mtu()) {
+        if !frame.with_vnet(&vnet).fits(self.mtu) {
             self.refuse(&frame);
             written.refused += 1;
             return;
@@ -75,11 +84,12 @@ impl VxlanPort {
 
     /// Tells the sender of a packet that is too big.
     fn refuse(&self, frame: &Frame<'_>) {
-        self.shared.counters.too_big.fetch_add(1, Ordering::Relaxed);
-        let Some(gateway) = &self.gateway else { return };
-        let mtu = self.member.mtu();
-        if self.shared.answers.answer(frame, mtu, gateway) {
-            self.shared.readiness.raise();
+        count(&self.line.counters.too_big);
+        let Some(gateway) = &self.sender.gateway else {
+            return;
+        };
+        if self.line.answers.answer(frame, self.mtu, gateway) {
+            self.readiness.raise();
         }
     }
 
@@ -95,7 +105,7 @@ impl VxlanPort {
             if !self.make_room(train, way, len_max, written) {
                 return false;
             }
-            match segments.write_next(train.room(self.header)) {
+            match segments.write_next(train.room(self.sender.header)) {
                 Some(len) => train.push(way, len),
                 None => return false,
             }
@@ -115,17 +125,17 @@ impl VxlanPort {
         if !self.make_room(train, way, bytes.len(), written) {
             return false;
         }
-        let room = &mut train.room(self.header)[..bytes.len()];
+        let room = &mut train.room(self.sender.header)[..bytes.len()];
         room.copy_from_slice(bytes);
         checksum::complete(vnet, room);
-        mss::clamp(&VnetHeader::NONE, room, self.member.mtu());
+        mss::clamp(&VnetHeader::NONE, room, self.mtu);
         train.push(way, bytes.len());
         true
     }
 
     /// `false`: no train can carry such a frame.
     fn make_room(&self, train: &mut Train, way: Way, len: usize, written: &mut Written) -> bool {
-        let segments_max = self.shared.senders[way.socket].segments_max();
+        let segments_max = self.line.flow_sockets[way.socket].segments_max();
         if !train.admits(way, len, segments_max) {
             self.send(train, written);
         }
@@ -137,8 +147,8 @@ impl VxlanPort {
             return;
         }
         let way = train.way();
-        let result = self.shared.senders[way.socket].send(&Transmit {
-            destination: self.remote,
+        let result = self.line.flow_sockets[way.socket].send(&Transmit {
+            destination: self.sender.remote,
             ecn: codepoint(way.ecn),
             contents: train.payload(),
             segment_size: train.segment_size(),
@@ -149,46 +159,11 @@ impl VxlanPort {
     }
 
     fn way(&self, frame: &Frame<'_>) -> Way {
-        let senders = u64::try_from(self.shared.senders.len()).unwrap_or(1);
+        let sockets = u64::try_from(self.line.flow_sockets.len()).unwrap_or(1);
         Way {
-            socket: usize::try_from(flow_hash(frame) % senders).unwrap_or(0),
+            socket: usize::try_from(flow_hash(frame) % sockets).unwrap_or(0),
             ecn: ecn::encapsulate(frame),
         }
-    }
-}
-
-impl FramePort for VxlanPort {
-    fn read(&self, _buffers: &mut [FrameBuffer]) -> io::Result<usize> {
-        Err(self.member.read())
-    }
-
-    fn write(&self, envelopes: &[&[u8]]) -> Written {
-        let mut written = Written::default();
-        TRAIN.with_borrow_mut(|train| {
-            for envelope in envelopes {
-                self.load(train, envelope, &mut written);
-            }
-            self.send(train, &mut written);
-        });
-        written
-    }
-
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        (*self.member).as_fd()
-    }
-
-    fn capabilities(&self) -> Capabilities {
-        Capabilities::ALL
-    }
-
-    fn attached(&self, id: PortId) {
-        self.member.attach(id);
-    }
-}
-
-impl Drop for VxlanPort {
-    fn drop(&mut self) {
-        self.shared.members.remove(&self.key);
     }
 }
 

@@ -4,7 +4,6 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::ops::Range;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use overlay_core::VxlanHeader;
@@ -15,11 +14,16 @@ use quinn_udp::RecvMeta;
 use switch_core::{Coalescer, Frame, Joining, PortId, Push, VnetHeader, Vni};
 use switch_io::RingPacket;
 
+use super::line::{Line, count};
+use super::offloaded;
 use super::ring::Arrival;
-use super::{Shared, offloaded};
 use crate::intake::Intake;
-use crate::tunnel::Member;
 use crate::outlet::Outlet;
+use crate::socket::TunnelSocket;
+use crate::tunnel::{PortEntry, Ports, Recent};
+
+/// Ports by the network and the address that their frames come with.
+pub(super) type VxlanPorts = Ports<(Vni, IpAddr)>;
 
 /// Trains that were received, and how far they have been unpacked.
 #[derive(Debug)]
@@ -60,24 +64,25 @@ impl Trains {
         }
     }
 
-    pub(super) fn receive(&mut self, shared: &Shared) -> io::Result<()> {
+    pub(super) fn receive(&mut self, socket: &TunnelSocket) -> io::Result<()> {
         self.train = 0;
         self.at = 0;
-        self.intake.receive(&shared.receiver)
+        self.intake.receive(socket)
     }
 
     /// Fills buffers with the frames of received datagrams, until there are none or no more room.
     pub(super) fn unpack(
         &mut self,
         unpacker: &mut Unpacker,
-        shared: &Shared,
+        line: &Line,
+        ports: &VxlanPorts,
         outlet: &mut Outlet<'_>,
     ) {
         while !self.are_unpacked() && unpacker.has_room(outlet) {
             let meta = self.intake.meta(self.train);
             let end = meta.len.min(self.at + meta.stride.max(1));
             let datagram = self.datagram(self.at..end);
-            unpacker.unpack(datagram, (meta.addr, ecn_of(&meta)), shared, outlet);
+            unpacker.unpack(datagram, (meta.addr, ecn_of(&meta)), line, ports, outlet);
             self.at = end;
             if self.at >= meta.len {
                 self.train += 1;
@@ -102,8 +107,7 @@ pub(super) struct Unpacker {
     coalescer: Coalescer,
     /// Whose frames the coalescer holds.
     held_for: Option<PortId>,
-    /// The port that the last datagram was for.
-    last: Option<(Vni, SocketAddr, Arc<Member>)>,
+    recent: Recent<(Vni, SocketAddr)>,
 }
 
 impl Unpacker {
@@ -111,7 +115,7 @@ impl Unpacker {
         Self {
             coalescer: Coalescer::new(),
             held_for: None,
-            last: None,
+            recent: Recent::new(),
         }
     }
 
@@ -124,26 +128,23 @@ impl Unpacker {
         &mut self,
         datagram: &mut [u8],
         (sender, outer): (SocketAddr, Ecn),
-        shared: &Shared,
+        line: &Line,
+        ports: &VxlanPorts,
         outlet: &mut Outlet<'_>,
     ) {
         let Ok((header, _)) = VxlanHeader::parse(datagram) else {
-            return count(&shared.counters.malformed);
+            return count(&line.counters.malformed);
         };
-        let is_last =
-            |(vni, address, _): &(Vni, SocketAddr, _)| *vni == header.vni && *address == sender;
-        if !self.last.as_ref().is_some_and(is_last) {
-            self.last = find(shared, header.vni, sender);
-        }
-        let Some((_, _, member)) = &self.last else {
+        let search = || find(line, ports, header.vni, sender);
+        let Some(entry) = self.recent.find((header.vni, sender), search) else {
             return;
         };
-        let (Some(port), mtu) = (member.port(), member.mtu()) else {
-            return count(&shared.counters.unknown_vni);
+        let (Some(port), mtu) = (entry.port(), entry.mtu()) else {
+            return count(&line.counters.unknown_vni);
         };
         let bytes = &mut datagram[VxlanHeader::LEN..];
         if !ecn::decapsulate(outer, bytes) {
-            return count(&shared.counters.congestion);
+            return count(&line.counters.congestion);
         }
         if self.held_for != Some(port) {
             self.flush(outlet);
@@ -174,10 +175,10 @@ impl Unpacker {
         }
     }
 
-    /// Ends a read: nothing is held, and a port that goes meanwhile is not remembered.
+    /// Ends a read: nothing is held.
     pub(super) fn finish(&mut self, outlet: &mut Outlet<'_>) {
         self.flush(outlet);
-        self.last = None;
+        self.recent.forget();
     }
 
     /// Empties the coalescer.
@@ -192,14 +193,15 @@ impl Unpacker {
 pub(super) fn unpack_packet(
     unpacker: &mut Unpacker,
     packet: RingPacket<'_>,
-    shared: &Shared,
+    line: &Line,
+    ports: &VxlanPorts,
     outlet: &mut Outlet<'_>,
 ) {
     let Ok(outer) = Outer::parse(packet.bytes, packet.is_verified) else {
-        return count(&shared.counters.malformed);
+        return count(&line.counters.malformed);
     };
     let datagram = &mut packet.bytes[outer.payload];
-    unpacker.unpack(datagram, (outer.source, outer.ecn), shared, outlet);
+    unpacker.unpack(datagram, (outer.source, outer.ecn), line, ports, outlet);
 }
 
 /// Lowers the MSS of a SYN to what the network carries.
@@ -213,26 +215,22 @@ fn clamp(vnet: &[u8; VnetHeader::LEN], bytes: &mut [u8], mtu: u32) {
 }
 
 /// The port for frames of `vni` that come from `address`; counts that there is none, and tells of strangers once.
-fn find(shared: &Shared, vni: Vni, address: SocketAddr) -> Option<(Vni, SocketAddr, Arc<Member>)> {
+fn find(line: &Line, ports: &VxlanPorts, vni: Vni, address: SocketAddr) -> Option<Arc<PortEntry>> {
     let remote: IpAddr = address.ip();
-    if let Some(member) = shared.members.find(&(vni, remote)) {
-        return Some((vni, address, member));
+    if let Some(entry) = ports.find(&(vni, remote)) {
+        return Some(entry);
     }
-    let is_known = shared.members.any(|(known, _)| *known == vni);
+    let is_known = ports.any(|(known, _)| *known == vni);
     count(if is_known {
-        &shared.counters.unknown_remote
+        &line.counters.unknown_remote
     } else {
-        &shared.counters.unknown_vni
+        &line.counters.unknown_vni
     });
-    let is_stranger = || !shared.members.any(|(_, known)| *known == remote);
-    if shared.strangers.is_news(remote, Instant::now()) && is_stranger() {
+    let is_stranger = || !ports.any(|(_, known)| *known == remote);
+    if line.strangers.is_news(remote, Instant::now()) && is_stranger() {
         tracing::warn!(%address, vni = vni.value(), "VXLAN from a stranger is dropped");
     }
     None
-}
-
-fn count(counter: &AtomicU64) {
-    counter.fetch_add(1, Ordering::Relaxed);
 }
 
 /// A datagram may end a superframe, be a frame of its own, and leave a third to the end of the read.

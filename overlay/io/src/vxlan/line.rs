@@ -1,0 +1,90 @@
+//! What a tunnel sends and receives with, and what it counts.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::answers::Answers;
+use crate::socket::TunnelSocket;
+use crate::strangers::Strangers;
+
+/// Sockets, counters, and answers that wait.
+#[derive(Debug)]
+pub(super) struct Line {
+    pub(super) receiver: TunnelSocket,
+    pub(super) flow_sockets: Vec<TunnelSocket>,
+    pub(super) answers: Answers,
+    pub(super) counters: Counters,
+    pub(super) strangers: Strangers,
+}
+
+/// Datagrams that were dropped.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct VxlanCounts {
+    /// Shorter than a VXLAN header, or without a VNI.
+    pub malformed: u64,
+    /// No port carries this network.
+    pub unknown_vni: u64,
+    /// From an address that is no remote of the network.
+    pub unknown_remote: u64,
+    /// Marked for congestion on the way, with an inner packet that cannot say so (RFC 6040 §4.2).
+    pub congestion: u64,
+    /// Frames that were not sent, because they are longer than the port's MTU.
+    pub too_big: u64,
+}
+
+impl VxlanCounts {
+    /// Every count, by its name.
+    pub const fn named(&self) -> [(&'static str, u64); 5] {
+        [
+            ("malformed", self.malformed),
+            ("unknown_vni", self.unknown_vni),
+            ("unknown_remote", self.unknown_remote),
+            ("congestion", self.congestion),
+            ("too_big", self.too_big),
+        ]
+    }
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Counters {
+    pub(super) malformed: AtomicU64,
+    pub(super) unknown_vni: AtomicU64,
+    pub(super) unknown_remote: AtomicU64,
+    pub(super) congestion: AtomicU64,
+    pub(super) too_big: AtomicU64,
+}
+
+impl Counters {
+    pub(super) fn read(&self) -> VxlanCounts {
+        let load = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        VxlanCounts {
+            malformed: load(&self.malformed),
+            unknown_vni: load(&self.unknown_vni),
+            unknown_remote: load(&self.unknown_remote),
+            congestion: load(&self.congestion),
+            too_big: load(&self.too_big),
+        }
+    }
+}
+
+pub(super) fn count(counter: &AtomicU64) {
+    counter.fetch_add(1, Ordering::Relaxed);
+}
+
+/// A socket on a free port of the dynamic range (RFC 6335 §6).
+pub(super) fn bind_dynamic(address: IpAddr) -> io::Result<TunnelSocket> {
+    let first = u16::try_from(std::process::id() % u32::from(DYNAMIC_PORTS)).unwrap_or(0);
+    let mut last = io::Error::from(io::ErrorKind::AddrInUse);
+    for step in 0..DYNAMIC_PORTS {
+        let udp_port = DYNAMIC_FIRST + (first + step) % DYNAMIC_PORTS;
+        match TunnelSocket::bind(SocketAddr::new(address, udp_port)) {
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse => last = error,
+            result => return result,
+        }
+    }
+    Err(last)
+}
+
+const DYNAMIC_FIRST: u16 = 49_152;
+const DYNAMIC_PORTS: u16 = 16_383;
