@@ -55,6 +55,11 @@ pub(crate) const ARROWS: &[(&str, &str, &str)] = &[
     ("agent-daemon", "agent-api", "serves it"),
     (
         "agent-daemon",
+        "agent-container",
+        "starts the shim of each container, and asks and ends it",
+    ),
+    (
+        "agent-daemon",
         "agent-core",
         "does what it plans, and keeps its records",
     ),
