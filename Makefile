@@ -5,6 +5,8 @@ CARGO  ?= cargo
 PREFIX ?= /usr/local
 # How often `make fuzz` tries each property.
 CASES  ?= 20000
+# How long it mutates stored inputs, for either core that keeps some.
+FUZZ_SECONDS ?= 120
 # Where cargo builds; asked only by the recipes that need it.
 TARGET  = $(shell CARGO="$(CARGO)" scripts/target-dir)
 
@@ -58,9 +60,9 @@ install: build  ## install the command and its man pages under PREFIX (root)
 	install -D $(TARGET)/release/tapestry $(DESTDIR)$(PREFIX)/bin/tapestry
 	$(TARGET)/release/tapestry man --dir $(DESTDIR)$(PREFIX)/share/man/man1
 
-fuzz:           ## try the properties of the cores CASES times each
+fuzz:           ## try the properties of the cores CASES times each, mutate stored inputs for FUZZ_SECONDS
 	@scripts/setup build
-	PROPTEST_CASES=$(CASES) $(CARGO) test --release --package '*-core'
+	PROPTEST_CASES=$(CASES) FUZZ_SECONDS=$(FUZZ_SECONDS) $(CARGO) test --release --package '*-core'
 
 deny:           ## check licences, advisories and sources of the dependencies
 	@scripts/setup deny
