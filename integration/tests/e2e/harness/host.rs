@@ -4,7 +4,7 @@ use std::fs::{self, File};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{LazyLock, Mutex, PoisonError};
 use std::time::Duration;
 
 use agent_api::{
@@ -17,7 +17,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use super::leftovers::{kill_strays, lasting_leftovers};
-use super::{Endpoint, Netns, Output, Reply, Terminal, eventually, request};
+use super::{Endpoint, Netns, Output, Reply, Terminal, eventually, fresh, request};
 
 /// The agent's host. Everything of it lives in `netns` and under one scratch directory.
 pub(crate) struct Host {
@@ -364,20 +364,18 @@ impl Drop for Host {
     }
 }
 
-/// The built command: `TAPESTRY` where set, else the one next to this test.
+/// The built command: `TAPESTRY` where set, else the one next to this test, which has to be as new as its sources.
 pub(crate) fn binary() -> PathBuf {
-    let built = std::env::var_os("TAPESTRY")
-        .map(PathBuf::from)
-        .unwrap_or_else(|| {
-            let test = std::env::current_exe().unwrap();
-            test.ancestors().nth(2).unwrap().join("tapestry")
-        });
-    assert!(
-        built.exists(),
-        "{} is missing: build it first, with the profile of the tests: cargo build [--release] -p tapestry",
-        built.display()
-    );
-    built
+    static BINARY: LazyLock<PathBuf> = LazyLock::new(|| {
+        if let Some(named) = std::env::var_os("TAPESTRY") {
+            return named.into();
+        }
+        let test = std::env::current_exe().unwrap();
+        let built = test.ancestors().nth(2).unwrap().join("tapestry");
+        fresh::check(&built).unwrap_or_else(|refusal| panic!("{refusal}"));
+        built
+    });
+    BINARY.clone()
 }
 
 /// A veth pair between the host and the outside, which also owns [`OUTSIDE_NAME_SERVER`].

@@ -6,6 +6,7 @@
 
 mod api;
 mod endpoint;
+mod fresh;
 mod host;
 mod leftovers;
 mod netns;
