@@ -4,9 +4,10 @@
 //!
 //! A message is refused, answered from the zone, or forwarded, in that order. Local answers are authoritative and
 //! live five seconds: a name must be gone soon after its container is. A name that is known has all its types here,
-//! so an absent type is an empty answer and never a question to the world. A local no carries an SOA record, without
-//! which resolvers would not remember it (RFC 2308 §5): five seconds, like a yes. Its owner is the name itself or its
-//! parent, as if each were a zone of its own, because one must be above the name and the network's name often is not.
+//! so an absent type is an empty answer and never a question to the world. A negative answer carries an SOA
+//! record, without which resolvers would not remember it (RFC 2308 §5). It lives five seconds too. The record's owner is the
+//! name itself or its parent, as if each were a zone of its own: the owner must stand above the name, and the network's name
+//! often does not.
 //!
 //! In an internal network, foreign names do not exist (NXDOMAIN). That is true of such a network, which reaches
 //! nothing of the world, and it ends a resolver's search at once, where REFUSED or SERVFAIL would make it retry and
@@ -35,7 +36,7 @@ pub enum Answer {
     Reply(Vec<u8>),
     /// Not ours: ask the upstream, and send back what it says.
     Forward(Box<Request>),
-    /// Send this back; it says no. Kept apart from `Reply` for the counters.
+    /// Send this back, which refuses the question. Kept apart from `Reply` for the counters.
     Refuse(Vec<u8>),
     /// Send nothing.
     Ignore,
@@ -146,7 +147,7 @@ fn services(request: &Request, targets: Vec<ServiceTarget>) -> Message {
     reply
 }
 
-/// No, for as long as a yes would last.
+/// A negative answer, which lasts as long as a positive one.
 fn negative(request: &Request, code: ResponseCode, zone: &Name) -> Message {
     let mut reply = local(request, code);
     let nobody = Name::from_labels([&b"nobody"[..], b"invalid"]).unwrap_or_default();

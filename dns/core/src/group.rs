@@ -8,7 +8,7 @@ use hickory_proto::rr::RecordType;
 
 use crate::lookup::Lookup;
 
-/// The endpoints that share one name, and whose turn it is to be first: counted apart for IPv6, because clients ask
+/// The endpoints that share one name, and whose turn it is to be first. Turns are counted apart for IPv6, because clients ask
 /// for both families at once and would otherwise skip every other turn.
 #[derive(Debug, Default)]
 pub(crate) struct Group {

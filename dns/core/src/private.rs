@@ -2,13 +2,16 @@
 //!
 //! # Theory of operation
 //!
-//! The names of every network of this host end in the network's name, and their addresses lie in its subnets. Neither
-//! means anything elsewhere, so no network asks the world about those of another. The exception is a network that is
-//! called like a public domain: its containers are found by their exact names, which other networks keep to themselves
-//! too ([`crate::Zone::holds_qualified`]), and everything else under the domain still belongs to the world. There is no
-//! complete list of public domains that would not grow old; what counts here is any name with a dot outside the reserved
-//! ones, every two-letter name, and the generic domains in wide use. What no top-level domain can be called counts never: they
-//! are of letters alone, two or more, or internationalised (RFC 1123 §2.1, ICANN's Applicant Guidebook §2.2.1.3.2).
+//! The names of every network of this host end in the network's name, and their addresses lie in its subnets. Neither means
+//! anything elsewhere, so no network asks the world about the names and addresses of another.
+//!
+//! A network may be called like a public domain. Then its containers are found by their exact names, which other networks keep
+//! to themselves too ([`crate::Zone::holds_qualified`]). Every other name under the domain still belongs to the world.
+//!
+//! A complete list of public domains would grow old. Here a name is taken for public if it has a dot and does not end in a
+//! reserved domain, if it has two letters, or if it is a generic domain in wide use. A name that no top-level domain can have is
+//! never public. Top-level domains are two or more letters, or internationalised (RFC 1123 §2.1, ICANN's Applicant Guidebook
+//! §2.2.1.3.2).
 
 use std::collections::HashSet;
 use std::net::IpAddr;
@@ -39,7 +42,7 @@ impl PrivateNames {
         Self { suffixes, subnets }
     }
 
-    /// Whether a network so called stands in a public domain: then its name is no suffix that the host keeps to itself.
+    /// Whether a network of this name stands in a public domain. The host does not keep such a suffix to itself.
     pub fn is_public(network: &str) -> bool {
         parse_name(network).is_ok_and(|network| is_public(&network))
     }

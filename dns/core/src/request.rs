@@ -12,16 +12,16 @@
 //! +--+--+--+--+--+--+--+--+--+--+--+--+--+--+--+--+
 //! ```
 //!
-//! A reply repeats the client's id, its RD bit and its question byte for byte in case, carries an OPT record exactly
-//! when the query did (RFC 6891 §6.1.1), and is cut to the question and TC when it would not fit the transport. The
-//! header is looked at before the body is decoded, so that what is wrong with a message decides how it is refused,
-//! and a count that promises thousands of questions allocates nothing.
+//! A reply repeats the client's id, its RD bit and its question, letter case included. It carries an OPT record exactly when the
+//! query did (RFC 6891 §6.1.1). A reply that is too long for its carrier is cut to the question, with TC set. The header is
+//! looked at before the body is decoded, so that what is wrong with a message decides how it is refused, and a count that
+//! promises thousands of questions allocates nothing.
 
 use hickory_proto::op::{Edns, Message, MessageType, OpCode, Query, ResponseCode};
 
 use crate::Carrier;
 
-/// What to say to a message that is no such query.
+/// What to say to a message that is no well-formed query with one question.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum NoQuery {
     /// Nothing: it is not a query at all.

@@ -6,8 +6,8 @@ use hickory_proto::rr::Name;
 
 use crate::Carrier;
 
-/// Published ports in a row: `count` numbers from `number` on where the container listens, and as many from `published` on
-/// where the host does. Either number is a port's name, the first is where clients are sent.
+/// Published ports in a row. The container listens on `count` numbers from `number` on, the host on as many from `published` on.
+/// A port is found by either number, and clients are sent to the container's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Service {
     pub carrier: Carrier,
@@ -34,7 +34,7 @@ pub(crate) struct ServiceName {
 }
 
 impl ServiceName {
-    /// `None` when the name is not of this form. What no service can be called matches none.
+    /// `None` when the name is not of this form. A name that no service can have matches none.
     pub(crate) fn parse(name: &Name) -> Option<Self> {
         let mut labels = name.iter();
         let service = labels.next()?.strip_prefix(b"_")?;
@@ -49,7 +49,7 @@ impl ServiceName {
         })
     }
 
-    /// Where the one of `services` listens that is called so: by the container's own number before the host's.
+    /// Where the service of this name listens: by the container's own number first, then by the host's.
     pub(crate) fn find(&self, services: &[Service]) -> Option<u16> {
         let (number, carrier) = (self.number?, self.carrier?);
         let called = |first: fn(&Service) -> u16| {

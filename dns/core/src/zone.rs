@@ -7,12 +7,12 @@
 //! all of them, starting at another one each time, so that clients which take the first address spread out. Records
 //! that the network's maker asked for stand beside the endpoints' names and stay as long as the zone.
 //!
-//! A published port has an SRV record `_service._tcp.name` (RFC 2782), where the service is the number that the container
-//! listens on, the one that it was published as, or the registered name of either. Wherever it says to connect to is the
-//! container, at its own number. Docker gives ports no names of their own, so there are no others.
+//! A published port has an SRV record `_service._tcp.name` (RFC 2782). The service is the number that the container listens on,
+//! the number that it was published as, or the registered name of either. The record always points to the container, at its own
+//! number. Docker gives ports no names, so there are no others.
 //!
-//! Names that the host keeps to itself ([`PrivateNames`]) are decided here even when they are unknown, and so are names
-//! of one label, which no public server answers: neither is asked of the world. Every other name is foreign.
+//! Names that the host keeps to itself ([`PrivateNames`]) are decided here even when they are unknown. So are names of one
+//! label, which no public server answers. Neither is asked of the world. Every other name is foreign.
 //!
 //! Two maps hold the same endpoints, by key and by name; every change updates both, and a name without endpoints is
 //! removed at once. The turn counters are the only thing a lookup changes.

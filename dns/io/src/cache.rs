@@ -8,7 +8,7 @@ use hickory_resolver::config::ResolverOpts;
 use hickory_resolver::net::{DnsError, NetError, NoRecords};
 use hickory_resolver::{ResponseCache, TtlConfig};
 
-/// hickory's cache, once for answers with DNSSEC records and once for those without, since its key does not tell.
+/// hickory's cache, twice: for answers with DNSSEC records and for those without. Its key does not tell them apart.
 ///
 /// Negative answers are kept for as long as their SOA allows (RFC 2308 §5), and not at all without one.
 pub(crate) struct Cache {

@@ -3,8 +3,8 @@
 //! # Theory of operation
 //!
 //! A plain server is asked in letters of random case, which its answer must repeat (draft-vixie-dnsext-dns0x20): who forges
-//! one without having seen the question has to guess every letter's. Answers refer to the question's name where theirs are
-//! that name or end like it, so the random case would show there. They get the client's own letters back.
+//! one without having seen the question has to guess the case of every letter. Names in an answer that are the question's name,
+//! or end like it, would show the random case. They get the client's own letters back.
 
 use hickory_proto::op::Message;
 use hickory_proto::rr::{Name, RData, Record};

@@ -2,8 +2,8 @@
 //!
 //! # Theory of operation
 //!
-//! There are a bounded number of places, and a payer may hold as many as are free: one alone may take half of them, two a
-//! third each, so that those who ask for what nobody answers leave places for the next.
+//! There is a bounded number of places, and a payer may hold no more than are free. One payer alone may take half of them, two
+//! may take a third each. So those who ask for what nobody answers leave places for the next.
 
 use std::collections::HashMap;
 use std::sync::Mutex;
@@ -37,7 +37,7 @@ impl Places {
         }
     }
 
-    /// `None` when `payer` has to wait for its own.
+    /// `None` when `payer` must give back a place first.
     pub(crate) fn take(&self, payer: u64) -> Option<Place<'_>> {
         let mut taken = lock(&self.taken);
         let held = taken.by.get(&payer).copied().unwrap_or(0);

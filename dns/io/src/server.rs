@@ -3,9 +3,9 @@
 //! # Theory of operation
 //!
 //! A plain server is asked over UDP in random case ([`crate::case`]), and over TCP when its answer does not fit. An answer in
-//! another case is forged, or comes from a server that does not keep it: TCP, which nobody forges from afar, has the last
-//! word. Servers without TCP that do not keep the case are asked as the client asked, for ten minutes; then it is tried
-//! again.
+//! another case is forged, or comes from a server that does not keep the case. Then TCP decides, which nobody forges from afar.
+//! A server that does not keep the case and has no TCP is asked in the client's own case for ten minutes; then random case is
+//! tried again.
 
 use std::fmt;
 use std::sync::Arc;
@@ -49,7 +49,7 @@ pub(crate) struct Said {
     pub(crate) length: usize,
 }
 
-/// Why a server's word is not the last.
+/// Why another server is asked as well.
 #[derive(Debug)]
 pub(crate) enum Unhelpful {
     /// It refused or failed; another may know better.

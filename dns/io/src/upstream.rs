@@ -7,8 +7,8 @@
 //! layers below are used: one name server pool per server for transports, retransmission, TCP after truncation and
 //! sharing of equal queries, and its response cache.
 //!
-//! Within 4.5 seconds there is a reply, if only SERVFAIL. A bounded number of queries is in flight, of which each payer has its share ([`Places`]); one
-//! more is refused at once, so that a dead upstream costs no more than that. Cached answers pass both.
+//! Within 4.5 seconds there is a reply, if only SERVFAIL. A bounded number of queries is in flight, and each payer has its share
+//! of them ([`Places`]). One more is refused at once, so that a dead upstream costs no more than that. Cached answers pass both.
 //!
 //! Servers are asked as [`ServerSet`] says, and those of a [`ResolvConf`] are replaced when the file changes.
 

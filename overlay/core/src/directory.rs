@@ -6,18 +6,18 @@
 //! address, and which hosts are in a network. It is fed from a store whose watch may be late, repeat itself, and reorder what
 //! different hosts said:
 //!
-//! - All claims to a MAC are kept, best first ([`Record::outranks`]), so that losing the best brings back the second best,
-//!   and the order of arrival does not matter. An address is its best claimant's, among those that have their MAC.
-//! - A withdrawal is remembered for a while, so that a record that comes after it stays dead. So is a lease that ended: what
-//!   comes of that epoch, or an earlier one, is void.
-//! - A host in a network is a host with a claim in it; there frames are flooded to, and only from there they are taken.
+//! - All claims to a MAC are kept, best first ([`Record::outranks`]). When the best goes, the second best takes its place, and
+//!   the order of arrival does not matter. An address belongs to its best claimant, among those that have their MAC.
+//! - A withdrawal is remembered for a while, so that a record that comes after it stays dead. A lease that ended is remembered
+//!   as well: a record of that epoch, or of an earlier one, is void.
+//! - A host is in a network when it has a claim there. Frames are flooded to those hosts, and taken from no others.
 //! - This host takes a MAC over with a sequence above all it knows. An endpoint that is attached always does; a MAC that
 //!   was merely seen here does so a limited number of times, because two stations with one MAC would go on for ever
 //!   (RFC 7432 §15.1).
 //!
-//! What changed is told by [`Directory::poll_event`], for the networks this host has a bridge of. Events are differences
-//! between what was told and what is, not a log: however much happens, at most one event a MAC and one a (network, host)
-//! waits.
+//! [`Directory::poll_event`] tells what changed, for the networks that this host has a bridge of. An event is the difference
+//! between what was told and what is true now. It is no log: however much happens, at most one event waits for each MAC, and
+//! one for each host in a network.
 //!
 //! Bounds: records, claims to a MAC, addresses a record, hosts, withdrawals remembered. At a bound a record is refused and
 //! counted; of too many claims to one MAC the worst goes.
@@ -62,7 +62,7 @@ impl Directory {
         }
     }
 
-    /// This host has a bridge of the network now: its events follow, from the state as it is.
+    /// This host has a bridge of the network now. Events about it follow, the first of them for the state as it is.
     pub fn attach_network(&mut self, vni: Vni) {
         self.news.attach(vni, &self.claims);
     }
@@ -157,7 +157,7 @@ impl Directory {
         applied
     }
 
-    /// All that other hosts say now, after the store was away: what is not among it is gone.
+    /// Takes all that other hosts say now, after the store was away. A record that is not among them is gone.
     pub fn resync(&mut self, now: Time, records: Vec<Record>) {
         let said: BTreeSet<_> = records
             .iter()
@@ -173,7 +173,7 @@ impl Directory {
         }
     }
 
-    /// The lease of a host, in this epoch, is gone: everything it said in it is void.
+    /// The lease that a host had in this epoch is gone. Everything that it said in that epoch is void.
     pub fn host_gone(&mut self, now: Time, host: &HostId, epoch: Epoch) {
         if *host == self.config.host {
             return;

@@ -5,8 +5,9 @@
 //! Each end of a TCP connection says in its SYN how long a segment it takes (RFC 9293 §3.7.1). A bridge whose path carries
 //! less than its ports' MTU lowers the number, and the connection never sends a packet that is too big: no message has to
 //! arrive, which is what so often fails. SYNs are few, so this costs nothing elsewhere. A SYN without the option stays as it
-//! is: its sender takes 536 bytes, or 1220. So does a signed one. TCP-AO covers the options (RFC 5925 §5.1), and the other end
-//! would drop what was changed; TCP-MD5 leaves them out (RFC 2385 §2.0), but who signs wants nobody to change anything.
+//! is: its sender takes 536 bytes, or 1220. A signed SYN stays as it is as well. TCP-AO covers the options (RFC 5925 §5.1), and
+//! the other end would drop what was changed. TCP-MD5 does not cover them (RFC 2385 §2.0), but a sender that signs does not
+//! want anything changed.
 
 use switch_core::{Frame, VnetHeader, ethertype};
 
@@ -40,7 +41,7 @@ pub fn clamp(vnet: &VnetHeader, bytes: &mut [u8], mtu: u32) -> bool {
     true
 }
 
-/// A copy of a frame with its MSS lowered as by [`clamp`]; `None` when it can stay as it is, like all but some SYNs.
+/// A copy of a frame with its MSS lowered as by [`clamp`]; `None` when the frame can stay as it is, as nearly all can.
 pub fn clamped(vnet: &VnetHeader, bytes: &[u8], mtu: u32) -> Option<Vec<u8>> {
     find(bytes)?;
     let mut copy = bytes.to_vec();

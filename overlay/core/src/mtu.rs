@@ -48,8 +48,8 @@ pub fn quic_datagram(underlay: Underlay, underlay_mtu: u32) -> u32 {
     underlay_mtu.saturating_sub(underlay.udp_overhead() + QUIC_OVERHEAD)
 }
 
-/// Longest TCP packet whose segments, and superframes of them, need not be cut anywhere but between segments to cross in UDP
-/// payloads of `udp_payload` bytes over QUIC.
+/// Longest TCP packet that crosses over QUIC in one UDP payload of `udp_payload` bytes. Superframes of such segments are cut
+/// between segments only.
 pub fn quic_stream(udp_payload: u32) -> u32 {
     udp_payload.saturating_sub(QUIC_OVERHEAD + QUIC_PIECE_OVERHEAD + ETHERNET_HEADER)
 }

@@ -22,8 +22,8 @@
 //! +-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+
 //! ```
 //!
-//! Whoever reads packets before the IP stack does its part: lengths that agree, the header's checksum, and that of UDP, where
-//! zero means that there is none. Whom a packet is for was looked at before.
+//! Who reads packets before the IP stack must check what that would check: lengths that agree, the header's checksum, and UDP's
+//! checksum, where zero means that there is none. Whether a packet is for this host was looked at before.
 
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::ops::Range;
@@ -43,7 +43,7 @@ pub struct Outer {
 }
 
 impl Outer {
-    /// From an untagged Ethernet frame. `is_verified`: whether UDP's checksum needs no look.
+    /// From an untagged Ethernet frame. `is_verified`: UDP's checksum was checked already.
     pub fn parse(frame: &[u8], is_verified: bool) -> Result<Self, ParseOuter> {
         let packet = frame.get(ETHERNET_LEN..).ok_or(ParseOuter::Truncated)?;
         let ip = packet

@@ -12,20 +12,20 @@
 //!      +--- no answer in time ---+-- no hello, wrong host, no common version ---+-- silent, disconnected
 //! ```
 //!
-//! - Who listens waits without a timer, and goes from any state to Greeting when a connection comes: the remote dialed anew, and
-//!   knows better that the old one is gone.
+//! - The side that listens waits without a timer. It goes from any state to Greeting when a connection comes: the remote dialed
+//!   anew, so it knows that the old connection is gone.
 //! - The certificate must name the host that is expected, and the hello the same; the hello alone proves nothing.
 //! - Both send their hello until the other's says it has arrived. The version is the highest both speak, the capabilities are
 //!   those both have.
 //! - Up, both send a keepalive each [`Timing::keepalive`], and anything that comes is a sign of life. After
 //!   [`Timing::dead`] without one the peer is dead: Down, close, dial again. A path that works one way only is dead on the
 //!   side that hears nothing, and its close tells the other.
-//! - Redials back off, doubled each time up to [`Timing::backoff_max`], of which at least half and a random rest is waited, so
-//!   that a cluster that starts does not dial in step. A hello that arrives resets it. The maximum is below a second: a
-//!   host that returns is known within that.
-//! - A dial that gets no answer is dropped, because a transport that probes a path that was away for long probes it seldom. The
-//!   limit is three times what the last successful dial took, and at least [`Timing::dial_min`]; it doubles while there has
-//!   been none, for far hosts.
+//! - The pause before a redial doubles each time, up to [`Timing::backoff_max`]. Half of it is always waited, and a random part
+//!   of the other half, so that the hosts of a cluster that starts do not dial in step. A hello that arrives resets the pause.
+//!   The maximum is below a second, so that a host that returns is known within a second.
+//! - A dial that gets no answer is given up after a while, because QUIC probes a path more and more seldom the longer it is away.
+//!   The limit is three times what the last successful dial took, and at least [`Timing::dial_min`]. Before the first success
+//!   it doubles with each dial, for hosts that are far away.
 //! - A host whose certificate is void ([`Peer::revoke`]) is left alone until [`Peer::redial`].
 
 use std::collections::VecDeque;
@@ -61,7 +61,7 @@ pub struct Peer {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PeerState {
-    /// For the time to dial, or to be dialed.
+    /// Until it is time to dial, or the remote dials.
     Waiting,
     Dialing,
     /// Connected, without the remote's hello.
@@ -140,8 +140,8 @@ impl Peer {
         }
     }
 
-    /// A connection is open whose certificate names `identity`. It takes the place of one that was open before, which the
-    /// caller closes.
+    /// A connection is open, and its certificate names `identity`. It takes the place of an earlier one, which the caller
+    /// closes.
     pub fn handle_connected(&mut self, now: Time, identity: &str) {
         if self.state == PeerState::Revoked {
             self.events.push_back(PeerEvent::Close(Close::Revoked));
@@ -218,7 +218,7 @@ impl Peer {
         }
     }
 
-    /// Something else came over the connection: a sign of life. Cheap enough for every batch of frames.
+    /// Something else came over the connection, which is a sign of life. Cheap enough to be called for every batch of frames.
     pub const fn handle_traffic(&mut self, now: Time) {
         self.last_heard = now;
     }

@@ -64,7 +64,7 @@ impl<'a> Piece<'a> {
         })
     }
 
-    /// How the segments are cut, where the piece is whole segments of TCP with headers, and so a frame by itself.
+    /// How the segments are cut; `None` unless the piece is whole segments of TCP with headers, and so a frame by itself.
     #[inline]
     pub(crate) fn whole_segments(&self) -> Option<PieceGso> {
         let Whole::Superframe(gso) = self.whole else {

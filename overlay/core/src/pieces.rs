@@ -4,14 +4,15 @@
 //!
 //! [`Datagrams`] turns any frame into datagrams of at most the length a connection carries, into buffers of the caller:
 //!
-//! - A frame that fits is one datagram, with its checksum missing if it was.
-//! - A superframe is cut into pieces of its payload. Where whole segments fill a datagram well (jumbo underlays, small
-//!   segments), cuts lie at multiples of the segment size, and every piece repeats the headers: each can become a smaller
-//!   superframe by itself. Where they do not (an inner MTU of 1500 over an underlay of 1500), TCP gets smaller segments that
-//!   do: a stream may be cut anywhere, so a lost datagram is a lost segment and nothing waits for anything
-//!   ([`crate::Run`]). Messages of UDP may not; their cuts lie anywhere, and a segment survives if all the pieces it lies in
-//!   do; then the first and the last piece have the headers, so that one loss cannot take them all.
-//! - A longer frame that is no superframe is cut into fragments: two of them, for an ordinary frame.
+//! - A frame that fits is one datagram. If its checksum was missing, it stays missing.
+//! - The payload of a superframe is cut into pieces. Where whole segments fill a datagram well (jumbo underlays, small
+//!   segments), cuts lie at multiples of the segment size. Every piece repeats the headers, so that it can become a smaller
+//!   superframe by itself.
+//! - Where whole segments fill it badly (an inner MTU of 1500 over an underlay of 1500), TCP gets smaller segments that fill it
+//!   well. A stream may be cut anywhere, so a lost datagram is a lost segment and nothing waits for anything ([`crate::Run`]).
+//! - Messages of UDP must keep their length. There cuts lie anywhere, and a segment survives if all the pieces that it lies in
+//!   do. The first and the last piece have the headers, so that one loss cannot take them all.
+//! - A longer frame that is no superframe is cut into fragments. An ordinary frame makes two.
 //!
 //! The datagrams of a frame have equal lengths, to the byte where cuts are free: a batch of equal datagrams is one call with
 //! `UDP_SEGMENT`, and quinn ends a batch at a datagram that is more than 16 bytes shorter.
@@ -33,7 +34,7 @@ pub struct Datagrams<'a> {
     at: usize,
 }
 
-/// One datagram, in the parts it is made of. Send them one behind the other.
+/// One datagram, in the parts that it is made of. Send them in the order of the fields.
 #[derive(Clone, Copy, Debug)]
 pub struct Parts<'a> {
     header: [u8; DatagramHeader::LEN_MAX],

@@ -3,7 +3,7 @@
 //! # Theory of operation
 //!
 //! One datagram carries a whole frame, or a piece of one. The kind decides the header's length, so that reading is one
-//! match and no loop. All fields are big-endian; bits named zero are sent so and not looked at.
+//! match and no loop. All fields are big-endian. Bits named zero are sent as zero, and nobody looks at them.
 //!
 //! ```text
 //!  0                   1                   2                   3
@@ -37,9 +37,9 @@
 //! +-------------------------------+-------------------------------+
 //! ```
 //!
-//! A missing checksum stays missing on the way: the seal of the datagram covers the frame, and the far end leaves the sum
-//! to whoever takes the frame out of the switch. The numbers are those of the vnet header ([`switch_core::VnetHeader`]),
-//! and nobody believes them: what comes out is validated like a frame from a TAP.
+//! A missing checksum stays missing on the way: the seal of the datagram covers the frame, and whoever takes the frame out of
+//! the far switch computes the sum. The numbers are those of the vnet header ([`switch_core::RawVnet`]). The receiver does not
+//! believe them: it validates what comes out like a frame from a TAP.
 
 use switch_core::bytes::{be16, be32};
 use switch_core::{OpenChecksum, Vni};

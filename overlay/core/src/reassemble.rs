@@ -9,18 +9,18 @@
 //!  free --first piece--> collecting --all there, or given up--> over --poll_frame--> free
 //! ```
 //!
-//! - Frames come out in the order in which their last pieces came, and so in the order in which they were sent, if the path
-//!   keeps it. A frame that misses a piece holds nothing up: what comes after it comes out before it, or it never does.
-//! - Pieces of a superframe come one behind the other, and it comes out whole once it is. Something else in between says that a
-//!   piece was lost, or overtaken: then what is there of whole segments comes out first, and whatever still comes goes on as
-//!   it comes. So does a superframe of which nothing came for a pause. A fragmented frame comes out whole or not at all.
+//! - Frames come out in the order in which their last pieces came. That is the order in which they were sent, if the path keeps
+//!   it. A frame that misses a piece holds nothing up: later frames come out before it, or it never comes out.
+//! - Pieces of a superframe come one behind the other, and it comes out when it is whole. When something else comes in between,
+//!   a piece was lost or overtaken. Then the whole segments that are there come out first, and later pieces come out as they
+//!   come. The same happens when nothing of a superframe came for a pause. A fragmented frame comes out whole or not at all.
 //! - Frames that were never cut do not pass through here; before one goes on, its holder calls [`Reassembler::make_way`].
-//! - What comes out of a superframe by parts are runs of whole segments, each a smaller superframe, or an ordinary frame if
+//! - A superframe that comes out in parts makes runs of whole segments. Each run is a smaller superframe, or an ordinary frame if
 //!   it is one segment ([`crate::rebuild`]). The headers of a run are written before its payload, over other payload, which is
-//!   put back; so a payload is copied once.
+//!   put back afterwards; so a payload is copied once.
 //! - A frame is given up when nothing of it came for the hold, or when it is the oldest of too many.
-//! - Every byte is taken once: a piece that overlaps what came before is dropped, and so is a piece of a frame that is
-//!   over, or too old to know. The window of such frames moves with the highest number seen; numbers wrap.
+//! - Every byte is taken once. A piece that overlaps what came before is dropped. So is a piece of a frame that is over, or that
+//!   is older than the window of known frames, which moves with the highest number seen. Numbers wrap.
 //! - Nothing that a piece says is believed: what comes out passed [`VnetHeader::validate`].
 //!
 //! Bounds: slots, ranges a slot, bytes a slot (64 KiB and headers). Buffers stay with their slots, so that a busy
@@ -56,7 +56,7 @@ pub struct Reassembler {
 pub struct ReassembleConfig {
     /// Frames collected at the same time; each may take 64 KiB.
     pub frames_max: usize,
-    /// How long what has come of a superframe waits for its next piece, to go on with it as one.
+    /// How long the part of a superframe that has come waits for the next piece, so that both go on as one.
     pub pause: Duration,
     /// How long a frame's next piece is waited for.
     pub hold: Duration,
@@ -148,8 +148,8 @@ impl Reassembler {
         }
     }
 
-    /// A frame that was never cut is about to go on: what has come of a superframe before it goes first. Poll for frames
-    /// if this says so.
+    /// A frame that was never cut is about to go on. The part of a superframe that came before it must go first: poll for
+    /// frames if this says so.
     pub fn make_way(&mut self) -> bool {
         let Some(index) = self.filling.take() else {
             return false;
@@ -184,7 +184,7 @@ impl Reassembler {
         })
     }
 
-    /// Lets go on, or gives up, what waited long enough. Poll for frames afterwards.
+    /// Frames that waited long enough go on as far as they are there, or are given up. Poll for frames afterwards.
     pub fn handle_timeout(&mut self, now: Time) {
         if let Some(index) = self.filling
             && now >= self.slots[index].last_piece + self.config.pause

@@ -2,11 +2,12 @@
 //!
 //! # Theory of operation
 //!
-//! A run is a number of whole segments. Its headers are the superframe's, with what [`switch_core::Segments`] would change
-//! for its first segment, and a length that covers all of it: IPv4 identification and TCP sequence number count on, FIN and
-//! PSH stay on the last segment, CWR on the first. The checksum stays missing; the sum the sender left in its field covers
-//! the length, so it changes by the difference (RFC 1624). It is not taken anew from the addresses: behind an IPv6 routing
-//! header only the sender knew the right ones.
+//! A run is a number of whole segments. Its headers are the superframe's, with what [`switch_core::Segments`] would change for
+//! its first segment, and with the length of the run. IPv4 identification and TCP sequence number count on. FIN and PSH stay on
+//! the last segment, CWR stays on the first.
+//!
+//! The checksum stays missing. The sum that the sender left in its field covers the length, so it changes by the difference
+//! (RFC 1624). It is not taken anew from the addresses: behind an IPv6 routing header only the sender knew the right ones.
 
 use std::ops::Range;
 

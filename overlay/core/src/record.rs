@@ -2,10 +2,9 @@
 //!
 //! # Theory of operation
 //!
-//! A record is a claim of one host: this MAC, with these addresses, is behind me. Only its host writes it. Two hosts may
-//! claim the same MAC, while it moves or because it was given out twice, so records are ordered ([`Record::outranks`]),
-//! and everybody who has the same records names the same owner, in whatever order they came (the rules of EVPN,
-//! RFC 7432 §15):
+//! A record is a claim of one host: this MAC, with these addresses, is behind me. Only that host writes it. Two hosts may claim
+//! the same MAC, while it moves or because it was given out twice. So records are ordered ([`Record::outranks`]): all hosts that
+//! have the same records name the same owner, in whatever order the records came (the rules of EVPN, RFC 7432 §15):
 //!
 //! 1. a registered endpoint ([`RecordFlags::sticky`]) before one that was only seen;
 //! 2. the higher sequence number, which a host raises above all it knows when it takes a MAC over;

@@ -2,10 +2,11 @@
 //!
 //! # Theory of operation
 //!
-//! A piece that has the headers and whole segments is a frame by itself, so it goes on as soon as it is there, and a loss
-//! holds nothing up: the flow inside sees the gap at once, as it would on a wire. TCP is only ever cut so
-//! ([`crate::Datagrams`]). Pieces of one superframe that come one behind the other make one frame again, a [`Run`], written
-//! where the caller wants it. Their seals keep replays out, and what a piece says is validated by whoever reads the frame.
+//! A piece that has the headers and whole segments is a frame by itself. So it goes on as soon as it is there, and a loss holds
+//! nothing up: the flow inside sees the gap at once, as it would on a wire. TCP is always cut so ([`crate::Datagrams`]).
+//!
+//! Pieces of one superframe that come one behind the other make one frame again, a [`Run`], which is written where the caller
+//! wants it. The seals of the datagrams keep replays out, and whoever reads the frame validates what its pieces said.
 
 use switch_core::{VnetHeader, Vni};
 

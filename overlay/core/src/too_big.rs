@@ -72,8 +72,8 @@ impl Budget {
 /// Longest answer, in bytes: a packet of IPv6's minimum MTU behind an Ethernet header with two tags.
 pub const LEN_MAX: usize = IPV6_ANSWER_MAX + Frame::HEADER_LEN + 8;
 
-/// Writes the answer to a packet that is longer than `mtu` bytes to the start of `out` and returns its length. Zero: none is
-/// due, or `out` is shorter than it. The answer goes back to where the frame came from.
+/// Writes the answer to a packet that is longer than `mtu` bytes to the start of `out`, and returns its length: zero when no
+/// answer is due, or `out` is too short. The answer goes back to where the frame came from.
 pub fn answer(
     frame: &Frame<'_>,
     mtu: u32,

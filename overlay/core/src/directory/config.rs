@@ -16,7 +16,8 @@ pub struct DirectoryConfig {
     pub hosts_max: usize,
     /// How long a withdrawal, and the end of a lease, is remembered against records that come late.
     pub tombstone: Duration,
-    /// A MAC seen here and elsewhere that moves this often within the window is duplicate: it is not taken over any more.
+    /// A MAC that moves this often within the window, from here to elsewhere and back, is a duplicate: it is not taken over any
+    /// more.
     pub moves_max: u32,
     pub move_window: Duration,
 }
@@ -44,7 +45,7 @@ pub enum Applied {
     Stale,
     /// Of a host's earlier life.
     OldEpoch,
-    /// This host's own, which it knows better. One that it does not hold is left from an earlier life: delete it.
+    /// This host's own, which it knows better. If it does not hold the record, that is left from an earlier life: delete it.
     Own,
     /// Too many addresses, or the table is full.
     Refused,

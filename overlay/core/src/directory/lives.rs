@@ -7,7 +7,7 @@ use switch_core::Time;
 
 use crate::{Epoch, HostId};
 
-/// The latest life known of each other host. Bounded: beyond the bound nobody new is taken note of.
+/// The latest life known of each other host. There is a bound, beyond which no new host is taken note of.
 #[derive(Debug)]
 pub(super) struct Lives {
     hosts: BTreeMap<HostId, Life>,

@@ -13,7 +13,8 @@ type Key = (Vni, Mac, HostId);
 #[derive(Debug, Default)]
 pub(super) struct Memory {
     buried: BTreeMap<Key, Grave>,
-    /// In the order they were buried, which is that of their ends. A line that its grave does not name is void.
+    /// In the order in which they were buried, which is the order in which they end. A line that its grave does not name is
+    /// void.
     queue: VecDeque<(Time, Key)>,
     moves: BTreeMap<(Vni, Mac), Moves>,
 }

@@ -10,7 +10,7 @@ pub struct FrameId(pub u32);
 /// How the superframe is to be cut, and where its checksum is missing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PieceGso {
-    /// Never [`Gso::None`], and of no size zero.
+    /// Never [`Gso::None`]; its size is never zero.
     pub cut: Gso,
     /// The offset is the field's own in TCP or UDP, and has eight bits on the wire.
     pub checksum: OpenChecksum,

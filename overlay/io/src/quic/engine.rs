@@ -5,7 +5,7 @@
 //! quinn-proto keeps the connections, [`overlay_core::Peer`] decides when to dial and who is dead, and this is the glue: it
 //! feeds datagrams and deadlines to both, and carries out what they ask until they ask for nothing ([`Engine::settle`]).
 //! There is no thread and no queue of its own: a worker that writes a port sends on the spot, and the worker that reads the
-//! trunk receives. That is worth a factor of two to an asynchronous runtime.
+//! trunk receives. An asynchronous runtime would cost a factor of two.
 //!
 //! A peer has at most one connection that counts. A later one that proves the same name takes its place; others are closed.
 

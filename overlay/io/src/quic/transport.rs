@@ -7,10 +7,13 @@
 //! pacing with it. Lost datagrams are not sent again; losses only tell quinn about the path, so it may be slow to call a packet
 //! lost, which reordered flows need. Acknowledgments, of which every one costs, are few.
 //!
-//! But not too few. quinn takes four gaps that one acknowledgment shows for a black hole and falls back to the shortest
-//! datagrams, if the packets were shorter than the longest one that arrived before. So an acknowledgment comes for fewer
-//! packets than have four gaps at a hundredth lost, a loss in a stream is told by counting, which goes by acknowledgment, and
-//! not by time, which shows many losses at once, and a fallback is put right at once.
+//! But not too few. When an acknowledgment shows four gaps, and no packet as long as the lost ones is known to have arrived after
+//! them, quinn sees a black hole and falls back to the shortest datagrams. Three settings are against that:
+//!
+//! - An acknowledgment comes for so few packets that they have fewer than four gaps when a hundredth of them is lost.
+//! - Losses in a stream are found by counting, which shows them one acknowledgment after the other, and not by time, which shows
+//!   many at once.
+//! - After a fallback the path is measured again at once.
 //!
 //! Death is the business of [`overlay_core::Peer`]; the idle timeout only ends connections nobody owns.
 

@@ -11,8 +11,8 @@
 //! and without a lock.
 //!
 //! The source port of a datagram tells the underlay's routers which flow it belongs to (RFC 7348 §5), and a train has one
-//! source port. So a few sockets send, with ports of the dynamic range, and a flow always leaves by the same. Nothing is
-//! read from them; sixteen spread flows well enough over the paths and queues an underlay has, and cost nothing idle.
+//! source port. So a few sockets send, with ports of the dynamic range, and a flow always leaves by the same socket. Nothing is
+//! read from them. Sixteen of them spread flows well enough over the paths and queues of an underlay, and cost nothing when idle.
 //!
 //! Packets longer than a port's MTU are answered like a router would, if the port knows in whose name
 //! ([`VxlanPort::with_gateway`]); the answer enters the switch by the trunk, as from the gateway. TCP is told in time: the MSS

@@ -21,11 +21,11 @@
 //!
 //! Trains (`UDP_GRO`) are cheaper than a ring, and flows must not be spread over two queues. So what asks for a ring is load in
 //! single datagrams, and what ends it is a train, or anything in number, that still comes by the socket: fragments, another link,
-//! the gate removed by somebody. The next try waits longer each time. The keeper opens the gate's rule only after the ring has seen
-//! the load, which it does not where IPsec unpacks it.
+//! the gate removed by somebody. The next try waits longer each time. The keeper shuts the gate only after the ring has seen the
+//! load. Where IPsec unpacks the datagrams, the ring never sees them.
 //!
-//! Whatever order things end in, nothing is left behind: the rule lives in a table that belongs to the process which made
-//! it (`flags owner`), and that process ends with ours, however ours ends.
+//! Nothing is left behind, in whatever order things end: the rule lives in a table that belongs to the process which made it
+//! (`flags owner`), and that process ends with ours, however ours ends.
 
 mod gate;
 mod judge;
