@@ -139,7 +139,7 @@ pub(crate) fn on_the_wire(vnet: &VnetHeader, bytes: &[u8]) -> Vec<Vec<u8>> {
     let frame = Frame::parse(bytes).unwrap();
     let Some(mut segments) = Segments::new(vnet, &frame) else {
         let mut bytes = bytes.to_vec();
-        checksum::complete(vnet, &mut bytes);
+        vnet.complete_checksum(&mut bytes);
         return vec![bytes];
     };
     let mut out = vec![0; segments.len_max()];

@@ -166,7 +166,7 @@ impl Target {
             segment(&vnet, &frame);
             cut_again(vni, &vnet, &frame);
             let mut bytes = rebuilt.frame.to_vec();
-            checksum::complete(&vnet, &mut bytes);
+            vnet.complete_checksum(&mut bytes);
             inspect(&bytes);
         }
     }

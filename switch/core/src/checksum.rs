@@ -5,30 +5,8 @@
 //! The sum is taken in native byte order (RFC 1071 §2 B: byte order does not matter until the end). Halves of eight-byte
 //! words are added into 64-bit lanes, so that no carry has to be looked at before the end and the compiler can use
 //! vector registers.
-//!
-//! [`complete`] finishes what a sender left to hardware: it trusts the pseudo-header sum the sender put into the checksum
-//! field, and so works at any depth of encapsulation. A checksum that is complete but wrong is not touched by anything.
 
-use crate::VnetHeader;
-use crate::bytes::put_be16;
 use crate::packet::Packet;
-
-/// Writes the checksum that `vnet` says is missing; does nothing when none is. `frame` must be the frame that `vnet` was
-/// validated for: offsets outside it leave it unchanged.
-pub fn complete(vnet: &VnetHeader, frame: &mut [u8]) {
-    let Some(open) = vnet.open_checksum() else {
-        return;
-    };
-    let (start, offset) = (usize::from(open.start), usize::from(open.offset));
-    let Some(covered) = frame.get_mut(start..) else {
-        return;
-    };
-    if covered.len() < offset + 2 {
-        return;
-    }
-    let checksum = finish(sum(0, covered));
-    put_be16(covered, offset, checksum);
-}
 
 /// Adds `bytes` to a running sum. An odd tail is padded with zero, so only the last piece may have one. Exact for up to
 /// 16 GiB in all.
@@ -60,7 +38,8 @@ fn u64_at(b: &[u8]) -> u64 {
     u64::from_ne_bytes([b[0], b[1], b[2], b[3], b[4], b[5], b[6], b[7]])
 }
 
-/// The 16-bit sum, read big-endian, not yet complemented: what a sender leaves in the field for [`complete`].
+/// The 16-bit sum, read big-endian, not yet complemented: what a sender leaves in the field of a
+/// checksum that it does not finish.
 pub(crate) fn fold(sum: u64) -> u16 {
     let mut value = sum;
     while value > 0xffff {
@@ -103,8 +82,6 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::Frame;
-    use crate::testing::{Header, Transport, frame};
 
     /// RFC 1071 §1, word by word.
     fn reference(bytes: &[u8]) -> u16 {
@@ -138,65 +115,5 @@ mod tests {
     #[test]
     fn a_long_run_of_ones_does_not_overflow() {
         assert_eq!(fold(sum(0, &[0xff; 65_535])), reference(&[0xff; 65_535]));
-    }
-
-    #[test]
-    fn a_missing_checksum_is_completed_to_what_the_sender_would_have_written() {
-        for header in Header::all() {
-            let whole = frame(&header, b"payload of odd length");
-            let mut open = whole.clone();
-            let vnet = header.leave_checksum_open(&mut open);
-            assert_ne!(open, whole);
-            complete(&vnet, &mut open);
-            assert_eq!(open, whole, "{header:?}");
-        }
-    }
-
-    #[test]
-    fn a_udp_sum_of_zero_becomes_ones() {
-        let header = Header {
-            transport: Transport::Udp,
-            ..Header::default()
-        };
-        let mut bytes = frame(&header, &[0, 0]);
-        // Two bytes of payload that bring the sum to zero: the checksum of the rest.
-        let end = bytes.len() - 2;
-        let checksum: [u8; 2] = bytes[40..42].try_into().unwrap();
-        bytes[end..].copy_from_slice(&checksum);
-        let vnet = header.leave_checksum_open(&mut bytes);
-        assert!(vnet.needs_checksum());
-        complete(&vnet, &mut bytes);
-        assert_eq!(bytes[40..42], [0xff, 0xff]);
-    }
-
-    #[test]
-    fn a_checksum_inside_a_tunnel_is_completed() {
-        // UDP in VXLAN: the inner frame begins 8 + 8 bytes into the outer datagram's header.
-        let inner_header = Header {
-            transport: Transport::Tcp,
-            ..Header::default()
-        };
-        let inner = frame(&inner_header, b"inside");
-        let mut open = inner.clone();
-        inner_header.leave_checksum_open(&mut open);
-        let outer_header = Header {
-            transport: Transport::Udp,
-            ..Header::default()
-        };
-        let vxlan = |inner: &[u8]| {
-            frame(
-                &outer_header,
-                &[&[8, 0, 0, 0, 0, 0, 1, 0][..], inner].concat(),
-            )
-        };
-        let mut bytes = vxlan(&open);
-        let inner_at = bytes.len() - inner.len();
-        let mut raw = [0; VnetHeader::LEN];
-        raw[0] = 1;
-        raw[6..8].copy_from_slice(&u16::try_from(inner_at + 34).unwrap().to_ne_bytes());
-        raw[8..10].copy_from_slice(&16_u16.to_ne_bytes());
-        let vnet = VnetHeader::validate(&raw, &Frame::parse(&bytes).unwrap()).unwrap();
-        complete(&vnet, &mut bytes);
-        assert_eq!(bytes[inner_at..], inner);
     }
 }

@@ -16,7 +16,6 @@
 //! (IEEE 802.3 §3.2, IEEE 802.1Q §9.)
 
 use crate::bytes::be16;
-use crate::vnet::VnetHeader;
 use crate::{DropReason, Mac};
 
 /// A checked view of an Ethernet frame.
@@ -66,9 +65,9 @@ impl<'a> Frame<'a> {
         Ok(frame)
     }
 
-    /// The same frame, known to be the superframe that `vnet` describes.
-    pub fn with_vnet(self, vnet: &VnetHeader) -> Self {
-        let (segment_count, segment_len) = vnet.segmentation(self.bytes.len());
+    /// The same frame, known to be `segment_count` frames on the wire, of which the longest has `segment_len` bytes.
+    #[inline]
+    pub(crate) fn of_segments(self, segment_count: u32, segment_len: usize) -> Self {
         Self {
             segment_count,
             packet_len: segment_len.saturating_sub(self.packet_offset()),

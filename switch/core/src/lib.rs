@@ -18,6 +18,7 @@ mod membership;
 mod neighbors;
 mod packet;
 mod port;
+mod port_id;
 mod port_table;
 mod proxy;
 mod segment;
@@ -37,8 +38,9 @@ pub use frame::{Frame, ethertype};
 pub use mac::{Mac, ParseMac};
 pub use neighbors::{Neighbor, Neighbors};
 pub use port::{
-    BumLimit, PortConfig, PortCounters, PortCounts, PortId, PortKind, SplitHorizonGroup,
+    BumLimit, PortConfig, PortCounters, PortCounts, PortKind, SplitHorizonGroup,
 };
+pub use port_id::PortId;
 pub use proxy::announcement;
 pub use segment::Segments;
 pub use time::Time;

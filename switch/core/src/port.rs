@@ -1,19 +1,8 @@
 //! Ports: what a bridge knows of each attachment.
 
-use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::{DropReason, Joining};
-
-/// A bridge attachment. Unique in the process: a port belongs to exactly one bridge.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct PortId(pub u32);
-
-impl fmt::Display for PortId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
-    }
-}
 
 /// What is behind a port.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -33,7 +33,7 @@ pub struct Segments<'a> {
 }
 
 impl<'a> Segments<'a> {
-    /// `None` when `vnet` describes no superframe: then the frame is sent as it is, after [`checksum::complete`].
+    /// `None` when `vnet` describes no superframe: then the frame is sent as it is, after [`VnetHeader::complete_checksum`].
     pub fn new(vnet: &VnetHeader, frame: &Frame<'a>) -> Option<Self> {
         let size = usize::from(vnet.gso().size()?);
         let packet = Packet::parse(frame)?;

@@ -227,7 +227,7 @@ mod tests {
         raw[8..10].copy_from_slice(&found.offset.to_ne_bytes());
         let vnet = VnetHeader::validate(&raw, &Frame::parse(bytes).unwrap()).unwrap();
         let mut bytes = bytes.to_vec();
-        checksum::complete(&vnet, &mut bytes);
+        vnet.complete_checksum(&mut bytes);
         bytes
     }
 

@@ -23,7 +23,7 @@ mod tests;
 pub use gso::Gso;
 pub use raw::{OpenChecksum, RawVnet};
 
-use crate::bytes::be16;
+use crate::bytes::{be16, put_be16};
 use crate::frame::ethertype;
 use crate::packet::{Fragment, Packet, TCP_HEADER_LEN, UDP_HEADER_LEN, Version, protocol};
 use crate::{DropReason, Frame, checksum};
@@ -94,7 +94,7 @@ impl VnetHeader {
         !matches!(self.gso, Gso::None)
     }
 
-    /// Whether [`checksum::complete`] has work to do.
+    /// Whether [`Self::complete_checksum`] has work to do.
     pub const fn needs_checksum(&self) -> bool {
         self.open.is_some()
     }
@@ -102,6 +102,26 @@ impl VnetHeader {
     /// The checksum that is missing.
     pub const fn open_checksum(&self) -> Option<OpenChecksum> {
         self.open
+    }
+
+    /// Writes the checksum that is missing; does nothing when none is. `frame` must be the frame that this was validated for:
+    /// offsets outside it leave it unchanged.
+    ///
+    /// It trusts the sum of the pseudo-header that the sender put into the checksum's field, and so works at any depth of
+    /// encapsulation. A checksum that is complete but wrong is not touched by anything.
+    pub fn complete_checksum(&self, frame: &mut [u8]) {
+        let Some(open) = self.open else {
+            return;
+        };
+        let (start, offset) = (usize::from(open.start), usize::from(open.offset));
+        let Some(covered) = frame.get_mut(start..) else {
+            return;
+        };
+        if covered.len() < offset + 2 {
+            return;
+        }
+        let checksum = checksum::finish(checksum::sum(0, covered));
+        put_be16(covered, offset, checksum);
     }
 
     /// Length of all headers of a superframe, from the Ethernet header to the end of the transport header.
@@ -117,6 +137,16 @@ impl VnetHeader {
         let payload_len = len.saturating_sub(self.header_len());
         let count = u32::try_from(payload_len.div_ceil(size)).unwrap_or(u32::MAX);
         (count, self.header_len() + size.min(payload_len))
+    }
+}
+
+impl Frame<'_> {
+    /// The same frame, known to be the superframe that `vnet` describes.
+    #[inline]
+    #[must_use]
+    pub fn with_vnet(self, vnet: &VnetHeader) -> Self {
+        let (segment_count, segment_len) = vnet.segmentation(self.bytes().len());
+        self.of_segments(segment_count, segment_len)
     }
 }
 

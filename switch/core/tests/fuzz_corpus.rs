@@ -131,7 +131,7 @@ impl Target {
     fn complete(&mut self, vnet: &VnetHeader, frame: &Frame<'_>) {
         let before = self.forward(frame);
         let mut bytes = frame.bytes().to_vec();
-        checksum::complete(vnet, &mut bytes);
+        vnet.complete_checksum(&mut bytes);
         let changed = bytes
             .iter()
             .zip(frame.bytes())

@@ -144,7 +144,7 @@ impl Capture {
             .ok()
             .and_then(|frame| VnetHeader::validate(header, &frame).ok())
         {
-            checksum::complete(&vnet, &mut self.frame);
+            vnet.complete_checksum(&mut self.frame);
         }
         let len = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
         let [high, low] =

@@ -127,7 +127,7 @@ impl Sending<'_> {
         }
         let room = &mut train.room(self.sender.header)[..bytes.len()];
         room.copy_from_slice(bytes);
-        checksum::complete(vnet, room);
+        vnet.complete_checksum(room);
         mss::clamp(&VnetHeader::NONE, room, self.mtu);
         train.push(way, bytes.len());
         true

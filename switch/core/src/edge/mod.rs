@@ -25,6 +25,7 @@ mod stack;
 mod tcp;
 #[cfg(test)]
 mod tests;
+mod way;
 
 use std::collections::{HashMap, VecDeque};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -37,8 +38,9 @@ pub use question::Question;
 
 use crate::{Mac, PortId, Time};
 use frame::{Datagram, Ethernet, Packet};
-use queries::{Queries, ReturnPath};
-use stack::{Outgoing, Sender, Stack, Way};
+use queries::Queries;
+use stack::{Outgoing, Sender, Stack};
+use way::{ReturnPath, Way};
 
 /// The edge of one network.
 #[derive(Debug)]

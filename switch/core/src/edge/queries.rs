@@ -9,23 +9,12 @@
 //! the new message is the one that is dropped.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 
 use super::config::{EdgeCounters, EdgeEvent, QueryId, Transport};
-use super::stack::Way;
-use super::{QUERY_LIFETIME, tcp::ConnectionId};
+use super::QUERY_LIFETIME;
+use super::way::ReturnPath;
 use crate::{PortId, Time};
-
-/// How an answer finds its client.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum ReturnPath {
-    Udp {
-        way: Way,
-        client: SocketAddr,
-        server: SocketAddr,
-    },
-    Tcp(ConnectionId),
-}
 
 #[derive(Debug)]
 struct Waiting {
@@ -135,8 +124,11 @@ const MAX_WAITING_PER_PORT: usize = 256;
 
 #[cfg(test)]
 mod tests {
+    use std::net::SocketAddr;
+
     use super::*;
     use crate::Mac;
+    use crate::edge::way::Way;
 
     fn source(last: u8) -> IpAddr {
         IpAddr::from([10, 0, 0, last])

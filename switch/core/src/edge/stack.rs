@@ -29,15 +29,9 @@ use smoltcp::wire::{HardwareAddress, IpAddress, IpCidr};
 use super::config::EdgeConfig;
 use super::frame;
 use super::queries::Queries;
-use super::tcp::{Connection, ConnectionId, Turn, client_of, listener};
-use crate::{Mac, PortId, Time};
-
-/// How somebody on the network is reached.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Way {
-    pub(super) port: PortId,
-    pub(super) mac: Mac,
-}
+use super::tcp::{Connection, Turn, client_of, listener};
+use super::way::{ConnectionId, Way};
+use crate::Time;
 
 /// An IP packet smoltcp wants sent, and to whom.
 #[derive(Debug)]

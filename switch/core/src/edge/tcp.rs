@@ -21,13 +21,9 @@ use std::time::Duration;
 use smoltcp::socket::tcp;
 
 use super::MAX_QUERY;
-use super::queries::{Queries, ReturnPath};
-use super::stack::Way;
+use super::queries::Queries;
+use super::way::{ConnectionId, ReturnPath, Way};
 use crate::Time;
-
-/// Names a connection for its whole life; never reused.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) struct ConnectionId(pub(super) u64);
 
 /// One accepted connection; its smoltcp socket lives in the stack's set.
 #[derive(Debug)]

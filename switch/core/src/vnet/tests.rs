@@ -260,3 +260,63 @@ fn a_checksum_deep_inside_a_tunnel_is_accepted_in_range() {
         assert_eq!(validate(&raw, &bytes).is_ok(), good, "{start} {offset}");
     }
 }
+
+#[test]
+fn a_missing_checksum_is_completed_to_what_the_sender_would_have_written() {
+    for header in Header::all() {
+        let whole = frame(&header, b"payload of odd length");
+        let mut open = whole.clone();
+        let vnet = header.leave_checksum_open(&mut open);
+        assert_ne!(open, whole);
+        vnet.complete_checksum(&mut open);
+        assert_eq!(open, whole, "{header:?}");
+    }
+}
+
+#[test]
+fn a_udp_sum_of_zero_becomes_ones() {
+    let header = Header {
+        transport: Transport::Udp,
+        ..Header::default()
+    };
+    let mut bytes = frame(&header, &[0, 0]);
+    // Two bytes of payload that bring the sum to zero: the checksum of the rest.
+    let end = bytes.len() - 2;
+    let checksum: [u8; 2] = bytes[40..42].try_into().unwrap();
+    bytes[end..].copy_from_slice(&checksum);
+    let vnet = header.leave_checksum_open(&mut bytes);
+    assert!(vnet.needs_checksum());
+    vnet.complete_checksum(&mut bytes);
+    assert_eq!(bytes[40..42], [0xff, 0xff]);
+}
+
+#[test]
+fn a_checksum_inside_a_tunnel_is_completed() {
+    // UDP in VXLAN: the inner frame begins 8 + 8 bytes into the outer datagram's header.
+    let inner_header = Header {
+        transport: Transport::Tcp,
+        ..Header::default()
+    };
+    let inner = frame(&inner_header, b"inside");
+    let mut open = inner.clone();
+    inner_header.leave_checksum_open(&mut open);
+    let outer_header = Header {
+        transport: Transport::Udp,
+        ..Header::default()
+    };
+    let vxlan = |inner: &[u8]| {
+        frame(
+            &outer_header,
+            &[&[8, 0, 0, 0, 0, 0, 1, 0][..], inner].concat(),
+        )
+    };
+    let mut bytes = vxlan(&open);
+    let inner_at = bytes.len() - inner.len();
+    let mut raw = [0; VnetHeader::LEN];
+    raw[0] = 1;
+    raw[6..8].copy_from_slice(&u16::try_from(inner_at + 34).unwrap().to_ne_bytes());
+    raw[8..10].copy_from_slice(&16_u16.to_ne_bytes());
+    let vnet = VnetHeader::validate(&raw, &Frame::parse(&bytes).unwrap()).unwrap();
+    vnet.complete_checksum(&mut bytes);
+    assert_eq!(bytes[inner_at..], inner);
+}

@@ -256,7 +256,7 @@ impl Forwarder {
             let bytes = frame.bytes();
             let room = &mut self.scratch.bare_space()[..bytes.len()];
             room.copy_from_slice(bytes);
-            checksum::complete(&vnet, room);
+            vnet.complete_checksum(room);
             self.scratch.set_bare_len(bytes.len());
             each_sink(&mut |sink| self.write_scratch(class, sink));
             return;

@@ -66,7 +66,7 @@ impl Joiner {
         }
         self.completed.fill(envelope);
         let bytes = &mut self.completed.envelope_mut()[VnetHeader::LEN..];
-        checksum::complete(vnet, bytes);
+        vnet.complete_checksum(bytes);
         let pushed = match push(&mut self.coalescer, &self.completed, joining) {
             Push::Flush => {
                 self.flush(port, written);
