@@ -17,7 +17,7 @@
 //! What goes to everybody, or asks the bridge by calling everybody, pays the port's token bucket; a multicast group that
 //! somebody listens to is free ([`crate::groups`]).
 //!
-//! State: ports, gateway and addresses in a [`PortTable`] that is replaced as a whole (one writer at a time, readers never
+//! State: ports, gateway and addresses in a [`Topology`] that is replaced as a whole (one writer at a time, readers never
 //! wait); the FDB; the groups. A frame that is under way while a port goes may still be learned behind it; such an entry is
 //! treated as unknown and ages. `forward` allocates nothing and holds no lock when it returns.
 
@@ -28,12 +28,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arc_swap::{ArcSwap, Guard};
 
+use crate::bridge_port::BridgePort;
 use crate::fdb::{Fdb, FdbConfig, FdbKind, Learned};
 use crate::gateway::{Gateway, is_dhcp_request};
 use crate::groups::Groups;
 use crate::neighbors::{Neighbor, Neighbors, Owner, link_local};
 use crate::packet::Packet;
-use crate::port_table::{Port, PortTable};
+use crate::topology::Topology;
 use crate::proxy::{self, ADVERTISEMENT_LEN};
 use crate::{DropReason, Frame, Mac, PortConfig, PortId, Time, Verdict};
 use crate::{guard, membership};
@@ -44,7 +45,7 @@ pub struct Bridge {
     config: BridgeConfig,
     fdb: Fdb,
     groups: Groups,
-    ports: ArcSwap<PortTable>,
+    ports: ArcSwap<Topology>,
     /// Taken by whoever changes ports, gateway or endpoints; never by `forward`.
     endpoints: Mutex<HashMap<Mac, Endpoint>>,
 }
@@ -66,7 +67,7 @@ impl Bridge {
             config,
             fdb: Fdb::new(config.fdb),
             groups: Groups::default(),
-            ports: ArcSwap::from_pointee(PortTable::new(Vec::new(), None, Neighbors::new())),
+            ports: ArcSwap::from_pointee(Topology::new(Vec::new(), None, Neighbors::new())),
             endpoints: Mutex::default(),
         }
     }
@@ -74,15 +75,15 @@ impl Bridge {
     /// Attaches a port, or changes the configuration of one that is attached.
     pub fn add_port(&self, id: PortId, config: PortConfig) {
         let _turn = self.turn();
-        let port = Arc::new(Port::new(id, config));
-        let table = self.ports.load();
-        let mut ports = Vec::with_capacity(table.ports().len() + 1);
-        ports.extend(table.ports().iter().filter(|port| port.id != id).cloned());
+        let port = Arc::new(BridgePort::new(id, config));
+        let topology = self.ports.load();
+        let mut ports = Vec::with_capacity(topology.ports().len() + 1);
+        ports.extend(topology.ports().iter().filter(|port| port.id != id).cloned());
         ports.push(port);
-        self.store(PortTable::new(
+        self.store(Topology::new(
             ports,
-            table.gateway.clone(),
-            table.neighbors.clone(),
+            topology.gateway.clone(),
+            topology.neighbors.clone(),
         ));
     }
 
@@ -90,15 +91,15 @@ impl Bridge {
     /// Repeating it does nothing.
     pub fn remove_port(&self, id: PortId) {
         let mut endpoints = self.turn();
-        let table = self.ports.load();
-        let mut neighbors = table.neighbors.clone();
+        let topology = self.ports.load();
+        let mut neighbors = topology.neighbors.clone();
         for (_, gone) in endpoints.extract_if(|_, endpoint| endpoint.port == id) {
             gone.leave(&mut neighbors);
         }
-        let ports = table.ports().iter().filter(|port| port.id != id);
-        self.store(PortTable::new(
+        let ports = topology.ports().iter().filter(|port| port.id != id);
+        self.store(Topology::new(
             ports.cloned().collect(),
-            table.gateway.clone(),
+            topology.gateway.clone(),
             neighbors,
         ));
         self.fdb.flush_port(id);
@@ -124,10 +125,10 @@ impl Bridge {
     /// its MAC is protected and has its ports.
     pub fn set_gateway(&self, mac: Mac, addresses: &[IpAddr]) {
         let _turn = self.turn();
-        let table = self.ports.load();
-        let mut neighbors = table.neighbors.clone();
+        let topology = self.ports.load();
+        let mut neighbors = topology.neighbors.clone();
         let gateway = |mac| Neighbor { mac, port: None };
-        if let Some(old) = &table.gateway {
+        if let Some(old) = &topology.gateway {
             let addresses: Vec<_> = old.addresses().collect();
             for address in with_link_local(old.mac, &addresses) {
                 neighbors.remove(address, gateway(old.mac));
@@ -137,8 +138,8 @@ impl Bridge {
             neighbors.insert(address, gateway(mac));
         }
         self.fdb.remove(mac);
-        self.store(PortTable::new(
-            table.ports().to_vec(),
+        self.store(Topology::new(
+            topology.ports().to_vec(),
             Some(Arc::new(Gateway::new(mac, addresses))),
             neighbors,
         ));
@@ -148,8 +149,8 @@ impl Bridge {
     /// The gateway's MAC and addresses stay the gateway's.
     pub fn register_endpoint(&self, port: PortId, mac: Mac, addresses: &[IpAddr]) {
         let mut endpoints = self.turn();
-        let table = self.ports.load();
-        let mut neighbors = table.neighbors.clone();
+        let topology = self.ports.load();
+        let mut neighbors = topology.neighbors.clone();
         let endpoint = Endpoint {
             mac,
             port,
@@ -162,7 +163,7 @@ impl Bridge {
             neighbors.insert(*address, endpoint.neighbor());
         }
         endpoints.insert(mac, endpoint);
-        self.store(table.with_neighbors(neighbors));
+        self.store(topology.with_neighbors(neighbors));
         self.fdb.insert(mac, port, FdbKind::Sticky);
     }
 
@@ -170,10 +171,10 @@ impl Bridge {
     pub fn unregister_endpoint(&self, mac: Mac) {
         let mut endpoints = self.turn();
         if let Some(gone) = endpoints.remove(&mac) {
-            let table = self.ports.load();
-            let mut neighbors = table.neighbors.clone();
+            let topology = self.ports.load();
+            let mut neighbors = topology.neighbors.clone();
             gone.leave(&mut neighbors);
-            self.store(table.with_neighbors(neighbors));
+            self.store(topology.with_neighbors(neighbors));
             self.fdb.remove(mac);
         }
     }
@@ -181,13 +182,13 @@ impl Bridge {
     /// Decides where a frame that came in on `ingress` goes, and learns its source. Counts nothing: that is the caller's,
     /// who has the port's counters.
     pub fn forward(&self, now: Time, ingress: PortId, frame: &Frame<'_>) -> Verdict {
-        let table = self.ports.load();
-        let Some(port) = table.port(ingress) else {
+        let topology = self.ports.load();
+        let Some(port) = topology.port(ingress) else {
             return Verdict::Drop(DropReason::UnknownIngress);
         };
         let passage = Passage {
             bridge: self,
-            table: &table,
+            topology: &topology,
             port,
             now,
             frame,
@@ -199,7 +200,7 @@ impl Bridge {
     /// is not attached. Hold it for the batch, not longer.
     pub fn flood_list(&self, ingress: PortId) -> FloodList {
         FloodList {
-            table: self.ports.load(),
+            topology: self.ports.load(),
             ingress,
         }
     }
@@ -208,8 +209,8 @@ impl Bridge {
     /// `out` is shorter than [`Self::REPLY_LEN_MAX`], or who was asked for has gone meanwhile; send nothing.
     pub fn reply(&self, ingress: PortId, frame: &Frame<'_>, out: &mut [u8]) -> usize {
         let packet = Packet::parse(frame);
-        let table = self.ports.load();
-        match proxy::answer(&table.neighbors, ingress, frame, packet.as_ref()) {
+        let topology = self.ports.load();
+        match proxy::answer(&topology.neighbors, ingress, frame, packet.as_ref()) {
             Some(answer) => answer.write(out),
             None => 0,
         }
@@ -230,8 +231,8 @@ impl Bridge {
         self.groups.age(now);
     }
 
-    fn store(&self, table: PortTable) {
-        self.ports.store(Arc::new(table));
+    fn store(&self, topology: Topology) {
+        self.ports.store(Arc::new(topology));
     }
 
     fn turn(&self) -> MutexGuard<'_, HashMap<Mac, Endpoint>> {
@@ -243,7 +244,7 @@ impl Bridge {
 
 /// Where a flooded frame goes; see [`Bridge::flood_list`].
 pub struct FloodList {
-    table: Guard<Arc<PortTable>>,
+    topology: Guard<Arc<Topology>>,
     ingress: PortId,
 }
 
@@ -251,8 +252,8 @@ impl Deref for FloodList {
     type Target = [PortId];
 
     fn deref(&self) -> &[PortId] {
-        match self.table.port(self.ingress) {
-            Some(port) => self.table.flood.list(port.config.group),
+        match self.topology.port(self.ingress) {
+            Some(port) => self.topology.flood.list(port.config.group),
             None => &[],
         }
     }
@@ -294,8 +295,8 @@ fn with_link_local(mac: Mac, addresses: &[IpAddr]) -> Vec<IpAddr> {
 #[derive(Clone, Copy)]
 struct Passage<'a> {
     bridge: &'a Bridge,
-    table: &'a PortTable,
-    port: &'a Port,
+    topology: &'a Topology,
+    port: &'a BridgePort,
     now: Time,
     frame: &'a Frame<'a>,
 }
@@ -327,7 +328,7 @@ impl Passage<'_> {
         if frame.dst().is_multicast() {
             return self.for_group(packet.as_ref(), is_news);
         }
-        match &self.table.gateway {
+        match &self.topology.gateway {
             Some(gateway) if gateway.mac == frame.dst() => {
                 self.for_gateway(gateway, packet.as_ref(), is_news)
             }
@@ -340,13 +341,13 @@ impl Passage<'_> {
             frame: self.frame,
             packet,
             port: self.port,
-            table: self.table,
+            topology: self.topology,
         }
     }
 
     fn learn(&self) -> Result<(), DropReason> {
         let (source, id, config) = (self.frame.src(), self.port.id, &self.port.config);
-        if self.table.is_gateway(source) {
+        if self.topology.is_gateway(source) {
             return Ok(());
         }
         let refused = if config.learning {
@@ -365,9 +366,8 @@ impl Passage<'_> {
     /// The owner of an address spoke from another MAC than it is known by. Says whether that is its own.
     fn hear(&self, owner: &Owner) -> bool {
         let source = self.frame.src();
-        let is_anothers = || self.table.is_gateway(source) || self.bridge.fdb.is_sticky(source);
-        // The gateway's MAC carries announcements; another endpoint of the same tunnel may route.
-        if !owner.is_registered_with(source) && is_anothers() {
+        // Another endpoint of the same tunnel may route.
+        if !owner.is_registered_with(source) && self.bridge.fdb.is_sticky(source) {
             return false;
         }
         owner.hear(source);
@@ -382,9 +382,9 @@ impl Passage<'_> {
         if let Some(packet) = packet {
             self.note_listeners(packet);
         }
-        if let Some(edge) = self.table.edge
+        if let Some(edge) = self.topology.edge
             && edge != self.port.id
-            && !self.table.has_dhcp_server
+            && !self.topology.has_dhcp_server
             && packet.is_some_and(|packet| is_dhcp_request(self.frame, packet))
         {
             return Ok(Verdict::Unicast(edge));
@@ -402,10 +402,10 @@ impl Passage<'_> {
             return Ok(Verdict::Reply);
         }
         let is_served = packet.is_some_and(|packet| match is_dhcp_request(self.frame, packet) {
-            true => !self.table.has_dhcp_server,
+            true => !self.topology.has_dhcp_server,
             false => gateway.serves_names(self.frame, packet),
         });
-        let egress = match (self.table.edge, self.table.host) {
+        let egress = match (self.topology.edge, self.topology.host) {
             (Some(edge), _) if is_served => edge,
             (_, Some(host)) => host,
             (Some(edge), None) => edge,
@@ -416,7 +416,7 @@ impl Passage<'_> {
 
     fn for_station(&self) -> Result<Verdict, DropReason> {
         match self.bridge.fdb.lookup(self.frame.dst()) {
-            Some(egress) if self.table.port(egress).is_some() => self.unicast(egress),
+            Some(egress) if self.topology.port(egress).is_some() => self.unicast(egress),
             _ => {
                 self.charge()?;
                 Ok(Verdict::Flood)
@@ -428,7 +428,7 @@ impl Passage<'_> {
         if egress == self.port.id {
             return Err(DropReason::Hairpin);
         }
-        let port = self.table.port(egress).ok_or(DropReason::EgressGone)?;
+        let port = self.topology.port(egress).ok_or(DropReason::EgressGone)?;
         if self.port.config.group.separates(port.config.group) {
             return Err(DropReason::SplitHorizon);
         }
@@ -465,10 +465,10 @@ impl Passage<'_> {
     }
 
     fn is_answered(&self, packet: Option<&Packet>, is_news: bool) -> bool {
-        let neighbors = &self.table.neighbors;
+        let neighbors = &self.topology.neighbors;
         proxy::answer(neighbors, self.port.id, self.frame, packet).is_some_and(|answer| {
             // Where there is no host port, nobody else would answer for the gateway.
-            !is_news || (answer.is_gateway && self.table.host.is_none())
+            !is_news || (answer.is_gateway && self.topology.host.is_none())
         })
     }
 }

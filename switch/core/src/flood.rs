@@ -9,7 +9,7 @@
 
 use std::sync::Arc;
 
-use crate::port_table::Port;
+use crate::bridge_port::BridgePort;
 use crate::{PortId, SplitHorizonGroup};
 
 /// The lists of one bridge.
@@ -20,7 +20,7 @@ pub(crate) struct FloodLists {
 
 impl FloodLists {
     /// Builds the list of every group that occurs.
-    pub(crate) fn new(ports: &[Arc<Port>]) -> Self {
+    pub(crate) fn new(ports: &[Arc<BridgePort>]) -> Self {
         let mut lists = Self::default();
         let mut occurs = [false; SplitHorizonGroup::COUNT];
         for port in ports {
@@ -54,7 +54,7 @@ mod tests {
             .map(|(id, group)| {
                 let mut config = PortConfig::new(PortKind::Tap, 1500);
                 config.group = *group;
-                Arc::new(Port::new(PortId(*id), config))
+                Arc::new(BridgePort::new(PortId(*id), config))
             })
             .collect();
         FloodLists::new(&ports)

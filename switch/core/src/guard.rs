@@ -3,8 +3,7 @@
 //! # Theory of operation
 //!
 //! A sandbox can send any frame, and so can whoever forges what comes over a tunnel or sits in a network that is patched to
-//! this one. These would harm its neighbors and have
-//! no honest use, so they are dropped at the ingress:
+//! this one. These would harm its neighbors and have no honest use, so they are dropped at the ingress:
 //!
 //! - the gateway's MAC as source;
 //! - an address of the gateway, or one that is registered for an endpoint behind another port, as its own: as ARP sender, as
@@ -13,21 +12,20 @@
 //! - what only DHCP servers send: anything for a DHCP client's port, since some clients look at no other field;
 //! - what only routers send: router advertisements (RFC 6105) and redirects of either family.
 //!
-//! From a tunnel the gateway's MAC may bear announcements: so does another host's edge tell of its own endpoints.
-//!
 //! A rule holds against every disguise under which a Linux host would still accept the message: priority tags are looked
 //! through, because the host strips them, and refused when stacked deeper than they are looked through; IPv6 extensions
 //! are walked to their end (RFC 7113), and a first fragment without all of them is refused (RFC 7112). Hosts ignore
 //! fragmented neighbor discovery (RFC 6980), so fragments need no reassembly here. Tagged frames are another network's: its
 //! gateway is not ours.
 
+use crate::bridge_port::BridgePort;
 use crate::bytes::be16;
 use crate::frame::ethertype;
 use crate::gateway::destination_port;
 use crate::neighbors::{Key, Owner};
 use crate::packet::{Fragment, Packet, Version, protocol};
-use crate::port_table::{Port, PortTable};
-use crate::{DropReason, Frame, PortKind};
+use crate::topology::Topology;
+use crate::{DropReason, Frame};
 
 /// A frame from a guarded port.
 #[derive(Clone, Copy)]
@@ -35,15 +33,15 @@ pub(crate) struct Guard<'a> {
     pub(crate) frame: &'a Frame<'a>,
     /// What was parsed of it, if it is IP.
     pub(crate) packet: Option<&'a Packet>,
-    pub(crate) port: &'a Port,
-    pub(crate) table: &'a PortTable,
+    pub(crate) port: &'a BridgePort,
+    pub(crate) topology: &'a Topology,
 }
 
 impl<'a> Guard<'a> {
     /// Judges the frame. Gives the owner of the address that it bears, where that is registered for the port.
     pub(crate) fn judge(&self) -> Result<Option<&'a Owner>, DropReason> {
         let frame = self.frame;
-        if self.table.is_gateway(frame.src()) && !self.announces() {
+        if self.topology.is_gateway(frame.src()) {
             return Err(DropReason::GatewayMac);
         }
         if !frame.is_untagged() {
@@ -72,16 +70,6 @@ impl<'a> Guard<'a> {
                 arp.get(8..14) == Some(&self.frame.src().octets()[..])
             }
         }
-    }
-
-    /// Whether another host may send it with the gateway's MAC; whom it names is judged all the same.
-    fn announces(&self) -> bool {
-        let is_advertisement =
-            |packet: &Packet| self.discovery(packet) == Some(NEIGHBOR_ADVERTISEMENT);
-        self.port.config.kind == PortKind::Tunnel
-            && self.frame.is_untagged()
-            && (self.frame.ethertype() == ethertype::ARP
-                || self.packet.is_some_and(is_advertisement))
     }
 
     // RFC 826. Linux accepts any hardware type that has Ethernet's address length.
@@ -146,7 +134,7 @@ impl<'a> Guard<'a> {
 
     /// The owner of an address that the port may bear, if it is registered for this port.
     fn own(&self, address: &[u8]) -> Result<Option<&'a Owner>, DropReason> {
-        let Some(owner) = self.table.neighbors.find(Key::on_wire(address)) else {
+        let Some(owner) = self.topology.neighbors.find(Key::on_wire(address)) else {
             return Ok(None);
         };
         match owner.port {

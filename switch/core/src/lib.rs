@@ -3,6 +3,7 @@
 //! Nothing here reads a clock, opens a socket or spawns a thread: time and bytes are arguments.
 
 mod bridge;
+mod bridge_port;
 pub mod bytes;
 pub mod checksum;
 mod coalesce;
@@ -19,13 +20,13 @@ mod neighbors;
 mod packet;
 mod port;
 mod port_id;
-mod port_table;
 mod proxy;
 mod segment;
 mod storm;
 #[cfg(test)]
 mod testing;
 mod time;
+mod topology;
 mod unfinished;
 mod verdict;
 mod vnet;

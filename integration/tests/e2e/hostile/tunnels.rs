@@ -40,7 +40,7 @@ fn a_tunnel_brings_no_gateway_no_neighbour_no_router_and_no_dhcp_server() {
         ),
         ("gateway_ip", datagram(STRANGER, GATEWAY)),
         ("gateway_ip", claim(STRANGER, GATEWAY)),
-        ("gateway_ip", claim(gateway, GATEWAY)),
+        ("gateway_mac", claim(gateway, GATEWAY)),
         ("neighbor_ip", datagram(STRANGER, victim.ipv4())),
         ("neighbor_ip", claim(STRANGER, victim.ipv4())),
         (

@@ -1,23 +1,23 @@
-//! The ports of one bridge, as a snapshot.
+//! What is attached to one bridge, as a snapshot.
 //!
 //! # Theory of operation
 //!
-//! Forwarding reads a [`PortTable`] that never changes; attaching or detaching a port makes the next one and swaps it in.
+//! Forwarding reads a [`Topology`] that never changes; attaching or detaching a port makes the next one and swaps it in.
 //! Making it copies one pointer and a few bytes per port, so the thousandth port costs microseconds. Ports are found by
 //! open addressing on the number itself: numbers are handed out in sequence, so nearly every probe hits at once.
 
 use std::sync::Arc;
 
+use crate::bridge_port::BridgePort;
 use crate::flood::FloodLists;
 use crate::gateway::Gateway;
 use crate::neighbors::Neighbors;
-use crate::storm::TokenBucket;
-use crate::{Mac, PortConfig, PortId, PortKind};
+use crate::{Mac, PortId, PortKind};
 
 /// Everything forwarding needs to know that is not learned.
 #[derive(Debug)]
-pub(crate) struct PortTable {
-    ports: Vec<Arc<Port>>,
+pub(crate) struct Topology {
+    ports: Vec<Arc<BridgePort>>,
     /// Indices into `ports`, plus one; zero is a free slot. A power of two, at most half full.
     slots: Vec<u32>,
     pub(crate) flood: FloodLists,
@@ -29,27 +29,9 @@ pub(crate) struct PortTable {
     pub(crate) has_dhcp_server: bool,
 }
 
-/// One port.
-#[derive(Debug)]
-pub(crate) struct Port {
-    pub(crate) id: PortId,
-    pub(crate) config: PortConfig,
-    pub(crate) bum: Option<TokenBucket>,
-}
-
-impl Port {
-    pub(crate) fn new(id: PortId, config: PortConfig) -> Self {
-        Self {
-            id,
-            config,
-            bum: config.bum_limit.map(TokenBucket::new),
-        }
-    }
-}
-
-impl PortTable {
+impl Topology {
     pub(crate) fn new(
-        ports: Vec<Arc<Port>>,
+        ports: Vec<Arc<BridgePort>>,
         gateway: Option<Arc<Gateway>>,
         neighbors: Neighbors,
     ) -> Self {
@@ -78,7 +60,7 @@ impl PortTable {
         Self::new(self.ports.clone(), self.gateway.clone(), neighbors)
     }
 
-    pub(crate) fn port(&self, id: PortId) -> Option<&Port> {
+    pub(crate) fn port(&self, id: PortId) -> Option<&BridgePort> {
         let mask = self.slots.len().wrapping_sub(1);
         let mut slot = place(id) & mask;
         // Half of the slots are free, so a probe ends.
@@ -98,12 +80,12 @@ impl PortTable {
             .is_some_and(|gateway| gateway.mac == mac)
     }
 
-    pub(crate) fn ports(&self) -> &[Arc<Port>] {
+    pub(crate) fn ports(&self) -> &[Arc<BridgePort>] {
         &self.ports
     }
 }
 
-fn index(ports: &[Arc<Port>]) -> Vec<u32> {
+fn index(ports: &[Arc<BridgePort>]) -> Vec<u32> {
     let mut slots = vec![0; (ports.len() * 2).next_power_of_two()];
     let mask = slots.len() - 1;
     for (number, port) in (1_u32..).zip(ports) {
@@ -124,26 +106,26 @@ fn place(id: PortId) -> usize {
 mod tests {
     use super::*;
 
-    fn table(ids: &[u32]) -> PortTable {
+    fn topology(ids: &[u32]) -> Topology {
         let config = PortConfig::new(PortKind::Tap, 1500);
         let ports = ids
             .iter()
-            .map(|id| Arc::new(Port::new(PortId(*id), config)))
+            .map(|id| Arc::new(BridgePort::new(PortId(*id), config)))
             .collect();
-        PortTable::new(ports, None, Neighbors::new())
+        Topology::new(ports, None, Neighbors::new())
     }
 
     #[test]
     fn every_port_is_found_and_no_other() {
         for ids in [&[][..], &[7], &[1, 2, 3, 4, 5], &[0, 16, 32, 64, u32::MAX]] {
-            let table = table(ids);
+            let topology = topology(ids);
             for id in ids {
                 assert_eq!(
-                    table.port(PortId(*id)).map(|port| port.id),
+                    topology.port(PortId(*id)).map(|port| port.id),
                     Some(PortId(*id))
                 );
             }
-            assert!(table.port(PortId(99)).is_none());
+            assert!(topology.port(PortId(99)).is_none());
         }
     }
 }
