@@ -34,8 +34,8 @@ use crate::gateway::{Gateway, is_dhcp_request};
 use crate::groups::Groups;
 use crate::neighbors::{Neighbor, Neighbors, Owner, link_local};
 use crate::packet::Packet;
-use crate::topology::Topology;
 use crate::proxy::{self, ADVERTISEMENT_LEN};
+use crate::topology::Topology;
 use crate::{DropReason, Frame, Mac, PortConfig, PortId, Time, Verdict};
 use crate::{guard, membership};
 
@@ -78,7 +78,13 @@ impl Bridge {
         let port = Arc::new(BridgePort::new(id, config));
         let topology = self.ports.load();
         let mut ports = Vec::with_capacity(topology.ports().len() + 1);
-        ports.extend(topology.ports().iter().filter(|port| port.id != id).cloned());
+        ports.extend(
+            topology
+                .ports()
+                .iter()
+                .filter(|port| port.id != id)
+                .cloned(),
+        );
         ports.push(port);
         self.store(Topology::new(
             ports,

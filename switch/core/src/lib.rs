@@ -38,9 +38,7 @@ pub use fdb::{Fdb, FdbConfig, FdbCounts, FdbEntry, FdbKind, Learned};
 pub use frame::{Frame, ethertype};
 pub use mac::{Mac, ParseMac};
 pub use neighbors::{Neighbor, Neighbors};
-pub use port::{
-    BumLimit, PortConfig, PortCounters, PortCounts, PortKind, SplitHorizonGroup,
-};
+pub use port::{BumLimit, PortConfig, PortCounters, PortCounts, PortKind, SplitHorizonGroup};
 pub use port_id::PortId;
 pub use proxy::announcement;
 pub use segment::Segments;

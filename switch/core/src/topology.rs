@@ -105,6 +105,7 @@ fn place(id: PortId) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::PortConfig;
 
     fn topology(ids: &[u32]) -> Topology {
         let config = PortConfig::new(PortKind::Tap, 1500);

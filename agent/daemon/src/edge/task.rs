@@ -17,7 +17,7 @@ use std::time::{Duration, Instant, UNIX_EPOCH};
 use agent_api::{DhcpReport, Forwarder, ForwarderError, QueryOutcome};
 use dns_core::{Carrier, Policy, Request};
 use dns_io::{ServerAddress, Upstream};
-use switch_core::edge::{Edge, EdgeEvent, QueryId, Transmit, Transport};
+use switch_core::edge::{self, Edge, EdgeEvent, QueryId, Transmit};
 use switch_core::{Mac, PortId, Time};
 use switch_io::ChannelEnd;
 use tokio::io::unix::AsyncFd;
@@ -164,16 +164,16 @@ impl EdgeTask {
                 query,
                 ingress,
                 source,
-                transport,
+                carrier,
                 message,
             } = event;
             let asked = Asked {
                 query,
                 ingress,
                 source,
-                carrier: match transport {
-                    Transport::Udp => Carrier::Udp,
-                    Transport::Tcp => Carrier::Tcp,
+                carrier: match carrier {
+                    edge::Carrier::Udp => Carrier::Udp,
+                    edge::Carrier::Tcp => Carrier::Tcp,
                 },
                 noted: self.log.note(&message),
             };

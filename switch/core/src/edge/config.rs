@@ -44,7 +44,7 @@ pub struct QueryId(pub(super) u64);
 
 /// What carried a query, and therefore how long its answer may be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Transport {
+pub enum Carrier {
     Udp,
     Tcp,
 }
@@ -59,7 +59,7 @@ pub enum EdgeEvent {
         /// The port by which it came. The addresses of a frame are anybody's word.
         ingress: PortId,
         source: IpAddr,
-        transport: Transport,
+        carrier: Carrier,
         message: Vec<u8>,
     },
 }
@@ -95,7 +95,7 @@ pub struct EdgeCounters {
     pub queries_refused: u64,
     /// Queries that nobody answered in time.
     pub queries_expired: u64,
-    /// Answers to queries already forgotten, or too long for their transport.
+    /// Answers to queries already forgotten, or too long for what carries them.
     pub answers_dropped: u64,
     /// TCP connections reset: idle, misbehaving, or making room.
     pub connections_reset: u64,

@@ -38,7 +38,7 @@ impl<'a> Ethernet<'a> {
 
 /// The parts of an IP packet that decide who gets it.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Packet<'a> {
+pub(super) struct Ip<'a> {
     pub(super) source: IpAddr,
     pub(super) destination: IpAddr,
     pub(super) protocol: IpProtocol,
@@ -47,7 +47,7 @@ pub(super) struct Packet<'a> {
     pub(super) payload: &'a [u8],
 }
 
-impl<'a> Packet<'a> {
+impl<'a> Ip<'a> {
     /// `None` when lengths do not hold together or the IPv4 header checksum is wrong.
     pub(super) fn parse(ethertype: u16, packet: &'a [u8]) -> Option<Self> {
         match ethertype {
@@ -171,7 +171,7 @@ pub(super) fn destination_of(packet: &[u8]) -> Option<SocketAddr> {
         4 => ETHERTYPE_IPV4,
         _ => ETHERTYPE_IPV6,
     };
-    let parsed = Packet::parse(ethertype, packet)?;
+    let parsed = Ip::parse(ethertype, packet)?;
     let udp_or_tcp_port = match parsed.protocol {
         IpProtocol::Tcp => TcpPacket::new_checked(parsed.payload).ok()?.dst_port(),
         _ => 0,
@@ -180,7 +180,7 @@ pub(super) fn destination_of(packet: &[u8]) -> Option<SocketAddr> {
 }
 
 /// Where a packet comes from, with its TCP port or 0 for other protocols.
-pub(super) fn source_of(packet: &Packet<'_>) -> SocketAddr {
+pub(super) fn source_of(packet: &Ip<'_>) -> SocketAddr {
     let tcp_port = match (packet.protocol, packet.payload) {
         (IpProtocol::Tcp, [high, low, ..]) => u16::from_be_bytes([*high, *low]),
         _ => 0,
@@ -243,7 +243,7 @@ mod tests {
                 .unwrap();
             let ethernet = Ethernet::parse(&frame).unwrap();
             assert_eq!((ethernet.source, ethernet.destination), (A, B));
-            let packet = Packet::parse(ethernet.ethertype, ethernet.packet).unwrap();
+            let packet = Ip::parse(ethernet.ethertype, ethernet.packet).unwrap();
             let udp = packet.udp().unwrap();
             assert_eq!(udp.source.to_string(), source);
             assert_eq!(udp.destination.to_string(), destination);
@@ -269,6 +269,6 @@ mod tests {
             .unwrap();
         frame[14 + 8] ^= 1;
         let ethernet = Ethernet::parse(&frame).unwrap();
-        assert!(Packet::parse(ethernet.ethertype, ethernet.packet).is_none());
+        assert!(Ip::parse(ethernet.ethertype, ethernet.packet).is_none());
     }
 }

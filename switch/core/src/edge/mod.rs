@@ -1,4 +1,4 @@
-//! The edge service of a network: gateway, DHCP and DNS transport inside the switch.
+//! The edge service of a network: gateway, DHCP and the way of DNS inside the switch.
 //!
 //! # Theory of operation
 //!
@@ -33,11 +33,11 @@ use std::time::Duration;
 
 use smoltcp::wire::IpProtocol;
 
-pub use config::{EdgeConfig, EdgeCounters, EdgeEvent, HostRecord, QueryId, Transmit, Transport};
+pub use config::{Carrier, EdgeConfig, EdgeCounters, EdgeEvent, HostRecord, QueryId, Transmit};
 pub use question::Question;
 
 use crate::{Mac, PortId, Time};
-use frame::{Datagram, Ethernet, Packet};
+use frame::{Datagram, Ethernet, Ip};
 use queries::Queries;
 use stack::{Outgoing, Sender, Stack};
 use way::{ReturnPath, Way};
@@ -88,7 +88,7 @@ impl Edge {
             self.queries.counters.not_ours += 1;
             return;
         }
-        match Packet::parse(ethernet.ethertype, ethernet.packet) {
+        match Ip::parse(ethernet.ethertype, ethernet.packet) {
             Some(packet) => self.handle_packet(ingress, &ethernet, &packet),
             None => self.queries.counters.malformed += 1,
         }
@@ -185,7 +185,7 @@ impl Edge {
         self.now = self.now.max(now);
     }
 
-    fn handle_packet(&mut self, ingress: PortId, ethernet: &Ethernet<'_>, packet: &Packet<'_>) {
+    fn handle_packet(&mut self, ingress: PortId, ethernet: &Ethernet<'_>, packet: &Ip<'_>) {
         let way = Way {
             port: ingress,
             mac: ethernet.source,

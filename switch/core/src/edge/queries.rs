@@ -11,8 +11,8 @@
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::net::IpAddr;
 
-use super::config::{EdgeCounters, EdgeEvent, QueryId, Transport};
 use super::QUERY_LIFETIME;
+use super::config::{Carrier, EdgeCounters, EdgeEvent, QueryId};
 use super::way::ReturnPath;
 use crate::{PortId, Time};
 
@@ -64,15 +64,15 @@ impl Queries {
                 path,
             },
         );
-        let transport = match path {
-            ReturnPath::Udp { .. } => Transport::Udp,
-            ReturnPath::Tcp(_) => Transport::Tcp,
+        let carrier = match path {
+            ReturnPath::Udp { .. } => Carrier::Udp,
+            ReturnPath::Tcp(_) => Carrier::Tcp,
         };
         self.events.push_back(EdgeEvent::Dns {
             query: QueryId(id),
             ingress: port,
             source,
-            transport,
+            carrier,
             message: message.to_vec(),
         });
         self.counters.queries += 1;

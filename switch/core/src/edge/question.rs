@@ -6,7 +6,7 @@
 use std::net::{IpAddr, SocketAddr};
 
 use super::config::EdgeConfig;
-use super::frame::{Datagram, Ethernet, Packet};
+use super::frame::{Datagram, Ethernet, Ip};
 use super::{DNS_PORT, is_gateway, is_host};
 use crate::Mac;
 use smoltcp::wire::IpProtocol;
@@ -25,7 +25,7 @@ impl<'a> Question<'a> {
         if ethernet.destination != config.gateway_mac || !ethernet.source.is_station() {
             return None;
         }
-        let packet = Packet::parse(ethernet.ethertype, ethernet.packet)?;
+        let packet = Ip::parse(ethernet.ethertype, ethernet.packet)?;
         if packet.fragment || packet.protocol != IpProtocol::Udp {
             return None;
         }

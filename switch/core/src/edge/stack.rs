@@ -31,7 +31,7 @@ use super::frame;
 use super::queries::Queries;
 use super::tcp::{Connection, Turn, client_of, listener};
 use super::way::{ConnectionId, Way};
-use crate::Time;
+use crate::{PortId, Time};
 
 /// An IP packet smoltcp wants sent, and to whom.
 #[derive(Debug)]

@@ -83,18 +83,18 @@ fn next_payload(edge: &mut Edge) -> Option<(IpAddr, Vec<u8>)> {
     assert_eq!(ethernet.source, GATEWAY_MAC);
     assert_eq!(ethernet.destination, CLIENT_MAC);
     assert!(ethernet.packet.len() <= 1500);
-    let packet = Packet::parse(ethernet.ethertype, ethernet.packet).unwrap();
+    let packet = Ip::parse(ethernet.ethertype, ethernet.packet).unwrap();
     Some((packet.source, packet.payload.to_vec()))
 }
 
-fn next_query(edge: &mut Edge) -> Option<(QueryId, Transport, Vec<u8>)> {
+fn next_query(edge: &mut Edge) -> Option<(QueryId, Carrier, Vec<u8>)> {
     let EdgeEvent::Dns {
         query,
-        transport,
+        carrier,
         message,
         ..
     } = edge.poll_event()?;
-    Some((query, transport, message))
+    Some((query, carrier, message))
 }
 
 #[test]
@@ -209,8 +209,8 @@ fn udp_query_is_answered_to_who_asked() {
             CLIENT_PORT,
             &udp_frame(client, server, b"query"),
         );
-        let (query, transport, message) = next_query(&mut edge).unwrap();
-        assert_eq!((transport, &message[..]), (Transport::Udp, &b"query"[..]));
+        let (query, carrier, message) = next_query(&mut edge).unwrap();
+        assert_eq!((carrier, &message[..]), (Carrier::Udp, &b"query"[..]));
         assert!(edge.poll_transmit().is_none());
         edge.answer(query, b"answer");
         let (source, payload) = next_payload(&mut edge).unwrap();

@@ -168,8 +168,8 @@ fn tcp_connection_carries_queries_and_answers_in_any_order() {
         let (head, tail) = bytes.split_at(9);
         client.send(handle, head);
         client.run(&mut edge, 5);
-        let (first, transport, message) = next_query(&mut edge).unwrap();
-        assert_eq!((transport, &message[..]), (Transport::Tcp, &b"first"[..]));
+        let (first, carrier, message) = next_query(&mut edge).unwrap();
+        assert_eq!((carrier, &message[..]), (Carrier::Tcp, &b"first"[..]));
         assert!(edge.poll_event().is_none());
         client.send(handle, tail);
         client.run(&mut edge, 5);
