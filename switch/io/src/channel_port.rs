@@ -16,7 +16,7 @@
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
@@ -24,6 +24,7 @@ use switch_core::{PortId, VnetHeader};
 
 use crate::frame_port::{Capabilities, FrameBuffer, FramePort, Written};
 use crate::lanes::Lanes;
+use crate::lock::lock;
 
 /// Makes a port and its station. Each direction queues up to `capacity` frames; `capabilities` is what the station takes.
 pub fn channel(
@@ -263,7 +264,7 @@ impl Queue {
     }
 
     fn push(&self, port: Option<PortId>, envelope: Vec<u8>) -> Result<(), Refused> {
-        let mut state = self.lock();
+        let mut state = lock(&self.state);
         let was_empty = state.envelopes.is_empty();
         let refused = match () {
             () if state.closed => Refused::Closed,
@@ -280,7 +281,7 @@ impl Queue {
     }
 
     fn pop(&self) -> io::Result<(Option<PortId>, Vec<u8>)> {
-        let mut state = self.lock();
+        let mut state = lock(&self.state);
         let Some(envelope) = state.envelopes.pop() else {
             let kind = if state.closed {
                 io::ErrorKind::BrokenPipe
@@ -314,7 +315,7 @@ impl Queue {
     }
 
     fn close(&self) {
-        self.lock().closed = true;
+        lock(&self.state).closed = true;
         self.raise();
     }
 
@@ -325,10 +326,6 @@ impl Queue {
 
     fn clear(&self) {
         let _ = rustix::io::read(&self.event, &mut [0; 8]);
-    }
-
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -1,9 +1,11 @@
 //! What a switch tells its owner.
 
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use switch_core::PortId;
+
+use crate::lock::lock;
 
 /// A change the owner of a switch did not ask for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,25 +22,20 @@ pub(crate) struct Events(Arc<Mutex<Vec<SyncSender<SwitchEvent>>>>);
 impl Events {
     pub(crate) fn subscribe(&self) -> Receiver<SwitchEvent> {
         let (sender, receiver) = sync_channel(BACKLOG);
-        self.lock().push(sender);
+        lock(&self.0).push(sender);
         receiver
     }
 
     /// A subscriber that is [`BACKLOG`] events behind misses this one.
     pub(crate) fn emit(&self, event: SwitchEvent) {
-        self.lock()
-            .retain(|subscriber| match subscriber.try_send(event) {
-                Ok(()) => true,
-                Err(TrySendError::Full(_)) => {
-                    tracing::warn!(?event, "a subscriber of switch events does not keep up");
-                    true
-                }
-                Err(TrySendError::Disconnected(_)) => false,
-            });
-    }
-
-    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<SyncSender<SwitchEvent>>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.0).retain(|subscriber| match subscriber.try_send(event) {
+            Ok(()) => true,
+            Err(TrySendError::Full(_)) => {
+                tracing::warn!(?event, "a subscriber of switch events does not keep up");
+                true
+            }
+            Err(TrySendError::Disconnected(_)) => false,
+        });
     }
 }
 

@@ -15,7 +15,7 @@ use std::hash::BuildHasherDefault;
 
 use switch_core::PortId;
 
-use crate::worker::PortHasher;
+use crate::hasher::PortHasher;
 
 #[derive(Debug)]
 pub(crate) struct Lanes {

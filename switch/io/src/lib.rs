@@ -1,10 +1,16 @@
 //! TAPs, workers and decorators: moves the frames that switch-core decides about.
 
 mod channel_port;
+mod clock;
+mod engine;
+mod error;
 mod events;
 mod frame_port;
+mod hasher;
 mod lanes;
+mod lock;
 mod lossy;
+mod overload;
 mod patch_port;
 mod pcap;
 mod port;
@@ -18,16 +24,16 @@ mod tap;
 mod worker;
 
 pub use channel_port::{ChannelEnd, ChannelPort, Received, channel};
+pub use engine::{EngineChoice, EngineKind, EngineReport};
+pub use error::{AddPort, StartSwitch};
 pub use events::SwitchEvent;
 pub use frame_port::{Capabilities, FrameBuffer, FramePort, Written};
+pub use lock::lock;
 pub use lossy::{FaultCounts, Faults, Lossy, LossyControl};
 pub use patch_port::{PatchPort, patch};
 pub use pcap::Pcap;
 pub use probe::{HostSupport, probe};
-pub use switch::{
-    AUTO_WORKERS_MAX, AddPort, EngineChoice, EngineKind, EngineReport, RemovedPort, StartSwitch,
-    Switch, SwitchConfig,
-};
+pub use switch::{AUTO_WORKERS_MAX, RemovedPort, Switch, SwitchConfig};
 pub use sys::meminfo::unreceived;
 pub use sys::namespace::namespace_cookie;
 pub use sys::packet;

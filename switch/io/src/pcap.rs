@@ -11,12 +11,13 @@
 
 use std::io::{self, Write};
 use std::os::fd::BorrowedFd;
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use switch_core::{Frame, PortId, VnetHeader, checksum};
 
 use crate::frame_port::{Capabilities, FrameBuffer, FramePort, Written};
+use crate::lock::lock;
 
 /// A port whose frames are also written to a capture, in both directions, superframes whole and with the checksums
 /// complete that their sender left open. When the capture cannot be written it ends; the frames flow on.
@@ -41,7 +42,7 @@ impl<P: FramePort> Pcap<P> {
     }
 
     fn record<'a>(&self, direction: Direction, envelopes: impl Iterator<Item = &'a [u8]>) {
-        let mut capture = self.capture.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut capture = lock(&self.capture);
         let Some(open) = capture.as_mut() else {
             return;
         };

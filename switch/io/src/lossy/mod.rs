@@ -10,7 +10,7 @@ mod line;
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use rustix::event::{Timespec, epoll};
@@ -20,6 +20,7 @@ use rustix::time::{
 
 use self::line::Line;
 use crate::frame_port::{Capabilities, FrameBuffer, FramePort, Written};
+use crate::lock::lock;
 
 /// What goes wrong in one direction. The default is: nothing.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -90,19 +91,15 @@ struct Lines {
 impl LossyControl {
     /// Sets the faults of frames from the station into the switch, and of those to it. Frames that wait keep their time.
     pub fn set(&self, inbound: Faults, outbound: Faults) {
-        let mut lines = self.lock();
+        let mut lines = lock(&self.0);
         lines.inbound.set(inbound);
         lines.outbound.set(outbound);
     }
 
     /// Counts of frames from the station, and of those to it.
     pub fn counts(&self) -> (FaultCounts, FaultCounts) {
-        let lines = self.lock();
+        let lines = lock(&self.0);
         (lines.inbound.counts(), lines.outbound.counts())
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Lines> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -176,7 +173,7 @@ impl<P: FramePort> Lossy<P> {
 
 impl<P: FramePort> FramePort for Lossy<P> {
     fn read(&self, buffers: &mut [FrameBuffer]) -> io::Result<usize> {
-        let mut lines = self.control.lock();
+        let mut lines = lock(&self.control.0);
         let now = self.start.elapsed();
         let released = self.release(&mut lines, now);
         lines.outbound.count_late(&released);
@@ -202,7 +199,7 @@ impl<P: FramePort> FramePort for Lossy<P> {
 
     /// A frame that waits counts as sent.
     fn write(&self, envelopes: &[&[u8]]) -> Written {
-        let mut lines = self.control.lock();
+        let mut lines = lock(&self.control.0);
         let now = self.start.elapsed();
         let mut written = Written::default();
         for envelope in envelopes {

@@ -7,7 +7,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use super::desk::Desk;
-use super::time_since;
+use crate::clock::time_since;
 
 /// The ageing thread; stops when its sender is dropped.
 #[derive(Debug)]

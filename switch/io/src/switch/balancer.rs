@@ -11,50 +11,12 @@
 
 use std::io;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::sync::mpsc::RecvTimeoutError;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use super::desk::Desk;
-
-/// What a worker holds of the balancer.
-#[derive(Clone, Debug)]
-pub(crate) struct Overload(SyncSender<Request>);
-
-#[derive(Clone, Copy, Debug)]
-enum Request {
-    /// This worker has too much to do.
-    Relieve(usize),
-    Stop,
-}
-
-impl Overload {
-    /// `worker` has too much to do. Never waits: who does not get through says it again soon.
-    pub(crate) fn tell(&self, worker: usize) {
-        let _ = self.0.try_send(Request::Relieve(worker));
-    }
-}
-
-/// Requests that nobody has looked at.
-#[derive(Debug)]
-pub(super) struct Requests {
-    overload: Overload,
-    received: Receiver<Request>,
-}
-
-impl Requests {
-    pub(super) fn new() -> Self {
-        let (sender, received) = sync_channel(WAITING);
-        Self {
-            overload: Overload(sender),
-            received,
-        }
-    }
-
-    pub(super) fn overload(&self) -> Overload {
-        self.overload.clone()
-    }
-}
+use crate::overload::{Overload, Request, Requests};
 
 /// The balancing thread; stops when this is dropped.
 #[derive(Debug)]
@@ -68,7 +30,7 @@ impl Balancer {
         let overload = requests.overload();
         let thread = std::thread::Builder::new()
             .name("switch-balance".into())
-            .spawn(move || run(&requests.received, &desk))?;
+            .spawn(move || run(&requests, &desk))?;
         Ok(Self {
             overload,
             thread: Some(thread),
@@ -78,21 +40,17 @@ impl Balancer {
 
 impl Drop for Balancer {
     fn drop(&mut self) {
-        let _ = self.overload.0.send(Request::Stop);
+        self.overload.stop();
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
         }
     }
 }
 
-fn run(requests: &Receiver<Request>, desk: &Desk) {
+fn run(requests: &Requests, desk: &Desk) {
     let mut patience = Patience::new();
     loop {
-        let request = match patience.until() {
-            Some(due) => requests.recv_timeout(due.saturating_duration_since(Instant::now())),
-            None => requests.recv().map_err(RecvTimeoutError::from),
-        };
-        match request {
+        match requests.next_before(patience.until()) {
             Ok(Request::Relieve(worker)) => {
                 if desk.relieve(worker) {
                     patience.spread(Mark::now(desk));
@@ -177,7 +135,6 @@ impl Patience {
     }
 }
 
-const WAITING: usize = 8;
 const WAIT_MIN: Duration = Duration::from_secs(8);
 const WAIT_MAX: Duration = Duration::from_secs(64);
 /// Ports that spread again so soon after they were gathered should not have been.

@@ -6,9 +6,10 @@ use std::time::Duration;
 use switch_core::{Bridge, PortConfig, PortId};
 
 use super::registry::Registry;
-use super::{AddPort, lock};
+use crate::error::AddPort;
 use crate::events::{Events, SwitchEvent};
 use crate::frame_port::FramePort;
+use crate::lock::lock;
 use crate::port::Port;
 use crate::worker::WorkerHandle;
 
@@ -55,8 +56,7 @@ impl Desk {
         }
         bridge.add_port(id, config);
         self.registry.insert(Arc::clone(&port), reader);
-        let listening = self.workers[reader].listen(id);
-        if let Some(error) = listening.unwrap_or_else(Some) {
+        if let Err(error) = self.workers[reader].listen(id) {
             drop(self.detach(id));
             return Err(AddPort::Watch(error));
         }
@@ -110,7 +110,7 @@ impl Desk {
             .release(id)
             .and_then(|()| self.workers[to].listen(id));
         self.registry.moved(id, to);
-        if let Some(error) = listening.unwrap_or_else(Some) {
+        if let Err(error) = listening {
             tracing::error!(port = id.0, %error, "a port cannot be read by another worker");
             self.events.emit(SwitchEvent::PortGone(id));
         }

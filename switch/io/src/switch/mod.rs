@@ -21,50 +21,26 @@ mod registry;
 mod share;
 
 use std::collections::HashMap;
-use std::io;
+use std::sync::Arc;
 use std::sync::mpsc::Receiver;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use switch_core::{Bridge, BridgeConfig, PortConfig, PortCounts, PortId, PortKind, Time};
 
 use self::ager::Ager;
-pub(crate) use self::balancer::Overload;
-use self::balancer::{Balancer, Requests};
+use self::balancer::Balancer;
 use self::config::Placement;
-pub use self::config::{AUTO_WORKERS_MAX, EngineChoice, EngineKind, EngineReport, SwitchConfig};
+pub use self::config::{AUTO_WORKERS_MAX, SwitchConfig};
 use self::desk::Desk;
 use self::registry::Registry;
+use crate::clock::time_since;
+use crate::engine::{EngineChoice, EngineKind, EngineReport};
+use crate::error::{AddPort, StartSwitch};
 use crate::events::{Events, SwitchEvent};
 use crate::frame_port::FramePort;
+use crate::overload::Requests;
 use crate::port::Port;
-use crate::worker::{Engine, Setup, Worked, WorkerHandle};
-
-/// Why a switch did not start.
-#[derive(Debug, thiserror::Error)]
-pub enum StartSwitch {
-    #[error("io_uring was asked for and is not usable: {0}")]
-    Uring(#[source] io::Error),
-    #[error("a worker cannot start: {0}")]
-    Worker(#[source] io::Error),
-    #[error("a worker cannot be bound to core {core}: {error}")]
-    Pin {
-        core: usize,
-        #[source]
-        error: io::Error,
-    },
-}
-
-/// Why a port was not added.
-#[derive(Debug, thiserror::Error)]
-pub enum AddPort {
-    #[error("a worker of the switch has stopped")]
-    WorkerStopped,
-    #[error("all port numbers have been used")]
-    Exhausted,
-    #[error("the port cannot be watched: {0}")]
-    Watch(#[source] io::Error),
-}
+use crate::worker::{Setup, Worked, WorkerHandle};
 
 /// A port that no worker touches any more. Its descriptor closes when this is dropped, and with a TAP the link goes, for
 /// which the kernel takes tens of milliseconds: let go of locks first.
@@ -125,7 +101,7 @@ impl Switch {
             .transpose()
             .map_err(StartSwitch::Worker)?;
         let report = EngineReport {
-            engine: engine.kind(),
+            engine,
             fallback,
             workers: count,
         };
@@ -210,21 +186,13 @@ impl Switch {
     }
 }
 
-fn choose(choice: EngineChoice) -> Result<(Engine, Option<String>), StartSwitch> {
+fn choose(choice: EngineChoice) -> Result<(EngineKind, Option<String>), StartSwitch> {
     if choice == EngineChoice::Epoll {
-        return Ok((Engine::Epoll, None));
+        return Ok((EngineKind::Epoll, None));
     }
     match crate::sys::ring::probe() {
-        Ok(()) => Ok((Engine::Uring, None)),
+        Ok(()) => Ok((EngineKind::Uring, None)),
         Err(error) if choice == EngineChoice::Uring => Err(StartSwitch::Uring(error)),
-        Err(error) => Ok((Engine::Epoll, Some(error.to_string()))),
+        Err(error) => Ok((EngineKind::Epoll, Some(error.to_string()))),
     }
-}
-
-pub(crate) fn time_since(start: Instant) -> Time {
-    Time::from_millis(u64::try_from(start.elapsed().as_millis()).unwrap_or(u64::MAX))
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex};
 use switch_core::{Bridge, PortCounts, PortId};
 
 use super::config::Placement;
-use super::lock;
 use super::share::handed_over;
+use crate::lock::lock;
 use crate::port::Port;
 
 /// What is attached; the workers have copies of their own.

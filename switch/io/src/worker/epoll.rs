@@ -11,28 +11,17 @@ use std::time::Instant;
 
 use rustix::buffer::spare_capacity;
 use rustix::event::epoll;
-use switch_core::PortId;
+use switch_core::{PortId, Time};
 
-use super::batch::{Batch, Places, classify_read};
-use super::forward::{Courier, Forwarder};
-use super::load::Load;
-use super::table::{Entry, PortTable, Watch};
-use super::{Command, Mailbox, Setup};
-use crate::events::{Events, SwitchEvent};
-use crate::frame_port::{FrameBuffer, is_gone};
-use crate::switch::{Overload, time_since};
+use super::mailbox::{Command, Mailbox};
+use super::relay::Relay;
+use super::setup::Setup;
+use super::table::Watch;
 
 pub(super) struct Worker {
     epoll: OwnedFd,
     mailbox: Mailbox,
-    ports: PortTable,
-    forwarder: Forwarder,
-    buffers: Vec<FrameBuffer>,
-    batch: Batch,
-    events: Events,
-    start: Instant,
-    load: Load,
-    overload: Overload,
+    relay: Relay,
 }
 
 impl Worker {
@@ -43,16 +32,7 @@ impl Worker {
         Ok(Self {
             epoll,
             mailbox,
-            ports: PortTable::default(),
-            forwarder: Forwarder::new(setup.index, setup.join),
-            buffers: std::iter::repeat_with(FrameBuffer::new)
-                .take(Batch::LEN)
-                .collect(),
-            batch: Batch::new(),
-            events: setup.events,
-            start: setup.start,
-            load: Load::new(setup.worked),
-            overload: setup.overload,
+            relay: Relay::new(setup),
         })
     }
 
@@ -64,15 +44,13 @@ impl Worker {
                 Ok(_) | Err(rustix::io::Errno::INTR) => {}
                 Err(error) => return Err(error.into()),
             }
+            let now = self.relay.begin_round(Instant::now());
             let mut woken = false;
             for event in &ready {
                 match u32::try_from(event.data.u64()) {
-                    Ok(number) => self.serve(PortId(number), event.flags),
+                    Ok(number) => self.serve(PortId(number), event.flags, now),
                     Err(_) => woken = true,
                 }
-            }
-            if self.load.is_too_much(Instant::now()) {
-                self.overload.tell(self.forwarder.worker);
             }
             if woken && self.obey() {
                 return Ok(());
@@ -80,42 +58,23 @@ impl Worker {
         }
     }
 
-    fn serve(&mut self, id: PortId, flags: epoll::EventFlags) {
-        let Some(port) = self.ports.port(id) else {
-            return;
-        };
-        match port.device.read(&mut self.buffers) {
-            Ok(count) => {
-                let now = time_since(self.start);
-                self.batch.clear();
-                for buffer in &mut self.buffers[..count] {
-                    let worker = self.forwarder.worker;
-                    self.batch
-                        .push(classify_read(&self.ports, port, worker, now, buffer));
-                }
-                let mut courier = Buffers(&self.buffers);
-                self.forwarder
-                    .dispatch(&self.ports, &self.batch, &mut courier);
-            }
-            Err(error) => self.read_failed(id, flags, &error),
+    fn serve(&mut self, id: PortId, flags: epoll::EventFlags, now: Time) {
+        if let Err(error) = self.relay.pass_on(id, now) {
+            self.read_failed(id, flags, &error);
         }
     }
 
     /// Ends the watch of a port that failed for good: by its error, or because it claims to be ready and is not.
     fn read_failed(&mut self, id: PortId, flags: epoll::EventFlags, error: &io::Error) {
-        let dead = flags.intersects(epoll::EventFlags::ERR | epoll::EventFlags::HUP);
-        let Some(entry) = self.ports.entry_mut(id) else {
+        let hung_up = flags.intersects(epoll::EventFlags::ERR | epoll::EventFlags::HUP);
+        if error.kind() == io::ErrorKind::WouldBlock && !hung_up {
+            if let Some(entry) = self.relay.ports.entry(id) {
+                entry.failures.set(0);
+            }
             return;
-        };
-        entry.failures = if error.kind() == io::ErrorKind::WouldBlock {
-            0
-        } else {
-            entry.failures + 1
-        };
-        if dead || is_gone(error) || entry.failures > FAILURES_MAX {
-            tracing::info!(port = id.0, %error, "port is gone");
+        }
+        if self.relay.fail(id, error, hung_up) {
             self.unwatch(id);
-            self.events.emit(SwitchEvent::PortGone(id));
         }
     }
 
@@ -125,11 +84,11 @@ impl Worker {
         while let Some(command) = self.mailbox.next() {
             match command {
                 Command::Attach(port, done) => {
-                    self.ports.insert(port);
+                    self.relay.ports.insert(port);
                     let _ = done.send(());
                 }
                 Command::Listen(id, done) => {
-                    let _ = done.send(self.watch(id).err());
+                    let _ = done.send(self.watch(id));
                 }
                 Command::Release(id, done) => {
                     self.unwatch(id);
@@ -137,7 +96,7 @@ impl Worker {
                 }
                 Command::Detach(id, done) => {
                     self.unwatch(id);
-                    drop(self.ports.remove(id));
+                    drop(self.relay.ports.remove(id));
                     let _ = done.send(());
                 }
                 Command::Stop => return true,
@@ -147,7 +106,11 @@ impl Worker {
     }
 
     fn watch(&mut self, id: PortId) -> io::Result<()> {
-        let entry = self.ports.entry_mut(id).ok_or(io::ErrorKind::NotFound)?;
+        let entry = self
+            .relay
+            .ports
+            .entry_mut(id)
+            .ok_or(io::ErrorKind::NotFound)?;
         let data = epoll::EventData::new_u64(u64::from(id.0));
         epoll::add(
             &self.epoll,
@@ -160,7 +123,7 @@ impl Worker {
     }
 
     fn unwatch(&mut self, id: PortId) {
-        let Some(entry) = self.ports.entry_mut(id) else {
+        let Some(entry) = self.relay.ports.entry_mut(id) else {
             return;
         };
         if entry.watch == Watch::Armed {
@@ -171,22 +134,6 @@ impl Worker {
     }
 }
 
-/// Frames in the worker's own buffers, written one system call each.
-pub(super) struct Buffers<'a>(pub(super) &'a [FrameBuffer]);
-
-impl Courier for Buffers<'_> {
-    fn envelope(&self, place: usize) -> &[u8] {
-        self.0[place].envelope()
-    }
-
-    fn start(&mut self, _egress: &Entry, places: Places) -> Places {
-        places
-    }
-
-    fn settle(&mut self) {}
-}
-
 /// Event data of the eventfd; port numbers are below.
 const WAKE: u64 = u64::MAX;
 const EVENTS: usize = 64;
-const FAILURES_MAX: u32 = 16;

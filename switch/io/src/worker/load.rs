@@ -43,9 +43,9 @@ impl Load {
         }
     }
 
-    /// Called once a round by the worker's thread. True when the worker has too much to do; it is not said again before it
-    /// has been true for as long again.
-    pub(super) fn is_too_much(&mut self, now: Instant) -> bool {
+    /// Called once a round by the worker's thread. True when the worker has too much to do, which is forgotten then: it is not
+    /// said again before it has been true for as long again.
+    pub(super) fn take_overload(&mut self, now: Instant) -> bool {
         let elapsed = now.saturating_duration_since(self.since);
         if elapsed < WINDOW {
             return false;
@@ -57,11 +57,11 @@ impl Load {
         self.worked.set(used);
         let weight = (elapsed.as_secs_f64() / MEMORY.as_secs_f64()).min(1.0);
         self.average += (self.share - self.average) * weight;
-        let is_too_much = self.average > TOO_MUCH;
-        if is_too_much {
+        let overloaded = self.average > TOO_MUCH;
+        if overloaded {
             self.average = 0.0;
         }
-        is_too_much
+        overloaded
     }
 
     /// The share of the last [`WINDOW`].
@@ -101,7 +101,7 @@ mod tests {
                 work(WINDOW);
             }
             now += WINDOW;
-            load.is_too_much(now)
+            load.take_overload(now)
         };
         (1..=windows).filter(told).collect()
     }
@@ -131,7 +131,7 @@ mod tests {
         let worked = Worked::default();
         let mut load = Load::new(worked.clone());
         work(WINDOW);
-        load.is_too_much(Instant::now() + WINDOW);
+        load.take_overload(Instant::now() + WINDOW);
         assert!(worked.get() >= WINDOW);
     }
 }

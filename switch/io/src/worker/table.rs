@@ -2,13 +2,14 @@
 
 use std::cell::Cell;
 use std::collections::HashMap;
-use std::hash::{BuildHasherDefault, Hasher};
+use std::hash::BuildHasherDefault;
 use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
 
 use switch_core::PortId;
 
 use crate::frame_port::FrameBuffer;
+use crate::hasher::PortHasher;
 use crate::port::Port;
 
 /// Ports by number. Used by one thread.
@@ -22,7 +23,7 @@ pub(super) struct Entry {
     pub(super) writes: Cell<u32>,
     pub(super) watch: Watch,
     /// Failed reads in a row.
-    pub(super) failures: u32,
+    pub(super) failures: Cell<u32>,
     /// Set while another worker is about to read the port: nothing new is read from it.
     pub(super) releasing: Option<SyncSender<()>>,
     /// Set while the port is being detached: nothing new is started on it.
@@ -51,7 +52,7 @@ impl Entry {
             port,
             writes: Cell::new(0),
             watch: Watch::No,
-            failures: 0,
+            failures: Cell::new(0),
             releasing: None,
             closing: None,
         }
@@ -84,13 +85,10 @@ impl PortTable {
         Some(&entry.port)
     }
 
-    /// A port that this worker polls and may read.
-    pub(super) fn read_port(&self, id: PortId) -> Option<&Port> {
-        let entry = self.0.get(&id)?;
-        if entry.is_leaving() || entry.watch == Watch::No {
-            return None;
-        }
-        Some(&entry.port)
+    /// A port that this worker may read.
+    pub(super) fn readable(&self, id: PortId) -> Option<&Entry> {
+        let may_read = |entry: &&Entry| !entry.is_leaving() && entry.watch != Watch::No;
+        self.0.get(&id).filter(may_read)
     }
 
     /// The port that the frame in `buffer`, read from `reader`, counts as coming from. One that has been detached
@@ -98,30 +96,5 @@ impl PortTable {
     pub(super) fn origin<'a>(&'a self, buffer: &mut FrameBuffer, reader: &'a Port) -> &'a Port {
         let origin = buffer.take_origin();
         origin.and_then(|id| self.port(id)).unwrap_or(reader)
-    }
-}
-
-/// Port numbers are ours and consecutive: a multiplication spreads them (Knuth, 6.4).
-#[derive(Default)]
-pub(crate) struct PortHasher(u64);
-
-impl Hasher for PortHasher {
-    fn write(&mut self, bytes: &[u8]) {
-        for byte in bytes {
-            self.write_u32(u32::from(*byte));
-        }
-    }
-
-    fn write_u32(&mut self, value: u32) {
-        self.0 = (self.0 ^ u64::from(value)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    }
-
-    /// Whether there is a number at all.
-    fn write_isize(&mut self, value: isize) {
-        self.write_u32(u32::from(value != 0));
-    }
-
-    fn finish(&self) -> u64 {
-        self.0 ^ (self.0 >> 32)
     }
 }

@@ -6,7 +6,7 @@ use std::os::fd::AsFd;
 use switch_core::PortId;
 
 use super::{WAKE, Worker};
-use crate::worker::Command;
+use crate::worker::mailbox::Command;
 use crate::worker::table::{Entry, Watch};
 
 impl Worker {
@@ -17,18 +17,18 @@ impl Worker {
         while let Some(command) = self.mailbox.next() {
             match command {
                 Command::Attach(port, done) => {
-                    self.ports.insert(port);
+                    self.relay.ports.insert(port);
                     let _ = done.send(());
                 }
                 Command::Listen(id, done) => {
-                    if let Some(entry) = self.ports.entry_mut(id) {
+                    if let Some(entry) = self.relay.ports.entry_mut(id) {
                         entry.watch = Watch::Due;
                         self.due.push_back(id);
                     }
-                    let _ = done.send(None);
+                    let _ = done.send(Ok(()));
                 }
                 Command::Release(id, done) => {
-                    let Some(entry) = self.ports.entry_mut(id) else {
+                    let Some(entry) = self.relay.ports.entry_mut(id) else {
                         let _ = done.send(());
                         continue;
                     };
@@ -36,7 +36,7 @@ impl Worker {
                     self.cancel(id)?;
                 }
                 Command::Detach(id, done) => {
-                    let Some(entry) = self.ports.entry_mut(id) else {
+                    let Some(entry) = self.relay.ports.entry_mut(id) else {
                         let _ = done.send(());
                         continue;
                     };
@@ -51,7 +51,7 @@ impl Worker {
 
     /// Ends the request of a port that is leaving.
     pub(super) fn cancel(&mut self, id: PortId) -> io::Result<()> {
-        let Some(entry) = self.ports.entry_mut(id) else {
+        let Some(entry) = self.relay.ports.entry_mut(id) else {
             return Ok(());
         };
         if entry.watch == Watch::Armed {
@@ -67,7 +67,7 @@ impl Worker {
 
     /// Lets go of a port that is leaving and has no request in the kernel.
     fn let_go(&mut self, id: PortId) {
-        if let Some(entry) = self.ports.entry_mut(id) {
+        if let Some(entry) = self.relay.ports.entry_mut(id) {
             self.released.extend(entry.releasing.take());
         }
         self.finish_detach(id);
@@ -78,14 +78,14 @@ impl Worker {
         let idle = |entry: &Entry| {
             entry.closing.is_some() && entry.watch == Watch::No && entry.writes.get() == 0
         };
-        if !self.ports.entry(id).is_some_and(idle) {
+        if !self.relay.ports.entry(id).is_some_and(idle) {
             return;
         }
         if let Some(Entry {
             port,
             closing: Some(done),
             ..
-        }) = self.ports.remove(id)
+        }) = self.relay.ports.remove(id)
         {
             drop(port);
             let _ = done.send(());
@@ -95,14 +95,14 @@ impl Worker {
     /// A request that could not be cancelled because it was just running is cancelled again.
     pub(super) fn took_cancel(&mut self, id: PortId, result: &io::Result<u32>) {
         let running = |entry: &Entry| entry.is_leaving() && entry.watch == Watch::Armed;
-        if result.is_err() && self.ports.entry(id).is_some_and(running) {
+        if result.is_err() && self.relay.ports.entry(id).is_some_and(running) {
             self.cancel_again.push(id);
         }
     }
 
     /// The kernel holds no read or poll of the port any more.
     pub(super) fn disarmed(&mut self, id: PortId) {
-        let Some(entry) = self.ports.entry_mut(id) else {
+        let Some(entry) = self.relay.ports.entry_mut(id) else {
             return;
         };
         if entry.is_leaving() {

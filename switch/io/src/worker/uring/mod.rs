@@ -27,25 +27,20 @@ use std::time::{Duration, Instant};
 use switch_core::{PortId, Time, VnetHeader};
 
 use self::courier::RingCourier;
-use super::batch::{Batch, classify, classify_read};
-use super::epoll::Buffers;
-use super::forward::Forwarder;
-use super::load::Load;
+use super::batch::{Batch, classify};
+use super::mailbox::Mailbox;
 use super::moderation::Moderation;
-use super::table::{PortTable, Watch};
-use super::{Mailbox, Setup};
-use crate::events::{Events, SwitchEvent};
-use crate::frame_port::{FrameBuffer, Written, is_gone};
-use crate::switch::{Overload, time_since};
+use super::relay::Relay;
+use super::setup::Setup;
+use super::table::Watch;
+use crate::frame_port::{FrameBuffer, Written};
 use crate::sys::ring::{BufferLayout, Completion, FrameRing, Received};
 
 pub(super) struct Worker {
     ring: FrameRing,
     mailbox: Mailbox,
-    ports: PortTable,
-    forwarder: Forwarder,
-    batch: Batch,
-    /// Where the frames of `batch` are.
+    relay: Relay,
+    /// Where the frames are that the ring read and that are still to be sent.
     received: Vec<Received>,
     /// Who sent the frame in each buffer of the ring, and its length.
     origins: Vec<(PortId, usize)>,
@@ -57,12 +52,7 @@ pub(super) struct Worker {
     cancel_again: Vec<PortId>,
     /// Ports that are not read any more; to be confirmed when what was read from them is on its way.
     released: Vec<SyncSender<()>>,
-    buffers: Vec<FrameBuffer>,
-    events: Events,
-    start: Instant,
-    load: Load,
     moderation: Moderation,
-    overload: Overload,
     woken: bool,
 }
 
@@ -73,23 +63,14 @@ impl Worker {
         Ok(Self {
             ring,
             mailbox,
-            ports: PortTable::default(),
-            forwarder: Forwarder::new(setup.index, setup.join),
-            batch: Batch::new(),
             received: Vec::with_capacity(Batch::LEN),
             origins: vec![(PortId(0), 0); usize::from(LAYOUT.count)],
             due: VecDeque::new(),
             readable: VecDeque::new(),
             cancel_again: Vec::new(),
             released: Vec::new(),
-            buffers: std::iter::repeat_with(FrameBuffer::new)
-                .take(POLLED_BATCH)
-                .collect(),
-            events: setup.events,
-            start: setup.start,
-            load: Load::new(setup.worked),
             moderation: Moderation::new(setup.start),
-            overload: setup.overload,
+            relay: Relay::new(setup),
             woken: false,
         })
     }
@@ -110,13 +91,10 @@ impl Worker {
                 let _ = done.send(());
             }
             let woke = Instant::now();
-            if self.load.is_too_much(woke) {
-                self.overload.tell(self.forwarder.worker);
-            }
-            let now = time_since(self.start);
+            let now = self.relay.begin_round(woke);
             self.take_completions(now);
             self.read_polled(now)?;
-            least_sleep = self.moderation.least_sleep(woke, self.load.share());
+            least_sleep = self.moderation.least_sleep(woke, self.relay.load_share());
             if std::mem::take(&mut self.woken) && self.obey()? {
                 return Ok(());
             }
@@ -147,8 +125,8 @@ impl Worker {
     fn took_read(&mut self, id: PortId, result: io::Result<Received>, armed: bool, now: Time) {
         match result {
             Ok(received) => {
-                if let Some(entry) = self.ports.entry_mut(id) {
-                    entry.failures = 0;
+                if let Some(entry) = self.relay.ports.entry(id) {
+                    entry.failures.set(0);
                 }
                 self.classify(id, received, now);
             }
@@ -164,33 +142,30 @@ impl Worker {
     }
 
     fn classify(&mut self, id: PortId, received: Received, now: Time) {
-        let Some(port) = self.ports.port(id) else {
+        let Some(port) = self.relay.ports.port(id) else {
             return self.ring.release(received.buffer);
         };
         let classified = classify(
             port,
-            self.forwarder.worker,
+            self.relay.forwarder.worker,
             now,
             self.ring.bytes_mut(received),
         );
         self.moderation.took(1);
         self.origins[usize::from(received.buffer)] = (id, received.len);
-        self.batch.push(classified);
         self.received.push(received);
-        if self.batch.is_full() {
+        if self.relay.add(classified) {
             self.dispatch();
         }
     }
 
-    /// Sends the batch and lets go of its buffers.
+    /// Sends the frames that the ring read, and lets go of their buffers.
     fn dispatch(&mut self) {
         let mut courier = RingCourier {
             ring: &mut self.ring,
             received: &self.received,
         };
-        self.forwarder
-            .dispatch(&self.ports, &self.batch, &mut courier);
-        self.batch.clear();
+        self.relay.dispatch(&mut courier);
         for received in self.received.drain(..) {
             self.ring.release(received.buffer);
         }
@@ -198,7 +173,7 @@ impl Worker {
 
     fn took_write(&mut self, id: PortId, result: io::Result<usize>, buffer: u16) {
         let (origin, len) = self.origins[usize::from(buffer)];
-        let Some(entry) = self.ports.entry(id) else {
+        let Some(entry) = self.relay.ports.entry(id) else {
             return;
         };
         entry.writes.set(entry.writes.get().saturating_sub(1));
@@ -208,27 +183,26 @@ impl Worker {
             .ports
             .entry(origin)
             .map_or(&entry.port, |origin| &origin.port);
-        self.forwarder.count(ingress, &entry.port, written);
+        self.relay.forwarder.count(ingress, &entry.port, written);
         self.finish_detach(id);
     }
 
     fn read_failed(&mut self, id: PortId, error: &io::Error) {
-        let Some(entry) = self.ports.entry_mut(id) else {
+        let Some(entry) = self.relay.ports.entry(id) else {
             return;
         };
         if error.raw_os_error() == Some(libc::ECANCELED) || entry.is_leaving() {
             return;
         }
-        entry.failures += 1;
-        if is_gone(error) || entry.failures > FAILURES_MAX {
+        if self.relay.fail(id, error, false)
+            && let Some(entry) = self.relay.ports.entry_mut(id)
+        {
             entry.watch = Watch::No;
-            tracing::info!(port = id.0, %error, "port is gone");
-            self.events.emit(SwitchEvent::PortGone(id));
         }
     }
 
     fn took_ready(&mut self, id: PortId) {
-        let Some(entry) = self.ports.entry_mut(id) else {
+        let Some(entry) = self.relay.ports.entry_mut(id) else {
             return;
         };
         if entry.is_leaving() {
@@ -247,22 +221,10 @@ impl Worker {
             let Some(id) = self.readable.pop_front() else {
                 break;
             };
-            let Some(port) = self.ports.read_port(id) else {
-                continue;
-            };
-            match port.device.read(&mut self.buffers) {
+            match self.relay.pass_on(id, now) {
+                Ok(0) => {}
                 Ok(count) => {
                     self.moderation.took(count);
-                    self.batch.clear();
-                    for buffer in &mut self.buffers[..count] {
-                        let worker = self.forwarder.worker;
-                        self.batch
-                            .push(classify_read(&self.ports, port, worker, now, buffer));
-                    }
-                    let mut courier = Buffers(&self.buffers);
-                    self.forwarder
-                        .dispatch(&self.ports, &self.batch, &mut courier);
-                    self.batch.clear();
                     self.readable.push_back(id);
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.due.push_back(id),
@@ -287,7 +249,7 @@ impl Worker {
             let Some(id) = self.due.pop_front() else {
                 break;
             };
-            let Some(entry) = self.ports.entry_mut(id) else {
+            let Some(entry) = self.relay.ports.entry_mut(id) else {
                 continue;
             };
             if entry.is_leaving() || entry.watch != Watch::Due {
@@ -317,7 +279,4 @@ const LAYOUT: BufferLayout = BufferLayout {
 };
 /// Reads are armed again only when so many buffers are back, lest they stop at once.
 const FREE_BUFFERS_MIN: usize = 16;
-/// Frames read at once from a polled port.
-const POLLED_BATCH: usize = 32;
-const FAILURES_MAX: u32 = 16;
 const _: () = assert!(FrameBuffer::HEADROOM + VnetHeader::LEN < FrameBuffer::LEN);
