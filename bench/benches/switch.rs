@@ -7,7 +7,7 @@ use divan::counter::BytesCount;
 use etherparse::PacketBuilder;
 use switch_core::{
     Bridge, BridgeConfig, Coalescer, Fdb, FdbConfig, Frame, Joining, Mac, PortConfig, PortId,
-    PortKind, Segments, Time, VnetHeader, checksum,
+    PortKind, Segments, Time, VnetHeader,
 };
 
 fn main() {

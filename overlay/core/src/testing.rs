@@ -2,7 +2,7 @@
 
 use etherparse::PacketBuilder;
 use proptest::prelude::*;
-use switch_core::{Frame, Segments, VnetHeader, checksum};
+use switch_core::{Frame, Segments, VnetHeader};
 
 use crate::checksum::{add, sum};
 

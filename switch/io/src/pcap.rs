@@ -14,7 +14,7 @@ use std::os::fd::BorrowedFd;
 use std::sync::Mutex;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use switch_core::{Frame, PortId, VnetHeader, checksum};
+use switch_core::{Frame, PortId, VnetHeader};
 
 use crate::frame_port::{Capabilities, FrameBuffer, FramePort, Written};
 use crate::lock::lock;

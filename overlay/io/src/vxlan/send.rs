@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use overlay_core::ecn::{self, Ecn};
 use overlay_core::{VxlanHeader, flow_hash, mss};
 use quinn_udp::{EcnCodepoint, Transmit};
-use switch_core::{Frame, Segments, VnetHeader, Vni, checksum};
+use switch_core::{Frame, Segments, VnetHeader, Vni};
 use switch_io::Written;
 
 use super::answers::Gateway;

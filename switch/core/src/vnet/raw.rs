@@ -75,14 +75,10 @@ impl RawVnet {
         let mut bytes = [0; Self::LEN];
         bytes[0] = self.flags;
         bytes[1] = self.gso_type;
-        for (at, value) in [
-            (2, self.header_len),
-            (4, self.gso_size),
-            (6, self.csum_start),
-            (8, self.csum_offset),
-        ] {
-            bytes[at..at + 2].copy_from_slice(&value.to_ne_bytes());
-        }
+        bytes[2..4].copy_from_slice(&self.header_len.to_ne_bytes());
+        bytes[4..6].copy_from_slice(&self.gso_size.to_ne_bytes());
+        bytes[6..8].copy_from_slice(&self.csum_start.to_ne_bytes());
+        bytes[8..10].copy_from_slice(&self.csum_offset.to_ne_bytes());
         bytes
     }
 

@@ -6,6 +6,7 @@
 //! (the kernel rotates its ready list), so no port starves another. Watching costs nothing per idle port.
 
 use std::io;
+use std::ops::ControlFlow;
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::Instant;
 
@@ -52,7 +53,7 @@ impl Worker {
                     Err(_) => woken = true,
                 }
             }
-            if woken && self.obey() {
+            if woken && self.obey().is_break() {
                 return Ok(());
             }
         }
@@ -78,8 +79,8 @@ impl Worker {
         }
     }
 
-    /// Carries out the commands; `true`: stop.
-    fn obey(&mut self) -> bool {
+    /// Carries out the commands. `Break`: the last was to stop.
+    fn obey(&mut self) -> ControlFlow<()> {
         self.mailbox.acknowledge();
         while let Some(command) = self.mailbox.next() {
             match command {
@@ -99,10 +100,10 @@ impl Worker {
                     drop(self.relay.ports.remove(id));
                     let _ = done.send(());
                 }
-                Command::Stop => return true,
+                Command::Stop => return ControlFlow::Break(()),
             }
         }
-        false
+        ControlFlow::Continue(())
     }
 
     fn watch(&mut self, id: PortId) -> io::Result<()> {

@@ -7,7 +7,7 @@
 //! not admit all of a class its frames go one by one, so that they stay in order. In a flood a frame is lowered once, and
 //! every segment goes to all the weak ports before the next is made.
 
-use switch_core::{DropReason, Frame, PortId, Segments, Verdict, VnetHeader, checksum};
+use switch_core::{DropReason, Frame, PortId, Segments, Verdict, VnetHeader};
 
 use super::batch::{Batch, Places, iter, select};
 use super::join::{Joiner, concerns};

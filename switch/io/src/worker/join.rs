@@ -9,7 +9,7 @@
 //! joined. All frames of the burst, joined or not, are written here in their order. Counters count the frames that were
 //! joined.
 
-use switch_core::{Coalescer, Frame, Joining, Push, VnetHeader, checksum};
+use switch_core::{Coalescer, Frame, Joining, Push, VnetHeader};
 
 use crate::frame_port::{FrameBuffer, Written};
 use crate::port::Port;

@@ -1,6 +1,7 @@
 //! Commands, and how a port leaves: cancel its request, wait for its writes, let go.
 
 use std::io;
+use std::ops::ControlFlow;
 use std::os::fd::AsFd;
 
 use switch_core::PortId;
@@ -10,8 +11,8 @@ use crate::worker::mailbox::Command;
 use crate::worker::table::{Entry, Watch};
 
 impl Worker {
-    /// Carries out the commands; `true`: stop.
-    pub(super) fn obey(&mut self) -> io::Result<bool> {
+    /// Carries out the commands. `Break`: the last was to stop.
+    pub(super) fn obey(&mut self) -> io::Result<ControlFlow<()>> {
         self.mailbox.acknowledge();
         self.ring.poll_once(self.mailbox.wake.as_fd(), WAKE)?;
         while let Some(command) = self.mailbox.next() {
@@ -43,10 +44,10 @@ impl Worker {
                     entry.closing = Some(done);
                     self.cancel(id)?;
                 }
-                Command::Stop => return Ok(true),
+                Command::Stop => return Ok(ControlFlow::Break(())),
             }
         }
-        Ok(false)
+        Ok(ControlFlow::Continue(()))
     }
 
     /// Ends the request of a port that is leaving.

@@ -95,7 +95,7 @@ impl Worker {
             self.take_completions(now);
             self.read_polled(now)?;
             least_sleep = self.moderation.least_sleep(woke, self.relay.load_share());
-            if std::mem::take(&mut self.woken) && self.obey()? {
+            if std::mem::take(&mut self.woken) && self.obey()?.is_break() {
                 return Ok(());
             }
         }
@@ -180,6 +180,7 @@ impl Worker {
         let written = Written::of(len, result);
         // An ingress that was detached meanwhile has no counters to book drops on.
         let ingress = self
+            .relay
             .ports
             .entry(origin)
             .map_or(&entry.port, |origin| &origin.port);
@@ -231,6 +232,7 @@ impl Worker {
                 Err(error) => {
                     self.read_failed(id, &error);
                     if self
+                        .relay
                         .ports
                         .entry(id)
                         .is_some_and(|entry| entry.watch == Watch::Due)
