@@ -1,26 +1,23 @@
 //! Untrusted bytes through every parser: datagram headers, reassembly, peers' messages, VXLAN, ECN, MSS, too-big answers.
 //!
-//! An input is datagrams, each behind its length (16 bits, big-endian); [`fuzz`] says how they are stored and what else they
+//! An input is datagrams, each behind its length (16 bits, big-endian); [`switch_lab::fuzz`] says how they are stored and what else they
 //! become.
 
 #![allow(clippy::unwrap_used, reason = "the helpers of a test are a test")]
 
-#[path = "../../../switch/core/tests/fuzz/mod.rs"]
-mod fuzz;
-
 use std::time::Duration;
 
-use fuzz::{Random, SHARED_MUTATIONS};
 use overlay_core::outer::Outer;
 use overlay_core::{
     DatagramHeader, Datagrams, Epoch, FrameIds, Hello, HostId, Peer, PeerConfig, ReassembleConfig,
     Reassembler, Role, Timing, VxlanHeader, ecn, flow_hash, mss, source_udp_port, too_big,
 };
-use switch_core::{Frame, Gso, Mac, RawVnet, Segments, Time, VnetHeader, Vni, checksum};
+use switch_core::{Frame, Gso, Mac, RawVnet, Segments, Time, VnetHeader, Vni};
+use switch_lab::fuzz::{self, Random, SHARED_MUTATIONS};
 
 #[test]
 fn stored_inputs_and_their_mutations_break_nothing() {
-    let corpus = fuzz::corpus();
+    let corpus = fuzz::corpus(CORPUS);
     assert!(corpus.len() >= 20);
     fuzz::replay(&mut Fresh, &corpus, ROUNDS);
 }
@@ -29,7 +26,7 @@ fn stored_inputs_and_their_mutations_break_nothing() {
 fn stored_inputs_are_what_they_say() {
     let frames = |name: &str| {
         let mut target = Target::new();
-        target.fuzz_one(&fuzz::read(&fuzz::folder().join(format!("{name}.hex"))));
+        target.fuzz_one(&fuzz::read(format!("{CORPUS}/{name}.hex").as_ref()));
         target.frames
     };
     assert_eq!(frames("whole_frame"), 1);
@@ -44,7 +41,7 @@ fn stored_inputs_are_what_they_say() {
 
 #[test]
 fn mutations_from_other_seeds_break_nothing() {
-    fuzz::go_on(&mut Fresh);
+    fuzz::go_on(&mut Fresh, &fuzz::corpus(CORPUS));
 }
 
 /// A new target for each input.
@@ -256,4 +253,5 @@ fn difference(a: &[u8], b: &[u8]) -> usize {
 }
 
 const NOW: Time = Time::from_millis(1000);
+const CORPUS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/corpus");
 const ROUNDS: u32 = 100_000;

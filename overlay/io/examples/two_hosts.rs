@@ -8,7 +8,7 @@
 mod lab;
 
 use lab::{
-    Authority, Network, Process, Station, Underlay, eventually, host, ip, kernel_container,
+    Authority, Network, Process, Station, Underlay, eventually, host, ip, iperf, kernel_container,
     quic_config, vni,
 };
 use overlay_core::HostId;
@@ -109,7 +109,7 @@ impl Setup {
 
     fn measure(&self, seconds: u32) -> f64 {
         let _ = &self.server;
-        self.client.iperf("10.9.0.2", seconds, "")
+        iperf(&self.client, "10.9.0.2", seconds, "")
     }
 }
 

@@ -1,29 +1,27 @@
 //! Untrusted bytes through every parser: frame, vnet header, segmentation, coalescing, guard, neighbors.
 //!
-//! An input is a vnet header (little endian) and a frame; [`fuzz`] says how they are stored and what else they become.
+//! An input is a vnet header (little endian) and a frame; [`switch_lab::fuzz`] says how they are stored and what else they become.
 
 #![allow(clippy::unwrap_used, reason = "the helpers of a test are a test")]
 
-mod fuzz;
-
 use std::net::{Ipv4Addr, Ipv6Addr};
 
-use fuzz::{Random, SHARED_MUTATIONS};
 use switch_core::{
     Bridge, BridgeConfig, Coalescer, DropReason, Frame, Joining, Mac, PortConfig, PortId, PortKind,
-    Push, Segments, Time, Verdict, VnetHeader, checksum,
+    Push, Segments, Time, Verdict, VnetHeader,
 };
+use switch_lab::fuzz::{self, Random, SHARED_MUTATIONS};
 
 #[test]
 fn stored_inputs_and_their_mutations_break_nothing() {
-    let corpus = fuzz::corpus();
+    let corpus = fuzz::corpus(CORPUS);
     assert!(corpus.len() > 20);
     fuzz::replay(&mut Target::new(), &corpus, ROUNDS);
 }
 
 #[test]
 fn mutations_from_other_seeds_break_nothing() {
-    fuzz::go_on(&mut Target::new());
+    fuzz::go_on(&mut Target::new(), &fuzz::corpus(CORPUS));
 }
 
 /// What the input goes through, kept from one to the next as in the real switch.
@@ -199,4 +197,5 @@ const SANDBOX: PortId = PortId(1);
 const HOST: PortId = PortId(2);
 const EDGE: PortId = PortId(3);
 const OTHER: PortId = PortId(4);
+const CORPUS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/corpus");
 const ROUNDS: u32 = 200_000;

@@ -2,14 +2,10 @@
 #![allow(dead_code, unused_imports, reason = "each program uses its part")]
 #![allow(clippy::unwrap_used, reason = "tests")]
 
-#[path = "../../../../switch/io/tests/lab/station.rs"]
-mod station;
-
 pub(crate) mod quic_pair;
 
 use std::io::{Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
-use std::process::{Child, Command, Output, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,81 +18,20 @@ use switch_io::{
     Capabilities, ChannelEnd, EngineChoice, FramePort, OffloadTap, Switch, SwitchConfig,
 };
 
-pub(crate) use station::{Station, eventually};
+pub(crate) use switch_lab::{Process, Station, eventually};
 
-impl Station {
-    /// Runs a shell command in the namespace; it must succeed.
-    pub(crate) fn sh(&self, command: &str) -> String {
-        let output = self.output(command);
-        assert!(
-            output.status.success(),
-            "{command}: {}{}",
-            String::from_utf8_lossy(&output.stdout),
-            String::from_utf8_lossy(&output.stderr)
-        );
-        String::from_utf8(output.stdout).unwrap()
+/// Gbit/s of one TCP stream for `seconds` from there to `server`, which runs `iperf3 -s`.
+pub(crate) fn iperf(from: &Station, server: &str, seconds: u32, options: &str) -> f64 {
+    let report = from.sh(&format!("iperf3 -J -c {server} -t {seconds} {options}"));
+    let report: serde_json::Value = serde_json::from_str(&report).unwrap();
+    let retransmits = report["end"]["sum_sent"]["retransmits"].as_u64();
+    if let Some(count @ 1..) = retransmits {
+        eprintln!("{count} retransmits");
     }
-
-    pub(crate) fn output(&self, command: &str) -> Output {
-        let command = command.to_owned();
-        self.run(move || Command::new("sh").args(["-c", &command]).output().unwrap())
-    }
-
-    pub(crate) fn spawn(&self, command: &str) -> Process {
-        let command = format!("exec {command}");
-        Process(self.run(move || {
-            Command::new("sh")
-                .args(["-c", &command])
-                .stdout(Stdio::null())
-                .spawn()
-                .unwrap()
-        }))
-    }
-
-    /// Moves interface `name` of this namespace to `other`, calls it `new_name` there and sets it up.
-    pub(crate) fn give(&self, name: &str, other: &Self, new_name: &str) {
-        self.ip(&format!("link set {name} netns {}", other.tid));
-        other.ip(&format!("link set {name} name {new_name}"));
-        other.ip(&format!("link set {new_name} up"));
-    }
-
-    /// Gives `eth0` addresses that work at once.
-    pub(crate) fn address(&self, addresses: &[&str]) {
-        for address in addresses {
-            let nodad = if address.contains(':') { "nodad" } else { "" };
-            self.ip(&format!("addr add {address} dev eth0 {nodad}"));
-        }
-    }
-
-    pub(crate) fn pings(&self, address: &str) -> bool {
-        self.output(&format!("ping -c 3 -i 0.1 -W 1 {address}"))
-            .status
-            .success()
-    }
-
-    /// Gbit/s of one TCP stream for `seconds` from here to `server`, which runs `iperf3 -s`.
-    pub(crate) fn iperf(&self, server: &str, seconds: u32, options: &str) -> f64 {
-        let report = self.sh(&format!("iperf3 -J -c {server} -t {seconds} {options}"));
-        let report: serde_json::Value = serde_json::from_str(&report).unwrap();
-        let retransmits = report["end"]["sum_sent"]["retransmits"].as_u64();
-        if let Some(count @ 1..) = retransmits {
-            eprintln!("{count} retransmits");
-        }
-        report["end"]["sum_received"]["bits_per_second"]
-            .as_f64()
-            .unwrap()
-            / 1e9
-    }
-}
-
-/// A running program; killed when dropped.
-pub(crate) struct Process(Child);
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
+    report["end"]["sum_received"]["bits_per_second"]
+        .as_f64()
+        .unwrap()
+        / 1e9
 }
 
 /// Two hosts with a veth pair as underlay: `eth0` in each, 192.0.2.1 and 192.0.2.2, 2001:db8::1 and ::2.

@@ -1,15 +1,12 @@
 //! Frames, and namespaces with stations, for the tests of the switch.
 #![allow(dead_code, unused_imports, reason = "each test program uses its part")]
 
-mod station;
-
-use std::process::Command;
 use std::sync::Arc;
 
 use switch_core::{Bridge, BridgeConfig, PortConfig, PortKind, VnetHeader};
 use switch_io::{EngineChoice, Switch, SwitchConfig};
 
-pub(crate) use station::{Station, enter_private_namespace, eventually, ip};
+pub(crate) use switch_lab::{Station, enter_private_namespace, eventually, internet_sum};
 
 /// Defines each test once for either engine.
 #[macro_export]
@@ -93,37 +90,4 @@ pub(crate) fn vnet(
         raw[at..at + 2].copy_from_slice(&field.to_ne_bytes());
     }
     raw
-}
-
-/// The one's complement sum (RFC 1071), not complemented.
-pub(crate) fn internet_sum(bytes: &[u8]) -> u16 {
-    let mut sum = 0_u32;
-    for pair in bytes.chunks(2) {
-        sum += u32::from(pair[0]) << 8 | u32::from(*pair.get(1).unwrap_or(&0));
-    }
-    while sum > 0xffff {
-        sum = (sum & 0xffff) + (sum >> 16);
-    }
-    u16::try_from(sum).unwrap()
-}
-
-impl Station {
-    /// Takes interface `name` out of the caller's namespace and sets it up as `eth0` with `address`.
-    pub(crate) fn adopt(&self, name: &str, address: &str) {
-        ip(&format!("link set {name} netns {}", self.tid));
-        self.ip(&format!("link set {name} name eth0"));
-        self.ip(&format!("addr add {address}/24 dev eth0"));
-        self.ip("link set eth0 up");
-    }
-
-    pub(crate) fn has_interface(&self) -> bool {
-        self.run(|| {
-            Command::new("ip")
-                .args(["link", "show", "eth0"])
-                .output()
-                .unwrap()
-                .status
-                .success()
-        })
-    }
 }

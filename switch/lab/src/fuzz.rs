@@ -1,15 +1,15 @@
-//! Stored inputs and their mutations, for the fuzz tests of either core.
+//! Stored inputs and their mutations, for the fuzz tests of the cores.
 //!
 //! `tests/corpus/*.hex` of a crate holds inputs that matter, one a file: a line that says why, then the bytes. Each is replayed
 //! as it is and in mutations, always the same ones. `FUZZ_SECONDS=600 cargo test --release --test fuzz_corpus` goes on with
 //! others that no run had before, for that long. An input that fails is printed in the corpus' format.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 /// What takes the inputs.
-pub(crate) trait Target {
+pub trait Target {
     /// How many mutations there are. The first [`SHARED_MUTATIONS`] are those of any bytes.
     const MUTATIONS: usize;
     /// A byte that matters in the format.
@@ -29,7 +29,7 @@ pub(crate) trait Target {
 }
 
 /// The stored inputs, then `rounds` mutations of them.
-pub(crate) fn replay<T: Target>(target: &mut T, corpus: &[Vec<u8>], rounds: u32) {
+pub fn replay<T: Target>(target: &mut T, corpus: &[Vec<u8>], rounds: u32) {
     for input in corpus {
         check(target, input);
     }
@@ -37,11 +37,10 @@ pub(crate) fn replay<T: Target>(target: &mut T, corpus: &[Vec<u8>], rounds: u32)
 }
 
 /// More mutations: a share from each of [`SEEDS`], or for as long as `FUZZ_SECONDS` says those that no run had before.
-pub(crate) fn go_on<T: Target>(target: &mut T) {
-    let corpus = corpus();
+pub fn go_on<T: Target>(target: &mut T, corpus: &[Vec<u8>]) {
     let Ok(seconds) = std::env::var("FUZZ_SECONDS") else {
         for seed in SEEDS {
-            mutate_for(target, &corpus, Random(seed), |round| round < SHARE);
+            mutate_for(target, corpus, Random(seed), |round| round < SHARE);
         }
         return;
     };
@@ -50,13 +49,14 @@ pub(crate) fn go_on<T: Target>(target: &mut T) {
         .duration_since(std::time::UNIX_EPOCH)
         .map_or(1, |since| since.as_secs() | 1);
     let end = Instant::now() + Duration::from_secs(seconds);
-    let rounds = mutate_for(target, &corpus, Random(seed), |_| Instant::now() < end);
+    let rounds = mutate_for(target, corpus, Random(seed), |_| Instant::now() < end);
     eprintln!("{rounds} inputs, seed {seed}");
     assert!(rounds > 0, "nothing was tried");
 }
 
-pub(crate) fn corpus() -> Vec<Vec<u8>> {
-    let mut paths: Vec<_> = std::fs::read_dir(folder())
+/// Every input of a folder, in the order of their names.
+pub fn corpus(folder: &str) -> Vec<Vec<u8>> {
+    let mut paths: Vec<_> = std::fs::read_dir(folder)
         .unwrap()
         .map(|entry| entry.unwrap().path())
         .collect();
@@ -64,11 +64,8 @@ pub(crate) fn corpus() -> Vec<Vec<u8>> {
     paths.iter().map(|path| read(path)).collect()
 }
 
-pub(crate) fn folder() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/corpus")
-}
-
-pub(crate) fn read(path: &Path) -> Vec<u8> {
+/// One input.
+pub fn read(path: &Path) -> Vec<u8> {
     let text = std::fs::read_to_string(path).unwrap();
     let digits: String = text.lines().filter(|line| !line.starts_with('#')).collect();
     (0..digits.len() / 2)
@@ -124,7 +121,7 @@ fn check<T: Target>(target: &mut T, input: &[u8]) {
 }
 
 /// Xorshift (Marsaglia 2003): the same inputs on every run.
-pub(crate) struct Random(u64);
+pub struct Random(u64);
 
 impl Random {
     fn next(&mut self) -> u64 {
@@ -134,7 +131,8 @@ impl Random {
         self.0
     }
 
-    pub(crate) fn below(&mut self, bound: usize) -> usize {
+    /// A number below `bound`.
+    pub fn below(&mut self, bound: usize) -> usize {
         usize::try_from(self.next() >> 33).unwrap() % bound
     }
 
@@ -144,7 +142,7 @@ impl Random {
 }
 
 /// Mutations of any bytes; a format's own may also stand in for one of them where there is no byte to change.
-pub(crate) const SHARED_MUTATIONS: usize = 7;
+pub const SHARED_MUTATIONS: usize = 7;
 
 /// None of them that of [`replay`].
 const SEEDS: [u64; 8] = [1, 2, 3, 5, 7, 11, 13, 17];
