@@ -8,7 +8,6 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::netns::Netns;
 use crate::process;
 use crate::trouble::Trouble;
 
@@ -42,14 +41,14 @@ pub(crate) fn ip(arguments: &str) -> Result<String, Trouble> {
     run(Command::new("ip").args(arguments.split_whitespace()))
 }
 
-/// Many `ip` commands, one a line, by one process; inside a namespace where one is given.
-pub(crate) fn ip_batch(netns: Option<&Netns>, lines: &str) -> Result<(), Trouble> {
+/// Many `ip` commands, one a line, by one process; inside the namespace of that name where one is given.
+pub(crate) fn ip_batch(netns: Option<&str>, lines: &str) -> Result<(), Trouble> {
     let mut file = tempfile::NamedTempFile::new().map_err(Trouble::io("no scratch file"))?;
     file.write_all(lines.as_bytes())
         .map_err(Trouble::io("cannot write a scratch file"))?;
     let mut command = Command::new("ip");
     if let Some(netns) = netns {
-        command.args(["-n", netns.name()]);
+        command.args(["-n", netns]);
     }
     command.arg("-batch").arg(file.path());
     run(&mut command).map(drop)

@@ -9,6 +9,7 @@ use tempfile::NamedTempFile;
 use crate::command::require;
 use crate::contender::gateway;
 use crate::lab::{Lab, Station};
+use crate::names::{FOREIGN_NAMES, LOCAL_NAMES, foreign_name, local_name};
 use crate::statistics::{percentile, sorted};
 use crate::traffic_process::{End, TrafficProcess};
 use crate::trouble::Trouble;
@@ -16,7 +17,7 @@ use crate::trouble::Trouble;
 /// Names that a question may be about: all of one kind, in turn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Names {
-    /// Of the station [`NAMES_STATION`].
+    /// Of the station [`NAMES_STATION`](crate::names::NAMES_STATION).
     Local,
     /// Of the upstream server.
     Foreign,
@@ -116,16 +117,6 @@ impl Names {
     }
 }
 
-/// The `index`th name of the station [`NAMES_STATION`].
-pub(crate) fn local_name(index: usize) -> String {
-    format!("n{index}")
-}
-
-/// The `index`th name of the upstream server.
-pub(crate) fn foreign_name(index: usize) -> String {
-    format!("f{index}.example.com")
-}
-
 /// Reads dnsperf's report, and the lines a question before it: `> NOERROR n0 A 0.000123`.
 fn parse(report: &str) -> Result<Answers, Trouble> {
     let failed = |reason: &str| Trouble::Tool {
@@ -159,10 +150,6 @@ fn parse(report: &str) -> Result<Answers, Trouble> {
     })
 }
 
-/// The station that has the local names.
-pub(crate) const NAMES_STATION: usize = 1;
-pub(crate) const LOCAL_NAMES: usize = 20;
-pub(crate) const FOREIGN_NAMES: usize = 100;
 const CLIENTS: &str = "10";
 const OUTSTANDING: &str = "100";
 /// dnsperf waits five seconds for what is lost.

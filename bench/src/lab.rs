@@ -204,7 +204,7 @@ impl Lab {
                     other.address
                 )
             });
-            ip_batch(Some(&station.netns), &lines.collect::<String>())?;
+            ip_batch(Some(station.netns.name()), &lines.collect::<String>())?;
         }
         Ok(())
     }

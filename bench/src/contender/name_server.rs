@@ -12,7 +12,7 @@ use super::bridge::{self, veth};
 use super::upstream::{Upstream, dnsmasq, listens};
 use super::{Contender, Description, Fabric, GATEWAY, PREFIX_LEN, Plan, Plug, address_of};
 use crate::command::{self, Background, require};
-use crate::dnsperf::{LOCAL_NAMES, NAMES_STATION, local_name};
+use crate::names::{LOCAL_NAMES, NAMES_STATION, local_name};
 use crate::trouble::Trouble;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -10,7 +10,7 @@ use super::upstream::Upstream;
 use super::{
     Contender, Description, Fabric, GATEWAY, Plan, Plug, SUBNET, address_of, offloads_of, parsed,
 };
-use crate::dnsperf::{LOCAL_NAMES, NAMES_STATION, local_name};
+use crate::names::{LOCAL_NAMES, NAMES_STATION, local_name};
 use crate::netns::Netns;
 use crate::trouble::Trouble;
 

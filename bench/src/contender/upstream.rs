@@ -9,8 +9,8 @@ use tempfile::TempDir;
 use super::Plug;
 use super::bridge::veth;
 use crate::command::{Background, require};
-use crate::dnsperf::{FOREIGN_NAMES, foreign_name};
 use crate::interrupt::eventually;
+use crate::names::{FOREIGN_NAMES, foreign_name};
 use crate::netns::Netns;
 use crate::trouble::Trouble;
 

@@ -1,7 +1,5 @@
-//! The outcome of a run: for machines as JSON, for people as a table and as a page.
+//! The outcome of a run: for machines as JSON, for people as a table.
 
-mod page;
-mod svg;
 mod table;
 
 use std::collections::BTreeMap;
@@ -14,7 +12,6 @@ use crate::machine::Machine;
 use crate::row::Better;
 use crate::statistics::{Summary, ratio};
 
-pub(crate) use page::page;
 pub(crate) use table::table;
 
 /// Everything that was measured.
@@ -34,7 +31,7 @@ pub(crate) struct Report {
 
 impl Report {
     /// How the run ended, to be put behind how long it took.
-    fn end(&self) -> &'static str {
+    pub(crate) fn end(&self) -> &'static str {
         if self.interrupted {
             ", interrupted"
         } else {

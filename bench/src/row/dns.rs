@@ -4,9 +4,10 @@ use std::cell::RefCell;
 use std::rc::Rc;
 
 use super::{Effort, Metric, Row};
-use crate::dnsperf::{Answers, Load, NAMES_STATION, Names};
+use crate::dnsperf::{Answers, Load, Names};
 use crate::iperf3;
 use crate::lab::{Lab, Topology};
+use crate::names::NAMES_STATION;
 use crate::statistics::Summary;
 use crate::trouble::Trouble;
 

@@ -1,10 +1,14 @@
 //! The report as one page of HTML that needs nothing else.
 
+mod escape;
+mod svg;
+
 use std::fmt::Write;
 
-use super::svg::bars;
-use super::{FamilyReport, Report, RowReport, number};
+use self::escape::escape;
+use self::svg::bars;
 use crate::lab::Cost;
+use crate::report::{FamilyReport, Report, RowReport, number};
 use crate::row::Better;
 use crate::spec::Judged;
 use crate::statistics::{Summary, count_f64};
@@ -37,14 +41,6 @@ pub(crate) fn page(report: &Report, judged: &[Judged]) -> String {
     format!(
         "<!doctype html><meta charset=\"utf-8\"><title>tapestry-bench</title><style>{STYLE}</style><body>{body}\n"
     )
-}
-
-/// Text as text.
-pub(super) fn escape(text: &str) -> String {
-    text.replace('&', "&amp;")
-        .replace('<', "&lt;")
-        .replace('>', "&gt;")
-        .replace('"', "&quot;")
 }
 
 fn promises(body: &mut String, judged: &[Judged]) {
@@ -159,8 +155,8 @@ const STYLE: &str = "body{font:15px/1.5 system-ui,sans-serif;max-width:60rem;mar
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::report;
     use super::*;
+    use crate::report::tests::report;
 
     #[test]
     fn what_was_read_from_the_machine_is_text_not_markup() {

@@ -2,8 +2,8 @@
 
 use std::fmt::Write;
 
-use super::{Figure, number};
-use crate::report::page::escape;
+use super::escape::escape;
+use crate::report::{Figure, number};
 
 /// One bar a contender, as wide as its median, with a line from the lowest to the highest reading.
 pub(super) fn bars(figure: &Figure, contenders: &[&str], baseline: Option<&str>) -> String {
@@ -70,8 +70,8 @@ const ROW_HEIGHT: f64 = 22.0;
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::report;
     use super::*;
+    use crate::report::tests::report;
 
     #[test]
     fn the_largest_reading_fills_the_width() {
