@@ -11,7 +11,7 @@
 //! A connection carries any number of messages both ways, answers in any order (RFC 7766 §6.2.1.1, §7). It reads no
 //! further message while too many are unanswered or too many bytes of answers wait for the client to read them, so a client
 //! that only asks, or reads slowly, fills its own window and nothing here. What waits is then bounded by what was asked
-//! before: sixteen answers. A frame of no or too many bytes resets the connection, and so does silence: ten seconds of a
+//! before: sixteen answers. A message of no or too many bytes resets the connection, and so does silence: ten seconds of a
 //! client that is owed nothing, thirty of one that does not take what it asked for.
 
 use std::collections::VecDeque;
@@ -135,16 +135,16 @@ impl Connection {
             if self.unanswered >= MAX_UNANSWERED || self.outbound.len() >= READ_BELOW {
                 return true;
             }
-            match self.next_frame() {
-                Frame::Bad => return false,
-                Frame::Complete(length) => {
+            match self.next_message() {
+                Inbound::Bad => return false,
+                Inbound::Complete(length) => {
                     if !queries.has_room(self.way.port) {
                         self.stalled = true;
                         return true;
                     }
                     self.hand_out(now, length, queries);
                 }
-                Frame::Missing(missing) => {
+                Inbound::Missing(missing) => {
                     if !self.fill(now, socket, missing) {
                         return true;
                     }
@@ -153,17 +153,17 @@ impl Connection {
         }
     }
 
-    fn next_frame(&self) -> Frame {
+    fn next_message(&self) -> Inbound {
         let Some((prefix, message)) = self.inbound.split_first_chunk::<2>() else {
-            return Frame::Missing(2 - self.inbound.len());
+            return Inbound::Missing(2 - self.inbound.len());
         };
         let length = usize::from(u16::from_be_bytes(*prefix));
         if length == 0 || length > MAX_QUERY {
-            Frame::Bad
+            Inbound::Bad
         } else if message.len() < length {
-            Frame::Missing(length - message.len())
+            Inbound::Missing(length - message.len())
         } else {
-            Frame::Complete(length)
+            Inbound::Complete(length)
         }
     }
 
@@ -223,7 +223,7 @@ impl Connection {
 }
 
 /// What the bytes read so far amount to.
-enum Frame {
+enum Inbound {
     Missing(usize),
     Complete(usize),
     Bad,
