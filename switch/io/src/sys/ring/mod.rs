@@ -69,7 +69,7 @@ pub(crate) enum Completion {
     /// A multishot read; `armed` tells whether more will come. `Ok` hands a buffer to the caller.
     Read {
         token: u32,
-        result: io::Result<Received>,
+        result: io::Result<Filled>,
         armed: bool,
     },
     /// A write of `bytes`.
@@ -86,7 +86,7 @@ pub(crate) enum Completion {
 
 /// A buffer of the caller's that holds `len` bytes from the headroom on.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Received {
+pub(crate) struct Filled {
     pub(crate) buffer: u16,
     pub(crate) len: usize,
 }
@@ -151,8 +151,8 @@ impl FrameRing {
 
     /// Writes `len` bytes of a held buffer, from the headroom on, to `fd`, which must stay open
     /// until the write completes.
-    pub(crate) fn write(&mut self, fd: RawFd, received: Received, token: u32) -> io::Result<()> {
-        let Received { buffer, len } = received;
+    pub(crate) fn write(&mut self, fd: RawFd, received: Filled, token: u32) -> io::Result<()> {
+        let Filled { buffer, len } = received;
         let address = self.held(buffer, len);
         let len = u32::try_from(len).map_err(|_| io::ErrorKind::InvalidInput)?;
         let entry = opcode::Write::new(Fd(fd), address, len)
@@ -166,7 +166,7 @@ impl FrameRing {
     }
 
     /// The received bytes. Panics if the caller does not hold the buffer.
-    pub(crate) fn bytes(&self, received: Received) -> &[u8] {
+    pub(crate) fn bytes(&self, received: Filled) -> &[u8] {
         let address = self.held(received.buffer, received.len);
         // SAFETY: `held` checked that the buffer is the caller's and the range inside it. While it
         // is, the kernel only reads it (writes in flight), and `bytes_mut` needs `&mut self`.
@@ -174,7 +174,7 @@ impl FrameRing {
     }
 
     /// The received bytes, to be changed. Panics if the caller does not hold the buffer or writes it.
-    pub(crate) fn bytes_mut(&mut self, received: Received) -> &mut [u8] {
+    pub(crate) fn bytes_mut(&mut self, received: Filled) -> &mut [u8] {
         let address = self.held(received.buffer, received.len);
         let owner = self.owners[usize::from(received.buffer)];
         assert_eq!(
@@ -289,7 +289,7 @@ impl FrameRing {
         }
     }
 
-    fn receive(&mut self, chosen: Option<u16>, result: io::Result<u32>) -> io::Result<Received> {
+    fn receive(&mut self, chosen: Option<u16>, result: io::Result<u32>) -> io::Result<Filled> {
         let Some(buffer) = chosen else {
             // An end of file, which no TAP reports, has no buffer.
             return result.and_then(|_| Err(io::ErrorKind::UnexpectedEof.into()));
@@ -300,7 +300,7 @@ impl FrameRing {
         };
         self.free = self.free.saturating_sub(1);
         match result {
-            Ok(len) => Ok(Received {
+            Ok(len) => Ok(Filled {
                 buffer,
                 len: usize_of(len),
             }),

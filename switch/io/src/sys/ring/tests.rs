@@ -12,7 +12,7 @@ const LAYOUT: BufferLayout = BufferLayout {
     headroom: 16,
 };
 
-fn read(ring: &mut FrameRing) -> (io::Result<Received>, bool) {
+fn read(ring: &mut FrameRing) -> (io::Result<Filled>, bool) {
     loop {
         match ring.next_completion() {
             Some(Completion::Read {

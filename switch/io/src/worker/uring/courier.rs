@@ -2,7 +2,7 @@
 
 use std::os::fd::AsRawFd;
 
-use crate::sys::ring::{FrameRing, Received};
+use crate::sys::ring::{Filled, FrameRing};
 use crate::worker::batch::{Places, iter};
 use crate::worker::forward::Courier;
 use crate::worker::table::Entry;
@@ -10,7 +10,7 @@ use crate::worker::table::Entry;
 /// Frames in the buffers of the ring.
 pub(super) struct RingCourier<'a> {
     pub(super) ring: &'a mut FrameRing,
-    pub(super) received: &'a [Received],
+    pub(super) received: &'a [Filled],
 }
 
 impl Courier for RingCourier<'_> {

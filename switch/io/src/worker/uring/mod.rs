@@ -34,14 +34,14 @@ use super::relay::Relay;
 use super::setup::Setup;
 use super::table::Watch;
 use crate::frame_port::{FrameBuffer, Written};
-use crate::sys::ring::{BufferLayout, Completion, FrameRing, Received};
+use crate::sys::ring::{BufferLayout, Completion, Filled, FrameRing};
 
 pub(super) struct Worker {
     ring: FrameRing,
     mailbox: Mailbox,
     relay: Relay,
     /// Where the frames are that the ring read and that are still to be sent.
-    received: Vec<Received>,
+    received: Vec<Filled>,
     /// Who sent the frame in each buffer of the ring, and its length.
     origins: Vec<(PortId, usize)>,
     /// Ports to be read or polled again.
@@ -122,7 +122,7 @@ impl Worker {
         self.dispatch();
     }
 
-    fn took_read(&mut self, id: PortId, result: io::Result<Received>, armed: bool, now: Time) {
+    fn took_read(&mut self, id: PortId, result: io::Result<Filled>, armed: bool, now: Time) {
         match result {
             Ok(received) => {
                 if let Some(entry) = self.relay.ports.entry(id) {
@@ -141,7 +141,7 @@ impl Worker {
         }
     }
 
-    fn classify(&mut self, id: PortId, received: Received, now: Time) {
+    fn classify(&mut self, id: PortId, received: Filled, now: Time) {
         let Some(port) = self.relay.ports.port(id) else {
             return self.ring.release(received.buffer);
         };
