@@ -6,8 +6,8 @@ use divan::Bencher;
 use divan::counter::BytesCount;
 use etherparse::PacketBuilder;
 use switch_core::{
-    Bridge, BridgeConfig, Coalescer, Fdb, FdbConfig, Frame, Joining, Mac, PortConfig, PortId,
-    PortKind, Segments, Time, VnetHeader,
+    Bridge, BridgeConfig, Coalescer, Fdb, FdbConfig, Frame, Gso, Joining, Mac, OpenChecksum,
+    PortConfig, PortId, PortKind, RawVnet, Segments, Time, VnetHeader,
 };
 
 fn main() {
@@ -82,7 +82,10 @@ fn fdb_learn_move(bencher: Bencher<'_, '_>) {
 #[divan::bench]
 fn segment_tcp(bencher: Bencher<'_, '_>) {
     let bytes = tcp(62_264);
-    let raw = raw_vnet(1, 1448);
+    let raw = raw_vnet(Gso::TcpV4 {
+        size: 1448,
+        ecn: false,
+    });
     let frame = parse(&bytes);
     let vnet = VnetHeader::validate(&raw, &frame).expect("a valid superframe");
     let mut out = vec![0; 2048];
@@ -122,7 +125,7 @@ fn coalesce_udp(bencher: Bencher<'_, '_>) {
 #[divan::bench(args = [1448, 62_264])]
 fn complete_checksum(bencher: Bencher<'_, '_>, payload: usize) {
     let mut bytes = tcp(payload);
-    let raw = raw_vnet(0, 0);
+    let raw = raw_vnet(Gso::None);
     let vnet = VnetHeader::validate(&raw, &parse(&bytes)).expect("a valid partial checksum");
     bencher
         .counter(BytesCount::new(bytes.len()))
@@ -173,13 +176,10 @@ fn tcp(payload: usize) -> Vec<u8> {
 }
 
 /// The vnet header of a TCP frame whose checksum is missing: header of 54 bytes, checksum at 34 + 16.
-fn raw_vnet(gso_type: u8, size: u16) -> [u8; VnetHeader::LEN] {
-    let mut raw = [0; VnetHeader::LEN];
-    raw[0] = 1;
-    raw[1] = gso_type;
-    raw[2..4].copy_from_slice(&54_u16.to_ne_bytes());
-    raw[4..6].copy_from_slice(&size.to_ne_bytes());
-    raw[6..8].copy_from_slice(&34_u16.to_ne_bytes());
-    raw[8..10].copy_from_slice(&16_u16.to_ne_bytes());
-    raw
+fn raw_vnet(gso: Gso) -> [u8; VnetHeader::LEN] {
+    let open = OpenChecksum {
+        start: 34,
+        offset: 16,
+    };
+    RawVnet::new(gso, Some(open)).with_header_len(54).to_bytes()
 }
