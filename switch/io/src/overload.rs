@@ -45,6 +45,7 @@ impl Requests {
     pub(crate) fn overload(&self) -> Overload {
         self.overload.clone()
     }
+
     /// The next request; waits for it until `due`, or for as long as it takes.
     pub(crate) fn next_before(&self, due: Option<Instant>) -> Result<Request, RecvTimeoutError> {
         match due {
