@@ -120,3 +120,119 @@ impl Courier for Buffers<'_> {
 
 /// Failed reads in a row after which a port counts as gone.
 const FAILURES_MAX: u32 = 16;
+
+#[cfg(test)]
+mod tests {
+    use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use rustix::event::{EventfdFlags, eventfd};
+    use switch_core::{Bridge, BridgeConfig, PortConfig, PortKind};
+
+    use super::*;
+    use crate::engine::EngineKind;
+    use crate::frame_port::{Capabilities, FramePort, Written};
+    use crate::overload::Requests;
+    use crate::port::Port;
+    use crate::samples::udp_envelope;
+    use crate::worker::load::Worked;
+    use crate::worker::table::Watch;
+
+    const ID: PortId = PortId(7);
+
+    /// Brings a frame, or fails.
+    struct Moody {
+        fails: Arc<AtomicBool>,
+        fd: OwnedFd,
+    }
+
+    impl FramePort for Moody {
+        fn read(&self, buffers: &mut [FrameBuffer]) -> io::Result<usize> {
+            if self.fails.load(Ordering::Relaxed) {
+                return Err(io::Error::from_raw_os_error(libc::ENOMEM));
+            }
+            buffers[0].fill(&udp_envelope(1));
+            Ok(1)
+        }
+
+        fn write(&self, _envelopes: &[&[u8]]) -> Written {
+            Written::default()
+        }
+
+        fn as_fd(&self) -> BorrowedFd<'_> {
+            self.fd.as_fd()
+        }
+
+        fn capabilities(&self) -> Capabilities {
+            Capabilities::ALL
+        }
+    }
+
+    /// A relay with one port, whose mood is set.
+    fn relay(events: &Events) -> (Relay, Arc<AtomicBool>) {
+        let mut relay = Relay::new(Setup {
+            index: 0,
+            engine: EngineKind::Epoll,
+            core: None,
+            join: false,
+            start: Instant::now(),
+            events: events.clone(),
+            overload: Requests::new().overload(),
+            worked: Worked::default(),
+        });
+        let fails = Arc::new(AtomicBool::new(false));
+        let device = Moody {
+            fails: Arc::clone(&fails),
+            fd: eventfd(0, EventfdFlags::CLOEXEC).unwrap(),
+        };
+        let bridge = Arc::new(Bridge::new(BridgeConfig::default()));
+        let config = PortConfig::new(PortKind::Tap, 1500);
+        let port = Port::new(ID, Box::new(device), bridge, config, 1);
+        relay.ports.insert(Arc::new(port));
+        relay.ports.entry_mut(ID).unwrap().watch = Watch::Armed;
+        (relay, fails)
+    }
+
+    /// Reads once; whether the port is gone.
+    fn read(relay: &mut Relay) -> bool {
+        match relay.pass_on(ID, Time::default()) {
+            Ok(count) => {
+                assert_eq!(count, 1);
+                false
+            }
+            Err(error) => relay.fail(ID, &error, false),
+        }
+    }
+
+    #[test]
+    fn a_port_that_fails_now_and_then_stays() {
+        let events = Events::default();
+        let subscriber = events.subscribe();
+        let (mut relay, fails) = relay(&events);
+        for n in 0..1000 {
+            fails.store(n % 10 != 0, Ordering::Relaxed);
+            assert!(!read(&mut relay), "{n}");
+        }
+        assert!(subscriber.try_recv().is_err());
+    }
+
+    #[test]
+    fn a_port_that_does_nothing_but_fail_is_gone() {
+        let events = Events::default();
+        let subscriber = events.subscribe();
+        let (mut relay, fails) = relay(&events);
+        fails.store(true, Ordering::Relaxed);
+        let reads = (1..100).find(|_| read(&mut relay));
+        assert_eq!(reads, Some(FAILURES_MAX + 1));
+        assert_eq!(subscriber.try_recv(), Ok(SwitchEvent::PortGone(ID)));
+    }
+
+    #[test]
+    fn a_port_that_another_worker_reads_is_left_alone() {
+        let (mut relay, fails) = relay(&Events::default());
+        fails.store(true, Ordering::Relaxed);
+        relay.ports.entry_mut(ID).unwrap().watch = Watch::No;
+        assert_eq!(relay.pass_on(ID, Time::default()).ok(), Some(0));
+    }
+}
