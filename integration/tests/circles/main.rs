@@ -30,8 +30,6 @@ const STILL_TIED: &[&str] = &[
     "agent-core",
     "agent-daemon",
     "agent-host",
-    "dns-core",
-    "overlay-core",
 ];
 
 #[test]
