@@ -1,7 +1,6 @@
 //! What the packet filter shall do, and that as text that `nft` reads.
 
 mod drops;
-mod published;
 mod render;
 mod rules;
 

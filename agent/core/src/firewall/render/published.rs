@@ -5,8 +5,8 @@ use std::fmt::Write;
 
 use agent_api::TransportProtocol;
 
-use super::render::{push_block, word};
-use super::rules::Published;
+use super::words::{push_block, word};
+use crate::firewall::rules::Published;
 
 /// One map per protocol, address family, whether a host address is named, and whether ports keep their number.
 pub(super) fn push_maps(text: &mut String, published: &[Published]) {
