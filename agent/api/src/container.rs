@@ -10,7 +10,7 @@ use utoipa::ToSchema;
 use crate::{DnsServer, EndpointDetail, EndpointSettings, PortRun, port_runs};
 
 /// `POST /v1/containers`: everything is made and attached, the command waits for `POST /v1/containers/{name}/start`.
-#[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct ContainerCreate {
     /// Made up where absent.

@@ -15,6 +15,7 @@ pub mod name;
 pub mod network;
 pub mod patch;
 pub mod publish;
+pub mod reconcile;
 pub mod record;
 pub mod resolv_conf;
 pub mod settings;

@@ -206,7 +206,7 @@ pub enum Owner {
 }
 
 /// A container, by key `container/<id>`.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ContainerRecord {
     pub id: String,
     pub name: String,

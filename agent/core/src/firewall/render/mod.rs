@@ -56,7 +56,6 @@ pub const TABLE: &str = "inet tapestry";
 
 #[cfg(test)]
 mod tests {
-
     use agent_api::TransportProtocol;
 
     use super::words::quoted;
