@@ -5,6 +5,8 @@
 //! Everything here is a function of values: of a request, of the records of what is, of what the host was seen to be. Who
 //! calls passes the time and what is random, and does what comes out: keeps the record, makes the link, asks the kernel.
 
+#![warn(clippy::iter_over_hash_type)]
+
 pub mod container;
 pub mod endpoint;
 pub mod find;

@@ -3,6 +3,8 @@
 //! Pure decisions: no socket, no clock. [`Zone`] holds the names, [`answer()`] takes a message and says what to do,
 //! [`Request`] is what the forwarder needs to shape a reply that came from elsewhere.
 
+#![warn(clippy::iter_over_hash_type)]
+
 mod answer;
 mod carrier;
 mod group;

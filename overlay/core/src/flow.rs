@@ -71,7 +71,7 @@ const PORTS: u16 = 16_384;
 
 #[cfg(test)]
 mod tests {
-    use std::collections::HashSet;
+    use std::collections::BTreeSet;
 
     use super::*;
     use crate::testing::Header;
@@ -89,7 +89,7 @@ mod tests {
                 ..Header::default()
             };
             assert_eq!(hash(&header(1), b"x"), hash(&header(1), &[0; 5000]));
-            let ports: HashSet<u16> = (0..1000)
+            let ports: BTreeSet<u16> = (0..1000)
                 .map(|port| source_udp_port(hash(&header(port), b"")))
                 .collect();
             assert!(ports.len() > 900, "{}", ports.len());

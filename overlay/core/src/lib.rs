@@ -2,6 +2,8 @@
 //!
 //! Nothing here reads a clock, opens a socket or spawns a thread: time, randomness and bytes are arguments.
 
+#![warn(clippy::iter_over_hash_type)]
+
 pub mod checksum;
 mod directory;
 pub mod ecn;

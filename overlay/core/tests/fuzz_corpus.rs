@@ -4,6 +4,10 @@
 //! become.
 
 #![allow(clippy::unwrap_used, reason = "the helpers of a test are a test")]
+#![allow(
+    clippy::disallowed_methods,
+    reason = "a test may read files, clocks and settings"
+)]
 
 use std::time::Duration;
 

@@ -4,6 +4,10 @@
 //! `SIM_SEEDS=1000 cargo test --release --test sim` goes through that many worlds instead of a few.
 
 #![allow(clippy::unwrap_used, reason = "in a test, a panic is the report")]
+#![allow(
+    clippy::disallowed_methods,
+    reason = "a test may read files, clocks and settings"
+)]
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 

@@ -99,9 +99,12 @@ impl Bridge {
         let mut endpoints = self.turn();
         let topology = self.ports.load();
         let mut neighbors = topology.neighbors.clone();
-        for (_, gone) in endpoints.extract_if(|_, endpoint| endpoint.port == id) {
-            gone.leave(&mut neighbors);
-        }
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "each leaves for itself, in whatever order"
+        )]
+        let gone = endpoints.extract_if(|_, endpoint| endpoint.port == id);
+        gone.for_each(|(_, gone)| gone.leave(&mut neighbors));
         let ports = topology.ports().iter().filter(|port| port.id != id);
         self.store(Topology::new(
             ports.cloned().collect(),

@@ -203,9 +203,9 @@ impl Fdb {
     /// Every entry, by MAC.
     pub fn snapshot(&self, now: Time) -> Vec<FdbEntry> {
         let second = second(now);
-        let mut list: Vec<FdbEntry> = self
-            .entries
-            .iter()
+        #[expect(clippy::disallowed_methods, reason = "the list is sorted")]
+        let entries = self.entries.iter();
+        let mut list: Vec<FdbEntry> = entries
             .map(|entry| FdbEntry {
                 mac: *entry.key(),
                 port: entry.port,

@@ -2,6 +2,8 @@
 //!
 //! Nothing here reads a clock, opens a socket or spawns a thread: time and bytes are arguments.
 
+#![warn(clippy::iter_over_hash_type)]
+
 mod bridge;
 mod bridge_port;
 pub mod bytes;

@@ -3,6 +3,10 @@
 //! An input is a vnet header (little endian) and a frame; [`switch_lab::fuzz`] says how they are stored and what else they become.
 
 #![allow(clippy::unwrap_used, reason = "the helpers of a test are a test")]
+#![allow(
+    clippy::disallowed_methods,
+    reason = "a test may read files, clocks and settings"
+)]
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
