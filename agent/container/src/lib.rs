@@ -53,6 +53,7 @@ mod tail;
 pub mod attach;
 pub mod log;
 
+pub use attach::SOCKET_FILE;
 pub use capabilities::{Capabilities, UnknownCapability};
 pub use exit::{ExitRecord, read_exit, wait};
 pub use init::run_init;
@@ -66,3 +67,5 @@ pub use tail::Tail;
 
 /// Ends a process at once; as a number, which is how signals go through specifications and the attach socket.
 pub const SIGKILL: i32 = libc::SIGKILL;
+/// Asks a process to end.
+pub const SIGTERM: i32 = libc::SIGTERM;

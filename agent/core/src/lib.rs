@@ -21,6 +21,7 @@ pub mod reconcile;
 pub mod record;
 pub mod resolv_conf;
 pub mod settings;
+pub mod shared;
 
 #[cfg(test)]
 mod sample;

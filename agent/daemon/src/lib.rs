@@ -2,7 +2,6 @@
 
 mod agent;
 mod api_server;
-mod cluster;
 mod config;
 mod edge;
 mod random;
@@ -11,10 +10,14 @@ mod signals;
 
 pub mod probe;
 
+pub(crate) use agent_cluster as cluster;
 mod container {
     pub(crate) use agent_container::{Shims as Supervisor, processes as supervised, *};
 }
-pub(crate) use agent_store as store;
+mod store {
+    pub(crate) use agent_core::shared::Entry;
+    pub(crate) use agent_store::*;
+}
 
 pub(crate) use agent_core::ipam;
 pub(crate) use agent_core::{name, record};

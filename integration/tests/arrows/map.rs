@@ -43,6 +43,26 @@ pub(crate) const ARROWS: &[(&str, &str, &str)] = &[
         "says how a bridge treats a port, and speaks of Mac and Vni",
     ),
     (
+        "agent-cluster",
+        "agent-api",
+        "says in the API's words whether a port is of TCP or UDP",
+    ),
+    (
+        "agent-cluster",
+        "agent-core",
+        "checks names, and names the ports that hosts need",
+    ),
+    (
+        "agent-cluster",
+        "agent-store",
+        "shares through etcd what all hosts know",
+    ),
+    (
+        "agent-cluster",
+        "overlay-io",
+        "gives tunnels the credentials of this host",
+    ),
+    (
         "agent-host",
         "agent-api",
         "publishes the runs of ports that its requests name",
@@ -62,6 +82,11 @@ pub(crate) const ARROWS: &[(&str, &str, &str)] = &[
         "agent-daemon",
         "agent-core",
         "does what it plans, and keeps its records",
+    ),
+    (
+        "agent-daemon",
+        "agent-cluster",
+        "makes, joins and follows a cluster",
     ),
     (
         "agent-daemon",

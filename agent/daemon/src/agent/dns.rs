@@ -2,13 +2,12 @@
 
 use std::sync::Arc;
 
-use agent_api::{ApiError, QueryLogEntry, TransportProtocol};
-use dns_core::{Carrier, PrivateNames, Service};
+use agent_api::{ApiError, QueryLogEntry};
+use dns_core::PrivateNames;
 use tokio::sync::mpsc;
 
 use super::Agent;
 use super::state::{Segment, State};
-use crate::cluster::ServiceShared;
 use crate::edge::{Others, SharedZone};
 use crate::record::Owner;
 use agent_core::endpoint::Attach;
@@ -77,52 +76,6 @@ pub(super) fn share_zones(state: &State, owner: &Owner) {
                 way_out: outward().map(|(_, segment)| segment.edge.upstream()),
             };
             segment.edge.set_others(&endpoint.record.id, others);
-        }
-    }
-}
-
-impl From<&Service> for ServiceShared {
-    fn from(service: &Service) -> Self {
-        Self {
-            protocol: match service.carrier {
-                Carrier::Tcp => TransportProtocol::Tcp,
-                Carrier::Udp => TransportProtocol::Udp,
-            },
-            container_port: service.number,
-            host_port: service.published,
-            count: service.count,
-        }
-    }
-}
-
-impl From<&ServiceShared> for Service {
-    fn from(shared: &ServiceShared) -> Self {
-        Self {
-            carrier: match shared.protocol {
-                TransportProtocol::Tcp => Carrier::Tcp,
-                TransportProtocol::Udp => Carrier::Udp,
-            },
-            number: shared.container_port,
-            published: shared.host_port,
-            count: shared.count,
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_service_is_shared_as_it_is() {
-        for carrier in [Carrier::Tcp, Carrier::Udp] {
-            let service = Service {
-                carrier,
-                number: 20_000,
-                published: 30_000,
-                count: 1000,
-            };
-            assert_eq!(Service::from(&ServiceShared::from(&service)), service);
         }
     }
 }

@@ -19,33 +19,33 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use time::OffsetDateTime;
 
-use super::hex;
-use super::token::sha256;
+use crate::hex;
+use crate::token::sha256;
 
 /// A CA with its key.
-pub(super) struct Ca {
+pub(crate) struct Ca {
     certificate: String,
     issuer: Issuer<'static, KeyPair>,
 }
 
 /// Whom a certificate is for.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Subject {
+pub(crate) struct Subject {
     /// Host id first, then what else it may be called.
-    pub(super) names: Vec<String>,
-    pub(super) addresses: Vec<IpAddr>,
+    pub(crate) names: Vec<String>,
+    pub(crate) addresses: Vec<IpAddr>,
 }
 
 /// A certificate that was just signed.
-pub(super) struct Issued {
+pub(crate) struct Issued {
     /// PEM.
-    pub(super) certificate: String,
-    pub(super) serial: String,
+    pub(crate) certificate: String,
+    pub(crate) serial: String,
 }
 
 /// Why the CA does not do it.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum UseCa {
+pub(crate) enum UseCa {
     #[error("the CA cannot be used: {0}")]
     Unusable(String),
     #[error("the signing request is not valid: {0}")]
@@ -54,7 +54,7 @@ pub(super) enum UseCa {
 
 impl Ca {
     /// A new one, and its key as PEM.
-    pub(super) fn create(cluster: &str) -> Result<(Self, String), UseCa> {
+    pub(crate) fn create(cluster: &str) -> Result<(Self, String), UseCa> {
         let key = KeyPair::generate().map_err(unusable)?;
         let key_pem = key.serialize_pem();
         let mut params = CertificateParams::default();
@@ -67,7 +67,7 @@ impl Ca {
         Ok((Self::load(certificate, &key_pem)?, key_pem))
     }
 
-    pub(super) fn load(certificate: String, key: &str) -> Result<Self, UseCa> {
+    pub(crate) fn load(certificate: String, key: &str) -> Result<Self, UseCa> {
         let key = KeyPair::from_pem(key).map_err(unusable)?;
         let issuer = Issuer::from_ca_cert_pem(&certificate, key).map_err(unusable)?;
         Ok(Self {
@@ -77,12 +77,12 @@ impl Ca {
     }
 
     /// PEM.
-    pub(super) fn certificate(&self) -> &str {
+    pub(crate) fn certificate(&self) -> &str {
         &self.certificate
     }
 
     /// Signs for `subject` whatever key the request proves to have.
-    pub(super) fn sign(
+    pub(crate) fn sign(
         &self,
         request: &str,
         subject: &Subject,
@@ -102,7 +102,7 @@ impl Ca {
     }
 
     /// The list of revoked serials, as PEM.
-    pub(super) fn revocation_list(&self, serials: &[String]) -> Result<String, UseCa> {
+    pub(crate) fn revocation_list(&self, serials: &[String]) -> Result<String, UseCa> {
         let now = OffsetDateTime::now_utc();
         let revoked = serials
             .iter()
@@ -130,7 +130,7 @@ impl Ca {
 }
 
 /// What a token pins: SHA-256 of the CA's certificate.
-pub(super) fn ca_hash(certificate: &str) -> Result<[u8; 32], UseCa> {
+pub(crate) fn ca_hash(certificate: &str) -> Result<[u8; 32], UseCa> {
     let der = CertificateDer::from_pem_slice(certificate.as_bytes()).map_err(unusable)?;
     Ok(sha256(&der))
 }

@@ -8,55 +8,55 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::etcd_process::client_url;
-use super::identity::Identity;
+use crate::etcd_process::client_url;
+use crate::identity::Identity;
 
 /// The directory.
 #[derive(Clone, Debug)]
-pub(super) struct Files {
+pub(crate) struct Files {
     dir: PathBuf,
 }
 
 /// What is not secret, as `cluster.json`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Settings {
+pub(crate) struct Settings {
     /// The cluster's id.
-    pub(super) cluster: String,
+    pub(crate) cluster: String,
     /// This host's id.
-    pub(super) host: String,
+    pub(crate) host: String,
     /// Its name, for people.
-    pub(super) name: String,
+    pub(crate) name: String,
     /// The address that tunnels of other hosts go to.
-    pub(super) address: IpAddr,
+    pub(crate) address: IpAddr,
     /// Whether that is the address of the way to the signer, because the one it was given is gone.
     #[serde(default)]
-    pub(super) follows_way: bool,
+    pub(crate) follows_way: bool,
     /// Where hosts are admitted and certificates renewed.
-    pub(super) signer: SocketAddr,
+    pub(crate) signer: SocketAddr,
     /// Which host does that; absent where it is not known.
     #[serde(default)]
-    pub(super) signer_host: Option<String>,
+    pub(crate) signer_host: Option<String>,
     /// URLs of etcd.
-    pub(super) etcd: Vec<String>,
+    pub(crate) etcd: Vec<String>,
     /// Whether etcd is a child of the signer's agent.
-    pub(super) etcd_managed: bool,
+    pub(crate) etcd_managed: bool,
     /// Where this host's QUIC tunnels end.
-    pub(super) quic_udp_port: u16,
+    pub(crate) quic_udp_port: u16,
     /// Whether this host is the signer.
-    pub(super) signs: bool,
+    pub(crate) signs: bool,
 }
 
 /// A file of the cluster cannot be read or written.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot use {}: {source}", path.display())]
-pub(super) struct UseFile {
+pub(crate) struct UseFile {
     path: PathBuf,
     source: io::Error,
 }
 
 impl Settings {
     /// The same with the signer at another address, and the etcd that it runs.
-    pub(super) fn with_signer(self, signer: SocketAddr) -> Self {
+    pub(crate) fn with_signer(self, signer: SocketAddr) -> Self {
         let etcd = match self.etcd_managed {
             true => vec![client_url(signer)],
             false => self.etcd,
@@ -70,18 +70,18 @@ impl Settings {
 }
 
 impl Files {
-    pub(super) fn new(state_dir: &Path) -> Self {
+    pub(crate) fn new(state_dir: &Path) -> Self {
         Self {
             dir: state_dir.join("cluster"),
         }
     }
 
-    pub(super) fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.dir.join(name)
     }
 
     /// `None` where this host is in no cluster.
-    pub(super) fn load(&self) -> Result<Option<(Settings, Identity)>, UseFile> {
+    pub(crate) fn load(&self) -> Result<Option<(Settings, Identity)>, UseFile> {
         let Some(text) = self.read(SETTINGS)? else {
             return Ok(None);
         };
@@ -97,25 +97,25 @@ impl Files {
     }
 
     /// The settings come last: without them there is no membership.
-    pub(super) fn save(&self, settings: &Settings, identity: &Identity) -> Result<(), UseFile> {
+    pub(crate) fn save(&self, settings: &Settings, identity: &Identity) -> Result<(), UseFile> {
         self.save_identity(identity)?;
         self.save_settings(settings)
     }
 
-    pub(super) fn save_settings(&self, settings: &Settings) -> Result<(), UseFile> {
+    pub(crate) fn save_settings(&self, settings: &Settings) -> Result<(), UseFile> {
         let text = serde_json::to_string_pretty(settings)
             .map_err(|error| self.failed(SETTINGS, io::Error::other(error)))?;
         self.write(SETTINGS, &text)
     }
 
     /// The key before its certificate: a crash in between leaves a pair that does not fit, and the old one was to end.
-    pub(super) fn save_identity(&self, identity: &Identity) -> Result<(), UseFile> {
+    pub(crate) fn save_identity(&self, identity: &Identity) -> Result<(), UseFile> {
         self.write(CA_CERTIFICATE, &identity.ca)?;
         self.write(KEY, &identity.key)?;
         self.write(CERTIFICATE, &identity.certificate)
     }
 
-    pub(super) fn read_needed(&self, name: &str) -> Result<String, UseFile> {
+    pub(crate) fn read_needed(&self, name: &str) -> Result<String, UseFile> {
         let missing = || self.failed(name, io::ErrorKind::NotFound.into());
         self.read(name)?.ok_or_else(missing)
     }
@@ -129,7 +129,7 @@ impl Files {
     }
 
     /// As a whole or not at all, mode 0600.
-    pub(super) fn write(&self, name: &str, text: &str) -> Result<(), UseFile> {
+    pub(crate) fn write(&self, name: &str, text: &str) -> Result<(), UseFile> {
         let (new, path) = (self.path(&format!("{name}.new")), self.path(name));
         let write = || {
             DirBuilder::new()
@@ -152,7 +152,7 @@ impl Files {
     }
 
     /// Forgets the cluster, with everything that etcd has here.
-    pub(super) fn remove(&self) -> Result<(), UseFile> {
+    pub(crate) fn remove(&self) -> Result<(), UseFile> {
         match fs::remove_dir_all(&self.dir) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(self.failed("", error)),
             _ => Ok(()),
@@ -168,17 +168,17 @@ impl Files {
 }
 
 const SETTINGS: &str = "cluster.json";
-pub(super) const CA_CERTIFICATE: &str = "ca.pem";
-pub(super) const CA_KEY: &str = "ca.key";
-pub(super) const CERTIFICATE: &str = "host.pem";
-pub(super) const KEY: &str = "host.key";
+pub(crate) const CA_CERTIFICATE: &str = "ca.pem";
+pub(crate) const CA_KEY: &str = "ca.key";
+pub(crate) const CERTIFICATE: &str = "host.pem";
+pub(crate) const KEY: &str = "host.key";
 /// The certificate under which the signer and its etcd serve, and its key.
-pub(super) const SERVICE_CERTIFICATE: &str = "service.pem";
-pub(super) const SERVICE_KEY: &str = "service.key";
+pub(crate) const SERVICE_CERTIFICATE: &str = "service.pem";
+pub(crate) const SERVICE_KEY: &str = "service.key";
 /// What was last known of the cluster.
-pub(super) const WORLD: &str = "world.json";
-pub(super) const RESET_KEY: &str = "reset.key";
-pub(super) const REVOKED: &str = "revoked.crl";
+pub(crate) const WORLD: &str = "world.json";
+pub(crate) const RESET_KEY: &str = "reset.key";
+pub(crate) const REVOKED: &str = "revoked.crl";
 
 #[cfg(test)]
 mod tests {

@@ -6,41 +6,41 @@ use std::time::{Duration, Instant};
 
 use tokio::runtime::Handle;
 
-use super::admission::{REVOKED_SERIALS, certify_service, host_subject};
-use super::ca::Ca;
-use super::error::UseCluster;
-use super::etcd_process::client_url;
-use super::files::{CA_KEY, Files, REVOKED, Settings};
-use super::identity::{Candidate, Identity, now_s, pinned_client_config};
-use super::member::Member;
-use super::records::{CLUSTER, ClusterRecord, HOSTS, HostRecord, ISSUED};
-use super::signer::{JoinRequest, Reply, Request, ask};
-use super::token::JoinToken;
-use super::{ClusterOptions, DEFAULT_PORT, hex};
-use crate::store::{Change, Expected, Store, StoreError};
+use crate::admission::{REVOKED_SERIALS, certify_service, host_subject};
+use crate::ca::Ca;
+use crate::error::UseCluster;
+use crate::etcd_process::client_url;
+use crate::files::{CA_KEY, Files, REVOKED, Settings};
+use crate::identity::{Candidate, Identity, now_s, pinned_client_config};
+use crate::member::Member;
+use crate::signer::{JoinRequest, Reply, Request, ask};
+use crate::token::JoinToken;
+use crate::{ClusterOptions, DEFAULT_PORT, hex};
+use agent_core::shared::{CLUSTER, ClusterRecord, HOSTS, HostRecord, ISSUED};
+use agent_store::{Change, Expected, Store, StoreError};
 
 /// `cluster init`.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct InitRequest {
+pub struct InitRequest {
     /// The address that others reach this host at; that of the way out where absent.
-    pub(crate) address: Option<IpAddr>,
-    pub(crate) tcp_port: Option<u16>,
+    pub address: Option<IpAddr>,
+    pub tcp_port: Option<u16>,
     /// URLs of an etcd that is there already.
-    pub(crate) etcd: Vec<String>,
+    pub etcd: Vec<String>,
 }
 
 /// `cluster join`.
 #[derive(Clone, Debug)]
-pub(crate) struct JoinCluster {
-    pub(crate) token: JoinToken,
-    pub(crate) signer: SocketAddr,
+pub struct JoinCluster {
+    pub token: JoinToken,
+    pub signer: SocketAddr,
     /// Where tunnels to this host end; the address it joins from where absent.
-    pub(crate) address: Option<IpAddr>,
+    pub address: Option<IpAddr>,
 }
 
 impl Member {
     /// Makes a cluster of this host alone. Nothing is left of a failure.
-    pub(crate) fn init(
+    pub fn init(
         options: &ClusterOptions,
         request: InitRequest,
         runtime: &Handle,
@@ -54,7 +54,7 @@ impl Member {
     }
 
     /// Joins the cluster that the token is of. Nothing is left of a failure, but the token is used up.
-    pub(crate) fn join(
+    pub fn join(
         options: &ClusterOptions,
         request: &JoinCluster,
         runtime: &Handle,
@@ -249,7 +249,7 @@ fn name(options: &ClusterOptions) -> Result<String, UseCluster> {
             .and_then(|name| name.into_string().ok())
             .unwrap_or_default(),
     };
-    crate::name::check_name(&name).map_err(|error| {
+    agent_core::name::check_name(&name).map_err(|error| {
         UseCluster::Refused(format!(
             "host name: {error}; the configuration may give another: [cluster] name"
         ))

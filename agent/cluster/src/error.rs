@@ -2,16 +2,16 @@
 
 use std::net::SocketAddr;
 
-use super::ca::UseCa;
-use super::etcd_process::StartEtcd;
-use super::files::UseFile;
-use super::identity::UseIdentity;
-use super::signer::AskSigner;
-use crate::store::{ConnectEtcd, StoreError};
+use crate::ca::UseCa;
+use crate::etcd_process::StartEtcd;
+use crate::files::UseFile;
+use crate::identity::UseIdentity;
+use crate::signer::AskSigner;
+use agent_store::{ConnectEtcd, StoreError};
 
 /// Why something with the cluster does not work.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum UseCluster {
+pub enum UseCluster {
     #[error("{0}")]
     File(#[from] FileError),
     #[error(transparent)]
@@ -40,7 +40,7 @@ pub(crate) enum UseCluster {
 /// Hides which file it was about in the type, not in the words.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
-pub(crate) struct FileError(String);
+pub struct FileError(String);
 
 impl From<UseFile> for UseCluster {
     fn from(error: UseFile) -> Self {

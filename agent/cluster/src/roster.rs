@@ -3,30 +3,29 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use super::EndpointShared;
-use super::admission::patiently;
-use super::ca::ca_hash;
-use super::error::UseCluster;
-use super::identity::now_s;
-use super::member::Member;
-use super::records::{
-    ADDRESSES, ALIVE, AliveRecord, CLUSTER, ENDPOINTS, HOSTS, Holder, HostRecord, REVOKED,
-    RevokedRecord, TOKENS, TokenRecord,
+use crate::admission::patiently;
+use crate::ca::ca_hash;
+use crate::error::UseCluster;
+use crate::identity::now_s;
+use crate::member::Member;
+use crate::token::{JoinToken, secret_hash};
+use agent_core::shared::{
+    ADDRESSES, ALIVE, AliveRecord, CLUSTER, ENDPOINTS, EndpointShared, HOSTS, Holder, HostRecord,
+    REVOKED, RevokedRecord, TOKENS, TokenRecord,
 };
-use super::token::{JoinToken, secret_hash};
-use crate::store::{Change, Expected, Store, StoreError};
+use agent_store::{Change, Expected, Store, StoreError};
 
 /// A host as `cluster ls` shows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct HostSeen {
-    pub(crate) id: String,
-    pub(crate) record: HostRecord,
-    pub(crate) alive: Option<AliveRecord>,
+pub struct HostSeen {
+    pub id: String,
+    pub record: HostRecord,
+    pub alive: Option<AliveRecord>,
 }
 
 impl Member {
     /// Makes a token that admits one host within `ttl`, and where that host has to go with it.
-    pub(crate) fn token(&self, ttl: Duration) -> Result<(JoinToken, SocketAddr), UseCluster> {
+    pub fn token(&self, ttl: Duration) -> Result<(JoinToken, SocketAddr), UseCluster> {
         patiently(
             || self.make_token(ttl),
             |error| matches!(error, UseCluster::Store(StoreError::Unreachable { .. })),
@@ -47,7 +46,7 @@ impl Member {
     }
 
     /// The members, by id.
-    pub(crate) fn hosts(&self) -> Vec<HostSeen> {
+    pub fn hosts(&self) -> Vec<HostSeen> {
         let world = self.world();
         let hosts = world.under::<HostRecord>(HOSTS);
         hosts
@@ -62,7 +61,7 @@ impl Member {
     }
 
     /// Shuts a host out for good: its certificates are void, and what it had is free.
-    pub(crate) fn revoke(&self, called: &str) -> Result<HostSeen, UseCluster> {
+    pub fn revoke(&self, called: &str) -> Result<HostSeen, UseCluster> {
         let host = self.find_host(called)?;
         if host.id == self.settings.host {
             return Err(UseCluster::Refused(
@@ -134,7 +133,7 @@ impl Member {
 
     /// Takes this host out of the cluster: in the store as far as that can be reached, on disk always. The member is stopped
     /// then.
-    pub(crate) fn leave(&self) -> Result<(), UseCluster> {
+    pub fn leave(&self) -> Result<(), UseCluster> {
         let others = self
             .hosts()
             .into_iter()

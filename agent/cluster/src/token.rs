@@ -18,18 +18,18 @@ use std::str::FromStr;
 
 use aws_lc_rs::digest::{SHA256, digest};
 
-use super::hex;
+use crate::hex;
 
 /// What a host needs to join. `Debug` shows no secret.
 #[derive(Clone, PartialEq, Eq)]
-pub(crate) struct JoinToken {
+pub struct JoinToken {
     ca_hash: [u8; 32],
     id: [u8; 8],
     secret: [u8; 16],
 }
 
 impl JoinToken {
-    pub(super) fn new(ca_hash: [u8; 32]) -> Self {
+    pub(crate) fn new(ca_hash: [u8; 32]) -> Self {
         Self {
             ca_hash,
             id: hex::random(),
@@ -38,15 +38,15 @@ impl JoinToken {
     }
 
     /// SHA-256 of the CA's certificate (DER).
-    pub(super) fn ca_hash(&self) -> [u8; 32] {
+    pub(crate) fn ca_hash(&self) -> [u8; 32] {
         self.ca_hash
     }
 
-    pub(super) fn id(&self) -> String {
+    pub(crate) fn id(&self) -> String {
         hex::encode(&self.id)
     }
 
-    pub(super) fn secret(&self) -> String {
+    pub(crate) fn secret(&self) -> String {
         hex::encode(&self.secret)
     }
 }
@@ -84,14 +84,14 @@ impl FromStr for JoinToken {
 /// The text is no token. It is not repeated: it may be most of one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("this is not a join token; copy the whole line that `tapestry cluster token` printed")]
-pub(crate) struct ParseToken;
+pub struct ParseToken;
 
 /// What the cluster keeps of a secret.
-pub(super) fn secret_hash(secret: &str) -> String {
+pub(crate) fn secret_hash(secret: &str) -> String {
     hex::encode(digest(&SHA256, secret.as_bytes()).as_ref())
 }
 
-pub(super) fn sha256(bytes: &[u8]) -> [u8; 32] {
+pub(crate) fn sha256(bytes: &[u8]) -> [u8; 32] {
     let mut hash = [0; 32];
     hash.copy_from_slice(digest(&SHA256, bytes).as_ref());
     hash

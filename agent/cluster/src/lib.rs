@@ -7,7 +7,7 @@
 //! ([`signer`]). Every host then speaks to etcd by itself, with the certificate of its [`identity`].
 //!
 //! A [`Member`] is this host's part in the cluster while the agent runs. Its thread holds a *session*: a lease in etcd, kept
-//! alive, under which the host's own records are, and a [`World`](world::World), the copy of everything that all hosts share. Whoever wires
+//! alive, under which the host's own records are, and a [`World`], the copy of everything that all hosts share. Whoever wires
 //! networks together follows the world's differences ([`Follow`]). Without etcd the session ends and the world stays as it
 //! was last known: frames flow by it. Attempts to come back are spread out at random.
 //!
@@ -15,7 +15,6 @@
 //! is void; its lease takes it away at the latest.
 
 mod admission;
-mod awaited;
 mod ca;
 mod error;
 mod etcd_access;
@@ -26,39 +25,36 @@ mod hex;
 mod identity;
 mod member;
 mod place;
-mod records;
 mod renew;
 mod roster;
 mod signer;
 mod token;
-mod world;
 
 use std::path::PathBuf;
 use std::time::Duration;
 
-pub(crate) use error::UseCluster;
-pub(crate) use found::{InitRequest, JoinCluster};
-pub(crate) use identity::{Identity, KEY_LOG, certificate_end_s, now_s};
-pub(crate) use member::{Follow, Member, Session};
-pub(crate) use records::{
-    ADDRESSES, ALIVE, AliveRecord, ENDPOINTS, EndpointShared, HOSTS, Holder, HostRecord, NAMES,
-    NETWORKS, ServiceShared, VNIS,
+pub use agent_core::shared::{
+    ADDRESSES, ALIVE, AliveRecord, Difference, ENDPOINTS, EndpointShared, HOSTS, Holder,
+    HostRecord, NAMES, NETWORKS, ServiceShared, VNIS, World,
 };
-pub(crate) use token::JoinToken;
-pub(crate) use world::Difference;
+pub use error::UseCluster;
+pub use found::{InitRequest, JoinCluster};
+pub use identity::{Identity, KEY_LOG, certificate_end_s, now_s};
+pub use member::{Follow, Member, Session};
+pub use token::JoinToken;
 
 /// What the configuration says about clusters.
 #[derive(Clone, Debug)]
-pub(crate) struct ClusterOptions {
-    pub(crate) state_dir: PathBuf,
+pub struct ClusterOptions {
+    pub state_dir: PathBuf,
     /// What other hosts call this one; its host name where absent.
-    pub(crate) name: Option<String>,
+    pub name: Option<String>,
     /// How long the cluster waits for a host that is silent.
-    pub(crate) lease: Duration,
+    pub lease: Duration,
     /// How long a certificate is good that this host signs.
-    pub(crate) certificate_lifetime: Duration,
+    pub certificate_lifetime: Duration,
     /// Certificates for an etcd that is given: CA, certificate and key, as PEM files.
-    pub(crate) etcd_files: Option<[PathBuf; 3]>,
+    pub etcd_files: Option<[PathBuf; 3]>,
 }
 
 /// Of UDP for tunnels, and of TCP where the signer listens, unless told otherwise. A managed etcd has the next two of TCP.

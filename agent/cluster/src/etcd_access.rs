@@ -2,15 +2,15 @@
 
 use std::path::Path;
 
-use super::ClusterOptions;
-use super::admission::ETCD_NAME;
-use super::error::UseCluster;
-use super::files::Settings;
-use super::identity::Identity;
-use crate::store::{EtcdOptions, EtcdTls};
+use crate::ClusterOptions;
+use crate::admission::ETCD_NAME;
+use crate::error::UseCluster;
+use crate::files::Settings;
+use crate::identity::Identity;
+use agent_store::{EtcdOptions, EtcdTls};
 
 /// With the cluster's certificates where etcd is the cluster's own, else with those of the configuration.
-pub(super) fn etcd_options(
+pub(crate) fn etcd_options(
     options: &ClusterOptions,
     settings: &Settings,
     identity: &Identity,

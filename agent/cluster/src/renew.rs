@@ -1,27 +1,27 @@
 //! Renewing this host's certificate, in time.
 
-use super::error::UseCluster;
-use super::etcd_access::etcd_options;
-use super::hex;
-use super::identity::{Candidate, Identity, now_s};
-use super::member::{Follow, Member, lock};
-use super::signer::{Decide, Reply, Request, ask};
+use crate::error::UseCluster;
+use crate::etcd_access::etcd_options;
+use crate::hex;
+use crate::identity::{Candidate, Identity, now_s};
+use crate::member::{Follow, Member, lock};
+use crate::signer::{Decide, Reply, Request, ask};
 
 /// Picks a moment between the last half and the last third of a certificate's life, differently on each host.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct RenewalPlan {
+pub(crate) struct RenewalPlan {
     /// 0 to 255.
     jitter: u8,
 }
 
 impl RenewalPlan {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let [jitter] = hex::random();
         Self { jitter }
     }
 
     /// Whether a certificate that is good from and until these seconds is to be renewed at `now_s`.
-    pub(super) fn is_due(self, (from_s, until_s): (u64, u64), now_s: u64) -> bool {
+    pub(crate) fn is_due(self, (from_s, until_s): (u64, u64), now_s: u64) -> bool {
         // The beginning is put back by the clock skew that is allowed, which for a short life is most of it.
         let life_s = until_s.saturating_sub(from_s).saturating_sub(SKEW_S);
         let third = life_s / 3;
@@ -31,7 +31,7 @@ impl RenewalPlan {
 }
 
 impl Member {
-    pub(super) fn renew_if_due(&self, renewal: RenewalPlan, follower: Option<&dyn Follow>) {
+    pub(crate) fn renew_if_due(&self, renewal: RenewalPlan, follower: Option<&dyn Follow>) {
         let identity = self.identity();
         let due = identity
             .validity_s()

@@ -20,34 +20,34 @@ use rustls::{
 use x509_parser::extensions::GeneralName;
 use x509_parser::parse_x509_certificate;
 
-use super::token::sha256;
+use crate::token::sha256;
 
 /// All as PEM. `Debug` shows no key.
 #[derive(Clone, PartialEq, Eq)]
-pub(crate) struct Identity {
+pub struct Identity {
     /// Lower-case hexadecimal digits; the certificate's first name.
-    pub(crate) host: String,
-    pub(crate) ca: String,
-    pub(crate) certificate: String,
-    pub(crate) key: String,
+    pub host: String,
+    pub ca: String,
+    pub certificate: String,
+    pub key: String,
 }
 
 /// A key that waits for its certificate.
-pub(super) struct Candidate {
-    pub(super) key: String,
+pub(crate) struct Candidate {
+    pub(crate) key: String,
     /// The signing request, PEM. It names nobody: the CA knows whom it signs for.
-    pub(super) request: String,
+    pub(crate) request: String,
 }
 
 /// Why an identity is of no use.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum UseIdentity {
+pub enum UseIdentity {
     #[error("this host's key or certificate cannot be used: {0}")]
     Unusable(String),
 }
 
 impl Candidate {
-    pub(super) fn new() -> Result<Self, UseIdentity> {
+    pub(crate) fn new() -> Result<Self, UseIdentity> {
         let key = KeyPair::generate().map_err(unusable)?;
         let request = CertificateParams::default()
             .serialize_request(&key)
@@ -62,7 +62,7 @@ impl Candidate {
 
 impl Identity {
     /// When it was certified and until when, in seconds since 1970.
-    pub(super) fn validity_s(&self) -> Result<(u64, u64), UseIdentity> {
+    pub(crate) fn validity_s(&self) -> Result<(u64, u64), UseIdentity> {
         let der = certificate(&self.certificate)?;
         let (_, parsed) = parse_x509_certificate(&der).map_err(unusable)?;
         let seconds = |time: i64| u64::try_from(time).unwrap_or_default();
@@ -74,7 +74,7 @@ impl Identity {
     }
 
     /// For the endpoint that admits hosts: a client shows a certificate of the cluster, or none at all.
-    pub(super) fn server_config(&self) -> Result<ServerConfig, UseIdentity> {
+    pub(crate) fn server_config(&self) -> Result<ServerConfig, UseIdentity> {
         let roots = Arc::new(self.roots()?);
         let clients = WebPkiClientVerifier::builder_with_provider(roots, crypto())
             .allow_unauthenticated()
@@ -92,7 +92,7 @@ impl Identity {
     }
 
     /// For asking that endpoint as a member.
-    pub(super) fn client_config(&self) -> Result<ClientConfig, UseIdentity> {
+    pub(crate) fn client_config(&self) -> Result<ClientConfig, UseIdentity> {
         let (chain, key) = self.chain()?;
         let mut config = ClientConfig::builder_with_provider(crypto())
             .with_protocol_versions(&[&TLS13])
@@ -105,7 +105,7 @@ impl Identity {
     }
 
     /// For tunnels: certificates of the cluster, and nobody else's.
-    pub(crate) fn credentials(&self) -> Result<Credentials, UseIdentity> {
+    pub fn credentials(&self) -> Result<Credentials, UseIdentity> {
         let (mut chain, key) = self.chain()?;
         chain.truncate(1);
         Ok(Credentials {
@@ -139,7 +139,7 @@ impl fmt::Debug for Identity {
 }
 
 /// For asking the endpoint before there is a certificate: whoever has the CA with that hash is believed.
-pub(super) fn pinned_client_config(ca_hash: [u8; 32]) -> Result<ClientConfig, UseIdentity> {
+pub(crate) fn pinned_client_config(ca_hash: [u8; 32]) -> Result<ClientConfig, UseIdentity> {
     let pinned = PinnedCa { ca_hash };
     let mut config = ClientConfig::builder_with_provider(crypto())
         .with_protocol_versions(&[&TLS13])
@@ -152,7 +152,7 @@ pub(super) fn pinned_client_config(ca_hash: [u8; 32]) -> Result<ClientConfig, Us
 }
 
 /// The first DNS name of a peer's certificate: a host id, as only our CA writes it.
-pub(super) fn host_of(certificate: &CertificateDer<'_>) -> Option<String> {
+pub(crate) fn host_of(certificate: &CertificateDer<'_>) -> Option<String> {
     let (_, parsed) = parse_x509_certificate(certificate).ok()?;
     let names = parsed.subject_alternative_name().ok()??;
     names
@@ -166,7 +166,7 @@ pub(super) fn host_of(certificate: &CertificateDer<'_>) -> Option<String> {
 }
 
 /// When a certificate ends, in seconds since 1970.
-pub(crate) fn certificate_end_s(certificate: &CertificateDer<'_>) -> Option<u64> {
+pub fn certificate_end_s(certificate: &CertificateDer<'_>) -> Option<u64> {
     let (_, parsed) = parse_x509_certificate(certificate).ok()?;
     u64::try_from(parsed.validity().not_after.timestamp()).ok()
 }
@@ -232,7 +232,7 @@ fn certificate(text: &str) -> Result<CertificateDer<'static>, UseIdentity> {
     CertificateDer::from_pem_slice(text.as_bytes()).map_err(|error: pem::Error| unusable(error))
 }
 
-pub(crate) fn now_s() -> u64 {
+pub fn now_s() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH);
     since.map_or(0, |since| since.as_secs())
 }
@@ -242,5 +242,5 @@ fn unusable(error: impl fmt::Display) -> UseIdentity {
 }
 
 /// What names the file for the keys of sessions, in every TLS program.
-pub(crate) const KEY_LOG: &str = "SSLKEYLOGFILE";
+pub const KEY_LOG: &str = "SSLKEYLOGFILE";
 const ALPN: &[u8] = b"tapestry-join/1";

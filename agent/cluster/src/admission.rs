@@ -6,28 +6,28 @@ use std::time::{Duration, Instant};
 
 use rustls::ServerConfig;
 
-use super::ca::{Ca, Subject, UseCa};
-use super::error::UseCluster;
-use super::etcd_process::EtcdProcess;
-use super::files::{Files, REVOKED as REVOKED_FILE, SERVICE_CERTIFICATE, SERVICE_KEY, Settings};
-use super::hex;
-use super::identity::{Candidate, Identity, now_s};
-use super::member::lock;
-use super::records::{HOSTS, HostRecord, ISSUED, REVOKED, RevokedRecord, TOKENS, TokenRecord};
-use super::signer::{Decide, JoinRequest, Joined, Reply, SIGNER_NAME};
-use super::token::secret_hash;
-use crate::store::{Change, EtcdStore, Expected, Store, StoreError};
+use crate::ca::{Ca, Subject, UseCa};
+use crate::error::UseCluster;
+use crate::etcd_process::EtcdProcess;
+use crate::files::{Files, REVOKED as REVOKED_FILE, SERVICE_CERTIFICATE, SERVICE_KEY, Settings};
+use crate::hex;
+use crate::identity::{Candidate, Identity, now_s};
+use crate::member::lock;
+use crate::signer::{Decide, JoinRequest, Joined, Reply, SIGNER_NAME};
+use crate::token::secret_hash;
+use agent_core::shared::{HOSTS, HostRecord, ISSUED, REVOKED, RevokedRecord, TOKENS, TokenRecord};
+use agent_store::{Change, EtcdStore, Expected, Store, StoreError};
 
 /// The CA at work.
-pub(super) struct Admission {
-    pub(super) ca: Ca,
-    pub(super) files: Files,
+pub(crate) struct Admission {
+    pub(crate) ca: Ca,
+    pub(crate) files: Files,
     /// As they are now: this host may move.
-    pub(super) settings: Mutex<Settings>,
-    pub(super) store: Arc<EtcdStore>,
-    pub(super) lifetime: Duration,
+    pub(crate) settings: Mutex<Settings>,
+    pub(crate) store: Arc<EtcdStore>,
+    pub(crate) lifetime: Duration,
     /// Absent where etcd was given, or this host has lost its address.
-    pub(super) etcd: Mutex<Option<EtcdProcess>>,
+    pub(crate) etcd: Mutex<Option<EtcdProcess>>,
 }
 
 /// Why a host is not admitted.
@@ -50,7 +50,7 @@ impl Admission {
         if hex::decode::<8>(&request.host).is_none() {
             return Err(Admit::Malformed("no host id"));
         }
-        if crate::name::check_name(&request.name).is_err() {
+        if agent_core::name::check_name(&request.name).is_err() {
             return Err(Admit::Malformed("no host name"));
         }
         let used = self.checked_token(request)?;
@@ -126,13 +126,13 @@ impl Admission {
     }
 
     /// A new certificate for what the signer serves.
-    pub(super) fn renew_service(&self) -> Result<(), UseCluster> {
+    pub(crate) fn renew_service(&self) -> Result<(), UseCluster> {
         let address = lock(&self.settings).signer.ip();
         certify_service(&self.ca, &self.files, address, self.lifetime)
     }
 
     /// Serves from another address; what was served before has ended then.
-    pub(super) fn move_to(&self, settings: Settings) -> Result<(), UseCluster> {
+    pub(crate) fn move_to(&self, settings: Settings) -> Result<(), UseCluster> {
         let mut etcd = lock(&self.etcd);
         // The old one has to be gone before another one opens its data.
         *etcd = None;
@@ -145,7 +145,7 @@ impl Admission {
     }
 
     /// Writes the list for etcd, and ends the connections that were open. Says whether there was something new.
-    pub(super) fn list_revoked(&self) -> Result<bool, String> {
+    pub(crate) fn list_revoked(&self) -> Result<bool, String> {
         let serials = self.revoked_serials().map_err(|error| error.to_string())?;
         if !self.remember(&serials)? {
             return Ok(false);
@@ -242,7 +242,7 @@ fn is_unreachable(error: &Admit) -> bool {
 }
 
 /// Tries again for a while: etcd restarts after a revocation.
-pub(super) fn patiently<T, E>(
+pub(crate) fn patiently<T, E>(
     attempt: impl Fn() -> Result<T, E>,
     is_passing: impl Fn(&E) -> bool,
 ) -> Result<T, E> {
@@ -258,7 +258,7 @@ pub(super) fn patiently<T, E>(
 }
 
 /// A host has one name: tunnels take no certificate with several.
-pub(super) fn host_subject(host: &str, address: IpAddr) -> Subject {
+pub(crate) fn host_subject(host: &str, address: IpAddr) -> Subject {
     Subject {
         names: vec![host.to_owned()],
         addresses: vec![address],
@@ -266,7 +266,7 @@ pub(super) fn host_subject(host: &str, address: IpAddr) -> Subject {
 }
 
 /// Makes a certificate, with a key of its own, for what the signer serves: its endpoint and etcd.
-pub(super) fn certify_service(
+pub(crate) fn certify_service(
     ca: &Ca,
     files: &Files,
     address: IpAddr,
@@ -284,9 +284,9 @@ pub(super) fn certify_service(
 }
 
 /// Only the certificate of a managed etcd has this name.
-pub(super) const ETCD_NAME: &str = "etcd.tapestry";
+pub(crate) const ETCD_NAME: &str = "etcd.tapestry";
 const PATIENCE: Duration = Duration::from_secs(5);
 /// What the list for etcd was made of, a serial a line.
-pub(super) const REVOKED_SERIALS: &str = "revoked";
+pub(crate) const REVOKED_SERIALS: &str = "revoked";
 /// A certificate stays on record a little longer than any clock thinks it good.
 const CLOCK_SKEW: Duration = Duration::from_secs(5 * 60);

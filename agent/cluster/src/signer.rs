@@ -24,12 +24,12 @@ use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
-use super::identity::host_of;
+use crate::identity::host_of;
 
 /// What is asked of the signer. `Debug` would show a secret, so there is none.
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub(super) enum Request {
+pub(crate) enum Request {
     Join(JoinRequest),
     /// A signing request, for whoever asks.
     Renew {
@@ -38,38 +38,38 @@ pub(super) enum Request {
 }
 
 #[derive(Serialize, Deserialize)]
-pub(super) struct JoinRequest {
-    pub(super) token_id: String,
-    pub(super) secret: String,
-    pub(super) host: String,
-    pub(super) name: String,
-    pub(super) address: IpAddr,
+pub(crate) struct JoinRequest {
+    pub(crate) token_id: String,
+    pub(crate) secret: String,
+    pub(crate) host: String,
+    pub(crate) name: String,
+    pub(crate) address: IpAddr,
     /// A signing request, PEM.
-    pub(super) request: String,
+    pub(crate) request: String,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub(super) enum Reply {
+pub(crate) enum Reply {
     Joined(Joined),
     Renewed { certificate: String },
     Refused(String),
 }
 
 #[derive(Debug, Serialize, Deserialize)]
-pub(super) struct Joined {
-    pub(super) cluster: String,
-    pub(super) ca: String,
-    pub(super) certificate: String,
-    pub(super) etcd: Vec<String>,
-    pub(super) etcd_managed: bool,
+pub(crate) struct Joined {
+    pub(crate) cluster: String,
+    pub(crate) ca: String,
+    pub(crate) certificate: String,
+    pub(crate) etcd: Vec<String>,
+    pub(crate) etcd_managed: bool,
     /// The signer's own id.
     #[serde(default)]
-    pub(super) signer_host: Option<String>,
+    pub(crate) signer_host: Option<String>,
 }
 
 /// Who decides. Calls may block.
-pub(super) trait Decide: Send + Sync + 'static {
+pub(crate) trait Decide: Send + Sync + 'static {
     fn server_config(&self) -> Option<Arc<ServerConfig>>;
     fn join(&self, from: IpAddr, request: &JoinRequest) -> Reply;
     /// `host` has shown a certificate of its own that is good.
@@ -78,7 +78,7 @@ pub(super) trait Decide: Send + Sync + 'static {
 
 /// Why an answer did not come.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum AskSigner {
+pub(crate) enum AskSigner {
     #[error(
         "cannot reach the cluster at {address}: {source}; is its agent running, and the port open?"
     )]
@@ -101,7 +101,7 @@ pub(super) enum AskSigner {
 }
 
 /// Serves until the task is dropped. `refused` counts whoever got nothing.
-pub(super) async fn serve(listener: TcpListener, signer: Arc<dyn Decide>, refused: Arc<AtomicU64>) {
+pub(crate) async fn serve(listener: TcpListener, signer: Arc<dyn Decide>, refused: Arc<AtomicU64>) {
     let connections = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     let complaints = Arc::new(Complaints {
         seen: Mutex::default(),
@@ -132,7 +132,7 @@ pub(super) async fn serve(listener: TcpListener, signer: Arc<dyn Decide>, refuse
 }
 
 /// Asks once. Returns the reply, and the address that this host had towards the signer.
-pub(super) async fn ask(
+pub(crate) async fn ask(
     address: SocketAddr,
     config: ClientConfig,
     make: impl FnOnce(IpAddr) -> Request,
@@ -235,7 +235,7 @@ impl Complaints {
 }
 
 /// Only the signer's certificate has this name.
-pub(super) const SIGNER_NAME: &str = "signer.tapestry";
+pub(crate) const SIGNER_NAME: &str = "signer.tapestry";
 const MESSAGE_LEN_MAX: usize = 64 * 1024;
 const CONNECTIONS_MAX: usize = 64;
 const COMPLAINTS_MAX: usize = 1024;
@@ -247,10 +247,10 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 mod tests {
     use std::sync::atomic::AtomicUsize;
 
-    use super::super::admission::host_subject;
-    use super::super::ca::{Ca, Subject, ca_hash};
-    use super::super::identity::{Candidate, Identity, pinned_client_config};
     use super::*;
+    use crate::admission::host_subject;
+    use crate::ca::{Ca, Subject, ca_hash};
+    use crate::identity::{Candidate, Identity, pinned_client_config};
 
     fn identity(ca: &Ca, names: &[&str], lifetime: Duration) -> Identity {
         let candidate = Candidate::new().unwrap();

@@ -10,8 +10,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
-use super::records::{ADDRESSES, ALIVE, ENDPOINTS, EndpointShared, Holder};
-use crate::store::Entry;
+use super::{ADDRESSES, ALIVE, ENDPOINTS, EndpointShared, Entry, Holder};
 
 #[derive(Debug, Default)]
 pub(super) struct Awaited {

@@ -15,18 +15,25 @@ use std::time::Instant;
 use serde::de::DeserializeOwned;
 
 use super::awaited::{Awaited, speaker};
-use super::records::{ALIVE, HOSTS, REVOKED};
-use crate::store::{Entry, WatchEvent};
+use super::{ALIVE, Entry, HOSTS, REVOKED};
 
+/// What this host knows of the cluster.
 #[derive(Debug, Default)]
-pub(crate) struct World {
+pub struct World {
     entries: BTreeMap<String, Entry>,
     awaited: Awaited,
 }
 
+/// What the store tells of one key.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Event {
+    Put(Entry),
+    Deleted { key: String, revision: u64 },
+}
+
 /// A key that is different now.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) enum Difference {
+pub enum Difference {
     Put(Entry),
     /// With what it was.
     Deleted(Entry),
@@ -34,7 +41,7 @@ pub(crate) enum Difference {
 
 impl World {
     /// Takes a list of all keys in place of what was known.
-    pub(crate) fn replace(&mut self, listed: Vec<Entry>, now: Instant) -> Vec<Difference> {
+    pub fn replace(&mut self, listed: Vec<Entry>, now: Instant) -> Vec<Difference> {
         let mut old = std::mem::take(&mut self.entries);
         let mut differences = Vec::new();
         for entry in listed {
@@ -59,7 +66,7 @@ impl World {
 
     /// The same after the host `own` was out of step: other hosts that were alive, and have not come back yet, have until
     /// `until`.
-    pub(crate) fn catch_up(
+    pub fn catch_up(
         &mut self,
         listed: Vec<Entry>,
         own: &str,
@@ -85,16 +92,16 @@ impl World {
         self.replace(listed, now)
     }
 
-    /// What an event changes. [`WatchEvent::Lagged`] changes nothing: list, and [`Self::replace`].
-    pub(crate) fn apply(&mut self, event: WatchEvent, now: Instant) -> Option<Difference> {
+    /// What an event changes.
+    pub fn apply(&mut self, event: Event, now: Instant) -> Option<Difference> {
         match event {
-            WatchEvent::Put(entry) if self.is_news(&entry.key, entry.revision) => {
+            Event::Put(entry) if self.is_news(&entry.key, entry.revision) => {
                 self.awaited.there_is(&entry.key);
                 self.note_put(&entry, now);
                 self.entries.insert(entry.key.clone(), entry.clone());
                 Some(Difference::Put(entry))
             }
-            WatchEvent::Deleted { key, revision } if self.is_news(&key, revision) => {
+            Event::Deleted { key, revision } if self.is_news(&key, revision) => {
                 self.note_gone(&key, now);
                 let known = self.entries.get(&key)?;
                 if self.awaited.holds(known) {
@@ -107,12 +114,12 @@ impl World {
     }
 
     /// When [`Self::handle_timeout`] is due.
-    pub(crate) fn timeout(&self) -> Option<Instant> {
+    pub fn timeout(&self) -> Option<Instant> {
         self.awaited.timeout()
     }
 
     /// What is gone because nobody waits for its host any more.
-    pub(crate) fn handle_timeout(&mut self, now: Instant) -> Vec<Difference> {
+    pub fn handle_timeout(&mut self, now: Instant) -> Vec<Difference> {
         let late = self.awaited.take_late(now);
         if late.is_empty() {
             return Vec::new();
@@ -130,22 +137,23 @@ impl World {
     }
 
     /// Everything, to be kept for the next start.
-    pub(crate) fn entries(&self) -> impl Iterator<Item = &Entry> {
+    pub fn entries(&self) -> impl Iterator<Item = &Entry> {
         self.entries.values()
     }
 
-    /// The value of a key, where it is of its type.
-    pub(crate) fn find<T: DeserializeOwned>(&self, key: &str) -> Option<(T, u64)> {
+    /// The value of a key, where it is of its type, and its revision.
+    pub fn find<T: DeserializeOwned>(&self, key: &str) -> Option<(T, u64)> {
         let entry = self.entries.get(key)?;
         Some((entry.decode().ok()?, entry.revision))
     }
 
-    pub(crate) fn contains(&self, key: &str) -> bool {
+    /// Whether there is such a key, whatever its value.
+    pub fn contains(&self, key: &str) -> bool {
         self.entries.contains_key(key)
     }
 
     /// What is under a prefix: the rest of the key, and the value where it is of its type.
-    pub(crate) fn under<'a, T: DeserializeOwned>(
+    pub fn under<'a, T: DeserializeOwned>(
         &'a self,
         prefix: &'a str,
     ) -> impl Iterator<Item = (&'a str, T)> + 'a {
@@ -181,8 +189,8 @@ impl World {
 mod tests {
     use serde_json::json;
 
+    use super::super::ADDRESSES;
     use super::super::awaited::SHARING;
-    use super::super::records::ADDRESSES;
     use super::*;
 
     fn entry(key: &str, revision: u64) -> Entry {
@@ -194,11 +202,11 @@ mod tests {
     }
 
     fn replace(world: &mut World, listed: Vec<Entry>) -> Vec<Difference> {
-        world.replace(listed, Instant::now())
+        world.replace(listed, now())
     }
 
-    fn apply(world: &mut World, event: WatchEvent) -> Option<Difference> {
-        world.apply(event, Instant::now())
+    fn apply(world: &mut World, event: Event) -> Option<Difference> {
+        world.apply(event, now())
     }
 
     #[test]
@@ -224,8 +232,8 @@ mod tests {
     fn an_event_that_the_list_overtook_changes_nothing() {
         let mut world = World::default();
         replace(&mut world, vec![entry("a", 5)]);
-        assert_eq!(apply(&mut world, WatchEvent::Put(entry("a", 4))), None);
-        let deleted = |revision| WatchEvent::Deleted {
+        assert_eq!(apply(&mut world, Event::Put(entry("a", 4))), None);
+        let deleted = |revision| Event::Deleted {
             key: "a".into(),
             revision,
         };
@@ -274,7 +282,7 @@ mod tests {
         let mut known = [host("own", 2), host("b", 3), host("c", 4)].concat();
         replace(&mut world, known.clone());
         known.retain(|entry| entry.key.starts_with(HOSTS));
-        let differences = world.catch_up(known, "own", (Instant::now(), until));
+        let differences = world.catch_up(known, "own", (now(), until));
         let own = &host("own", 2)[1..];
         let gone: Vec<_> = own.iter().cloned().map(Difference::Deleted).collect();
         assert_eq!(differences.len(), gone.len());
@@ -291,7 +299,7 @@ mod tests {
         // A deletion that comes by the watch is no different.
         let mut again = host("b", 3).remove(1);
         again.revision = 7;
-        let deleted = WatchEvent::Deleted {
+        let deleted = Event::Deleted {
             key: again.key.clone(),
             revision: 8,
         };
@@ -307,23 +315,19 @@ mod tests {
         let mut world = bereft(until);
         let mut back = host("b", 9);
         let (address, alive) = (back.pop().unwrap(), back.pop().unwrap());
-        assert!(world.apply(WatchEvent::Put(alive), start).is_some());
+        assert!(world.apply(Event::Put(alive), start).is_some());
         let soon = start + SHARING;
         assert_eq!(world.timeout(), Some(soon));
         assert_eq!(
             world.handle_timeout(soon),
             [Difference::Deleted(host("b", 3).remove(2))]
         );
-        assert!(
-            world
-                .apply(WatchEvent::Put(address.clone()), soon)
-                .is_some()
-        );
+        assert!(world.apply(Event::Put(address.clone()), soon).is_some());
         let gone = world.handle_timeout(until);
         assert_eq!(gone.len(), 2, "{gone:?}");
         assert!(world.contains(&address.key));
         // It is waited for no more.
-        let deleted = WatchEvent::Deleted {
+        let deleted = Event::Deleted {
             key: address.key.clone(),
             revision: 10,
         };
@@ -337,7 +341,7 @@ mod tests {
     fn nobody_waits_for_a_host_that_left_or_is_back_already() {
         let (start, until) = times();
         let mut world = bereft(until);
-        let left = WatchEvent::Deleted {
+        let left = Event::Deleted {
             key: format!("{HOSTS}b"),
             revision: 9,
         };
@@ -349,8 +353,16 @@ mod tests {
         assert_eq!(world.timeout(), None);
     }
 
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "there is no other moment to begin with"
+    )]
+    fn now() -> Instant {
+        Instant::now()
+    }
+
     fn times() -> (Instant, Instant) {
-        let start = Instant::now();
+        let start = now();
         (start, start + SHARING * 5)
     }
 }

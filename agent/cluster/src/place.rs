@@ -17,20 +17,20 @@ use std::sync::atomic::Ordering;
 
 use agent_api::TransportProtocol;
 
-use super::error::UseCluster;
-use super::etcd_access::etcd_options;
-use super::files::Settings;
-use super::hex;
-use super::member::{Member, lock};
-use super::records::{ALIVE, AliveRecord, HOSTS, HostRecord};
-use crate::firewall::Service;
-use crate::store::{Change, Expected, LeaseId, Store, StoreError};
+use crate::error::UseCluster;
+use crate::etcd_access::etcd_options;
+use crate::files::Settings;
+use crate::hex;
+use crate::member::{Member, lock};
+use agent_core::firewall::Service;
+use agent_core::shared::{ALIVE, AliveRecord, HOSTS, HostRecord};
+use agent_store::{Change, Expected, LeaseId, Store, StoreError};
 
 /// The signer's own, and the two of the etcd that it runs.
 const SIGNER_PORTS: u16 = 3;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Place {
+pub(crate) struct Place {
     address: IpAddr,
     /// Whether it is the address of the way to the signer, whichever that is.
     follows_way: bool,
@@ -43,7 +43,7 @@ pub(super) struct Place {
 }
 
 impl Place {
-    pub(super) fn of(settings: &Settings) -> Self {
+    pub(crate) fn of(settings: &Settings) -> Self {
         Self {
             address: settings.address,
             follows_way: settings.follows_way,
@@ -57,33 +57,33 @@ impl Place {
 
 impl Member {
     /// Where this host's tunnels end.
-    pub(crate) fn address(&self) -> IpAddr {
+    pub fn address(&self) -> IpAddr {
         lock(&self.place).address
     }
 
     /// And where those over QUIC do.
-    pub(crate) fn quic_address(&self) -> SocketAddr {
+    pub fn quic_address(&self) -> SocketAddr {
         SocketAddr::new(self.address(), self.settings.quic_udp_port)
     }
 
     /// Whether the address is that of this host's way to the signer, and changes with it.
-    pub(crate) fn follows_way(&self) -> bool {
+    pub fn follows_way(&self) -> bool {
         lock(&self.place).follows_way
     }
 
     /// The way to the signer leads there; `None` on the signer itself.
-    pub(crate) fn way(&self) -> Option<IpAddr> {
+    pub fn way(&self) -> Option<IpAddr> {
         (!self.settings.signs).then(|| self.signer().ip())
     }
 
     /// Where hosts are admitted.
-    pub(super) fn signer(&self) -> SocketAddr {
+    pub(crate) fn signer(&self) -> SocketAddr {
         lock(&self.place).signer
     }
 
     /// Where hosts of the cluster listen to each other: tunnels over QUIC, and at the signer, whichever host that is, where
     /// hosts are admitted and the etcd that it may run. This host comes first, by whatever address.
-    pub(crate) fn services(&self) -> BTreeSet<Service> {
+    pub fn services(&self) -> BTreeSet<Service> {
         let signer = self.signer();
         let quic = |address, port| Service {
             protocol: TransportProtocol::Udp,
@@ -114,7 +114,7 @@ impl Member {
     }
 
     /// The settings, with what has changed since the start.
-    pub(super) fn present_settings(&self) -> Settings {
+    pub(crate) fn present_settings(&self) -> Settings {
         let place = *lock(&self.place);
         Settings {
             address: place.address,
@@ -126,7 +126,7 @@ impl Member {
 
     /// Tunnels end at `address` from now on; the signer admits hosts there. The others learn it at once where etcd answers,
     /// else when it does.
-    pub(crate) fn move_to(&self, address: IpAddr) -> Result<(), UseCluster> {
+    pub fn move_to(&self, address: IpAddr) -> Result<(), UseCluster> {
         {
             let mut place = lock(&self.place);
             *place = Place {
@@ -150,7 +150,7 @@ impl Member {
     }
 
     /// Tells the others where this host is, if they do not know. Without a session the next one tells them.
-    pub(crate) fn tell_place(&self) -> Result<(), UseCluster> {
+    pub fn tell_place(&self) -> Result<(), UseCluster> {
         let Place {
             is_told, is_served, ..
         } = *lock(&self.place);
@@ -168,7 +168,7 @@ impl Member {
 
     /// Looks for the signer, which does not answer where it was: its connection over QUIC, or etcd, may know better.
     /// `seen` is where the connection ends.
-    pub(super) fn seek_signer(&self, seen: Option<IpAddr>) -> Result<(), UseCluster> {
+    pub(crate) fn seek_signer(&self, seen: Option<IpAddr>) -> Result<(), UseCluster> {
         let Some(host) = self.settings.signer_host.as_deref() else {
             return Ok(());
         };
@@ -195,7 +195,7 @@ impl Member {
     }
 
     /// Keeps where the signer was found, for the next start.
-    pub(super) fn keep_signer(&self) {
+    pub(crate) fn keep_signer(&self) {
         let settings = self.present_settings();
         if settings.signer != self.settings.signer
             && let Err(error) = self.files.save_settings(&settings)
@@ -211,7 +211,7 @@ impl Member {
     }
 
     /// As the store does it, again where this host moved meanwhile.
-    pub(super) fn keep_alive(&self, lease: LeaseId) -> Result<(), StoreError> {
+    pub(crate) fn keep_alive(&self, lease: LeaseId) -> Result<(), StoreError> {
         let moves = self.moves.load(Ordering::Relaxed);
         match self.store.keep_alive(lease) {
             Err(_) if self.moves.load(Ordering::Relaxed) != moves => self.store.keep_alive(lease),
@@ -220,7 +220,7 @@ impl Member {
     }
 
     /// What says that this host is alive, and where.
-    pub(super) fn alive(&self, lease: LeaseId) -> Result<Change, StoreError> {
+    pub(crate) fn alive(&self, lease: LeaseId) -> Result<Change, StoreError> {
         let place = self.quic_address();
         let alive = AliveRecord {
             address: place.ip(),

@@ -10,32 +10,32 @@ use tokio::net::TcpListener;
 use tokio::runtime::Handle;
 use tokio::sync::Notify;
 
-use super::admission::Admission;
-use super::ca::Ca;
-use super::error::UseCluster;
-use super::etcd_access::etcd_options;
-use super::etcd_process::EtcdProcess;
-use super::files::{CA_KEY, Files, RESET_KEY, Settings, WORLD};
-use super::identity::Identity;
-use super::place::Place;
-use super::records::{HOSTS, REVOKED};
-use super::renew::RenewalPlan;
-use super::signer::{Decide, serve};
-use super::token::sha256;
-use super::world::{Difference, World};
-use super::{ClusterOptions, hex};
-use crate::store::{Entry, EtcdStore, LeaseId, Pause, Store, StoreError, Watch, WatchEvent};
+use crate::admission::Admission;
+use crate::ca::Ca;
+use crate::error::UseCluster;
+use crate::etcd_access::etcd_options;
+use crate::etcd_process::EtcdProcess;
+use crate::files::{CA_KEY, Files, RESET_KEY, Settings, WORLD};
+use crate::identity::Identity;
+use crate::place::Place;
+use crate::renew::RenewalPlan;
+use crate::signer::{Decide, serve};
+use crate::token::sha256;
+use crate::{ClusterOptions, hex};
+use agent_core::shared::{Difference, Entry, Event, World};
+use agent_core::shared::{HOSTS, REVOKED};
+use agent_store::{EtcdStore, LeaseId, Pause, Store, StoreError, Watch, WatchEvent};
 
 /// A member of a cluster. [`Member::stop`] ends its thread and what it started.
-pub(crate) struct Member {
-    pub(super) settings: Settings,
-    pub(super) files: Files,
-    pub(super) options: ClusterOptions,
-    pub(super) store: Arc<EtcdStore>,
-    pub(super) identity: Arc<Mutex<Identity>>,
-    pub(super) admission: Mutex<Option<Arc<Admission>>>,
+pub struct Member {
+    pub(crate) settings: Settings,
+    pub(crate) files: Files,
+    pub(crate) options: ClusterOptions,
+    pub(crate) store: Arc<EtcdStore>,
+    pub(crate) identity: Arc<Mutex<Identity>>,
+    pub(crate) admission: Mutex<Option<Arc<Admission>>>,
     /// Where its tunnels end, which changes while the agent runs; the settings say where they ended at its start.
-    pub(super) place: Mutex<Place>,
+    pub(crate) place: Mutex<Place>,
     world: Mutex<World>,
     /// While this host is in step with the store.
     session: Mutex<Option<Session>>,
@@ -43,12 +43,12 @@ pub(crate) struct Member {
     wake: Notify,
     /// What this host shares is to be told again.
     says_again: AtomicBool,
-    pub(super) runtime: Handle,
+    pub(crate) runtime: Handle,
     tasks: Mutex<Tasks>,
     /// Hosts that were not admitted here.
     refused: Arc<AtomicU64>,
     /// How often this host moved.
-    pub(super) moves: AtomicU64,
+    pub(crate) moves: AtomicU64,
     /// SHA-256 of what is kept of the world on disk.
     remembered: Mutex<[u8; 32]>,
 }
@@ -62,13 +62,13 @@ struct Tasks {
 
 /// One life of this host in the cluster.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Session {
-    pub(crate) lease: LeaseId,
-    pub(crate) epoch: u64,
+pub struct Session {
+    pub lease: LeaseId,
+    pub epoch: u64,
 }
 
 /// Who wires networks together. Called on the member's thread; calls may block.
-pub(crate) trait Follow: Send + Sync {
+pub trait Follow: Send + Sync {
     /// The world is different now.
     fn follow(&self, member: &Arc<Member>, differences: Vec<Difference>);
     /// A new session: what this host shares is to be put under its lease.
@@ -82,7 +82,7 @@ pub(crate) trait Follow: Send + Sync {
 
 impl Member {
     /// Takes up the membership that is on disk, where there is one. Does not wait for etcd.
-    pub(crate) fn resume(
+    pub fn resume(
         options: &ClusterOptions,
         runtime: &Handle,
     ) -> Result<Option<Arc<Self>>, UseCluster> {
@@ -96,7 +96,7 @@ impl Member {
     }
 
     /// Starts what this host runs for the cluster: as the signer, etcd and the endpoint for others.
-    pub(super) fn open(
+    pub(crate) fn open(
         options: &ClusterOptions,
         files: Files,
         settings: Settings,
@@ -181,7 +181,7 @@ impl Member {
     }
 
     /// As the signer, at an address that is new.
-    pub(super) fn serve_elsewhere(&self) -> Result<(), UseCluster> {
+    pub(crate) fn serve_elsewhere(&self) -> Result<(), UseCluster> {
         self.listen()?;
         let admission = lock(&self.admission).clone();
         match admission {
@@ -191,7 +191,7 @@ impl Member {
     }
 
     /// Begins to follow the world, on a thread of its own.
-    pub(crate) fn start(self: &Arc<Self>, follower: Weak<dyn Follow>) -> Result<(), UseCluster> {
+    pub fn start(self: &Arc<Self>, follower: Weak<dyn Follow>) -> Result<(), UseCluster> {
         let member = Arc::clone(self);
         let thread = std::thread::Builder::new()
             .name("cluster".to_owned())
@@ -202,7 +202,7 @@ impl Member {
     }
 
     /// Ends the session, so that others know at once, and everything that was started. Keeps what is on disk.
-    pub(crate) fn stop(&self) {
+    pub fn stop(&self) {
         self.stopping.store(true, Ordering::Relaxed);
         self.wake.notify_one();
         let tasks = std::mem::take(&mut *lock(&self.tasks));
@@ -223,34 +223,34 @@ impl Member {
     }
 
     /// The store, while this host is in step with it.
-    pub(crate) fn store(&self) -> &EtcdStore {
+    pub fn store(&self) -> &EtcdStore {
         &self.store
     }
 
     /// Something that was to be told in this session was not: everything is told again.
-    pub(crate) fn say_again(&self) {
+    pub fn say_again(&self) {
         self.says_again.store(true, Ordering::Relaxed);
         self.wake.notify_one();
     }
 
-    pub(crate) fn session(&self) -> Option<Session> {
+    pub fn session(&self) -> Option<Session> {
         *lock(&self.session)
     }
 
-    pub(crate) fn world(&self) -> MutexGuard<'_, World> {
+    pub fn world(&self) -> MutexGuard<'_, World> {
         lock(&self.world)
     }
 
-    pub(crate) fn host(&self) -> &str {
+    pub fn host(&self) -> &str {
         &self.settings.host
     }
 
-    pub(crate) fn cluster(&self) -> &str {
+    pub fn cluster(&self) -> &str {
         &self.settings.cluster
     }
 
     /// A secret that outlives restarts, with which peers learn of one at once (RFC 9000 §10.3).
-    pub(crate) fn reset_key(&self) -> Result<[u8; 32], UseCluster> {
+    pub fn reset_key(&self) -> Result<[u8; 32], UseCluster> {
         let known = self.files.read_needed(RESET_KEY);
         if let Some(key) = known.ok().and_then(|text| hex::decode(text.trim())) {
             return Ok(key);
@@ -261,22 +261,22 @@ impl Member {
     }
 
     /// How often somebody was not admitted, or not certified again, here.
-    pub(crate) fn refused(&self) -> u64 {
+    pub fn refused(&self) -> u64 {
         self.refused.load(Ordering::Relaxed)
     }
 
     /// Whether a host belongs to the cluster, as far as is known.
-    pub(crate) fn knows(&self, host: &str) -> bool {
+    pub fn knows(&self, host: &str) -> bool {
         let world = self.world();
         world.contains(&format!("{HOSTS}{host}")) && !world.contains(&format!("{REVOKED}{host}"))
     }
 
     /// Seconds since 1970 at which this host's certificate ends; zero where that cannot be read.
-    pub(crate) fn certificate_until_s(&self) -> u64 {
+    pub fn certificate_until_s(&self) -> u64 {
         self.identity().validity_s().map_or(0, |(_, until)| until)
     }
 
-    pub(crate) fn identity(&self) -> Identity {
+    pub fn identity(&self) -> Identity {
         lock(&self.identity).clone()
     }
 
@@ -313,7 +313,7 @@ impl Member {
         }
     }
 
-    pub(super) fn look_for_signer(&self, follower: &dyn Follow) {
+    pub(crate) fn look_for_signer(&self, follower: &dyn Follow) {
         let host = self.settings.signer_host.as_deref();
         let seen = host.and_then(|host| follower.locate(host));
         if let Err(error) = self.seek_signer(seen) {
@@ -333,7 +333,7 @@ impl Member {
         let Some(found) = follower.upgrade() else {
             return Ok(());
         };
-        let listed = self.store.list("")?;
+        let listed = self.list()?;
         let now = Instant::now();
         let times = (now, now + self.options.lease);
         let differences = lock(&self.world).catch_up(listed, &self.settings.host, times);
@@ -360,12 +360,12 @@ impl Member {
             }
             let mut differences = match self.next(&mut watch, self.idle_limit(keep_alive)) {
                 Some(WatchEvent::Lagged) => {
-                    let listed = self.store.list("")?;
+                    let listed = self.list()?;
                     lock(&self.world).replace(listed, Instant::now())
                 }
-                Some(event) => {
-                    let difference = lock(&self.world).apply(event, Instant::now());
-                    difference.into_iter().collect()
+                Some(WatchEvent::Put(entry)) => self.learn(Event::Put(known(entry))),
+                Some(WatchEvent::Deleted { key, revision }) => {
+                    self.learn(Event::Deleted { key, revision })
                 }
                 None => Vec::new(),
             };
@@ -376,6 +376,16 @@ impl Member {
             }
         }
         Ok(())
+    }
+
+    /// Everything that is in the store.
+    fn list(&self) -> Result<Vec<Entry>, StoreError> {
+        Ok(self.store.list("")?.into_iter().map(known).collect())
+    }
+
+    fn learn(&self, event: Event) -> Vec<Difference> {
+        let difference = lock(&self.world).apply(event, Instant::now());
+        difference.into_iter().collect()
     }
 
     /// How long nothing is to be done, unless something happens.
@@ -476,12 +486,21 @@ impl Member {
     }
 }
 
+/// As the world has it.
+fn known(entry: agent_store::Entry) -> Entry {
+    Entry {
+        key: entry.key,
+        value: entry.value,
+        revision: entry.revision,
+    }
+}
+
 fn is_own(address: SocketAddr) -> bool {
     let taken = std::net::TcpListener::bind(SocketAddr::new(address.ip(), 0));
     !matches!(taken, Err(error) if error.kind() == std::io::ErrorKind::AddrNotAvailable)
 }
 
-pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 

@@ -22,18 +22,18 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process, test_kill_process};
 
-use super::files::{CA_CERTIFICATE, Files, REVOKED, SERVICE_CERTIFICATE, SERVICE_KEY};
+use crate::files::{CA_CERTIFICATE, Files, REVOKED, SERVICE_CERTIFICATE, SERVICE_KEY};
 
 /// A running etcd; dropping it stops it.
 #[derive(Debug)]
-pub(super) struct EtcdProcess {
+pub(crate) struct EtcdProcess {
     orders: Sender<Order>,
     thread: Option<JoinHandle<()>>,
 }
 
 /// Why there is none.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum StartEtcd {
+pub(crate) enum StartEtcd {
     #[error(
         "there is no etcd here; install it (Debian: apt-get install etcd-server), or give yours with --etcd URL"
     )]
@@ -52,7 +52,7 @@ enum Order {
 
 impl EtcdProcess {
     /// Starts etcd on `udp_port`'s neighbours of `address`; it may take a moment until it answers.
-    pub(super) fn start(files: &Files, address: SocketAddr) -> Result<Self, StartEtcd> {
+    pub(crate) fn start(files: &Files, address: SocketAddr) -> Result<Self, StartEtcd> {
         end_orphan(&files.path(PID_FILE));
         let plan = Plan {
             files: files.clone(),
@@ -79,7 +79,7 @@ impl EtcdProcess {
     }
 
     /// Ends every connection to it.
-    pub(super) fn restart(&self) {
+    pub(crate) fn restart(&self) {
         // The thread lives as long as this.
         let _ = self.orders.send(Order::Restart);
     }
@@ -96,7 +96,7 @@ impl Drop for EtcdProcess {
 }
 
 /// The URL that clients use.
-pub(super) fn client_url(address: SocketAddr) -> String {
+pub(crate) fn client_url(address: SocketAddr) -> String {
     format!("https://{}", neighbour(address, 1))
 }
 

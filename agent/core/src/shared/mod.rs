@@ -1,0 +1,231 @@
+//! What hosts of a cluster tell each other through its store.
+//!
+//! # Theory of operation
+//!
+//! The store is a map from keys to JSON. Every host follows all of it in its [`World`], and puts its own part under its lease.
+//!
+//! | key | value | under the lease of |
+//! |---|---|---|
+//! | `cluster` | [`ClusterRecord`] | |
+//! | `token/<id>` | [`TokenRecord`] | the token |
+//! | `host/<host>` | [`HostRecord`]: a member | |
+//! | `alive/<host>` | [`AliveRecord`]: its agent runs; the key's revision is the host's epoch | the host |
+//! | `issued/<host>/<serial>` | a certificate that is still good | the certificate |
+//! | `revoked/<host>` | [`RevokedRecord`] | |
+//! | `network/<id>` | the network's record | |
+//! | `name/<network's name>`, `vni/<n>` | the network's id: each is taken once | |
+//! | `endpoint/<network>/<id>` | [`EndpointShared`] | the host |
+//! | `address/<network>/<address>` | [`Holder`] | the host, unless it is a reserve |
+
+mod awaited;
+mod world;
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use agent_api::TransportProtocol;
+use dns_core::{Carrier, Service};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+pub use world::{Difference, Event, World};
+
+/// A key of the store, with its value.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Entry {
+    pub key: String,
+    pub value: Value,
+    /// That of the transaction which wrote it last.
+    pub revision: u64,
+}
+
+/// Another agent wrote what this one does not read.
+#[derive(Debug, thiserror::Error)]
+#[error("the stored value of {key} is not understood: {source}")]
+pub struct NotUnderstood {
+    pub key: String,
+    #[source]
+    pub source: serde_json::Error,
+}
+
+impl Entry {
+    /// The value as its type.
+    pub fn decode<T: DeserializeOwned>(&self) -> Result<T, NotUnderstood> {
+        T::deserialize(&self.value).map_err(|source| NotUnderstood {
+            key: self.key.clone(),
+            source,
+        })
+    }
+}
+
+/// The cluster itself.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClusterRecord {
+    pub id: String,
+    /// Since 1970.
+    pub created_s: u64,
+}
+
+/// A join token that is not used yet.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TokenRecord {
+    /// SHA-256 of the secret.
+    pub secret_hash: String,
+    /// The lease says the same, but etcd looks only now and then.
+    pub expires_s: u64,
+}
+
+/// A host that belongs to the cluster.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HostRecord {
+    pub name: String,
+    pub address: IpAddr,
+    /// Since 1970.
+    pub joined_s: u64,
+}
+
+/// A host whose agent runs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AliveRecord {
+    /// Where its tunnels end.
+    pub address: IpAddr,
+    /// Where its QUIC tunnel listens; absent where it has none.
+    #[serde(default)]
+    pub quic_udp_port: Option<u16>,
+    /// New with each life of the agent.
+    pub run: String,
+}
+
+/// A host that was shut out.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RevokedRecord {
+    pub name: String,
+    /// Since 1970.
+    pub revoked_s: u64,
+}
+
+/// An endpoint, for every host that has the network.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EndpointShared {
+    pub host: String,
+    /// The host's life that said so.
+    pub epoch: u64,
+    /// Of two hosts with one MAC, the higher one has it.
+    pub sequence: u32,
+    pub mac: [u8; 6],
+    pub ipv4: Option<Ipv4Addr>,
+    pub ipv6: Option<Ipv6Addr>,
+    pub name: String,
+    pub aliases: Vec<String>,
+    pub hostname: Option<String>,
+    pub short_id: Option<String>,
+    /// Published ports; absent where an older agent speaks.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub services: Vec<ServiceShared>,
+}
+
+/// Published ports in a row, from these numbers on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ServiceShared {
+    pub protocol: TransportProtocol,
+    pub container_port: u16,
+    pub host_port: u16,
+    pub count: u16,
+}
+
+impl EndpointShared {
+    /// Those of both families that it has, IPv4 first.
+    pub fn addresses(&self) -> Vec<IpAddr> {
+        let both = [self.ipv4.map(IpAddr::V4), self.ipv6.map(IpAddr::V6)];
+        both.into_iter().flatten().collect()
+    }
+}
+
+impl From<&Service> for ServiceShared {
+    fn from(service: &Service) -> Self {
+        Self {
+            protocol: match service.carrier {
+                Carrier::Tcp => TransportProtocol::Tcp,
+                Carrier::Udp => TransportProtocol::Udp,
+            },
+            container_port: service.number,
+            host_port: service.published,
+            count: service.count,
+        }
+    }
+}
+
+impl From<&ServiceShared> for Service {
+    fn from(shared: &ServiceShared) -> Self {
+        Self {
+            carrier: match shared.protocol {
+                TransportProtocol::Tcp => Carrier::Tcp,
+                TransportProtocol::Udp => Carrier::Udp,
+            },
+            number: shared.container_port,
+            published: shared.host_port,
+            count: shared.count,
+        }
+    }
+}
+
+/// Who has an address of a network.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Holder {
+    pub host: String,
+    /// Absent while it is in reserve.
+    pub endpoint: Option<String>,
+    /// Whether the host keeps it for times without etcd.
+    pub reserve: bool,
+}
+
+pub const CLUSTER: &str = "cluster";
+pub const TOKENS: &str = "token/";
+pub const HOSTS: &str = "host/";
+pub const ALIVE: &str = "alive/";
+pub const ISSUED: &str = "issued/";
+pub const REVOKED: &str = "revoked/";
+pub const NETWORKS: &str = "network/";
+pub const NAMES: &str = "name/";
+pub const VNIS: &str = "vni/";
+pub const ENDPOINTS: &str = "endpoint/";
+pub const ADDRESSES: &str = "address/";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_endpoint_of_an_older_agent_is_understood() {
+        let older = r#"{"host":"h","epoch":1,"sequence":2,"mac":[2,0,0,0,0,1],"ipv4":"10.0.0.2","ipv6":null,
+            "name":"web","aliases":[],"hostname":null,"short_id":null}"#;
+        let mut shared: EndpointShared = serde_json::from_str(older).unwrap();
+        assert!(shared.services.is_empty());
+        let said = serde_json::to_string(&shared).unwrap();
+        assert!(!said.contains("services"), "{said}");
+        shared.services.push(ServiceShared {
+            protocol: TransportProtocol::Udp,
+            container_port: 20_000,
+            host_port: 30_000,
+            count: 1000,
+        });
+        let said = serde_json::to_string(&shared).unwrap();
+        assert_eq!(
+            serde_json::from_str::<EndpointShared>(&said).unwrap(),
+            shared
+        );
+    }
+
+    #[test]
+    fn a_service_is_shared_as_it_is() {
+        for carrier in [Carrier::Tcp, Carrier::Udp] {
+            let service = Service {
+                carrier,
+                number: 20_000,
+                published: 30_000,
+                count: 1000,
+            };
+            assert_eq!(Service::from(&ServiceShared::from(&service)), service);
+        }
+    }
+}
