@@ -53,6 +53,7 @@ pub enum Encap {
 }
 
 impl Encap {
+    /// As `-o encap=` has it.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Quic => "quic",
@@ -69,6 +70,7 @@ pub struct Subnet {
 }
 
 impl NetworkRecord {
+    /// The IPv4 subnet, if it has one.
     pub fn subnet_v4(&self) -> Option<Subnet> {
         self.subnets
             .iter()
@@ -76,6 +78,7 @@ impl NetworkRecord {
             .find(|subnet| subnet.net.addr().is_ipv4())
     }
 
+    /// The IPv6 subnet, if it has one.
     pub fn subnet_v6(&self) -> Option<Subnet> {
         self.subnets
             .iter()
@@ -95,6 +98,7 @@ impl NetworkRecord {
         self.shared().and_then(|overlay| Vni::new(overlay.vni))
     }
 
+    /// Whether it has ports of its own.
     pub fn has_bridge(&self) -> bool {
         matches!(self.driver, Driver::Bridge | Driver::Overlay)
     }
@@ -118,12 +122,14 @@ pub struct PatchRecord {
 }
 
 impl PatchRecord {
+    /// Of two networks by id, in whatever order.
     pub fn new(one: &str, other: &str) -> Self {
         let mut networks = [one.to_owned(), other.to_owned()];
         networks.sort();
         Self { networks }
     }
 
+    /// Where the store has it.
     pub fn key(&self) -> String {
         let [one, other] = &self.networks;
         format!("{PATCHES}{one}/{other}")
@@ -265,25 +271,86 @@ impl SysctlChange {
     }
 }
 
+/// Where the store has a network.
 pub fn network_key(id: &str) -> String {
     format!("{NETWORKS}{id}")
 }
 
+/// Where the store has an endpoint.
 pub fn endpoint_key(id: &str) -> String {
     format!("{ENDPOINTS}{id}")
 }
 
+/// Where the store has a container.
 pub fn container_key(id: &str) -> String {
     format!("{CONTAINERS}{id}")
 }
 
+/// Where the store has the [`SettingsRecord`].
 pub const SETTINGS: &str = "agent/settings";
 /// Where the cluster's hosts listen, as the packet filter was last told.
 pub const SERVICES: &str = "agent/services";
+/// Before the ids of networks, patches, endpoints and containers.
 pub const NETWORKS: &str = "network/";
 pub const PATCHES: &str = "patch/";
 pub const ENDPOINTS: &str = "endpoint/";
 pub const CONTAINERS: &str = "container/";
+/// Settings by which the host forwards, below `/proc/sys`.
 pub const IPV4_FORWARDING: &str = "net/ipv4/ip_forward";
 pub const IPV6_FORWARDING: &str = "net/ipv6/conf/all/forwarding";
 const IPV6: &str = "net/ipv6/";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sample;
+
+    #[test]
+    fn a_patch_is_the_same_from_either_end() {
+        let patch = PatchRecord::new("b", "a");
+        assert_eq!(patch, PatchRecord::new("a", "b"));
+        assert_eq!(patch.key(), "patch/a/b");
+        assert_eq!((patch.other("a"), patch.other("b")), (Some("b"), Some("a")));
+        assert_eq!(patch.other("c"), None);
+    }
+
+    #[test]
+    fn only_networks_of_the_cluster_share_their_vni() {
+        let mut network = sample::network("n", &[]);
+        assert_eq!(network.vni_shared(), None);
+        let overlay = |vni, remotes: &[&str]| OverlayRecord {
+            vni,
+            encap: Encap::Vxlan,
+            remotes: remotes
+                .iter()
+                .map(|remote| remote.parse().unwrap())
+                .collect(),
+        };
+        network.overlay = Some(overlay(7, &["192.0.2.1"]));
+        assert_eq!(network.vni_shared(), None);
+        network.overlay = Some(overlay(7, &[]));
+        assert_eq!(network.vni_shared(), Vni::new(7));
+        network.overlay = Some(overlay(Vni::MAX + 1, &[]));
+        assert_eq!(network.vni_shared(), None);
+    }
+
+    #[test]
+    fn records_of_earlier_agents_are_read() {
+        let kept = r#"{"id": "e1", "network": "n", "owner": {"sandbox": {"device": 4, "inode": 7}}, "name": "web",
+            "hostname": null, "aliases": [], "dns": [], "mac": [2, 0, 0, 0, 0, 1], "ipv4": "10.1.0.2", "ipv6": null,
+            "link": "eth0", "rank": 0}"#;
+        let record: EndpointRecord = serde_json::from_str(kept).unwrap();
+        let sandbox = NetnsId {
+            device: 4,
+            inode: 7,
+        };
+        assert_eq!(record.owner, Owner::Sandbox(sandbox));
+        assert_eq!(
+            (record.sandbox, record.moved, record.down),
+            (None, None, false)
+        );
+        let kept = r#"{"place": "p", "changes": [{"name": "net/ipv4/ip_forward", "before": "0", "after": "1"}]}"#;
+        let settings: SettingsRecord = serde_json::from_str(kept).unwrap();
+        assert!(settings.changes[0].is_forwarding(false) && !settings.changes[0].is_ipv6());
+    }
+}

@@ -1,10 +1,12 @@
 //! Containers: what a request for one comes to, and why something is not done with one.
 
 mod error;
+mod names;
 mod plan;
 
 pub use error::{
     ConnectContainer, CreateContainer, DisconnectContainer, ExecCommand, NotRunning, PlanContainer,
     RemoveRunning, StartContainer,
 };
+pub use names::{resolv_conf_on, resolv_conf_without_network};
 pub use plan::{Fresh, attached_network, check_container_name, plan};

@@ -1,5 +1,6 @@
 //! Endpoints: what a request to attach a sandbox comes to, and what neighbours remember of addresses.
 
+mod edge;
 mod error;
 mod past;
 mod plan;

@@ -33,6 +33,7 @@ pub enum FilterDrop {
 }
 
 impl FilterDrop {
+    /// In the order of the table.
     pub const ALL: [Self; 5] = [
         Self::Source,
         Self::Loopback,

@@ -83,10 +83,12 @@ impl Pool {
         })
     }
 
+    /// The subnet, without host bits.
     pub const fn subnet(&self) -> IpNet {
         self.subnet
     }
 
+    /// The one address that is always taken.
     pub const fn gateway(&self) -> IpAddr {
         self.gateway
     }

@@ -1,5 +1,6 @@
 //! Networks: what a request for one comes to, and what its record says of its parts.
 
+mod edge;
 mod error;
 mod names;
 mod options;

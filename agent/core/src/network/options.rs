@@ -1,11 +1,15 @@
-//! What a network's options and its gateway come to.
+//! What `-o` takes, and what a network's options come to.
 
 use std::net::IpAddr;
 use std::time::Duration;
 
+use agent_api::{Driver, NetworkCreate};
 use switch_core::{Joining, Mac};
 
-use super::plan::{OPTION_AGEING, OPTION_JOIN, OPTION_TAP, OPTION_TRANSPARENT, parse_ageing};
+use super::error::CreateNetwork;
+use super::names::{OPTION_REBIND, OPTION_RECORD, parse_records};
+use super::overlay::{OPTION_ENCAP, OPTION_REMOTE, OPTION_VNI};
+use super::ports::{OPTION_BUM, OPTION_DHCP, OPTION_GUARD, OPTION_LEARNING, OPTION_RA, parse_bum};
 use crate::record::NetworkRecord;
 
 impl NetworkRecord {
@@ -57,4 +61,159 @@ impl NetworkRecord {
     }
 }
 
+/// Refuses options that are unknown, and values that are not understood.
+pub(super) fn check_options(request: &NetworkCreate) -> Result<(), CreateNetwork> {
+    let is_overlay = request.driver == Driver::Overlay;
+    for (name, value) in &request.options {
+        let has = |(known, _, is_overlays): &(&str, &str, bool)| {
+            *known == name.as_str() && (is_overlay || !is_overlays)
+        };
+        if !OPTIONS.iter().any(has) {
+            return Err(CreateNetwork::UnknownOption(name.clone()));
+        }
+        let one_of = |expected: &'static str| {
+            let is_one = expected.split(" or ").any(|word| word == value);
+            (expected, is_one)
+        };
+        let (expected, is_good) = match name.as_str() {
+            OPTION_TAP => one_of("offload or basic"),
+            OPTION_TRANSPARENT | OPTION_LEARNING => one_of("true or false"),
+            OPTION_JOIN => one_of("tcp or udp"),
+            OPTION_AGEING => ("seconds from 1 to 86400", parse_ageing(value).is_some()),
+            OPTION_REBIND => one_of("block or allow"),
+            OPTION_GUARD => one_of("strict or loose"),
+            OPTION_DHCP => one_of("builtin or container or off"),
+            OPTION_RA => one_of("block or allow"),
+            OPTION_BUM => ("frames a second, or off", parse_bum(value).is_some()),
+            OPTION_RECORD => (
+                "NAME=ADDRESS, or several of them with commas between",
+                parse_records(value).is_some(),
+            ),
+            // Read where the overlay is planned.
+            OPTION_ENCAP | OPTION_VNI | OPTION_REMOTE => continue,
+            _ => return Err(CreateNetwork::UnknownOption(name.clone())),
+        };
+        if !is_good {
+            return Err(CreateNetwork::OptionValue {
+                name: name.clone(),
+                value: value.clone(),
+                expected,
+            });
+        }
+    }
+    Ok(())
+}
+
+/// What `-o fdb.ageing` takes.
+fn parse_ageing(value: &str) -> Option<Duration> {
+    let seconds = value.parse().ok()?;
+    (1..=AGEING_MAX_S)
+        .contains(&seconds)
+        .then(|| Duration::from_secs(seconds))
+}
+
+/// What `-o` takes, in one line.
+pub(super) fn options_shown() -> String {
+    let list = |only_overlay| {
+        let of_kind = OPTIONS.iter().filter(|option| option.2 == only_overlay);
+        let shown: Vec<_> = of_kind
+            .map(|(name, value, _)| format!("{name}={value}"))
+            .collect();
+        shown.join(", ")
+    };
+    format!(
+        "a network takes {}; an overlay also {}",
+        list(false),
+        list(true)
+    )
+}
+
+/// Every option: its name, its values, and whether an overlay alone has it. What is not here is unknown.
+const OPTIONS: &[(&str, &str, bool)] = &[
+    (OPTION_TAP, "offload|basic", false),
+    (OPTION_TRANSPARENT, "true|false", false),
+    (OPTION_JOIN, "tcp|udp", false),
+    (OPTION_GUARD, "strict|loose", false),
+    (OPTION_DHCP, "builtin|container|off", false),
+    (OPTION_RA, "block|allow", false),
+    (OPTION_BUM, "N|off", false),
+    (OPTION_AGEING, "SECONDS", false),
+    (OPTION_LEARNING, "true|false", false),
+    (OPTION_RECORD, "NAME=ADDRESS[,..]", false),
+    (OPTION_REBIND, "block|allow", false),
+    (OPTION_ENCAP, "quic|vxlan", true),
+    (OPTION_VNI, "N", true),
+    (OPTION_REMOTE, "IP[,IP]", true),
+];
+const OPTION_TAP: &str = "tap";
+const OPTION_AGEING: &str = "fdb.ageing";
+const AGEING_MAX_S: u64 = 86_400;
+const OPTION_TRANSPARENT: &str = "transparent";
+/// `udp`: datagrams of a flow that come together may reach a container as one; `tcp`: only segments of TCP, the default.
+const OPTION_JOIN: &str = "join";
+/// The TAP driver of a network that names none.
 pub const DRIVER_OFFLOAD: &str = "offload";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::network::{Surroundings, plan};
+
+    fn planned(driver: Driver, name: &str, value: &str) -> Result<NetworkRecord, CreateNetwork> {
+        let around = Surroundings {
+            networks: Vec::new(),
+            host: Vec::new(),
+            pools_v4: crate::ipam::default_pools_v4(),
+            pools_v6: Vec::new(),
+            mtu_max: None,
+        };
+        let request = NetworkCreate {
+            name: "n".into(),
+            driver,
+            options: [(name.into(), value.into())].into(),
+            ..NetworkCreate::default()
+        };
+        plan("e1".into(), request, None, &around)
+    }
+
+    #[test]
+    fn every_option_is_known_and_named_to_whoever_guesses() {
+        for (name, values, only_overlay) in OPTIONS.iter().copied() {
+            let value = match name {
+                OPTION_RECORD => "db=10.0.0.9",
+                OPTION_BUM => "off",
+                OPTION_AGEING => "60",
+                _ => values.split(['|', '[']).next().unwrap(),
+            };
+            let driver = match only_overlay {
+                true => Driver::Overlay,
+                false => Driver::Bridge,
+            };
+            let planned = planned(driver, name, value);
+            assert!(planned.is_ok(), "{name}={value}: {planned:?}");
+            let told = CreateNetwork::UnknownOption("x".into()).to_string();
+            assert!(told.len() < 400, "{told}");
+            assert!(told.contains(&format!("{name}={values}")), "{told}");
+        }
+    }
+
+    #[test]
+    fn options_of_the_overlay_are_unknown_to_a_bridge() {
+        assert!(planned(Driver::Overlay, "vni", "7").is_ok());
+        assert!(matches!(
+            planned(Driver::Bridge, "vni", "7"),
+            Err(CreateNetwork::UnknownOption(_))
+        ));
+    }
+
+    #[test]
+    fn a_gateways_mac_follows_from_its_address() {
+        let mac = |subnets: &[&str]| crate::sample::network("n", subnets).gateway_mac();
+        assert_eq!(
+            mac(&["10.1.0.0/24", "fd01::/64"]),
+            Mac::from_ipv4([10, 1, 0, 1].into())
+        );
+        assert!(mac(&["fd01::/64"]).is_station() && mac(&[]).is_station());
+        assert_ne!(mac(&["fd01::/64"]), mac(&["fd02::/64"]));
+    }
+}

@@ -1,15 +1,12 @@
 //! What a request for a network comes to: the record, checked and completed, before anything is touched.
 
 use std::net::IpAddr;
-use std::time::Duration;
 
 use agent_api::{Driver, NetworkCreate};
 use ipnet::IpNet;
 
 use super::error::CreateNetwork;
-use super::names::{OPTION_REBIND, OPTION_RECORD, parse_records};
-use super::overlay::{OPTION_ENCAP, OPTION_REMOTE, OPTION_VNI};
-use super::ports::{OPTION_BUM, OPTION_DHCP, OPTION_GUARD, OPTION_LEARNING, OPTION_RA, parse_bum};
+use super::options::check_options;
 use crate::ipam::{
     DefaultPool, Pool, SubnetInUse, check_free, choose_subnet, overlap, parse_subnet,
 };
@@ -90,56 +87,6 @@ fn check_driver(driver: Driver) -> Result<(), CreateNetwork> {
         Driver::Host => Err(CreateNetwork::PredefinedDriver("host")),
         Driver::Null => Err(CreateNetwork::PredefinedDriver("null")),
     }
-}
-
-fn check_options(request: &NetworkCreate) -> Result<(), CreateNetwork> {
-    let is_overlay = request.driver == Driver::Overlay;
-    for (name, value) in &request.options {
-        let has = |(known, _, is_overlays): &(&str, &str, bool)| {
-            *known == name.as_str() && (is_overlay || !is_overlays)
-        };
-        if !OPTIONS.iter().any(has) {
-            return Err(CreateNetwork::UnknownOption(name.clone()));
-        }
-        let one_of = |expected: &'static str| {
-            let is_one = expected.split(" or ").any(|word| word == value);
-            (expected, is_one)
-        };
-        let (expected, is_good) = match name.as_str() {
-            OPTION_TAP => one_of("offload or basic"),
-            OPTION_TRANSPARENT | OPTION_LEARNING => one_of("true or false"),
-            OPTION_JOIN => one_of("tcp or udp"),
-            OPTION_AGEING => ("seconds from 1 to 86400", parse_ageing(value).is_some()),
-            OPTION_REBIND => one_of("block or allow"),
-            OPTION_GUARD => one_of("strict or loose"),
-            OPTION_DHCP => one_of("builtin or container or off"),
-            OPTION_RA => one_of("block or allow"),
-            OPTION_BUM => ("frames a second, or off", parse_bum(value).is_some()),
-            OPTION_RECORD => (
-                "NAME=ADDRESS, or several of them with commas between",
-                parse_records(value).is_some(),
-            ),
-            // Read where the overlay is planned.
-            OPTION_ENCAP | OPTION_VNI | OPTION_REMOTE => continue,
-            _ => return Err(CreateNetwork::UnknownOption(name.clone())),
-        };
-        if !is_good {
-            return Err(CreateNetwork::OptionValue {
-                name: name.clone(),
-                value: value.clone(),
-                expected,
-            });
-        }
-    }
-    Ok(())
-}
-
-/// What `-o fdb.ageing` takes.
-pub(super) fn parse_ageing(value: &str) -> Option<Duration> {
-    let seconds = value.parse().ok()?;
-    (1..=AGEING_MAX_S)
-        .contains(&seconds)
-        .then(|| Duration::from_secs(seconds))
 }
 
 fn plan_subnets(
@@ -264,45 +211,7 @@ fn plan_mtu(asked: Option<u16>, most: Option<u16>, with_ipv6: bool) -> Result<u1
     Ok(mtu)
 }
 
-/// What `-o` takes, in one line.
-pub(super) fn options_shown() -> String {
-    let list = |only_overlay| {
-        let of_kind = OPTIONS.iter().filter(|option| option.2 == only_overlay);
-        let shown: Vec<_> = of_kind
-            .map(|(name, value, _)| format!("{name}={value}"))
-            .collect();
-        shown.join(", ")
-    };
-    format!(
-        "a network takes {}; an overlay also {}",
-        list(false),
-        list(true)
-    )
-}
-
-/// Every option: its name, its values, and whether an overlay alone has it. What is not here is unknown.
-const OPTIONS: &[(&str, &str, bool)] = &[
-    (OPTION_TAP, "offload|basic", false),
-    (OPTION_TRANSPARENT, "true|false", false),
-    (OPTION_JOIN, "tcp|udp", false),
-    (OPTION_GUARD, "strict|loose", false),
-    (OPTION_DHCP, "builtin|container|off", false),
-    (OPTION_RA, "block|allow", false),
-    (OPTION_BUM, "N|off", false),
-    (OPTION_AGEING, "SECONDS", false),
-    (OPTION_LEARNING, "true|false", false),
-    (OPTION_RECORD, "NAME=ADDRESS[,..]", false),
-    (OPTION_REBIND, "block|allow", false),
-    (OPTION_ENCAP, "quic|vxlan", true),
-    (OPTION_VNI, "N", true),
-    (OPTION_REMOTE, "IP[,IP]", true),
-];
-pub(super) const OPTION_TAP: &str = "tap";
-pub(super) const OPTION_AGEING: &str = "fdb.ageing";
-const AGEING_MAX_S: u64 = 86_400;
-pub(super) const OPTION_TRANSPARENT: &str = "transparent";
-/// `udp`: datagrams of a flow that come together may reach a container as one; `tcp`: only segments of TCP, the default.
-pub(super) const OPTION_JOIN: &str = "join";
+/// Of a network that is on one host, in bytes of a packet.
 pub const DEFAULT_MTU: u16 = 1500;
 /// What a TAP takes: 65,535 bytes less the Ethernet header (drivers/net/tun.c, MAX_MTU).
 const MTU_MAX: u16 = 65_521;
@@ -493,32 +402,6 @@ mod tests {
     }
 
     #[test]
-    fn every_option_is_known_and_named_to_whoever_guesses() {
-        for (name, values, only_overlay) in OPTIONS.iter().copied() {
-            let value = match name {
-                OPTION_RECORD => "db=10.0.0.9",
-                OPTION_BUM => "off",
-                OPTION_AGEING => "60",
-                _ => values.split(['|', '[']).next().unwrap(),
-            };
-            let driver = match only_overlay {
-                true => Driver::Overlay,
-                false => Driver::Bridge,
-            };
-            let request = NetworkCreate {
-                driver,
-                options: [(name.into(), value.into())].into(),
-                ..named("n")
-            };
-            let planned = plan_network(request, None, &around());
-            assert!(planned.is_ok(), "{name}={value}: {planned:?}");
-            let told = CreateNetwork::UnknownOption("x".into()).to_string();
-            assert!(told.len() < 400, "{told}");
-            assert!(told.contains(&format!("{name}={values}")), "{told}");
-        }
-    }
-
-    #[test]
     fn the_mtu_is_what_the_underlay_leaves() {
         let narrow = Surroundings {
             mtu_max: Some(1450),
@@ -535,19 +418,5 @@ mod tests {
             refused.contains("1451") && refused.contains("1450"),
             "{refused}"
         );
-    }
-
-    #[test]
-    fn options_of_the_overlay_are_unknown_to_a_bridge() {
-        let request = |driver| NetworkCreate {
-            driver,
-            options: [("vni".into(), "7".into())].into(),
-            ..named("n")
-        };
-        assert!(plan_network(request(Driver::Overlay), None, &around()).is_ok());
-        assert!(matches!(
-            plan_network(request(Driver::Bridge), None, &around()),
-            Err(CreateNetwork::UnknownOption(_))
-        ));
     }
 }

@@ -1,18 +1,18 @@
 //! What a container's supervisor is told: namespaces, files, environment.
 
-use std::net::IpAddr;
 use std::path::Path;
 
-use agent_api::{ApiError, ContainerCreate, DnsServer, NetworkMode};
-use agent_core::container::{NotRunning, PlanContainer, attached_network};
+use agent_api::{ApiError, ContainerCreate, NetworkMode};
+use agent_core::container::{
+    NotRunning, PlanContainer, attached_network, resolv_conf_on, resolv_conf_without_network,
+};
 use agent_core::hosts::hosts;
-use agent_core::network::DEFAULT_NETWORK;
 use agent_core::resolv_conf::ResolvConf;
 
 use super::Agent;
 use super::state::State;
 use crate::container::{self, Capabilities, ContainerSpec, EtcFiles, SandboxNetwork};
-use crate::record::{ContainerRecord, NetworkRecord};
+use crate::record::ContainerRecord;
 
 /// As `docker run`: what a privileged container was denied besides is not denied.
 pub(super) fn capabilities(create: &ContainerCreate) -> Result<Capabilities, PlanContainer> {
@@ -38,8 +38,9 @@ impl Agent {
             NetworkMode::Default | NetworkMode::Network(_) => {
                 let network = attached_network(&create.network).unwrap_or_default();
                 let network = &state.network(network)?.record;
+                let host = of_host(&self.config.resolv_conf);
                 let etc = EtcFiles {
-                    resolv_conf: Some(self.resolv_conf(network, create).to_text()),
+                    resolv_conf: Some(resolv_conf_on(network, create, host).to_text()),
                     ..EtcFiles::default()
                 };
                 (SandboxNetwork::Private, etc)
@@ -67,36 +68,11 @@ impl Agent {
         })
     }
 
-    /// On the network `bridge` a container's own servers are asked directly, elsewhere through the network's forwarder,
-    /// which knows the names of the network besides. Both as Docker does. Encrypted ones always go through the forwarder.
-    fn resolv_conf(&self, network: &NetworkRecord, create: &ContainerCreate) -> ResolvConf {
-        let host = of_host(&self.config.resolv_conf);
-        let asked = host.overridden(&create.dns_search, &create.dns_options);
-        let plain: Option<Vec<IpAddr>> = create.dns.iter().map(DnsServer::plain).collect();
-        match plain {
-            Some(servers) if network.name == DEFAULT_NETWORK && !servers.is_empty() => {
-                ResolvConf { servers, ..asked }
-            }
-            _ => ResolvConf {
-                servers: network.gateway_addresses(),
-                ..asked.with_plain_names_first()
-            },
-        }
-    }
-
     /// Without a forwarder: the host's own file, changed only in what was asked for.
     fn given_servers(&self, create: &ContainerCreate) -> EtcFiles {
-        let lists = [&create.dns_search, &create.dns_options];
-        if create.dns.is_empty() && lists.iter().all(|list| list.is_empty()) {
-            return EtcFiles::default();
-        }
-        let host = of_host(&self.config.resolv_conf);
-        let mut own = host.overridden(&create.dns_search, &create.dns_options);
-        if !create.dns.is_empty() {
-            own.servers = create.dns.iter().filter_map(DnsServer::plain).collect();
-        }
+        let own = resolv_conf_without_network(create, of_host(&self.config.resolv_conf));
         EtcFiles {
-            resolv_conf: Some(own.to_text()),
+            resolv_conf: own.map(|own| own.to_text()),
             ..EtcFiles::default()
         }
     }

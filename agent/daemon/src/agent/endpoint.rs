@@ -3,9 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use agent_api::{ApiError, EndpointCreate, EndpointDetail};
-use dns_core::EndpointNames;
 use overlay_core::Directory;
-use switch_core::edge::HostRecord;
 use switch_core::{Mac, PortId, PortKind};
 use switch_io::RemovedPort;
 
@@ -21,7 +19,6 @@ use crate::random::{new_id, random_mac};
 use crate::record::{EndpointRecord, NetworkRecord, Owner, endpoint_key};
 use agent_core::endpoint::{self, Attach, Attachment, Fresh, Place};
 use agent_core::find::Find;
-use agent_core::publish::services;
 
 impl Agent {
     pub(crate) fn endpoints(&self) -> Vec<EndpointDetail> {
@@ -375,33 +372,11 @@ fn gateway_neighbors(network: &Network) -> Vec<Neighbor> {
 }
 
 fn edge_host(network: &NetworkRecord, record: &EndpointRecord, port: PortId) -> EdgeHost {
-    let short_id = match &record.owner {
-        Owner::Container(id) => Some(short(id).to_owned()),
-        Owner::Sandbox(_) => None,
-    };
     EdgeHost {
         port: Some(port),
         mac: Mac::new(record.mac),
-        dhcp: record
-            .ipv4
-            .filter(|_| network.serves_dhcp())
-            .map(|ipv4| HostRecord {
-                ipv4,
-                hostname: record
-                    .hostname
-                    .clone()
-                    .or_else(|| Some(record.name.clone())),
-                dns_servers: Vec::new(),
-            }),
-        names: EndpointNames {
-            name: record.name.clone(),
-            aliases: record.aliases.clone(),
-            hostname: record.hostname.clone(),
-            short_id,
-            v4: record.ipv4,
-            v6: record.ipv6,
-            services: services(&record.publish),
-        },
+        dhcp: record.lease(network),
+        names: record.names(),
         dns: record.dns.clone(),
     }
 }

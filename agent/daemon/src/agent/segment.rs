@@ -4,11 +4,9 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use dns_core::{Policy, ZoneConfig};
 use ipnet::IpNet;
 use overlay_io::Gateway;
-use switch_core::edge::EdgeConfig;
-use switch_core::{Bridge, BridgeConfig, FdbConfig, Mac, PortCounts, PortId, PortKind, Vni};
+use switch_core::{Bridge, BridgeConfig, FdbConfig, PortCounts, PortId, PortKind, Vni};
 use switch_io::{BasicTap, FramePort, OffloadTap, OpenTap};
 
 use super::Agent;
@@ -52,7 +50,7 @@ impl Agent {
             transparent: record.is_transparent(),
         }));
         bridge.set_gateway(gateway_mac, &record.gateway_addresses());
-        let settings = self.edge_settings(record, gateway_mac);
+        let settings = self.edge_settings(record);
         let (edge, port) = EdgeHandle::start(&self.runtime, settings)
             .map_err(|error| format!("no edge: {error}"))?;
         let edge_port = self
@@ -120,50 +118,16 @@ impl Agent {
         self.switch.remove_port(segment.edge_port);
     }
 
-    fn edge_settings(&self, record: &NetworkRecord, gateway_mac: Mac) -> EdgeSettings {
-        let v4 = record.subnet_v4().and_then(|subnet| match subnet.gateway {
-            IpAddr::V4(gateway) => Some((gateway, subnet.net.prefix_len())),
-            IpAddr::V6(_) => None,
-        });
-        let v6 = record.subnet_v6().and_then(|subnet| match subnet.gateway {
-            IpAddr::V6(gateway) => Some((gateway, subnet.net.prefix_len())),
-            IpAddr::V4(_) => None,
-        });
+    fn edge_settings(&self, record: &NetworkRecord) -> EdgeSettings {
         EdgeSettings {
-            edge: EdgeConfig {
-                gateway_mac,
-                v4,
-                v6,
-                mtu: record.mtu,
-                dns_servers: Vec::new(),
-                domain: None,
-                lease_s: LEASE_S,
-                routed: !record.internal,
-                seed: random_seed(),
+            edge: record.edge_config(random_seed()),
+            names: NamesSettings {
+                zone: record.zone_config(),
+                policy: record.dns_policy(),
+                dns: record.dns.clone(),
+                resolv_conf: self.config.resolv_conf.clone(),
+                blocks_private: record.blocks_private_answers(),
             },
-            names: self.names_settings(record),
-        }
-    }
-
-    fn names_settings(&self, record: &NetworkRecord) -> NamesSettings {
-        NamesSettings {
-            zone: ZoneConfig {
-                network: record.name.clone(),
-                subnets: record
-                    .subnets
-                    .iter()
-                    .map(|subnet| (subnet.net.network(), subnet.net.prefix_len()))
-                    .collect(),
-                records: record.dns_records(),
-            },
-            policy: if record.internal {
-                Policy::Internal
-            } else {
-                Policy::Forward
-            },
-            dns: record.dns.clone(),
-            resolv_conf: self.config.resolv_conf.clone(),
-            blocks_private: record.blocks_private_answers(),
         }
     }
 }
@@ -191,5 +155,3 @@ pub(super) fn on_link(address: IpAddr, net: IpNet) -> IpNet {
     // Both are of one family, so the prefix length fits.
     IpNet::new(address, net.prefix_len()).unwrap_or_else(|_| address.into())
 }
-
-const LEASE_S: u32 = 3600;
