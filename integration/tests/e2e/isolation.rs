@@ -186,13 +186,11 @@ fn unregistered_sources_still_reach_their_peers() {
     let (host, network) = with_network();
     let [one, two] = ["one", "two"].map(|name| host.endpoint(network, name));
     let nested = Mac::new([2, 0xaa, 0, 0, 0, 1]);
-    one.wire()
-        .send(
-            &PLAIN,
-            &ethernet(Mac::BROADCAST, nested, 0x88b5, b"a nested station"),
-        )
-        .unwrap();
-    let wire = one.wire();
+    let (wire, peer) = (one.wire(), two.wire());
+    let hello = ethernet(Mac::BROADCAST, nested, 0x88b5, b"a nested station");
+    wire.send(&PLAIN, &hello).unwrap();
+    // Once its peer has it, the network knows the way back.
+    receive(&peer, |frame| contains(frame, b"a nested station")).unwrap();
     let back = Segment {
         source_mac: two.mac(),
         destination_mac: nested,
@@ -202,8 +200,7 @@ fn unregistered_sources_still_reach_their_peers() {
         port: 9,
         payload: b"back to the nested station".to_vec(),
     };
-    std::thread::sleep(Duration::from_millis(100));
-    two.wire().send(&PLAIN, &back.frame()).unwrap();
+    peer.send(&PLAIN, &back.frame()).unwrap();
     assert!(
         receive(&wire, |frame| contains(
             &frame[ETHERNET..],

@@ -262,11 +262,17 @@ fn stop_asks_first_and_kills_later() {
 #[test]
 fn zombies_of_a_container_are_reaped() {
     let host = Host::start();
-    let script = "for i in 1 2 3 4 5; do (sleep 0.1 & exec true); done; sleep 1000";
+    let script = "for i in 1 2 3 4 5; do (sleep 0.1 & exec true); done; tail -f /dev/null";
     host.tapestry(&["run", "-d", "--name", "parent", "--", "sh", "-c", script])
         .ok();
-    std::thread::sleep(Duration::from_secs(1));
-    let states = host.exec("parent", "cat /proc/[0-9]*/stat").ok();
+    let mut states = String::new();
+    eventually(Duration::from_secs(10), "they are reaped", || {
+        states = host
+            .exec("parent", "cat /proc/[0-9]*/stat 2>/dev/null || true")
+            .ok();
+        let reaped = states.contains("(tail)") && !states.contains("(sleep)");
+        reaped.then_some(())
+    });
     let zombies = states.lines().filter(|line| line.contains(") Z ")).count();
     assert_eq!(zombies, 0, "{states}");
 }
