@@ -1,4 +1,4 @@
-//! The host under the agent: links, namespaces, kernel settings, the packet filter, published ports, and what the agent may do at all.
+//! The host under the agent: links, namespaces, kernel settings, the packet filter, connection tracking, published ports.
 //!
 //! Everything here blocks, and belongs to the network namespace of the thread that calls.
 
@@ -14,7 +14,7 @@ pub mod publish;
 pub mod sysctl;
 
 pub use limits::{RaiseLimit, raise_open_files};
-pub use namespace::{Netns, NetnsId, OpenNetns, netns_id};
+pub use namespace::{EnterNetns, Netns, NetnsId, OpenNetns, netns_id};
 pub use rights::{MissingRights, check_rights};
 pub use sole::{BeSole, Holder, Sole, holder};
 pub use ways::find_ways;

@@ -8,12 +8,11 @@ use std::path::{Path, PathBuf};
 use std::thread;
 
 pub use agent_core::record::NetnsId;
+use nix::errno::Errno;
 use nix::sched::{CloneFlags, setns};
 use nix::sys::socket::getsockopt;
 use nix::sys::socket::sockopt::GetStruct;
 use rustix::fs::{Mode, OFlags, Stat, fstat, fstatfs};
-
-use crate::netlink::NetlinkError;
 
 /// An open network namespace file. The namespace lives at least as long as this.
 #[derive(Debug)]
@@ -39,8 +38,19 @@ pub enum OpenNetns {
     },
     #[error("{} is not a namespace file; give one such as /run/netns/NAME or /proc/PID/ns/net", path.display())]
     NotANamespace { path: PathBuf },
+}
+
+/// Why no thread works inside a namespace.
+#[derive(Debug, thiserror::Error)]
+pub enum EnterNetns {
     #[error("{} is a namespace, but not a network namespace", path.display())]
     OtherKind { path: PathBuf },
+    #[error("cannot enter network namespace {}: {source}", path.display())]
+    Enter {
+        path: PathBuf,
+        #[source]
+        source: io::Error,
+    },
 }
 
 impl Netns {
@@ -68,7 +78,7 @@ impl Netns {
 
     /// The namespace of the calling thread.
     pub fn current() -> Result<Self, OpenNetns> {
-        Self::open(Path::new("/proc/thread-self/ns/net"))
+        Self::open(Path::new(OWN))
     }
 
     /// A namespace file that came another way, for example from a peer's socket; `path` is for messages.
@@ -100,22 +110,18 @@ impl Netns {
     }
 
     /// What no other namespace has, before or after this one.
-    pub fn cookie(&self) -> Result<u64, NetlinkError> {
-        let read = self.run(|| {
-            let socket = UnixDatagram::unbound()?;
-            Ok(getsockopt(&socket, NetnsCookie)?)
-        });
-        let read: io::Result<u64> = read?;
-        read.map_err(NetlinkError::Enter)
+    pub fn cookie(&self) -> io::Result<u64> {
+        let inside = self.run(UnixDatagram::unbound).map_err(io::Error::other)?;
+        Ok(getsockopt(&inside?, NetnsCookie)?)
     }
 
     /// Whether this is the namespace of the calling thread, which a sandbox must never be.
     pub fn is_own(&self) -> bool {
-        Self::current().is_ok_and(|own| own.id == self.id)
+        netns_id(Path::new(OWN)).is_ok_and(|own| own == self.id)
     }
 
     /// Runs `work` on a throwaway thread inside the namespace; sockets it opens stay there.
-    pub fn run<T, F>(&self, work: F) -> Result<T, NetlinkError>
+    pub fn run<T, F>(&self, work: F) -> Result<T, EnterNetns>
     where
         T: Send,
         F: FnOnce() -> T + Send,
@@ -124,7 +130,7 @@ impl Netns {
             let inside = thread::Builder::new()
                 .name("netns".into())
                 .spawn_scoped(scope, || self.enter().map(|()| work()))
-                .map_err(NetlinkError::Enter)?;
+                .map_err(|source| self.unentered(source))?;
             match inside.join() {
                 Ok(outcome) => outcome,
                 Err(panic) => std::panic::resume_unwind(panic),
@@ -132,14 +138,20 @@ impl Netns {
         })
     }
 
-    fn enter(&self) -> Result<(), NetlinkError> {
+    fn enter(&self) -> Result<(), EnterNetns> {
         setns(&self.file, CloneFlags::CLONE_NEWNET).map_err(|errno| match errno {
-            nix::errno::Errno::EINVAL => OpenNetns::OtherKind {
+            Errno::EINVAL => EnterNetns::OtherKind {
                 path: self.path.clone(),
-            }
-            .into(),
-            errno => NetlinkError::Enter(errno.into()),
+            },
+            errno => self.unentered(errno.into()),
         })
+    }
+
+    fn unentered(&self, source: io::Error) -> EnterNetns {
+        EnterNetns::Enter {
+            path: self.path.clone(),
+            source,
+        }
     }
 }
 
@@ -168,6 +180,7 @@ nix::getsockopt_impl!(
     GetStruct<u64>
 );
 
+const OWN: &str = "/proc/thread-self/ns/net";
 /// `NSFS_MAGIC` of linux/magic.h.
 const NSFS_MAGIC: rustix::fs::FsWord = 0x6e73_6673;
 

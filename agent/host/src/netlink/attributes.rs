@@ -43,6 +43,15 @@ pub(crate) fn messages(mut bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
     })
 }
 
+/// Appends an attribute; `kind` with its flags.
+pub(crate) fn push_attribute(bytes: &mut Vec<u8>, kind: u16, value: &[u8]) {
+    let length = u16::try_from(HEADER_BYTES + value.len()).unwrap_or(u16::MAX);
+    bytes.extend(length.to_ne_bytes());
+    bytes.extend(kind.to_ne_bytes());
+    bytes.extend(value);
+    bytes.resize(bytes.len().next_multiple_of(ALIGNMENT), 0);
+}
+
 const HEADER_BYTES: usize = 4;
 const MESSAGE_HEADER_BYTES: usize = 16;
 const ALIGNMENT: usize = 4;
@@ -62,6 +71,15 @@ mod tests {
         assert_eq!(found, [(1, &[7][..]), (2, &[8, 9][..])]);
         assert_eq!(attribute(&bytes, 2), Some(&[8, 9][..]));
         assert_eq!(attribute(&bytes, 3), None);
+    }
+
+    #[test]
+    fn what_is_appended_is_read_again() {
+        let mut bytes = Vec::new();
+        push_attribute(&mut bytes, 1 | 0x8000, &[7]);
+        push_attribute(&mut bytes, 2, &[8, 9, 10, 11]);
+        let found: Vec<_> = attributes(&bytes).collect();
+        assert_eq!(found, [(1, &[7][..]), (2, &[8, 9, 10, 11][..])]);
     }
 
     proptest! {

@@ -5,9 +5,10 @@ use std::io;
 use std::net::IpAddr;
 
 use ipnet::IpNet;
+use netlink_packet_core::DecodeError;
 use nix::errno::Errno;
 
-use crate::namespace::OpenNetns;
+use crate::namespace::EnterNetns;
 
 /// A failed operation on links, addresses or routes, named with its subject.
 #[derive(Debug, thiserror::Error)]
@@ -17,11 +18,11 @@ pub enum NetlinkError {
     #[error("cannot talk to the kernel over netlink: {0}")]
     Exchange(#[source] io::Error),
     #[error("the kernel's netlink answer is malformed: {0}")]
-    Malformed(String),
+    Malformed(#[from] DecodeError),
+    #[error("the kernel's netlink answer has no {0}")]
+    Missing(&'static str),
     #[error(transparent)]
-    Namespace(#[from] OpenNetns),
-    #[error("cannot enter the network namespace: {0}")]
-    Enter(#[source] io::Error),
+    Enter(#[from] EnterNetns),
     #[error("there is no link {0}")]
     NoSuchLink(String),
     #[error("cannot list {what}: {refusal}")]

@@ -1,26 +1,19 @@
-//! Operations on one link, and lists of links, addresses and routes.
+//! Links: what they are, and what may be set on them.
 
-use std::collections::HashMap;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-
-pub use agent_core::network::SubnetEntry;
-use ipnet::IpNet;
-use netlink_packet_route::address::{AddressAttribute, AddressMessage};
-use netlink_packet_route::link::{InfoKind, LinkAttribute, LinkFlags, LinkInfo, LinkMessage};
-use netlink_packet_route::route::{
-    RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteType,
+use netlink_packet_route::RouteNetlinkMessage;
+use netlink_packet_route::link::{
+    AfSpecInet6, AfSpecUnspec, In6AddrGenMode, InfoKind, LinkAttribute, LinkFlags, LinkInfo,
+    LinkMessage,
 };
-use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 use nix::errno::Errno;
 
-use super::error::{NetlinkError, Refusal};
-use super::request::{about, address_request, loopback_request, route_request, set, set_request};
-use super::sandbox::Route;
+use super::error::NetlinkError;
 use super::socket::{Netlink, Request};
 
 /// What may be set on a link in one go; `None` leaves a value as it is.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LinkSettings {
+    pub name: Option<String>,
     pub mac: Option<[u8; 6]>,
     /// Bytes of the network layer packet.
     pub mtu: Option<u32>,
@@ -43,21 +36,6 @@ pub struct LinkEntry {
     pub up: bool,
     /// The driver's word (`tun`, `veth`, `bridge`), absent for plain devices.
     pub kind: Option<String>,
-}
-
-/// An address as listed.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct AddressEntry {
-    pub link_index: u32,
-    pub address: IpNet,
-}
-
-/// A unicast route of the main table as listed.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RouteEntry {
-    pub destination: IpNet,
-    pub gateway: Option<IpAddr>,
-    pub link_index: Option<u32>,
 }
 
 impl Netlink {
@@ -121,83 +99,10 @@ impl Netlink {
         })
     }
 
-    /// Adds an address with its subnet's route; one that is there already is left.
-    pub fn add_address(&mut self, link: &LinkEntry, address: IpNet) -> Result<(), NetlinkError> {
-        self.run(vec![address_request(link.index, address)], |_, refusal| {
-            NetlinkError::AddAddress {
-                link: link.name.clone(),
-                address,
-                refusal,
-            }
-        })
-    }
-
-    pub fn add_route(&mut self, link: &LinkEntry, route: &Route) -> Result<(), NetlinkError> {
-        let request = route_request(link.index, route, &[]);
-        self.run(vec![request], |_, refusal| NetlinkError::AddRoute {
-            link: link.name.clone(),
-            destination: route.destination,
-            gateway: route.gateway,
-            refusal,
-        })
-    }
-
     pub fn links(&mut self) -> Result<Vec<LinkEntry>, NetlinkError> {
         let question = RouteNetlinkMessage::GetLink(LinkMessage::default());
         let answers = self.dump("links", question)?;
         Ok(answers.iter().filter_map(link_entry).collect())
-    }
-
-    pub fn addresses(&mut self) -> Result<Vec<AddressEntry>, NetlinkError> {
-        let question = RouteNetlinkMessage::GetAddress(AddressMessage::default());
-        let answers = self.dump("addresses", question)?;
-        Ok(answers.iter().filter_map(address_entry).collect())
-    }
-
-    /// Unicast routes of the main table, both families.
-    pub fn routes(&mut self) -> Result<Vec<RouteEntry>, NetlinkError> {
-        let question = RouteNetlinkMessage::GetRoute(RouteMessage::default());
-        let answers = self.dump("routes", question)?;
-        Ok(answers.iter().filter_map(route_entry).collect())
-    }
-
-    /// Every subnet this namespace has an address in or a route to, but default routes: what new networks must avoid.
-    pub fn subnets_in_use(&mut self) -> Result<Vec<SubnetEntry>, NetlinkError> {
-        let names: HashMap<u32, String> = self
-            .links()?
-            .into_iter()
-            .map(|link| (link.index, link.name))
-            .collect();
-        let name = |index: Option<u32>| names.get(&index?).cloned();
-        let connected = self.addresses()?.into_iter().map(|entry| SubnetEntry {
-            subnet: entry.address.trunc(),
-            gateway: None,
-            link: name(Some(entry.link_index)),
-        });
-        let routed = self.routes()?.into_iter().map(|entry| SubnetEntry {
-            subnet: entry.destination.trunc(),
-            gateway: entry.gateway,
-            link: name(entry.link_index),
-        });
-        let mut subnets: Vec<_> = connected
-            .chain(routed)
-            .filter(|entry| entry.subnet.prefix_len() > 0)
-            .collect();
-        subnets.sort();
-        subnets.dedup();
-        Ok(subnets)
-    }
-
-    /// Applies a group; `describe` names the request (by its place) that was refused.
-    pub(super) fn run(
-        &mut self,
-        requests: Vec<Request>,
-        describe: impl FnOnce(usize, Refusal) -> NetlinkError,
-    ) -> Result<(), NetlinkError> {
-        match self.apply(requests)? {
-            None => Ok(()),
-            Some(refused) => Err(describe(refused.request, refused.refusal)),
-        }
     }
 
     fn link(
@@ -206,8 +111,7 @@ impl Netlink {
         subject: impl FnOnce() -> String,
     ) -> Result<LinkEntry, NetlinkError> {
         match self.ask(RouteNetlinkMessage::GetLink(question))? {
-            Ok(answer) => link_entry(&answer)
-                .ok_or_else(|| NetlinkError::Malformed("no link in the answer".into())),
+            Ok(answer) => link_entry(&answer).ok_or(NetlinkError::Missing("link")),
             Err(refusal) if matches!(refusal.errno, Errno::ENODEV | Errno::ERANGE) => {
                 Err(NetlinkError::NoSuchLink(subject()))
             }
@@ -217,6 +121,69 @@ impl Netlink {
             }),
         }
     }
+}
+
+pub(super) fn set_request(index: u32, to: &LinkSettings) -> Request {
+    let mut message = about(index);
+    if let Some(up) = to.up {
+        message.header.change_mask = LinkFlags::Up;
+        message.header.flags.set(LinkFlags::Up, up);
+    }
+    message
+        .attributes
+        .extend(to.mac.map(|mac| LinkAttribute::Address(mac.to_vec())));
+    message.attributes.extend(to.mtu.map(LinkAttribute::Mtu));
+    message
+        .attributes
+        .extend(to.tx_queue_length.map(LinkAttribute::TxQueueLen));
+    message
+        .attributes
+        .extend(to.ipv6_link_local.map(link_local));
+    message
+        .attributes
+        .extend(to.name.clone().map(LinkAttribute::IfName));
+    set(message)
+}
+
+pub(super) fn loopback_request() -> Request {
+    let up = LinkSettings {
+        up: Some(true),
+        ..LinkSettings::default()
+    };
+    set_request(LOOPBACK_INDEX, &up)
+}
+
+pub(super) const UP: LinkSettings = LinkSettings {
+    name: None,
+    mac: None,
+    mtu: None,
+    tx_queue_length: None,
+    ipv6_link_local: None,
+    up: Some(true),
+};
+
+pub(super) fn about(index: u32) -> LinkMessage {
+    let mut message = LinkMessage::default();
+    message.header.index = index;
+    message
+}
+
+pub(super) fn set(message: LinkMessage) -> Request {
+    Request {
+        message: RouteNetlinkMessage::SetLink(message),
+        flags: 0,
+    }
+}
+
+fn link_local(wanted: bool) -> LinkAttribute {
+    let mode = if wanted {
+        In6AddrGenMode::Eui64
+    } else {
+        In6AddrGenMode::None
+    };
+    LinkAttribute::AfSpecUnspec(vec![AfSpecUnspec::Inet6(vec![AfSpecInet6::AddrGenMode(
+        mode,
+    )])])
 }
 
 fn link_entry(message: &RouteNetlinkMessage) -> Option<LinkEntry> {
@@ -253,60 +220,5 @@ fn kind(info: &LinkInfo) -> Option<String> {
     }
 }
 
-fn address_entry(message: &RouteNetlinkMessage) -> Option<AddressEntry> {
-    let RouteNetlinkMessage::NewAddress(message) = message else {
-        return None;
-    };
-    // On a point-to-point link ADDRESS is the peer and LOCAL is ours; elsewhere IPv6 has only ADDRESS.
-    let mut own = None;
-    let mut shown = None;
-    for attribute in &message.attributes {
-        match attribute {
-            AddressAttribute::Local(address) => own = Some(*address),
-            AddressAttribute::Address(address) => shown = Some(*address),
-            _ => {}
-        }
-    }
-    Some(AddressEntry {
-        link_index: message.header.index,
-        address: IpNet::new(own.or(shown)?, message.header.prefix_len).ok()?,
-    })
-}
-
-fn route_entry(message: &RouteNetlinkMessage) -> Option<RouteEntry> {
-    let RouteNetlinkMessage::NewRoute(message) = message else {
-        return None;
-    };
-    let header = &message.header;
-    if header.kind != RouteType::Unicast || header.table != RouteHeader::RT_TABLE_MAIN {
-        return None;
-    }
-    let mut destination = match header.address_family {
-        AddressFamily::Inet => IpAddr::from(Ipv4Addr::UNSPECIFIED),
-        AddressFamily::Inet6 => IpAddr::from(Ipv6Addr::UNSPECIFIED),
-        _ => return None,
-    };
-    let mut gateway = None;
-    let mut link_index = None;
-    for attribute in &message.attributes {
-        match attribute {
-            RouteAttribute::Destination(address) => destination = ip(address)?,
-            RouteAttribute::Gateway(address) => gateway = ip(address),
-            RouteAttribute::Oif(index) => link_index = Some(*index),
-            _ => {}
-        }
-    }
-    Some(RouteEntry {
-        destination: IpNet::new(destination, header.destination_prefix_length).ok()?,
-        gateway,
-        link_index,
-    })
-}
-
-fn ip(address: &RouteAddress) -> Option<IpAddr> {
-    match address {
-        RouteAddress::Inet(v4) => Some((*v4).into()),
-        RouteAddress::Inet6(v6) => Some((*v6).into()),
-        _ => None,
-    }
-}
+/// The kernel makes `lo` first in every namespace.
+const LOOPBACK_INDEX: u32 = 1;

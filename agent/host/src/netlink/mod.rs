@@ -9,21 +9,28 @@
 //!
 //! Everything here blocks for as long as the kernel's RTNL lock is taken; asynchronous callers use `spawn_blocking`.
 
+mod address;
 mod attributes;
 mod error;
+mod host_link;
+mod ipv6;
 mod link;
 mod local;
-mod request;
-mod sandbox;
+mod neighbor;
+mod route;
+mod sandbox_link;
 mod socket;
+mod subnets;
 mod watch;
 
-pub(crate) use attributes::{attribute, messages};
+pub use address::AddressEntry;
+pub use agent_core::network::SubnetEntry;
+pub(crate) use attributes::{attribute, messages, push_attribute};
 pub use error::{NetlinkError, Refusal};
-pub use link::{AddressEntry, LinkEntry, LinkSettings, RouteEntry, SubnetEntry};
-pub use sandbox::{
-    HostLink, LinkName, Neighbor, Route, SandboxLink, SandboxLinkDone, configure_host_link,
-    configure_sandbox,
-};
+pub use host_link::{HostLink, configure_host_link};
+pub use link::{LinkEntry, LinkSettings};
+pub use neighbor::Neighbor;
+pub use route::{Route, RouteEntry};
+pub use sandbox_link::{LinkName, SandboxLink, SandboxLinkDone, configure_sandbox};
 pub use socket::Netlink;
 pub use watch::LinkWatch;

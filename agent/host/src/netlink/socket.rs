@@ -37,8 +37,7 @@ pub(super) struct Refused {
 impl Netlink {
     /// A socket in the calling thread's namespace.
     pub fn open() -> Result<Self, NetlinkError> {
-        let mut socket = Socket::new(NETLINK_ROUTE).map_err(NetlinkError::Open)?;
-        socket.bind_auto().map_err(NetlinkError::Open)?;
+        let socket = Socket::new(NETLINK_ROUTE).map_err(NetlinkError::Open)?;
         socket
             .connect(&SocketAddr::new(0, 0))
             .map_err(NetlinkError::Open)?;
@@ -54,6 +53,18 @@ impl Netlink {
     /// A socket in another namespace, where it stays.
     pub fn open_in(netns: &Netns) -> Result<Self, NetlinkError> {
         netns.run(Self::open)?
+    }
+
+    /// Applies a group; `describe` names the request (by its place) that was refused.
+    pub(super) fn run(
+        &mut self,
+        requests: Vec<Request>,
+        describe: impl FnOnce(usize, Refusal) -> NetlinkError,
+    ) -> Result<(), NetlinkError> {
+        match self.apply(requests)? {
+            None => Ok(()),
+            Some(refused) => Err(describe(refused.request, refused.refusal)),
+        }
     }
 
     /// Sends the requests as one group and returns the first refusal.
@@ -193,14 +204,10 @@ impl Netlink {
 fn parse(mut bytes: &[u8]) -> Result<Vec<NetlinkMessage<RouteNetlinkMessage>>, NetlinkError> {
     let mut messages = Vec::new();
     while bytes.len() >= HEADER_BYTES {
-        let message = NetlinkMessage::<RouteNetlinkMessage>::deserialize(bytes)
-            .map_err(|error| NetlinkError::Malformed(error.to_string()))?;
+        let message = NetlinkMessage::<RouteNetlinkMessage>::deserialize(bytes)?;
         let length = usize::try_from(message.header.length).unwrap_or(usize::MAX);
-        if length < HEADER_BYTES {
-            return Err(NetlinkError::Malformed(format!(
-                "a message of {length} bytes"
-            )));
-        }
+        // Never, since what is shorter than its header was refused before.
+        let length = length.max(HEADER_BYTES);
         messages.push(message);
         bytes = bytes
             .get(length.next_multiple_of(ALIGNMENT)..)

@@ -8,7 +8,7 @@ use agent_host::netlink::{
     HostLink, LinkName, LinkSettings, Neighbor, Netlink, NetlinkError, Route, SandboxLink,
     configure_host_link, configure_sandbox,
 };
-use agent_host::{Netns, OpenNetns};
+use agent_host::{EnterNetns, Netns, OpenNetns};
 use ipnet::IpNet;
 
 use super::{ip, netns, run, within};
@@ -348,6 +348,6 @@ fn namespaces_are_told_apart() {
     let uts = Netns::open(Path::new("/proc/self/ns/uts")).unwrap();
     assert!(matches!(
         Netlink::open_in(&uts),
-        Err(NetlinkError::Namespace(OpenNetns::OtherKind { .. }))
+        Err(NetlinkError::Enter(EnterNetns::OtherKind { .. }))
     ));
 }
