@@ -2,14 +2,15 @@
 
 use std::fs;
 use std::path::Path;
-use std::process::{Command, Stdio};
 
 use agent_core::firewall::DEFAULT_MARK_BIT;
 use agent_core::ipam::{DefaultPool, dockers_pools_v4};
 use ipnet::IpNet;
 use serde_json::Value;
 
-use super::nft::{DOCKER_USER, objects, program};
+use super::docker::DOCKER_USER;
+use super::firewalld::FIREWALLD_TABLE;
+use super::nft::{FirewallError, Nft, objects, program};
 use crate::netlink::{Netlink, NetlinkError};
 
 /// Something a person should know, and what to do about it.
@@ -88,29 +89,18 @@ fn pool_findings(addresses: &[(String, IpNet)]) -> Vec<Finding> {
 }
 
 fn ruleset() -> Result<Value, Finding> {
-    let Some(nft) = program("nft") else {
-        return Err(finding(
+    let listing = Nft::find().and_then(|nft| nft.list(&["list", "ruleset"]));
+    listing.map_err(|error| match error {
+        FirewallError::NftMissing => finding(
             "nft is not installed",
             "masquerading and published ports are rules of nftables",
             "install the package nftables",
-        ));
-    };
-    let output = Command::new(nft)
-        .args(["-j", "list", "ruleset"])
-        .env("LC_ALL", "C")
-        .stdin(Stdio::null())
-        .output();
-    let listing = output
-        .map_err(|error| error.to_string())
-        .and_then(|output| {
-            serde_json::from_slice(&output.stdout).map_err(|error| error.to_string())
-        });
-    listing.map_err(|error| {
-        finding(
+        ),
+        error => finding(
             "nft cannot list the ruleset",
-            &error,
+            &error.to_string(),
             "run `nft list ruleset` as root and see what it says",
-        )
+        ),
     })
 }
 
@@ -128,7 +118,7 @@ fn filter_findings(ruleset: &Value) -> Vec<Finding> {
         }
         let forwards = chain["hook"] == "forward";
         let handled_by_docker_user = table == "filter" && has_docker_user;
-        let firewalld = table == super::nft::FIREWALLD_TABLE;
+        let firewalld = table == FIREWALLD_TABLE;
         if forwards && chain["policy"] == "drop" && !handled_by_docker_user {
             findings.push(finding(
                 &format!("chain {name} of table {family} {table} drops forwarded packets"),

@@ -3,10 +3,12 @@
 use agent_core::firewall::{Count, Drops, FilterDrop};
 use serde_json::Value;
 
+use super::nft::objects;
+
 /// From `nft -j list sets`.
 pub(super) fn read_drops(listing: &Value) -> Drops {
     let mut drops = Drops::default();
-    for set in super::nft::objects(listing, "set") {
+    for set in objects(listing, "set") {
         note(&mut drops, set);
     }
     drops

@@ -18,13 +18,17 @@
 //! [`FirewallWatch`] listens to the kernel's own notifications and says when to apply again. It knows the agent's own
 //! transactions by the process that made them, so applying never triggers applying.
 
-mod conntrack;
 mod diagnose;
+mod docker;
+mod doings;
 mod drops;
+mod filter;
+mod firewalld;
 mod loopback;
 mod nft;
 mod watch;
 
 pub use diagnose::{Finding, diagnose};
-pub use nft::{Firewall, FirewallError};
+pub use filter::Firewall;
+pub use nft::FirewallError;
 pub use watch::{Disturbance, FirewallWatch, WatchFirewall};

@@ -11,7 +11,9 @@ use rustix::event::{PollFd, PollFlags, poll};
 use rustix::net::sockopt::set_socket_recv_buffer_size_force;
 use tokio::sync::mpsc;
 
-use super::nft::{DOCKER_USER, FIREWALLD_TABLE, Shared};
+use super::docker::DOCKER_USER;
+use super::doings::Doings;
+use super::firewalld::FIREWALLD_TABLE;
 use crate::netlink::{attribute, messages};
 
 /// Reports what happened until dropped. At most one report waits; one means: apply all rules again.
@@ -42,7 +44,7 @@ pub struct WatchFirewall(#[from] io::Error);
 
 impl FirewallWatch {
     /// Watches the calling thread's network namespace.
-    pub(super) fn open(shared: Arc<Shared>) -> Result<Self, WatchFirewall> {
+    pub(super) fn open(doings: Arc<Doings>) -> Result<Self, WatchFirewall> {
         let mut socket = Socket::new(NETLINK_NETFILTER)?;
         socket.bind(&SocketAddr::new(0, 0))?;
         socket.add_membership(NFNLGRP_NFTABLES)?;
@@ -53,7 +55,7 @@ impl FirewallWatch {
         let (sender, reports) = mpsc::channel(1);
         thread::Builder::new()
             .name("nft-watch".into())
-            .spawn(move || watch(&socket, &stop, &sender, &shared))?;
+            .spawn(move || watch(&socket, &stop, &sender, &doings))?;
         Ok(Self {
             reports,
             _alive: alive,
@@ -76,7 +78,7 @@ impl FirewallWatch {
     }
 }
 
-fn watch(socket: &Socket, stop: &PipeReader, reports: &mpsc::Sender<Disturbance>, shared: &Shared) {
+fn watch(socket: &Socket, stop: &PipeReader, reports: &mpsc::Sender<Disturbance>, doings: &Doings) {
     loop {
         let mut ready = [
             PollFd::new(socket, PollFlags::IN),
@@ -93,10 +95,10 @@ fn watch(socket: &Socket, stop: &PipeReader, reports: &mpsc::Sender<Disturbance>
         if !ready[1].revents().is_empty() {
             return;
         }
-        let Some(disturbance) = drain(socket, shared) else {
+        let Some(disturbance) = drain(socket, doings) else {
             continue;
         };
-        shared.distrust();
+        doings.note_disturbance();
         // Full: a report waits already, and whoever takes it applies everything.
         if let Err(mpsc::error::TrySendError::Closed(_)) = reports.try_send(disturbance) {
             return;
@@ -107,7 +109,7 @@ fn watch(socket: &Socket, stop: &PipeReader, reports: &mpsc::Sender<Disturbance>
 }
 
 /// Reads all notifications that wait, and returns the first disturbance among them.
-fn drain(socket: &Socket, shared: &Shared) -> Option<Disturbance> {
+fn drain(socket: &Socket, doings: &Doings) -> Option<Disturbance> {
     let mut first = None;
     let mut buffer = Vec::with_capacity(RECEIVE_BYTES);
     loop {
@@ -115,7 +117,7 @@ fn drain(socket: &Socket, shared: &Shared) -> Option<Disturbance> {
         match socket.recv(&mut buffer, 0) {
             Ok(_) => {
                 let found = notifications(&buffer)
-                    .filter(|notification| !shared.is_own(notification.process))
+                    .filter(|notification| !doings.is_own(notification.process))
                     .find_map(|notification| notification.disturbance());
                 first = first.or(found);
             }

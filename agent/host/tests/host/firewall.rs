@@ -6,7 +6,7 @@ use agent_api::TransportProtocol;
 use agent_core::firewall::{NetworkRules, Published, Rules};
 use agent_host::firewall::{Disturbance, Firewall, FirewallWatch, diagnose};
 
-use super::{netns, run, try_run, within};
+use super::{ip, netns, run, try_run, within};
 
 pub(crate) fn rules() -> Rules {
     Rules {
@@ -283,6 +283,33 @@ fn firewalld_is_asked_to_trust_our_links_once_and_again_after_its_reload() {
         assert!(next_within(&mut watch, Duration::from_secs(1)).is_some());
         firewall.apply(&rules()).unwrap();
         assert_eq!(asked(), format!("{once}{once}"));
+    });
+}
+
+#[test]
+fn who_only_looks_waits_for_no_change() {
+    use std::os::unix::fs::PermissionsExt;
+    within(&netns(), || {
+        let dir = tempfile::tempdir().unwrap();
+        let (program, gate) = (dir.path().join("firewall-cmd"), dir.path().join("gate"));
+        run(&format!("mkfifo {}", gate.display()));
+        // Says that it runs, and waits to be let go on.
+        let script = format!("#!/bin/sh\necho > {0}\ncat {0}\n", gate.display());
+        std::fs::write(&program, script).unwrap();
+        std::fs::set_permissions(&program, PermissionsExt::from_mode(0o755)).unwrap();
+        run("nft add table inet firewalld ; add chain inet firewalld filter_FORWARD");
+        let firewall = Firewall::find().unwrap().with_firewall_cmd(program);
+        std::thread::scope(|scope| {
+            let change = scope.spawn(|| firewall.apply(&rules()));
+            std::fs::read(&gate).unwrap();
+            firewall.drops();
+            assert!(!firewall.is_beside_docker());
+            firewall.lead_loopback(&rules());
+            firewall.forget_addresses(&[ip("172.17.0.2")]);
+            assert!(!change.is_finished());
+            std::fs::write(&gate, "").unwrap();
+            change.join().unwrap().unwrap();
+        });
     });
 }
 

@@ -7,6 +7,7 @@
     reason = "the lint's exception covers tests, not what they share"
 )]
 
+mod conntrack;
 mod firewall;
 mod links;
 mod traffic;

@@ -363,6 +363,32 @@ fn a_chatty_udp_client_follows_its_port_to_the_container_and_away() {
 }
 
 #[test]
+fn a_udp_client_that_met_the_host_while_the_rules_were_gone_is_led_on_again() {
+    let site = Site::new();
+    let firewall = Firewall::find().unwrap();
+    let client = within(&site.world, || UdpSocket::bind("0.0.0.0:4000").unwrap());
+    let host = within(&site.host, || UdpSocket::bind("0.0.0.0:5300").unwrap());
+    let container = within(&site.a, || UdpSocket::bind("0.0.0.0:53").unwrap());
+    let arrives = |at: &UdpSocket| {
+        client.send_to(b"x", "192.0.2.1:5300").unwrap();
+        at.set_read_timeout(Some(Duration::from_millis(500)))
+            .unwrap();
+        at.recv_from(&mut [0; 8]).is_ok()
+    };
+    within(&site.host, || firewall.apply(&rules()).unwrap());
+    within(&site.host, || {
+        run("nft flush ruleset");
+        // Connections are tracked as long as somebody asks about them.
+        run("nft add table inet theirs");
+        run("nft add chain inet theirs input { type filter hook input priority 0 ; }");
+        run("nft add rule inet theirs input ct state established accept");
+    });
+    assert!(arrives(&host));
+    within(&site.host, || firewall.apply(&rules()).unwrap());
+    assert!(arrives(&container));
+}
+
+#[test]
 fn the_host_itself_reaches_published_ports_by_all_addresses_that_filter_and_proxy_serve() {
     let site = Site::new();
     serve(&site.a, 80);

@@ -1,0 +1,41 @@
+//! What is ours among the changes of the packet filter, and that there were others.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use parking_lot::Mutex;
+
+/// Shared by a [`Firewall`](super::Firewall) and its watch.
+#[derive(Debug, Default)]
+pub(super) struct Doings {
+    /// The processes that made our last transactions, newest last.
+    own: Mutex<VecDeque<u32>>,
+    disturbances: AtomicU64,
+}
+
+impl Doings {
+    /// A process is about to change the filter for us.
+    pub(super) fn remember(&self, process: u32) {
+        let mut own = self.own.lock();
+        if own.len() == REMEMBERED {
+            own.pop_front();
+        }
+        own.push_back(process);
+    }
+
+    pub(super) fn is_own(&self, process: u32) -> bool {
+        self.own.lock().contains(&process)
+    }
+
+    /// Somebody else changed what concerns us.
+    pub(super) fn note_disturbance(&self) {
+        self.disturbances.fetch_add(1, Ordering::Release);
+    }
+
+    /// How often somebody else did.
+    pub(super) fn disturbances(&self) -> u64 {
+        self.disturbances.load(Ordering::Acquire)
+    }
+}
+
+const REMEMBERED: usize = 32;

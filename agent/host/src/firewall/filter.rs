@@ -1,0 +1,222 @@
+//! Making the packet filter what it shall be.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use agent_api::TransportProtocol;
+use agent_core::firewall::{Drops, Published, Rules, Surroundings, TABLE, render_beside};
+use parking_lot::Mutex;
+use serde_json::Value;
+
+use super::docker::{self, DockerUser};
+use super::doings::Doings;
+use super::drops::read_drops;
+use super::firewalld::{self, FIREWALLD_TABLE};
+use super::loopback;
+use super::nft::{FirewallError, Nft, objects, program};
+use super::watch::{FirewallWatch, WatchFirewall};
+use crate::conntrack;
+use crate::netlink::Netlink;
+
+/// The packet filter of the calling thread's network namespace.
+///
+/// Who changes it takes turns; who only looks waits for nobody.
+#[derive(Clone, Debug)]
+pub struct Firewall {
+    nft: Nft,
+    firewall_cmd: Option<PathBuf>,
+    doings: Arc<Doings>,
+    /// Held while the filter is listed and changed, so that two callers do not both add Docker's rule.
+    turn: Arc<Mutex<Applied>>,
+}
+
+/// What was made last.
+#[derive(Debug, Default)]
+struct Applied {
+    published: Vec<Published>,
+    /// Links that firewalld was told of.
+    trusted: BTreeSet<String>,
+    /// Of how many [`Doings::disturbances`] it is the answer.
+    disturbances: u64,
+}
+
+impl Firewall {
+    /// Finds `nft`, and `firewall-cmd` where there is one; changes nothing.
+    pub fn find() -> Result<Self, FirewallError> {
+        Ok(Self {
+            nft: Nft::find()?,
+            firewall_cmd: program("firewall-cmd"),
+            doings: Arc::default(),
+            turn: Arc::default(),
+        })
+    }
+
+    /// The program, where it is installed.
+    pub fn nft() -> Option<PathBuf> {
+        program("nft")
+    }
+
+    /// Another `firewall-cmd` than the one on the search path.
+    pub fn with_firewall_cmd(mut self, firewall_cmd: PathBuf) -> Self {
+        self.firewall_cmd = Some(firewall_cmd);
+        self
+    }
+
+    /// Makes the packet filter what `rules` say, in one transaction.
+    pub fn apply(&self, rules: &Rules) -> Result<(), FirewallError> {
+        let mut applied = self.turn.lock();
+        let disturbances = self.doings.disturbances();
+        let (chains, drops) = self.survey()?;
+        self.change(&chains, |docker| {
+            let around = Surroundings {
+                drops: drops.clone().unwrap_or_default(),
+                docker: !docker.is_empty(),
+            };
+            let mut script = render_beside(rules, &around);
+            for chain in docker {
+                script.push_str(&chain.without_ours());
+                script.push_str(&chain.with_ours(rules.mark_bit));
+            }
+            script
+        })?;
+        loopback::lead_out(rules);
+        let was_disturbed = drops.is_none() || applied.disturbances != disturbances;
+        if was_disturbed || !are_same_udp(&applied.published, &rules.published) {
+            forget_stale(&rules.published, &applied.published);
+        }
+        applied.published.clone_from(&rules.published);
+        if was_disturbed {
+            applied.trusted.clear();
+        }
+        if objects(&chains, "chain").any(|chain| chain["table"] == FIREWALLD_TABLE) {
+            let networks = rules.networks.iter();
+            let links = networks.map(|network| network.host_link.clone());
+            self.trust(links.collect(), &mut applied.trusted);
+        }
+        applied.disturbances = disturbances;
+        Ok(())
+    }
+
+    /// Removes everything [`Firewall::apply`] made. Nothing being there is no error.
+    pub fn remove(&self) -> Result<(), FirewallError> {
+        let mut applied = self.turn.lock();
+        loopback::keep_in();
+        let chains = self.nft.list(&["list", "chains"])?;
+        self.change(&chains, |docker| {
+            let mut script = format!("add table {TABLE}\ndelete table {TABLE}\n");
+            script.extend(docker.iter().map(DockerUser::without_ours));
+            script
+        })?;
+        forget_stale(&[], &applied.published);
+        applied.published.clear();
+        Ok(())
+    }
+
+    /// What was dropped since there has been a table; nothing where there is none.
+    pub fn drops(&self) -> Drops {
+        let listed = self
+            .nft
+            .list(&["list", "sets", "table", "inet", "tapestry"]);
+        listed.map_or_else(|_| Drops::default(), |listing| read_drops(&listing))
+    }
+
+    /// Whether Docker's chains are there.
+    pub fn is_beside_docker(&self) -> bool {
+        let chains = self.nft.list(&["list", "chains"]);
+        chains.is_ok_and(|chains| docker::families(&chains).next().is_some())
+    }
+
+    /// Opens the way to published ports from the host's loopback addresses; for links that came after [`Firewall::apply`].
+    pub fn lead_loopback(&self, rules: &Rules) {
+        loopback::lead_out(rules);
+    }
+
+    /// Forgets all connections of addresses that are about to be somebody else's: many at once cost little more than one.
+    pub fn forget_addresses(&self, addresses: &[IpAddr]) {
+        if let Err(error) = conntrack::forget_addresses(addresses) {
+            tracing::warn!(%error, "connections of released addresses are not forgotten");
+        }
+    }
+
+    /// Says when to apply again, until dropped. Open it before the first [`Firewall::apply`], so nothing is missed.
+    pub fn watch(&self) -> Result<FirewallWatch, WatchFirewall> {
+        FirewallWatch::open(Arc::clone(&self.doings))
+    }
+
+    /// The chains there are, and what our table has counted, if there is one: then it is one run of the program.
+    fn survey(&self) -> Result<(Value, Option<Drops>), FirewallError> {
+        match self
+            .nft
+            .list(&[&format!("list chains; list sets table {TABLE}")])
+        {
+            Ok(listing) => {
+                let drops = read_drops(&listing);
+                Ok((listing, Some(drops)))
+            }
+            Err(FirewallError::Refused { .. }) => Ok((self.nft.list(&["list", "chains"])?, None)),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The rules in Docker's chains are addressed by handles that may change under us; then list and try again.
+    fn change(
+        &self,
+        chains: &Value,
+        script: impl Fn(&[DockerUser]) -> String,
+    ) -> Result<(), FirewallError> {
+        let run = |docker: &[DockerUser]| {
+            let begun = |process| self.doings.remember(process);
+            self.nft.run(&script(docker), begun)
+        };
+        let first = DockerUser::among(chains, &self.nft)?;
+        match run(&first) {
+            Err(FirewallError::Refused { .. }) if !first.is_empty() => {
+                let chains = self.nft.list(&["list", "chains"])?;
+                run(&DockerUser::among(&chains, &self.nft)?)
+            }
+            outcome => outcome,
+        }
+    }
+
+    fn trust(&self, links: BTreeSet<String>, trusted: &mut BTreeSet<String>) {
+        let new: BTreeSet<&String> = links.difference(trusted).collect();
+        let (false, Some(firewall_cmd)) = (new.is_empty(), &self.firewall_cmd) else {
+            return;
+        };
+        match firewalld::trust(firewall_cmd, &new) {
+            Ok(()) => *trusted = links,
+            Err(error) => tracing::warn!(%error, "firewalld does not trust our links"),
+        }
+    }
+}
+
+/// Whether the same ports are published for datagrams; in any order.
+fn are_same_udp(one: &[Published], other: &[Published]) -> bool {
+    let is_among = |all: &[Published], run: &Published| {
+        run.protocol != TransportProtocol::Udp || all.contains(run)
+    };
+    one.iter().all(|run| is_among(other, run)) && other.iter().all(|run| is_among(one, run))
+}
+
+/// A failure leaves old associations to their timeouts, which is no reason to fail.
+fn forget_stale(published: &[Published], before: &[Published]) {
+    let withdrawn: Vec<Published> = before
+        .iter()
+        .filter(|port| !published.contains(port))
+        .cloned()
+        .collect();
+    let own_addresses: Vec<IpAddr> = match Netlink::open().and_then(|mut n| n.addresses()) {
+        Ok(addresses) => addresses.iter().map(|entry| entry.address.addr()).collect(),
+        Err(error) => {
+            tracing::warn!(%error, "cannot find out this host's addresses");
+            return;
+        }
+    };
+    match conntrack::forget_stale(published, &withdrawn, &own_addresses) {
+        Ok(0) => {}
+        Ok(forgotten) => tracing::debug!(forgotten, "forgot UDP associations"),
+        Err(error) => tracing::warn!(%error, "cannot forget UDP associations"),
+    }
+}
