@@ -49,13 +49,14 @@ mod shims;
 mod spec;
 mod sys;
 mod tail;
+mod wait;
 
 pub mod attach;
 pub mod log;
 
 pub use attach::SOCKET_FILE;
 pub use capabilities::{Capabilities, UnknownCapability};
-pub use exit::{ExitRecord, read_exit, wait};
+pub use exit::{ExitRecord, read_exit};
 pub use init::run_init;
 pub use lineage::PidNamespace;
 pub use process::ProcessId;
@@ -64,6 +65,7 @@ pub use shim::run_shim;
 pub use shims::{Shims, SpawnContainer};
 pub use spec::{ContainerSpec, EtcFiles, ExecRequest, SandboxNetwork};
 pub use tail::Tail;
+pub use wait::wait;
 
 /// Ends a process at once; as a number, which is how signals go through specifications and the attach socket.
 pub const SIGKILL: i32 = libc::SIGKILL;

@@ -20,7 +20,7 @@ use std::path::{Path, PathBuf};
 use nix::mount::{MsFlags, mount};
 
 use super::Refusal;
-use super::mounts::{change, hardened, mount_new};
+use super::mounting::{change, hardened, mount_new};
 use crate::control::ContainerTask;
 
 pub(super) fn apply(task: &ContainerTask) -> Result<(), Refusal> {

@@ -11,6 +11,7 @@
 
 mod command;
 mod masks;
+mod mounting;
 mod mounts;
 mod user_namespaces;
 

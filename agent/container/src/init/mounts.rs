@@ -24,10 +24,11 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
-use nix::mount::{MntFlags, MsFlags, mount, umount2};
+use nix::mount::{MntFlags, MsFlags, umount2};
 use rustix::fs::CWD;
 use rustix::mount::{MoveMountFlags, OpenTreeFlags, move_mount, open_tree};
 
+use super::mounting::{change, hardened, mount_new};
 use super::{Refusal, masks, take};
 use crate::control::ContainerTask;
 
@@ -200,25 +201,6 @@ fn attach(detached: &OwnedFd, point: &Path) -> io::Result<()> {
     Ok(move_mount(detached.as_fd(), "", CWD, point, flags)?)
 }
 
-pub(super) fn mount_new(
-    kind: &str,
-    point: impl AsRef<Path>,
-    flags: MsFlags,
-    data: Option<&str>,
-) -> io::Result<()> {
-    Ok(mount(Some(kind), point.as_ref(), Some(kind), flags, data)?)
-}
-
-pub(super) fn change(point: &Path, flags: MsFlags) -> io::Result<()> {
-    Ok(mount(
-        None::<&str>,
-        point,
-        None::<&str>,
-        flags,
-        None::<&str>,
-    )?)
-}
-
 fn make_mount_point(path: &str) -> io::Result<()> {
     match fs::create_dir(path) {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
@@ -230,10 +212,6 @@ fn open_directory(path: &str) -> io::Result<OwnedFd> {
     let flags =
         rustix::fs::OFlags::PATH | rustix::fs::OFlags::DIRECTORY | rustix::fs::OFlags::CLOEXEC;
     Ok(rustix::fs::open(path, flags, rustix::fs::Mode::empty())?)
-}
-
-pub(super) fn hardened() -> MsFlags {
-    MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC
 }
 
 const CONTROL_GROUPS: &str = "/sys/fs/cgroup";

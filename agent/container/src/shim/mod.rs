@@ -7,6 +7,7 @@
 //! ([`serve`]) until the command has ended and everybody knows. What fails before that is told in the same line.
 
 mod clients;
+mod init;
 mod requests;
 mod sandbox;
 mod serve;

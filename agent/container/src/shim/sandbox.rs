@@ -3,15 +3,15 @@
 use std::fs::{self, File};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::Child;
 
 use nix::sched::{CloneFlags, setns, unshare};
 use rustix::fs::CWD;
 use rustix::mount::{OpenTreeFlags, open_tree};
 
 use super::because;
+use super::init::spawn_init;
 use super::streams::{Streams, make_streams};
 use super::users::UserRange;
 use crate::control::{ContainerTask, Control, ExecTask, Reply, Task};
@@ -32,24 +32,6 @@ pub(super) fn make(dir: &Path, spec: &ShimSpec) -> Result<Sandbox, String> {
         ShimSpec::Container(spec) => make_container(dir, spec),
         ShimSpec::Exec(spec) => make_exec(spec),
     }
-}
-
-/// Starts this very program as init, as root of the user namespace the shim moved to where it did.
-pub(super) fn spawn_init(own_users: bool) -> Result<(Child, Control), String> {
-    let (ours, theirs) = Control::pair().map_err(because("make a socket"))?;
-    let mut command = Command::new("/proc/self/exe");
-    command
-        .arg0("tapestry")
-        .arg("init")
-        .env_clear()
-        .stdin(theirs)
-        .stdout(Stdio::null())
-        .stderr(Stdio::null());
-    if own_users {
-        command.gid(0).uid(0);
-    }
-    let child = command.spawn().map_err(because("start the init"))?;
-    Ok((child, ours))
 }
 
 fn make_container(dir: &Path, spec: &ContainerSpec) -> Result<Sandbox, String> {

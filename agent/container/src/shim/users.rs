@@ -6,7 +6,7 @@ use std::process::Child;
 use nix::sched::{CloneFlags, setns};
 
 use super::because;
-use super::sandbox::spawn_init;
+use super::init::spawn_init;
 use crate::control::{Control, Reply, Task};
 
 /// Users outside that those inside are.
