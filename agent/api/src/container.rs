@@ -1,13 +1,12 @@
 //! Containers: commands in namespaces of their own.
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::{DnsServer, EndpointDetail, EndpointSettings, PortRun, port_runs};
+use crate::{DnsServer, EndpointDetail, EndpointSettings, PortMapping, PortRun, port_runs};
 
 /// `POST /v1/containers`: everything is made and attached, the command waits for `POST /v1/containers/{name}/start`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
@@ -67,39 +66,6 @@ pub enum NetworkMode {
     None,
     /// The namespace of that container.
     Container(String),
-}
-
-/// `-p [IP:]HOST:CONTAINER[/udp]`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub struct PortMapping {
-    /// Every address of the host where absent.
-    #[schema(value_type = Option<String>)]
-    pub host_ip: Option<IpAddr>,
-    pub host_port: u16,
-    pub container_port: u16,
-    pub protocol: TransportProtocol,
-}
-
-#[derive(
-    Clone,
-    Copy,
-    Debug,
-    Default,
-    PartialEq,
-    Eq,
-    PartialOrd,
-    Ord,
-    Hash,
-    Serialize,
-    Deserialize,
-    ToSchema,
-)]
-#[serde(rename_all = "lowercase")]
-pub enum TransportProtocol {
-    #[default]
-    Tcp,
-    Udp,
 }
 
 /// The reply to a creation.

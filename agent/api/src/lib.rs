@@ -10,6 +10,7 @@ mod dns;
 mod endpoint;
 mod error;
 mod network;
+mod port_mapping;
 mod port_run;
 mod system;
 
@@ -21,7 +22,7 @@ pub use cluster::{
 };
 pub use container::{
     Attached, ContainerCreate, ContainerDetail, ContainerState, ContainerSummary, Created, Exec,
-    NetworkMode, PortMapping, Stop, TransportProtocol,
+    NetworkMode, Stop,
 };
 pub use dns::{
     DnsProtocol, DnsServer, Forwarder, ForwarderError, ParseDnsServer, QueryLogEntry, QueryOutcome,
@@ -33,5 +34,6 @@ pub use network::{
     DhcpReport, Driver, FdbEntryView, FdbKind, NetworkCreate, NetworkDetail, NetworkSummary,
     OverlayDetail, PatchCreate, PortTotals, PortView, Pruned, Scope, TunnelView,
 };
+pub use port_mapping::{PortMapping, TransportProtocol};
 pub use port_run::{PortRun, port_runs, runs};
 pub use system::{DEFAULT_SOCKET, Info, Version};
