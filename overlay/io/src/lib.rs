@@ -2,7 +2,6 @@
 
 mod envelope;
 mod intake;
-mod lock;
 mod outlet;
 mod quic;
 mod readiness;

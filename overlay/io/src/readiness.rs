@@ -5,8 +5,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Mutex;
 
 use rustix::event::{EventfdFlags, epoll, eventfd};
-
-use crate::lock::lock;
+use switch_core::lock;
 
 /// An epoll instance, which can itself be polled, and a flag in it.
 #[derive(Debug)]

@@ -5,8 +5,7 @@ use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use foldhash::{HashMap, HashMapExt};
-
-use crate::lock::lock;
+use switch_core::lock;
 
 /// Sources that were told of. With many of them at once nobody is told of anew, so that a flood from invented addresses
 /// fills no log.

@@ -24,7 +24,7 @@
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::ops::Deref;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use arc_swap::{ArcSwap, Guard};
 
@@ -37,7 +37,7 @@ use crate::packet::Packet;
 use crate::proxy::{self, ADVERTISEMENT_LEN};
 use crate::topology::Topology;
 use crate::{DropReason, Frame, Mac, PortConfig, PortId, Time, Verdict};
-use crate::{guard, membership};
+use crate::{guard, lock, membership};
 
 /// One network on this host.
 #[derive(Debug)]
@@ -245,9 +245,7 @@ impl Bridge {
     }
 
     fn turn(&self) -> MutexGuard<'_, HashMap<Mac, Endpoint>> {
-        self.endpoints
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+        lock(&self.endpoints)
     }
 }
 

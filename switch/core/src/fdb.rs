@@ -18,14 +18,14 @@
 //! `lib/mac-learning.h`). A sticky entry is its port's for good; a static one may move; neither ages or counts.
 
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
 
 use dashmap::DashMap;
 use foldhash::quality::FixedState;
 
 use self::ledger::Ledger;
-use crate::{Mac, PortId, Time};
+use crate::{Mac, PortId, Time, lock};
 
 /// A concurrent, bounded, ageing table of MACs.
 #[derive(Debug)]
@@ -366,7 +366,7 @@ impl Fdb {
     }
 
     fn ledger(&self) -> MutexGuard<'_, Ledger> {
-        self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.ledger)
     }
 }
 

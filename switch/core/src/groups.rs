@@ -13,11 +13,11 @@
 //! many listeners on a port, so many in all; those beyond have their groups charged as before.
 
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use arc_swap::ArcSwap;
 
-use crate::{Mac, PortId, Time};
+use crate::{Mac, PortId, Time, lock};
 
 /// The listeners of one network.
 #[derive(Debug, Default)]
@@ -52,7 +52,7 @@ impl Groups {
 
     /// A report of `group` came from `port`.
     pub(crate) fn join(&self, now: Time, group: Mac, port: PortId) {
-        let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
+        let _turn = lock(&self.turn);
         let listeners = self.listeners.load();
         match listeners.binary_search_by_key(&(group, port), |known| known.key()) {
             Ok(at) => listeners[at].touch(now),
@@ -87,7 +87,7 @@ impl Groups {
     }
 
     fn retain(&self, is_kept: impl Fn(&Listener) -> bool) {
-        let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
+        let _turn = lock(&self.turn);
         let listeners = self.listeners.load();
         if !listeners.iter().all(|listener| is_kept(listener)) {
             let kept = listeners.iter().filter(|listener| is_kept(listener));

@@ -20,11 +20,10 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
-use switch_core::{PortId, VnetHeader};
+use switch_core::{PortId, VnetHeader, lock};
 
 use crate::frame_port::{Capabilities, FrameBuffer, FramePort, Written};
 use crate::lanes::Lanes;
-use crate::lock::lock;
 
 /// Makes a port and its station. Each direction queues up to `capacity` frames; `capabilities` is what the station takes.
 pub fn channel(

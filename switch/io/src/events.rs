@@ -3,9 +3,7 @@
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex};
 
-use switch_core::PortId;
-
-use crate::lock::lock;
+use switch_core::{PortId, lock};
 
 /// A change the owner of a switch did not ask for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -14,10 +14,9 @@ use std::os::fd::BorrowedFd;
 use std::sync::Mutex;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use switch_core::{Frame, PortId, VnetHeader};
+use switch_core::{Frame, PortId, VnetHeader, lock};
 
 use crate::frame_port::{Capabilities, FrameBuffer, FramePort, Written};
-use crate::lock::lock;
 
 /// A port whose frames are also written to a capture, in both directions, superframes whole and with the checksums
 /// complete that their sender left open. When the capture cannot be written it ends; the frames flow on.

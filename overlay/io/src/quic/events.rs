@@ -6,8 +6,7 @@ use std::sync::{Arc, Mutex};
 
 use overlay_core::HostId;
 use rustls::pki_types::CertificateDer;
-
-use crate::lock::lock;
+use switch_core::lock;
 
 /// A change in a tunnel.
 #[derive(Clone, Debug, PartialEq, Eq)]

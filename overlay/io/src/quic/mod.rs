@@ -28,14 +28,13 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Instant;
 
 use overlay_core::{Epoch, Hello, HostId, PeerCounts, ReassembleCounts, Timing};
-use switch_core::Vni;
+use switch_core::{Vni, lock};
 use switch_io::Written;
 
 use self::clock::Alarm;
 use self::engine::{Engine, Parts};
 use self::events::Events;
 use self::identity::Tls;
-use crate::lock::lock;
 use crate::outlet::Outlet;
 use crate::readiness::Readiness;
 use crate::socket::TunnelSocket;

@@ -9,9 +9,7 @@ use std::sync::{Arc, Mutex};
 use arc_swap::ArcSwap;
 use foldhash::{HashMap, HashMapExt};
 use rustix::event::{EventfdFlags, eventfd};
-use switch_core::PortId;
-
-use crate::lock::lock;
+use switch_core::{PortId, lock};
 
 /// Ports by where their frames come from. Read without a lock; written when a port comes or goes.
 #[derive(Debug)]

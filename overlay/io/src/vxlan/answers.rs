@@ -6,9 +6,8 @@ use std::sync::Mutex;
 use std::time::Instant;
 
 use overlay_core::too_big::{self, Budget};
-use switch_core::{Frame, Mac, PortId, Time, VnetHeader};
+use switch_core::{Frame, Mac, PortId, Time, VnetHeader, lock};
 
-use crate::lock::lock;
 use crate::outlet::Outlet;
 
 /// In whose name a port answers.

@@ -36,10 +36,9 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
 use overlay_core::VXLAN_UDP_PORT;
-use switch_core::Vni;
+use switch_core::{Vni, lock};
 use switch_io::Written;
 
-use crate::lock::lock;
 use crate::outlet::Outlet;
 use crate::readiness::Readiness;
 use crate::socket::TunnelSocket;

@@ -17,10 +17,10 @@ use rustix::event::{Timespec, epoll};
 use rustix::time::{
     Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, timerfd_create, timerfd_settime,
 };
+use switch_core::lock;
 
 use self::line::Line;
 use crate::frame_port::{Capabilities, FrameBuffer, FramePort, Written};
-use crate::lock::lock;
 
 /// What goes wrong in one direction. The default is: nothing.
 #[derive(Clone, Copy, Debug, PartialEq)]

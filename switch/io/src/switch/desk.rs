@@ -3,13 +3,12 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use switch_core::{Bridge, PortConfig, PortId};
+use switch_core::{Bridge, PortConfig, PortId, lock};
 
 use super::registry::Registry;
 use crate::error::AddPort;
 use crate::events::{Events, SwitchEvent};
 use crate::frame_port::FramePort;
-use crate::lock::lock;
 use crate::port::Port;
 use crate::worker::WorkerHandle;
 

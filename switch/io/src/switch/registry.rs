@@ -3,11 +3,10 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
-use switch_core::{Bridge, PortCounts, PortId};
+use switch_core::{Bridge, PortCounts, PortId, lock};
 
 use super::config::Placement;
 use super::share::handed_over;
-use crate::lock::lock;
 use crate::port::Port;
 
 /// What is attached; the workers have copies of their own.
