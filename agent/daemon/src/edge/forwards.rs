@@ -14,7 +14,7 @@ use dns_io::Upstream;
 use switch_core::PortId;
 use tokio::task::{Id, JoinSet};
 
-use super::task::Asked;
+use super::asked::Asked;
 
 #[derive(Default)]
 pub(super) struct Forwards {

@@ -1,5 +1,6 @@
 //! The edge of a network as the agent holds it: started, told of endpoints, asked what it did.
 
+mod asked;
 mod forwards;
 mod names;
 mod port;

@@ -8,7 +8,6 @@
 //! frame that a container sends after the call that queued it returned.
 
 use std::collections::HashMap;
-use std::net::IpAddr;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -17,17 +16,18 @@ use std::time::{Duration, Instant, UNIX_EPOCH};
 use agent_api::{DhcpReport, Forwarder, ForwarderError, QueryOutcome};
 use dns_core::{Carrier, Policy, Request};
 use dns_io::{ServerAddress, Upstream};
-use switch_core::edge::{self, Edge, EdgeEvent, QueryId, Transmit};
-use switch_core::{Mac, PortId, Time};
+use switch_core::edge::{self, Edge, EdgeEvent, Transmit};
+use switch_core::{Mac, Time};
 use switch_io::ChannelEnd;
 use tokio::io::unix::AsyncFd;
 use tokio::sync::{mpsc, oneshot};
 use tracing::warn;
 
 use super::Command;
+use super::asked::Asked;
 use super::forwards::Forwards;
 use super::names::{Decision, Names};
-use super::query_log::{Noted, QueryLog};
+use super::query_log::QueryLog;
 
 pub(super) struct EdgeTask {
     edge: Edge,
@@ -41,17 +41,6 @@ pub(super) struct EdgeTask {
     crowded_out: u64,
     log: QueryLog,
     start: Instant,
-}
-
-/// A query on its way to its reply.
-pub(super) struct Asked {
-    query: QueryId,
-    /// Who asks, and who pays for it.
-    pub(super) ingress: PortId,
-    /// Who says to ask.
-    source: IpAddr,
-    pub(super) carrier: Carrier,
-    noted: Option<Noted>,
 }
 
 impl EdgeTask {
@@ -264,19 +253,6 @@ impl EdgeTask {
 
     fn now(&self) -> Time {
         Time::from_millis(u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX))
-    }
-}
-
-#[cfg(test)]
-impl Asked {
-    pub(super) fn new(ingress: PortId) -> Self {
-        Self {
-            query: QueryId::default(),
-            ingress,
-            source: [10, 0, 0, 1].into(),
-            carrier: Carrier::Udp,
-            noted: None,
-        }
     }
 }
 
