@@ -59,7 +59,7 @@ pub enum CreateNetwork {
         "gateway {0} lies in none of the network's subnets; leave it out or give its subnet with --subnet"
     )]
     GatewayOutside(IpAddr),
-    #[error("option {0:?} is unknown; {options}", options = super::options::options_shown())]
+    #[error("option {0:?} is unknown; {options}", options = super::option_list::options_shown())]
     UnknownOption(String),
     #[error("option {name}={value} is not understood; write {expected}")]
     OptionValue {

@@ -3,6 +3,7 @@
 mod edge;
 mod error;
 mod names;
+mod option_list;
 mod options;
 mod overlay;
 mod plan;

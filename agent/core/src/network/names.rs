@@ -4,6 +4,7 @@ use std::net::IpAddr;
 
 use dns_core::check_name;
 
+use super::option_list::{OPTION_REBIND, OPTION_RECORD};
 use crate::record::NetworkRecord;
 
 impl NetworkRecord {
@@ -34,9 +35,6 @@ pub(super) fn parse_records(value: &str) -> Option<Vec<(String, IpAddr)>> {
     };
     value.split(',').map(record).collect()
 }
-
-pub(super) const OPTION_RECORD: &str = "dns.record";
-pub(super) const OPTION_REBIND: &str = "dns.rebind";
 
 #[cfg(test)]
 mod tests {

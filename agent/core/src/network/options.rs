@@ -7,9 +7,13 @@ use agent_api::{Driver, NetworkCreate};
 use switch_core::{Joining, Mac};
 
 use super::error::CreateNetwork;
-use super::names::{OPTION_REBIND, OPTION_RECORD, parse_records};
-use super::overlay::{OPTION_ENCAP, OPTION_REMOTE, OPTION_VNI};
-use super::ports::{OPTION_BUM, OPTION_DHCP, OPTION_GUARD, OPTION_LEARNING, OPTION_RA, parse_bum};
+use super::names::parse_records;
+use super::option_list::{
+    OPTION_AGEING, OPTION_BUM, OPTION_DHCP, OPTION_ENCAP, OPTION_GUARD, OPTION_JOIN,
+    OPTION_LEARNING, OPTION_RA, OPTION_REBIND, OPTION_RECORD, OPTION_REMOTE, OPTION_TAP,
+    OPTION_TRANSPARENT, OPTION_VNI, OPTIONS,
+};
+use super::ports::parse_bum;
 use crate::record::NetworkRecord;
 
 impl NetworkRecord {
@@ -112,45 +116,7 @@ fn parse_ageing(value: &str) -> Option<Duration> {
         .then(|| Duration::from_secs(seconds))
 }
 
-/// What `-o` takes, in one line.
-pub(super) fn options_shown() -> String {
-    let list = |only_overlay| {
-        let of_kind = OPTIONS.iter().filter(|option| option.2 == only_overlay);
-        let shown: Vec<_> = of_kind
-            .map(|(name, value, _)| format!("{name}={value}"))
-            .collect();
-        shown.join(", ")
-    };
-    format!(
-        "a network takes {}; an overlay also {}",
-        list(false),
-        list(true)
-    )
-}
-
-/// Every option: its name, its values, and whether an overlay alone has it. What is not here is unknown.
-const OPTIONS: &[(&str, &str, bool)] = &[
-    (OPTION_TAP, "offload|basic", false),
-    (OPTION_TRANSPARENT, "true|false", false),
-    (OPTION_JOIN, "tcp|udp", false),
-    (OPTION_GUARD, "strict|loose", false),
-    (OPTION_DHCP, "builtin|container|off", false),
-    (OPTION_RA, "block|allow", false),
-    (OPTION_BUM, "N|off", false),
-    (OPTION_AGEING, "SECONDS", false),
-    (OPTION_LEARNING, "true|false", false),
-    (OPTION_RECORD, "NAME=ADDRESS[,..]", false),
-    (OPTION_REBIND, "block|allow", false),
-    (OPTION_ENCAP, "quic|vxlan", true),
-    (OPTION_VNI, "N", true),
-    (OPTION_REMOTE, "IP[,IP]", true),
-];
-const OPTION_TAP: &str = "tap";
-const OPTION_AGEING: &str = "fdb.ageing";
 const AGEING_MAX_S: u64 = 86_400;
-const OPTION_TRANSPARENT: &str = "transparent";
-/// `udp`: datagrams of a flow that come together may reach a container as one; `tcp`: only segments of TCP, the default.
-const OPTION_JOIN: &str = "join";
 /// The TAP driver of a network that names none.
 pub const DRIVER_OFFLOAD: &str = "offload";
 

@@ -6,6 +6,7 @@ use agent_api::{Driver, NetworkCreate};
 use switch_core::Vni;
 
 use super::error::CreateNetwork;
+use super::option_list::{OPTION_ENCAP, OPTION_REMOTE, OPTION_VNI};
 use crate::record::Encap;
 
 /// What the options ask for, checked.
@@ -105,9 +106,6 @@ fn wrong(name: &str, value: &str, expected: &'static str) -> CreateNetwork {
     }
 }
 
-pub(super) const OPTION_ENCAP: &str = "encap";
-pub(super) const OPTION_VNI: &str = "vni";
-pub(super) const OPTION_REMOTE: &str = "remote";
 /// Every frame to everybody is sent to each.
 pub(super) const REMOTES_MAX: usize = 128;
 

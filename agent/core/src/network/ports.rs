@@ -2,6 +2,7 @@
 
 use switch_core::{BumLimit, PortConfig, PortKind};
 
+use super::option_list::{OPTION_BUM, OPTION_DHCP, OPTION_GUARD, OPTION_LEARNING, OPTION_RA};
 use crate::record::NetworkRecord;
 
 impl NetworkRecord {
@@ -56,17 +57,6 @@ pub(super) fn parse_bum(value: &str) -> Option<Option<BumLimit>> {
         burst_frames: frames_s,
     }))
 }
-
-/// Whether frames may bear addresses of neighbors: `strict` or `loose`.
-pub(super) const OPTION_GUARD: &str = "guard";
-/// Who serves DHCP: `builtin`, `container` or `off`.
-pub(super) const OPTION_DHCP: &str = "dhcp";
-/// Router advertisements and redirects from containers: `block` or `allow`.
-pub(super) const OPTION_RA: &str = "ra";
-/// Broadcast, unknown unicast and multicast of each container, in frames a second.
-pub(super) const OPTION_BUM: &str = "bum";
-/// Whether sources seen at containers enter the forwarding table: `true` or `false`.
-pub(super) const OPTION_LEARNING: &str = "fdb.learning";
 
 #[cfg(test)]
 mod tests {

@@ -1,0 +1,55 @@
+//! Every option of networks, by name.
+
+/// What `-o` takes, in one line.
+pub(super) fn options_shown() -> String {
+    let list = |only_overlay| {
+        let of_kind = OPTIONS.iter().filter(|option| option.2 == only_overlay);
+        let shown: Vec<_> = of_kind
+            .map(|(name, value, _)| format!("{name}={value}"))
+            .collect();
+        shown.join(", ")
+    };
+    format!(
+        "a network takes {}; an overlay also {}",
+        list(false),
+        list(true)
+    )
+}
+
+/// Every option: its name, its values, and whether an overlay alone has it. What is not here is unknown.
+pub(super) const OPTIONS: &[(&str, &str, bool)] = &[
+    (OPTION_TAP, "offload|basic", false),
+    (OPTION_TRANSPARENT, "true|false", false),
+    (OPTION_JOIN, "tcp|udp", false),
+    (OPTION_GUARD, "strict|loose", false),
+    (OPTION_DHCP, "builtin|container|off", false),
+    (OPTION_RA, "block|allow", false),
+    (OPTION_BUM, "N|off", false),
+    (OPTION_AGEING, "SECONDS", false),
+    (OPTION_LEARNING, "true|false", false),
+    (OPTION_RECORD, "NAME=ADDRESS[,..]", false),
+    (OPTION_REBIND, "block|allow", false),
+    (OPTION_ENCAP, "quic|vxlan", true),
+    (OPTION_VNI, "N", true),
+    (OPTION_REMOTE, "IP[,IP]", true),
+];
+pub(super) const OPTION_TAP: &str = "tap";
+pub(super) const OPTION_TRANSPARENT: &str = "transparent";
+/// `udp`: datagrams of a flow that come together may reach a container as one; `tcp`: only segments of TCP, the default.
+pub(super) const OPTION_JOIN: &str = "join";
+/// Whether frames may bear addresses of neighbors: `strict` or `loose`.
+pub(super) const OPTION_GUARD: &str = "guard";
+/// Who serves DHCP: `builtin`, `container` or `off`.
+pub(super) const OPTION_DHCP: &str = "dhcp";
+/// Router advertisements and redirects from containers: `block` or `allow`.
+pub(super) const OPTION_RA: &str = "ra";
+/// Broadcast, unknown unicast and multicast of each container, in frames a second.
+pub(super) const OPTION_BUM: &str = "bum";
+pub(super) const OPTION_AGEING: &str = "fdb.ageing";
+/// Whether sources seen at containers enter the forwarding table: `true` or `false`.
+pub(super) const OPTION_LEARNING: &str = "fdb.learning";
+pub(super) const OPTION_RECORD: &str = "dns.record";
+pub(super) const OPTION_REBIND: &str = "dns.rebind";
+pub(super) const OPTION_ENCAP: &str = "encap";
+pub(super) const OPTION_VNI: &str = "vni";
+pub(super) const OPTION_REMOTE: &str = "remote";
