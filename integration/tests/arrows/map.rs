@@ -25,6 +25,11 @@ pub(crate) const ARROWS: &[(&str, &str, &str)] = &[
         "switch-io",
         "FramePort, so that a tunnel looks like a TAP",
     ),
+    ("overlay-lab", "overlay-core", "names the hosts of a test"),
+    ("overlay-lab", "overlay-io", "connects them"),
+    ("overlay-lab", "switch-core", "gives each a network"),
+    ("overlay-lab", "switch-io", "and containers at its switch"),
+    ("overlay-lab", "switch-lab", "has them live in stations"),
     ("dns-io", "dns-core", "asks upstream what its core forwards"),
     ("agent-api", "switch-core", "checks a MAC where it is read"),
     (

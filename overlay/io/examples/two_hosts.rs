@@ -4,10 +4,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a panic is the report")]
 
-#[path = "../tests/lab/mod.rs"]
-mod lab;
-
-use lab::{
+use overlay_lab::{
     Authority, Network, Process, Station, Underlay, eventually, host, ip, iperf, kernel_container,
     quic_config, vni,
 };

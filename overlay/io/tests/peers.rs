@@ -1,13 +1,11 @@
 //! Who may talk to whom over QUIC, and what becomes of those who may not. On loopback; needs no root.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
-mod lab;
-
 use std::net::SocketAddr;
 use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};
 
-use lab::{Authority, Network, eventually, host, quic_config, vni};
+use overlay_lab::{Authority, Network, eventually, host, quic_config, vni};
 use overlay_io::{Credentials, QuicEvent, QuicTunnel};
 use switch_core::PortId;
 use switch_io::{ChannelEnd, EngineChoice};

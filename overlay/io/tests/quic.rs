@@ -1,16 +1,14 @@
 //! QUIC between namespaces. These tests need root and fail without it.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
-mod lab;
-
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream, UdpSocket};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use lab::quic_pair::{UDP_PORT, V4, V6, hosts};
-use lab::{
+use overlay_lab::quic_pair::{UDP_PORT, V4, V6, hosts};
+use overlay_lab::{
     Station, Underlay, datagrams_stay_as_they_were_sent, eventually, everything_crosses, host, ip,
     transfer,
 };

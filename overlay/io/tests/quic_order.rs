@@ -1,16 +1,14 @@
 //! Datagrams of a flow leave a QUIC tunnel in the order in which they arrived. These tests need root and fail without it.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
-mod lab;
-
 use std::net::{SocketAddr, UdpSocket};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use lab::quic_pair::{V4, hosts};
-use lab::{Station, Underlay, ip};
+use overlay_lab::quic_pair::{V4, hosts};
+use overlay_lab::{Station, Underlay, ip};
 use nix::sys::socket::{setsockopt, sockopt};
 use switch_io::EngineChoice;
 

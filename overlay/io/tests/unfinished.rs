@@ -1,14 +1,13 @@
 //! What a sender behind the kernel's VXLAN device leaves unfinished inside an encapsulation of its own. Needs root.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
-mod lab;
-
 use std::time::Duration;
 
-use lab::{Network, Station, Underlay, ip, kernel_container, vni};
+use overlay_lab::{Network, Station, Underlay, ip, kernel_container, vni};
 use overlay_io::{VxlanConfig, VxlanTunnel};
 use switch_io::EngineChoice;
 use switch_io::packet::{PacketFrame, PacketSocket};
+use switch_lab::internet_sum;
 
 const MTU: u32 = 1430;
 const OUTSIDE: [&str; 2] = ["192.0.2.1", "192.0.2.2"];
@@ -77,7 +76,7 @@ fn udp(udp_port: u16, payload: &[u8]) -> Vec<u8> {
     frame.extend([2, 0, 0, 0, 0, 0x77, 8, 0, 0x45, 0]);
     frame.extend((20 + udp_len).to_be_bytes());
     frame.extend([0, 1, 0x40, 0, 64, 17, 0, 0, 10, 9, 0, 2, 10, 9, 0, 1]);
-    let header = !sum(&frame[14..34]);
+    let header = !internet_sum(&frame[14..34]);
     frame[24..26].copy_from_slice(&header.to_be_bytes());
     frame.extend(
         [4000, udp_port, udp_len, pseudo_header(&frame, 14, udp_len)]
@@ -101,7 +100,7 @@ fn finished(received: PacketFrame) -> Vec<u8> {
     if vnet[0] & NEEDS_CSUM != 0 {
         let word = |at: usize| usize::from(u16::from_ne_bytes([vnet[at], vnet[at + 1]]));
         let field = word(6) + word(8);
-        let checksum = !sum(&frame[word(6)..]);
+        let checksum = !internet_sum(&frame[word(6)..]);
         frame[field..field + 2].copy_from_slice(&checksum.to_be_bytes());
     }
     frame
@@ -110,23 +109,11 @@ fn finished(received: PacketFrame) -> Vec<u8> {
 fn is_right(frame: &[u8], start: usize) -> bool {
     let udp_len = u16::try_from(frame.len() - start).unwrap();
     let pseudo_header = pseudo_header(frame, start - 20, udp_len).to_be_bytes();
-    sum(&[&pseudo_header, &frame[start..]].concat()) == 0xffff
+    internet_sum(&[&pseudo_header, &frame[start..]].concat()) == 0xffff
 }
 
 /// Of the IPv4 packet that starts at `at`.
 fn pseudo_header(frame: &[u8], at: usize, udp_len: u16) -> u16 {
     let [high, low] = udp_len.to_be_bytes();
-    sum(&[&frame[at + 12..at + 20], &[0, 17, high, low]].concat())
-}
-
-/// RFC 1071, not complemented.
-fn sum(bytes: &[u8]) -> u16 {
-    let mut sum = 0_u32;
-    for pair in bytes.chunks(2) {
-        sum += u32::from(pair[0]) << 8 | u32::from(*pair.get(1).unwrap_or(&0));
-    }
-    while sum > 0xffff {
-        sum = (sum & 0xffff) + (sum >> 16);
-    }
-    u16::try_from(sum).unwrap()
+    internet_sum(&[&frame[at + 12..at + 20], &[0, 17, high, low]].concat())
 }

@@ -1,9 +1,7 @@
 //! VXLAN between namespaces, with ourselves and with the kernel. These tests need root and fail without it.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
-mod lab;
-
-use lab::{
+use overlay_lab::{
     Network, Station, TRANSFER, Underlay, datagrams_stay_as_they_were_sent, eventually,
     everything_crosses, ip, kernel_container, transfer, vni,
 };

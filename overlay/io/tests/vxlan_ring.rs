@@ -1,11 +1,9 @@
 //! Receiving from a packet ring: when it begins and ends, and that nothing but the way changes. These tests need root and nft.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
-mod lab;
-
 use std::fs;
 
-use lab::{
+use overlay_lab::{
     Network, Process, Station, TRANSFER, Underlay, eventually, ip, kernel_container, transfer, vni,
 };
 use overlay_io::{VxlanConfig, VxlanCounts, VxlanTunnel};

@@ -6,23 +6,23 @@ use overlay_io::QuicTunnel;
 use switch_core::PortId;
 use switch_io::EngineChoice;
 
-use super::{Authority, Network, Station, Underlay, eventually, host, ip, quic_config, vni};
+use crate::{Authority, Network, Station, Underlay, eventually, host, ip, quic_config, vni};
 
 const INSIDE: [[&str; 2]; 2] = [["10.9.0.1/24", "fd09::1/64"], ["10.9.0.2/24", "fd09::2/64"]];
-pub(crate) const V4: [&str; 2] = ["192.0.2.1", "192.0.2.2"];
-pub(crate) const V6: [&str; 2] = ["2001:db8::1", "2001:db8::2"];
+pub const V4: [&str; 2] = ["192.0.2.1", "192.0.2.2"];
+pub const V6: [&str; 2] = ["2001:db8::1", "2001:db8::2"];
 const NAMES: [&str; 2] = ["alpha", "beta"];
-pub(crate) const UDP_PORT: u16 = 4790;
+pub const UDP_PORT: u16 = 4790;
 
-pub(crate) struct Host {
-    pub(crate) container: Station,
-    pub(crate) tunnel: QuicTunnel,
-    pub(crate) network: Network,
-    pub(crate) port: PortId,
+pub struct Host {
+    pub container: Station,
+    pub tunnel: QuicTunnel,
+    pub network: Network,
+    pub port: PortId,
 }
 
 /// Connected, each with a container in the same network.
-pub(crate) fn hosts(
+pub fn hosts(
     underlay: &Underlay,
     outside: [&'static str; 2],
     engine: EngineChoice,

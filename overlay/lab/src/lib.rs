@@ -1,8 +1,11 @@
 //! Hosts and containers as network namespaces, for the tests of the tunnels and for measuring them. Needs root.
-#![allow(dead_code, unused_imports, reason = "each program uses its part")]
-#![allow(clippy::unwrap_used, reason = "tests")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::new_without_default,
+    reason = "in a test, a panic is the report"
+)]
 
-pub(crate) mod quic_pair;
+pub mod quic_pair;
 
 use std::io::{Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
@@ -18,10 +21,10 @@ use switch_io::{
     Capabilities, ChannelEnd, EngineChoice, FramePort, OffloadTap, Switch, SwitchConfig,
 };
 
-pub(crate) use switch_lab::{Process, Station, eventually};
+pub use switch_lab::{Process, Station, eventually};
 
 /// Gbit/s of one TCP stream for `seconds` from there to `server`, which runs `iperf3 -s`.
-pub(crate) fn iperf(from: &Station, server: &str, seconds: u32, options: &str) -> f64 {
+pub fn iperf(from: &Station, server: &str, seconds: u32, options: &str) -> f64 {
     let report = from.sh(&format!("iperf3 -J -c {server} -t {seconds} {options}"));
     let report: serde_json::Value = serde_json::from_str(&report).unwrap();
     let retransmits = report["end"]["sum_sent"]["retransmits"].as_u64();
@@ -35,12 +38,12 @@ pub(crate) fn iperf(from: &Station, server: &str, seconds: u32, options: &str) -
 }
 
 /// Two hosts with a veth pair as underlay: `eth0` in each, 192.0.2.1 and 192.0.2.2, 2001:db8::1 and ::2.
-pub(crate) struct Underlay {
-    pub(crate) hosts: [Station; 2],
+pub struct Underlay {
+    pub hosts: [Station; 2],
 }
 
 impl Underlay {
-    pub(crate) fn new() -> Self {
+    pub fn new() -> Self {
         let hosts = [Station::new(), Station::new()];
         hosts[0].ip("link add name eth0 type veth peer name peer");
         hosts[0].give("peer", &hosts[1], "eth0");
@@ -51,13 +54,13 @@ impl Underlay {
     }
 
     /// Every packet walks alone, as on a wire.
-    pub(crate) fn segment(&self) {
+    pub fn segment(&self) {
         for host in &self.hosts {
             host.sh("ethtool -K eth0 tso off gso off gro off tx off");
         }
     }
 
-    pub(crate) fn mtu(&self, mtu: u32) {
+    pub fn mtu(&self, mtu: u32) {
         for host in &self.hosts {
             host.ip(&format!("link set eth0 mtu {mtu}"));
         }
@@ -65,15 +68,15 @@ impl Underlay {
 }
 
 /// A host whose switch has one network.
-pub(crate) struct Network {
-    pub(crate) switch: Switch,
-    pub(crate) bridge: Arc<Bridge>,
-    pub(crate) mtu: u32,
+pub struct Network {
+    pub switch: Switch,
+    pub bridge: Arc<Bridge>,
+    pub mtu: u32,
     trunk: Option<PortId>,
 }
 
 impl Network {
-    pub(crate) fn new(engine: EngineChoice, mtu: u32) -> Self {
+    pub fn new(engine: EngineChoice, mtu: u32) -> Self {
         let switch = Switch::start(SwitchConfig {
             engine,
             // Two workers meet in the tunnel's ports.
@@ -89,13 +92,13 @@ impl Network {
         }
     }
 
-    pub(crate) fn trunk(&mut self, trunk: impl FramePort + 'static) -> PortId {
+    pub fn trunk(&mut self, trunk: impl FramePort + 'static) -> PortId {
         let id = self.switch.add_trunk(Box::new(trunk)).unwrap();
         self.trunk = Some(id);
         id
     }
 
-    pub(crate) fn tunnel(&self, port: impl FramePort + 'static) -> PortId {
+    pub fn tunnel(&self, port: impl FramePort + 'static) -> PortId {
         let config = PortConfig::new(PortKind::Tunnel, self.mtu);
         self.switch
             .add_port(&self.bridge, Box::new(port), config)
@@ -103,7 +106,7 @@ impl Network {
     }
 
     /// A container inside this process.
-    pub(crate) fn station(&self) -> (PortId, ChannelEnd) {
+    pub fn station(&self) -> (PortId, ChannelEnd) {
         let (port, end) = switch_io::channel(1024, Capabilities::ALL).unwrap();
         let config = PortConfig {
             bum_limit: None,
@@ -117,7 +120,7 @@ impl Network {
     }
 
     /// A container: a TAP made in `host`, with `addresses` inside.
-    pub(crate) fn container(&self, host: &Station, addresses: &[&str]) -> (PortId, Station) {
+    pub fn container(&self, host: &Station, addresses: &[&str]) -> (PortId, Station) {
         let name = "tap-lab";
         let tap = host.run(move || OffloadTap::create(name).unwrap());
         let config = PortConfig {
@@ -137,7 +140,7 @@ impl Network {
 }
 
 /// The kernel's own VXLAN device and bridge in `host`, and a container behind them.
-pub(crate) fn kernel_container(
+pub fn kernel_container(
     host: &Station,
     vxlan: &str,
     mtu: u32,
@@ -159,16 +162,16 @@ pub(crate) fn kernel_container(
     station
 }
 
-pub(crate) fn vni(value: u32) -> Vni {
+pub fn vni(value: u32) -> Vni {
     Vni::new(value).unwrap()
 }
 
-pub(crate) fn ip(text: &str) -> IpAddr {
+pub fn ip(text: &str) -> IpAddr {
     text.parse().unwrap()
 }
 
 /// Sends `len` bytes by TCP and checks every one.
-pub(crate) fn transfer(from: &Station, to: &Station, address: &str, len: usize) {
+pub fn transfer(from: &Station, to: &Station, address: &str, len: usize) {
     let address = (ip(address), 9);
     let listener = to.run(move || TcpListener::bind(address).unwrap());
     let receiver = std::thread::spawn(move || {
@@ -191,7 +194,7 @@ pub(crate) fn transfer(from: &Station, to: &Station, address: &str, len: usize) 
 }
 
 /// Sends bursts of datagrams and checks that each arrives, in order, as the packet it was sent as.
-pub(crate) fn datagrams_stay_as_they_were_sent(from: &Station, to: &Station, address: &str) {
+pub fn datagrams_stay_as_they_were_sent(from: &Station, to: &Station, address: &str) {
     to.sh(
         "nft 'add table ip watch; add chain ip watch i { type filter hook input priority 0; };
            add rule ip watch i udp dport 19 udp length != 108 counter'",
@@ -218,13 +221,13 @@ pub(crate) fn datagrams_stay_as_they_were_sent(from: &Station, to: &Station, add
 }
 
 /// A certificate authority.
-pub(crate) struct Authority {
+pub struct Authority {
     certificate: rcgen::Certificate,
     issuer: rcgen::Issuer<'static, rcgen::KeyPair>,
 }
 
 impl Authority {
-    pub(crate) fn new() -> Self {
+    pub fn new() -> Self {
         let key = rcgen::KeyPair::generate().unwrap();
         let mut params = rcgen::CertificateParams::new(Vec::new()).unwrap();
         params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
@@ -240,7 +243,7 @@ impl Authority {
     }
 
     /// Credentials of host `name`, which `change` may spoil.
-    pub(crate) fn host(
+    pub fn host(
         &self,
         name: &str,
         change: impl FnOnce(&mut rcgen::CertificateParams),
@@ -262,7 +265,7 @@ impl Authority {
 
 impl Authority {
     /// A list that revokes the certificates of host `name`.
-    pub(crate) fn revoke(&self, name: &str) -> CertificateRevocationListDer<'static> {
+    pub fn revoke(&self, name: &str) -> CertificateRevocationListDer<'static> {
         let (then, later) = (
             rcgen::date_time_ymd(2020, 1, 1),
             rcgen::date_time_ymd(2200, 1, 1),
@@ -288,7 +291,7 @@ fn serial(name: &str) -> rcgen::SerialNumber {
     name.as_bytes().to_vec().into()
 }
 
-pub(crate) fn quic_config(name: &str, local: SocketAddr, credentials: Credentials) -> QuicConfig {
+pub fn quic_config(name: &str, local: SocketAddr, credentials: Credentials) -> QuicConfig {
     QuicConfig {
         local,
         host: host(name),
@@ -301,12 +304,12 @@ pub(crate) fn quic_config(name: &str, local: SocketAddr, credentials: Credential
     }
 }
 
-pub(crate) fn host(name: &str) -> HostId {
+pub fn host(name: &str) -> HostId {
     HostId::new(name).unwrap()
 }
 
 /// Unicast, broadcast, IPv6, superframes and tagged frames, both ways.
-pub(crate) fn everything_crosses(a: &Station, b: &Station) {
+pub fn everything_crosses(a: &Station, b: &Station) {
     assert!(a.pings("10.9.0.2"));
     assert!(b.pings("fd09::1"));
     transfer(a, b, "10.9.0.2", TRANSFER);
@@ -340,4 +343,4 @@ fn tagged_frames_cross(from: &Station, to: &Station) {
     panic!("the tagged frame did not arrive");
 }
 
-pub(crate) const TRANSFER: usize = 8 << 20;
+pub const TRANSFER: usize = 8 << 20;
