@@ -4,12 +4,12 @@
 
 #![allow(clippy::unwrap_used, reason = "a panic is the report")]
 
+use overlay_core::HostId;
+use overlay_io::{QuicTunnel, VxlanConfig, VxlanTunnel};
 use overlay_lab::{
     Authority, Network, Process, Station, Underlay, eventually, host, ip, iperf, kernel_container,
     quic_config, vni,
 };
-use overlay_core::HostId;
-use overlay_io::{QuicTunnel, VxlanConfig, VxlanTunnel};
 use switch_core::PortId;
 use switch_io::EngineChoice;
 

@@ -5,8 +5,8 @@ use std::net::SocketAddr;
 use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};
 
-use overlay_lab::{Authority, Network, eventually, host, quic_config, vni};
 use overlay_io::{Credentials, QuicEvent, QuicTunnel};
+use overlay_lab::{Authority, Network, eventually, host, quic_config, vni};
 use switch_core::PortId;
 use switch_io::{ChannelEnd, EngineChoice};
 

@@ -7,14 +7,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use nix::sys::socket::setsockopt;
+use nix::sys::socket::sockopt::UdpGsoSegment;
+use overlay_io::QuicEvent;
 use overlay_lab::quic_pair::{UDP_PORT, V4, V6, hosts};
 use overlay_lab::{
     Station, Underlay, datagrams_stay_as_they_were_sent, eventually, everything_crosses, host, ip,
     transfer,
 };
-use nix::sys::socket::setsockopt;
-use nix::sys::socket::sockopt::UdpGsoSegment;
-use overlay_io::QuicEvent;
 use switch_io::EngineChoice;
 use switch_io::packet::PacketSocket;
 

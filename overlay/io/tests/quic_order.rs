@@ -7,9 +7,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use nix::sys::socket::{setsockopt, sockopt};
 use overlay_lab::quic_pair::{V4, hosts};
 use overlay_lab::{Station, Underlay, ip};
-use nix::sys::socket::{setsockopt, sockopt};
 use switch_io::EngineChoice;
 
 /// What a receiver saw of the numbers in its datagrams.

@@ -3,8 +3,8 @@
 
 use std::time::Duration;
 
-use overlay_lab::{Network, Station, Underlay, ip, kernel_container, vni};
 use overlay_io::{VxlanConfig, VxlanTunnel};
+use overlay_lab::{Network, Station, Underlay, ip, kernel_container, vni};
 use switch_io::EngineChoice;
 use switch_io::packet::{PacketFrame, PacketSocket};
 use switch_lab::internet_sum;

@@ -1,11 +1,11 @@
 //! VXLAN between namespaces, with ourselves and with the kernel. These tests need root and fail without it.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
+use overlay_io::{Gateway, VxlanConfig, VxlanTunnel};
 use overlay_lab::{
     Network, Station, TRANSFER, Underlay, datagrams_stay_as_they_were_sent, eventually,
     everything_crosses, ip, kernel_container, transfer, vni,
 };
-use overlay_io::{Gateway, VxlanConfig, VxlanTunnel};
 use switch_core::{Mac, PortConfig, PortId, PortKind};
 use switch_io::{Capabilities, EngineChoice, channel};
 

@@ -3,10 +3,10 @@
 
 use std::fs;
 
+use overlay_io::{VxlanConfig, VxlanCounts, VxlanTunnel};
 use overlay_lab::{
     Network, Process, Station, TRANSFER, Underlay, eventually, ip, kernel_container, transfer, vni,
 };
-use overlay_io::{VxlanConfig, VxlanCounts, VxlanTunnel};
 use rustix::process::{Pid, Signal, kill_process};
 use switch_io::EngineChoice;
 use switch_io::packet::PacketSocket;

@@ -5,37 +5,24 @@
     reason = "in a test, a panic is the report"
 )]
 
+mod authority;
 pub mod quic_pair;
+mod traffic;
 
-use std::io::{Read, Write};
-use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
-use overlay_core::{Epoch, HostId, Timing};
-use overlay_io::{Credentials, QuicConfig};
-use rustls::pki_types::{CertificateRevocationListDer, PrivateKeyDer};
+use overlay_core::HostId;
 use switch_core::{Bridge, BridgeConfig, PortConfig, PortId, PortKind, Vni};
-use switch_io::packet::PacketSocket;
 use switch_io::{
     Capabilities, ChannelEnd, EngineChoice, FramePort, OffloadTap, Switch, SwitchConfig,
 };
 
+pub use authority::{Authority, quic_config};
 pub use switch_lab::{Process, Station, eventually};
-
-/// Gbit/s of one TCP stream for `seconds` from there to `server`, which runs `iperf3 -s`.
-pub fn iperf(from: &Station, server: &str, seconds: u32, options: &str) -> f64 {
-    let report = from.sh(&format!("iperf3 -J -c {server} -t {seconds} {options}"));
-    let report: serde_json::Value = serde_json::from_str(&report).unwrap();
-    let retransmits = report["end"]["sum_sent"]["retransmits"].as_u64();
-    if let Some(count @ 1..) = retransmits {
-        eprintln!("{count} retransmits");
-    }
-    report["end"]["sum_received"]["bits_per_second"]
-        .as_f64()
-        .unwrap()
-        / 1e9
-}
+pub use traffic::{
+    TRANSFER, datagrams_stay_as_they_were_sent, everything_crosses, iperf, transfer,
+};
 
 /// Two hosts with a veth pair as underlay: `eth0` in each, 192.0.2.1 and 192.0.2.2, 2001:db8::1 and ::2.
 pub struct Underlay {
@@ -140,12 +127,7 @@ impl Network {
 }
 
 /// The kernel's own VXLAN device and bridge in `host`, and a container behind them.
-pub fn kernel_container(
-    host: &Station,
-    vxlan: &str,
-    mtu: u32,
-    addresses: &[&str],
-) -> Station {
+pub fn kernel_container(host: &Station, vxlan: &str, mtu: u32, addresses: &[&str]) -> Station {
     host.ip(&format!("link add vx type vxlan dstport 4789 {vxlan}"));
     host.ip("link add name br0 type bridge");
     host.ip("link add name veth0 type veth peer name inner");
@@ -170,177 +152,6 @@ pub fn ip(text: &str) -> IpAddr {
     text.parse().unwrap()
 }
 
-/// Sends `len` bytes by TCP and checks every one.
-pub fn transfer(from: &Station, to: &Station, address: &str, len: usize) {
-    let address = (ip(address), 9);
-    let listener = to.run(move || TcpListener::bind(address).unwrap());
-    let receiver = std::thread::spawn(move || {
-        let mut bytes = Vec::new();
-        let (mut stream, _) = listener.accept().unwrap();
-        stream.read_to_end(&mut bytes).unwrap();
-        bytes
-    });
-    let data: Vec<u8> = (0..len).map(|n| n.to_le_bytes()[n % 3]).collect();
-    let mut stream = from.run(move || TcpStream::connect(address).unwrap());
-    stream
-        .set_write_timeout(Some(Duration::from_secs(10)))
-        .unwrap();
-    stream.write_all(&data).unwrap();
-    drop(stream);
-    assert!(
-        receiver.join().unwrap() == data,
-        "the data changed on the way"
-    );
-}
-
-/// Sends bursts of datagrams and checks that each arrives, in order, as the packet it was sent as.
-pub fn datagrams_stay_as_they_were_sent(from: &Station, to: &Station, address: &str) {
-    to.sh(
-        "nft 'add table ip watch; add chain ip watch i { type filter hook input priority 0; };
-           add rule ip watch i udp dport 19 udp length != 108 counter'",
-    );
-    let address = SocketAddr::new(ip(address), 19);
-    let receiver = to.run(move || UdpSocket::bind(address).unwrap());
-    receiver
-        .set_read_timeout(Some(Duration::from_secs(5)))
-        .unwrap();
-    let sender = from.run(|| UdpSocket::bind("0.0.0.0:0").unwrap());
-    sender.connect(address).unwrap();
-    for round in 0..50 {
-        for n in 0..40 {
-            sender.send(&[round ^ n; 100]).unwrap();
-        }
-        for n in 0..40 {
-            let mut datagram = [0; 200];
-            assert_eq!(receiver.recv(&mut datagram).unwrap(), 100);
-            assert_eq!(datagram[0], round ^ n, "round {round}");
-        }
-    }
-    let rules = to.sh("nft list table ip watch");
-    assert!(rules.contains("counter packets 0 "), "{rules}");
-}
-
-/// A certificate authority.
-pub struct Authority {
-    certificate: rcgen::Certificate,
-    issuer: rcgen::Issuer<'static, rcgen::KeyPair>,
-}
-
-impl Authority {
-    pub fn new() -> Self {
-        let key = rcgen::KeyPair::generate().unwrap();
-        let mut params = rcgen::CertificateParams::new(Vec::new()).unwrap();
-        params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
-        params.key_usages = vec![
-            rcgen::KeyUsagePurpose::KeyCertSign,
-            rcgen::KeyUsagePurpose::CrlSign,
-        ];
-        let certificate = params.self_signed(&key).unwrap();
-        Self {
-            certificate,
-            issuer: rcgen::Issuer::new(params, key),
-        }
-    }
-
-    /// Credentials of host `name`, which `change` may spoil.
-    pub fn host(
-        &self,
-        name: &str,
-        change: impl FnOnce(&mut rcgen::CertificateParams),
-    ) -> Credentials {
-        let key = rcgen::KeyPair::generate().unwrap();
-        let mut params = rcgen::CertificateParams::new(vec![name.to_owned()]).unwrap();
-        params.serial_number = Some(serial(name));
-        change(&mut params);
-        let certificate = params.signed_by(&key, &self.issuer).unwrap();
-        Credentials {
-            roots: vec![self.certificate.der().clone()],
-            chain: vec![certificate.der().clone()],
-            key: PrivateKeyDer::try_from(key.serialize_der()).unwrap(),
-            revoked: Vec::new(),
-            key_log: std::env::var_os("SSLKEYLOGFILE").is_some(),
-        }
-    }
-}
-
-impl Authority {
-    /// A list that revokes the certificates of host `name`.
-    pub fn revoke(&self, name: &str) -> CertificateRevocationListDer<'static> {
-        let (then, later) = (
-            rcgen::date_time_ymd(2020, 1, 1),
-            rcgen::date_time_ymd(2200, 1, 1),
-        );
-        let list = rcgen::CertificateRevocationListParams {
-            this_update: then,
-            next_update: later,
-            crl_number: 1_u64.into(),
-            issuing_distribution_point: None,
-            revoked_certs: vec![rcgen::RevokedCertParams {
-                serial_number: serial(name),
-                revocation_time: then,
-                reason_code: None,
-                invalidity_date: None,
-            }],
-            key_identifier_method: rcgen::KeyIdMethod::Sha256,
-        };
-        list.signed_by(&self.issuer).unwrap().der().clone()
-    }
-}
-
-fn serial(name: &str) -> rcgen::SerialNumber {
-    name.as_bytes().to_vec().into()
-}
-
-pub fn quic_config(name: &str, local: SocketAddr, credentials: Credentials) -> QuicConfig {
-    QuicConfig {
-        local,
-        host: host(name),
-        epoch: Epoch(1),
-        credentials,
-        reset_key: [name.as_bytes()[0]; 32],
-        udp_payload_max: 1472,
-        timing: Timing::default(),
-        seed: u64::from(name.as_bytes()[0]),
-    }
-}
-
 pub fn host(name: &str) -> HostId {
     HostId::new(name).unwrap()
 }
-
-/// Unicast, broadcast, IPv6, superframes and tagged frames, both ways.
-pub fn everything_crosses(a: &Station, b: &Station) {
-    assert!(a.pings("10.9.0.2"));
-    assert!(b.pings("fd09::1"));
-    transfer(a, b, "10.9.0.2", TRANSFER);
-    transfer(b, a, "10.9.0.1", TRANSFER);
-    transfer(a, b, "fd09::2", TRANSFER);
-    transfer(b, a, "fd09::1", TRANSFER);
-    tagged_frames_cross(a, b);
-    tagged_frames_cross(b, a);
-}
-
-/// Broadcast and with two VLAN tags.
-fn tagged_frames_cross(from: &Station, to: &Station) {
-    let mut frame = vec![0xff; 6];
-    frame.extend([
-        2, 0, 0, 0, 0, 0x77, 0x88, 0xa8, 0, 7, 0x81, 0, 0x20, 9, 0x88, 0xb5,
-    ]);
-    frame.extend([5; 60]);
-    let receiver = to.run(|| PacketSocket::open("eth0").unwrap());
-    let sent = frame.clone();
-    from.run(move || {
-        PacketSocket::open("eth0")
-            .unwrap()
-            .send(&[0; 10], &sent)
-            .unwrap()
-    });
-    while let Some(received) = receiver.receive(Duration::from_secs(5)).unwrap() {
-        if received.frame == frame {
-            return;
-        }
-    }
-    panic!("the tagged frame did not arrive");
-}
-
-pub const TRANSFER: usize = 8 << 20;
