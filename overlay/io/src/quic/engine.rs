@@ -109,7 +109,7 @@ impl QuicCounts {
 }
 
 /// What an engine is made of.
-pub(super) struct Parts {
+pub(super) struct EngineParts {
     pub(super) socket: TunnelSocket,
     pub(super) tls: Tls,
     pub(super) udp_payload_max: u16,
@@ -122,7 +122,7 @@ pub(super) struct Parts {
 }
 
 impl Engine {
-    pub(super) fn new(parts: Parts) -> Self {
+    pub(super) fn new(parts: EngineParts) -> Self {
         let server = Arc::new(server_config(&parts.tls));
         let endpoint = Endpoint::new(Arc::new(parts.endpoint), Some(server), true, None);
         Self {

@@ -4,11 +4,11 @@
 //!
 //! Frames of all networks cross between two hosts in the datagrams (RFC 9221) of one connection, over one UDP port for all
 //! peers. The host with the lower name dials. Superframes cross in equal pieces, so that they leave in trains
-//! (`UDP_SEGMENT`), and become superframes again; checksums are not computed inside, since the seal covers the frame. TCP's
-//! pieces are segments and go on at once ([`overlay_core::Run`]); the MSS of SYNs is lowered so that segments fit a datagram.
+//! (`UDP_SEGMENT`), and become superframes again. Checksums inside are not computed, since the seal covers the frame. TCP's
+//! pieces are segments and go on at once ([`overlay_core::Run`]). The MSS of SYNs is lowered so that segments fit a datagram.
 //!
-//! All of a tunnel is behind one lock, which the worker that reads and those that write take per batch. With one worker it is
-//! always free; where several have much to do, a host can run a tunnel per worker.
+//! All of a tunnel is behind one lock. The worker that reads takes it once a batch, and so do the workers that write. With one
+//! worker it is always free. Where several have much to do, a host can run a tunnel for each worker.
 
 mod clock;
 mod engine;
@@ -32,7 +32,7 @@ use switch_core::{Vni, lock};
 use switch_io::Written;
 
 use self::clock::Alarm;
-use self::engine::{Engine, Parts};
+use self::engine::{Engine, EngineParts};
 use self::events::Events;
 use self::identity::Tls;
 use crate::outlet::Outlet;
@@ -153,7 +153,7 @@ impl QuicTunnel {
         let readiness =
             Readiness::new(&[socket.as_fd(), alarm.as_fd()]).map_err(StartQuic::Watch)?;
         let events = Events::default();
-        let engine = Engine::new(Parts {
+        let engine = Engine::new(EngineParts {
             socket,
             tls,
             udp_payload_max: config.udp_payload_max,

@@ -6,9 +6,8 @@
 //! frames of one flow in a train are joined to superframes again, and the port of a frame is that of its VNI and source address.
 //! Under load of single datagrams the trunk reads a packet ring at the link instead ([`ring`]).
 //!
-//! Frames are cut to segments with complete checksums,
-//! each behind its own VXLAN header, and leave in trains of equal datagrams (`UDP_SEGMENT`), on the thread that writes them
-//! and without a lock.
+//! Frames are cut to segments with complete checksums, each behind its own VXLAN header. They leave in trains of equal datagrams
+//! (`UDP_SEGMENT`), on the thread that writes them and without a lock.
 //!
 //! The source port of a datagram tells the underlay's routers which flow it belongs to (RFC 7348 §5), and a train has one
 //! source port. So a few sockets send, with ports of the dynamic range, and a flow always leaves by the same socket. Nothing is
