@@ -1,0 +1,201 @@
+//! Endpoints that come and go on one network, hosts elsewhere and a reserve beside them: nobody ever has what is another's.
+
+#![allow(clippy::unwrap_used, reason = "in a test, a panic is the report")]
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use agent_api::{EndpointSettings, NetworkCreate};
+use agent_core::endpoint::{self, Attach, Attachment, Fresh, Place, plan_from_reserve};
+use agent_core::ipam::{Pools, Tenant};
+use agent_core::network::{self, Surroundings};
+use agent_core::record::{EndpointRecord, NetworkRecord, Owner};
+use proptest::prelude::*;
+use switch_core::Mac;
+
+#[derive(Clone, Debug)]
+enum Step {
+    /// With these host parts as wishes.
+    Attach(Option<u8>, Option<u8>),
+    AttachFromReserve(Option<u8>),
+    Detach(usize),
+    Mark(u8, bool, Tenant),
+    Unmark(u8, bool),
+    /// All pools anew, from the records.
+    Restart,
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let host = 0..16u8;
+    let wish = || prop::option::weighted(0.3, 0..16u8);
+    let mark = prop_oneof![Just(Tenant::Elsewhere), Just(Tenant::Reserve)];
+    prop_oneof![
+        4 => (wish(), wish()).prop_map(|(v4, v6)| Step::Attach(v4, v6)),
+        2 => wish().prop_map(Step::AttachFromReserve),
+        3 => any::<usize>().prop_map(Step::Detach),
+        3 => (host.clone(), any::<bool>(), mark).prop_map(|(at, v4, by)| Step::Mark(at, v4, by)),
+        2 => (host, any::<bool>()).prop_map(|(at, v4)| Step::Unmark(at, v4)),
+        1 => Just(Step::Restart),
+    ]
+}
+
+/// The address of a host part: of 10.1.0.0/28, or of fd01::/124.
+fn address(host: u8, v4: bool) -> IpAddr {
+    match v4 {
+        true => Ipv4Addr::new(10, 1, 0, host).into(),
+        false => Ipv6Addr::new(0xfd01, 0, 0, 0, 0, 0, 0, host.into()).into(),
+    }
+}
+
+struct Site {
+    network: NetworkRecord,
+    pools: Pools,
+    endpoints: Vec<EndpointRecord>,
+    marks: BTreeMap<IpAddr, Tenant>,
+    made: u32,
+}
+
+impl Site {
+    fn new() -> Self {
+        let request = NetworkCreate {
+            name: "n".into(),
+            subnets: ["10.1.0.0/28", "fd01::/124"]
+                .map(|net| net.parse().unwrap())
+                .into(),
+            ipv6: true,
+            ..NetworkCreate::default()
+        };
+        let around = Surroundings {
+            networks: Vec::new(),
+            host: Vec::new(),
+            pools_v4: Vec::new(),
+            pools_v6: Vec::new(),
+            mtu_max: None,
+        };
+        let network = network::plan("n".into(), request, None, &around).unwrap();
+        Self {
+            pools: Pools::of(&network).unwrap(),
+            network,
+            endpoints: Vec::new(),
+            marks: BTreeMap::new(),
+            made: 0,
+        }
+    }
+
+    fn attach(&mut self, wishes: (Option<u8>, Option<u8>), kept: Option<&[IpAddr]>) {
+        self.made += 1;
+        let name = format!("e{}", self.made);
+        let owner = Owner::Container(name.clone());
+        let wish = |host: Option<u8>, v4| host.map(|host| address(host, v4));
+        let settings = EndpointSettings {
+            ip: wish(wishes.0, true).and_then(|ip| ip.to_string().parse().ok()),
+            ip6: wish(wishes.1, false).and_then(|ip| ip.to_string().parse().ok()),
+            ..EndpointSettings::default()
+        };
+        let attachment = Attachment {
+            network: "n",
+            owner: owner.clone(),
+            path: None,
+            name: &name,
+            hostname: None,
+            dns: &[],
+            publish: &[],
+            link: None,
+            settings: &settings,
+        };
+        let (place, fresh) = (Place::of(&[], &owner), self.fresh(&name));
+        let (network, pools) = (&self.network, &mut self.pools);
+        let others = self.endpoints.iter();
+        let planned: Result<_, Attach> = match kept {
+            None => endpoint::plan(network, pools, others, &attachment, place, fresh),
+            Some(kept) => {
+                plan_from_reserve(network, pools, kept, others, &attachment, place, fresh)
+            }
+        };
+        let Ok(record) = planned else { return };
+        for address in record.addresses() {
+            let mark = self.marks.remove(&address);
+            let expected = kept.map(|_| Tenant::Reserve);
+            assert_eq!(mark, expected, "{address} was given");
+        }
+        self.endpoints.push(record);
+    }
+
+    fn fresh(&self, name: &str) -> Fresh {
+        Fresh {
+            id: name.to_owned(),
+            mac: Mac::from_ipv4(Ipv4Addr::from_bits(self.made)),
+        }
+    }
+
+    fn take(&mut self, step: Step) {
+        match step {
+            Step::Attach(v4, v6) => self.attach((v4, v6), None),
+            Step::AttachFromReserve(v4) => {
+                let hosts = (0..16).flat_map(|host| [address(host, true), address(host, false)]);
+                let kept: Vec<_> = hosts.collect();
+                self.attach((v4, None), Some(&kept));
+            }
+            Step::Detach(_) if self.endpoints.is_empty() => {}
+            Step::Detach(at) => {
+                let gone = self.endpoints.swap_remove(at % self.endpoints.len());
+                self.pools.release(&gone);
+            }
+            Step::Mark(host, v4, tenant) => {
+                let address = address(host, v4);
+                let is_free = self.pools.tenant(address).is_none();
+                self.pools.mark(address, tenant.clone());
+                // An address that is no host's cannot be marked.
+                if is_free && self.pools.tenant(address).is_some() {
+                    self.marks.insert(address, tenant);
+                }
+            }
+            Step::Unmark(host, v4) => {
+                self.pools.unmark(address(host, v4));
+                self.marks.remove(&address(host, v4));
+            }
+            Step::Restart => {
+                self.pools = Pools::of(&self.network).unwrap();
+                for endpoint in &self.endpoints {
+                    self.pools.take_back(endpoint).unwrap();
+                }
+                for (address, tenant) in &self.marks {
+                    self.pools.mark(*address, tenant.clone());
+                }
+            }
+        }
+    }
+
+    /// The pools know every tenant, and no other.
+    fn check(&self) {
+        let mut expected = self.marks.clone();
+        for subnet in &self.network.subnets {
+            expected.insert(subnet.gateway, Tenant::Gateway);
+        }
+        for endpoint in &self.endpoints {
+            for address in endpoint.addresses() {
+                let tenant = Tenant::Endpoint(endpoint.name.clone());
+                assert_eq!(
+                    expected.insert(address, tenant),
+                    None,
+                    "{address} has two tenants"
+                );
+            }
+        }
+        let hosts = (0..16).flat_map(|host| [address(host, true), address(host, false)]);
+        let known =
+            hosts.filter_map(|address| Some((address, self.pools.tenant(address)?.clone())));
+        assert_eq!(known.collect::<BTreeMap<_, _>>(), expected);
+    }
+}
+
+proptest! {
+    #[test]
+    fn every_address_has_one_tenant_whatever_fails(steps in prop::collection::vec(step(), 0..80)) {
+        let mut site = Site::new();
+        for step in steps {
+            site.take(step);
+            site.check();
+        }
+    }
+}
