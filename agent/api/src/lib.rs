@@ -32,7 +32,7 @@ pub use endpoint::{Connect, Disconnect, EndpointCreate, EndpointDetail, Endpoint
 pub use error::{ApiError, ErrorKind};
 pub use network::{
     DhcpReport, Driver, FdbEntryView, FdbKind, NetworkCreate, NetworkDetail, NetworkSummary,
-    OverlayDetail, PatchCreate, PortTotals, PortView, Pruned, Scope, TunnelView,
+    OverlayDetail, PatchCreate, PortTotals, PortView, Pruned, Scope, TunnelView, Unpruned,
 };
 pub use port_mapping::{PortMapping, TransportProtocol};
 pub use port_run::{PortRun, port_runs, runs};

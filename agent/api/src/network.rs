@@ -181,6 +181,17 @@ pub struct TunnelView {
 #[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema)]
 pub struct Pruned {
     pub networks: Vec<String>,
+    /// Unused ones that could not be removed, or not all of them.
+    #[serde(default)]
+    pub failed: Vec<Unpruned>,
+}
+
+/// A network that `POST /v1/networks/prune` did not get rid of.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Unpruned {
+    pub network: String,
+    /// One line.
+    pub why: String,
 }
 
 /// A row of `GET /v1/networks/{name}/fdb`.

@@ -315,7 +315,13 @@ async fn prune(args: &Prune, client: &Client) -> Result<u8, Failure> {
         let names = pruned.networks.join("\n");
         output::print(&format!("Deleted Networks:\n{names}\n"))?;
     }
-    Ok(0)
+    match pruned.failed.as_slice() {
+        [] => Ok(0),
+        failed => {
+            let lines: Vec<_> = failed.iter().map(|left| left.why.as_str()).collect();
+            Err(Failure::said(lines.join("\n")))
+        }
+    }
 }
 
 /// The last of a repeated option counts, as with Docker; only records add up, as the agent takes them.

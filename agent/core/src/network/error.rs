@@ -115,10 +115,31 @@ pub enum RemoveNetwork {
     InUseElsewhere { name: String, users: String },
     #[error("network {name:?} is the whole cluster's and cannot be removed now: {why}")]
     OutOfStep { name: String, why: String },
+    /// What stays is put right at the next start of the agent.
+    #[error("network {name:?} was removed, but not all of it: {}", join(left))]
+    Teardown { name: String, left: Vec<Teardown> },
+}
+
+/// What of a network could not be taken away.
+#[derive(Debug, thiserror::Error)]
+pub enum Teardown {
+    #[error("the packet filter keeps its rules ({0})")]
+    Rules(String),
+    #[error("its record stays ({0})")]
+    Record(String),
+}
+
+fn join(left: &[Teardown]) -> String {
+    let each: Vec<_> = left.iter().map(ToString::to_string).collect();
+    each.join("; ")
 }
 
 impl From<RemoveNetwork> for ApiError {
     fn from(error: RemoveNetwork) -> Self {
-        Self::new(ErrorKind::Conflict, error.to_string())
+        let kind = match &error {
+            RemoveNetwork::Teardown { .. } => ErrorKind::Failed,
+            _ => ErrorKind::Conflict,
+        };
+        Self::new(kind, error.to_string())
     }
 }
