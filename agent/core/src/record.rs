@@ -108,6 +108,13 @@ impl NetworkRecord {
         self.has_bridge() && !self.internal
     }
 
+    /// An address of one of the subnets with that subnet's prefix length, as a link carries it.
+    pub fn on_link(&self, address: IpAddr) -> Option<IpNet> {
+        let mut subnets = self.subnets.iter();
+        let subnet = subnets.find(|subnet| subnet.net.contains(&address))?;
+        IpNet::new(address, subnet.net.prefix_len()).ok()
+    }
+
     /// What that leg is called.
     pub fn host_link(&self) -> String {
         format!("tsy{}", self.id.get(..10).unwrap_or(&self.id))

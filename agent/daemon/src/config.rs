@@ -8,8 +8,8 @@ use ipnet::IpNet;
 use serde::Deserialize;
 use switch_io::EngineChoice;
 
-use crate::cluster::ClusterOptions;
-use crate::ipam::{DefaultPool, InvalidSubnet, default_pools_v4, parse_subnet};
+use agent_cluster::ClusterOptions;
+use agent_core::ipam::{DefaultPool, InvalidSubnet, default_pools_v4, parse_subnet};
 
 /// What the command line gives; the file named by `config` fills the rest.
 #[derive(Clone, Debug)]

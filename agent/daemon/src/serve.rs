@@ -9,10 +9,11 @@ use agent_host::{BeSole, Sole};
 use rustix::fs::Mode;
 use tokio::net::UnixListener;
 
-use crate::agent::{Agent, StartAgent};
+use crate::agent::Agent;
 use crate::api_server::{Peer, router};
 use crate::config::{AgentOptions, Config, ReadConfig};
 use crate::signals::Signals;
+use crate::start::StartAgent;
 
 /// Why the agent stopped, or never ran.
 #[derive(Debug, thiserror::Error)]

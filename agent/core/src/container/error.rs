@@ -95,6 +95,8 @@ impl From<NotRunning> for ApiError {
 pub enum StartContainer {
     #[error("container {0:?} was started already")]
     Started(String),
+    #[error("container {0:?} is just being made; start it when that is done")]
+    InTheMaking(String),
     #[error("container {name:?}: {why}")]
     CommandNotFound { name: String, why: String },
     #[error("container {name:?}: {why}")]
@@ -106,7 +108,7 @@ pub enum StartContainer {
 impl From<StartContainer> for ApiError {
     fn from(error: StartContainer) -> Self {
         let kind = match &error {
-            StartContainer::Started(_) => ErrorKind::Conflict,
+            StartContainer::Started(_) | StartContainer::InTheMaking(_) => ErrorKind::Conflict,
             StartContainer::CommandNotFound { .. } => ErrorKind::CommandNotFound,
             StartContainer::CommandNotExecutable { .. } => ErrorKind::CommandNotExecutable,
             StartContainer::Host { .. } => ErrorKind::Failed,

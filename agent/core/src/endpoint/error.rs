@@ -15,6 +15,8 @@ pub enum Attach {
     Name { what: &'static str, source: BadName },
     #[error("{name:?} is on network {network:?} already; disconnect it first")]
     Twice { name: String, network: String },
+    #[error("network {0:?} is being removed; attach to another one")]
+    Gone(String),
     #[error("network {0:?} has no ports of its own; containers join it with `run --network {0}`")]
     NoPorts(String),
     #[error(transparent)]
@@ -64,7 +66,7 @@ pub enum Attach {
 impl From<Attach> for ApiError {
     fn from(error: Attach) -> Self {
         let kind = match &error {
-            Attach::Twice { .. } | Attach::MacTaken { .. } => ErrorKind::Conflict,
+            Attach::Twice { .. } | Attach::MacTaken { .. } | Attach::Gone(_) => ErrorKind::Conflict,
             Attach::Address(AllocateAddress::Exhausted { .. }) => ErrorKind::Exhausted,
             Attach::Address(AllocateAddress::Taken { .. }) => ErrorKind::Conflict,
             Attach::Host { .. } | Attach::NoReserve(_) | Attach::AddressRace(_) => {

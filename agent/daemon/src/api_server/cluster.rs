@@ -25,7 +25,7 @@ pub(super) fn routes() -> OpenApiRouter<Arc<Agent>> {
 /// Shows the cluster that this host is in.
 #[utoipa::path(get, path = "/cluster", responses((status = 200, body = ClusterDetail), (status = "default", body = ApiError)))]
 async fn inspect(State(agent): State<Arc<Agent>>) -> Reply<ClusterDetail> {
-    blocking(agent, |agent| agent.inspect_cluster())
+    blocking(agent, |agent| agent.sharing.inspect())
         .await
         .map(Json)
 }
@@ -58,7 +58,7 @@ async fn join(
 #[utoipa::path(post, path = "/cluster/tokens", request_body = TokenCreate,
     responses((status = 200, body = Token), (status = "default", body = ApiError)))]
 async fn token(State(agent): State<Arc<Agent>>, Body(request): Body<TokenCreate>) -> Reply<Token> {
-    blocking(agent, move |agent| agent.create_token(&request))
+    blocking(agent, move |agent| agent.sharing.create_token(&request))
         .await
         .map(Json)
 }
@@ -67,7 +67,7 @@ async fn token(State(agent): State<Arc<Agent>>, Body(request): Body<TokenCreate>
 #[utoipa::path(post, path = "/cluster/revoke", request_body = ClusterRevoke,
     responses((status = 200), (status = "default", body = ApiError)))]
 async fn revoke(State(agent): State<Arc<Agent>>, Body(request): Body<ClusterRevoke>) -> Reply<()> {
-    blocking(agent, move |agent| agent.revoke_host(&request))
+    blocking(agent, move |agent| agent.sharing.revoke(&request))
         .await
         .map(Json)
 }
@@ -75,7 +75,7 @@ async fn revoke(State(agent): State<Arc<Agent>>, Body(request): Body<ClusterRevo
 /// Takes this host out of its cluster.
 #[utoipa::path(delete, path = "/cluster", responses((status = 200), (status = "default", body = ApiError)))]
 async fn leave(State(agent): State<Arc<Agent>>) -> Reply<()> {
-    blocking(agent, |agent| agent.leave_cluster())
+    blocking(agent, |agent| agent.follower.leave())
         .await
         .map(Json)
 }

@@ -29,7 +29,7 @@ pub(super) fn routes() -> OpenApiRouter<Arc<Agent>> {
 /// Lists containers, the exited ones too.
 #[utoipa::path(get, path = "/containers", responses((status = 200, body = Vec<ContainerSummary>)))]
 async fn list(State(agent): State<Arc<Agent>>) -> Reply<Vec<ContainerSummary>> {
-    blocking(agent, |agent| Ok(agent.containers()))
+    blocking(agent, |agent| Ok(agent.containers.list()))
         .await
         .map(Json)
 }
@@ -41,7 +41,7 @@ async fn create(
     State(agent): State<Arc<Agent>>,
     Body(request): Body<ContainerCreate>,
 ) -> Reply<Created> {
-    blocking(agent, move |agent| agent.create_container(request))
+    blocking(agent, move |agent| agent.containers.create(request))
         .await
         .map(Json)
 }
@@ -53,7 +53,7 @@ async fn inspect(
     State(agent): State<Arc<Agent>>,
     Path(name): Path<String>,
 ) -> Reply<ContainerDetail> {
-    blocking(agent, move |agent| agent.inspect_container(&name))
+    blocking(agent, move |agent| agent.containers.inspect(&name))
         .await
         .map(Json)
 }
@@ -74,7 +74,7 @@ async fn remove(
     Query(query): Query<RemoveQuery>,
 ) -> Reply<()> {
     blocking(agent, move |agent| {
-        agent.remove_container(&name, query.force)
+        agent.containers.remove(&name, query.force)
     })
     .await
     .map(Json)
@@ -84,7 +84,7 @@ async fn remove(
 #[utoipa::path(post, path = "/containers/{name}/start", params(("name" = String, Path)),
     responses((status = 200), (status = "default", body = ApiError)))]
 async fn start(State(agent): State<Arc<Agent>>, Path(name): Path<String>) -> Reply<()> {
-    blocking(agent, move |agent| agent.start_container(&name))
+    blocking(agent, move |agent| agent.containers.start(&name))
         .await
         .map(Json)
 }
@@ -97,7 +97,7 @@ async fn stop(
     Path(name): Path<String>,
     Body(request): Body<Stop>,
 ) -> Reply<()> {
-    blocking(agent, move |agent| agent.stop_container(&name, request))
+    blocking(agent, move |agent| agent.containers.stop(&name, request))
         .await
         .map(Json)
 }
@@ -110,7 +110,7 @@ async fn exec(
     Path(name): Path<String>,
     Body(request): Body<Exec>,
 ) -> Reply<Attached> {
-    blocking(agent, move |agent| agent.exec(&name, request))
+    blocking(agent, move |agent| agent.containers.exec(&name, request))
         .await
         .map(Json)
 }
@@ -133,7 +133,7 @@ async fn logs(
     Query(query): Query<LogsQuery>,
 ) -> Result<Response, Refusal> {
     let written = blocking(agent, move |agent| {
-        agent.logs(&name, query.follow, query.tail)
+        agent.containers.logs(&name, query.follow, query.tail)
     })
     .await?;
     Ok(lines(written, String::into_bytes))

@@ -25,7 +25,7 @@ pub(super) fn routes() -> OpenApiRouter<Arc<Agent>> {
 /// Lists the endpoints of every network.
 #[utoipa::path(get, path = "/endpoints", responses((status = 200, body = Vec<EndpointDetail>)))]
 async fn list(State(agent): State<Arc<Agent>>) -> Reply<Vec<EndpointDetail>> {
-    blocking(agent, |agent| Ok(agent.endpoints()))
+    blocking(agent, |agent| Ok(agent.endpoints.list()))
         .await
         .map(Json)
 }
@@ -64,7 +64,9 @@ async fn remove_of_sandbox(
     let sandbox = query.sandbox.filter(|path| path.is_absolute());
     let sandbox = sandbox.ok_or_else(|| ApiError::new(ErrorKind::Invalid, NO_SANDBOX))?;
     blocking(agent, move |agent| {
-        agent.remove_endpoints_of(&sandbox, query.network.as_deref())
+        let owner_of = |namespace| agent.containers.owner_of(namespace);
+        let network = query.network.as_deref();
+        agent.endpoints.remove_of(&sandbox, network, owner_of)
     })
     .await
     .map(Json)
@@ -74,16 +76,19 @@ async fn remove_of_sandbox(
 #[utoipa::path(delete, path = "/endpoints/{id}", params(("id" = String, Path)),
     responses((status = 200), (status = "default", body = ApiError)))]
 async fn remove(State(agent): State<Arc<Agent>>, Path(id): Path<String>) -> Reply<()> {
-    blocking(agent, move |agent| agent.remove_endpoint(&id))
-        .await
-        .map(Json)
+    blocking(agent, move |agent| {
+        agent.endpoints.remove(&id);
+        Ok(())
+    })
+    .await
+    .map(Json)
 }
 
 /// Takes the endpoint's port up.
 #[utoipa::path(post, path = "/endpoints/{id}/up", params(("id" = String, Path)),
     responses((status = 200, body = EndpointDetail), (status = "default", body = ApiError)))]
 async fn set_up(State(agent): State<Arc<Agent>>, Path(id): Path<String>) -> Reply<EndpointDetail> {
-    blocking(agent, move |agent| agent.set_endpoint_up(&id, true))
+    blocking(agent, move |agent| agent.endpoints.set_up(&id, true))
         .await
         .map(Json)
 }
@@ -95,7 +100,7 @@ async fn set_down(
     State(agent): State<Arc<Agent>>,
     Path(id): Path<String>,
 ) -> Reply<EndpointDetail> {
-    blocking(agent, move |agent| agent.set_endpoint_up(&id, false))
+    blocking(agent, move |agent| agent.endpoints.set_up(&id, false))
         .await
         .map(Json)
 }

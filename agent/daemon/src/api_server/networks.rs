@@ -34,7 +34,7 @@ pub(super) fn routes() -> OpenApiRouter<Arc<Agent>> {
 /// Lists the networks of this host.
 #[utoipa::path(get, path = "/networks", responses((status = 200, body = Vec<NetworkSummary>)))]
 async fn list(State(agent): State<Arc<Agent>>) -> Reply<Vec<NetworkSummary>> {
-    blocking(agent, |agent| Ok(agent.networks()))
+    blocking(agent, |agent| Ok(agent.networks.list()))
         .await
         .map(Json)
 }
@@ -54,7 +54,7 @@ async fn create(
 /// Removes every network that has no endpoint.
 #[utoipa::path(post, path = "/networks/prune", responses((status = 200, body = Pruned), (status = "default", body = ApiError)))]
 async fn prune(State(agent): State<Arc<Agent>>) -> Reply<Pruned> {
-    blocking(agent, |agent| agent.prune_networks())
+    blocking(agent, |agent| Ok(agent.networks.prune()))
         .await
         .map(Json)
 }
@@ -66,7 +66,7 @@ async fn inspect(
     State(agent): State<Arc<Agent>>,
     Path(name): Path<String>,
 ) -> Reply<NetworkDetail> {
-    blocking(agent, move |agent| agent.inspect_network(&name))
+    blocking(agent, move |agent| Ok(agent.networks.inspect(&name)?))
         .await
         .map(Json)
 }
@@ -88,9 +88,11 @@ async fn connect(
     Path(name): Path<String>,
     Body(request): Body<Connect>,
 ) -> Reply<EndpointDetail> {
-    blocking(agent, move |agent| agent.connect(&name, &request))
-        .await
-        .map(Json)
+    blocking(agent, move |agent| {
+        agent.containers.connect(&name, &request)
+    })
+    .await
+    .map(Json)
 }
 
 /// Detaches a container from a network.
@@ -101,9 +103,11 @@ async fn disconnect(
     Path(name): Path<String>,
     Body(request): Body<Disconnect>,
 ) -> Reply<()> {
-    blocking(agent, move |agent| agent.disconnect(&name, &request))
-        .await
-        .map(Json)
+    blocking(agent, move |agent| {
+        agent.containers.disconnect(&name, &request)
+    })
+    .await
+    .map(Json)
 }
 
 /// Joins the network with another one of this host: frames cross as if both were one segment.
@@ -115,7 +119,7 @@ async fn patch(
     Body(request): Body<PatchCreate>,
 ) -> Reply<()> {
     blocking(agent, move |agent| {
-        agent.patch_networks(&name, &request.network)
+        agent.networks.patch(&name, &request.network)
     })
     .await
     .map(Json)
@@ -129,7 +133,7 @@ async fn unpatch(
     State(agent): State<Arc<Agent>>,
     Path((name, other)): Path<(String, String)>,
 ) -> Reply<()> {
-    blocking(agent, move |agent| agent.unpatch_networks(&name, &other))
+    blocking(agent, move |agent| agent.networks.unpatch(&name, &other))
         .await
         .map(Json)
 }
@@ -141,7 +145,7 @@ async fn fdb(
     State(agent): State<Arc<Agent>>,
     Path(name): Path<String>,
 ) -> Reply<Vec<FdbEntryView>> {
-    blocking(agent, move |agent| agent.fdb(&name))
+    blocking(agent, move |agent| Ok(agent.networks.fdb(&name)?))
         .await
         .map(Json)
 }
@@ -163,16 +167,18 @@ async fn flush_fdb(
     Path(name): Path<String>,
     Query(query): Query<FlushQuery>,
 ) -> Reply<()> {
-    blocking(agent, move |agent| agent.flush_fdb(&name, query.port))
-        .await
-        .map(Json)
+    blocking(agent, move |agent| {
+        Ok(agent.networks.flush_fdb(&name, query.port)?)
+    })
+    .await
+    .map(Json)
 }
 
 /// The network's ports with their counters.
 #[utoipa::path(get, path = "/networks/{name}/ports", params(("name" = String, Path)),
     responses((status = 200, body = Vec<PortView>), (status = "default", body = ApiError)))]
 async fn ports(State(agent): State<Arc<Agent>>, Path(name): Path<String>) -> Reply<Vec<PortView>> {
-    blocking(agent, move |agent| agent.ports(&name))
+    blocking(agent, move |agent| Ok(agent.networks.ports(&name)?))
         .await
         .map(Json)
 }
@@ -184,7 +190,7 @@ async fn dns_log(
     State(agent): State<Arc<Agent>>,
     Path(name): Path<String>,
 ) -> Result<Response, Refusal> {
-    let entries = blocking(agent, move |agent| agent.dns_log(&name)).await?;
+    let entries = blocking(agent, move |agent| agent.networks.dns_log(&name)).await?;
     Ok(lines(entries, |entry| {
         let mut line = serde_json::to_vec(&entry).unwrap_or_default();
         line.push(b'\n');

@@ -16,7 +16,7 @@ use tokio::net::UnixListener;
 
 use super::reply::{Refusal, blocking};
 use crate::agent::Agent;
-use crate::container::PidNamespace;
+use agent_container::PidNamespace;
 
 /// The process that connected.
 #[derive(Clone, Debug)]
@@ -48,7 +48,7 @@ pub(super) async fn refuse_containers(
     let admitted = match peer {
         Peer::Within(namespaces) if namespaces.is_empty() => Ok(()),
         Peer::Within(namespaces) => {
-            blocking(agent, move |agent| match agent.confined_in(&namespaces) {
+            blocking(agent, move |agent| match agent.containers.confined_in(&namespaces) {
                 Some(container) => Err(forbidden(format!(
                     "the agent does not serve its own container {container:?}; --privileged ones it does"
                 ))),

@@ -1,0 +1,141 @@
+//! The agent: its owners, wired together.
+//!
+//! # Theory of operation
+//!
+//! Each owner keeps the state that it alone changes, behind a lock of its own that is held for a look or a step and never across a
+//! process start, a call into the kernel, the disk or the cluster. An act is planned and reserved under the lock, carried out without
+//! it, and committed or rolled back. What belongs together is kept apart from others by turns ([`crate::turns`]); work that many
+//! want at once is done in rounds ([`crate::rounds`]).
+//!
+//! Owners know those below them only:
+//!
+//! ```text
+//! containers      what runs
+//! endpoints       who is on which network, with which addresses
+//! networks        bridges, host ports, tunnels, patches
+//! sharing         the cluster: member, directory, sockets of tunnels
+//! publishing      host ports; the packet filter and the kernel's settings
+//! ground          configuration, switch, journal, runtime
+//! ```
+//!
+//! Records come before deeds: a record without its deed is found and settled at the next start ([`crate::start`]), a deed
+//! without a record would never be. What the records cannot know, how a command ended, its shim keeps beside it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use agent_api::{
+    ApiError, ClusterDetail, ClusterInit, ClusterJoin, EndpointCreate, EndpointDetail, Info,
+    NetworkCreate, NetworkSummary,
+};
+
+use crate::containers::Containers;
+use crate::endpoints::{Endpoints, open_sandbox};
+use crate::follow::Follower;
+use crate::ground::{Ground, WARNINGS_MAX};
+use crate::networks::Networks;
+use crate::publishing::{Filter, Publishing};
+use crate::sharing::Sharing;
+
+/// The daemon of this host.
+pub(crate) struct Agent {
+    pub(crate) ground: Arc<Ground>,
+    pub(crate) filter: Arc<Filter>,
+    pub(crate) publishing: Arc<Publishing>,
+    pub(crate) sharing: Arc<Sharing>,
+    pub(crate) networks: Arc<Networks>,
+    pub(crate) endpoints: Arc<Endpoints>,
+    pub(crate) containers: Arc<Containers>,
+    pub(crate) follower: Arc<Follower>,
+}
+
+impl Agent {
+    /// Containers go on; the next start attaches them again.
+    pub(crate) fn shut_down(&self) {
+        self.sharing.stop();
+        self.finish();
+        self.endpoints.note_moves();
+        self.publishing.close_all();
+        let attached = self.endpoints.attached();
+        if attached == 0 {
+            self.networks.leave();
+        }
+        self.filter.leave(attached);
+        self.ground.journal.flush();
+    }
+
+    /// Lets acts come to their end that have begun, since nobody else would clean up after them now.
+    fn finish(&self) {
+        self.containers.settle_all();
+        self.containers.finish(FINISH_PATIENCE);
+        self.endpoints.finish(FINISH_PATIENCE);
+        self.networks.finish(FINISH_PATIENCE);
+    }
+
+    pub(crate) fn info(&self) -> Info {
+        let engine = self.ground.switch.engine();
+        Info {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            pid: std::process::id(),
+            state_dir: self.ground.config.state_dir.clone(),
+            engine: engine.engine.name().to_owned(),
+            engine_reason: engine.fallback.clone().unwrap_or_default(),
+            workers: engine.workers,
+            warnings: self.warnings(),
+        }
+    }
+
+    /// What was told so far, and which networks are without a way out now.
+    fn warnings(&self) -> Vec<String> {
+        let mut warnings = self.ground.warnings();
+        let closed = self.networks.closed().into_iter();
+        let closed = closed.map(|(name, why)| format!("network {name:?} has no way out: {why}"));
+        warnings.extend(closed.take(WARNINGS_MAX));
+        warnings
+    }
+
+    /// Makes a network; one of the cluster gets addresses in reserve for times without etcd.
+    pub(crate) fn create_network(
+        &self,
+        request: NetworkCreate,
+    ) -> Result<NetworkSummary, ApiError> {
+        let summary = self.networks.create(request)?;
+        if let (Some(member), Some(place)) =
+            (self.sharing.member(), self.networks.place(&summary.id))
+            && place.record.shared().is_some()
+        {
+            self.endpoints.fill_reserve(&member, &place);
+        }
+        Ok(summary)
+    }
+
+    /// Removes a network that nobody uses; a container that has just ended is no user any more.
+    pub(crate) fn remove_network(&self, called: &str) -> Result<(), ApiError> {
+        self.containers.past_ends(|| self.networks.remove(called))
+    }
+
+    /// Attaches a sandbox by the path to its namespace.
+    pub(crate) fn create_endpoint(
+        &self,
+        request: &EndpointCreate,
+    ) -> Result<EndpointDetail, ApiError> {
+        self.containers.past_ends(|| {
+            let netns = open_sandbox(&request.sandbox)?;
+            let owner = self.containers.owner_of(netns.id());
+            self.endpoints.create(request, &netns, owner)
+        })
+    }
+
+    pub(crate) fn init_cluster(&self, request: ClusterInit) -> Result<ClusterDetail, ApiError> {
+        self.sharing
+            .init(request, |member| self.follower.take_up(member))
+    }
+
+    pub(crate) fn join_cluster(&self, request: &ClusterJoin) -> Result<ClusterDetail, ApiError> {
+        self.sharing
+            .join(request, |member| self.follower.take_up(member))
+    }
+}
+
+/// How long an act that hangs may keep the agent from its end.
+const FINISH_PATIENCE: Duration = Duration::from_secs(3);

@@ -1,0 +1,160 @@
+//! How containers end: stopped, removed, or by themselves; and what is cleaned up after them.
+
+use std::sync::{Arc, PoisonError};
+use std::time::{Duration, Instant};
+
+use agent_api::{ApiError, ErrorKind, Stop};
+use agent_container::{SIGKILL, read_exit};
+use agent_core::record::{ContainerRecord, Owner, Phase, container_key};
+
+use super::spec::seconds_since_epoch;
+use super::{Container, Containers, OwnTurn};
+use crate::ground::lock;
+
+impl Containers {
+    /// Returns when the command has ended and everything of its network is gone.
+    pub(crate) fn stop(&self, called: &str, request: Stop) -> Result<(), ApiError> {
+        let id = self.find(called)?.record.id;
+        self.settle(&id);
+        if self.get(&id).is_none_or(|container| container.has_ended()) {
+            return Ok(());
+        }
+        let patience = Duration::from_secs(u64::from(request.timeout_s.unwrap_or(STOP_TIMEOUT_S)));
+        if self.signal_and_wait(&id, SIGTERM, patience)
+            || self.signal_and_wait(&id, SIGKILL, KILL_PATIENCE)
+        {
+            return Ok(());
+        }
+        Err(ApiError::new(
+            ErrorKind::Failed,
+            format!(
+                "container {called:?} did not end, not even by SIGKILL; look for its process in uninterruptible sleep"
+            ),
+        ))
+    }
+
+    /// Follows the container to its end, in the background.
+    pub(super) fn watch(self: &Arc<Self>, id: String) {
+        let containers = Arc::clone(self);
+        self.ground.runtime.spawn(async move {
+            let exit = agent_container::wait(&containers.dir(&id)).await;
+            let ended = tokio::task::spawn_blocking(move || {
+                containers.end(&id, exit.code);
+                containers.shims.reap();
+            });
+            // It only fails when the agent is shutting down.
+            let _ = ended.await;
+        });
+    }
+
+    /// Takes notice of an end that the watch has not seen yet. Whether the container has ended: then it is cleaned up after.
+    pub(super) fn settle(&self, id: &str) -> bool {
+        match read_exit(&self.dir(id)) {
+            Ok(Some(exit)) => {
+                self.end(id, exit.code);
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// The same for all containers. Whether any of them had still to be cleaned up after.
+    pub(crate) fn settle_all(&self) -> bool {
+        let unsettled = self
+            .all()
+            .into_iter()
+            .filter(|container| container.is_ending || !container.has_ended());
+        let mut any = false;
+        for container in unsettled {
+            any |= self.settle(&container.record.id);
+        }
+        any
+    }
+
+    /// The command has ended: its ports, links and addresses go, the record stays unless it was to be removed. Whoever comes
+    /// later waits until that is done.
+    pub(crate) fn end(&self, id: &str, code: i32) {
+        let turn = self.turns.take(id.to_owned());
+        let Some(record) = self.begin_end(id, code) else {
+            return;
+        };
+        tracing::info!(container = record.name, code, "container ended");
+        self.release_network(&turn);
+        if record.create.remove {
+            // The shim still has the end to tell to those attached; then it ends by itself.
+            self.forget(&turn);
+        } else {
+            self.finish_end(&turn);
+        }
+        self.ended.notify_all();
+    }
+
+    /// The container is ended from now on, for everybody who looks.
+    fn begin_end(&self, id: &str, code: i32) -> Option<ContainerRecord> {
+        let mut table = lock(&self.table);
+        let container = table.get_mut(id)?;
+        if container.has_ended() {
+            return None;
+        }
+        container.record.phase = Phase::Exited(code);
+        container.record.since_s = seconds_since_epoch();
+        container.init_pid = None;
+        container.is_ending = true;
+        Some(container.record.clone())
+    }
+
+    fn finish_end(&self, turn: &OwnTurn) {
+        let kept = lock(&self.table).get_mut(turn.about()).map(|container| {
+            container.is_ending = false;
+            let key = container_key(turn.about());
+            (
+                container.record.name.clone(),
+                self.ground.journal.put(&key, &container.record),
+            )
+        });
+        if let Some((name, kept)) = kept
+            && let Err(error) = kept.wait()
+        {
+            tracing::warn!(container = name, %error, "the end of a container is not on record");
+        }
+    }
+
+    /// Unpublishes and detaches.
+    pub(super) fn release_network(&self, turn: &OwnTurn) {
+        let id = turn.about();
+        self.publishing.unpublish(id);
+        self.endpoints.detach_all(&Owner::Container(id.clone()));
+    }
+
+    /// Whether the container was seen to end in time.
+    pub(super) fn signal_and_wait(&self, id: &str, signal: i32, patience: Duration) -> bool {
+        // A failure means that it has just ended, which the wait will see.
+        let _ = agent_container::signal(&self.dir(id), signal);
+        let deadline = Instant::now() + patience;
+        let mut table = lock(&self.table);
+        loop {
+            let is_over = |container: &Container| container.has_ended() && !container.is_ending;
+            if table.get(id).is_none_or(is_over) {
+                return true;
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return false;
+            }
+            (table, _) = self
+                .ended
+                .wait_timeout(table, left)
+                .unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+}
+
+impl Container {
+    pub(super) const fn has_ended(&self) -> bool {
+        matches!(self.record.phase, Phase::Exited(_))
+    }
+}
+
+const SIGTERM: i32 = 15;
+const STOP_TIMEOUT_S: u32 = 10;
+pub(super) const KILL_PATIENCE: Duration = Duration::from_secs(5);

@@ -1,0 +1,53 @@
+//! Containers that are on record, at the start of the agent.
+
+use std::sync::Arc;
+
+use agent_container::{Processes, processes, read_exit};
+use agent_core::record::{ContainerRecord, Owner};
+
+use super::{Container, Containers};
+use crate::ground::lock;
+
+/// What there is of a container that is on record.
+pub(crate) struct Remains {
+    /// The command's process, where it runs.
+    pub(crate) init_pid: Option<i32>,
+    /// How the command ended, where that is known.
+    pub(crate) exit_code: Option<i32>,
+}
+
+impl Containers {
+    /// What a shim left, or holds, of a container.
+    pub(crate) fn remains(&self, id: &str) -> Remains {
+        let dir = self.dir(id);
+        let living = processes(&dir).ok().flatten();
+        let living = living.filter(|found: &Processes| found.shim.is_alive());
+        let exit = read_exit(&dir).ok().flatten();
+        Remains {
+            init_pid: living.map(|found| found.init.pid),
+            exit_code: exit.map(|exit| exit.code),
+        }
+    }
+
+    /// Takes a container up as its record says; its process is `init_pid` where it runs.
+    pub(crate) fn take_back(&self, record: ContainerRecord, init_pid: Option<i32>) {
+        let container = Container {
+            init_pid,
+            is_ending: false,
+            record,
+        };
+        lock(&self.table).insert(container.record.id.clone(), container);
+    }
+
+    /// Goes on with a container that runs and has its endpoints again.
+    pub(crate) fn resume(self: &Arc<Self>, id: &str) {
+        let Some(container) = self.get(id) else {
+            return;
+        };
+        let record = container.record;
+        let targets = self.endpoints.targets(&Owner::Container(id.to_owned()));
+        let publish = &record.create.publish;
+        self.publishing.resume((id, &record.name), publish, targets);
+        self.watch(id.to_owned());
+    }
+}

@@ -1,0 +1,152 @@
+//! Starting commands, and making again what has ended.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use agent_api::ApiError;
+use agent_container::{SIGKILL, StartContainer as Refusal, processes};
+use agent_core::container::StartContainer;
+use agent_core::find::Find;
+use agent_core::record::{ContainerRecord, Phase, container_key};
+
+use super::create::host_failure;
+use super::spec::seconds_since_epoch;
+use super::{Containers, OwnTurn};
+use crate::ground::lock;
+use crate::journal::Kept;
+
+impl Containers {
+    /// Starts the command, which ended or never ran. What has ended is made again first.
+    pub(crate) fn start(self: &Arc<Self>, called: &str) -> Result<(), ApiError> {
+        let id = self.find(called)?.record.id;
+        self.settle(&id);
+        let container = self.get(&id);
+        let container = container.ok_or_else(|| Find::NoContainer(called.to_owned()))?;
+        let name = container.record.name;
+        match container.record.phase {
+            Phase::Created if container.init_pid.is_none() => {
+                return Err(StartContainer::InTheMaking(name).into());
+            }
+            Phase::Created => {}
+            Phase::Running => return Err(StartContainer::Started(name).into()),
+            Phase::Exited(_) => self.past_ends(|| self.revive(&id))?,
+        }
+        let started = agent_container::start(&self.dir(&id));
+        let kept = lock(&self.table)
+            .get_mut(&id)
+            .filter(|container| container.record.phase == Phase::Created)
+            .map(|container| {
+                container.record.phase = Phase::Running;
+                container.record.since_s = seconds_since_epoch();
+                let key = container_key(&id);
+                let kept = self.ground.journal.put(&key, &container.record);
+                (container.record.clone(), kept)
+            });
+        if let Some((record, kept)) = kept {
+            kept.wait().map_err(|error| host_failure(&record, &error))?;
+        }
+        match started {
+            Ok(()) => {
+                tracing::info!(container = name, id, "container started");
+                Ok(())
+            }
+            Err(error) => Err(not_started(name, &error).into()),
+        }
+    }
+
+    /// Namespaces, link and published ports of an ended container, anew from its record. The command waits for its start.
+    /// After a failure it is ended as before.
+    fn revive(self: &Arc<Self>, id: &str) -> Result<(), ApiError> {
+        let turn = self.turns.take(id.to_owned());
+        self.let_shim_end(&turn);
+        let ended = match self.get(id) {
+            None => return Err(Find::NoContainer(id.to_owned()).into()),
+            Some(container) => container.record,
+        };
+        if !matches!(ended.phase, Phase::Exited(_)) {
+            // Somebody else was faster.
+            return Ok(());
+        }
+        let record = ContainerRecord {
+            phase: Phase::Created,
+            since_s: seconds_since_epoch(),
+            ..ended.clone()
+        };
+        let made = self
+            .replace(&record)
+            .wait()
+            .map_err(|error| host_failure(&record, &error))
+            .and_then(|()| self.make(&turn, &record))
+            .and_then(|()| self.connect_again(&turn, &record));
+        if let Err(error) = made {
+            self.end_again(&turn, &ended);
+            return Err(error);
+        }
+        tracing::info!(container = ended.name, "container made again");
+        self.watch(id.to_owned());
+        Ok(())
+    }
+
+    fn replace(&self, record: &ContainerRecord) -> Kept {
+        let mut table = lock(&self.table);
+        if let Some(container) = table.get_mut(&record.id) {
+            container.record = record.clone();
+            container.init_pid = None;
+        }
+        let key = container_key(&record.id);
+        self.ground.journal.put(&key, record)
+    }
+
+    /// Attaches a container to the networks that it was connected to, where they are still there.
+    fn connect_again(&self, turn: &OwnTurn, record: &ContainerRecord) -> Result<(), ApiError> {
+        let pid = self.get(turn.about()).and_then(|made| made.init_pid);
+        for (network, settings) in &record.connected {
+            match pid.zip(self.networks.place(network)) {
+                Some((pid, place)) => drop(self.attach(turn, record, pid, &place, settings)?),
+                None => tracing::warn!(container = record.name, network, "network is gone"),
+            }
+        }
+        Ok(())
+    }
+
+    /// The last shim may still have the end to tell to those attached.
+    fn let_shim_end(&self, turn: &OwnTurn) {
+        let dir = self.dir(turn.about());
+        let deadline = Instant::now() + TELLING_LIMIT;
+        while let Ok(Some(last)) = processes(&dir)
+            && last.shim.is_alive()
+        {
+            if Instant::now() > deadline {
+                let _ = last.shim.signal(SIGKILL);
+            }
+            self.shims.reap();
+            std::thread::sleep(LOOK_INTERVAL);
+        }
+    }
+
+    /// Takes back what was made of a container that could not be made again.
+    fn end_again(&self, turn: &OwnTurn, ended: &ContainerRecord) {
+        self.kill(&ended.id);
+        self.release_network(turn);
+        if let Err(error) = self.replace(ended).wait() {
+            tracing::warn!(container = ended.name, %error, "the end of a container is not on record");
+        }
+    }
+}
+
+fn not_started(name: String, error: &Refusal) -> StartContainer {
+    let why = error.to_string();
+    match error {
+        Refusal::Refused {
+            code: EXIT_NOT_FOUND,
+            ..
+        } => StartContainer::CommandNotFound { name, why },
+        Refusal::Refused { .. } => StartContainer::CommandNotExecutable { name, why },
+        Refusal::Unreachable(_) => StartContainer::Host { name, why },
+    }
+}
+
+/// What a shell says of a program it does not find (POSIX.1-2017, XCU §2.8.2).
+const EXIT_NOT_FOUND: i32 = 127;
+const TELLING_LIMIT: Duration = Duration::from_secs(2);
+const LOOK_INTERVAL: Duration = Duration::from_millis(10);

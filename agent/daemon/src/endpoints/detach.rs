@@ -1,0 +1,104 @@
+//! Detaching: the same steps whether somebody said so, the sandbox is gone, or attaching failed half-way.
+
+use std::path::Path;
+
+use agent_api::ApiError;
+use agent_core::name::short;
+use agent_core::record::{NetnsId, Owner};
+use switch_core::Mac;
+use switch_io::RemovedPort;
+
+use super::{Endpoints, Place};
+use crate::journal::Kept;
+use crate::seats::Attached;
+use crate::sharing::claims::is_reserve;
+
+impl Endpoints {
+    /// Detaches an endpoint. One that is gone already is no error.
+    pub(crate) fn remove(&self, id: &str) {
+        if let Ok((place, attached)) = self.find(id) {
+            self.detach(&place, &attached.record.owner, id);
+            tracing::info!(id, network = place.record.name, "endpoint removed");
+        }
+    }
+
+    /// Detaches a sandbox from one network, or from all of them. A path that leads nowhere any more is as good as when it was
+    /// used to attach.
+    pub(crate) fn remove_of(
+        &self,
+        sandbox: &Path,
+        network: Option<&str>,
+        owner_of: impl FnOnce(NetnsId) -> Owner,
+    ) -> Result<(), ApiError> {
+        let network = network
+            .map(|called| self.networks.find(called))
+            .transpose()?;
+        let Some(owner) = self.owner_at(sandbox, owner_of) else {
+            return Ok(());
+        };
+        for (place, attached) in self.of(&owner) {
+            let id = &attached.record.id;
+            let asked = network.as_ref();
+            if asked.is_none_or(|asked| asked.record.id == place.record.id) {
+                self.detach(&place, &owner, id);
+                tracing::info!(id, network = place.record.name, "endpoint removed");
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes the endpoint away, whatever is left of it.
+    pub(crate) fn detach(&self, place: &Place, owner: &Owner, id: &str) {
+        let removed = {
+            let _turn = self.turns.take(owner.clone());
+            self.clear(place, id)
+        };
+        // The kernel takes tens of milliseconds to end a link, and nobody needs to wait for that.
+        drop(removed);
+    }
+
+    /// Takes all endpoints of a sandbox away.
+    pub(crate) fn detach_all(&self, owner: &Owner) {
+        for (place, attached) in self.of(owner) {
+            self.detach(&place, owner, &attached.record.id);
+        }
+    }
+
+    /// In the turn of the endpoint's owner. The link goes when the result is dropped.
+    pub(super) fn clear(&self, place: &Place, id: &str) -> Option<RemovedPort> {
+        let gone = place.seats.go(id)?;
+        self.note_past(place, &gone.record);
+        let removed = self.unplug(place, &gone);
+        if let Some(removed) = &removed {
+            self.networks
+                .add_gone(&place.record.id, &removed.counters());
+        }
+        // Before the addresses can be somebody else's.
+        self.lead_ports(&gone.record.owner);
+        self.filter.forget_connections(&gone.record.addresses());
+        if let Some(vni) = place.record.vni_shared() {
+            self.sharing.unshare(vni, &gone.record);
+        }
+        let member = self.sharing.member();
+        let kept = place.seats.free(id, &self.ground.journal, |address| {
+            let member = member.as_deref();
+            member.is_some_and(|member| is_reserve(member, &gone.record.network, address))
+        });
+        if let Some(Err(error)) = kept.map(Kept::wait) {
+            tracing::warn!(endpoint = short(id), %error, "an endpoint's record stays until the next start");
+        }
+        self.share_zones(&gone.record.owner);
+        removed
+    }
+
+    /// Removes port and names; the link goes with its last descriptor.
+    pub(super) fn unplug(&self, place: &Place, attached: &Attached) -> Option<RemovedPort> {
+        let segment = place.segment.as_ref()?;
+        segment.edge.remove(&attached.record.id);
+        segment
+            .bridge
+            .unregister_endpoint(Mac::new(attached.record.mac));
+        let port = attached.plug.port?;
+        Some(self.ground.switch.remove_port(port))
+    }
+}

@@ -1,0 +1,163 @@
+//! Endpoints: giving a sandbox its place on a network, and taking it away.
+//!
+//! # Theory of operation
+//!
+//! An endpoint is reserved in its network's [`crate::seats`] with its name, MAC and addresses, put on record, plugged, and seated; what
+//! was reserved is given back after any failure, by the same steps that detach an endpoint ([`detach`]). It keeps its seat until
+//! nothing of it is left, so that nobody else gets its addresses before connections to them are forgotten.
+//!
+//! All acts on one sandbox's endpoints come one after the other, by their owner's turn: so ranks and link names in a sandbox are
+//! never given twice.
+
+mod announce;
+mod attach;
+mod detach;
+mod moved;
+mod plug;
+mod port_state;
+mod restore;
+mod sandboxes;
+mod zones;
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use agent_api::{ApiError, EndpointDetail};
+use agent_core::endpoint::Attach;
+use agent_core::find::Find;
+use agent_core::publish::targets;
+use agent_core::record::{EndpointRecord, Owner};
+use agent_host::{Netns, netns_id};
+
+pub(crate) use self::sandboxes::leads_to;
+
+use crate::ground::Ground;
+use crate::networks::{Networks, Place};
+use crate::publishing::{Filter, Publishing};
+use crate::seats::Attached;
+use crate::sharing::Sharing;
+use crate::turns::Turns;
+
+/// The endpoints of this host.
+pub(crate) struct Endpoints {
+    ground: Arc<Ground>,
+    filter: Arc<Filter>,
+    publishing: Arc<Publishing>,
+    sharing: Arc<Sharing>,
+    networks: Arc<Networks>,
+    turns: Turns<Owner>,
+}
+
+impl Endpoints {
+    pub(crate) fn new(
+        ground: Arc<Ground>,
+        filter: Arc<Filter>,
+        publishing: Arc<Publishing>,
+        sharing: Arc<Sharing>,
+        networks: Arc<Networks>,
+    ) -> Self {
+        Self {
+            ground,
+            filter,
+            publishing,
+            sharing,
+            networks,
+            turns: Turns::default(),
+        }
+    }
+
+    pub(crate) fn list(&self) -> Vec<EndpointDetail> {
+        let places = self.networks.places().into_iter();
+        let details = places.flat_map(|place| {
+            let attached = place.seats.attached().into_iter();
+            attached
+                .map(|attached| attached.detail(&place.record))
+                .collect::<Vec<_>>()
+        });
+        details.collect()
+    }
+
+    /// The endpoints of a sandbox, each with its network, in the order in which they came.
+    pub(crate) fn of(&self, owner: &Owner) -> Vec<(Place, Attached)> {
+        let mut found = Vec::new();
+        for place in self.networks.places() {
+            for attached in place.seats.attached_of(owner) {
+                found.push((place.clone(), attached));
+            }
+        }
+        found.sort_by_key(|(_, attached)| attached.record.rank);
+        found
+    }
+
+    pub(crate) fn attached(&self) -> usize {
+        let places = self.networks.places();
+        places.iter().map(|place| place.seats.len()).sum()
+    }
+
+    /// Waits until no act is going on, or `patience` is over.
+    pub(crate) fn finish(&self, patience: Duration) {
+        self.turns.settle(patience);
+    }
+
+    /// The network of an endpoint, and the endpoint.
+    fn find(&self, id: &str) -> Result<(Place, Attached), ApiError> {
+        let places = self.networks.places().into_iter();
+        let mut found = places.filter_map(|place| {
+            let attached = place.seats.get(id)?;
+            Some((place, attached))
+        });
+        let found = found.next();
+        found.ok_or_else(|| Find::NoEndpoint(id.to_owned()).into())
+    }
+
+    /// Whose namespace the path leads to, or did when it was used to attach it; `owner_of` knows the containers'.
+    pub(crate) fn owner_at(
+        &self,
+        path: &Path,
+        owner_of: impl FnOnce(agent_core::record::NetnsId) -> Owner,
+    ) -> Option<Owner> {
+        let there = netns_id(path).ok().map(owner_of);
+        there
+            .filter(|owner| !self.of(owner).is_empty())
+            .or_else(|| {
+                let places = self.networks.places().into_iter();
+                let mut came_by = places.flat_map(|place| place.seats.attached());
+                let attached =
+                    came_by.find(|attached| attached.record.sandbox.as_deref() == Some(path))?;
+                Some(attached.record.owner)
+            })
+    }
+
+    /// The addresses by which a container is reached from the host.
+    pub(crate) fn targets(&self, owner: &Owner) -> Vec<std::net::IpAddr> {
+        let endpoints = self.of(owner);
+        let pairs: Vec<(_, &EndpointRecord)> = endpoints
+            .iter()
+            .map(|(place, attached)| (&*place.record, &attached.record))
+            .collect();
+        targets(&pairs)
+    }
+
+    /// Makes published ports lead to where their container is by now. In its turn, before its former addresses can be
+    /// somebody else's.
+    fn lead_ports(&self, owner: &Owner) {
+        if let Owner::Container(id) = owner {
+            self.publishing.follow(id, self.targets(owner));
+        }
+    }
+}
+
+/// The namespace of a sandbox, which must not be the host's.
+pub(crate) fn open_sandbox(path: &Path) -> Result<Netns, Attach> {
+    let netns = Netns::open(path).map_err(|error| Attach::Sandbox(error.to_string()))?;
+    if netns.is_own() {
+        return Err(Attach::OwnSandbox(path.to_owned()));
+    }
+    Ok(netns)
+}
+
+/// `/proc/<pid>/ns/net`: the sandbox of a process.
+pub(crate) fn sandbox_of(pid: i32) -> std::path::PathBuf {
+    format!("/proc/{pid}/ns/net").into()
+}

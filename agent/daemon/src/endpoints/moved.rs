@@ -1,0 +1,119 @@
+//! Links that somebody moved out of their sandbox, as into a namespace nested in it.
+//!
+//! # Theory of operation
+//!
+//! An agent holds a link by its TAP, wherever that is. The link goes with the agent, and the next agent makes it anew. In
+//! the sandbox it would be a second one then, beside whatever the owner put in its place. So every few seconds, and before
+//! it stops, the agent looks where its links are and keeps on record which are elsewhere: there they come back. Where the
+//! namespace has gone or cannot be found, the endpoint keeps its addresses and has no link until it is attached again.
+//!
+//! The kernel says nothing when a link is moved. Of an agent that is killed right after, the next one cannot know it.
+
+use std::collections::BTreeSet;
+use std::fs::File;
+use std::io;
+use std::path::Path;
+
+use agent_core::endpoint::Attach;
+use agent_core::record::Moved;
+use agent_host::{Netns, find_ways};
+use switch_io::whereabouts;
+
+use super::{Endpoints, Place, open_sandbox};
+use crate::journal::Kept;
+use crate::seats::Attached;
+
+impl Endpoints {
+    /// Keeps on record which links are not in their sandbox.
+    pub(crate) fn note_moves(&self) {
+        self.note_moves_of(0, usize::MAX);
+    }
+
+    /// The same of a part of the links. Asking costs the kernel as much as the rest of a look at a sandbox, so that many ports
+    /// take turns.
+    pub(super) fn note_some_moves(&self, turn: usize) {
+        let part = turn % self.attached().div_ceil(LINKS_AT_A_TIME).max(1);
+        self.note_moves_of(part * LINKS_AT_A_TIME, LINKS_AT_A_TIME);
+    }
+
+    fn note_moves_of(&self, first: usize, count: usize) {
+        let places = self.networks.places().into_iter();
+        let all = places.flat_map(|place| {
+            let attached = place.seats.attached().into_iter();
+            attached
+                .map(|attached| (place.clone(), attached))
+                .collect::<Vec<_>>()
+        });
+        for (place, attached) in all.skip(first).take(count) {
+            // What cannot be asked now keeps its last answer.
+            if let Some(Ok(moved)) = moved(&attached) {
+                self.note_move(&place, &attached, moved);
+            }
+        }
+    }
+
+    fn note_move(&self, place: &Place, attached: &Attached, moved: Option<Moved>) {
+        let record = &attached.record;
+        if record.moved == moved {
+            return;
+        }
+        let news = match moved {
+            Some(_) => "link was moved out of its sandbox",
+            None => "link is back in its sandbox",
+        };
+        tracing::info!(
+            endpoint = record.name,
+            network = place.record.name,
+            "{news}"
+        );
+        let journal = &self.ground.journal;
+        let kept = place
+            .seats
+            .change(&record.id, journal, |record| record.moved = moved);
+        if let Some(Err(error)) = kept.map(Kept::wait) {
+            tracing::warn!(endpoint = record.name, %error, "a link will come back where it was before it was moved");
+        }
+    }
+}
+
+/// Where the endpoint's link is, if not in its sandbox. Nothing where there is no link.
+fn moved(attached: &Attached) -> Option<io::Result<Option<Moved>>> {
+    let tap = attached.plug.tap.as_ref()?;
+    let sandbox = attached.plug.sandbox?;
+    let place = whereabouts(tap).and_then(|(namespace, link)| {
+        let netns = Netns::from_file(File::from(namespace), Path::new(&link));
+        let netns = netns.map_err(io::Error::other)?;
+        if netns.id() == sandbox {
+            return Ok(None);
+        }
+        let cookie = netns.cookie().map_err(io::Error::other)?;
+        let namespace = netns.id();
+        Ok(Some(Moved {
+            namespace,
+            cookie,
+            link,
+        }))
+    });
+    Some(place)
+}
+
+/// Why a link that was moved does not come back.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum FollowLink {
+    #[error("the namespace that it was moved to cannot be found")]
+    Gone,
+    #[error(transparent)]
+    Attach(#[from] Attach),
+}
+
+/// The namespace that a link was moved to, if that is still there.
+pub(super) fn find(moved: &Moved) -> Result<Netns, FollowLink> {
+    let ways = find_ways(&BTreeSet::from([moved.namespace]));
+    let path = ways.get(&moved.namespace);
+    let netns = path.map(|path| open_sandbox(path)).transpose()?;
+    netns
+        .filter(|netns| netns.cookie().is_ok_and(|cookie| cookie == moved.cookie))
+        .ok_or(FollowLink::Gone)
+}
+
+const LINKS_AT_A_TIME: usize = 256;

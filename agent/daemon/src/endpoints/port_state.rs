@@ -1,0 +1,74 @@
+//! Ports that are down: their endpoints are attached, but plugged out.
+//!
+//! The namespace sees a link without a carrier, and the bridge has no such port: nothing is learned there, flooded there or
+//! taken from there. Addresses, names and routes stay, and so does the state, over restarts of the agent.
+
+use agent_api::{ApiError, EndpointDetail};
+use agent_core::find::Find;
+use switch_core::{Mac, PortKind};
+use switch_io::set_carrier;
+
+use super::plug::host_failure;
+use super::{Endpoints, Place};
+use crate::journal::Kept;
+use crate::networks::Segment;
+use crate::seats::{Attached, Plug};
+
+impl Endpoints {
+    /// Takes an endpoint's port up or down. One that is so already is no error.
+    pub(crate) fn set_up(&self, id: &str, up: bool) -> Result<EndpointDetail, ApiError> {
+        let (_, attached) = self.find(id)?;
+        let _turn = self.turns.take(attached.record.owner);
+        // It may have gone before the turn came.
+        let (place, attached) = self.find(id)?;
+        let failed =
+            |why: &dyn std::fmt::Display| host_failure(&place.record, &attached.record, why);
+        let journal = &self.ground.journal;
+        let kept = place.seats.change(id, journal, |record| record.down = !up);
+        kept.map(Kept::wait)
+            .transpose()
+            .map_err(|error| failed(&error))?;
+        let set = if up {
+            push(&place, &attached)
+        } else {
+            pull(&place, &attached)
+        };
+        set.map_err(|error| failed(&error))?;
+        let attached = place.seats.get(id);
+        let attached = attached.ok_or_else(|| Find::NoEndpoint(id.to_owned()))?;
+        Ok(attached.detail(&place.record))
+    }
+}
+
+impl Plug {
+    /// Takes the port down.
+    pub(super) fn pull(&self, segment: &Segment) -> std::io::Result<()> {
+        if let Some(tap) = &self.tap {
+            set_carrier(tap, false)?;
+        }
+        if let Some(port) = self.port {
+            segment.bridge.remove_port(port);
+        }
+        Ok(())
+    }
+}
+
+fn pull(place: &Place, attached: &Attached) -> std::io::Result<()> {
+    match &place.segment {
+        Some(segment) => attached.plug.pull(segment),
+        None => Ok(()),
+    }
+}
+
+/// Takes the endpoint's port up.
+fn push(place: &Place, attached: &Attached) -> std::io::Result<()> {
+    if let (Some(segment), Some(port)) = (&place.segment, attached.plug.port) {
+        let (bridge, record) = (&segment.bridge, &attached.record);
+        bridge.add_port(port, place.record.port_config(PortKind::Tap));
+        bridge.register_endpoint(port, Mac::new(record.mac), &record.addresses());
+    }
+    match &attached.plug.tap {
+        Some(tap) => set_carrier(tap, true),
+        None => Ok(()),
+    }
+}

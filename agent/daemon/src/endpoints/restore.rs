@@ -1,0 +1,114 @@
+//! Endpoints that are on record, at the start of the agent.
+
+use std::path::Path;
+
+use agent_core::endpoint::Attach;
+use agent_core::name::short;
+use agent_core::record::{EndpointRecord, Moved, NetnsId, endpoint_key};
+use agent_host::{Netns, netns_id};
+
+use super::moved::find;
+use super::plug::bury_link;
+use super::{Endpoints, Place, open_sandbox};
+use crate::journal::Kept;
+use crate::seats::Plug;
+
+impl Endpoints {
+    /// Makes the link again in the sandbox at `path`. Its record goes where that fails.
+    pub(crate) fn plug_in_again(&self, record: &EndpointRecord, path: &Path) {
+        let Ok(netns) = open_sandbox(path) else {
+            return self.forget(&record.id);
+        };
+        let Some(place) = self.take_back(record) else {
+            return self.forget(&record.id);
+        };
+        if let Err(error) = self.plug_again(&place, record, (&netns, netns.id())) {
+            self.ground.warn(format!(
+                "endpoint {:?} does not come back: {error}",
+                record.name
+            ));
+            self.give_up(&place, record);
+        }
+    }
+
+    /// Makes the link again where somebody had moved it out of its sandbox at `path`, or nowhere: then the endpoint keeps its
+    /// addresses.
+    pub(crate) fn follow_link(&self, record: &EndpointRecord, moved: &Moved, path: &Path) {
+        let Ok(sandbox) = netns_id(path) else {
+            return self.forget(&record.id);
+        };
+        let Some(place) = self.take_back(record) else {
+            return self.forget(&record.id);
+        };
+        let there = EndpointRecord {
+            link: Some(moved.link.clone()),
+            ..record.clone()
+        };
+        let plugged =
+            find(moved).and_then(|netns| Ok(self.plug_again(&place, &there, (&netns, sandbox))?));
+        if let Err(why) = plugged {
+            self.ground.warn(format!(
+                "endpoint {:?} on network {:?} has no link, because it was moved out of its sandbox and {why}; detach it and attach it again",
+                record.name, place.record.name
+            ));
+            self.unplug_half(&place, &record.id);
+            let nowhere = Plug {
+                port: None,
+                link: moved.link.clone(),
+                tap: None,
+                sandbox: Some(sandbox),
+            };
+            place.seats.plug(&record.id, nowhere);
+            drop(place.seats.seat(&record.id, &self.ground.journal));
+        }
+    }
+
+    /// An endpoint whose sandbox or network is gone.
+    pub(crate) fn forget(&self, id: &str) {
+        let kept = self.ground.journal.delete(&endpoint_key(id));
+        if let Err(error) = kept.wait() {
+            tracing::warn!(endpoint = short(id), %error, "an endpoint's record stays until the next start");
+        }
+    }
+
+    /// The network, where the endpoint has its addresses again.
+    fn take_back(&self, record: &EndpointRecord) -> Option<Place> {
+        let place = self.networks.place(&record.network)?;
+        match place.seats.take_back(record) {
+            Ok(()) => Some(place),
+            Err(error) => {
+                tracing::warn!(endpoint = record.name, %error, "an endpoint does not come back");
+                None
+            }
+        }
+    }
+
+    fn plug_again(
+        &self,
+        place: &Place,
+        record: &EndpointRecord,
+        (netns, sandbox): (&Netns, NetnsId),
+    ) -> Result<(), Attach> {
+        bury_link(record, netns);
+        self.plug(place, record, netns, sandbox)?;
+        drop(place.seats.seat(&record.id, &self.ground.journal));
+        Ok(())
+    }
+
+    fn give_up(&self, place: &Place, record: &EndpointRecord) {
+        self.unplug_half(place, &record.id);
+        let kept = place
+            .seats
+            .free(&record.id, &self.ground.journal, |_| false);
+        if let Some(Err(error)) = kept.map(Kept::wait) {
+            tracing::warn!(endpoint = record.name, %error, "an endpoint's record stays until the next start");
+        }
+    }
+
+    /// What plugging left behind when it failed.
+    fn unplug_half(&self, place: &Place, id: &str) {
+        if let Some(half) = place.seats.coming(id) {
+            drop(self.unplug(place, &half));
+        }
+    }
+}

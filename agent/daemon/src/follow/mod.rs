@@ -1,0 +1,356 @@
+//! Following the cluster: the networks of other hosts become this host's, their endpoints are reached through tunnels.
+//!
+//! The member's thread calls all of this, so that what the directory says is carried out in its order. [`underlay`] follows the
+//! host's own place.
+
+mod underlay;
+
+use std::net::IpAddr;
+use std::sync::{Arc, Weak};
+
+use agent_cluster::{
+    ADDRESSES, ALIVE, AliveRecord, Difference, ENDPOINTS, EndpointShared, Follow, Holder, Identity,
+    Member, NETWORKS, Session,
+};
+use agent_core::ipam::Tenant;
+use agent_core::record::NetworkRecord;
+use agent_core::shared::Entry;
+use agent_store::StoreError;
+use dns_core::{EndpointNames, Service};
+use overlay_core::{DirectoryEvent, Epoch, HostId, Record, RecordFlags, Sequence};
+use serde::de::DeserializeOwned;
+use switch_core::{Mac, Vni};
+
+use crate::edge::EdgeHost;
+use crate::endpoints::Endpoints;
+use crate::ground::Ground;
+use crate::networks::{Networks, Place, RemotePlace};
+use crate::sharing::Sharing;
+use crate::sharing::cluster::Cluster;
+use crate::sharing::tell::SharedEndpoints;
+
+/// Wires what the cluster shares to the networks and endpoints of this host.
+pub(crate) struct Follower {
+    pub(crate) ground: Arc<Ground>,
+    pub(crate) sharing: Arc<Sharing>,
+    pub(crate) networks: Arc<Networks>,
+    pub(crate) endpoints: Arc<Endpoints>,
+}
+
+impl Follow for Follower {
+    fn follow(&self, member: &Arc<Member>, mut differences: Vec<Difference>) {
+        // A network comes before what is in it, and goes after it.
+        differences.sort_by_key(order);
+        for difference in &differences {
+            self.follow_one(member, difference);
+        }
+        self.follow_directory(member);
+        self.sharing.guard_tunnels(Some(member));
+    }
+
+    fn begin(&self, member: &Arc<Member>, session: Session) -> Result<(), StoreError> {
+        self.sharing.begin(session);
+        let shared = self.share_everything(member, session);
+        self.follow_directory(member);
+        self.sharing.guard_tunnels(Some(member));
+        shared
+    }
+
+    fn locate(&self, host: &str) -> Option<IpAddr> {
+        let host = HostId::new(host).ok()?;
+        let quic = self.sharing.tunnels.quic()?;
+        let peer = quic.peer(&host).filter(|peer| peer.is_up)?;
+        Some(peer.address.ip())
+    }
+
+    fn recertified(&self, identity: &Identity) {
+        self.sharing.renew_quic(identity);
+    }
+}
+
+impl Follower {
+    /// A member from now on: tunnels, directory, and the thread that follows the others.
+    pub(crate) fn take_up(self: &Arc<Self>, member: &Arc<Member>) -> Result<(), Cluster> {
+        self.find_place(member);
+        let host = HostId::new(member.host()).map_err(|error| Cluster::Host(error.to_string()))?;
+        if let Err(why) = self.sharing.start_quic(member, &host) {
+            self.ground.warn(format!(
+                "networks over QUIC do not reach other hosts: {why}"
+            ));
+        }
+        let places = self.networks.places().into_iter();
+        let shared = places.filter_map(|place| place.record.vni_shared());
+        self.sharing.prepare(member, shared)?;
+        let this: Weak<Self> = Arc::downgrade(self);
+        let follower: Weak<dyn Follow> = this;
+        Ok(member.start(follower)?)
+    }
+
+    /// Leaves the cluster, unless somebody here uses one of its networks.
+    pub(crate) fn leave(&self) -> Result<(), agent_api::ApiError> {
+        let (change, member) = self.sharing.begin_leaving()?;
+        let shared: Vec<_> = self
+            .networks
+            .places()
+            .into_iter()
+            .filter(|place| place.record.shared().is_some())
+            .collect();
+        for place in &shared {
+            if let Some(endpoint) = place.seats.records().first() {
+                return Err(Cluster::InUse {
+                    network: place.record.name.clone(),
+                    user: endpoint.name.clone(),
+                }
+                .into());
+            }
+        }
+        member.leave().map_err(Cluster::from)?;
+        let mut outcome = Ok(());
+        for place in shared {
+            outcome = outcome.and(self.networks.abandon(&place.record.id));
+        }
+        self.sharing.clear();
+        change.end_out();
+        Ok(outcome?)
+    }
+
+    /// At the beginning of a session: everything of this host under its new lease, and nothing that is gone.
+    fn share_everything(&self, member: &Arc<Member>, session: Session) -> Result<(), StoreError> {
+        for place in self.networks.places() {
+            let Some(vni) = place.record.vni_shared() else {
+                continue;
+            };
+            let endpoints = SharedEndpoints {
+                network: place.record.id.clone(),
+                vni,
+                records: place.seats.records(),
+            };
+            self.sharing.share_again(member, session, &endpoints)?;
+            // What went while it was told is taken back by whoever told it last.
+            let present = place.seats.records();
+            let is_gone = |told: &&agent_core::record::EndpointRecord| {
+                !present.iter().any(|record| record.id == told.id)
+            };
+            for gone in endpoints.records.iter().filter(is_gone) {
+                self.sharing.unshare(vni, gone);
+            }
+            self.endpoints.fill_reserve(member, &place);
+        }
+        Ok(())
+    }
+
+    fn follow_one(&self, member: &Member, difference: &Difference) {
+        let (entry, is_there) = match difference {
+            Difference::Put(entry) => (entry, true),
+            Difference::Deleted(entry) => (entry, false),
+        };
+        let key = entry.key.as_str();
+        if key.starts_with(NETWORKS) {
+            if let Some(record) = decode::<NetworkRecord>(entry) {
+                match is_there {
+                    true => self.adopt_network(member, record),
+                    false => self.abandon_network(&record),
+                }
+            }
+        } else if let Some(rest) = key.strip_prefix(ENDPOINTS) {
+            if let (Some(shared), Some((network, id))) =
+                (decode::<EndpointShared>(entry), rest.split_once('/'))
+            {
+                self.follow_endpoint(member, (network, id), &shared, is_there);
+            }
+        } else if let Some(rest) = key.strip_prefix(ADDRESSES) {
+            if let (Some(holder), Some((network, address))) =
+                (decode::<Holder>(entry), rest.split_once('/'))
+                && let (Some(place), Ok(address)) = (self.networks.place(network), address.parse())
+            {
+                follow_address(&place, member, address, &holder, is_there);
+            }
+        } else if let Some(host) = key.strip_prefix(ALIVE)
+            && let (Some(alive), Ok(id)) = (decode::<AliveRecord>(entry), HostId::new(host))
+        {
+            self.sharing.meet(member, &id);
+            match is_there {
+                true => self.networks.retarget(member, &id, alive.address),
+                false => self.sharing.forget_host(&id, entry.revision),
+            }
+        }
+    }
+
+    fn adopt_network(&self, member: &Member, record: NetworkRecord) {
+        let (id, name) = (record.id.clone(), record.name.clone());
+        if self.networks.place(&id).is_some() {
+            return;
+        }
+        if let Err(error) = self.networks.adopt(record) {
+            let why = match error {
+                agent_core::network::CreateNetwork::NameTaken(_) => {
+                    "this host has another one of that name; rename that".to_owned()
+                }
+                error => error.to_string(),
+            };
+            return self.ground.warn(format!(
+                "network {name:?} of the cluster is not here: {why}"
+            ));
+        }
+        if let (Some(place), Some(_)) = (self.networks.place(&id), member.session()) {
+            self.endpoints.fill_reserve(member, &place);
+        }
+    }
+
+    fn abandon_network(&self, record: &NetworkRecord) {
+        if let Err(error) = self.networks.abandon(&record.id) {
+            self.ground.warn(format!(
+                "network {:?} was removed from the cluster and stays here: {error}",
+                record.name
+            ));
+        }
+    }
+
+    fn follow_endpoint(
+        &self,
+        member: &Member,
+        (network, id): (&str, &str),
+        shared: &EndpointShared,
+        is_there: bool,
+    ) {
+        // A host that was shut out may still have a word in etcd for a moment.
+        if shared.host == member.host() || (is_there && !member.knows(&shared.host)) {
+            return;
+        }
+        let Some(place) = self.networks.place(network) else {
+            return;
+        };
+        let (Some(vni), Ok(host)) = (place.record.vni_shared(), HostId::new(&shared.host)) else {
+            return;
+        };
+        let record = Record {
+            vni,
+            mac: Mac::new(shared.mac),
+            addresses: shared.addresses(),
+            host,
+            epoch: Epoch(shared.epoch),
+            sequence: Sequence(shared.sequence),
+            flags: RecordFlags {
+                sticky: true,
+                ..RecordFlags::default()
+            },
+        };
+        if self.sharing.apply(record, is_there) {
+            follow_names(&place, id, shared, is_there);
+        }
+    }
+
+    /// Makes the bridges what the directory says.
+    fn follow_directory(&self, member: &Member) {
+        while let Some(event) = self.sharing.next_event() {
+            match event {
+                DirectoryEvent::Endpoint { vni, mac, endpoint } => {
+                    if endpoint.host.as_str() == member.host() {
+                        self.keep_own(vni, mac, &endpoint.addresses);
+                    } else {
+                        let at = RemotePlace {
+                            host: endpoint.host,
+                            addresses: endpoint.addresses,
+                        };
+                        self.networks.place_remote(vni, mac, at);
+                    }
+                }
+                DirectoryEvent::EndpointGone { vni, mac } => {
+                    if self.networks.forget_remote(vni, mac)
+                        && let Some(place) = self.networks.place_of_vni(vni)
+                        && let Some(segment) = &place.segment
+                    {
+                        segment.bridge.unregister_endpoint(mac);
+                    }
+                }
+                DirectoryEvent::FloodJoin { vni, host } => {
+                    self.networks.open_tunnel(member, vni, &host);
+                }
+                DirectoryEvent::FloodLeave { vni, host } => {
+                    self.networks.close_tunnel(vni, &host);
+                }
+            }
+        }
+    }
+
+    /// An endpoint of this host has its MAC, whoever had it before.
+    fn keep_own(&self, vni: Vni, mac: Mac, addresses: &[IpAddr]) {
+        let Some(place) = self.networks.place_of_vni(vni) else {
+            return;
+        };
+        if self.networks.forget_remote(vni, mac)
+            && let (Some(segment), Some(port)) = (&place.segment, place.seats.port_of(mac))
+        {
+            segment.bridge.register_endpoint(port, mac, addresses);
+        }
+    }
+}
+
+fn follow_names(place: &Place, id: &str, shared: &EndpointShared, is_there: bool) {
+    let Some(segment) = &place.segment else {
+        return;
+    };
+    if !is_there {
+        return segment.edge.remove(id);
+    }
+    let host = EdgeHost {
+        port: None,
+        mac: Mac::new(shared.mac),
+        dhcp: None,
+        names: EndpointNames {
+            name: shared.name.clone(),
+            aliases: shared.aliases.clone(),
+            hostname: shared.hostname.clone(),
+            short_id: shared.short_id.clone(),
+            v4: shared.ipv4,
+            v6: shared.ipv6,
+            services: shared.services.iter().map(Service::from).collect(),
+        },
+        dns: Vec::new(),
+    };
+    if let Err(error) = segment.edge.insert(id, host) {
+        tracing::warn!(endpoint = shared.name, %error, "a remote endpoint has no names here");
+    }
+}
+
+fn follow_address(
+    place: &Place,
+    member: &Member,
+    address: IpAddr,
+    holder: &Holder,
+    is_there: bool,
+) {
+    let (seats, is_own) = (&place.seats, holder.host == member.host());
+    match (is_there, is_own, &holder.endpoint) {
+        (false, ..) => seats.unmark(address),
+        (true, false, _) => {
+            seats.unmark(address);
+            seats.mark(address, Tenant::Elsewhere);
+        }
+        (true, true, None) => seats.mark(address, Tenant::Reserve),
+        (true, true, Some(_)) => {}
+    }
+}
+
+fn order(difference: &Difference) -> u8 {
+    let (entry, is_there) = match difference {
+        Difference::Put(entry) => (entry, true),
+        Difference::Deleted(entry) => (entry, false),
+    };
+    match (entry.key.starts_with(NETWORKS), is_there) {
+        (true, true) => 0,
+        (false, true) => 1,
+        (false, false) => 2,
+        (true, false) => 3,
+    }
+}
+
+fn decode<T: DeserializeOwned>(entry: &Entry) -> Option<T> {
+    match entry.decode() {
+        Ok(value) => Some(value),
+        Err(error) => {
+            tracing::warn!(%error, "passed over");
+            None
+        }
+    }
+}

@@ -1,0 +1,151 @@
+//! Where this host is on the underlay: its address, and what the links there carry.
+//!
+//! # Theory of operation
+//!
+//! Tunnels are bound to the address that other hosts know this one by. They end when the host loses it: by hand, by DHCP, or
+//! with its link. The kernel says when links and addresses change; then the agent looks for what is not as it was:
+//!
+//! - The host lost its address: it takes the one of its way to the signer, rebinds the QUIC socket and tells the others
+//!   through etcd ([`Member::move_to`]). Connections that this host dialed go on at once, since QUIC lets a client move
+//!   (RFC 9000 §9); the others are dialed anew by hosts that have heard of the new address.
+//! - VXLAN sockets on an address that is gone: their tunnels are opened again from the one there is.
+//! - A link carries longer or shorter packets: VXLAN tunnels are told. QUIC finds out by itself.
+//! - A gateway's address is gone from its host link, by hand or with IPv6 that was switched off: it is put back, since
+//!   published ports and the containers' way out end with it. A link that somebody took down is left so.
+//!
+//! Where the host is the signer, three things move with it: the place where hosts join, the place where they renew
+//! certificates, and the etcd that it runs.
+
+use std::collections::BTreeSet;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use agent_cluster::Member;
+use agent_host::netlink::{LinkWatch, Netlink, NetlinkError};
+
+use super::Follower;
+use crate::sharing::route::local_address;
+
+impl Follower {
+    /// Follows the host's links and addresses from now on.
+    pub(crate) fn watch_underlay(self: &Arc<Self>) {
+        let watch = match LinkWatch::open() {
+            Ok(watch) => watch,
+            Err(error) => {
+                return self.ground.warn(format!(
+                    "tunnels will not follow a change of this host's address: {error}"
+                ));
+            }
+        };
+        let follower = Arc::downgrade(self);
+        let follow = move || {
+            let mut look_again = None;
+            loop {
+                if let Err(error) = watch.wait(look_again) {
+                    tracing::warn!(%error, "the watch over links and addresses ended");
+                    return;
+                }
+                let Some(follower) = follower.upgrade() else {
+                    return;
+                };
+                look_again = match follower.follow_underlay() {
+                    Ok(true) => None,
+                    Ok(false) => Some(LOOK_AGAIN),
+                    Err(error) => {
+                        tracing::warn!(%error, "this host's addresses cannot be listed");
+                        Some(LOOK_AGAIN)
+                    }
+                };
+            }
+        };
+        let started = std::thread::Builder::new()
+            .name("underlay".to_owned())
+            .spawn(follow);
+        if let Err(error) = started {
+            self.ground.warn(format!(
+                "tunnels will not follow a change of this host's address: {error}"
+            ));
+        }
+    }
+
+    /// Makes the tunnels fit the links; `false` where something is still to be done.
+    fn follow_underlay(&self) -> Result<bool, NetlinkError> {
+        let own = own_addresses()?;
+        self.networks.restore_gateways(&own)?;
+        let member = self.sharing.member();
+        let is_in_place = member
+            .as_deref()
+            .is_none_or(|member| self.follow_place(member, &own));
+        self.networks.reopen_vxlan(member.as_deref(), &own);
+        self.sharing.tunnels.refit();
+        self.sharing.guard_tunnels(member.as_deref());
+        Ok(is_in_place)
+    }
+
+    /// Before the first tunnels: the address may be gone since this host was last running.
+    pub(super) fn find_place(&self, member: &Member) {
+        match own_addresses() {
+            Ok(own) => {
+                self.follow_place(member, &own);
+            }
+            Err(error) => tracing::warn!(%error, "this host's addresses cannot be listed"),
+        }
+    }
+
+    /// `false` while this host has no address, or cannot use it yet.
+    fn follow_place(&self, member: &Member, own: &BTreeSet<IpAddr>) -> bool {
+        let old = member.address();
+        if own.contains(&old) && !member.follows_way() {
+            return true;
+        }
+        let Some(new) = address_of_the_way(member) else {
+            return own.contains(&old);
+        };
+        if let Some(quic) = self.sharing.tunnels.quic() {
+            let place = SocketAddr::new(new, member.quic_address().port());
+            // The socket may lag behind: it was bound to an address that had just come.
+            if quic.local_address() != place
+                && let Err(error) = quic.rebind(place)
+            {
+                tracing::debug!(%error, "tunnels do not move yet");
+                return false;
+            }
+        }
+        if new == old {
+            return member.tell_place().is_ok();
+        }
+        tracing::info!(%old, %new, "this host's address changed");
+        if let Err(error) = member.move_to(new) {
+            tracing::warn!(%error, "other hosts do not know this host's new address yet");
+            return false;
+        }
+        true
+    }
+}
+
+fn own_addresses() -> Result<BTreeSet<IpAddr>, NetlinkError> {
+    let listed = Netlink::open()?.addresses()?;
+    Ok(listed
+        .into_iter()
+        .map(|entry| entry.address.addr())
+        .collect())
+}
+
+/// The address towards the signer, or on the signer itself towards the first host that there is a way to.
+fn address_of_the_way(member: &Member) -> Option<IpAddr> {
+    let address = match member.way() {
+        Some(signer) => local_address(signer),
+        None => {
+            let hosts = member.hosts().into_iter();
+            hosts
+                .filter(|host| host.id != member.host())
+                .filter_map(|host| host.alive)
+                .find_map(|alive| local_address(alive.address))
+        }
+    };
+    address.filter(|address| !address.is_loopback())
+}
+
+/// How long an address may take until it can be used, as IPv6's duplicate address detection makes it (RFC 4862 §5.4).
+const LOOK_AGAIN: Duration = Duration::from_millis(200);

@@ -1,0 +1,55 @@
+//! What all owners stand on: the configuration, the switch, the journal, the runtime, and the list of what the host does not allow.
+
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+
+use switch_io::Switch;
+use tokio::runtime::Handle;
+
+use crate::config::Config;
+use crate::journal::Journal;
+
+/// Shared by all owners; it changes nothing of theirs.
+pub(crate) struct Ground {
+    pub(crate) config: Config,
+    pub(crate) switch: Switch,
+    pub(crate) journal: Journal,
+    /// Runs edges, proxies and watches.
+    pub(crate) runtime: Handle,
+    warnings: Mutex<Vec<String>>,
+}
+
+impl Ground {
+    pub(crate) fn new(config: Config, switch: Switch, journal: Journal, runtime: Handle) -> Self {
+        Self {
+            config,
+            switch,
+            journal,
+            runtime,
+            warnings: Mutex::default(),
+        }
+    }
+
+    /// Something the host does not let the agent do, for `doctor`.
+    pub(crate) fn warn(&self, warning: String) {
+        tracing::warn!("{warning}");
+        let mut warnings = lock(&self.warnings);
+        if !warnings.contains(&warning) && warnings.len() < WARNINGS_MAX {
+            warnings.push(warning);
+        }
+    }
+
+    pub(crate) fn warnings(&self) -> Vec<String> {
+        lock(&self.warnings).clone()
+    }
+}
+
+/// A thread that panicked while it held the lock has left nothing half done: what is behind these locks changes in one step.
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+pub(crate) fn wait<'a, T>(told: &Condvar, guard: MutexGuard<'a, T>) -> MutexGuard<'a, T> {
+    told.wait(guard).unwrap_or_else(PoisonError::into_inner)
+}
+
+pub(crate) const WARNINGS_MAX: usize = 32;

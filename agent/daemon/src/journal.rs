@@ -1,0 +1,145 @@
+//! Records in the store of this host, of which the agent is the only writer.
+//!
+//! # Theory of operation
+//!
+//! A change is handed over while its owner holds the lock under which it was decided, so the store sees changes of one record in
+//! the order in which they were decided. It is written by a thread that takes all that wait in one transaction, and whoever
+//! needs it on disk waits for that after the lock: [`Kept::wait`]. The queue holds at most a few changes for each act that runs.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
+
+use agent_store::{Change, Expected, OpenStore, RedbStore, Store, StoreError};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+pub(crate) struct Journal {
+    store: Arc<RedbStore>,
+    queue: Sender<Waiting>,
+}
+
+/// A change on its way to the disk. Dropped, it gets there all the same.
+#[must_use = "the change is on disk when `wait` returns; drop it where that does not matter"]
+pub(crate) struct Kept(Receiver<Result<(), StoreError>>);
+
+/// Why there is no journal.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum OpenJournal {
+    #[error(transparent)]
+    Store(#[from] OpenStore),
+    #[error("no thread to write records with: {0}")]
+    Thread(std::io::Error),
+}
+
+struct Waiting {
+    change: Change,
+    done: SyncSender<Result<(), StoreError>>,
+}
+
+impl Kept {
+    /// On disk when this returns.
+    pub(crate) fn wait(self) -> Result<(), StoreError> {
+        self.0.recv().unwrap_or_else(|_| {
+            Err(StoreError::Storage {
+                path: "of the agent".to_owned(),
+                reason: "its writer has ended, the log says why".to_owned(),
+            })
+        })
+    }
+}
+
+impl Journal {
+    pub(crate) fn open(state_dir: &Path) -> Result<Self, OpenJournal> {
+        let store = Arc::new(RedbStore::open(state_dir)?);
+        let (queue, waiting) = channel();
+        let writer = Arc::clone(&store);
+        std::thread::Builder::new()
+            .name("journal".to_owned())
+            .spawn(move || write(&writer, &waiting))
+            .map_err(OpenJournal::Thread)?;
+        Ok(Self { store, queue })
+    }
+
+    pub(crate) fn put(&self, key: &str, record: &impl Serialize) -> Kept {
+        self.hand_over(Change::encode(key, record, Expected::Anything))
+    }
+
+    pub(crate) fn delete(&self, key: &str) -> Kept {
+        self.hand_over(Ok(Change::delete(key, Expected::Anything)))
+    }
+
+    pub(crate) fn get<T: DeserializeOwned>(&self, key: &str) -> Result<Option<T>, StoreError> {
+        self.store.get(key)?.map(|entry| entry.decode()).transpose()
+    }
+
+    pub(crate) fn list<T: DeserializeOwned>(&self, prefix: &str) -> Result<Vec<T>, StoreError> {
+        let entries = self.store.list(prefix)?;
+        entries.iter().map(|entry| entry.decode()).collect()
+    }
+
+    /// Everything handed over so far is on disk when this returns.
+    pub(crate) fn flush(&self) {
+        // A deletion of nothing waits behind what came before it.
+        let _ = self.delete(NOTHING).wait();
+    }
+
+    fn hand_over(&self, change: Result<Change, StoreError>) -> Kept {
+        let (done, kept) = sync_channel(1);
+        match change {
+            Ok(change) => {
+                // Without a writer the waiting end learns that it is gone.
+                let _ = self.queue.send(Waiting { change, done });
+            }
+            Err(error) => {
+                let _ = done.send(Err(error));
+            }
+        }
+        Kept(kept)
+    }
+}
+
+/// Writes what waits until there is nobody left to write for.
+fn write(store: &RedbStore, waiting: &Receiver<Waiting>) {
+    while let Ok(first) = waiting.recv() {
+        let mut some = vec![first];
+        some.extend(waiting.try_iter().take(CHANGES_MAX - 1));
+        let changes: Vec<_> = some.iter().map(|one| one.change.clone()).collect();
+        match store.transact(&changes) {
+            Ok(_) => answer(some, |_| Ok(())),
+            // One of them may be at fault: each for itself.
+            Err(_) => answer(some, |change| {
+                store.transact(std::slice::from_ref(change)).map(drop)
+            }),
+        }
+    }
+}
+
+fn answer(some: Vec<Waiting>, outcome: impl Fn(&Change) -> Result<(), StoreError>) {
+    for Waiting { change, done } in some {
+        // Whoever does not wait has dropped the other end.
+        let _ = done.send(outcome(&change));
+    }
+}
+
+/// Of one transaction.
+const CHANGES_MAX: usize = 256;
+const NOTHING: &str = "agent/nothing";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn changes_of_one_record_are_kept_in_the_order_in_which_they_were_decided() {
+        let dir = tempfile::tempdir().unwrap();
+        let journal = Journal::open(dir.path()).unwrap();
+        for number in 0..1000 {
+            drop(journal.put("web", &number));
+        }
+        journal.flush();
+        assert_eq!(journal.get::<u32>("web").unwrap(), Some(999));
+        journal.delete("web").wait().unwrap();
+        assert_eq!(journal.get::<u32>("web").unwrap(), None);
+    }
+}

@@ -1,0 +1,335 @@
+//! Making networks: planned, reserved, made, and gone again after a failure.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use agent_api::{ApiError, Driver, NetworkCreate, NetworkSummary};
+use agent_cluster::Member;
+use agent_core::ipam::{Pools, SubnetInUse, default_pools_v6};
+use agent_core::network::{
+    CreateNetwork, OverlayWish, SubnetEntry, Surroundings, check_vni, is_predefined, plan,
+    without_segment,
+};
+use agent_core::record::{Encap, NetworkRecord, OverlayRecord, network_key};
+use agent_host::netlink::{Netlink, NetlinkError};
+use switch_core::PortCounts;
+
+use super::view::summary;
+use super::{Network, Networks, Stage, Table, Ways};
+use crate::ground::lock;
+use crate::random::new_id;
+use crate::seats::{Past, Seats};
+use crate::sharing::networks::{share_network, unshare_network};
+use crate::sharing::route::{local_address, quic_mtu, vxlan_mtu};
+
+impl Networks {
+    pub(crate) fn create(&self, request: NetworkCreate) -> Result<NetworkSummary, ApiError> {
+        let record = match OverlayWish::read(&request)? {
+            None => self.plan_local(request)?,
+            Some(wish) if wish.remotes.is_empty() => return self.create_global(request, &wish),
+            Some(wish) => self.plan_static(request, wish)?,
+        };
+        self.make(&record)?;
+        Ok(summary(&record))
+    }
+
+    /// A network of all hosts of the cluster; they know it when this returns.
+    fn create_global(
+        &self,
+        request: NetworkCreate,
+        wish: &OverlayWish,
+    ) -> Result<NetworkSummary, ApiError> {
+        let member = self.sharing.member().ok_or(CreateNetwork::NoCluster)?;
+        let record = self.plan_global(&member, request, wish)?;
+        let shared = match share_network(&member, (*record).clone(), wish.vni) {
+            Ok(shared) => Arc::new(shared),
+            Err(error) => {
+                self.unreserve(&record);
+                return Err(error.into());
+            }
+        };
+        if let Some(network) = lock(&self.table).networks.get_mut(&record.id) {
+            network.record = Arc::clone(&shared);
+        }
+        if let Err(error) = self.make(&shared) {
+            if let Err(left) = unshare_network(&member, &shared) {
+                tracing::warn!(error = %left, "a network that was not made stays known to other hosts");
+            }
+            return Err(error.into());
+        }
+        Ok(summary(&shared))
+    }
+
+    fn plan_local(&self, request: NetworkCreate) -> Result<Arc<NetworkRecord>, CreateNetwork> {
+        let around = self.surroundings();
+        self.reserve(&request.name.clone(), None, |table| {
+            let around = Surroundings {
+                networks: table.in_use(|_| true),
+                ..around
+            };
+            plan(new_id(), request, None, &around)
+        })
+    }
+
+    fn plan_global(
+        &self,
+        member: &Member,
+        mut request: NetworkCreate,
+        wish: &OverlayWish,
+    ) -> Result<Arc<NetworkRecord>, CreateNetwork> {
+        if member.session().is_none() {
+            return Err(CreateNetwork::OutOfStep);
+        }
+        if wish.encap == Encap::Quic && self.sharing.tunnels.quic().is_none() {
+            return Err(CreateNetwork::NoQuic);
+        }
+        let mut around = self.surroundings();
+        match wish.encap {
+            Encap::Vxlan => {
+                let most = vxlan_mtu(member.address());
+                around.mtu_max = Some(most.map_err(|error| unknown_mtu(&request, &error))?);
+            }
+            // Frames are cut on the way, so any MTU will do.
+            Encap::Quic => {
+                let best = quic_mtu(member.address());
+                let best = best.map_err(|error| unknown_mtu(&request, &error))?;
+                request.mtu = request.mtu.or(Some(best));
+            }
+        }
+        let overlay = OverlayRecord {
+            vni: wish.vni.unwrap_or_default(),
+            encap: wish.encap,
+            remotes: Vec::new(),
+        };
+        self.plan_overlay(request, wish.vni, overlay, around)
+    }
+
+    /// A network whose other hosts are named one by one.
+    fn plan_static(
+        &self,
+        request: NetworkCreate,
+        wish: OverlayWish,
+    ) -> Result<Arc<NetworkRecord>, CreateNetwork> {
+        let vni = wish.vni.ok_or(CreateNetwork::StaticVni)?;
+        let mut mtu_max = u16::MAX;
+        for remote in &wish.remotes {
+            let local = local_address(*remote).ok_or(CreateNetwork::NoRoute(*remote))?;
+            let mtu = vxlan_mtu(local).map_err(|error| unknown_mtu(&request, &error))?;
+            mtu_max = mtu_max.min(mtu);
+        }
+        let overlay = OverlayRecord {
+            vni,
+            encap: wish.encap,
+            remotes: wish.remotes,
+        };
+        let around = Surroundings {
+            mtu_max: Some(mtu_max),
+            ..self.surroundings()
+        };
+        self.plan_overlay(request, Some(vni), overlay, around)
+    }
+
+    fn plan_overlay(
+        &self,
+        request: NetworkCreate,
+        vni: Option<u32>,
+        overlay: OverlayRecord,
+        around: Surroundings,
+    ) -> Result<Arc<NetworkRecord>, CreateNetwork> {
+        self.reserve(&request.name.clone(), vni, |table| {
+            // An internal network has no way to the host, so a given subnet may be another network's too.
+            let is_given = !request.subnets.is_empty();
+            let clashes =
+                |record: &NetworkRecord| !is_given || !record.internal && !request.internal;
+            let around = Surroundings {
+                networks: table.in_use(clashes),
+                ..around
+            };
+            plan(new_id(), request, Some(overlay), &around)
+        })
+    }
+
+    /// Puts what is `planned` into the table, where nobody sees it but whoever wants the same name, subnet or VNI.
+    fn reserve(
+        &self,
+        name: &str,
+        vni: Option<u32>,
+        planned: impl FnOnce(&Table) -> Result<NetworkRecord, CreateNetwork>,
+    ) -> Result<Arc<NetworkRecord>, CreateNetwork> {
+        let mut table = lock(&self.table);
+        if table.has_name(name) {
+            return Err(CreateNetwork::NameTaken(name.to_owned()));
+        }
+        if let Some(vni) = vni {
+            let networks = table.networks.values();
+            check_vni(networks.map(|network| &*network.record), vni)?;
+        }
+        let record = Arc::new(planned(&table)?);
+        let network = Network::planned(Arc::clone(&record), Past::none())?;
+        table.networks.insert(record.id.clone(), network);
+        Ok(record)
+    }
+
+    fn unreserve(&self, record: &NetworkRecord) {
+        lock(&self.table).networks.remove(&record.id);
+    }
+
+    /// Takes a network of the cluster in, unless it is here or its name is another's.
+    pub(crate) fn adopt(&self, record: NetworkRecord) -> Result<(), CreateNetwork> {
+        let record = {
+            let mut table = lock(&self.table);
+            if table.networks.contains_key(&record.id) {
+                return Ok(());
+            }
+            if table.has_name(&record.name) {
+                return Err(CreateNetwork::NameTaken(record.name));
+            }
+            let record = Arc::new(record);
+            let network = Network::planned(Arc::clone(&record), Past::none())?;
+            table.networks.insert(record.id.clone(), network);
+            record
+        };
+        self.make(&record)
+    }
+
+    /// Makes one of the networks that every agent has.
+    pub(crate) fn make_predefined(&self, name: &str, driver: Driver) -> Result<(), CreateNetwork> {
+        let record = if driver == Driver::Bridge {
+            self.plan_local(NetworkCreate {
+                name: name.to_owned(),
+                ..NetworkCreate::default()
+            })?
+        } else {
+            self.reserve(name, None, |_| Ok(without_segment(new_id(), name, driver)))?
+        };
+        self.make(&record)
+    }
+
+    /// A network that is in the table already: its record, its segment, its host port. Nothing is left of a failure.
+    fn make(&self, record: &Arc<NetworkRecord>) -> Result<(), CreateNetwork> {
+        let _turn = self.turns.take(record.id.clone());
+        let made = self.make_parts(record);
+        match made {
+            Ok(()) => {
+                if let Some(network) = lock(&self.table).networks.get_mut(&record.id) {
+                    network.stage = Stage::Up;
+                }
+                tracing::info!(network = record.name, id = record.id, driver = ?record.driver, "network made");
+                self.share_private_names();
+                Ok(())
+            }
+            Err(error) => {
+                for left in self.take_apart(record) {
+                    tracing::warn!(network = record.name, %left, "left of a network that was not made");
+                }
+                Err(error)
+            }
+        }
+    }
+
+    fn make_parts(&self, record: &Arc<NetworkRecord>) -> Result<(), CreateNetwork> {
+        let failed = |why: &dyn std::fmt::Display| CreateNetwork::Host {
+            name: record.name.clone(),
+            why: why.to_string(),
+        };
+        self.ground
+            .journal
+            .put(&network_key(&record.id), &**record)
+            .wait()
+            .map_err(|error| failed(&error))?;
+        if !record.has_bridge() {
+            return Ok(());
+        }
+        self.raise(record).map_err(|error| failed(&error))?;
+        match self.open_own_host_port(record) {
+            Ok(()) => Ok(()),
+            // It comes with every agent, and works inside.
+            Err(_) if is_predefined(&record.name) => Ok(()),
+            Err(error) => Err(failed(&error)),
+        }
+    }
+
+    /// Takes up a network that is on record, at the start of the agent. It stays without a segment where that fails.
+    pub(crate) fn restore(&self, record: NetworkRecord) -> Result<(), CreateNetwork> {
+        let record = Arc::new(record);
+        let _turn = self.turns.take(record.id.clone());
+        let mut network = Network::planned(Arc::clone(&record), Past::unknown())?;
+        network.stage = Stage::Up;
+        lock(&self.table)
+            .networks
+            .insert(record.id.clone(), network);
+        if record.has_bridge()
+            && let Err(error) = self.raise(&record)
+        {
+            self.ground
+                .warn(format!("network {:?} is down: {error}", record.name));
+        }
+        Ok(())
+    }
+
+    /// What the kernel and the configuration say; the networks are added under the lock.
+    fn surroundings(&self) -> Surroundings {
+        let pools = &self.ground.config.address_pools;
+        Surroundings {
+            networks: Vec::new(),
+            host: self.routed_subnets(),
+            pools_v4: pools.v4.clone(),
+            pools_v6: match pools.v6.as_slice() {
+                [] => default_pools_v6(self.ula_global_id),
+                given => given.to_vec(),
+            },
+            mtu_max: None,
+        }
+    }
+
+    /// What the host routes already by links that are not the agent's; without an answer from the kernel, nothing is avoided.
+    fn routed_subnets(&self) -> Vec<SubnetEntry> {
+        let in_use = Netlink::open().and_then(|mut netlink| netlink.subnets_in_use());
+        let mut in_use = in_use.unwrap_or_else(|error| {
+            tracing::warn!(%error, "the host's routes cannot be listed; a network may overlap one");
+            Vec::new()
+        });
+        let table = lock(&self.table);
+        let networks = table.networks.values();
+        let own: BTreeSet<_> = networks.map(|network| network.record.host_link()).collect();
+        in_use.retain(|entry| !entry.link.as_deref().is_some_and(|link| own.contains(link)));
+        in_use
+    }
+}
+
+impl Network {
+    fn planned(record: Arc<NetworkRecord>, past: Past) -> Result<Self, CreateNetwork> {
+        let pools = Pools::of(&record)?;
+        Ok(Self {
+            seats: Arc::new(Seats::new(pools, past)),
+            record,
+            segment: None,
+            stage: Stage::Making,
+            ways: Ways::default(),
+            closed: None,
+            gone: PortCounts::default(),
+        })
+    }
+}
+
+impl Table {
+    /// The subnets of networks that `clash` with what is planned.
+    fn in_use(&self, clash: impl Fn(&NetworkRecord) -> bool) -> Vec<SubnetInUse> {
+        let networks = self.networks.values().map(|network| &*network.record);
+        let clashing = networks.filter(|record| clash(record));
+        let in_use = clashing.flat_map(|record| {
+            record.subnets.iter().map(|subnet| SubnetInUse {
+                subnet: subnet.net,
+                by: format!("network {:?}", record.name),
+            })
+        });
+        in_use.collect()
+    }
+}
+
+fn unknown_mtu(request: &NetworkCreate, error: &NetlinkError) -> CreateNetwork {
+    CreateNetwork::Host {
+        name: request.name.clone(),
+        why: error.to_string(),
+    }
+}

@@ -1,0 +1,292 @@
+//! Host ports: how networks get out of the switch and into the host's own routing.
+//!
+//! # Theory of operation
+//!
+//! Rules come first, then the link ([`crate::publishing`] says how). Where the rules cannot be made there is no host port: the
+//! network works inside, says why it has no way out, and gets one as soon as the rules are there.
+//!
+//! Containers outlive the agent, and a host port does not. Rules and settings stay at its end where there is something left
+//! that they are for.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use agent_core::network::DRIVER_OFFLOAD;
+use agent_core::record::NetworkRecord;
+use agent_host::firewall::Disturbance;
+use agent_host::netlink::{HostLink, Netlink, NetlinkError, configure_host_link};
+use switch_core::PortKind;
+use switch_io::{AddPort, OpenTap};
+
+use super::segment::{Segment, open_tap};
+use super::{HostPort, Network, Networks};
+use crate::ground::lock;
+use crate::publishing::Unsettled;
+
+/// Why a network has no way out.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum OpenHostPort {
+    #[error(transparent)]
+    Rules(#[from] Unsettled),
+    #[error(transparent)]
+    Netlink(#[from] NetlinkError),
+    #[error(transparent)]
+    Tap(#[from] OpenTap),
+    #[error("no host port: {0}")]
+    Port(#[from] AddPort),
+    #[error("the packet filter was changed by somebody else meanwhile")]
+    Disturbed,
+}
+
+impl Networks {
+    /// Opens the host port of a network that is just being made, in its turn.
+    pub(super) fn open_own_host_port(
+        &self,
+        record: &Arc<NetworkRecord>,
+    ) -> Result<(), OpenHostPort> {
+        if !record.has_host_port() {
+            return Ok(());
+        }
+        self.filter.want_network(record);
+        let ready = self.filter.open();
+        self.open_one(record, ready)
+    }
+
+    /// Opens the host ports that are not open, all of them or, where the rules cannot be made, none.
+    pub(crate) fn open_host_ports(&self) {
+        let closed = self.closed_networks();
+        if closed.is_empty() {
+            return;
+        }
+        for record in &closed {
+            self.filter.want_network(record);
+        }
+        let ready = self.filter.open();
+        for record in closed {
+            let _turn = self.turns.take(record.id.clone());
+            // It may have opened, or gone, before the turn came.
+            let is_closed = lock(&self.table)
+                .networks
+                .get(&record.id)
+                .map(Network::is_closed);
+            match is_closed {
+                // What went wrong is kept with the network.
+                Some(true) => drop(self.open_one(&record, ready.clone())),
+                Some(false) => {}
+                None => self.unwant(&record),
+            }
+        }
+    }
+
+    /// A network went while its rules were asked for.
+    fn unwant(&self, record: &NetworkRecord) {
+        if self.filter.drop_network(&record.id)
+            && let Err(why) = self.filter.settle()
+        {
+            self.ground.warn(why.to_string());
+        }
+    }
+
+    fn closed_networks(&self) -> Vec<Arc<NetworkRecord>> {
+        let table = lock(&self.table);
+        let closed = table.present().filter(|network| network.is_closed());
+        closed.map(|network| Arc::clone(&network.record)).collect()
+    }
+
+    fn open_one(
+        &self,
+        record: &Arc<NetworkRecord>,
+        ready: Result<(), Unsettled>,
+    ) -> Result<(), OpenHostPort> {
+        let segment = lock(&self.table)
+            .networks
+            .get(&record.id)
+            .and_then(|network| network.segment.clone());
+        let Some(segment) = segment else {
+            return Ok(());
+        };
+        let opened = ready
+            .map_err(OpenHostPort::from)
+            .and_then(|()| self.raise_host_port(record, &segment));
+        match opened {
+            Ok(host) => self.commit(record, host),
+            Err(error) => {
+                self.note_closed(&record.id, &error.to_string());
+                Err(error)
+            }
+        }
+    }
+
+    /// Unless the rules have fallen meanwhile.
+    fn commit(&self, record: &NetworkRecord, host: HostPort) -> Result<(), OpenHostPort> {
+        let port = host.port;
+        let is_kept = {
+            let mut table = lock(&self.table);
+            match table.networks.get_mut(&record.id) {
+                Some(network) if self.filter.stands() => {
+                    network.ways.host = Some(host);
+                    network.closed = None;
+                    true
+                }
+                _ => false,
+            }
+        };
+        if !is_kept {
+            self.ground.switch.remove_port(port);
+            self.note_closed(&record.id, &OpenHostPort::Disturbed.to_string());
+            return Err(OpenHostPort::Disturbed);
+        }
+        self.filter.lead_loopback();
+        Ok(())
+    }
+
+    fn note_closed(&self, id: &str, why: &str) {
+        if let Some(network) = lock(&self.table).networks.get_mut(id) {
+            if network.closed.as_deref() != Some(why) {
+                tracing::warn!(network = network.record.name, why, "no host port");
+            }
+            network.closed = Some(why.to_owned());
+        }
+        self.closed.notify_one();
+    }
+
+    /// Takes every host port away, because there are no rules any more.
+    fn close_host_ports(&self, why: &str) {
+        let mut taken = Vec::new();
+        for network in lock(&self.table).networks.values_mut() {
+            if let Some(host) = network.ways.host.take() {
+                network.closed = Some(why.to_owned());
+                taken.push((network.record.id.clone(), host.port));
+            }
+        }
+        for (id, port) in taken {
+            let counts = self.ground.switch.remove_port(port).counters();
+            self.add_gone(&id, &counts);
+        }
+        self.closed.notify_one();
+    }
+
+    fn raise_host_port(
+        &self,
+        record: &NetworkRecord,
+        segment: &Segment,
+    ) -> Result<HostPort, OpenHostPort> {
+        let link = record.host_link();
+        let mut netlink = Netlink::open()?;
+        // One may be left of an agent that was killed a moment ago: its io_uring lets go of descriptors after its end.
+        netlink.delete_link(&link)?;
+        // The host's end takes offloads whatever the driver of the network's other TAPs.
+        let tap = open_tap(DRIVER_OFFLOAD, &link)?;
+        let config = record.port_config(PortKind::Host);
+        let switch = &self.ground.switch;
+        let port = switch.add_port(&segment.bridge, tap.port, config)?;
+        if let Err(error) = configure_host_link(&mut netlink, &host_link(record)) {
+            switch.remove_port(port);
+            return Err(error.into());
+        }
+        Ok(HostPort { link, port })
+    }
+
+    /// Opens host ports that are closed as soon as that can be.
+    pub(crate) fn keep_opening(self: &Arc<Self>) {
+        let (closed, networks) = (Arc::clone(&self.closed), Arc::downgrade(self));
+        self.ground.runtime.spawn(async move {
+            loop {
+                closed.notified().await;
+                tokio::time::sleep(OPEN_AGAIN).await;
+                let Some(networks) = networks.upgrade() else {
+                    return;
+                };
+                let tried = tokio::task::spawn_blocking(move || {
+                    networks.watch_filter();
+                    networks.open_host_ports();
+                });
+                // It only fails when the agent is shutting down.
+                let _ = tried.await;
+            }
+        });
+    }
+
+    /// Puts our rules back whenever somebody flushes them, or Docker's chain appears.
+    pub(crate) fn watch_filter(self: &Arc<Self>) {
+        let Some(mut watch) = self.filter.watch() else {
+            return;
+        };
+        let networks = Arc::downgrade(self);
+        self.ground.runtime.spawn(async move {
+            while let Some(disturbance) = watch.next().await {
+                let Some(networks) = networks.upgrade() else {
+                    return;
+                };
+                tracing::info!(
+                    ?disturbance,
+                    "the packet filter was changed by somebody else"
+                );
+                let repaired = tokio::task::spawn_blocking(move || networks.repair(disturbance));
+                // It only fails when the agent is shutting down.
+                let _ = repaired.await;
+            }
+        });
+    }
+
+    fn repair(&self, disturbance: Disturbance) {
+        let Err(why) = self.filter.settle() else {
+            return;
+        };
+        match disturbance {
+            Disturbance::OurTable | Disturbance::Overrun => self.close_host_ports(&why.to_string()),
+            // Our own table still stands.
+            Disturbance::DockerUser | Disturbance::Firewalld => self.ground.warn(why.to_string()),
+        }
+    }
+
+    /// Gives host links back the addresses that they lost, all of those that the host has being `own`.
+    pub(crate) fn restore_gateways(&self, own: &BTreeSet<IpAddr>) -> Result<(), NetlinkError> {
+        let hurt: Vec<_> = {
+            let table = lock(&self.table);
+            let open = table
+                .present()
+                .filter(|network| network.ways.host.is_some());
+            let hurt = open.filter(|network| {
+                let gateways = network.record.gateway_addresses();
+                gateways.iter().any(|gateway| !own.contains(gateway))
+            });
+            hurt.map(|network| Arc::clone(&network.record)).collect()
+        };
+        if hurt.is_empty() {
+            return Ok(());
+        }
+        let mut netlink = Netlink::open()?;
+        for record in hurt {
+            let wanted = host_link(&record);
+            if !netlink.link_by_name(&wanted.name).is_ok_and(|link| link.up) {
+                continue;
+            }
+            match configure_host_link(&mut netlink, &wanted) {
+                Ok(_) => tracing::info!(network = record.name, "the gateway's addresses are back"),
+                Err(error) => self.ground.warn(format!(
+                    "network {:?} lost its gateway's address: {error}",
+                    record.name
+                )),
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The host's end of a network.
+fn host_link(record: &NetworkRecord) -> HostLink {
+    let gateways = record.gateway_addresses().into_iter();
+    HostLink {
+        name: record.host_link(),
+        mac: record.gateway_mac().octets(),
+        mtu: u32::from(record.mtu),
+        addresses: gateways
+            .filter_map(|gateway| record.on_link(gateway))
+            .collect(),
+    }
+}
+
+const OPEN_AGAIN: Duration = Duration::from_secs(1);

@@ -1,0 +1,230 @@
+//! Networks: what they are on this host, who makes them, and who takes them away.
+//!
+//! # Theory of operation
+//!
+//! A network is reserved in the table as it is planned, with its name, subnets and VNI; nobody sees it before it is made. Making
+//! and removing a network, opening its host port, its tunnels and its patches take the network's turn; the table is locked for
+//! a look or for one step. A network that is about to go takes no endpoints any more ([`Seats::close`]), and is nobody's from
+//! then on.
+//!
+//! Its endpoints belong to `crate::endpoints`: a network hands out their [`Seats`] and asks no more of them than whether they
+//! are free.
+
+mod create;
+mod host_port;
+mod names;
+mod patch;
+mod remove;
+mod segment;
+mod view;
+mod ways;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use agent_core::find::{Find, find};
+use agent_core::record::{NetworkRecord, PatchRecord};
+use overlay_core::HostId;
+use switch_core::{Mac, PortCounts, PortId, Vni};
+use tokio::sync::Notify;
+
+pub(crate) use self::segment::{Segment, open_tap};
+pub(crate) use self::ways::RemotePlace;
+
+use crate::ground::{Ground, lock};
+use crate::publishing::Filter;
+use crate::rounds::Rounds;
+use crate::seats::Seats;
+use crate::sharing::Sharing;
+use crate::sharing::tunnels::TunnelPort;
+use crate::turns::Turns;
+
+/// The networks of this host.
+pub(crate) struct Networks {
+    ground: Arc<Ground>,
+    filter: Arc<Filter>,
+    sharing: Arc<Sharing>,
+    /// The random part of this host's own IPv6 prefix (RFC 4193 §3.2.2).
+    ula_global_id: [u8; 5],
+    table: Mutex<Table>,
+    turns: Turns<String>,
+    /// Some network has no host port that should have one.
+    closed: Arc<Notify>,
+    /// Telling all networks which names this host keeps to itself.
+    names: Rounds<()>,
+}
+
+#[derive(Default)]
+struct Table {
+    /// By id.
+    networks: BTreeMap<String, Network>,
+    /// Which networks are joined; they make no loops.
+    patches: BTreeSet<PatchRecord>,
+}
+
+/// A network and its parts on this host.
+struct Network {
+    record: Arc<NetworkRecord>,
+    /// Absent for the drivers `host` and `null`, which have no ports.
+    segment: Option<Arc<Segment>>,
+    seats: Arc<Seats>,
+    stage: Stage,
+    ways: Ways,
+    /// Why there is no host port, where there should be one.
+    closed: Option<String>,
+    /// What was counted at ports that are gone.
+    gone: PortCounts,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    Making,
+    Up,
+    Leaving,
+}
+
+/// Where frames go from a network other than to its endpoints.
+#[derive(Clone, Default)]
+struct Ways {
+    host: Option<HostPort>,
+    /// By the remote host's address.
+    tunnels: BTreeMap<IpAddr, TunnelPort>,
+    /// Patches to other networks, by those networks' ids.
+    patches: BTreeMap<String, PatchEnd>,
+    /// The cluster's hosts that have endpoints in the network, and where their tunnels end.
+    hosts: BTreeMap<HostId, IpAddr>,
+    /// Their endpoints.
+    remotes: BTreeMap<Mac, RemotePlace>,
+}
+
+/// The TAP in the host's namespace that carries the gateway's addresses.
+#[derive(Clone)]
+struct HostPort {
+    link: String,
+    port: PortId,
+}
+
+/// A network's end of a patch.
+#[derive(Clone)]
+struct PatchEnd {
+    port: PortId,
+    /// The name of the network at the other end.
+    leads_to: String,
+}
+
+/// A network as other owners hold it: it stays whole, though the network may leave meanwhile.
+#[derive(Clone)]
+pub(crate) struct Place {
+    pub(crate) record: Arc<NetworkRecord>,
+    /// Absent where the network has no ports.
+    pub(crate) segment: Option<Arc<Segment>>,
+    pub(crate) seats: Arc<Seats>,
+}
+
+impl Networks {
+    pub(crate) fn new(
+        ground: Arc<Ground>,
+        filter: Arc<Filter>,
+        sharing: Arc<Sharing>,
+        ula_global_id: [u8; 5],
+    ) -> Self {
+        Self {
+            ground,
+            filter,
+            sharing,
+            ula_global_id,
+            table: Mutex::default(),
+            turns: Turns::default(),
+            closed: Arc::default(),
+            names: Rounds::default(),
+        }
+    }
+
+    /// The network that is called so, by name, id or unique beginning of the id.
+    pub(crate) fn find(&self, called: &str) -> Result<Place, Find> {
+        let table = lock(&self.table);
+        let id = table.id(called)?;
+        let network = table.networks.get(&id);
+        let network = network.ok_or_else(|| Find::NoNetwork(called.to_owned()))?;
+        Ok(network.place())
+    }
+
+    /// Why [`Networks::find`] finds nothing.
+    pub(crate) fn why_not(&self, called: &str) -> Find {
+        let found = self.find(called);
+        found
+            .err()
+            .unwrap_or_else(|| Find::NoNetwork(called.to_owned()))
+    }
+
+    /// The network with that very id.
+    pub(crate) fn place(&self, id: &str) -> Option<Place> {
+        let table = lock(&self.table);
+        let network = table.networks.get(id)?;
+        (network.stage == Stage::Up).then(|| network.place())
+    }
+
+    /// All of them, by id.
+    pub(crate) fn places(&self) -> Vec<Place> {
+        lock(&self.table).present().map(Network::place).collect()
+    }
+
+    /// Adds what was counted at a port of the network that is gone.
+    pub(crate) fn add_gone(&self, id: &str, counts: &PortCounts) {
+        if let Some(network) = lock(&self.table).networks.get_mut(id) {
+            network.gone += counts;
+        }
+    }
+
+    /// Waits until no act is going on, or `patience` is over.
+    pub(crate) fn finish(&self, patience: Duration) {
+        self.turns.settle(patience);
+    }
+
+    fn id_of_vni(&self, vni: Vni) -> Option<String> {
+        let table = lock(&self.table);
+        let mut present = table.present();
+        let network = present.find(|network| network.record.vni_shared() == Some(vni))?;
+        Some(network.record.id.clone())
+    }
+}
+
+impl Table {
+    /// Those that are made and do not leave.
+    fn present(&self) -> impl Iterator<Item = &Network> {
+        self.networks
+            .values()
+            .filter(|network| network.stage == Stage::Up)
+    }
+
+    fn id(&self, called: &str) -> Result<String, Find> {
+        let candidates = self
+            .present()
+            .map(|network| (network.record.id.as_str(), network.record.name.as_str()));
+        find(candidates, called)?.ok_or_else(|| Find::NoNetwork(called.to_owned()))
+    }
+
+    /// Whatever its stage: its name is taken.
+    fn has_name(&self, name: &str) -> bool {
+        self.networks
+            .values()
+            .any(|network| network.record.name == name)
+    }
+}
+
+impl Network {
+    fn place(&self) -> Place {
+        Place {
+            record: Arc::clone(&self.record),
+            segment: self.segment.clone(),
+            seats: Arc::clone(&self.seats),
+        }
+    }
+
+    /// Whether it runs without the host port that it should have.
+    fn is_closed(&self) -> bool {
+        self.record.has_host_port() && self.segment.is_some() && self.ways.host.is_none()
+    }
+}

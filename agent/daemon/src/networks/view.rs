@@ -1,0 +1,290 @@
+//! What the API shows of networks.
+
+use std::collections::HashMap;
+
+use agent_api::{
+    Driver, FdbEntryView, FdbKind, NetworkDetail, NetworkSummary, OverlayDetail, PortTotals,
+    PortView, Scope,
+};
+use agent_core::find::Find;
+use agent_core::firewall::Drops;
+use agent_core::network::DRIVER_OFFLOAD;
+use agent_core::record::NetworkRecord;
+use switch_core::{PortCounts, PortId, PortKind};
+
+use super::segment::Segment;
+use super::{Network, Networks, Place, Ways};
+use crate::ground::lock;
+use crate::seats::Attached;
+use crate::sharing::view::{self as tunnels, drops};
+
+/// A network as it is at one moment.
+struct Seen {
+    place: Place,
+    ways: Ways,
+    closed: Option<String>,
+    gone: PortCounts,
+    attached: Vec<Attached>,
+}
+
+impl Networks {
+    pub(crate) fn list(&self) -> Vec<NetworkSummary> {
+        let mut summaries: Vec<_> = {
+            let table = lock(&self.table);
+            let summaries = table.present().map(|network| NetworkSummary {
+                no_way_out: network.closed.clone(),
+                ..summary(&network.record)
+            });
+            summaries.collect()
+        };
+        summaries.sort_by(|one, other| one.name.cmp(&other.name));
+        summaries
+    }
+
+    /// The networks that have no way out, and why.
+    pub(crate) fn closed(&self) -> Vec<(String, String)> {
+        let table = lock(&self.table);
+        let closed = table.present().filter_map(|network| {
+            let why = network.closed.clone()?;
+            Some((network.record.name.clone(), why))
+        });
+        closed.collect()
+    }
+
+    pub(crate) fn inspect(&self, called: &str) -> Result<NetworkDetail, Find> {
+        let seen = self.see(called)?;
+        let record = &seen.place.record;
+        let segment = seen.place.segment.as_deref();
+        let ids: Vec<_> = seen.owners().into_keys().collect();
+        let mut sum = seen.gone.clone();
+        for counts in self.ground.switch.counters_of(&ids).values() {
+            sum += counts;
+        }
+        let mut drops = drops(&sum);
+        drops.extend(filter_drops(&self.filter.drops(), &record.host_link()));
+        let attached = seen.attached.iter();
+        Ok(NetworkDetail {
+            summary: NetworkSummary {
+                no_way_out: seen.closed.clone(),
+                ..summary(record)
+            },
+            subnets: record.subnets.iter().map(|subnet| subnet.net).collect(),
+            gateways: record.gateway_addresses(),
+            gateway_mac: segment.map(|segment| segment.gateway_mac.to_string()),
+            ip_range: record.ip_range,
+            ipv6: record.subnet_v6().is_some(),
+            internal: record.internal,
+            mtu: record.mtu,
+            dns: record.dns.clone(),
+            options: record.options.clone(),
+            host_link: seen.ways.host.as_ref().map(|host| host.link.clone()),
+            endpoints: attached.map(|attached| attached.detail(record)).collect(),
+            drops,
+            gone: segment.map(|_| totals(&seen.gone)),
+            forwarder: segment.and_then(|segment| segment.edge.report()),
+            dhcp: segment.and_then(|segment| segment.edge.dhcp()),
+            overlay: self.overlay(&seen),
+            patches: self.patched_to(&record.id),
+        })
+    }
+
+    pub(crate) fn fdb(&self, called: &str) -> Result<Vec<FdbEntryView>, Find> {
+        let seen = self.see(called)?;
+        let Some(segment) = &seen.place.segment else {
+            return Ok(Vec::new());
+        };
+        let owners = seen.owners();
+        let entries = segment.bridge.fdb().snapshot(self.ground.switch.now());
+        let mut rows: Vec<_> = entries
+            .into_iter()
+            .map(|entry| FdbEntryView {
+                mac: entry.mac.to_string(),
+                port: entry.port.0,
+                owner: owners.get(&entry.port).cloned().unwrap_or_default(),
+                kind: match entry.kind {
+                    switch_core::FdbKind::Learned => FdbKind::Learned,
+                    switch_core::FdbKind::Static => FdbKind::Static,
+                    switch_core::FdbKind::Sticky => FdbKind::Sticky,
+                },
+                age_s: (entry.kind == switch_core::FdbKind::Learned).then_some(entry.age.as_secs()),
+            })
+            .collect();
+        rows.sort_by(|one, other| one.mac.cmp(&other.mac));
+        Ok(rows)
+    }
+
+    /// Forgets what was learned, at one port or at all.
+    pub(crate) fn flush_fdb(&self, called: &str, port: Option<u32>) -> Result<(), Find> {
+        let Some(segment) = self.find(called)?.segment else {
+            return Ok(());
+        };
+        let ports = segment.bridge.ports();
+        let flushed = ports
+            .into_iter()
+            .filter(|id| port.is_none_or(|port| id.0 == port));
+        for port in flushed {
+            segment.bridge.fdb().flush_learned(port);
+        }
+        Ok(())
+    }
+
+    pub(crate) fn ports(&self, called: &str) -> Result<Vec<PortView>, Find> {
+        let seen = self.see(called)?;
+        let Some(segment) = &seen.place.segment else {
+            return Ok(Vec::new());
+        };
+        let owners = seen.owners();
+        let ids: Vec<_> = owners.keys().copied().collect();
+        let mut counters = self.ground.switch.counters_of(&ids);
+        let filtered = self.filter.drops();
+        let mut rows: Vec<_> = owners
+            .into_iter()
+            .map(|(port, owner)| {
+                let counts = counters.remove(&port).unwrap_or_default();
+                seen.port(segment, &filtered, (port, owner), &counts)
+            })
+            .collect();
+        rows.sort_by_key(|row| row.port);
+        Ok(rows)
+    }
+
+    /// A look at one network; nothing is asked of the kernel.
+    fn see(&self, called: &str) -> Result<Seen, Find> {
+        let table = lock(&self.table);
+        let id = table.id(called)?;
+        let network = table.networks.get(&id);
+        let network = network.ok_or_else(|| Find::NoNetwork(called.to_owned()))?;
+        Ok(Seen::of(network))
+    }
+
+    /// The network's way over hosts.
+    fn overlay(&self, seen: &Seen) -> Option<OverlayDetail> {
+        let overlay = seen.place.record.overlay.as_ref()?;
+        seen.place.segment.as_ref()?;
+        let (ways, sockets) = (&seen.ways, &self.sharing.tunnels);
+        let rows = ways.tunnels.iter().map(|(remote, tunnel)| {
+            let mut hosts = ways.hosts.iter();
+            let host = hosts.find_map(|(host, at)| (at == remote).then_some(host));
+            let counts = self.ground.switch.counters(tunnel.port);
+            tunnels::row(
+                sockets,
+                (*remote, host),
+                tunnel,
+                &counts.unwrap_or_default(),
+            )
+        });
+        Some(OverlayDetail {
+            encap: overlay.encap.name().to_owned(),
+            vni: overlay.vni,
+            tunnels: rows.collect(),
+            drops: tunnels::socket_drops(sockets, overlay.encap, ways.tunnels.values()),
+        })
+    }
+}
+
+impl Seen {
+    fn of(network: &Network) -> Self {
+        Self {
+            place: network.place(),
+            ways: network.ways.clone(),
+            closed: network.closed.clone(),
+            gone: network.gone.clone(),
+            attached: network.seats.attached(),
+        }
+    }
+
+    /// Every port of the network, and who is behind it.
+    fn owners(&self) -> HashMap<PortId, String> {
+        let mut owners = HashMap::new();
+        if let Some(segment) = &self.place.segment {
+            owners.insert(segment.edge_port, "gateway".to_owned());
+        }
+        if let Some(host) = &self.ways.host {
+            owners.insert(host.port, "host".to_owned());
+        }
+        let tunnels = self.ways.tunnels.iter();
+        owners.extend(tunnels.map(|(remote, tunnel)| (tunnel.port, remote.to_string())));
+        let patches = self.ways.patches.values();
+        owners.extend(patches.map(|patch| (patch.port, patch.leads_to.clone())));
+        let endpoints = self.attached.iter();
+        owners.extend(endpoints.filter_map(|attached| {
+            let name = attached.record.name.clone();
+            attached.plug.port.map(|port| (port, name))
+        }));
+        owners
+    }
+
+    fn link(&self, port: PortId) -> Option<String> {
+        let host = self.ways.host.as_ref().filter(|host| host.port == port);
+        if let Some(host) = host {
+            return Some(host.link.clone());
+        }
+        let mut attached = self.attached.iter();
+        let behind = attached.find(|attached| attached.plug.port == Some(port))?;
+        Some(behind.plug.link.clone())
+    }
+
+    fn port(
+        &self,
+        segment: &Segment,
+        filtered: &Drops,
+        (port, owner): (PortId, String),
+        counts: &PortCounts,
+    ) -> PortView {
+        // A port that is down is none of the bridge's; only those of endpoints can be.
+        let config = segment.bridge.port_config(port);
+        let kind = config.map_or(PortKind::Tap, |config| config.kind);
+        let link = self.link(port);
+        let mut drops = drops(counts);
+        if let Some(link) = &link {
+            drops.extend(filter_drops(filtered, link));
+        }
+        PortView {
+            port: port.0,
+            kind: kind.name().to_owned(),
+            link,
+            tap_driver: match kind {
+                PortKind::Tap => Some(self.place.record.tap_driver().to_owned()),
+                PortKind::Host => Some(DRIVER_OFFLOAD.to_owned()),
+                _ => None,
+            },
+            owner,
+            rx_frames: counts.rx_frames,
+            rx_bytes: counts.rx_bytes,
+            tx_frames: counts.tx_frames,
+            tx_bytes: counts.tx_bytes,
+            drops,
+        }
+    }
+}
+
+pub(super) fn summary(record: &NetworkRecord) -> NetworkSummary {
+    NetworkSummary {
+        id: record.id.clone(),
+        name: record.name.clone(),
+        driver: record.driver,
+        scope: if record.driver == Driver::Overlay {
+            Scope::Global
+        } else {
+            Scope::Local
+        },
+        no_way_out: None,
+        labels: record.labels.clone(),
+    }
+}
+
+fn totals(counts: &PortCounts) -> PortTotals {
+    PortTotals {
+        rx_frames: counts.rx_frames,
+        rx_bytes: counts.rx_bytes,
+        tx_frames: counts.tx_frames,
+        tx_bytes: counts.tx_bytes,
+        drops: drops(counts),
+    }
+}
+
+/// What the packet filter dropped on the way through the host port `link`.
+fn filter_drops(filtered: &Drops, link: &str) -> impl Iterator<Item = (String, u64)> {
+    let drops = filtered.of(link).into_iter();
+    drops.map(|(reason, packets)| (reason.name().to_owned(), packets))
+}

@@ -1,0 +1,294 @@
+//! The packet filter and the kernel's settings that go with it, as all owners together want them.
+//!
+//! # Theory of operation
+//!
+//! Owners say what they want as soon as they decide it, under their own locks: a network its rules, a container its published
+//! ports, the tunnels where they receive. [`Filter::settle`] then makes the host fit, in rounds that all share who ask at the
+//! same time; no lock is held meanwhile.
+//!
+//! What the packet filter does not know, nothing stops: so rules come first, then the settings that let the host forward, then
+//! a host port. Everything goes in the other order. Where the rules cannot be made, [`Filter::stands`] says so, and no host port
+//! stays open.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, SocketAddr};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, OnceLock};
+
+use agent_core::firewall::{Drops, Families, Published, Rules, Service};
+use agent_core::publish::network_rules;
+use agent_core::record::{NetworkRecord, SERVICES, SettingsRecord};
+use agent_core::settings;
+use agent_host::firewall::{Firewall, FirewallError, FirewallWatch};
+use agent_store::StoreError;
+
+use super::settings::{MakeSettings, Settings};
+use crate::ground::{Ground, lock};
+use crate::rounds::Rounds;
+
+/// The host's side of networks.
+pub(crate) struct Filter {
+    ground: Arc<Ground>,
+    /// Absent where there is no `nft`: then networks have no way out.
+    firewall: OnceLock<Firewall>,
+    is_watched: AtomicBool,
+    wanted: Mutex<Wanted>,
+    settings: Settings,
+    rounds: Rounds<Result<(), Unsettled>>,
+    /// Whether the last round left the rules as they are wanted.
+    stands: AtomicBool,
+}
+
+/// What the owners want, as they said it last.
+#[derive(Clone, Default)]
+struct Wanted {
+    /// The networks that have a host port, or shall have one, by id.
+    networks: BTreeMap<String, Arc<NetworkRecord>>,
+    /// By container.
+    published: BTreeMap<String, Vec<Published>>,
+    underlay: Underlay,
+    /// Host ports are about to open: the host has to forward.
+    opens: bool,
+    /// Networks went: what the host need not do any more is put back.
+    closes: bool,
+    /// The agent has taken leave of the host: what goes then must not bring rules back.
+    has_left: bool,
+}
+
+/// Why the host does not fit what is wanted of it; shared by all who asked for it.
+#[derive(Clone, Debug, thiserror::Error)]
+pub(crate) enum Unsettled {
+    #[error(transparent)]
+    Rules(Arc<FirewallError>),
+    #[error(transparent)]
+    Settings(Arc<MakeSettings>),
+}
+
+/// What concerns the packet filter of the ways between hosts.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Underlay {
+    /// Where this host's tunnels receive.
+    pub(crate) tunnels: BTreeSet<SocketAddr>,
+    /// Where the cluster's hosts listen to each other.
+    pub(crate) services: BTreeSet<Service>,
+}
+
+impl Filter {
+    /// With what an earlier life of the agent left on record.
+    pub(crate) fn new(ground: Arc<Ground>) -> Result<Self, StoreError> {
+        let wanted = Wanted {
+            underlay: Underlay {
+                services: ground.journal.get(SERVICES)?.unwrap_or_default(),
+                ..Underlay::default()
+            },
+            ..Wanted::default()
+        };
+        Ok(Self {
+            settings: Settings::read(Arc::clone(&ground))?,
+            ground,
+            firewall: OnceLock::new(),
+            is_watched: AtomicBool::new(false),
+            wanted: Mutex::new(wanted),
+            rounds: Rounds::default(),
+            stands: AtomicBool::new(false),
+        })
+    }
+
+    /// A network that has a way to the host needs rules from now on, at the next [`Filter::settle`].
+    pub(crate) fn want_network(&self, record: &Arc<NetworkRecord>) {
+        if record.has_host_port() {
+            let mut wanted = lock(&self.wanted);
+            wanted
+                .networks
+                .insert(record.id.clone(), Arc::clone(record));
+        }
+    }
+
+    /// A network needs no rules any more. Whether it had any.
+    pub(crate) fn drop_network(&self, id: &str) -> bool {
+        let mut wanted = lock(&self.wanted);
+        let had = wanted.networks.remove(id).is_some();
+        wanted.closes |= had;
+        had
+    }
+
+    /// What a container has published now.
+    pub(super) fn want_published(&self, container: &str, published: Vec<Published>) {
+        let mut wanted = lock(&self.wanted);
+        match published.is_empty() {
+            true => wanted.published.remove(container),
+            false => wanted.published.insert(container.to_owned(), published),
+        };
+    }
+
+    /// Where tunnels end and the cluster's hosts listen, asked of `present` while nobody else can say otherwise. Makes the
+    /// rules fit where that is new.
+    pub(crate) fn follow_underlay(&self, present: impl FnOnce() -> Underlay) {
+        {
+            let mut wanted = lock(&self.wanted);
+            let present = present();
+            if wanted.has_left || wanted.underlay == present {
+                return;
+            }
+            if wanted.underlay.services != present.services {
+                // Only the next start would miss it, for a moment.
+                drop(self.ground.journal.put(SERVICES, &present.services));
+            }
+            wanted.underlay = present;
+        }
+        if let Err(why) = self.settle() {
+            self.ground.warn(why.to_string());
+        }
+    }
+
+    /// Makes the rules fit what is wanted; without any network or tunnel there is nothing in the packet filter.
+    pub(crate) fn settle(&self) -> Result<(), Unsettled> {
+        self.rounds.ask(|| {
+            let settled = self.round();
+            self.stands.store(settled.is_ok(), Ordering::Release);
+            settled
+        })
+    }
+
+    /// The same, and lets the host forward: for host ports that are about to open.
+    pub(crate) fn open(&self) -> Result<(), Unsettled> {
+        lock(&self.wanted).opens = true;
+        self.settle()
+    }
+
+    /// Whether host ports may be open.
+    pub(crate) fn stands(&self) -> bool {
+        self.stands.load(Ordering::Acquire)
+    }
+
+    /// At the end of the agent. Nothing of it stays on the host, unless something is `attached` that goes on without it. Its
+    /// host ports go with it: clients are refused until the next start.
+    pub(crate) fn leave(&self, attached: usize) {
+        {
+            let mut wanted = lock(&self.wanted);
+            wanted.has_left = true;
+            let had_published = !std::mem::take(&mut wanted.published).is_empty();
+            if attached > 0 {
+                tracing::info!(
+                    attached,
+                    "rules stay in the packet filter, for what is attached"
+                );
+                if !had_published {
+                    return;
+                }
+            } else {
+                wanted.networks.clear();
+                wanted.underlay = Underlay::default();
+                wanted.closes = true;
+            }
+        }
+        if let Err(why) = self.settle() {
+            tracing::warn!(%why, "rules stay in the packet filter as they are");
+        }
+    }
+
+    fn round(&self) -> Result<(), Unsettled> {
+        let wanted = {
+            let mut wanted = lock(&self.wanted);
+            let now = wanted.clone();
+            (wanted.opens, wanted.closes) = (false, false);
+            now
+        };
+        let needed = wanted.needed();
+        if wanted.closes {
+            let beside_docker = || self.firewall().is_ok_and(Firewall::is_beside_docker);
+            self.settings.restore(needed, beside_docker);
+        }
+        // On record before the rules, which tell apart what is forwarded only since the agent made it.
+        let before = self.settings.record();
+        let changes = match wanted.opens {
+            true => self.settings.plan(needed),
+            false => Vec::new(),
+        };
+        let settings = self.settings.record();
+        let applied = self.firewall().and_then(|firewall| {
+            match wanted.networks.is_empty() && wanted.underlay.tunnels.is_empty() {
+                true => firewall.remove(),
+                false => firewall.apply(&wanted.rules(&settings)),
+            }
+        });
+        match applied {
+            Ok(()) if wanted.opens => {
+                let made = self.settings.make(&changes);
+                made.map_err(|error| Unsettled::Settings(Arc::new(error)))
+            }
+            Ok(()) => Ok(()),
+            Err(error) => {
+                self.settings.take_back(before);
+                Err(Unsettled::Rules(Arc::new(error)))
+            }
+        }
+    }
+
+    /// The packet filter, looked for again as long as it is not there.
+    fn firewall(&self) -> Result<&Firewall, FirewallError> {
+        match self.firewall.get() {
+            Some(firewall) => Ok(firewall),
+            None => {
+                let found = Firewall::find()?;
+                Ok(self.firewall.get_or_init(|| found))
+            }
+        }
+    }
+
+    /// What the packet filter dropped so far.
+    pub(crate) fn drops(&self) -> Drops {
+        self.firewall().map(Firewall::drops).unwrap_or_default()
+    }
+
+    /// Forgets all connections of addresses that are about to be somebody else's.
+    pub(crate) fn forget_connections(&self, released: &[IpAddr]) {
+        if let Ok(firewall) = self.firewall() {
+            firewall.forget_addresses(released);
+        }
+    }
+
+    /// Opens the way to published ports from the host's loopback addresses, on links that came after the rules.
+    pub(crate) fn lead_loopback(&self) {
+        if let Ok(firewall) = self.firewall() {
+            let settings = self.settings.record();
+            let rules = lock(&self.wanted).rules(&settings);
+            firewall.lead_loopback(&rules);
+        }
+    }
+
+    /// The watch over changes by others, for the first that asks once there is a packet filter.
+    pub(crate) fn watch(&self) -> Option<FirewallWatch> {
+        let firewall = self.firewall().ok()?;
+        if self.is_watched.swap(true, Ordering::Relaxed) {
+            return None;
+        }
+        match firewall.watch() {
+            Ok(watch) => Some(watch),
+            Err(error) => {
+                self.ground.warn(error.to_string());
+                None
+            }
+        }
+    }
+}
+
+impl Wanted {
+    fn needed(&self) -> Families {
+        settings::needed(self.networks.values().map(|record| &**record))
+    }
+
+    fn rules(&self, settings: &SettingsRecord) -> Rules {
+        let networks = self.networks.values();
+        Rules {
+            networks: networks
+                .filter_map(|record| network_rules(record))
+                .collect(),
+            published: self.published.values().flatten().cloned().collect(),
+            tunnels: self.underlay.tunnels.clone(),
+            services: self.underlay.services.clone(),
+            own_forwarding: settings::own_forwarding(settings),
+            ..Rules::default()
+        }
+    }
+}

@@ -1,0 +1,395 @@
+//! Seats: who is on a network, with which name, MAC and addresses.
+//!
+//! A network hands its seats out; only [`crate::endpoints`] changes who has them. An endpoint that is coming has its seat
+//! already, and one that is going keeps it until nothing of it is left.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::IpAddr;
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+
+use agent_api::EndpointDetail;
+pub(crate) use agent_core::endpoint::Past;
+use agent_core::endpoint::{self, Attach, Attachment, Fresh};
+use agent_core::ipam::{AllocateAddress, Pools, Tenant};
+use agent_core::record::{EndpointRecord, NetnsId, NetworkRecord, Owner, endpoint_key};
+use switch_core::{Mac, PortId};
+
+use crate::ground::lock;
+use crate::journal::{Journal, Kept};
+
+/// The endpoints of one network on this host.
+pub(crate) struct Seats(Mutex<Table>);
+
+struct Table {
+    pools: Pools,
+    past: Past,
+    /// By id.
+    endpoints: BTreeMap<String, Endpoint>,
+    /// The network is about to go, and takes nobody.
+    is_closed: bool,
+}
+
+struct Endpoint {
+    record: EndpointRecord,
+    stage: Stage,
+    plug: Plug,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    /// Reserved: being attached.
+    Coming,
+    There,
+    /// Being detached: it keeps its addresses until nothing of it is left.
+    Going,
+}
+
+/// What plugs an endpoint in; nothing as long as it is not plugged.
+#[derive(Clone, Default)]
+pub(crate) struct Plug {
+    /// Absent where the link was moved to where it cannot be made again.
+    pub(crate) port: Option<PortId>,
+    /// The link's name inside the sandbox.
+    pub(crate) link: String,
+    /// The TAP behind the port, beside the switch's hold on it.
+    pub(crate) tap: Option<Arc<OwnedFd>>,
+    /// The namespace that it was attached in.
+    pub(crate) sandbox: Option<NetnsId>,
+}
+
+/// An endpoint as it is at one moment.
+#[derive(Clone)]
+pub(crate) struct Attached {
+    pub(crate) record: EndpointRecord,
+    pub(crate) plug: Plug,
+}
+
+/// Who uses a network, as refusals show it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Users(pub(crate) Vec<String>);
+
+impl Users {
+    pub(crate) const SHOWN_MAX: usize = 5;
+}
+
+impl fmt::Display for Users {
+    fn fmt(&self, text: &mut fmt::Formatter<'_>) -> fmt::Result {
+        text.write_str(&self.0.join(", "))
+    }
+}
+
+impl Seats {
+    pub(crate) fn new(pools: Pools, past: Past) -> Self {
+        Self(Mutex::new(Table {
+            pools,
+            past,
+            endpoints: BTreeMap::new(),
+            is_closed: false,
+        }))
+    }
+
+    /// Those that are attached.
+    pub(crate) fn attached(&self) -> Vec<Attached> {
+        let table = lock(&self.0);
+        table.there().map(Endpoint::seen).collect()
+    }
+
+    pub(crate) fn attached_of(&self, owner: &Owner) -> Vec<Attached> {
+        let table = lock(&self.0);
+        let own = table
+            .there()
+            .filter(|endpoint| endpoint.record.owner == *owner);
+        own.map(Endpoint::seen).collect()
+    }
+
+    pub(crate) fn get(&self, id: &str) -> Option<Attached> {
+        let table = lock(&self.0);
+        let endpoint = table.endpoints.get(id)?;
+        (endpoint.stage == Stage::There).then(|| endpoint.seen())
+    }
+
+    /// One that is not attached yet, with whatever is plugged of it.
+    pub(crate) fn coming(&self, id: &str) -> Option<Attached> {
+        let table = lock(&self.0);
+        let endpoint = table.endpoints.get(id)?;
+        (endpoint.stage == Stage::Coming).then(|| endpoint.seen())
+    }
+
+    /// The endpoint that has the port.
+    pub(crate) fn behind(&self, port: PortId) -> Option<Attached> {
+        let table = lock(&self.0);
+        let mut there = table.there();
+        there
+            .find(|endpoint| endpoint.plug.port == Some(port))
+            .map(Endpoint::seen)
+    }
+
+    /// The port of the endpoint that has the MAC.
+    pub(crate) fn port_of(&self, mac: Mac) -> Option<PortId> {
+        let table = lock(&self.0);
+        let mut there = table.there();
+        let own = there.find(|endpoint| endpoint.record.mac == mac.octets())?;
+        own.plug.port
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        lock(&self.0).endpoints.len()
+    }
+
+    pub(crate) fn are_free(&self) -> bool {
+        lock(&self.0).endpoints.is_empty()
+    }
+
+    /// The records of those that are there or coming: what this host holds addresses for.
+    pub(crate) fn records(&self) -> Vec<EndpointRecord> {
+        let table = lock(&self.0);
+        let endpoints = table.endpoints.values();
+        let held = endpoints.filter(|endpoint| endpoint.stage != Stage::Going);
+        held.map(|endpoint| endpoint.record.clone()).collect()
+    }
+
+    /// Takes nobody from now on, unless somebody is there.
+    pub(crate) fn close(&self) -> Result<(), Users> {
+        let mut table = lock(&self.0);
+        if table.endpoints.is_empty() {
+            table.is_closed = true;
+            return Ok(());
+        }
+        let users = table.endpoints.values();
+        let users = users.map(|endpoint| endpoint.record.name.clone());
+        Err(Users(users.take(Users::SHOWN_MAX).collect()))
+    }
+
+    pub(crate) fn reopen(&self) {
+        lock(&self.0).is_closed = false;
+    }
+
+    /// Checks the wishes, takes the addresses and keeps the seat; the endpoint is [`Stage::Coming`].
+    pub(crate) fn reserve(
+        &self,
+        network: &NetworkRecord,
+        attachment: &Attachment<'_>,
+        place: endpoint::Place,
+        fresh: Fresh,
+    ) -> Result<EndpointRecord, Attach> {
+        self.plan(network, |table| {
+            let others = table.endpoints.values().map(|endpoint| &endpoint.record);
+            endpoint::plan(network, &mut table.pools, others, attachment, place, fresh)
+        })
+    }
+
+    /// The same from addresses that this host keeps in reserve.
+    pub(crate) fn reserve_kept(
+        &self,
+        network: &NetworkRecord,
+        kept: &[IpAddr],
+        attachment: &Attachment<'_>,
+        place: endpoint::Place,
+        fresh: Fresh,
+    ) -> Result<EndpointRecord, Attach> {
+        self.plan(network, |table| {
+            let others = table.endpoints.values().map(|endpoint| &endpoint.record);
+            endpoint::plan_from_reserve(
+                network,
+                &mut table.pools,
+                kept,
+                others,
+                attachment,
+                place,
+                fresh,
+            )
+        })
+    }
+
+    fn plan(
+        &self,
+        network: &NetworkRecord,
+        plan: impl FnOnce(&mut Table) -> Result<EndpointRecord, Attach>,
+    ) -> Result<EndpointRecord, Attach> {
+        let mut table = lock(&self.0);
+        if table.is_closed {
+            return Err(Attach::Gone(network.name.clone()));
+        }
+        let record = plan(&mut table)?;
+        table.come(record.clone());
+        Ok(record)
+    }
+
+    /// Takes up an endpoint that is on record, at the start of the agent.
+    pub(crate) fn take_back(&self, record: &EndpointRecord) -> Result<(), AllocateAddress> {
+        let mut table = lock(&self.0);
+        table.pools.take_back(record)?;
+        table.come(record.clone());
+        Ok(())
+    }
+
+    /// What was plugged belongs to the seat, and goes with it.
+    pub(crate) fn plug(&self, id: &str, plug: Plug) {
+        if let Some(endpoint) = lock(&self.0).endpoints.get_mut(id) {
+            endpoint.plug = plug;
+        }
+    }
+
+    /// The endpoint is attached. Where its record had no link's name it has now.
+    pub(crate) fn seat(&self, id: &str, journal: &Journal) -> Option<Kept> {
+        let mut table = lock(&self.0);
+        let endpoint = table.endpoints.get_mut(id)?;
+        endpoint.stage = Stage::There;
+        if endpoint.record.link.is_some() {
+            return None;
+        }
+        endpoint.record.link = Some(endpoint.plug.link.clone());
+        Some(journal.put(&endpoint_key(id), &endpoint.record))
+    }
+
+    /// Changes the record of an endpoint that is attached, and keeps it.
+    pub(crate) fn change(
+        &self,
+        id: &str,
+        journal: &Journal,
+        change: impl FnOnce(&mut EndpointRecord),
+    ) -> Option<Kept> {
+        let mut table = lock(&self.0);
+        let endpoint = table.endpoints.get_mut(id)?;
+        if endpoint.stage != Stage::There {
+            return None;
+        }
+        change(&mut endpoint.record);
+        Some(journal.put(&endpoint_key(id), &endpoint.record))
+    }
+
+    /// The endpoint is about to go: nobody sees it any more, its addresses are still its own. Whatever there is of it.
+    pub(crate) fn go(&self, id: &str) -> Option<Attached> {
+        let mut table = lock(&self.0);
+        let endpoint = table.endpoints.get_mut(id)?;
+        if endpoint.stage == Stage::Going {
+            return None;
+        }
+        endpoint.stage = Stage::Going;
+        Some(endpoint.seen())
+    }
+
+    /// Nothing of the endpoint is left: its seat is free, and its record goes. What was of the reserve, by `is_reserve`, is so
+    /// again.
+    pub(crate) fn free(
+        &self,
+        id: &str,
+        journal: &Journal,
+        is_reserve: impl Fn(IpAddr) -> bool,
+    ) -> Option<Kept> {
+        let mut table = lock(&self.0);
+        let endpoint = table.endpoints.remove(id)?;
+        table.pools.release(&endpoint.record);
+        for address in endpoint.record.addresses() {
+            if is_reserve(address) {
+                table.pools.mark(address, Tenant::Reserve);
+            }
+        }
+        Some(journal.delete(&endpoint_key(id)))
+    }
+
+    /// Gives a seat back of which nothing is on record yet.
+    pub(crate) fn unreserve(&self, record: &EndpointRecord) {
+        let mut table = lock(&self.0);
+        if table.endpoints.remove(&record.id).is_some() {
+            table.pools.release(record);
+        }
+    }
+
+    /// Notes that an address is not to be given out.
+    pub(crate) fn mark(&self, address: IpAddr, tenant: Tenant) {
+        lock(&self.0).pools.mark(address, tenant);
+    }
+
+    /// Undoes [`Seats::mark`]; what an endpoint of this host has stays.
+    pub(crate) fn unmark(&self, address: IpAddr) {
+        lock(&self.0).pools.unmark(address);
+    }
+
+    /// Addresses from the top of the IPv4 (or IPv6) range that are nobody's, where there is a pool of at least so many bits.
+    pub(crate) fn highest_free(&self, is_ipv4: bool, count: usize, bits_min: u8) -> Vec<IpAddr> {
+        let table = lock(&self.0);
+        let pool = match is_ipv4 {
+            true => table.pools.v4.as_ref(),
+            false => table.pools.v6.as_ref(),
+        };
+        let fits = |subnet: ipnet::IpNet| subnet.max_prefix_len() - subnet.prefix_len() >= bits_min;
+        pool.filter(|pool| fits(pool.subnet()))
+            .map_or_else(Vec::new, |pool| pool.highest_free(count))
+    }
+
+    /// Asks what neighbours may remember of the network's addresses.
+    pub(crate) fn with_past<T>(&self, ask: impl FnOnce(&mut Past) -> T) -> T {
+        ask(&mut lock(&self.0).past)
+    }
+
+    /// Keeps the paths that lead to sandboxes now, in place of those that do not any more.
+    pub(crate) fn follow_sandboxes(&self, found: &BTreeMap<NetnsId, PathBuf>, journal: &Journal) {
+        for attached in self.attached() {
+            let Owner::Sandbox(sandbox) = attached.record.owner else {
+                continue;
+            };
+            if let Some(path) = found.get(&sandbox) {
+                let kept = self.change(&attached.record.id, journal, |record| {
+                    record.sandbox = Some(path.clone());
+                });
+                if let Some(Err(error)) = kept.map(Kept::wait) {
+                    tracing::warn!(endpoint = attached.record.name, %error, "an endpoint will not come back after a restart");
+                }
+            }
+        }
+    }
+}
+
+impl Table {
+    fn there(&self) -> impl Iterator<Item = &Endpoint> {
+        self.endpoints
+            .values()
+            .filter(|endpoint| endpoint.stage == Stage::There)
+    }
+
+    fn come(&mut self, record: EndpointRecord) {
+        let coming = Endpoint {
+            record,
+            stage: Stage::Coming,
+            plug: Plug::default(),
+        };
+        self.endpoints.insert(coming.record.id.clone(), coming);
+    }
+}
+
+impl Attached {
+    /// As the API shows it.
+    pub(crate) fn detail(&self, network: &NetworkRecord) -> EndpointDetail {
+        let record = &self.record;
+        let addresses = record.addresses().into_iter();
+        EndpointDetail {
+            id: record.id.clone(),
+            network: network.name.clone(),
+            name: record.name.clone(),
+            mac: Mac::new(record.mac).to_string(),
+            addresses: addresses
+                .filter_map(|address| network.on_link(address))
+                .collect(),
+            gateways: network.gateway_addresses(),
+            link: self.plug.link.clone(),
+            port: self.plug.port.map(|port| port.0),
+            aliases: record.aliases.clone(),
+            sandbox: record.sandbox.clone(),
+            up: !record.down,
+            moved: record.moved.is_some(),
+        }
+    }
+}
+
+impl Endpoint {
+    fn seen(&self) -> Attached {
+        Attached {
+            record: self.record.clone(),
+            plug: self.plug.clone(),
+        }
+    }
+}

@@ -1,0 +1,277 @@
+//! This host's cluster: making it, joining it, leaving it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use agent_api::{
+    ApiError, ClusterDetail, ClusterInit, ClusterJoin, ClusterRevoke, ErrorKind, HostState,
+    HostView, Token, TokenCreate,
+};
+use agent_cluster::{InitRequest, JoinCluster, JoinToken, Member, UseCluster};
+use overlay_core::{Directory, DirectoryConfig, Epoch, HostId};
+use switch_core::Vni;
+
+use super::{Sharing, view};
+use crate::ground::lock;
+
+/// Whether this host is in a cluster. While it joins or leaves, nobody else can.
+#[derive(Default)]
+pub(super) enum Membership {
+    #[default]
+    Out,
+    Changing,
+    In(Arc<Member>),
+}
+
+/// Everything that is asked of clusters.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Cluster {
+    #[error(
+        "this host is in no cluster; make one with `tapestry cluster init` or join one with `tapestry cluster join`"
+    )]
+    NoMember,
+    #[error("this host is in cluster {0} already; leave it first with `tapestry cluster leave`")]
+    Member(String),
+    #[error("this host is just joining or leaving a cluster; try again when that is done")]
+    Changing,
+    #[error("{0}")]
+    Token(String),
+    #[error("a token lasts 1 to {} seconds", TOKEN_TTL_MAX.as_secs())]
+    Ttl,
+    #[error("network {network:?} of the cluster is in use here by {user:?}; remove that first")]
+    InUse { network: String, user: String },
+    #[error("this host cannot be named to others: {0}")]
+    Host(String),
+    #[error(transparent)]
+    Use(#[from] UseCluster),
+}
+
+impl From<Cluster> for ApiError {
+    fn from(error: Cluster) -> Self {
+        let kind = match &error {
+            Cluster::NoMember => ErrorKind::NotFound,
+            Cluster::Member(_) | Cluster::Changing | Cluster::InUse { .. } => ErrorKind::Conflict,
+            Cluster::Token(_) | Cluster::Ttl => ErrorKind::Invalid,
+            Cluster::Use(UseCluster::NoHost(_)) => ErrorKind::NotFound,
+            Cluster::Use(UseCluster::Refused(_) | UseCluster::Ambiguous(_)) => ErrorKind::Invalid,
+            Cluster::Host(_) | Cluster::Use(_) => ErrorKind::Failed,
+        };
+        Self::new(kind, error.to_string())
+    }
+}
+
+/// A change of the membership: what it comes to in the end, or what was before.
+pub(crate) struct Change<'a> {
+    sharing: &'a Sharing,
+    outcome: Membership,
+}
+
+impl Change<'_> {
+    /// The host is in no cluster when the change is over.
+    pub(crate) fn end_out(mut self) {
+        self.outcome = Membership::Out;
+    }
+
+    fn end_in(mut self, member: Arc<Member>) {
+        self.outcome = Membership::In(member);
+    }
+}
+
+impl Drop for Change<'_> {
+    fn drop(&mut self) {
+        *lock(&self.sharing.membership) = std::mem::take(&mut self.outcome);
+    }
+}
+
+impl Sharing {
+    fn needed_member(&self) -> Result<Arc<Member>, Cluster> {
+        self.member().ok_or(Cluster::NoMember)
+    }
+
+    /// Nobody else joins or leaves until the change is dropped.
+    fn begin_joining(&self) -> Result<Change<'_>, Cluster> {
+        let mut membership = lock(&self.membership);
+        match &*membership {
+            Membership::Out => {}
+            Membership::Changing => return Err(Cluster::Changing),
+            Membership::In(member) => return Err(Cluster::Member(member.cluster().to_owned())),
+        }
+        *membership = Membership::Changing;
+        Ok(Change {
+            sharing: self,
+            outcome: Membership::Out,
+        })
+    }
+
+    pub(crate) fn begin_leaving(&self) -> Result<(Change<'_>, Arc<Member>), Cluster> {
+        let mut membership = lock(&self.membership);
+        match std::mem::replace(&mut *membership, Membership::Changing) {
+            Membership::In(member) => {
+                let change = Change {
+                    sharing: self,
+                    outcome: Membership::In(Arc::clone(&member)),
+                };
+                Ok((change, member))
+            }
+            Membership::Out => {
+                *membership = Membership::Out;
+                Err(Cluster::NoMember)
+            }
+            Membership::Changing => Err(Cluster::Changing),
+        }
+    }
+
+    /// Makes a cluster of this host; `take_up` wires it to the networks.
+    pub(crate) fn init(
+        &self,
+        request: ClusterInit,
+        take_up: impl FnOnce(&Arc<Member>) -> Result<(), Cluster>,
+    ) -> Result<ClusterDetail, ApiError> {
+        let change = self.begin_joining()?;
+        let request = InitRequest {
+            address: request.address,
+            tcp_port: request.tcp_port,
+            etcd: request.etcd,
+        };
+        let ground = &self.ground;
+        let member = Member::init(&ground.config.cluster, request, &ground.runtime);
+        Ok(self.enter(change, member.map_err(Cluster::from)?, take_up)?)
+    }
+
+    /// Joins the cluster of the host that made the token.
+    pub(crate) fn join(
+        &self,
+        request: &ClusterJoin,
+        take_up: impl FnOnce(&Arc<Member>) -> Result<(), Cluster>,
+    ) -> Result<ClusterDetail, ApiError> {
+        let change = self.begin_joining()?;
+        let token: JoinToken = request
+            .token
+            .parse()
+            .map_err(|error| Cluster::Token(format!("{error}")))?;
+        let request = JoinCluster {
+            token,
+            signer: request.address,
+            address: request.advertise,
+        };
+        let ground = &self.ground;
+        let member = Member::join(&ground.config.cluster, &request, &ground.runtime);
+        Ok(self.enter(change, member.map_err(Cluster::from)?, take_up)?)
+    }
+
+    /// Goes on as a member, where this host is one.
+    pub(crate) fn resume(&self, take_up: impl FnOnce(&Arc<Member>) -> Result<(), Cluster>) {
+        let ground = &self.ground;
+        let resumed = self.begin_joining().and_then(|change| {
+            match Member::resume(&ground.config.cluster, &ground.runtime)? {
+                Some(member) => self.enter(change, member, take_up).map(drop),
+                None => Ok(()),
+            }
+        });
+        if let Err(why) = resumed {
+            ground.warn(format!("this host is out of its cluster: {why}"));
+        }
+    }
+
+    /// The member's thread calls back as soon as it starts, and finds the membership then.
+    fn enter(
+        &self,
+        change: Change<'_>,
+        member: Arc<Member>,
+        take_up: impl FnOnce(&Arc<Member>) -> Result<(), Cluster>,
+    ) -> Result<ClusterDetail, Cluster> {
+        change.end_in(Arc::clone(&member));
+        take_up(&member)?;
+        Ok(self.detail(&member))
+    }
+
+    /// Starts what carries and orders what the cluster shares, before the member begins to tell of it.
+    pub(crate) fn prepare(
+        &self,
+        member: &Arc<Member>,
+        networks: impl Iterator<Item = Vni>,
+    ) -> Result<(), Cluster> {
+        let host = HostId::new(member.host()).map_err(|error| Cluster::Host(error.to_string()))?;
+        let mut directory = Directory::new(DirectoryConfig::new(host, Epoch(0)));
+        for vni in networks {
+            directory.attach_network(vni);
+        }
+        *lock(&self.directory) = Some(directory);
+        self.guard_tunnels(Some(member));
+        Ok(())
+    }
+
+    /// Takes down what a cluster brought, after the member has left.
+    pub(crate) fn clear(&self) {
+        *lock(&self.directory) = None;
+        self.tunnels.stop_quic();
+        self.guard_tunnels(None);
+    }
+
+    pub(crate) fn inspect(&self) -> Result<ClusterDetail, ApiError> {
+        Ok(self.detail(&*self.needed_member()?))
+    }
+
+    pub(crate) fn create_token(&self, request: &TokenCreate) -> Result<Token, ApiError> {
+        let ttl = request.ttl_s.map_or(TOKEN_TTL_MAX, Duration::from_secs);
+        if ttl > TOKEN_TTL_MAX || ttl.is_zero() {
+            return Err(Cluster::Ttl.into());
+        }
+        let (token, address) = self.needed_member()?.token(ttl).map_err(Cluster::from)?;
+        Ok(Token {
+            token: token.to_string(),
+            address,
+            ttl_s: ttl.as_secs(),
+        })
+    }
+
+    pub(crate) fn revoke(&self, request: &ClusterRevoke) -> Result<(), ApiError> {
+        let revoked = self.needed_member()?.revoke(&request.host);
+        let revoked = revoked.map_err(Cluster::from)?;
+        tracing::info!(
+            host = revoked.id,
+            name = revoked.record.name,
+            "host revoked"
+        );
+        Ok(())
+    }
+
+    /// At the end of the agent. The member's thread may be in the midst of following.
+    pub(crate) fn stop(&self) {
+        if let Some(member) = self.member() {
+            member.stop();
+        }
+    }
+
+    fn detail(&self, member: &Member) -> ClusterDetail {
+        let in_step = member.session().is_some();
+        let quic = self.tunnels.quic();
+        let tunnel = |host: &str| view::host_tunnel(quic.as_deref()?, host);
+        let hosts = member.hosts().into_iter().map(|host| HostView {
+            own: host.id == member.host(),
+            state: match host.alive {
+                Some(_) => HostState::Up,
+                None => HostState::Down,
+            },
+            address: host
+                .alive
+                .map_or(host.record.address, |alive| alive.address),
+            tunnel: tunnel(&host.id),
+            name: host.record.name,
+            joined_s: host.record.joined_s,
+            id: host.id,
+        });
+        ClusterDetail {
+            id: member.cluster().to_owned(),
+            host: member.host().to_owned(),
+            in_step,
+            certificate_until_s: member.certificate_until_s(),
+            hosts: hosts.collect(),
+            refused: member.refused(),
+            quic: view::quic(&self.tunnels),
+        }
+    }
+}
+
+/// Long enough to walk to the other host, short enough for a token that was overheard.
+const TOKEN_TTL_MAX: Duration = Duration::from_secs(15 * 60);

@@ -1,0 +1,92 @@
+//! The directory, which orders what all hosts claim, and where a host is.
+
+use std::net::IpAddr;
+
+use agent_cluster::{ALIVE, AliveRecord, HOSTS, HostRecord, Member};
+use agent_core::record::EndpointRecord;
+use overlay_core::{DirectoryEvent, Epoch, HostId, Record, RecordFlags, Sequence};
+use switch_core::{Mac, Vni};
+
+use super::Sharing;
+use crate::ground::lock;
+
+impl Sharing {
+    /// A network of the cluster is here from now on.
+    pub(crate) fn attach_network(&self, vni: Vni) {
+        if let Some(directory) = &mut *lock(&self.directory) {
+            directory.attach_network(vni);
+        }
+    }
+
+    pub(crate) fn detach_network(&self, vni: Vni) {
+        if let Some(directory) = &mut *lock(&self.directory) {
+            directory.detach_network(vni);
+        }
+    }
+
+    /// Registers an endpoint of this host in the directory; its sequence number. Nothing where there is no cluster.
+    pub(super) fn announce(&self, vni: Vni, record: &EndpointRecord) -> Option<u32> {
+        let flags = RecordFlags {
+            sticky: true,
+            ..RecordFlags::default()
+        };
+        let place = (vni, Mac::new(record.mac));
+        let now = self.ground.switch.now();
+        let announced = lock(&self.directory).as_mut()?.announce(
+            now,
+            place,
+            &record.addresses(),
+            flags,
+            Sequence(0),
+        );
+        match announced {
+            Ok(record) => Some(record.sequence.0),
+            Err(error) => {
+                tracing::warn!(endpoint = record.name, %error, "an endpoint is not shared");
+                None
+            }
+        }
+    }
+
+    pub(super) fn withdraw(&self, vni: Vni, record: &EndpointRecord) {
+        if let Some(directory) = &mut *lock(&self.directory) {
+            directory.withdraw(self.ground.switch.now(), vni, Mac::new(record.mac));
+        }
+    }
+
+    pub(crate) fn next_event(&self) -> Option<DirectoryEvent> {
+        lock(&self.directory).as_mut()?.poll_event()
+    }
+
+    /// Whether there is a directory to be told of another host's endpoint.
+    pub(crate) fn apply(&self, record: Record, is_there: bool) -> bool {
+        let now = self.ground.switch.now();
+        let mut directory = lock(&self.directory);
+        let Some(directory) = &mut *directory else {
+            return false;
+        };
+        let (mac, host) = (record.mac, record.host.clone());
+        let applied = match is_there {
+            true => directory.apply(now, record),
+            false => directory.apply_withdrawal(now, &record.withdrawal()),
+        };
+        tracing::debug!(%mac, %host, ?applied, is_there, "remote endpoint");
+        true
+    }
+
+    pub(crate) fn forget_host(&self, host: &HostId, epoch: u64) {
+        if let Some(directory) = &mut *lock(&self.directory) {
+            directory.host_gone(self.ground.switch.now(), host, Epoch(epoch));
+        }
+    }
+}
+
+/// Where a host is, as far as is known.
+pub(crate) fn address_of(member: &Member, host: &HostId) -> Option<IpAddr> {
+    let world = member.world();
+    let alive = world.find::<AliveRecord>(&format!("{ALIVE}{host}"));
+    alive.map(|(alive, _)| alive.address).or_else(|| {
+        let known = world.find::<HostRecord>(&format!("{HOSTS}{host}"));
+        known.map(|(known, _)| known.address)
+    })
+}

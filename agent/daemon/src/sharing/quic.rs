@@ -1,0 +1,149 @@
+//! Connections to the other hosts of the cluster.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use agent_cluster::{
+    ALIVE, AliveRecord, Identity, KEY_LOG, Member, UseCluster, certificate_end_s, now_s,
+};
+use agent_host::netlink::NetlinkError;
+use overlay_core::{Epoch, HostId, Timing};
+use overlay_io::{QuicConfig, QuicEvent, QuicTunnel};
+
+use super::Sharing;
+use super::route::udp_payload_max;
+use super::tunnels::OpenTunnel;
+use crate::random::random_seed;
+
+/// Why networks over QUIC do not reach other hosts.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum StartTunnel {
+    #[error(transparent)]
+    Identity(#[from] UseCluster),
+    #[error(transparent)]
+    Mtu(#[from] NetlinkError),
+    #[error(transparent)]
+    Open(#[from] OpenTunnel),
+    #[error("no thread for the tunnel's events: {0}")]
+    Thread(#[from] std::io::Error),
+    #[error("{0}")]
+    Credentials(String),
+}
+
+impl Sharing {
+    /// Opens this host's QUIC socket and keeps an eye on the certificates that peers show.
+    pub(crate) fn start_quic(
+        self: &Arc<Self>,
+        member: &Member,
+        host: &HostId,
+    ) -> Result<(), StartTunnel> {
+        let local = member.quic_address();
+        let credentials = member.identity().credentials();
+        let config = QuicConfig {
+            local,
+            host: host.clone(),
+            // Any number that grows from life to life.
+            epoch: Epoch(now_s()),
+            credentials: credentials
+                .map_err(|error| StartTunnel::Credentials(error.to_string()))?,
+            reset_key: member.reset_key()?,
+            udp_payload_max: udp_payload_max(local.ip())?,
+            timing: Timing::default(),
+            seed: random_seed(),
+        };
+        if config.credentials.key_log {
+            self.ground.warn(format!(
+                "the keys of tunnels are written to the file that {KEY_LOG} names: whoever reads it reads all traffic"
+            ));
+        }
+        let tunnel = self.tunnels.start_quic(config)?;
+        let events = tunnel.events();
+        let (sharing, tunnel) = (Arc::downgrade(self), Arc::downgrade(&tunnel));
+        std::thread::Builder::new()
+            .name("quic-events".to_owned())
+            .spawn(move || watch(&sharing, &tunnel, &events))?;
+        Ok(())
+    }
+
+    /// Keeps a connection to a host that is alive and a member.
+    pub(crate) fn meet(&self, member: &Member, host: &HostId) {
+        let Some(tunnel) = self.tunnels.quic() else {
+            return;
+        };
+        if host.as_str() == member.host() {
+            return;
+        }
+        match quic_address_of(member, host) {
+            Some(address) if member.knows(host.as_str()) => tunnel.connect(host, address),
+            _ => tunnel.remove_peer(host),
+        }
+    }
+
+    pub(crate) fn renew_quic(&self, identity: &Identity) {
+        let Some(tunnel) = self.tunnels.quic() else {
+            return;
+        };
+        let renewed = identity
+            .credentials()
+            .map_err(|error| error.to_string())
+            .and_then(|credentials| tunnel.renew(credentials).map_err(|error| error.to_string()));
+        if let Err(why) = renewed {
+            self.ground
+                .warn(format!("tunnels do not have the new certificate: {why}"));
+        }
+    }
+}
+
+/// Tells of peers that come and go, and closes a connection whose certificate has ended; the new one is shown then.
+fn watch(sharing: &Weak<Sharing>, tunnel: &Weak<QuicTunnel>, events: &Receiver<QuicEvent>) {
+    let mut ends_s: BTreeMap<HostId, u64> = BTreeMap::new();
+    loop {
+        match events.recv_timeout(TICK) {
+            Ok(QuicEvent::PeerUp {
+                host,
+                address,
+                certificate,
+            }) => {
+                tracing::info!(%host, %address, "tunnel up");
+                if let Some(end_s) = certificate.as_ref().and_then(certificate_end_s) {
+                    ends_s.insert(host, end_s);
+                }
+            }
+            Ok(QuicEvent::PeerDown { host }) => {
+                tracing::info!(%host, "tunnel down");
+                ends_s.remove(&host);
+            }
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => return,
+        }
+        let (Some(sharing), Some(tunnel)) = (sharing.upgrade(), tunnel.upgrade()) else {
+            return;
+        };
+        let now_s = now_s();
+        let expired: Vec<_> = ends_s
+            .iter()
+            .filter(|(_, end_s)| **end_s <= now_s)
+            .map(|(host, _)| host.clone())
+            .collect();
+        for host in expired {
+            tracing::info!(%host, "its certificate has ended: the connection is closed");
+            ends_s.remove(&host);
+            tunnel.close_peer(&host);
+            if let Some(member) = sharing.member() {
+                sharing.meet(&member, &host);
+            }
+        }
+    }
+}
+
+fn quic_address_of(member: &Member, host: &HostId) -> Option<SocketAddr> {
+    let (alive, _) = member
+        .world()
+        .find::<AliveRecord>(&format!("{ALIVE}{host}"))?;
+    Some(SocketAddr::new(alive.address, alive.quic_udp_port?))
+}
+
+const TICK: Duration = Duration::from_secs(1);

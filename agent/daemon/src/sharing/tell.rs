@@ -1,0 +1,221 @@
+//! Telling the other hosts of this host's endpoints.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+
+use agent_cluster::{ADDRESSES, ENDPOINTS, EndpointShared, Holder, Member, ServiceShared, Session};
+use agent_core::record::EndpointRecord;
+use agent_store::{Change, Expected, Store, StoreError};
+use overlay_core::Epoch;
+use switch_core::Vni;
+
+use super::Sharing;
+use super::claims::{Claim, address_key, claim_again, claims_again, reserved};
+use crate::ground::lock;
+
+/// The endpoints of one shared network, as they are at the beginning of a session.
+pub(crate) struct SharedEndpoints {
+    pub(crate) network: String,
+    pub(crate) vni: Vni,
+    pub(crate) records: Vec<EndpointRecord>,
+}
+
+impl Sharing {
+    /// Tells the others of an endpoint that has its port. Without etcd they hear of it later.
+    pub(crate) fn share(&self, vni: Vni, record: &EndpointRecord) {
+        let Some(member) = self.member() else { return };
+        let Some(sequence) = self.announce(vni, record) else {
+            return;
+        };
+        let Some(session) = member.session() else {
+            return;
+        };
+        if let Err(error) = tell(&member, session, record, sequence) {
+            tracing::warn!(endpoint = record.name, %error, "other hosts do not know of an endpoint yet");
+            member.say_again();
+        }
+    }
+
+    /// Takes an endpoint back from the others, and gives its addresses free.
+    pub(crate) fn unshare(&self, vni: Vni, record: &EndpointRecord) {
+        self.withdraw(vni, record);
+        let Some(member) = self.member() else { return };
+        if member.session().is_none() {
+            return;
+        }
+        if let Err(error) = untell(&member, &record.network, &record.id, &record.addresses()) {
+            tracing::warn!(endpoint = record.name, %error, "other hosts know an endpoint that is gone, for now");
+            member.say_again();
+        }
+    }
+
+    /// At the beginning of a session: everything of this host under its new lease.
+    pub(crate) fn begin(&self, session: Session) {
+        if let Some(directory) = &mut *lock(&self.directory) {
+            directory.renew(self.ground.switch.now(), Epoch(session.epoch));
+        }
+    }
+
+    /// Puts the endpoints of a network under the new lease, and takes back what the store has of this host and is gone.
+    pub(crate) fn share_again(
+        &self,
+        member: &Member,
+        session: Session,
+        endpoints: &SharedEndpoints,
+    ) -> Result<(), StoreError> {
+        sweep(member, endpoints)?;
+        for some in endpoints.records.chunks(ENDPOINTS_MAX) {
+            let told: Vec<_> = some
+                .iter()
+                .filter_map(|record| Some((record, self.announce(endpoints.vni, record)?)))
+                .collect();
+            self.share_some_again(member, session, &told)?;
+        }
+        Ok(())
+    }
+
+    /// Puts endpoints, each with its sequence number, under the new lease: all in one transaction, or one by one where an
+    /// address is not as it was.
+    fn share_some_again(
+        &self,
+        member: &Member,
+        session: Session,
+        told: &[(&EndpointRecord, u32)],
+    ) -> Result<(), StoreError> {
+        let mut changes = Vec::new();
+        for (record, sequence) in told {
+            changes.extend(claims_again(member, session, record)?);
+            changes.push(telling(member, session, record, *sequence)?);
+        }
+        match member.store().transact(&changes) {
+            Err(
+                StoreError::Exists { .. } | StoreError::Changed { .. } | StoreError::Missing { .. },
+            ) => {}
+            done => return done.map(drop),
+        }
+        for (record, sequence) in told {
+            match claim_again(member, session, record) {
+                Ok(()) => tell(member, session, record, *sequence)?,
+                Err(Claim::Taken(address)) => self.ground.warn(format!(
+                    "endpoint {:?} is cut off: another host took its address {address} while this one was away; remove it and run it again",
+                    record.name
+                )),
+                Err(Claim::Store(error)) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+}
+
+fn tell(
+    member: &Member,
+    session: Session,
+    record: &EndpointRecord,
+    sequence: u32,
+) -> Result<(), StoreError> {
+    let change = telling(member, session, record, sequence)?;
+    member.store().transact(&[change]).map(drop)
+}
+
+fn telling(
+    member: &Member,
+    session: Session,
+    record: &EndpointRecord,
+    sequence: u32,
+) -> Result<Change, StoreError> {
+    let shared = EndpointShared {
+        host: member.host().to_owned(),
+        epoch: session.epoch,
+        sequence,
+        mac: record.mac,
+        ipv4: record.ipv4,
+        ipv6: record.ipv6,
+        name: record.name.clone(),
+        aliases: record.aliases.clone(),
+        hostname: record.hostname.clone(),
+        short_id: record.short_id(),
+        services: agent_core::publish::services(&record.publish)
+            .iter()
+            .take(SERVICES_MAX)
+            .map(ServiceShared::from)
+            .collect(),
+    };
+    let key = format!("{ENDPOINTS}{}/{}", record.network, record.id);
+    Ok(Change::encode(key, &shared, Expected::Anything)?.under(session.lease))
+}
+
+/// Deletes an endpoint's keys, as far as they are this host's.
+fn untell(
+    member: &Member,
+    network: &str,
+    endpoint: &str,
+    addresses: &[IpAddr],
+) -> Result<(), StoreError> {
+    let store = member.store();
+    store.delete(
+        &format!("{ENDPOINTS}{network}/{endpoint}"),
+        Expected::Anything,
+    )?;
+    for address in addresses {
+        let key = address_key(network, *address);
+        let Some(entry) = store.get(&key)? else {
+            continue;
+        };
+        let holder: Holder = entry.decode()?;
+        if holder.host != member.host() || holder.endpoint.as_deref() != Some(endpoint) {
+            continue;
+        }
+        let expected = Expected::Revision(entry.revision);
+        let change = if holder.reserve {
+            Change::encode(key, &reserved(member), expected)?
+        } else {
+            Change::delete(key, expected)
+        };
+        store.transact(&[change])?;
+    }
+    Ok(())
+}
+
+/// Deletes what this host has in the store for endpoints that it does not have.
+fn sweep(member: &Member, endpoints: &SharedEndpoints) -> Result<(), StoreError> {
+    let (id, host) = (&endpoints.network, member.host());
+    let mut gone = BTreeSet::new();
+    let mut held = Vec::new();
+    {
+        let world = member.world();
+        let prefix = format!("{ENDPOINTS}{id}/");
+        for (endpoint, shared) in world.under::<EndpointShared>(&prefix) {
+            if shared.host == host {
+                gone.insert(endpoint.to_owned());
+            }
+        }
+        let prefix = format!("{ADDRESSES}{id}/");
+        for (address, holder) in world.under::<Holder>(&prefix) {
+            if let (true, Some(endpoint), Ok(address)) = (
+                holder.host == host,
+                holder.endpoint,
+                address.parse::<IpAddr>(),
+            ) {
+                gone.insert(endpoint.clone());
+                held.push((endpoint, address));
+            }
+        }
+    }
+    for record in &endpoints.records {
+        gone.remove(&record.id);
+    }
+    for endpoint in gone {
+        let addresses: Vec<_> = held
+            .iter()
+            .filter(|(holder, _)| *holder == endpoint)
+            .map(|(_, address)| *address)
+            .collect();
+        untell(member, id, &endpoint, &addresses)?;
+    }
+    Ok(())
+}
+
+/// Of one transaction, with two addresses each; etcd takes 128 changes.
+const ENDPOINTS_MAX: usize = 32;
+/// Rows of published ports that other hosts are told of.
+const SERVICES_MAX: usize = 256;

@@ -1,0 +1,271 @@
+//! Tunnels: how frames of this host's networks get to other hosts.
+//!
+//! # Theory of operation
+//!
+//! As a member of a cluster this host has one QUIC socket, which keeps a connection to every other host that is alive. A
+//! certificate is checked when a connection begins; when one ends, its connection is closed and dialed anew.
+//!
+//! One VXLAN socket per local address carries the networks that use it; the first tunnel opens it, the last one closes it. A
+//! remote host in a network is a port of the network's bridge, in the tunnels' split-horizon group. Sockets are bound to
+//! the very address that other hosts know this one by, because a VTEP takes frames from known addresses only. When the host
+//! loses that address, its tunnels go on from another one (see `crate::follow`).
+//!
+//! Opening and closing at one local address take turns. The lists of sockets are locked for a look only.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+
+use overlay_core::{HostId, VXLAN_UDP_PORT};
+use overlay_io::{
+    AddTunnelPort, BindTunnel, Gateway, QuicConfig, QuicTunnel, StartQuic, VxlanConfig, VxlanTunnel,
+};
+use switch_core::{Bridge, PortConfig, PortCounts, PortId, Vni};
+use switch_io::AddPort;
+
+use super::route::vxlan_mtu;
+use crate::ground::{Ground, lock};
+use crate::turns::Turns;
+
+/// The sockets, by local address.
+pub(crate) struct Tunnels {
+    ground: Arc<Ground>,
+    vxlan: Mutex<BTreeMap<IpAddr, Arc<VxlanSocket>>>,
+    turns: Turns<IpAddr>,
+    /// What VXLAN needs to receive from packet rings; absent where it may not.
+    nft: Option<PathBuf>,
+    quic: Mutex<Option<QuicSocket>>,
+}
+
+struct QuicSocket {
+    tunnel: Arc<QuicTunnel>,
+    trunk: PortId,
+}
+
+struct VxlanSocket {
+    local: IpAddr,
+    tunnel: VxlanTunnel,
+    trunk: PortId,
+    ports: Mutex<BTreeMap<PortId, VxlanLink>>,
+}
+
+/// What a port of a VXLAN socket is for.
+#[derive(Clone, Copy, Debug)]
+struct VxlanLink {
+    vni: Vni,
+    remote: IpAddr,
+    config: PortConfig,
+}
+
+/// A remote host in one network.
+#[derive(Clone, Debug)]
+pub(crate) struct TunnelPort {
+    pub(crate) port: PortId,
+    /// The VXLAN socket it uses; absent over QUIC.
+    pub(crate) local: Option<IpAddr>,
+}
+
+/// Why a network does not reach a host.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum OpenTunnel {
+    #[error(transparent)]
+    Vxlan(#[from] BindTunnel),
+    #[error(transparent)]
+    Quic(#[from] StartQuic),
+    #[error(transparent)]
+    Port(#[from] AddTunnelPort),
+    #[error(transparent)]
+    Switch(#[from] AddPort),
+    #[error("QUIC is not running on this host")]
+    NoQuic,
+    #[error("no route to {0}")]
+    NoRoute(IpAddr),
+}
+
+impl Tunnels {
+    /// None yet. With the program `nft`, VXLAN may receive from packet rings.
+    pub(crate) fn new(ground: Arc<Ground>, nft: Option<PathBuf>) -> Self {
+        Self {
+            ground,
+            nft,
+            vxlan: Mutex::default(),
+            turns: Turns::default(),
+            quic: Mutex::default(),
+        }
+    }
+
+    /// A port of `bridge` that leads to `remote`. Packets longer than the link of `local` carries are answered in the name of
+    /// `gateway`.
+    pub(crate) fn open_vxlan(
+        &self,
+        bridge: &Arc<Bridge>,
+        (local, remote): (IpAddr, IpAddr),
+        (vni, config): (Vni, PortConfig),
+        gateway: Gateway,
+    ) -> Result<TunnelPort, OpenTunnel> {
+        let _turn = self.turns.take(local);
+        let open = lock(&self.vxlan).get(&local).cloned();
+        let socket = match open {
+            Some(socket) => socket,
+            None => {
+                let opened = Arc::new(self.open_socket(local)?);
+                lock(&self.vxlan).insert(local, Arc::clone(&opened));
+                opened
+            }
+        };
+        let link = VxlanLink {
+            vni,
+            remote,
+            config,
+        };
+        let opened = self.open_port(&socket, bridge, link, gateway);
+        self.close_unused(local);
+        opened.map(|port| TunnelPort {
+            port,
+            local: Some(local),
+        })
+    }
+
+    /// Returns what was counted at the tunnel's port.
+    pub(crate) fn close(&self, tunnel: &TunnelPort) -> PortCounts {
+        let counts = self.ground.switch.remove_port(tunnel.port).counters();
+        if let Some(local) = tunnel.local {
+            let _turn = self.turns.take(local);
+            if let Some(socket) = lock(&self.vxlan).get(&local) {
+                lock(&socket.ports).remove(&tunnel.port);
+            }
+            self.close_unused(local);
+        }
+        counts
+    }
+
+    /// Where tunnels receive.
+    pub(crate) fn addresses(&self) -> BTreeSet<SocketAddr> {
+        let quic = self.quic().map(|tunnel| tunnel.local_address());
+        let vxlan = lock(&self.vxlan);
+        let vxlan = vxlan.keys();
+        let vxlan = vxlan.map(|local| SocketAddr::new(*local, VXLAN_UDP_PORT));
+        vxlan.chain(quic).collect()
+    }
+
+    /// Starts to carry frames over QUIC, in place of what did so before.
+    pub(crate) fn start_quic(&self, config: QuicConfig) -> Result<Arc<QuicTunnel>, OpenTunnel> {
+        self.stop_quic();
+        let (tunnel, trunk) = QuicTunnel::start(config)?;
+        let trunk = self.ground.switch.add_trunk(Box::new(trunk))?;
+        let tunnel = Arc::new(tunnel);
+        *lock(&self.quic) = Some(QuicSocket {
+            tunnel: Arc::clone(&tunnel),
+            trunk,
+        });
+        Ok(tunnel)
+    }
+
+    pub(crate) fn stop_quic(&self) {
+        let stopped = lock(&self.quic).take();
+        if let Some(socket) = stopped {
+            self.ground.switch.remove_port(socket.trunk);
+        }
+    }
+
+    pub(crate) fn quic(&self) -> Option<Arc<QuicTunnel>> {
+        lock(&self.quic)
+            .as_ref()
+            .map(|socket| Arc::clone(&socket.tunnel))
+    }
+
+    /// A port of `bridge` that leads to `host` over its connection.
+    pub(crate) fn open_quic(
+        &self,
+        bridge: &Arc<Bridge>,
+        host: &HostId,
+        (vni, config): (Vni, PortConfig),
+    ) -> Result<TunnelPort, OpenTunnel> {
+        let tunnel = self.quic().ok_or(OpenTunnel::NoQuic)?;
+        let port = tunnel.port(vni, host, config.mtu)?;
+        let port = self
+            .ground
+            .switch
+            .add_port(bridge, Box::new(port), config)?;
+        Ok(TunnelPort { port, local: None })
+    }
+
+    /// Lets VXLAN carry what the links of the underlay carry now.
+    pub(crate) fn refit(&self) {
+        let sockets: Vec<_> = lock(&self.vxlan).values().cloned().collect();
+        for socket in sockets {
+            let mtu = socket.mtu();
+            for link in lock(&socket.ports).values() {
+                let carried = link.config.mtu.min(mtu);
+                socket.tunnel.set_mtu(link.vni, link.remote, carried);
+            }
+        }
+    }
+
+    /// What the socket at `local` refused and dropped, with what the kernel dropped for want of a reader.
+    pub(crate) fn vxlan_drops(&self, local: IpAddr) -> Vec<(&'static str, u64)> {
+        let socket = lock(&self.vxlan).get(&local).cloned();
+        let Some(socket) = socket else {
+            return Vec::new();
+        };
+        let mut drops = socket.tunnel.counts().named().to_vec();
+        drops.push(("socket_full", socket.tunnel.unreceived()));
+        drops
+    }
+
+    fn open_socket(&self, local: IpAddr) -> Result<VxlanSocket, OpenTunnel> {
+        let config = VxlanConfig {
+            nft: self.nft.clone(),
+            ..VxlanConfig::new(local)
+        };
+        let (tunnel, trunk) = VxlanTunnel::bind(&config)?;
+        Ok(VxlanSocket {
+            local,
+            tunnel,
+            trunk: self.ground.switch.add_trunk(Box::new(trunk))?,
+            ports: Mutex::default(),
+        })
+    }
+
+    fn open_port(
+        &self,
+        socket: &VxlanSocket,
+        bridge: &Arc<Bridge>,
+        link: VxlanLink,
+        gateway: Gateway,
+    ) -> Result<PortId, OpenTunnel> {
+        let carried = link.config.mtu.min(socket.mtu());
+        let port = socket
+            .tunnel
+            .port(link.vni, link.remote, carried)?
+            .with_gateway(gateway);
+        let port = self
+            .ground
+            .switch
+            .add_port(bridge, Box::new(port), link.config)?;
+        lock(&socket.ports).insert(port, link);
+        Ok(port)
+    }
+
+    /// In the turn of `local`.
+    fn close_unused(&self, local: IpAddr) {
+        let unused = {
+            let mut sockets = lock(&self.vxlan);
+            match sockets.get(&local) {
+                Some(socket) if lock(&socket.ports).is_empty() => sockets.remove(&local),
+                _ => None,
+            }
+        };
+        if let Some(socket) = unused {
+            self.ground.switch.remove_port(socket.trunk);
+        }
+    }
+}
+
+impl VxlanSocket {
+    /// What the underlay leaves; everything where that is not known.
+    fn mtu(&self) -> u32 {
+        vxlan_mtu(self.local).map_or(u32::MAX, u32::from)
+    }
+}

@@ -1,0 +1,218 @@
+//! The start of the agent: what the records say, against what is there.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use agent_core::network::CreateNetwork;
+use agent_core::reconcile::{Action, Desired, Found, Sandbox, reconcile, sandboxes};
+use agent_core::record::{CONTAINERS, ENDPOINTS, NETWORKS, PATCHES};
+use agent_host::firewall::Firewall;
+use agent_host::{MissingRights, check_rights, raise_open_files};
+use agent_store::StoreError;
+use rustix::rand::{GetRandomFlags, getrandom};
+use switch_io::{StartSwitch, Switch, SwitchConfig};
+use tokio::runtime::Handle;
+
+use crate::agent::Agent;
+use crate::config::Config;
+use crate::containers::Containers;
+use crate::endpoints::{Endpoints, leads_to, sandbox_of};
+use crate::follow::Follower;
+use crate::ground::Ground;
+use crate::journal::{Journal, OpenJournal};
+use crate::networks::Networks;
+use crate::publishing::{Filter, Publishing};
+use crate::sharing::Sharing;
+use crate::sharing::tunnels::Tunnels;
+
+/// Why there is no agent.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum StartAgent {
+    #[error(transparent)]
+    Rights(#[from] MissingRights),
+    #[error(transparent)]
+    Journal(#[from] OpenJournal),
+    #[error(transparent)]
+    Record(#[from] StoreError),
+    #[error("the switch does not start: {0}")]
+    Switch(#[from] StartSwitch),
+    #[error(
+        "/dev/net/tun cannot be opened ({0}); load the tun module, or make the device: mkdir -p /dev/net && mknod /dev/net/tun c 10 200"
+    )]
+    Tun(std::io::Error),
+    #[error(transparent)]
+    Network(#[from] CreateNetwork),
+}
+
+impl Agent {
+    /// Starts the switch and brings back everything on record. Blocks; `runtime` runs the edges and the watching.
+    pub(crate) fn start(config: Config, runtime: Handle) -> Result<Arc<Self>, StartAgent> {
+        check_rights()?;
+        std::fs::File::options()
+            .read(true)
+            .write(true)
+            .open("/dev/net/tun")
+            .map_err(StartAgent::Tun)?;
+        let agent = Arc::new(Self::wire(config, runtime)?);
+        if let Err(error) = raise_open_files() {
+            agent.ground.warn(error.to_string());
+        }
+        agent.networks.watch_filter();
+        agent.networks.keep_opening();
+        agent.bring_back()?;
+        agent.endpoints.watch_sandboxes();
+        agent
+            .sharing
+            .resume(|member| agent.follower.take_up(member));
+        agent.follower.watch_underlay();
+        Ok(agent)
+    }
+
+    /// The owners, from below.
+    fn wire(config: Config, runtime: Handle) -> Result<Self, StartAgent> {
+        let journal = Journal::open(&config.state_dir)?;
+        let ula_global_id = ula_global_id(&journal)?;
+        let switch = Switch::start(SwitchConfig {
+            engine: config.engine,
+            workers: config.workers,
+            ..SwitchConfig::default()
+        })?;
+        let nft = config.packet_ring.then(Firewall::nft).flatten();
+        let ground = Arc::new(Ground::new(config, switch, journal, runtime));
+        let filter = Arc::new(Filter::new(Arc::clone(&ground))?);
+        let publishing = Arc::new(Publishing::new(Arc::clone(&ground), Arc::clone(&filter)));
+        let tunnels = Arc::new(Tunnels::new(Arc::clone(&ground), nft));
+        let sharing = Arc::new(Sharing::new(
+            Arc::clone(&ground),
+            Arc::clone(&filter),
+            tunnels,
+        ));
+        let networks = Arc::new(Networks::new(
+            Arc::clone(&ground),
+            Arc::clone(&filter),
+            Arc::clone(&sharing),
+            ula_global_id,
+        ));
+        let endpoints = Arc::new(Endpoints::new(
+            Arc::clone(&ground),
+            Arc::clone(&filter),
+            Arc::clone(&publishing),
+            Arc::clone(&sharing),
+            Arc::clone(&networks),
+        ));
+        let containers = Arc::new(Containers::new(
+            Arc::clone(&ground),
+            Arc::clone(&networks),
+            Arc::clone(&endpoints),
+            Arc::clone(&publishing),
+        ));
+        let follower = Arc::new(Follower {
+            ground: Arc::clone(&ground),
+            sharing: Arc::clone(&sharing),
+            networks: Arc::clone(&networks),
+            endpoints: Arc::clone(&endpoints),
+        });
+        Ok(Self {
+            ground,
+            filter,
+            publishing,
+            sharing,
+            networks,
+            endpoints,
+            containers,
+            follower,
+        })
+    }
+}
+
+impl Agent {
+    /// Makes again what is on record, and settles what ended meanwhile.
+    fn bring_back(&self) -> Result<(), StartAgent> {
+        let journal = &self.ground.journal;
+        let desired = Desired {
+            networks: journal.list(NETWORKS)?,
+            patches: journal.list(PATCHES)?,
+            containers: journal.list(CONTAINERS)?,
+            endpoints: journal.list(ENDPOINTS)?,
+        };
+        let found = self.look(&desired);
+        for action in reconcile(desired, &found) {
+            self.carry_out(action)?;
+        }
+        self.networks.share_private_names();
+        Ok(())
+    }
+
+    /// What there is of what is on record.
+    fn look(&self, desired: &Desired) -> Found {
+        let mut found = Found::default();
+        for record in &desired.containers {
+            let remains = self.containers.remains(&record.id);
+            let id = || record.id.clone();
+            found
+                .running
+                .extend(remains.init_pid.map(|pid| (id(), pid)));
+            found
+                .exits
+                .extend(remains.exit_code.map(|code| (id(), code)));
+        }
+        for (sandbox, path) in sandboxes(&desired.endpoints) {
+            if leads_to(path, sandbox) {
+                found.ways.insert(sandbox, path.to_owned());
+            }
+        }
+        found
+    }
+
+    fn carry_out(&self, action: Action) -> Result<(), CreateNetwork> {
+        match action {
+            Action::RaiseNetwork(record) => self.networks.restore(record)?,
+            Action::Patch(patch) => self.networks.restore_patch(patch),
+            Action::ForgetPatch(patch) => self.networks.forget_patch(&patch),
+            Action::OpenHostPorts => self.networks.open_host_ports(),
+            Action::MakePredefined { name, driver } => {
+                self.networks.make_predefined(name, driver)?;
+            }
+            Action::TakeContainerBack { record, init_pid } => {
+                self.containers.take_back(record, init_pid);
+            }
+            Action::PlugAgain { record, sandbox } => {
+                self.endpoints.plug_in_again(&record, &path_to(sandbox));
+            }
+            Action::FollowLink {
+                record,
+                sandbox,
+                moved,
+            } => {
+                let sandbox = path_to(sandbox);
+                self.endpoints.follow_link(&record, &moved, &sandbox);
+            }
+            Action::ForgetEndpoint { id } => self.endpoints.forget(&id),
+            Action::ShareNames(owner) => self.endpoints.share_zones(&owner),
+            Action::GoOn { container } => self.containers.resume(&container),
+            Action::EndContainer { container, code } => self.containers.end(&container, code),
+        }
+        Ok(())
+    }
+}
+
+fn path_to(sandbox: Sandbox) -> PathBuf {
+    match sandbox {
+        Sandbox::Of(pid) => sandbox_of(pid),
+        Sandbox::At(path) => path,
+    }
+}
+
+/// The host's own prefix, made up once.
+fn ula_global_id(journal: &Journal) -> Result<[u8; 5], StoreError> {
+    if let Some(id) = journal.get(ULA_KEY)? {
+        return Ok(id);
+    }
+    let mut id = [0u8; 5];
+    // Five bytes come at once or not at all; getrandom(2) is not interrupted below 256 bytes.
+    let _ = getrandom(&mut id, GetRandomFlags::empty());
+    journal.put(ULA_KEY, &id).wait()?;
+    Ok(id)
+}
+
+const ULA_KEY: &str = "agent/ula-global-id";
