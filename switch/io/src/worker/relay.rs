@@ -77,6 +77,7 @@ impl Relay {
     }
 
     /// Adds a frame that the engine read itself to those that [`Self::dispatch`] sends; true when that must come next.
+    #[inline]
     pub(super) fn add(&mut self, classified: Classified) -> bool {
         self.batch.push(classified);
         self.batch.is_full()
