@@ -441,9 +441,10 @@ fn a_port_is_removed_under_load_and_its_interface_vanishes(engine: EngineChoice)
         let start = Instant::now();
         let removed = network.switch.remove_port(port);
         assert!(start.elapsed() < Duration::from_secs(1));
-        // How long the link takes to go is the kernel's affair: it waits for everybody who holds it.
         drop(removed);
-        assert!(!b.has_interface(), "the descriptor is closed");
+        // The kernel waits for everybody who holds the link, and a program that another test is just starting has a copy of the
+        // descriptor until it is executed.
+        eventually("the interface vanishes", || !b.has_interface());
     }
     done.store(true, Ordering::Relaxed);
     load.join().unwrap();
