@@ -3,14 +3,17 @@
 
 use std::net::{SocketAddr, UdpSocket};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use nix::sys::socket::{setsockopt, sockopt};
 use overlay_lab::quic_pair::{V4, hosts};
-use overlay_lab::{Station, Underlay, ip};
+use overlay_lab::{Station, Underlay, eventually, ip};
 use switch_io::EngineChoice;
+
+/// Datagrams on their way that the queues between two hosts have room for.
+const LAG_MAX: u64 = 400;
 
 /// What a receiver saw of the numbers in its datagrams.
 #[derive(Clone, Copy, Debug, Default)]
@@ -37,6 +40,7 @@ impl Seen {
 /// Reads numbered datagrams until it is told that the last was sent.
 struct Receiver {
     is_over: Arc<AtomicBool>,
+    highest: Arc<AtomicU64>,
     thread: JoinHandle<Seen>,
 }
 
@@ -48,18 +52,35 @@ impl Receiver {
         socket.set_read_timeout(Some(pause)).unwrap();
         let is_over = Arc::new(AtomicBool::new(false));
         let over = Arc::clone(&is_over);
+        let highest = Arc::new(AtomicU64::new(0));
+        let told = Arc::clone(&highest);
         let thread = std::thread::spawn(move || {
             let mut seen = Seen::default();
             let mut bytes = [0; 2048];
             loop {
                 match socket.recv(&mut bytes) {
-                    Ok(_) => seen.see(u64::from_le_bytes(*bytes.first_chunk().unwrap())),
+                    Ok(_) => {
+                        seen.see(u64::from_le_bytes(*bytes.first_chunk().unwrap()));
+                        told.store(seen.highest, Ordering::Relaxed);
+                    }
                     Err(_) if over.load(Ordering::Relaxed) => return seen,
                     Err(_) => {}
                 }
             }
         });
-        Self { is_over, thread }
+        Self {
+            is_over,
+            highest,
+            thread,
+        }
+    }
+
+    /// Waits until the tunnel has carried nearly all that was sent before `number`.
+    fn keep_up(&self, number: u64) {
+        let lag = || number.saturating_sub(self.highest.load(Ordering::Relaxed));
+        if lag() > LAG_MAX {
+            eventually("the tunnel keeps up", || lag() <= LAG_MAX / 2);
+        }
     }
 
     fn finish(self) -> Seen {
@@ -109,6 +130,7 @@ fn a_loss_puts_no_datagram_of_a_flow_behind_a_later_one() {
         socket.send(&datagram(number, len)).unwrap();
         if number % 8 == 0 {
             std::thread::sleep(Duration::from_micros(300));
+            receiver.keep_up(number);
         }
     }
     let seen = receiver.finish();
