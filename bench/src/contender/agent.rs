@@ -170,17 +170,15 @@ impl Agent {
     }
 }
 
-/// The command: `TAPESTRY` where set, else the one beside this program.
+/// The command: `TAPESTRY` where set, else the one beside this program, which has to be as new as its sources.
 fn binary() -> Result<PathBuf, Trouble> {
-    let built = std::env::var_os("TAPESTRY").map(PathBuf::from);
-    let beside = || {
-        let own = std::env::current_exe().ok()?;
-        Some(own.parent()?.join("tapestry"))
-    };
-    built
-        .or_else(beside)
-        .filter(|path| path.exists())
-        .ok_or_else(|| Trouble::Unsupported(MISSING.to_owned()))
+    if let Some(named) = std::env::var_os("TAPESTRY") {
+        return Ok(named.into());
+    }
+    let own = std::env::current_exe().map_err(Trouble::io("find this program"))?;
+    let built = own.with_file_name("tapestry");
+    fresh::check(&built).map_err(Trouble::Unsupported)?;
+    Ok(built)
 }
 
 /// Where no name server is (RFC 5737).
@@ -189,5 +187,3 @@ const NOBODY: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
 const STEP: Duration = Duration::from_millis(50);
 /// Longer than an agent takes for anything.
 const PATIENCE: Duration = Duration::from_secs(60);
-const MISSING: &str = "the command `tapestry` is not beside this program; build it with the same profile: \
-                       cargo build --release -p tapestry, or name it with TAPESTRY=";

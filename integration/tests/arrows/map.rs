@@ -135,6 +135,7 @@ pub(crate) const ARROWS: &[(&str, &str, &str)] = &[
         "`tapestry agent` is the daemon, and one binary is enough",
     ),
     ("bench", "agent-api", "attaches its stations to an agent"),
+    ("bench", "fresh", "measures no binary that is old"),
     ("bench", "switch-core", "times decisions by themselves"),
     ("bench", "switch-io", "sends frames through packet sockets"),
     (

@@ -17,7 +17,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use super::leftovers::{kill_strays, lasting_leftovers};
-use super::{Endpoint, Netns, Output, Reply, Terminal, eventually, fresh, request};
+use super::{Endpoint, Netns, Output, Reply, Terminal, eventually, request};
 
 /// The agent's host. Everything of it lives in `netns` and under one scratch directory.
 pub(crate) struct Host {

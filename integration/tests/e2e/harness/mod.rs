@@ -6,7 +6,6 @@
 
 mod api;
 mod endpoint;
-mod fresh;
 mod host;
 mod leftovers;
 mod netns;

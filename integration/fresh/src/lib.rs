@@ -3,6 +3,11 @@
 //! Cargo writes `PROGRAM.d` beside each program: a makefile's rule that names every source it was built from. A new file
 //! is one that an older one has named, so that looking at these is enough, and it needs no cargo.
 
+#![cfg_attr(
+    test,
+    allow(clippy::unwrap_used, reason = "in a test, a panic is the report")
+)]
+
 use std::fs;
 use std::path::Path;
 use std::time::SystemTime;
@@ -10,9 +15,9 @@ use std::time::SystemTime;
 /// Refuses in one line where `program` is missing, or where one of its sources was changed or taken away since.
 ///
 /// Nothing is known of a program without a `.d` file, so that is refused too.
-pub(crate) fn check(program: &Path) -> Result<(), String> {
+pub fn check(program: &Path) -> Result<(), String> {
     let shown = program.display();
-    let advice = "build it with the profile of the tests: cargo build [--release] -p tapestry";
+    let advice = "build it with the profile of this program: cargo build [--release] -p tapestry";
     let Some(built) = changed_at(program) else {
         return Err(format!("{shown} is missing: {advice}"));
     };
