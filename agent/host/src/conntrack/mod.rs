@@ -91,4 +91,4 @@ fn tracks_nothing() -> bool {
 
 const COUNT: &str = "/proc/sys/net/netfilter/nf_conntrack_count";
 /// For more addresses than these, listing all connections once costs less than a deletion by each.
-const FEW: usize = 16;
+const FEW: usize = 4;

@@ -66,19 +66,19 @@ fn addresses_take_along_what_they_began_and_answered_and_nothing_else() {
     }
 }
 
-/// Prints what forgetting costs. A list of all connections is what more addresses than sixteen take.
+/// Prints what forgetting costs. A list of all connections is what more addresses than four take.
 #[test]
 #[ignore = "prints figures, and proves nothing"]
 fn what_forgetting_costs() {
     within(&netns(), || {
         track();
-        for entries in [0_u16, 20_000] {
+        for entries in [1_u16, 1_000, 20_000] {
             let sender = UdpSocket::bind("127.0.0.1:0").unwrap();
             for port in 1..=entries {
                 // Nobody listens, and the answer that says so belongs to the connection.
                 let _ = sender.send_to(b"x", (Ipv4Addr::LOCALHOST, port));
             }
-            for number in [1, 2, 16, 17, 100] {
+            for number in [1, 4, 5, 100] {
                 let addresses: Vec<IpAddr> = strangers(number).collect();
                 let start = Instant::now();
                 for _ in 0..ROUNDS {
