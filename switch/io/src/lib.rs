@@ -33,7 +33,6 @@ pub use pcap::Pcap;
 pub use probe::{HostSupport, probe};
 pub use switch::{AUTO_WORKERS_MAX, RemovedPort, Switch, SwitchConfig};
 pub use sys::meminfo::unreceived;
-pub use sys::namespace::namespace_cookie;
 pub use sys::packet;
 pub use sys::packet_ring::{PacketRing, RingPacket};
 pub use tap::{BasicTap, OffloadMask, OffloadTap, OpenTap, set_carrier, whereabouts};

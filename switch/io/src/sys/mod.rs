@@ -4,7 +4,6 @@
 pub(crate) mod fd;
 pub(crate) mod mapping;
 pub(crate) mod meminfo;
-pub(crate) mod namespace;
 pub mod packet;
 pub(crate) mod packet_ring;
 mod packet_socket;
