@@ -6,14 +6,16 @@ use std::time::{Duration, Instant};
 
 use rustls::ServerConfig;
 
-use crate::ca::{Ca, Subject, UseCa};
+use crate::ca::{Ca, ETCD_NAME, SIGNER_NAME, Subject, UseCa, host_subject};
+use crate::clock::now_s;
 use crate::error::UseCluster;
 use crate::etcd_process::EtcdProcess;
-use crate::files::{Files, REVOKED as REVOKED_FILE, SERVICE_CERTIFICATE, SERVICE_KEY, Settings};
+use crate::files::{Files, REVOKED as REVOKED_FILE, SERVICE_CERTIFICATE, SERVICE_KEY};
 use crate::hex;
-use crate::identity::{Candidate, Identity, now_s};
-use crate::member::lock;
-use crate::signer::{Decide, JoinRequest, Joined, Reply, SIGNER_NAME};
+use crate::identity::{Candidate, Identity};
+use crate::lock::lock;
+use crate::settings::Settings;
+use crate::signer::{Decide, JoinRequest, Joined, Reply};
 use crate::token::secret_hash;
 use agent_core::shared::{HOSTS, HostRecord, ISSUED, REVOKED, RevokedRecord, TOKENS, TokenRecord};
 use agent_store::{Change, EtcdStore, Expected, Store, StoreError};
@@ -145,8 +147,8 @@ impl Admission {
     }
 
     /// Writes the list for etcd, and ends the connections that were open. Says whether there was something new.
-    pub(crate) fn list_revoked(&self) -> Result<bool, String> {
-        let serials = self.revoked_serials().map_err(|error| error.to_string())?;
+    pub(crate) fn list_revoked(&self) -> Result<bool, UseCluster> {
+        let serials = self.revoked_serials()?;
         if !self.remember(&serials)? {
             return Ok(false);
         }
@@ -179,7 +181,7 @@ impl Admission {
     }
 
     /// False where the list says so already.
-    fn remember(&self, serials: &[String]) -> Result<bool, String> {
+    fn remember(&self, serials: &[String]) -> Result<bool, UseCluster> {
         let text = serials.join("\n");
         if self
             .files
@@ -188,16 +190,9 @@ impl Admission {
         {
             return Ok(false);
         }
-        let list = self
-            .ca
-            .revocation_list(serials)
-            .map_err(|error| error.to_string())?;
-        self.files
-            .write(REVOKED_FILE, &list)
-            .map_err(|error| error.to_string())?;
-        self.files
-            .write(REVOKED_SERIALS, &text)
-            .map_err(|error| error.to_string())?;
+        let list = self.ca.revocation_list(serials)?;
+        self.files.write(REVOKED_FILE, &list)?;
+        self.files.write(REVOKED_SERIALS, &text)?;
         Ok(true)
     }
 }
@@ -257,14 +252,6 @@ pub(crate) fn patiently<T, E>(
     }
 }
 
-/// A host has one name: tunnels take no certificate with several.
-pub(crate) fn host_subject(host: &str, address: IpAddr) -> Subject {
-    Subject {
-        names: vec![host.to_owned()],
-        addresses: vec![address],
-    }
-}
-
 /// Makes a certificate, with a key of its own, for what the signer serves: its endpoint and etcd.
 pub(crate) fn certify_service(
     ca: &Ca,
@@ -283,8 +270,6 @@ pub(crate) fn certify_service(
     Ok(())
 }
 
-/// Only the certificate of a managed etcd has this name.
-pub(crate) const ETCD_NAME: &str = "etcd.tapestry";
 const PATIENCE: Duration = Duration::from_secs(5);
 /// What the list for etcd was made of, a serial a line.
 pub(crate) const REVOKED_SERIALS: &str = "revoked";

@@ -36,6 +36,14 @@ pub(crate) struct Subject {
     pub(crate) addresses: Vec<IpAddr>,
 }
 
+/// A host has one name: tunnels take no certificate with several.
+pub(crate) fn host_subject(host: &str, address: IpAddr) -> Subject {
+    Subject {
+        names: vec![host.to_owned()],
+        addresses: vec![address],
+    }
+}
+
 /// A certificate that was just signed.
 pub(crate) struct Issued {
     /// PEM.
@@ -45,7 +53,7 @@ pub(crate) struct Issued {
 
 /// Why the CA does not do it.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum UseCa {
+pub enum UseCa {
     #[error("the CA cannot be used: {0}")]
     Unusable(String),
     #[error("the signing request is not valid: {0}")]
@@ -167,6 +175,10 @@ fn unusable(error: impl std::fmt::Display) -> UseCa {
     UseCa::Unusable(error.to_string())
 }
 
+/// Only the signer's certificate has this name.
+pub(crate) const SIGNER_NAME: &str = "signer.tapestry";
+/// Only the certificate of a managed etcd has this name.
+pub(crate) const ETCD_NAME: &str = "etcd.tapestry";
 /// Clocks of hosts differ by so much at most.
 const CLOCK_SKEW: Duration = Duration::from_secs(5 * 60);
 const CA_LIFETIME: Duration = Duration::from_secs(10 * 365 * 24 * 3600);

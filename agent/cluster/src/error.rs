@@ -1,73 +1,77 @@
 //! Why something with the cluster does not work.
 
+use std::io;
 use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use agent_core::name::BadName;
+use agent_store::{ConnectEtcd, StoreError};
 
 use crate::ca::UseCa;
 use crate::etcd_process::StartEtcd;
 use crate::files::UseFile;
 use crate::identity::UseIdentity;
 use crate::signer::AskSigner;
-use agent_store::{ConnectEtcd, StoreError};
 
 /// Why something with the cluster does not work.
 #[derive(Debug, thiserror::Error)]
 pub enum UseCluster {
-    #[error("{0}")]
-    File(#[from] FileError),
+    #[error(transparent)]
+    File(#[from] UseFile),
     #[error(transparent)]
     Store(#[from] StoreError),
     #[error(transparent)]
     Connect(#[from] ConnectEtcd),
-    #[error("{0}")]
-    Etcd(String),
-    #[error("{0}")]
-    Identity(String),
+    #[error(transparent)]
+    Etcd(#[from] StartEtcd),
+    #[error(transparent)]
+    Identity(#[from] UseIdentity),
+    #[error(transparent)]
+    Ca(#[from] UseCa),
     #[error("cannot listen on {address}: {source}; another --advertise IP:PORT may be free")]
     Listen {
         address: SocketAddr,
-        source: std::io::Error,
+        source: io::Error,
     },
-    #[error("{0}")]
-    Ask(String),
-    #[error("{0}")]
-    Refused(String),
+    #[error("no thread for the cluster: {0}")]
+    Thread(io::Error),
+    #[error(transparent)]
+    Ask(#[from] AskSigner),
+    #[error(transparent)]
+    Refused(#[from] Refusal),
     #[error("no host {0:?} in the cluster; `tapestry cluster ls` lists them")]
     NoHost(String),
     #[error("{0:?} fits more than one host; write its id")]
     Ambiguous(String),
 }
 
-/// Hides which file it was about in the type, not in the words.
+/// What was asked cannot be: whoever asked has to ask otherwise.
 #[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub struct FileError(String);
-
-impl From<UseFile> for UseCluster {
-    fn from(error: UseFile) -> Self {
-        Self::File(FileError(error.to_string()))
-    }
-}
-
-impl From<UseIdentity> for UseCluster {
-    fn from(error: UseIdentity) -> Self {
-        Self::Identity(error.to_string())
-    }
-}
-
-impl From<UseCa> for UseCluster {
-    fn from(error: UseCa) -> Self {
-        Self::Identity(error.to_string())
-    }
-}
-
-impl From<StartEtcd> for UseCluster {
-    fn from(error: StartEtcd) -> Self {
-        Self::Etcd(error.to_string())
-    }
-}
-
-impl From<AskSigner> for UseCluster {
-    fn from(error: AskSigner) -> Self {
-        Self::Ask(error.to_string())
-    }
+pub enum Refusal {
+    #[error("this host has no way out to take an address from; give one with --advertise IP")]
+    NoWayOut,
+    #[error("{0:?} is no URL of etcd; write it as https://192.0.2.1:2379")]
+    NotAUrl(String),
+    #[error("this etcd holds a cluster already; join that, or give another etcd")]
+    ClusterExists,
+    #[error("host name: {0}; the configuration may give another: [cluster] name")]
+    HostName(BadName),
+    #[error(
+        "an etcd with https needs certificates; name them in the agent's configuration: \
+         [cluster] etcd_ca, etcd_certificate, etcd_key"
+    )]
+    NoCertificates,
+    #[error("cannot read {}: {source}", path.display())]
+    Unreadable { path: PathBuf, source: io::Error },
+    #[error("the signer answered something else")]
+    OddAnswer,
+    /// In the signer's own words.
+    #[error("{0}")]
+    BySigner(String),
+    #[error("this host cannot revoke itself; use `tapestry cluster leave`")]
+    RevokesItself,
+    #[error(
+        "this host signs the cluster's certificates, and others still need it; let them leave first, or revoke them"
+    )]
+    StillNeeded,
 }

@@ -3,10 +3,10 @@
 use std::path::Path;
 
 use crate::ClusterOptions;
-use crate::admission::ETCD_NAME;
-use crate::error::UseCluster;
-use crate::files::Settings;
+use crate::ca::ETCD_NAME;
+use crate::error::{Refusal, UseCluster};
 use crate::identity::Identity;
+use crate::settings::Settings;
 use agent_store::{EtcdOptions, EtcdTls};
 
 /// With the cluster's certificates where etcd is the cluster's own, else with those of the configuration.
@@ -37,15 +37,12 @@ pub(crate) fn etcd_options(
 
 fn given_etcd_tls(options: &ClusterOptions) -> Result<EtcdTls, UseCluster> {
     let Some([ca, certificate, key]) = &options.etcd_files else {
-        return Err(UseCluster::Refused(
-            "an etcd with https needs certificates; name them in the agent's configuration: \
-             [cluster] etcd_ca, etcd_certificate, etcd_key"
-                .into(),
-        ));
+        return Err(Refusal::NoCertificates.into());
     };
     let read = |path: &Path| {
-        std::fs::read_to_string(path).map_err(|error| {
-            UseCluster::Refused(format!("cannot read {}: {error}", path.display()))
+        std::fs::read_to_string(path).map_err(|source| Refusal::Unreadable {
+            path: path.to_owned(),
+            source,
         })
     };
     Ok(EtcdTls {

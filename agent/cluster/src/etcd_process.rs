@@ -23,6 +23,7 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process, test_kill_process};
 
 use crate::files::{CA_CERTIFICATE, Files, REVOKED, SERVICE_CERTIFICATE, SERVICE_KEY};
+use crate::settings::client_url;
 
 /// A running etcd; dropping it stops it.
 #[derive(Debug)]
@@ -33,7 +34,7 @@ pub(crate) struct EtcdProcess {
 
 /// Why there is none.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum StartEtcd {
+pub enum StartEtcd {
     #[error(
         "there is no etcd here; install it (Debian: apt-get install etcd-server), or give yours with --etcd URL"
     )]
@@ -93,11 +94,6 @@ impl Drop for EtcdProcess {
             let _ = thread.join();
         }
     }
-}
-
-/// The URL that clients use.
-pub(crate) fn client_url(address: SocketAddr) -> String {
-    format!("https://{}", neighbour(address, 1))
 }
 
 struct Plan {
@@ -242,10 +238,6 @@ fn end_orphan(pid_file: &std::path::Path) {
         }
         std::thread::sleep(Duration::from_millis(10));
     }
-}
-
-fn neighbour(address: SocketAddr, distance: u16) -> SocketAddr {
-    SocketAddr::new(address.ip(), address.port().wrapping_add(distance))
 }
 
 const NAME: &str = "tapestry";

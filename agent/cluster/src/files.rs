@@ -2,14 +2,13 @@
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Write};
-use std::net::{IpAddr, SocketAddr};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use serde::{Deserialize, Serialize};
+use agent_core::shared::Entry;
 
-use crate::etcd_process::client_url;
 use crate::identity::Identity;
+use crate::settings::Settings;
 
 /// The directory.
 #[derive(Clone, Debug)]
@@ -17,56 +16,12 @@ pub(crate) struct Files {
     dir: PathBuf,
 }
 
-/// What is not secret, as `cluster.json`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Settings {
-    /// The cluster's id.
-    pub(crate) cluster: String,
-    /// This host's id.
-    pub(crate) host: String,
-    /// Its name, for people.
-    pub(crate) name: String,
-    /// The address that tunnels of other hosts go to.
-    pub(crate) address: IpAddr,
-    /// Whether that is the address of the way to the signer, because the one it was given is gone.
-    #[serde(default)]
-    pub(crate) follows_way: bool,
-    /// Where hosts are admitted and certificates renewed.
-    pub(crate) signer: SocketAddr,
-    /// Which host does that; absent where it is not known.
-    #[serde(default)]
-    pub(crate) signer_host: Option<String>,
-    /// URLs of etcd.
-    pub(crate) etcd: Vec<String>,
-    /// Whether etcd is a child of the signer's agent.
-    pub(crate) etcd_managed: bool,
-    /// Where this host's QUIC tunnels end.
-    pub(crate) quic_udp_port: u16,
-    /// Whether this host is the signer.
-    pub(crate) signs: bool,
-}
-
 /// A file of the cluster cannot be read or written.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot use {}: {source}", path.display())]
-pub(crate) struct UseFile {
+pub struct UseFile {
     path: PathBuf,
     source: io::Error,
-}
-
-impl Settings {
-    /// The same with the signer at another address, and the etcd that it runs.
-    pub(crate) fn with_signer(self, signer: SocketAddr) -> Self {
-        let etcd = match self.etcd_managed {
-            true => vec![client_url(signer)],
-            false => self.etcd,
-        };
-        Self {
-            signer,
-            etcd,
-            ..self
-        }
-    }
 }
 
 impl Files {
@@ -78,6 +33,19 @@ impl Files {
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.dir.join(name)
+    }
+
+    /// What was last known of the cluster; nothing where that cannot be read.
+    pub(crate) fn known_world(&self) -> Vec<Entry> {
+        let text = self.read_needed(WORLD).unwrap_or_default();
+        let entries: Vec<(String, serde_json::Value, u64)> =
+            serde_json::from_str(&text).unwrap_or_default();
+        let entry = |(key, value, revision)| Entry {
+            key,
+            value,
+            revision,
+        };
+        entries.into_iter().map(entry).collect()
     }
 
     /// `None` where this host is in no cluster.

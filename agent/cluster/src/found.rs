@@ -6,16 +6,18 @@ use std::time::{Duration, Instant};
 
 use tokio::runtime::Handle;
 
-use crate::admission::{REVOKED_SERIALS, certify_service, host_subject};
-use crate::ca::Ca;
-use crate::error::UseCluster;
-use crate::etcd_process::client_url;
-use crate::files::{CA_KEY, Files, REVOKED, Settings};
-use crate::identity::{Candidate, Identity, now_s, pinned_client_config};
+use crate::admission::{REVOKED_SERIALS, certify_service};
+use crate::ca::{Ca, host_subject};
+use crate::clock::now_s;
+use crate::error::{Refusal, UseCluster};
+use crate::files::{CA_KEY, Files, REVOKED};
+use crate::identity::{Candidate, Identity, pinned_client_config};
 use crate::member::Member;
+use crate::settings::{Settings, client_url};
 use crate::signer::{JoinRequest, Reply, Request, ask};
 use crate::token::JoinToken;
 use crate::{ClusterOptions, DEFAULT_PORT, hex};
+use agent_core::name::check_name;
 use agent_core::shared::{CLUSTER, ClusterRecord, HOSTS, HostRecord, ISSUED};
 use agent_store::{Change, Expected, Store, StoreError};
 
@@ -79,12 +81,7 @@ fn found(
     }
     let address = match request.address {
         Some(address) => address,
-        None => way_out().ok_or_else(|| {
-            UseCluster::Refused(
-                "this host has no way out to take an address from; give one with --advertise IP"
-                    .into(),
-            )
-        })?,
+        None => way_out().ok_or(Refusal::NoWayOut)?,
     };
     let signer = SocketAddr::new(address, request.tcp_port.unwrap_or(DEFAULT_PORT));
     let cluster = hex::encode(&hex::random::<8>());
@@ -157,9 +154,7 @@ fn claim(member: &Member, serial: &str, options: &ClusterOptions) -> Result<(), 
     ]);
     match claimed {
         Ok(_) => Ok(()),
-        Err(StoreError::Exists { .. }) => Err(UseCluster::Refused(
-            "this etcd holds a cluster already; join that, or give another etcd".into(),
-        )),
+        Err(StoreError::Exists { .. }) => Err(Refusal::ClusterExists.into()),
         Err(error) => Err(error.into()),
     }
 }
@@ -190,9 +185,7 @@ fn join(
     );
     let reply = runtime.block_on(asking)?;
     let Reply::Joined(joined) = reply else {
-        return Err(UseCluster::Refused(
-            "the signer answered something else".into(),
-        ));
+        return Err(Refusal::OddAnswer.into());
     };
     let identity = Identity {
         host: host.clone(),
@@ -249,11 +242,7 @@ fn name(options: &ClusterOptions) -> Result<String, UseCluster> {
             .and_then(|name| name.into_string().ok())
             .unwrap_or_default(),
     };
-    agent_core::name::check_name(&name).map_err(|error| {
-        UseCluster::Refused(format!(
-            "host name: {error}; the configuration may give another: [cluster] name"
-        ))
-    })?;
+    check_name(&name).map_err(Refusal::HostName)?;
     Ok(name)
 }
 
@@ -261,9 +250,7 @@ fn check_url(url: &str) -> Result<(), UseCluster> {
     if url.starts_with("https://") || url.starts_with("http://") {
         return Ok(());
     }
-    Err(UseCluster::Refused(format!(
-        "{url:?} is no URL of etcd; write it as https://192.0.2.1:2379"
-    )))
+    Err(Refusal::NotAUrl(url.to_owned()).into())
 }
 
 /// A new id. The names in certificates are ids, and no such name is of digits alone.

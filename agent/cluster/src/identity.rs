@@ -2,7 +2,6 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use overlay_io::Credentials;
 use rcgen::{CertificateParams, KeyPair};
@@ -230,11 +229,6 @@ fn crypto() -> Arc<CryptoProvider> {
 
 fn certificate(text: &str) -> Result<CertificateDer<'static>, UseIdentity> {
     CertificateDer::from_pem_slice(text.as_bytes()).map_err(|error: pem::Error| unusable(error))
-}
-
-pub fn now_s() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH);
-    since.map_or(0, |since| since.as_secs())
 }
 
 fn unusable(error: impl fmt::Display) -> UseIdentity {

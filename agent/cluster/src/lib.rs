@@ -16,17 +16,24 @@
 
 mod admission;
 mod ca;
+mod clock;
 mod error;
 mod etcd_access;
 mod etcd_process;
 mod files;
+mod follow;
 mod found;
 mod hex;
 mod identity;
+mod lock;
 mod member;
+mod moving;
 mod place;
 mod renew;
 mod roster;
+mod services;
+mod session;
+mod settings;
 mod signer;
 mod token;
 
@@ -37,10 +44,12 @@ pub use agent_core::shared::{
     ADDRESSES, ALIVE, AliveRecord, Difference, ENDPOINTS, EndpointShared, HOSTS, Holder,
     HostRecord, NAMES, NETWORKS, ServiceShared, VNIS, World,
 };
-pub use error::UseCluster;
+pub use clock::now_s;
+pub use error::{Refusal, UseCluster};
+pub use follow::Follow;
 pub use found::{InitRequest, JoinCluster};
-pub use identity::{Identity, KEY_LOG, certificate_end_s, now_s};
-pub use member::{Follow, Member, Session};
+pub use identity::{Identity, KEY_LOG, certificate_end_s};
+pub use member::{Member, Session};
 pub use token::JoinToken;
 
 /// What the configuration says about clusters.

@@ -1,45 +1,21 @@
-//! Where this host is on the underlay, and going elsewhere.
-//!
-//! # Theory of operation
-//!
-//! A host is known by the address that it was given when it came into the cluster, for as long as it has that address. When it
-//! loses it, its place is the address of its way to the signer, and follows that way from then on.
-//!
-//! The signer takes its TCP port along, and the etcd that it runs. Hosts that do not reach it any more where it was look where
-//! its QUIC connection comes from, which it dialed and so has taken along.
-//!
-//! A host that has moved speaks to etcd from its new address over new connections, because those that are there hang until
-//! their time is over. Its session goes on: it tells under the same lease where it is now, so that nobody takes it for gone.
+//! Where this host is on the underlay.
 
-use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::atomic::Ordering;
 
-use agent_api::TransportProtocol;
+use crate::settings::Settings;
 
-use crate::error::UseCluster;
-use crate::etcd_access::etcd_options;
-use crate::files::Settings;
-use crate::hex;
-use crate::member::{Member, lock};
-use agent_core::firewall::Service;
-use agent_core::shared::{ALIVE, AliveRecord, HOSTS, HostRecord};
-use agent_store::{Change, Expected, LeaseId, Store, StoreError};
-
-/// The signer's own, and the two of the etcd that it runs.
-const SIGNER_PORTS: u16 = 3;
-
+/// An address, and who knows of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Place {
-    address: IpAddr,
+    pub(crate) address: IpAddr,
     /// Whether it is the address of the way to the signer, whichever that is.
-    follows_way: bool,
+    pub(crate) follows_way: bool,
     /// Whether the others know.
-    is_told: bool,
+    pub(crate) is_told: bool,
     /// Where hosts are admitted and certificates renewed.
-    signer: SocketAddr,
+    pub(crate) signer: SocketAddr,
     /// Whether this host, as the signer, serves there; always true elsewhere.
-    is_served: bool,
+    pub(crate) is_served: bool,
 }
 
 impl Place {
@@ -51,204 +27,6 @@ impl Place {
             is_told: true,
             signer: settings.signer,
             is_served: true,
-        }
-    }
-}
-
-impl Member {
-    /// Where this host's tunnels end.
-    pub fn address(&self) -> IpAddr {
-        lock(&self.place).address
-    }
-
-    /// And where those over QUIC do.
-    pub fn quic_address(&self) -> SocketAddr {
-        SocketAddr::new(self.address(), self.settings.quic_udp_port)
-    }
-
-    /// Whether the address is that of this host's way to the signer, and changes with it.
-    pub fn follows_way(&self) -> bool {
-        lock(&self.place).follows_way
-    }
-
-    /// The way to the signer leads there; `None` on the signer itself.
-    pub fn way(&self) -> Option<IpAddr> {
-        (!self.settings.signs).then(|| self.signer().ip())
-    }
-
-    /// Where hosts are admitted.
-    pub(crate) fn signer(&self) -> SocketAddr {
-        lock(&self.place).signer
-    }
-
-    /// Where hosts of the cluster listen to each other: tunnels over QUIC, and at the signer, whichever host that is, where
-    /// hosts are admitted and the etcd that it may run. This host comes first, by whatever address.
-    pub fn services(&self) -> BTreeSet<Service> {
-        let signer = self.signer();
-        let quic = |address, port| Service {
-            protocol: TransportProtocol::Udp,
-            address,
-            port,
-        };
-        let mut services = BTreeSet::from([quic(None, self.settings.quic_udp_port)]);
-        let mut addresses = BTreeSet::from([None, Some(signer.ip())]);
-        let world = self.world();
-        for (_, alive) in world.under::<AliveRecord>(ALIVE) {
-            let port = alive.quic_udp_port;
-            services.extend(port.map(|port| quic(Some(alive.address), port)));
-            addresses.insert(Some(alive.address));
-        }
-        for (_, host) in world.under::<HostRecord>(HOSTS) {
-            services.insert(quic(Some(host.address), self.settings.quic_udp_port));
-            addresses.insert(Some(host.address));
-        }
-        for address in addresses {
-            let ports = (0..SIGNER_PORTS).filter_map(|place| signer.port().checked_add(place));
-            services.extend(ports.map(|port| Service {
-                protocol: TransportProtocol::Tcp,
-                address,
-                port,
-            }));
-        }
-        services
-    }
-
-    /// The settings, with what has changed since the start.
-    pub(crate) fn present_settings(&self) -> Settings {
-        let place = *lock(&self.place);
-        Settings {
-            address: place.address,
-            follows_way: place.follows_way,
-            ..self.settings.clone()
-        }
-        .with_signer(place.signer)
-    }
-
-    /// Tunnels end at `address` from now on; the signer admits hosts there. The others learn it at once where etcd answers,
-    /// else when it does.
-    pub fn move_to(&self, address: IpAddr) -> Result<(), UseCluster> {
-        {
-            let mut place = lock(&self.place);
-            *place = Place {
-                address,
-                follows_way: true,
-                is_told: false,
-                signer: match self.settings.signs {
-                    true => SocketAddr::new(address, place.signer.port()),
-                    false => place.signer,
-                },
-                is_served: !self.settings.signs,
-            };
-        }
-        self.files.save_settings(&self.present_settings())?;
-        self.moves.fetch_add(1, Ordering::Relaxed);
-        if self.settings.signs {
-            return self.tell_place();
-        }
-        self.start_over()?;
-        self.tell_place()
-    }
-
-    /// Tells the others where this host is, if they do not know. Without a session the next one tells them.
-    pub fn tell_place(&self) -> Result<(), UseCluster> {
-        let Place {
-            is_told, is_served, ..
-        } = *lock(&self.place);
-        if !is_served {
-            self.serve_elsewhere()?;
-            lock(&self.place).is_served = true;
-            self.start_over()?;
-        }
-        if let (false, Some(session)) = (is_told, self.session()) {
-            self.put_place(session.lease)?;
-        }
-        lock(&self.place).is_told = true;
-        Ok(())
-    }
-
-    /// Looks for the signer, which does not answer where it was: its connection over QUIC, or etcd, may know better.
-    /// `seen` is where the connection ends.
-    pub(crate) fn seek_signer(&self, seen: Option<IpAddr>) -> Result<(), UseCluster> {
-        let Some(host) = self.settings.signer_host.as_deref() else {
-            return Ok(());
-        };
-        let told = || {
-            let alive = self.world().find::<AliveRecord>(&format!("{ALIVE}{host}"));
-            alive.map(|(alive, _)| alive.address)
-        };
-        let (known, told_first) = (self.signer(), self.settings.signer.ip());
-        let Some(found) = seen.or_else(told) else {
-            return Ok(());
-        };
-        // What its connection says may lead nowhere, as behind an address translator.
-        let next = if found == known.ip() {
-            told_first
-        } else {
-            found
-        };
-        if self.settings.signs || next == known.ip() {
-            return Ok(());
-        }
-        tracing::info!(old = %known.ip(), new = %next, "looking for the signer elsewhere");
-        lock(&self.place).signer = SocketAddr::new(next, known.port());
-        self.start_over()
-    }
-
-    /// Keeps where the signer was found, for the next start.
-    pub(crate) fn keep_signer(&self) {
-        let settings = self.present_settings();
-        if settings.signer != self.settings.signer
-            && let Err(error) = self.files.save_settings(&settings)
-        {
-            tracing::warn!(%error, "the signer would not be found after a restart");
-        }
-    }
-
-    fn start_over(&self) -> Result<(), UseCluster> {
-        let settings = self.present_settings();
-        let options = etcd_options(&self.options, &settings, &self.identity())?;
-        Ok(self.store.start_over(&options)?)
-    }
-
-    /// As the store does it, again where this host moved meanwhile.
-    pub(crate) fn keep_alive(&self, lease: LeaseId) -> Result<(), StoreError> {
-        let moves = self.moves.load(Ordering::Relaxed);
-        match self.store.keep_alive(lease) {
-            Err(_) if self.moves.load(Ordering::Relaxed) != moves => self.store.keep_alive(lease),
-            kept => kept,
-        }
-    }
-
-    /// What says that this host is alive, and where.
-    pub(crate) fn alive(&self, lease: LeaseId) -> Result<Change, StoreError> {
-        let place = self.quic_address();
-        let alive = AliveRecord {
-            address: place.ip(),
-            quic_udp_port: Some(place.port()),
-            run: hex::encode(&hex::random::<8>()),
-        };
-        let key = format!("{ALIVE}{}", self.settings.host);
-        Ok(Change::encode(key, &alive, Expected::Anything)?.under(lease))
-    }
-
-    fn put_place(&self, lease: LeaseId) -> Result<(), StoreError> {
-        self.store.transact(&[self.alive(lease)?])?;
-        let key = format!("{HOSTS}{}", self.settings.host);
-        let Some(entry) = self.store.get(&key)? else {
-            return Ok(());
-        };
-        let host = HostRecord {
-            address: self.address(),
-            ..entry.decode()?
-        };
-        let expected = Expected::Revision(entry.revision);
-        let changed = self
-            .store
-            .transact(&[Change::encode(key, &host, expected)?]);
-        match changed {
-            // It is renewing its certificate; what counts is the record before.
-            Err(StoreError::Changed { .. }) => Ok(()),
-            changed => changed.map(drop),
         }
     }
 }

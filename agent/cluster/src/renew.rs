@@ -1,10 +1,13 @@
 //! Renewing this host's certificate, in time.
 
-use crate::error::UseCluster;
+use crate::clock::now_s;
+use crate::error::{Refusal, UseCluster};
 use crate::etcd_access::etcd_options;
+use crate::follow::Follow;
 use crate::hex;
-use crate::identity::{Candidate, Identity, now_s};
-use crate::member::{Follow, Member, lock};
+use crate::identity::{Candidate, Identity};
+use crate::lock::lock;
+use crate::member::Member;
 use crate::signer::{Decide, Reply, Request, ask};
 
 /// Picks a moment between the last half and the last third of a certificate's life, differently on each host.
@@ -73,12 +76,8 @@ impl Member {
         };
         let certificate = match reply {
             Reply::Renewed { certificate } => certificate,
-            Reply::Refused(why) => return Err(UseCluster::Refused(why)),
-            Reply::Joined(_) => {
-                return Err(UseCluster::Refused(
-                    "the signer answered something else".into(),
-                ));
-            }
+            Reply::Refused(why) => return Err(Refusal::BySigner(why).into()),
+            Reply::Joined(_) => return Err(Refusal::OddAnswer.into()),
         };
         let identity = Identity {
             host: old.host.clone(),

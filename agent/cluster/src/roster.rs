@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use crate::admission::patiently;
 use crate::ca::ca_hash;
-use crate::error::UseCluster;
-use crate::identity::now_s;
+use crate::clock::now_s;
+use crate::error::{Refusal, UseCluster};
 use crate::member::Member;
 use crate::token::{JoinToken, secret_hash};
 use agent_core::shared::{
@@ -64,9 +64,7 @@ impl Member {
     pub fn revoke(&self, called: &str) -> Result<HostSeen, UseCluster> {
         let host = self.find_host(called)?;
         if host.id == self.settings.host {
-            return Err(UseCluster::Refused(
-                "this host cannot revoke itself; use `tapestry cluster leave`".into(),
-            ));
+            return Err(Refusal::RevokesItself.into());
         }
         let record = RevokedRecord {
             name: host.record.name.clone(),
@@ -139,9 +137,7 @@ impl Member {
             .into_iter()
             .filter(|host| host.id != self.settings.host);
         if self.settings.signs && others.count() > 0 {
-            return Err(UseCluster::Refused(
-                "this host signs the cluster's certificates, and others still need it; let them leave first, or revoke them".into(),
-            ));
+            return Err(Refusal::StillNeeded.into());
         }
         let farewell = || -> Result<(), StoreError> {
             self.forget_host(&self.settings.host)?;

@@ -24,6 +24,7 @@ use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
+use crate::ca::SIGNER_NAME;
 use crate::identity::host_of;
 
 /// What is asked of the signer. `Debug` would show a secret, so there is none.
@@ -78,7 +79,7 @@ pub(crate) trait Decide: Send + Sync + 'static {
 
 /// Why an answer did not come.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum AskSigner {
+pub enum AskSigner {
     #[error(
         "cannot reach the cluster at {address}: {source}; is its agent running, and the port open?"
     )]
@@ -234,8 +235,6 @@ impl Complaints {
     }
 }
 
-/// Only the signer's certificate has this name.
-pub(crate) const SIGNER_NAME: &str = "signer.tapestry";
 const MESSAGE_LEN_MAX: usize = 64 * 1024;
 const CONNECTIONS_MAX: usize = 64;
 const COMPLAINTS_MAX: usize = 1024;
@@ -248,8 +247,7 @@ mod tests {
     use std::sync::atomic::AtomicUsize;
 
     use super::*;
-    use crate::admission::host_subject;
-    use crate::ca::{Ca, Subject, ca_hash};
+    use crate::ca::{Ca, Subject, ca_hash, host_subject};
     use crate::identity::{Candidate, Identity, pinned_client_config};
 
     fn identity(ca: &Ca, names: &[&str], lifetime: Duration) -> Identity {

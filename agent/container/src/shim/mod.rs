@@ -7,6 +7,7 @@
 //! ([`serve`]) until the command has ended and everybody knows. What fails before that is told in the same line.
 
 mod clients;
+mod failure;
 mod init;
 mod requests;
 mod sandbox;
@@ -15,7 +16,6 @@ mod stdin;
 mod streams;
 mod users;
 
-use std::fmt::Display;
 use std::fs;
 use std::io;
 use std::os::fd::OwnedFd;
@@ -33,6 +33,7 @@ use crate::log::LogWriter;
 use crate::process::ProcessId;
 use crate::running::{Greeting, Processes, READY_FILE};
 use crate::spec::{ShimSpec, write_atomically};
+use failure::{MakeContainer, because};
 use serve::Server;
 
 /// The program of `tapestry shim DIR`: runs what `DIR/spec.json` asks for, and returns when it has ended. Has to be
@@ -45,14 +46,14 @@ pub fn run_shim(dir: &Path) -> ExitCode {
             server.run();
             ExitCode::SUCCESS
         }
-        Err(why) => {
-            greet(&Greeting::Failed(why));
+        Err(error) => {
+            greet(&Greeting::Failed(error.to_string()));
             ExitCode::FAILURE
         }
     }
 }
 
-fn prepare(dir: &Path) -> Result<(Server, Processes), String> {
+fn prepare(dir: &Path) -> Result<(Server, Processes), MakeContainer> {
     let dir = fs::canonicalize(dir).map_err(because("find the directory"))?;
     std::env::set_current_dir("/").map_err(because("leave the directory"))?;
     let spec = ShimSpec::read(&dir).map_err(because("read spec.json"))?;
@@ -161,10 +162,6 @@ fn open_null() -> rustix::io::Result<OwnedFd> {
 
 fn own_process() -> io::Result<ProcessId> {
     ProcessId::of(rustix::process::getpid().as_raw_nonzero().get())
-}
-
-fn because<E: Display>(what: &str) -> impl Fn(E) -> String {
-    move |error| format!("cannot {what}: {error}")
 }
 
 const TERMINAL_SIGNALS: [Signal; 6] = [

@@ -10,7 +10,7 @@ use nix::sched::{CloneFlags, setns, unshare};
 use rustix::fs::CWD;
 use rustix::mount::{OpenTreeFlags, open_tree};
 
-use super::because;
+use super::failure::{MakeContainer, because};
 use super::init::spawn_init;
 use super::streams::{Streams, make_streams};
 use super::users::UserRange;
@@ -27,14 +27,14 @@ pub(super) struct Sandbox {
     pub(super) streams: Streams,
 }
 
-pub(super) fn make(dir: &Path, spec: &ShimSpec) -> Result<Sandbox, String> {
+pub(super) fn make(dir: &Path, spec: &ShimSpec) -> Result<Sandbox, MakeContainer> {
     match spec {
         ShimSpec::Container(spec) => make_container(dir, spec),
         ShimSpec::Exec(spec) => make_exec(spec),
     }
 }
 
-fn make_container(dir: &Path, spec: &ContainerSpec) -> Result<Sandbox, String> {
+fn make_container(dir: &Path, spec: &ContainerSpec) -> Result<Sandbox, MakeContainer> {
     let users = spec.private_users.then(UserRange::of_host);
     let process = spec.process();
     let (streams, mut fds) = make_streams(&process, users)?;
@@ -47,7 +47,7 @@ fn make_container(dir: &Path, spec: &ContainerSpec) -> Result<Sandbox, String> {
     start_init(users.is_some(), &Task::Container(task), &fds, streams)
 }
 
-fn make_exec(spec: &ExecSpec) -> Result<Sandbox, String> {
+fn make_exec(spec: &ExecSpec) -> Result<Sandbox, MakeContainer> {
     let container_init = spec
         .container_init
         .open()
@@ -75,7 +75,7 @@ fn start_init(
     task: &Task,
     fds: &[OwnedFd],
     streams: Option<Streams>,
-) -> Result<Sandbox, String> {
+) -> Result<Sandbox, MakeContainer> {
     let (mut child, control) = spawn_init(own_users)?;
     match prepare_init(&child, &control, task, fds, streams) {
         Ok((init, pidfd, streams)) => Ok(Sandbox {
@@ -99,7 +99,7 @@ fn prepare_init(
     task: &Task,
     fds: &[OwnedFd],
     streams: Option<Streams>,
-) -> Result<(ProcessId, OwnedFd, Streams), String> {
+) -> Result<(ProcessId, OwnedFd, Streams), MakeContainer> {
     let pid = i32::try_from(child.id()).map_err(because("read the init's PID"))?;
     let init = ProcessId::of(pid).map_err(because("find the init in /proc"))?;
     let pidfd = init.open().map_err(because("watch the init"))?;
@@ -109,14 +109,14 @@ fn prepare_init(
         .map_err(because("reach the init"))?;
     let terminal = match control.receive_reply() {
         Ok(Some((Reply::Prepared, fds))) => fds,
-        Ok(Some((Reply::Failed { text, .. }, _))) => return Err(text),
-        _ => return Err("the init died before it was prepared".to_owned()),
+        Ok(Some((Reply::Failed { text, .. }, _))) => return Err(MakeContainer::Init(text)),
+        _ => return Err(MakeContainer::InitDied),
     };
     let mut terminal = terminal.into_iter();
     let streams = match (streams, terminal.next(), terminal.next()) {
         (Some(pipes), _, _) => pipes,
         (None, Some(ours), Some(theirs)) => Streams::Terminal { ours, theirs },
-        _ => return Err("the init sent no terminal".to_owned()),
+        _ => return Err(MakeContainer::NoTerminal),
     };
     Ok((init, pidfd, streams))
 }
@@ -127,7 +127,7 @@ fn gather(
     spec: &ContainerSpec,
     process: ProcessSpec,
     fds: &mut Vec<OwnedFd>,
-) -> Result<ContainerTask, String> {
+) -> Result<ContainerTask, MakeContainer> {
     let mut devices = Vec::new();
     if let Some(root) = &spec.rootfs {
         let what = format!("use {} as root directory", root.display());
@@ -164,7 +164,7 @@ fn gather(
 }
 
 /// What is to be hidden, as the container names it: with a root directory of its own only what lies in there.
-fn hidden_inside(spec: &ContainerSpec) -> Result<Vec<PathBuf>, String> {
+fn hidden_inside(spec: &ContainerSpec) -> Result<Vec<PathBuf>, MakeContainer> {
     let resolved = |path: &PathBuf| fs::canonicalize(path);
     let mut inside = Vec::new();
     let root = spec.rootfs.as_ref().map(resolved).transpose();
@@ -176,10 +176,7 @@ fn hidden_inside(spec: &ContainerSpec) -> Result<Vec<PathBuf>, String> {
         };
         match path.strip_prefix(root) {
             Ok(rest) if rest.as_os_str().is_empty() && !spec.privileged => {
-                return Err(format!(
-                    "the root directory {} is the agent's own; give another",
-                    root.display()
-                ));
+                return Err(MakeContainer::AgentsOwn(root.clone()));
             }
             Ok(rest) => inside.push(Path::new("/").join(rest)),
             Err(_) => {}
@@ -204,7 +201,7 @@ fn take_mount(path: &Path, flags: OpenTreeFlags) -> io::Result<OwnedFd> {
 }
 
 /// Joining takes place here, since it takes privileges over a namespace that may be the host's.
-fn enter_network(network: &SandboxNetwork) -> Result<(), String> {
+fn enter_network(network: &SandboxNetwork) -> Result<(), MakeContainer> {
     let file = match network {
         SandboxNetwork::Private | SandboxNetwork::Host => return Ok(()),
         SandboxNetwork::Path(path) => {
@@ -213,7 +210,7 @@ fn enter_network(network: &SandboxNetwork) -> Result<(), String> {
         SandboxNetwork::Join(process) => {
             let file = File::open(format!("/proc/{}/ns/net", process.pid));
             if !process.is_alive() {
-                return Err("the container whose network to join does not run".to_owned());
+                return Err(MakeContainer::NoNetwork);
             }
             file.map_err(because("open the other container's network"))?
         }

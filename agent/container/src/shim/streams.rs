@@ -6,8 +6,9 @@ use rustix::fs::{Gid, Uid};
 use rustix::io::ioctl_fionbio;
 use rustix::pipe::{PipeFlags, pipe_with};
 
+use super::failure::{MakeContainer, because};
+use super::open_null;
 use super::users::UserRange;
-use super::{because, open_null};
 use crate::log::LogStream;
 use crate::spec::ProcessSpec;
 
@@ -78,7 +79,7 @@ impl Streams {
 pub(super) fn make_streams(
     process: &ProcessSpec,
     owner: Option<UserRange>,
-) -> Result<(Option<Streams>, Vec<OwnedFd>), String> {
+) -> Result<(Option<Streams>, Vec<OwnedFd>), MakeContainer> {
     if process.tty {
         return Ok((None, Vec::new()));
     }

@@ -5,7 +5,7 @@ use std::process::Child;
 
 use nix::sched::{CloneFlags, setns};
 
-use super::because;
+use super::failure::{MakeContainer, because};
 use super::init::spawn_init;
 use crate::control::{Control, Reply, Task};
 
@@ -35,7 +35,7 @@ impl UserRange {
 
     /// Moves this process into a new user namespace, with all capabilities there and none outside. A child holds the
     /// namespace while this process, still privileged, writes its maps.
-    pub(super) fn enter(self) -> Result<(), String> {
+    pub(super) fn enter(self) -> Result<(), MakeContainer> {
         let (mut holder, control) = spawn_init(false)?;
         let outcome = self.enter_held(&control, &holder);
         drop(control);
@@ -43,14 +43,14 @@ impl UserRange {
         outcome
     }
 
-    fn enter_held(self, control: &Control, holder: &Child) -> Result<(), String> {
+    fn enter_held(self, control: &Control, holder: &Child) -> Result<(), MakeContainer> {
         control
             .send_task(&Task::HoldUsers, &[])
             .map_err(because("reach the holder of the user namespace"))?;
         match control.receive_reply() {
             Ok(Some((Reply::Prepared, _))) => {}
-            Ok(Some((Reply::Failed { text, .. }, _))) => return Err(text),
-            _ => return Err("the holder of the user namespace died".to_owned()),
+            Ok(Some((Reply::Failed { text, .. }, _))) => return Err(MakeContainer::Init(text)),
+            _ => return Err(MakeContainer::HolderDied),
         }
         let process = format!("/proc/{}", holder.id());
         let map = format!("0 {} {}\n", self.first, self.count);

@@ -1,0 +1,22 @@
+//! What a member tells whoever wires networks together.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use agent_core::shared::Difference;
+use agent_store::StoreError;
+
+use crate::identity::Identity;
+use crate::member::{Member, Session};
+
+/// Who wires networks together. Called on the member's thread; calls may block.
+pub trait Follow: Send + Sync {
+    /// The world is different now.
+    fn follow(&self, member: &Arc<Member>, differences: Vec<Difference>);
+    /// A new session: what this host shares is to be put under its lease. An error ends the session.
+    fn begin(&self, member: &Arc<Member>, session: Session) -> Result<(), StoreError>;
+    /// Where a host's connection comes from.
+    fn locate(&self, host: &str) -> Option<IpAddr>;
+    /// There is a new certificate.
+    fn recertified(&self, identity: &Identity);
+}

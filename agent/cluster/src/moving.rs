@@ -1,0 +1,174 @@
+//! Going elsewhere on the underlay, and finding the signer that went.
+//!
+//! # Theory of operation
+//!
+//! A host is known by the address that it was given when it came into the cluster, for as long as it has that address. When it
+//! loses it, its place is the address of its way to the signer, and follows that way from then on.
+//!
+//! The signer takes its TCP port along, and the etcd that it runs. Hosts that do not reach it any more where it was look where
+//! its QUIC connection comes from, which it dialed and so has taken along.
+//!
+//! A host that has moved speaks to etcd from its new address over new connections, because those that are there hang until
+//! their time is over. Its session goes on: it tells under the same lease where it is now, so that nobody takes it for gone.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::atomic::Ordering;
+
+use agent_core::shared::{ALIVE, AliveRecord, HOSTS, HostRecord};
+use agent_store::{Change, Expected, LeaseId, Store, StoreError};
+
+use crate::error::UseCluster;
+use crate::etcd_access::etcd_options;
+use crate::follow::Follow;
+use crate::hex;
+use crate::lock::lock;
+use crate::member::Member;
+use crate::place::Place;
+
+impl Member {
+    /// Tunnels end at `address` from now on; the signer admits hosts there. The others learn it at once where etcd answers,
+    /// else when it does.
+    pub fn move_to(&self, address: IpAddr) -> Result<(), UseCluster> {
+        {
+            let mut place = lock(&self.place);
+            *place = Place {
+                address,
+                follows_way: true,
+                is_told: false,
+                signer: match self.settings.signs {
+                    true => SocketAddr::new(address, place.signer.port()),
+                    false => place.signer,
+                },
+                is_served: !self.settings.signs,
+            };
+        }
+        self.files.save_settings(&self.present_settings())?;
+        self.moves.fetch_add(1, Ordering::Relaxed);
+        if self.settings.signs {
+            return self.tell_place();
+        }
+        self.start_over()?;
+        self.tell_place()
+    }
+
+    /// Tells the others where this host is, if they do not know. Without a session the next one tells them.
+    pub fn tell_place(&self) -> Result<(), UseCluster> {
+        let Place {
+            is_told, is_served, ..
+        } = *lock(&self.place);
+        if !is_served {
+            self.serve_elsewhere()?;
+            lock(&self.place).is_served = true;
+            self.start_over()?;
+        }
+        if let (false, Some(session)) = (is_told, self.session()) {
+            self.put_place(session.lease)?;
+        }
+        lock(&self.place).is_told = true;
+        Ok(())
+    }
+
+    /// Looks for the signer, which does not answer where it was: its connection over QUIC, or etcd, may know better.
+    /// `seen` is where the connection ends.
+    pub(crate) fn seek_signer(&self, seen: Option<IpAddr>) -> Result<(), UseCluster> {
+        let Some(host) = self.settings.signer_host.as_deref() else {
+            return Ok(());
+        };
+        let told = || {
+            let alive = self.world().find::<AliveRecord>(&format!("{ALIVE}{host}"));
+            alive.map(|(alive, _)| alive.address)
+        };
+        let (known, told_first) = (self.signer(), self.settings.signer.ip());
+        let Some(found) = seen.or_else(told) else {
+            return Ok(());
+        };
+        // What its connection says may lead nowhere, as behind an address translator.
+        let next = if found == known.ip() {
+            told_first
+        } else {
+            found
+        };
+        if self.settings.signs || next == known.ip() {
+            return Ok(());
+        }
+        tracing::info!(old = %known.ip(), new = %next, "looking for the signer elsewhere");
+        lock(&self.place).signer = SocketAddr::new(next, known.port());
+        self.start_over()
+    }
+
+    /// Keeps where the signer was found, for the next start.
+    pub(crate) fn keep_signer(&self) {
+        let settings = self.present_settings();
+        if settings.signer != self.settings.signer
+            && let Err(error) = self.files.save_settings(&settings)
+        {
+            tracing::warn!(%error, "the signer would not be found after a restart");
+        }
+    }
+
+    pub(crate) fn look_for_signer(&self, follower: &dyn Follow) {
+        let host = self.settings.signer_host.as_deref();
+        let seen = host.and_then(|host| follower.locate(host));
+        if let Err(error) = self.seek_signer(seen) {
+            tracing::warn!(%error, "the signer is not looked for elsewhere");
+        }
+    }
+
+    /// As the signer, at an address that is new.
+    pub(crate) fn serve_elsewhere(&self) -> Result<(), UseCluster> {
+        self.listen()?;
+        let admission = lock(&self.admission).clone();
+        match admission {
+            Some(admission) => admission.move_to(self.present_settings()),
+            None => Ok(()),
+        }
+    }
+
+    fn start_over(&self) -> Result<(), UseCluster> {
+        let settings = self.present_settings();
+        let options = etcd_options(&self.options, &settings, &self.identity())?;
+        Ok(self.store.start_over(&options)?)
+    }
+
+    /// What says that this host is alive, and where.
+    pub(crate) fn alive(&self, lease: LeaseId) -> Result<Change, StoreError> {
+        let place = self.quic_address();
+        let alive = AliveRecord {
+            address: place.ip(),
+            quic_udp_port: Some(place.port()),
+            run: hex::encode(&hex::random::<8>()),
+        };
+        let key = format!("{ALIVE}{}", self.settings.host);
+        Ok(Change::encode(key, &alive, Expected::Anything)?.under(lease))
+    }
+
+    /// As the store does it, again where this host moved meanwhile.
+    pub(crate) fn keep_alive(&self, lease: LeaseId) -> Result<(), StoreError> {
+        let moves = self.moves.load(Ordering::Relaxed);
+        match self.store.keep_alive(lease) {
+            Err(_) if self.moves.load(Ordering::Relaxed) != moves => self.store.keep_alive(lease),
+            kept => kept,
+        }
+    }
+
+    fn put_place(&self, lease: LeaseId) -> Result<(), StoreError> {
+        self.store.transact(&[self.alive(lease)?])?;
+        let key = format!("{HOSTS}{}", self.settings.host);
+        let Some(entry) = self.store.get(&key)? else {
+            return Ok(());
+        };
+        let host = HostRecord {
+            address: self.address(),
+            ..entry.decode()?
+        };
+        let expected = Expected::Revision(entry.revision);
+        let changed = self
+            .store
+            .transact(&[Change::encode(key, &host, expected)?]);
+        match changed {
+            // It is renewing its certificate; what counts is the record before.
+            Err(StoreError::Changed { .. }) => Ok(()),
+            changed => changed.map(drop),
+        }
+    }
+}
