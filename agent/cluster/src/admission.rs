@@ -28,7 +28,7 @@ pub(crate) struct Admission {
     pub(crate) settings: Mutex<Settings>,
     pub(crate) store: Arc<EtcdStore>,
     pub(crate) lifetime: Duration,
-    /// Absent where etcd was given, or this host has lost its address.
+    /// Absent where etcd was given, and while this host has lost its address.
     pub(crate) etcd: Mutex<Option<EtcdProcess>>,
 }
 
@@ -97,7 +97,7 @@ impl Admission {
         let key = format!("{TOKENS}{}", request.token_id);
         let entry = self.store.get(&key)?.ok_or(Admit::Token)?;
         let record: TokenRecord = entry.decode()?;
-        // Hashes are compared, so time tells nothing about the secret.
+        // Hashes are compared: how long it takes tells nothing about the secret.
         if record.secret_hash != secret_hash(&request.secret) || record.expires_s <= now_s() {
             return Err(Admit::Token);
         }
@@ -120,7 +120,7 @@ impl Admission {
         }
     }
 
-    /// Puts a certificate on record for as long as it is good.
+    /// The change that keeps a certificate on record as long as it is good.
     fn issue(&self, host: &str, serial: &str) -> Result<Change, StoreError> {
         let lease = self.store.grant(self.lifetime + CLOCK_SKEW)?;
         let key = format!("{ISSUED}{host}/{serial}");
@@ -133,7 +133,7 @@ impl Admission {
         certify_service(&self.ca, &self.files, address, self.lifetime)
     }
 
-    /// Serves from another address; what was served before has ended then.
+    /// Serves at another address. What was served at the old one has ended then.
     pub(crate) fn move_to(&self, settings: Settings) -> Result<(), UseCluster> {
         let mut etcd = lock(&self.etcd);
         // The old one has to be gone before another one opens its data.
@@ -146,7 +146,7 @@ impl Admission {
         Ok(())
     }
 
-    /// Writes the list for etcd, and ends the connections that were open. Says whether there was something new.
+    /// Writes the list of the revoked for etcd, and ends open connections to etcd. False where the list was up to date.
     pub(crate) fn list_revoked(&self) -> Result<bool, UseCluster> {
         let serials = self.revoked_serials()?;
         if !self.remember(&serials)? {
@@ -271,7 +271,7 @@ pub(crate) fn certify_service(
 }
 
 const PATIENCE: Duration = Duration::from_secs(5);
-/// What the list for etcd was made of, a serial a line.
+/// The serials that are on the list for etcd, one a line.
 pub(crate) const REVOKED_SERIALS: &str = "revoked";
-/// A certificate stays on record a little longer than any clock thinks it good.
+/// Clocks differ: a certificate stays on record until it is over by all of them.
 const CLOCK_SKEW: Duration = Duration::from_secs(5 * 60);

@@ -2,9 +2,9 @@
 //!
 //! # Theory of operation
 //!
-//! The host that made the cluster holds the CA's key, and nobody else. It signs what a host proves to have the key of (a
-//! signing request, PKCS #10) for the identity that the *cluster* knows, never for one that the request names. Certificates
-//! are short-lived and renewed; the list of revoked ones (CRL) is for etcd, which reads it at every handshake.
+//! Only the host that made the cluster holds the CA's key. A host sends a signing request (PKCS #10), which proves that it
+//! has a key. The CA certifies that key for the identity that the *cluster* knows, never for one that the request names.
+//! Certificates are short-lived and renewed. The list of revoked ones (CRL) is for etcd, which reads it at every handshake.
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -89,7 +89,7 @@ impl Ca {
         &self.certificate
     }
 
-    /// Signs for `subject` whatever key the request proves to have.
+    /// Certifies for `subject` the key of the request, whatever else the request says.
     pub(crate) fn sign(
         &self,
         request: &str,

@@ -45,7 +45,7 @@ pub enum UseCluster {
     Ambiguous(String),
 }
 
-/// What was asked cannot be: whoever asked has to ask otherwise.
+/// What was asked for cannot be done; the words say what to ask for instead.
 #[derive(Debug, thiserror::Error)]
 pub enum Refusal {
     #[error("this host has no way out to take an address from; give one with --advertise IP")]

@@ -9,7 +9,7 @@ use crate::identity::Identity;
 use crate::settings::Settings;
 use agent_store::{EtcdOptions, EtcdTls};
 
-/// With the cluster's certificates where etcd is the cluster's own, else with those of the configuration.
+/// An etcd that the agent started takes the cluster's certificates; one that was given takes those of the configuration.
 pub(crate) fn etcd_options(
     options: &ClusterOptions,
     settings: &Settings,
@@ -53,5 +53,5 @@ fn given_etcd_tls(options: &ClusterOptions) -> Result<EtcdTls, UseCluster> {
     })
 }
 
-/// What all keys begin with, in an etcd that may serve others too.
+/// Every key begins with this: the etcd may serve others too.
 const ROOT: &str = "/tapestry/";

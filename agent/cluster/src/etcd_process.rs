@@ -2,10 +2,12 @@
 //!
 //! # Theory of operation
 //!
-//! One member, for clusters that bring no etcd of their own. A thread owns the process: it starts it again when it ends by
-//! itself, and ends it with the agent: etcd is asked to, and killed when it waits for clients that are silent. It loses nothing
-//! by that, because it answers only when its log is on disk, which it reads again at the next start. An agent that was killed leaves its etcd behind; the next one finds it by the file
-//! with its process id, ends it, and starts its own, so that what etcd was told on its command line is always true.
+//! One etcd by itself, for clusters that bring none. A thread owns the process. When etcd ends by itself, the thread starts it
+//! again. When the agent ends, the thread ends etcd: it asks first, and kills an etcd that still waits for silent clients.
+//! Nothing is lost by that: etcd answers only after its log is on disk, and reads the log at the next start.
+//!
+//! An agent that was killed leaves its etcd behind. The next agent finds that etcd by the file with its process id, ends it,
+//! and starts its own. So what stands on etcd's command line is always true.
 //!
 //! Clients show a certificate of the cluster's CA. etcd reads its certificate and the list of revoked ones at each handshake;
 //! connections that were open before a revocation end because etcd is restarted then.
@@ -52,7 +54,7 @@ enum Order {
 }
 
 impl EtcdProcess {
-    /// Starts etcd on `udp_port`'s neighbours of `address`; it may take a moment until it answers.
+    /// Starts etcd on the two TCP ports after the signer's `address`. Blocks for a third of a second; etcd may answer later.
     pub(crate) fn start(files: &Files, address: SocketAddr) -> Result<Self, StartEtcd> {
         end_orphan(&files.path(PID_FILE));
         let plan = Plan {
@@ -111,7 +113,7 @@ impl Plan {
             .open(path(LOG_FILE))
             .map_err(StartEtcd::Spawn)?;
         let client = client_url(self.address);
-        // A member without others has nobody to talk to as a peer.
+        // An etcd by itself has no peers.
         let loopback: IpAddr = [127, 0, 0, 1].into();
         let peer = SocketAddr::new(loopback, self.address.port().wrapping_add(2));
         let peer = format!("https://{peer}");
@@ -171,7 +173,7 @@ impl Plan {
     }
 }
 
-/// Until it is told to stop: a child that ended is started again.
+/// Keeps a child running until the order to stop.
 fn keep(plan: &Plan, child: Child, orders: &Receiver<Order>) {
     let mut child = Some(child);
     loop {
@@ -179,7 +181,7 @@ fn keep(plan: &Plan, child: Child, orders: &Receiver<Order>) {
             Ok(Order::Restart) => end(child.take()),
             Ok(Order::Stop) | Err(RecvTimeoutError::Disconnected) => {
                 end(child.take());
-                // One that is not there is as good.
+                // It may be gone already.
                 let _ = fs::remove_file(plan.files.path(PID_FILE));
                 return;
             }
@@ -246,5 +248,5 @@ const LOG_FILE: &str = "etcd.log";
 const PID_FILE: &str = "etcd.pid";
 const FIRST_LOOK: Duration = Duration::from_millis(300);
 const LOOK_EVERY: Duration = Duration::from_millis(500);
-/// Three times as long as it takes without clients that are silent.
+/// Three times as long as etcd needs where no client is silent.
 const STOP_LIMIT: Duration = Duration::from_millis(500);

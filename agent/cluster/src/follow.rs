@@ -9,11 +9,11 @@ use agent_store::StoreError;
 use crate::identity::Identity;
 use crate::member::{Member, Session};
 
-/// Who wires networks together. Called on the member's thread; calls may block.
+/// Wires networks together. Called on the member's thread; calls may block.
 pub trait Follow: Send + Sync {
     /// The world is different now.
     fn follow(&self, member: &Arc<Member>, differences: Vec<Difference>);
-    /// A new session: what this host shares is to be put under its lease. An error ends the session.
+    /// A session has begun: puts what this host shares under its lease. An error ends the session.
     fn begin(&self, member: &Arc<Member>, session: Session) -> Result<(), StoreError>;
     /// Where a host's connection comes from.
     fn locate(&self, host: &str) -> Option<IpAddr>;

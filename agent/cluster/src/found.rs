@@ -24,7 +24,7 @@ use agent_store::{Change, Expected, Store, StoreError};
 /// `cluster init`.
 #[derive(Clone, Debug, Default)]
 pub struct InitRequest {
-    /// The address that others reach this host at; that of the way out where absent.
+    /// Where other hosts reach this one. Where absent, the address from which this host reaches the outside.
     pub address: Option<IpAddr>,
     pub tcp_port: Option<u16>,
     /// URLs of an etcd that is there already.
@@ -36,12 +36,12 @@ pub struct InitRequest {
 pub struct JoinCluster {
     pub token: JoinToken,
     pub signer: SocketAddr,
-    /// Where tunnels to this host end; the address it joins from where absent.
+    /// Where tunnels to this host end. Where absent, the address from which it joins.
     pub address: Option<IpAddr>,
 }
 
 impl Member {
-    /// Makes a cluster of this host alone. Nothing is left of a failure.
+    /// Makes a cluster of this host alone. A failure leaves nothing behind. Blocks until etcd answers; where it does not, for some 20 s.
     pub fn init(
         options: &ClusterOptions,
         request: InitRequest,
@@ -55,7 +55,8 @@ impl Member {
         made
     }
 
-    /// Joins the cluster that the token is of. Nothing is left of a failure, but the token is used up.
+    /// Joins the cluster that made the token. A failure leaves nothing behind here, but may have used up the token. Blocks
+    /// until the signer and etcd answer; where they do not, for some 40 s.
     pub fn join(
         options: &ClusterOptions,
         request: &JoinCluster,
@@ -226,7 +227,7 @@ fn wait_for_store(member: &Member) -> Result<(), UseCluster> {
     }
 }
 
-/// The address of the way to the outside. Nothing is sent: connecting a UDP socket only picks the route.
+/// The address from which this host reaches the outside. Nothing is sent: connecting a UDP socket only picks the route.
 fn way_out() -> Option<IpAddr> {
     let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).ok()?;
     socket.connect((OUTSIDE, 9)).ok()?;
@@ -258,11 +259,12 @@ fn host_id(prefix: &str) -> String {
     format!("{prefix}{}", hex::encode(&hex::random::<7>()))
 }
 
-/// Of two hosts the one with the lower id dials the other, and only who dials takes a connection along to another address
-/// (RFC 9000 §9). The signer dials everybody, so that they find it by its connection.
+/// What the signer's id begins with. Of two hosts, the one with the lower id dials. Only a connection that a host dialed
+/// follows it to another address (RFC 9000 §9). The signer has the lowest id and dials everybody: after it has moved, the
+/// others see by its connections where it is.
 const FOUNDER: &str = "0a";
 const OTHERS: &str = "a0";
-/// An address that no host has (RFC 5737); it only stands for the outside.
+/// Stands for the outside: no host has this address (RFC 5737).
 const OUTSIDE: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
 /// A new etcd is there within seconds.
 const STORE_LIMIT: Duration = Duration::from_secs(20);

@@ -60,7 +60,7 @@ impl Candidate {
 }
 
 impl Identity {
-    /// When it was certified and until when, in seconds since 1970.
+    /// When the certificate begins and ends, in seconds since 1970.
     pub(crate) fn validity_s(&self) -> Result<(u64, u64), UseIdentity> {
         let der = certificate(&self.certificate)?;
         let (_, parsed) = parse_x509_certificate(&der).map_err(unusable)?;
@@ -111,7 +111,7 @@ impl Identity {
             roots: vec![certificate(&self.ca)?],
             chain,
             key,
-            // Who is revoked is no peer any more, whatever it shows.
+            // A revoked host is no peer any more, so its certificate is never looked at.
             revoked: Vec::new(),
             key_log: std::env::var_os(KEY_LOG).is_some(),
         })
@@ -123,7 +123,7 @@ impl Identity {
         Ok(roots)
     }
 
-    /// The certificate and the CA's behind it, which a host that joins knows by its hash.
+    /// The certificate and the CA's. A host that joins knows the CA's by its hash.
     fn chain(&self) -> Result<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>), UseIdentity> {
         let key = PrivateKeyDer::from_pem_slice(self.key.as_bytes()).map_err(unusable)?;
         let chain = vec![certificate(&self.certificate)?, certificate(&self.ca)?];
@@ -137,7 +137,8 @@ impl fmt::Debug for Identity {
     }
 }
 
-/// For asking the endpoint before there is a certificate: whoever has the CA with that hash is believed.
+/// For asking that endpoint before this host has a certificate. It believes whoever shows a certificate of the CA with that
+/// hash.
 pub(crate) fn pinned_client_config(ca_hash: [u8; 32]) -> Result<ClientConfig, UseIdentity> {
     let pinned = PinnedCa { ca_hash };
     let mut config = ClientConfig::builder_with_provider(crypto())
@@ -170,7 +171,7 @@ pub fn certificate_end_s(certificate: &CertificateDer<'_>) -> Option<u64> {
     u64::try_from(parsed.validity().not_after.timestamp()).ok()
 }
 
-/// Takes the one CA with the hash as root, wherever in the chain it comes, and then verifies as usual.
+/// Takes the CA with the hash as root, wherever it stands in the chain, and then verifies as usual.
 #[derive(Debug)]
 struct PinnedCa {
     ca_hash: [u8; 32],
@@ -235,6 +236,6 @@ fn unusable(error: impl fmt::Display) -> UseIdentity {
     UseIdentity::Unusable(error.to_string())
 }
 
-/// What names the file for the keys of sessions, in every TLS program.
+/// The variable that names the file for session keys, as in every TLS program.
 pub const KEY_LOG: &str = "SSLKEYLOGFILE";
 const ALPN: &[u8] = b"tapestry-join/1";

@@ -2,17 +2,17 @@
 //!
 //! # Theory of operation
 //!
-//! One host makes the cluster: its CA ([`ca`]), and its store, an etcd that is given or a child of the agent
-//! ([`etcd_process`]). It stays the *signer*: hosts come to it with a [`token`] and to renew their certificates
-//! ([`signer`]). Every host then speaks to etcd by itself, with the certificate of its [`identity`].
+//! One host makes the cluster: its CA ([`ca`]), and its store. The store is an etcd that was given, or one that the agent
+//! starts ([`etcd_process`]). This host stays the *signer*: other hosts come to it with a [`token`] to join, and later to
+//! renew their certificates ([`signer`]). Every host speaks to etcd by itself, with the certificate of its [`identity`].
 //!
-//! A [`Member`] is this host's part in the cluster while the agent runs. Its thread holds a *session*: a lease in etcd, kept
-//! alive, under which the host's own records are, and a [`World`], the copy of everything that all hosts share. Whoever wires
-//! networks together follows the world's differences ([`Follow`]). Without etcd the session ends and the world stays as it
-//! was last known: frames flow by it. Attempts to come back are spread out at random.
+//! A [`Member`] is this host's part in the cluster while the agent runs. A thread of its own holds a [`session`]. A session is
+//! a lease in etcd that is kept alive; what this host tells the others is under that lease. The [`World`] is this host's copy
+//! of everything that all hosts share. Whoever wires networks together follows its differences ([`Follow`]). Without etcd
+//! the session ends, and the world stays as it was last known: frames still flow by it.
 //!
-//! A session's number is its epoch: the revision that the key had at its beginning which says that the host is alive. What a host said in an earlier epoch
-//! is void; its lease takes it away at the latest.
+//! Every session has a number, its *epoch*. A session begins when the host writes the key that says that it is alive; the
+//! store's revision of that write is the epoch. What a host said in an earlier epoch is void, and goes with its lease.
 
 mod admission;
 mod ca;
@@ -62,9 +62,10 @@ pub struct ClusterOptions {
     pub lease: Duration,
     /// How long a certificate is good that this host signs.
     pub certificate_lifetime: Duration,
-    /// Certificates for an etcd that is given: CA, certificate and key, as PEM files.
+    /// For an etcd that was given: CA, certificate and key, as PEM files.
     pub etcd_files: Option<[PathBuf; 3]>,
 }
 
-/// Of UDP for tunnels, and of TCP where the signer listens, unless told otherwise. A managed etcd has the next two of TCP.
+/// Where nothing else was said: the UDP port of tunnels over QUIC, and the TCP port of the signer. An etcd that the agent
+/// starts has the next two TCP ports.
 const DEFAULT_PORT: u16 = 4790;

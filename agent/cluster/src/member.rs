@@ -25,7 +25,7 @@ use crate::settings::Settings;
 use crate::signer::{Decide, serve};
 use crate::{ClusterOptions, hex};
 
-/// A member of a cluster. [`Member::stop`] ends its thread and what it started.
+/// This host as a member of a cluster. [`Member::stop`] ends its thread and what it started.
 pub struct Member {
     pub(crate) settings: Settings,
     pub(crate) files: Files,
@@ -33,7 +33,7 @@ pub struct Member {
     pub(crate) store: Arc<EtcdStore>,
     pub(crate) identity: Arc<Mutex<Identity>>,
     pub(crate) admission: Mutex<Option<Arc<Admission>>>,
-    /// Where its tunnels end, which changes while the agent runs; the settings say where they ended at its start.
+    /// Where its tunnels end now; the settings say where they ended when the agent started.
     pub(crate) place: Mutex<Place>,
     pub(crate) world: Mutex<World>,
     /// While this host is in step with the store.
@@ -81,7 +81,7 @@ impl Member {
         }
     }
 
-    /// Starts what this host runs for the cluster: as the signer, etcd and the endpoint for others.
+    /// The signer starts what it runs for the others here: etcd, and the endpoint that admits hosts.
     pub(crate) fn open(
         options: &ClusterOptions,
         files: Files,
@@ -89,7 +89,7 @@ impl Member {
         identity: Identity,
         runtime: &Handle,
     ) -> Result<Arc<Self>, UseCluster> {
-        // It may have been lost since the last start; whoever follows addresses finds another one then.
+        // The address may be gone since the last start; then the underlay's follower finds another one.
         let is_here = !settings.signs || is_own(settings.signer);
         let etcd = (settings.signs && settings.etcd_managed && is_here)
             .then(|| EtcdProcess::start(&files, settings.signer))
@@ -149,7 +149,7 @@ impl Member {
             return Ok(());
         }
         let failed = |source| UseCluster::Listen { address, source };
-        // The agent's own thread is in the host's namespace, as this one is.
+        // This thread is in the host's namespace, as the agent's is.
         let listener = std::net::TcpListener::bind(address).map_err(failed)?;
         listener.set_nonblocking(true).map_err(failed)?;
         let listener = {
@@ -166,7 +166,8 @@ impl Member {
         Ok(())
     }
 
-    /// Ends the session, so that others know at once, and everything that was started. Keeps what is on disk.
+    /// Ends the session, so that the others know at once, and all that was started. Keeps what is on disk. Blocks until the
+    /// thread has ended, some seconds where etcd is silent.
     pub fn stop(&self) {
         self.stopping.store(true, Ordering::Relaxed);
         self.wake.notify_one();
@@ -183,7 +184,7 @@ impl Member {
         if let Some((_, signer)) = tasks.signer {
             signer.abort();
         }
-        // The signer's task may hold on to it until the runtime has dropped it.
+        // The signer's task may keep it until the runtime has dropped that task.
         *lock(&self.admission) = None;
     }
 
@@ -192,7 +193,7 @@ impl Member {
         &self.store
     }
 
-    /// Something that was to be told in this session was not: everything is told again.
+    /// Something was not told that this session should have told: everything is told again.
     pub fn say_again(&self) {
         self.says_again.store(true, Ordering::Relaxed);
         self.wake.notify_one();
@@ -214,7 +215,7 @@ impl Member {
         &self.settings.cluster
     }
 
-    /// A secret that outlives restarts, with which peers learn of one at once (RFC 9000 §10.3).
+    /// A secret that outlives restarts. By it, peers notice a restart at once (RFC 9000 §10.3).
     pub fn reset_key(&self) -> Result<[u8; 32], UseCluster> {
         let known = self.files.read_needed(RESET_KEY);
         if let Some(key) = known.ok().and_then(|text| hex::decode(text.trim())) {
@@ -235,12 +236,12 @@ impl Member {
         SocketAddr::new(self.address(), self.settings.quic_udp_port)
     }
 
-    /// Whether the address is that of this host's way to the signer, and changes with it.
+    /// Whether the address is the one from which this host reaches the signer, and changes with that.
     pub fn follows_way(&self) -> bool {
         lock(&self.place).follows_way
     }
 
-    /// The way to the signer leads there; `None` on the signer itself.
+    /// Where the signer is; `None` on the signer itself.
     pub fn way(&self) -> Option<IpAddr> {
         (!self.settings.signs).then(|| self.signer().ip())
     }
@@ -250,7 +251,7 @@ impl Member {
         lock(&self.place).signer
     }
 
-    /// The settings, with what has changed since the start.
+    /// The settings as they are now.
     pub(crate) fn present_settings(&self) -> Settings {
         let place = *lock(&self.place);
         Settings {
@@ -261,7 +262,7 @@ impl Member {
         .with_signer(place.signer)
     }
 
-    /// How often somebody was not admitted, or not certified again, here.
+    /// How often this host, as the signer, refused to admit or to certify somebody.
     pub fn refused(&self) -> u64 {
         self.refused.load(Ordering::Relaxed)
     }

@@ -2,14 +2,14 @@
 //!
 //! # Theory of operation
 //!
-//! A host is known by the address that it was given when it came into the cluster, for as long as it has that address. When it
-//! loses it, its place is the address of its way to the signer, and follows that way from then on.
+//! A host joins with an address, and keeps it as its place as long as it has that address. When it loses the address, its
+//! place becomes the address from which it reaches the signer, and from then on changes with that.
 //!
-//! The signer takes its TCP port along, and the etcd that it runs. Hosts that do not reach it any more where it was look where
-//! its QUIC connection comes from, which it dialed and so has taken along.
+//! When the signer moves, its TCP port and the etcd that it runs move with it. The other hosts then do not reach it at the old
+//! place. They look where its QUIC connection comes from: the signer dialed that connection, so it follows the signer.
 //!
-//! A host that has moved speaks to etcd from its new address over new connections, because those that are there hang until
-//! their time is over. Its session goes on: it tells under the same lease where it is now, so that nobody takes it for gone.
+//! A host that has moved opens new connections to etcd from its new address; the old ones would hang until their time is
+//! over. Its session goes on: the host tells its new place under the same lease, so nobody takes it for gone.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::Ordering;
@@ -26,8 +26,7 @@ use crate::member::Member;
 use crate::place::Place;
 
 impl Member {
-    /// Tunnels end at `address` from now on; the signer admits hosts there. The others learn it at once where etcd answers,
-    /// else when it does.
+    /// From now on tunnels end at `address`, and the signer admits hosts there. The others learn it as soon as etcd answers.
     pub fn move_to(&self, address: IpAddr) -> Result<(), UseCluster> {
         {
             let mut place = lock(&self.place);
@@ -68,8 +67,8 @@ impl Member {
         Ok(())
     }
 
-    /// Looks for the signer, which does not answer where it was: its connection over QUIC, or etcd, may know better.
-    /// `seen` is where the connection ends.
+    /// Looks for the signer where it may be now, when it does not answer where it was. `seen` is the far end of its QUIC
+    /// connection; without one, etcd may have told where the signer is.
     pub(crate) fn seek_signer(&self, seen: Option<IpAddr>) -> Result<(), UseCluster> {
         let Some(host) = self.settings.signer_host.as_deref() else {
             return Ok(());
@@ -82,7 +81,7 @@ impl Member {
         let Some(found) = seen.or_else(told) else {
             return Ok(());
         };
-        // What its connection says may lead nowhere, as behind an address translator.
+        // The far end of a connection may be an address translator, which leads nowhere.
         let next = if found == known.ip() {
             told_first
         } else {
@@ -96,7 +95,7 @@ impl Member {
         self.start_over()
     }
 
-    /// Keeps where the signer was found, for the next start.
+    /// Writes down where the signer was found, for the next start.
     pub(crate) fn keep_signer(&self) {
         let settings = self.present_settings();
         if settings.signer != self.settings.signer
@@ -142,7 +141,7 @@ impl Member {
         Ok(Change::encode(key, &alive, Expected::Anything)?.under(lease))
     }
 
-    /// As the store does it, again where this host moved meanwhile.
+    /// Keeps the lease alive; tries once more where this host has moved during the first try.
     pub(crate) fn keep_alive(&self, lease: LeaseId) -> Result<(), StoreError> {
         let moves = self.moves.load(Ordering::Relaxed);
         match self.store.keep_alive(lease) {
@@ -166,7 +165,7 @@ impl Member {
             .store
             .transact(&[Change::encode(key, &host, expected)?]);
         match changed {
-            // It is renewing its certificate; what counts is the record before.
+            // The record is being written by somebody else; what counts for others is the one above.
             Err(StoreError::Changed { .. }) => Ok(()),
             changed => changed.map(drop),
         }

@@ -8,13 +8,13 @@ use crate::settings::Settings;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Place {
     pub(crate) address: IpAddr,
-    /// Whether it is the address of the way to the signer, whichever that is.
+    /// Whether the address is the one from which this host reaches the signer, and changes with that.
     pub(crate) follows_way: bool,
     /// Whether the others know.
     pub(crate) is_told: bool,
     /// Where hosts are admitted and certificates renewed.
     pub(crate) signer: SocketAddr,
-    /// Whether this host, as the signer, serves there; always true elsewhere.
+    /// Whether this host, as the signer, serves there already. On other hosts always true.
     pub(crate) is_served: bool,
 }
 

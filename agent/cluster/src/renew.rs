@@ -10,7 +10,7 @@ use crate::lock::lock;
 use crate::member::Member;
 use crate::signer::{Decide, Reply, Request, ask};
 
-/// Picks a moment between the last half and the last third of a certificate's life, differently on each host.
+/// When a certificate is renewed: after a half of its life at the earliest and two thirds at the latest, at random.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct RenewalPlan {
     /// 0 to 255.
@@ -25,7 +25,7 @@ impl RenewalPlan {
 
     /// Whether a certificate that is good from and until these seconds is to be renewed at `now_s`.
     pub(crate) fn is_due(self, (from_s, until_s): (u64, u64), now_s: u64) -> bool {
-        // The beginning is put back by the clock skew that is allowed, which for a short life is most of it.
+        // The CA dates the beginning back by the skew that it allows, which would be most of a short life.
         let life_s = until_s.saturating_sub(from_s).saturating_sub(SKEW_S);
         let third = life_s / 3;
         let left_s = third + third / 2 * u64::from(self.jitter) / 255;

@@ -24,7 +24,7 @@ pub struct HostSeen {
 }
 
 impl Member {
-    /// Makes a token that admits one host within `ttl`, and where that host has to go with it.
+    /// Makes a token that admits one host within `ttl`. Returns it with the signer's address, where that host has to go.
     pub fn token(&self, ttl: Duration) -> Result<(JoinToken, SocketAddr), UseCluster> {
         patiently(
             || self.make_token(ttl),
@@ -60,7 +60,7 @@ impl Member {
             .collect()
     }
 
-    /// Shuts a host out for good: its certificates are void, and what it had is free.
+    /// Shuts a host out for good: its certificates are void, and its addresses are free.
     pub fn revoke(&self, called: &str) -> Result<HostSeen, UseCluster> {
         let host = self.find_host(called)?;
         if host.id == self.settings.host {

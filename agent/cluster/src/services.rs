@@ -9,8 +9,8 @@ use agent_core::shared::{ALIVE, AliveRecord, HOSTS, HostRecord};
 use crate::member::Member;
 
 impl Member {
-    /// Where hosts of the cluster listen to each other: tunnels over QUIC, and at the signer, whichever host that is, where
-    /// hosts are admitted and the etcd that it may run. This host comes first, by whatever address.
+    /// Where hosts of the cluster listen to each other: the ports of tunnels over QUIC, and the ports of the signer and its
+    /// etcd on every host that may be the signer. This host comes first, whatever its address.
     pub fn services(&self) -> BTreeSet<Service> {
         let signer = self.signer();
         let quic = |address, port| Service {
@@ -42,5 +42,5 @@ impl Member {
     }
 }
 
-/// The signer's own, and the two of the etcd that it runs.
+/// The signer's own port, and the next two, which an etcd that it runs has.
 const SIGNER_PORTS: u16 = 3;

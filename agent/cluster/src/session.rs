@@ -133,7 +133,7 @@ impl Member {
         difference.into_iter().collect()
     }
 
-    /// How long nothing is to be done, unless something happens.
+    /// How long to sleep where nothing happens.
     fn idle_limit(&self, keep_alive: Instant) -> Duration {
         let next = keep_alive + self.options.lease / 4;
         let timeout = lock(&self.world).timeout();
@@ -142,7 +142,7 @@ impl Member {
             .saturating_duration_since(Instant::now())
     }
 
-    /// Keeps what is known for a start without etcd, where it is not kept already.
+    /// Writes what is known to disk, for a start without etcd. Not where the same is there already.
     fn remember(&self) {
         let (text, digest) = {
             let world = lock(&self.world);
@@ -166,7 +166,8 @@ impl Member {
         }
     }
 
-    /// A new lease, with the key that says this host is alive. What is under the old one stays until it has been said again.
+    /// A new lease, and under it the key that says that this host is alive. The old lease is kept alive once more, so that what
+    /// is under it stays until this session has said it again.
     fn register(&self, old: Option<Session>) -> Result<Session, StoreError> {
         match old.map(|old| self.store.keep_alive(old.lease)) {
             None | Some(Ok(()) | Err(StoreError::LeaseGone)) => {}
@@ -224,5 +225,5 @@ fn known(entry: agent_store::Entry) -> Entry {
     }
 }
 
-/// A session that lasted so long was a good one: the next attempt comes soon.
+/// After a session that lasted so long, pauses begin short again.
 const SETTLED: Duration = Duration::from_secs(5);

@@ -15,7 +15,7 @@ pub(crate) struct Settings {
     pub(crate) name: String,
     /// The address that tunnels of other hosts go to.
     pub(crate) address: IpAddr,
-    /// Whether that is the address of the way to the signer, because the one it was given is gone.
+    /// Whether that is the address from which this host reaches the signer, because the one it joined with is gone.
     #[serde(default)]
     pub(crate) follows_way: bool,
     /// Where hosts are admitted and certificates renewed.
@@ -34,7 +34,7 @@ pub(crate) struct Settings {
 }
 
 impl Settings {
-    /// The same with the signer at another address, and the etcd that it runs.
+    /// The same with the signer, and the etcd that it runs, at another address.
     pub(crate) fn with_signer(self, signer: SocketAddr) -> Self {
         let etcd = match self.etcd_managed {
             true => vec![client_url(signer)],

@@ -3,9 +3,9 @@
 //! # Theory of operation
 //!
 //! TLS 1.3 on one TCP port of the host that has the CA's key. A connection carries one request and one reply, each a length
-//! (4 bytes, big endian) and that much JSON. A host that joins shows no certificate; it knows the CA by the hash in its
-//! token, and only the signer has a certificate for [`SIGNER_NAME`], so no other member can ask it for the token's secret. A
-//! host that renews shows the certificate it has, and gets one for the same identity.
+//! (4 bytes, big endian) and that much JSON. A host that joins shows no certificate. It knows the CA by the hash in its
+//! token, and it talks only to who has a certificate for [`SIGNER_NAME`]. The signer alone has that, so no other member can
+//! ask for the token's secret. A host that renews shows its certificate, and gets a new one for the same identity.
 
 use std::collections::HashMap;
 use std::io;
@@ -27,7 +27,7 @@ use tokio_rustls::{TlsAcceptor, TlsConnector};
 use crate::ca::SIGNER_NAME;
 use crate::identity::host_of;
 
-/// What is asked of the signer. `Debug` would show a secret, so there is none.
+/// What is asked of the signer. Not `Debug`, which would show a secret.
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Request {
@@ -73,7 +73,7 @@ pub(crate) struct Joined {
 pub(crate) trait Decide: Send + Sync + 'static {
     fn server_config(&self) -> Option<Arc<ServerConfig>>;
     fn join(&self, from: IpAddr, request: &JoinRequest) -> Reply;
-    /// `host` has shown a certificate of its own that is good.
+    /// `host` has shown a good certificate of its own.
     fn renew(&self, host: &str, request: &str) -> Reply;
 }
 
@@ -101,7 +101,7 @@ pub enum AskSigner {
     Refused(String),
 }
 
-/// Serves until the task is dropped. `refused` counts whoever got nothing.
+/// Serves until the task is dropped. `refused` counts those who were not admitted or certified.
 pub(crate) async fn serve(listener: TcpListener, signer: Arc<dyn Decide>, refused: Arc<AtomicU64>) {
     let connections = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     let complaints = Arc::new(Complaints {
