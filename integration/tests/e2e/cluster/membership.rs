@@ -2,10 +2,10 @@
 
 use std::fs;
 use std::io::Write as _;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::{
-    STEP, Underlay, cluster, cluster_of, create_shared, hosts_of, join, pair, token, tunnels,
+    STEP, Tries, Underlay, cluster, cluster_of, create_shared, hosts_of, join, pair, token, tunnels,
 };
 use crate::harness::eventually;
 
@@ -87,7 +87,7 @@ fn a_revoked_host_is_shut_out() {
     eventually(STEP, "it reaches etcd no more", || {
         (cluster_of(two)["in_step"] == false).then_some(())
     });
-    std::thread::sleep(Duration::from_secs(2));
+    Tries::count(two, 4791).wait_for(3);
     assert_eq!(cluster_of(two)["in_step"], false);
     assert_eq!(hosts_of(one).len(), 1);
     assert_ne!(one.exec("a", "ping -n -c1 -W1 b").status, 0);
@@ -116,14 +116,18 @@ fn certificates_are_renewed_before_they_end() {
     one.tapestry(&["cluster", "init", "--advertise", "192.0.2.1"])
         .ok();
     join(one, two).ok();
-    for host in [two, one] {
-        let until = cluster_of(host)["certificate_until_s"].as_u64().unwrap();
+    let until_s = |host| cluster_of(host)["certificate_until_s"].as_u64().unwrap();
+    let first = [two, one].map(|host| (host, until_s(host)));
+    for (host, first_s) in first {
         eventually(Duration::from_secs(20), "a newer certificate", || {
-            let now = cluster_of(host)["certificate_until_s"].as_u64().unwrap();
-            (now > until).then_some(())
+            (until_s(host) > first_s).then_some(())
         });
     }
-    std::thread::sleep(Duration::from_secs(10));
+    // Past the end of the certificates that connections began with.
+    let end_s = first.iter().map(|(_, until_s)| *until_s).max().unwrap();
+    let end = UNIX_EPOCH + Duration::from_secs(end_s);
+    let left = end.duration_since(SystemTime::now());
+    std::thread::sleep(left.unwrap_or_default() + Duration::from_secs(1));
     for host in &lab.hosts {
         assert_eq!(cluster_of(host)["in_step"], true);
     }

@@ -20,6 +20,46 @@ use serde_json::Value;
 
 use crate::harness::{Host, Netns, Output, eventually};
 
+/// Counts how often a host tries to connect to a TCP port, whether or not anybody answers.
+struct Tries<'h> {
+    netns: &'h Netns,
+}
+
+impl<'h> Tries<'h> {
+    fn count(host: &'h Host, tcp_port: u16) -> Self {
+        host.netns.sh(&format!(
+            "nft add table inet tries
+             nft add counter inet tries seen
+             nft add chain inet tries out '{{ type filter hook output priority -400; }}'
+             nft add rule inet tries out tcp dport {tcp_port} tcp flags '& (syn | ack) == syn' counter name seen"
+        ));
+        Self { netns: &host.netns }
+    }
+
+    /// Waits for so many from now on.
+    fn wait_for(&self, more: u64) {
+        let before = self.seen();
+        eventually(STEP * 4, "the host has tried often enough", || {
+            (self.seen() >= before + more).then_some(())
+        });
+    }
+
+    fn seen(&self) -> u64 {
+        let listed = self.netns.sh("nft list counter inet tries seen");
+        let mut words = listed.split_whitespace();
+        words.find(|word| *word == "packets");
+        words.next().unwrap().parse().unwrap()
+    }
+}
+
+impl Drop for Tries<'_> {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            self.netns.sh("nft delete table inet tries");
+        }
+    }
+}
+
 /// Hosts on one underlay: a bridge of the kernel in a namespace of its own. Host `n` has 192.0.2.`n` and 2001:db8:5::`n`.
 pub(crate) struct Underlay {
     pub(crate) netns: Netns,
