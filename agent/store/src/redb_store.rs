@@ -12,6 +12,9 @@
 //! does not work, redb's own lock of the file refuses it. Events are sent to watchers while the write
 //! transaction's turn is held, so they arrive in the order of revisions.
 //!
+//! After an I/O error, such as of a disk that was full, redb refuses everything until the file is opened anew. That is done
+//! at the next call: so a store on a disk that has room again works again.
+//!
 //! Leases live in memory, and a table names the lease of each key that has one. Whoever comes first after a lease has run
 //! out deletes its keys; opening deletes those of the leases that ended with the process before.
 
@@ -20,7 +23,7 @@ use std::io;
 use std::os::unix::fs::OpenOptionsExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
 use redb::{
@@ -40,7 +43,8 @@ use crate::{Change, Entry, Expected, LeaseId, Store, StoreError};
 #[derive(Debug)]
 pub struct RedbStore {
     path: PathBuf,
-    database: Database,
+    /// Absent where it could not be opened again.
+    database: RwLock<Option<Database>>,
     /// Held over a commit and the sending of its events.
     events: Mutex<broadcast::Sender<WatchEvent>>,
     leases: Leases,
@@ -83,24 +87,10 @@ impl RedbStore {
             source,
         })?;
         let lock = lock(state_dir)?;
-        // A damaged file may fail redb's own assertions instead of its checks.
-        let opened = catch_unwind(AssertUnwindSafe(|| {
-            let database = Database::builder()
-                .set_cache_size(CACHE_BYTES)
-                .create(&path)
-                .map_err(|error| database_error(error, state_dir, &path))?;
-            initialize(&database, &path)?;
-            Ok(database)
-        }));
-        let database = opened.unwrap_or_else(|_| {
-            Err(OpenStore::Corrupt {
-                path: path.clone(),
-                reason: "its structure contradicts itself".into(),
-            })
-        })?;
+        let database = open_file(&path)?;
         let store = Self {
             path,
-            database,
+            database: RwLock::new(Some(database)),
             events: Mutex::new(broadcast::Sender::new(WATCH_BOUND)),
             leases: Leases::default(),
             _lock: lock,
@@ -118,66 +108,76 @@ impl RedbStore {
         &self.path
     }
 
-    fn commit(&self, changes: &[Change]) -> Result<(u64, Vec<WatchEvent>), TransactError> {
-        let mut write = self.database.begin_write()?;
-        write.set_durability(Durability::Immediate)?;
-        let mut done = Vec::with_capacity(changes.len());
-        let revision;
-        {
-            let mut entries = write.open_table(ENTRIES)?;
-            let mut leased = write.open_table(LEASED)?;
-            let mut counters = write.open_table(COUNTERS)?;
-            revision = counter(&counters, REVISION)?.unwrap_or(0) + 1;
-            counters.insert(REVISION, revision)?;
-            for change in changes {
-                done.extend(apply(&mut entries, change, revision)?);
-                match change.lease {
-                    Some(lease) => leased.insert(change.key.as_str(), lease.0)?,
-                    None => leased.remove(change.key.as_str())?,
-                };
-            }
+    /// Works with the file, which is opened anew where redb refuses it because of an earlier error.
+    fn with<T>(
+        &self,
+        work: impl Fn(&Database) -> Result<T, TransactError>,
+    ) -> Result<T, TransactError> {
+        let refused = || TransactError::Redb(redb::Error::PreviousIo);
+        let worked = match &*self.database.read().unwrap_or_else(PoisonError::into_inner) {
+            Some(database) => work(database),
+            None => Err(refused()),
+        };
+        if !matches!(worked, Err(TransactError::Redb(redb::Error::PreviousIo))) {
+            return worked;
         }
-        write.commit()?;
-        Ok((revision, done))
+        self.reopen()?;
+        match &*self.database.read().unwrap_or_else(PoisonError::into_inner) {
+            Some(database) => work(database),
+            None => Err(refused()),
+        }
+    }
+
+    fn reopen(&self) -> Result<(), TransactError> {
+        let mut database = self
+            .database
+            .write()
+            .unwrap_or_else(PoisonError::into_inner);
+        // The file is locked as long as it is open.
+        *database = None;
+        let opened = open_file(&self.path).map_err(|error| {
+            TransactError::Store(StoreError::Storage {
+                path: self.path.display().to_string(),
+                reason: error.to_string(),
+            })
+        })?;
+        *database = Some(opened);
+        Ok(())
+    }
+
+    fn commit(&self, changes: &[Change]) -> Result<(u64, Vec<WatchEvent>), TransactError> {
+        self.with(|database| commit(database, changes))
     }
 
     fn read(&self, key: &str) -> Result<Option<Entry>, TransactError> {
-        let read = self.database.begin_read()?;
-        let entries = read.open_table(ENTRIES)?;
-        let Some(found) = entries.get(key)? else {
-            return Ok(None);
-        };
-        let (revision, json) = found.value();
-        Ok(Some(entry(key, revision, json)?))
+        self.with(|database| read(database, key))
     }
 
     fn read_all(&self, prefix: &str) -> Result<Vec<Entry>, TransactError> {
-        let read = self.database.begin_read()?;
-        let entries = read.open_table(ENTRIES)?;
-        let mut found = Vec::new();
-        for item in entries.range(prefix..)? {
-            let (key, value) = item?;
-            if !key.value().starts_with(prefix) {
-                break;
+        self.with(|database| read_all(database, prefix))
+    }
+
+    /// The keys of the leases that `gone` picks.
+    fn leased(&self, gone: impl Fn(LeaseId) -> bool) -> Result<Vec<String>, TransactError> {
+        self.with(|database| {
+            let read = database.begin_read()?;
+            let mut keys = Vec::new();
+            for item in read.open_table(LEASED)?.iter()? {
+                let (key, lease) = item?;
+                if gone(LeaseId(lease.value())) {
+                    keys.push(key.value().to_owned());
+                }
             }
-            let (revision, json) = value.value();
-            found.push(entry(key.value(), revision, json)?);
-        }
-        Ok(found)
+            Ok(keys)
+        })
     }
 
     /// Deletes the keys of the leases that `gone` picks.
     fn drop_leased(&self, gone: impl Fn(LeaseId) -> bool) -> Result<(), TransactError> {
-        let mut changes = Vec::new();
-        {
-            let read = self.database.begin_read()?;
-            for item in read.open_table(LEASED)?.iter()? {
-                let (key, lease) = item?;
-                if gone(LeaseId(lease.value())) {
-                    changes.push(Change::delete(key.value(), Expected::Anything));
-                }
-            }
-        }
+        let keys = self.leased(gone)?.into_iter();
+        let changes: Vec<_> = keys
+            .map(|key| Change::delete(key, Expected::Anything))
+            .collect();
         if changes.is_empty() {
             return Ok(());
         }
@@ -258,6 +258,77 @@ impl Store for RedbStore {
         self.drop_leased(|held| held == lease)
             .map_err(|error| self.failed(error))
     }
+}
+
+/// Opens or makes the file.
+fn open_file(path: &Path) -> Result<Database, OpenStore> {
+    // A damaged file may fail redb's own assertions instead of its checks.
+    let opened = catch_unwind(AssertUnwindSafe(|| {
+        let state_dir = path.parent().unwrap_or(path);
+        let database = Database::builder()
+            .set_cache_size(CACHE_BYTES)
+            .create(path)
+            .map_err(|error| database_error(error, state_dir, path))?;
+        initialize(&database, path)?;
+        Ok(database)
+    }));
+    opened.unwrap_or_else(|_| {
+        Err(OpenStore::Corrupt {
+            path: path.to_owned(),
+            reason: "its structure contradicts itself".into(),
+        })
+    })
+}
+
+fn commit(
+    database: &Database,
+    changes: &[Change],
+) -> Result<(u64, Vec<WatchEvent>), TransactError> {
+    let mut write = database.begin_write()?;
+    write.set_durability(Durability::Immediate)?;
+    let mut done = Vec::with_capacity(changes.len());
+    let revision;
+    {
+        let mut entries = write.open_table(ENTRIES)?;
+        let mut leased = write.open_table(LEASED)?;
+        let mut counters = write.open_table(COUNTERS)?;
+        revision = counter(&counters, REVISION)?.unwrap_or(0) + 1;
+        counters.insert(REVISION, revision)?;
+        for change in changes {
+            done.extend(apply(&mut entries, change, revision)?);
+            match change.lease {
+                Some(lease) => leased.insert(change.key.as_str(), lease.0)?,
+                None => leased.remove(change.key.as_str())?,
+            };
+        }
+    }
+    write.commit()?;
+    Ok((revision, done))
+}
+
+fn read(database: &Database, key: &str) -> Result<Option<Entry>, TransactError> {
+    let read = database.begin_read()?;
+    let entries = read.open_table(ENTRIES)?;
+    let Some(found) = entries.get(key)? else {
+        return Ok(None);
+    };
+    let (revision, json) = found.value();
+    Ok(Some(entry(key, revision, json)?))
+}
+
+fn read_all(database: &Database, prefix: &str) -> Result<Vec<Entry>, TransactError> {
+    let read = database.begin_read()?;
+    let entries = read.open_table(ENTRIES)?;
+    let mut found = Vec::new();
+    for item in entries.range(prefix..)? {
+        let (key, value) = item?;
+        if !key.value().starts_with(prefix) {
+            break;
+        }
+        let (revision, json) = value.value();
+        found.push(entry(key.value(), revision, json)?);
+    }
+    Ok(found)
 }
 
 /// A refusal of ours, or a failure of redb's.
@@ -630,14 +701,15 @@ mod tests {
     #[test]
     fn a_newer_schema_is_refused() {
         let (dir, store) = store();
-        let write = store.database.begin_write().unwrap();
+        let database = store.database.write().unwrap().take().unwrap();
+        let write = database.begin_write().unwrap();
         write
             .open_table(COUNTERS)
             .unwrap()
             .insert(SCHEMA, 99)
             .unwrap();
         write.commit().unwrap();
-        drop(store);
+        drop((database, store));
         let error = RedbStore::open(dir.path()).unwrap_err();
         assert!(matches!(error, OpenStore::Schema { found: 99, .. }));
     }
