@@ -99,23 +99,33 @@ impl Journal {
     }
 }
 
-/// Writes what waits until there is nobody left to write for.
+/// Writes what waits until there is nobody left to write for. What could not be deleted is tried again with what comes next:
+/// a disk may have room again, and a record without its deed would come back at the next start.
 fn write(store: &RedbStore, waiting: &Receiver<Waiting>) {
+    let mut left: Vec<Change> = Vec::new();
     while let Ok(first) = waiting.recv() {
         let mut some = vec![first];
         some.extend(waiting.try_iter().take(CHANGES_MAX - 1));
-        let changes: Vec<_> = some.iter().map(|one| one.change.clone()).collect();
-        match store.transact(&changes) {
-            Ok(_) => answer(some, |_| Ok(())),
-            // One of them may be at fault: each for itself.
-            Err(_) => answer(some, |change| {
-                store.transact(std::slice::from_ref(change)).map(drop)
-            }),
+        left.retain(|old| some.iter().all(|new| new.change.key != old.key));
+        let new = some.iter().map(|one| &one.change);
+        let changes: Vec<_> = left.iter().chain(new).cloned().collect();
+        if store.transact(&changes).is_ok() {
+            left.clear();
+            answer(some, |_| Ok(()));
+            continue;
         }
+        // One of them may be at fault: each for itself.
+        answer(some, |change| {
+            let done = store.transact(std::slice::from_ref(change)).map(drop);
+            if done.is_err() && change.value.is_none() && left.len() < LEFT_MAX {
+                left.push(change.clone());
+            }
+            done
+        });
     }
 }
 
-fn answer(some: Vec<Waiting>, outcome: impl Fn(&Change) -> Result<(), StoreError>) {
+fn answer(some: Vec<Waiting>, mut outcome: impl FnMut(&Change) -> Result<(), StoreError>) {
     for Waiting { change, done } in some {
         // Whoever does not wait has dropped the other end.
         let _ = done.send(outcome(&change));
@@ -124,6 +134,8 @@ fn answer(some: Vec<Waiting>, outcome: impl Fn(&Change) -> Result<(), StoreError
 
 /// Of one transaction.
 const CHANGES_MAX: usize = 256;
+/// Deletions that are tried again.
+const LEFT_MAX: usize = 4096;
 const NOTHING: &str = "agent/nothing";
 
 #[cfg(test)]
