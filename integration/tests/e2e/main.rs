@@ -20,4 +20,5 @@ mod publish;
 mod reports;
 mod scale;
 mod terminal;
+mod together;
 mod walkthrough;
