@@ -26,6 +26,18 @@ fn every_file_that_a_page_names_is_there() {
     assert!(missing.is_empty(), "no such file: {missing:#?}");
 }
 
+/// With what it is and never does, before the table of arrows.
+#[test]
+fn every_room_is_on_the_map() {
+    let map = text(&root().join("ARCHITECTURE.md"));
+    let manifests = sources();
+    let manifests = manifests.iter().filter(|path| path.ends_with("Cargo.toml"));
+    for folder in manifests.map(|path| path.parent().unwrap()) {
+        let row = format!("\n| `{}` | ", shown(folder));
+        assert!(map.contains(&row), "no row for {}", shown(folder));
+    }
+}
+
 #[test]
 fn every_link_of_a_page_leads_somewhere() {
     let mut followed = 0;
