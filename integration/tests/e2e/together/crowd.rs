@@ -143,7 +143,7 @@ fn report(who: &str, times: &[Duration]) -> Duration {
 }
 
 const CROWD: usize = 50;
-const PAIRS: usize = 3;
+const PAIRS: usize = 9;
 /// What a network may cost, in time of the same containers without one.
 const RATIO_MAX: f64 = 1.3;
 const ANSWER_MAX: Duration = Duration::from_millis(50);
