@@ -14,6 +14,8 @@ use agent_store::{Change, Expected, OpenStore, RedbStore, Store, StoreError};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use crate::ground::hold_nothing;
+
 pub(crate) struct Journal {
     store: Arc<RedbStore>,
     queue: Sender<Waiting>,
@@ -40,6 +42,7 @@ struct Waiting {
 impl Kept {
     /// On disk when this returns.
     pub(crate) fn wait(self) -> Result<(), StoreError> {
+        hold_nothing();
         self.0.recv().unwrap_or_else(|_| {
             Err(StoreError::Storage {
                 path: "of the agent".to_owned(),

@@ -7,7 +7,7 @@
 
 use std::sync::{Condvar, Mutex};
 
-use crate::ground::{lock, wait};
+use crate::ground::{hold_nothing, lock, wait};
 
 /// The rounds of one piece of work, and how the last one ended.
 #[derive(Debug)]
@@ -50,6 +50,7 @@ impl<T> Default for Rounds<T> {
 impl<T: Clone> Rounds<T> {
     /// The outcome of a round that began after this call: of `work`, or of the same work done by somebody else.
     pub(crate) fn ask(&self, work: impl FnOnce() -> T) -> T {
+        hold_nothing();
         let mut state = lock(&self.state);
         state.asked += 1;
         let own = state.asked;

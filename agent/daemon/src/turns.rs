@@ -7,10 +7,10 @@
 //! turn at all. Where an act needs several turns it takes them downwards: of a container, of an endpoint's owner, of a network.
 
 use std::collections::BTreeSet;
-use std::sync::{Condvar, Mutex, PoisonError};
+use std::sync::{Condvar, Mutex};
 use std::time::{Duration, Instant};
 
-use crate::ground::{lock, wait};
+use crate::ground::{hold_nothing, lock, wait, wait_for};
 
 /// Who is having a turn, by what it is about.
 #[derive(Debug)]
@@ -45,15 +45,13 @@ impl<K: Ord + Clone> Turns<K> {
             if left.is_zero() {
                 return;
             }
-            (taken, _) = self
-                .given_back
-                .wait_timeout(taken, left)
-                .unwrap_or_else(PoisonError::into_inner);
+            taken = wait_for(&self.given_back, taken, left);
         }
     }
 
     /// Waits for those before. A thread that has the turn already waits for ever.
     pub(crate) fn take(&self, about: K) -> Turn<'_, K> {
+        hold_nothing();
         let mut taken = lock(&self.taken);
         while taken.contains(&about) {
             taken = wait(&self.given_back, taken);

@@ -1,15 +1,15 @@
 //! How containers end: stopped, removed, or by themselves; and what is cleaned up after them.
 
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use agent_api::{ApiError, ErrorKind, Stop};
-use agent_container::{SIGKILL, read_exit};
+use agent_container::{SIGKILL, SIGTERM, read_exit};
 use agent_core::record::{ContainerRecord, Owner, Phase, container_key};
 
 use super::spec::seconds_since_epoch;
 use super::{Container, Containers, OwnTurn};
-use crate::ground::lock;
+use crate::ground::{lock, wait_for};
 
 impl Containers {
     /// Returns when the command has ended and everything of its network is gone.
@@ -141,10 +141,7 @@ impl Containers {
             if left.is_zero() {
                 return false;
             }
-            (table, _) = self
-                .ended
-                .wait_timeout(table, left)
-                .unwrap_or_else(PoisonError::into_inner);
+            table = wait_for(&self.ended, table, left);
         }
     }
 }
@@ -155,6 +152,5 @@ impl Container {
     }
 }
 
-const SIGTERM: i32 = 15;
 const STOP_TIMEOUT_S: u32 = 10;
 pub(super) const KILL_PATIENCE: Duration = Duration::from_secs(5);
