@@ -24,6 +24,7 @@ use agent_store::StoreError;
 
 use super::settings::{MakeSettings, Settings};
 use crate::ground::{Ground, lock};
+use crate::journal::Kept;
 use crate::rounds::Rounds;
 
 /// The host's side of networks.
@@ -124,17 +125,20 @@ impl Filter {
     /// Where tunnels end and the cluster's hosts listen, asked of `present` while nobody else can say otherwise. Makes the
     /// rules fit where that is new.
     pub(crate) fn follow_underlay(&self, present: impl FnOnce() -> Underlay) {
-        {
+        let kept = {
             let mut wanted = lock(&self.wanted);
             let present = present();
             if wanted.has_left || wanted.underlay == present {
                 return;
             }
-            if wanted.underlay.services != present.services {
-                // Only the next start would miss it, for a moment.
-                drop(self.ground.journal.put(SERVICES, &present.services));
-            }
+            let is_new = wanted.underlay.services != present.services;
+            let journal = &self.ground.journal;
+            let kept = is_new.then(|| journal.put(SERVICES, &present.services));
             wanted.underlay = present;
+            kept
+        };
+        if let Some(Err(error)) = kept.map(Kept::wait) {
+            tracing::warn!(%error, "the next start does not know at once where the cluster's hosts listen");
         }
         if let Err(why) = self.settle() {
             self.ground.warn(why.to_string());
