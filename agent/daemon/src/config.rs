@@ -4,12 +4,11 @@ use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use agent_cluster::ClusterOptions;
+use agent_core::ipam::{DefaultPool, InvalidSubnet, default_pools_v4, parse_subnet};
 use ipnet::IpNet;
 use serde::Deserialize;
 use switch_io::EngineChoice;
-
-use agent_cluster::ClusterOptions;
-use agent_core::ipam::{DefaultPool, InvalidSubnet, default_pools_v4, parse_subnet};
 
 /// What the command line gives; the file named by `config` fills the rest.
 #[derive(Clone, Debug)]

@@ -7,6 +7,7 @@
 use std::sync::Arc;
 
 use agent_api::{ApiError, ErrorKind};
+use agent_container::PidNamespace;
 use axum::extract::connect_info::Connected;
 use axum::extract::{ConnectInfo, Request, State};
 use axum::middleware::Next;
@@ -16,7 +17,6 @@ use tokio::net::UnixListener;
 
 use super::reply::{Refusal, blocking};
 use crate::agent::Agent;
-use agent_container::PidNamespace;
 
 /// The process that connected.
 #[derive(Clone, Debug)]
