@@ -39,5 +39,7 @@ fn log_to_stderr() {
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
         .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
+        // It would tell of them where it could not write, and panic.
+        .log_internal_errors(false)
         .init();
 }

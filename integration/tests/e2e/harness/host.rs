@@ -72,7 +72,6 @@ impl Host {
     /// The same, after `prepare` has changed the command.
     pub(crate) fn launch_with(&self, prepare: impl FnOnce(&mut Command)) {
         let mut command = self.agent_command();
-        prepare(&mut command);
         let log = File::options()
             .create(true)
             .append(true)
@@ -82,6 +81,7 @@ impl Host {
             .stdin(Stdio::null())
             .stdout(log.try_clone().unwrap())
             .stderr(log);
+        prepare(&mut command);
         let mut child = self.netns.enter(|| command.spawn()).unwrap();
         eventually(Duration::from_secs(10), "the agent answers", || {
             if let Some(status) = child.try_wait().unwrap() {

@@ -153,6 +153,19 @@ fn the_end_of_an_agent_is_told() {
     }
 }
 
+/// A log that is not taken any more, as on a disk that is full, is no reason to refuse anything.
+#[test]
+fn an_agent_that_cannot_write_its_log_goes_on() {
+    let host = Host::without_agent();
+    let full = File::options().write(true).open("/dev/full").unwrap();
+    host.launch_with(|command| {
+        command.stderr(full);
+    });
+    host.tapestry(&["network", "create", "mynet"]).ok();
+    host.tapestry(&["run", "--rm", "--network", "mynet", "--", "true"])
+        .ok();
+}
+
 #[test]
 fn what_is_made_and_removed_is_told() {
     let host = Host::start();
