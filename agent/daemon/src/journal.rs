@@ -14,7 +14,7 @@ use agent_store::{Change, Expected, OpenStore, RedbStore, Store, StoreError};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::ground::hold_nothing;
+use crate::locks::hold_nothing;
 
 pub(crate) struct Journal {
     store: Arc<RedbStore>,

@@ -9,6 +9,7 @@ mod endpoints;
 mod follow;
 mod ground;
 mod journal;
+mod locks;
 mod networks;
 pub mod probe;
 mod publishing;

@@ -7,7 +7,7 @@
 
 use std::sync::{Condvar, Mutex};
 
-use crate::ground::{hold_nothing, lock, wait};
+use crate::locks::{hold_nothing, lock, wait};
 
 /// The rounds of one piece of work, and how the last one ended.
 #[derive(Debug)]

@@ -17,8 +17,8 @@ use agent_core::ipam::{AllocateAddress, Pools, Tenant};
 use agent_core::record::{EndpointRecord, NetnsId, NetworkRecord, Owner, endpoint_key};
 use switch_core::{Mac, PortId};
 
-use crate::ground::lock;
 use crate::journal::{Journal, Kept};
+use crate::locks::lock;
 
 /// The endpoints of one network on this host.
 pub(crate) struct Seats(Mutex<Table>);

@@ -10,7 +10,7 @@ use std::collections::BTreeSet;
 use std::sync::{Condvar, Mutex};
 use std::time::{Duration, Instant};
 
-use crate::ground::{hold_nothing, lock, wait, wait_for};
+use crate::locks::{hold_nothing, lock, wait, wait_for};
 
 /// Who is having a turn, by what it is about.
 #[derive(Debug)]

@@ -6,7 +6,7 @@ use agent_core::find::Find;
 use agent_core::record::{Owner, container_key};
 
 use super::{Containers, OwnTurn};
-use crate::ground::lock;
+use crate::locks::lock;
 
 impl Containers {
     pub(crate) fn connect(

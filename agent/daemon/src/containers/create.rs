@@ -13,7 +13,7 @@ use agent_core::record::{ContainerRecord, Owner, container_key};
 use super::spec::{check_host_side, seconds_since_epoch};
 use super::{Container, Containers, OwnTurn};
 use crate::endpoints::{open_sandbox, sandbox_of};
-use crate::ground::lock;
+use crate::locks::lock;
 use crate::networks::Place;
 use crate::random::new_id;
 

@@ -9,7 +9,7 @@ use agent_core::record::{ContainerRecord, Owner, Phase, container_key};
 
 use super::spec::seconds_since_epoch;
 use super::{Container, Containers, OwnTurn};
-use crate::ground::{lock, wait_for};
+use crate::locks::{lock, wait_for};
 
 impl Containers {
     /// Returns when the command has ended and everything of its network is gone.

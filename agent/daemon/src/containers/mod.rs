@@ -31,7 +31,8 @@ use agent_core::find::{Find, find};
 use agent_core::record::{ContainerRecord, NetnsId, Owner, Phase};
 
 use crate::endpoints::{Endpoints, leads_to, sandbox_of};
-use crate::ground::{Ground, lock};
+use crate::ground::Ground;
+use crate::locks::lock;
 use crate::networks::Networks;
 use crate::publishing::Publishing;
 use crate::turns::{Turn, Turns};

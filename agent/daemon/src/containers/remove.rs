@@ -7,7 +7,7 @@ use agent_core::record::container_key;
 
 use super::end::KILL_PATIENCE;
 use super::{Containers, OwnTurn};
-use crate::ground::lock;
+use crate::locks::lock;
 
 impl Containers {
     /// Removes an ended container, or any by force.

@@ -6,7 +6,7 @@ use agent_container::{Processes, processes, read_exit};
 use agent_core::record::{ContainerRecord, Owner};
 
 use super::{Container, Containers};
-use crate::ground::lock;
+use crate::locks::lock;
 
 /// What there is of a container that is on record.
 pub(crate) struct Remains {

@@ -12,8 +12,8 @@ use agent_core::record::{ContainerRecord, Phase, container_key};
 use super::create::host_failure;
 use super::spec::seconds_since_epoch;
 use super::{Containers, OwnTurn};
-use crate::ground::lock;
 use crate::journal::Kept;
+use crate::locks::lock;
 
 impl Containers {
     /// Starts the command, which ended or never ran. What has ended is made again first.

@@ -16,7 +16,7 @@ use switch_core::PortCounts;
 
 use super::view::summary;
 use super::{Network, Networks, Stage, Table, Ways};
-use crate::ground::lock;
+use crate::locks::lock;
 use crate::random::new_id;
 use crate::seats::{Past, Seats};
 use crate::sharing::networks::{share_network, unshare_network};

@@ -22,7 +22,7 @@ use switch_io::{AddPort, OpenTap};
 
 use super::segment::{Segment, open_tap};
 use super::{HostPort, Network, Networks};
-use crate::ground::lock;
+use crate::locks::lock;
 use crate::publishing::Unsettled;
 
 /// Why a network has no way out.

@@ -33,7 +33,8 @@ use tokio::sync::Notify;
 pub(crate) use self::segment::{Segment, open_tap};
 pub(crate) use self::ways::RemotePlace;
 
-use crate::ground::{Ground, lock};
+use crate::ground::Ground;
+use crate::locks::lock;
 use crate::publishing::Filter;
 use crate::rounds::Rounds;
 use crate::seats::Seats;

@@ -18,7 +18,7 @@ use switch_core::{PortConfig, PortKind};
 use switch_io::{AddPort, PatchPort, patch};
 
 use super::{Networks, PatchEnd, Place};
-use crate::ground::lock;
+use crate::locks::lock;
 use crate::turns::Turn;
 
 /// Why networks are apart that should be joined.

@@ -6,7 +6,7 @@ use agent_core::network::{RemoveNetwork, Teardown, is_predefined};
 use agent_core::record::{NetworkRecord, network_key};
 
 use super::{Networks, Place, Stage, Ways};
-use crate::ground::lock;
+use crate::locks::lock;
 use crate::seats::Users;
 use crate::sharing::networks::unshare_network;
 

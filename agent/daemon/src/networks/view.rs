@@ -14,7 +14,7 @@ use switch_core::{PortCounts, PortId, PortKind};
 
 use super::segment::Segment;
 use super::{Network, Networks, Place, Ways};
-use crate::ground::lock;
+use crate::locks::lock;
 use crate::seats::Attached;
 use crate::sharing::view::{self as tunnels, drops};
 

@@ -11,7 +11,7 @@ use switch_core::{Mac, PortKind, Vni};
 
 use super::segment::Segment;
 use super::{Networks, Place};
-use crate::ground::lock;
+use crate::locks::lock;
 use crate::sharing::directory::address_of;
 use crate::sharing::route::local_address;
 use crate::sharing::tunnels::{OpenTunnel, TunnelPort};

@@ -23,8 +23,9 @@ use agent_host::firewall::{Firewall, FirewallError, FirewallWatch};
 use agent_store::StoreError;
 
 use super::settings::{MakeSettings, Settings};
-use crate::ground::{Ground, lock};
+use crate::ground::Ground;
 use crate::journal::Kept;
+use crate::locks::lock;
 use crate::rounds::Rounds;
 
 /// The host's side of networks.

@@ -21,7 +21,8 @@ use agent_host::publish::{Absent, PublishPort, PublishedPorts, proxied};
 
 pub(crate) use self::filter::{Filter, Underlay, Unsettled};
 
-use crate::ground::{Ground, lock};
+use crate::ground::Ground;
+use crate::locks::lock;
 
 /// Which containers hold which host ports.
 pub(crate) struct Publishing {

@@ -10,7 +10,8 @@ use agent_host::netns_id;
 use agent_host::sysctl::{self, SetSysctl};
 use agent_store::StoreError;
 
-use crate::ground::{Ground, lock};
+use crate::ground::Ground;
+use crate::locks::lock;
 
 /// What the agent changed on this host, for as long as something needs it.
 pub(super) struct Settings {

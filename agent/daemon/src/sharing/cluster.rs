@@ -12,7 +12,7 @@ use overlay_core::{Directory, DirectoryConfig, Epoch, HostId};
 use switch_core::Vni;
 
 use super::{Sharing, view};
-use crate::ground::lock;
+use crate::locks::lock;
 
 /// Whether this host is in a cluster. While it joins or leaves, nobody else can.
 #[derive(Default)]

@@ -8,7 +8,7 @@ use overlay_core::{DirectoryEvent, Epoch, HostId, Record, RecordFlags, Sequence}
 use switch_core::{Mac, Vni};
 
 use super::Sharing;
-use crate::ground::lock;
+use crate::locks::lock;
 
 impl Sharing {
     /// A network of the cluster is here from now on.

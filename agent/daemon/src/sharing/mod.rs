@@ -31,7 +31,8 @@ use overlay_core::Directory;
 
 use self::cluster::Membership;
 use self::tunnels::Tunnels;
-use crate::ground::{Ground, lock};
+use crate::ground::Ground;
+use crate::locks::lock;
 use crate::publishing::{Filter, Underlay};
 
 /// This host's part in its cluster.

@@ -11,7 +11,7 @@ use switch_core::Vni;
 
 use super::Sharing;
 use super::claims::{Claim, address_key, claim_again, claims_again, reserved};
-use crate::ground::lock;
+use crate::locks::lock;
 
 /// The endpoints of one shared network, as they are at the beginning of a session.
 pub(crate) struct SharedEndpoints {

@@ -25,7 +25,8 @@ use switch_core::{Bridge, PortConfig, PortCounts, PortId, Vni};
 use switch_io::AddPort;
 
 use super::route::vxlan_mtu;
-use crate::ground::{Ground, lock};
+use crate::ground::Ground;
+use crate::locks::lock;
 use crate::turns::Turns;
 
 /// The sockets, by local address.
