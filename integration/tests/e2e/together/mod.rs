@@ -2,6 +2,7 @@
 
 mod crowd;
 mod hang;
+mod mixed;
 mod rollback;
 
 use std::time::Duration;
