@@ -176,7 +176,8 @@ impl Member {
             // A thread that panicked has stopped too.
             let _ = thread.join();
         }
-        if let Some(session) = lock(&self.session).take()
+        let session = lock(&self.session).take();
+        if let Some(session) = session
             && let Err(error) = self.store.end_lease(session.lease)
         {
             tracing::debug!(%error, "the lease runs out by itself");
