@@ -135,14 +135,14 @@ impl Admission {
 
     /// Serves at another address. What was served at the old one has ended then.
     pub(crate) fn move_to(&self, settings: Settings) -> Result<(), UseCluster> {
-        let before = lock(&self.etcd).take();
-        // It has to be gone before another one opens its data.
-        drop(before);
+        // Held all through: two moves at once would open the data twice. Only the list of the revoked waits for it.
+        let mut etcd = lock(&self.etcd);
+        // The old one has to be gone before another one opens its data.
+        *etcd = None;
         *lock(&self.settings) = settings.clone();
         self.renew_service()?;
         if settings.etcd_managed {
-            let etcd = EtcdProcess::start(&self.files, settings.signer)?;
-            *lock(&self.etcd) = Some(etcd);
+            *etcd = Some(EtcdProcess::start(&self.files, settings.signer)?);
         }
         Ok(())
     }
