@@ -1,7 +1,6 @@
 //! TAPs, workers and decorators: moves the frames that switch-core decides about.
 
 mod channel_port;
-mod clock;
 mod engine;
 mod error;
 mod events;

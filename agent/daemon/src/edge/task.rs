@@ -252,7 +252,7 @@ impl EdgeTask {
     }
 
     fn now(&self) -> Time {
-        Time::from_millis(u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX))
+        Time::at(self.start, Instant::now())
     }
 }
 

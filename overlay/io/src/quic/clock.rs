@@ -24,8 +24,7 @@ impl Clock {
     }
 
     pub(super) fn time(self, now: Instant) -> Time {
-        let elapsed = now.saturating_duration_since(self.start);
-        Time::from_millis(u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX))
+        Time::at(self.start, now)
     }
 
     /// The first instant of that millisecond.

@@ -46,9 +46,9 @@ impl Answers {
 
     /// Answers a frame that was to be sent and cannot; says whether an answer waits now.
     pub(super) fn answer(&self, frame: &Frame<'_>, mtu: u32, gateway: &Gateway) -> bool {
-        let elapsed = u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let now = Time::at(self.start, Instant::now());
         let mut state = lock(&self.state);
-        if state.waiting.len() >= WAITING_MAX || !state.budget.admit(Time::from_millis(elapsed)) {
+        if state.waiting.len() >= WAITING_MAX || !state.budget.admit(now) {
             return false;
         }
         let mut bytes = vec![0; too_big::LEN_MAX];

@@ -6,8 +6,9 @@ use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use switch_core::Time;
+
 use super::desk::Desk;
-use crate::clock::time_since;
 
 /// The ageing thread; stops when its sender is dropped.
 #[derive(Debug)]
@@ -24,7 +25,7 @@ impl Ager {
             .spawn(move || {
                 while stopped.recv_timeout(AGEING_INTERVAL) == Err(RecvTimeoutError::Timeout) {
                     for bridge in desk.registry.bridges() {
-                        bridge.age(time_since(start));
+                        bridge.age(Time::at(start, Instant::now()));
                     }
                 }
             })?;

@@ -33,7 +33,6 @@ use self::config::Placement;
 pub use self::config::{AUTO_WORKERS_MAX, SwitchConfig};
 use self::desk::Desk;
 use self::registry::Registry;
-use crate::clock::time_since;
 use crate::engine::{EngineChoice, EngineKind, EngineReport};
 use crate::error::{AddPort, StartSwitch};
 use crate::events::{Events, SwitchEvent};
@@ -177,7 +176,7 @@ impl Switch {
 
     /// Milliseconds since the switch started: the clock its bridges are asked by.
     pub fn now(&self) -> Time {
-        time_since(self.start)
+        Time::at(self.start, Instant::now())
     }
 
     /// Events from now on; each receiver gets all of them.

@@ -10,7 +10,6 @@ use super::forward::{Courier, Forwarder};
 use super::load::Load;
 use super::setup::Setup;
 use super::table::{Entry, PortTable};
-use crate::clock::time_at;
 use crate::events::{Events, SwitchEvent};
 use crate::frame_port::{FrameBuffer, is_gone};
 use crate::overload::Overload;
@@ -48,7 +47,7 @@ impl Relay {
         if self.load.take_overload(woke) {
             self.overload.tell(self.forwarder.worker);
         }
-        time_at(self.start, woke)
+        Time::at(self.start, woke)
     }
 
     /// The share of its time that the worker has worked lately.
