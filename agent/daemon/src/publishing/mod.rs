@@ -16,7 +16,7 @@ use std::net::IpAddr;
 use std::sync::{Arc, Mutex};
 
 use agent_api::{PortMapping, PortRun, runs};
-use agent_core::publish::{PublishPorts, entries};
+use agent_core::publish::{PublishPorts, entries, holder};
 use agent_host::publish::{Absent, PublishPort, PublishedPorts, proxied};
 
 pub(crate) use self::filter::{Filter, Underlay, Unsettled};
@@ -216,9 +216,13 @@ impl Publishing {
             }
             let taken = PublishedPorts::take(run, proxied, absent, &self.ground.runtime);
             let taken = match taken {
+                Ok(taken) => taken,
                 // The port that the kernel picked is free in one family only.
                 Err(PublishPort::AddressInUse { .. }) if !is_fixed => continue,
-                taken => taken.map_err(refused)?,
+                Err(why) => {
+                    self.unreserve(id, &run);
+                    return Err(refused(why));
+                }
             };
             // A picked one may be part of a long run, which holds no sockets.
             if is_fixed || self.reserve(id, taken.run()).is_ok() {
@@ -231,21 +235,27 @@ impl Publishing {
     /// Keeps others away from a run, unless a container has one of its ports on an overlapping address, be it the same one.
     fn reserve(&self, id: &str, run: &PortRun) -> Result<(), PublishPorts> {
         let mut publishers = lock(&self.publishers);
-        let mut present = publishers.values();
-        let holder = present.find(|publisher| {
-            let mut reserved = publisher.reserved.iter();
-            reserved.any(|taken| taken.overlaps(run))
+        let reserved = publishers.values().flat_map(|publisher| {
+            let runs = publisher.reserved.iter();
+            runs.map(|run| (publisher.name.as_str(), run))
         });
-        if let Some(holder) = holder {
+        if let Some(holder) = holder(reserved, run) {
             return Err(PublishPorts::Taken {
                 run: run.to_string(),
-                holder: holder.name.clone(),
+                holder: holder.to_owned(),
             });
         }
         if let Some(publisher) = publishers.get_mut(id) {
             publisher.reserved.push(*run);
         }
         Ok(())
+    }
+
+    /// What is not to be had of the kernel is not kept from others.
+    fn unreserve(&self, id: &str, run: &PortRun) {
+        if let Some(publisher) = lock(&self.publishers).get_mut(id) {
+            publisher.reserved.retain(|reserved| reserved != run);
+        }
     }
 
     /// Lets the ports lead to `targets`, the filter and the proxies alike.
