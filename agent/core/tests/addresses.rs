@@ -93,7 +93,6 @@ impl Site {
             ..EndpointSettings::default()
         };
         let attachment = Attachment {
-            network: "n",
             owner: owner.clone(),
             path: None,
             name: &name,

@@ -8,9 +8,9 @@ use std::time::Duration;
 /// A lock that is held. That it is not held for too long shows where [`hold_nothing`] is called.
 pub(crate) struct Locked<'a, T>(Option<MutexGuard<'a, T>>);
 
-/// A thread that panicked while it held the lock has left nothing half done: what is behind these locks changes in one step.
+/// As [`switch_core::lock`].
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> Locked<'_, T> {
-    Locked::new(mutex.lock().unwrap_or_else(PoisonError::into_inner))
+    Locked::new(switch_core::lock(mutex))
 }
 
 /// Lets go of the lock until told.

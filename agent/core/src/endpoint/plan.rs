@@ -14,8 +14,6 @@ use crate::record::{EndpointRecord, NetworkRecord, Owner};
 /// Who asks to be attached, and how.
 #[derive(Clone)]
 pub struct Attachment<'a> {
-    /// The network's id.
-    pub network: &'a str,
     pub owner: Owner,
     /// The way to a sandbox that is not of a container's.
     pub path: Option<&'a Path>,
@@ -258,7 +256,6 @@ mod tests {
     /// An endpoint `web` of container `c`.
     fn asked(settings: &EndpointSettings) -> Attachment<'_> {
         Attachment {
-            network: "n",
             owner: Owner::Container("c".into()),
             path: None,
             name: "web",

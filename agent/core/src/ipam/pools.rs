@@ -74,11 +74,6 @@ impl Pools {
         pool?.tenant(address)
     }
 
-    /// The pool of each family that the network has, IPv4 first.
-    pub fn each(&mut self) -> impl Iterator<Item = &mut Pool> {
-        [&mut self.v4, &mut self.v6].into_iter().flatten()
-    }
-
     fn pool_of(&mut self, address: IpAddr) -> Option<&mut Pool> {
         match address {
             IpAddr::V4(_) => self.v4.as_mut(),

@@ -3,10 +3,10 @@
 use agent_api::{ApiError, Connect, Disconnect, EndpointDetail, EndpointSettings};
 use agent_core::container::{ConnectContainer, DisconnectContainer, NotRunning, attached_network};
 use agent_core::find::Find;
-use agent_core::record::{Owner, container_key};
+use agent_core::record::Owner;
 
 use super::{Containers, OwnTurn};
-use crate::locks::lock;
+use crate::journal::Kept;
 
 impl Containers {
     pub(crate) fn connect(
@@ -72,14 +72,10 @@ impl Containers {
 
     /// Keeps in a container's record what it is connected to.
     fn remember(&self, turn: &OwnTurn, change: impl FnOnce(&mut Vec<(String, EndpointSettings)>)) {
-        let kept = lock(&self.table).get_mut(turn.about()).map(|container| {
+        let kept = self.change(turn.about(), |container| {
             change(&mut container.record.connected);
-            let key = container_key(turn.about());
-            self.ground.journal.put(&key, &container.record)
         });
-        if let Some(kept) = kept
-            && let Err(error) = kept.wait()
-        {
+        if let Some(Err(error)) = kept.map(Kept::wait) {
             tracing::warn!(container = turn.about(), %error, "its networks are not on record for its next start");
         }
     }

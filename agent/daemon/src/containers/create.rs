@@ -127,10 +127,8 @@ impl Containers {
         let published = self
             .publishing
             .publish((&record.id, &record.name), asked, targets)?;
-        let kept = lock(&self.table).get_mut(&record.id).map(|container| {
+        let kept = self.change(&record.id, |container| {
             container.record.create.publish = published;
-            let key = container_key(&record.id);
-            self.ground.journal.put(&key, &container.record)
         });
         let kept = kept.map_or(Ok(()), crate::journal::Kept::wait);
         kept.map_err(|error| host_failure(record, &error))
@@ -145,7 +143,6 @@ impl Containers {
         settings: &EndpointSettings,
     ) -> Result<String, ApiError> {
         let attachment = Attachment {
-            network: &place.record.id,
             owner: Owner::Container(turn.about().clone()),
             path: None,
             name: &record.name,

@@ -5,10 +5,11 @@ use std::time::{Duration, Instant};
 
 use agent_api::{ApiError, ErrorKind, Stop};
 use agent_container::{SIGKILL, SIGTERM, read_exit};
-use agent_core::record::{ContainerRecord, Owner, Phase, container_key};
+use agent_core::record::{ContainerRecord, Owner, Phase};
 
 use super::spec::seconds_since_epoch;
 use super::{Container, Containers, OwnTurn};
+use crate::journal::Kept;
 use crate::locks::{lock, wait_for};
 
 impl Containers {
@@ -84,7 +85,7 @@ impl Containers {
             // The shim still has the end to tell to those attached; then it ends by itself.
             self.forget(&turn);
         } else {
-            self.finish_end(&turn);
+            self.finish_end(&turn, &record.name);
         }
         self.ended.notify_all();
     }
@@ -103,18 +104,9 @@ impl Containers {
         Some(container.record.clone())
     }
 
-    fn finish_end(&self, turn: &OwnTurn) {
-        let kept = lock(&self.table).get_mut(turn.about()).map(|container| {
-            container.is_ending = false;
-            let key = container_key(turn.about());
-            (
-                container.record.name.clone(),
-                self.ground.journal.put(&key, &container.record),
-            )
-        });
-        if let Some((name, kept)) = kept
-            && let Err(error) = kept.wait()
-        {
+    fn finish_end(&self, turn: &OwnTurn, name: &str) {
+        let kept = self.change(turn.about(), |container| container.is_ending = false);
+        if let Some(Err(error)) = kept.map(Kept::wait) {
             tracing::warn!(container = name, %error, "the end of a container is not on record");
         }
     }

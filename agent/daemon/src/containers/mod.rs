@@ -28,10 +28,11 @@ use agent_container::attach::SOCKET_FILE;
 use agent_container::{ExecRequest, PidNamespace, SIGKILL, Shims, processes};
 use agent_core::container::{ExecCommand, NotRunning};
 use agent_core::find::{Find, find};
-use agent_core::record::{ContainerRecord, NetnsId, Owner, Phase};
+use agent_core::record::{ContainerRecord, NetnsId, Owner, Phase, container_key};
 
 use crate::endpoints::{Endpoints, leads_to, sandbox_of};
 use crate::ground::Ground;
+use crate::journal::Kept;
 use crate::locks::lock;
 use crate::networks::Networks;
 use crate::publishing::Publishing;
@@ -158,6 +159,15 @@ impl Containers {
     /// The container with that very id.
     fn get(&self, id: &str) -> Option<Container> {
         lock(&self.table).get(id).cloned()
+    }
+
+    /// One step on a container, whose record is kept then; nothing where it is not there.
+    fn change(&self, id: &str, change: impl FnOnce(&mut Container)) -> Option<Kept> {
+        let mut table = lock(&self.table);
+        let container = table.get_mut(id)?;
+        change(container);
+        let key = container_key(id);
+        Some(self.ground.journal.put(&key, &container.record))
     }
 
     fn all(&self) -> Vec<Container> {

@@ -25,7 +25,6 @@ impl Endpoints {
     ) -> Result<EndpointDetail, ApiError> {
         let place = self.networks.find(&request.network)?;
         let attachment = Attachment {
-            network: &place.record.id,
             path: matches!(owner, Owner::Sandbox(_)).then_some(&request.sandbox),
             owner,
             name: &request.name,

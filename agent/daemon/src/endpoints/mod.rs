@@ -68,14 +68,21 @@ impl Endpoints {
     }
 
     pub(crate) fn list(&self) -> Vec<EndpointDetail> {
-        let places = self.networks.places().into_iter();
-        let details = places.flat_map(|place| {
-            let attached = place.seats.attached().into_iter();
-            attached
-                .map(|attached| attached.detail(&place.record))
-                .collect::<Vec<_>>()
-        });
+        let all = self.all();
+        let details = all
+            .iter()
+            .map(|(place, attached)| attached.detail(&place.record));
         details.collect()
+    }
+
+    /// Every endpoint, with its network.
+    fn all(&self) -> Vec<(Place, Attached)> {
+        let mut all = Vec::new();
+        for place in self.networks.places() {
+            let attached = place.seats.attached().into_iter();
+            all.extend(attached.map(|attached| (place.clone(), attached)));
+        }
+        all
     }
 
     /// The endpoints of a sandbox, each with its network, in the order in which they came.
@@ -121,10 +128,9 @@ impl Endpoints {
         there
             .filter(|owner| !self.of(owner).is_empty())
             .or_else(|| {
-                let places = self.networks.places().into_iter();
-                let mut came_by = places.flat_map(|place| place.seats.attached());
-                let attached =
-                    came_by.find(|attached| attached.record.sandbox.as_deref() == Some(path))?;
+                let mut all = self.all().into_iter();
+                let (_, attached) =
+                    all.find(|(_, attached)| attached.record.sandbox.as_deref() == Some(path))?;
                 Some(attached.record.owner)
             })
     }

@@ -37,14 +37,7 @@ impl Endpoints {
     }
 
     fn note_moves_of(&self, first: usize, count: usize) {
-        let places = self.networks.places().into_iter();
-        let all = places.flat_map(|place| {
-            let attached = place.seats.attached().into_iter();
-            attached
-                .map(|attached| (place.clone(), attached))
-                .collect::<Vec<_>>()
-        });
-        for (place, attached) in all.skip(first).take(count) {
+        for (place, attached) in self.all().into_iter().skip(first).take(count) {
             // What cannot be asked now keeps its last answer.
             if let Some(Ok(moved)) = moved(&attached) {
                 self.note_move(&place, &attached, moved);

@@ -110,16 +110,11 @@ impl Endpoints {
 
     /// The endpoints of sandboxes that somebody else made.
     fn foreign(&self) -> Vec<(Place, Attached, NetnsId)> {
-        let places = self.networks.places().into_iter();
-        let all = places.flat_map(|place| {
-            let attached = place.seats.attached().into_iter();
-            let foreign = attached.filter_map(|attached| {
-                let sandbox = foreign(&attached)?;
-                Some((place.clone(), attached, sandbox))
-            });
-            foreign.collect::<Vec<_>>()
+        let foreign = self.all().into_iter().filter_map(|(place, attached)| {
+            let sandbox = foreign(&attached)?;
+            Some((place, attached, sandbox))
         });
-        all.collect()
+        foreign.collect()
     }
 }
 

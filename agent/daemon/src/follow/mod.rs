@@ -80,7 +80,7 @@ impl Follower {
         }
         let places = self.networks.places().into_iter();
         let shared = places.filter_map(|place| place.record.vni_shared());
-        self.sharing.prepare(member, shared)?;
+        self.sharing.prepare(member, host, shared);
         let this: Weak<Self> = Arc::downgrade(self);
         let follower: Weak<dyn Follow> = this;
         Ok(member.start(follower)?)

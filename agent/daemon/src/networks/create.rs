@@ -48,9 +48,7 @@ impl Networks {
                 return Err(error.into());
             }
         };
-        if let Some(network) = lock(&self.table).networks.get_mut(&record.id) {
-            network.record = Arc::clone(&shared);
-        }
+        self.change(&record.id, |network| network.record = Arc::clone(&shared));
         if let Err(error) = self.make(&shared) {
             if let Err(left) = unshare_network(&member, &shared) {
                 tracing::warn!(error = %left, "a network that was not made stays known to other hosts");
@@ -176,19 +174,10 @@ impl Networks {
 
     /// Takes a network of the cluster in, unless it is here or its name is another's.
     pub(crate) fn adopt(&self, record: NetworkRecord) -> Result<(), CreateNetwork> {
-        let record = {
-            let mut table = lock(&self.table);
-            if table.networks.contains_key(&record.id) {
-                return Ok(());
-            }
-            if table.has_name(&record.name) {
-                return Err(CreateNetwork::NameTaken(record.name));
-            }
-            let record = Arc::new(record);
-            let network = Network::planned(Arc::clone(&record), Past::none())?;
-            table.networks.insert(record.id.clone(), network);
-            record
-        };
+        if lock(&self.table).networks.contains_key(&record.id) {
+            return Ok(());
+        }
+        let record = self.reserve(&record.name.clone(), None, |_| Ok(record))?;
         self.make(&record)
     }
 
@@ -211,9 +200,7 @@ impl Networks {
         let made = self.make_parts(record);
         match made {
             Ok(()) => {
-                if let Some(network) = lock(&self.table).networks.get_mut(&record.id) {
-                    network.stage = Stage::Up;
-                }
+                self.set_stage(&record.id, Stage::Up);
                 tracing::info!(network = record.name, id = record.id, driver = ?record.driver, "network made");
                 self.share_private_names();
                 Ok(())

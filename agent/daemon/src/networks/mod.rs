@@ -174,9 +174,12 @@ impl Networks {
 
     /// Adds what was counted at a port of the network that is gone.
     pub(crate) fn add_gone(&self, id: &str, counts: &PortCounts) {
-        if let Some(network) = lock(&self.table).networks.get_mut(id) {
-            network.gone += counts;
-        }
+        self.change(id, |network| network.gone += counts);
+    }
+
+    /// One step on a network, whatever its stage; nothing where it is not there.
+    fn change<T>(&self, id: &str, change: impl FnOnce(&mut Network) -> T) -> Option<T> {
+        lock(&self.table).networks.get_mut(id).map(change)
     }
 
     /// Waits until no act is going on, or `patience` is over.

@@ -150,9 +150,9 @@ impl Networks {
         ];
         for (network, beyond, port, other_id) in ends {
             let end = self.raise_end(network, port, mtu, beyond.record.name.clone())?;
-            if let Some(network) = lock(&self.table).networks.get_mut(&network.record.id) {
-                network.ways.patches.insert(other_id.to_owned(), end);
-            }
+            self.change(&network.record.id, |network| {
+                network.ways.patches.insert(other_id.to_owned(), end)
+            });
         }
         Ok(())
     }
@@ -178,11 +178,8 @@ impl Networks {
 
     fn lower_patch(&self, patch: &PatchRecord) {
         for (id, other) in patch.ways() {
-            let end = lock(&self.table)
-                .networks
-                .get_mut(id)
-                .and_then(|network| network.ways.patches.remove(other));
-            if let Some(end) = end {
+            let end = self.change(id, |network| network.ways.patches.remove(other));
+            if let Some(end) = end.flatten() {
                 let counts = self.ground.switch.remove_port(end.port).counters();
                 self.add_gone(id, &counts);
             }

@@ -5,6 +5,7 @@ use agent_cluster::{ENDPOINTS, EndpointShared, Member};
 use agent_core::network::{RemoveNetwork, Teardown, is_predefined};
 use agent_core::record::{NetworkRecord, network_key};
 
+use super::segment::Segment;
 use super::{Networks, Place, Stage, Ways};
 use crate::locks::lock;
 use crate::seats::Users;
@@ -82,10 +83,8 @@ impl Networks {
         self.set_stage(&place.record.id, Stage::Up);
     }
 
-    fn set_stage(&self, id: &str, stage: Stage) {
-        if let Some(network) = lock(&self.table).networks.get_mut(id) {
-            network.stage = stage;
-        }
+    pub(super) fn set_stage(&self, id: &str, stage: Stage) {
+        self.change(id, |network| network.stage = stage);
     }
 
     fn end(&self, place: &Place) -> Result<(), RemoveNetwork> {
@@ -105,15 +104,11 @@ impl Networks {
     /// Takes whatever there is of a network away, in its turn. Returns what could not be taken.
     pub(super) fn take_apart(&self, record: &NetworkRecord) -> Vec<Teardown> {
         let mut left = Vec::new();
-        let parts = lock(&self.table)
-            .networks
-            .get_mut(&record.id)
-            .map(|network| (std::mem::take(&mut network.ways), network.segment.take()));
+        let parts = self.change(&record.id, |network| {
+            (std::mem::take(&mut network.ways), network.segment.take())
+        });
         if let Some((ways, segment)) = parts {
-            self.lower_ways(ways);
-            if let Some(segment) = segment {
-                segment.lower(&self.ground);
-            }
+            self.lower(&ways, segment.as_deref());
         }
         if let Some(vni) = record.vni_shared() {
             self.sharing.detach_network(vni);
@@ -135,7 +130,7 @@ impl Networks {
     }
 
     /// Takes the ports away that are not endpoints'.
-    fn lower_ways(&self, ways: Ways) {
+    fn lower(&self, ways: &Ways, segment: Option<&Segment>) {
         for tunnel in ways.tunnels.values() {
             self.sharing.tunnels.close(tunnel);
         }
@@ -145,16 +140,16 @@ impl Networks {
         if let Some(host) = &ways.host {
             self.ground.switch.remove_port(host.port);
         }
+        if let Some(segment) = segment {
+            segment.lower(&self.ground);
+        }
     }
 
     /// At the end of the agent, where nothing is attached: all ports go, the records stay.
     pub(crate) fn leave(&self) {
         let networks = std::mem::take(&mut lock(&self.table).networks);
         for network in networks.into_values() {
-            self.lower_ways(network.ways);
-            if let Some(segment) = network.segment {
-                segment.lower(&self.ground);
-            }
+            self.lower(&network.ways, network.segment.as_deref());
         }
     }
 

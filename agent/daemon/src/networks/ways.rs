@@ -27,9 +27,9 @@ impl Networks {
     /// A network's segment and its tunnels to fixed remotes, in its turn. What was made stays with the network after a failure.
     pub(super) fn raise(&self, record: &Arc<NetworkRecord>) -> Result<(), RaiseNetwork> {
         let segment = Arc::new(Segment::raise(&self.ground, record)?);
-        if let Some(network) = lock(&self.table).networks.get_mut(&record.id) {
+        self.change(&record.id, |network| {
             network.segment = Some(Arc::clone(&segment));
-        }
+        });
         if let Some(vni) = record.vni_shared() {
             self.sharing.attach_network(vni);
         }
@@ -40,9 +40,9 @@ impl Networks {
         for remote in &overlay.remotes {
             let local = local_address(*remote).ok_or(OpenTunnel::NoRoute(*remote))?;
             let tunnel = self.open_vxlan(record, &segment, vni, (local, *remote))?;
-            if let Some(network) = lock(&self.table).networks.get_mut(&record.id) {
-                network.ways.tunnels.insert(*remote, tunnel);
-            }
+            self.change(&record.id, |network| {
+                network.ways.tunnels.insert(*remote, tunnel)
+            });
         }
         Ok(())
     }
@@ -97,15 +97,14 @@ impl Networks {
                 ));
             }
         };
-        let mut table = lock(&self.table);
-        if let Some(network) = table.networks.get_mut(&record.id) {
+        self.change(&record.id, |network| {
             let (port, ways) = (tunnel.port, &mut network.ways);
             ways.tunnels.insert(remote, tunnel);
             ways.hosts.insert(host.clone(), remote);
             for (mac, at) in ways.remotes.iter().filter(|(_, at)| at.host == *host) {
                 segment.bridge.register_endpoint(port, *mac, &at.addresses);
             }
-        }
+        });
     }
 
     pub(crate) fn close_tunnel(&self, vni: Vni, host: &HostId) {
@@ -117,11 +116,11 @@ impl Networks {
     }
 
     fn close_tunnel_of(&self, id: &str, host: &HostId) {
-        let tunnel = lock(&self.table).networks.get_mut(id).and_then(|network| {
+        let tunnel = self.change(id, |network| {
             let remote = network.ways.hosts.remove(host)?;
             network.ways.tunnels.remove(&remote)
         });
-        if let Some(tunnel) = tunnel {
+        if let Some(tunnel) = tunnel.flatten() {
             let counts = self.sharing.tunnels.close(&tunnel);
             self.add_gone(id, &counts);
         }
@@ -187,11 +186,8 @@ impl Networks {
         let Some(id) = self.id_of_vni(vni) else {
             return false;
         };
-        let mut table = lock(&self.table);
-        let Some(network) = table.networks.get_mut(&id) else {
-            return false;
-        };
-        network.ways.remotes.remove(&mac).is_some()
+        let removed = self.change(&id, |network| network.ways.remotes.remove(&mac));
+        removed.flatten().is_some()
     }
 
     /// The network with that VNI.
@@ -261,9 +257,9 @@ impl Networks {
             self.add_gone(&record.id, &counts);
             match self.open_vxlan(record, segment, vni, (local, remote)) {
                 Ok(opened) => {
-                    if let Some(network) = lock(&self.table).networks.get_mut(&record.id) {
-                        network.ways.tunnels.insert(remote, opened);
-                    }
+                    self.change(&record.id, |network| {
+                        network.ways.tunnels.insert(remote, opened)
+                    });
                 }
                 Err(why) => self.ground.warn(format!(
                     "network {:?} does not reach {remote} from {local}: {why}",

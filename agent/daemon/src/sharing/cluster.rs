@@ -188,17 +188,16 @@ impl Sharing {
     /// Starts what carries and orders what the cluster shares, before the member begins to tell of it.
     pub(crate) fn prepare(
         &self,
-        member: &Arc<Member>,
+        member: &Member,
+        host: HostId,
         networks: impl Iterator<Item = Vni>,
-    ) -> Result<(), Cluster> {
-        let host = HostId::new(member.host()).map_err(|error| Cluster::Host(error.to_string()))?;
+    ) {
         let mut directory = Directory::new(DirectoryConfig::new(host, Epoch(0)));
         for vni in networks {
             directory.attach_network(vni);
         }
         *lock(&self.directory) = Some(directory);
         self.guard_tunnels(Some(member));
-        Ok(())
     }
 
     /// Takes down what a cluster brought, after the member has left.
