@@ -101,6 +101,9 @@ enum Verb {
 }
 
 fn main() -> ExitCode {
+    if integration::cni::is_called() {
+        return integration::cni::run();
+    }
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => return failure::report_usage(&error, &Cli::command()),

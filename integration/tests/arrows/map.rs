@@ -116,6 +116,11 @@ pub(crate) const ARROWS: &[(&str, &str, &str)] = &[
     ("tapestry", "agent-api", "every command is a request"),
     (
         "tapestry",
+        "integration",
+        "container runtimes call the command as their plugin",
+    ),
+    (
+        "tapestry",
         "agent-container",
         "is the shim and the init, and attaches a terminal",
     ),

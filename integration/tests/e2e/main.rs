@@ -6,6 +6,7 @@
 mod agent;
 mod bad_input;
 mod cluster;
+mod cni;
 mod csum;
 mod dns;
 mod ends;

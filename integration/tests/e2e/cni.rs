@@ -1,0 +1,241 @@
+//! The command as a CNI plugin, called as the specification has runtimes call it.
+
+use std::fs;
+use std::process::Command;
+
+use serde_json::{Value, json};
+
+use crate::harness::{Host, Netns, Output, binary};
+
+#[test]
+fn a_container_of_a_runtime_gets_a_seat_and_a_name() {
+    let host = with_network();
+    let netns = Netns::new("c1");
+    let added = Call::add(&netns, "c1")
+        .args("IgnoreUnknown=1;K8S_POD_NAME=web;MAC=02:00:00:00:00:05;IP=10.63.0.9");
+    let result = answer(&added.make(&host, "ADD"));
+    assert_eq!(result["cniVersion"], "1.1.0");
+    assert_eq!(
+        result["interfaces"],
+        json!([{"name": "eth0", "mac": "02:00:00:00:00:05", "sandbox": netns.path(), "mtu": 1500}])
+    );
+    assert_eq!(
+        result["ips"],
+        json!([{"address": "10.63.0.9/24", "gateway": "10.63.0.1", "interface": 0}])
+    );
+    assert_eq!(
+        result["routes"],
+        json!([{"dst": "0.0.0.0/0", "gw": "10.63.0.1"}])
+    );
+    assert_eq!(result["dns"]["nameservers"], json!(["10.63.0.1"]));
+    // Beside a container of our own, by name and both ways.
+    host.idle("ours", "red", &[]);
+    host.exec("ours", "ping -n -c1 -W2 web").ok();
+    assert!(netns.pings(host.ipv4("ours")));
+    let asked = netns.sh("busybox nslookup -type=a ours 10.63.0.1");
+    assert!(asked.contains(&host.ipv4("ours").to_string()), "{asked}");
+    Call::add(&netns, "c1").make(&host, "DEL").ok();
+    assert!(
+        host.network("red")
+            .endpoints
+            .iter()
+            .all(|endpoint| endpoint.name == "ours")
+    );
+}
+
+#[test]
+fn a_second_add_fails_and_a_second_del_does_not() {
+    let host = with_network();
+    let netns = Netns::new("c1");
+    let call = || Call::add(&netns, "c1");
+    answer(&call().make(&host, "ADD"));
+    let refused = failure(&call().make(&host, "ADD"));
+    assert_eq!(refused["code"], 100, "{refused}");
+    assert_eq!(host.network("red").endpoints.len(), 1);
+    // Runtimes name no namespace once it has gone.
+    let gone = || Call {
+        netns: String::new(),
+        ..call()
+    };
+    assert_eq!(gone().make(&host, "DEL").ok(), "");
+    assert!(host.network("red").endpoints.is_empty());
+    gone().make(&host, "DEL").ok();
+    call().make(&host, "DEL").ok();
+    host.tapestry(&["network", "rm", "red"]).ok();
+    call().make(&host, "DEL").ok();
+}
+
+#[test]
+fn check_finds_an_address_that_is_gone() {
+    let host = with_network();
+    let netns = Netns::new("c1");
+    let call = || Call::add(&netns, "c1");
+    assert_eq!(failure(&call().make(&host, "CHECK"))["code"], 3);
+    let result = answer(&call().make(&host, "ADD"));
+    let check = || {
+        call()
+            .with("prevResult", result.clone())
+            .make(&host, "CHECK")
+    };
+    assert_eq!(check().ok(), "");
+    netns.sh("ip addr flush dev eth0");
+    let told = failure(&check());
+    assert_eq!(told["code"], 100);
+    assert!(
+        told["msg"].as_str().unwrap().contains("10.63.0.2"),
+        "{told}"
+    );
+    call().make(&host, "DEL").ok();
+}
+
+#[test]
+fn gc_takes_what_no_runtime_has_and_nothing_else() {
+    let host = with_network();
+    let [kept, left, theirs] = ["kept", "left", "theirs"].map(Netns::new);
+    answer(&Call::add(&kept, "kept").make(&host, "ADD"));
+    answer(&Call::add(&left, "left").make(&host, "ADD"));
+    let other = host.endpoint_in("red", "theirs", theirs);
+    let refused = failure(&Call::add(&kept, "").make(&host, "GC"));
+    assert_eq!(refused["code"], 7, "{refused}");
+    let valid = json!([{"containerID": "kept", "ifname": "eth0"}]);
+    let collect = Call::add(&kept, "").with("cni.dev/valid-attachments", valid);
+    collect.make(&host, "GC").ok();
+    let endpoints = host.network("red").endpoints;
+    let mut names: Vec<_> = endpoints
+        .iter()
+        .map(|endpoint| endpoint.name.as_str())
+        .collect();
+    names.sort_unstable();
+    assert_eq!(names, ["kept", "theirs"]);
+    Call::add(&kept, "kept").make(&host, "DEL").ok();
+    drop(other);
+}
+
+#[test]
+fn failures_are_in_the_protocols_form_and_nothing_is_made() {
+    let host = with_network();
+    let netns = Netns::new("c1");
+    let code = |call: Call<'_>, command: &str| failure(&call.make(&host, command))["code"].clone();
+    let call = || Call::add(&netns, "c1");
+    assert_eq!(code(call().with("cniVersion", json!("9.0.0")), "ADD"), 1);
+    assert_eq!(
+        code(
+            call().with("runtimeConfig", json!({"portMappings": [{"hostPort": 80}]})),
+            "ADD"
+        ),
+        2
+    );
+    assert_eq!(code(call(), "UPDATE"), 4);
+    assert_eq!(
+        code(
+            Call {
+                netns: String::new(),
+                ..call()
+            },
+            "ADD"
+        ),
+        4
+    );
+    assert_eq!(code(call().with("name", json!(5)), "ADD"), 6);
+    assert_eq!(code(call().with("name", json!("nonet")), "ADD"), 7);
+    assert_eq!(code(call().with("mtu", json!(9000)), "ADD"), 7);
+    assert_eq!(
+        code(
+            Call {
+                netns: "/proc/version".into(),
+                ..call()
+            },
+            "ADD"
+        ),
+        100
+    );
+    assert_eq!(
+        code(
+            Call {
+                ifname: "longer_than_a_link".into(),
+                ..call()
+            },
+            "ADD"
+        ),
+        100
+    );
+    assert!(host.network("red").endpoints.is_empty());
+    assert!(!netns.sh("ip -br link").contains("eth0"));
+    let versions = answer(&call().make(&host, "VERSION"));
+    assert_eq!(
+        versions["supportedVersions"],
+        json!(["0.4.0", "1.0.0", "1.1.0"])
+    );
+    call().make(&host, "STATUS").ok();
+    assert_eq!(code(call().with("name", json!("nonet")), "STATUS"), 50);
+    let nobody = host.dir().join("nobody.sock");
+    assert_eq!(code(call().with("socket", json!(nobody)), "ADD"), 11);
+    assert_eq!(code(call().with("socket", json!(nobody)), "STATUS"), 50);
+}
+
+/// One call of the plugin.
+struct Call<'n> {
+    container: &'n str,
+    netns: String,
+    ifname: String,
+    args: &'n str,
+    config: Value,
+}
+
+impl<'n> Call<'n> {
+    fn add(netns: &Netns, container: &'n str) -> Self {
+        Self {
+            container,
+            netns: netns.path().to_str().unwrap().to_owned(),
+            ifname: "eth0".to_owned(),
+            args: "",
+            config: json!({"cniVersion": "1.1.0", "name": "red", "type": "tapestry"}),
+        }
+    }
+
+    fn args(self, args: &'n str) -> Self {
+        Self { args, ..self }
+    }
+
+    fn with(mut self, member: &str, value: Value) -> Self {
+        self.config[member] = value;
+        self
+    }
+
+    fn make(&self, host: &Host, command: &str) -> Output {
+        let config = host.dir().join("cni.json");
+        fs::write(&config, self.config.to_string()).unwrap();
+        // A runtime gives no arguments, and the configuration on standard input.
+        let mut call = Command::new("sh");
+        call.args(["-c", r#"exec "$0" <"$1""#])
+            .arg(binary())
+            .arg(config)
+            .env("TAPESTRY_SOCKET", host.socket())
+            .env("CNI_COMMAND", command)
+            .env("CNI_CONTAINERID", self.container)
+            .env("CNI_NETNS", &self.netns)
+            .env("CNI_IFNAME", &self.ifname)
+            .env("CNI_ARGS", self.args);
+        host.netns.run(&mut call)
+    }
+}
+
+fn with_network() -> Host {
+    let host = Host::start();
+    host.tapestry(&["network", "create", "--subnet", "10.63.0.0/24", "red"])
+        .ok();
+    host
+}
+
+#[track_caller]
+fn answer(output: &Output) -> Value {
+    assert_eq!(output.status, 0, "{output:?}");
+    serde_json::from_str(&output.stdout).unwrap()
+}
+
+/// What a call printed that had to fail: always a document on standard output.
+#[track_caller]
+fn failure(output: &Output) -> Value {
+    assert_eq!(output.status, 1, "{output:?}");
+    serde_json::from_str(&output.stdout).unwrap()
+}
