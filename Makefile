@@ -1,5 +1,5 @@
 # The recipes that people and CI run alike. `make` alone lists them.
-.PHONY: help build demo test bench bench-quick bench-build lint fmt install fuzz deny clean
+.PHONY: help build demo podman test bench bench-quick bench-build lint fmt install fuzz deny clean
 
 CARGO  ?= cargo
 PREFIX ?= /usr/local
@@ -22,6 +22,11 @@ demo:           ## show it at work, in namespaces of its own (root)
 	@scripts/setup demo
 	@$(MAKE) --no-print-directory build
 	@scripts/demo
+
+podman:         ## show podman's containers on a tapestry network, and time CNI beside Debian's bridge plugin (root)
+	@scripts/setup podman
+	@$(MAKE) --no-print-directory build
+	@scripts/podman
 
 # One profile for everything, and test targets first, so that no crate is compiled twice.
 test:           ## run every test, the lints and the leak check (root)
