@@ -105,8 +105,7 @@ async fn del(config: &Config, env: &Environment) -> Result<(), Failure> {
         Err(error) if error.is_not_found() => return Ok(()),
         Err(error) => return Err(refused(error)),
     };
-    let endpoints = client.endpoints().await.map_err(refused)?;
-    match find(&endpoints, &network, &env.container_id, &env.ifname) {
+    match find(&network, &env.container_id, &env.ifname) {
         Some(endpoint) => client.remove_endpoint(&endpoint.id).await.map_err(refused),
         None => Ok(()),
     }
@@ -115,8 +114,7 @@ async fn del(config: &Config, env: &Environment) -> Result<(), Failure> {
 async fn check(config: &Config, env: &Environment) -> Result<(), Failure> {
     let client = client(config);
     let network = network(&client, config).await?;
-    let endpoints = client.endpoints().await.map_err(refused)?;
-    let endpoint = find(&endpoints, &network, &env.container_id, &env.ifname).ok_or_else(|| {
+    let endpoint = find(&network, &env.container_id, &env.ifname).ok_or_else(|| {
         let message = format!(
             "container {:?} has no {} on network {:?}; add it again",
             env.container_id, env.ifname, network.summary.name
@@ -146,8 +144,7 @@ async fn collect(config: &Config) -> Result<(), Failure> {
     })?;
     let client = client(config);
     let network = network(&client, config).await?;
-    let endpoints = client.endpoints().await.map_err(refused)?;
-    for endpoint in garbage(&endpoints, &network, valid) {
+    for endpoint in garbage(&network, valid) {
         client
             .remove_endpoint(&endpoint.id)
             .await
@@ -163,13 +160,7 @@ async fn status(config: &Config) -> Result<(), Failure> {
 }
 
 async fn network(client: &Client, config: &Config) -> Result<NetworkDetail, Failure> {
-    client.network(network_of(config)).await.map_err(|error| {
-        if error.is_not_found() {
-            Failure::new(INVALID_CONFIG, error.to_string())
-        } else {
-            refused(error)
-        }
-    })
+    client.network(network_of(config)).await.map_err(refused)
 }
 
 fn client(config: &Config) -> Client {
@@ -180,9 +171,10 @@ fn client(config: &Config) -> Client {
     Client::new(named.unwrap_or_else(|| DEFAULT_SOCKET.to_owned()))
 }
 
-/// An agent that is not there may be back in a moment.
+/// The configuration names what there is not; an agent that is not there may be back in a moment.
 fn refused(error: ClientError) -> Failure {
     let code = match error {
+        _ if error.is_not_found() => INVALID_CONFIG,
         ClientError::NotRunning { .. }
         | ClientError::Stale { .. }
         | ClientError::BrokeOff { .. } => TRY_AGAIN,

@@ -5,7 +5,8 @@
 //! The agent keeps what is attached; the plugin keeps nothing. An endpoint is known again by an alias made of the container's id,
 //! by its network and by its link's name, so that DEL, CHECK and GC find it when the namespace has gone.
 
-use std::net::IpAddr;
+use std::collections::BTreeSet;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::PathBuf;
 
 use agent_api::{DnsServer, EndpointCreate, EndpointDetail, EndpointSettings, NetworkDetail};
@@ -83,14 +84,13 @@ pub(super) fn endpoint(config: &Config, env: &Environment) -> Result<EndpointCre
     let mut aliases = vec![key(&env.container_id)];
     let wished = config.runtime_config.aliases.get(&config.name);
     aliases.extend(wished.into_iter().flatten().cloned());
-    if let (Some(pod), Some(_)) = (env.arg(POD), env.arg(NAMESPACE)) {
-        aliases.push(pod.to_owned());
-    }
+    let (name, short) = names(env);
+    aliases.extend(short);
     let (ip, ip6) = addresses(config, env)?;
     let mac = config.runtime_config.mac.as_deref().or(env.arg("MAC"));
     Ok(EndpointCreate {
         network: network_of(config).to_owned(),
-        name: name(env),
+        name,
         sandbox: PathBuf::from(&env.netns),
         link: Some(env.ifname.clone()),
         dns: servers(config)?,
@@ -110,39 +110,30 @@ pub(super) fn key(container_id: &str) -> String {
 }
 
 /// The endpoint of a container's interface.
-pub(super) fn find<'e>(
-    endpoints: &'e [EndpointDetail],
-    network: &NetworkDetail,
+pub(super) fn find<'n>(
+    network: &'n NetworkDetail,
     container_id: &str,
     ifname: &str,
-) -> Option<&'e EndpointDetail> {
+) -> Option<&'n EndpointDetail> {
     let key = key(container_id);
-    endpoints.iter().find(|endpoint| {
-        endpoint.network == network.summary.name
-            && endpoint.link == ifname
-            && endpoint.aliases.contains(&key)
-    })
+    let mut endpoints = network.endpoints.iter();
+    endpoints.find(|endpoint| endpoint.link == ifname && endpoint.aliases.contains(&key))
 }
 
 /// Those that CNI made on the network and that no runtime has any more.
-pub(super) fn garbage<'e>(
-    endpoints: &'e [EndpointDetail],
-    network: &NetworkDetail,
+pub(super) fn garbage<'n>(
+    network: &'n NetworkDetail,
     valid: &[Attachment],
-) -> Vec<&'e EndpointDetail> {
-    let is_valid = |endpoint: &EndpointDetail| {
-        valid.iter().any(|kept| {
-            endpoint.link == kept.ifname && endpoint.aliases.contains(&key(&kept.container_id))
-        })
+) -> impl Iterator<Item = &'n EndpointDetail> {
+    let kept = valid.iter();
+    let kept = kept.filter_map(|kept| find(network, &kept.container_id, &kept.ifname));
+    let kept: BTreeSet<_> = kept.map(|endpoint| &endpoint.id).collect();
+    let is_of_cni = |endpoint: &&EndpointDetail| {
+        let mut aliases = endpoint.aliases.iter();
+        aliases.any(|alias| alias.ends_with(KEY_END))
     };
-    let of_cni = endpoints.iter().filter(|endpoint| {
-        endpoint.network == network.summary.name
-            && endpoint
-                .aliases
-                .iter()
-                .any(|alias| alias.ends_with(KEY_END))
-    });
-    of_cni.filter(|endpoint| !is_valid(endpoint)).collect()
+    let of_cni = network.endpoints.iter().filter(is_of_cni);
+    of_cni.filter(move |endpoint| !kept.contains(&endpoint.id))
 }
 
 /// The answer to ADD.
@@ -229,19 +220,22 @@ fn refuse_unserved(config: &Config) -> Result<(), Failure> {
     refused.map_or(Ok(()), |(_, why)| Err(Failure::new(UNSUPPORTED_FIELD, why)))
 }
 
-/// What the network's names call it: the pod, where an orchestrator says which, else the container.
-fn name(env: &Environment) -> String {
+/// What the network's names call it, and by which alias too: the pod, where an orchestrator says which, else the container.
+fn names(env: &Environment) -> (String, Option<String>) {
     match (env.arg(POD), env.arg(NAMESPACE)) {
-        (Some(pod), Some(namespace)) => format!("{pod}.{namespace}"),
-        (Some(container), None) => container.to_owned(),
-        _ => env.container_id.chars().take(NAME_LENGTH_MAX).collect(),
+        (Some(pod), Some(namespace)) => (format!("{pod}.{namespace}"), Some(pod.to_owned())),
+        (Some(container), None) => (container.to_owned(), None),
+        _ => {
+            let id = env.container_id.chars().take(NAME_LENGTH_MAX);
+            (id.collect(), None)
+        }
     }
 }
 
 fn addresses(
     config: &Config,
     env: &Environment,
-) -> Result<(Option<std::net::Ipv4Addr>, Option<std::net::Ipv6Addr>), Failure> {
+) -> Result<(Option<Ipv4Addr>, Option<Ipv6Addr>), Failure> {
     let (mut ip, mut ip6) = (None, None);
     let named = env.arg("IP").into_iter().flat_map(|list| list.split(','));
     for text in config

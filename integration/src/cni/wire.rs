@@ -19,7 +19,6 @@ pub(super) struct Config {
     pub(super) network: Option<String>,
     /// The agent's socket, where it is not the usual one.
     pub(super) socket: Option<String>,
-    #[serde(default)]
     pub(super) ipam: Option<serde_json::Value>,
     pub(super) mtu: Option<u16>,
     pub(super) vlan: Option<u16>,
