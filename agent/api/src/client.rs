@@ -17,9 +17,9 @@ use tokio::net::UnixStream;
 use crate::{
     ApiError, Attached, ClusterDetail, ClusterInit, ClusterJoin, ClusterRevoke, Connect,
     ContainerCreate, ContainerDetail, ContainerSummary, Created, DEFAULT_SOCKET, Disconnect,
-    EndpointCreate, EndpointDetail, ErrorKind, Exec, FdbEntryView, Info, NetworkCreate,
-    NetworkDetail, NetworkSummary, PatchCreate, PortView, Pruned, Stop, Token, TokenCreate,
-    Version,
+    EndpointCreate, EndpointDetail, EndpointPatch, ErrorKind, Exec, FdbEntryView, Info,
+    NetworkCreate, NetworkDetail, NetworkPatch, NetworkSummary, PatchCreate, PortView, Pruned,
+    Stop, Token, TokenCreate, Version,
 };
 
 /// Speaks to one agent. Holds no connection: an agent may restart between two calls.
@@ -119,6 +119,11 @@ impl Client {
         self.post("/networks", network).await
     }
 
+    pub async fn patch_network(&self, name: &str, patch: &NetworkPatch) -> Answer<NetworkSummary> {
+        self.amend(&format!("/networks/{}", segment(name)), patch)
+            .await
+    }
+
     /// `name` may be an id or the beginning of one, here and below.
     pub async fn network(&self, name: &str) -> Answer<NetworkDetail> {
         self.fetch(&format!("/networks/{}", segment(name))).await
@@ -177,6 +182,15 @@ impl Client {
 
     pub async fn create_endpoint(&self, endpoint: &EndpointCreate) -> Answer<EndpointDetail> {
         self.post("/endpoints", endpoint).await
+    }
+
+    pub async fn endpoint(&self, id: &str) -> Answer<EndpointDetail> {
+        self.fetch(&format!("/endpoints/{}", segment(id))).await
+    }
+
+    pub async fn patch_endpoint(&self, id: &str, patch: &EndpointPatch) -> Answer<EndpointDetail> {
+        self.amend(&format!("/endpoints/{}", segment(id)), patch)
+            .await
     }
 
     /// Takes an endpoint's port up or down.
@@ -294,6 +308,12 @@ impl Client {
         let body = self.encode(path, body)?;
         let response = self.ask(Method::POST, path, body).await?;
         self.decode("POST", path, response).await
+    }
+
+    async fn amend<T: DeserializeOwned>(&self, path: &str, body: &impl Serialize) -> Answer<T> {
+        let body = self.encode(path, body)?;
+        let response = self.ask(Method::PATCH, path, body).await?;
+        self.decode("PATCH", path, response).await
     }
 
     /// As [`Self::post`], where the answer's body does not matter.

@@ -7,7 +7,7 @@ use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::DnsServer;
+use crate::{DnsServer, PortMapping, PortRun, port_runs};
 
 /// What a user may choose about one attachment.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -26,19 +26,39 @@ pub struct EndpointSettings {
 #[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct EndpointCreate {
+    /// Under which id the caller knows it already: 64 hexadecimal digits. Made up where absent.
+    pub id: Option<String>,
     pub network: String,
     /// The name that the network's DNS answers for; unique on the network.
     pub name: String,
-    /// A network namespace file, for example `/run/netns/h1` or `/proc/42/ns/net`.
-    #[schema(value_type = String)]
-    pub sandbox: PathBuf,
-    /// The link's name inside the sandbox; the first free `ethN` where absent.
+    /// A network namespace file, for example `/run/netns/h1` or `/proc/42/ns/net`. Where absent the link is handed over: it
+    /// is made in the agent's own namespace, down, with MAC and MTU but without addresses, and the caller moves it into a
+    /// sandbox and configures it there, as container engines do.
+    #[schema(value_type = Option<String>)]
+    pub sandbox: Option<PathBuf>,
+    /// The link's name inside the sandbox; the first free `ethN` where absent. One that is handed over has a name of its own.
     pub link: Option<String>,
     /// Name servers that are asked for it before the network's, as those of `run --dns`.
     #[schema(value_type = Vec<String>)]
     pub dns: Vec<DnsServer>,
+    /// Host ports that lead to it. Those that another endpoint of the same sandbox publishes already stay with that one.
+    #[serde(with = "port_runs")]
+    #[schema(value_type = Vec<PortRun>)]
+    pub publish: Vec<PortMapping>,
     #[serde(flatten)]
     pub settings: EndpointSettings,
+}
+
+/// `PATCH /v1/endpoints/{id}`: what is to be different; what is absent stays. Containers' endpoints follow their container.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct EndpointPatch {
+    /// The name that the network's DNS answers for.
+    pub name: Option<String>,
+    pub aliases: Option<Vec<String>>,
+    /// Host ports that lead to it, in place of those that did.
+    #[schema(value_type = Option<Vec<PortMapping>>)]
+    pub publish: Option<Vec<PortMapping>>,
 }
 
 /// An endpoint as it is.
@@ -60,6 +80,10 @@ pub struct EndpointDetail {
     #[serde(default)]
     #[schema(value_type = Option<String>)]
     pub sandbox: Option<PathBuf>,
+    /// Its host ports, unless it is a container's, which says them itself.
+    #[serde(default, with = "port_runs")]
+    #[schema(value_type = Vec<PortRun>)]
+    pub publish: Vec<PortMapping>,
     /// Whether its port is up.
     #[serde(default = "yes")]
     pub up: bool,

@@ -28,11 +28,14 @@ pub use dns::{
     DnsProtocol, DnsServer, Forwarder, ForwarderError, ParseDnsServer, QueryLogEntry, QueryOutcome,
     QueryTransport,
 };
-pub use endpoint::{Connect, Disconnect, EndpointCreate, EndpointDetail, EndpointSettings};
+pub use endpoint::{
+    Connect, Disconnect, EndpointCreate, EndpointDetail, EndpointPatch, EndpointSettings,
+};
 pub use error::{ApiError, ErrorKind};
 pub use network::{
-    DhcpReport, Driver, FdbEntryView, FdbKind, NetworkCreate, NetworkDetail, NetworkSummary,
-    OverlayDetail, PatchCreate, PortTotals, PortView, Pruned, Scope, TunnelView, Unpruned,
+    DhcpReport, Driver, FdbEntryView, FdbKind, NetworkCreate, NetworkDetail, NetworkPatch,
+    NetworkSummary, OverlayDetail, PatchCreate, PortTotals, PortView, Pruned, Scope, TunnelView,
+    Unpruned,
 };
 pub use port_mapping::{PortMapping, TransportProtocol};
 pub use port_run::{PortRun, port_runs, runs};

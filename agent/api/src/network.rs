@@ -13,6 +13,8 @@ use crate::{DnsServer, EndpointDetail, Forwarder};
 #[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct NetworkCreate {
+    /// Under which id the caller knows it already: 64 hexadecimal digits. Made up where absent.
+    pub id: Option<String>,
     pub name: String,
     pub driver: Driver,
     /// At most one IPv4 and one IPv6 subnet; an empty list takes the next free default pool. An IPv6 subnet alone makes a network
@@ -40,6 +42,13 @@ pub struct NetworkCreate {
     pub dns: Vec<DnsServer>,
     pub options: BTreeMap<String, String>,
     pub labels: BTreeMap<String, String>,
+}
+
+/// `PATCH /v1/networks/{name}`: what is to be different; what is absent stays.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct NetworkPatch {
+    pub name: Option<String>,
 }
 
 /// Who carries the network's frames.

@@ -197,6 +197,7 @@ async fn create(args: Create, client: &Client) -> Result<u8, Failure> {
         Subnet::None => None,
     });
     let request = NetworkCreate {
+        id: None,
         name: args.name,
         driver: args.driver,
         subnets: subnets.collect(),

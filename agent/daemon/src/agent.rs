@@ -21,6 +21,7 @@
 //! Records come before deeds: a record without its deed is found and settled at the next start ([`crate::start`]), a deed
 //! without a record would never be. What the records cannot know, how a command ended, its shim keeps beside it.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -120,7 +121,7 @@ impl Agent {
         request: &EndpointCreate,
     ) -> Result<EndpointDetail, ApiError> {
         self.containers.past_ends(|| {
-            let netns = open_sandbox(&request.sandbox)?;
+            let netns = open_sandbox(request.sandbox.as_deref().unwrap_or(Path::new("")))?;
             let owner = self.containers.owner_of(netns.id());
             self.endpoints.create(request, &netns, owner)
         })

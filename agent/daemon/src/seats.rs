@@ -379,6 +379,10 @@ impl Attached {
             port: self.plug.port.map(|port| port.0),
             aliases: record.aliases.clone(),
             sandbox: record.sandbox.clone(),
+            publish: match record.owner {
+                Owner::Container(_) => Vec::new(),
+                Owner::Sandbox(_) => record.publish.clone(),
+            },
             up: !record.down,
             moved: record.moved.is_some(),
         }

@@ -140,14 +140,14 @@ impl Agent {
         let endpoint = EndpointCreate {
             network: network.to_owned(),
             name: format!("s{}", u32::from(plug.address)),
-            sandbox: plug.netns.path(),
+            sandbox: Some(plug.netns.path()),
             link: Some(plug.link.to_owned()),
-            dns: Vec::new(),
             settings: EndpointSettings {
                 ip: Some(plug.address),
                 aliases,
                 ..EndpointSettings::default()
             },
+            ..EndpointCreate::default()
         };
         let made = self.ask(self.client.create_endpoint(&endpoint))?;
         self.endpoints.insert(plug.address, made.id);

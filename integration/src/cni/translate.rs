@@ -91,7 +91,7 @@ pub(super) fn endpoint(config: &Config, env: &Environment) -> Result<EndpointCre
     Ok(EndpointCreate {
         network: network_of(config).to_owned(),
         name,
-        sandbox: PathBuf::from(&env.netns),
+        sandbox: Some(PathBuf::from(&env.netns)),
         link: Some(env.ifname.clone()),
         dns: servers(config)?,
         settings: EndpointSettings {
@@ -100,6 +100,7 @@ pub(super) fn endpoint(config: &Config, env: &Environment) -> Result<EndpointCre
             mac: mac.map(str::to_owned),
             aliases,
         },
+        ..EndpointCreate::default()
     })
 }
 

@@ -25,12 +25,15 @@ impl Endpoints {
     ) -> Result<EndpointDetail, ApiError> {
         let place = self.networks.find(&request.network)?;
         let attachment = Attachment {
-            path: matches!(owner, Owner::Sandbox(_)).then_some(&request.sandbox),
+            path: request
+                .sandbox
+                .as_deref()
+                .filter(|_| matches!(owner, Owner::Sandbox(_))),
             owner,
             name: &request.name,
             hostname: None,
             dns: &request.dns,
-            publish: &[],
+            publish: &request.publish,
             link: request.link.as_deref(),
             settings: &request.settings,
         };

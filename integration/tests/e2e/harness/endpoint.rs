@@ -38,10 +38,9 @@ impl<'h> Endpoint<'h> {
         let create = EndpointCreate {
             network,
             name,
-            sandbox,
-            link: None,
-            dns: Vec::new(),
+            sandbox: Some(sandbox),
             settings,
+            ..EndpointCreate::default()
         };
         let detail = host
             .api("POST", "/v1/endpoints", Some(&to_value(create).unwrap()))

@@ -20,7 +20,7 @@ fn attach(host: &Host, network: &str, name: &str, sandbox: &Path) -> EndpointDet
     let create = EndpointCreate {
         network: network.into(),
         name: name.into(),
-        sandbox: sandbox.into(),
+        sandbox: Some(sandbox.into()),
         ..EndpointCreate::default()
     };
     host.api("POST", "/v1/endpoints", Some(&to_value(create).unwrap()))

@@ -108,7 +108,7 @@ fn attach(host: &Host, sandbox: &Netns) -> Reply {
     let create = EndpointCreate {
         network: "lab".into(),
         name: "one".into(),
-        sandbox: sandbox.path(),
+        sandbox: Some(sandbox.path()),
         settings: EndpointSettings {
             ip: Some(ADDRESS.parse().unwrap()),
             aliases: (0..ALIASES).map(|n| format!("{:a>40}{n}", "")).collect(),
