@@ -31,6 +31,20 @@ pub enum BadName {
     Length(usize, String),
 }
 
+/// Whether it is an id as [`id_of`] makes them, which somebody else may have made.
+pub fn check_id(id: &str) -> Result<(), BadId> {
+    let is_digit = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
+    match id.len() == 64 && id.bytes().all(is_digit) {
+        true => Ok(()),
+        false => Err(BadId(shown(id))),
+    }
+}
+
+/// An id that no network or endpoint may have.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} is not an id; take 64 hexadecimal digits in lower case, or leave it out")]
+pub struct BadId(String);
+
 /// The id that 32 random bytes make: 64 hexadecimal digits, as Docker's.
 pub fn id_of(random: [u8; 32]) -> String {
     let mut id = String::with_capacity(64);
@@ -116,6 +130,10 @@ mod tests {
     fn ids_are_64_digits_and_make_names() {
         let (one, other) = (id_of([0x0f; 32]), id_of([0xf1; 32]));
         assert_eq!(one, "0f".repeat(32));
+        assert_eq!(check_id(&one), Ok(()));
+        for bad in ["", "0f", &"0F".repeat(32), &"xy".repeat(32)] {
+            assert!(check_id(bad).is_err(), "{bad:?}");
+        }
         assert_eq!(short(&one), "0f0f0f0f0f0f");
         assert_ne!(made_up(&one), made_up(&other));
         assert!(check_name(&made_up(&one)).is_ok());

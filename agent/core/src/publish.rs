@@ -21,13 +21,18 @@ pub enum PublishPorts {
     Host { name: String, why: String },
 }
 
+impl PublishPorts {
+    pub const fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Taken { .. } | Self::Refused { .. } => ErrorKind::Conflict,
+            Self::Host { .. } => ErrorKind::Failed,
+        }
+    }
+}
+
 impl From<PublishPorts> for ApiError {
     fn from(error: PublishPorts) -> Self {
-        let kind = match &error {
-            PublishPorts::Taken { .. } | PublishPorts::Refused { .. } => ErrorKind::Conflict,
-            PublishPorts::Host { .. } => ErrorKind::Failed,
-        };
-        Self::new(kind, error.to_string())
+        Self::new(error.kind(), error.to_string())
     }
 }
 

@@ -78,6 +78,8 @@ pub enum Action {
     },
     /// Lets a sandbox know the names of all networks that it is on.
     ShareNames(Owner),
+    /// Publishes the ports of a sandbox's endpoints; those of containers come with the container.
+    PublishPorts(Owner),
     /// Publishes the container's ports and follows it to its end.
     GoOn {
         container: String,
@@ -95,6 +97,8 @@ pub enum Sandbox {
     Of(i32),
     /// At the end of a path.
     At(PathBuf),
+    /// The agent's own namespace, from where an engine takes links.
+    Own,
 }
 
 /// Every sandbox of somebody else that endpoints are in, with each path by which it is known. A path may lead elsewhere by
@@ -102,7 +106,7 @@ pub enum Sandbox {
 pub fn sandboxes(endpoints: &[EndpointRecord]) -> impl Iterator<Item = (NetnsId, &Path)> {
     endpoints.iter().filter_map(|record| match &record.owner {
         Owner::Sandbox(sandbox) => Some((*sandbox, record.sandbox.as_deref()?)),
-        Owner::Container(_) => None,
+        Owner::Container(_) | Owner::Engine(_) => None,
     })
 }
 
@@ -140,16 +144,20 @@ pub fn reconcile(desired: Desired, found: &Found) -> Vec<Action> {
         let init_pid = pids.get(&record.id).copied();
         Action::TakeContainerBack { record, init_pid }
     }));
-    let mut owners = BTreeSet::new();
+    let (mut owners, mut publishers) = (BTreeSet::new(), BTreeSet::new());
     for record in endpoints {
         let sandbox = sandbox(&record, &pids, &found.ways);
         let sandbox = sandbox.filter(|_| known.contains(&record.network));
         if sandbox.is_some() {
             owners.insert(record.owner.clone());
+            if !record.own_publish().is_empty() {
+                publishers.insert(record.owner.clone());
+            }
         }
         actions.push(restore(record, sandbox));
     }
     actions.extend(owners.into_iter().map(Action::ShareNames));
+    actions.extend(publishers.into_iter().map(Action::PublishPorts));
     actions.extend(ends);
     actions
 }
@@ -170,6 +178,7 @@ fn sandbox(
     match &record.owner {
         Owner::Container(id) => pids.get(id).copied().map(Sandbox::Of),
         Owner::Sandbox(sandbox) => ways.get(sandbox).cloned().map(Sandbox::At),
+        Owner::Engine(_) => Some(Sandbox::Own),
     }
 }
 

@@ -189,6 +189,28 @@ pub struct EndpointRecord {
 }
 
 impl EndpointRecord {
+    /// The host ports that it publishes itself: a container publishes those of its endpoints.
+    pub fn own_publish(&self) -> &[PortMapping] {
+        match self.owner {
+            Owner::Container(_) => &[],
+            Owner::Sandbox(_) | Owner::Engine(_) => &self.publish,
+        }
+    }
+
+    /// Where its link is. An engine numbers the links of a container, whose way out goes by the lowest.
+    pub fn at(&self, moved: &Moved) -> Self {
+        let number = moved.link.trim_start_matches(|c: char| !c.is_ascii_digit());
+        let rank = match self.owner {
+            Owner::Engine(_) => number.parse().unwrap_or(self.rank),
+            Owner::Container(_) | Owner::Sandbox(_) => self.rank,
+        };
+        Self {
+            link: Some(moved.link.clone()),
+            rank,
+            ..self.clone()
+        }
+    }
+
     /// At most one of each family, the IPv4 one first.
     pub fn addresses(&self) -> Vec<IpAddr> {
         [self.ipv4.map(IpAddr::V4), self.ipv6.map(IpAddr::V6)]
@@ -216,6 +238,9 @@ pub enum Owner {
     Container(String),
     /// A namespace that somebody else made, whichever paths lead to it.
     Sandbox(NetnsId),
+    /// A container engine, which moves the link into a sandbox that it alone knows; by the endpoint's id, since nobody says
+    /// which of them share a sandbox.
+    Engine(String),
 }
 
 /// A container, by key `container/<id>`.

@@ -21,7 +21,6 @@
 //! Records come before deeds: a record without its deed is found and settled at the next start ([`crate::start`]), a deed
 //! without a record would never be. What the records cannot know, how a command ended, its shim keeps beside it.
 
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -29,6 +28,7 @@ use agent_api::{
     ApiError, ClusterDetail, ClusterInit, ClusterJoin, EndpointCreate, EndpointDetail, Info,
     NetworkCreate, NetworkSummary,
 };
+use agent_core::endpoint::Attach;
 
 use crate::containers::Containers;
 use crate::endpoints::{Endpoints, open_sandbox};
@@ -121,7 +121,13 @@ impl Agent {
         request: &EndpointCreate,
     ) -> Result<EndpointDetail, ApiError> {
         self.containers.past_ends(|| {
-            let netns = open_sandbox(request.sandbox.as_deref().unwrap_or(Path::new("")))?;
+            let Some(sandbox) = &request.sandbox else {
+                return self.endpoints.hand_over(request);
+            };
+            if request.id.is_some() {
+                return Err(Attach::IdOfSandbox.into());
+            }
+            let netns = open_sandbox(sandbox)?;
             let owner = self.containers.owner_of(netns.id());
             self.endpoints.create(request, &netns, owner)
         })

@@ -105,6 +105,11 @@ impl Seats {
         own.map(Endpoint::seen).collect()
     }
 
+    /// Whether there is one, be it coming or going.
+    pub(crate) fn has(&self, id: &str) -> bool {
+        lock(&self.0).endpoints.contains_key(id)
+    }
+
     pub(crate) fn get(&self, id: &str) -> Option<Attached> {
         let table = lock(&self.0);
         let endpoint = table.endpoints.get(id)?;
@@ -261,6 +266,23 @@ impl Seats {
         Some(journal.put(&endpoint_key(id), &endpoint.record))
     }
 
+    /// The same of one that may be called otherwise then, where nobody else is called so.
+    pub(crate) fn rename(
+        &self,
+        network: &NetworkRecord,
+        after: &EndpointRecord,
+        journal: &Journal,
+    ) -> Result<Kept, Attach> {
+        let mut table = lock(&self.0);
+        let others = table.endpoints.values().map(|other| &other.record);
+        let others = others.filter(|other| other.id != after.id);
+        endpoint::check_names(network, others, &after.name, &after.aliases)?;
+        if let Some(endpoint) = table.endpoints.get_mut(&after.id) {
+            endpoint.record = after.clone();
+        }
+        Ok(journal.put(&endpoint_key(&after.id), after))
+    }
+
     /// The endpoint is about to go: nobody sees it any more, its addresses are still its own. Whatever there is of it.
     pub(crate) fn go(&self, id: &str) -> Option<Attached> {
         let mut table = lock(&self.0);
@@ -379,10 +401,7 @@ impl Attached {
             port: self.plug.port.map(|port| port.0),
             aliases: record.aliases.clone(),
             sandbox: record.sandbox.clone(),
-            publish: match record.owner {
-                Owner::Container(_) => Vec::new(),
-                Owner::Sandbox(_) => record.publish.clone(),
-            },
+            publish: record.own_publish().to_vec(),
             up: !record.down,
             moved: record.moved.is_some(),
         }

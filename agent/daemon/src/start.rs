@@ -189,6 +189,7 @@ impl Agent {
             }
             Action::ForgetEndpoint { id } => self.endpoints.forget(&id),
             Action::ShareNames(owner) => self.endpoints.share_zones(&owner),
+            Action::PublishPorts(owner) => self.endpoints.resume_ports(&owner),
             Action::GoOn { container } => self.containers.resume(&container),
             Action::EndContainer { container, code } => self.containers.end(&container, code),
         }
@@ -200,6 +201,7 @@ fn path_to(sandbox: Sandbox) -> PathBuf {
     match sandbox {
         Sandbox::Of(pid) => sandbox_of(pid),
         Sandbox::At(path) => path,
+        Sandbox::Own => OWN_NAMESPACE.into(),
     }
 }
 
@@ -215,4 +217,5 @@ fn ula_global_id(journal: &Journal) -> Result<[u8; 5], StoreError> {
     Ok(id)
 }
 
+const OWN_NAMESPACE: &str = "/proc/self/ns/net";
 const ULA_KEY: &str = "agent/ula-global-id";

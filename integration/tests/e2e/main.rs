@@ -11,6 +11,7 @@ mod csum;
 mod dns;
 mod ends;
 mod frames;
+mod handed_over;
 mod harness;
 mod hostile;
 mod isolation;

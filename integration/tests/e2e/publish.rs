@@ -182,7 +182,7 @@ fn published(options: &[&str]) -> Host {
 }
 
 /// Serves one connection from inside `sandbox`; ends with the client's address.
-fn tcp_server(sandbox: &Path, address: impl Into<SocketAddr>) -> JoinHandle<SocketAddr> {
+pub(crate) fn tcp_server(sandbox: &Path, address: impl Into<SocketAddr>) -> JoinHandle<SocketAddr> {
     let address = address.into();
     let listener = enter(sandbox, || TcpListener::bind(address)).unwrap();
     spawn(move || {

@@ -25,7 +25,7 @@ impl EndpointRecord {
     pub fn short_id(&self) -> Option<String> {
         match &self.owner {
             Owner::Container(id) => Some(short(id).to_owned()),
-            Owner::Sandbox(_) => None,
+            Owner::Sandbox(_) | Owner::Engine(_) => None,
         }
     }
 

@@ -6,7 +6,8 @@ use agent_api::{ApiError, ErrorKind};
 use switch_core::{Mac, ParseMac};
 
 use crate::ipam::AllocateAddress;
-use crate::name::BadName;
+use crate::name::{BadId, BadName};
+use crate::publish::PublishPorts;
 
 /// `POST /v1/endpoints`, and every attachment of a container.
 #[derive(Debug, thiserror::Error)]
@@ -15,6 +16,20 @@ pub enum Attach {
     Name { what: &'static str, source: BadName },
     #[error("{name:?} is on network {network:?} already; disconnect it first")]
     Twice { name: String, network: String },
+    #[error("{0}")]
+    Id(#[from] BadId),
+    #[error("there is an endpoint {0} already")]
+    IdTaken(String),
+    #[error("only an endpoint without a sandbox can have an id of the caller's; leave out either")]
+    IdOfSandbox,
+    #[error(
+        "the link of an endpoint without a sandbox has a name of its own, which the answer tells; leave `link` out"
+    )]
+    LinkHandedOver,
+    #[error("the endpoint is a container's, and follows that; act on the container")]
+    OfContainer,
+    #[error(transparent)]
+    Publish(#[from] PublishPorts),
     #[error("network {0:?} is being removed; attach to another one")]
     Gone(String),
     #[error("network {0:?} has no ports of its own; containers join it with `run --network {0}`")]
@@ -66,6 +81,8 @@ pub enum Attach {
 impl From<Attach> for ApiError {
     fn from(error: Attach) -> Self {
         let kind = match &error {
+            Attach::Publish(error) => error.kind(),
+            Attach::IdTaken(_) | Attach::OfContainer => ErrorKind::Conflict,
             Attach::Twice { .. } | Attach::MacTaken { .. } | Attach::Gone(_) => ErrorKind::Conflict,
             Attach::Address(AllocateAddress::Exhausted { .. }) => ErrorKind::Exhausted,
             Attach::Address(AllocateAddress::Taken { .. }) => ErrorKind::Conflict,

@@ -53,7 +53,7 @@ impl Place {
             Owner::Container(_) => (0..)
                 .map(|number: u32| format!("eth{number}"))
                 .find(is_free),
-            Owner::Sandbox(_) => None,
+            Owner::Sandbox(_) | Owner::Engine(_) => None,
         };
         Self {
             rank: ranks.max().unwrap_or(0),
@@ -74,20 +74,12 @@ pub fn plan<'r>(
     if !network.has_bridge() {
         return Err(Attach::NoPorts(network.name.clone()));
     }
-    let named = |what| move |source| Attach::Name { what, source };
-    check_name(attachment.name).map_err(named("endpoint name"))?;
-    for alias in &attachment.settings.aliases {
-        check_name(alias).map_err(named("network alias"))?;
-    }
-    let mut names = others.clone().map(|endpoint| &endpoint.name);
-    if names.any(|name| name == attachment.name) {
-        return Err(Attach::Twice {
-            name: attachment.name.to_owned(),
-            network: network.name.clone(),
-        });
-    }
-    if let Some(link) = attachment.link {
-        check_link_name(link)?;
+    let aliases = &attachment.settings.aliases;
+    check_names(network, others.clone(), attachment.name, aliases)?;
+    match (attachment.link, &attachment.owner) {
+        (Some(_), Owner::Engine(_)) => return Err(Attach::LinkHandedOver),
+        (Some(link), _) => check_link_name(link)?,
+        (None, _) => {}
     }
     let wish = attachment.settings.mac.as_deref();
     let mac = wish
@@ -113,6 +105,28 @@ pub fn plan<'r>(
         down: false,
         rank: place.rank,
     })
+}
+
+/// Checks what an endpoint beside the `others` is to be called.
+pub fn check_names<'r>(
+    network: &NetworkRecord,
+    others: impl Iterator<Item = &'r EndpointRecord>,
+    name: &str,
+    aliases: &[String],
+) -> Result<(), Attach> {
+    let named = |what| move |source| Attach::Name { what, source };
+    check_name(name).map_err(named("endpoint name"))?;
+    for alias in aliases {
+        check_name(alias).map_err(named("network alias"))?;
+    }
+    let mut names = others.map(|endpoint| &endpoint.name);
+    match names.any(|other| other == name) {
+        true => Err(Attach::Twice {
+            name: name.to_owned(),
+            network: network.name.clone(),
+        }),
+        false => Ok(()),
+    }
 }
 
 /// As [`plan`], where the cluster's store is out of reach: with addresses out of `kept`, which are this host's already, as

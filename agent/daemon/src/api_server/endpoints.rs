@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use agent_api::{ApiError, EndpointCreate, EndpointDetail, ErrorKind};
+use agent_api::{ApiError, EndpointCreate, EndpointDetail, EndpointPatch, ErrorKind};
 use axum::Json;
 use axum::extract::{Path, Query, State};
 use serde::Deserialize;
@@ -17,7 +17,7 @@ use crate::agent::Agent;
 pub(super) fn routes() -> OpenApiRouter<Arc<Agent>> {
     OpenApiRouter::new()
         .routes(routes!(list, create, remove_of_sandbox))
-        .routes(routes!(remove))
+        .routes(routes!(inspect, patch, remove))
         .routes(routes!(set_up))
         .routes(routes!(set_down))
 }
@@ -70,6 +70,28 @@ async fn remove_of_sandbox(
     })
     .await
     .map(Json)
+}
+
+/// Shows one endpoint, after a look at where its link is.
+#[utoipa::path(get, path = "/endpoints/{id}", params(("id" = String, Path)),
+    responses((status = 200, body = EndpointDetail), (status = "default", body = ApiError)))]
+async fn inspect(State(agent): State<Arc<Agent>>, Path(id): Path<String>) -> Reply<EndpointDetail> {
+    blocking(agent, move |agent| agent.endpoints.get(&id))
+        .await
+        .map(Json)
+}
+
+/// Changes names or published ports of an endpoint that is no container's.
+#[utoipa::path(patch, path = "/endpoints/{id}", params(("id" = String, Path)), request_body = EndpointPatch,
+    responses((status = 200, body = EndpointDetail), (status = "default", body = ApiError)))]
+async fn patch(
+    State(agent): State<Arc<Agent>>,
+    Path(id): Path<String>,
+    Body(patch): Body<EndpointPatch>,
+) -> Reply<EndpointDetail> {
+    blocking(agent, move |agent| agent.endpoints.patch(&id, &patch))
+        .await
+        .map(Json)
 }
 
 /// Detaches it. An endpoint that is gone already is no error.

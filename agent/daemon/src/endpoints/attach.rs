@@ -57,12 +57,20 @@ impl Endpoints {
         netns: &Netns,
     ) -> Result<String, Attach> {
         let _turn = self.turns.take(attachment.owner.clone());
+        if let Owner::Engine(id) = &attachment.owner
+            && self.has(id)
+        {
+            return Err(Attach::IdTaken(id.clone()));
+        }
         let record = self.reserve(place, attachment)?;
-        if let Err(error) = self.make(place, &record, netns) {
+        let made = self.make(place, &record, netns).and_then(|()| {
+            self.lead_ports(&record.owner);
+            self.publish(place, &record)
+        });
+        if let Err(error) = made {
             self.clear(place, &record.id);
             return Err(error);
         }
-        self.lead_ports(&record.owner);
         Ok(record.id)
     }
 
@@ -81,7 +89,10 @@ impl Endpoints {
         if let Some(vni) = place.record.vni_shared() {
             self.sharing.share(vni, record);
         }
-        self.announce(place, record, &link, netns);
+        // A link that is handed over is down until it was taken.
+        if !matches!(record.owner, Owner::Engine(_)) {
+            self.announce(place, record, &link, netns);
+        }
         self.share_zones(&record.owner);
         Ok(())
     }
@@ -98,7 +109,7 @@ impl Endpoints {
         let rank = self.rank(&attachment.owner);
         let plan = || {
             let seats = &place.seats;
-            seats.reserve(&place.record, attachment, rank.clone(), fresh())
+            seats.reserve(&place.record, attachment, rank.clone(), fresh(attachment))
         };
         if place.record.shared().is_none() {
             return plan();
@@ -136,7 +147,7 @@ impl Endpoints {
     ) -> Result<EndpointRecord, Attach> {
         let kept = reserve_of(member, &place.record.id);
         let seats = &place.seats;
-        seats.reserve_kept(&place.record, &kept, attachment, rank, fresh())
+        seats.reserve_kept(&place.record, &kept, attachment, rank, fresh(attachment))
     }
 
     /// Where one more endpoint goes in a sandbox. In its owner's turn.
@@ -192,9 +203,13 @@ impl Endpoints {
     }
 }
 
-fn fresh() -> Fresh {
+fn fresh(attachment: &Attachment<'_>) -> Fresh {
+    let id = match &attachment.owner {
+        Owner::Engine(id) => id.clone(),
+        Owner::Container(_) | Owner::Sandbox(_) => new_id(),
+    };
     Fresh {
-        id: new_id(),
+        id,
         mac: random_mac(),
     }
 }

@@ -74,6 +74,7 @@ impl Endpoints {
                 .add_gone(&place.record.id, &removed.counters());
         }
         // Before the addresses can be somebody else's.
+        self.publishing.unpublish(id);
         self.lead_ports(&gone.record.owner);
         self.filter.forget_connections(&gone.record.addresses());
         if let Some(vni) = place.record.vni_shared() {

@@ -12,9 +12,12 @@
 mod announce;
 mod attach;
 mod detach;
+mod hand_over;
 mod moved;
+mod patch;
 mod plug;
 mod port_state;
+mod publish;
 mod restore;
 mod sandboxes;
 mod zones;
@@ -26,8 +29,7 @@ use std::time::Duration;
 use agent_api::{ApiError, EndpointDetail};
 use agent_core::endpoint::Attach;
 use agent_core::find::Find;
-use agent_core::publish::targets;
-use agent_core::record::{EndpointRecord, Owner};
+use agent_core::record::Owner;
 use agent_host::{Netns, netns_id};
 
 pub(crate) use self::sandboxes::leads_to;
@@ -107,6 +109,12 @@ impl Endpoints {
         self.turns.settle(patience);
     }
 
+    /// Whether there is an endpoint with that id, be it coming or going.
+    fn has(&self, id: &str) -> bool {
+        let places = self.networks.places();
+        places.iter().any(|place| place.seats.has(id))
+    }
+
     /// The network of an endpoint, and the endpoint.
     fn find(&self, id: &str) -> Result<(Place, Attached), ApiError> {
         let places = self.networks.places().into_iter();
@@ -133,24 +141,6 @@ impl Endpoints {
                     all.find(|(_, attached)| attached.record.sandbox.as_deref() == Some(path))?;
                 Some(attached.record.owner)
             })
-    }
-
-    /// The addresses by which a container is reached from the host.
-    pub(crate) fn targets(&self, owner: &Owner) -> Vec<std::net::IpAddr> {
-        let endpoints = self.of(owner);
-        let pairs: Vec<(_, &EndpointRecord)> = endpoints
-            .iter()
-            .map(|(place, attached)| (&*place.record, &attached.record))
-            .collect();
-        targets(&pairs)
-    }
-
-    /// Makes published ports lead to where their container is by now. In its turn, before its former addresses can be
-    /// somebody else's.
-    fn lead_ports(&self, owner: &Owner) {
-        if let Owner::Container(id) = owner {
-            self.publishing.follow(id, self.targets(owner));
-        }
     }
 }
 

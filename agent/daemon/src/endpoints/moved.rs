@@ -15,7 +15,7 @@ use std::io;
 use std::path::Path;
 
 use agent_core::endpoint::Attach;
-use agent_core::record::Moved;
+use agent_core::record::{Moved, Owner};
 use agent_host::{Netns, find_ways};
 use switch_io::whereabouts;
 
@@ -38,10 +38,15 @@ impl Endpoints {
 
     fn note_moves_of(&self, first: usize, count: usize) {
         for (place, attached) in self.all().into_iter().skip(first).take(count) {
-            // What cannot be asked now keeps its last answer.
-            if let Some(Ok(moved)) = moved(&attached) {
-                self.note_move(&place, &attached, moved);
-            }
+            self.look(&place, &attached);
+        }
+    }
+
+    /// Keeps on record where the endpoint's link is.
+    pub(super) fn look(&self, place: &Place, attached: &Attached) {
+        // What cannot be asked now keeps its last answer.
+        if let Some(Ok(moved)) = moved(attached) {
+            self.note_move(place, attached, moved);
         }
     }
 
@@ -50,7 +55,10 @@ impl Endpoints {
         if record.moved == moved {
             return;
         }
+        let is_engines = matches!(record.owner, Owner::Engine(_));
         let news = match moved {
+            Some(_) if is_engines => "link was taken into a container",
+            None if is_engines => "link was given back",
             Some(_) => "link was moved out of its sandbox",
             None => "link is back in its sandbox",
         };
@@ -60,9 +68,13 @@ impl Endpoints {
             "{news}"
         );
         let journal = &self.ground.journal;
+        let taken = moved.clone().filter(|_| is_engines);
         let kept = place
             .seats
             .change(&record.id, journal, |record| record.moved = moved);
+        if let Some(taken) = taken {
+            self.announce_taken(place, record, &taken);
+        }
         if let Some(Err(error)) = kept.map(Kept::wait) {
             tracing::warn!(endpoint = record.name, %error, "a link will come back where it was before it was moved");
         }

@@ -4,14 +4,14 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use agent_core::endpoint::Attach;
-use agent_core::record::{EndpointRecord, NetnsId, NetworkRecord};
+use agent_core::record::{EndpointRecord, NetnsId, NetworkRecord, Owner};
 use agent_host::Netns;
 use agent_host::netlink::{
     LinkName, Neighbor, Netlink, NetlinkError, SandboxLink, configure_sandbox,
 };
 use switch_core::{Mac, PortId, PortKind};
 
-use super::{Endpoints, Place};
+use super::{Endpoints, Place, hand_over};
 use crate::edge::EdgeHost;
 use crate::networks::open_tap;
 use crate::seats::Plug;
@@ -58,7 +58,11 @@ impl Endpoints {
             .edge
             .insert(&record.id, edge_host(network, record, port))
             .map_err(|error| failed(&error))?;
-        plug.link = configure(network, record, ifindex, netns).map_err(|error| failed(&error))?;
+        let configured = match is_handed_over(record, netns) {
+            true => hand_over::prepare(network, record, ifindex),
+            false => configure(network, record, ifindex, netns),
+        };
+        plug.link = configured.map_err(|error| failed(&error))?;
         if record.down {
             plug.pull(segment).map_err(|error| failed(&error))?;
         }
@@ -71,16 +75,28 @@ impl Endpoints {
 /// Deletes the link that an agent which was killed left in a sandbox: the kernel takes its time to close a dead process's
 /// rings, and with them the TAP.
 pub(super) fn bury_link(record: &EndpointRecord, netns: &Netns) {
-    let buried = Netlink::open_in(netns).and_then(|mut inside| {
+    let buried = match is_handed_over(record, netns) {
+        true => hand_over::bury(record),
+        false => bury_by_mac(record, netns),
+    };
+    if let Err(error) = buried {
+        tracing::warn!(endpoint = record.name, %error, "a dead link may be in the way");
+    }
+}
+
+fn bury_by_mac(record: &EndpointRecord, netns: &Netns) -> Result<(), NetlinkError> {
+    Netlink::open_in(netns).and_then(|mut inside| {
         let links = inside.links()?;
         let mut dead = links
             .iter()
             .filter(|link| link.mac == Some(record.mac) && link.kind.as_deref() == Some("tun"));
         dead.try_for_each(|link| inside.delete_link(&link.name))
-    });
-    if let Err(error) = buried {
-        tracing::warn!(endpoint = record.name, %error, "a dead link may be in the way");
-    }
+    })
+}
+
+/// Whether it is an engine that configures the link, once it has taken it out of the agent's namespace.
+fn is_handed_over(record: &EndpointRecord, netns: &Netns) -> bool {
+    matches!(record.owner, Owner::Engine(_)) && netns.is_own()
 }
 
 fn configure(
@@ -129,7 +145,11 @@ fn gateway_neighbors(network: &NetworkRecord) -> Vec<Neighbor> {
         .collect()
 }
 
-fn edge_host(network: &NetworkRecord, record: &EndpointRecord, port: PortId) -> EdgeHost {
+pub(super) fn edge_host(
+    network: &NetworkRecord,
+    record: &EndpointRecord,
+    port: PortId,
+) -> EdgeHost {
     EdgeHost {
         port: Some(port),
         mac: Mac::new(record.mac),
@@ -139,7 +159,7 @@ fn edge_host(network: &NetworkRecord, record: &EndpointRecord, port: PortId) -> 
     }
 }
 
-fn tap_name(endpoint_id: &str) -> String {
+pub(super) fn tap_name(endpoint_id: &str) -> String {
     format!("tap{}", endpoint_id.get(..8).unwrap_or(endpoint_id))
 }
 

@@ -4,9 +4,10 @@ use std::path::Path;
 
 use agent_core::endpoint::Attach;
 use agent_core::name::short;
-use agent_core::record::{EndpointRecord, Moved, NetnsId, endpoint_key};
+use agent_core::record::{EndpointRecord, Moved, NetnsId, Owner, endpoint_key};
 use agent_host::{Netns, netns_id};
 
+use super::hand_over::own_namespace;
 use super::moved::find;
 use super::plug::bury_link;
 use super::{Endpoints, Place, open_sandbox};
@@ -16,7 +17,11 @@ use crate::seats::Plug;
 impl Endpoints {
     /// Makes the link again in the sandbox at `path`. Its record goes where that fails.
     pub(crate) fn plug_in_again(&self, record: &EndpointRecord, path: &Path) {
-        let Ok(netns) = open_sandbox(path) else {
+        let netns = match record.owner {
+            Owner::Engine(_) => own_namespace(),
+            Owner::Container(_) | Owner::Sandbox(_) => open_sandbox(path),
+        };
+        let Ok(netns) = netns else {
             return self.forget(&record.id);
         };
         let Some(place) = self.take_back(record) else {
@@ -40,13 +45,14 @@ impl Endpoints {
         let Some(place) = self.take_back(record) else {
             return self.forget(&record.id);
         };
-        let there = EndpointRecord {
-            link: Some(moved.link.clone()),
-            ..record.clone()
-        };
+        let there = record.at(moved);
         let plugged =
             find(moved).and_then(|netns| Ok(self.plug_again(&place, &there, (&netns, sandbox))?));
         if let Err(why) = plugged {
+            if matches!(record.owner, Owner::Engine(_)) {
+                tracing::info!(endpoint = record.name, %why, "an engine's container has gone");
+                return self.give_up(&place, record);
+            }
             self.ground.warn(format!(
                 "endpoint {:?} on network {:?} has no link, because it was moved out of its sandbox and {why}; detach it and attach it again",
                 record.name, place.record.name

@@ -80,7 +80,7 @@ impl Endpoints {
     fn port_gone(&self, port: PortId) {
         for place in self.networks.places() {
             if let Some(attached) = place.seats.behind(port)
-                && foreign(&attached).is_some()
+                && !matches!(attached.record.owner, Owner::Container(_))
             {
                 self.lose(&place, &attached);
             }
@@ -126,7 +126,7 @@ pub(crate) fn leads_to(path: &Path, sandbox: NetnsId) -> bool {
 fn foreign(attached: &Attached) -> Option<NetnsId> {
     match attached.record.owner {
         Owner::Sandbox(sandbox) => Some(sandbox),
-        Owner::Container(_) => None,
+        Owner::Container(_) | Owner::Engine(_) => None,
     }
 }
 

@@ -5,6 +5,7 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::Duration;
 
+use agent_api::ApiError;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
@@ -20,6 +21,14 @@ impl Reply {
     #[track_caller]
     pub(crate) fn ok<T: DeserializeOwned>(self) -> T {
         assert!((200..300).contains(&self.status), "{self:?}");
+        serde_json::from_value(self.body.clone())
+            .unwrap_or_else(|error| panic!("{error}: {self:?}"))
+    }
+
+    /// What a reply says that had to be a refusal.
+    #[track_caller]
+    pub(crate) fn refusal(self) -> ApiError {
+        assert!(self.status >= 400, "{self:?}");
         serde_json::from_value(self.body.clone())
             .unwrap_or_else(|error| panic!("{error}: {self:?}"))
     }

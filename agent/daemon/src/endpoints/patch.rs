@@ -1,0 +1,104 @@
+//! What may be different of an endpoint that is attached: its names, its ports.
+
+use agent_api::{ApiError, EndpointDetail, EndpointPatch};
+use agent_core::endpoint::Attach;
+use agent_core::record::{EndpointRecord, Owner};
+
+use super::plug::{edge_host, host_failure};
+use super::{Endpoints, Place};
+use crate::seats::Attached;
+
+impl Endpoints {
+    /// Changes what the patch names, or nothing.
+    pub(crate) fn patch(
+        &self,
+        id: &str,
+        patch: &EndpointPatch,
+    ) -> Result<EndpointDetail, ApiError> {
+        let owner = self.find(id)?.1.record.owner;
+        if matches!(owner, Owner::Container(_)) {
+            return Err(Attach::OfContainer.into());
+        }
+        let _turn = self.turns.take(owner);
+        // It may have gone before the turn came.
+        let (place, attached) = self.find(id)?;
+        let before = &attached.record;
+        let after = self.change_ports(before, patched(before, patch))?;
+        if let Err(error) = self.rename(&place, &attached, &after) {
+            self.change_ports(&after, before.clone())?;
+            return Err(error.into());
+        }
+        let (place, attached) = self.find(id)?;
+        Ok(attached.detail(&place.record))
+    }
+
+    /// Publishes what `after` asks for in place of what was published before; that stays where it fails. With the ports that
+    /// were picked.
+    fn change_ports(
+        &self,
+        before: &EndpointRecord,
+        mut after: EndpointRecord,
+    ) -> Result<EndpointRecord, Attach> {
+        if before.publish == after.publish {
+            return Ok(after);
+        }
+        self.publishing.unpublish(&before.id);
+        match self.take_ports(&after) {
+            Ok(taken) => {
+                after.publish = taken;
+                Ok(after)
+            }
+            Err(error) => {
+                self.resume(before);
+                Err(error)
+            }
+        }
+    }
+
+    fn rename(
+        &self,
+        place: &Place,
+        attached: &Attached,
+        after: &EndpointRecord,
+    ) -> Result<(), Attach> {
+        let before = &attached.record;
+        if before == after {
+            return Ok(());
+        }
+        let network = &place.record;
+        let failed = |why: &dyn std::fmt::Display| host_failure(network, after, why);
+        let journal = &self.ground.journal;
+        let kept = place.seats.rename(network, after, journal)?;
+        kept.wait().map_err(|error| failed(&error))?;
+        if let (Some(segment), Some(port)) = (&place.segment, attached.plug.port) {
+            let told = segment
+                .edge
+                .insert(&after.id, edge_host(network, after, port));
+            told.map_err(|error| failed(&error))?;
+        }
+        if let Some(vni) = network.vni_shared() {
+            self.sharing.share(vni, after);
+        }
+        tracing::info!(
+            endpoint = before.name,
+            name = after.name,
+            network = network.name,
+            "endpoint changed"
+        );
+        Ok(())
+    }
+}
+
+fn patched(record: &EndpointRecord, patch: &EndpointPatch) -> EndpointRecord {
+    let EndpointPatch {
+        name,
+        aliases,
+        publish,
+    } = patch.clone();
+    EndpointRecord {
+        name: name.unwrap_or_else(|| record.name.clone()),
+        aliases: aliases.unwrap_or_else(|| record.aliases.clone()),
+        publish: publish.unwrap_or_else(|| record.publish.clone()),
+        ..record.clone()
+    }
+}
