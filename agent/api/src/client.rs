@@ -17,8 +17,8 @@ use tokio::net::UnixStream;
 use crate::{
     ApiError, Attached, ClusterDetail, ClusterInit, ClusterJoin, ClusterRevoke, Connect,
     ContainerCreate, ContainerDetail, ContainerSummary, Created, DEFAULT_SOCKET, Disconnect,
-    EndpointCreate, EndpointDetail, EndpointPatch, ErrorKind, Exec, FdbEntryView, Info,
-    NetworkCreate, NetworkDetail, NetworkPatch, NetworkSummary, PatchCreate, PortView, Pruned,
+    EndpointCreate, EndpointDetail, EndpointUpdate, ErrorKind, Exec, FdbEntryView, Info,
+    NetworkCreate, NetworkDetail, NetworkSummary, NetworkUpdate, PatchCreate, PortView, Pruned,
     Stop, Token, TokenCreate, Version,
 };
 
@@ -119,8 +119,12 @@ impl Client {
         self.post("/networks", network).await
     }
 
-    pub async fn patch_network(&self, name: &str, patch: &NetworkPatch) -> Answer<NetworkSummary> {
-        self.amend(&format!("/networks/{}", segment(name)), patch)
+    pub async fn update_network(
+        &self,
+        name: &str,
+        update: &NetworkUpdate,
+    ) -> Answer<NetworkSummary> {
+        self.amend(&format!("/networks/{}", segment(name)), update)
             .await
     }
 
@@ -188,8 +192,12 @@ impl Client {
         self.fetch(&format!("/endpoints/{}", segment(id))).await
     }
 
-    pub async fn patch_endpoint(&self, id: &str, patch: &EndpointPatch) -> Answer<EndpointDetail> {
-        self.amend(&format!("/endpoints/{}", segment(id)), patch)
+    pub async fn update_endpoint(
+        &self,
+        id: &str,
+        update: &EndpointUpdate,
+    ) -> Answer<EndpointDetail> {
+        self.amend(&format!("/endpoints/{}", segment(id)), update)
             .await
     }
 

@@ -52,7 +52,7 @@ pub struct EndpointCreate {
 /// `PATCH /v1/endpoints/{id}`: what is to be different; what is absent stays. Containers' endpoints follow their container.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema)]
 #[serde(default, deny_unknown_fields)]
-pub struct EndpointPatch {
+pub struct EndpointUpdate {
     /// The name that the network's DNS answers for.
     pub name: Option<String>,
     pub aliases: Option<Vec<String>>,

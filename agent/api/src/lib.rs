@@ -29,12 +29,12 @@ pub use dns::{
     QueryTransport,
 };
 pub use endpoint::{
-    Connect, Disconnect, EndpointCreate, EndpointDetail, EndpointPatch, EndpointSettings,
+    Connect, Disconnect, EndpointCreate, EndpointDetail, EndpointSettings, EndpointUpdate,
 };
 pub use error::{ApiError, ErrorKind};
 pub use network::{
-    DhcpReport, Driver, FdbEntryView, FdbKind, NetworkCreate, NetworkDetail, NetworkPatch,
-    NetworkSummary, OverlayDetail, PatchCreate, PortTotals, PortView, Pruned, Scope, TunnelView,
+    DhcpReport, Driver, FdbEntryView, FdbKind, NetworkCreate, NetworkDetail, NetworkSummary,
+    NetworkUpdate, OverlayDetail, PatchCreate, PortTotals, PortView, Pruned, Scope, TunnelView,
     Unpruned,
 };
 pub use port_mapping::{PortMapping, TransportProtocol};

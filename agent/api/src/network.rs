@@ -47,7 +47,7 @@ pub struct NetworkCreate {
 /// `PATCH /v1/networks/{name}`: what is to be different; what is absent stays.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema)]
 #[serde(default, deny_unknown_fields)]
-pub struct NetworkPatch {
+pub struct NetworkUpdate {
     pub name: Option<String>,
 }
 

@@ -218,7 +218,7 @@ pub const EXIT_UNKNOWN: i32 = 137;
 
 #[cfg(test)]
 mod tests {
-    use agent_api::ContainerCreate;
+    use agent_api::{ContainerCreate, PortMapping, TransportProtocol};
 
     use super::*;
     use crate::sample;
@@ -314,6 +314,64 @@ mod tests {
         Action::GoOn {
             container: "c".to_owned(),
         }
+    }
+
+    /// Taken by an engine as the link `link`, if by any.
+    fn engines(id: &str, link: Option<&str>) -> EndpointRecord {
+        let moved = link.map(|link| Moved {
+            namespace: THEIRS,
+            cookie: 3,
+            link: link.to_owned(),
+        });
+        EndpointRecord {
+            owner: Owner::Engine(id.to_owned()),
+            moved,
+            ..sample::endpoint(id, &["10.1.0.2"])
+        }
+    }
+
+    #[test]
+    fn what_engines_took_is_followed_and_what_they_did_not_is_handed_over_again() {
+        let (waiting, taken) = (engines("a", None), engines("b", Some("eth1")));
+        let desired = with_endpoints(vec![waiting.clone(), taken.clone()]);
+        let actions = after_containers(desired, &running());
+        let moved = taken.moved.clone().unwrap();
+        assert_eq!(taken.at(&moved).rank, 1);
+        let sandbox = Sandbox::Own;
+        let expected = [
+            Action::PlugAgain {
+                record: waiting,
+                sandbox: sandbox.clone(),
+            },
+            Action::FollowLink {
+                record: taken,
+                sandbox,
+                moved,
+            },
+        ];
+        assert_eq!(actions[..2], expected);
+    }
+
+    #[test]
+    fn sandboxes_publish_their_ports_and_containers_publish_their_own() {
+        let publish = vec![PortMapping {
+            host_ip: None,
+            host_port: 8080,
+            container_port: 80,
+            protocol: TransportProtocol::Tcp,
+        }];
+        let with_ports = |record| EndpointRecord {
+            publish: publish.clone(),
+            ..record
+        };
+        let (ours, theirs) = (with_ports(endpoint("e1")), with_ports(engines("e2", None)));
+        let owner = theirs.owner.clone();
+        let actions = reconcile(with_endpoints(vec![ours, theirs]), &running());
+        let publishes = actions.iter().filter_map(|action| match action {
+            Action::PublishPorts(owner) => Some(owner),
+            _ => None,
+        });
+        assert_eq!(publishes.collect::<Vec<_>>(), [&owner]);
     }
 
     #[test]

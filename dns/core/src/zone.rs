@@ -29,7 +29,7 @@ use crate::name::{InvalidName, parse_name};
 use crate::private::{PrivateNames, in_subnet, is_localhost, is_never_public};
 use crate::service::{Service, ServiceName, ServiceTarget};
 
-/// A network's own facts, fixed for the zone's life.
+/// A network's own facts, fixed while anybody is on it.
 #[derive(Clone, Debug, Default)]
 pub struct ZoneConfig {
     /// The network's name: every endpoint also answers to `name.network`.
@@ -105,6 +105,12 @@ impl Zone {
             }
         }
         zone
+    }
+
+    /// Calls the network otherwise, as long as nobody is on it: the names that an endpoint has keep the network's in them.
+    pub fn rename(&mut self, network: &str) {
+        self.network = parse_name(network).ok();
+        network.clone_into(&mut self.config.network);
     }
 
     /// Takes what the host keeps to itself, in place of what it kept before.

@@ -4,7 +4,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use agent_api::{EndpointDetail, ErrorKind, PortMapping, TransportProtocol};
+use agent_api::{EndpointDetail, ErrorKind, NetworkSummary, PortMapping, TransportProtocol};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
@@ -275,4 +275,42 @@ fn what_cannot_be_is_refused_and_nothing_is_made() {
         .refusal();
     assert!(refused.message.contains("container's"), "{refused:?}");
     remove(&host, &id('a'));
+}
+
+/// Engines know a network by an id of their own, and say later what it is called.
+#[test]
+fn a_network_of_a_given_id_is_renamed_while_nobody_is_on_it() {
+    let host = Host::start();
+    let create = |name: &str| {
+        let body = json!({"id": id('f'), "name": name, "subnets": ["10.66.0.0/24"]});
+        host.api("POST", "/v1/networks", Some(&body))
+    };
+    let made: NetworkSummary = create("docker-ffffffffffff").ok();
+    assert_eq!(made.id, id('f'));
+    assert_eq!(create("twice").refusal().kind, ErrorKind::Conflict);
+    let path = format!("/v1/networks/{}", id('f'));
+    let rename = |to: &str| host.api("PATCH", &path, Some(&json!({"name": to})));
+    let renamed: NetworkSummary = rename("shop").ok();
+    assert_eq!(renamed.name, "shop");
+    for (name, why) in [("bridge", "exists"), ("a b", "usable")] {
+        let refused = rename(name).refusal();
+        assert!(refused.message.contains(why), "{refused:?}");
+    }
+    host.idle("web", "shop", &[]);
+    host.idle("db", "shop", &[]);
+    let address = host.ipv4("db").to_string();
+    for is_restarted in [false, true] {
+        if is_restarted {
+            host.stop_agent(Signal::KILL);
+            host.launch();
+        }
+        let found = host.exec("web", "getent hosts db.shop").stdout;
+        assert!(found.contains(&address), "{found}");
+    }
+    let refused = rename("late").refusal();
+    assert!(refused.message.contains("in use by"), "{refused:?}");
+    let refused = host
+        .api("PATCH", "/v1/networks/bridge", Some(&json!({"name": "x"})))
+        .refusal();
+    assert!(refused.message.contains("every agent"), "{refused:?}");
 }

@@ -6,7 +6,7 @@ use agent_api::{ApiError, ErrorKind};
 use ipnet::IpNet;
 
 use crate::ipam::{ChooseSubnet, CreatePool, InvalidSubnet};
-use crate::name::BadName;
+use crate::name::{BadId, BadName};
 
 /// `POST /v1/networks`.
 #[derive(Debug, thiserror::Error)]
@@ -17,6 +17,10 @@ pub enum CreateNetwork {
         "a network named {0:?} exists already; choose another name or remove it with `tapestry network rm {0}`"
     )]
     NameTaken(String),
+    #[error("{0}")]
+    Id(#[from] BadId),
+    #[error("there is a network {0} already")]
+    IdTaken(String),
     #[error("driver {0:?} makes no new networks; `bridge` does")]
     PredefinedDriver(&'static str),
     #[error(
@@ -86,6 +90,7 @@ pub enum CreateNetwork {
 impl From<CreateNetwork> for ApiError {
     fn from(error: CreateNetwork) -> Self {
         let kind = match &error {
+            CreateNetwork::IdTaken(_) => ErrorKind::Conflict,
             CreateNetwork::NameTaken(_) | CreateNetwork::VniTaken { .. } => ErrorKind::Conflict,
             CreateNetwork::HostRoute { .. }
             | CreateNetwork::Subnet(InvalidSubnet::Overlaps { .. }) => ErrorKind::Conflict,
@@ -93,6 +98,36 @@ impl From<CreateNetwork> for ApiError {
             CreateNetwork::NoCluster | CreateNetwork::NoQuic => ErrorKind::Unsupported,
             CreateNetwork::Host { .. } | CreateNetwork::OutOfStep => ErrorKind::Failed,
             _ => ErrorKind::Invalid,
+        };
+        Self::new(kind, error.to_string())
+    }
+}
+
+/// `PATCH /v1/networks/{name}`.
+#[derive(Debug, thiserror::Error)]
+pub enum RenameNetwork {
+    #[error("network name: {0}")]
+    Name(#[from] BadName),
+    #[error("a network named {0:?} exists already; choose another name")]
+    Taken(String),
+    #[error("network {0:?} is part of every agent and keeps its name")]
+    Predefined(String),
+    #[error("network {0:?} is the whole cluster's and keeps its name")]
+    Shared(String),
+    #[error(
+        "network {name:?} is in use by {users}, which know it by its name; disconnect or remove them first"
+    )]
+    InUse { name: String, users: String },
+    #[error("network {name:?} keeps its name: {why}")]
+    Host { name: String, why: String },
+}
+
+impl From<RenameNetwork> for ApiError {
+    fn from(error: RenameNetwork) -> Self {
+        let kind = match &error {
+            RenameNetwork::Name(_) => ErrorKind::Invalid,
+            RenameNetwork::Host { .. } => ErrorKind::Failed,
+            _ => ErrorKind::Conflict,
         };
         Self::new(kind, error.to_string())
     }

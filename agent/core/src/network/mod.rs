@@ -10,7 +10,7 @@ mod plan;
 mod ports;
 mod predefined;
 
-pub use error::{CreateNetwork, RemoveNetwork, Teardown};
+pub use error::{CreateNetwork, RemoveNetwork, RenameNetwork, Teardown};
 pub use options::DRIVER_OFFLOAD;
 pub use overlay::OverlayWish;
 pub use plan::{DEFAULT_MTU, SubnetEntry, Surroundings, check_vni, plan};

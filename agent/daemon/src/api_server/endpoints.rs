@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use agent_api::{ApiError, EndpointCreate, EndpointDetail, EndpointPatch, ErrorKind};
+use agent_api::{ApiError, EndpointCreate, EndpointDetail, EndpointUpdate, ErrorKind};
 use axum::Json;
 use axum::extract::{Path, Query, State};
 use serde::Deserialize;
@@ -17,7 +17,7 @@ use crate::agent::Agent;
 pub(super) fn routes() -> OpenApiRouter<Arc<Agent>> {
     OpenApiRouter::new()
         .routes(routes!(list, create, remove_of_sandbox))
-        .routes(routes!(inspect, patch, remove))
+        .routes(routes!(inspect, update, remove))
         .routes(routes!(set_up))
         .routes(routes!(set_down))
 }
@@ -82,14 +82,14 @@ async fn inspect(State(agent): State<Arc<Agent>>, Path(id): Path<String>) -> Rep
 }
 
 /// Changes names or published ports of an endpoint that is no container's.
-#[utoipa::path(patch, path = "/endpoints/{id}", params(("id" = String, Path)), request_body = EndpointPatch,
+#[utoipa::path(patch, path = "/endpoints/{id}", params(("id" = String, Path)), request_body = EndpointUpdate,
     responses((status = 200, body = EndpointDetail), (status = "default", body = ApiError)))]
-async fn patch(
+async fn update(
     State(agent): State<Arc<Agent>>,
     Path(id): Path<String>,
-    Body(patch): Body<EndpointPatch>,
+    Body(update): Body<EndpointUpdate>,
 ) -> Reply<EndpointDetail> {
-    blocking(agent, move |agent| agent.endpoints.patch(&id, &patch))
+    blocking(agent, move |agent| agent.endpoints.update(&id, &update))
         .await
         .map(Json)
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use agent_api::{
     ApiError, Connect, Disconnect, EndpointDetail, FdbEntryView, NetworkCreate, NetworkDetail,
-    NetworkSummary, PatchCreate, PortView, Pruned, QueryLogEntry,
+    NetworkSummary, NetworkUpdate, PatchCreate, PortView, Pruned, QueryLogEntry,
 };
 use axum::Json;
 use axum::extract::{Path, Query, State};
@@ -21,7 +21,7 @@ pub(super) fn routes() -> OpenApiRouter<Arc<Agent>> {
     OpenApiRouter::new()
         .routes(routes!(list, create))
         .routes(routes!(prune))
-        .routes(routes!(inspect, remove))
+        .routes(routes!(inspect, update, remove))
         .routes(routes!(connect))
         .routes(routes!(disconnect))
         .routes(routes!(patch))
@@ -66,6 +66,19 @@ async fn inspect(
     Path(name): Path<String>,
 ) -> Reply<NetworkDetail> {
     blocking(agent, move |agent| Ok(agent.networks.inspect(&name)?))
+        .await
+        .map(Json)
+}
+
+/// Calls a network otherwise that nobody is on.
+#[utoipa::path(patch, path = "/networks/{name}", params(("name" = String, Path)), request_body = NetworkUpdate,
+    responses((status = 200, body = NetworkSummary), (status = "default", body = ApiError)))]
+async fn update(
+    State(agent): State<Arc<Agent>>,
+    Path(name): Path<String>,
+    Body(update): Body<NetworkUpdate>,
+) -> Reply<NetworkSummary> {
+    blocking(agent, move |agent| agent.networks.update(&name, update))
         .await
         .map(Json)
 }

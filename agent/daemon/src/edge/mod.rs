@@ -127,6 +127,11 @@ impl EdgeHandle {
         Ok(())
     }
 
+    /// Calls the network otherwise, as long as nobody is on it.
+    pub(crate) fn rename(&self, network: &str) {
+        self.names.rename(network);
+    }
+
     /// Forgets the endpoint `key`.
     pub(crate) fn remove(&self, key: &str) {
         self.names.remove(key);

@@ -141,6 +141,10 @@ impl Names {
         Some(Arc::new(upstream.blocking_private(self.blocks_private)))
     }
 
+    pub(super) fn rename(&self, network: &str) {
+        write(&self.zone).rename(network);
+    }
+
     pub(super) fn remove(&self, key: &str) {
         write(&self.zone).remove(key);
         write(&self.views).remove(key);

@@ -14,12 +14,12 @@ mod attach;
 mod detach;
 mod hand_over;
 mod moved;
-mod patch;
 mod plug;
 mod port_state;
 mod publish;
 mod restore;
 mod sandboxes;
+mod update;
 mod zones;
 
 use std::path::Path;

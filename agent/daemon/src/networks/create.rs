@@ -6,6 +6,7 @@ use std::sync::Arc;
 use agent_api::{ApiError, Driver, NetworkCreate, NetworkSummary};
 use agent_cluster::Member;
 use agent_core::ipam::{Pools, SubnetInUse, default_pools_v6};
+use agent_core::name::check_id;
 use agent_core::network::{
     CreateNetwork, OverlayWish, SubnetEntry, Surroundings, check_vni, is_predefined, plan,
     without_segment,
@@ -65,7 +66,7 @@ impl Networks {
                 networks: table.in_use(|_| true),
                 ..around
             };
-            plan(new_id(), request, None, &around)
+            plan(id_for(&request)?, request, None, &around)
         })
     }
 
@@ -143,7 +144,7 @@ impl Networks {
                 networks: table.in_use(clashes),
                 ..around
             };
-            plan(new_id(), request, Some(overlay), &around)
+            plan(id_for(&request)?, request, Some(overlay), &around)
         })
     }
 
@@ -163,6 +164,9 @@ impl Networks {
             check_vni(networks.map(|network| &*network.record), vni)?;
         }
         let record = Arc::new(planned(&table)?);
+        if table.networks.contains_key(&record.id) {
+            return Err(CreateNetwork::IdTaken(record.id.clone()));
+        }
         let network = Network::planned(Arc::clone(&record), Past::none())?;
         table.networks.insert(record.id.clone(), network);
         Ok(record)
@@ -311,6 +315,17 @@ impl Table {
             })
         });
         in_use.collect()
+    }
+}
+
+/// The id that the caller knows the network by, or a new one.
+fn id_for(request: &NetworkCreate) -> Result<String, CreateNetwork> {
+    match &request.id {
+        Some(id) => {
+            check_id(id)?;
+            Ok(id.clone())
+        }
+        None => Ok(new_id()),
     }
 }
 

@@ -15,6 +15,7 @@ mod host_port;
 mod names;
 mod patch;
 mod remove;
+mod rename;
 mod segment;
 mod view;
 mod ways;

@@ -1,6 +1,6 @@
 //! What may be different of an endpoint that is attached: its names, its ports.
 
-use agent_api::{ApiError, EndpointDetail, EndpointPatch};
+use agent_api::{ApiError, EndpointDetail, EndpointUpdate};
 use agent_core::endpoint::Attach;
 use agent_core::record::{EndpointRecord, Owner};
 
@@ -9,11 +9,11 @@ use super::{Endpoints, Place};
 use crate::seats::Attached;
 
 impl Endpoints {
-    /// Changes what the patch names, or nothing.
-    pub(crate) fn patch(
+    /// Changes what the update names, or nothing.
+    pub(crate) fn update(
         &self,
         id: &str,
-        patch: &EndpointPatch,
+        update: &EndpointUpdate,
     ) -> Result<EndpointDetail, ApiError> {
         let owner = self.find(id)?.1.record.owner;
         if matches!(owner, Owner::Container(_)) {
@@ -23,7 +23,7 @@ impl Endpoints {
         // It may have gone before the turn came.
         let (place, attached) = self.find(id)?;
         let before = &attached.record;
-        let after = self.change_ports(before, patched(before, patch))?;
+        let after = self.change_ports(before, updated(before, update))?;
         if let Err(error) = self.rename(&place, &attached, &after) {
             self.change_ports(&after, before.clone())?;
             return Err(error.into());
@@ -89,12 +89,12 @@ impl Endpoints {
     }
 }
 
-fn patched(record: &EndpointRecord, patch: &EndpointPatch) -> EndpointRecord {
-    let EndpointPatch {
+fn updated(record: &EndpointRecord, update: &EndpointUpdate) -> EndpointRecord {
+    let EndpointUpdate {
         name,
         aliases,
         publish,
-    } = patch.clone();
+    } = update.clone();
     EndpointRecord {
         name: name.unwrap_or_else(|| record.name.clone()),
         aliases: aliases.unwrap_or_else(|| record.aliases.clone()),
