@@ -3,3 +3,4 @@
 //! `tests/e2e` runs the whole product in network namespaces; `tests/arrows` holds the dependencies between crates.
 
 pub mod cni;
+pub mod netavark;

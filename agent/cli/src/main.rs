@@ -104,6 +104,9 @@ fn main() -> ExitCode {
     if integration::cni::is_called() {
         return integration::cni::run();
     }
+    if integration::netavark::is_called() {
+        return integration::netavark::run();
+    }
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => return failure::report_usage(&error, &Cli::command()),

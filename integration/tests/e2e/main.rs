@@ -16,6 +16,7 @@ mod harness;
 mod hostile;
 mod isolation;
 mod neighbours;
+mod netavark;
 mod openapi;
 mod packets;
 mod publish;
