@@ -187,6 +187,9 @@ fn names_and_ports_come_later_and_stay() {
                 "{name}: {found}"
             );
         }
+        // A resolver of the engine's asks a server that knows nothing of the network.
+        let asked = sandbox.sh("dig @192.0.2.53 +tries=1 +time=2 +short web");
+        assert_eq!(asked.trim(), host.ipv4("web").to_string());
         let server = tcp_server(&sandbox.path(), ([0, 0, 0, 0], 80));
         let answer = ask_tcp(&host.outside.path(), (HOST_IP, 8080));
         assert_eq!(answer, Some("hello".into()), "restarted: {is_restarted}");

@@ -410,7 +410,11 @@ impl Passage<'_> {
         }
         let is_served = packet.is_some_and(|packet| match is_dhcp_request(self.frame, packet) {
             true => !self.topology.has_dhcp_server,
-            false => gateway.serves_names(self.frame, packet),
+            false => {
+                let intercepts = self.port.config.intercept_names && self.topology.host.is_some();
+                gateway.serves_names(self.frame, packet)
+                    || intercepts && gateway.leads_to_names(self.frame, packet)
+            }
         });
         let egress = match (self.topology.edge, self.topology.host) {
             (Some(edge), _) if is_served => edge,

@@ -54,6 +54,14 @@ impl Gateway {
             && destination_port(frame, packet) == Some(DNS)
             && self.has(packet.destination(frame))
     }
+
+    /// Whether a packet asks a name server beyond the gateway.
+    pub(crate) fn leads_to_names(&self, frame: &Frame<'_>, packet: &Packet) -> bool {
+        packet.protocol == protocol::UDP
+            && packet.fragment == Fragment::Whole
+            && destination_port(frame, packet) == Some(DNS)
+            && !self.has(packet.destination(frame))
+    }
 }
 
 /// A DHCPv4 client's message.

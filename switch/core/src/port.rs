@@ -117,6 +117,9 @@ pub struct PortConfig {
     pub allow_router: bool,
     /// Whether frames from here may bear addresses that are registered for other ports.
     pub allow_neighbor_addresses: bool,
+    /// Whether the network's name server answers what is asked from here of others beyond the gateway, over UDP: behind the
+    /// port is a resolver that knows only those.
+    pub intercept_names: bool,
 }
 
 impl PortConfig {
@@ -144,6 +147,7 @@ impl PortConfig {
             allow_dhcp_client: true,
             allow_router: is_trusted,
             allow_neighbor_addresses: is_trusted,
+            intercept_names: false,
         }
     }
 }

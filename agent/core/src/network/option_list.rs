@@ -29,6 +29,7 @@ pub(super) const OPTIONS: &[(&str, &str, bool)] = &[
     (OPTION_LEARNING, "true|false", false),
     (OPTION_RECORD, "NAME=ADDRESS[,..]", false),
     (OPTION_REBIND, "block|allow", false),
+    (OPTION_INTERCEPT, "true|false", false),
     (OPTION_ENCAP, "quic|vxlan", true),
     (OPTION_VNI, "N", true),
     (OPTION_REMOTE, "IP[,IP]", true),
@@ -50,6 +51,8 @@ pub(super) const OPTION_AGEING: &str = "fdb.ageing";
 pub(super) const OPTION_LEARNING: &str = "fdb.learning";
 pub(super) const OPTION_RECORD: &str = "dns.record";
 pub(super) const OPTION_REBIND: &str = "dns.rebind";
+/// Whether what engines' containers ask other name servers is answered in their place: `true`, the default, or `false`.
+pub(super) const OPTION_INTERCEPT: &str = "dns.intercept";
 pub(super) const OPTION_ENCAP: &str = "encap";
 pub(super) const OPTION_VNI: &str = "vni";
 pub(super) const OPTION_REMOTE: &str = "remote";

@@ -9,9 +9,9 @@ use switch_core::{Joining, Mac};
 use super::error::CreateNetwork;
 use super::names::parse_records;
 use super::option_list::{
-    OPTION_AGEING, OPTION_BUM, OPTION_DHCP, OPTION_ENCAP, OPTION_GUARD, OPTION_JOIN,
-    OPTION_LEARNING, OPTION_RA, OPTION_REBIND, OPTION_RECORD, OPTION_REMOTE, OPTION_TAP,
-    OPTION_TRANSPARENT, OPTION_VNI, OPTIONS,
+    OPTION_AGEING, OPTION_BUM, OPTION_DHCP, OPTION_ENCAP, OPTION_GUARD, OPTION_INTERCEPT,
+    OPTION_JOIN, OPTION_LEARNING, OPTION_RA, OPTION_REBIND, OPTION_RECORD, OPTION_REMOTE,
+    OPTION_TAP, OPTION_TRANSPARENT, OPTION_VNI, OPTIONS,
 };
 use super::ports::parse_bum;
 use crate::record::NetworkRecord;
@@ -81,7 +81,7 @@ pub(super) fn check_options(request: &NetworkCreate) -> Result<(), CreateNetwork
         };
         let (expected, is_good) = match name.as_str() {
             OPTION_TAP => one_of("offload or basic"),
-            OPTION_TRANSPARENT | OPTION_LEARNING => one_of("true or false"),
+            OPTION_TRANSPARENT | OPTION_LEARNING | OPTION_INTERCEPT => one_of("true or false"),
             OPTION_JOIN => one_of("tcp or udp"),
             OPTION_AGEING => ("seconds from 1 to 86400", parse_ageing(value).is_some()),
             OPTION_REBIND => one_of("block or allow"),

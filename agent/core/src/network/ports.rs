@@ -2,8 +2,10 @@
 
 use switch_core::{BumLimit, PortConfig, PortKind};
 
-use super::option_list::{OPTION_BUM, OPTION_DHCP, OPTION_GUARD, OPTION_LEARNING, OPTION_RA};
-use crate::record::NetworkRecord;
+use super::option_list::{
+    OPTION_BUM, OPTION_DHCP, OPTION_GUARD, OPTION_INTERCEPT, OPTION_LEARNING, OPTION_RA,
+};
+use crate::record::{EndpointRecord, NetworkRecord, Owner};
 
 impl NetworkRecord {
     /// How the network's bridge treats a port of that kind.
@@ -28,6 +30,16 @@ impl NetworkRecord {
             config.bum_limit = parse_bum(value).unwrap_or(config.bum_limit);
         }
         config
+    }
+
+    /// The same of an endpoint's port. An engine's containers ask a resolver of the engine's, which knows nothing of the network
+    /// and asks the servers of the host.
+    pub fn endpoint_port_config(&self, endpoint: &EndpointRecord) -> PortConfig {
+        let is_engines = matches!(endpoint.owner, Owner::Engine(_));
+        PortConfig {
+            intercept_names: is_engines && !self.has_option(OPTION_INTERCEPT, "false"),
+            ..self.port_config(PortKind::Tap)
+        }
     }
 
     /// Whether the network's own server leases addresses.
@@ -62,6 +74,7 @@ pub(super) fn parse_bum(value: &str) -> Option<Option<BumLimit>> {
 mod tests {
     use super::*;
     use crate::network::{self, Surroundings};
+    use crate::sample;
     use agent_api::NetworkCreate;
 
     fn config(kind: PortKind, options: &[(&str, &str)]) -> PortConfig {
@@ -101,6 +114,21 @@ mod tests {
             ];
             assert_eq!(config(kind, &spelled), PortConfig::new(kind, 1500));
         }
+    }
+
+    #[test]
+    fn an_engines_questions_are_intercepted_unless_the_network_says_otherwise() {
+        let mut network = sample::network("n", &["10.1.0.0/24"]);
+        let mut endpoint = sample::endpoint("web", &["10.1.0.2"]);
+        let intercepts = |network: &NetworkRecord, endpoint: &EndpointRecord| {
+            network.endpoint_port_config(endpoint).intercept_names
+        };
+        assert!(!intercepts(&network, &endpoint));
+        endpoint.owner = Owner::Engine("e1".into());
+        assert!(intercepts(&network, &endpoint));
+        let option = (OPTION_INTERCEPT.to_owned(), "false".to_owned());
+        network.options.extend([option]);
+        assert!(!intercepts(&network, &endpoint));
     }
 
     #[test]

@@ -9,7 +9,7 @@ use agent_host::Netns;
 use agent_host::netlink::{
     LinkName, Neighbor, Netlink, NetlinkError, SandboxLink, configure_sandbox,
 };
-use switch_core::{Mac, PortId, PortKind};
+use switch_core::{Mac, PortId};
 
 use super::{Endpoints, Place, hand_over};
 use crate::edge::EdgeHost;
@@ -38,7 +38,7 @@ impl Endpoints {
         let ifindex = tap.ifindex;
         let own = tap.port.as_fd().try_clone_to_owned();
         let own = Arc::new(own.map_err(|error| failed(&error))?);
-        let config = network.port_config(PortKind::Tap);
+        let config = network.endpoint_port_config(record);
         let port = self
             .ground
             .switch

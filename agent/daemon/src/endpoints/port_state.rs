@@ -5,7 +5,7 @@
 
 use agent_api::{ApiError, EndpointDetail};
 use agent_core::find::Find;
-use switch_core::{Mac, PortKind};
+use switch_core::Mac;
 use switch_io::set_carrier;
 
 use super::plug::host_failure;
@@ -64,7 +64,7 @@ fn pull(place: &Place, attached: &Attached) -> std::io::Result<()> {
 fn push(place: &Place, attached: &Attached) -> std::io::Result<()> {
     if let (Some(segment), Some(port)) = (&place.segment, attached.plug.port) {
         let (bridge, record) = (&segment.bridge, &attached.record);
-        bridge.add_port(port, place.record.port_config(PortKind::Tap));
+        bridge.add_port(port, place.record.endpoint_port_config(record));
         bridge.register_endpoint(port, Mac::new(record.mac), &record.addresses());
     }
     match &attached.plug.tap {

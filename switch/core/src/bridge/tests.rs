@@ -270,6 +270,25 @@ fn the_gateway_is_edge_for_its_services_and_host_for_the_rest() {
 }
 
 #[test]
+fn questions_to_others_are_intercepted_where_the_port_says_so() {
+    let bridge = network();
+    let elsewhere = Ipv4Addr::new(8, 8, 8, 8);
+    let config = PortConfig {
+        intercept_names: true,
+        ..tap()
+    };
+    bridge.add_port(CLIENT, config);
+    for (destination, udp_port, port) in [
+        (elsewhere, 53, EDGE),
+        (GATEWAY_V4, 53, EDGE),
+        (elsewhere, 443, HOST),
+    ] {
+        let verdict = forward(&bridge, CLIENT, &udp(GATEWAY, destination, udp_port));
+        assert_eq!(verdict, Verdict::Unicast(port), "{destination}:{udp_port}");
+    }
+}
+
+#[test]
 fn an_internal_network_has_only_its_edge() {
     let bridge = network();
     bridge.remove_port(HOST);

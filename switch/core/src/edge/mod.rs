@@ -31,7 +31,7 @@ use std::collections::{HashMap, VecDeque};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
-use smoltcp::wire::IpProtocol;
+use smoltcp::wire::{IpProtocol, Ipv4Cidr, Ipv6Cidr};
 
 pub use config::{Carrier, EdgeConfig, EdgeCounters, EdgeEvent, HostRecord, QueryId, Transmit};
 pub use question::Question;
@@ -201,6 +201,14 @@ impl Edge {
         match udp {
             Some(None) => self.queries.counters.malformed += 1,
             Some(Some(udp)) if for_dhcp(&udp) => self.handle_dhcp(way, &udp),
+            Some(Some(udp))
+                if udp.destination.port() == DNS_PORT
+                    && is_beyond(&self.config, packet.destination)
+                    && self.is_host(packet.source)
+                    && !ethernet.destination.is_multicast() =>
+            {
+                self.handle_query(way, &udp);
+            }
             _ if !self.is_gateway(packet.destination)
                 || !self.is_host(packet.source)
                 || ethernet.destination.is_multicast() =>
@@ -312,6 +320,20 @@ fn is_gateway(config: &EdgeConfig, address: IpAddr) -> bool {
         IpAddr::V4(address) => config.v4.is_some_and(|(own, _)| own == address),
         IpAddr::V6(address) => config.v6.is_some_and(|(own, _)| own == address),
     }
+}
+
+/// Whether an address lies beyond the gateway of a network that has a way out. What is asked there reaches the edge only from
+/// ports for which it is to answer.
+fn is_beyond(config: &EdgeConfig, address: IpAddr) -> bool {
+    let is_on_link = match address {
+        IpAddr::V4(address) => config
+            .v4
+            .is_some_and(|(own, prefix)| Ipv4Cidr::new(own, prefix).contains_addr(&address)),
+        IpAddr::V6(address) => config
+            .v6
+            .is_some_and(|(own, prefix)| Ipv6Cidr::new(own, prefix).contains_addr(&address)),
+    };
+    config.routed && !is_on_link && frame::is_host_address(address)
 }
 
 fn is_host(config: &EdgeConfig, address: IpAddr) -> bool {

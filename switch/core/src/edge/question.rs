@@ -7,11 +7,11 @@ use std::net::{IpAddr, SocketAddr};
 
 use super::config::EdgeConfig;
 use super::frame::{Datagram, Ethernet, Ip};
-use super::{DNS_PORT, is_gateway, is_host};
+use super::{DNS_PORT, is_beyond, is_gateway, is_host};
 use crate::Mac;
 use smoltcp::wire::IpProtocol;
 
-/// A short DNS message over UDP from a host to the gateway.
+/// A short DNS message over UDP from a host to the gateway, or to a server beyond it in whose place the edge answers.
 #[derive(Clone, Copy, Debug)]
 pub struct Question<'a> {
     mac: Mac,
@@ -32,7 +32,9 @@ impl<'a> Question<'a> {
         let datagram = packet.udp()?;
         let is_dns = datagram.destination.port() == DNS_PORT && datagram.source.port() != 0;
         let is_short = (1..=SHORT).contains(&datagram.payload.len());
-        let is_ours = is_gateway(config, packet.destination) && is_host(config, packet.source);
+        let server = packet.destination;
+        let is_served = is_gateway(config, server) || is_beyond(config, server);
+        let is_ours = is_served && is_host(config, packet.source);
         (is_dns && is_short && is_ours).then_some(Self {
             mac: ethernet.source,
             datagram,

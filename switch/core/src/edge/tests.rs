@@ -202,6 +202,8 @@ fn udp_query_is_answered_to_who_asked() {
     for (client, server) in [
         ("10.0.0.2:4000", "10.0.0.1:53"),
         ("[fd00::2]:4000", "[fd00::1]:53"),
+        // A server beyond the gateway, in whose place the edge answers.
+        ("10.0.0.2:4000", "192.0.2.9:53"),
     ] {
         let mut edge = edge();
         edge.handle_input(
@@ -230,6 +232,8 @@ fn question_answered_on_its_way_gets_the_frame_that_the_edge_would_send() {
     for (client, server) in [
         ("10.0.0.2:4000", "10.0.0.1:53"),
         ("[fd00::2]:4000", "[fd00::1]:53"),
+        // A server beyond the gateway, in whose place the edge answers.
+        ("10.0.0.2:4000", "192.0.2.9:53"),
     ] {
         let mut edge = edge();
         let frame = udp_frame(client, server, b"query");
