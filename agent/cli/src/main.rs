@@ -107,6 +107,7 @@ fn main() -> ExitCode {
     if integration::netavark::is_called() {
         return integration::netavark::run();
     }
+    completions::answer(Cli::command);
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => return failure::report_usage(&error, &Cli::command()),
@@ -125,7 +126,7 @@ fn dispatch(cli: Cli) -> Result<ExitCode, Failure> {
         Verb::Agent(args) => agent::run(args, client.socket()),
         Verb::Shim { dir } => return Ok(run_shim(&dir)),
         Verb::Init { .. } => return Ok(run_init()),
-        Verb::Completions(args) => completions::run(&args, Cli::command()),
+        Verb::Completions(args) => completions::run(&args),
         Verb::Man(args) => man::run(&args, Cli::command()),
         Verb::Help(args) => help::run(&args, Cli::command()),
         Verb::Network(verb) => wait(network::run(verb, client)),

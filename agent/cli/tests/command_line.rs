@@ -6,7 +6,7 @@ use std::os::unix::net::UnixListener;
 use std::path::Path;
 use std::process::Output;
 
-use fake_agent::{FakeAgent, tapestry};
+use fake_agent::{FakeAgent, completed, tapestry};
 
 fn stdout(output: &Output) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned()
@@ -226,8 +226,55 @@ fn manual_has_a_page_for_every_command() {
 fn completions_come_for_every_shell() {
     for shell in ["bash", "zsh", "fish"] {
         let output = tapestry(Path::new("/x"), &["completions", shell]);
-        assert!(stdout(&output).contains("tapestry"), "{shell}");
+        let asks = format!("TAPESTRY_COMPLETE=\"{shell}\"");
+        let script = stdout(&output).replace("=fish", "=\"fish\"");
+        assert!(script.contains(&asks), "{script}");
     }
+}
+
+#[test]
+fn names_of_networks_and_containers_complete() {
+    let agent = FakeAgent::start(&[
+        (
+            "GET /v1/networks",
+            200,
+            r#"[{"id":"1","name":"bridge","driver":"bridge","scope":"local"},
+                {"id":"2","name":"blue","driver":"overlay","scope":"global"}]"#,
+        ),
+        (
+            "GET /v1/containers",
+            200,
+            r#"[{"id":"3","name":"web","command":["sh"],"state":{"status":"running","pid":9},"created_s":0,"since_s":0,"publish":[],"networks":["blue"]},
+                {"id":"4","name":"db","command":["sh"],"state":{"status":"exited","code":0},"created_s":0,"since_s":0,"publish":[],"networks":[]}]"#,
+        ),
+    ]);
+    let names = |line: &str| completed(&agent.socket(), line);
+    assert_eq!(names("tapestry network rm b"), ["bridge", "blue"]);
+    assert_eq!(names("tapestry network connect bl"), ["blue"]);
+    assert_eq!(names("tapestry network connect blue w"), ["web"]);
+    assert_eq!(names("tapestry run --network bl"), ["blue"]);
+    assert_eq!(
+        names("tapestry run --network container:"),
+        ["container:web", "container:db"]
+    );
+    assert_eq!(names("tapestry run --network=bl"), ["--network=blue"]);
+    assert_eq!(names("tapestry rm web d"), ["db"]);
+    assert_eq!(names("tapestry network create b"), Vec::<String>::new());
+    let socket = agent.socket();
+    let line = format!("tapestry --socket {} logs w", socket.display());
+    assert_eq!(completed(Path::new("/nowhere"), &line), ["web"]);
+}
+
+#[test]
+fn completion_waits_for_no_agent_that_hangs() {
+    let dir = tempfile::tempdir().unwrap();
+    let socket = dir.path().join("agent.sock");
+    let _silent = UnixListener::bind(&socket).unwrap();
+    let begin = std::time::Instant::now();
+    for socket in [socket.as_path(), Path::new("/nowhere")] {
+        assert_eq!(completed(socket, "tapestry stop w"), Vec::<String>::new());
+    }
+    assert!(begin.elapsed().as_secs() < 5, "{:?}", begin.elapsed());
 }
 
 #[test]

@@ -62,6 +62,24 @@ pub(crate) fn tapestry(socket: &std::path::Path, arguments: &[&str]) -> Output {
         .unwrap()
 }
 
+/// What the script of bash asks when somebody types `line` and Tab behind its last word.
+pub(crate) fn completed(socket: &std::path::Path, line: &str) -> Vec<String> {
+    let words: Vec<&str> = line.split(' ').collect();
+    let output = Command::new(env!("CARGO_BIN_EXE_tapestry"))
+        .env("TAPESTRY_SOCKET", socket)
+        .env("TAPESTRY_COMPLETE", "bash")
+        .env("_CLAP_COMPLETE_INDEX", (words.len() - 1).to_string())
+        .arg("--")
+        .args(words)
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{output:?}");
+    String::from_utf8_lossy(&output.stdout)
+        .lines()
+        .map(str::to_owned)
+        .collect()
+}
+
 fn serve(stream: UnixStream, answers: &[Answer], asked: &Mutex<Vec<String>>) {
     let mut reader = BufReader::new(&stream);
     let (mut line, mut length) = (String::new(), 0);
