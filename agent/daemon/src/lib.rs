@@ -17,6 +17,7 @@ mod random;
 mod rounds;
 mod seats;
 mod serve;
+mod service_manager;
 mod sharing;
 mod signals;
 mod start;

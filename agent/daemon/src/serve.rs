@@ -12,6 +12,7 @@ use tokio::net::UnixListener;
 use crate::agent::Agent;
 use crate::api_server::{Peer, router};
 use crate::config::{AgentOptions, Config, ReadConfig};
+use crate::service_manager;
 use crate::signals::Signals;
 use crate::start::StartAgent;
 
@@ -63,11 +64,13 @@ async fn serve(config: Config) -> Result<(), Failure> {
     let listener = listen(&socket)?;
     let own = identity(&socket);
     tracing::info!(socket = %socket.display(), "agent ready");
+    service_manager::tell("READY=1");
     let router = router(agent.clone()).into_make_service_with_connect_info::<Peer>();
     tokio::select! {
         served = axum::serve(listener, router) => served?,
         signal = signals.told_to_stop() => tracing::info!(signal, "agent stops; containers go on"),
     }
+    service_manager::tell("STOPPING=1");
     // Gone already is as good, and what somebody put in its place is theirs.
     if own.is_some() && identity(&socket) == own {
         let _ = std::fs::remove_file(&socket);
