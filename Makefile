@@ -1,5 +1,5 @@
 # The recipes that people and CI run alike. `make` alone lists them.
-.PHONY: help build demo podman test bench bench-quick bench-build lint fmt install fuzz deny clean
+.PHONY: help build demo podman test bench bench-quick bench-build lint fmt install uninstall fuzz deny clean
 
 CARGO  ?= cargo
 PREFIX ?= /usr/local
@@ -7,6 +7,8 @@ PREFIX ?= /usr/local
 CASES  ?= 20000
 # How long it mutates stored inputs, for either core that keeps some.
 FUZZ_SECONDS ?= 120
+# For `make install`: a command that was built some other way. CNI_DIRS says where else its CNI links shall be.
+BINARY ?=
 # Where cargo builds; asked only by the recipes that need it.
 TARGET  = $(shell CARGO="$(CARGO)" scripts/target-dir)
 
@@ -61,9 +63,11 @@ lint:           ## clippy with warnings denied, and the formatting
 fmt:            ## format the sources
 	$(CARGO) fmt --all
 
-install: build  ## install the command and its man pages under PREFIX (root)
-	install -D $(TARGET)/release/tapestry $(DESTDIR)$(PREFIX)/bin/tapestry
-	$(TARGET)/release/tapestry man --dir $(DESTDIR)$(PREFIX)/share/man/man1
+install: $(if $(BINARY),,build)  ## install under PREFIX: command, plugin links, units, completions, man pages (root)
+	PREFIX="$(PREFIX)" DESTDIR="$(DESTDIR)" scripts/install install $(or $(BINARY),$(TARGET)/release/tapestry)
+
+uninstall:      ## remove what `make install` put there; networks and containers stay on record (root)
+	PREFIX="$(PREFIX)" DESTDIR="$(DESTDIR)" scripts/install uninstall
 
 fuzz:           ## try the properties of the cores CASES times each, mutate stored inputs for FUZZ_SECONDS
 	@scripts/setup build

@@ -14,6 +14,7 @@ mod frames;
 mod handed_over;
 mod harness;
 mod hostile;
+mod install;
 mod isolation;
 mod neighbours;
 mod netavark;
