@@ -3,4 +3,5 @@
 //! `tests/e2e` runs the whole product in network namespaces; `tests/arrows` holds the dependencies between crates.
 
 pub mod cni;
+pub mod docker;
 pub mod netavark;

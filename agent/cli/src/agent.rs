@@ -2,7 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use agent_daemon::AgentOptions;
+use agent_daemon::{AgentOptions, Beside, DockerPlugin};
+use integration::docker::{PluginOptions, PluginSocket};
 
 use crate::failure::Failure;
 
@@ -27,8 +28,24 @@ pub(crate) fn run(args: Args, socket: &Path) -> Result<u8, Failure> {
         state_dir: args.state_dir,
         config: args.config,
     };
-    agent_daemon::run(options).map_err(|error| Failure::said(error.to_string()))?;
+    agent_daemon::run(options, serve_docker).map_err(|error| Failure::said(error.to_string()))?;
     Ok(0)
+}
+
+/// Docker's plugin, in the agent's process: the engine waits for one that is gone, so both come and go together.
+async fn serve_docker(beside: Beside) {
+    let options = PluginOptions {
+        agent: beside.socket.clone(),
+        state_dir: beside.state_dir.clone(),
+        plugin: match &beside.docker.plugin {
+            DockerPlugin::Auto => PluginSocket::Auto,
+            DockerPlugin::Off => PluginSocket::Off,
+            DockerPlugin::At(path) => PluginSocket::At(path.clone()),
+        },
+        engine: beside.docker.engine.clone(),
+        pools: beside.pools.clone(),
+    };
+    integration::docker::serve(options, |warning| beside.warn(warning)).await;
 }
 
 /// `RUST_LOG` chooses what is told; state changes and surprises where it is not set.

@@ -32,6 +32,24 @@ pub(crate) struct Config {
     pub(crate) packet_ring: bool,
     pub(crate) address_pools: AddressPools,
     pub(crate) cluster: ClusterOptions,
+    pub(crate) docker: DockerOptions,
+}
+
+/// Of Docker's plugin, which runs in the agent's process and is a client of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DockerOptions {
+    pub plugin: DockerPlugin,
+    /// The engine's socket, which names come from.
+    pub engine: PathBuf,
+}
+
+/// Where the plugin listens.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum DockerPlugin {
+    /// Where Docker looks for plugins, if there is such a directory.
+    Auto,
+    Off,
+    At(PathBuf),
 }
 
 /// What networks get their subnets from that name none.
@@ -65,6 +83,7 @@ impl Config {
             },
             address_pools: AddressPools::checked(&raw.default_address_pools)?,
             packet_ring: raw.vxlan.packet_ring,
+            docker: raw.docker.checked()?,
             resolv_conf: raw
                 .dns
                 .resolv_conf
@@ -85,6 +104,7 @@ struct RawConfig {
     dns: RawDns,
     vxlan: RawVxlan,
     cluster: RawCluster,
+    docker: RawDocker,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -198,6 +218,27 @@ impl RawCluster {
     }
 }
 
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct RawDocker {
+    /// `auto`, `off` or a path.
+    plugin: Option<String>,
+    engine: Option<PathBuf>,
+}
+
+impl RawDocker {
+    fn checked(self) -> Result<DockerOptions, ReadConfig> {
+        let plugin = match self.plugin.as_deref() {
+            None | Some("auto") => DockerPlugin::Auto,
+            Some("off") => DockerPlugin::Off,
+            Some(path) if Path::new(path).is_absolute() => DockerPlugin::At(path.into()),
+            Some(other) => return Err(ReadConfig::DockerPlugin(other.to_owned())),
+        };
+        let engine = self.engine.unwrap_or_else(|| DEFAULT_ENGINE.into());
+        Ok(DockerOptions { plugin, engine })
+    }
+}
+
 impl RawConfig {
     fn read(path: &Path) -> Result<Self, ReadConfig> {
         let text = std::fs::read_to_string(path).map_err(|source| ReadConfig::Read {
@@ -252,6 +293,8 @@ pub(crate) enum ReadConfig {
         "[cluster] etcd_ca, etcd_certificate and etcd_key belong together; give all three or none"
     )]
     EtcdFiles,
+    #[error("[docker] plugin = {0:?} is unknown; take auto, off, or the path of a socket")]
+    DockerPlugin(String),
 }
 
 /// Each has its own buffers, counters of every port, and descriptors.
@@ -260,6 +303,7 @@ const LINE_SHOWN: usize = 60;
 const DEFAULT_LEASE_S: u64 = 10;
 const DEFAULT_CERTIFICATE_S: u64 = 24 * 3600;
 const CERTIFICATE_MAX_S: u64 = 30 * 24 * 3600;
+const DEFAULT_ENGINE: &str = "/var/run/docker.sock";
 const DEFAULT_RESOLV_CONF: &str = "/etc/resolv.conf";
 
 #[cfg(test)]
@@ -339,6 +383,23 @@ mod tests {
             refused.contains("100000") && refused.contains("64"),
             "{refused}"
         );
+    }
+
+    #[test]
+    fn dockers_plugin_is_on_off_or_somewhere_else() {
+        let plugin = |text: &str| {
+            let raw: RawConfig = toml::from_str(text).unwrap();
+            raw.docker.checked().map(|docker| docker.plugin)
+        };
+        assert_eq!(plugin("").unwrap(), DockerPlugin::Auto);
+        assert_eq!(
+            plugin("[docker]\nplugin = \"off\"").unwrap(),
+            DockerPlugin::Off
+        );
+        let path = plugin("[docker]\nplugin = \"/run/p.sock\"").unwrap();
+        assert_eq!(path, DockerPlugin::At("/run/p.sock".into()));
+        let refused = plugin("[docker]\nplugin = \"on\"").unwrap_err();
+        assert!(refused.to_string().contains("\"on\""), "{refused}");
     }
 
     #[test]

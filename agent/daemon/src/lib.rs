@@ -23,5 +23,5 @@ mod signals;
 mod start;
 mod turns;
 
-pub use config::AgentOptions;
-pub use serve::{RunAgent, run};
+pub use config::{AgentOptions, DockerOptions, DockerPlugin};
+pub use serve::{Beside, RunAgent, run};

@@ -4,14 +4,16 @@ use std::io;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::os::unix::net::UnixStream as StdUnixStream;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use agent_host::{BeSole, Sole};
+use ipnet::IpNet;
 use rustix::fs::Mode;
 use tokio::net::UnixListener;
 
 use crate::agent::Agent;
 use crate::api_server::{Peer, router};
-use crate::config::{AgentOptions, Config, ReadConfig};
+use crate::config::{AgentOptions, Config, DockerOptions, ReadConfig};
 use crate::service_manager;
 use crate::signals::Signals;
 use crate::start::StartAgent;
@@ -39,8 +41,46 @@ enum Failure {
     Runtime(#[from] io::Error),
 }
 
-/// Runs the agent until it is told to stop.
-pub fn run(options: AgentOptions) -> Result<(), RunAgent> {
+/// What runs in the agent's process beside it, as a client of its API, is told this when the agent answers.
+#[derive(Clone)]
+pub struct Beside {
+    /// The agent's socket.
+    pub socket: PathBuf,
+    pub state_dir: PathBuf,
+    pub docker: DockerOptions,
+    /// What subnets are cut from where nobody chooses one, with their prefix lengths.
+    pub pools: Vec<(IpNet, u8)>,
+    agent: Arc<Agent>,
+}
+
+impl Beside {
+    fn of(agent: &Arc<Agent>) -> Self {
+        let config = &agent.ground.config;
+        let pools = config
+            .address_pools
+            .v4
+            .iter()
+            .chain(&config.address_pools.v6);
+        Self {
+            socket: config.socket.clone(),
+            state_dir: config.state_dir.clone(),
+            docker: config.docker.clone(),
+            pools: pools.map(|pool| (pool.base, pool.prefix_len)).collect(),
+            agent: Arc::clone(agent),
+        }
+    }
+
+    /// Something that does not work, for the log and for `doctor`.
+    pub fn warn(&self, warning: String) {
+        self.agent.ground.warn(warning);
+    }
+}
+
+/// Runs the agent until it is told to stop, and what `companion` makes beside it.
+pub fn run<C>(options: AgentOptions, companion: impl FnOnce(Beside) -> C) -> Result<(), RunAgent>
+where
+    C: Future<Output = ()> + Send + 'static,
+{
     // Whatever it makes is for its own user alone, keys above all; what is for others gets its mode by name.
     rustix::process::umask(Mode::RWXG | Mode::RWXO);
     let config = Config::read(options).map_err(Failure::from)?;
@@ -49,10 +89,13 @@ pub fn run(options: AgentOptions) -> Result<(), RunAgent> {
         .max_blocking_threads(BLOCKING_THREADS_MAX)
         .build();
     let runtime = runtime.map_err(Failure::from)?;
-    Ok(runtime.block_on(serve(config))?)
+    Ok(runtime.block_on(serve(config, companion))?)
 }
 
-async fn serve(config: Config) -> Result<(), Failure> {
+async fn serve<C>(config: Config, companion: impl FnOnce(Beside) -> C) -> Result<(), Failure>
+where
+    C: Future<Output = ()> + Send + 'static,
+{
     let socket = config.socket.clone();
     check_socket(&socket)?;
     // The signals are caught before anything is made that has to be taken down.
@@ -65,12 +108,15 @@ async fn serve(config: Config) -> Result<(), Failure> {
     let own = identity(&socket);
     tracing::info!(socket = %socket.display(), "agent ready");
     service_manager::tell("READY=1");
+    let companion = tokio::spawn(companion(Beside::of(&agent)));
     let router = router(agent.clone()).into_make_service_with_connect_info::<Peer>();
     tokio::select! {
         served = axum::serve(listener, router) => served?,
         signal = signals.told_to_stop() => tracing::info!(signal, "agent stops; containers go on"),
     }
     service_manager::tell("STOPPING=1");
+    companion.abort();
+    let _ = companion.await;
     // Gone already is as good, and what somebody put in its place is theirs.
     if own.is_some() && identity(&socket) == own {
         let _ = std::fs::remove_file(&socket);

@@ -1,0 +1,308 @@
+//! What `docker network create -o` and `docker run --network ..,driver-opt=` take.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use serde_json::Value;
+
+use super::wire::{GENERIC, Options, Refusal};
+
+/// A network's options, checked and sorted by whom they concern.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct NetworkOptions {
+    /// The tapestry network to attach to, instead of making one.
+    pub(super) network: Option<String>,
+    pub(super) mtu: Option<u16>,
+    /// Where ports are published that name no address.
+    pub(super) host_ip: Option<IpAddr>,
+    /// What containers call their links, without the number.
+    pub(super) prefix: Option<String>,
+    /// The agent's own, which checks their values.
+    pub(super) agents: BTreeMap<String, String>,
+}
+
+impl NetworkOptions {
+    pub(super) fn read(options: &Options) -> Result<Self, Refusal> {
+        let mut read = Self::default();
+        let given = generic(options)?;
+        for (name, value) in given.clone() {
+            match name.as_str() {
+                NETWORK => read.network = Some(value),
+                MTU => read.mtu = Some(number(&name, &value)?),
+                HOST_IP => read.host_ip = Some(address(&name, &value)?),
+                PREFIX => read.prefix = Some(link_prefix(&name, &value)?),
+                known if AGENTS.contains(&known) => {
+                    read.agents.insert(name.clone(), value);
+                }
+                _ => check_dockers(&name, &value)?,
+            }
+        }
+        let is_of_new = read.mtu.is_some() || !read.agents.is_empty();
+        match read.network.as_ref().filter(|_| is_of_new) {
+            Some(network) => Err(Refusal::new(format!(
+                "network={network} is there already; leave {} out, or give it to tapestry network create",
+                list(
+                    given
+                        .keys()
+                        .map(String::as_str)
+                        .filter(|name| !BESIDE_NETWORK.contains(name))
+                )
+            ))),
+            None => Ok(read),
+        }
+    }
+
+    /// Whether the network shall reach other hosts.
+    pub(super) fn is_overlay(&self) -> bool {
+        let mut given = self.agents.keys();
+        given.any(|name| OVERLAYS.contains(&name.as_str()))
+    }
+}
+
+/// Refuses what an endpoint was given and nothing here would do. What the engine itself adds is let through: it adds more with
+/// every version.
+pub(super) fn check_endpoint(options: &Options) -> Result<(), Refusal> {
+    for name in options.keys().map(String::as_str) {
+        if name == IFNAME {
+            return Err(Refusal::new(format!(
+                "{IFNAME} is not for plugins; name the links of all containers by -o {PREFIX}=NAME at docker network create"
+            )));
+        }
+        if !name.starts_with(DOCKERS) && !KATHARA.contains(&name) {
+            let known = KATHARA.iter().copied();
+            return Err(unknown(name, "container", known));
+        }
+    }
+    Ok(())
+}
+
+/// The MAC address that Kathara asks for.
+pub(super) fn katharas_mac(options: &Options) -> Option<&str> {
+    options
+        .get(KATHARA_MAC)?
+        .as_str()
+        .filter(|mac| !mac.is_empty())
+}
+
+/// What the user gave by `-o`.
+fn generic(options: &Options) -> Result<BTreeMap<String, String>, Refusal> {
+    let members = match options.get(GENERIC) {
+        None | Some(Value::Null) => return Ok(BTreeMap::new()),
+        Some(Value::Object(members)) => members,
+        Some(_) => return Err(Refusal::new(format!("{GENERIC} is no map of options"))),
+    };
+    let text = |(name, value): (&String, &Value)| match value {
+        Value::String(text) => Ok((name.clone(), text.clone())),
+        Value::Bool(_) | Value::Number(_) => Ok((name.clone(), value.to_string())),
+        _ => Err(Refusal::new(format!("option {name} is no text"))),
+    };
+    members.iter().map(text).collect()
+}
+
+/// Docker's own options that have a meaning on its bridges: those that say what is so anyway are fine.
+fn check_dockers(name: &str, value: &str) -> Result<(), Refusal> {
+    let Some((_, only, why)) = DOCKER_OPTIONS.iter().find(|(known, ..)| *known == name) else {
+        let known = AGENTS.iter().chain(OURS).copied();
+        return Err(unknown(name, "network", known));
+    };
+    match *only == value {
+        true => Ok(()),
+        false => Err(Refusal::new(format!("option {name}={value}: {why}"))),
+    }
+}
+
+fn unknown<'a>(name: &str, of: &str, known: impl Iterator<Item = &'a str> + Clone) -> Refusal {
+    let distance = |one: &&str| strsim::damerau_levenshtein(one, name);
+    let nearest = known.clone().min_by_key(distance);
+    let nearest = nearest.filter(|one| distance(one) <= DISTANCE_MAX);
+    Refusal::new(match nearest {
+        Some(one) => format!("option {name:?} is unknown; did you mean {one:?}?"),
+        None => format!("option {name:?} is unknown; a {of} takes {}", list(known)),
+    })
+}
+
+fn number(name: &str, value: &str) -> Result<u16, Refusal> {
+    let expected = |_| Refusal::new(format!("option {name}={value}: take a number up to 65535"));
+    value.parse().map_err(expected)
+}
+
+fn address(name: &str, value: &str) -> Result<IpAddr, Refusal> {
+    let expected = |_| {
+        Refusal::new(format!(
+            "option {name}={value}: take an address of the host"
+        ))
+    };
+    value.parse().map_err(expected)
+}
+
+fn link_prefix(name: &str, value: &str) -> Result<String, Refusal> {
+    let is_good = (1..=PREFIX_LENGTH_MAX).contains(&value.len())
+        && value.bytes().all(|byte| byte.is_ascii_alphabetic());
+    match is_good {
+        true => Ok(value.to_owned()),
+        false => Err(Refusal::new(format!(
+            "option {name}={value}: take 1 to {PREFIX_LENGTH_MAX} letters"
+        ))),
+    }
+}
+
+fn list<'a>(names: impl Iterator<Item = &'a str>) -> String {
+    names.collect::<Vec<_>>().join(", ")
+}
+
+pub(super) const NETWORK: &str = "network";
+const MTU: &str = "com.docker.network.driver.mtu";
+const HOST_IP: &str = "com.docker.network.bridge.host_binding_ipv4";
+const PREFIX: &str = "com.docker.network.container_iface_prefix";
+const IFNAME: &str = "com.docker.network.endpoint.ifname";
+const DOCKERS: &str = "com.docker.";
+/// What an attachment to a network takes that is there already.
+const BESIDE_NETWORK: &[&str] = &[NETWORK, HOST_IP, PREFIX];
+const OURS: &[&str] = &[NETWORK, MTU, HOST_IP, PREFIX];
+/// As `tapestry network create -o` takes them.
+const AGENTS: &[&str] = &[
+    "tap",
+    "transparent",
+    "join",
+    "guard",
+    "dhcp",
+    "ra",
+    "bum",
+    "fdb.ageing",
+    "fdb.learning",
+    "dns.record",
+    "dns.rebind",
+    "encap",
+    "vni",
+    "remote",
+];
+const OVERLAYS: &[&str] = &["encap", "vni", "remote"];
+const KATHARA_MAC: &str = "kathara.mac_addr";
+const KATHARA: &[&str] = &[
+    "kathara.machine",
+    "kathara.iface",
+    "kathara.link",
+    KATHARA_MAC,
+];
+/// Each with the one value that is so anyway, and why no other.
+const DOCKER_OPTIONS: &[(&str, &str, &str)] = &[
+    (
+        "com.docker.network.bridge.name",
+        "",
+        "a tapestry network has no bridge in the kernel; leave it out",
+    ),
+    (
+        "com.docker.network.bridge.default_bridge",
+        "false",
+        "a plugin's network cannot be the default one; leave it out",
+    ),
+    (
+        "com.docker.network.bridge.enable_icc",
+        "true",
+        "containers of one network reach each other; make one network for each instead",
+    ),
+    (
+        "com.docker.network.bridge.enable_ip_masquerade",
+        "true",
+        "containers leave the host with its address; --internal keeps them inside",
+    ),
+    (
+        "com.docker.network.bridge.inhibit_ipv4",
+        "false",
+        "the gateway is the network's own; --internal takes it away",
+    ),
+    (
+        "com.docker.network.bridge.gateway_mode_ipv4",
+        "nat",
+        "containers leave the host with its address; --internal keeps them inside",
+    ),
+    (
+        "com.docker.network.bridge.gateway_mode_ipv6",
+        "nat",
+        "containers leave the host with its address; --internal keeps them inside",
+    ),
+];
+/// More than this is another word.
+const DISTANCE_MAX: usize = 3;
+/// A link's name has 15 bytes, with the number.
+const PREFIX_LENGTH_MAX: usize = 11;
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn read(given: Value) -> Result<NetworkOptions, Refusal> {
+        NetworkOptions::read(&[(GENERIC.to_owned(), given)].into())
+    }
+
+    fn refused(given: Value) -> String {
+        read(given).unwrap_err().0
+    }
+
+    #[test]
+    fn nothing_said_is_nothing_wished() {
+        assert_eq!(read(json!(null)).unwrap(), NetworkOptions::default());
+        assert_eq!(read(json!({})).unwrap(), NetworkOptions::default());
+        let none = NetworkOptions::read(&Options::new()).unwrap();
+        assert_eq!(none, NetworkOptions::default());
+    }
+
+    #[test]
+    fn options_go_where_they_have_a_meaning() {
+        let read = read(json!({
+            MTU: "1400", HOST_IP: "127.0.0.1", PREFIX: "net", "encap": "quic", "vni": "7",
+            "com.docker.network.bridge.enable_icc": "true",
+        }))
+        .unwrap();
+        assert_eq!(read.mtu, Some(1400));
+        assert_eq!(read.host_ip, Some([127, 0, 0, 1].into()));
+        assert_eq!(read.prefix.as_deref(), Some("net"));
+        assert_eq!(read.agents.len(), 2);
+        assert!(read.is_overlay());
+    }
+
+    #[test]
+    fn what_is_not_done_is_refused_by_name() {
+        for (given, part) in [
+            (json!({"netwrok": "red"}), r#"did you mean "network"?"#),
+            (json!({"enacp": "quic"}), r#"did you mean "encap"?"#),
+            (json!({"parent": "eth0"}), "a network takes"),
+            (
+                json!({"com.docker.network.bridge.name": "br0"}),
+                "no bridge",
+            ),
+            (
+                json!({"com.docker.network.bridge.enable_icc": "false"}),
+                "enable_icc=false",
+            ),
+            (json!({MTU: "many"}), "mtu=many"),
+            (json!({PREFIX: "eth0"}), "eth0"),
+            (json!({"vni": [7]}), "vni"),
+            (json!(7), "no map"),
+        ] {
+            let told = refused(given);
+            assert!(told.contains(part), "{told}");
+        }
+    }
+
+    #[test]
+    fn a_network_that_is_there_takes_no_options_of_a_new_one() {
+        let told = refused(json!({"network": "red", "vni": "7", MTU: "1400"}));
+        assert!(told.contains("red") && told.contains("vni"), "{told}");
+        let read = read(json!({"network": "red", HOST_IP: "127.0.0.1"})).unwrap();
+        assert_eq!(read.network.as_deref(), Some("red"));
+    }
+
+    #[test]
+    fn an_endpoint_takes_katharas_options_and_the_engines() {
+        let options = |name: &str| Options::from([(name.to_owned(), json!("00:00:00:00:00:01"))]);
+        check_endpoint(&options("com.docker.network.endpoint.exposedports")).unwrap();
+        check_endpoint(&options(KATHARA_MAC)).unwrap();
+        assert!(katharas_mac(&options(KATHARA_MAC)).is_some());
+        let told = check_endpoint(&options("kathara.mac")).unwrap_err().0;
+        assert!(told.contains("kathara.mac"), "{told}");
+        assert!(check_endpoint(&options(IFNAME)).is_err());
+    }
+}
