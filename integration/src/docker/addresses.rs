@@ -13,7 +13,6 @@ use ipnet::IpNet;
 use super::book::Book;
 use super::ipam::{Held, Pool, choose, unique_local};
 use super::options::NETWORK;
-use super::plugin::refused;
 use super::translate::plain;
 use super::wire::{
     AddressGiven, GATEWAY, OfAddress, PoolGiven, REQUEST_ADDRESS_TYPE, Refusal, RequestPool,
@@ -64,7 +63,7 @@ impl Addresses {
 
     /// What a network has that is there.
     async fn pool_of(&self, name: &str, call: &RequestPool) -> Result<PoolGiven, Refusal> {
-        let network = self.client.network(name).await.map_err(refused)?;
+        let network = self.client.network(name).await?;
         let is_v6 = |subnet: &&IpNet| matches!(subnet, IpNet::V6(_)) == call.v6;
         let subnet = network.subnets.iter().find(is_v6).ok_or_else(|| {
             let family = if call.v6 { "IPv6" } else { "IPv4" };
@@ -92,7 +91,7 @@ impl Addresses {
             .pools(Instant::now())
             .map(|pool| pool.subnet)
             .collect();
-        for network in self.client.networks().await.map_err(refused)? {
+        for network in self.client.networks().await? {
             // One that is gone by now uses nothing.
             if let Ok(network) = self.client.network(&network.id).await {
                 used.extend(network.subnets);
@@ -210,7 +209,7 @@ impl Addresses {
                 _ => self.seen().remove(&subnet),
             };
         }
-        for summary in self.client.networks().await.map_err(refused)? {
+        for summary in self.client.networks().await? {
             match self.client.network(&summary.id).await {
                 Ok(network) if has(&network) => {
                     self.seen().insert(subnet, summary.id);

@@ -5,7 +5,7 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use agent_api::{EndpointDetail, EndpointPatch, NetworkPatch};
+use agent_api::{EndpointDetail, EndpointUpdate, NetworkUpdate};
 use tokio::time::{MissedTickBehavior, interval, sleep};
 
 use super::book::Page;
@@ -148,10 +148,10 @@ impl Follower {
             Err(error) if !error.is_not_found() => return Err(error.into()),
             _ => return Ok(()),
         }
-        let patch = NetworkPatch {
+        let update = NetworkUpdate {
             name: Some(name.to_owned()),
         };
-        match client.patch_network(id.as_str(), &patch).await {
+        match client.update_network(id.as_str(), &update).await {
             Ok(_) => tracing::info!(network = id.short(), name, "named as Docker does"),
             Err(reason) => {
                 tracing::info!(network = id.short(), name, %reason, "not named as Docker does");
@@ -190,16 +190,16 @@ impl Follower {
         if is_named(&endpoint, &wished) {
             return Ok(());
         }
-        let Err(reason) = client.patch_endpoint(id.as_str(), &wished).await else {
+        let Err(reason) = client.update_endpoint(id.as_str(), &wished).await else {
             return Ok(());
         };
         tracing::info!(endpoint = id.short(), name = container.name, %reason, "not named as Docker does");
         // A name that another one has, say, is no reason to go without aliases.
-        let aliases = EndpointPatch {
+        let aliases = EndpointUpdate {
             name: None,
             ..wished
         };
-        if let Err(reason) = client.patch_endpoint(id.as_str(), &aliases).await {
+        if let Err(reason) = client.update_endpoint(id.as_str(), &aliases).await {
             tracing::info!(endpoint = id.short(), %reason, "without aliases");
         }
         Ok(())
@@ -253,7 +253,7 @@ impl Follower {
 }
 
 /// What the agent shall call a container's endpoint. The alias that it is known by stays.
-fn names(id: &Id, container: &EngineContainer, seat: &Seat) -> EndpointPatch {
+fn names(id: &Id, container: &EngineContainer, seat: &Seat) -> EndpointUpdate {
     let name = container.name.trim_start_matches('/');
     let short = container.id.get(..12).unwrap_or(&container.id);
     let mut aliases = vec![key(id)];
@@ -263,14 +263,14 @@ fn names(id: &Id, container: &EngineContainer, seat: &Seat) -> EndpointPatch {
             aliases.push(alias.to_owned());
         }
     }
-    EndpointPatch {
+    EndpointUpdate {
         name: is_name(name).then(|| name.to_owned()),
         aliases: Some(aliases),
         publish: None,
     }
 }
 
-fn is_named(endpoint: &EndpointDetail, wished: &EndpointPatch) -> bool {
+fn is_named(endpoint: &EndpointDetail, wished: &EndpointUpdate) -> bool {
     let aliases = wished.aliases.as_deref().unwrap_or_default();
     wished
         .name

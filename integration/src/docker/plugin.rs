@@ -91,7 +91,7 @@ impl Plugin {
                         if was_there.is_none() {
                             self.book.forget(&call.network).await.map_err(unwritten)?;
                         }
-                        Err(refused(error))
+                        Err(error.into())
                     }
                 }
             }
@@ -99,7 +99,7 @@ impl Plugin {
     }
 
     async fn attach(&self, call: &CreateNetwork, name: &str, page: Page) -> Answer {
-        let network = self.client.network(name).await.map_err(refused)?;
+        let network = self.client.network(name).await?;
         check_fit(call, &network)?;
         let page = Page {
             network: Some(network.summary.id),
@@ -155,7 +155,7 @@ impl Plugin {
                 user.short()
             )));
         }
-        let network = self.client.network(id.as_str()).await.map_err(refused)?;
+        let network = self.client.network(id.as_str()).await?;
         for lost in network.endpoints.iter().filter(|one| is_of_engine(one)) {
             gone(self.client.remove_endpoint(&lost.id).await)?;
         }
@@ -170,7 +170,7 @@ impl Plugin {
             Ok(made) => made,
             Err(error) => {
                 let found = self.client.endpoint(call.endpoint.as_str()).await;
-                let found = found.map_err(|_| refused(error))?;
+                let found = found.map_err(|_| Refusal::from(error))?;
                 let network = self.network(&call.network, &page).await?;
                 if !is_same(&wished, &found, &network) {
                     return Err(Refusal::new(format!(
@@ -205,14 +205,13 @@ impl Plugin {
         let call: OfEndpoint = read(body)?;
         let page = self.page(&call.network).await?;
         let endpoint = self.client.endpoint(call.endpoint.as_str()).await;
-        let endpoint = endpoint.map_err(refused)?;
+        let endpoint = endpoint?;
         let network = self.network(&call.network, &page).await?;
         document(&joined(&endpoint, &network, &page))
     }
 
     async fn network(&self, id: &Id, page: &Page) -> Result<NetworkDetail, Refusal> {
-        let network = self.client.network(network_of(id, page)).await;
-        network.map_err(refused)
+        Ok(self.client.network(network_of(id, page)).await?)
     }
 
     pub(super) async fn page(&self, id: &Id) -> Result<Page, Refusal> {
@@ -254,13 +253,9 @@ pub(super) fn network_of<'n>(id: &'n Id, page: &'n Page) -> &'n str {
 /// A removal, of which nothing to remove is as good.
 pub(super) fn gone(removed: Result<(), ClientError>) -> Result<(), Refusal> {
     match removed {
-        Err(error) if !error.is_not_found() => Err(refused(error)),
+        Err(error) if !error.is_not_found() => Err(error.into()),
         _ => Ok(()),
     }
-}
-
-pub(super) fn refused(error: ClientError) -> Refusal {
-    Refusal::new(error.to_string())
 }
 
 fn unwritten(error: std::io::Error) -> Refusal {

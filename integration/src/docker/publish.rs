@@ -1,9 +1,9 @@
 //! Publishing the ports of a container: the agent does it, once the engine says which endpoint leads outside.
 
-use agent_api::{EndpointPatch, ErrorKind, PortMapping};
+use agent_api::{EndpointUpdate, ErrorKind, PortMapping};
 use serde_json::Value;
 
-use super::plugin::{Plugin, nothing, refused};
+use super::plugin::{Plugin, nothing};
 use super::ports::{Wished, wished};
 use super::wire::{Id, OfEndpoint, Refusal, read};
 
@@ -25,7 +25,7 @@ impl Plugin {
     pub(super) async fn withdraw(&self, body: &[u8]) -> Result<Value, Refusal> {
         let call: OfEndpoint = read(body)?;
         match self.set(&call.endpoint, Vec::new()).await {
-            Err(error) if !error.is_not_found() => Err(refused(error)),
+            Err(error) if !error.is_not_found() => Err(error.into()),
             _ => Ok(nothing()),
         }
     }
@@ -36,9 +36,7 @@ impl Plugin {
             .partition(|one| one.host_ports.start() == one.host_ports.end());
         let mut mappings: Vec<_> = fixed.into_iter().map(|one| one.mapping).collect();
         if !mappings.is_empty() {
-            self.set(endpoint, mappings.clone())
-                .await
-                .map_err(refused)?;
+            self.set(endpoint, mappings.clone()).await?;
         }
         for choice in choices {
             let mapping = self.publish_one_of(endpoint, &mappings, &choice).await?;
@@ -64,11 +62,11 @@ impl Plugin {
             match self.set(endpoint, all).await {
                 Ok(()) => return Ok(mapping),
                 Err(error) if error.kind() == Some(ErrorKind::Conflict) => last = Some(error),
-                Err(error) => return Err(refused(error)),
+                Err(error) => return Err(error.into()),
             }
         }
         let none = || Refusal::new("a range of ports has at least one");
-        Err(last.map_or_else(none, refused))
+        Err(last.map_or_else(none, Refusal::from))
     }
 
     async fn set(
@@ -76,12 +74,15 @@ impl Plugin {
         endpoint: &Id,
         publish: Vec<PortMapping>,
     ) -> Result<(), agent_api::ClientError> {
-        let patch = EndpointPatch {
+        let update = EndpointUpdate {
             publish: Some(publish),
-            ..EndpointPatch::default()
+            ..EndpointUpdate::default()
         };
-        let patched = self.client.patch_endpoint(endpoint.as_str(), &patch).await;
-        patched.map(drop)
+        let updated = self
+            .client
+            .update_endpoint(endpoint.as_str(), &update)
+            .await;
+        updated.map(drop)
     }
 }
 

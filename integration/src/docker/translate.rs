@@ -10,7 +10,8 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use agent_api::{
-    Driver, EndpointCreate, EndpointDetail, EndpointSettings, NetworkCreate, NetworkDetail,
+    ClientError, Driver, EndpointCreate, EndpointDetail, EndpointSettings, NetworkCreate,
+    NetworkDetail,
 };
 use ipnet::{IpNet, Ipv4Net};
 
@@ -21,6 +22,13 @@ use super::wire::{
     CreateEndpoint, CreateNetwork, INTERNAL, Id, Interface, InterfaceName, Joined, Options,
     PoolData, Refusal,
 };
+
+impl From<ClientError> for Refusal {
+    /// The agent's line, which says what to do.
+    fn from(error: ClientError) -> Self {
+        Self::new(error.to_string())
+    }
+}
 
 /// What the creation of a network comes to.
 #[derive(Clone, Debug)]

@@ -9,6 +9,7 @@ mod cluster;
 mod cni;
 mod csum;
 mod dns;
+mod docker;
 mod ends;
 mod frames;
 mod handed_over;

@@ -27,6 +27,8 @@ pub(crate) struct Host {
     dir: TempDir,
     name_server: Child,
     agent: Mutex<Option<Child>>,
+    /// Whose mount namespace the agent is in, where it is not the test's own.
+    pub(crate) mounts: Option<u32>,
 }
 
 impl Host {
@@ -51,7 +53,8 @@ impl Host {
         let host_resolv_conf = dir.path().join("resolv.conf");
         fs::write(
             dir.path().join("agent.toml"),
-            format!("[dns]\nresolv_conf = {host_resolv_conf:?}\n"),
+            // A Docker that runs on this machine has nothing to do with the test.
+            format!("[dns]\nresolv_conf = {host_resolv_conf:?}\n[docker]\nplugin = \"off\"\n"),
         )
         .unwrap();
         let name_server = serve_names(&outside, dir.path());
@@ -61,6 +64,7 @@ impl Host {
             dir,
             name_server,
             agent: Mutex::new(None),
+            mounts: None,
         }
     }
 
@@ -96,13 +100,24 @@ impl Host {
 
     /// `tapestry agent` with this host's paths, not yet started.
     pub(crate) fn agent_command(&self) -> Command {
-        let mut command = Command::new(binary());
+        let mut command = self.in_mounts(&binary());
         command.arg("agent").arg("--socket").arg(self.socket());
         command
             .arg("--state-dir")
             .arg(self.state_dir())
             .arg("--config")
             .arg(self.dir.path().join("agent.toml"));
+        command
+    }
+
+    /// A program where the agent is.
+    pub(crate) fn in_mounts(&self, program: &Path) -> Command {
+        let Some(pid) = self.mounts else {
+            return Command::new(program);
+        };
+        let mut command = Command::new("nsenter");
+        command.args(["--target", &pid.to_string(), "--mount", "--wd=/", "--"]);
+        command.arg(program);
         command
     }
 

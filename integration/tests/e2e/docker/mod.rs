@@ -1,0 +1,4 @@
+//! Docker's containers on tapestry networks, by Docker's own commands.
+
+mod engine;
+mod run;
