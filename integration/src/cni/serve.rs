@@ -4,14 +4,18 @@ use std::env;
 use std::io::{self, Read, Write as _};
 use std::process::ExitCode;
 
-use agent_api::{Client, ClientError, DEFAULT_SOCKET, NetworkDetail};
-use serde::Serialize;
+use agent_api::{Client, ClientError, DEFAULT_SOCKET, EndpointCreate, NetworkDetail};
+use serde::{Deserialize as _, Serialize};
 
-use super::interface::addresses;
-use super::translate::{Environment, endpoint, find, garbage, network_of, read_config, success};
+use super::interface::look;
+use super::translate::{
+    Delegate, Environment, check_words, compare, delegate_of, endpoint, find, garbage, network_of,
+    read_config, success, take,
+};
 use super::wire::{
-    Config, DECODE_FAILURE, Failure, FailureReply, INVALID_CONFIG, INVALID_ENVIRONMENT, IO_FAILURE,
-    NOT_AVAILABLE, REFUSED, SUPPORTED, TRY_AGAIN, UNKNOWN_CONTAINER, V1_1, Versions,
+    Config, DECODE_FAILURE, Dns, Failure, FailureReply, GivenResult, INVALID_CONFIG,
+    INVALID_ENVIRONMENT, IO_FAILURE, NOT_AVAILABLE, REFUSED, SUPPORTED, TRY_AGAIN,
+    UNKNOWN_CONTAINER, V1_1, Versions,
 };
 
 /// Whether a container runtime called the command: it sets `CNI_COMMAND` and gives no arguments.
@@ -55,11 +59,12 @@ fn call(command: &str, version: &mut String) -> Result<Option<serde_json::Value>
     read.map_err(|error| Failure::new(IO_FAILURE, format!("standard input: {error}")))?;
     let config = read_config(&text)?;
     version.clone_from(&config.cni_version);
-    let env = Environment {
-        container_id: variable("CNI_CONTAINERID"),
-        netns: variable("CNI_NETNS"),
-        ifname: variable("CNI_IFNAME"),
-        args: variable("CNI_ARGS"),
+    let call = Call {
+        client: client(&config),
+        delegate: delegate_of(&config)?,
+        env: environment(),
+        config,
+        text,
     };
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -67,11 +72,11 @@ fn call(command: &str, version: &mut String) -> Result<Option<serde_json::Value>
     let runtime = runtime.map_err(|error| Failure::new(IO_FAILURE, error.to_string()))?;
     runtime.block_on(async {
         match command {
-            "ADD" => add(&config, &env).await.map(Some),
-            "DEL" => del(&config, &env).await.map(|()| None),
-            "CHECK" => check(&config, &env).await.map(|()| None),
-            "GC" => collect(&config).await.map(|()| None),
-            "STATUS" => status(&config).await.map(|()| None),
+            "ADD" => call.add().await.map(Some),
+            "DEL" => call.del().await.map(|()| None),
+            "CHECK" => call.check().await.map(|()| None),
+            "GC" => call.collect().await.map(|()| None),
+            "STATUS" => call.status().await.map(|()| None),
             _ => Err(Failure::new(
                 INVALID_ENVIRONMENT,
                 format!(
@@ -82,85 +87,151 @@ fn call(command: &str, version: &mut String) -> Result<Option<serde_json::Value>
     })
 }
 
-async fn add(config: &Config, env: &Environment) -> Result<serde_json::Value, Failure> {
-    let client = client(config);
-    let wished = endpoint(config, env)?;
-    let network = network(&client, config).await?;
-    if let Some(mtu) = config.mtu.filter(|mtu| *mtu != 0 && *mtu != network.mtu) {
-        let message = format!(
-            "mtu {mtu} is not the network's, which is {}; leave it out, or make the network with --mtu {mtu}",
-            network.mtu
-        );
-        return Err(Failure::new(INVALID_CONFIG, message));
+/// What a call came with.
+struct Call {
+    client: Client,
+    config: Config,
+    /// Who gives addresses, where it is not the network itself.
+    delegate: Option<Delegate>,
+    env: Environment,
+    /// The configuration as it came.
+    text: Vec<u8>,
+}
+
+impl Call {
+    async fn add(mut self) -> Result<serde_json::Value, Failure> {
+        let mut wished = endpoint(&self.config, &self.env)?;
+        let network = self.network().await?;
+        check_words(&self.config, &network)?;
+        if network.internal {
+            // Podman passes a container's ports to each of its networks, and nothing outside reaches this one.
+            wished.publish.clear();
+        }
+        if find(&network, &self.env.container_id, &self.env.ifname).is_some() {
+            // Before another plugin is asked, whose address for it would be given back then.
+            let message = format!(
+                "container {:?} has {} on network {:?} already; delete it first",
+                self.env.container_id, self.env.ifname, network.summary.name
+            );
+            return Err(Failure::new(REFUSED, message));
+        }
+        let Some(delegate) = self.delegate.take() else {
+            return self.make(&network, &wished).await;
+        };
+        let given = delegate.add(&self.env, &self.text)?;
+        if self.config.dns == Dns::default() {
+            self.config.dns = given.dns.clone();
+        }
+        let made = match take(&given, &delegate, &network, &mut wished) {
+            Ok(()) => self.make(&network, &wished).await,
+            Err(failure) => Err(failure),
+        };
+        if made.is_err() {
+            // The first failure is the one to tell.
+            let _ = delegate.pass("DEL", &self.env, &self.text);
+        }
+        made
     }
-    let made = client.create_endpoint(&wished).await.map_err(refused)?;
-    to_value(&success(config, &env.netns, &network, &made))
-}
 
-/// A container or a network that is gone is as good as detached.
-async fn del(config: &Config, env: &Environment) -> Result<(), Failure> {
-    let client = client(config);
-    let network = match client.network(network_of(config)).await {
-        Ok(network) => network,
-        Err(error) if error.is_not_found() => return Ok(()),
-        Err(error) => return Err(refused(error)),
-    };
-    match find(&network, &env.container_id, &env.ifname) {
-        Some(endpoint) => client.remove_endpoint(&endpoint.id).await.map_err(refused),
-        None => Ok(()),
+    async fn make(
+        &self,
+        network: &NetworkDetail,
+        wished: &EndpointCreate,
+    ) -> Result<serde_json::Value, Failure> {
+        let made = self.client.create_endpoint(wished).await.map_err(refused)?;
+        to_value(&success(&self.config, &self.env.netns, network, &made))
+    }
+
+    /// A container or a network that is gone is as good as detached.
+    async fn del(&self) -> Result<(), Failure> {
+        match self.client.network(network_of(&self.config)).await {
+            Ok(network) => {
+                let endpoint = find(&network, &self.env.container_id, &self.env.ifname);
+                if let Some(endpoint) = endpoint {
+                    let removed = self.client.remove_endpoint(&endpoint.id).await;
+                    removed.map_err(refused)?;
+                }
+            }
+            Err(error) if error.is_not_found() => {}
+            Err(error) => return Err(refused(error)),
+        }
+        // Once nobody uses the address.
+        self.pass("DEL")
+    }
+
+    async fn check(&self) -> Result<(), Failure> {
+        let network = self.network().await?;
+        let env = &self.env;
+        let endpoint = find(&network, &env.container_id, &env.ifname).ok_or_else(|| {
+            let message = format!(
+                "container {:?} has no {} on network {:?}; add it again",
+                env.container_id, env.ifname, network.summary.name
+            );
+            Failure::new(UNKNOWN_CONTAINER, message)
+        })?;
+        self.pass("CHECK")?;
+        if !endpoint.up {
+            let message = format!(
+                "the port of {} is down; take it up with tapestry port up",
+                env.ifname
+            );
+            return Err(Failure::new(REFUSED, message));
+        }
+        let said = self.config.prev_result.as_ref().ok_or_else(|| {
+            Failure::new(
+                INVALID_CONFIG,
+                "prevResult is missing; pass what ADD answered",
+            )
+        })?;
+        let said = GivenResult::deserialize(said)
+            .map_err(|error| Failure::new(DECODE_FAILURE, format!("prevResult: {error}")))?;
+        let present = look(&env.netns, &env.ifname)
+            .map_err(|error| Failure::new(IO_FAILURE, format!("{}: {error}", env.netns)))?;
+        compare(env, &said, &present)
+    }
+
+    async fn collect(&self) -> Result<(), Failure> {
+        let valid = self.config.valid_attachments.as_deref().ok_or_else(|| {
+            let message =
+                "cni.dev/valid-attachments is missing; without it everything would be garbage";
+            Failure::new(INVALID_CONFIG, message)
+        })?;
+        let network = self.network().await?;
+        for endpoint in garbage(&network, valid) {
+            let removed = self.client.remove_endpoint(&endpoint.id).await;
+            removed.map_err(refused)?;
+        }
+        self.pass("GC")
+    }
+
+    async fn status(&self) -> Result<(), Failure> {
+        let answer = self.client.network(network_of(&self.config)).await;
+        answer.map_err(|error| Failure::new(NOT_AVAILABLE, error.to_string()))?;
+        self.pass("STATUS")
+    }
+
+    /// Hands a call on to whoever gives addresses.
+    fn pass(&self, command: &str) -> Result<(), Failure> {
+        let Some(delegate) = &self.delegate else {
+            return Ok(());
+        };
+        delegate.pass(command, &self.env, &self.text)
+    }
+
+    async fn network(&self) -> Result<NetworkDetail, Failure> {
+        let network = self.client.network(network_of(&self.config)).await;
+        network.map_err(refused)
     }
 }
 
-async fn check(config: &Config, env: &Environment) -> Result<(), Failure> {
-    let client = client(config);
-    let network = network(&client, config).await?;
-    let endpoint = find(&network, &env.container_id, &env.ifname).ok_or_else(|| {
-        let message = format!(
-            "container {:?} has no {} on network {:?}; add it again",
-            env.container_id, env.ifname, network.summary.name
-        );
-        Failure::new(UNKNOWN_CONTAINER, message)
-    })?;
-    let present = addresses(&env.netns, &env.ifname)
-        .map_err(|error| Failure::new(IO_FAILURE, format!("{}: {error}", env.netns)))?;
-    let told = config.prev_result.iter().flat_map(|result| &result.ips);
-    let told = told.map(|ip| ip.address.addr());
-    let kept = endpoint.addresses.iter().map(|address| address.addr());
-    let missing = kept.chain(told).find(|address| !present.contains(address));
-    missing.map_or(Ok(()), |address| {
-        let message = format!(
-            "{} in {} has lost {address}; delete and add it again",
-            env.ifname, env.netns
-        );
-        Err(Failure::new(REFUSED, message))
-    })
-}
-
-async fn collect(config: &Config) -> Result<(), Failure> {
-    let valid = config.valid_attachments.as_deref().ok_or_else(|| {
-        let message =
-            "cni.dev/valid-attachments is missing; without it everything would be garbage";
-        Failure::new(INVALID_CONFIG, message)
-    })?;
-    let client = client(config);
-    let network = network(&client, config).await?;
-    for endpoint in garbage(&network, valid) {
-        client
-            .remove_endpoint(&endpoint.id)
-            .await
-            .map_err(refused)?;
+fn environment() -> Environment {
+    Environment {
+        container_id: variable("CNI_CONTAINERID"),
+        netns: variable("CNI_NETNS"),
+        ifname: variable("CNI_IFNAME"),
+        args: variable("CNI_ARGS"),
+        path: variable("CNI_PATH"),
     }
-    Ok(())
-}
-
-async fn status(config: &Config) -> Result<(), Failure> {
-    let answer = client(config).network(network_of(config)).await;
-    let unavailable = |error: ClientError| Failure::new(NOT_AVAILABLE, error.to_string());
-    answer.map(drop).map_err(unavailable)
-}
-
-async fn network(client: &Client, config: &Config) -> Result<NetworkDetail, Failure> {
-    client.network(network_of(config)).await.map_err(refused)
 }
 
 fn client(config: &Config) -> Client {
