@@ -45,6 +45,9 @@ pub struct EndpointCreate {
     #[serde(with = "port_runs")]
     #[schema(value_type = Vec<PortRun>)]
     pub publish: Vec<PortMapping>,
+    /// Whether the caller keeps other programs from these ports, as podman does. The agent then looks once whether they are
+    /// anybody's, takes none of them, and serves only what the packet filter can lead.
+    pub ports_reserved: bool,
     #[serde(flatten)]
     pub settings: EndpointSettings,
 }

@@ -173,6 +173,9 @@ pub struct EndpointRecord {
     /// Published ports, which have names too.
     #[serde(default, with = "port_runs")]
     pub publish: Vec<PortMapping>,
+    /// Whether whoever attached it keeps other programs from its host ports.
+    #[serde(default)]
+    pub ports_reserved: bool,
     pub mac: [u8; 6],
     pub ipv4: Option<Ipv4Addr>,
     pub ipv6: Option<Ipv6Addr>,

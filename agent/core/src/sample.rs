@@ -47,6 +47,7 @@ pub(crate) fn endpoint(name: &str, addresses: &[&str]) -> EndpointRecord {
         aliases: Vec::new(),
         dns: Vec::new(),
         publish: Vec::new(),
+        ports_reserved: false,
         mac: [2, 0, 0, 0, 0, 1],
         ipv4: None,
         ipv6: None,

@@ -99,6 +99,7 @@ impl Site {
             hostname: None,
             dns: &[],
             publish: &[],
+            ports_reserved: false,
             link: None,
             settings: &settings,
         };

@@ -21,6 +21,7 @@ pub struct Attachment<'a> {
     pub hostname: Option<&'a str>,
     pub dns: &'a [DnsServer],
     pub publish: &'a [PortMapping],
+    pub ports_reserved: bool,
     pub link: Option<&'a str>,
     pub settings: &'a EndpointSettings,
 }
@@ -97,6 +98,7 @@ pub fn plan<'r>(
         aliases: attachment.settings.aliases.clone(),
         dns: attachment.dns.to_vec(),
         publish: attachment.publish.to_vec(),
+        ports_reserved: attachment.ports_reserved,
         mac: mac.unwrap_or_else(made).octets(),
         ipv4,
         ipv6,
@@ -276,6 +278,7 @@ mod tests {
             hostname: None,
             dns: &[],
             publish: &[],
+            ports_reserved: false,
             link: None,
             settings,
         }

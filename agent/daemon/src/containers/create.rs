@@ -15,6 +15,7 @@ use super::{Container, Containers, OwnTurn};
 use crate::endpoints::{open_sandbox, sandbox_of};
 use crate::locks::lock;
 use crate::networks::Place;
+use crate::publishing::Keeper;
 use crate::random::new_id;
 
 impl Containers {
@@ -124,9 +125,9 @@ impl Containers {
             return Ok(());
         }
         let targets = self.endpoints.targets(&Owner::Container(record.id.clone()));
-        let published = self
-            .publishing
-            .publish((&record.id, &record.name), asked, targets)?;
+        let published =
+            self.publishing
+                .publish((&record.id, &record.name), Keeper::Agent, asked, targets)?;
         let kept = self.change(&record.id, |container| {
             container.record.create.publish = published;
         });
@@ -149,6 +150,7 @@ impl Containers {
             hostname: Some(&record.hostname),
             dns: &record.create.dns,
             publish: &record.create.publish,
+            ports_reserved: false,
             link: None,
             settings,
         };

@@ -7,6 +7,7 @@ use agent_core::record::{ContainerRecord, Owner};
 
 use super::{Container, Containers};
 use crate::locks::lock;
+use crate::publishing::Keeper;
 
 /// What there is of a container that is on record.
 pub(crate) struct Remains {
@@ -47,7 +48,8 @@ impl Containers {
         let record = container.record;
         let targets = self.endpoints.targets(&Owner::Container(id.to_owned()));
         let publish = &record.create.publish;
-        self.publishing.resume((id, &record.name), publish, targets);
+        self.publishing
+            .resume((id, &record.name), Keeper::Agent, publish, targets);
         self.watch(id.to_owned());
     }
 }

@@ -34,6 +34,7 @@ impl Endpoints {
             hostname: None,
             dns: &request.dns,
             publish: &request.publish,
+            ports_reserved: request.ports_reserved,
             link: request.link.as_deref(),
             settings: &request.settings,
         };

@@ -8,6 +8,7 @@ use agent_core::record::{EndpointRecord, Owner};
 use super::plug::host_failure;
 use super::{Endpoints, Place};
 use crate::journal::Kept;
+use crate::publishing::Keeper;
 
 impl Endpoints {
     /// The addresses by which a container is reached from the host.
@@ -57,7 +58,7 @@ impl Endpoints {
         own.retain(|mapping| !theirs.contains(&mapping));
         let targets = self.targets(&record.owner);
         let who = (&*record.id, &*record.name);
-        Ok(self.publishing.publish(who, own, targets)?)
+        Ok(self.publishing.publish(who, keeper(record), own, targets)?)
     }
 
     /// The endpoints of a sandbox have their ports again, as far as they are to be had; at the start of the agent.
@@ -70,6 +71,14 @@ impl Endpoints {
     pub(super) fn resume(&self, record: &EndpointRecord) {
         let targets = self.targets(&record.owner);
         let who = (&*record.id, &*record.name);
-        self.publishing.resume(who, record.own_publish(), targets);
+        self.publishing
+            .resume(who, keeper(record), record.own_publish(), targets);
+    }
+}
+
+const fn keeper(record: &EndpointRecord) -> Keeper {
+    match record.ports_reserved {
+        true => Keeper::Caller,
+        false => Keeper::Agent,
     }
 }

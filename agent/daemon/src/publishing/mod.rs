@@ -32,9 +32,35 @@ pub(crate) struct Publishing {
     publishers: Mutex<BTreeMap<String, Publisher>>,
 }
 
+/// Who keeps other programs from a publisher's ports.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Keeper {
+    Agent,
+    /// Whoever attached it: the agent must not be in the way of that.
+    Caller,
+}
+
+impl Keeper {
+    /// Which of the runs get sockets of the agent's. A port that is still to be picked is known to nobody else.
+    fn proxied(self, runs: &[PortRun]) -> Vec<bool> {
+        match self {
+            Self::Agent => proxied(runs),
+            Self::Caller => runs.iter().map(|run| run.host_port == 0).collect(),
+        }
+    }
+
+    const fn unreachable(self) -> PublishPort {
+        match self {
+            Self::Agent => PublishPort::BeyondProxy,
+            Self::Caller => PublishPort::BeyondFilter,
+        }
+    }
+}
+
 /// A container that publishes ports.
 struct Publisher {
     name: String,
+    keeper: Keeper,
     /// What was asked for; with the ports that were picked, once they are.
     runs: Vec<PortRun>,
     /// What nobody else may take.
@@ -59,6 +85,7 @@ impl Publishing {
     pub(crate) fn publish(
         &self,
         (id, name): (&str, &str),
+        keeper: Keeper,
         mut mappings: Vec<PortMapping>,
         targets: Vec<IpAddr>,
     ) -> Result<Vec<PortMapping>, PublishPorts> {
@@ -66,9 +93,9 @@ impl Publishing {
         if runs.is_empty() {
             return Ok(mappings);
         }
-        self.note(id, name, runs.clone());
+        self.note(id, name, keeper, runs.clone());
         let published = self
-            .take_all(id, &runs, (&targets, Absent::Refused))
+            .take_all(id, keeper, &runs, (&targets, Absent::Refused))
             .and_then(|picked| {
                 self.hold(id, picked);
                 self.lead(id, targets)
@@ -91,12 +118,13 @@ impl Publishing {
     pub(crate) fn resume(
         &self,
         (id, name): (&str, &str),
+        keeper: Keeper,
         mappings: &[PortMapping],
         targets: Vec<IpAddr>,
     ) {
         let runs: Vec<PortRun> = runs(mappings).collect();
         if !runs.is_empty() {
-            self.note(id, name, runs);
+            self.note(id, name, keeper, runs);
             self.follow(id, targets);
         }
     }
@@ -104,11 +132,12 @@ impl Publishing {
     /// Makes published ports lead to where their container is reached by now, and to nowhere while it is not. To be called
     /// after every change of a container's endpoints, before somebody else can have its former addresses.
     pub(crate) fn follow(&self, id: &str, targets: Vec<IpAddr>) {
-        let (name, runs, is_open) = {
+        let (name, keeper, runs, is_open) = {
             let publishers = lock(&self.publishers);
             match publishers.get(id) {
                 Some(publisher) if publisher.targets != targets => (
                     publisher.name.clone(),
+                    publisher.keeper,
                     publisher.runs.clone(),
                     !publisher.held.is_empty(),
                 ),
@@ -123,7 +152,7 @@ impl Publishing {
             return self.close(id);
         }
         if !is_open {
-            self.take_again(id, &runs, &targets);
+            self.take_again(id, keeper, &runs, &targets);
         }
         if let Err(why) = self.lead(id, targets) {
             self.ground.warn(why.to_string());
@@ -141,9 +170,10 @@ impl Publishing {
         lock(&self.publishers).clear();
     }
 
-    fn note(&self, id: &str, name: &str, runs: Vec<PortRun>) {
+    fn note(&self, id: &str, name: &str, keeper: Keeper, runs: Vec<PortRun>) {
         let publisher = Publisher {
             name: name.to_owned(),
+            keeper,
             runs,
             reserved: Vec::new(),
             held: Vec::new(),
@@ -164,19 +194,20 @@ impl Publishing {
     fn take_all(
         &self,
         id: &str,
+        keeper: Keeper,
         runs: &[PortRun],
         (targets, absent): (&[IpAddr], Absent),
     ) -> Result<Vec<PublishedPorts>, PublishPorts> {
-        let each = runs.iter().zip(proxied(runs));
-        each.map(|(run, proxied)| self.take(id, *run, proxied, (targets, absent)))
+        let each = runs.iter().zip(keeper.proxied(runs));
+        each.map(|(run, proxied)| self.take(id, *run, (keeper, proxied), (targets, absent)))
             .collect()
     }
 
     /// Takes the ports of a container that had them before, as far as they are to be had.
-    fn take_again(&self, id: &str, runs: &[PortRun], targets: &[IpAddr]) {
+    fn take_again(&self, id: &str, keeper: Keeper, runs: &[PortRun], targets: &[IpAddr]) {
         let mut taken = Vec::new();
-        for (run, proxied) in runs.iter().zip(proxied(runs)) {
-            match self.take(id, *run, proxied, (targets, Absent::Awaited)) {
+        for (run, proxied) in runs.iter().zip(keeper.proxied(runs)) {
+            match self.take(id, *run, (keeper, proxied), (targets, Absent::Awaited)) {
                 Ok(ports) => taken.push(ports),
                 Err(error) => {
                     let name = lock(&self.publishers)
@@ -195,7 +226,7 @@ impl Publishing {
         &self,
         id: &str,
         run: PortRun,
-        proxied: bool,
+        (keeper, proxied): (Keeper, bool),
         (targets, absent): (&[IpAddr], Absent),
     ) -> Result<PublishedPorts, PublishPorts> {
         let refused = |why: PublishPort| PublishPorts::Refused {
@@ -207,12 +238,16 @@ impl Publishing {
         }
         let within_reach = entries(&run, targets).any(|published| published.is_within_reach());
         if !proxied && !within_reach {
-            return Err(refused(PublishPort::BeyondProxy));
+            return Err(refused(keeper.unreachable()));
         }
         for _ in 0..PICKS_MAX {
             let is_fixed = run.host_port != 0;
             if is_fixed {
                 self.reserve(id, &run)?;
+            }
+            // Whoever keeps it since it was published is in nobody's way.
+            if keeper == Keeper::Caller && !proxied && absent == Absent::Awaited {
+                return Ok(PublishedPorts::kept_elsewhere(run));
             }
             let taken = PublishedPorts::take(run, proxied, absent, &self.ground.runtime);
             let taken = match taken {

@@ -40,6 +40,11 @@ pub enum PublishPort {
         super::PROXIED_MAX
     )]
     BeyondProxy,
+    #[error(
+        "the packet filter cannot lead it to the container, and where the container's engine keeps the port no proxy serves it; \
+         publish on an address of the container's family"
+    )]
+    BeyondFilter,
 }
 
 /// A socket that holds a port and can serve it.

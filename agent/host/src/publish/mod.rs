@@ -9,7 +9,7 @@
 //!
 //! A published port is also held, so that no other program gets it silently and a taken one is an error at once. Both cost
 //! sockets, so they end at [`PROXIED_MAX`] ports of a container, the longest runs going without: those are looked at once,
-//! whether somebody else has them, and then are the filter's alone.
+//! whether somebody else has them, and then are the filter's alone. So are those that an engine keeps itself.
 //!
 //! A TCP connection is copied in both directions with each end's half-close passed on. UDP keeps one connected socket
 //! per client address, bounded, and forgotten when idle; at the bound the one idle for longest goes. When the container's
@@ -65,6 +65,15 @@ impl PublishedPorts {
             taken.held.extend(held);
         }
         Ok(taken)
+    }
+
+    /// Ports that somebody else keeps, for whom they are served.
+    pub fn kept_elsewhere(run: PortRun) -> Self {
+        Self {
+            run,
+            held: Vec::new(),
+            proxies: JoinSet::new(),
+        }
     }
 
     /// With the port that the kernel picked where zero was asked for.

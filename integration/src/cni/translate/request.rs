@@ -67,6 +67,8 @@ pub(in crate::cni) fn endpoint(
         link: Some(env.ifname.clone()),
         dns: servers(config)?,
         publish: publish(&config.runtime_config.port_mappings)?,
+        // Podman binds them, and who does not has nobody bind them.
+        ports_reserved: true,
         settings: EndpointSettings {
             ip,
             ip6,

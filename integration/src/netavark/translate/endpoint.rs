@@ -35,6 +35,8 @@ pub(in crate::netavark) fn endpoint(
         link: Some(wishes.interface_name.clone()),
         dns: Vec::new(),
         publish: published(mappings)?,
+        // Podman binds them.
+        ports_reserved: true,
         settings: EndpointSettings {
             ip,
             ip6,
