@@ -17,7 +17,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use super::leftovers::{kill_strays, lasting_leftovers};
-use super::{Endpoint, Netns, Output, Reply, Terminal, eventually, request};
+use super::{Endpoint, Mounts, Netns, Output, Reply, Terminal, eventually, request};
 
 /// The agent's host. Everything of it lives in `netns` and under one scratch directory.
 pub(crate) struct Host {
@@ -76,6 +76,19 @@ impl Host {
     /// The same, after `prepare` has changed the command.
     pub(crate) fn launch_with(&self, prepare: impl FnOnce(&mut Command)) {
         let mut command = self.agent_command();
+        self.keep_log(&mut command);
+        prepare(&mut command);
+        self.wait_for(command);
+    }
+
+    /// Starts the agent in a mount namespace of this host's.
+    pub(crate) fn launch_in(&self, mounts: &Mounts) {
+        let mut command = mounts.inside(&self.agent_command());
+        self.keep_log(&mut command);
+        self.wait_for(command);
+    }
+
+    fn keep_log(&self, command: &mut Command) {
         let log = File::options()
             .create(true)
             .append(true)
@@ -85,7 +98,9 @@ impl Host {
             .stdin(Stdio::null())
             .stdout(log.try_clone().unwrap())
             .stderr(log);
-        prepare(&mut command);
+    }
+
+    fn wait_for(&self, mut command: Command) {
         let mut child = self.netns.enter(|| command.spawn()).unwrap();
         eventually(Duration::from_secs(10), "the agent answers", || {
             if let Some(status) = child.try_wait().unwrap() {

@@ -7,7 +7,9 @@
 mod api;
 mod endpoint;
 mod host;
+mod image;
 mod leftovers;
+mod mounts;
 mod netns;
 mod process;
 mod terminal;
@@ -19,6 +21,8 @@ pub(crate) use endpoint::Endpoint;
 pub(crate) use host::{
     HOST_IP, HOST_IP6, Host, OUTSIDE_IP, OUTSIDE_IP6, OUTSIDE_NAME_SERVER, binary,
 };
+pub(crate) use image::busybox_image;
+pub(crate) use mounts::Mounts;
 pub(crate) use netns::{Netns, enter, pings};
 pub(crate) use process::{Output, run};
 pub(crate) use terminal::Terminal;

@@ -17,6 +17,11 @@ pub(crate) struct Output {
 }
 
 impl Output {
+    /// For a command that may be tried again.
+    pub(crate) fn succeeded(&self) -> Option<()> {
+        (self.status == 0).then_some(())
+    }
+
     /// The standard output of a command that had to succeed.
     #[track_caller]
     pub(crate) fn ok(self) -> String {

@@ -1,11 +1,16 @@
 //! The command as a CNI plugin, called as the specification has runtimes call it.
 
-use std::fs;
-use std::process::Command;
+mod call;
+mod containerd;
+mod cri;
+mod ipam;
+mod libcni;
+mod podman;
 
-use serde_json::{Value, json};
+use serde_json::json;
 
-use crate::harness::{Host, Netns, Output, binary};
+use self::call::{Call, answer, failure, with_network};
+use crate::harness::Netns;
 
 #[test]
 fn a_container_of_a_runtime_gets_a_seat_and_a_name() {
@@ -66,24 +71,33 @@ fn a_second_add_fails_and_a_second_del_does_not() {
 }
 
 #[test]
-fn check_finds_an_address_that_is_gone() {
+fn check_finds_whatever_of_the_result_is_gone() {
     let host = with_network();
     let netns = Netns::new("c1");
     let call = || Call::add(&netns, "c1");
     assert_eq!(failure(&call().make(&host, "CHECK"))["code"], 3);
     let result = answer(&call().make(&host, "ADD"));
+    assert_eq!(failure(&call().make(&host, "CHECK"))["code"], 7);
     let check = || {
         call()
             .with("prevResult", result.clone())
             .make(&host, "CHECK")
     };
+    let loses = |script: &str, named: &str| {
+        netns.sh(script);
+        let told = failure(&check());
+        assert_eq!(told["code"], 100);
+        assert!(told["msg"].as_str().unwrap().contains(named), "{told}");
+    };
     assert_eq!(check().ok(), "");
-    netns.sh("ip addr flush dev eth0");
-    let told = failure(&check());
-    assert_eq!(told["code"], 100);
-    assert!(
-        told["msg"].as_str().unwrap().contains("10.63.0.2"),
-        "{told}"
+    netns.sh("ip addr add 10.99.0.1/24 dev eth0");
+    assert_eq!(check().ok(), "", "what others added is theirs");
+    loses("ip route del default", "0.0.0.0/0");
+    loses("ip addr del 10.63.0.2/24 dev eth0", "10.63.0.2/24");
+    loses("ip link set eth0 address 02:00:00:00:00:77", "MAC");
+    loses(
+        "ip link set eth0 down; ip link set eth0 name other",
+        "is gone",
     );
     call().make(&host, "DEL").ok();
 }
@@ -118,13 +132,19 @@ fn failures_are_in_the_protocols_form_and_nothing_is_made() {
     let code = |call: Call<'_>, command: &str| failure(&call.make(&host, command))["code"].clone();
     let call = || Call::add(&netns, "c1");
     assert_eq!(code(call().with("cniVersion", json!("9.0.0")), "ADD"), 1);
-    assert_eq!(
-        code(
-            call().with("runtimeConfig", json!({"portMappings": [{"hostPort": 80}]})),
-            "ADD"
+    for (member, value) in [
+        ("vlan", json!(5)),
+        ("isGateway", json!(false)),
+        ("nework", json!("red")),
+        ("runtimeConfig", json!({"bandwidth": {"ingressRate": 1000}})),
+        (
+            "runtimeConfig",
+            json!({"portMappings": [{"hostPort": 80, "containerPort": 80, "protocol": "sctp"}]}),
         ),
-        2
-    );
+    ] {
+        assert_eq!(code(call().with(member, value), "ADD"), 2, "{member}");
+    }
+    assert_eq!(code(call().args("COLOR=red"), "ADD"), 4);
     assert_eq!(code(call(), "UPDATE"), 4);
     assert_eq!(
         code(
@@ -161,7 +181,13 @@ fn failures_are_in_the_protocols_form_and_nothing_is_made() {
     );
     assert!(host.network("red").endpoints.is_empty());
     assert!(!netns.sh("ip -br link").contains("eth0"));
-    let versions = answer(&call().make(&host, "VERSION"));
+    // Podman asks before every command, with a word in place of what a call needs.
+    let dummy = Call {
+        netns: "dummy".into(),
+        ifname: "dummy".into(),
+        ..call()
+    };
+    let versions = answer(&dummy.make(&host, "VERSION"));
     assert_eq!(
         versions["supportedVersions"],
         json!(["0.4.0", "1.0.0", "1.1.0"])
@@ -173,69 +199,28 @@ fn failures_are_in_the_protocols_form_and_nothing_is_made() {
     assert_eq!(code(call().with("socket", json!(nobody)), "STATUS"), 50);
 }
 
-/// One call of the plugin.
-struct Call<'n> {
-    container: &'n str,
-    netns: String,
-    ifname: String,
-    args: &'n str,
-    config: Value,
-}
-
-impl<'n> Call<'n> {
-    fn add(netns: &Netns, container: &'n str) -> Self {
-        Self {
-            container,
-            netns: netns.path().to_str().unwrap().to_owned(),
-            ifname: "eth0".to_owned(),
-            args: "",
-            config: json!({"cniVersion": "1.1.0", "name": "red", "type": "tapestry"}),
-        }
-    }
-
-    fn args(self, args: &'n str) -> Self {
-        Self { args, ..self }
-    }
-
-    fn with(mut self, member: &str, value: Value) -> Self {
-        self.config[member] = value;
-        self
-    }
-
-    fn make(&self, host: &Host, command: &str) -> Output {
-        let config = host.dir().join("cni.json");
-        fs::write(&config, self.config.to_string()).unwrap();
-        // A runtime gives no arguments, and the configuration on standard input.
-        let mut call = Command::new("sh");
-        call.args(["-c", r#"exec "$0" <"$1""#])
-            .arg(binary())
-            .arg(config)
-            .env("TAPESTRY_SOCKET", host.socket())
-            .env("CNI_COMMAND", command)
-            .env("CNI_CONTAINERID", self.container)
-            .env("CNI_NETNS", &self.netns)
-            .env("CNI_IFNAME", &self.ifname)
-            .env("CNI_ARGS", self.args);
-        host.netns.run(&mut call)
-    }
-}
-
-fn with_network() -> Host {
-    let host = Host::start();
-    host.tapestry(&["network", "create", "--subnet", "10.63.0.0/24", "red"])
+#[test]
+fn words_of_the_bridge_plugins_hold_where_a_network_is_so() {
+    let host = with_network();
+    let internal = ["--internal", "--subnet", "10.64.0.0/24", "inner"];
+    host.tapestry(&[&["network", "create"], &internal[..]].concat())
         .ok();
-    host
-}
-
-#[track_caller]
-fn answer(output: &Output) -> Value {
-    assert_eq!(output.status, 0, "{output:?}");
-    serde_json::from_str(&output.stdout).unwrap()
-}
-
-/// What a call printed that had to fail: always a document on standard output.
-#[track_caller]
-fn failure(output: &Output) -> Value {
-    assert_eq!(output.status, 1, "{output:?}");
-    serde_json::from_str(&output.stdout).unwrap()
+    let netns = Netns::new("c1");
+    // As podman writes a network, and an internal one.
+    for (network, leads_outside) in [("red", true), ("inner", false)] {
+        let mut call = Call::add(&netns, "c1").with("network", json!(network));
+        for word in ["isGateway", "ipMasq", "isDefaultGateway"] {
+            call = call.with(word, json!(leads_outside));
+        }
+        for word in ["hairpinMode", "macspoofchk"] {
+            call = call.with(word, json!(true));
+        }
+        call = call.with("mtu", json!(1500)).with("ipam", json!({}));
+        let result = answer(&call.make(&host, "ADD"));
+        assert_eq!(
+            result["routes"].as_array().unwrap().is_empty(),
+            !leads_outside
+        );
+        call.make(&host, "DEL").ok();
+    }
 }
