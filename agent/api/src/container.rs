@@ -6,7 +6,10 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::{DnsServer, EndpointDetail, EndpointSettings, PortMapping, PortRun, port_runs};
+use crate::{
+    DnsServer, EndpointDetail, EndpointSettings, PortChoice, PortMapping, PortRun, RestartPolicy,
+    port_runs,
+};
 
 /// `POST /v1/containers`: everything is made and attached, the command waits for `POST /v1/containers/{name}/start`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
@@ -17,6 +20,8 @@ pub struct ContainerCreate {
     pub hostname: Option<String>,
     pub network: NetworkMode,
     pub endpoint: EndpointSettings,
+    /// Further networks that it is on from its start, in this order; they go with a network as its mode only.
+    pub networks: Vec<NetworkAttachment>,
     /// Servers for names outside the network; the network's where empty.
     #[schema(value_type = Vec<String>, example = json!(["8.8.8.8", "tls://1.1.1.1#one.one.one.one"]))]
     pub dns: Vec<DnsServer>,
@@ -27,6 +32,12 @@ pub struct ContainerCreate {
     #[serde(with = "port_runs")]
     #[schema(value_type = Vec<PortRun>)]
     pub publish: Vec<PortMapping>,
+    /// Published on the first host port that is free, one mapping each.
+    pub publish_one_of: Vec<PortChoice>,
+    /// Lines of its `hosts`, as `NAME:ADDRESS`; the address `host-gateway` stands for the host.
+    pub extra_hosts: Vec<String>,
+    /// Kernel settings of its network namespace, by names that begin with `net.`.
+    pub sysctls: BTreeMap<String, String>,
     /// `KEY=VALUE`.
     pub env: Vec<String>,
     #[schema(value_type = Option<String>)]
@@ -40,6 +51,9 @@ pub struct ContainerCreate {
     pub interactive: bool,
     /// Remove the container when its command ends.
     pub remove: bool,
+    /// Whether the command is started again when it ends.
+    #[schema(value_type = String, example = "on-failure:3")]
+    pub restart: RestartPolicy,
     /// A user namespace of its own: root inside is an unprivileged user outside.
     pub private_users: bool,
     /// Capabilities beyond Docker's default set, as `NET_ADMIN` or `ALL`.
@@ -49,6 +63,16 @@ pub struct ContainerCreate {
     /// All capabilities, nothing covered or write-protected in `/proc` and `/sys`, and the agent serves it.
     pub privileged: bool,
     pub labels: BTreeMap<String, String>,
+}
+
+/// One more network of a container, and what it is there.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NetworkAttachment {
+    /// By name, id or unique prefix of its id.
+    pub network: String,
+    #[serde(flatten)]
+    pub settings: EndpointSettings,
 }
 
 /// Which network namespace the command gets.
@@ -132,6 +156,9 @@ pub struct ContainerSummary {
     pub networks: Vec<String>,
     #[serde(default)]
     pub labels: BTreeMap<String, String>,
+    /// Its command has ended, and is started again in a while.
+    #[serde(default)]
+    pub restarting: bool,
 }
 
 /// `GET /v1/containers/{name}`.
@@ -145,6 +172,12 @@ pub struct ContainerDetail {
     pub capabilities: Vec<String>,
     /// Nothing of the kernel and the agent is kept from it.
     pub privileged: bool,
+    #[serde(default)]
+    #[schema(value_type = String, example = "on-failure:3")]
+    pub restart: RestartPolicy,
+    /// How often the agent has started it again by itself.
+    #[serde(default)]
+    pub restarts: u32,
     pub endpoints: Vec<EndpointDetail>,
     /// The sandbox: a network namespace file that other programs may enter, while the container runs.
     #[schema(value_type = Option<String>)]

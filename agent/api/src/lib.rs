@@ -12,6 +12,7 @@ mod error;
 mod network;
 mod port_mapping;
 mod port_run;
+mod restart;
 mod system;
 
 #[cfg(feature = "client")]
@@ -22,7 +23,7 @@ pub use cluster::{
 };
 pub use container::{
     Attached, ContainerCreate, ContainerDetail, ContainerState, ContainerSummary, Created, Exec,
-    NetworkMode, Stop,
+    NetworkAttachment, NetworkMode, Stop,
 };
 pub use dns::{
     DnsProtocol, DnsServer, Forwarder, ForwarderError, ParseDnsServer, QueryLogEntry, QueryOutcome,
@@ -37,6 +38,7 @@ pub use network::{
     NetworkUpdate, OverlayDetail, PatchCreate, PortTotals, PortView, Pruned, Scope, TunnelView,
     Unpruned,
 };
-pub use port_mapping::{PortMapping, TransportProtocol};
+pub use port_mapping::{PortChoice, PortMapping, TransportProtocol};
 pub use port_run::{PortRun, port_runs, runs};
+pub use restart::{ParseRestartPolicy, RestartPolicy};
 pub use system::{DEFAULT_SOCKET, Info, Version};

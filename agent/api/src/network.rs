@@ -29,6 +29,9 @@ pub struct NetworkCreate {
     /// Containers get their addresses from this part of the IPv4 subnet only.
     #[schema(value_type = Option<String>)]
     pub ip_range: Option<IpNet>,
+    /// Addresses of the subnets that no container gets by itself or by wish: somebody else has them. By who has them.
+    #[schema(value_type = BTreeMap<String, String>)]
+    pub aux_addresses: BTreeMap<String, IpAddr>,
     /// Beside IPv4; the subnet of the next free default pool where none is given.
     pub ipv6: bool,
     /// Take subnets that the host reaches another way, and cut the host off there.
@@ -97,6 +100,10 @@ pub struct NetworkDetail {
     pub gateway_mac: Option<String>,
     #[schema(value_type = Option<String>)]
     pub ip_range: Option<IpNet>,
+    /// Addresses that are kept from containers, by who has them.
+    #[serde(default)]
+    #[schema(value_type = BTreeMap<String, String>)]
+    pub aux_addresses: BTreeMap<String, IpAddr>,
     pub ipv6: bool,
     pub internal: bool,
     pub mtu: u16,

@@ -17,6 +17,19 @@ pub struct PortMapping {
     pub protocol: TransportProtocol,
 }
 
+/// `-p [IP:]FIRST-LAST:CONTAINER[/udp]`: the first host port of a range that is free.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PortChoice {
+    /// Every address of the host where absent.
+    #[schema(value_type = Option<String>)]
+    pub host_ip: Option<IpAddr>,
+    pub first: u16,
+    pub last: u16,
+    pub container_port: u16,
+    pub protocol: TransportProtocol,
+}
+
 #[derive(
     Clone,
     Copy,

@@ -2,43 +2,9 @@
 
 use std::env;
 use std::net::IpAddr;
-use std::ops::RangeInclusive;
 
-use agent_api::{NetworkMode, PortMapping, TransportProtocol};
+use agent_api::NetworkMode;
 use ipnet::IpNet;
-
-/// What one `-p` asks for: one mapping, or one for each number of a range.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Publish(pub(crate) Vec<PortMapping>);
-
-/// `[IP:]HOST:CONTAINER[/tcp|/udp]`; IPv6 addresses in brackets, `HOST` and `CONTAINER` numbers or ranges of one size.
-pub(crate) fn publish(text: &str) -> Result<Publish, String> {
-    let (ports, protocol) = match text.split_once('/') {
-        None => (text, TransportProtocol::Tcp),
-        Some((ports, protocol)) => (ports, transport(protocol)?),
-    };
-    let (host_ip, ports) = host_address(ports)?;
-    let (host, container) = ports
-        .split_once(':')
-        .ok_or("name the host's port too, as in 8080:80")?;
-    let (host, container) = (port_range(host)?, port_range(container)?);
-    if host.len() != container.len() {
-        return Err(format!(
-            "{} host ports do not fit {} container ports; give ranges of one size",
-            host.len(),
-            container.len()
-        ));
-    }
-    let mappings = host
-        .zip(container)
-        .map(|(host_port, container_port)| PortMapping {
-            host_ip,
-            host_port,
-            container_port,
-            protocol,
-        });
-    Ok(Publish(mappings.collect()))
-}
 
 /// `bridge`, `host`, `none`, `container:NAME`, or the name of a network.
 pub(crate) fn network_mode(text: &str) -> Result<NetworkMode, String> {
@@ -90,6 +56,15 @@ pub(crate) fn key_value(text: &str) -> Result<(String, String), String> {
     Ok((key.to_owned(), value.to_owned()))
 }
 
+/// `NAME=ADDRESS`, of an address that somebody else has.
+pub(crate) fn aux_address(text: &str) -> Result<(String, IpAddr), String> {
+    let (name, address) = key_value(text)?;
+    let address = address
+        .parse()
+        .map_err(|_| "write who has which address, as in router=10.1.0.9".to_owned())?;
+    Ok((name, address))
+}
+
 /// `ADDRESS/BITS`.
 pub(crate) fn subnet(text: &str) -> Result<IpNet, String> {
     let (address, bits) = text
@@ -110,110 +85,9 @@ pub(crate) fn mtu(text: &str) -> Result<u16, String> {
         .map_err(|_| "take 576 to 65521, and at least 1280 with IPv6".to_owned())
 }
 
-fn transport(name: &str) -> Result<TransportProtocol, String> {
-    match name {
-        "tcp" => Ok(TransportProtocol::Tcp),
-        "udp" => Ok(TransportProtocol::Udp),
-        other => Err(format!("'{other}' is not published; use tcp or udp")),
-    }
-}
-
-/// Splits `IP:` off, where there is one.
-fn host_address(text: &str) -> Result<(Option<IpAddr>, &str), String> {
-    let (address, ports) = if let Some(bracketed) = text.strip_prefix('[') {
-        bracketed
-            .split_once("]:")
-            .ok_or("the bracket of the IPv6 address is not closed by ']:'")?
-    } else {
-        match text.rmatch_indices(':').nth(1) {
-            None => return Ok((None, text)),
-            Some((at, _)) if text[..at].contains(':') => {
-                return Err("an IPv6 address stands in brackets, as in [::1]:8080:80".to_owned());
-            }
-            Some((at, _)) => (&text[..at], &text[at + 1..]),
-        }
-    };
-    let ip = address
-        .parse()
-        .map_err(|_| format!("'{address}' is not an IP address"))?;
-    Ok((Some(ip), ports))
-}
-
-fn port_range(text: &str) -> Result<RangeInclusive<u16>, String> {
-    let number = |digits: &str| match digits.parse::<u16>() {
-        Ok(port) if port > 0 && digits.bytes().all(|digit| digit.is_ascii_digit()) => Ok(port),
-        _ => Err(format!("'{digits}' is not a port; ports are 1 to 65535")),
-    };
-    let (first, last) = text.split_once('-').unwrap_or((text, text));
-    let (first, last) = (number(first)?, number(last)?);
-    if first > last {
-        return Err(format!("the range {text} runs backwards"));
-    }
-    Ok(first..=last)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn shown(text: &str) -> String {
-        match publish(text) {
-            Err(error) => format!("error: {error}"),
-            Ok(Publish(mappings)) => mappings
-                .iter()
-                .map(|mapping| {
-                    format!(
-                        "{:?} {} -> {} {:?}",
-                        mapping.host_ip,
-                        mapping.host_port,
-                        mapping.container_port,
-                        mapping.protocol
-                    )
-                })
-                .collect::<Vec<_>>()
-                .join(", "),
-        }
-    }
-
-    #[test]
-    fn publish_reads_addresses_ranges_and_protocols() {
-        assert_eq!(shown("8080:80"), "None 8080 -> 80 Tcp");
-        assert_eq!(shown("53:53/udp"), "None 53 -> 53 Udp");
-        assert_eq!(
-            shown("127.0.0.1:8080:80/tcp"),
-            "Some(127.0.0.1) 8080 -> 80 Tcp"
-        );
-        assert_eq!(shown("[::1]:8080:80"), "Some(::1) 8080 -> 80 Tcp");
-        assert_eq!(
-            shown("8000-8001:80-81"),
-            "None 8000 -> 80 Tcp, None 8001 -> 81 Tcp"
-        );
-    }
-
-    #[test]
-    fn publish_says_what_is_wrong() {
-        let wrong = [
-            "80",
-            ":80",
-            "0:80",
-            "8080:65536",
-            "+1:80",
-            "8080:80/sctp",
-            "1-3:1-2",
-            "3-1:3-1",
-            "::1:8080:80",
-            "[::1:8080:80",
-            "host:8080:80",
-            "[127.0.0.1]8080:80",
-            "",
-            "a:b",
-        ];
-        let said: Vec<_> = wrong
-            .into_iter()
-            .map(|text| format!("{text:<18} {}", shown(text)))
-            .collect();
-        insta::assert_snapshot!(said.join("\n"));
-    }
 
     #[test]
     fn subnets_and_mtus_out_of_range_are_told_the_range() {

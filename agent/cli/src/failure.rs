@@ -9,6 +9,8 @@ use agent_api::ClientError;
 use clap::Command;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 
+use crate::docker_words;
+
 /// What ends a command early.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Failure {
@@ -119,9 +121,29 @@ pub(crate) fn report_usage(error: &clap::Error, command: &Command) -> ExitCode {
         }
         _ => {
             let verbs = verbs(std::env::args_os().skip(1), command);
-            complain(&usage_line(&without_far_tip(error), &verbs));
+            complain(&told(error, &verbs));
             ExitCode::from(USAGE)
         }
+    }
+}
+
+/// What is wrong with a command line, in one line: of Docker's words what to use instead, else what clap says.
+fn told(error: &clap::Error, verbs: &str) -> String {
+    let written = match (
+        error.get(ContextKind::InvalidArg),
+        error.get(ContextKind::InvalidSubcommand),
+    ) {
+        (Some(ContextValue::String(option)), _) if error.kind() == ErrorKind::UnknownArgument => {
+            Some((option, docker_words::instead_of_option(verbs, option)))
+        }
+        (_, Some(ContextValue::String(command))) => {
+            Some((command, docker_words::instead_of_command(verbs, command)))
+        }
+        _ => None,
+    };
+    match written {
+        Some((word, Some(instead))) => format!("{word} is Docker's and not taken: {instead}"),
+        _ => usage_line(&without_far_tip(error), verbs),
     }
 }
 
@@ -206,11 +228,11 @@ mod tests {
     fn only_what_is_nearly_the_same_is_suggested() {
         let told = |line: &str| {
             let error = crate::Cli::try_parse_from(line.split(' ')).unwrap_err();
-            usage_line(&without_far_tip(&error), "tapestry run")
+            told(&error, "tapestry run")
         };
         assert_eq!(
-            told("tapestry run --cpus 2 sh"),
-            "unexpected argument '--cpus' found; see 'tapestry run --help'"
+            told("tapestry run --colour 2 sh"),
+            "unexpected argument '--colour' found; see 'tapestry run --help'"
         );
         for (written, meant) in [
             ("--publsh", "--publish"),
@@ -221,6 +243,33 @@ mod tests {
             let told = told(&format!("tapestry run {written} x sh"));
             assert!(told.contains(meant), "{told}");
         }
+    }
+
+    #[test]
+    fn dockers_words_are_told_with_what_to_use() {
+        let said = |line: &str| {
+            let error = crate::Cli::try_parse_from(line.split(' ')).unwrap_err();
+            let root = crate::Cli::command();
+            let verbs = verbs(line.split(' ').skip(1).map(OsString::from), &root);
+            told(&error, &verbs)
+        };
+        for (line, instead) in [
+            ("tapestry run -v /a:/b sh", "--rootfs DIR"),
+            ("tapestry run --cpus=2 sh", "systemd-run"),
+            ("tapestry run -u 1000 sh", "setpriv"),
+            ("tapestry network create --ipam-driver x lab", "--ip-range"),
+            ("tapestry network connect --link a:b lab web", "by name"),
+            ("tapestry pull alpine", "images are Docker's business"),
+            ("tapestry kill web", "tapestry stop -t 0"),
+        ] {
+            let said = said(line);
+            assert!(
+                said.contains(instead) && said.contains("is Docker's"),
+                "{said}"
+            );
+        }
+        assert!(said("tapestry ps --cpus 2").contains("unexpected argument"));
+        assert!(said("tapestry frobnicate").contains("unrecognized subcommand"));
     }
 
     #[test]

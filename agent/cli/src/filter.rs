@@ -26,6 +26,12 @@ impl Filters {
         self.0.contains_key(key)
     }
 
+    /// What was given for `key`.
+    pub(crate) fn values(&self, key: &str) -> impl Iterator<Item = &str> {
+        let given = self.0.get(key).into_iter().flatten();
+        given.map(String::as_str)
+    }
+
     /// Whether one of the values given for `key` fits, or none was given.
     pub(crate) fn accept(&self, key: &str, fits: impl Fn(&str) -> bool) -> bool {
         let given = self.0.get(key);

@@ -2,9 +2,11 @@
 
 use agent_api::{Client, ClientError, ContainerDetail, NetworkDetail};
 use serde::Serialize;
+use serde_json::Value;
 
 use crate::failure::{Failure, for_each_name};
-use crate::output;
+use crate::format::{self, Format};
+use crate::{docker_names, output};
 
 /// Show all about containers, or else networks, as a JSON array
 #[derive(Debug, clap::Args)]
@@ -12,6 +14,9 @@ pub(crate) struct Args {
     /// JSON is what inspect prints anyway
     #[arg(long)]
     json: bool,
+    /// Print what a template says, as '{{.NetworkSettings.IPAddress}}', in Docker's names or the API's; or json
+    #[arg(short, long, value_name = "TEMPLATE", value_parser = format::format, conflicts_with = "json")]
+    format: Option<Format>,
     /// Names or ids of containers, else of networks
     #[arg(required = true, value_name = "NAME")]
     names: Vec<String>,
@@ -23,6 +28,9 @@ pub(crate) struct NetworkArgs {
     /// JSON is what inspect prints anyway
     #[arg(long)]
     json: bool,
+    /// Print what a template says, as '{{.NetworkSettings.IPAddress}}', in Docker's names or the API's; or json
+    #[arg(short, long, value_name = "TEMPLATE", value_parser = format::format, conflicts_with = "json")]
+    format: Option<Format>,
     /// Names or ids of networks
     #[arg(required = true, value_name = "NAME")]
     names: Vec<String>,
@@ -36,19 +44,32 @@ enum Detail {
     Network(Box<NetworkDetail>),
 }
 
+impl Detail {
+    fn by_dockers_names(&self) -> Value {
+        match self {
+            Self::Container(detail) => docker_names::container(detail),
+            Self::Network(detail) => docker_names::network(detail),
+        }
+    }
+}
+
 pub(crate) async fn run(args: Args, client: &Client) -> Result<u8, Failure> {
-    show(&args.names, async |name| {
+    show(&args.names, args.format.as_ref(), async |name| {
         container_or_network(client, name).await
     })
     .await
 }
 
 pub(crate) async fn networks(args: &NetworkArgs, client: &Client) -> Result<u8, Failure> {
-    show(&args.names, async |name| network(client, name).await).await
+    let format = args.format.as_ref();
+    show(&args.names, format, async |name| {
+        network(client, name).await
+    })
+    .await
 }
 
-/// Prints an array of all that was found, after telling what was not.
-async fn show<F>(names: &[String], mut find: F) -> Result<u8, Failure>
+/// Prints an array of all that was found, or what a template says of each, after telling what was not.
+async fn show<F>(names: &[String], format: Option<&Format>, mut find: F) -> Result<u8, Failure>
 where
     F: AsyncFnMut(&str) -> Result<Detail, Failure>,
 {
@@ -58,7 +79,9 @@ where
         Ok(())
     })
     .await?;
-    output::print(&output::json(&found))?;
+    let values: Vec<_> = found.iter().map(Detail::by_dockers_names).collect();
+    let formatted = format.map_or(Ok(None), |format| format.inspected(&values))?;
+    output::print(&formatted.unwrap_or_else(|| output::json(&found)))?;
     Ok(code)
 }
 

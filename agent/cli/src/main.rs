@@ -2,14 +2,18 @@
 
 mod agent;
 mod arguments;
+mod attachment;
 mod cluster;
 mod completions;
 mod dns;
+mod docker_names;
+mod docker_words;
 mod doctor;
 mod exec;
 mod failure;
 mod fdb;
 mod filter;
+mod format;
 mod help;
 mod image;
 mod inspect;
@@ -21,11 +25,13 @@ mod network;
 mod output;
 mod port;
 mod ps;
+mod publish;
 mod rm;
 mod run;
 mod session;
 mod start;
 mod stop;
+mod template;
 
 use std::ffi::OsString;
 use std::future::Future;
@@ -75,8 +81,7 @@ enum Verb {
     Inspect(inspect::Args),
     #[command(subcommand)]
     Fdb(fdb::Verb),
-    #[command(subcommand)]
-    Port(port::Verb),
+    Port(port::Args),
     #[command(subcommand)]
     Dns(dns::Verb),
     #[command(subcommand)]
@@ -140,7 +145,7 @@ fn dispatch(cli: Cli) -> Result<ExitCode, Failure> {
         Verb::Rm(args) => wait(rm::run(args, client)),
         Verb::Inspect(args) => wait(inspect::run(args, client)),
         Verb::Fdb(verb) => wait(fdb::run(verb, client)),
-        Verb::Port(verb) => wait(port::run(verb, client)),
+        Verb::Port(args) => wait(port::run(args, client)),
         Verb::Dns(verb) => wait(dns::run(verb, client)),
         Verb::Cluster(verb) => wait(cluster::run(verb, client)),
         Verb::Doctor(args) => wait(doctor::run(args, client)),
@@ -236,6 +241,15 @@ tapestry network ls
 tapestry network ls -q
 tapestry network ls --no-trunc
 tapestry network ls --json
+tapestry network ls --format {{.Name}}
+tapestry network ls --filter type=custom --filter dangling=true
+tapestry ps --format json
+tapestry inspect -f {{.Id}} web
+tapestry network inspect --format {{.Driver}} lab
+tapestry network create --attachable lab
+tapestry network create --aux-address router=10.1.0.9 -o com.docker.network.driver.mtu=1400 lab
+tapestry network connect --ip 10.1.0.7 --ip6 fd00::7 --alias db lab web
+tapestry network disconnect -f lab web
 tapestry network inspect lab
 tapestry network inspect --json lab
 tapestry network rm a b
@@ -275,6 +289,13 @@ tapestry fdb flush lab
 tapestry fdb flush --port 3 lab
 tapestry port ls lab
 tapestry port ls --json lab
+tapestry port up lab 3
+tapestry port web
+tapestry port web 80
+tapestry port web 53/udp
+tapestry run -p 80 -p 127.0.0.1::80 -p 8000-8010:80 -P --expose 53/udp --expose 1000-1010 -- sh
+tapestry run --network name=lab,alias=a,ip=10.0.0.2 --network back --add-host db:10.0.0.9 --add-host up:host-gateway -- sh
+tapestry run -d --sysctl net.ipv4.ip_forward=1 --restart on-failure:3 -- sh
 tapestry network create --dns tls://1.1.1.1#one.one.one.one -o dns.record=db=10.0.0.9 -o dns.rebind=block lab
 tapestry run --dns https://[2606:4700::1111]/dns-query --dns quic://9.9.9.9:8853 --dns-option ndots:2 -- sh
 tapestry dns log lab

@@ -1,6 +1,6 @@
 //! `tapestry network`: make networks, look at them, attach containers to them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, BufRead};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -12,6 +12,7 @@ use ipnet::IpNet;
 
 use crate::failure::{Failure, for_each_name};
 use crate::filter::{self, Filters};
+use crate::format::{self, Format, Row};
 use crate::{arguments, inspect, output};
 
 /// Make, show and remove networks
@@ -65,6 +66,9 @@ pub(crate) struct Create {
     /// Give containers addresses from this part of the subnet only
     #[arg(long, value_name = "CIDR", value_parser = arguments::subnet)]
     ip_range: Option<IpNet>,
+    /// An address that no container gets, because somebody else has it; may be repeated
+    #[arg(long, value_name = "NAME=ADDRESS", value_parser = arguments::aux_address)]
+    aux_address: Vec<(String, IpAddr)>,
     /// Give it an IPv6 subnet too
     #[arg(long)]
     ipv6: bool,
@@ -74,6 +78,9 @@ pub(crate) struct Create {
     /// No way out and no way in
     #[arg(long)]
     internal: bool,
+    /// Let containers attach to it, as they may to every network
+    #[arg(long = "attachable")]
+    _attachable: bool,
     /// The largest IP packet in bytes
     #[arg(long, value_name = "N", value_parser = arguments::mtu)]
     mtu: Option<u16>,
@@ -114,9 +121,13 @@ pub(crate) struct Ls {
     /// Print whole ids
     #[arg(long)]
     no_trunc: bool,
-    /// Only those that fit: id=, name=, driver=, scope=, label=KEY[=VALUE]; may be repeated
+    /// Only those that fit: id=, name=, driver=, scope=, type=custom|builtin, dangling=true|false (whether nobody is on it),
+    /// label=KEY[=VALUE]; may be repeated
     #[arg(short, long, value_name = "KEY=VALUE", value_parser = filter::filter)]
     filter: Vec<(String, String)>,
+    /// Print what a template says of each, as '{{.ID}}'; or json, table, 'table {{.ID}}\t{{.Name}}'
+    #[arg(long, value_name = "TEMPLATE", value_parser = format::format, conflicts_with_all = ["json", "quiet"])]
+    format: Option<Format>,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -154,6 +165,9 @@ pub(crate) struct ConnectArgs {
 /// Detach a container from a network
 #[derive(Debug, clap::Args)]
 pub(crate) struct DisconnectArgs {
+    /// Take off what is on the network by that name, be it no container of this agent
+    #[arg(short, long)]
+    force: bool,
     /// The network's name or id
     network: String,
     /// The container's name or id
@@ -204,6 +218,7 @@ async fn create(args: Create, client: &Client) -> Result<u8, Failure> {
         without_addresses: args.subnet.contains(&Subnet::None),
         gateways: args.gateway,
         ip_range: args.ip_range,
+        aux_addresses: args.aux_address.into_iter().collect(),
         ipv6: args.ipv6,
         force: args.force,
         internal: args.internal,
@@ -219,10 +234,24 @@ async fn create(args: Create, client: &Client) -> Result<u8, Failure> {
 
 async fn list(args: &Ls, client: &Client) -> Result<u8, Failure> {
     let filters = Filters::new(args.filter.clone(), &FILTERS).map_err(Failure::usage)?;
+    check_filters(&filters).map_err(Failure::usage)?;
     let mut networks = client.networks().await?;
-    networks.retain(|network| fits(&filters, network));
-    output::print(&listing(args, &networks))?;
-    if !args.json && !args.quiet {
+    let used = match filters.has("dangling") {
+        true => client.endpoints().await?,
+        false => Vec::new(),
+    };
+    let used: BTreeSet<_> = used.into_iter().map(|endpoint| endpoint.network).collect();
+    networks.retain(|network| fits(&filters, network, &used));
+    let formatted = match &args.format {
+        Some(format) => {
+            let rows = networks.iter().map(|network| row(args, network));
+            format.list(&rows.collect::<Vec<_>>(), &HEADERS)?
+        }
+        None => None,
+    };
+    let is_table = !args.json && !args.quiet && formatted.is_none();
+    output::print(&formatted.unwrap_or_else(|| listing(args, &networks)))?;
+    if is_table {
         for network in &networks {
             if let Some(why) = &network.no_way_out {
                 eprintln!("network {:?} has no way out: {why}", network.name);
@@ -232,7 +261,32 @@ async fn list(args: &Ls, client: &Client) -> Result<u8, Failure> {
     Ok(0)
 }
 
-fn fits(filters: &Filters, network: &NetworkSummary) -> bool {
+fn check_filters(filters: &Filters) -> Result<(), String> {
+    for (key, values) in [
+        ("type", ["custom", "builtin"]),
+        ("dangling", ["true", "false"]),
+    ] {
+        let is_known = |value: &str| values.contains(&value);
+        if let Some(wrong) = filters.values(key).find(|value| !is_known(value)) {
+            return Err(format!(
+                "the filter {key}={wrong} is unknown; write {key}={} or {key}={}",
+                values[0], values[1]
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// `used` are the names of networks that something is on.
+fn fits(filters: &Filters, network: &NetworkSummary, used: &BTreeSet<String>) -> bool {
+    let is_builtin = PREDEFINED.contains(&network.name.as_str());
+    let is_dangling = !is_builtin && !used.contains(&network.name);
+    filters.accept("type", |kind| (kind == "builtin") == is_builtin)
+        && filters.accept("dangling", |value| (value == "true") == is_dangling)
+        && fits_by_summary(filters, network)
+}
+
+fn fits_by_summary(filters: &Filters, network: &NetworkSummary) -> bool {
     filters.accept("id", |id| network.id.starts_with(id))
         && filters.accept("name", |name| network.name.contains(name))
         && filters.accept("driver", |driver| output::word(network.driver) == driver)
@@ -257,6 +311,20 @@ fn listing(args: &Ls, networks: &[NetworkSummary]) -> String {
         ]
     });
     output::table(&["NETWORK ID", "NAME", "DRIVER", "SCOPE"], rows)
+}
+
+/// By Docker's names of columns.
+fn row(args: &Ls, network: &NetworkSummary) -> Row {
+    Row {
+        columns: vec![
+            ("ID", output::shown_id(&network.id, args.no_trunc)),
+            ("Name", network.name.clone()),
+            ("Driver", output::word(network.driver)),
+            ("Scope", output::word(network.scope)),
+            ("Labels", format::labels(&network.labels)),
+        ],
+        labels: network.labels.clone(),
+    }
 }
 
 async fn remove(args: &Rm, client: &Client) -> Result<u8, Failure> {
@@ -285,7 +353,16 @@ async fn disconnect(args: DisconnectArgs, client: &Client) -> Result<u8, Failure
     let disconnect = Disconnect {
         container: args.container,
     };
-    client.disconnect(&args.network, &disconnect).await?;
+    match client.disconnect(&args.network, &disconnect).await {
+        Err(error) if args.force && error.is_not_found() => {
+            let network = client.network(&args.network).await?;
+            let mut endpoints = network.endpoints.iter();
+            let named = endpoints.find(|endpoint| endpoint.name == disconnect.container);
+            let endpoint = named.ok_or(error)?;
+            client.remove_endpoint(&endpoint.id).await?;
+        }
+        outcome => outcome?,
+    }
     Ok(0)
 }
 
@@ -355,7 +432,24 @@ fn driver(name: &str) -> Result<Driver, String> {
     }
 }
 
-const FILTERS: [&str; 5] = ["id", "name", "driver", "scope", filter::LABEL];
+const HEADERS: [(&str, &str); 5] = [
+    ("ID", "NETWORK ID"),
+    ("Name", "NAME"),
+    ("Driver", "DRIVER"),
+    ("Scope", "SCOPE"),
+    ("Labels", "LABELS"),
+];
+const FILTERS: [&str; 7] = [
+    "id",
+    "name",
+    "driver",
+    "scope",
+    "type",
+    "dangling",
+    filter::LABEL,
+];
+/// Those that every agent has.
+const PREDEFINED: [&str; 3] = ["bridge", "host", "none"];
 const PRUNE_QUESTION: &str = "WARNING! This will remove all networks not used by at least one container.\n\
                               Are you sure you want to continue? [y/N] ";
 
@@ -387,6 +481,7 @@ mod tests {
             quiet: false,
             no_trunc: false,
             filter: Vec::new(),
+            format: None,
             json: false,
         };
         insta::assert_snapshot!(listing(&plain, &networks()), @r"
@@ -405,7 +500,7 @@ mod tests {
             let filters = Filters::new(given.collect(), &FILTERS).unwrap();
             let fitting = networks()
                 .into_iter()
-                .filter(|network| fits(&filters, network));
+                .filter(|network| fits(&filters, network, &["big".to_owned()].into()));
             fitting.map(|network| network.name).collect::<Vec<_>>()
         };
         assert_eq!(names(&["driver=overlay"]), ["big"]);
@@ -416,6 +511,15 @@ mod tests {
         );
         assert_eq!(names(&["label=host=yes"]), ["host"]);
         assert!(names(&["label=host=no"]).is_empty());
+        assert_eq!(names(&["type=custom"]), ["big"]);
+        assert_eq!(names(&["type=builtin", "name=o"]), ["host", "none"]);
+        assert!(names(&["dangling=true"]).is_empty());
+        assert_eq!(names(&["dangling=false", "driver=overlay"]), ["big"]);
+        for wrong in ["type=mine", "dangling=1"] {
+            let given = vec![filter::filter(wrong).unwrap()];
+            let filters = Filters::new(given, &FILTERS).unwrap();
+            assert!(check_filters(&filters).is_err(), "{wrong}");
+        }
     }
 
     #[test]
@@ -424,6 +528,7 @@ mod tests {
             quiet: true,
             no_trunc: true,
             filter: Vec::new(),
+            format: None,
             json: false,
         };
         let ids = listing(&quiet, &networks()[..2]);

@@ -6,6 +6,7 @@ use agent_api::{Client, ContainerState, ContainerSummary, PortMapping};
 
 use crate::failure::Failure;
 use crate::filter::{self, Filters};
+use crate::format::{self, Format, Row};
 use crate::output;
 
 /// List containers
@@ -23,6 +24,9 @@ pub(crate) struct Args {
     /// Only those that fit: id=, name=, status=, exited=, network=, label=KEY[=VALUE]; may be repeated
     #[arg(short, long, value_name = "KEY=VALUE", value_parser = filter::filter)]
     filter: Vec<(String, String)>,
+    /// Print what a template says of each, as '{{.ID}}'; or json, table, 'table {{.ID}}\t{{.Names}}'
+    #[arg(long, value_name = "TEMPLATE", value_parser = format::format, conflicts_with_all = ["json", "quiet"])]
+    format: Option<Format>,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -32,17 +36,28 @@ pub(crate) async fn run(args: Args, client: &Client) -> Result<u8, Failure> {
     let filters = Filters::new(args.filter.clone(), &FILTERS).map_err(Failure::usage)?;
     let mut containers = client.containers().await?;
     // Who asks for a status asks for all that have it, as with Docker.
-    let is_running = |container: &ContainerSummary| status_word(container.state) == "running";
+    let is_up =
+        |container: &ContainerSummary| matches!(status_word(container), "running" | "restarting");
     let all = args.all || filters.has("status") || filters.has("exited");
-    containers.retain(|container| (all || is_running(container)) && fits(&filters, container));
-    output::print(&listing(&args, &containers, output::now_s()))?;
+    containers.retain(|container| (all || is_up(container)) && fits(&filters, container));
+    let now_s = output::now_s();
+    let formatted = match &args.format {
+        Some(format) => {
+            let rows = containers
+                .iter()
+                .map(|container| row(&args, container, now_s));
+            format.list(&rows.collect::<Vec<_>>(), &HEADERS)?
+        }
+        None => None,
+    };
+    output::print(&formatted.unwrap_or_else(|| listing(&args, &containers, now_s)))?;
     Ok(0)
 }
 
 fn fits(filters: &Filters, container: &ContainerSummary) -> bool {
     filters.accept("id", |id| container.id.starts_with(id))
         && filters.accept("name", |name| container.name.contains(name))
-        && filters.accept("status", |status| status_word(container.state) == status)
+        && filters.accept("status", |status| status_word(container) == status)
         && filters.accept("exited", |code| match container.state {
             ContainerState::Exited { code: with } => with.to_string() == code,
             _ => false,
@@ -53,8 +68,9 @@ fn fits(filters: &Filters, container: &ContainerSummary) -> bool {
         && filters.accept_labels(&container.labels)
 }
 
-const fn status_word(state: ContainerState) -> &'static str {
-    match state {
+pub(crate) const fn status_word(container: &ContainerSummary) -> &'static str {
+    match container.state {
+        _ if container.restarting => "restarting",
         ContainerState::Created => "created",
         ContainerState::Running { .. } => "running",
         ContainerState::Exited { .. } => "exited",
@@ -77,7 +93,7 @@ fn listing(args: &Args, containers: &[ContainerSummary], now_s: u64) -> String {
             container.name.clone(),
             command(&container.command, args.no_trunc),
             format!("{} ago", output::span(age_s)),
-            status(container.state, now_s.saturating_sub(container.since_s)),
+            status(container, now_s.saturating_sub(container.since_s)),
             ports(published(container), args.no_trunc),
             container.networks.join(", "),
         ]
@@ -94,6 +110,26 @@ fn listing(args: &Args, containers: &[ContainerSummary], now_s: u64) -> String {
     output::table(&headers, rows)
 }
 
+/// By Docker's names of columns.
+fn row(args: &Args, container: &ContainerSummary, now_s: u64) -> Row {
+    let age = output::span(now_s.saturating_sub(container.created_s));
+    let for_s = now_s.saturating_sub(container.since_s);
+    Row {
+        columns: vec![
+            ("ID", output::shown_id(&container.id, args.no_trunc)),
+            ("Names", container.name.clone()),
+            ("Command", command(&container.command, args.no_trunc)),
+            ("RunningFor", format!("{age} ago")),
+            ("State", status_word(container).to_owned()),
+            ("Status", status(container, for_s)),
+            ("Ports", ports(published(container), args.no_trunc)),
+            ("Networks", container.networks.join(",")),
+            ("Labels", format::labels(&container.labels)),
+        ],
+        labels: container.labels.clone(),
+    }
+}
+
 /// In quotes, with escapes for what is not printed, and no longer than 20 characters unless `whole`.
 fn command(words: &[String], whole: bool) -> String {
     let line = words.join(" ");
@@ -104,17 +140,20 @@ fn command(words: &[String], whole: bool) -> String {
     format!("{:?}", start + "…")
 }
 
-fn status(state: ContainerState, for_s: u64) -> String {
+fn status(container: &ContainerSummary, for_s: u64) -> String {
     let span = output::span(for_s);
-    match state {
+    match container.state {
         ContainerState::Created => "Created".to_owned(),
         ContainerState::Running { .. } => format!("Up {span}"),
+        ContainerState::Exited { code } if container.restarting => {
+            format!("Restarting ({code}) {span} ago")
+        }
         ContainerState::Exited { code } => format!("Exited ({code}) {span} ago"),
     }
 }
 
 /// Ports are published while the command runs.
-fn published(container: &ContainerSummary) -> &[PortMapping] {
+pub(crate) fn published(container: &ContainerSummary) -> &[PortMapping] {
     match container.state {
         ContainerState::Running { .. } => &container.publish,
         ContainerState::Created | ContainerState::Exited { .. } => &[],
@@ -169,6 +208,17 @@ fn range(first: u16, count: u16) -> String {
     }
 }
 
+const HEADERS: [(&str, &str); 9] = [
+    ("ID", "CONTAINER ID"),
+    ("Names", "NAMES"),
+    ("Command", "COMMAND"),
+    ("RunningFor", "CREATED"),
+    ("State", "STATE"),
+    ("Status", "STATUS"),
+    ("Ports", "PORTS"),
+    ("Networks", "NETWORKS"),
+    ("Labels", "LABELS"),
+];
 const FILTERS: [&str; 6] = ["id", "name", "status", "exited", "network", filter::LABEL];
 /// Each takes up to fifty columns.
 const RUNS_SHOWN: usize = 3;
@@ -200,6 +250,7 @@ mod tests {
                 ],
                 networks: vec!["bridge".into(), "lab".into()],
                 labels: [("tier".into(), "front".into())].into(),
+                restarting: false,
             },
             ContainerSummary {
                 id: "b".repeat(64),
@@ -215,6 +266,7 @@ mod tests {
                 publish: vec![mapping(None, TransportProtocol::Tcp)],
                 networks: vec![],
                 labels: Default::default(),
+                restarting: false,
             },
         ]
     }
@@ -226,6 +278,7 @@ mod tests {
             quiet: false,
             no_trunc: false,
             filter: Vec::new(),
+            format: None,
             json: false,
         };
         insta::assert_snapshot!(listing(&args, &containers(), 1059));
@@ -277,6 +330,14 @@ mod tests {
         assert_eq!(names(&["id=bb"]), ["once"]);
         assert_eq!(names(&["name=e"]), ["web", "once"]);
         assert!(names(&["name=e", "label=x"]).is_empty());
+    }
+
+    #[test]
+    fn who_waits_to_be_started_again_is_restarting() {
+        let mut once = containers().remove(1);
+        once.restarting = true;
+        assert_eq!(status(&once, 5), "Restarting (3) 5 seconds ago");
+        assert_eq!(status_word(&once), "restarting");
     }
 
     #[test]

@@ -4,13 +4,15 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use std::path::PathBuf;
 
 use agent_api::{
-    Client, ContainerCreate, Created, DnsServer, EndpointSettings, ErrorKind, NetworkMode,
+    Client, ContainerCreate, Created, DnsServer, EndpointSettings, ErrorKind, RestartPolicy,
 };
 use agent_container::attach::{Session, SessionOptions};
 use clap::ValueEnum;
 
-use crate::arguments::{self, Publish, Variable};
+use crate::arguments::{self, Variable};
+use crate::attachment::{self, Attachment};
 use crate::failure::Failure;
+use crate::publish::{self, Exposed, Publish};
 use crate::{image, output, session, wait};
 
 /// Run a command in a container
@@ -43,15 +45,16 @@ pub(crate) struct Args {
     /// The name that the command's machine seems to have
     #[arg(short = 'h', long, value_name = "NAME")]
     hostname: Option<String>,
-    /// A network's name, or bridge, host, none, container:NAME
+    /// A network's name, or bridge, host, none, container:NAME; or name=NAME,alias=NAME,ip=ADDRESS,ip6=ADDRESS,mac-address=MAC;
+    /// may be repeated, the first has the default route
     #[arg(
         long,
         visible_alias = "net",
         value_name = "NETWORK",
         default_value = "bridge",
-        value_parser = arguments::network_mode
+        value_parser = attachment::attachment
     )]
-    network: NetworkMode,
+    network: Vec<Attachment>,
     /// Its IPv4 address on the network
     #[arg(long, value_name = "ADDRESS")]
     ip: Option<Ipv4Addr>,
@@ -74,14 +77,35 @@ pub(crate) struct Args {
     /// An option of resolv.conf, as ndots:2; may be repeated
     #[arg(long, visible_alias = "dns-opt", value_name = "OPTION")]
     dns_option: Vec<String>,
-    /// Publish a port on the host; HOST and CONTAINER may be ranges; may be repeated
+    /// Another line of its /etc/hosts; host-gateway as address stands for this host; may be repeated
+    #[arg(long, value_name = "NAME:ADDRESS")]
+    add_host: Vec<String>,
+    /// Publish a port on the host; without HOST a free one; HOST and CONTAINER may be ranges, and of a range for one CONTAINER
+    /// the first free port is taken; may be repeated
     #[arg(
         short,
         long,
-        value_name = "[IP:]HOST:CONTAINER[/udp]",
-        value_parser = arguments::publish
+        value_name = "[[IP:]HOST:]CONTAINER[/udp]",
+        value_parser = publish::publish
     )]
     publish: Vec<Publish>,
+    /// Publish every port that --expose names on a free port of the host
+    #[arg(short = 'P', long, requires = "expose")]
+    publish_all: bool,
+    /// A port that the command serves, for -P; may be repeated
+    #[arg(long, value_name = "PORT[-PORT][/udp]", value_parser = publish::expose)]
+    expose: Vec<Exposed>,
+    /// A kernel setting of its network, as net.ipv4.ip_forward=1; may be repeated
+    #[arg(long, value_name = "NAME=VALUE", value_parser = arguments::key_value)]
+    sysctl: Vec<(String, String)>,
+    /// Start it again when it ends: no, on-failure[:TIMES], always or unless-stopped
+    #[arg(
+        long,
+        value_name = "POLICY",
+        default_value = "no",
+        conflicts_with = "rm"
+    )]
+    restart: RestartPolicy,
     /// An environment variable; without a value, the one it has here; may be repeated
     #[arg(short, long, value_name = "KEY[=VALUE]", value_parser = arguments::variable)]
     env: Vec<Variable>,
@@ -198,24 +222,21 @@ async fn discard(client: &Client, created: &Created) {
 }
 
 fn request(args: Args) -> Result<ContainerCreate, Failure> {
-    Ok(ContainerCreate {
+    let exposed: &[Exposed] = match args.publish_all {
+        true => &args.expose,
+        false => &[],
+    };
+    let (publish, publish_one_of) = publish::all(args.publish, exposed);
+    let mut request = ContainerCreate {
         name: args.name,
         hostname: args.hostname,
-        network: args.network,
-        endpoint: EndpointSettings {
-            ip: args.ip,
-            ip6: args.ip6,
-            mac: args.mac_address,
-            aliases: args.network_alias,
-        },
         dns: args.dns,
         dns_search: args.dns_search,
         dns_options: args.dns_option,
-        publish: args
-            .publish
-            .into_iter()
-            .flat_map(|Publish(all)| all)
-            .collect(),
+        publish,
+        publish_one_of,
+        extra_hosts: args.add_host,
+        sysctls: args.sysctl.into_iter().collect(),
         env: arguments::environment(args.env),
         workdir: args.workdir,
         rootfs: args.rootfs.map(absolute).transpose()?,
@@ -223,12 +244,22 @@ fn request(args: Args) -> Result<ContainerCreate, Failure> {
         tty: args.tty,
         interactive: args.interactive,
         remove: args.rm,
+        restart: args.restart,
         labels: args.label.into_iter().collect(),
         private_users: args.userns == UserNamespace::Private,
         cap_add: args.cap_add,
         cap_drop: args.cap_drop,
         privileged: args.privileged,
-    })
+        ..ContainerCreate::default()
+    };
+    let single = EndpointSettings {
+        ip: args.ip,
+        ip6: args.ip6,
+        mac: args.mac_address,
+        aliases: args.network_alias,
+    };
+    attachment::attach(args.network, single, &mut request).map_err(Failure::usage)?;
+    Ok(request)
 }
 
 /// The agent has another working directory than we.
@@ -267,6 +298,14 @@ mod tests {
     fn unknown_option_before_the_command_is_refused() {
         assert!(Line::try_parse_from(["run", "--bogus", "ls"]).is_err());
         assert!(Line::try_parse_from(["run", "--rm"]).is_err());
+        for contradiction in [&["--rm", "--restart", "always"][..], &["-P"]] {
+            let words = [&["run"], contradiction, &["ls"]].concat();
+            assert!(Line::try_parse_from(words).is_err(), "{contradiction:?}");
+        }
+        let request = parsed(&["--rm", "ls"]);
+        assert_eq!(request.restart, RestartPolicy::No);
+        let request = parsed(&["--restart=on-failure:3", "ls"]);
+        assert_eq!(request.restart, RestartPolicy::OnFailure { most: 3 });
     }
 
     #[test]
@@ -302,6 +341,17 @@ mod tests {
             "8080:80",
             "-p",
             "[::1]:53:53/udp",
+            "-p",
+            "9000-9010:90",
+            "-P",
+            "--expose",
+            "80-81",
+            "--network",
+            "name=back,ip=10.9.0.2",
+            "--add-host",
+            "db:10.0.0.9",
+            "--sysctl",
+            "net.ipv4.ip_forward=1",
             "-e",
             "A=1",
             "-w",

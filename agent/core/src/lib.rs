@@ -16,10 +16,12 @@ pub mod ipam;
 pub mod name;
 pub mod network;
 pub mod patch;
+pub mod port_choice;
 pub mod publish;
 pub mod reconcile;
 pub mod record;
 pub mod resolv_conf;
+pub mod restart;
 pub mod settings;
 pub mod shared;
 

@@ -14,9 +14,9 @@ pub enum PublishPorts {
     #[error(
         "host port {run} is published by container {holder:?} already; choose another or stop that container"
     )]
-    Taken { run: String, holder: String },
+    Taken { run: PortRun, holder: String },
     #[error("host port {run} cannot be published: {why}")]
-    Refused { run: String, why: String },
+    Refused { run: PortRun, why: String },
     #[error("container {name:?}: {why}")]
     Host { name: String, why: String },
 }

@@ -58,7 +58,7 @@ pub enum Action {
         driver: Driver,
     },
     TakeContainerBack {
-        record: ContainerRecord,
+        record: Box<ContainerRecord>,
         /// The command's process, if there is one.
         init_pid: Option<i32>,
     },
@@ -142,7 +142,10 @@ pub fn reconcile(desired: Desired, found: &Found) -> Vec<Action> {
     actions.extend(missing);
     actions.extend(containers.into_iter().map(|record| {
         let init_pid = pids.get(&record.id).copied();
-        Action::TakeContainerBack { record, init_pid }
+        Action::TakeContainerBack {
+            record: Box::new(record),
+            init_pid,
+        }
     }));
     let (mut owners, mut publishers) = (BTreeSet::new(), BTreeSet::new());
     for record in endpoints {
@@ -238,6 +241,7 @@ mod tests {
             connected: Vec::new(),
             phase,
             since_s: 1,
+            restart: Default::default(),
         }
     }
 

@@ -9,6 +9,8 @@ use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 use switch_core::Vni;
 
+use crate::restart::RestartRecord;
+
 /// The identity of a namespace, as its file has it: two files with the same identity are the same namespace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct NetnsId {
@@ -25,6 +27,9 @@ pub struct NetworkRecord {
     /// At most one of each family, the IPv4 one first.
     pub subnets: Vec<Subnet>,
     pub ip_range: Option<IpNet>,
+    /// Addresses that are kept from endpoints, by who has them.
+    #[serde(default)]
+    pub aux_addresses: BTreeMap<String, IpAddr>,
     pub internal: bool,
     pub mtu: u16,
     pub dns: Vec<DnsServer>,
@@ -260,6 +265,8 @@ pub struct ContainerRecord {
     pub phase: Phase,
     /// Seconds since the epoch at which the phase began.
     pub since_s: u64,
+    #[serde(default)]
+    pub restart: RestartRecord,
 }
 
 /// How far a container has come.
@@ -387,5 +394,14 @@ mod tests {
         let kept = r#"{"place": "p", "changes": [{"name": "net/ipv4/ip_forward", "before": "0", "after": "1"}]}"#;
         let settings: SettingsRecord = serde_json::from_str(kept).unwrap();
         assert!(settings.changes[0].is_forwarding(false) && !settings.changes[0].is_ipv6());
+        let kept = r#"{"id": "c1", "name": "web", "hostname": "web", "created_s": 1, "create": {"command": ["true"]},
+            "phase": {"exited": 3}, "since_s": 2}"#;
+        let container: ContainerRecord = serde_json::from_str(kept).unwrap();
+        assert_eq!(container.restart, RestartRecord::default());
+        assert!(container.create.networks.is_empty() && container.connected.is_empty());
+        let kept = r#"{"id": "n", "name": "n", "driver": "bridge", "subnets": [], "ip_range": null, "internal": false,
+            "mtu": 1500, "dns": [], "options": {}, "labels": {}}"#;
+        let network: NetworkRecord = serde_json::from_str(kept).unwrap();
+        assert!(network.aux_addresses.is_empty());
     }
 }

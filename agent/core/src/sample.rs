@@ -26,6 +26,7 @@ pub(crate) fn network(name: &str, subnets: &[&str]) -> NetworkRecord {
         driver: Driver::Bridge,
         subnets: subnets.iter().map(subnet).collect(),
         ip_range: None,
+        aux_addresses: Default::default(),
         internal: false,
         mtu: 1500,
         dns: Vec::new(),

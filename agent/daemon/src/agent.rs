@@ -67,6 +67,7 @@ impl Agent {
 
     /// Lets acts come to their end that have begun, since nobody else would clean up after them now.
     fn finish(&self) {
+        self.containers.start_no_more();
         self.containers.settle_all();
         self.containers.finish(FINISH_PATIENCE);
         self.endpoints.finish(FINISH_PATIENCE);

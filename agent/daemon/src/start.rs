@@ -60,6 +60,7 @@ impl Agent {
         agent.networks.watch_filter();
         agent.networks.keep_opening();
         agent.bring_back()?;
+        agent.containers.start_ended();
         agent.endpoints.watch_sandboxes();
         agent
             .sharing
@@ -174,7 +175,7 @@ impl Agent {
                 self.networks.make_predefined(name, driver)?;
             }
             Action::TakeContainerBack { record, init_pid } => {
-                self.containers.take_back(record, init_pid);
+                self.containers.take_back(*record, init_pid);
             }
             Action::PlugAgain { record, sandbox } => {
                 self.endpoints.plug_in_again(&record, &path_to(sandbox));

@@ -1,11 +1,14 @@
-//! Kernel settings of the host's namespace, and what they were before.
+//! Kernel settings of the host's namespace, and what they were before; and those of sandboxes.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::path::Path;
 
 pub use agent_core::record::SysctlChange;
 use agent_core::record::{IPV4_FORWARDING, IPV6_FORWARDING};
+
+use crate::namespace::{EnterNetns, Netns};
 
 /// Why a setting could not be changed.
 #[derive(Debug, thiserror::Error)]
@@ -15,6 +18,39 @@ pub struct SetSysctl {
     pub value: String,
     #[source]
     pub source: io::Error,
+}
+
+/// Why a sandbox does not have a setting that was asked for.
+#[derive(Debug, thiserror::Error)]
+pub enum SetInside {
+    #[error(transparent)]
+    Enter(#[from] EnterNetns),
+    #[error(
+        "its kernel setting {name} cannot be {value}: {source}; correct --sysctl or leave it out"
+    )]
+    Set {
+        name: String,
+        value: String,
+        #[source]
+        source: io::Error,
+    },
+}
+
+/// Sets what belongs to a sandbox, by paths below `/proc/sys`, which all begin with `net/`: what else is there is the host's.
+pub fn set_inside(sandbox: &Netns, settings: &BTreeMap<String, String>) -> Result<(), SetInside> {
+    let of_network =
+        |name: &str| name.starts_with("net/") && !name.split('/').any(|part| part == "..");
+    let set_all = || {
+        for (name, value) in settings.iter().filter(|(name, _)| of_network(name)) {
+            set(Path::new("/proc/sys"), name, value).map_err(|failure| SetInside::Set {
+                name: name.replace('/', "."),
+                value: failure.value,
+                source: failure.source,
+            })?;
+        }
+        Ok(())
+    };
+    sandbox.run(set_all)?
 }
 
 /// What is to be changed so that the host forwards for containers, in order. Keep it before [`change`] makes it, for

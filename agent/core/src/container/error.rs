@@ -4,9 +4,14 @@ use std::path::PathBuf;
 
 use agent_api::{ApiError, ErrorKind};
 
+use super::sysctl::BadSysctl;
 use crate::find::Find;
+use crate::hosts::BadExtraHost;
 use crate::name::BadName;
 use crate::record::{ContainerRecord, Phase};
+
+/// Far more than anybody has links for.
+pub(super) const NETWORKS_MAX: usize = 64;
 
 /// What a request for a container is refused for, before anything is made.
 #[derive(Debug, thiserror::Error)]
@@ -29,8 +34,26 @@ pub enum PlanContainer {
     DnsOption(String),
     #[error("--{option} needs a network of its own; it does not go with --network {mode}")]
     NotWithMode { option: &'static str, mode: String },
+    #[error("--network {0} goes with no other --network; leave one of them out")]
+    ModeAmongNetworks(String),
+    #[error("network {0:?} was given twice; a container is on a network once")]
+    NetworkTwice(String),
+    #[error("{0} networks are too many for one container; give at most {NETWORKS_MAX}")]
+    TooManyNetworks(usize),
     #[error("network {0:?} is internal: nothing outside reaches it, so no port can be published")]
     PublishOnInternal(String),
+    #[error("host ports {first}-{last} are no range; give the smaller one first, from 1")]
+    PortRange { first: u16, last: u16 },
+    #[error(transparent)]
+    ExtraHost(#[from] BadExtraHost),
+    #[error(
+        "--add-host NAME:host-gateway needs a network with a way to the host; write the address, or choose another --network"
+    )]
+    NoHostGateway,
+    #[error(transparent)]
+    Sysctl(#[from] BadSysctl),
+    #[error("--rm and --restart contradict each other; leave one of them out")]
+    RemoveAndRestart,
     #[error("rootfs {}: {why}", path.display())]
     Rootfs { path: PathBuf, why: &'static str },
     #[error(transparent)]

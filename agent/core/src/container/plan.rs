@@ -1,13 +1,16 @@
 //! What a request for a container comes to, checked before anything is touched.
 
-use agent_api::{ContainerCreate, NetworkMode};
+use agent_api::{ContainerCreate, EndpointSettings, NetworkMode, RestartPolicy};
 
-use super::error::PlanContainer;
+use super::error::{NETWORKS_MAX, PlanContainer};
+use super::sysctl::sysctl_paths;
 use crate::find::Find;
+use crate::hosts::ExtraHost;
 use crate::name::{check_name, made_up, short};
 use crate::network::DEFAULT_NETWORK;
 use crate::record::{ContainerRecord, NetworkRecord, Phase};
 use crate::resolv_conf::{is_option, is_search_domain};
+use crate::restart::RestartRecord;
 
 /// What a new container is given.
 #[derive(Clone, Debug)]
@@ -35,16 +38,15 @@ pub fn plan<'r>(
     check_command(&request)?;
     check_mode(&request)?;
     check_names(&request)?;
-    match &request.network {
-        NetworkMode::Network(called) => {
-            let network = networks(called)?;
-            if network.internal && !request.publish.is_empty() {
-                return Err(PlanContainer::PublishOnInternal(network.name.clone()));
-            }
-        }
-        NetworkMode::Container(called) => containers(called)?,
-        NetworkMode::Default | NetworkMode::Host | NetworkMode::None => {}
+    sysctl_paths(&request.sysctls)?;
+    if request.remove && request.restart != RestartPolicy::No {
+        return Err(PlanContainer::RemoveAndRestart);
     }
+    if let NetworkMode::Container(called) = &request.network {
+        containers(called)?;
+    }
+    let on = find_networks(&request, networks)?;
+    check_ways_out(&request, &on)?;
     let hostname = request
         .hostname
         .clone()
@@ -53,6 +55,10 @@ pub fn plan<'r>(
         what: "hostname",
         source,
     })?;
+    let further = on.iter().skip(1).zip(&request.networks);
+    let connected: Vec<(String, EndpointSettings)> = further
+        .map(|(network, attachment)| (network.id.clone(), attachment.settings.clone()))
+        .collect();
     Ok(ContainerRecord {
         id,
         name,
@@ -60,9 +66,21 @@ pub fn plan<'r>(
         created_s: now_s,
         since_s: now_s,
         create: request,
-        connected: Vec::new(),
+        connected,
         phase: Phase::Created,
+        restart: RestartRecord::default(),
     })
+}
+
+/// The networks that a container is on from its start, as the request calls them; the first has its default route.
+pub fn networks_called(request: &ContainerCreate) -> impl Iterator<Item = &str> {
+    let further = request
+        .networks
+        .iter()
+        .map(|further| further.network.as_str());
+    attached_network(&request.network)
+        .into_iter()
+        .chain(further)
 }
 
 /// The network that a mode attaches to.
@@ -117,6 +135,52 @@ fn check_names(request: &ContainerCreate) -> Result<(), PlanContainer> {
     }
 }
 
+/// Those that it is to be on, each once.
+fn find_networks<'r>(
+    request: &ContainerCreate,
+    networks: impl Fn(&str) -> Result<&'r NetworkRecord, Find>,
+) -> Result<Vec<&'r NetworkRecord>, PlanContainer> {
+    if request.networks.len() >= NETWORKS_MAX {
+        return Err(PlanContainer::TooManyNetworks(request.networks.len() + 1));
+    }
+    let mut on = Vec::<&NetworkRecord>::new();
+    for called in networks_called(request) {
+        let network = networks(called)?;
+        if on.iter().any(|other| other.id == network.id) {
+            return Err(PlanContainer::NetworkTwice(network.name.clone()));
+        }
+        on.push(network);
+    }
+    Ok(on)
+}
+
+/// What leads to the host or comes from outside needs a network that is not internal.
+fn check_ways_out(request: &ContainerCreate, on: &[&NetworkRecord]) -> Result<(), PlanContainer> {
+    let has_way = on.iter().any(|network| network.has_host_port());
+    let publishes = !request.publish.is_empty() || !request.publish_one_of.is_empty();
+    if let Some(first) = on.first()
+        && publishes
+        && !has_way
+    {
+        return Err(PlanContainer::PublishOnInternal(first.name.clone()));
+    }
+    for asked in &request.extra_hosts {
+        let is_reached = has_way || request.network == NetworkMode::Host;
+        if ExtraHost::parse(asked)?.is_of_the_host() && !is_reached {
+            return Err(PlanContainer::NoHostGateway);
+        }
+    }
+    let is_no_range = |(first, last): &(u16, u16)| *first == 0 || first > last;
+    let mut ranges = request
+        .publish_one_of
+        .iter()
+        .map(|choice| (choice.first, choice.last));
+    match ranges.find(is_no_range) {
+        Some((first, last)) => Err(PlanContainer::PortRange { first, last }),
+        None => Ok(()),
+    }
+}
+
 /// Options of the endpoint need an endpoint.
 fn check_mode(request: &ContainerCreate) -> Result<(), PlanContainer> {
     let mode = match &request.network {
@@ -125,6 +189,11 @@ fn check_mode(request: &ContainerCreate) -> Result<(), PlanContainer> {
         NetworkMode::None => "none".to_owned(),
         NetworkMode::Container(name) => format!("container:{name}"),
     };
+    if !request.networks.is_empty() {
+        return Err(PlanContainer::ModeAmongNetworks(mode));
+    }
+    let shares = matches!(request.network, NetworkMode::Container(_));
+    let has_own = request.network == NetworkMode::None;
     let settings = &request.endpoint;
     let asked = [
         ("ip", settings.ip.is_some()),
@@ -132,6 +201,9 @@ fn check_mode(request: &ContainerCreate) -> Result<(), PlanContainer> {
         ("mac-address", settings.mac.is_some()),
         ("network-alias", !settings.aliases.is_empty()),
         ("publish", !request.publish.is_empty()),
+        ("publish", !request.publish_one_of.is_empty()),
+        ("add-host", shares && !request.extra_hosts.is_empty()),
+        ("sysctl", !has_own && !request.sysctls.is_empty()),
         (
             "dns with an encrypted server",
             request.dns.iter().any(|server| server.plain().is_none()),
@@ -145,7 +217,7 @@ fn check_mode(request: &ContainerCreate) -> Result<(), PlanContainer> {
 
 #[cfg(test)]
 mod tests {
-    use agent_api::ErrorKind;
+    use agent_api::{ErrorKind, NetworkAttachment};
 
     use super::*;
     use crate::sample;
@@ -162,8 +234,10 @@ mod tests {
     fn planned(request: ContainerCreate) -> Result<ContainerRecord, PlanContainer> {
         let mut inner = sample::network("inner", &["10.1.0.0/24"]);
         inner.internal = true;
+        let bridge = sample::network("bridge", &["10.2.0.0/24"]);
         let network = |called: &str| match called {
             "inner" => Ok(&inner),
+            "bridge" => Ok(&bridge),
             _ => Err(Find::NoNetwork(called.to_owned())),
         };
         let container = |called: &str| match called {
@@ -238,6 +312,70 @@ mod tests {
             request.endpoint.mac = Some("02:00:00:00:00:01".into());
         });
         assert!(mac.to_string().contains("container:taken"), "{mac}");
+    }
+
+    fn attachment(network: &str) -> NetworkAttachment {
+        NetworkAttachment {
+            network: network.to_owned(),
+            ..NetworkAttachment::default()
+        }
+    }
+
+    #[test]
+    fn further_networks_are_connected_from_the_start_each_once() {
+        let on = |further: &[&str]| {
+            let mut request = request(NetworkMode::Default);
+            request.networks = further.iter().map(|name| attachment(name)).collect();
+            planned(request)
+        };
+        let connected = on(&["inner"]).unwrap().connected;
+        assert_eq!(
+            connected,
+            [("inner".to_owned(), EndpointSettings::default())]
+        );
+        for twice in [&["bridge"][..], &["inner", "inner"]] {
+            let refused = on(twice).unwrap_err();
+            assert!(
+                matches!(refused, PlanContainer::NetworkTwice(_)),
+                "{refused}"
+            );
+        }
+        assert!(matches!(on(&["n"]), Err(PlanContainer::Find(_))));
+        let many = on(&["inner"; NETWORKS_MAX]);
+        assert!(matches!(many, Err(PlanContainer::TooManyNetworks(_))));
+        let beside_host = refused(|request| request.networks = vec![attachment("inner")]);
+        assert!(matches!(beside_host, PlanContainer::ModeAmongNetworks(_)));
+    }
+
+    #[test]
+    fn what_docker_would_not_do_is_refused() {
+        let both = refused(|request| {
+            request.remove = true;
+            request.restart = RestartPolicy::Always;
+        });
+        assert!(matches!(both, PlanContainer::RemoveAndRestart));
+        let of_the_host = refused(|request| {
+            request.sysctls = [("net.ipv4.ip_forward".into(), "1".into())].into();
+        });
+        assert!(
+            of_the_host.to_string().contains("--sysctl needs"),
+            "{of_the_host}"
+        );
+        let kernels = refused(|request| {
+            request.network = NetworkMode::None;
+            request.sysctls = [("kernel.shmmax".into(), "1".into())].into();
+        });
+        assert!(matches!(kernels, PlanContainer::Sysctl(_)));
+        let gateway = |network: NetworkMode| {
+            let mut request = request(network);
+            request.extra_hosts = vec!["up:host-gateway".into()];
+            planned(request)
+        };
+        assert!(gateway(NetworkMode::Default).is_ok() && gateway(NetworkMode::Host).is_ok());
+        for without in [NetworkMode::None, NetworkMode::Network("inner".into())] {
+            let refused = gateway(without).unwrap_err();
+            assert!(matches!(refused, PlanContainer::NoHostGateway), "{refused}");
+        }
     }
 
     #[test]

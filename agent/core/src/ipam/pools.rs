@@ -13,17 +13,21 @@ pub struct Pools {
 }
 
 impl Pools {
-    /// Of a network as its record has it, with nobody in it but the gateway.
+    /// Of a network as its record has it, with nobody in it but the gateway and those whom it keeps addresses for.
     pub fn of(network: &NetworkRecord) -> Result<Self, CreatePool> {
         let pool = |subnet: Option<Subnet>, range| {
             subnet
                 .map(|subnet| Pool::new(subnet.net, Some(subnet.gateway), range))
                 .transpose()
         };
-        Ok(Self {
+        let mut pools = Self {
             v4: pool(network.subnet_v4(), network.ip_range)?,
             v6: pool(network.subnet_v6(), None)?,
-        })
+        };
+        for (name, address) in &network.aux_addresses {
+            pools.mark(*address, Tenant::Auxiliary(name.clone()));
+        }
+        Ok(pools)
     }
 
     /// Takes the addresses that an endpoint had before; all of them, or none.
@@ -138,6 +142,18 @@ mod tests {
             pools.unmark(ip("fd01::7"));
             assert_eq!(pools.tenant(ip("fd01::7")), None);
         }
+    }
+
+    #[test]
+    fn addresses_that_are_kept_for_others_are_nobodys_to_take_or_to_free() {
+        let mut network = sample::network("n", &["10.1.0.0/24"]);
+        network.aux_addresses = [("router".to_owned(), ip("10.1.0.2"))].into();
+        let mut pools = Pools::of(&network).unwrap();
+        let refused = pools.take_back(&sample::endpoint("web", &["10.1.0.2"]));
+        assert!(refused.unwrap_err().to_string().contains("router"));
+        pools.unmark(ip("10.1.0.2"));
+        let first = pools.v4.as_mut().unwrap().allocate(Tenant::Elsewhere);
+        assert_eq!(first.unwrap(), ip("10.1.0.3"));
     }
 
     #[test]

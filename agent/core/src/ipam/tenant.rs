@@ -6,6 +6,8 @@ use std::fmt;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Tenant {
     Gateway,
+    /// Somebody whom the network knows by name only.
+    Auxiliary(String),
     /// An endpoint of this host, by name.
     Endpoint(String),
     /// An endpoint of another host of the cluster.
@@ -25,6 +27,7 @@ impl fmt::Display for Tenant {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Gateway => f.write_str("the gateway"),
+            Self::Auxiliary(name) => write!(f, "{name}, whom --aux-address keeps it for"),
             Self::Endpoint(name) => f.write_str(name),
             Self::Elsewhere => f.write_str("a container on another host"),
             Self::Reserve => f.write_str("this host's reserve"),

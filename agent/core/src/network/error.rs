@@ -63,8 +63,20 @@ pub enum CreateNetwork {
         "gateway {0} lies in none of the network's subnets; leave it out or give its subnet with --subnet"
     )]
     GatewayOutside(IpAddr),
+    #[error("--aux-address {name}={address}: {why}; write NAME=ADDRESS, each address once")]
+    AuxAddress {
+        name: String,
+        address: IpAddr,
+        why: &'static str,
+    },
     #[error("option {0:?} is unknown; {options}", options = super::option_list::options_shown())]
     UnknownOption(String),
+    #[error("option {name}={value} is Docker's and not taken: {why}")]
+    DockerOption {
+        name: String,
+        value: String,
+        why: &'static str,
+    },
     #[error("option {name}={value} is not understood; write {expected}")]
     OptionValue {
         name: String,

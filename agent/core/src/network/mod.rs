@@ -1,5 +1,6 @@
 //! Networks: what a request for one comes to, and what its record says of its parts.
 
+mod docker_options;
 mod edge;
 mod error;
 mod names;
@@ -10,6 +11,7 @@ mod plan;
 mod ports;
 mod predefined;
 
+pub use docker_options::in_our_words;
 pub use error::{CreateNetwork, RemoveNetwork, RenameNetwork, Teardown};
 pub use options::DRIVER_OFFLOAD;
 pub use overlay::OverlayWish;

@@ -1,5 +1,6 @@
 //! What a request for a network comes to: the record, checked and completed, before anything is touched.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use agent_api::{Driver, NetworkCreate};
@@ -45,6 +46,7 @@ pub fn plan(
     check_driver(request.driver)?;
     check_options(&request)?;
     let subnets = plan_subnets(&request, around)?;
+    check_aux_addresses(&request, &subnets)?;
     let with_ipv6 = subnets.iter().any(|subnet| subnet.net.addr().is_ipv6());
     let mtu = plan_mtu(request.mtu, around.mtu_max, with_ipv6)?;
     Ok(NetworkRecord {
@@ -53,6 +55,7 @@ pub fn plan(
         driver: request.driver,
         subnets,
         ip_range: request.ip_range,
+        aux_addresses: request.aux_addresses,
         // Without addresses nothing leads to the host.
         internal: request.internal || request.without_addresses,
         mtu,
@@ -127,6 +130,26 @@ fn plan_subnets(
     nets.into_iter()
         .map(|net| with_gateway(net, &request.gateways, request.ip_range))
         .collect()
+}
+
+/// Each is an address of the network, and neither the gateway's nor another one's.
+fn check_aux_addresses(request: &NetworkCreate, subnets: &[Subnet]) -> Result<(), CreateNetwork> {
+    let mut seen = BTreeSet::new();
+    for (name, address) in &request.aux_addresses {
+        let mut holding = subnets.iter().filter(|subnet| subnet.net.contains(address));
+        let why = match holding.next() {
+            None => "it lies in none of the network's subnets",
+            Some(subnet) if subnet.gateway == *address => "it is the gateway's",
+            Some(_) if !seen.insert(address) => "it was given twice",
+            Some(_) => continue,
+        };
+        return Err(CreateNetwork::AuxAddress {
+            name: name.clone(),
+            address: *address,
+            why,
+        });
+    }
+    Ok(())
 }
 
 fn one_of_family(
@@ -368,6 +391,13 @@ mod tests {
             })
             .contains("1000")
         );
+        for stray in ["9.9.9.9", "172.30.0.1"] {
+            let kept = NetworkCreate {
+                aux_addresses: [("router".into(), stray.parse().unwrap())].into(),
+                ..with_subnets(&["172.30.0.0/24"])
+            };
+            assert!(refused(kept).contains(&format!("router={stray}")));
+        }
         let option = |name: &str, value: &str| NetworkCreate {
             options: [(name.into(), value.into())].into(),
             ..named("n")

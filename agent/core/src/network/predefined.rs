@@ -18,6 +18,7 @@ pub fn without_segment(id: String, name: &str, driver: Driver) -> NetworkRecord 
         driver,
         subnets: Vec::new(),
         ip_range: None,
+        aux_addresses: Default::default(),
         internal: false,
         mtu: DEFAULT_MTU,
         dns: Vec::new(),

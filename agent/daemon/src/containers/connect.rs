@@ -1,5 +1,7 @@
 //! Containers on further networks.
 
+use std::sync::Arc;
+
 use agent_api::{ApiError, Connect, Disconnect, EndpointDetail, EndpointSettings};
 use agent_core::container::{ConnectContainer, DisconnectContainer, NotRunning, attached_network};
 use agent_core::find::Find;
@@ -10,14 +12,18 @@ use crate::journal::Kept;
 
 impl Containers {
     pub(crate) fn connect(
-        &self,
+        self: &Arc<Self>,
         network: &str,
         request: &Connect,
     ) -> Result<EndpointDetail, ApiError> {
         self.past_ends(|| self.connect_once(network, request))
     }
 
-    fn connect_once(&self, network: &str, request: &Connect) -> Result<EndpointDetail, ApiError> {
+    fn connect_once(
+        self: &Arc<Self>,
+        network: &str,
+        request: &Connect,
+    ) -> Result<EndpointDetail, ApiError> {
         let place = self.networks.find(network)?;
         let id = self.find(&request.container)?.record.id;
         self.settle(&id);

@@ -1,21 +1,17 @@
-//! Making containers: namespaces, link, published ports, files. The command waits for its start.
+//! New containers: planned, on record, made. The command waits for its start.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use agent_api::{ApiError, ContainerCreate, Created, EndpointSettings, ErrorKind};
+use agent_api::{ApiError, ContainerCreate, Created, ErrorKind};
 use agent_container::attach::SOCKET_FILE;
-use agent_core::container::{CreateContainer, Fresh, attached_network, plan};
-use agent_core::endpoint::Attachment;
+use agent_core::container::{CreateContainer, Fresh, networks_called, plan};
 use agent_core::find::{Find, find};
-use agent_core::hosts::hosts;
-use agent_core::record::{ContainerRecord, Owner, container_key};
+use agent_core::record::{ContainerRecord, container_key};
 
 use super::spec::{check_host_side, seconds_since_epoch};
-use super::{Container, Containers, OwnTurn};
-use crate::endpoints::{open_sandbox, sandbox_of};
+use super::{Container, Containers};
 use crate::locks::lock;
-use crate::networks::Place;
-use crate::publishing::Keeper;
 use crate::random::new_id;
 
 impl Containers {
@@ -26,7 +22,7 @@ impl Containers {
     /// What stands in the way of an act may be held by a container that has ended a moment ago: then it is cleaned up after, and
     /// the act is tried once more.
     pub(crate) fn past_ends<T>(
-        &self,
+        self: &Arc<Self>,
         act: impl Fn() -> Result<T, ApiError>,
     ) -> Result<T, ApiError> {
         match act() {
@@ -44,9 +40,10 @@ impl Containers {
         check_host_side(&request)?;
         let id = new_id();
         let turn = self.turns.take(id.clone());
-        let network = attached_network(&request.network);
-        let network = network.and_then(|called| self.networks.find(called).ok());
-        let network = network.map(|place| place.record);
+        let called = networks_called(&request);
+        let networks: BTreeMap<_, _> = called
+            .filter_map(|called| Some((called.to_owned(), self.networks.find(called).ok()?.record)))
+            .collect();
         let (record, kept) = {
             let mut table = lock(&self.table);
             let fresh = Fresh {
@@ -56,7 +53,7 @@ impl Containers {
             let record = plan(
                 request,
                 |name| table.values().any(|other| other.record.name == name),
-                |called| match &network {
+                |called| match networks.get(called) {
                     Some(record) => Ok(&**record),
                     None => Err(self.networks.why_not(called)),
                 },
@@ -74,6 +71,7 @@ impl Containers {
                 record: record.clone(),
                 init_pid: None,
                 is_ending: false,
+                restarting: None,
             };
             table.insert(record.id.clone(), made);
             let journal = &self.ground.journal;
@@ -93,69 +91,6 @@ impl Containers {
         self.watch(id.clone());
         let attach = self.dir(&id).join(SOCKET_FILE);
         Ok(Created { id, name, attach })
-    }
-
-    /// Namespaces, link, published ports, files. What is made of a failure is the caller's to take away.
-    pub(super) fn make(&self, turn: &OwnTurn, record: &ContainerRecord) -> Result<(), ApiError> {
-        let spec = self.spec(record)?;
-        let dir = self.dir(&record.id);
-        let running = self
-            .shims
-            .spawn(&dir, &spec)
-            .map_err(|error| host_failure(record, &error))?;
-        let pid = running.init.pid;
-        if let Some(container) = lock(&self.table).get_mut(&record.id) {
-            container.init_pid = Some(pid);
-        }
-        let Some(network) = attached_network(&record.create.network) else {
-            return Ok(());
-        };
-        let place = self.networks.find(network)?;
-        let endpoint = self.attach(turn, record, pid, &place, &record.create.endpoint)?;
-        let addresses = place.seats.get(&endpoint);
-        let addresses = addresses.map_or_else(Vec::new, |attached| attached.record.addresses());
-        let hosts = hosts(&addresses, &record.hostname);
-        std::fs::write(dir.join("hosts"), hosts).map_err(|error| host_failure(record, &error))?;
-        self.publish(record)
-    }
-
-    fn publish(&self, record: &ContainerRecord) -> Result<(), ApiError> {
-        let asked = record.create.publish.clone();
-        if asked.is_empty() {
-            return Ok(());
-        }
-        let targets = self.endpoints.targets(&Owner::Container(record.id.clone()));
-        let published =
-            self.publishing
-                .publish((&record.id, &record.name), Keeper::Agent, asked, targets)?;
-        let kept = self.change(&record.id, |container| {
-            container.record.create.publish = published;
-        });
-        let kept = kept.map_or(Ok(()), crate::journal::Kept::wait);
-        kept.map_err(|error| host_failure(record, &error))
-    }
-
-    pub(super) fn attach(
-        &self,
-        turn: &OwnTurn,
-        record: &ContainerRecord,
-        pid: i32,
-        place: &Place,
-        settings: &EndpointSettings,
-    ) -> Result<String, ApiError> {
-        let attachment = Attachment {
-            owner: Owner::Container(turn.about().clone()),
-            path: None,
-            name: &record.name,
-            hostname: Some(&record.hostname),
-            dns: &record.create.dns,
-            publish: &record.create.publish,
-            ports_reserved: false,
-            link: None,
-            settings,
-        };
-        let netns = open_sandbox(&sandbox_of(pid))?;
-        Ok(self.endpoints.attach(place, &attachment, &netns)?)
     }
 }
 

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use agent_api::{ApiError, ErrorKind, Stop};
 use agent_container::{SIGKILL, SIGTERM, read_exit};
 use agent_core::record::{ContainerRecord, Owner, Phase};
+use agent_core::restart::End;
 
 use super::spec::seconds_since_epoch;
 use super::{Container, Containers, OwnTurn};
@@ -14,9 +15,12 @@ use crate::locks::{lock, wait_for};
 
 impl Containers {
     /// Returns when the command has ended and everything of its network is gone.
-    pub(crate) fn stop(&self, called: &str, request: Stop) -> Result<(), ApiError> {
+    pub(crate) fn stop(self: &Arc<Self>, called: &str, request: Stop) -> Result<(), ApiError> {
         let id = self.find(called)?.record.id;
+        self.note_stop(&id);
         self.settle(&id);
+        // It may be started again just now.
+        drop(self.turns.take(id.clone()));
         if self.get(&id).is_none_or(|container| container.has_ended()) {
             return Ok(());
         }
@@ -49,7 +53,7 @@ impl Containers {
     }
 
     /// Takes notice of an end that the watch has not seen yet. Whether the container has ended: then it is cleaned up after.
-    pub(super) fn settle(&self, id: &str) -> bool {
+    pub(super) fn settle(self: &Arc<Self>, id: &str) -> bool {
         match read_exit(&self.dir(id)) {
             Ok(Some(exit)) => {
                 self.end(id, exit.code);
@@ -60,7 +64,7 @@ impl Containers {
     }
 
     /// The same for all containers. Whether any of them had still to be cleaned up after.
-    pub(crate) fn settle_all(&self) -> bool {
+    pub(crate) fn settle_all(self: &Arc<Self>) -> bool {
         let unsettled = self
             .all()
             .into_iter()
@@ -73,10 +77,10 @@ impl Containers {
     }
 
     /// The command has ended: its ports, links and addresses go, the record stays unless it was to be removed. Whoever comes
-    /// later waits until that is done.
-    pub(crate) fn end(&self, id: &str, code: i32) {
+    /// later waits until that is done. It may be started again after a while.
+    pub(crate) fn end(self: &Arc<Self>, id: &str, code: i32) {
         let turn = self.turns.take(id.to_owned());
-        let Some(record) = self.begin_end(id, code) else {
+        let Some((record, restart)) = self.begin_end(id, code) else {
             return;
         };
         tracing::info!(container = record.name, code, "container ended");
@@ -88,20 +92,27 @@ impl Containers {
             self.finish_end(&turn, &record.name);
         }
         self.ended.notify_all();
+        if let Some(due) = restart {
+            self.start_at(id.to_owned(), due);
+        }
     }
 
-    /// The container is ended from now on, for everybody who looks.
-    fn begin_end(&self, id: &str, code: i32) -> Option<ContainerRecord> {
+    /// The container is ended from now on, for everybody who looks; with the time at which it is started again.
+    fn begin_end(&self, id: &str, code: i32) -> Option<(ContainerRecord, Option<Instant>)> {
         let mut table = lock(&self.table);
         let container = table.get_mut(id)?;
         if container.has_ended() {
             return None;
         }
+        let now_s = seconds_since_epoch();
+        let lasted = now_s.saturating_sub(container.record.since_s);
         container.record.phase = Phase::Exited(code);
-        container.record.since_s = seconds_since_epoch();
+        container.record.since_s = now_s;
         container.init_pid = None;
         container.is_ending = true;
-        Some(container.record.clone())
+        let lasted = Duration::from_secs(lasted);
+        container.plan_restart(End { code, lasted });
+        Some((container.record.clone(), container.restarting))
     }
 
     fn finish_end(&self, turn: &OwnTurn, name: &str) {

@@ -4,7 +4,8 @@
 //!
 //! A container is reserved in the table with its name, and made in its turn: namespaces by its shim, endpoint, published ports.
 //! The shim outlives the agent; how the command ended it keeps beside the record. The end of a command is seen by a watch on
-//! each container, which cleans up in the container's turn; whoever must know before looks for the end himself ([`end`]).
+//! each container, which cleans up in the container's turn; whoever must know before looks for the end himself ([`end`]). Where
+//! its policy wants that, a container is then started again after a pause, unless somebody stops it meanwhile ([`restart`]).
 //!
 //! Lists and inspections read what is in the table and what shims have written. They wait for nobody.
 
@@ -12,7 +13,9 @@ mod connect;
 mod create;
 mod end;
 mod logs;
+mod make;
 mod remove;
+mod restart;
 mod restore;
 mod spec;
 mod start;
@@ -20,8 +23,9 @@ mod view;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Condvar, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use agent_api::{ApiError, Attached, Exec, NetworkMode};
 use agent_container::attach::SOCKET_FILE;
@@ -50,6 +54,8 @@ pub(crate) struct Containers {
     turns: Turns<String>,
     /// Some container has ended.
     ended: Condvar,
+    /// No container is started again by itself any more.
+    is_closing: AtomicBool,
 }
 
 /// A container and what the agent holds for it.
@@ -60,6 +66,8 @@ struct Container {
     init_pid: Option<i32>,
     /// Its command has ended, and what it had is being taken away.
     is_ending: bool,
+    /// When it is started again, where it has ended and waits for that.
+    restarting: Option<Instant>,
 }
 
 /// A container's turn; its id is what it is about.
@@ -81,6 +89,7 @@ impl Containers {
             table: Mutex::default(),
             turns: Turns::default(),
             ended: Condvar::new(),
+            is_closing: AtomicBool::new(false),
         }
     }
 

@@ -1,5 +1,7 @@
 //! Removing containers.
 
+use std::sync::Arc;
+
 use agent_api::ApiError;
 use agent_container::SIGKILL;
 use agent_core::container::RemoveRunning;
@@ -11,7 +13,7 @@ use crate::locks::lock;
 
 impl Containers {
     /// Removes an ended container, or any by force.
-    pub(crate) fn remove(&self, called: &str, force: bool) -> Result<(), ApiError> {
+    pub(crate) fn remove(self: &Arc<Self>, called: &str, force: bool) -> Result<(), ApiError> {
         let id = self.find(called)?.record.id;
         self.settle(&id);
         match self.get(&id) {
@@ -22,6 +24,7 @@ impl Containers {
                 return Err(RemoveRunning(container.record.name).into());
             }
             Some(_) => {
+                self.note_stop(&id);
                 self.signal_and_wait(&id, SIGKILL, KILL_PATIENCE);
             }
         }

@@ -35,6 +35,7 @@ impl Containers {
         let container = Container {
             init_pid,
             is_ending: false,
+            restarting: None,
             record,
         };
         lock(&self.table).insert(container.record.id.clone(), container);

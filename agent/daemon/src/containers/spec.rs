@@ -1,5 +1,6 @@
 //! What a container's shim is told: namespaces, files, environment.
 
+use std::net::{IpAddr, Ipv4Addr};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use agent_api::{ApiError, ContainerCreate, NetworkMode};
@@ -7,9 +8,10 @@ use agent_container::{
     Capabilities, ContainerSpec, EtcFiles, SandboxNetwork, UnknownCapability, processes,
 };
 use agent_core::container::{
-    NotRunning, PlanContainer, attached_network, resolv_conf_on, resolv_conf_without_network,
+    NotRunning, PlanContainer, attached_network, networks_called, resolv_conf_on,
+    resolv_conf_without_network,
 };
-use agent_core::hosts::hosts;
+use agent_core::hosts::{ExtraHost, hosts};
 use agent_core::record::ContainerRecord;
 use agent_core::resolv_conf::ResolvConf;
 
@@ -72,7 +74,10 @@ impl Containers {
             privileged: create.privileged,
             hidden: vec![self.ground.config.state_dir.clone()],
             etc: EtcFiles {
-                hosts: Some(etc.hosts.unwrap_or_else(|| hosts(&[], &record.hostname))),
+                hosts: Some(
+                    etc.hosts
+                        .unwrap_or_else(|| hosts(&[], &record.hostname, &self.added_hosts(create))),
+                ),
                 hostname: Some(format!("{}\n", record.hostname)),
                 ..etc
             },
@@ -83,6 +88,21 @@ impl Containers {
     fn host_resolv_conf(&self) -> ResolvConf {
         let text = std::fs::read_to_string(&self.ground.config.resolv_conf);
         text.map_or_else(|_| ResolvConf::default(), |text| ResolvConf::parse(&text))
+    }
+
+    /// What was asked for besides. The host is reached at the gateway of the first network that leads there.
+    pub(super) fn added_hosts(&self, create: &ContainerCreate) -> Vec<(IpAddr, String)> {
+        let on = networks_called(create).filter_map(|called| self.networks.find(called).ok());
+        let mut leading = on.filter(|place| place.record.has_host_port());
+        let host = match create.network {
+            NetworkMode::Host => vec![Ipv4Addr::LOCALHOST.into()],
+            _ => leading
+                .next()
+                .map_or_else(Vec::new, |place| place.record.gateway_addresses()),
+        };
+        let asked = create.extra_hosts.iter();
+        let asked = asked.filter_map(|asked| ExtraHost::parse(asked).ok());
+        asked.flat_map(|added| added.lines(&host)).collect()
     }
 
     /// Without a forwarder.

@@ -8,10 +8,11 @@ use agent_container::{SIGKILL, StartContainer as Refusal, processes};
 use agent_core::container::StartContainer;
 use agent_core::find::Find;
 use agent_core::record::{ContainerRecord, Phase, container_key};
+use agent_core::restart::End;
 
 use super::create::host_failure;
 use super::spec::seconds_since_epoch;
-use super::{Containers, OwnTurn};
+use super::{Container, Containers, OwnTurn};
 use crate::journal::Kept;
 use crate::locks::lock;
 
@@ -29,21 +30,23 @@ impl Containers {
             }
             Phase::Created => {}
             Phase::Running => return Err(StartContainer::Started(name).into()),
-            Phase::Exited(_) => self.past_ends(|| self.revive(&id))?,
+            Phase::Exited(_) => {
+                self.note_start(&id);
+                self.past_ends(|| self.revive(&id, |_| true))?;
+            }
         }
-        let started = agent_container::start(&self.dir(&id));
-        let kept = lock(&self.table)
-            .get_mut(&id)
-            .filter(|container| container.record.phase == Phase::Created)
-            .map(|container| {
-                container.record.phase = Phase::Running;
-                container.record.since_s = seconds_since_epoch();
-                let key = container_key(&id);
-                let kept = self.ground.journal.put(&key, &container.record);
-                (container.record.clone(), kept)
-            });
+        self.begin(&id, name)
+    }
+
+    /// Lets the command of a container begin that was made.
+    pub(super) fn begin(self: &Arc<Self>, id: &str, name: String) -> Result<(), ApiError> {
+        let started = agent_container::start(&self.dir(id));
+        let (kept, restart) = self.note_begin(id, started.is_ok());
         if let Some((record, kept)) = kept {
             kept.wait().map_err(|error| host_failure(&record, &error))?;
+        }
+        if let Some(due) = restart {
+            self.start_at(id.to_owned(), due);
         }
         match started {
             Ok(()) => {
@@ -54,19 +57,54 @@ impl Containers {
         }
     }
 
+    /// It runs from now on, unless it has ended already. Then it may have to be started again: a command that never ran has
+    /// no claim to that.
+    fn note_begin(
+        &self,
+        id: &str,
+        has_run: bool,
+    ) -> (Option<(ContainerRecord, Kept)>, Option<Instant>) {
+        let mut table = lock(&self.table);
+        let Some(container) = table.get_mut(id) else {
+            return (None, None);
+        };
+        let is_first = has_run && !container.record.restart.started;
+        container.record.restart.started |= has_run;
+        let mut restart = None;
+        match container.record.phase {
+            Phase::Created => {
+                container.record.phase = Phase::Running;
+                container.record.since_s = seconds_since_epoch();
+            }
+            Phase::Exited(code) if is_first => {
+                let lasted = Duration::ZERO;
+                container.plan_restart(End { code, lasted });
+                restart = container.restarting;
+            }
+            Phase::Exited(_) | Phase::Running => return (None, None),
+        }
+        let kept = self
+            .ground
+            .journal
+            .put(&container_key(id), &container.record);
+        (Some((container.record.clone(), kept)), restart)
+    }
+
     /// Namespaces, link and published ports of an ended container, anew from its record. The command waits for its start.
-    /// After a failure it is ended as before.
-    fn revive(self: &Arc<Self>, id: &str) -> Result<(), ApiError> {
+    /// After a failure it is ended as before. Nothing is done where it is not `wanted`, as it is found when its turn comes.
+    pub(super) fn revive(
+        self: &Arc<Self>,
+        id: &str,
+        wanted: impl Fn(&Container) -> bool,
+    ) -> Result<(), ApiError> {
         let turn = self.turns.take(id.to_owned());
         self.let_shim_end(&turn);
         let ended = match self.get(id) {
             None => return Err(Find::NoContainer(id.to_owned()).into()),
+            // Somebody else was faster.
+            Some(container) if !container.has_ended() || !wanted(&container) => return Ok(()),
             Some(container) => container.record,
         };
-        if !matches!(ended.phase, Phase::Exited(_)) {
-            // Somebody else was faster.
-            return Ok(());
-        }
         let record = ContainerRecord {
             phase: Phase::Created,
             since_s: seconds_since_epoch(),
@@ -76,8 +114,7 @@ impl Containers {
             .replace(&record)
             .wait()
             .map_err(|error| host_failure(&record, &error))
-            .and_then(|()| self.make(&turn, &record))
-            .and_then(|()| self.connect_again(&turn, &record));
+            .and_then(|()| self.make(&turn, &record));
         if let Err(error) = made {
             self.end_again(&turn, &ended);
             return Err(error);
@@ -87,26 +124,18 @@ impl Containers {
         Ok(())
     }
 
+    /// All of a container's record but what is kept of its restarts, which whoever stops it may have changed meanwhile.
     fn replace(&self, record: &ContainerRecord) -> Kept {
+        let mut record = record.clone();
         let mut table = lock(&self.table);
         if let Some(container) = table.get_mut(&record.id) {
+            record.restart = container.record.restart;
             container.record = record.clone();
             container.init_pid = None;
+            container.restarting = None;
         }
         let key = container_key(&record.id);
-        self.ground.journal.put(&key, record)
-    }
-
-    /// Attaches a container to the networks that it was connected to, where they are still there.
-    fn connect_again(&self, turn: &OwnTurn, record: &ContainerRecord) -> Result<(), ApiError> {
-        let pid = self.get(turn.about()).and_then(|made| made.init_pid);
-        for (network, settings) in &record.connected {
-            match pid.zip(self.networks.place(network)) {
-                Some((pid, place)) => drop(self.attach(turn, record, pid, &place, settings)?),
-                None => tracing::warn!(container = record.name, network, "network is gone"),
-            }
-        }
-        Ok(())
+        self.ground.journal.put(&key, &record)
     }
 
     /// The last shim may still have the end to tell to those attached.

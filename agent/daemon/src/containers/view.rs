@@ -42,6 +42,8 @@ impl Containers {
             network_mode: record.create.network.clone(),
             capabilities: capabilities(&record.create).unwrap_or_default().names(),
             privileged: record.create.privileged,
+            restart: record.create.restart,
+            restarts: record.restart.count,
             endpoints: endpoints
                 .iter()
                 .map(|(place, attached)| attached.detail(&place.record))
@@ -89,6 +91,7 @@ impl Containers {
             publish: record.create.publish.clone(),
             networks: networks.into_iter().map(|(_, name)| name).collect(),
             labels: record.create.labels.clone(),
+            restarting: container.restarting.is_some(),
         }
     }
 }

@@ -8,8 +8,8 @@ use agent_cluster::Member;
 use agent_core::ipam::{Pools, SubnetInUse, default_pools_v6};
 use agent_core::name::check_id;
 use agent_core::network::{
-    CreateNetwork, OverlayWish, SubnetEntry, Surroundings, check_vni, is_predefined, plan,
-    without_segment,
+    CreateNetwork, OverlayWish, SubnetEntry, Surroundings, check_vni, in_our_words, is_predefined,
+    plan, without_segment,
 };
 use agent_core::record::{Encap, NetworkRecord, OverlayRecord, network_key};
 use agent_host::netlink::{Netlink, NetlinkError};
@@ -25,6 +25,7 @@ use crate::sharing::route::{local_address, quic_mtu, vxlan_mtu};
 
 impl Networks {
     pub(crate) fn create(&self, request: NetworkCreate) -> Result<NetworkSummary, ApiError> {
+        let request = in_our_words(request)?;
         let record = match OverlayWish::read(&request)? {
             None => self.plan_local(request)?,
             Some(wish) if wish.remotes.is_empty() => return self.create_global(request, &wish),

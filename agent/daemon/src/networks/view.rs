@@ -72,6 +72,7 @@ impl Networks {
             gateways: record.gateway_addresses(),
             gateway_mac: segment.map(|segment| segment.gateway_mac.to_string()),
             ip_range: record.ip_range,
+            aux_addresses: record.aux_addresses.clone(),
             ipv6: record.subnet_v6().is_some(),
             internal: record.internal,
             mtu: record.mtu,

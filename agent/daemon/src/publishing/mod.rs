@@ -230,7 +230,7 @@ impl Publishing {
         (targets, absent): (&[IpAddr], Absent),
     ) -> Result<PublishedPorts, PublishPorts> {
         let refused = |why: PublishPort| PublishPorts::Refused {
-            run: run.to_string(),
+            run,
             why: why.to_string(),
         };
         if targets.is_empty() {
@@ -276,7 +276,7 @@ impl Publishing {
         });
         if let Some(holder) = holder(reserved, run) {
             return Err(PublishPorts::Taken {
-                run: run.to_string(),
+                run: *run,
                 holder: holder.to_owned(),
             });
         }

@@ -48,12 +48,12 @@ pub(in crate::netavark) fn wanted(network: &Network) -> Result<Wanted, Failure> 
         gateways: asked.iter().filter_map(|asked| asked.gateway).collect(),
         ip_range: ip_range(asked)?,
         ipv6: network.ipv6_enabled,
-        force: false,
         internal: network.internal,
         mtu,
         dns: servers.map(server).collect::<Result<_, _>>()?,
         options,
         labels,
+        ..NetworkCreate::default()
     })))
 }
 

@@ -1,0 +1,139 @@
+//! Containers that are started again by themselves, as their policy says.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use agent_api::RestartPolicy;
+use agent_core::record::{Phase, container_key};
+use agent_core::restart::{End, RestartRecord};
+
+use super::{Container, Containers};
+use crate::journal::Kept;
+use crate::locks::lock;
+
+impl Containers {
+    /// At a start of the agent: those that have ended, and should not have.
+    pub(crate) fn start_ended(self: &Arc<Self>) {
+        let due = Instant::now();
+        let mut table = lock(&self.table);
+        let ended = table
+            .values_mut()
+            .filter(|container| container.restarting.is_none());
+        let wanted: Vec<_> = ended.filter(|container| container.is_wanted()).collect();
+        for container in wanted {
+            container.restarting = Some(due);
+            self.start_at(container.record.id.clone(), due);
+        }
+    }
+
+    /// At the end of the agent, whose next start sees to it.
+    pub(crate) fn start_no_more(&self) {
+        self.is_closing.store(true, Ordering::Relaxed);
+    }
+
+    /// Starts it again at that time, unless something else happens to it before.
+    pub(super) fn start_at(self: &Arc<Self>, id: String, due: Instant) {
+        let containers = Arc::clone(self);
+        self.ground.runtime.spawn(async move {
+            tokio::time::sleep_until(due.into()).await;
+            let started = tokio::task::spawn_blocking(move || containers.start_again(&id, due));
+            // It only fails when the agent is shutting down.
+            let _ = started.await;
+        });
+    }
+
+    fn start_again(self: &Arc<Self>, id: &str, due: Instant) {
+        let is_due = |container: &Container| container.restarting == Some(due);
+        let waiting = self.get(id).filter(is_due);
+        let Some(waiting) = waiting.filter(|_| !self.is_closing.load(Ordering::Relaxed)) else {
+            return;
+        };
+        let name = waiting.record.name;
+        let made = self.past_ends(|| self.revive(id, is_due));
+        let is_made = |container: &Container| container.record.phase == Phase::Created;
+        let begun = match made {
+            Ok(()) if self.get(id).is_some_and(|container| is_made(&container)) => {
+                self.begin(id, name.clone())
+            }
+            made => made,
+        };
+        if let Err(error) = begun {
+            tracing::warn!(container = name, %error, "a container is not started again");
+            self.try_once_more(id);
+        }
+    }
+
+    /// After a failure to make it again: the host may let that be done later.
+    fn try_once_more(self: &Arc<Self>, id: &str) {
+        let restart = {
+            let mut table = lock(&self.table);
+            let Some(container) = table.get_mut(id) else {
+                return;
+            };
+            match container.record.phase {
+                Phase::Exited(code) if container.restarting.is_none() => {
+                    let lasted = Duration::ZERO;
+                    container.plan_restart(End { code, lasted });
+                    container.restarting
+                }
+                _ => None,
+            }
+        };
+        if let Some(due) = restart {
+            self.start_at(id.to_owned(), due);
+        }
+    }
+
+    /// Somebody stops it: it is not started again.
+    pub(super) fn note_stop(&self, id: &str) {
+        let stopped = |record: &mut RestartRecord| record.stopped = true;
+        self.note(id, stopped);
+    }
+
+    /// Somebody starts it: what was counted counts no more.
+    pub(super) fn note_start(&self, id: &str) {
+        let anew = |record: &mut RestartRecord| {
+            *record = RestartRecord {
+                started: record.started,
+                ..RestartRecord::default()
+            };
+        };
+        self.note(id, anew);
+    }
+
+    fn note(&self, id: &str, change: impl FnOnce(&mut RestartRecord)) {
+        let kept = {
+            let mut table = lock(&self.table);
+            let Some(container) = table.get_mut(id) else {
+                return;
+            };
+            container.restarting = None;
+            change(&mut container.record.restart);
+            let has_policy = container.record.create.restart != RestartPolicy::No;
+            let journal = &self.ground.journal;
+            has_policy.then(|| journal.put(&container_key(id), &container.record))
+        };
+        if let Some(Err(error)) = kept.map(Kept::wait) {
+            tracing::warn!(container = id, %error, "whether a container is to run is not on record");
+        }
+    }
+}
+
+impl Container {
+    /// After its end: when it is started again, if it is.
+    pub(super) fn plan_restart(&mut self, end: End) {
+        let policy = self.record.create.restart;
+        let pause = self.record.restart.after(policy, end);
+        self.restarting = pause.map(|pause| Instant::now() + pause);
+    }
+
+    /// Whether a start of the agent starts it.
+    fn is_wanted(&self) -> bool {
+        let record = &self.record;
+        match record.phase {
+            Phase::Exited(code) => record.restart.at_start(record.create.restart, code),
+            Phase::Created | Phase::Running => false,
+        }
+    }
+}
