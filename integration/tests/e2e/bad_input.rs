@@ -245,7 +245,7 @@ fn a_published_port_cannot_be_published_again() {
         "8080",
         &["run", "--rm", "-p", "8080:81", "--", "true"],
     );
-    for malformed in ["80", "x:80", "70000:80", "8081:0", "8081:80/sctp"] {
+    for malformed in ["80:", "x:80", "70000:80", "8081:0", "8081:80/sctp"] {
         refuses(
             &host,
             USAGE,

@@ -10,6 +10,7 @@ mod cni;
 mod csum;
 mod dns;
 mod docker;
+mod docker_words;
 mod ends;
 mod frames;
 mod handed_over;
