@@ -133,6 +133,12 @@ impl Client {
         self.fetch(&format!("/networks/{}", segment(name))).await
     }
 
+    /// The same without what was counted, for which every port and the packet filter would be asked.
+    pub async fn network_uncounted(&self, name: &str) -> Answer<NetworkDetail> {
+        self.fetch(&format!("/networks/{}?counters=false", segment(name)))
+            .await
+    }
+
     pub async fn remove_network(&self, name: &str) -> Answer<()> {
         self.delete(&format!("/networks/{}", segment(name))).await
     }

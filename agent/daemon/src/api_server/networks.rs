@@ -58,16 +58,29 @@ async fn prune(State(agent): State<Arc<Agent>>) -> Reply<Pruned> {
         .map(Json)
 }
 
+/// How much is asked.
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+struct DetailQuery {
+    /// `false` leaves out what was counted, `drops` and `gone`, for which every port and the packet filter are asked.
+    counters: Option<bool>,
+}
+
 /// Shows one network, by name, id or unique prefix of its id.
-#[utoipa::path(get, path = "/networks/{name}", params(("name" = String, Path)),
+#[utoipa::path(get, path = "/networks/{name}", params(("name" = String, Path), DetailQuery),
     responses((status = 200, body = NetworkDetail), (status = "default", body = ApiError)))]
 async fn inspect(
     State(agent): State<Arc<Agent>>,
     Path(name): Path<String>,
+    Query(query): Query<DetailQuery>,
 ) -> Reply<NetworkDetail> {
-    blocking(agent, move |agent| Ok(agent.networks.inspect(&name)?))
-        .await
-        .map(Json)
+    let counted = query.counters.unwrap_or(true);
+    blocking(agent, move |agent| {
+        Ok(agent.networks.inspect(&name, counted)?)
+    })
+    .await
+    .map(Json)
 }
 
 /// Calls a network otherwise that nobody is on.

@@ -1,12 +1,18 @@
 //! Detaching: the same steps whether somebody said so, the sandbox is gone, or attaching failed half-way.
 
+use std::fs::File;
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::mpsc::sync_channel;
+use std::time::Duration;
 
 use agent_api::ApiError;
 use agent_core::name::short;
 use agent_core::record::{NetnsId, Owner};
+use agent_host::Netns;
+use agent_host::netlink::LinkEnd;
 use switch_core::Mac;
-use switch_io::RemovedPort;
+use switch_io::{RemovedPort, whereabouts};
 
 use super::{Endpoints, Place};
 use crate::journal::Kept;
@@ -14,12 +20,31 @@ use crate::seats::Attached;
 use crate::sharing::claims::is_reserve;
 
 impl Endpoints {
-    /// Detaches an endpoint. One that is gone already is no error.
-    pub(crate) fn remove(&self, id: &str) {
-        if let Ok((place, attached)) = self.find(id) {
-            self.detach(&place, &attached.record.owner, id);
-            tracing::info!(id, network = place.record.name, "endpoint removed");
+    /// Detaches an endpoint. One that is gone already is no error. Its names and addresses are free when this returns, and its
+    /// link is out of sight; what the kernel does about it afterwards, only the next act on its sandbox waits for.
+    pub(crate) fn remove(self: &Arc<Self>, id: &str) {
+        let Ok((place, attached)) = self.find(id) else {
+            return;
+        };
+        let network = place.record.name.clone();
+        let link = link_end(&attached);
+        let (told, freed) = sync_channel(1);
+        let endpoints = Arc::clone(self);
+        self.ground.runtime.spawn_blocking(move || {
+            let _turn = endpoints.turns.take(attached.record.owner.clone());
+            let removed = endpoints.clear(&place, &attached.record.id);
+            // Whoever waited may have given up.
+            let _ = told.send(());
+            // Within the turn: two descriptors hold the link.
+            drop(removed);
+            drop(attached);
+        });
+        // It fails where the act did, which the log tells.
+        let _ = freed.recv();
+        if let Some(link) = link {
+            link.wait(END_PATIENCE);
         }
+        tracing::info!(id, network, "endpoint removed");
     }
 
     /// Detaches a sandbox from one network, or from all of them. A path that leads nowhere any more is as good as when it was
@@ -103,3 +128,13 @@ impl Endpoints {
         Some(self.ground.switch.remove_port(port))
     }
 }
+
+/// Nothing where there is no link.
+fn link_end(attached: &Attached) -> Option<LinkEnd> {
+    let (namespace, link) = whereabouts(attached.plug.tap.as_ref()?).ok()?;
+    let netns = Netns::from_file(File::from(namespace), Path::new(&link)).ok()?;
+    LinkEnd::of(&netns, &link).ok()
+}
+
+/// The kernel takes about a millisecond, and more while much ends at once.
+const END_PATIENCE: Duration = Duration::from_millis(200);

@@ -1,6 +1,6 @@
 //! What the API shows of networks.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use agent_api::{
     Driver, FdbEntryView, FdbKind, NetworkDetail, NetworkSummary, OverlayDetail, PortTotals,
@@ -51,17 +51,11 @@ impl Networks {
         closed.collect()
     }
 
-    pub(crate) fn inspect(&self, called: &str) -> Result<NetworkDetail, Find> {
+    /// Counters cost a look into each port's namespace and a call of `nft`, so that they are left out unless `counted`.
+    pub(crate) fn inspect(&self, called: &str, counted: bool) -> Result<NetworkDetail, Find> {
         let seen = self.see(called)?;
         let record = &seen.place.record;
         let segment = seen.place.segment.as_deref();
-        let ids: Vec<_> = seen.owners().into_keys().collect();
-        let mut sum = seen.gone.clone();
-        for counts in self.ground.switch.counters_of(&ids).values() {
-            sum += counts;
-        }
-        let mut drops = drops(&sum);
-        drops.extend(filter_drops(&self.filter.drops(), &record.host_link()));
         let attached = seen.attached.iter();
         Ok(NetworkDetail {
             summary: NetworkSummary {
@@ -80,13 +74,29 @@ impl Networks {
             options: record.options.clone(),
             host_link: seen.ways.host.as_ref().map(|host| host.link.clone()),
             endpoints: attached.map(|attached| attached.detail(record)).collect(),
-            drops,
-            gone: segment.map(|_| totals(&seen.gone)),
+            drops: match counted {
+                true => self.drops(&seen),
+                false => BTreeMap::new(),
+            },
+            gone: segment.filter(|_| counted).map(|_| totals(&seen.gone)),
             forwarder: segment.and_then(|segment| segment.edge.report()),
             dhcp: segment.and_then(|segment| segment.edge.dhcp()),
             overlay: self.overlay(&seen),
             patches: self.patched_to(&record.id),
         })
+    }
+
+    /// What the network's ports and the packet filter at its host port dropped.
+    fn drops(&self, seen: &Seen) -> BTreeMap<String, u64> {
+        let ids: Vec<_> = seen.owners().into_keys().collect();
+        let mut sum = seen.gone.clone();
+        for counts in self.ground.switch.counters_of(&ids).values() {
+            sum += counts;
+        }
+        let mut dropped = drops(&sum);
+        let host_link = seen.place.record.host_link();
+        dropped.extend(filter_drops(&self.filter.drops(), &host_link));
+        dropped
     }
 
     pub(crate) fn fdb(&self, called: &str) -> Result<Vec<FdbEntryView>, Find> {

@@ -65,7 +65,7 @@ impl LinkWatch {
 }
 
 // linux/rtnetlink.h
-const RTNLGRP_LINK: u32 = 1;
+pub(super) const RTNLGRP_LINK: u32 = 1;
 const RTNLGRP_IPV4_IFADDR: u32 = 5;
 const RTNLGRP_IPV6_IFADDR: u32 = 9;
 /// An address that is replaced goes and comes within a few milliseconds.

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use agent_host::netlink::{
-    HostLink, LinkName, LinkSettings, Neighbor, Netlink, NetlinkError, Route, SandboxLink,
+    HostLink, LinkEnd, LinkName, LinkSettings, Neighbor, Netlink, NetlinkError, Route, SandboxLink,
     configure_host_link, configure_sandbox,
 };
 use agent_host::{EnterNetns, Netns, OpenNetns};
@@ -302,6 +302,21 @@ fn links_can_be_listed_renamed_and_deleted() {
         netlink.delete_link("v2").unwrap();
         assert!(netlink.link_by_name("v1").is_err());
     });
+}
+
+#[test]
+fn a_link_that_ends_is_seen_to_go_and_another_is_not() {
+    let sandbox = netns();
+    within(&sandbox, || {
+        run("ip tuntap add dev one mode tap");
+        run("ip tuntap add dev other mode tap");
+    });
+    let end = LinkEnd::of(&sandbox, "one").unwrap();
+    within(&sandbox, || run("ip link del other"));
+    assert!(!end.wait(Duration::ZERO));
+    within(&sandbox, || run("ip link del one"));
+    assert!(end.wait(Duration::ZERO));
+    assert!(LinkEnd::of(&sandbox, "one").is_err());
 }
 
 #[test]

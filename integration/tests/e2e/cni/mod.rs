@@ -7,6 +7,8 @@ mod ipam;
 mod libcni;
 mod podman;
 
+use std::fs;
+
 use serde_json::json;
 
 use self::call::{Call, answer, failure, with_network};
@@ -68,6 +70,19 @@ fn a_second_add_fails_and_a_second_del_does_not() {
     call().make(&host, "DEL").ok();
     host.tapestry(&["network", "rm", "red"]).ok();
     call().make(&host, "DEL").ok();
+}
+
+#[test]
+fn a_link_is_gone_when_del_returns_and_another_may_come_at_once() {
+    let host = with_network();
+    let netns = Netns::new("c1");
+    let call = || Call::add(&netns, "c1");
+    for _ in 0..10 {
+        answer(&call().make(&host, "ADD"));
+        call().make(&host, "DEL").ok();
+        let links = netns.enter(|| fs::read_to_string("/proc/thread-self/net/dev").unwrap());
+        assert!(!links.contains("eth0"), "{links}");
+    }
 }
 
 #[test]
