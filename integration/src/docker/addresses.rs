@@ -80,9 +80,24 @@ impl Addresses {
                 pool.subnet
             )));
         }
+        // The engine asks for another one, again and again, where the host has a route to this one and the user did not name it.
+        if call.pool.is_empty() && self.held().pools(Instant::now()).any(|held| held == pool) {
+            return Err(Refusal::new(format!(
+                "Docker takes no subnet that the host has a route to, unless it is named; add --subnet {}",
+                pool.subnet
+            )));
+        }
+        self.held().hold_pool(pool, Instant::now())?;
         let mut gateways = network.gateways.iter();
         let gateway = gateways.find(|gateway| subnet.contains(*gateway));
         Ok(given(pool, gateway.copied()))
+    }
+
+    /// A pool that the engine asked for has become a network's.
+    pub(super) fn settle(&self, subnet: &str) {
+        if let Ok(pool) = Pool::new(subnet, "") {
+            self.held().release_subnet(pool.subnet);
+        }
     }
 
     async fn free_subnet(&self, v6: bool) -> Result<IpNet, Refusal> {

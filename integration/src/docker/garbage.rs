@@ -25,8 +25,10 @@ impl Missing {
     }
 }
 
-/// Between the first look and the last.
-pub(super) const PATIENCE: Duration = Duration::from_secs(30);
+/// Between the first look at which something is missing, and the last.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// A little longer, so that the second look is the last.
+pub(super) const BETWEEN_LOOKS: Duration = Duration::from_secs(31);
 
 #[cfg(test)]
 mod tests {

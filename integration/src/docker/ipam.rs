@@ -147,6 +147,11 @@ impl Held {
         self.pools.remove(pool);
     }
 
+    /// All pools of a subnet.
+    pub(super) fn release_subnet(&mut self, subnet: IpNet) {
+        self.pools.retain(|pool, _| pool.subnet != subnet);
+    }
+
     pub(super) fn addresses(&self, now: Instant) -> impl Iterator<Item = IpAddr> {
         let young = self.addresses.iter();
         young
@@ -266,7 +271,9 @@ mod tests {
         assert_eq!(held.pools(start + HOLD).count(), 0);
         assert_eq!(held.addresses(start + HOLD).count(), 0);
         held.release(address);
+        held.release_subnet("10.1.0.0/16".parse().unwrap());
         assert_eq!(held.addresses(start).count(), 0);
+        assert_eq!(held.pools(start).count(), 0);
     }
 
     #[test]

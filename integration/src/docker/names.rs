@@ -10,7 +10,7 @@ use tokio::time::{MissedTickBehavior, interval, sleep};
 
 use super::book::Page;
 use super::engine::{AskEngine, Engine, EngineContainer, EngineNetwork, Event, Seat};
-use super::garbage::{Missing, PATIENCE};
+use super::garbage::{BETWEEN_LOOKS, Missing};
 use super::plugin::{Plugin, network_of};
 use super::translate::{is_of_engine, key};
 use super::wire::{Id, Refusal};
@@ -21,6 +21,8 @@ pub(super) struct Follower {
     engine: Engine,
     networks: Missing,
     endpoints: Missing,
+    /// Networks whose other name was told of; it is tried again at every look.
+    unnamed: BTreeSet<Id>,
 }
 
 /// Why a look was given up. It is repeated.
@@ -43,6 +45,7 @@ impl Follower {
             engine,
             networks: Missing::default(),
             endpoints: Missing::default(),
+            unnamed: BTreeSet::new(),
         }
     }
 
@@ -68,7 +71,8 @@ impl Follower {
         let mut events = self.engine.events().await?;
         let engine = self.engine.info().await?.id;
         tracing::info!(engine, "names come from Docker's events");
-        let mut looks = interval(PATIENCE);
+        self.name_all().await?;
+        let mut looks = interval(BETWEEN_LOOKS);
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
@@ -78,7 +82,7 @@ impl Follower {
         }
     }
 
-    async fn hear(&self, engine: &str, event: &Event) -> Result<(), Look> {
+    async fn hear(&mut self, engine: &str, event: &Event) -> Result<(), Look> {
         match (event.kind.as_str(), event.action.as_str()) {
             ("network", "create") => match self.engine.network(&event.actor.id).await? {
                 Some(network) => self.adopt(engine, &network).await,
@@ -93,6 +97,17 @@ impl Follower {
         }
     }
 
+    /// What happened while nobody listened.
+    async fn name_all(&self) -> Result<(), Look> {
+        for container in self.engine.containers().await? {
+            let mut seats = container.network_settings.networks.values();
+            if seats.any(|seat| id(&seat.endpoint).is_some()) {
+                self.name_container(&container.id).await?;
+            }
+        }
+        Ok(())
+    }
+
     /// Everything that the engine lists, beside everything that the plugin made.
     async fn look(&mut self, engine: &str) -> Result<(), Look> {
         let listed = self.engine.networks().await?;
@@ -103,15 +118,10 @@ impl Follower {
         let of_engine = |(_, page): &&(Id, Page)| page.engine.as_deref() == Some(engine);
         let pages: BTreeMap<_, _> = pages.iter().filter(of_engine).cloned().collect();
         let containers = self.engine.containers().await?;
-        let mut known = BTreeSet::new();
-        for container in &containers {
-            let seats = container.network_settings.networks.values();
-            let endpoints: Vec<_> = seats.filter_map(|seat| id(&seat.endpoint)).collect();
-            if !endpoints.is_empty() {
-                self.name_container(&container.id).await?;
-            }
-            known.extend(endpoints);
-        }
+        let seats = containers
+            .iter()
+            .flat_map(|container| container.network_settings.networks.values());
+        let known = seats.filter_map(|seat| id(&seat.endpoint)).collect();
         self.collect_endpoints(&pages, known).await?;
         let listed: BTreeSet<_> = listed
             .iter()
@@ -121,7 +131,7 @@ impl Follower {
     }
 
     /// Notes which engine knows a network of the plugin's, and calls the agent's as the engine does.
-    async fn adopt(&self, engine: &str, network: &EngineNetwork) -> Result<(), Look> {
+    async fn adopt(&mut self, engine: &str, network: &EngineNetwork) -> Result<(), Look> {
         let Some(id) = id(&network.id) else {
             return Ok(());
         };
@@ -141,7 +151,7 @@ impl Follower {
         }
     }
 
-    async fn rename(&self, id: &Id, name: &str) -> Result<(), Look> {
+    async fn rename(&mut self, id: &Id, name: &str) -> Result<(), Look> {
         let client = &self.plugin.client;
         match client.network(id.as_str()).await {
             Ok(network) if network.summary.name != name => {}
@@ -151,11 +161,15 @@ impl Follower {
         let update = NetworkUpdate {
             name: Some(name.to_owned()),
         };
-        match client.update_network(id.as_str(), &update).await {
+        let renaming = self.plugin.renaming.write().await;
+        let renamed = client.update_network(id.as_str(), &update).await;
+        drop(renaming);
+        match renamed {
             Ok(_) => tracing::info!(network = id.short(), name, "named as Docker does"),
-            Err(reason) => {
+            Err(reason) if self.unnamed.insert(id.clone()) => {
                 tracing::info!(network = id.short(), name, %reason, "not named as Docker does");
             }
+            Err(_) => {}
         }
         Ok(())
     }
@@ -242,6 +256,7 @@ impl Follower {
         for lost in self.networks.look(missing.collect(), Instant::now()) {
             match self.plugin.forget_network(&lost).await {
                 Ok(()) => {
+                    self.unnamed.remove(&lost);
                     tracing::info!(network = lost.short(), "removed: Docker knows it no more")
                 }
                 // Somebody else is on it, who has to leave first.

@@ -8,7 +8,7 @@ use agent_api::{Client, ClientError, ErrorKind, NetworkDetail};
 use ipnet::IpNet;
 use serde::Serialize;
 use serde_json::{Value, json};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, RwLock};
 
 use super::addresses::Addresses;
 use super::book::{Book, Page};
@@ -29,6 +29,8 @@ pub(super) struct Plugin {
     pub(super) addresses: Addresses,
     /// Told when the engine has started: it activates its plugins once.
     pub(super) activated: Arc<Notify>,
+    /// Held while a network gets another name, when nobody may come to it; shared by those who come.
+    pub(super) renaming: RwLock<()>,
 }
 
 /// An answer's document, or why there is none.
@@ -71,13 +73,19 @@ impl Plugin {
 
     async fn create_network(&self, body: &[u8]) -> Answer {
         let call: CreateNetwork = read(body)?;
-        let pool = call
-            .v4
-            .iter()
-            .find(|pool| pool.address_space == ADDRESS_SPACE);
-        let range = pool.and_then(|pool| self.addresses.range_of(&pool.pool));
-        match wish(&call, range)? {
-            Wish::Attach { network, page } => self.attach(&call, &network, page).await,
+        let pools = call.v4.iter().chain(&call.v6);
+        let ours = pools.filter(|pool| pool.address_space == ADDRESS_SPACE);
+        let range = ours
+            .clone()
+            .find_map(|pool| self.addresses.range_of(&pool.pool));
+        let made = self.make(&call, range).await?;
+        ours.for_each(|pool| self.addresses.settle(&pool.pool));
+        Ok(made)
+    }
+
+    async fn make(&self, call: &CreateNetwork, range: Option<IpNet>) -> Answer {
+        match wish(call, range)? {
+            Wish::Attach { network, page } => self.attach(call, &network, page).await,
             Wish::Make { create, page } => {
                 let was_there = self.book.find(&call.network).await.map_err(unwritten)?;
                 self.note(&call.network, &page).await?;
@@ -166,6 +174,7 @@ impl Plugin {
         let call: CreateEndpoint = read(body)?;
         let page = self.page(&call.network).await?;
         let wished = endpoint(&call, network_of(&call.network, &page))?;
+        let _renaming = self.renaming.read().await;
         let made = match self.client.create_endpoint(&wished).await {
             Ok(made) => made,
             Err(error) => {

@@ -11,7 +11,7 @@ use axum::http::{StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use ipnet::IpNet;
 use serde_json::{Value, json};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, RwLock};
 
 use super::addresses::Addresses;
 use super::book::Book;
@@ -49,6 +49,7 @@ pub async fn serve(options: PluginOptions, warn: impl Fn(String)) {
         client,
         book,
         activated: Arc::new(Notify::new()),
+        renaming: RwLock::default(),
     });
     let follower = Follower::new(Arc::clone(&plugin), Engine::new(options.engine));
     let router = Router::new()

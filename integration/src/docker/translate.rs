@@ -100,7 +100,7 @@ pub(super) fn check_fit(call: &CreateNetwork, network: &NetworkDetail) -> Result
     match pools(call)?.iter().find(|pool| !fits(pool)) {
         None => Ok(()),
         Some(other) => Err(Refusal::new(format!(
-            "network {name} has {}, and not {}; give --ipam-driver null, or --ipam-driver tapestry --ipam-opt {NETWORK}={name}",
+            "network {name} has {}, and not {}; give --ipam-driver null, or --ipam-driver tapestry and its own --subnet",
             list(&network.subnets),
             other.subnet
         ))),
@@ -410,7 +410,7 @@ mod tests {
             v4("LocalDefault", "10.63.0.0/24", "10.63.0.9/24"),
         ] {
             let told = fit(pools).unwrap_err().0;
-            assert!(told.contains("--ipam-opt network=red"), "{told}");
+            assert!(told.contains("10.63.0.0/24, and not"), "{told}");
         }
         let internal = create(json!({"Options": {"com.docker.network.internal": true}}));
         assert!(check_fit(&internal, &red()).is_err());

@@ -253,6 +253,12 @@ pub(super) fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, Refusal> {
             "the request is empty; the answer to the first attempt was lost, do it again",
         ));
     }
+    // A list would be read as the members in their order.
+    if body.first() != Some(&b'{') {
+        return Err(Refusal::new(
+            "the request is not understood: it is no JSON object",
+        ));
+    }
     serde_json::from_slice(body)
         .map_err(|error| Refusal::new(format!("the request is not understood: {error}")))
 }
@@ -299,7 +305,9 @@ mod tests {
         let told = |text: &str| read::<NetworkOnly>(text.as_bytes()).unwrap_err().0;
         assert!(told("").contains("empty"));
         assert!(told("{}").contains("NetworkID"));
-        assert!(told("[").contains("not understood"));
+        for wrong in ["[", "[]", "{", "null"] {
+            assert!(told(wrong).contains("not understood"));
+        }
         for wrong in [r#""""#, "7", r#""../../etc""#, r#""ABCDEF""#] {
             let told = told(&format!(r#"{{"NetworkID":{wrong}}}"#));
             assert!(told.contains("not understood"), "{told}");

@@ -147,6 +147,17 @@ impl Docker {
         command
     }
 
+    /// Waits until the agent calls a network as the engine does: its events come a moment later.
+    pub(super) fn await_name(&self, network: &str) {
+        eventually(Duration::from_secs(5), "the network has its name", || {
+            let networks = self.host.networks();
+            networks
+                .iter()
+                .any(|known| known.name == network)
+                .then_some(())
+        });
+    }
+
     /// Starts a container that does nothing.
     #[track_caller]
     pub(super) fn idle(&self, name: &str, network: &str, options: &[&str]) {

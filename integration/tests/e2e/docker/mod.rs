@@ -1,4 +1,8 @@
 //! Docker's containers on tapestry networks, by Docker's own commands.
 
 mod engine;
+mod network;
+mod ports;
+mod restarts;
 mod run;
+mod socket;

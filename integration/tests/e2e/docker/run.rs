@@ -1,6 +1,9 @@
-//! `docker network create -d tapestry`, `docker run` and what people say with them.
+//! `docker run` and `docker network connect`, with what people say at them.
+
+use std::fmt::Write as _;
 
 use super::engine::{Docker, IMAGE};
+use crate::harness::{OUTSIDE_IP, OUTSIDE_IP6};
 
 #[test]
 fn containers_reach_each_other_by_address_and_by_name() {
@@ -11,7 +14,7 @@ fn containers_reach_each_other_by_address_and_by_name() {
     docker.idle("one", "web", &[]);
     docker.idle("two", "web", &["--network-alias", "second"]);
     let address = docker.address("two", "web");
-    for target in [&*address, "two", "second"] {
+    for target in [&*address, "two", "second", &OUTSIDE_IP.to_string()] {
         assert!(docker.pings("one", target), "{target}");
     }
     let links = docker.exec("one", "ip link").ok();
@@ -30,23 +33,168 @@ fn containers_reach_each_other_by_address_and_by_name() {
 }
 
 #[test]
-fn a_container_has_a_way_out() {
+fn wishes_are_granted() {
     let docker = Docker::start();
+    let create = [
+        "network",
+        "create",
+        "-d",
+        "tapestry",
+        "--subnet",
+        "10.70.0.0/24",
+        "--ipv6",
+        "--subnet",
+        "fd70::/64",
+    ];
+    let options = [
+        "-o",
+        "com.docker.network.driver.mtu=1400",
+        "-o",
+        "com.docker.network.container_iface_prefix=net",
+    ];
     docker
-        .docker(&["network", "create", "-d", "tapestry", "web"])
+        .docker(&[&create[..], &options, &["web"]].concat())
         .ok();
-    let out = crate::harness::OUTSIDE_IP.to_string();
-    let run = [
+    let wishes = [
+        "--ip",
+        "10.70.0.77",
+        "--ip6",
+        "fd70::77",
+        "--mac-address",
+        "02:00:00:00:00:77",
+    ];
+    docker.idle("one", "web", &wishes);
+    let shown = docker.exec("one", "ip addr show net0").ok();
+    for part in [
+        "10.70.0.77/24",
+        "fd70::77/64",
+        "02:00:00:00:00:77",
+        "mtu 1400",
+    ] {
+        assert!(shown.contains(part), "{part}: {shown}");
+    }
+    docker.idle("two", "web", &[]);
+    for target in ["10.70.0.77", "fd70::77", &OUTSIDE_IP6.to_string()] {
+        assert!(docker.pings("two", target), "{target}");
+    }
+    let taken = [
         "run",
         "--rm",
-        "--init",
         "--network",
         "web",
+        "--ip",
+        "10.70.0.77",
         IMAGE,
-        "ping",
-        "-c1",
-        "-W5",
-        &out,
+        "true",
     ];
-    docker.docker(&run).ok();
+    docker.docker(&taken).refused(125);
+}
+
+#[test]
+fn an_internal_network_leads_nowhere() {
+    let docker = Docker::start();
+    docker
+        .docker(&[
+            "network",
+            "create",
+            "-d",
+            "tapestry",
+            "--internal",
+            "inside",
+        ])
+        .ok();
+    docker.idle("one", "inside", &[]);
+    docker.idle("two", "inside", &[]);
+    assert!(docker.pings("one", "two"));
+    let shown = docker.exec("one", "ip link; ip route").ok();
+    assert!(
+        !shown.contains("eth1") && !shown.contains("default"),
+        "{shown}"
+    );
+    let out = docker.exec("one", &format!("ping -c1 -W1 {OUTSIDE_IP}"));
+    assert_ne!(out.status, 0, "{out:?}");
+}
+
+#[test]
+fn a_running_container_comes_and_goes() {
+    let docker = Docker::start();
+    for name in ["red", "blue"] {
+        docker
+            .docker(&["network", "create", "-d", "tapestry", name])
+            .ok();
+        docker.idle(&format!("on-{name}"), name, &[]);
+    }
+    docker.idle("both", "red", &[]);
+    for _ in 0..2 {
+        docker
+            .docker(&["network", "connect", "--alias", "b", "blue", "both"])
+            .ok();
+        for peer in ["on-red", "on-blue"] {
+            assert!(docker.pings("both", peer), "{peer}");
+        }
+        assert!(docker.pings("on-blue", "b"));
+        docker
+            .docker(&["network", "disconnect", "blue", "both"])
+            .ok();
+        assert!(!docker.exec("both", "ip link").ok().contains("eth1"));
+        assert!(docker.pings("both", "on-red"));
+    }
+    assert_eq!(docker.host.network("blue").endpoints.len(), 1);
+    // Another address and another link, and the same name.
+    docker.docker(&["restart", "-t", "1", "both"]).ok();
+    assert!(docker.pings("on-red", "both"));
+}
+
+#[test]
+fn twenty_start_at_once() {
+    let docker = Docker::start();
+    docker
+        .docker(&[
+            "network",
+            "create",
+            "-d",
+            "tapestry",
+            "--ipam-driver",
+            "tapestry",
+            "web",
+        ])
+        .ok();
+    let children: Vec<_> = (0..20)
+        .map(|number| {
+            let name = format!("c{number}");
+            let run = [
+                "run",
+                "-d",
+                "--init",
+                "--name",
+                &name,
+                "--network",
+                "web",
+                IMAGE,
+                "sleep",
+                "1000",
+            ];
+            docker
+                .command(&run)
+                .stdout(std::process::Stdio::null())
+                .spawn()
+                .unwrap()
+        })
+        .collect();
+    for mut child in children {
+        assert!(child.wait().unwrap().success());
+    }
+    let names = (0..20).fold(String::new(), |mut script, number| {
+        write!(
+            script,
+            "ping -c1 -W2 c{number} >/dev/null || echo c{number};"
+        )
+        .unwrap();
+        script
+    });
+    assert_eq!(docker.exec("c0", &names).ok(), "");
+    let endpoints = docker.host.network("web").endpoints;
+    let addresses: std::collections::BTreeSet<_> =
+        endpoints.iter().map(|one| one.addresses.clone()).collect();
+    assert_eq!(addresses.len(), 20);
 }

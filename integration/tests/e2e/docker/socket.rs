@@ -1,0 +1,305 @@
+//! The plugin's socket, called as no engine would.
+
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::PathBuf;
+
+use rustix::process::Signal;
+use serde_json::{Value, json};
+
+use crate::harness::{Host, Reply, eventually, request_raw};
+
+/// An agent with a plugin where the test says.
+fn with_plugin(host: &Host) -> PathBuf {
+    let (config, socket) = (host.dir().join("agent.toml"), host.dir().join("p.sock"));
+    let text = std::fs::read_to_string(&config).unwrap();
+    let at = format!(
+        "plugin = {socket:?}\nengine = {:?}",
+        host.dir().join("no.sock")
+    );
+    std::fs::write(&config, text.replace("plugin = \"off\"", &at)).unwrap();
+    host.launch();
+    eventually(
+        std::time::Duration::from_secs(5),
+        "the plugin is there",
+        || socket.exists().then_some(()),
+    );
+    socket
+}
+
+fn id(digit: char) -> String {
+    digit.to_string().repeat(64)
+}
+
+struct Plugin(PathBuf);
+
+impl Plugin {
+    fn raw(&self, method: &str, body: &str) -> Reply {
+        request_raw(&self.0, "POST", &format!("/{method}"), body.as_bytes()).unwrap()
+    }
+
+    #[track_caller]
+    fn ok(&self, method: &str, body: &Value) -> Value {
+        let reply = self.raw(method, &body.to_string());
+        assert_eq!(reply.status, 200, "{reply:?}");
+        assert!(
+            reply.body.get("Err").is_none() && reply.body.get("Error").is_none(),
+            "{reply:?}"
+        );
+        reply.body
+    }
+
+    /// What a call says that had to be refused, in its protocol's own form.
+    #[track_caller]
+    fn refused(&self, method: &str, body: &str) -> String {
+        let reply = self.raw(method, body);
+        let key = if method.starts_with("Ipam") {
+            "Error"
+        } else {
+            "Err"
+        };
+        let told = reply.body[key]
+            .as_str()
+            .unwrap_or_else(|| panic!("{reply:?}"));
+        assert!(!told.is_empty() && !told.contains('\n'), "{told}");
+        told.to_owned()
+    }
+
+    fn create_network(&self, digit: char, subnet: &str, gateway: &str) -> Value {
+        let pool = json!([{"AddressSpace": "LocalDefault", "Pool": subnet, "Gateway": gateway}]);
+        let call =
+            json!({"NetworkID": id(digit), "Options": null, "IPv4Data": pool, "IPv6Data": []});
+        self.ok("NetworkDriver.CreateNetwork", &call)
+    }
+}
+
+#[test]
+fn every_call_may_come_twice() {
+    let host = Host::without_agent();
+    let plugin = Plugin(with_plugin(&host));
+    let activated = plugin.raw("Plugin.Activate", "").body;
+    assert_eq!(
+        activated,
+        json!({"Implements": ["NetworkDriver", "IpamDriver"]})
+    );
+    let scope = plugin.raw("NetworkDriver.GetCapabilities", "").body;
+    assert_eq!(scope["Scope"], "local");
+    let endpoint = json!({"NetworkID": id('a'), "EndpointID": id('e'), "Options": null,
+        "Interface": {"Address": "10.70.0.9/24", "AddressIPv6": "", "MacAddress": ""}});
+    for _ in 0..2 {
+        plugin.create_network('a', "10.70.0.0/24", "10.70.0.1/24");
+        let made = plugin.ok("NetworkDriver.CreateEndpoint", &endpoint);
+        assert_eq!(made["Interface"]["MacAddress"], "02:42:0a:46:00:09");
+        assert!(made["Interface"].get("Address").is_none(), "{made}");
+    }
+    let other = json!({"NetworkID": id('a'), "EndpointID": id('e'), "Interface": {"Address": "10.70.0.10/24"}});
+    let told = plugin.refused("NetworkDriver.CreateEndpoint", &other.to_string());
+    assert!(told.contains("already"), "{told}");
+    let both = json!({"NetworkID": id('a'), "EndpointID": id('e')});
+    let joined = plugin.ok("NetworkDriver.Join", &both);
+    assert_eq!(
+        (&joined["Gateway"], &joined["DisableGatewayService"]),
+        (&json!("10.70.0.1"), &json!(false))
+    );
+    // Restarted, it knows all of it still; and what is gone is no error.
+    host.stop_agent(Signal::KILL);
+    host.launch();
+    eventually(
+        std::time::Duration::from_secs(5),
+        "the plugin is there",
+        || UnixStream::connect(&plugin.0).ok(),
+    );
+    assert_eq!(plugin.ok("NetworkDriver.Join", &both), joined);
+    for _ in 0..2 {
+        plugin.ok("NetworkDriver.EndpointOperInfo", &both);
+        plugin.ok("NetworkDriver.RevokeExternalConnectivity", &both);
+        plugin.ok("NetworkDriver.Leave", &both);
+        plugin.ok("NetworkDriver.DeleteEndpoint", &both);
+        plugin.ok(
+            "NetworkDriver.DeleteNetwork",
+            &json!({"NetworkID": id('a')}),
+        );
+        plugin.ok(
+            "IpamDriver.ReleaseAddress",
+            &json!({"PoolID": "10.70.0.0/24", "Address": "10.70.0.9"}),
+        );
+        plugin.ok("IpamDriver.ReleasePool", &json!({"PoolID": "10.70.0.0/24"}));
+    }
+}
+
+#[test]
+fn a_malformed_call_is_refused_in_the_protocols_form_and_makes_nothing() {
+    let host = Host::without_agent();
+    let plugin = Plugin(with_plugin(&host));
+    for method in [
+        "NetworkDriver.CreateNetwork",
+        "NetworkDriver.DeleteNetwork",
+        "NetworkDriver.CreateEndpoint",
+        "NetworkDriver.DeleteEndpoint",
+        "NetworkDriver.EndpointOperInfo",
+        "NetworkDriver.Join",
+        "NetworkDriver.Leave",
+        "NetworkDriver.ProgramExternalConnectivity",
+        "NetworkDriver.RevokeExternalConnectivity",
+        "IpamDriver.RequestPool",
+        "IpamDriver.ReleasePool",
+        "IpamDriver.RequestAddress",
+        "IpamDriver.ReleaseAddress",
+    ] {
+        for body in ["", "{", "[]", "7", "null", "\u{1}"] {
+            plugin.refused(method, body);
+        }
+    }
+    assert_eq!(
+        plugin.raw("NetworkDriver.AllocateNetwork", "{}").status,
+        404
+    );
+    assert_eq!(plugin.raw("Nonsense", "{}").status, 404);
+    let long = "x".repeat(100);
+    for (method, body) in [
+        (
+            "NetworkDriver.CreateNetwork",
+            json!({"NetworkID": "../../etc/passwd"}),
+        ),
+        (
+            "NetworkDriver.CreateNetwork",
+            json!({"NetworkID": id('a'), "IPv4Data": [{"Pool": "10.0.0.0/99"}]}),
+        ),
+        (
+            "NetworkDriver.CreateNetwork",
+            json!({"NetworkID": id('a'), "IPv4Data": {"Pool": "10.0.0.0/8"}}),
+        ),
+        (
+            "NetworkDriver.CreateNetwork",
+            json!({"NetworkID": id('a'), "Options": {"com.docker.network.generic": {"com.docker.network.container_iface_prefix": long}}}),
+        ),
+        (
+            "NetworkDriver.CreateNetwork",
+            json!({"NetworkID": id('a'), "Options": {"com.docker.network.generic": {"tap": {"a": 1}}}}),
+        ),
+        (
+            "NetworkDriver.CreateEndpoint",
+            json!({"NetworkID": id('a'), "EndpointID": id('e')}),
+        ),
+        (
+            "NetworkDriver.CreateEndpoint",
+            json!({"NetworkID": id('a'), "EndpointID": id('e'), "Interface": {"Address": "ten"}}),
+        ),
+        (
+            "NetworkDriver.CreateEndpoint",
+            json!({"NetworkID": id('a'), "EndpointID": id('e'), "Options": {"sharks": "1"}}),
+        ),
+        (
+            "NetworkDriver.Join",
+            json!({"NetworkID": id('a'), "EndpointID": id('e'), "SandboxKey": "/etc/passwd"}),
+        ),
+        ("IpamDriver.RequestPool", json!({"Pool": "ten"})),
+        (
+            "IpamDriver.RequestPool",
+            json!({"Pool": "10.0.0.0/24", "SubPool": "10.0.1.0/28"}),
+        ),
+        (
+            "IpamDriver.RequestPool",
+            json!({"Options": {"sharks": "1"}}),
+        ),
+        ("IpamDriver.RequestAddress", json!({"PoolID": "ten"})),
+        (
+            "IpamDriver.RequestAddress",
+            json!({"PoolID": "10.0.0.0/24", "Address": "10.0.1.1"}),
+        ),
+    ] {
+        plugin.refused(method, &body.to_string());
+    }
+    assert_eq!(host.networks().len(), 3, "the predefined ones");
+    let pages = std::fs::read_dir(host.state_dir().join("docker"));
+    assert_eq!(pages.into_iter().flatten().count(), 0);
+}
+
+#[test]
+fn rounds_of_making_and_removing_leave_nothing() {
+    let host = Host::without_agent();
+    let plugin = Plugin(with_plugin(&host));
+    let descriptors = || {
+        std::fs::read_dir(format!("/proc/{}/fd", host.agent_pid().as_raw_nonzero()))
+            .unwrap()
+            .count()
+    };
+    let round = |number: u8| {
+        let (digit, other) = if number % 2 == 0 {
+            ('a', 'b')
+        } else {
+            ('b', 'a')
+        };
+        plugin.create_network(
+            digit,
+            &format!("10.70.{number}.0/24"),
+            &format!("10.70.{number}.1/24"),
+        );
+        let endpoint = json!({"NetworkID": id(digit), "EndpointID": id(other), "Interface": {"Address": format!("10.70.{number}.9/24")}});
+        plugin.ok("NetworkDriver.CreateEndpoint", &endpoint);
+        plugin.ok("NetworkDriver.Join", &endpoint);
+        plugin.ok("NetworkDriver.DeleteEndpoint", &endpoint);
+        plugin.ok("NetworkDriver.DeleteNetwork", &endpoint);
+    };
+    round(0);
+    let links = host.netns.sh("ip -o link");
+    let rules = host.netns.sh("nft -s list ruleset");
+    let before = descriptors();
+    (1..=100).for_each(round);
+    assert_eq!(
+        host.netns.sh("ip -o link").lines().count(),
+        links.lines().count()
+    );
+    assert_eq!(host.netns.sh("nft -s list ruleset"), rules);
+    eventually(
+        std::time::Duration::from_secs(5),
+        "no descriptor is left",
+        || (descriptors() <= before + 4).then_some(()),
+    );
+    assert_eq!(host.networks().len(), 3);
+    assert_eq!(
+        std::fs::read_dir(host.state_dir().join("docker"))
+            .unwrap()
+            .count(),
+        0
+    );
+}
+
+#[test]
+fn a_socket_of_anothers_is_left_alone_and_told_of() {
+    let host = Host::without_agent();
+    let socket = host.dir().join("p.sock");
+    let _other = UnixListener::bind(&socket).unwrap();
+    let config = host.dir().join("agent.toml");
+    let text = std::fs::read_to_string(&config).unwrap();
+    std::fs::write(&config, text.replace("\"off\"", &format!("{socket:?}"))).unwrap();
+    host.launch();
+    let told = eventually(
+        std::time::Duration::from_secs(5),
+        "the agent tells of it",
+        || {
+            let info: agent_api::Info = host.api("GET", "/v1/info", None).ok();
+            info.warnings
+                .into_iter()
+                .find(|line| line.contains("p.sock"))
+        },
+    );
+    assert!(told.contains("another process"), "{told}");
+    host.stop_agent(Signal::TERM);
+    assert!(socket.exists(), "it is the other's");
+}
+
+#[test]
+fn the_socket_goes_with_the_agent_and_a_dead_one_is_replaced() {
+    let host = Host::without_agent();
+    let socket = with_plugin(&host);
+    host.stop_agent(Signal::KILL);
+    assert!(socket.exists());
+    host.launch();
+    eventually(
+        std::time::Duration::from_secs(5),
+        "the plugin answers",
+        || UnixStream::connect(&socket).ok(),
+    );
+    host.stop_agent(Signal::TERM);
+    assert!(!socket.exists());
+}
