@@ -172,6 +172,7 @@ const AGENTS: &[&str] = &[
     "fdb.learning",
     "dns.record",
     "dns.rebind",
+    "dns.intercept",
     "encap",
     "vni",
     "remote",

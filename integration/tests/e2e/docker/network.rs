@@ -77,14 +77,18 @@ fn a_network_that_is_there_is_shared_with_our_own_containers() {
     docker
         .docker(&[&create[..], &["--ipam-driver", "null", "red-too"]].concat())
         .ok();
-    let gateway = "10.63.0.1";
-    // Docker's own resolver asks the network's for the names that it does not know.
-    docker.idle("theirs", "red", &["--dns", gateway]);
-    docker.idle("theirs-too", "red-too", &["--dns", gateway]);
+    // What Docker's own resolver does not know, the network's answers: by itself, or asked by name.
+    docker.idle("theirs", "red", &[]);
+    docker.idle("theirs-too", "red-too", &["--dns", "10.63.0.1"]);
     assert_eq!(docker.address("theirs", "red"), "10.63.0.3");
     assert_eq!(docker.address("theirs-too", "red-too"), "10.63.0.4");
-    for other in ["ours", "theirs-too"] {
-        assert!(docker.pings("theirs", other), "{other}");
+    for (one, other) in [
+        ("theirs", "ours"),
+        ("theirs", "theirs-too"),
+        ("theirs-too", "ours"),
+        ("theirs-too", "theirs"),
+    ] {
+        assert!(docker.pings(one, other), "{one} {other}");
     }
     for other in ["theirs", "theirs-too"] {
         docker
@@ -117,6 +121,7 @@ fn our_own_containers_get_on_a_network_of_dockers() {
     docker.host.idle("ours", "web", &[]);
     docker.idle("theirs", "web", &[]);
     docker.host.exec("ours", "ping -c1 -W2 theirs").ok();
+    assert!(docker.pings("theirs", "ours"));
     docker.docker(&["rename", "theirs", "renamed"]).ok();
     crate::harness::eventually(
         std::time::Duration::from_secs(5),

@@ -214,6 +214,35 @@ fn a_malformed_call_is_refused_in_the_protocols_form_and_makes_nothing() {
     assert_eq!(pages.into_iter().flatten().count(), 0);
 }
 
+/// The plugin tells a wrong word from a wrong value by a list of its own.
+#[test]
+fn every_option_of_the_agents_networks_is_known() {
+    let host = Host::without_agent();
+    let plugin = Plugin(with_plugin(&host));
+    let wrong = json!({"name": "n", "options": {"sharks": "1"}});
+    let told = host
+        .api("POST", "/v1/networks", Some(&wrong))
+        .refusal()
+        .message;
+    let (_, list) = told.split_once("takes ").unwrap();
+    let names: Vec<_> = list
+        .split([' ', ',', ';'])
+        .filter_map(|word| word.split_once('='))
+        .map(|(name, _)| name)
+        .filter(|name| {
+            name.bytes()
+                .all(|byte| byte.is_ascii_lowercase() || byte == b'.')
+        })
+        .collect();
+    assert!(names.contains(&"tap") && names.contains(&"vni"), "{told}");
+    for name in names {
+        let options = json!({"com.docker.network.generic": {name: "?"}});
+        let call = json!({"NetworkID": id('a'), "Options": options});
+        let told = plugin.refused("NetworkDriver.CreateNetwork", &call.to_string());
+        assert!(!told.contains("unknown"), "{told}");
+    }
+}
+
 #[test]
 fn rounds_of_making_and_removing_leave_nothing() {
     let host = Host::without_agent();
