@@ -253,7 +253,7 @@ fn rounds_of_making_and_removing_leave_nothing() {
             .count()
     };
     let round = |number: u8| {
-        let (digit, other) = if number % 2 == 0 {
+        let (digit, other) = if number.is_multiple_of(2) {
             ('a', 'b')
         } else {
             ('b', 'a')
