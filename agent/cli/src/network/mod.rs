@@ -1,0 +1,199 @@
+//! `tapestry network`: make networks, look at them, attach containers to them.
+
+mod create;
+mod list;
+
+use std::io::{self, BufRead};
+use std::net::{Ipv4Addr, Ipv6Addr};
+
+use agent_api::{Client, Connect, Disconnect, EndpointSettings, PatchCreate};
+
+use crate::failure::{Failure, for_each_name};
+use crate::{inspect, output};
+
+/// Make, show and remove networks
+#[derive(Debug, clap::Subcommand)]
+pub(crate) enum Verb {
+    Create(create::Create),
+    Ls(list::Ls),
+    Inspect(inspect::NetworkArgs),
+    Rm(Rm),
+    Connect(ConnectArgs),
+    Disconnect(DisconnectArgs),
+    /// Join two networks of this host to one segment
+    Patch(Pair),
+    /// Part two networks that were joined
+    Unpatch(Pair),
+    Prune(Prune),
+}
+
+/// Remove networks
+#[derive(Debug, clap::Args)]
+pub(crate) struct Rm {
+    /// Names or ids of networks
+    #[arg(required = true, value_name = "NAME")]
+    names: Vec<String>,
+}
+
+/// Attach a running container to a network
+#[derive(Debug, clap::Args)]
+pub(crate) struct ConnectArgs {
+    /// Its IPv4 address on the network
+    #[arg(long, value_name = "ADDRESS")]
+    ip: Option<Ipv4Addr>,
+    /// Its IPv6 address on the network
+    #[arg(long, value_name = "ADDRESS")]
+    ip6: Option<Ipv6Addr>,
+    /// Its MAC address on the network
+    #[arg(long, value_name = "MAC")]
+    mac_address: Option<String>,
+    /// Another name for it on the network; may be repeated
+    #[arg(long, value_name = "NAME")]
+    alias: Vec<String>,
+    /// The network's name or id
+    network: String,
+    /// The container's name or id
+    container: String,
+}
+
+/// Detach a container from a network
+#[derive(Debug, clap::Args)]
+pub(crate) struct DisconnectArgs {
+    /// Take off what is on the network by that name, be it no container of this agent
+    #[arg(short, long)]
+    force: bool,
+    /// The network's name or id
+    network: String,
+    /// The container's name or id
+    container: String,
+}
+
+// Not a doc comment: clap would show it as the text of each command.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Pair {
+    /// The name or id of one network
+    network: String,
+    /// The name or id of the other one
+    other: String,
+}
+
+/// Remove all networks that no container uses
+#[derive(Debug, clap::Args)]
+pub(crate) struct Prune {
+    /// Do not ask first
+    #[arg(short, long)]
+    force: bool,
+}
+
+pub(crate) async fn run(verb: Verb, client: &Client) -> Result<u8, Failure> {
+    match verb {
+        Verb::Create(args) => create::create(args, client).await,
+        Verb::Ls(args) => list::list(&args, client).await,
+        Verb::Inspect(args) => inspect::networks(&args, client).await,
+        Verb::Rm(args) => remove(&args, client).await,
+        Verb::Connect(args) => connect(args, client).await,
+        Verb::Disconnect(args) => disconnect(args, client).await,
+        Verb::Patch(pair) => patch(pair, client).await,
+        Verb::Unpatch(pair) => unpatch(&pair, client).await,
+        Verb::Prune(args) => prune(&args, client).await,
+    }
+}
+
+async fn remove(args: &Rm, client: &Client) -> Result<u8, Failure> {
+    for_each_name(&args.names, async |name| {
+        client.remove_network(name).await?;
+        output::print(&format!("{name}\n"))
+    })
+    .await
+}
+
+async fn connect(args: ConnectArgs, client: &Client) -> Result<u8, Failure> {
+    let connect = Connect {
+        container: args.container,
+        settings: EndpointSettings {
+            ip: args.ip,
+            ip6: args.ip6,
+            mac: args.mac_address,
+            aliases: args.alias,
+        },
+    };
+    client.connect(&args.network, &connect).await?;
+    Ok(0)
+}
+
+async fn disconnect(args: DisconnectArgs, client: &Client) -> Result<u8, Failure> {
+    let disconnect = Disconnect {
+        container: args.container,
+    };
+    match client.disconnect(&args.network, &disconnect).await {
+        Err(error) if args.force && error.is_not_found() => {
+            let network = client.network(&args.network).await?;
+            let mut endpoints = network.endpoints.iter();
+            let named = endpoints.find(|endpoint| endpoint.name == disconnect.container);
+            let endpoint = named.ok_or(error)?;
+            client.remove_endpoint(&endpoint.id).await?;
+        }
+        outcome => outcome?,
+    }
+    Ok(0)
+}
+
+async fn patch(pair: Pair, client: &Client) -> Result<u8, Failure> {
+    let patch = PatchCreate {
+        network: pair.other,
+    };
+    client.patch_networks(&pair.network, &patch).await?;
+    Ok(0)
+}
+
+async fn unpatch(pair: &Pair, client: &Client) -> Result<u8, Failure> {
+    client.unpatch_networks(&pair.network, &pair.other).await?;
+    Ok(0)
+}
+
+async fn prune(args: &Prune, client: &Client) -> Result<u8, Failure> {
+    if !args.force {
+        output::print(PRUNE_QUESTION)?;
+        if !says_yes(io::stdin().lock()) {
+            return Err(Failure::said(
+                "nothing was removed; answer y, or use: tapestry network prune --force",
+            ));
+        }
+    }
+    let pruned = client.prune_networks().await?;
+    if !pruned.networks.is_empty() {
+        let names = pruned.networks.join("\n");
+        output::print(&format!("Deleted Networks:\n{names}\n"))?;
+    }
+    match pruned.failed.as_slice() {
+        [] => Ok(0),
+        failed => {
+            let lines: Vec<_> = failed.iter().map(|left| left.why.as_str()).collect();
+            Err(Failure::said(lines.join("\n")))
+        }
+    }
+}
+
+/// No answer, as where nobody is there to ask, is a no.
+fn says_yes(mut answers: impl BufRead) -> bool {
+    let mut answer = String::new();
+    let read = answers.read_line(&mut answer);
+    read.is_ok() && matches!(answer.trim(), "y" | "Y" | "yes")
+}
+
+const PRUNE_QUESTION: &str = "WARNING! This will remove all networks not used by at least one container.\n\
+                              Are you sure you want to continue? [y/N] ";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_yes_is_yes() {
+        assert!(says_yes(&b"y\n"[..]));
+        assert!(says_yes(&b" Y \n"[..]));
+        for no in [&b""[..], b"\n", b"n\n", b"yep\n"] {
+            assert!(!says_yes(no));
+        }
+    }
+}
