@@ -23,6 +23,7 @@ impl Containers {
         let wanted: Vec<_> = ended.filter(|container| container.is_wanted()).collect();
         for container in wanted {
             container.restarting = Some(due);
+            container.record.restart.stopped = false;
             self.start_at(container.record.id.clone(), due);
         }
     }
