@@ -23,7 +23,7 @@ fn look_up<K>(table: &[(K, &'static str)], fits: impl Fn(&K) -> bool) -> Option<
 type Names = &'static [&'static str];
 
 const RUN: Names = &["run"];
-const OPTIONS: [((Names, Names), &str); 20] = [
+const OPTIONS: [((Names, Names), &str); 23] = [
     (
         (
             RUN,
@@ -131,6 +131,21 @@ const OPTIONS: [((Names, Names), &str); 20] = [
     (
         (RUN, &["--security-opt", "--runtime", "--isolation"]),
         "what a command may do is said by --cap-add, --cap-drop, --userns and --privileged",
+    ),
+    (
+        (&["ps"], &["-l", "--latest", "-n", "--last", "-s", "--size"]),
+        "the newest come first, and there are no images to measure; write --filter KEY=VALUE",
+    ),
+    (
+        (&["rm"], &["-v", "--volumes", "-l", "--link"]),
+        "a container has no volumes and no links; leave it out",
+    ),
+    (
+        (
+            &["inspect", "network inspect"],
+            &["--type", "-s", "--size", "-v", "--verbose"],
+        ),
+        "write tapestry network inspect where a container has the same name; all is shown anyway",
     ),
     (
         (&["network create"], &["--ipam-driver", "--ipam-opt"]),
