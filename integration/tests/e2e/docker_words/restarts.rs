@@ -1,0 +1,135 @@
+//! `--restart`.
+
+use std::time::{Duration, Instant};
+
+use agent_api::ContainerState;
+use rustix::process::{Signal, kill_process};
+
+use super::one_line;
+use crate::harness::{Host, eventually};
+
+#[test]
+fn a_container_that_fails_is_started_again_as_often_as_was_said() {
+    let host = Host::start();
+    let script = "echo ran; exit 3";
+    let options = ["run", "-d", "--name", "job", "--restart", "on-failure:2"];
+    host.tapestry(&[&options[..], &["--", "sh", "-c", script]].concat())
+        .ok();
+    eventually(Duration::from_secs(10), "three runs, and no more", || {
+        let ended = host.container("job");
+        let is_over =
+            ended.summary.state == ContainerState::Exited { code: 3 } && !ended.summary.restarting;
+        (is_over && ended.restarts == 2).then_some(())
+    });
+    assert_eq!(host.tapestry(&["logs", "job"]).ok(), "ran\nran\nran\n");
+    one_line(
+        &host.tapestry(&["run", "--rm", "--restart", "always", "true"]),
+        "'--restart <POLICY>'",
+    );
+    one_line(
+        &host.tapestry(&["run", "--restart", "sometimes", "true"]),
+        "unless-stopped",
+    );
+
+    // One that never ran is no case for it.
+    let missing = [
+        "run",
+        "-d",
+        "--name",
+        "missing",
+        "--restart",
+        "always",
+        "--",
+        "/no/such/command",
+    ];
+    assert_eq!(host.tapestry(&missing).status, 127);
+    let state = host.container("missing");
+    assert!(
+        !state.summary.restarting && state.restarts == 0,
+        "{state:?}"
+    );
+
+    // While it waits it is to be seen, and whoever stops it then ends that.
+    let options = [
+        "run",
+        "-d",
+        "--name",
+        "loop",
+        "--restart",
+        "always",
+        "--",
+        "false",
+    ];
+    host.tapestry(&options).ok();
+    eventually(Duration::from_secs(20), "it waits for a while", || {
+        let rows = host.tapestry(&["ps", "--filter", "status=restarting"]).ok();
+        (rows.contains("Restarting (1)") && host.container("loop").restarts > 3).then_some(())
+    });
+    host.tapestry(&["stop", "loop"]).ok();
+    let stopped = host.container("loop");
+    assert!(!stopped.summary.restarting, "{stopped:?}");
+    assert!(!host.tapestry(&["ps"]).ok().contains("loop"));
+}
+
+#[test]
+fn what_should_run_runs_again_after_its_end_and_after_a_restart_of_the_agent() {
+    let host = Host::start();
+    let policies = [
+        ("always", "always"),
+        ("unless", "unless-stopped"),
+        ("stopped", "unless-stopped"),
+        ("plain", "no"),
+    ];
+    for (name, policy) in policies {
+        host.idle(name, "bridge", &["--restart", policy]);
+    }
+    let first = host.pid("always");
+    let address = host.ipv4("always");
+    kill_process(first, Signal::KILL).unwrap();
+    let second = eventually(Duration::from_secs(5), "it runs again", || {
+        let running = host.container("always").summary.state;
+        matches!(running, ContainerState::Running { pid } if pid != first.as_raw_nonzero().get())
+            .then(|| host.pid("always"))
+    });
+    assert_eq!(host.ipv4("always"), address);
+    assert_eq!(host.container("always").restarts, 1);
+    host.tapestry(&["stop", "-t", "0", "stopped"]).ok();
+    host.tapestry(&["stop", "-t", "0", "always"]).ok();
+
+    // The agent and every command die, as at a loss of power.
+    let pids = ["unless", "plain"].map(|name| host.pid(name));
+    host.stop_agent(Signal::KILL);
+    for pid in pids {
+        kill_process(pid, Signal::KILL).unwrap();
+    }
+    host.launch();
+    for name in ["always", "unless"] {
+        eventually(Duration::from_secs(5), name, || {
+            let state = host.container(name).summary.state;
+            matches!(state, ContainerState::Running { .. }).then_some(())
+        });
+        host.exec(name, "ping -c1 -W2 172.17.0.1").ok();
+    }
+    assert_ne!(host.pid("always"), second);
+    for name in ["stopped", "plain"] {
+        let state = host.container(name).summary.state;
+        assert!(
+            matches!(state, ContainerState::Exited { .. }),
+            "{name}: {state:?}"
+        );
+    }
+    // One that was stopped and came back with the agent is not taken for stopped any more.
+    let third = host.pid("always");
+    kill_process(third, Signal::KILL).unwrap();
+    eventually(Duration::from_secs(5), "it runs once more", || {
+        let state = host.container("always").summary.state;
+        let pid = third.as_raw_nonzero().get();
+        matches!(state, ContainerState::Running { pid: now } if now != pid).then_some(())
+    });
+    // What is removed stays removed.
+    host.tapestry(&["rm", "-f", "unless"]).ok();
+    let until = Instant::now() + Duration::from_millis(500);
+    while Instant::now() < until {
+        assert!(!host.is_known("unless"));
+    }
+}
