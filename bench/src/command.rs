@@ -13,9 +13,14 @@ use crate::trouble::Trouble;
 
 /// Runs `command` to its end and gives its standard output.
 pub(crate) fn run(command: &mut Command) -> Result<String, Trouble> {
+    run_with(command, Stdio::null())
+}
+
+/// The same, with something on its standard input.
+pub(crate) fn run_with(command: &mut Command, input: impl Into<Stdio>) -> Result<String, Trouble> {
     let shown = show(command);
     command
-        .stdin(Stdio::null())
+        .stdin(input)
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
     let output = spawn(command)?

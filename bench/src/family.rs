@@ -4,12 +4,13 @@
 use std::rc::Rc;
 
 use crate::contender::{
-    Contender, KernelBridge, KernelVxlan, NameServer, OpenVswitch, OvsVxlan, SwitchCore, Tapestry,
-    TapestryOverlay, Tinc, Underlay, Vde, Wire, WireguardGo,
+    Contender, KernelBridge, KernelVxlan, NameServer, Network, OpenVswitch, OvsVxlan, Runtime,
+    SwitchCore, Tapestry, TapestryOverlay, Tinc, Underlay, Vde, Wire, WireguardGo,
 };
 use crate::row::{
-    Attach, Broadcast, Burst, Dns, Fdb, HeadOfLine, Idle, Latency, MacMove, ManyToOne, Mesh,
-    OverlayLatency, OverlayTcp, Ports, Reference, Row, Tcp, Udp, UdpGso,
+    Attach, Broadcast, Burst, Cni, Dns, DockerPublished, DockerRun, DockerTcp, Fdb, HeadOfLine,
+    Idle, Latency, MacMove, ManyToOne, Mesh, OverlayLatency, OverlayTcp, Ports, Reference, Row,
+    Tcp, Udp, UdpGso,
 };
 
 /// Rows with the contenders that they compare.
@@ -30,7 +31,7 @@ impl Family {
 
 /// All of them, in the order they run.
 pub(crate) fn families() -> Vec<Family> {
-    vec![one_host(), table(), dns(), overlay()]
+    vec![one_host(), table(), dns(), overlay(), runtimes()]
 }
 
 /// Two or more containers on one host.
@@ -133,6 +134,23 @@ fn overlay() -> Family {
             tcp(1, 1500, Wire::Segmented),
             tcp(1, 9000, Wire::Offloaded),
             tcp(1, 1500, Wire::Lossy),
+        ],
+    }
+}
+
+/// Containers of other engines, on their own networks and on ours.
+fn runtimes() -> Family {
+    let tcp = |runtime| -> Box<dyn Row> { Box::new(DockerTcp { runtime }) };
+    Family {
+        name: "runtimes",
+        baseline: Some("native"),
+        contenders: vec![Box::new(Network::Native), Box::new(Network::Tapestry)],
+        rows: vec![
+            Box::new(DockerRun),
+            tcp(Runtime::Docker),
+            Box::new(DockerPublished),
+            Box::new(Cni),
+            tcp(Runtime::TwoDockers),
         ],
     }
 }

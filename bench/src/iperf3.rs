@@ -1,5 +1,6 @@
 //! iperf3: a TCP test between two stations, and its report.
 
+use std::net::Ipv4Addr;
 use std::process::Command;
 use std::time::Duration;
 
@@ -21,13 +22,24 @@ pub(crate) struct Test {
 impl Test {
     /// Gbit/s of payload that arrived, in both directions together.
     pub(crate) fn run(&self, lab: &Lab, from: &Station, to: &Station) -> Result<f64, Trouble> {
+        self.run_at(lab, from, to, to.address)
+    }
+
+    /// The same, to an address that leads to [`PORT`] of `to`.
+    pub(crate) fn run_at(
+        &self,
+        lab: &Lab,
+        from: &Station,
+        to: &Station,
+        address: Ipv4Addr,
+    ) -> Result<f64, Trouble> {
         require("iperf3")?;
         let mut server = Command::new("iperf3");
         server.args(["--server", "--one-off", "--forceflush"]);
         let mut server = lab.program(End::Receiver, to, &mut server)?;
         while !server.line(Duration::from_secs(5))?.contains("listening") {}
         let mut client = Command::new("iperf3");
-        client.args(["--client", &to.address.to_string(), "--json"]);
+        client.args(["--client", &address.to_string(), "--json"]);
         client.args(["--time", &self.seconds.ceil().to_string()]);
         client.args(["--parallel", &self.streams.to_string()]);
         if self.both_ways {
@@ -38,6 +50,9 @@ impl Test {
         parse(&report)
     }
 }
+
+/// The server's TCP port.
+pub(crate) const PORT: u16 = 5201;
 
 /// The payload rate of a report, in Gbit/s.
 fn parse(report: &str) -> Result<f64, Trouble> {

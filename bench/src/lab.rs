@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 
 use crate::command::{self, ip, ip_batch};
-use crate::contender::{Contender, Description, Fabric, Plan, Plug, Underlay, address_of};
+use crate::contender::{Contender, Description, Fabric, Plan, Plug, Runtime, Underlay, address_of};
 use crate::counters::{link_drops, socket_drops};
 use crate::interrupt;
 use crate::netns::Netns;
@@ -29,6 +29,8 @@ pub(crate) struct Topology {
     pub(crate) fresh: bool,
     /// Between the hosts of an overlay; nothing to the others.
     pub(crate) underlay: Underlay,
+    /// What starts the stations; the other contenders attach bare namespaces.
+    pub(crate) runtime: Runtime,
 }
 
 impl Topology {
@@ -39,6 +41,7 @@ impl Topology {
             spare_ports: 128,
             fresh: false,
             underlay: Underlay::PLAIN,
+            runtime: Runtime::Nobody,
         }
     }
 
@@ -48,6 +51,11 @@ impl Topology {
 
     pub(crate) const fn over(self, underlay: Underlay) -> Self {
         Self { underlay, ..self }
+    }
+
+    /// With stations that are containers of `runtime`.
+    pub(crate) const fn run_by(self, runtime: Runtime) -> Self {
+        Self { runtime, ..self }
     }
 
     /// Of its own, with room for more ports.
@@ -161,6 +169,7 @@ impl Lab {
             ports: topology.stations + topology.spare_ports,
             mtu: topology.mtu,
             underlay: topology.underlay,
+            runtime: topology.runtime,
         })?;
         let mut lab = Self {
             fabric,

@@ -35,6 +35,8 @@ pub(super) struct Settings<'a> {
     pub(super) head: &'a str,
     /// Tables beside `[dns]`.
     pub(super) tables: &'a str,
+    /// Lines of the table `[docker]`.
+    pub(super) docker: &'a str,
     /// Whom the host asks for names.
     pub(super) name_server: Ipv4Addr,
 }
@@ -44,6 +46,7 @@ impl Default for Settings<'_> {
         Self {
             head: "",
             tables: "",
+            docker: NO_DOCKER,
             name_server: NOBODY,
         }
     }
@@ -55,6 +58,7 @@ impl Agent {
         let Settings {
             head,
             tables,
+            docker,
             name_server,
         } = settings;
         require("nft")?;
@@ -66,7 +70,8 @@ impl Agent {
             .map_err(Trouble::io("no runtime"))?;
         let at = |name: &str| dir.path().join(name);
         let resolv_conf = at("resolv.conf");
-        let configuration = format!("{head}\n[dns]\nresolv_conf = {resolv_conf:?}\n{tables}\n");
+        let configuration =
+            format!("{head}\n[dns]\nresolv_conf = {resolv_conf:?}\n[docker]\n{docker}\n{tables}\n");
         fs::write(&resolv_conf, format!("nameserver {name_server}\n"))
             .and_then(|()| fs::write(at("agent.toml"), configuration))
             .map_err(Trouble::io("cannot write the agent's configuration"))?;
@@ -171,7 +176,7 @@ impl Agent {
 }
 
 /// The command: `TAPESTRY` where set, else the one beside this program, which has to be as new as its sources.
-fn binary() -> Result<PathBuf, Trouble> {
+pub(super) fn binary() -> Result<PathBuf, Trouble> {
     if let Some(named) = std::env::var_os("TAPESTRY") {
         return Ok(named.into());
     }
@@ -181,6 +186,8 @@ fn binary() -> Result<PathBuf, Trouble> {
     Ok(built)
 }
 
+/// The machine's own Docker is not the run's.
+pub(super) const NO_DOCKER: &str = "plugin = \"off\"";
 /// Where no name server is (RFC 5737).
 const NOBODY: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
 /// Between two looks for an interruption.

@@ -5,6 +5,7 @@ mod bridge;
 mod name_server;
 mod open_vswitch;
 mod overlay;
+mod runtime;
 mod switch_core;
 mod tapestry;
 mod upstream;
@@ -23,6 +24,7 @@ pub(crate) use open_vswitch::OpenVswitch;
 pub(crate) use overlay::{
     KernelVxlan, OvsVxlan, TapestryOverlay, Tinc, Underlay, Wire, WireguardGo,
 };
+pub(crate) use runtime::{Engine, Network, Runtime};
 pub(crate) use switch_core::SwitchCore;
 pub(crate) use tapestry::Tapestry;
 pub(crate) use vde::Vde;
@@ -60,6 +62,11 @@ pub(crate) trait Fabric {
         None
     }
 
+    /// The container engine that starts the stations, where one does.
+    fn engine(&mut self) -> Option<&mut dyn Engine> {
+        None
+    }
+
     /// Whether its name server remembers what others said.
     fn caches_names(&self) -> bool {
         true
@@ -76,6 +83,8 @@ pub(crate) struct Plan {
     pub(crate) mtu: u16,
     /// Between the hosts, where there are two.
     pub(crate) underlay: Underlay,
+    /// What starts the containers.
+    pub(crate) runtime: Runtime,
 }
 
 /// Where a link is to appear.

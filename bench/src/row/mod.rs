@@ -12,6 +12,7 @@ mod mac_move;
 mod many;
 mod overlay;
 mod ports;
+mod runtime;
 mod tcp;
 mod udp;
 
@@ -32,6 +33,7 @@ pub(crate) use mac_move::MacMove;
 pub(crate) use many::{ManyToOne, Mesh};
 pub(crate) use overlay::{OverlayLatency, OverlayTcp};
 pub(crate) use ports::Ports;
+pub(crate) use runtime::{Cni, DockerPublished, DockerRun, DockerTcp};
 pub(crate) use tcp::Tcp;
 pub(crate) use udp::{Udp, UdpGso};
 

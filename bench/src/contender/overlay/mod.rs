@@ -20,12 +20,14 @@ use crate::trouble::Trouble;
 pub(crate) use kernel_vxlan::KernelVxlan;
 pub(crate) use open_vswitch::OvsVxlan;
 pub(crate) use tapestry::TapestryOverlay;
+pub(super) use tapestry::{AgentSite, share};
 pub(crate) use tinc::Tinc;
+pub(super) use underlay::Host;
 pub(crate) use underlay::{Underlay, Wire};
 pub(crate) use wireguard::WireguardGo;
 
 /// What a product runs on one host. Dropping it ends it.
-trait Site {
+pub(super) trait Site {
     fn attach(&mut self, plug: &Plug<'_>) -> Result<(), Trouble>;
 
     fn detach(&mut self, plug: &Plug<'_>) -> Result<(), Trouble>;
@@ -38,7 +40,7 @@ trait Site {
 }
 
 /// A product on both hosts. The second site is dropped first: the first may hold what it leaves.
-struct Overlay<S> {
+pub(super) struct Overlay<S> {
     sites: [Option<S>; 2],
     version: String,
     setting: String,
@@ -46,7 +48,7 @@ struct Overlay<S> {
 }
 
 impl<S> Overlay<S> {
-    fn new(sites: [S; 2], version: String, setting: String) -> Self {
+    pub(super) fn new(sites: [S; 2], version: String, setting: String) -> Self {
         Self {
             sites: sites.map(Some),
             version,

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use agent_api::{ClusterInit, ClusterJoin, Driver, HostState, NetworkCreate, TokenCreate};
 
-use super::super::agent::{Agent, Settings};
+use super::super::agent::{Agent, NO_DOCKER, Settings};
 use super::super::{Contender, Fabric, GATEWAY, Plan, Plug, SUBNET, parsed};
 use super::underlay::{Host, Wire};
 use super::{Overlay, Site};
@@ -34,12 +34,12 @@ impl Contender for TapestryOverlay {
         let [first, second] = Host::pair(plan.underlay)?;
         let wire = plan.underlay.wire;
         let sites = [
-            AgentSite::start(first, wire)?,
-            AgentSite::start(second, wire)?,
+            AgentSite::start(first, wire, NO_DOCKER)?,
+            AgentSite::start(second, wire, NO_DOCKER)?,
         ];
         match self {
             Self::Vxlan => sites.iter().try_for_each(AgentSite::create_static)?,
-            Self::Quic => create_global(&sites)?,
+            Self::Quic => share(&sites[0], &sites[1])?,
         }
         let info = sites[0].agent.info()?;
         let wire = match self {
@@ -55,14 +55,16 @@ impl Contender for TapestryOverlay {
 }
 
 // Fields drop in order: the agent before its namespace.
-struct AgentSite {
+pub(in super::super) struct AgentSite {
     agent: Agent,
     host: Host,
 }
 
 impl AgentSite {
-    fn start(host: Host, wire: Wire) -> Result<Self, Trouble> {
-        let name = format!("[cluster]\nname = \"host-{}\"", host.address.octets()[3]);
+    /// With the lines `docker` in its configuration.
+    pub(in super::super) fn start(host: Host, wire: Wire, docker: &str) -> Result<Self, Trouble> {
+        let number = host.address.octets()[3];
+        let name = format!("[cluster]\nname = \"host-{number}\"");
         let name = match wire {
             // A packet ring comes before the rule that loses packets.
             Wire::Lossy => format!("{name}\n[vxlan]\npacket_ring = false"),
@@ -70,6 +72,7 @@ impl AgentSite {
         };
         let settings = Settings {
             tables: &name,
+            docker,
             ..Settings::default()
         };
         let agent = Agent::start(&host.netns, &settings)?;
@@ -140,10 +143,9 @@ impl AgentSite {
 }
 
 /// A cluster of both, and the network on it.
-fn create_global(sites: &[AgentSite; 2]) -> Result<(), Trouble> {
-    let [first, second] = sites;
+pub(in super::super) fn share(first: &AgentSite, second: &AgentSite) -> Result<(), Trouble> {
     second.join(first.found()?)?;
-    for site in sites {
+    for site in [first, second] {
         eventually(PATIENCE, "the hosts see each other", || site.sees_both())?;
     }
     first.create(BTreeMap::from([("encap".to_owned(), "quic".to_owned())]))?;

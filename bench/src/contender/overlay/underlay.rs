@@ -35,16 +35,16 @@ impl Underlay {
 
 /// A namespace that stands for a host.
 #[derive(Debug)]
-pub(super) struct Host {
-    pub(super) netns: Netns,
-    pub(super) address: Ipv4Addr,
+pub(in super::super) struct Host {
+    pub(in super::super) netns: Netns,
+    pub(in super::super) address: Ipv4Addr,
     /// The other host.
-    pub(super) remote: Ipv4Addr,
+    pub(in super::super) remote: Ipv4Addr,
 }
 
 impl Host {
     /// Both of them, on `underlay`.
-    pub(super) fn pair(underlay: Underlay) -> Result<[Self; 2], Trouble> {
+    pub(in super::super) fn pair(underlay: Underlay) -> Result<[Self; 2], Trouble> {
         let host = |address, remote| {
             Ok::<_, Trouble>(Self {
                 netns: Netns::new("host")?,
