@@ -7,6 +7,7 @@
 //! that was there before, the [`Page`] says which. Endpoints of the engine's bear an alias that ends with `.docker`; by it they are
 //! told from those of others on the same network.
 
+use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use agent_api::{
@@ -69,13 +70,25 @@ pub(super) fn wish(call: &CreateNetwork, range: Option<IpNet>) -> Result<Wish, R
         ip_range: range.or_else(|| pools.iter().find_map(beside_the_engines)),
         internal: is_set(&call.options, INTERNAL),
         mtu: options.mtu,
-        options: options.agents,
+        options: match pools.is_empty() {
+            true => of_a_wire(options.agents),
+            false => options.agents,
+        },
         ..NetworkCreate::default()
     };
     Ok(Wish::Make {
         create: Box::new(create),
         page,
     })
+}
+
+/// What goes without saying on a network without addresses: whoever makes one has switches, routers or servers in containers,
+/// and these hear each other.
+fn of_a_wire(mut options: BTreeMap<String, String>) -> BTreeMap<String, String> {
+    for (name, value) in WIRE {
+        options.entry(name.into()).or_insert_with(|| value.into());
+    }
+    options
 }
 
 /// Whether a network that is there can be what the engine was promised, and why not.
@@ -311,6 +324,12 @@ fn list(subnets: &[IpNet]) -> String {
 
 /// Of the IPAM driver of this plugin.
 pub(super) const ADDRESS_SPACE: &str = "tapestry";
+/// Bridges' own protocols, a container's DHCP server and a container's router advertisements pass.
+const WIRE: [(&str, &str); 3] = [
+    ("transparent", "true"),
+    ("dhcp", "container"),
+    ("ra", "allow"),
+];
 /// Of the engine's `--ipam-driver null`.
 const NULL_SPACE: &str = "null";
 const KEY_END: &str = ".docker";
@@ -373,6 +392,20 @@ mod tests {
         let made = made(json!({"IPv4Data": v4("null", "0.0.0.0/0", ""),
             "Options": {"com.docker.network.internal": true}}));
         assert!(made.without_addresses && made.internal);
+    }
+
+    #[test]
+    fn a_wire_carries_everything_unless_its_maker_says_otherwise() {
+        let data = v4("null", "0.0.0.0/0", "");
+        let options = json!({"com.docker.network.generic": {"dhcp": "off"}});
+        let made = made(json!({"IPv4Data": data, "Options": options}));
+        let has = |name: &str| made.options[name].as_str();
+        assert_eq!(
+            [has("transparent"), has("dhcp"), has("ra")],
+            ["true", "off", "allow"]
+        );
+        let with_addresses = self::made(json!({"IPv4Data": v4("", "10.1.0.0/16", "")}));
+        assert!(with_addresses.options.is_empty());
     }
 
     #[test]
