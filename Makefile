@@ -1,5 +1,5 @@
 # The recipes that people and CI run alike. `make` alone lists them.
-.PHONY: help build demo podman test bench bench-quick bench-build lint fmt install uninstall fuzz deny clean
+.PHONY: help build demo podman kathara test bench bench-quick bench-build lint fmt install uninstall docker-plugin fuzz deny clean
 
 CARGO  ?= cargo
 PREFIX ?= /usr/local
@@ -29,6 +29,11 @@ podman:         ## show podman's containers on a tapestry network, and time CNI 
 	@scripts/setup podman
 	@$(MAKE) --no-print-directory build
 	@scripts/podman
+
+kathara:        ## run Kathara's labs on tapestry networks: routers by hand, OSPF, a ring of switches (root)
+	@scripts/setup kathara
+	@$(MAKE) --no-print-directory build
+	@scripts/kathara
 
 # One profile for everything, and test targets first, so that no crate is compiled twice.
 test:           ## run every test, the lints and the leak check (root)
@@ -68,6 +73,9 @@ install: $(if $(BINARY),,build)  ## install under PREFIX: command, plugin links,
 
 uninstall:      ## remove what `make install` put there; networks and containers stay on record (root)
 	PREFIX="$(PREFIX)" DESTDIR="$(DESTDIR)" scripts/install uninstall
+
+docker-plugin: $(if $(BINARY),,build)  ## write the folder of a managed plugin, for `docker plugin create`, into PLUGIN_DIR
+	scripts/docker-plugin $(or $(BINARY),$(TARGET)/release/tapestry) $(or $(PLUGIN_DIR),$(TARGET)/docker-plugin)
 
 fuzz:           ## try the properties of the cores CASES times each, mutate stored inputs for FUZZ_SECONDS
 	@scripts/setup build

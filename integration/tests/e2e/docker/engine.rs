@@ -35,6 +35,14 @@ impl Docker {
         docker
     }
 
+    /// With a running engine, which has no agent beside it.
+    pub(super) fn start_alone() -> Self {
+        let docker = Self::prepare(&[]);
+        docker.launch();
+        docker.import();
+        docker
+    }
+
     /// Neither runs yet.
     fn prepare(options: &'static [&'static str]) -> Self {
         let mut host = Host::without_agent();
@@ -53,7 +61,7 @@ impl Docker {
         docker
     }
 
-    fn dir(&self) -> PathBuf {
+    pub(super) fn dir(&self) -> PathBuf {
         self.host.dir().join("d")
     }
 

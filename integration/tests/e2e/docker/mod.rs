@@ -1,6 +1,7 @@
 //! Docker's containers on tapestry networks, by Docker's own commands.
 
 mod engine;
+mod managed;
 mod network;
 mod ports;
 mod restarts;

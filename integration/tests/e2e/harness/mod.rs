@@ -24,7 +24,7 @@ pub(crate) use host::{
 pub(crate) use image::busybox_image;
 pub(crate) use mounts::Mounts;
 pub(crate) use netns::{Netns, enter, pings};
-pub(crate) use process::{Output, run};
+pub(crate) use process::{Output, run, run_for};
 pub(crate) use terminal::Terminal;
 
 /// Tries until `attempt` gives something; panics with `what` when `limit` has passed.
