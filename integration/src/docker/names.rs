@@ -21,6 +21,7 @@ pub(super) struct Follower {
     engine: Engine,
     networks: Missing,
     endpoints: Missing,
+    unlisted: Missing,
     /// Networks whose other name was told of; it is tried again at every look.
     unnamed: BTreeSet<Id>,
 }
@@ -45,6 +46,7 @@ impl Follower {
             engine,
             networks: Missing::default(),
             endpoints: Missing::default(),
+            unlisted: Missing::default(),
             unnamed: BTreeSet::new(),
         }
     }
@@ -115,6 +117,7 @@ impl Follower {
             self.adopt(engine, network).await?;
         }
         let pages = self.plugin.book.pages().await?;
+        self.tell_unlisted(&pages);
         let of_engine = |(_, page): &&(Id, Page)| page.engine.as_deref() == Some(engine);
         let pages: BTreeMap<_, _> = pages.iter().filter(of_engine).cloned().collect();
         let containers = self.engine.containers().await?;
@@ -217,6 +220,19 @@ impl Follower {
             tracing::info!(endpoint = id.short(), %reason, "without aliases");
         }
         Ok(())
+    }
+
+    /// Networks that no engine ever listed: whose they are nobody can say, so they stay.
+    fn tell_unlisted(&mut self, pages: &[(Id, Page)]) {
+        let unlisted = pages.iter().filter(|(_, page)| page.engine.is_none());
+        let unlisted = unlisted.map(|(id, _)| id.clone()).collect();
+        for id in self.unlisted.look(unlisted, Instant::now()) {
+            let network = id.short();
+            tracing::info!(
+                network,
+                "Docker does not list it; if nobody needs it: tapestry network rm {network}"
+            );
+        }
     }
 
     async fn collect_endpoints(

@@ -195,6 +195,42 @@ impl Plugin {
         })
     }
 
+    /// Takes back what was made for an engine that has hung up: it does not know, and asks again without saying what it asked.
+    pub(super) async fn undo(&self, method: &str, body: &[u8]) {
+        let undone = match method {
+            "NetworkDriver.CreateNetwork" => self.unmake_network(body).await,
+            "NetworkDriver.CreateEndpoint" => self.unmake_endpoint(body).await,
+            _ => return,
+        };
+        match undone {
+            Ok(()) => tracing::info!(method, "undone: the engine hung up"),
+            Err(reason) => tracing::info!(method, %reason, "the engine hung up"),
+        }
+    }
+
+    /// Unless the engine has listed it: then an earlier call made it.
+    async fn unmake_network(&self, body: &[u8]) -> Result<(), Refusal> {
+        let CreateNetwork { network, .. } = read(body)?;
+        let page = self.page(&network).await?;
+        if page.engine.is_some() {
+            return Ok(());
+        }
+        if page.network.is_none() {
+            gone(self.client.remove_network(network.as_str()).await)?;
+        }
+        self.book.forget(&network).await.map_err(unwritten)
+    }
+
+    /// Unless a container has its link.
+    async fn unmake_endpoint(&self, body: &[u8]) -> Result<(), Refusal> {
+        let CreateEndpoint { endpoint, .. } = read(body)?;
+        let found = self.client.endpoint(endpoint.as_str()).await?;
+        match found.moved {
+            true => Ok(()),
+            false => gone(self.client.remove_endpoint(endpoint.as_str()).await),
+        }
+    }
+
     async fn delete_endpoint(&self, body: &[u8]) -> Answer {
         let call: OfEndpoint = read(body)?;
         gone(self.client.remove_endpoint(call.endpoint.as_str()).await)?;

@@ -11,7 +11,7 @@ use axum::http::{StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use ipnet::IpNet;
 use serde_json::{Value, json};
-use tokio::sync::{Notify, RwLock};
+use tokio::sync::{Notify, RwLock, oneshot};
 
 use super::addresses::Addresses;
 use super::book::Book;
@@ -67,15 +67,21 @@ pub async fn serve(options: PluginOptions, warn: impl Fn(String)) {
 async fn answer(State(plugin): State<Arc<Plugin>>, uri: Uri, body: Bytes) -> Response {
     let method = uri.path().trim_start_matches('/').to_owned();
     // Another task, so that what has begun is brought to its end when the engine hangs up.
-    let call = tokio::spawn({
+    let (tell, told) = oneshot::channel();
+    tokio::spawn({
         let method = method.clone();
-        async move { plugin.call(&method, &body).await }
+        async move {
+            let answer = plugin.call(&method, &body).await;
+            if let Err(Some(Ok(_))) = tell.send(answer) {
+                plugin.undo(&method, &body).await;
+            }
+        }
     });
-    let answer = match call.await {
+    let answer = match told.await {
         Ok(Some(answer)) => answer,
         Ok(None) => return (StatusCode::NOT_FOUND, "no such method").into_response(),
-        Err(error) => Err(Refusal::new(format!(
-            "the agent failed at {method}: {error}"
+        Err(_) => Err(Refusal::new(format!(
+            "the agent failed at {method}; its log says why"
         ))),
     };
     if let Err(reason) = &answer {

@@ -76,7 +76,7 @@ impl Underlay {
         underlay
     }
 
-    fn without_agents(count: usize) -> Self {
+    pub(crate) fn without_agents(count: usize) -> Self {
         let netns = Netns::new("wire");
         netns.sh("ip link add wire type bridge; ip link set wire up");
         let hosts: Vec<_> = (1..=count)
@@ -110,21 +110,26 @@ impl Drop for Underlay {
 /// A cluster of all hosts of an underlay; the first one made it.
 pub(crate) fn cluster(count: usize) -> Underlay {
     let lab = Underlay::new(count);
-    let first = &lab.hosts[0];
+    gather(&lab.hosts.iter().collect::<Vec<_>>());
+    lab
+}
+
+/// Makes a cluster of the hosts of an underlay.
+pub(crate) fn gather(members: &[&Host]) {
+    let first = members[0];
     first
         .tapestry(&["cluster", "init", "--advertise", "192.0.2.1"])
         .ok();
-    for host in &lab.hosts[1..] {
+    for host in &members[1..] {
         join(first, host).ok();
     }
-    for host in &lab.hosts {
+    for host in members {
         eventually(STEP, "every host sees every host", || {
             let hosts = hosts_of(host);
             let all_up = hosts.iter().all(|host| host["state"] == "up");
-            (hosts.len() == count && all_up).then_some(())
+            (hosts.len() == members.len() && all_up).then_some(())
         });
     }
-    lab
 }
 
 fn token(host: &Host) -> String {
@@ -151,7 +156,7 @@ fn create_shared(lab: &Underlay, name: &str, options: &[&str]) {
 }
 
 /// The same where `hosts` are the cluster.
-fn create_shared_on(hosts: &[&Host], name: &str, options: &[&str]) {
+pub(crate) fn create_shared_on(hosts: &[&Host], name: &str, options: &[&str]) {
     let head = ["network", "create", "--driver", "overlay"];
     hosts[0]
         .tapestry(&[&head[..], options, &[name]].concat())

@@ -28,7 +28,7 @@ impl Docker {
 
     /// The same, with options for dockerd.
     pub(super) fn start_with(options: &'static [&'static str]) -> Self {
-        let docker = Self::prepare(options);
+        let docker = Self::beside(Host::without_agent(), options);
         docker.host.launch();
         docker.launch();
         docker.import();
@@ -37,15 +37,14 @@ impl Docker {
 
     /// With a running engine, which has no agent beside it.
     pub(super) fn start_alone() -> Self {
-        let docker = Self::prepare(&[]);
+        let docker = Self::beside(Host::without_agent(), &[]);
         docker.launch();
         docker.import();
         docker
     }
 
-    /// Neither runs yet.
-    fn prepare(options: &'static [&'static str]) -> Self {
-        let mut host = Host::without_agent();
+    /// On a host whose agent does not run yet, and neither does dockerd.
+    pub(super) fn beside(mut host: Host, options: &'static [&'static str]) -> Self {
         let mounts = Mounts::new(&host);
         host.mounts = Some(mounts.holder.id());
         let docker = Self {
@@ -67,6 +66,11 @@ impl Docker {
 
     fn socket(&self) -> PathBuf {
         self.dir().join("sock")
+    }
+
+    /// The plugin's socket, as it is seen from outside of the mount namespace.
+    pub(super) fn plugin(&self) -> PathBuf {
+        self.dir().join("run/plugins/tapestry.sock")
     }
 
     /// Starts dockerd and waits until it answers.
@@ -147,12 +151,16 @@ impl Docker {
     pub(super) fn command(&self, arguments: &[&str]) -> Command {
         // Another client may stand before the engine's own in the path.
         let mut command = Command::new("/usr/bin/docker");
+        self.towards(command.args(arguments));
         command
-            .arg("--host")
-            .arg(format!("unix://{}", self.socket().display()))
-            .args(arguments)
-            .env("DOCKER_CONFIG", self.dir());
+    }
+
+    /// Makes a client of Docker's one of this engine.
+    pub(super) fn towards<'c>(&self, command: &'c mut Command) -> &'c mut Command {
+        let socket = format!("unix://{}", self.socket().display());
         command
+            .env("DOCKER_HOST", socket)
+            .env("DOCKER_CONFIG", self.dir())
     }
 
     /// Waits until the agent calls a network as the engine does: its events come a moment later.
@@ -207,7 +215,7 @@ impl Docker {
     }
 
     /// An image of busybox alone.
-    fn import(&self) {
+    pub(super) fn import(&self) {
         let root = self.dir().join("image");
         for dir in [
             "bin", "etc", "tmp", "proc", "sys", "dev", "run", "root", "var/log",

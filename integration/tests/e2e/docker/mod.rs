@@ -1,8 +1,10 @@
 //! Docker's containers on tapestry networks, by Docker's own commands.
 
+mod compose;
 mod engine;
 mod managed;
 mod network;
+mod overlay;
 mod ports;
 mod restarts;
 mod run;

@@ -1,8 +1,13 @@
 //! Restarts of the agent and of the engine, in any order, under running containers.
 
+use std::fs::File;
 use std::net::Ipv4Addr;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixListener;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::Signal;
 
 use super::engine::{Docker, IMAGE};
@@ -135,4 +140,60 @@ fn an_agent_that_is_stopped_holds_nobody_up_and_collects_what_was_forgotten() {
     assert!(is_there("kept") && is_there("web"));
     assert!(docker.pings("two", "one"));
     assert_eq!(docker.host.network("kept").endpoints.len(), 2);
+}
+
+/// systemd holds the plugin's socket from before either is there, and hands it to the agent.
+#[test]
+fn an_engine_that_boots_first_waits_for_the_agent() {
+    let docker = with_network(&[]);
+    for name in ["one", "two"] {
+        docker.idle(name, "web", &["--restart", "always"]);
+    }
+    docker.stop(Signal::TERM);
+    docker.host.stop_agent(Signal::TERM);
+    let listener = UnixListener::bind(docker.plugin()).unwrap();
+    std::thread::scope(|scope| {
+        scope.spawn(|| docker.launch());
+        // The engine has called, and nobody answers yet.
+        let mut calls = [PollFd::new(&listener, PollFlags::IN)];
+        poll(
+            &mut calls,
+            Some(&Timespec {
+                tv_sec: 30,
+                tv_nsec: 0,
+            }),
+        )
+        .unwrap();
+        docker
+            .host
+            .launch_with(|command| *command = handed(command, &listener, &docker));
+    });
+    eventually(Duration::from_secs(20), "both are there again", || {
+        docker.pings("one", "two").then_some(())
+    });
+    docker.host.stop_agent(Signal::TERM);
+    assert!(docker.plugin().exists(), "it is systemd's");
+    docker
+        .host
+        .launch_with(|command| *command = handed(command, &listener, &docker));
+    docker.idle("three", "web", &[]);
+    assert!(docker.pings("three", "one"));
+}
+
+/// The agent as systemd would start it, with a listening socket.
+fn handed(agent: &Command, listener: &UnixListener, docker: &Docker) -> Command {
+    let mut command = Command::new("sh");
+    let script = r#"exec 3<&0 0</dev/null; LISTEN_PID=$$ exec "$@""#;
+    let log = docker.host.dir().join("agent.log");
+    let log = File::options().append(true).open(log).unwrap();
+    command
+        .args(["-c", script, "sh"])
+        .arg(agent.get_program())
+        .args(agent.get_args())
+        .env("LISTEN_FDS", "1")
+        .env("LISTEN_FDNAMES", "docker")
+        .stdin(OwnedFd::from(listener.try_clone().unwrap()))
+        .stdout(log.try_clone().unwrap())
+        .stderr(log);
+    command
 }
