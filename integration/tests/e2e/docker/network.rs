@@ -26,6 +26,13 @@ fn a_network_has_the_addresses_of_any_ipam_driver() {
         docker.address("on-own", "own"),
         own.subnets[0].hosts().nth(1).unwrap().to_string()
     );
+    let both = create("both", &["--ipam-driver", "tapestry", "--ipv6"]);
+    assert_eq!(both.subnets.len(), 2);
+    let v6 = "{{range .NetworkSettings.Networks}}{{.GlobalIPv6Address}}{{end}}";
+    assert_eq!(
+        docker.inspect("on-both", v6),
+        both.subnets[1].hosts().nth(2).unwrap().to_string()
+    );
     let null = create("null", &["--ipam-driver", "null"]);
     assert_eq!(null.subnets, []);
     assert_eq!(docker.address("on-null", "null"), "");

@@ -1,7 +1,9 @@
 //! The plugin's socket, called as no engine would.
 
+use std::io::Write as _;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::PathBuf;
+use std::time::Duration;
 
 use rustix::process::Signal;
 use serde_json::{Value, json};
@@ -18,11 +20,9 @@ fn with_plugin(host: &Host) -> PathBuf {
     );
     std::fs::write(&config, text.replace("plugin = \"off\"", &at)).unwrap();
     host.launch();
-    eventually(
-        std::time::Duration::from_secs(5),
-        "the plugin is there",
-        || socket.exists().then_some(()),
-    );
+    eventually(Duration::from_secs(5), "the plugin is there", || {
+        socket.exists().then_some(())
+    });
     socket
 }
 
@@ -103,11 +103,9 @@ fn every_call_may_come_twice() {
     // Restarted, it knows all of it still; and what is gone is no error.
     host.stop_agent(Signal::KILL);
     host.launch();
-    eventually(
-        std::time::Duration::from_secs(5),
-        "the plugin is there",
-        || UnixStream::connect(&plugin.0).ok(),
-    );
+    eventually(Duration::from_secs(5), "the plugin is there", || {
+        UnixStream::connect(&plugin.0).ok()
+    });
     assert_eq!(plugin.ok("NetworkDriver.Join", &both), joined);
     for _ in 0..2 {
         plugin.ok("NetworkDriver.EndpointOperInfo", &both);
@@ -214,6 +212,33 @@ fn a_malformed_call_is_refused_in_the_protocols_form_and_makes_nothing() {
     assert_eq!(pages.into_iter().flatten().count(), 0);
 }
 
+/// The engine asks again then, without saying what, and will never say that it does not want it.
+#[test]
+fn what_was_made_for_an_engine_that_hung_up_is_undone() {
+    let host = Host::without_agent();
+    let plugin = Plugin(with_plugin(&host));
+    let pool = json!([{"Pool": "10.70.0.0/24", "Gateway": "10.70.0.1/24"}]);
+    let body = json!({"NetworkID": id('a'), "IPv4Data": pool}).to_string();
+    let head = "POST /NetworkDriver.CreateNetwork HTTP/1.1\r\nHost: plugin";
+    let mut caller = UnixStream::connect(&plugin.0).unwrap();
+    write!(
+        caller,
+        "{head}\r\nContent-Length: {}\r\n\r\n{body}",
+        body.len()
+    )
+    .unwrap();
+    drop(caller);
+    eventually(Duration::from_secs(10), "it is undone", || {
+        host.log().contains("undone").then_some(())
+    });
+    assert_eq!(host.networks().len(), 3, "the predefined ones");
+    plugin.create_network('b', "10.70.0.0/24", "10.70.0.1/24");
+    plugin.ok(
+        "NetworkDriver.DeleteNetwork",
+        &json!({"NetworkID": id('b')}),
+    );
+}
+
 /// The plugin tells a wrong word from a wrong value by a list of its own.
 #[test]
 fn every_option_of_the_agents_networks_is_known() {
@@ -279,11 +304,9 @@ fn rounds_of_making_and_removing_leave_nothing() {
         links.lines().count()
     );
     assert_eq!(host.netns.sh("nft -s list ruleset"), rules);
-    eventually(
-        std::time::Duration::from_secs(5),
-        "no descriptor is left",
-        || (descriptors() <= before + 4).then_some(()),
-    );
+    eventually(Duration::from_secs(5), "no descriptor is left", || {
+        (descriptors() <= before + 4).then_some(())
+    });
     assert_eq!(host.networks().len(), 3);
     assert_eq!(
         std::fs::read_dir(host.state_dir().join("docker"))
@@ -302,16 +325,12 @@ fn a_socket_of_anothers_is_left_alone_and_told_of() {
     let text = std::fs::read_to_string(&config).unwrap();
     std::fs::write(&config, text.replace("\"off\"", &format!("{socket:?}"))).unwrap();
     host.launch();
-    let told = eventually(
-        std::time::Duration::from_secs(5),
-        "the agent tells of it",
-        || {
-            let info: agent_api::Info = host.api("GET", "/v1/info", None).ok();
-            info.warnings
-                .into_iter()
-                .find(|line| line.contains("p.sock"))
-        },
-    );
+    let told = eventually(Duration::from_secs(5), "the agent tells of it", || {
+        let info: agent_api::Info = host.api("GET", "/v1/info", None).ok();
+        info.warnings
+            .into_iter()
+            .find(|line| line.contains("p.sock"))
+    });
     assert!(told.contains("another process"), "{told}");
     host.stop_agent(Signal::TERM);
     assert!(socket.exists(), "it is the other's");
@@ -324,11 +343,9 @@ fn the_socket_goes_with_the_agent_and_a_dead_one_is_replaced() {
     host.stop_agent(Signal::KILL);
     assert!(socket.exists());
     host.launch();
-    eventually(
-        std::time::Duration::from_secs(5),
-        "the plugin answers",
-        || UnixStream::connect(&socket).ok(),
-    );
+    eventually(Duration::from_secs(5), "the plugin answers", || {
+        UnixStream::connect(&socket).ok()
+    });
     host.stop_agent(Signal::TERM);
     assert!(!socket.exists());
 }
