@@ -41,7 +41,8 @@ pub struct EndpointCreate {
     /// Name servers that are asked for it before the network's, as those of `run --dns`.
     #[schema(value_type = Vec<String>)]
     pub dns: Vec<DnsServer>,
-    /// Host ports that lead to it. Those that another endpoint of the same sandbox publishes already stay with that one.
+    /// Host ports that lead to it. Those that another endpoint of the same sandbox publishes already stay with that one, until
+    /// it goes.
     #[serde(with = "port_runs")]
     #[schema(value_type = Vec<PortRun>)]
     pub publish: Vec<PortMapping>,

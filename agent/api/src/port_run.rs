@@ -39,6 +39,14 @@ impl PortRun {
         })
     }
 
+    /// Whether the mapping is one of the run.
+    pub fn has(&self, mapping: &PortMapping) -> bool {
+        let pair = (mapping.host_port, mapping.container_port);
+        self.protocol == mapping.protocol
+            && self.host_ip == mapping.host_ip
+            && self.pairs().any(|own| own == pair)
+    }
+
     /// Whether some packet is meant by both.
     pub fn overlaps(&self, other: &Self) -> bool {
         let last = |run: &Self| run.host_port.saturating_add(run.ports - 1);
@@ -189,6 +197,18 @@ mod tests {
             container_port: 80,
             ports,
         }
+    }
+
+    #[test]
+    fn a_run_has_its_mappings_and_no_others() {
+        let run = run(None, 8000, 2);
+        assert!(run.has(&mapping(8000, 80)) && run.has(&mapping(8001, 81)));
+        assert!(!run.has(&mapping(8001, 80)) && !run.has(&mapping(8002, 82)));
+        let elsewhere = PortMapping {
+            host_ip: Some([127, 0, 0, 1].into()),
+            ..mapping(8000, 80)
+        };
+        assert!(!run.has(&elsewhere));
     }
 
     #[test]

@@ -99,8 +99,10 @@ impl Endpoints {
                 .add_gone(&place.record.id, &removed.counters());
         }
         // Before the addresses can be somebody else's.
+        let freed = self.publishing.published_by(id);
         self.publishing.unpublish(id);
         self.lead_ports(&gone.record.owner);
+        self.hand_on_ports(&gone.record.owner, &freed);
         self.filter.forget_connections(&gone.record.addresses());
         if let Some(vni) = place.record.vni_shared() {
             self.sharing.unshare(vni, &gone.record);

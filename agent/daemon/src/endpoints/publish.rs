@@ -1,6 +1,6 @@
 //! Published ports of endpoints: a container's lead to it, those of other sandboxes are the endpoint's own.
 
-use agent_api::PortMapping;
+use agent_api::{PortMapping, PortRun};
 use agent_core::endpoint::Attach;
 use agent_core::publish::targets;
 use agent_core::record::{EndpointRecord, Owner};
@@ -47,18 +47,41 @@ impl Endpoints {
         kept.map_err(|error| host_failure(&place.record, record, &error))
     }
 
-    /// Takes the host ports that an endpoint asks for, but those that another one of its sandbox has already. Returns them
-    /// with the ports that were picked. In its owner's turn.
+    /// Takes the host ports that an endpoint asks for, but those that another one of its sandbox has already: engines ask for
+    /// a container's ports on each of its networks. Returns all of them, with the ports that were picked. In its owner's turn.
     pub(super) fn take_ports(&self, record: &EndpointRecord) -> Result<Vec<PortMapping>, Attach> {
-        let all = self.of(&record.owner);
-        let siblings = all.iter().map(|(_, attached)| &attached.record);
-        let siblings = siblings.filter(|other| other.id != record.id);
-        let theirs: Vec<_> = siblings.flat_map(EndpointRecord::own_publish).collect();
-        let mut own = record.own_publish().to_vec();
-        own.retain(|mapping| !theirs.contains(&mapping));
+        let (theirs, own) = self.split_ports(record);
         let targets = self.targets(&record.owner);
         let who = (&*record.id, &*record.name);
-        Ok(self.publishing.publish(who, keeper(record), own, targets)?)
+        let taken = self.publishing.publish(who, keeper(record), own, targets)?;
+        Ok([taken, theirs].concat())
+    }
+
+    /// The ports that an endpoint asks for: those that another one of its sandbox has, and the others.
+    fn split_ports(&self, record: &EndpointRecord) -> (Vec<PortMapping>, Vec<PortMapping>) {
+        let mut taken = Vec::new();
+        for (_, attached) in self.of(&record.owner) {
+            if attached.record.id != record.id {
+                taken.extend(self.publishing.published_by(&attached.record.id));
+            }
+        }
+        let asked = record.own_publish().iter().cloned();
+        asked.partition(|mapping| taken.iter().any(|run| run.has(mapping)))
+    }
+
+    /// Others of the sandbox that were asked for the same ports have them from now on. In its owner's turn, once they are free.
+    pub(super) fn hand_on_ports(&self, owner: &Owner, freed: &[PortRun]) {
+        if freed.is_empty() {
+            return;
+        }
+        for (_, attached) in self.of(owner) {
+            let record = &attached.record;
+            let is_freed = |mapping| freed.iter().any(|run| run.has(mapping));
+            if record.own_publish().iter().any(is_freed) {
+                self.publishing.unpublish(&record.id);
+                self.resume(record);
+            }
+        }
     }
 
     /// The endpoints of a sandbox have their ports again, as far as they are to be had; at the start of the agent.
@@ -69,10 +92,10 @@ impl Endpoints {
     }
 
     pub(super) fn resume(&self, record: &EndpointRecord) {
+        let (_, own) = self.split_ports(record);
         let targets = self.targets(&record.owner);
         let who = (&*record.id, &*record.name);
-        self.publishing
-            .resume(who, keeper(record), record.own_publish(), targets);
+        self.publishing.resume(who, keeper(record), &own, targets);
     }
 }
 

@@ -159,6 +159,13 @@ impl Publishing {
         }
     }
 
+    /// What the publisher publishes by now, or does again once it can be reached.
+    pub(crate) fn published_by(&self, id: &str) -> Vec<PortRun> {
+        let publishers = lock(&self.publishers);
+        let publisher = publishers.get(id);
+        publisher.map_or_else(Vec::new, |publisher| publisher.runs.clone())
+    }
+
     /// Frees the container's host ports for good; they are free when this returns.
     pub(crate) fn unpublish(&self, id: &str) {
         self.close(id);

@@ -65,6 +65,11 @@ impl Podman {
         assert_eq!(web.unwrap().link, "eth1");
         host.exec("blues", "ping -n -c1 -W2 web").ok();
         assert_eq!(self.fetched_outside(8080), "web");
+        // What both networks were asked for stays published by the one that is left.
+        self.run(&["network", "disconnect", "red", "web"]).ok();
+        assert_eq!(self.fetched_outside(8080), "web");
+        self.run(&["network", "connect", "red", "web"]).ok();
+        assert_eq!(self.fetched_outside(8080), "web");
         self.run(&["network", "disconnect", "blue", "web"]).ok();
         assert_eq!(host.network("blue").endpoints.len(), 1);
         assert_eq!(self.fetched_outside(8080), "web");
