@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use agent_api::{EndpointCreate, NetworkDetail};
 use ipnet::IpNet;
 
+use super::request::parse_servers;
 use crate::cni::wire::{Config, Failure, GivenResult, INVALID_CONFIG, UNSUPPORTED_FIELD};
 
 /// The plugin that gives addresses.
@@ -97,6 +98,9 @@ pub(in crate::cni) fn take(
         );
         return Err(Failure::new(UNSUPPORTED_FIELD, message));
     }
+    if wished.dns.is_empty() {
+        wished.dns = parse_servers(&given.dns.nameservers)?;
+    }
     wished.settings.ip = ip;
     wished.settings.ip6 = ip6;
     Ok(())
@@ -126,11 +130,10 @@ mod tests {
     #[test]
     fn a_given_address_is_the_endpoints() {
         let given = json!({"cniVersion": "1.0.0", "ips": [{"address": "10.63.0.9/24", "gateway": "10.63.0.1"}],
-            "routes": [{"dst": "0.0.0.0/0"}], "dns": {}});
-        assert_eq!(
-            taken(given.clone(), false).unwrap().settings.ip,
-            Some([10, 63, 0, 9].into())
-        );
+            "routes": [{"dst": "0.0.0.0/0"}], "dns": {"nameservers": ["9.9.9.9"]}});
+        let wished = taken(given.clone(), false).unwrap();
+        assert_eq!(wished.settings.ip, Some([10, 63, 0, 9].into()));
+        assert_eq!(wished.dns, ["9.9.9.9".parse().unwrap()]);
         assert!(taken(given, true).unwrap_err().message.contains("routes"));
         let bare =
             json!({"ips": [{"address": "10.63.0.9/24", "gateway": "10.63.0.254"}], "routes": null});

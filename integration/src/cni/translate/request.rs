@@ -134,6 +134,11 @@ fn servers(config: &Config) -> Result<Vec<DnsServer>, Failure> {
         true => &config.dns.nameservers,
         false => of_runtime,
     };
+    parse_servers(named)
+}
+
+/// Upstream servers, as CNI writes them.
+pub(super) fn parse_servers(named: &[String]) -> Result<Vec<DnsServer>, Failure> {
     let parsed = named.iter().map(|server| {
         let parsed = server.parse::<DnsServer>();
         parsed.map_err(|error| Failure::new(INVALID_CONFIG, error.to_string()))

@@ -50,7 +50,7 @@ impl<'n> Call<'n> {
             .env("CNI_NETNS", &self.netns)
             .env("CNI_IFNAME", &self.ifname)
             .env("CNI_ARGS", self.args)
-            .env("CNI_PATH", "/usr/lib/cni");
+            .env("CNI_PATH", format!("{}:/usr/lib/cni", host.dir().display()));
         host.netns.run(&mut call)
     }
 }

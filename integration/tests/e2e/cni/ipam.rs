@@ -1,6 +1,7 @@
 //! Addresses that another plugin gives: Debian's `host-local`.
 
-use std::fs;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 
 use serde_json::{Value, json};
@@ -66,7 +67,7 @@ fn a_given_address_that_cannot_be_had_goes_back() {
     };
     refused(gone);
     let unknown = Call::add(&netns, "c1").with("ipam", json!({"type": "nobody"}));
-    assert!(refused(unknown).contains("CNI_PATH=/usr/lib/cni"));
+    assert!(refused(unknown).contains("CNI_PATH="));
     let itself = Call::add(&netns, "c1").with("ipam", json!({"type": "tapestry"}));
     assert!(refused(itself).starts_with("ipam: "));
     // The network's own.
@@ -79,6 +80,40 @@ fn a_given_address_that_cannot_be_had_goes_back() {
         "{taken}"
     );
     assert!(leases(&host).is_empty());
+}
+
+#[test]
+fn whoever_gives_addresses_hears_every_command() {
+    let host = with_network();
+    let netns = Netns::new("c1");
+    let heard = host.dir().join("heard");
+    // It gives whatever IP= says, or fails as the specification has plugins fail.
+    let script = format!(
+        r#"#!/bin/sh
+        cat >/dev/null; echo "$CNI_COMMAND" >>{}
+        [ "$CNI_COMMAND" = ADD ] || exit 0
+        case $CNI_ARGS in IP=*) echo '{{"ips": [{{"address": "'${{CNI_ARGS#IP=}}'/24"}}]}}';;
+        *) echo '{{"code": 11, "msg": "none left", "details": "come back"}}'; exit 1;; esac"#,
+        heard.display()
+    );
+    let plugin = host.dir().join("given");
+    fs::write(&plugin, script).unwrap();
+    fs::set_permissions(&plugin, Permissions::from_mode(0o755)).unwrap();
+    let call = || Call::add(&netns, "c1").with("ipam", json!({"type": "given"}));
+    let none_left = failure(&call().make(&host, "ADD"));
+    assert_eq!(none_left["code"], 11);
+    assert_eq!(none_left["msg"], "ipam given: none left; come back");
+    call().make(&host, "STATUS").ok();
+    let result = answer(&call().args("IP=10.63.0.9").make(&host, "ADD"));
+    assert_eq!(result["ips"][0]["address"], "10.63.0.9/24");
+    call().with("prevResult", result).make(&host, "CHECK").ok();
+    call()
+        .with("cni.dev/valid-attachments", json!([]))
+        .make(&host, "GC")
+        .ok();
+    call().make(&host, "DEL").ok();
+    let heard = fs::read_to_string(heard).unwrap();
+    assert_eq!(heard, "ADD\nSTATUS\nADD\nCHECK\nGC\nDEL\n");
 }
 
 fn of_host_local<'n>(host: &Host, netns: &Netns, container: &'n str, subnet: &str) -> Call<'n> {
