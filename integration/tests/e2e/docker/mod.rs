@@ -1,6 +1,8 @@
 //! Docker's containers on tapestry networks, by Docker's own commands.
 
+mod activation;
 mod compose;
+mod containerlab;
 mod engine;
 mod managed;
 mod network;
