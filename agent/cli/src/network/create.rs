@@ -136,6 +136,9 @@ fn driver(name: &str) -> Result<Driver, String> {
         "bridge" => Ok(Driver::Bridge),
         "overlay" => Ok(Driver::Overlay),
         "host" | "null" => Err(format!("there is one network of driver {name}, always")),
+        "macvlan" | "ipvlan" => Err(format!(
+            "{name} is not here, no network has a link of this host in it; use bridge, and -p for what others reach"
+        )),
         _ => Err("there are bridge and overlay".to_owned()),
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use agent_api::{Client, NetworkSummary};
+use agent_api::{Client, NetworkDetail, NetworkSummary};
 
 use crate::failure::Failure;
 use crate::filter::{self, Filters};
@@ -42,8 +42,16 @@ pub(super) async fn list(args: &Ls, client: &Client) -> Result<u8, Failure> {
     networks.retain(|network| fits(&filters, network, &used));
     let formatted = match &args.format {
         Some(format) => {
-            let rows = networks.iter().map(|network| row(args, network));
-            format.list(&rows.collect::<Vec<_>>(), &HEADERS)?
+            let mut rows = Vec::with_capacity(networks.len());
+            for network in &networks {
+                match client.network(&network.id).await {
+                    Ok(detail) => rows.push(row(args, &detail)),
+                    // Somebody has removed it meanwhile.
+                    Err(error) if error.is_not_found() => {}
+                    Err(error) => return Err(error.into()),
+                }
+            }
+            format.list(&rows, &HEADERS)?
         }
         None => None,
     };
@@ -112,24 +120,29 @@ fn listing(args: &Ls, networks: &[NetworkSummary]) -> String {
 }
 
 /// By Docker's names of columns.
-fn row(args: &Ls, network: &NetworkSummary) -> Row {
+fn row(args: &Ls, detail: &NetworkDetail) -> Row {
+    let network = &detail.summary;
     Row {
         columns: vec![
             ("ID", output::shown_id(&network.id, args.no_trunc)),
             ("Name", network.name.clone()),
             ("Driver", output::word(network.driver)),
             ("Scope", output::word(network.scope)),
+            ("IPv6", detail.ipv6.to_string()),
+            ("Internal", detail.internal.to_string()),
             ("Labels", format::labels(&network.labels)),
         ],
         labels: network.labels.clone(),
     }
 }
 
-const HEADERS: [(&str, &str); 5] = [
+const HEADERS: [(&str, &str); 7] = [
     ("ID", "NETWORK ID"),
     ("Name", "NAME"),
     ("Driver", "DRIVER"),
     ("Scope", "SCOPE"),
+    ("IPv6", "IPV6"),
+    ("Internal", "INTERNAL"),
     ("Labels", "LABELS"),
 ];
 const FILTERS: [&str; 7] = [

@@ -10,9 +10,6 @@ use crate::hosts::BadExtraHost;
 use crate::name::BadName;
 use crate::record::{ContainerRecord, Phase};
 
-/// Far more than anybody has links for.
-pub(super) const NETWORKS_MAX: usize = 64;
-
 /// What a request for a container is refused for, before anything is made.
 #[derive(Debug, thiserror::Error)]
 pub enum PlanContainer {
@@ -38,8 +35,12 @@ pub enum PlanContainer {
     ModeAmongNetworks(String),
     #[error("network {0:?} was given twice; a container is on a network once")]
     NetworkTwice(String),
-    #[error("{0} networks are too many for one container; give at most {NETWORKS_MAX}")]
-    TooManyNetworks(usize),
+    #[error("{given} {what} are too many for one container; give at most {most}")]
+    TooMany {
+        what: &'static str,
+        given: usize,
+        most: usize,
+    },
     #[error("network {0:?} is internal: nothing outside reaches it, so no port can be published")]
     PublishOnInternal(String),
     #[error("host ports {first}-{last} are no range; give the smaller one first, from 1")]

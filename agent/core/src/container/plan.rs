@@ -2,7 +2,7 @@
 
 use agent_api::{ContainerCreate, EndpointSettings, NetworkMode, RestartPolicy};
 
-use super::error::{NETWORKS_MAX, PlanContainer};
+use super::error::PlanContainer;
 use super::sysctl::sysctl_paths;
 use crate::find::Find;
 use crate::hosts::ExtraHost;
@@ -38,6 +38,7 @@ pub fn plan<'r>(
     check_command(&request)?;
     check_mode(&request)?;
     check_names(&request)?;
+    check_bounds(&request)?;
     sysctl_paths(&request.sysctls)?;
     if request.remove && request.restart != RestartPolicy::No {
         return Err(PlanContainer::RemoveAndRestart);
@@ -120,6 +121,29 @@ fn check_command(request: &ContainerCreate) -> Result<(), PlanContainer> {
     Ok(())
 }
 
+/// Of what costs something for each, far more than anybody has a use for.
+fn check_bounds(request: &ContainerCreate) -> Result<(), PlanContainer> {
+    let picked = request
+        .publish
+        .iter()
+        .filter(|mapping| mapping.host_port == 0);
+    let bounds = [
+        ("networks", request.networks.len() + 1, 64),
+        ("host ports to pick", picked.count(), 1024),
+        (
+            "host ports out of a range",
+            request.publish_one_of.len(),
+            64,
+        ),
+        ("lines of hosts", request.extra_hosts.len(), 1024),
+        ("kernel settings", request.sysctls.len(), 256),
+    ];
+    match bounds.into_iter().find(|(_, given, most)| given > most) {
+        Some((what, given, most)) => Err(PlanContainer::TooMany { what, given, most }),
+        None => Ok(()),
+    }
+}
+
 /// What goes into `resolv.conf` as it is.
 fn check_names(request: &ContainerCreate) -> Result<(), PlanContainer> {
     if let Some(domain) = request
@@ -140,9 +164,6 @@ fn find_networks<'r>(
     request: &ContainerCreate,
     networks: impl Fn(&str) -> Result<&'r NetworkRecord, Find>,
 ) -> Result<Vec<&'r NetworkRecord>, PlanContainer> {
-    if request.networks.len() >= NETWORKS_MAX {
-        return Err(PlanContainer::TooManyNetworks(request.networks.len() + 1));
-    }
     let mut on = Vec::<&NetworkRecord>::new();
     for called in networks_called(request) {
         let network = networks(called)?;
@@ -341,8 +362,8 @@ mod tests {
             );
         }
         assert!(matches!(on(&["n"]), Err(PlanContainer::Find(_))));
-        let many = on(&["inner"; NETWORKS_MAX]);
-        assert!(matches!(many, Err(PlanContainer::TooManyNetworks(_))));
+        let many = on(&["inner"; 64]).unwrap_err().to_string();
+        assert!(many.starts_with("65 networks are too many"), "{many}");
         let beside_host = refused(|request| request.networks = vec![attachment("inner")]);
         assert!(matches!(beside_host, PlanContainer::ModeAmongNetworks(_)));
     }
@@ -391,5 +412,23 @@ mod tests {
             request.publish = vec![mapping];
         });
         assert!(matches!(refused, PlanContainer::PublishOnInternal(_)));
+    }
+
+    #[test]
+    fn what_costs_something_for_each_has_a_bound() {
+        let open = agent_api::PortMapping {
+            host_ip: None,
+            host_port: 0,
+            container_port: 80,
+            protocol: agent_api::TransportProtocol::Tcp,
+        };
+        let picking = |count: usize| {
+            let mut request = request(NetworkMode::Default);
+            request.publish = vec![open.clone(); count];
+            planned(request)
+        };
+        assert!(picking(1024).is_ok());
+        let refused = picking(1025).unwrap_err().to_string();
+        assert!(refused.contains("host ports to pick"), "{refused}");
     }
 }

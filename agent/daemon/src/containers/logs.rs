@@ -5,6 +5,7 @@ use std::fs::File;
 use std::io::{self, BufRead, BufReader, Seek, SeekFrom};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use agent_api::ApiError;
@@ -15,23 +16,37 @@ use agent_container::{Tail, log, read_exit};
 use super::Containers;
 
 impl Containers {
-    /// Lines of the log, the last `tail` of them where given, then those that come until the command ends if `follow`.
+    /// Lines of the log, the last `tail` of them where given, then those that come if `follow`, until the command ends and is
+    /// not started again.
     pub(crate) fn logs(
-        &self,
+        self: &Arc<Self>,
         called: &str,
         follow: bool,
         tail: Option<usize>,
     ) -> Result<mpsc::Receiver<String>, ApiError> {
-        let dir = self.dir(&self.find(called)?.record.id);
+        let id = self.find(called)?.record.id;
+        let dir = self.dir(&id);
+        let containers = Arc::clone(self);
+        // The end is looked for where the shim keeps it, before anybody else has seen it.
+        let is_over = move |dir: &Path| {
+            let has_ended = !matches!(read_exit(dir), Ok(None)) || !dir.exists();
+            has_ended && !containers.goes_on(&id)
+        };
         let (sender, receiver) = mpsc::channel(LINES_QUEUED_MAX);
         self.ground
             .runtime
-            .spawn_blocking(move || send(&dir, follow, tail, &sender));
+            .spawn_blocking(move || send(&dir, follow.then_some(is_over), tail, &sender));
         Ok(receiver)
     }
 }
 
-fn send(dir: &Path, follow: bool, tail: Option<usize>, to: &mpsc::Sender<String>) {
+/// Goes on until it is over, or ends with the log as it stands.
+fn send(
+    dir: &Path,
+    follow: Option<impl Fn(&Path) -> bool>,
+    tail: Option<usize>,
+    to: &mpsc::Sender<String>,
+) {
     let mut reader = Reader::open(dir.join(log::FILE));
     let end = reader.end();
     let tail = match tail.map(|lines| reader.tail(lines)).transpose() {
@@ -43,9 +58,9 @@ fn send(dir: &Path, follow: bool, tail: Option<usize>, to: &mpsc::Sender<String>
     };
     loop {
         // The end is looked for before the last read, so that nothing written before it is missed.
-        let over = !matches!(read_exit(dir), Ok(None)) || !dir.exists();
+        let over = follow.as_ref().is_none_or(|is_over| is_over(dir));
         while let Some((file, offset, line)) = reader.next() {
-            if !follow && (file, offset) >= end {
+            if follow.is_none() && (file, offset) >= end {
                 return;
             }
             let shown = match &tail {
@@ -58,7 +73,7 @@ fn send(dir: &Path, follow: bool, tail: Option<usize>, to: &mpsc::Sender<String>
                 return;
             }
         }
-        if !follow || over || to.is_closed() {
+        if over || to.is_closed() {
             return;
         }
         std::thread::sleep(FOLLOW_INTERVAL);

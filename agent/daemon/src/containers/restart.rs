@@ -33,6 +33,19 @@ impl Containers {
         self.is_closing.store(true, Ordering::Relaxed);
     }
 
+    /// Whether a container that has ended runs again by itself, soon or already.
+    pub(super) fn goes_on(self: &Arc<Self>, id: &str) -> bool {
+        let has_policy =
+            |container: Container| container.record.create.restart != RestartPolicy::No;
+        if !self.get(id).is_some_and(has_policy) {
+            return false;
+        }
+        self.settle(id);
+        let goes_on =
+            |container: Container| container.restarting.is_some() || !container.has_ended();
+        self.get(id).is_some_and(goes_on)
+    }
+
     /// Starts it again at that time, unless something else happens to it before.
     pub(super) fn start_at(self: &Arc<Self>, id: String, due: Instant) {
         let containers = Arc::clone(self);

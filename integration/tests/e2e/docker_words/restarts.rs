@@ -22,6 +22,12 @@ fn a_container_that_fails_is_started_again_as_often_as_was_said() {
         (is_over && ended.restarts == 2).then_some(())
     });
     assert_eq!(host.tapestry(&["logs", "job"]).ok(), "ran\nran\nran\n");
+    // Who follows the log follows all runs; who waits for the command waits for its first end.
+    let script = "sleep 0.3; echo ran; exit 4";
+    let options = ["run", "--name", "watched", "--restart", "on-failure:1"];
+    let attached = host.tapestry(&[&options[..], &["--", "sh", "-c", script]].concat());
+    assert_eq!((attached.status, &*attached.stdout), (4, "ran\n"));
+    assert_eq!(host.tapestry(&["logs", "-f", "watched"]).ok(), "ran\nran\n");
     one_line(
         &host.tapestry(&["run", "--rm", "--restart", "always", "true"]),
         "'--restart <POLICY>'",

@@ -103,6 +103,17 @@ fn lists_and_inspections_are_shown_as_a_template_says() {
             "front\n".into(),
         ),
         (
+            &[
+                "network",
+                "ls",
+                "-f",
+                "name=web",
+                "--format",
+                "{{.IPv6}} {{.Internal}}",
+            ],
+            "false false\n".into(),
+        ),
+        (
             &["ps", "--no-trunc", "--format", "{{.ID}}"],
             format!("{id}\n"),
         ),
