@@ -69,6 +69,7 @@ impl Containers {
             )?;
             let made = Container {
                 record: record.clone(),
+                run: 0,
                 init_pid: None,
                 is_ending: false,
                 restarting: None,

@@ -40,11 +40,14 @@ impl Containers {
 
     /// Follows the container to its end, in the background.
     pub(super) fn watch(self: &Arc<Self>, id: String) {
+        let Some(run) = self.get(&id).map(|container| container.run) else {
+            return;
+        };
         let containers = Arc::clone(self);
         self.ground.runtime.spawn(async move {
             let exit = agent_container::wait(&containers.dir(&id)).await;
             let ended = tokio::task::spawn_blocking(move || {
-                containers.end(&id, exit.code);
+                containers.end_run(&id, run, exit.code);
                 containers.shims.reap();
             });
             // It only fails when the agent is shutting down.
@@ -54,9 +57,11 @@ impl Containers {
 
     /// Takes notice of an end that the watch has not seen yet. Whether the container has ended: then it is cleaned up after.
     pub(super) fn settle(self: &Arc<Self>, id: &str) -> bool {
-        match read_exit(&self.dir(id)) {
-            Ok(Some(exit)) => {
-                self.end(id, exit.code);
+        let made = self.get(id);
+        let made = made.filter(|container| container.runs() || container.has_ended());
+        match (made, read_exit(&self.dir(id))) {
+            (Some(container), Ok(Some(exit))) => {
+                self.end_run(id, container.run, exit.code);
                 true
             }
             _ => false,
@@ -79,8 +84,15 @@ impl Containers {
     /// The command has ended: its ports, links and addresses go, the record stays unless it was to be removed. Whoever comes
     /// later waits until that is done. It may be started again after a while.
     pub(crate) fn end(self: &Arc<Self>, id: &str, code: i32) {
+        if let Some(container) = self.get(id) {
+            self.end_run(id, container.run, code);
+        }
+    }
+
+    /// The same, unless the run has given way to another one.
+    fn end_run(self: &Arc<Self>, id: &str, run: u64, code: i32) {
         let turn = self.turns.take(id.to_owned());
-        let Some((record, restart)) = self.begin_end(id, code) else {
+        let Some((record, restart)) = self.begin_end(id, run, code) else {
             return;
         };
         tracing::info!(container = record.name, code, "container ended");
@@ -98,10 +110,15 @@ impl Containers {
     }
 
     /// The container is ended from now on, for everybody who looks; with the time at which it is started again.
-    fn begin_end(&self, id: &str, code: i32) -> Option<(ContainerRecord, Option<Instant>)> {
+    fn begin_end(
+        &self,
+        id: &str,
+        run: u64,
+        code: i32,
+    ) -> Option<(ContainerRecord, Option<Instant>)> {
         let mut table = lock(&self.table);
         let container = table.get_mut(id)?;
-        if container.has_ended() {
+        if container.has_ended() || container.run != run {
             return None;
         }
         let now_s = seconds_since_epoch();
@@ -152,6 +169,11 @@ impl Containers {
 impl Container {
     pub(super) const fn has_ended(&self) -> bool {
         matches!(self.record.phase, Phase::Exited(_))
+    }
+
+    /// Its process was made, and nobody has seen its end. Before that, what tells of an end is of the last run.
+    pub(super) const fn runs(&self) -> bool {
+        self.init_pid.is_some() && !self.has_ended()
     }
 }
 

@@ -62,6 +62,8 @@ pub(crate) struct Containers {
 #[derive(Clone)]
 struct Container {
     record: ContainerRecord,
+    /// Which of its runs it is in, by a number of its own: an end that is told late is not that of a later run.
+    run: u64,
     /// The command's process, the sandbox's first, as the agent's process namespace numbers it.
     init_pid: Option<i32>,
     /// Its command has ended, and what it had is being taken away.

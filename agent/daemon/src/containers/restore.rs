@@ -33,6 +33,7 @@ impl Containers {
     /// Takes a container up as its record says; its process is `init_pid` where it runs.
     pub(crate) fn take_back(&self, record: ContainerRecord, init_pid: Option<i32>) {
         let container = Container {
+            run: 0,
             init_pid,
             is_ending: false,
             restarting: None,

@@ -131,6 +131,7 @@ impl Containers {
         if let Some(container) = table.get_mut(&record.id) {
             record.restart = container.record.restart;
             container.record = record.clone();
+            container.run += 1;
             container.init_pid = None;
             container.restarting = None;
         }

@@ -56,7 +56,7 @@ impl Containers {
 
     /// The container as it is though nobody has cleaned up after its end yet; nothing where it was to be removed then.
     fn as_ended(&self, mut container: Container) -> Option<Container> {
-        if !container.has_ended()
+        if container.runs()
             && let Ok(Some(exit)) = read_exit(&self.dir(&container.record.id))
         {
             container.record.phase = Phase::Exited(exit.code);

@@ -139,3 +139,47 @@ fn what_should_run_runs_again_after_its_end_and_after_a_restart_of_the_agent() {
         assert!(!host.is_known("unless"));
     }
 }
+
+#[test]
+fn a_stop_and_a_removal_are_final_whenever_they_come() {
+    let host = Host::start();
+    let names: Vec<String> = (0..10).map(|number| format!("c{number}")).collect();
+    for name in &names {
+        let options = ["run", "-d", "--name", name, "--restart", "always"];
+        host.tapestry(&[&options[..], &["--", "sleep", "0.05"]].concat())
+            .ok();
+    }
+    std::thread::scope(|scope| {
+        for (number, name) in names.iter().enumerate() {
+            let host = &host;
+            scope.spawn(move || {
+                // Each at another moment of runs and pauses.
+                std::thread::sleep(Duration::from_millis(61) * u32::try_from(number).unwrap());
+                let verb: &[&str] = match number % 2 {
+                    0 => &["stop", "-t", "0"],
+                    _ => &["rm", "-f"],
+                };
+                host.tapestry(&[verb, &[name.as_str()]].concat()).ok();
+            });
+        }
+    });
+    let seen = || {
+        let containers = host.containers().into_iter();
+        let seen = containers.map(|container| {
+            let is_over = matches!(container.state, ContainerState::Exited { .. });
+            (
+                container.name.clone(),
+                is_over && !container.restarting,
+                container.since_s,
+            )
+        });
+        seen.collect::<Vec<_>>()
+    };
+    let before = seen();
+    assert!(before.iter().all(|(_, is_over, _)| *is_over), "{before:?}");
+    assert_eq!(before.len(), 5, "{before:?}");
+    // Longer than any of their pauses is by now.
+    std::thread::sleep(Duration::from_secs(2));
+    assert_eq!(seen(), before);
+    assert!(host.network("bridge").endpoints.is_empty());
+}
