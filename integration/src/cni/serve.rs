@@ -61,7 +61,11 @@ fn call(command: &str, version: &mut String) -> Result<Option<serde_json::Value>
     version.clone_from(&config.cni_version);
     let call = Call {
         client: client(&config),
-        delegate: delegate_of(&config)?,
+        delegate: match delegate_of(&config) {
+            // With what ADD refused, nothing was asked of another plugin.
+            Err(_) if command == "DEL" => None,
+            delegate => delegate?,
+        },
         env: environment(),
         config,
         text,

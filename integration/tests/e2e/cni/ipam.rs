@@ -68,8 +68,9 @@ fn a_given_address_that_cannot_be_had_goes_back() {
     refused(gone);
     let unknown = Call::add(&netns, "c1").with("ipam", json!({"type": "nobody"}));
     assert!(refused(unknown).contains("CNI_PATH="));
-    let itself = Call::add(&netns, "c1").with("ipam", json!({"type": "tapestry"}));
-    assert!(refused(itself).starts_with("ipam: "));
+    let itself = || Call::add(&netns, "c1").with("ipam", json!({"type": "tapestry"}));
+    assert!(refused(itself()).starts_with("ipam: "));
+    itself().make(&host, "DEL").ok();
     // The network's own.
     host.idle("ours", "red", &["--ip", "10.63.0.4"]);
     let call =
