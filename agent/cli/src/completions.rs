@@ -87,6 +87,8 @@ enum Noun {
     Container,
     /// `run --network`: also another container's.
     NetworkMode,
+    /// `inspect`.
+    ContainerOrNetwork,
 }
 
 impl Noun {
@@ -94,6 +96,7 @@ impl Noun {
         let is_positional = argument.is_positional();
         match (parent, verb, argument.get_id().as_str()) {
             (PROGRAM, "run", "network") => Some(Self::NetworkMode),
+            (PROGRAM, "inspect", "names") => Some(Self::ContainerOrNetwork),
             (_, _, "network" | "other") => Some(Self::Network),
             ("network", "inspect" | "rm", "names") => Some(Self::Network),
             (_, _, "container") => Some(Self::Container),
@@ -107,13 +110,15 @@ impl Noun {
         match self {
             Self::Network => networks(&client),
             Self::Container => containers(&client, ""),
-            Self::NetworkMode => {
-                let mut names = networks(&client);
-                names.extend(containers(&client, "container:"));
-                names
-            }
+            Self::NetworkMode => chained(networks(&client), containers(&client, "container:")),
+            Self::ContainerOrNetwork => chained(containers(&client, ""), networks(&client)),
         }
     }
+}
+
+fn chained<T>(mut first: Vec<T>, second: Vec<T>) -> Vec<T> {
+    first.extend(second);
+    first
 }
 
 fn networks(client: &Client) -> Vec<CompletionCandidate> {

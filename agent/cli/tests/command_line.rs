@@ -259,6 +259,13 @@ fn names_of_networks_and_containers_complete() {
     );
     assert_eq!(names("tapestry run --network=bl"), ["--network=blue"]);
     assert_eq!(names("tapestry rm web d"), ["db"]);
+    let both = names("tapestry inspect ");
+    assert!(
+        ["web", "blue"]
+            .iter()
+            .all(|name| both.contains(&(*name).to_owned())),
+        "{both:?}"
+    );
     assert_eq!(names("tapestry network create b"), Vec::<String>::new());
     let socket = agent.socket();
     let line = format!("tapestry --socket {} logs w", socket.display());

@@ -3,7 +3,9 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant};
+
+use rustix::process::Signal;
 
 use super::engine::{Docker, IMAGE};
 use crate::harness::{binary, eventually, run, run_for};
@@ -73,6 +75,28 @@ fn a_managed_plugin_gives_networks_and_its_containers_outlive_it() {
     let mut links = Command::new("ip");
     let left = docker.host.netns.run(links.args(["-o", "link"])).ok();
     assert!(!left.contains("tsy") && !left.contains("tap"), "{left}");
+}
+
+/// Docker starts its plugins before the containers that need them.
+#[test]
+fn an_engine_that_is_killed_brings_its_managed_plugin_and_all_containers_back() {
+    let docker = with_plugin();
+    docker
+        .docker(&["network", "create", "-d", PLUGIN, "web"])
+        .ok();
+    docker.idle("one", "web", &["--restart", "always"]);
+    docker.idle("two", "web", &["--restart", "always"]);
+    docker.stop(Signal::KILL);
+    let begin = Instant::now();
+    docker.launch();
+    let took = begin.elapsed();
+    assert!(took < Duration::from_secs(30), "{took:?}");
+    eventually(Duration::from_secs(20), "the containers are back", || {
+        docker.pings("one", "two").then_some(())
+    });
+    docker.docker(&["rm", "-f", "one", "two"]).ok();
+    docker.docker(&["network", "rm", "web"]).ok();
+    docker.docker(&["plugin", "disable", PLUGIN]).ok();
 }
 
 /// PyPI's Kathara, unmodified, against a dockerd of the script's own.
