@@ -1,7 +1,7 @@
 //! The IPAM driver: what the agent's networks have, and what was given a moment ago.
 
+use std::collections::BTreeMap;
 use std::collections::hash_map::RandomState;
-use std::collections::{BTreeMap, BTreeSet};
 use std::hash::BuildHasher;
 use std::net::IpAddr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -13,7 +13,7 @@ use ipnet::IpNet;
 use super::book::Book;
 use super::ipam::{Held, Pool, choose, unique_local};
 use super::options::NETWORK;
-use super::translate::plain;
+use super::translate::{is_of_engine, plain};
 use super::wire::{
     AddressGiven, GATEWAY, OfAddress, PoolGiven, REQUEST_ADDRESS_TYPE, Refusal, RequestPool,
 };
@@ -151,7 +151,7 @@ impl Addresses {
                     None if !text.is_empty() => BTreeMap::new(),
                     None => return Err(no_network(&pool)),
                 };
-                self.give(&pool, text, taken)?
+                self.give(&pool, text, &taken)?
             }
         };
         Ok(AddressGiven {
@@ -165,23 +165,25 @@ impl Addresses {
         &self,
         pool: &Pool,
         wish: &str,
-        mut taken: BTreeMap<IpAddr, String>,
+        taken: &BTreeMap<IpAddr, Tenant>,
     ) -> Result<IpAddr, Refusal> {
         let (mut held, now) = (self.held(), Instant::now());
-        let just_given = held
-            .addresses(now)
-            .map(|address| (address, "another container".to_owned()));
-        taken.extend(just_given.collect::<Vec<_>>());
         let address = match wish {
-            "" => pool.lowest_free(&taken.keys().copied().collect::<BTreeSet<_>>())?,
+            "" => {
+                let taken = taken.keys().copied().chain(held.addresses(now));
+                pool.lowest_free(&taken.collect())?
+            }
             text => {
                 let address = pool.wished(text)?;
-                if let Some(tenant) = taken.get(&address) {
-                    return Err(Refusal::new(format!(
-                        "address {address} is taken by {tenant}; choose another one"
-                    )));
+                // The engine may have forgotten who had it; that is seen when it makes the endpoint.
+                match taken.get(&address).filter(|tenant| !tenant.is_of_engine) {
+                    None => address,
+                    Some(Tenant { name, .. }) => {
+                        return Err(Refusal::new(format!(
+                            "address {address} is taken by {name}; choose another one"
+                        )));
+                    }
                 }
-                address
             }
         };
         held.hold(address, now)?;
@@ -195,20 +197,24 @@ impl Addresses {
     }
 
     /// Who has which address on a network.
-    async fn taken(&self, network: &NetworkDetail) -> Result<BTreeMap<IpAddr, String>, Refusal> {
+    async fn taken(&self, network: &NetworkDetail) -> Result<BTreeMap<IpAddr, Tenant>, Refusal> {
         let mut taken = BTreeMap::new();
         for endpoint in &network.endpoints {
+            let tenant = Tenant {
+                name: endpoint.name.clone(),
+                is_of_engine: is_of_engine(endpoint),
+            };
             let addresses = endpoint.addresses.iter().map(IpNet::addr);
-            taken.extend(addresses.map(|address| (address, endpoint.name.clone())));
+            taken.extend(addresses.map(|address| (address, tenant.clone())));
         }
         let gateways = network.gateways.iter();
-        taken.extend(gateways.map(|gateway| (*gateway, "the gateway".to_owned())));
+        taken.extend(gateways.map(|gateway| (*gateway, Tenant::new("the gateway"))));
         let pages = self.book.pages().await;
         let pages = pages.map_err(|error| Refusal::new(error.to_string()))?;
         for (id, page) in pages {
             if page.network.as_deref().unwrap_or(id.as_str()) == network.summary.id {
                 let reserved = page.reserved.into_iter();
-                taken.extend(reserved.map(|address| (address, "--aux-address".to_owned())));
+                taken.extend(reserved.map(|address| (address, Tenant::new("--aux-address"))));
             }
         }
         Ok(taken)
@@ -242,6 +248,22 @@ impl Addresses {
 
     fn seen(&self) -> MutexGuard<'_, BTreeMap<IpNet, String>> {
         self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Who has an address.
+#[derive(Clone, Debug)]
+struct Tenant {
+    name: String,
+    is_of_engine: bool,
+}
+
+impl Tenant {
+    fn new(name: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            is_of_engine: false,
+        }
     }
 }
 

@@ -15,6 +15,7 @@ mod ports;
 mod publish;
 mod serve;
 mod socket;
+mod stale;
 mod translate;
 mod wire;
 

@@ -1,6 +1,6 @@
 //! What the engine's calls do not say: names, aliases, and what is gone. Learned from its events, and from what it lists.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -9,34 +9,19 @@ use agent_api::{EndpointDetail, EndpointUpdate, NetworkUpdate};
 use tokio::time::{MissedTickBehavior, interval, sleep};
 
 use super::book::Page;
-use super::engine::{AskEngine, Engine, EngineContainer, EngineNetwork, Event, Seat};
-use super::garbage::{BETWEEN_LOOKS, Missing};
-use super::plugin::{Plugin, network_of};
-use super::translate::{is_of_engine, key};
-use super::wire::{Id, Refusal};
+use super::engine::{Engine, EngineContainer, EngineNetwork, Event, Seat};
+use super::garbage::{BETWEEN_LOOKS, Garbage, Listed, Look};
+use super::plugin::Plugin;
+use super::translate::{is_of_engine, key, name_of};
+use super::wire::Id;
 
 /// Follows one engine, whenever it is there.
 pub(super) struct Follower {
     plugin: Arc<Plugin>,
     engine: Engine,
-    networks: Missing,
-    endpoints: Missing,
-    unlisted: Missing,
+    garbage: Garbage,
     /// Networks whose other name was told of; it is tried again at every look.
     unnamed: BTreeSet<Id>,
-}
-
-/// Why a look was given up. It is repeated.
-#[derive(Debug, thiserror::Error)]
-enum Look {
-    #[error(transparent)]
-    Engine(#[from] AskEngine),
-    #[error(transparent)]
-    Agent(#[from] agent_api::ClientError),
-    #[error(transparent)]
-    Refused(#[from] Refusal),
-    #[error("notes of networks: {0}")]
-    Book(#[from] std::io::Error),
 }
 
 impl Follower {
@@ -44,9 +29,7 @@ impl Follower {
         Self {
             plugin,
             engine,
-            networks: Missing::default(),
-            endpoints: Missing::default(),
-            unlisted: Missing::default(),
+            garbage: Garbage::default(),
             unnamed: BTreeSet::new(),
         }
     }
@@ -103,7 +86,7 @@ impl Follower {
     async fn name_all(&self) -> Result<(), Look> {
         for container in self.engine.containers().await? {
             let mut seats = container.network_settings.networks.values();
-            if seats.any(|seat| id(&seat.endpoint).is_some()) {
+            if seats.any(|seat| !seat.endpoint.is_empty()) {
                 self.name_container(&container.id).await?;
             }
         }
@@ -112,30 +95,44 @@ impl Follower {
 
     /// Everything that the engine lists, beside everything that the plugin made.
     async fn look(&mut self, engine: &str) -> Result<(), Look> {
-        let listed = self.engine.networks().await?;
-        for network in &listed {
+        let networks = self.engine.networks().await?;
+        for network in &networks {
             self.adopt(engine, network).await?;
         }
-        let pages = self.plugin.book.pages().await?;
-        self.tell_unlisted(&pages);
-        let of_engine = |(_, page): &&(Id, Page)| page.engine.as_deref() == Some(engine);
-        let pages: BTreeMap<_, _> = pages.iter().filter(of_engine).cloned().collect();
         let containers = self.engine.containers().await?;
-        let seats = containers
+        self.name_nameless(&containers).await?;
+        let listed = Listed {
+            engine,
+            networks: &networks,
+            containers: &containers,
+        };
+        let garbage = &mut self.garbage;
+        garbage.collect(&self.plugin, &self.engine, &listed).await
+    }
+
+    /// Those whose name could not be theirs when the engine told of them.
+    async fn name_nameless(&self, containers: &[EngineContainer]) -> Result<(), Look> {
+        let endpoints = self.plugin.client.endpoints().await?;
+        let nameless = |one: &&EndpointDetail| {
+            is_of_engine(one) && Id::find(&one.id).is_some_and(|id| one.name == name_of(&id))
+        };
+        let nameless: BTreeSet<_> = endpoints
             .iter()
-            .flat_map(|container| container.network_settings.networks.values());
-        let known = seats.filter_map(|seat| id(&seat.endpoint)).collect();
-        self.collect_endpoints(&pages, known).await?;
-        let listed: BTreeSet<_> = listed
-            .iter()
-            .filter_map(|network| id(&network.id))
+            .filter(nameless)
+            .map(|one| &one.id)
             .collect();
-        self.collect_networks(&pages, &listed).await
+        for container in containers {
+            let mut seats = container.network_settings.networks.values();
+            if seats.any(|seat| nameless.contains(&seat.endpoint)) {
+                self.name_container(&container.id).await?;
+            }
+        }
+        Ok(())
     }
 
     /// Notes which engine knows a network of the plugin's, and calls the agent's as the engine does.
     async fn adopt(&mut self, engine: &str, network: &EngineNetwork) -> Result<(), Look> {
-        let Some(id) = id(&network.id) else {
+        let Some(id) = Id::find(&network.id) else {
             return Ok(());
         };
         let Some(page) = self.plugin.book.find(&id).await? else {
@@ -183,7 +180,8 @@ impl Follower {
             return Ok(());
         };
         for seat in container.network_settings.networks.values() {
-            if let (Some(network), Some(endpoint)) = (id(&seat.network), id(&seat.endpoint))
+            if let (Some(network), Some(endpoint)) =
+                (Id::find(&seat.network), Id::find(&seat.endpoint))
                 && self.plugin.book.find(&network).await?.is_some()
             {
                 self.name_endpoint(&endpoint, &container, seat).await?;
@@ -207,7 +205,11 @@ impl Follower {
         if is_named(&endpoint, &wished) {
             return Ok(());
         }
-        let Err(reason) = client.update_endpoint(id.as_str(), &wished).await else {
+        let mut updated = client.update_endpoint(id.as_str(), &wished).await;
+        if updated.is_err() && self.displace_namesake(&endpoint, &wished).await? {
+            updated = client.update_endpoint(id.as_str(), &wished).await;
+        }
+        let Err(reason) = updated else {
             return Ok(());
         };
         tracing::info!(endpoint = id.short(), name = container.name, %reason, "not named as Docker does");
@@ -222,64 +224,23 @@ impl Follower {
         Ok(())
     }
 
-    /// Networks that no engine ever listed: whose they are nobody can say, so they stay.
-    fn tell_unlisted(&mut self, pages: &[(Id, Page)]) {
-        let unlisted = pages.iter().filter(|(_, page)| page.engine.is_none());
-        let unlisted = unlisted.map(|(id, _)| id.clone()).collect();
-        for id in self.unlisted.look(unlisted, Instant::now()) {
-            let network = id.short();
-            tracing::info!(
-                network,
-                "Docker does not list it; if nobody needs it: tapestry network rm {network}"
-            );
+    /// Removes the endpoint of the engine's that had the name before, if it is in no container.
+    async fn displace_namesake(
+        &self,
+        endpoint: &EndpointDetail,
+        wished: &EndpointUpdate,
+    ) -> Result<bool, Look> {
+        let network = self.plugin.client.network(&endpoint.network).await?;
+        let mut others = network.endpoints.iter();
+        let namesake = others.find(|other| {
+            is_of_engine(other)
+                && other.id != endpoint.id
+                && Some(&other.name) == wished.name.as_ref()
+        });
+        match namesake {
+            Some(other) => Ok(self.plugin.remove_if_stale(&other.id).await?),
+            None => Ok(false),
         }
-    }
-
-    async fn collect_endpoints(
-        &mut self,
-        pages: &BTreeMap<Id, Page>,
-        mut known: BTreeSet<Id>,
-    ) -> Result<(), Look> {
-        let mut found = BTreeSet::new();
-        for (network, page) in pages {
-            if let Some(listed) = self.engine.network(network.as_str()).await? {
-                let attached = listed.containers.values();
-                known.extend(attached.filter_map(|attached| id(&attached.endpoint)));
-            }
-            match self.plugin.client.network(network_of(network, page)).await {
-                Ok(network) => {
-                    let of_engine = network.endpoints.iter().filter(|one| is_of_engine(one));
-                    found.extend(of_engine.filter_map(|one| id(&one.id)));
-                }
-                Err(error) if error.is_not_found() => {}
-                Err(error) => return Err(error.into()),
-            }
-        }
-        let missing = found.difference(&known).cloned().collect();
-        for lost in self.endpoints.look(missing, Instant::now()) {
-            tracing::info!(endpoint = lost.short(), "removed: Docker knows it no more");
-            super::plugin::gone(self.plugin.client.remove_endpoint(lost.as_str()).await)?;
-        }
-        Ok(())
-    }
-
-    async fn collect_networks(
-        &mut self,
-        pages: &BTreeMap<Id, Page>,
-        listed: &BTreeSet<Id>,
-    ) -> Result<(), Look> {
-        let missing = pages.keys().filter(|id| !listed.contains(id)).cloned();
-        for lost in self.networks.look(missing.collect(), Instant::now()) {
-            match self.plugin.forget_network(&lost).await {
-                Ok(()) => {
-                    self.unnamed.remove(&lost);
-                    tracing::info!(network = lost.short(), "removed: Docker knows it no more")
-                }
-                // Somebody else is on it, who has to leave first.
-                Err(reason) => tracing::info!(network = lost.short(), %reason, "left there"),
-            }
-        }
-        Ok(())
     }
 }
 
@@ -316,10 +277,6 @@ fn is_name(text: &str) -> bool {
     (1..=63).contains(&text.len())
 }
 
-fn id(text: &str) -> Option<Id> {
-    Id::try_from(text.to_owned()).ok()
-}
-
 const PAUSE_MIN: Duration = Duration::from_millis(100);
 const PAUSE_MAX: Duration = Duration::from_secs(10);
 const ALIASES_MAX: usize = 32;
@@ -330,7 +287,7 @@ mod tests {
 
     #[test]
     fn a_container_has_its_name_and_its_aliases_once_each() {
-        let endpoint = id(&"e".repeat(64)).unwrap();
+        let endpoint = Id::find(&"e".repeat(64)).unwrap();
         let container = EngineContainer {
             id: "0123456789abcdef".into(),
             name: "/web".into(),
@@ -348,7 +305,7 @@ mod tests {
 
     #[test]
     fn a_name_that_is_too_long_is_left_out() {
-        let endpoint = id(&"e".repeat(64)).unwrap();
+        let endpoint = Id::find(&"e".repeat(64)).unwrap();
         let container = EngineContainer {
             id: "0123456789abcdef".into(),
             name: "/".to_owned() + &"x".repeat(64),

@@ -175,7 +175,7 @@ impl Plugin {
         let page = self.page(&call.network).await?;
         let wished = endpoint(&call, network_of(&call.network, &page))?;
         let _renaming = self.renaming.read().await;
-        let made = match self.client.create_endpoint(&wished).await {
+        let made = match self.make_endpoint(&wished).await {
             Ok(made) => made,
             Err(error) => {
                 let found = self.client.endpoint(call.endpoint.as_str()).await;

@@ -19,6 +19,11 @@ impl Id {
         &self.0
     }
 
+    /// The id that a text is, if it is one.
+    pub(super) fn find(text: &str) -> Option<Self> {
+        Self::try_from(text.to_owned()).ok()
+    }
+
     /// As people see it.
     pub(super) fn short(&self) -> &str {
         self.0.get(..12).unwrap_or(&self.0)

@@ -3,8 +3,10 @@
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 
+use rustix::process::Signal;
+
 use super::engine::Docker;
-use crate::harness::{HOST_IP, HOST_IP6};
+use crate::harness::{HOST_IP, HOST_IP6, OUTSIDE_IP};
 use crate::publish::{ask_tcp, ask_udp, tcp_server, udp_server};
 
 const ANY: Ipv4Addr = Ipv4Addr::UNSPECIFIED;
@@ -110,4 +112,42 @@ fn ports_of_a_container_on_two_networks_are_published_once() {
         docker.docker(&["network", "connect", name, "both"]).ok();
         reached();
     }
+}
+
+/// Docker's own bridge, its rules and its proxy, beside a network of ours that comes and goes.
+#[test]
+fn dockers_own_networks_live_beside_ours() {
+    let docker = Docker::start();
+    docker
+        .docker(&["network", "create", "-d", "tapestry", "web"])
+        .ok();
+    docker.idle("theirs", "bridge", &["-p", "8081:80"]);
+    docker.idle("ours", "web", &["-p", "8080:80"]);
+    let out = OUTSIDE_IP.to_string();
+    let both_work = || {
+        for (container, host_port) in [("theirs", 8081), ("ours", 8080)] {
+            assert!(docker.pings(container, &out), "{container}");
+            let server = tcp_server(&sandbox(&docker, container), (ANY, 80));
+            let answer = asked(&docker, HOST_IP.into(), host_port);
+            assert_eq!(answer, Some("hello".into()), "{container}");
+            server.join().unwrap();
+        }
+    };
+    both_work();
+    docker.host.netns.sh("iptables -P FORWARD DROP");
+    docker.host.stop_agent(Signal::KILL);
+    docker.host.launch();
+    both_work();
+    // On both at once, whichever of them leads outside.
+    docker.docker(&["network", "connect", "web", "theirs"]).ok();
+    docker.docker(&["network", "create", "plain"]).ok();
+    docker.docker(&["network", "connect", "plain", "ours"]).ok();
+    assert!(docker.pings("theirs", "ours") && docker.pings("ours", "theirs"));
+    both_work();
+    docker.docker(&["rm", "-f", "ours", "theirs"]).ok();
+    let pruned = docker.docker(&["network", "prune", "-f"]).ok();
+    assert!(
+        pruned.contains("web") && pruned.contains("plain"),
+        "{pruned}"
+    );
 }

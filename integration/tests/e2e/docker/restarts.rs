@@ -110,6 +110,8 @@ fn an_agent_that_is_stopped_holds_nobody_up_and_collects_what_was_forgotten() {
     }
     docker.idle("one", "kept", &[]);
     docker.idle("two", "kept", &[]);
+    docker.idle("three", "kept", &[]);
+    docker.docker(&["network", "connect", "web", "three"]).ok();
     docker.host.stop_agent(Signal::TERM);
     let began = Instant::now();
     docker.docker(&["volume", "ls"]).ok();
@@ -120,6 +122,7 @@ fn an_agent_that_is_stopped_holds_nobody_up_and_collects_what_was_forgotten() {
     std::thread::scope(|scope| {
         scope.spawn(|| docker.docker(&["network", "rm", "empty"]));
         scope.spawn(|| docker.docker(&["kill", "two"]).ok());
+        scope.spawn(|| docker.docker(&["network", "disconnect", "web", "three"]));
         let told = docker.docker(&run);
         assert_ne!(told.status, 0);
         assert!(told.stderr.contains("tapestry.sock"), "{told:?}");
@@ -139,7 +142,16 @@ fn an_agent_that_is_stopped_holds_nobody_up_and_collects_what_was_forgotten() {
     });
     assert!(is_there("kept") && is_there("web"));
     assert!(docker.pings("two", "one"));
-    assert_eq!(docker.host.network("kept").endpoints.len(), 2);
+    let names = |network: &str| {
+        let endpoints = docker.host.network(network).endpoints.into_iter();
+        let mut names: Vec<_> = endpoints.map(|endpoint| endpoint.name).collect();
+        names.sort();
+        names
+    };
+    assert_eq!(names("kept"), ["one", "three", "two"]);
+    eventually(Duration::from_secs(40), "the endpoint is collected", || {
+        names("web").is_empty().then_some(())
+    });
 }
 
 /// systemd holds the plugin's socket from before either is there, and hands it to the agent.

@@ -8,7 +8,7 @@ use std::time::Duration;
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
-use crate::harness::{Host, Reply, eventually, request_raw};
+use crate::harness::{Host, Netns, Reply, eventually, request_raw};
 
 /// An agent with a plugin where the test says.
 fn with_plugin(host: &Host) -> PathBuf {
@@ -210,6 +210,36 @@ fn a_malformed_call_is_refused_in_the_protocols_form_and_makes_nothing() {
     assert_eq!(host.networks().len(), 3, "the predefined ones");
     let pages = std::fs::read_dir(host.state_dir().join("docker"));
     assert_eq!(pages.into_iter().flatten().count(), 0);
+}
+
+/// An engine that was killed gives the addresses of its containers again, and does not always say that they are dead.
+#[test]
+fn an_address_is_taken_from_what_the_engine_forgot_and_from_no_container() {
+    let host = Host::without_agent();
+    let plugin = Plugin(with_plugin(&host));
+    plugin.create_network('a', "10.70.0.0/24", "10.70.0.1/24");
+    let endpoint = |digit: char| json!({"NetworkID": id('a'), "EndpointID": id(digit), "Interface": {"Address": "10.70.0.9/24"}});
+    let known = || {
+        let network = host.network(&id('a'));
+        let ids = network.endpoints.into_iter().map(|endpoint| endpoint.id);
+        ids.collect::<Vec<_>>()
+    };
+    plugin.ok("NetworkDriver.CreateEndpoint", &endpoint('e'));
+    plugin.ok("NetworkDriver.CreateEndpoint", &endpoint('f'));
+    assert_eq!(known(), [id('f')]);
+    let joined = plugin.ok("NetworkDriver.Join", &endpoint('f'));
+    let link = joined["InterfaceName"]["SrcName"].as_str().unwrap();
+    let container = Netns::new("taken");
+    host.netns
+        .sh(&format!("ip link set {link} netns {}", container.name()));
+    let body = endpoint('e').to_string();
+    let told = plugin.refused("NetworkDriver.CreateEndpoint", &body);
+    assert!(told.contains("10.70.0.9 is taken"), "{told}");
+    assert_eq!(known(), [id('f')]);
+    drop(container);
+    plugin.ok("NetworkDriver.CreateEndpoint", &endpoint('e'));
+    assert_eq!(known(), [id('e')]);
+    plugin.ok("NetworkDriver.DeleteEndpoint", &endpoint('e'));
 }
 
 /// The engine asks again then, without saying what, and will never say that it does not want it.
