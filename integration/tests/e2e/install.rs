@@ -186,6 +186,40 @@ fn units_are_what_systemd_takes() {
     assert!(said.contains("perhaps"), "{said}");
 }
 
+#[test]
+fn a_plugins_folder_is_whole_and_replaces_nothing_else() {
+    let tree = TempDir::with_prefix("i").unwrap();
+    let folder = tree.path().join("plugin");
+    let write = || {
+        let variable = format!("PLUGIN_DIR={}", folder.display());
+        make(tree.path(), "docker-plugin", &[&variable])
+    };
+    write().ok();
+    let written = files(&folder);
+    for file in [
+        "config.json",
+        "rootfs/entrypoint",
+        "rootfs/usr/bin/tapestry",
+        "rootfs/usr/sbin/nft",
+    ] {
+        assert!(written.contains(Path::new(file)), "{file}: {written:#?}");
+    }
+    write().ok();
+    assert_eq!(files(&folder), written);
+    // The programs find all that they load in there.
+    for program in ["/usr/bin/tapestry", "/usr/sbin/nft"] {
+        let root = folder.join("rootfs");
+        run(Command::new("chroot")
+            .arg(root)
+            .args([program, "--version"]))
+        .ok();
+    }
+    fs::remove_file(folder.join("config.json")).unwrap();
+    let refused = write().refused(2);
+    assert!(refused.contains("holds something else"), "{refused}");
+    assert!(folder.join("rootfs/usr/bin/tapestry").exists());
+}
+
 /// With `Type=notify`, what is ordered after the agent waits until it answers.
 #[test]
 fn the_service_manager_hears_when_the_agent_is_ready_and_when_it_stops() {

@@ -37,12 +37,13 @@ fn recipes_follow_cargo_to_its_target_directory() {
         "/of/the/config"
     );
     let mut make = Command::new("make");
-    make.args(["-n", "install", "bench-quick", "PREFIX=/p"])
+    make.args(["-n", "install", "docker-plugin", "bench-quick", "PREFIX=/p"])
         .current_dir(repository())
         .env("CARGO_TARGET_DIR", "/t");
     let planned = run(&mut make).ok();
     for line in [
         "PREFIX=\"/p\" DESTDIR=\"\" scripts/install install /t/release/tapestry",
+        "scripts/docker-plugin /t/release/tapestry /t/docker-plugin",
         "/t/release/tapestry-bench --quick --json /t/bench.json --html /t/bench.html",
     ] {
         assert!(planned.lines().any(|planned| planned == line), "{planned}");
