@@ -242,6 +242,7 @@ mod tests {
             phase,
             since_s: 1,
             restart: Default::default(),
+            published: Vec::new(),
         }
     }
 

@@ -9,6 +9,7 @@ use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 use switch_core::Vni;
 
+use crate::port_choice::open;
 use crate::restart::RestartRecord;
 
 /// The identity of a namespace, as its file has it: two files with the same identity are the same namespace.
@@ -267,6 +268,21 @@ pub struct ContainerRecord {
     pub since_s: u64,
     #[serde(default)]
     pub restart: RestartRecord,
+    /// The ports as they were published last, with those that were picked.
+    #[serde(default, with = "port_runs")]
+    pub published: Vec<PortMapping>,
+}
+
+impl ContainerRecord {
+    /// The ports that it publishes, with those that were picked once they are.
+    pub fn ports(&self) -> Vec<PortMapping> {
+        if !self.published.is_empty() {
+            return self.published.clone();
+        }
+        let asked = self.create.publish.iter().cloned();
+        let open = self.create.publish_one_of.iter().map(open);
+        asked.chain(open).collect()
+    }
 }
 
 /// How far a container has come.
@@ -399,6 +415,7 @@ mod tests {
         let container: ContainerRecord = serde_json::from_str(kept).unwrap();
         assert_eq!(container.restart, RestartRecord::default());
         assert!(container.create.networks.is_empty() && container.connected.is_empty());
+        assert!(container.ports().is_empty());
         let kept = r#"{"id": "n", "name": "n", "driver": "bridge", "subnets": [], "ip_range": null, "internal": false,
             "mtu": 1500, "dns": [], "options": {}, "labels": {}}"#;
         let network: NetworkRecord = serde_json::from_str(kept).unwrap();

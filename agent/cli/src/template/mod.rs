@@ -131,6 +131,35 @@ mod tests {
         }
     }
 
+    /// It is the user's own text, and yet no panic is a report.
+    #[test]
+    fn every_text_is_rendered_or_refused() {
+        const PARTS: [&str; 16] = [
+            "{{",
+            "}}",
+            "{{-",
+            " -}}",
+            ".Ids",
+            "$x",
+            "|",
+            "(",
+            ")",
+            "\"",
+            "`",
+            " ",
+            "range ",
+            "end",
+            ":=",
+            "index .Ids -1",
+        ];
+        for number in 0..PARTS.len().pow(4) {
+            let places = (0..4).map(|place| number / PARTS.len().pow(place) % PARTS.len());
+            let text: String = places.map(|place| PARTS[place]).collect();
+            let _ = rendered(&text);
+            let _ = rendered(&format!("{{{{{text}}}}}"));
+        }
+    }
+
     #[test]
     fn what_is_wrong_or_not_there_is_named() {
         for (text, told) in [

@@ -70,6 +70,7 @@ pub fn plan<'r>(
         connected,
         phase: Phase::Created,
         restart: RestartRecord::default(),
+        published: Vec::new(),
     })
 }
 

@@ -4,7 +4,7 @@ use agent_api::{ApiError, EndpointSettings, ErrorKind, PortMapping};
 use agent_core::container::{PlanContainer, attached_network, sysctl_paths};
 use agent_core::endpoint::Attachment;
 use agent_core::hosts::hosts;
-use agent_core::port_choice::{Choosing, open};
+use agent_core::port_choice::Choosing;
 use agent_core::publish::PublishPorts;
 use agent_core::record::{ContainerRecord, Owner};
 use agent_host::sysctl::{SetInside, set_inside};
@@ -86,40 +86,50 @@ impl Containers {
     }
 
     fn publish(&self, record: &ContainerRecord) -> Result<(), ApiError> {
-        let create = &record.create;
-        if create.publish.is_empty() && create.publish_one_of.is_empty() {
+        if record.ports().is_empty() {
             return Ok(());
         }
-        let published = self.publish_free(record)?;
+        let published = match self.publish_as_before(record) {
+            Some(published) => published,
+            None => self.publish_free(record)?,
+        };
         let kept = self.change(&record.id, |container| {
-            container.record.create.publish = published;
-            container.record.create.publish_one_of.clear();
+            container.record.published = published
         });
         let kept = kept.map_or(Ok(()), Kept::wait);
         kept.map_err(|error| host_failure(record, &error))
     }
 
+    /// The ports that it had in its last run, if they are all to be had.
+    fn publish_as_before(&self, record: &ContainerRecord) -> Option<Vec<PortMapping>> {
+        let before = record.published.clone();
+        let had_any = !before.is_empty();
+        had_any.then(|| self.publish_all(record, before).ok())?
+    }
+
     /// What was asked for, with the first free port of each range of which one is enough.
     fn publish_free(&self, record: &ContainerRecord) -> Result<Vec<PortMapping>, PublishPorts> {
-        let targets = self.endpoints.targets(&Owner::Container(record.id.clone()));
         let mut choosing = Choosing::new(&record.create.publish_one_of);
         loop {
             let fixed = record.create.publish.iter().cloned();
             let asked = fixed.chain(choosing.mappings()).collect();
-            let publisher = (&*record.id, &*record.name);
-            let published =
-                self.publishing
-                    .publish(publisher, Keeper::Agent, asked, targets.clone());
-            let refused = match published {
-                Ok(published) => return Ok(published),
-                Err(refused) => refused,
-            };
-            match &refused {
-                PublishPorts::Taken { run, .. } | PublishPorts::Refused { run, .. }
-                    if choosing.go_on(run) => {}
-                _ => return Err(refused),
+            match self.publish_all(record, asked) {
+                Err(PublishPorts::Taken { run, .. } | PublishPorts::Refused { run, .. })
+                    if choosing.go_on(&run) => {}
+                outcome => return outcome,
             }
         }
+    }
+
+    fn publish_all(
+        &self,
+        record: &ContainerRecord,
+        mappings: Vec<PortMapping>,
+    ) -> Result<Vec<PortMapping>, PublishPorts> {
+        let targets = self.endpoints.targets(&Owner::Container(record.id.clone()));
+        let publisher = (&*record.id, &*record.name);
+        self.publishing
+            .publish(publisher, Keeper::Agent, mappings, targets)
     }
 
     pub(super) fn attach(
@@ -130,17 +140,13 @@ impl Containers {
         place: &Place,
         settings: &EndpointSettings,
     ) -> Result<String, ApiError> {
-        let create = &record.create;
-        let asked = create.publish.iter().cloned();
-        let publish: Vec<_> = asked
-            .chain(create.publish_one_of.iter().map(open))
-            .collect();
+        let publish = record.ports();
         let attachment = Attachment {
             owner: Owner::Container(turn.about().clone()),
             path: None,
             name: &record.name,
             hostname: Some(&record.hostname),
-            dns: &create.dns,
+            dns: &record.create.dns,
             publish: &publish,
             ports_reserved: false,
             link: None,

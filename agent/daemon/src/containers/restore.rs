@@ -49,7 +49,7 @@ impl Containers {
         };
         let record = container.record;
         let targets = self.endpoints.targets(&Owner::Container(id.to_owned()));
-        let publish = &record.create.publish;
+        let publish = &record.ports();
         self.publishing
             .resume((id, &record.name), Keeper::Agent, publish, targets);
         self.watch(id.to_owned());

@@ -88,7 +88,7 @@ impl Containers {
             },
             created_s: record.created_s,
             since_s: record.since_s,
-            publish: record.create.publish.clone(),
+            publish: record.ports(),
             networks: networks.into_iter().map(|(_, name)| name).collect(),
             labels: record.create.labels.clone(),
             restarting: container.restarting.is_some(),

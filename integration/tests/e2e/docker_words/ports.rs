@@ -107,9 +107,16 @@ fn the_first_free_port_of_a_range_is_taken() {
             .ok()
             .contains("80/tcp -> 0.0.0.0:8001\n")
     );
-    // It keeps its port when it starts again.
+    // It keeps its port when it starts again, and takes another one where somebody has that now.
     host.tapestry(&["restart", "-t", "0", "two"]).ok();
     assert!(host.tapestry(&["port", "two"]).ok().contains(":8002\n"));
+    host.tapestry(&["stop", "-t", "0", "one", "two"]).ok();
+    let taken = enter(&host.netns.path(), || {
+        TcpListener::bind((Ipv4Addr::UNSPECIFIED, 8002))
+    });
+    host.tapestry(&["start", "two"]).ok();
+    assert!(host.tapestry(&["port", "two"]).ok().contains(":8000\n"));
+    drop(taken.unwrap());
     one_line(
         &host.tapestry(&["run", "-p", "8000-8001:80-82", "true"]),
         "ranges of different sizes",
