@@ -128,15 +128,15 @@ impl Client {
             .await
     }
 
-    /// `name` may be an id or the beginning of one, here and below.
+    /// Without what was counted, as it is in the agent's memory. `name` may be an id or the beginning of one, here and below.
     pub async fn network(&self, name: &str) -> Answer<NetworkDetail> {
-        self.fetch(&format!("/networks/{}", segment(name))).await
-    }
-
-    /// The same without what was counted, for which every port and the packet filter would be asked.
-    pub async fn network_uncounted(&self, name: &str) -> Answer<NetworkDetail> {
         self.fetch(&format!("/networks/{}?counters=false", segment(name)))
             .await
+    }
+
+    /// With what was counted, for which every port and the packet filter are asked.
+    pub async fn network_counted(&self, name: &str) -> Answer<NetworkDetail> {
+        self.fetch(&format!("/networks/{}", segment(name))).await
     }
 
     pub async fn remove_network(&self, name: &str) -> Answer<()> {

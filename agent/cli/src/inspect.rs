@@ -104,5 +104,7 @@ fn neither(name: &str, missing: &ClientError) -> Failure {
 }
 
 async fn network(client: &Client, name: &str) -> Result<Detail, Failure> {
-    Ok(Detail::Network(Box::new(client.network(name).await?)))
+    Ok(Detail::Network(Box::new(
+        client.network_counted(name).await?,
+    )))
 }

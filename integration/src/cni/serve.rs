@@ -148,11 +148,7 @@ impl Call {
 
     /// A container or a network that is gone is as good as detached.
     async fn del(&self) -> Result<(), Failure> {
-        match self
-            .client
-            .network_uncounted(network_of(&self.config))
-            .await
-        {
+        match self.client.network(network_of(&self.config)).await {
             Ok(network) => {
                 let endpoint = find(&network, &self.env.container_id, &self.env.ifname);
                 if let Some(endpoint) = endpoint {
@@ -213,10 +209,7 @@ impl Call {
     }
 
     async fn status(&self) -> Result<(), Failure> {
-        let answer = self
-            .client
-            .network_uncounted(network_of(&self.config))
-            .await;
+        let answer = self.client.network(network_of(&self.config)).await;
         answer.map_err(|error| Failure::new(NOT_AVAILABLE, error.to_string()))?;
         self.pass("STATUS")
     }
@@ -230,10 +223,7 @@ impl Call {
     }
 
     async fn network(&self) -> Result<NetworkDetail, Failure> {
-        let network = self
-            .client
-            .network_uncounted(network_of(&self.config))
-            .await;
+        let network = self.client.network(network_of(&self.config)).await;
         network.map_err(refused)
     }
 }

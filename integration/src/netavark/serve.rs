@@ -98,7 +98,7 @@ async fn create(client: &Client, text: &[u8]) -> Result<serde_json::Value, Failu
     let (network, given) = (read::<Network>(text)?, read(text)?);
     let found = match wanted(&network)? {
         Wanted::Joined(name) => {
-            let joined = client.network_uncounted(&name).await.map_err(refused)?;
+            let joined = client.network(&name).await.map_err(refused)?;
             check_joined(&network, &joined)?;
             joined
         }
@@ -113,7 +113,7 @@ async fn create(client: &Client, text: &[u8]) -> Result<serde_json::Value, Failu
 async fn setup(client: &Client, netns: &Path, text: &[u8]) -> Result<serde_json::Value, Failure> {
     let attachment: Attachment = read(text)?;
     let network = match wanted(&attachment.network)? {
-        Wanted::Joined(name) => client.network_uncounted(&name).await.map_err(refused)?,
+        Wanted::Joined(name) => client.network(&name).await.map_err(refused)?,
         Wanted::Own(create) => find_or_make(client, *create).await?,
     };
     let wished = endpoint(&attachment, &network, netns)?;
@@ -153,7 +153,7 @@ async fn forget(client: &Client, wanted: &NetworkCreate) -> Result<(), Failure> 
 
 async fn make(client: &Client, wanted: &NetworkCreate) -> Result<NetworkDetail, Failure> {
     let made = client.create_network(wanted).await.map_err(refused)?;
-    client.network_uncounted(&made.id).await.map_err(refused)
+    client.network(&made.id).await.map_err(refused)
 }
 
 /// The network that create made, or, where somebody removed it since, one as it was.
@@ -173,7 +173,7 @@ async fn find_or_make(
             found.ok_or_else(|| refused(error))
         }
         Err(error) => Err(refused(error)),
-        Ok(made) => client.network_uncounted(&made.id).await.map_err(refused),
+        Ok(made) => client.network(&made.id).await.map_err(refused),
     }
 }
 
@@ -182,7 +182,7 @@ fn key_of(wanted: &NetworkCreate) -> &str {
 }
 
 async fn look_up(client: &Client, name: &str) -> Result<Option<NetworkDetail>, Failure> {
-    match client.network_uncounted(name).await {
+    match client.network(name).await {
         Ok(found) => Ok(Some(found)),
         Err(error) if error.is_not_found() => Ok(None),
         Err(error) => Err(refused(error)),
