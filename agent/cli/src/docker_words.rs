@@ -23,7 +23,7 @@ fn look_up<K>(table: &[(K, &'static str)], fits: impl Fn(&K) -> bool) -> Option<
 type Names = &'static [&'static str];
 
 const RUN: Names = &["run"];
-const OPTIONS: [((Names, Names), &str); 23] = [
+const OPTIONS: [((Names, Names), &str); 29] = [
     (
         (
             RUN,
@@ -146,6 +146,42 @@ const OPTIONS: [((Names, Names), &str); 23] = [
             &["--type", "-s", "--size", "-v", "--verbose"],
         ),
         "write tapestry network inspect where a container has the same name; all is shown anyway",
+    ),
+    (
+        (&["network prune"], &["--filter"]),
+        "write tapestry network rm $(tapestry network ls -q --filter dangling=true --filter label=KEY)",
+    ),
+    (
+        (
+            &["logs"],
+            &["-t", "--timestamps", "--since", "--until", "--details"],
+        ),
+        "lines are shown as they were written; the file that `tapestry inspect` names as log has their times",
+    ),
+    (
+        (&["exec"], &["-u", "--user"]),
+        "begin the command with setpriv, as in: -- setpriv --reuid 1000 --clear-groups COMMAND",
+    ),
+    (
+        (
+            &["exec"],
+            &[
+                "-d",
+                "--detach",
+                "--privileged",
+                "--env-file",
+                "--detach-keys",
+            ],
+        ),
+        "a command runs here as the container's own does, and at this terminal; leave it out",
+    ),
+    (
+        (&["start"], &["-a", "--attach", "-i", "--interactive"]),
+        "write tapestry logs -f to watch, or tapestry exec -it for a shell inside",
+    ),
+    (
+        (&["stop", "restart"], &["-s", "--signal"]),
+        "a command is stopped by SIGTERM, and by SIGKILL after -t SECONDS",
     ),
     (
         (&["network create"], &["--ipam-driver", "--ipam-opt"]),

@@ -253,6 +253,7 @@ tapestry network disconnect -f lab web
 tapestry network inspect lab
 tapestry network inspect --json lab
 tapestry network rm a b
+tapestry network rm -f a
 tapestry network connect lab web
 tapestry network disconnect lab web
 tapestry network prune

@@ -30,6 +30,9 @@ pub(crate) enum Verb {
 /// Remove networks
 #[derive(Debug, clap::Args)]
 pub(crate) struct Rm {
+    /// Say nothing of networks that are not there
+    #[arg(short, long)]
+    force: bool,
     /// Names or ids of networks
     #[arg(required = true, value_name = "NAME")]
     names: Vec<String>,
@@ -101,8 +104,11 @@ pub(crate) async fn run(verb: Verb, client: &Client) -> Result<u8, Failure> {
 
 async fn remove(args: &Rm, client: &Client) -> Result<u8, Failure> {
     for_each_name(&args.names, async |name| {
-        client.remove_network(name).await?;
-        output::print(&format!("{name}\n"))
+        match client.remove_network(name).await {
+            Err(error) if args.force && error.is_not_found() => Ok(()),
+            Err(error) => Err(error.into()),
+            Ok(()) => output::print(&format!("{name}\n")),
+        }
     })
     .await
 }

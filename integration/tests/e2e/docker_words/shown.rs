@@ -185,6 +185,12 @@ fn what_a_network_does_not_have_is_refused_by_its_name_in_docker() {
         one_line(&host.tapestry(line), told);
     }
 
+    one_line(
+        &host.tapestry(&["network", "rm", "gone"]),
+        "no network \"gone\"",
+    );
+    assert_eq!(host.tapestry(&["network", "rm", "-f", "gone"]).ok(), "");
+
     // What is on a network by a name, and is no container, is taken off by force alone.
     host.tapestry(&["network", "create", "--subnet", "10.73.0.0/24", "lab"])
         .ok();
