@@ -45,7 +45,9 @@ async fn serve_docker(beside: Beside) {
         engine: beside.docker.engine.clone(),
         pools: beside.pools.clone(),
     };
-    integration::docker::serve(options, |warning| beside.warn(warning)).await;
+    let doorkeeper = beside.clone();
+    let admit = move |pid| doorkeeper.admit(pid);
+    integration::docker::serve(options, admit, |warning| beside.warn(warning)).await;
 }
 
 /// `RUST_LOG` chooses what is told; state changes and surprises where it is not set.

@@ -70,6 +70,13 @@ impl Beside {
         }
     }
 
+    /// Whether the process that connected to a socket may ask for what the agent can do, and why not: a container of the agent's finds
+    /// on the host's files what the companion serves, as it finds the agent's own socket.
+    pub fn admit(&self, pid: Option<i32>) -> Result<(), String> {
+        let checked = Peer::of(pid).check(&self.agent);
+        checked.map_err(|refusal| refusal.message)
+    }
+
     /// Something that does not work, for the log and for `doctor`.
     pub fn warn(&self, warning: String) {
         self.agent.ground.warn(warning);

@@ -15,6 +15,8 @@ pub(super) struct Garbage {
     networks: Missing,
     endpoints: Missing,
     unlisted: Missing,
+    /// What was told of already.
+    told: BTreeSet<Id>,
 }
 
 /// What an engine lists.
@@ -60,6 +62,9 @@ impl Garbage {
         let unlisted = pages.iter().filter(|(_, page)| page.engine.is_none());
         let unlisted = unlisted.map(|(id, _)| id.clone()).collect();
         for id in self.unlisted.look(unlisted, Instant::now()) {
+            if !self.told.insert(id.clone()) {
+                continue;
+            }
             let network = id.short();
             tracing::info!(
                 network,
@@ -118,7 +123,10 @@ impl Garbage {
                     tracing::info!(network = lost.short(), "removed: Docker knows it no more")
                 }
                 // Somebody else is on it, who has to leave first.
-                Err(reason) => tracing::info!(network = lost.short(), %reason, "left there"),
+                Err(reason) if self.told.insert(lost.clone()) => {
+                    tracing::info!(network = lost.short(), %reason, "left there");
+                }
+                Err(_) => {}
             }
         }
         Ok(())

@@ -18,7 +18,7 @@ use super::book::Book;
 use super::engine::Engine;
 use super::names::Follower;
 use super::plugin::Plugin;
-use super::socket::{PluginSocket, listen};
+use super::socket::{Guarded, PluginSocket, listen};
 use super::wire::Refusal;
 
 /// What the plugin is told by the agent's configuration.
@@ -34,14 +34,20 @@ pub struct PluginOptions {
     pub pools: Vec<(IpNet, u8)>,
 }
 
-/// Serves the plugin until it is dropped; returns where none is wanted or none can be served, which `warn` is told.
-pub async fn serve(options: PluginOptions, warn: impl Fn(String)) {
+/// Serves the plugin until it is dropped; returns where none is wanted or none can be served, which `warn` is told. Whoever may
+/// call it makes the agent do things: `admit` decides by the id of the process that connected.
+pub async fn serve(
+    options: PluginOptions,
+    admit: impl Fn(Option<i32>) -> Result<(), String> + Clone + Send + 'static,
+    warn: impl Fn(String),
+) {
     // The file is taken away when this ends, however it ends.
     let (listener, _seat) = match listen(&options.plugin) {
         Ok(None) => return,
         Ok(Some(listening)) => listening,
         Err(error) => return warn(error.to_string()),
     };
+    let listener = Guarded { listener, admit };
     let client = Client::new(options.agent);
     let book = Book::new(options.state_dir.join("docker"));
     let plugin = Arc::new(Plugin {

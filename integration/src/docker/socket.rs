@@ -6,8 +6,10 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::os::unix::net::{UnixListener as StdUnixListener, UnixStream as StdUnixStream};
 use std::path::{Path, PathBuf};
 
+use axum::serve::Listener;
 use rustix::process::{PidfdFlags, PidfdGetfdFlags, getpid, pidfd_getfd, pidfd_open};
-use tokio::net::UnixListener;
+use tokio::net::unix::SocketAddr;
+use tokio::net::{UnixListener, UnixStream};
 
 /// Where the plugin listens.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -79,6 +81,37 @@ impl Drop for Seat {
         {
             let _ = std::fs::remove_file(path);
         }
+    }
+}
+
+/// A socket at which not everybody is heard.
+pub(super) struct Guarded<A> {
+    pub(super) listener: UnixListener,
+    pub(super) admit: A,
+}
+
+impl<A> Listener for Guarded<A>
+where
+    A: Fn(Option<i32>) -> Result<(), String> + Clone + Send + 'static,
+{
+    type Io = UnixStream;
+    type Addr = SocketAddr;
+
+    async fn accept(&mut self) -> (Self::Io, Self::Addr) {
+        loop {
+            let (stream, address) = Listener::accept(&mut self.listener).await;
+            let pid = stream.peer_cred().ok().and_then(|peer| peer.pid());
+            let admit = self.admit.clone();
+            match tokio::task::spawn_blocking(move || admit(pid)).await {
+                Ok(Ok(())) => return (stream, address),
+                Ok(Err(reason)) => tracing::debug!(pid, reason, "not heard at Docker's plugin"),
+                Err(error) => tracing::warn!(%error, "not heard at Docker's plugin"),
+            }
+        }
+    }
+
+    fn local_addr(&self) -> io::Result<Self::Addr> {
+        Listener::local_addr(&self.listener)
     }
 }
 

@@ -15,7 +15,7 @@ use axum::response::{IntoResponse, Response};
 use axum::serve::IncomingStream;
 use tokio::net::UnixListener;
 
-use super::reply::{Refusal, blocking};
+use super::reply::blocking;
 use crate::agent::Agent;
 
 /// The process that connected.
@@ -29,13 +29,39 @@ pub(crate) enum Peer {
 
 impl Connected<IncomingStream<'_, UnixListener>> for Peer {
     fn connect_info(stream: IncomingStream<'_, UnixListener>) -> Self {
-        let pid = stream.io().peer_cred().ok().and_then(|peer| peer.pid());
+        Self::of(stream.io().peer_cred().ok().and_then(|peer| peer.pid()))
+    }
+}
+
+impl Peer {
+    /// Of the process id that the kernel names. It is looked at now: later it may be another's.
+    pub(crate) fn of(pid: Option<i32>) -> Self {
         match pid {
             None => Self::Unknown,
             // A process that is not below us: the agent is in a container, and this one asks from outside of it.
             Some(0) => Self::Within(Vec::new()),
             Some(pid) => PidNamespace::around(pid).map_or(Self::Unknown, Self::Within),
         }
+    }
+
+    /// Whether it may ask the agent.
+    pub(crate) fn check(&self, agent: &Agent) -> Result<(), ApiError> {
+        match self {
+            Self::Within(namespaces) => match agent.containers.confined_in(namespaces) {
+                Some(container) => Err(forbidden(format!(
+                    "the agent does not serve its own container {container:?}; --privileged ones it does"
+                ))),
+                None => Ok(()),
+            },
+            Self::Unknown => Err(forbidden(
+                "the process that connected is gone; the one that connects has to stay".to_owned(),
+            )),
+        }
+    }
+
+    /// Whether it is nobody's container for certain.
+    fn is_of_host(&self) -> bool {
+        matches!(self, Self::Within(namespaces) if namespaces.is_empty())
     }
 }
 
@@ -45,22 +71,10 @@ pub(super) async fn refuse_containers(
     request: Request,
     next: Next,
 ) -> Response {
-    let admitted = match peer {
-        Peer::Within(namespaces) if namespaces.is_empty() => Ok(()),
-        Peer::Within(namespaces) => {
-            blocking(agent, move |agent| match agent.containers.confined_in(&namespaces) {
-                Some(container) => Err(forbidden(format!(
-                    "the agent does not serve its own container {container:?}; --privileged ones it does"
-                ))),
-                None => Ok(()),
-            })
-            .await
-        }
-        Peer::Unknown => Err(Refusal::from(forbidden(
-            "the process that connected is gone; the one that connects has to stay".to_owned(),
-        ))),
-    };
-    match admitted {
+    if peer.is_of_host() {
+        return next.run(request).await;
+    }
+    match blocking(agent, move |agent| peer.check(agent)).await {
         Ok(()) => next.run(request).await,
         Err(refusal) => refusal.into_response(),
     }
