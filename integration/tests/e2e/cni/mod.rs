@@ -6,6 +6,7 @@ mod cri;
 mod ipam;
 mod libcni;
 mod podman;
+mod ports;
 
 use std::fs;
 
