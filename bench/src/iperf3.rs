@@ -25,7 +25,7 @@ impl Test {
         self.run_at(lab, from, to, to.address)
     }
 
-    /// The same, to an address that leads to [`PORT`] of `to`.
+    /// The same, to an address that leads to iperf3's own port of `to`.
     pub(crate) fn run_at(
         &self,
         lab: &Lab,
@@ -50,9 +50,6 @@ impl Test {
         parse(&report)
     }
 }
-
-/// The server's TCP port.
-pub(crate) const PORT: u16 = 5201;
 
 /// The payload rate of a report, in Gbit/s.
 fn parse(report: &str) -> Result<f64, Trouble> {

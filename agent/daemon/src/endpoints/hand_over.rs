@@ -18,7 +18,6 @@ use agent_host::Netns;
 use agent_host::netlink::{LinkSettings, Netlink, NetlinkError};
 
 use super::Endpoints;
-use super::plug::tap_name;
 use crate::random::new_id;
 
 impl Endpoints {
@@ -62,6 +61,6 @@ pub(super) fn prepare(
 }
 
 /// Deletes what an agent that was killed left of a link that nobody has taken.
-pub(super) fn bury(record: &EndpointRecord) -> Result<(), NetlinkError> {
-    Netlink::open()?.delete_link(&tap_name(&record.id))
+pub(super) fn bury(link: &str) -> Result<(), NetlinkError> {
+    Netlink::open()?.delete_link(link)
 }

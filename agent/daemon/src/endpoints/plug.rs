@@ -76,7 +76,7 @@ impl Endpoints {
 /// rings, and with them the TAP.
 pub(super) fn bury_link(record: &EndpointRecord, netns: &Netns) {
     let buried = match is_handed_over(record, netns) {
-        true => hand_over::bury(record),
+        true => hand_over::bury(&tap_name(&record.id)),
         false => bury_by_mac(record, netns),
     };
     if let Err(error) = buried {
@@ -159,7 +159,7 @@ pub(super) fn edge_host(
     }
 }
 
-pub(super) fn tap_name(endpoint_id: &str) -> String {
+fn tap_name(endpoint_id: &str) -> String {
     format!("tap{}", endpoint_id.get(..8).unwrap_or(endpoint_id))
 }
 

@@ -202,8 +202,11 @@ fn container_of(plug: &Plug<'_>) -> String {
 
 /// What is published of a container that traffic from outside is for.
 pub(super) fn published() -> String {
-    format!("{0}:{0}", crate::iperf3::PORT)
+    format!("{PUBLISHED}:{PUBLISHED}")
 }
+
+/// iperf3's own TCP port.
+const PUBLISHED: u16 = 5201;
 
 pub(super) const NETWORK: &str = "bench";
 const IMAGE: &str = "bench:1";
