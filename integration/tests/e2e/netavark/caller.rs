@@ -64,6 +64,12 @@ impl<'h> Caller<'h> {
         self.call(&["create"], &input)
     }
 
+    /// What the plugin says of itself, which it is asked by people alone.
+    pub(super) fn info(&self) -> Value {
+        let mut command = Command::new(self.plugins.join(DRIVER));
+        parsed(&self.host.netns.run(command.arg("info")).ok())
+    }
+
     /// The status block of the container's network.
     pub(super) fn setup(&self, netns: &Path, attachment: &Attachment) -> Answer {
         let answer = self.attach("setup", netns, attachment)?;

@@ -252,8 +252,7 @@ fn failures_are_in_the_protocols_form_and_nothing_is_made() {
 fn what_is_no_call_of_netavarks_is_refused() {
     let host = Host::start();
     let plugin = Caller::direct(&host);
-    let info = plugin.call(&["info"], &json!({})).unwrap();
-    assert_eq!(info["api_version"], "1.0.0");
+    assert_eq!(plugin.info()["api_version"], "1.0.0");
     for input in [json!(5), json!({"id": "x"}), json!({"name": 5, "id": "x"})] {
         let refused = plugin.call(&["create"], &input).unwrap_err();
         assert!(refused.contains("standard input"), "{refused}");
