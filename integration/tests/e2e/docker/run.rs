@@ -146,7 +146,7 @@ fn a_running_container_comes_and_goes() {
 }
 
 #[test]
-fn twenty_start_at_once() {
+fn fifty_start_at_once() {
     let docker = Docker::start();
     docker
         .docker(&[
@@ -159,7 +159,7 @@ fn twenty_start_at_once() {
             "web",
         ])
         .ok();
-    let children: Vec<_> = (0..20)
+    let children: Vec<_> = (0..50)
         .map(|number| {
             let name = format!("c{number}");
             let run = [
@@ -184,7 +184,7 @@ fn twenty_start_at_once() {
     for mut child in children {
         assert!(child.wait().unwrap().success());
     }
-    let names = (0..20).fold(String::new(), |mut script, number| {
+    let names = (0..50).fold(String::new(), |mut script, number| {
         write!(
             script,
             "ping -c1 -W2 c{number} >/dev/null || echo c{number};"
@@ -196,5 +196,5 @@ fn twenty_start_at_once() {
     let endpoints = docker.host.network("web").endpoints;
     let addresses: std::collections::BTreeSet<_> =
         endpoints.iter().map(|one| one.addresses.clone()).collect();
-    assert_eq!(addresses.len(), 20);
+    assert_eq!(addresses.len(), 50);
 }
