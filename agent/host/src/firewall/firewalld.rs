@@ -33,3 +33,5 @@ pub(super) fn trust(firewall_cmd: &Path, links: &BTreeSet<&String>) -> Result<()
 }
 
 pub(super) const FIREWALLD_TABLE: &str = "firewalld";
+/// The chain by which it rejects what it does not know.
+pub(super) const FIREWALLD_FORWARD: &str = "filter_FORWARD";

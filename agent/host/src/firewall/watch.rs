@@ -13,7 +13,7 @@ use tokio::sync::mpsc;
 
 use super::docker::DOCKER_USER;
 use super::doings::Doings;
-use super::firewalld::FIREWALLD_TABLE;
+use super::firewalld::{FIREWALLD_FORWARD, FIREWALLD_TABLE};
 use crate::netlink::{attribute, messages};
 
 /// Reports what happened until dropped. At most one report waits; one means: apply all rules again.
@@ -168,6 +168,12 @@ impl<'a> Notification<'a> {
         match (message, table) {
             (_, OUR_TABLE) if inet => Some(Disturbance::OurTable),
             (NFT_MSG_NEWTABLE, FIREWALLD_TABLE) if inet => Some(Disturbance::Firewalld),
+            // A reload makes its chains after the table, and whoever looks in between finds no firewalld there.
+            (NFT_MSG_NEWCHAIN, FIREWALLD_TABLE)
+                if inet && self.text(NFTA_CHAIN_NAME)? == FIREWALLD_FORWARD =>
+            {
+                Some(Disturbance::Firewalld)
+            }
             (NFT_MSG_NEWCHAIN, DOCKER_TABLE) if self.text(NFTA_CHAIN_NAME)? == DOCKER_USER => {
                 Some(Disturbance::DockerUser)
             }

@@ -283,6 +283,18 @@ fn firewalld_is_asked_to_trust_our_links_once_and_again_after_its_reload() {
         assert!(next_within(&mut watch, Duration::from_secs(1)).is_some());
         firewall.apply(&rules()).unwrap();
         assert_eq!(asked(), format!("{once}{once}"));
+        // In two steps, as firewalld makes them, with a look in between.
+        let [table, chain] = [
+            "nft add table inet firewalld",
+            "nft add chain inet firewalld filter_FORWARD",
+        ];
+        run("nft delete table inet firewalld");
+        for step in [table, chain] {
+            run(step);
+            assert!(next_within(&mut watch, Duration::from_secs(1)).is_some());
+            firewall.apply(&rules()).unwrap();
+        }
+        assert_eq!(asked(), once.repeat(3));
     });
 }
 
