@@ -201,23 +201,16 @@ impl Edge {
         match udp {
             Some(None) => self.queries.counters.malformed += 1,
             Some(Some(udp)) if for_dhcp(&udp) => self.handle_dhcp(way, &udp),
-            Some(Some(udp))
-                if udp.destination.port() == DNS_PORT
-                    && is_beyond(&self.config, packet.destination)
-                    && self.is_host(packet.source)
-                    && !ethernet.destination.is_multicast() =>
-            {
-                self.handle_query(way, &udp);
-            }
-            _ if !self.is_gateway(packet.destination)
-                || !self.is_host(packet.source)
-                || ethernet.destination.is_multicast() =>
-            {
+            _ if !self.is_host(packet.source) || ethernet.destination.is_multicast() => {
                 self.queries.counters.not_ours += 1;
             }
-            Some(Some(udp)) if udp.destination.port() == DNS_PORT => {
+            Some(Some(udp))
+                if udp.destination.port() == DNS_PORT
+                    && serves_names(&self.config, packet.destination) =>
+            {
                 self.handle_query(way, &udp);
             }
+            _ if !self.is_gateway(packet.destination) => self.queries.counters.not_ours += 1,
             _ => {
                 let sender = Sender {
                     way,
@@ -320,6 +313,11 @@ fn is_gateway(config: &EdgeConfig, address: IpAddr) -> bool {
         IpAddr::V4(address) => config.v4.is_some_and(|(own, _)| own == address),
         IpAddr::V6(address) => config.v6.is_some_and(|(own, _)| own == address),
     }
+}
+
+/// Whether names are asked at an address: the gateway's, or that of a server in whose place the edge answers.
+fn serves_names(config: &EdgeConfig, address: IpAddr) -> bool {
+    is_gateway(config, address) || is_beyond(config, address)
 }
 
 /// Whether an address lies beyond the gateway of a network that has a way out. What is asked there reaches the edge only from

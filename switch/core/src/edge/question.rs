@@ -7,7 +7,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use super::config::EdgeConfig;
 use super::frame::{Datagram, Ethernet, Ip};
-use super::{DNS_PORT, is_beyond, is_gateway, is_host};
+use super::{DNS_PORT, is_host, serves_names};
 use crate::Mac;
 use smoltcp::wire::IpProtocol;
 
@@ -32,9 +32,7 @@ impl<'a> Question<'a> {
         let datagram = packet.udp()?;
         let is_dns = datagram.destination.port() == DNS_PORT && datagram.source.port() != 0;
         let is_short = (1..=SHORT).contains(&datagram.payload.len());
-        let server = packet.destination;
-        let is_served = is_gateway(config, server) || is_beyond(config, server);
-        let is_ours = is_served && is_host(config, packet.source);
+        let is_ours = serves_names(config, packet.destination) && is_host(config, packet.source);
         (is_dns && is_short && is_ours).then_some(Self {
             mac: ethernet.source,
             datagram,
