@@ -1,5 +1,6 @@
 //! What is random: ids, MAC addresses, seeds.
 
+use agent_core::name::{BadId, check_id};
 use rustix::rand::{GetRandomFlags, getrandom};
 use switch_core::Mac;
 
@@ -12,6 +13,14 @@ pub(crate) fn new_id() -> String {
         filled += getrandom(&mut bytes[filled..], GetRandomFlags::empty()).unwrap_or(0);
     }
     agent_core::name::id_of(bytes)
+}
+
+/// The id by which the caller knows a thing already, or a new one.
+pub(crate) fn id_for(known: Option<&String>) -> Result<String, BadId> {
+    match known {
+        Some(id) => check_id(id).map(|()| id.clone()),
+        None => Ok(new_id()),
+    }
 }
 
 /// A locally administered unicast address (IEEE 802, U/L bit) for an endpoint without an IPv4 address.

@@ -11,12 +11,11 @@
 use std::time::Duration;
 
 use agent_core::endpoint::announcements;
-use agent_core::record::{EndpointRecord, Moved};
+use agent_core::record::EndpointRecord;
 use agent_host::Netns;
 use switch_core::Mac;
 use switch_io::packet::{PacketSocket, VNET_LENGTH};
 
-use super::moved::find;
 use super::{Endpoints, Place};
 
 impl Endpoints {
@@ -36,7 +35,7 @@ impl Endpoints {
         }
     }
 
-    /// Tells everybody on the network, here and on other hosts, of an endpoint that was just attached by `link`.
+    /// Tells everybody on the network, here and on other hosts, of an endpoint that has just got `link`.
     pub(super) fn announce(
         &self,
         place: &Place,
@@ -66,15 +65,6 @@ impl Endpoints {
                 }
             }
         });
-    }
-}
-
-impl Endpoints {
-    /// The same of a link that an engine has taken and configured by now.
-    pub(super) fn announce_taken(&self, place: &Place, record: &EndpointRecord, taken: &Moved) {
-        if let Ok(netns) = find(taken) {
-            self.announce(place, record, &taken.link, &netns);
-        }
     }
 }
 

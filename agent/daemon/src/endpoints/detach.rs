@@ -1,6 +1,5 @@
 //! Detaching: the same steps whether somebody said so, the sandbox is gone, or attaching failed half-way.
 
-use std::fs::File;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::sync_channel;
@@ -9,11 +8,11 @@ use std::time::Duration;
 use agent_api::ApiError;
 use agent_core::name::short;
 use agent_core::record::{NetnsId, Owner};
-use agent_host::Netns;
 use agent_host::netlink::LinkEnd;
 use switch_core::Mac;
-use switch_io::{RemovedPort, whereabouts};
+use switch_io::RemovedPort;
 
+use super::moved::place_of;
 use super::{Endpoints, Place};
 use crate::journal::Kept;
 use crate::seats::Attached;
@@ -133,8 +132,7 @@ impl Endpoints {
 
 /// Nothing where there is no link.
 fn link_end(attached: &Attached) -> Option<LinkEnd> {
-    let (namespace, link) = whereabouts(attached.plug.tap.as_ref()?).ok()?;
-    let netns = Netns::from_file(File::from(namespace), Path::new(&link)).ok()?;
+    let (netns, link) = place_of(attached)?.ok()?;
     LinkEnd::of(&netns, &link).ok()
 }
 

@@ -12,19 +12,17 @@
 
 use agent_api::{ApiError, EndpointCreate, EndpointDetail};
 use agent_core::endpoint::Attach;
-use agent_core::name::check_id;
 use agent_core::record::{EndpointRecord, NetworkRecord, Owner};
 use agent_host::Netns;
 use agent_host::netlink::{LinkSettings, Netlink, NetlinkError};
 
 use super::Endpoints;
-use crate::random::new_id;
+use crate::random::id_for;
 
 impl Endpoints {
     /// Makes an endpoint whose link its caller takes into a sandbox.
     pub(crate) fn hand_over(&self, request: &EndpointCreate) -> Result<EndpointDetail, ApiError> {
-        let id = request.id.clone().unwrap_or_else(new_id);
-        check_id(&id).map_err(Attach::from)?;
+        let id = id_for(request.id.as_ref()).map_err(Attach::from)?;
         let netns = own_namespace()?;
         self.create(request, &netns, Owner::Engine(id))
     }

@@ -45,12 +45,22 @@ impl Endpoints {
     /// Keeps on record where the endpoint's link is.
     pub(super) fn look(&self, place: &Place, attached: &Attached) {
         // What cannot be asked now keeps its last answer.
-        if let Some(Ok(moved)) = moved(attached) {
-            self.note_move(place, attached, moved);
+        let (Some(Ok((netns, link))), Some(sandbox)) = (place_of(attached), attached.plug.sandbox)
+        else {
+            return;
+        };
+        let moved = (netns.id() != sandbox).then(|| moved(&netns, link));
+        if let Ok(moved) = moved.transpose() {
+            self.note_move(place, attached, (moved, &netns));
         }
     }
 
-    fn note_move(&self, place: &Place, attached: &Attached, moved: Option<Moved>) {
+    fn note_move(
+        &self,
+        place: &Place,
+        attached: &Attached,
+        (moved, netns): (Option<Moved>, &Netns),
+    ) {
         let record = &attached.record;
         if record.moved == moved {
             return;
@@ -68,38 +78,34 @@ impl Endpoints {
             "{news}"
         );
         let journal = &self.ground.journal;
-        let taken = moved.clone().filter(|_| is_engines);
+        // An engine has configured it by now.
+        if let Some(taken) = moved.as_ref().filter(|_| is_engines) {
+            self.announce(place, record, &taken.link, netns);
+        }
         let kept = place
             .seats
             .change(&record.id, journal, |record| record.moved = moved);
-        if let Some(taken) = taken {
-            self.announce_taken(place, record, &taken);
-        }
         if let Some(Err(error)) = kept.map(Kept::wait) {
             tracing::warn!(endpoint = record.name, %error, "a link will come back where it was before it was moved");
         }
     }
 }
 
-/// Where the endpoint's link is, if not in its sandbox. Nothing where there is no link.
-fn moved(attached: &Attached) -> Option<io::Result<Option<Moved>>> {
+/// Where the endpoint's link is, and what it is called there. Nothing where there is no link.
+pub(super) fn place_of(attached: &Attached) -> Option<io::Result<(Netns, String)>> {
     let tap = attached.plug.tap.as_ref()?;
-    let sandbox = attached.plug.sandbox?;
-    let place = whereabouts(tap).and_then(|(namespace, link)| {
+    Some(whereabouts(tap).and_then(|(namespace, link)| {
         let netns = Netns::from_file(File::from(namespace), Path::new(&link));
-        let netns = netns.map_err(io::Error::other)?;
-        if netns.id() == sandbox {
-            return Ok(None);
-        }
-        let cookie = netns.cookie().map_err(io::Error::other)?;
-        let namespace = netns.id();
-        Ok(Some(Moved {
-            namespace,
-            cookie,
-            link,
-        }))
-    });
-    Some(place)
+        Ok((netns.map_err(io::Error::other)?, link))
+    }))
+}
+
+fn moved(netns: &Netns, link: String) -> io::Result<Moved> {
+    Ok(Moved {
+        namespace: netns.id(),
+        cookie: netns.cookie().map_err(io::Error::other)?,
+        link,
+    })
 }
 
 /// Why a link that was moved does not come back.

@@ -6,7 +6,6 @@ use std::sync::Arc;
 use agent_api::{ApiError, Driver, NetworkCreate, NetworkSummary};
 use agent_cluster::Member;
 use agent_core::ipam::{Pools, SubnetInUse, default_pools_v6};
-use agent_core::name::check_id;
 use agent_core::network::{
     CreateNetwork, OverlayWish, SubnetEntry, Surroundings, check_vni, in_our_words, is_predefined,
     plan, without_segment,
@@ -18,7 +17,7 @@ use switch_core::PortCounts;
 use super::view::summary;
 use super::{Network, Networks, Stage, Table, Ways};
 use crate::locks::lock;
-use crate::random::new_id;
+use crate::random::{id_for, new_id};
 use crate::seats::{Past, Seats};
 use crate::sharing::networks::{share_network, unshare_network};
 use crate::sharing::route::{local_address, quic_mtu, vxlan_mtu};
@@ -67,7 +66,7 @@ impl Networks {
                 networks: table.in_use(|_| true),
                 ..around
             };
-            plan(id_for(&request)?, request, None, &around)
+            plan(id_for(request.id.as_ref())?, request, None, &around)
         })
     }
 
@@ -145,7 +144,12 @@ impl Networks {
                 networks: table.in_use(clashes),
                 ..around
             };
-            plan(id_for(&request)?, request, Some(overlay), &around)
+            plan(
+                id_for(request.id.as_ref())?,
+                request,
+                Some(overlay),
+                &around,
+            )
         })
     }
 
@@ -316,17 +320,6 @@ impl Table {
             })
         });
         in_use.collect()
-    }
-}
-
-/// The id that the caller knows the network by, or a new one.
-fn id_for(request: &NetworkCreate) -> Result<String, CreateNetwork> {
-    match &request.id {
-        Some(id) => {
-            check_id(id)?;
-            Ok(id.clone())
-        }
-        None => Ok(new_id()),
     }
 }
 
