@@ -4,4 +4,5 @@
 
 pub mod cni;
 pub mod docker;
+mod driver;
 pub mod netavark;

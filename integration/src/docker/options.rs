@@ -51,12 +51,6 @@ impl NetworkOptions {
             None => Ok(read),
         }
     }
-
-    /// Whether the network shall reach other hosts.
-    pub(super) fn is_overlay(&self) -> bool {
-        let mut given = self.agents.keys();
-        given.any(|name| OVERLAYS.contains(&name.as_str()))
-    }
 }
 
 /// Refuses what an endpoint was given and nothing here would do. What the engine itself adds is let through: it adds more with
@@ -177,7 +171,6 @@ const AGENTS: &[&str] = &[
     "vni",
     "remote",
 ];
-const OVERLAYS: &[&str] = &["encap", "vni", "remote"];
 const KATHARA_MAC: &str = "kathara.mac_addr";
 const KATHARA: &[&str] = &[
     "kathara.machine",
@@ -230,9 +223,11 @@ const PREFIX_LENGTH_MAX: usize = 11;
 
 #[cfg(test)]
 mod tests {
+    use agent_api::Driver;
     use serde_json::json;
 
     use super::*;
+    use crate::driver::driver_for;
 
     fn read(given: Value) -> Result<NetworkOptions, Refusal> {
         NetworkOptions::read(&[(GENERIC.to_owned(), given)].into())
@@ -261,7 +256,7 @@ mod tests {
         assert_eq!(read.host_ip, Some([127, 0, 0, 1].into()));
         assert_eq!(read.prefix.as_deref(), Some("net"));
         assert_eq!(read.agents.len(), 2);
-        assert!(read.is_overlay());
+        assert_eq!(driver_for(&read.agents), Driver::Overlay);
     }
 
     #[test]

@@ -23,6 +23,7 @@ use super::wire::{
     CreateEndpoint, CreateNetwork, INTERNAL, Id, Interface, InterfaceName, Joined, Options,
     PoolData, Refusal,
 };
+use crate::driver::driver_for;
 
 impl From<ClientError> for Refusal {
     /// The agent's line, which says what to do.
@@ -56,14 +57,10 @@ pub(super) fn wish(call: &CreateNetwork, range: Option<IpNet>) -> Result<Wish, R
     if let Some(network) = options.network {
         return Ok(Wish::Attach { network, page });
     }
-    let driver = match options.is_overlay() {
-        true => Driver::Overlay,
-        false => Driver::Bridge,
-    };
     let create = NetworkCreate {
         id: Some(call.network.as_str().to_owned()),
         name: name_of(&call.network),
-        driver,
+        driver: driver_for(&options.agents),
         without_addresses: pools.is_empty(),
         subnets: pools.iter().map(|pool| pool.subnet).collect(),
         gateways: pools.iter().filter_map(|pool| pool.gateway).collect(),

@@ -7,6 +7,7 @@ use agent_api::{DnsServer, Driver, NetworkCreate, NetworkDetail, Scope};
 use serde_json::{Map, Value, json};
 
 use super::subnet::{ip_range, subnets};
+use crate::driver::driver_for;
 use crate::netavark::wire::{Failure, IPAM_DRIVER, Network, Subnet};
 
 /// Which network of the agent's podman's is.
@@ -31,18 +32,10 @@ pub(in crate::netavark) fn wanted(network: &Network) -> Result<Wanted, Failure> 
     let servers = network.network_dns_servers.iter().flatten();
     let mut labels = network.labels.clone().unwrap_or_default();
     labels.insert(LABEL.to_owned(), network.id.clone());
-    let is_overlay = OVERLAY_OPTIONS
-        .iter()
-        .any(|name| options.contains_key(*name));
-    let driver = if is_overlay {
-        Driver::Overlay
-    } else {
-        Driver::Bridge
-    };
     Ok(Wanted::Own(Box::new(NetworkCreate {
         id: Some(network.id.clone()),
         name: network.name.clone(),
-        driver,
+        driver: driver_for(&options),
         subnets: asked.iter().map(|asked| asked.subnet).collect(),
         without_addresses: ipam_driver(network) == Some(IPAM_NONE),
         gateways: asked.iter().filter_map(|asked| asked.gateway).collect(),
@@ -221,8 +214,6 @@ fn server(address: &IpAddr) -> Result<DnsServer, Failure> {
 const OPTION_NETWORK: &str = "network";
 /// Podman's own word and Docker's.
 const MTU_OPTIONS: [&str; 2] = ["mtu", "com.docker.network.driver.mtu"];
-/// Those that only a network has that is shared between hosts.
-const OVERLAY_OPTIONS: [&str; 3] = ["encap", "vni", "remote"];
 const IPAM_NONE: &str = "none";
 const IPAM_OURS: &str = "tapestry";
 /// Marks what was made for podman, with podman's id.
