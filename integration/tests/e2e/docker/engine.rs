@@ -5,7 +5,7 @@ use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 
@@ -161,6 +161,25 @@ impl Docker {
         command
             .env("DOCKER_HOST", socket)
             .env("DOCKER_CONFIG", self.dir())
+    }
+
+    /// Makes a network of the agent's.
+    #[track_caller]
+    pub(super) fn network(&self, name: &str, options: &[&str]) {
+        let head = ["network", "create", "-d", "tapestry"];
+        self.docker(&[&head[..], options, &[name]].concat()).ok();
+    }
+
+    /// Starts dockerd again, which does not keep anybody waiting and brings the containers `one` and `two` back.
+    #[track_caller]
+    pub(super) fn comes_back(&self) {
+        let begin = Instant::now();
+        self.launch();
+        let took = begin.elapsed();
+        assert!(took < Duration::from_secs(30), "{took:?}");
+        eventually(Duration::from_secs(20), "the containers are back", || {
+            self.pings("one", "two").then_some(())
+        });
     }
 
     /// Waits until the agent calls a network as the engine does: its events come a moment later.

@@ -113,17 +113,7 @@ fn a_network_that_is_there_is_shared_with_our_own_containers() {
 #[test]
 fn our_own_containers_get_on_a_network_of_dockers() {
     let docker = Docker::start();
-    docker
-        .docker(&[
-            "network",
-            "create",
-            "-d",
-            "tapestry",
-            "--ipam-driver",
-            "tapestry",
-            "web",
-        ])
-        .ok();
+    docker.network("web", &["--ipam-driver", "tapestry"]);
     docker.await_name("web");
     docker.host.idle("ours", "web", &[]);
     docker.idle("theirs", "web", &[]);
@@ -194,9 +184,7 @@ fn what_has_no_meaning_here_is_refused_by_name() {
         .docker(&["run", "--rm", "--network", "other", IMAGE, "true"])
         .refused(125);
     assert!(told.contains("-d tapestry"), "{told}");
-    docker
-        .docker(&["network", "create", "-d", "tapestry", "web"])
-        .ok();
+    docker.network("web", &[]);
     let told = docker
         .docker(&[
             "run",

@@ -23,17 +23,7 @@ fn asked(docker: &Docker, to: IpAddr, port: u16) -> Option<String> {
 #[test]
 fn ports_are_reached_from_outside() {
     let docker = Docker::start();
-    let create = [
-        "network",
-        "create",
-        "-d",
-        "tapestry",
-        "--ipv6",
-        "--subnet",
-        "fd70::/64",
-        "web",
-    ];
-    docker.docker(&create).ok();
+    docker.network("web", &["--ipv6", "--subnet", "fd70::/64"]);
     let ports = [
         "-p",
         "8080:80",
@@ -93,9 +83,7 @@ fn ports_are_reached_from_outside() {
 fn ports_of_a_container_on_two_networks_are_published_once() {
     let docker = Docker::start();
     for name in ["red", "blue"] {
-        docker
-            .docker(&["network", "create", "-d", "tapestry", name])
-            .ok();
+        docker.network(name, &[]);
     }
     docker.idle("both", "red", &["-p", "8080:80"]);
     docker.docker(&["network", "connect", "blue", "both"]).ok();
@@ -118,9 +106,7 @@ fn ports_of_a_container_on_two_networks_are_published_once() {
 #[test]
 fn dockers_own_networks_live_beside_ours() {
     let docker = Docker::start();
-    docker
-        .docker(&["network", "create", "-d", "tapestry", "web"])
-        .ok();
+    docker.network("web", &[]);
     docker.idle("theirs", "bridge", &["-p", "8081:80"]);
     docker.idle("ours", "web", &["-p", "8080:80"]);
     let out = OUTSIDE_IP.to_string();

@@ -16,9 +16,7 @@ use crate::publish::{ask_tcp, tcp_server};
 
 fn with_network(options: &'static [&'static str]) -> Docker {
     let docker = Docker::start_with(options);
-    docker
-        .docker(&["network", "create", "-d", "tapestry", "web"])
-        .ok();
+    docker.network("web", &[]);
     docker
 }
 
@@ -103,9 +101,7 @@ fn containers_that_outlive_their_engine_stay_connected() {
 fn an_agent_that_is_stopped_holds_nobody_up_and_collects_what_was_forgotten() {
     let docker = with_network(&[]);
     for name in ["kept", "empty"] {
-        docker
-            .docker(&["network", "create", "-d", "tapestry", name])
-            .ok();
+        docker.network(name, &[]);
         docker.await_name(name);
     }
     docker.idle("one", "kept", &[]);

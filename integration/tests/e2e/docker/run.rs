@@ -8,9 +8,7 @@ use crate::harness::{OUTSIDE_IP, OUTSIDE_IP6};
 #[test]
 fn containers_reach_each_other_by_address_and_by_name() {
     let docker = Docker::start();
-    docker
-        .docker(&["network", "create", "-d", "tapestry", "web"])
-        .ok();
+    docker.network("web", &[]);
     docker.idle("one", "web", &[]);
     docker.idle("two", "web", &["--network-alias", "second"]);
     let address = docker.address("two", "web");
@@ -35,11 +33,7 @@ fn containers_reach_each_other_by_address_and_by_name() {
 #[test]
 fn wishes_are_granted() {
     let docker = Docker::start();
-    let create = [
-        "network",
-        "create",
-        "-d",
-        "tapestry",
+    let subnets = [
         "--subnet",
         "10.70.0.0/24",
         "--ipv6",
@@ -52,9 +46,7 @@ fn wishes_are_granted() {
         "-o",
         "com.docker.network.container_iface_prefix=net",
     ];
-    docker
-        .docker(&[&create[..], &options, &["web"]].concat())
-        .ok();
+    docker.network("web", &[&subnets[..], &options].concat());
     let wishes = [
         "--ip",
         "10.70.0.77",
@@ -93,16 +85,7 @@ fn wishes_are_granted() {
 #[test]
 fn an_internal_network_leads_nowhere() {
     let docker = Docker::start();
-    docker
-        .docker(&[
-            "network",
-            "create",
-            "-d",
-            "tapestry",
-            "--internal",
-            "inside",
-        ])
-        .ok();
+    docker.network("inside", &["--internal"]);
     docker.idle("one", "inside", &[]);
     docker.idle("two", "inside", &[]);
     assert!(docker.pings("one", "two"));
@@ -119,9 +102,7 @@ fn an_internal_network_leads_nowhere() {
 fn a_running_container_comes_and_goes() {
     let docker = Docker::start();
     for name in ["red", "blue"] {
-        docker
-            .docker(&["network", "create", "-d", "tapestry", name])
-            .ok();
+        docker.network(name, &[]);
         docker.idle(&format!("on-{name}"), name, &[]);
     }
     docker.idle("both", "red", &[]);
@@ -148,17 +129,7 @@ fn a_running_container_comes_and_goes() {
 #[test]
 fn fifty_start_at_once() {
     let docker = Docker::start();
-    docker
-        .docker(&[
-            "network",
-            "create",
-            "-d",
-            "tapestry",
-            "--ipam-driver",
-            "tapestry",
-            "web",
-        ])
-        .ok();
+    docker.network("web", &["--ipam-driver", "tapestry"]);
     let children: Vec<_> = (0..50)
         .map(|number| {
             let name = format!("c{number}");
