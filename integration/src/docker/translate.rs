@@ -131,14 +131,16 @@ fn pools(call: &CreateNetwork) -> Result<Vec<Subnet>, Refusal> {
     let mut read = Vec::new();
     for family in [&call.v4, &call.v6] {
         let of_family: Result<Vec<_>, _> = family.iter().map(pool).collect();
-        let mut of_family = of_family?.into_iter().flatten();
-        read.extend(of_family.next());
-        if let Some(second) = of_family.next() {
+        let mut of_family: Vec<Subnet> = of_family?.into_iter().flatten().collect();
+        // Docker's command line sends them in no order.
+        of_family.sort_by_key(|pool| pool.subnet);
+        if let [first, second, ..] = of_family.as_slice() {
             return Err(Refusal::new(format!(
-                "a network has one subnet of each family; leave {} out",
-                second.subnet
+                "a network has one subnet of each family; leave {} or {} out",
+                first.subnet, second.subnet
             )));
         }
+        read.append(&mut of_family);
     }
     Ok(read)
 }
@@ -415,9 +417,15 @@ mod tests {
 
     #[test]
     fn one_subnet_of_each_family() {
-        let two = json!([{"Pool": "10.1.0.0/16"}, {"Pool": "10.2.0.0/16"}]);
-        let refused = wish(&create(json!({"IPv4Data": two})), None).unwrap_err();
-        assert!(refused.0.contains("10.2.0.0/16"), "{refused}");
+        for two in [
+            ["10.1.0.0/16", "10.2.0.0/16"],
+            ["10.2.0.0/16", "10.1.0.0/16"],
+        ] {
+            let two = json!([{"Pool": two[0]}, {"Pool": two[1]}]);
+            let refused = wish(&create(json!({"IPv4Data": two})), None).unwrap_err();
+            let both = "leave 10.1.0.0/16 or 10.2.0.0/16 out";
+            assert!(refused.0.contains(both), "{refused}");
+        }
         let wrong = create(json!({"IPv4Data": v4("", "ten", "")}));
         assert!(wish(&wrong, None).is_err());
     }

@@ -155,7 +155,7 @@ fn what_has_no_meaning_here_is_refused_by_name() {
         (&["-o", "bum=many"], &["bum=many"]),
         (
             &["--subnet", "10.72.0.0/24", "--subnet", "10.73.0.0/24"],
-            &["10.73.0.0/24"],
+            &["leave 10.72.0.0/24 or 10.73.0.0/24 out"],
         ),
         (
             &["--ipam-driver", "tapestry", "--ipam-opt", "net=red"],
