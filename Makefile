@@ -1,5 +1,5 @@
 # The recipes that people and CI run alike. `make` alone lists them.
-.PHONY: help build demo podman kathara test bench bench-quick bench-build lint fmt install uninstall docker-plugin fuzz deny clean
+.PHONY: help build demo podman kathara test chaos bench bench-quick bench-build lint fmt install uninstall docker-plugin fuzz deny clean
 
 CARGO  ?= cargo
 PREFIX ?= /usr/local
@@ -7,6 +7,8 @@ PREFIX ?= /usr/local
 CASES  ?= 20000
 # How long it mutates stored inputs, for either core that keeps some.
 FUZZ_SECONDS ?= 120
+# Which rows `make chaos` measures, by their tests' names; all where nothing is said.
+ROW ?=
 # For `make install`: a command that was built some other way. CNI_DIRS says where else its CNI links shall be.
 BINARY ?=
 # Where cargo builds; asked only by the recipes that need it.
@@ -46,6 +48,14 @@ test:           ## run every test, the lints and the leak check (root)
 	$(CARGO) test --release --workspace --doc
 	@scripts/leaks check
 	@$(MAKE) --no-print-directory lint
+
+chaos:          ## measure what each fault costs: kills, stops, crowds, a row each; less than 20 minutes (root)
+	@scripts/setup test
+	@scripts/leaks save
+	@echo "==> building in release; the first time takes some minutes"
+	$(CARGO) build --release --package tapestry
+	@scripts/chaos $(ROW)
+	@scripts/leaks check
 
 bench:          ## measure beside the kernel bridge, Open vSwitch and VDE: an hour or more (root)
 	@$(MAKE) --no-print-directory bench-build

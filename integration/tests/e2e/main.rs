@@ -5,6 +5,7 @@
 
 mod agent;
 mod bad_input;
+mod chaos;
 mod cluster;
 mod cni;
 mod csum;

@@ -1,0 +1,67 @@
+//! One host, two sandboxes on one network, and an agent that dies.
+
+use std::time::Duration;
+
+use super::figures::Row;
+use super::load::{Load, Place};
+use super::outage::Outage;
+use super::scaled;
+use super::tally::Tally;
+use crate::harness::{Endpoint, Host};
+
+/// Kills, stops and kills of everything, under load.
+fn outages_cost(place: u8, outage: Outage, what: &str, count: usize, limit: Duration) {
+    let host = Host::start();
+    let [one, two] = ["one", "two"].map(|name| host.endpoint("bridge", name));
+    let before = Tally::of(&host);
+    let flows = scaled(100, 20);
+    let mut row = Row::new(
+        place,
+        format_args!("{what} x{count} under 1,000 packets/s and {flows} flows, one host"),
+        "p95 300 ms; all flows; 0 flaps; nothing left",
+        "30 ms",
+    );
+    let load = Load::start([&at(&one), &at(&two)], flows);
+    let mut answered = Vec::new();
+    let cost = load.through(count, |_| answered.push(outage.strike(&host)));
+    cost.tell(&mut row, limit);
+    row.times("API away", &answered, Duration::MAX);
+    let left = before.lasting_differences(&host);
+    row.none("differences left", left.len(), &left);
+    row.finish();
+}
+
+#[test]
+fn a_killed_agent_costs_no_flow_and_no_link() {
+    outages_cost(
+        1,
+        Outage::Kill,
+        "kill -9 of the agent",
+        scaled(20, 3),
+        scaled(MUST, SHORT),
+    );
+}
+
+#[test]
+fn an_agent_stopped_and_started_costs_no_flow_and_no_link() {
+    outages_cost(2, Outage::Stop, "SIGTERM and start", scaled(10, 2), SHORT);
+}
+
+#[test]
+fn everything_killed_and_started_costs_no_flow() {
+    outages_cost(
+        3,
+        Outage::KillAll,
+        "kill -9 of everything and start",
+        scaled(10, 2),
+        SHORT,
+    );
+}
+
+pub(super) fn at(endpoint: &Endpoint<'_>) -> Place {
+    Place::new(&endpoint.netns.path(), endpoint.ipv4())
+}
+
+const MUST: Duration = Duration::from_millis(300);
+/// On a machine that is busy with other tests.
+const SHORT: Duration = Duration::from_secs(4);
