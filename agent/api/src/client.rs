@@ -237,6 +237,27 @@ impl Client {
         self.post("/containers", container).await
     }
 
+    /// The same for the caller to start: with the hold the container goes, unless it was started before.
+    pub async fn create_held_container(
+        &self,
+        container: &ContainerCreate,
+    ) -> Answer<(Created, Hold)> {
+        let path = "/containers?hold=true";
+        let body = self.encode(path, container)?;
+        let response = self.ask(Method::POST, path, body).await?;
+        let mut answer = self.stream(response);
+        let mut line = Vec::new();
+        while !line.ends_with(b"\n") {
+            match answer.chunk().await? {
+                Some(bytes) => line.extend_from_slice(&bytes),
+                None => break,
+            }
+        }
+        let created = serde_json::from_slice(&line)
+            .map_err(|error| self.unexpected("POST", path, &error.to_string()))?;
+        Ok((created, Hold(answer)))
+    }
+
     pub async fn container(&self, name: &str) -> Answer<ContainerDetail> {
         self.fetch(&format!("/containers/{}", segment(name))).await
     }
@@ -272,10 +293,7 @@ impl Client {
             path.push_str(&format!("&tail={lines}"));
         }
         let response = self.ask(Method::GET, &path, Bytes::new()).await?;
-        Ok(LogStream {
-            socket: self.socket.clone(),
-            body: response.into_body(),
-        })
+        Ok(self.stream(response))
     }
 
     /// The queries that the network's forwarder answers from now on, a [`crate::QueryLogEntry`] a line, until the
@@ -283,10 +301,7 @@ impl Client {
     pub async fn dns_log(&self, network: &str) -> Answer<LogStream> {
         let path = format!("/networks/{}/dns/log", segment(network));
         let response = self.ask(Method::GET, &path, Bytes::new()).await?;
-        Ok(LogStream {
-            socket: self.socket.clone(),
-            body: response.into_body(),
-        })
+        Ok(self.stream(response))
     }
 
     pub async fn cluster(&self) -> Answer<ClusterDetail> {
@@ -311,6 +326,13 @@ impl Client {
 
     pub async fn leave_cluster(&self) -> Answer<()> {
         self.delete("/cluster").await
+    }
+
+    fn stream(&self, response: Response<Incoming>) -> LogStream {
+        LogStream {
+            socket: self.socket.clone(),
+            body: response.into_body(),
+        }
     }
 
     async fn fetch<T: DeserializeOwned>(&self, path: &str) -> Answer<T> {
@@ -465,6 +487,10 @@ impl LogStream {
         Ok(None)
     }
 }
+
+/// A container that was made and not started: the agent removes it when this goes, however.
+#[derive(Debug)]
+pub struct Hold(#[expect(dead_code, reason = "the connection lives as long as it")] LogStream);
 
 fn start_command(socket: &Path) -> String {
     if socket == Path::new(DEFAULT_SOCKET) {

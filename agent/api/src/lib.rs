@@ -16,7 +16,7 @@ mod restart;
 mod system;
 
 #[cfg(feature = "client")]
-pub use client::{Client, ClientError, LogStream};
+pub use client::{Client, ClientError, Hold, LogStream};
 pub use cluster::{
     ClusterDetail, ClusterInit, ClusterJoin, ClusterRevoke, HostState, HostTunnel, HostView, Token,
     TokenCreate,

@@ -4,7 +4,7 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use std::path::PathBuf;
 
 use agent_api::{
-    Client, ContainerCreate, Created, DnsServer, EndpointSettings, ErrorKind, RestartPolicy,
+    Client, ContainerCreate, Created, DnsServer, EndpointSettings, ErrorKind, Hold, RestartPolicy,
 };
 use agent_container::attach::{Session, SessionOptions};
 use clap::ValueEnum;
@@ -169,7 +169,7 @@ pub(crate) fn run(args: Args, client: &Client) -> Result<u8, Failure> {
 
 /// Returns the id.
 async fn begin_detached(request: &ContainerCreate, client: &Client) -> Result<String, Failure> {
-    let created = create(client, request).await?;
+    let (created, _hold) = create(client, request).await?;
     start(client, request, &created).await?;
     Ok(created.id)
 }
@@ -180,7 +180,7 @@ async fn begin_attached(
     options: SessionOptions,
     client: &Client,
 ) -> Result<Session, Failure> {
-    let created = create(client, request).await?;
+    let (created, _hold) = create(client, request).await?;
     match session::attach(&created.attach, options) {
         Ok(session) => {
             start(client, request, &created).await?;
@@ -193,8 +193,9 @@ async fn begin_attached(
     }
 }
 
-async fn create(client: &Client, request: &ContainerCreate) -> Result<Created, Failure> {
-    let created = client.create_container(request).await;
+/// Whatever ends us before the start takes the container along.
+async fn create(client: &Client, request: &ContainerCreate) -> Result<(Created, Hold), Failure> {
+    let created = client.create_held_container(request).await;
     created.map_err(Failure::RefusedRun)
 }
 

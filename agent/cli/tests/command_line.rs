@@ -81,7 +81,7 @@ fn prune_without_an_answer_removes_nothing() {
 #[test]
 fn refused_run_exits_with_125() {
     let agent = FakeAgent::start(&[(
-        "POST /v1/containers",
+        "POST /v1/containers?hold=true",
         409,
         r#"{"kind":"conflict","message":"the name web is taken; remove it with: tapestry rm web"}"#,
     )]);
@@ -97,7 +97,7 @@ fn refused_run_exits_with_125() {
 fn detached_run_prints_the_id_and_removes_what_does_not_start() {
     let created = r#"{"id":"5555","name":"web","attach":"/nowhere"}"#;
     let works: &[fake_agent::Answer] = Box::leak(Box::new([
-        ("POST /v1/containers", 201, created),
+        ("POST /v1/containers?hold=true", 201, created),
         ("POST /v1/containers/5555/start", 204, ""),
     ]));
     let agent = FakeAgent::start(works);

@@ -8,7 +8,8 @@
 //! Networks come before their patches, both before host ports are opened, since the packet filter stands before the first of
 //! those. Containers come before endpoints, which are plugged into their namespaces in the order in which they were once, so
 //! that each link is called again what it was called. An endpoint whose sandbox is gone is forgotten; one whose link was moved
-//! out of its sandbox comes back where it was moved. At last each container goes on, or ends as it was seen to end.
+//! out of its sandbox comes back where it was moved. At last each container goes on, or ends as it was seen to end. One that was
+//! made for a client who has not started it goes with all it has: that client's connection ended with the last agent.
 //!
 //! What fails when it is done, because the host does not let it, is the business of who does it: a network is down, an
 //! endpoint is forgotten, the rest goes on.
@@ -88,6 +89,10 @@ pub enum Action {
         container: String,
         code: i32,
     },
+    /// Kills what there is of it, and forgets it.
+    RemoveContainer {
+        container: String,
+    },
 }
 
 /// Where a sandbox is now.
@@ -125,8 +130,9 @@ pub fn reconcile(desired: Desired, found: &Found) -> Vec<Action> {
         .iter()
         .filter_map(|record| end(record, found))
         .collect();
-    let pids: BTreeMap<_, _> = containers
-        .iter()
+    // What goes is plugged in nowhere.
+    let staying = containers.iter().filter(|record| !record.is_held());
+    let pids: BTreeMap<_, _> = staying
         .filter_map(|record| Some((record.id.clone(), *found.running.get(&record.id)?)))
         .collect();
 
@@ -208,6 +214,9 @@ fn end(record: &ContainerRecord, found: &Found) -> Option<Action> {
         return None;
     }
     let container = record.id.clone();
+    if record.is_held() {
+        return Some(Action::RemoveContainer { container });
+    }
     if found.running.contains_key(&container) {
         return Some(Action::GoOn { container });
     }
@@ -243,6 +252,7 @@ mod tests {
             since_s: 1,
             restart: Default::default(),
             published: Vec::new(),
+            held: false,
         }
     }
 
@@ -541,5 +551,21 @@ mod tests {
         assert_eq!(actions[0], followed);
         let without = after_containers(with_endpoints(vec![record]), &Found::default());
         assert_eq!(without[0], forgotten("e"));
+    }
+
+    #[test]
+    fn what_was_held_goes_with_its_endpoints() {
+        let held = |phase| {
+            let mut desired = with_endpoints(vec![endpoint("e")]);
+            desired.containers[0].held = true;
+            desired.containers[0].phase = phase;
+            after_containers(desired, &running())
+        };
+        let removed = Action::RemoveContainer {
+            container: "c".to_owned(),
+        };
+        assert_eq!(held(Phase::Created), [forgotten("e"), removed]);
+        // It was started, and the record's next state says so.
+        assert_eq!(held(Phase::Running).last(), Some(&goes_on()));
     }
 }

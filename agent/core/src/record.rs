@@ -271,9 +271,17 @@ pub struct ContainerRecord {
     /// The ports as they were published last, with those that were picked.
     #[serde(default, with = "port_runs")]
     pub published: Vec<PortMapping>,
+    /// Only its maker starts it, and it goes with its maker until then.
+    #[serde(default)]
+    pub held: bool,
 }
 
 impl ContainerRecord {
+    /// Was made for somebody who has not started it.
+    pub fn is_held(&self) -> bool {
+        self.held && self.phase == Phase::Created
+    }
+
     /// The ports that it publishes, with those that were picked once they are.
     pub fn ports(&self) -> Vec<PortMapping> {
         if !self.published.is_empty() {

@@ -69,6 +69,7 @@ impl Agent {
     fn finish(&self) {
         self.containers.start_no_more();
         self.containers.settle_all();
+        self.containers.let_all_go();
         self.containers.finish(FINISH_PATIENCE);
         self.endpoints.finish(FINISH_PATIENCE);
         self.networks.finish(FINISH_PATIENCE);

@@ -193,6 +193,7 @@ impl Agent {
             Action::PublishPorts(owner) => self.endpoints.resume_ports(&owner),
             Action::GoOn { container } => self.containers.resume(&container),
             Action::EndContainer { container, code } => self.containers.end(&container, code),
+            Action::RemoveContainer { container } => self.containers.let_go(&container),
         }
         Ok(())
     }

@@ -16,6 +16,7 @@ mod ends;
 mod frames;
 mod handed_over;
 mod harness;
+mod held;
 mod hostile;
 mod install;
 mod isolation;

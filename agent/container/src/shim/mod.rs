@@ -4,7 +4,8 @@
 //!
 //! In order: cut what ties it to its parent (session, inherited descriptors, ignored signals), bind `attach.sock`, make
 //! the namespaces and the init ([`sandbox`]), say so (`ready.json`, and one line of JSON on standard output), then serve
-//! ([`serve`]) until the command has ended and everybody knows. What fails before that is told in the same line.
+//! ([`serve`]) until the command has ended and everybody knows. What fails before that is told in the same line. An agent
+//! that dies before it has heard that line takes the shim along.
 
 mod clients;
 mod failure;
@@ -26,6 +27,7 @@ use std::process::ExitCode;
 
 use nix::sys::signal::{SigSet, Signal};
 use rustix::fs::{Mode, OFlags};
+use rustix::process::set_parent_process_death_signal;
 use tokio::signal::unix::SignalKind;
 
 use crate::attach;
@@ -39,10 +41,13 @@ use serve::Server;
 /// The program of `tapestry shim DIR`: runs what `DIR/spec.json` asks for, and returns when it has ended. Has to be
 /// called before the process has a second thread, from which the kernel would refuse the namespaces.
 pub fn run_shim(dir: &Path) -> ExitCode {
+    // Until it has said what it is, it is nothing without its parent.
+    let _ = set_parent_process_death_signal(Some(rustix::process::Signal::KILL));
     cut_ties();
     match prepare(dir) {
-        Ok((server, ready)) => {
-            greet(&Greeting::Ready(ready));
+        // Nobody would ever find out about it; its init ends with it.
+        Ok((_, ready)) if !greet(&Greeting::Ready(ready)) => ExitCode::FAILURE,
+        Ok((server, _)) => {
             server.run();
             ExitCode::SUCCESS
         }
@@ -144,16 +149,17 @@ fn unignore_signals() {
     }
 }
 
-/// Tells the parent, and lets go of its pipe, which tells it that this is all.
-fn greet(greeting: &Greeting) {
-    if let Ok(text) = serde_json::to_vec(greeting) {
-        let _ = rustix::io::write(io::stdout(), &text);
-    }
+/// Tells the parent, if there still is one, and lets go of its pipe, which tells it that this is all.
+fn greet(greeting: &Greeting) -> bool {
+    let text = serde_json::to_vec(greeting);
+    let heard = text.is_ok_and(|text| rustix::io::write(io::stdout(), &text).is_ok());
+    let _ = set_parent_process_death_signal(None);
     if let Ok(null) = open_null() {
         let _ = rustix::stdio::dup2_stdin(&null);
         let _ = rustix::stdio::dup2_stdout(&null);
         let _ = rustix::stdio::dup2_stderr(&null);
     }
+    heard
 }
 
 fn open_null() -> rustix::io::Result<OwnedFd> {

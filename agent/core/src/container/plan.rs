@@ -71,6 +71,7 @@ pub fn plan<'r>(
         phase: Phase::Created,
         restart: RestartRecord::default(),
         published: Vec::new(),
+        held: false,
     })
 }
 

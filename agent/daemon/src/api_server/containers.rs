@@ -7,13 +7,13 @@ use agent_api::{
 };
 use axum::Json;
 use axum::extract::{Path, Query, State};
-use axum::response::Response;
+use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 use utoipa::IntoParams;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::reply::{Body, Refusal, Reply, blocking, lines};
+use super::reply::{Body, Refusal, Reply, blocking, held, lines};
 use crate::agent::Agent;
 
 pub(super) fn routes() -> OpenApiRouter<Arc<Agent>> {
@@ -34,16 +34,29 @@ async fn list(State(agent): State<Arc<Agent>>) -> Reply<Vec<ContainerSummary>> {
         .map(Json)
 }
 
+#[derive(Deserialize, IntoParams)]
+struct CreateQuery {
+    /// Go on with the answer until the container is started, and remove it when the connection ends before.
+    #[serde(default)]
+    hold: bool,
+}
+
 /// Makes a container: namespaces, links and names are there, the command waits for its start.
-#[utoipa::path(post, path = "/containers", request_body = ContainerCreate,
+#[utoipa::path(post, path = "/containers", params(CreateQuery), request_body = ContainerCreate,
     responses((status = 200, body = Created), (status = "default", body = ApiError)))]
 async fn create(
     State(agent): State<Arc<Agent>>,
+    Query(query): Query<CreateQuery>,
     Body(request): Body<ContainerCreate>,
-) -> Reply<Created> {
-    blocking(agent, move |agent| agent.containers.create(request))
-        .await
-        .map(Json)
+) -> Result<Response, Refusal> {
+    if !query.hold {
+        let created = blocking(agent, move |agent| agent.containers.create(request)).await?;
+        return Ok(Json(created).into_response());
+    }
+    let created = blocking(agent, move |agent| agent.containers.create_held(request));
+    let (created, mut hold) = created.await?;
+    let over = hold.over();
+    held(&created, hold, over)
 }
 
 /// Shows one container, by name, id or unique prefix of its id.

@@ -10,7 +10,9 @@ use axum::http::header::{ALLOW, CONTENT_TYPE};
 use axum::http::{StatusCode, Uri};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
+use http_body_util::BodyExt;
 use http_body_util::channel::Channel;
+use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::sync::mpsc;
 
@@ -123,6 +125,29 @@ pub(super) fn lines<T: Send + 'static>(
     });
     let kind = [(CONTENT_TYPE, "application/x-ndjson")];
     (kind, AxumBody::new(body)).into_response()
+}
+
+/// An answer of one line that goes on until `over`. `hold` goes with it: then, or when the client hangs up.
+pub(super) fn held<T: Serialize>(
+    answer: &T,
+    hold: impl Send + 'static,
+    over: impl Future<Output = ()> + Send + 'static,
+) -> Result<Response, Refusal> {
+    let mut line = serde_json::to_vec(answer)
+        .map_err(|error| Refusal(ApiError::new(ErrorKind::Failed, error.to_string())))?;
+    line.push(b'\n');
+    let (mut sender, body) = Channel::<Bytes>::new(1);
+    tokio::spawn(async move {
+        if sender.send_data(line.into()).await.is_ok() {
+            over.await;
+        }
+    });
+    let body = body.map_frame(move |frame| {
+        let _ = &hold;
+        frame
+    });
+    let kind = [(CONTENT_TYPE, "application/json")];
+    Ok((kind, AxumBody::new(body)).into_response())
 }
 
 pub(super) async fn no_such_route(uri: Uri) -> Refusal {

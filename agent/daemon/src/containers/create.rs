@@ -9,6 +9,7 @@ use agent_core::container::{CreateContainer, Fresh, networks_called, plan};
 use agent_core::find::{Find, find};
 use agent_core::record::{ContainerRecord, container_key};
 
+use super::hold::{Hold, Holder, hold};
 use super::spec::{check_host_side, seconds_since_epoch};
 use super::{Container, Containers};
 use crate::locks::lock;
@@ -16,7 +17,18 @@ use crate::random::new_id;
 
 impl Containers {
     pub(crate) fn create(self: &Arc<Self>, request: ContainerCreate) -> Result<Created, ApiError> {
-        self.past_ends(|| self.create_once(request.clone()))
+        self.past_ends(|| self.create_once(request.clone(), None))
+    }
+
+    /// A container that is there as long as the hold is, until somebody starts it.
+    pub(crate) fn create_held(
+        self: &Arc<Self>,
+        request: ContainerCreate,
+    ) -> Result<(Created, Hold), ApiError> {
+        let (holder, over) = hold();
+        let created = self.past_ends(|| self.create_once(request.clone(), Some(holder.clone())))?;
+        let hold = Hold::new(Arc::clone(self), created.id.clone(), over);
+        Ok((created, hold))
     }
 
     /// What stands in the way of an act may be held by a container that has ended a moment ago: then it is cleaned up after, and
@@ -36,7 +48,11 @@ impl Containers {
         }
     }
 
-    fn create_once(self: &Arc<Self>, request: ContainerCreate) -> Result<Created, ApiError> {
+    fn create_once(
+        self: &Arc<Self>,
+        request: ContainerCreate,
+        holder: Option<Holder>,
+    ) -> Result<Created, ApiError> {
         check_host_side(&request)?;
         let id = new_id();
         let turn = self.turns.take(id.clone());
@@ -50,7 +66,7 @@ impl Containers {
                 id,
                 now_s: seconds_since_epoch(),
             };
-            let record = plan(
+            let mut record = plan(
                 request,
                 |name| table.values().any(|other| other.record.name == name),
                 |called| match networks.get(called) {
@@ -67,12 +83,14 @@ impl Containers {
                 },
                 fresh,
             )?;
+            record.held = holder.is_some();
             let made = Container {
                 record: record.clone(),
                 run: 0,
                 init_pid: None,
                 is_ending: false,
                 restarting: None,
+                holder,
             };
             table.insert(record.id.clone(), made);
             let journal = &self.ground.journal;

@@ -7,11 +7,14 @@
 //! each container, which cleans up in the container's turn; whoever must know before looks for the end himself ([`end`]). Where
 //! its policy wants that, a container is then started again after a pause, unless somebody stops it meanwhile ([`restart`]).
 //!
+//! What is made for one client to start is held by its connection, and goes with it until then ([`hold`]).
+//!
 //! Lists and inspections read what is in the table and what shims have written. They wait for nobody.
 
 mod connect;
 mod create;
 mod end;
+mod hold;
 mod logs;
 mod make;
 mod remove;
@@ -33,6 +36,8 @@ use agent_container::{ExecRequest, PidNamespace, SIGKILL, Shims, processes};
 use agent_core::container::{ExecCommand, NotRunning};
 use agent_core::find::{Find, find};
 use agent_core::record::{ContainerRecord, NetnsId, Owner, Phase, container_key};
+
+use hold::Holder;
 
 use crate::endpoints::{Endpoints, leads_to, sandbox_of};
 use crate::ground::Ground;
@@ -70,6 +75,8 @@ struct Container {
     is_ending: bool,
     /// When it is started again, where it has ended and waits for that.
     restarting: Option<Instant>,
+    /// Tells whoever holds it that he need not any more, by going.
+    holder: Option<Holder>,
 }
 
 /// A container's turn; its id is what it is about.

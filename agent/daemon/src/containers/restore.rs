@@ -37,6 +37,7 @@ impl Containers {
             init_pid,
             is_ending: false,
             restarting: None,
+            holder: None,
             record,
         };
         lock(&self.table).insert(container.record.id.clone(), container);

@@ -28,7 +28,7 @@ impl Containers {
             Phase::Created if container.init_pid.is_none() => {
                 return Err(StartContainer::InTheMaking(name).into());
             }
-            Phase::Created => {}
+            Phase::Created => self.take_over(&id, called)?,
             Phase::Running => return Err(StartContainer::Started(name).into()),
             Phase::Exited(_) => {
                 self.note_start(&id);
