@@ -10,7 +10,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
 
-use agent_store::{Change, Expected, OpenStore, RedbStore, Store, StoreError};
+use agent_store::{Change, Entry, Expected, OpenStore, RedbStore, Store, StoreError};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -72,13 +72,37 @@ impl Journal {
         self.hand_over(Ok(Change::delete(key, Expected::Anything)))
     }
 
+    /// What is understood of a record: one that is not is set aside, where [`Self::damage`] tells.
     pub(crate) fn get<T: DeserializeOwned>(&self, key: &str) -> Result<Option<T>, StoreError> {
-        self.store.get(key)?.map(|entry| entry.decode()).transpose()
+        let entry = self.store.get(key)?;
+        Ok(self.understand(entry)?.into_iter().next())
     }
 
+    /// The same of all records there.
     pub(crate) fn list<T: DeserializeOwned>(&self, prefix: &str) -> Result<Vec<T>, StoreError> {
-        let entries = self.store.list(prefix)?;
-        entries.iter().map(|entry| entry.decode()).collect()
+        self.understand(self.store.list(prefix)?)
+    }
+
+    /// What was damaged of the records, a line each.
+    pub(crate) fn damage(&self) -> Vec<String> {
+        self.store.damage()
+    }
+
+    fn understand<T: DeserializeOwned>(
+        &self,
+        entries: impl IntoIterator<Item = Entry>,
+    ) -> Result<Vec<T>, StoreError> {
+        let mut records = Vec::new();
+        for entry in entries {
+            match entry.decode() {
+                Ok(record) => records.push(record),
+                Err(StoreError::Value { key, source }) => {
+                    self.store.set_aside(&key, &source.to_string())?;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(records)
     }
 
     /// Everything handed over so far is on disk when this returns.
@@ -156,5 +180,20 @@ mod tests {
         assert_eq!(journal.get::<u32>("web").unwrap(), Some(999));
         journal.delete("web").wait().unwrap();
         assert_eq!(journal.get::<u32>("web").unwrap(), None);
+    }
+
+    #[test]
+    fn a_record_that_nobody_understands_costs_itself_and_is_told() {
+        let dir = tempfile::tempdir().unwrap();
+        let journal = Journal::open(dir.path()).unwrap();
+        for (key, number) in [("n/1", "1"), ("n/2", "two"), ("n/3", "3")] {
+            let value: serde_json::Value =
+                serde_json::from_str(number).unwrap_or_else(|_| number.into());
+            journal.put(key, &value).wait().unwrap();
+        }
+        assert_eq!(journal.list::<u32>("n/").unwrap(), [1, 3]);
+        assert_eq!(journal.get::<u32>("n/2").unwrap(), None);
+        let damage = journal.damage();
+        assert!(damage.len() == 1 && damage[0].contains("n/2"), "{damage:?}");
     }
 }

@@ -137,6 +137,9 @@ impl Agent {
             endpoints: journal.list(ENDPOINTS)?,
         };
         let found = self.look(&desired);
+        for line in journal.damage() {
+            self.ground.warn(line);
+        }
         for action in reconcile(desired, &found) {
             self.carry_out(action)?;
         }

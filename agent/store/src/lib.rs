@@ -114,6 +114,8 @@ pub enum StoreError {
         #[source]
         source: serde_json::Error,
     },
+    #[error("the stored value of {key} is damaged: {reason}")]
+    Damaged { key: String, reason: String },
     #[error("the state file {path} cannot be used: {reason}")]
     Storage { path: String, reason: String },
     #[error("the lease has ended; take a new one")]
