@@ -1,12 +1,13 @@
 //! Published ports: where they lead, who has them, and what names say of them.
 
+use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 
-use agent_api::{ApiError, ErrorKind, PortMapping, PortRun, TransportProtocol};
+use agent_api::{ApiError, ErrorKind, PortMapping, PortRun, TransportProtocol, runs};
 use dns_core::{Carrier, Service};
 
 use crate::firewall::{NetworkRules, Published};
-use crate::record::{EndpointRecord, NetworkRecord};
+use crate::record::{ContainerRecord, EndpointRecord, NetworkRecord, Owner, Phase};
 
 /// Why a container's ports are not published.
 #[derive(Debug, thiserror::Error)]
@@ -60,6 +61,73 @@ pub fn entries(run: &PortRun, targets: &[IpAddr]) -> impl Iterator<Item = Publis
         container: SocketAddr::new(*target, run.container_port),
         ports: run.ports,
     })
+}
+
+/// What the records say is published, by publisher: where a start finds everything as it was, its packet filter is this. Of ports
+/// that two ask for, as an engine does for each network of a container, the first one has them.
+pub fn on_record(
+    networks: &[NetworkRecord],
+    containers: &[ContainerRecord],
+    endpoints: &[EndpointRecord],
+) -> BTreeMap<String, Vec<Published>> {
+    let sandboxes = sandboxes(networks, endpoints);
+    let mut taken: Vec<PortRun> = Vec::new();
+    let mut published = BTreeMap::new();
+    for (id, owner, mappings) in publishers(containers, endpoints) {
+        let targets = sandboxes.get(&owner).map_or_else(Vec::new, |on| targets(on));
+        let is_free = |run: &PortRun| {
+            run.host_port != 0 && !taken.iter().any(|other| other.overlaps(run))
+        };
+        let own: Vec<PortRun> = runs(mappings).filter(is_free).collect();
+        let leads: Vec<Published> = own
+            .iter()
+            .flat_map(|run| entries(run, &targets))
+            .collect();
+        if !leads.is_empty() {
+            taken.extend(own);
+            published.insert(id.to_owned(), leads);
+        }
+    }
+    published
+}
+
+/// Who may publish anything, and what that is.
+fn publishers<'r>(
+    containers: &'r [ContainerRecord],
+    endpoints: &'r [EndpointRecord],
+) -> impl Iterator<Item = (&'r str, Owner, &'r [PortMapping])> {
+    let running = containers
+        .iter()
+        .filter(|container| container.phase == Phase::Running);
+    let running = running.map(|record| {
+        let owner = Owner::Container(record.id.clone());
+        (&*record.id, owner, &*record.published)
+    });
+    let mut endpoints: Vec<&EndpointRecord> = endpoints.iter().collect();
+    endpoints.sort_by_key(|record| record.rank);
+    let endpoints = endpoints
+        .into_iter()
+        .map(|record| (&*record.id, record.owner.clone(), record.own_publish()));
+    running.chain(endpoints)
+}
+
+/// Each sandbox with its endpoints and their networks.
+fn sandboxes<'r>(
+    networks: &'r [NetworkRecord],
+    endpoints: &'r [EndpointRecord],
+) -> BTreeMap<Owner, Vec<(&'r NetworkRecord, &'r EndpointRecord)>> {
+    let by_id: BTreeMap<&str, &NetworkRecord> = networks
+        .iter()
+        .map(|network| (&*network.id, network))
+        .collect();
+    let mut sandboxes: BTreeMap<Owner, Vec<_>> = BTreeMap::new();
+    for endpoint in endpoints {
+        if let Some(network) = by_id.get(&*endpoint.network) {
+            let sandbox = sandboxes.entry(endpoint.owner.clone()).or_default();
+            sandbox.push((*network, endpoint));
+        }
+    }
+    sandboxes
 }
 
 /// Which of the containers, given by name with each run that it publishes, has one of the `wanted` ports on an overlapping
@@ -175,6 +243,32 @@ mod tests {
             to.iter()
                 .all(|entry| (entry.host_port, entry.ports) == (8080, 1))
         );
+    }
+
+    #[test]
+    fn the_records_say_what_is_published_and_a_port_leads_to_one() {
+        let network = sample::network("n", &["10.1.0.0/24"]);
+        let sandbox = |rank, name: &str, address: &str, port| EndpointRecord {
+            owner: Owner::Engine("e".into()),
+            publish: vec![mapping(TransportProtocol::Tcp, port, 80)],
+            rank,
+            ..sample::endpoint(name, &[address])
+        };
+        let endpoints = [
+            sandbox(1, "second", "10.1.0.3", 8080),
+            sandbox(0, "first", "10.1.0.2", 8080),
+            sandbox(2, "picks", "10.1.0.4", 0),
+            EndpointRecord {
+                network: "gone".into(),
+                ..sandbox(3, "lost", "10.1.0.5", 81)
+            },
+        ];
+        let published = on_record(&[network], &[], &endpoints);
+        let leads: Vec<_> = published
+            .iter()
+            .map(|(id, leads)| (id.as_str(), leads[0].host_port, leads[0].container))
+            .collect();
+        assert_eq!(leads, [("first", 8080, "10.1.0.2:80".parse().unwrap())]);
     }
 
     #[test]

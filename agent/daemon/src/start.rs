@@ -136,6 +136,7 @@ impl Agent {
             containers: journal.list(CONTAINERS)?,
             endpoints: journal.list(ENDPOINTS)?,
         };
+        self.filter.expect(&desired);
         let found = self.look(&desired);
         for line in journal.damage() {
             self.ground.warn(line);
@@ -143,6 +144,7 @@ impl Agent {
         for action in reconcile(desired, &found) {
             self.carry_out(action)?;
         }
+        self.filter.expect_no_more();
         self.networks.share_private_names();
         Ok(())
     }

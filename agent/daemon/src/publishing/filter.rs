@@ -9,6 +9,9 @@
 //! What the packet filter does not know, nothing stops: so rules come first, then the settings that let the host forward, then
 //! a host port. Everything goes in the other order. Where the rules cannot be made, [`Filter::stands`] says so, and no host port
 //! stays open.
+//!
+//! Rules outlive the agent as long as something is attached. The next one says what is on record before it asks for the first
+//! round ([`Filter::expect`]), so that no round takes away what the owners have not claimed yet.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
@@ -16,7 +19,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 
 use agent_core::firewall::{Drops, Families, Published, Rules, Service};
-use agent_core::publish::network_rules;
+use agent_core::publish::{network_rules, on_record};
+use agent_core::reconcile::Desired;
 use agent_core::record::{NetworkRecord, SERVICES, SettingsRecord};
 use agent_core::settings;
 use agent_host::firewall::{Firewall, FirewallError, FirewallWatch};
@@ -48,6 +52,8 @@ struct Wanted {
     networks: BTreeMap<String, Arc<NetworkRecord>>,
     /// By container.
     published: BTreeMap<String, Vec<Published>>,
+    /// The same as the records have it, at a start, of those who have not said themselves yet.
+    expected: BTreeMap<String, Vec<Published>>,
     underlay: Underlay,
     /// Host ports are about to open: the host has to forward.
     opens: bool,
@@ -106,6 +112,30 @@ impl Filter {
         }
     }
 
+    /// At a start: what is on record has its rules from the first round on, whatever is there of it by then.
+    pub(crate) fn expect(&self, desired: &Desired) {
+        let Desired {
+            networks,
+            containers,
+            endpoints,
+            ..
+        } = desired;
+        for network in networks {
+            self.want_network(&Arc::new(network.clone()));
+        }
+        lock(&self.wanted).expected = on_record(networks, containers, endpoints);
+    }
+
+    /// The start is over: what nobody has claimed is nobody's.
+    pub(crate) fn expect_no_more(&self) {
+        let unclaimed = std::mem::take(&mut lock(&self.wanted).expected);
+        if !unclaimed.is_empty()
+            && let Err(why) = self.settle()
+        {
+            self.ground.warn(why.to_string());
+        }
+    }
+
     /// A network needs no rules any more. Whether it had any.
     pub(crate) fn drop_network(&self, id: &str) -> bool {
         let mut wanted = lock(&self.wanted);
@@ -117,6 +147,7 @@ impl Filter {
     /// What a container has published now.
     pub(super) fn want_published(&self, container: &str, published: Vec<Published>) {
         let mut wanted = lock(&self.wanted);
+        wanted.expected.remove(container);
         match published.is_empty() {
             true => wanted.published.remove(container),
             false => wanted.published.insert(container.to_owned(), published),
@@ -167,12 +198,13 @@ impl Filter {
     }
 
     /// At the end of the agent. Nothing of it stays on the host, unless something is `attached` that goes on without it. Its
-    /// host ports go with it: clients are refused until the next start.
+    /// host ports go with it: new clients are refused until the next start. What they lead to already goes on.
     pub(crate) fn leave(&self, attached: usize) {
         {
             let mut wanted = lock(&self.wanted);
             wanted.has_left = true;
             let had_published = !std::mem::take(&mut wanted.published).is_empty();
+            wanted.expected.clear();
             if attached > 0 {
                 tracing::info!(
                     attached,
@@ -214,6 +246,7 @@ impl Filter {
         let applied = self.firewall().and_then(|firewall| {
             match wanted.networks.is_empty() && wanted.underlay.tunnels.is_empty() {
                 true => firewall.remove(),
+                false if wanted.has_left => firewall.take_leave(&wanted.rules(&settings)),
                 false => firewall.apply(&wanted.rules(&settings)),
             }
         });
@@ -283,13 +316,20 @@ impl Wanted {
         settings::needed(self.networks.values().map(|record| &**record))
     }
 
+    /// In an order that does not depend on who has claimed what.
+    fn all_published(&self) -> impl Iterator<Item = &Vec<Published>> {
+        let mut all: BTreeMap<&String, &Vec<Published>> = self.expected.iter().collect();
+        all.extend(&self.published);
+        all.into_values()
+    }
+
     fn rules(&self, settings: &SettingsRecord) -> Rules {
         let networks = self.networks.values();
         Rules {
             networks: networks
                 .filter_map(|record| network_rules(record))
                 .collect(),
-            published: self.published.values().flatten().cloned().collect(),
+            published: self.all_published().flatten().cloned().collect(),
             tunnels: self.underlay.tunnels.clone(),
             services: self.underlay.services.clone(),
             own_forwarding: settings::own_forwarding(settings),

@@ -1,7 +1,7 @@
 //! What is ours among the changes of the packet filter, and that there were others.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 
@@ -11,6 +11,7 @@ pub(super) struct Doings {
     /// The processes that made our last transactions, newest last.
     own: Mutex<VecDeque<u32>>,
     disturbances: AtomicU64,
+    is_watched: AtomicBool,
 }
 
 impl Doings {
@@ -30,6 +31,16 @@ impl Doings {
     /// Somebody else changed what concerns us.
     pub(super) fn note_disturbance(&self) {
         self.disturbances.fetch_add(1, Ordering::Release);
+    }
+
+    /// A watch begins or ends.
+    pub(super) fn set_watched(&self, is_watched: bool) {
+        self.is_watched.store(is_watched, Ordering::Release);
+    }
+
+    /// Whether what somebody else does is noted.
+    pub(super) fn is_watched(&self) -> bool {
+        self.is_watched.load(Ordering::Acquire)
     }
 
     /// How often somebody else did.

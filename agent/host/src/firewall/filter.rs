@@ -32,9 +32,19 @@ pub struct Firewall {
     turn: Arc<Mutex<Applied>>,
 }
 
+/// What becomes of datagrams that went to ports which are published no more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Withdrawn {
+    Forgotten,
+    /// The container goes on, and the next agent publishes them again.
+    GoOn,
+}
+
 /// What was made last.
 #[derive(Debug, Default)]
 struct Applied {
+    /// As it stands, where a watch would have told of a change by somebody else.
+    rules: Option<Rules>,
     published: Vec<Published>,
     /// Links that firewalld was told of.
     trusted: BTreeSet<String>,
@@ -64,10 +74,26 @@ impl Firewall {
         self
     }
 
-    /// Makes the packet filter what `rules` say, in one transaction.
+    /// Makes the packet filter what `rules` say, in one transaction; nothing where it is that already.
     pub fn apply(&self, rules: &Rules) -> Result<(), FirewallError> {
+        self.make(rules, Withdrawn::Forgotten)
+    }
+
+    /// The same at the end of the agent: new clients are refused, and those that there are go on.
+    pub fn take_leave(&self, rules: &Rules) -> Result<(), FirewallError> {
+        self.make(rules, Withdrawn::GoOn)
+    }
+
+    fn make(&self, rules: &Rules, withdrawn: Withdrawn) -> Result<(), FirewallError> {
         let mut applied = self.turn.lock();
+        let is_watched = self.doings.is_watched();
         let disturbances = self.doings.disturbances();
+        let stands = applied.rules.as_ref() == Some(rules);
+        if stands && is_watched && applied.disturbances == disturbances {
+            loopback::lead_out(rules);
+            return Ok(());
+        }
+        applied.rules = None;
         let (chains, drops) = self.survey()?;
         self.change(&chains, |docker| {
             let around = Surroundings {
@@ -83,7 +109,8 @@ impl Firewall {
         })?;
         loopback::lead_out(rules);
         let was_disturbed = drops.is_none() || applied.disturbances != disturbances;
-        if was_disturbed || !are_same_udp(&applied.published, &rules.published) {
+        let has_news = was_disturbed || !are_same_udp(&applied.published, &rules.published);
+        if has_news && withdrawn == Withdrawn::Forgotten {
             forget_stale(&rules.published, &applied.published);
         }
         applied.published.clone_from(&rules.published);
@@ -96,12 +123,14 @@ impl Firewall {
             self.trust(links.collect(), &mut applied.trusted);
         }
         applied.disturbances = disturbances;
+        applied.rules = is_watched.then(|| rules.clone());
         Ok(())
     }
 
     /// Removes everything [`Firewall::apply`] made. Nothing being there is no error.
     pub fn remove(&self) -> Result<(), FirewallError> {
         let mut applied = self.turn.lock();
+        applied.rules = None;
         loopback::keep_in();
         let chains = self.nft.list(&["list", "chains"])?;
         self.change(&chains, |docker| {

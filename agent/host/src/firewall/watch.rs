@@ -55,7 +55,11 @@ impl FirewallWatch {
         let (sender, reports) = mpsc::channel(1);
         thread::Builder::new()
             .name("nft-watch".into())
-            .spawn(move || watch(&socket, &stop, &sender, &doings))?;
+            .spawn(move || {
+                doings.set_watched(true);
+                watch(&socket, &stop, &sender, &doings);
+                doings.set_watched(false);
+            })?;
         Ok(Self {
             reports,
             _alive: alive,

@@ -2,8 +2,6 @@
 
 use std::io::Write as _;
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
-use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use rustix::process::Signal;
@@ -16,46 +14,6 @@ use crate::packets::{PLAIN, contains, receive_within};
 
 const STEP: Duration = Duration::from_secs(5);
 const QUIET: Duration = Duration::from_millis(500);
-
-#[test]
-fn a_container_that_loops_connect_reaches_no_other_network_while_the_agent_restarts() {
-    let host = Host::start();
-    for network in ["red", "blue"] {
-        host.tapestry(&["network", "create", network]).ok();
-        host.idle(&format!("on-{network}"), network, &[]);
-    }
-    let (blue, red) = (host.sandbox("on-blue"), host.sandbox("on-red"));
-    let target = SocketAddr::new(host.ipv4("on-blue"), 80);
-    let listener = enter(&blue, || TcpListener::bind(target)).unwrap();
-    listener.set_nonblocking(true).unwrap();
-    let over = AtomicBool::new(false);
-    std::thread::scope(|scope| {
-        for _ in 0..4 {
-            scope.spawn(|| keep_connecting(&red, target, &over));
-        }
-        for _ in 0..3 {
-            host.stop_agent(Signal::TERM);
-            host.launch();
-            // As long as a first packet that was sent again may take.
-            std::thread::sleep(Duration::from_millis(1500));
-        }
-        over.store(true, Ordering::Relaxed);
-    });
-    let reached = listener.accept();
-    assert!(reached.is_err(), "{reached:?}");
-    // It did try, up to the rule that stops it.
-    assert!(filtered(&host, "blue", "filter_isolation") > 0);
-}
-
-fn keep_connecting(from: &Path, to: SocketAddr, over: &AtomicBool) {
-    enter(from, || {
-        while !over.load(Ordering::Relaxed) {
-            // Whether it failed, the other end knows.
-            let _ = TcpStream::connect_timeout(&to, Duration::from_millis(100));
-            std::thread::sleep(Duration::from_millis(1));
-        }
-    });
-}
 
 #[test]
 fn rules_stay_while_a_container_outlives_the_agent() {
