@@ -73,16 +73,14 @@ pub fn on_record(
     let sandboxes = sandboxes(networks, endpoints);
     let mut taken: Vec<PortRun> = Vec::new();
     let mut published = BTreeMap::new();
-    for (id, owner, mappings) in publishers(containers, endpoints) {
-        let targets = sandboxes.get(&owner).map_or_else(Vec::new, |on| targets(on));
-        let is_free = |run: &PortRun| {
-            run.host_port != 0 && !taken.iter().any(|other| other.overlaps(run))
-        };
+    for (id, owner, mappings) in publishers(containers, &sandboxes) {
+        let targets = sandboxes
+            .get(&owner)
+            .map_or_else(Vec::new, |on| targets(on));
+        let is_free =
+            |run: &PortRun| run.host_port != 0 && !taken.iter().any(|other| other.overlaps(run));
         let own: Vec<PortRun> = runs(mappings).filter(is_free).collect();
-        let leads: Vec<Published> = own
-            .iter()
-            .flat_map(|run| entries(run, &targets))
-            .collect();
+        let leads: Vec<Published> = own.iter().flat_map(|run| entries(run, &targets)).collect();
         if !leads.is_empty() {
             taken.extend(own);
             published.insert(id.to_owned(), leads);
@@ -94,7 +92,7 @@ pub fn on_record(
 /// Who may publish anything, and what that is.
 fn publishers<'r>(
     containers: &'r [ContainerRecord],
-    endpoints: &'r [EndpointRecord],
+    sandboxes: &Sandboxes<'r>,
 ) -> impl Iterator<Item = (&'r str, Owner, &'r [PortMapping])> {
     let running = containers
         .iter()
@@ -103,7 +101,8 @@ fn publishers<'r>(
         let owner = Owner::Container(record.id.clone());
         (&*record.id, owner, &*record.published)
     });
-    let mut endpoints: Vec<&EndpointRecord> = endpoints.iter().collect();
+    let endpoints = sandboxes.values().flatten().map(|(_, record)| *record);
+    let mut endpoints: Vec<&EndpointRecord> = endpoints.collect();
     endpoints.sort_by_key(|record| record.rank);
     let endpoints = endpoints
         .into_iter()
@@ -111,16 +110,15 @@ fn publishers<'r>(
     running.chain(endpoints)
 }
 
-/// Each sandbox with its endpoints and their networks.
-fn sandboxes<'r>(
-    networks: &'r [NetworkRecord],
-    endpoints: &'r [EndpointRecord],
-) -> BTreeMap<Owner, Vec<(&'r NetworkRecord, &'r EndpointRecord)>> {
+/// The endpoints of each sandbox, with their networks.
+type Sandboxes<'r> = BTreeMap<Owner, Vec<(&'r NetworkRecord, &'r EndpointRecord)>>;
+
+fn sandboxes<'r>(networks: &'r [NetworkRecord], endpoints: &'r [EndpointRecord]) -> Sandboxes<'r> {
     let by_id: BTreeMap<&str, &NetworkRecord> = networks
         .iter()
         .map(|network| (&*network.id, network))
         .collect();
-    let mut sandboxes: BTreeMap<Owner, Vec<_>> = BTreeMap::new();
+    let mut sandboxes = Sandboxes::new();
     for endpoint in endpoints {
         if let Some(network) = by_id.get(&*endpoint.network) {
             let sandbox = sandboxes.entry(endpoint.owner.clone()).or_default();
@@ -145,6 +143,11 @@ pub fn network_rules(network: &NetworkRecord) -> Option<NetworkRules> {
     network.has_host_port().then(|| NetworkRules {
         host_link: network.host_link(),
         subnets: network.subnets.iter().map(|subnet| subnet.net).collect(),
+        gateways: network
+            .subnets
+            .iter()
+            .map(|subnet| subnet.gateway)
+            .collect(),
         masquerade: true,
         anti_spoof: true,
     })

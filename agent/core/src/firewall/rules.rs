@@ -31,6 +31,8 @@ pub struct NetworkRules {
     /// The host port's link, for example `tsy0123456789`.
     pub host_link: String,
     pub subnets: Vec<IpNet>,
+    /// The link's own addresses, at most one of each family.
+    pub gateways: Vec<IpAddr>,
     /// Packets that leave through another link carry that link's address.
     pub masquerade: bool,
     /// Packets from the network with a source outside its subnets are dropped.

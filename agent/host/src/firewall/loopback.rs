@@ -68,6 +68,7 @@ mod tests {
         let network = |subnet: &str| NetworkRules {
             host_link: "tsy01".into(),
             subnets: vec![subnet.parse().unwrap()],
+            gateways: Vec::new(),
             masquerade: true,
             anti_spoof: true,
         };

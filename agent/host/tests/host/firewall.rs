@@ -16,6 +16,7 @@ pub(crate) fn rules() -> Rules {
                 "172.17.0.0/16".parse().unwrap(),
                 "fd00:1::/64".parse().unwrap(),
             ],
+            gateways: vec!["172.17.0.1".parse().unwrap(), "fd00:1::1".parse().unwrap()],
             masquerade: true,
             anti_spoof: true,
         }],
@@ -335,6 +336,12 @@ fn a_thousand_networks_are_applied_in_a_moment() {
                     .parse()
                     .unwrap(),
                 format!("fd00:1:1:{number:x}::/64").parse().unwrap(),
+            ],
+            gateways: vec![
+                format!("10.{}.{}.1", number >> 8, number & 0xff)
+                    .parse()
+                    .unwrap(),
+                format!("fd00:1:1:{number:x}::1").parse().unwrap(),
             ],
             masquerade: true,
             anti_spoof: true,

@@ -92,8 +92,17 @@ fn network(link: &str, v4: &str, v6: &str) -> NetworkRules {
     NetworkRules {
         host_link: link.into(),
         subnets: vec![v4.parse().unwrap(), v6.parse().unwrap()],
+        gateways: [v4, v6].map(first_address).into(),
         masquerade: true,
         anti_spoof: true,
+    }
+}
+
+fn first_address(subnet: &str) -> IpAddr {
+    let subnet: ipnet::IpNet = subnet.parse().unwrap();
+    match subnet.network() {
+        IpAddr::V4(network) => std::net::Ipv4Addr::from(u32::from(network) + 1).into(),
+        IpAddr::V6(network) => std::net::Ipv6Addr::from(u128::from(network) + 1).into(),
     }
 }
 

@@ -73,7 +73,9 @@ fn what_began_while_the_rules_were_flushed_ends_with_their_return() {
     let got_in = [enter(&red, connect), host.outside.enter(connect)];
     let accepted = [(); 2].map(|()| listener.accept().unwrap().0);
     eventually(STEP, "the rules are back", || {
-        let rules = host.netns.sh("nft list table inet tapestry 2>/dev/null || true");
+        let rules = host
+            .netns
+            .sh("nft list table inet tapestry 2>/dev/null || true");
         rules.contains("chain forward").then_some(())
     });
     for (mut client, mut server) in got_in.into_iter().zip(accepted) {

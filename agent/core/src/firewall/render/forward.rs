@@ -8,16 +8,21 @@ use crate::firewall::rules::Rules;
 
 /// The second rule of each family is the hairpin: a container that reaches a port published by its own network must be
 /// answered through the host, because it would not know a direct answer. The host's own connections carry the gateway's
-/// address for the same reason: their source may be a loopback address.
+/// address for the same reason: their source may be a loopback address. Both name that address: what is masqueraded is forgotten
+/// when its link goes, and these connections shall outlive the link.
 pub(super) fn push_masquerade(text: &mut String) {
     text.push_str(
-        "\tchain postrouting {\n\
+        "\tchain gateway {\n\
+         \t\tsnat ip to oifname map @gateways4\n\
+         \t\tsnat ip6 to oifname map @gateways6\n\
+         \t}\n\
+         \tchain postrouting {\n\
          \t\ttype nat hook postrouting priority srcnat; policy accept;\n\
-         \t\toifname @host_links ct status dnat fib saddr type local masquerade\n\
+         \t\toifname @host_links ct status dnat fib saddr type local goto gateway\n\
          \t\tip saddr @masqueraded4 ip saddr . oifname != @own4 masquerade\n\
-         \t\tip saddr . oifname @own4 ct status dnat masquerade\n\
+         \t\tip saddr . oifname @own4 ct status dnat goto gateway\n\
          \t\tip6 saddr @masqueraded6 ip6 saddr . oifname != @own6 masquerade\n\
-         \t\tip6 saddr . oifname @own6 ct status dnat masquerade\n\
+         \t\tip6 saddr . oifname @own6 ct status dnat goto gateway\n\
          \t}\n",
     );
 }

@@ -69,6 +69,11 @@ mod tests {
                 .iter()
                 .map(|subnet| subnet.parse().unwrap())
                 .collect(),
+            gateways: subnets
+                .iter()
+                .map(|subnet| subnet.parse::<ipnet::IpNet>().unwrap())
+                .filter_map(|subnet| subnet.hosts().next())
+                .collect(),
             masquerade: true,
             anti_spoof: false,
         }

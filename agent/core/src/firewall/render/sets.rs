@@ -34,6 +34,19 @@ pub(super) fn push_sets(text: &mut String, networks: &[&NetworkRules]) {
                 masqueraded.insert(subnet.to_string());
             }
         }
+        let gateways = networks.iter().flat_map(|network| {
+            let link = quoted(&network.host_link);
+            let own = network.gateways.iter();
+            let own = own.filter(move |gateway| self::family(**gateway) == family);
+            own.map(move |gateway| format!("{link} : {gateway}"))
+        });
+        let gateway_type = format!("type ifname : ipv{version}_addr");
+        push_block(
+            text,
+            &format!("map gateways{version}"),
+            &gateway_type,
+            &gateways.collect(),
+        );
         let own_type = format!("type ipv{version}_addr . ifname; flags interval");
         let subnet_type = format!("type ipv{version}_addr; flags interval; auto-merge");
         push_block(text, &format!("set own{version}"), &own_type, &own);
