@@ -3,10 +3,10 @@
 
 CARGO  ?= cargo
 PREFIX ?= /usr/local
-# How often `make fuzz` tries each property.
-CASES  ?= 20000
-# How long it mutates stored inputs, for either core that keeps some.
-FUZZ_SECONDS ?= 120
+# How long `make fuzz` fuzzes in all, and what; everything where empty. How often it tries each property of the cores then.
+MINUTES ?= 15
+TARGETS ?=
+CASES   ?= 20000
 # Which rows `make chaos` measures, by their tests' names; all where nothing is said.
 ROW ?=
 # For `make install`: a command that was built some other way. CNI_DIRS says where else its CNI links shall be.
@@ -87,9 +87,10 @@ uninstall:      ## remove what `make install` put there; networks and containers
 docker-plugin: $(if $(BINARY),,build)  ## write the folder of a managed plugin, for `docker plugin create`, into PLUGIN_DIR
 	scripts/docker-plugin $(or $(BINARY),$(TARGET)/release/tapestry) $(or $(PLUGIN_DIR),$(TARGET)/docker-plugin)
 
-fuzz:           ## try the properties of the cores CASES times each, mutate stored inputs for FUZZ_SECONDS
-	@scripts/setup build
-	PROPTEST_CASES=$(CASES) FUZZ_SECONDS=$(FUZZ_SECONDS) $(CARGO) test --release --package '*-core'
+fuzz:           ## fuzz the parsers for MINUTES, seeing which branches are taken; try the cores' properties CASES times each
+	@scripts/setup fuzz
+	@scripts/fuzz for $(MINUTES) $(TARGETS)
+	PROPTEST_CASES=$(CASES) $(CARGO) test --release --package '*-core'
 
 deny:           ## check licences, advisories and sources of the dependencies
 	@scripts/setup deny

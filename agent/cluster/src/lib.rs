@@ -50,6 +50,7 @@ pub use follow::Follow;
 pub use found::{InitRequest, JoinCluster};
 pub use identity::{Identity, KEY_LOG, certificate_end_s};
 pub use member::{Member, Session};
+pub use signer::{DecodeMessage, JoinRequest, Joined, Reply, Request, decode};
 pub use token::JoinToken;
 
 /// What the configuration says about clusters.

@@ -30,7 +30,7 @@ use crate::identity::host_of;
 /// What is asked of the signer. Not `Debug`, which would show a secret.
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub(crate) enum Request {
+pub enum Request {
     Join(JoinRequest),
     /// A signing request, for whoever asks.
     Renew {
@@ -39,34 +39,34 @@ pub(crate) enum Request {
 }
 
 #[derive(Serialize, Deserialize)]
-pub(crate) struct JoinRequest {
-    pub(crate) token_id: String,
-    pub(crate) secret: String,
-    pub(crate) host: String,
-    pub(crate) name: String,
-    pub(crate) address: IpAddr,
+pub struct JoinRequest {
+    pub token_id: String,
+    pub secret: String,
+    pub host: String,
+    pub name: String,
+    pub address: IpAddr,
     /// A signing request, PEM.
-    pub(crate) request: String,
+    pub request: String,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub(crate) enum Reply {
+pub enum Reply {
     Joined(Joined),
     Renewed { certificate: String },
     Refused(String),
 }
 
 #[derive(Debug, Serialize, Deserialize)]
-pub(crate) struct Joined {
-    pub(crate) cluster: String,
-    pub(crate) ca: String,
-    pub(crate) certificate: String,
-    pub(crate) etcd: Vec<String>,
-    pub(crate) etcd_managed: bool,
+pub struct Joined {
+    pub cluster: String,
+    pub ca: String,
+    pub certificate: String,
+    pub etcd: Vec<String>,
+    pub etcd_managed: bool,
     /// The signer's own id.
     #[serde(default)]
-    pub(crate) signer_host: Option<String>,
+    pub signer_host: Option<String>,
 }
 
 /// Who decides. Calls may block.
@@ -206,9 +206,21 @@ async fn receive<T: DeserializeOwned>(stream: &mut (impl AsyncRead + Unpin)) -> 
     }
     let mut body = vec![0; length];
     stream.read_exact(&mut body).await?;
-    // serde's words may repeat a secret; the line and column do not.
-    serde_json::from_slice(&body)
-        .map_err(|error| io::Error::other(format!("not understood at byte {}", error.column())))
+    decode(&body).map_err(io::Error::other)
+}
+
+/// A [`Request`] or a [`Reply`] from its JSON.
+pub fn decode<T: DeserializeOwned>(body: &[u8]) -> Result<T, DecodeMessage> {
+    serde_json::from_slice(body).map_err(|error| DecodeMessage {
+        byte: error.column(),
+    })
+}
+
+/// The other side speaks otherwise. serde's words may repeat a secret; the place does not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("not understood at byte {byte}")]
+pub struct DecodeMessage {
+    pub byte: usize,
 }
 
 /// Says once of each address that it was refused, and counts all.

@@ -68,6 +68,10 @@ impl Config {
             .map(RawConfig::read)
             .transpose()?
             .unwrap_or_default();
+        Self::checked(raw, options)
+    }
+
+    fn checked(raw: RawConfig, options: AgentOptions) -> Result<Self, ReadConfig> {
         Ok(Self {
             cluster: raw.cluster.checked(&options.state_dir)?,
             socket: options.socket,
@@ -89,6 +93,19 @@ impl Config {
                 .resolv_conf
                 .unwrap_or_else(|| DEFAULT_RESOLV_CONF.into()),
         })
+    }
+}
+
+/// Whether an agent could be told what the text of a file says; the line that is wrong, and why.
+pub fn check_config(text: &str) -> Result<(), String> {
+    let options = AgentOptions {
+        socket: PathBuf::new(),
+        state_dir: PathBuf::new(),
+        config: None,
+    };
+    match Config::checked(RawConfig::parse(text)?, options) {
+        Ok(_) => Ok(()),
+        Err(error) => Err(error.to_string()),
     }
 }
 

@@ -23,5 +23,5 @@ mod signals;
 mod start;
 mod turns;
 
-pub use config::{AgentOptions, DockerOptions, DockerPlugin};
+pub use config::{AgentOptions, DockerOptions, DockerPlugin, check_config};
 pub use serve::{Beside, RunAgent, run};

@@ -6,7 +6,6 @@ mod case;
 mod failure;
 mod lock;
 mod places;
-mod rebind;
 mod resolv_conf;
 mod server;
 mod server_set;

@@ -17,7 +17,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use dns_core::{Carrier, NoQuery, Request};
+use dns_core::{Carrier, NoQuery, Request, strip_private};
 use hickory_proto::op::{Message, ResponseCode};
 use hickory_resolver::net::{DnsError, NetError};
 use tracing::info;
@@ -27,7 +27,6 @@ use crate::cache::negative;
 use crate::failure::{Failure, Failures};
 use crate::lock::lock;
 use crate::places::Places;
-use crate::rebind::strip_private;
 use crate::resolv_conf::ResolvConf;
 use crate::server_set::ServerSet;
 

@@ -10,4 +10,16 @@ mod serve;
 mod translate;
 mod wire;
 
+use agent_api::EndpointCreate;
+
 pub use serve::{is_called, run};
+pub use translate::Environment;
+
+/// What ADD asks of the agent, from the configuration as it comes on standard input; or why it asks nothing.
+pub fn wished_endpoint(text: &[u8], env: &Environment) -> Result<EndpointCreate, String> {
+    let wished = translate::read_config(text).and_then(|config| {
+        translate::delegate_of(&config)?;
+        translate::endpoint(&config, env)
+    });
+    wished.map_err(|failure| failure.message)
+}

@@ -19,5 +19,25 @@ mod stale;
 mod translate;
 mod wire;
 
+use agent_api::{EndpointCreate, NetworkCreate};
+
+use translate::Wish;
+
 pub use serve::{PluginOptions, serve};
 pub use socket::PluginSocket;
+
+/// What `NetworkDriver.CreateNetwork` asks of the agent: nothing where the network is one that others made.
+pub fn wished_network(body: &[u8]) -> Result<Option<NetworkCreate>, String> {
+    let wish = wire::read(body).and_then(|call| translate::wish(&call, None));
+    match wish {
+        Ok(Wish::Attach { .. }) => Ok(None),
+        Ok(Wish::Make { create, .. }) => Ok(Some(*create)),
+        Err(refusal) => Err(refusal.0),
+    }
+}
+
+/// What `NetworkDriver.CreateEndpoint` asks of the agent, on a network that it has.
+pub fn wished_endpoint(body: &[u8], network: &str) -> Result<EndpointCreate, String> {
+    let wish = wire::read(body).and_then(|call| translate::endpoint(&call, network));
+    wish.map_err(|refusal| refusal.0)
+}

@@ -148,6 +148,37 @@ pub(crate) const ARROWS: &[(&str, &str, &str)] = &[
         "agent-api",
         "plugins are clients of the agent like any other",
     ),
+    ("fuzz", "agent-api", "asks what anybody may ask"),
+    (
+        "fuzz",
+        "agent-cluster",
+        "says to the signer what a stranger may say",
+    ),
+    (
+        "fuzz",
+        "agent-container",
+        "speaks to a container as its clients do",
+    ),
+    (
+        "fuzz",
+        "agent-core",
+        "has it plan, and keeps what comes of it",
+    ),
+    ("fuzz", "agent-daemon", "writes its configuration"),
+    ("fuzz", "agent-host", "answers as the kernel does"),
+    (
+        "fuzz",
+        "dns-core",
+        "asks, and answers as servers upstream do",
+    ),
+    (
+        "fuzz",
+        "integration",
+        "calls the plugins as container runtimes do",
+    ),
+    ("fuzz", "overlay-core", "sends datagrams as other hosts do"),
+    ("fuzz", "switch-core", "sends frames as containers do"),
+    ("fuzz", "switch-lab", "puts their checksums right"),
 ];
 
 /// What no core may touch: whoever links one of these can do I/O.

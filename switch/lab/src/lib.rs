@@ -3,7 +3,6 @@
 //! What is here is written from the standards once more, not taken from what it tests.
 #![allow(clippy::unwrap_used, reason = "in a test, a panic is the report")]
 
-pub mod fuzz;
 mod station;
 
 pub use station::{Process, Station, enter_private_namespace, eventually, ip};

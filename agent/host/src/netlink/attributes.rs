@@ -21,14 +21,14 @@ fn attributes(mut bytes: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
 }
 
 /// The value of the first attribute of that type.
-pub(crate) fn attribute(bytes: &[u8], wanted: u16) -> Option<&[u8]> {
+pub fn attribute(bytes: &[u8], wanted: u16) -> Option<&[u8]> {
     attributes(bytes)
         .find(|(kind, _)| *kind == wanted)
         .map(|(_, value)| value)
 }
 
 /// Messages of one read, each from its `nlmsghdr` on. Ends at the first malformed one.
-pub(crate) fn messages(mut bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
+pub fn messages(mut bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
     std::iter::from_fn(move || {
         let length = u32::from_ne_bytes(bytes.get(..4)?.try_into().ok()?);
         let length = usize::try_from(length).ok()?;
@@ -44,7 +44,7 @@ pub(crate) fn messages(mut bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
 }
 
 /// Appends an attribute; `kind` with its flags.
-pub(crate) fn push_attribute(bytes: &mut Vec<u8>, kind: u16, value: &[u8]) {
+pub fn push_attribute(bytes: &mut Vec<u8>, kind: u16, value: &[u8]) {
     let length = u16::try_from(HEADER_BYTES + value.len()).unwrap_or(u16::MAX);
     bytes.extend(length.to_ne_bytes());
     bytes.extend(kind.to_ne_bytes());

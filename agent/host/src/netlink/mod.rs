@@ -26,7 +26,7 @@ mod watch;
 
 pub use address::AddressEntry;
 pub use agent_core::network::SubnetEntry;
-pub(crate) use attributes::{attribute, messages, push_attribute};
+pub use attributes::{attribute, messages, push_attribute};
 pub use error::{NetlinkError, Refusal};
 pub use host_link::{HostLink, configure_host_link};
 pub use link::{LinkEntry, LinkSettings};

@@ -4,14 +4,14 @@ use crate::cni::wire::{Failure, INVALID_ENVIRONMENT};
 
 /// Not every command needs everything.
 #[derive(Clone, Debug, Default)]
-pub(in crate::cni) struct Environment {
-    pub(in crate::cni) container_id: String,
-    pub(in crate::cni) netns: String,
-    pub(in crate::cni) ifname: String,
+pub struct Environment {
+    pub container_id: String,
+    pub netns: String,
+    pub ifname: String,
     /// `KEY=VALUE;KEY=VALUE`, in any order.
-    pub(in crate::cni) args: String,
+    pub args: String,
     /// Where plugins are, directories with `:` between them.
-    pub(in crate::cni) path: String,
+    pub path: String,
 }
 
 impl Environment {

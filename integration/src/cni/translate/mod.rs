@@ -15,7 +15,7 @@ mod success;
 mod words;
 
 pub(super) use check::{Present, compare};
-pub(super) use environment::Environment;
+pub use environment::Environment;
 pub(super) use given::{Delegate, delegate_of, take};
 pub(super) use known::{find, garbage};
 pub(super) use request::{endpoint, network_of, read_config};

@@ -1,0 +1,16 @@
+//! One file per target.
+
+pub(crate) mod api;
+pub(crate) mod attach;
+pub(crate) mod config;
+pub(crate) mod dhcp;
+pub(crate) mod edge;
+pub(crate) mod frame;
+pub(crate) mod netlink;
+pub(crate) mod plugin;
+pub(crate) mod question;
+pub(crate) mod record;
+pub(crate) mod signer;
+pub(crate) mod token;
+pub(crate) mod tunnel;
+pub(crate) mod upstream;
