@@ -110,7 +110,7 @@ fn bridge() -> Bridge {
             hash_seed: 7,
             ..FdbConfig::default()
         },
-        transparent: false,
+        ..BridgeConfig::default()
     });
     for port in 1..=PORTS {
         bridge.add_port(PortId(port), PortConfig::new(PortKind::Uplink, 1500));

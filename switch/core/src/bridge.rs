@@ -4,8 +4,8 @@
 //!
 //! [`Bridge::forward`] decides one frame, in this order:
 //!
-//! 1. The ingress port must be attached here, the frame within its MTU, and not for the link-constrained group addresses,
-//!    unless the network is transparent.
+//! 1. The ingress port must be attached here and not blocked, the frame within its MTU, and not for the link-constrained group
+//!    addresses, unless the network is transparent. A probe of this bridge ends here ([`crate::probe`]).
 //! 2. A frame from a sandbox, a tunnel or a patch passes the guard ([`crate::guard`]).
 //! 3. Its source is learned. A source that belongs to another port for good condemns the frame. The gateway's MAC is never
 //!    learned: it has several ports.
@@ -14,8 +14,12 @@
 //! 5. For the gateway's MAC: edge or host port ([`crate::gateway`]). For a group: DHCP requests to the edge, all else to
 //!    everybody. For a known station: its port, unless that is the ingress or separated from it. Otherwise to everybody.
 //!
-//! What goes to everybody, or asks the bridge by calling everybody, pays the port's token bucket; a multicast group that
-//! somebody listens to is free ([`crate::groups`]).
+//! What goes to everybody, or asks the bridge by calling everybody, pays the port's token bucket, by its copies
+//! ([`crate::storm`]); what is multicast to listeners pays less ([`crate::groups`]).
+//!
+//! A station that moved, or that speaks from a port which is not its own, may be seen twice because there is a loop. The bridge
+//! notes that it suspects one and goes on; whoever moves its frames asks ([`Bridge::take_suspicion`]). A transparent network
+//! suspects nothing: loops are for whoever made it so, with a protocol of his own.
 //!
 //! State: ports, gateway and addresses in a [`Topology`] that is replaced as a whole (one writer at a time, readers never
 //! wait); the FDB; the groups. A frame that is under way while a port goes may still be learned behind it; such an entry is
@@ -24,6 +28,7 @@
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::ops::Deref;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use arc_swap::{ArcSwap, Guard};
@@ -34,9 +39,11 @@ use crate::gateway::{Gateway, is_dhcp_request};
 use crate::groups::Groups;
 use crate::neighbors::{Neighbor, Neighbors, Owner, link_local};
 use crate::packet::Packet;
+use crate::probe::{self, Probe};
 use crate::proxy::{self, ADVERTISEMENT_LEN};
+use crate::storm::COPIES_PER_FRAME;
 use crate::topology::Topology;
-use crate::{DropReason, Frame, Mac, PortConfig, PortId, Time, Verdict};
+use crate::{Block, DropReason, Frame, Mac, PortConfig, PortId, Time, Verdict};
 use crate::{guard, lock, membership};
 
 /// One network on this host.
@@ -45,6 +52,7 @@ pub struct Bridge {
     config: BridgeConfig,
     fdb: Fdb,
     groups: Groups,
+    suspicion: AtomicBool,
     ports: ArcSwap<Topology>,
     /// Taken by whoever changes ports, gateway or endpoints; never by `forward`.
     endpoints: Mutex<HashMap<Mac, Endpoint>>,
@@ -56,6 +64,8 @@ pub struct BridgeConfig {
     pub fdb: FdbConfig,
     /// Forward the link-constrained group addresses `01:80:C2:00:00:0x`, for labs that run STP, LACP or LLDP.
     pub transparent: bool,
+    /// What makes this bridge's probes its own, from the caller's randomness; zero: it never suspects a loop.
+    pub probe_secret: u128,
 }
 
 impl Bridge {
@@ -67,6 +77,7 @@ impl Bridge {
             config,
             fdb: Fdb::new(config.fdb),
             groups: Groups::default(),
+            suspicion: AtomicBool::new(false),
             ports: ArcSwap::from_pointee(Topology::new(Vec::new(), None, Neighbors::new())),
             endpoints: Mutex::default(),
         }
@@ -75,8 +86,9 @@ impl Bridge {
     /// Attaches a port, or changes the configuration of one that is attached.
     pub fn add_port(&self, id: PortId, config: PortConfig) {
         let _turn = self.turn();
-        let port = Arc::new(BridgePort::new(id, config));
         let topology = self.ports.load();
+        let block = topology.port(id).and_then(|port| port.block);
+        let port = Arc::new(BridgePort::new(id, config).with_block(block));
         let mut ports = Vec::with_capacity(topology.ports().len() + 1);
         ports.extend(
             topology
@@ -113,6 +125,44 @@ impl Bridge {
         ));
         self.fdb.flush_port(id);
         self.groups.remove_port(id);
+    }
+
+    /// From now on nothing passes the port, and what was learned behind it is forgotten. Says whether that is news: false where
+    /// it is not attached, or was blocked before.
+    pub fn block(&self, id: PortId, why: Block) -> bool {
+        let is_news = self.set_block(id, None, Some(why));
+        if is_news {
+            self.fdb.flush_learned(id);
+        }
+        is_news
+    }
+
+    /// Undoes [`Self::block`] where it was for this reason; says whether it was.
+    pub fn unblock(&self, id: PortId, why: Block) -> bool {
+        self.set_block(id, Some(why), None)
+    }
+
+    /// Why the port is blocked, if it is.
+    pub fn blocked(&self, id: PortId) -> Option<Block> {
+        self.ports.load().port(id)?.block
+    }
+
+    fn set_block(&self, id: PortId, from: Option<Block>, to: Option<Block>) -> bool {
+        let _turn = self.turn();
+        let topology = self.ports.load();
+        if topology.port(id).is_none_or(|port| port.block != from) {
+            return false;
+        }
+        let ports = topology.ports().iter().map(|port| match port.id == id {
+            true => Arc::new(port.with_block(to)),
+            false => Arc::clone(port),
+        });
+        self.store(Topology::new(
+            ports.collect(),
+            topology.gateway.clone(),
+            topology.neighbors.clone(),
+        ));
+        true
     }
 
     /// The configuration of an attached port.
@@ -225,6 +275,22 @@ impl Bridge {
         }
     }
 
+    /// Whether something looked like a loop since this was last asked. Costs a look as long as nothing does.
+    #[inline]
+    pub fn take_suspicion(&self) -> bool {
+        self.suspicion.load(Ordering::Relaxed) && self.suspicion.swap(false, Ordering::Relaxed)
+    }
+
+    /// Reads a frame whose verdict was [`Verdict::Probe`].
+    pub fn probe(&self, frame: &Frame<'_>) -> Option<Probe> {
+        Probe::read(frame, self.config.probe_secret)
+    }
+
+    /// A probe of this bridge, to be sent out of its port.
+    pub fn write_probe(&self, probe: Probe) -> [u8; Probe::LEN] {
+        probe.write(self.config.probe_secret)
+    }
+
     pub const fn fdb(&self) -> &Fdb {
         &self.fdb
     }
@@ -311,8 +377,18 @@ struct Passage<'a> {
 impl Passage<'_> {
     fn decide(&self) -> Result<Verdict, DropReason> {
         let frame = self.frame;
+        let is_probe = probe::is_probe(frame);
+        if is_probe && self.bridge.probe(frame).is_some() {
+            return Ok(Verdict::Probe);
+        }
+        if self.port.block.is_some() {
+            return Err(DropReason::PortBlocked);
+        }
         if !frame.fits(self.port.config.mtu) {
             return Err(DropReason::Oversize);
+        }
+        if is_probe {
+            return self.flood();
         }
         if frame.dst().is_link_local_control() && !self.bridge.config.transparent {
             return Err(DropReason::LinkLocalControl);
@@ -359,7 +435,11 @@ impl Passage<'_> {
         }
         let refused = if config.learning {
             let limit = usize::try_from(config.learn_limit).unwrap_or(usize::MAX);
-            self.bridge.fdb.learn(self.now, source, id, limit) == Learned::Refused
+            let learned = self.bridge.fdb.learn(self.now, source, id, limit);
+            if matches!(learned, Learned::Moved { .. } | Learned::Refused) {
+                self.suspect();
+            }
+            learned == Learned::Refused
         } else {
             self.bridge.fdb.is_refused(source, id)
         };
@@ -367,6 +447,14 @@ impl Passage<'_> {
             Err(DropReason::StickyMac)
         } else {
             Ok(())
+        }
+    }
+
+    fn suspect(&self) {
+        let config = &self.bridge.config;
+        let suspicion = &self.bridge.suspicion;
+        if !config.transparent && config.probe_secret != 0 && !suspicion.load(Ordering::Relaxed) {
+            suspicion.store(true, Ordering::Relaxed);
         }
     }
 
@@ -382,21 +470,23 @@ impl Passage<'_> {
     }
 
     fn for_group(&self, packet: Option<&Packet>, is_news: bool) -> Result<Verdict, DropReason> {
-        self.charge()?;
         if self.is_answered(packet, is_news) {
+            self.charge(COPIES_PER_FRAME)?;
             return Ok(Verdict::Reply);
-        }
-        if let Some(packet) = packet {
-            self.note_listeners(packet);
         }
         if let Some(edge) = self.topology.edge
             && edge != self.port.id
             && !self.topology.has_dhcp_server
             && packet.is_some_and(|packet| is_dhcp_request(self.frame, packet))
         {
+            self.charge(COPIES_PER_FRAME)?;
             return Ok(Verdict::Unicast(edge));
         }
-        Ok(Verdict::Flood)
+        let verdict = self.flood()?;
+        if let Some(packet) = packet {
+            self.note_listeners(packet);
+        }
+        Ok(verdict)
     }
 
     fn for_gateway(
@@ -428,10 +518,7 @@ impl Passage<'_> {
     fn for_station(&self) -> Result<Verdict, DropReason> {
         match self.bridge.fdb.lookup(self.frame.dst()) {
             Some(egress) if self.topology.port(egress).is_some() => self.unicast(egress),
-            _ => {
-                self.charge()?;
-                Ok(Verdict::Flood)
-            }
+            _ => self.flood(),
         }
     }
 
@@ -443,28 +530,53 @@ impl Passage<'_> {
         if self.port.config.group.separates(port.config.group) {
             return Err(DropReason::SplitHorizon);
         }
+        if port.block.is_some() {
+            return Err(DropReason::PortBlocked);
+        }
         if !self.frame.fits(port.config.mtu) {
             return Err(DropReason::Oversize);
         }
         Ok(Verdict::Unicast(egress))
     }
 
-    fn charge(&self) -> Result<(), DropReason> {
+    /// To everybody, as far as the port's budget goes.
+    fn flood(&self) -> Result<Verdict, DropReason> {
+        if self.port.bum.is_some() {
+            self.charge(self.cost())?;
+        }
+        Ok(Verdict::Flood)
+    }
+
+    fn charge(&self, copies: u32) -> Result<(), DropReason> {
+        let frames = self.frame.segment_count();
         match &self.port.bum {
-            Some(bucket)
-                if !self.is_wanted() && !bucket.admit(self.now, self.frame.segment_count()) =>
-            {
+            Some(bucket) if copies > 0 && !bucket.admit(self.now, frames, copies) => {
                 Err(DropReason::BumRate)
             }
             _ => Ok(()),
         }
     }
 
-    /// Whether somebody listens to the group that the frame is for.
-    fn is_wanted(&self) -> bool {
+    /// The copies that a flood costs the sender.
+    fn cost(&self) -> u32 {
+        let copies = self.topology.flood.copies(self.port.config.group);
+        let listeners = self.listeners(copies.div_ceil(COPIES_PER_FRAME));
+        match listeners {
+            0 => copies.max(COPIES_PER_FRAME),
+            _ => copies.saturating_sub(listeners.saturating_mul(COPIES_PER_FRAME)),
+        }
+    }
+
+    /// How many listen to the group that the frame is for; of more than `most`, so many.
+    fn listeners(&self, most: u32) -> u32 {
         let group = self.frame.dst();
+        if !group.is_multicast() {
+            return 0;
+        }
+        let most = usize::try_from(most).unwrap_or(usize::MAX);
         let groups = &self.bridge.groups;
-        group.is_multicast() && groups.has_listener(self.now, group, self.port.id)
+        let listeners = groups.listeners(self.now, group, self.port.id, most);
+        u32::try_from(listeners).unwrap_or(u32::MAX)
     }
 
     fn note_listeners(&self, packet: &Packet) {

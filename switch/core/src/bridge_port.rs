@@ -1,14 +1,15 @@
 //! A port, as forwarding sees it.
 
 use crate::storm::TokenBucket;
-use crate::{PortConfig, PortId};
+use crate::{Block, PortConfig, PortId};
 
 /// What forwarding knows of one port.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct BridgePort {
     pub(crate) id: PortId,
     pub(crate) config: PortConfig,
     pub(crate) bum: Option<TokenBucket>,
+    pub(crate) block: Option<Block>,
 }
 
 impl BridgePort {
@@ -17,6 +18,14 @@ impl BridgePort {
             id,
             config,
             bum: config.bum_limit.map(TokenBucket::new),
+            block: None,
+        }
+    }
+
+    pub(crate) fn with_block(&self, block: Option<Block>) -> Self {
+        Self {
+            block,
+            ..self.clone()
         }
     }
 }

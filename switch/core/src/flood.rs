@@ -4,7 +4,7 @@
 //!
 //! Which ports a flooded frame goes to depends only on the ingress port's split-horizon group, so there is one list per
 //! group that has members, built when a port comes or goes and never per frame (Snabb's `apps/bridge` does the same).
-//! A list names every port that its group is not separated from. Ports without a group are in each list; the ingress port
+//! A list names every port that its group is not separated from and that is not blocked. Ports without a group are in each list; the ingress port
 //! may be in its own and is skipped while iterating, which keeps one list for all members instead of one each.
 
 use std::sync::Arc;
@@ -31,11 +31,18 @@ impl FloodLists {
                 list.reserve_exact(ports.len());
                 let egress = ports
                     .iter()
-                    .filter(|port| !group.separates(port.config.group));
+                    .filter(|port| !group.separates(port.config.group) && port.block.is_none());
                 list.extend(egress.map(|port| port.id));
             }
         }
         lists
+    }
+
+    /// How many copies of a frame a port of this group, which is not blocked, brings about.
+    pub(crate) fn copies(&self, ingress: SplitHorizonGroup) -> u32 {
+        let itself = usize::from(!ingress.separates(ingress));
+        let copies = self.list(ingress).len().saturating_sub(itself);
+        u32::try_from(copies).unwrap_or(u32::MAX)
     }
 
     pub(crate) fn list(&self, ingress: SplitHorizonGroup) -> &[PortId] {
@@ -72,6 +79,20 @@ mod tests {
         assert_eq!(ids(SplitHorizonGroup::NONE), [1, 2, 3, 4]);
         assert_eq!(ids(SplitHorizonGroup::TUNNEL), [1, 4]);
         assert_eq!(ids(SplitHorizonGroup::ISOLATED), [1, 2, 3]);
+        let copies = |group| lists.copies(group);
+        assert_eq!(copies(SplitHorizonGroup::NONE), 3);
+        assert_eq!(copies(SplitHorizonGroup::TUNNEL), 2);
+        assert_eq!(copies(SplitHorizonGroup::ISOLATED), 3);
+    }
+
+    #[test]
+    fn a_blocked_port_is_in_no_list() {
+        let config = PortConfig::new(PortKind::Tap, 1500);
+        let ports = [1, 2].map(|id| BridgePort::new(PortId(id), config));
+        let blocked = ports[1].with_block(Some(crate::Block::Loop));
+        let [open, _] = ports;
+        let lists = FloodLists::new(&[Arc::new(open), Arc::new(blocked)]);
+        assert_eq!(lists.list(SplitHorizonGroup::NONE), [PortId(1)]);
     }
 
     #[test]

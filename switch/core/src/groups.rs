@@ -2,8 +2,8 @@
 //!
 //! # Theory of operation
 //!
-//! Multicast floods whoever listens; this table only decides what of it counts as a storm. A group with a listener on another
-//! port than the sender's is wanted, so its frames are not charged to the port's budget. Listeners are heard from
+//! Multicast floods whoever listens; this table only decides what of it counts as a storm. What has listeners on other ports
+//! than the sender's is asked for, and costs its sender less ([`crate::storm`]). Listeners are heard from
 //! their reports ([`crate::membership`]).
 //!
 //! A listener is forgotten when it leaves, when its port goes, or when neither a report nor a frame for it was seen for the
@@ -36,18 +36,18 @@ struct Listener {
 }
 
 impl Groups {
-    /// Whether somebody on another port than `sender` listens to `group`.
-    pub(crate) fn has_listener(&self, now: Time, group: Mac, sender: PortId) -> bool {
+    /// How many listen to `group` on other ports than `sender`; of more than `most`, so many.
+    pub(crate) fn listeners(&self, now: Time, group: Mac, sender: PortId, most: usize) -> usize {
         let listeners = self.listeners.load();
         let first = listeners.partition_point(|listener| listener.group < group);
         let others = listeners[first..]
             .iter()
             .take_while(|listener| listener.group == group)
-            .find(|listener| listener.port != sender);
-        others.is_some_and(|listener| {
-            listener.touch(now);
-            true
-        })
+            .filter(|listener| listener.port != sender);
+        others
+            .take(most)
+            .inspect(|listener| listener.touch(now))
+            .count()
     }
 
     /// A report of `group` came from `port`.
@@ -134,6 +134,10 @@ mod tests {
     const ONE: PortId = PortId(1);
     const TWO: PortId = PortId(2);
 
+    fn has_listener(groups: &Groups, now: Time, group: Mac, sender: PortId) -> bool {
+        groups.listeners(now, group, sender, 1) > 0
+    }
+
     fn group(n: u8) -> Mac {
         Mac::new([1, 0, 0x5e, 1, 2, n])
     }
@@ -146,15 +150,15 @@ mod tests {
     fn a_listener_counts_for_others_than_its_own_port() {
         let groups = Groups::default();
         groups.join(at(0), group(1), ONE);
-        assert!(groups.has_listener(at(0), group(1), TWO));
-        assert!(!groups.has_listener(at(0), group(1), ONE));
-        assert!(!groups.has_listener(at(0), group(2), TWO));
+        assert!(has_listener(&groups, at(0), group(1), TWO));
+        assert!(!has_listener(&groups, at(0), group(1), ONE));
+        assert!(!has_listener(&groups, at(0), group(2), TWO));
         groups.join(at(0), group(1), TWO);
-        assert!(groups.has_listener(at(0), group(1), ONE));
+        assert!(has_listener(&groups, at(0), group(1), ONE));
         groups.leave(group(1), TWO);
-        assert!(!groups.has_listener(at(0), group(1), ONE));
+        assert!(!has_listener(&groups, at(0), group(1), ONE));
         groups.remove_port(ONE);
-        assert!(!groups.has_listener(at(0), group(1), TWO));
+        assert!(!has_listener(&groups, at(0), group(1), TWO));
     }
 
     #[test]
@@ -164,10 +168,21 @@ mod tests {
         groups.join(at(0), group(2), ONE);
         groups.join(at(0), group(3), ONE);
         groups.join(at(100), group(2), ONE);
-        assert!(groups.has_listener(at(100), group(3), TWO));
+        assert!(has_listener(&groups, at(100), group(3), TWO));
         groups.age(at(300));
-        let has = |n| groups.has_listener(at(300), group(n), TWO);
+        let has = |n| has_listener(&groups, at(300), group(n), TWO);
         assert_eq!([has(1), has(2), has(3)], [false, true, true]);
+    }
+
+    #[test]
+    fn listeners_are_counted_as_far_as_it_matters() {
+        let groups = Groups::default();
+        for port in 1..=9 {
+            groups.join(at(0), group(1), PortId(port));
+            groups.join(at(0), group(2), PortId(port));
+        }
+        let count = |most| groups.listeners(at(0), group(1), ONE, most);
+        assert_eq!([count(4), count(8), count(100)], [4, 8, 8]);
     }
 
     #[test]
@@ -176,7 +191,7 @@ mod tests {
         for n in 0..=255 {
             groups.join(at(0), group(n), ONE);
         }
-        let heard = (0..=255).filter(|n| groups.has_listener(at(0), group(*n), TWO));
+        let heard = (0..=255).filter(|n| has_listener(&groups, at(0), group(*n), TWO));
         assert_eq!(heard.count(), LISTENERS_PER_PORT_MAX);
         for port in 2..100 {
             for n in 0..=255 {

@@ -4,6 +4,7 @@
 
 #![warn(clippy::iter_over_hash_type)]
 
+mod block;
 mod bridge;
 mod bridge_port;
 pub mod bytes;
@@ -17,12 +18,14 @@ mod gateway;
 mod groups;
 mod guard;
 mod lock;
+mod loop_finder;
 mod mac;
 mod membership;
 mod neighbors;
 mod packet;
 mod port;
 mod port_id;
+mod probe;
 mod proxy;
 mod segment;
 mod storm;
@@ -35,15 +38,18 @@ mod verdict;
 mod vnet;
 mod vni;
 
+pub use block::Block;
 pub use bridge::{Bridge, BridgeConfig, FloodList};
 pub use coalesce::{Coalescer, Joining, Push};
 pub use fdb::{Fdb, FdbConfig, FdbCounts, FdbEntry, FdbKind, Learned};
 pub use frame::{Frame, ethertype};
 pub use lock::lock;
+pub use loop_finder::{HOLD as LOOP_HOLD, LoopAct, LoopFinder};
 pub use mac::{Mac, ParseMac};
 pub use neighbors::{Neighbor, Neighbors};
 pub use port::{BumLimit, PortConfig, PortCounters, PortCounts, PortKind, SplitHorizonGroup};
 pub use port_id::PortId;
+pub use probe::Probe;
 pub use proxy::announcement;
 pub use segment::Segments;
 pub use time::Time;

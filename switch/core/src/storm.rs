@@ -2,9 +2,16 @@
 //!
 //! # Theory of operation
 //!
+//! What a flood costs others is its copies, one to each port, and not the frame. So the bucket counts in *copies*, of which
+//! a frame is worth [`COPIES_PER_FRAME`]: a frame that reaches no more ports than that costs one frame, so that in a small network
+//! the limit is what it says, frames a second; one that reaches more costs as many copies. A superframe costs its segments.
+//!
+//! A multicast frame for a group with listeners ([`crate::groups`]) is asked for: each of them pays for as many
+//! copies as a frame is worth, its own and some that go to others besides, and the sender for what is left.
+//!
 //! The generic cell rate algorithm (ITU-T I.371, Annex A): one number, the time at which the bucket will be full again, stands
-//! for level and clock, so a worker admits a frame with one atomic update and no lock. A superframe costs its segments. It
-//! passes a full bucket even if it costs more than fits, and its port then waits the longer.
+//! for level and clock, so a worker admits a frame with one atomic update and no lock. A frame passes a full bucket even
+//! if it costs more than fits, and its port then waits the longer.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -13,8 +20,8 @@ use crate::{BumLimit, Time};
 /// The bucket of one port.
 #[derive(Debug)]
 pub(crate) struct TokenBucket {
-    /// Nanoseconds a frame costs; zero: nothing passes.
-    frame_ns: u64,
+    /// Nanoseconds a copy costs; zero: nothing passes.
+    copy_ns: u64,
     burst_ns: u64,
     /// When the bucket will be full, in nanoseconds.
     full_at: AtomicU64,
@@ -22,24 +29,27 @@ pub(crate) struct TokenBucket {
 
 impl TokenBucket {
     pub(crate) fn new(limit: BumLimit) -> Self {
-        let frame_ns = match limit.frames_s {
+        let per_frame = u64::from(COPIES_PER_FRAME);
+        let copy_ns = match u64::from(limit.frames_s) {
             0 => 0,
-            frames_s => (SECOND_NS / u64::from(frames_s)).max(1),
+            frames_s => (SECOND_NS / (frames_s * per_frame)).max(1),
         };
+        let burst = u64::from(limit.burst_frames.max(1)) * per_frame;
         Self {
-            frame_ns,
-            burst_ns: frame_ns.saturating_mul(u64::from(limit.burst_frames.max(1))),
+            copy_ns,
+            burst_ns: copy_ns.saturating_mul(burst),
             full_at: AtomicU64::new(0),
         }
     }
 
-    /// Whether `frames` may pass; takes their tokens if so.
-    pub(crate) fn admit(&self, now: Time, frames: u32) -> bool {
-        if self.frame_ns == 0 {
+    /// Whether `frames` that cost so many copies each may pass; takes their tokens if so.
+    pub(crate) fn admit(&self, now: Time, frames: u32, copies: u32) -> bool {
+        if self.copy_ns == 0 {
             return false;
         }
         let now_ns = now.as_millis().saturating_mul(MILLISECOND_NS);
-        let cost = self.frame_ns.saturating_mul(u64::from(frames));
+        let copies = u64::from(frames) * u64::from(copies);
+        let cost = self.copy_ns.saturating_mul(copies);
         self.full_at
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |full_at| {
                 let is_full = full_at <= now_ns;
@@ -50,6 +60,17 @@ impl TokenBucket {
     }
 }
 
+impl Clone for TokenBucket {
+    fn clone(&self) -> Self {
+        Self {
+            full_at: AtomicU64::new(self.full_at.load(Ordering::Relaxed)),
+            ..*self
+        }
+    }
+}
+
+/// Copies that a frame costs at least: in a network of no more ports the limit is one of frames.
+pub(crate) const COPIES_PER_FRAME: u32 = 8;
 const SECOND_NS: u64 = 1_000_000_000;
 const MILLISECOND_NS: u64 = 1_000_000;
 
@@ -64,30 +85,45 @@ mod tests {
         })
     }
 
-    fn admitted(bucket: &TokenBucket, ms: u64, frames: usize) -> usize {
+    fn admitted(bucket: &TokenBucket, ms: u64, frames: usize, copies: u32) -> usize {
         (0..frames)
-            .filter(|_| bucket.admit(Time::from_millis(ms), 1))
+            .filter(|_| bucket.admit(Time::from_millis(ms), 1, copies))
             .count()
     }
 
     #[test]
     fn a_burst_passes_and_then_the_rate() {
         let bucket = bucket(1000, 10);
-        assert_eq!(admitted(&bucket, 5000, 50), 10);
-        assert_eq!(admitted(&bucket, 5005, 50), 5);
-        assert_eq!(admitted(&bucket, 9000, 50), 10);
+        assert_eq!(admitted(&bucket, 5000, 50, COPIES_PER_FRAME), 10);
+        assert_eq!(admitted(&bucket, 5005, 50, COPIES_PER_FRAME), 5);
+        assert_eq!(admitted(&bucket, 9000, 50, COPIES_PER_FRAME), 10);
+    }
+
+    #[test]
+    fn a_frame_that_reaches_more_ports_costs_more() {
+        let bucket = bucket(1000, 12);
+        assert_eq!(admitted(&bucket, 5000, 50, 3 * COPIES_PER_FRAME), 4);
+        assert_eq!(admitted(&bucket, 5012, 50, 4 * COPIES_PER_FRAME), 3);
     }
 
     #[test]
     fn a_superframe_costs_its_segments() {
         let bucket = bucket(1000, 10);
-        assert!(bucket.admit(Time::from_millis(0), 45));
-        assert!(!bucket.admit(Time::from_millis(34), 2));
-        assert!(bucket.admit(Time::from_millis(37), 2));
+        assert!(bucket.admit(Time::from_millis(0), 45, COPIES_PER_FRAME));
+        assert!(!bucket.admit(Time::from_millis(34), 2, COPIES_PER_FRAME));
+        assert!(bucket.admit(Time::from_millis(37), 2, COPIES_PER_FRAME));
+    }
+
+    #[test]
+    fn a_frame_to_more_ports_than_fit_passes_now_and_then() {
+        let bucket = bucket(20, 20);
+        assert_eq!(admitted(&bucket, 0, 10, 2000), 1);
+        assert_eq!(admitted(&bucket, 12_000, 10, 2000), 0);
+        assert_eq!(admitted(&bucket, 13_000, 10, 2000), 1);
     }
 
     #[test]
     fn a_rate_of_zero_stops_everything() {
-        assert!(!bucket(0, 100).admit(Time::from_millis(1000), 1));
+        assert!(!bucket(0, 100).admit(Time::from_millis(1000), 1, 1));
     }
 }

@@ -13,6 +13,8 @@ pub enum Verdict {
     Flood,
     /// Let [`crate::Bridge::reply`] write an answer and send that to the ingress; the frame goes nowhere.
     Reply,
+    /// A probe of this bridge came back: [`crate::Bridge::probe`] reads it, for whoever looks for loops. It goes nowhere.
+    Probe,
     /// Count the reason on the ingress port.
     Drop(DropReason),
 }
@@ -110,6 +112,8 @@ drop_reasons! {
     TapFull = "tap_full",
     /// From this port, the gateway's: it answered faster than it was read.
     EdgeFull = "edge_full",
+    /// From or for a port that is blocked, because of a loop or a fault.
+    PortBlocked = "port_blocked",
     /// A fault that was asked for.
     Fault = "fault",
 }

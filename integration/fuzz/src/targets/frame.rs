@@ -63,6 +63,7 @@ impl Switch {
     fn new() -> Self {
         let bridge = Bridge::new(BridgeConfig {
             transparent: true,
+            probe_secret: 0x7e57,
             ..BridgeConfig::default()
         });
         let gateway = Ipv4Addr::new(172, 17, 0, 1);
@@ -144,6 +145,7 @@ impl Switch {
                     "a registered endpoint is not flooded to"
                 );
             }
+            Verdict::Probe => assert!(self.bridge.probe(frame).is_some()),
             Verdict::Drop(_) => {}
         }
         verdict

@@ -290,7 +290,7 @@ impl Host {
                 self.reply = Some(out[..len].to_vec());
                 return;
             }
-            Verdict::Drop(_) => return,
+            Verdict::Probe | Verdict::Drop(_) => return,
         };
         let came_by_tunnel = !network.taps.contains_key(&ingress);
         for port in egress {

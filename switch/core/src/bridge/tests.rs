@@ -2,6 +2,8 @@ mod answers;
 mod guard;
 mod identity;
 mod listeners;
+mod loops;
+mod storms;
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
@@ -478,7 +480,7 @@ proptest! {
                         reason == DropReason::UnknownIngress,
                         bridge.port_config(ingress).is_none()
                     ),
-                    Verdict::Reply => prop_assert!(false, "nothing was asked"),
+                    Verdict::Reply | Verdict::Probe => prop_assert!(false, "nothing was asked"),
                 },
             }
         }

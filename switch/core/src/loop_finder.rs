@@ -1,0 +1,254 @@
+//! Which port of a network closes a loop.
+//!
+//! # Theory of operation
+//!
+//! A poll machine for one bridge. Nothing happens until somebody suspects a loop, because a station has moved between ports
+//! or speaks from one that is not its own; both are honest as well (virtual routers, bonds, stations that migrate), so a
+//! suspicion does no more than start a *round*: a probe out of every port that could be part of a loop. Rounds of one suspicion
+//! after another are ever further apart.
+//!
+//! A probe of a recent round that comes back is the proof. Of the two ports, the one it left by and the one it came by, a sandbox's
+//! is blocked rather than a patch, and among equals the one that was attached later; tunnels, uplinks and the host's own
+//! ports never are. While a port is blocked there is a round every second, out of the blocked port too; when no probe has come
+//! back by way of it for [`HOLD`], it is open again.
+//!
+//! A probe that comes back by the port that it left by blocks a sandbox, which sends back what it is sent; a patch may
+//! lead to such a sandbox, and says nothing of the patch.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use crate::{PortId, PortKind, Probe, Time};
+
+/// See the module's theory of operation.
+#[derive(Debug, Default)]
+pub struct LoopFinder {
+    round: u64,
+    /// When the next round is due.
+    due: Option<Time>,
+    /// When the last one began.
+    began: Option<Time>,
+    /// How far apart the rounds of suspicions are now.
+    pause: Duration,
+    /// Blocked ports, and when a probe last came back by way of each.
+    blocked: BTreeMap<PortId, Time>,
+}
+
+/// What is to be done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LoopAct {
+    /// Send a probe of this round out of every port that [`LoopFinder::is_probed`].
+    Probe { round: u64 },
+    /// Open the port again.
+    Unblock(PortId),
+}
+
+impl LoopFinder {
+    /// Whether probes leave by such ports.
+    pub const fn is_probed(kind: PortKind) -> bool {
+        matches!(kind, PortKind::Tap | PortKind::Patch)
+    }
+
+    /// Something looks like a loop.
+    pub fn suspect(&mut self, now: Time) {
+        if self.due.is_some() {
+            return;
+        }
+        let calm = self.began.is_none_or(|began| now.since(began) >= CALM);
+        self.pause = match calm {
+            true => PAUSE_MIN,
+            false => (self.pause * 2).min(PAUSE_MAX),
+        };
+        self.due = Some(match self.began {
+            Some(began) if !calm => now.max(began + self.pause),
+            _ => now,
+        });
+    }
+
+    /// A probe came back by the port `came`. Gives the port to be blocked. `kind_of` knows what is behind a port, and nothing of
+    /// one that is gone.
+    pub fn came_back(
+        &mut self,
+        now: Time,
+        probe: Probe,
+        came: PortId,
+        kind_of: impl Fn(PortId) -> Option<PortKind>,
+    ) -> Option<PortId> {
+        if probe.round > self.round || self.round - probe.round >= ROUNDS_RECENT {
+            return None;
+        }
+        let mut is_known = false;
+        for port in [probe.port, came] {
+            if let Some(proven) = self.blocked.get_mut(&port) {
+                *proven = now;
+                is_known = true;
+            }
+        }
+        if is_known {
+            return None;
+        }
+        let place = |port: PortId| match kind_of(port)? {
+            PortKind::Tap => Some((1, port)),
+            PortKind::Patch if probe.port != came => Some((0, port)),
+            _ => None,
+        };
+        let (_, port) = place(probe.port).max(place(came))?;
+        self.blocked.insert(port, now);
+        self.due = Some(self.due.map_or(now + EVERY, |due| due.min(now + EVERY)));
+        Some(port)
+    }
+
+    /// When [`Self::handle_timeout`] is due; `None` while nothing is suspected and nothing blocked.
+    pub const fn poll_timeout(&self) -> Option<Time> {
+        self.due
+    }
+
+    /// What is due.
+    pub fn handle_timeout(&mut self, now: Time) -> Vec<LoopAct> {
+        if self.due.is_none_or(|due| due > now) {
+            return Vec::new();
+        }
+        let over = |proven: &Time| now.since(*proven) >= HOLD;
+        let open = self.blocked.iter().filter(|(_, proven)| over(proven));
+        let mut acts: Vec<_> = open.map(|(port, _)| LoopAct::Unblock(*port)).collect();
+        self.blocked.retain(|_, proven| !over(proven));
+        self.round += 1;
+        self.began = Some(now);
+        acts.push(LoopAct::Probe { round: self.round });
+        self.due = (!self.blocked.is_empty()).then_some(now + EVERY);
+        acts
+    }
+}
+
+/// Between rounds while a port is blocked.
+const EVERY: Duration = Duration::from_secs(1);
+/// Without a probe by way of a blocked port, until it is open again.
+pub const HOLD: Duration = Duration::from_secs(10);
+/// Between rounds of one suspicion after another.
+const PAUSE_MIN: Duration = Duration::from_millis(50);
+const PAUSE_MAX: Duration = Duration::from_secs(5);
+/// Without a round, until a suspicion is the first again.
+const CALM: Duration = Duration::from_secs(20);
+/// Probes of older rounds were kept by somebody.
+const ROUNDS_RECENT: u64 = 3;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(ms: u64) -> Time {
+        Time::from_millis(ms)
+    }
+
+    const TAP: PortId = PortId(3);
+    const LATER: PortId = PortId(9);
+    const PATCH: PortId = PortId(12);
+    const TUNNEL: PortId = PortId(20);
+
+    fn kind(port: PortId) -> Option<PortKind> {
+        match port {
+            TAP | LATER => Some(PortKind::Tap),
+            PATCH => Some(PortKind::Patch),
+            TUNNEL => Some(PortKind::Tunnel),
+            _ => None,
+        }
+    }
+
+    /// In its first round, at the time 1000.
+    fn suspicious() -> LoopFinder {
+        let mut finder = LoopFinder::default();
+        finder.suspect(at(1000));
+        assert_eq!(
+            finder.handle_timeout(at(1000)),
+            [LoopAct::Probe { round: 1 }]
+        );
+        finder
+    }
+
+    fn blocked(sent: PortId, came: PortId) -> Option<PortId> {
+        let probe = Probe {
+            port: sent,
+            round: 1,
+        };
+        suspicious().came_back(at(1001), probe, came, kind)
+    }
+
+    #[test]
+    fn nothing_happens_until_something_is_suspected() {
+        let mut finder = LoopFinder::default();
+        assert_eq!(finder.poll_timeout(), None);
+        assert_eq!(finder.handle_timeout(at(1_000_000)), []);
+    }
+
+    #[test]
+    fn the_later_port_is_blocked_and_a_sandbox_before_a_patch() {
+        assert_eq!(blocked(TAP, LATER), Some(LATER));
+        assert_eq!(blocked(LATER, TAP), Some(LATER));
+        assert_eq!(blocked(PATCH, TAP), Some(TAP));
+        assert_eq!(blocked(TUNNEL, TAP), Some(TAP));
+        assert_eq!(blocked(TUNNEL, TUNNEL), None);
+        assert_eq!(blocked(PortId(99), TAP), Some(TAP), "one of them is gone");
+    }
+
+    #[test]
+    fn who_reflects_is_blocked_unless_it_is_a_patch() {
+        assert_eq!(blocked(TAP, TAP), Some(TAP));
+        assert_eq!(blocked(PATCH, PATCH), None);
+    }
+
+    #[test]
+    fn old_probes_and_those_to_come_prove_nothing() {
+        let mut finder = suspicious();
+        let mut came = |round| {
+            let probe = Probe { port: TAP, round };
+            finder.came_back(at(1001), probe, LATER, kind)
+        };
+        assert_eq!(came(2), None);
+        for round in 0..10 {
+            let now = at(2000 + round * 60_000);
+            finder.suspect(now);
+            finder.handle_timeout(now);
+        }
+        let probe = Probe {
+            port: TAP,
+            round: 1,
+        };
+        assert_eq!(finder.came_back(at(9_000_000), probe, LATER, kind), None);
+    }
+
+    #[test]
+    fn a_blocked_port_is_open_again_when_no_probe_has_come_back_for_long() {
+        let mut finder = suspicious();
+        let probe = |round| Probe { port: TAP, round };
+        assert_eq!(
+            finder.came_back(at(1001), probe(1), LATER, kind),
+            Some(LATER)
+        );
+        let mut now = at(1001);
+        for round in 2..30 {
+            now = finder.poll_timeout().unwrap();
+            assert_eq!(finder.handle_timeout(now), [LoopAct::Probe { round }]);
+            assert_eq!(finder.came_back(now, probe(round), LATER, kind), None);
+        }
+        let mut acts = Vec::new();
+        while let Some(due) = finder.poll_timeout() {
+            acts = finder.handle_timeout(due);
+            assert!(due.since(now) <= HOLD + EVERY);
+        }
+        assert_eq!(acts[0], LoopAct::Unblock(LATER));
+    }
+
+    #[test]
+    fn suspicions_that_do_not_end_cost_ever_fewer_rounds() {
+        let mut finder = LoopFinder::default();
+        let mut rounds = 0;
+        for ms in 0..60_000 {
+            finder.suspect(at(ms));
+            rounds += finder.handle_timeout(at(ms)).len();
+        }
+        assert!((10..25).contains(&rounds), "{rounds}");
+        finder.handle_timeout(at(70_000));
+        finder.suspect(at(200_000));
+        assert_eq!(finder.poll_timeout(), Some(at(200_000)), "it is calm again");
+    }
+}

@@ -1,0 +1,104 @@
+//! Frames that find loops.
+//!
+//! # Theory of operation
+//!
+//! A bridge that suspects a loop ([`crate::Bridge::take_suspicion`]) has a probe sent out of each port that may be part of one
+//! ([`crate::LoopFinder`]). Nobody answers it. One that comes back by another port has come by a path that goes round. It
+//! names the port that it left by, and bears the secret of its bridge, so that nobody makes one up: who has only seen the
+//! probes that were sent to him can do no more than send them on, which is a loop.
+//!
+//! The destination is a group address of local scope (IEEE 802 §8.4.4), so that every bridge in between floods it, and the
+//! ethertype one of those for local experiments (IEEE 802 §9.2.3), so that no station listens. Another network's probe is
+//! flooded like any frame and never learned from: it says where a port leads, not where a station lives.
+//!
+//! ```text
+//!  0                   6                   12      14      18  19  20              36      40              48
+//! +-------------------+-------------------+-------+-------+---+---+---------------+-------+---------------+-----
+//! | 03:74:61:70:65:01 | 02:74:61:70:65:01 | 88 b5 | TPLP  | 1 | 0 | secret        | port  | round         | zeros to 60
+//! +-------------------+-------------------+-------+-------+---+---+---------------+-------+---------------+-----
+//! ```
+//!
+//! Numbers are in network byte order.
+
+use crate::{Frame, Mac, PortId};
+
+/// What a probe says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Probe {
+    /// The port that it left by.
+    pub port: PortId,
+    /// When, as [`crate::LoopFinder`] counts.
+    pub round: u64,
+}
+
+impl Probe {
+    pub const LEN: usize = 60;
+
+    /// The frame. Its bridge is the one whose secret this is.
+    pub fn write(self, secret: u128) -> [u8; Self::LEN] {
+        let mut frame = [0; Self::LEN];
+        frame[..6].copy_from_slice(&EVERYBODY.octets());
+        frame[6..12].copy_from_slice(&NOBODY.octets());
+        frame[12..14].copy_from_slice(&ETHERTYPE.to_be_bytes());
+        frame[14..20].copy_from_slice(&MAGIC);
+        frame[20..36].copy_from_slice(&secret.to_be_bytes());
+        frame[36..40].copy_from_slice(&self.port.0.to_be_bytes());
+        frame[40..48].copy_from_slice(&self.round.to_be_bytes());
+        frame
+    }
+
+    /// `None`: it is none, or not of the bridge with this secret.
+    pub(crate) fn read(frame: &Frame<'_>, secret: u128) -> Option<Self> {
+        let packet = frame.packet();
+        let own = packet.get(6..22)? == secret.to_be_bytes();
+        if secret == 0 || !own || !is_probe(frame) {
+            return None;
+        }
+        Some(Self {
+            port: PortId(u32::from_be_bytes(packet.get(22..26)?.try_into().ok()?)),
+            round: u64::from_be_bytes(packet.get(26..34)?.try_into().ok()?),
+        })
+    }
+}
+
+/// Whether the frame is a probe of some bridge.
+#[inline]
+pub(crate) fn is_probe(frame: &Frame<'_>) -> bool {
+    frame.ethertype() == ETHERTYPE && frame.dst() == EVERYBODY && frame.packet().starts_with(&MAGIC)
+}
+
+const EVERYBODY: Mac = Mac::new([3, 0x74, 0x61, 0x70, 0x65, 1]);
+const NOBODY: Mac = Mac::new([2, 0x74, 0x61, 0x70, 0x65, 1]);
+const ETHERTYPE: u16 = 0x88b5;
+const MAGIC: [u8; 6] = *b"TPLP\x01\0";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PROBE: Probe = Probe {
+        port: PortId(0x0102_0304),
+        round: 7,
+    };
+
+    #[test]
+    fn a_probe_is_read_by_its_own_bridge_alone() {
+        let bytes = PROBE.write(42);
+        let frame = Frame::parse(&bytes).unwrap();
+        assert_eq!(Probe::read(&frame, 42), Some(PROBE));
+        assert_eq!(Probe::read(&frame, 43), None);
+        assert!(is_probe(&frame));
+        let nobodys = PROBE.write(0);
+        let frame = Frame::parse(&nobodys).unwrap();
+        assert_eq!(Probe::read(&frame, 0), None, "that is no secret");
+    }
+
+    #[test]
+    fn a_probe_that_is_cut_short_is_none() {
+        let bytes = PROBE.write(42);
+        for len in Frame::HEADER_LEN..48 {
+            let frame = Frame::parse(&bytes[..len]).unwrap();
+            assert_eq!(Probe::read(&frame, 42), None, "{len}");
+        }
+    }
+}
