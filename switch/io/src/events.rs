@@ -3,7 +3,7 @@
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex};
 
-use switch_core::{PortId, lock};
+use switch_core::{Block, PortId, lock};
 
 /// A change the owner of a switch did not ask for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -11,6 +11,12 @@ pub enum SwitchEvent {
     /// Nothing will ever come from this port again: its sandbox died, or its station hung up. The port stays attached
     /// until it is removed.
     PortGone(PortId),
+    /// Nothing passes this port until further notice.
+    PortBlocked(PortId, Block),
+    /// Frames pass this port again.
+    PortUnblocked(PortId),
+    /// The switch cannot go on: its owner should end, and start anew.
+    Broken,
 }
 
 /// Hands events to every subscriber.

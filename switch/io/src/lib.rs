@@ -1,12 +1,14 @@
 //! TAPs, workers and decorators: moves the frames that switch-core decides about.
 
 mod channel_port;
+mod contained;
 mod engine;
 mod error;
 mod events;
 mod frame_port;
 mod hasher;
 mod lanes;
+mod lookout;
 mod lossy;
 mod overload;
 mod patch_port;
@@ -16,9 +18,11 @@ mod probe;
 mod random;
 #[cfg(test)]
 mod samples;
+mod strikes;
 mod switch;
 mod sys;
 mod tap;
+mod vigil;
 mod worker;
 
 pub use channel_port::{ChannelEnd, ChannelPort, Received, channel};

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use switch_core::{Bridge, DropReason, PortConfig, PortCounters, PortCounts, PortId};
 
 use crate::frame_port::{Capabilities, FramePort};
+use crate::strikes::Strikes;
 
 /// An attached port. Its descriptor closes with the last reference.
 pub(crate) struct Port {
@@ -18,6 +19,8 @@ pub(crate) struct Port {
     counters: Box<[PortCounters]>,
     /// What the TAP's queue had lost when it was last looked at.
     lost: AtomicU64,
+    /// Workers that ended while they were busy with it.
+    pub(crate) strikes: Strikes,
 }
 
 impl Port {
@@ -38,6 +41,7 @@ impl Port {
                 .take(workers)
                 .collect(),
             lost: AtomicU64::new(0),
+            strikes: Strikes::default(),
         }
     }
 

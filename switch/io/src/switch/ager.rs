@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use switch_core::Time;
 
 use super::desk::Desk;
+use crate::contained::contained;
 
 /// The ageing thread; stops when its sender is dropped.
 #[derive(Debug)]
@@ -25,7 +26,9 @@ impl Ager {
             .spawn(move || {
                 while stopped.recv_timeout(AGEING_INTERVAL) == Err(RecvTimeoutError::Timeout) {
                     for bridge in desk.registry.bridges() {
-                        bridge.age(Time::at(start, Instant::now()));
+                        contained("ageing", || {
+                            bridge.age(Time::at(start, Instant::now()));
+                        });
                     }
                 }
             })?;

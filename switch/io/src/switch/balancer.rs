@@ -16,6 +16,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use super::desk::Desk;
+use crate::contained::contained;
 use crate::overload::{Overload, Request, Requests};
 
 /// The balancing thread; stops when this is dropped.
@@ -52,13 +53,13 @@ fn run(requests: &Requests, desk: &Desk) {
     loop {
         match requests.next_before(patience.until()) {
             Ok(Request::Relieve(worker)) => {
-                if desk.relieve(worker) {
+                if contained("relieving a worker", || desk.relieve(worker)) == Some(true) {
                     patience.spread(Mark::now(desk));
                 }
             }
             Err(RecvTimeoutError::Timeout) => {
                 if patience.ends(Mark::now(desk)) {
-                    desk.gather();
+                    contained("gathering ports", || desk.gather());
                 }
             }
             Ok(Request::Stop) | Err(RecvTimeoutError::Disconnected) => return,

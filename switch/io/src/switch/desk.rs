@@ -1,34 +1,40 @@
-//! Who reads which port: additions, removals and moves, one at a time.
+//! Who reads which port: additions, removals and moves, one at a time, and workers that take another's place.
 
-use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::io;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::{Duration, Instant};
 
-use switch_core::{Bridge, PortConfig, PortId, lock};
+use switch_core::{Block, Bridge, PortConfig, PortId, PortKind, lock};
 
 use super::registry::Registry;
-use crate::error::AddPort;
+use crate::error::{AddPort, StartSwitch};
 use crate::events::{Events, SwitchEvent};
 use crate::frame_port::FramePort;
 use crate::port::Port;
+use crate::strikes::Strikes;
+use crate::vigil::End;
 use crate::worker::WorkerHandle;
 
 /// The workers and the ports they have been given.
 #[derive(Debug)]
 pub(super) struct Desk {
-    workers: Vec<WorkerHandle>,
-    pub(super) registry: Registry,
-    events: Events,
     /// Held by who changes anything.
-    turn: Mutex<()>,
+    workers: Mutex<Vec<WorkerHandle>>,
+    pub(super) registry: Registry,
+    pub(super) events: Events,
+    restarts: AtomicU64,
+    strikes: Strikes,
 }
 
 impl Desk {
     pub(super) fn new(workers: Vec<WorkerHandle>, registry: Registry, events: Events) -> Self {
         Self {
-            workers,
+            workers: Mutex::new(workers),
             registry,
             events,
-            turn: Mutex::new(()),
+            restarts: AtomicU64::new(0),
+            strikes: Strikes::default(),
         }
     }
 
@@ -38,7 +44,7 @@ impl Desk {
         port: Box<dyn FramePort>,
         config: PortConfig,
     ) -> Result<PortId, AddPort> {
-        let _turn = lock(&self.turn);
+        let mut workers = self.turn();
         let (id, reader) = self.registry.next().ok_or(AddPort::Exhausted)?;
         port.attached(id);
         let port = Arc::new(Port::new(
@@ -46,17 +52,18 @@ impl Desk {
             port,
             Arc::clone(bridge),
             config,
-            self.workers.len(),
+            workers.len(),
         ));
-        for worker in &self.workers {
-            worker
-                .attach(Arc::clone(&port))
-                .map_err(|_| AddPort::WorkerStopped)?;
+        for worker in 0..workers.len() {
+            self.ask(&mut workers, worker, |worker| {
+                worker.attach(Arc::clone(&port))
+            })
+            .map_err(|_| AddPort::WorkerStopped)?;
         }
         bridge.add_port(id, config);
         self.registry.insert(Arc::clone(&port), reader);
-        if let Err(error) = self.workers[reader].listen(id) {
-            drop(self.detach(id));
+        if let Err(error) = self.ask(&mut workers, reader, |worker| worker.listen(id)) {
+            drop(self.detach(&workers, id));
             return Err(AddPort::Watch(error));
         }
         Ok(id)
@@ -64,69 +71,175 @@ impl Desk {
 
     /// The last hold on the port, if there was one.
     pub(super) fn remove(&self, id: PortId) -> Option<Arc<Port>> {
-        let _turn = lock(&self.turn);
-        self.detach(id)
+        self.detach(&self.turn(), id)
     }
 
     pub(super) fn move_port(&self, id: PortId, worker: usize) {
-        let _turn = lock(&self.turn);
+        let mut workers = self.turn();
         if let Some(reader) = self.registry.reader(id)
             && reader != worker
-            && worker < self.workers.len()
+            && worker < workers.len()
         {
-            self.give(id, reader, worker);
+            self.give(&mut workers, id, reader, worker);
         }
     }
 
     /// Hands some of what `worker` reads to the one that reads least. Whether there was something to hand.
     pub(super) fn relieve(&self, worker: usize) -> bool {
-        let _turn = lock(&self.turn);
+        let mut workers = self.turn();
         let Some((helper, ports)) = self.registry.relief(worker) else {
             return false;
         };
         for id in &ports {
-            self.give(*id, worker, helper);
+            self.give(&mut workers, *id, worker, helper);
         }
         !ports.is_empty()
     }
 
     /// The CPU time that all workers have used.
     pub(super) fn worked(&self) -> Duration {
-        self.workers.iter().map(WorkerHandle::worked).sum()
+        self.turn().iter().map(WorkerHandle::worked).sum()
     }
 
     /// Hands everything back to the first worker.
     pub(super) fn gather(&self) {
-        let _turn = lock(&self.turn);
+        let mut workers = self.turn();
         for (id, reader) in self.registry.strays() {
-            self.give(id, reader, 0);
+            self.give(&mut workers, id, reader, 0);
         }
     }
 
+    /// Another worker takes the place of one that has ended, unless one did.
+    pub(super) fn replace(&self, end: End) {
+        let mut workers = self.turn();
+        if workers[end.worker].life() == end.life
+            && let Err(error) = self.revive(&mut workers, end.worker)
+        {
+            tracing::error!(worker = end.worker, %error, "nothing takes a worker's place");
+        }
+    }
+
+    /// Workers that have been replaced.
+    pub(super) fn restarts(&self) -> u64 {
+        self.restarts.load(Ordering::Relaxed)
+    }
+
     /// The port is read by `to` instead of `from`; one that cannot be is as good as gone.
-    fn give(&self, id: PortId, from: usize, to: usize) {
-        let listening = self.workers[from]
-            .release(id)
-            .and_then(|()| self.workers[to].listen(id));
+    fn give(&self, workers: &mut [WorkerHandle], id: PortId, from: usize, to: usize) {
+        let released = self.ask(workers, from, |worker| worker.release(id));
         self.registry.moved(id, to);
+        let listening = released.and_then(|()| self.ask(workers, to, |worker| worker.listen(id)));
         if let Err(error) = listening {
             tracing::error!(port = id.0, %error, "a port cannot be read by another worker");
             self.events.emit(SwitchEvent::PortGone(id));
         }
     }
 
-    fn detach(&self, id: PortId) -> Option<Arc<Port>> {
+    fn detach(&self, workers: &[WorkerHandle], id: PortId) -> Option<Arc<Port>> {
         let port = self.registry.remove(id)?;
         port.bridge.remove_port(id);
-        let pending: Vec<_> = self
-            .workers
-            .iter()
-            .filter_map(|worker| worker.detach(id))
-            .collect();
-        for confirmation in pending {
-            // A worker that stopped has dropped its ports.
-            let _ = confirmation.recv();
-        }
+        take_away(workers, id);
         Some(port)
     }
+
+    /// Asks a worker, or the one that takes its place if it has ended.
+    fn ask<T>(
+        &self,
+        workers: &mut [WorkerHandle],
+        worker: usize,
+        question: impl Fn(&WorkerHandle) -> io::Result<T>,
+    ) -> io::Result<T> {
+        for _ in 0..STRIKES_MAX {
+            match question(&workers[worker]) {
+                Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
+                    self.revive(workers, worker).map_err(io::Error::other)?;
+                }
+                answer => return answer,
+            }
+        }
+        question(&workers[worker])
+    }
+
+    /// Starts a worker in place of one that has ended, with the ports of that.
+    fn revive(&self, workers: &mut [WorkerHandle], worker: usize) -> Result<(), StartSwitch> {
+        let began = Instant::now();
+        let restarted = workers[worker].restart();
+        let busy = restarted.inspect_err(|_| self.events.emit(SwitchEvent::Broken))?;
+        self.restarts.fetch_add(1, Ordering::Relaxed);
+        if self.strikes.add(began) > RESTARTS_MAX {
+            tracing::error!("workers end time and again");
+            self.events.emit(SwitchEvent::Broken);
+        }
+        if let Some(port) = busy {
+            self.blame(workers, port);
+        }
+        let place = &workers[worker];
+        for (port, reader) in self.registry.open() {
+            let id = port.id;
+            let attached = place.attach(port).and_then(|()| match reader == worker {
+                true => place.listen(id),
+                false => Ok(()),
+            });
+            match attached {
+                // It has ended too, and its end is told.
+                Err(error) if error.kind() == io::ErrorKind::BrokenPipe => break,
+                Err(error) => {
+                    tracing::error!(port = id.0, %error, "a port cannot be read again");
+                    self.events.emit(SwitchEvent::PortGone(id));
+                }
+                Ok(()) => {}
+            }
+        }
+        tracing::warn!(
+            worker,
+            port = busy.map(|port| port.0),
+            ms = began.elapsed().as_millis(),
+            "another worker took the place of one that ended"
+        );
+        Ok(())
+    }
+
+    /// A worker ended while it was busy with the port. A sandbox's that this happens to time and again is taken from the
+    /// workers; of the other ports there is none that the host could do without.
+    fn blame(&self, workers: &[WorkerHandle], id: PortId) {
+        let open = self.registry.open();
+        let Some((port, _)) = open.iter().find(|(port, _)| port.id == id) else {
+            return;
+        };
+        if port.strikes.add(Instant::now()) < STRIKES_MAX {
+            return;
+        }
+        if port.config.kind != PortKind::Tap {
+            return self.events.emit(SwitchEvent::Broken);
+        }
+        self.registry.shut(id);
+        port.bridge.block(id, Block::Fault);
+        take_away(workers, id);
+        tracing::error!(
+            port = id.0,
+            "a port is cut off: workers end while they are busy with it"
+        );
+        self.events.emit(SwitchEvent::PortBlocked(id, Block::Fault));
+    }
+
+    fn turn(&self) -> MutexGuard<'_, Vec<WorkerHandle>> {
+        lock(&self.workers)
+    }
 }
+
+/// When this returns, no worker has the port.
+fn take_away(workers: &[WorkerHandle], id: PortId) {
+    let pending: Vec<_> = workers
+        .iter()
+        .filter_map(|worker| worker.detach(id))
+        .collect();
+    for confirmation in pending {
+        // A worker that ended has dropped its ports.
+        let _ = confirmation.recv();
+    }
+}
+
+/// Workers that may end at one port, in a minute or so, before it is cut off.
+const STRIKES_MAX: u32 = 8;
+/// Workers that may end in all, likewise.
+const RESTARTS_MAX: u32 = 256;

@@ -30,10 +30,11 @@ pub(super) fn survey(ports: &[Arc<Port>]) {
                 }
             }
         };
-        // Without a thread the counters stay as they were.
-        let _ = thread::Builder::new()
-            .name("losses".into())
+        // Without a thread, or with one that fails, the counters stay as they were.
+        let surveyor = thread::Builder::new()
+            .name("switch-losses".into())
             .spawn_scoped(scope, look);
+        let _ = surveyor.map(thread::ScopedJoinHandle::join);
     });
 }
 

@@ -10,12 +10,20 @@
 //! forgets the port, then every worker, after its last operation on the descriptor; then the caller closes it. Both are
 //! serialized, and block for as long as the workers take to get to their commands, some tens of microseconds.
 //!
+//! Loops are found by a thread of its own ([`loops`]), which blocks the port that closes one.
+//!
 //! Ageing is a thread of its own that wakes every ten seconds, so that a large FDB never stalls a worker.
+//!
+//! A worker that ends although nobody stopped it is replaced within milliseconds ([`keeper`]); the others go on meanwhile. What
+//! it had read and not sent is lost. A sandbox's port at which this happens time and again is cut off; where nothing else
+//! helps, the owner is told that the switch is broken (docs/adr has why).
 
 mod ager;
 mod balancer;
 mod config;
 mod desk;
+mod keeper;
+mod loops;
 mod losses;
 mod registry;
 mod share;
@@ -32,14 +40,18 @@ use self::balancer::Balancer;
 use self::config::Placement;
 pub use self::config::{AUTO_WORKERS_MAX, SwitchConfig};
 use self::desk::Desk;
+use self::keeper::Keeper;
+use self::loops::Loops;
 use self::registry::Registry;
 use crate::engine::{EngineChoice, EngineKind, EngineReport};
 use crate::error::{AddPort, StartSwitch};
 use crate::events::{Events, SwitchEvent};
 use crate::frame_port::FramePort;
+use crate::lookout::Sightings;
 use crate::overload::Requests;
 use crate::port::Port;
-use crate::worker::{Setup, Worked, WorkerHandle};
+use crate::vigil::Vigil;
+use crate::worker::{Busy, Setup, Worked, WorkerHandle};
 
 /// A port that no worker touches any more. Its descriptor closes when this is dropped, and with a TAP the link goes, for
 /// which the kernel takes tens of milliseconds: let go of locks first.
@@ -65,6 +77,8 @@ pub struct Switch {
     events: Events,
     start: Instant,
     // Fields drop in order: the workers stop with the last hold on the desk.
+    _keeper: Keeper,
+    _loops: Loops,
     _balancer: Option<Balancer>,
     _ager: Ager,
     desk: Arc<Desk>,
@@ -77,6 +91,8 @@ impl Switch {
         let events = Events::default();
         let start = Instant::now();
         let requests = Requests::new();
+        let vigil = Vigil::new();
+        let sightings = Sightings::new();
         let workers = (0..count)
             .map(|index| {
                 WorkerHandle::start(Setup {
@@ -87,13 +103,20 @@ impl Switch {
                     start,
                     events: events.clone(),
                     overload: requests.overload(),
+                    lookout: sightings.lookout(),
                     worked: Worked::default(),
+                    busy: Busy::default(),
+                    ends: vigil.ends(),
+                    life: 0,
                 })
             })
             .collect::<Result<Vec<_>, _>>()?;
         let placement = config.placement();
         let registry = Registry::new(count, placement);
         let desk = Arc::new(Desk::new(workers, registry, events.clone()));
+        let keeper = Keeper::start(vigil, Arc::clone(&desk)).map_err(StartSwitch::Worker)?;
+        let loops =
+            Loops::start(sightings, Arc::clone(&desk), start).map_err(StartSwitch::Worker)?;
         let ager = Ager::start(Arc::clone(&desk), start).map_err(StartSwitch::Worker)?;
         let balancer = (placement == Placement::ByNeed && count > 1)
             .then(|| Balancer::start(requests, Arc::clone(&desk)))
@@ -114,6 +137,8 @@ impl Switch {
             report,
             events,
             start,
+            _keeper: keeper,
+            _loops: loops,
             _balancer: balancer,
             _ager: ager,
             desk,
@@ -167,6 +192,11 @@ impl Switch {
     /// How many ports each worker reads.
     pub fn loads(&self) -> Vec<usize> {
         self.desk.registry.loads()
+    }
+
+    /// Workers that have been replaced because they ended.
+    pub fn restarts(&self) -> u64 {
+        self.desk.restarts()
     }
 
     /// What runs, and why.

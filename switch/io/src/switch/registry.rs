@@ -25,6 +25,8 @@ struct Ports {
 struct Record {
     port: Arc<Port>,
     reader: usize,
+    /// No worker has it any more.
+    is_shut: bool,
     /// What had been received when the port's work was last looked at.
     seen: PortCounts,
 }
@@ -78,6 +80,7 @@ impl Registry {
             seen: port.counts(),
             port,
             reader,
+            is_shut: false,
         };
         ports.ports.insert(record.port.id, record);
     }
@@ -89,8 +92,27 @@ impl Registry {
         Some(record.port)
     }
 
+    /// Who reads the port, if anybody does.
     pub(super) fn reader(&self, id: PortId) -> Option<usize> {
-        lock(&self.0).ports.get(&id).map(|record| record.reader)
+        let ports = lock(&self.0);
+        let open = ports.ports.get(&id).filter(|record| !record.is_shut);
+        open.map(|record| record.reader)
+    }
+
+    /// The port is taken from the workers. `None` where there is no such port, or it was before.
+    pub(super) fn shut(&self, id: PortId) -> Option<Arc<Port>> {
+        let mut ports = lock(&self.0);
+        let record = ports.ports.get_mut(&id)?;
+        let was_shut = std::mem::replace(&mut record.is_shut, true);
+        (!was_shut).then(|| Arc::clone(&record.port))
+    }
+
+    /// The ports that workers have, and who reads each.
+    pub(super) fn open(&self) -> Vec<(Arc<Port>, usize)> {
+        let ports = lock(&self.0);
+        let open = ports.ports.values().filter(|record| !record.is_shut);
+        open.map(|record| (Arc::clone(&record.port), record.reader))
+            .collect()
     }
 
     /// The port has another reader.
@@ -112,7 +134,7 @@ impl Registry {
         for (id, record) in &mut ports.ports {
             let work = record.work();
             works[record.reader] += work;
-            if record.reader == worker {
+            if record.reader == worker && !record.is_shut {
                 own.push((*id, work));
             }
         }
@@ -125,7 +147,8 @@ impl Registry {
     /// The ports that the first worker does not read, and who does.
     pub(super) fn strays(&self) -> Vec<(PortId, usize)> {
         let ports = lock(&self.0);
-        let strays = ports.ports.iter().filter(|(_, record)| record.reader != 0);
+        let is_stray = |record: &Record| record.reader != 0 && !record.is_shut;
+        let strays = ports.ports.iter().filter(|(_, record)| is_stray(record));
         strays.map(|(id, record)| (*id, record.reader)).collect()
     }
 

@@ -112,6 +112,9 @@ impl Worker {
             .ports
             .entry_mut(id)
             .ok_or(io::ErrorKind::NotFound)?;
+        if entry.watch == Watch::Armed {
+            return Ok(());
+        }
         let data = epoll::EventData::new_u64(u64::from(id.0));
         epoll::add(
             &self.epoll,

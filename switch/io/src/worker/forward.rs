@@ -10,9 +10,11 @@
 use switch_core::{DropReason, Frame, PortId, Segments, Verdict, VnetHeader};
 
 use super::batch::{Batch, Places, iter, select};
+use super::busy::Busy;
 use super::join::{Joiner, concerns};
 use super::table::{Entry, PortTable};
 use crate::frame_port::{Capabilities, FrameBuffer, Written};
+use crate::lookout::Lookout;
 use crate::port::Port;
 
 /// Knows where the frames of a batch are.
@@ -30,15 +32,20 @@ pub(super) trait Courier {
 /// What sending takes beside the batch.
 pub(super) struct Forwarder {
     pub(super) worker: usize,
+    /// Whose frames it moves, or whose device has them.
+    pub(super) busy: Busy,
+    lookout: Lookout,
     /// One lowered frame or reply.
     scratch: FrameBuffer,
     joiner: Option<Joiner>,
 }
 
 impl Forwarder {
-    pub(super) fn new(worker: usize, join: bool) -> Self {
+    pub(super) fn new(worker: usize, join: bool, busy: Busy, lookout: Lookout) -> Self {
         Self {
             worker,
+            busy,
+            lookout,
             scratch: FrameBuffer::new(),
             joiner: join.then(Joiner::new),
         }
@@ -59,6 +66,10 @@ impl Forwarder {
             let Some(ingress) = ports.port(entry.ingress) else {
                 continue;
             };
+            self.busy.with(ingress.id);
+            if ingress.bridge.take_suspicion() {
+                self.lookout.suspect(&ingress.bridge);
+            }
             let class = Class {
                 ingress,
                 batch,
@@ -69,6 +80,7 @@ impl Forwarder {
                 Verdict::Unicast(egress) => self.unicast(ports, &class, egress, courier),
                 Verdict::Flood => self.flood(ports, &class, courier),
                 Verdict::Reply => self.reply(&class, courier),
+                Verdict::Probe => self.tell_of_probes(&class, courier),
             }
         }
     }
@@ -133,8 +145,7 @@ impl Forwarder {
             let fitting = || sinks().filter(|port| fits(class, place, port, envelope));
             let admits = |port: &&Port| port.capabilities.admit(&vnet);
             for port in fitting().filter(admits) {
-                let written = port.device.write_from(class.ingress.id, &[envelope]);
-                self.count(class.ingress, port, written);
+                self.write(class.ingress, port, &[envelope]);
             }
             if !fitting().all(|port| admits(&port)) {
                 self.lower(class, place, envelope, |write| {
@@ -158,6 +169,16 @@ impl Forwarder {
                     class.ingress,
                     class.ingress.device.write(&[self.scratch.envelope()]),
                 );
+            }
+        }
+    }
+
+    fn tell_of_probes(&self, class: &Class<'_>, courier: &impl Courier) {
+        let bridge = &class.ingress.bridge;
+        for place in iter(class.places) {
+            let frame = frame_of(courier.envelope(place));
+            if let Some(probe) = frame.and_then(|frame| bridge.probe(&frame)) {
+                self.lookout.saw(bridge, probe, class.ingress.id);
             }
         }
     }
@@ -187,10 +208,7 @@ impl Forwarder {
                 envelopes[count] = courier.envelope(place);
                 count += 1;
             }
-            let written = port
-                .device
-                .write_from(class.ingress.id, &envelopes[..count]);
-            self.count(class.ingress, port, written);
+            self.write(class.ingress, port, &envelopes[..count]);
         }
     }
 
@@ -268,9 +286,15 @@ impl Forwarder {
     }
 
     fn write_scratch(&self, class: &Class<'_>, sink: &Port) {
-        let envelopes = [self.scratch.envelope()];
-        let written = sink.device.write_from(class.ingress.id, &envelopes);
-        self.count(class.ingress, sink, written);
+        self.write(class.ingress, sink, &[self.scratch.envelope()]);
+    }
+
+    /// Writes to a device, which is to blame for what happens meanwhile.
+    fn write(&self, ingress: &Port, egress: &Port, envelopes: &[&[u8]]) {
+        self.busy.with(egress.id);
+        let written = egress.device.write_from(ingress.id, envelopes);
+        self.busy.with(ingress.id);
+        self.count(ingress, egress, written);
     }
 
     /// Books an outcome: what was sent, and what the egress was too slow for, on the egress; other drops on the ingress.

@@ -4,8 +4,12 @@
 //!
 //! A worker owns its table of ports and one engine. Others reach it through a bounded queue of commands and an eventfd
 //! that interrupts its wait. It blocks in the kernel, in one call, whenever there is nothing to do.
+//!
+//! A worker that panics, or whose engine fails, takes nothing along but what it had read and not yet sent: its table and its
+//! engine go with it, and another starts in its place ([`WorkerHandle::restart`]). It says which port it was busy with.
 
 mod batch;
+mod busy;
 mod epoll;
 mod forward;
 mod join;
@@ -18,6 +22,7 @@ mod table;
 mod uring;
 
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::JoinHandle;
@@ -26,6 +31,7 @@ use std::time::Duration;
 use rustix::thread::{CpuSet, sched_setaffinity};
 use switch_core::PortId;
 
+pub(crate) use self::busy::Busy;
 pub(crate) use self::load::Worked;
 use self::mailbox::{Command, Letterbox, Mailbox};
 pub(crate) use self::setup::Setup;
@@ -37,7 +43,7 @@ use crate::port::Port;
 #[derive(Debug)]
 pub(crate) struct WorkerHandle {
     letterbox: Letterbox,
-    worked: Worked,
+    setup: Setup,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -46,15 +52,15 @@ impl WorkerHandle {
     pub(crate) fn start(setup: Setup) -> Result<Self, StartSwitch> {
         let (letterbox, mailbox) = mailbox::new().map_err(StartSwitch::Worker)?;
         let (ready, readiness) = sync_channel(1);
-        let worked = setup.worked.clone();
+        let own = setup.clone();
         let thread = std::thread::Builder::new()
             .name(format!("switch-{}", setup.index))
-            .spawn(move || run(setup, mailbox, &ready))
+            .spawn(move || live(own, mailbox, &ready))
             .map_err(StartSwitch::Worker)?;
         match readiness.recv() {
             Ok(Ok(())) => Ok(Self {
                 letterbox,
-                worked,
+                setup,
                 thread: Some(thread),
             }),
             Ok(Err(error)) => Err(error),
@@ -62,6 +68,28 @@ impl WorkerHandle {
                 "the thread ended at once",
             ))),
         }
+    }
+
+    /// Starts another worker in place of one that has ended. It has no ports yet. Gives the port that the one before it was
+    /// busy with.
+    pub(crate) fn restart(&mut self) -> Result<Option<PortId>, StartSwitch> {
+        if let Some(thread) = self.thread.take() {
+            // How it ended has been said.
+            let _ = thread.join();
+        }
+        let setup = Setup {
+            life: self.setup.life + 1,
+            busy: Busy::default(),
+            ..self.setup.clone()
+        };
+        let busy = self.setup.busy.port();
+        *self = Self::start(setup)?;
+        Ok(busy)
+    }
+
+    /// How many have ended in its place.
+    pub(crate) fn life(&self) -> u32 {
+        self.setup.life
     }
 
     pub(crate) fn attach(&self, port: Arc<Port>) -> Result<(), io::Error> {
@@ -93,7 +121,7 @@ impl WorkerHandle {
 
     /// The CPU time its thread has used.
     pub(crate) fn worked(&self) -> Duration {
-        self.worked.get()
+        self.setup.worked.get()
     }
 
     fn send(&self, command: Command) -> io::Result<()> {
@@ -110,9 +138,24 @@ impl Drop for WorkerHandle {
     }
 }
 
-/// The thread of a worker.
-fn run(setup: Setup, mailbox: Mailbox, ready: &SyncSender<Result<(), StartSwitch>>) {
-    let index = setup.index;
+/// The thread of a worker, to its end. What it owns is gone before anybody hears of that.
+fn live(setup: Setup, mailbox: Mailbox, ready: &SyncSender<Result<(), StartSwitch>>) {
+    let (index, life, ends) = (setup.index, setup.life, setup.ends.clone());
+    let ended = catch_unwind(AssertUnwindSafe(|| run(setup, mailbox, ready)));
+    match ended {
+        Ok(Ok(())) => return,
+        Ok(Err(error)) => tracing::error!(worker = index, %error, "a switch worker failed"),
+        Err(_) => tracing::error!(worker = index, "a switch worker panicked"),
+    }
+    ends.tell(index, life);
+}
+
+/// Fails when the worker was at work; that it could not start is said to who waits for that.
+fn run(
+    setup: Setup,
+    mailbox: Mailbox,
+    ready: &SyncSender<Result<(), StartSwitch>>,
+) -> io::Result<()> {
     let result = match setup.core.map_or(Ok(()), pin) {
         Err(error) => Err(error),
         Ok(()) => match setup.engine {
@@ -125,13 +168,10 @@ fn run(setup: Setup, mailbox: Mailbox, ready: &SyncSender<Result<(), StartSwitch
         }
         .map_err(StartSwitch::Worker),
     };
-    match result {
-        Ok(Ok(())) => {}
-        Ok(Err(error)) => tracing::error!(worker = index, %error, "a switch worker stopped"),
-        Err(error) => {
-            let _ = ready.send(Err(error));
-        }
-    }
+    result.unwrap_or_else(|error| {
+        let _ = ready.send(Err(error));
+        Ok(())
+    })
 }
 
 fn start(

@@ -30,7 +30,7 @@ impl Relay {
     pub(super) fn new(setup: Setup) -> Self {
         Self {
             ports: PortTable::default(),
-            forwarder: Forwarder::new(setup.index, setup.join),
+            forwarder: Forwarder::new(setup.index, setup.join, setup.busy, setup.lookout),
             batch: Batch::new(),
             buffers: std::iter::repeat_with(FrameBuffer::new)
                 .take(Batch::LEN)
@@ -61,6 +61,7 @@ impl Relay {
             return Ok(0);
         };
         let port = &entry.port;
+        self.forwarder.busy.with(id);
         let count = port.device.read(&mut self.buffers)?;
         entry.failures.set(0);
         for buffer in &mut self.buffers[..count] {
@@ -133,9 +134,12 @@ mod tests {
     use super::*;
     use crate::engine::EngineKind;
     use crate::frame_port::{Capabilities, FramePort, Written};
+    use crate::lookout::Sightings;
     use crate::overload::Requests;
     use crate::port::Port;
     use crate::samples::udp_envelope;
+    use crate::vigil::Vigil;
+    use crate::worker::busy::Busy;
     use crate::worker::load::Worked;
     use crate::worker::table::Watch;
 
@@ -179,7 +183,11 @@ mod tests {
             start: Instant::now(),
             events: events.clone(),
             overload: Requests::new().overload(),
+            lookout: Sightings::new().lookout(),
             worked: Worked::default(),
+            busy: Busy::default(),
+            ends: Vigil::new().ends(),
+            life: 0,
         });
         let fails = Arc::new(AtomicBool::new(false));
         let device = Moody {

@@ -2,12 +2,16 @@
 
 use std::time::Instant;
 
+use super::busy::Busy;
 use super::load::Worked;
 use crate::engine::EngineKind;
 use crate::events::Events;
+use crate::lookout::Lookout;
 use crate::overload::Overload;
+use crate::vigil::Ends;
 
-/// What a worker is told at its start.
+/// What a worker is told at its start, and whoever starts in its place.
+#[derive(Clone, Debug)]
 pub(crate) struct Setup {
     pub(crate) index: usize,
     pub(crate) engine: EngineKind,
@@ -17,6 +21,14 @@ pub(crate) struct Setup {
     pub(crate) events: Events,
     /// Where a worker says that it has too much to do.
     pub(crate) overload: Overload,
+    /// Where a worker says what looks like a loop.
+    pub(crate) lookout: Lookout,
     /// Where a worker says how much it has done.
     pub(crate) worked: Worked,
+    /// Where a worker says which port it is at.
+    pub(crate) busy: Busy,
+    /// Where it is said that a worker has ended although nobody stopped it.
+    pub(crate) ends: Ends,
+    /// How many have had this place before.
+    pub(crate) life: u32,
 }

@@ -35,6 +35,14 @@ pub(crate) fn bridge() -> Arc<Bridge> {
     Arc::new(Bridge::new(BridgeConfig::default()))
 }
 
+/// One that looks for loops.
+pub(crate) fn watchful_bridge() -> Arc<Bridge> {
+    Arc::new(Bridge::new(BridgeConfig {
+        probe_secret: 0x5ec_4e7,
+        ..BridgeConfig::default()
+    }))
+}
+
 pub(crate) fn tap_port() -> PortConfig {
     PortConfig {
         bum_limit: None,

@@ -22,7 +22,9 @@ impl Worker {
                     let _ = done.send(());
                 }
                 Command::Listen(id, done) => {
-                    if let Some(entry) = self.relay.ports.entry_mut(id) {
+                    if let Some(entry) = self.relay.ports.entry_mut(id)
+                        && entry.watch == Watch::No
+                    {
                         entry.watch = Watch::Due;
                         self.due.push_back(id);
                     }

@@ -145,6 +145,7 @@ impl Worker {
         let Some(port) = self.relay.ports.port(id) else {
             return self.ring.release(received.buffer);
         };
+        self.relay.forwarder.busy.with(id);
         let classified = classify(
             port,
             self.relay.forwarder.worker,
