@@ -237,6 +237,9 @@ pub struct PortView {
     /// `tap`, `host`, `edge`, `tunnel`, `patch` or `uplink`.
     pub kind: String,
     pub owner: String,
+    /// `up`; `down`, as it was asked to be; `blocked (loop)` while what leaves by it comes back by another port; `blocked (fault)`
+    /// because its frames made the switch fail.
+    pub state: String,
     pub link: Option<String>,
     /// `offload` or `basic`; absent for ports that are not TAPs.
     pub tap_driver: Option<String>,

@@ -91,6 +91,12 @@ impl Agent {
     /// What was told so far, and which networks are without a way out now.
     fn warnings(&self) -> Vec<String> {
         let mut warnings = self.ground.warnings();
+        let replaced = self.ground.switch.restarts();
+        if replaced > 0 {
+            warnings.push(format!(
+                "workers of the switch ended and were replaced, {replaced} in all: the log says why, and at which port"
+            ));
+        }
         let closed = self.networks.closed().into_iter();
         let closed = closed.map(|(name, why)| format!("network {name:?} has no way out: {why}"));
         warnings.extend(closed.take(WARNINGS_MAX));

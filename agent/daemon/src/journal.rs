@@ -15,6 +15,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::locks::hold_nothing;
+use crate::panics::essential;
 
 pub(crate) struct Journal {
     store: Arc<RedbStore>,
@@ -59,7 +60,7 @@ impl Journal {
         let writer = Arc::clone(&store);
         std::thread::Builder::new()
             .name("journal".to_owned())
-            .spawn(move || write(&writer, &waiting))
+            .spawn(move || essential(|| write(&writer, &waiting)))
             .map_err(OpenJournal::Thread)?;
         Ok(Self { store, queue })
     }

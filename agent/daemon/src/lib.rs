@@ -11,6 +11,7 @@ mod ground;
 mod journal;
 mod locks;
 mod networks;
+mod panics;
 pub mod probe;
 mod publishing;
 mod random;

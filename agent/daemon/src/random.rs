@@ -39,6 +39,11 @@ pub(crate) fn random_seed() -> u64 {
     u64::from_ne_bytes(bytes)
 }
 
+/// What nobody else can guess.
+pub(crate) fn random_secret() -> u128 {
+    u128::from(random_seed()) << 64 | u128::from(random_seed())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -47,6 +47,7 @@ pub(crate) enum StartAgent {
 impl Agent {
     /// Starts the switch and brings back everything on record. Blocks; `runtime` runs the edges and the watching.
     pub(crate) fn start(config: Config, runtime: Handle) -> Result<Arc<Self>, StartAgent> {
+        crate::panics::tell();
         check_rights()?;
         std::fs::File::options()
             .read(true)

@@ -76,6 +76,8 @@ enum Command {
     Report(oneshot::Sender<Forwarder>),
     Dhcp(oneshot::Sender<DhcpReport>),
     Log(mpsc::Sender<QueryLogEntry>),
+    #[cfg(test)]
+    Panic,
 }
 
 impl EdgeHandle {
@@ -192,3 +194,117 @@ const QUEUE_FRAMES: usize = 1024;
 const COMMANDS_MAX: usize = 64;
 /// Entries that wait for one reader of the log; those beyond are counted instead.
 const LOG_QUEUED_MAX: usize = 1024;
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, Instant};
+
+    use dns_core::{Policy, ZoneConfig};
+    use switch_io::FrameBuffer;
+
+    use super::*;
+
+    const PORT: PortId = PortId(3);
+    const WEB: Mac = Mac::new([2, 0, 0, 0, 0, 3]);
+
+    fn settings() -> EdgeSettings {
+        EdgeSettings {
+            edge: EdgeConfig {
+                gateway_mac: Mac::new([2, 0, 0, 0, 0, 1]),
+                v4: Some(([10, 0, 0, 1].into(), 24)),
+                v6: None,
+                mtu: 1500,
+                dns_servers: Vec::new(),
+                domain: None,
+                lease_s: 60,
+                routed: true,
+                seed: 7,
+            },
+            names: NamesSettings {
+                zone: ZoneConfig {
+                    network: "lab".to_owned(),
+                    subnets: Vec::new(),
+                    records: Vec::new(),
+                },
+                policy: Policy::Internal,
+                dns: Vec::new(),
+                resolv_conf: "/nonexistent".into(),
+                blocks_private: false,
+            },
+        }
+    }
+
+    /// A DHCPDISCOVER of the station in an envelope, without a UDP checksum.
+    fn discover() -> Vec<u8> {
+        let mut message = vec![1, 1, 6, 0, 0, 0, 0, 7];
+        message.resize(28, 0);
+        message.extend(WEB.octets());
+        message.resize(236, 0);
+        message.extend([0x63, 0x82, 0x53, 0x63, 53, 1, 1, 255]);
+        let length = |more: usize| u16::try_from(message.len() + more).unwrap().to_be_bytes();
+        let mut packet = vec![0x45, 0];
+        packet.extend(length(28));
+        packet.extend([0, 1, 0, 0, 64, 17, 0, 0, 0, 0, 0, 0, 255, 255, 255, 255]);
+        let sum: u32 = packet
+            .chunks(2)
+            .map(|word| u32::from(word[0]) << 8 | u32::from(word[1]))
+            .sum();
+        let sum = u16::try_from((sum & 0xffff) + (sum >> 16)).unwrap();
+        packet[10..12].copy_from_slice(&(!sum).to_be_bytes());
+        packet.extend([0, 68, 0, 67]);
+        packet.extend(length(8));
+        packet.extend([0, 0]);
+        packet.extend(message);
+        let ethernet = [&[255; 6][..], &WEB.octets(), &[8, 0]].concat();
+        [&[0; 10][..], &ethernet, &packet].concat()
+    }
+
+    /// Whether the edge offers the station an address.
+    fn is_offered(port: &dyn FramePort) -> bool {
+        port.write_from(PORT, &[&discover()]);
+        let mut buffers = vec![FrameBuffer::new()];
+        let start = Instant::now();
+        while start.elapsed() < Duration::from_secs(5) {
+            if port.read(&mut buffers).is_ok() {
+                return true;
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        false
+    }
+
+    #[test]
+    fn an_edge_that_panicked_goes_on_with_the_same_endpoints() {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
+        let (edge, port) = EdgeHandle::start(runtime.handle(), settings()).unwrap();
+        let (over, is_over) = oneshot::channel::<()>();
+        let driver = std::thread::spawn(move || runtime.block_on(is_over));
+        let host = EdgeHost {
+            port: Some(PORT),
+            mac: WEB,
+            dhcp: Some(HostRecord {
+                ipv4: [10, 0, 0, 3].into(),
+                hostname: None,
+                dns_servers: Vec::new(),
+            }),
+            names: EndpointNames {
+                name: "web".to_owned(),
+                ..EndpointNames::default()
+            },
+            dns: Vec::new(),
+        };
+        edge.insert("web", host).unwrap();
+        assert!(is_offered(&*port));
+        for _ in 0..3 {
+            edge.tell(Command::Panic);
+            assert!(is_offered(&*port));
+        }
+        edge.remove("web");
+        assert_eq!(edge.dhcp().unwrap().replies, 1, "it is a new one");
+        over.send(()).unwrap();
+        driver.join().unwrap().unwrap();
+    }
+}

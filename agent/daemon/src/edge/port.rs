@@ -7,6 +7,9 @@
 //! need not wake each other for it, which costs more than the answer. Everything else is queued for the edge's task.
 //! While somebody reads the log of queries all of it is, because the task keeps the log.
 //!
+//! Questions are strangers' bytes. What one of them makes panic is its loss alone: it is refused here, before it could end the
+//! worker.
+//!
 //! Who asks is the port by which the frame came in. What waits, in both directions, waits in that port's lane, so a flood of
 //! questions is its sender's loss alone.
 
@@ -21,6 +24,7 @@ use switch_core::{PortId, VnetHeader};
 use switch_io::{Capabilities, ChannelEnd, ChannelPort, FrameBuffer, FramePort, Written};
 
 use super::names::{Decision, Names};
+use crate::panics::contained;
 
 pub(super) struct EdgePort {
     pub(super) port: ChannelPort,
@@ -67,7 +71,12 @@ impl FramePort for EdgePort {
         }
         let mut written = Written::default();
         for envelope in envelopes {
-            match self.answer(ingress, envelope) {
+            // A worker carries others' frames too.
+            let Some(answer) = contained(|| self.answer(ingress, envelope)) else {
+                written.refused += 1;
+                continue;
+            };
+            match answer {
                 Some(frame) => {
                     // A full queue towards the bridge drops the frame and counts it there.
                     self.end.send_to(ingress, &frame);

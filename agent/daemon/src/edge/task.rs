@@ -4,7 +4,8 @@
 //!
 //! One task owns the [`Edge`] of one network. It sees the frames that the port did not answer on the spot. What the
 //! [`Names`] know is answered at once; anything else waits for an upstream among the [`Forwards`]. The edge keeps a query
-//! open for as long as that may take. Commands from the agent go before frames: whatever a command says holds for every
+//! open for as long as that may take. A frame that makes the edge panic takes along what was waiting in it, and no more: the
+//! task goes on with a new one that knows the same endpoints. Commands from the agent go before frames: whatever a command says holds for every
 //! frame that a container sends after the call that queued it returned.
 
 use std::collections::HashMap;
@@ -16,7 +17,7 @@ use std::time::{Duration, Instant, UNIX_EPOCH};
 use agent_api::{DhcpReport, Forwarder, ForwarderError, QueryOutcome};
 use dns_core::{Carrier, Policy, Request};
 use dns_io::{ServerAddress, Upstream};
-use switch_core::edge::{self, Edge, EdgeEvent, Transmit};
+use switch_core::edge::{self, Edge, EdgeEvent, HostRecord, Transmit};
 use switch_core::{Mac, Time};
 use switch_io::ChannelEnd;
 use tokio::io::unix::AsyncFd;
@@ -28,14 +29,15 @@ use super::asked::Asked;
 use super::forwards::Forwards;
 use super::names::{Decision, Names};
 use super::query_log::QueryLog;
+use crate::panics::contained_in;
 
 pub(super) struct EdgeTask {
     edge: Edge,
     names: Arc<Names>,
     /// Queries that the port answered.
     answered: Arc<AtomicU64>,
-    /// MACs with a DHCP lease, by endpoint.
-    leased: HashMap<String, Mac>,
+    /// Who has a DHCP lease, by endpoint.
+    leased: HashMap<String, (Mac, HostRecord)>,
     forwards: Forwards,
     failed: u64,
     crowded_out: u64,
@@ -64,6 +66,21 @@ impl EdgeTask {
         readable: AsyncFd<OwnedFd>,
         mut commands: mpsc::Receiver<Command>,
     ) {
+        while contained_in(self.serve(&end, &readable, &mut commands))
+            .await
+            .is_none()
+        {
+            self.begin_anew();
+        }
+    }
+
+    /// Until nobody holds the edge any more.
+    async fn serve(
+        &mut self,
+        end: &ChannelEnd,
+        readable: &AsyncFd<OwnedFd>,
+        commands: &mut mpsc::Receiver<Command>,
+    ) {
         loop {
             tokio::select! {
                 biased;
@@ -73,7 +90,7 @@ impl EdgeTask {
                 },
                 Some((asked, reply)) = self.forwards.next() => self.finish(asked, &reply),
                 ready = readable.readable() => match ready {
-                    Ok(mut ready) => if !self.take_frames(&end) {
+                    Ok(mut ready) => if !self.take_frames(end) {
                         ready.clear_ready();
                     },
                     Err(error) => {
@@ -98,6 +115,15 @@ impl EdgeTask {
         }
     }
 
+    /// With the same endpoints, and nothing that waits.
+    fn begin_anew(&mut self) {
+        self.edge = Edge::new(self.edge.config().clone());
+        self.forwards = Forwards::default();
+        for (mac, record) in self.leased.values() {
+            self.edge.insert_host(*mac, record.clone());
+        }
+    }
+
     fn obey(&mut self, command: Command) {
         match command {
             Command::Insert {
@@ -106,13 +132,13 @@ impl EdgeTask {
                 record,
                 done,
             } => {
-                self.edge.insert_host(mac, *record);
-                self.leased.insert(key, mac);
+                self.edge.insert_host(mac, (*record).clone());
+                self.leased.insert(key, (mac, *record));
                 // Nobody waits when the agent gave up on the request.
                 let _ = done.send(());
             }
             Command::Remove { key } => {
-                if let Some(mac) = self.leased.remove(&key) {
+                if let Some((mac, _)) = self.leased.remove(&key) {
                     self.edge.remove_host(mac);
                 }
             }
@@ -129,6 +155,8 @@ impl EdgeTask {
                 self.log.add(reader);
                 self.names.set_watched(true);
             }
+            #[cfg(test)]
+            Command::Panic => panic!("as if a frame had led to it"),
         }
     }
 

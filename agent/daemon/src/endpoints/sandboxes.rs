@@ -12,10 +12,11 @@ use std::time::Duration;
 
 use agent_core::record::{NetnsId, Owner};
 use agent_host::{find_ways, netns_id};
-use switch_core::PortId;
+use switch_core::{Block, PortId};
 use switch_io::SwitchEvent;
 
 use super::{Endpoints, Place};
+use crate::panics::{end, essential};
 use crate::seats::Attached;
 
 impl Endpoints {
@@ -35,20 +36,49 @@ impl Endpoints {
         });
         let events = self.ground.switch.events();
         let endpoints = Arc::downgrade(self);
+        let watch = move || {
+            while let Ok(event) = events.recv() {
+                let Some(endpoints) = endpoints.upgrade() else {
+                    return;
+                };
+                endpoints.take_event(event);
+            }
+        };
         let watching = std::thread::Builder::new()
             .name("port-events".into())
-            .spawn(move || {
-                while let Ok(SwitchEvent::PortGone(port)) = events.recv() {
-                    let Some(endpoints) = endpoints.upgrade() else {
-                        return;
-                    };
-                    endpoints.port_gone(port);
-                }
-            });
+            .spawn(|| essential(watch));
         if let Err(error) = watching {
             self.ground.warn(format!(
                 "endpoints whose link was deleted will stay: {error}"
             ));
+        }
+    }
+
+    fn take_event(&self, event: SwitchEvent) {
+        match event {
+            SwitchEvent::PortGone(port) => self.port_gone(port),
+            SwitchEvent::PortBlocked(port, why) => {
+                let (network, owner) = self.networks.owner_of(port);
+                match why {
+                    Block::Loop => tracing::warn!(
+                        network,
+                        owner,
+                        port = port.0,
+                        "port is blocked: what leaves by it comes back by another; it opens when that has been over for a while"
+                    ),
+                    Block::Fault => tracing::error!(
+                        network,
+                        owner,
+                        port = port.0,
+                        "port is blocked: its frames make the switch fail; detach and attach it again to open it"
+                    ),
+                }
+            }
+            SwitchEvent::PortUnblocked(port) => {
+                let (network, owner) = self.networks.owner_of(port);
+                tracing::info!(network, owner, port = port.0, "port is open again");
+            }
+            SwitchEvent::Broken => end(),
         }
     }
 

@@ -25,6 +25,7 @@ use agent_cluster::Member;
 use agent_host::netlink::{LinkWatch, Netlink, NetlinkError};
 
 use super::Follower;
+use crate::panics::essential;
 use crate::sharing::route::local_address;
 
 impl Follower {
@@ -61,7 +62,7 @@ impl Follower {
         };
         let started = std::thread::Builder::new()
             .name("underlay".to_owned())
-            .spawn(follow);
+            .spawn(|| essential(follow));
         if let Err(error) = started {
             self.ground.warn(format!(
                 "tunnels will not follow a change of this host's address: {error}"

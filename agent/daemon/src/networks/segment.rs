@@ -10,7 +10,7 @@ use agent_core::record::NetworkRecord;
 
 use crate::edge::{EdgeHandle, EdgeSettings, NamesSettings};
 use crate::ground::Ground;
-use crate::random::random_seed;
+use crate::random::{random_secret, random_seed};
 
 /// A network's bridge and edge. The bridge and the edge go with the last hold on them, their ports by [`Segment::lower`].
 pub(crate) struct Segment {
@@ -46,6 +46,7 @@ impl Segment {
                 ..defaults
             },
             transparent: record.is_transparent(),
+            probe_secret: random_secret(),
         }));
         bridge.set_gateway(gateway_mac, &record.gateway_addresses());
         let settings = edge_settings(ground, record);

@@ -159,6 +159,16 @@ impl Networks {
         Ok(rows)
     }
 
+    /// The network that has the port, and who is behind it; for the log.
+    pub(crate) fn owner_of(&self, port: PortId) -> (String, String) {
+        let table = lock(&self.table);
+        let found = table.networks.values().find_map(|network| {
+            let owner = Seen::of(network).owners().remove(&port)?;
+            Some((network.record.name.clone(), owner))
+        });
+        found.unwrap_or_default()
+    }
+
     /// A look at one network; nothing is asked of the kernel.
     fn see(&self, called: &str) -> Result<Seen, Find> {
         let table = lock(&self.table);
@@ -245,6 +255,11 @@ impl Seen {
         // A port that is down is none of the bridge's; only those of endpoints can be.
         let config = segment.bridge.port_config(port);
         let kind = config.map_or(PortKind::Tap, |config| config.kind);
+        let state = match (config, segment.bridge.blocked(port)) {
+            (None, _) => "down".to_owned(),
+            (_, Some(why)) => format!("blocked ({why})"),
+            _ => "up".to_owned(),
+        };
         let link = self.link(port);
         let mut drops = drops(counts);
         if let Some(link) = &link {
@@ -260,6 +275,7 @@ impl Seen {
                 _ => None,
             },
             owner,
+            state,
             rx_frames: counts.rx_frames,
             rx_bytes: counts.rx_bytes,
             tx_frames: counts.tx_frames,

@@ -16,6 +16,7 @@ use overlay_io::{QuicConfig, QuicEvent, QuicTunnel};
 use super::Sharing;
 use super::route::udp_payload_max;
 use super::tunnels::OpenTunnel;
+use crate::panics::essential;
 use crate::random::random_seed;
 
 /// Why networks over QUIC do not reach other hosts.
@@ -64,7 +65,7 @@ impl Sharing {
         let (sharing, tunnel) = (Arc::downgrade(self), Arc::downgrade(&tunnel));
         std::thread::Builder::new()
             .name("quic-events".to_owned())
-            .spawn(move || watch(&sharing, &tunnel, &events))?;
+            .spawn(move || essential(|| watch(&sharing, &tunnel, &events)))?;
         Ok(())
     }
 
