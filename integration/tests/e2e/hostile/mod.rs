@@ -4,9 +4,11 @@
 mod container;
 mod filter;
 mod guard;
+mod loops;
 mod names;
 mod never_open;
 mod router;
 mod segment;
+mod storms;
 mod tunnels;
 mod underlay;
