@@ -37,6 +37,8 @@ pub(crate) enum OpenJournal {
 
 struct Waiting {
     change: Change,
+    /// Whether it is tried again where it fails, after whoever waited was told so.
+    is_lasting: bool,
     done: SyncSender<Result<(), StoreError>>,
 }
 
@@ -66,11 +68,18 @@ impl Journal {
     }
 
     pub(crate) fn put(&self, key: &str, record: &impl Serialize) -> Kept {
-        self.hand_over(Change::encode(key, record, Expected::Anything))
+        self.hand_over(Change::encode(key, record, Expected::Anything), false)
     }
 
+    /// The record stays where this fails: for whoever can say so.
     pub(crate) fn delete(&self, key: &str) -> Kept {
-        self.hand_over(Ok(Change::delete(key, Expected::Anything)))
+        self.hand_over(Ok(Change::delete(key, Expected::Anything)), false)
+    }
+
+    /// Where this fails it is tried again with whatever comes next: for what is gone already, and would come back at the next
+    /// start.
+    pub(crate) fn forget(&self, key: &str) -> Kept {
+        self.hand_over(Ok(Change::delete(key, Expected::Anything)), true)
     }
 
     /// What is understood of a record: one that is not is set aside, where [`Self::damage`] tells.
@@ -112,12 +121,16 @@ impl Journal {
         let _ = self.delete(NOTHING).wait();
     }
 
-    fn hand_over(&self, change: Result<Change, StoreError>) -> Kept {
+    fn hand_over(&self, change: Result<Change, StoreError>, is_lasting: bool) -> Kept {
         let (done, kept) = sync_channel(1);
         match change {
             Ok(change) => {
                 // Without a writer the waiting end learns that it is gone.
-                let _ = self.queue.send(Waiting { change, done });
+                let _ = self.queue.send(Waiting {
+                    change,
+                    is_lasting,
+                    done,
+                });
             }
             Err(error) => {
                 let _ = done.send(Err(error));
@@ -127,8 +140,7 @@ impl Journal {
     }
 }
 
-/// Writes what waits until there is nobody left to write for. What could not be deleted is tried again with what comes next:
-/// a disk may have room again, and a record without its deed would come back at the next start.
+/// Writes what waits until there is nobody left to write for.
 fn write(store: &RedbStore, waiting: &Receiver<Waiting>) {
     let mut left: Vec<Change> = Vec::new();
     while let Ok(first) = waiting.recv() {
@@ -143,20 +155,21 @@ fn write(store: &RedbStore, waiting: &Receiver<Waiting>) {
             continue;
         }
         // One of them may be at fault: each for itself.
-        answer(some, |change| {
-            let done = store.transact(std::slice::from_ref(change)).map(drop);
-            if done.is_err() && change.value.is_none() && left.len() < LEFT_MAX {
-                left.push(change.clone());
+        answer(some, |one| {
+            let done = store.transact(std::slice::from_ref(&one.change)).map(drop);
+            if done.is_err() && one.is_lasting && left.len() < LEFT_MAX {
+                left.push(one.change.clone());
             }
             done
         });
     }
 }
 
-fn answer(some: Vec<Waiting>, mut outcome: impl FnMut(&Change) -> Result<(), StoreError>) {
-    for Waiting { change, done } in some {
+fn answer(some: Vec<Waiting>, mut outcome: impl FnMut(&Waiting) -> Result<(), StoreError>) {
+    for one in some {
+        let outcome = outcome(&one);
         // Whoever does not wait has dropped the other end.
-        let _ = done.send(outcome(&change));
+        let _ = one.done.send(outcome);
     }
 }
 

@@ -294,23 +294,26 @@ impl Seats {
         Some(endpoint.seen())
     }
 
-    /// Nothing of the endpoint is left: its seat is free, and its record goes. What was of the reserve, by `is_reserve`, is so
-    /// again.
-    pub(crate) fn free(
-        &self,
-        id: &str,
-        journal: &Journal,
-        is_reserve: impl Fn(IpAddr) -> bool,
-    ) -> Option<Kept> {
+    /// Undoes [`Self::go`].
+    pub(crate) fn stay(&self, id: &str) {
+        if let Some(endpoint) = lock(&self.0).endpoints.get_mut(id) {
+            endpoint.stage = Stage::There;
+        }
+    }
+
+    /// Nothing of the endpoint is left, nor shall be of its record: its seat is free. What was of the reserve, by `is_reserve`,
+    /// is so again.
+    pub(crate) fn free(&self, id: &str, is_reserve: impl Fn(IpAddr) -> bool) {
         let mut table = lock(&self.0);
-        let endpoint = table.endpoints.remove(id)?;
+        let Some(endpoint) = table.endpoints.remove(id) else {
+            return;
+        };
         table.pools.release(&endpoint.record);
         for address in endpoint.record.addresses() {
             if is_reserve(address) {
                 table.pools.mark(address, Tenant::Reserve);
             }
         }
-        Some(journal.delete(&endpoint_key(id)))
     }
 
     /// Gives a seat back of which nothing is on record yet.

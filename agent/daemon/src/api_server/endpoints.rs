@@ -98,12 +98,9 @@ async fn update(
 #[utoipa::path(delete, path = "/endpoints/{id}", params(("id" = String, Path)),
     responses((status = 200), (status = "default", body = ApiError)))]
 async fn remove(State(agent): State<Arc<Agent>>, Path(id): Path<String>) -> Reply<()> {
-    blocking(agent, move |agent| {
-        agent.endpoints.remove(&id);
-        Ok(())
-    })
-    .await
-    .map(Json)
+    blocking(agent, move |agent| agent.endpoints.remove(&id))
+        .await
+        .map(Json)
 }
 
 /// Takes the endpoint's port up.

@@ -7,7 +7,8 @@ use agent_core::container::{ConnectContainer, DisconnectContainer, NotRunning, a
 use agent_core::find::Find;
 use agent_core::record::Owner;
 
-use super::{Containers, OwnTurn};
+use super::create::host_failure;
+use super::{Container, Containers, OwnTurn};
 use crate::journal::Kept;
 
 impl Containers {
@@ -38,9 +39,12 @@ impl Containers {
             return Err(ConnectContainer::NoSandbox(record.name).into());
         }
         let endpoint = self.attach(&turn, &record, pid, &place, &request.settings)?;
-        self.remember(&turn, |connected| {
-            connected.push((place.record.id.clone(), request.settings.clone()));
-        });
+        let on = (place.record.id.clone(), request.settings.clone());
+        if let Err(error) = self.remember(&turn, |connected| connected.push(on)) {
+            let owner = Owner::Container(turn.about().clone());
+            self.endpoints.let_go(&place, &owner, &endpoint);
+            return Err(error);
+        }
         tracing::info!(
             container = record.name,
             network = place.record.name,
@@ -64,10 +68,14 @@ impl Containers {
             }
             .into());
         };
-        self.endpoints.detach(&place, &owner, &attached.record.id);
         self.remember(&turn, |connected| {
             connected.retain(|(network, _)| *network != place.record.id);
-        });
+        })?;
+        let detached = self.endpoints.detach(&place, &owner, &attached.record.id);
+        if let Err(error) = detached {
+            self.put_back(&turn, record.connected);
+            return Err(error.into());
+        }
         tracing::info!(
             container = record.name,
             network = place.record.name,
@@ -76,13 +84,30 @@ impl Containers {
         Ok(())
     }
 
-    /// Keeps in a container's record what it is connected to.
-    fn remember(&self, turn: &OwnTurn, change: impl FnOnce(&mut Vec<(String, EndpointSettings)>)) {
+    /// Keeps in a container's record what it is connected to, for its next start.
+    fn remember(
+        &self,
+        turn: &OwnTurn,
+        change: impl FnOnce(&mut Vec<(String, EndpointSettings)>),
+    ) -> Result<(), ApiError> {
+        let mut before = None;
         let kept = self.change(turn.about(), |container| {
+            before = Some(container.record.clone());
             change(&mut container.record.connected);
         });
-        if let Some(Err(error)) = kept.map(Kept::wait) {
-            tracing::warn!(container = turn.about(), %error, "its networks are not on record for its next start");
+        match (before, kept.map(Kept::wait)) {
+            (Some(before), Some(Err(error))) => {
+                let failure = host_failure(&before, &error);
+                self.put_back(turn, before.connected);
+                Err(failure)
+            }
+            _ => Ok(()),
         }
+    }
+
+    /// After a failure: whether this gets to the disk is all one with what is there.
+    fn put_back(&self, turn: &OwnTurn, connected: Vec<(String, EndpointSettings)>) {
+        let put = |container: &mut Container| container.record.connected = connected;
+        drop(self.change(turn.about(), put));
     }
 }

@@ -17,7 +17,7 @@ impl Containers {
     /// Returns when the command has ended and everything of its network is gone.
     pub(crate) fn stop(self: &Arc<Self>, called: &str, request: Stop) -> Result<(), ApiError> {
         let id = self.find(called)?.record.id;
-        self.note_stop(&id);
+        self.note_stop(&id)?;
         self.settle(&id);
         // It may be started again just now.
         drop(self.turns.take(id.clone()));

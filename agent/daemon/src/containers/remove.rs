@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
-use agent_api::ApiError;
+use agent_api::{ApiError, ErrorKind};
 use agent_container::SIGKILL;
 use agent_core::container::RemoveRunning;
 use agent_core::record::container_key;
+use agent_store::StoreError;
 
 use super::end::KILL_PATIENCE;
 use super::{Containers, OwnTurn};
@@ -24,12 +25,22 @@ impl Containers {
                 return Err(RemoveRunning(container.record.name).into());
             }
             Some(_) => {
-                self.note_stop(&id);
+                self.note_stop(&id)?;
                 self.signal_and_wait(&id, SIGKILL, KILL_PATIENCE);
             }
         }
-        self.discard(&self.turns.take(id));
-        Ok(())
+        let turn = self.turns.take(id);
+        self.kill(turn.about());
+        self.release_network(&turn);
+        self.drop_directory(&turn);
+        // The directory goes first: what it holds may be what fills the disk.
+        let forgotten = self.ground.journal.delete(&container_key(turn.about()));
+        let forgotten = forgotten.wait();
+        if forgotten.is_ok() {
+            self.strike(&turn);
+        }
+        self.ended.notify_all();
+        forgotten.map_err(|error| record_stays(called, &error))
     }
 
     /// Removes whatever there is of a container: process, network, directory, record. Goes on after a failure.
@@ -43,21 +54,35 @@ impl Containers {
     /// Removes directory and record of a container that has nothing of a network any more.
     pub(super) fn forget(&self, turn: &OwnTurn) {
         let id = turn.about();
-        let dir = self.dir(id);
+        self.drop_directory(turn);
+        self.strike(turn);
+        let forgotten = self.ground.journal.forget(&container_key(id));
+        if let Err(error) = forgotten.wait() {
+            tracing::warn!(container = id, %error, "a container's record stays for now");
+        }
+    }
+
+    fn drop_directory(&self, turn: &OwnTurn) {
+        let dir = self.dir(turn.about());
         if let Err(error) = std::fs::remove_dir_all(&dir)
             && error.kind() != std::io::ErrorKind::NotFound
         {
             tracing::warn!(dir = %dir.display(), %error, "a container's directory stays");
         }
-        let forgotten = {
-            let mut table = lock(&self.table);
-            if let Some(container) = table.remove(id) {
-                tracing::info!(container = container.record.name, id, "container removed");
-            }
-            self.ground.journal.delete(&container_key(id))
-        };
-        if let Err(error) = forgotten.wait() {
-            tracing::warn!(container = id, %error, "a container's record stays until the next start");
+    }
+
+    /// Off the list.
+    fn strike(&self, turn: &OwnTurn) {
+        let id = turn.about();
+        if let Some(container) = lock(&self.table).remove(id) {
+            tracing::info!(container = container.record.name, id, "container removed");
         }
     }
+}
+
+fn record_stays(called: &str, error: &StoreError) -> ApiError {
+    ApiError::new(
+        ErrorKind::Failed,
+        format!("container {called:?} has ended and is not removed: {error}"),
+    )
 }

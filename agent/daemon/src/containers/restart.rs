@@ -4,10 +4,11 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use agent_api::RestartPolicy;
+use agent_api::{ApiError, RestartPolicy};
 use agent_core::record::{Phase, container_key};
 use agent_core::restart::{End, RestartRecord};
 
+use super::create::host_failure;
 use super::{Container, Containers};
 use crate::journal::Kept;
 use crate::locks::lock;
@@ -68,7 +69,7 @@ impl Containers {
         let is_made = |container: &Container| container.record.phase == Phase::Created;
         let begun = match made {
             Ok(()) if self.get(id).is_some_and(|container| is_made(&container)) => {
-                self.begin(id, name.clone())
+                self.begin(id, name.clone(), false)
             }
             made => made,
         };
@@ -100,37 +101,45 @@ impl Containers {
     }
 
     /// Somebody stops it: it is not started again.
-    pub(super) fn note_stop(&self, id: &str) {
+    pub(super) fn note_stop(&self, id: &str) -> Result<(), ApiError> {
         let stopped = |record: &mut RestartRecord| record.stopped = true;
-        self.note(id, stopped);
+        self.note(id, stopped)
     }
 
     /// Somebody starts it: what was counted counts no more.
-    pub(super) fn note_start(&self, id: &str) {
+    pub(super) fn note_start(&self, id: &str) -> Result<(), ApiError> {
         let anew = |record: &mut RestartRecord| {
             *record = RestartRecord {
                 started: record.started,
                 ..RestartRecord::default()
             };
         };
-        self.note(id, anew);
+        self.note(id, anew)
     }
 
-    fn note(&self, id: &str, change: impl FnOnce(&mut RestartRecord)) {
-        let kept = {
+    /// What is not on record is not so: the next start of the agent would not know of it.
+    fn note(&self, id: &str, change: impl FnOnce(&mut RestartRecord)) -> Result<(), ApiError> {
+        let (before, kept) = {
             let mut table = lock(&self.table);
             let Some(container) = table.get_mut(id) else {
-                return;
+                return Ok(());
             };
-            container.restarting = None;
+            let before = (container.record.restart, container.restarting.take());
             change(&mut container.record.restart);
             let has_policy = container.record.create.restart != RestartPolicy::No;
             let journal = &self.ground.journal;
-            has_policy.then(|| journal.put(&container_key(id), &container.record))
+            let kept = has_policy.then(|| journal.put(&container_key(id), &container.record));
+            (before, kept)
         };
-        if let Some(Err(error)) = kept.map(Kept::wait) {
-            tracing::warn!(container = id, %error, "whether a container is to run is not on record");
-        }
+        let Some(Err(error)) = kept.map(Kept::wait) else {
+            return Ok(());
+        };
+        let mut table = lock(&self.table);
+        let Some(container) = table.get_mut(id) else {
+            return Ok(());
+        };
+        (container.record.restart, container.restarting) = before;
+        Err(host_failure(&container.record, &error))
     }
 }
 

@@ -23,27 +23,40 @@ impl Containers {
         self.settle(&id);
         let container = self.get(&id);
         let container = container.ok_or_else(|| Find::NoContainer(called.to_owned()))?;
-        let name = container.record.name;
-        match container.record.phase {
+        let ContainerRecord {
+            name, phase, held, ..
+        } = container.record;
+        match phase {
             Phase::Created if container.init_pid.is_none() => {
                 return Err(StartContainer::InTheMaking(name).into());
             }
             Phase::Created => self.take_over(&id, called)?,
             Phase::Running => return Err(StartContainer::Started(name).into()),
             Phase::Exited(_) => {
-                self.note_start(&id);
+                self.note_start(&id)?;
                 self.past_ends(|| self.revive(&id, |_| true))?;
             }
         }
-        self.begin(&id, name)
+        self.begin(&id, name, held)
     }
 
-    /// Lets the command of a container begin that was made.
-    pub(super) fn begin(self: &Arc<Self>, id: &str, name: String) -> Result<(), ApiError> {
+    /// Lets the command of a container begin that was made; one that was `held` goes where that cannot be kept on record.
+    pub(super) fn begin(
+        self: &Arc<Self>,
+        id: &str,
+        name: String,
+        held: bool,
+    ) -> Result<(), ApiError> {
         let started = agent_container::start(&self.dir(id));
         let (kept, restart) = self.note_begin(id, started.is_ok());
-        if let Some((record, kept)) = kept {
-            kept.wait().map_err(|error| host_failure(&record, &error))?;
+        if let Some((record, kept)) = kept
+            && let Err(error) = kept.wait()
+        {
+            match held {
+                true => self.discard(&self.turns.take(id.to_owned())),
+                false => self.kill(id),
+            }
+            return Err(host_failure(&record, &error));
         }
         if let Some(due) = restart {
             self.start_at(id.to_owned(), due);

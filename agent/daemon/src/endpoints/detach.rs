@@ -6,24 +6,25 @@ use std::sync::mpsc::sync_channel;
 use std::time::Duration;
 
 use agent_api::ApiError;
-use agent_core::name::short;
-use agent_core::record::{NetnsId, Owner};
+use agent_core::endpoint::Attach;
+use agent_core::record::{NetnsId, Owner, endpoint_key};
 use agent_host::netlink::LinkEnd;
 use switch_core::Mac;
 use switch_io::RemovedPort;
 
 use super::moved::place_of;
+use super::plug::host_failure;
 use super::{Endpoints, Place};
-use crate::journal::Kept;
 use crate::seats::Attached;
 use crate::sharing::claims::is_reserve;
 
 impl Endpoints {
     /// Detaches an endpoint. One that is gone already is no error. Its names and addresses are free when this returns, and its
-    /// link is out of sight; what the kernel does about it afterwards, only the next act on its sandbox waits for.
-    pub(crate) fn remove(self: &Arc<Self>, id: &str) {
+    /// link is out of sight; what the kernel does about it afterwards, only the next act on its sandbox waits for. It stays
+    /// where its record does.
+    pub(crate) fn remove(self: &Arc<Self>, id: &str) -> Result<(), ApiError> {
         let Ok((place, attached)) = self.find(id) else {
-            return;
+            return Ok(());
         };
         let network = place.record.name.clone();
         let link = link_end(&attached);
@@ -31,19 +32,23 @@ impl Endpoints {
         let endpoints = Arc::clone(self);
         self.ground.runtime.spawn_blocking(move || {
             let _turn = endpoints.turns.take(attached.record.owner.clone());
-            let removed = endpoints.clear(&place, &attached.record.id);
+            let (removed, outcome) = match endpoints.take_out(&place, &attached.record.id) {
+                Ok(removed) => (removed, Ok(())),
+                Err(error) => (None, Err(error)),
+            };
             // Whoever waited may have given up.
-            let _ = told.send(());
+            let _ = told.send(outcome);
             // Within the turn: two descriptors hold the link.
             drop(removed);
             drop(attached);
         });
         // It fails where the act did, which the log tells.
-        let _ = freed.recv();
+        freed.recv().unwrap_or(Ok(()))?;
         if let Some(link) = link {
             link.wait(END_PATIENCE);
         }
         tracing::info!(id, network, "endpoint removed");
+        Ok(())
     }
 
     /// Detaches a sandbox from one network, or from all of them. A path that leads nowhere any more is as good as when it was
@@ -64,35 +69,65 @@ impl Endpoints {
             let id = &attached.record.id;
             let asked = network.as_ref();
             if asked.is_none_or(|asked| asked.record.id == place.record.id) {
-                self.detach(&place, &owner, id);
+                self.detach(&place, &owner, id)?;
                 tracing::info!(id, network = place.record.name, "endpoint removed");
             }
         }
         Ok(())
     }
 
-    /// Takes the endpoint away, whatever is left of it.
-    pub(crate) fn detach(&self, place: &Place, owner: &Owner, id: &str) {
+    /// Takes the endpoint away; it stays where its record does.
+    pub(crate) fn detach(&self, place: &Place, owner: &Owner, id: &str) -> Result<(), Attach> {
+        let removed = {
+            let _turn = self.turns.take(owner.clone());
+            self.take_out(place, id)
+        };
+        // The kernel takes tens of milliseconds to end a link, and nobody needs to wait for that.
+        removed.map(drop)
+    }
+
+    /// Takes all endpoints of a sandbox away, whatever is left of them.
+    pub(crate) fn detach_all(&self, owner: &Owner) {
+        for (place, attached) in self.of(owner) {
+            self.let_go(&place, owner, &attached.record.id);
+        }
+    }
+
+    /// Takes an endpoint away whose sandbox is gone.
+    pub(crate) fn let_go(&self, place: &Place, owner: &Owner, id: &str) {
         let removed = {
             let _turn = self.turns.take(owner.clone());
             self.clear(place, id)
         };
-        // The kernel takes tens of milliseconds to end a link, and nobody needs to wait for that.
         drop(removed);
     }
 
-    /// Takes all endpoints of a sandbox away.
-    pub(crate) fn detach_all(&self, owner: &Owner) {
-        for (place, attached) in self.of(owner) {
-            self.detach(&place, owner, &attached.record.id);
+    /// In the turn of the endpoint's owner: takes record and endpoint away, or neither. The link goes when the result is
+    /// dropped.
+    fn take_out(&self, place: &Place, id: &str) -> Result<Option<RemovedPort>, Attach> {
+        let Some(gone) = place.seats.go(id) else {
+            return Ok(None);
+        };
+        let forgotten = self.ground.journal.delete(&endpoint_key(id));
+        if let Err(error) = forgotten.wait() {
+            place.seats.stay(id);
+            return Err(host_failure(&place.record, &gone.record, &error));
         }
+        Ok(self.take_apart(place, &gone))
     }
 
-    /// In the turn of the endpoint's owner. The link goes when the result is dropped.
+    /// The same, whatever becomes of the record.
     pub(super) fn clear(&self, place: &Place, id: &str) -> Option<RemovedPort> {
         let gone = place.seats.go(id)?;
+        let removed = self.take_apart(place, &gone);
+        self.forget(id);
+        removed
+    }
+
+    fn take_apart(&self, place: &Place, gone: &Attached) -> Option<RemovedPort> {
+        let id = gone.record.id.as_str();
         self.note_past(place, &gone.record);
-        let removed = self.unplug(place, &gone);
+        let removed = self.unplug(place, gone);
         if let Some(removed) = &removed {
             self.networks
                 .add_gone(&place.record.id, &removed.counters());
@@ -107,13 +142,10 @@ impl Endpoints {
             self.sharing.unshare(vni, &gone.record);
         }
         let member = self.sharing.member();
-        let kept = place.seats.free(id, &self.ground.journal, |address| {
+        place.seats.free(id, |address| {
             let member = member.as_deref();
             member.is_some_and(|member| is_reserve(member, &gone.record.network, address))
         });
-        if let Some(Err(error)) = kept.map(Kept::wait) {
-            tracing::warn!(endpoint = short(id), %error, "an endpoint's record stays until the next start");
-        }
         self.share_zones(&gone.record.owner);
         removed
     }

@@ -25,9 +25,15 @@ impl Endpoints {
             |why: &dyn std::fmt::Display| host_failure(&place.record, &attached.record, why);
         let journal = &self.ground.journal;
         let kept = place.seats.change(id, journal, |record| record.down = !up);
-        kept.map(Kept::wait)
-            .transpose()
-            .map_err(|error| failed(&error))?;
+        if let Err(error) = kept.map(Kept::wait).transpose() {
+            let before = attached.record.down;
+            drop(
+                place
+                    .seats
+                    .change(id, journal, |record| record.down = before),
+            );
+            return Err(failed(&error).into());
+        }
         let set = if up {
             push(&place, &attached)
         } else {

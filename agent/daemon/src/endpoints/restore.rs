@@ -11,7 +11,6 @@ use super::hand_over::own_namespace;
 use super::moved::find;
 use super::plug::bury_link;
 use super::{Endpoints, Place, open_sandbox};
-use crate::journal::Kept;
 use crate::seats::Plug;
 
 impl Endpoints {
@@ -71,7 +70,7 @@ impl Endpoints {
 
     /// An endpoint whose sandbox or network is gone.
     pub(crate) fn forget(&self, id: &str) {
-        let kept = self.ground.journal.delete(&endpoint_key(id));
+        let kept = self.ground.journal.forget(&endpoint_key(id));
         if let Err(error) = kept.wait() {
             tracing::warn!(endpoint = short(id), %error, "an endpoint's record stays until the next start");
         }
@@ -103,12 +102,8 @@ impl Endpoints {
 
     fn give_up(&self, place: &Place, record: &EndpointRecord) {
         self.unplug_half(place, &record.id);
-        let kept = place
-            .seats
-            .free(&record.id, &self.ground.journal, |_| false);
-        if let Some(Err(error)) = kept.map(Kept::wait) {
-            tracing::warn!(endpoint = record.name, %error, "an endpoint's record stays until the next start");
-        }
+        place.seats.free(&record.id, |_| false);
+        self.forget(&record.id);
     }
 
     /// What plugging left behind when it failed.

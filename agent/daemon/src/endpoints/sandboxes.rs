@@ -123,7 +123,7 @@ impl Endpoints {
             network = place.record.name,
             "sandbox is gone"
         );
-        self.detach(place, &attached.record.owner, &attached.record.id);
+        self.let_go(place, &attached.record.owner, &attached.record.id);
     }
 
     /// Sandboxes to which none of the paths leads by which they are known.

@@ -69,7 +69,11 @@ impl Endpoints {
         let failed = |why: &dyn std::fmt::Display| host_failure(network, after, why);
         let journal = &self.ground.journal;
         let kept = place.seats.rename(network, after, journal)?;
-        kept.wait().map_err(|error| failed(&error))?;
+        if let Err(error) = kept.wait() {
+            let undo = |record: &mut EndpointRecord| record.clone_from(before);
+            drop(place.seats.change(&after.id, journal, undo));
+            return Err(failed(&error));
+        }
         if let (Some(segment), Some(port)) = (&place.segment, attached.plug.port) {
             let told = segment
                 .edge

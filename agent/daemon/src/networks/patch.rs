@@ -116,7 +116,7 @@ impl Networks {
     /// Without its record a patch is not looked for at the next start; one that stays is without effect until then.
     pub(crate) fn forget_patch(&self, patch: &PatchRecord) {
         lock(&self.table).patches.remove(patch);
-        if let Err(error) = self.ground.journal.delete(&patch.key()).wait() {
+        if let Err(error) = self.ground.journal.forget(&patch.key()).wait() {
             tracing::warn!(%error, "a patch stays on record");
         }
     }

@@ -121,7 +121,7 @@ impl Networks {
         let forgotten = {
             let mut table = lock(&self.table);
             table.networks.remove(&record.id);
-            self.ground.journal.delete(&network_key(&record.id))
+            self.ground.journal.forget(&network_key(&record.id))
         };
         if let Err(error) = forgotten.wait() {
             left.push(Teardown::Record(error.to_string()));
