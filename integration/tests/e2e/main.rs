@@ -14,6 +14,7 @@ mod docker;
 mod docker_words;
 mod ends;
 mod frames;
+mod full_disk;
 mod handed_over;
 mod harness;
 mod held;

@@ -40,9 +40,9 @@ impl Damaged {
         let mut kept = private_file(&file)?;
         kept.write_all(&row.stored)?;
         kept.sync_all()?;
-        let (what, cure) = about(key, &row.stored);
         self.note(&format!(
-            "the record of {what} in the state file was damaged ({reason}) and is kept as {}: {cure}, then remove {}",
+            "the record {} in the state file was damaged ({reason}) and is kept as {}: make again what it was, then remove {}",
+            about(key, &row.stored),
             file.display(),
             self.0.display()
         ))
@@ -85,24 +85,14 @@ fn file_name(key: &str) -> String {
     key.chars().map(plain).take(FILE_NAME_MAX).collect()
 }
 
-/// What a record was, as far as its key and its bytes tell, and how to have it again.
-fn about(key: &str, stored: &[u8]) -> (String, &'static str) {
-    let (kind, cure) = match key.split('/').next() {
-        Some("network") => ("network", "make the network again"),
-        Some("endpoint") => ("endpoint", "attach it again"),
-        Some("container") => (
-            "container",
-            "its command may still run: end it, and make the container again",
-        ),
-        Some("patch") => ("patch", "join the networks again"),
-        _ => ("agent", "the agent goes on without it"),
-    };
+/// Which record it was, as far as its key and its bytes tell.
+fn about(key: &str, stored: &[u8]) -> String {
     // The key may be what is damaged.
     let plain = |c: char| if c.is_ascii_graphic() { c } else { '?' };
     let key: String = key.chars().map(plain).take(FILE_NAME_MAX).collect();
     match name(stored) {
-        Some(name) => (format!("{kind} {name:?} ({key:?})"), cure),
-        None => (format!("{kind} {key:?}"), cure),
+        Some(name) => format!("{key:?} (called {name:?})"),
+        None => format!("{key:?}"),
     }
 }
 

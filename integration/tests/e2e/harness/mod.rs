@@ -5,6 +5,7 @@
 //! host that leaves anything behind fails its test.
 
 mod api;
+mod disk;
 mod endpoint;
 mod host;
 mod image;
@@ -17,6 +18,7 @@ mod terminal;
 use std::time::{Duration, Instant};
 
 pub(crate) use api::{Reply, request, request_raw};
+pub(crate) use disk::SmallDisk;
 pub(crate) use endpoint::Endpoint;
 pub(crate) use host::{
     HOST_IP, HOST_IP6, Host, OUTSIDE_IP, OUTSIDE_IP6, OUTSIDE_NAME_SERVER, binary,

@@ -1,16 +1,13 @@
 //! What fails leaves nothing, and tells all of it.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
-use std::io::Write;
-use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use agent_api::{EndpointCreate, EndpointDetail, EndpointSettings};
 use rustix::process::Signal;
 use serde_json::to_value;
 
-use crate::harness::{Host, Netns, Reply, run};
+use crate::harness::{Host, Netns, Reply, SmallDisk};
 
 #[test]
 fn an_endpoint_whose_record_cannot_be_kept_leaves_nothing() {
@@ -176,54 +173,6 @@ impl Trace {
     }
 }
 
-/// A file system of its own for the agent's state, which can be filled.
-struct SmallDisk(PathBuf);
-
-impl SmallDisk {
-    fn mount(at: &Path) -> Self {
-        fs::create_dir_all(at).unwrap();
-        let options = format!("size={DISK}");
-        run(Command::new("mount")
-            .args(["-t", "tmpfs", "-o", &options, "none"])
-            .arg(at))
-        .ok();
-        Self(at.to_owned())
-    }
-
-    /// Runs `act` while there is room for so many pages and no more.
-    fn with_room<T>(&self, pages: u64, act: impl FnOnce() -> T) -> T {
-        let path = self.0.join("ballast");
-        let mut ballast = File::create(&path).unwrap();
-        while ballast.write_all(&[1; 4096]).is_ok() {}
-        let length = ballast.metadata().unwrap().len() / PAGE * PAGE;
-        ballast
-            .set_len(length.saturating_sub(pages * PAGE))
-            .unwrap();
-        let outcome = act();
-        fs::remove_file(path).unwrap();
-        outcome
-    }
-}
-
-impl SmallDisk {
-    fn clear(&self) {
-        for entry in fs::read_dir(&self.0).unwrap().flatten() {
-            let path = entry.path();
-            match path.is_dir() {
-                true => fs::remove_dir_all(path).unwrap(),
-                false => fs::remove_file(path).unwrap(),
-            }
-        }
-    }
-}
-
-impl Drop for SmallDisk {
-    fn drop(&mut self) {
-        // The agent may still have files open there.
-        run(Command::new("umount").arg("--lazy").arg(&self.0));
-    }
-}
-
 /// A host whose packet filter and disk can be made to fail.
 struct Brittle(Host);
 
@@ -282,7 +231,4 @@ impl Brittle {
 const ADDRESS: &str = "10.66.0.77";
 const ALIASES: usize = 60;
 const NFT_SAYS: &str = "the filter is out of order";
-/// Room for the store and some change.
-const DISK: &str = "8m";
-const PAGE: u64 = 4096;
 const PAGES_TRIED: u64 = 8;

@@ -161,9 +161,7 @@ impl Tally {
             assert_eq!(aged.model.get(key), Some(record), "{done}: {notes:#?}");
         }
         let lost = aged.model.keys().filter(|key| !found.contains_key(*key));
-        let kept = notes
-            .iter()
-            .filter(|note| note.starts_with("the record of"));
+        let kept = notes.iter().filter(|note| note.starts_with("the record "));
         let counted = notes.iter().find_map(|note| {
             let (before, _) = note.split_once(" records were not found")?;
             let mut words = before.rsplit(' ');
@@ -218,10 +216,10 @@ fn one_damaged_record_costs_that_record_and_is_named() {
     assert_eq!(left, ["network/log-id", "network/web-id"]);
     let notes = store.damage().join("\n");
     assert!(
-        notes.contains(r#"network "db" ("network/db-id")"#),
+        notes.contains(r#""network/db-id" (called "db")"#),
         "{notes}"
     );
-    assert!(notes.contains("make the network again"), "{notes}");
+    assert!(notes.contains("make again what it was"), "{notes}");
     let kept = dir.path().join("damaged/network-db-id.2");
     let kept = fs::read(kept).unwrap();
     assert!(kept.windows(secret.len()).any(|bytes| bytes == secret));
