@@ -19,10 +19,16 @@ pub(crate) struct Args {
     /// A configuration file (TOML)
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
+    /// Be the agent proper, as its guardian starts it
+    #[arg(long, hide = true)]
+    guarded: bool,
 }
 
 pub(crate) fn run(args: Args, socket: &Path) -> Result<u8, Failure> {
     log_to_stderr();
+    if !args.guarded {
+        return agent_daemon::guard().map_err(|error| Failure::said(error.to_string()));
+    }
     let options = AgentOptions {
         socket: socket.to_owned(),
         state_dir: args.state_dir,

@@ -3,13 +3,18 @@
 //! # Theory of operation
 //!
 //! Records come before deeds, and containers outlive the agent. So at a start every record either has its deed, or gets it
-//! now, or is settled: [`reconcile`] says which, in the order in which it is to be done.
+//! now, or is settled. This comes in two parts, in the order in which it is to be done.
 //!
-//! Networks come before their patches, both before host ports are opened, since the packet filter stands before the first of
-//! those. Containers come before endpoints, which are plugged into their namespaces in the order in which they were once, so
-//! that each link is called again what it was called. An endpoint whose sandbox is gone is forgotten; one whose link was moved
-//! out of its sandbox comes back where it was moved. At last each container goes on, or ends as it was seen to end. One that was
-//! made for a client who has not started it goes with all it has: that client's connection ended with the last agent.
+//! First the data plane, from the records alone ([`raise`]): networks before their patches, then all links that an agent before
+//! left, each with its MAC and addresses, and only then any of them is read. So frames flow again before anything is looked at,
+//! and whoever asks for a neighbour finds it.
+//!
+//! Then the rest, by what was found ([`reconcile`]). Containers come before endpoints, which are plugged into their namespaces
+//! in the order in which they were once, so that each link is called again what it was called. An endpoint whose sandbox is
+//! gone is forgotten; one whose link was moved out of its sandbox comes back where it was moved. Each container goes on, or ends
+//! as it was seen to end; one that was made for a client who has not started it goes with all it has, since that
+//! client's connection ended with the last agent. Until then the packet filter is as the agent before left it. Host ports that are not open yet come
+//! after its rules, which know by then what is published.
 //!
 //! What fails when it is done, because the host does not let it, is the business of who does it: a network is down, an
 //! endpoint is forgotten, the rest goes on.
@@ -51,6 +56,12 @@ pub enum Action {
     Patch(PatchRecord),
     /// One of its networks is gone.
     ForgetPatch(PatchRecord),
+    /// Takes the link over that an agent before left, if it did.
+    Adopt(EndpointRecord),
+    /// Reads all links that were taken over or made.
+    Listen,
+    /// Takes over those that an agent before left, where its rules stand.
+    AdoptHostPorts,
     /// Of all networks that are to have one.
     OpenHostPorts,
     /// One of the networks that every agent has, and that is not on record.
@@ -63,7 +74,7 @@ pub enum Action {
         /// The command's process, if there is one.
         init_pid: Option<i32>,
     },
-    /// Takes the endpoint's addresses and makes its link anew; where that fails, it is forgotten.
+    /// Takes the endpoint's addresses and makes its link anew, unless it was adopted; where that fails, it is forgotten.
     PlugAgain {
         record: EndpointRecord,
         sandbox: Sandbox,
@@ -115,17 +126,39 @@ pub fn sandboxes(endpoints: &[EndpointRecord]) -> impl Iterator<Item = (NetnsId,
     })
 }
 
-/// What is to be done so that everything is again as the records say, or is settled; in order.
+/// What is to be done before anything is looked at, so that frames flow again; in order.
+pub fn raise(desired: &Desired) -> Vec<Action> {
+    let known = known(&desired.networks);
+    let networks = desired.networks.iter().cloned();
+    let mut actions: Vec<_> = networks.map(Action::RaiseNetwork).collect();
+    actions.extend(desired.patches.iter().cloned().map(|patch| {
+        let is_whole = patch.ways().iter().all(|(id, _)| known.contains(*id));
+        match is_whole {
+            true => Action::Patch(patch),
+            false => Action::ForgetPatch(patch),
+        }
+    }));
+    let endpoints = desired.endpoints.iter();
+    let on_networks = endpoints.filter(|record| known.contains(&record.network));
+    actions.extend(on_networks.cloned().map(Action::Adopt));
+    actions.extend([Action::Listen, Action::AdoptHostPorts]);
+    actions
+}
+
+fn known(networks: &[NetworkRecord]) -> BTreeSet<String> {
+    networks.iter().map(|record| record.id.clone()).collect()
+}
+
+/// What is to be done afterwards, so that everything is again as the records say, or is settled; in order.
 pub fn reconcile(desired: Desired, found: &Found) -> Vec<Action> {
     let Desired {
         networks,
-        patches,
         containers,
         mut endpoints,
+        ..
     } = desired;
     endpoints.sort_by_key(|record| record.rank);
-    let known: BTreeSet<_> = networks.iter().map(|record| record.id.clone()).collect();
-    let missing = missing_predefined(&networks);
+    let known = known(&networks);
     let ends: Vec<_> = containers
         .iter()
         .filter_map(|record| end(record, found))
@@ -136,16 +169,7 @@ pub fn reconcile(desired: Desired, found: &Found) -> Vec<Action> {
         .filter_map(|record| Some((record.id.clone(), *found.running.get(&record.id)?)))
         .collect();
 
-    let mut actions: Vec<_> = networks.into_iter().map(Action::RaiseNetwork).collect();
-    actions.extend(patches.into_iter().map(|patch| {
-        let is_whole = patch.ways().iter().all(|(id, _)| known.contains(*id));
-        match is_whole {
-            true => Action::Patch(patch),
-            false => Action::ForgetPatch(patch),
-        }
-    }));
-    actions.push(Action::OpenHostPorts);
-    actions.extend(missing);
+    let mut actions = Vec::new();
     actions.extend(containers.into_iter().map(|record| {
         let init_pid = pids.get(&record.id).copied();
         Action::TakeContainerBack {
@@ -165,9 +189,12 @@ pub fn reconcile(desired: Desired, found: &Found) -> Vec<Action> {
         }
         actions.push(restore(record, sandbox));
     }
+    actions.push(Action::Listen);
     actions.extend(owners.into_iter().map(Action::ShareNames));
     actions.extend(publishers.into_iter().map(Action::PublishPorts));
     actions.extend(ends);
+    actions.push(Action::OpenHostPorts);
+    actions.extend(missing_predefined(&networks));
     actions
 }
 
@@ -294,24 +321,24 @@ mod tests {
         }
     }
 
-    /// What comes of endpoints and containers.
+    /// What comes of endpoints and containers, between taking containers back and opening host ports.
     fn after_containers(desired: Desired, found: &Found) -> Vec<Action> {
         let actions = reconcile(desired, found);
-        let is_before = |action: &Action| {
-            matches!(
-                action,
-                Action::RaiseNetwork(_)
-                    | Action::Patch(_)
-                    | Action::ForgetPatch(_)
-                    | Action::OpenHostPorts
-                    | Action::MakePredefined { .. }
-                    | Action::TakeContainerBack { .. }
-            )
-        };
-        let first = actions.iter().position(|action| !is_before(action));
-        let after = actions[first.unwrap_or(actions.len())..].to_vec();
-        assert!(!after.iter().any(is_before), "{after:?}");
-        after
+        let is_taken_back = |action: &&Action| matches!(action, Action::TakeContainerBack { .. });
+        let taken_back = actions.iter().take_while(is_taken_back).count();
+        let last = actions
+            .iter()
+            .position(|action| *action == Action::OpenHostPorts)
+            .unwrap();
+        let after = &actions[taken_back..last];
+        assert!(
+            !after.iter().any(|action| is_taken_back(&action)),
+            "{after:?}"
+        );
+        let reads = after.iter().filter(|action| **action == Action::Listen);
+        assert_eq!(reads.count(), 1, "{after:?}");
+        let others = after.iter().filter(|action| **action != Action::Listen);
+        others.cloned().collect()
     }
 
     fn forgotten(id: &str) -> Action {
@@ -392,24 +419,45 @@ mod tests {
     #[test]
     fn a_first_start_makes_the_networks_that_every_agent_has() {
         let made = PREDEFINED.map(|(name, driver)| Action::MakePredefined { name, driver });
-        let expected: Vec<_> = [Action::OpenHostPorts].into_iter().chain(made).collect();
+        let first = [Action::Listen, Action::OpenHostPorts];
+        let expected: Vec<_> = first.into_iter().chain(made).collect();
         assert_eq!(reconcile(Desired::default(), &Found::default()), expected);
     }
 
     #[test]
-    fn networks_come_before_patches_and_both_before_host_ports() {
+    fn the_data_plane_comes_first_and_is_read_when_every_link_is_there() {
         let patch = PatchRecord::new("n", "bridge");
         let half = PatchRecord::new("n", "gone");
+        let stray = EndpointRecord {
+            network: "gone".to_owned(),
+            ..endpoint("f")
+        };
         let desired = Desired {
             networks: networks(),
             patches: vec![patch.clone(), half.clone()],
+            endpoints: vec![endpoint("e"), stray],
             ..Desired::default()
         };
         let mut expected: Vec<_> = networks().into_iter().map(Action::RaiseNetwork).collect();
         expected.push(Action::Patch(patch));
         expected.push(Action::ForgetPatch(half));
-        expected.push(Action::OpenHostPorts);
-        assert_eq!(reconcile(desired, &Found::default()), expected);
+        expected.push(Action::Adopt(endpoint("e")));
+        expected.extend([Action::Listen, Action::AdoptHostPorts]);
+        assert_eq!(raise(&desired), expected);
+    }
+
+    #[test]
+    fn links_are_read_before_names_are_shared_and_rules_come_last() {
+        let desired = with_endpoints(vec![endpoint("e")]);
+        let actions = reconcile(desired, &running());
+        let place = |wanted: &Action| actions.iter().position(|action| action == wanted);
+        let names = Action::ShareNames(endpoint("e").owner);
+        let order = [&Action::Listen, &names, &goes_on(), &Action::OpenHostPorts];
+        let places: Vec<_> = order
+            .into_iter()
+            .map(|wanted| place(wanted).unwrap())
+            .collect();
+        assert!(places.is_sorted(), "{actions:?}");
     }
 
     #[test]

@@ -6,12 +6,14 @@ use switch_io::Switch;
 use tokio::runtime::Handle;
 
 use crate::config::Config;
+use crate::guardian::Held;
 use crate::journal::Journal;
 use crate::locks::lock;
 
 /// Shared by all owners; it changes nothing of theirs.
 pub(crate) struct Ground {
     pub(crate) config: Config,
+    pub(crate) held: Held,
     pub(crate) switch: Switch,
     pub(crate) journal: Journal,
     /// Runs edges, proxies and watches.
@@ -20,9 +22,15 @@ pub(crate) struct Ground {
 }
 
 impl Ground {
-    pub(crate) fn new(config: Config, switch: Switch, journal: Journal, runtime: Handle) -> Self {
+    pub(crate) fn new(
+        (config, held): (Config, Held),
+        switch: Switch,
+        journal: Journal,
+        runtime: Handle,
+    ) -> Self {
         Self {
             config,
+            held,
             switch,
             journal,
             runtime,

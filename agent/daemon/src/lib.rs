@@ -8,6 +8,7 @@ mod edge;
 mod endpoints;
 mod follow;
 mod ground;
+mod guardian;
 mod journal;
 mod locks;
 mod networks;
@@ -25,4 +26,5 @@ mod start;
 mod turns;
 
 pub use config::{AgentOptions, DockerOptions, DockerPlugin, check_config};
+pub use guardian::{GUARDED, Guard, guard};
 pub use serve::{Beside, RunAgent, run};

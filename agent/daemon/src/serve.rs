@@ -1,8 +1,9 @@
 //! From the command line to a served socket, and back down in order.
 
 use std::io;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
-use std::os::unix::net::UnixStream as StdUnixStream;
+use std::os::unix::net::{UnixListener as StdUnixListener, UnixStream as StdUnixStream};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -14,7 +15,7 @@ use tokio::net::UnixListener;
 use crate::agent::Agent;
 use crate::api_server::{Peer, router};
 use crate::config::{AgentOptions, Config, DockerOptions, ReadConfig};
-use crate::service_manager;
+use crate::guardian::Held;
 use crate::signals::Signals;
 use crate::start::StartAgent;
 
@@ -37,6 +38,8 @@ enum Failure {
     NoSocket(PathBuf),
     #[error("cannot listen on {}: {source}", path.display())]
     Listen { path: PathBuf, source: io::Error },
+    #[error("--guarded is for the agent's guardian: {0}")]
+    Guardian(io::Error),
     #[error("the agent cannot run: {0}")]
     Runtime(#[from] io::Error),
 }
@@ -77,17 +80,29 @@ impl Beside {
         checked.map_err(|refusal| refusal.message)
     }
 
+    /// Takes a socket that an earlier agent held by that name, or that the service manager made.
+    pub fn take_held(&self, name: &str) -> Option<OwnedFd> {
+        self.agent.ground.held.take(name)
+    }
+
+    /// Lets a socket outlive the agent, for the next one.
+    pub fn hold(&self, name: &str, socket: impl AsFd) {
+        self.agent.ground.held.hold(name, socket);
+    }
+
     /// Something that does not work, for the log and for `doctor`.
     pub fn warn(&self, warning: String) {
         self.agent.ground.warn(warning);
     }
 }
 
-/// Runs the agent until it is told to stop, and what `companion` makes beside it.
+/// Runs the agent until it is told to stop, and what `companion` makes beside it. It is started by [`crate::guard`], and
+/// has a line to its guardian at its standard input.
 pub fn run<C>(options: AgentOptions, companion: impl FnOnce(Beside) -> C) -> Result<(), RunAgent>
 where
     C: Future<Output = ()> + Send + 'static,
 {
+    let held = Held::from_guardian().map_err(Failure::Guardian)?;
     // Whatever it makes is for its own user alone, keys above all; what is for others gets its mode by name.
     rustix::process::umask(Mode::RWXG | Mode::RWXO);
     let config = Config::read(options).map_err(Failure::from)?;
@@ -96,32 +111,52 @@ where
         .max_blocking_threads(BLOCKING_THREADS_MAX)
         .build();
     let runtime = runtime.map_err(Failure::from)?;
-    Ok(runtime.block_on(serve(config, companion))?)
+    Ok(runtime.block_on(serve(config, held, companion))?)
 }
 
-async fn serve<C>(config: Config, companion: impl FnOnce(Beside) -> C) -> Result<(), Failure>
+async fn serve<C>(
+    config: Config,
+    held: Held,
+    companion: impl FnOnce(Beside) -> C,
+) -> Result<(), Failure>
 where
     C: Future<Output = ()> + Send + 'static,
 {
     let socket = config.socket.clone();
-    check_socket(&socket)?;
+    let kept = held.take(API).filter(|_| socket.exists());
+    if kept.is_none() {
+        check_socket(&socket)?;
+    }
     // The signals are caught before anything is made that has to be taken down.
     let mut signals = Signals::catch()?;
-    tokio::spawn(Sole::take()?.answer(std::path::absolute(&socket)?));
+    let sole = match held.take(SOLE) {
+        Some(kept) => Sole::again(kept)?,
+        None => Sole::take()?,
+    };
+    if let Some(name) = sole.held() {
+        held.hold(SOLE, name);
+    }
+    tokio::spawn(sole.answer(std::path::absolute(&socket)?));
     let handle = tokio::runtime::Handle::current();
-    let starting = tokio::task::spawn_blocking(move || Agent::start(config, handle));
+    let starting = tokio::task::spawn_blocking(move || Agent::start((config, held), handle));
     let agent = starting.await.map_err(io::Error::other)??;
-    let listener = listen(&socket)?;
+    let listener = match kept {
+        Some(kept) => listen_again(kept)?,
+        None => listen(&socket)?,
+    };
     let own = identity(&socket);
+    let held = &agent.ground.held;
+    held.hold(API, &listener);
     tracing::info!(socket = %socket.display(), "agent ready");
-    service_manager::tell("READY=1");
+    held.tell_ready();
     let companion = tokio::spawn(companion(Beside::of(&agent)));
     let router = router(agent.clone()).into_make_service_with_connect_info::<Peer>();
     tokio::select! {
         served = axum::serve(listener, router) => served?,
         signal = signals.told_to_stop() => tracing::info!(signal, "agent stops; containers go on"),
+        () = held.guardian_gone() => tracing::error!("the agent's guardian has gone: the agent stops, containers go on; start it again"),
     }
-    service_manager::tell("STOPPING=1");
+    held.tell_stopping();
     companion.abort();
     let _ = companion.await;
     // Gone already is as good, and what somebody put in its place is theirs.
@@ -133,6 +168,13 @@ where
         .map_err(io::Error::other)?;
     tracing::info!("agent stopped");
     Ok(())
+}
+
+/// Goes on where an agent before listened.
+fn listen_again(kept: OwnedFd) -> io::Result<UnixListener> {
+    let listener = StdUnixListener::from(kept);
+    listener.set_nonblocking(true)?;
+    UnixListener::from_std(listener)
 }
 
 /// Whether the socket's place is free, or holds no more than what a dead agent left there.
@@ -185,6 +227,9 @@ fn bind(socket: &Path) -> io::Result<UnixListener> {
     Ok(listener)
 }
 
+/// The names by which the guardian holds the API's socket, and the name of the namespace's only agent.
+const API: &str = "listen/api";
+const SOLE: &str = "listen/sole";
 const SOCKET_MODE: u32 = 0o660;
 /// Of a directory that is made for the socket: the group has to get there.
 const DIRECTORY_MODE: u32 = 0o755;

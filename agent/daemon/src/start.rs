@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use agent_core::network::CreateNetwork;
-use agent_core::reconcile::{Action, Desired, Found, Sandbox, reconcile, sandboxes};
+use agent_core::reconcile::{Action, Desired, Found, Sandbox, raise, reconcile, sandboxes};
 use agent_core::record::{CONTAINERS, ENDPOINTS, NETWORKS, PATCHES};
 use agent_host::firewall::Firewall;
 use agent_host::{MissingRights, check_rights, raise_open_files};
@@ -19,6 +19,7 @@ use crate::containers::Containers;
 use crate::endpoints::{Endpoints, leads_to, sandbox_of};
 use crate::follow::Follower;
 use crate::ground::Ground;
+use crate::guardian::Held;
 use crate::journal::{Journal, OpenJournal};
 use crate::networks::Networks;
 use crate::publishing::{Filter, Publishing};
@@ -46,7 +47,7 @@ pub(crate) enum StartAgent {
 
 impl Agent {
     /// Starts the switch and brings back everything on record. Blocks; `runtime` runs the edges and the watching.
-    pub(crate) fn start(config: Config, runtime: Handle) -> Result<Arc<Self>, StartAgent> {
+    pub(crate) fn start(grounds: (Config, Held), runtime: Handle) -> Result<Arc<Self>, StartAgent> {
         crate::panics::tell();
         check_rights()?;
         std::fs::File::options()
@@ -54,13 +55,15 @@ impl Agent {
             .write(true)
             .open("/dev/net/tun")
             .map_err(StartAgent::Tun)?;
-        let agent = Arc::new(Self::wire(config, runtime)?);
+        let agent = Arc::new(Self::wire(grounds, runtime)?);
+        if let Some(last_end) = &agent.ground.held.last_end {
+            agent.ground.warn(last_end.clone());
+        }
         if let Err(error) = raise_open_files() {
             agent.ground.warn(error.to_string());
         }
-        agent.networks.watch_filter();
-        agent.networks.keep_opening();
         agent.bring_back()?;
+        agent.networks.keep_opening();
         agent.containers.start_ended();
         agent.endpoints.watch_sandboxes();
         agent
@@ -71,7 +74,7 @@ impl Agent {
     }
 
     /// The owners, from below.
-    fn wire(config: Config, runtime: Handle) -> Result<Self, StartAgent> {
+    fn wire((config, held): (Config, Held), runtime: Handle) -> Result<Self, StartAgent> {
         let journal = Journal::open(&config.state_dir)?;
         let ula_global_id = ula_global_id(&journal)?;
         let switch = Switch::start(SwitchConfig {
@@ -80,7 +83,7 @@ impl Agent {
             ..SwitchConfig::default()
         })?;
         let nft = config.packet_ring.then(Firewall::nft).flatten();
-        let ground = Arc::new(Ground::new(config, switch, journal, runtime));
+        let ground = Arc::new(Ground::new((config, held), switch, journal, runtime));
         let filter = Arc::new(Filter::new(Arc::clone(&ground))?);
         let publishing = Arc::new(Publishing::new(Arc::clone(&ground), Arc::clone(&filter)));
         let tunnels = Arc::new(Tunnels::new(Arc::clone(&ground), nft));
@@ -138,6 +141,10 @@ impl Agent {
             endpoints: journal.list(ENDPOINTS)?,
         };
         self.filter.expect(&desired);
+        for action in raise(&desired) {
+            self.carry_out(action)?;
+        }
+        self.networks.watch_filter();
         let found = self.look(&desired);
         for line in journal.damage() {
             self.ground.warn(line);
@@ -145,6 +152,7 @@ impl Agent {
         for action in reconcile(desired, &found) {
             self.carry_out(action)?;
         }
+        self.endpoints.let_go_of_the_rest();
         self.filter.expect_no_more();
         self.networks.share_private_names();
         Ok(())
@@ -176,7 +184,10 @@ impl Agent {
             Action::RaiseNetwork(record) => self.networks.restore(record)?,
             Action::Patch(patch) => self.networks.restore_patch(patch),
             Action::ForgetPatch(patch) => self.networks.forget_patch(&patch),
-            Action::OpenHostPorts => self.networks.open_host_ports(),
+            Action::Adopt(record) => self.endpoints.adopt(&record),
+            Action::Listen => self.endpoints.listen(),
+            Action::AdoptHostPorts => self.networks.adopt_host_ports(),
+            Action::OpenHostPorts => self.networks.open_first_host_ports(),
             Action::MakePredefined { name, driver } => {
                 self.networks.make_predefined(name, driver)?;
             }

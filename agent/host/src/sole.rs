@@ -11,7 +11,7 @@
 //! from starting.
 
 use std::io::{self, Read};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::net::{SocketAddr, UnixListener, UnixStream};
@@ -94,6 +94,18 @@ impl Sole {
         }
     }
 
+    /// The name as an earlier agent held it, which whoever asks finds this process behind from now on.
+    pub fn again(kept: OwnedFd) -> Result<Self, BeSole> {
+        // It notes who listens (unix(7), `SO_PEERCRED`).
+        rustix::net::listen(&kept, BACKLOG).map_err(io::Error::from)?;
+        Ok(Self(Some(UnixListener::from(kept))))
+    }
+
+    /// What holds the name.
+    pub fn held(&self) -> Option<BorrowedFd<'_>> {
+        self.0.as_ref().map(AsFd::as_fd)
+    }
+
     /// Tells whoever asks where the API is, until the agent ends.
     pub async fn answer(self, socket: PathBuf) {
         let Some(listener) = self.0 else { return };
@@ -140,6 +152,7 @@ fn read_path(asking: OwnedFd) -> Option<PathBuf> {
     (!path.is_empty()).then(|| std::ffi::OsString::from_vec(path).into())
 }
 
+const BACKLOG: i32 = 128;
 const NAME: &[u8] = b"tapestry-agent";
 const DYING: Duration = Duration::from_secs(1);
 const LOOK_AGAIN: Duration = Duration::from_millis(50);

@@ -38,4 +38,6 @@ pub use switch::{AUTO_WORKERS_MAX, RemovedPort, Switch, SwitchConfig};
 pub use sys::meminfo::unreceived;
 pub use sys::packet;
 pub use sys::packet_ring::{PacketRing, RingPacket};
-pub use tap::{BasicTap, OffloadMask, OffloadTap, OpenTap, set_carrier, whereabouts};
+pub use tap::{
+    BasicTap, OffloadMask, OffloadTap, OpenTap, set_carrier, set_persistent, take_over, whereabouts,
+};

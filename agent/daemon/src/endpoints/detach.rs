@@ -10,10 +10,10 @@ use agent_core::endpoint::Attach;
 use agent_core::record::{NetnsId, Owner, endpoint_key};
 use agent_host::netlink::LinkEnd;
 use switch_core::Mac;
-use switch_io::RemovedPort;
+use switch_io::{RemovedPort, set_persistent};
 
 use super::moved::place_of;
-use super::plug::host_failure;
+use super::plug::{held_name, host_failure};
 use super::{Endpoints, Place};
 use crate::seats::Attached;
 use crate::sharing::claims::is_reserve;
@@ -158,7 +158,13 @@ impl Endpoints {
             .bridge
             .unregister_endpoint(Mac::new(attached.record.mac));
         let port = attached.plug.port?;
-        Some(self.ground.switch.remove_port(port))
+        let removed = self.ground.switch.remove_port(port);
+        if let Some(tap) = &attached.plug.tap {
+            // Its link may be gone already.
+            let _ = set_persistent(tap, false);
+        }
+        self.ground.held.release(&held_name(&attached.record.id));
+        Some(removed)
     }
 }
 

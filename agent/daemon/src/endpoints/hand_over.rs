@@ -4,7 +4,7 @@
 //!
 //! An engine configures a container's link itself, in a sandbox that it does not show. So the link is made in the agent's own
 //! namespace, down and without addresses, and the engine moves it. The agent holds it by its TAP wherever it is, looks where
-//! that is ([`super::moved`]), and after a restart makes it again there. The engine gives it back before it lets go of it;
+//! that is ([`super::moved`]), and after a restart takes it over there. The engine gives it back before it lets go of it;
 //! it is gone with its endpoint.
 //!
 //! A sandbox that goes without a word takes the link along. Then the endpoint is gone, too: the engine starts a container

@@ -9,6 +9,7 @@
 //! All acts on one sandbox's endpoints come one after the other, by their owner's turn: so ranks and link names in a sandbox are
 //! never given twice.
 
+mod adopt;
 mod announce;
 mod attach;
 mod detach;
@@ -23,7 +24,7 @@ mod update;
 mod zones;
 
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use agent_api::{ApiError, EndpointDetail};
@@ -31,6 +32,8 @@ use agent_core::endpoint::Attach;
 use agent_core::find::Find;
 use agent_core::record::Owner;
 use agent_host::{Netns, netns_id};
+
+use switch_core::PortId;
 
 pub(crate) use self::sandboxes::leads_to;
 
@@ -49,6 +52,8 @@ pub(crate) struct Endpoints {
     sharing: Arc<Sharing>,
     networks: Arc<Networks>,
     turns: Turns<Owner>,
+    /// Ports from which nothing is read yet.
+    unread: Mutex<Vec<PortId>>,
 }
 
 impl Endpoints {
@@ -66,6 +71,7 @@ impl Endpoints {
             sharing,
             networks,
             turns: Turns::default(),
+            unread: Mutex::default(),
         }
     }
 

@@ -2,8 +2,8 @@
 //!
 //! # Theory of operation
 //!
-//! An agent holds a link by its TAP, wherever that is. The link goes with the agent, and the next agent makes it anew. In
-//! the sandbox it would be a second one then, beside whatever the owner put in its place. So every few seconds, and before
+//! An agent holds a link by its TAP, wherever that is, and so does its guardian. Where both have gone, the next agent has to
+//! find the link, or to make it anew. In the sandbox it would be a second one then, beside whatever the owner put in its place. So every few seconds, and before
 //! it stops, the agent looks where its links are and keeps on record which are elsewhere: there they come back. Where the
 //! namespace has gone or cannot be found, the endpoint keeps its addresses and has no link until it is attached again.
 //!

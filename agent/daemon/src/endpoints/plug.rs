@@ -1,5 +1,6 @@
 //! Plugging: the TAP in the sandbox, its port on the bridge, its names at the edge.
 
+use std::io;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -10,15 +11,18 @@ use agent_host::netlink::{
     LinkName, Neighbor, Netlink, NetlinkError, SandboxLink, configure_sandbox,
 };
 use switch_core::{Mac, PortId};
+use switch_io::{FramePort, set_persistent};
 
 use super::{Endpoints, Place, hand_over};
 use crate::edge::EdgeHost;
-use crate::networks::open_tap;
+use crate::locks::lock;
+use crate::networks::{attach_tap, open_tap};
 use crate::seats::Plug;
 
 impl Endpoints {
     /// Makes the port and the link of an endpoint whose addresses are its own already; they belong to its seat at once. The
-    /// link is made in `netns`, which is the `sandbox` unless somebody moved it. Returns the link's name.
+    /// link is made in `netns`, which is the `sandbox` unless somebody moved it. Nothing is read from it before
+    /// [`Endpoints::listen`]. Returns the link's name.
     pub(super) fn plug(
         &self,
         place: &Place,
@@ -28,70 +32,131 @@ impl Endpoints {
     ) -> Result<String, Attach> {
         let network = &place.record;
         let failed = |why: &dyn std::fmt::Display| host_failure(network, record, why);
-        let Some(segment) = &place.segment else {
-            return Err(Attach::NoPorts(network.name.clone()));
-        };
         let tap = netns
             .run(|| open_tap(network.tap_driver(), &tap_name(&record.id)))
             .map_err(|error| failed(&error))?
             .map_err(|error| failed(&error))?;
         let ifindex = tap.ifindex;
-        let own = tap.port.as_fd().try_clone_to_owned();
-        let own = Arc::new(own.map_err(|error| failed(&error))?);
-        let config = network.endpoint_port_config(record);
-        let port = self
-            .ground
-            .switch
-            .add_port(&segment.bridge, tap.port, config)
-            .map_err(|error| failed(&error))?;
-        let mut plug = Plug {
-            port: Some(port),
-            link: String::new(),
-            tap: Some(own),
-            sandbox: Some(sandbox),
-        };
-        place.seats.plug(&record.id, plug.clone());
-        let addresses = record.addresses();
-        let bridge = &segment.bridge;
-        bridge.register_endpoint(port, Mac::new(record.mac), &addresses);
-        segment
-            .edge
-            .insert(&record.id, edge_host(network, record, port))
-            .map_err(|error| failed(&error))?;
+        let mut plug = self.occupy(place, record, tap.port, Some(sandbox))?;
         let configured = match is_handed_over(record, netns) {
             true => hand_over::prepare(network, record, ifindex),
             false => configure(network, record, ifindex, netns),
         };
         plug.link = configured.map_err(|error| failed(&error))?;
-        if record.down {
-            plug.pull(segment).map_err(|error| failed(&error))?;
+        self.keep(place, record, &plug)
+            .map_err(|error| failed(&error))?;
+        Ok(plug.link)
+    }
+
+    /// Gives a TAP its port on the bridge, with its MAC and addresses, and its names at the edge.
+    pub(super) fn occupy(
+        &self,
+        place: &Place,
+        record: &EndpointRecord,
+        tap: Box<dyn FramePort>,
+        sandbox: Option<NetnsId>,
+    ) -> Result<Plug, Attach> {
+        let network = &place.record;
+        let failed = |why: &dyn std::fmt::Display| host_failure(network, record, why);
+        let Some(segment) = &place.segment else {
+            return Err(Attach::NoPorts(network.name.clone()));
+        };
+        let own = tap.as_fd().try_clone_to_owned();
+        let own = Arc::new(own.map_err(|error| failed(&error))?);
+        let config = network.endpoint_port_config(record);
+        let bridge = &segment.bridge;
+        let port = self
+            .ground
+            .switch
+            .attach_port(bridge, tap, config)
+            .map_err(|error| failed(&error))?;
+        let plug = Plug {
+            port: Some(port),
+            link: String::new(),
+            tap: Some(own),
+            sandbox,
+        };
+        place.seats.plug(&record.id, plug.clone());
+        lock(&self.unread).push(port);
+        bridge.register_endpoint(port, Mac::new(record.mac), &record.addresses());
+        segment
+            .edge
+            .insert(&record.id, edge_host(network, record, port))
+            .map_err(|error| failed(&error))?;
+        Ok(plug)
+    }
+
+    /// Lets the link of an endpoint outlive the agent, and plugs it out where the record says so.
+    pub(super) fn keep(
+        &self,
+        place: &Place,
+        record: &EndpointRecord,
+        plug: &Plug,
+    ) -> io::Result<()> {
+        if let Some(tap) = &plug.tap {
+            set_persistent(tap, true)?;
+            self.ground.held.hold(&held_name(&record.id), tap);
         }
-        let link = plug.link.clone();
-        place.seats.plug(&record.id, plug);
-        Ok(link)
+        if let Some(segment) = place.segment.as_ref().filter(|_| record.down) {
+            plug.pull(segment)?;
+        }
+        place.seats.plug(&record.id, plug.clone());
+        Ok(())
+    }
+
+    /// Reads all ports that were plugged since. One that cannot be read is as good as gone.
+    pub(crate) fn listen(&self) {
+        let unread = std::mem::take(&mut *lock(&self.unread));
+        for port in unread {
+            if let Err(error) = self.ground.switch.listen(port) {
+                self.ground
+                    .warn(format!("a link cannot be read, and has no port: {error}"));
+            }
+        }
     }
 }
 
-/// Deletes the link that an agent which was killed left in a sandbox: the kernel takes its time to close a dead process's
-/// rings, and with them the TAP.
+/// Attaches to the link that an agent before left in the namespace, if it was made to its end; and the link's name.
+pub(super) fn left_tap(
+    network: &NetworkRecord,
+    record: &EndpointRecord,
+    netns: &Netns,
+) -> Option<(Box<dyn FramePort>, String)> {
+    record.link.as_ref()?;
+    let link = match is_handed_over(record, netns) {
+        true => tap_name(&record.id),
+        false => links_of(record, netns).ok()?.into_iter().next()?,
+    };
+    let attached = netns.run(|| attach_tap(network.tap_driver(), &link));
+    Some((attached.ok()?.ok()?, link))
+}
+
+/// Deletes what an agent before left of the endpoint's link: one that was not made to its end, or that has no end any more.
 pub(super) fn bury_link(record: &EndpointRecord, netns: &Netns) {
     let buried = match is_handed_over(record, netns) {
         true => hand_over::bury(&tap_name(&record.id)),
-        false => bury_by_mac(record, netns),
+        false => bury_all(record, netns),
     };
     if let Err(error) = buried {
         tracing::warn!(endpoint = record.name, %error, "a dead link may be in the way");
     }
 }
 
-fn bury_by_mac(record: &EndpointRecord, netns: &Netns) -> Result<(), NetlinkError> {
-    Netlink::open_in(netns).and_then(|mut inside| {
-        let links = inside.links()?;
-        let mut dead = links
-            .iter()
-            .filter(|link| link.mac == Some(record.mac) && link.kind.as_deref() == Some("tun"));
-        dead.try_for_each(|link| inside.delete_link(&link.name))
-    })
+fn bury_all(record: &EndpointRecord, netns: &Netns) -> Result<(), NetlinkError> {
+    let dead = links_of(record, netns)?;
+    let mut inside = Netlink::open_in(netns)?;
+    dead.iter().try_for_each(|link| inside.delete_link(link))
+}
+
+/// What TAPs in the namespace are the endpoint's, by MAC or, before it has that, by name.
+fn links_of(record: &EndpointRecord, netns: &Netns) -> Result<Vec<String>, NetlinkError> {
+    let links = Netlink::open_in(netns)?.links()?.into_iter();
+    let name = tap_name(&record.id);
+    let own = links.filter(|link| {
+        let is_own = link.mac == Some(record.mac) || link.name == name;
+        is_own && link.kind.as_deref() == Some("tun")
+    });
+    Ok(own.map(|link| link.name).collect())
 }
 
 /// Whether it is an engine that configures the link, once it has taken it out of the agent's namespace.
@@ -157,6 +222,11 @@ pub(super) fn edge_host(
         names: record.names(),
         dns: record.dns.clone(),
     }
+}
+
+/// By which the guardian holds an endpoint's TAP.
+pub(super) fn held_name(endpoint_id: &str) -> String {
+    format!("tap/{endpoint_id}")
 }
 
 fn tap_name(endpoint_id: &str) -> String {

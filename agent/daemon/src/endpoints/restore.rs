@@ -9,7 +9,7 @@ use agent_host::{Netns, netns_id};
 
 use super::hand_over::own_namespace;
 use super::moved::find;
-use super::plug::bury_link;
+use super::plug::{bury_link, host_failure, left_tap};
 use super::{Endpoints, Place, open_sandbox};
 use crate::seats::Plug;
 
@@ -23,6 +23,9 @@ impl Endpoints {
         let Ok(netns) = netns else {
             return self.forget(&record.id);
         };
+        if self.settle_adopted(record, netns.id()) {
+            return;
+        }
         let Some(place) = self.take_back(record) else {
             return self.forget(&record.id);
         };
@@ -41,6 +44,9 @@ impl Endpoints {
         let Ok(sandbox) = netns_id(path) else {
             return self.forget(&record.id);
         };
+        if self.settle_adopted(record, sandbox) {
+            return;
+        }
         let Some(place) = self.take_back(record) else {
             return self.forget(&record.id);
         };
@@ -70,6 +76,11 @@ impl Endpoints {
 
     /// An endpoint whose sandbox or network is gone.
     pub(crate) fn forget(&self, id: &str) {
+        let places = self.networks.places().into_iter();
+        let mut adopted = places.filter_map(|place| Some((place.seats.coming(id)?, place)));
+        if let Some((adopted, place)) = adopted.next() {
+            return self.give_up(&place, &adopted.record);
+        }
         let kept = self.ground.journal.forget(&endpoint_key(id));
         if let Err(error) = kept.wait() {
             tracing::warn!(endpoint = short(id), %error, "an endpoint's record stays until the next start");
@@ -77,7 +88,7 @@ impl Endpoints {
     }
 
     /// The network, where the endpoint has its addresses again.
-    fn take_back(&self, record: &EndpointRecord) -> Option<Place> {
+    pub(super) fn take_back(&self, record: &EndpointRecord) -> Option<Place> {
         let place = self.networks.place(&record.network)?;
         match place.seats.take_back(record) {
             Ok(()) => Some(place),
@@ -94,8 +105,18 @@ impl Endpoints {
         record: &EndpointRecord,
         (netns, sandbox): (&Netns, NetnsId),
     ) -> Result<(), Attach> {
-        bury_link(record, netns);
-        self.plug(place, record, netns, sandbox)?;
+        match left_tap(&place.record, record, netns) {
+            Some((tap, link)) => {
+                let mut plug = self.occupy(place, record, tap, Some(sandbox))?;
+                plug.link = link;
+                self.keep(place, record, &plug)
+                    .map_err(|error| host_failure(&place.record, record, &error))?;
+            }
+            None => {
+                bury_link(record, netns);
+                self.plug(place, record, netns, sandbox)?;
+            }
+        }
         drop(place.seats.seat(&record.id, &self.ground.journal));
         Ok(())
     }
@@ -107,7 +128,7 @@ impl Endpoints {
     }
 
     /// What plugging left behind when it failed.
-    fn unplug_half(&self, place: &Place, id: &str) {
+    pub(super) fn unplug_half(&self, place: &Place, id: &str) {
         if let Some(half) = place.seats.coming(id) {
             drop(self.unplug(place, &half));
         }

@@ -5,7 +5,7 @@
 //! Rules come first, then the link ([`crate::publishing`] says how). Where the rules cannot be made there is no host port: the
 //! network works inside, says why it has no way out, and gets one as soon as the rules are there.
 //!
-//! Containers outlive the agent, and a host port does not. Rules and settings stay at its end where there is something left
+//! Containers outlive the agent, and so do rules, settings and host links ([`super::host_link`]) where there is something left
 //! that they are for.
 
 use std::collections::BTreeSet;
@@ -13,14 +13,12 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use agent_core::network::DRIVER_OFFLOAD;
 use agent_core::record::NetworkRecord;
 use agent_host::firewall::Disturbance;
-use agent_host::netlink::{HostLink, Netlink, NetlinkError, configure_host_link};
-use switch_core::PortKind;
+use agent_host::netlink::{Netlink, NetlinkError, configure_host_link};
 use switch_io::{AddPort, OpenTap};
 
-use super::segment::{Segment, open_tap};
+use super::host_link::host_link;
 use super::{HostPort, Network, Networks};
 use crate::locks::lock;
 use crate::publishing::Unsettled;
@@ -36,6 +34,8 @@ pub(super) enum OpenHostPort {
     Tap(#[from] OpenTap),
     #[error("no host port: {0}")]
     Port(#[from] AddPort),
+    #[error("no host port: {0}")]
+    Link(#[from] std::io::Error),
     #[error("the packet filter was changed by somebody else meanwhile")]
     Disturbed,
 }
@@ -80,6 +80,35 @@ impl Networks {
         }
     }
 
+    /// Goes on with the host ports that an agent before had, while its rules stand.
+    pub(crate) fn adopt_host_ports(&self) {
+        let held = self.closed_networks().into_iter();
+        let held: Vec<_> = held.filter(|record| self.is_held(record)).collect();
+        if held.is_empty() || !self.filter.take_over() {
+            return;
+        }
+        for record in held {
+            // What went wrong is kept with the network, and tried again with the others.
+            let _ = self.open_one(&record, Ok(()));
+        }
+    }
+
+    /// At the end of the start, when everything is known that the rules are about.
+    pub(crate) fn open_first_host_ports(&self) {
+        let open = self.open_networks();
+        for record in &open {
+            self.filter.want_network(record);
+        }
+        self.open_host_ports();
+        if let Err(why) = self.filter.open() {
+            return self.close_host_ports(&why.to_string());
+        }
+        // They may have lost something while no agent ran.
+        if let Err(error) = self.look_over(&open) {
+            self.ground.warn(error.to_string());
+        }
+    }
+
     /// A network went while its rules were asked for.
     fn unwant(&self, record: &NetworkRecord) {
         if self.filter.drop_network(&record.id)
@@ -87,6 +116,14 @@ impl Networks {
         {
             self.ground.warn(why.to_string());
         }
+    }
+
+    fn open_networks(&self) -> Vec<Arc<NetworkRecord>> {
+        let table = lock(&self.table);
+        let open = table
+            .present()
+            .filter(|network| network.ways.host.is_some());
+        open.map(|network| Arc::clone(&network.record)).collect()
     }
 
     fn closed_networks(&self) -> Vec<Arc<NetworkRecord>> {
@@ -121,12 +158,11 @@ impl Networks {
 
     /// Unless the rules have fallen meanwhile.
     fn commit(&self, record: &NetworkRecord, host: HostPort) -> Result<(), OpenHostPort> {
-        let port = host.port;
         let is_kept = {
             let mut table = lock(&self.table);
             match table.networks.get_mut(&record.id) {
                 Some(network) if self.filter.stands() => {
-                    network.ways.host = Some(host);
+                    network.ways.host = Some(host.clone());
                     network.closed = None;
                     true
                 }
@@ -134,7 +170,7 @@ impl Networks {
             }
         };
         if !is_kept {
-            self.ground.switch.remove_port(port);
+            drop(self.drop_host_port(&record.id, &host));
             self.note_closed(&record.id, &OpenHostPort::Disturbed.to_string());
             return Err(OpenHostPort::Disturbed);
         }
@@ -158,35 +194,14 @@ impl Networks {
         for network in lock(&self.table).networks.values_mut() {
             if let Some(host) = network.ways.host.take() {
                 network.closed = Some(why.to_owned());
-                taken.push((network.record.id.clone(), host.port));
+                taken.push((network.record.id.clone(), host));
             }
         }
-        for (id, port) in taken {
-            let counts = self.ground.switch.remove_port(port).counters();
+        for (id, host) in taken {
+            let counts = self.drop_host_port(&id, &host).counters();
             self.add_gone(&id, &counts);
         }
         self.closed.notify_one();
-    }
-
-    fn raise_host_port(
-        &self,
-        record: &NetworkRecord,
-        segment: &Segment,
-    ) -> Result<HostPort, OpenHostPort> {
-        let link = record.host_link();
-        let mut netlink = Netlink::open()?;
-        // One may be left of an agent that was killed a moment ago: its io_uring lets go of descriptors after its end.
-        netlink.delete_link(&link)?;
-        // The host's end takes offloads whatever the driver of the network's other TAPs.
-        let tap = open_tap(DRIVER_OFFLOAD, &link)?;
-        let config = record.port_config(PortKind::Host);
-        let switch = &self.ground.switch;
-        let port = switch.add_port(&segment.bridge, tap.port, config)?;
-        if let Err(error) = configure_host_link(&mut netlink, &host_link(record)) {
-            switch.remove_port(port);
-            return Err(error.into());
-        }
-        Ok(HostPort { link, port })
     }
 
     /// Opens host ports that are closed as soon as that can be.
@@ -255,37 +270,28 @@ impl Networks {
             });
             hurt.map(|network| Arc::clone(&network.record)).collect()
         };
-        if hurt.is_empty() {
+        self.look_over(&hurt)
+    }
+
+    /// Gives host links what they shall have.
+    fn look_over(&self, records: &[Arc<NetworkRecord>]) -> Result<(), NetlinkError> {
+        if records.is_empty() {
             return Ok(());
         }
         let mut netlink = Netlink::open()?;
-        for record in hurt {
-            let wanted = host_link(&record);
+        for record in records {
+            let wanted = host_link(record);
             if !netlink.link_by_name(&wanted.name).is_ok_and(|link| link.up) {
                 continue;
             }
-            match configure_host_link(&mut netlink, &wanted) {
-                Ok(_) => tracing::info!(network = record.name, "the gateway's addresses are back"),
-                Err(error) => self.ground.warn(format!(
+            if let Err(error) = configure_host_link(&mut netlink, &wanted) {
+                self.ground.warn(format!(
                     "network {:?} lost its gateway's address: {error}",
                     record.name
-                )),
+                ));
             }
         }
         Ok(())
-    }
-}
-
-/// The host's end of a network.
-fn host_link(record: &NetworkRecord) -> HostLink {
-    let gateways = record.gateway_addresses().into_iter();
-    HostLink {
-        name: record.host_link(),
-        mac: record.gateway_mac().octets(),
-        mtu: u32::from(record.mtu),
-        addresses: gateways
-            .filter_map(|gateway| record.on_link(gateway))
-            .collect(),
     }
 }
 

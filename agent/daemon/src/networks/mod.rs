@@ -11,6 +11,7 @@
 //! are free.
 
 mod create;
+mod host_link;
 mod host_port;
 mod names;
 mod patch;
@@ -22,6 +23,7 @@ mod ways;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -31,7 +33,7 @@ use overlay_core::HostId;
 use switch_core::{Mac, PortCounts, PortId, Vni};
 use tokio::sync::Notify;
 
-pub(crate) use self::segment::{Segment, open_tap};
+pub(crate) use self::segment::{Segment, attach_tap, open_tap};
 pub(crate) use self::ways::RemotePlace;
 
 use crate::ground::Ground;
@@ -106,6 +108,7 @@ struct Ways {
 struct HostPort {
     link: String,
     port: PortId,
+    tap: Arc<OwnedFd>,
 }
 
 /// A network's end of a patch.

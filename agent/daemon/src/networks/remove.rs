@@ -108,7 +108,7 @@ impl Networks {
             (std::mem::take(&mut network.ways), network.segment.take())
         });
         if let Some((ways, segment)) = parts {
-            self.lower(&ways, segment.as_deref());
+            self.lower(&record.id, &ways, segment.as_deref());
         }
         if let Some(vni) = record.vni_shared() {
             self.sharing.detach_network(vni);
@@ -130,7 +130,7 @@ impl Networks {
     }
 
     /// Takes the ports away that are not endpoints'.
-    fn lower(&self, ways: &Ways, segment: Option<&Segment>) {
+    fn lower(&self, id: &str, ways: &Ways, segment: Option<&Segment>) {
         for tunnel in ways.tunnels.values() {
             self.sharing.tunnels.close(tunnel);
         }
@@ -138,7 +138,7 @@ impl Networks {
             self.ground.switch.remove_port(patch.port);
         }
         if let Some(host) = &ways.host {
-            self.ground.switch.remove_port(host.port);
+            drop(self.drop_host_port(id, host));
         }
         if let Some(segment) = segment {
             segment.lower(&self.ground);
@@ -149,7 +149,8 @@ impl Networks {
     pub(crate) fn leave(&self) {
         let networks = std::mem::take(&mut lock(&self.table).networks);
         for network in networks.into_values() {
-            self.lower(&network.ways, network.segment.as_deref());
+            let id = &network.record.id;
+            self.lower(id, &network.ways, network.segment.as_deref());
         }
     }
 

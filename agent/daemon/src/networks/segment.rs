@@ -109,4 +109,12 @@ pub(crate) fn open_tap(driver: &str, link: &str) -> Result<OpenedTap, OpenTap> {
     })
 }
 
+/// Attaches to a TAP that an agent before left in the calling thread's namespace.
+pub(crate) fn attach_tap(driver: &str, link: &str) -> Result<Box<dyn FramePort>, OpenTap> {
+    Ok(match driver {
+        DRIVER_BASIC => Box::new(BasicTap::attach(link)?),
+        _ => Box::new(OffloadTap::attach(link)?),
+    })
+}
+
 const DRIVER_BASIC: &str = "basic";

@@ -186,7 +186,7 @@ impl Filter {
         })
     }
 
-    /// The same, and lets the host forward: for host ports that are about to open.
+    /// As [`Filter::settle`], and lets the host forward: for host ports that are about to open.
     pub(crate) fn open(&self) -> Result<(), Unsettled> {
         lock(&self.wanted).opens = true;
         self.settle()
@@ -195,6 +195,13 @@ impl Filter {
     /// Whether host ports may be open.
     pub(crate) fn stands(&self) -> bool {
         self.stands.load(Ordering::Acquire)
+    }
+
+    /// Takes the rules for good that an agent before left, if they are there, until the first round.
+    pub(crate) fn take_over(&self) -> bool {
+        let is_there = self.firewall().is_ok_and(Firewall::has_table);
+        self.stands.store(is_there, Ordering::Release);
+        is_there
     }
 
     /// At the end of the agent. Nothing of it stays on the host, unless something is `attached` that goes on without it. Its

@@ -74,6 +74,13 @@ impl Firewall {
         self
     }
 
+    /// Whether the agent's table is there, whoever made it.
+    pub fn has_table(&self) -> bool {
+        let (family, table) = TABLE.split_once(' ').unwrap_or(("inet", TABLE));
+        let listed = self.nft.list(&["--terse", "list", "table", family, table]);
+        listed.is_ok()
+    }
+
     /// Makes the packet filter what `rules` say, in one transaction; nothing where it is that already.
     pub fn apply(&self, rules: &Rules) -> Result<(), FirewallError> {
         self.make(rules, Withdrawn::Forgotten)

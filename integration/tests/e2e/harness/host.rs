@@ -158,10 +158,38 @@ impl Host {
         self.dir.path().join("agent.log")
     }
 
-    /// The running agent's process.
+    /// The process of the running agent proper, which its guardian started.
     pub(crate) fn agent_pid(&self) -> Pid {
+        let guardian = self.guardian_pid();
+        eventually(Duration::from_secs(5), "the agent runs", || {
+            child_of(guardian)
+        })
+    }
+
+    /// The process that this host started.
+    pub(crate) fn guardian_pid(&self) -> Pid {
         let agent = self.agent.lock().unwrap_or_else(PoisonError::into_inner);
         Pid::from_child(agent.as_ref().expect("the agent runs"))
+    }
+
+    /// Kills the agent and its guardian, and waits for neither.
+    pub(crate) fn kill_both(&self) {
+        let proper = self.agent_pid();
+        for pid in [self.guardian_pid(), proper] {
+            kill_process(pid, Signal::KILL).unwrap();
+        }
+    }
+
+    /// Kills the agent proper, which its guardian starts again, and waits until that answers.
+    pub(crate) fn kill_agent_proper(&self) {
+        let before = self.agent_pid();
+        kill_process(before, Signal::KILL).unwrap();
+        eventually(Duration::from_secs(10), "another agent runs", || {
+            child_of(self.guardian_pid()).filter(|now| *now != before)
+        });
+        eventually(Duration::from_secs(10), "the agent answers", || {
+            self.try_api("GET", "/v1/version", None).ok()
+        });
     }
 
     /// User and system time of all the agent's threads so far (proc(5), `stat`).
@@ -178,7 +206,7 @@ impl Host {
         Duration::from_millis(ticks * 1000 / clock_ticks_per_second())
     }
 
-    /// Ends the agent with `signal` and waits for it.
+    /// Ends the agent and its guardian with `signal` and waits for both.
     pub(crate) fn stop_agent(&self, signal: Signal) {
         let Some(mut child) = self
             .agent
@@ -188,9 +216,18 @@ impl Host {
         else {
             return;
         };
-        kill_process(Pid::from_child(&child), signal).unwrap();
+        let guardian = Pid::from_child(&child);
+        let proper = child_of(guardian);
+        // It may have been killed already.
+        let _ = kill_process(guardian, signal);
+        if let Some(proper) = proper.filter(|_| signal == Signal::KILL) {
+            let _ = kill_process(proper, signal);
+        }
         eventually(Duration::from_secs(15), "the agent ends", || {
             child.try_wait().unwrap()
+        });
+        eventually(Duration::from_secs(5), "the agent proper ends", || {
+            proper.is_none_or(is_gone).then_some(())
         });
     }
 
@@ -392,6 +429,20 @@ impl Drop for Host {
         }
         assert!(left.is_empty(), "left behind: {left:#?}");
     }
+}
+
+/// The process that `parent` started, if there is one.
+pub(crate) fn child_of(parent: Pid) -> Option<Pid> {
+    let parent = parent.as_raw_nonzero();
+    let children = fs::read_to_string(format!("/proc/{parent}/task/{parent}/children")).ok()?;
+    Pid::from_raw(children.split_whitespace().next()?.parse().ok()?)
+}
+
+/// Whether nothing of the process is left but its entry.
+fn is_gone(pid: Pid) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero()));
+    stat.is_ok_and(|stat| stat.contains(") Z "))
+        || !Path::new(&format!("/proc/{}", pid.as_raw_nonzero())).exists()
 }
 
 /// The built command: `TAPESTRY` where set, else the one next to this test, which has to be as new as its sources.

@@ -21,7 +21,7 @@ pub(crate) use api::{Reply, request, request_raw};
 pub(crate) use disk::SmallDisk;
 pub(crate) use endpoint::Endpoint;
 pub(crate) use host::{
-    HOST_IP, HOST_IP6, Host, OUTSIDE_IP, OUTSIDE_IP6, OUTSIDE_NAME_SERVER, binary,
+    HOST_IP, HOST_IP6, Host, OUTSIDE_IP, OUTSIDE_IP6, OUTSIDE_NAME_SERVER, binary, child_of,
 };
 pub(crate) use image::busybox_image;
 pub(crate) use mounts::Mounts;

@@ -7,10 +7,10 @@ use std::os::unix::net::{SocketAddr, UnixListener};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use rustix::process::{Signal, Uid, kill_process};
+use rustix::process::{Pid, Signal, Uid, kill_process};
 use rustix::thread::set_thread_uid;
 
-use crate::harness::{Host, Netns, Output, binary, eventually};
+use crate::harness::{Host, Netns, Output, binary, child_of, eventually};
 
 #[test]
 fn a_second_agent_in_a_network_namespace_is_refused_by_name() {
@@ -34,19 +34,18 @@ fn a_second_agent_in_a_network_namespace_is_refused_by_name() {
 fn an_agent_that_was_killed_keeps_none_from_starting() {
     let host = Host::start();
     for _ in 0..3 {
-        kill_process(host.agent_pid(), Signal::KILL).unwrap();
+        host.kill_both();
         // It is dying while the next one starts.
         let mut next = start(&host, &mut another_agent(&host, "b"));
         eventually(Duration::from_secs(10), "the next one answers", || {
             assert_eq!(next.try_wait().unwrap(), None);
             host.dir().join("b.sock").exists().then_some(())
         });
-        next.kill().unwrap();
+        kill_process(Pid::from_child(&next), Signal::TERM).unwrap();
         next.wait().unwrap();
         host.stop_agent(Signal::KILL);
         host.launch();
     }
-    fs::remove_file(host.dir().join("b.sock")).unwrap();
 }
 
 #[test]
@@ -236,9 +235,14 @@ fn a_directory_made_for_the_socket_is_open_to_its_group() {
     let found = host
         .netns
         .run(Command::new(binary()).args(["doctor", "--socket", "/no/such"]));
-    let holder = format!("process {} at {}", agent.id(), socket.display());
+    let proper = child_of(Pid::from_child(&agent)).unwrap();
+    let holder = format!(
+        "process {} at {}",
+        proper.as_raw_nonzero(),
+        socket.display()
+    );
     assert!(found.stdout.contains(&holder), "{found:?}");
-    kill_process(rustix::process::Pid::from_child(&agent), Signal::TERM).unwrap();
+    kill_process(Pid::from_child(&agent), Signal::TERM).unwrap();
     agent.wait().unwrap();
 }
 

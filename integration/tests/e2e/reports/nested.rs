@@ -101,14 +101,9 @@ fn a_link_moved_into_a_nested_namespace_comes_back_there_after_a_restart() {
         assert!(after.moved && after.port.is_some(), "{after:?}");
         assert_eq!(after.addresses, before.addresses);
     }
-    // Home again, it comes back at home.
-    sh(
-        &nested.path(),
-        &format!(
-            "ip link set eth0 netns {}",
-            host.pid("web").as_raw_nonzero()
-        ),
-    );
+    // Home again, it comes back at home, as its owner set it up.
+    let home = host.pid("web").as_raw_nonzero().to_string();
+    move_link(&before, &nested.path(), &outer, &home);
     host.stop_agent(Signal::TERM);
     host.launch();
     is_there(&before, &outer, "eth0");

@@ -38,7 +38,8 @@ impl Desk {
         }
     }
 
-    pub(super) fn add(
+    /// Every worker can write to the port when this returns; nobody reads it before [`Desk::listen`].
+    pub(super) fn attach(
         &self,
         bridge: &Arc<Bridge>,
         port: Box<dyn FramePort>,
@@ -62,11 +63,20 @@ impl Desk {
         }
         bridge.add_port(id, config);
         self.registry.insert(Arc::clone(&port), reader);
+        Ok(id)
+    }
+
+    /// The port is read from now on; where it cannot be, it is gone. Does nothing when there is no such port, or it is read.
+    pub(super) fn listen(&self, id: PortId) -> Result<(), AddPort> {
+        let mut workers = self.turn();
+        let Some(reader) = self.registry.begin(id) else {
+            return Ok(());
+        };
         if let Err(error) = self.ask(&mut workers, reader, |worker| worker.listen(id)) {
             drop(self.detach(&workers, id));
             return Err(AddPort::Watch(error));
         }
-        Ok(id)
+        Ok(())
     }
 
     /// The last hold on the port, if there was one.
@@ -126,6 +136,9 @@ impl Desk {
 
     /// The port is read by `to` instead of `from`; one that cannot be is as good as gone.
     fn give(&self, workers: &mut [WorkerHandle], id: PortId, from: usize, to: usize) {
+        if !self.registry.is_read(id) {
+            return self.registry.moved(id, to);
+        }
         let released = self.ask(workers, from, |worker| worker.release(id));
         self.registry.moved(id, to);
         let listening = released.and_then(|()| self.ask(workers, to, |worker| worker.listen(id)));
@@ -176,7 +189,8 @@ impl Desk {
         let place = &workers[worker];
         for (port, reader) in self.registry.open() {
             let id = port.id;
-            let attached = place.attach(port).and_then(|()| match reader == worker {
+            let is_its_own = reader == worker && self.registry.is_read(id);
+            let attached = place.attach(port).and_then(|()| match is_its_own {
                 true => place.listen(id),
                 false => Ok(()),
             });

@@ -152,7 +152,25 @@ impl Switch {
         port: Box<dyn FramePort>,
         config: PortConfig,
     ) -> Result<PortId, AddPort> {
-        self.desk.add(bridge, port, config)
+        let id = self.attach_port(bridge, port, config)?;
+        self.listen(id)?;
+        Ok(id)
+    }
+
+    /// Attaches `port` to `bridge`, which sends frames there from now on. What comes from there waits until [`Switch::listen`]:
+    /// so that of many ports that come back together, each finds all others.
+    pub fn attach_port(
+        &self,
+        bridge: &Arc<Bridge>,
+        port: Box<dyn FramePort>,
+        config: PortConfig,
+    ) -> Result<PortId, AddPort> {
+        self.desk.attach(bridge, port, config)
+    }
+
+    /// Reads an attached port from now on; one that cannot be read is detached.
+    pub fn listen(&self, id: PortId) -> Result<(), AddPort> {
+        self.desk.listen(id)
     }
 
     /// Attaches a device that reads for many ports (see [`FramePort`]). What it reads for none of them is dropped and

@@ -25,6 +25,8 @@ struct Ports {
 struct Record {
     port: Arc<Port>,
     reader: usize,
+    /// Its reader reads it, or will when told.
+    is_read: bool,
     /// No worker has it any more.
     is_shut: bool,
     /// What had been received when the port's work was last looked at.
@@ -80,6 +82,7 @@ impl Registry {
             seen: port.counts(),
             port,
             reader,
+            is_read: false,
             is_shut: false,
         };
         ports.ports.insert(record.port.id, record);
@@ -97,6 +100,19 @@ impl Registry {
         let ports = lock(&self.0);
         let open = ports.ports.get(&id).filter(|record| !record.is_shut);
         open.map(|record| record.reader)
+    }
+
+    /// The port is read from now on. Who shall read it, unless it was read before.
+    pub(super) fn begin(&self, id: PortId) -> Option<usize> {
+        let mut ports = lock(&self.0);
+        let record = ports.ports.get_mut(&id).filter(|record| !record.is_shut)?;
+        let was_read = std::mem::replace(&mut record.is_read, true);
+        (!was_read).then_some(record.reader)
+    }
+
+    pub(super) fn is_read(&self, id: PortId) -> bool {
+        let ports = lock(&self.0);
+        ports.ports.get(&id).is_some_and(|record| record.is_read)
     }
 
     /// The port is taken from the workers. `None` where there is no such port, or it was before.

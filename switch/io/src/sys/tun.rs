@@ -58,6 +58,17 @@ pub(crate) fn set_offload(fd: BorrowedFd<'_>, mask: u32) -> io::Result<()> {
     Ok(())
 }
 
+/// Whether the interface stays when its last descriptor is closed, with no carrier until somebody attaches to it again.
+pub(crate) fn set_persistent(fd: BorrowedFd<'_>, persistent: bool) -> io::Result<()> {
+    let argument = libc::c_ulong::from(persistent);
+    // SAFETY: TUNSETPERSIST takes its argument by value and touches no memory of ours.
+    let result = unsafe { libc::ioctl(fd.as_raw_fd(), libc::TUNSETPERSIST, argument) };
+    if result < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(())
+}
+
 /// Plugs the interface in, or pulls its plug: without a carrier its namespace sends nothing through it.
 pub(crate) fn set_carrier(fd: BorrowedFd<'_>, plugged: bool) -> io::Result<()> {
     let mut carrier = libc::c_int::from(plugged);

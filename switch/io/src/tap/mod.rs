@@ -6,15 +6,30 @@ mod offload;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 
+use crate::frame_port::FramePort;
 use crate::sys::tun;
 
 pub use basic::BasicTap;
 pub(crate) use offload::{FLAGS as TAP_FLAGS, probe_offload};
 pub use offload::{OffloadMask, OffloadTap};
 
+/// A TAP of whichever driver made it, taken over by its descriptor, perhaps from another process.
+pub fn take_over(fd: OwnedFd) -> Result<Box<dyn FramePort>, OpenTap> {
+    let (_, flags) = tun::attached(fd.as_fd()).map_err(|_| OpenTap::ForeignDescriptor)?;
+    Ok(match flags & libc::IFF_VNET_HDR {
+        0 => Box::new(BasicTap::from_fd(fd)?),
+        _ => Box::new(OffloadTap::from_fd(fd)?),
+    })
+}
+
 /// Shows a TAP's namespace a link that is plugged in or not (linux/if_tun.h, `TUNSETCARRIER`).
 pub fn set_carrier(tap: impl AsFd, plugged: bool) -> io::Result<()> {
     tun::set_carrier(tap.as_fd(), plugged)
+}
+
+/// Whether a TAP's link outlives its last descriptor, or goes with that (linux/if_tun.h, `TUNSETPERSIST`).
+pub fn set_persistent(tap: impl AsFd, persistent: bool) -> io::Result<()> {
+    tun::set_persistent(tap.as_fd(), persistent)
 }
 
 /// The network namespace that a TAP's link is in by now, and what it is called there.
@@ -36,6 +51,12 @@ pub enum OpenTap {
         #[source]
         error: io::Error,
     },
+    #[error("cannot attach to TAP {name:?}: {error}")]
+    Attach {
+        name: String,
+        #[source]
+        error: io::Error,
+    },
     #[error("cannot configure TAP {name:?}: {error}")]
     Configure {
         name: String,
@@ -43,9 +64,23 @@ pub enum OpenTap {
         error: io::Error,
     },
     #[error(
-        "the descriptor is not a TAP without packet information and with a 10-byte vnet header"
+        "the descriptor is not a TAP without packet information, and with a vnet header of 10 bytes or none"
     )]
     ForeignDescriptor,
+}
+
+/// A descriptor of the persistent TAP `name`, which is in the calling thread's namespace and to which nobody is attached.
+fn attach(name: &str, flags: i32) -> Result<OwnedFd, OpenTap> {
+    check_name(name)?;
+    let fd = tun::open().map_err(OpenTap::Device)?;
+    // The kernel makes one where there is none.
+    ifindex(name)
+        .and_then(|_| tun::attach(fd.as_fd(), name, flags))
+        .map_err(|error| OpenTap::Attach {
+            name: name.to_owned(),
+            error,
+        })?;
+    Ok(fd)
 }
 
 /// The kernel's rules (`dev_valid_name`), without its `%d` templates.

@@ -7,7 +7,7 @@ use super::{OpenTap, check_name, ifindex};
 use crate::frame_port::{Capabilities, FrameBuffer, FramePort, Written};
 use crate::sys::tun;
 
-/// A TAP with `IFF_VNET_HDR`. Non-persistent: it goes away with its last descriptor, and its
+/// A TAP with `IFF_VNET_HDR`. It goes away with its last descriptor unless [`super::set_persistent`] says otherwise, and its
 /// interface may be moved to another network namespace meanwhile.
 #[derive(Debug)]
 pub struct OffloadTap {
@@ -54,6 +54,11 @@ impl OffloadTap {
         };
         let name = tun::attach(fd.as_fd(), name, FLAGS | libc::IFF_TUN_EXCL).map_err(failed)?;
         Self::configured(fd, name)
+    }
+
+    /// Attaches to a persistent TAP that is in the network namespace of the calling thread, and that nobody is attached to.
+    pub fn attach(name: &str) -> Result<Self, OpenTap> {
+        Self::from_fd(super::attach(name, FLAGS)?)
     }
 
     /// Takes over a TAP that this driver made, perhaps in another process; offloads are set anew.

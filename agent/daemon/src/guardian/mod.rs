@@ -1,0 +1,272 @@
+//! The guardian: a small process that holds the agent's descriptors and starts the agent again.
+//!
+//! # Theory of operation
+//!
+//! `tapestry agent` is two processes of one binary. The guardian is the parent: the one that a user, a script or a service
+//! manager started and signals. The agent proper is its child, and does all the work. A descriptor that must outlive the agent
+//! is given to the guardian as it is made, by name: TAPs, host links, sockets that receive or listen. As long as the guardian
+//! has a copy, a TAP keeps its carrier and frames wait in its queue, and clients wait at a socket until somebody accepts them.
+//!
+//! When the agent dies, the next one begins at once, gets all descriptors back, and goes on where its records say. One that
+//! dies again and again is started ever less often. One that ends because it was told to ends the guardian as well, and so does
+//! one that could not even begin for the first time: its own words say why.
+//!
+//! When the guardian dies, the agent ends in order: it would not be started again, and a service manager starts both anew. So
+//! that this costs no flow either, the guardian leaves its copies to a service manager that keeps descriptors (sd_notify(3),
+//! `FDSTORE=1`); without one, TAPs outlast both, since they are persistent.
+//!
+//! The guardian reads nothing but [`line`]'s messages, and never starts itself anew.
+
+mod held;
+mod line;
+mod store;
+
+use std::collections::BTreeMap;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::process::ExitStatusExt;
+use std::path::PathBuf;
+use std::process::{ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+use tokio::process::{Child, Command};
+use tokio::signal::unix::SignalKind;
+
+pub(crate) use self::held::Held;
+use self::line::{Hearing, Line, Message, Verb};
+use crate::service_manager;
+
+/// The argument by which the guardian starts the agent proper.
+pub const GUARDED: &str = "--guarded";
+
+/// Why nobody guards the agent.
+#[derive(Debug, thiserror::Error)]
+#[error("the agent's guardian cannot run: {0}")]
+pub struct Guard(#[from] io::Error);
+
+/// Runs this program again with the same arguments and [`GUARDED`], and watches over it until it has been told to stop.
+/// Returns its exit code.
+pub fn guard() -> Result<u8, Guard> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    Ok(runtime.block_on(Guardian::new()?.watch())?)
+}
+
+struct Guardian {
+    /// What to run, found at the start: a newer binary may stand there later.
+    program: PathBuf,
+    held: BTreeMap<String, OwnedFd>,
+    /// How many agents died so far, and how the last one did.
+    deaths: u32,
+    last_end: String,
+    /// In a row, each soon after its start.
+    short_lives: u32,
+    /// An agent has answered once.
+    was_ready: bool,
+    /// The agent was told to stop, or said that it does.
+    is_stopping: bool,
+}
+
+impl Guardian {
+    fn new() -> io::Result<Self> {
+        if let Err(error) = agent_host::raise_open_files() {
+            tracing::warn!(%error, "the guardian may run out of descriptors");
+        }
+        Ok(Self {
+            program: std::env::current_exe()?,
+            held: store::received(),
+            deaths: 0,
+            last_end: String::new(),
+            short_lives: 0,
+            was_ready: false,
+            is_stopping: false,
+        })
+    }
+
+    async fn watch(mut self) -> io::Result<u8> {
+        let mut signals = Signals::catch()?;
+        loop {
+            let began = Instant::now();
+            let (mut child, line) = self.start()?;
+            let status = self.accompany(&mut child, &line, &mut signals).await?;
+            let failed_to_begin = !self.was_ready && status.code().is_some();
+            if self.is_stopping || status.success() || failed_to_begin {
+                return Ok(exit_code(status));
+            }
+            self.note_death(status, began.elapsed());
+            self.pause(&mut signals).await;
+            if self.is_stopping {
+                return Ok(exit_code(status));
+            }
+        }
+    }
+
+    /// The agent proper, with its end of the line as its standard input.
+    fn start(&self) -> io::Result<(Child, Hearing)> {
+        let (near, far) = Line::pair()?;
+        let child = Command::new(&self.program)
+            .args(std::env::args_os().skip(1))
+            .arg(GUARDED)
+            // What they say is for the guardian: it has the descriptors, and is the process that the service manager knows.
+            .env_remove("NOTIFY_SOCKET")
+            .env_remove("LISTEN_PID")
+            .env_remove("LISTEN_FDS")
+            .env_remove("LISTEN_FDNAMES")
+            .stdin(Stdio::from(far.into_end()))
+            .spawn()?;
+        for (name, fd) in &self.held {
+            // It reads this before anything else. One that died already is noticed below.
+            if near.send(Verb::Hold, name, Some(fd.as_fd())).is_err() {
+                break;
+            }
+        }
+        let _ = near.send(Verb::Begin, &self.last_end, None);
+        Ok((child, Hearing::of(near)?))
+    }
+
+    /// Until the agent's end.
+    async fn accompany(
+        &mut self,
+        child: &mut Child,
+        hearing: &Hearing,
+        signals: &mut Signals,
+    ) -> io::Result<ExitStatus> {
+        let line = &hearing.line;
+        let mut is_open = true;
+        loop {
+            tokio::select! {
+                biased;
+                signal = signals.next() => self.forward(signal, child),
+                heard = hearing.next(), if is_open => match heard {
+                    Some(message) => self.take(message, line),
+                    None => is_open = false,
+                },
+                status = child.wait() => {
+                    // Its last words may still be on the line.
+                    while let Ok(Some(message)) = line.receive() {
+                        self.take(message, line);
+                    }
+                    return status;
+                }
+            }
+        }
+    }
+
+    fn take(&mut self, message: Message, line: &Line) {
+        match (message.verb, message.fd) {
+            (Verb::Hold, Some(fd)) => {
+                store::keep(&message.text, &fd);
+                self.held.insert(message.text, fd);
+            }
+            (Verb::Release, _) => {
+                store::forget(&message.text);
+                self.held.remove(&message.text);
+                let _ = line.send(Verb::Release, "", None);
+            }
+            (Verb::Ready, _) => {
+                self.was_ready = true;
+                service_manager::tell("READY=1");
+            }
+            (Verb::Stopping, _) => {
+                self.is_stopping = true;
+                service_manager::tell("STOPPING=1");
+            }
+            _ => {}
+        }
+    }
+
+    fn forward(&mut self, signal: Signal, child: &Child) {
+        self.is_stopping |= ENDS.contains(&signal);
+        let pid = child.id().and_then(|pid| Pid::from_raw(pid.cast_signed()));
+        if let Some(pid) = pid {
+            // It may have died this moment.
+            let _ = kill_process(pid, signal);
+        }
+    }
+
+    fn note_death(&mut self, status: ExitStatus, lived: Duration) {
+        self.deaths += 1;
+        self.short_lives = match lived < SHORT_LIFE {
+            true => self.short_lives + 1,
+            false => 0,
+        };
+        self.last_end = format!(
+            "the agent died {} ({status}); it was started again",
+            match self.deaths {
+                1 => "once".to_owned(),
+                deaths => format!("{deaths} times"),
+            }
+        );
+        tracing::error!(%status, deaths = self.deaths, held = self.held.len(), "the agent died and is started again");
+    }
+
+    /// The first deaths cost no time; whoever dies at once time and again, ever more.
+    async fn pause(&mut self, signals: &mut Signals) {
+        let Some(doublings) = self.short_lives.checked_sub(AT_ONCE) else {
+            return;
+        };
+        let pause = PAUSE_MIN
+            .saturating_mul(1 << doublings.min(8))
+            .min(PAUSE_MAX);
+        tracing::warn!(
+            ?pause,
+            "the agent dies soon after each start; the next one waits"
+        );
+        let waited = tokio::time::sleep(pause);
+        tokio::pin!(waited);
+        loop {
+            tokio::select! {
+                () = &mut waited => return,
+                signal = signals.next() => if ENDS.contains(&signal) {
+                    self.is_stopping = true;
+                    return;
+                },
+            }
+        }
+    }
+}
+
+/// As shells tell it: 128 and the signal's number.
+fn exit_code(status: ExitStatus) -> u8 {
+    let code = status
+        .code()
+        .or_else(|| status.signal().map(|signal| 128 + signal));
+    code.and_then(|code| u8::try_from(code).ok()).unwrap_or(1)
+}
+
+/// Those that the agent has an answer to.
+struct Signals(Vec<(Signal, tokio::signal::unix::Signal)>);
+
+impl Signals {
+    fn catch() -> io::Result<Self> {
+        let all = ENDS
+            .into_iter()
+            .chain([Signal::HUP, Signal::USR1, Signal::USR2, Signal::ALARM]);
+        let caught = all.map(|signal| {
+            let kind = SignalKind::from_raw(signal.as_raw());
+            Ok((signal, tokio::signal::unix::signal(kind)?))
+        });
+        Ok(Self(caught.collect::<io::Result<_>>()?))
+    }
+
+    async fn next(&mut self) -> Signal {
+        std::future::poll_fn(|context| {
+            for (signal, caught) in &mut self.0 {
+                if caught.poll_recv(context).is_ready() {
+                    return std::task::Poll::Ready(*signal);
+                }
+            }
+            std::task::Poll::Pending
+        })
+        .await
+    }
+}
+
+const ENDS: [Signal; 3] = [Signal::TERM, Signal::INT, Signal::QUIT];
+const SHORT_LIFE: Duration = Duration::from_secs(2);
+/// How many short lives in a row are followed by the next at once.
+const AT_ONCE: u32 = 3;
+const PAUSE_MIN: Duration = Duration::from_millis(100);
+const PAUSE_MAX: Duration = Duration::from_secs(10);
