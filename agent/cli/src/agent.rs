@@ -1,9 +1,10 @@
 //! `tapestry agent`: the daemon of this host.
 
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use agent_daemon::{AgentOptions, Beside, DockerPlugin};
-use integration::docker::{PluginOptions, PluginSocket};
+use integration::docker::{Doorkeeper, PluginOptions, PluginSocket};
 
 use crate::failure::Failure;
 
@@ -51,9 +52,29 @@ async fn serve_docker(beside: Beside) {
         engine: beside.docker.engine.clone(),
         pools: beside.pools.clone(),
     };
-    let doorkeeper = beside.clone();
-    let admit = move |pid| doorkeeper.admit(pid);
-    integration::docker::serve(options, admit, |warning| beside.warn(warning)).await;
+    integration::docker::serve(options, Door(beside)).await;
+}
+
+/// The agent's process, as the plugin needs it.
+#[derive(Clone)]
+struct Door(Beside);
+
+impl Doorkeeper for Door {
+    fn admit(&self, pid: Option<i32>) -> Result<(), String> {
+        self.0.admit(pid)
+    }
+
+    fn warn(&self, warning: String) {
+        self.0.warn(warning);
+    }
+
+    fn take_socket(&self, name: &str) -> Option<OwnedFd> {
+        self.0.take_held(name)
+    }
+
+    fn leave_socket(&self, name: &str, socket: BorrowedFd<'_>) {
+        self.0.hold(name, socket);
+    }
 }
 
 /// `RUST_LOG` chooses what is told; state changes and surprises where it is not set.

@@ -152,7 +152,7 @@ impl Agent {
         for action in reconcile(desired, &found) {
             self.carry_out(action)?;
         }
-        self.endpoints.let_go_of_the_rest();
+        self.endpoints.let_go_of_other_links();
         self.filter.expect_no_more();
         self.networks.share_private_names();
         Ok(())

@@ -23,7 +23,7 @@ use agent_api::{EndpointCreate, NetworkCreate};
 
 use translate::Wish;
 
-pub use serve::{PluginOptions, serve};
+pub use serve::{Doorkeeper, PluginOptions, serve};
 pub use socket::PluginSocket;
 
 /// What `NetworkDriver.CreateNetwork` asks of the agent: nothing where the network is one that others made.

@@ -1,5 +1,6 @@
 //! The plugin's HTTP server: one path per call, one JSON document each way.
 
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -34,20 +35,27 @@ pub struct PluginOptions {
     pub pools: Vec<(IpNet, u8)>,
 }
 
-/// Serves the plugin until it is dropped; returns where none is wanted or none can be served, which `warn` is told. Whoever may
-/// call it makes the agent do things: `admit` decides by the id of the process that connected.
-pub async fn serve(
-    options: PluginOptions,
-    admit: impl Fn(Option<i32>) -> Result<(), String> + Clone + Send + 'static,
-    warn: impl Fn(String),
-) {
+/// What the process that serves the plugin does for it.
+pub trait Doorkeeper: Clone + Send + Sync + 'static {
+    /// Whether somebody may call, by the id of the process that connected, and why not: whoever calls makes the agent do things.
+    fn admit(&self, pid: Option<i32>) -> Result<(), String>;
+    /// Told of what does not work.
+    fn warn(&self, warning: String);
+    /// A socket that an earlier process left under that name.
+    fn take_socket(&self, name: &str) -> Option<OwnedFd>;
+    /// Leaves a copy of a socket for a later process.
+    fn leave_socket(&self, name: &str, socket: BorrowedFd<'_>);
+}
+
+/// Serves the plugin until it is dropped; returns where none is wanted or none can be served, which `door` is told.
+pub async fn serve(options: PluginOptions, door: impl Doorkeeper) {
     // The file is taken away when this ends, however it ends.
-    let (listener, _seat) = match listen(&options.plugin) {
+    let (listener, _seat) = match listen(&options.plugin, &door) {
         Ok(None) => return,
         Ok(Some(listening)) => listening,
-        Err(error) => return warn(error.to_string()),
+        Err(error) => return door.warn(error.to_string()),
     };
-    let listener = Guarded { listener, admit };
+    let (warner, listener) = (door.clone(), Guarded { listener, door });
     let client = Client::new(options.agent);
     let book = Book::new(options.state_dir.join("docker"));
     let plugin = Arc::new(Plugin {
@@ -64,7 +72,7 @@ pub async fn serve(
         .with_state(plugin);
     tracing::info!("Docker's plugin is served");
     tokio::select! {
-        Err(error) = async { axum::serve(listener, router).await } => warn(format!("Docker's plugin ended: {error}")),
+        Err(error) = async { axum::serve(listener, router).await } => warner.warn(format!("Docker's plugin ended: {error}")),
         _ = follower.run() => {}
     }
 }

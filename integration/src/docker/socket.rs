@@ -1,15 +1,16 @@
 //! The plugin's socket: where the engine finds it, or as systemd hands it over.
 
 use std::io;
-use std::os::fd::{IntoRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::os::unix::net::{UnixListener as StdUnixListener, UnixStream as StdUnixStream};
 use std::path::{Path, PathBuf};
 
 use axum::serve::Listener;
-use rustix::process::{PidfdFlags, PidfdGetfdFlags, getpid, pidfd_getfd, pidfd_open};
 use tokio::net::unix::SocketAddr;
 use tokio::net::{UnixListener, UnixStream};
+
+use super::serve::Doorkeeper;
 
 /// Where the plugin listens.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -43,12 +44,15 @@ pub(super) enum Listen {
 }
 
 /// `None` where no plugin is wanted.
-pub(super) fn listen(socket: &PluginSocket) -> Result<Option<(UnixListener, Seat)>, Listen> {
+pub(super) fn listen(
+    socket: &PluginSocket,
+    door: &impl Doorkeeper,
+) -> Result<Option<(UnixListener, Seat)>, Listen> {
     if *socket == PluginSocket::Off {
         return Ok(None);
     }
-    if let Some(descriptor) = handed_over() {
-        let listener = take(descriptor).map_err(Listen::HandedOver)?;
+    if let Some(activated) = door.take_socket(ACTIVATED) {
+        let listener = go_on(activated).map_err(Listen::HandedOver)?;
         // The file is systemd's, which listens on while there is no agent.
         let seat = Seat {
             path: None,
@@ -61,12 +65,19 @@ pub(super) fn listen(socket: &PluginSocket) -> Result<Option<(UnixListener, Seat
         _ if Path::new(PLUGINS).is_dir() => Path::new(PLUGINS).join(FILE),
         _ => return Ok(None),
     };
-    clear(&path)?;
-    let bound = UnixListener::bind(&path);
-    let listener = bound.map_err(|source| Listen::Bind {
+    let bind = |source| Listen::Bind {
         path: path.clone(),
         source,
-    })?;
+    };
+    let left = door.take_socket(LEFT).filter(|_| path.exists());
+    let listener = match left {
+        Some(left) => go_on(left).map_err(bind)?,
+        None => {
+            clear(&path)?;
+            UnixListener::bind(&path).map_err(bind)?
+        }
+    };
+    door.leave_socket(LEFT, listener.as_fd());
     let identity = identity(&path);
     let path = Some(path);
     Ok(Some((listener, Seat { path, identity })))
@@ -85,15 +96,12 @@ impl Drop for Seat {
 }
 
 /// A socket at which not everybody is heard.
-pub(super) struct Guarded<A> {
+pub(super) struct Guarded<D> {
     pub(super) listener: UnixListener,
-    pub(super) admit: A,
+    pub(super) door: D,
 }
 
-impl<A> Listener for Guarded<A>
-where
-    A: Fn(Option<i32>) -> Result<(), String> + Clone + Send + 'static,
-{
+impl<D: Doorkeeper> Listener for Guarded<D> {
     type Io = UnixStream;
     type Addr = SocketAddr;
 
@@ -101,8 +109,8 @@ where
         loop {
             let (stream, address) = Listener::accept(&mut self.listener).await;
             let pid = stream.peer_cred().ok().and_then(|peer| peer.pid());
-            let admit = self.admit.clone();
-            match tokio::task::spawn_blocking(move || admit(pid)).await {
+            let door = self.door.clone();
+            match tokio::task::spawn_blocking(move || door.admit(pid)).await {
                 Ok(Ok(())) => return (stream, address),
                 Ok(Err(reason)) => tracing::debug!(pid, reason, "not heard at Docker's plugin"),
                 Err(error) => tracing::warn!(%error, "not heard at Docker's plugin"),
@@ -139,30 +147,9 @@ fn identity(path: &Path) -> Option<(u64, u64)> {
     Some((found.dev(), found.ino()))
 }
 
-/// The descriptor called `docker` among those that systemd handed to this process (sd_listen_fds(3)).
-fn handed_over() -> Option<RawFd> {
-    let variable = |name| std::env::var(name).ok();
-    let pid: i32 = variable("LISTEN_PID")?.parse().ok()?;
-    if pid != getpid().as_raw_nonzero().get() {
-        return None;
-    }
-    place(
-        &variable("LISTEN_FDNAMES")?,
-        variable("LISTEN_FDS")?.parse().ok()?,
-    )
-}
-
-fn place(names: &str, count: usize) -> Option<RawFd> {
-    let place = names.split(':').take(count).position(|name| name == NAME)?;
-    FIRST.checked_add(RawFd::try_from(place).ok()?)
-}
-
-/// Makes the descriptor this process's own, and keeps its children from having it.
-fn take(descriptor: RawFd) -> io::Result<UnixListener> {
-    let own = pidfd_open(getpid(), PidfdFlags::empty())?;
-    let taken: OwnedFd = pidfd_getfd(own, descriptor, PidfdGetfdFlags::empty())?;
-    nix::unistd::close(descriptor.into_raw_fd())?;
-    let listener = StdUnixListener::from(taken);
+/// Listens where an earlier process did.
+fn go_on(socket: OwnedFd) -> io::Result<UnixListener> {
+    let listener = StdUnixListener::from(socket);
     listener.set_nonblocking(true)?;
     UnixListener::from_std(listener)
 }
@@ -171,20 +158,39 @@ fn take(descriptor: RawFd) -> io::Result<UnixListener> {
 const PLUGINS: &str = "/run/docker/plugins";
 /// The driver's name is the file's.
 const FILE: &str = "tapestry.sock";
-const NAME: &str = "docker";
-/// SD_LISTEN_FDS_START.
-const FIRST: RawFd = 3;
+/// Of a unit that says `FileDescriptorName=docker`.
+const ACTIVATED: &str = "activated/docker";
+const LEFT: &str = "listen/docker";
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+    use std::os::fd::BorrowedFd;
+    use std::sync::{Arc, Mutex};
+
     use super::*;
 
-    #[test]
-    fn a_descriptor_is_found_by_its_name() {
-        assert_eq!(place("api:docker", 2), Some(4));
-        assert_eq!(place("docker", 1), Some(3));
-        assert_eq!(place("api:docker", 1), None);
-        assert_eq!(place("", 0), None);
+    /// Sockets by name, as a process leaves them that ends without a word.
+    #[derive(Clone, Default)]
+    struct Door(Arc<Mutex<BTreeMap<String, OwnedFd>>>);
+
+    impl Doorkeeper for Door {
+        fn admit(&self, _: Option<i32>) -> Result<(), String> {
+            Ok(())
+        }
+
+        fn warn(&self, warning: String) {
+            panic!("{warning}");
+        }
+
+        fn take_socket(&self, name: &str) -> Option<OwnedFd> {
+            self.0.lock().unwrap().remove(name)
+        }
+
+        fn leave_socket(&self, name: &str, socket: BorrowedFd<'_>) {
+            let socket = socket.try_clone_to_owned().unwrap();
+            self.0.lock().unwrap().insert(name.to_owned(), socket);
+        }
     }
 
     #[tokio::test]
@@ -193,12 +199,41 @@ mod tests {
         let path = dir.path().join("p.sock");
         let at = PluginSocket::At(path.clone());
         drop(StdUnixListener::bind(&path).unwrap());
-        let (listener, seat) = listen(&at).unwrap().unwrap();
-        assert!(matches!(listen(&at), Err(Listen::Taken(_))));
+        let (first, second) = (Door::default(), Door::default());
+        let (listener, seat) = listen(&at, &first).unwrap().unwrap();
+        assert!(matches!(listen(&at, &second), Err(Listen::Taken(_))));
         drop((listener, seat));
         assert!(!path.exists());
         std::fs::write(&path, "").unwrap();
-        assert!(matches!(listen(&at), Err(Listen::NoSocket(_))));
-        assert!(listen(&PluginSocket::Off).unwrap().is_none());
+        assert!(matches!(listen(&at, &second), Err(Listen::NoSocket(_))));
+        assert!(listen(&PluginSocket::Off, &second).unwrap().is_none());
+    }
+
+    #[tokio::test]
+    async fn a_caller_waits_for_the_next_process() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = PluginSocket::At(dir.path().join("p.sock"));
+        let door = Door::default();
+        let (listener, seat) = listen(&at, &door).unwrap().unwrap();
+        // Without a word, so that the file stays.
+        drop(listener);
+        std::mem::forget(seat);
+        let caller = UnixStream::connect(dir.path().join("p.sock")).await;
+        caller.unwrap();
+        let (next, _seat) = listen(&at, &door).unwrap().unwrap();
+        next.accept().await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn what_the_service_manager_listens_at_comes_first_and_is_its_own() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("systemd.sock");
+        let (door, activated) = (Door::default(), StdUnixListener::bind(&path).unwrap());
+        door.leave_socket(ACTIVATED, activated.as_fd());
+        let at = PluginSocket::At(dir.path().join("p.sock"));
+        let (_, seat) = listen(&at, &door).unwrap().unwrap();
+        assert!(seat.path.is_none() && !dir.path().join("p.sock").exists());
+        drop(seat);
+        assert!(path.exists());
     }
 }

@@ -15,6 +15,7 @@ mod docker_words;
 mod ends;
 mod frames;
 mod full_disk;
+mod guardian;
 mod handed_over;
 mod harness;
 mod held;

@@ -77,11 +77,11 @@ impl Endpoints {
         true
     }
 
-    /// What no record names any more, at the end of the start.
-    pub(crate) fn let_go_of_the_rest(&self) {
-        for (name, descriptor) in self.ground.held.take_rest() {
-            // Others than TAPs know nothing of it.
-            let _ = set_persistent(&descriptor, false);
+    /// Links that no record names any more go, at the end of the start.
+    pub(crate) fn let_go_of_other_links(&self) {
+        for (name, tap) in self.ground.held.take_other_links() {
+            // Its link may be gone already.
+            let _ = set_persistent(&tap, false);
             self.ground.held.release(&name);
         }
     }

@@ -123,6 +123,9 @@ impl Endpoints {
 
     fn give_up(&self, place: &Place, record: &EndpointRecord) {
         self.unplug_half(place, &record.id);
+        if let Ok(own) = own_namespace() {
+            bury_link(record, &own);
+        }
         place.seats.free(&record.id, |_| false);
         self.forget(&record.id);
     }

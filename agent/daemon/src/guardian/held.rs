@@ -91,11 +91,16 @@ impl Held {
         }
     }
 
-    /// What nobody took, at the end of the start.
-    pub(crate) fn take_rest(&self) -> Vec<(String, OwnedFd)> {
-        std::mem::take(&mut *lock(&self.waiting))
+    /// The links that nobody took, at the end of the start.
+    pub(crate) fn take_other_links(&self) -> Vec<(String, OwnedFd)> {
+        let is_link = |name: &str| LINKS.iter().any(|kind| name.starts_with(kind));
+        let mut waiting = lock(&self.waiting);
+        let (links, others) = std::mem::take(&mut *waiting)
             .into_iter()
-            .collect()
+            .partition(|(name, _)| is_link(name));
+        *waiting = others;
+        let links: BTreeMap<_, _> = links;
+        links.into_iter().collect()
     }
 
     /// The agent answers.
@@ -131,3 +136,6 @@ fn listen(line: &Line, released: &Sender<()>, gone: &Notify) {
     }
     gone.notify_one();
 }
+
+/// How the names of links begin.
+const LINKS: [&str; 2] = ["tap/", "host/"];

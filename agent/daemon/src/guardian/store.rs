@@ -19,10 +19,16 @@ pub(super) fn received() -> BTreeMap<String, OwnedFd> {
     };
     let count: usize = count().unwrap_or(0);
     let names = variable("LISTEN_FDNAMES").unwrap_or_default();
-    let named = names.split(':').take(count).zip(FIRST..);
+    let named = places(&names, count);
     named
-        .filter_map(|(name, number)| Some((held_name(name), own(number)?)))
+        .filter_map(|(name, number)| Some((name, own(number)?)))
         .collect()
+}
+
+/// Which descriptor has which name.
+fn places(names: &str, count: usize) -> impl Iterator<Item = (String, RawFd)> {
+    let named = names.split(':').take(count).zip(FIRST..);
+    named.map(|(name, number)| (held_name(name), number))
 }
 
 /// A socket of a unit is named in one word, and has no owner in the agent.
@@ -52,3 +58,16 @@ pub(super) fn forget(name: &str) {
 
 /// SD_LISTEN_FDS_START.
 const FIRST: RawFd = 3;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn descriptors_go_by_their_places_and_sockets_of_units_by_one_word() {
+        let found: Vec<_> = places("tap/1:docker", 2).collect();
+        let named = |name: &str, place| (name.to_owned(), place);
+        assert_eq!(found, [named("tap/1", 3), named("activated/docker", 4)]);
+        assert_eq!(places("docker", 0).count(), 0);
+    }
+}

@@ -1,0 +1,110 @@
+//! The guardian: what an agent that dies leaves to the next one.
+
+use std::time::Duration;
+
+use agent_api::Info;
+use rustix::process::{Signal, kill_process};
+
+use crate::harness::{Host, OUTSIDE_IP, eventually};
+
+/// What a container sees of its link.
+fn link(host: &Host, container: &str) -> String {
+    let asked = "cat /sys/class/net/eth0/ifindex /sys/class/net/eth0/carrier_changes; ip addr show dev eth0; ip route";
+    host.exec(container, asked).ok()
+}
+
+#[test]
+fn a_container_keeps_its_link_with_all_it_set_there_when_the_agent_dies() {
+    let host = Host::start();
+    host.idle("web", "bridge", &["--cap-add", "NET_ADMIN"]);
+    host.idle("db", "bridge", &[]);
+    let own = "ip addr add 10.99.0.1/24 dev eth0; ip route add 10.98.0.0/16 via 10.99.0.2; ip link set eth0 mtu 1400";
+    host.exec("web", own).ok();
+    let before = link(&host, "web");
+    for deaths in 1..=3 {
+        host.kill_agent_proper();
+        assert_eq!(link(&host, "web"), before);
+        let db = host.ipv4("db");
+        host.exec("web", &format!("ping -n -c1 -W1 {db}")).ok();
+        host.exec("web", &format!("ping -n -c1 -W1 {OUTSIDE_IP}"))
+            .ok();
+        let info: Info = host.api("GET", "/v1/info", None).ok();
+        let told = info
+            .warnings
+            .iter()
+            .any(|warning| warning.contains("the agent died") && warning.contains("SIGKILL"));
+        assert!(told, "{deaths}: {info:?}");
+    }
+    assert!(host.log().contains("deaths=3"), "{}", host.log());
+}
+
+/// Its carrier comes back, and nothing else of it had gone.
+#[test]
+fn a_container_keeps_its_link_when_the_guardian_dies_too() {
+    let host = Host::start();
+    host.idle("web", "bridge", &["--cap-add", "NET_ADMIN"]);
+    host.exec("web", "ip addr add 10.99.0.1/24 dev eth0").ok();
+    let steady = "cat /sys/class/net/eth0/ifindex; ip -o addr show dev eth0; ip route show proto boot; ip neigh show nud permanent";
+    let before = host.exec("web", steady).ok();
+    for signal in [Signal::KILL, Signal::TERM] {
+        host.stop_agent(signal);
+        host.launch();
+        assert_eq!(host.exec("web", steady).ok(), before, "{signal:?}");
+        host.exec("web", &format!("ping -n -c1 -W2 {OUTSIDE_IP}"))
+            .ok();
+    }
+}
+
+#[test]
+fn an_agent_without_its_guardian_ends_in_order() {
+    let host = Host::start();
+    host.idle("web", "bridge", &[]);
+    let proper = host.agent_pid();
+    kill_process(host.guardian_pid(), Signal::KILL).unwrap();
+    eventually(Duration::from_secs(10), "the agent stops", || {
+        host.log().contains("agent stopped").then_some(())
+    });
+    assert!(host.log().contains("guardian has gone"), "{}", host.log());
+    assert!(!host.socket().exists());
+    host.stop_agent(Signal::KILL);
+    host.launch();
+    assert_ne!(host.agent_pid(), proper);
+    host.exec("web", &format!("ping -n -c1 -W2 {OUTSIDE_IP}"))
+        .ok();
+}
+
+/// Clients wait at the socket until the next agent accepts them.
+#[test]
+fn nobody_is_refused_while_the_agent_is_started_again() {
+    let host = Host::start();
+    let before = host.agent_pid();
+    kill_process(before, Signal::KILL).unwrap();
+    let info: Info = host.api("GET", "/v1/info", None).ok();
+    assert_ne!(info.pid, before.as_raw_nonzero().get().cast_unsigned());
+}
+
+/// A sandbox that ends at the same time takes its endpoint along.
+#[test]
+fn what_ended_while_no_agent_ran_is_not_taken_over() {
+    let host = Host::start();
+    host.idle("stays", "bridge", &[]);
+    host.idle("goes", "bridge", &[]);
+    let (agent, goes) = (host.agent_pid(), host.pid("goes"));
+    kill_process(host.guardian_pid(), Signal::STOP).unwrap();
+    kill_process(agent, Signal::KILL).unwrap();
+    kill_process(goes, Signal::KILL).unwrap();
+    kill_process(host.guardian_pid(), Signal::CONT).unwrap();
+    eventually(Duration::from_secs(10), "its end is noted", || {
+        let listed = host.tapestry(&["ps"]).stdout;
+        (listed.contains("stays") && !listed.contains("goes")).then_some(())
+    });
+    let names: Vec<_> = host
+        .network("bridge")
+        .endpoints
+        .into_iter()
+        .map(|endpoint| endpoint.name)
+        .collect();
+    assert_eq!(names, ["stays"]);
+    host.exec("stays", &format!("ping -n -c1 -W2 {OUTSIDE_IP}"))
+        .ok();
+}
