@@ -133,9 +133,14 @@ pub(super) fn left_tap(
 
 /// Deletes what an agent before left of the endpoint's link: one that was not made to its end, or that has no end any more.
 pub(super) fn bury_link(record: &EndpointRecord, netns: &Netns) {
-    let buried = match is_handed_over(record, netns) {
-        true => hand_over::bury(&tap_name(&record.id)),
+    let inside = match netns.is_own() {
+        true => Ok(()),
         false => bury_all(record, netns),
+    };
+    // An engine gives its links back when a sandbox ends, also while no agent runs.
+    let buried = match record.owner {
+        Owner::Engine(_) => inside.and(hand_over::bury(&tap_name(&record.id))),
+        Owner::Container(_) | Owner::Sandbox(_) => inside,
     };
     if let Err(error) = buried {
         tracing::warn!(endpoint = record.name, %error, "a dead link may be in the way");
