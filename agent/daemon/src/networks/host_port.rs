@@ -96,10 +96,10 @@ impl Networks {
     /// At the end of the start, when everything is known that the rules are about.
     pub(crate) fn open_first_host_ports(&self) {
         let open = self.open_networks();
-        for record in &open {
-            self.filter.want_network(record);
-        }
         self.open_host_ports();
+        if open.is_empty() {
+            return;
+        }
         if let Err(why) = self.filter.open() {
             return self.close_host_ports(&why.to_string());
         }

@@ -4,10 +4,8 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::time::{Duration, Instant};
 
-use rustix::process::Pid;
 use serde_json::Value;
 
-use super::outage::agent_proper;
 use crate::harness::Host;
 
 /// Links, addresses, routes, rules, namespaces, records and open files.
@@ -21,7 +19,10 @@ impl Tally {
         Self(BTreeMap::from([
             (
                 "links",
-                shell("ip -o link show | sed -E 's/^[0-9]+: //; s/ qlen [0-9]+//'"),
+                // A link says that it is up only after it once was not.
+                shell(
+                    "ip -o link show | sed -E 's/^[0-9]+: //; s/ qlen [0-9]+//; s/ state UNKNOWN/ state UP/'",
+                ),
             ),
             (
                 "addresses",
@@ -109,12 +110,9 @@ fn records(list: &Value) -> Vec<String> {
     }))
 }
 
-/// Of the agent and of the process that watches over it, if there is one: how many of each kind.
+/// Of the agent and of its guardian: how many of each kind.
 fn open_files(host: &Host) -> Vec<String> {
-    let mut processes: Vec<Pid> = agent_proper(host).into_iter().collect();
-    if !processes.contains(&host.agent_pid()) {
-        processes.push(host.agent_pid());
-    }
+    let processes = [host.agent_pid(), host.guardian_pid()];
     let mut counts = BTreeMap::<String, usize>::new();
     for (number, pid) in processes.iter().enumerate() {
         let files = fs::read_dir(format!("/proc/{}/fd", pid.as_raw_nonzero()));
