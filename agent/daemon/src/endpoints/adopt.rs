@@ -23,10 +23,10 @@ impl Endpoints {
         // One that was not made to its end is made again.
         let whole = record.link.as_ref().and_then(|_| whereabouts(&tap).ok());
         let Some((_, link)) = whole else {
-            return self.let_go(&record.id, &tap);
+            return self.discard(&record.id, &tap);
         };
         let Some(place) = self.take_back(record) else {
-            return self.let_go(&record.id, &tap);
+            return self.discard(&record.id, &tap);
         };
         if let Err(error) = self.take_link_over(&place, record, tap, link) {
             tracing::warn!(endpoint = record.name, %error, "a link is made again");
@@ -86,7 +86,7 @@ impl Endpoints {
         }
     }
 
-    fn let_go(&self, id: &str, tap: &OwnedFd) {
+    fn discard(&self, id: &str, tap: &OwnedFd) {
         // Its link may be gone already.
         let _ = set_persistent(tap, false);
         self.ground.held.release(&held_name(id));
