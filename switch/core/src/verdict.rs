@@ -112,6 +112,8 @@ drop_reasons! {
     TapFull = "tap_full",
     /// From this port, the gateway's: it answered faster than it was read.
     EdgeFull = "edge_full",
+    /// From this port, for the gateway's: it asked faster than it was answered.
+    EdgeBusy = "edge_busy",
     /// From or for a port that is blocked, because of a loop or a fault.
     PortBlocked = "port_blocked",
     /// A fault that was asked for.

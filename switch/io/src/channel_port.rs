@@ -86,9 +86,15 @@ pub struct ChannelPort {
 }
 
 impl ChannelPort {
-    /// As [`FramePort::write`], in the lane of the port by which the envelopes came in.
+    /// As [`FramePort::write`], in the lane of the port by which the envelopes came in. What has no room there is lost by that
+    /// port.
     pub fn write_for(&self, ingress: PortId, envelopes: &[&[u8]]) -> Written {
-        self.queues.write(Some(ingress), envelopes)
+        let written = self.queues.write(Some(ingress), envelopes);
+        Written {
+            full: 0,
+            busy: written.full,
+            ..written
+        }
     }
 }
 
@@ -379,7 +385,7 @@ mod tests {
         let (port, end) = channel(8, Capabilities::NONE).unwrap();
         let envelope = [0; 24];
         let flood = port.write_for(PortId(1), &[envelope.as_slice(); 100]);
-        assert_eq!((flood.frames, flood.full), (4, 96));
+        assert_eq!((flood.frames, flood.busy, flood.full), (4, 96, 0));
         assert_eq!(port.write_for(PortId(2), &[&envelope]).frames, 1);
         let ingress = |_| end.try_recv().unwrap().ingress().unwrap().0;
         assert_eq!((0..3).map(ingress).collect::<Vec<_>>(), [1, 2, 1]);

@@ -236,6 +236,8 @@ pub struct Written {
     pub bytes: u64,
     /// Dropped: the queue was full.
     pub full: u64,
+    /// Dropped: the sender's share of the queue was used up.
+    pub busy: u64,
     /// Dropped: the link is down.
     pub down: u64,
     /// Dropped: the device called the frame malformed.
@@ -286,8 +288,9 @@ impl Written {
     }
 
     /// What is counted at the port that the frames came from, zeros included.
-    pub(crate) fn drops_at_ingress(&self) -> [(DropReason, u64); 3] {
+    pub(crate) fn drops_at_ingress(&self) -> [(DropReason, u64); 4] {
         [
+            (DropReason::EdgeBusy, self.busy),
             (DropReason::EgressRefused, self.refused),
             (DropReason::EgressGone, self.gone),
             (DropReason::Fault, self.fault),
@@ -309,6 +312,7 @@ impl std::ops::AddAssign for Written {
         self.frames += other.frames;
         self.bytes += other.bytes;
         self.full += other.full;
+        self.busy += other.busy;
         self.down += other.down;
         self.refused += other.refused;
         self.gone += other.gone;
@@ -372,6 +376,7 @@ mod tests {
             frames: 1,
             bytes: 14,
             full: 1,
+            busy: 0,
             down: 1,
             refused: 2,
             gone: 1,

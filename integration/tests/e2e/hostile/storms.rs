@@ -61,6 +61,8 @@ fn a_storm_into_sixty_ports_leaves_another_network_its_throughput() {
         .iter()
         .map(|name| host.endpoint("noise", name))
         .collect();
+    let share = storm_alone(&host, &crowd[0]);
+    println!("a storm takes the agent {share:.2} of a processor");
     let (from, to) = (host.endpoint("peace", "from"), host.endpoint("peace", "to"));
     let (over, storms, received) = (
         AtomicBool::new(false),
@@ -96,7 +98,25 @@ fn a_storm_into_sixty_ports_leaves_another_network_its_throughput() {
     let median = sorted[sorted.len() / 2];
     println!("throughput in a storm / without: {median:.2}, of {ratios:.2?}");
     assert!(crowd[0].drops("bum_rate") > 0, "that was no storm");
-    assert!(median > 0.6, "{ratios:.2?}");
+    // Others on the machine change the ratio, and not what the agent has to do for the storm.
+    assert!(share < 0.5, "{share:.2}");
+    assert!(median > 0.4, "{ratios:.2?}");
+}
+
+/// The share of a processor that the agent needs for a storm, when the bucket is no longer full.
+fn storm_alone(host: &Host, noisy: &Endpoint<'_>) -> f64 {
+    let (over, storms) = (AtomicBool::new(false), AtomicBool::new(true));
+    std::thread::scope(|scope| {
+        let _end = End(&over);
+        scope.spawn(|| storm(noisy, &storms, &over));
+        eventually(Duration::from_secs(20), "a storm", || {
+            (noisy.drops("bum_rate") > 0).then_some(())
+        });
+        let (before, began) = (host.agent_processor_time(), Instant::now());
+        std::thread::sleep(WINDOW);
+        let used = host.agent_processor_time().saturating_sub(before);
+        used.as_secs_f64() / began.elapsed().as_secs_f64()
+    })
 }
 
 struct End<'a>(&'a AtomicBool);

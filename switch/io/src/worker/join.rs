@@ -113,6 +113,7 @@ impl Burst {
             frames: written.frames * self.frames,
             bytes: written.frames * self.bytes,
             full: written.full * self.frames,
+            busy: written.busy * self.frames,
             down: written.down * self.frames,
             refused: written.refused * self.frames,
             gone: written.gone * self.frames,
