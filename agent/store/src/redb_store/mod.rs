@@ -14,7 +14,8 @@
 //!
 //! After an I/O error, such as of a disk that was full, redb refuses everything until the file is opened anew. That is done
 //! at the next call, once all of the file was written again ([`writeback`]): so a store on a disk that has room again works
-//! again, and what it says is on disk.
+//! again, and what it says is on disk. Until then its records can be read ([`State::Read`]), so that an agent starts on a
+//! disk that is full.
 //!
 //! Leases live in memory, and a table names the lease of each key that has one. Whoever comes first after a lease has run
 //! out deletes its keys; opening deletes those of the leases that ended with the process before.
@@ -45,20 +46,29 @@ use damaged::Damaged;
 use guarded::guarded;
 pub use open::OpenStore;
 use open::{io_reason, open_or_save, open_whole};
+use pages::Rows;
 use tables::TransactError;
 
 /// The embedded store.
 #[derive(Debug)]
 pub struct RedbStore {
     path: PathBuf,
-    /// Absent where it could not be opened again.
-    database: RwLock<Option<Database>>,
+    state: RwLock<State>,
     /// Held over a commit and the sending of its events.
     events: Mutex<broadcast::Sender<WatchEvent>>,
     leases: Leases,
     damaged: Damaged,
     /// The directory, locked; last, so that it is let go of when the file is closed.
     _lock: Option<fs::File>,
+}
+
+/// How the file is at hand.
+#[derive(Debug)]
+enum State {
+    Open(Database),
+    /// As it reads, since the disk takes nothing.
+    Read(Rows),
+    Closed,
 }
 
 impl RedbStore {
@@ -71,15 +81,24 @@ impl RedbStore {
         })?;
         let lock = directory::lock(state_dir)?;
         let damaged = Damaged::beside(state_dir);
-        let database = open_or_save(&path, &damaged)?;
+        let state = match open_or_save(&path, &damaged) {
+            Err(error @ OpenStore::Io { .. }) => State::Read(open::read(&path).ok_or(error)?),
+            Err(error) => return Err(error),
+            Ok(database) => State::Open(database),
+        };
+        let is_open = matches!(state, State::Open(_));
         let store = Self {
             path,
-            database: RwLock::new(Some(database)),
+            state: RwLock::new(state),
             events: Mutex::new(broadcast::Sender::new(WATCH_BOUND)),
             leases: Leases::default(),
             damaged,
             _lock: lock,
         };
+        if !is_open {
+            tracing::warn!(file = %store.path.display(), "the state is read, and changes are refused: its disk takes nothing");
+            return Ok(store);
+        }
         let forgotten = store
             .drop_leased(|_| true)
             .map_err(|error| open::transact_error(error, &store.path));
@@ -123,9 +142,11 @@ impl RedbStore {
         &self,
         work: impl Fn(&Database) -> Result<T, TransactError>,
     ) -> Result<T, TransactError> {
-        let worked = match &*self.database.read().unwrap_or_else(PoisonError::into_inner) {
-            Some(database) => guarded(|| work(database)),
-            None => return Err(TransactError::Redb(redb::Error::PreviousIo)),
+        let worked = match &*self.state.read().unwrap_or_else(PoisonError::into_inner) {
+            State::Open(database) => guarded(|| work(database)),
+            State::Read(_) | State::Closed => {
+                return Err(TransactError::Redb(redb::Error::PreviousIo));
+            }
         };
         worked.unwrap_or_else(|_| {
             drop(self.close());
@@ -134,28 +155,43 @@ impl RedbStore {
     }
 
     /// What redb does about a file when it is closed may fail as what was done before.
-    fn close(&self) -> RwLockWriteGuard<'_, Option<Database>> {
-        let mut database = self
-            .database
-            .write()
-            .unwrap_or_else(PoisonError::into_inner);
-        let _ = guarded(|| *database = None);
-        database
+    fn close(&self) -> RwLockWriteGuard<'_, State> {
+        let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
+        let _ = guarded(|| *state = State::Closed);
+        state
     }
 
     fn reopen(&self) -> Result<(), TransactError> {
         // The file is locked as long as it is open.
-        let mut database = self.close();
-        writeback::write_back(&self.path)
-            .map_err(|error| TransactError::Redb(redb::Error::Io(error)))?;
-        let opened = open_whole(&self.path).map_err(|error| {
-            TransactError::Store(StoreError::Storage {
+        let mut state = self.close();
+        let written = writeback::write_back(&self.path)
+            .map_err(|error| TransactError::Redb(redb::Error::Io(error)));
+        let opened = written.and_then(|()| match open_whole(&self.path) {
+            Err(OpenStore::Io { source, .. }) => Err(TransactError::Redb(redb::Error::Io(source))),
+            Err(error) => Err(TransactError::Store(StoreError::Storage {
                 path: self.path.display().to_string(),
                 reason: error.to_string(),
-            })
-        })?;
-        *database = Some(opened);
-        Ok(())
+            })),
+            Ok(database) => Ok(database),
+        });
+        match opened {
+            Ok(database) => {
+                *state = State::Open(database);
+                Ok(())
+            }
+            Err(error) => {
+                *state = open::read(&self.path).map_or(State::Closed, State::Read);
+                Err(error)
+            }
+        }
+    }
+
+    /// What `find` finds in a file that can only be read.
+    fn in_rows<T>(&self, find: impl Fn(&Rows) -> T) -> Option<T> {
+        match &*self.state.read().unwrap_or_else(PoisonError::into_inner) {
+            State::Read(rows) => Some(find(rows)),
+            State::Open(_) | State::Closed => None,
+        }
     }
 
     /// Deletes the keys of the leases that `gone` picks.
@@ -210,12 +246,23 @@ impl RedbStore {
 
 impl Store for RedbStore {
     fn get(&self, key: &str) -> Result<Option<Entry>, StoreError> {
+        if let Some(found) = self.in_rows(|rows| Some(tables::entry(key, rows.get(key)?))) {
+            return found.transpose();
+        }
         self.expire_leases()?;
         self.with(|database| tables::read(database, key))
             .map_err(|error| self.failed(error))
     }
 
     fn list(&self, prefix: &str) -> Result<Vec<Entry>, StoreError> {
+        let under = |rows: &Rows| {
+            let rows = rows.range(prefix.to_owned()..);
+            let rows = rows.take_while(|(key, _)| key.starts_with(prefix));
+            rows.map(|(key, row)| tables::entry(key, row)).collect()
+        };
+        if let Some(found) = self.in_rows(under) {
+            return found;
+        }
         self.expire_leases()?;
         self.with(|database| tables::read_all(database, prefix))
             .map_err(|error| self.failed(error))

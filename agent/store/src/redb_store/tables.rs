@@ -74,8 +74,7 @@ pub(super) fn read(database: &Database, key: &str) -> Result<Option<Entry>, Tran
     let Some(found) = entries.get(key)? else {
         return Ok(None);
     };
-    let (revision, sealed) = found.value();
-    Ok(Some(entry(key, revision, sealed)?))
+    Ok(Some(entry(key, &row(found.value()))?))
 }
 
 pub(super) fn read_all(database: &Database, prefix: &str) -> Result<Vec<Entry>, TransactError> {
@@ -87,8 +86,7 @@ pub(super) fn read_all(database: &Database, prefix: &str) -> Result<Vec<Entry>, 
         if !key.value().starts_with(prefix) {
             break;
         }
-        let (revision, sealed) = value.value();
-        found.push(entry(key.value(), revision, sealed)?);
+        found.push(entry(key.value(), &row(value.value()))?);
     }
     Ok(found)
 }
@@ -197,15 +195,16 @@ fn row((revision, stored): (u64, &[u8])) -> Row {
     }
 }
 
-fn entry(key: &str, revision: u64, sealed: &[u8]) -> Result<Entry, StoreError> {
-    let value = unseal(key, revision, sealed).map_err(|damage| StoreError::Damaged {
+pub(super) fn entry(key: &str, row: &Row) -> Result<Entry, StoreError> {
+    let value = unseal(key, row.revision, &row.stored);
+    let value = value.map_err(|damage| StoreError::Damaged {
         key: key.to_owned(),
         reason: damage.to_string(),
     })?;
     Ok(Entry {
         key: key.to_owned(),
         value,
-        revision,
+        revision: row.revision,
     })
 }
 

@@ -17,6 +17,7 @@ fn on_a_small_disk(test: &str) {
     command.env(DISK, dir.path()).process_group(0);
     let ran = command.output().unwrap();
     let said = String::from_utf8_lossy(&ran.stdout);
+    print!("{said}");
     assert!(
         ran.status.success() && said.contains("1 passed"),
         "{said}\n{}",
@@ -35,9 +36,9 @@ fn a_disk_that_was_full_costs_nothing_that_was_acknowledged_and_no_restart() {
 fn fills_its_disk_again_and_again() {
     let disk = PathBuf::from(std::env::var(DISK).unwrap());
     let state = disk.join("state");
-    let store = RedbStore::open(&state).unwrap();
+    let mut store = RedbStore::open(&state).unwrap();
     let ballast = disk.join("ballast");
-    let mut kept = 0;
+    let (mut kept, mut read) = (0, 0);
     for round in 0..20 {
         fill(&ballast);
         let refused = loop {
@@ -59,6 +60,11 @@ fn fills_its_disk_again_and_again() {
             let error = error.to_string();
             assert!(error.contains("there is no room on its disk"), "{error}");
         }
+        // A store that is opened now can be read at least.
+        drop(store);
+        store = RedbStore::open(&state).unwrap();
+        read += usize::from(matches!(*store.state.read().unwrap(), State::Read(_)));
+        assert_eq!(store.list("k/").unwrap().len(), kept, "full, round {round}");
         fs::remove_file(&ballast).unwrap();
         // The next act works by itself.
         store
@@ -73,6 +79,7 @@ fn fills_its_disk_again_and_again() {
             kept = 0;
         }
     }
+    println!("{read} of 20 could only be read");
     drop(store);
     let store = RedbStore::open(&state).unwrap();
     assert_eq!(store.list("k/").unwrap().len(), kept);
@@ -84,6 +91,51 @@ fn fill(ballast: &Path) {
     use std::io::Write;
     let mut file = fs::File::create(ballast).unwrap();
     while file.write_all(&[1; 4096]).is_ok() {}
+}
+
+#[test]
+fn of_a_disk_that_takes_nothing_the_state_can_be_read() {
+    on_a_small_disk("makes_its_disk_read_only");
+}
+
+/// The body of the test above.
+#[test]
+#[ignore = "run by of_a_disk_that_takes_nothing_the_state_can_be_read"]
+fn makes_its_disk_read_only() {
+    let disk = PathBuf::from(std::env::var(DISK).unwrap());
+    let remount = |how: &str| {
+        let mut mount = Command::new("mount");
+        mount.args(["-o", &format!("remount,{how}")]).arg(&disk);
+        assert!(mount.status().unwrap().success());
+    };
+    let state = disk.join("state");
+    let store = RedbStore::open(&state).unwrap();
+    for n in 0..30 {
+        let value = json!({"n": n, "text": "x".repeat(300)});
+        store
+            .put_if(&format!("k/{n}"), value, Expected::Absent)
+            .unwrap();
+    }
+    let before = store.list("k/").unwrap();
+    drop(store);
+    remount("ro");
+    let store = RedbStore::open(&state).unwrap();
+    assert!(matches!(*store.state.read().unwrap(), State::Read(_)));
+    assert_eq!(store.list("k/").unwrap(), before);
+    assert_eq!(
+        store.get("k/3").unwrap().as_ref(),
+        before.iter().find(|e| e.key == "k/3")
+    );
+    assert!(store.get("k").unwrap().is_none());
+    let refused = store
+        .delete("k/3", Expected::Anything)
+        .unwrap_err()
+        .to_string();
+    assert!(refused.contains("Read-only file system"), "{refused}");
+    assert_eq!(store.list("k/").unwrap(), before);
+    remount("rw");
+    store.delete("k/3", Expected::Anything).unwrap();
+    assert_eq!(store.list("k/").unwrap().len(), 29);
 }
 
 /// The churn of a day: every minute a container comes and another one goes, each in five changes.
@@ -113,11 +165,12 @@ fn a_day_of_churn_does_not_make_the_file_grow() {
             after_the_first_hours = length();
         }
     }
-    println!(
-        "{after_the_first_hours} bytes after a quarter, {} after all",
+    assert!(length() <= after_the_first_hours * 5 / 4);
+    let figure = format!(
+        "{after_the_first_hours} bytes after a quarter, {} at the end",
         length()
     );
-    assert!(length() <= after_the_first_hours * 5 / 4);
+    figures::row(18, "churn of a day: the state file", "no growth", &figure);
     let live = store.list("").unwrap().len();
     assert_eq!(live, usize::try_from(LIVE * 5).unwrap());
 }

@@ -2,6 +2,7 @@
 
 mod damage;
 mod disk;
+mod figures;
 mod full;
 mod power;
 mod random;
@@ -20,6 +21,14 @@ fn store() -> (tempfile::TempDir, RedbStore) {
     let dir = tempfile::tempdir().unwrap();
     let store = RedbStore::open(dir.path()).unwrap();
     (dir, store)
+}
+
+/// Taken out of the store, which is of no use then.
+fn database_of(store: &RedbStore) -> Database {
+    match std::mem::replace(&mut *store.state.write().unwrap(), State::Closed) {
+        State::Open(database) => database,
+        other => panic!("{other:?}"),
+    }
 }
 
 #[test]
@@ -153,7 +162,7 @@ fn no_flipped_byte_makes_opening_panic() {
 #[test]
 fn a_newer_schema_is_refused() {
     let (dir, store) = store();
-    let database = store.database.write().unwrap().take().unwrap();
+    let database = database_of(&store);
     let write = database.begin_write().unwrap();
     write
         .open_table(COUNTERS)
