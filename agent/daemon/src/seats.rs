@@ -15,6 +15,7 @@ pub(crate) use agent_core::endpoint::Past;
 use agent_core::endpoint::{self, Attach, Attachment, Fresh};
 use agent_core::ipam::{AllocateAddress, Pools, Tenant};
 use agent_core::record::{EndpointRecord, NetnsId, NetworkRecord, Owner, endpoint_key};
+use agent_host::netlink::NetnsNumber;
 use switch_core::{Mac, PortId};
 
 use crate::journal::{Journal, Kept};
@@ -58,6 +59,21 @@ pub(crate) struct Plug {
     pub(crate) tap: Option<Arc<OwnedFd>>,
     /// The namespace that it was attached in.
     pub(crate) sandbox: Option<NetnsId>,
+    /// By which its sandbox is heard of.
+    pub(crate) number: Option<NetnsNumber>,
+    /// What the sandbox's owner changed at the link.
+    pub(crate) changed: Vec<String>,
+}
+
+impl Plug {
+    /// The same without a link.
+    pub(crate) fn nowhere(lost: &Self) -> Self {
+        Self {
+            link: lost.link.clone(),
+            sandbox: lost.sandbox,
+            ..Self::default()
+        }
+    }
 }
 
 /// An endpoint as it is at one moment.
@@ -238,6 +254,24 @@ impl Seats {
         }
     }
 
+    /// The endpoint's sandbox is heard of by that number.
+    pub(crate) fn attend(&self, id: &str, number: NetnsNumber) {
+        if let Some(endpoint) = lock(&self.0).endpoints.get_mut(id) {
+            endpoint.plug.number = Some(number);
+        }
+    }
+
+    /// Notes what is changed at the endpoint's link. Whether that is news.
+    pub(crate) fn note_changed(&self, id: &str, changed: &[String]) -> bool {
+        let mut table = lock(&self.0);
+        let Some(endpoint) = table.endpoints.get_mut(id) else {
+            return false;
+        };
+        let is_news = endpoint.plug.changed != changed;
+        endpoint.plug.changed = changed.to_vec();
+        is_news
+    }
+
     /// The endpoint is attached. Where its record had no link's name it has now.
     pub(crate) fn seat(&self, id: &str, journal: &Journal) -> Option<Kept> {
         let mut table = lock(&self.0);
@@ -407,6 +441,7 @@ impl Attached {
             publish: record.own_publish().to_vec(),
             up: !record.down,
             moved: record.moved.is_some(),
+            changed: self.plug.changed.clone(),
         }
     }
 }

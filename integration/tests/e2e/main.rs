@@ -29,6 +29,7 @@ mod packets;
 mod publish;
 mod reports;
 mod scale;
+mod surprises;
 mod terminal;
 mod together;
 mod walkthrough;

@@ -96,6 +96,9 @@ impl Endpoints {
             self.announce(place, record, &link, netns);
         }
         self.share_zones(&record.owner);
+        if let Some(made) = place.seats.get(&record.id) {
+            self.attend(place, &made);
+        }
         Ok(())
     }
 

@@ -14,6 +14,7 @@ mod announce;
 mod attach;
 mod detach;
 mod hand_over;
+mod inside;
 mod moved;
 mod plug;
 mod port_state;

@@ -75,6 +75,7 @@ impl Endpoints {
             link: String::new(),
             tap: Some(own),
             sandbox,
+            ..Plug::default()
         };
         place.seats.plug(&record.id, plug.clone());
         lock(&self.unread).push(port);

@@ -68,6 +68,7 @@ impl Endpoints {
                 link: moved.link.clone(),
                 tap: None,
                 sandbox: Some(sandbox),
+                ..Plug::default()
             };
             place.seats.plug(&record.id, nowhere);
             drop(place.seats.seat(&record.id, &self.ground.journal));

@@ -2,17 +2,19 @@
 //!
 //! A TAP is made inside its sandbox, because moving one there takes the kernel tens of milliseconds. Its descriptor then
 //! keeps the namespace alive, so the kernel never says that a sandbox has died. What the agent can see is whether the paths
-//! by which it was attached still lead to it; it looks every few seconds. Where none does, the sandbox lives on if another
+//! by which it was attached still lead to it. It looks when something was mounted or unmounted, twice a second where a path is a
+//! process's, whose end nobody tells, and every few seconds in any case. Where none does, the sandbox lives on if another
 //! path does, of a mount or of a process, and is known by that one from then on.
 
 use std::collections::BTreeSet;
 use std::path::Path;
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::{Arc, Weak};
+use std::time::{Duration, Instant};
 
 use agent_core::record::{NetnsId, Owner};
+use agent_host::netlink::{SandboxWatch, Stir};
 use agent_host::{find_ways, netns_id};
-use switch_core::{Block, PortId};
+use switch_core::Block;
 use switch_io::SwitchEvent;
 
 use super::{Endpoints, Place};
@@ -20,23 +22,23 @@ use crate::panics::{end, essential};
 use crate::seats::Attached;
 
 impl Endpoints {
-    /// Detaches endpoints whose sandbox or link is gone. Those of containers go when the container's end is seen.
+    /// Detaches endpoints whose sandbox is gone, and makes links again that were deleted. Those of containers go when the
+    /// container's end is seen.
     pub(crate) fn watch_sandboxes(self: &Arc<Self>) {
-        let endpoints = Arc::downgrade(self);
-        self.ground.runtime.spawn(async move {
-            let mut ticks = tokio::time::interval(SWEEP_INTERVAL);
-            for turn in 0.. {
-                ticks.tick().await;
-                let Some(endpoints) = endpoints.upgrade() else {
-                    return;
-                };
-                // It only fails when the agent is shutting down.
-                let _ = tokio::task::spawn_blocking(move || endpoints.sweep(turn)).await;
-            }
+        let watch = SandboxWatch::open();
+        let watch = watch.map_err(|error| {
+            self.ground.warn(format!(
+                "what happens in sandboxes is seen late, or not at all: {error}"
+            ));
         });
+        self.attend_all();
+        let endpoints = Arc::downgrade(self);
+        let attending = std::thread::Builder::new()
+            .name("sandboxes".into())
+            .spawn(move || essential(|| attend(&endpoints, watch.ok().as_ref())));
         let events = self.ground.switch.events();
         let endpoints = Arc::downgrade(self);
-        let watch = move || {
+        let take_events = move || {
             while let Ok(event) = events.recv() {
                 let Some(endpoints) = endpoints.upgrade() else {
                     return;
@@ -44,12 +46,12 @@ impl Endpoints {
                 endpoints.take_event(event);
             }
         };
-        let watching = std::thread::Builder::new()
+        let told = std::thread::Builder::new()
             .name("port-events".into())
-            .spawn(|| essential(watch));
-        if let Err(error) = watching {
+            .spawn(|| essential(take_events));
+        if let Err(error) = attending.and(told) {
             self.ground.warn(format!(
-                "endpoints whose link was deleted will stay: {error}"
+                "endpoints whose sandbox goes, or whose link was deleted, will stay: {error}"
             ));
         }
     }
@@ -82,6 +84,18 @@ impl Endpoints {
         }
     }
 
+    /// How long nobody looks where nothing is heard: a sandbox that is known by a process ends without a word.
+    fn patience(&self) -> Duration {
+        let of_process = |(_, attached, _): &(Place, Attached, NetnsId)| {
+            let path = attached.record.sandbox.as_deref();
+            path.is_some_and(|path| path.starts_with("/proc"))
+        };
+        match self.foreign().iter().any(of_process) {
+            true => OF_PROCESS_INTERVAL,
+            false => SWEEP_INTERVAL,
+        }
+    }
+
     /// A rack of sandboxes may go at once, and the kernel takes its time for a handful of links together.
     fn sweep(&self, turn: usize) {
         self.note_some_moves(turn);
@@ -107,17 +121,7 @@ impl Endpoints {
         }
     }
 
-    fn port_gone(&self, port: PortId) {
-        for place in self.networks.places() {
-            if let Some(attached) = place.seats.behind(port)
-                && !matches!(attached.record.owner, Owner::Container(_))
-            {
-                self.lose(&place, &attached);
-            }
-        }
-    }
-
-    fn lose(&self, place: &Place, attached: &Attached) {
+    pub(super) fn lose(&self, place: &Place, attached: &Attached) {
         tracing::info!(
             endpoint = attached.record.name,
             network = place.record.name,
@@ -148,6 +152,40 @@ impl Endpoints {
     }
 }
 
+/// Until there are no endpoints any more.
+fn attend(endpoints: &Weak<Endpoints>, watch: Option<&SandboxWatch>) {
+    let mut swept = Instant::now();
+    let mut due = swept;
+    for turn in 0.. {
+        while let Some(left) = due.checked_duration_since(Instant::now()) {
+            let stir = hear(watch, left);
+            let Some(endpoints) = endpoints.upgrade() else {
+                return;
+            };
+            endpoints.follow(&stir);
+            if stir.mounts {
+                due = due.min(swept + MOUNTS_INTERVAL);
+            }
+        }
+        let Some(endpoints) = endpoints.upgrade() else {
+            return;
+        };
+        endpoints.sweep(turn);
+        swept = Instant::now();
+        due = swept + endpoints.patience();
+    }
+}
+
+fn hear(watch: Option<&SandboxWatch>, limit: Duration) -> Stir {
+    match watch.map(|watch| watch.wait(limit)) {
+        Some(Ok(stir)) => return stir,
+        Some(Err(error)) => tracing::warn!(%error, "what happens in sandboxes is not heard"),
+        None => {}
+    }
+    std::thread::sleep(limit);
+    Stir::default()
+}
+
 pub(crate) fn leads_to(path: &Path, sandbox: NetnsId) -> bool {
     netns_id(path).is_ok_and(|id| id == sandbox)
 }
@@ -161,4 +199,7 @@ fn foreign(attached: &Attached) -> Option<NetnsId> {
 }
 
 const SWEEP_INTERVAL: Duration = Duration::from_secs(5);
+const OF_PROCESS_INTERVAL: Duration = Duration::from_millis(500);
+/// While containers come and go there is a mount for each.
+const MOUNTS_INTERVAL: Duration = Duration::from_millis(250);
 const HANDFUL: usize = 32;

@@ -10,8 +10,8 @@
 //!   (RFC 9000 §9); the others are dialed anew by hosts that have heard of the new address.
 //! - VXLAN sockets on an address that is gone: their tunnels are opened again from the one there is.
 //! - A link carries longer or shorter packets: VXLAN tunnels are told. QUIC finds out by itself.
-//! - A gateway's address is gone from its host link, by hand or with IPv6 that was switched off: it is put back, since
-//!   published ports and the containers' way out end with it. A link that somebody took down is left so.
+//! - A host link is not as the agent made it, or the host does not forward any more: that is put right, since published ports
+//!   and the containers' way out end with it ([`Networks::mend_host_links`](crate::networks::Networks::mend_host_links)).
 //!
 //! Where the host is the signer, three things move with it: the place where hosts join, the place where they renew
 //! certificates, and the etcd that it runs.
@@ -73,7 +73,11 @@ impl Follower {
     /// Makes the tunnels fit the links; `false` where something is still to be done.
     fn follow_underlay(&self) -> Result<bool, NetlinkError> {
         let own = own_addresses()?;
-        self.networks.restore_gateways(&own)?;
+        if self.networks.mend_host_links()? {
+            // Somebody may do it again and again; it is not to keep the agent busy.
+            std::thread::sleep(MEND_PAUSE);
+        }
+        self.networks.keep_forwarding();
         let member = self.sharing.member();
         let is_in_place = member
             .as_deref()
@@ -148,5 +152,6 @@ fn address_of_the_way(member: &Member) -> Option<IpAddr> {
     address.filter(|address| !address.is_loopback())
 }
 
+const MEND_PAUSE: Duration = Duration::from_millis(200);
 /// How long an address may take until it can be used, as IPv6's duplicate address detection makes it (RFC 4862 §5.4).
 const LOOK_AGAIN: Duration = Duration::from_millis(200);

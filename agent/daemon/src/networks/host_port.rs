@@ -8,17 +8,14 @@
 //! Containers outlive the agent, and so do rules, settings and host links ([`super::host_link`]) where there is something left
 //! that they are for.
 
-use std::collections::BTreeSet;
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use agent_core::record::NetworkRecord;
 use agent_host::firewall::Disturbance;
-use agent_host::netlink::{Netlink, NetlinkError, configure_host_link};
+use agent_host::netlink::NetlinkError;
 use switch_io::{AddPort, OpenTap};
 
-use super::host_link::host_link;
 use super::{HostPort, Network, Networks};
 use crate::locks::lock;
 use crate::publishing::Unsettled;
@@ -104,7 +101,7 @@ impl Networks {
             return self.close_host_ports(&why.to_string());
         }
         // They may have lost something while no agent ran.
-        if let Err(error) = self.look_over(&open) {
+        if let Err(error) = self.mend_host_links() {
             self.ground.warn(error.to_string());
         }
     }
@@ -132,7 +129,7 @@ impl Networks {
         closed.map(|network| Arc::clone(&network.record)).collect()
     }
 
-    fn open_one(
+    pub(super) fn open_one(
         &self,
         record: &Arc<NetworkRecord>,
         ready: Result<(), Unsettled>,
@@ -255,43 +252,6 @@ impl Networks {
             // Our own table still stands.
             Disturbance::DockerUser | Disturbance::Firewalld => self.ground.warn(why.to_string()),
         }
-    }
-
-    /// Gives host links back the addresses that they lost, all of those that the host has being `own`.
-    pub(crate) fn restore_gateways(&self, own: &BTreeSet<IpAddr>) -> Result<(), NetlinkError> {
-        let hurt: Vec<_> = {
-            let table = lock(&self.table);
-            let open = table
-                .present()
-                .filter(|network| network.ways.host.is_some());
-            let hurt = open.filter(|network| {
-                let gateways = network.record.gateway_addresses();
-                gateways.iter().any(|gateway| !own.contains(gateway))
-            });
-            hurt.map(|network| Arc::clone(&network.record)).collect()
-        };
-        self.look_over(&hurt)
-    }
-
-    /// Gives host links what they shall have.
-    fn look_over(&self, records: &[Arc<NetworkRecord>]) -> Result<(), NetlinkError> {
-        if records.is_empty() {
-            return Ok(());
-        }
-        let mut netlink = Netlink::open()?;
-        for record in records {
-            let wanted = host_link(record);
-            if !netlink.link_by_name(&wanted.name).is_ok_and(|link| link.up) {
-                continue;
-            }
-            if let Err(error) = configure_host_link(&mut netlink, &wanted) {
-                self.ground.warn(format!(
-                    "network {:?} lost its gateway's address: {error}",
-                    record.name
-                ));
-            }
-        }
-        Ok(())
     }
 }
 

@@ -13,6 +13,7 @@
 mod create;
 mod host_link;
 mod host_port;
+mod mend;
 mod names;
 mod patch;
 mod remove;

@@ -192,6 +192,25 @@ impl Filter {
         self.settle()
     }
 
+    /// Lets the host forward again where networks need it and somebody else has turned it off. What was forwarded before for
+    /// others than networks is not from then on: that is what he wanted.
+    pub(crate) fn keep_forwarding(&self) -> Result<(), Unsettled> {
+        let needed = {
+            let wanted = lock(&self.wanted);
+            match wanted.has_left {
+                true => Families::default(),
+                false => wanted.needed(),
+            }
+        };
+        if !self.stands() || self.settings.is_forwarding(needed) {
+            return Ok(());
+        }
+        tracing::warn!(
+            "forwarding was turned off by somebody else, and is on again for the networks here"
+        );
+        self.open()
+    }
+
     /// Whether host ports may be open.
     pub(crate) fn stands(&self) -> bool {
         self.stands.load(Ordering::Acquire)

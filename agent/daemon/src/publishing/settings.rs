@@ -54,6 +54,15 @@ impl Settings {
         *lock(&self.record) = before;
     }
 
+    /// Whether the host forwards what is needed.
+    pub(super) fn is_forwarding(&self, needed: Families) -> bool {
+        let missing = |ipv6| {
+            let changes = sysctl::forwarding_changes(ipv6);
+            changes.iter().any(|change| change.is_forwarding(ipv6))
+        };
+        !(needed.ipv4 && missing(false) || needed.ipv6 && missing(true))
+    }
+
     /// Adds to the record what has to change so that the host forwards.
     pub(super) fn plan(&self, needed: Families) -> Vec<SysctlChange> {
         let changes = sysctl::forwarding_changes(needed.ipv6);

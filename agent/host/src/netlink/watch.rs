@@ -1,4 +1,4 @@
-//! Noticing that links or addresses of a network namespace changed.
+//! Noticing that links, addresses or forwarding of a network namespace changed.
 
 use std::io;
 use std::time::Duration;
@@ -10,7 +10,7 @@ use rustix::io::Errno;
 
 use super::error::NetlinkError;
 
-/// Listens to the kernel's notifications about links and addresses. They only say that it is time to look again.
+/// Listens to the kernel's notifications about links, addresses and forwarding. They only say that it is time to look again.
 #[derive(Debug)]
 pub struct LinkWatch {
     socket: Socket,
@@ -22,7 +22,7 @@ impl LinkWatch {
         let open = || -> io::Result<Socket> {
             let mut socket = Socket::new(NETLINK_ROUTE)?;
             socket.bind(&SocketAddr::new(0, 0))?;
-            for group in [RTNLGRP_LINK, RTNLGRP_IPV4_IFADDR, RTNLGRP_IPV6_IFADDR] {
+            for group in GROUPS {
                 socket.add_membership(group)?;
             }
             socket.set_non_blocking(true)?;
@@ -66,8 +66,18 @@ impl LinkWatch {
 
 // linux/rtnetlink.h
 pub(super) const RTNLGRP_LINK: u32 = 1;
-const RTNLGRP_IPV4_IFADDR: u32 = 5;
-const RTNLGRP_IPV6_IFADDR: u32 = 9;
+pub(super) const RTNLGRP_IPV4_IFADDR: u32 = 5;
+pub(super) const RTNLGRP_IPV6_IFADDR: u32 = 9;
+/// Of all kernel settings these alone are told of: forwarding, and a few beside it.
+const RTNLGRP_IPV4_NETCONF: u32 = 24;
+const RTNLGRP_IPV6_NETCONF: u32 = 25;
+const GROUPS: [u32; 5] = [
+    RTNLGRP_LINK,
+    RTNLGRP_IPV4_IFADDR,
+    RTNLGRP_IPV6_IFADDR,
+    RTNLGRP_IPV4_NETCONF,
+    RTNLGRP_IPV6_NETCONF,
+];
 /// An address that is replaced goes and comes within a few milliseconds.
-const SETTLE: Duration = Duration::from_millis(30);
+pub(super) const SETTLE: Duration = Duration::from_millis(30);
 const RECEIVE_BYTES: usize = 32 * 1024;

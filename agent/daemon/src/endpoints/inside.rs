@@ -1,0 +1,182 @@
+//! What happens to an endpoint's link inside its sandbox.
+//!
+//! # Theory of operation
+//!
+//! The agent hears of every change of links and addresses in the sandboxes that it attached ([`SandboxWatch`]), and looks there:
+//!
+//! - A link that was deleted in a sandbox that goes on is made again, with its MAC, addresses and routes. So it is with the next
+//!   that was deleted, but not one that was moved away before: its owner may have put another in its place.
+//! - What the owner of a sandbox set there himself stays: an MTU, a MAC, a name, addresses, a link that is down. It is told in the
+//!   log, and shown with the endpoint as long as it is so.
+//!
+//! Who floods the agent with changes in one sandbox gets one look for each [`Stir`]; where the kernel drops messages, all sandboxes are
+//! looked at with the next sweep.
+
+use std::collections::BTreeSet;
+
+use agent_core::endpoint::{LinkState, changed};
+use agent_core::record::{EndpointRecord, NetworkRecord, Owner};
+use agent_host::netlink::{Netlink, NetlinkError, Stir};
+use agent_host::{Netns, find_ways};
+use switch_core::PortId;
+
+use super::moved::place_of;
+use super::{Endpoints, Place, open_sandbox};
+use crate::seats::{Attached, Plug};
+
+impl Endpoints {
+    /// Hears of the endpoint's sandbox from now on.
+    pub(super) fn attend(&self, place: &Place, attached: &Attached) {
+        let Some((netns, _)) = in_sandbox(attached) else {
+            return;
+        };
+        match Netlink::open().and_then(|mut own| own.number(&netns)) {
+            Ok(number) => place.seats.attend(&attached.record.id, number),
+            Err(error) => {
+                let endpoint = &attached.record.name;
+                tracing::debug!(endpoint, %error, "changes in a sandbox are not seen");
+            }
+        }
+    }
+
+    /// The same of all endpoints that there are.
+    pub(super) fn attend_all(&self) {
+        for (place, attached) in self.all() {
+            self.attend(&place, &attached);
+        }
+    }
+
+    /// Looks where something happened.
+    pub(super) fn follow(&self, stir: &Stir) {
+        if *stir == Stir::default() {
+            return;
+        }
+        for (place, attached) in self.all() {
+            let is_engines = matches!(attached.record.owner, Owner::Engine(_));
+            let number = attached.plug.number;
+            let is_there = number.is_some_and(|number| stir.sandboxes.contains(&number));
+            if is_there || stir.overrun || (stir.own && is_engines) {
+                self.look(&place, &attached);
+                self.look_inside(&place, &attached);
+            }
+        }
+    }
+
+    /// Notes what the sandbox's owner changed at the link.
+    fn look_inside(&self, place: &Place, attached: &Attached) {
+        let record = &attached.record;
+        let Some((netns, link)) = in_sandbox(attached) else {
+            return;
+        };
+        // One that has gone meanwhile is told elsewhere.
+        let Ok(found) = found(&netns, &link) else {
+            return;
+        };
+        let given = given(&place.record, record, &attached.plug);
+        let changes = changed(&given, &found);
+        if !place.seats.note_changed(&record.id, &changes) {
+            return;
+        }
+        let (endpoint, network) = (&record.name, &place.record.name);
+        if changes.is_empty() {
+            tracing::info!(endpoint, network, "link is as it was given again");
+        }
+        for change in changes {
+            tracing::info!(endpoint, network, "link {change}, by its sandbox's owner");
+        }
+    }
+
+    /// A link was deleted behind the agent's back, or has gone with its namespace.
+    pub(super) fn port_gone(&self, port: PortId) {
+        if self.networks.host_port_gone(port) {
+            return;
+        }
+        for place in self.networks.places() {
+            let Some(attached) = place.seats.behind(port) else {
+                continue;
+            };
+            let is_home = attached.record.moved.is_none();
+            match &attached.record.owner {
+                Owner::Container(_) | Owner::Sandbox(_) if is_home => self.mend(&place, &attached),
+                Owner::Sandbox(_) | Owner::Engine(_) => self.lose(&place, &attached),
+                Owner::Container(_) => {}
+            }
+        }
+    }
+
+    /// Makes the endpoint's link again, where its sandbox goes on. That of a container ends when the container is seen to.
+    fn mend(&self, place: &Place, attached: &Attached) {
+        let (id, owner) = (&attached.record.id, &attached.record.owner);
+        let Some(home) = home(attached) else {
+            if matches!(owner, Owner::Sandbox(_)) {
+                self.lose(place, attached);
+            }
+            return;
+        };
+        let _turn = self.turns.take(owner.clone());
+        let is_same = |now: &Attached| now.plug.port == attached.plug.port;
+        // It may have gone before the turn came.
+        let Some(dead) = place.seats.get(id).filter(is_same) else {
+            return;
+        };
+        if let Some(removed) = self.unplug(place, &dead) {
+            let network = &place.record.id;
+            self.networks.add_gone(network, &removed.counters());
+        }
+        let record = &dead.record;
+        let (endpoint, network) = (&record.name, &place.record.name);
+        match self.plug(place, record, &home, home.id()) {
+            Ok(link) => {
+                self.listen();
+                tracing::warn!(
+                    endpoint,
+                    network,
+                    link,
+                    "link was deleted in its sandbox, and is there again"
+                );
+                if let Some(made) = place.seats.get(id) {
+                    self.attend(place, &made);
+                }
+            }
+            Err(why) => {
+                self.ground.warn(format!(
+                    "endpoint {endpoint:?} on network {network:?} has no link, because it was deleted in its sandbox and {why}; detach it and attach it again"
+                ));
+                place.seats.plug(id, Plug::nowhere(&dead.plug));
+            }
+        }
+    }
+}
+
+/// The sandbox that the endpoint was attached in, as long as there is a way to it.
+fn home(attached: &Attached) -> Option<Netns> {
+    let sandbox = attached.plug.sandbox?;
+    let path = find_ways(&BTreeSet::from([sandbox])).remove(&sandbox)?;
+    let netns = open_sandbox(&path).ok()?;
+    (netns.id() == sandbox).then_some(netns)
+}
+
+/// The sandbox and the link in it, unless that is elsewhere or an engine's.
+fn in_sandbox(attached: &Attached) -> Option<(Netns, String)> {
+    let (netns, link) = place_of(attached)?.ok()?;
+    let is_home = attached.plug.sandbox == Some(netns.id()) && !netns.is_own();
+    is_home.then_some((netns, link))
+}
+
+fn found(netns: &Netns, link: &str) -> Result<LinkState, NetlinkError> {
+    let mut inside = Netlink::open_in(netns)?;
+    inside.state(link)
+}
+
+fn given(network: &NetworkRecord, record: &EndpointRecord, plug: &Plug) -> LinkState {
+    let addresses = record.addresses().into_iter();
+    LinkState {
+        name: record.link.clone().unwrap_or_else(|| plug.link.clone()),
+        mac: Some(record.mac),
+        mtu: u32::from(network.mtu),
+        up: true,
+        addresses: addresses
+            .filter_map(|address| network.on_link(address))
+            .collect(),
+    }
+}
