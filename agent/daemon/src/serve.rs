@@ -13,7 +13,7 @@ use rustix::fs::Mode;
 use tokio::net::UnixListener;
 
 use crate::agent::Agent;
-use crate::api_server::{Peer, router};
+use crate::api_server::{self, BLOCKING_THREADS_MAX, Peer, router};
 use crate::config::{AgentOptions, Config, DockerOptions, ReadConfig};
 use crate::guardian::Held;
 use crate::signals::Signals;
@@ -150,9 +150,9 @@ where
     tracing::info!(socket = %socket.display(), "agent ready");
     held.tell_ready();
     let companion = tokio::spawn(companion(Beside::of(&agent)));
-    let router = router(agent.clone()).into_make_service_with_connect_info::<Peer>();
+    let router = router(agent.clone());
     tokio::select! {
-        served = axum::serve(listener, router) => served?,
+        () = api_server::serve(listener, router) => {}
         signal = signals.told_to_stop() => tracing::info!(signal, "agent stops; containers go on"),
         () = held.guardian_gone() => tracing::error!("the agent's guardian has gone: the agent stops, containers go on; start it again"),
     }
@@ -233,5 +233,3 @@ const SOLE: &str = "listen/sole";
 const SOCKET_MODE: u32 = 0o660;
 /// Of a directory that is made for the socket: the group has to get there.
 const DIRECTORY_MODE: u32 = 0o755;
-/// Each waiting `stop` and each followed log keeps one.
-const BLOCKING_THREADS_MAX: usize = 256;

@@ -14,7 +14,7 @@ pub mod netlink;
 pub mod publish;
 pub mod sysctl;
 
-pub use limits::{RaiseLimit, raise_open_files};
+pub use limits::{FewFiles, RaiseLimit, check_open_files, raise_open_files};
 pub use namespace::{EnterNetns, Netns, NetnsId, OpenNetns, netns_id};
 pub use rights::{MissingRights, check_rights};
 pub use sole::{BeSole, Holder, Sole, holder};

@@ -22,6 +22,7 @@ mod held;
 mod hostile;
 mod install;
 mod isolation;
+mod limits;
 mod neighbours;
 mod netavark;
 mod openapi;

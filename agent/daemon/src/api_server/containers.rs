@@ -5,15 +5,16 @@ use std::sync::Arc;
 use agent_api::{
     ApiError, Attached, ContainerCreate, ContainerDetail, ContainerSummary, Created, Exec, Stop,
 };
-use axum::Json;
 use axum::extract::{Path, Query, State};
 use axum::response::{IntoResponse, Response};
+use axum::{Extension, Json};
 use serde::Deserialize;
 use utoipa::IntoParams;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::reply::{Body, Refusal, Reply, blocking, held, lines};
+use super::waiters::Waiters;
 use crate::agent::Agent;
 
 pub(super) fn routes() -> OpenApiRouter<Arc<Agent>> {
@@ -107,9 +108,11 @@ async fn start(State(agent): State<Arc<Agent>>, Path(name): Path<String>) -> Rep
     responses((status = 200), (status = "default", body = ApiError)))]
 async fn stop(
     State(agent): State<Arc<Agent>>,
+    Extension(waiters): Extension<Waiters>,
     Path(name): Path<String>,
     Body(request): Body<Stop>,
 ) -> Reply<()> {
+    let _place = waiters.take()?;
     blocking(agent, move |agent| agent.containers.stop(&name, request))
         .await
         .map(Json)
@@ -142,12 +145,17 @@ struct LogsQuery {
     responses((status = 200, body = String, content_type = "application/x-ndjson"), (status = "default", body = ApiError)))]
 async fn logs(
     State(agent): State<Arc<Agent>>,
+    Extension(waiters): Extension<Waiters>,
     Path(name): Path<String>,
     Query(query): Query<LogsQuery>,
 ) -> Result<Response, Refusal> {
+    let place = query.follow.then(|| waiters.take()).transpose()?;
     let written = blocking(agent, move |agent| {
         agent.containers.logs(&name, query.follow, query.tail)
     })
     .await?;
-    Ok(lines(written, String::into_bytes))
+    Ok(lines(written, move |line| {
+        let _ = &place;
+        String::into_bytes(line)
+    }))
 }

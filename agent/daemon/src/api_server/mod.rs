@@ -1,6 +1,7 @@
 //! The REST API on the agent's unix socket: one file per noun, each handler a call into the agent.
 
 mod cluster;
+mod connections;
 mod containers;
 mod document;
 mod endpoints;
@@ -8,16 +9,19 @@ mod networks;
 mod peer;
 mod reply;
 mod system;
+mod waiters;
 
 use std::sync::Arc;
 
-use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::middleware::{from_fn, from_fn_with_state};
+use axum::{Extension, Router};
 use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 
+pub(crate) use connections::serve;
 pub(crate) use peer::Peer;
+pub(crate) use waiters::BLOCKING_THREADS_MAX;
 
 use crate::agent::Agent;
 
@@ -38,6 +42,7 @@ pub(crate) fn router(agent: Arc<Agent>) -> Router {
         .fallback(reply::no_such_route)
         .layer(from_fn_with_state(agent.clone(), peer::refuse_containers))
         .layer(from_fn(reply::in_one_shape))
+        .layer(Extension(waiters::Waiters::default()))
         .layer(DefaultBodyLimit::max(reply::BODY_LEN_MAX))
         .with_state(agent)
 }

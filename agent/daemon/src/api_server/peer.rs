@@ -8,12 +8,10 @@ use std::sync::Arc;
 
 use agent_api::{ApiError, ErrorKind};
 use agent_container::PidNamespace;
-use axum::extract::connect_info::Connected;
 use axum::extract::{ConnectInfo, Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use axum::serve::IncomingStream;
-use tokio::net::UnixListener;
+use tokio::net::UnixStream;
 
 use super::reply::blocking;
 use crate::agent::Agent;
@@ -27,13 +25,11 @@ pub(crate) enum Peer {
     Unknown,
 }
 
-impl Connected<IncomingStream<'_, UnixListener>> for Peer {
-    fn connect_info(stream: IncomingStream<'_, UnixListener>) -> Self {
-        Self::of(stream.io().peer_cred().ok().and_then(|peer| peer.pid()))
-    }
-}
-
 impl Peer {
+    pub(super) fn of_stream(stream: &UnixStream) -> Self {
+        Self::of(stream.peer_cred().ok().and_then(|peer| peer.pid()))
+    }
+
     /// Of the process id that the kernel names. It is looked at now: later it may be another's.
     pub(crate) fn of(pid: Option<i32>) -> Self {
         match pid {

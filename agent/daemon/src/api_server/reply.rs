@@ -1,6 +1,7 @@
 //! How a call into the agent becomes an HTTP response.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use agent_api::{ApiError, ErrorKind};
 use axum::Json;
@@ -15,6 +16,7 @@ use http_body_util::channel::Channel;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::sync::mpsc;
+use tokio::time::timeout;
 
 use crate::agent::Agent;
 
@@ -44,7 +46,15 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Body<T> {
     type Rejection = Refusal;
 
     async fn from_request(request: Request, state: &S) -> Result<Self, Refusal> {
-        match Json::<T>::from_request(request, state).await {
+        let read = timeout(BODY_PATIENCE, Json::<T>::from_request(request, state));
+        let Ok(read) = read.await else {
+            let patience = BODY_PATIENCE.as_secs();
+            return Err(Refusal(ApiError::new(
+                ErrorKind::Invalid,
+                format!("the body did not come within {patience} s; send it at once"),
+            )));
+        };
+        match read {
             Ok(Json(body)) => Ok(Self(body)),
             Err(rejection) if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE => {
                 Err(Refusal(ApiError::new(
@@ -164,4 +174,6 @@ fn one_line(text: &str) -> String {
 const LINES_BUFFERED: usize = 16;
 /// All ports of both protocols published, each by itself, are two thirds of this.
 pub(super) const BODY_LEN_MAX: usize = 16 << 20;
+/// Sixteen MiB take a fraction of a second on a unix socket.
+const BODY_PATIENCE: Duration = Duration::from_secs(10);
 const SAID_LEN_MAX: usize = 4096;

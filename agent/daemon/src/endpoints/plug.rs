@@ -6,10 +6,10 @@ use std::sync::Arc;
 
 use agent_core::endpoint::Attach;
 use agent_core::record::{EndpointRecord, NetnsId, NetworkRecord, Owner};
-use agent_host::Netns;
 use agent_host::netlink::{
     LinkName, Neighbor, Netlink, NetlinkError, SandboxLink, configure_sandbox,
 };
+use agent_host::{Netns, check_open_files};
 use switch_core::{Mac, PortId};
 use switch_io::{FramePort, set_persistent};
 
@@ -36,6 +36,7 @@ impl Endpoints {
             .run(|| open_tap(network.tap_driver(), &tap_name(&record.id)))
             .map_err(|error| failed(&error))?
             .map_err(|error| failed(&error))?;
+        check_open_files(tap.port.as_fd()).map_err(|error| failed(&error))?;
         let ifindex = tap.ifindex;
         let mut plug = self.occupy(place, record, tap.port, Some(sandbox))?;
         let configured = match is_handed_over(record, netns) {

@@ -34,6 +34,7 @@ fn no_connection_reaches_another_network_while_the_agent_is_killed_stopped_and_s
         for signal in [Signal::KILL, Signal::TERM, Signal::KILL, Signal::TERM] {
             host.stop_agent(signal);
             host.launch();
+            host.kill_agent_proper();
             // As long as a first packet that was sent again may take.
             std::thread::sleep(Duration::from_millis(1200));
         }

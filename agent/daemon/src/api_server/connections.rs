@@ -1,0 +1,76 @@
+//! Connections to the API: how many there may be, and how long a client may take to say what it wants.
+//!
+//! Whoever is one too many is told so at once. A client that says nothing is let go, so that a crowd of those keeps nobody out
+//! for long.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use agent_api::{ApiError, ErrorKind};
+use axum::Router;
+use axum::extract::{ConnectInfo, Request};
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::{Service, service_fn};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use super::peer::Peer;
+
+/// Serves the API until dropped; answers that have begun go on.
+pub(crate) async fn serve(listener: UnixListener, router: Router) {
+    let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    let api = TowerToHyperService::new(router);
+    loop {
+        let stream = match listener.accept().await {
+            Ok((stream, _)) => stream,
+            Err(error) => {
+                tracing::warn!(%error, "a client of the API waits");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+                continue;
+            }
+        };
+        match Arc::clone(&places).try_acquire_owned() {
+            Ok(place) => drop(tokio::spawn(answer(stream, api.clone(), place))),
+            Err(_) => refuse(&stream),
+        }
+    }
+}
+
+async fn answer(stream: UnixStream, api: TowerToHyperService<Router>, place: OwnedSemaphorePermit) {
+    let peer = Peer::of_stream(&stream);
+    let service = service_fn(move |mut request: Request<Incoming>| {
+        request.extensions_mut().insert(ConnectInfo(peer.clone()));
+        api.call(request)
+    });
+    let served = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEADERS_PATIENCE)
+        .serve_connection(TokioIo::new(stream), service);
+    if let Err(error) = served.await {
+        tracing::debug!(%error, "a client of the API hung up, or said nothing");
+    }
+    drop(place);
+}
+
+fn refuse(stream: &UnixStream) {
+    let why = format!(
+        "{CONNECTIONS_MAX} clients are connected to the agent already; try again when one of them has its answer"
+    );
+    let error = ApiError::new(ErrorKind::Exhausted, why);
+    let body = serde_json::to_string(&error).unwrap_or_default();
+    let (status, length) = (error.kind.status(), body.len());
+    let answer = format!(
+        "HTTP/1.1 {status} Insufficient Storage\r\ncontent-type: application/json\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{body}"
+    );
+    // A new connection takes that much at once, or is gone.
+    let _ = stream.try_write(answer.as_bytes());
+}
+
+/// More than may wait ([`super::waiters`]).
+const CONNECTIONS_MAX: usize = 1024;
+const HEADERS_PATIENCE: Duration = Duration::from_secs(10);
+/// No descriptor was free, for example.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
