@@ -121,6 +121,30 @@ impl Seats {
         own.map(Endpoint::seen).collect()
     }
 
+    /// Those of them that `is_wanted`.
+    pub(crate) fn attached_by(
+        &self,
+        is_wanted: impl Fn(&EndpointRecord, &Plug) -> bool,
+    ) -> Vec<Attached> {
+        let table = lock(&self.0);
+        let wanted = table
+            .there()
+            .filter(|endpoint| is_wanted(&endpoint.record, &endpoint.plug));
+        wanted.map(Endpoint::seen).collect()
+    }
+
+    /// The sandboxes that somebody else made, by the paths by which they are known.
+    pub(crate) fn foreign_sandboxes(&self) -> Vec<(NetnsId, Option<PathBuf>)> {
+        let table = lock(&self.0);
+        let foreign = table
+            .there()
+            .filter_map(|endpoint| match endpoint.record.owner {
+                Owner::Sandbox(sandbox) => Some((sandbox, endpoint.record.sandbox.clone())),
+                Owner::Container(_) | Owner::Engine(_) => None,
+            });
+        foreign.collect()
+    }
+
     /// Whether there is one, be it coming or going.
     pub(crate) fn has(&self, id: &str) -> bool {
         lock(&self.0).endpoints.contains_key(id)

@@ -46,7 +46,10 @@ fn clients_that_wait_for_a_container_keep_nobody_from_asking() {
 #[test]
 fn clients_that_say_nothing_are_let_go_and_one_too_many_is_told() {
     let host = Host::start();
-    let silent: Vec<UnixStream> = (0..CONNECTIONS_MAX).map(|_| said(&host, "GET /")).collect();
+    // One that does not say all is told.
+    let slow = "POST /v1/networks HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 9\r\n\r\n{";
+    let slow = said(&host, slow);
+    let silent: Vec<UnixStream> = (1..CONNECTIONS_MAX).map(|_| said(&host, "GET /")).collect();
     let refused = eventually(STEP, "there are too many", || {
         let answer = answer_of(&said(&host, ""), Duration::from_secs(1));
         answer.contains("507").then_some(answer)
@@ -57,9 +60,7 @@ fn clients_that_say_nothing_are_let_go_and_one_too_many_is_told() {
         let asked = host.try_api("GET", "/v1/version", None);
         asked.ok().filter(|reply| reply.status == 200)
     });
-    // One that does not say all is told.
-    let slow = "POST /v1/networks HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 9\r\n\r\n{";
-    let answer = answer_of(&said(&host, slow), STEP);
+    let answer = answer_of(&slow, STEP);
     assert!(answer.contains("the body did not come within"), "{answer}");
     drop(silent);
 }
@@ -96,6 +97,10 @@ fn an_agent_that_may_open_no_more_files_says_so_and_goes_on() {
     let netns = Netns::new("last");
     let output = attach(&host, "last", &netns);
     assert!(output.contains("\"id\""), "{output}");
+    drop((attached, netns));
+    eventually(STEP, "their endpoints are gone", || {
+        (host.network("bridge").endpoints.len() == 2).then_some(())
+    });
 }
 
 /// What the API says.

@@ -51,11 +51,14 @@ impl Endpoints {
         if *stir == Stir::default() {
             return;
         }
-        for (place, attached) in self.all() {
-            let is_engines = matches!(attached.record.owner, Owner::Engine(_));
-            let number = attached.plug.number;
-            let is_there = number.is_some_and(|number| stir.sandboxes.contains(&number));
-            if is_there || stir.overrun || (stir.own && is_engines) {
+        let is_concerned = |record: &EndpointRecord, plug: &Plug| {
+            let is_engines = matches!(record.owner, Owner::Engine(_));
+            let number = plug.number.as_ref();
+            let is_there = number.is_some_and(|number| stir.sandboxes.contains(number));
+            is_there || stir.overrun || (stir.own && is_engines)
+        };
+        for place in self.networks.places() {
+            for attached in place.seats.attached_by(is_concerned) {
                 self.look(&place, &attached);
                 self.look_inside(&place, &attached);
             }

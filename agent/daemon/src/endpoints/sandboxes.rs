@@ -6,8 +6,8 @@
 //! process's, whose end nobody tells, and every few seconds in any case. Where none does, the sandbox lives on if another
 //! path does, of a mount or of a process, and is known by that one from then on.
 
-use std::collections::BTreeSet;
-use std::path::Path;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
@@ -86,19 +86,16 @@ impl Endpoints {
 
     /// How long nobody looks where nothing is heard: a sandbox that is known by a process ends without a word.
     fn patience(&self) -> Duration {
-        let of_process = |(_, attached, _): &(Place, Attached, NetnsId)| {
-            let path = attached.record.sandbox.as_deref();
-            path.is_some_and(|path| path.starts_with("/proc"))
-        };
-        match self.foreign().iter().any(of_process) {
+        let known = self.foreign_sandboxes();
+        let of_process = |path: &PathBuf| path.starts_with("/proc");
+        match known.values().flatten().any(of_process) {
             true => OF_PROCESS_INTERVAL,
             false => SWEEP_INTERVAL,
         }
     }
 
     /// A rack of sandboxes may go at once, and the kernel takes its time for a handful of links together.
-    fn sweep(&self, turn: usize) {
-        self.note_some_moves(turn);
+    fn sweep(&self) {
         let lost = self.lost();
         if lost.is_empty() {
             return;
@@ -132,14 +129,20 @@ impl Endpoints {
 
     /// Sandboxes to which none of the paths leads by which they are known.
     fn lost(&self) -> BTreeSet<NetnsId> {
-        let (mut lost, mut there) = (BTreeSet::new(), BTreeSet::new());
-        for (_, attached, sandbox) in self.foreign() {
-            let path = attached.record.sandbox.as_deref();
-            let leads = path.is_some_and(|path| leads_to(path, sandbox));
-            let known = if leads { &mut there } else { &mut lost };
-            known.insert(sandbox);
+        let known = self.foreign_sandboxes().into_iter();
+        let lost =
+            known.filter(|(sandbox, paths)| !paths.iter().any(|path| leads_to(path, *sandbox)));
+        lost.map(|(sandbox, _)| sandbox).collect()
+    }
+
+    fn foreign_sandboxes(&self) -> BTreeMap<NetnsId, BTreeSet<PathBuf>> {
+        let mut known: BTreeMap<NetnsId, BTreeSet<PathBuf>> = BTreeMap::new();
+        for place in self.networks.places() {
+            for (sandbox, path) in place.seats.foreign_sandboxes() {
+                known.entry(sandbox).or_default().extend(path);
+            }
         }
-        lost.difference(&there).copied().collect()
+        known
     }
 
     /// The endpoints of sandboxes that somebody else made.
@@ -154,25 +157,27 @@ impl Endpoints {
 
 /// Until there are no endpoints any more.
 fn attend(endpoints: &Weak<Endpoints>, watch: Option<&SandboxWatch>) {
-    let mut swept = Instant::now();
-    let mut due = swept;
-    for turn in 0.. {
-        while let Some(left) = due.checked_duration_since(Instant::now()) {
-            let stir = hear(watch, left);
-            let Some(endpoints) = endpoints.upgrade() else {
-                return;
-            };
-            endpoints.follow(&stir);
-            if stir.mounts {
-                due = due.min(swept + MOUNTS_INTERVAL);
-            }
-        }
+    let mut looked = Instant::now();
+    let (mut due, mut asked, mut turn) = (looked, looked, 0);
+    loop {
+        let stir = hear(watch, due.saturating_duration_since(Instant::now()));
         let Some(endpoints) = endpoints.upgrade() else {
             return;
         };
-        endpoints.sweep(turn);
-        swept = Instant::now();
-        due = swept + endpoints.patience();
+        endpoints.follow(&stir);
+        if stir.mounts {
+            due = due.min(looked + MOUNTS_INTERVAL);
+        }
+        if Instant::now() < due {
+            continue;
+        }
+        endpoints.sweep();
+        if asked.elapsed() >= SWEEP_INTERVAL {
+            endpoints.note_some_moves(turn);
+            (asked, turn) = (Instant::now(), turn + 1);
+        }
+        looked = Instant::now();
+        due = looked + endpoints.patience();
     }
 }
 
@@ -201,5 +206,5 @@ fn foreign(attached: &Attached) -> Option<NetnsId> {
 const SWEEP_INTERVAL: Duration = Duration::from_secs(5);
 const OF_PROCESS_INTERVAL: Duration = Duration::from_millis(500);
 /// While containers come and go there is a mount for each.
-const MOUNTS_INTERVAL: Duration = Duration::from_millis(250);
+const MOUNTS_INTERVAL: Duration = Duration::from_millis(400);
 const HANDFUL: usize = 32;
