@@ -167,7 +167,7 @@ fn open_checksum(
     }
     let allowed = match packet {
         Some(packet) => allows(packet, open),
-        None => start >= frame.packet_offset() && !is_inspected(frame.ethertype()),
+        None => start >= frame.packet_offset().max(START_MIN) && !is_inspected(frame.ethertype()),
     };
     if allowed {
         Ok(Some(open))
@@ -264,6 +264,8 @@ fn superframe_header_len(gso: Gso, frame: &Frame<'_>, packet: &Packet) -> Option
     u16::try_from(packet.transport + len).ok()
 }
 
+/// Linux takes no frame whose missing checksum starts earlier (`virtio_net_hdr_to_skb`: the length of an IPv4 header).
+const START_MIN: usize = 20;
 pub(crate) const TCP_CHECKSUM: u16 = 16;
 pub(crate) const UDP_CHECKSUM: u16 = 6;
 const ICMPV6_CHECKSUM: u16 = 2;

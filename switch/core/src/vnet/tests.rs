@@ -188,6 +188,26 @@ fn a_checksum_cannot_be_written_over_what_the_guard_read() {
 }
 
 #[test]
+fn a_checksum_starts_where_a_kernel_takes_it() {
+    let bytes = [
+        &[2, 0, 0, 0, 0, 9, 2, 0, 0, 0, 0, 3, 0x88, 0xb5][..],
+        &[0; 46],
+    ]
+    .concat();
+    for (start, taken) in [(13, false), (14, false), (19, false), (20, true)] {
+        let mut raw = [0; VnetHeader::LEN];
+        raw[0] = 1;
+        field(&mut raw, 6, start);
+        let open = validate(&raw, &bytes).map(|vnet| vnet.needs_checksum());
+        let expected = match taken {
+            true => Ok(true),
+            false => Err(DropReason::VnetChecksum),
+        };
+        assert_eq!(open, expected, "{start}");
+    }
+}
+
+#[test]
 fn neighbor_discovery_has_its_checksum_only_where_it_belongs() {
     let mut bytes = frame(
         &Header {
