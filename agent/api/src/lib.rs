@@ -35,8 +35,8 @@ pub use endpoint::{
 pub use error::{ApiError, ErrorKind};
 pub use network::{
     DhcpReport, Driver, FdbEntryView, FdbKind, NetworkCreate, NetworkDetail, NetworkSummary,
-    NetworkUpdate, OverlayDetail, PatchCreate, PortTotals, PortView, Pruned, Scope, TunnelView,
-    Unpruned,
+    NetworkUpdate, OverlayDetail, PatchCreate, PortTotals, PortView, Pruned, Scope, StationsReport,
+    TunnelView, Unpruned,
 };
 pub use port_mapping::{PortChoice, PortMapping, TransportProtocol};
 pub use port_run::{PortRun, port_runs, runs};

@@ -124,6 +124,9 @@ pub struct NetworkDetail {
     /// What the network's DHCP server did; absent where there is none.
     #[serde(default)]
     pub dhcp: Option<DhcpReport>,
+    /// What its switch learned; absent without one.
+    #[serde(default)]
+    pub stations: Option<StationsReport>,
     /// How the network reaches other hosts; absent where it does not.
     #[serde(default)]
     pub overlay: Option<OverlayDetail>,
@@ -138,6 +141,24 @@ pub struct NetworkDetail {
 pub struct PatchCreate {
     /// The network to join it with, by name, id or unique prefix of its id.
     pub network: String,
+}
+
+/// What a network's switch learned of stations that nobody registered, and what it had no room for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct StationsReport {
+    pub learned: u64,
+    /// Learned at another port than before.
+    pub moved: u64,
+    /// Forgotten because they were silent.
+    pub aged: u64,
+    /// Forgotten to make room in a full table.
+    pub evicted: u64,
+    /// Frames whose station belongs to another port for good.
+    pub refused: u64,
+    /// Frames whose station was not learned because its port has as many as it may.
+    pub port_full: u64,
+    /// Reports of listeners to multicast groups that found no room.
+    pub listeners_full: u64,
 }
 
 /// What a network's DHCP server did.

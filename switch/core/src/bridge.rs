@@ -291,6 +291,11 @@ impl Bridge {
         probe.write(self.config.probe_secret)
     }
 
+    /// Reports of listeners to multicast groups that found no room: their groups cost as if nobody listened.
+    pub fn listeners_full(&self) -> u64 {
+        self.groups.full()
+    }
+
     pub const fn fdb(&self) -> &Fdb {
         &self.fdb
     }

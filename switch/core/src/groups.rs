@@ -12,7 +12,7 @@
 //! Readers search a list that never changes, in the order of groups; whoever hears something new makes the next. Bounds: so
 //! many listeners on a port, so many in all; those beyond have their groups charged as before.
 
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use arc_swap::ArcSwap;
@@ -25,6 +25,8 @@ pub(crate) struct Groups {
     listeners: ArcSwap<Vec<Arc<Listener>>>,
     /// Held while the next list is made.
     turn: Mutex<()>,
+    /// Reports that found no room.
+    full: AtomicU64,
 }
 
 #[derive(Debug)]
@@ -59,6 +61,7 @@ impl Groups {
             Err(at) => {
                 let on_port = listeners.iter().filter(|known| known.port == port);
                 if listeners.len() >= LISTENERS_MAX || on_port.count() >= LISTENERS_PER_PORT_MAX {
+                    self.full.fetch_add(1, Ordering::Relaxed);
                     return;
                 }
                 let mut next = Vec::clone(&listeners);
@@ -66,6 +69,11 @@ impl Groups {
                 self.listeners.store(Arc::new(next));
             }
         }
+    }
+
+    /// Reports that found no room, so far.
+    pub(crate) fn full(&self) -> u64 {
+        self.full.load(Ordering::Relaxed)
     }
 
     /// Nobody on `port` listens to `group` any more.
@@ -193,6 +201,7 @@ mod tests {
         }
         let heard = (0..=255).filter(|n| has_listener(&groups, at(0), group(*n), TWO));
         assert_eq!(heard.count(), LISTENERS_PER_PORT_MAX);
+        assert_eq!(groups.full(), 256 - 64);
         for port in 2..100 {
             for n in 0..=255 {
                 groups.join(at(0), group(n), PortId(port));

@@ -19,6 +19,7 @@ use tokio::sync::mpsc;
 use tokio::time::timeout;
 
 use crate::agent::Agent;
+use crate::panics::contained_in;
 
 /// A failure, as its status and its one-line body.
 pub(super) struct Refusal(ApiError);
@@ -77,7 +78,9 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Body<T> {
 /// method that a route does not have.
 pub(super) async fn in_one_shape(request: Request, next: Next) -> Response {
     let (method, path) = (request.method().clone(), request.uri().path().to_owned());
-    let response = next.run(request).await;
+    let Some(response) = contained_in(next.run(request)).await else {
+        return failed_inside().into_response();
+    };
     let status = response.status();
     let is_json = response
         .headers()
@@ -113,11 +116,15 @@ pub(super) async fn blocking<T: Send + 'static>(
 ) -> Result<T, Refusal> {
     match tokio::task::spawn_blocking(move || call(&agent)).await {
         Ok(result) => result.map_err(Refusal),
-        Err(_) => Err(Refusal(ApiError::new(
-            ErrorKind::Failed,
-            "the agent failed inside this request; its log says where",
-        ))),
+        Err(_) => Err(failed_inside()),
     }
+}
+
+fn failed_inside() -> Refusal {
+    Refusal(ApiError::new(
+        ErrorKind::Failed,
+        "the agent failed inside this request; its log says where",
+    ))
 }
 
 /// A body that goes on as long as `items` come, one line each.

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use agent_api::{
     Driver, FdbEntryView, FdbKind, NetworkDetail, NetworkSummary, OverlayDetail, PortTotals,
-    PortView, Scope,
+    PortView, Scope, StationsReport,
 };
 use agent_core::find::Find;
 use agent_core::firewall::Drops;
@@ -81,6 +81,7 @@ impl Networks {
             gone: segment.filter(|_| counted).map(|_| totals(&seen.gone)),
             forwarder: segment.and_then(|segment| segment.edge.report()),
             dhcp: segment.and_then(|segment| segment.edge.dhcp()),
+            stations: segment.map(stations),
             overlay: self.overlay(&seen),
             patches: self.patched_to(&record.id),
         })
@@ -297,6 +298,19 @@ pub(super) fn summary(record: &NetworkRecord) -> NetworkSummary {
         },
         no_way_out: None,
         labels: record.labels.clone(),
+    }
+}
+
+fn stations(segment: &Segment) -> StationsReport {
+    let fdb = segment.bridge.fdb().counts();
+    StationsReport {
+        learned: fdb.learned,
+        moved: fdb.moved,
+        aged: fdb.aged,
+        evicted: fdb.evicted,
+        refused: fdb.refused,
+        port_full: fdb.port_full,
+        listeners_full: segment.bridge.listeners_full(),
     }
 }
 

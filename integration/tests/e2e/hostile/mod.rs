@@ -5,6 +5,7 @@ mod container;
 mod filter;
 mod guard;
 mod loops;
+mod macs;
 mod names;
 mod never_open;
 mod router;

@@ -273,7 +273,15 @@ fn a_port_that_is_down_has_no_carrier_and_no_part_in_its_network() {
     let [one, other] = ["one", "other"].map(|name| host.endpoint("lab", name));
     assert!(one.netns.pings(other.ipv4()));
     let port = other.detail.port.unwrap().to_string();
+    let is = |expected: &str| {
+        let ports = host.ports("lab");
+        let mut ports = ports.iter();
+        let shown = ports.find(|shown| Some(shown.port) == other.detail.port);
+        assert_eq!(shown.unwrap().state, expected);
+    };
+    is("up");
     host.tapestry(&["port", "down", "lab", &port]).ok();
+    is("down");
     carrier(&other.netns, false);
     assert!(!one.netns.pings(other.ipv4()));
     assert!(
