@@ -7,19 +7,21 @@
 //! needs it on disk waits for that after the lock: [`Kept::wait`]. The queue holds at most a few changes for each act that runs.
 
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
+use std::sync::{Arc, Mutex};
 
 use agent_store::{Change, Entry, Expected, OpenStore, RedbStore, Store, StoreError};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::locks::hold_nothing;
+use crate::locks::{hold_nothing, lock};
 use crate::panics::essential;
 
 pub(crate) struct Journal {
     store: Arc<RedbStore>,
-    queue: Sender<Waiting>,
+    queue: Sender<Item>,
+    /// Ends the rest that the writer takes.
+    rest: Mutex<Option<Sender<()>>>,
 }
 
 /// A change on its way to the disk. Dropped, it gets there all the same.
@@ -33,6 +35,17 @@ pub(crate) enum OpenJournal {
     Store(#[from] OpenStore),
     #[error("no thread to write records with: {0}")]
     Thread(std::io::Error),
+}
+
+enum Item {
+    Change(Waiting),
+    Rest(Rest),
+}
+
+/// The file is another process's from the moment that this is answered until the other channel closes.
+struct Rest {
+    begun: SyncSender<()>,
+    over: Receiver<()>,
 }
 
 struct Waiting {
@@ -64,7 +77,11 @@ impl Journal {
             .name("journal".to_owned())
             .spawn(move || essential(|| write(&writer, &waiting)))
             .map_err(OpenJournal::Thread)?;
-        Ok(Self { store, queue })
+        Ok(Self {
+            store,
+            queue,
+            rest: Mutex::default(),
+        })
     }
 
     pub(crate) fn put(&self, key: &str, record: &impl Serialize) -> Kept {
@@ -121,16 +138,32 @@ impl Journal {
         let _ = self.delete(NOTHING).wait();
     }
 
+    /// What was handed over is on disk when this returns, and the file is another process's. What is handed over from now on
+    /// waits for [`Journal::resume`].
+    pub(crate) fn rest(&self) {
+        hold_nothing();
+        let (begun, begins) = sync_channel(1);
+        let (ends, over) = channel();
+        if self.queue.send(Item::Rest(Rest { begun, over })).is_ok() {
+            let _ = begins.recv();
+        }
+        *lock(&self.rest) = Some(ends);
+    }
+
+    pub(crate) fn resume(&self) {
+        drop(lock(&self.rest).take());
+    }
+
     fn hand_over(&self, change: Result<Change, StoreError>, is_lasting: bool) -> Kept {
         let (done, kept) = sync_channel(1);
         match change {
             Ok(change) => {
                 // Without a writer the waiting end learns that it is gone.
-                let _ = self.queue.send(Waiting {
+                let _ = self.queue.send(Item::Change(Waiting {
                     change,
                     is_lasting,
                     done,
-                });
+                }));
             }
             Err(error) => {
                 let _ = done.send(Err(error));
@@ -141,28 +174,55 @@ impl Journal {
 }
 
 /// Writes what waits until there is nobody left to write for.
-fn write(store: &RedbStore, waiting: &Receiver<Waiting>) {
+fn write(store: &RedbStore, waiting: &Receiver<Item>) {
     let mut left: Vec<Change> = Vec::new();
     while let Ok(first) = waiting.recv() {
-        let mut some = vec![first];
-        some.extend(waiting.try_iter().take(CHANGES_MAX - 1));
-        left.retain(|old| some.iter().all(|new| new.change.key != old.key));
-        let new = some.iter().map(|one| &one.change);
-        let changes: Vec<_> = left.iter().chain(new).cloned().collect();
-        if store.transact(&changes).is_ok() {
-            left.clear();
-            answer(some, |_| Ok(()));
-            continue;
-        }
-        // One of them may be at fault: each for itself.
-        answer(some, |one| {
-            let done = store.transact(std::slice::from_ref(&one.change)).map(drop);
-            if done.is_err() && one.is_lasting && left.len() < LEFT_MAX {
-                left.push(one.change.clone());
+        let (mut some, mut rest) = (Vec::new(), None);
+        for item in std::iter::once(first).chain(waiting.try_iter().take(CHANGES_MAX - 1)) {
+            match item {
+                Item::Change(change) => some.push(change),
+                Item::Rest(asked) => {
+                    rest = Some(asked);
+                    break;
+                }
             }
-            done
-        });
+        }
+        if !some.is_empty() {
+            write_some(store, some, &mut left);
+        }
+        if let Some(rest) = rest {
+            take_rest(store, &rest);
+        }
     }
+}
+
+fn take_rest(store: &RedbStore, rest: &Rest) {
+    store.rest();
+    let _ = rest.begun.send(());
+    // Whoever ends it says nothing.
+    let _ = rest.over.recv();
+    if let Err(error) = store.resume() {
+        tracing::error!(%error, "nothing is put on record");
+    }
+}
+
+/// `left` is what failed before, and is tried again.
+fn write_some(store: &RedbStore, some: Vec<Waiting>, left: &mut Vec<Change>) {
+    left.retain(|old| some.iter().all(|new| new.change.key != old.key));
+    let new = some.iter().map(|one| &one.change);
+    let changes: Vec<_> = left.iter().chain(new).cloned().collect();
+    if store.transact(&changes).is_ok() {
+        left.clear();
+        return answer(some, |_| Ok(()));
+    }
+    // One of them may be at fault: each for itself.
+    answer(some, |one| {
+        let done = store.transact(std::slice::from_ref(&one.change)).map(drop);
+        if done.is_err() && one.is_lasting && left.len() < LEFT_MAX {
+            left.push(one.change.clone());
+        }
+        done
+    });
 }
 
 fn answer(some: Vec<Waiting>, mut outcome: impl FnMut(&Waiting) -> Result<(), StoreError>) {
@@ -194,6 +254,24 @@ mod tests {
         assert_eq!(journal.get::<u32>("web").unwrap(), Some(999));
         journal.delete("web").wait().unwrap();
         assert_eq!(journal.get::<u32>("web").unwrap(), None);
+    }
+
+    #[test]
+    fn another_process_may_have_the_file_while_changes_wait() {
+        let dir = tempfile::tempdir().unwrap();
+        let journal = Journal::open(dir.path()).unwrap();
+        drop(journal.put("before", &1));
+        journal.rest();
+        let waits = journal.put("meanwhile", &2);
+        let next = Journal::open(dir.path()).unwrap();
+        assert_eq!(next.get::<u32>("before").unwrap(), Some(1));
+        assert_eq!(next.get::<u32>("meanwhile").unwrap(), None);
+        next.put("next", &3).wait().unwrap();
+        next.rest();
+        journal.resume();
+        waits.wait().unwrap();
+        assert_eq!(journal.get::<u32>("next").unwrap(), Some(3));
+        assert_eq!(journal.get::<u32>("meanwhile").unwrap(), Some(2));
     }
 
     #[test]

@@ -33,6 +33,7 @@ mod writeback;
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError, RwLock, RwLockWriteGuard};
 use std::time::Duration;
 
@@ -58,8 +59,10 @@ pub struct RedbStore {
     events: Mutex<broadcast::Sender<WatchEvent>>,
     leases: Leases,
     damaged: Damaged,
+    /// Another process has the file meanwhile.
+    is_resting: AtomicBool,
     /// The directory, locked; last, so that it is let go of when the file is closed.
-    _lock: Option<fs::File>,
+    lock: Mutex<Option<fs::File>>,
 }
 
 /// How the file is at hand.
@@ -93,7 +96,8 @@ impl RedbStore {
             events: Mutex::new(broadcast::Sender::new(WATCH_BOUND)),
             leases: Leases::default(),
             damaged,
-            _lock: lock,
+            is_resting: AtomicBool::new(false),
+            lock: Mutex::new(lock),
         };
         if !is_open {
             tracing::warn!(file = %store.path.display(), "the state is read, and changes are refused: its disk takes nothing");
@@ -107,6 +111,22 @@ impl RedbStore {
 
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Lets go of the file, for another process, until [`Self::resume`]: whoever asks meanwhile is refused.
+    pub fn rest(&self) {
+        self.is_resting.store(true, Ordering::Release);
+        drop(self.close());
+        drop(self.lock.lock().unwrap_or_else(PoisonError::into_inner).take());
+    }
+
+    /// Takes the file up again, which the other process has let go of.
+    pub fn resume(&self) -> Result<(), OpenStore> {
+        let state_dir = self.path.parent().unwrap_or(&self.path);
+        *self.lock.lock().unwrap_or_else(PoisonError::into_inner) = directory::lock(state_dir)?;
+        // It is opened by whoever asks next.
+        self.is_resting.store(false, Ordering::Release);
+        Ok(())
     }
 
     /// What was damaged of the state, now or before, until somebody has removed what is kept of it: a line each, with what to
@@ -130,6 +150,9 @@ impl RedbStore {
         &self,
         work: impl Fn(&Database) -> Result<T, TransactError>,
     ) -> Result<T, TransactError> {
+        if self.is_resting.load(Ordering::Acquire) {
+            return Err(TransactError::Redb(redb::Error::DatabaseAlreadyOpen));
+        }
         let worked = self.attempt(&work);
         if !matches!(worked, Err(TransactError::Redb(redb::Error::PreviousIo))) {
             return worked;
