@@ -20,12 +20,18 @@ pub(crate) struct Args {
     /// A configuration file (TOML)
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
+    /// Let another agent take the place of the one that runs here, without losing a frame: a newer program, or another configuration
+    #[arg(long)]
+    replace: bool,
     /// Be the agent proper, as its guardian starts it
     #[arg(long, hide = true)]
     guarded: bool,
 }
 
 pub(crate) fn run(args: Args, socket: &Path) -> Result<u8, Failure> {
+    if args.replace {
+        return crate::replace::run();
+    }
     log_to_stderr();
     if !args.guarded {
         return agent_daemon::guard().map_err(|error| Failure::said(error.to_string()));
@@ -66,6 +72,10 @@ impl Doorkeeper for Door {
 
     fn warn(&self, warning: String) {
         self.0.warn(warning);
+    }
+
+    fn is_followed(&self) -> bool {
+        self.0.is_followed()
     }
 
     fn take_socket(&self, name: &str) -> Option<OwnedFd> {

@@ -26,6 +26,7 @@ mod output;
 mod port;
 mod ps;
 mod publish;
+mod replace;
 mod rm;
 mod run;
 mod session;

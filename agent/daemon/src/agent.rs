@@ -65,6 +65,18 @@ impl Agent {
         self.ground.journal.flush();
     }
 
+    /// Acts no more, for another agent that takes its place; forwarding goes on. Its records are that one's when this returns.
+    pub(crate) fn rest(&self) {
+        self.finish();
+        self.ground.journal.rest();
+    }
+
+    /// Acts again: nobody took its place.
+    pub(crate) fn resume(&self) {
+        self.ground.journal.resume();
+        self.containers.let_start();
+    }
+
     /// Lets acts come to their end that have begun, since nobody else would clean up after them now.
     fn finish(&self) {
         self.containers.start_no_more();

@@ -6,16 +6,21 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::os::unix::net::{UnixListener as StdUnixListener, UnixStream as StdUnixStream};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use agent_host::{BeSole, Sole};
 use ipnet::IpNet;
 use rustix::fs::Mode;
 use tokio::net::UnixListener;
+use tokio::sync::mpsc::UnboundedReceiver;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
 
 use crate::agent::Agent;
 use crate::api_server::{self, BLOCKING_THREADS_MAX, Peer, router};
 use crate::config::{AgentOptions, Config, DockerOptions, ReadConfig};
-use crate::guardian::Held;
+use crate::guardian::{Held, Order, Unbegun};
 use crate::signals::Signals;
 use crate::start::StartAgent;
 
@@ -54,6 +59,7 @@ pub struct Beside {
     /// What subnets are cut from where nobody chooses one, with their prefix lengths.
     pub pools: Vec<(IpNet, u8)>,
     agent: Arc<Agent>,
+    is_followed: Arc<AtomicBool>,
 }
 
 impl Beside {
@@ -70,7 +76,13 @@ impl Beside {
             docker: config.docker.clone(),
             pools: pools.map(|pool| (pool.base, pool.prefix_len)).collect(),
             agent: Arc::clone(agent),
+            is_followed: Arc::default(),
         }
+    }
+
+    /// Whether another agent takes the place of this one: what it finds it by has to stay.
+    pub fn is_followed(&self) -> bool {
+        self.is_followed.load(Ordering::Acquire)
     }
 
     /// Whether the process that connected to a socket may ask for what the agent can do, and why not: a container of the agent's finds
@@ -98,11 +110,11 @@ impl Beside {
 
 /// Runs the agent until it is told to stop, and what `companion` makes beside it. It is started by [`crate::guard`], and
 /// has a line to its guardian at its standard input.
-pub fn run<C>(options: AgentOptions, companion: impl FnOnce(Beside) -> C) -> Result<(), RunAgent>
+pub fn run<C>(options: AgentOptions, companion: impl Fn(Beside) -> C) -> Result<(), RunAgent>
 where
     C: Future<Output = ()> + Send + 'static,
 {
-    let held = Held::from_guardian().map_err(Failure::Guardian)?;
+    let guardian = Unbegun::at_stdin().map_err(Failure::Guardian)?;
     // Whatever it makes is for its own user alone, keys above all; what is for others gets its mode by name.
     rustix::process::umask(Mode::RWXG | Mode::RWXO);
     let config = Config::read(options).map_err(Failure::from)?;
@@ -111,13 +123,14 @@ where
         .max_blocking_threads(BLOCKING_THREADS_MAX)
         .build();
     let runtime = runtime.map_err(Failure::from)?;
-    Ok(runtime.block_on(serve(config, held, companion))?)
+    let begun = guardian.begin().map_err(Failure::Guardian)?;
+    Ok(runtime.block_on(serve(config, begun, companion))?)
 }
 
 async fn serve<C>(
     config: Config,
-    held: Held,
-    companion: impl FnOnce(Beside) -> C,
+    (held, mut orders): (Held, UnboundedReceiver<Order>),
+    companion: impl Fn(Beside) -> C,
 ) -> Result<(), Failure>
 where
     C: Future<Output = ()> + Send + 'static,
@@ -141,7 +154,7 @@ where
     let starting = tokio::task::spawn_blocking(move || Agent::start((config, held), handle));
     let agent = starting.await.map_err(io::Error::other)??;
     let listener = match kept {
-        Some(kept) => listen_again(kept)?,
+        Some(kept) => StdUnixListener::from(kept),
         None => listen(&socket)?,
     };
     let own = identity(&socket);
@@ -149,16 +162,30 @@ where
     held.hold(API, &listener);
     tracing::info!(socket = %socket.display(), "agent ready");
     held.tell_ready();
-    let companion = tokio::spawn(companion(Beside::of(&agent)));
-    let router = router(agent.clone());
-    tokio::select! {
-        () = api_server::serve(listener, router) => {}
-        signal = signals.told_to_stop() => tracing::info!(signal, "agent stops; containers go on"),
-        () = held.guardian_gone() => tracing::error!("the agent's guardian has gone: the agent stops, containers go on; start it again"),
+    let mut faces = Faces::show(&agent, &listener, &companion)?;
+    loop {
+        tokio::select! {
+            served = &mut faces.api => served.map_err(io::Error::other)?,
+            signal = signals.told_to_stop() => {
+                tracing::info!(signal, "agent stops; containers go on");
+                break;
+            }
+            order = orders.recv() => match order {
+                Some(Order::Rest) => faces.rest(&agent).await?,
+                Some(Order::Resume) => {
+                    agent.resume();
+                    faces = Faces::show(&agent, &listener, &companion)?;
+                }
+                Some(Order::Leave) => return leave(agent).await,
+                Some(Order::Orphaned) | None => {
+                    tracing::error!("the agent's guardian has gone: the agent stops, containers go on; start it again");
+                    break;
+                }
+            },
+        }
     }
     held.tell_stopping();
-    companion.abort();
-    let _ = companion.await;
+    faces.hide().await;
     // Gone already is as good, and what somebody put in its place is theirs.
     if own.is_some() && identity(&socket) == own {
         let _ = std::fs::remove_file(&socket);
@@ -170,11 +197,69 @@ where
     Ok(())
 }
 
-/// Goes on where an agent before listened.
-fn listen_again(kept: OwnedFd) -> io::Result<UnixListener> {
-    let listener = StdUnixListener::from(kept);
-    listener.set_nonblocking(true)?;
-    UnixListener::from_std(listener)
+/// Another agent forwards: nothing is to be taken down, and nothing that was read may be lost.
+async fn leave(agent: Arc<Agent>) -> Result<(), Failure> {
+    tokio::task::spawn_blocking(move || agent.ground.switch.stop_reading())
+        .await
+        .map_err(io::Error::other)?;
+    tracing::info!("another agent has taken over");
+    std::process::exit(0);
+}
+
+/// What the agent is asked at: its API, and what is beside it.
+struct Faces {
+    api: JoinHandle<()>,
+    /// Closes the API, once what was asked has been answered.
+    closing: watch::Sender<bool>,
+    companion: JoinHandle<()>,
+    is_followed: Arc<AtomicBool>,
+}
+
+impl Faces {
+    fn show<C>(
+        agent: &Arc<Agent>,
+        listener: &StdUnixListener,
+        companion: impl Fn(Beside) -> C,
+    ) -> io::Result<Self>
+    where
+        C: Future<Output = ()> + Send + 'static,
+    {
+        let listener = listener.try_clone()?;
+        listener.set_nonblocking(true)?;
+        let listener = UnixListener::from_std(listener)?;
+        let (closing, closes) = watch::channel(false);
+        let serving = api_server::serve(listener, router(Arc::clone(agent)), closes);
+        let beside = Beside::of(agent);
+        Ok(Self {
+            api: tokio::spawn(serving),
+            closing,
+            is_followed: Arc::clone(&beside.is_followed),
+            companion: tokio::spawn(companion(beside)),
+        })
+    }
+
+    /// The agent acts no more when the guardian hears so; clients that come now wait for the next one.
+    async fn rest(&mut self, agent: &Arc<Agent>) -> io::Result<()> {
+        self.is_followed.store(true, Ordering::Release);
+        self.closing.send_replace(true);
+        self.companion.abort();
+        let _ = (&mut self.companion).await;
+        // What was asked is answered. Who follows a log, or waits for an end, is not waited for.
+        let _ = tokio::time::timeout(ANSWERS_WITHIN, &mut self.api).await;
+        self.api = tokio::spawn(std::future::pending());
+        let resting = Arc::clone(agent);
+        tokio::task::spawn_blocking(move || resting.rest())
+            .await
+            .map_err(io::Error::other)?;
+        agent.ground.held.tell_resting();
+        Ok(())
+    }
+
+    async fn hide(self) {
+        self.api.abort();
+        self.companion.abort();
+        let _ = self.companion.await;
+    }
 }
 
 /// Whether the socket's place is free, or holds no more than what a dead agent left there.
@@ -200,7 +285,7 @@ fn identity(socket: &Path) -> Option<(u64, u64)> {
 }
 
 /// Binds the socket for root and its group.
-fn listen(socket: &Path) -> Result<UnixListener, Failure> {
+fn listen(socket: &Path) -> Result<StdUnixListener, Failure> {
     // Starting took a while, and somebody may have come in between.
     check_socket(socket)?;
     bind(socket).map_err(|source| Failure::Listen {
@@ -209,7 +294,7 @@ fn listen(socket: &Path) -> Result<UnixListener, Failure> {
     })
 }
 
-fn bind(socket: &Path) -> io::Result<UnixListener> {
+fn bind(socket: &Path) -> io::Result<StdUnixListener> {
     let dirs = socket.ancestors().skip(1);
     let missing: Vec<&Path> = dirs
         .take_while(|dir| !dir.as_os_str().is_empty() && !dir.exists())
@@ -222,7 +307,7 @@ fn bind(socket: &Path) -> io::Result<UnixListener> {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}
     }
-    let listener = UnixListener::bind(socket)?;
+    let listener = StdUnixListener::bind(socket)?;
     std::fs::set_permissions(socket, std::fs::Permissions::from_mode(SOCKET_MODE))?;
     Ok(listener)
 }
@@ -230,6 +315,7 @@ fn bind(socket: &Path) -> io::Result<UnixListener> {
 /// The names by which the guardian holds the API's socket, and the name of the namespace's only agent.
 const API: &str = "listen/api";
 const SOLE: &str = "listen/sole";
+const ANSWERS_WITHIN: Duration = Duration::from_secs(1);
 const SOCKET_MODE: u32 = 0o660;
 /// Of a directory that is made for the socket: the group has to get there.
 const DIRECTORY_MODE: u32 = 0o755;

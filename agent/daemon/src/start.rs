@@ -144,6 +144,7 @@ impl Agent {
         for action in raise(&desired) {
             self.carry_out(action)?;
         }
+        self.ground.held.take_over();
         self.networks.watch_filter();
         let found = self.look(&desired);
         for line in journal.damage() {

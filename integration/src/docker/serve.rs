@@ -41,6 +41,8 @@ pub trait Doorkeeper: Clone + Send + Sync + 'static {
     fn admit(&self, pid: Option<i32>) -> Result<(), String>;
     /// Told of what does not work.
     fn warn(&self, warning: String);
+    /// Whether another process takes the place of this one, which the engine is not to notice.
+    fn is_followed(&self) -> bool;
     /// A socket that an earlier process left under that name.
     fn take_socket(&self, name: &str) -> Option<OwnedFd>;
     /// Leaves a copy of a socket for a later process.

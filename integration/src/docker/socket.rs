@@ -22,12 +22,12 @@ pub enum PluginSocket {
     At(PathBuf),
 }
 
-/// A socket that the engine may call at. Its file goes with it, if it was made here.
-#[derive(Debug)]
-pub(super) struct Seat {
+/// A socket that the engine may call at. Its file goes with it, if it was made here and nobody follows.
+pub(super) struct Seat<D: Doorkeeper> {
     pub(super) path: Option<PathBuf>,
     /// Which file it is, whatever is in its place by now.
     identity: Option<(u64, u64)>,
+    door: D,
 }
 
 /// Why there is no plugin.
@@ -44,10 +44,10 @@ pub(super) enum Listen {
 }
 
 /// `None` where no plugin is wanted.
-pub(super) fn listen(
+pub(super) fn listen<D: Doorkeeper>(
     socket: &PluginSocket,
-    door: &impl Doorkeeper,
-) -> Result<Option<(UnixListener, Seat)>, Listen> {
+    door: &D,
+) -> Result<Option<(UnixListener, Seat<D>)>, Listen> {
     if *socket == PluginSocket::Off {
         return Ok(None);
     }
@@ -57,6 +57,7 @@ pub(super) fn listen(
         let seat = Seat {
             path: None,
             identity: None,
+            door: door.clone(),
         };
         return Ok(Some((listener, seat)));
     }
@@ -78,17 +79,21 @@ pub(super) fn listen(
         }
     };
     door.leave_socket(LEFT, listener.as_fd());
-    let identity = identity(&path);
-    let path = Some(path);
-    Ok(Some((listener, Seat { path, identity })))
+    let seat = Seat {
+        identity: identity(&path),
+        path: Some(path),
+        door: door.clone(),
+    };
+    Ok(Some((listener, seat)))
 }
 
-impl Drop for Seat {
+impl<D: Doorkeeper> Drop for Seat<D> {
     fn drop(&mut self) {
         // A socket that nobody listens at makes the engine wait, whatever it is asked.
         if let Some(path) = &self.path
             && self.identity.is_some()
             && identity(path) == self.identity
+            && !self.door.is_followed()
         {
             let _ = std::fs::remove_file(path);
         }
@@ -181,6 +186,10 @@ mod tests {
 
         fn warn(&self, warning: String) {
             panic!("{warning}");
+        }
+
+        fn is_followed(&self) -> bool {
+            false
         }
 
         fn take_socket(&self, name: &str) -> Option<OwnedFd> {

@@ -108,3 +108,62 @@ fn what_ended_while_no_agent_ran_is_not_taken_over() {
     host.exec("stays", &format!("ping -n -c1 -W2 {OUTSIDE_IP}"))
         .ok();
 }
+
+/// As a newer program would, or the same one with another configuration.
+#[test]
+fn another_agent_takes_the_place_of_one_that_runs_and_nothing_is_lost() {
+    let host = Host::start();
+    host.idle("web", "bridge", &["-p", "8080:80"]);
+    host.idle("db", "bridge", &[]);
+    let (before, old) = (link(&host, "web"), host.agent_pid());
+    let db = host.ipv4("db");
+    std::thread::scope(|scope| {
+        let pinging = scope.spawn(|| {
+            host.exec("web", &format!("ping -n -q -i0.002 -c1000 -W2 {db}"))
+                .ok()
+        });
+        for _ in 0..2 {
+            let told = host.tapestry(&["agent", "--replace"]).ok();
+            let new = host.agent_pid().as_raw_nonzero();
+            assert!(
+                told.contains(&format!("process {new} took the place")),
+                "{told}"
+            );
+            host.api("GET", "/v1/info", None).ok::<Info>();
+        }
+        let pinged = pinging.join().unwrap();
+        assert!(pinged.contains(" 0% packet loss"), "{pinged}");
+    });
+    assert_ne!(host.agent_pid(), old);
+    assert_eq!(link(&host, "web"), before);
+    host.exec("web", &format!("ping -n -c1 -W1 {OUTSIDE_IP}"))
+        .ok();
+    let published = host.tapestry(&["port", "web"]).ok();
+    assert!(published.contains("8080"), "{published}");
+    host.idle("third", "bridge", &[]);
+    host.exec("third", "ping -n -c1 -W2 db").ok();
+}
+
+#[test]
+fn an_agent_that_cannot_begin_takes_nobodys_place() {
+    let host = Host::start();
+    host.idle("web", "bridge", &[]);
+    let config = host.dir().join("agent.toml");
+    let good = std::fs::read_to_string(&config).unwrap();
+    std::fs::write(&config, format!("{good}\n[nonsense]\n")).unwrap();
+    let old = host.agent_pid();
+    let told = host.tapestry(&["agent", "--replace"]).refused(1);
+    assert!(told.contains("was not replaced"), "{told}");
+    assert!(host.log().contains("nonsense"), "{}", host.log());
+    assert_eq!(host.agent_pid(), old);
+    host.idle("db", "bridge", &[]);
+    host.exec("web", "ping -n -c1 -W2 db").ok();
+    std::fs::write(&config, good).unwrap();
+    kill_process(host.guardian_pid(), Signal::HUP).unwrap();
+    eventually(
+        Duration::from_secs(10),
+        "the configuration is read again",
+        || (host.agent_pid() != old).then_some(()),
+    );
+    host.exec("web", "ping -n -c1 -W2 db").ok();
+}

@@ -3,6 +3,7 @@
 //! Whoever is one too many is told so at once. A client that says nothing is let go, so that a crowd of those keeps nobody out
 //! for long.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,16 +16,25 @@ use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::net::{UnixListener, UnixStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 use super::peer::Peer;
 
-/// Serves the API until dropped; answers that have begun go on.
-pub(crate) async fn serve(listener: UnixListener, router: Router) {
+/// Serves the API until it `closes`, which ends each connection when what was asked there is answered, or until dropped; answers
+/// that have begun go on.
+pub(crate) async fn serve(
+    listener: UnixListener,
+    router: Router,
+    mut closes: watch::Receiver<bool>,
+) {
     let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     let api = TowerToHyperService::new(router);
     loop {
-        let stream = match listener.accept().await {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            _ = closes.changed() => break,
+        };
+        let stream = match accepted {
             Ok((stream, _)) => stream,
             Err(error) => {
                 tracing::warn!(%error, "a client of the API waits");
@@ -33,13 +43,24 @@ pub(crate) async fn serve(listener: UnixListener, router: Router) {
             }
         };
         match Arc::clone(&places).try_acquire_owned() {
-            Ok(place) => drop(tokio::spawn(answer(stream, api.clone(), place))),
+            Ok(place) => {
+                let answering = answer(stream, api.clone(), place, closes.clone());
+                drop(tokio::spawn(answering));
+            }
             Err(_) => refuse(&stream),
         }
     }
+    drop(listener);
+    // Each connection has a place until its end.
+    let _ = places.acquire_many(PLACES).await;
 }
 
-async fn answer(stream: UnixStream, api: TowerToHyperService<Router>, place: OwnedSemaphorePermit) {
+async fn answer(
+    stream: UnixStream,
+    api: TowerToHyperService<Router>,
+    place: OwnedSemaphorePermit,
+    mut closes: watch::Receiver<bool>,
+) {
     let peer = Peer::of_stream(&stream);
     let service = service_fn(move |mut request: Request<Incoming>| {
         request.extensions_mut().insert(ConnectInfo(peer.clone()));
@@ -49,7 +70,15 @@ async fn answer(stream: UnixStream, api: TowerToHyperService<Router>, place: Own
         .timer(TokioTimer::new())
         .header_read_timeout(HEADERS_PATIENCE)
         .serve_connection(TokioIo::new(stream), service);
-    if let Err(error) = served.await {
+    let mut served = pin!(served);
+    let served = tokio::select! {
+        served = &mut served => served,
+        _ = closes.changed() => {
+            served.as_mut().graceful_shutdown();
+            served.await
+        }
+    };
+    if let Err(error) = served {
         tracing::debug!(%error, "a client of the API hung up, or said nothing");
     }
     drop(place);
@@ -70,7 +99,8 @@ fn refuse(stream: &UnixStream) {
 }
 
 /// More than may wait ([`super::waiters`]).
-const CONNECTIONS_MAX: usize = 1024;
+const CONNECTIONS_MAX: usize = PLACES as usize;
+const PLACES: u32 = 1024;
 const HEADERS_PATIENCE: Duration = Duration::from_secs(10);
 /// No descriptor was free, for example.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);

@@ -34,6 +34,11 @@ impl Containers {
         self.is_closing.store(true, Ordering::Relaxed);
     }
 
+    /// Undoes [`Containers::start_no_more`].
+    pub(crate) fn let_start(&self) {
+        self.is_closing.store(false, Ordering::Relaxed);
+    }
+
     /// Whether a container that has ended runs again by itself, soon or already.
     pub(super) fn goes_on(self: &Arc<Self>, id: &str) -> bool {
         let has_policy =

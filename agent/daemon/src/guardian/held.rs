@@ -11,55 +11,89 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
 
 use rustix::stdio::dup2_stdin;
-use tokio::sync::Notify;
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use super::line::{Line, Verb};
 use crate::locks::{hold_nothing, lock};
 
-/// The agent's side of the guardian. Without one, nothing is held.
-#[derive(Default)]
+/// The agent's side of the guardian.
 pub(crate) struct Held {
-    line: Option<Arc<Line>>,
+    line: Arc<Line>,
     /// Of the last agent's, what nobody has taken yet.
     waiting: Mutex<BTreeMap<String, OwnedFd>>,
     /// By who waits for the guardian to let go of something.
-    released: Option<Mutex<Receiver<()>>>,
-    /// Told when the guardian has gone.
-    gone: Arc<Notify>,
+    released: Mutex<Receiver<()>>,
+    /// Whether another agent still forwards, and by whom it is told that it does not any more.
+    follows: bool,
+    alone: Mutex<Receiver<()>>,
     /// How the last agent ended, and how many did so far, in the guardian's words.
     pub(crate) last_end: Option<String>,
 }
 
-impl Held {
-    /// Hears what there is from the guardian at the agent's standard input.
-    pub(crate) fn from_guardian() -> io::Result<Self> {
+/// What the guardian tells the agent to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Order {
+    /// To act no more, but to go on forwarding: another one begins.
+    Rest,
+    /// To act again: the other one failed.
+    Resume,
+    /// To end at once: the other one forwards.
+    Leave,
+    /// The guardian has gone, and nobody starts the agent again.
+    Orphaned,
+}
+
+/// The way to the guardian, of an agent that has not begun.
+pub(crate) struct Unbegun(Line);
+
+impl Unbegun {
+    /// The guardian is at the agent's standard input.
+    pub(crate) fn at_stdin() -> io::Result<Self> {
         let line = Line::of(io::stdin().as_fd().try_clone_to_owned()?);
         // The agent's own children have nothing to say to the guardian.
         dup2_stdin(File::open("/dev/null")?)?;
+        Ok(Self(line))
+    }
+
+    /// Says that the agent could begin, and waits until it shall.
+    pub(crate) fn begin(self) -> io::Result<(Held, UnboundedReceiver<Order>)> {
+        let Self(line) = self;
+        line.send(Verb::Prepared, "", None)?;
         let mut waiting = BTreeMap::new();
-        let last_end = loop {
+        let (verb, last_end) = loop {
             let message = line.receive()?.ok_or(io::ErrorKind::UnexpectedEof)?;
             match (message.verb, message.fd) {
                 (Verb::Hold, Some(fd)) => drop(waiting.insert(message.text, fd)),
-                (Verb::Begin, _) => break message.text,
+                (verb @ (Verb::Begin | Verb::Follow), _) => break (verb, message.text),
                 _ => {}
             }
         };
-        let (line, gone) = (Arc::new(line), Arc::<Notify>::default());
-        let (told, released) = channel();
-        let (listening, lost) = (Arc::clone(&line), Arc::clone(&gone));
+        let line = Arc::new(line);
+        let (tell_released, released) = channel();
+        let (tell_alone, alone) = channel();
+        let (tell_order, orders) = unbounded_channel();
+        let ears = Ears {
+            line: Arc::clone(&line),
+            released: tell_released,
+            alone: tell_alone,
+            orders: tell_order,
+        };
         std::thread::Builder::new()
             .name("guardian".to_owned())
-            .spawn(move || listen(&listening, &told, &lost))?;
-        Ok(Self {
-            line: Some(line),
+            .spawn(move || ears.listen())?;
+        let held = Held {
+            line,
             waiting: Mutex::new(waiting),
-            released: Some(Mutex::new(released)),
-            gone,
+            released: Mutex::new(released),
+            follows: verb == Verb::Follow,
+            alone: Mutex::new(alone),
             last_end: (!last_end.is_empty()).then_some(last_end),
-        })
+        };
+        Ok((held, orders))
     }
+}
 
+impl Held {
     /// Takes what the last agent had by that name.
     pub(crate) fn take(&self, name: &str) -> Option<OwnedFd> {
         lock(&self.waiting).remove(name)
@@ -72,8 +106,7 @@ impl Held {
 
     /// Gives the guardian a copy to hold. Where that fails, the descriptor goes with the agent.
     pub(crate) fn hold(&self, name: &str, fd: impl AsFd) {
-        let Some(line) = &self.line else { return };
-        if let Err(error) = line.send(Verb::Hold, name, Some(fd.as_fd())) {
+        if let Err(error) = self.line.send(Verb::Hold, name, Some(fd.as_fd())) {
             tracing::warn!(name, %error, "the guardian does not hold a descriptor");
         }
     }
@@ -81,11 +114,8 @@ impl Held {
     /// The guardian has no copy any more when this returns.
     pub(crate) fn release(&self, name: &str) {
         hold_nothing();
-        let (Some(line), Some(released)) = (&self.line, &self.released) else {
-            return;
-        };
-        let released = lock(released);
-        if line.send(Verb::Release, name, None).is_ok() {
+        let released = lock(&self.released);
+        if self.line.send(Verb::Release, name, None).is_ok() {
             // It ends without an answer where the guardian has gone, and its copies with it.
             let _ = released.recv();
         }
@@ -95,12 +125,20 @@ impl Held {
     pub(crate) fn take_other_links(&self) -> Vec<(String, OwnedFd)> {
         let is_link = |name: &str| LINKS.iter().any(|kind| name.starts_with(kind));
         let mut waiting = lock(&self.waiting);
-        let (links, others) = std::mem::take(&mut *waiting)
+        let (links, others): (BTreeMap<_, _>, _) = std::mem::take(&mut *waiting)
             .into_iter()
             .partition(|(name, _)| is_link(name));
         *waiting = others;
-        let links: BTreeMap<_, _> = links;
         links.into_iter().collect()
+    }
+
+    /// The agent forwards. When this returns, no other one does, nor has anything that this one may want.
+    pub(crate) fn take_over(&self) {
+        if self.follows {
+            self.tell(Verb::Forwarding);
+            // It ends without a word where the guardian has gone: then the other one ends as well.
+            let _ = lock(&self.alone).recv();
+        }
     }
 
     /// The agent answers.
@@ -113,28 +151,42 @@ impl Held {
         self.tell(Verb::Stopping);
     }
 
+    /// The agent acts no more.
+    pub(crate) fn tell_resting(&self) {
+        self.tell(Verb::Rest);
+    }
+
     fn tell(&self, verb: Verb) {
-        if let Some(line) = &self.line
-            && let Err(error) = line.send(verb, "", None)
-        {
+        if let Err(error) = self.line.send(verb, "", None) {
             tracing::warn!(?verb, %error, "the guardian is not told");
         }
     }
-
-    /// Returns when the guardian has gone, which nobody starts again.
-    pub(crate) async fn guardian_gone(&self) {
-        self.gone.notified().await;
-    }
 }
 
-fn listen(line: &Line, released: &Sender<()>, gone: &Notify) {
-    // What cannot be read is as good as closed.
-    while let Ok(Some(message)) = line.receive() {
-        if message.verb == Verb::Release && released.send(()).is_err() {
-            return;
+/// Hears what the guardian says, and tells whom it concerns.
+struct Ears {
+    line: Arc<Line>,
+    released: Sender<()>,
+    alone: Sender<()>,
+    orders: UnboundedSender<Order>,
+}
+
+impl Ears {
+    fn listen(self) {
+        // What cannot be read is as good as closed.
+        while let Ok(Some(message)) = self.line.receive() {
+            // Nobody waits for some of it any more.
+            match message.verb {
+                Verb::Release => drop(self.released.send(())),
+                Verb::Alone => drop(self.alone.send(())),
+                Verb::Rest => drop(self.orders.send(Order::Rest)),
+                Verb::Resume => drop(self.orders.send(Order::Resume)),
+                Verb::Leave => drop(self.orders.send(Order::Leave)),
+                _ => {}
+            }
         }
+        let _ = self.orders.send(Order::Orphaned);
     }
-    gone.notify_one();
 }
 
 /// How the names of links begin.

@@ -8,6 +8,7 @@ use std::mem::MaybeUninit;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream as StdUnixStream;
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
     SendAncillaryMessage, SendFlags, SocketFlags, SocketType, recvmsg, sendmsg, socketpair,
@@ -22,16 +23,30 @@ pub(super) struct Line(OwnedFd);
 /// What is said.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Verb {
+    /// The agent has read its configuration, and could begin.
+    Prepared,
     /// A descriptor, by its name: to the guardian to hold, or back to an agent that begins.
     Hold,
     /// The guardian shall let go of the descriptor with that name; it says the same back when it has.
     Release,
     /// All descriptors have been said; the text says how the last agent ended, if one did.
     Begin,
+    /// The same to an agent that begins beside another, which is to end soon.
+    Follow,
+    /// One that follows another forwards.
+    Forwarding,
+    /// The other one has ended.
+    Alone,
     /// The agent answers.
     Ready,
     /// The agent ends, since it was told to.
     Stopping,
+    /// The agent shall act no more, but go on forwarding; it says the same back when nothing of its acts is left to do.
+    Rest,
+    /// It shall act again: nobody followed it.
+    Resume,
+    /// It shall send what it has read, and end.
+    Leave,
 }
 
 #[derive(Debug)]
@@ -77,6 +92,26 @@ impl Line {
         }
         sendmsg(&self.0, &parts, &mut beside, SendFlags::NOSIGNAL)?;
         Ok(())
+    }
+
+    /// The same where the other end reads, but not as fast as it is told.
+    pub(super) fn send_patiently(
+        &self,
+        verb: Verb,
+        text: &str,
+        fd: Option<BorrowedFd<'_>>,
+    ) -> io::Result<()> {
+        loop {
+            match self.send(verb, text, fd) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    let mut ends = [PollFd::new(&self.0, PollFlags::OUT)];
+                    if poll(&mut ends, Some(&PATIENCE))? == 0 {
+                        return Err(io::ErrorKind::TimedOut.into());
+                    }
+                }
+                sent => return sent,
+            }
+        }
     }
 
     /// `None` when the other end is closed.
@@ -130,21 +165,36 @@ impl Hearing {
 }
 
 impl Verb {
-    const ALL: [Self; 5] = [
+    const ALL: [Self; 12] = [
+        Self::Prepared,
         Self::Hold,
         Self::Release,
         Self::Begin,
+        Self::Follow,
+        Self::Forwarding,
+        Self::Alone,
         Self::Ready,
         Self::Stopping,
+        Self::Rest,
+        Self::Resume,
+        Self::Leave,
     ];
 
+    /// A guardian and an agent may be of different versions, so these stay what they are.
     const fn letter(self) -> u8 {
         match self {
+            Self::Prepared => b'p',
             Self::Hold => b'h',
             Self::Release => b'r',
             Self::Begin => b'b',
+            Self::Follow => b'f',
+            Self::Forwarding => b'w',
+            Self::Alone => b'a',
             Self::Ready => b'y',
             Self::Stopping => b's',
+            Self::Rest => b't',
+            Self::Resume => b'u',
+            Self::Leave => b'l',
         }
     }
 
@@ -153,6 +203,11 @@ impl Verb {
     }
 }
 
+/// With an agent that reads nothing.
+const PATIENCE: Timespec = Timespec {
+    tv_sec: 5,
+    tv_nsec: 0,
+};
 /// Of names, and of how a process ended; more is cut.
 const TEXT_MAX: usize = 512;
 

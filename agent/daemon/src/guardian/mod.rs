@@ -11,6 +11,8 @@
 //! dies again and again is started ever less often. One that ends because it was told to ends the guardian as well, and so does
 //! one that could not even begin for the first time: its own words say why.
 //!
+//! Told by SIGUSR2 or SIGHUP, it lets another agent take the place of the one that runs ([`succession`]).
+//!
 //! When the guardian dies, the agent ends in order: it would not be started again, and a service manager starts both anew. So
 //! that this costs no flow either, the guardian leaves its copies to a service manager that keeps descriptors (sd_notify(3),
 //! `FDSTORE=1`); without one, TAPs outlast both, since they are persistent.
@@ -20,6 +22,7 @@
 mod held;
 mod line;
 mod store;
+mod succession;
 
 use std::collections::BTreeMap;
 use std::io;
@@ -33,7 +36,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use tokio::process::{Child, Command};
 use tokio::signal::unix::SignalKind;
 
-pub(crate) use self::held::Held;
+pub(crate) use self::held::{Held, Order, Unbegun};
 use self::line::{Hearing, Line, Message, Verb};
 use crate::service_manager;
 
@@ -52,6 +55,26 @@ pub fn guard() -> Result<u8, Guard> {
         .enable_all()
         .build()?;
     Ok(runtime.block_on(Guardian::new()?.watch())?)
+}
+
+/// An agent proper, and the line to it.
+struct Running {
+    child: Child,
+    hearing: Hearing,
+}
+
+impl Running {
+    fn tell(&self, verb: Verb) -> io::Result<()> {
+        self.hearing.line.send(verb, "", None)
+    }
+
+    fn signal(&self, signal: Signal) {
+        let pid = self.child.id().map(u32::cast_signed);
+        if let Some(pid) = pid.and_then(Pid::from_raw) {
+            // It may have died this moment.
+            let _ = kill_process(pid, signal);
+        }
+    }
 }
 
 struct Guardian {
@@ -89,8 +112,9 @@ impl Guardian {
         let mut signals = Signals::catch()?;
         loop {
             let began = Instant::now();
-            let (mut child, line) = self.start()?;
-            let status = self.accompany(&mut child, &line, &mut signals).await?;
+            let mut running = self.spawn()?;
+            self.hand_over(&running, Verb::Begin);
+            let status = self.accompany(&mut running, &mut signals).await?;
             let failed_to_begin = !self.was_ready && status.code().is_some();
             if self.is_stopping || status.success() || failed_to_begin {
                 return Ok(exit_code(status));
@@ -104,7 +128,7 @@ impl Guardian {
     }
 
     /// The agent proper, with its end of the line as its standard input.
-    fn start(&self) -> io::Result<(Child, Hearing)> {
+    fn spawn(&self) -> io::Result<Running> {
         let (near, far) = Line::pair()?;
         let child = Command::new(&self.program)
             .args(std::env::args_os().skip(1))
@@ -116,35 +140,50 @@ impl Guardian {
             .env_remove("LISTEN_FDNAMES")
             .stdin(Stdio::from(far.into_end()))
             .spawn()?;
-        for (name, fd) in &self.held {
-            // It reads this before anything else. One that died already is noticed below.
-            if near.send(Verb::Hold, name, Some(fd.as_fd())).is_err() {
-                break;
-            }
-        }
-        let _ = near.send(Verb::Begin, &self.last_end, None);
-        Ok((child, Hearing::of(near)?))
+        let hearing = Hearing::of(near)?;
+        Ok(Running { child, hearing })
     }
 
-    /// Until the agent's end.
+    /// Says all descriptors, and that it shall begin.
+    fn hand_over(&self, running: &Running, verb: Verb) {
+        let line = &running.hearing.line;
+        for (name, fd) in &self.held {
+            // One that died already is noticed later.
+            if line
+                .send_patiently(Verb::Hold, name, Some(fd.as_fd()))
+                .is_err()
+            {
+                return;
+            }
+        }
+        let _ = line.send_patiently(verb, &self.last_end, None);
+    }
+
+    /// Until the end of the agent, or of the one that took its place.
     async fn accompany(
         &mut self,
-        child: &mut Child,
-        hearing: &Hearing,
+        running: &mut Running,
         signals: &mut Signals,
     ) -> io::Result<ExitStatus> {
-        let line = &hearing.line;
         let mut is_open = true;
         loop {
             tokio::select! {
                 biased;
-                signal = signals.next() => self.forward(signal, child),
-                heard = hearing.next(), if is_open => match heard {
-                    Some(message) => self.take(message, line),
+                signal = signals.next() => if REPLACES.contains(&signal) {
+                    if let Some(next) = self.replace(running).await {
+                        (*running, is_open) = (next, true);
+                    }
+                } else {
+                    self.is_stopping |= ENDS.contains(&signal);
+                    running.signal(signal);
+                },
+                heard = running.hearing.next(), if is_open => match heard {
+                    Some(message) => self.take(message, &running.hearing.line),
                     None => is_open = false,
                 },
-                status = child.wait() => {
+                status = running.child.wait() => {
                     // Its last words may still be on the line.
+                    let line = &running.hearing.line;
                     while let Ok(Some(message)) = line.receive() {
                         self.take(message, line);
                     }
@@ -174,15 +213,6 @@ impl Guardian {
                 service_manager::tell("STOPPING=1");
             }
             _ => {}
-        }
-    }
-
-    fn forward(&mut self, signal: Signal, child: &Child) {
-        self.is_stopping |= ENDS.contains(&signal);
-        let pid = child.id().and_then(|pid| Pid::from_raw(pid.cast_signed()));
-        if let Some(pid) = pid {
-            // It may have died this moment.
-            let _ = kill_process(pid, signal);
         }
     }
 
@@ -243,7 +273,8 @@ impl Signals {
     fn catch() -> io::Result<Self> {
         let all = ENDS
             .into_iter()
-            .chain([Signal::HUP, Signal::USR1, Signal::USR2, Signal::ALARM]);
+            .chain(REPLACES)
+            .chain([Signal::USR1, Signal::ALARM]);
         let caught = all.map(|signal| {
             let kind = SignalKind::from_raw(signal.as_raw());
             Ok((signal, tokio::signal::unix::signal(kind)?))
@@ -265,6 +296,8 @@ impl Signals {
 }
 
 const ENDS: [Signal; 3] = [Signal::TERM, Signal::INT, Signal::QUIT];
+/// Those that let another agent take the place of the one that runs.
+const REPLACES: [Signal; 2] = [Signal::HUP, Signal::USR2];
 const SHORT_LIFE: Duration = Duration::from_secs(2);
 /// How many short lives in a row are followed by the next at once.
 const AT_ONCE: u32 = 3;

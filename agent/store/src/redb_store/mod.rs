@@ -117,7 +117,12 @@ impl RedbStore {
     pub fn rest(&self) {
         self.is_resting.store(true, Ordering::Release);
         drop(self.close());
-        drop(self.lock.lock().unwrap_or_else(PoisonError::into_inner).take());
+        drop(
+            self.lock
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .take(),
+        );
     }
 
     /// Takes the file up again, which the other process has let go of.

@@ -119,6 +119,15 @@ impl Desk {
         }
     }
 
+    /// Nobody reads any port any more.
+    pub(super) fn stop_reading(&self) {
+        let mut workers = self.turn();
+        for (port, reader) in self.registry.open() {
+            // A worker that has ended reads nothing.
+            let _ = self.ask(&mut workers, reader, |worker| worker.release(port.id));
+        }
+    }
+
     /// Another worker takes the place of one that has ended, unless one did.
     pub(super) fn replace(&self, end: End) {
         let mut workers = self.turn();

@@ -188,6 +188,11 @@ impl Switch {
         }
     }
 
+    /// Reads no port any more; what was read before has been sent when this returns. For the end of the process.
+    pub fn stop_reading(&self) {
+        self.desk.stop_reading();
+    }
+
     /// Lets `worker` read the port, in order: what was read before has been sent. Where the load decides who reads
     /// (`workers: 0`) that may change again soon. Does nothing when there is no such port or worker.
     pub fn move_port(&self, id: PortId, worker: usize) {

@@ -1,0 +1,96 @@
+//! One agent takes the place of another that runs: a newer program, or the same one with another configuration.
+//!
+//! # Theory of operation
+//!
+//! | the new one | the old one |
+//! |---|---|
+//! | starts, reads its configuration, says that it could begin | acts and forwards |
+//! | | is told to rest: brings its acts to their end, lets go of its records; forwards |
+//! | gets the descriptors and the records; attaches every port, then reads them all | forwards |
+//! | forwards | is told to leave: sends what it has read, ends |
+//! | looks around, serves its API | |
+//!
+//! For a moment both read the same links, which harms nothing: each frame is read by one of them, and both send it the same way.
+//! Up to that moment whatever goes wrong ends the new one, and the old one goes on; from then on the new one is an agent like any
+//! other.
+
+use std::time::Duration;
+
+use rustix::process::Signal;
+
+use super::line::Verb;
+use super::{Guardian, Running};
+
+impl Guardian {
+    /// The one that took the place of `old`; `None` where the old one goes on, or has died.
+    pub(super) async fn replace(&mut self, old: &mut Running) -> Option<Running> {
+        tracing::info!("another agent is to take the place of this one");
+        let mut new = match self.spawn() {
+            Ok(new) => new,
+            Err(error) => {
+                tracing::error!(%error, "the other agent cannot be run; this one goes on");
+                return None;
+            }
+        };
+        let Err(why) = self.succeed(old, &mut new).await else {
+            tracing::info!("another agent took the place of this one");
+            return Some(new);
+        };
+        // One that ends by itself says why.
+        if tokio::time::timeout(LAST_WORDS, new.child.wait())
+            .await
+            .is_err()
+        {
+            let _ = new.child.kill().await;
+        }
+        tracing::error!("the other agent {why}; this one goes on");
+        let _ = old.tell(Verb::Resume);
+        None
+    }
+
+    async fn succeed(&mut self, old: &mut Running, new: &mut Running) -> Result<(), &'static str> {
+        if !self.hears(new, Verb::Prepared).await {
+            return Err("did not start, as it said above");
+        }
+        let rests = old.tell(Verb::Rest).is_ok() && self.hears(old, Verb::Rest).await;
+        if !rests {
+            return Err("found acts that do not come to an end");
+        }
+        self.hand_over(new, Verb::Follow);
+        if !self.hears(new, Verb::Forwarding).await {
+            return Err("did not begin, as it said above");
+        }
+        let _ = old.tell(Verb::Leave);
+        if tokio::time::timeout(PATIENCE, old.child.wait())
+            .await
+            .is_err()
+        {
+            old.signal(Signal::KILL);
+            let _ = old.child.wait().await;
+        }
+        // What it said last is about descriptors that are the new one's by now.
+        let _ = new.tell(Verb::Alone);
+        Ok(())
+    }
+
+    /// Waits for that word, and does what else is said meanwhile. Whether it came.
+    async fn hears(&mut self, running: &mut Running, verb: Verb) -> bool {
+        let deadline = tokio::time::Instant::now() + PATIENCE;
+        loop {
+            tokio::select! {
+                biased;
+                heard = running.hearing.next() => match heard {
+                    Some(message) if message.verb == verb => return true,
+                    Some(message) => self.take(message, &running.hearing.line),
+                    None => return false,
+                },
+                _ = running.child.wait() => return false,
+                () = tokio::time::sleep_until(deadline) => return false,
+            }
+        }
+    }
+}
+
+const LAST_WORDS: Duration = Duration::from_secs(1);
+/// For each step.
+const PATIENCE: Duration = Duration::from_secs(15);
