@@ -22,7 +22,7 @@ fn what_is_the_agents_own_on_the_host_is_put_right() {
     let link = host.network("both").host_link.unwrap();
     let deeds = [
         "ip link del LINK",
-        "ip link set LINK down; ip link set LINK name other0; ip link set other0 up",
+        "ip link set LINK name other0 || { ip link set LINK down; ip link set LINK name other0; }",
         "ip link set LINK down",
         "ip addr flush dev LINK",
         "ip -4 addr flush dev LINK",
@@ -67,11 +67,12 @@ fn a_link_that_is_deleted_in_a_sandbox_is_made_again() {
     host.idle("web", "both", &[]);
     let peer = host.endpoint("both", "peer");
     for sandbox in [host.sandbox("web"), peer.netns.path()] {
-        let (link, routes) = ("ip -o addr show dev eth0; ip link show eth0", "ip route");
+        // Its number is the one thing that is new.
         let look = || {
-            let seen = sh(&sandbox, &format!("{link}; {routes}"));
-            // Its number is the one thing that is new.
-            seen.replace(&index(&seen), "N")
+            sh(
+                &sandbox,
+                "{ ip -o addr show dev eth0; ip -o link show eth0; } | sed 's/^[0-9]*: //'; ip route",
+            )
         };
         let before = look();
         sh(&sandbox, "ip link del eth0");
@@ -154,20 +155,12 @@ fn a_sandbox_that_goes_is_noticed_at_once() {
 
 /// The host's side of a network: its link, addresses and routes, what the host forwards, and the rules but their counters.
 fn shown(host: &Host, link: &str) -> String {
-    let seen = host.netns.sh(&format!(
-        "ip -o addr show dev {link} 2>/dev/null | sort -k 4 || true
-         ip -o link show {link} 2>/dev/null || true
+    host.netns.sh(&format!(
+        "{{ ip -o addr show dev {link} | sort -k 4; ip -o link show {link}; }} 2>/dev/null | sed 's/^[0-9]*: //'
          ip route show dev {link} 2>/dev/null || true
          sysctl -n net.ipv4.ip_forward net.ipv6.conf.all.forwarding
          nft -s list table inet tapestry 2>/dev/null | sed 's/counter packets .* bytes [0-9]*/counter/' || true"
-    ));
-    seen.replace(&index(&seen), "N")
-}
-
-/// The number that the kernel gave the link.
-fn index(shown: &str) -> String {
-    let number = shown.split(':').next().unwrap_or_default();
-    format!("{number}: ")
+    ))
 }
 
 fn endpoint(host: &Host, name: &str) -> EndpointDetail {

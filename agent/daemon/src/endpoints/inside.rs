@@ -9,8 +9,8 @@
 //! - What the owner of a sandbox set there himself stays: an MTU, a MAC, a name, addresses, a link that is down. It is told in the
 //!   log, and shown with the endpoint as long as it is so.
 //!
-//! Who floods the agent with changes in one sandbox gets one look for each [`Stir`]; where the kernel drops messages, all sandboxes are
-//! looked at with the next sweep.
+//! Who floods the agent with changes in one sandbox gets one look for each [`Stir`]. Where the kernel drops messages that come too fast,
+//! all sandboxes are looked at, but only as often as without any message.
 
 use std::collections::BTreeSet;
 
@@ -55,13 +55,21 @@ impl Endpoints {
             let is_engines = matches!(record.owner, Owner::Engine(_));
             let number = plug.number.as_ref();
             let is_there = number.is_some_and(|number| stir.sandboxes.contains(number));
-            is_there || stir.overrun || (stir.own && is_engines)
+            is_there || (stir.own && is_engines)
         };
         for place in self.networks.places() {
             for attached in place.seats.attached_by(is_concerned) {
                 self.look(&place, &attached);
                 self.look_inside(&place, &attached);
             }
+        }
+    }
+
+    /// Looks everywhere, since something happened of which nobody knows where.
+    pub(super) fn look_everywhere(&self) {
+        for (place, attached) in self.all() {
+            self.look(&place, &attached);
+            self.look_inside(&place, &attached);
         }
     }
 

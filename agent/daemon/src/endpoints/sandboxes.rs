@@ -158,13 +158,14 @@ impl Endpoints {
 /// Until there are no endpoints any more.
 fn attend(endpoints: &Weak<Endpoints>, watch: Option<&SandboxWatch>) {
     let mut looked = Instant::now();
-    let (mut due, mut asked, mut turn) = (looked, looked, 0);
+    let (mut due, mut asked, mut turn, mut missed) = (looked, looked, 0, false);
     loop {
         let stir = hear(watch, due.saturating_duration_since(Instant::now()));
         let Some(endpoints) = endpoints.upgrade() else {
             return;
         };
         endpoints.follow(&stir);
+        missed |= stir.overrun;
         if stir.mounts {
             due = due.min(looked + MOUNTS_INTERVAL);
         }
@@ -173,7 +174,10 @@ fn attend(endpoints: &Weak<Endpoints>, watch: Option<&SandboxWatch>) {
         }
         endpoints.sweep();
         if asked.elapsed() >= SWEEP_INTERVAL {
-            endpoints.note_some_moves(turn);
+            match std::mem::take(&mut missed) {
+                true => endpoints.look_everywhere(),
+                false => endpoints.note_some_moves(turn),
+            }
             (asked, turn) = (Instant::now(), turn + 1);
         }
         looked = Instant::now();

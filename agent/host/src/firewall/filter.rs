@@ -74,11 +74,18 @@ impl Firewall {
         self
     }
 
-    /// Whether the agent's table is there, whoever made it.
+    /// Whether the agent's table is there and isolates networks. One that somebody emptied is as good as none.
     pub fn has_table(&self) -> bool {
-        let (family, table) = TABLE.split_once(' ').unwrap_or(("inet", TABLE));
-        let listed = self.nft.list(&["--terse", "list", "table", family, table]);
-        listed.is_ok()
+        let chains = ["forward", "inward"].map(|chain| format!("list chain {TABLE} {chain}"));
+        let listed = self.nft.list(&[&chains.join("; ")]);
+        let has_rules = |listing: &Value, chain: &str| {
+            objects(listing, "rule").any(|rule| rule["chain"] == chain)
+        };
+        listed.is_ok_and(|listing| {
+            ["forward", "inward"]
+                .iter()
+                .all(|chain| has_rules(&listing, chain))
+        })
     }
 
     /// Makes the packet filter what `rules` say, in one transaction; nothing where it is that already.

@@ -6,7 +6,7 @@ use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use rustix::process::Signal;
+use rustix::process::{Signal, kill_process};
 
 use super::filter::filtered;
 use crate::harness::{HOST_IP, Host, Netns, enter, eventually};
@@ -49,6 +49,30 @@ fn no_connection_reaches_another_network_while_the_agent_is_killed_stopped_and_s
 }
 
 #[test]
+fn no_host_port_comes_back_before_the_rules_that_somebody_emptied_meanwhile() {
+    let host = two_networks(Host::start());
+    let (blue, red) = (host.sandbox("on-blue"), host.sandbox("on-red"));
+    let target = SocketAddr::new(host.ipv4("on-blue"), 80);
+    let listener = enter(&blue, || TcpListener::bind(target)).unwrap();
+    listener.set_nonblocking(true).unwrap();
+    for harm in ["nft flush table inet tapestry", "nft flush ruleset"] {
+        // So that it does not see what happens, and puts nothing back.
+        kill_process(host.agent_pid(), Signal::STOP).unwrap();
+        host.netns.sh(harm);
+        let over = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            for _ in 0..2 {
+                scope.spawn(|| enter(&red, || keep_trying(target, &over)));
+            }
+            host.kill_agent_proper();
+            over.store(true, Ordering::Relaxed);
+        });
+        let reached = listener.accept();
+        assert!(reached.is_err(), "{harm}: {reached:?}");
+    }
+}
+
+#[test]
 fn what_began_while_the_rules_were_flushed_ends_with_their_return() {
     let host = Host::without_agent();
     let nft = host.dir().join("nft");
@@ -66,7 +90,7 @@ fn what_began_while_the_rules_were_flushed_ends_with_their_return() {
     let listener = enter(&blue, || TcpListener::bind(target)).unwrap();
     // So long that both get in meanwhile.
     host.netns.sh(&format!(
-        "real=$(readlink -f {0}); rm {0}; printf '#!/bin/sh\nsleep 1\nexec %s \"$@\"\n' $real >{0}; chmod +x {0}
+        "real=$(readlink -f {0}); rm {0}; printf '#!/bin/sh\nsleep 0.5\nexec %s \"$@\"\n' $real >{0}; chmod +x {0}
          nft flush ruleset",
         nft.display()
     ));
