@@ -18,6 +18,7 @@
 //! promises thousands of questions allocates nothing.
 
 use hickory_proto::op::{Edns, Message, MessageType, OpCode, Query, ResponseCode};
+use hickory_proto::rr::RData;
 
 use crate::Carrier;
 
@@ -122,6 +123,14 @@ impl Request {
         if self.edns().is_none() && metadata.response_code.high() > 0 {
             // The code does not fit a header without an OPT record.
             metadata.response_code = ResponseCode::ServFail;
+        }
+        for records in [
+            &mut reply.answers,
+            &mut reply.authorities,
+            &mut reply.additionals,
+        ] {
+            // Those of an UPDATE (RFC 2136 §2.4): in a reply they would be records cut short.
+            records.retain(|record| !matches!(record.data, RData::Update0(_)));
         }
         reply.queries = vec![self.question.clone()];
         reply.signature = None;
