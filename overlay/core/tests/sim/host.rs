@@ -173,6 +173,16 @@ impl Host {
         }
     }
 
+    /// How much it holds, as the length of all of it written down.
+    pub(crate) fn held(&self) -> usize {
+        let links = self.links.values();
+        let of_links = links.map(|link| format!("{:?}{:?}", link.peer, link.reassembler).len());
+        let networks = self.networks.values();
+        let of_networks = networks.map(|network| format!("{:?}", network.bridge).len());
+        let of_directory = format!("{:?}", self.directory).len();
+        of_directory + of_links.sum::<usize>() + of_networks.sum::<usize>()
+    }
+
     /// A sandbox sends a frame.
     pub(crate) fn send(&mut self, now: u64, vni: Vni, from: Mac, bytes: &[u8]) {
         let port = self.networks[&vni].tap(from).unwrap();

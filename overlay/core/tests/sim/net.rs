@@ -59,6 +59,10 @@ impl Net {
         self.cuts.insert((from, to));
     }
 
+    pub(crate) fn spoil(&mut self, loss_percent: usize) {
+        self.loss_percent = loss_percent;
+    }
+
     pub(crate) fn heal(&mut self) {
         self.cuts.clear();
         self.loss_percent = 0;

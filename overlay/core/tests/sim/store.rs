@@ -1,4 +1,4 @@
-//! The store: keys of each host under its lease, and watches that deliver late and out of order.
+//! The store: keys of each host under its lease, and watches that deliver late, out of order, and now and then twice.
 
 use std::collections::BTreeMap;
 
@@ -27,11 +27,13 @@ pub(crate) struct Store {
     names: Vec<HostId>,
     epochs: u64,
     pub(crate) messages: u64,
+    /// How many of a hundred words of a watch come twice.
+    again_percent: usize,
     random: Random,
 }
 
 impl Store {
-    pub(crate) fn new(names: Vec<HostId>, seed: u64) -> Self {
+    pub(crate) fn new(names: Vec<HostId>, seed: u64, again_percent: usize) -> Self {
         Self {
             records: BTreeMap::new(),
             leases: BTreeMap::new(),
@@ -40,6 +42,7 @@ impl Store {
             names,
             epochs: 0,
             messages: 0,
+            again_percent,
             random: Random(seed),
         }
     }
@@ -153,8 +156,16 @@ impl Store {
     fn tell(&mut self, now: u64, from: usize, said: &Said) {
         for host in 0..self.names.len() {
             if host != from && self.watches[host].is_some() {
-                let delay = 1 + u64::try_from(self.random.below(150)).unwrap();
-                self.deliver(now, host, said.clone(), delay);
+                // A watch that is taken up again may say once more what it said.
+                let times = if self.random.chance(self.again_percent) {
+                    2
+                } else {
+                    1
+                };
+                for _ in 0..times {
+                    let delay = 1 + u64::try_from(self.random.below(150)).unwrap();
+                    self.deliver(now, host, said.clone(), delay);
+                }
             }
         }
     }

@@ -27,6 +27,14 @@ impl Shape {
         }
     }
 
+    /// For a long time.
+    pub(crate) fn day() -> Self {
+        Self {
+            tick: 50,
+            ..Self::small()
+        }
+    }
+
     pub(crate) fn large(hosts: usize) -> Self {
         Self {
             hosts,
@@ -77,7 +85,7 @@ impl World {
             tick: shape.tick,
             hosts: names.iter().map(|_| None).collect(),
             net: Net::new(random.next(), shape.loss_percent),
-            store: Store::new(names.clone(), random.next()),
+            store: Store::new(names.clone(), random.next(), shape.loss_percent),
             names,
             random,
             connections: 0,
@@ -175,6 +183,25 @@ impl World {
         }
     }
 
+    /// The underlay loses that many datagrams in a hundred.
+    pub(crate) fn spoil(&mut self, loss_percent: usize) {
+        self.net.spoil(loss_percent);
+    }
+
+    /// Endpoints go until so many are left.
+    pub(crate) fn thin_out(&mut self, left: usize) {
+        while self.model.len() > left {
+            let place = self.random.below(self.model.len());
+            let key = *self.model.keys().nth(place).unwrap();
+            self.detach(key);
+        }
+    }
+
+    /// Timers are looked at every millisecond from now on.
+    pub(crate) fn look_closely(&mut self) {
+        self.tick = 1;
+    }
+
     /// Everything works again.
     pub(crate) fn heal(&mut self) {
         self.net.heal();
@@ -265,6 +292,11 @@ impl World {
             .flat_map(|vni| directories.clone().map(move |directory| (vni, directory)))
             .filter(|(vni, directory)| directory.is_member(*vni, name))
             .count()
+    }
+
+    /// How much all hosts hold, as the length of all of it written down.
+    pub(crate) fn held(&self) -> usize {
+        self.hosts.iter().flatten().map(Host::held).sum()
     }
 
     /// Directions in which a peer is up.
