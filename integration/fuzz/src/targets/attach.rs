@@ -36,7 +36,8 @@ fn converse<M: Message + PartialEq + std::fmt::Debug>(input: &[u8]) {
     let in_parts = decoded::<M>(parts(input));
     assert_eq!(at_once, in_parts);
     let written: Vec<u8> = at_once.iter().flat_map(Message::to_bytes).collect();
-    assert!(written.len() <= whole.len());
+    // What is no text in an error becomes three bytes for one.
+    assert!(written.len() <= 3 * whole.len());
     assert_eq!(decoded::<M>([&written[..]].into_iter()), at_once);
 }
 

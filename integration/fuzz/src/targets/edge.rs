@@ -10,7 +10,8 @@ use switch_core::edge::{self, Edge, EdgeEvent, Question};
 use switch_core::{Frame, PortId, Time};
 use switch_lab::internet_sum;
 
-use super::{dhcp, question};
+use super::dhcp;
+use super::question::ZONE;
 use crate::Target;
 use crate::input::parts;
 
@@ -35,7 +36,6 @@ pub(crate) const TARGET: Target = Target {
 fn run(input: &[u8]) {
     let config = dhcp::config();
     let mut edge = Edge::new(config.clone());
-    let zone = question::zone();
     let mut now = Time::from_millis(1);
     let mut waiting = 0_usize;
     for part in parts(input) {
@@ -63,7 +63,7 @@ fn run(input: &[u8]) {
                 edge::Carrier::Udp => Carrier::Udp,
                 edge::Carrier::Tcp => Carrier::Tcp,
             };
-            match answer(&zone, &message, carrier, Policy::Forward) {
+            match answer(&ZONE, &message, carrier, Policy::Forward) {
                 Answer::Reply(reply) | Answer::Refuse(reply) => edge.answer(query, &reply),
                 Answer::Ignore => edge.answer(query, &[]),
                 // Nobody upstream answers.
