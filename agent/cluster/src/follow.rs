@@ -13,6 +13,8 @@ use crate::member::{Member, Session};
 pub trait Follow: Send + Sync {
     /// The world is different now.
     fn follow(&self, member: &Arc<Member>, differences: Vec<Difference>);
+    /// The world is what the store has, whatever was told of it before.
+    fn settle(&self, member: &Arc<Member>);
     /// A session has begun: puts what this host shares under its lease. An error ends the session.
     fn begin(&self, member: &Arc<Member>, session: Session) -> Result<(), StoreError>;
     /// Where a host's connection comes from.

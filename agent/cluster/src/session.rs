@@ -84,6 +84,7 @@ impl Member {
         let differences = lock(&self.world).catch_up(listed, &self.settings.host, times);
         self.mind_revocations(&differences, true);
         found.follow(self, differences);
+        found.settle(self);
         *lock(&self.session) = Some(session);
         self.keep_signer();
         tracing::info!(epoch = session.epoch, "in step with the cluster");
@@ -101,12 +102,20 @@ impl Member {
                 self.renew_if_due(renewal, Some(&*found));
             }
             if self.says_again.swap(false, Ordering::Relaxed) {
+                // Of what is to be taken back nobody may have heard yet.
+                let listed = self.list()?;
+                let differences = lock(&self.world).replace(listed, Instant::now());
+                found.follow(self, differences);
+                found.settle(self);
                 found.begin(self, session)?;
             }
             let mut differences = match self.next(&mut watch, self.idle_limit(keep_alive)) {
                 Some(WatchEvent::Lagged) => {
                     let listed = self.list()?;
-                    lock(&self.world).replace(listed, Instant::now())
+                    let differences = lock(&self.world).replace(listed, Instant::now());
+                    found.follow(self, differences);
+                    found.settle(self);
+                    Vec::new()
                 }
                 Some(WatchEvent::Put(entry)) => self.learn(Event::Put(known(entry))),
                 Some(WatchEvent::Deleted { key, revision }) => {

@@ -15,6 +15,7 @@ pub(crate) use agent_core::endpoint::Past;
 use agent_core::endpoint::{self, Attach, Attachment, Fresh};
 use agent_core::ipam::{AllocateAddress, Pools, Tenant};
 use agent_core::record::{EndpointRecord, NetnsId, NetworkRecord, Owner, endpoint_key};
+use agent_core::shared::{Holder, claims};
 use agent_host::netlink::NetnsNumber;
 use switch_core::{Mac, PortId};
 
@@ -359,18 +360,16 @@ impl Seats {
         }
     }
 
-    /// Nothing of the endpoint is left, nor shall be of its record: its seat is free. What was of the reserve, by `is_reserve`,
-    /// is so again.
-    pub(crate) fn free(&self, id: &str, is_reserve: impl Fn(IpAddr) -> bool) {
+    /// Nothing of the endpoint is left, nor shall be of its record: its seat is free. `note` says in the pools whose each of its
+    /// addresses is now.
+    pub(crate) fn free(&self, id: &str, note: impl Fn(&mut Pools, IpAddr)) {
         let mut table = lock(&self.0);
         let Some(endpoint) = table.endpoints.remove(id) else {
             return;
         };
         table.pools.release(&endpoint.record);
         for address in endpoint.record.addresses() {
-            if is_reserve(address) {
-                table.pools.mark(address, Tenant::Reserve);
-            }
+            note(&mut table.pools, address);
         }
     }
 
@@ -387,9 +386,14 @@ impl Seats {
         lock(&self.0).pools.mark(address, tenant);
     }
 
-    /// Undoes [`Seats::mark`]; what an endpoint of this host has stays.
-    pub(crate) fn unmark(&self, address: IpAddr) {
-        lock(&self.0).pools.unmark(address);
+    /// Has `note` say in the pools whose the addresses are.
+    pub(crate) fn settle(&self, note: impl FnOnce(&mut Pools)) {
+        note(&mut lock(&self.0).pools);
+    }
+
+    /// Notes who has an address in the cluster, or that nobody has it any more; what an endpoint of this host has stays.
+    pub(crate) fn note(&self, host: &str, address: IpAddr, holder: Option<&Holder>) {
+        claims::note(&mut lock(&self.0).pools, host, address, holder);
     }
 
     /// Addresses from the top of the IPv4 (or IPv6) range that are nobody's, where there is a pool of at least so many bits.

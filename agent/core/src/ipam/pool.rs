@@ -158,6 +158,12 @@ impl Pool {
         Ok(())
     }
 
+    /// Frees every address that an endpoint of this host only may not have.
+    pub(super) fn forget_marks(&mut self) {
+        self.taken.retain(|_, tenant| !tenant.is_mark());
+        self.search_from = self.first;
+    }
+
     /// Frees an address and says whether it was taken. The gateway's is never freed.
     pub fn release(&mut self, address: IpAddr) -> bool {
         if address == self.gateway || !self.subnet.contains(&address) {

@@ -69,6 +69,13 @@ impl Pools {
         }
     }
 
+    /// Undoes every [`Pools::mark`].
+    pub fn forget_marks(&mut self) {
+        for pool in [&mut self.v4, &mut self.v6].into_iter().flatten() {
+            pool.forget_marks();
+        }
+    }
+
     /// Who has an address.
     pub fn tenant(&self, address: IpAddr) -> Option<&Tenant> {
         let pool = match address {

@@ -18,6 +18,7 @@
 //! | `address/<network>/<address>` | [`Holder`] | the host, unless it is a reserve |
 
 mod awaited;
+pub mod claims;
 mod world;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};

@@ -135,6 +135,8 @@ impl Endpoints {
                 Err(Claim::Store(error)) => {
                     tracing::debug!(%error, "an address is taken from the reserve");
                     place.seats.unreserve(&record);
+                    // It may have been done all the same: what is nobody's is taken back then.
+                    member.say_again();
                     return self.reserve_kept(place, &member, attachment, rank);
                 }
             }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use agent_api::ApiError;
 use agent_core::endpoint::Attach;
-use agent_core::record::{NetnsId, Owner, endpoint_key};
+use agent_core::record::{EndpointRecord, NetnsId, Owner, endpoint_key};
 use agent_host::netlink::LinkEnd;
 use switch_core::Mac;
 use switch_io::{RemovedPort, set_persistent};
@@ -16,7 +16,7 @@ use super::moved::place_of;
 use super::plug::{held_name, host_failure};
 use super::{Endpoints, Place};
 use crate::seats::Attached;
-use crate::sharing::claims::is_reserve;
+use crate::sharing::claims::note_freed;
 
 impl Endpoints {
     /// Detaches an endpoint. One that is gone already is no error. Its names and addresses are free when this returns, and its
@@ -141,13 +141,19 @@ impl Endpoints {
         if let Some(vni) = place.record.vni_shared() {
             self.sharing.unshare(vni, &gone.record);
         }
-        let member = self.sharing.member();
-        place.seats.free(id, |address| {
-            let member = member.as_deref();
-            member.is_some_and(|member| is_reserve(member, &gone.record.network, address))
-        });
+        self.free(place, &gone.record);
         self.share_zones(&gone.record.owner);
         removed
+    }
+
+    /// Its seat is free, and its addresses are whose the cluster says they are.
+    pub(super) fn free(&self, place: &Place, record: &EndpointRecord) {
+        let member = self.sharing.member();
+        place.seats.free(&record.id, |pools, address| {
+            if let Some(member) = &member {
+                note_freed(member, pools, &record.network, address);
+            }
+        });
     }
 
     /// Removes port and names; the link goes with its last descriptor.

@@ -127,7 +127,7 @@ impl Endpoints {
         if let Ok(own) = own_namespace() {
             bury_link(record, &own);
         }
-        place.seats.free(&record.id, |_| false);
+        self.free(place, record);
         self.forget(&record.id);
     }
 

@@ -12,7 +12,6 @@ use agent_cluster::{
     ADDRESSES, ALIVE, AliveRecord, Difference, ENDPOINTS, EndpointShared, Follow, Holder, Identity,
     Member, NETWORKS, Session,
 };
-use agent_core::ipam::Tenant;
 use agent_core::record::NetworkRecord;
 use agent_core::shared::Entry;
 use agent_store::StoreError;
@@ -26,6 +25,7 @@ use crate::endpoints::Endpoints;
 use crate::ground::Ground;
 use crate::networks::{Networks, Place, RemotePlace};
 use crate::sharing::Sharing;
+use crate::sharing::claims::settle;
 use crate::sharing::cluster::Cluster;
 use crate::sharing::tell::SharedEndpoints;
 
@@ -46,6 +46,16 @@ impl Follow for Follower {
         }
         self.follow_directory(member);
         self.sharing.guard_tunnels(Some(member));
+    }
+
+    fn settle(&self, member: &Arc<Member>) {
+        for place in self.networks.places() {
+            if place.record.shared().is_some() {
+                place
+                    .seats
+                    .settle(|pools| settle(member, pools, &place.record.id));
+            }
+        }
     }
 
     fn begin(&self, member: &Arc<Member>, session: Session) -> Result<(), StoreError> {
@@ -163,7 +173,8 @@ impl Follower {
                 (decode::<Holder>(entry), rest.split_once('/'))
                 && let (Some(place), Ok(address)) = (self.networks.place(network), address.parse())
             {
-                follow_address(&place, member, address, &holder, is_there);
+                let holder = is_there.then_some(&holder);
+                place.seats.note(member.host(), address, holder);
             }
         } else if let Some(host) = key.strip_prefix(ALIVE)
             && let (Some(alive), Ok(id)) = (decode::<AliveRecord>(entry), HostId::new(host))
@@ -310,25 +321,6 @@ fn follow_names(place: &Place, id: &str, shared: &EndpointShared, is_there: bool
     };
     if let Err(error) = segment.edge.insert(id, host) {
         tracing::warn!(endpoint = shared.name, %error, "a remote endpoint has no names here");
-    }
-}
-
-fn follow_address(
-    place: &Place,
-    member: &Member,
-    address: IpAddr,
-    holder: &Holder,
-    is_there: bool,
-) {
-    let (seats, is_own) = (&place.seats, holder.host == member.host());
-    match (is_there, is_own, &holder.endpoint) {
-        (false, ..) => seats.unmark(address),
-        (true, false, _) => {
-            seats.unmark(address);
-            seats.mark(address, Tenant::Elsewhere);
-        }
-        (true, true, None) => seats.mark(address, Tenant::Reserve),
-        (true, true, Some(_)) => {}
     }
 }
 

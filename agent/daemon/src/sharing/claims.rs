@@ -1,10 +1,13 @@
-//! Addresses of shared networks: claimed by one host, and kept in reserve.
+//! Addresses of shared networks: claimed by one host, and kept in reserve. What may be written is said in
+//! [`agent_core::shared::claims`].
 
 use std::net::IpAddr;
 
-use agent_cluster::{ADDRESSES, Holder, Member, Session};
+use agent_cluster::{Holder, Member, Session};
+use agent_core::ipam::Pools;
 use agent_core::record::EndpointRecord;
-use agent_store::{Change, Expected, Store, StoreError};
+use agent_core::shared::claims::{self, Before};
+use agent_store::{Change, Expected, LeaseId, Store, StoreError};
 
 /// Why an endpoint's addresses are not this host's.
 pub(crate) enum Claim {
@@ -23,19 +26,11 @@ pub(crate) fn claim(
     session: Session,
     record: &EndpointRecord,
 ) -> Result<(), Claim> {
-    let holder = holder(member, record);
-    let changes = record
-        .addresses()
-        .into_iter()
-        .map(|address| {
-            let key = address_key(&record.network, address);
-            Ok(Change::encode(key, &holder, Expected::Absent)?.under(session.lease))
-        })
-        .collect::<Result<Vec<_>, _>>()
-        .map_err(Claim::Store)?;
+    let claims = claims::claims(member.host(), record);
+    let changes = changes(claims, Some(session.lease)).map_err(Claim::Store)?;
     match member.store().transact(&changes) {
         Ok(_) => Ok(()),
-        Err(StoreError::Exists { key }) => Err(taken(&key)),
+        Err(StoreError::Exists { key }) => Err(taken(key)),
         Err(error) => Err(Claim::Store(error)),
     }
 }
@@ -46,36 +41,28 @@ pub(super) fn claim_again(
     session: Session,
     record: &EndpointRecord,
 ) -> Result<(), Claim> {
-    let holder = holder(member, record);
-    for address in record.addresses() {
-        claim_one_again(member, session, &holder, (&record.network, address))?;
+    for wanted in claims::claims(member.host(), record) {
+        claim_one_again(member, session, &wanted)?;
     }
     Ok(())
 }
 
-fn claim_one_again(
-    member: &Member,
-    session: Session,
-    holder: &Holder,
-    (network, address): (&str, IpAddr),
-) -> Result<(), Claim> {
+fn claim_one_again(member: &Member, session: Session, wanted: &claims::Claim) -> Result<(), Claim> {
     let store = member.store();
     // An old lease may end in between.
     for _ in 0..CLAIMS_MAX {
-        let key = address_key(network, address);
-        let expected = match store.get(&key).map_err(Claim::Store)? {
-            None => Expected::Absent,
+        let held = match store.get(&wanted.key).map_err(Claim::Store)? {
+            None => None,
             Some(entry) => {
                 let held: Holder = entry.decode().map_err(Claim::Store)?;
-                let is_free = held.endpoint.is_none() || held.endpoint == holder.endpoint;
-                if held.host != holder.host || !is_free {
-                    return Err(Claim::Taken(address));
-                }
-                Expected::Revision(entry.revision)
+                Some((held, entry.revision))
             }
         };
-        let change = Change::encode(key, holder, expected).map_err(Claim::Store)?;
-        match store.transact(&[change.under(session.lease)]) {
+        let Some(claim) = claims::claim_again(wanted.clone(), held) else {
+            return Err(taken(wanted.key.clone()));
+        };
+        let change = change(claim, Some(session.lease)).map_err(Claim::Store)?;
+        match store.transact(&[change]) {
             Ok(_) => return Ok(()),
             Err(
                 StoreError::Exists { .. } | StoreError::Changed { .. } | StoreError::Missing { .. },
@@ -83,7 +70,7 @@ fn claim_one_again(
             Err(error) => return Err(Claim::Store(error)),
         }
     }
-    Err(Claim::Taken(address))
+    Err(taken(wanted.key.clone()))
 }
 
 /// The changes of [`claim_again`], where everything is as this host knows it.
@@ -92,24 +79,8 @@ pub(super) fn claims_again(
     session: Session,
     record: &EndpointRecord,
 ) -> Result<Vec<Change>, StoreError> {
-    let (holder, world) = (holder(member, record), member.world());
-    let change = |address| {
-        let key = address_key(&record.network, address);
-        let expected = match world.find::<Holder>(&key) {
-            Some((held, revision)) if held.host == holder.host => Expected::Revision(revision),
-            _ => Expected::Absent,
-        };
-        Ok(Change::encode(key, &holder, expected)?.under(session.lease))
-    };
-    record.addresses().into_iter().map(change).collect()
-}
-
-fn holder(member: &Member, record: &EndpointRecord) -> Holder {
-    Holder {
-        host: member.host().to_owned(),
-        endpoint: Some(record.id.clone()),
-        reserve: false,
-    }
+    let claims = claims::claims_again(&member.world(), member.host(), record);
+    changes(claims, Some(session.lease))
 }
 
 /// Keeps `wanted` in reserve: all of them, or none where another host has one.
@@ -118,16 +89,10 @@ pub(crate) fn reserve(
     network: &str,
     wanted: Vec<IpAddr>,
 ) -> Result<Reserved, StoreError> {
-    let changes = wanted
-        .iter()
-        .map(|address| {
-            let key = address_key(network, *address);
-            Change::encode(key, &reserved(member), Expected::Absent)
-        })
-        .collect::<Result<Vec<_>, _>>()?;
-    match member.store().transact(&changes) {
+    let claims = claims::reserves(member.host(), network, &wanted);
+    match member.store().transact(&changes(claims, None)?) {
         Ok(_) => Ok(Reserved::Own(wanted)),
-        Err(StoreError::Exists { key }) => match taken(&key) {
+        Err(StoreError::Exists { key }) => match taken(key) {
             Claim::Taken(address) => Ok(Reserved::Elsewhere(address)),
             Claim::Store(error) => Err(error),
         },
@@ -137,43 +102,42 @@ pub(crate) fn reserve(
 
 /// This host's reserve in a network, in use or not, as the store has it.
 pub(crate) fn reserve_of(member: &Member, network: &str) -> Vec<IpAddr> {
-    let prefix = format!("{ADDRESSES}{network}/");
-    let world = member.world();
-    let held = world.under::<Holder>(&prefix);
-    held.filter(|(_, holder)| holder.host == member.host() && holder.reserve)
-        .filter_map(|(address, _)| address.parse().ok())
+    claims::reserve_of(&member.world(), member.host(), network)
+}
+
+/// Notes whose the addresses of a network are, as far as the cluster is known.
+pub(crate) fn settle(member: &Member, pools: &mut Pools, network: &str) {
+    claims::settle(pools, &member.world(), member.host(), network);
+}
+
+/// Notes whose an address is that an endpoint has given up.
+pub(crate) fn note_freed(member: &Member, pools: &mut Pools, network: &str, address: IpAddr) {
+    claims::note_freed(pools, &member.world(), member.host(), network, address);
+}
+
+fn changes(claims: Vec<claims::Claim>, lease: Option<LeaseId>) -> Result<Vec<Change>, StoreError> {
+    claims
+        .into_iter()
+        .map(|claim| change(claim, lease))
         .collect()
 }
 
-pub(crate) fn is_reserve(member: &Member, network: &str, address: IpAddr) -> bool {
-    let held = member
-        .world()
-        .find::<Holder>(&address_key(network, address));
-    held.is_some_and(|(holder, _)| holder.host == member.host() && holder.reserve)
+fn change(claim: claims::Claim, lease: Option<LeaseId>) -> Result<Change, StoreError> {
+    let expected = match claim.before {
+        Before::Absent => Expected::Absent,
+        Before::Revision(revision) => Expected::Revision(revision),
+    };
+    let change = Change::encode(claim.key, &claim.holder, expected)?;
+    Ok(match lease {
+        Some(lease) => change.under(lease),
+        None => change,
+    })
 }
 
-pub(super) fn reserved(member: &Member) -> Holder {
-    Holder {
-        host: member.host().to_owned(),
-        endpoint: None,
-        reserve: true,
-    }
-}
-
-pub(super) fn address_key(network: &str, address: IpAddr) -> String {
-    format!("{ADDRESSES}{network}/{address}")
-}
-
-fn taken(key: &str) -> Claim {
-    let address = key
-        .rsplit('/')
-        .next()
-        .and_then(|address| address.parse().ok());
-    match address {
+fn taken(key: String) -> Claim {
+    match claims::address_of(&key) {
         Some(address) => Claim::Taken(address),
-        None => Claim::Store(StoreError::Exists {
-            key: key.to_owned(),
-        }),
+        None => Claim::Store(StoreError::Exists { key }),
     }
 }
 

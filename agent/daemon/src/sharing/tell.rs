@@ -3,14 +3,15 @@
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
-use agent_cluster::{ADDRESSES, ENDPOINTS, EndpointShared, Holder, Member, ServiceShared, Session};
+use agent_cluster::{ENDPOINTS, EndpointShared, Holder, Member, ServiceShared, Session};
 use agent_core::record::EndpointRecord;
+use agent_core::shared::claims::{Release, address_key, strays};
 use agent_store::{Change, Expected, Store, StoreError};
 use overlay_core::Epoch;
 use switch_core::Vni;
 
 use super::Sharing;
-use super::claims::{Claim, address_key, claim_again, claims_again, reserved};
+use super::claims::{Claim, claim_again, claims_again};
 use crate::locks::lock;
 
 /// The endpoints of one shared network, as they are at the beginning of a session.
@@ -162,14 +163,11 @@ fn untell(
             continue;
         };
         let holder: Holder = entry.decode()?;
-        if holder.host != member.host() || holder.endpoint.as_deref() != Some(endpoint) {
-            continue;
-        }
         let expected = Expected::Revision(entry.revision);
-        let change = if holder.reserve {
-            Change::encode(key, &reserved(member), expected)?
-        } else {
-            Change::delete(key, expected)
+        let change = match holder.release(member.host(), endpoint) {
+            Release::Leave => continue,
+            Release::Delete => Change::delete(key, expected),
+            Release::ToReserve(holder) => Change::encode(key, &holder, expected)?,
         };
         store.transact(&[change])?;
     }
@@ -178,38 +176,12 @@ fn untell(
 
 /// Deletes what this host has in the store for endpoints that it does not have.
 fn sweep(member: &Member, endpoints: &SharedEndpoints) -> Result<(), StoreError> {
-    let (id, host) = (&endpoints.network, member.host());
-    let mut gone = BTreeSet::new();
-    let mut held = Vec::new();
-    {
-        let world = member.world();
-        let prefix = format!("{ENDPOINTS}{id}/");
-        for (endpoint, shared) in world.under::<EndpointShared>(&prefix) {
-            if shared.host == host {
-                gone.insert(endpoint.to_owned());
-            }
-        }
-        let prefix = format!("{ADDRESSES}{id}/");
-        for (address, holder) in world.under::<Holder>(&prefix) {
-            if let (true, Some(endpoint), Ok(address)) = (
-                holder.host == host,
-                holder.endpoint,
-                address.parse::<IpAddr>(),
-            ) {
-                gone.insert(endpoint.clone());
-                held.push((endpoint, address));
-            }
-        }
-    }
-    for record in &endpoints.records {
-        gone.remove(&record.id);
-    }
-    for endpoint in gone {
-        let addresses: Vec<_> = held
-            .iter()
-            .filter(|(holder, _)| *holder == endpoint)
-            .map(|(_, address)| *address)
-            .collect();
+    let present: BTreeSet<&str> = endpoints.records.iter().map(|record| &*record.id).collect();
+    let id = &endpoints.network;
+    let strays = strays(&member.world(), member.host(), id, |endpoint| {
+        present.contains(endpoint)
+    });
+    for (endpoint, addresses) in strays {
         untell(member, id, &endpoint, &addresses)?;
     }
     Ok(())
