@@ -50,7 +50,8 @@ fn unpack(name: &str, folder: &Path) -> io::Result<()> {
     fs::write(folder.with_extension("dict"), words.collect::<String>())
 }
 
-/// Those of the corpus that have a name, and beside them what is in the folder.
+/// Those of the corpus that have a name, and beside them what is in the folder, the shortest inputs first, as far as a file that
+/// people read has room.
 fn pack(name: &str, folder: &Path) -> io::Result<()> {
     let mut inputs = corpus::read(name)?;
     inputs.retain(|input| input.says.is_some());
@@ -63,6 +64,14 @@ fn pack(name: &str, folder: &Path) -> io::Result<()> {
         }
     }
     found.sort_by_key(|input| (input.bytes.len(), input.bytes.clone()));
-    inputs.extend(found);
+    let mut room = FOUND_BYTES_MAX;
+    inputs.extend(found.into_iter().take_while(|input| {
+        let left = room.checked_sub(input.bytes.len());
+        room = left.unwrap_or(0);
+        left.is_some()
+    }));
     corpus::write(name, &inputs)
 }
+
+/// What was found of one target, in bytes.
+const FOUND_BYTES_MAX: usize = 8 * 1024;
