@@ -23,6 +23,7 @@ on_both_engines! {
     ports_come_and_go_while_workers_end
     a_sandboxs_port_that_ends_workers_time_and_again_is_cut_off
     a_port_that_the_host_needs_breaks_the_switch_instead
+    a_thousand_ports_have_a_new_worker_at_once
 }
 
 const WAIT: Duration = Duration::from_secs(10);
@@ -224,4 +225,19 @@ fn a_port_that_the_host_needs_breaks_the_switch_instead(engine: EngineChoice) {
         events.try_recv() == Ok(SwitchEvent::Broken)
     });
     assert_eq!(ward.bridge.blocked(ward.ill_port), None);
+}
+
+fn a_thousand_ports_have_a_new_worker_at_once(engine: EngineChoice) {
+    let ward = Ward::new(engine, PortKind::Tap);
+    let crowd = bridge();
+    let crowded: Vec<_> = (0..1000).map(|_| attach(&ward.switch, &crowd)).collect();
+    ward.faults.reads.store(1, Ordering::Relaxed);
+    let start = Instant::now();
+    ward.ill.send(&frame(1, 3, b"what the device panics at"));
+    ward.ended(1);
+    ward.assert_others_are_well();
+    println!("others are well after {:?}", start.elapsed());
+    let last = &crowded[999];
+    last.send(&frame(255, 9, b"ask"));
+    assert!(arrives(&crowded[0], b"ask"));
 }

@@ -195,24 +195,7 @@ impl Desk {
         if let Some(port) = busy {
             self.blame(workers, port);
         }
-        let place = &workers[worker];
-        for (port, reader) in self.registry.open() {
-            let id = port.id;
-            let is_its_own = reader == worker && self.registry.is_read(id);
-            let attached = place.attach(port).and_then(|()| match is_its_own {
-                true => place.listen(id),
-                false => Ok(()),
-            });
-            match attached {
-                // It has ended too, and its end is told.
-                Err(error) if error.kind() == io::ErrorKind::BrokenPipe => break,
-                Err(error) => {
-                    tracing::error!(port = id.0, %error, "a port cannot be read again");
-                    self.events.emit(SwitchEvent::PortGone(id));
-                }
-                Ok(()) => {}
-            }
-        }
+        self.hand_over(&workers[worker], worker);
         tracing::warn!(
             worker,
             port = busy.map(|port| port.0),
@@ -220,6 +203,27 @@ impl Desk {
             "another worker took the place of one that ended"
         );
         Ok(())
+    }
+
+    /// Gives the ports of the worker that was at this place to the one that is there now. Where that ends as well meanwhile, its
+    /// own end is told.
+    fn hand_over(&self, place: &WorkerHandle, worker: usize) {
+        let ports = self.registry.open();
+        let attached = ports
+            .iter()
+            .map_while(|(port, _)| place.start_attach(Arc::clone(port)).ok());
+        for confirmation in attached.collect::<Vec<_>>() {
+            let _ = confirmation.recv();
+        }
+        let own = ports.iter().filter(|(_, reader)| *reader == worker);
+        let listening =
+            own.map_while(|(port, _)| Some((port.id, place.start_listen(port.id).ok()?)));
+        for (id, outcome) in listening.collect::<Vec<_>>() {
+            if let Ok(Err(error)) = outcome.recv() {
+                tracing::error!(port = id.0, %error, "a port cannot be read again");
+                self.events.emit(SwitchEvent::PortGone(id));
+            }
+        }
     }
 
     /// A worker ended while it was busy with the port. A sandbox's that this happens to time and again is taken from the

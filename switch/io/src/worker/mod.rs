@@ -93,16 +93,26 @@ impl WorkerHandle {
     }
 
     pub(crate) fn attach(&self, port: Arc<Port>) -> Result<(), io::Error> {
+        self.start_attach(port)?.recv().map_err(|_| stopped())
+    }
+
+    /// Starts to attach; the receiver gets the confirmation.
+    pub(crate) fn start_attach(&self, port: Arc<Port>) -> io::Result<Receiver<()>> {
         let (done, confirmation) = sync_channel(1);
         self.send(Command::Attach(port, done))?;
-        confirmation.recv().map_err(|_| stopped())
+        Ok(confirmation)
     }
 
     /// Fails when the engine cannot watch the port.
     pub(crate) fn listen(&self, id: PortId) -> Result<(), io::Error> {
+        self.start_listen(id)?.recv().map_err(|_| stopped())?
+    }
+
+    /// Starts to listen; the receiver gets the outcome.
+    pub(crate) fn start_listen(&self, id: PortId) -> io::Result<Receiver<io::Result<()>>> {
         let (done, confirmation) = sync_channel(1);
         self.send(Command::Listen(id, done))?;
-        confirmation.recv().map_err(|_| stopped())?
+        Ok(confirmation)
     }
 
     /// When this returns the worker does not read the port, and has sent what it had read.
