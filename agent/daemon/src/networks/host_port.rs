@@ -171,7 +171,7 @@ impl Networks {
             self.note_closed(&record.id, &OpenHostPort::Disturbed.to_string());
             return Err(OpenHostPort::Disturbed);
         }
-        self.filter.lead_loopback();
+        self.filter.lead_loopback(record);
         Ok(())
     }
 

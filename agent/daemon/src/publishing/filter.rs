@@ -312,12 +312,14 @@ impl Filter {
         }
     }
 
-    /// Opens the way to published ports from the host's loopback addresses, on links that came after the rules.
-    pub(crate) fn lead_loopback(&self) {
-        if let Ok(firewall) = self.firewall() {
-            let settings = self.settings.record();
-            let rules = lock(&self.wanted).rules(&settings);
-            firewall.lead_loopback(&rules);
+    /// Opens the way to published ports from the host's loopback addresses, on a link that came after the rules.
+    pub(crate) fn lead_loopback(&self, record: &NetworkRecord) {
+        if let (Ok(firewall), Some(network)) = (self.firewall(), network_rules(record)) {
+            let published: Vec<_> = {
+                let wanted = lock(&self.wanted);
+                wanted.all_published().flatten().cloned().collect()
+            };
+            firewall.lead_loopback(&network, &published);
         }
     }
 

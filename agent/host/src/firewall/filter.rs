@@ -6,7 +6,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use agent_api::TransportProtocol;
-use agent_core::firewall::{Drops, Published, Rules, Surroundings, TABLE, render_beside};
+use agent_core::firewall::{
+    Drops, NetworkRules, Published, Rules, Surroundings, TABLE, render_beside,
+};
 use parking_lot::Mutex;
 use serde_json::Value;
 
@@ -14,7 +16,7 @@ use super::docker::{self, DockerUser};
 use super::doings::Doings;
 use super::drops::read_drops;
 use super::firewalld::{self, FIREWALLD_TABLE};
-use super::loopback;
+use super::loopback::Loopback;
 use super::nft::{FirewallError, Nft, objects, program};
 use super::watch::{FirewallWatch, WatchFirewall};
 use crate::conntrack;
@@ -30,6 +32,7 @@ pub struct Firewall {
     doings: Arc<Doings>,
     /// Held while the filter is listed and changed, so that two callers do not both add Docker's rule.
     turn: Arc<Mutex<Applied>>,
+    loopback: Arc<Mutex<Loopback>>,
 }
 
 /// What becomes of datagrams that went to ports which are published no more.
@@ -60,6 +63,7 @@ impl Firewall {
             firewall_cmd: program("firewall-cmd"),
             doings: Arc::default(),
             turn: Arc::default(),
+            loopback: Arc::default(),
         })
     }
 
@@ -104,7 +108,7 @@ impl Firewall {
         let disturbances = self.doings.disturbances();
         let stands = applied.rules.as_ref() == Some(rules);
         if stands && is_watched && applied.disturbances == disturbances {
-            loopback::lead_out(rules);
+            self.loopback.lock().lead_out(rules);
             return Ok(());
         }
         applied.rules = None;
@@ -121,7 +125,7 @@ impl Firewall {
             }
             script
         })?;
-        loopback::lead_out(rules);
+        self.loopback.lock().lead_out(rules);
         let was_disturbed = drops.is_none() || applied.disturbances != disturbances;
         let has_news = was_disturbed || !are_same_udp(&applied.published, &rules.published);
         if has_news && withdrawn == Withdrawn::Forgotten {
@@ -145,7 +149,7 @@ impl Firewall {
     pub fn remove(&self) -> Result<(), FirewallError> {
         let mut applied = self.turn.lock();
         applied.rules = None;
-        loopback::keep_in();
+        self.loopback.lock().keep_in();
         let chains = self.nft.list(&["list", "chains"])?;
         self.change(&chains, |docker| {
             let mut script = format!("add table {TABLE}\ndelete table {TABLE}\n");
@@ -171,9 +175,10 @@ impl Firewall {
         chains.is_ok_and(|chains| docker::families(&chains).next().is_some())
     }
 
-    /// Opens the way to published ports from the host's loopback addresses; for links that came after [`Firewall::apply`].
-    pub fn lead_loopback(&self, rules: &Rules) {
-        loopback::lead_out(rules);
+    /// Opens the way to what is `published` on a network from the host's loopback addresses; for a link that came after
+    /// [`Firewall::apply`].
+    pub fn lead_loopback(&self, network: &NetworkRules, published: &[Published]) {
+        self.loopback.lock().lead_one(network, published);
     }
 
     /// Forgets all connections of addresses that are about to be somebody else's: many at once cost little more than one.

@@ -5,28 +5,56 @@
 //! containers reach what listens on the host's loopback, is what our prerouting rules drop: so it is set after them, only
 //! where a port needs it, and unset before them.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::net::IpAddr;
 use std::path::Path;
 
 use agent_core::firewall::{NetworkRules, Published, Rules};
 
-/// Sets what `rules` need, and unsets what they do not. Call it when they are in place.
-pub(super) fn lead_out(rules: &Rules) {
-    let root = Path::new(LINKS);
-    for network in &rules.networks {
-        let is_needed = rules.published.iter().any(|run| needs(run, network));
-        set(root, &network.host_link, is_needed);
-    }
+/// What is set, as far as the agent has set it.
+#[derive(Debug, Default)]
+pub(super) struct Loopback {
+    /// The links that it may be set on; absent as long as an earlier life of the agent may have set it anywhere.
+    led: Option<BTreeSet<String>>,
 }
 
-/// Unsets it on all our links.
-pub(super) fn keep_in() {
-    let root = Path::new(LINKS);
-    let links = fs::read_dir(root).into_iter().flatten().flatten();
-    let names = links.filter_map(|link| link.file_name().into_string().ok());
-    for link in names.filter(|name| name.starts_with(OWN_LINKS)) {
-        set(root, &link, false);
+impl Loopback {
+    /// Sets what `rules` need, and unsets what they do not. Call it when they are in place.
+    pub(super) fn lead_out(&mut self, rules: &Rules) {
+        let mut needed = BTreeSet::new();
+        for network in &rules.networks {
+            let link = &network.host_link;
+            let is_needed = rules.published.iter().any(|run| needs(run, network));
+            let may_be_set = self.led.as_ref().is_none_or(|led| led.contains(link));
+            if is_needed || may_be_set {
+                set(Path::new(LINKS), link, is_needed);
+            }
+            if is_needed {
+                needed.insert(link.clone());
+            }
+        }
+        self.led = Some(needed);
+    }
+
+    /// The same for a link that came after the rules.
+    pub(super) fn lead_one(&mut self, network: &NetworkRules, published: &[Published]) {
+        let is_needed = published.iter().any(|run| needs(run, network));
+        set(Path::new(LINKS), &network.host_link, is_needed);
+        if let (true, Some(led)) = (is_needed, &mut self.led) {
+            led.insert(network.host_link.clone());
+        }
+    }
+
+    /// Unsets it on all our links.
+    pub(super) fn keep_in(&mut self) {
+        let root = Path::new(LINKS);
+        let links = fs::read_dir(root).into_iter().flatten().flatten();
+        let names = links.filter_map(|link| link.file_name().into_string().ok());
+        for link in names.filter(|name| name.starts_with(OWN_LINKS)) {
+            set(root, &link, false);
+        }
+        self.led = Some(BTreeSet::new());
     }
 }
 

@@ -317,7 +317,7 @@ fn who_only_looks_waits_for_no_change() {
             std::fs::read(&gate).unwrap();
             firewall.drops();
             assert!(!firewall.is_beside_docker());
-            firewall.lead_loopback(&rules());
+            firewall.lead_loopback(&rules().networks[0], &rules().published);
             firewall.forget_addresses(&[ip("172.17.0.2")]);
             assert!(!change.is_finished());
             std::fs::write(&gate, "").unwrap();

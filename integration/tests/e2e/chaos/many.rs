@@ -72,7 +72,7 @@ pub(super) fn create_network(host: &Host, name: &str, subnet: &str) {
 
 /// A namespace without IPv6: what a thousand kernels announce of their new links would go a thousand ways, and be what is
 /// measured.
-fn quiet() -> Netns {
+pub(super) fn quiet() -> Netns {
     let netns = Netns::new("e");
     netns.enter(|| {
         for scope in ["all", "default"] {
