@@ -59,7 +59,9 @@ fn no_frame_is_seen_on_another_network() {
     row.finish();
 
     for seat in &seats {
-        let _: serde_json::Value = host.api("DELETE", &format!("/v1/endpoints/{}", seat.id), None).ok();
+        let _: serde_json::Value = host
+            .api("DELETE", &format!("/v1/endpoints/{}", seat.id), None)
+            .ok();
     }
 }
 

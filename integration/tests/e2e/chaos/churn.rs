@@ -20,7 +20,8 @@ fn attaching_and_detaching_during_kills_succeeds_through_the_api() {
     let mut row = row(11, "the API", scaled(100, 6));
     during_kills(&host, &mut row, scaled(100, 6), |number| {
         let id = format!("{number:064x}");
-        let create = json!({ "id": id, "network": "bridge", "name": "c", "sandbox": sandbox.path() });
+        let create =
+            json!({ "id": id, "network": "bridge", "name": "c", "sandbox": sandbox.path() });
         let path = format!("/v1/endpoints/{id}");
         let status = |method, path: &str, body| {
             let reply = host.try_api(method, path, body);
@@ -41,7 +42,8 @@ fn attaching_and_detaching_during_kills_succeeds_through_the_api() {
 #[test]
 fn attaching_and_detaching_during_kills_succeeds_through_cni() {
     let host = Host::start();
-    host.tapestry(&["network", "create", "--subnet", "10.63.0.0/24", "red"]).ok();
+    host.tapestry(&["network", "create", "--subnet", "10.63.0.0/24", "red"])
+        .ok();
     let sandbox = Netns::new("c");
     let mut row = row(12, "CNI", scaled(60, 4));
     during_kills(&host, &mut row, scaled(60, 4), |number| {
@@ -63,14 +65,24 @@ fn attaching_and_detaching_during_kills_succeeds_through_docker() {
     docker.network("web", &[]);
     let mut row = row(13, "Docker", scaled(40, 4));
     during_kills(&docker.host, &mut row, scaled(40, 4), |_| {
-        trying(|| docker.docker(&["run", "--rm", "--network", "web", IMAGE, "true"]).status == 0)
+        trying(|| {
+            docker
+                .docker(&["run", "--rm", "--network", "web", IMAGE, "true"])
+                .status
+                == 0
+        })
     });
     row.finish();
 }
 
 fn row(place: u8, through: &str, count: usize) -> Row {
     let what = format!("attach and detach during kills, {count} times through {through}");
-    Row::new(place, what, "0 failures after retry; nothing left", "at first try")
+    Row::new(
+        place,
+        what,
+        "0 failures after retry; nothing left",
+        "at first try",
+    )
 }
 
 /// How something went.

@@ -35,7 +35,10 @@ fn networks_made_and_removed_again_and_again_leave_nothing() {
         memory.push(resident_kib(&host));
     }
     let shown: Vec<_> = growth.iter().map(|ratio| format!("{ratio:.1}")).collect();
-    row.figure(format_args!("last tenth takes {} times the first", shown.join(" / ")));
+    row.figure(format_args!(
+        "last tenth takes {} times the first",
+        shown.join(" / ")
+    ));
     let middle = growth.iter().copied().fold(f64::INFINITY, f64::min);
     row.hold(
         middle <= scaled(2.0, 4.0),
@@ -58,7 +61,11 @@ fn round(host: &Host, sandboxes: &[Netns; 2], count: usize) -> Vec<Duration> {
     for number in 0..count {
         let start = Instant::now();
         let name = format!("n{number}");
-        create_network(host, &name, &format!("10.{}.{}.0/24", 64 + number / 250, number % 250));
+        create_network(
+            host,
+            &name,
+            &format!("10.{}.{}.0/24", 64 + number / 250, number % 250),
+        );
         for sandbox in sandboxes {
             let create = json!({
                 "network": name, "name": sandbox.name(), "sandbox": sandbox.path(), "link": format!("e{number}"),

@@ -3,9 +3,13 @@
 //! Each test is a row of `make chaos`. With `CHAOS=full` it does what the row says as often as it says and is held to the
 //! row's figure; without, it does a little of it, as a part of `make test`, and is held to what a loaded machine can do.
 
+mod api_calls;
+mod canaries;
+mod churn;
 mod figures;
 mod flows;
 mod gaps;
+mod growth;
 mod isolation;
 mod kept;
 mod kinds;

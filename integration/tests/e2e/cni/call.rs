@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use crate::harness::{Host, Mounts, Netns, Output, binary};
 
 /// One call of the plugin.
-pub(super) struct Call<'n> {
+pub(crate) struct Call<'n> {
     pub(super) container: &'n str,
     pub(super) netns: String,
     pub(super) ifname: String,
@@ -17,7 +17,7 @@ pub(super) struct Call<'n> {
 }
 
 impl<'n> Call<'n> {
-    pub(super) fn add(netns: &Netns, container: &'n str) -> Self {
+    pub(crate) fn add(netns: &Netns, container: &'n str) -> Self {
         Self {
             container,
             netns: netns.path().to_str().unwrap().to_owned(),
@@ -36,7 +36,7 @@ impl<'n> Call<'n> {
         self
     }
 
-    pub(super) fn make(&self, host: &Host, command: &str) -> Output {
+    pub(crate) fn make(&self, host: &Host, command: &str) -> Output {
         let config = host.dir().join("cni.json");
         fs::write(&config, self.config.to_string()).unwrap();
         // A runtime gives no arguments, and the configuration on standard input.

@@ -12,7 +12,8 @@ use std::fs;
 
 use serde_json::json;
 
-use self::call::{Call, answer, failure, with_network};
+pub(crate) use self::call::Call;
+use self::call::{answer, failure, with_network};
 use crate::harness::Netns;
 
 #[test]

@@ -13,8 +13,8 @@ use crate::harness::{Host, Output, eventually, run};
 
 /// Both are in one network namespace and in one mount namespace, in which `/run/docker` is the test's.
 // Fields drop in order: the host's agent before the mount namespace that it is in.
-pub(super) struct Docker {
-    pub(super) host: Host,
+pub(crate) struct Docker {
+    pub(crate) host: Host,
     daemon: Mutex<Option<Child>>,
     options: &'static [&'static str],
     _mounts: Mounts,
@@ -22,7 +22,7 @@ pub(super) struct Docker {
 
 impl Docker {
     /// With a running agent and a running engine.
-    pub(super) fn start() -> Self {
+    pub(crate) fn start() -> Self {
         Self::start_with(&[])
     }
 
@@ -143,7 +143,7 @@ impl Docker {
     }
 
     /// `docker` with `arguments`, against this engine.
-    pub(super) fn docker(&self, arguments: &[&str]) -> Output {
+    pub(crate) fn docker(&self, arguments: &[&str]) -> Output {
         run(&mut self.command(arguments))
     }
 
@@ -165,7 +165,7 @@ impl Docker {
 
     /// Makes a network of the agent's.
     #[track_caller]
-    pub(super) fn network(&self, name: &str, options: &[&str]) {
+    pub(crate) fn network(&self, name: &str, options: &[&str]) {
         let head = ["network", "create", "-d", "tapestry"];
         self.docker(&[&head[..], options, &[name]].concat()).ok();
     }
@@ -350,4 +350,4 @@ fn remove_cgroups(parent: &str) {
     let _ = fs::remove_dir(Path::new("/sys/fs/cgroup").join(parent));
 }
 
-pub(super) const IMAGE: &str = "bb:1";
+pub(crate) const IMAGE: &str = "bb:1";

@@ -11,3 +11,5 @@ mod ports;
 mod restarts;
 mod run;
 mod socket;
+
+pub(crate) use engine::{Docker, IMAGE};
