@@ -18,7 +18,7 @@ fn attaching_and_detaching_during_kills_succeeds_through_the_api() {
     let host = Host::start();
     let sandbox = Netns::new("c");
     let mut row = row(11, "the API", scaled(100, 6));
-    during_kills(&host, &mut row, scaled(100, 6), |number| {
+    during_kills(&host, &mut row, scaled(100, 6), ALIVE, |number| {
         let id = format!("{number:064x}");
         let create =
             json!({ "id": id, "network": "bridge", "name": "c", "sandbox": sandbox.path() });
@@ -46,7 +46,7 @@ fn attaching_and_detaching_during_kills_succeeds_through_cni() {
         .ok();
     let sandbox = Netns::new("c");
     let mut row = row(12, "CNI", scaled(60, 4));
-    during_kills(&host, &mut row, scaled(60, 4), |number| {
+    during_kills(&host, &mut row, scaled(60, 4), ALIVE, |number| {
         let container = format!("c{number}");
         let call = Call::add(&sandbox, &container);
         let say = |command| call.make(&host, command).status == 0;
@@ -64,14 +64,20 @@ fn attaching_and_detaching_during_kills_succeeds_through_docker() {
     let docker = Docker::start();
     docker.network("web", &[]);
     let mut row = row(13, "Docker", scaled(40, 4));
-    during_kills(&docker.host, &mut row, scaled(40, 4), |_| {
-        trying(|| {
-            docker
-                .docker(&["run", "--rm", "--network", "web", IMAGE, "true"])
-                .status
-                == 0
-        })
-    });
+    during_kills(
+        &docker.host,
+        &mut row,
+        scaled(40, 4),
+        ALIVE_FOR_DOCKER,
+        |_| {
+            trying(|| {
+                docker
+                    .docker(&["run", "--rm", "--network", "web", IMAGE, "true"])
+                    .status
+                    == 0
+            })
+        },
+    );
     row.finish();
 }
 
@@ -83,6 +89,15 @@ fn row(place: u8, through: &str, count: usize) -> Row {
         "0 failures after retry; nothing left",
         "at first try",
     )
+}
+
+/// Ends what waits for it, also when the test fails.
+struct Over<'f>(&'f AtomicBool);
+
+impl Drop for Over<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
 }
 
 /// How something went.
@@ -114,23 +129,29 @@ fn trying(act: impl Fn() -> bool) -> Try {
     Try::Never
 }
 
-/// Does it so often while the agent is killed as soon as it is there again.
-fn during_kills(host: &Host, row: &mut Row, count: usize, act: impl Fn(usize) -> Try + Sync) {
+/// Does it so often while the agent is killed whenever it was `alive` for so long.
+fn during_kills(
+    host: &Host,
+    row: &mut Row,
+    count: usize,
+    alive: Duration,
+    act: impl Fn(usize) -> Try + Sync,
+) {
     act(count);
     let before = Tally::of(host);
     let (over, kills) = (AtomicBool::new(false), AtomicUsize::new(0));
     let tries: Vec<Try> = std::thread::scope(|scope| {
+        // However the tries end, the kills end with them.
+        let _over = Over(&over);
         scope.spawn(|| {
             while !over.load(Ordering::Relaxed) {
                 Outage::Kill.strike(host);
                 kills.fetch_add(1, Ordering::Relaxed);
                 // Not so often that nothing is ever done.
-                std::thread::sleep(ALIVE);
+                std::thread::sleep(alive);
             }
         });
-        let tries = (0..count).map(&act).collect();
-        over.store(true, Ordering::Relaxed);
-        tries
+        (0..count).map(&act).collect()
     });
     let of = |kind| tries.iter().filter(|tried| **tried == kind).count();
     row.figure(format_args!("{} at first try", of(Try::First)));
@@ -140,6 +161,8 @@ fn during_kills(host: &Host, row: &mut Row, count: usize, act: impl Fn(usize) ->
     row.none("differences left", left.len(), &left);
 }
 
-const PATIENCE: Duration = Duration::from_secs(15);
+const PATIENCE: Duration = Duration::from_secs(30);
 const AGAIN: Duration = Duration::from_millis(50);
+/// A call takes a moment; Docker makes several for a container.
 const ALIVE: Duration = Duration::from_millis(300);
+const ALIVE_FOR_DOCKER: Duration = Duration::from_millis(1500);

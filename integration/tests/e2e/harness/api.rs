@@ -1,6 +1,6 @@
 //! The REST API by hand, so that the tests see what any other program would.
 
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::Duration;
@@ -64,6 +64,10 @@ pub(crate) fn request_raw(
     let _ = stream.write_all(body);
     let mut reply = Vec::new();
     stream.read_to_end(&mut reply)?;
+    // The agent ended before it answered.
+    if reply.is_empty() {
+        return Err(ErrorKind::UnexpectedEof.into());
+    }
     Ok(parse(&reply))
 }
 
