@@ -11,7 +11,6 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use super::figures::Row;
-use super::outage::agent_proper;
 use crate::harness::{Host, run_for};
 
 #[test]
@@ -22,7 +21,7 @@ fn ten_thousand_generated_calls_break_nothing() {
     let document = host.dir().join("openapi.json");
     let text = host.api("GET", "/v1/openapi.json", None).body.to_string();
     fs::write(&document, text).unwrap();
-    let before = agent_proper(&host);
+    let before = host.agent_pid();
     let bridge = Bridge::open(&host);
 
     let mut seed = 0;
@@ -60,7 +59,7 @@ fn ten_thousand_generated_calls_break_nothing() {
     row.hold(calls >= CALLS, format_args!("{calls} calls only"));
     let broken = bridge.tally.broken();
     row.none("status 5xx", broken.len(), &broken);
-    let is_same = before.is_some() && agent_proper(&host) == before;
+    let is_same = host.agent_pid() == before;
     row.figure(if is_same { "no crash" } else { "a crash" });
     row.hold(is_same, "another agent answers");
     let panics: Vec<_> = host

@@ -9,7 +9,6 @@ use serde_json::json;
 use super::figures::Row;
 use super::gaps::percentile;
 use super::many::{create_network, quiet};
-use super::outage::agent_proper;
 use super::scaled;
 use super::tally::Tally;
 use crate::harness::{Host, Netns};
@@ -98,7 +97,7 @@ fn ratio(times: &[Duration]) -> f64 {
 }
 
 fn resident_kib(host: &Host) -> u64 {
-    let pid = agent_proper(host).expect("the agent answers");
+    let pid = host.agent_pid();
     let status = fs::read_to_string(format!("/proc/{}/status", pid.as_raw_nonzero())).unwrap();
     let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
     let number = resident.and_then(|line| line.split_whitespace().next());

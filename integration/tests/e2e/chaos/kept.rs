@@ -7,7 +7,6 @@ use std::time::Duration;
 use nix::sys::socket::{setsockopt, sockopt::BindToDevice};
 use switch_io::packet::PacketSocket;
 
-use super::FULL;
 use super::figures::Row;
 use super::kinds::{KINDS, Kind};
 use super::outage::Outage;
@@ -54,8 +53,7 @@ fn what_a_container_set_on_its_link_survives_the_agent() {
         count >= 40,
         format_args!("this kernel has {count} kinds only"),
     );
-    row.figure(format_args!("{} kept", count - lost.len()));
-    row.hold(lost.is_empty() || !*FULL, format_args!("{lost:#?}"));
+    row.all("kept", count - lost.len(), count, &lost);
     row.finish();
 }
 

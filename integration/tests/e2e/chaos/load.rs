@@ -4,7 +4,6 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use super::FULL;
 use super::figures::Row;
 use super::flows::{Flows, Outcome, Route};
 use super::gaps::Account;
@@ -81,6 +80,11 @@ impl Load {
 }
 
 impl Cost {
+    /// Links stayed, and so did their carrier.
+    pub(super) fn hold_links(&self, row: &mut Row) {
+        row.hold(self.flaps == 0, "a link went, or lost its carrier");
+    }
+
     pub(super) fn gaps(&self) -> Vec<Duration> {
         let gaps = self.accounts.iter().map(|account| account.longest_gap);
         gaps.collect()
@@ -96,7 +100,6 @@ impl Cost {
         row.all("flows", flows.whole, flows.count, &flows.broken);
         row.figure(format_args!("stalled {:.1?} at most", flows.longest_stall));
         row.figure(format_args!("{} carrier flaps", self.flaps));
-        row.hold(self.flaps == 0 || !*FULL, "a link lost its carrier");
         let (twice, late) = (
             sum(|account| account.duplicates),
             sum(|account| account.reordered),

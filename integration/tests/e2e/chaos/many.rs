@@ -59,6 +59,7 @@ fn kills_cost(host: &Host, [one, two]: &[Endpoint<'_>; 2], place: u8, with: &str
         &mut row,
         scaled(Duration::from_secs(1), Duration::from_secs(5)),
     );
+    cost.hold_links(&mut row);
     row.times("API away", &answered, Duration::MAX);
     row.finish();
 }

@@ -25,6 +25,9 @@ fn outages_cost(place: u8, outage: Outage, what: &str, count: usize, limit: Dura
     let mut answered = Vec::new();
     let cost = load.through(count, |_| answered.push(outage.strike(&host)));
     cost.tell(&mut row, limit);
+    if outage == Outage::Kill {
+        cost.hold_links(&mut row);
+    }
     row.times("API away", &answered, Duration::MAX);
     let left = before.lasting_differences(&host);
     row.none("differences left", left.len(), &left);

@@ -42,6 +42,7 @@ fn kills_cost(place: u8, encap: &str, options: &[&str]) {
         &mut row,
         scaled(Duration::from_secs(1), Duration::from_secs(8)),
     );
+    cost.hold_links(&mut row);
     row.finish();
 }
 
