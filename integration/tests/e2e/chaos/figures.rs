@@ -91,7 +91,7 @@ impl Row {
         };
         let measured = self.measured.join(", ");
         let line = [&self.what, self.must, self.aim, &measured, passed].join("\t");
-        println!("{line}");
+        println!("{}", line.replace('\t', " | "));
         if *FULL {
             // One write, so that rows of several processes do not mix.
             let line = format!("{:02}\t{line}\n", self.place);

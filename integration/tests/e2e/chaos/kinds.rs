@@ -127,8 +127,8 @@ pub(super) const KINDS: &[Kind] = &[
     ),
     (
         "a multicast MAC address",
-        "ip maddr add 01:00:5e:01:02:03 dev eth0",
-        "ip maddr show dev eth0 | grep 01:00:5e:01:02:03",
+        "ip maddr add 01:00:5e:11:12:13 dev eth0",
+        "ip maddr show dev eth0 | grep 01:00:5e:11:12:13",
     ),
     (
         "a queue length",

@@ -30,6 +30,23 @@ impl OffloadMask {
     pub const USO: Self = Self(0x67);
     pub const NONE: Self = Self(0);
 
+    /// What the running kernel accepts, by its version: no ioctl tells it without setting it.
+    fn of_kernel() -> Self {
+        let uname = rustix::system::uname();
+        Self::of_release(&uname.release().to_string_lossy())
+    }
+
+    fn of_release(release: &str) -> Self {
+        let mut numbers = release
+            .split(|sign: char| !sign.is_ascii_digit())
+            .map_while(|digits| digits.parse::<u32>().ok());
+        match (numbers.next(), numbers.next()) {
+            (Some(major), Some(minor)) if (major, minor) >= (6, 2) => Self::USO,
+            // Also where it cannot be told: what is not known to pass whole is cut here.
+            _ => Self::TSO,
+        }
+    }
+
     pub const fn has_checksum(self) -> bool {
         self.0 & Self::CSUM.0 != 0
     }
@@ -61,7 +78,8 @@ impl OffloadTap {
         Self::from_fd(super::attach(name, FLAGS)?)
     }
 
-    /// Takes over a TAP that this driver made, perhaps in another process; offloads are set anew.
+    /// Takes over a TAP that this driver made, perhaps in another process. Its offloads stay as they are: the sandbox may have
+    /// turned some off since, which setting them anew would undo.
     ///
     /// The interface's index is looked up in the caller's namespace and 0 if it is not there.
     pub fn from_fd(fd: OwnedFd) -> Result<Self, OpenTap> {
@@ -74,7 +92,7 @@ impl OffloadTap {
             name: name.clone(),
             error: error.into(),
         })?;
-        Self::configured(fd, name)
+        Ok(Self::of(fd, name, OffloadMask::of_kernel()))
     }
 
     pub fn name(&self) -> &str {
@@ -100,13 +118,17 @@ impl OffloadTap {
             name: name.clone(),
             error,
         })?;
+        Ok(Self::of(fd, name, offload))
+    }
+
+    fn of(fd: OwnedFd, name: String, offload: OffloadMask) -> Self {
         let ifindex = ifindex(&name).unwrap_or(0);
-        Ok(Self {
+        Self {
             fd,
             name,
             ifindex,
             offload,
-        })
+        }
     }
 }
 
@@ -178,3 +200,26 @@ pub(crate) fn probe_offload(fd: BorrowedFd<'_>) -> io::Result<OffloadMask> {
 
 pub(crate) const FLAGS: i32 = libc::IFF_TAP | libc::IFF_NO_PI | libc::IFF_VNET_HDR;
 const VNET_HEADER_LEN: i32 = 10;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn udp_superframes_come_with_linux_6_2() {
+        for release in ["6.2.0", "6.18.44-custom", "7.0-rc1"] {
+            assert_eq!(
+                OffloadMask::of_release(release),
+                OffloadMask::USO,
+                "{release}"
+            );
+        }
+        for release in ["6.1.0-18-amd64", "5.10.0", "odd", ""] {
+            assert_eq!(
+                OffloadMask::of_release(release),
+                OffloadMask::TSO,
+                "{release}"
+            );
+        }
+    }
+}
