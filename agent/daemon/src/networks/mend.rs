@@ -33,10 +33,10 @@ impl Networks {
         let states = netlink.states()?;
         let mut is_mended = false;
         for (record, host) in open {
-            is_mended |= self.mend(&mut netlink, &states, (&record, &host));
-        }
-        if is_mended {
-            self.filter.lead_loopback();
+            if self.mend(&mut netlink, &states, (&record, &host)) {
+                self.filter.lead_loopback(&record);
+                is_mended = true;
+            }
         }
         Ok(is_mended)
     }
