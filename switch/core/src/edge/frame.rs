@@ -95,6 +95,13 @@ impl<'a> Ip<'a> {
             payload: self.payload.get(UDP_HEADER..end)?,
         })
     }
+
+    /// The port that a TCP segment goes to, where the segment does not begin a connection.
+    pub(super) fn later_segment(&self) -> Option<u16> {
+        let tcp = (self.protocol == IpProtocol::Tcp).then_some(self.payload)?;
+        let tcp = TcpPacket::new_checked(tcp).ok()?;
+        (!tcp.syn() || tcp.ack()).then(|| tcp.dst_port())
+    }
 }
 
 /// A UDP datagram and its two ends.

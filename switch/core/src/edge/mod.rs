@@ -211,6 +211,10 @@ impl Edge {
                 self.handle_query(way, &udp);
             }
             _ if !self.is_gateway(packet.destination) => self.queries.counters.not_ours += 1,
+            // Of a connection of the host's, whose port is not there at the moment: a refusal would end it.
+            _ if packet.later_segment().is_some_and(|port| port != DNS_PORT) => {
+                self.queries.counters.not_ours += 1;
+            }
             _ => {
                 let sender = Sender {
                     way,

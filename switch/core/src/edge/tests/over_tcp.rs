@@ -6,7 +6,7 @@ use smoltcp::iface::{Config, Interface, SocketHandle, SocketSet};
 use smoltcp::phy::{self, Device, DeviceCapabilities, Medium};
 use smoltcp::socket::tcp as client_tcp;
 use smoltcp::time::Instant;
-use smoltcp::wire::{HardwareAddress, IpCidr};
+use smoltcp::wire::{HardwareAddress, IpCidr, TcpControl, TcpPacket, TcpRepr, TcpSeqNumber};
 
 use super::*;
 
@@ -427,4 +427,41 @@ fn closed_ports_of_the_gateway_refuse() {
         packet.msg_type(),
         smoltcp::wire::Icmpv4Message::DstUnreachable
     );
+}
+
+/// From a server of the client's to `10.0.0.1:33000`.
+fn segment(control: TcpControl) -> Vec<u8> {
+    let tcp = TcpRepr {
+        src_port: 80,
+        dst_port: 33000,
+        control,
+        seq_number: TcpSeqNumber(7),
+        ack_number: (control == TcpControl::Psh).then_some(TcpSeqNumber(9)),
+        window_len: 1000,
+        window_scale: None,
+        max_seg_size: None,
+        sack_permitted: false,
+        sack_ranges: [None; 3],
+        timestamp: None,
+        payload: b"",
+    };
+    let (source, destination) = (CLIENT.into(), GATEWAY.into());
+    let header = IpRepr::new(source, destination, IpProtocol::Tcp, tcp.buffer_len(), 64);
+    ip_frame(&header, |payload| {
+        let mut packet = TcpPacket::new_unchecked(payload);
+        let checksums = ChecksumCapabilities::default();
+        tcp.emit(&mut packet, &source, &destination, &checksums);
+    })
+}
+
+#[test]
+fn a_connection_of_the_hosts_is_not_ended_while_its_port_is_away() {
+    let mut edge = edge();
+    edge.handle_input(Time::default(), CLIENT_PORT, &segment(TcpControl::Psh));
+    assert!(next_payload(&mut edge).is_none(), "the host answers later");
+    // A new one may be told that nobody is there.
+    edge.handle_input(Time::default(), CLIENT_PORT, &segment(TcpControl::Syn));
+    let (_, refusal) = next_payload(&mut edge).unwrap();
+    let refusal = TcpPacket::new_checked(&refusal[..]).unwrap();
+    assert!(refusal.rst());
 }
