@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use super::figures::Row;
 use super::flows::{Flows, Outcome, Route};
 use super::gaps::Account;
-use super::stream::Stream;
+use super::stream::{ENOUGH, Stream};
 use super::watch::LinkWatch;
 
 /// A sandbox, and the address that it has.
@@ -60,12 +60,22 @@ impl Load {
     }
 
     /// Goes through `count` faults, each once the stream has recovered from the one before.
-    pub(super) fn through(self, count: usize, mut fault: impl FnMut(usize)) -> Cost {
+    pub(super) fn through(self, count: usize, fault: impl FnMut(usize)) -> Cost {
+        self.through_with(ENOUGH, count, fault)
+    }
+
+    /// The same, with so many datagrams `between` a fault and the next.
+    pub(super) fn through_with(
+        self,
+        between: usize,
+        count: usize,
+        mut fault: impl FnMut(usize),
+    ) -> Cost {
         let mut times = Vec::new();
         for number in 0..count {
             times.push(Instant::now());
             fault(number);
-            self.stream.flows();
+            self.stream.flows(between);
         }
         times.push(Instant::now());
         let trace = self.stream.end();
@@ -83,6 +93,12 @@ impl Cost {
     /// Links stayed, and so did their carrier.
     pub(super) fn hold_links(&self, row: &mut Row) {
         row.hold(self.flaps == 0, "a link went, or lost its carrier");
+    }
+
+    /// Nothing that was sent was lost.
+    pub(super) fn hold_all(&self, row: &mut Row) {
+        let lost: usize = self.accounts.iter().map(|account| account.lost).sum();
+        row.hold(lost == 0, format_args!("{lost} datagrams were lost"));
     }
 
     pub(super) fn gaps(&self) -> Vec<Duration> {

@@ -61,6 +61,28 @@ fn everything_killed_and_started_costs_no_flow() {
     );
 }
 
+#[test]
+fn a_planned_upgrade_loses_nothing() {
+    let host = Host::start();
+    let [one, two] = ["one", "two"].map(|name| host.endpoint("bridge", name));
+    let (count, flows) = (scaled(5, 2), scaled(100, 20));
+    let mut row = Row::new(
+        17,
+        format_args!("planned upgrade x{count} under 1,000 packets/s and {flows} flows, one host"),
+        "0 lost; 20 ms; all flows; 0 flaps",
+        "0; 0",
+    );
+    let load = Load::start([&at(&one), &at(&two)], flows);
+    let between = scaled(12_000, 500);
+    let cost = load.through_with(between, count, |_| {
+        Outage::Upgrade.strike(&host);
+    });
+    cost.tell(&mut row, scaled(Duration::from_millis(20), SHORT));
+    cost.hold_all(&mut row);
+    cost.hold_links(&mut row);
+    row.finish();
+}
+
 pub(super) fn at(endpoint: &Endpoint<'_>) -> Place {
     Place::new(&endpoint.netns.path(), endpoint.ipv4())
 }

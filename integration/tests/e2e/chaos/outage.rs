@@ -15,6 +15,8 @@ pub(super) enum Outage {
     Stop,
     /// It is killed together with its guardian, and started again.
     KillAll,
+    /// Another agent takes its place while it runs.
+    Upgrade,
 }
 
 impl Outage {
@@ -31,6 +33,7 @@ impl Outage {
                 host.stop_agent(Signal::KILL);
                 host.launch();
             }
+            Self::Upgrade => drop(host.tapestry(&["agent", "--replace"]).ok()),
         }
         start.elapsed()
     }

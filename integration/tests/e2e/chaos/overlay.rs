@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
+use super::FULL;
 use super::figures::Row;
-use super::load::{Load, Place};
+use super::load::{Cost, Load, Place};
 use super::outage::Outage;
 use super::scaled;
 use crate::cluster::{Underlay, cluster, create_shared_on};
@@ -21,11 +22,6 @@ fn a_killed_agent_of_either_host_costs_no_flow_over_vxlan() {
 
 fn kills_cost(place: u8, encap: &str, options: &[&str]) {
     let lab = pair(options);
-    let [one, two] = lab.hosts.as_slice() else {
-        unreachable!()
-    };
-    let ends = [(one, "a"), (two, "b")]
-        .map(|(host, name)| Place::new(&host.sandbox(name), host.ipv4(name)));
     let (kills, flows) = (scaled(20, 2), scaled(100, 20));
     let mut row = Row::new(
         place,
@@ -33,17 +29,44 @@ fn kills_cost(place: u8, encap: &str, options: &[&str]) {
         "1 s; all flows; 0 flaps",
         "100 ms",
     );
-    let load = Load::start([&ends[0], &ends[1]], flows);
-    let cost = load.through(kills, |number| {
-        let host: &Host = [one, two][number % 2];
-        Outage::Kill.strike(host);
-    });
-    cost.tell(
-        &mut row,
-        scaled(Duration::from_secs(1), Duration::from_secs(8)),
+    let cost = outages(&lab, Outage::Kill, kills, flows);
+    cost.tell(&mut row, scaled(Duration::from_secs(1), SHORT));
+    cost.hold_links(&mut row);
+    row.finish();
+}
+
+#[test]
+fn a_planned_upgrade_of_either_host_costs_no_flow() {
+    let lab = pair(&[]);
+    let (count, flows) = (scaled(6, 2), scaled(100, 20));
+    let mut row = Row::new(
+        18,
+        format_args!("planned upgrade of either host x{count}, QUIC, {flows} flows"),
+        "0 lost; 20 ms; all flows; 0 flaps",
+        "0; 0",
+    );
+    let cost = outages(&lab, Outage::Upgrade, count, flows);
+    cost.tell(&mut row, scaled(Duration::from_millis(20), SHORT));
+    row.hold(
+        cost.accounts.iter().all(|account| account.lost == 0) || !*FULL,
+        "datagrams were lost",
     );
     cost.hold_links(&mut row);
     row.finish();
+}
+
+/// Of one host and the other in turn, under a load from one to the other.
+fn outages(lab: &Underlay, outage: Outage, count: usize, flows: usize) -> Cost {
+    let [one, two] = lab.hosts.as_slice() else {
+        unreachable!()
+    };
+    let ends = [(one, "a"), (two, "b")]
+        .map(|(host, name)| Place::new(&host.sandbox(name), host.ipv4(name)));
+    let load = Load::start([&ends[0], &ends[1]], flows);
+    load.through(count, |number| {
+        let host: &Host = [one, two][number % 2];
+        outage.strike(host);
+    })
 }
 
 /// With a container each, `a` and `b`, which reach each other.
@@ -61,3 +84,5 @@ fn pair(options: &[&str]) -> Underlay {
 }
 
 const PATIENCE: Duration = Duration::from_secs(20);
+/// On a machine that is busy with other tests.
+const SHORT: Duration = Duration::from_secs(8);

@@ -41,15 +41,15 @@ impl Stream {
             sender: std::thread::spawn(move || send(&sender, target, &over)),
             receiver: std::thread::spawn(move || receive(&receiver, &counter, &ended)),
         };
-        stream.flows();
+        stream.flows(ENOUGH);
         stream
     }
 
-    /// Waits until a good deal more has come through.
-    pub(super) fn flows(&self) {
+    /// Waits until so many `more` have come through.
+    pub(super) fn flows(&self, more: usize) {
         let before = self.arrived.load(Ordering::Relaxed);
         eventually(PATIENCE, "the stream flows", || {
-            (self.arrived.load(Ordering::Relaxed) > before + ENOUGH).then_some(())
+            (self.arrived.load(Ordering::Relaxed) > before + more).then_some(())
         });
     }
 
@@ -104,7 +104,8 @@ fn receive(socket: &UdpSocket, counter: &AtomicUsize, ended: &AtomicBool) -> Vec
 const PERIOD: Duration = Duration::from_millis(1);
 /// After so long without any, nothing is on its way any more.
 const QUIET: Duration = Duration::from_millis(500);
-const ENOUGH: usize = 200;
+/// Then it flows again.
+pub(super) const ENOUGH: usize = 200;
 const PATIENCE: Duration = Duration::from_secs(30);
 const UDP_PORT: u16 = 7001;
 /// An hour.

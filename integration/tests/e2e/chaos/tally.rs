@@ -120,7 +120,8 @@ fn open_files(host: &Host) -> Vec<String> {
             let Ok(target) = fs::read_link(file.path()) else {
                 continue;
             };
-            let target = target.display().to_string();
+            let own = format!("/proc/{}/", pid.as_raw_nonzero());
+            let target = target.display().to_string().replace(&own, "/proc/self/");
             let kind = target.split(":[").next().unwrap_or_default();
             *counts
                 .entry(format!("process {number} {kind}"))
