@@ -1,5 +1,5 @@
 //! The packet filter is never open and never away: a container that tries another network without pause, while the agent is
-//! killed, stopped and started, and while somebody flushes the rules.
+//! killed, stopped, started and replaced, and while somebody flushes the rules.
 
 use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
@@ -15,7 +15,7 @@ const STEP: Duration = Duration::from_secs(5);
 const QUIET: Duration = Duration::from_millis(500);
 
 #[test]
-fn no_connection_reaches_another_network_while_the_agent_is_killed_stopped_and_started() {
+fn no_connection_reaches_another_network_while_the_agent_is_killed_stopped_started_and_replaced() {
     let host = two_networks(Host::start());
     let (blue, red) = (host.sandbox("on-blue"), host.sandbox("on-red"));
     let target = SocketAddr::new(host.ipv4("on-blue"), 80);
@@ -35,6 +35,7 @@ fn no_connection_reaches_another_network_while_the_agent_is_killed_stopped_and_s
             host.stop_agent(signal);
             host.launch();
             host.kill_agent_proper();
+            host.tapestry(&["agent", "--replace"]).ok();
             // As long as a first packet that was sent again may take.
             std::thread::sleep(Duration::from_millis(1200));
         }
