@@ -125,6 +125,12 @@ impl NetworkRecord {
     pub fn host_link(&self) -> String {
         format!("tsy{}", self.id.get(..10).unwrap_or(&self.id))
     }
+
+    /// Whether a link may be one of those, by its name.
+    pub fn is_host_link(name: &str) -> bool {
+        let digits = name.strip_prefix("tsy").unwrap_or_default();
+        digits.len() == 10 && digits.bytes().all(|digit| digit.is_ascii_hexdigit())
+    }
 }
 
 /// Two networks that are joined to one segment, by key `patch/<id>/<id>`.

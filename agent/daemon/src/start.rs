@@ -147,8 +147,18 @@ impl Agent {
         self.ground.held.take_over();
         self.networks.watch_filter();
         let found = self.look(&desired);
-        for line in journal.damage() {
+        let damage = journal.damage();
+        if !damage.is_empty() {
+            self.networks.drop_lost_links(&desired.networks);
+        }
+        for line in damage {
             self.ground.warn(line);
+        }
+        for (pid, dir) in self.containers.unknown(&desired.containers) {
+            let dir = dir.display();
+            self.ground.warn(format!(
+                "a command runs whose container is not on record: end its process {pid}, and remove {dir}"
+            ));
         }
         for action in reconcile(desired, &found) {
             self.carry_out(action)?;

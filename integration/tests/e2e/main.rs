@@ -9,6 +9,7 @@ mod chaos;
 mod cluster;
 mod cni;
 mod csum;
+mod damaged_state;
 mod dns;
 mod docker;
 mod docker_words;

@@ -1,5 +1,6 @@
 //! Containers that are on record, at the start of the agent.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use agent_container::{Processes, processes, read_exit};
@@ -28,6 +29,22 @@ impl Containers {
             init_pid: living.map(|found| found.init.pid),
             exit_code: exit.map(|exit| exit.code),
         }
+    }
+
+    /// Commands that run in containers which are not among these records, as after a record was damaged: each with its process
+    /// and the container's directory.
+    pub(crate) fn unknown(&self, records: &[ContainerRecord]) -> Vec<(i32, PathBuf)> {
+        let dirs = std::fs::read_dir(self.ground.config.state_dir.join("containers"));
+        let dirs = dirs.into_iter().flatten().flatten();
+        let unknown = dirs.filter(|dir| {
+            let id = dir.file_name();
+            records.iter().all(|record| *record.id != *id)
+        });
+        let running = unknown.filter_map(|dir| {
+            let found = processes(&dir.path()).ok().flatten()?;
+            found.shim.is_alive().then(|| (found.init.pid, dir.path()))
+        });
+        running.collect()
     }
 
     /// Takes a container up as its record says; its process is `init_pid` where it runs.

@@ -74,6 +74,22 @@ impl Networks {
         self.ground.held.has(&held_name(&record.id))
     }
 
+    /// Takes away the links of networks whose records were lost: their addresses would be in the way of others. A link that
+    /// somebody holds is not one of them.
+    pub(crate) fn drop_lost_links(&self, known: &[NetworkRecord]) {
+        let links = Netlink::open().and_then(|mut netlink| netlink.links());
+        for link in links.unwrap_or_default() {
+            let is_known = known.iter().any(|record| record.host_link() == link.name);
+            if is_known || !NetworkRecord::is_host_link(&link.name) {
+                continue;
+            }
+            if let Ok(left) = OffloadTap::attach(&link.name) {
+                tracing::warn!(link = link.name, "its network is not on record any more");
+                let _ = set_persistent(left.as_fd(), false);
+            }
+        }
+    }
+
     fn host_tap(&self, record: &NetworkRecord) -> Result<Tap, OpenHostPort> {
         let link = record.host_link();
         let kept = self.ground.held.take(&held_name(&record.id));
