@@ -6,6 +6,7 @@
 mod api_calls;
 mod canaries;
 mod churn;
+mod failpoints;
 mod figures;
 mod flows;
 mod gaps;
