@@ -86,7 +86,7 @@ fn what_cannot_be_written_is_not_done_and_works_by_itself_later() {
     host.launch_with(|command| {
         // An agent that is told of a file's limit instead of being killed by it; it writes its log to no file.
         let log = host.dir().join("log");
-        let script = "trap '' XFSZ; mkfifo \"$0\"; cat \"$0\" >&2 & exec \"$@\" >\"$0\" 2>&1";
+        let script = "trap '' XFSZ; mkfifo \"$0\"; (cat \"$0\" >&2 &); exec \"$@\" >\"$0\" 2>&1";
         let mut patient = std::process::Command::new("sh");
         patient.args(["-c", script]).arg(log);
         patient.arg(command.get_program()).args(command.get_args());

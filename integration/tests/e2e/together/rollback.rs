@@ -185,7 +185,7 @@ fn brittle() -> Brittle {
     host.launch_with(|command| {
         // It can go on writing its log, for it writes that to no file.
         let log = host.dir().join("log");
-        let script = "trap '' XFSZ; mkfifo \"$0\"; cat \"$0\" >&2 & exec \"$@\" >\"$0\" 2>&1";
+        let script = "trap '' XFSZ; mkfifo \"$0\"; (cat \"$0\" >&2 &); exec \"$@\" >\"$0\" 2>&1";
         let mut patient = Command::new("sh");
         patient.args(["-c", script]).arg(log);
         patient.arg(command.get_program()).args(command.get_args());
