@@ -57,7 +57,7 @@ fn everything_killed_and_started_costs_no_flow() {
         Outage::KillAll,
         "kill -9 of everything and start",
         scaled(10, 2),
-        SHORT,
+        SHORT * 2,
     );
 }
 
