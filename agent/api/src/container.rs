@@ -62,6 +62,12 @@ pub struct ContainerCreate {
     pub cap_drop: Vec<String>,
     /// All capabilities, nothing covered or write-protected in `/proc` and `/sys`, and the agent serves it.
     pub privileged: bool,
+    /// Bytes of memory that its processes may use together.
+    pub memory: Option<u64>,
+    /// Billionths of a processor that they may use together.
+    pub nano_cpus: Option<u64>,
+    /// How many processes and threads it may have.
+    pub pids: Option<u64>,
     pub labels: BTreeMap<String, String>,
 }
 
@@ -178,6 +184,13 @@ pub struct ContainerDetail {
     /// How often the agent has started it again by itself.
     #[serde(default)]
     pub restarts: u32,
+    /// What it is limited to, as it was asked for.
+    #[serde(default)]
+    pub memory: Option<u64>,
+    #[serde(default)]
+    pub nano_cpus: Option<u64>,
+    #[serde(default)]
+    pub pids: Option<u64>,
     pub endpoints: Vec<EndpointDetail>,
     /// The sandbox: a network namespace file that other programs may enter, while the container runs.
     #[schema(value_type = Option<String>)]

@@ -65,6 +65,44 @@ pub(crate) fn aux_address(text: &str) -> Result<(String, IpAddr), String> {
     Ok((name, address))
 }
 
+/// A number of bytes, or of what `k`, `m` or `g` stands for, as Docker counts.
+pub(crate) fn bytes(text: &str) -> Result<u64, String> {
+    let lower = text.to_ascii_lowercase();
+    let digits = lower.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let shift = match &lower[digits.len()..] {
+        "" | "b" => 0,
+        "k" | "kb" | "kib" => 10,
+        "m" | "mb" | "mib" => 20,
+        "g" | "gb" | "gib" => 30,
+        _ => return Err("write bytes, or with k, m or g, as in 512m".to_owned()),
+    };
+    let number: u64 = digits
+        .parse()
+        .map_err(|_| "write a whole number, as in 512m".to_owned())?;
+    let bytes = number.checked_mul(1 << shift);
+    bytes.filter(|bytes| *bytes >= MEMORY_MIN).ok_or_else(|| {
+        format!(
+            "it has to be {} MiB at least, as for Docker",
+            MEMORY_MIN >> 20
+        )
+    })
+}
+
+/// A number of processors, in billionths.
+pub(crate) fn nano_cpus(text: &str) -> Result<u64, String> {
+    let wrong = || "write how many processors, 0.01 at least, as in 1.5".to_owned();
+    let (whole, part) = text.split_once('.').unwrap_or((text, ""));
+    let is_number = |digits: &str| digits.bytes().all(|digit| digit.is_ascii_digit());
+    if text.len() > CPUS_LEN_MAX || !is_number(whole) || !is_number(part) || part.len() > 9 {
+        return Err(wrong());
+    }
+    let nano = format!("{whole}{part:0<9}").parse().map_err(|_| wrong())?;
+    match nano {
+        10_000_000.. => Ok(nano),
+        _ => Err(wrong()),
+    }
+}
+
 /// `ADDRESS/BITS`.
 pub(crate) fn subnet(text: &str) -> Result<IpNet, String> {
     let (address, bits) = text
@@ -84,6 +122,11 @@ pub(crate) fn mtu(text: &str) -> Result<u16, String> {
     text.parse()
         .map_err(|_| "take 576 to 65521, and at least 1280 with IPv6".to_owned())
 }
+
+/// A process that has less does not even begin.
+const MEMORY_MIN: u64 = 6 << 20;
+/// Six digits before the point.
+const CPUS_LEN_MAX: usize = 16;
 
 #[cfg(test)]
 mod tests {
@@ -138,5 +181,43 @@ mod tests {
         assert_eq!(variable_from("NOT_SET", own), Ok(Variable(None)));
         assert!(variable_from("=x", own).is_err());
         assert!(variable_from("", own).is_err());
+    }
+
+    #[test]
+    fn sizes_are_dockers() {
+        for (text, value) in [
+            ("64m", 64 << 20),
+            ("2G", 2 << 30),
+            ("8388608", 8 << 20),
+            ("8192kb", 8 << 20),
+        ] {
+            assert_eq!(bytes(text), Ok(value), "{text}");
+        }
+        for text in ["", "m", "5m", "-1", "1.5g", "64x", "99999999999g"] {
+            assert!(bytes(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn processors_are_counted_in_billionths() {
+        for (text, value) in [
+            ("1.5", 1_500_000_000),
+            ("2", 2_000_000_000),
+            (".25", 250_000_000),
+        ] {
+            assert_eq!(nano_cpus(text), Ok(value), "{text}");
+        }
+        for text in [
+            "",
+            ".",
+            "0",
+            "0.001",
+            "-1",
+            "1e3",
+            "1.0000000001",
+            "9999999999999999",
+        ] {
+            assert!(nano_cpus(text).is_err(), "{text}");
+        }
     }
 }

@@ -43,17 +43,13 @@ const OPTIONS: [((Names, Names), &str); 29] = [
         (
             RUN,
             &[
-                "-m",
-                "--memory",
                 "--memory-swap",
                 "--memory-reservation",
-                "--cpus",
                 "-c",
                 "--cpu-shares",
                 "--cpu-quota",
                 "--cpu-period",
                 "--cpuset-cpus",
-                "--pids-limit",
                 "--ulimit",
                 "--shm-size",
                 "--blkio-weight",
@@ -62,7 +58,7 @@ const OPTIONS: [((Names, Names), &str); 29] = [
                 "--cgroup-parent",
             ],
         ),
-        "nothing limits a command here; run the whole by systemd-run, or begin the command with prlimit, nice or the like",
+        "a command is limited by --memory, --cpus and --pids-limit; begin it with prlimit, nice or the like for more",
     ),
     (
         (RUN, &["-u", "--user", "--group-add"]),

@@ -255,7 +255,7 @@ mod tests {
         };
         for (line, instead) in [
             ("tapestry run -v /a:/b sh", "--rootfs DIR"),
-            ("tapestry run --cpus=2 sh", "systemd-run"),
+            ("tapestry run --cpu-shares=2 sh", "--cpus"),
             ("tapestry run -u 1000 sh", "setpriv"),
             ("tapestry network create --ipam-driver x lab", "--ip-range"),
             ("tapestry network connect --link a:b lab web", "by name"),

@@ -132,6 +132,15 @@ pub(crate) struct Args {
     /// All capabilities, all of /proc and /sys, and an agent that answers it at its socket
     #[arg(long)]
     privileged: bool,
+    /// The most memory that it may use, as 512m or 2g
+    #[arg(short, long, value_name = "BYTES", value_parser = arguments::bytes)]
+    memory: Option<u64>,
+    /// The most processor time that it may use, as 1.5 for one and a half processors
+    #[arg(long, value_name = "NUMBER", value_parser = arguments::nano_cpus)]
+    cpus: Option<u64>,
+    /// The most processes and threads that it may have
+    #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u64).range(1..))]
+    pids_limit: Option<u64>,
     /// A label to find it by; may be repeated
     #[arg(short, long, value_name = "KEY=VALUE", value_parser = arguments::key_value)]
     label: Vec<(String, String)>,
@@ -251,6 +260,9 @@ fn request(args: Args) -> Result<ContainerCreate, Failure> {
         cap_add: args.cap_add,
         cap_drop: args.cap_drop,
         privileged: args.privileged,
+        memory: args.memory,
+        nano_cpus: args.cpus,
+        pids: args.pids_limit,
         ..ContainerCreate::default()
     };
     let single = EndpointSettings {
@@ -368,6 +380,12 @@ mod tests {
             "--cap-drop",
             "NET_RAW",
             "--privileged",
+            "-m",
+            "64m",
+            "--cpus",
+            "1.5",
+            "--pids-limit",
+            "20",
             "--label",
             "tier=front",
             "-l",

@@ -8,6 +8,7 @@ mod rights;
 mod sole;
 mod ways;
 
+pub mod cgroup;
 pub mod conntrack;
 pub mod firewall;
 pub mod netlink;

@@ -5,6 +5,7 @@
 
 mod agent;
 mod bad_input;
+mod cgroups;
 mod chaos;
 mod cluster;
 mod cni;

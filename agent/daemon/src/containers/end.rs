@@ -96,7 +96,7 @@ impl Containers {
             return;
         };
         tracing::info!(container = record.name, code, "container ended");
-        self.release_network(&turn);
+        self.release(&turn);
         if record.create.remove {
             // The shim still has the end to tell to those attached; then it ends by itself.
             self.forget(&turn);

@@ -18,7 +18,7 @@ use crate::networks::Place;
 use crate::publishing::Keeper;
 
 impl Containers {
-    /// Namespaces, links, settings, files, published ports. What is made of a failure is the caller's to take away.
+    /// Namespaces, control groups, links, settings, files, published ports. What is made of a failure is the caller's to take away.
     pub(super) fn make(&self, turn: &OwnTurn, record: &ContainerRecord) -> Result<(), ApiError> {
         let spec = self.spec(record)?;
         let dir = self.dir(&record.id);
@@ -30,6 +30,7 @@ impl Containers {
         if let Some(container) = lock(&self.table).get_mut(&record.id) {
             container.init_pid = Some(pid);
         }
+        self.enter_groups(record, pid)?;
         if let Some(network) = attached_network(&record.create.network) {
             let place = self.networks.find(network)?;
             self.attach(turn, record, pid, &place, &record.create.endpoint)?;

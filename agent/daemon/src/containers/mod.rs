@@ -14,6 +14,7 @@
 mod connect;
 mod create;
 mod end;
+mod groups;
 mod hold;
 mod logs;
 mod make;
@@ -36,6 +37,7 @@ use agent_container::{ExecRequest, PidNamespace, SIGKILL, Shims, processes};
 use agent_core::container::{ExecCommand, NotRunning};
 use agent_core::find::{Find, find};
 use agent_core::record::{ContainerRecord, NetnsId, Owner, Phase, container_key};
+use agent_host::cgroup::Cgroups;
 
 use hold::Holder;
 
@@ -54,6 +56,7 @@ pub(crate) struct Containers {
     endpoints: Arc<Endpoints>,
     publishing: Arc<Publishing>,
     shims: Shims,
+    cgroups: Cgroups,
     /// By id.
     table: Mutex<BTreeMap<String, Container>>,
     turns: Turns<String>,
@@ -89,12 +92,18 @@ impl Containers {
         endpoints: Arc<Endpoints>,
         publishing: Arc<Publishing>,
     ) -> Self {
+        let cgroups = Cgroups::find();
+        if let Some(missing) = cgroups.missing() {
+            let warning = format!("containers cannot be limited in {missing}");
+            ground.warn(warning);
+        }
         Self {
             ground,
             networks,
             endpoints,
             publishing,
             shims: Shims::new(PathBuf::from("/proc/self/exe")),
+            cgroups,
             table: Mutex::default(),
             turns: Turns::default(),
             ended: Condvar::new(),
@@ -119,13 +128,16 @@ impl Containers {
             tty: request.tty,
             interactive: request.interactive,
         };
-        let (dir, _) = self
+        let failed = |why| ExecCommand::Host {
+            name: record.name.clone(),
+            why,
+        };
+        let (dir, made) = self
             .shims
             .exec(&self.dir(&record.id), &request)
-            .map_err(|error| ExecCommand::Host {
-                name: record.name,
-                why: error.to_string(),
-            })?;
+            .map_err(|error| failed(error.to_string()))?;
+        self.join_groups(&record.id, made.init)
+            .map_err(|error| failed(error.to_string()))?;
         Ok(Attached {
             attach: dir.join(SOCKET_FILE),
         })

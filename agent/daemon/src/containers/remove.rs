@@ -46,7 +46,7 @@ impl Containers {
     /// Removes whatever there is of a container: process, network, directory, record. Goes on after a failure.
     pub(super) fn discard(&self, turn: &OwnTurn) {
         self.kill(turn.about());
-        self.release_network(turn);
+        self.release(turn);
         self.forget(turn);
         self.ended.notify_all();
     }

@@ -170,7 +170,7 @@ impl Containers {
     /// Takes back what was made of a container that could not be made again.
     fn end_again(&self, turn: &OwnTurn, ended: &ContainerRecord) {
         self.kill(&ended.id);
-        self.release_network(turn);
+        self.release(turn);
         if let Err(error) = self.replace(ended).wait() {
             tracing::warn!(container = ended.name, %error, "the end of a container is not on record");
         }

@@ -44,6 +44,9 @@ impl Containers {
             privileged: record.create.privileged,
             restart: record.create.restart,
             restarts: record.restart.count,
+            memory: record.create.memory,
+            nano_cpus: record.create.nano_cpus,
+            pids: record.create.pids,
             endpoints: endpoints
                 .iter()
                 .map(|(place, attached)| attached.detail(&place.record))

@@ -178,7 +178,7 @@ fn what_a_network_does_not_have_is_refused_by_its_name_in_docker() {
     );
     for (line, told) in [
         (&["run", "-v", "/a:/b", "true"][..], "--rootfs DIR"),
-        (&["run", "--memory", "1g", "true"], "systemd-run"),
+        (&["run", "--memory-swap", "1g", "true"], "--memory,"),
         (&["pull", "alpine"], "images are Docker's business"),
         (&["kill", "web"], "tapestry stop -t 0"),
     ] {

@@ -16,7 +16,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use tempfile::TempDir;
 
-use super::leftovers::{kill_strays, lasting_leftovers};
+use super::leftovers::{kill_strays, lasting_leftovers, remove_groups};
 use super::{Endpoint, Mounts, Netns, Output, Reply, Terminal, eventually, request};
 
 /// The agent's host. Everything of it lives in `netns` and under one scratch directory.
@@ -424,6 +424,7 @@ impl Drop for Host {
             lasting_leftovers(&self.netns, self.dir.path())
         };
         kill_strays(self.dir.path());
+        remove_groups(self.dir.path());
         if !left.is_empty() {
             eprintln!("--- the agent's log\n{}", self.log());
         }

@@ -1,7 +1,7 @@
 //! What an agent must not leave behind.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -43,7 +43,12 @@ fn leftovers(netns: &Netns, dir: &Path) -> Vec<String> {
         .into_iter()
         .map(|mount| format!("mount {mount}"))
         .collect();
-    [links, tables, processes, mounts].concat()
+    let groups = control_groups(dir)
+        .into_iter()
+        .filter(|group| group.exists())
+        .map(|group| format!("control group {}", group.display()))
+        .collect();
+    [links, tables, processes, mounts, groups].concat()
 }
 
 /// Kills by pid every process that has `dir` on its command line.
@@ -53,6 +58,30 @@ pub(super) fn kill_strays(dir: &Path) {
             let _ = kill_process(pid, Signal::KILL);
         }
     }
+}
+
+/// Removes the control groups of containers whose processes were killed just now.
+pub(super) fn remove_groups(dir: &Path) {
+    let deadline = Instant::now() + PATIENCE;
+    for group in control_groups(dir) {
+        while fs::remove_dir(&group).is_err() && group.exists() && Instant::now() < deadline {
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        let _ = group.parent().map(fs::remove_dir);
+    }
+}
+
+/// The control groups that containers of an agent with its files under `dir` had at last.
+fn control_groups(dir: &Path) -> Vec<PathBuf> {
+    let containers = fs::read_dir(dir.join("s/containers")).into_iter().flatten();
+    let files = containers
+        .flatten()
+        .map(|entry| entry.path().join("cgroups"));
+    let texts: Vec<String> = files
+        .filter_map(|file| fs::read_to_string(file).ok())
+        .collect();
+    let lines = texts.iter().flat_map(|text| text.lines());
+    lines.map(PathBuf::from).collect()
 }
 
 /// A TAP of an endpoint (`tap` and 8 digits) or of a network's host port (`tsy` and 10).
