@@ -40,6 +40,7 @@
 mod capabilities;
 mod control;
 mod exit;
+mod given;
 mod init;
 mod lineage;
 mod process;
@@ -57,6 +58,7 @@ pub mod log;
 pub use attach::SOCKET_FILE;
 pub use capabilities::{Capabilities, UnknownCapability};
 pub use exit::{ExitRecord, read_exit};
+pub use given::Given;
 pub use init::run_init;
 pub use lineage::PidNamespace;
 pub use process::ProcessId;

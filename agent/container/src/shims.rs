@@ -14,6 +14,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use thiserror::Error;
 
 use crate::exit::EXIT_FILE;
+use crate::given::Given;
 use crate::process::ProcessId;
 use crate::running::{Greeting, Processes, READY_FILE, processes};
 use crate::spec::{ContainerSpec, ExecRequest, ExecSpec, ShimSpec};
@@ -23,6 +24,7 @@ use crate::spec::{ContainerSpec, ExecRequest, ExecSpec, ShimSpec};
 pub struct Shims {
     program: PathBuf,
     ready_limit: Duration,
+    given: Option<Given>,
     /// Those that were not collected yet.
     children: Mutex<Vec<Child>>,
 }
@@ -51,8 +53,16 @@ impl Shims {
         Self {
             program,
             ready_limit: READY_LIMIT,
+            given: None,
             children: Mutex::new(Vec::new()),
         }
+    }
+
+    /// The same for a process that keeps less than it was given.
+    #[must_use]
+    pub fn giving(self, given: Given) -> Self {
+        let given = Some(given);
+        Self { given, ..self }
     }
 
     /// Makes a container: its directory (0750, where absent), its shim, its namespaces. The command waits for [`start`].
@@ -116,6 +126,7 @@ impl Shims {
             .arg0("tapestry")
             .arg("shim")
             .arg(dir)
+            .envs(self.given.map(Given::variables).into_iter().flatten())
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::null())

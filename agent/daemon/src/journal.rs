@@ -75,7 +75,11 @@ impl Journal {
         let writer = Arc::clone(&store);
         std::thread::Builder::new()
             .name("journal".to_owned())
-            .spawn(move || essential(|| write(&writer, &waiting)))
+            .spawn(move || {
+                // It writes all the same where it has more.
+                let _ = agent_host::keep_file_rights();
+                essential(|| write(&writer, &waiting));
+            })
             .map_err(OpenJournal::Thread)?;
         Ok(Self {
             store,

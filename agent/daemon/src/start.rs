@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use agent_container::Given;
 use agent_core::network::CreateNetwork;
 use agent_core::reconcile::{Action, Desired, Found, Sandbox, raise, reconcile, sandboxes};
 use agent_core::record::{CONTAINERS, ENDPOINTS, NETWORKS, PATCHES};
@@ -55,7 +56,7 @@ impl Agent {
             .write(true)
             .open("/dev/net/tun")
             .map_err(StartAgent::Tun)?;
-        let agent = Arc::new(Self::wire(grounds, runtime)?);
+        let agent = Arc::new(Self::wire(grounds, runtime, Given::keep_less())?);
         if let Some(last_end) = &agent.ground.held.last_end {
             agent.ground.warn(last_end.clone());
         }
@@ -74,7 +75,11 @@ impl Agent {
     }
 
     /// The owners, from below.
-    fn wire((config, held): (Config, Held), runtime: Handle) -> Result<Self, StartAgent> {
+    fn wire(
+        (config, held): (Config, Held),
+        runtime: Handle,
+        given: Given,
+    ) -> Result<Self, StartAgent> {
         let journal = Journal::open(&config.state_dir)?;
         let ula_global_id = ula_global_id(&journal)?;
         let switch = Switch::start(SwitchConfig {
@@ -110,6 +115,7 @@ impl Agent {
             Arc::clone(&networks),
             Arc::clone(&endpoints),
             Arc::clone(&publishing),
+            given,
         ));
         let follower = Arc::new(Follower {
             ground: Arc::clone(&ground),

@@ -1,6 +1,8 @@
 //! What the agent is allowed to do.
 
-use rustix::thread::{CapabilitySet, capabilities};
+use rustix::thread::{
+    CapabilitySet, CapabilitySets, capabilities, set_capabilities, set_no_new_privs,
+};
 
 /// Capabilities that are needed and missing.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
@@ -23,6 +25,18 @@ pub fn check_rights() -> Result<(), MissingRights> {
     } else {
         Err(MissingRights { names })
     }
+}
+
+/// Leaves the calling thread, for good, no right but that to any file; for one that does nothing else.
+pub fn keep_file_rights() -> std::io::Result<()> {
+    let kept = CapabilitySet::DAC_OVERRIDE;
+    let sets = CapabilitySets {
+        effective: kept,
+        permitted: kept,
+        inheritable: CapabilitySet::empty(),
+    };
+    set_capabilities(None, sets)?;
+    Ok(set_no_new_privs(true)?)
 }
 
 const NEEDED: [(CapabilitySet, &str); 3] = [

@@ -29,6 +29,7 @@ mod neighbours;
 mod netavark;
 mod openapi;
 mod packets;
+mod privileges;
 mod publish;
 mod reports;
 mod scale;

@@ -1,6 +1,7 @@
 //! TAPs, workers and decorators: moves the frames that switch-core decides about.
 
 mod channel_port;
+mod confine;
 mod contained;
 mod engine;
 mod error;

@@ -2,7 +2,7 @@
 //!
 //! # Theory of operation
 //!
-//! In order: cut what ties it to its parent (session, inherited descriptors, ignored signals), bind `attach.sock`, make
+//! In order: cut what ties it to its parent (session, limits, inherited descriptors, ignored signals), bind `attach.sock`, make
 //! the namespaces and the init ([`sandbox`]), say so (`ready.json`, and one line of JSON on standard output), then serve
 //! ([`serve`]) until the command has ended and everybody knows. What fails before that is told in the same line. An agent
 //! that dies before it has heard that line takes the shim along.
@@ -31,6 +31,7 @@ use rustix::process::set_parent_process_death_signal;
 use tokio::signal::unix::SignalKind;
 
 use crate::attach;
+use crate::given::Given;
 use crate::log::LogWriter;
 use crate::process::ProcessId;
 use crate::running::{Greeting, Processes, READY_FILE};
@@ -93,6 +94,7 @@ fn listen(dir: &Path) -> io::Result<UnixListener> {
 }
 
 fn cut_ties() {
+    Given::take_back();
     close_inherited();
     unignore_signals();
     let mut withheld = SigSet::empty();

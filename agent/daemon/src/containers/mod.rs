@@ -33,7 +33,7 @@ use std::time::{Duration, Instant};
 
 use agent_api::{ApiError, Attached, Exec, NetworkMode};
 use agent_container::attach::SOCKET_FILE;
-use agent_container::{ExecRequest, PidNamespace, SIGKILL, Shims, processes};
+use agent_container::{ExecRequest, Given, PidNamespace, SIGKILL, Shims, processes};
 use agent_core::container::{ExecCommand, NotRunning};
 use agent_core::find::{Find, find};
 use agent_core::record::{ContainerRecord, NetnsId, Owner, Phase, container_key};
@@ -91,6 +91,7 @@ impl Containers {
         networks: Arc<Networks>,
         endpoints: Arc<Endpoints>,
         publishing: Arc<Publishing>,
+        given: Given,
     ) -> Self {
         let cgroups = Cgroups::find();
         if let Some(missing) = cgroups.missing() {
@@ -102,7 +103,7 @@ impl Containers {
             networks,
             endpoints,
             publishing,
-            shims: Shims::new(PathBuf::from("/proc/self/exe")),
+            shims: Shims::new(PathBuf::from("/proc/self/exe")).giving(given),
             cgroups,
             table: Mutex::default(),
             turns: Turns::default(),

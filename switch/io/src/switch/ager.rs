@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use switch_core::Time;
 
 use super::desk::Desk;
+use crate::confine::give_up_capabilities;
 use crate::contained::contained;
 
 /// The ageing thread; stops when its sender is dropped.
@@ -24,6 +25,8 @@ impl Ager {
         let thread = std::thread::Builder::new()
             .name("switch-ager".into())
             .spawn(move || {
+                // Ageing goes on all the same.
+                let _ = give_up_capabilities();
                 while stopped.recv_timeout(AGEING_INTERVAL) == Err(RecvTimeoutError::Timeout) {
                     for bridge in desk.registry.bridges() {
                         contained("ageing", || {

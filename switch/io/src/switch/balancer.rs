@@ -16,6 +16,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use super::desk::Desk;
+use crate::confine::give_up_capabilities;
 use crate::contained::contained;
 use crate::overload::{Overload, Request, Requests};
 
@@ -31,7 +32,11 @@ impl Balancer {
         let overload = requests.overload();
         let thread = std::thread::Builder::new()
             .name("switch-balance".into())
-            .spawn(move || run(&requests, &desk))?;
+            .spawn(move || {
+                // Balancing goes on all the same.
+                let _ = give_up_capabilities();
+                run(&requests, &desk);
+            })?;
         Ok(Self {
             overload,
             thread: Some(thread),

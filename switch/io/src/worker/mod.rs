@@ -35,6 +35,7 @@ pub(crate) use self::busy::Busy;
 pub(crate) use self::load::Worked;
 use self::mailbox::{Command, Letterbox, Mailbox};
 pub(crate) use self::setup::Setup;
+use crate::confine::confine;
 use crate::engine::EngineKind;
 use crate::error::StartSwitch;
 use crate::port::Port;
@@ -188,6 +189,9 @@ fn start(
     ready: &SyncSender<Result<(), StartSwitch>>,
     run: impl FnOnce() -> io::Result<()>,
 ) -> io::Result<()> {
+    if let Err(error) = confine() {
+        tracing::warn!(%error, "a switch worker may do more than it needs");
+    }
     let _ = ready.send(Ok(()));
     run()
 }

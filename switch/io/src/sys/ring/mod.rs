@@ -17,6 +17,16 @@
 //! an idle switch would show as 100 % "wa" in top.
 
 mod probe;
+/// `IORING_REGISTER_PROBE` and `IORING_REGISTER_PBUF_RING` of linux/io_uring.h.
+const REGISTRATIONS: [u8; 2] = [8, 22];
+/// What a ring is asked for.
+const OPERATIONS: [u8; 4] = [
+    opcode::ReadMulti::CODE,
+    opcode::Write::CODE,
+    opcode::PollAdd::CODE,
+    opcode::AsyncCancel::CODE,
+];
+
 #[cfg(test)]
 mod tests;
 mod token;
@@ -28,6 +38,7 @@ use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
+use io_uring::register::Restriction;
 use io_uring::types::{BufRingEntry, Fd};
 use io_uring::{IoUring, cqueue, opcode, squeue};
 
@@ -102,7 +113,8 @@ enum Owner {
 }
 
 impl FrameRing {
-    /// Makes a ring of `entries` submissions for the calling thread and lends it all its buffers.
+    /// Makes a ring of `entries` submissions for the calling thread and lends it all its buffers. The kernel takes no other requests
+    /// from it than those below, so that a ring is no way around a filter of system calls.
     pub(crate) fn new(entries: u32, layout: BufferLayout) -> io::Result<Self> {
         if !layout.count.is_power_of_two() || layout.headroom >= layout.stride {
             return Err(io::ErrorKind::InvalidInput.into());
@@ -373,14 +385,27 @@ impl FrameRing {
 }
 
 fn build(entries: u32) -> io::Result<IoUring> {
-    IoUring::builder()
+    let ring = IoUring::builder()
+        .setup_r_disabled()
         .setup_single_issuer()
         .setup_defer_taskrun()
         .setup_submit_all()
         .setup_clamp()
         .setup_cqsize(entries * 4)
         .dontfork()
-        .build(entries)
+        .build(entries)?;
+    restrict(&ring)?;
+    Ok(ring)
+}
+
+fn restrict(ring: &IoUring) -> io::Result<()> {
+    let operations = OPERATIONS.map(Restriction::sqe_op);
+    let registrations = REGISTRATIONS.map(Restriction::register_op);
+    let flags = Restriction::sqe_flags_allowed(squeue::Flags::BUFFER_SELECT.bits());
+    let mut allowed: Vec<Restriction> = operations.into_iter().chain(registrations).collect();
+    allowed.push(flags);
+    ring.submitter().register_restrictions(&mut allowed)?;
+    ring.submitter().register_enable_rings()
 }
 
 /// Interrupted, at the end of its time, or the kernel wants completions taken out first: the next round goes on.

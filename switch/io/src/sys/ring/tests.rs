@@ -112,6 +112,19 @@ fn a_wait_with_a_least_time_takes_what_came_meanwhile() {
 }
 
 #[test]
+fn a_ring_takes_no_request_that_frames_do_not_need() {
+    let mut ring = FrameRing::new(8, LAYOUT).unwrap();
+    let other = opcode::Nop::new().build();
+    let tagged = other.user_data(user_data(Kind::Cancel, 0, 7));
+    ring.push(tagged).unwrap();
+    ring.submit_and_wait(Duration::ZERO).unwrap();
+    let Some(Completion::Cancelled { result, .. }) = ring.next_completion() else {
+        panic!("an answer to the request");
+    };
+    assert_eq!(result.unwrap_err().raw_os_error(), Some(libc::EACCES));
+}
+
+#[test]
 fn a_wait_with_a_least_time_ends_without_completions() {
     let mut ring = FrameRing::new(8, LAYOUT).unwrap();
     let (from, _to) = std::io::pipe().unwrap();

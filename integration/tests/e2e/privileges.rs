@@ -1,0 +1,166 @@
+//! What the agent keeps of its privileges, and what containers have nevertheless.
+
+use std::fs;
+use std::num::NonZeroI32;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+
+use crate::harness::{Host, eventually};
+
+#[test]
+fn threads_that_see_frames_have_no_capabilities_and_a_filter_of_system_calls() {
+    let host = Host::start();
+    for name in ["one", "two"] {
+        host.idle(name, "bridge", &[]);
+    }
+    let ping = ["exec", "one", "--", "ping", "-i", "0.01", "-q", "two"];
+    let mut pinging = host.spawn(&ping);
+    let workers = threads(&host, "switch-");
+    assert!(workers.len() > 1, "{workers:?}");
+    for worker in &workers {
+        let none = "0000000000000000";
+        assert_eq!(field(worker, "CapEff"), none);
+        assert_eq!(field(worker, "CapPrm"), none);
+        if !["switch-ager", "switch-balance"].contains(&field(worker, "Name")) {
+            assert_eq!(field(worker, "NoNewPrivs"), "1");
+            assert_eq!(field(worker, "Seccomp"), "2");
+        }
+    }
+    let journal = threads(&host, "journal");
+    assert_eq!(field(&journal[0], "CapEff"), "0000000000000002");
+    assert!(pinging.try_wait().unwrap().is_none());
+    pinging.kill().unwrap();
+    pinging.wait().unwrap();
+    host.exec("one", "ping -c 3 -i 0.01 two").ok();
+
+    let inside = host.exec("one", "cat /proc/self/status").ok();
+    assert_eq!(field(&inside, "NoNewPrivs"), "0", "sudo works in there");
+    assert_eq!(field(&inside, "CapEff"), "00000000a80425fb", "Docker's set");
+    let every = field(&fs::read_to_string("/proc/self/status").unwrap(), "CapBnd").to_owned();
+    host.idle("all", "bridge", &["--privileged"]);
+    let inside = host.exec("all", "cat /proc/self/status").ok();
+    assert_eq!(field(&inside, "CapEff"), every);
+    assert_eq!(field(&inside, "Seccomp"), "0");
+}
+
+#[test]
+fn the_agent_leaves_no_core_and_containers_have_the_limits_that_it_was_given() {
+    let host = Host::without_agent();
+    host.launch_with(|agent| {
+        let mut limited = Command::new("prlimit");
+        limited.args(["--core=8192:1048576", "--"]);
+        limited.arg(agent.get_program()).args(agent.get_args());
+        let log = fs::File::options()
+            .append(true)
+            .open(host.dir().join("agent.log"));
+        let log = log.unwrap();
+        limited
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().unwrap())
+            .stderr(log);
+        *agent = limited;
+    });
+    let limit = |limits: &str| -> Vec<String> {
+        let mut lines = limits.lines();
+        let line = lines.find_map(|line| line.strip_prefix("Max core file size"));
+        let words = line.unwrap().split_whitespace();
+        words.map(str::to_owned).collect()
+    };
+    let agent = PathBuf::from(format!("/proc/{}", agent(&host)));
+    let of_agent = fs::read_to_string(agent.join("limits")).unwrap();
+    assert_eq!(limit(&of_agent), ["0", "1048576", "bytes"]);
+    let given = fs::read_to_string("/proc/self/oom_score_adj").unwrap();
+    let score = fs::read_to_string(agent.join("oom_score_adj")).unwrap();
+    let own = fs::read_to_string("/proc/self/status").unwrap();
+    let own = u64::from_str_radix(field(&own, "CapEff"), 16).unwrap();
+    // Without the capability nobody lowers it.
+    let lowered = if own & 1 << SYS_RESOURCE == 0 {
+        &given
+    } else {
+        "-500\n"
+    };
+    assert_eq!(score, *lowered);
+
+    host.idle("one", "bridge", &[]);
+    for inside in [
+        host.exec("one", "cat /proc/1/limits /proc/1/oom_score_adj")
+            .ok(),
+        host.exec("one", "cat /proc/self/limits /proc/self/oom_score_adj")
+            .ok(),
+    ] {
+        assert_eq!(limit(&inside), ["8192", "1048576", "bytes"]);
+        assert_eq!(inside.lines().last(), Some(given.trim()));
+    }
+}
+
+/// With the limit lifted again, what keeps it from leaving one is that it is not dumpable.
+#[test]
+fn an_agent_that_crashes_writes_its_memory_nowhere() {
+    let pattern = fs::read_to_string("/proc/sys/kernel/core_pattern").unwrap();
+    if !pattern.starts_with("core") {
+        println!("cores go elsewhere on this machine: {pattern}");
+        return;
+    }
+    let host = Host::without_agent();
+    host.launch_with(|agent| {
+        agent.current_dir(host.dir());
+    });
+    let mut other = Command::new("sleep")
+        .arg("1000")
+        .current_dir(host.dir())
+        .spawn()
+        .unwrap();
+    let pids = [agent(&host), Pid::from_child(&other).as_raw_nonzero()];
+    for pid in pids {
+        let mut lift = Command::new("prlimit");
+        lift.arg(format!("--pid={pid}"))
+            .arg("--core=unlimited:unlimited");
+        crate::harness::run(&mut lift).ok();
+    }
+    let cores = || {
+        let files = fs::read_dir(host.dir()).unwrap().flatten();
+        let names = files.map(|file| file.file_name().into_string().unwrap());
+        names.filter(|name| name.starts_with("core")).count()
+    };
+    for pid in pids {
+        kill_process(Pid::from_raw(pid.get()).unwrap(), Signal::SEGV).unwrap();
+    }
+    other.wait().unwrap();
+    eventually(Duration::from_secs(5), "another program leaves one", || {
+        (cores() > 0).then_some(())
+    });
+    host.stop_agent(Signal::KILL);
+    assert_eq!(cores(), 1);
+    host.launch();
+}
+
+/// The process that has the switch.
+fn agent(host: &Host) -> NonZeroI32 {
+    let info: Value = host.api("GET", "/v1/info", None).ok();
+    let pid = info["pid"].as_i64().unwrap();
+    i32::try_from(pid).unwrap().try_into().unwrap()
+}
+
+/// What `status` says of the agent's threads whose names begin so.
+fn threads(host: &Host, name: &str) -> Vec<String> {
+    let tasks = format!("/proc/{}/task", agent(host));
+    let tasks = fs::read_dir(tasks).unwrap().flatten();
+    let texts = tasks.filter_map(|task| fs::read_to_string(task.path().join("status")).ok());
+    texts
+        .filter(|text| field(text, "Name").starts_with(name))
+        .collect()
+}
+
+#[track_caller]
+fn field<'a>(status: &'a str, name: &str) -> &'a str {
+    let mut lines = status.lines();
+    let value = lines.find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+    value.unwrap().trim()
+}
+
+/// Its number, capabilities(7).
+const SYS_RESOURCE: u32 = 24;
