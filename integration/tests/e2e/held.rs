@@ -36,7 +36,7 @@ fn runs_cut_together_with_the_agent_leave_nothing() {
     let host = Host::start();
     let mut random = Random::seeded();
     let whole = length_of_a_run(&host);
-    for round in 0..5 {
+    for round in 0..3 {
         let mut clients: Vec<_> = (0..4).map(|n| begin(&host, round * 4 + n)).collect();
         std::thread::sleep(random.below(whole * 2));
         host.stop_agent(Signal::KILL);
@@ -46,12 +46,15 @@ fn runs_cut_together_with_the_agent_leave_nothing() {
         host.launch();
         nothing_is_left(&host);
     }
-    for round in 0..3 {
+    let kills: [fn(&Host); 2] = [Host::kill_agent_proper, |host| {
+        host.stop_agent(Signal::TERM);
+        host.launch();
+    }];
+    for round in 0..6 {
         let mut client = begin(&host, 20 + round);
         std::thread::sleep(random.below(whole));
-        host.stop_agent(Signal::TERM);
+        kills[round as usize % kills.len()](&host);
         cut(&mut client, Duration::ZERO);
-        host.launch();
         nothing_is_left(&host);
     }
 }

@@ -1,13 +1,11 @@
 //! What the agent keeps of its privileges, and what containers have nevertheless.
 
 use std::fs;
-use std::num::NonZeroI32;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
-use serde_json::Value;
 
 use crate::harness::{Host, eventually};
 
@@ -19,18 +17,20 @@ fn threads_that_see_frames_have_no_capabilities_and_a_filter_of_system_calls() {
     }
     let ping = ["exec", "one", "--", "ping", "-i", "0.01", "-q", "two"];
     let mut pinging = host.spawn(&ping);
-    let workers = threads(&host, "switch-");
-    assert!(workers.len() > 1, "{workers:?}");
+    let threads = |name: &str| threads(&host, name);
+    let workers: Vec<_> = ["switch-0", "switch-1"].map(threads).concat();
+    assert!(!workers.is_empty());
+    let none = "0000000000000000";
     for worker in &workers {
-        let none = "0000000000000000";
         assert_eq!(field(worker, "CapEff"), none);
         assert_eq!(field(worker, "CapPrm"), none);
-        if !["switch-ager", "switch-balance"].contains(&field(worker, "Name")) {
-            assert_eq!(field(worker, "NoNewPrivs"), "1");
-            assert_eq!(field(worker, "Seccomp"), "2");
-        }
+        assert_eq!(field(worker, "NoNewPrivs"), "1");
+        assert_eq!(field(worker, "Seccomp"), "2");
     }
-    let journal = threads(&host, "journal");
+    for beside in ["switch-ager", "switch-balance"].map(threads).concat() {
+        assert_eq!(field(&beside, "CapEff"), none);
+    }
+    let journal = threads("journal");
     assert_eq!(field(&journal[0], "CapEff"), "0000000000000002");
     assert!(pinging.try_wait().unwrap().is_none());
     pinging.kill().unwrap();
@@ -70,7 +70,7 @@ fn the_agent_leaves_no_core_and_containers_have_the_limits_that_it_was_given() {
         let words = line.unwrap().split_whitespace();
         words.map(str::to_owned).collect()
     };
-    let agent = PathBuf::from(format!("/proc/{}", agent(&host)));
+    let agent = PathBuf::from(format!("/proc/{}", host.agent_pid().as_raw_nonzero()));
     let of_agent = fs::read_to_string(agent.join("limits")).unwrap();
     assert_eq!(limit(&of_agent), ["0", "1048576", "bytes"]);
     let given = fs::read_to_string("/proc/self/oom_score_adj").unwrap();
@@ -114,10 +114,10 @@ fn an_agent_that_crashes_writes_its_memory_nowhere() {
         .current_dir(host.dir())
         .spawn()
         .unwrap();
-    let pids = [agent(&host), Pid::from_child(&other).as_raw_nonzero()];
+    let pids = [host.agent_pid(), Pid::from_child(&other)];
     for pid in pids {
         let mut lift = Command::new("prlimit");
-        lift.arg(format!("--pid={pid}"))
+        lift.arg(format!("--pid={}", pid.as_raw_nonzero()))
             .arg("--core=unlimited:unlimited");
         crate::harness::run(&mut lift).ok();
     }
@@ -127,7 +127,7 @@ fn an_agent_that_crashes_writes_its_memory_nowhere() {
         names.filter(|name| name.starts_with("core")).count()
     };
     for pid in pids {
-        kill_process(Pid::from_raw(pid.get()).unwrap(), Signal::SEGV).unwrap();
+        kill_process(pid, Signal::SEGV).unwrap();
     }
     other.wait().unwrap();
     eventually(Duration::from_secs(5), "another program leaves one", || {
@@ -138,16 +138,9 @@ fn an_agent_that_crashes_writes_its_memory_nowhere() {
     host.launch();
 }
 
-/// The process that has the switch.
-fn agent(host: &Host) -> NonZeroI32 {
-    let info: Value = host.api("GET", "/v1/info", None).ok();
-    let pid = info["pid"].as_i64().unwrap();
-    i32::try_from(pid).unwrap().try_into().unwrap()
-}
-
 /// What `status` says of the agent's threads whose names begin so.
 fn threads(host: &Host, name: &str) -> Vec<String> {
-    let tasks = format!("/proc/{}/task", agent(host));
+    let tasks = format!("/proc/{}/task", host.agent_pid().as_raw_nonzero());
     let tasks = fs::read_dir(tasks).unwrap().flatten();
     let texts = tasks.filter_map(|task| fs::read_to_string(task.path().join("status")).ok());
     texts
