@@ -6,24 +6,28 @@
 //! again. When the agent ends, the thread ends etcd: it asks first, and kills an etcd that still waits for silent clients.
 //! Nothing is lost by that: etcd answers only after its log is on disk, and reads the log at the next start.
 //!
-//! An agent that was killed leaves its etcd behind. The next agent finds that etcd by the file with its process id, ends it,
-//! and starts its own. So what stands on etcd's command line is always true.
+//! An agent that was killed leaves its etcd behind. The next agent finds that etcd by the file with its process id, and goes on
+//! with it, so that no host of the cluster is out of step because of one that died. An etcd with another command line than it
+//! would have now is ended first, and so is one that was not yet started again after a revocation.
 //!
 //! Clients show a certificate of the cluster's CA. etcd reads its certificate and the list of revoked ones at each handshake;
 //! connections that were open before a revocation end because etcd is restarted then.
 
+use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use rustix::process::{Pid, Signal, kill_process, test_kill_process};
+use rustix::process::Pid;
 
+use crate::child::Process;
 use crate::files::{CA_CERTIFICATE, Files, REVOKED, SERVICE_CERTIFICATE, SERVICE_KEY};
 use crate::settings::client_url;
 
@@ -54,26 +58,21 @@ enum Order {
 }
 
 impl EtcdProcess {
-    /// Starts etcd on the two TCP ports after the signer's `address`. Blocks for a third of a second; etcd may answer later.
+    /// Starts etcd on the two TCP ports after the signer's `address`, and blocks for a third of a second; etcd may answer
+    /// later. Or goes on with the one that runs there.
     pub(crate) fn start(files: &Files, address: SocketAddr) -> Result<Self, StartEtcd> {
-        end_orphan(&files.path(PID_FILE));
         let plan = Plan {
             files: files.clone(),
             address,
         };
-        let mut child = plan.spawn()?;
-        // A wrong command line or a taken port shows within this time.
-        std::thread::sleep(FIRST_LOOK);
-        if let Ok(Some(status)) = child.try_wait() {
-            return Err(StartEtcd::Ended {
-                status: status.to_string(),
-                log: files.path(LOG_FILE),
-            });
-        }
+        let process = match plan.take_over() {
+            Some(process) => process,
+            None => plan.start()?,
+        };
         let (orders, received) = channel();
         let thread = std::thread::Builder::new()
             .name("etcd-child".to_owned())
-            .spawn(move || keep(&plan, child, &received))
+            .spawn(move || keep(&plan, process, &received))
             .map_err(StartEtcd::Spawn)?;
         Ok(Self {
             orders,
@@ -105,56 +104,57 @@ struct Plan {
 }
 
 impl Plan {
-    fn spawn(&self) -> Result<Child, StartEtcd> {
+    /// The etcd that an agent before left behind. One that cannot be gone on with has ended when this returns.
+    fn take_over(&self) -> Option<Process> {
+        let pid = self.files.read_needed(PID_FILE).ok()?;
+        let pid = pid.trim().parse().ok().and_then(Pid::from_raw)?;
+        let data_dir = self.files.path(DATA_DIR);
+        let (data_dir, own) = (data_dir.as_os_str().as_bytes(), self.command_line());
+        let mut is_as_now = false;
+        let left = Process::left_behind(pid, |line| {
+            is_as_now = line == own;
+            line.split(|byte| *byte == 0).any(|word| word == data_dir)
+        })?;
+        if is_as_now && !self.is_revocation_due() {
+            tracing::info!(pid = pid.as_raw_nonzero(), "etcd goes on");
+            return Some(left);
+        }
+        left.end(STOP_LIMIT);
+        None
+    }
+
+    /// Whether the list of the revoked is newer than the etcd that runs.
+    fn is_revocation_due(&self) -> bool {
+        let written = |name| fs::metadata(self.files.path(name))?.modified();
+        match (written(REVOKED), written(PID_FILE)) {
+            (Ok(listed), Ok(started)) => listed > started,
+            _ => true,
+        }
+    }
+
+    /// A wrong command line or a taken port shows within a short time.
+    fn start(&self) -> Result<Process, StartEtcd> {
+        let mut process = self.spawn()?;
+        std::thread::sleep(FIRST_LOOK);
+        match process.ended() {
+            Some(status) => Err(StartEtcd::Ended {
+                status,
+                log: self.files.path(LOG_FILE),
+            }),
+            None => Ok(process),
+        }
+    }
+
+    fn spawn(&self) -> Result<Process, StartEtcd> {
         let path = |name| self.files.path(name);
         let log = File::options()
             .create(true)
             .append(true)
             .open(path(LOG_FILE))
             .map_err(StartEtcd::Spawn)?;
-        let client = client_url(self.address);
-        // An etcd by itself has no peers.
-        let loopback: IpAddr = [127, 0, 0, 1].into();
-        let peer = SocketAddr::new(loopback, self.address.port().wrapping_add(2));
-        let peer = format!("https://{peer}");
-        let mut command = Command::new("etcd");
+        let mut command = Command::new(PROGRAM);
         command
-            .arg("--data-dir")
-            .arg(path(DATA_DIR))
-            .args(["--name", NAME])
-            .args(["--initial-cluster", &format!("{NAME}={peer}")])
-            .args([
-                "--listen-client-urls",
-                &client,
-                "--advertise-client-urls",
-                &client,
-            ])
-            .args([
-                "--listen-peer-urls",
-                &peer,
-                "--initial-advertise-peer-urls",
-                &peer,
-            ])
-            .args(["--client-cert-auth", "--peer-client-cert-auth"])
-            .args([
-                "--auto-compaction-mode",
-                "periodic",
-                "--auto-compaction-retention",
-                "10m",
-            ])
-            .args(["--logger", "zap", "--log-level", "warn"]);
-        for (option, file) in [
-            ("--trusted-ca-file", CA_CERTIFICATE),
-            ("--cert-file", SERVICE_CERTIFICATE),
-            ("--key-file", SERVICE_KEY),
-            ("--client-crl-file", REVOKED),
-            ("--peer-trusted-ca-file", CA_CERTIFICATE),
-            ("--peer-cert-file", SERVICE_CERTIFICATE),
-            ("--peer-key-file", SERVICE_KEY),
-        ] {
-            command.arg(option).arg(path(file));
-        }
-        command
+            .args(self.arguments())
             .env_clear()
             .envs(std::env::vars_os().filter(|(name, _)| name == "PATH"))
             // A terminal's interrupt is for the agent, which then stops etcd in order.
@@ -169,79 +169,97 @@ impl Plan {
         if let Err(error) = fs::write(path(PID_FILE), child.id().to_string()) {
             tracing::warn!(%error, "an etcd that outlives its agent will not be found");
         }
-        Ok(child)
+        Process::of_child(child).map_err(StartEtcd::Spawn)
+    }
+
+    /// As /proc shows it.
+    fn command_line(&self) -> Vec<u8> {
+        let words = std::iter::once(OsString::from(PROGRAM)).chain(self.arguments());
+        let words = words.map(|word| [word.as_bytes(), b"\0"].concat());
+        words.collect::<Vec<_>>().concat()
+    }
+
+    fn arguments(&self) -> Vec<OsString> {
+        let client = client_url(self.address);
+        // An etcd by itself has no peers.
+        let loopback: IpAddr = [127, 0, 0, 1].into();
+        let peer = SocketAddr::new(loopback, self.address.port().wrapping_add(2));
+        let peer = format!("https://{peer}");
+        let mut arguments: Vec<OsString> = [
+            "--name",
+            NAME,
+            "--initial-cluster",
+            &format!("{NAME}={peer}"),
+            "--listen-client-urls",
+            &client,
+            "--advertise-client-urls",
+            &client,
+            "--listen-peer-urls",
+            &peer,
+            "--initial-advertise-peer-urls",
+            &peer,
+            "--client-cert-auth",
+            "--peer-client-cert-auth",
+            "--auto-compaction-mode",
+            "periodic",
+            "--auto-compaction-retention",
+            "10m",
+            "--logger",
+            "zap",
+            "--log-level",
+            "warn",
+        ]
+        .map(OsString::from)
+        .into();
+        for (option, file) in [
+            ("--data-dir", DATA_DIR),
+            ("--trusted-ca-file", CA_CERTIFICATE),
+            ("--cert-file", SERVICE_CERTIFICATE),
+            ("--key-file", SERVICE_KEY),
+            ("--client-crl-file", REVOKED),
+            ("--peer-trusted-ca-file", CA_CERTIFICATE),
+            ("--peer-cert-file", SERVICE_CERTIFICATE),
+            ("--peer-key-file", SERVICE_KEY),
+        ] {
+            arguments.extend([option.into(), self.files.path(file).into()]);
+        }
+        arguments
     }
 }
 
-/// Keeps a child running until the order to stop.
-fn keep(plan: &Plan, child: Child, orders: &Receiver<Order>) {
-    let mut child = Some(child);
+/// Keeps a process running until the order to stop.
+fn keep(plan: &Plan, process: Process, orders: &Receiver<Order>) {
+    let mut process = Some(process);
+    let end = |process: Option<Process>| {
+        if let Some(process) = process {
+            process.end(STOP_LIMIT);
+        }
+    };
     loop {
         match orders.recv_timeout(LOOK_EVERY) {
-            Ok(Order::Restart) => end(child.take()),
+            Ok(Order::Restart) => end(process.take()),
             Ok(Order::Stop) | Err(RecvTimeoutError::Disconnected) => {
-                end(child.take());
+                end(process.take());
                 // It may be gone already.
                 let _ = fs::remove_file(plan.files.path(PID_FILE));
                 return;
             }
             Err(RecvTimeoutError::Timeout) => {}
         }
-        if let Some(Ok(Some(status))) = child.as_mut().map(Child::try_wait) {
-            tracing::warn!(%status, "etcd ended; it is started again");
-            child = None;
+        if let Some(status) = process.as_mut().and_then(Process::ended) {
+            tracing::warn!(status, "etcd ended; it is started again");
+            process = None;
         }
-        if child.is_none() {
+        if process.is_none() {
             match plan.spawn() {
-                Ok(started) => child = Some(started),
+                Ok(started) => process = Some(started),
                 Err(error) => tracing::warn!(%error, "etcd stays down for now"),
             }
         }
     }
 }
 
-fn end(child: Option<Child>) {
-    let Some(mut child) = child else { return };
-    // It cannot be another process: nobody has waited for it yet.
-    let _ = kill_process(Pid::from_child(&child), Signal::TERM);
-    let deadline = Instant::now() + STOP_LIMIT;
-    while Instant::now() < deadline {
-        if let Ok(Some(_)) | Err(_) = child.try_wait() {
-            return;
-        }
-        std::thread::sleep(Duration::from_millis(10));
-    }
-    let _ = child.kill();
-    let _ = child.wait();
-}
-
-/// Ends what an agent that was killed left running.
-fn end_orphan(pid_file: &std::path::Path) {
-    let recorded = fs::read_to_string(pid_file).ok();
-    let Some(pid) = recorded
-        .and_then(|text| text.trim().parse().ok())
-        .and_then(Pid::from_raw)
-    else {
-        return;
-    };
-    let data_dir = pid_file.with_file_name(DATA_DIR);
-    let command_line =
-        fs::read(format!("/proc/{}/cmdline", pid.as_raw_nonzero())).unwrap_or_default();
-    let is_ours = String::from_utf8_lossy(&command_line).contains(&*data_dir.to_string_lossy());
-    if !is_ours {
-        return;
-    }
-    let _ = kill_process(pid, Signal::TERM);
-    let deadline = Instant::now() + STOP_LIMIT;
-    while test_kill_process(pid).is_ok() {
-        if Instant::now() > deadline {
-            let _ = kill_process(pid, Signal::KILL);
-            return;
-        }
-        std::thread::sleep(Duration::from_millis(10));
-    }
-}
-
+const PROGRAM: &str = "etcd";
 const NAME: &str = "tapestry";
 const DATA_DIR: &str = "etcd";
 const LOG_FILE: &str = "etcd.log";

@@ -119,6 +119,15 @@ impl Files {
         write().map_err(|error| self.failed(name, error))
     }
 
+    /// One that is not there is as good.
+    pub(crate) fn forget(&self, name: &str) {
+        if let Err(error) = fs::remove_file(self.path(name))
+            && error.kind() != io::ErrorKind::NotFound
+        {
+            tracing::warn!(name, %error, "a file of the cluster stays");
+        }
+    }
+
     /// Forgets the cluster, with everything that etcd has here.
     pub(crate) fn remove(&self) -> Result<(), UseFile> {
         match fs::remove_dir_all(&self.dir) {
@@ -145,6 +154,8 @@ pub(crate) const SERVICE_CERTIFICATE: &str = "service.pem";
 pub(crate) const SERVICE_KEY: &str = "service.key";
 /// What was last known of the cluster.
 pub(crate) const WORLD: &str = "world.json";
+/// The session of an agent that has not ended in order.
+pub(crate) const SESSION: &str = "session.json";
 pub(crate) const RESET_KEY: &str = "reset.key";
 pub(crate) const REVOKED: &str = "revoked.crl";
 

@@ -124,9 +124,11 @@ fn found(
     files.write(REVOKED_SERIALS, "")?;
     files.save(&settings, &identity)?;
     let member = Member::open(options, files.clone(), settings, identity, runtime)?;
-    if let Err(error) =
-        wait_for_store(&member).and_then(|()| claim(&member, &issued.serial, options))
-    {
+    let claimed = member
+        .serve()
+        .and_then(|()| wait_for_store(&member))
+        .and_then(|()| claim(&member, &issued.serial, options));
+    if let Err(error) = claimed {
         member.stop();
         return Err(error);
     }

@@ -12,10 +12,12 @@
 //! the session ends, and the world stays as it was last known: frames still flow by it.
 //!
 //! Every session has a number, its *epoch*. A session begins when the host writes the key that says that it is alive; the
-//! store's revision of that write is the epoch. What a host said in an earlier epoch is void, and goes with its lease.
+//! store's revision of that write is the epoch. What a host said in an earlier epoch is void, and goes with its lease. An
+//! agent that was killed and is back in time goes on with the session it had, so the others notice nothing.
 
 mod admission;
 mod ca;
+mod child;
 mod clock;
 mod error;
 mod etcd_access;

@@ -17,7 +17,7 @@ use crate::ca::Ca;
 use crate::error::UseCluster;
 use crate::etcd_access::etcd_options;
 use crate::etcd_process::EtcdProcess;
-use crate::files::{CA_KEY, Files, RESET_KEY};
+use crate::files::{CA_KEY, Files, RESET_KEY, SESSION};
 use crate::identity::Identity;
 use crate::lock::lock;
 use crate::place::Place;
@@ -64,10 +64,13 @@ pub(crate) struct Tasks {
 pub struct Session {
     pub lease: LeaseId,
     pub epoch: u64,
+    /// What is new gets at least this sequence number: higher ones than any agent before used in this session.
+    pub floor: u32,
 }
 
 impl Member {
-    /// Takes up the membership that is on disk, where there is one. Does not wait for etcd.
+    /// Takes up the membership that is on disk, where there is one. Neither starts nor waits for anything; [`Member::serve`] and
+    /// [`Member::start`] do.
     pub fn resume(
         options: &ClusterOptions,
         runtime: &Handle,
@@ -81,7 +84,6 @@ impl Member {
         }
     }
 
-    /// The signer starts what it runs for the others here: etcd, and the endpoint that admits hosts.
     pub(crate) fn open(
         options: &ClusterOptions,
         files: Files,
@@ -89,11 +91,6 @@ impl Member {
         identity: Identity,
         runtime: &Handle,
     ) -> Result<Arc<Self>, UseCluster> {
-        // The address may be gone since the last start; then the underlay's follower finds another one.
-        let is_here = !settings.signs || is_own(settings.signer);
-        let etcd = (settings.signs && settings.etcd_managed && is_here)
-            .then(|| EtcdProcess::start(&files, settings.signer))
-            .transpose()?;
         let store = EtcdStore::connect(&etcd_options(options, &settings, &identity)?)?;
         let member = Arc::new(Self {
             store: Arc::new(store),
@@ -115,16 +112,30 @@ impl Member {
             files,
         });
         lock(&member.world).replace(member.files.known_world(), Instant::now());
-        if member.settings.signs {
-            member.open_signer(etcd)?;
-            if is_here {
-                member.listen()?;
-            }
-        }
         Ok(member)
     }
 
-    fn open_signer(&self, etcd: Option<EtcdProcess>) -> Result<(), UseCluster> {
+    /// Starts what the signer runs for the others: etcd, and the endpoint that admits hosts. Nothing on another host.
+    pub fn serve(&self) -> Result<(), UseCluster> {
+        if !self.settings.signs {
+            return Ok(());
+        }
+        let admission = self.open_signer()?;
+        let settings = self.present_settings();
+        // The address may be gone since the last start; then the underlay's follower finds another one.
+        if !is_own(settings.signer) {
+            return Ok(());
+        }
+        if settings.signer != self.settings.signer {
+            admission.move_to(settings)?;
+        } else if settings.etcd_managed {
+            let etcd = EtcdProcess::start(&self.files, settings.signer)?;
+            *lock(&admission.etcd) = Some(etcd);
+        }
+        self.listen()
+    }
+
+    fn open_signer(&self) -> Result<Arc<Admission>, UseCluster> {
         let identity = lock(&self.identity).clone();
         let ca = Ca::load(identity.ca, &self.files.read_needed(CA_KEY)?)?;
         let admission = Arc::new(Admission {
@@ -133,10 +144,10 @@ impl Member {
             settings: Mutex::new(self.settings.clone()),
             store: Arc::clone(&self.store),
             lifetime: self.options.certificate_lifetime,
-            etcd: Mutex::new(etcd),
+            etcd: Mutex::default(),
         });
-        *lock(&self.admission) = Some(admission);
-        Ok(())
+        *lock(&self.admission) = Some(Arc::clone(&admission));
+        Ok(admission)
     }
 
     /// Admits hosts, and nowhere else any more.
@@ -176,6 +187,7 @@ impl Member {
             // A thread that panicked has stopped too.
             let _ = thread.join();
         }
+        self.files.forget(SESSION);
         let session = lock(&self.session).take();
         if let Some(session) = session
             && let Err(error) = self.store.end_lease(session.lease)

@@ -4,17 +4,20 @@
 //!
 //! A session begins with a lease and a key that says that this host is alive, and with a list of everything. From then on
 //! the store's events keep the world up to date, and the lease is kept alive. It ends with the first call that fails.
+//! Only an agent that was killed leaves its session on disk. The next one goes on with it, where its lease is still there and
+//! this host still in its place: nothing of what the others know changes then. What it shares it tells again all the same.
+//!
 //! Pauses between attempts grow, and a random part of each keeps the hosts from coming back all at once.
 
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
-use agent_core::shared::{Difference, Entry, Event, REVOKED};
-use agent_store::{Pause, Store, StoreError, Watch, WatchEvent};
+use agent_core::shared::{ALIVE, AliveRecord, Difference, Entry, Event, REVOKED};
+use agent_store::{LeaseId, Pause, Store, StoreError, Watch, WatchEvent};
 
 use crate::error::UseCluster;
-use crate::files::WORLD;
+use crate::files::{SESSION, WORLD};
 use crate::follow::Follow;
 use crate::lock::lock;
 use crate::member::{Member, Session};
@@ -35,7 +38,8 @@ impl Member {
 
     fn run(self: &Arc<Self>, follower: &Weak<dyn Follow>) {
         let mut pause = Pause::default();
-        let (mut told, mut old) = (false, None);
+        let (mut told, mut old) = (false, self.kept_session());
+        let mut goes_on = old.is_some();
         let renewal = RenewalPlan::new();
         if let Some(follower) = follower.upgrade() {
             let known = lock(&self.world).entries().cloned().collect::<Vec<_>>();
@@ -44,13 +48,15 @@ impl Member {
         }
         while !self.is_stopping() {
             let begun = Instant::now();
-            let ended = self.live(follower, renewal, old);
+            let ended = self.live(follower, renewal, (old, goes_on));
             if follower.strong_count() == 0 {
                 return;
             }
             self.remember();
             if let Err(error) = &ended {
-                old = lock(&self.session).take().or(old);
+                let session = lock(&self.session).take();
+                goes_on &= session.is_none();
+                old = session.or(old);
                 if begun.elapsed() > SETTLED {
                     (pause, told) = (Pause::default(), false);
                 }
@@ -71,10 +77,17 @@ impl Member {
         self: &Arc<Self>,
         follower: &Weak<dyn Follow>,
         renewal: RenewalPlan,
-        old: Option<Session>,
+        (old, goes_on): (Option<Session>, bool),
     ) -> Result<(), StoreError> {
         let mut watch = self.store.watch("");
-        let session = self.register(old)?;
+        let going_on = match goes_on {
+            true => self.go_on(old)?,
+            false => None,
+        };
+        let session = match going_on {
+            Some(session) => session,
+            None => self.register(old)?,
+        };
         let Some(found) = follower.upgrade() else {
             return Ok(());
         };
@@ -91,6 +104,7 @@ impl Member {
         found.begin(self, session)?;
         drop(found);
         let mut keep_alive = Instant::now();
+        let mut remember_at = None;
         while !self.is_stopping() {
             let Some(found) = follower.upgrade() else {
                 return Ok(());
@@ -98,7 +112,6 @@ impl Member {
             if keep_alive.elapsed() >= self.options.lease / 4 {
                 keep_alive = Instant::now();
                 self.keep_alive(session.lease)?;
-                self.remember();
                 self.renew_if_due(renewal, Some(&*found));
             }
             if self.says_again.swap(false, Ordering::Relaxed) {
@@ -109,7 +122,12 @@ impl Member {
                 found.settle(self);
                 found.begin(self, session)?;
             }
-            let mut differences = match self.next(&mut watch, self.idle_limit(keep_alive)) {
+            if remember_at.is_some_and(|at| at <= Instant::now()) {
+                remember_at = None;
+                self.remember();
+            }
+            let idle_limit = self.idle_limit(keep_alive, remember_at);
+            let mut differences = match self.next(&mut watch, idle_limit) {
                 Some(WatchEvent::Lagged) => {
                     let listed = self.list()?;
                     let differences = lock(&self.world).replace(listed, Instant::now());
@@ -125,6 +143,7 @@ impl Member {
             };
             differences.extend(lock(&self.world).handle_timeout(Instant::now()));
             if !differences.is_empty() {
+                remember_at.get_or_insert_with(|| Instant::now() + REMEMBER_WITHIN);
                 self.mind_revocations(&differences, false);
                 found.follow(self, differences);
             }
@@ -143,12 +162,14 @@ impl Member {
     }
 
     /// How long to sleep where nothing happens.
-    fn idle_limit(&self, keep_alive: Instant) -> Duration {
+    fn idle_limit(&self, keep_alive: Instant, remember_at: Option<Instant>) -> Duration {
         let next = keep_alive + self.options.lease / 4;
         let timeout = lock(&self.world).timeout();
-        timeout
-            .map_or(next, |timeout| next.min(timeout))
-            .saturating_duration_since(Instant::now())
+        let first = timeout
+            .into_iter()
+            .chain(remember_at)
+            .fold(next, Instant::min);
+        first.saturating_duration_since(Instant::now())
     }
 
     /// Writes what is known to disk, for a start without etcd. Not where the same is there already.
@@ -184,7 +205,54 @@ impl Member {
         }
         let lease = self.store.grant(self.options.lease)?;
         let epoch = self.store.transact(&[self.alive(lease)?])?;
-        Ok(Session { lease, epoch })
+        let session = Session {
+            lease,
+            epoch,
+            floor: 0,
+        };
+        self.keep_session(session);
+        Ok(session)
+    }
+
+    /// Takes up the session of an agent before, if its lease is still there and this host where it said.
+    fn go_on(&self, session: Option<Session>) -> Result<Option<Session>, StoreError> {
+        let Some(session) = session else {
+            return Ok(None);
+        };
+        match self.store.keep_alive(session.lease) {
+            Ok(()) => {}
+            Err(StoreError::LeaseGone) => return Ok(None),
+            Err(error) => return Err(error),
+        }
+        let Some(entry) = self.store.get(&format!("{ALIVE}{}", self.settings.host))? else {
+            return Ok(None);
+        };
+        let told: AliveRecord = entry.decode()?;
+        let place = self.quic_address();
+        let is_here = told.address == place.ip() && told.quic_udp_port == Some(place.port());
+        let Some(floor) = session.floor.checked_add(LIFE).filter(|_| is_here) else {
+            return Ok(None);
+        };
+        let session = Session { floor, ..session };
+        self.keep_session(session);
+        Ok(Some(session))
+    }
+
+    fn kept_session(&self) -> Option<Session> {
+        let text = self.files.read_needed(SESSION).ok()?;
+        let (lease, epoch, floor) = serde_json::from_str(&text).ok()?;
+        Some(Session {
+            lease: LeaseId(lease),
+            epoch,
+            floor,
+        })
+    }
+
+    fn keep_session(&self, session: Session) {
+        let text = format!("[{},{},{}]", session.lease.0, session.epoch, session.floor);
+        if let Err(error) = self.files.write(SESSION, &text) {
+            tracing::warn!(%error, "other hosts would notice a restart of the agent");
+        }
     }
 
     /// The signer keeps the list of the revoked.
@@ -236,3 +304,7 @@ fn known(entry: agent_store::Entry) -> Entry {
 
 /// After a session that lasted so long, pauses begin short again.
 const SETTLED: Duration = Duration::from_secs(5);
+/// How many sequence numbers one agent has for itself; it uses one for each time that a MAC is told anew.
+const LIFE: u32 = 1 << 16;
+/// A start without etcd may be that far behind.
+const REMEMBER_WITHIN: Duration = Duration::from_millis(200);

@@ -67,9 +67,8 @@ impl Agent {
         agent.networks.keep_opening();
         agent.containers.start_ended();
         agent.endpoints.watch_sandboxes();
-        agent
-            .sharing
-            .resume(|member| agent.follower.take_up(member));
+        agent.follower.go_on();
+        agent.sharing.tunnels.let_go_of_others();
         agent.follower.watch_underlay();
         Ok(agent)
     }
@@ -151,6 +150,7 @@ impl Agent {
             self.carry_out(action)?;
         }
         self.ground.held.take_over();
+        self.sharing.resume(|member| self.follower.raise(member));
         self.networks.watch_filter();
         let found = self.look(&desired);
         let damage = journal.damage();

@@ -23,6 +23,7 @@
 //! - The pause before a redial doubles each time, up to [`Timing::backoff_max`]. Half of it is always waited, and a random part
 //!   of the other half, so that the hosts of a cluster that starts do not dial in step. A hello that arrives resets the pause.
 //!   The maximum is below a second, so that a host that returns is known within a second.
+//! - A connection that was up for a while and is gone is dialed again without a pause: its host has started anew, and said so.
 //! - A dial that gets no answer is given up after a while, because QUIC probes a path more and more seldom the longer it is away.
 //!   The limit is three times what the last successful dial took, and at least [`Timing::dial_min`]. Before the first success
 //!   it doubles with each dial, for hosts that are far away.
@@ -49,6 +50,7 @@ pub struct Peer {
     /// When the next message is due; none outside Greeting and Up.
     next_send: Option<Time>,
     last_heard: Time,
+    up_since: Time,
     /// Whether the remote's hello came on this connection.
     heard_hello: bool,
     backoff: Duration,
@@ -129,6 +131,7 @@ impl Peer {
             deadline: (config.role == Role::Dials).then_some(now),
             next_send: None,
             last_heard: now,
+            up_since: now,
             heard_hello: false,
             backoff: config.timing.backoff_min,
             patience: Patience::new(config.timing),
@@ -172,8 +175,12 @@ impl Peer {
         if matches!(self.state, PeerState::Waiting | PeerState::Revoked) {
             return;
         }
+        let has_lasted = self.is_up() && self.up_since + self.config.timing.dead <= now;
         self.go_down();
         self.wait(now);
+        if has_lasted && self.config.role == Role::Dials {
+            self.deadline = Some(now);
+        }
     }
 
     /// The remote host was announced anew: its address changed, or it has a new certificate. Dials at once if nothing is up.
@@ -283,6 +290,7 @@ impl Peer {
         }
         if self.state == PeerState::Greeting {
             self.state = PeerState::Up;
+            self.up_since = now;
             self.backoff = self.config.timing.backoff_min;
             self.counts.ups += 1;
             self.events.push_back(PeerEvent::Up {

@@ -2,7 +2,7 @@
 
 use std::io::{self, IoSliceMut};
 use std::net::{SocketAddr, UdpSocket};
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use nix::sys::socket::setsockopt;
 use nix::sys::socket::sockopt::{
@@ -28,6 +28,21 @@ impl TunnelSocket {
             socket.set_only_v6(true)?;
         }
         socket.bind(&local.into())?;
+        Self::of(socket)
+    }
+
+    /// Goes on with a socket that was kept, with all that waits there. Binds another where it is not at `local`.
+    pub(crate) fn keep_or_bind(kept: Option<OwnedFd>, local: SocketAddr) -> io::Result<Self> {
+        if let Some(socket) = kept.map(Socket::from) {
+            let is_at = socket.local_addr().ok().and_then(|at| at.as_socket());
+            if is_at == Some(local) {
+                return Self::of(socket);
+            }
+        }
+        Self::bind(local)
+    }
+
+    fn of(socket: Socket) -> io::Result<Self> {
         let state = UdpSocketState::new(UdpSockRef::from(&socket))?;
         let socket: UdpSocket = socket.into();
         let local = socket.local_addr()?;

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
 use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};
 
@@ -26,8 +27,17 @@ impl Host {
     }
 
     fn at(name: &str, local: SocketAddr, credentials: Credentials) -> Self {
+        Self::again(name, (local, None), credentials)
+    }
+
+    fn again(
+        name: &str,
+        (local, kept): (SocketAddr, Option<OwnedFd>),
+        credentials: Credentials,
+    ) -> Self {
         let mut network = Network::new(EngineChoice::Auto, 1500);
-        let (tunnel, trunk) = QuicTunnel::start(quic_config(name, local, credentials)).unwrap();
+        let config = quic_config(name, local, credentials);
+        let (tunnel, trunk) = QuicTunnel::start_again(config, kept).unwrap();
         network.trunk(trunk);
         let (_, station) = network.station();
         Self {
@@ -247,6 +257,31 @@ fn a_restarted_host_is_back_at_once() {
         "the reset was not believed: {known:?}"
     );
     assert!(alpha.wait_up("beta") < Duration::from_secs(1));
+}
+
+#[test]
+fn what_waits_at_a_kept_socket_tells_the_peer_of_the_restart() {
+    let authority = Authority::new();
+    let [alpha, beta] = pair(&authority);
+    alpha.port(7, "beta");
+    alpha.wait_up("beta");
+    beta.wait_up("alpha");
+    let (address, kept) = (beta.address(), beta.tunnel.socket().unwrap());
+    // As if killed: nobody reads, and nobody was told.
+    drop(beta.network);
+    std::mem::forget(beta.tunnel);
+    assert!(alpha.station.send(&frame(b"to nobody")));
+    let credentials = authority.host("beta", |_| {});
+    let beta = Host::again("beta", (address, Some(kept)), credentials);
+    assert_eq!(beta.address(), address);
+    beta.tunnel.connect(&host("alpha"), alpha.address());
+    alpha.wait_down("beta");
+    alpha.wait_up("beta");
+    let counts = alpha.tunnel.peer(&host("beta")).unwrap().counts;
+    assert_eq!(counts.silent, 0, "the restart was not told: {counts:?}");
+    beta.port(7, "alpha");
+    beta.wait_up("alpha");
+    crosses(&alpha, &beta, b"to somebody");
 }
 
 #[test]

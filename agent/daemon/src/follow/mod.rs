@@ -81,6 +81,35 @@ impl Follow for Follower {
 impl Follower {
     /// A member from now on: tunnels, directory, and the thread that follows the others.
     pub(crate) fn take_up(self: &Arc<Self>, member: &Arc<Member>) -> Result<(), Cluster> {
+        self.raise(member)?;
+        self.start(member)
+    }
+
+    /// Goes on after [`Follower::raise`], when all that this host has is there again.
+    pub(crate) fn go_on(self: &Arc<Self>) {
+        let Some(member) = self.sharing.member() else {
+            return;
+        };
+        if let Err(why) = member.serve() {
+            self.ground.warn(format!(
+                "this host does not run what its cluster needs of it: {why}; start the agent again when that is mended"
+            ));
+        }
+        if let Err(why) = self.start(&member) {
+            self.ground
+                .warn(format!("this host does not follow its cluster: {why}"));
+        }
+    }
+
+    fn start(self: &Arc<Self>, member: &Arc<Member>) -> Result<(), Cluster> {
+        self.sharing.guard_tunnels(Some(member));
+        let this: Weak<Self> = Arc::downgrade(self);
+        let follower: Weak<dyn Follow> = this;
+        Ok(member.start(follower)?)
+    }
+
+    /// Tunnels and directory, by what is known without etcd: frames between hosts flow then.
+    pub(crate) fn raise(&self, member: &Member) -> Result<(), Cluster> {
         self.find_place(member);
         let host = HostId::new(member.host()).map_err(|error| Cluster::Host(error.to_string()))?;
         if let Err(why) = self.sharing.start_quic(member, &host) {
@@ -90,10 +119,26 @@ impl Follower {
         }
         let places = self.networks.places().into_iter();
         let shared = places.filter_map(|place| place.record.vni_shared());
-        self.sharing.prepare(member, host, shared);
-        let this: Weak<Self> = Arc::downgrade(self);
-        let follower: Weak<dyn Follow> = this;
-        Ok(member.start(follower)?)
+        self.sharing.prepare(host, shared);
+        self.follow_known(member);
+        Ok(())
+    }
+
+    /// The hosts and endpoints that this host has heard of. The member's thread goes through everything once more.
+    fn follow_known(&self, member: &Member) {
+        let known: Vec<_> = {
+            let world = member.world();
+            let is_place = |entry: &&Entry| {
+                [ALIVE, ENDPOINTS]
+                    .iter()
+                    .any(|kind| entry.key.starts_with(kind))
+            };
+            world.entries().filter(is_place).cloned().collect()
+        };
+        for entry in known {
+            self.follow_one(member, &Difference::Put(entry));
+        }
+        self.follow_directory(member);
     }
 
     /// Leaves the cluster, unless somebody here uses one of its networks.

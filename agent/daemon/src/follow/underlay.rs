@@ -111,7 +111,7 @@ impl Follower {
             let place = SocketAddr::new(new, member.quic_address().port());
             // The socket may lag behind: it was bound to an address that had just come.
             if quic.local_address() != place
-                && let Err(error) = quic.rebind(place)
+                && let Err(error) = self.sharing.tunnels.rebind_quic(place)
             {
                 tracing::debug!(%error, "tunnels do not move yet");
                 return false;

@@ -141,6 +141,18 @@ impl Held {
         }
     }
 
+    /// Lets go of what nobody took and is called so.
+    pub(crate) fn release_others(&self, kind: &str) {
+        let others: Vec<_> = {
+            let mut waiting = lock(&self.waiting);
+            let others = waiting.extract_if(.., |name, _| name.starts_with(kind));
+            others.collect()
+        };
+        for (name, _) in others {
+            self.release(&name);
+        }
+    }
+
     /// The agent answers.
     pub(crate) fn tell_ready(&self) {
         self.tell(Verb::Ready);

@@ -57,6 +57,8 @@ struct Wanted {
     underlay: Underlay,
     /// Host ports are about to open: the host has to forward.
     opens: bool,
+    /// Tunnels were expected, and no round has been made since.
+    awaits_round: bool,
     /// Networks went: what the host need not do any more is put back.
     closes: bool,
     /// The agent has taken leave of the host: what goes then must not bring rules back.
@@ -136,6 +138,13 @@ impl Filter {
         }
     }
 
+    /// At a start: tunnels that an agent before had are there from the first round on.
+    pub(crate) fn expect_tunnels(&self, tunnels: BTreeSet<SocketAddr>) {
+        let mut wanted = lock(&self.wanted);
+        wanted.underlay.tunnels = tunnels;
+        wanted.awaits_round = true;
+    }
+
     /// A network needs no rules any more. Whether it had any.
     pub(crate) fn drop_network(&self, id: &str) -> bool {
         let mut wanted = lock(&self.wanted);
@@ -160,7 +169,7 @@ impl Filter {
         let kept = {
             let mut wanted = lock(&self.wanted);
             let present = present();
-            if wanted.has_left || wanted.underlay == present {
+            if wanted.has_left || (wanted.underlay == present && !wanted.awaits_round) {
                 return;
             }
             let is_new = wanted.underlay.services != present.services;
@@ -254,7 +263,7 @@ impl Filter {
         let wanted = {
             let mut wanted = lock(&self.wanted);
             let now = wanted.clone();
-            (wanted.opens, wanted.closes) = (false, false);
+            (wanted.opens, wanted.closes, wanted.awaits_round) = (false, false, false);
             now
         };
         let needed = wanted.needed();

@@ -159,7 +159,7 @@ impl Sharing {
         Ok(self.enter(change, member.map_err(Cluster::from)?, take_up)?)
     }
 
-    /// Goes on as a member, where this host is one.
+    /// Goes on as a member, where this host is one. Waits for nobody.
     pub(crate) fn resume(&self, take_up: impl FnOnce(&Arc<Member>) -> Result<(), Cluster>) {
         let ground = &self.ground;
         let resumed = self.begin_joining().and_then(|change| {
@@ -186,18 +186,13 @@ impl Sharing {
     }
 
     /// Starts what carries and orders what the cluster shares, before the member begins to tell of it.
-    pub(crate) fn prepare(
-        &self,
-        member: &Member,
-        host: HostId,
-        networks: impl Iterator<Item = Vni>,
-    ) {
+    pub(crate) fn prepare(&self, host: HostId, networks: impl Iterator<Item = Vni>) {
         let mut directory = Directory::new(DirectoryConfig::new(host, Epoch(0)));
         for vni in networks {
             directory.attach_network(vni);
         }
         *lock(&self.directory) = Some(directory);
-        self.guard_tunnels(Some(member));
+        self.filter.expect_tunnels(self.tunnels.addresses());
     }
 
     /// Takes down what a cluster brought, after the member has left.

@@ -24,8 +24,9 @@ impl Sharing {
         }
     }
 
-    /// Registers an endpoint of this host in the directory; its sequence number. Nothing where there is no cluster.
-    pub(super) fn announce(&self, vni: Vni, record: &EndpointRecord) -> Option<u32> {
+    /// Registers an endpoint of this host in the directory; its sequence number, which is at least `floor`. Nothing where there
+    /// is no cluster.
+    pub(super) fn announce(&self, vni: Vni, record: &EndpointRecord, floor: u32) -> Option<u32> {
         let flags = RecordFlags {
             sticky: true,
             ..RecordFlags::default()
@@ -37,7 +38,7 @@ impl Sharing {
             place,
             &record.addresses(),
             flags,
-            Sequence(0),
+            Sequence(floor),
         );
         match announced {
             Ok(record) => Some(record.sequence.0),

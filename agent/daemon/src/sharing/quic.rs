@@ -60,7 +60,7 @@ impl Sharing {
                 "the keys of tunnels are written to the file that {KEY_LOG} names: whoever reads it reads all traffic"
             ));
         }
-        let tunnel = self.tunnels.start_quic(config)?;
+        let tunnel = self.tunnels.start_quic(config, &peers_of(member))?;
         let events = tunnel.events();
         let (sharing, tunnel) = (Arc::downgrade(self), Arc::downgrade(&tunnel));
         std::thread::Builder::new()
@@ -145,6 +145,18 @@ fn quic_address_of(member: &Member, host: &HostId) -> Option<SocketAddr> {
         .world()
         .find::<AliveRecord>(&format!("{ALIVE}{host}"))?;
     Some(SocketAddr::new(alive.address, alive.quic_udp_port?))
+}
+
+/// The hosts that are alive as far as is known.
+fn peers_of(member: &Member) -> Vec<(HostId, SocketAddr)> {
+    let hosts = member.hosts().into_iter();
+    let others = hosts.filter(|host| host.id != member.host() && member.knows(&host.id));
+    let peers = others.filter_map(|host| {
+        let id = HostId::new(&host.id).ok()?;
+        let address = quic_address_of(member, &id)?;
+        Some((id, address))
+    });
+    peers.collect()
 }
 
 const TICK: Duration = Duration::from_secs(1);

@@ -25,10 +25,9 @@ impl Sharing {
     /// Tells the others of an endpoint that has its port. Without etcd they hear of it later.
     pub(crate) fn share(&self, vni: Vni, record: &EndpointRecord) {
         let Some(member) = self.member() else { return };
-        let Some(sequence) = self.announce(vni, record) else {
-            return;
-        };
-        let Some(session) = member.session() else {
+        let session = member.session();
+        let floor = session.map_or(0, |session| session.floor);
+        let (Some(sequence), Some(session)) = (self.announce(vni, record, floor), session) else {
             return;
         };
         if let Err(error) = tell(&member, session, record, sequence) {
@@ -68,7 +67,10 @@ impl Sharing {
         for some in endpoints.records.chunks(ENDPOINTS_MAX) {
             let told: Vec<_> = some
                 .iter()
-                .filter_map(|record| Some((record, self.announce(endpoints.vni, record)?)))
+                .filter_map(|record| {
+                    let floor = floor(member, session, record);
+                    Some((record, self.announce(endpoints.vni, record, floor)?))
+                })
                 .collect();
             self.share_some_again(member, session, &told)?;
         }
@@ -105,6 +107,21 @@ impl Sharing {
             }
         }
         Ok(())
+    }
+}
+
+/// The sequence number by which this session told the same of an endpoint already; otherwise one that it has not used.
+fn floor(member: &Member, session: Session, record: &EndpointRecord) -> u32 {
+    let key = format!("{ENDPOINTS}{}/{}", record.network, record.id);
+    let told = member.world().find::<EndpointShared>(&key);
+    let is_of_session =
+        |told: &EndpointShared| told.host == member.host() && told.epoch == session.epoch;
+    match told.map(|(told, _)| told).filter(is_of_session) {
+        Some(told) if told.mac == record.mac && told.addresses() == record.addresses() => {
+            told.sequence
+        }
+        Some(told) => session.floor.max(told.sequence.saturating_add(1)),
+        None => session.floor,
     }
 }
 

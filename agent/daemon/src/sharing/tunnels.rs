@@ -8,18 +8,22 @@
 //! One VXLAN socket per local address carries the networks that use it; the first tunnel opens it, the last one closes it. A
 //! remote host in a network is a port of the network's bridge, in the tunnels' split-horizon group. Sockets are bound to
 //! the very address that other hosts know this one by, because a VTEP takes frames from known addresses only. When the host
-//! loses that address, its tunnels go on from another one (see `crate::follow`).
+//! loses that address, its tunnels go on from another one (see `crate::follow`). The guardian holds all sockets that receive:
+//! while no agent runs, packets wait there, nobody is told that the port is closed, and nobody else gets it.
 //!
 //! Opening and closing at one local address take turns. The lists of sockets are locked for a look only.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
 use overlay_core::{HostId, VXLAN_UDP_PORT};
 use overlay_io::{
-    AddTunnelPort, BindTunnel, Gateway, QuicConfig, QuicTunnel, StartQuic, VxlanConfig, VxlanTunnel,
+    AddTunnelPort, BindTunnel, Gateway, QuicConfig, QuicTunnel, RebindQuic, StartQuic, VxlanConfig,
+    VxlanTunnel,
 };
 use switch_core::{Bridge, PortConfig, PortCounts, PortId, Vni};
 use switch_io::AddPort;
@@ -150,10 +154,20 @@ impl Tunnels {
         vxlan.chain(quic).collect()
     }
 
-    /// Starts to carry frames over QUIC, in place of what did so before.
-    pub(crate) fn start_quic(&self, config: QuicConfig) -> Result<Arc<QuicTunnel>, OpenTunnel> {
+    /// Starts to carry frames over QUIC to `peers`, in place of what did so before.
+    pub(crate) fn start_quic(
+        &self,
+        config: QuicConfig,
+        peers: &[(HostId, SocketAddr)],
+    ) -> Result<Arc<QuicTunnel>, OpenTunnel> {
         self.stop_quic();
-        let (tunnel, trunk) = QuicTunnel::start(config)?;
+        let kept = self.ground.held.take(&held_name(QUIC, config.local));
+        let (tunnel, trunk) = QuicTunnel::start_again(config, kept)?;
+        self.hold(QUIC, tunnel.local_address(), tunnel.socket());
+        // Before anything is read: they may be at the door.
+        for (host, address) in peers {
+            tunnel.connect(host, *address);
+        }
         let trunk = self.ground.switch.add_trunk(Box::new(trunk))?;
         let tunnel = Arc::new(tunnel);
         *lock(&self.quic) = Some(QuicSocket {
@@ -167,7 +181,38 @@ impl Tunnels {
         let stopped = lock(&self.quic).take();
         if let Some(socket) = stopped {
             self.ground.switch.remove_port(socket.trunk);
+            self.let_go(QUIC, socket.tunnel.local_address());
         }
+    }
+
+    /// Lets QUIC go on from another address.
+    pub(crate) fn rebind_quic(&self, local: SocketAddr) -> Result<(), RebindQuic> {
+        let Some(tunnel) = self.quic() else {
+            return Ok(());
+        };
+        let old = tunnel.local_address();
+        tunnel.rebind(local)?;
+        self.hold(QUIC, local, tunnel.socket());
+        self.let_go(QUIC, old);
+        Ok(())
+    }
+
+    /// At the end of the start: sockets of tunnels that are no more.
+    pub(crate) fn let_go_of_others(&self) {
+        self.ground.held.release_others(HELD);
+    }
+
+    fn hold(&self, kind: &str, local: SocketAddr, socket: io::Result<OwnedFd>) {
+        match socket {
+            Ok(socket) => self.ground.held.hold(&held_name(kind, local), socket),
+            Err(error) => {
+                tracing::warn!(%local, %error, "a tunnel's socket would go with the agent");
+            }
+        }
+    }
+
+    fn let_go(&self, kind: &str, local: SocketAddr) {
+        self.ground.held.release(&held_name(kind, local));
     }
 
     pub(crate) fn quic(&self) -> Option<Arc<QuicTunnel>> {
@@ -220,7 +265,9 @@ impl Tunnels {
             nft: self.nft.clone(),
             ..VxlanConfig::new(local)
         };
-        let (tunnel, trunk) = VxlanTunnel::bind(&config)?;
+        let kept = self.ground.held.take(&held_name(VXLAN, config.local));
+        let (tunnel, trunk) = VxlanTunnel::bind_again(&config, kept)?;
+        self.hold(VXLAN, config.local, tunnel.socket());
         Ok(VxlanSocket {
             local,
             tunnel,
@@ -260,6 +307,7 @@ impl Tunnels {
         };
         if let Some(socket) = unused {
             self.ground.switch.remove_port(socket.trunk);
+            self.let_go(VXLAN, SocketAddr::new(local, VXLAN_UDP_PORT));
         }
     }
 }
@@ -268,5 +316,28 @@ impl VxlanSocket {
     /// What the underlay leaves; everything where that is not known.
     fn mtu(&self) -> u32 {
         vxlan_mtu(self.local).map_or(u32::MAX, u32::from)
+    }
+}
+
+/// Without colons, which separate names where a service manager keeps them.
+fn held_name(kind: &str, local: SocketAddr) -> String {
+    let address = local.ip().to_string().replace(':', "_");
+    format!("{HELD}{kind}/{address}/{}", local.port())
+}
+
+/// How the names of sockets begin by which the guardian holds them.
+const HELD: &str = "udp/";
+const QUIC: &str = "quic";
+const VXLAN: &str = "vxlan";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_socket_is_held_by_its_place_in_a_name_that_a_service_manager_takes() {
+        let name = |local: &str| held_name(QUIC, local.parse().unwrap());
+        assert_eq!(name("192.0.2.1:4790"), "udp/quic/192.0.2.1/4790");
+        assert_eq!(name("[2001:db8::1]:4790"), "udp/quic/2001_db8__1/4790");
     }
 }

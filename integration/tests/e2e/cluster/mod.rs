@@ -3,6 +3,7 @@
 mod captures;
 mod etcd;
 mod faults;
+mod killed;
 mod membership;
 mod moves;
 mod networks;

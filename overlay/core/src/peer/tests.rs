@@ -263,6 +263,26 @@ fn redials_back_off_and_do_not_go_in_step() {
 }
 
 #[test]
+fn what_has_lasted_is_dialed_again_at_once_and_what_has_not_waits() {
+    let mut pair = Pair::plain();
+    pair.run(2_000);
+    assert_eq!(pair.are_up(), [true; 2]);
+    let now = at(pair.now);
+    let [dials, listens] = &mut pair.peers;
+    dials.handle_disconnected(now);
+    listens.handle_disconnected(now);
+    assert_eq!(
+        [dials.poll_timeout(), listens.poll_timeout()],
+        [Some(now), None]
+    );
+    pair.run(300);
+    assert_eq!(pair.are_up(), [true; 2]);
+    let (now, dials) = (at(pair.now), &mut pair.peers[0]);
+    dials.handle_disconnected(now);
+    assert!(dials.poll_timeout() > Some(now), "it was hardly up");
+}
+
+#[test]
 fn a_far_host_is_given_more_time_and_a_near_one_is_not() {
     let mut peer = Peer::new(config("a", "b"), at(0));
     let mut dialed = 0;

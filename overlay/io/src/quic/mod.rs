@@ -22,7 +22,7 @@ mod transport;
 
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::mpsc::Receiver;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Instant;
@@ -144,11 +144,21 @@ impl std::fmt::Debug for Quic {
 impl QuicTunnel {
     /// Binds the socket in the network namespace of the calling thread, and makes the trunk that receives.
     pub fn start(config: QuicConfig) -> Result<(Self, QuicTrunk), StartQuic> {
+        Self::start_again(config, None)
+    }
+
+    /// The same, but over a socket that was kept ([`Self::socket`]) if it is at the same place. With the same reset key,
+    /// peers whose packets wait there learn from the answer that their connections are gone.
+    pub fn start_again(
+        config: QuicConfig,
+        kept: Option<OwnedFd>,
+    ) -> Result<(Self, QuicTrunk), StartQuic> {
         let tls = Tls::new(config.credentials)?;
-        let socket = TunnelSocket::bind(config.local).map_err(|error| StartQuic::Bind {
-            address: config.local,
-            error,
-        })?;
+        let socket =
+            TunnelSocket::keep_or_bind(kept, config.local).map_err(|error| StartQuic::Bind {
+                address: config.local,
+                error,
+            })?;
         let alarm = Alarm::new().map_err(StartQuic::Watch)?;
         let readiness =
             Readiness::new(&[socket.as_fd(), alarm.as_fd()]).map_err(StartQuic::Watch)?;
@@ -213,6 +223,11 @@ impl QuicTunnel {
             .map_err(RebindQuic::Watch)?;
         engine.rebind(Instant::now(), socket);
         Ok(())
+    }
+
+    /// The socket, for somebody who keeps it bound while nothing reads it. [`Self::rebind`] makes another one.
+    pub fn socket(&self) -> io::Result<OwnedFd> {
+        self.engine().socket.as_fd().try_clone_to_owned()
     }
 
     /// Events from now on; each receiver gets all of them.

@@ -71,6 +71,7 @@ pub(super) fn endpoint(reset_key: &[u8; 32]) -> EndpointConfig {
     // What is received has room for any length, and peers try no more than this; quinn's own word is 1472. Not refused, since
     // it is in range.
     let _ = config.max_udp_payload_size(PAYLOAD_MAX);
+    config.min_reset_interval(RESET_INTERVAL);
     config
 }
 
@@ -78,6 +79,8 @@ pub(super) fn endpoint(reset_key: &[u8; 32]) -> EndpointConfig {
 const PAYLOAD_MIN: u16 = 1200;
 /// RFC 9000 §18.2.
 const PAYLOAD_MAX: u16 = 65_527;
+/// After a restart every peer is to learn of it at once. Identifiers that are no host's own draw no reset, so no loop starts.
+const RESET_INTERVAL: Duration = Duration::from_micros(100);
 const MTU_INTERVAL: Duration = Duration::from_secs(30);
 /// The black hole was probably none.
 const MTU_COOLDOWN: Duration = Duration::ZERO;

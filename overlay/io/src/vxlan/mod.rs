@@ -30,7 +30,7 @@ mod unpacking;
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
@@ -146,9 +146,19 @@ impl Protocol for Vxlan {
 impl VxlanTunnel {
     /// Binds the sockets in the network namespace of the calling thread, and makes the trunk that receives.
     pub fn bind(config: &VxlanConfig) -> Result<(Self, VxlanTrunk), BindTunnel> {
-        let receiver = TunnelSocket::bind(config.local).map_err(|error| BindTunnel::Receive {
-            address: config.local,
-            error,
+        Self::bind_again(config, None)
+    }
+
+    /// The same, but receives from a socket that was kept ([`Self::socket`]) if it is at the same place.
+    pub fn bind_again(
+        config: &VxlanConfig,
+        kept: Option<OwnedFd>,
+    ) -> Result<(Self, VxlanTrunk), BindTunnel> {
+        let receiver = TunnelSocket::keep_or_bind(kept, config.local).map_err(|error| {
+            BindTunnel::Receive {
+                address: config.local,
+                error,
+            }
         })?;
         let flow_sockets = (0..config.flow_sockets.max(1))
             .map(|_| bind_dynamic(config.local.ip()))
@@ -188,6 +198,12 @@ impl VxlanTunnel {
         if let Some(entry) = self.shared.ports.find(&(vni, remote)) {
             entry.set_mtu(mtu);
         }
+    }
+
+    /// The socket that receives, for somebody who keeps it bound while nothing reads it.
+    pub fn socket(&self) -> io::Result<OwnedFd> {
+        let receiver = &self.shared.protocol.line.receiver;
+        receiver.as_fd().try_clone_to_owned()
     }
 
     /// Packets that the socket had no room for: more came than was read.
