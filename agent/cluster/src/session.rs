@@ -93,8 +93,14 @@ impl Member {
         };
         let listed = self.list()?;
         let now = Instant::now();
-        let times = (now, now + self.options.lease);
-        let differences = lock(&self.world).catch_up(listed, &self.settings.host, times);
+        let differences = match going_on {
+            // This host's lease did not end, so nobody's did without a reason.
+            Some(_) => lock(&self.world).replace(listed, now),
+            None => {
+                let times = (now, now + self.options.lease);
+                lock(&self.world).catch_up(listed, &self.settings.host, times)
+            }
+        };
         self.mind_revocations(&differences, true);
         found.follow(self, differences);
         found.settle(self);
