@@ -1,8 +1,15 @@
 //! The guardian: what an agent that dies leaves to the next one.
 
+use std::fs::File;
+use std::io::IoSliceMut;
+use std::mem::MaybeUninit;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixDatagram;
+use std::process::Command;
 use std::time::Duration;
 
 use agent_api::Info;
+use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
 use rustix::process::{Signal, kill_process};
 
 use crate::harness::{Host, OUTSIDE_IP, eventually};
@@ -166,4 +173,66 @@ fn an_agent_that_cannot_begin_takes_nobodys_place() {
         || (host.agent_pid() != old).then_some(()),
     );
     host.exec("web", "ping -n -c1 -W2 db").ok();
+}
+
+/// A service manager that keeps descriptors gives back what it was left, whoever died (sd_notify(3)).
+#[test]
+fn what_the_service_manager_keeps_outlives_even_the_guardian() {
+    let host = Host::without_agent();
+    let told = UnixDatagram::bind(host.dir().join("notify")).unwrap();
+    told.set_read_timeout(Some(Duration::from_secs(10)))
+        .unwrap();
+    host.launch_with(|command| {
+        command.env("NOTIFY_SOCKET", host.dir().join("notify"));
+    });
+    let ready = |(state, _): &(String, _)| state == "READY=1";
+    assert!(
+        (0..100).any(|_| ready(&next_state(&told))),
+        "it says that it is ready"
+    );
+    host.idle("web", "bridge", &[]);
+    let id = &host.network("bridge").endpoints[0].id;
+    let wanted = format!("FDSTORE=1\nFDNAME=tap/{id}");
+    let tap = std::iter::repeat_with(|| next_state(&told))
+        .find_map(|(state, fd)| fd.filter(|_| state == wanted))
+        .unwrap();
+    let before = link(&host, "web");
+    host.stop_agent(Signal::KILL);
+    host.launch_with(|command| *command = with_descriptor(command, tap, &format!("tap/{id}")));
+    assert_eq!(link(&host, "web"), before, "its carrier as well");
+    host.exec("web", &format!("ping -n -c1 -W2 {OUTSIDE_IP}"))
+        .ok();
+}
+
+/// One message to the service manager, with the descriptor that came beside it.
+fn next_state(told: &UnixDatagram) -> (String, Option<OwnedFd>) {
+    let mut bytes = [0; 1024];
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut beside = RecvAncillaryBuffer::new(&mut space);
+    let mut parts = [IoSliceMut::new(&mut bytes)];
+    let received = recvmsg(told, &mut parts, &mut beside, RecvFlags::CMSG_CLOEXEC).unwrap();
+    let fd = beside.drain().find_map(|message| match message {
+        RecvAncillaryMessage::ScmRights(mut fds) => fds.next(),
+        _ => None,
+    });
+    (
+        String::from_utf8_lossy(&bytes[..received.bytes]).into_owned(),
+        fd,
+    )
+}
+
+/// The agent as systemd would start it, with a descriptor from its store.
+fn with_descriptor(agent: &Command, descriptor: OwnedFd, name: &str) -> Command {
+    let mut command = Command::new("sh");
+    let script = r#"exec 3<&0 0</dev/null; LISTEN_PID=$$ exec "$@""#;
+    command
+        .args(["-c", script, "sh"])
+        .arg(agent.get_program())
+        .args(agent.get_args())
+        .env("LISTEN_FDS", "1")
+        .env("LISTEN_FDNAMES", name)
+        .stdin(descriptor)
+        .stdout(File::create("/dev/null").unwrap())
+        .stderr(File::create("/dev/null").unwrap());
+    command
 }

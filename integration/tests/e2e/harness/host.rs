@@ -174,10 +174,7 @@ impl Host {
 
     /// Kills the agent and its guardian, and waits for neither.
     pub(crate) fn kill_both(&self) {
-        let proper = self.agent_pid();
-        for pid in [self.guardian_pid(), proper] {
-            kill_process(pid, Signal::KILL).unwrap();
-        }
+        kill_at_once(self.guardian_pid(), Some(self.agent_pid()));
     }
 
     /// Kills the agent proper, which its guardian starts again, and waits until that answers.
@@ -218,10 +215,9 @@ impl Host {
         };
         let guardian = Pid::from_child(&child);
         let proper = child_of(guardian);
-        // It may have been killed already.
-        let _ = kill_process(guardian, signal);
-        if let Some(proper) = proper.filter(|_| signal == Signal::KILL) {
-            let _ = kill_process(proper, signal);
+        match signal {
+            Signal::KILL => kill_at_once(guardian, proper),
+            signal => kill_process(guardian, signal).unwrap(),
         }
         eventually(Duration::from_secs(15), "the agent ends", || {
             child.try_wait().unwrap()
@@ -437,6 +433,14 @@ pub(crate) fn child_of(parent: Pid) -> Option<Pid> {
     let parent = parent.as_raw_nonzero();
     let children = fs::read_to_string(format!("/proc/{parent}/task/{parent}/children")).ok()?;
     Pid::from_raw(children.split_whitespace().next()?.parse().ok()?)
+}
+
+/// Neither gets a moment to notice that the other has gone. They may have gone before.
+fn kill_at_once(guardian: Pid, proper: Option<Pid>) {
+    let _ = kill_process(guardian, Signal::STOP);
+    for pid in proper.into_iter().chain([guardian]) {
+        let _ = kill_process(pid, Signal::KILL);
+    }
 }
 
 /// Whether nothing of the process is left: the first of its threads may be dead while others still close what it had.
