@@ -5,6 +5,7 @@
 
 mod addresses;
 mod book;
+mod door;
 mod engine;
 mod garbage;
 mod ipam;
@@ -23,7 +24,8 @@ use agent_api::{EndpointCreate, NetworkCreate};
 
 use translate::Wish;
 
-pub use serve::{Doorkeeper, PluginOptions, serve};
+pub use door::Doorkeeper;
+pub use serve::{PluginOptions, serve};
 pub use socket::PluginSocket;
 
 /// What `NetworkDriver.CreateNetwork` asks of the agent: nothing where the network is one that others made.

@@ -1,6 +1,5 @@
 //! The plugin's HTTP server: one path per call, one JSON document each way.
 
-use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -16,6 +15,7 @@ use tokio::sync::{Notify, RwLock, oneshot};
 
 use super::addresses::Addresses;
 use super::book::Book;
+use super::door::Doorkeeper;
 use super::engine::Engine;
 use super::names::Follower;
 use super::plugin::Plugin;
@@ -33,20 +33,6 @@ pub struct PluginOptions {
     pub engine: PathBuf,
     /// What subnets are cut from where nobody chooses one, with their prefix lengths.
     pub pools: Vec<(IpNet, u8)>,
-}
-
-/// What the process that serves the plugin does for it.
-pub trait Doorkeeper: Clone + Send + Sync + 'static {
-    /// Whether somebody may call, by the id of the process that connected, and why not: whoever calls makes the agent do things.
-    fn admit(&self, pid: Option<i32>) -> Result<(), String>;
-    /// Told of what does not work.
-    fn warn(&self, warning: String);
-    /// Whether another process takes the place of this one, which the engine is not to notice.
-    fn is_followed(&self) -> bool;
-    /// A socket that an earlier process left under that name.
-    fn take_socket(&self, name: &str) -> Option<OwnedFd>;
-    /// Leaves a copy of a socket for a later process.
-    fn leave_socket(&self, name: &str, socket: BorrowedFd<'_>);
 }
 
 /// Serves the plugin until it is dropped; returns where none is wanted or none can be served, which `door` is told.

@@ -10,7 +10,7 @@ use axum::serve::Listener;
 use tokio::net::unix::SocketAddr;
 use tokio::net::{UnixListener, UnixStream};
 
-use super::serve::Doorkeeper;
+use super::door::Doorkeeper;
 
 /// Where the plugin listens.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

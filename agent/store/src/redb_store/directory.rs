@@ -8,7 +8,7 @@ use std::path::Path;
 use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
 
-use super::open::OpenStore;
+use super::error::OpenStore;
 
 /// Made where absent, for root alone. Others are shut out of a directory that is ours, which one is that has our file or
 /// nothing; a group that the host's administrator has let in stays.

@@ -23,6 +23,7 @@
 mod damaged;
 mod directory;
 mod envelope;
+mod error;
 mod guarded;
 mod open;
 mod pages;
@@ -44,9 +45,10 @@ use crate::leases::Leases;
 use crate::watch::{WATCH_BOUND, Watch, WatchEvent};
 use crate::{Change, Entry, Expected, LeaseId, Store, StoreError};
 use damaged::Damaged;
+pub use error::OpenStore;
+use error::io_reason;
 use guarded::guarded;
-pub use open::OpenStore;
-use open::{io_reason, open_or_save, open_whole};
+use open::{open_or_save, open_whole};
 use pages::Rows;
 use tables::TransactError;
 

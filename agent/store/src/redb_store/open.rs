@@ -16,42 +16,17 @@
 
 use std::fs;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use redb::{Database, DatabaseError, StorageError};
 
 use super::damaged::Damaged;
 use super::directory::{private_file, sync};
 use super::envelope::{seal, unseal};
+use super::error::OpenStore;
 use super::guarded::guarded;
 use super::pages::{self, Found, Rows};
 use super::tables::{ENTRIES_NAME, SCHEMA_VERSION, TransactError, read_rows, replace, schema};
-
-/// Why the state cannot be opened.
-#[derive(Debug, thiserror::Error)]
-pub enum OpenStore {
-    #[error(
-        "another agent uses the state directory {}{}; stop it or give another --state-dir",
-        dir.display(), process.map(|pid| format!(" (process {pid})")).unwrap_or_default()
-    )]
-    InUse { dir: PathBuf, process: Option<i32> },
-    #[error(
-        "the state file {} is damaged ({reason}) and no record can be read; restore it from a backup, or move it away to start \
-         with none: running containers are then not known any more", path.display()
-    )]
-    Corrupt { path: PathBuf, reason: String },
-    #[error(
-        "the state file {} has schema version {found}, this agent knows {SCHEMA_VERSION}; use the agent that wrote it",
-        path.display()
-    )]
-    Schema { path: PathBuf, found: u64 },
-    #[error("cannot open the state file {}: {}", path.display(), io_reason(source))]
-    Io {
-        path: PathBuf,
-        #[source]
-        source: io::Error,
-    },
-}
 
 /// Opens the file, or what can be saved of it, with records that prove themselves.
 pub(super) fn open_or_save(path: &Path, damaged: &Damaged) -> Result<Database, OpenStore> {
@@ -271,16 +246,6 @@ pub(super) fn transact_error(error: TransactError, path: &Path) -> OpenStore {
         TransactError::Contradiction => "its structure contradicts itself".to_owned(),
     };
     OpenStore::Corrupt { path, reason }
-}
-
-/// What the disk said, with what to do where somebody can.
-pub(super) fn io_reason(error: &io::Error) -> String {
-    match error.kind() {
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
-            "there is no room on its disk; make some, and try again".to_owned()
-        }
-        _ => error.to_string(),
-    }
 }
 
 /// Of pages in memory; redb's own bound is a gigabyte, of which a large record that is written again and again takes its part.
