@@ -443,9 +443,13 @@ fn kill_at_once(guardian: Pid, proper: Option<Pid>) {
     }
 }
 
-/// Whether nothing of the process is left: the first of its threads may be dead while others still close what it had.
+/// Whether nothing of the process is left but its entry, which stays until somebody has asked for it. The first of its threads may
+/// be dead while others still close what it had.
 fn is_gone(pid: Pid) -> bool {
-    !Path::new(&format!("/proc/{}", pid.as_raw_nonzero())).exists()
+    let proc = PathBuf::from(format!("/proc/{}", pid.as_raw_nonzero()));
+    let stat = fs::read_to_string(proc.join("stat")).unwrap_or_default();
+    let threads = fs::read_dir(proc.join("task")).map_or(0, Iterator::count);
+    stat.is_empty() || (stat.contains(") Z ") && threads == 1)
 }
 
 /// The built command: `TAPESTRY` where set, else the one next to this test, which has to be as new as its sources.
