@@ -57,7 +57,7 @@ impl Containers {
         self.remove_groups(turn.about());
     }
 
-    fn remove_groups(&self, id: &str) {
+    pub(super) fn remove_groups(&self, id: &str) {
         let stay = cgroup::remove(&self.groups(id));
         if stay.is_empty() {
             // It goes with its directory otherwise.

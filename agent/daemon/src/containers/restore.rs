@@ -32,7 +32,7 @@ impl Containers {
     }
 
     /// Commands that run in containers which are not among these records, as after a record was damaged: each with its process
-    /// and the container's directory.
+    /// and the container's directory. Of those that have ended, the control groups go.
     pub(crate) fn unknown(&self, records: &[ContainerRecord]) -> Vec<(i32, PathBuf)> {
         let dirs = std::fs::read_dir(self.ground.config.state_dir.join("containers"));
         let dirs = dirs.into_iter().flatten().flatten();
@@ -41,8 +41,12 @@ impl Containers {
             records.iter().all(|record| *record.id != *id)
         });
         let running = unknown.filter_map(|dir| {
-            let found = processes(&dir.path()).ok().flatten()?;
-            found.shim.is_alive().then(|| (found.init.pid, dir.path()))
+            let found = processes(&dir.path()).ok().flatten();
+            let living = found.filter(|found| found.shim.is_alive());
+            if living.is_none() {
+                self.remove_groups(&dir.file_name().to_string_lossy());
+            }
+            Some((living?.init.pid, dir.path()))
         });
         running.collect()
     }

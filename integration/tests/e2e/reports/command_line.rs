@@ -197,9 +197,9 @@ fn what_was_got_wrong_is_told_with_what_is_right() {
     }
     one_line(&create(&["--subnet", "10.70.0.0/33"]), "0 to 32 bits");
     one_line(&create(&["--mtu", "100000"]), "576 to 65521");
-    let cpus = host.tapestry(&["run", "--cpus", "2", "sh"]);
-    one_line(&cpus, "--cpus");
-    assert!(!cpus.stderr.contains("publish"), "{cpus:?}");
+    let gpus = host.tapestry(&["run", "--gpus", "2", "sh"]);
+    one_line(&gpus, "--gpus");
+    assert!(!gpus.stderr.contains("publish"), "{gpus:?}");
 }
 
 #[test]

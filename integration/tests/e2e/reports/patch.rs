@@ -68,9 +68,6 @@ fn a_patch_makes_two_networks_one_segment_until_it_is_taken_away() {
     let restart = || {
         host.stop_agent(Signal::TERM);
         host.launch();
-        // The links are new ones, and nobody gave them these addresses but us.
-        address(&one, "10.9.0.1/24");
-        address(&other, "10.9.0.2/24");
     };
     restart();
     assert!(one.netns.pings("10.9.0.2"));
