@@ -82,6 +82,12 @@ mod tests {
     fn sleeper() -> (Child, Pid) {
         let child = Command::new("sleep").arg("1000").spawn().unwrap();
         let pid = Pid::from_child(&child);
+        // The kernel says that a program runs before it shows its command line.
+        let deadline = Instant::now() + SOON;
+        let line = format!("/proc/{}/cmdline", pid.as_raw_nonzero());
+        while std::fs::read(&line).unwrap().is_empty() && Instant::now() < deadline {
+            std::thread::yield_now();
+        }
         (child, pid)
     }
 

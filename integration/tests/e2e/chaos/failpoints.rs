@@ -14,6 +14,7 @@ use rustix::process::Pid;
 
 use super::figures::Row;
 use super::scaled;
+use super::tally::RULES;
 use crate::harness::{Host, Netns, eventually, run};
 
 #[test]
@@ -288,7 +289,7 @@ impl Scene<'_> {
         let links = "ip -br link; ip -4 -br addr";
         add("host", names_only(&self.host.netns.sh(links)));
         add("sandbox", names_only(&self.sandbox.sh(links)));
-        add("rule", self.host.netns.sh("nft --stateless list ruleset"));
+        add("rule", self.host.netns.sh(RULES));
         add("route", self.host.netns.sh("ip -4 route; ip -6 route"));
         for network in self.host.networks() {
             add("network", network.name);

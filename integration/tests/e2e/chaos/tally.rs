@@ -8,6 +8,10 @@ use serde_json::Value;
 
 use crate::harness::Host;
 
+/// The packet filter, an element of a set on each line: `nft` lists them in any order.
+pub(super) const RULES: &str =
+    r"nft -s list ruleset | sed -E 's/elements = \{ //; s/ \}$//; s/,$//; s/, /\n/g; s/^[ \t]+//'";
+
 /// Links, addresses, routes, rules, namespaces, records and open files.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Tally(BTreeMap<&'static str, Vec<String>>);
@@ -32,7 +36,7 @@ impl Tally {
                 "routes",
                 shell("ip route show table all; ip -6 route show | sed -E 's/ expires [^ ]*//'"),
             ),
-            ("rules", shell("nft -s list ruleset")),
+            ("rules", shell(RULES)),
             ("namespaces", own_namespaces(host)),
             ("networks", listed("/v1/networks")),
             ("endpoints", listed("/v1/endpoints")),
