@@ -86,8 +86,9 @@ struct Guardian {
     last_end: String,
     /// In a row, each soon after its start.
     short_lives: u32,
-    /// An agent has answered once.
+    /// An agent has answered once; the one that runs has.
     was_ready: bool,
+    is_ready: bool,
     /// The agent was told to stop, or said that it does.
     is_stopping: bool,
 }
@@ -104,6 +105,7 @@ impl Guardian {
             last_end: String::new(),
             short_lives: 0,
             was_ready: false,
+            is_ready: false,
             is_stopping: false,
         })
     }
@@ -112,6 +114,7 @@ impl Guardian {
         let mut signals = Signals::catch()?;
         loop {
             let began = Instant::now();
+            self.is_ready = false;
             let mut running = self.spawn()?;
             self.hand_over(&running, Verb::Begin);
             let status = self.accompany(&mut running, &mut signals).await?;
@@ -205,7 +208,7 @@ impl Guardian {
                 let _ = line.send(Verb::Release, "", None);
             }
             (Verb::Ready, _) => {
-                self.was_ready = true;
+                (self.was_ready, self.is_ready) = (true, true);
                 service_manager::tell("READY=1");
             }
             (Verb::Stopping, _) => {
@@ -218,9 +221,9 @@ impl Guardian {
 
     fn note_death(&mut self, status: ExitStatus, lived: Duration) {
         self.deaths += 1;
-        self.short_lives = match lived < SHORT_LIFE {
-            true => self.short_lives + 1,
-            false => 0,
+        self.short_lives = match self.is_ready && lived > SHORT_LIFE {
+            true => 0,
+            false => self.short_lives + 1,
         };
         self.last_end = format!(
             "the agent died {} ({status}); it was started again",
@@ -298,7 +301,8 @@ impl Signals {
 const ENDS: [Signal; 3] = [Signal::TERM, Signal::INT, Signal::QUIT];
 /// Those that let another agent take the place of the one that runs.
 const REPLACES: [Signal; 2] = [Signal::HUP, Signal::USR2];
-const SHORT_LIFE: Duration = Duration::from_secs(2);
+/// Who answered and lived for longer did not die of its start.
+const SHORT_LIFE: Duration = Duration::from_millis(200);
 /// How many short lives in a row are followed by the next at once.
 const AT_ONCE: u32 = 3;
 const PAUSE_MIN: Duration = Duration::from_millis(100);
