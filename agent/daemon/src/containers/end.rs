@@ -139,11 +139,12 @@ impl Containers {
         }
     }
 
-    /// Unpublishes and detaches.
-    pub(super) fn release_network(&self, turn: &OwnTurn) {
+    /// Unpublishes, detaches, and removes the control groups.
+    pub(super) fn release(&self, turn: &OwnTurn) {
         let id = turn.about();
         self.publishing.unpublish(id);
         self.endpoints.detach_all(&Owner::Container(id.clone()));
+        self.remove_groups(id);
     }
 
     /// Whether the container was seen to end in time.

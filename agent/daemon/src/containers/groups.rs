@@ -10,8 +10,8 @@ use agent_container::{ProcessId, SIGKILL};
 use agent_core::record::ContainerRecord;
 use agent_host::cgroup::{self, Limits, MakeCgroup};
 
+use super::Containers;
 use super::create::host_failure;
-use super::{Containers, OwnTurn};
 
 impl Containers {
     /// Gives a container groups of its own. Without limits it is as well off in the agent's, where the host wants it so.
@@ -49,12 +49,6 @@ impl Containers {
             let _ = command.signal(SIGKILL);
         }
         joined
-    }
-
-    /// Unpublishes, detaches, and removes the control groups.
-    pub(super) fn release(&self, turn: &OwnTurn) {
-        self.release_network(turn);
-        self.remove_groups(turn.about());
     }
 
     pub(super) fn remove_groups(&self, id: &str) {

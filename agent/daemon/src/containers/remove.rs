@@ -31,7 +31,7 @@ impl Containers {
         }
         let turn = self.turns.take(id);
         self.kill(turn.about());
-        self.release_network(&turn);
+        self.release(&turn);
         self.drop_directory(&turn);
         // The directory goes first: what it holds may be what fills the disk.
         let forgotten = self.ground.journal.delete(&container_key(turn.about()));
