@@ -157,6 +157,11 @@ impl Seats {
         (endpoint.stage == Stage::There).then(|| endpoint.seen())
     }
 
+    /// The endpoint's port, whatever its stage.
+    pub(crate) fn port(&self, id: &str) -> Option<PortId> {
+        lock(&self.0).endpoints.get(id)?.plug.port
+    }
+
     /// One that is not attached yet, with whatever is plugged of it.
     pub(crate) fn coming(&self, id: &str) -> Option<Attached> {
         let table = lock(&self.0);

@@ -11,7 +11,7 @@ use std::os::fd::OwnedFd;
 use agent_core::record::{EndpointRecord, NetnsId, Owner};
 use switch_io::{set_persistent, take_over, whereabouts};
 
-use super::plug::held_name;
+use super::plug::{held_name, plug_in};
 use super::{Endpoints, Place};
 
 impl Endpoints {
@@ -45,11 +45,7 @@ impl Endpoints {
         let port = take_over(tap)?;
         let mut plug = self.occupy(place, record, port, sandbox_on_record(record))?;
         plug.link = link;
-        if let Some(segment) = place.segment.as_ref().filter(|_| record.down) {
-            plug.pull(segment)?;
-        }
-        place.seats.plug(&record.id, plug);
-        Ok(())
+        Ok(plug_in(place, record, &plug)?)
     }
 
     /// Whether the endpoint's link was taken over and is there; it is seated then, in `sandbox`.

@@ -85,7 +85,7 @@ impl Endpoints {
         let kept = journal.put(&endpoint_key(&record.id), record);
         kept.wait().map_err(failed)?;
         let link = self.plug(place, record, netns, netns.id())?;
-        self.listen();
+        self.listen_to(place, record)?;
         let kept = place.seats.seat(&record.id, journal);
         kept.map(Kept::wait).transpose().map_err(failed)?;
         if let Some(vni) = place.record.vni_shared() {

@@ -136,9 +136,10 @@ impl Endpoints {
         }
         let record = &dead.record;
         let (endpoint, network) = (&record.name, &place.record.name);
-        match self.plug(place, record, &home, home.id()) {
+        let made = self.plug(place, record, &home, home.id());
+        let made = made.and_then(|link| self.listen_to(place, record).map(|()| link));
+        match made {
             Ok(link) => {
-                self.listen();
                 tracing::warn!(
                     endpoint,
                     network,
@@ -153,6 +154,9 @@ impl Endpoints {
                 self.ground.warn(format!(
                     "endpoint {endpoint:?} on network {network:?} has no link, because it was deleted in its sandbox and {why}; detach it and attach it again"
                 ));
+                if let Some(half) = place.seats.get(id) {
+                    drop(self.unplug(place, &half));
+                }
                 place.seats.plug(id, Plug::nowhere(&dead.plug));
             }
         }

@@ -25,7 +25,7 @@ mod update;
 mod zones;
 
 use std::path::Path;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use agent_api::{ApiError, EndpointDetail};
@@ -33,8 +33,6 @@ use agent_core::endpoint::Attach;
 use agent_core::find::Find;
 use agent_core::record::Owner;
 use agent_host::{Netns, netns_id};
-
-use switch_core::PortId;
 
 pub(crate) use self::sandboxes::leads_to;
 
@@ -53,8 +51,6 @@ pub(crate) struct Endpoints {
     sharing: Arc<Sharing>,
     networks: Arc<Networks>,
     turns: Turns<Owner>,
-    /// Ports from which nothing is read yet.
-    unread: Mutex<Vec<PortId>>,
 }
 
 impl Endpoints {
@@ -72,7 +68,6 @@ impl Endpoints {
             sharing,
             networks,
             turns: Turns::default(),
-            unread: Mutex::default(),
         }
     }
 

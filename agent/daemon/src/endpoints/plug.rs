@@ -15,14 +15,13 @@ use switch_io::{FramePort, set_persistent};
 
 use super::{Endpoints, Place, hand_over};
 use crate::edge::EdgeHost;
-use crate::locks::lock;
 use crate::networks::{attach_tap, open_tap};
 use crate::seats::Plug;
 
 impl Endpoints {
     /// Makes the port and the link of an endpoint whose addresses are its own already; they belong to its seat at once. The
     /// link is made in `netns`, which is the `sandbox` unless somebody moved it. Nothing is read from it before
-    /// [`Endpoints::listen`]. Returns the link's name.
+    /// [`Endpoints::listen_to`]. Returns the link's name.
     pub(super) fn plug(
         &self,
         place: &Place,
@@ -79,7 +78,6 @@ impl Endpoints {
             ..Plug::default()
         };
         place.seats.plug(&record.id, plug.clone());
-        lock(&self.unread).push(port);
         bridge.register_endpoint(port, Mac::new(record.mac), &record.addresses());
         segment
             .edge
@@ -88,7 +86,7 @@ impl Endpoints {
         Ok(plug)
     }
 
-    /// Lets the link of an endpoint outlive the agent, and plugs it out where the record says so.
+    /// Lets the link of an endpoint outlive the agent, which is plugged in then.
     pub(super) fn keep(
         &self,
         place: &Place,
@@ -99,23 +97,35 @@ impl Endpoints {
             set_persistent(tap, true)?;
             self.ground.held.hold(&held_name(&record.id), tap);
         }
-        if let Some(segment) = place.segment.as_ref().filter(|_| record.down) {
-            plug.pull(segment)?;
-        }
-        place.seats.plug(&record.id, plug.clone());
-        Ok(())
+        plug_in(place, record, plug)
     }
 
-    /// Reads all ports that were plugged since. One that cannot be read is as good as gone.
+    /// Reads the endpoint's port from now on, where it has one.
+    pub(super) fn listen_to(&self, place: &Place, record: &EndpointRecord) -> Result<(), Attach> {
+        let port = place.seats.port(&record.id);
+        let listening = port.map_or(Ok(()), |port| self.ground.switch.listen(port));
+        listening.map_err(|error| host_failure(&place.record, record, &error))
+    }
+
+    /// Reads the ports of all endpoints. One that cannot be read is as good as gone.
     pub(crate) fn listen(&self) {
-        let unread = std::mem::take(&mut *lock(&self.unread));
-        for port in unread {
-            if let Err(error) = self.ground.switch.listen(port) {
-                self.ground
-                    .warn(format!("a link cannot be read, and has no port: {error}"));
+        for place in self.networks.places() {
+            for record in place.seats.records() {
+                if let Err(error) = self.listen_to(&place, &record) {
+                    self.ground.warn(error.to_string());
+                }
             }
         }
     }
+}
+
+/// The seat has the plug, which is pulled where the record says so.
+pub(super) fn plug_in(place: &Place, record: &EndpointRecord, plug: &Plug) -> io::Result<()> {
+    if let Some(segment) = place.segment.as_ref().filter(|_| record.down) {
+        plug.pull(segment)?;
+    }
+    place.seats.plug(&record.id, plug.clone());
+    Ok(())
 }
 
 /// Attaches to the link that an agent before left in the namespace, if it was made to its end; and the link's name.
