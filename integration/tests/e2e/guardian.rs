@@ -1,11 +1,9 @@
 //! The guardian: what an agent that dies leaves to the next one.
 
-use std::fs::File;
 use std::io::IoSliceMut;
 use std::mem::MaybeUninit;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixDatagram;
-use std::process::Command;
 use std::time::Duration;
 
 use agent_api::Info;
@@ -198,7 +196,7 @@ fn what_the_service_manager_keeps_outlives_even_the_guardian() {
         .unwrap();
     let before = link(&host, "web");
     host.stop_agent(Signal::KILL);
-    host.launch_with(|command| *command = with_descriptor(command, tap, &format!("tap/{id}")));
+    host.launch_handed(&format!("tap/{id}"), tap);
     assert_eq!(link(&host, "web"), before, "its carrier as well");
     host.exec("web", &format!("ping -n -c1 -W2 {OUTSIDE_IP}"))
         .ok();
@@ -219,20 +217,4 @@ fn next_state(told: &UnixDatagram) -> (String, Option<OwnedFd>) {
         String::from_utf8_lossy(&bytes[..received.bytes]).into_owned(),
         fd,
     )
-}
-
-/// The agent as systemd would start it, with a descriptor from its store.
-fn with_descriptor(agent: &Command, descriptor: OwnedFd, name: &str) -> Command {
-    let mut command = Command::new("sh");
-    let script = r#"exec 3<&0 0</dev/null; LISTEN_PID=$$ exec "$@""#;
-    command
-        .args(["-c", script, "sh"])
-        .arg(agent.get_program())
-        .args(agent.get_args())
-        .env("LISTEN_FDS", "1")
-        .env("LISTEN_FDNAMES", name)
-        .stdin(descriptor)
-        .stdout(File::create("/dev/null").unwrap())
-        .stderr(File::create("/dev/null").unwrap());
-    command
 }

@@ -1,10 +1,8 @@
 //! Restarts of the agent and of the engine, in any order, under running containers.
 
-use std::fs::File;
 use std::net::Ipv4Addr;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixListener;
-use std::process::Command;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -160,6 +158,7 @@ fn an_engine_that_boots_first_waits_for_the_agent() {
     docker.stop(Signal::TERM);
     docker.host.stop_agent(Signal::TERM);
     let listener = UnixListener::bind(docker.plugin()).unwrap();
+    let copy = || OwnedFd::from(listener.try_clone().unwrap());
     std::thread::scope(|scope| {
         scope.spawn(|| docker.launch());
         // The engine has called, and nobody answers yet.
@@ -172,36 +171,14 @@ fn an_engine_that_boots_first_waits_for_the_agent() {
             }),
         )
         .unwrap();
-        docker
-            .host
-            .launch_with(|command| *command = handed(command, &listener, &docker));
+        docker.host.launch_handed("docker", copy());
     });
     eventually(Duration::from_secs(20), "both are there again", || {
         docker.pings("one", "two").then_some(())
     });
     docker.host.stop_agent(Signal::TERM);
     assert!(docker.plugin().exists(), "it is systemd's");
-    docker
-        .host
-        .launch_with(|command| *command = handed(command, &listener, &docker));
+    docker.host.launch_handed("docker", copy());
     docker.idle("three", "web", &[]);
     assert!(docker.pings("three", "one"));
-}
-
-/// The agent as systemd would start it, with a listening socket.
-fn handed(agent: &Command, listener: &UnixListener, docker: &Docker) -> Command {
-    let mut command = Command::new("sh");
-    let script = r#"exec 3<&0 0</dev/null; LISTEN_PID=$$ exec "$@""#;
-    let log = docker.host.dir().join("agent.log");
-    let log = File::options().append(true).open(log).unwrap();
-    command
-        .args(["-c", script, "sh"])
-        .arg(agent.get_program())
-        .args(agent.get_args())
-        .env("LISTEN_FDS", "1")
-        .env("LISTEN_FDNAMES", "docker")
-        .stdin(OwnedFd::from(listener.try_clone().unwrap()))
-        .stdout(log.try_clone().unwrap())
-        .stderr(log);
-    command
 }

@@ -2,6 +2,7 @@
 
 use std::fs::{self, File};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::{LazyLock, Mutex, PoisonError};
@@ -78,6 +79,45 @@ impl Host {
         let mut command = self.agent_command();
         self.keep_log(&mut command);
         prepare(&mut command);
+        self.wait_for(command);
+    }
+
+    /// The same with an `nft` of the test's own, a link to the real one as yet: where it is.
+    pub(crate) fn launch_with_own_nft(&self) -> PathBuf {
+        let nft = self.own_nft();
+        self.launch_with(|command| {
+            command.env("PATH", self.own_path());
+        });
+        nft
+    }
+
+    /// Makes an `nft` of the test's own, which is found by [`Host::own_path`].
+    pub(crate) fn own_nft(&self) -> PathBuf {
+        let nft = self.dir().join("nft");
+        self.netns
+            .sh(&format!("ln -s $(command -v nft) {}", nft.display()));
+        nft
+    }
+
+    /// A search path with the test's own programs first.
+    pub(crate) fn own_path(&self) -> String {
+        let path = std::env::var("PATH").unwrap();
+        format!("{}:{path}", self.dir().display())
+    }
+
+    /// The same as systemd would, with a descriptor by that name (sd_listen_fds(3)).
+    pub(crate) fn launch_handed(&self, name: &str, descriptor: OwnedFd) {
+        let agent = self.agent_command();
+        let script = r#"exec 3<&0 0</dev/null; LISTEN_PID=$$ exec "$@""#;
+        let mut command = Command::new("sh");
+        command
+            .args(["-c", script, "sh"])
+            .arg(agent.get_program())
+            .args(agent.get_args())
+            .env("LISTEN_FDS", "1")
+            .env("LISTEN_FDNAMES", name);
+        self.keep_log(&mut command);
+        command.stdin(descriptor);
         self.wait_for(command);
     }
 

@@ -207,13 +207,7 @@ fn without_rules_there_is_no_host_port_and_the_network_works_inside() {
 #[test]
 fn a_table_that_cannot_be_put_back_takes_the_host_ports_with_it() {
     let host = Host::without_agent();
-    let nft = host.dir().join("nft");
-    host.netns
-        .sh(&format!("ln -s $(command -v nft) {}", nft.display()));
-    host.launch_with(|command| {
-        let path = std::env::var("PATH").unwrap();
-        command.env("PATH", format!("{}:{path}", host.dir().display()));
-    });
+    let nft = host.launch_with_own_nft();
     assert!(host.network("bridge").host_link.is_some());
     host.netns.sh(&format!(
         "ln -sf /bin/false {}; nft flush ruleset",

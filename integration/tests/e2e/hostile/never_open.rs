@@ -76,13 +76,7 @@ fn no_host_port_comes_back_before_the_rules_that_somebody_emptied_meanwhile() {
 #[test]
 fn what_began_while_the_rules_were_flushed_ends_with_their_return() {
     let host = Host::without_agent();
-    let nft = host.dir().join("nft");
-    host.netns
-        .sh(&format!("ln -s $(command -v nft) {}", nft.display()));
-    host.launch_with(|command| {
-        let path = std::env::var("PATH").unwrap();
-        command.env("PATH", format!("{}:{path}", host.dir().display()));
-    });
+    let nft = host.launch_with_own_nft();
     let host = two_networks(host);
     let (blue, red) = (host.sandbox("on-blue"), host.sandbox("on-red"));
     let target = SocketAddr::new(host.ipv4("on-blue"), 80);

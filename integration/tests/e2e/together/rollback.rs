@@ -179,9 +179,7 @@ struct Brittle(Host);
 /// An agent that is told of a file's limit instead of being killed by it, and that finds the test's own `nft` first.
 fn brittle() -> Brittle {
     let host = Host::without_agent();
-    let nft = host.dir().join("nft");
-    host.netns
-        .sh(&format!("ln -s $(command -v nft) {}", nft.display()));
+    host.own_nft();
     host.launch_with(|command| {
         // It can go on writing its log, for it writes that to no file.
         let log = host.dir().join("log");
@@ -189,8 +187,7 @@ fn brittle() -> Brittle {
         let mut patient = Command::new("sh");
         patient.args(["-c", script]).arg(log);
         patient.arg(command.get_program()).args(command.get_args());
-        let path = std::env::var("PATH").unwrap();
-        patient.env("PATH", format!("{}:{path}", host.dir().display()));
+        patient.env("PATH", host.own_path());
         *command = patient;
     });
     Brittle(host)
