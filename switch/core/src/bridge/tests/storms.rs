@@ -20,6 +20,16 @@ fn sandboxes(count: u32) -> Bridge {
     bridge
 }
 
+/// The port comes anew, with a full budget.
+fn refill(bridge: &Bridge) {
+    bridge.remove_port(WEB);
+    let config = PortConfig {
+        bum_limit: Some(LIMIT),
+        ..tap()
+    };
+    bridge.add_port(WEB, config);
+}
+
 /// Of many frames at once, how many are not dropped for the rate.
 fn passed(bridge: &Bridge, ms: u64, bytes: &[u8]) -> usize {
     let frame = Frame::parse(bytes).unwrap();
@@ -41,12 +51,7 @@ fn the_limit_is_one_of_copies_where_a_flood_reaches_many() {
     for (ports, frames) in [(17, 20), (65, 5), (641, 1)] {
         let bridge = sandboxes(ports);
         for dst in [Mac::BROADCAST, mac(99), Mac::new([1, 0, 0x5e, 1, 2, 3])] {
-            bridge.remove_port(WEB);
-            let config = PortConfig {
-                bum_limit: Some(LIMIT),
-                ..tap()
-            };
-            bridge.add_port(WEB, config);
+            refill(&bridge);
             assert_eq!(
                 passed(&bridge, 1000, &plain(dst, mac(3))),
                 frames,
@@ -90,12 +95,7 @@ fn each_listener_pays_for_four_copies() {
         for port in 1..=listeners {
             bridge.groups.join(at(1000), group, PortId(WEB.0 + port));
         }
-        bridge.remove_port(WEB);
-        let config = PortConfig {
-            bum_limit: Some(LIMIT),
-            ..tap()
-        };
-        bridge.add_port(WEB, config);
+        refill(&bridge);
         assert_eq!(
             passed(&bridge, 1000, &plain(group, mac(3))),
             frames,
