@@ -12,14 +12,12 @@
     reason = "a test may read clocks and settings"
 )]
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
-
 use sim::cluster::Cluster;
+use switch_lab::simulation::{seeds, with_seed};
 
 #[test]
 fn whatever_happens_no_address_is_held_twice_and_nothing_of_the_gone_is_left() {
-    let seeds = std::env::var("SIM_SEEDS").map_or(SEEDS, |text| text.parse().unwrap());
-    for seed in 1..=seeds {
+    for seed in seeds(SEEDS) {
         with_seed(seed, || live_and_settle(seed));
     }
 }
@@ -65,13 +63,6 @@ fn live_and_settle(seed: u64) {
     cluster.check();
 }
 
-fn with_seed(seed: u64, test: impl FnOnce()) {
-    if let Err(panic) = catch_unwind(AssertUnwindSafe(test)) {
-        eprintln!("seed {seed}");
-        std::panic::resume_unwind(panic);
-    }
-}
-
 const SEEDS: u64 = if cfg!(debug_assertions) { 60 } else { 1000 };
 const HOURS: u32 = if cfg!(debug_assertions) { 2 } else { 24 };
 /// Longer than a lease, and what follows when one ends.
@@ -95,6 +86,5 @@ const KEPT: &[(u64, &str)] = &[
 mod sim {
     pub(crate) mod agent;
     pub(crate) mod cluster;
-    pub(crate) mod random;
     pub(crate) mod store;
 }

@@ -10,14 +10,12 @@
     reason = "a test may read files, clocks and settings"
 )]
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
-
 use sim::world::{Shape, World};
+use switch_lab::simulation::{seeds, with_seed};
 
 #[test]
 fn whatever_happens_the_switch_ends_as_the_model_says() {
-    let seeds = std::env::var("SIM_SEEDS").map_or(SEEDS, |text| text.parse().unwrap());
-    for seed in 1..=seeds {
+    for seed in seeds(SEEDS) {
         with_seed(seed, || live_and_settle(seed));
     }
 }
@@ -185,13 +183,6 @@ fn fifty_hosts_with_a_hundred_endpoints_each_converge_and_a_change_costs_a_messa
         world.check_sample(200);
     }
     assert!(per_change[1] <= per_change[0] * 6, "{per_change:?}");
-}
-
-fn with_seed(seed: u64, test: impl FnOnce()) {
-    if let Err(panic) = catch_unwind(AssertUnwindSafe(test)) {
-        eprintln!("seed {seed}");
-        std::panic::resume_unwind(panic);
-    }
 }
 
 const SEEDS: u64 = if cfg!(debug_assertions) { 15 } else { 1000 };

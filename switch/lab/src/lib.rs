@@ -1,8 +1,9 @@
-//! What the tests of switch and overlay share. Nothing but tests depends on it, and it on nothing of ours.
+//! What the tests of switch, overlay and the agent's core share. Nothing but tests depends on it, and it on nothing of ours.
 //!
 //! What is here is written from the standards once more, not taken from what it tests.
 #![allow(clippy::unwrap_used, reason = "in a test, a panic is the report")]
 
+pub mod simulation;
 mod station;
 
 pub use station::{Process, Station, enter_private_namespace, eventually, ip};

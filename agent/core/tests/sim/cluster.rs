@@ -7,9 +7,9 @@ use agent_api::NetworkCreate;
 use agent_core::ipam::default_pools_v4;
 use agent_core::network::{self, Surroundings};
 use agent_core::shared::{ADDRESSES, ALIVE, ENDPOINTS, EndpointShared, HOSTS, Holder, HostRecord};
+use switch_lab::simulation::Random;
 
 use super::agent::{Agent, Disk, Done, LEASE_MS, container_of};
-use super::random::Random;
 use super::store::{Change, Store};
 
 pub(crate) struct Cluster {

@@ -4,8 +4,7 @@ use std::collections::BTreeMap;
 
 use overlay_core::{Epoch, HostId, Record, Withdrawal};
 use switch_core::{Mac, Vni};
-
-use super::net::Random;
+use switch_lab::simulation::Random;
 
 /// What a watch says.
 #[derive(Clone, Debug)]

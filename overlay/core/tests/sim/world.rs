@@ -5,9 +5,10 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use overlay_core::{HostId, PeerEvent};
 use switch_core::{Mac, Vni};
+use switch_lab::simulation::Random;
 
 use super::host::Host;
-use super::net::{Net, Parcel, Random};
+use super::net::{Net, Parcel};
 use super::store::{Said, Store};
 
 /// How big, and how bad.
@@ -84,8 +85,8 @@ impl World {
             now: 0,
             tick: shape.tick,
             hosts: names.iter().map(|_| None).collect(),
-            net: Net::new(random.next(), shape.loss_percent),
-            store: Store::new(names.clone(), random.next(), shape.loss_percent),
+            net: Net::new(random.word(), shape.loss_percent),
+            store: Store::new(names.clone(), random.word(), shape.loss_percent),
             names,
             random,
             connections: 0,
@@ -170,7 +171,7 @@ impl World {
 
     pub(crate) fn restart(&mut self, host: usize) {
         let epoch = self.store.epoch();
-        let skew = self.random.next();
+        let skew = self.random.word();
         self.hosts[host] = Some(Host::new(&self.names, host, epoch, self.now, skew));
         self.store.grant(host, epoch);
         self.store.publish_all(self.now, host, Vec::new());
