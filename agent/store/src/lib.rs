@@ -18,16 +18,18 @@
 mod contract;
 mod etcd_store;
 mod leases;
+mod manager_store;
 mod redb_store;
 mod watch;
 
 use std::time::Duration;
 
-use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 pub use etcd_store::{ConnectEtcd, EtcdOptions, EtcdStore, EtcdTls, Pause};
+pub use manager_store::{Connection, Dial, Dialing, ManagerStore, serve, wire};
 pub use redb_store::{OpenStore, RedbStore};
 pub use watch::{Watch, WatchEvent};
 
@@ -66,7 +68,7 @@ pub trait Store: Send + Sync {
 }
 
 /// A key with its value.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Entry {
     pub key: String,
     pub value: Value,
@@ -75,7 +77,7 @@ pub struct Entry {
 }
 
 /// One key's part of a transaction.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Change {
     pub key: String,
     pub expected: Expected,
@@ -86,11 +88,12 @@ pub struct Change {
 }
 
 /// Names a lease in its store.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct LeaseId(pub i64);
 
 /// What must be true of a key for a change to happen.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Expected {
     Anything,
     /// The key does not exist.
@@ -120,7 +123,9 @@ pub enum StoreError {
     Storage { path: String, reason: String },
     #[error("the lease has ended; take a new one")]
     LeaseGone,
-    #[error("etcd at {endpoints} cannot be used: {reason}")]
+    #[error("{key} is not this host's to write: {why}")]
+    Denied { key: String, why: String },
+    #[error("the cluster's store at {endpoints} cannot be used: {reason}")]
     Unreachable { endpoints: String, reason: String },
 }
 

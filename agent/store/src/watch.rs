@@ -1,5 +1,6 @@
 //! Following changes.
 
+use serde::{Deserialize, Serialize};
 use tokio::sync::broadcast::{
     Receiver,
     error::{RecvError, TryRecvError},
@@ -11,11 +12,14 @@ use crate::Entry;
 #[derive(Debug)]
 pub struct Watch {
     prefix: String,
+    /// Changes of other keys are passed over.
+    shows: fn(&str) -> bool,
     events: Receiver<WatchEvent>,
 }
 
 /// One change.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum WatchEvent {
     Put(Entry),
     Deleted {
@@ -30,15 +34,22 @@ impl Watch {
     pub(crate) fn new(prefix: &str, events: Receiver<WatchEvent>) -> Self {
         Self {
             prefix: prefix.to_owned(),
+            shows: |_| true,
             events,
         }
+    }
+
+    /// The same without changes of keys that `shows` does not.
+    #[must_use]
+    pub fn only(self, shows: fn(&str) -> bool) -> Self {
+        Self { shows, ..self }
     }
 
     /// The next change; None when the store is closed.
     pub async fn next(&mut self) -> Option<WatchEvent> {
         loop {
             match self.events.recv().await {
-                Ok(event) if event.is_under(&self.prefix) => return Some(event),
+                Ok(event) if self.is_followed(&event) => return Some(event),
                 Ok(_) => {}
                 Err(RecvError::Lagged(_)) => return Some(WatchEvent::Lagged),
                 Err(RecvError::Closed) => return None,
@@ -50,20 +61,20 @@ impl Watch {
     pub fn try_next(&mut self) -> Option<WatchEvent> {
         loop {
             match self.events.try_recv() {
-                Ok(event) if event.is_under(&self.prefix) => return Some(event),
+                Ok(event) if self.is_followed(&event) => return Some(event),
                 Ok(_) => {}
                 Err(TryRecvError::Lagged(_)) => return Some(WatchEvent::Lagged),
                 Err(TryRecvError::Empty | TryRecvError::Closed) => return None,
             }
         }
     }
-}
 
-impl WatchEvent {
-    fn is_under(&self, prefix: &str) -> bool {
-        match self {
-            Self::Put(Entry { key, .. }) | Self::Deleted { key, .. } => key.starts_with(prefix),
-            Self::Lagged => true,
+    fn is_followed(&self, event: &WatchEvent) -> bool {
+        match event {
+            WatchEvent::Put(Entry { key, .. }) | WatchEvent::Deleted { key, .. } => {
+                key.starts_with(&self.prefix) && (self.shows)(key)
+            }
+            WatchEvent::Lagged => true,
         }
     }
 }

@@ -1,0 +1,159 @@
+use std::io;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
+
+use serde_json::json;
+use tokio::task::JoinHandle;
+
+use super::*;
+use crate::contract;
+use crate::{Expected, RedbStore, WatchEvent};
+
+/// What a manager does with a connection.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Manner {
+    Serves,
+    /// It takes the connection and says nothing.
+    IsSilent,
+    IsGone,
+}
+
+/// Managers of one store, dialed in turns.
+struct Managers {
+    store: Arc<dyn Store>,
+    runtime: Handle,
+    manners: Mutex<Vec<Manner>>,
+    turn: AtomicU64,
+    /// Of those who serve, by turn.
+    serving: Mutex<Vec<(usize, JoinHandle<io::Result<()>>)>>,
+    _dir: tempfile::TempDir,
+}
+
+impl Managers {
+    fn new(manners: &[Manner]) -> Arc<Self> {
+        let dir = tempfile::tempdir().unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
+        let handle = runtime.handle().clone();
+        std::thread::spawn(move || runtime.block_on(std::future::pending::<()>()));
+        Arc::new(Self {
+            store: Arc::new(RedbStore::open(dir.path()).unwrap()),
+            runtime: handle,
+            manners: Mutex::new(manners.to_vec()),
+            turn: AtomicU64::new(0),
+            serving: Mutex::default(),
+            _dir: dir,
+        })
+    }
+
+    fn kill(&self, manager: usize) {
+        self.manners.lock().unwrap()[manager] = Manner::IsGone;
+        let mut serving = self.serving.lock().unwrap();
+        for (_, task) in serving.iter().filter(|(who, _)| *who == manager) {
+            task.abort();
+        }
+        serving.retain(|(who, _)| *who != manager);
+    }
+}
+
+impl Dial for Managers {
+    fn dial(&self) -> Dialing<'_> {
+        let manners = self.manners.lock().unwrap().clone();
+        let connection: Result<Box<dyn Connection>, String> = (0..manners.len())
+            .find_map(|_| {
+                let turn = self.turn.fetch_add(1, Ordering::Relaxed);
+                let manager = usize::try_from(turn).unwrap() % manners.len();
+                let (near, far) = tokio::io::duplex(64 * 1024);
+                let task = match manners[manager] {
+                    Manner::IsGone => return None,
+                    Manner::Serves => self.runtime.spawn(serve(far, Arc::clone(&self.store))),
+                    Manner::IsSilent => self.runtime.spawn(async move {
+                        let _far = far;
+                        std::future::pending().await
+                    }),
+                };
+                self.serving.lock().unwrap().push((manager, task));
+                Some(Box::new(near) as Box<dyn Connection>)
+            })
+            .ok_or_else(|| "nobody is there".to_owned());
+        Box::pin(async move { connection })
+    }
+
+    fn far_end(&self) -> String {
+        "the test".to_owned()
+    }
+}
+
+fn store(managers: &Arc<Managers>) -> ManagerStore {
+    ManagerStore::new(Arc::clone(managers) as _).unwrap()
+}
+
+#[test]
+fn the_contract_holds_through_a_manager() {
+    let managers = Managers::new(&[Manner::Serves]);
+    contract::hold(&store(&managers));
+}
+
+#[test]
+fn another_manager_goes_on_where_one_died() {
+    let managers = Managers::new(&[Manner::Serves, Manner::Serves]);
+    let store = store(&managers);
+    let lease = store.grant(Duration::from_secs(30)).unwrap();
+    store.put_if("a", json!(1), Expected::Absent).unwrap();
+    let mut watch = store.watch("");
+    let turns = managers.turn.load(Ordering::Relaxed);
+    managers.kill(0);
+    // A lease is the store's, whoever the manager is.
+    store.keep_alive(lease).unwrap();
+    assert!(store.get("a").unwrap().is_some());
+    assert!(managers.turn.load(Ordering::Relaxed) > turns);
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while watch.try_next() != Some(WatchEvent::Lagged) {
+        assert!(
+            Instant::now() < deadline,
+            "nothing says that the watch missed something"
+        );
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    let revision = store.put_if("b", json!(2), Expected::Absent).unwrap();
+    let event = loop {
+        assert!(Instant::now() < deadline, "the watch does not go on");
+        match watch.try_next() {
+            Some(event @ WatchEvent::Put(_)) => break event,
+            _ => std::thread::sleep(Duration::from_millis(5)),
+        }
+    };
+    assert!(matches!(event, WatchEvent::Put(entry) if entry.revision == revision));
+}
+
+#[test]
+fn a_silent_manager_is_left_for_one_that_answers() {
+    let managers = Managers::new(&[Manner::IsSilent, Manner::Serves]);
+    let store = store(&managers);
+    assert!(store.get("a").unwrap().is_none());
+}
+
+#[test]
+fn without_a_manager_a_call_says_so() {
+    let managers = Managers::new(&[Manner::IsGone]);
+    let error = store(&managers).get("a").unwrap_err();
+    assert!(error.to_string().contains("the test"), "{error}");
+    assert!(error.to_string().contains("nobody is there"), "{error}");
+}
+
+#[test]
+fn a_watch_that_nobody_follows_ends_at_the_far_end() {
+    let managers = Managers::new(&[Manner::Serves]);
+    let store = store(&managers);
+    // More than a connection may have at once, one after another.
+    for round in 0..20 {
+        drop(store.watch("a/"));
+        store
+            .put_if("a/1", json!(round), Expected::Anything)
+            .unwrap();
+    }
+    assert_eq!(managers.turn.load(Ordering::Relaxed), 1, "it dialed again");
+}
