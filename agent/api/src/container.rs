@@ -75,7 +75,7 @@ pub struct ContainerCreate {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct NetworkAttachment {
-    /// By name, id or unique prefix of its id.
+    /// By name, id or unique prefix of its id, of at least four digits.
     pub network: String,
     #[serde(flatten)]
     pub settings: EndpointSettings,

@@ -139,7 +139,7 @@ pub struct NetworkDetail {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PatchCreate {
-    /// The network to join it with, by name, id or unique prefix of its id.
+    /// The network to join it with, by name, id or unique prefix of its id, of at least four digits.
     pub network: String,
 }
 

@@ -27,8 +27,18 @@ pub fn read_exit(dir: &Path) -> io::Result<Option<ExitRecord>> {
     }
 }
 
+/// Says in the container's directory that it is about to be removed, for its shim to tell those attached.
+pub fn note_removal(dir: &Path) -> io::Result<()> {
+    fs::write(dir.join(REMOVAL_FILE), [])
+}
+
+pub(crate) fn is_being_removed(dir: &Path) -> bool {
+    dir.join(REMOVAL_FILE).exists()
+}
+
 pub(crate) fn write_exit(dir: &Path, record: &ExitRecord) -> io::Result<()> {
     write_atomically(dir, EXIT_FILE, &serde_json::to_vec(record)?, 0o640)
 }
 
 pub(crate) const EXIT_FILE: &str = "exit.json";
+const REMOVAL_FILE: &str = "removal";

@@ -57,7 +57,7 @@ pub mod log;
 
 pub use attach::SOCKET_FILE;
 pub use capabilities::{Capabilities, UnknownCapability};
-pub use exit::{ExitRecord, read_exit};
+pub use exit::{ExitRecord, note_removal, read_exit};
 pub use given::Given;
 pub use init::run_init;
 pub use lineage::PidNamespace;

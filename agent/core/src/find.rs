@@ -25,7 +25,7 @@ impl From<Find> for ApiError {
     }
 }
 
-/// The id of the candidate with that name or id, else of the only one whose id begins so.
+/// The id of the candidate with that name or id, else of the only one whose id begins so, in as many digits as [`DIGITS_MIN`].
 pub fn find<'a>(
     candidates: impl Iterator<Item = (&'a str, &'a str)>,
     called: &str,
@@ -36,7 +36,7 @@ pub fn find<'a>(
         if name == called || id == called {
             return Ok(Some(id.to_owned()));
         }
-        if !called.is_empty() && id.starts_with(called) {
+        if called.len() >= DIGITS_MIN && id.starts_with(called) {
             ambiguous |= begins.is_some();
             begins = Some(id);
         }
@@ -47,11 +47,19 @@ pub fn find<'a>(
     Ok(begins.map(str::to_owned))
 }
 
+/// Ids are hexadecimal, and so are names like `db` and `c1`: whoever removes one that is not there shall not remove another thing.
+const DIGITS_MIN: usize = 4;
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    const THINGS: [(&str, &str); 3] = [("abc1", "web"), ("abd2", "db"), ("eee3", "abc")];
+    const THINGS: [(&str, &str); 4] = [
+        ("abcd11", "web"),
+        ("abcd22", "store"),
+        ("dbcd33", "c1"),
+        ("eeee44", "abcd1"),
+    ];
 
     fn found(called: &str) -> Result<Option<String>, Find> {
         find(THINGS.into_iter(), called)
@@ -59,13 +67,20 @@ mod tests {
 
     #[test]
     fn a_name_goes_before_a_beginning_of_an_id() {
-        assert_eq!(found("abc").unwrap().as_deref(), Some("eee3"));
+        assert_eq!(found("abcd1").unwrap().as_deref(), Some("eeee44"));
     }
 
     #[test]
     fn a_unique_beginning_is_enough() {
-        assert_eq!(found("abd").unwrap().as_deref(), Some("abd2"));
-        assert!(matches!(found("ab"), Err(Find::Ambiguous(_))));
+        assert_eq!(found("abcd2").unwrap().as_deref(), Some("abcd22"));
+        assert!(matches!(found("abcd"), Err(Find::Ambiguous(_))));
         assert_eq!(found("").unwrap(), None);
+    }
+
+    #[test]
+    fn a_short_name_that_is_not_there_is_nobody_elses_id() {
+        assert_eq!(found("db").unwrap(), None);
+        assert_eq!(found("dbc").unwrap(), None);
+        assert_eq!(found("dbcd").unwrap().as_deref(), Some("dbcd33"));
     }
 }

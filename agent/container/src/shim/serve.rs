@@ -28,7 +28,7 @@ use super::stdin::StdinQueue;
 use super::streams::Output;
 use crate::attach::{Event, MAX_PAYLOAD, Message, Role, SOCKET_FILE};
 use crate::control::{Control, Reply};
-use crate::exit::{ExitRecord, write_exit};
+use crate::exit::{ExitRecord, is_being_removed, write_exit};
 use crate::log::{LogStream, LogWriter};
 use crate::spec::ShimSpec;
 
@@ -54,6 +54,8 @@ pub(super) struct Server {
     pub(super) was_executed: bool,
     /// Why the command could not be executed.
     pub(super) error: Option<String>,
+    /// It ended because somebody removes the container.
+    is_removed: bool,
     created: Instant,
 }
 
@@ -114,6 +116,7 @@ impl Server {
             phase: Phase::Created,
             was_executed: false,
             error: None,
+            is_removed: false,
             created: Instant::now(),
         }
     }
@@ -313,6 +316,8 @@ impl Server {
             quiet_since: Instant::now(),
             recorded: false,
         };
+        // The directory may be gone when it comes to telling.
+        self.is_removed = is_being_removed(&self.dir);
         self.stdin.close();
         self.terminal = None;
     }
@@ -405,6 +410,9 @@ impl Server {
         for client in &mut self.clients {
             if client.role != Some(Role::Watcher) {
                 client.tell_skipped();
+                if self.is_removed {
+                    client.send(&Event::Error(REMOVED.to_owned()));
+                }
                 client.send(&Event::Exit(code));
             }
             client.flush();
@@ -444,6 +452,7 @@ fn exit_code(status: ExitStatus) -> i32 {
         .unwrap_or(137)
 }
 
+const REMOVED: &str = "the container was removed by another command";
 const MAX_CLIENTS: usize = 64;
 /// How long output may be silent after the end before it is taken for complete.
 const QUIET_LIMIT: Duration = Duration::from_millis(200);

@@ -60,7 +60,7 @@ async fn create(
     held(&created, hold, over)
 }
 
-/// Shows one container, by name, id or unique prefix of its id.
+/// Shows one container, by name, id or unique prefix of its id, of at least four digits.
 #[utoipa::path(get, path = "/containers/{name}", params(("name" = String, Path)),
     responses((status = 200, body = ContainerDetail), (status = "default", body = ApiError)))]
 async fn inspect(

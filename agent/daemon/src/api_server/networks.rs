@@ -67,7 +67,7 @@ struct DetailQuery {
     counters: Option<bool>,
 }
 
-/// Shows one network, by name, id or unique prefix of its id.
+/// Shows one network, by name, id or unique prefix of its id, of at least four digits.
 #[utoipa::path(get, path = "/networks/{name}", params(("name" = String, Path), DetailQuery),
     responses((status = 200, body = NetworkDetail), (status = "default", body = ApiError)))]
 async fn inspect(

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use agent_api::{ApiError, ErrorKind};
-use agent_container::SIGKILL;
+use agent_container::{SIGKILL, note_removal};
 use agent_core::container::RemoveRunning;
 use agent_core::record::container_key;
 use agent_store::StoreError;
@@ -26,10 +26,14 @@ impl Containers {
             }
             Some(_) => {
                 self.note_stop(&id)?;
+                if let Err(error) = note_removal(&self.dir(&id)) {
+                    tracing::debug!(container = id, %error, "those attached will not hear why it ends");
+                }
                 self.signal_and_wait(&id, SIGKILL, KILL_PATIENCE);
             }
         }
         let turn = self.turns.take(id);
+        self.let_shim_end(&turn);
         self.kill(turn.about());
         self.release(&turn);
         self.drop_directory(&turn);

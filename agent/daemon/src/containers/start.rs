@@ -153,7 +153,7 @@ impl Containers {
     }
 
     /// The last shim may still have the end to tell to those attached.
-    fn let_shim_end(&self, turn: &OwnTurn) {
+    pub(super) fn let_shim_end(&self, turn: &OwnTurn) {
         let dir = self.dir(turn.about());
         let deadline = Instant::now() + TELLING_LIMIT;
         while let Ok(Some(last)) = processes(&dir)

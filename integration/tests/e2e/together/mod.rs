@@ -3,6 +3,7 @@
 mod crowd;
 mod hang;
 mod mixed;
+mod removed;
 mod rollback;
 
 use std::time::Duration;
