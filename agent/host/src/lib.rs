@@ -19,4 +19,4 @@ pub use limits::{FewFiles, RaiseLimit, check_open_files, raise_open_files};
 pub use namespace::{EnterNetns, Netns, NetnsId, OpenNetns, netns_id};
 pub use rights::{MissingRights, check_rights, keep_file_rights};
 pub use sole::{BeSole, Holder, Sole, holder};
-pub use ways::find_ways;
+pub use ways::{all_ways, find_ways};

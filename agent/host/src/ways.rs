@@ -25,6 +25,17 @@ pub fn find_ways(wanted: &BTreeSet<NetnsId>) -> BTreeMap<NetnsId, PathBuf> {
     found
 }
 
+/// A path to every namespace that has one, of whatever kind: a network's may be told by entering it.
+pub fn all_ways() -> BTreeMap<NetnsId, PathBuf> {
+    let mut found = BTreeMap::new();
+    for path in mounted().into_iter().chain(of_processes()) {
+        if let Ok(id) = netns_id(&path) {
+            found.entry(id).or_insert(path);
+        }
+    }
+    found
+}
+
 /// Where namespace files are mounted, as far as this mount namespace shows.
 fn mounted() -> Vec<PathBuf> {
     let table = fs::read("/proc/self/mountinfo").unwrap_or_default();
@@ -97,5 +108,6 @@ mod tests {
         let ways = find_ways(&BTreeSet::from([own, nowhere]));
         assert_eq!(ways.keys().copied().collect::<Vec<_>>(), [own]);
         assert_eq!(netns_id(&ways[&own]).unwrap(), own);
+        assert!(all_ways().contains_key(&own));
     }
 }

@@ -1,11 +1,12 @@
 //! Endpoints without a sandbox: whoever asks for one takes its link into a namespace and configures it there, as container
 //! engines do.
 
+use std::net::Ipv4Addr;
 use std::path::Path;
 use std::time::Duration;
 
 use agent_api::{EndpointDetail, ErrorKind, NetworkSummary, PortMapping, TransportProtocol};
-use rustix::process::Signal;
+use rustix::process::{Signal, kill_process};
 use serde_json::{Value, json};
 
 use crate::harness::{HOST_IP, Host, Netns, Reply, eventually, pings};
@@ -104,6 +105,51 @@ fn a_link_is_handed_over_and_works_where_it_was_taken_also_after_restarts() {
         remove(&host, &id('a'));
     }
     assert!(!sandbox.sh("ip -o link").contains("eth0"));
+}
+
+/// The agent is stopped, so that it cannot see what happens before it is killed.
+#[test]
+fn a_link_that_moves_in_the_moment_of_a_kill_is_found_where_it_is() {
+    let host = lab(&[]);
+    host.idle("web", "lab", &[]);
+    let unseen = |act: &dyn Fn()| {
+        kill_process(host.agent_pid(), Signal::STOP).unwrap();
+        act();
+        host.stop_agent(Signal::KILL);
+        host.launch();
+    };
+    let first = create(&host, 'a', json!({}));
+    let published =
+        json!({"publish": [{"host_port": 8080, "container_port": 80, "protocol": "tcp"}]});
+    patch(&host, 'a', &published).ok::<EndpointDetail>();
+    let second = create(&host, 'b', json!({}));
+    let (sandbox, nested) = (Netns::new("taken"), Netns::new("nested"));
+    unseen(&|| take(&host, &first, &sandbox));
+    works(&first, &sandbox);
+    assert!(get(&host, 'a').moved);
+    assert!(pings(&host.sandbox("web"), first.addresses[0].addr()));
+    let server = tcp_server(&sandbox.path(), (Ipv4Addr::UNSPECIFIED, 80));
+    let answer = ask_tcp(&host.outside.path(), (HOST_IP, 8080));
+    assert_eq!(answer, Some("hello".into()));
+    server.join().unwrap();
+    let handed_over = host.netns.sh("ip -o link");
+    assert!(handed_over.contains(&second.link), "{handed_over}");
+    assert!(!handed_over.contains(&first.link), "{handed_over}");
+    // What it had been told of goes on, to another sandbox and back.
+    unseen(&|| drop(sandbox.sh(&format!("ip link set eth0 netns {}", nested.name()))));
+    assert!(get(&host, 'a').moved);
+    assert!(nested.sh("ip -o link").contains(&first.mac));
+    unseen(&|| {
+        let own = host.netns.name();
+        nested.sh(&format!("ip link set eth0 netns {own} name {}", first.link));
+    });
+    assert!(!get(&host, 'a').moved);
+    assert!(!nested.sh("ip -o link").contains(&first.mac));
+    for digit in ['a', 'b'] {
+        remove(&host, &id(digit));
+    }
+    let left = host.netns.sh("ip -o link");
+    assert!(!left.contains(&first.link), "{left}");
 }
 
 #[test]

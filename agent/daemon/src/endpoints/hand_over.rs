@@ -17,6 +17,7 @@ use agent_host::Netns;
 use agent_host::netlink::{LinkSettings, Netlink, NetlinkError};
 
 use super::Endpoints;
+use super::stray::alias;
 use crate::random::id_for;
 
 impl Endpoints {
@@ -52,6 +53,7 @@ pub(super) fn prepare(
     let settings = LinkSettings {
         mac: Some(record.mac),
         mtu: Some(u32::from(network.mtu)),
+        alias: Some(alias(&record.id)),
         ..LinkSettings::default()
     };
     netlink.set_link(&link, &settings)?;

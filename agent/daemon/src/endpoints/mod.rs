@@ -21,6 +21,7 @@ mod port_state;
 mod publish;
 mod restore;
 mod sandboxes;
+mod stray;
 mod update;
 mod zones;
 
@@ -33,6 +34,8 @@ use agent_core::endpoint::Attach;
 use agent_core::find::Find;
 use agent_core::record::Owner;
 use agent_host::{Netns, netns_id};
+
+use self::stray::Strays;
 
 pub(crate) use self::sandboxes::leads_to;
 
@@ -51,6 +54,7 @@ pub(crate) struct Endpoints {
     sharing: Arc<Sharing>,
     networks: Arc<Networks>,
     turns: Turns<Owner>,
+    strays: Strays,
 }
 
 impl Endpoints {
@@ -68,6 +72,7 @@ impl Endpoints {
             sharing,
             networks,
             turns: Turns::default(),
+            strays: Strays::default(),
         }
     }
 

@@ -7,8 +7,8 @@
 //! it stops, the agent looks where its links are and keeps on record which are elsewhere: there they come back. Where the
 //! namespace has gone or cannot be found, the endpoint keeps its addresses and has no link until it is attached again.
 //!
-//! The kernel says in the namespace that a link has left that it is there no more, and the agent looks ([`super::inside`]). Of one that
-//! is killed before, the next cannot know it.
+//! The kernel says in the namespace that a link has left that it is there no more, and the agent looks ([`super::inside`]). Where it is
+//! killed before, the next one has to search ([`super::stray`]).
 
 use std::collections::BTreeSet;
 use std::fs::File;

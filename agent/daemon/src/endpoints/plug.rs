@@ -13,6 +13,7 @@ use agent_host::{Netns, check_open_files};
 use switch_core::{Mac, PortId};
 use switch_io::{FramePort, set_persistent};
 
+use super::stray::alias;
 use super::{Endpoints, Place, hand_over};
 use crate::edge::EdgeHost;
 use crate::networks::{attach_tap, open_tap};
@@ -214,6 +215,7 @@ fn configure(
         ipv6_link_local: network.subnet_v6().is_some()
             || subnets.is_empty()
             || network.allows_routers(),
+        alias: Some(alias(&record.id)),
     };
     configure_sandbox(netns, &link).map(|done| done.name)
 }

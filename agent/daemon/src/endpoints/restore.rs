@@ -6,9 +6,10 @@ use agent_core::endpoint::Attach;
 use agent_core::name::short;
 use agent_core::record::{EndpointRecord, Moved, NetnsId, Owner, endpoint_key};
 use agent_host::{Netns, netns_id};
+use switch_io::FramePort;
 
 use super::hand_over::own_namespace;
-use super::moved::find;
+use super::moved::{FollowLink, find};
 use super::plug::{bury_link, host_failure, left_tap};
 use super::{Endpoints, Place, open_sandbox};
 use crate::seats::Plug;
@@ -51,8 +52,13 @@ impl Endpoints {
             return self.forget(&record.id);
         };
         let there = record.at(moved);
-        let plugged =
-            find(moved).and_then(|netns| Ok(self.plug_again(&place, &there, (&netns, sandbox))?));
+        let plugged = match find(moved) {
+            Ok(netns) => self
+                .plug_again(&place, &there, (&netns, sandbox))
+                .map_err(FollowLink::from),
+            Err(_) if self.plug_stray(&place, &there, sandbox) => Ok(()),
+            Err(why) => Err(why),
+        };
         if let Err(why) = plugged {
             if matches!(record.owner, Owner::Engine(_)) {
                 tracing::info!(endpoint = record.name, %why, "an engine's container has gone");
@@ -106,18 +112,30 @@ impl Endpoints {
         record: &EndpointRecord,
         (netns, sandbox): (&Netns, NetnsId),
     ) -> Result<(), Attach> {
-        match left_tap(&place.record, record, netns) {
-            Some((tap, link)) => {
-                let mut plug = self.occupy(place, record, tap, Some(sandbox))?;
-                plug.link = link;
-                self.keep(place, record, &plug)
-                    .map_err(|error| host_failure(&place.record, record, &error))?;
-            }
-            None => {
-                bury_link(record, netns);
-                self.plug(place, record, netns, sandbox)?;
-            }
+        if let Some(left) = left_tap(&place.record, record, netns) {
+            return self.plug_left(place, record, left, sandbox);
         }
+        if self.plug_stray(place, record, sandbox) {
+            return Ok(());
+        }
+        bury_link(record, netns);
+        self.plug(place, record, netns, sandbox)?;
+        drop(place.seats.seat(&record.id, &self.ground.journal));
+        Ok(())
+    }
+
+    /// Seats an endpoint on the link that an agent before left.
+    pub(super) fn plug_left(
+        &self,
+        place: &Place,
+        record: &EndpointRecord,
+        (tap, link): (Box<dyn FramePort>, String),
+        sandbox: NetnsId,
+    ) -> Result<(), Attach> {
+        let mut plug = self.occupy(place, record, tap, Some(sandbox))?;
+        plug.link = link;
+        self.keep(place, record, &plug)
+            .map_err(|error| host_failure(&place.record, record, &error))?;
         drop(place.seats.seat(&record.id, &self.ground.journal));
         Ok(())
     }

@@ -21,6 +21,8 @@ pub struct LinkSettings {
     pub tx_queue_length: Option<u32>,
     /// `false`: the kernel makes no link-local address, and so sends no router solicitation or DAD of its own.
     pub ipv6_link_local: Option<bool>,
+    /// A text that stays with the link wherever it is moved, and whatever it is called there.
+    pub alias: Option<String>,
     pub up: Option<bool>,
 }
 
@@ -36,6 +38,7 @@ pub struct LinkEntry {
     pub up: bool,
     /// The driver's word (`tun`, `veth`, `bridge`), absent for plain devices.
     pub kind: Option<String>,
+    pub alias: Option<String>,
 }
 
 impl Netlink {
@@ -142,6 +145,9 @@ pub(super) fn set_request(index: u32, to: &LinkSettings) -> Request {
     message
         .attributes
         .extend(to.name.clone().map(LinkAttribute::IfName));
+    message
+        .attributes
+        .extend(to.alias.clone().map(LinkAttribute::IfAlias));
     set(message)
 }
 
@@ -159,6 +165,7 @@ pub(super) const UP: LinkSettings = LinkSettings {
     mtu: None,
     tx_queue_length: None,
     ipv6_link_local: None,
+    alias: None,
     up: Some(true),
 };
 
@@ -198,6 +205,7 @@ fn link_entry(message: &RouteNetlinkMessage) -> Option<LinkEntry> {
         tx_queue_length: 0,
         up: message.header.flags.contains(LinkFlags::Up),
         kind: None,
+        alias: None,
     };
     for attribute in &message.attributes {
         match attribute {
@@ -205,6 +213,7 @@ fn link_entry(message: &RouteNetlinkMessage) -> Option<LinkEntry> {
             LinkAttribute::Address(mac) => entry.mac = mac.as_slice().try_into().ok(),
             LinkAttribute::Mtu(mtu) => entry.mtu = *mtu,
             LinkAttribute::TxQueueLen(length) => entry.tx_queue_length = *length,
+            LinkAttribute::IfAlias(alias) => entry.alias = Some(alias.clone()),
             LinkAttribute::LinkInfo(infos) => entry.kind = infos.iter().find_map(kind),
             _ => {}
         }

@@ -38,6 +38,8 @@ pub struct SandboxLink {
     pub routes: Vec<Route>,
     /// Whether the link has a link-local IPv6 address, and so speaks ND even on an IPv4 network.
     pub ipv6_link_local: bool,
+    /// By which it is known wherever it is moved.
+    pub alias: Option<String>,
 }
 
 /// The name inside the sandbox.
@@ -188,6 +190,7 @@ fn settings(wanted: &SandboxLink) -> LinkSettings {
         tx_queue_length: wanted.tx_queue_length,
         // Only said where it differs from the kernel's default, for kernels without IPv6.
         ipv6_link_local: (!kernel_makes_it && Path::new(IPV6).exists()).then_some(false),
+        alias: wanted.alias.clone(),
         ..LinkSettings::default()
     }
 }

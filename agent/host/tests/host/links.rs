@@ -37,6 +37,7 @@ fn sandbox_link(tap: &str) -> SandboxLink {
         }],
         routes: Vec::new(),
         ipv6_link_local: false,
+        alias: Some("whose".to_owned()),
     }
 }
 
@@ -51,6 +52,7 @@ fn a_tap_becomes_the_interface_of_a_sandbox() {
     assert_eq!((link.mac, link.mtu, link.up), (Some(MAC), 1400, true));
     assert_eq!(link.tx_queue_length, 1000);
     assert_eq!(link.kind.as_deref(), Some("tun"));
+    assert_eq!(link.alias.as_deref(), Some("whose"));
     assert!(inside.link_by_name("lo").unwrap().up);
     let routes = inside.routes().unwrap();
     for gateway in ["172.17.0.1", "fd00:1::1"] {
