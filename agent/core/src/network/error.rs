@@ -42,6 +42,23 @@ pub enum CreateNetwork {
     #[error("VNI {vni} is taken by network {name:?}; choose another one")]
     VniTaken { vni: u32, name: String },
     #[error(
+        "VNI {vni} was that of a network that is removed, and rests for {for_s} s more{}; choose another one",
+        waits(awaited)
+    )]
+    VniResting {
+        vni: u32,
+        for_s: u64,
+        /// Hosts by name.
+        awaited: String,
+    },
+    #[error("every VNI is taken or rests; remove unused networks")]
+    NoVni,
+    /// For whoever lets records in.
+    #[error("this is no network of a cluster: {0}")]
+    Record(String),
+    #[error("other hosts are making networks faster; try again")]
+    Race,
+    #[error(
         "MTU {mtu} does not fit the underlay, which leaves {most} bytes; leave --mtu out or raise the underlay's"
     )]
     MtuOverUnderlay { mtu: u16, most: u16 },
@@ -103,15 +120,29 @@ impl From<CreateNetwork> for ApiError {
     fn from(error: CreateNetwork) -> Self {
         let kind = match &error {
             CreateNetwork::IdTaken(_) => ErrorKind::Conflict,
-            CreateNetwork::NameTaken(_) | CreateNetwork::VniTaken { .. } => ErrorKind::Conflict,
+            CreateNetwork::NameTaken(_)
+            | CreateNetwork::VniTaken { .. }
+            | CreateNetwork::VniResting { .. } => ErrorKind::Conflict,
             CreateNetwork::HostRoute { .. }
             | CreateNetwork::Subnet(InvalidSubnet::Overlaps { .. }) => ErrorKind::Conflict,
-            CreateNetwork::NoSubnet(_) => ErrorKind::Exhausted,
+            CreateNetwork::NoSubnet(_) | CreateNetwork::NoVni => ErrorKind::Exhausted,
             CreateNetwork::NoCluster | CreateNetwork::NoQuic => ErrorKind::Unsupported,
-            CreateNetwork::Host { .. } | CreateNetwork::OutOfStep => ErrorKind::Failed,
+            CreateNetwork::Host { .. } | CreateNetwork::OutOfStep | CreateNetwork::Race => {
+                ErrorKind::Failed
+            }
             _ => ErrorKind::Invalid,
         };
         Self::new(kind, error.to_string())
+    }
+}
+
+/// What a VNI waits for beside the time.
+fn waits(awaited: &str) -> String {
+    match awaited {
+        "" => String::new(),
+        hosts => format!(
+            ", and until {hosts} was heard of since (`tapestry cluster revoke` takes out a host that is gone for good)"
+        ),
     }
 }
 

@@ -14,6 +14,8 @@ mod predefined;
 pub use docker_options::in_our_words;
 pub use error::{CreateNetwork, RemoveNetwork, RenameNetwork, Teardown};
 pub use options::DRIVER_OFFLOAD;
+pub(crate) use options::check_options;
 pub use overlay::OverlayWish;
+pub(crate) use plan::check_mtu;
 pub use plan::{DEFAULT_MTU, SubnetEntry, Surroundings, check_vni, plan};
 pub use predefined::{DEFAULT_NETWORK, PREDEFINED, is_predefined, without_segment};

@@ -66,7 +66,7 @@ impl NetworkRecord {
 }
 
 /// Refuses options that are unknown, and values that are not understood.
-pub(super) fn check_options(request: &NetworkCreate) -> Result<(), CreateNetwork> {
+pub(crate) fn check_options(request: &NetworkCreate) -> Result<(), CreateNetwork> {
     let is_overlay = request.driver == Driver::Overlay;
     for (name, value) in &request.options {
         let has = |(known, _, is_overlays): &(&str, &str, bool)| {

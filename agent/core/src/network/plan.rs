@@ -226,12 +226,18 @@ fn plan_mtu(asked: Option<u16>, most: Option<u16>, with_ipv6: bool) -> Result<u1
     if let Some(most) = most.filter(|most| mtu > *most) {
         return Err(CreateNetwork::MtuOverUnderlay { mtu, most });
     }
+    check_mtu(mtu, with_ipv6)?;
+    Ok(mtu)
+}
+
+/// Refuses an MTU that no link can have.
+pub(crate) fn check_mtu(mtu: u16, with_ipv6: bool) -> Result<(), CreateNetwork> {
     // RFC 791 asks every host to take 576 bytes, RFC 8200 §5 asks every link for 1280.
     let least = if with_ipv6 { 1280 } else { 576 };
-    if mtu < least || mtu > MTU_MAX {
-        return Err(CreateNetwork::Mtu(mtu));
+    match (least..=MTU_MAX).contains(&mtu) {
+        true => Ok(()),
+        false => Err(CreateNetwork::Mtu(mtu)),
     }
-    Ok(mtu)
 }
 
 /// Of a network that is on one host, in bytes of a packet.

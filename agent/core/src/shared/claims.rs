@@ -118,6 +118,12 @@ pub fn reserves(host: &str, network: &str, wanted: &[IpAddr]) -> Vec<Claim> {
     wanted.iter().map(claim).collect()
 }
 
+/// Whether an address of a network is a host's, for an endpoint or in reserve.
+pub fn has(world: &World, host: &str, network: &str, address: IpAddr) -> bool {
+    let held = world.find::<Holder>(&address_key(network, address));
+    held.is_some_and(|(holder, _)| holder.host == host)
+}
+
 /// A host's reserve in a network, in use or not.
 pub fn reserve_of(world: &World, host: &str, network: &str) -> Vec<IpAddr> {
     let prefix = format!("{ADDRESSES}{network}/");

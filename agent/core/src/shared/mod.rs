@@ -13,12 +13,17 @@
 //! | `issued/<host>/<serial>` | a certificate that is still good | the certificate |
 //! | `revoked/<host>` | [`RevokedRecord`] | |
 //! | `network/<id>` | the network's record | |
-//! | `name/<network's name>`, `vni/<n>` | the network's id: each is taken once | |
+//! | `networks` | how many networks were made so far; every creation rewrites it | |
+//! | `name/<network's name>` | the network's id | |
+//! | `vni/<n>` | [`VniRecord`](networks::VniRecord): whose it is, or a tombstone | |
+//! | `followed/<host>` | [`FollowedRecord`](networks::FollowedRecord) | |
 //! | `endpoint/<network>/<id>` | [`EndpointShared`] | the host |
 //! | `address/<network>/<address>` | [`Holder`] | the host, unless it is a reserve |
 
 mod awaited;
+pub mod checks;
 pub mod claims;
+pub mod networks;
 mod world;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -187,6 +192,9 @@ pub const ALIVE: &str = "alive/";
 pub const ISSUED: &str = "issued/";
 pub const REVOKED: &str = "revoked/";
 pub const NETWORKS: &str = "network/";
+/// One key, not what others begin with.
+pub const NETWORKS_MADE: &str = "networks";
+pub const FOLLOWED: &str = "followed/";
 pub const NAMES: &str = "name/";
 pub const VNIS: &str = "vni/";
 pub const ENDPOINTS: &str = "endpoint/";

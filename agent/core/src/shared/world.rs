@@ -22,6 +22,7 @@ use super::{ALIVE, Entry, HOSTS, REVOKED};
 pub struct World {
     entries: BTreeMap<String, Entry>,
     awaited: Awaited,
+    is_set_back: bool,
 }
 
 /// What the store tells of one key.
@@ -47,6 +48,9 @@ impl World {
         for entry in listed {
             self.awaited.there_is(&entry.key);
             let known = old.remove(&entry.key);
+            self.is_set_back |= known
+                .as_ref()
+                .is_some_and(|known| known.revision > entry.revision);
             if known.is_none_or(|known| known.revision != entry.revision) {
                 self.note_put(&entry, now);
                 differences.push(Difference::Put(entry.clone()));
@@ -147,6 +151,11 @@ impl World {
         Some((entry.decode().ok()?, entry.revision))
     }
 
+    /// What is known of a key.
+    pub fn entry(&self, key: &str) -> Option<&Entry> {
+        self.entries.get(key)
+    }
+
     /// Whether there is such a key, whatever its value.
     pub fn contains(&self, key: &str) -> bool {
         self.entries.contains_key(key)
@@ -157,10 +166,24 @@ impl World {
         &'a self,
         prefix: &'a str,
     ) -> impl Iterator<Item = (&'a str, T)> + 'a {
+        self.entries_under(prefix)
+            .filter_map(|(rest, entry)| Some((rest, entry.decode().ok()?)))
+    }
+
+    /// What is under a prefix: the rest of the key, and the entry.
+    pub fn entries_under<'a>(
+        &'a self,
+        prefix: &'a str,
+    ) -> impl Iterator<Item = (&'a str, &'a Entry)> + 'a {
         self.entries
             .range(prefix.to_owned()..)
             .map_while(move |(key, entry)| Some((key.strip_prefix(prefix)?, entry)))
-            .filter_map(|(rest, entry)| Some((rest, entry.decode().ok()?)))
+    }
+
+    /// Whether a list was older than what was known, since this was last asked: the store was set back, and what hosts said before
+    /// may have higher numbers than what they say now.
+    pub fn take_set_back(&mut self) -> bool {
+        std::mem::take(&mut self.is_set_back)
     }
 
     fn note_put(&mut self, entry: &Entry, now: Instant) {
