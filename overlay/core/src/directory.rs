@@ -25,9 +25,9 @@
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
-use switch_core::{Mac, Time, Vni};
+use switch_core::{Mac, Time};
 
-use crate::{Epoch, HostId, Record, RecordFlags, Sequence, Withdrawal};
+use crate::{Epoch, HostId, NetworkId, Record, RecordFlags, Sequence, Withdrawal};
 use claims::Claims;
 use lives::{Lives, Standing};
 use memory::Memory;
@@ -63,13 +63,13 @@ impl Directory {
     }
 
     /// This host has a bridge of the network now. Events about it follow, the first of them for the state as it is.
-    pub fn attach_network(&mut self, vni: Vni) {
-        self.news.attach(vni, &self.claims);
+    pub fn attach_network(&mut self, network: NetworkId) {
+        self.news.attach(network, &self.claims);
     }
 
     /// The bridge is gone: no more events.
-    pub fn detach_network(&mut self, vni: Vni) {
-        self.news.detach(vni);
+    pub fn detach_network(&mut self, network: NetworkId) {
+        self.news.detach(network);
     }
 
     /// An endpoint was attached here, or its addresses or flags changed. Its sequence is above all that is known of its MAC and
@@ -78,7 +78,7 @@ impl Directory {
     pub fn announce(
         &mut self,
         now: Time,
-        (vni, mac): (Vni, Mac),
+        (network, mac): (NetworkId, Mac),
         addresses: &[IpAddr],
         flags: RecordFlags,
         floor: Sequence,
@@ -89,20 +89,23 @@ impl Directory {
         if !mac.is_station() {
             return Err(AnnounceEndpoint::NotAStation(mac));
         }
-        if let Some(known) = self.standing(vni, mac, addresses, flags, floor) {
+        if let Some(known) = self.standing(network, mac, addresses, flags, floor) {
             return Ok(known.clone());
         }
-        let own = self.claims.of_host(vni, mac, &self.config.host).is_some();
+        let own = self
+            .claims
+            .of_host(network, mac, &self.config.host)
+            .is_some();
         if !own && self.claims.len() >= self.config.records_max {
             return Err(AnnounceEndpoint::Full);
         }
         let record = Record {
-            vni,
+            network,
             mac,
             addresses: addresses.to_vec(),
             host: self.config.host.clone(),
             epoch: self.epoch,
-            sequence: self.highest(vni, mac, addresses).next().max(floor),
+            sequence: self.highest(network, mac, addresses).next().max(floor),
             flags,
         };
         self.install(now, record.clone());
@@ -110,26 +113,28 @@ impl Directory {
     }
 
     /// The endpoint was detached here. Publish the withdrawal; `None` when there was none.
-    pub fn withdraw(&mut self, now: Time, vni: Vni, mac: Mac) -> Option<Withdrawal> {
+    pub fn withdraw(&mut self, now: Time, network: NetworkId, mac: Mac) -> Option<Withdrawal> {
         let host = self.config.host.clone();
-        let withdrawal = self.claims.of_host(vni, mac, &host)?.withdrawal();
+        let withdrawal = self.claims.of_host(network, mac, &host)?.withdrawal();
         self.remove(now, &withdrawal);
         Some(withdrawal)
     }
 
     /// A frame from `mac` came from a port of this host. If the MAC is another host's, and not registered there, this host
     /// takes it over: publish the record.
-    pub fn learn_local(&mut self, now: Time, vni: Vni, mac: Mac) -> Option<Record> {
-        let best = self.claims.best(vni, mac)?;
+    pub fn learn_local(&mut self, now: Time, network: NetworkId, mac: Mac) -> Option<Record> {
+        let best = self.claims.best(network, mac)?;
         if best.host == self.config.host || best.flags.sticky {
             return None;
         }
-        let moves = self.memory.moves(now, self.config.move_window, vni, mac);
+        let moves = self
+            .memory
+            .moves(now, self.config.move_window, network, mac);
         if moves >= self.config.moves_max {
             self.counts.damped += 1;
             return None;
         }
-        let place = (vni, mac);
+        let place = (network, mac);
         self.announce(now, place, &[], RecordFlags::default(), Sequence(0))
             .ok()
     }
@@ -161,11 +166,11 @@ impl Directory {
     pub fn resync(&mut self, now: Time, records: Vec<Record>) {
         let said: BTreeSet<_> = records
             .iter()
-            .map(|record| (record.vni, record.mac, record.host.clone()))
+            .map(|record| (record.network, record.mac, record.host.clone()))
             .collect();
-        for (vni, mac, host) in self.claims.keys() {
-            if host != self.config.host && !said.contains(&(vni, mac, host.clone())) {
-                self.take_out(now, vni, mac, &host);
+        for (network, mac, host) in self.claims.keys() {
+            if host != self.config.host && !said.contains(&(network, mac, host.clone())) {
+                self.take_out(now, network, mac, &host);
             }
         }
         for record in records {
@@ -200,24 +205,24 @@ impl Directory {
     }
 
     /// Who has a MAC.
-    pub fn locate(&self, vni: Vni, mac: Mac) -> Option<&Record> {
-        self.claims.best(vni, mac)
+    pub fn locate(&self, network: NetworkId, mac: Mac) -> Option<&Record> {
+        self.claims.best(network, mac)
     }
 
     /// Who has an address.
-    pub fn resolve(&self, vni: Vni, address: IpAddr) -> Option<&Record> {
-        self.claims.owner(vni, address)
+    pub fn resolve(&self, network: NetworkId, address: IpAddr) -> Option<&Record> {
+        self.claims.owner(network, address)
     }
 
     /// Other hosts with an endpoint in the network, in order.
-    pub fn flood(&self, vni: Vni) -> impl Iterator<Item = &HostId> {
-        let members = self.claims.members(vni);
+    pub fn flood(&self, network: NetworkId) -> impl Iterator<Item = &HostId> {
+        let members = self.claims.members(network);
         members.filter(|host| **host != self.config.host)
     }
 
     /// Whether a host may send frames of a network: it has an endpoint there.
-    pub fn is_member(&self, vni: Vni, host: &HostId) -> bool {
-        self.claims.is_member(vni, host)
+    pub fn is_member(&self, network: NetworkId, host: &HostId) -> bool {
+        self.claims.is_member(network, host)
     }
 
     /// The next change. Poll after every call that changes something.
@@ -271,8 +276,10 @@ impl Directory {
         }
         let key = (record.epoch, record.sequence);
         let is_newer = |other: (Epoch, Sequence)| key > other;
-        let held = self.claims.of_host(record.vni, record.mac, &record.host);
-        let buried = self.memory.buried(record.vni, record.mac, &record.host);
+        let held = self
+            .claims
+            .of_host(record.network, record.mac, &record.host);
+        let buried = self.memory.buried(record.network, record.mac, &record.host);
         let known = held.map(|held| (held.epoch, held.sequence));
         if !known.is_none_or(is_newer) || !buried.is_none_or(is_newer) {
             return Applied::Stale;
@@ -289,75 +296,78 @@ impl Directory {
             self.counts.hosts_gone += 1;
         }
         for record in records {
-            self.take_out(now, record.vni, record.mac, host);
+            self.take_out(now, record.network, record.mac, host);
         }
     }
 
     /// This host's record, if it says what is asked for and nobody beats it.
     fn standing(
         &self,
-        vni: Vni,
+        network: NetworkId,
         mac: Mac,
         addresses: &[IpAddr],
         flags: RecordFlags,
         floor: Sequence,
     ) -> Option<&Record> {
-        let own = self.claims.of_host(vni, mac, &self.config.host)?;
-        let is_best = |address: &IpAddr| self.claims.owner(vni, *address) == Some(own);
+        let own = self.claims.of_host(network, mac, &self.config.host)?;
+        let is_best = |address: &IpAddr| self.claims.owner(network, *address) == Some(own);
         let stands = own.addresses == addresses
             && own.flags == flags
             && own.sequence >= floor
-            && self.claims.best(vni, mac) == Some(own)
+            && self.claims.best(network, mac) == Some(own)
             && addresses.iter().all(is_best);
         stands.then_some(own)
     }
 
     /// The highest sequence known of a MAC and of the owners of addresses.
-    fn highest(&self, vni: Vni, mac: Mac, addresses: &[IpAddr]) -> Sequence {
-        let of_mac = self.claims.highest(vni, mac);
-        let buried = self.memory.highest(vni, mac);
+    fn highest(&self, network: NetworkId, mac: Mac, addresses: &[IpAddr]) -> Sequence {
+        let of_mac = self.claims.highest(network, mac);
+        let buried = self.memory.highest(network, mac);
         let of_addresses = addresses
             .iter()
-            .filter_map(|address| self.claims.owner(vni, *address))
+            .filter_map(|address| self.claims.owner(network, *address))
             .map(|record| record.sequence);
         of_addresses.fold(of_mac.max(buried), Sequence::max)
     }
 
     fn install(&mut self, now: Time, record: Record) {
-        let (vni, mac) = (record.vni, record.mac);
-        let before = self.claims.best(vni, mac).map(|best| best.host.clone());
+        let (network, mac) = (record.network, record.mac);
+        let before = self.claims.best(network, mac).map(|best| best.host.clone());
         self.claims.insert(record, &mut self.news.touched);
         self.counts.installed += 1;
-        self.note_move(now, vni, mac, before);
+        self.note_move(now, network, mac, before);
     }
 
     /// Removes a record that the withdrawal covers, and remembers; false when it said nothing new.
     fn remove(&mut self, now: Time, withdrawal: &Withdrawal) -> bool {
-        let Withdrawal { vni, mac, host, .. } = withdrawal;
+        let Withdrawal {
+            network, mac, host, ..
+        } = withdrawal;
         let key = (withdrawal.epoch, withdrawal.sequence);
         let until = now + self.config.tombstone;
-        let is_new = self.memory.bury(until, (*vni, *mac, host.clone()), key);
-        let held = self.claims.of_host(*vni, *mac, host);
+        let is_new = self.memory.bury(until, (*network, *mac, host.clone()), key);
+        let held = self.claims.of_host(*network, *mac, host);
         if held.is_some_and(|held| (held.epoch, held.sequence) <= key) {
-            self.take_out(now, *vni, *mac, host);
+            self.take_out(now, *network, *mac, host);
             return true;
         }
         is_new
     }
 
-    fn take_out(&mut self, now: Time, vni: Vni, mac: Mac, host: &HostId) {
-        let before = self.claims.best(vni, mac).map(|best| best.host.clone());
-        self.claims.remove(vni, mac, host, &mut self.news.touched);
+    fn take_out(&mut self, now: Time, network: NetworkId, mac: Mac, host: &HostId) {
+        let before = self.claims.best(network, mac).map(|best| best.host.clone());
+        self.claims
+            .remove(network, mac, host, &mut self.news.touched);
         self.counts.withdrawn += 1;
-        self.note_move(now, vni, mac, before);
+        self.note_move(now, network, mac, before);
     }
 
-    fn note_move(&mut self, now: Time, vni: Vni, mac: Mac, before: Option<HostId>) {
-        let after = self.claims.best(vni, mac).map(|best| &best.host);
+    fn note_move(&mut self, now: Time, network: NetworkId, mac: Mac, before: Option<HostId>) {
+        let after = self.claims.best(network, mac).map(|best| &best.host);
         if before.is_some() && after.is_some() && before.as_ref() != after {
             self.counts.moved += 1;
             self.memory
-                .note_move(now, self.config.move_window, vni, mac);
+                .note_move(now, self.config.move_window, network, mac);
         }
     }
 

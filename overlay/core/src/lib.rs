@@ -11,6 +11,7 @@ mod flow;
 mod host;
 pub mod mss;
 pub mod mtu;
+mod network;
 pub mod outer;
 mod peer;
 mod piece;
@@ -31,6 +32,7 @@ pub use directory::{
 };
 pub use flow::{flow_hash, source_udp_port};
 pub use host::{HostId, ParseHostId};
+pub use network::NetworkId;
 pub use peer::{
     Capabilities, Close, Hello, Peer, PeerConfig, PeerCounts, PeerEvent, PeerState, Role, Timing,
 };

@@ -14,14 +14,14 @@
 
 use std::net::IpAddr;
 
-use switch_core::{Mac, Vni};
+use switch_core::Mac;
 
-use crate::HostId;
+use crate::{HostId, NetworkId};
 
 /// A claim that a MAC lives on a host.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Record {
-    pub vni: Vni,
+    pub network: NetworkId,
     pub mac: Mac,
     /// Addresses the endpoint answers to; at most [`Self::ADDRESSES_MAX`].
     pub addresses: Vec<IpAddr>,
@@ -47,7 +47,7 @@ impl Record {
     /// What ends exactly this record.
     pub fn withdrawal(&self) -> Withdrawal {
         Withdrawal {
-            vni: self.vni,
+            network: self.network,
             mac: self.mac,
             host: self.host.clone(),
             epoch: self.epoch,
@@ -59,7 +59,7 @@ impl Record {
 /// Ends a record of the same owner with this or a lower (epoch, sequence), and no other.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Withdrawal {
-    pub vni: Vni,
+    pub network: NetworkId,
     pub mac: Mac,
     pub host: HostId,
     pub epoch: Epoch,

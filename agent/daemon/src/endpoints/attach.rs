@@ -88,8 +88,8 @@ impl Endpoints {
         self.listen_to(place, record)?;
         let kept = place.seats.seat(&record.id, journal);
         kept.map(Kept::wait).transpose().map_err(failed)?;
-        if let Some(vni) = place.record.vni_shared() {
-            self.sharing.share(vni, record);
+        if place.record.shared().is_some() {
+            self.sharing.share(record);
         }
         // A link that is handed over is down until it was taken.
         if !matches!(record.owner, Owner::Engine(_)) {

@@ -138,8 +138,8 @@ impl Endpoints {
         self.lead_ports(&gone.record.owner);
         self.hand_on_ports(&gone.record.owner, &freed);
         self.filter.forget_connections(&gone.record.addresses());
-        if let Some(vni) = place.record.vni_shared() {
-            self.sharing.unshare(vni, &gone.record);
+        if place.record.shared().is_some() {
+            self.sharing.unshare(&gone.record);
         }
         self.free(place, &gone.record);
         self.share_zones(&gone.record.owner);

@@ -80,8 +80,8 @@ impl Endpoints {
                 .insert(&after.id, edge_host(network, after, port));
             told.map_err(|error| failed(&error))?;
         }
-        if let Some(vni) = network.vni_shared() {
-            self.sharing.share(vni, after);
+        if network.shared().is_some() {
+            self.sharing.share(after);
         }
         tracing::info!(
             endpoint = before.name,

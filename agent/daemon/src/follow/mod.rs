@@ -16,9 +16,9 @@ use agent_core::record::NetworkRecord;
 use agent_core::shared::Entry;
 use agent_store::StoreError;
 use dns_core::{EndpointNames, Service};
-use overlay_core::{DirectoryEvent, Epoch, HostId, Record, RecordFlags, Sequence};
+use overlay_core::{DirectoryEvent, Epoch, HostId, NetworkId, Record, RecordFlags, Sequence};
 use serde::de::DeserializeOwned;
-use switch_core::{Mac, Vni};
+use switch_core::Mac;
 
 use crate::edge::EdgeHost;
 use crate::endpoints::Endpoints;
@@ -27,6 +27,7 @@ use crate::networks::{Networks, Place, RemotePlace};
 use crate::sharing::Sharing;
 use crate::sharing::claims::settle;
 use crate::sharing::cluster::Cluster;
+use crate::sharing::directory::id_shared;
 use crate::sharing::tell::SharedEndpoints;
 
 /// Wires what the cluster shares to the networks and endpoints of this host.
@@ -118,7 +119,7 @@ impl Follower {
             ));
         }
         let places = self.networks.places().into_iter();
-        let shared = places.filter_map(|place| place.record.vni_shared());
+        let shared = places.filter_map(|place| id_shared(&place.record));
         self.sharing.prepare(host, shared);
         self.follow_known(member);
         Ok(())
@@ -172,12 +173,11 @@ impl Follower {
     /// At the beginning of a session: everything of this host under its new lease, and nothing that is gone.
     fn share_everything(&self, member: &Arc<Member>, session: Session) -> Result<(), StoreError> {
         for place in self.networks.places() {
-            let Some(vni) = place.record.vni_shared() else {
+            if place.record.shared().is_none() {
                 continue;
-            };
+            }
             let endpoints = SharedEndpoints {
                 network: place.record.id.clone(),
-                vni,
                 records: place.seats.records(),
             };
             self.sharing.share_again(member, session, &endpoints)?;
@@ -187,7 +187,7 @@ impl Follower {
                 !present.iter().any(|record| record.id == told.id)
             };
             for gone in endpoints.records.iter().filter(is_gone) {
-                self.sharing.unshare(vni, gone);
+                self.sharing.unshare(gone);
             }
             self.endpoints.fill_reserve(member, &place);
         }
@@ -276,11 +276,12 @@ impl Follower {
         let Some(place) = self.networks.place(network) else {
             return;
         };
-        let (Some(vni), Ok(host)) = (place.record.vni_shared(), HostId::new(&shared.host)) else {
+        let (Some(network), Ok(host)) = (id_shared(&place.record), HostId::new(&shared.host))
+        else {
             return;
         };
         let record = Record {
-            vni,
+            network,
             mac: Mac::new(shared.mac),
             addresses: shared.addresses(),
             host,
@@ -300,41 +301,45 @@ impl Follower {
     fn follow_directory(&self, member: &Member) {
         while let Some(event) = self.sharing.next_event() {
             match event {
-                DirectoryEvent::Endpoint { vni, mac, endpoint } => {
+                DirectoryEvent::Endpoint {
+                    network,
+                    mac,
+                    endpoint,
+                } => {
                     if endpoint.host.as_str() == member.host() {
-                        self.keep_own(vni, mac, &endpoint.addresses);
+                        self.keep_own(network, mac, &endpoint.addresses);
                     } else {
                         let at = RemotePlace {
                             host: endpoint.host,
                             addresses: endpoint.addresses,
                         };
-                        self.networks.place_remote(vni, mac, at);
+                        self.networks.place_remote(network, mac, at);
                     }
                 }
-                DirectoryEvent::EndpointGone { vni, mac } => {
-                    if self.networks.forget_remote(vni, mac)
-                        && let Some(place) = self.networks.place_of_vni(vni)
+                DirectoryEvent::EndpointGone { network, mac } => {
+                    if self.networks.forget_remote(network, mac)
+                        && let Some(place) = self.networks.place(&network.to_string())
                         && let Some(segment) = &place.segment
                     {
                         segment.bridge.unregister_endpoint(mac);
                     }
                 }
-                DirectoryEvent::FloodJoin { vni, host } => {
-                    self.networks.open_tunnel(member, vni, &host);
+                DirectoryEvent::FloodJoin { network, host } => {
+                    self.networks.open_tunnel(member, network, &host);
                 }
-                DirectoryEvent::FloodLeave { vni, host } => {
-                    self.networks.close_tunnel(vni, &host);
+                DirectoryEvent::FloodLeave { network, host } => {
+                    self.networks.close_tunnel(network, &host);
                 }
             }
         }
     }
 
     /// An endpoint of this host has its MAC, whoever had it before.
-    fn keep_own(&self, vni: Vni, mac: Mac, addresses: &[IpAddr]) {
-        let Some(place) = self.networks.place_of_vni(vni) else {
+    fn keep_own(&self, network: NetworkId, mac: Mac, addresses: &[IpAddr]) {
+        let Some(place) = self.networks.place(&network.to_string()) else {
             return;
         };
-        if self.networks.forget_remote(vni, mac)
+        if self.networks.forget_remote(network, mac)
             && let (Some(segment), Some(port)) = (&place.segment, place.seats.port_of(mac))
         {
             segment.bridge.register_endpoint(port, mac, addresses);

@@ -31,7 +31,7 @@ use std::time::Duration;
 use agent_core::find::{Find, find};
 use agent_core::record::{NetworkRecord, PatchRecord};
 use overlay_core::HostId;
-use switch_core::{Mac, PortCounts, PortId, Vni};
+use switch_core::{Mac, PortCounts, PortId};
 use tokio::sync::Notify;
 
 pub(crate) use self::segment::{Segment, attach_tap, open_tap};
@@ -190,13 +190,6 @@ impl Networks {
     /// Waits until no act is going on, or `patience` is over.
     pub(crate) fn finish(&self, patience: Duration) {
         self.turns.settle(patience);
-    }
-
-    fn id_of_vni(&self, vni: Vni) -> Option<String> {
-        let table = lock(&self.table);
-        let mut present = table.present();
-        let network = present.find(|network| network.record.vni_shared() == Some(vni))?;
-        Some(network.record.id.clone())
     }
 }
 

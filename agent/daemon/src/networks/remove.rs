@@ -9,6 +9,7 @@ use super::segment::Segment;
 use super::{Networks, Place, Stage, Ways};
 use crate::locks::lock;
 use crate::seats::Users;
+use crate::sharing::directory::id_shared;
 use crate::sharing::networks::unshare_network;
 
 impl Networks {
@@ -110,8 +111,8 @@ impl Networks {
         if let Some((ways, segment)) = parts {
             self.lower(&record.id, &ways, segment.as_deref());
         }
-        if let Some(vni) = record.vni_shared() {
-            self.sharing.detach_network(vni);
+        if let Some(network) = id_shared(record) {
+            self.sharing.detach_network(network);
         }
         if self.filter.drop_network(&record.id)
             && let Err(error) = self.filter.settle()

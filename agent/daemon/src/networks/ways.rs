@@ -6,13 +6,13 @@ use std::sync::Arc;
 
 use agent_cluster::Member;
 use agent_core::record::{Encap, NetworkRecord};
-use overlay_core::HostId;
+use overlay_core::{HostId, NetworkId};
 use switch_core::{Mac, PortKind, Vni};
 
 use super::segment::Segment;
 use super::{Networks, Place};
 use crate::locks::lock;
-use crate::sharing::directory::address_of;
+use crate::sharing::directory::{address_of, id_shared};
 use crate::sharing::route::local_address;
 use crate::sharing::tunnels::{OpenTunnel, TunnelPort};
 
@@ -30,8 +30,8 @@ impl Networks {
         self.change(&record.id, |network| {
             network.segment = Some(Arc::clone(&segment));
         });
-        if let Some(vni) = record.vni_shared() {
-            self.sharing.attach_network(vni);
+        if let Some(network) = id_shared(record) {
+            self.sharing.attach_network(network);
         }
         let Some(overlay) = &record.overlay else {
             return Ok(());
@@ -60,24 +60,22 @@ impl Networks {
         tunnels.open_vxlan(&segment.bridge, ends, place, gateway)
     }
 
-    /// Opens the tunnel of the network with that VNI to a host that has endpoints there.
-    pub(crate) fn open_tunnel(&self, member: &Member, vni: Vni, host: &HostId) {
-        let Some(id) = self.id_of_vni(vni) else {
-            return;
-        };
+    /// Opens a network's tunnel to a host that has endpoints there.
+    pub(crate) fn open_tunnel(&self, member: &Member, network: NetworkId, host: &HostId) {
+        let id = network.to_string();
         let _turn = self.turns.take(id.clone());
         if let Some(place) = self.place(&id) {
-            self.open_tunnel_of(&place, member, vni, host);
+            self.open_tunnel_of(&place, member, host);
         }
     }
 
-    fn open_tunnel_of(&self, place: &Place, member: &Member, vni: Vni, host: &HostId) {
+    fn open_tunnel_of(&self, place: &Place, member: &Member, host: &HostId) {
         let Some(remote) = address_of(member, host) else {
             tracing::warn!(%host, "a host with endpoints has no address");
             return;
         };
         let record = &place.record;
-        let Some(segment) = &place.segment else {
+        let (Some(segment), Some(vni)) = (&place.segment, record.vni_shared()) else {
             return;
         };
         let opened = match record.shared().map(|shared| shared.encap) {
@@ -107,10 +105,8 @@ impl Networks {
         });
     }
 
-    pub(crate) fn close_tunnel(&self, vni: Vni, host: &HostId) {
-        let Some(id) = self.id_of_vni(vni) else {
-            return;
-        };
+    pub(crate) fn close_tunnel(&self, network: NetworkId, host: &HostId) {
+        let id = network.to_string();
         let _turn = self.turns.take(id.clone());
         self.close_tunnel_of(&id, host);
     }
@@ -153,19 +149,16 @@ impl Networks {
     fn reopen_tunnel(&self, id: &str, member: &Member, host: &HostId) {
         let _turn = self.turns.take(id.to_owned());
         let Some(place) = self.place(id) else { return };
-        if let Some(vni) = place.record.vni_shared() {
+        if place.record.shared().is_some() {
             self.close_tunnel_of(id, host);
-            self.open_tunnel_of(&place, member, vni, host);
+            self.open_tunnel_of(&place, member, host);
         }
     }
 
     /// An endpoint is on another host.
-    pub(crate) fn place_remote(&self, vni: Vni, mac: Mac, at: RemotePlace) {
-        let Some(id) = self.id_of_vni(vni) else {
-            return;
-        };
+    pub(crate) fn place_remote(&self, network: NetworkId, mac: Mac, at: RemotePlace) {
         let mut table = lock(&self.table);
-        let Some(network) = table.networks.get_mut(&id) else {
+        let Some(network) = table.networks.get_mut(&network.to_string()) else {
             return;
         };
         let Some(segment) = &network.segment else {
@@ -182,17 +175,10 @@ impl Networks {
     }
 
     /// An endpoint is on no other host any more. Whether it was.
-    pub(crate) fn forget_remote(&self, vni: Vni, mac: Mac) -> bool {
-        let Some(id) = self.id_of_vni(vni) else {
-            return false;
-        };
+    pub(crate) fn forget_remote(&self, network: NetworkId, mac: Mac) -> bool {
+        let id = network.to_string();
         let removed = self.change(&id, |network| network.ways.remotes.remove(&mac));
         removed.flatten().is_some()
-    }
-
-    /// The network with that VNI.
-    pub(crate) fn place_of_vni(&self, vni: Vni) -> Option<Place> {
-        self.place(&self.id_of_vni(vni)?)
     }
 
     /// Opens VXLAN tunnels again that do not begin where this host is, its addresses being `own`.

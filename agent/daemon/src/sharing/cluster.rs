@@ -8,8 +8,7 @@ use agent_api::{
     HostView, Token, TokenCreate,
 };
 use agent_cluster::{InitRequest, JoinCluster, JoinToken, Member, UseCluster};
-use overlay_core::{Directory, DirectoryConfig, Epoch, HostId};
-use switch_core::Vni;
+use overlay_core::{Directory, DirectoryConfig, Epoch, HostId, NetworkId};
 
 use super::{Sharing, view};
 use crate::locks::lock;
@@ -186,10 +185,10 @@ impl Sharing {
     }
 
     /// Starts what carries and orders what the cluster shares, before the member begins to tell of it.
-    pub(crate) fn prepare(&self, host: HostId, networks: impl Iterator<Item = Vni>) {
+    pub(crate) fn prepare(&self, host: HostId, networks: impl Iterator<Item = NetworkId>) {
         let mut directory = Directory::new(DirectoryConfig::new(host, Epoch(0)));
-        for vni in networks {
-            directory.attach_network(vni);
+        for network in networks {
+            directory.attach_network(network);
         }
         *lock(&self.directory) = Some(directory);
         self.filter.expect_tunnels(self.tunnels.addresses());

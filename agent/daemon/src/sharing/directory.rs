@@ -4,34 +4,35 @@ use std::net::IpAddr;
 
 use agent_cluster::{ALIVE, AliveRecord, HOSTS, HostRecord, Member};
 use agent_core::record::EndpointRecord;
-use overlay_core::{DirectoryEvent, Epoch, HostId, Record, RecordFlags, Sequence};
-use switch_core::{Mac, Vni};
+use agent_core::record::NetworkRecord;
+use overlay_core::{DirectoryEvent, Epoch, HostId, NetworkId, Record, RecordFlags, Sequence};
+use switch_core::Mac;
 
 use super::Sharing;
 use crate::locks::lock;
 
 impl Sharing {
     /// A network of the cluster is here from now on.
-    pub(crate) fn attach_network(&self, vni: Vni) {
+    pub(crate) fn attach_network(&self, network: NetworkId) {
         if let Some(directory) = &mut *lock(&self.directory) {
-            directory.attach_network(vni);
+            directory.attach_network(network);
         }
     }
 
-    pub(crate) fn detach_network(&self, vni: Vni) {
+    pub(crate) fn detach_network(&self, network: NetworkId) {
         if let Some(directory) = &mut *lock(&self.directory) {
-            directory.detach_network(vni);
+            directory.detach_network(network);
         }
     }
 
     /// Registers an endpoint of this host in the directory; its sequence number, which is at least `floor`. Nothing where there
     /// is no cluster.
-    pub(super) fn announce(&self, vni: Vni, record: &EndpointRecord, floor: u32) -> Option<u32> {
+    pub(super) fn announce(&self, record: &EndpointRecord, floor: u32) -> Option<u32> {
         let flags = RecordFlags {
             sticky: true,
             ..RecordFlags::default()
         };
-        let place = (vni, Mac::new(record.mac));
+        let place = (NetworkId::parse(&record.network)?, Mac::new(record.mac));
         let now = self.ground.switch.now();
         let announced = lock(&self.directory).as_mut()?.announce(
             now,
@@ -49,9 +50,12 @@ impl Sharing {
         }
     }
 
-    pub(super) fn withdraw(&self, vni: Vni, record: &EndpointRecord) {
-        if let Some(directory) = &mut *lock(&self.directory) {
-            directory.withdraw(self.ground.switch.now(), vni, Mac::new(record.mac));
+    pub(super) fn withdraw(&self, record: &EndpointRecord) {
+        if let (Some(directory), Some(network)) = (
+            &mut *lock(&self.directory),
+            NetworkId::parse(&record.network),
+        ) {
+            directory.withdraw(self.ground.switch.now(), network, Mac::new(record.mac));
         }
     }
 
@@ -80,6 +84,11 @@ impl Sharing {
             directory.host_gone(self.ground.switch.now(), host, Epoch(epoch));
         }
     }
+}
+
+/// What the directory calls a network of the cluster.
+pub(crate) fn id_shared(record: &NetworkRecord) -> Option<NetworkId> {
+    record.shared().and_then(|_| NetworkId::parse(&record.id))
 }
 
 /// Where a host is, as far as is known.

@@ -8,7 +8,6 @@ use agent_core::record::EndpointRecord;
 use agent_core::shared::claims::{Release, address_key, strays};
 use agent_store::{Change, Expected, Store, StoreError};
 use overlay_core::Epoch;
-use switch_core::Vni;
 
 use super::Sharing;
 use super::claims::{Claim, claim_again, claims_again};
@@ -17,17 +16,16 @@ use crate::locks::lock;
 /// The endpoints of one shared network, as they are at the beginning of a session.
 pub(crate) struct SharedEndpoints {
     pub(crate) network: String,
-    pub(crate) vni: Vni,
     pub(crate) records: Vec<EndpointRecord>,
 }
 
 impl Sharing {
     /// Tells the others of an endpoint that has its port. Without etcd they hear of it later.
-    pub(crate) fn share(&self, vni: Vni, record: &EndpointRecord) {
+    pub(crate) fn share(&self, record: &EndpointRecord) {
         let Some(member) = self.member() else { return };
         let session = member.session();
         let floor = session.map_or(0, |session| session.floor);
-        let (Some(sequence), Some(session)) = (self.announce(vni, record, floor), session) else {
+        let (Some(sequence), Some(session)) = (self.announce(record, floor), session) else {
             return;
         };
         if let Err(error) = tell(&member, session, record, sequence) {
@@ -37,8 +35,8 @@ impl Sharing {
     }
 
     /// Takes an endpoint back from the others, and gives its addresses free.
-    pub(crate) fn unshare(&self, vni: Vni, record: &EndpointRecord) {
-        self.withdraw(vni, record);
+    pub(crate) fn unshare(&self, record: &EndpointRecord) {
+        self.withdraw(record);
         let Some(member) = self.member() else { return };
         if member.session().is_none() {
             return;
@@ -69,7 +67,7 @@ impl Sharing {
                 .iter()
                 .filter_map(|record| {
                     let floor = floor(member, session, record);
-                    Some((record, self.announce(endpoints.vni, record, floor)?))
+                    Some((record, self.announce(record, floor)?))
                 })
                 .collect();
             self.share_some_again(member, session, &told)?;

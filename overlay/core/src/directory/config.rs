@@ -3,9 +3,9 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use switch_core::{Mac, Vni};
+use switch_core::Mac;
 
-use crate::{Epoch, HostId, Record, RecordFlags};
+use crate::{Epoch, HostId, NetworkId, Record, RecordFlags};
 
 #[derive(Clone, Debug)]
 pub struct DirectoryConfig {
@@ -65,22 +65,22 @@ pub struct Endpoint {
 pub enum DirectoryEvent {
     /// `mac` lives on `endpoint.host`, which may be this one, with these addresses; replaces what was said before.
     Endpoint {
-        vni: Vni,
+        network: NetworkId,
         mac: Mac,
         endpoint: Endpoint,
     },
     /// Nobody has `mac`.
     EndpointGone {
-        vni: Vni,
+        network: NetworkId,
         mac: Mac,
     },
     /// Flood the network to this host, which is another one.
     FloodJoin {
-        vni: Vni,
+        network: NetworkId,
         host: HostId,
     },
     FloodLeave {
-        vni: Vni,
+        network: NetworkId,
         host: HostId,
     },
 }

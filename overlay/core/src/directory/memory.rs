@@ -3,11 +3,11 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-use switch_core::{Mac, Time, Vni};
+use switch_core::{Mac, Time};
 
-use crate::{Epoch, HostId, Sequence};
+use crate::{Epoch, HostId, NetworkId, Sequence};
 
-type Key = (Vni, Mac, HostId);
+type Key = (NetworkId, Mac, HostId);
 
 /// Withdrawn records, and MACs that moved.
 #[derive(Debug, Default)]
@@ -16,7 +16,7 @@ pub(super) struct Memory {
     /// In the order in which they were buried, which is the order in which they end. A line that its grave does not name is
     /// void.
     queue: VecDeque<(Time, Key)>,
-    moves: BTreeMap<(Vni, Mac), Moves>,
+    moves: BTreeMap<(NetworkId, Mac), Moves>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -50,26 +50,31 @@ impl Memory {
     }
 
     /// The last withdrawn record of a host.
-    pub(super) fn buried(&self, vni: Vni, mac: Mac, host: &HostId) -> Option<(Epoch, Sequence)> {
-        let grave = self.buried.get(&(vni, mac, host.clone()))?;
+    pub(super) fn buried(
+        &self,
+        network: NetworkId,
+        mac: Mac,
+        host: &HostId,
+    ) -> Option<(Epoch, Sequence)> {
+        let grave = self.buried.get(&(network, mac, host.clone()))?;
         Some(grave.last)
     }
 
     /// The highest withdrawn sequence of a MAC.
-    pub(super) fn highest(&self, vni: Vni, mac: Mac) -> Sequence {
-        let from = self.buried.range((vni, mac, HostId::first())..);
-        let of_mac = from.take_while(|((v, m, _), _)| (*v, *m) == (vni, mac));
+    pub(super) fn highest(&self, network: NetworkId, mac: Mac) -> Sequence {
+        let from = self.buried.range((network, mac, HostId::first())..);
+        let of_mac = from.take_while(|((v, m, _), _)| (*v, *m) == (network, mac));
         of_mac
             .map(|(_, grave)| grave.last.1)
             .max()
             .unwrap_or_default()
     }
 
-    pub(super) fn note_move(&mut self, now: Time, window: Duration, vni: Vni, mac: Mac) {
-        if self.moves.len() >= MOVES_MAX && !self.moves.contains_key(&(vni, mac)) {
+    pub(super) fn note_move(&mut self, now: Time, window: Duration, network: NetworkId, mac: Mac) {
+        if self.moves.len() >= MOVES_MAX && !self.moves.contains_key(&(network, mac)) {
             return;
         }
-        let moves = self.moves.entry((vni, mac)).or_insert(Moves {
+        let moves = self.moves.entry((network, mac)).or_insert(Moves {
             since: now,
             count: 0,
         });
@@ -83,8 +88,8 @@ impl Memory {
     }
 
     /// Moves of a MAC in the window that runs.
-    pub(super) fn moves(&self, now: Time, window: Duration, vni: Vni, mac: Mac) -> u32 {
-        match self.moves.get(&(vni, mac)) {
+    pub(super) fn moves(&self, now: Time, window: Duration, network: NetworkId, mac: Mac) -> u32 {
+        match self.moves.get(&(network, mac)) {
             Some(moves) if now < moves.since + window => moves.count,
             _ => 0,
         }

@@ -2,85 +2,99 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use switch_core::{Mac, Vni};
+use switch_core::Mac;
 
 use super::claims::Claims;
 use super::config::{DirectoryEvent, Endpoint};
 use super::touched::Touched;
-use crate::HostId;
+use crate::{HostId, NetworkId};
 
 /// What was told, and what may differ from it.
 #[derive(Debug, Default)]
 pub(super) struct News {
-    endpoints: BTreeMap<(Vni, Mac), Endpoint>,
-    flood: BTreeSet<(Vni, HostId)>,
+    endpoints: BTreeMap<(NetworkId, Mac), Endpoint>,
+    flood: BTreeSet<(NetworkId, HostId)>,
     pub(super) touched: Touched,
 }
 
 impl News {
-    pub(super) fn attach(&mut self, vni: Vni, claims: &Claims) {
-        if !self.touched.attach(vni) {
+    pub(super) fn attach(&mut self, network: NetworkId, claims: &Claims) {
+        if !self.touched.attach(network) {
             return;
         }
-        for mac in claims.macs(vni) {
-            self.touched.mac(vni, mac);
+        for mac in claims.macs(network) {
+            self.touched.mac(network, mac);
         }
-        for host in claims.members(vni) {
-            self.touched.host(vni, host);
+        for host in claims.members(network) {
+            self.touched.host(network, host);
         }
     }
 
-    pub(super) fn detach(&mut self, vni: Vni) {
-        self.touched.detach(vni);
-        self.endpoints.retain(|(other, _), _| *other != vni);
-        self.flood.retain(|(other, _)| *other != vni);
+    pub(super) fn detach(&mut self, network: NetworkId) {
+        self.touched.detach(network);
+        self.endpoints.retain(|(other, _), _| *other != network);
+        self.flood.retain(|(other, _)| *other != network);
     }
 
     /// Hosts before endpoints: a bridge needs the tunnel first.
     pub(super) fn next(&mut self, claims: &Claims, local: &HostId) -> Option<DirectoryEvent> {
-        while let Some((vni, host)) = self.touched.next_host() {
+        while let Some((network, host)) = self.touched.next_host() {
             if host != *local
-                && let Some(event) = self.tell_host(vni, host, claims)
+                && let Some(event) = self.tell_host(network, host, claims)
             {
                 return Some(event);
             }
         }
-        while let Some((vni, mac)) = self.touched.next_mac() {
-            if let Some(event) = self.tell_mac(vni, mac, claims) {
+        while let Some((network, mac)) = self.touched.next_mac() {
+            if let Some(event) = self.tell_mac(network, mac, claims) {
                 return Some(event);
             }
         }
         None
     }
 
-    fn tell_host(&mut self, vni: Vni, host: HostId, claims: &Claims) -> Option<DirectoryEvent> {
-        let key = (vni, host.clone());
-        if claims.is_member(vni, &host) {
+    fn tell_host(
+        &mut self,
+        network: NetworkId,
+        host: HostId,
+        claims: &Claims,
+    ) -> Option<DirectoryEvent> {
+        let key = (network, host.clone());
+        if claims.is_member(network, &host) {
             let is_new = self.flood.insert(key);
-            is_new.then_some(DirectoryEvent::FloodJoin { vni, host })
+            is_new.then_some(DirectoryEvent::FloodJoin { network, host })
         } else {
             let was_told = self.flood.remove(&key);
-            was_told.then_some(DirectoryEvent::FloodLeave { vni, host })
+            was_told.then_some(DirectoryEvent::FloodLeave { network, host })
         }
     }
 
-    fn tell_mac(&mut self, vni: Vni, mac: Mac, claims: &Claims) -> Option<DirectoryEvent> {
-        let Some(endpoint) = endpoint(vni, mac, claims) else {
-            let told = self.endpoints.remove(&(vni, mac));
-            return told.map(|_| DirectoryEvent::EndpointGone { vni, mac });
+    fn tell_mac(
+        &mut self,
+        network: NetworkId,
+        mac: Mac,
+        claims: &Claims,
+    ) -> Option<DirectoryEvent> {
+        let Some(endpoint) = endpoint(network, mac, claims) else {
+            let told = self.endpoints.remove(&(network, mac));
+            return told.map(|_| DirectoryEvent::EndpointGone { network, mac });
         };
-        if self.endpoints.get(&(vni, mac)) == Some(&endpoint) {
+        if self.endpoints.get(&(network, mac)) == Some(&endpoint) {
             return None;
         }
-        self.endpoints.insert((vni, mac), endpoint.clone());
-        Some(DirectoryEvent::Endpoint { vni, mac, endpoint })
+        self.endpoints.insert((network, mac), endpoint.clone());
+        Some(DirectoryEvent::Endpoint {
+            network,
+            mac,
+            endpoint,
+        })
     }
 }
 
-fn endpoint(vni: Vni, mac: Mac, claims: &Claims) -> Option<Endpoint> {
-    let best = claims.best(vni, mac)?;
+fn endpoint(network: NetworkId, mac: Mac, claims: &Claims) -> Option<Endpoint> {
+    let best = claims.best(network, mac)?;
     let is_its = |address: &&std::net::IpAddr| {
-        let owner = claims.owner(vni, **address);
+        let owner = claims.owner(network, **address);
         owner.is_some_and(|owner| owner.mac == mac)
     };
     Some(Endpoint {

@@ -11,8 +11,8 @@ const STICKY: RecordFlags = RecordFlags {
     gateway: false,
 };
 
-fn vni() -> Vni {
-    Vni::new(42).unwrap()
+fn network() -> NetworkId {
+    NetworkId::new([42; 32])
 }
 
 fn mac(last: u8) -> Mac {
@@ -29,13 +29,13 @@ fn host(name: &str) -> HostId {
 
 fn directory(name: &str) -> Directory {
     let mut directory = Directory::new(DirectoryConfig::new(host(name), Epoch(1)));
-    directory.attach_network(vni());
+    directory.attach_network(network());
     directory
 }
 
 fn record(name: &str, last: u8, sequence: u32) -> Record {
     Record {
-        vni: vni(),
+        network: network(),
         mac: mac(last),
         addresses: vec![ip(last)],
         host: host(name),
@@ -46,7 +46,7 @@ fn record(name: &str, last: u8, sequence: u32) -> Record {
 }
 
 fn announce(directory: &mut Directory, last: u8) -> Record {
-    let place = (vni(), mac(last));
+    let place = (network(), mac(last));
     directory
         .announce(NOW, place, &[ip(last)], STICKY, Sequence(0))
         .unwrap()
@@ -57,8 +57,8 @@ fn events(directory: &mut Directory) -> Vec<DirectoryEvent> {
 }
 
 fn is_at(directory: &Directory, last: u8) -> Option<&str> {
-    let record = directory.locate(vni(), mac(last))?;
-    assert_eq!(directory.resolve(vni(), ip(last)), Some(record));
+    let record = directory.locate(network(), mac(last))?;
+    assert_eq!(directory.resolve(network(), ip(last)), Some(record));
     Some(record.host.as_str())
 }
 
@@ -66,7 +66,7 @@ fn is_at(directory: &Directory, last: u8) -> Option<&str> {
 fn a_remote_endpoint_is_told_after_its_host_and_once() {
     let mut directory = directory("b");
     assert_eq!(directory.apply(NOW, record("a", 1, 1)), Applied::Installed);
-    let (vni, mac) = (vni(), mac(1));
+    let (network, mac) = (network(), mac(1));
     let endpoint = Endpoint {
         host: host("a"),
         addresses: vec![ip(1)],
@@ -77,10 +77,14 @@ fn a_remote_endpoint_is_told_after_its_host_and_once() {
         told,
         [
             DirectoryEvent::FloodJoin {
-                vni,
+                network,
                 host: host("a")
             },
-            DirectoryEvent::Endpoint { vni, mac, endpoint },
+            DirectoryEvent::Endpoint {
+                network,
+                mac,
+                endpoint
+            },
         ]
     );
     assert_eq!(directory.apply(NOW, record("a", 1, 1)), Applied::Stale);
@@ -91,10 +95,10 @@ fn a_remote_endpoint_is_told_after_its_host_and_once() {
         told,
         [
             DirectoryEvent::FloodLeave {
-                vni,
+                network,
                 host: host("a")
             },
-            DirectoryEvent::EndpointGone { vni, mac },
+            DirectoryEvent::EndpointGone { network, mac },
         ]
     );
     assert!(directory.is_empty());
@@ -110,7 +114,7 @@ fn a_moved_endpoint_wins_before_the_old_host_withdraws() {
     assert_eq!(second.sequence, first.sequence.next());
     old.apply(NOW, second);
     assert_eq!((is_at(&old, 1), is_at(&new, 1)), (Some("b"), Some("b")));
-    let withdrawal = old.withdraw(NOW, vni(), mac(1)).unwrap();
+    let withdrawal = old.withdraw(NOW, network(), mac(1)).unwrap();
     assert_eq!(withdrawal, first.withdrawal());
     new.apply_withdrawal(NOW, &withdrawal);
     assert_eq!((is_at(&old, 1), is_at(&new, 1)), (Some("b"), Some("b")));
@@ -157,7 +161,7 @@ fn the_end_of_a_lease_and_a_new_epoch_end_everything_of_the_old() {
     directory.host_gone(NOW, &host("a"), Epoch(2));
     assert!(directory.is_empty());
     assert_eq!(directory.apply(NOW, reborn), Applied::OldEpoch);
-    assert!(!directory.is_member(vni(), &host("a")));
+    assert!(!directory.is_member(network(), &host("a")));
 }
 
 #[test]
@@ -178,7 +182,7 @@ fn an_address_taken_by_another_mac_leaves_the_first() {
     let mut taker = record("b", 2, 2);
     taker.addresses = vec![ip(1)];
     directory.apply(NOW, taker.clone());
-    let owner = directory.resolve(vni(), ip(1)).unwrap();
+    let owner = directory.resolve(network(), ip(1)).unwrap();
     assert_eq!(owner.mac, mac(2));
     let addresses: Vec<_> = events(&mut directory)
         .into_iter()
@@ -189,14 +193,14 @@ fn an_address_taken_by_another_mac_leaves_the_first() {
         .collect();
     assert_eq!(addresses, [(mac(1), vec![]), (mac(2), vec![ip(1)])]);
     directory.apply_withdrawal(NOW, &taker.withdrawal());
-    assert_eq!(directory.resolve(vni(), ip(1)).unwrap().mac, mac(1));
+    assert_eq!(directory.resolve(network(), ip(1)).unwrap().mac, mac(1));
 }
 
 #[test]
 fn taking_an_address_outranks_its_owner_and_the_floor_orders_strangers() {
     let mut directory = directory("c");
     directory.apply(NOW, record("a", 1, 7));
-    let place = (vni(), mac(2));
+    let place = (network(), mac(2));
     let taken = directory.announce(NOW, place, &[ip(1)], STICKY, Sequence(0));
     assert_eq!(taken.clone().unwrap().sequence, Sequence(8));
     let again = directory.announce(NOW, place, &[ip(1)], STICKY, Sequence(0));
@@ -213,7 +217,7 @@ fn a_seen_mac_is_taken_over_until_it_is_taken_for_duplicate() {
     let mut takeovers = 0;
     for _ in 0..20 {
         directory.apply(NOW, seen.clone());
-        if let Some(record) = directory.learn_local(NOW, vni(), mac(1)) {
+        if let Some(record) = directory.learn_local(NOW, network(), mac(1)) {
             takeovers += 1;
             seen.sequence = record.sequence.next();
         }
@@ -221,15 +225,15 @@ fn a_seen_mac_is_taken_over_until_it_is_taken_for_duplicate() {
     assert_eq!(takeovers, 3, "each takeover is two moves");
     assert!(directory.counts().damped > 10);
     let later = NOW + Duration::from_secs(180);
-    assert!(directory.learn_local(later, vni(), mac(1)).is_some());
+    assert!(directory.learn_local(later, network(), mac(1)).is_some());
 }
 
 #[test]
 fn a_registered_mac_is_never_taken_over_by_being_seen() {
     let mut directory = directory("c");
     directory.apply(NOW, record("a", 1, 1));
-    assert_eq!(directory.learn_local(NOW, vni(), mac(1)), None);
-    assert_eq!(directory.learn_local(NOW, vni(), mac(9)), None);
+    assert_eq!(directory.learn_local(NOW, network(), mac(1)), None);
+    assert_eq!(directory.learn_local(NOW, network(), mac(9)), None);
     let mut seen = record("b", 1, 100);
     seen.flags = RecordFlags::default();
     directory.apply(NOW, seen);
@@ -264,9 +268,9 @@ fn what_a_snapshot_does_not_name_is_gone_but_for_our_own() {
 #[test]
 fn a_network_attached_late_is_told_as_it_is() {
     let mut directory = directory("c");
-    let other = Vni::new(43).unwrap();
+    let other = NetworkId::new([43; 32]);
     let mut record = record("a", 1, 1);
-    record.vni = other;
+    record.network = other;
     directory.apply(NOW, record);
     assert!(events(&mut directory).is_empty());
     directory.attach_network(other);
@@ -292,7 +296,7 @@ fn bounds_refuse_and_count() {
     ] {
         assert_eq!(directory.apply(NOW, record(name, last, 1)), expected);
     }
-    let place = (vni(), mac(5));
+    let place = (network(), mac(5));
     let announced = directory.announce(NOW, place, &[], STICKY, Sequence(0));
     assert_eq!(announced, Err(AnnounceEndpoint::Full));
     assert_eq!(directory.counts().refused, 3);
@@ -305,7 +309,7 @@ fn of_too_many_claims_to_a_mac_the_worst_goes() {
         directory.apply(NOW, record(name, 1, 1));
     }
     assert_eq!(directory.len(), 8);
-    assert!(!directory.is_member(vni(), &host("j")));
+    assert!(!directory.is_member(network(), &host("j")));
     assert_eq!(is_at(&directory, 1), Some("a"));
 }
 
@@ -390,10 +394,10 @@ proptest! {
             }
         }
         for last in 0..5 {
-            prop_assert_eq!(straight.locate(vni(), mac(last)), mixed.locate(vni(), mac(last)));
-            prop_assert_eq!(straight.resolve(vni(), ip(last)), mixed.resolve(vni(), ip(last)));
+            prop_assert_eq!(straight.locate(network(), mac(last)), mixed.locate(network(), mac(last)));
+            prop_assert_eq!(straight.resolve(network(), ip(last)), mixed.resolve(network(), ip(last)));
         }
-        prop_assert!(straight.flood(vni()).eq(mixed.flood(vni())));
+        prop_assert!(straight.flood(network()).eq(mixed.flood(network())));
         replay(&mut mixed, &mut bridge, &mut flood);
         let (mut fresh, mut fresh_flood) = (BTreeMap::new(), BTreeSet::new());
         replay(&mut straight, &mut fresh, &mut fresh_flood);

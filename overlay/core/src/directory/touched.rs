@@ -2,47 +2,47 @@
 
 use std::collections::BTreeSet;
 
-use switch_core::{Mac, Vni};
+use switch_core::Mac;
 
-use crate::HostId;
+use crate::{HostId, NetworkId};
 
 /// What was touched since it was last looked at, in networks that are attached.
 #[derive(Debug, Default)]
 pub(super) struct Touched {
-    attached: BTreeSet<Vni>,
-    macs: BTreeSet<(Vni, Mac)>,
-    hosts: BTreeSet<(Vni, HostId)>,
+    attached: BTreeSet<NetworkId>,
+    macs: BTreeSet<(NetworkId, Mac)>,
+    hosts: BTreeSet<(NetworkId, HostId)>,
 }
 
 impl Touched {
     /// Takes note of a network from now on; `false`: it does already.
-    pub(super) fn attach(&mut self, vni: Vni) -> bool {
-        self.attached.insert(vni)
+    pub(super) fn attach(&mut self, network: NetworkId) -> bool {
+        self.attached.insert(network)
     }
 
-    pub(super) fn detach(&mut self, vni: Vni) {
-        self.attached.remove(&vni);
-        self.macs.retain(|(other, _)| *other != vni);
-        self.hosts.retain(|(other, _)| *other != vni);
+    pub(super) fn detach(&mut self, network: NetworkId) {
+        self.attached.remove(&network);
+        self.macs.retain(|(other, _)| *other != network);
+        self.hosts.retain(|(other, _)| *other != network);
     }
 
-    pub(super) fn mac(&mut self, vni: Vni, mac: Mac) {
-        if self.attached.contains(&vni) {
-            self.macs.insert((vni, mac));
+    pub(super) fn mac(&mut self, network: NetworkId, mac: Mac) {
+        if self.attached.contains(&network) {
+            self.macs.insert((network, mac));
         }
     }
 
-    pub(super) fn host(&mut self, vni: Vni, host: &HostId) {
-        if self.attached.contains(&vni) {
-            self.hosts.insert((vni, host.clone()));
+    pub(super) fn host(&mut self, network: NetworkId, host: &HostId) {
+        if self.attached.contains(&network) {
+            self.hosts.insert((network, host.clone()));
         }
     }
 
-    pub(super) fn next_mac(&mut self) -> Option<(Vni, Mac)> {
+    pub(super) fn next_mac(&mut self) -> Option<(NetworkId, Mac)> {
         self.macs.pop_first()
     }
 
-    pub(super) fn next_host(&mut self) -> Option<(Vni, HostId)> {
+    pub(super) fn next_host(&mut self) -> Option<(NetworkId, HostId)> {
         self.hosts.pop_first()
     }
 }

@@ -5,8 +5,8 @@ use std::net::IpAddr;
 
 use overlay_core::{
     DatagramHeader, Datagrams, Directory, DirectoryConfig, DirectoryEvent, Epoch, FrameIds, Hello,
-    HostId, Peer, PeerConfig, PeerEvent, ReassembleConfig, Reassembler, Record, RecordFlags, Role,
-    Sequence, Timing, Withdrawal,
+    HostId, NetworkId, Peer, PeerConfig, PeerEvent, ReassembleConfig, Reassembler, Record,
+    RecordFlags, Role, Sequence, Timing, Withdrawal,
 };
 use switch_core::{
     Bridge, BridgeConfig, Frame, Mac, PortConfig, PortId, PortKind, Time, Verdict, VnetHeader, Vni,
@@ -97,7 +97,7 @@ impl Host {
         address: IpAddr,
         floor: u32,
     ) -> Record {
-        self.directory.attach_network(vni);
+        self.directory.attach_network(id_of(vni));
         self.ports += 1;
         let port = PortId(self.ports);
         let network = self.networks.entry(vni).or_insert_with(Network::new);
@@ -114,7 +114,7 @@ impl Host {
             .directory
             .announce(
                 self.clock(now),
-                (vni, mac),
+                (id_of(vni), mac),
                 &[address],
                 flags,
                 Sequence(floor),
@@ -125,14 +125,14 @@ impl Host {
     }
 
     pub(crate) fn detach(&mut self, now: u64, vni: Vni, mac: Mac) -> Option<Withdrawal> {
-        let withdrawal = self.directory.withdraw(self.clock(now), vni, mac);
+        let withdrawal = self.directory.withdraw(self.clock(now), id_of(vni), mac);
         let network = self.networks.get_mut(&vni).unwrap();
         let port = *network.taps.iter().find(|(_, at)| **at == mac).unwrap().0;
         network.taps.remove(&port);
         network.bridge.remove_port(port);
         if network.taps.is_empty() {
             self.networks.remove(&vni);
-            self.directory.detach_network(vni);
+            self.directory.detach_network(id_of(vni));
         }
         self.follow_directory();
         withdrawal
@@ -142,31 +142,36 @@ impl Host {
     pub(crate) fn follow_directory(&mut self) {
         while let Some(event) = self.directory.poll_event() {
             match event {
-                DirectoryEvent::FloodJoin { vni, host } => {
+                DirectoryEvent::FloodJoin { network, host } => {
                     self.ports += 1;
                     let port = PortId(self.ports);
-                    let network = self.networks.get_mut(&vni).unwrap();
+                    let network = self.network(network);
                     network
                         .bridge
                         .add_port(port, PortConfig::new(PortKind::Tunnel, 1500));
                     network.tunnels.insert(host, port);
                 }
-                DirectoryEvent::FloodLeave { vni, host } => {
-                    let network = self.networks.get_mut(&vni).unwrap();
+                DirectoryEvent::FloodLeave { network, host } => {
+                    let network = self.network(network);
                     let port = network.tunnels.remove(&host).unwrap();
                     network.bridge.remove_port(port);
                 }
-                DirectoryEvent::Endpoint { vni, mac, endpoint } => {
-                    let network = self.networks.get_mut(&vni).unwrap();
-                    let port = match endpoint.host == self.name {
+                DirectoryEvent::Endpoint {
+                    network,
+                    mac,
+                    endpoint,
+                } => {
+                    let is_here = endpoint.host == self.name;
+                    let network = self.network(network);
+                    let port = match is_here {
                         true => network.tap(mac),
                         false => network.tunnels.get(&endpoint.host).copied(),
                     };
                     let bridge = &network.bridge;
                     bridge.register_endpoint(port.unwrap(), mac, &endpoint.addresses);
                 }
-                DirectoryEvent::EndpointGone { vni, mac } => {
-                    let network = self.networks.get_mut(&vni).unwrap();
+                DirectoryEvent::EndpointGone { network, mac } => {
+                    let network = self.network(network);
                     network.bridge.unregister_endpoint(mac);
                 }
             }
@@ -184,6 +189,12 @@ impl Host {
     }
 
     /// A sandbox sends a frame.
+    fn network(&mut self, id: NetworkId) -> &mut Network {
+        let mut networks = self.networks.iter_mut();
+        let (_, network) = networks.find(|(vni, _)| id_of(**vni) == id).unwrap();
+        network
+    }
+
     pub(crate) fn send(&mut self, now: u64, vni: Vni, from: Mac, bytes: &[u8]) {
         let port = self.networks[&vni].tap(from).unwrap();
         self.switch(now, vni, port, bytes);
@@ -267,7 +278,7 @@ impl Host {
 
     fn receive_frame(&mut self, now: u64, vni: Vni, from: usize, bytes: &[u8]) {
         let name = &self.names[from];
-        if !self.directory.is_member(vni, name) {
+        if !self.directory.is_member(id_of(vni), name) {
             return;
         }
         // No bridge here, or it has not heard of the other host yet.
@@ -347,3 +358,10 @@ impl Network {
 
 /// Shorter than the longest frames of the simulation, so that they are cut.
 const DATAGRAM_LEN: usize = 700;
+
+/// The id of the network that has the VNI.
+pub(crate) fn id_of(vni: Vni) -> NetworkId {
+    let mut bytes = [0; 32];
+    bytes[..4].copy_from_slice(&vni.value().to_be_bytes());
+    NetworkId::new(bytes)
+}

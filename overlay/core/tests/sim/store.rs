@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use overlay_core::{Epoch, HostId, Record, Withdrawal};
-use switch_core::{Mac, Vni};
+use overlay_core::{Epoch, HostId, NetworkId, Record, Withdrawal};
+use switch_core::Mac;
 use switch_lab::simulation::Random;
 
 /// What a watch says.
@@ -17,7 +17,7 @@ pub(crate) enum Said {
 
 #[derive(Debug)]
 pub(crate) struct Store {
-    records: BTreeMap<(usize, Vni, Mac), Record>,
+    records: BTreeMap<(usize, NetworkId, Mac), Record>,
     /// By host: the epoch its lease is for, and when it ends if it is not refreshed.
     leases: BTreeMap<usize, (Epoch, Option<u64>)>,
     queue: BTreeMap<(u64, u64), (usize, u64, Said)>,
@@ -101,13 +101,13 @@ impl Store {
             .map(|(_, record)| record.clone())
             .collect();
         for old in held {
-            let is_kept = |record: &Record| (record.vni, record.mac) == (old.vni, old.mac);
+            let is_kept = |record: &Record| (record.network, record.mac) == (old.network, old.mac);
             if !records.iter().any(is_kept) {
                 self.delete(now, host, old.withdrawal());
             }
         }
         for record in records {
-            if self.records.get(&(host, record.vni, record.mac)) != Some(&record) {
+            if self.records.get(&(host, record.network, record.mac)) != Some(&record) {
                 self.put(now, host, record);
             }
         }
@@ -115,12 +115,13 @@ impl Store {
 
     pub(crate) fn put(&mut self, now: u64, host: usize, record: Record) {
         self.records
-            .insert((host, record.vni, record.mac), record.clone());
+            .insert((host, record.network, record.mac), record.clone());
         self.tell(now, host, &Said::Put(record));
     }
 
     pub(crate) fn delete(&mut self, now: u64, host: usize, withdrawal: Withdrawal) {
-        self.records.remove(&(host, withdrawal.vni, withdrawal.mac));
+        self.records
+            .remove(&(host, withdrawal.network, withdrawal.mac));
         self.tell(now, host, &Said::Delete(withdrawal));
     }
 

@@ -7,7 +7,7 @@ use overlay_core::{HostId, PeerEvent};
 use switch_core::{Mac, Vni};
 use switch_lab::simulation::Random;
 
-use super::host::Host;
+use super::host::{Host, id_of};
 use super::net::{Net, Parcel};
 use super::store::{Said, Store};
 
@@ -291,7 +291,7 @@ impl World {
         let networks = (0..3).map(vni);
         networks
             .flat_map(|vni| directories.clone().map(move |directory| (vni, directory)))
-            .filter(|(vni, directory)| directory.is_member(*vni, name))
+            .filter(|(vni, directory)| directory.is_member(id_of(*vni), name))
             .count()
     }
 

@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use switch_core::Mac;
 
 use super::{Key, World};
+use crate::sim::host::id_of;
 
 impl World {
     /// Every pair, every address, every broadcast.
@@ -28,9 +29,9 @@ impl World {
         for host in self.hosts.iter().flatten() {
             for ((vni, mac), place) in &self.model {
                 let owner = Some((&self.names[place.host], *mac));
-                let located = host.directory.locate(*vni, *mac);
+                let located = host.directory.locate(id_of(*vni), *mac);
                 assert_eq!(located.map(|record| (&record.host, record.mac)), owner);
-                let resolved = host.directory.resolve(*vni, place.address);
+                let resolved = host.directory.resolve(id_of(*vni), place.address);
                 assert_eq!(resolved.map(|record| (&record.host, record.mac)), owner);
             }
         }
