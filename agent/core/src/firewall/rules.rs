@@ -56,7 +56,7 @@ pub struct Families {
 }
 
 /// A published port, or several in a row.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Published {
     pub protocol: TransportProtocol,
     /// Every local address where absent.

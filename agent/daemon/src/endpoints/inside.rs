@@ -9,14 +9,14 @@
 //! - What the owner of a sandbox set there himself stays: an MTU, a MAC, a name, addresses, a link that is down. It is told in the
 //!   log, and shown with the endpoint as long as it is so.
 //!
-//! Who floods the agent with changes in one sandbox gets one look for each [`Stir`]. Where the kernel drops messages that come too fast,
+//! Who floods the agent with changes in one sandbox gets one look for each [`Stir`], at all its links together. Where the kernel drops messages that come too fast,
 //! all sandboxes are looked at, but only as often as without any message.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use agent_core::endpoint::{LinkState, changed};
-use agent_core::record::{EndpointRecord, NetworkRecord, Owner};
-use agent_host::netlink::{Netlink, NetlinkError, Stir};
+use agent_core::record::{EndpointRecord, NetnsId, NetworkRecord, Owner};
+use agent_host::netlink::{Netlink, Stir};
 use agent_host::{Netns, find_ways};
 use switch_core::PortId;
 
@@ -57,34 +57,37 @@ impl Endpoints {
             let is_there = number.is_some_and(|number| stir.sandboxes.contains(number));
             is_there || (stir.own && is_engines)
         };
+        let mut views = Views::new();
         for place in self.networks.places() {
             for attached in place.seats.attached_by(is_concerned) {
                 self.look(&place, &attached);
-                self.look_inside(&place, &attached);
+                self.look_inside(&place, &attached, &mut views);
             }
         }
     }
 
     /// Looks everywhere, since something happened of which nobody knows where.
     pub(super) fn look_everywhere(&self) {
+        let mut views = Views::new();
         for (place, attached) in self.all() {
             self.look(&place, &attached);
-            self.look_inside(&place, &attached);
+            self.look_inside(&place, &attached, &mut views);
         }
     }
 
     /// Notes what the sandbox's owner changed at the link.
-    fn look_inside(&self, place: &Place, attached: &Attached) {
+    fn look_inside(&self, place: &Place, attached: &Attached, views: &mut Views) {
         let record = &attached.record;
         let Some((netns, link)) = in_sandbox(attached) else {
             return;
         };
         // One that has gone meanwhile is told elsewhere.
-        let Ok(found) = found(&netns, &link) else {
+        let view = views.entry(netns.id()).or_insert_with(|| view(&netns));
+        let Some(found) = view.get(&link) else {
             return;
         };
         let given = given(&place.record, record, &attached.plug);
-        let changes = changed(&given, &found);
+        let changes = changed(&given, found);
         if !place.seats.note_changed(&record.id, &changes) {
             return;
         }
@@ -178,9 +181,13 @@ fn in_sandbox(attached: &Attached) -> Option<(Netns, String)> {
     is_home.then_some((netns, link))
 }
 
-fn found(netns: &Netns, link: &str) -> Result<LinkState, NetlinkError> {
-    let mut inside = Netlink::open_in(netns)?;
-    inside.state(link)
+/// The links of the sandboxes that were looked into, by name: a sandbox with many is listed once.
+type Views = BTreeMap<NetnsId, BTreeMap<String, LinkState>>;
+
+/// Empty where it cannot be listed.
+fn view(netns: &Netns) -> BTreeMap<String, LinkState> {
+    let listed = Netlink::open_in(netns).and_then(|mut inside| inside.states());
+    listed.unwrap_or_default()
 }
 
 fn given(network: &NetworkRecord, record: &EndpointRecord, plug: &Plug) -> LinkState {

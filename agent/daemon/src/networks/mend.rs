@@ -3,10 +3,11 @@
 //! # Theory of operation
 //!
 //! The kernel says when links, addresses or forwarding change ([`agent_host::netlink::LinkWatch`]); then the agent looks at each host
-//! link by its TAP, wherever that is and whatever it is called by now. What is still there gets back its name, MAC, MTU and addresses, and
+//! link, and where that is not as it was made, by its TAP, wherever that is and whatever it is called by now. What is still there gets back its name, MAC, MTU and addresses, and
 //! is brought up. One that was deleted, or moved to another namespace, is made again. A published port and the way out are away as
 //! long as that takes; connections of both go on.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::path::Path;
 use std::sync::Arc;
@@ -60,9 +61,15 @@ impl Networks {
     fn mend(
         &self,
         netlink: &mut Netlink,
-        states: &[LinkState],
+        states: &BTreeMap<String, LinkState>,
         (record, host): (&Arc<NetworkRecord>, &HostPort),
     ) -> bool {
+        let wanted = host_link(record);
+        // Nobody else's link has its name and its MAC.
+        let found = states.get(&wanted.name);
+        if found.is_some_and(|found| changed(&given(&wanted), found).is_empty()) {
+            return false;
+        }
         // Of one that has no link any more the switch tells.
         let Ok((namespace, name)) = whereabouts(&host.tap) else {
             return false;
@@ -80,8 +87,7 @@ impl Networks {
             self.make_again(record, host.port);
             return true;
         }
-        let wanted = host_link(record);
-        let Some(found) = states.iter().find(|state| state.name == name) else {
+        let Some(found) = states.get(&name) else {
             return false;
         };
         let changes = changed(&given(&wanted), found);

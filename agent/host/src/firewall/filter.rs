@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use agent_api::TransportProtocol;
 use agent_core::firewall::{
-    Drops, NetworkRules, Published, Rules, Surroundings, TABLE, render_beside,
+    Drops, NetworkRules, Published, Rules, Surroundings, TABLE, render_beside, render_change,
 };
 use parking_lot::Mutex;
 use serde_json::Value;
@@ -48,9 +48,9 @@ enum Withdrawn {
 struct Applied {
     /// As it stands, where a watch would have told of a change by somebody else.
     rules: Option<Rules>,
-    published: Vec<Published>,
-    /// Links that firewalld was told of.
-    trusted: BTreeSet<String>,
+    published: BTreeSet<Published>,
+    /// Links that firewalld was told of; absent where there is no firewalld.
+    trusted: Option<BTreeSet<String>>,
     /// Of how many [`Doings::disturbances`] it is the answer.
     disturbances: u64,
 }
@@ -92,7 +92,8 @@ impl Firewall {
         })
     }
 
-    /// Makes the packet filter what `rules` say, in one transaction; nothing where it is that already.
+    /// Makes the packet filter what `rules` say, in one transaction; nothing where it is that already. Where it stands as it was
+    /// made last, that is what has changed since.
     pub fn apply(&self, rules: &Rules) -> Result<(), FirewallError> {
         self.make(rules, Withdrawn::Forgotten)
     }
@@ -106,12 +107,54 @@ impl Firewall {
         let mut applied = self.turn.lock();
         let is_watched = self.doings.is_watched();
         let disturbances = self.doings.disturbances();
-        let stands = applied.rules.as_ref() == Some(rules);
-        if stands && is_watched && applied.disturbances == disturbances {
-            self.loopback.lock().lead_out(rules);
-            return Ok(());
+        let is_as_made = is_watched && applied.disturbances == disturbances;
+        let before = applied.rules.take().filter(|_| is_as_made);
+        let is_changed = before.is_some_and(|before| self.make_change(&before, rules));
+        let was_disturbed = !is_changed && {
+            let had_table = self.make_whole(rules, &mut applied)?;
+            !had_table || applied.disturbances != disturbances
+        };
+        self.loopback.lock().lead_out(rules);
+        let published: BTreeSet<Published> = rules.published.iter().copied().collect();
+        let has_news = was_disturbed || !are_same_udp(&applied.published, &published);
+        if has_news && withdrawn == Withdrawn::Forgotten {
+            forget_stale(&published, &applied.published);
         }
-        applied.rules = None;
+        applied.published = published;
+        if was_disturbed && let Some(trusted) = &mut applied.trusted {
+            trusted.clear();
+        }
+        if let Some(trusted) = &mut applied.trusted {
+            let networks = rules.networks.iter();
+            let links = networks.map(|network| network.host_link.clone());
+            self.trust(links.collect(), trusted);
+        }
+        applied.disturbances = disturbances;
+        applied.rules = is_watched.then(|| rules.clone());
+        Ok(())
+    }
+
+    /// Changes what is otherwise than `before`. False where only the whole table will do.
+    fn make_change(&self, before: &Rules, rules: &Rules) -> bool {
+        let Some(script) = render_change(before, rules) else {
+            return false;
+        };
+        if script.is_empty() {
+            return true;
+        }
+        let begun = |process| self.doings.remember(process);
+        match self.nft.run(&script, begun) {
+            Ok(()) => true,
+            // Somebody else was faster than the watch, or what is wrong shows with the whole table too.
+            Err(error) => {
+                tracing::debug!(%error, "the table is made as a whole");
+                false
+            }
+        }
+    }
+
+    /// Makes the whole table anew. Whether there was one.
+    fn make_whole(&self, rules: &Rules, applied: &mut Applied) -> Result<bool, FirewallError> {
         let (chains, drops) = self.survey()?;
         self.change(&chains, |docker| {
             let around = Surroundings {
@@ -125,24 +168,10 @@ impl Firewall {
             }
             script
         })?;
-        self.loopback.lock().lead_out(rules);
-        let was_disturbed = drops.is_none() || applied.disturbances != disturbances;
-        let has_news = was_disturbed || !are_same_udp(&applied.published, &rules.published);
-        if has_news && withdrawn == Withdrawn::Forgotten {
-            forget_stale(&rules.published, &applied.published);
-        }
-        applied.published.clone_from(&rules.published);
-        if was_disturbed {
-            applied.trusted.clear();
-        }
-        if objects(&chains, "chain").any(|chain| chain["table"] == FIREWALLD_TABLE) {
-            let networks = rules.networks.iter();
-            let links = networks.map(|network| network.host_link.clone());
-            self.trust(links.collect(), &mut applied.trusted);
-        }
-        applied.disturbances = disturbances;
-        applied.rules = is_watched.then(|| rules.clone());
-        Ok(())
+        let has_firewalld =
+            objects(&chains, "chain").any(|chain| chain["table"] == FIREWALLD_TABLE);
+        applied.trusted = has_firewalld.then(|| applied.trusted.take().unwrap_or_default());
+        Ok(drops.is_some())
     }
 
     /// Removes everything [`Firewall::apply`] made. Nothing being there is no error.
@@ -156,7 +185,7 @@ impl Firewall {
             script.extend(docker.iter().map(DockerUser::without_ours));
             script
         })?;
-        forget_stale(&[], &applied.published);
+        forget_stale(&BTreeSet::new(), &applied.published);
         applied.published.clear();
         Ok(())
     }
@@ -240,21 +269,16 @@ impl Firewall {
     }
 }
 
-/// Whether the same ports are published for datagrams; in any order.
-fn are_same_udp(one: &[Published], other: &[Published]) -> bool {
-    let is_among = |all: &[Published], run: &Published| {
-        run.protocol != TransportProtocol::Udp || all.contains(run)
-    };
-    one.iter().all(|run| is_among(other, run)) && other.iter().all(|run| is_among(one, run))
+/// Whether the same ports are published for datagrams.
+fn are_same_udp(one: &BTreeSet<Published>, other: &BTreeSet<Published>) -> bool {
+    let mut changed = one.symmetric_difference(other);
+    changed.all(|run| run.protocol != TransportProtocol::Udp)
 }
 
 /// A failure leaves old associations to their timeouts, which is no reason to fail.
-fn forget_stale(published: &[Published], before: &[Published]) {
-    let withdrawn: Vec<Published> = before
-        .iter()
-        .filter(|port| !published.contains(port))
-        .cloned()
-        .collect();
+fn forget_stale(published: &BTreeSet<Published>, before: &BTreeSet<Published>) {
+    let withdrawn: Vec<Published> = before.difference(published).copied().collect();
+    let published: Vec<Published> = published.iter().copied().collect();
     let own_addresses: Vec<IpAddr> = match Netlink::open().and_then(|mut n| n.addresses()) {
         Ok(addresses) => addresses.iter().map(|entry| entry.address.addr()).collect(),
         Err(error) => {
@@ -262,7 +286,7 @@ fn forget_stale(published: &[Published], before: &[Published]) {
             return;
         }
     };
-    match conntrack::forget_stale(published, &withdrawn, &own_addresses) {
+    match conntrack::forget_stale(&published, &withdrawn, &own_addresses) {
         Ok(0) => {}
         Ok(forgotten) => tracing::debug!(forgotten, "forgot UDP associations"),
         Err(error) => tracing::warn!(%error, "cannot forget UDP associations"),

@@ -22,17 +22,14 @@ pub(super) struct Loopback {
 impl Loopback {
     /// Sets what `rules` need, and unsets what they do not. Call it when they are in place.
     pub(super) fn lead_out(&mut self, rules: &Rules) {
-        let mut needed = BTreeSet::new();
-        for network in &rules.networks {
-            let link = &network.host_link;
-            let is_needed = rules.published.iter().any(|run| needs(run, network));
-            let may_be_set = self.led.as_ref().is_none_or(|led| led.contains(link));
-            if is_needed || may_be_set {
-                set(Path::new(LINKS), link, is_needed);
-            }
-            if is_needed {
-                needed.insert(link.clone());
-            }
+        let needed = needed(rules);
+        let is_due = |link: &String| match &self.led {
+            Some(led) => led.contains(link) != needed.contains(link),
+            None => true,
+        };
+        let links = rules.networks.iter().map(|network| &network.host_link);
+        for link in links.filter(|link| is_due(link)) {
+            set(Path::new(LINKS), link, needed.contains(link));
         }
         self.led = Some(needed);
     }
@@ -58,15 +55,30 @@ impl Loopback {
     }
 }
 
-fn needs(run: &Published, network: &NetworkRules) -> bool {
+/// The links of networks where something is published on the loopback.
+fn needed(rules: &Rules) -> BTreeSet<String> {
+    let runs = rules.published.iter().filter(|run| is_on_loopback(run));
+    let runs: Vec<&Published> = runs.collect();
+    let networks = rules.networks.iter();
+    networks
+        .filter(|network| runs.iter().any(|run| needs(run, network)))
+        .map(|network| network.host_link.clone())
+        .collect()
+}
+
+fn is_on_loopback(run: &Published) -> bool {
     let to_loopback = run
         .host_ip
         .is_none_or(|host_ip| host_ip.is_unspecified() || host_ip.is_loopback());
+    to_loopback && run.container.is_ipv4() && run.is_within_reach()
+}
+
+fn needs(run: &Published, network: &NetworkRules) -> bool {
     let is_here = |container: IpAddr| {
         let mut subnets = network.subnets.iter();
         subnets.any(|subnet| subnet.contains(&container))
     };
-    to_loopback && run.container.is_ipv4() && run.is_within_reach() && is_here(run.container.ip())
+    is_on_loopback(run) && is_here(run.container.ip())
 }
 
 fn set(root: &Path, link: &str, on: bool) {

@@ -6,6 +6,9 @@
 //! `nft -f -` replaces the old table by it in one transaction, so no packet sees half of it and nothing accumulates.
 //! Connection tracking outlives the replacement, so connections do too.
 //!
+//! That is how it begins, and how it goes on when somebody else was at it, or a change was refused. As long as the watch says that the
+//! table stands as it was made, a change is a transaction of a few elements, however many networks there are.
+//!
 //! Containers outlive the agent, so the table does: it goes when nothing is left that it could guard, and at a start it
 //! stands before the first host port.
 //!

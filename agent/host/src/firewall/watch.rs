@@ -31,7 +31,7 @@ pub enum Disturbance {
     OurTable,
     /// Docker's chain for others appeared or lost a rule.
     DockerUser,
-    /// firewalld made its table.
+    /// firewalld made its table, or took it away.
     Firewalld,
     /// So much happened at once that the kernel dropped notifications.
     Overrun,
@@ -171,7 +171,9 @@ impl<'a> Notification<'a> {
         let inet = self.family == NFPROTO_INET;
         match (message, table) {
             (_, OUR_TABLE) if inet => Some(Disturbance::OurTable),
-            (NFT_MSG_NEWTABLE, FIREWALLD_TABLE) if inet => Some(Disturbance::Firewalld),
+            (NFT_MSG_NEWTABLE | NFT_MSG_DELTABLE, FIREWALLD_TABLE) if inet => {
+                Some(Disturbance::Firewalld)
+            }
             // A reload makes its chains after the table, and whoever looks in between finds no firewalld there.
             (NFT_MSG_NEWCHAIN, FIREWALLD_TABLE)
                 if inet && self.text(NFTA_CHAIN_NAME)? == FIREWALLD_FORWARD =>
@@ -204,6 +206,7 @@ const NFNLGRP_NFTABLES: u32 = 7;
 const NFNL_SUBSYS_NFTABLES: u16 = 10;
 const NFPROTO_INET: u8 = 1;
 const NFT_MSG_NEWTABLE: u16 = 0;
+const NFT_MSG_DELTABLE: u16 = 2;
 const NFT_MSG_NEWCHAIN: u16 = 3;
 const NFT_MSG_DELRULE: u16 = 8;
 const NFT_MSG_NEWGEN: u16 = 15;

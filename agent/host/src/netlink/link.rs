@@ -2,11 +2,12 @@
 
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::link::{
-    AfSpecInet6, AfSpecUnspec, In6AddrGenMode, InfoKind, LinkAttribute, LinkFlags, LinkInfo,
-    LinkMessage,
+    AfSpecInet6, AfSpecUnspec, In6AddrGenMode, InfoKind, LinkAttribute, LinkExtentMask, LinkFlags,
+    LinkInfo, LinkMessage,
 };
 use nix::errno::Errno;
 
+use super::attributes::attribute;
 use super::error::NetlinkError;
 use super::socket::{Netlink, Request};
 
@@ -103,9 +104,11 @@ impl Netlink {
     }
 
     pub fn links(&mut self) -> Result<Vec<LinkEntry>, NetlinkError> {
-        let question = RouteNetlinkMessage::GetLink(LinkMessage::default());
-        let answers = self.dump("links", question)?;
-        Ok(answers.iter().filter_map(link_entry).collect())
+        let mut question = LinkMessage::default();
+        question
+            .attributes
+            .push(LinkAttribute::ExtMask(vec![LinkExtentMask::SkipStats]));
+        self.dump_raw("links", RouteNetlinkMessage::GetLink(question), listed)
     }
 
     fn link(
@@ -193,6 +196,39 @@ fn link_local(wanted: bool) -> LinkAttribute {
     )])])
 }
 
+/// A link of a list.
+///
+/// ```text
+/// nlmsghdr: length 4 | type 2 | flags 2 | sequence 4 | port id 4
+/// ifinfomsg: family 1 | padding 1 | type 2 | index 4 | flags 4 | change 4         (linux/rtnetlink.h)
+/// attributes
+/// ```
+fn listed(message: &[u8]) -> Option<LinkEntry> {
+    let number = |at: usize| Some(u32::from_ne_bytes(*message.get(at..)?.first_chunk()?));
+    let kind = u16::from_ne_bytes(*message.get(4..)?.first_chunk()?);
+    if kind != libc::RTM_NEWLINK {
+        return None;
+    }
+    let attributes = message.get(32..)?;
+    let value = |wanted| attribute(attributes, wanted);
+    let number_of = |wanted| Some(u32::from_ne_bytes(value(wanted)?.try_into().ok()?));
+    let info = value(libc::IFLA_LINKINFO).and_then(|info| attribute(info, libc::IFLA_INFO_KIND));
+    Some(LinkEntry {
+        index: number(20)?,
+        name: text(value(libc::IFLA_IFNAME)?)?,
+        mac: value(libc::IFLA_ADDRESS).and_then(|mac| mac.try_into().ok()),
+        mtu: number_of(libc::IFLA_MTU).unwrap_or_default(),
+        tx_queue_length: number_of(libc::IFLA_TXQLEN).unwrap_or_default(),
+        up: number(24)? & UP_FLAG != 0,
+        kind: info.and_then(text),
+    })
+}
+
+fn text(value: &[u8]) -> Option<String> {
+    let text = std::str::from_utf8(value).ok()?;
+    Some(text.trim_end_matches('\0').to_owned())
+}
+
 fn link_entry(message: &RouteNetlinkMessage) -> Option<LinkEntry> {
     let RouteNetlinkMessage::NewLink(message) = message else {
         return None;
@@ -231,3 +267,56 @@ fn kind(info: &LinkInfo) -> Option<String> {
 
 /// The kernel makes `lo` first in every namespace.
 const LOOPBACK_INDEX: u32 = 1;
+/// `IFF_UP` of linux/if.h.
+const UP_FLAG: u32 = 1;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::netlink::push_attribute;
+
+    fn message(kind: u16, attributes: &[(u16, &[u8])]) -> Vec<u8> {
+        let mut bytes = vec![0; 4];
+        bytes.extend(kind.to_ne_bytes());
+        bytes.extend([0; 14]);
+        bytes.extend(7_u32.to_ne_bytes());
+        bytes.extend(UP_FLAG.to_ne_bytes());
+        bytes.extend([0; 4]);
+        for (kind, value) in attributes {
+            push_attribute(&mut bytes, *kind, value);
+        }
+        bytes
+    }
+
+    #[test]
+    fn a_listed_link_is_read() {
+        let mut info = Vec::new();
+        push_attribute(&mut info, libc::IFLA_INFO_KIND, b"tun\0");
+        let bytes = message(
+            libc::RTM_NEWLINK,
+            &[
+                (libc::IFLA_IFNAME, b"eth0\0"),
+                (libc::IFLA_ADDRESS, &[2, 0, 0, 0, 0, 1]),
+                (libc::IFLA_MTU, &1400_u32.to_ne_bytes()),
+                (libc::IFLA_LINKINFO, &info),
+            ],
+        );
+        let expected = LinkEntry {
+            index: 7,
+            name: "eth0".into(),
+            mac: Some([2, 0, 0, 0, 0, 1]),
+            mtu: 1400,
+            tx_queue_length: 0,
+            up: true,
+            kind: Some("tun".into()),
+        };
+        assert_eq!(listed(&bytes), Some(expected));
+        assert_eq!(listed(&message(libc::RTM_NEWADDR, &[])), None);
+        for length in 0..bytes.len() {
+            // Short of its end it may lack anything but its name.
+            if let Some(link) = listed(&bytes[..length]) {
+                assert_eq!(link.name, "eth0");
+            }
+        }
+    }
+}

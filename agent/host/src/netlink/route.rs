@@ -64,7 +64,10 @@ impl Netlink {
 
     /// Unicast routes of the main table, both families.
     pub fn routes(&mut self) -> Result<Vec<RouteEntry>, NetlinkError> {
-        let question = RouteNetlinkMessage::GetRoute(RouteMessage::default());
+        let mut question = RouteMessage::default();
+        question.header.table = RouteHeader::RT_TABLE_MAIN;
+        self.filter_dumps();
+        let question = RouteNetlinkMessage::GetRoute(question);
         let answers = self.dump("routes", question)?;
         Ok(answers.iter().filter_map(route_entry).collect())
     }

@@ -1,6 +1,7 @@
 //! A route netlink socket: groups of requests, their refusals, dumps.
 
 use std::io;
+use std::ops::Range;
 
 use netlink_packet_core::{
     ErrorMessage, NLM_F_ACK, NLM_F_DUMP, NLM_F_REQUEST, NetlinkHeader, NetlinkMessage,
@@ -11,7 +12,7 @@ use netlink_sys::protocols::NETLINK_ROUTE;
 use netlink_sys::{Socket, SocketAddr};
 use nix::errno::Errno;
 
-use super::attributes::attribute;
+use super::attributes::{attribute, messages};
 use super::error::{NetlinkError, Refusal};
 use crate::namespace::Netns;
 
@@ -117,6 +118,44 @@ impl Netlink {
         }
     }
 
+    /// The same where `read` knows a message as the kernel wrote it: decoding all of it costs many times what writing it did.
+    pub(super) fn dump_raw<T>(
+        &mut self,
+        what: &'static str,
+        message: RouteNetlinkMessage,
+        read: impl Fn(&[u8]) -> Option<T>,
+    ) -> Result<Vec<T>, NetlinkError> {
+        let mut bytes = Vec::new();
+        self.append(&mut bytes, message, NLM_F_REQUEST | NLM_F_DUMP);
+        self.send(&bytes)?;
+        let mut entries = Vec::new();
+        loop {
+            let buffer = self.receive_raw()?;
+            for raw in messages(&buffer) {
+                if raw.get(SEQUENCE) != Some(&self.sequence.to_ne_bytes()[..]) {
+                    continue;
+                }
+                if let Some(entry) = read(raw) {
+                    entries.push(entry);
+                    continue;
+                }
+                match NetlinkMessage::<RouteNetlinkMessage>::deserialize(raw)?.payload {
+                    NetlinkPayload::Done(_) => return Ok(entries),
+                    NetlinkPayload::Error(error) => {
+                        let refusal = refusal(&error);
+                        return Err(NetlinkError::List { what, refusal });
+                    }
+                    _ => {}
+                }
+            }
+        }
+    }
+
+    /// Lists what a request asks for alone, where the kernel can (since 4.20): others list all there is.
+    pub(super) fn filter_dumps(&self) {
+        let _ = self.socket.set_netlink_get_strict_chk(true);
+    }
+
     /// The kernel's one answer to a question, or its refusal.
     pub(super) fn ask(
         &mut self,
@@ -189,31 +228,34 @@ impl Netlink {
     }
 
     fn receive(&self) -> Result<Vec<NetlinkMessage<RouteNetlinkMessage>>, NetlinkError> {
+        parse(&self.receive_raw()?)
+    }
+
+    fn receive_raw(&self) -> Result<Vec<u8>, NetlinkError> {
         let mut buffer = Vec::with_capacity(RECEIVE_BYTES);
         loop {
             match self.socket.recv(&mut buffer, 0) {
-                Ok(_) => break,
+                Ok(_) => return Ok(buffer),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(NetlinkError::Exchange(error)),
             }
         }
-        parse(&buffer)
     }
 }
 
 fn parse(mut bytes: &[u8]) -> Result<Vec<NetlinkMessage<RouteNetlinkMessage>>, NetlinkError> {
-    let mut messages = Vec::new();
+    let mut parsed = Vec::new();
     while bytes.len() >= HEADER_BYTES {
         let message = NetlinkMessage::<RouteNetlinkMessage>::deserialize(bytes)?;
         let length = usize::try_from(message.header.length).unwrap_or(usize::MAX);
         // Never, since what is shorter than its header was refused before.
         let length = length.max(HEADER_BYTES);
-        messages.push(message);
+        parsed.push(message);
         bytes = bytes
             .get(length.next_multiple_of(ALIGNMENT)..)
             .unwrap_or_default();
     }
-    Ok(messages)
+    Ok(parsed)
 }
 
 fn refusal(error: &ErrorMessage) -> Refusal {
@@ -231,6 +273,8 @@ fn sentence(after_code: &[u8]) -> Option<String> {
 }
 
 const HEADER_BYTES: usize = 16;
+/// Where a message has its sequence number (linux/netlink.h: struct nlmsghdr).
+const SEQUENCE: Range<usize> = 8..12;
 const ALIGNMENT: usize = 4;
 const NLMSGERR_ATTR_MSG: u16 = 1;
 /// What the kernel fills at most per read of a dump.

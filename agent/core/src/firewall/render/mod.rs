@@ -1,5 +1,12 @@
 //! The table as `nft` reads it.
+//!
+//! # Theory of operation
+//!
+//! The table is made as a whole at a start, and whenever somebody else has been at it ([`render_beside`]). From then on a network
+//! that comes or goes, or a port, is a few elements of sets ([`render_change`]): the cost does not grow with what is there. Both
+//! ask the same functions what a network has in which set, so that they cannot differ.
 
+mod change;
 mod forward;
 mod protection;
 mod published;
@@ -9,7 +16,9 @@ mod words;
 use forward::{push_forward, push_masquerade};
 use protection::push_protection;
 use published::{push_maps, push_publish};
-use sets::{push_drops, push_sets, push_underlay};
+use sets::{push_sets, push_underlay};
+
+pub use change::render_change;
 
 use super::drops::Drops;
 use super::rules::{NetworkRules, Rules};
@@ -39,8 +48,7 @@ pub fn render_beside(rules: &Rules, around: &Surroundings) -> String {
         "add table {TABLE}\ndelete table {TABLE}\ntable {TABLE} {{\n\
          \tcomment \"made by the tapestry agent, which replaces it as a whole\"\n"
     );
-    push_sets(&mut text, &networks);
-    push_drops(&mut text, &networks, &around.drops);
+    push_sets(&mut text, &networks, &around.drops);
     push_underlay(&mut text, rules);
     push_maps(&mut text, &rules.published);
     push_protection(&mut text, rules);

@@ -10,8 +10,17 @@ use crate::firewall::rules::Published;
 
 /// One map per protocol, address family, whether a host address is named, and whether ports keep their number.
 pub(super) fn push_maps(text: &mut String, published: &[Published]) {
+    for (name, elements) in map_elements(published) {
+        push_block(text, &format!("map {name}"), &name.types(), &elements);
+    }
+}
+
+/// What is in each map.
+pub(super) fn map_elements<'p>(
+    published: impl IntoIterator<Item = &'p Published>,
+) -> BTreeMap<MapName, BTreeSet<String>> {
     let mut maps: BTreeMap<MapName, BTreeSet<String>> = BTreeMap::new();
-    for run in published.iter().filter(|run| run.is_within_reach()) {
+    for run in published.into_iter().filter(|run| run.is_within_reach()) {
         let name = MapName::of(run);
         let elements = maps.entry(name).or_default();
         let host = match run.host_ip {
@@ -34,30 +43,22 @@ pub(super) fn push_maps(text: &mut String, published: &[Published]) {
             ))
         }));
     }
-    for (name, elements) in maps {
-        push_block(text, &format!("map {name}"), &name.types(), &elements);
-    }
+    maps
+}
+
+/// The maps that there are.
+pub(super) fn map_names(published: &[Published]) -> BTreeSet<MapName> {
+    let within_reach = published.iter().filter(|run| run.is_within_reach());
+    within_reach.map(MapName::of).collect()
 }
 
 /// Connections from elsewhere and the host's own are led alike. Packets to IPv6's loopback and link-local addresses never
 /// leave their link, so the agent's proxy serves those; whoever sends to the host's loopback from elsewhere is no client.
 pub(super) fn push_publish(text: &mut String, published: &[Published]) {
     text.push_str("\tchain published {\n");
-    let within_reach = published.iter().filter(|run| run.is_within_reach());
-    let names: BTreeSet<MapName> = within_reach.map(MapName::of).collect();
     // Sorted, so a named address comes before any address.
-    for name in names {
-        let family = if name.v6 { "ip6" } else { "ip" };
-        let protocol = word(name.protocol);
-        let address = if name.any_address {
-            String::new()
-        } else {
-            format!("{family} daddr . ")
-        };
-        let _ = writeln!(
-            text,
-            "\t\tdnat {family} to {address}{protocol} dport map @{name}"
-        );
+    for name in map_names(published) {
+        let _ = writeln!(text, "\t\t{}", name.rule());
     }
     text.push_str(
         "\t}\n\
@@ -78,7 +79,7 @@ pub(super) fn push_publish(text: &mut String, published: &[Published]) {
 
 /// Ordered so that maps with a named address come first.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-struct MapName {
+pub(super) struct MapName {
     any_address: bool,
     protocol: TransportProtocol,
     v6: bool,
@@ -96,7 +97,19 @@ impl MapName {
         }
     }
 
-    fn types(self) -> String {
+    /// Leads to what the map says.
+    pub(super) fn rule(self) -> String {
+        let family = if self.v6 { "ip6" } else { "ip" };
+        let protocol = word(self.protocol);
+        let address = if self.any_address {
+            String::new()
+        } else {
+            format!("{family} daddr . ")
+        };
+        format!("dnat {family} to {address}{protocol} dport map @{self}")
+    }
+
+    pub(super) fn types(self) -> String {
         let address = if self.v6 { "ipv6_addr" } else { "ipv4_addr" };
         let from = if self.any_address {
             String::new()

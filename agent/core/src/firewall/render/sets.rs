@@ -3,78 +3,109 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 
-use super::words::{family, push_block, quoted, word};
-use crate::firewall::drops::{Drops, FilterDrop};
+use super::words::{push_block, quoted, word};
+use crate::firewall::drops::{Count, Drops, FilterDrop};
 use crate::firewall::rules::{NetworkRules, Rules, Service};
 
-/// Sets instead of rules per network, so that a packet costs the same however many networks there are.
-pub(super) fn push_sets(text: &mut String, networks: &[&NetworkRules]) {
-    let links: BTreeSet<String> = networks.iter().map(|n| quoted(&n.host_link)).collect();
-    let same = links
+/// Sets instead of rules per network, so that a packet costs the same however many networks there are, and a network that comes
+/// or goes changes nothing but elements.
+pub(super) fn push_sets(text: &mut String, networks: &[&NetworkRules], drops: &Drops) {
+    let mut elements: BTreeMap<&str, BTreeSet<String>> = BTreeMap::new();
+    let all = networks
         .iter()
-        .map(|link| format!("{link} . {link}"))
-        .collect();
-    let guarded = networks.iter().filter(|network| network.anti_spoof);
-    let guarded = guarded.map(|n| quoted(&n.host_link)).collect();
-    push_block(text, "set host_links", "type ifname", &links);
-    push_block(text, "set same_network", "type ifname . ifname", &same);
-    push_block(text, "set guarded", "type ifname", &guarded);
-    for (version, family) in [("4", "ip"), ("6", "ip6")] {
-        let mut own = BTreeSet::new();
-        let mut routed = BTreeSet::new();
-        let mut masqueraded = BTreeSet::new();
-        for (network, subnet) in networks
-            .iter()
-            .flat_map(|network| network.subnets.iter().map(move |subnet| (network, subnet)))
-            .filter(|(_, subnet)| self::family(subnet.addr()) == family)
-        {
-            own.insert(format!("{subnet} . {}", quoted(&network.host_link)));
-            routed.insert(subnet.to_string());
-            if network.masquerade {
-                masqueraded.insert(subnet.to_string());
-            }
-        }
-        let gateways = networks.iter().flat_map(|network| {
-            let link = quoted(&network.host_link);
-            let own = network.gateways.iter();
-            let own = own.filter(move |gateway| self::family(**gateway) == family);
-            own.map(move |gateway| format!("{link} : {gateway}"))
-        });
-        let gateway_type = format!("type ifname : ipv{version}_addr");
-        push_block(
-            text,
-            &format!("map gateways{version}"),
-            &gateway_type,
-            &gateways.collect(),
-        );
-        let own_type = format!("type ipv{version}_addr . ifname; flags interval");
-        let subnet_type = format!("type ipv{version}_addr; flags interval; auto-merge");
-        push_block(text, &format!("set own{version}"), &own_type, &own);
-        push_block(text, &format!("set routed{version}"), &subnet_type, &routed);
-        push_block(
-            text,
-            &format!("set masqueraded{version}"),
-            &subnet_type,
-            &masqueraded,
-        );
+        .flat_map(|network| network_elements(network));
+    for (set, element) in all {
+        elements.entry(set).or_default().insert(element);
     }
-}
-
-/// One set per reason, whose elements count (see [`Drops`]).
-pub(super) fn push_drops(text: &mut String, networks: &[&NetworkRules], drops: &Drops) {
     for reason in FilterDrop::ALL {
         let counted = networks.iter().map(|network| {
             let count = drops.count(reason, &network.host_link);
-            let link = quoted(&network.host_link);
-            format!(
-                "{link} counter packets {} bytes {}",
-                count.packets, count.bytes
-            )
+            counting(&network.host_link, count)
         });
-        let head = format!("set {}", reason.set());
-        push_block(text, &head, "type ifname; counter", &counted.collect());
+        elements.insert(reason.set(), counted.collect());
+    }
+    for (head, set, types) in NETWORK_SETS {
+        let elements = elements.remove(set).unwrap_or_default();
+        push_block(text, &format!("{head} {set}"), types, &elements);
     }
 }
+
+/// What each set has of a network, those that count aside.
+pub(super) fn network_elements(network: &NetworkRules) -> Vec<(&'static str, String)> {
+    let link = quoted(&network.host_link);
+    let mut elements = vec![
+        ("host_links", link.clone()),
+        ("same_network", format!("{link} . {link}")),
+    ];
+    if network.anti_spoof {
+        elements.push(("guarded", link.clone()));
+    }
+    for gateway in &network.gateways {
+        let [gateways, ..] = address_sets(*gateway);
+        elements.push((gateways, format!("{link} : {gateway}")));
+    }
+    for subnet in &network.subnets {
+        let [_, own, routed, masqueraded] = address_sets(subnet.addr());
+        elements.push((own, format!("{subnet} . {link}")));
+        elements.push((routed, subnet.to_string()));
+        if network.masquerade {
+            elements.push((masqueraded, subnet.to_string()));
+        }
+    }
+    elements
+}
+
+/// An element of the sets whose elements count (see [`Drops`]).
+pub(super) fn counting(link: &str, count: Count) -> String {
+    let link = quoted(link);
+    let Count { packets, bytes } = count;
+    format!("{link} counter packets {packets} bytes {bytes}")
+}
+
+const fn address_sets(address: IpAddr) -> [&'static str; 4] {
+    match address {
+        IpAddr::V4(_) => ["gateways4", "own4", "routed4", "masqueraded4"],
+        IpAddr::V6(_) => ["gateways6", "own6", "routed6", "masqueraded6"],
+    }
+}
+
+/// In the order of the table: what it is, its name, what it holds.
+const NETWORK_SETS: [(&str, &str, &str); 16] = [
+    ("set", "host_links", "type ifname"),
+    ("set", "same_network", "type ifname . ifname"),
+    ("set", "guarded", "type ifname"),
+    ("map", "gateways4", "type ifname : ipv4_addr"),
+    ("set", "own4", "type ipv4_addr . ifname; flags interval"),
+    (
+        "set",
+        "routed4",
+        "type ipv4_addr; flags interval; auto-merge",
+    ),
+    (
+        "set",
+        "masqueraded4",
+        "type ipv4_addr; flags interval; auto-merge",
+    ),
+    ("map", "gateways6", "type ifname : ipv6_addr"),
+    ("set", "own6", "type ipv6_addr . ifname; flags interval"),
+    (
+        "set",
+        "routed6",
+        "type ipv6_addr; flags interval; auto-merge",
+    ),
+    (
+        "set",
+        "masqueraded6",
+        "type ipv6_addr; flags interval; auto-merge",
+    ),
+    ("set", FilterDrop::Source.set(), COUNTING),
+    ("set", FilterDrop::Loopback.set(), COUNTING),
+    ("set", FilterDrop::Underlay.set(), COUNTING),
+    ("set", FilterDrop::Invalid.set(), COUNTING),
+    ("set", FilterDrop::Isolation.set(), COUNTING),
+];
+
+const COUNTING: &str = "type ifname; counter";
 
 /// Where tunnels end, on whatever host, and what else hosts of a cluster trust each other with.
 pub(super) fn push_underlay(text: &mut String, rules: &Rules) {
