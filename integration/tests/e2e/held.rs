@@ -196,10 +196,10 @@ fn descriptors(host: &Host) -> BTreeMap<&'static str, usize> {
 }
 
 /// xorshift64, seeded by the clock, or by `SEED`.
-struct Random(u64);
+pub(crate) struct Random(u64);
 
 impl Random {
-    fn seeded() -> Self {
+    pub(crate) fn seeded() -> Self {
         let clock = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
         let given = std::env::var("SEED").ok();
         let seed: u64 = given.map_or(clock.subsec_nanos().into(), |seed| seed.parse().unwrap());
@@ -208,9 +208,18 @@ impl Random {
     }
 
     fn below(&mut self, limit: Duration) -> Duration {
+        limit.mul_f64((self.next() >> 11) as f64 / (1u64 << 53) as f64)
+    }
+
+    /// One of the first `count` numbers.
+    pub(crate) fn pick(&mut self, count: u64) -> u64 {
+        (self.next() >> 11) % count
+    }
+
+    fn next(&mut self) -> u64 {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
         self.0 ^= self.0 << 17;
-        limit.mul_f64((self.0 >> 11) as f64 / (1u64 << 53) as f64)
+        self.0
     }
 }

@@ -5,11 +5,15 @@ use std::fmt::Write as _;
 use std::fs;
 use std::time::{Duration, Instant};
 
+use agent_api::NetworkSummary;
+use serde_json::json;
+
 use crate::harness::{Endpoint, Host, Netns, eventually};
 use crate::packets::{PLAIN, contains, ethernet, receive};
 
 const ENDPOINTS: usize = 1100;
 const SAMPLE: usize = 100;
+const NETWORKS: usize = 130;
 
 /// A kernel bridge stops at 1,023.
 #[test]
@@ -61,6 +65,30 @@ fn eleven_hundred_endpoints_are_reachable_and_the_last_attach_as_fast_as_the_fir
         assert!(probe.netns.pings(other.ipv4()), "{}", other.detail.name);
     }
     assert!(probe.netns.pings("10.66.0.1"), "the gateway");
+}
+
+/// What all networks before cost again with each, as a table that is made anew would, shows in the agent's work and in that of
+/// the programs that it starts.
+#[test]
+fn the_hundredth_network_costs_what_the_first_did() {
+    let host = Host::start();
+    let mut worked = vec![host.agent_work()];
+    for number in 0..NETWORKS {
+        let subnet = format!("10.66.{number}.0/24");
+        let create = json!({ "name": format!("n{number}"), "subnets": [subnet] });
+        let _: NetworkSummary = host.api("POST", "/v1/networks", Some(&create)).ok();
+        worked.push(host.agent_work());
+    }
+    // The first few also cost what is made once for good.
+    let (first, last) = (
+        worked[30] - worked[5],
+        worked[NETWORKS] - worked[NETWORKS - 25],
+    );
+    println!("work for 25 networks: first {first:?}, last {last:?}");
+    assert!(
+        last <= first * 2,
+        "the work of making a network grew from {first:?} to {last:?}"
+    );
 }
 
 /// The kernel takes tens of milliseconds to remove a link. Nobody waits for all of them.

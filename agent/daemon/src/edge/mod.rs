@@ -48,12 +48,12 @@ pub(crate) struct EdgeHost {
 /// container is here too.
 pub(crate) type SharedZone = Arc<RwLock<Zone>>;
 
-/// What else the container of an endpoint is on.
+/// What the container of an endpoint is on.
 #[derive(Default)]
-pub(crate) struct Others {
-    /// The names of its other networks.
-    pub(crate) zones: Vec<SharedZone>,
-    /// Who knows the names of the world for one of those that is not internal.
+pub(crate) struct Beside {
+    /// The names of its networks, this one among them.
+    pub(crate) zones: Arc<[SharedZone]>,
+    /// Who knows the names of the world for another one that is not internal.
     pub(crate) way_out: Option<Arc<Upstream>>,
 }
 
@@ -158,8 +158,8 @@ impl EdgeHandle {
 
     /// Says which other networks the container of endpoint `key` is on: it may know their names, and may ask the world
     /// if one of them may.
-    pub(crate) fn set_others(&self, key: &str, others: Others) {
-        self.names.set_others(key, others);
+    pub(crate) fn set_beside(&self, key: &str, beside: Beside) {
+        self.names.set_beside(key, beside);
     }
 
     /// What the forwarder did so far; `None` when there is none any more.

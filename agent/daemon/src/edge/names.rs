@@ -26,7 +26,7 @@ use dns_io::{Protocol, ServerAddress, Upstream};
 use switch_core::PortId;
 use tokio::runtime::Handle;
 
-use super::{Others, SharedZone};
+use super::{Beside, SharedZone};
 
 /// What an edge needs to know of its network's names.
 pub(crate) struct NamesSettings {
@@ -65,7 +65,7 @@ struct Views {
 struct Client {
     name: String,
     /// What else its container is on.
-    others: Others,
+    beside: Beside,
     /// Where it has name servers of its own.
     own_upstream: Option<Arc<Upstream>>,
 }
@@ -119,14 +119,14 @@ impl Names {
     ) -> Result<(), InsertNames> {
         let mut client = Client {
             name: names.name.clone(),
-            others: Others::default(),
+            beside: Beside::default(),
             // Before any lock: it may read certificates.
             own_upstream: self.own_upstream(dns),
         };
         write(&self.zone).insert(key, names)?;
         let mut views = write(&self.views);
         if let Some(before) = views.remove(key) {
-            client.others = before.others;
+            client.beside = before.beside;
         }
         if let Some(port) = port {
             views.ports.insert(key.to_owned(), port);
@@ -155,12 +155,12 @@ impl Names {
         write(&self.views).hidden = hidden;
     }
 
-    pub(super) fn set_others(&self, key: &str, others: Others) {
+    pub(super) fn set_beside(&self, key: &str, beside: Beside) {
         let mut views = write(&self.views);
         let Views { clients, ports, .. } = &mut *views;
         let port = ports.get(key);
         if let Some(client) = port.and_then(|port| clients.get_mut(port)) {
-            client.others = others;
+            client.beside = beside;
         }
     }
 
@@ -219,15 +219,17 @@ impl Names {
 
     fn answer(&self, client: Option<&Client>, carrier: Carrier, message: &[u8]) -> Answer {
         let zone = read(&self.zone);
-        let others = client.map(|client| &client.others);
-        let Some(others) = others.filter(|others| !others.zones.is_empty()) else {
+        let beside = client.map(|client| &client.beside);
+        let zones = beside.into_iter().flat_map(|beside| beside.zones.iter());
+        let others = zones.filter(|other| !Arc::ptr_eq(other, &self.zone));
+        let others: Vec<_> = others.map(|zone| read(zone)).collect();
+        if others.is_empty() {
             return answer(&zone, message, carrier, self.policy);
-        };
-        let policy = match others.way_out {
+        }
+        let policy = match beside.and_then(|beside| beside.way_out.as_ref()) {
             Some(_) => Policy::Forward,
             None => self.policy,
         };
-        let others: Vec<_> = others.zones.iter().map(|zone| read(zone)).collect();
         let others: Vec<&Zone> = others.iter().map(|zone| &**zone).collect();
         answer_among(&zone, &others, message, carrier, policy)
     }
@@ -236,7 +238,7 @@ impl Names {
     fn upstream_for<'v>(&'v self, client: Option<&'v Client>) -> &'v Arc<Upstream> {
         let way_out = client
             .filter(|_| self.policy == Policy::Internal)
-            .and_then(|client| client.others.way_out.as_ref());
+            .and_then(|client| client.beside.way_out.as_ref());
         let own = client.and_then(|client| client.own_upstream.as_ref());
         own.or(way_out).unwrap_or(&self.upstream)
     }

@@ -24,12 +24,13 @@ impl Endpoints {
     /// Makes published ports lead to where their sandbox is by now. In its owner's turn, before its former addresses can be
     /// somebody else's.
     pub(super) fn lead_ports(&self, owner: &Owner) {
+        let targets = self.targets(owner);
         if let Owner::Container(id) = owner {
-            return self.publishing.follow(id, self.targets(owner));
+            return self.publishing.follow(id, targets);
         }
         for (_, attached) in self.of(owner) {
             let id = &attached.record.id;
-            self.publishing.follow(id, self.targets(owner));
+            self.publishing.follow(id, targets.clone());
         }
     }
 

@@ -1,31 +1,35 @@
 //! Which names a sandbox knows that is on several networks.
 
+use std::sync::Arc;
+
 use agent_core::record::Owner;
 
 use super::Endpoints;
-use crate::edge::Others;
+use crate::edge::Beside;
 
 impl Endpoints {
     /// A sandbox knows the names of every network that it is on, whichever of their forwarders it asks, and those of the
     /// world if one of the networks is not internal. To be called when one of its endpoints came or went, in its turn.
     pub(crate) fn share_zones(&self, owner: &Owner) {
         let endpoints = self.of(owner);
-        for (place, attached) in &endpoints {
-            let Some(segment) = &place.segment else {
-                continue;
+        let segments = endpoints.iter().filter_map(|(place, attached)| {
+            let segment = place.segment.as_ref()?;
+            Some((&place.record, segment, &attached.record.id))
+        });
+        let zones: Arc<[_]> = segments
+            .clone()
+            .map(|(_, segment, _)| segment.edge.zone())
+            .collect();
+        let outward = segments.clone().filter(|(record, ..)| !record.internal);
+        // Whichever network it is, one of two is another.
+        let outward: Vec<_> = outward.take(2).collect();
+        for (record, segment, endpoint) in segments {
+            let mut others = outward.iter().filter(|(other, ..)| other.id != record.id);
+            let beside = Beside {
+                zones: Arc::clone(&zones),
+                way_out: others.next().map(|(_, other, _)| other.edge.upstream()),
             };
-            let others = || {
-                let others = endpoints
-                    .iter()
-                    .filter(|(other, _)| other.record.id != place.record.id);
-                others.filter_map(|(other, _)| Some((&other.record, other.segment.as_ref()?)))
-            };
-            let outward = others().find(|(record, _)| !record.internal);
-            let others = Others {
-                zones: others().map(|(_, segment)| segment.edge.zone()).collect(),
-                way_out: outward.map(|(_, segment)| segment.edge.upstream()),
-            };
-            segment.edge.set_others(&attached.record.id, others);
+            segment.edge.set_beside(endpoint, beside);
         }
     }
 }

@@ -36,19 +36,22 @@ fn tell(places: &[Place]) {
         .map(|subnet| (subnet.net.network(), subnet.net.prefix_len()))
         .collect();
     let private = Arc::new(PrivateNames::new(networks, subnets));
+    let public = public_zones(places);
     for place in places {
         if let Some(segment) = &place.segment {
-            let hidden = public_zones(places, &segment.edge.zone());
+            let own = segment.edge.zone();
+            let others = public.iter().filter(|zone| !Arc::ptr_eq(zone, &own));
+            let hidden = others.map(Arc::clone).collect();
             segment.edge.set_private(Arc::clone(&private), hidden);
         }
     }
 }
 
-/// The zones of the other networks that are called like public domains.
-fn public_zones(places: &[Place], own: &SharedZone) -> Vec<SharedZone> {
+/// The zones of networks that are called like public domains: each hides those of the others.
+fn public_zones(places: &[Place]) -> Vec<SharedZone> {
     let public = places
         .iter()
         .filter(|place| PrivateNames::is_public(&place.record.name));
     let zones = public.filter_map(|place| Some(place.segment.as_ref()?.edge.zone()));
-    zones.filter(|zone| !Arc::ptr_eq(zone, own)).collect()
+    zones.collect()
 }

@@ -231,13 +231,23 @@ impl Host {
 
     /// User and system time of all the agent's threads so far (proc(5), `stat`).
     pub(crate) fn agent_processor_time(&self) -> Duration {
+        self.processor_time(2)
+    }
+
+    /// The same with that of the programs which it has started, and which have ended.
+    pub(crate) fn agent_work(&self) -> Duration {
+        self.processor_time(4)
+    }
+
+    /// The sum of so many fields of proc_pid_stat(5) from `utime` on.
+    fn processor_time(&self, fields: usize) -> Duration {
         let pid = self.agent_pid().as_raw_nonzero();
         let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
         let after_name = stat.rsplit(')').next().unwrap();
         let ticks: u64 = after_name
             .split_whitespace()
             .skip(11)
-            .take(2)
+            .take(fields)
             .map(|field| field.parse::<u64>().unwrap())
             .sum();
         Duration::from_millis(ticks * 1000 / clock_ticks_per_second())

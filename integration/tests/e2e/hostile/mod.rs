@@ -3,6 +3,7 @@
 
 mod container;
 mod filter;
+mod filter_changes;
 mod guard;
 mod loops;
 mod macs;
