@@ -212,8 +212,8 @@ impl Random {
     }
 
     /// One of the first `count` numbers.
-    pub(crate) fn pick(&mut self, count: u64) -> u64 {
-        (self.next() >> 11) % count
+    pub(crate) fn pick(&mut self, count: usize) -> usize {
+        usize::try_from(self.next() >> 11).unwrap() % count
     }
 
     fn next(&mut self) -> u64 {

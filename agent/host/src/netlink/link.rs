@@ -221,6 +221,7 @@ fn listed(message: &[u8]) -> Option<LinkEntry> {
         tx_queue_length: number_of(libc::IFLA_TXQLEN).unwrap_or_default(),
         up: number(24)? & UP_FLAG != 0,
         kind: info.and_then(text),
+        alias: value(libc::IFLA_IFALIAS).and_then(text),
     })
 }
 
@@ -299,6 +300,7 @@ mod tests {
                 (libc::IFLA_ADDRESS, &[2, 0, 0, 0, 0, 1]),
                 (libc::IFLA_MTU, &1400_u32.to_ne_bytes()),
                 (libc::IFLA_LINKINFO, &info),
+                (libc::IFLA_IFALIAS, b"mine\0"),
             ],
         );
         let expected = LinkEntry {
@@ -309,6 +311,7 @@ mod tests {
             tx_queue_length: 0,
             up: true,
             kind: Some("tun".into()),
+            alias: Some("mine".into()),
         };
         assert_eq!(listed(&bytes), Some(expected));
         assert_eq!(listed(&message(libc::RTM_NEWADDR, &[])), None);

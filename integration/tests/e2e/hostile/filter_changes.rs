@@ -16,7 +16,7 @@ fn a_table_that_was_changed_bit_by_bit_is_as_one_made_at_once() {
     let host = Host::start();
     let mut random = Random::seeded();
     let sandbox = Netns::new("e");
-    let mut endpoints: BTreeMap<u64, Option<String>> = BTreeMap::new();
+    let mut endpoints: BTreeMap<usize, Option<String>> = BTreeMap::new();
     for step in 0..STEPS {
         let number = random.pick(10);
         match endpoints.get(&number).cloned() {
@@ -58,7 +58,7 @@ fn removed(host: &Host, path: &str) {
     assert!(reply.status < 300, "{path}: {reply:?}");
 }
 
-fn create(host: &Host, number: u64, random: &mut Random) {
+fn create(host: &Host, number: usize, random: &mut Random) {
     let create = json!({
         "name": format!("n{number}"),
         "subnets": [format!("10.66.{number}.0/24")],
@@ -69,10 +69,10 @@ fn create(host: &Host, number: u64, random: &mut Random) {
 }
 
 /// Some of this may lead nowhere, as on a network without a way out.
-fn publish(host: &Host, sandbox: &Netns, number: u64, random: &mut Random) -> String {
+fn publish(host: &Host, sandbox: &Netns, number: usize, random: &mut Random) -> String {
     let (port, ports) = (20_000 + 10 * number, 1 + 2 * random.pick(2));
-    let protocol = ["tcp", "udp"][random.pick(2) as usize];
-    let host_ip = [None, Some(HOST_IP), Some(Ipv4Addr::LOCALHOST)][random.pick(3) as usize];
+    let protocol = ["tcp", "udp"][random.pick(2)];
+    let host_ip = [None, Some(HOST_IP), Some(Ipv4Addr::LOCALHOST)][random.pick(3)];
     let container_port = port + random.pick(2);
     let publish: Vec<_> = (0..ports)
         .map(|at| json!({"host_ip": host_ip, "host_port": port + at, "container_port": container_port + at, "protocol": protocol}))
@@ -120,5 +120,5 @@ fn table(host: &Host) -> BTreeMap<String, Vec<String>> {
     table
 }
 
-const STEPS: u64 = 40;
+const STEPS: usize = 40;
 const STEP: Duration = Duration::from_secs(10);
