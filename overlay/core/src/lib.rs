@@ -17,6 +17,7 @@ mod peer;
 mod piece;
 mod pieces;
 mod quic_frame;
+mod quic_packet;
 mod reassemble;
 mod rebuild;
 mod record;
@@ -38,6 +39,7 @@ pub use peer::{
 };
 pub use pieces::{CutFrame, Datagrams, FrameIds, Parts};
 pub use quic_frame::{DatagramHeader, FrameId, ParseDatagram, PieceGso};
+pub use quic_packet::Destination;
 pub use reassemble::{Pushed, ReassembleConfig, ReassembleCounts, Reassembler, Rebuilt};
 pub use record::{Epoch, Record, RecordFlags, Sequence, Withdrawal};
 pub use run::Run;

@@ -28,6 +28,7 @@
 //!   The limit is three times what the last successful dial took, and at least [`Timing::dial_min`]. Before the first success
 //!   it doubles with each dial, for hosts that are far away.
 //! - A host whose certificate is void ([`Peer::revoke`]) is left alone until [`Peer::redial`].
+//! - One run of a host takes the place of another without a break ([`succession`]).
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -37,6 +38,7 @@ use switch_core::Time;
 use crate::{DatagramHeader, Epoch, HostId};
 use message::{Message, Outgoing};
 use patience::{Patience, Random};
+use succession::Rank;
 
 pub use config::{Capabilities, Hello, PeerConfig, Role, Timing};
 
@@ -53,6 +55,10 @@ pub struct Peer {
     up_since: Time,
     /// Whether the remote's hello came on this connection.
     heard_hello: bool,
+    /// Another run of this host is still there.
+    stands_by: bool,
+    /// Of the connection that counts; it means something while that is up.
+    rank: Rank,
     backoff: Duration,
     patience: Patience,
     random: Random,
@@ -66,6 +72,8 @@ pub enum PeerState {
     /// Until it is time to dial, or the remote dials.
     Waiting,
     Dialing,
+    /// Connected by one that stands by.
+    Standby,
     /// Connected, without the remote's hello.
     Greeting,
     Up,
@@ -133,6 +141,8 @@ impl Peer {
             last_heard: now,
             up_since: now,
             heard_hello: false,
+            stands_by: false,
+            rank: Rank::default(),
             backoff: config.timing.backoff_min,
             patience: Patience::new(config.timing),
             random: Random::new(config.seed),
@@ -160,14 +170,19 @@ impl Peer {
             return;
         }
         self.go_down();
-        if self.state == PeerState::Dialing {
+        let is_dialed = self.state == PeerState::Dialing;
+        if is_dialed {
             self.patience.connected(now);
         }
-        self.state = PeerState::Greeting;
+        self.rank.by_turn = !is_dialed || self.config.role == Role::Dials;
         self.heard_hello = false;
         self.last_heard = now;
-        self.deadline = Some(now + self.config.timing.hello);
-        self.send_hello(now);
+        if self.stands_by {
+            self.state = PeerState::Standby;
+            self.deadline = None;
+        } else {
+            self.greet(now);
+        }
     }
 
     /// The connection is gone, or could not be opened. Not for connections that were to be closed or replaced.
@@ -178,7 +193,7 @@ impl Peer {
         let has_lasted = self.is_up() && self.up_since + self.config.timing.dead <= now;
         self.go_down();
         self.wait(now);
-        if has_lasted && self.config.role == Role::Dials {
+        if has_lasted && self.dials() {
             self.deadline = Some(now);
         }
     }
@@ -191,7 +206,7 @@ impl Peer {
         self.state = PeerState::Waiting;
         self.backoff = self.config.timing.backoff_min;
         self.patience = Patience::new(self.config.timing);
-        self.deadline = (self.config.role == Role::Dials).then_some(now);
+        self.deadline = self.dials().then_some(now);
     }
 
     /// The remote's certificate was revoked or has expired.
@@ -215,7 +230,11 @@ impl Peer {
             self.counts.malformed += 1;
             return;
         };
-        if !matches!(self.state, PeerState::Greeting | PeerState::Up) {
+        let is_connected = matches!(
+            self.state,
+            PeerState::Standby | PeerState::Greeting | PeerState::Up
+        );
+        if !is_connected {
             return;
         }
         self.last_heard = now;
@@ -277,18 +296,17 @@ impl Peer {
             self.close(now, Close::WrongHost(hello.host.clone()));
             return;
         }
-        let ours = &self.config.hello;
-        let version = hello.versions.1.min(ours.versions.1);
-        if version < hello.versions.0.max(ours.versions.0) {
+        let Some(version) = self.version(hello) else {
             self.close(now, Close::NoCommonVersion(hello.versions));
             return;
-        }
-        let capabilities = hello.capabilities.common(ours.capabilities);
+        };
+        let capabilities = hello.capabilities.common(self.config.hello.capabilities);
         self.heard_hello = true;
+        self.rank.epoch = hello.epoch;
         if !heard {
             self.send_hello(now);
         }
-        if self.state == PeerState::Greeting {
+        if !self.is_up() {
             self.state = PeerState::Up;
             self.up_since = now;
             self.backoff = self.config.timing.backoff_min;
@@ -301,6 +319,13 @@ impl Peer {
             self.deadline = Some(now + self.config.timing.dead);
             self.next_send = Some(now + self.config.timing.keepalive);
         }
+    }
+
+    /// The highest that both speak.
+    fn version(&self, hello: &Hello) -> Option<u8> {
+        let ours = self.config.hello.versions;
+        let version = hello.versions.1.min(ours.1);
+        (version >= hello.versions.0.max(ours.0)).then_some(version)
     }
 
     fn handle_deadline(&mut self, now: Time) {
@@ -319,7 +344,7 @@ impl Peer {
                     self.deadline = Some(dead);
                 }
             }
-            PeerState::Revoked => self.deadline = None,
+            PeerState::Standby | PeerState::Revoked => self.deadline = None,
         }
     }
 
@@ -353,11 +378,21 @@ impl Peer {
     fn wait(&mut self, now: Time) {
         self.state = PeerState::Waiting;
         self.deadline = None;
-        if self.config.role == Role::Dials {
+        if self.dials() {
             let half = self.backoff / 2;
             self.deadline = Some(now + half + self.random.below(self.backoff - half));
             self.backoff = (self.backoff * 2).min(self.config.timing.backoff_max);
         }
+    }
+
+    fn dials(&self) -> bool {
+        self.stands_by || self.config.role == Role::Dials
+    }
+
+    fn greet(&mut self, now: Time) {
+        self.state = PeerState::Greeting;
+        self.deadline = Some(now + self.config.timing.hello);
+        self.send_hello(now);
     }
 
     fn send_hello(&mut self, now: Time) {
@@ -385,5 +420,6 @@ const TRANSMITS_MAX: usize = 4;
 mod config;
 mod message;
 mod patience;
+mod succession;
 #[cfg(test)]
 mod tests;

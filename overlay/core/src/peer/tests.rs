@@ -313,3 +313,200 @@ fn what_is_no_message_is_counted() {
     }
     assert_eq!(peer.counts().malformed, 3);
 }
+
+/// One end of several connections, each by its number, as the engine of a tunnel drives it.
+struct Run {
+    peer: Peer,
+    /// The connection that counts, and what else is open.
+    link: Option<usize>,
+    rival: Option<usize>,
+    elder: Option<usize>,
+}
+
+impl Run {
+    fn new(local: &str, remote: &str, epoch: u64, stands_by: bool) -> Self {
+        let mut config = config(local, remote);
+        config.hello.epoch = Epoch(epoch);
+        let peer = match stands_by {
+            true => Peer::standing_by(config, at(0)),
+            false => Peer::new(config, at(0)),
+        };
+        Self {
+            peer,
+            link: None,
+            rival: None,
+            elder: None,
+        }
+    }
+
+    /// Dials, and is connected at once.
+    fn dials(&mut self, number: usize) {
+        self.peer.handle_timeout(at(0));
+        assert_eq!(events(&mut self.peer), [PeerEvent::Dial]);
+        self.link = Some(number);
+        self.peer.handle_connected(at(0), self.remote().as_str());
+    }
+
+    fn is_dialed(&mut self, number: usize) {
+        if self.peer.has_rivals() {
+            self.rival = Some(number);
+        } else {
+            self.link = Some(number);
+            self.peer.handle_connected(at(0), self.remote().as_str());
+        }
+    }
+
+    fn remote(&self) -> HostId {
+        self.peer.config.remote.clone()
+    }
+
+    /// What it says now, and over which connection.
+    fn says(&mut self) -> Vec<(usize, Vec<u8>)> {
+        let said = std::iter::from_fn(|| self.peer.poll_transmit());
+        said.map(|datagram| (self.link.unwrap(), datagram))
+            .collect()
+    }
+
+    /// `by_turn`: of the connection.
+    fn hears(&mut self, number: usize, datagram: &[u8], by_turn: bool) {
+        let (_, message) = DatagramHeader::parse(datagram).unwrap();
+        let was_up = self.peer.is_up();
+        if self.link == Some(number) {
+            self.peer.handle_input(at(1), message);
+        } else if self.peer.handle_rival(at(1), message, by_turn) {
+            let before = self.link.replace(number);
+            self.rival = self.rival.filter(|rival| *rival != number);
+            self.elder = self.elder.filter(|elder| *elder != number);
+            match was_up {
+                true => self.elder = before,
+                false => self.rival = before,
+            }
+        }
+    }
+}
+
+/// Lets both talk until they have nothing more to say. Even numbers are dialed by turn.
+fn talk(one: &mut Run, other: &mut Run) {
+    for _ in 0..8 {
+        let (from_one, from_other) = (one.says(), other.says());
+        for (number, datagram) in from_one {
+            other.hears(number, &datagram, number % 2 == 0);
+        }
+        for (number, datagram) in from_other {
+            one.hears(number, &datagram, number % 2 == 0);
+        }
+    }
+    assert!(one.says().is_empty() && other.says().is_empty());
+}
+
+#[test]
+fn another_run_takes_the_place_of_one_that_is_up_and_nothing_is_down() {
+    // Both the one whose turn it is to dial, and the other.
+    for [new, stays] in [["a", "b"], ["b", "a"]] {
+        let (mut old, mut peer) = (
+            Run::new(new, stays, 1, false),
+            Run::new(stays, new, 1, false),
+        );
+        match new {
+            "a" => (old.dials(0), peer.is_dialed(0)),
+            _ => (peer.dials(0), old.is_dialed(0)),
+        };
+        talk(&mut old, &mut peer);
+        assert!(old.peer.is_up() && peer.peer.is_up());
+        let number = if new == "a" { 2 } else { 1 };
+        let mut new = Run::new(new, stays, 2, true);
+        new.dials(number);
+        peer.is_dialed(number);
+        talk(&mut new, &mut peer);
+        assert_eq!((peer.link, peer.rival), (Some(0), Some(number)));
+        assert_eq!(new.peer.state(), PeerState::Standby);
+        // So long as it wants.
+        new.peer.handle_timeout(at(60_000));
+        assert_eq!(new.peer.poll_timeout(), None);
+
+        events(&mut peer.peer);
+        new.peer.take_over(at(1));
+        talk(&mut new, &mut peer);
+        assert!(new.peer.is_up());
+        assert_eq!((peer.link, peer.elder), (Some(number), Some(0)));
+        assert!(!events(&mut peer.peer).contains(&PeerEvent::Down));
+        assert_eq!(peer.peer.counts().downs, 0);
+
+        // The old one cannot get it back, unless the new one is gone.
+        old.peer.send_hello(at(2));
+        talk(&mut old, &mut peer);
+        assert_eq!(peer.link, Some(number));
+        peer.peer.handle_return(at(3));
+        (peer.link, peer.elder) = (Some(0), Some(number));
+        assert!(peer.peer.is_up());
+        old.peer.send_hello(at(3));
+        talk(&mut old, &mut peer);
+        assert_eq!(peer.link, Some(0));
+    }
+}
+
+#[test]
+fn two_new_runs_that_dial_each_other_agree_on_the_connection_of_whose_turn_it_is() {
+    // Who takes over first, and whether the hellos cross.
+    for order in [[0, 1].as_slice(), &[1, 0], &[2]] {
+        let (mut a, mut b) = (Run::new("a", "b", 5, true), Run::new("b", "a", 5, true));
+        a.dials(0);
+        b.dials(1);
+        b.is_dialed(0);
+        a.is_dialed(1);
+        talk(&mut a, &mut b);
+        for step in order {
+            if *step != 1 {
+                a.peer.take_over(at(1));
+            }
+            if *step != 0 {
+                b.peer.take_over(at(1));
+            }
+            talk(&mut a, &mut b);
+        }
+        assert!(a.peer.is_up() && b.peer.is_up(), "{order:?}");
+        assert_eq!(a.link, b.link, "{order:?}");
+        let [crossed, first] = [order == [2], order == [0, 1]];
+        if crossed || first {
+            assert_eq!(a.link, Some(0), "{order:?}");
+        }
+        assert_eq!(a.peer.counts().downs + b.peer.counts().downs, 0);
+    }
+}
+
+#[test]
+fn one_that_stood_by_dials_no_more_when_it_is_not_its_turn() {
+    let mut new = Peer::standing_by(config("b", "a"), at(0));
+    new.handle_timeout(at(0));
+    assert_eq!(events(&mut new), [PeerEvent::Dial]);
+    new.handle_disconnected(at(1));
+    assert!(new.poll_timeout().is_some(), "it tries again");
+    new.take_over(at(2));
+    assert_eq!(
+        (new.state(), new.poll_timeout()),
+        (PeerState::Waiting, None)
+    );
+}
+
+#[test]
+fn a_rival_counts_by_a_hello_of_its_host_alone() {
+    let mut pair = Pair::plain();
+    pair.run(10);
+    let peer = &mut pair.peers[1];
+    let hello = |name: &str, versions| {
+        let mut hello = Hello::new(host(name), Epoch(9));
+        hello.versions = versions;
+        let mut message = Vec::new();
+        Outgoing::Hello { heard: false }.write(&hello, &mut message);
+        message
+    };
+    for message in [hello("c", (1, 1)), hello("a", (7, 9)), vec![2], vec![]] {
+        assert!(!peer.handle_rival(at(20), &message, true), "{message:?}");
+    }
+    assert!(peer.is_up());
+    peer.revoke();
+    assert!(!peer.handle_rival(at(20), &hello("a", (1, 1)), true));
+    peer.redial(at(20));
+    assert!(peer.handle_rival(at(20), &hello("a", (1, 1)), true));
+    assert!(peer.is_up());
+}
