@@ -68,12 +68,21 @@ impl Agent {
     /// Acts no more, for another agent that takes its place; forwarding goes on. Its records are that one's when this returns.
     pub(crate) fn rest(&self) {
         self.finish();
+        self.sharing.tunnels.make_way();
         self.ground.journal.rest();
+    }
+
+    /// Another agent forwards: sends what was read, takes in what is still on its way to this one, and reads nothing any more.
+    pub(crate) fn leave(&self) {
+        self.ground.switch.stop_reading_all_but_trunks();
+        self.sharing.tunnels.leave();
+        self.ground.switch.stop_reading();
     }
 
     /// Acts again: nobody took its place.
     pub(crate) fn resume(&self) {
         self.ground.journal.resume();
+        self.sharing.tunnels.go_on();
         self.containers.let_start();
     }
 

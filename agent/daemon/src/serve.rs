@@ -199,7 +199,7 @@ where
 
 /// Another agent forwards: nothing is to be taken down, and nothing that was read may be lost.
 async fn leave(agent: Arc<Agent>) -> Result<(), Failure> {
-    tokio::task::spawn_blocking(move || agent.ground.switch.stop_reading())
+    tokio::task::spawn_blocking(move || agent.leave())
         .await
         .map_err(io::Error::other)?;
     tracing::info!("another agent has taken over");

@@ -146,11 +146,20 @@ impl Agent {
             endpoints: journal.list(ENDPOINTS)?,
         };
         self.filter.expect(&desired);
+        let follows = self.ground.held.follows();
         for action in raise(&desired) {
+            // Another agent goes on until this one reads, and this one reads when it can send to the other hosts.
+            if action == Action::Listen && follows {
+                self.raise_tunnels();
+                self.sharing.tunnels.take_over();
+            }
             self.carry_out(action)?;
         }
         self.ground.held.take_over();
-        self.sharing.resume(|member| self.follower.raise(member));
+        match follows {
+            true => self.sharing.tunnels.are_alone(),
+            false => self.raise_tunnels(),
+        }
         self.networks.watch_filter();
         let found = self.look(&desired);
         let damage = journal.damage();
@@ -173,6 +182,11 @@ impl Agent {
         self.filter.expect_no_more();
         self.networks.share_private_names();
         Ok(())
+    }
+
+    fn raise_tunnels(&self) {
+        self.sharing.resume(|member| self.follower.raise(member));
+        self.sharing.tunnels.listen();
     }
 
     /// What there is of what is on record.

@@ -57,6 +57,24 @@ impl Intake {
         &mut self.trains[train][..self.metas[train].len]
     }
 
+    /// Replaces the trains by what `receive` fills buffers with, one by one, until it fails.
+    pub(crate) fn take(
+        &mut self,
+        mut receive: impl FnMut(&mut [u8]) -> io::Result<RecvMeta>,
+    ) -> io::Result<()> {
+        self.received = 0;
+        for (train, meta) in self.trains.iter_mut().zip(&mut self.metas) {
+            match receive(train) {
+                Ok(received) => *meta = received,
+                Err(error) if self.received == 0 => return Err(error),
+                Err(_) => break,
+            }
+            self.received += 1;
+        }
+        self.is_drained = self.received < TRAINS;
+        Ok(())
+    }
+
     /// Replaces the trains by what the socket has.
     pub(crate) fn receive(&mut self, socket: &TunnelSocket) -> io::Result<()> {
         self.received = 0;

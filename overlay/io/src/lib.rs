@@ -11,8 +11,8 @@ mod tunnel;
 mod vxlan;
 
 pub use quic::{
-    Credentials, PathView, PeerView, QuicConfig, QuicCounts, QuicEvent, QuicPort, QuicTrunk,
-    QuicTunnel, RebindQuic, StartQuic, UseCredentials,
+    Credentials, Heritage, Mark, PathView, PeerView, QuicConfig, QuicCounts, QuicEvent, QuicPort,
+    QuicTrunk, QuicTunnel, RebindQuic, StartQuic, UseCredentials,
 };
 pub use tunnel::{AddTunnelPort, TunnelPort, TunnelTrunk};
 pub use vxlan::{

@@ -147,7 +147,7 @@ impl AsFd for TunnelSocket {
 }
 
 /// Some milliseconds at 10 Gbit/s: wireguard-go doubled its rate with buffers of this size.
-const BUFFER_LEN: usize = 7 << 20;
+pub(crate) const BUFFER_LEN: usize = 7 << 20;
 
 /// Longest payload of one send: an IPv4 packet's, whatever the family.
 pub(crate) const SEND_LEN_MAX: usize = 65_535 - 20 - 8;

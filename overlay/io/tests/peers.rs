@@ -1,111 +1,11 @@
 //! Who may talk to whom over QUIC, and what becomes of those who may not. On loopback; needs no root.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
-use std::net::SocketAddr;
-use std::os::fd::OwnedFd;
-use std::sync::mpsc::Receiver;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use overlay_io::{Credentials, QuicEvent, QuicTunnel};
-use overlay_lab::{Authority, Network, eventually, host, quic_config, vni};
-use switch_core::PortId;
-use switch_io::{ChannelEnd, EngineChoice};
-
-/// A host with one network and one station in it.
-struct Host {
-    tunnel: QuicTunnel,
-    events: Receiver<QuicEvent>,
-    network: Network,
-    station: ChannelEnd,
-}
-
-const LOCALHOST: &str = "127.0.0.1:0";
-
-impl Host {
-    fn new(name: &str, credentials: Credentials) -> Self {
-        Self::at(name, LOCALHOST.parse().unwrap(), credentials)
-    }
-
-    fn at(name: &str, local: SocketAddr, credentials: Credentials) -> Self {
-        Self::again(name, (local, None), credentials)
-    }
-
-    fn again(
-        name: &str,
-        (local, kept): (SocketAddr, Option<OwnedFd>),
-        credentials: Credentials,
-    ) -> Self {
-        let mut network = Network::new(EngineChoice::Auto, 1500);
-        let config = quic_config(name, local, credentials);
-        let (tunnel, trunk) = QuicTunnel::start_again(config, kept).unwrap();
-        network.trunk(trunk);
-        let (_, station) = network.station();
-        Self {
-            events: tunnel.events(),
-            tunnel,
-            network,
-            station,
-        }
-    }
-
-    fn address(&self) -> SocketAddr {
-        self.tunnel.local_address()
-    }
-
-    fn port(&self, network: u32, remote: &str) -> PortId {
-        let port = self.tunnel.port(vni(network), &host(remote), 1500).unwrap();
-        self.network.tunnel(port)
-    }
-
-    fn wait_for(&self, is_it: impl Fn(&QuicEvent) -> bool) -> Duration {
-        let start = Instant::now();
-        loop {
-            let event = self.events.recv_timeout(Duration::from_secs(5)).unwrap();
-            if is_it(&event) {
-                return start.elapsed();
-            }
-        }
-    }
-
-    fn wait_up(&self, remote: &str) -> Duration {
-        self.wait_for(
-            |event| matches!(event, QuicEvent::PeerUp { host, .. } if host.as_str() == remote),
-        )
-    }
-
-    fn wait_down(&self, remote: &str) -> Duration {
-        self.wait_for(
-            |event| matches!(event, QuicEvent::PeerDown { host } if host.as_str() == remote),
-        )
-    }
-}
-
-/// `alpha`, which dials, and `beta`.
-fn pair(authority: &Authority) -> [Host; 2] {
-    let hosts = ["alpha", "beta"].map(|name| Host::new(name, authority.host(name, |_| {})));
-    meet(&hosts[0], &hosts[1]);
-    hosts
-}
-
-fn meet(alpha: &Host, beta: &Host) {
-    beta.tunnel.connect(&host("alpha"), alpha.address());
-    alpha.tunnel.connect(&host("beta"), beta.address());
-}
-
-fn frame(payload: &[u8]) -> Vec<u8> {
-    let mut frame = vec![
-        0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 2, 0, 0, 0, 0, 1, 0x88, 0xb5,
-    ];
-    frame.extend(payload);
-    frame
-}
-
-fn crosses(from: &Host, to: &Host, payload: &[u8]) {
-    let sent = frame(payload);
-    assert!(from.station.send(&sent));
-    let received = to.station.recv_timeout(Duration::from_secs(5)).unwrap();
-    assert!(received.frame() == sent, "the frame changed");
-}
+use overlay_io::{Credentials, QuicEvent};
+use overlay_lab::loopback::{Host, LOCALHOST, crosses, frame, meet, pair};
+use overlay_lab::{Authority, eventually, host};
 
 /// A pair made of these credentials, after several tries to connect were refused.
 fn is_refused(alpha: Credentials, beta: Credentials) -> [Host; 2] {

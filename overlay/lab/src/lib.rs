@@ -6,6 +6,7 @@
 )]
 
 mod authority;
+pub mod loopback;
 pub mod quic_pair;
 mod traffic;
 

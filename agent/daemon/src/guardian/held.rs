@@ -23,7 +23,7 @@ pub(crate) struct Held {
     waiting: Mutex<BTreeMap<String, OwnedFd>>,
     /// By who waits for the guardian to let go of something.
     released: Mutex<Receiver<()>>,
-    /// Whether another agent still forwards, and by whom it is told that it does not any more.
+    /// Whether another agent still forwarded when this one began, and by whom it is told that it does not any more.
     follows: bool,
     alone: Mutex<Receiver<()>>,
     /// How the last agent ended, and how many did so far, in the guardian's words.
@@ -97,6 +97,11 @@ impl Held {
     /// Takes what the last agent had by that name.
     pub(crate) fn take(&self, name: &str) -> Option<OwnedFd> {
         lock(&self.waiting).remove(name)
+    }
+
+    /// Whether another agent still forwarded when this one began.
+    pub(crate) const fn follows(&self) -> bool {
+        self.follows
     }
 
     /// Whether the last agent had something by that name that nobody took yet.

@@ -6,9 +6,11 @@
 //! |---|---|
 //! | starts, reads its configuration, says that it could begin | acts and forwards |
 //! | | is told to rest: brings its acts to their end, lets go of its records; forwards |
-//! | gets the descriptors and the records; attaches every port, then reads them all | forwards |
-//! | forwards | is told to leave: sends what it has read, ends |
-//! | looks around, serves its API | |
+//! | gets the descriptors and the records; attaches every port | forwards |
+//! | connects to the other hosts, and has them send to it ([`crate::sharing::handover`]) | passes on what is for the new one |
+//! | reads every port | forwards |
+//! | forwards | is told to leave: sends what it has read; takes in what is still on its way to it; ends |
+//! | reads the tunnels' sockets, looks around, serves its API | |
 //!
 //! For a moment both read the same links, which harms nothing: each frame is read by one of them, and both send it the same way.
 //! Up to that moment whatever goes wrong ends the new one, and the old one goes on; from then on the new one is an agent like any

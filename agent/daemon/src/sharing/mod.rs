@@ -17,6 +17,7 @@
 pub(crate) mod claims;
 pub(crate) mod cluster;
 pub(crate) mod directory;
+pub(crate) mod handover;
 pub(crate) mod networks;
 pub(crate) mod quic;
 pub(crate) mod route;

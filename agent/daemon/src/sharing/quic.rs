@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::sync::{Arc, Weak};
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use agent_cluster::{
     ALIVE, AliveRecord, Identity, KEY_LOG, Member, UseCluster, certificate_end_s, now_s,
@@ -46,8 +46,7 @@ impl Sharing {
         let config = QuicConfig {
             local,
             host: host.clone(),
-            // Any number that grows from life to life.
-            epoch: Epoch(now_s()),
+            epoch: Epoch(now_ms()),
             credentials: credentials
                 .map_err(|error| StartTunnel::Credentials(error.to_string()))?,
             reset_key: member.reset_key()?,
@@ -145,6 +144,14 @@ fn quic_address_of(member: &Member, host: &HostId) -> Option<SocketAddr> {
         .world()
         .find::<AliveRecord>(&format!("{ALIVE}{host}"))?;
     Some(SocketAddr::new(alive.address, alive.quic_udp_port?))
+}
+
+/// A number that grows from one run to the next; two of them may begin in the same second.
+fn now_ms() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    since.map_or(0, |since| {
+        u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+    })
 }
 
 /// The hosts that are alive as far as is known.

@@ -18,6 +18,7 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use overlay_core::{HostId, VXLAN_UDP_PORT};
@@ -35,12 +36,14 @@ use crate::turns::Turns;
 
 /// The sockets, by local address.
 pub(crate) struct Tunnels {
-    ground: Arc<Ground>,
+    pub(super) ground: Arc<Ground>,
     vxlan: Mutex<BTreeMap<IpAddr, Arc<VxlanSocket>>>,
     turns: Turns<IpAddr>,
     /// What VXLAN needs to receive from packet rings; absent where it may not.
     nft: Option<PathBuf>,
     quic: Mutex<Option<QuicSocket>>,
+    /// Sockets of VXLAN are read: all tunnels are there of which datagrams may wait.
+    is_listening: AtomicBool,
 }
 
 struct QuicSocket {
@@ -48,9 +51,9 @@ struct QuicSocket {
     trunk: PortId,
 }
 
-struct VxlanSocket {
+pub(super) struct VxlanSocket {
     local: IpAddr,
-    tunnel: VxlanTunnel,
+    pub(super) tunnel: VxlanTunnel,
     trunk: PortId,
     ports: Mutex<BTreeMap<PortId, VxlanLink>>,
 }
@@ -97,7 +100,30 @@ impl Tunnels {
             vxlan: Mutex::default(),
             turns: Turns::default(),
             quic: Mutex::default(),
+            is_listening: AtomicBool::new(false),
         }
+    }
+
+    /// Reads the sockets of VXLAN from now on. At a start, when there is a port for each tunnel that was there before: what
+    /// waits at a socket finds its way then.
+    pub(crate) fn listen(&self) {
+        self.is_listening.store(true, Ordering::Release);
+        for socket in self.vxlan_sockets() {
+            self.listen_to(&socket);
+        }
+    }
+
+    fn listen_to(&self, socket: &VxlanSocket) {
+        if let Err(error) = self.ground.switch.listen(socket.trunk) {
+            let local = socket.local;
+            self.ground.warn(format!(
+                "nothing is received over VXLAN at {local}: {error}"
+            ));
+        }
+    }
+
+    pub(super) fn vxlan_sockets(&self) -> Vec<Arc<VxlanSocket>> {
+        lock(&self.vxlan).values().cloned().collect()
     }
 
     /// A port of `bridge` that leads to `remote`. Packets longer than the link of `local` carries are answered in the name of
@@ -116,6 +142,9 @@ impl Tunnels {
             None => {
                 let opened = Arc::new(self.open_socket(local)?);
                 lock(&self.vxlan).insert(local, Arc::clone(&opened));
+                if self.is_listening.load(Ordering::Acquire) {
+                    self.listen_to(&opened);
+                }
                 opened
             }
         };
@@ -162,7 +191,10 @@ impl Tunnels {
     ) -> Result<Arc<QuicTunnel>, OpenTunnel> {
         self.stop_quic();
         let kept = self.ground.held.take(&held_name(QUIC, config.local));
-        let (tunnel, trunk) = QuicTunnel::start_again(config, kept)?;
+        let (tunnel, trunk) = match (kept, self.heritage(config.local)) {
+            (Some(kept), Some(heritage)) => QuicTunnel::start_beside(config, kept, heritage),
+            (kept, _) => QuicTunnel::start_again(config, kept),
+        }?;
         self.hold(QUIC, tunnel.local_address(), tunnel.socket());
         // Before anything is read: they may be at the door.
         for (host, address) in peers {
@@ -239,8 +271,7 @@ impl Tunnels {
 
     /// Lets VXLAN carry what the links of the underlay carry now.
     pub(crate) fn refit(&self) {
-        let sockets: Vec<_> = lock(&self.vxlan).values().cloned().collect();
-        for socket in sockets {
+        for socket in self.vxlan_sockets() {
             let mtu = socket.mtu();
             for link in lock(&socket.ports).values() {
                 let carried = link.config.mtu.min(mtu);
@@ -271,7 +302,7 @@ impl Tunnels {
         Ok(VxlanSocket {
             local,
             tunnel,
-            trunk: self.ground.switch.add_trunk(Box::new(trunk))?,
+            trunk: self.ground.switch.attach_trunk(Box::new(trunk))?,
             ports: Mutex::default(),
         })
     }
@@ -320,7 +351,7 @@ impl VxlanSocket {
 }
 
 /// Without colons, which separate names where a service manager keeps them.
-fn held_name(kind: &str, local: SocketAddr) -> String {
+pub(super) fn held_name(kind: &str, local: SocketAddr) -> String {
     let address = local.ip().to_string().replace(':', "_");
     format!("{HELD}{kind}/{address}/{}", local.port())
 }

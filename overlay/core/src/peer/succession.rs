@@ -28,8 +28,8 @@ pub(super) struct Rank {
 }
 
 impl Peer {
-    /// The same as [`Self::new`], for one that begins while another run of this host is connected. It dials at once, and says nothing until
-    /// [`Self::take_over`].
+    /// The same as [`Self::new`], for one that begins while another run of this host is connected. It dials at once, and says
+    /// nothing until [`Self::take_over`].
     pub fn standing_by(config: PeerConfig, now: Time) -> Self {
         Self {
             stands_by: true,
@@ -84,5 +84,7 @@ impl Peer {
     pub fn handle_return(&mut self, now: Time) {
         self.rank = Rank::default();
         self.last_heard = now;
+        // If that is gone as well, the answer says so.
+        self.send_keepalive(now);
     }
 }

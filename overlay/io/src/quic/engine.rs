@@ -7,22 +7,24 @@
 //! There is no thread and no queue of its own: a worker that writes a port sends on the spot, and the worker that reads the
 //! trunk receives. An asynchronous runtime would cost a factor of two.
 //!
-//! A peer has at most one connection that counts. A later one that proves the same name takes its place; others are closed.
+//! A peer has at most one connection that counts. A later one that proves the same name takes its place; while another run of the
+//! peer takes over there are two ([`super::succession`]), and frames come over both.
 
 use std::io;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::{Bytes, BytesMut};
 use foldhash::{HashMap, HashMapExt};
-use overlay_core::{FrameIds, Hello, HostId, Peer, Reassembler, Role, Timing};
-use quinn_proto::{Connection, ConnectionHandle, Endpoint, Event, ServerConfig, VarInt};
-use switch_core::Time;
+use overlay_core::{Hello, HostId, Timing};
+use quinn_proto::{ConnectionHandle, Endpoint, Event, ServerConfig, VarInt};
 
 use super::clock::{Alarm, Clock};
+use super::connection_ids::ConnectionIds;
 use super::events::Events;
 use super::identity::Tls;
+use super::link::{Link, Remote};
+use super::passage::Passage;
 use super::path::PathWatch;
 use super::transport::transport;
 use crate::intake::Intake;
@@ -55,26 +57,15 @@ pub(super) struct Engine {
     /// Where datagrams are composed.
     pub(super) arena: BytesMut,
     pub(super) intake: Intake,
-}
-
-/// One connection.
-pub(super) struct Link {
-    pub(super) connection: Connection,
-    /// The peer whose connection this is: the one dialed, or the one that proved its name.
-    pub(super) host: Option<HostId>,
-    pub(super) watch: Arc<PathWatch>,
-    /// A received datagram before which others go on first.
-    pub(super) waiting: Option<Bytes>,
-}
-
-/// A host that is to be connected.
-pub(super) struct Remote {
-    pub(super) address: SocketAddr,
-    pub(super) role: Role,
-    pub(super) machine: Peer,
-    pub(super) link: Option<ConnectionHandle>,
-    pub(super) ids: FrameIds,
-    pub(super) reassembler: Reassembler,
+    pub(super) ids: ConnectionIds,
+    /// The run that is to take the place of this one, and gets what is not this one's.
+    pub(super) successor: Option<Passage>,
+    /// The run whose place this one is to take, and which reads the socket until then.
+    pub(super) predecessor: Option<Passage>,
+    /// The passage from that one, when it has ended.
+    pub(super) ended: Option<Passage>,
+    /// Says nothing to peers yet.
+    pub(super) stands_by: bool,
 }
 
 /// What happened in a tunnel. Every field only grows.
@@ -119,6 +110,8 @@ pub(super) struct EngineParts {
     pub(super) seed: u64,
     pub(super) alarm: Alarm,
     pub(super) events: Events,
+    pub(super) ids: ConnectionIds,
+    pub(super) predecessor: Option<Passage>,
 }
 
 impl Engine {
@@ -146,6 +139,11 @@ impl Engine {
             out: Vec::new(),
             arena: BytesMut::new(),
             intake: Intake::new(),
+            ids: parts.ids,
+            successor: None,
+            stands_by: parts.predecessor.is_some(),
+            predecessor: parts.predecessor,
+            ended: None,
         }
     }
 
@@ -192,30 +190,29 @@ impl Engine {
                 link.watch.forget();
                 link.connection.path_changed(now);
             }
+            let due = link.reassembler.poll_timeout();
+            if due.is_some_and(|due| due <= time) {
+                link.reassembler.handle_timeout(time);
+                self.backlog.push(*handle);
+            }
         }
         for (host, remote) in &mut self.peers {
             if remote.machine.poll_timeout().is_some_and(|due| due <= time) {
                 remote.machine.handle_timeout(time);
                 self.changed.push(host.clone());
             }
-            if remote
-                .reassembler
-                .poll_timeout()
-                .is_some_and(|due| due <= time)
-            {
-                remote.reassembler.handle_timeout(time);
-                self.backlog.extend(remote.link);
-            }
         }
         self.settle(now);
-        let links = self.links.values_mut();
-        let soonest = links
-            .filter_map(|link| link.connection.poll_timeout())
-            .min();
-        self.alarm.ring_by(soonest, now);
+        for link in self.links.values_mut() {
+            self.alarm.ring_by(link.connection.poll_timeout(), now);
+            let due = link.reassembler.poll_timeout();
+            self.alarm
+                .ring_by(due.map(|due| self.clock.instant(due)), now);
+        }
         for remote in self.peers.values() {
-            let due = remote.poll_timeout().map(|due| self.clock.instant(due));
-            self.alarm.ring_by(due, now);
+            let due = remote.machine.poll_timeout();
+            self.alarm
+                .ring_by(due.map(|due| self.clock.instant(due)), now);
         }
     }
 
@@ -275,14 +272,6 @@ impl Engine {
             link.connection.close(now, VarInt::from_u32(0), reason);
             self.touched.push(handle);
         }
-    }
-}
-
-impl Remote {
-    pub(super) fn poll_timeout(&self) -> Option<Time> {
-        let machine = self.machine.poll_timeout();
-        let reassembler = self.reassembler.poll_timeout();
-        machine.into_iter().chain(reassembler).min()
     }
 }
 

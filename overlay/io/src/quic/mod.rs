@@ -11,14 +11,19 @@
 //! worker it is always free. Where several have much to do, a host can run a tunnel for each worker.
 
 mod clock;
+mod connection_ids;
 mod engine;
 mod events;
 mod identity;
+mod link;
+mod passage;
 mod path;
 mod peers;
 mod receive;
 mod send;
+mod succession;
 mod transport;
+mod view;
 
 use std::io;
 use std::net::SocketAddr;
@@ -35,15 +40,18 @@ use self::clock::Alarm;
 use self::engine::{Engine, EngineParts};
 use self::events::Events;
 use self::identity::Tls;
+use self::passage::Passage;
 use crate::outlet::Outlet;
 use crate::readiness::Readiness;
 use crate::socket::TunnelSocket;
 use crate::tunnel::{AddTunnelPort, Protocol, Shared, TunnelPort, TunnelTrunk};
 
+pub use self::connection_ids::Mark;
 pub use self::engine::QuicCounts;
 pub use self::events::QuicEvent;
 pub use self::identity::{Credentials, UseCredentials};
-pub use self::peers::{PathView, PeerView};
+pub use self::succession::Heritage;
+pub use self::view::{PathView, PeerView};
 
 /// How a QUIC tunnel runs.
 #[derive(Debug)]
@@ -121,6 +129,7 @@ impl Protocol for Quic {
     fn receive(tunnel: &Shared<Self>, outlet: &mut Outlet<'_>) {
         let mut engine = tunnel.protocol.engine();
         engine.read(&tunnel.ports, outlet);
+        succession::inherit(tunnel, &mut engine);
         // Stays readable while frames wait, though the socket may be empty.
         match engine.has_backlog() {
             true => tunnel.readiness.raise(),
@@ -153,21 +162,36 @@ impl QuicTunnel {
         config: QuicConfig,
         kept: Option<OwnedFd>,
     ) -> Result<(Self, QuicTrunk), StartQuic> {
+        let socket = Self::bind(config.local, kept)?;
+        Self::open(config, socket, (Mark::default(), None))
+    }
+
+    fn bind(local: SocketAddr, kept: Option<OwnedFd>) -> Result<TunnelSocket, StartQuic> {
+        TunnelSocket::keep_or_bind(kept, local).map_err(|error| StartQuic::Bind {
+            address: local,
+            error,
+        })
+    }
+
+    /// With a predecessor, it receives from that, and stands by.
+    fn open(
+        config: QuicConfig,
+        socket: TunnelSocket,
+        (mark, predecessor): (Mark, Option<Passage>),
+    ) -> Result<(Self, QuicTrunk), StartQuic> {
         let tls = Tls::new(config.credentials)?;
-        let socket =
-            TunnelSocket::keep_or_bind(kept, config.local).map_err(|error| StartQuic::Bind {
-                address: config.local,
-                error,
-            })?;
         let alarm = Alarm::new().map_err(StartQuic::Watch)?;
-        let readiness =
-            Readiness::new(&[socket.as_fd(), alarm.as_fd()]).map_err(StartQuic::Watch)?;
+        let source = predecessor.as_ref().map_or(socket.as_fd(), Passage::as_fd);
+        let readiness = Readiness::new(&[source, alarm.as_fd()]).map_err(StartQuic::Watch)?;
         let events = Events::default();
+        let (endpoint, ids) = transport::endpoint(&config.reset_key, mark);
         let engine = Engine::new(EngineParts {
             socket,
             tls,
             udp_payload_max: config.udp_payload_max,
-            endpoint: transport::endpoint(&config.reset_key),
+            endpoint,
+            ids,
+            predecessor,
             hello: Hello::new(config.host, config.epoch),
             timing: config.timing,
             seed: config.seed,

@@ -2,44 +2,20 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use bytes::Bytes;
-use overlay_core::{
-    FrameIds, HostId, Peer, PeerConfig, PeerCounts, PeerEvent, ReassembleConfig, ReassembleCounts,
-    Reassembler, Role,
-};
+use overlay_core::{Close, FrameIds, HostId, Peer, PeerConfig, PeerEvent, Role};
 use quinn_proto::{ClientConfig, Connection, ConnectionError, ConnectionHandle};
 use rustls::pki_types::CertificateDer;
 use switch_core::Time;
 
-use super::engine::{Engine, Link, Remote};
+use super::engine::Engine;
 use super::events::QuicEvent;
 use super::identity::host_of;
+use super::link::{Link, Remote, Standing};
 use super::path::PathWatch;
 use super::transport::transport;
-
-/// What is known of a host that a connection is kept to.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PeerView {
-    pub address: SocketAddr,
-    /// Whether frames may flow.
-    pub is_up: bool,
-    pub path: Option<PathView>,
-    pub counts: PeerCounts,
-    pub reassembly: ReassembleCounts,
-}
-
-/// What a connection knows of its path.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct PathView {
-    /// There and back.
-    pub rtt: Duration,
-    /// Longest UDP payload that is sent, in bytes.
-    pub udp_payload: u16,
-    pub sent_packets: u64,
-    pub lost_packets: u64,
-}
 
 impl Engine {
     /// Expects `host` at `address`; one that is known and has moved is dialed anew.
@@ -54,6 +30,7 @@ impl Engine {
                     && let Some(handle) = remote.link.take()
                 {
                     self.close(now, handle, "moved");
+                    self.close_others(now, host);
                     self.peer(host, |machine| machine.handle_disconnected(time));
                 }
                 self.peer(host, |machine| machine.redial(time));
@@ -70,36 +47,13 @@ impl Engine {
     /// Ends the connection to a host whose certificate is void, and takes none until [`Self::connect`].
     pub(super) fn revoke(&mut self, now: Instant, host: &HostId) {
         self.peer(host, Peer::revoke);
+        self.close_others(now, host);
         self.settle(now);
     }
 
     pub(super) fn forget(&mut self, now: Instant, host: &HostId) {
         self.revoke(now, host);
         self.peers.remove(host);
-    }
-
-    pub(super) fn peer_counts(&self, host: &HostId) -> Option<(PeerCounts, ReassembleCounts)> {
-        let remote = self.peers.get(host)?;
-        Some((remote.machine.counts(), remote.reassembler.counts()))
-    }
-
-    pub(super) fn peer_view(&self, host: &HostId) -> Option<PeerView> {
-        let remote = self.peers.get(host)?;
-        let link = remote.link.and_then(|link| self.links.get(&link));
-        let address = link.map_or(remote.address, |link| link.connection.remote_address());
-        let path = link.map(|link| link.connection.stats().path);
-        Some(PeerView {
-            address,
-            is_up: remote.machine.is_up(),
-            path: path.map(|path| PathView {
-                rtt: path.rtt,
-                udp_payload: path.current_mtu,
-                sent_packets: path.sent_packets,
-                lost_packets: path.lost_packets,
-            }),
-            counts: remote.machine.counts(),
-            reassembly: remote.reassembler.counts(),
-        })
     }
 
     /// Carries out what a machine asks for.
@@ -115,10 +69,13 @@ impl Engine {
                     if let Some(handle) = remote.link.take() {
                         self.close(now, handle, "refused");
                     }
+                    // What this host dialed in vain says nothing of what the other one did.
+                    if reason != Close::NoAnswer {
+                        self.close_others(now, host);
+                    }
                 }
                 PeerEvent::Up { version, .. } => self.went_up(host, version),
                 PeerEvent::Down => {
-                    remote.reassembler = Reassembler::new(ReassembleConfig::default());
                     tracing::info!(%host, "peer down");
                     self.events
                         .emit(&QuicEvent::PeerDown { host: host.clone() });
@@ -127,8 +84,9 @@ impl Engine {
         }
         self.send_messages(host);
         if let Some(remote) = self.peers.get(host) {
-            let due = remote.poll_timeout().map(|due| self.clock.instant(due));
-            self.alarm.ring_by(due, now);
+            let due = remote.machine.poll_timeout();
+            self.alarm
+                .ring_by(due.map(|due| self.clock.instant(due)), now);
         }
     }
 
@@ -184,12 +142,8 @@ impl Engine {
         {
             Ok((handle, connection)) => {
                 remote.link = Some(handle);
-                let link = Link {
-                    connection,
-                    host: Some(host.clone()),
-                    watch,
-                    waiting: None,
-                };
+                let mut link = Link::new(connection, watch);
+                link.host = Some(host.clone());
                 self.links.insert(handle, link);
                 self.touched.push(handle);
             }
@@ -206,11 +160,10 @@ impl Engine {
         let Some(link) = self.links.get_mut(&handle) else {
             return;
         };
-        let is_dialed = link.connection.side().is_client();
+        let is_dialed = link.is_dialed();
         let host = chain_of(&link.connection).and_then(|chain| host_of(&chain));
         let remote = host.as_ref().and_then(|host| self.peers.get_mut(host));
-        let expected = |remote: &&mut Remote| is_dialed == (remote.role == Role::Dials);
-        let (Some(host), Some(remote)) = (host.clone(), remote.filter(expected)) else {
+        let (Some(host), Some(remote)) = (host.clone(), remote) else {
             self.counts.refused += 1;
             let address = link.connection.remote_address();
             if self.strangers.is_news(address.ip(), now) {
@@ -220,9 +173,20 @@ impl Engine {
             return self.close(now, handle, "not expected");
         };
         link.host = Some(host.clone());
-        let replaced = remote.link.replace(handle).filter(|old| *old != handle);
+        let is_rival = match is_dialed {
+            true => remote.link != Some(handle),
+            false => remote.machine.has_rivals(),
+        };
+        let place = match is_rival {
+            true => &mut remote.rival,
+            false => &mut remote.link,
+        };
+        let replaced = place.replace(handle).filter(|old| *old != handle);
         if let Some(old) = replaced {
             self.close(now, old, "replaced");
+        }
+        if is_rival {
+            return;
         }
         let time = self.clock.time(now);
         self.peer(&host, |machine| {
@@ -246,13 +210,33 @@ impl Engine {
         if is_refusal(reason) {
             self.refused(now, address, reason);
         }
-        if let Some(remote) = self.peers.get_mut(&host)
-            && remote.link == Some(handle)
-        {
-            tracing::debug!(%host, %address, %reason, "connection lost");
-            remote.link = None;
-            let time = self.clock.time(now);
-            self.peer(&host, |machine| machine.handle_disconnected(time));
+        let Some(remote) = self.peers.get_mut(&host) else {
+            return;
+        };
+        let standing = remote.standing(handle);
+        remote.part_with(handle);
+        if standing != Some(Standing::Counts) {
+            return;
+        }
+        tracing::debug!(%host, %address, %reason, "connection lost");
+        remote.link = remote.elder.take().filter(|_| remote.machine.is_up());
+        let goes_on = remote.link.is_some();
+        let time = self.clock.time(now);
+        self.peer(&host, |machine| match goes_on {
+            true => machine.handle_return(time),
+            false => machine.handle_disconnected(time),
+        });
+    }
+
+    /// All connections to the host but the one that counts.
+    fn close_others(&mut self, now: Instant, host: &HostId) {
+        let Some(remote) = self.peers.get_mut(host) else {
+            return;
+        };
+        for handle in [remote.elder.take(), remote.rival.take()] {
+            if let Some(handle) = handle {
+                self.close(now, handle, "refused");
+            }
         }
     }
 
@@ -283,10 +267,14 @@ impl Engine {
         Remote {
             address,
             role,
-            machine: Peer::new(config, time),
+            machine: match self.stands_by {
+                true => Peer::standing_by(config, time),
+                false => Peer::new(config, time),
+            },
             link: None,
+            elder: None,
+            rival: None,
             ids: FrameIds::new(),
-            reassembler: Reassembler::new(ReassembleConfig::default()),
         }
     }
 }

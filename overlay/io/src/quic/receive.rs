@@ -10,7 +10,8 @@ use quinn_proto::{ConnectionHandle, DatagramEvent, EcnCodepoint, Incoming};
 use quinn_udp::RecvMeta;
 use switch_core::{Gso, PortId, RawVnet, VnetHeader, Vni};
 
-use super::engine::{Engine, Link, QuicCounts};
+use super::engine::{Engine, QuicCounts};
+use super::link::{Link, Standing};
 use crate::outlet::Outlet;
 use crate::tunnel::{PortEntry, Ports, Recent};
 
@@ -45,12 +46,19 @@ impl Engine {
         if !outlet.has_room(1) {
             return Ok(true);
         }
-        let result = self.intake.receive(&self.socket);
-        if result.is_err() {
+        let result = match &self.predecessor {
+            Some(passage) => self.intake.take(|buffer| passage.receive(buffer)),
+            None => self.intake.receive(&self.socket),
+        };
+        if let Err(error) = result {
             self.settle(now);
-            return match result {
-                Err(error) if error.kind() != io::ErrorKind::WouldBlock => Err(error),
-                _ => Ok(false),
+            return match error.kind() {
+                io::ErrorKind::WouldBlock => Ok(false),
+                io::ErrorKind::UnexpectedEof => {
+                    self.ended = self.predecessor.take();
+                    Ok(true)
+                }
+                _ => Err(error),
             };
         }
         for train in 0..self.intake.count() {
@@ -83,6 +91,9 @@ impl Engine {
         // quinn keeps slices of what it is given; they are gone when the frames are out, and the memory is used again.
         self.arena.extend_from_slice(self.intake.bytes(train));
         let mut bytes = self.arena.split();
+        if bytes.len() > meta.stride && self.pass_on(&meta, &bytes) {
+            return;
+        }
         while !bytes.is_empty() {
             let datagram = bytes.split_to(meta.stride.clamp(1, bytes.len()));
             self.take_datagram(now, &meta, datagram);
@@ -90,6 +101,9 @@ impl Engine {
     }
 
     fn take_datagram(&mut self, now: Instant, meta: &RecvMeta, datagram: BytesMut) {
+        if self.pass_on(meta, &datagram) {
+            return;
+        }
         let ecn = meta.ecn.and_then(|ecn| EcnCodepoint::from_bits(ecn as u8));
         self.out.clear();
         let (remote, local) = (meta.addr, self.local_ip(meta.dst_ip));
@@ -131,17 +145,14 @@ impl Engine {
             return;
         }
         let (config, watch) = self.server(now);
+        let first_id = *incoming.orig_dst_cid();
         match self
             .endpoint
             .accept(incoming, now, &mut self.out, Some(config))
         {
             Ok((handle, connection)) => {
-                let link = Link {
-                    connection,
-                    host: None,
-                    watch,
-                    waiting: None,
-                };
+                let mut link = Link::new(connection, watch);
+                link.first_id = Some(first_id);
                 self.links.insert(handle, link);
                 self.touched.push(handle);
             }
@@ -176,9 +187,10 @@ impl Engine {
         let Some(remote) = self.peers.get_mut(host) else {
             return;
         };
-        if remote.link != Some(handle) {
+        let Some(mut standing) = remote.standing(handle) else {
             return;
-        }
+        };
+        let mut displaced = None;
         let time = self.clock.time(now);
         let mut route = Route {
             ports,
@@ -189,7 +201,7 @@ impl Engine {
         };
         loop {
             while route.outlet.has_room(1) {
-                let Some(frame) = remote.reassembler.poll_frame() else {
+                let Some(frame) = link.reassembler.poll_frame() else {
                     break;
                 };
                 route.put(frame.vni, &frame.vnet.to_bytes(), frame.frame);
@@ -207,15 +219,23 @@ impl Engine {
                 continue;
             };
             if header == DatagramHeader::Control {
-                remote.machine.handle_input(time, body);
+                displaced = remote
+                    .hear(time, (handle, link.is_dialed()), body)
+                    .or(displaced);
+                standing = remote.standing(handle).unwrap_or(standing);
                 self.changed.push(host.clone());
                 continue;
             }
-            if !remote.machine.is_up() {
+            let is_welcome = match standing {
+                Standing::Counts => remote.machine.is_up(),
+                Standing::Elder => true,
+                Standing::Rival => false,
+            };
+            if !is_welcome {
                 route.counts.early += 1;
                 continue;
             }
-            if header.is_complete() && remote.reassembler.make_way() {
+            if header.is_complete() && link.reassembler.make_way() {
                 link.waiting = Some(datagram);
                 continue;
             }
@@ -227,13 +247,18 @@ impl Engine {
                 }
                 DatagramHeader::Piece { vni, .. } if route.join(vni, &header, body) => {}
                 _ => {
-                    remote.reassembler.push(time, &header, body);
+                    link.reassembler.push(time, &header, body);
                 }
             }
         }
-        remote.machine.handle_traffic(time);
-        if let Some(due) = remote.reassembler.poll_timeout() {
+        if standing == Standing::Counts {
+            remote.machine.handle_traffic(time);
+        }
+        if let Some(due) = link.reassembler.poll_timeout() {
             self.alarm.ring_by(Some(self.clock.instant(due)), now);
+        }
+        if let Some(handle) = displaced {
+            self.close(now, handle, "replaced");
         }
     }
 }

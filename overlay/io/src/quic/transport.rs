@@ -22,10 +22,10 @@ use std::time::Duration;
 
 use aws_lc_rs::hmac;
 use quinn_proto::{
-    AckFrequencyConfig, EndpointConfig, HashedConnectionIdGenerator, IdleTimeout,
-    MtuDiscoveryConfig, TransportConfig, VarInt,
+    AckFrequencyConfig, EndpointConfig, IdleTimeout, MtuDiscoveryConfig, TransportConfig, VarInt,
 };
 
+use super::connection_ids::{ConnectionIds, Mark};
 use super::path::{PathWatch, Uncontrolled};
 
 /// For one connection, whose path `watch` sees. `udp_payload_max`: what the underlay carries at most, in bytes; larger payloads
@@ -58,8 +58,8 @@ pub(super) fn transport(udp_payload_max: u16, watch: Arc<PathWatch>) -> Transpor
 }
 
 /// Connection identifiers and reset tokens follow from `reset_key` alone, so a host that restarts can tell its peers that
-/// their connections are gone.
-pub(super) fn endpoint(reset_key: &[u8; 32]) -> EndpointConfig {
+/// their connections are gone. `mark` tells the identifiers from those of a run that is still there.
+pub(super) fn endpoint(reset_key: &[u8; 32], mark: Mark) -> (EndpointConfig, ConnectionIds) {
     let key = hmac::Key::new(hmac::HMAC_SHA256, reset_key);
     let tag = hmac::sign(&key, b"connection identifiers");
     let cid_key = tag
@@ -67,12 +67,13 @@ pub(super) fn endpoint(reset_key: &[u8; 32]) -> EndpointConfig {
         .first_chunk()
         .map_or(0, |seed| u64::from_be_bytes(*seed));
     let mut config = EndpointConfig::new(Arc::new(key));
-    config.cid_generator(move || Box::new(HashedConnectionIdGenerator::from_key(cid_key)));
+    let ids = ConnectionIds::new(cid_key, mark);
+    config.cid_generator(move || Box::new(ids));
     // What is received has room for any length, and peers try no more than this; quinn's own word is 1472. Not refused, since
     // it is in range.
     let _ = config.max_udp_payload_size(PAYLOAD_MAX);
     config.min_reset_interval(RESET_INTERVAL);
-    config
+    (config, ids)
 }
 
 /// RFC 9000 §14.

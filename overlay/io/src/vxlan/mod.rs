@@ -110,7 +110,7 @@ pub type VxlanTrunk = TunnelTrunk<Vxlan>;
 #[derive(Debug)]
 pub struct Vxlan {
     line: Line,
-    /// Only the trunk's reader locks it.
+    /// The trunk's reader locks it, and who ends its ring.
     reader: Mutex<Reader>,
 }
 
@@ -204,6 +204,14 @@ impl VxlanTunnel {
     pub fn socket(&self) -> io::Result<OwnedFd> {
         let receiver = &self.shared.protocol.line.receiver;
         receiver.as_fd().try_clone_to_owned()
+    }
+
+    /// Has the trunk read the socket alone, where the next run finds what it does not read. Whether nothing is left elsewhere;
+    /// ask again until then.
+    pub fn leave_ring(&self) -> bool {
+        let has_left = lock(&self.shared.protocol.reader).retire();
+        self.shared.readiness.raise();
+        has_left
     }
 
     /// Packets that the socket had no room for: more came than was read.

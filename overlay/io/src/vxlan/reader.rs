@@ -32,6 +32,11 @@ impl Reader {
         !self.trains.are_unpacked()
     }
 
+    /// See [`Lane::retire`].
+    pub(super) fn retire(&mut self) -> bool {
+        self.lane.retire() && !self.has_backlog()
+    }
+
     /// Receives until there is nothing left or the buffers are full, so that the segments of a superframe that come one by
     /// one still become one.
     pub(super) fn read(&mut self, line: &Line, ports: &VxlanPorts, outlet: &mut Outlet<'_>) {

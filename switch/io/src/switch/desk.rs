@@ -119,12 +119,16 @@ impl Desk {
         }
     }
 
-    /// Nobody reads any port any more.
-    pub(super) fn stop_reading(&self) {
+    /// Nobody reads a port of such a kind any more.
+    pub(super) fn stop_reading(&self, is_such: impl Fn(PortKind) -> bool) {
         let mut workers = self.turn();
-        for (port, reader) in self.registry.open() {
-            // A worker that has ended reads nothing.
-            let _ = self.ask(&mut workers, reader, |worker| worker.release(port.id));
+        for (port, _) in self.registry.open() {
+            if is_such(port.config.kind)
+                && let Some(reader) = self.registry.stop(port.id)
+            {
+                // A worker that has ended reads nothing.
+                let _ = self.ask(&mut workers, reader, |worker| worker.release(port.id));
+            }
         }
     }
 

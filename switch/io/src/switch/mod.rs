@@ -176,8 +176,15 @@ impl Switch {
     /// Attaches a device that reads for many ports (see [`FramePort`]). What it reads for none of them is dropped and
     /// counted here.
     pub fn add_trunk(&self, trunk: Box<dyn FramePort>) -> Result<PortId, AddPort> {
+        let id = self.attach_trunk(trunk)?;
+        self.listen(id)?;
+        Ok(id)
+    }
+
+    /// The same, but it is read from [`Switch::listen`] on.
+    pub fn attach_trunk(&self, trunk: Box<dyn FramePort>) -> Result<PortId, AddPort> {
         let nowhere = Arc::new(Bridge::new(BridgeConfig::default()));
-        self.add_port(&nowhere, trunk, PortConfig::new(PortKind::Tunnel, u32::MAX))
+        self.attach_port(&nowhere, trunk, PortConfig::new(PortKind::Tunnel, u32::MAX))
     }
 
     /// Detaches a port. When this returns no worker touches it, and its descriptor is closed once what is returned is
@@ -190,7 +197,12 @@ impl Switch {
 
     /// Reads no port any more; what was read before has been sent when this returns. For the end of the process.
     pub fn stop_reading(&self) {
-        self.desk.stop_reading();
+        self.desk.stop_reading(|_| true);
+    }
+
+    /// The same, but goes on reading what comes from other hosts.
+    pub fn stop_reading_all_but_trunks(&self) {
+        self.desk.stop_reading(|kind| kind != PortKind::Tunnel);
     }
 
     /// Lets `worker` read the port, in order: what was read before has been sent. Where the load decides who reads

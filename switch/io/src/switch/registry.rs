@@ -110,6 +110,13 @@ impl Registry {
         (!was_read).then_some(record.reader)
     }
 
+    /// The port is read no more. Who read it, if anybody did.
+    pub(super) fn stop(&self, id: PortId) -> Option<usize> {
+        let mut ports = lock(&self.0);
+        let record = ports.ports.get_mut(&id).filter(|record| !record.is_shut)?;
+        std::mem::take(&mut record.is_read).then_some(record.reader)
+    }
+
     pub(super) fn is_read(&self, id: PortId) -> bool {
         let ports = lock(&self.0);
         ports.ports.get(&id).is_some_and(|record| record.is_read)

@@ -56,6 +56,8 @@ pub(super) struct Lane {
     empty: u32,
     /// Reads since the socket was read.
     skipped: u32,
+    /// For the end of this run: no ring any more.
+    is_retired: bool,
 }
 
 #[derive(Debug)]
@@ -84,6 +86,7 @@ impl Lane {
             keeper: None,
             empty: 0,
             skipped: 0,
+            is_retired: false,
         }
     }
 
@@ -150,7 +153,8 @@ impl Lane {
         let Some(keeper) = &self.keeper else { return };
         match &self.state {
             State::Socket
-                if self.judge.wants_ring(arrival, Instant::now)
+                if !self.is_retired
+                    && self.judge.wants_ring(arrival, Instant::now)
                     && keeper.asks.try_send(Ask::Open).is_ok() =>
             {
                 self.state = State::Asked;
@@ -166,6 +170,13 @@ impl Lane {
             State::Filled(ring) => State::Ring(ring),
             state => state,
         };
+    }
+
+    /// Reads the socket alone as soon as it can, and for good. Whether it does.
+    pub(super) fn retire(&mut self) -> bool {
+        self.is_retired = true;
+        self.leave();
+        matches!(self.state, State::Socket)
     }
 
     fn leave(&mut self) {
