@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use super::FULL;
 use super::figures::Row;
 use super::load::{Cost, Load, Place};
 use super::outage::Outage;
 use super::scaled;
+use super::stream::ENOUGH;
 use crate::cluster::{Underlay, cluster, create_shared_on};
 use crate::harness::{Host, eventually};
 
@@ -29,44 +29,82 @@ fn kills_cost(place: u8, encap: &str, options: &[&str]) {
         "1 s; all flows; 0 flaps",
         "100 ms",
     );
-    let cost = outages(&lab, Outage::Kill, kills, flows);
+    let cost = outages(&lab, Outage::Kill, (kills, ENOUGH), flows);
     cost.tell(&mut row, scaled(Duration::from_secs(1), SHORT));
     cost.hold_links(&mut row);
     row.finish();
 }
 
 #[test]
-fn a_planned_upgrade_of_either_host_costs_no_flow() {
-    let lab = pair(&[]);
-    let (count, flows) = (scaled(6, 2), scaled(100, 20));
+fn a_planned_upgrade_of_either_host_loses_nothing_over_quic() {
+    upgrades_cost(18, "QUIC", &[]);
+}
+
+#[test]
+fn a_planned_upgrade_of_either_host_loses_nothing_over_vxlan() {
+    upgrades_cost(19, "VXLAN", &["-o", "encap=vxlan"]);
+}
+
+fn upgrades_cost(place: u8, encap: &str, options: &[&str]) {
+    let lab = pair(options);
+    let (count, flows) = (scaled(5, 2), scaled(100, 20));
     let mut row = Row::new(
-        18,
-        format_args!("planned upgrade of either host x{count}, QUIC, {flows} flows"),
+        place,
+        format_args!(
+            "planned upgrade of either host x{count} under 1,000 packets/s and {flows} flows, {encap}"
+        ),
         "0 lost; 20 ms; all flows; 0 flaps",
         "0; 0",
     );
-    let cost = outages(&lab, Outage::Upgrade, count, flows);
+    let between = scaled(12_000, 500);
+    let cost = outages(&lab, Outage::Upgrade, (count, between), flows);
     cost.tell(&mut row, scaled(Duration::from_millis(20), SHORT));
-    row.hold(
-        cost.accounts.iter().all(|account| account.lost == 0) || !*FULL,
-        "datagrams were lost",
+    cost.hold_all(&mut row);
+    cost.hold_links(&mut row);
+    row.finish();
+}
+
+/// Nobody's new agent finds the other's old one for long.
+#[test]
+fn planned_upgrades_of_both_hosts_at_once_end_with_tunnels() {
+    let lab = pair(&[]);
+    let ends = ends(&lab);
+    let (count, flows) = (scaled(5, 2), scaled(100, 20));
+    let mut row = Row::new(
+        20,
+        format_args!("planned upgrade of both hosts at once x{count}, QUIC, {flows} flows"),
+        "1 s; all flows; 0 flaps",
+        "0; 0",
     );
+    let load = Load::start([&ends[0], &ends[1]], flows);
+    let cost = load.through(count, |_| {
+        std::thread::scope(|scope| {
+            for host in &lab.hosts {
+                scope.spawn(|| Outage::Upgrade.strike(host));
+            }
+        });
+    });
+    cost.tell(&mut row, scaled(Duration::from_secs(1), SHORT));
     cost.hold_links(&mut row);
     row.finish();
 }
 
 /// Of one host and the other in turn, under a load from one to the other.
-fn outages(lab: &Underlay, outage: Outage, count: usize, flows: usize) -> Cost {
+fn outages(lab: &Underlay, outage: Outage, (count, between): (usize, usize), flows: usize) -> Cost {
+    let ends = ends(lab);
+    let load = Load::start([&ends[0], &ends[1]], flows);
+    load.through_with(between, count, |number| {
+        let host: &Host = &lab.hosts[number % 2];
+        outage.strike(host);
+    })
+}
+
+/// Where `a` and `b` are.
+fn ends(lab: &Underlay) -> [Place; 2] {
     let [one, two] = lab.hosts.as_slice() else {
         unreachable!()
     };
-    let ends = [(one, "a"), (two, "b")]
-        .map(|(host, name)| Place::new(&host.sandbox(name), host.ipv4(name)));
-    let load = Load::start([&ends[0], &ends[1]], flows);
-    load.through(count, |number| {
-        let host: &Host = [one, two][number % 2];
-        outage.strike(host);
-    })
+    [(one, "a"), (two, "b")].map(|(host, name)| Place::new(&host.sandbox(name), host.ipv4(name)))
 }
 
 /// With a container each, `a` and `b`, which reach each other.
