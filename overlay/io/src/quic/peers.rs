@@ -233,10 +233,9 @@ impl Engine {
         let Some(remote) = self.peers.get_mut(host) else {
             return;
         };
-        for handle in [remote.elder.take(), remote.rival.take()] {
-            if let Some(handle) = handle {
-                self.close(now, handle, "refused");
-            }
+        let others = [remote.elder.take(), remote.rival.take()];
+        for handle in others.into_iter().flatten() {
+            self.close(now, handle, "refused");
         }
     }
 
