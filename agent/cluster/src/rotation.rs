@@ -14,7 +14,7 @@ use agent_core::shared::{ALIVE, AliveRecord, CA, CaRecord, Difference, HOSTS, Ho
 use agent_store::{Change, Expected, Store, StoreError};
 use rustls::pki_types::CertificateDer;
 
-use crate::admission::Admission;
+use crate::admission::{Admission, patiently};
 use crate::authority::{Authority, next_key};
 use crate::ca::{Ca, digits_of};
 use crate::clock::now_s;
@@ -48,7 +48,11 @@ impl Member {
         let admission = lock(&self.admission).clone();
         let admission = admission.ok_or(Refusal::SignsNothing)?;
         let authority = admission.authority();
-        let entry = self.store.get(CA)?;
+        // etcd may start again just now, because of the rotation before.
+        let entry = patiently(
+            || self.store.get(CA),
+            |error| matches!(error, StoreError::Unreachable { .. }),
+        )?;
         let (record, expected) = match &entry {
             Some(entry) => (entry.decode()?, Expected::Revision(entry.revision)),
             None => (authority.record().clone(), Expected::Absent),
@@ -228,7 +232,9 @@ impl Admission {
 
     /// What is served changes over to the CAs that are trusted now: etcd reads them when it starts.
     fn serve_by_ca(&self) -> Result<(), UseCluster> {
-        self.renew_service()?;
+        if !self.service()?.is_up_to_date() {
+            self.renew_service()?;
+        }
         if let Some(etcd) = &*lock(&self.etcd) {
             etcd.restart();
         }
