@@ -55,6 +55,7 @@ impl Agent {
     pub(crate) fn shut_down(&self) {
         self.sharing.stop();
         self.finish();
+        self.networks.keep_all();
         self.endpoints.note_moves();
         self.publishing.close_all();
         let attached = self.endpoints.attached();
@@ -77,6 +78,7 @@ impl Agent {
         self.ground.switch.stop_reading_all_but_trunks();
         self.sharing.tunnels.leave();
         self.ground.switch.stop_reading();
+        self.networks.keep_all();
     }
 
     /// Acts again: nobody took its place.

@@ -22,6 +22,7 @@ mod serve;
 mod service_manager;
 mod sharing;
 mod signals;
+mod snapshot;
 mod start;
 mod turns;
 

@@ -162,6 +162,16 @@ impl Seats {
         lock(&self.0).endpoints.get(id)?.plug.port
     }
 
+    /// The ports of all endpoints, whatever their stage, by the endpoints' ids.
+    pub(crate) fn ports(&self) -> Vec<(String, PortId)> {
+        let table = lock(&self.0);
+        let ports = table
+            .endpoints
+            .iter()
+            .filter_map(|(id, endpoint)| Some((id.clone(), endpoint.plug.port?)));
+        ports.collect()
+    }
+
     /// One that is not attached yet, with whatever is plugged of it.
     pub(crate) fn coming(&self, id: &str) -> Option<Attached> {
         let table = lock(&self.0);

@@ -160,6 +160,7 @@ impl Agent {
             true => self.sharing.tunnels.are_alone(),
             false => self.raise_tunnels(),
         }
+        self.networks.recall_counters();
         self.networks.watch_filter();
         let found = self.look(&desired);
         let damage = journal.damage();
@@ -216,7 +217,10 @@ impl Agent {
             Action::Patch(patch) => self.networks.restore_patch(patch),
             Action::ForgetPatch(patch) => self.networks.forget_patch(&patch),
             Action::Adopt(record) => self.endpoints.adopt(&record),
-            Action::Listen => self.endpoints.listen(),
+            Action::Listen => {
+                self.networks.recall_stations();
+                self.endpoints.listen();
+            }
             Action::AdoptHostPorts => self.networks.adopt_host_ports(),
             Action::OpenHostPorts => self.networks.open_first_host_ports(),
             Action::MakePredefined { name, driver } => {

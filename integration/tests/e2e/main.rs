@@ -31,6 +31,7 @@ mod openapi;
 mod packets;
 mod privileges;
 mod publish;
+mod recall;
 mod reports;
 mod scale;
 mod surprises;

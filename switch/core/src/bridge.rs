@@ -30,6 +30,7 @@ use std::net::IpAddr;
 use std::ops::Deref;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
 
 use arc_swap::{ArcSwap, Guard};
 
@@ -298,6 +299,18 @@ impl Bridge {
 
     pub const fn fdb(&self) -> &Fdb {
         &self.fdb
+    }
+
+    /// Enters what a bridge before this one had learned at the port, where that learns; each MAC with its age.
+    pub fn recall(&self, now: Time, port: PortId, learned: &[(Mac, Duration)]) {
+        let config = self.port_config(port).filter(|config| config.learning);
+        let Some(config) = config else {
+            return;
+        };
+        let limit = usize::try_from(config.learn_limit).unwrap_or(usize::MAX);
+        for (mac, age) in learned {
+            self.fdb.recall(now, *mac, port, *age, limit);
+        }
     }
 
     /// Who has which address now.

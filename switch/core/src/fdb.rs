@@ -165,6 +165,35 @@ impl Fdb {
         self.enter(&mut self.ledger(), mac, Entry::new(port, kind, 0));
     }
 
+    /// Enters what was learned `age` ago, before this table began, unless the MAC is known or too old by now. Limits hold as in
+    /// [`Self::learn`]; it is no event.
+    pub fn recall(&self, now: Time, mac: Mac, port: PortId, age: Duration, learn_limit: usize) {
+        if age >= self.config.age_limit {
+            return;
+        }
+        let age = u32::try_from(age.as_secs()).unwrap_or(u32::MAX);
+        let seen = second(now).saturating_sub(age);
+        let mut ledger = self.ledger();
+        let is_full =
+            ledger.learned_count(port) >= learn_limit || ledger.learned >= self.config.learned_max;
+        if !is_full && !self.entries.contains_key(&mac) {
+            self.enter(&mut ledger, mac, Entry::new(port, FdbKind::Learned, seen));
+        }
+    }
+
+    /// Goes on counting from what a table before this one has counted.
+    pub fn resume(&self, before: FdbCounts) {
+        let add = |counter: &AtomicU64, more| {
+            counter.fetch_add(more, Ordering::Relaxed);
+        };
+        add(&self.events.learned, before.learned);
+        add(&self.events.moved, before.moved);
+        add(&self.events.aged, before.aged);
+        add(&self.events.evicted, before.evicted);
+        add(&self.events.refused, before.refused);
+        add(&self.events.port_full, before.port_full);
+    }
+
     /// Forgets a MAC of any kind; says whether it was known.
     pub fn remove(&self, mac: Mac) -> bool {
         self.forget(&mut self.ledger(), mac).is_some()
@@ -215,6 +244,11 @@ impl Fdb {
             .collect();
         list.sort_unstable_by_key(|entry| entry.mac);
         list
+    }
+
+    /// Whether anything is learned at all.
+    pub fn has_learned(&self) -> bool {
+        self.ledger().learned > 0
     }
 
     /// Learned entries behind a port.

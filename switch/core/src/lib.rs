@@ -28,6 +28,7 @@ mod port_id;
 mod probe;
 mod proxy;
 mod segment;
+mod snapshot;
 mod storm;
 #[cfg(test)]
 mod testing;
@@ -52,6 +53,7 @@ pub use port_id::PortId;
 pub use probe::Probe;
 pub use proxy::announcement;
 pub use segment::Segments;
+pub use snapshot::{Damaged, PortImage, Snapshot, TableImage};
 pub use time::Time;
 pub use unfinished::{Unfinished, UnfinishedTcp};
 pub use verdict::{DropReason, Verdict};

@@ -1,7 +1,7 @@
 //! A port as switch and workers share it.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use switch_core::{Bridge, DropReason, PortConfig, PortCounters, PortCounts, PortId};
 
@@ -17,6 +17,8 @@ pub(crate) struct Port {
     pub(crate) config: PortConfig,
     /// One set a worker, so that no two write the same cache line.
     counters: Box<[PortCounters]>,
+    /// What somebody counted before at what is this port now.
+    before: OnceLock<PortCounts>,
     /// What the TAP's queue had lost when it was last looked at.
     lost: AtomicU64,
     /// Workers that ended while they were busy with it.
@@ -40,6 +42,7 @@ impl Port {
             counters: std::iter::repeat_with(PortCounters::new)
                 .take(workers)
                 .collect(),
+            before: OnceLock::new(),
             lost: AtomicU64::new(0),
             strikes: Strikes::default(),
         }
@@ -60,9 +63,18 @@ impl Port {
         self.lost.fetch_max(frames, Ordering::Relaxed);
     }
 
+    /// Goes on counting from `before`. Once.
+    pub(crate) fn resume(&self, mut before: PortCounts) {
+        // The link counts on by itself, unless it was made anew.
+        self.note_lost(std::mem::take(
+            &mut before.drops[DropReason::TapFull.index()],
+        ));
+        let _ = self.before.set(before);
+    }
+
     /// The sum over the workers, and what the TAP's queue lost.
     pub(crate) fn counts(&self) -> PortCounts {
-        let mut sum = PortCounts::default();
+        let mut sum = self.before.get().cloned().unwrap_or_default();
         for counters in &self.counters {
             sum += &counters.snapshot();
         }

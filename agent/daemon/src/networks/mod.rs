@@ -16,6 +16,7 @@ mod host_port;
 mod mend;
 mod names;
 mod patch;
+mod recall;
 mod remove;
 mod rename;
 mod segment;
@@ -34,6 +35,7 @@ use overlay_core::HostId;
 use switch_core::{Mac, PortCounts, PortId};
 use tokio::sync::Notify;
 
+use self::recall::Memory;
 pub(crate) use self::segment::{Segment, attach_tap, open_tap};
 pub(crate) use self::ways::RemotePlace;
 
@@ -59,6 +61,8 @@ pub(crate) struct Networks {
     closed: Arc<Notify>,
     /// Telling all networks which names this host keeps to itself.
     names: Rounds<()>,
+    /// Locked before `table`.
+    memory: Mutex<Memory>,
 }
 
 #[derive(Default)]
@@ -145,6 +149,7 @@ impl Networks {
             turns: Turns::default(),
             closed: Arc::default(),
             names: Rounds::default(),
+            memory: Mutex::default(),
         }
     }
 

@@ -57,7 +57,7 @@ impl Networks {
         let record = &seen.place.record;
         let segment = seen.place.segment.as_deref();
         let attached = seen.attached.iter();
-        Ok(NetworkDetail {
+        let detail = NetworkDetail {
             summary: NetworkSummary {
                 no_way_out: seen.closed.clone(),
                 ..summary(record)
@@ -78,19 +78,25 @@ impl Networks {
                 true => self.drops(&seen),
                 false => BTreeMap::new(),
             },
-            gone: segment.filter(|_| counted).map(|_| totals(&seen.gone)),
+            gone: segment
+                .filter(|_| counted)
+                .map(|_| totals(&self.gone(&seen))),
             forwarder: segment.and_then(|segment| segment.edge.report()),
             dhcp: segment.and_then(|segment| segment.edge.dhcp()),
             stations: segment.map(stations),
             overlay: self.overlay(&seen),
             patches: self.patched_to(&record.id),
-        })
+        };
+        if counted {
+            self.keep_counters();
+        }
+        Ok(detail)
     }
 
     /// What the network's ports and the packet filter at its host port dropped.
     fn drops(&self, seen: &Seen) -> BTreeMap<String, u64> {
         let ids: Vec<_> = seen.owners().into_keys().collect();
-        let mut sum = seen.gone.clone();
+        let mut sum = self.gone(seen);
         for counts in self.ground.switch.counters_of(&ids).values() {
             sum += counts;
         }
@@ -98,6 +104,13 @@ impl Networks {
         let host_link = seen.place.record.host_link();
         dropped.extend(filter_drops(&self.filter.drops(), &host_link));
         dropped
+    }
+
+    /// What was counted at ports that are not there.
+    fn gone(&self, seen: &Seen) -> PortCounts {
+        let mut sum = seen.gone.clone();
+        sum += &self.waiting(&seen.place.record.id);
+        sum
     }
 
     pub(crate) fn fdb(&self, called: &str) -> Result<Vec<FdbEntryView>, Find> {
@@ -148,6 +161,7 @@ impl Networks {
         let owners = seen.owners();
         let ids: Vec<_> = owners.keys().copied().collect();
         let mut counters = self.ground.switch.counters_of(&ids);
+        self.keep_counters();
         let filtered = self.filter.drops();
         let mut rows: Vec<_> = owners
             .into_iter()

@@ -295,3 +295,41 @@ fn counts_stay_exact_under_workers_that_contend() {
         assert_eq!(fdb.learned_count(port), held);
     }
 }
+
+#[test]
+fn what_was_learned_before_is_as_old_as_it_was() {
+    let fdb = fdb(3);
+    fdb.insert(mac(9), B, FdbKind::Sticky);
+    fdb.learn(at(1000), mac(8), B, 10);
+    for (number, age) in [(1, 100), (2, 299), (3, 300), (8, 10), (9, 10)] {
+        fdb.recall(at(1000), mac(number), A, Duration::from_secs(age), 10);
+    }
+    assert_eq!(fdb.lookup(mac(1)), Some(A));
+    assert_eq!(fdb.lookup(mac(2)), Some(A));
+    assert_eq!(fdb.lookup(mac(3)), None, "too old");
+    assert_eq!(fdb.lookup(mac(8)), Some(B), "known meanwhile");
+    assert_eq!(fdb.lookup(mac(9)), Some(B), "another's for good");
+    fdb.recall(at(1000), mac(4), A, Duration::ZERO, 10);
+    assert_eq!(fdb.lookup(mac(4)), None, "the table is full");
+    assert!(fdb.has_learned());
+    assert_eq!(fdb.counts().learned, 1, "recalling is no event");
+    fdb.age(at(1002));
+    assert_eq!(fdb.lookup(mac(2)), None);
+    fdb.age(at(1200));
+    assert_eq!(fdb.lookup(mac(1)), Some(A));
+    fdb.age(at(1202));
+    assert_eq!(fdb.lookup(mac(1)), None);
+}
+
+#[test]
+fn counts_go_on_from_what_was_counted_before() {
+    let fdb = fdb(10);
+    fdb.learn(at(0), mac(1), A, 10);
+    let before = FdbCounts {
+        learned: 5,
+        aged: 2,
+        ..FdbCounts::default()
+    };
+    fdb.resume(before);
+    assert_eq!((fdb.counts().learned, fdb.counts().aged), (6, 2));
+}

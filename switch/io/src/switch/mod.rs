@@ -31,7 +31,7 @@ mod share;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::mpsc::Receiver;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use switch_core::{Bridge, BridgeConfig, PortConfig, PortCounts, PortId, PortKind, Time};
 
@@ -89,7 +89,8 @@ impl Switch {
         let (engine, fallback) = choose(config.engine)?;
         let count = config.worker_count();
         let events = Events::default();
-        let start = Instant::now();
+        let now = Instant::now();
+        let start = now.checked_sub(HEAD_START).unwrap_or(now);
         let requests = Requests::new();
         let vigil = Vigil::new();
         let sightings = Sightings::new();
@@ -224,6 +225,17 @@ impl Switch {
         ports.iter().map(|port| (port.id, port.counts())).collect()
     }
 
+    /// The same without a look at what the links count: that is as it was last read.
+    pub fn counted_of(&self, ids: &[PortId]) -> HashMap<PortId, PortCounts> {
+        let ports = self.desk.registry.ports(ids);
+        ports.iter().map(|port| (port.id, port.counts())).collect()
+    }
+
+    /// The port goes on counting from what was counted before at what it stands for. Once.
+    pub fn resume_counters(&self, id: PortId, before: PortCounts) {
+        self.desk.registry.resume(id, before);
+    }
+
     /// How many ports each worker reads.
     pub fn loads(&self) -> Vec<usize> {
         self.desk.registry.loads()
@@ -239,7 +251,7 @@ impl Switch {
         &self.report
     }
 
-    /// Milliseconds since the switch started: the clock its bridges are asked by.
+    /// Milliseconds since [`HEAD_START`] before the switch started: the clock its bridges are asked by.
     pub fn now(&self) -> Time {
         Time::at(self.start, Instant::now())
     }
@@ -249,6 +261,9 @@ impl Switch {
         self.events.subscribe()
     }
 }
+
+/// What was learned before the switch started may be as old.
+const HEAD_START: Duration = Duration::from_secs(86_400);
 
 fn choose(choice: EngineChoice) -> Result<(EngineKind, Option<String>), StartSwitch> {
     if choice == EngineChoice::Epoll {

@@ -63,6 +63,15 @@ impl Registry {
         }))
     }
 
+    /// The port goes on counting from `before`.
+    pub(super) fn resume(&self, id: PortId, before: PortCounts) {
+        let mut ports = lock(&self.0);
+        if let Some(record) = ports.ports.get_mut(&id) {
+            record.port.resume(before);
+            record.seen = record.port.counts();
+        }
+    }
+
     /// A port number never used before, and the worker that should read the port.
     pub(super) fn next(&self) -> Option<(PortId, usize)> {
         let mut ports = lock(&self.0);
