@@ -70,7 +70,7 @@ fn eleven_hundred_endpoints_are_reachable_and_the_last_attach_as_fast_as_the_fir
 /// What all networks before cost again with each, as a table that is made anew would, shows in the agent's work and in that of
 /// the programs that it starts.
 #[test]
-fn the_hundredth_network_costs_what_the_first_did() {
+fn the_hundredth_network_costs_what_the_first_did_to_make_and_to_remove() {
     let host = Host::start();
     let mut worked = vec![host.agent_work()];
     for number in 0..NETWORKS {
@@ -80,14 +80,30 @@ fn the_hundredth_network_costs_what_the_first_did() {
         worked.push(host.agent_work());
     }
     // The first few also cost what is made once for good.
-    let (first, last) = (
+    hold(
+        "making",
         worked[30] - worked[5],
         worked[NETWORKS] - worked[NETWORKS - 25],
     );
-    println!("work for 25 networks: first {first:?}, last {last:?}");
+    let mut worked = vec![host.agent_work()];
+    for number in 0..NETWORKS {
+        let removed = host.api("DELETE", &format!("/v1/networks/n{number}"), None);
+        assert!(removed.status < 300, "{removed:?}");
+        worked.push(host.agent_work());
+    }
+    hold(
+        "removing",
+        worked[NETWORKS] - worked[NETWORKS - 25],
+        worked[25] - worked[0],
+    );
+}
+
+#[track_caller]
+fn hold(what: &str, among_few: Duration, among_many: Duration) {
+    println!("work of {what} 25 networks: among few {among_few:?}, among many {among_many:?}");
     assert!(
-        last <= first * 2,
-        "the work of making a network grew from {first:?} to {last:?}"
+        among_many <= among_few * 2,
+        "{what} 25 networks among many costs {among_many:?}, and {among_few:?} among few"
     );
 }
 

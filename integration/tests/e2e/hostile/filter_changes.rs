@@ -10,33 +10,38 @@ use serde_json::json;
 use crate::harness::{HOST_IP, Host, Netns, eventually};
 use crate::held::Random;
 
-/// Networks and published ports come and go, each a small change; then somebody flushes the ruleset, and all is made at once.
+/// Networks and published ports come and go, each a small change of one table; then somebody deletes that, and all is made at once.
 #[test]
 fn a_table_that_was_changed_bit_by_bit_is_as_one_made_at_once() {
     let host = Host::start();
     let mut random = Random::seeded();
     let sandbox = Netns::new("e");
+    // The host forwards all that it ever will from now on: that is about all networks.
+    host.tapestry(&["network", "create", "--ipv6", "lasting"])
+        .ok();
+    let mut first = number(&host);
     let mut endpoints: BTreeMap<usize, Option<String>> = BTreeMap::new();
     for step in 0..STEPS {
-        let number = random.pick(10);
-        match endpoints.get(&number).cloned() {
+        let place = random.pick(10);
+        match endpoints.get(&place).cloned() {
             None => {
-                create(&host, number, &mut random);
-                endpoints.insert(number, None);
+                create(&host, place, &mut random);
+                endpoints.insert(place, None);
             }
             Some(None) if random.pick(2) == 0 => {
-                removed(&host, &format!("/v1/networks/n{number}"));
-                endpoints.remove(&number);
+                removed(&host, &format!("/v1/networks/n{place}"));
+                endpoints.remove(&place);
             }
             Some(None) => {
-                let id = publish(&host, &sandbox, number, &mut random);
-                endpoints.insert(number, Some(id));
+                let id = publish(&host, &sandbox, place, &mut random);
+                endpoints.insert(place, Some(id));
             }
             Some(Some(id)) => {
                 removed(&host, &format!("/v1/endpoints/{id}"));
-                endpoints.insert(number, None);
+                endpoints.insert(place, None);
             }
         }
+        assert_eq!(number(&host), first, "the table was made anew");
         if step % 10 != 9 {
             continue;
         }
@@ -49,6 +54,7 @@ fn a_table_that_was_changed_bit_by_bit_is_as_one_made_at_once() {
                 .then_some(())
         });
         assert_eq!(table(&host), changed);
+        first = number(&host);
     }
 }
 
@@ -90,6 +96,11 @@ fn publish(host: &Host, sandbox: &Netns, number: usize, random: &mut Random) -> 
     }
     let made: EndpointDetail = made.ok();
     made.id
+}
+
+/// What the kernel numbers the table by: another one is another table.
+fn number(host: &Host) -> String {
+    host.netns.sh("nft -a list tables | grep tapestry")
 }
 
 /// The agent's table as `nft` lists it, by chain and set: rules in their order, elements in any, and without what they counted.

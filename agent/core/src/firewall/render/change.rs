@@ -66,12 +66,7 @@ fn overlaps_another(network: &NetworkRules, rules: &Rules) -> bool {
 }
 
 fn push_networks(text: &mut String, gone: &[&NetworkRules], come: &[&NetworkRules]) {
-    let [had, has] = [gone, come].map(|networks| {
-        let elements = networks
-            .iter()
-            .flat_map(|network| network_elements(network));
-        elements.collect::<BTreeSet<_>>()
-    });
+    let [had, has] = [gone, come].map(network_elements);
     let [gone, come] = [(gone, come), (come, gone)].map(|(networks, others)| {
         let is_new = |network: &&&NetworkRules| {
             let mut others = others.iter();

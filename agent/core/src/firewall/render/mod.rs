@@ -294,6 +294,25 @@ mod tests {
     }
 
     #[test]
+    fn of_subnets_that_overlap_a_set_has_the_outermost() {
+        let networks = [
+            network("tsy01", &["10.0.0.0/8", "fd00:1:2::/64"]),
+            network("tsy02", &["10.0.0.0/16", "fd00:1::/32"]),
+            network("tsy03", &["10.0.0.0/8", "fd00:2::/64"]),
+            network("tsy04", &["11.0.0.0/24"]),
+        ];
+        let text = render(&Rules {
+            networks: networks.into(),
+            ..Rules::default()
+        });
+        for elements in ["10.0.0.0/8, 11.0.0.0/24", "fd00:1::/32, fd00:2::/64"] {
+            let elements = format!("elements = {{ {elements} }}");
+            assert_eq!(text.matches(&elements).count(), 2, "{text}");
+        }
+        assert!(text.contains("10.0.0.0/16 . \"tsy02\""), "{text}");
+    }
+
+    #[test]
     fn link_names_cannot_end_their_string() {
         assert_eq!(quoted("a\" drop #\n;"), "\"adrop\"");
     }

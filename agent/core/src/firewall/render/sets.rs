@@ -3,6 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 
+use ipnet::IpNet;
+
 use super::words::{push_block, quoted, word};
 use crate::firewall::drops::{Count, Drops, FilterDrop};
 use crate::firewall::rules::{NetworkRules, Rules, Service};
@@ -11,10 +13,7 @@ use crate::firewall::rules::{NetworkRules, Rules, Service};
 /// or goes changes nothing but elements.
 pub(super) fn push_sets(text: &mut String, networks: &[&NetworkRules], drops: &Drops) {
     let mut elements: BTreeMap<&str, BTreeSet<String>> = BTreeMap::new();
-    let all = networks
-        .iter()
-        .flat_map(|network| network_elements(network));
-    for (set, element) in all {
+    for (set, element) in network_elements(networks) {
         elements.entry(set).or_default().insert(element);
     }
     for reason in FilterDrop::ALL {
@@ -30,29 +29,49 @@ pub(super) fn push_sets(text: &mut String, networks: &[&NetworkRules], drops: &D
     }
 }
 
-/// What each set has of a network, those that count aside.
-pub(super) fn network_elements(network: &NetworkRules) -> Vec<(&'static str, String)> {
-    let link = quoted(&network.host_link);
-    let mut elements = vec![
-        ("host_links", link.clone()),
-        ("same_network", format!("{link} . {link}")),
-    ];
-    if network.anti_spoof {
-        elements.push(("guarded", link.clone()));
-    }
-    for gateway in &network.gateways {
-        let [gateways, ..] = address_sets(*gateway);
-        elements.push((gateways, format!("{link} : {gateway}")));
-    }
-    for subnet in &network.subnets {
-        let [_, own, routed, masqueraded] = address_sets(subnet.addr());
-        elements.push((own, format!("{subnet} . {link}")));
-        elements.push((routed, subnet.to_string()));
-        if network.masquerade {
-            elements.push((masqueraded, subnet.to_string()));
+/// What each set has of the networks, those that count aside.
+pub(super) fn network_elements(networks: &[&NetworkRules]) -> BTreeSet<(&'static str, String)> {
+    let mut elements = BTreeSet::new();
+    for network in networks {
+        let link = quoted(&network.host_link);
+        elements.insert(("host_links", link.clone()));
+        elements.insert(("same_network", format!("{link} . {link}")));
+        if network.anti_spoof {
+            elements.insert(("guarded", link.clone()));
+        }
+        for gateway in &network.gateways {
+            let [gateways, ..] = address_sets(*gateway);
+            elements.insert((gateways, format!("{link} : {gateway}")));
+        }
+        for subnet in &network.subnets {
+            let [_, own, ..] = address_sets(subnet.addr());
+            elements.insert((own, format!("{subnet} . {link}")));
         }
     }
+    let masqueraded = networks.iter().filter(|network| network.masquerade);
+    for subnet in outermost(networks.iter().flat_map(|network| &network.subnets)) {
+        let [_, _, routed, _] = address_sets(subnet.addr());
+        elements.insert((routed, subnet.to_string()));
+    }
+    for subnet in outermost(masqueraded.flat_map(|network| &network.subnets)) {
+        let [.., masqueraded] = address_sets(subnet.addr());
+        elements.insert((masqueraded, subnet.to_string()));
+    }
     elements
+}
+
+/// The subnets that lie in no other one: a set takes no intervals that overlap. Were it to merge them, it would merge neighbors too, and
+/// `nft` (1.0.6) takes none of those out again.
+fn outermost<'r>(subnets: impl Iterator<Item = &'r IpNet>) -> Vec<IpNet> {
+    let sorted: BTreeSet<IpNet> = subnets.copied().collect();
+    let mut outermost: Vec<IpNet> = Vec::new();
+    for subnet in sorted {
+        // Whatever it lies in comes just before it.
+        if !outermost.last().is_some_and(|last| last.contains(&subnet)) {
+            outermost.push(subnet);
+        }
+    }
+    outermost
 }
 
 /// An element of the sets whose elements count (see [`Drops`]).
@@ -76,28 +95,12 @@ const NETWORK_SETS: [(&str, &str, &str); 16] = [
     ("set", "guarded", "type ifname"),
     ("map", "gateways4", "type ifname : ipv4_addr"),
     ("set", "own4", "type ipv4_addr . ifname; flags interval"),
-    (
-        "set",
-        "routed4",
-        "type ipv4_addr; flags interval; auto-merge",
-    ),
-    (
-        "set",
-        "masqueraded4",
-        "type ipv4_addr; flags interval; auto-merge",
-    ),
+    ("set", "routed4", "type ipv4_addr; flags interval"),
+    ("set", "masqueraded4", "type ipv4_addr; flags interval"),
     ("map", "gateways6", "type ifname : ipv6_addr"),
     ("set", "own6", "type ipv6_addr . ifname; flags interval"),
-    (
-        "set",
-        "routed6",
-        "type ipv6_addr; flags interval; auto-merge",
-    ),
-    (
-        "set",
-        "masqueraded6",
-        "type ipv6_addr; flags interval; auto-merge",
-    ),
+    ("set", "routed6", "type ipv6_addr; flags interval"),
+    ("set", "masqueraded6", "type ipv6_addr; flags interval"),
     ("set", FilterDrop::Source.set(), COUNTING),
     ("set", FilterDrop::Loopback.set(), COUNTING),
     ("set", FilterDrop::Underlay.set(), COUNTING),
