@@ -188,6 +188,13 @@ impl Directory {
         }
     }
 
+    /// The store was set back to an older state: hosts begin lives that have lower numbers than those which are known. What all hosts
+    /// say now is to be applied after this.
+    pub fn forget_past(&mut self) {
+        self.lives.forget();
+        self.memory.forget();
+    }
+
     /// This host has a new lease. Publish its records, which are in the new epoch now.
     pub fn renew(&mut self, now: Time, epoch: Epoch) -> Vec<Record> {
         self.epoch = epoch;

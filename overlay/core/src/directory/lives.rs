@@ -74,6 +74,10 @@ impl Lives {
         true
     }
 
+    pub(super) fn forget(&mut self) {
+        self.hosts.clear();
+    }
+
     /// Forgets lives that are over for `limit`.
     pub(super) fn age(&mut self, now: Time, limit: Duration) {
         self.hosts

@@ -95,6 +95,12 @@ impl Memory {
         }
     }
 
+    /// Forgets all withdrawals.
+    pub(super) fn forget(&mut self) {
+        self.buried.clear();
+        self.queue.clear();
+    }
+
     pub(super) fn age(&mut self, now: Time, window: Duration) {
         while self.queue.front().is_some_and(|(until, _)| *until <= now) {
             self.forget_first();

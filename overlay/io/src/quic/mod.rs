@@ -20,7 +20,6 @@ mod passage;
 mod path;
 mod peers;
 mod receive;
-mod refusal;
 mod send;
 mod succession;
 mod transport;
