@@ -7,6 +7,8 @@ use agent_api::{ApiError, ErrorKind};
 pub enum Find {
     #[error("no network {0:?}; `tapestry network ls` lists them")]
     NoNetwork(String),
+    #[error("network {network:?} of the cluster is not on this host: {why}")]
+    NotHere { network: String, why: String },
     #[error("no container {0:?}; `tapestry ps -a` lists them")]
     NoContainer(String),
     #[error("no endpoint {0:?}; GET /v1/endpoints lists them")]
@@ -19,6 +21,7 @@ impl From<Find> for ApiError {
     fn from(error: Find) -> Self {
         let kind = match error {
             Find::NoNetwork(_) | Find::NoContainer(_) | Find::NoEndpoint(_) => ErrorKind::NotFound,
+            Find::NotHere { .. } => ErrorKind::Conflict,
             Find::Ambiguous(_) => ErrorKind::Invalid,
         };
         Self::new(kind, error.to_string())

@@ -104,6 +104,32 @@ impl NetworkRecord {
         self.shared().and_then(|overlay| Vni::new(overlay.vni))
     }
 
+    /// Whether the cluster removed it while containers here were on it: its way to other hosts is gone, and it has no other.
+    pub fn is_cut_off(&self) -> bool {
+        self.driver == Driver::Overlay && self.overlay.is_none()
+    }
+
+    /// What is left of it then.
+    #[must_use]
+    pub fn cut_off(&self) -> Self {
+        Self {
+            overlay: None,
+            internal: true,
+            ..self.clone()
+        }
+    }
+
+    /// Why its containers reach nobody, where they do not.
+    pub fn why_cut_off(&self) -> Option<String> {
+        let why = || {
+            format!(
+                "network {:?} was removed from the cluster while this host was away",
+                self.name
+            )
+        };
+        self.is_cut_off().then(why)
+    }
+
     /// Whether it has ports of its own.
     pub fn has_bridge(&self) -> bool {
         matches!(self.driver, Driver::Bridge | Driver::Overlay)

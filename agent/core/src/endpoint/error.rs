@@ -32,6 +32,10 @@ pub enum Attach {
     Publish(#[from] PublishPorts),
     #[error("network {0:?} is being removed; attach to another one")]
     Gone(String),
+    #[error(
+        "network {0:?} was removed from the cluster while this host was away; attach to another one"
+    )]
+    CutOff(String),
     #[error("network {0:?} has no ports of its own; containers join it with `run --network {0}`")]
     NoPorts(String),
     #[error(transparent)]

@@ -58,6 +58,8 @@ pub enum CreateNetwork {
     Record(String),
     #[error("other hosts are making networks faster; try again")]
     Race,
+    #[error("the cluster's store cannot be used: {0}; try again when it answers")]
+    Store(String),
     #[error(
         "MTU {mtu} does not fit the underlay, which leaves {most} bytes; leave --mtu out or raise the underlay's"
     )]
@@ -116,6 +118,13 @@ pub enum CreateNetwork {
     Host { name: String, why: String },
 }
 
+impl CreateNetwork {
+    /// Whether the same may be done later.
+    pub const fn is_of_store(&self) -> bool {
+        matches!(self, Self::OutOfStep | Self::Race | Self::Store(_))
+    }
+}
+
 impl From<CreateNetwork> for ApiError {
     fn from(error: CreateNetwork) -> Self {
         let kind = match &error {
@@ -127,9 +136,10 @@ impl From<CreateNetwork> for ApiError {
             | CreateNetwork::Subnet(InvalidSubnet::Overlaps { .. }) => ErrorKind::Conflict,
             CreateNetwork::NoSubnet(_) | CreateNetwork::NoVni => ErrorKind::Exhausted,
             CreateNetwork::NoCluster | CreateNetwork::NoQuic => ErrorKind::Unsupported,
-            CreateNetwork::Host { .. } | CreateNetwork::OutOfStep | CreateNetwork::Race => {
-                ErrorKind::Failed
-            }
+            CreateNetwork::Host { .. }
+            | CreateNetwork::OutOfStep
+            | CreateNetwork::Race
+            | CreateNetwork::Store(_) => ErrorKind::Failed,
             _ => ErrorKind::Invalid,
         };
         Self::new(kind, error.to_string())

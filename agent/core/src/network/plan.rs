@@ -1,6 +1,7 @@
 //! What a request for a network comes to: the record, checked and completed, before anything is touched.
 
 use std::collections::BTreeSet;
+use std::fmt;
 use std::net::IpAddr;
 
 use agent_api::{Driver, NetworkCreate};
@@ -188,21 +189,23 @@ fn check_host(net: IpNet, around: &Surroundings) -> Result<(), CreateNetwork> {
         None => Ok(()),
         Some(entry) => Err(CreateNetwork::HostRoute {
             subnet: net,
-            route: shown(entry),
+            route: entry.to_string(),
         }),
     }
 }
 
 /// As `ip route` writes it.
-fn shown(entry: &SubnetEntry) -> String {
-    let via = entry.gateway.map(|gateway| format!(" via {gateway}"));
-    let link = entry.link.as_ref().map(|link| format!(" dev {link}"));
-    format!(
-        "{}{}{}",
-        entry.subnet,
-        via.unwrap_or_default(),
-        link.unwrap_or_default()
-    )
+impl fmt::Display for SubnetEntry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.subnet)?;
+        if let Some(gateway) = self.gateway {
+            write!(f, " via {gateway}")?;
+        }
+        match &self.link {
+            Some(link) => write!(f, " dev {link}"),
+            None => Ok(()),
+        }
+    }
 }
 
 fn with_gateway(

@@ -29,7 +29,7 @@ use super::{
     ALIVE, AliveRecord, Entry, FOLLOWED, HOSTS, HostRecord, NAMES, NETWORKS, NETWORKS_MADE,
     REVOKED, VNIS, World,
 };
-use crate::ipam::{InvalidSubnet, SubnetInUse, check_free};
+use crate::ipam::{SubnetInUse, check_free};
 use crate::network::CreateNetwork;
 use crate::record::NetworkRecord;
 
@@ -165,13 +165,7 @@ pub fn remove(
     let Some((present, revision)) = world.find::<NetworkRecord>(&network_key) else {
         return Ok(Vec::new());
     };
-    let mut writes = vec![delete(network_key, revision)];
-    let name_key = format!("{NAMES}{}", present.name);
-    if let Some((id, revision)) = world.find::<String>(&name_key)
-        && id == record.id
-    {
-        writes.push(delete(name_key, revision));
-    }
+    let mut writes = Vec::new();
     let vni = present.overlay.as_ref().map(|overlay| overlay.vni);
     let vni_key = format!("{VNIS}{}", vni.unwrap_or_default());
     if let Some((owner, revision)) = world.find::<VniRecord>(&vni_key)
@@ -181,18 +175,22 @@ pub fn remove(
             network: owner.network,
             removed_s: Some(now_s),
         };
-        // The last one: who has heard of this has heard that the network is gone.
+        // The first one: who hears that the network is gone has heard that it was removed.
         writes.push(put(vni_key, &tombstone, Before::Revision(revision))?);
     }
+    let name_key = format!("{NAMES}{}", present.name);
+    if let Some((id, revision)) = world.find::<String>(&name_key)
+        && id == record.id
+    {
+        writes.push(delete(name_key, revision));
+    }
+    writes.push(delete(network_key, revision));
     Ok(writes)
 }
 
 /// Whether the store says that a network was removed.
 pub fn was_removed(world: &World, record: &NetworkRecord) -> bool {
-    let vni = record.overlay.as_ref().map(|overlay| overlay.vni);
-    let key = format!("{VNIS}{}", vni.unwrap_or_default());
-    let owner = world.find::<VniRecord>(&key);
-    owner.is_some_and(|(owner, _)| owner.network == record.id && owner.removed_s.is_some())
+    removed(world).any(|id| id == record.id)
 }
 
 /// What brings a network back that the store has lost: with the VNI that it had, or another one where that is taken by now.
@@ -324,6 +322,11 @@ pub fn in_use(world: &World, own: &str) -> Vec<SubnetInUse> {
             by: by.clone(),
         })
     });
+    subnets.chain(hosts(world)).collect()
+}
+
+/// Where the cluster's hosts are.
+pub fn hosts(world: &World) -> Vec<SubnetInUse> {
     let members = world.under::<HostRecord>(HOSTS).flat_map(|(id, host)| {
         let alive = world.find::<AliveRecord>(&format!("{ALIVE}{id}"));
         let now = alive.map(|(alive, _)| alive.address);
@@ -333,12 +336,7 @@ pub fn in_use(world: &World, own: &str) -> Vec<SubnetInUse> {
             by: format!("host {:?}", host.name),
         })
     });
-    subnets.chain(members).collect()
-}
-
-/// Whether a creation was refused for what another one has, so that a network which may choose should choose again.
-pub fn is_overlap(error: &CreateNetwork) -> bool {
-    matches!(error, CreateNetwork::Subnet(InvalidSubnet::Overlaps { .. }))
+    members.collect()
 }
 
 fn put<T: Serialize>(key: String, value: &T, before: Before) -> Result<Write, CreateNetwork> {
@@ -484,7 +482,7 @@ mod tests {
         assert_eq!(store.transact(two.1), Err(NETWORKS_MADE.to_owned()));
         let again = create(&store.world(), network(2, "10.9.5.0/24"), Some(5001), at(0));
         let refused = again.unwrap_err();
-        assert!(is_overlap(&refused), "{refused}");
+        assert!(refused.to_string().contains("10.9.0.0/16"), "{refused}");
         let apart = create(&store.world(), network(2, "10.8.0.0/24"), Some(5001), at(0));
         store.transact(apart.unwrap().1).unwrap();
     }

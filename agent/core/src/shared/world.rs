@@ -41,6 +41,15 @@ pub enum Difference {
 }
 
 impl World {
+    /// One that knows these.
+    pub fn of(entries: Vec<Entry>) -> Self {
+        let by_key = |entry: Entry| (entry.key.clone(), entry);
+        Self {
+            entries: entries.into_iter().map(by_key).collect(),
+            ..Self::default()
+        }
+    }
+
     /// Takes a list of all keys in place of what was known.
     pub fn replace(&mut self, listed: Vec<Entry>, now: Instant) -> Vec<Difference> {
         let mut old = std::mem::take(&mut self.entries);
