@@ -165,6 +165,9 @@ pub struct ContainerSummary {
     /// Its command has ended, and is started again in a while.
     #[serde(default)]
     pub restarting: bool,
+    /// Why it reaches nobody on one of its networks.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cut_off: Option<String>,
 }
 
 /// `GET /v1/containers/{name}`.

@@ -94,6 +94,9 @@ pub struct EndpointDetail {
     /// Whether somebody moved its link out of the sandbox, as into a nested namespace.
     #[serde(default)]
     pub moved: bool,
+    /// Why it reaches nobody, though it is attached.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cut_off: Option<String>,
     /// What the sandbox's owner changed at the link, in words; it is left so.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub changed: Vec<String>,

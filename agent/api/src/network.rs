@@ -84,6 +84,9 @@ pub struct NetworkSummary {
     /// Why containers do not reach the host and the outside, where they should.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub no_way_out: Option<String>,
+    /// Why this network of the cluster is not to be used on this host.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub not_here: Option<String>,
     #[serde(default)]
     pub labels: BTreeMap<String, String>,
 }

@@ -144,6 +144,9 @@ fn status(container: &ContainerSummary, for_s: u64) -> String {
     let span = output::span(for_s);
     match container.state {
         ContainerState::Created => "Created".to_owned(),
+        ContainerState::Running { .. } if container.cut_off.is_some() => {
+            format!("Up {span} (cut off)")
+        }
         ContainerState::Running { .. } => format!("Up {span}"),
         ContainerState::Exited { code } if container.restarting => {
             format!("Restarting ({code}) {span} ago")
@@ -251,6 +254,7 @@ mod tests {
                 networks: vec!["bridge".into(), "lab".into()],
                 labels: [("tier".into(), "front".into())].into(),
                 restarting: false,
+                cut_off: None,
             },
             ContainerSummary {
                 id: "b".repeat(64),
@@ -267,6 +271,7 @@ mod tests {
                 networks: vec![],
                 labels: Default::default(),
                 restarting: false,
+                cut_off: None,
             },
         ]
     }
@@ -338,6 +343,15 @@ mod tests {
         once.restarting = true;
         assert_eq!(status(&once, 5), "Restarting (3) 5 seconds ago");
         assert_eq!(status_word(&once), "restarting");
+    }
+
+    #[test]
+    fn a_container_whose_network_is_gone_is_not_just_up() {
+        let cut_off = ContainerSummary {
+            cut_off: Some("network \"far\" was removed".into()),
+            ..containers().remove(0)
+        };
+        assert_eq!(status(&cut_off, 5), "Up 5 seconds (cut off)");
     }
 
     #[test]

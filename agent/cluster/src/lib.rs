@@ -16,7 +16,6 @@
 //! agent that was killed and is back in time goes on with the session it had, so the others notice nothing.
 
 mod admission;
-mod authority;
 mod ca;
 mod child;
 mod clock;
@@ -34,20 +33,18 @@ mod moving;
 mod place;
 mod renew;
 mod roster;
-mod rotation;
 mod services;
 mod session;
 mod settings;
 mod signer;
 mod token;
-mod trust;
 
 use std::path::PathBuf;
 use std::time::Duration;
 
 pub use agent_core::shared::{
-    ADDRESSES, ALIVE, AliveRecord, Difference, ENDPOINTS, EndpointShared, HOSTS, Holder,
-    HostRecord, NAMES, NETWORKS, ServiceShared, VNIS, World,
+    ADDRESSES, ALIVE, AliveRecord, Difference, ENDPOINTS, EndpointShared, FOLLOWED, HOSTS, Holder,
+    HostRecord, NAMES, NETWORKS, REVOKED, ServiceShared, VNIS, World,
 };
 pub use clock::now_s;
 pub use error::{Refusal, UseCluster};
@@ -55,8 +52,6 @@ pub use follow::Follow;
 pub use found::{InitRequest, JoinCluster};
 pub use identity::{Identity, KEY_LOG, certificate_end_s};
 pub use member::{Member, Session};
-pub use rotation::{CaState, Rotation};
-pub use rustls::pki_types::CertificateDer;
 pub use signer::{DecodeMessage, JoinRequest, Joined, Reply, Request, decode};
 pub use token::JoinToken;
 
@@ -68,6 +63,8 @@ pub struct ClusterOptions {
     pub name: Option<String>,
     /// How long the cluster waits for a host that is silent.
     pub lease: Duration,
+    /// How long a VNI rests after its network was removed.
+    pub vni_rest: Duration,
     /// How long a certificate is good that this host signs.
     pub certificate_lifetime: Duration,
     /// For an etcd that was given: CA, certificate and key, as PEM files.

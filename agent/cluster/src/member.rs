@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread::JoinHandle;
 use std::time::Instant;
 
+use agent_core::shared::networks::Rest;
 use agent_core::shared::{HOSTS, REVOKED, World};
 use agent_store::{EtcdStore, LeaseId, Store};
 use tokio::net::TcpListener;
@@ -13,15 +14,15 @@ use tokio::runtime::Handle;
 use tokio::sync::Notify;
 
 use crate::admission::Admission;
-use crate::authority::Authority;
+use crate::ca::Ca;
+use crate::clock::now_s;
 use crate::error::UseCluster;
 use crate::etcd_access::etcd_options;
 use crate::etcd_process::EtcdProcess;
-use crate::files::{Files, RESET_KEY, SESSION};
+use crate::files::{CA_KEY, Files, RESET_KEY, SESSION};
 use crate::identity::Identity;
 use crate::lock::lock;
 use crate::place::Place;
-use crate::renew::Renewal;
 use crate::settings::Settings;
 use crate::signer::{Decide, serve};
 use crate::{ClusterOptions, hex};
@@ -34,7 +35,6 @@ pub struct Member {
     pub(crate) store: Arc<EtcdStore>,
     pub(crate) identity: Arc<Mutex<Identity>>,
     pub(crate) admission: Mutex<Option<Arc<Admission>>>,
-    pub(crate) renewal: Mutex<Renewal>,
     /// Where its tunnels end now; the settings say where they ended when the agent started.
     pub(crate) place: Mutex<Place>,
     pub(crate) world: Mutex<World>,
@@ -98,7 +98,6 @@ impl Member {
             store: Arc::new(store),
             identity: Arc::new(Mutex::new(identity)),
             admission: Mutex::default(),
-            renewal: Mutex::new(Renewal::new()),
             place: Mutex::new(Place::of(&settings)),
             world: Mutex::default(),
             session: Mutex::default(),
@@ -124,8 +123,6 @@ impl Member {
             return Ok(());
         }
         let admission = self.open_signer()?;
-        // It may have been off for longer than its certificates last.
-        self.renew_if_due(None);
         let settings = self.present_settings();
         // The address may be gone since the last start; then the underlay's follower finds another one.
         if !is_own(settings.signer) {
@@ -141,9 +138,10 @@ impl Member {
     }
 
     fn open_signer(&self) -> Result<Arc<Admission>, UseCluster> {
-        let authority = Arc::new(Authority::load(&self.files)?);
+        let identity = lock(&self.identity).clone();
+        let ca = Ca::load(identity.ca, &self.files.read_needed(CA_KEY)?)?;
         let admission = Arc::new(Admission {
-            authority: Mutex::new(authority),
+            ca,
             files: self.files.clone(),
             settings: Mutex::new(self.settings.clone()),
             store: Arc::clone(&self.store),
@@ -279,6 +277,14 @@ impl Member {
         .with_signer(place.signer)
     }
 
+    /// When VNIs of removed networks have rested.
+    pub fn rest(&self) -> Rest {
+        Rest {
+            now_s: now_s(),
+            length: self.options.vni_rest,
+        }
+    }
+
     /// How often this host, as the signer, refused to admit or to certify somebody.
     pub fn refused(&self) -> u64 {
         self.refused.load(Ordering::Relaxed)
@@ -290,9 +296,9 @@ impl Member {
         world.contains(&format!("{HOSTS}{host}")) && !world.contains(&format!("{REVOKED}{host}"))
     }
 
-    /// From and until when this host's certificate is good, in seconds since 1970; zeros where that cannot be read.
-    pub fn certificate_s(&self) -> (u64, u64) {
-        self.identity().validity_s().unwrap_or_default()
+    /// Seconds since 1970 at which this host's certificate ends; zero where that cannot be read.
+    pub fn certificate_until_s(&self) -> u64 {
+        self.identity().validity_s().map_or(0, |(_, until)| until)
     }
 
     pub fn identity(&self) -> Identity {

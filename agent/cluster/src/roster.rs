@@ -10,8 +10,8 @@ use crate::error::{Refusal, UseCluster};
 use crate::member::Member;
 use crate::token::{JoinToken, secret_hash};
 use agent_core::shared::{
-    ADDRESSES, ALIVE, AliveRecord, CLUSTER, ENDPOINTS, EndpointShared, HOSTS, Holder, HostRecord,
-    REVOKED, RevokedRecord, TOKENS, TokenRecord,
+    ADDRESSES, ALIVE, AliveRecord, CLUSTER, ENDPOINTS, EndpointShared, FOLLOWED, HOSTS, Holder,
+    HostRecord, REVOKED, RevokedRecord, TOKENS, TokenRecord,
 };
 use agent_store::{Change, Expected, Store, StoreError};
 
@@ -75,6 +75,7 @@ impl Member {
             Change::encode(key(REVOKED), &record, Expected::Anything)?,
             Change::delete(key(HOSTS), Expected::Anything),
             Change::delete(key(ALIVE), Expected::Anything),
+            Change::delete(key(FOLLOWED), Expected::Anything),
         ])?;
         // etcd restarts about now.
         patiently(
@@ -141,8 +142,11 @@ impl Member {
         }
         let farewell = || -> Result<(), StoreError> {
             self.forget_host(&self.settings.host)?;
-            let key = format!("{HOSTS}{}", self.settings.host);
-            self.store().delete(&key, Expected::Anything)?;
+            let own = [HOSTS, FOLLOWED].map(|kind| {
+                let key = format!("{kind}{}", self.settings.host);
+                Change::delete(key, Expected::Anything)
+            });
+            self.store().transact(&own)?;
             if self.settings.signs {
                 self.store().delete(CLUSTER, Expected::Anything)?;
             }

@@ -123,6 +123,18 @@ impl Agent {
         let closed = self.networks.closed().into_iter();
         let closed = closed.map(|(name, why)| format!("network {name:?} has no way out: {why}"));
         warnings.extend(closed.take(WARNINGS_MAX));
+        let kept_out = self.networks.kept_out().into_iter();
+        let kept_out = kept_out.map(|(name, why)| {
+            format!("network {name:?} of the cluster is not on this host: {why}")
+        });
+        warnings.extend(kept_out.take(WARNINGS_MAX));
+        let cut_off = self.networks.places().into_iter();
+        let cut_off = cut_off.filter_map(|place| place.why_cut_off());
+        warnings.extend(cut_off.take(WARNINGS_MAX).map(|why| {
+            format!(
+                "{why}: its containers here are cut off; attach them to another one, or remove them"
+            )
+        }));
         warnings
     }
 
@@ -143,7 +155,9 @@ impl Agent {
 
     /// Removes a network that nobody uses; a container that has just ended is no user any more.
     pub(crate) fn remove_network(&self, called: &str) -> Result<(), ApiError> {
-        self.containers.past_ends(|| self.networks.remove(called))
+        self.containers.past_ends(|| self.networks.remove(called))?;
+        self.follower.look_again();
+        Ok(())
     }
 
     /// Attaches a sandbox by the path to its namespace.

@@ -196,6 +196,7 @@ impl Default for RawVxlan {
 struct RawCluster {
     name: Option<String>,
     lease_s: Option<u64>,
+    vni_rest_s: Option<u64>,
     certificate_s: Option<u64>,
     etcd_ca: Option<PathBuf>,
     etcd_certificate: Option<PathBuf>,
@@ -224,11 +225,17 @@ impl RawCluster {
             state_dir: state_dir.to_owned(),
             name: self.name,
             lease: seconds("lease_s", self.lease_s, DEFAULT_LEASE_S, 2..=600)?,
+            vni_rest: seconds(
+                "vni_rest_s",
+                self.vni_rest_s,
+                DEFAULT_VNI_REST_S,
+                0..=VNI_REST_MAX_S,
+            )?,
             certificate_lifetime: seconds(
                 "certificate_s",
                 self.certificate_s,
                 DEFAULT_CERTIFICATE_S,
-                CERTIFICATE_MIN_S..=CERTIFICATE_MAX_S,
+                10..=CERTIFICATE_MAX_S,
             )?,
             etcd_files,
         })
@@ -317,11 +324,12 @@ pub(crate) enum ReadConfig {
 /// Each has its own buffers, counters of every port, and descriptors.
 const WORKERS_MAX: usize = 64;
 const LINE_SHOWN: usize = 60;
+/// A host that is cut off for less has heard of a removal before its VNI is another network's; longer ones are awaited.
+const DEFAULT_VNI_REST_S: u64 = 600;
+const VNI_REST_MAX_S: u64 = 30 * 86_400;
 const DEFAULT_LEASE_S: u64 = 10;
-const DEFAULT_CERTIFICATE_S: u64 = 30 * 24 * 3600;
-/// Such short ones are for trying out how they end.
-const CERTIFICATE_MIN_S: u64 = 4;
-const CERTIFICATE_MAX_S: u64 = 365 * 24 * 3600;
+const DEFAULT_CERTIFICATE_S: u64 = 24 * 3600;
+const CERTIFICATE_MAX_S: u64 = 30 * 24 * 3600;
 const DEFAULT_ENGINE: &str = "/var/run/docker.sock";
 const DEFAULT_RESOLV_CONF: &str = "/etc/resolv.conf";
 

@@ -224,6 +224,11 @@ impl Seats {
         Err(Users(users.take(Users::SHOWN_MAX).collect()))
     }
 
+    /// Takes nobody from now on, whoever is there.
+    pub(crate) fn shut(&self) {
+        lock(&self.0).is_closed = true;
+    }
+
     pub(crate) fn reopen(&self) {
         lock(&self.0).is_closed = false;
     }
@@ -483,6 +488,7 @@ impl Attached {
             sandbox: record.sandbox.clone(),
             publish: record.own_publish().to_vec(),
             up: !record.down,
+            cut_off: network.why_cut_off(),
             moved: record.moved.is_some(),
             changed: self.plug.changed.clone(),
         }

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
 use agent_container::Given;
 use agent_core::network::CreateNetwork;
@@ -18,7 +19,7 @@ use crate::agent::Agent;
 use crate::config::Config;
 use crate::containers::Containers;
 use crate::endpoints::{Endpoints, leads_to, sandbox_of};
-use crate::follow::Follower;
+use crate::follow::{Follower, Watched};
 use crate::ground::Ground;
 use crate::guardian::Held;
 use crate::journal::{Journal, OpenJournal};
@@ -116,7 +117,10 @@ impl Agent {
             Arc::clone(&publishing),
             given,
         ));
-        let follower = Arc::new(Follower {
+        let follower = Arc::new_cyclic(|this| Follower {
+            this: this.clone(),
+            watched: Watched::default(),
+            said_followed: AtomicU64::default(),
             ground: Arc::clone(&ground),
             sharing: Arc::clone(&sharing),
             networks: Arc::clone(&networks),

@@ -62,6 +62,9 @@ pub(super) async fn list(args: &Ls, client: &Client) -> Result<u8, Failure> {
             if let Some(why) = &network.no_way_out {
                 eprintln!("network {:?} has no way out: {why}", network.name);
             }
+            if let Some(why) = &network.not_here {
+                eprintln!("network {:?} is not to be used here: {why}", network.name);
+            }
         }
     }
     Ok(0)
@@ -172,6 +175,7 @@ mod tests {
             driver,
             scope,
             no_way_out: None,
+            not_here: None,
             labels: BTreeMap::from([(name.to_owned(), "yes".to_owned())]),
         };
         vec![

@@ -75,6 +75,7 @@ impl Containers {
             true => Vec::new(),
             false => self.endpoints.of(&Owner::Container(record.id.clone())),
         };
+        let cut_off = on.iter().find_map(|(place, _)| place.why_cut_off());
         let mut networks: Vec<_> = on
             .into_iter()
             .map(|(place, _)| (place.record.id.clone(), place.record.name.clone()))
@@ -95,6 +96,7 @@ impl Containers {
             networks: networks.into_iter().map(|(_, name)| name).collect(),
             labels: record.create.labels.clone(),
             restarting: container.restarting.is_some(),
+            cut_off,
         }
     }
 }

@@ -108,6 +108,9 @@ impl Endpoints {
         place: &Place,
         attachment: &Attachment<'_>,
     ) -> Result<EndpointRecord, Attach> {
+        if place.record.is_cut_off() {
+            return Err(Attach::CutOff(place.record.name.clone()));
+        }
         if place.segment.is_none() {
             return Err(Attach::NoPorts(place.record.name.clone()));
         }

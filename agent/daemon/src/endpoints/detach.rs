@@ -154,6 +154,7 @@ impl Endpoints {
                 note_freed(member, pools, &record.network, address);
             }
         });
+        self.networks.drop_if_left(&record.network);
     }
 
     /// Removes port and names; the link goes with its last descriptor.

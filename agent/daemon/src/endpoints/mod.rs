@@ -12,6 +12,7 @@
 mod adopt;
 mod announce;
 mod attach;
+mod cut_off;
 mod detach;
 mod hand_over;
 mod inside;

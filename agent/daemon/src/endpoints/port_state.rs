@@ -4,6 +4,7 @@
 //! taken from there. Addresses, names and routes stay, and so does the state, over restarts of the agent.
 
 use agent_api::{ApiError, EndpointDetail};
+use agent_core::endpoint::Attach;
 use agent_core::find::Find;
 use switch_core::Mac;
 use switch_io::set_carrier;
@@ -21,6 +22,9 @@ impl Endpoints {
         let _turn = self.turns.take(attached.record.owner);
         // It may have gone before the turn came.
         let (place, attached) = self.find(id)?;
+        if up && place.record.is_cut_off() {
+            return Err(Attach::CutOff(place.record.name.clone()).into());
+        }
         let failed =
             |why: &dyn std::fmt::Display| host_failure(&place.record, &attached.record, why);
         let journal = &self.ground.journal;
@@ -43,6 +47,19 @@ impl Endpoints {
         let attached = place.seats.get(id);
         let attached = attached.ok_or_else(|| Find::NoEndpoint(id.to_owned()))?;
         Ok(attached.detail(&place.record))
+    }
+
+    /// Takes an endpoint's port down, for longer than this agent lives. In its owner's turn.
+    pub(super) fn take_down(&self, place: &Place, id: &str) -> std::io::Result<()> {
+        let journal = &self.ground.journal;
+        let kept = place.seats.change(id, journal, |record| record.down = true);
+        if let Some(Err(error)) = kept.map(Kept::wait) {
+            tracing::warn!(id, %error, "a port that is down would be up after a restart");
+        }
+        match place.seats.get(id) {
+            Some(attached) => pull(place, &attached),
+            None => Ok(()),
+        }
     }
 }
 

@@ -3,9 +3,12 @@
 //! The member's thread calls all of this, so that what the directory says is carried out in its order. [`underlay`] follows the
 //! host's own place.
 
+mod kept_out;
+mod lost;
 mod underlay;
 
 use std::net::IpAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 
 use agent_cluster::{
@@ -14,11 +17,14 @@ use agent_cluster::{
 };
 use agent_core::record::NetworkRecord;
 use agent_core::shared::Entry;
+use agent_core::shared::checks::{self, BadRecord};
 use agent_store::StoreError;
 use dns_core::{EndpointNames, Service};
 use overlay_core::{DirectoryEvent, Epoch, HostId, NetworkId, Record, RecordFlags, Sequence};
 use serde::de::DeserializeOwned;
 use switch_core::Mac;
+
+pub(crate) use self::kept_out::Watched;
 
 use crate::edge::EdgeHost;
 use crate::endpoints::Endpoints;
@@ -32,6 +38,10 @@ use crate::sharing::tell::SharedEndpoints;
 
 /// Wires what the cluster shares to the networks and endpoints of this host.
 pub(crate) struct Follower {
+    pub(crate) this: Weak<Self>,
+    pub(crate) watched: Watched,
+    /// How far this host has said in this session that it has followed.
+    pub(crate) said_followed: AtomicU64,
     pub(crate) ground: Arc<Ground>,
     pub(crate) sharing: Arc<Sharing>,
     pub(crate) networks: Arc<Networks>,
@@ -40,13 +50,24 @@ pub(crate) struct Follower {
 
 impl Follow for Follower {
     fn follow(&self, member: &Arc<Member>, mut differences: Vec<Difference>) {
+        let is_set_back = member.world().take_set_back();
+        if is_set_back {
+            tracing::warn!("the cluster's store was set back to an older state");
+            self.sharing.forget_past();
+        }
         // A network comes before what is in it, and goes after it.
         differences.sort_by_key(order);
+        let networks = differences.iter().filter_map(|it| self.network_put(it));
+        self.adopt_networks(member, networks.collect());
         for difference in &differences {
             self.follow_one(member, difference);
         }
+        if is_set_back {
+            self.follow_known(member);
+        }
         self.follow_directory(member);
         self.sharing.guard_tunnels(Some(member));
+        self.acknowledge(member);
     }
 
     fn settle(&self, member: &Arc<Member>) {
@@ -60,10 +81,13 @@ impl Follow for Follower {
     }
 
     fn begin(&self, member: &Arc<Member>, session: Session) -> Result<(), StoreError> {
+        self.said_followed.store(0, Ordering::Relaxed);
         self.sharing.begin(session);
+        self.mind_all_gone(member);
         let shared = self.share_everything(member, session);
         self.follow_directory(member);
         self.sharing.guard_tunnels(Some(member));
+        self.acknowledge(member);
         shared
     }
 
@@ -161,13 +185,16 @@ impl Follower {
             }
         }
         member.leave().map_err(Cluster::from)?;
-        let mut outcome = Ok(());
         for place in shared {
-            outcome = outcome.and(self.networks.abandon(&place.record.id));
+            // Somebody may have come meanwhile.
+            if !self.networks.abandon(&place.record.id) {
+                self.endpoints.cut_off(&place);
+            }
         }
+        self.networks.forget_all_kept_out();
         self.sharing.clear();
         change.end_out();
-        Ok(outcome?)
+        Ok(())
     }
 
     /// At the beginning of a session: everything of this host under its new lease, and nothing that is gone.
@@ -200,18 +227,15 @@ impl Follower {
             Difference::Deleted(entry) => (entry, false),
         };
         let key = entry.key.as_str();
-        if key.starts_with(NETWORKS) {
-            if let Some(record) = decode::<NetworkRecord>(entry) {
-                match is_there {
-                    true => self.adopt_network(member, record),
-                    false => self.abandon_network(&record),
-                }
+        if let Some(id) = key.strip_prefix(NETWORKS) {
+            if !is_there {
+                self.network_gone(member, key, id);
             }
         } else if let Some(rest) = key.strip_prefix(ENDPOINTS) {
             if let (Some(shared), Some((network, id))) =
                 (decode::<EndpointShared>(entry), rest.split_once('/'))
             {
-                self.follow_endpoint(member, (network, id), &shared, is_there);
+                self.follow_endpoint(member, (key, network, id), &shared, is_there);
             }
         } else if let Some(rest) = key.strip_prefix(ADDRESSES) {
             if let (Some(holder), Some((network, address))) =
@@ -221,9 +245,15 @@ impl Follower {
                 let holder = is_there.then_some(&holder);
                 place.seats.note(member.host(), address, holder);
             }
+            if let (true, Some((network, _))) = (is_there, rest.split_once('/')) {
+                self.judge_again(member, network);
+            }
         } else if let Some(host) = key.strip_prefix(ALIVE)
             && let (Some(alive), Ok(id)) = (decode::<AliveRecord>(entry), HostId::new(host))
         {
+            if let Err(why) = checks::check_alive(host, &alive) {
+                return self.sharing.refused.refuse(key, &why);
+            }
             self.sharing.meet(member, &id);
             match is_there {
                 true => self.networks.retarget(member, &id, alive.address),
@@ -232,50 +262,71 @@ impl Follower {
         }
     }
 
-    fn adopt_network(&self, member: &Member, record: NetworkRecord) {
-        let (id, name) = (record.id.clone(), record.name.clone());
-        if self.networks.place(&id).is_some() {
-            return;
+    /// The network that came or changed, where that is what happened.
+    fn network_put(&self, difference: &Difference) -> Option<NetworkRecord> {
+        let Difference::Put(entry) = difference else {
+            return None;
+        };
+        let id = entry.key.strip_prefix(NETWORKS)?;
+        let record: NetworkRecord = decode(entry)?;
+        if record.id != id {
+            let why = format!("it is of network {:?}", record.id);
+            self.sharing.refused.refuse(&entry.key, &why);
+            return None;
         }
-        if let Err(error) = self.networks.adopt(record) {
-            let why = match error {
-                agent_core::network::CreateNetwork::NameTaken(_) => {
-                    "this host has another one of that name; rename that".to_owned()
-                }
-                error => error.to_string(),
-            };
-            return self.ground.warn(format!(
-                "network {name:?} of the cluster is not here: {why}"
-            ));
-        }
-        if let (Some(place), Some(_)) = (self.networks.place(&id), member.session()) {
-            self.endpoints.fill_reserve(member, &place);
-        }
+        Some(record)
     }
 
-    fn abandon_network(&self, record: &NetworkRecord) {
-        if let Err(error) = self.networks.abandon(&record.id) {
-            self.ground.warn(format!(
-                "network {:?} was removed from the cluster and stays here: {error}",
-                record.name
-            ));
+    fn network_gone(&self, member: &Member, key: &str, id: &str) {
+        self.sharing.refused.forget(key);
+        self.networks.forget_kept_out(id);
+        if let Some(place) = self.networks.place(id)
+            && place.record.shared().is_some()
+        {
+            self.mind_gone(member, &place);
+        }
+        self.look_again();
+    }
+
+    /// Endpoints of a network that were refused may be good, now that an address is claimed.
+    fn judge_again(&self, member: &Member, network: &str) {
+        let refused = self
+            .sharing
+            .refused
+            .under(&format!("{ENDPOINTS}{network}/"));
+        for key in refused {
+            let entry = member.world().entry(&key).cloned();
+            if let Some(entry) = entry {
+                self.follow_one(member, &Difference::Put(entry));
+            }
         }
     }
 
     fn follow_endpoint(
         &self,
         member: &Member,
-        (network, id): (&str, &str),
+        (key, network, id): (&str, &str, &str),
         shared: &EndpointShared,
         is_there: bool,
     ) {
-        // A host that was shut out may still have a word in etcd for a moment.
-        if shared.host == member.host() || (is_there && !member.knows(&shared.host)) {
-            return;
-        }
         let Some(place) = self.networks.place(network) else {
             return;
         };
+        if shared.host == member.host() {
+            if !is_there && place.seats.get(id).is_some() && member.session().is_some() {
+                // Nobody but this host takes it away, so the store has lost it.
+                member.say_again();
+            }
+            return;
+        }
+        // A host that was shut out may still have a word in etcd for a moment.
+        if is_there && !member.knows(&shared.host) {
+            return;
+        }
+        if let Err(why) = check(member, &place, id, shared, is_there) {
+            return self.sharing.refused.refuse(key, &why);
+        }
+        self.sharing.refused.forget(key);
         let (Some(network), Ok(host)) = (id_shared(&place.record), HostId::new(&shared.host))
         else {
             return;
@@ -344,6 +395,21 @@ impl Follower {
         {
             segment.bridge.register_endpoint(port, mac, addresses);
         }
+    }
+}
+
+/// One that goes had its addresses before.
+fn check(
+    member: &Member,
+    place: &Place,
+    id: &str,
+    shared: &EndpointShared,
+    is_there: bool,
+) -> Result<(), BadRecord> {
+    checks::check_endpoint(&place.record, id, shared)?;
+    match is_there {
+        true => checks::check_claimed(&member.world(), &place.record.id, shared),
+        false => Ok(()),
     }
 }
 

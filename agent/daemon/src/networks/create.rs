@@ -11,6 +11,7 @@ use agent_core::network::{
     plan, without_segment,
 };
 use agent_core::record::{Encap, NetworkRecord, OverlayRecord, network_key};
+use agent_core::shared::{World, networks};
 use agent_host::netlink::{Netlink, NetlinkError};
 use switch_core::PortCounts;
 
@@ -19,7 +20,7 @@ use super::{Network, Networks, Stage, Table, Ways};
 use crate::locks::lock;
 use crate::random::{id_for, new_id};
 use crate::seats::{Past, Seats};
-use crate::sharing::networks::{share_network, unshare_network};
+use crate::sharing::networks::{decide, unshare_network};
 use crate::sharing::route::{local_address, quic_mtu, vxlan_mtu};
 
 impl Networks {
@@ -41,15 +42,27 @@ impl Networks {
         wish: &OverlayWish,
     ) -> Result<NetworkSummary, ApiError> {
         let member = self.sharing.member().ok_or(CreateNetwork::NoCluster)?;
-        let record = self.plan_global(&member, request, wish)?;
-        let shared = match share_network(&member, (*record).clone(), wish.vni) {
+        let _turn = self.creations.take(());
+        // Where another host was faster, a subnet is chosen anew.
+        let mut reserved: Option<Arc<NetworkRecord>> = None;
+        let shared = decide(&member, |known| {
+            if let Some(before) = reserved.take() {
+                self.unreserve(&before);
+            }
+            let record = self.plan_global(&member, request.clone(), wish, &known.world)?;
+            reserved = Some(Arc::clone(&record));
+            networks::create(&known.world, (*record).clone(), wish.vni, known.rest)
+        });
+        let shared = match shared {
             Ok(shared) => Arc::new(shared),
             Err(error) => {
-                self.unreserve(&record);
+                if let Some(record) = reserved {
+                    self.unreserve(&record);
+                }
                 return Err(error.into());
             }
         };
-        self.change(&record.id, |network| network.record = Arc::clone(&shared));
+        self.change(&shared.id, |network| network.record = Arc::clone(&shared));
         if let Err(error) = self.make(&shared) {
             if let Err(left) = unshare_network(&member, &shared) {
                 tracing::warn!(error = %left, "a network that was not made stays known to other hosts");
@@ -75,6 +88,7 @@ impl Networks {
         member: &Member,
         mut request: NetworkCreate,
         wish: &OverlayWish,
+        world: &World,
     ) -> Result<Arc<NetworkRecord>, CreateNetwork> {
         if member.session().is_none() {
             return Err(CreateNetwork::OutOfStep);
@@ -83,6 +97,10 @@ impl Networks {
             return Err(CreateNetwork::NoQuic);
         }
         let mut around = self.surroundings();
+        // Nothing leads into an internal network, so that a subnet which is asked for may be another one's too.
+        if !request.internal || request.subnets.is_empty() {
+            around.networks = networks::in_use(world, "");
+        }
         match wish.encap {
             Encap::Vxlan => {
                 let most = vxlan_mtu(member.address());
@@ -141,7 +159,7 @@ impl Networks {
             let clashes =
                 |record: &NetworkRecord| !is_given || !record.internal && !request.internal;
             let around = Surroundings {
-                networks: table.in_use(clashes),
+                networks: [table.in_use(clashes), around.networks].concat(),
                 ..around
             };
             plan(
@@ -168,26 +186,12 @@ impl Networks {
             let networks = table.networks.values();
             check_vni(networks.map(|network| &*network.record), vni)?;
         }
-        let record = Arc::new(planned(&table)?);
-        if table.networks.contains_key(&record.id) {
-            return Err(CreateNetwork::IdTaken(record.id.clone()));
-        }
-        let network = Network::planned(Arc::clone(&record), Past::none())?;
-        table.networks.insert(record.id.clone(), network);
-        Ok(record)
+        let record = planned(&table)?;
+        table.insert(record)
     }
 
     fn unreserve(&self, record: &NetworkRecord) {
         lock(&self.table).networks.remove(&record.id);
-    }
-
-    /// Takes a network of the cluster in, unless it is here or its name is another's.
-    pub(crate) fn adopt(&self, record: NetworkRecord) -> Result<(), CreateNetwork> {
-        if lock(&self.table).networks.contains_key(&record.id) {
-            return Ok(());
-        }
-        let record = self.reserve(&record.name.clone(), None, |_| Ok(record))?;
-        self.make(&record)
     }
 
     /// Makes one of the networks that every agent has.
@@ -204,7 +208,7 @@ impl Networks {
     }
 
     /// A network that is in the table already: its record, its segment, its host port. Nothing is left of a failure.
-    fn make(&self, record: &Arc<NetworkRecord>) -> Result<(), CreateNetwork> {
+    pub(super) fn make(&self, record: &Arc<NetworkRecord>) -> Result<(), CreateNetwork> {
         let _turn = self.turns.take(record.id.clone());
         let made = self.make_parts(record);
         match made {
@@ -279,7 +283,7 @@ impl Networks {
     }
 
     /// What the host routes already by links that are not the agent's; without an answer from the kernel, nothing is avoided.
-    fn routed_subnets(&self) -> Vec<SubnetEntry> {
+    pub(super) fn routed_subnets(&self) -> Vec<SubnetEntry> {
         let in_use = Netlink::open().and_then(|mut netlink| netlink.subnets_in_use());
         let mut in_use = in_use.unwrap_or_else(|error| {
             tracing::warn!(%error, "the host's routes cannot be listed; a network may overlap one");
@@ -309,10 +313,22 @@ impl Network {
 }
 
 impl Table {
+    pub(super) fn insert(
+        &mut self,
+        record: NetworkRecord,
+    ) -> Result<Arc<NetworkRecord>, CreateNetwork> {
+        if self.networks.contains_key(&record.id) {
+            return Err(CreateNetwork::IdTaken(record.id));
+        }
+        let record = Arc::new(record);
+        let network = Network::planned(Arc::clone(&record), Past::none())?;
+        self.networks.insert(record.id.clone(), network);
+        Ok(record)
+    }
+
     /// The subnets of networks that `clash` with what is planned.
     fn in_use(&self, clash: impl Fn(&NetworkRecord) -> bool) -> Vec<SubnetInUse> {
-        let networks = self.networks.values().map(|network| &*network.record);
-        let clashing = networks.filter(|record| clash(record));
+        let clashing = self.named().filter(|record| clash(record));
         let in_use = clashing.flat_map(|record| {
             record.subnets.iter().map(|subnet| SubnetInUse {
                 subnet: subnet.net,

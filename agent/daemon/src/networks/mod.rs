@@ -10,7 +10,9 @@
 //! Its endpoints belong to `crate::endpoints`: a network hands out their [`Seats`] and asks no more of them than whether they
 //! are free.
 
+mod adopt;
 mod create;
+mod cut_off;
 mod host_link;
 mod host_port;
 mod mend;
@@ -39,6 +41,7 @@ use self::recall::Memory;
 pub(crate) use self::segment::{Segment, attach_tap, open_tap};
 pub(crate) use self::ways::RemotePlace;
 
+use self::adopt::KeptOut;
 use crate::ground::Ground;
 use crate::locks::lock;
 use crate::publishing::Filter;
@@ -57,6 +60,8 @@ pub(crate) struct Networks {
     ula_global_id: [u8; 5],
     table: Mutex<Table>,
     turns: Turns<String>,
+    /// This host makes networks of the cluster one by one.
+    creations: Turns<()>,
     /// Some network has no host port that should have one.
     closed: Arc<Notify>,
     /// Telling all networks which names this host keeps to itself.
@@ -71,6 +76,10 @@ struct Table {
     networks: BTreeMap<String, Network>,
     /// Which networks are joined; they make no loops.
     patches: BTreeSet<PatchRecord>,
+    /// Networks of the cluster that are not here, by id.
+    kept_out: BTreeMap<String, KeptOut>,
+    /// The agent ends: whatever comes now would be left behind.
+    is_left: bool,
 }
 
 /// A network and its parts on this host.
@@ -147,6 +156,7 @@ impl Networks {
             ula_global_id,
             table: Mutex::default(),
             turns: Turns::default(),
+            creations: Turns::default(),
             closed: Arc::default(),
             names: Rounds::default(),
             memory: Mutex::default(),
@@ -207,17 +217,30 @@ impl Table {
     }
 
     fn id(&self, called: &str) -> Result<String, Find> {
-        let candidates = self
-            .present()
-            .map(|network| (network.record.id.as_str(), network.record.name.as_str()));
-        find(candidates, called)?.ok_or_else(|| Find::NoNetwork(called.to_owned()))
+        let among = |is_cut_off: bool| {
+            let present = self.present().map(|network| &network.record);
+            let candidates = present.filter(|record| record.is_cut_off() == is_cut_off);
+            let candidates = candidates.map(|record| (record.id.as_str(), record.name.as_str()));
+            find(candidates, called)
+        };
+        if let Some(id) = among(false)? {
+            return Ok(id);
+        }
+        if let Some(kept_out) = self.find_kept_out(called) {
+            return Err(kept_out.as_error());
+        }
+        among(true)?.ok_or_else(|| Find::NoNetwork(called.to_owned()))
     }
 
     /// Whatever its stage: its name is taken.
     fn has_name(&self, name: &str) -> bool {
-        self.networks
-            .values()
-            .any(|network| network.record.name == name)
+        self.named().any(|record| record.name == name)
+    }
+
+    /// Those that have names and subnets of their own, whatever their stage.
+    fn named(&self) -> impl Iterator<Item = &NetworkRecord> + Clone {
+        let records = self.networks.values().map(|network| &*network.record);
+        records.filter(|record| !record.is_cut_off())
     }
 }
 

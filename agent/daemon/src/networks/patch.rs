@@ -176,7 +176,7 @@ impl Networks {
         Ok(PatchEnd { port, leads_to })
     }
 
-    fn lower_patch(&self, patch: &PatchRecord) {
+    pub(super) fn lower_patch(&self, patch: &PatchRecord) {
         for (id, other) in patch.ways() {
             let end = self.change(id, |network| network.ways.patches.remove(other));
             if let Some(end) = end.flatten() {

@@ -61,19 +61,8 @@ impl Networks {
         self.end(&place)
     }
 
-    /// A network that the cluster has no more goes from here too, unless somebody here uses it.
-    pub(crate) fn abandon(&self, id: &str) -> Result<(), RemoveNetwork> {
-        let _turn = self.turns.take(id.to_owned());
-        let Some(place) = self.place(id) else {
-            return Ok(());
-        };
-        let name = place.record.name.clone();
-        self.close(&place).map_err(|users| in_use(name, &users))?;
-        self.end(&place)
-    }
-
     /// The network takes no endpoints from now on, and nobody finds it.
-    fn close(&self, place: &Place) -> Result<(), Users> {
+    pub(super) fn close(&self, place: &Place) -> Result<(), Users> {
         place.seats.close()?;
         self.set_stage(&place.record.id, Stage::Leaving);
         Ok(())
@@ -88,7 +77,7 @@ impl Networks {
         self.change(id, |network| network.stage = stage);
     }
 
-    fn end(&self, place: &Place) -> Result<(), RemoveNetwork> {
+    pub(super) fn end(&self, place: &Place) -> Result<(), RemoveNetwork> {
         let record = &place.record;
         let left = self.take_apart(record);
         tracing::info!(network = record.name, id = record.id, "network removed");
@@ -148,7 +137,11 @@ impl Networks {
 
     /// At the end of the agent, where nothing is attached: all ports go, the records stay.
     pub(crate) fn leave(&self) {
-        let networks = std::mem::take(&mut lock(&self.table).networks);
+        let networks = {
+            let mut table = lock(&self.table);
+            table.is_left = true;
+            std::mem::take(&mut table.networks)
+        };
         for network in networks.into_values() {
             let id = &network.record.id;
             self.lower(id, &network.ways, network.segment.as_deref());

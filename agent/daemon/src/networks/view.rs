@@ -12,6 +12,7 @@ use agent_core::network::DRIVER_OFFLOAD;
 use agent_core::record::NetworkRecord;
 use switch_core::{PortCounts, PortId, PortKind};
 
+use super::adopt::KeptOut;
 use super::segment::Segment;
 use super::{Network, Networks, Place, Ways};
 use crate::locks::lock;
@@ -35,7 +36,8 @@ impl Networks {
                 no_way_out: network.closed.clone(),
                 ..summary(&network.record)
             });
-            summaries.collect()
+            let kept_out = table.kept_out.values().map(KeptOut::summary);
+            summaries.chain(kept_out).collect()
         };
         summaries.sort_by(|one, other| one.name.cmp(&other.name));
         summaries
@@ -53,7 +55,12 @@ impl Networks {
 
     /// Counters cost a look into each port's namespace and a call of `nft`, so that they are left out unless `counted`.
     pub(crate) fn inspect(&self, called: &str, counted: bool) -> Result<NetworkDetail, Find> {
-        let seen = self.see(called)?;
+        let seen = match self.see(called) {
+            Err(error @ Find::NotHere { .. }) => {
+                return self.inspect_kept_out(called).ok_or(error);
+            }
+            seen => seen?,
+        };
         let record = &seen.place.record;
         let segment = seen.place.segment.as_deref();
         let attached = seen.attached.iter();
@@ -62,16 +69,7 @@ impl Networks {
                 no_way_out: seen.closed.clone(),
                 ..summary(record)
             },
-            subnets: record.subnets.iter().map(|subnet| subnet.net).collect(),
-            gateways: record.gateway_addresses(),
             gateway_mac: segment.map(|segment| segment.gateway_mac.to_string()),
-            ip_range: record.ip_range,
-            aux_addresses: record.aux_addresses.clone(),
-            ipv6: record.subnet_v6().is_some(),
-            internal: record.internal,
-            mtu: record.mtu,
-            dns: record.dns.clone(),
-            options: record.options.clone(),
             host_link: seen.ways.host.as_ref().map(|host| host.link.clone()),
             endpoints: attached.map(|attached| attached.detail(record)).collect(),
             drops: match counted {
@@ -86,6 +84,7 @@ impl Networks {
             stations: segment.map(stations),
             overlay: self.overlay(&seen),
             patches: self.patched_to(&record.id),
+            ..bare(record)
         };
         if counted {
             self.keep_counters();
@@ -300,6 +299,32 @@ impl Seen {
     }
 }
 
+/// What the record says, of a network that has nothing here.
+pub(super) fn bare(record: &NetworkRecord) -> NetworkDetail {
+    NetworkDetail {
+        summary: summary(record),
+        subnets: record.subnets.iter().map(|subnet| subnet.net).collect(),
+        gateways: record.gateway_addresses(),
+        gateway_mac: None,
+        ip_range: record.ip_range,
+        aux_addresses: record.aux_addresses.clone(),
+        ipv6: record.subnet_v6().is_some(),
+        internal: record.internal,
+        mtu: record.mtu,
+        dns: record.dns.clone(),
+        options: record.options.clone(),
+        host_link: None,
+        endpoints: Vec::new(),
+        drops: BTreeMap::new(),
+        gone: None,
+        forwarder: None,
+        dhcp: None,
+        stations: None,
+        overlay: None,
+        patches: Vec::new(),
+    }
+}
+
 pub(super) fn summary(record: &NetworkRecord) -> NetworkSummary {
     NetworkSummary {
         id: record.id.clone(),
@@ -311,6 +336,7 @@ pub(super) fn summary(record: &NetworkRecord) -> NetworkSummary {
             Scope::Local
         },
         no_way_out: None,
+        not_here: record.why_cut_off(),
         labels: record.labels.clone(),
     }
 }

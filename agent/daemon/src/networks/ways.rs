@@ -69,7 +69,7 @@ impl Networks {
         }
     }
 
-    fn open_tunnel_of(&self, place: &Place, member: &Member, host: &HostId) {
+    pub(super) fn open_tunnel_of(&self, place: &Place, member: &Member, host: &HostId) {
         let Some(remote) = address_of(member, host) else {
             tracing::warn!(%host, "a host with endpoints has no address");
             return;
@@ -111,7 +111,7 @@ impl Networks {
         self.close_tunnel_of(&id, host);
     }
 
-    fn close_tunnel_of(&self, id: &str, host: &HostId) {
+    pub(super) fn close_tunnel_of(&self, id: &str, host: &HostId) {
         let tunnel = self.change(id, |network| {
             let remote = network.ways.hosts.remove(host)?;
             network.ways.tunnels.remove(&remote)

@@ -79,6 +79,13 @@ impl Sharing {
         true
     }
 
+    /// The store was set back: what all hosts say now is to be applied after this.
+    pub(crate) fn forget_past(&self) {
+        if let Some(directory) = &mut *lock(&self.directory) {
+            directory.forget_past();
+        }
+    }
+
     pub(crate) fn forget_host(&self, host: &HostId, epoch: u64) {
         if let Some(directory) = &mut *lock(&self.directory) {
             directory.host_gone(self.ground.switch.now(), host, Epoch(epoch));

@@ -20,6 +20,7 @@ pub(crate) mod directory;
 pub(crate) mod handover;
 pub(crate) mod networks;
 pub(crate) mod quic;
+pub(crate) mod refused;
 pub(crate) mod route;
 pub(crate) mod tell;
 pub(crate) mod tunnels;
@@ -31,6 +32,7 @@ use agent_cluster::Member;
 use overlay_core::Directory;
 
 use self::cluster::Membership;
+use self::refused::Refused;
 use self::tunnels::Tunnels;
 use crate::ground::Ground;
 use crate::locks::lock;
@@ -44,6 +46,7 @@ pub(crate) struct Sharing {
     membership: Mutex<Membership>,
     /// Where the cluster's endpoints are; absent without a cluster.
     directory: Mutex<Option<Directory>>,
+    pub(crate) refused: Refused,
 }
 
 impl Sharing {
@@ -55,6 +58,7 @@ impl Sharing {
             tunnels,
             membership: Mutex::default(),
             directory: Mutex::default(),
+            refused: Refused::default(),
         }
     }
 

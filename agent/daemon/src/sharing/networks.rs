@@ -1,112 +1,146 @@
-//! Networks of the cluster: made and removed for all hosts at once.
+//! Networks of the cluster: made and removed for all hosts at once. What is written is said in [`agent_core::shared::networks`].
 
-use std::collections::BTreeSet;
-
-use agent_cluster::{ADDRESSES, Member, NAMES, NETWORKS, VNIS};
+use agent_cluster::{ADDRESSES, ALIVE, FOLLOWED, HOSTS, Member, NAMES, NETWORKS, REVOKED, VNIS};
 use agent_core::network::CreateNetwork;
 use agent_core::record::NetworkRecord;
-use agent_store::{Change, Expected, Store, StoreError};
-use switch_core::Vni;
+use agent_core::shared::claims::Before;
+use agent_core::shared::networks::{self, Rest, Write};
+use agent_core::shared::{Entry, NETWORKS_MADE, World};
+use agent_store::{Change, Expected, Pause, Store, StoreError};
 
-use super::claims::CLAIMS_MAX;
+/// What a network is planned by: what the cluster has of networks, and when VNIs have rested.
+pub(crate) struct Known {
+    pub(crate) world: World,
+    pub(crate) rest: Rest,
+}
 
-/// Puts a network that was just planned where all hosts see it. The VNI is a free one where none is wished for. Asks etcd.
-pub(crate) fn share_network(
+/// Does what `plan` says, by what is known here; where another host was faster, by what the store has then. Asks etcd.
+pub(crate) fn decide<T>(
     member: &Member,
-    mut record: NetworkRecord,
-    wished: Option<u32>,
-) -> Result<NetworkRecord, CreateNetwork> {
-    for _ in 0..CLAIMS_MAX {
-        let vni = match wished {
-            Some(vni) => vni,
-            None => free_vni(member),
-        };
-        if let Some(overlay) = &mut record.overlay {
-            overlay.vni = vni;
+    mut plan: impl FnMut(&Known) -> Result<(T, Vec<Write>), CreateNetwork>,
+) -> Result<T, CreateNetwork> {
+    let mut pause = Pause::default();
+    let mut known = known(member);
+    for attempt in 0..ATTEMPTS_MAX {
+        match plan(&known) {
+            Ok((done, writes)) if writes.is_empty() => return Ok(done),
+            Ok((done, writes)) => match member.store().transact(&changes(writes)) {
+                Ok(_) => return Ok(done),
+                Err(
+                    StoreError::Exists { .. }
+                    | StoreError::Changed { .. }
+                    | StoreError::Missing { .. },
+                ) => {}
+                Err(error) => return Err(CreateNetwork::Store(error.to_string())),
+            },
+            // What is known here may be a moment old.
+            Err(_) if attempt == 0 => {}
+            Err(error) => return Err(error),
         }
-        let changes = network_changes(&record, vni)?;
-        match member.store().transact(&changes) {
-            Ok(_) => return Ok(record),
-            Err(StoreError::Exists { key }) if key.starts_with(NAMES) => {
-                return Err(CreateNetwork::NameTaken(record.name));
-            }
-            Err(StoreError::Exists { .. }) if wished.is_some() => {
-                return Err(vni_taken(member, vni));
-            }
-            Err(StoreError::Exists { .. }) => {}
-            Err(error) => return Err(out_of_reach(&record, &error)),
+        if attempt > 0 {
+            std::thread::sleep(pause.take());
         }
+        known.world = read(member).map_err(|error| CreateNetwork::Store(error.to_string()))?;
     }
-    Err(CreateNetwork::Host {
-        name: record.name,
-        why: "other hosts are taking VNIs faster; try again".to_owned(),
-    })
+    Err(CreateNetwork::Race)
 }
 
 /// Takes a network from all hosts. Asks etcd.
-pub(crate) fn unshare_network(member: &Member, record: &NetworkRecord) -> Result<(), StoreError> {
-    let vni = record.shared().map(|shared| shared.vni).unwrap_or_default();
-    let mut changes = vec![
-        Change::delete(format!("{NETWORKS}{}", record.id), Expected::Anything),
-        Change::delete(format!("{NAMES}{}", record.name), Expected::Anything),
-        Change::delete(format!("{VNIS}{vni}"), Expected::Anything),
-    ];
+pub(crate) fn unshare_network(
+    member: &Member,
+    record: &NetworkRecord,
+) -> Result<(), CreateNetwork> {
+    decide(member, |known| {
+        let writes = networks::remove(&known.world, record, known.rest.now_s)?;
+        Ok(((), writes))
+    })?;
+    forget_addresses(member, record).map_err(|error| CreateNetwork::Store(error.to_string()))
+}
+
+/// Puts a network back that the store has lost: as it was, but for its VNI where that is another's by now. Asks etcd.
+pub(crate) fn put_network_back(
+    member: &Member,
+    record: &NetworkRecord,
+) -> Result<NetworkRecord, CreateNetwork> {
+    decide(member, |known| {
+        // Another host may have been faster.
+        let key = format!("{NETWORKS}{}", record.id);
+        match known.world.find::<NetworkRecord>(&key) {
+            Some((back, _)) => Ok((back, Vec::new())),
+            None => networks::put_back(&known.world, record, known.rest),
+        }
+    })
+}
+
+fn forget_addresses(member: &Member, record: &NetworkRecord) -> Result<(), StoreError> {
     let store = member.store();
-    for entry in store.list(&format!("{ADDRESSES}{}/", record.id))? {
-        changes.push(Change::delete(entry.key, Expected::Anything));
-    }
-    for some in changes.chunks(CHANGES_MAX) {
-        store.transact(some)?;
+    let held = store.list(&format!("{ADDRESSES}{}/", record.id))?;
+    for some in held.chunks(CHANGES_MAX) {
+        let deletions = some
+            .iter()
+            .map(|entry| Change::delete(&entry.key, Expected::Anything));
+        store.transact(&deletions.collect::<Vec<_>>())?;
     }
     Ok(())
 }
 
-fn network_changes(record: &NetworkRecord, vni: u32) -> Result<Vec<Change>, CreateNetwork> {
-    let changes = || -> Result<Vec<Change>, StoreError> {
-        Ok(vec![
-            Change::encode(
-                format!("{NAMES}{}", record.name),
-                &record.id,
-                Expected::Absent,
-            )?,
-            Change::encode(format!("{VNIS}{vni}"), &record.id, Expected::Absent)?,
-            Change::encode(format!("{NETWORKS}{}", record.id), record, Expected::Absent)?,
-        ])
+fn changes(writes: Vec<Write>) -> Vec<Change> {
+    let change = |write: Write| Change {
+        key: write.key,
+        expected: match write.before {
+            None => Expected::Anything,
+            Some(Before::Absent) => Expected::Absent,
+            Some(Before::Revision(revision)) => Expected::Revision(revision),
+        },
+        value: write.value,
+        lease: None,
     };
-    changes().map_err(|error| out_of_reach(record, &error))
+    writes.into_iter().map(change).collect()
 }
 
-/// The lowest that no network has; low ones are for people who choose.
-fn free_vni(member: &Member) -> u32 {
+fn known(member: &Member) -> Known {
+    let kinds = [HOSTS, ALIVE, REVOKED, FOLLOWED];
+    let of_networks = [NETWORKS_MADE, NETWORKS, NAMES, VNIS];
     let world = member.world();
-    let taken: BTreeSet<u32> = world
-        .under::<String>(VNIS)
-        .filter_map(|(vni, _)| vni.parse().ok())
-        .collect();
-    (FIRST_VNI..=Vni::MAX)
-        .find(|vni| !taken.contains(vni))
-        .unwrap_or(FIRST_VNI)
-}
-
-fn vni_taken(member: &Member, vni: u32) -> CreateNetwork {
-    let world = member.world();
-    let id = world
-        .find::<String>(&format!("{VNIS}{vni}"))
-        .map(|(id, _)| id);
-    let network = id.and_then(|id| world.find::<NetworkRecord>(&format!("{NETWORKS}{id}")));
-    CreateNetwork::VniTaken {
-        vni,
-        name: network.map(|(network, _)| network.name).unwrap_or_default(),
+    let entries = kinds
+        .iter()
+        .chain(&of_networks)
+        .flat_map(|kind| under(&world, kind));
+    Known {
+        world: World::of(entries.collect()),
+        rest: member.rest(),
     }
 }
 
-fn out_of_reach(record: &NetworkRecord, error: &StoreError) -> CreateNetwork {
-    CreateNetwork::Host {
-        name: record.name.clone(),
-        why: error.to_string(),
+/// The same with networks as the store has them. The count is read first: if it is still so when something is written, no
+/// network came after it was read.
+fn read(member: &Member) -> Result<World, StoreError> {
+    let store = member.store();
+    let mut entries: Vec<_> = store.get(NETWORKS_MADE)?.into_iter().collect();
+    for kind in [NETWORKS, NAMES, VNIS, FOLLOWED] {
+        entries.extend(store.list(kind)?);
+    }
+    let mut entries: Vec<_> = entries.into_iter().map(as_known).collect();
+    let world = member.world();
+    for kind in [HOSTS, ALIVE, REVOKED] {
+        entries.extend(under(&world, kind));
+    }
+    Ok(World::of(entries))
+}
+
+fn under<'w>(world: &'w World, kind: &'w str) -> impl Iterator<Item = Entry> + 'w {
+    world.entries_under(kind).map(|(_, entry)| entry.clone())
+}
+
+fn as_known(entry: agent_store::Entry) -> Entry {
+    Entry {
+        key: entry.key,
+        value: entry.value,
+        revision: entry.revision,
     }
 }
 
-const FIRST_VNI: u32 = 4096;
+/// Of several hosts that make networks at one moment, each time one is done.
+const ATTEMPTS_MAX: usize = 64;
 /// Of one transaction; etcd takes 128.
 const CHANGES_MAX: usize = 64;

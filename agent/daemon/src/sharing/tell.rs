@@ -5,6 +5,7 @@ use std::net::IpAddr;
 
 use agent_cluster::{ENDPOINTS, EndpointShared, Holder, Member, ServiceShared, Session};
 use agent_core::record::EndpointRecord;
+use agent_core::shared::checks;
 use agent_core::shared::claims::{Release, address_key, strays};
 use agent_store::{Change, Expected, Store, StoreError};
 use overlay_core::Epoch;
@@ -152,7 +153,7 @@ fn telling(
         short_id: record.short_id(),
         services: agent_core::publish::services(&record.publish)
             .iter()
-            .take(SERVICES_MAX)
+            .take(checks::SERVICES_MAX)
             .map(ServiceShared::from)
             .collect(),
     };
@@ -204,5 +205,3 @@ fn sweep(member: &Member, endpoints: &SharedEndpoints) -> Result<(), StoreError>
 
 /// Of one transaction, with two addresses each; etcd takes 128 changes.
 const ENDPOINTS_MAX: usize = 32;
-/// Rows of published ports that other hosts are told of.
-const SERVICES_MAX: usize = 256;

@@ -19,11 +19,20 @@ pub struct LinkWatch {
 impl LinkWatch {
     /// Watches the calling thread's network namespace.
     pub fn open() -> Result<Self, NetlinkError> {
+        Self::of(&GROUPS)
+    }
+
+    /// The same, and routes.
+    pub fn with_routes() -> Result<Self, NetlinkError> {
+        Self::of(&[&GROUPS[..], &[RTNLGRP_IPV4_ROUTE, RTNLGRP_IPV6_ROUTE]].concat())
+    }
+
+    fn of(groups: &[u32]) -> Result<Self, NetlinkError> {
         let open = || -> io::Result<Socket> {
             let mut socket = Socket::new(NETLINK_ROUTE)?;
             socket.bind(&SocketAddr::new(0, 0))?;
-            for group in GROUPS {
-                socket.add_membership(group)?;
+            for group in groups {
+                socket.add_membership(*group)?;
             }
             socket.set_non_blocking(true)?;
             Ok(socket)
@@ -67,7 +76,9 @@ impl LinkWatch {
 // linux/rtnetlink.h
 pub(super) const RTNLGRP_LINK: u32 = 1;
 pub(super) const RTNLGRP_IPV4_IFADDR: u32 = 5;
+const RTNLGRP_IPV4_ROUTE: u32 = 7;
 pub(super) const RTNLGRP_IPV6_IFADDR: u32 = 9;
+const RTNLGRP_IPV6_ROUTE: u32 = 11;
 /// Of all kernel settings these alone are told of: forwarding, and a few beside it.
 const RTNLGRP_IPV4_NETCONF: u32 = 24;
 const RTNLGRP_IPV6_NETCONF: u32 = 25;
