@@ -1,5 +1,6 @@
 //! A cluster and its etcd, which goes and comes back.
 
+use std::collections::BTreeMap;
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 use std::process::{Child, Command, Stdio};
@@ -12,7 +13,7 @@ use super::{LEASE, STEP, Tries, Underlay, cluster_of, create_shared, join, pair,
 use crate::harness::{Host, Netns, enter, eventually};
 
 /// An etcd of the test's own, beside the hosts.
-struct Etcd<'l> {
+pub(super) struct Etcd<'l> {
     lab: &'l Underlay,
     dir: tempfile::TempDir,
     child: Child,
@@ -20,23 +21,87 @@ struct Etcd<'l> {
 
 impl<'l> Etcd<'l> {
     const ADDRESS: &'static str = "192.0.2.100:2379";
-    const URL: &'static str = "http://192.0.2.100:2379";
+    pub(super) const URL: &'static str = "http://192.0.2.100:2379";
 
-    fn start(lab: &'l Underlay) -> Self {
+    pub(super) fn start(lab: &'l Underlay) -> Self {
         lab.netns.sh("ip addr add 192.0.2.100/24 dev wire");
         let dir = tempfile::TempDir::with_prefix("e").unwrap();
         let child = spawn_etcd(&lab.netns, &dir);
         Self { lab, dir, child }
     }
 
-    fn stop(&mut self) {
+    pub(super) fn stop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 
-    fn start_again(&mut self) {
+    pub(super) fn start_again(&mut self) {
         self.child = spawn_etcd(&self.lab.netns, &self.dir);
         eventually(STEP, "etcd answers", || self.answers().then_some(()));
+    }
+
+    /// A copy of all that it has, made while it is stopped.
+    pub(super) fn copy(&self) -> tempfile::TempDir {
+        let copy = tempfile::TempDir::with_prefix("e").unwrap();
+        self.lab.netns.sh(&format!(
+            "cp -a {}/. {}",
+            self.dir.path().display(),
+            copy.path().display()
+        ));
+        copy
+    }
+
+    /// Has what a copy has, while it is stopped.
+    pub(super) fn set_back(&mut self, copy: tempfile::TempDir) {
+        self.dir = copy;
+    }
+
+    /// What is under a prefix: keys without it, and values.
+    pub(super) fn under(&self, prefix: &str) -> BTreeMap<String, serde_json::Value> {
+        let root = format!("/tapestry/{prefix}");
+        let mut end = root.clone().into_bytes();
+        *end.last_mut().unwrap() += 1;
+        let [key, range_end] = [root.as_bytes(), &end].map(to_base64);
+        let answer = self.ask(
+            "kv/range",
+            &format!(r#"{{"key":"{key}","range_end":"{range_end}"}}"#),
+        );
+        let found = answer["kvs"].as_array().cloned().unwrap_or_default();
+        let text = |value: &serde_json::Value| {
+            String::from_utf8(from_base64(value.as_str().unwrap())).unwrap()
+        };
+        let pair = |kv: &serde_json::Value| {
+            let key = text(&kv["key"]);
+            let value = serde_json::from_str(&text(&kv["value"])).unwrap();
+            (key.strip_prefix(&root).unwrap().to_owned(), value)
+        };
+        found.iter().map(pair).collect()
+    }
+
+    /// Writes what no agent would.
+    pub(super) fn put(&self, key: &str, value: &serde_json::Value) {
+        let pair = [format!("/tapestry/{key}"), value.to_string()];
+        let [key, value] = pair.map(|text| to_base64(text.as_bytes()));
+        self.ask("kv/put", &format!(r#"{{"key":"{key}","value":"{value}"}}"#));
+    }
+
+    /// How many transactions it has done.
+    pub(super) fn revision(&self) -> u64 {
+        let answer = self.ask("kv/range", r#"{"key":"AA=="}"#);
+        answer["header"]["revision"]
+            .as_str()
+            .unwrap()
+            .parse()
+            .unwrap()
+    }
+
+    /// By its gateway for JSON, where bytes are in base64.
+    fn ask(&self, what: &str, body: &str) -> serde_json::Value {
+        let answer = self.lab.netns.sh(&format!(
+            "curl -sSf --max-time 5 {}/v3/{what} -d '{body}'",
+            Self::URL
+        ));
+        serde_json::from_str(&answer).unwrap()
     }
 
     /// Silent, while time goes on for the leases it keeps.
@@ -84,6 +149,41 @@ fn spawn_etcd(netns: &Netns, dir: &tempfile::TempDir) -> Child {
     netns.enter(|| command.spawn()).unwrap()
 }
 
+/// RFC 4648 §4.
+fn to_base64(bytes: &[u8]) -> String {
+    let mut text = String::new();
+    for part in bytes.chunks(3) {
+        let bits = (0..3).fold(0_u32, |bits, at| {
+            bits << 8 | u32::from(part.get(at).copied().unwrap_or_default())
+        });
+        for at in 0..4 {
+            let digit = usize::try_from(bits >> (18 - 6 * at) & 63).unwrap();
+            let is_padding = at > part.len();
+            text.push(if is_padding {
+                '='
+            } else {
+                char::from(DIGITS[digit])
+            });
+        }
+    }
+    text
+}
+
+fn from_base64(text: &str) -> Vec<u8> {
+    let digits: Vec<u32> = text
+        .bytes()
+        .filter_map(|byte| DIGITS.iter().position(|digit| *digit == byte))
+        .map(|digit| u32::try_from(digit).unwrap())
+        .collect();
+    let part = |part: &[u32]| {
+        let bits = (0..4).fold(0, |bits, at| bits << 6 | part.get(at).copied().unwrap_or(0));
+        bits.to_be_bytes()[1..part.len()].to_vec()
+    };
+    digits.chunks(4).flat_map(part).collect()
+}
+
+const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+
 #[test]
 fn the_host_with_etcd_may_be_killed_and_comes_back_over_ipv6() {
     let lab = Underlay::new(2);
@@ -118,7 +218,7 @@ fn the_host_with_etcd_may_be_killed_and_comes_back_over_ipv6() {
 }
 
 /// Two hosts with an etcd beside them; `a` and `b` on the network `far` reach each other.
-fn pair_beside_etcd(lab: &Underlay) -> Etcd<'_> {
+pub(super) fn pair_beside_etcd(lab: &Underlay) -> Etcd<'_> {
     let etcd = Etcd::start(lab);
     let [one, two] = lab.hosts.as_slice() else {
         unreachable!()
@@ -133,7 +233,7 @@ fn pair_beside_etcd(lab: &Underlay) -> Etcd<'_> {
     etcd
 }
 
-fn is_in_step(host: &Host) -> bool {
+pub(super) fn is_in_step(host: &Host) -> bool {
     cluster_of(host)["in_step"] == true
 }
 

@@ -1,13 +1,13 @@
 //! Many hosts: networks over QUIC and VXLAN, with and without a cluster.
 
 mod captures;
-mod certificates;
 mod etcd;
 mod faults;
 mod killed;
 mod membership;
 mod moves;
 mod networks;
+mod records;
 mod refusals;
 mod static_vxlan;
 mod traffic;
