@@ -58,7 +58,7 @@ pub enum CreateNetwork {
     Record(String),
     #[error("other hosts are making networks faster; try again")]
     Race,
-    #[error("the cluster's store cannot be used: {0}; try again when it answers")]
+    #[error("{0}; try again when it answers")]
     Store(String),
     #[error(
         "MTU {mtu} does not fit the underlay, which leaves {most} bytes; leave --mtu out or raise the underlay's"

@@ -34,7 +34,7 @@ pub(crate) fn decide<T>(
                 Err(error) => return Err(CreateNetwork::Store(error.to_string())),
             },
             // What is known here may be a moment old.
-            Err(_) if attempt == 0 => {}
+            Err(error) if attempt == 0 && !error.is_of_store() => {}
             Err(error) => return Err(error),
         }
         if attempt > 0 {
