@@ -23,6 +23,12 @@ pub struct Info {
     /// Why that engine was taken.
     pub engine_reason: String,
     pub workers: usize,
+    /// How often the agent died so far and was started again, since its guardian began.
+    #[serde(default)]
+    pub deaths: u32,
+    /// How it died last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_death: Option<String>,
     /// What the host would not let the agent do, in one line each; empty when all is well.
     pub warnings: Vec<String>,
 }

@@ -3,7 +3,7 @@
 //! # Theory of operation
 //!
 //! The agent has keys and the frames of everybody in its memory. So nobody reads that who is not root, it leaves no core behind, and it is among the
-//! last that the kernel kills for want of memory. Limit and score are inherited by whatever it starts. So a shim is told what
+//! last that the kernel kills for want of memory; so has and is its guardian. Limit and score are inherited by whatever they start. So a shim is told what
 //! they were, in its environment, and takes them back before anything else.
 
 use std::fs;
@@ -36,8 +36,8 @@ impl Given {
         given
     }
 
-    /// Environment variables for a shim.
-    pub(crate) fn variables(self) -> [(&'static str, String); 2] {
+    /// Environment variables for a shim, or for the agent that a guardian starts.
+    pub fn variables(self) -> [(&'static str, String); 2] {
         let core = self
             .core
             .map_or(UNLIMITED.to_owned(), |core| core.to_string());
@@ -45,7 +45,7 @@ impl Given {
     }
 
     /// Takes back what its parent was given; nothing where that has not said.
-    pub(crate) fn take_back() {
+    pub fn take_back() {
         let told = |name| std::env::var(name).ok();
         if let Some(core) = told(CORE) {
             let _ = set_core(core.parse().ok());

@@ -107,6 +107,8 @@ impl Agent {
             engine: engine.engine.name().to_owned(),
             engine_reason: engine.fallback.clone().unwrap_or_default(),
             workers: engine.workers,
+            deaths: self.ground.held.deaths.number,
+            last_death: self.ground.held.deaths.last.clone(),
             warnings: self.warnings(),
         }
     }

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use agent_container::Given;
 use agent_host::{BeSole, Sole};
 use ipnet::IpNet;
 use rustix::fs::Mode;
@@ -115,6 +116,8 @@ where
     C: Future<Output = ()> + Send + 'static,
 {
     let guardian = Unbegun::at_stdin().map_err(Failure::Guardian)?;
+    // Its guardian kept less of what it was given.
+    Given::take_back();
     // Whatever it makes is for its own user alone, keys above all; what is for others gets its mode by name.
     rustix::process::umask(Mode::RWXG | Mode::RWXO);
     let config = Config::read(options).map_err(Failure::from)?;

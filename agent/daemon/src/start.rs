@@ -58,8 +58,8 @@ impl Agent {
             .open("/dev/net/tun")
             .map_err(StartAgent::Tun)?;
         let agent = Arc::new(Self::wire(grounds, runtime, Given::keep_less())?);
-        if let Some(last_end) = &agent.ground.held.last_end {
-            agent.ground.warn(last_end.clone());
+        if let Some(told) = agent.ground.held.deaths.told() {
+            agent.ground.warn(told);
         }
         if let Err(error) = raise_open_files() {
             agent.ground.warn(error.to_string());

@@ -17,6 +17,6 @@ pub mod sysctl;
 
 pub use limits::{FewFiles, RaiseLimit, check_open_files, raise_open_files};
 pub use namespace::{EnterNetns, Netns, NetnsId, OpenNetns, netns_id};
-pub use rights::{MissingRights, check_rights, keep_file_rights};
+pub use rights::{MissingRights, check_rights, keep_file_rights, keep_no_rights};
 pub use sole::{BeSole, Holder, Sole, holder};
 pub use ways::{all_ways, find_ways};

@@ -39,6 +39,16 @@ pub fn keep_file_rights() -> std::io::Result<()> {
     Ok(set_no_new_privs(true)?)
 }
 
+/// Leaves the calling thread, for good, no right that root has beyond others.
+pub fn keep_no_rights() -> std::io::Result<()> {
+    let sets = CapabilitySets {
+        effective: CapabilitySet::empty(),
+        permitted: CapabilitySet::empty(),
+        inheritable: CapabilitySet::empty(),
+    };
+    Ok(set_capabilities(None, sets)?)
+}
+
 const NEEDED: [(CapabilitySet, &str); 3] = [
     (CapabilitySet::NET_ADMIN, "CAP_NET_ADMIN"),
     (CapabilitySet::SYS_ADMIN, "CAP_SYS_ADMIN"),

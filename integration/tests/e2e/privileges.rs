@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
+use agent_api::Info;
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::harness::{Host, eventually};
@@ -97,6 +98,49 @@ fn the_agent_leaves_no_core_and_containers_have_the_limits_that_it_was_given() {
     }
 }
 
+/// Its first thread starts agents, which have all that it was given; the one that hears the agent has nothing.
+#[test]
+fn the_guardian_hears_the_agent_with_no_right_and_few_system_calls() {
+    let host = Host::start();
+    let guardian = host.guardian_pid().as_raw_nonzero();
+    let hearing = || {
+        let all = threads_of(host.guardian_pid(), "guardian");
+        assert_eq!(all.len(), 1);
+        all[0].clone()
+    };
+    let confined = |status: &str| {
+        for rights in ["CapEff", "CapPrm"] {
+            assert_eq!(field(status, rights), "0000000000000000");
+        }
+        assert_eq!(field(status, "NoNewPrivs"), "1");
+        assert_eq!(field(status, "Seccomp"), "2");
+    };
+    confined(&hearing());
+    let limits = fs::read_to_string(format!("/proc/{guardian}/limits")).unwrap();
+    let core = limits
+        .lines()
+        .find(|line| line.starts_with("Max core"))
+        .unwrap();
+    let words: Vec<_> = core.split_whitespace().collect();
+    assert_eq!(words[4], "0", "{core}");
+    // It does all that a guardian does nevertheless.
+    host.kill_agent_proper();
+    host.tapestry(&["agent", "--replace"]).ok();
+    host.kill_agent_proper();
+    confined(&hearing());
+    let own = fs::read_to_string("/proc/self/status").unwrap();
+    let agent = host.agent_pid().as_raw_nonzero();
+    let agent = fs::read_to_string(format!("/proc/{agent}/status")).unwrap();
+    assert_eq!(field(&agent, "CapEff"), field(&own, "CapEff"));
+    assert_eq!(field(&agent, "Seccomp"), field(&own, "Seccomp"));
+    assert_eq!(field(&agent, "NoNewPrivs"), field(&own, "NoNewPrivs"));
+    let info: Info = host.api("GET", "/v1/info", None).ok();
+    assert_eq!(info.deaths, 2);
+    assert!(info.last_death.unwrap().contains("SIGKILL"));
+    let said = host.tapestry(&["doctor"]).stdout;
+    assert!(said.contains("agent's deaths: 2, the last by"), "{said}");
+}
+
 /// With the limit lifted again, what keeps it from leaving one is that it is not dumpable.
 #[test]
 fn an_agent_that_crashes_writes_its_memory_nowhere() {
@@ -114,7 +158,11 @@ fn an_agent_that_crashes_writes_its_memory_nowhere() {
         .current_dir(host.dir())
         .spawn()
         .unwrap();
-    let pids = [host.agent_pid(), Pid::from_child(&other)];
+    let pids = [
+        host.agent_pid(),
+        host.guardian_pid(),
+        Pid::from_child(&other),
+    ];
     for pid in pids {
         let mut lift = Command::new("prlimit");
         lift.arg(format!("--pid={}", pid.as_raw_nonzero()))
@@ -140,7 +188,11 @@ fn an_agent_that_crashes_writes_its_memory_nowhere() {
 
 /// What `status` says of the agent's threads whose names begin so.
 fn threads(host: &Host, name: &str) -> Vec<String> {
-    let tasks = format!("/proc/{}/task", host.agent_pid().as_raw_nonzero());
+    threads_of(host.agent_pid(), name)
+}
+
+fn threads_of(process: Pid, name: &str) -> Vec<String> {
+    let tasks = format!("/proc/{}/task", process.as_raw_nonzero());
     let tasks = fs::read_dir(tasks).unwrap().flatten();
     let texts = tasks.filter_map(|task| fs::read_to_string(task.path().join("status")).ok());
     texts

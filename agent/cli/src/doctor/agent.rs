@@ -51,7 +51,22 @@ fn running(info: &Info) -> Vec<Check> {
             ..Check::warn("agent", warning, "")
         }
     });
-    std::iter::once(agent).chain(warnings).collect()
+    std::iter::once(agent)
+        .chain(std::iter::once(deaths(info)))
+        .chain(warnings)
+        .collect()
+}
+
+fn deaths(info: &Info) -> Check {
+    let last = info.last_death.as_deref().unwrap_or("it is not known how");
+    match info.deaths {
+        0 => Check::ok("agent's deaths", "none"),
+        deaths => Check::warn(
+            "agent's deaths",
+            format!("{deaths}, the last by {last}"),
+            "look into the log for what was said before it",
+        ),
+    }
 }
 
 /// No agent is no failure: people look before they start one.
@@ -126,10 +141,14 @@ mod tests {
             engine: "epoll".into(),
             engine_reason: "asked for".into(),
             workers: 2,
+            deaths: 2,
+            last_death: Some("signal: 9 (SIGKILL)".into()),
             warnings: vec!["no nft: install nftables".into()],
         };
         let lines: Vec<_> = running(&info).iter().map(Check::to_string).collect();
-        assert_eq!(lines[1], "warn  agent: no nft: install nftables");
+        let told = "warn  agent's deaths: 2, the last by signal: 9 (SIGKILL)";
+        assert!(lines[1].starts_with(told), "{}", lines[1]);
+        assert_eq!(lines[2], "warn  agent: no nft: install nftables");
         assert_eq!(running(&info)[0].level, Level::Ok);
     }
 }

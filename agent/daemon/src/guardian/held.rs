@@ -13,6 +13,7 @@ use std::sync::{Arc, Mutex};
 use rustix::stdio::dup2_stdin;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
+use super::deaths::Deaths;
 use super::line::{Line, Verb};
 use crate::locks::{hold_nothing, lock};
 
@@ -26,8 +27,7 @@ pub(crate) struct Held {
     /// Whether another agent still forwarded when this one began, and by whom it is told that it does not any more.
     follows: bool,
     alone: Mutex<Receiver<()>>,
-    /// How the last agent ended, and how many did so far, in the guardian's words.
-    pub(crate) last_end: Option<String>,
+    pub(crate) deaths: Deaths,
 }
 
 /// What the guardian tells the agent to do.
@@ -60,7 +60,7 @@ impl Unbegun {
         let Self(line) = self;
         line.send(Verb::Prepared, "", None)?;
         let mut waiting = BTreeMap::new();
-        let (verb, last_end) = loop {
+        let (verb, deaths) = loop {
             let message = line.receive()?.ok_or(io::ErrorKind::UnexpectedEof)?;
             match (message.verb, message.fd) {
                 (Verb::Hold, Some(fd)) => drop(waiting.insert(message.text, fd)),
@@ -87,7 +87,7 @@ impl Unbegun {
             released: Mutex::new(released),
             follows: verb == Verb::Follow,
             alone: Mutex::new(alone),
-            last_end: (!last_end.is_empty()).then_some(last_end),
+            deaths: Deaths::parse(&deaths),
         };
         Ok((held, orders))
     }

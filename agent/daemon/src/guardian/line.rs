@@ -29,7 +29,7 @@ pub(super) enum Verb {
     Hold,
     /// The guardian shall let go of the descriptor with that name; it says the same back when it has.
     Release,
-    /// All descriptors have been said; the text says how the last agent ended, if one did.
+    /// All descriptors have been said; the text is [`Deaths`](super::deaths::Deaths).
     Begin,
     /// The same to an agent that begins beside another, which is to end soon.
     Follow,

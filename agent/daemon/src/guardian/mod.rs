@@ -17,10 +17,14 @@
 //! that this costs no flow either, the guardian leaves its copies to a service manager that keeps descriptors (sd_notify(3),
 //! `FDSTORE=1`); without one, TAPs outlast both, since they are persistent.
 //!
-//! The guardian reads nothing but [`line`]'s messages, and never starts itself anew.
+//! The guardian reads nothing but [`line`]'s messages, in a thread that can do little else ([`confine`](self::confine)), and never starts
+//! itself anew.
 
+mod confine;
+mod deaths;
 mod held;
 mod line;
+mod starter;
 mod store;
 mod succession;
 
@@ -28,16 +32,19 @@ use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::process::ExitStatusExt;
-use std::path::PathBuf;
-use std::process::{ExitStatus, Stdio};
+use std::process::ExitStatus;
 use std::time::{Duration, Instant};
 
+use agent_container::Given;
 use rustix::process::{Pid, Signal, kill_process};
-use tokio::process::{Child, Command};
+use tokio::process::Child;
 use tokio::signal::unix::SignalKind;
 
+use self::confine::confine;
+use self::deaths::Deaths;
 pub(crate) use self::held::{Held, Order, Unbegun};
 use self::line::{Hearing, Line, Message, Verb};
+use self::starter::{Agents, starter};
 use crate::service_manager;
 
 /// The argument by which the guardian starts the agent proper.
@@ -51,10 +58,25 @@ pub struct Guard(#[from] io::Error);
 /// Runs this program again with the same arguments and [`GUARDED`], and watches over it until it has been told to stop.
 /// Returns its exit code.
 pub fn guard() -> Result<u8, Guard> {
+    // Agents and containers get back what was given.
+    let given = Given::keep_less();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
-    Ok(runtime.block_on(Guardian::new()?.watch())?)
+    let (starter, agents) = starter(given)?;
+    let guardian = Guardian::new(agents);
+    let handle = runtime.handle().clone();
+    let watching = std::thread::Builder::new()
+        .name("guardian".to_owned())
+        .spawn(move || {
+            if let Err(error) = confine() {
+                tracing::warn!(%error, "the guardian can do more than it needs");
+            }
+            runtime.block_on(guardian.watch())
+        })?;
+    starter.serve(&handle);
+    let watched = watching.join();
+    Ok(watched.map_err(|_| io::Error::other("it panicked"))??)
 }
 
 /// An agent proper, and the line to it.
@@ -78,12 +100,9 @@ impl Running {
 }
 
 struct Guardian {
-    /// What to run, found at the start: a newer binary may stand there later.
-    program: PathBuf,
+    agents: Agents,
     held: BTreeMap<String, OwnedFd>,
-    /// How many agents died so far, and how the last one did.
-    deaths: u32,
-    last_end: String,
+    deaths: Deaths,
     /// In a row, each soon after its start.
     short_lives: u32,
     /// An agent has answered once; the one that runs has.
@@ -94,20 +113,19 @@ struct Guardian {
 }
 
 impl Guardian {
-    fn new() -> io::Result<Self> {
+    fn new(agents: Agents) -> Self {
         if let Err(error) = agent_host::raise_open_files() {
             tracing::warn!(%error, "the guardian may run out of descriptors");
         }
-        Ok(Self {
-            program: std::env::current_exe()?,
+        Self {
+            agents,
             held: store::received(),
-            deaths: 0,
-            last_end: String::new(),
+            deaths: Deaths::default(),
             short_lives: 0,
             was_ready: false,
             is_ready: false,
             is_stopping: false,
-        })
+        }
     }
 
     async fn watch(mut self) -> io::Result<u8> {
@@ -115,7 +133,7 @@ impl Guardian {
         loop {
             let began = Instant::now();
             self.is_ready = false;
-            let mut running = self.spawn()?;
+            let mut running = self.agents.start()?;
             self.hand_over(&running, Verb::Begin);
             let status = self.accompany(&mut running, &mut signals).await?;
             let failed_to_begin = !self.was_ready && status.code().is_some();
@@ -130,23 +148,6 @@ impl Guardian {
         }
     }
 
-    /// The agent proper, with its end of the line as its standard input.
-    fn spawn(&self) -> io::Result<Running> {
-        let (near, far) = Line::pair()?;
-        let child = Command::new(&self.program)
-            .args(std::env::args_os().skip(1))
-            .arg(GUARDED)
-            // What they say is for the guardian: it has the descriptors, and is the process that the service manager knows.
-            .env_remove("NOTIFY_SOCKET")
-            .env_remove("LISTEN_PID")
-            .env_remove("LISTEN_FDS")
-            .env_remove("LISTEN_FDNAMES")
-            .stdin(Stdio::from(far.into_end()))
-            .spawn()?;
-        let hearing = Hearing::of(near)?;
-        Ok(Running { child, hearing })
-    }
-
     /// Says all descriptors, and that it shall begin.
     fn hand_over(&self, running: &Running, verb: Verb) {
         let line = &running.hearing.line;
@@ -159,7 +160,7 @@ impl Guardian {
                 return;
             }
         }
-        let _ = line.send_patiently(verb, &self.last_end, None);
+        let _ = line.send_patiently(verb, &self.deaths.to_string(), None);
     }
 
     /// Until the end of the agent, or of the one that took its place.
@@ -220,19 +221,12 @@ impl Guardian {
     }
 
     fn note_death(&mut self, status: ExitStatus, lived: Duration) {
-        self.deaths += 1;
+        self.deaths.add(status.to_string());
         self.short_lives = match self.is_ready && lived > SHORT_LIFE {
             true => 0,
             false => self.short_lives + 1,
         };
-        self.last_end = format!(
-            "the agent died {} ({status}); it was started again",
-            match self.deaths {
-                1 => "once".to_owned(),
-                deaths => format!("{deaths} times"),
-            }
-        );
-        tracing::error!(%status, deaths = self.deaths, held = self.held.len(), "the agent died and is started again");
+        tracing::error!(%status, deaths = self.deaths.number, held = self.held.len(), "the agent died and is started again");
     }
 
     /// The first deaths cost no time; whoever dies at once time and again, ever more.

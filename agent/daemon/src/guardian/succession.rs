@@ -27,7 +27,7 @@ impl Guardian {
     /// The one that took the place of `old`; `None` where the old one goes on, or has died.
     pub(super) async fn replace(&mut self, old: &mut Running) -> Option<Running> {
         tracing::info!("another agent is to take the place of this one");
-        let mut new = match self.spawn() {
+        let mut new = match self.agents.start() {
             Ok(new) => new,
             Err(error) => {
                 tracing::error!(%error, "the other agent cannot be run; this one goes on");
