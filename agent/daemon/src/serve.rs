@@ -149,7 +149,9 @@ where
         Some(kept) => Sole::again(kept)?,
         None => Sole::take()?,
     };
-    if let Some(name) = sole.held() {
+    let name = sole.held().map(|name| name.try_clone_to_owned());
+    let name = name.transpose()?;
+    if let Some(name) = &name {
         held.hold(SOLE, name);
     }
     tokio::spawn(sole.answer(std::path::absolute(&socket)?));
@@ -176,6 +178,10 @@ where
             order = orders.recv() => match order {
                 Some(Order::Rest) => faces.rest(&agent).await?,
                 Some(Order::Resume) => {
+                    if let Some(name) = &name {
+                        // Who asks for the agent here finds this one again, and not the one that failed.
+                        Sole::again(name.try_clone()?)?;
+                    }
                     agent.resume();
                     faces = Faces::show(&agent, &listener, &companion)?;
                 }

@@ -196,6 +196,21 @@ fn refuses(what: &str, (source, checksum, payload): ([u8; 4], [u8; 2], &[u8]), c
     drop(load);
 }
 
+/// For the run that comes after this one, which finds at the socket what this one does not read.
+#[test]
+fn a_ring_is_left_for_good_when_a_run_ends() {
+    let pair = Pair::new(EngineChoice::Auto);
+    assert!(pair.tunnel.leave_ring(), "there is none yet");
+    let pair = Pair::new(EngineChoice::Auto);
+    let load = pair.load_the_ring();
+    eventually("the ring is left", || pair.tunnel.leave_ring());
+    assert!(!pair.gate_is_shut());
+    pair.both_ways();
+    // As much load as made it want one.
+    assert!(!pair.gate_is_shut() && pair.tunnel.leave_ring());
+    drop(load);
+}
+
 #[test]
 fn trains_end_the_ring() {
     let pair = Pair::new(EngineChoice::Auto);

@@ -22,6 +22,7 @@ mod overlay;
 mod published;
 mod stream;
 mod tally;
+mod torrent;
 mod watch;
 
 use std::sync::LazyLock;

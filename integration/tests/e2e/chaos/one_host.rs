@@ -7,6 +7,7 @@ use super::load::{Load, Place};
 use super::outage::Outage;
 use super::scaled;
 use super::tally::Tally;
+use super::torrent::Torrent;
 use crate::harness::{Endpoint, Host};
 
 /// Kills, stops and kills of everything, under load.
@@ -80,6 +81,40 @@ fn a_planned_upgrade_loses_nothing() {
     cost.tell(&mut row, scaled(Duration::from_millis(20), SHORT));
     cost.hold_all(&mut row);
     cost.hold_links(&mut row);
+    row.finish();
+}
+
+#[test]
+fn a_planned_upgrade_leaves_a_flow_its_throughput() {
+    let host = Host::start();
+    let [one, two] = ["one", "two"].map(|name| host.endpoint("bridge", name));
+    let count = scaled(10, 2);
+    let mut row = Row::new(
+        21,
+        format_args!("TCP x1 in the second of a planned upgrade ÷ in the one before, x{count}"),
+        "0.9",
+        "0.99",
+    );
+    let torrent = Torrent::start([&at(&one), &at(&two)]);
+    torrent.rate();
+    let mut shares: Vec<f64> = (0..count)
+        .map(|_| {
+            let before = torrent.rate();
+            let during = std::thread::scope(|scope| {
+                scope.spawn(|| Outage::Upgrade.strike(&host));
+                torrent.rate()
+            });
+            during / before
+        })
+        .collect();
+    torrent.end();
+    shares.sort_by(f64::total_cmp);
+    let (least, half, most) = (shares[0], shares[count / 2], shares[count - 1]);
+    row.figure(format_args!("p50 {half:.2} of it, {least:.2} .. {most:.2}"));
+    row.hold(
+        half >= scaled(0.9, 0.2),
+        format_args!("{half:.2} of the throughput"),
+    );
     row.finish();
 }
 

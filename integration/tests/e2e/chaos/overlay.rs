@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use rustix::process::{Pid, Signal, kill_process};
+
 use super::figures::Row;
 use super::load::{Cost, Load, Place};
 use super::outage::Outage;
@@ -89,6 +91,54 @@ fn planned_upgrades_of_both_hosts_at_once_end_with_tunnels() {
     row.finish();
 }
 
+/// At any moment of its start; nearly always the old one goes on.
+#[test]
+fn a_new_agent_that_is_killed_costs_no_flow() {
+    let lab = pair(&[]);
+    let ends = ends(&lab);
+    let (count, flows) = (scaled(20, 4), scaled(100, 20));
+    let mut row = Row::new(
+        22,
+        format_args!("kill -9 of an agent that is to take over x{count}, QUIC, {flows} flows"),
+        "1 s; all flows; 0 flaps",
+        "0; 0",
+    );
+    let load = Load::start([&ends[0], &ends[1]], flows);
+    let mut stayed = 0;
+    let cost = load.through(count, |number| {
+        let host = &lab.hosts[number % 2];
+        let old = host.agent_pid();
+        std::thread::scope(|scope| {
+            let told = scope.spawn(|| host.tapestry(&["agent", "--replace"]));
+            let new = eventually(PATIENCE, "another agent is there", || {
+                children_of(host.guardian_pid()).find(|pid| *pid != old)
+            });
+            let rounds = u32::try_from(number / 2).unwrap();
+            std::thread::sleep(DELAY * rounds);
+            // It may have failed by itself, or be the only one by now.
+            let _ = kill_process(new, Signal::KILL);
+            told.join().unwrap();
+        });
+        stayed += usize::from(host.agent_pid() == old);
+    });
+    row.figure(format_args!("the old one went on {stayed} times"));
+    cost.tell(&mut row, scaled(Duration::from_secs(1), SHORT));
+    cost.hold_links(&mut row);
+    row.hold(stayed > 0, "no new agent was killed in time");
+    row.finish();
+}
+
+fn children_of(parent: Pid) -> impl Iterator<Item = Pid> {
+    let parent = parent.as_raw_nonzero();
+    let listed = std::fs::read_to_string(format!("/proc/{parent}/task/{parent}/children"));
+    let pids = listed.unwrap_or_default();
+    let pids: Vec<i32> = pids
+        .split_whitespace()
+        .filter_map(|pid| pid.parse().ok())
+        .collect();
+    pids.into_iter().filter_map(Pid::from_raw)
+}
+
 /// Of one host and the other in turn, under a load from one to the other.
 fn outages(lab: &Underlay, outage: Outage, (count, between): (usize, usize), flows: usize) -> Cost {
     let ends = ends(lab);
@@ -121,6 +171,8 @@ fn pair(options: &[&str]) -> Underlay {
     lab
 }
 
+/// By so much later each is killed.
+const DELAY: Duration = Duration::from_millis(15);
 const PATIENCE: Duration = Duration::from_secs(20);
 /// On a machine that is busy with other tests.
 const SHORT: Duration = Duration::from_secs(8);
