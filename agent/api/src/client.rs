@@ -15,7 +15,7 @@ use serde::de::DeserializeOwned;
 use tokio::net::UnixStream;
 
 use crate::{
-    ApiError, Attached, ClusterDetail, ClusterInit, ClusterJoin, ClusterRevoke, Connect,
+    ApiError, Attached, CaRotate, ClusterDetail, ClusterInit, ClusterJoin, ClusterRevoke, Connect,
     ContainerCreate, ContainerDetail, ContainerSummary, Created, DEFAULT_SOCKET, Disconnect,
     EndpointCreate, EndpointDetail, EndpointUpdate, ErrorKind, Exec, FdbEntryView, Info,
     NetworkCreate, NetworkDetail, NetworkSummary, NetworkUpdate, PatchCreate, PortView, Pruned,
@@ -322,6 +322,10 @@ impl Client {
 
     pub async fn revoke_host(&self, revoke: &ClusterRevoke) -> Answer<()> {
         self.tell("/cluster/revoke", revoke).await
+    }
+
+    pub async fn rotate_ca(&self, rotate: &CaRotate) -> Answer<()> {
+        self.tell("/cluster/ca/rotate", rotate).await
     }
 
     pub async fn leave_cluster(&self) -> Answer<()> {

@@ -72,6 +72,32 @@ pub struct ClusterRevoke {
     pub host: String,
 }
 
+/// `POST /v1/cluster/ca/rotate`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct CaRotate {
+    /// End the rotation now: hosts that have no certificate of the new CA yet are out until they have renewed.
+    pub finish: bool,
+}
+
+/// The cluster's certificate authority.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct CaView {
+    /// Seconds since 1970 when the one that signs now ends.
+    pub until_s: u64,
+    /// While it takes the place of another one, which is trusted too.
+    #[serde(default)]
+    pub rotation: Option<CaRotation>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct CaRotation {
+    /// Hosts that are up, and have a certificate of the new CA.
+    pub renewed: usize,
+    /// Hosts that are up.
+    pub up: usize,
+}
+
 /// `GET /v1/cluster`, and the answer to joining.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct ClusterDetail {
@@ -80,8 +106,13 @@ pub struct ClusterDetail {
     pub host: String,
     /// Whether etcd answers this host; without it the list is as it was last known.
     pub in_step: bool,
-    /// Seconds since 1970 when this host's certificate ends, unless it is renewed before.
+    /// Seconds since 1970 when this host's certificate begins; zero where an older agent answers.
+    #[serde(default)]
+    pub certificate_from_s: u64,
+    /// When it ends, unless it is renewed before.
     pub certificate_until_s: u64,
+    #[serde(default)]
+    pub ca: CaView,
     pub hosts: Vec<HostView>,
     /// Hosts that were not admitted or not certified again here, on the host where hosts join.
     #[serde(default)]
@@ -106,6 +137,9 @@ pub struct HostView {
     /// Whether it is the host that was asked.
     pub own: bool,
     pub joined_s: u64,
+    /// Seconds since 1970 when its certificate ends; absent while it is not up.
+    #[serde(default)]
+    pub certificate_until_s: Option<u64>,
     /// This host's connection to it; absent where none is kept.
     #[serde(default)]
     pub tunnel: Option<HostTunnel>,

@@ -2,9 +2,11 @@
 
 use std::io::Read;
 use std::net::{IpAddr, SocketAddr};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use agent_api::{
-    Client, ClusterDetail, ClusterInit, ClusterJoin, ClusterRevoke, HostView, TokenCreate,
+    CaRotate, CaRotation, Client, ClusterDetail, ClusterInit, ClusterJoin, ClusterRevoke, HostView,
+    TokenCreate,
 };
 
 use crate::failure::Failure;
@@ -19,6 +21,8 @@ pub(crate) enum Verb {
     Ls(Ls),
     Leave(Leave),
     Revoke(Revoke),
+    #[command(subcommand)]
+    Ca(Ca),
 }
 
 /// Make a cluster of this host and print its id
@@ -82,6 +86,23 @@ pub(crate) struct Revoke {
     host: String,
 }
 
+/// Look after the cluster's certificate authority
+#[derive(Debug, clap::Subcommand)]
+pub(crate) enum Ca {
+    Rotate(Rotate),
+}
+
+/// Put a new CA in the place of the one that signs, on the host where hosts join
+///
+/// Every host gets a certificate of the new CA, and trusts both until all that are up have one; `tapestry cluster ls` shows how
+/// far that is. A host that is off meanwhile has 90 days to come back. Tokens that were made before are void.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Rotate {
+    /// End a rotation now, without the hosts that have no new certificate yet
+    #[arg(long)]
+    finish: bool,
+}
+
 pub(crate) async fn run(verb: Verb, client: &Client) -> Result<u8, Failure> {
     match verb {
         Verb::Init(args) => init(args, client).await,
@@ -92,6 +113,10 @@ pub(crate) async fn run(verb: Verb, client: &Client) -> Result<u8, Failure> {
         Verb::Revoke(args) => {
             let revoke = ClusterRevoke { host: args.host };
             client.revoke_host(&revoke).await?;
+            Ok(0)
+        }
+        Verb::Ca(Ca::Rotate(Rotate { finish })) => {
+            client.rotate_ca(&CaRotate { finish }).await?;
             Ok(0)
         }
     }
@@ -162,13 +187,13 @@ async fn list(args: &Ls, client: &Client) -> Result<u8, Failure> {
     let text = if args.json {
         output::json(&cluster)
     } else {
-        table(&cluster)
+        table(&cluster, now_s())
     };
     output::print(&text)?;
     Ok(0)
 }
 
-fn table(cluster: &ClusterDetail) -> String {
+fn table(cluster: &ClusterDetail, now_s: u64) -> String {
     let state = |host: &HostView| match cluster.in_step || host.own {
         true => output::word(host.state),
         false => "unknown".to_owned(),
@@ -180,13 +205,53 @@ fn table(cluster: &ClusterDetail) -> String {
             host.address.to_string(),
             state(host),
             tunnel(host),
+            certificate(host, now_s),
             if host.own { "*" } else { "" }.to_owned(),
         ]
     });
-    output::table(
-        &["HOST ID", "NAME", "ADDRESS", "STATE", "TUNNEL", "THIS"],
+    let hosts = output::table(
+        &[
+            "HOST ID",
+            "NAME",
+            "ADDRESS",
+            "STATE",
+            "TUNNEL",
+            "CERTIFICATE",
+            "THIS",
+        ],
         rows,
-    )
+    );
+    match cluster.ca.rotation {
+        None => hosts,
+        Some(CaRotation { renewed, up }) => format!(
+            "{hosts}The CA is being rotated: {renewed} of {up} hosts that are up have a certificate of the new one.\n"
+        ),
+    }
+}
+
+/// How long a host's certificate is still good.
+fn certificate(host: &HostView, now_s: u64) -> String {
+    let left_s = |until_s: u64| until_s.saturating_sub(now_s);
+    match host.certificate_until_s.map(left_s) {
+        None => String::new(),
+        Some(0) => "ended".to_owned(),
+        Some(left_s) => format!("{} left", span(left_s)),
+    }
+}
+
+/// A length of time in its largest unit.
+pub(crate) fn span(seconds: u64) -> String {
+    match seconds {
+        86_400.. => format!("{} d", seconds / 86_400),
+        3600.. => format!("{} h", seconds / 3600),
+        60.. => format!("{} min", seconds / 60),
+        _ => format!("{seconds} s"),
+    }
+}
+
+pub(crate) fn now_s() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    since.map_or(0, |since| since.as_secs())
 }
 
 /// The connection to a host, with its round trip.
@@ -226,7 +291,7 @@ const TOKEN_TEXT_MAX: u64 = 4096;
 mod tests {
     use std::collections::BTreeMap;
 
-    use agent_api::{HostState, HostTunnel};
+    use agent_api::{CaView, HostState, HostTunnel};
 
     use super::*;
 
@@ -273,6 +338,7 @@ mod tests {
             state: HostState::Up,
             own,
             joined_s: 0,
+            certificate_until_s: own.then_some(1_000_000 + 3 * 86_400),
             tunnel: (!own).then(|| HostTunnel {
                 up: true,
                 address: "192.0.2.2:4790".parse().unwrap(),
@@ -287,16 +353,28 @@ mod tests {
             id: "c".into(),
             host: "a".repeat(16),
             in_step: false,
+            certificate_from_s: 0,
             certificate_until_s: 0,
+            ca: CaView {
+                until_s: 0,
+                rotation: Some(CaRotation { renewed: 1, up: 2 }),
+            },
             hosts: vec![host("a", true), host("b", false)],
             refused: 0,
             records_refused: 0,
             quic: BTreeMap::new(),
         };
-        insta::assert_snapshot!(table(&cluster), @r"
-        HOST ID            NAME      ADDRESS     STATE     TUNNEL       THIS
-        aaaaaaaaaaaaaaaa   host-a    192.0.2.1   up                     *
+        insta::assert_snapshot!(table(&cluster, 1_000_000), @r"
+        HOST ID            NAME      ADDRESS     STATE     TUNNEL       CERTIFICATE   THIS
+        aaaaaaaaaaaaaaaa   host-a    192.0.2.1   up                     3 d left      *
         bbbbbbbbbbbbbbbb   host-b    192.0.2.1   unknown   up 1.05 ms
+        The CA is being rotated: 1 of 2 hosts that are up have a certificate of the new one.
         ");
+    }
+
+    #[test]
+    fn a_span_is_told_in_its_largest_unit() {
+        let spans = [59, 60, 3599, 3600, 86_399, 86_400].map(span);
+        assert_eq!(spans, ["59 s", "1 min", "59 min", "1 h", "23 h", "1 d"]);
     }
 }

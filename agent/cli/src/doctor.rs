@@ -2,6 +2,7 @@
 
 mod agent;
 mod check;
+mod cluster;
 mod firewall;
 mod host;
 mod kernel;
@@ -41,6 +42,7 @@ pub(crate) async fn run(args: Args, client: &Client) -> Result<u8, Failure> {
     checks.extend(network::checks(&host));
     checks.extend(firewall::checks(&host));
     checks.extend(agent::checks(client, &host).await);
+    checks.extend(cluster::checks(client).await);
     let text = if args.json {
         output::json(&checks)
     } else {

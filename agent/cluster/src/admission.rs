@@ -6,8 +6,9 @@ use std::time::{Duration, Instant};
 
 use rustls::ServerConfig;
 
-use crate::ca::{Ca, ETCD_NAME, SIGNER_NAME, Subject, UseCa, host_subject};
-use crate::clock::now_s;
+use crate::authority::{Authority, Standing};
+use crate::ca::{ETCD_NAME, Issued, SIGNER_NAME, Subject, UseCa, host_subject};
+use crate::clock::{CLOCK_SKEW, ClocksDiffer, compare, now_s};
 use crate::error::UseCluster;
 use crate::etcd_process::EtcdProcess;
 use crate::files::{Files, REVOKED as REVOKED_FILE, SERVICE_CERTIFICATE, SERVICE_KEY};
@@ -15,14 +16,18 @@ use crate::hex;
 use crate::identity::{Candidate, Identity};
 use crate::lock::lock;
 use crate::settings::Settings;
-use crate::signer::{Decide, JoinRequest, Joined, Reply};
-use crate::token::secret_hash;
-use agent_core::shared::{HOSTS, HostRecord, ISSUED, REVOKED, RevokedRecord, TOKENS, TokenRecord};
+use crate::signer::{Decide, JoinRequest, Joined, RenewRequest, Renewed, Reply};
+use crate::token::{secret_hash, sha256};
+use crate::trust::Shown;
+use agent_core::shared::{
+    HOSTS, HostRecord, ISSUED, IssuedRecord, RENEWABLE_S, REVOKED, RevokedRecord, TOKENS,
+    TokenRecord,
+};
 use agent_store::{Change, EtcdStore, Expected, Store, StoreError};
 
 /// The CA at work.
 pub(crate) struct Admission {
-    pub(crate) ca: Ca,
+    pub(crate) authority: Mutex<Arc<Authority>>,
     pub(crate) files: Files,
     /// As they are now: this host may move.
     pub(crate) settings: Mutex<Settings>,
@@ -41,6 +46,17 @@ enum Admit {
     Malformed(&'static str),
     #[error("this host is revoked or has left; run `tapestry cluster leave` there and join again")]
     NoMember,
+    #[error(
+        "the certificate of this host ended more than {} days ago; run `tapestry cluster leave` there and join again",
+        RENEWABLE_S / 86_400
+    )]
+    Over,
+    #[error(
+        "the certificate of this host is good no more, and not on record here; run `tapestry cluster leave` there and join again"
+    )]
+    NotOnRecord,
+    #[error(transparent)]
+    Clocks(#[from] ClocksDiffer),
     #[error(transparent)]
     Ca(#[from] UseCa),
     #[error(transparent)]
@@ -55,9 +71,11 @@ impl Admission {
         if agent_core::name::check_name(&request.name).is_err() {
             return Err(Admit::Malformed("no host name"));
         }
+        self.compare_clocks(&request.name, request.now_s)?;
         let used = self.checked_token(request)?;
         let subject = host_subject(&request.host, request.address);
-        let issued = self.ca.sign(&request.request, &subject, self.lifetime)?;
+        let authority = self.authority();
+        let issued = authority.certify(&request.request, &subject, self.lifetime)?;
         let host = HostRecord {
             name: request.name.clone(),
             address: request.address,
@@ -67,7 +85,7 @@ impl Admission {
         let admitted = self.store.transact(&[
             used,
             Change::encode(key, &host, Expected::Absent)?,
-            self.issue(&request.host, &issued.serial)?,
+            self.issue(&request.host, &issued)?,
         ]);
         match admitted {
             Ok(_) => {}
@@ -81,7 +99,7 @@ impl Admission {
         let settings = lock(&self.settings).clone();
         Ok(Joined {
             cluster: settings.cluster,
-            ca: self.ca.certificate().to_owned(),
+            ca: authority.bundle(),
             certificate: issued.certificate,
             etcd: settings.etcd,
             etcd_managed: settings.etcd_managed,
@@ -104,33 +122,99 @@ impl Admission {
         Ok(Change::delete(key, Expected::Revision(entry.revision)))
     }
 
-    fn certify_again(&self, host: &str, request: &str) -> Result<String, Admit> {
+    fn certify_again(&self, shown: &Shown, request: &RenewRequest) -> Result<Renewed, Admit> {
+        let host = &shown.host;
         let key = format!("{HOSTS}{host}");
         let entry = self.store.get(&key)?.ok_or(Admit::NoMember)?;
         let record: HostRecord = entry.decode()?;
+        self.compare_clocks(&record.name, request.now_s)?;
+        let authority = self.authority();
+        match authority.standing(shown, now_s()) {
+            Standing::Over => return Err(Admit::Over),
+            // Whoever has stolen the key of a former CA certifies what is not on record.
+            Standing::Renewable if !self.is_on_record(shown)? => return Err(Admit::NotOnRecord),
+            Standing::Renewable | Standing::Good => {}
+        }
         let subject = host_subject(host, record.address);
-        let issued = self.ca.sign(request, &subject, self.lifetime)?;
-        let issue = self.issue(host, &issued.serial)?;
+        let issued = authority.certify(&request.request, &subject, self.lifetime)?;
+        let issue = self.issue(host, &issued)?;
         // One that is revoked meanwhile gets nothing.
         let unchanged = Change::put(key, entry.value, Expected::Revision(entry.revision));
         match self.store.transact(&[unchanged, issue]) {
-            Ok(_) => Ok(issued.certificate),
+            Ok(_) => Ok(Renewed {
+                certificate: issued.certificate,
+                ca: Some(authority.bundle()),
+            }),
             Err(StoreError::Missing { .. }) => Err(Admit::NoMember),
             Err(error) => Err(error.into()),
         }
     }
 
-    /// The change that keeps a certificate on record as long as it is good.
-    fn issue(&self, host: &str, serial: &str) -> Result<Change, StoreError> {
-        let lease = self.store.grant(self.lifetime + CLOCK_SKEW)?;
-        let key = format!("{ISSUED}{host}/{serial}");
-        Ok(Change::encode(key, &now_s(), Expected::Anything)?.under(lease))
+    /// This host's own certificate, for which it asks nobody: a manager that was off for long comes back with it. It is on
+    /// record where the store can be written now.
+    pub(crate) fn certify_self(
+        &self,
+        request: &str,
+        is_in_step: bool,
+    ) -> Result<Renewed, UseCluster> {
+        let (host, address) = {
+            let settings = lock(&self.settings);
+            (settings.host.clone(), settings.address)
+        };
+        let authority = self.authority();
+        let issued = authority.certify(request, &host_subject(&host, address), self.lifetime)?;
+        if is_in_step {
+            patiently(
+                || self.store.transact(&[self.issue(&host, &issued)?]),
+                |error| matches!(error, StoreError::Unreachable { .. }),
+            )?;
+        }
+        Ok(Renewed {
+            certificate: issued.certificate,
+            ca: Some(authority.bundle()),
+        })
+    }
+
+    pub(crate) fn authority(&self) -> Arc<Authority> {
+        Arc::clone(&lock(&self.authority))
+    }
+
+    /// With the clock of a host that asks.
+    fn compare_clocks(&self, name: &str, its_s: Option<u64>) -> Result<(), ClocksDiffer> {
+        let own = lock(&self.settings).name.clone();
+        let its_s = its_s.map(|its_s| compare((name, its_s), (&own, now_s())));
+        its_s.unwrap_or(Ok(()))
+    }
+
+    fn is_on_record(&self, shown: &Shown) -> Result<bool, StoreError> {
+        let key = format!("{ISSUED}{}/{}", shown.host, shown.serial);
+        let record = self.store.get(&key)?.map(|entry| entry.decode());
+        let record: Option<IssuedRecord> = record.transpose()?;
+        let sha256 = hex::encode(&sha256(&shown.certificate));
+        Ok(record.is_some_and(|record| record.sha256 == sha256))
+    }
+
+    /// The change that keeps a certificate on record as long as it may be renewed.
+    fn issue(&self, host: &str, issued: &Issued) -> Result<Change, StoreError> {
+        let lease = self.store.grant(on_record(self.lifetime))?;
+        let key = format!("{ISSUED}{host}/{}", issued.serial);
+        Ok(Change::encode(key, &issued.record, Expected::Anything)?.under(lease))
     }
 
     /// A new certificate for what the signer serves.
     pub(crate) fn renew_service(&self) -> Result<(), UseCluster> {
         let address = lock(&self.settings).signer.ip();
-        certify_service(&self.ca, &self.files, address, self.lifetime)
+        certify_service(&self.authority(), &self.files, address, self.lifetime)
+    }
+
+    /// Who this host is while it serves.
+    pub(crate) fn service(&self) -> Result<Identity, UseCluster> {
+        Ok(Identity {
+            host: SIGNER_NAME.to_owned(),
+            ca: self.authority().bundle(),
+            certificate: self.files.read_needed(SERVICE_CERTIFICATE)?,
+            key: self.files.read_needed(SERVICE_KEY)?,
+        })
     }
 
     /// Serves at another address. What was served at the old one has ended then.
@@ -191,7 +275,7 @@ impl Admission {
         {
             return Ok(false);
         }
-        let list = self.ca.revocation_list(serials)?;
+        let list = self.authority().ca().revocation_list(serials)?;
         self.files.write(REVOKED_FILE, &list)?;
         self.files.write(REVOKED_SERIALS, &text)?;
         Ok(true)
@@ -200,15 +284,7 @@ impl Admission {
 
 impl Decide for Admission {
     fn server_config(&self) -> Option<Arc<ServerConfig>> {
-        let config = || -> Result<ServerConfig, UseCluster> {
-            let service = Identity {
-                host: SIGNER_NAME.to_owned(),
-                ca: self.ca.certificate().to_owned(),
-                certificate: self.files.read_needed(SERVICE_CERTIFICATE)?,
-                key: self.files.read_needed(SERVICE_KEY)?,
-            };
-            Ok(service.server_config()?)
-        };
+        let config = || self.authority().server_config(self.service()?);
         match config() {
             Ok(config) => Some(Arc::new(config)),
             Err(error) => {
@@ -225,11 +301,15 @@ impl Decide for Admission {
         }
     }
 
-    fn renew(&self, host: &str, request: &str) -> Reply {
-        match patiently(|| self.certify_again(host, request), is_unreachable) {
-            Ok(certificate) => Reply::Renewed { certificate },
+    fn renew(&self, shown: &Shown, request: &RenewRequest) -> Reply {
+        match patiently(|| self.certify_again(shown, request), is_unreachable) {
+            Ok(renewed) => Reply::Renewed(renewed),
             Err(error) => Reply::Refused(error.to_string()),
         }
+    }
+
+    fn standing(&self, shown: &Shown) -> Standing {
+        self.authority().standing(shown, now_s())
     }
 }
 
@@ -253,9 +333,14 @@ pub(crate) fn patiently<T, E>(
     }
 }
 
+/// How long a certificate that lasts so long is kept on record. Clocks differ: until it is over by all of them.
+pub(crate) fn on_record(lifetime: Duration) -> Duration {
+    lifetime + Duration::from_secs(RENEWABLE_S) + CLOCK_SKEW
+}
+
 /// Makes a certificate, with a key of its own, for what the signer serves: its endpoint and etcd.
 pub(crate) fn certify_service(
-    ca: &Ca,
+    authority: &Authority,
     files: &Files,
     address: IpAddr,
     lifetime: Duration,
@@ -265,7 +350,7 @@ pub(crate) fn certify_service(
         addresses: vec![address, [127, 0, 0, 1].into()],
     };
     let candidate = Candidate::new()?;
-    let issued = ca.sign(&candidate.request, &subject, lifetime)?;
+    let issued = authority.certify(&candidate.request, &subject, lifetime)?;
     files.write(SERVICE_KEY, &candidate.key)?;
     files.write(SERVICE_CERTIFICATE, &issued.certificate)?;
     Ok(())
@@ -274,5 +359,3 @@ pub(crate) fn certify_service(
 const PATIENCE: Duration = Duration::from_secs(5);
 /// The serials that are on the list for etcd, one a line.
 pub(crate) const REVOKED_SERIALS: &str = "revoked";
-/// Clocks differ: a certificate stays on record until it is over by all of them.
-const CLOCK_SKEW: Duration = Duration::from_secs(5 * 60);

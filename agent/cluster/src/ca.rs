@@ -5,10 +5,12 @@
 //! Only the host that made the cluster holds the CA's key. A host sends a signing request (PKCS #10), which proves that it
 //! has a key. The CA certifies that key for the identity that the *cluster* knows, never for one that the request names.
 //! Certificates are short-lived and renewed. The list of revoked ones (CRL) is for etcd, which reads it at every handshake.
+//! A CA that is replaced certifies the key of its successor, so that who trusts the one comes to trust the other.
 
 use std::net::IpAddr;
 use std::time::Duration;
 
+use agent_core::shared::IssuedRecord;
 use rcgen::{
     BasicConstraints, CertificateParams, CertificateRevocationListParams,
     CertificateSigningRequestParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa,
@@ -18,13 +20,16 @@ use rcgen::{
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use time::OffsetDateTime;
+use x509_parser::parse_x509_certificate;
 
+use crate::clock::{CLOCK_SKEW, now_s};
 use crate::hex;
 use crate::token::sha256;
 
 /// A CA with its key.
 pub(crate) struct Ca {
     certificate: String,
+    name: String,
     issuer: Issuer<'static, KeyPair>,
 }
 
@@ -49,6 +54,7 @@ pub(crate) struct Issued {
     /// PEM.
     pub(crate) certificate: String,
     pub(crate) serial: String,
+    pub(crate) record: IssuedRecord,
 }
 
 /// Why the CA does not do it.
@@ -65,23 +71,39 @@ impl Ca {
     pub(crate) fn create(cluster: &str) -> Result<(Self, String), UseCa> {
         let key = KeyPair::generate().map_err(unusable)?;
         let key_pem = key.serialize_pem();
-        let mut params = CertificateParams::default();
-        params.distinguished_name = common_name(&format!("tapestry cluster {cluster}"));
-        params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
-        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
-        let now = OffsetDateTime::now_utc();
-        (params.not_before, params.not_after) = (now - CLOCK_SKEW, now + CA_LIFETIME);
-        let certificate = params.self_signed(&key).map_err(unusable)?.pem();
+        // A CA that is replaced has another name than its successor.
+        let name = format!(
+            "tapestry cluster {cluster} {}",
+            hex::encode(&hex::random::<4>())
+        );
+        let certificate = ca_params(&name).self_signed(&key).map_err(unusable)?.pem();
         Ok((Self::load(certificate, &key_pem)?, key_pem))
     }
 
     pub(crate) fn load(certificate: String, key: &str) -> Result<Self, UseCa> {
         let key = KeyPair::from_pem(key).map_err(unusable)?;
+        let der = CertificateDer::from_pem_slice(certificate.as_bytes()).map_err(unusable)?;
+        let (_, parsed) = parse_x509_certificate(&der).map_err(unusable)?;
+        if *parsed.public_key().subject_public_key.data != *key.public_key_raw() {
+            return Err(unusable("its key is another one's"));
+        }
+        let mut names = parsed.subject().iter_common_name();
+        let name = names.next().and_then(|name| name.as_str().ok());
+        let name = name.unwrap_or_default().to_owned();
         let issuer = Issuer::from_ca_cert_pem(&certificate, key).map_err(unusable)?;
         Ok(Self {
             certificate,
+            name,
             issuer,
         })
+    }
+
+    /// The key of `successor`, certified by this one.
+    pub(crate) fn bridge_to(&self, successor: &Self) -> Result<String, UseCa> {
+        let mut params = ca_params(&successor.name);
+        params.use_authority_key_identifier_extension = true;
+        let signed = params.signed_by(successor.issuer.key(), &self.issuer);
+        Ok(signed.map_err(unusable)?.pem())
     }
 
     /// PEM.
@@ -106,6 +128,10 @@ impl Ca {
         Ok(Issued {
             certificate: certificate.pem(),
             serial: hex::encode(&serial),
+            record: IssuedRecord {
+                issued_s: now_s(),
+                sha256: hex::encode(&sha256(certificate.der())),
+            },
         })
     }
 
@@ -137,7 +163,27 @@ impl Ca {
     }
 }
 
-/// What a token pins: SHA-256 of the CA's certificate.
+fn ca_params(name: &str) -> CertificateParams {
+    let mut params = CertificateParams::default();
+    params.distinguished_name = common_name(name);
+    params.is_ca = IsCa::Ca(BasicConstraints::Constrained(BRIDGES_MAX));
+    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+    let now = OffsetDateTime::now_utc();
+    (params.not_before, params.not_after) = (now - CLOCK_SKEW, now + CA_LIFETIME);
+    params
+}
+
+/// By what hosts tell each other of CAs: the first 16 digits of the hash.
+pub(crate) fn digits_of(certificate: &str) -> Result<String, UseCa> {
+    let der = CertificateDer::from_pem_slice(certificate.as_bytes()).map_err(unusable)?;
+    Ok(digits(&der))
+}
+
+pub(crate) fn digits(certificate: &CertificateDer<'_>) -> String {
+    hex::encode(&sha256(certificate)[..8])
+}
+
+/// What a token pins: SHA-256 of the CA's certificate, the first one where there are several.
 pub(crate) fn ca_hash(certificate: &str) -> Result<[u8; 32], UseCa> {
     let der = CertificateDer::from_pem_slice(certificate.as_bytes()).map_err(unusable)?;
     Ok(sha256(&der))
@@ -179,6 +225,6 @@ fn unusable(error: impl std::fmt::Display) -> UseCa {
 pub(crate) const SIGNER_NAME: &str = "signer.tapestry";
 /// Only the certificate of a managed etcd has this name.
 pub(crate) const ETCD_NAME: &str = "etcd.tapestry";
-/// Clocks of hosts differ by so much at most.
-const CLOCK_SKEW: Duration = Duration::from_secs(5 * 60);
+/// As many CAs may follow each other before the first of them is forgotten.
+const BRIDGES_MAX: u8 = 4;
 const CA_LIFETIME: Duration = Duration::from_secs(10 * 365 * 24 * 3600);

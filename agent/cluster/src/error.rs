@@ -68,6 +68,22 @@ pub enum Refusal {
     /// In the signer's own words.
     #[error("{0}")]
     BySigner(String),
+    #[error(
+        "this host does not hold the key of the cluster's CA; run this on the host where hosts join"
+    )]
+    SignsNothing,
+    #[error(
+        "the CA is being rotated; `tapestry cluster ls` shows how far that is, and --finish ends it without the hosts that are left"
+    )]
+    Rotating,
+    #[error("the CA is not being rotated")]
+    NotRotating,
+    #[error("this host has not taken up the CA that was made last; try again")]
+    TakesUpCa,
+    #[error("the record names a CA that none vouches for whom this host trusts")]
+    StrangeCa,
+    #[error("the key of the CA that signs now is not on this host")]
+    NoCaKey,
     #[error("this host cannot revoke itself; use `tapestry cluster leave`")]
     RevokesItself,
     #[error(

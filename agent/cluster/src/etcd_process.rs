@@ -8,7 +8,7 @@
 //!
 //! An agent that was killed leaves its etcd behind. The next agent finds that etcd by the file with its process id, and goes on
 //! with it, so that no host of the cluster is out of step because of one that died. An etcd with another command line than it
-//! would have now is ended first, and so is one that was not yet started again after a revocation.
+//! would have now is ended first, and so is one that was not yet started again after a revocation or a change of CA.
 //!
 //! Clients show a certificate of the cluster's CA. etcd reads its certificate and the list of revoked ones at each handshake;
 //! connections that were open before a revocation end because etcd is restarted then.
@@ -115,7 +115,7 @@ impl Plan {
             is_as_now = line == own;
             line.split(|byte| *byte == 0).any(|word| word == data_dir)
         })?;
-        if is_as_now && !self.is_revocation_due() {
+        if is_as_now && !self.is_outdated() {
             tracing::info!(pid = pid.as_raw_nonzero(), "etcd goes on");
             return Some(left);
         }
@@ -123,13 +123,15 @@ impl Plan {
         None
     }
 
-    /// Whether the list of the revoked is newer than the etcd that runs.
-    fn is_revocation_due(&self) -> bool {
+    /// Whether the list of the revoked, or the CAs, are newer than the etcd that runs.
+    fn is_outdated(&self) -> bool {
         let written = |name| fs::metadata(self.files.path(name))?.modified();
-        match (written(REVOKED), written(PID_FILE)) {
-            (Ok(listed), Ok(started)) => listed > started,
-            _ => true,
-        }
+        [REVOKED, CA_CERTIFICATE]
+            .iter()
+            .any(|name| match (written(name), written(PID_FILE)) {
+                (Ok(written), Ok(started)) => written > started,
+                _ => true,
+            })
     }
 
     /// A wrong command line or a taken port shows within a short time.

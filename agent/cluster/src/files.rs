@@ -53,8 +53,8 @@ impl Files {
         let Some(text) = self.read(SETTINGS)? else {
             return Ok(None);
         };
-        let settings: Settings = serde_json::from_str(&text)
-            .map_err(|error| self.failed(SETTINGS, io::Error::other(error)))?;
+        let settings: Settings =
+            serde_json::from_str(&text).map_err(|error| self.garbled(SETTINGS, error))?;
         let identity = Identity {
             host: settings.host.clone(),
             ca: self.read_needed(CA_CERTIFICATE)?,
@@ -78,7 +78,10 @@ impl Files {
 
     /// The key before its certificate: a crash in between leaves a pair that does not fit, and the old one was to end.
     pub(crate) fn save_identity(&self, identity: &Identity) -> Result<(), UseFile> {
-        self.write(CA_CERTIFICATE, &identity.ca)?;
+        // etcd is started again where this file is newer than it.
+        if self.read(CA_CERTIFICATE)?.as_ref() != Some(&identity.ca) {
+            self.write(CA_CERTIFICATE, &identity.ca)?;
+        }
         self.write(KEY, &identity.key)?;
         self.write(CERTIFICATE, &identity.certificate)
     }
@@ -88,7 +91,7 @@ impl Files {
         self.read(name)?.ok_or_else(missing)
     }
 
-    fn read(&self, name: &str) -> Result<Option<String>, UseFile> {
+    pub(crate) fn read(&self, name: &str) -> Result<Option<String>, UseFile> {
         match fs::read_to_string(self.path(name)) {
             Ok(text) => Ok(Some(text)),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
@@ -136,6 +139,11 @@ impl Files {
         }
     }
 
+    /// It was read, and is not understood.
+    pub(crate) fn garbled(&self, name: &str, error: serde_json::Error) -> UseFile {
+        self.failed(name, io::Error::other(error))
+    }
+
     fn failed(&self, name: &str, source: io::Error) -> UseFile {
         UseFile {
             path: self.path(name),
@@ -147,6 +155,8 @@ impl Files {
 const SETTINGS: &str = "cluster.json";
 pub(crate) const CA_CERTIFICATE: &str = "ca.pem";
 pub(crate) const CA_KEY: &str = "ca.key";
+/// Which CA signs and which ones did before, where one is or was.
+pub(crate) const CA_RECORD: &str = "ca.json";
 pub(crate) const CERTIFICATE: &str = "host.pem";
 pub(crate) const KEY: &str = "host.key";
 /// The certificate under which the signer and its etcd serve, and its key.

@@ -6,19 +6,20 @@ use std::time::{Duration, Instant};
 
 use tokio::runtime::Handle;
 
-use crate::admission::{REVOKED_SERIALS, certify_service};
-use crate::ca::{Ca, host_subject};
+use crate::admission::{REVOKED_SERIALS, certify_service, on_record};
+use crate::authority::Authority;
+use crate::ca::{Ca, Issued, host_subject};
 use crate::clock::now_s;
 use crate::error::{Refusal, UseCluster};
 use crate::files::{CA_KEY, Files, REVOKED};
-use crate::identity::{Candidate, Identity, pinned_client_config};
+use crate::identity::{Candidate, Identity, pinned_asking};
 use crate::member::Member;
 use crate::settings::{Settings, client_url};
 use crate::signer::{JoinRequest, Reply, Request, ask};
 use crate::token::JoinToken;
 use crate::{ClusterOptions, DEFAULT_PORT, hex};
 use agent_core::name::check_name;
-use agent_core::shared::{CLUSTER, ClusterRecord, HOSTS, HostRecord, ISSUED};
+use agent_core::shared::{CLUSTER, CaRecord, ClusterRecord, HOSTS, HostRecord, ISSUED};
 use agent_store::{Change, Expected, Store, StoreError};
 
 /// `cluster init`.
@@ -88,16 +89,18 @@ fn found(
     let cluster = hex::encode(&hex::random::<8>());
     let host = host_id(FOUNDER);
     let (ca, ca_key) = Ca::create(&cluster)?;
+    let record = CaRecord::new(ca.certificate().to_owned());
+    let authority = Authority::new(ca, record);
     let candidate = Candidate::new()?;
-    let issued = ca.sign(
+    let issued = authority.certify(
         &candidate.request,
         &host_subject(&host, address),
         options.certificate_lifetime,
     )?;
     let identity = Identity {
         host: host.clone(),
-        ca: ca.certificate().to_owned(),
-        certificate: issued.certificate,
+        ca: authority.bundle(),
+        certificate: issued.certificate.clone(),
         key: candidate.key,
     };
     let etcd_managed = request.etcd.is_empty();
@@ -119,15 +122,15 @@ fn found(
         signs: true,
     };
     files.write(CA_KEY, &ca_key)?;
-    certify_service(&ca, files, address, options.certificate_lifetime)?;
-    files.write(REVOKED, &ca.revocation_list(&[])?)?;
+    certify_service(&authority, files, address, options.certificate_lifetime)?;
+    files.write(REVOKED, &authority.ca().revocation_list(&[])?)?;
     files.write(REVOKED_SERIALS, "")?;
     files.save(&settings, &identity)?;
     let member = Member::open(options, files.clone(), settings, identity, runtime)?;
     let claimed = member
         .serve()
         .and_then(|()| wait_for_store(&member))
-        .and_then(|()| claim(&member, &issued.serial, options));
+        .and_then(|()| claim(&member, &issued, options));
     if let Err(error) = claimed {
         member.stop();
         return Err(error);
@@ -136,7 +139,7 @@ fn found(
 }
 
 /// The first entries of a store that no cluster uses.
-fn claim(member: &Member, serial: &str, options: &ClusterOptions) -> Result<(), UseCluster> {
+fn claim(member: &Member, issued: &Issued, options: &ClusterOptions) -> Result<(), UseCluster> {
     let settings = &member.settings;
     let cluster = ClusterRecord {
         id: settings.cluster.clone(),
@@ -148,12 +151,12 @@ fn claim(member: &Member, serial: &str, options: &ClusterOptions) -> Result<(), 
         joined_s: now_s(),
     };
     let store = member.store();
-    let lease = store.grant(options.certificate_lifetime)?;
-    let issued = format!("{ISSUED}{}/{serial}", settings.host);
+    let lease = store.grant(on_record(options.certificate_lifetime))?;
+    let key = format!("{ISSUED}{}/{}", settings.host, issued.serial);
     let claimed = store.transact(&[
         Change::encode(CLUSTER, &cluster, Expected::Absent)?,
         Change::encode(format!("{HOSTS}{}", settings.host), &host, Expected::Absent)?,
-        Change::encode(issued, &now_s(), Expected::Anything)?.under(lease),
+        Change::encode(key, &issued.record, Expected::Anything)?.under(lease),
     ]);
     match claimed {
         Ok(_) => Ok(()),
@@ -173,7 +176,7 @@ fn join(
     let mut address = request.address;
     let asking = ask(
         request.signer,
-        pinned_client_config(request.token.ca_hash())?,
+        pinned_asking(request.token.ca_hash())?,
         |own| {
             let address = *address.get_or_insert(own);
             Request::Join(JoinRequest {
@@ -183,6 +186,7 @@ fn join(
                 name: name.clone(),
                 address,
                 request: candidate.request.clone(),
+                now_s: Some(now_s()),
             })
         },
     );

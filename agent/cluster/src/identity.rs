@@ -3,30 +3,27 @@
 use std::fmt;
 use std::sync::Arc;
 
+use agent_core::shared::CertificateShared;
 use overlay_io::Credentials;
 use rcgen::{CertificateParams, KeyPair};
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::client::{VerifierBuilderError, WebPkiServerVerifier};
-use rustls::crypto::{CryptoProvider, aws_lc_rs as provider};
+use rustls::client::WebPkiServerVerifier;
 use rustls::pki_types::pem::{self, PemObject};
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
-use rustls::server::WebPkiClientVerifier;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::version::TLS13;
-use rustls::{
-    CertificateError, ClientConfig, DigitallySignedStruct, Error, RootCertStore, ServerConfig,
-    SignatureScheme,
-};
-use x509_parser::extensions::GeneralName;
+use rustls::{ClientConfig, ServerConfig};
 use x509_parser::parse_x509_certificate;
 
-use crate::token::sha256;
+use crate::ca::digits;
+use crate::trust::{AnyDate, ClientsOfAnyDate, PinnedCa, Seen, Shown, crypto, is_signed_by, roots};
 
 /// All as PEM. `Debug` shows no key.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Identity {
     /// Lower-case hexadecimal digits; the certificate's first name.
     pub host: String,
+    /// Those that are trusted: the one that signs, and for a time the one before it.
     pub ca: String,
+    /// The certificate, then what leads from former CAs to the one that signed it.
     pub certificate: String,
     pub key: String,
 }
@@ -62,28 +59,40 @@ impl Candidate {
 impl Identity {
     /// When the certificate begins and ends, in seconds since 1970.
     pub(crate) fn validity_s(&self) -> Result<(u64, u64), UseIdentity> {
-        let der = certificate(&self.certificate)?;
-        let (_, parsed) = parse_x509_certificate(&der).map_err(unusable)?;
-        let seconds = |time: i64| u64::try_from(time).unwrap_or_default();
-        let validity = parsed.validity();
-        Ok((
-            seconds(validity.not_before.timestamp()),
-            seconds(validity.not_after.timestamp()),
-        ))
+        let shown = self.shown()?;
+        Ok((shown.from_s, shown.until_s))
     }
 
-    /// For the endpoint that admits hosts: a client shows a certificate of the cluster, or none at all.
-    pub(crate) fn server_config(&self) -> Result<ServerConfig, UseIdentity> {
-        let roots = Arc::new(self.roots()?);
-        let clients = WebPkiClientVerifier::builder_with_provider(roots, crypto())
-            .allow_unauthenticated()
-            .build()
-            .map_err(unusable)?;
+    /// As others see it.
+    pub(crate) fn shown(&self) -> Result<Shown, UseIdentity> {
+        let chain = certificates(&self.certificate)?;
+        let shown = chain.first().and_then(Shown::read);
+        shown.ok_or_else(|| unusable("it names no host"))
+    }
+
+    /// What this host tells of its certificate.
+    pub(crate) fn shared(&self) -> Option<CertificateShared> {
+        let shown = self.shown().ok()?;
+        let cas = certificates(&self.ca).ok()?;
+        let ca = cas.iter().find(|ca| is_signed_by(&shown.certificate, ca))?;
+        Some(CertificateShared {
+            until_s: shown.until_s,
+            ca: digits(ca),
+        })
+    }
+
+    /// For the endpoint that admits hosts: a client shows a certificate of one of these CAs, or none at all. What it may do with
+    /// it, the dates in it say.
+    pub(crate) fn server_config(
+        &self,
+        clients: &[CertificateDer<'static>],
+    ) -> Result<ServerConfig, UseIdentity> {
+        let clients = ClientsOfAnyDate::new(roots(clients).map_err(unusable)?);
         let (chain, key) = self.chain()?;
         let mut config = ServerConfig::builder_with_provider(crypto())
             .with_protocol_versions(&[&TLS13])
             .map_err(unusable)?
-            .with_client_cert_verifier(clients)
+            .with_client_cert_verifier(Arc::new(clients.map_err(unusable)?))
             .with_single_cert(chain, key)
             .map_err(unusable)?;
         config.alpn_protocols = vec![ALPN.to_vec()];
@@ -96,39 +105,57 @@ impl Identity {
         let mut config = ClientConfig::builder_with_provider(crypto())
             .with_protocol_versions(&[&TLS13])
             .map_err(unusable)?
-            .with_root_certificates(self.roots()?)
+            .with_webpki_verifier(self.servers()?)
             .with_client_auth_cert(chain, key)
             .map_err(unusable)?;
         config.alpn_protocols = vec![ALPN.to_vec()];
         Ok(config)
     }
 
+    /// The same for one question, which notes what is wrong with the dates of the answering side.
+    pub(crate) fn asking(&self) -> Result<Asking, UseIdentity> {
+        let (seen, mut config) = (Arc::<Seen>::default(), self.client_config()?);
+        let servers = AnyDate {
+            strict: self.servers()?,
+            seen: Arc::clone(&seen),
+        };
+        config
+            .dangerous()
+            .set_certificate_verifier(Arc::new(servers));
+        Ok(Asking { config, seen })
+    }
+
+    fn servers(&self) -> Result<Arc<WebPkiServerVerifier>, UseIdentity> {
+        let roots = roots(&certificates(&self.ca)?).map_err(unusable)?;
+        let servers = WebPkiServerVerifier::builder_with_provider(roots, crypto());
+        servers.build().map_err(unusable)
+    }
+
     /// For tunnels: certificates of the cluster, and nobody else's.
     pub fn credentials(&self) -> Result<Credentials, UseIdentity> {
-        let (mut chain, key) = self.chain()?;
-        chain.truncate(1);
         Ok(Credentials {
-            roots: vec![certificate(&self.ca)?],
-            chain,
-            key,
+            roots: certificates(&self.ca)?,
+            chain: certificates(&self.certificate)?,
+            key: PrivateKeyDer::from_pem_slice(self.key.as_bytes()).map_err(unusable)?,
             // A revoked host is no peer any more, so its certificate is never looked at.
             revoked: Vec::new(),
             key_log: std::env::var_os(KEY_LOG).is_some(),
         })
     }
 
-    fn roots(&self) -> Result<RootCertStore, UseIdentity> {
-        let mut roots = RootCertStore::empty();
-        roots.add(certificate(&self.ca)?).map_err(unusable)?;
-        Ok(roots)
-    }
-
-    /// The certificate and the CA's. A host that joins knows the CA's by its hash.
+    /// The certificate and the CAs'. A host that joins knows the CA's by its hash.
     fn chain(&self) -> Result<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>), UseIdentity> {
         let key = PrivateKeyDer::from_pem_slice(self.key.as_bytes()).map_err(unusable)?;
-        let chain = vec![certificate(&self.certificate)?, certificate(&self.ca)?];
+        let mut chain = certificates(&self.certificate)?;
+        chain.extend(certificates(&self.ca)?);
         Ok((chain, key))
     }
+}
+
+/// How one question is asked.
+pub(crate) struct Asking {
+    pub(crate) config: ClientConfig,
+    pub(crate) seen: Arc<Seen>,
 }
 
 impl fmt::Debug for Identity {
@@ -139,30 +166,24 @@ impl fmt::Debug for Identity {
 
 /// For asking that endpoint before this host has a certificate. It believes whoever shows a certificate of the CA with that
 /// hash.
-pub(crate) fn pinned_client_config(ca_hash: [u8; 32]) -> Result<ClientConfig, UseIdentity> {
-    let pinned = PinnedCa { ca_hash };
+pub(crate) fn pinned_asking(ca_hash: [u8; 32]) -> Result<Asking, UseIdentity> {
+    let seen = Arc::<Seen>::default();
+    let pinned = PinnedCa {
+        ca_hash,
+        seen: Arc::clone(&seen),
+    };
+    let servers = AnyDate {
+        strict: Arc::new(pinned),
+        seen: Arc::clone(&seen),
+    };
     let mut config = ClientConfig::builder_with_provider(crypto())
         .with_protocol_versions(&[&TLS13])
         .map_err(unusable)?
         .dangerous()
-        .with_custom_certificate_verifier(Arc::new(pinned))
+        .with_custom_certificate_verifier(Arc::new(servers))
         .with_no_client_auth();
     config.alpn_protocols = vec![ALPN.to_vec()];
-    Ok(config)
-}
-
-/// The first DNS name of a peer's certificate: a host id, as only our CA writes it.
-pub(crate) fn host_of(certificate: &CertificateDer<'_>) -> Option<String> {
-    let (_, parsed) = parse_x509_certificate(certificate).ok()?;
-    let names = parsed.subject_alternative_name().ok()??;
-    names
-        .value
-        .general_names
-        .iter()
-        .find_map(|name| match name {
-            GeneralName::DNSName(name) => Some((*name).to_owned()),
-            _ => None,
-        })
+    Ok(Asking { config, seen })
 }
 
 /// When a certificate ends, in seconds since 1970.
@@ -171,65 +192,10 @@ pub fn certificate_end_s(certificate: &CertificateDer<'_>) -> Option<u64> {
     u64::try_from(parsed.validity().not_after.timestamp()).ok()
 }
 
-/// Takes the CA with the hash as root, wherever it stands in the chain, and then verifies as usual.
-#[derive(Debug)]
-struct PinnedCa {
-    ca_hash: [u8; 32],
-}
-
-impl ServerCertVerifier for PinnedCa {
-    fn verify_server_cert(
-        &self,
-        end_entity: &CertificateDer<'_>,
-        intermediates: &[CertificateDer<'_>],
-        server_name: &ServerName<'_>,
-        ocsp_response: &[u8],
-        now: UnixTime,
-    ) -> Result<ServerCertVerified, Error> {
-        let is_pinned = |der: &&CertificateDer<'_>| sha256(der) == self.ca_hash;
-        let unknown = Error::InvalidCertificate(CertificateError::UnknownIssuer);
-        let ca = intermediates.iter().find(is_pinned).ok_or(unknown)?;
-        let mut roots = RootCertStore::empty();
-        roots.add(ca.clone().into_owned())?;
-        let verifier = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), crypto())
-            .build()
-            .map_err(|error: VerifierBuilderError| Error::General(error.to_string()))?;
-        verifier.verify_server_cert(end_entity, &[], server_name, ocsp_response, now)
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        let algorithms = &crypto().signature_verification_algorithms;
-        rustls::crypto::verify_tls12_signature(message, certificate, signed, algorithms)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        let algorithms = &crypto().signature_verification_algorithms;
-        rustls::crypto::verify_tls13_signature(message, certificate, signed, algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        crypto()
-            .signature_verification_algorithms
-            .supported_schemes()
-    }
-}
-
-fn crypto() -> Arc<CryptoProvider> {
-    Arc::new(provider::default_provider())
-}
-
-fn certificate(text: &str) -> Result<CertificateDer<'static>, UseIdentity> {
-    CertificateDer::from_pem_slice(text.as_bytes()).map_err(|error: pem::Error| unusable(error))
+/// All that are in a PEM text.
+pub(crate) fn certificates(text: &str) -> Result<Vec<CertificateDer<'static>>, UseIdentity> {
+    let all = CertificateDer::pem_slice_iter(text.as_bytes());
+    all.collect::<Result<_, pem::Error>>().map_err(unusable)
 }
 
 fn unusable(error: impl fmt::Display) -> UseIdentity {

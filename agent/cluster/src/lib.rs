@@ -16,6 +16,7 @@
 //! agent that was killed and is back in time goes on with the session it had, so the others notice nothing.
 
 mod admission;
+mod authority;
 mod ca;
 mod child;
 mod clock;
@@ -33,11 +34,13 @@ mod moving;
 mod place;
 mod renew;
 mod roster;
+mod rotation;
 mod services;
 mod session;
 mod settings;
 mod signer;
 mod token;
+mod trust;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -52,6 +55,8 @@ pub use follow::Follow;
 pub use found::{InitRequest, JoinCluster};
 pub use identity::{Identity, KEY_LOG, certificate_end_s};
 pub use member::{Member, Session};
+pub use rotation::{CaState, Rotation};
+pub use rustls::pki_types::CertificateDer;
 pub use signer::{DecodeMessage, JoinRequest, Joined, Reply, Request, decode};
 pub use token::JoinToken;
 

@@ -14,15 +14,16 @@ use tokio::runtime::Handle;
 use tokio::sync::Notify;
 
 use crate::admission::Admission;
-use crate::ca::Ca;
+use crate::authority::Authority;
 use crate::clock::now_s;
 use crate::error::UseCluster;
 use crate::etcd_access::etcd_options;
 use crate::etcd_process::EtcdProcess;
-use crate::files::{CA_KEY, Files, RESET_KEY, SESSION};
+use crate::files::{Files, RESET_KEY, SESSION};
 use crate::identity::Identity;
 use crate::lock::lock;
 use crate::place::Place;
+use crate::renew::Renewal;
 use crate::settings::Settings;
 use crate::signer::{Decide, serve};
 use crate::{ClusterOptions, hex};
@@ -35,6 +36,7 @@ pub struct Member {
     pub(crate) store: Arc<EtcdStore>,
     pub(crate) identity: Arc<Mutex<Identity>>,
     pub(crate) admission: Mutex<Option<Arc<Admission>>>,
+    pub(crate) renewal: Mutex<Renewal>,
     /// Where its tunnels end now; the settings say where they ended when the agent started.
     pub(crate) place: Mutex<Place>,
     pub(crate) world: Mutex<World>,
@@ -98,6 +100,7 @@ impl Member {
             store: Arc::new(store),
             identity: Arc::new(Mutex::new(identity)),
             admission: Mutex::default(),
+            renewal: Mutex::new(Renewal::new()),
             place: Mutex::new(Place::of(&settings)),
             world: Mutex::default(),
             session: Mutex::default(),
@@ -123,6 +126,8 @@ impl Member {
             return Ok(());
         }
         let admission = self.open_signer()?;
+        // It may have been off for longer than its certificates last.
+        self.renew_if_due(None);
         let settings = self.present_settings();
         // The address may be gone since the last start; then the underlay's follower finds another one.
         if !is_own(settings.signer) {
@@ -138,10 +143,9 @@ impl Member {
     }
 
     fn open_signer(&self) -> Result<Arc<Admission>, UseCluster> {
-        let identity = lock(&self.identity).clone();
-        let ca = Ca::load(identity.ca, &self.files.read_needed(CA_KEY)?)?;
+        let authority = Arc::new(Authority::load(&self.files)?);
         let admission = Arc::new(Admission {
-            ca,
+            authority: Mutex::new(authority),
             files: self.files.clone(),
             settings: Mutex::new(self.settings.clone()),
             store: Arc::clone(&self.store),
@@ -296,9 +300,9 @@ impl Member {
         world.contains(&format!("{HOSTS}{host}")) && !world.contains(&format!("{REVOKED}{host}"))
     }
 
-    /// Seconds since 1970 at which this host's certificate ends; zero where that cannot be read.
-    pub fn certificate_until_s(&self) -> u64 {
-        self.identity().validity_s().map_or(0, |(_, until)| until)
+    /// From and until when this host's certificate is good, in seconds since 1970; zeros where that cannot be read.
+    pub fn certificate_s(&self) -> (u64, u64) {
+        self.identity().validity_s().unwrap_or_default()
     }
 
     pub fn identity(&self) -> Identity {

@@ -136,6 +136,7 @@ impl Member {
             address: place.ip(),
             quic_udp_port: Some(place.port()),
             run: hex::encode(&hex::random::<8>()),
+            certificate: self.identity().shared(),
         };
         let key = format!("{ALIVE}{}", self.settings.host);
         Ok(Change::encode(key, &alive, Expected::Anything)?.under(lease))

@@ -1,6 +1,19 @@
 //! Renewing this host's certificate, in time.
+//!
+//! # Theory of operation
+//!
+//! From half of its life on, a certificate is renewed; at once where it is of another CA than the one that signs. What fails is
+//! tried again, after pauses that grow with each failure and with the life of certificates. A host that is out of step with the
+//! cluster asks what its certificate is worth, since it may have missed that the CA was replaced.
 
-use crate::clock::now_s;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use agent_core::shared::{ALIVE, AliveRecord};
+use agent_store::{LeaseId, Store, StoreError};
+
+use crate::admission::Admission;
+use crate::clock::{CLOCK_SKEW, compare, now_s};
 use crate::error::{Refusal, UseCluster};
 use crate::etcd_access::etcd_options;
 use crate::follow::Follow;
@@ -8,83 +21,233 @@ use crate::hex;
 use crate::identity::{Candidate, Identity};
 use crate::lock::lock;
 use crate::member::Member;
-use crate::signer::{Decide, Reply, Request, ask};
+use crate::signer::{AskSigner, RenewRequest, Renewed, Reply, Request, ask};
 
-/// When a certificate is renewed: after a half of its life at the earliest and two thirds at the latest, at random.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct RenewalPlan {
+/// When this host's certificate is to be renewed, and tried again.
+#[derive(Clone, Debug)]
+pub(crate) struct Renewal {
     /// 0 to 255.
     jitter: u8,
+    failures: u32,
+    not_before: Option<Instant>,
+    /// How often a manager was asked in vain, and when it is asked again.
+    questions: (u32, Option<Instant>),
+    /// What was warned of last, without its numbers.
+    warned: Option<String>,
 }
 
-impl RenewalPlan {
+impl Renewal {
     pub(crate) fn new() -> Self {
         let [jitter] = hex::random();
-        Self { jitter }
+        Self {
+            jitter,
+            failures: 0,
+            not_before: None,
+            questions: (0, None),
+            warned: None,
+        }
     }
 
-    /// Whether a certificate that is good from and until these seconds is to be renewed at `now_s`.
-    pub(crate) fn is_due(self, (from_s, until_s): (u64, u64), now_s: u64) -> bool {
-        // The CA dates the beginning back by the skew that it allows, which would be most of a short life.
-        let life_s = until_s.saturating_sub(from_s).saturating_sub(SKEW_S);
-        let third = life_s / 3;
+    /// Whether a certificate that is good from and until these seconds is to be renewed at `now_s`: after a half of its life at
+    /// the earliest and two thirds at the latest, at random. One that has not begun yet was renewed by a clock that was ahead.
+    fn is_due(&self, validity: (u64, u64), now_s: u64) -> bool {
+        let third = life_s(validity) / 3;
         let left_s = third + third / 2 * u64::from(self.jitter) / 255;
-        now_s >= until_s.saturating_sub(left_s)
+        now_s >= validity.1.saturating_sub(left_s) || now_s < validity.0
     }
+
+    fn may_try(&self, now: Instant) -> bool {
+        self.not_before.is_none_or(|at| at <= now)
+    }
+
+    /// Whether that is another cause than before.
+    fn fail(&mut self, cause: &str, validity: (u64, u64), now: Instant) -> bool {
+        self.not_before = Some(now + pause(self.failures, life_s(validity)));
+        self.failures += 1;
+        let cause = cause.replace(|letter: char| letter.is_ascii_digit(), "");
+        let is_news = self.warned.as_ref() != Some(&cause);
+        self.warned = Some(cause);
+        is_news
+    }
+
+    /// Whether to ask a manager now; if so, the next time is later.
+    fn may_ask(&mut self, now: Instant) -> bool {
+        let (asked, not_before) = self.questions;
+        let may_ask = not_before.is_none_or(|at| at <= now);
+        if may_ask {
+            let pause = (ASK_FIRST * 2u32.pow(asked.min(8))).min(ASK_LAST);
+            self.questions = (asked + 1, Some(now + pause));
+        }
+        may_ask
+    }
+
+    fn succeed(&mut self) {
+        let Self { jitter, .. } = *self;
+        *self = Self {
+            jitter,
+            ..Self::new()
+        };
+    }
+}
+
+/// The CA dates the beginning back by the skew that it allows, which would be most of a short life.
+fn life_s((from_s, until_s): (u64, u64)) -> u64 {
+    let life_s = until_s.saturating_sub(from_s);
+    life_s.saturating_sub(CLOCK_SKEW.as_secs())
+}
+
+/// How long to wait after so many failures before. Of a life of 30 days: a minute at first, an hour at last.
+fn pause(failures: u32, life_s: u64) -> Duration {
+    let first_s = (life_s / 40_000).clamp(1, 60);
+    let last_s = (life_s / 12).clamp(first_s, 3600);
+    let grown_s = first_s.saturating_mul(1 << failures.min(16));
+    Duration::from_secs(grown_s.min(last_s))
 }
 
 impl Member {
-    pub(crate) fn renew_if_due(&self, renewal: RenewalPlan, follower: Option<&dyn Follow>) {
-        let identity = self.identity();
-        let due = identity
-            .validity_s()
-            .is_ok_and(|validity| renewal.is_due(validity, now_s()));
-        if !due {
+    /// Renews the certificate where it is time to.
+    pub(crate) fn renew_if_due(&self, follower: Option<&dyn Follow>) {
+        let Ok(validity) = self.certified_s() else {
+            return;
+        };
+        let is_due = {
+            let renewal = lock(&self.renewal);
+            renewal.may_try(Instant::now())
+                && (renewal.is_due(validity, now_s()) || !self.is_certified_by_present_ca())
+        };
+        if is_due {
+            self.renew_now(validity, follower);
+        }
+    }
+
+    /// Asks a manager whether the certificate is still good for anything else than being renewed. For a host that is out of step
+    /// and does not know why.
+    pub(crate) fn renew_if_told(&self, follower: Option<&dyn Follow>) {
+        let Ok(validity) = self.certified_s() else {
+            return;
+        };
+        let is_manager = lock(&self.admission).is_some();
+        if is_manager || !lock(&self.renewal).may_ask(Instant::now()) {
             return;
         }
-        match self.renew(&identity) {
+        match self.must_renew() {
+            Ok(true) => self.renew_now(validity, follower),
+            Ok(false) => {}
+            Err(error) => self.renewal_failed(&error, validity, follower),
+        }
+    }
+
+    /// In step again: the next time out of step, a manager is asked at once.
+    pub(crate) fn forget_questions(&self) {
+        lock(&self.renewal).questions = (0, None);
+    }
+
+    fn renew_now(&self, validity: (u64, u64), follower: Option<&dyn Follow>) {
+        match self.renew(&self.identity()) {
             Ok(identity) => {
+                lock(&self.renewal).succeed();
                 tracing::info!("this host has a new certificate");
                 if let Some(follower) = follower {
                     follower.recertified(&identity);
                 }
             }
-            Err(error) => {
-                tracing::warn!(%error, "the certificate is not renewed yet");
-                if let Some(follower) = follower {
-                    self.look_for_signer(follower);
-                }
-            }
+            Err(error) => self.renewal_failed(&error, validity, follower),
         }
+    }
+
+    /// Tells the others which certificate this host has, where they know of another one.
+    pub(crate) fn tell_certificate(&self, lease: LeaseId) -> Result<(), StoreError> {
+        let key = format!("{ALIVE}{}", self.settings.host);
+        let told = self.world().find::<AliveRecord>(&key);
+        let is_told = told.is_none_or(|(told, _)| told.certificate == self.identity().shared());
+        if !is_told {
+            self.store.transact(&[self.alive(lease)?])?;
+        }
+        Ok(())
+    }
+
+    fn renewal_failed(
+        &self,
+        error: &UseCluster,
+        validity: (u64, u64),
+        follower: Option<&dyn Follow>,
+    ) {
+        let mut renewal = lock(&self.renewal);
+        if renewal.fail(&error.to_string(), validity, Instant::now()) {
+            tracing::warn!(%error, "the certificate is not renewed yet");
+        } else {
+            tracing::debug!(%error, "the certificate is not renewed yet");
+        }
+        drop(renewal);
+        if let Some(follower) = follower {
+            self.look_for_signer(follower);
+        }
+    }
+
+    /// The validity of this host's certificate; on a manager until the end of the one under which it serves, if that is sooner.
+    fn certified_s(&self) -> Result<(u64, u64), UseCluster> {
+        let (from_s, until_s) = self.identity().validity_s()?;
+        let admission = lock(&self.admission).clone();
+        let Some(admission) = admission else {
+            return Ok((from_s, until_s));
+        };
+        let (_, served_until_s) = admission.service()?.validity_s()?;
+        Ok((from_s, until_s.min(served_until_s)))
+    }
+
+    fn is_certified_by_present_ca(&self) -> bool {
+        let admission = lock(&self.admission).clone();
+        let is_served = |admission: &Arc<Admission>| {
+            let service = admission.service();
+            service.is_ok_and(|service| service.is_up_to_date())
+        };
+        self.identity().is_up_to_date() && admission.as_ref().is_none_or(is_served)
+    }
+
+    fn must_renew(&self) -> Result<bool, UseCluster> {
+        let asking = ask(self.signer(), self.identity().asking()?, |_| Request::Greet);
+        let Reply::Greeted(greeted) = self.runtime.block_on(asking)? else {
+            return Err(Refusal::OddAnswer.into());
+        };
+        let manager = format!("the host at {}", self.signer().ip());
+        compare((&self.settings.name, now_s()), (&manager, greeted.now_s))
+            .map_err(AskSigner::from)?;
+        Ok(greeted.must_renew)
     }
 
     fn renew(&self, old: &Identity) -> Result<Identity, UseCluster> {
         let candidate = Candidate::new()?;
         let admission = lock(&self.admission).clone();
-        let reply = match admission {
+        let Renewed { certificate, ca } = match admission {
             Some(admission) => {
                 admission.renew_service()?;
-                admission.renew(&self.settings.host, &candidate.request)
+                admission.certify_self(&candidate.request, self.session().is_some())?
             }
-            None => {
-                let request = candidate.request.clone();
-                let asking = ask(self.signer(), old.client_config()?, |_| Request::Renew {
-                    request,
-                });
-                self.runtime.block_on(asking)?
-            }
-        };
-        let certificate = match reply {
-            Reply::Renewed { certificate } => certificate,
-            Reply::Refused(why) => return Err(Refusal::BySigner(why).into()),
-            Reply::Joined(_) => return Err(Refusal::OddAnswer.into()),
+            None => self.ask_to_renew(old, &candidate)?,
         };
         let identity = Identity {
             host: old.host.clone(),
-            ca: old.ca.clone(),
+            ca: ca.unwrap_or_else(|| old.ca.clone()),
             certificate,
             key: candidate.key,
         };
+        self.adopt(identity)
+    }
+
+    fn ask_to_renew(&self, old: &Identity, candidate: &Candidate) -> Result<Renewed, UseCluster> {
+        let request = RenewRequest {
+            request: candidate.request.clone(),
+            now_s: Some(now_s()),
+        };
+        let asking = ask(self.signer(), old.asking()?, |_| Request::Renew(request));
+        match self.runtime.block_on(asking)? {
+            Reply::Renewed(renewed) => Ok(renewed),
+            _ => Err(Refusal::OddAnswer.into()),
+        }
+    }
+
+    /// From now on this host shows and trusts what `identity` says.
+    pub(crate) fn adopt(&self, identity: Identity) -> Result<Identity, UseCluster> {
         self.files.save_identity(&identity)?;
         self.store.reconnect(&etcd_options(
             &self.options,
@@ -96,21 +259,74 @@ impl Member {
     }
 }
 
-const SKEW_S: u64 = 5 * 60;
+/// Between questions to a manager: of 500 hosts that are out of step at once, it hears a good hundred a second.
+const ASK_FIRST: Duration = Duration::from_millis(500);
+const ASK_LAST: Duration = Duration::from_secs(4);
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    const SKEW_S: u64 = CLOCK_SKEW.as_secs();
+    const DAY: u64 = 86_400;
+
+    fn with_jitter(jitter: u8) -> Renewal {
+        Renewal {
+            jitter,
+            ..Renewal::new()
+        }
+    }
+
     #[test]
     fn a_certificate_is_renewed_in_the_second_half_of_its_life() {
-        let validity = (1_000_000 - SKEW_S, 1_000_000 + 86_400);
+        let validity = (1_000_000 - SKEW_S, 1_000_000 + DAY);
         for jitter in [0, 128, 255] {
-            let plan = RenewalPlan { jitter };
-            assert!(!plan.is_due(validity, 1_000_000 + 43_000));
-            assert!(plan.is_due(validity, 1_000_000 + 58_000));
+            let renewal = with_jitter(jitter);
+            assert!(!renewal.is_due(validity, 1_000_000 + 43_000));
+            assert!(renewal.is_due(validity, 1_000_000 + 58_000));
+            assert!(
+                renewal.is_due(validity, 1_000_000 + 2 * DAY),
+                "it has ended"
+            );
+            assert!(
+                renewal.is_due(validity, 1_000_000 - DAY),
+                "it has not begun"
+            );
         }
-        assert!(RenewalPlan { jitter: 255 }.is_due(validity, 1_000_000 + 43_300));
-        assert!(!RenewalPlan { jitter: 0 }.is_due(validity, 1_000_000 + 57_000));
+        assert!(with_jitter(255).is_due(validity, 1_000_000 + 43_300));
+        assert!(!with_jitter(0).is_due(validity, 1_000_000 + 57_000));
+    }
+
+    #[test]
+    fn pauses_after_failures_grow_up_to_a_part_of_the_certificates_life() {
+        let pauses = |life_s| {
+            (0..20)
+                .map(|n| pause(n, life_s).as_secs())
+                .collect::<Vec<_>>()
+        };
+        let month = pauses(30 * DAY);
+        assert_eq!(month[..7], [60, 120, 240, 480, 960, 1920, 3600]);
+        assert_eq!(month[19], 3600);
+        assert!(pauses(12).iter().all(|pause| *pause == 1));
+    }
+
+    #[test]
+    fn what_fails_is_tried_again_later_and_warned_of_once_per_cause() {
+        let (mut renewal, now) = (Renewal::new(), Instant::now());
+        let validity = (1_000_000 - SKEW_S, 1_000_000 + 30 * DAY);
+        assert!(renewal.may_try(now));
+        assert!(renewal.fail("2 h ahead", validity, now));
+        assert!(!renewal.may_try(now + Duration::from_secs(59)));
+        let later = now + Duration::from_secs(60);
+        assert!(renewal.may_try(later));
+        assert!(!renewal.fail("3 h ahead", validity, later));
+        assert!(!renewal.may_try(later + Duration::from_secs(119)));
+        assert!(renewal.fail("nobody answers", validity, later));
+        renewal.succeed();
+        assert!(renewal.may_try(later));
+        assert!(renewal.may_ask(later));
+        assert!(!renewal.may_ask(later + ASK_FIRST / 2));
+        assert!(renewal.may_ask(later + ASK_FIRST));
+        assert!(renewal.fail("nobody answers", validity, later));
     }
 }

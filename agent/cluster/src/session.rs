@@ -21,7 +21,6 @@ use crate::files::{SESSION, WORLD};
 use crate::follow::Follow;
 use crate::lock::lock;
 use crate::member::{Member, Session};
-use crate::renew::RenewalPlan;
 use crate::token::sha256;
 
 impl Member {
@@ -40,15 +39,17 @@ impl Member {
         let mut pause = Pause::default();
         let (mut told, mut old) = (false, self.kept_session());
         let mut goes_on = old.is_some();
-        let renewal = RenewalPlan::new();
         if let Some(follower) = follower.upgrade() {
             let known = lock(&self.world).entries().cloned().collect::<Vec<_>>();
             let differences = known.into_iter().map(Difference::Put).collect();
             follower.follow(self, differences);
+            // It may be another one than when tunnels were opened.
+            follower.recertified(&self.identity());
         }
         while !self.is_stopping() {
+            self.renew_if_due(follower.upgrade().as_deref());
             let begun = Instant::now();
-            let ended = self.live(follower, renewal, (old, goes_on));
+            let ended = self.live(follower, (old, goes_on));
             if follower.strong_count() == 0 {
                 return;
             }
@@ -66,8 +67,8 @@ impl Member {
             }
             if let (Err(_), Some(follower)) = (&ended, follower.upgrade()) {
                 self.look_for_signer(&*follower);
+                self.renew_if_told(Some(&*follower));
             }
-            self.renew_if_due(renewal, follower.upgrade().as_deref());
             self.nap(pause.take());
         }
     }
@@ -76,7 +77,6 @@ impl Member {
     fn live(
         self: &Arc<Self>,
         follower: &Weak<dyn Follow>,
-        renewal: RenewalPlan,
         (old, goes_on): (Option<Session>, bool),
     ) -> Result<(), StoreError> {
         let mut watch = self.store.watch("");
@@ -105,7 +105,9 @@ impl Member {
         found.follow(self, differences);
         found.settle(self);
         *lock(&self.session) = Some(session);
+        self.mind_ca(&[], true, &*found);
         self.keep_signer();
+        self.forget_questions();
         tracing::info!(epoch = session.epoch, "in step with the cluster");
         found.begin(self, session)?;
         drop(found);
@@ -118,12 +120,15 @@ impl Member {
             if keep_alive.elapsed() >= self.options.lease / 4 {
                 keep_alive = Instant::now();
                 self.keep_alive(session.lease)?;
-                self.renew_if_due(renewal, Some(&*found));
+                self.renew_if_due(Some(&*found));
+                self.tell_certificate(session.lease)?;
+                self.finish_rotation()?;
             }
             if self.says_again.swap(false, Ordering::Relaxed) {
                 // Of what is to be taken back nobody may have heard yet.
                 let listed = self.list()?;
                 let differences = lock(&self.world).replace(listed, Instant::now());
+                self.mind_ca(&differences, false, &*found);
                 found.follow(self, differences);
                 found.settle(self);
                 found.begin(self, session)?;
@@ -137,6 +142,7 @@ impl Member {
                 Some(WatchEvent::Lagged) => {
                     let listed = self.list()?;
                     let differences = lock(&self.world).replace(listed, Instant::now());
+                    self.mind_ca(&differences, false, &*found);
                     found.follow(self, differences);
                     found.settle(self);
                     Vec::new()
@@ -151,6 +157,7 @@ impl Member {
             if !differences.is_empty() {
                 remember_at.get_or_insert_with(|| Instant::now() + REMEMBER_WITHIN);
                 self.mind_revocations(&differences, false);
+                self.mind_ca(&differences, false, &*found);
                 found.follow(self, differences);
             }
         }

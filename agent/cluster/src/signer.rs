@@ -5,7 +5,11 @@
 //! TLS 1.3 on one TCP port of the host that has the CA's key. A connection carries one request and one reply, each a length
 //! (4 bytes, big endian) and that much JSON. A host that joins shows no certificate. It knows the CA by the hash in its
 //! token, and it talks only to who has a certificate for [`SIGNER_NAME`]. The signer alone has that, so no other member can
-//! ask for the token's secret. A host that renews shows its certificate, and gets a new one for the same identity.
+//! ask for the token's secret. A host that renews shows its certificate, and gets a new one for the same identity. It may do
+//! so when that certificate has ended, or is of a CA that was replaced; for anything else its certificate must be good.
+//!
+//! Requests tell the time, because clocks that differ are the usual reason why a certificate seems to be no good. Where it is
+//! the signer's that seems so, a host asks for the time there and for nothing else.
 
 use std::collections::HashMap;
 use std::io;
@@ -14,8 +18,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use rustls::ServerConfig;
 use rustls::pki_types::ServerName;
-use rustls::{ClientConfig, ServerConfig};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
@@ -24,18 +28,30 @@ use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
+use crate::authority::Standing;
 use crate::ca::SIGNER_NAME;
-use crate::identity::host_of;
+use crate::clock::{ClocksDiffer, compare, now_s};
+use crate::identity::Asking;
+use crate::trust::Shown;
 
 /// What is asked of the signer. Not `Debug`, which would show a secret.
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Request {
     Join(JoinRequest),
-    /// A signing request, for whoever asks.
-    Renew {
-        request: String,
-    },
+    /// For whoever asks.
+    Renew(RenewRequest),
+    /// What the time is there, and what this host's certificate is worth.
+    Greet,
+}
+
+#[derive(Serialize, Deserialize)]
+pub struct RenewRequest {
+    /// A signing request, PEM.
+    pub request: String,
+    /// What the asking host's clock says, in seconds since 1970; absent where an older agent asks.
+    #[serde(default)]
+    pub now_s: Option<u64>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -47,14 +63,34 @@ pub struct JoinRequest {
     pub address: IpAddr,
     /// A signing request, PEM.
     pub request: String,
+    /// What the asking host's clock says, in seconds since 1970; absent where an older agent asks.
+    #[serde(default)]
+    pub now_s: Option<u64>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Reply {
     Joined(Joined),
-    Renewed { certificate: String },
+    Renewed(Renewed),
+    Greeted(Greeted),
     Refused(String),
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Renewed {
+    pub certificate: String,
+    /// The CAs that are trusted; absent where an older agent answers.
+    #[serde(default)]
+    pub ca: Option<String>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Greeted {
+    /// What the signer's clock says, in seconds since 1970.
+    pub now_s: u64,
+    /// Whether the certificate of the host that asks is good for nothing but being renewed.
+    pub must_renew: bool,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -73,8 +109,10 @@ pub struct Joined {
 pub(crate) trait Decide: Send + Sync + 'static {
     fn server_config(&self) -> Option<Arc<ServerConfig>>;
     fn join(&self, from: IpAddr, request: &JoinRequest) -> Reply;
-    /// `host` has shown a good certificate of its own.
-    fn renew(&self, host: &str, request: &str) -> Reply;
+    /// Whoever asks has proved to have the certificate.
+    fn renew(&self, shown: &Shown, request: &RenewRequest) -> Reply;
+    /// What may be done with a certificate, now.
+    fn standing(&self, shown: &Shown) -> Standing;
 }
 
 /// Why an answer did not come.
@@ -97,6 +135,16 @@ pub enum AskSigner {
         address: SocketAddr,
         source: io::Error,
     },
+    #[error(
+        "this token was made before the cluster's CA was rotated; make a new one with `tapestry cluster token`"
+    )]
+    Rotated,
+    #[error(transparent)]
+    Clocks(#[from] ClocksDiffer),
+    #[error(
+        "the certificate of {address} has ended, though its clock agrees with this host's; its agent's log says why"
+    )]
+    OutOfDate { address: SocketAddr },
     #[error("{0}")]
     Refused(String),
 }
@@ -132,10 +180,10 @@ pub(crate) async fn serve(listener: TcpListener, signer: Arc<dyn Decide>, refuse
     }
 }
 
-/// Asks once. Returns the reply, and the address that this host had towards the signer.
+/// Asks once. `make` gets the address that this host has towards the signer.
 pub(crate) async fn ask(
     address: SocketAddr,
-    config: ClientConfig,
+    asking: Asking,
     make: impl FnOnce(IpAddr) -> Request,
 ) -> Result<Reply, AskSigner> {
     let late = || io::Error::from(io::ErrorKind::TimedOut);
@@ -145,6 +193,7 @@ pub(crate) async fn ask(
         .map_err(|source| AskSigner::Connect { address, source })?;
     let broke_off = |source| AskSigner::BrokeOff { address, source };
     let own = stream.local_addr().map_err(broke_off)?.ip();
+    let Asking { config, seen } = asking;
     let exchange = async {
         let name = ServerName::try_from(SIGNER_NAME).map_err(|error| AskSigner::Stranger {
             address,
@@ -153,9 +202,21 @@ pub(crate) async fn ask(
         let mut stream = TlsConnector::from(Arc::new(config))
             .connect(name, stream)
             .await
-            .map_err(|source| AskSigner::Stranger { address, source })?;
-        send(&mut stream, &make(own)).await.map_err(broke_off)?;
-        receive::<Reply>(&mut stream).await.map_err(broke_off)
+            .map_err(|source| match seen.is_rotated() {
+                true => AskSigner::Rotated,
+                false => AskSigner::Stranger { address, source },
+            })?;
+        let is_out_of_date = seen.is_out_of_date();
+        let request = match is_out_of_date {
+            true => Request::Greet,
+            false => make(own),
+        };
+        send(&mut stream, &request).await.map_err(broke_off)?;
+        let reply = receive::<Reply>(&mut stream).await.map_err(broke_off)?;
+        match (is_out_of_date, &reply) {
+            (true, Reply::Greeted(greeted)) => Err(out_of_date(address, greeted.now_s, now_s())),
+            _ => Ok(reply),
+        }
     };
     let reply = timeout(EXCHANGE_LIMIT, exchange)
         .await
@@ -166,21 +227,27 @@ pub(crate) async fn ask(
     }
 }
 
+/// Why the certificate of the signer at `address` is not good now, with what the clocks of both say.
+fn out_of_date(address: SocketAddr, its_s: u64, own_s: u64) -> AskSigner {
+    let compared = compare(
+        ("this host", own_s),
+        (&format!("the host at {}", address.ip()), its_s),
+    );
+    match compared {
+        Err(differ) => differ.into(),
+        Ok(()) => AskSigner::OutOfDate { address },
+    }
+}
+
 async fn answer(stream: TcpStream, from: IpAddr, signer: Arc<dyn Decide>) -> io::Result<()> {
     let config = signer
         .server_config()
         .ok_or_else(|| io::Error::other("the signer has no certificate"))?;
     let mut stream = TlsAcceptor::from(config).accept(stream).await?;
     let shown = stream.get_ref().1.peer_certificates();
-    let host = shown.and_then(|chain| host_of(chain.first()?));
+    let shown = shown.and_then(|chain| Shown::read(chain.first()?));
     let request: Request = receive(&mut stream).await?;
-    let deciding = tokio::task::spawn_blocking(move || match request {
-        Request::Join(request) => signer.join(from, &request),
-        Request::Renew { request } => match host {
-            Some(host) => signer.renew(&host, &request),
-            None => Reply::Refused("a certificate is renewed for the host that shows it".into()),
-        },
-    });
+    let deciding = tokio::task::spawn_blocking(move || decide(&*signer, from, shown, request));
     let reply = deciding.await.map_err(io::Error::other)?;
     send(&mut stream, &reply).await?;
     // The other side may have read enough.
@@ -188,6 +255,21 @@ async fn answer(stream: TcpStream, from: IpAddr, signer: Arc<dyn Decide>) -> io:
     match reply {
         Reply::Refused(why) => Err(io::Error::other(why)),
         _ => Ok(()),
+    }
+}
+
+/// A certificate that is not good now gets no further than to be renewed.
+fn decide(signer: &dyn Decide, from: IpAddr, shown: Option<Shown>, request: Request) -> Reply {
+    match (request, shown) {
+        (Request::Join(request), _) => signer.join(from, &request),
+        (Request::Renew(request), Some(shown)) => signer.renew(&shown, &request),
+        (Request::Renew(_), None) => {
+            Reply::Refused("a certificate is renewed for the host that shows it".into())
+        }
+        (Request::Greet, shown) => Reply::Greeted(Greeted {
+            now_s: now_s(),
+            must_renew: shown.is_some_and(|shown| signer.standing(&shown) != Standing::Good),
+        }),
     }
 }
 
@@ -260,7 +342,7 @@ mod tests {
 
     use super::*;
     use crate::ca::{Ca, Subject, ca_hash, host_subject};
-    use crate::identity::{Candidate, Identity, pinned_client_config};
+    use crate::identity::{Candidate, Identity, certificates, pinned_asking};
 
     fn identity(ca: &Ca, names: &[&str], lifetime: Duration) -> Identity {
         let candidate = Candidate::new().unwrap();
@@ -285,7 +367,8 @@ mod tests {
 
     impl Decide for Mirror {
         fn server_config(&self) -> Option<Arc<ServerConfig>> {
-            Some(Arc::new(self.service.server_config().unwrap()))
+            let clients = certificates(&self.service.ca).unwrap();
+            Some(Arc::new(self.service.server_config(&clients).unwrap()))
         }
 
         fn join(&self, _from: IpAddr, request: &JoinRequest) -> Reply {
@@ -293,10 +376,18 @@ mod tests {
             Reply::Refused(format!("joined {}", request.name))
         }
 
-        fn renew(&self, host: &str, _request: &str) -> Reply {
+        fn renew(&self, shown: &Shown, _request: &RenewRequest) -> Reply {
             self.asked.fetch_add(1, Ordering::Relaxed);
-            Reply::Renewed {
-                certificate: host.to_owned(),
+            Reply::Renewed(Renewed {
+                certificate: shown.host.clone(),
+                ca: None,
+            })
+        }
+
+        fn standing(&self, shown: &Shown) -> Standing {
+            match shown.is_good_at(now_s()) {
+                true => Standing::Good,
+                false => Standing::Renewable,
             }
         }
     }
@@ -313,9 +404,10 @@ mod tests {
     }
 
     fn renew(_: IpAddr) -> Request {
-        Request::Renew {
+        Request::Renew(RenewRequest {
             request: "request".to_owned(),
-        }
+            now_s: Some(now_s()),
+        })
     }
 
     fn join(_: IpAddr) -> Request {
@@ -326,6 +418,7 @@ mod tests {
             name: "new".into(),
             address: [127, 0, 0, 1].into(),
             request: "request".into(),
+            now_s: Some(now_s()),
         })
     }
 
@@ -336,9 +429,9 @@ mod tests {
         let (ca, _) = Ca::create("c").unwrap();
         let (address, _) = server(identity(&ca, &[SIGNER_NAME], HOUR)).await;
         let member = identity(&ca, &["0a0b"], HOUR);
-        let reply = ask(address, member.client_config().unwrap(), renew).await;
+        let reply = ask(address, member.asking().unwrap(), renew).await;
         assert!(
-            matches!(&reply, Ok(Reply::Renewed { certificate }) if certificate == "0a0b"),
+            matches!(&reply, Ok(Reply::Renewed(renewed)) if renewed.certificate == "0a0b"),
             "{reply:?}"
         );
     }
@@ -347,7 +440,7 @@ mod tests {
     async fn who_has_no_certificate_may_only_join() {
         let (ca, _) = Ca::create("c").unwrap();
         let (address, _) = server(identity(&ca, &[SIGNER_NAME], HOUR)).await;
-        let pinned = || pinned_client_config(ca_hash(ca.certificate()).unwrap()).unwrap();
+        let pinned = || pinned_asking(ca_hash(ca.certificate()).unwrap()).unwrap();
         let joined = ask(address, pinned(), join).await.unwrap_err();
         assert_eq!(joined.to_string(), "joined new");
         let refused = ask(address, pinned(), renew).await.unwrap_err();
@@ -357,7 +450,7 @@ mod tests {
     #[tokio::test]
     async fn a_signer_with_another_ca_or_another_name_is_told_nothing() {
         let ((ours, _), (other, _)) = (Ca::create("c").unwrap(), Ca::create("c").unwrap());
-        let pinned = || pinned_client_config(ca_hash(ours.certificate()).unwrap()).unwrap();
+        let pinned = || pinned_asking(ca_hash(ours.certificate()).unwrap()).unwrap();
         for service in [
             identity(&other, &[SIGNER_NAME], HOUR),
             identity(&ours, &["0a0b"], HOUR),
@@ -370,17 +463,118 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn certificates_of_another_ca_and_expired_ones_are_refused() {
+    async fn certificates_of_another_ca_are_refused() {
         let ((ours, _), (other, _)) = (Ca::create("c").unwrap(), Ca::create("c").unwrap());
         let (address, mirror) = server(identity(&ours, &[SIGNER_NAME], HOUR)).await;
         let mut stranger = identity(&other, &["0a0b"], HOUR);
         stranger.ca = ours.certificate().to_owned();
-        let expired = identity(&ours, &["0a0b"], Duration::ZERO);
+        let refused = ask(address, stranger.asking().unwrap(), renew).await;
+        assert!(refused.is_err(), "{refused:?}");
+        assert_eq!(mirror.asked.load(Ordering::Relaxed), 0);
+    }
+
+    /// A certificate of which nothing is left.
+    async fn ended(ca: &Ca, names: &[&str]) -> Identity {
+        let ended = identity(ca, names, Duration::ZERO);
         tokio::time::sleep(Duration::from_millis(1100)).await;
-        for client in [stranger, expired] {
-            let refused = ask(address, client.client_config().unwrap(), renew).await;
-            assert!(refused.is_err(), "{refused:?}");
+        ended
+    }
+
+    #[tokio::test]
+    async fn a_certificate_that_has_ended_is_renewed_and_good_for_nothing_else() {
+        let (ca, _) = Ca::create("c").unwrap();
+        let (address, _) = server(identity(&ca, &[SIGNER_NAME], HOUR)).await;
+        let (ended, good) = (ended(&ca, &["0a0b"]).await, identity(&ca, &["0a0c"], HOUR));
+        let renewed = ask(address, ended.asking().unwrap(), renew).await;
+        assert!(
+            matches!(&renewed, Ok(Reply::Renewed(renewed)) if renewed.certificate == "0a0b"),
+            "{renewed:?}"
+        );
+        for (identity, must_renew) in [(ended, true), (good, false)] {
+            let greeted = ask(address, identity.asking().unwrap(), |_| Request::Greet).await;
+            let Ok(Reply::Greeted(greeted)) = greeted else {
+                panic!("{greeted:?}");
+            };
+            assert_eq!(greeted.must_renew, must_renew);
+            assert!(greeted.now_s.abs_diff(now_s()) < 60);
         }
+    }
+
+    #[tokio::test]
+    async fn whose_certificate_has_ended_is_told_nothing_and_named() {
+        let (ca, _) = Ca::create("c").unwrap();
+        let (address, mirror) = server(ended(&ca, &[SIGNER_NAME]).await).await;
+        let pinned = pinned_asking(ca_hash(ca.certificate()).unwrap()).unwrap();
+        let member = identity(&ca, &["0a0b"], HOUR).asking().unwrap();
+        for (asking, make) in [(pinned, join as fn(_) -> _), (member, renew)] {
+            let refused = ask(address, asking, make).await.unwrap_err();
+            assert!(matches!(refused, AskSigner::OutOfDate { .. }), "{refused}");
+        }
+        assert_eq!(mirror.asked.load(Ordering::Relaxed), 0);
+    }
+
+    #[test]
+    fn a_clock_that_is_off_is_named_in_both_directions() {
+        let address = "192.0.2.1:4790".parse().unwrap();
+        let said = |its_s, own_s| out_of_date(address, its_s, own_s).to_string();
+        let ahead = said(1_000_000, 1_090_000);
+        assert!(
+            ahead.starts_with(
+                "the clock of this host is 1 d 1 h ahead of the clock of the host at 192.0.2.1;"
+            ),
+            "{ahead}"
+        );
+        let behind = said(1_090_000, 1_000_000);
+        assert!(
+            behind.starts_with(
+                "the clock of the host at 192.0.2.1 is 1 d 1 h ahead of the clock of this host;"
+            ),
+            "{behind}"
+        );
+        let ended = said(1_000_000, 1_000_200);
+        assert!(
+            ended.starts_with("the certificate of 192.0.2.1:4790 has ended"),
+            "{ended}"
+        );
+    }
+
+    /// The CA that comes after `old`, with the bridge to it.
+    fn successor(old: &Ca) -> (Ca, String) {
+        let (new, _) = Ca::create("c").unwrap();
+        let bridge = old.bridge_to(&new).unwrap();
+        (new, bridge)
+    }
+
+    #[tokio::test]
+    async fn a_host_that_knows_only_a_former_ca_finds_its_way_over_the_bridges() {
+        let (first, _) = Ca::create("c").unwrap();
+        let (second, bridge) = successor(&first);
+        let (third, last_bridge) = successor(&second);
+        let mut service = identity(&third, &[SIGNER_NAME], HOUR);
+        service.certificate += &(last_bridge + &bridge);
+        service.ca += &(second.certificate().to_owned() + first.certificate());
+        let (address, _) = server(service).await;
+        let was_off = identity(&first, &["0a0b"], HOUR);
+        let renewed = ask(address, was_off.asking().unwrap(), renew).await;
+        assert!(renewed.is_ok(), "{renewed:?}");
+    }
+
+    #[tokio::test]
+    async fn a_token_from_before_a_rotation_is_told_as_that() {
+        let (old, _) = Ca::create("c").unwrap();
+        let (new, bridge) = successor(&old);
+        let mut service = identity(&new, &[SIGNER_NAME], HOUR);
+        service.certificate += &bridge;
+        service.ca += old.certificate();
+        let (address, mirror) = server(service).await;
+        let pinned = pinned_asking(ca_hash(old.certificate()).unwrap()).unwrap();
+        let refused = ask(address, pinned, join).await.unwrap_err();
+        assert!(
+            refused
+                .to_string()
+                .contains("before the cluster's CA was rotated"),
+            "{refused}"
+        );
         assert_eq!(mirror.asked.load(Ordering::Relaxed), 0);
     }
 
@@ -395,7 +589,7 @@ mod tests {
         use rustls::pki_types::CertificateDer;
         use rustls::pki_types::pem::PemObject;
         let der = CertificateDer::from_pem_slice(issued.certificate.as_bytes()).unwrap();
-        assert_eq!(host_of(&der).as_deref(), Some("0a0b"));
+        assert_eq!(Shown::read(&der).unwrap().host, "0a0b");
         let (_, parsed) = x509_parser::parse_x509_certificate(&der).unwrap();
         let names = parsed.subject_alternative_name().unwrap().unwrap();
         assert_eq!(names.value.general_names.len(), 2);

@@ -235,7 +235,7 @@ impl RawCluster {
                 "certificate_s",
                 self.certificate_s,
                 DEFAULT_CERTIFICATE_S,
-                10..=CERTIFICATE_MAX_S,
+                CERTIFICATE_MIN_S..=CERTIFICATE_MAX_S,
             )?,
             etcd_files,
         })
@@ -328,8 +328,10 @@ const LINE_SHOWN: usize = 60;
 const DEFAULT_VNI_REST_S: u64 = 600;
 const VNI_REST_MAX_S: u64 = 30 * 86_400;
 const DEFAULT_LEASE_S: u64 = 10;
-const DEFAULT_CERTIFICATE_S: u64 = 24 * 3600;
-const CERTIFICATE_MAX_S: u64 = 30 * 24 * 3600;
+const DEFAULT_CERTIFICATE_S: u64 = 30 * 24 * 3600;
+/// Such short ones are for trying out how they end.
+const CERTIFICATE_MIN_S: u64 = 4;
+const CERTIFICATE_MAX_S: u64 = 365 * 24 * 3600;
 const DEFAULT_ENGINE: &str = "/var/run/docker.sock";
 const DEFAULT_RESOLV_CONF: &str = "/etc/resolv.conf";
 

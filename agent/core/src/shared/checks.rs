@@ -232,7 +232,9 @@ pub fn check_alive(id: &str, record: &AliveRecord) -> Result<(), BadRecord> {
     if record.quic_udp_port == Some(0) {
         return Err(BadRecord::Unset("UDP port"));
     }
-    check_count("bytes of a run's name", record.run.len(), RUN_MAX)
+    check_count("bytes of a run's name", record.run.len(), RUN_MAX)?;
+    let ca = record.certificate.as_ref().map_or("", |own| &*own.ca);
+    check_count("digits of a CA's hash", ca.len(), CA_DIGITS_MAX)
 }
 
 /// As certificates name hosts.
@@ -302,6 +304,7 @@ const AUX_MAX: usize = 1024;
 const DNS_MAX: usize = 64;
 const LABELS_MAX: usize = 1024;
 const TEXT_MAX: usize = 128 * 1024;
+const CA_DIGITS_MAX: usize = 16;
 const RUN_MAX: usize = 64;
 /// A DNS label's (RFC 1035 §2.3.4), so that it fits a certificate.
 const HOST_ID_MAX: usize = 63;
@@ -317,6 +320,7 @@ mod tests {
     use crate::name::id_of;
     use crate::record::{Encap, OverlayRecord};
     use crate::sample;
+    use crate::shared::CertificateShared;
 
     fn network() -> NetworkRecord {
         NetworkRecord {
@@ -515,6 +519,10 @@ mod tests {
             address: [192, 0, 2, 1].into(),
             quic_udp_port: Some(4790),
             run: "r".into(),
+            certificate: Some(CertificateShared {
+                until_s: 1,
+                ca: "0123456789abcdef".into(),
+            }),
         };
         check_alive("a", &alive).unwrap();
         let portless = AliveRecord {
@@ -524,6 +532,14 @@ mod tests {
         assert!(check_alive("a", &portless).is_err());
         let long = AliveRecord {
             run: "r".repeat(65),
+            ..alive.clone()
+        };
+        assert!(check_alive("a", &long).is_err());
+        let long = AliveRecord {
+            certificate: Some(CertificateShared {
+                until_s: 1,
+                ca: "a".repeat(17),
+            }),
             ..alive
         };
         assert!(check_alive("a", &long).is_err());

@@ -7,10 +7,11 @@
 //! | key | value | under the lease of |
 //! |---|---|---|
 //! | `cluster` | [`ClusterRecord`] | |
+//! | `ca` | [`CaRecord`]; absent where the CA was never rotated | |
 //! | `token/<id>` | [`TokenRecord`] | the token |
 //! | `host/<host>` | [`HostRecord`]: a member | |
 //! | `alive/<host>` | [`AliveRecord`]: its agent runs; the key's revision is the host's epoch | the host |
-//! | `issued/<host>/<serial>` | a certificate that is still good | the certificate |
+//! | `issued/<host>/<serial>` | [`IssuedRecord`]: a certificate that is still good, or may be renewed | the certificate |
 //! | `revoked/<host>` | [`RevokedRecord`] | |
 //! | `network/<id>` | the network's record | |
 //! | `networks` | how many networks were made so far; every creation rewrites it | |
@@ -22,6 +23,7 @@
 
 pub mod adoption;
 mod awaited;
+mod ca;
 pub mod checks;
 pub mod claims;
 pub mod networks;
@@ -35,6 +37,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+pub use ca::{CaRecord, FormerCa, RENEWABLE_S};
 pub use world::{Difference, Event, World};
 
 /// A key of the store, with its value.
@@ -101,6 +104,27 @@ pub struct AliveRecord {
     pub quic_udp_port: Option<u16>,
     /// New with each life of the agent.
     pub run: String,
+    /// The certificate that it has.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub certificate: Option<CertificateShared>,
+}
+
+/// What a host tells of its own certificate.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CertificateShared {
+    /// When it ends, in seconds since 1970.
+    pub until_s: u64,
+    /// SHA-256 of the CA that signed it, its first 16 digits.
+    pub ca: String,
+}
+
+/// A certificate.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct IssuedRecord {
+    /// Since 1970.
+    pub issued_s: u64,
+    /// Of the certificate.
+    pub sha256: String,
 }
 
 /// A host that was shut out.
@@ -187,6 +211,7 @@ pub struct Holder {
 }
 
 pub const CLUSTER: &str = "cluster";
+pub const CA: &str = "ca";
 pub const TOKENS: &str = "token/";
 pub const HOSTS: &str = "host/";
 pub const ALIVE: &str = "alive/";

@@ -154,6 +154,7 @@ impl Agent {
             address: [10, 0, 0, 1].into(),
             quic_udp_port: None,
             run: "r".to_owned(),
+            certificate: None,
         };
         let key = format!("{ALIVE}{}", disk.host);
         let epoch = store.transact(vec![put(key, &alive, None, Some(lease))]);

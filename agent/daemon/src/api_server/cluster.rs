@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use agent_api::{
-    ApiError, ClusterDetail, ClusterInit, ClusterJoin, ClusterRevoke, Token, TokenCreate,
+    ApiError, CaRotate, ClusterDetail, ClusterInit, ClusterJoin, ClusterRevoke, Token, TokenCreate,
 };
 use axum::Json;
 use axum::extract::State;
@@ -20,6 +20,7 @@ pub(super) fn routes() -> OpenApiRouter<Arc<Agent>> {
         .routes(routes!(join))
         .routes(routes!(token))
         .routes(routes!(revoke))
+        .routes(routes!(rotate_ca))
 }
 
 /// Shows the cluster that this host is in.
@@ -68,6 +69,15 @@ async fn token(State(agent): State<Arc<Agent>>, Body(request): Body<TokenCreate>
     responses((status = 200), (status = "default", body = ApiError)))]
 async fn revoke(State(agent): State<Arc<Agent>>, Body(request): Body<ClusterRevoke>) -> Reply<()> {
     blocking(agent, move |agent| agent.sharing.revoke(&request))
+        .await
+        .map(Json)
+}
+
+/// Puts a new CA in the place of the cluster's.
+#[utoipa::path(post, path = "/cluster/ca/rotate", request_body = CaRotate,
+    responses((status = 200), (status = "default", body = ApiError)))]
+async fn rotate_ca(State(agent): State<Arc<Agent>>, Body(request): Body<CaRotate>) -> Reply<()> {
+    blocking(agent, move |agent| agent.sharing.rotate_ca(request))
         .await
         .map(Json)
 }

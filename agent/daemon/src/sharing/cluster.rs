@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use agent_api::{
-    ApiError, ClusterDetail, ClusterInit, ClusterJoin, ClusterRevoke, ErrorKind, HostState,
-    HostView, Token, TokenCreate,
+    ApiError, CaRotate, ClusterDetail, ClusterInit, ClusterJoin, ClusterRevoke, ErrorKind,
+    HostState, HostView, Token, TokenCreate,
 };
 use agent_cluster::{InitRequest, JoinCluster, JoinToken, Member, UseCluster};
 use overlay_core::{Directory, DirectoryConfig, Epoch, HostId, NetworkId};
@@ -229,6 +229,13 @@ impl Sharing {
         Ok(())
     }
 
+    pub(crate) fn rotate_ca(&self, request: CaRotate) -> Result<(), ApiError> {
+        let rotated = self.needed_member()?.rotate_ca(request.finish);
+        rotated.map_err(Cluster::from)?;
+        tracing::info!(finish = request.finish, "the cluster's CA is rotated");
+        Ok(())
+    }
+
     /// At the end of the agent. The member's thread may be in the midst of following.
     pub(crate) fn stop(&self) {
         if let Some(member) = self.member() {
@@ -238,6 +245,7 @@ impl Sharing {
 
     fn detail(&self, member: &Member) -> ClusterDetail {
         let in_step = member.session().is_some();
+        let (certificate_from_s, certificate_until_s) = member.certificate_s();
         let quic = self.tunnels.quic();
         let tunnel = |host: &str| view::host_tunnel(quic.as_deref()?, host);
         let hosts = member.hosts().into_iter().map(|host| HostView {
@@ -246,6 +254,10 @@ impl Sharing {
                 Some(_) => HostState::Up,
                 None => HostState::Down,
             },
+            certificate_until_s: host
+                .alive
+                .as_ref()
+                .and_then(|alive| Some(alive.certificate.as_ref()?.until_s)),
             address: host
                 .alive
                 .map_or(host.record.address, |alive| alive.address),
@@ -258,7 +270,9 @@ impl Sharing {
             id: member.cluster().to_owned(),
             host: member.host().to_owned(),
             in_step,
-            certificate_until_s: member.certificate_until_s(),
+            certificate_from_s,
+            certificate_until_s,
+            ca: view::ca(member.ca_state()),
             hosts: hosts.collect(),
             refused: member.refused(),
             records_refused: self.refused.count(),

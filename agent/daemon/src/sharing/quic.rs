@@ -7,7 +7,8 @@ use std::sync::{Arc, Weak};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use agent_cluster::{
-    ALIVE, AliveRecord, Identity, KEY_LOG, Member, UseCluster, certificate_end_s, now_s,
+    ALIVE, AliveRecord, CertificateDer, Identity, KEY_LOG, Member, UseCluster, certificate_end_s,
+    now_s,
 };
 use agent_host::netlink::NetlinkError;
 use overlay_core::{Epoch, HostId, Timing};
@@ -97,9 +98,12 @@ impl Sharing {
     }
 }
 
-/// Tells of peers that come and go, and closes a connection whose certificate has ended; the new one is shown then.
+/// Tells of peers that come and go, and closes a connection whose certificate has ended, or is of a CA that is trusted no
+/// more; the new one is shown then.
 fn watch(sharing: &Weak<Sharing>, tunnel: &Weak<QuicTunnel>, events: &Receiver<QuicEvent>) {
+    let mut shown: BTreeMap<HostId, CertificateDer<'static>> = BTreeMap::new();
     let mut ends_s: BTreeMap<HostId, u64> = BTreeMap::new();
+    let mut cas = None;
     loop {
         match events.recv_timeout(TICK) {
             Ok(QuicEvent::PeerUp {
@@ -108,13 +112,16 @@ fn watch(sharing: &Weak<Sharing>, tunnel: &Weak<QuicTunnel>, events: &Receiver<Q
                 certificate,
             }) => {
                 tracing::info!(%host, %address, "tunnel up");
-                if let Some(end_s) = certificate.as_ref().and_then(certificate_end_s) {
-                    ends_s.insert(host, end_s);
+                if let Some(certificate) = certificate {
+                    let end_s = certificate_end_s(&certificate);
+                    ends_s.insert(host.clone(), end_s.unwrap_or(u64::MAX));
+                    shown.insert(host, certificate);
                 }
             }
             Ok(QuicEvent::PeerDown { host }) => {
                 tracing::info!(%host, "tunnel down");
                 ends_s.remove(&host);
+                shown.remove(&host);
             }
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => return,
@@ -122,19 +129,27 @@ fn watch(sharing: &Weak<Sharing>, tunnel: &Weak<QuicTunnel>, events: &Receiver<Q
         let (Some(sharing), Some(tunnel)) = (sharing.upgrade(), tunnel.upgrade()) else {
             return;
         };
+        let Some(member) = sharing.member() else {
+            continue;
+        };
         let now_s = now_s();
-        let expired: Vec<_> = ends_s
+        let mut void: Vec<_> = ends_s
             .iter()
             .filter(|(_, end_s)| **end_s <= now_s)
             .map(|(host, _)| host.clone())
             .collect();
-        for host in expired {
-            tracing::info!(%host, "its certificate has ended: the connection is closed");
+        let identity = member.identity();
+        if cas.as_ref() != Some(&identity.ca) {
+            let strange = shown.iter().filter(|(_, shown)| !identity.trusts(shown));
+            void.extend(strange.map(|(host, _)| host.clone()));
+            cas = Some(identity.ca);
+        }
+        for host in void {
+            tracing::info!(%host, "its certificate is void now: the connection is closed");
             ends_s.remove(&host);
+            shown.remove(&host);
             tunnel.close_peer(&host);
-            if let Some(member) = sharing.member() {
-                sharing.meet(&member, &host);
-            }
+            sharing.meet(&member, &host);
         }
     }
 }

@@ -3,13 +3,25 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use agent_api::{HostTunnel, TunnelView};
+use agent_api::{CaRotation, CaView, HostTunnel, TunnelView};
+use agent_cluster::CaState;
 use agent_core::record::Encap;
 use overlay_core::HostId;
 use overlay_io::{PathView, PeerView, QuicTunnel};
 use switch_core::PortCounts;
 
 use super::tunnels::{TunnelPort, Tunnels};
+
+/// The cluster's certificate authority.
+pub(super) fn ca(state: CaState) -> CaView {
+    CaView {
+        until_s: state.until_s,
+        rotation: state.rotation.map(|rotation| CaRotation {
+            renewed: rotation.renewed,
+            up: rotation.alive,
+        }),
+    }
+}
 
 /// A network's tunnel to a remote address, behind which is a `host` of the cluster or nobody that is known.
 pub(crate) fn row(

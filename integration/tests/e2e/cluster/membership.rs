@@ -1,12 +1,9 @@
 //! Who belongs to a cluster, and what proves it.
 
 use std::fs;
-use std::io::Write as _;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
-use super::{
-    STEP, Tries, Underlay, cluster, cluster_of, create_shared, hosts_of, join, pair, token, tunnels,
-};
+use super::{STEP, Tries, Underlay, cluster, cluster_of, hosts_of, join, pair, token, tunnels};
 use crate::harness::eventually;
 
 #[test]
@@ -99,39 +96,6 @@ fn a_revoked_host_is_shut_out() {
     eventually(STEP, "it is a host again", || {
         (hosts_of(one).len() == 2).then_some(())
     });
-}
-
-#[test]
-fn certificates_are_renewed_before_they_end() {
-    let lab = Underlay::without_agents(2);
-    for host in &lab.hosts {
-        let config = host.dir().join("agent.toml");
-        let mut config = fs::File::options().append(true).open(config).unwrap();
-        writeln!(config, "certificate_s = 12").unwrap();
-        host.launch();
-    }
-    let [one, two] = lab.hosts.as_slice() else {
-        unreachable!()
-    };
-    one.tapestry(&["cluster", "init", "--advertise", "192.0.2.1"])
-        .ok();
-    join(one, two).ok();
-    let until_s = |host| cluster_of(host)["certificate_until_s"].as_u64().unwrap();
-    let first = [two, one].map(|host| (host, until_s(host)));
-    for (host, first_s) in first {
-        eventually(Duration::from_secs(20), "a newer certificate", || {
-            (until_s(host) > first_s).then_some(())
-        });
-    }
-    // Past the end of the certificates that connections began with.
-    let end_s = first.iter().map(|(_, until_s)| *until_s).max().unwrap();
-    let end = UNIX_EPOCH + Duration::from_secs(end_s);
-    let left = end.duration_since(SystemTime::now());
-    std::thread::sleep(left.unwrap_or_default() + Duration::from_secs(1));
-    for host in &lab.hosts {
-        assert_eq!(cluster_of(host)["in_step"], true);
-    }
-    create_shared(&lab, "far", &["--subnet", "10.9.0.0/24"]);
 }
 
 #[test]

@@ -20,6 +20,7 @@ mod passage;
 mod path;
 mod peers;
 mod receive;
+mod refusal;
 mod send;
 mod succession;
 mod transport;

@@ -15,6 +15,7 @@ use super::events::QuicEvent;
 use super::identity::host_of;
 use super::link::{Link, Remote, Standing};
 use super::path::PathWatch;
+use super::refusal::{in_words, is_refusal};
 use super::transport::transport;
 
 impl Engine {
@@ -243,7 +244,8 @@ impl Engine {
     fn refused(&mut self, now: Instant, address: SocketAddr, reason: &ConnectionError) {
         self.counts.refused += 1;
         if self.strangers.is_news(address.ip(), now) {
-            tracing::warn!(%address, %reason, "connection refused");
+            let reason = in_words(reason);
+            tracing::warn!(%address, reason, "connection refused");
         }
     }
 
@@ -278,20 +280,8 @@ impl Engine {
     }
 }
 
-/// Whether a handshake failed, for either side's certificate or protocol (RFC 9001 §4.8).
-fn is_refusal(reason: &ConnectionError) -> bool {
-    let code = match reason {
-        ConnectionError::TransportError(error) => error.code,
-        ConnectionError::ConnectionClosed(close) => close.error_code,
-        _ => return false,
-    };
-    CRYPTO_ERRORS.contains(&u64::from(code))
-}
-
 /// The certificates the other end proved to have.
 fn chain_of(connection: &Connection) -> Option<Vec<CertificateDer<'static>>> {
     let identity = connection.crypto_session().peer_identity()?;
     identity.downcast().ok().map(|chain| *chain)
 }
-
-const CRYPTO_ERRORS: std::ops::Range<u64> = 0x100..0x200;
