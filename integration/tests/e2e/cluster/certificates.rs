@@ -128,7 +128,7 @@ fn a_ca_is_rotated_under_load_and_a_host_that_was_off_comes_back() {
     let stream = Stream::start(&one.sandbox("a"), &two.sandbox("b"), two.ipv4("b"));
     stream.flows();
     let stall = std::thread::scope(|scope| {
-        let stall = scope.spawn(|| stream.stall(Duration::from_secs(15)));
+        let stall = scope.spawn(|| stream.stall(Duration::from_secs(12)));
         // One host cannot renew, so that the rotation stays where it is.
         two.netns.sh("nft add table inet fault
              nft add chain inet fault out '{ type filter hook output priority -300; }'

@@ -1,15 +1,17 @@
 //! Who is turned away: each is refused, counted where people look, and logged once.
 
 use std::fs;
-use std::net::UdpSocket;
+use std::io::{Read as _, Write as _};
+use std::net::{TcpStream, UdpSocket};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use quinn::crypto::rustls::QuicClientConfig;
 use rcgen::{CertificateParams, Issuer, KeyPair, date_time_ymd};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::{DigitallySignedStruct, SignatureScheme};
+use serde_json::{Value, json};
 
 use super::{
     STEP, Underlay, cluster, cluster_of, create_shared, hosts_of, join, pair, reaches, token,
@@ -100,12 +102,46 @@ fn dial(from: &Netns, shown: Option<Shown>) -> Option<String> {
     })
 }
 
+/// Asks at the port of the host at 192.0.2.1 where hosts join and renew; the answer.
+fn ask(from: &Netns, shown: Option<Shown>, request: &Value) -> Value {
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let tls = rustls::ClientConfig::builder_with_provider(provider)
+        .with_protocol_versions(&[&rustls::version::TLS13])
+        .unwrap()
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(Trusting));
+    let mut tls = match shown {
+        None => tls.with_no_client_auth(),
+        Some((certificate, key)) => tls.with_client_auth_cert(vec![certificate], key).unwrap(),
+    };
+    tls.alpn_protocols = vec![b"tapestry-join/1".to_vec()];
+    let name = ServerName::try_from("signer.tapestry").unwrap();
+    let mut tls = rustls::ClientConnection::new(Arc::new(tls), name).unwrap();
+    let mut stream = from.enter(|| TcpStream::connect("192.0.2.1:4790").unwrap());
+    stream.set_read_timeout(Some(STEP)).unwrap();
+    let mut stream = rustls::Stream::new(&mut tls, &mut stream);
+    let request = request.to_string();
+    let length = u32::try_from(request.len()).unwrap();
+    stream.write_all(&length.to_be_bytes()).unwrap();
+    stream.write_all(request.as_bytes()).unwrap();
+    let mut length = [0; 4];
+    stream.read_exact(&mut length).unwrap();
+    let mut reply = vec![0; usize::try_from(u32::from_be_bytes(length)).unwrap()];
+    stream.read_exact(&mut reply).unwrap();
+    serde_json::from_slice(&reply).unwrap()
+}
+
 /// A certificate of `issuer` for the host `name`, until a year that has passed or one that has not.
 fn certificate(issuer: &Issuer<'_, KeyPair>, name: &str, is_expired: bool) -> Shown {
+    certificate_of(issuer, name, (2020, if is_expired { 2021 } else { 2099 }))
+}
+
+/// The same from one year to another.
+fn certificate_of(issuer: &Issuer<'_, KeyPair>, name: &str, (from, until): (i32, i32)) -> Shown {
     let key = KeyPair::generate().unwrap();
     let mut params = CertificateParams::new(vec![name.to_owned()]).unwrap();
-    params.not_before = date_time_ymd(2020, 1, 1);
-    params.not_after = date_time_ymd(if is_expired { 2021 } else { 2099 }, 1, 1);
+    params.not_before = date_time_ymd(from, 1, 1);
+    params.not_after = date_time_ymd(until, 1, 1);
     let certificate = params.signed_by(&key, issuer).unwrap();
     let key = PrivateKeyDer::try_from(key.serialize_der()).unwrap();
     (certificate.der().clone(), key)
@@ -246,6 +282,61 @@ fn tokens_that_are_no_good_are_refused_counted_and_logged_once() {
     eventually(STEP, "it is a member after all", || {
         (hosts_of(one).len() == 3).then_some(())
     });
+}
+
+#[test]
+fn clocks_that_are_off_are_told_as_that_in_both_directions() {
+    let lab = cluster(1);
+    let stranger = &strangers(&lab, 1)[0];
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+    let now_s = now.as_secs();
+    for (its_s, words) in [
+        (
+            now_s + 7530,
+            "the clock of odd is 2 h 5 min ahead of the clock of host-1;",
+        ),
+        (
+            now_s - 7530,
+            "the clock of host-1 is 2 h 5 min ahead of the clock of odd;",
+        ),
+        (now_s, "the token is unknown"),
+    ] {
+        let join = json!({ "join": {
+            "token_id": "0123456789abcdef", "secret": "", "host": "a0123456789abcde", "name": "odd",
+            "address": "192.0.2.66", "request": "", "now_s": its_s,
+        }});
+        let reply = ask(stranger, None, &join);
+        let refused = reply["refused"].as_str().unwrap_or_default();
+        assert!(refused.starts_with(words), "{reply}");
+    }
+}
+
+#[test]
+fn a_certificate_that_is_not_good_now_is_renewed_only_where_it_is_on_record() {
+    let lab = cluster(2);
+    let [one, two] = lab.hosts.as_slice() else {
+        unreachable!()
+    };
+    let member = cluster_of(two)["host"].as_str().unwrap().to_owned();
+    let ours = cluster_ca(one);
+    let stranger = &strangers(&lab, 1)[0];
+    let renew = json!({ "renew": { "request": "" } });
+    // As whoever has the CA's key could make them.
+    for (years, words) in [
+        ((2020, 2021), "ended more than 90 days ago"),
+        ((2098, 2099), "not on record"),
+    ] {
+        let shown = certificate_of(&ours, &member, years);
+        let reply = ask(stranger, Some(shown), &renew);
+        let refused = reply["refused"].as_str().unwrap_or_default();
+        assert!(refused.contains(words), "{reply}");
+    }
+    let shown = certificate_of(&ours, "00000000000000ff", (2098, 2099));
+    let reply = ask(stranger, Some(shown), &renew);
+    let refused = reply["refused"].as_str().unwrap_or_default();
+    assert!(refused.contains("revoked or has left"), "{reply}");
+    let greeted = ask(stranger, None, &json!("greet"));
+    assert_eq!(greeted["greeted"]["must_renew"], false, "{greeted}");
 }
 
 #[test]
