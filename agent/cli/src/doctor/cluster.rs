@@ -96,6 +96,7 @@ mod tests {
             },
             hosts: Vec::new(),
             refused: 0,
+            records_refused: 0,
             quic: BTreeMap::new(),
         }
     }
