@@ -187,6 +187,8 @@ impl Engine {
             self.close(now, old, "replaced");
         }
         if is_rival {
+            // Its hello may have come in the same train as the end of the handshake.
+            self.backlog.push(handle);
             return;
         }
         let time = self.clock.time(now);
