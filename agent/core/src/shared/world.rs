@@ -261,6 +261,17 @@ mod tests {
     }
 
     #[test]
+    fn a_list_of_an_older_state_is_told_once() {
+        let mut world = World::default();
+        replace(&mut world, vec![entry("a", 1), entry("b", 5)]);
+        replace(&mut world, vec![entry("a", 7), entry("b", 5)]);
+        assert!(!world.take_set_back());
+        replace(&mut world, vec![entry("a", 3)]);
+        assert!(world.take_set_back());
+        assert!(!world.take_set_back());
+    }
+
+    #[test]
     fn an_event_that_the_list_overtook_changes_nothing() {
         let mut world = World::default();
         replace(&mut world, vec![entry("a", 5)]);

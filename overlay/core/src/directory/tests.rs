@@ -63,6 +63,24 @@ fn is_at(directory: &Directory, last: u8) -> Option<&str> {
 }
 
 #[test]
+fn after_a_store_was_set_back_a_life_with_a_lower_number_is_a_new_one() {
+    let mut directory = directory("b");
+    let of_life = |epoch, last| Record {
+        epoch: Epoch(epoch),
+        ..record("a", last, 9)
+    };
+    directory.apply(NOW, of_life(5, 1));
+    let gone = of_life(5, 2);
+    directory.apply(NOW, gone.clone());
+    directory.apply_withdrawal(NOW, &gone.withdrawal());
+    assert_eq!(directory.apply(NOW, of_life(3, 2)), Applied::OldEpoch);
+    directory.forget_past();
+    assert_eq!(directory.apply(NOW, of_life(3, 2)), Applied::Installed);
+    assert_eq!(is_at(&directory, 2), Some("a"));
+    assert_eq!(is_at(&directory, 1), None, "it was of the life before");
+}
+
+#[test]
 fn a_remote_endpoint_is_told_after_its_host_and_once() {
     let mut directory = directory("b");
     assert_eq!(directory.apply(NOW, record("a", 1, 1)), Applied::Installed);
