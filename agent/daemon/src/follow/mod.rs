@@ -34,7 +34,7 @@ use crate::sharing::Sharing;
 use crate::sharing::claims::settle;
 use crate::sharing::cluster::Cluster;
 use crate::sharing::directory::id_shared;
-use crate::sharing::tell::SharedEndpoints;
+use crate::sharing::tell::{SharedEndpoints, sweep_elsewhere};
 
 /// Wires what the cluster shares to the networks and endpoints of this host.
 pub(crate) struct Follower {
@@ -199,10 +199,12 @@ impl Follower {
 
     /// At the beginning of a session: everything of this host under its new lease, and nothing that is gone.
     fn share_everything(&self, member: &Arc<Member>, session: Session) -> Result<(), StoreError> {
-        for place in self.networks.places() {
-            if place.record.shared().is_none() {
-                continue;
-            }
+        let shared = self.networks.places().into_iter();
+        let shared = shared.filter(|place| place.record.shared().is_some());
+        let shared: Vec<_> = shared.collect();
+        let here = shared.iter().map(|place| place.record.id.clone());
+        sweep_elsewhere(member, &here.collect())?;
+        for place in shared {
             let endpoints = SharedEndpoints {
                 network: place.record.id.clone(),
                 records: place.seats.records(),

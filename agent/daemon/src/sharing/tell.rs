@@ -203,5 +203,24 @@ fn sweep(member: &Member, endpoints: &SharedEndpoints) -> Result<(), StoreError>
     Ok(())
 }
 
+/// Deletes what the store has of this host in networks that are not `here`, as after it was set back.
+pub(crate) fn sweep_elsewhere(member: &Member, here: &BTreeSet<String>) -> Result<(), StoreError> {
+    let elsewhere: BTreeSet<String> = {
+        let world = member.world();
+        let told = world.under::<EndpointShared>(ENDPOINTS);
+        told.filter(|(_, shared)| shared.host == member.host())
+            .filter_map(|(key, _)| Some(key.split_once('/')?.0.to_owned()))
+            .filter(|network| !here.contains(network))
+            .collect()
+    };
+    for network in elsewhere {
+        let strays = strays(&member.world(), member.host(), &network, |_| false);
+        for (endpoint, addresses) in strays {
+            untell(member, &network, &endpoint, &addresses)?;
+        }
+    }
+    Ok(())
+}
+
 /// Of one transaction, with two addresses each; etcd takes 128 changes.
 const ENDPOINTS_MAX: usize = 32;
