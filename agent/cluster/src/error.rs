@@ -1,7 +1,7 @@
 //! Why something with the cluster does not work.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
 use agent_core::name::BadName;
@@ -84,6 +84,13 @@ pub enum Refusal {
     StrangeCa,
     #[error("the key of the CA that signs now is not on this host")]
     NoCaKey,
+    #[error(
+        "another agent, at {address}, is host {host} already: this state directory is a copy of that one's. \
+         `tapestry cluster leave` here leaves the other alone; then join with a token"
+    )]
+    Double { host: String, address: IpAddr },
+    #[error("somebody deleted this host's sign of life; it is given anew")]
+    Forgotten,
     #[error("this host cannot revoke itself; use `tapestry cluster leave`")]
     RevokesItself,
     #[error(

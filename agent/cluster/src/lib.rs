@@ -32,6 +32,7 @@ mod lock;
 mod member;
 mod moving;
 mod place;
+mod presence;
 mod renew;
 mod roster;
 mod rotation;

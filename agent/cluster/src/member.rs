@@ -44,6 +44,10 @@ pub struct Member {
     pub(crate) session: Mutex<Option<Session>>,
     stopping: AtomicBool,
     pub(crate) wake: Notify,
+    /// This life of the agent.
+    pub(crate) run: String,
+    /// Whether another agent is this host already.
+    pub(crate) is_double: AtomicBool,
     /// What this host shares is to be told again.
     pub(crate) says_again: AtomicBool,
     pub(crate) runtime: Handle,
@@ -106,6 +110,8 @@ impl Member {
             session: Mutex::default(),
             stopping: AtomicBool::new(false),
             wake: Notify::new(),
+            run: hex::encode(&hex::random::<8>()),
+            is_double: AtomicBool::new(false),
             says_again: AtomicBool::new(false),
             runtime: runtime.clone(),
             tasks: Mutex::default(),
@@ -186,8 +192,7 @@ impl Member {
     /// Ends the session, so that the others know at once, and all that was started. Keeps what is on disk. Blocks until the
     /// thread has ended, some seconds where etcd is silent.
     pub fn stop(&self) {
-        self.stopping.store(true, Ordering::Relaxed);
-        self.wake.notify_one();
+        self.begin_stopping();
         let tasks = std::mem::take(&mut *lock(&self.tasks));
         if let Some(thread) = tasks.thread {
             // A thread that panicked has stopped too.
@@ -307,6 +312,12 @@ impl Member {
 
     pub fn identity(&self) -> Identity {
         lock(&self.identity).clone()
+    }
+
+    /// The thread ends, and what is deleted stays so.
+    pub(crate) fn begin_stopping(&self) {
+        self.stopping.store(true, Ordering::Relaxed);
+        self.wake.notify_one();
     }
 
     pub(crate) fn is_stopping(&self) -> bool {

@@ -20,7 +20,6 @@ use agent_store::{Change, Expected, LeaseId, Store, StoreError};
 use crate::error::UseCluster;
 use crate::etcd_access::etcd_options;
 use crate::follow::Follow;
-use crate::hex;
 use crate::lock::lock;
 use crate::member::Member;
 use crate::place::Place;
@@ -135,7 +134,7 @@ impl Member {
         let alive = AliveRecord {
             address: place.ip(),
             quic_udp_port: Some(place.port()),
-            run: hex::encode(&hex::random::<8>()),
+            run: self.run.clone(),
             certificate: self.identity().shared(),
         };
         let key = format!("{ALIVE}{}", self.settings.host);

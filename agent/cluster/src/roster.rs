@@ -140,6 +140,7 @@ impl Member {
         if self.settings.signs && others.count() > 0 {
             return Err(Refusal::StillNeeded.into());
         }
+        self.begin_stopping();
         let farewell = || -> Result<(), StoreError> {
             self.forget_host(&self.settings.host)?;
             let own = [HOSTS, FOLLOWED].map(|kind| {
@@ -152,7 +153,10 @@ impl Member {
             }
             Ok(())
         };
-        if let Err(error) = farewell() {
+        // What the store has of this id is another's then.
+        if !self.is_double()
+            && let Err(error) = farewell()
+        {
             tracing::warn!(%error, "the cluster does not know that this host left; `tapestry cluster revoke` there tells it");
         }
         self.stop();

@@ -78,8 +78,9 @@ impl Member {
         self: &Arc<Self>,
         follower: &Weak<dyn Follow>,
         (old, goes_on): (Option<Session>, bool),
-    ) -> Result<(), StoreError> {
+    ) -> Result<(), UseCluster> {
         let mut watch = self.store.watch("");
+        self.be_the_only_one()?;
         let going_on = match goes_on {
             true => self.go_on(old)?,
             false => None,
@@ -131,6 +132,7 @@ impl Member {
                 self.mind_ca(&differences, false, &*found);
                 found.follow(self, differences);
                 found.settle(self);
+                self.put_back()?;
                 found.begin(self, session)?;
             }
             if remember_at.is_some_and(|at| at <= Instant::now()) {
@@ -149,6 +151,7 @@ impl Member {
                 }
                 Some(WatchEvent::Put(entry)) => self.learn(Event::Put(known(entry))),
                 Some(WatchEvent::Deleted { key, revision }) => {
+                    self.mind_own(&key)?;
                     self.learn(Event::Deleted { key, revision })
                 }
                 None => Vec::new(),

@@ -2,6 +2,7 @@
 //!
 //! Everything here blocks, and belongs to the network namespace of the thread that calls.
 
+mod ingress;
 mod limits;
 mod namespace;
 mod rights;
@@ -15,6 +16,7 @@ pub mod netlink;
 pub mod publish;
 pub mod sysctl;
 
+pub use ingress::has_a_say;
 pub use limits::{FewFiles, RaiseLimit, check_open_files, raise_open_files};
 pub use namespace::{EnterNetns, Netns, NetnsId, OpenNetns, netns_id};
 pub use rights::{MissingRights, check_rights, keep_file_rights, keep_no_rights};

@@ -32,8 +32,8 @@ pub fn flow_hash(frame: &Frame<'_>) -> u64 {
 /// The UDP source port for an encapsulated flow: in the dynamic range 49152 .. 65535 (RFC 6335 §6).
 pub fn source_udp_port(flow_hash: u64) -> u16 {
     let mixed = flow_hash ^ flow_hash >> 32;
-    let low = u16::try_from(mixed & u64::from(PORTS - 1)).unwrap_or(0);
-    FIRST_PORT + low
+    let low = u16::try_from(mixed & u64::from(DYNAMIC_PORTS - 1)).unwrap_or(0);
+    DYNAMIC_FIRST + low
 }
 
 fn hash_v4(hasher: &mut impl Hasher, packet: &[u8]) {
@@ -66,8 +66,9 @@ fn hash_ports(hasher: &mut impl Hasher, protocol: u8, transport: Option<&[u8]>) 
 }
 
 const SEED: u64 = 0x7a9e_57f1;
-const FIRST_PORT: u16 = 49_152;
-const PORTS: u16 = 16_384;
+/// The dynamic range.
+pub const DYNAMIC_FIRST: u16 = 49_152;
+pub const DYNAMIC_PORTS: u16 = 16_384;
 
 #[cfg(test)]
 mod tests {

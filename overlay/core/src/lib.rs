@@ -13,6 +13,7 @@ pub mod mss;
 pub mod mtu;
 mod network;
 pub mod outer;
+mod outer_fields;
 mod peer;
 mod piece;
 mod pieces;
@@ -31,9 +32,10 @@ pub use directory::{
     AnnounceEndpoint, Applied, Directory, DirectoryConfig, DirectoryCounts, DirectoryEvent,
     Endpoint,
 };
-pub use flow::{flow_hash, source_udp_port};
+pub use flow::{DYNAMIC_FIRST, DYNAMIC_PORTS, flow_hash, source_udp_port};
 pub use host::{HostId, ParseHostId};
 pub use network::NetworkId;
+pub use outer_fields::{Df, OuterFields, OuterPolicy, Tos, Ttl};
 pub use peer::{
     Capabilities, Close, Hello, Peer, PeerConfig, PeerCounts, PeerEvent, PeerState, Role, Timing,
 };

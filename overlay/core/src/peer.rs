@@ -12,8 +12,9 @@
 //!      +--- no answer in time ---+-- no hello, wrong host, no common version ---+-- silent, disconnected
 //! ```
 //!
-//! - The side that listens waits without a timer. It goes from any state to Greeting when a connection comes: the remote dialed
-//!   anew, so it knows that the old connection is gone.
+//! - The side that listens gives the other [`Timing::turn`] before it dials too, because it may be the only one that can: the
+//!   other does not reach a host behind an address translator. It goes from any state to Greeting when a connection comes: the
+//!   remote dialed anew, so it knows that the old connection is gone. The caller keeps one of two that were dialed at once.
 //! - The certificate must name the host that is expected, and the hello the same; the hello alone proves nothing.
 //! - Both send their hello until the other's says it has arrived. The version is the highest both speak, the capabilities are
 //!   those both have.
@@ -134,9 +135,13 @@ pub struct PeerCounts {
 impl Peer {
     /// Who dials does so at once.
     pub fn new(config: PeerConfig, now: Time) -> Self {
+        let first = match config.role {
+            Role::Dials => now,
+            Role::Listens => now + config.timing.turn,
+        };
         Self {
             state: PeerState::Waiting,
-            deadline: (config.role == Role::Dials).then_some(now),
+            deadline: Some(first),
             next_send: None,
             last_heard: now,
             up_since: now,
@@ -206,7 +211,10 @@ impl Peer {
         self.state = PeerState::Waiting;
         self.backoff = self.config.timing.backoff_min;
         self.patience = Patience::new(self.config.timing);
-        self.deadline = self.dials().then_some(now);
+        self.deadline = Some(match self.dials() {
+            true => now,
+            false => now + self.config.timing.turn,
+        });
     }
 
     /// The remote's certificate was revoked or has expired.
@@ -377,12 +385,13 @@ impl Peer {
 
     fn wait(&mut self, now: Time) {
         self.state = PeerState::Waiting;
-        self.deadline = None;
-        if self.dials() {
-            let half = self.backoff / 2;
-            self.deadline = Some(now + half + self.random.below(self.backoff - half));
-            self.backoff = (self.backoff * 2).min(self.config.timing.backoff_max);
-        }
+        let pause = match self.dials() {
+            true => self.backoff,
+            false => self.config.timing.turn * 2,
+        };
+        let half = pause / 2;
+        self.deadline = Some(now + half + self.random.below(pause - half));
+        self.backoff = (self.backoff * 2).min(self.config.timing.backoff_max);
     }
 
     fn dials(&self) -> bool {

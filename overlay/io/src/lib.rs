@@ -16,5 +16,5 @@ pub use quic::{
 };
 pub use tunnel::{AddTunnelPort, TunnelPort, TunnelTrunk};
 pub use vxlan::{
-    BindTunnel, Gateway, VxlanConfig, VxlanCounts, VxlanPort, VxlanTrunk, VxlanTunnel,
+    BindTunnel, Gateway, StandsBack, VxlanConfig, VxlanCounts, VxlanPort, VxlanTrunk, VxlanTunnel,
 };

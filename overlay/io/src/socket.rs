@@ -6,9 +6,11 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use nix::sys::socket::setsockopt;
 use nix::sys::socket::sockopt::{
-    Ipv4PacketInfo, Ipv6RecvPacketInfo, RcvBufForce, ReceiveTimestampns, SndBufForce,
+    Ipv4PacketInfo, Ipv6DontFrag, Ipv6RecvPacketInfo, RcvBuf, RcvBufForce, ReceiveTimestampns,
+    SndBufForce,
 };
 use quinn_udp::{RecvMeta, Transmit, UdpSockRef, UdpSocketState};
+use rustix::net::sockopt::{self, Ipv4PathMtuDiscovery, Ipv6PathMtuDiscovery};
 use socket2::{Domain, Protocol, Socket, Type};
 
 /// A UDP socket that sends and receives trains of equal datagrams (`UDP_SEGMENT`, `UDP_GRO`), never fragments and never
@@ -29,6 +31,27 @@ impl TunnelSocket {
         }
         socket.bind(&local.into())?;
         Self::of(socket)
+    }
+
+    /// Binds a socket that sends alone. What comes to its port is not wanted, and finds next to no room.
+    pub(crate) fn bind_to_send(local: SocketAddr) -> io::Result<Self> {
+        let bound = Self::bind(local)?;
+        let _ = setsockopt(&bound.socket, RcvBuf, &0);
+        Ok(bound)
+    }
+
+    /// Lets the host and, over IPv4, routers cut datagrams that are too long.
+    pub(crate) fn allow_fragments(&self) -> io::Result<()> {
+        match self.local {
+            SocketAddr::V4(_) => {
+                sockopt::set_ip_mtu_discover(&self.socket, Ipv4PathMtuDiscovery::DONT)?;
+            }
+            SocketAddr::V6(_) => {
+                sockopt::set_ipv6_mtu_discover(&self.socket, Ipv6PathMtuDiscovery::DONT)?;
+                setsockopt(&self.socket, Ipv6DontFrag, &false)?;
+            }
+        }
+        Ok(())
     }
 
     /// Goes on with a socket that was kept, with all that waits there. Binds another where it is not at `local`.

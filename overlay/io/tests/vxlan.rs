@@ -1,6 +1,9 @@
 //! VXLAN between namespaces, with ourselves and with the kernel. These tests need root and fail without it.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
+use std::net::{IpAddr, SocketAddr, UdpSocket};
+
+use overlay_core::{Df, OuterPolicy, Tos, Ttl};
 use overlay_io::{Gateway, VxlanConfig, VxlanTunnel};
 use overlay_lab::{
     Network, Station, TRANSFER, Underlay, datagrams_stay_as_they_were_sent, eventually,
@@ -40,12 +43,36 @@ impl Ours {
         engine: EngineChoice,
         mtu: u32,
     ) -> Self {
+        let config = VxlanConfig::new(ip(outside[n]));
+        let remote = ip(outside[1 - n]);
+        Self::with_config(
+            underlay,
+            n,
+            (config, remote),
+            engine,
+            mtu,
+            OuterPolicy::default(),
+        )
+    }
+
+    /// A tunnel of its own kind to `remote`.
+    fn with_config(
+        underlay: &Underlay,
+        n: usize,
+        (config, remote): (VxlanConfig, IpAddr),
+        engine: EngineChoice,
+        mtu: u32,
+        policy: OuterPolicy,
+    ) -> Self {
         let host = &underlay.hosts[n];
         let mut network = Network::new(engine, mtu);
-        let (tunnel, trunk) =
-            host.run(move || VxlanTunnel::bind(&VxlanConfig::new(ip(outside[n]))).unwrap());
+        let (tunnel, trunk, port) = host.run(move || {
+            let (tunnel, trunk) = VxlanTunnel::bind(&config).unwrap();
+            let port = tunnel.port(vni(42), remote, MTU).unwrap();
+            let port = port.with_outer(policy).unwrap();
+            (tunnel, trunk, port)
+        });
         network.trunk(trunk);
-        let port = tunnel.port(vni(42), ip(outside[1 - n]), MTU).unwrap();
         let port = network.tunnel(port);
         let (_, container) = network.container(host, &INSIDE[n]);
         Self {
@@ -262,4 +289,96 @@ fn packets_longer_than_the_tunnel_are_answered_and_tcp_never_makes_them() {
     underlay.mtu(1400);
     ours.tunnel.set_mtu(vni(42), ip(V4[1]), 1350);
     transfer(&ours.container, &theirs, "10.9.0.2", TRANSFER);
+}
+
+/// What a set or a counter of `table inet seen` in `host` holds.
+fn seen(host: &Station, what: &str) -> String {
+    let listed = host.output(&format!("nft list {what}"));
+    String::from_utf8_lossy(&listed.stdout).into_owned()
+}
+
+#[test]
+fn flows_leave_by_many_source_ports_to_a_kernel_at_8472() {
+    let underlay = Underlay::new();
+    let config = VxlanConfig::at(SocketAddr::new(ip(V4[0]), 8472));
+    let policy = OuterPolicy::default();
+    let ours = Ours::with_config(
+        &underlay,
+        0,
+        (config, ip(V4[1])),
+        EngineChoice::Auto,
+        MTU,
+        policy,
+    );
+    let options = format!("id 42 local {} remote {} dstport 8472", V4[1], V4[0]);
+    let theirs = kernel_container(&underlay.hosts[1], &options, MTU, &INSIDE[1]);
+    underlay.hosts[1].sh(
+        "nft 'table inet seen { set sources { type inet_service; flags dynamic; size 65535; }
+         chain in { type filter hook prerouting priority 0; udp dport 8472 add @sources { udp sport }; }; }'",
+    );
+    assert!(theirs.pings("10.9.0.1") && ours.container.pings("10.9.0.2"));
+    ours.container.run(|| {
+        for _ in 0..1000 {
+            let flow = UdpSocket::bind("10.9.0.1:0").unwrap();
+            flow.send_to(b"x", "10.9.0.2:9").unwrap();
+        }
+    });
+    eventually("a thousand flows have 200 source ports", || {
+        let sources = seen(&underlay.hosts[1], "set inet seen sources");
+        let numbers = sources.split(|c: char| !c.is_ascii_digit());
+        let ports = numbers.filter_map(|number| number.parse::<u32>().ok());
+        ports.filter(|port| (49_152..65_535).contains(port)).count() >= 200
+    });
+}
+
+#[test]
+fn the_outer_header_says_what_was_asked_for() {
+    let underlay = Underlay::new();
+    let policy = OuterPolicy {
+        tos: Tos::Inherit,
+        ttl: Ttl::Fixed(7),
+        df: Df::Unset,
+    };
+    for outside in [V4, V6] {
+        let config = VxlanConfig::new(ip(outside[0]));
+        let ours = Ours::with_config(
+            &underlay,
+            0,
+            (config, ip(outside[1])),
+            EngineChoice::Auto,
+            1500,
+            policy,
+        );
+        let theirs = kernel(&underlay, 1, outside);
+        let fields = match outside == V4 {
+            true => "ip dscp ef ip ttl 7 ip frag-off & 0x4000 == 0",
+            false => "ip6 dscp ef ip6 hoplimit 7",
+        };
+        // Before fragments are put together.
+        underlay.hosts[1].sh(&format!(
+            "nft 'table inet seen {{ counter as_asked {{ }}
+             chain in {{ type filter hook prerouting priority -500; {fields} counter name as_asked; }}; }}'"
+        ));
+        assert!(ours.container.pings("10.9.0.2"));
+        // Longer than the underlay carries: it is fragmented here. The kernel's device does the same over IPv4 only.
+        theirs.ip("link set eth0 mtu 1500");
+        underlay.hosts[1].sh("for link in vx veth0 br0; do ip link set $link mtu 1500; done");
+        let ping = ours
+            .container
+            .output("ping -c 2 -W 2 -Q 0xb8 -s 1472 10.9.0.2");
+        assert!(ping.status.success() || outside == V6, "{ping:?}");
+        let created = underlay.hosts[0].sh(match outside == V4 {
+            true => "awk '/^Ip: [0-9]/ { print $20 }' /proc/net/snmp",
+            false => "awk '/^Ip6FragCreates/ { print $2 }' /proc/net/snmp6",
+        });
+        let created: u64 = created.trim().parse().unwrap();
+        assert!(created >= 4, "{created} fragments");
+        transfer(&ours.container, &theirs, "10.9.0.2", TRANSFER);
+        let counter = seen(&underlay.hosts[1], "counter inet seen as_asked");
+        assert!(
+            counter.contains("packets") && !counter.contains("packets 0"),
+            "{counter}"
+        );
+        underlay.hosts[1].sh("nft delete table inet seen; ip link del vx; ip link del br0");
+    }
 }

@@ -2,8 +2,10 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 use std::fs;
+use std::path::Path;
+use std::process::Command;
 
-use overlay_io::{VxlanConfig, VxlanCounts, VxlanTunnel};
+use overlay_io::{StandsBack, VxlanConfig, VxlanCounts, VxlanTunnel};
 use overlay_lab::{
     Network, Process, Station, TRANSFER, Underlay, eventually, ip, kernel_container, transfer, vni,
 };
@@ -26,13 +28,19 @@ struct Pair {
 
 impl Pair {
     fn new(engine: EngineChoice) -> Self {
+        Self::beside(engine, |_| None)
+    }
+
+    /// On a host which may be meant to see the datagrams.
+    fn beside(engine: EngineChoice, stands_back: StandsBack) -> Self {
         let underlay = Underlay::new();
         underlay.segment();
         let host = &underlay.hosts[0];
         let mut network = Network::new(engine, MTU);
-        let (tunnel, trunk) = host.run(|| {
+        let (tunnel, trunk) = host.run(move || {
             let config = VxlanConfig {
                 nft: Some("/usr/sbin/nft".into()),
+                stands_back: Some(stands_back),
                 ..VxlanConfig::new(ip(OURS))
             };
             VxlanTunnel::bind(&config).unwrap()
@@ -243,6 +251,22 @@ fn a_gate_that_somebody_removes_ends_the_ring() {
         pair.nft().is_some() && pair.gate_is_shut()
     });
     pair.both_ways();
+    drop(load);
+}
+
+#[test]
+fn a_ring_ends_when_the_host_is_meant_to_see_the_datagrams() {
+    let has_table = |nft: &Path| {
+        let listed = Command::new(nft).args(["list", "tables"]).output().unwrap();
+        let tables = String::from_utf8_lossy(&listed.stdout).into_owned();
+        tables.contains("meant").then_some(tables)
+    };
+    let pair = Pair::beside(EngineChoice::Auto, has_table);
+    let load = pair.load_the_ring();
+    pair.underlay.hosts[0].sh("nft add table inet meant");
+    eventually("the gate opens", || !pair.gate_is_shut());
+    pair.both_ways();
+    assert!(!pair.gate_is_shut());
     drop(load);
 }
 

@@ -127,9 +127,14 @@ impl Network {
     }
 }
 
-/// The kernel's own VXLAN device and bridge in `host`, and a container behind them.
+/// The kernel's own VXLAN device and bridge in `host`, and a container behind them. It is at UDP 4789 unless `vxlan` says
+/// otherwise.
 pub fn kernel_container(host: &Station, vxlan: &str, mtu: u32, addresses: &[&str]) -> Station {
-    host.ip(&format!("link add vx type vxlan dstport 4789 {vxlan}"));
+    let dstport = match vxlan.contains("dstport") {
+        true => "",
+        false => "dstport 4789",
+    };
+    host.ip(&format!("link add vx type vxlan {dstport} {vxlan}"));
     host.ip("link add name br0 type bridge");
     host.ip("link add name veth0 type veth peer name inner");
     for link in ["vx", "veth0"] {

@@ -2,7 +2,8 @@
 
 use std::io;
 
-use agent_host::firewall::{Finding, diagnose};
+use agent_host::firewall::{Finding, Firewall, diagnose};
+use agent_host::has_a_say;
 
 use super::check::Check;
 use super::host::{Host, output_of};
@@ -18,8 +19,16 @@ pub(crate) fn checks(host: &Host) -> Vec<Check> {
         checks.push(Check::ok("forwarding", "on, and nothing in its way"));
     }
     checks.extend(findings.into_iter().map(in_the_way));
+    checks.extend(packet_ring());
     checks.extend([docker(host), firewalld(host)]);
     checks
+}
+
+/// Whether VXLAN's datagrams pass the host's stack for a reason of the host's.
+fn packet_ring() -> Option<Check> {
+    let why = has_a_say(&Firewall::nft()?, VXLAN_UDP_PORT)?;
+    let found = format!("VXLAN is received by its socket alone, because {why}");
+    Some(Check::ok("packet_ring", found))
 }
 
 fn broken(error: &io::Error) -> Check {
@@ -70,6 +79,9 @@ fn firewalld(host: &Host) -> Check {
         Check::ok(what, "is not running here")
     }
 }
+
+/// Where VXLAN may be received from a packet ring.
+const VXLAN_UDP_PORT: u16 = 4789;
 
 #[cfg(test)]
 mod tests {

@@ -23,6 +23,9 @@ use crate::{arguments, output};
 ///
 /// Options of the overlay driver: -o encap=quic|vxlan, -o vni=N, -o remote=IP[,IP] (VXLAN to fixed hosts, without a
 /// cluster).
+///
+/// Options of VXLAN, as of iproute2: -o dstport=N (4789; Linux' devices have 8472 unless told otherwise), -o local=IP (with
+/// remote=), -o tos=inherit|N, -o ttl=inherit|N, -o df=set|unset|inherit (set).
 #[derive(Debug, clap::Args)]
 pub(crate) struct Create {
     /// Who carries its frames: bridge (this host) or overlay (many hosts)

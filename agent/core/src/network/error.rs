@@ -31,6 +31,14 @@ pub enum CreateNetwork {
         "-o remote= makes a VXLAN without a cluster; QUIC needs a cluster and its certificates"
     )]
     StaticQuic,
+    #[error("-o {0}= is of VXLAN; leave it out, or add -o encap=vxlan")]
+    VxlanOnly(&'static str),
+    #[error(
+        "-o local= is of one host, and this network would be the cluster's; leave it out, or name the other hosts with -o remote="
+    )]
+    LocalOfCluster,
+    #[error("-o local={local} and the remote {remote} are of two families; an underlay has one")]
+    LocalFamily { local: IpAddr, remote: IpAddr },
     #[error("-o remote= needs a -o vni=N too, the same on every host")]
     StaticVni,
     #[error(

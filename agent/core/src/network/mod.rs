@@ -10,6 +10,7 @@ mod overlay;
 mod plan;
 mod ports;
 mod predefined;
+mod vxlan;
 
 pub use docker_options::in_our_words;
 pub use error::{CreateNetwork, RemoveNetwork, RenameNetwork, Teardown};
@@ -19,3 +20,4 @@ pub use overlay::OverlayWish;
 pub(crate) use plan::check_mtu;
 pub use plan::{DEFAULT_MTU, SubnetEntry, Surroundings, check_vni, plan};
 pub use predefined::{DEFAULT_NETWORK, PREDEFINED, is_predefined, without_segment};
+pub use vxlan::{Asked, VxlanOptions};

@@ -33,6 +33,11 @@ pub(super) const OPTIONS: &[(&str, &str, bool)] = &[
     (OPTION_ENCAP, "quic|vxlan", true),
     (OPTION_VNI, "N", true),
     (OPTION_REMOTE, "IP[,IP]", true),
+    (OPTION_DSTPORT, "N", true),
+    (OPTION_LOCAL, "IP", true),
+    (OPTION_TOS, "inherit|N", true),
+    (OPTION_TTL, "inherit|N", true),
+    (OPTION_DF, "set|unset|inherit", true),
 ];
 pub(super) const OPTION_TAP: &str = "tap";
 pub(super) const OPTION_TRANSPARENT: &str = "transparent";
@@ -56,3 +61,8 @@ pub(super) const OPTION_INTERCEPT: &str = "dns.intercept";
 pub(super) const OPTION_ENCAP: &str = "encap";
 pub(super) const OPTION_VNI: &str = "vni";
 pub(super) const OPTION_REMOTE: &str = "remote";
+pub(super) const OPTION_DSTPORT: &str = "dstport";
+pub(super) const OPTION_LOCAL: &str = "local";
+pub(super) const OPTION_TOS: &str = "tos";
+pub(super) const OPTION_TTL: &str = "ttl";
+pub(super) const OPTION_DF: &str = "df";

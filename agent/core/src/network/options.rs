@@ -9,9 +9,10 @@ use switch_core::{Joining, Mac};
 use super::error::CreateNetwork;
 use super::names::parse_records;
 use super::option_list::{
-    OPTION_AGEING, OPTION_BUM, OPTION_DHCP, OPTION_ENCAP, OPTION_GUARD, OPTION_INTERCEPT,
-    OPTION_JOIN, OPTION_LEARNING, OPTION_RA, OPTION_REBIND, OPTION_RECORD, OPTION_REMOTE,
-    OPTION_TAP, OPTION_TRANSPARENT, OPTION_VNI, OPTIONS,
+    OPTION_AGEING, OPTION_BUM, OPTION_DF, OPTION_DHCP, OPTION_DSTPORT, OPTION_ENCAP, OPTION_GUARD,
+    OPTION_INTERCEPT, OPTION_JOIN, OPTION_LEARNING, OPTION_LOCAL, OPTION_RA, OPTION_REBIND,
+    OPTION_RECORD, OPTION_REMOTE, OPTION_TAP, OPTION_TOS, OPTION_TRANSPARENT, OPTION_TTL,
+    OPTION_VNI, OPTIONS,
 };
 use super::ports::parse_bum;
 use crate::record::NetworkRecord;
@@ -94,7 +95,8 @@ pub(crate) fn check_options(request: &NetworkCreate) -> Result<(), CreateNetwork
                 parse_records(value).is_some(),
             ),
             // Read where the overlay is planned.
-            OPTION_ENCAP | OPTION_VNI | OPTION_REMOTE => continue,
+            OPTION_ENCAP | OPTION_VNI | OPTION_REMOTE | OPTION_DSTPORT | OPTION_LOCAL
+            | OPTION_TOS | OPTION_TTL | OPTION_DF => continue,
             _ => return Err(CreateNetwork::UnknownOption(name.clone())),
         };
         if !is_good {
@@ -158,7 +160,7 @@ mod tests {
             let planned = planned(driver, name, value);
             assert!(planned.is_ok(), "{name}={value}: {planned:?}");
             let told = CreateNetwork::UnknownOption("x".into()).to_string();
-            assert!(told.len() < 400, "{told}");
+            assert!(told.len() < 480, "{told}");
             assert!(told.contains(&format!("{name}={values}")), "{told}");
         }
     }

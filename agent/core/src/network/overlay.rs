@@ -7,6 +7,7 @@ use switch_core::Vni;
 
 use super::error::CreateNetwork;
 use super::option_list::{OPTION_ENCAP, OPTION_REMOTE, OPTION_VNI};
+use super::vxlan::VxlanOptions;
 use crate::record::Encap;
 
 /// What the options ask for, checked.
@@ -17,6 +18,7 @@ pub struct OverlayWish {
     pub vni: Option<u32>,
     /// Empty: the hosts of the cluster.
     pub remotes: Vec<IpAddr>,
+    pub vxlan: VxlanOptions,
 }
 
 impl OverlayWish {
@@ -38,15 +40,37 @@ impl OverlayWish {
             Some(value) => return Err(wrong(OPTION_ENCAP, value, "quic or vxlan")),
         };
         let vni = option(OPTION_VNI).map(read_vni).transpose()?;
+        if encap == Encap::Quic
+            && let Some(name) = VxlanOptions::given(&request.options)
+        {
+            return Err(CreateNetwork::VxlanOnly(name));
+        }
         let wish = Self {
             encap,
             vni,
             remotes,
+            vxlan: VxlanOptions::read(&request.options)?,
         };
+        wish.check_local()?;
         if !wish.remotes.is_empty() {
             wish.check_static(request)?;
         }
         Ok(Some(wish))
+    }
+
+    /// Every host of a cluster has the network's options, but none has another's address.
+    fn check_local(&self) -> Result<(), CreateNetwork> {
+        let Some(local) = self.vxlan.local else {
+            return Ok(());
+        };
+        if self.remotes.is_empty() {
+            return Err(CreateNetwork::LocalOfCluster);
+        }
+        let other = |remote: &&IpAddr| remote.is_ipv4() != local.is_ipv4();
+        match self.remotes.iter().find(other).copied() {
+            Some(remote) => Err(CreateNetwork::LocalFamily { local, remote }),
+            None => Ok(()),
+        }
     }
 
     /// Without a cluster nobody tells the other hosts anything: what has to be the same there is to be said.
@@ -152,6 +176,17 @@ mod tests {
             (&[("vni", "7"), ("remote", "239.1.1.1")], "239.1.1.1"),
             (&[("vni", "7"), ("remote", "")], "remote="),
             (&[("remote", "192.0.2.1")], "vni"),
+            (&[("dstport", "8472")], "encap=vxlan"),
+            (&[("encap", "vxlan"), ("ttl", "300")], "ttl=300"),
+            (&[("encap", "vxlan"), ("local", "192.0.2.1")], "remote"),
+            (
+                &[
+                    ("vni", "7"),
+                    ("remote", "2001:db8::1"),
+                    ("local", "192.0.2.1"),
+                ],
+                "families",
+            ),
             (
                 &[("vni", "7"), ("remote", "192.0.2.1"), ("encap", "quic")],
                 "cluster",

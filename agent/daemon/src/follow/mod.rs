@@ -84,6 +84,7 @@ impl Follow for Follower {
         self.said_followed.store(0, Ordering::Relaxed);
         self.sharing.begin(session);
         self.mind_all_gone(member);
+        self.open_late(member);
         let shared = self.share_everything(member, session);
         self.follow_directory(member);
         self.sharing.guard_tunnels(Some(member));
@@ -135,18 +136,42 @@ impl Follower {
 
     /// Tunnels and directory, by what is known without etcd: frames between hosts flow then.
     pub(crate) fn raise(&self, member: &Member) -> Result<(), Cluster> {
-        self.find_place(member);
+        let is_in_place = self.find_place(member);
         let host = HostId::new(member.host()).map_err(|error| Cluster::Host(error.to_string()))?;
-        if let Err(why) = self.sharing.start_quic(member, &host) {
-            self.ground.warn(format!(
-                "networks over QUIC do not reach other hosts: {why}"
-            ));
+        // Elsewhere than before, this may be a copy of a host: whether it is one is known when the cluster has been asked. By
+        // the signer's connections the others find it, and so the cluster.
+        if is_in_place || member.way().is_none() {
+            self.open_quic(member, &host);
         }
         let places = self.networks.places().into_iter();
         let shared = places.filter_map(|place| id_shared(&place.record));
         self.sharing.prepare(host, shared);
         self.follow_known(member);
         Ok(())
+    }
+
+    fn open_quic(&self, member: &Member, host: &HostId) {
+        if let Err(why) = self.sharing.start_quic(member, host) {
+            self.ground.warn(format!(
+                "networks over QUIC do not reach other hosts: {why}"
+            ));
+        }
+    }
+
+    /// The cluster knows this host, so that it may open the tunnels that it has not opened before.
+    fn open_late(&self, member: &Member) {
+        let Ok(host) = HostId::new(member.host()) else {
+            return;
+        };
+        if self.sharing.tunnels.quic().is_some() {
+            return;
+        }
+        self.open_quic(member, &host);
+        for seen in member.hosts() {
+            if let (Some(alive), Ok(id)) = (seen.alive, HostId::new(&seen.id)) {
+                self.networks.retarget(member, &id, alive.address);
+            }
+        }
     }
 
     /// The hosts and endpoints that this host has heard of. The member's thread goes through everything once more.
@@ -317,6 +342,7 @@ impl Follower {
         if shared.host == member.host() {
             if !is_there && place.seats.get(id).is_some() && member.session().is_some() {
                 // Nobody but this host takes it away, so the store has lost it.
+                self.tell_anew(network, id, shared.sequence);
                 member.say_again();
             }
             return;
@@ -347,6 +373,15 @@ impl Follower {
         };
         if self.sharing.apply(record, is_there) {
             follow_names(&place, id, shared, is_there);
+        }
+    }
+
+    /// The others have heard that an endpoint of this host is gone: its next word has to be newer than that.
+    fn tell_anew(&self, network: &str, id: &str, sequence: u32) {
+        let records = self.networks.place(network);
+        let records = records.map_or_else(Vec::new, |place| place.seats.records());
+        if let Some(record) = records.iter().find(|record| record.id == id) {
+            self.sharing.announce(record, sequence.saturating_add(1));
         }
     }
 

@@ -88,13 +88,18 @@ impl Follower {
         Ok(is_in_place)
     }
 
-    /// Before the first tunnels: the address may be gone since this host was last running.
-    pub(super) fn find_place(&self, member: &Member) {
+    /// Before the first tunnels: the address may be gone since this host was last running. Whether it is where it was.
+    pub(super) fn find_place(&self, member: &Member) -> bool {
+        let before = member.address();
         match own_addresses() {
             Ok(own) => {
                 self.follow_place(member, &own);
+                own.contains(&before)
             }
-            Err(error) => tracing::warn!(%error, "this host's addresses cannot be listed"),
+            Err(error) => {
+                tracing::warn!(%error, "this host's addresses cannot be listed");
+                true
+            }
         }
     }
 

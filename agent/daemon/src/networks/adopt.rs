@@ -116,9 +116,7 @@ impl Networks {
         if before.is_none() || before == record.vni_shared() {
             return;
         }
-        let hosts = self.change(&record.id, |network| {
-            network.ways.hosts.keys().cloned().collect::<Vec<_>>()
-        });
+        let hosts = self.change(&record.id, |network| network.ways.hosts());
         let hosts = hosts.unwrap_or_default();
         for host in &hosts {
             self.close_tunnel_of(&record.id, host);

@@ -104,7 +104,8 @@ impl Networks {
         match wish.encap {
             Encap::Vxlan => {
                 let most = vxlan_mtu(member.address());
-                around.mtu_max = Some(most.map_err(|error| unknown_mtu(&request, &error))?);
+                let most = most.map_err(|error| unknown_mtu(&request, &error))?;
+                limit_mtu(&mut request, &mut around, wish, most);
             }
             // Frames are cut on the way, so any MTU will do.
             Encap::Quic => {
@@ -124,24 +125,23 @@ impl Networks {
     /// A network whose other hosts are named one by one.
     fn plan_static(
         &self,
-        request: NetworkCreate,
+        mut request: NetworkCreate,
         wish: OverlayWish,
     ) -> Result<Arc<NetworkRecord>, CreateNetwork> {
         let vni = wish.vni.ok_or(CreateNetwork::StaticVni)?;
         let mut mtu_max = u16::MAX;
         for remote in &wish.remotes {
-            let local = local_address(*remote).ok_or(CreateNetwork::NoRoute(*remote))?;
+            let local = wish.vxlan.local.or_else(|| local_address(*remote));
+            let local = local.ok_or(CreateNetwork::NoRoute(*remote))?;
             let mtu = vxlan_mtu(local).map_err(|error| unknown_mtu(&request, &error))?;
             mtu_max = mtu_max.min(mtu);
         }
+        let mut around = self.surroundings();
+        limit_mtu(&mut request, &mut around, &wish, mtu_max);
         let overlay = OverlayRecord {
             vni,
             encap: wish.encap,
             remotes: wish.remotes,
-        };
-        let around = Surroundings {
-            mtu_max: Some(mtu_max),
-            ..self.surroundings()
         };
         self.plan_overlay(request, Some(vni), overlay, around)
     }
@@ -336,6 +336,20 @@ impl Table {
             })
         });
         in_use.collect()
+    }
+}
+
+/// Over an underlay that carries packets of `most` bytes whole.
+fn limit_mtu(
+    request: &mut NetworkCreate,
+    around: &mut Surroundings,
+    wish: &OverlayWish,
+    most: u16,
+) {
+    if wish.vxlan.may_fragment() {
+        request.mtu = request.mtu.or(Some(most));
+    } else {
+        around.mtu_max = Some(most);
     }
 }
 

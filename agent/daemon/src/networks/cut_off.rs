@@ -80,7 +80,7 @@ impl Networks {
     fn lower_ways(&self, place: &Place, ways: &Ways) {
         let id = &place.record.id;
         for tunnel in ways.tunnels.values() {
-            let counts = self.sharing.tunnels.close(tunnel);
+            let counts = self.sharing.tunnels.close(&tunnel.port);
             self.add_gone(id, &counts);
         }
         if let Some(host) = &ways.host {

@@ -26,6 +26,7 @@ mod view;
 mod ways;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::net::IpAddr;
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex};
@@ -107,14 +108,46 @@ enum Stage {
 #[derive(Clone, Default)]
 struct Ways {
     host: Option<HostPort>,
-    /// By the remote host's address.
-    tunnels: BTreeMap<IpAddr, TunnelPort>,
+    tunnels: BTreeMap<FarEnd, Tunnel>,
     /// Patches to other networks, by those networks' ids.
     patches: BTreeMap<String, PatchEnd>,
-    /// The cluster's hosts that have endpoints in the network, and where their tunnels end.
-    hosts: BTreeMap<HostId, IpAddr>,
-    /// Their endpoints.
+    /// The endpoints on the cluster's other hosts.
     remotes: BTreeMap<Mac, RemotePlace>,
+}
+
+impl Ways {
+    /// The cluster's hosts that it leads to.
+    fn hosts(&self) -> Vec<HostId> {
+        let hosts = self.tunnels.keys().filter_map(|far| match far {
+            FarEnd::Host(host) => Some(host.clone()),
+            FarEnd::Fixed(_) => None,
+        });
+        hosts.collect()
+    }
+}
+
+/// Who is at the other end of a tunnel. A host of the cluster is the same wherever it is, and another one at its address is
+/// another.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum FarEnd {
+    Host(HostId),
+    Fixed(IpAddr),
+}
+
+impl fmt::Display for FarEnd {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Host(host) => host.fmt(f),
+            Self::Fixed(address) => address.fmt(f),
+        }
+    }
+}
+
+#[derive(Clone)]
+struct Tunnel {
+    port: TunnelPort,
+    /// Of the far end.
+    address: IpAddr,
 }
 
 /// The TAP in the host's namespace that carries the gateway's addresses.

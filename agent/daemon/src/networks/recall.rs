@@ -267,7 +267,7 @@ impl Network {
         let host = self.ways.host.iter();
         ports.extend(host.map(|host| (format!("{id}/host"), host.port)));
         let tunnels = self.ways.tunnels.iter();
-        ports.extend(tunnels.map(|(to, tunnel)| (format!("{id}/tunnel/{to}"), tunnel.port)));
+        ports.extend(tunnels.map(|(to, tunnel)| (format!("{id}/tunnel/{to}"), tunnel.port.port)));
         let patches = self.ways.patches.iter();
         ports.extend(patches.map(|(to, patch)| (format!("{id}/patch/{to}"), patch.port)));
         let endpoints = self.seats.ports().into_iter();

@@ -122,7 +122,7 @@ impl Networks {
     /// Takes the ports away that are not endpoints'.
     fn lower(&self, id: &str, ways: &Ways, segment: Option<&Segment>) {
         for tunnel in ways.tunnels.values() {
-            self.sharing.tunnels.close(tunnel);
+            self.sharing.tunnels.close(&tunnel.port);
         }
         for patch in ways.patches.values() {
             self.ground.switch.remove_port(patch.port);

@@ -14,7 +14,7 @@ use switch_core::{PortCounts, PortId, PortKind};
 
 use super::adopt::KeptOut;
 use super::segment::Segment;
-use super::{Network, Networks, Place, Ways};
+use super::{FarEnd, Network, Networks, Place, Ways};
 use crate::locks::lock;
 use crate::seats::Attached;
 use crate::sharing::view::{self as tunnels, drops};
@@ -197,14 +197,16 @@ impl Networks {
         let overlay = seen.place.record.overlay.as_ref()?;
         seen.place.segment.as_ref()?;
         let (ways, sockets) = (&seen.ways, &self.sharing.tunnels);
-        let rows = ways.tunnels.iter().map(|(remote, tunnel)| {
-            let mut hosts = ways.hosts.iter();
-            let host = hosts.find_map(|(host, at)| (at == remote).then_some(host));
-            let counts = self.ground.switch.counters(tunnel.port);
+        let rows = ways.tunnels.iter().map(|(far, tunnel)| {
+            let host = match far {
+                FarEnd::Host(host) => Some(host),
+                FarEnd::Fixed(_) => None,
+            };
+            let counts = self.ground.switch.counters(tunnel.port.port);
             tunnels::row(
                 sockets,
-                (*remote, host),
-                tunnel,
+                (tunnel.address, host),
+                &tunnel.port,
                 &counts.unwrap_or_default(),
             )
         });
@@ -212,7 +214,11 @@ impl Networks {
             encap: overlay.encap.name().to_owned(),
             vni: overlay.vni,
             tunnels: rows.collect(),
-            drops: tunnels::socket_drops(sockets, overlay.encap, ways.tunnels.values()),
+            drops: tunnels::socket_drops(
+                sockets,
+                overlay.encap,
+                ways.tunnels.values().map(|tunnel| &tunnel.port),
+            ),
         })
     }
 }
@@ -237,8 +243,8 @@ impl Seen {
         if let Some(host) = &self.ways.host {
             owners.insert(host.port, "host".to_owned());
         }
-        let tunnels = self.ways.tunnels.iter();
-        owners.extend(tunnels.map(|(remote, tunnel)| (tunnel.port, remote.to_string())));
+        let tunnels = self.ways.tunnels.values();
+        owners.extend(tunnels.map(|tunnel| (tunnel.port.port, tunnel.address.to_string())));
         let patches = self.ways.patches.values();
         owners.extend(patches.map(|patch| (patch.port, patch.leads_to.clone())));
         let endpoints = self.attached.iter();

@@ -1,20 +1,21 @@
 //! A network's ways to other hosts: which tunnels it has, and which endpoints are behind them.
 
 use std::collections::BTreeSet;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-use agent_cluster::Member;
+use agent_cluster::{ALIVE, AliveRecord, Member};
+use agent_core::network::{Asked, VxlanOptions};
 use agent_core::record::{Encap, NetworkRecord};
-use overlay_core::{HostId, NetworkId};
+use overlay_core::{Df, HostId, NetworkId, OuterPolicy, Tos, Ttl};
 use switch_core::{Mac, PortKind, Vni};
 
 use super::segment::Segment;
-use super::{Networks, Place};
+use super::{FarEnd, Networks, Place, Tunnel};
 use crate::locks::lock;
 use crate::sharing::directory::{address_of, id_shared};
 use crate::sharing::route::local_address;
-use crate::sharing::tunnels::{OpenTunnel, TunnelPort};
+use crate::sharing::tunnels::{OpenTunnel, TunnelPort, VxlanEnds};
 
 /// A remote endpoint's place.
 #[derive(Clone, Debug)]
@@ -38,13 +39,18 @@ impl Networks {
         };
         let vni = Vni::new(overlay.vni).ok_or(RaiseNetwork::Vni(overlay.vni))?;
         for remote in &overlay.remotes {
-            let local = local_address(*remote).ok_or(OpenTunnel::NoRoute(*remote))?;
+            let local = local_of(record, *remote).ok_or(OpenTunnel::NoRoute(*remote))?;
             let tunnel = self.open_vxlan(record, &segment, vni, (local, *remote))?;
-            self.change(&record.id, |network| {
-                network.ways.tunnels.insert(*remote, tunnel)
-            });
+            self.insert_fixed(&record.id, *remote, tunnel);
         }
         Ok(())
+    }
+
+    fn insert_fixed(&self, id: &str, address: IpAddr, port: TunnelPort) {
+        self.change(id, |network| {
+            let tunnel = Tunnel { port, address };
+            network.ways.tunnels.insert(FarEnd::Fixed(address), tunnel)
+        });
     }
 
     fn open_vxlan(
@@ -52,8 +58,14 @@ impl Networks {
         record: &NetworkRecord,
         segment: &Segment,
         vni: Vni,
-        ends: (IpAddr, IpAddr),
+        (local, remote): (IpAddr, IpAddr),
     ) -> Result<TunnelPort, OpenTunnel> {
+        let options = record.vxlan_options();
+        let ends = VxlanEnds {
+            local: SocketAddr::new(local, options.dstport),
+            remote,
+            outer: outer_policy(&options),
+        };
         let place = (vni, record.port_config(PortKind::Tunnel));
         let gateway = segment.gateway(record);
         let tunnels = &self.sharing.tunnels;
@@ -79,10 +91,19 @@ impl Networks {
             return;
         };
         let opened = match record.shared().map(|shared| shared.encap) {
-            Some(Encap::Vxlan) => self.open_vxlan(record, segment, vni, (member.address(), remote)),
+            Some(Encap::Vxlan) => {
+                if !self.make_way(&record.id, member, (host, remote)) {
+                    return tracing::info!(%host, %remote, "another host is at its address now");
+                }
+                self.open_vxlan(record, segment, vni, (member.address(), remote))
+            }
             _ => {
                 let config = record.port_config(PortKind::Tunnel);
                 let tunnels = &self.sharing.tunnels;
+                // Until the cluster knows this host again there may be none.
+                if tunnels.quic().is_none() && member.session().is_none() {
+                    return;
+                }
                 tunnels.open_quic(&segment.bridge, host, (vni, config))
             }
         };
@@ -97,12 +118,41 @@ impl Networks {
         };
         self.change(&record.id, |network| {
             let (port, ways) = (tunnel.port, &mut network.ways);
-            ways.tunnels.insert(remote, tunnel);
-            ways.hosts.insert(host.clone(), remote);
+            let tunnel = Tunnel {
+                port: tunnel,
+                address: remote,
+            };
+            ways.tunnels.insert(FarEnd::Host(host.clone()), tunnel);
             for (mac, at) in ways.remotes.iter().filter(|(_, at)| at.host == *host) {
                 segment.bridge.register_endpoint(port, *mac, &at.addresses);
             }
         });
+    }
+
+    /// VXLAN knows hosts by their addresses, so of two hosts at one, such as one that was installed anew and its former self,
+    /// only the one that came to life last has a tunnel. Whether that is `host`; the other's tunnel is closed then.
+    fn make_way(&self, id: &str, member: &Member, (host, at): (&HostId, IpAddr)) -> bool {
+        let others = self.change(id, |network| {
+            let tunnels = network.ways.tunnels.iter();
+            let there = tunnels.filter(|(_, tunnel)| tunnel.address == at);
+            let hosts = there.filter_map(|(far, _)| match far {
+                FarEnd::Host(other) if other != host => Some(other.clone()),
+                _ => None,
+            });
+            hosts.collect::<Vec<_>>()
+        });
+        let others = others.unwrap_or_default();
+        let since = alive_since(member, host);
+        if others
+            .iter()
+            .any(|other| alive_since(member, other) > since)
+        {
+            return false;
+        }
+        for other in others {
+            self.close_tunnel_of(id, &other);
+        }
+        true
     }
 
     pub(crate) fn close_tunnel(&self, network: NetworkId, host: &HostId) {
@@ -112,33 +162,31 @@ impl Networks {
     }
 
     pub(super) fn close_tunnel_of(&self, id: &str, host: &HostId) {
-        let tunnel = self.change(id, |network| {
-            let remote = network.ways.hosts.remove(host)?;
-            network.ways.tunnels.remove(&remote)
-        });
+        let far = FarEnd::Host(host.clone());
+        let tunnel = self.change(id, |network| network.ways.tunnels.remove(&far));
         if let Some(tunnel) = tunnel.flatten() {
-            let counts = self.sharing.tunnels.close(&tunnel);
+            let counts = self.sharing.tunnels.close(&tunnel.port);
             self.add_gone(id, &counts);
         }
     }
 
-    /// A host is at another address now: its tunnels go there.
+    /// A host is at that address now: its tunnels go there.
     pub(crate) fn retarget(&self, member: &Member, host: &HostId, address: IpAddr) {
         let mut moved = Vec::new();
+        let far = FarEnd::Host(host.clone());
         for network in lock(&self.table).networks.values_mut() {
+            let is_vxlan = network.record.shared().map(|shared| shared.encap) == Some(Encap::Vxlan);
             let ways = &mut network.ways;
-            let Some(old) = ways.hosts.get(host).filter(|at| **at != address) else {
-                continue;
-            };
-            match network.record.shared().map(|shared| shared.encap) {
-                Some(Encap::Vxlan) => moved.push(network.record.id.clone()),
+            match ways.tunnels.get_mut(&far) {
+                Some(tunnel) if tunnel.address == address => {}
+                Some(_) if is_vxlan => moved.push(network.record.id.clone()),
                 // The port belongs to the host, wherever its connection leads.
-                _ => {
-                    if let Some(tunnel) = ways.tunnels.remove(old) {
-                        ways.tunnels.insert(address, tunnel);
-                    }
-                    ways.hosts.insert(host.clone(), address);
+                Some(tunnel) => tunnel.address = address,
+                // It had to make way for another host, or there was no QUIC.
+                None if ways.remotes.values().any(|at| at.host == *host) => {
+                    moved.push(network.record.id.clone());
                 }
+                None => {}
             }
         }
         for id in moved {
@@ -165,11 +213,10 @@ impl Networks {
             return;
         };
         let ways = &mut network.ways;
-        let remote = ways.hosts.get(&at.host);
-        if let Some(tunnel) = remote.and_then(|remote| ways.tunnels.get(remote)) {
+        if let Some(tunnel) = ways.tunnels.get(&FarEnd::Host(at.host.clone())) {
             segment
                 .bridge
-                .register_endpoint(tunnel.port, mac, &at.addresses);
+                .register_endpoint(tunnel.port.port, mac, &at.addresses);
         }
         ways.remotes.insert(mac, at);
     }
@@ -201,16 +248,16 @@ impl Networks {
             .present()
             .filter(|network| network.record.vni_shared().is_some());
         let elsewhere = shared.flat_map(|network| {
-            let ways = &network.ways;
-            let is_elsewhere = move |remote: &IpAddr| {
-                let tunnel = ways.tunnels.get(remote);
-                let local = tunnel.and_then(|tunnel| tunnel.local);
-                local.is_some_and(|local| local != place)
+            let is_elsewhere = move |tunnel: &Tunnel| {
+                let local = tunnel.port.local;
+                local.is_some_and(|local| local.ip() != place)
             };
-            let hosts = ways.hosts.iter();
-            hosts
-                .filter(move |(_, remote)| is_elsewhere(remote))
-                .map(|(host, _)| (network.record.id.clone(), host.clone()))
+            let tunnels = network.ways.tunnels.iter();
+            let begun = tunnels.filter(move |(_, tunnel)| is_elsewhere(tunnel));
+            begun.filter_map(|(far, _)| match far {
+                FarEnd::Host(host) => Some((network.record.id.clone(), host.clone())),
+                FarEnd::Fixed(_) => None,
+            })
         });
         elsewhere.collect()
     }
@@ -230,29 +277,63 @@ impl Networks {
             let tunnels = network
                 .into_iter()
                 .flat_map(|network| &network.ways.tunnels);
-            let is_lost = |local: Option<IpAddr>| local.is_some_and(|local| !own.contains(&local));
-            let lost = tunnels.filter(|(_, tunnel)| is_lost(tunnel.local));
-            lost.map(|(remote, tunnel)| (*remote, tunnel.clone()))
+            let is_lost =
+                |local: Option<SocketAddr>| local.is_some_and(|local| !own.contains(&local.ip()));
+            let lost = tunnels.filter(|(_, tunnel)| is_lost(tunnel.port.local));
+            lost.map(|(_, tunnel)| (tunnel.address, tunnel.port.clone()))
                 .collect()
         };
         for (remote, tunnel) in lost {
-            let Some(local) = local_address(remote) else {
+            let Some(local) = local_of(record, remote) else {
                 continue;
             };
+            // It was asked for, and goes on there when the host has it again.
+            if tunnel.local.is_some_and(|at| at.ip() == local) {
+                continue;
+            }
             let counts = self.sharing.tunnels.close(&tunnel);
             self.add_gone(&record.id, &counts);
             match self.open_vxlan(record, segment, vni, (local, remote)) {
-                Ok(opened) => {
-                    self.change(&record.id, |network| {
-                        network.ways.tunnels.insert(remote, opened)
-                    });
-                }
+                Ok(opened) => self.insert_fixed(&record.id, remote, opened),
                 Err(why) => self.ground.warn(format!(
                     "network {:?} does not reach {remote} from {local}: {why}",
                     record.name
                 )),
             }
         }
+    }
+}
+
+/// Where a network with fixed remotes reaches one of them from.
+fn local_of(record: &NetworkRecord, remote: IpAddr) -> Option<IpAddr> {
+    let asked = record.vxlan_options().local;
+    asked.or_else(|| local_address(remote))
+}
+
+/// When the host last said that it is alive, in revisions of the store; zero where it is not.
+fn alive_since(member: &Member, host: &HostId) -> u64 {
+    let world = member.world();
+    let alive = world.find::<AliveRecord>(&format!("{ALIVE}{host}"));
+    alive.map_or(0, |(_, revision)| revision)
+}
+
+fn outer_policy(options: &VxlanOptions) -> OuterPolicy {
+    OuterPolicy {
+        tos: match options.tos {
+            Asked::Default => Tos::default(),
+            Asked::Fixed(tos) => Tos::Fixed(tos),
+            Asked::Inherit => Tos::Inherit,
+        },
+        ttl: match options.ttl {
+            Asked::Default => Ttl::default(),
+            Asked::Fixed(ttl) => Ttl::Fixed(ttl),
+            Asked::Inherit => Ttl::Inherit,
+        },
+        df: match options.df {
+            Asked::Default | Asked::Fixed(true) => Df::Set,
+            Asked::Fixed(false) => Df::Unset,
+            Asked::Inherit => Df::Inherit,
+        },
     }
 }
 

@@ -27,7 +27,7 @@ impl Sharing {
 
     /// Registers an endpoint of this host in the directory; its sequence number, which is at least `floor`. Nothing where there
     /// is no cluster.
-    pub(super) fn announce(&self, record: &EndpointRecord, floor: u32) -> Option<u32> {
+    pub(crate) fn announce(&self, record: &EndpointRecord, floor: u32) -> Option<u32> {
         let flags = RecordFlags {
             sticky: true,
             ..RecordFlags::default()

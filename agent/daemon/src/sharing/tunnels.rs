@@ -5,13 +5,13 @@
 //! As a member of a cluster this host has one QUIC socket, which keeps a connection to every other host that is alive. A
 //! certificate is checked when a connection begins; when one ends, its connection is closed and dialed anew.
 //!
-//! One VXLAN socket per local address carries the networks that use it; the first tunnel opens it, the last one closes it. A
+//! One VXLAN socket per local address and UDP port carries the networks that use it; the first tunnel opens it, the last one closes it. A
 //! remote host in a network is a port of the network's bridge, in the tunnels' split-horizon group. Sockets are bound to
 //! the very address that other hosts know this one by, because a VTEP takes frames from known addresses only. When the host
 //! loses that address, its tunnels go on from another one (see `crate::follow`). The guardian holds all sockets that receive:
 //! while no agent runs, packets wait there, nobody is told that the port is closed, and nobody else gets it.
 //!
-//! Opening and closing at one local address take turns. The lists of sockets are locked for a look only.
+//! Opening and closing at one place take turns. The lists of sockets are locked for a look only.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -21,7 +21,8 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
-use overlay_core::{HostId, VXLAN_UDP_PORT};
+use agent_host::has_a_say;
+use overlay_core::{HostId, OuterPolicy, VXLAN_UDP_PORT};
 use overlay_io::{
     AddTunnelPort, BindTunnel, Gateway, QuicConfig, QuicTunnel, RebindQuic, StartQuic, VxlanConfig,
     VxlanTunnel,
@@ -34,11 +35,11 @@ use crate::ground::Ground;
 use crate::locks::lock;
 use crate::turns::Turns;
 
-/// The sockets, by local address.
+/// The sockets, by where they receive.
 pub(crate) struct Tunnels {
     pub(super) ground: Arc<Ground>,
-    vxlan: Mutex<BTreeMap<IpAddr, Arc<VxlanSocket>>>,
-    turns: Turns<IpAddr>,
+    vxlan: Mutex<BTreeMap<SocketAddr, Arc<VxlanSocket>>>,
+    turns: Turns<SocketAddr>,
     /// What VXLAN needs to receive from packet rings; absent where it may not.
     nft: Option<PathBuf>,
     quic: Mutex<Option<QuicSocket>>,
@@ -52,7 +53,7 @@ struct QuicSocket {
 }
 
 pub(super) struct VxlanSocket {
-    local: IpAddr,
+    local: SocketAddr,
     pub(super) tunnel: VxlanTunnel,
     trunk: PortId,
     ports: Mutex<BTreeMap<PortId, VxlanLink>>,
@@ -64,6 +65,16 @@ struct VxlanLink {
     vni: Vni,
     remote: IpAddr,
     config: PortConfig,
+    outer: OuterPolicy,
+}
+
+/// Both ends of a VXLAN tunnel, and what its datagrams say on the way.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct VxlanEnds {
+    /// Remotes use the same UDP port.
+    pub(crate) local: SocketAddr,
+    pub(crate) remote: IpAddr,
+    pub(crate) outer: OuterPolicy,
 }
 
 /// A remote host in one network.
@@ -71,7 +82,7 @@ struct VxlanLink {
 pub(crate) struct TunnelPort {
     pub(crate) port: PortId,
     /// The VXLAN socket it uses; absent over QUIC.
-    pub(crate) local: Option<IpAddr>,
+    pub(crate) local: Option<SocketAddr>,
 }
 
 /// Why a network does not reach a host.
@@ -131,10 +142,11 @@ impl Tunnels {
     pub(crate) fn open_vxlan(
         &self,
         bridge: &Arc<Bridge>,
-        (local, remote): (IpAddr, IpAddr),
+        ends: VxlanEnds,
         (vni, config): (Vni, PortConfig),
         gateway: Gateway,
     ) -> Result<TunnelPort, OpenTunnel> {
+        let local = ends.local;
         let _turn = self.turns.take(local);
         let open = lock(&self.vxlan).get(&local).cloned();
         let socket = match open {
@@ -150,8 +162,9 @@ impl Tunnels {
         };
         let link = VxlanLink {
             vni,
-            remote,
+            remote: ends.remote,
             config,
+            outer: ends.outer,
         };
         let opened = self.open_port(&socket, bridge, link, gateway);
         self.close_unused(local);
@@ -178,9 +191,7 @@ impl Tunnels {
     pub(crate) fn addresses(&self) -> BTreeSet<SocketAddr> {
         let quic = self.quic().map(|tunnel| tunnel.local_address());
         let vxlan = lock(&self.vxlan);
-        let vxlan = vxlan.keys();
-        let vxlan = vxlan.map(|local| SocketAddr::new(*local, VXLAN_UDP_PORT));
-        vxlan.chain(quic).collect()
+        vxlan.keys().copied().chain(quic).collect()
     }
 
     /// Starts to carry frames over QUIC to `peers`, in place of what did so before.
@@ -281,7 +292,7 @@ impl Tunnels {
     }
 
     /// What the socket at `local` refused and dropped, with what the kernel dropped for want of a reader.
-    pub(crate) fn vxlan_drops(&self, local: IpAddr) -> Vec<(&'static str, u64)> {
+    pub(crate) fn vxlan_drops(&self, local: SocketAddr) -> Vec<(&'static str, u64)> {
         let socket = lock(&self.vxlan).get(&local).cloned();
         let Some(socket) = socket else {
             return Vec::new();
@@ -291,10 +302,11 @@ impl Tunnels {
         drops
     }
 
-    fn open_socket(&self, local: IpAddr) -> Result<VxlanSocket, OpenTunnel> {
+    fn open_socket(&self, local: SocketAddr) -> Result<VxlanSocket, OpenTunnel> {
         let config = VxlanConfig {
             nft: self.nft.clone(),
-            ..VxlanConfig::new(local)
+            stands_back: Some(|nft| has_a_say(nft, VXLAN_UDP_PORT)),
+            ..VxlanConfig::at(local)
         };
         let kept = self.ground.held.take(&held_name(VXLAN, config.local));
         let (tunnel, trunk) = VxlanTunnel::bind_again(&config, kept)?;
@@ -318,7 +330,8 @@ impl Tunnels {
         let port = socket
             .tunnel
             .port(link.vni, link.remote, carried)?
-            .with_gateway(gateway);
+            .with_gateway(gateway)
+            .with_outer(link.outer)?;
         let port = self
             .ground
             .switch
@@ -328,7 +341,7 @@ impl Tunnels {
     }
 
     /// In the turn of `local`.
-    fn close_unused(&self, local: IpAddr) {
+    fn close_unused(&self, local: SocketAddr) {
         let unused = {
             let mut sockets = lock(&self.vxlan);
             match sockets.get(&local) {
@@ -338,7 +351,7 @@ impl Tunnels {
         };
         if let Some(socket) = unused {
             self.ground.switch.remove_port(socket.trunk);
-            self.let_go(VXLAN, SocketAddr::new(local, VXLAN_UDP_PORT));
+            self.let_go(VXLAN, local);
         }
     }
 }
@@ -346,7 +359,7 @@ impl Tunnels {
 impl VxlanSocket {
     /// What the underlay leaves; everything where that is not known.
     fn mtu(&self) -> u32 {
-        vxlan_mtu(self.local).map_or(u32::MAX, u32::from)
+        vxlan_mtu(self.local.ip()).map_or(u32::MAX, u32::from)
     }
 }
 

@@ -34,4 +34,5 @@ mod watch;
 pub use diagnose::{Finding, diagnose};
 pub use filter::Firewall;
 pub use nft::FirewallError;
+pub(crate) use nft::program;
 pub use watch::{Disturbance, FirewallWatch, WatchFirewall};

@@ -108,7 +108,7 @@ fn joined(output: &[u8]) -> Result<Value, serde_json::Error> {
 }
 
 /// A program on the search path, or where administration programs are on hosts whose services search elsewhere.
-pub(super) fn program(name: &str) -> Option<PathBuf> {
+pub(crate) fn program(name: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     std::env::split_paths(&path)
         .chain(["/usr/sbin", "/sbin", "/usr/bin"].map(PathBuf::from))

@@ -9,6 +9,7 @@
 
 mod conntrack;
 mod firewall;
+mod ingress;
 mod links;
 mod traffic;
 

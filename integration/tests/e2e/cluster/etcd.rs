@@ -244,6 +244,42 @@ fn finds(host: &Host, container: &str, name: &str) -> bool {
         == 0
 }
 
+/// Asks etcd for a key of the cluster, or to delete it.
+fn ask(host: &Host, what: &str, key: &str) -> String {
+    let url = Etcd::URL;
+    host.netns.sh(&format!(
+        "key=$(printf %s /tapestry/{key} | base64 -w0)
+         curl -sS {url}/v3/kv/{what} -d '{{\"key\": \"'$key'\"}}'"
+    ))
+}
+
+#[test]
+fn what_a_host_shares_is_put_back_when_somebody_deletes_it() {
+    let lab = Underlay::new(2);
+    let _etcd = pair_beside_etcd(&lab);
+    let [one, two] = lab.hosts.as_slice() else {
+        unreachable!()
+    };
+    let id = cluster_of(two)["host"].as_str().unwrap().to_owned();
+    let network = one.network("far").summary.id;
+    let endpoint = two.container("b").endpoints[0].id.clone();
+    for key in [
+        format!("alive/{id}"),
+        format!("host/{id}"),
+        format!("endpoint/{network}/{endpoint}"),
+    ] {
+        let before = ask(one, "range", &key);
+        assert!(before.contains("kvs"), "{key}: {before}");
+        let deleted = ask(one, "deleterange", &key);
+        assert!(deleted.contains("deleted"), "{key}: {deleted}");
+        eventually(STEP, &format!("{key} is back"), || {
+            ask(one, "range", &key).contains("kvs").then_some(())
+        });
+    }
+    reaches(one, "a", "b");
+    assert!(is_in_step(one) && is_in_step(two));
+}
+
 #[test]
 fn etcd_may_be_gone_until_pauses_between_tries_grow_no_more() {
     let lab = Underlay::new(2);

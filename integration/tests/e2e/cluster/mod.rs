@@ -8,6 +8,7 @@ mod killed;
 mod membership;
 mod moves;
 mod networks;
+mod place;
 mod records;
 mod refusals;
 mod static_vxlan;

@@ -115,6 +115,52 @@ fn a_static_vxlan_exchanges_frames_with_the_kernels_device() {
 }
 
 #[test]
+fn a_static_vxlan_speaks_linux_old_port_from_an_address_of_its_choice() {
+    let lab = Underlay::new(1);
+    let host = &lab.hosts[0];
+    host.netns.sh("ip addr add 192.0.2.71/24 dev under0");
+    let kernel = Netns::new("kern");
+    plug(&lab.netns, &kernel, 9);
+    let options = [
+        "-o",
+        "vni=42",
+        "--subnet",
+        "10.9.0.0/24",
+        "-o",
+        "dstport=8472",
+        "-o",
+        "local=192.0.2.71",
+        "-o",
+        "tos=inherit",
+        "-o",
+        "ttl=5",
+    ];
+    create_static(host, "far", &options, "192.0.2.9");
+    host.idle("a", "far", &[]);
+    kernel.sh(
+        "ip link add vx type vxlan id 42 remote 192.0.2.71 local 192.0.2.9 dstport 8472 dev under0
+         ip addr add 10.9.0.9/24 dev vx; ip link set vx up
+         nft 'table inet seen { counter asked { }; chain in { type filter hook prerouting priority 0
+              udp dport 8472 ip saddr 192.0.2.71 ip ttl 5 ip dscp ef counter name asked; }; }'",
+    );
+    let pings = || host.exec("a", "ping -n -c1 -W2 -Q 0xb8 10.9.0.9").status == 0;
+    eventually(Duration::from_secs(5), "the kernel answers", || {
+        pings().then_some(())
+    });
+    let counter = kernel.sh("nft list counter inet seen asked");
+    assert!(
+        counter.contains("packets") && !counter.contains("packets 0"),
+        "{counter}"
+    );
+    // The same after a restart of the agent.
+    host.stop_agent(Signal::TERM);
+    host.launch();
+    eventually(Duration::from_secs(5), "the kernel answers again", || {
+        pings().then_some(())
+    });
+}
+
+#[test]
 fn a_packet_ring_leaves_no_rule_when_its_agent_is_killed() {
     let lab = Underlay::new(2);
     let [one, two] = lab.hosts.as_slice() else {
@@ -183,6 +229,11 @@ fn what_a_static_vxlan_lacks_is_said() {
                 "encap=quic",
             ],
             "cluster",
+        ),
+        (&["-o", "dstport=8472"], "encap=vxlan"),
+        (
+            &["-o", "encap=vxlan", "-o", "local=192.0.2.1"],
+            "-o remote=",
         ),
     ] {
         let said = refused(options);

@@ -16,7 +16,7 @@ pub struct PeerConfig {
     pub seed: u64,
 }
 
-/// Who opens the connection.
+/// Who opens the connection. The other does when that does not happen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
     Dials,
@@ -48,6 +48,8 @@ pub struct Timing {
     pub hello_again: Duration,
     pub backoff_min: Duration,
     pub backoff_max: Duration,
+    /// How long the side that listens waits for the other's dial before it dials itself.
+    pub turn: Duration,
 }
 
 impl Default for Timing {
@@ -62,6 +64,7 @@ impl Default for Timing {
             hello_again: Duration::from_millis(100),
             backoff_min: Duration::from_millis(50),
             backoff_max: Duration::from_millis(500),
+            turn: Duration::from_millis(2000),
         }
     }
 }

@@ -45,7 +45,9 @@ impl Peer {
         }
         match self.state {
             PeerState::Standby => self.greet(now),
-            PeerState::Waiting if self.config.role == Role::Listens => self.deadline = None,
+            PeerState::Waiting if self.config.role == Role::Listens => {
+                self.deadline = Some(now + self.config.timing.turn);
+            }
             _ => {}
         }
     }

@@ -273,7 +273,7 @@ fn what_has_lasted_is_dialed_again_at_once_and_what_has_not_waits() {
     listens.handle_disconnected(now);
     assert_eq!(
         [dials.poll_timeout(), listens.poll_timeout()],
-        [Some(now), None]
+        [Some(now), listens.poll_timeout().max(Some(now + TURN))]
     );
     pair.run(300);
     assert_eq!(pair.are_up(), [true; 2]);
@@ -281,6 +281,24 @@ fn what_has_lasted_is_dialed_again_at_once_and_what_has_not_waits() {
     dials.handle_disconnected(now);
     assert!(dials.poll_timeout() > Some(now), "it was hardly up");
 }
+
+#[test]
+fn who_listens_dials_when_the_other_does_not() {
+    let mut peer = Peer::new(config("b", "a"), at(0));
+    let mut dialed = Vec::new();
+    for now in 0..20_000 {
+        peer.handle_timeout(at(now));
+        if events(&mut peer).contains(&PeerEvent::Dial) {
+            dialed.push(now);
+        }
+    }
+    assert_eq!(dialed[0], 2000);
+    assert!((3..10).contains(&dialed.len()), "{dialed:?}");
+    peer.handle_connected(at(20_000), "a");
+    assert_eq!(peer.state(), PeerState::Greeting);
+}
+
+const TURN: std::time::Duration = std::time::Duration::from_millis(2000);
 
 #[test]
 fn a_far_host_is_given_more_time_and_a_near_one_is_not() {

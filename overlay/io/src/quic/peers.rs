@@ -26,10 +26,12 @@ impl Engine {
             Some(remote) => {
                 let has_moved = remote.address != address;
                 remote.address = address;
-                if has_moved
-                    && remote.role == Role::Dials
-                    && let Some(handle) = remote.link.take()
-                {
+                let links = &self.links;
+                let is_dialed = |handle: &mut ConnectionHandle| {
+                    let link = links.get(handle);
+                    link.is_none_or(Link::is_dialed)
+                };
+                if has_moved && let Some(handle) = remote.link.take_if(is_dialed) {
                     self.close(now, handle, "moved");
                     self.close_others(now, host);
                     self.peer(host, |machine| machine.handle_disconnected(time));

@@ -1,10 +1,11 @@
 //! What a tunnel sends and receives with, and what it counts.
 
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::answers::Answers;
+use super::flows::FlowSockets;
 use crate::socket::TunnelSocket;
 use crate::strangers::Strangers;
 
@@ -12,10 +13,32 @@ use crate::strangers::Strangers;
 #[derive(Debug)]
 pub(super) struct Line {
     pub(super) receiver: TunnelSocket,
-    pub(super) flow_sockets: Vec<TunnelSocket>,
+    pub(super) flows: FlowSockets,
+    /// The same for datagrams that may be fragmented; made with the first port that asks for them.
+    pub(super) fragmented: OnceLock<FlowSockets>,
     pub(super) answers: Answers,
     pub(super) counters: Counters,
     pub(super) strangers: Strangers,
+}
+
+impl Line {
+    /// The sockets for datagrams that may, or may not, be fragmented.
+    pub(super) fn flows(&self, df: bool) -> &FlowSockets {
+        match self.fragmented.get() {
+            Some(fragmented) if !df => fragmented,
+            _ => &self.flows,
+        }
+    }
+
+    /// Binds the sockets for datagrams that may be fragmented, in the network namespace of the calling thread.
+    pub(super) fn allow_fragments(&self) -> io::Result<()> {
+        if self.fragmented.get().is_none() {
+            let bound = FlowSockets::bind(self.receiver.local().ip(), self.flows.count())?;
+            bound.allow_fragments()?;
+            let _ = self.fragmented.set(bound);
+        }
+        Ok(())
+    }
 }
 
 /// Datagrams that were dropped.
@@ -71,20 +94,3 @@ impl Counters {
 pub(super) fn count(counter: &AtomicU64) {
     counter.fetch_add(1, Ordering::Relaxed);
 }
-
-/// A socket on a free port of the dynamic range (RFC 6335 §6).
-pub(super) fn bind_dynamic(address: IpAddr) -> io::Result<TunnelSocket> {
-    let first = u16::try_from(std::process::id() % u32::from(DYNAMIC_PORTS)).unwrap_or(0);
-    let mut last = io::Error::from(io::ErrorKind::AddrInUse);
-    for step in 0..DYNAMIC_PORTS {
-        let udp_port = DYNAMIC_FIRST + (first + step) % DYNAMIC_PORTS;
-        match TunnelSocket::bind(SocketAddr::new(address, udp_port)) {
-            Err(error) if error.kind() == io::ErrorKind::AddrInUse => last = error,
-            result => return result,
-        }
-    }
-    Err(last)
-}
-
-const DYNAMIC_FIRST: u16 = 49_152;
-const DYNAMIC_PORTS: u16 = 16_383;

@@ -10,16 +10,19 @@
 //! (`UDP_SEGMENT`), on the thread that writes them and without a lock.
 //!
 //! The source port of a datagram tells the underlay's routers which flow it belongs to (RFC 7348 §5), and a train has one
-//! source port. So a few sockets send, with ports of the dynamic range, and a flow always leaves by the same socket. Nothing is
-//! read from them. Sixteen of them spread flows well enough over the paths and queues of an underlay, and cost nothing when idle.
+//! source port. So many sockets send, with ports all over the dynamic range, and a flow always leaves by the same one
+//! ([`flows`]). Nothing is read from them. They cost nothing when idle but their descriptors.
 //!
 //! Packets longer than a port's MTU are answered like a router would, if the port knows in whose name
 //! ([`VxlanPort::with_gateway`]); the answer enters the switch by the trunk, as from the gateway. TCP is told in time: the MSS
 //! of both SYNs is lowered to what crosses.
 //!
-//! The don't-fragment bit is always set (RFC 7348 §4.3), and ECN marks go in and come out (RFC 6040).
+//! The don't-fragment bit is set (RFC 7348 §4.3) unless a port asks for something else ([`VxlanPort::with_outer`]), and ECN
+//! marks go in and come out (RFC 6040).
 
 mod answers;
+mod flows;
+mod header;
 mod line;
 mod offloaded;
 mod reader;
@@ -31,10 +34,10 @@ mod unpacking;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::PathBuf;
-use std::sync::{Arc, Mutex};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, OnceLock};
 
-use overlay_core::VXLAN_UDP_PORT;
+use overlay_core::{Df, OuterPolicy, VXLAN_UDP_PORT};
 use switch_core::{Vni, lock};
 use switch_io::Written;
 
@@ -46,10 +49,11 @@ use crate::tunnel::{AddTunnelPort, Protocol, Shared, TunnelPort, TunnelTrunk};
 
 use self::answers::Answers;
 pub use self::answers::Gateway;
+use self::flows::FlowSockets;
 pub use self::line::VxlanCounts;
-use self::line::{Counters, Line, bind_dynamic};
+use self::line::{Counters, Line};
 use self::reader::Reader;
-use self::ring::Lane;
+use self::ring::{Host, Lane};
 use self::send::{Sender, Sending};
 
 /// How a VXLAN tunnel runs.
@@ -60,19 +64,30 @@ pub struct VxlanConfig {
     /// The remotes' UDP port.
     pub remote_udp_port: u16,
     /// Sending sockets; at least one.
-    pub flow_sockets: usize,
+    pub flow_sockets: u16,
     /// The program `nft`, with which the tunnel may receive from a packet ring under load ([`ring`]); `None` forbids that.
     pub nft: Option<PathBuf>,
+    /// Says, with that program, what on the host is meant to see the datagrams, so that no ring may take them.
+    pub stands_back: Option<StandsBack>,
 }
+
+/// `None`: nothing is in the way.
+pub type StandsBack = fn(&Path) -> Option<String>;
 
 impl VxlanConfig {
     /// On the assigned port, from the socket alone.
     pub const fn new(local: IpAddr) -> Self {
+        Self::at(SocketAddr::new(local, VXLAN_UDP_PORT))
+    }
+
+    /// On a port that the remotes use too, from the socket alone.
+    pub const fn at(local: SocketAddr) -> Self {
         Self {
-            local: SocketAddr::new(local, VXLAN_UDP_PORT),
-            remote_udp_port: VXLAN_UDP_PORT,
-            flow_sockets: 16,
+            local,
+            remote_udp_port: local.port(),
+            flow_sockets: 256,
             nft: None,
+            stands_back: None,
         }
     }
 }
@@ -160,16 +175,15 @@ impl VxlanTunnel {
                 error,
             }
         })?;
-        let flow_sockets = (0..config.flow_sockets.max(1))
-            .map(|_| bind_dynamic(config.local.ip()))
-            .collect::<io::Result<Vec<_>>>()
-            .map_err(BindTunnel::Send)?;
+        let flows =
+            FlowSockets::bind(config.local.ip(), config.flow_sockets).map_err(BindTunnel::Send)?;
         let readiness = Readiness::new(&[receiver.as_fd()]).map_err(BindTunnel::Watch)?;
         let readiness = Arc::new(readiness);
         let lane = lane(config, &readiness).map_err(BindTunnel::Thread)?;
         let line = Line {
             receiver,
-            flow_sockets,
+            flows,
+            fragmented: OnceLock::new(),
             answers: Answers::new(),
             counters: Counters::default(),
             strangers: Strangers::new(),
@@ -237,6 +251,16 @@ impl VxlanPort {
         self.sender_mut().answer_as(gateway);
         self
     }
+
+    /// Fills in outer headers by `policy`. Binds what that needs in the network namespace of the calling thread.
+    pub fn with_outer(mut self, policy: OuterPolicy) -> Result<Self, BindTunnel> {
+        if policy.df != Df::Set {
+            let line = &self.tunnel().protocol.line;
+            line.allow_fragments().map_err(BindTunnel::Send)?;
+        }
+        self.sender_mut().fill_in(policy);
+        Ok(self)
+    }
 }
 
 /// The ring takes what is for one IPv4 address and the assigned port.
@@ -245,7 +269,12 @@ fn lane(config: &VxlanConfig, readiness: &Arc<Readiness>) -> io::Result<Lane> {
         (SocketAddr::V4(local), Some(nft))
             if !local.ip().is_unspecified() && local.port() == VXLAN_UDP_PORT =>
         {
-            Lane::with_ring(*local.ip(), nft.clone(), Arc::clone(readiness))
+            let host = Host {
+                local: *local.ip(),
+                nft: nft.clone(),
+                stands_back: config.stands_back,
+            };
+            Lane::with_ring(host, Arc::clone(readiness))
         }
         _ => Ok(Lane::new()),
     }

@@ -3,17 +3,18 @@
 use std::cell::RefCell;
 use std::net::SocketAddr;
 
-use overlay_core::ecn::{self, Ecn};
-use overlay_core::{VxlanHeader, flow_hash, mss};
+use overlay_core::{OuterPolicy, VxlanHeader, flow_hash, mss};
 use quinn_udp::{EcnCodepoint, Transmit};
 use switch_core::{Frame, Segments, VnetHeader, Vni};
 use switch_io::Written;
 
 use super::answers::Gateway;
+use super::header;
 use super::line::{Line, count};
 use super::train::{Train, Way};
 use crate::envelope;
 use crate::readiness::Readiness;
+use crate::socket::TunnelSocket;
 
 /// Where a port's frames go, and with what header.
 #[derive(Debug)]
@@ -21,6 +22,7 @@ pub struct Sender {
     header: [u8; VxlanHeader::LEN],
     remote: SocketAddr,
     gateway: Option<Gateway>,
+    policy: OuterPolicy,
 }
 
 impl Sender {
@@ -29,7 +31,12 @@ impl Sender {
             header: VxlanHeader { vni }.to_bytes(),
             remote,
             gateway: None,
+            policy: OuterPolicy::default(),
         }
+    }
+
+    pub(super) fn fill_in(&mut self, policy: OuterPolicy) {
+        self.policy = policy;
     }
 
     /// In whose name packets that are too big are answered.
@@ -64,12 +71,13 @@ impl Sending<'_> {
             written.refused += 1;
             return;
         };
-        if !frame.with_vnet(&vnet).fits(self.mtu) {
+        let way = self.way(&frame);
+        // What may be fragmented may have any length.
+        if way.fields.df && !frame.with_vnet(&vnet).fits(self.mtu) {
             self.refuse(&frame);
             written.refused += 1;
             return;
         }
-        let way = self.way(&frame);
         let taken = match Segments::new(&vnet, &frame) {
             Some(segments) => self.load_segments(train, way, segments, written),
             None => self.load_whole(train, way, &vnet, &frame, written),
@@ -135,7 +143,7 @@ impl Sending<'_> {
 
     /// `false`: no train can carry such a frame.
     fn make_room(&self, train: &mut Train, way: Way, len: usize, written: &mut Written) -> bool {
-        let segments_max = self.line.flow_sockets[way.socket].segments_max();
+        let segments_max = self.socket(way).segments_max();
         if !train.admits(way, len, segments_max) {
             self.send(train, written);
         }
@@ -147,31 +155,37 @@ impl Sending<'_> {
             return;
         }
         let way = train.way();
-        let result = self.line.flow_sockets[way.socket].send(&Transmit {
-            destination: self.sender.remote,
-            ecn: codepoint(way.ecn),
-            contents: train.payload(),
-            segment_size: train.segment_size(),
-            src_ip: None,
-        });
+        let socket = self.socket(way);
+        let result = match way.fields.are_plain() {
+            true => socket.send(&Transmit {
+                destination: self.sender.remote,
+                ecn: EcnCodepoint::from_bits(way.fields.tos),
+                contents: train.payload(),
+                segment_size: train.segment_size(),
+                src_ip: None,
+            }),
+            false => {
+                let payload = (train.payload(), train.segment_size());
+                header::send(socket, self.sender.remote, payload, way.fields)
+            }
+        };
         *written += envelope::fate(train.frames, train.frame_bytes, result);
         train.clear();
     }
 
     fn way(&self, frame: &Frame<'_>) -> Way {
-        let sockets = u64::try_from(self.line.flow_sockets.len()).unwrap_or(1);
         Way {
-            socket: usize::try_from(flow_hash(frame) % sockets).unwrap_or(0),
-            ecn: ecn::encapsulate(frame),
+            socket: self.line.flows.index(flow_hash(frame)),
+            fields: self.sender.policy.fields(frame),
         }
+    }
+
+    fn socket(&self, way: Way) -> &TunnelSocket {
+        self.line.flows(way.fields.df).socket(way.socket)
     }
 }
 
 thread_local! {
     /// Always left empty, so that all ports that a thread writes share it.
     static TRAIN: RefCell<Train> = RefCell::new(Train::new());
-}
-
-fn codepoint(ecn: Ecn) -> Option<EcnCodepoint> {
-    EcnCodepoint::from_bits(ecn.bits())
 }

@@ -3,11 +3,10 @@
 //! # Theory of operation
 //!
 //! The kernel cuts one long payload into datagrams of equal length, the last of which may be shorter (`UDP_SEGMENT`, udp(7)).
-//! A [`Train`] collects such a payload: a datagram joins while it has the same socket and ECN field, no more than the length
+//! A [`Train`] collects such a payload: a datagram joins while it has the same socket and outer header, no more than the length
 //! of the first, and the train is not closed by a shorter one.
 
-use overlay_core::VxlanHeader;
-use overlay_core::ecn::Ecn;
+use overlay_core::{OuterFields, VxlanHeader};
 
 use crate::socket::SEND_LEN_MAX;
 
@@ -31,7 +30,7 @@ pub(super) struct Train {
 pub(super) struct Way {
     /// Index of the sending socket.
     pub(super) socket: usize,
-    pub(super) ecn: Ecn,
+    pub(super) fields: OuterFields,
 }
 
 impl Train {
@@ -110,7 +109,11 @@ mod tests {
 
     const WAY: Way = Way {
         socket: 0,
-        ecn: Ecn::NotEct,
+        fields: OuterFields {
+            tos: 0,
+            ttl: None,
+            df: true,
+        },
     };
 
     fn push(train: &mut Train, len: usize) -> bool {
@@ -143,7 +146,10 @@ mod tests {
         train.clear();
         assert!(push(&mut train, 10));
         let other = Way {
-            ecn: Ecn::Ce,
+            fields: OuterFields {
+                tos: 3,
+                ..WAY.fields
+            },
             ..WAY
         };
         assert!(!train.admits(other, 10, 64) && train.admits(WAY, 10, 64));

@@ -3,9 +3,8 @@
 use std::io;
 use std::net::Ipv4Addr;
 use std::os::fd::AsFd;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, channel, sync_channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -13,6 +12,7 @@ use nix::ifaddrs::getifaddrs;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use switch_io::PacketRing;
 
+use super::Host;
 use super::gate::Gate;
 use super::packets;
 use crate::readiness::Readiness;
@@ -36,33 +36,39 @@ pub(super) enum Answer {
 
 /// Starts the thread, which ends when the asking end is dropped.
 pub(super) fn start(
-    local: Ipv4Addr,
-    nft: PathBuf,
+    host: Host,
     readiness: Arc<Readiness>,
 ) -> io::Result<(SyncSender<Ask>, Receiver<Answer>)> {
     let (asks, asked) = sync_channel(1);
     let (answers, answered) = channel();
     thread::Builder::new()
         .name("vxlan-ring".into())
-        .spawn(move || keep(local, &nft, &readiness, &asked, &answers))?;
+        .spawn(move || keep(&host, &readiness, &asked, &answers))?;
     Ok((asks, answered))
 }
 
-fn keep(
-    local: Ipv4Addr,
-    nft: &Path,
-    readiness: &Readiness,
-    asked: &Receiver<Ask>,
-    answers: &Sender<Answer>,
-) {
+fn keep(host: &Host, readiness: &Readiness, asked: &Receiver<Ask>, answers: &Sender<Answer>) {
     let answer = |answer| {
         let _ = answers.send(answer);
         readiness.raise();
     };
-    let mut gate = None;
-    while let Ok(ask) = asked.recv() {
+    let local = host.local;
+    let mut gate: Option<Gate> = None;
+    loop {
+        let ask = match &gate {
+            Some(_) => asked.recv_timeout(LOOK_AGAIN),
+            None => asked.recv().map_err(RecvTimeoutError::from),
+        };
         match ask {
-            Ask::Open => match open(local, nft, readiness) {
+            Err(RecvTimeoutError::Disconnected) => return,
+            Err(RecvTimeoutError::Timeout) => {
+                if let Some(why) = host.stands_back() {
+                    // The datagrams come by the socket too now, which ends the ring.
+                    let opened = gate.take().map(Gate::open);
+                    tracing::info!(%local, why, ?opened, "VXLAN leaves its packet ring");
+                }
+            }
+            Ok(Ask::Open) => match open(host, readiness) {
                 Ok((ring, shut)) => {
                     tracing::info!(%local, "VXLAN is received from a packet ring");
                     gate = Some(shut);
@@ -73,7 +79,7 @@ fn keep(
                     answer(Answer::Refused);
                 }
             },
-            Ask::Close => {
+            Ok(Ask::Close) => {
                 // A gate that cannot be opened in order is opened by its end.
                 let opened = gate.take().map(Gate::open);
                 tracing::info!(%local, ?opened, "VXLAN is received from its socket again");
@@ -83,11 +89,15 @@ fn keep(
     }
 }
 
-fn open(local: Ipv4Addr, nft: &Path, readiness: &Readiness) -> io::Result<(PacketRing, Gate)> {
+fn open(host: &Host, readiness: &Readiness) -> io::Result<(PacketRing, Gate)> {
+    if let Some(why) = host.stands_back() {
+        return Err(io::Error::other(why));
+    }
+    let local = host.local;
     let link = link_of(local)?;
     let mut ring = PacketRing::open(&link, &packets::filter(local))?;
     audition(&mut ring)?;
-    let mut gate = Gate::new(nft, &link, local)?;
+    let mut gate = Gate::new(&host.nft, &link, local)?;
     // What comes before the gate is shut goes to the socket too, and is not wanted twice.
     drain(&mut ring);
     gate.shut()?;
@@ -139,3 +149,5 @@ fn link_of(local: Ipv4Addr) -> io::Result<String> {
 /// How long the ring may take to see that much.
 const AUDITION: Duration = Duration::from_millis(100);
 const SEEN: u32 = 256;
+/// How often it is looked whether the host has come to want the datagrams.
+const LOOK_AGAIN: Duration = Duration::from_secs(2);

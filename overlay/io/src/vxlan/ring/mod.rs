@@ -22,7 +22,9 @@
 //! Trains (`UDP_GRO`) are cheaper than a ring, and flows must not be spread over two queues. So what asks for a ring is load in
 //! single datagrams, and what ends it is a train, or anything in number, that still comes by the socket: fragments, another link,
 //! the gate removed by somebody. The next try waits longer each time. The keeper shuts the gate only after the ring has seen the
-//! load. Where IPsec unpacks the datagrams, the ring never sees them.
+//! load. Where IPsec unpacks the datagrams, the ring never sees them. Where the host is meant to see them, there is no ring
+//! ([`Host::stands_back`]); when that begins while the ring is used, the keeper opens the gate, and what comes by the socket ends the
+//! ring.
 //!
 //! Nothing is left behind, in whatever order things end: the rule lives in a table that belongs to the process which made it
 //! (`flags owner`), and that process ends with ours, however ours ends.
@@ -43,7 +45,24 @@ use switch_io::PacketRing;
 pub(super) use self::judge::Arrival;
 use self::judge::Judge;
 use self::keeper::{Answer, Ask};
+use super::StandsBack;
 use crate::readiness::Readiness;
+
+/// The host that a ring is for.
+#[derive(Debug)]
+pub(super) struct Host {
+    pub(super) local: Ipv4Addr,
+    /// The program.
+    pub(super) nft: PathBuf,
+    pub(super) stands_back: Option<StandsBack>,
+}
+
+impl Host {
+    /// What on the host is meant to see the datagrams.
+    fn stands_back(&self) -> Option<String> {
+        self.stands_back?(&self.nft)
+    }
+}
 
 /// What the reader reads.
 #[derive(Debug)]
@@ -90,13 +109,9 @@ impl Lane {
         }
     }
 
-    /// The socket, and under load a ring for `local` in the network namespace of the calling thread. `nft` is the program.
-    pub(super) fn with_ring(
-        local: Ipv4Addr,
-        nft: PathBuf,
-        readiness: Arc<Readiness>,
-    ) -> std::io::Result<Self> {
-        let (asks, answers) = keeper::start(local, nft, readiness)?;
+    /// The socket, and under load a ring, in the network namespace of the calling thread.
+    pub(super) fn with_ring(host: Host, readiness: Arc<Readiness>) -> std::io::Result<Self> {
+        let (asks, answers) = keeper::start(host, readiness)?;
         Ok(Self {
             keeper: Some(Keeper { asks, answers }),
             ..Self::new()

@@ -1,0 +1,93 @@
+//! This host's own keys: that it is the only one of its id, and that they stay.
+//!
+//! # Theory of operation
+//!
+//! A state directory that was copied to another machine makes a second host of the same id. Whoever of the two comes later finds
+//! the first one's sign of life under a living lease, with another address and of another run, and stays out: it registers
+//! nothing and opens no tunnel, until the other is gone. A host that is merely elsewhere than when its agent was killed
+//! waits for its own old lease to end.
+//!
+//! Its name and its sign of life are its own to delete. When one vanishes, somebody else deleted it, and it is put back, unless
+//! the host was shut out. With its sign of life the others forget all that this session said, so that another one begins.
+
+use std::sync::atomic::Ordering;
+
+use agent_core::shared::{ALIVE, AliveRecord, HOSTS, HostRecord, REVOKED};
+use agent_store::{Change, Expected, Store, StoreError};
+
+use crate::clock::now_s;
+use crate::error::{Refusal, UseCluster};
+use crate::lock::lock;
+use crate::member::Member;
+
+impl Member {
+    /// Refuses to go on where another agent is this host already.
+    pub(crate) fn be_the_only_one(&self) -> Result<(), UseCluster> {
+        // Nobody else runs the etcd that it runs.
+        if self.settings.signs && self.settings.etcd_managed {
+            return Ok(());
+        }
+        let key = self.own_key(ALIVE);
+        let told: Option<AliveRecord> = match self.store.get(&key)? {
+            Some(entry) => Some(entry.decode()?),
+            None => None,
+        };
+        let own = self.quic_address().ip();
+        let other = told.filter(|told| told.run != self.run && told.address != own);
+        self.is_double.store(other.is_some(), Ordering::Relaxed);
+        match other {
+            None => Ok(()),
+            Some(other) => Err(Refusal::Double {
+                host: self.settings.host.clone(),
+                address: other.address,
+            }
+            .into()),
+        }
+    }
+
+    /// Whether another agent was this host when this one last looked.
+    pub(crate) fn is_double(&self) -> bool {
+        self.is_double.load(Ordering::Relaxed)
+    }
+
+    /// A key was deleted: has everything told again where it was this host's, and should still be there. An error ends the
+    /// session.
+    pub(crate) fn mind_own(&self, key: &str) -> Result<(), UseCluster> {
+        let is_alive = key == self.own_key(ALIVE);
+        let is_own = is_alive || key == self.own_key(HOSTS);
+        if !is_own || self.is_stopping() || self.store.get(&self.own_key(REVOKED))?.is_some() {
+            return Ok(());
+        }
+        tracing::warn!(
+            key,
+            "somebody deleted what this host shares: it is put back"
+        );
+        self.says_again.store(true, Ordering::Relaxed);
+        match is_alive {
+            true => Err(Refusal::Forgotten.into()),
+            false => Ok(()),
+        }
+    }
+
+    /// Puts this host's name back, where it is not and the host was not shut out.
+    pub(crate) fn put_back(&self) -> Result<(), StoreError> {
+        let key = self.own_key(HOSTS);
+        {
+            let world = lock(&self.world);
+            if world.contains(&key) || world.contains(&self.own_key(REVOKED)) {
+                return Ok(());
+            }
+        }
+        let host = HostRecord {
+            name: self.settings.name.clone(),
+            address: self.address(),
+            joined_s: now_s(),
+        };
+        let change = Change::encode(key, &host, Expected::Absent)?;
+        self.store.transact(&[change]).map(drop)
+    }
+
+    fn own_key(&self, kind: &str) -> String {
+        format!("{kind}{}", self.settings.host)
+    }
+}
