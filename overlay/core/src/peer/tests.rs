@@ -493,7 +493,7 @@ fn two_new_runs_that_dial_each_other_agree_on_the_connection_of_whose_turn_it_is
 }
 
 #[test]
-fn one_that_stood_by_dials_no_more_when_it_is_not_its_turn() {
+fn one_that_stood_by_leaves_the_other_its_turn() {
     let mut new = Peer::standing_by(config("b", "a"), at(0));
     new.handle_timeout(at(0));
     assert_eq!(events(&mut new), [PeerEvent::Dial]);
@@ -502,7 +502,7 @@ fn one_that_stood_by_dials_no_more_when_it_is_not_its_turn() {
     new.take_over(at(2));
     assert_eq!(
         (new.state(), new.poll_timeout()),
-        (PeerState::Waiting, None)
+        (PeerState::Waiting, Some(at(2) + TURN))
     );
 }
 
