@@ -71,14 +71,14 @@ pub struct Published {
 
 impl Published {
     /// False where the filter can lead no packet there: to another family, or from addresses whose packets the kernel keeps
-    /// on their link, IPv6's loopback and link-local ones.
+    /// on their link, IPv6's link-local ones.
     pub fn is_within_reach(&self) -> bool {
         let Some(host_ip) = self.host_ip else {
             return true;
         };
         let stays_on_link = match host_ip {
             IpAddr::V4(_) => false,
-            IpAddr::V6(ip) => ip.is_loopback() || ip.is_unicast_link_local(),
+            IpAddr::V6(ip) => ip.is_unicast_link_local(),
         };
         host_ip.is_ipv4() == self.container.is_ipv4() && !stays_on_link
     }

@@ -9,6 +9,7 @@ use netlink_packet_route::route::{
     RouteType,
 };
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
+use nix::errno::Errno;
 
 use super::error::NetlinkError;
 use super::link::LinkEntry;
@@ -60,6 +61,44 @@ impl Netlink {
             gateway: route.gateway,
             refusal,
         })
+    }
+
+    /// Takes in what comes by the link for `::1`: the kernel looks for a route by that very link, and nothing on a wire bears that address, so
+    /// that this is the answer to what was led from `::1` to a container. One that is so already is no error.
+    pub fn lead_loopback6(&mut self, link: &LinkEntry, on: bool) -> Result<(), NetlinkError> {
+        let mut message = RouteMessage::default();
+        message.header.address_family = AddressFamily::Inet6;
+        message.header.destination_prefix_length = 128;
+        message.header.table = LOCAL_TABLE;
+        message.header.protocol = RouteProtocol::Static;
+        message.header.kind = RouteType::Local;
+        message.header.scope = RouteScope::Universe;
+        message.attributes.extend([
+            RouteAttribute::Oif(link.index),
+            RouteAttribute::Destination(Ipv6Addr::LOCALHOST.into()),
+            // Each link has its own, after that of `lo`.
+            RouteAttribute::Priority(IPV6_METRIC.saturating_add(link.index)),
+        ]);
+        let request = match on {
+            true => Request {
+                message: RouteNetlinkMessage::NewRoute(message),
+                flags: NLM_F_CREATE | NLM_F_EXCL,
+            },
+            false => Request {
+                message: RouteNetlinkMessage::DelRoute(message),
+                flags: 0,
+            },
+        };
+        let is_so = |errno| matches!(errno, Errno::EEXIST | Errno::ESRCH);
+        match self.apply(vec![request])? {
+            Some(refused) if !is_so(refused.refusal.errno) => Err(NetlinkError::AddRoute {
+                link: link.name.clone(),
+                destination: Ipv6Net::from(Ipv6Addr::LOCALHOST).into(),
+                gateway: None,
+                refusal: refused.refusal,
+            }),
+            _ => Ok(()),
+        }
     }
 
     /// Unicast routes of the main table, both families.
@@ -154,3 +193,5 @@ fn ip(address: &RouteAddress) -> Option<IpAddr> {
 
 /// `IP6_RT_PRIO_USER` of linux/ipv6_route.h.
 const IPV6_METRIC: u32 = 1024;
+/// `RT_TABLE_LOCAL`, rtnetlink(7).
+const LOCAL_TABLE: u8 = 255;

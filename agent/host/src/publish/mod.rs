@@ -3,8 +3,8 @@
 //! # Theory of operation
 //!
 //! The packet filter leads connections to a published port on to the container, those from other hosts and those that the
-//! host makes to itself, IPv4's loopback addresses included. What it cannot lead is served by a small proxy that connects on
-//! to the container through the network's host port: connections to `::1` and to link-local addresses, whose packets the
+//! host makes to itself, loopback addresses included. What it cannot lead is served by a small proxy that connects on
+//! to the container through the network's host port: connections to link-local addresses, whose packets the
 //! kernel keeps on their link, and clients of a family that the container has no address of.
 //!
 //! A published port is also held, so that no other program gets it silently and a taken one is an error at once. Both cost

@@ -307,6 +307,7 @@ fn a_local_client_of_a_port_where_nothing_listens_is_refused() {
     host.idle("web", "mynet", &["-p", "8080:80"]);
     for to in [
         IpAddr::from(Ipv4Addr::LOCALHOST),
+        Ipv6Addr::LOCALHOST.into(),
         HOST_IP.into(),
         HOST_IP6.into(),
     ] {
@@ -319,11 +320,57 @@ fn a_local_client_of_a_port_where_nothing_listens_is_refused() {
             "{to}"
         );
     }
-    // The kernel keeps packets of ::1 on `lo`, so a proxy has accepted before it knows.
-    let outcome = host.netns.enter(|| {
-        TcpStream::connect((Ipv6Addr::LOCALHOST, 8080)).and_then(|mut client| client.read(&mut [0]))
+}
+
+/// Through no proxy of the agent's: the packet filter leads them, and a route of the link's leads back what is answered.
+#[test]
+fn a_connection_from_a_loopback_address_outlives_the_agent_in_both_families() {
+    let host = Host::start();
+    create(&host, "other", 63);
+    create(&host, "mynet", 62);
+    host.idle("near", "other", &["-p", "8081:80"]);
+    host.idle("web", "mynet", &["-p", "8080:80", "-p", "5353:53/udp"]);
+    let _server = udp_server(&host.sandbox("web"), 53);
+    let mut flows = Vec::new();
+    for (name, port) in [("near", 8081), ("web", 8080)] {
+        let listener = enter(&host.sandbox(name), || TcpListener::bind(("::", 80))).unwrap();
+        for to in [
+            IpAddr::from(Ipv4Addr::LOCALHOST),
+            Ipv6Addr::LOCALHOST.into(),
+        ] {
+            let client = host.netns.enter(|| TcpStream::connect((to, port))).unwrap();
+            let (served, _) = listener.accept().unwrap();
+            for end in [&client, &served] {
+                end.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+            }
+            flows.push((to, client, served));
+        }
+    }
+    let goes_on = |when: &str| {
+        for (to, client, served) in &flows {
+            for (mut from, mut at) in [(client, served), (served, client)] {
+                from.write_all(b"x").unwrap();
+                let read = at.read_exact(&mut [0]);
+                assert!(read.is_ok(), "{when}, {to}: {read:?}");
+            }
+        }
+        let answer = ask_udp(&host.netns.path(), (Ipv6Addr::LOCALHOST, 5353));
+        assert_eq!(answer.as_deref(), Some("hello"), "{when}");
+    };
+    goes_on("at first");
+    host.kill_agent_proper();
+    goes_on("after a kill");
+    for signal in [Signal::KILL, Signal::TERM] {
+        host.stop_agent(signal);
+        host.launch();
+        goes_on("after the end of agent and guardian");
+    }
+    // Nothing of it is left where nothing is published any more.
+    host.tapestry(&["rm", "-f", "web", "near"]).ok();
+    eventually(Duration::from_secs(5), "the routes go", || {
+        let routes = host.netns.sh("ip -6 route show table local ::1");
+        (!routes.contains("tsy")).then_some(())
     });
-    assert_eq!(outcome.unwrap_err().kind(), ErrorKind::ConnectionReset);
 }
 
 #[test]

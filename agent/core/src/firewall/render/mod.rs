@@ -136,13 +136,17 @@ mod tests {
 
     #[test]
     fn what_stays_on_its_link_is_left_to_the_proxy() {
-        let rules = Rules {
-            published: ["::1", "fe80::1"]
-                .map(|host_ip| port(TransportProtocol::Tcp, Some(host_ip), "[fd00:1::2]:5432"))
-                .into(),
+        let published = |host_ip| Rules {
+            published: [port(
+                TransportProtocol::Tcp,
+                Some(host_ip),
+                "[fd00:1::2]:5432",
+            )]
+            .into(),
             ..Rules::default()
         };
-        let text = render(&rules);
+        assert!(render(&published("::1")).contains("5432"));
+        let text = render(&published("fe80::1"));
         assert!(!text.contains("5432"), "{text}");
     }
 

@@ -52,7 +52,7 @@ pub(super) fn map_names(published: &[Published]) -> BTreeSet<MapName> {
     within_reach.map(MapName::of).collect()
 }
 
-/// Connections from elsewhere and the host's own are led alike. Packets to IPv6's loopback and link-local addresses never
+/// Connections from elsewhere and the host's own are led alike. Packets to IPv6's link-local addresses never
 /// leave their link, so the agent's proxy serves those; whoever sends to the host's loopback from elsewhere is no client.
 pub(super) fn push_publish(text: &mut String, published: &[Published]) {
     text.push_str("\tchain published {\n");
@@ -71,7 +71,7 @@ pub(super) fn push_publish(text: &mut String, published: &[Published]) {
          \t}\n\
          \tchain local {\n\
          \t\ttype nat hook output priority -100; policy accept;\n\
-         \t\tip6 daddr { ::1, fe80::/10 } return\n\
+         \t\tip6 daddr fe80::/10 return\n\
          \t\tfib daddr type local goto published\n\
          \t}\n",
     );
