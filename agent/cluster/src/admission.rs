@@ -1,29 +1,32 @@
-//! The signer's decisions: who is admitted, whose certificate is renewed, who is on the list of the revoked.
+//! The signer's decisions: who is admitted, whose certificate is renewed, who may use the store.
 
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use rustls::ServerConfig;
+use tokio::sync::watch;
 
 use crate::authority::{Authority, Standing};
 use crate::ca::{ETCD_NAME, Issued, SIGNER_NAME, Subject, UseCa, host_subject};
 use crate::clock::{CLOCK_SKEW, ClocksDiffer, compare, now_s};
 use crate::error::UseCluster;
 use crate::etcd_process::EtcdProcess;
-use crate::files::{Files, REVOKED as REVOKED_FILE, SERVICE_CERTIFICATE, SERVICE_KEY};
+use crate::files::{Files, SERVICE_CERTIFICATE, SERVICE_KEY};
+use crate::found::new_member_id;
 use crate::hex;
+use crate::host_store::{HostStore, Managed};
 use crate::identity::{Candidate, Identity};
 use crate::lock::lock;
 use crate::settings::Settings;
-use crate::signer::{Decide, JoinRequest, Joined, RenewRequest, Renewed, Reply};
+use crate::signer::{Decide, JoinRequest, Joined, NO_MEMBER, RenewRequest, Renewed, Reply};
 use crate::token::{secret_hash, sha256};
 use crate::trust::Shown;
+use agent_core::shared::permit::is_revoked;
 use agent_core::shared::{
-    HOSTS, HostRecord, ISSUED, IssuedRecord, RENEWABLE_S, REVOKED, RevokedRecord, TOKENS,
-    TokenRecord,
+    HOSTS, HostRecord, ISSUED, IssuedRecord, RENEWABLE_S, TOKENS, TokenRecord,
 };
-use agent_store::{Change, EtcdStore, Expected, Store, StoreError};
+use agent_store::{Change, Expected, Store, StoreError};
 
 /// The CA at work.
 pub(crate) struct Admission {
@@ -31,10 +34,12 @@ pub(crate) struct Admission {
     pub(crate) files: Files,
     /// As they are now: this host may move.
     pub(crate) settings: Mutex<Settings>,
-    pub(crate) store: Arc<EtcdStore>,
+    pub(crate) managed: Arc<Managed>,
     pub(crate) lifetime: Duration,
     /// Absent where etcd was given, and while this host has lost its address.
     pub(crate) etcd: Mutex<Option<EtcdProcess>>,
+    /// Changes when a host may be a member no more.
+    pub(crate) departures: watch::Sender<()>,
 }
 
 /// Why a host is not admitted.
@@ -44,7 +49,7 @@ enum Admit {
     Token,
     #[error("the request is malformed: {0}")]
     Malformed(&'static str),
-    #[error("this host is revoked or has left; run `tapestry cluster leave` there and join again")]
+    #[error("{NO_MEMBER}")]
     NoMember,
     #[error(
         "the certificate of this host ended more than {} days ago; run `tapestry cluster leave` there and join again",
@@ -65,15 +70,14 @@ enum Admit {
 
 impl Admission {
     fn admit(&self, request: &JoinRequest) -> Result<Joined, Admit> {
-        if hex::decode::<8>(&request.host).is_none() {
-            return Err(Admit::Malformed("no host id"));
-        }
         if agent_core::name::check_name(&request.name).is_err() {
             return Err(Admit::Malformed("no host name"));
         }
         self.compare_clocks(&request.name, request.now_s)?;
         let used = self.checked_token(request)?;
-        let subject = host_subject(&request.host, request.address);
+        // Chosen here: nobody gets a certificate for an id of their own choice.
+        let id = new_member_id();
+        let subject = host_subject(&id, request.address);
         let authority = self.authority();
         let issued = authority.certify(&request.request, &subject, self.lifetime)?;
         let host = HostRecord {
@@ -81,11 +85,11 @@ impl Admission {
             address: request.address,
             joined_s: now_s(),
         };
-        let key = format!("{HOSTS}{}", request.host);
-        let admitted = self.store.transact(&[
+        let key = format!("{HOSTS}{id}");
+        let admitted = self.managed.store.transact(&[
             used,
             Change::encode(key, &host, Expected::Absent)?,
-            self.issue(&request.host, &issued)?,
+            self.issue(&id, &issued)?,
         ]);
         match admitted {
             Ok(_) => {}
@@ -95,15 +99,14 @@ impl Admission {
             }
             Err(error) => return Err(error.into()),
         }
-        tracing::info!(host = request.host, name = request.name, address = %request.address, "a host joined");
+        tracing::info!(host = id, name = request.name, address = %request.address, "a host joined");
         let settings = lock(&self.settings).clone();
         Ok(Joined {
             cluster: settings.cluster,
+            host: id,
             ca: authority.bundle(),
             certificate: issued.certificate,
-            etcd: settings.etcd,
-            etcd_managed: settings.etcd_managed,
-            signer_host: Some(settings.host),
+            signer_host: settings.host,
         })
     }
 
@@ -113,7 +116,7 @@ impl Admission {
             return Err(Admit::Token);
         }
         let key = format!("{TOKENS}{}", request.token_id);
-        let entry = self.store.get(&key)?.ok_or(Admit::Token)?;
+        let entry = self.managed.store.get(&key)?.ok_or(Admit::Token)?;
         let record: TokenRecord = entry.decode()?;
         // Hashes are compared: how long it takes tells nothing about the secret.
         if record.secret_hash != secret_hash(&request.secret) || record.expires_s <= now_s() {
@@ -125,7 +128,7 @@ impl Admission {
     fn certify_again(&self, shown: &Shown, request: &RenewRequest) -> Result<Renewed, Admit> {
         let host = &shown.host;
         let key = format!("{HOSTS}{host}");
-        let entry = self.store.get(&key)?.ok_or(Admit::NoMember)?;
+        let entry = self.managed.store.get(&key)?.ok_or(Admit::NoMember)?;
         let record: HostRecord = entry.decode()?;
         self.compare_clocks(&record.name, request.now_s)?;
         let authority = self.authority();
@@ -140,7 +143,7 @@ impl Admission {
         let issue = self.issue(host, &issued)?;
         // One that is revoked meanwhile gets nothing.
         let unchanged = Change::put(key, entry.value, Expected::Revision(entry.revision));
-        match self.store.transact(&[unchanged, issue]) {
+        match self.managed.store.transact(&[unchanged, issue]) {
             Ok(_) => Ok(Renewed {
                 certificate: issued.certificate,
                 ca: Some(authority.bundle()),
@@ -165,7 +168,7 @@ impl Admission {
         let issued = authority.certify(request, &host_subject(&host, address), self.lifetime)?;
         if is_in_step {
             patiently(
-                || self.store.transact(&[self.issue(&host, &issued)?]),
+                || self.managed.store.transact(&[self.issue(&host, &issued)?]),
                 |error| matches!(error, StoreError::Unreachable { .. }),
             )?;
         }
@@ -188,7 +191,7 @@ impl Admission {
 
     fn is_on_record(&self, shown: &Shown) -> Result<bool, StoreError> {
         let key = format!("{ISSUED}{}/{}", shown.host, shown.serial);
-        let record = self.store.get(&key)?.map(|entry| entry.decode());
+        let record = self.managed.store.get(&key)?.map(|entry| entry.decode());
         let record: Option<IssuedRecord> = record.transpose()?;
         let sha256 = hex::encode(&sha256(&shown.certificate));
         Ok(record.is_some_and(|record| record.sha256 == sha256))
@@ -196,7 +199,7 @@ impl Admission {
 
     /// The change that keeps a certificate on record as long as it may be renewed.
     fn issue(&self, host: &str, issued: &Issued) -> Result<Change, StoreError> {
-        let lease = self.store.grant(on_record(self.lifetime))?;
+        let lease = self.managed.store.grant(on_record(self.lifetime))?;
         let key = format!("{ISSUED}{host}/{}", issued.serial);
         Ok(Change::encode(key, &issued.record, Expected::Anything)?.under(lease))
     }
@@ -230,56 +233,6 @@ impl Admission {
         }
         Ok(())
     }
-
-    /// Writes the list of the revoked for etcd, and ends open connections to etcd. False where the list was up to date.
-    pub(crate) fn list_revoked(&self) -> Result<bool, UseCluster> {
-        let serials = self.revoked_serials()?;
-        if !self.remember(&serials)? {
-            return Ok(false);
-        }
-        if let Some(etcd) = &*lock(&self.etcd) {
-            etcd.restart();
-        }
-        Ok(true)
-    }
-
-    fn revoked_serials(&self) -> Result<Vec<String>, StoreError> {
-        let mut serials = Vec::new();
-        for revoked in self.store.list(REVOKED)? {
-            let record: RevokedRecord = revoked.decode()?;
-            let host = revoked.key.trim_start_matches(REVOKED);
-            let prefix = format!("{ISSUED}{host}/");
-            let issued = self.store.list(&prefix)?;
-            tracing::debug!(
-                host,
-                name = record.name,
-                certificates = issued.len(),
-                "revoked"
-            );
-            serials.extend(
-                issued
-                    .iter()
-                    .filter_map(|entry| entry.key.strip_prefix(&prefix).map(str::to_owned)),
-            );
-        }
-        Ok(serials)
-    }
-
-    /// False where the list says so already.
-    fn remember(&self, serials: &[String]) -> Result<bool, UseCluster> {
-        let text = serials.join("\n");
-        if self
-            .files
-            .read_needed(REVOKED_SERIALS)
-            .is_ok_and(|known| known == text)
-        {
-            return Ok(false);
-        }
-        let list = self.authority().ca().revocation_list(serials)?;
-        self.files.write(REVOKED_FILE, &list)?;
-        self.files.write(REVOKED_SERIALS, &text)?;
-        Ok(true)
-    }
 }
 
 impl Decide for Admission {
@@ -311,13 +264,25 @@ impl Decide for Admission {
     fn standing(&self, shown: &Shown) -> Standing {
         self.authority().standing(shown, now_s())
     }
+
+    fn store(&self, host: &str) -> Option<Arc<dyn Store>> {
+        if is_revoked(&lock(&self.managed.world), host) {
+            return None;
+        }
+        let managed = Arc::clone(&self.managed);
+        Some(Arc::new(HostStore::new(host.to_owned(), managed)))
+    }
+
+    fn departures(&self) -> watch::Receiver<()> {
+        self.departures.subscribe()
+    }
 }
 
 fn is_unreachable(error: &Admit) -> bool {
     matches!(error, Admit::Store(StoreError::Unreachable { .. }))
 }
 
-/// Tries again for a while: etcd restarts after a revocation.
+/// Tries again for a while: etcd may be starting.
 pub(crate) fn patiently<T, E>(
     attempt: impl Fn() -> Result<T, E>,
     is_passing: impl Fn(&E) -> bool,
@@ -357,5 +322,3 @@ pub(crate) fn certify_service(
 }
 
 const PATIENCE: Duration = Duration::from_secs(5);
-/// The serials that are on the list for etcd, one a line.
-pub(crate) const REVOKED_SERIALS: &str = "revoked";

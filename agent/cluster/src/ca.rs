@@ -4,7 +4,7 @@
 //!
 //! Only the host that made the cluster holds the CA's key. A host sends a signing request (PKCS #10), which proves that it
 //! has a key. The CA certifies that key for the identity that the *cluster* knows, never for one that the request names.
-//! Certificates are short-lived and renewed. The list of revoked ones (CRL) is for etcd, which reads it at every handshake.
+//! Certificates are renewed. None is revoked by itself: whoever checks one also asks whether its host is a member.
 //! A CA that is replaced certifies the key of its successor, so that who trusts the one comes to trust the other.
 
 use std::net::IpAddr;
@@ -12,10 +12,8 @@ use std::time::Duration;
 
 use agent_core::shared::IssuedRecord;
 use rcgen::{
-    BasicConstraints, CertificateParams, CertificateRevocationListParams,
-    CertificateSigningRequestParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa,
-    Issuer, KeyIdMethod, KeyPair, KeyUsagePurpose, RevocationReason, RevokedCertParams, SanType,
-    SerialNumber,
+    BasicConstraints, CertificateParams, CertificateSigningRequestParams, DistinguishedName,
+    DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose, SanType, SerialNumber,
 };
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
@@ -134,40 +132,13 @@ impl Ca {
             },
         })
     }
-
-    /// The list of revoked serials, as PEM.
-    pub(crate) fn revocation_list(&self, serials: &[String]) -> Result<String, UseCa> {
-        let now = OffsetDateTime::now_utc();
-        let revoked = serials
-            .iter()
-            .filter_map(|serial| hex::decode::<16>(serial));
-        let revoked_certs = revoked
-            .map(|serial| RevokedCertParams {
-                serial_number: SerialNumber::from_slice(&serial),
-                revocation_time: now,
-                reason_code: Some(RevocationReason::PrivilegeWithdrawn),
-                invalidity_date: None,
-            })
-            .collect();
-        let number = u64::try_from(now.unix_timestamp()).unwrap_or_default();
-        let list = CertificateRevocationListParams {
-            this_update: now - CLOCK_SKEW,
-            next_update: now + CA_LIFETIME,
-            crl_number: SerialNumber::from_slice(&number.to_be_bytes()),
-            issuing_distribution_point: None,
-            revoked_certs,
-            key_identifier_method: KeyIdMethod::Sha256,
-        };
-        let signed = list.signed_by(&self.issuer).map_err(unusable)?;
-        signed.pem().map_err(unusable)
-    }
 }
 
 fn ca_params(name: &str) -> CertificateParams {
     let mut params = CertificateParams::default();
     params.distinguished_name = common_name(name);
     params.is_ca = IsCa::Ca(BasicConstraints::Constrained(BRIDGES_MAX));
-    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+    params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
     let now = OffsetDateTime::now_utc();
     (params.not_before, params.not_after) = (now - CLOCK_SKEW, now + CA_LIFETIME);
     params

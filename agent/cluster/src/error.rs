@@ -69,9 +69,12 @@ pub enum Refusal {
     #[error("{0}")]
     BySigner(String),
     #[error(
-        "this host does not hold the key of the cluster's CA; run this on the host where hosts join"
+        "this host is no manager of the cluster; run `tapestry cluster {verb}` on one: {managers}"
     )]
-    SignsNothing,
+    NoManager {
+        verb: &'static str,
+        managers: String,
+    },
     #[error(
         "the CA is being rotated; `tapestry cluster ls` shows how far that is, and --finish ends it without the hosts that are left"
     )]

@@ -5,13 +5,15 @@ use std::path::Path;
 use crate::ClusterOptions;
 use crate::ca::ETCD_NAME;
 use crate::error::{Refusal, UseCluster};
+use crate::files::{Files, SERVICE_CERTIFICATE, SERVICE_KEY};
 use crate::identity::Identity;
 use crate::settings::Settings;
 use agent_store::{EtcdOptions, EtcdTls};
 
-/// An etcd that the agent started takes the cluster's certificates; one that was given takes those of the configuration.
+/// An etcd that the agent started takes the managers' certificate; one that was given takes those of the configuration.
 pub(crate) fn etcd_options(
     options: &ClusterOptions,
+    files: &Files,
     settings: &Settings,
     identity: &Identity,
 ) -> Result<EtcdOptions, UseCluster> {
@@ -19,8 +21,8 @@ pub(crate) fn etcd_options(
     let tls = if settings.etcd_managed {
         Some(EtcdTls {
             ca: identity.ca.clone(),
-            certificate: identity.certificate.clone(),
-            key: identity.key.clone(),
+            certificate: files.read_needed(SERVICE_CERTIFICATE)?,
+            key: files.read_needed(SERVICE_KEY)?,
             server_name: Some(ETCD_NAME.to_owned()),
         })
     } else if secure {

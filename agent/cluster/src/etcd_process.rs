@@ -8,10 +8,10 @@
 //!
 //! An agent that was killed leaves its etcd behind. The next agent finds that etcd by the file with its process id, and goes on
 //! with it, so that no host of the cluster is out of step because of one that died. An etcd with another command line than it
-//! would have now is ended first, and so is one that was not yet started again after a revocation or a change of CA.
+//! would have now is ended first, and so is one that was not yet started again after a change of CA.
 //!
-//! Clients show a certificate of the cluster's CA. etcd reads its certificate and the list of revoked ones at each handshake;
-//! connections that were open before a revocation end because etcd is restarted then.
+//! Managers alone are its clients: etcd admits the certificate that they have for it ([`ETCD_NAME`]), and no host's own. It reads
+//! its certificate at each handshake.
 
 use std::ffi::OsString;
 use std::fs::{self, File};
@@ -27,8 +27,9 @@ use std::time::Duration;
 
 use rustix::process::Pid;
 
+use crate::ca::ETCD_NAME;
 use crate::child::Process;
-use crate::files::{CA_CERTIFICATE, Files, REVOKED, SERVICE_CERTIFICATE, SERVICE_KEY};
+use crate::files::{CA_CERTIFICATE, Files, SERVICE_CERTIFICATE, SERVICE_KEY};
 use crate::settings::client_url;
 
 /// A running etcd; dropping it stops it.
@@ -123,15 +124,13 @@ impl Plan {
         None
     }
 
-    /// Whether the list of the revoked, or the CAs, are newer than the etcd that runs.
+    /// Whether the CAs are newer than the etcd that runs.
     fn is_outdated(&self) -> bool {
         let written = |name| fs::metadata(self.files.path(name))?.modified();
-        [REVOKED, CA_CERTIFICATE]
-            .iter()
-            .any(|name| match (written(name), written(PID_FILE)) {
-                (Ok(written), Ok(started)) => written > started,
-                _ => true,
-            })
+        match (written(CA_CERTIFICATE), written(PID_FILE)) {
+            (Ok(written), Ok(started)) => written > started,
+            _ => true,
+        }
     }
 
     /// A wrong command line or a taken port shows within a short time.
@@ -201,6 +200,8 @@ impl Plan {
             "--initial-advertise-peer-urls",
             &peer,
             "--client-cert-auth",
+            "--client-cert-allowed-hostname",
+            ETCD_NAME,
             "--peer-client-cert-auth",
             "--auto-compaction-mode",
             "periodic",
@@ -218,7 +219,6 @@ impl Plan {
             ("--trusted-ca-file", CA_CERTIFICATE),
             ("--cert-file", SERVICE_CERTIFICATE),
             ("--key-file", SERVICE_KEY),
-            ("--client-crl-file", REVOKED),
             ("--peer-trusted-ca-file", CA_CERTIFICATE),
             ("--peer-cert-file", SERVICE_CERTIFICATE),
             ("--peer-key-file", SERVICE_KEY),

@@ -167,7 +167,6 @@ pub(crate) const WORLD: &str = "world.json";
 /// The session of an agent that has not ended in order.
 pub(crate) const SESSION: &str = "session.json";
 pub(crate) const RESET_KEY: &str = "reset.key";
-pub(crate) const REVOKED: &str = "revoked.crl";
 
 #[cfg(test)]
 mod tests {

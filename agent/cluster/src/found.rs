@@ -6,12 +6,12 @@ use std::time::{Duration, Instant};
 
 use tokio::runtime::Handle;
 
-use crate::admission::{REVOKED_SERIALS, certify_service, on_record};
+use crate::admission::{certify_service, on_record};
 use crate::authority::Authority;
 use crate::ca::{Ca, Issued, host_subject};
 use crate::clock::now_s;
 use crate::error::{Refusal, UseCluster};
-use crate::files::{CA_KEY, Files, REVOKED};
+use crate::files::{CA_KEY, Files};
 use crate::identity::{Candidate, Identity, pinned_asking};
 use crate::member::Member;
 use crate::settings::{Settings, client_url};
@@ -19,8 +19,10 @@ use crate::signer::{JoinRequest, Reply, Request, ask};
 use crate::token::JoinToken;
 use crate::{ClusterOptions, DEFAULT_PORT, hex};
 use agent_core::name::check_name;
-use agent_core::shared::{CLUSTER, CaRecord, ClusterRecord, HOSTS, HostRecord, ISSUED};
-use agent_store::{Change, Expected, Store, StoreError};
+use agent_core::shared::{
+    CLUSTER, CaRecord, ClusterRecord, HOSTS, HostRecord, ISSUED, MANAGERS, ManagerRecord,
+};
+use agent_store::{Change, Expected, StoreError};
 
 /// `cluster init`.
 #[derive(Clone, Debug, Default)]
@@ -123,8 +125,6 @@ fn found(
     };
     files.write(CA_KEY, &ca_key)?;
     certify_service(&authority, files, address, options.certificate_lifetime)?;
-    files.write(REVOKED, &authority.ca().revocation_list(&[])?)?;
-    files.write(REVOKED_SERIALS, "")?;
     files.save(&settings, &identity)?;
     let member = Member::open(options, files.clone(), settings, identity, runtime)?;
     let claimed = member
@@ -150,13 +150,18 @@ fn claim(member: &Member, issued: &Issued, options: &ClusterOptions) -> Result<(
         address: settings.address,
         joined_s: now_s(),
     };
+    let manager = ManagerRecord {
+        address: settings.signer,
+    };
     let store = member.store();
     let lease = store.grant(on_record(options.certificate_lifetime))?;
-    let key = format!("{ISSUED}{}/{}", settings.host, issued.serial);
+    let key = |kind: &str| format!("{kind}{}", settings.host);
+    let issued_key = format!("{}/{}", key(ISSUED), issued.serial);
     let claimed = store.transact(&[
         Change::encode(CLUSTER, &cluster, Expected::Absent)?,
-        Change::encode(format!("{HOSTS}{}", settings.host), &host, Expected::Absent)?,
-        Change::encode(key, &issued.record, Expected::Anything)?.under(lease),
+        Change::encode(key(HOSTS), &host, Expected::Absent)?,
+        Change::encode(key(MANAGERS), &manager, Expected::Absent)?,
+        Change::encode(issued_key, &issued.record, Expected::Anything)?.under(lease),
     ]);
     match claimed {
         Ok(_) => Ok(()),
@@ -172,7 +177,6 @@ fn join(
     runtime: &Handle,
 ) -> Result<Arc<Member>, UseCluster> {
     let (candidate, name) = (Candidate::new()?, name(options)?);
-    let host = host_id(OTHERS);
     let mut address = request.address;
     let asking = ask(
         request.signer,
@@ -182,7 +186,6 @@ fn join(
             Request::Join(JoinRequest {
                 token_id: request.token.id(),
                 secret: request.token.secret(),
-                host: host.clone(),
                 name: name.clone(),
                 address,
                 request: candidate.request.clone(),
@@ -195,21 +198,21 @@ fn join(
         return Err(Refusal::OddAnswer.into());
     };
     let identity = Identity {
-        host: host.clone(),
+        host: joined.host.clone(),
         ca: joined.ca,
         certificate: joined.certificate,
         key: candidate.key,
     };
     let settings = Settings {
         cluster: joined.cluster,
-        host,
+        host: joined.host,
         name,
         address: address.unwrap_or(Ipv4Addr::UNSPECIFIED.into()),
         follows_way: false,
         signer: request.signer,
-        signer_host: joined.signer_host,
-        etcd: joined.etcd,
-        etcd_managed: joined.etcd_managed,
+        signer_host: Some(joined.signer_host),
+        etcd: Vec::new(),
+        etcd_managed: false,
         quic_udp_port: DEFAULT_PORT,
         signs: false,
     };
@@ -258,6 +261,11 @@ fn check_url(url: &str) -> Result<(), UseCluster> {
         return Ok(());
     }
     Err(Refusal::NotAUrl(url.to_owned()).into())
+}
+
+/// The id of a host that joins.
+pub(crate) fn new_member_id() -> String {
+    host_id(OTHERS)
 }
 
 /// A new id. The names in certificates are ids, and no such name is of digits alone.

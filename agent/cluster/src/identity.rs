@@ -204,4 +204,4 @@ fn unusable(error: impl fmt::Display) -> UseIdentity {
 
 /// The variable that names the file for session keys, as in every TLS program.
 pub const KEY_LOG: &str = "SSLKEYLOGFILE";
-const ALPN: &[u8] = b"tapestry-join/1";
+const ALPN: &[u8] = b"tapestry-join/2";

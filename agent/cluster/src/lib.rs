@@ -15,11 +15,13 @@
 //! store's revision of that write is the epoch. What a host said in an earlier epoch is void, and goes with its lease. An
 //! agent that was killed and is back in time goes on with the session it had, so the others notice nothing.
 
+mod access;
 mod admission;
 mod authority;
 mod ca;
 mod child;
 mod clock;
+mod dial;
 mod error;
 mod etcd_access;
 mod etcd_process;
@@ -27,6 +29,7 @@ mod files;
 mod follow;
 mod found;
 mod hex;
+mod host_store;
 mod identity;
 mod lock;
 mod member;
@@ -50,6 +53,7 @@ pub use agent_core::shared::{
     ADDRESSES, ALIVE, AliveRecord, Difference, ENDPOINTS, EndpointShared, FOLLOWED, HOSTS, Holder,
     HostRecord, NAMES, NETWORKS, REVOKED, ServiceShared, VNIS, World,
 };
+pub use agent_store::wire::{DecodeMessage, decode};
 pub use clock::now_s;
 pub use error::{Refusal, UseCluster};
 pub use follow::Follow;
@@ -58,7 +62,7 @@ pub use identity::{Identity, KEY_LOG, certificate_end_s};
 pub use member::{Member, Session};
 pub use rotation::{CaState, Rotation};
 pub use rustls::pki_types::CertificateDer;
-pub use signer::{DecodeMessage, JoinRequest, Joined, Reply, Request, decode};
+pub use signer::{JoinRequest, Joined, Reply, Request};
 pub use token::JoinToken;
 
 /// What the configuration says about clusters.

@@ -4,22 +4,24 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread::JoinHandle;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use agent_core::shared::networks::Rest;
-use agent_core::shared::{HOSTS, REVOKED, World};
-use agent_store::{EtcdStore, LeaseId, Store};
+use agent_core::shared::permit::is_member;
+use agent_core::shared::{MANAGERS, ManagerRecord, World};
+use agent_store::{Change, Expected, LeaseId, Store, StoreError};
 use tokio::net::TcpListener;
 use tokio::runtime::Handle;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 
+use crate::access::Access;
 use crate::admission::Admission;
 use crate::authority::Authority;
 use crate::clock::now_s;
 use crate::error::UseCluster;
-use crate::etcd_access::etcd_options;
 use crate::etcd_process::EtcdProcess;
 use crate::files::{Files, RESET_KEY, SESSION};
+use crate::host_store::Managed;
 use crate::identity::Identity;
 use crate::lock::lock;
 use crate::place::Place;
@@ -33,13 +35,13 @@ pub struct Member {
     pub(crate) settings: Settings,
     pub(crate) files: Files,
     pub(crate) options: ClusterOptions,
-    pub(crate) store: Arc<EtcdStore>,
+    pub(crate) access: Access,
     pub(crate) identity: Arc<Mutex<Identity>>,
     pub(crate) admission: Mutex<Option<Arc<Admission>>>,
     pub(crate) renewal: Mutex<Renewal>,
     /// Where its tunnels end now; the settings say where they ended when the agent started.
     pub(crate) place: Mutex<Place>,
-    pub(crate) world: Mutex<World>,
+    pub(crate) world: Arc<Mutex<World>>,
     /// While this host is in step with the store.
     pub(crate) session: Mutex<Option<Session>>,
     stopping: AtomicBool,
@@ -54,6 +56,8 @@ pub struct Member {
     pub(crate) tasks: Mutex<Tasks>,
     /// Hosts that were not admitted here.
     refused: Arc<AtomicU64>,
+    /// Writes of members that were denied here.
+    denied: Arc<AtomicU64>,
     /// How often this host moved.
     pub(crate) moves: AtomicU64,
     /// SHA-256 of what is kept of the world on disk.
@@ -99,14 +103,14 @@ impl Member {
         identity: Identity,
         runtime: &Handle,
     ) -> Result<Arc<Self>, UseCluster> {
-        let store = EtcdStore::connect(&etcd_options(options, &settings, &identity)?)?;
+        let identity = Arc::new(Mutex::new(identity));
         let member = Arc::new(Self {
-            store: Arc::new(store),
-            identity: Arc::new(Mutex::new(identity)),
+            access: Access::open(options, &files, &settings, &identity)?,
+            identity,
             admission: Mutex::default(),
             renewal: Mutex::new(Renewal::new()),
             place: Mutex::new(Place::of(&settings)),
-            world: Mutex::default(),
+            world: Arc::default(),
             session: Mutex::default(),
             stopping: AtomicBool::new(false),
             wake: Notify::new(),
@@ -116,13 +120,17 @@ impl Member {
             runtime: runtime.clone(),
             tasks: Mutex::default(),
             refused: Arc::default(),
+            denied: Arc::default(),
             moves: AtomicU64::new(0),
             remembered: Mutex::default(),
             options: options.clone(),
             settings,
             files,
         });
-        lock(&member.world).replace(member.files.known_world(), Instant::now());
+        let mut world = lock(&member.world);
+        world.replace(member.files.known_world(), Instant::now());
+        member.access.learn(&world);
+        drop(world);
         Ok(member)
     }
 
@@ -154,9 +162,15 @@ impl Member {
             authority: Mutex::new(authority),
             files: self.files.clone(),
             settings: Mutex::new(self.settings.clone()),
-            store: Arc::clone(&self.store),
+            managed: Arc::new(Managed {
+                store: self.store(),
+                world: Arc::clone(&self.world),
+                vni_rest: self.options.vni_rest,
+                denied: Arc::clone(&self.denied),
+            }),
             lifetime: self.options.certificate_lifetime,
             etcd: Mutex::default(),
+            departures: watch::Sender::new(()),
         });
         *lock(&self.admission) = Some(Arc::clone(&admission));
         Ok(admission)
@@ -201,7 +215,7 @@ impl Member {
         self.files.forget(SESSION);
         let session = lock(&self.session).take();
         if let Some(session) = session
-            && let Err(error) = self.store.end_lease(session.lease)
+            && let Err(error) = self.store().end_lease(session.lease)
         {
             tracing::debug!(%error, "the lease runs out by itself");
         }
@@ -213,8 +227,37 @@ impl Member {
     }
 
     /// The store, while this host is in step with it.
-    pub fn store(&self) -> &EtcdStore {
-        &self.store
+    pub fn store(&self) -> Arc<dyn Store> {
+        self.access.store()
+    }
+
+    /// As a manager: where members reach the store, if they do not know.
+    pub(crate) fn tell_manager(&self) -> Result<(), StoreError> {
+        if !self.settings.signs {
+            return Ok(());
+        }
+        let key = format!("{MANAGERS}{}", self.settings.host);
+        let manager = ManagerRecord {
+            address: self.signer(),
+        };
+        let told = lock(&self.world).find::<ManagerRecord>(&key);
+        if told.is_some_and(|(told, _)| told == manager) {
+            return Ok(());
+        }
+        let change = Change::encode(key, &manager, Expected::Anything)?;
+        self.store().transact(&[change]).map(drop)
+    }
+
+    /// Waits until this host knows what the others share. False where it does not within `limit`.
+    pub fn is_in_step_within(&self, limit: Duration) -> bool {
+        let deadline = Instant::now() + limit;
+        while self.session().is_none() {
+            if self.is_stopping() || Instant::now() > deadline {
+                return false;
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        true
     }
 
     /// Something was not told that this session should have told: everything is told again.
@@ -299,10 +342,14 @@ impl Member {
         self.refused.load(Ordering::Relaxed)
     }
 
+    /// How many writes of members this host, as a manager, denied.
+    pub fn denied(&self) -> u64 {
+        self.denied.load(Ordering::Relaxed)
+    }
+
     /// Whether a host belongs to the cluster, as far as is known.
     pub fn knows(&self, host: &str) -> bool {
-        let world = self.world();
-        world.contains(&format!("{HOSTS}{host}")) && !world.contains(&format!("{REVOKED}{host}"))
+        is_member(&self.world(), host)
     }
 
     /// From and until when this host's certificate is good, in seconds since 1970; zeros where that cannot be read.

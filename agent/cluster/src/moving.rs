@@ -15,10 +15,9 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::Ordering;
 
 use agent_core::shared::{ALIVE, AliveRecord, HOSTS, HostRecord};
-use agent_store::{Change, Expected, LeaseId, Store, StoreError};
+use agent_store::{Change, Expected, LeaseId, StoreError};
 
 use crate::error::UseCluster;
-use crate::etcd_access::etcd_options;
 use crate::follow::Follow;
 use crate::lock::lock;
 use crate::member::Member;
@@ -61,6 +60,7 @@ impl Member {
         }
         if let (false, Some(session)) = (is_told, self.session()) {
             self.put_place(session.lease)?;
+            self.tell_manager()?;
         }
         lock(&self.place).is_told = true;
         Ok(())
@@ -124,8 +124,8 @@ impl Member {
 
     fn start_over(&self) -> Result<(), UseCluster> {
         let settings = self.present_settings();
-        let options = etcd_options(&self.options, &settings, &self.identity())?;
-        Ok(self.store.start_over(&options)?)
+        self.access
+            .start_over(&self.options, &self.files, &settings, &self.identity())
     }
 
     /// What says that this host is alive, and where.
@@ -144,16 +144,16 @@ impl Member {
     /// Keeps the lease alive; tries once more where this host has moved during the first try.
     pub(crate) fn keep_alive(&self, lease: LeaseId) -> Result<(), StoreError> {
         let moves = self.moves.load(Ordering::Relaxed);
-        match self.store.keep_alive(lease) {
-            Err(_) if self.moves.load(Ordering::Relaxed) != moves => self.store.keep_alive(lease),
+        match self.store().keep_alive(lease) {
+            Err(_) if self.moves.load(Ordering::Relaxed) != moves => self.store().keep_alive(lease),
             kept => kept,
         }
     }
 
     fn put_place(&self, lease: LeaseId) -> Result<(), StoreError> {
-        self.store.transact(&[self.alive(lease)?])?;
+        self.store().transact(&[self.alive(lease)?])?;
         let key = format!("{HOSTS}{}", self.settings.host);
-        let Some(entry) = self.store.get(&key)? else {
+        let Some(entry) = self.store().get(&key)? else {
             return Ok(());
         };
         let host = HostRecord {
@@ -162,7 +162,7 @@ impl Member {
         };
         let expected = Expected::Revision(entry.revision);
         let changed = self
-            .store
+            .store()
             .transact(&[Change::encode(key, &host, expected)?]);
         match changed {
             // The record is being written by somebody else; what counts for others is the one above.

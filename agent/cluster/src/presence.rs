@@ -13,7 +13,7 @@
 use std::sync::atomic::Ordering;
 
 use agent_core::shared::{ALIVE, AliveRecord, HOSTS, HostRecord, REVOKED};
-use agent_store::{Change, Expected, Store, StoreError};
+use agent_store::{Change, Expected, StoreError};
 
 use crate::clock::now_s;
 use crate::error::{Refusal, UseCluster};
@@ -28,7 +28,7 @@ impl Member {
             return Ok(());
         }
         let key = self.own_key(ALIVE);
-        let told: Option<AliveRecord> = match self.store.get(&key)? {
+        let told: Option<AliveRecord> = match self.store().get(&key)? {
             Some(entry) => Some(entry.decode()?),
             None => None,
         };
@@ -55,7 +55,7 @@ impl Member {
     pub(crate) fn mind_own(&self, key: &str) -> Result<(), UseCluster> {
         let is_alive = key == self.own_key(ALIVE);
         let is_own = is_alive || key == self.own_key(HOSTS);
-        if !is_own || self.is_stopping() || self.store.get(&self.own_key(REVOKED))?.is_some() {
+        if !is_own || self.is_stopping() || self.store().get(&self.own_key(REVOKED))?.is_some() {
             return Ok(());
         }
         tracing::warn!(
@@ -84,7 +84,7 @@ impl Member {
             joined_s: now_s(),
         };
         let change = Change::encode(key, &host, Expected::Absent)?;
-        self.store.transact(&[change]).map(drop)
+        self.store().transact(&[change]).map(drop)
     }
 
     fn own_key(&self, kind: &str) -> String {

@@ -10,12 +10,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use agent_core::shared::{ALIVE, AliveRecord};
-use agent_store::{LeaseId, Store, StoreError};
+use agent_store::{LeaseId, StoreError};
 
 use crate::admission::Admission;
 use crate::clock::{CLOCK_SKEW, compare, now_s};
 use crate::error::{Refusal, UseCluster};
-use crate::etcd_access::etcd_options;
 use crate::follow::Follow;
 use crate::hex;
 use crate::identity::{Candidate, Identity};
@@ -161,7 +160,7 @@ impl Member {
         let told = self.world().find::<AliveRecord>(&key);
         let is_told = told.is_none_or(|(told, _)| told.certificate == self.identity().shared());
         if !is_told {
-            self.store.transact(&[self.alive(lease)?])?;
+            self.store().transact(&[self.alive(lease)?])?;
         }
         Ok(())
     }
@@ -249,12 +248,10 @@ impl Member {
     /// From now on this host shows and trusts what `identity` says.
     pub(crate) fn adopt(&self, identity: Identity) -> Result<Identity, UseCluster> {
         self.files.save_identity(&identity)?;
-        self.store.reconnect(&etcd_options(
-            &self.options,
-            &self.present_settings(),
-            &identity,
-        )?)?;
         *lock(&self.identity) = identity.clone();
+        let settings = self.present_settings();
+        self.access
+            .renew(&self.options, &self.files, &settings, &identity)?;
         Ok(identity)
     }
 }

@@ -11,9 +11,9 @@ use crate::member::Member;
 use crate::token::{JoinToken, secret_hash};
 use agent_core::shared::{
     ADDRESSES, ALIVE, AliveRecord, CLUSTER, ENDPOINTS, EndpointShared, FOLLOWED, HOSTS, Holder,
-    HostRecord, REVOKED, RevokedRecord, TOKENS, TokenRecord,
+    HostRecord, MANAGERS, ManagerRecord, REVOKED, RevokedRecord, TOKENS, TokenRecord,
 };
-use agent_store::{Change, Expected, Store, StoreError};
+use agent_store::{Change, Expected, StoreError};
 
 /// A host as `cluster ls` shows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,6 +33,7 @@ impl Member {
     }
 
     fn make_token(&self, ttl: Duration) -> Result<(JoinToken, SocketAddr), UseCluster> {
+        self.check_manager("token")?;
         let token = JoinToken::new(ca_hash(&self.identity().ca)?);
         let lease = self.store().grant(ttl)?;
         let record = TokenRecord {
@@ -62,6 +63,7 @@ impl Member {
 
     /// Shuts a host out for good: its certificates are void, and its addresses are free.
     pub fn revoke(&self, called: &str) -> Result<HostSeen, UseCluster> {
+        self.check_manager("revoke")?;
         let host = self.find_host(called)?;
         if host.id == self.settings.host {
             return Err(Refusal::RevokesItself.into());
@@ -77,12 +79,31 @@ impl Member {
             Change::delete(key(ALIVE), Expected::Anything),
             Change::delete(key(FOLLOWED), Expected::Anything),
         ])?;
-        // etcd restarts about now.
         patiently(
             || self.forget_host(&host.id),
             |error| matches!(error, StoreError::Unreachable { .. }),
         )?;
         Ok(host)
+    }
+
+    /// Only managers have the right to it; members are told where.
+    fn check_manager(&self, verb: &'static str) -> Result<(), UseCluster> {
+        match self.settings.signs {
+            true => Ok(()),
+            false => Err(self.no_manager(verb)),
+        }
+    }
+
+    /// What a member is told that wants what only managers do.
+    pub(crate) fn no_manager(&self, verb: &'static str) -> UseCluster {
+        let world = self.world();
+        let managers = world.under::<ManagerRecord>(MANAGERS);
+        let names = managers.map(|(id, manager)| {
+            let host = world.find::<HostRecord>(&format!("{HOSTS}{id}"));
+            host.map_or(manager.address.to_string(), |(host, _)| host.name)
+        });
+        let managers = names.collect::<Vec<_>>().join(", ");
+        Refusal::NoManager { verb, managers }.into()
     }
 
     /// Deletes what `host` shared and held.
@@ -149,6 +170,8 @@ impl Member {
             });
             self.store().transact(&own)?;
             if self.settings.signs {
+                let manager = format!("{MANAGERS}{}", self.settings.host);
+                self.store().delete(&manager, Expected::Anything)?;
                 self.store().delete(CLUSTER, Expected::Anything)?;
             }
             Ok(())

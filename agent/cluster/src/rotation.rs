@@ -11,7 +11,7 @@
 use std::sync::Arc;
 
 use agent_core::shared::{ALIVE, AliveRecord, CA, CaRecord, Difference, HOSTS, HostRecord, TOKENS};
-use agent_store::{Change, Expected, Store, StoreError};
+use agent_store::{Change, Expected, StoreError};
 use rustls::pki_types::CertificateDer;
 
 use crate::admission::{Admission, patiently};
@@ -46,11 +46,13 @@ impl Member {
     /// Begins to replace the CA, or with `finish` ends that though some hosts have no certificate of the new one.
     pub fn rotate_ca(&self, finish: bool) -> Result<(), UseCluster> {
         let admission = lock(&self.admission).clone();
-        let admission = admission.ok_or(Refusal::SignsNothing)?;
+        let Some(admission) = admission else {
+            return Err(self.no_manager("ca rotate"));
+        };
         let authority = admission.authority();
         // etcd may start again just now, because of the rotation before.
         let entry = patiently(
-            || self.store.get(CA),
+            || self.store().get(CA),
             |error| matches!(error, StoreError::Unreachable { .. }),
         )?;
         let (record, expected) = match &entry {
@@ -78,7 +80,7 @@ impl Member {
             // First of all: a CA whose key nobody has would be the end of the cluster.
             self.files.write(&next_key(&next.certificate)?, &key)?;
         }
-        self.store
+        self.store()
             .transact(&[Change::encode(CA, &next, expected)?])?;
         if !finish {
             self.forget_tokens()?;
@@ -88,8 +90,8 @@ impl Member {
 
     /// They are good for the CA before.
     fn forget_tokens(&self) -> Result<(), StoreError> {
-        for token in self.store.list(TOKENS)? {
-            self.store.delete(&token.key, Expected::Anything)?;
+        for token in self.store().list(TOKENS)? {
+            self.store().delete(&token.key, Expected::Anything)?;
         }
         Ok(())
     }
@@ -158,7 +160,7 @@ impl Member {
             return Ok(());
         };
         let change = Change::encode(CA, &finished, Expected::Revision(revision))?;
-        match self.store.transact(&[change]) {
+        match self.store().transact(&[change]) {
             // Another manager was faster, or somebody has finished it by hand.
             Err(StoreError::Changed { .. } | StoreError::Missing { .. }) => Ok(()),
             changed => changed.map(drop),

@@ -13,8 +13,8 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
-use agent_core::shared::{ALIVE, AliveRecord, Difference, Entry, Event, REVOKED};
-use agent_store::{LeaseId, Pause, Store, StoreError, Watch, WatchEvent};
+use agent_core::shared::{ALIVE, AliveRecord, Difference, Entry, Event, HOSTS, MANAGERS, REVOKED};
+use agent_store::{LeaseId, Pause, StoreError, Watch, WatchEvent};
 
 use crate::error::UseCluster;
 use crate::files::{SESSION, WORLD};
@@ -79,7 +79,7 @@ impl Member {
         follower: &Weak<dyn Follow>,
         (old, goes_on): (Option<Session>, bool),
     ) -> Result<(), UseCluster> {
-        let mut watch = self.store.watch("");
+        let mut watch = self.store().watch("");
         self.be_the_only_one()?;
         let going_on = match goes_on {
             true => self.go_on(old)?,
@@ -102,11 +102,12 @@ impl Member {
                 lock(&self.world).catch_up(listed, &self.settings.host, times)
             }
         };
-        self.mind_revocations(&differences, true);
+        self.mind_departures(&differences);
         found.follow(self, differences);
         found.settle(self);
         *lock(&self.session) = Some(session);
         self.mind_ca(&[], true, &*found);
+        self.tell_manager()?;
         self.keep_signer();
         self.forget_questions();
         tracing::info!(epoch = session.epoch, "in step with the cluster");
@@ -159,7 +160,7 @@ impl Member {
             differences.extend(lock(&self.world).handle_timeout(Instant::now()));
             if !differences.is_empty() {
                 remember_at.get_or_insert_with(|| Instant::now() + REMEMBER_WITHIN);
-                self.mind_revocations(&differences, false);
+                self.mind_departures(&differences);
                 self.mind_ca(&differences, false, &*found);
                 found.follow(self, differences);
             }
@@ -169,7 +170,7 @@ impl Member {
 
     /// Everything that is in the store.
     fn list(&self) -> Result<Vec<Entry>, StoreError> {
-        Ok(self.store.list("")?.into_iter().map(known).collect())
+        Ok(self.store().list("")?.into_iter().map(known).collect())
     }
 
     fn learn(&self, event: Event) -> Vec<Difference> {
@@ -215,12 +216,12 @@ impl Member {
     /// A new lease, and under it the key that says that this host is alive. The old lease is kept alive once more, so that what
     /// is under it stays until this session has said it again.
     fn register(&self, old: Option<Session>) -> Result<Session, StoreError> {
-        match old.map(|old| self.store.keep_alive(old.lease)) {
+        match old.map(|old| self.store().keep_alive(old.lease)) {
             None | Some(Ok(()) | Err(StoreError::LeaseGone)) => {}
             Some(Err(error)) => return Err(error),
         }
-        let lease = self.store.grant(self.options.lease)?;
-        let epoch = self.store.transact(&[self.alive(lease)?])?;
+        let lease = self.store().grant(self.options.lease)?;
+        let epoch = self.store().transact(&[self.alive(lease)?])?;
         let session = Session {
             lease,
             epoch,
@@ -235,12 +236,15 @@ impl Member {
         let Some(session) = session else {
             return Ok(None);
         };
-        match self.store.keep_alive(session.lease) {
+        match self.store().keep_alive(session.lease) {
             Ok(()) => {}
             Err(StoreError::LeaseGone) => return Ok(None),
             Err(error) => return Err(error),
         }
-        let Some(entry) = self.store.get(&format!("{ALIVE}{}", self.settings.host))? else {
+        let Some(entry) = self
+            .store()
+            .get(&format!("{ALIVE}{}", self.settings.host))?
+        else {
             return Ok(None);
         };
         let told: AliveRecord = entry.decode()?;
@@ -271,21 +275,22 @@ impl Member {
         }
     }
 
-    /// The signer keeps the list of the revoked.
-    fn mind_revocations(&self, differences: &[Difference], always: bool) {
-        let is_about = |difference: &Difference| match difference {
-            Difference::Put(entry) | Difference::Deleted(entry) => entry.key.starts_with(REVOKED),
+    /// Which managers there are now; and as a manager, who may not use the store any more.
+    fn mind_departures(&self, differences: &[Difference]) {
+        let is_about = |kinds: &[&str]| {
+            differences.iter().any(|difference| {
+                let (Difference::Put(entry) | Difference::Deleted(entry)) = difference;
+                kinds.iter().any(|kind| entry.key.starts_with(kind))
+            })
         };
-        if !always && !differences.iter().any(is_about) {
-            return;
+        if is_about(&[MANAGERS]) {
+            self.access.learn(&lock(&self.world));
         }
-        let admission = lock(&self.admission).clone();
-        if let Some(admission) = admission {
-            match admission.list_revoked() {
-                Ok(true) => tracing::info!("the list of revoked certificates is new"),
-                Ok(false) => {}
-                Err(error) => tracing::warn!(%error, "a revoked host may still reach etcd"),
-            }
+        if is_about(&[REVOKED, HOSTS])
+            && let Some(admission) = lock(&self.admission).clone()
+        {
+            // Nobody may be connected.
+            admission.departures.send_replace(());
         }
     }
 
@@ -310,7 +315,7 @@ impl Member {
 }
 
 /// As the world has it.
-fn known(entry: agent_store::Entry) -> Entry {
+pub(crate) fn known(entry: agent_store::Entry) -> Entry {
     Entry {
         key: entry.key,
         value: entry.value,

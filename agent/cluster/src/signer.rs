@@ -10,6 +10,9 @@
 //!
 //! Requests tell the time, because clocks that differ are the usual reason why a certificate seems to be no good. Where it is
 //! the signer's that seems so, a host asks for the time there and for nothing else.
+//!
+//! A member's connection to the store begins with one such request. After the reply it is the store's own
+//! ([`agent_store::serve`]), as long as the host is a member and its certificate good.
 
 use std::collections::HashMap;
 use std::io;
@@ -20,13 +23,15 @@ use std::time::Duration;
 
 use rustls::ServerConfig;
 use rustls::pki_types::ServerName;
-use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::timeout;
-use tokio_rustls::{TlsAcceptor, TlsConnector};
+use tokio_rustls::{TlsAcceptor, TlsConnector, client, server};
+
+use agent_store::Store;
+use agent_store::wire::{receive, send};
 
 use crate::authority::Standing;
 use crate::ca::SIGNER_NAME;
@@ -43,6 +48,8 @@ pub enum Request {
     Renew(RenewRequest),
     /// What the time is there, and what this host's certificate is worth.
     Greet,
+    /// The connection goes on as one to the store.
+    Store,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -58,7 +65,6 @@ pub struct RenewRequest {
 pub struct JoinRequest {
     pub token_id: String,
     pub secret: String,
-    pub host: String,
     pub name: String,
     pub address: IpAddr,
     /// A signing request, PEM.
@@ -74,6 +80,7 @@ pub enum Reply {
     Joined(Joined),
     Renewed(Renewed),
     Greeted(Greeted),
+    Serving,
     Refused(String),
 }
 
@@ -96,13 +103,12 @@ pub struct Greeted {
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Joined {
     pub cluster: String,
+    /// The id that the certificate is for.
+    pub host: String,
     pub ca: String,
     pub certificate: String,
-    pub etcd: Vec<String>,
-    pub etcd_managed: bool,
     /// The signer's own id.
-    #[serde(default)]
-    pub signer_host: Option<String>,
+    pub signer_host: String,
 }
 
 /// Who decides. Calls may block.
@@ -113,6 +119,10 @@ pub(crate) trait Decide: Send + Sync + 'static {
     fn renew(&self, shown: &Shown, request: &RenewRequest) -> Reply;
     /// What may be done with a certificate, now.
     fn standing(&self, shown: &Shown) -> Standing;
+    /// The store as a host may use it that has shown a good certificate; none where it was revoked.
+    fn store(&self, host: &str) -> Option<Arc<dyn Store>>;
+    /// Changes when a host may be a member no more.
+    fn departures(&self) -> watch::Receiver<()>;
 }
 
 /// Why an answer did not come.
@@ -151,7 +161,10 @@ pub enum AskSigner {
 
 /// Serves until the task is dropped. `refused` counts those who were not admitted or certified.
 pub(crate) async fn serve(listener: TcpListener, signer: Arc<dyn Decide>, refused: Arc<AtomicU64>) {
-    let connections = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    let doors = Doors {
+        exchanges: Arc::new(Semaphore::new(CONNECTIONS_MAX)),
+        members: Arc::new(Semaphore::new(MEMBERS_MAX)),
+    };
     let complaints = Arc::new(Complaints {
         seen: Mutex::default(),
         refused,
@@ -165,18 +178,61 @@ pub(crate) async fn serve(listener: TcpListener, signer: Arc<dyn Decide>, refuse
                 continue;
             }
         };
-        let Ok(permit) = Arc::clone(&connections).try_acquire_owned() else {
+        let Ok(permit) = Arc::clone(&doors.exchanges).try_acquire_owned() else {
             continue;
         };
         let (signer, complaints) = (Arc::clone(&signer), Arc::clone(&complaints));
+        let members = Arc::clone(&doors.members);
         tokio::spawn(async move {
-            match timeout(EXCHANGE_LIMIT, answer(stream, from.ip(), signer)).await {
-                Ok(Ok(())) => {}
-                Ok(Err(error)) => complaints.tell(from.ip(), &error.to_string()),
-                Err(_) => complaints.tell(from.ip(), "it was too slow"),
-            }
+            let answering = answer(stream, from.ip(), Arc::clone(&signer), members);
+            let member = match timeout(EXCHANGE_LIMIT, answering).await {
+                Ok(Ok(member)) => member,
+                Ok(Err(error)) => return complaints.tell(from.ip(), &error.to_string()),
+                Err(_) => return complaints.tell(from.ip(), "it was too slow"),
+            };
             drop(permit);
+            if let Some(member) = member {
+                member.serve(&*signer).await;
+            }
         });
+    }
+}
+
+/// How many may be inside.
+struct Doors {
+    exchanges: Arc<Semaphore>,
+    members: Arc<Semaphore>,
+}
+
+/// A member at the store.
+struct MemberStream {
+    shown: Shown,
+    store: Arc<dyn Store>,
+    stream: server::TlsStream<TcpStream>,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl MemberStream {
+    /// Until the connection ends, or the member's time does.
+    async fn serve(self, signer: &dyn Decide) {
+        let left = self.shown.until_s.saturating_sub(now_s());
+        let (host, mut departures) = (self.shown.host, signer.departures());
+        let shut_out = async {
+            while signer.store(&host).is_some() {
+                if departures.changed().await.is_err() {
+                    return;
+                }
+            }
+        };
+        tokio::select! {
+            ended = agent_store::serve(self.stream, self.store) => {
+                tracing::debug!(host, ?ended, "a member's connection to the store ended");
+            }
+            () = shut_out => tracing::info!(host, "a host is shut out of the store"),
+            () = tokio::time::sleep(Duration::from_secs(left)) => {
+                tracing::debug!(host, "a member's certificate has ended");
+            }
+        }
     }
 }
 
@@ -186,44 +242,75 @@ pub(crate) async fn ask(
     asking: Asking,
     make: impl FnOnce(IpAddr) -> Request,
 ) -> Result<Reply, AskSigner> {
-    let late = || io::Error::from(io::ErrorKind::TimedOut);
-    let connect = timeout(CONNECT_LIMIT, TcpStream::connect(address)).await;
+    let exchanging = exchange(address, asking, CONNECT_LIMIT, make);
+    let reply = timeout(EXCHANGE_LIMIT, exchanging).await;
+    reply
+        .unwrap_or_else(|_| Err(late(address)))
+        .map(|(reply, _)| reply)
+}
+
+/// A connection to the store of a manager.
+pub(crate) async fn ask_for_store(
+    address: SocketAddr,
+    asking: Asking,
+) -> Result<client::TlsStream<TcpStream>, AskSigner> {
+    let exchanging = exchange(address, asking, STORE_CONNECT_LIMIT, |_| Request::Store);
+    let reply = timeout(STORE_LIMIT, exchanging).await;
+    match reply.unwrap_or_else(|_| Err(late(address)))? {
+        (Reply::Serving, stream) => Ok(stream),
+        _ => Err(AskSigner::BrokeOff {
+            address,
+            source: io::Error::other("it answered something else"),
+        }),
+    }
+}
+
+async fn exchange(
+    address: SocketAddr,
+    asking: Asking,
+    connect_limit: Duration,
+    make: impl FnOnce(IpAddr) -> Request,
+) -> Result<(Reply, client::TlsStream<TcpStream>), AskSigner> {
+    let connect = timeout(connect_limit, TcpStream::connect(address)).await;
     let stream = connect
-        .unwrap_or_else(|_| Err(late()))
+        .unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
         .map_err(|source| AskSigner::Connect { address, source })?;
     let broke_off = |source| AskSigner::BrokeOff { address, source };
+    // Calls are small, and somebody waits for each.
+    stream.set_nodelay(true).map_err(broke_off)?;
     let own = stream.local_addr().map_err(broke_off)?.ip();
     let Asking { config, seen } = asking;
-    let exchange = async {
-        let name = ServerName::try_from(SIGNER_NAME).map_err(|error| AskSigner::Stranger {
-            address,
-            source: io::Error::other(error),
-        })?;
-        let mut stream = TlsConnector::from(Arc::new(config))
-            .connect(name, stream)
-            .await
-            .map_err(|source| match seen.is_rotated() {
-                true => AskSigner::Rotated,
-                false => AskSigner::Stranger { address, source },
-            })?;
-        let is_out_of_date = seen.is_out_of_date();
-        let request = match is_out_of_date {
-            true => Request::Greet,
-            false => make(own),
-        };
-        send(&mut stream, &request).await.map_err(broke_off)?;
-        let reply = receive::<Reply>(&mut stream).await.map_err(broke_off)?;
-        match (is_out_of_date, &reply) {
-            (true, Reply::Greeted(greeted)) => Err(out_of_date(address, greeted.now_s, now_s())),
-            _ => Ok(reply),
-        }
-    };
-    let reply = timeout(EXCHANGE_LIMIT, exchange)
+    let name = ServerName::try_from(SIGNER_NAME).map_err(|error| AskSigner::Stranger {
+        address,
+        source: io::Error::other(error),
+    })?;
+    let mut stream = TlsConnector::from(Arc::new(config))
+        .connect(name, stream)
         .await
-        .unwrap_or_else(|_| Err(broke_off(late())))?;
-    match reply {
+        .map_err(|source| match seen.is_rotated() {
+            true => AskSigner::Rotated,
+            false => AskSigner::Stranger { address, source },
+        })?;
+    let is_out_of_date = seen.is_out_of_date();
+    let request = match is_out_of_date {
+        true => Request::Greet,
+        false => make(own),
+    };
+    send(&mut stream, &request).await.map_err(broke_off)?;
+    let reply = receive(&mut stream, MESSAGE_LEN_MAX).await;
+    match reply.map_err(broke_off)? {
         Reply::Refused(why) => Err(AskSigner::Refused(why)),
-        reply => Ok(reply),
+        Reply::Greeted(greeted) if is_out_of_date => {
+            Err(out_of_date(address, greeted.now_s, now_s()))
+        }
+        reply => Ok((reply, stream)),
+    }
+}
+
+fn late(address: SocketAddr) -> AskSigner {
+    AskSigner::BrokeOff {
+        address,
+        source: io::ErrorKind::TimedOut.into(),
     }
 }
 
@@ -239,70 +326,74 @@ fn out_of_date(address: SocketAddr, its_s: u64, own_s: u64) -> AskSigner {
     }
 }
 
-async fn answer(stream: TcpStream, from: IpAddr, signer: Arc<dyn Decide>) -> io::Result<()> {
+/// Answers the one request of a connection. A member's connection to the store goes on.
+async fn answer(
+    stream: TcpStream,
+    from: IpAddr,
+    signer: Arc<dyn Decide>,
+    members: Arc<Semaphore>,
+) -> io::Result<Option<MemberStream>> {
     let config = signer
         .server_config()
         .ok_or_else(|| io::Error::other("the signer has no certificate"))?;
+    // Answers are small, and somebody waits for each.
+    stream.set_nodelay(true)?;
     let mut stream = TlsAcceptor::from(config).accept(stream).await?;
     let shown = stream.get_ref().1.peer_certificates();
     let shown = shown.and_then(|chain| Shown::read(chain.first()?));
-    let request: Request = receive(&mut stream).await?;
+    let request: Request = receive(&mut stream, MESSAGE_LEN_MAX).await?;
     let deciding = tokio::task::spawn_blocking(move || decide(&*signer, from, shown, request));
-    let reply = deciding.await.map_err(io::Error::other)?;
+    let (reply, of_member) = deciding.await.map_err(io::Error::other)?;
     send(&mut stream, &reply).await?;
+    if let Some((shown, store)) = of_member {
+        let Ok(permit) = members.try_acquire_owned() else {
+            return Err(io::Error::other("too many members are connected"));
+        };
+        return Ok(Some(MemberStream {
+            shown,
+            store,
+            stream,
+            _permit: permit,
+        }));
+    }
     // The other side may have read enough.
     let _ = stream.shutdown().await;
     match reply {
         Reply::Refused(why) => Err(io::Error::other(why)),
-        _ => Ok(()),
+        _ => Ok(None),
     }
 }
 
-/// A certificate that is not good now gets no further than to be renewed.
-fn decide(signer: &dyn Decide, from: IpAddr, shown: Option<Shown>, request: Request) -> Reply {
-    match (request, shown) {
+/// A member, and the store as it may use it.
+type OfMember = (Shown, Arc<dyn Store>);
+
+/// The reply, and the store where that is what the host wants and gets. A certificate that is not good now gets no further than to
+/// be renewed. May block.
+fn decide(
+    signer: &dyn Decide,
+    from: IpAddr,
+    shown: Option<Shown>,
+    request: Request,
+) -> (Reply, Option<OfMember>) {
+    let refused = |why: &str| Reply::Refused(why.to_owned());
+    let is_good = |shown: &Shown| signer.standing(shown) == Standing::Good;
+    let reply = match (request, shown) {
         (Request::Join(request), _) => signer.join(from, &request),
         (Request::Renew(request), Some(shown)) => signer.renew(&shown, &request),
-        (Request::Renew(_), None) => {
-            Reply::Refused("a certificate is renewed for the host that shows it".into())
-        }
         (Request::Greet, shown) => Reply::Greeted(Greeted {
             now_s: now_s(),
-            must_renew: shown.is_some_and(|shown| signer.standing(&shown) != Standing::Good),
+            must_renew: shown.is_some_and(|shown| !is_good(&shown)),
         }),
-    }
-}
-
-async fn send(stream: &mut (impl AsyncWrite + Unpin), message: &impl Serialize) -> io::Result<()> {
-    let body = serde_json::to_vec(message).map_err(io::Error::other)?;
-    let length = u32::try_from(body.len()).map_err(io::Error::other)?;
-    stream.write_all(&length.to_be_bytes()).await?;
-    stream.write_all(&body).await?;
-    stream.flush().await
-}
-
-async fn receive<T: DeserializeOwned>(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<T> {
-    let length = usize::try_from(stream.read_u32().await?).unwrap_or(usize::MAX);
-    if length > MESSAGE_LEN_MAX {
-        return Err(io::Error::other("the message is too long"));
-    }
-    let mut body = vec![0; length];
-    stream.read_exact(&mut body).await?;
-    decode(&body).map_err(io::Error::other)
-}
-
-/// A [`Request`] or a [`Reply`] from its JSON.
-pub fn decode<T: DeserializeOwned>(body: &[u8]) -> Result<T, DecodeMessage> {
-    serde_json::from_slice(body).map_err(|error| DecodeMessage {
-        byte: error.column(),
-    })
-}
-
-/// The other side speaks otherwise. serde's words may repeat a secret; the place does not.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("not understood at byte {byte}")]
-pub struct DecodeMessage {
-    pub byte: usize,
+        (Request::Store, Some(shown)) if is_good(&shown) => match signer.store(&shown.host) {
+            Some(store) => return (Reply::Serving, Some((shown, store))),
+            None => refused(NO_MEMBER),
+        },
+        (Request::Store, Some(_)) => refused("this host's certificate must be renewed first"),
+        (Request::Renew(_) | Request::Store, None) => {
+            refused("that is for a host that shows its certificate")
+        }
+    };
+    (reply, None)
 }
 
 /// Says once of each address that it was refused, and counts all.
@@ -331,9 +422,17 @@ impl Complaints {
 
 const MESSAGE_LEN_MAX: usize = 64 * 1024;
 const CONNECTIONS_MAX: usize = 64;
+/// Twice as many as the largest cluster has hosts.
+const MEMBERS_MAX: usize = 1024;
 const COMPLAINTS_MAX: usize = 1024;
 const CONNECT_LIMIT: Duration = Duration::from_secs(5);
 const EXCHANGE_LIMIT: Duration = Duration::from_secs(15);
+/// A manager that takes longer is left for the next one.
+const STORE_CONNECT_LIMIT: Duration = Duration::from_millis(600);
+const STORE_LIMIT: Duration = Duration::from_millis(1500);
+/// What a host is told that the cluster does not know.
+pub(crate) const NO_MEMBER: &str =
+    "this host is revoked or has left; run `tapestry cluster leave` there and join again";
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 #[cfg(test)]
@@ -363,6 +462,9 @@ mod tests {
     struct Mirror {
         service: Identity,
         asked: AtomicUsize,
+        store: Arc<agent_store::RedbStore>,
+        departures: watch::Sender<()>,
+        _dir: tempfile::TempDir,
     }
 
     impl Decide for Mirror {
@@ -390,14 +492,26 @@ mod tests {
                 false => Standing::Renewable,
             }
         }
+
+        fn store(&self, host: &str) -> Option<Arc<dyn Store>> {
+            (host == "0a0b").then(|| Arc::clone(&self.store) as _)
+        }
+
+        fn departures(&self) -> watch::Receiver<()> {
+            self.departures.subscribe()
+        }
     }
 
     async fn server(service: Identity) -> (SocketAddr, Arc<Mirror>) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
+        let dir = tempfile::tempdir().unwrap();
         let mirror = Arc::new(Mirror {
             service,
             asked: AtomicUsize::new(0),
+            store: Arc::new(agent_store::RedbStore::open(dir.path()).unwrap()),
+            departures: watch::Sender::new(()),
+            _dir: dir,
         });
         tokio::spawn(serve(listener, Arc::clone(&mirror) as _, Arc::default()));
         (address, mirror)
@@ -414,7 +528,6 @@ mod tests {
         Request::Join(JoinRequest {
             token_id: "id".into(),
             secret: "secret".into(),
-            host: "00".into(),
             name: "new".into(),
             address: [127, 0, 0, 1].into(),
             request: "request".into(),
@@ -576,6 +689,30 @@ mod tests {
             "{refused}"
         );
         assert_eq!(mirror.asked.load(Ordering::Relaxed), 0);
+    }
+
+    #[tokio::test]
+    async fn the_store_is_for_members_that_show_a_certificate() {
+        let (ca, _) = Ca::create("c").unwrap();
+        let (address, mirror) = server(identity(&ca, &[SIGNER_NAME], HOUR)).await;
+        let client = |name: &str| identity(&ca, &[name], HOUR).asking().unwrap();
+        let mut stream = ask_for_store(address, client("0a0b")).await.unwrap();
+        mirror
+            .store
+            .put_if("a", serde_json::json!(1), agent_store::Expected::Absent)
+            .unwrap();
+        let asked = agent_store::wire::Asked {
+            number: 1,
+            call: agent_store::wire::Call::Get("a".to_owned()),
+        };
+        send(&mut stream, &asked).await.unwrap();
+        let said: agent_store::wire::Said = receive(&mut stream, MESSAGE_LEN_MAX).await.unwrap();
+        assert!(format!("{said:?}").contains("Entry(Some("), "{said:?}");
+        let refused = ask_for_store(address, client("0a0c")).await.unwrap_err();
+        assert!(matches!(refused, AskSigner::Refused(_)), "{refused:?}");
+        let pinned = pinned_asking(ca_hash(ca.certificate()).unwrap()).unwrap();
+        let refused = ask_for_store(address, pinned).await.unwrap_err();
+        assert!(matches!(refused, AskSigner::Refused(_)), "{refused:?}");
     }
 
     #[test]

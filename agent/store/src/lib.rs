@@ -181,7 +181,7 @@ impl Change {
 
 impl Expected {
     /// Compares with a key's present revision, None where it does not exist.
-    fn check(self, key: &str, present: Option<u64>) -> Result<(), StoreError> {
+    pub fn check(self, key: &str, present: Option<u64>) -> Result<(), StoreError> {
         let key = || key.to_owned();
         match (self, present) {
             (Self::Anything, _) | (Self::Absent, None) => Ok(()),

@@ -13,6 +13,8 @@
 //! | `alive/<host>` | [`AliveRecord`]: its agent runs; the key's revision is the host's epoch | the host |
 //! | `issued/<host>/<serial>` | [`IssuedRecord`]: a certificate that is still good, or may be renewed | the certificate |
 //! | `revoked/<host>` | [`RevokedRecord`] | |
+//! | `manager/<host>` | [`ManagerRecord`]: it serves the store to the others | |
+//! | `lease/<lease>` | the host whose lease it is | the lease itself |
 //! | `network/<id>` | the network's record | |
 //! | `networks` | how many networks were made so far; every creation rewrites it | |
 //! | `name/<network's name>` | the network's id | |
@@ -26,10 +28,12 @@ mod awaited;
 mod ca;
 pub mod checks;
 pub mod claims;
+mod macs;
 pub mod networks;
+pub mod permit;
 mod world;
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use agent_api::TransportProtocol;
 use dns_core::{Carrier, Service};
@@ -92,6 +96,13 @@ pub struct HostRecord {
     pub address: IpAddr,
     /// Since 1970.
     pub joined_s: u64,
+}
+
+/// A host that holds the CA's key, and the store for members.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ManagerRecord {
+    /// Where hosts join, and members reach the store.
+    pub address: SocketAddr,
 }
 
 /// A host whose agent runs.
@@ -217,6 +228,8 @@ pub const HOSTS: &str = "host/";
 pub const ALIVE: &str = "alive/";
 pub const ISSUED: &str = "issued/";
 pub const REVOKED: &str = "revoked/";
+pub const MANAGERS: &str = "manager/";
+pub const LEASES: &str = "lease/";
 pub const NETWORKS: &str = "network/";
 /// One key, not what others begin with.
 pub const NETWORKS_MADE: &str = "networks";

@@ -15,14 +15,18 @@ use std::time::Instant;
 use serde::de::DeserializeOwned;
 
 use super::awaited::{Awaited, speaker};
+use super::macs::Macs;
 use super::{ALIVE, Entry, HOSTS, REVOKED};
 
 /// What this host knows of the cluster.
 #[derive(Debug, Default)]
 pub struct World {
     entries: BTreeMap<String, Entry>,
+    macs: Macs,
     awaited: Awaited,
     is_set_back: bool,
+    /// The latest revision that was heard of.
+    seen: u64,
 }
 
 /// What the store tells of one key.
@@ -53,6 +57,7 @@ impl World {
     /// Takes a list of all keys in place of what was known.
     pub fn replace(&mut self, listed: Vec<Entry>, now: Instant) -> Vec<Difference> {
         let mut old = std::mem::take(&mut self.entries);
+        self.macs = Macs::default();
         let mut differences = Vec::new();
         for entry in listed {
             self.awaited.there_is(&entry.key);
@@ -64,12 +69,12 @@ impl World {
                 self.note_put(&entry, now);
                 differences.push(Difference::Put(entry.clone()));
             }
-            self.entries.insert(entry.key.clone(), entry);
+            self.insert(entry);
         }
         for (key, entry) in old {
             self.note_gone(&key, now);
             if self.awaited.holds(&entry) {
-                self.entries.insert(key, entry);
+                self.insert(entry);
             } else {
                 differences.push(Difference::Deleted(entry));
             }
@@ -107,11 +112,13 @@ impl World {
 
     /// What an event changes.
     pub fn apply(&mut self, event: Event, now: Instant) -> Option<Difference> {
+        let (Event::Put(Entry { revision, .. }) | Event::Deleted { revision, .. }) = &event;
+        self.seen = self.seen.max(*revision);
         match event {
             Event::Put(entry) if self.is_news(&entry.key, entry.revision) => {
                 self.awaited.there_is(&entry.key);
                 self.note_put(&entry, now);
-                self.entries.insert(entry.key.clone(), entry.clone());
+                self.insert(entry.clone());
                 Some(Difference::Put(entry))
             }
             Event::Deleted { key, revision } if self.is_news(&key, revision) => {
@@ -120,7 +127,7 @@ impl World {
                 if self.awaited.holds(known) {
                     return None;
                 }
-                self.entries.remove(&key).map(Difference::Deleted)
+                self.remove(&key).map(Difference::Deleted)
             }
             _ => None,
         }
@@ -144,7 +151,7 @@ impl World {
         let over: Vec<String> = self.awaited.held().filter(is_over).cloned().collect();
         let gone = over.into_iter().filter_map(|key| {
             self.awaited.there_is(&key);
-            self.entries.remove(&key)
+            self.remove(&key)
         });
         gone.map(Difference::Deleted).collect()
     }
@@ -163,6 +170,16 @@ impl World {
     /// What is known of a key.
     pub fn entry(&self, key: &str) -> Option<&Entry> {
         self.entries.get(key)
+    }
+
+    /// The latest revision of the store that this is a copy of, as far as anything there changed.
+    pub fn seen(&self) -> u64 {
+        self.seen
+    }
+
+    /// The keys of a network's endpoints that have a MAC.
+    pub fn keys_with_mac(&self, network: &str, mac: [u8; 6]) -> impl Iterator<Item = &str> {
+        self.macs.keys(network, mac)
     }
 
     /// Whether there is such a key, whatever its value.
@@ -193,6 +210,19 @@ impl World {
     /// may have higher numbers than what they say now.
     pub fn take_set_back(&mut self) -> bool {
         std::mem::take(&mut self.is_set_back)
+    }
+
+    fn insert(&mut self, entry: Entry) {
+        self.seen = self.seen.max(entry.revision);
+        self.remove(&entry.key);
+        self.macs.put(&entry);
+        self.entries.insert(entry.key.clone(), entry);
+    }
+
+    fn remove(&mut self, key: &str) -> Option<Entry> {
+        let removed = self.entries.remove(key)?;
+        self.macs.forget(&removed);
+        Some(removed)
     }
 
     fn note_put(&mut self, entry: &Entry, now: Instant) {

@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 
 use agent_cluster::{Member, NETWORKS};
 use agent_core::shared::networks;
-use agent_store::{Change, Expected, Store as _};
+use agent_store::{Change, Expected};
 
 use super::Follower;
 use crate::networks::Place;

@@ -7,7 +7,7 @@ use agent_cluster::{Holder, Member, Session};
 use agent_core::ipam::Pools;
 use agent_core::record::EndpointRecord;
 use agent_core::shared::claims::{self, Before};
-use agent_store::{Change, Expected, LeaseId, Store, StoreError};
+use agent_store::{Change, Expected, LeaseId, StoreError};
 
 /// Why an endpoint's addresses are not this host's.
 pub(crate) enum Claim {

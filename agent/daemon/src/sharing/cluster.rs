@@ -134,7 +134,9 @@ impl Sharing {
         };
         let ground = &self.ground;
         let member = Member::init(&ground.config.cluster, request, &ground.runtime);
-        Ok(self.enter(change, member.map_err(Cluster::from)?, take_up)?)
+        let member = member.map_err(Cluster::from)?;
+        self.enter(change, Arc::clone(&member), take_up)?;
+        Ok(self.detail_in_step(&member))
     }
 
     /// Joins the cluster of the host that made the token.
@@ -155,7 +157,9 @@ impl Sharing {
         };
         let ground = &self.ground;
         let member = Member::join(&ground.config.cluster, &request, &ground.runtime);
-        Ok(self.enter(change, member.map_err(Cluster::from)?, take_up)?)
+        let member = member.map_err(Cluster::from)?;
+        self.enter(change, Arc::clone(&member), take_up)?;
+        Ok(self.detail_in_step(&member))
     }
 
     /// Goes on as a member, where this host is one. Waits for nobody.
@@ -163,7 +167,7 @@ impl Sharing {
         let ground = &self.ground;
         let resumed = self.begin_joining().and_then(|change| {
             match Member::resume(&ground.config.cluster, &ground.runtime)? {
-                Some(member) => self.enter(change, member, take_up).map(drop),
+                Some(member) => self.enter(change, member, take_up),
                 None => Ok(()),
             }
         });
@@ -178,10 +182,17 @@ impl Sharing {
         change: Change<'_>,
         member: Arc<Member>,
         take_up: impl FnOnce(&Arc<Member>) -> Result<(), Cluster>,
-    ) -> Result<ClusterDetail, Cluster> {
+    ) -> Result<(), Cluster> {
         change.end_in(Arc::clone(&member));
-        take_up(&member)?;
-        Ok(self.detail(&member))
+        take_up(&member)
+    }
+
+    /// When the networks of the cluster are here, so that whoever has joined can use them.
+    fn detail_in_step(&self, member: &Member) -> ClusterDetail {
+        if !member.is_in_step_within(IN_STEP_LIMIT) {
+            tracing::warn!("this host is not in step with its cluster yet");
+        }
+        self.detail(member)
     }
 
     /// Starts what carries and orders what the cluster shares, before the member begins to tell of it.
@@ -281,5 +292,7 @@ impl Sharing {
     }
 }
 
+/// Of a cluster that answers, many times what it takes.
+const IN_STEP_LIMIT: Duration = Duration::from_secs(5);
 /// Long enough to walk to the other host, short enough for a token that was overheard.
 const TOKEN_TTL_MAX: Duration = Duration::from_secs(15 * 60);

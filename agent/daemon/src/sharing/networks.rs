@@ -6,7 +6,7 @@ use agent_core::record::NetworkRecord;
 use agent_core::shared::claims::Before;
 use agent_core::shared::networks::{self, Rest, Write};
 use agent_core::shared::{Entry, NETWORKS_MADE, World};
-use agent_store::{Change, Expected, Pause, Store, StoreError};
+use agent_store::{Change, Expected, Pause, StoreError};
 
 /// What a network is planned by: what the cluster has of networks, and when VNIs have rested.
 pub(crate) struct Known {

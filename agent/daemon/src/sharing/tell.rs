@@ -7,7 +7,7 @@ use agent_cluster::{ENDPOINTS, EndpointShared, Holder, Member, ServiceShared, Se
 use agent_core::record::EndpointRecord;
 use agent_core::shared::checks;
 use agent_core::shared::claims::{Release, address_key, strays};
-use agent_store::{Change, Expected, Store, StoreError};
+use agent_store::{Change, Expected, StoreError};
 use overlay_core::Epoch;
 
 use super::Sharing;

@@ -34,6 +34,8 @@ pub(super) struct Link {
     /// Calls without an answer, in the order in which they were made.
     waiting: BTreeMap<u64, Waiting>,
     watches: BTreeMap<u64, Followed>,
+    /// Since when no manager answers.
+    alone_since: Instant,
 }
 
 struct Waiting {
@@ -64,6 +66,7 @@ impl Link {
             last_number: 0,
             waiting: BTreeMap::new(),
             watches: BTreeMap::new(),
+            alone_since: Instant::now(),
         }
     }
 
@@ -79,6 +82,7 @@ impl Link {
                         Broken::GivenUp => {}
                         Broken::Ended(why) => tracing::debug!(why, "a manager's connection ended"),
                     }
+                    self.alone_since = Instant::now();
                     self.lose_transactions();
                     if begun.elapsed() > SETTLED {
                         // Another manager may answer at once.
@@ -86,6 +90,8 @@ impl Link {
                         continue;
                     }
                 }
+                // A manager's agent may be starting again.
+                Err(_) if self.alone_since.elapsed() < GRACE => {}
                 Err(why) => self.fail_all(&why),
             }
             tokio::time::sleep(pause.take()).await;
@@ -311,5 +317,7 @@ const SAID_BOUND: usize = 64;
 const PING: Duration = Duration::from_millis(400);
 /// After so much silence it is not. Another manager is found within 2 s then.
 const SILENCE_LIMIT: Duration = Duration::from_millis(1200);
+/// So long calls wait for a manager, where none answers any more.
+const GRACE: Duration = Duration::from_secs(2);
 /// After a connection that lasted so long, the next one is dialed at once.
 const SETTLED: Duration = Duration::from_secs(2);

@@ -81,10 +81,10 @@ fn a_revoked_host_is_shut_out() {
     eventually(STEP, "its tunnel is closed", || {
         tunnels(one, "far").is_empty().then_some(())
     });
-    eventually(STEP, "it reaches etcd no more", || {
+    eventually(STEP, "it reaches the store no more", || {
         (cluster_of(two)["in_step"] == false).then_some(())
     });
-    Tries::count(two, 4791).wait_for(3);
+    Tries::count(two, 4790).wait_for(3);
     assert_eq!(cluster_of(two)["in_step"], false);
     assert_eq!(hosts_of(one).len(), 1);
     assert_ne!(one.exec("a", "ping -n -c1 -W1 b").status, 0);

@@ -114,7 +114,7 @@ fn ask(from: &Netns, shown: Option<Shown>, request: &Value) -> Value {
         None => tls.with_no_client_auth(),
         Some((certificate, key)) => tls.with_client_auth_cert(vec![certificate], key).unwrap(),
     };
-    tls.alpn_protocols = vec![b"tapestry-join/1".to_vec()];
+    tls.alpn_protocols = vec![b"tapestry-join/2".to_vec()];
     let name = ServerName::try_from("signer.tapestry").unwrap();
     let mut tls = rustls::ClientConnection::new(Arc::new(tls), name).unwrap();
     let mut stream = from.enter(|| TcpStream::connect("192.0.2.1:4790").unwrap());
