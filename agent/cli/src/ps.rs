@@ -145,7 +145,7 @@ fn status(container: &ContainerSummary, for_s: u64) -> String {
     match container.state {
         ContainerState::Created => "Created".to_owned(),
         ContainerState::Running { .. } if container.cut_off.is_some() => {
-            format!("Up {span} (cut off)")
+            format!("Cut off {span}")
         }
         ContainerState::Running { .. } => format!("Up {span}"),
         ContainerState::Exited { code } if container.restarting => {
@@ -351,7 +351,7 @@ mod tests {
             cut_off: Some("network \"far\" was removed".into()),
             ..containers().remove(0)
         };
-        assert_eq!(status(&cut_off, 5), "Up 5 seconds (cut off)");
+        assert_eq!(status(&cut_off, 5), "Cut off 5 seconds");
     }
 
     #[test]

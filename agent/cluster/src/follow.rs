@@ -17,6 +17,8 @@ pub trait Follow: Send + Sync {
     fn settle(&self, member: &Arc<Member>);
     /// A session has begun: puts what this host shares under its lease. An error ends the session.
     fn begin(&self, member: &Arc<Member>, session: Session) -> Result<(), StoreError>;
+    /// Time has passed: looks after what this host owns. An error ends the session.
+    fn tend(&self, member: &Arc<Member>) -> Result<(), StoreError>;
     /// Where a host's connection comes from.
     fn locate(&self, host: &str) -> Option<IpAddr>;
     /// There is a new certificate.

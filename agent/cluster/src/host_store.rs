@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 
 use agent_core::shared::networks::Rest;
 use agent_core::shared::permit::{Denied, Write, is_revoked, may_see, permit};
-use agent_core::shared::{Entry as Known, LEASES, REVOKED, World};
+use agent_core::shared::{Entry as Known, LEASES, Moment, REVOKED, World};
 use agent_store::{Change, Entry, Expected, LeaseId, Store, StoreError, Watch};
 
 use crate::clock::now_s;
@@ -82,7 +82,7 @@ impl HostStore {
         }
         let _turn = lock(&self.second_look);
         let mut world = World::default();
-        world.replace(self.list_all()?, Instant::now());
+        world.replace(self.list_all()?, &Moment::alone(Instant::now()));
         // Who was only slower than another host is told that, and has done nothing wrong.
         expect(&world, changes)?;
         self.judge(&world, changes)
@@ -336,7 +336,7 @@ mod tests {
 
         fn follow(&self) {
             let listed = self.store.list("").unwrap().into_iter().map(known);
-            lock(&self.world).replace(listed.collect(), Instant::now());
+            lock(&self.world).replace(listed.collect(), &Moment::alone(Instant::now()));
         }
 
         fn of(&self, host: &str) -> HostStore {
@@ -447,7 +447,7 @@ mod tests {
             .store
             .put_if(&revoked.key, revoked.value.clone(), Expected::Absent)
             .unwrap();
-        lock(&manager.world).apply(Event::Put(revoked), Instant::now());
+        lock(&manager.world).apply(Event::Put(revoked), &Moment::alone(Instant::now()));
         assert!(matches!(a.list(""), Err(StoreError::Denied { .. })));
         assert!(matches!(a.grant(LEASE), Err(StoreError::Denied { .. })));
     }

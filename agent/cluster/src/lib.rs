@@ -50,8 +50,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 pub use agent_core::shared::{
-    ADDRESSES, ALIVE, AliveRecord, Difference, ENDPOINTS, EndpointShared, FOLLOWED, HOSTS, Holder,
-    HostRecord, NAMES, NETWORKS, REVOKED, ServiceShared, VNIS, World,
+    ADDRESSES, ALIVE, ASKS, AliveRecord, AskRecord, BLOCKS, Difference, ENDPOINTS, EndpointShared,
+    FOLLOWED, HOSTS, HostRecord, NAMES, NETWORKS, PageRecord, REVOKED, ServiceShared, VNIS, World,
 };
 pub use agent_store::wire::{DecodeMessage, decode};
 pub use clock::now_s;

@@ -6,9 +6,9 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use agent_core::shared::blocks::is_member;
 use agent_core::shared::networks::Rest;
-use agent_core::shared::permit::is_member;
-use agent_core::shared::{MANAGERS, ManagerRecord, World};
+use agent_core::shared::{MANAGERS, ManagerRecord, Moment, World};
 use agent_store::{Change, Expected, LeaseId, Store, StoreError};
 use tokio::net::TcpListener;
 use tokio::runtime::Handle;
@@ -128,7 +128,7 @@ impl Member {
             files,
         });
         let mut world = lock(&member.world);
-        world.replace(member.files.known_world(), Instant::now());
+        world.replace(member.files.known_world(), &Moment::alone(Instant::now()));
         member.access.learn(&world);
         drop(world);
         Ok(member)

@@ -9,9 +9,12 @@ use crate::clock::now_s;
 use crate::error::{Refusal, UseCluster};
 use crate::member::Member;
 use crate::token::{JoinToken, secret_hash};
+use agent_core::shared::asks::Ask;
+use agent_core::shared::blocks::forget_owner;
 use agent_core::shared::{
-    ADDRESSES, ALIVE, AliveRecord, CLUSTER, ENDPOINTS, EndpointShared, FOLLOWED, HOSTS, Holder,
-    HostRecord, MANAGERS, ManagerRecord, REVOKED, RevokedRecord, TOKENS, TokenRecord,
+    ADDRESSES, ALIVE, ASKS, AliveRecord, BLOCKS, CLUSTER, ENDPOINTS, EndpointShared, FOLLOWED,
+    HOSTS, Holder, HostRecord, MANAGERS, ManagerRecord, REVOKED, RevokedRecord, TOKENS,
+    TokenRecord,
 };
 use agent_store::{Change, Expected, StoreError};
 
@@ -125,12 +128,30 @@ impl Member {
                 keys.push(entry.key);
             }
         }
+        for entry in self.store().list(ASKS)? {
+            if Ask::of_key(&entry.key).is_some_and(|ask| ask.asker == host) {
+                keys.push(entry.key);
+            }
+        }
         for some in keys.chunks(CHANGES_MAX) {
             let deletions: Vec<_> = some
                 .iter()
                 .map(|key| Change::delete(key, Expected::Anything))
                 .collect();
             self.store().transact(&deletions)?;
+        }
+        for page in self.store().list(BLOCKS)? {
+            let left = page
+                .decode()
+                .ok()
+                .and_then(|page| forget_owner(&page, host));
+            let Some(left) = left else { continue };
+            let change = Change::encode(&page.key, &left, Expected::Revision(page.revision))?;
+            match self.store().transact(&[change]) {
+                // Whoever changed it left out what is of no member.
+                Ok(_) | Err(StoreError::Changed { .. } | StoreError::Missing { .. }) => {}
+                Err(error) => return Err(error),
+            }
         }
         Ok(())
     }

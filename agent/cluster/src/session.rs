@@ -13,7 +13,9 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
-use agent_core::shared::{ALIVE, AliveRecord, Difference, Entry, Event, HOSTS, MANAGERS, REVOKED};
+use agent_core::shared::{
+    ALIVE, AliveRecord, Difference, Entry, Event, HOSTS, MANAGERS, Moment, REVOKED,
+};
 use agent_store::{LeaseId, Pause, StoreError, Watch, WatchEvent};
 
 use crate::error::UseCluster;
@@ -93,13 +95,21 @@ impl Member {
             return Ok(());
         };
         let listed = self.list()?;
-        let now = Instant::now();
+        let reaches = |host: &str| {
+            let follower = follower.upgrade();
+            follower.is_some_and(|follower| follower.locate(host).is_some())
+        };
+        let moment = || Moment {
+            now: Instant::now(),
+            reaches: &reaches,
+        };
+        let at = moment();
         let differences = match going_on {
             // This host's lease did not end, so nobody's did without a reason.
-            Some(_) => lock(&self.world).replace(listed, now),
+            Some(_) => lock(&self.world).replace(listed, &at),
             None => {
-                let times = (now, now + self.options.lease);
-                lock(&self.world).catch_up(listed, &self.settings.host, times)
+                let until = at.now + self.options.lease;
+                lock(&self.world).catch_up(listed, &self.settings.host, (&at, until))
             }
         };
         self.mind_departures(&differences);
@@ -125,11 +135,12 @@ impl Member {
                 self.renew_if_due(Some(&*found));
                 self.tell_certificate(session.lease)?;
                 self.finish_rotation()?;
+                found.tend(self)?;
             }
             if self.says_again.swap(false, Ordering::Relaxed) {
                 // Of what is to be taken back nobody may have heard yet.
                 let listed = self.list()?;
-                let differences = lock(&self.world).replace(listed, Instant::now());
+                let differences = lock(&self.world).replace(listed, &moment());
                 self.mind_ca(&differences, false, &*found);
                 found.follow(self, differences);
                 found.settle(self);
@@ -144,20 +155,20 @@ impl Member {
             let mut differences = match self.next(&mut watch, idle_limit) {
                 Some(WatchEvent::Lagged) => {
                     let listed = self.list()?;
-                    let differences = lock(&self.world).replace(listed, Instant::now());
+                    let differences = lock(&self.world).replace(listed, &moment());
                     self.mind_ca(&differences, false, &*found);
                     found.follow(self, differences);
                     found.settle(self);
                     Vec::new()
                 }
-                Some(WatchEvent::Put(entry)) => self.learn(Event::Put(known(entry))),
+                Some(WatchEvent::Put(entry)) => self.learn(Event::Put(known(entry)), &moment()),
                 Some(WatchEvent::Deleted { key, revision }) => {
                     self.mind_own(&key)?;
-                    self.learn(Event::Deleted { key, revision })
+                    self.learn(Event::Deleted { key, revision }, &moment())
                 }
                 None => Vec::new(),
             };
-            differences.extend(lock(&self.world).handle_timeout(Instant::now()));
+            differences.extend(lock(&self.world).handle_timeout(&moment()));
             if !differences.is_empty() {
                 remember_at.get_or_insert_with(|| Instant::now() + REMEMBER_WITHIN);
                 self.mind_departures(&differences);
@@ -173,9 +184,15 @@ impl Member {
         Ok(self.store().list("")?.into_iter().map(known).collect())
     }
 
-    fn learn(&self, event: Event) -> Vec<Difference> {
-        let difference = lock(&self.world).apply(event, Instant::now());
+    fn learn(&self, event: Event, at: &Moment<'_>) -> Vec<Difference> {
+        let difference = lock(&self.world).apply(event, at);
         difference.into_iter().collect()
+    }
+
+    /// Knows of a key what the store has just answered, before the watch tells it. Nobody else hears of it then.
+    pub fn learn_now(&self, entry: agent_store::Entry) {
+        let at = Moment::alone(Instant::now());
+        drop(lock(&self.world).apply(Event::Put(known(entry)), &at));
     }
 
     /// How long to sleep where nothing happens.

@@ -225,8 +225,15 @@ pub struct EndpointRecord {
     /// Whether its port is down: plugged out, and no part of the network.
     #[serde(default)]
     pub down: bool,
+    /// Whether somebody asked for an address of it; where an older agent made it, nobody knows.
+    #[serde(default = "is_unknown")]
+    pub is_chosen: bool,
     /// How many networks the sandbox was on before this one: the way out goes by the lowest.
     pub rank: u32,
+}
+
+const fn is_unknown() -> bool {
+    true
 }
 
 impl EndpointRecord {
@@ -367,6 +374,11 @@ impl SysctlChange {
     pub fn is_ipv6(&self) -> bool {
         self.name.starts_with(IPV6)
     }
+}
+
+/// Where the store has the blocks of a shared network that this host may give addresses out of.
+pub fn blocks_key(network: &str) -> String {
+    format!("blocks/{network}")
 }
 
 /// Where the store has a network.

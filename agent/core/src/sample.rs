@@ -55,6 +55,7 @@ pub(crate) fn endpoint(name: &str, addresses: &[&str]) -> EndpointRecord {
         link: None,
         moved: None,
         down: false,
+        is_chosen: false,
         rank: 0,
     };
     for address in addresses {

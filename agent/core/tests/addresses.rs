@@ -1,15 +1,22 @@
-//! Endpoints that come and go on one network, hosts elsewhere and a reserve beside them: nobody ever has what is another's.
+//! Endpoints that come and go on one network, and hosts elsewhere with blocks of their own: nobody ever has what is another's.
 
 #![allow(clippy::unwrap_used, reason = "in a test, a panic is the report")]
+#![allow(
+    clippy::disallowed_methods,
+    reason = "a test may read clocks and settings"
+)]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::time::{Duration, Instant};
 
 use agent_api::{EndpointSettings, NetworkCreate};
-use agent_core::endpoint::{self, Attach, Attachment, Fresh, Place, plan_from_reserve};
+use agent_core::endpoint::{self, Attach, Attachment, Fresh, Place};
+use agent_core::ipam::block::around;
 use agent_core::ipam::{Pools, Tenant};
 use agent_core::network::{self, Surroundings};
 use agent_core::record::{EndpointRecord, NetworkRecord, Owner};
+use ipnet::IpNet;
 use proptest::prelude::*;
 use switch_core::Mac;
 
@@ -17,10 +24,14 @@ use switch_core::Mac;
 enum Step {
     /// With these host parts as wishes.
     Attach(Option<u8>, Option<u8>),
-    AttachFromReserve(Option<u8>),
     Detach(usize),
-    Mark(u8, bool, Tenant),
+    /// Another host's endpoint has that host part.
+    Mark(u8, bool),
     Unmark(u8, bool),
+    /// The blocks around these host parts are this host's, of so many bits.
+    Own(Vec<u8>, u8),
+    /// All that rest have rested long enough.
+    Wake,
     /// All pools anew, from the records.
     Restart,
 }
@@ -28,13 +39,13 @@ enum Step {
 fn step() -> impl Strategy<Value = Step> {
     let host = 0..16u8;
     let wish = || prop::option::weighted(0.3, 0..16u8);
-    let mark = prop_oneof![Just(Tenant::Elsewhere), Just(Tenant::Reserve)];
     prop_oneof![
         4 => (wish(), wish()).prop_map(|(v4, v6)| Step::Attach(v4, v6)),
-        2 => wish().prop_map(Step::AttachFromReserve),
         3 => any::<usize>().prop_map(Step::Detach),
-        3 => (host.clone(), any::<bool>(), mark).prop_map(|(at, v4, by)| Step::Mark(at, v4, by)),
-        2 => (host, any::<bool>()).prop_map(|(at, v4)| Step::Unmark(at, v4)),
+        2 => (host.clone(), any::<bool>()).prop_map(|(at, v4)| Step::Mark(at, v4)),
+        2 => (host.clone(), any::<bool>()).prop_map(|(at, v4)| Step::Unmark(at, v4)),
+        2 => (prop::collection::vec(host, 0..4), 0..3u8).prop_map(|(at, bits)| Step::Own(at, bits)),
+        1 => Just(Step::Wake),
         1 => Just(Step::Restart),
     ]
 }
@@ -52,6 +63,8 @@ struct Site {
     pools: Pools,
     endpoints: Vec<EndpointRecord>,
     marks: BTreeMap<IpAddr, Tenant>,
+    owned: Vec<IpNet>,
+    now: Instant,
     made: u32,
 }
 
@@ -73,16 +86,20 @@ impl Site {
             mtu_max: None,
         };
         let network = network::plan("n".into(), request, None, &around).unwrap();
+        let mut pools = Pools::of(&network).unwrap();
+        pools.own(&[]);
         Self {
-            pools: Pools::of(&network).unwrap(),
+            pools,
             network,
+            owned: Vec::new(),
+            now: Instant::now(),
             endpoints: Vec::new(),
             marks: BTreeMap::new(),
             made: 0,
         }
     }
 
-    fn attach(&mut self, wishes: (Option<u8>, Option<u8>), kept: Option<&[IpAddr]>) {
+    fn attach(&mut self, wishes: (Option<u8>, Option<u8>)) {
         self.made += 1;
         let name = format!("e{}", self.made);
         let owner = Owner::Container(name.clone());
@@ -106,17 +123,13 @@ impl Site {
         let (place, fresh) = (Place::of(&[], &owner), self.fresh(&name));
         let (network, pools) = (&self.network, &mut self.pools);
         let others = self.endpoints.iter();
-        let planned: Result<_, Attach> = match kept {
-            None => endpoint::plan(network, pools, others, &attachment, place, fresh),
-            Some(kept) => {
-                plan_from_reserve(network, pools, kept, others, &attachment, place, fresh)
-            }
-        };
+        let planned: Result<_, Attach> =
+            endpoint::plan(network, pools, others, &attachment, place, fresh);
         let Ok(record) = planned else { return };
         for address in record.addresses() {
-            let mark = self.marks.remove(&address);
-            let expected = kept.map(|_| Tenant::Reserve);
-            assert_eq!(mark, expected, "{address} was given");
+            let is_own = self.owned.iter().any(|block| block.contains(&address));
+            assert!(is_own, "{address} is another's");
+            assert!(!self.marks.contains_key(&address), "{address} was given");
         }
         self.endpoints.push(record);
     }
@@ -130,32 +143,47 @@ impl Site {
 
     fn take(&mut self, step: Step) {
         match step {
-            Step::Attach(v4, v6) => self.attach((v4, v6), None),
-            Step::AttachFromReserve(v4) => {
-                let hosts = (0..16).flat_map(|host| [address(host, true), address(host, false)]);
-                let kept: Vec<_> = hosts.collect();
-                self.attach((v4, None), Some(&kept));
-            }
+            Step::Attach(v4, v6) => self.attach((v4, v6)),
             Step::Detach(_) if self.endpoints.is_empty() => {}
             Step::Detach(at) => {
                 let gone = self.endpoints.swap_remove(at % self.endpoints.len());
-                self.pools.release(&gone);
+                self.pools.retire(&gone, self.now + REST);
             }
-            Step::Mark(host, v4, tenant) => {
+            Step::Mark(host, v4) => {
                 let address = address(host, v4);
-                let is_free = self.pools.tenant(address).is_none();
-                self.pools.mark(address, tenant.clone());
+                self.pools.mark(address, elsewhere());
                 // An address that is no host's cannot be marked.
-                if is_free && self.pools.tenant(address).is_some() {
-                    self.marks.insert(address, tenant);
+                if self.pools.tenant(address).is_some() {
+                    self.marks.insert(address, elsewhere());
                 }
             }
             Step::Unmark(host, v4) => {
-                self.pools.unmark(address(host, v4));
+                self.pools.unmark(address(host, v4), &elsewhere());
                 self.marks.remove(&address(host, v4));
+            }
+            Step::Own(at, bits) => {
+                let both = at
+                    .iter()
+                    .flat_map(|at| [address(*at, true), address(*at, false)]);
+                let subnets = &self.network.subnets;
+                let block = |at: IpAddr| {
+                    let mut subnets = subnets.iter().map(|subnet| subnet.net);
+                    around(subnets.find(|net| net.contains(&at)).unwrap(), at, bits)
+                };
+                self.owned = both
+                    .map(block)
+                    .collect::<BTreeSet<_>>()
+                    .into_iter()
+                    .collect();
+                self.pools.own(&self.owned);
+            }
+            Step::Wake => {
+                self.now += REST;
+                self.pools.wake(self.now);
             }
             Step::Restart => {
                 self.pools = Pools::of(&self.network).unwrap();
+                self.pools.own(&self.owned);
                 for endpoint in &self.endpoints {
                     self.pools.take_back(endpoint).unwrap();
                 }
@@ -172,14 +200,11 @@ impl Site {
         for subnet in &self.network.subnets {
             expected.insert(subnet.gateway, Tenant::Gateway);
         }
+        let mut held = BTreeSet::new();
         for endpoint in &self.endpoints {
             for address in endpoint.addresses() {
-                let tenant = Tenant::Endpoint(endpoint.name.clone());
-                assert_eq!(
-                    expected.insert(address, tenant),
-                    None,
-                    "{address} has two tenants"
-                );
+                assert!(held.insert(address), "{address} has two tenants");
+                expected.insert(address, Tenant::Endpoint(endpoint.name.clone()));
             }
         }
         let hosts = (0..16).flat_map(|host| [address(host, true), address(host, false)]);
@@ -188,6 +213,15 @@ impl Site {
         assert_eq!(known.collect::<BTreeMap<_, _>>(), expected);
     }
 }
+
+fn elsewhere() -> Tenant {
+    Tenant::Elsewhere {
+        endpoint: "e".to_owned(),
+        host: "h".to_owned(),
+    }
+}
+
+const REST: Duration = Duration::from_secs(60);
 
 proptest! {
     #[test]

@@ -16,9 +16,11 @@ use agent_core::name::id_of;
 use agent_core::network::{self, Surroundings};
 use agent_core::record::{Encap, NetworkRecord, OverlayRecord};
 use agent_core::shared::adoption::check_adoption;
-use agent_core::shared::claims::Before;
+use agent_core::shared::blocks::Before;
 use agent_core::shared::networks::{self, Rest, VniRecord, Write};
-use agent_core::shared::{Difference, ENDPOINTS, Entry, Event, HOSTS, NETWORKS, VNIS, World};
+use agent_core::shared::{
+    Difference, ENDPOINTS, Entry, Event, HOSTS, Moment, NETWORKS, VNIS, World,
+};
 use serde_json::json;
 use switch_lab::simulation::{Random, seeds, with_seed};
 
@@ -209,12 +211,15 @@ impl Cluster {
             None => {
                 this.unheard = Some(Vec::new());
                 let listed = self.store.entries.values().cloned().collect();
-                this.world.replace(listed, now)
+                this.world.replace(listed, &Moment::alone(now))
             }
             Some(unheard) if unheard.is_empty() => return,
             Some(unheard) => {
                 let event = unheard.remove(0);
-                this.world.apply(event, now).into_iter().collect()
+                this.world
+                    .apply(event, &Moment::alone(now))
+                    .into_iter()
+                    .collect()
             }
         };
         let is_list = differences.len() > 1;

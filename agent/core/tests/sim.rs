@@ -65,8 +65,8 @@ fn live_and_settle(seed: u64) {
 
 const SEEDS: u64 = if cfg!(debug_assertions) { 60 } else { 1000 };
 const HOURS: u32 = if cfg!(debug_assertions) { 2 } else { 24 };
-/// Longer than a lease, and what follows when one ends.
-const SETTLE_MS: u64 = 60_000;
+/// Longer than a lease, and what follows when one ends; and until no address rests.
+const SETTLE_MS: u64 = 150_000;
 /// With what was wrong.
 const KEPT: &[(u64, &str)] = &[
     (

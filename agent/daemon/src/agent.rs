@@ -137,10 +137,12 @@ impl Agent {
                 "{why}: its containers here are cut off; attach them to another one, or remove them"
             )
         }));
+        let cut_off = self.endpoints.without_address().into_iter();
+        warnings.extend(cut_off.take(WARNINGS_MAX));
         warnings
     }
 
-    /// Makes a network; one of the cluster gets addresses in reserve for times without etcd.
+    /// Makes a network; one of the cluster comes with a block of addresses for each host.
     pub(crate) fn create_network(
         &self,
         request: NetworkCreate,
@@ -150,7 +152,7 @@ impl Agent {
             (self.sharing.member(), self.networks.place(&summary.id))
             && place.record.shared().is_some()
         {
-            self.endpoints.fill_reserve(&member, &place);
+            self.sharing.learn_blocks(&member, &place);
         }
         Ok(summary)
     }

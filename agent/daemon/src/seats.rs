@@ -5,18 +5,19 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::net::IpAddr;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 use agent_api::EndpointDetail;
 pub(crate) use agent_core::endpoint::Past;
 use agent_core::endpoint::{self, Attach, Attachment, Fresh};
-use agent_core::ipam::{AllocateAddress, Pools, Tenant};
+use agent_core::ipam::{AllocateAddress, Pools};
 use agent_core::record::{EndpointRecord, NetnsId, NetworkRecord, Owner, endpoint_key};
-use agent_core::shared::{Holder, claims};
+use agent_core::shared::holdings::Withheld;
 use agent_host::netlink::NetnsNumber;
+use ipnet::IpNet;
 use switch_core::{Mac, PortId};
 
 use crate::journal::{Journal, Kept};
@@ -30,6 +31,8 @@ struct Table {
     past: Past,
     /// By id.
     endpoints: BTreeMap<String, Endpoint>,
+    /// Blocks that are being given away.
+    withheld: Withheld,
     /// The network is about to go, and takes nobody.
     is_closed: bool,
 }
@@ -38,6 +41,8 @@ struct Endpoint {
     record: EndpointRecord,
     stage: Stage,
     plug: Plug,
+    /// Why it has no part in the network.
+    cut_off: Option<String>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -82,6 +87,7 @@ impl Plug {
 pub(crate) struct Attached {
     pub(crate) record: EndpointRecord,
     pub(crate) plug: Plug,
+    pub(crate) cut_off: Option<String>,
 }
 
 /// Who uses a network, as refusals show it.
@@ -104,6 +110,7 @@ impl Seats {
             pools,
             past,
             endpoints: BTreeMap::new(),
+            withheld: Withheld::default(),
             is_closed: false,
         }))
     }
@@ -242,31 +249,9 @@ impl Seats {
         fresh: Fresh,
     ) -> Result<EndpointRecord, Attach> {
         self.plan(network, |table| {
+            table.pools.wake(Instant::now());
             let others = table.endpoints.values().map(|endpoint| &endpoint.record);
             endpoint::plan(network, &mut table.pools, others, attachment, place, fresh)
-        })
-    }
-
-    /// The same from addresses that this host keeps in reserve.
-    pub(crate) fn reserve_kept(
-        &self,
-        network: &NetworkRecord,
-        kept: &[IpAddr],
-        attachment: &Attachment<'_>,
-        place: endpoint::Place,
-        fresh: Fresh,
-    ) -> Result<EndpointRecord, Attach> {
-        self.plan(network, |table| {
-            let others = table.endpoints.values().map(|endpoint| &endpoint.record);
-            endpoint::plan_from_reserve(
-                network,
-                &mut table.pools,
-                kept,
-                others,
-                attachment,
-                place,
-                fresh,
-            )
         })
     }
 
@@ -380,16 +365,12 @@ impl Seats {
         }
     }
 
-    /// Nothing of the endpoint is left, nor shall be of its record: its seat is free. `note` says in the pools whose each of its
-    /// addresses is now.
-    pub(crate) fn free(&self, id: &str, note: impl Fn(&mut Pools, IpAddr)) {
+    /// Nothing of the endpoint is left, nor shall be of its record: its seat is free. Where hosts share the network, its addresses
+    /// rest.
+    pub(crate) fn free(&self, id: &str) {
         let mut table = lock(&self.0);
-        let Some(endpoint) = table.endpoints.remove(id) else {
-            return;
-        };
-        table.pools.release(&endpoint.record);
-        for address in endpoint.record.addresses() {
-            note(&mut table.pools, address);
+        if let Some(endpoint) = table.endpoints.remove(id) {
+            table.pools.retire(&endpoint.record, Instant::now() + REST);
         }
     }
 
@@ -401,31 +382,55 @@ impl Seats {
         }
     }
 
-    /// Notes that an address is not to be given out.
-    pub(crate) fn mark(&self, address: IpAddr, tenant: Tenant) {
-        lock(&self.0).pools.mark(address, tenant);
+    /// What this host owns of a network that it shares, as an agent before left it on record.
+    pub(crate) fn own(&self, blocks: &[IpNet]) {
+        lock(&self.0).pools.own(blocks);
     }
 
-    /// Has `note` say in the pools whose the addresses are.
-    pub(crate) fn settle(&self, note: impl FnOnce(&mut Pools)) {
-        note(&mut lock(&self.0).pools);
+    /// Looks at the addresses, or has them be different.
+    pub(crate) fn with_pools<T>(&self, ask: impl FnOnce(&mut Pools, &mut Withheld) -> T) -> T {
+        let Table {
+            pools, withheld, ..
+        } = &mut *lock(&self.0);
+        ask(pools, withheld)
     }
 
-    /// Notes who has an address in the cluster, or that nobody has it any more; what an endpoint of this host has stays.
-    pub(crate) fn note(&self, host: &str, address: IpAddr, holder: Option<&Holder>) {
-        claims::note(&mut lock(&self.0).pools, host, address, holder);
+    /// Has `settle` say what this host owns, and keeps that under a key where it is news.
+    pub(crate) fn settle_blocks(
+        &self,
+        (journal, key): (&Journal, &str),
+        settle: impl FnOnce(&mut Pools, &mut Withheld),
+    ) -> Option<Kept> {
+        let Table {
+            pools, withheld, ..
+        } = &mut *lock(&self.0);
+        let before = pools.owned();
+        settle(pools, withheld);
+        let own = pools.owned();
+        (own != before).then(|| journal.put(key, &own))
     }
 
-    /// Addresses from the top of the IPv4 (or IPv6) range that are nobody's, where there is a pool of at least so many bits.
-    pub(crate) fn highest_free(&self, is_ipv4: bool, count: usize, bits_min: u8) -> Vec<IpAddr> {
+    /// Whether an endpoint has an address that this host does not own, and nobody has noted it; or the other way round.
+    pub(crate) fn are_out_of_place(&self) -> bool {
         let table = lock(&self.0);
-        let pool = match is_ipv4 {
-            true => table.pools.v4.as_ref(),
-            false => table.pools.v6.as_ref(),
+        let own = table.pools.owned();
+        table.endpoints.values().any(|endpoint| {
+            let addresses = endpoint.record.addresses();
+            let mut addresses = addresses.iter();
+            let is_own = addresses.all(|address| own.iter().any(|block| block.contains(address)));
+            is_own == endpoint.cut_off.is_some()
+        })
+    }
+
+    /// Notes why an endpoint has no part in its network, or that it has. Whether that is news.
+    pub(crate) fn cut_off(&self, id: &str, why: Option<String>) -> bool {
+        let mut table = lock(&self.0);
+        let Some(endpoint) = table.endpoints.get_mut(id) else {
+            return false;
         };
-        let fits = |subnet: ipnet::IpNet| subnet.max_prefix_len() - subnet.prefix_len() >= bits_min;
-        pool.filter(|pool| fits(pool.subnet()))
-            .map_or_else(Vec::new, |pool| pool.highest_free(count))
+        let is_news = endpoint.cut_off.is_some() != why.is_some();
+        endpoint.cut_off = why;
+        is_news
     }
 
     /// Asks what neighbours may remember of the network's addresses.
@@ -463,6 +468,7 @@ impl Table {
             record,
             stage: Stage::Coming,
             plug: Plug::default(),
+            cut_off: None,
         };
         self.endpoints.insert(coming.record.id.clone(), coming);
     }
@@ -488,9 +494,9 @@ impl Attached {
             sandbox: record.sandbox.clone(),
             publish: record.own_publish().to_vec(),
             up: !record.down,
-            cut_off: network.why_cut_off(),
             moved: record.moved.is_some(),
             changed: self.plug.changed.clone(),
+            cut_off: self.cut_off.clone().or_else(|| network.why_cut_off()),
         }
     }
 }
@@ -500,6 +506,10 @@ impl Endpoint {
         Attached {
             record: self.record.clone(),
             plug: self.plug.clone(),
+            cut_off: self.cut_off.clone(),
         }
     }
 }
+
+/// Caches of neighbours forget an address within a minute.
+const REST: Duration = Duration::from_secs(60);

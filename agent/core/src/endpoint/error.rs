@@ -45,9 +45,21 @@ pub enum Attach {
     )]
     NoCluster(String),
     #[error(
-        "etcd is out of reach, and this host has no such address of network {0:?} in reserve; try again when etcd is back"
+        "the cluster's store is out of reach, and {wish} of network {network:?} is in no block of this host; try again when the store is back"
     )]
-    NoReserve(String),
+    NoBlock { network: String, wish: String },
+    #[error(
+        "no address of network {network:?} is free: {holders}; remove containers or use a larger subnet"
+    )]
+    RangeFull { network: String, holders: String },
+    #[error(
+        "address {address} is in a block of {host}, which {why}; choose another one, or run the container there"
+    )]
+    OfAnother {
+        address: std::net::IpAddr,
+        host: String,
+        why: &'static str,
+    },
     #[error("other hosts are taking the addresses of network {0:?} faster; try again")]
     AddressRace(String),
     #[error("network {0:?} has no IPv6 subnet; create it with --ipv6, or leave --ip6 out")]
@@ -88,9 +100,13 @@ impl From<Attach> for ApiError {
             Attach::Publish(error) => error.kind(),
             Attach::IdTaken(_) | Attach::OfContainer => ErrorKind::Conflict,
             Attach::Twice { .. } | Attach::MacTaken { .. } | Attach::Gone(_) => ErrorKind::Conflict,
-            Attach::Address(AllocateAddress::Exhausted { .. }) => ErrorKind::Exhausted,
-            Attach::Address(AllocateAddress::Taken { .. }) => ErrorKind::Conflict,
-            Attach::Host { .. } | Attach::NoReserve(_) | Attach::AddressRace(_) => {
+            Attach::Address(AllocateAddress::Exhausted { .. }) | Attach::RangeFull { .. } => {
+                ErrorKind::Exhausted
+            }
+            Attach::Address(AllocateAddress::Taken { .. }) | Attach::OfAnother { .. } => {
+                ErrorKind::Conflict
+            }
+            Attach::Host { .. } | Attach::NoBlock { .. } | Attach::AddressRace(_) => {
                 ErrorKind::Failed
             }
             _ => ErrorKind::Invalid,

@@ -105,6 +105,7 @@ pub fn plan<'r>(
         link: attachment.link.map(str::to_owned).or(place.link),
         moved: None,
         down: false,
+        is_chosen: attachment.settings.ip.is_some() || attachment.settings.ip6.is_some(),
         rank: place.rank,
     })
 }
@@ -129,55 +130,6 @@ pub fn check_names<'r>(
         }),
         false => Ok(()),
     }
-}
-
-/// As [`plan`], where the cluster's store is out of reach: with addresses out of `kept`, which are this host's already, as
-/// far as no endpoint has them.
-pub fn plan_from_reserve<'r>(
-    network: &NetworkRecord,
-    pools: &mut Pools,
-    kept: &[IpAddr],
-    others: impl Iterator<Item = &'r EndpointRecord> + Clone,
-    attachment: &Attachment<'_>,
-    place: Place,
-    fresh: Fresh,
-) -> Result<EndpointRecord, Attach> {
-    let none = || Attach::NoReserve(network.name.clone());
-    let pick = |pools: &Pools, wish: Option<IpAddr>, v4: bool| {
-        let mut candidates = kept.iter().filter(|address| address.is_ipv4() == v4);
-        let is_free = |address: &IpAddr| pools.tenant(*address) == Some(&Tenant::Reserve);
-        candidates
-            .find(|address| wish.is_none_or(|wish| wish == **address) && is_free(address))
-            .copied()
-    };
-    let mut settings = attachment.settings.clone();
-    let mut picked = Vec::new();
-    if pools.v4.is_some() {
-        let wish = settings.ip.map(Into::into);
-        picked.push(pick(pools, wish, true).ok_or_else(none)?);
-    }
-    if pools.v6.is_some() {
-        let wish = settings.ip6.map(Into::into);
-        picked.push(pick(pools, wish, false).ok_or_else(none)?);
-    }
-    for address in &picked {
-        match address {
-            IpAddr::V4(address) => settings.ip = Some(*address),
-            IpAddr::V6(address) => settings.ip6 = Some(*address),
-        }
-        pools.unmark(*address);
-    }
-    let attachment = Attachment {
-        settings: &settings,
-        ..attachment.clone()
-    };
-    let planned = plan(network, pools, others, &attachment, place, fresh);
-    if planned.is_err() {
-        for address in picked {
-            pools.mark(address, Tenant::Reserve);
-        }
-    }
-    planned
 }
 
 fn checked_mac<'r>(
@@ -311,23 +263,6 @@ mod tests {
             plan(network, pools, others.iter(), attachment, place, fresh())
         }
 
-        fn plan_from(
-            &mut self,
-            kept: &[&str],
-            settings: &EndpointSettings,
-        ) -> Result<EndpointRecord, Attach> {
-            let kept: Vec<IpAddr> = kept.iter().map(|ip| ip.parse().unwrap()).collect();
-            let attachment = asked(settings);
-            let place = Place::of(&[], &attachment.owner);
-            let Self {
-                network,
-                pools,
-                others,
-            } = self;
-            let others = others.iter();
-            plan_from_reserve(network, pools, &kept, others, &attachment, place, fresh())
-        }
-
         fn tenant(&self, address: &str) -> Option<&Tenant> {
             self.pools.tenant(address.parse().unwrap())
         }
@@ -453,28 +388,5 @@ mod tests {
             inode: 7,
         });
         assert_eq!(Place::of(&[&first], &theirs).link, None);
-    }
-
-    #[test]
-    fn without_the_store_an_address_comes_out_of_the_reserve() {
-        let mut site = site(&["10.1.0.0/24"]);
-        for kept in ["10.1.0.253", "10.1.0.254"] {
-            site.pools.mark(kept.parse().unwrap(), Tenant::Reserve);
-        }
-        let kept = ["10.1.0.252", "10.1.0.253", "10.1.0.254"];
-        let planned = site.plan_from(&kept, &wish(None, None)).unwrap();
-        assert_eq!(planned.ipv4, Some([10, 1, 0, 253].into()));
-        let none = site.plan_from(&kept, &wish(Some("10.1.0.9"), None));
-        assert!(matches!(none, Err(Attach::NoReserve(_))));
-        let refused = EndpointSettings {
-            aliases: vec!["a b".into()],
-            ..wish(None, None)
-        };
-        assert!(site.plan_from(&kept, &refused).is_err());
-        assert_eq!(site.tenant("10.1.0.254"), Some(&Tenant::Reserve));
-        site.plan_from(&kept, &wish(Some("10.1.0.254"), None))
-            .unwrap();
-        let empty = site.plan_from(&kept, &wish(None, None));
-        assert!(matches!(empty, Err(Attach::NoReserve(_))));
     }
 }

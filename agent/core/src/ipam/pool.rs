@@ -1,10 +1,12 @@
 //! One subnet's addresses.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::IpAddr;
 
 use ipnet::IpNet;
 
+use super::block::{address, number};
+use super::holding::Holding;
 use super::tenant::Tenant;
 
 /// The addresses of one subnet: who has which.
@@ -13,11 +15,16 @@ pub struct Pool {
     subnet: IpNet,
     gateway: IpAddr,
     /// Where [`Pool::allocate`] searches, inclusive, as numbers.
-    first: u128,
-    last: u128,
-    taken: BTreeMap<u128, Tenant>,
+    pub(super) first: u128,
+    pub(super) last: u128,
+    /// Of this host's endpoints, and of those whom the network keeps an address for.
+    pub(super) taken: BTreeMap<u128, Tenant>,
+    /// Of other hosts' endpoints: of several, while news of one that goes is on its way.
+    pub(super) elsewhere: BTreeMap<u128, Vec<Tenant>>,
     /// Everything in the range below this is taken.
     search_from: u128,
+    /// What this host owns of a subnet that it shares; absent where it is this host's alone.
+    pub(super) holding: Option<Holding>,
 }
 
 /// Why a pool cannot be made.
@@ -48,6 +55,8 @@ pub enum AllocateAddress {
         "address {address} is the network or broadcast address of subnet {subnet}; choose another one"
     )]
     Reserved { address: IpAddr, subnet: IpNet },
+    #[error("address {address} is in no block of this host; choose another one")]
+    NotOwned { address: IpAddr },
 }
 
 impl Pool {
@@ -79,7 +88,9 @@ impl Pool {
             first,
             last,
             taken,
+            elsewhere: BTreeMap::new(),
             search_from: first,
+            holding: None,
         })
     }
 
@@ -101,38 +112,113 @@ impl Pool {
     /// Who has an address; `None` where it is free or outside the subnet.
     pub fn tenant(&self, address: IpAddr) -> Option<&Tenant> {
         let number = self.subnet.contains(&address).then(|| number(address))?;
-        self.taken.get(&number)
+        let elsewhere = || self.elsewhere.get(&number)?.last();
+        self.taken.get(&number).or_else(elsewhere)
     }
 
     /// How many addresses are taken, the gateway's included.
     pub fn taken(&self) -> usize {
+        let elsewhere = self.elsewhere.keys();
         self.taken.len()
+            + elsewhere
+                .filter(|number| !self.taken.contains_key(number))
+                .count()
     }
 
-    /// The lowest free address of the range.
+    /// The lowest free address of the range; where the subnet is shared, the next free one of this host's blocks.
     pub fn allocate(&mut self, tenant: Tenant) -> Result<IpAddr, AllocateAddress> {
         let exhausted = AllocateAddress::Exhausted {
             within: self.range(),
         };
-        let free = self.free_from(self.search_from).ok_or(exhausted)?;
+        let free = match &mut self.holding {
+            None => self.free_from(self.search_from),
+            Some(holding) => {
+                let (taken, elsewhere) = (&self.taken, &self.elsewhere);
+                holding.next((self.first, self.last), |number| {
+                    !taken.contains_key(&number) && !elsewhere.contains_key(&number)
+                })
+            }
+        };
+        let free = free.ok_or(exhausted)?;
         self.taken.insert(free, tenant);
         self.search_from = free;
         Ok(address(self.subnet, free))
     }
 
-    /// Up to `count` free addresses from the end of the range, the highest first. They stay free.
-    pub fn highest_free(&self, count: usize) -> Vec<IpAddr> {
-        let mut numbers = (self.first..=self.last).rev();
-        let free = numbers
-            .by_ref()
-            .filter(|number| !self.taken.contains_key(number));
-        free.take(count)
-            .map(|number| address(self.subnet, number))
-            .collect()
-    }
-
     /// Gives out exactly this address, inside the range or not.
     pub fn take(&mut self, wanted: IpAddr, tenant: Tenant) -> Result<(), AllocateAddress> {
+        let number = self.number_of(wanted)?;
+        if let Some(tenant) = self.tenant(wanted) {
+            return Err(taken_by(wanted, tenant));
+        }
+        if self
+            .holding
+            .as_ref()
+            .is_some_and(|holding| !holding.owns(wanted))
+        {
+            return Err(AllocateAddress::NotOwned { address: wanted });
+        }
+        if let Some(holding) = &mut self.holding {
+            holding.wake_one(number);
+        }
+        self.taken.insert(number, tenant);
+        Ok(())
+    }
+
+    /// The same for who had it before, whoever owns it now and uses it elsewhere.
+    pub(super) fn take_back(
+        &mut self,
+        wanted: IpAddr,
+        tenant: Tenant,
+    ) -> Result<(), AllocateAddress> {
+        let number = self.number_of(wanted)?;
+        if let Some(tenant) = self.taken.get(&number) {
+            return Err(taken_by(wanted, tenant));
+        }
+        self.taken.insert(number, tenant);
+        Ok(())
+    }
+
+    /// Frees an address and says whether it was taken. The gateway's is never freed.
+    pub fn release(&mut self, address: IpAddr) -> bool {
+        if address == self.gateway || !self.subnet.contains(&address) {
+            return false;
+        }
+        let number = number(address);
+        if number >= self.first {
+            self.search_from = self.search_from.min(number);
+        }
+        self.taken.remove(&number).is_some()
+    }
+
+    /// Notes that an endpoint of another host has an address.
+    pub(super) fn mark(&mut self, address: IpAddr, tenant: Tenant) {
+        if let Ok(number) = self.number_of(address) {
+            let tenants = self.elsewhere.entry(number).or_default();
+            if !tenants.contains(&tenant) {
+                tenants.push(tenant);
+            }
+        }
+    }
+
+    /// Undoes [`Pool::mark`].
+    pub(super) fn unmark(&mut self, address: IpAddr, tenant: &Tenant) {
+        let number = number(address);
+        if let Some(tenants) = self.elsewhere.get_mut(&number) {
+            tenants.retain(|other| other != tenant);
+            if tenants.is_empty() {
+                self.elsewhere.remove(&number);
+            }
+        }
+    }
+
+    /// Undoes every [`Pool::mark`].
+    pub(super) fn forget_marks(&mut self) {
+        self.elsewhere.clear();
+    }
+
+    /// Its number, where a host of the subnet can have it.
+    pub(super) fn number_of(&self, wanted: IpAddr) -> Result<u128, AllocateAddress> {
         let subnet = self.subnet;
         if !subnet.contains(&wanted) {
             return Err(AllocateAddress::Outside {
@@ -148,32 +234,7 @@ impl Pool {
                 subnet,
             });
         }
-        if let Some(tenant) = self.taken.get(&number) {
-            return Err(AllocateAddress::Taken {
-                address: wanted,
-                tenant: tenant.clone(),
-            });
-        }
-        self.taken.insert(number, tenant);
-        Ok(())
-    }
-
-    /// Frees every address that an endpoint of this host only may not have.
-    pub(super) fn forget_marks(&mut self) {
-        self.taken.retain(|_, tenant| !tenant.is_mark());
-        self.search_from = self.first;
-    }
-
-    /// Frees an address and says whether it was taken. The gateway's is never freed.
-    pub fn release(&mut self, address: IpAddr) -> bool {
-        if address == self.gateway || !self.subnet.contains(&address) {
-            return false;
-        }
-        let number = number(address);
-        if number >= self.first {
-            self.search_from = self.search_from.min(number);
-        }
-        self.taken.remove(&number).is_some()
+        Ok(number)
     }
 
     /// The lowest number of the range, from `start`, that nobody has.
@@ -192,8 +253,8 @@ impl Pool {
         (candidate <= self.last).then_some(candidate)
     }
 
-    /// The smallest prefix that holds the range, for messages.
-    fn range(&self) -> IpNet {
+    /// The smallest prefix that holds the range.
+    pub fn range(&self) -> IpNet {
         let mut range = IpNet::from(address(self.subnet, self.first));
         let last = address(self.subnet, self.last);
         while !range.contains(&last) {
@@ -231,24 +292,16 @@ fn usable(subnet: IpNet) -> (u128, u128) {
     }
 }
 
-fn narrowed(usable: (u128, u128), range: IpNet) -> (u128, u128) {
+pub(super) fn narrowed(usable: (u128, u128), range: IpNet) -> (u128, u128) {
     let first = number(range.network()).max(usable.0);
     let last = number(range.broadcast()).min(usable.1);
     (first, last)
 }
 
-fn number(address: IpAddr) -> u128 {
-    match address {
-        IpAddr::V4(v4) => u128::from(v4.to_bits()),
-        IpAddr::V6(v6) => v6.to_bits(),
-    }
-}
-
-/// The inverse of [`number`], for a number inside the subnet.
-fn address(subnet: IpNet, number: u128) -> IpAddr {
-    match subnet {
-        IpNet::V4(_) => Ipv4Addr::from_bits(u32::try_from(number).unwrap_or(u32::MAX)).into(),
-        IpNet::V6(_) => Ipv6Addr::from_bits(number).into(),
+fn taken_by(address: IpAddr, tenant: &Tenant) -> AllocateAddress {
+    AllocateAddress::Taken {
+        address,
+        tenant: tenant.clone(),
     }
 }
 
@@ -434,19 +487,5 @@ mod tests {
                 prop_assert_eq!(pool.taken(), model.len());
             }
         }
-    }
-
-    #[test]
-    fn the_highest_free_addresses_come_from_the_end_of_the_range() {
-        let mut pool = Pool::new("10.0.0.0/24".parse().unwrap(), None, None).unwrap();
-        pool.take("10.0.0.253".parse().unwrap(), named("x"))
-            .unwrap();
-        let highest: Vec<_> = pool
-            .highest_free(2)
-            .iter()
-            .map(ToString::to_string)
-            .collect();
-        assert_eq!(highest, ["10.0.0.254", "10.0.0.252"]);
-        assert_eq!(pool.highest_free(1000).len(), 252);
     }
 }

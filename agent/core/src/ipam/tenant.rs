@@ -10,16 +10,17 @@ pub enum Tenant {
     Auxiliary(String),
     /// An endpoint of this host, by name.
     Endpoint(String),
-    /// An endpoint of another host of the cluster.
-    Elsewhere,
-    /// This host itself, for times without the cluster's store.
-    Reserve,
+    /// An endpoint of another host of the cluster, with both their names.
+    Elsewhere {
+        endpoint: String,
+        host: String,
+    },
 }
 
 impl Tenant {
-    /// Whether an endpoint of this host may not have the address, although none has it.
-    pub const fn is_mark(&self) -> bool {
-        matches!(self, Self::Elsewhere | Self::Reserve)
+    /// Whether the network itself keeps the address from everybody.
+    pub const fn is_kept(&self) -> bool {
+        matches!(self, Self::Gateway | Self::Auxiliary(_))
     }
 }
 
@@ -29,8 +30,7 @@ impl fmt::Display for Tenant {
             Self::Gateway => f.write_str("the gateway"),
             Self::Auxiliary(name) => write!(f, "{name}, whom --aux-address keeps it for"),
             Self::Endpoint(name) => f.write_str(name),
-            Self::Elsewhere => f.write_str("a container on another host"),
-            Self::Reserve => f.write_str("this host's reserve"),
+            Self::Elsewhere { endpoint, host } => write!(f, "{endpoint} on {host}"),
         }
     }
 }

@@ -6,26 +6,53 @@
 //! find that the other hosts have said nothing, cut their tunnels, and give their addresses away, although they live and are
 //! on their way. So each of them gets the time of a lease: until then, what its lease has taken away is *held*, as if it
 //! were there still. When the host comes back it says everything again within [`SHARING`]; what it does not repeat is gone.
+//!
+//! A host whose tunnel is up lives, whatever becomes of its lease: it is waited for until its tunnel is down.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
+use super::world::Moment;
 use super::{ADDRESSES, ALIVE, ENDPOINTS, EndpointShared, Entry, Holder};
 
 #[derive(Debug, Default)]
 pub(super) struct Awaited {
-    /// Until when, by host.
-    hosts: BTreeMap<String, Instant>,
+    hosts: BTreeMap<String, Wait>,
     /// Keys that the store has no more.
     held: BTreeSet<String>,
 }
 
+#[derive(Debug)]
+struct Wait {
+    until: Instant,
+    /// It has come back, or will not.
+    is_settled: bool,
+}
+
 impl Awaited {
     pub(super) fn new(hosts: impl IntoIterator<Item = String>, until: Instant) -> Self {
+        let wait = || Wait {
+            until,
+            is_settled: false,
+        };
         Self {
-            hosts: hosts.into_iter().map(|host| (host, until)).collect(),
+            hosts: hosts.into_iter().map(|host| (host, wait())).collect(),
             held: BTreeSet::new(),
         }
+    }
+
+    /// A host whose lease has ended, and whose tunnel is up.
+    pub(super) fn begin(&mut self, host: &str, now: Instant) {
+        let wait = Wait {
+            until: now + SHARING,
+            is_settled: false,
+        };
+        self.hosts.insert(host.to_owned(), wait);
+    }
+
+    /// Whether a host is waited for that has not come back yet.
+    pub(super) fn is_waiting(&self, host: &str) -> bool {
+        self.hosts.get(host).is_some_and(|wait| !wait.is_settled)
     }
 
     /// Whether what an entry says still counts, though the store has it no more.
@@ -43,25 +70,34 @@ impl Awaited {
     }
 
     pub(super) fn is_back(&mut self, host: &str, now: Instant) {
-        if let Some(until) = self.hosts.get_mut(host) {
-            *until = (*until).min(now + SHARING);
-        }
+        self.settle(host, now + SHARING);
     }
 
     /// For a host that will not come back.
     pub(super) fn give_up(&mut self, host: &str, now: Instant) {
-        if let Some(until) = self.hosts.get_mut(host) {
-            *until = now;
+        self.settle(host, now);
+    }
+
+    fn settle(&mut self, host: &str, by: Instant) {
+        if let Some(wait) = self.hosts.get_mut(host) {
+            wait.until = wait.until.min(by);
+            wait.is_settled = true;
         }
     }
 
     pub(super) fn timeout(&self) -> Option<Instant> {
-        self.hosts.values().min().copied()
+        self.hosts.values().map(|wait| wait.until).min()
     }
 
-    /// Hosts whose time is over, at `now`.
-    pub(super) fn take_late(&mut self, now: Instant) -> BTreeSet<String> {
-        let late = self.hosts.extract_if(.., |_, until| *until <= now);
+    /// Hosts whose time is over.
+    pub(super) fn take_late(&mut self, at: &Moment<'_>) -> BTreeSet<String> {
+        for (host, wait) in &mut self.hosts {
+            let is_silent = || self.held.contains(&format!("{ALIVE}{host}"));
+            if wait.until <= at.now && !wait.is_settled && is_silent() && (at.reaches)(host) {
+                wait.until = at.now + SHARING;
+            }
+        }
+        let late = self.hosts.extract_if(.., |_, wait| wait.until <= at.now);
         late.map(|(host, _)| host).collect()
     }
 

@@ -14,7 +14,7 @@ use agent_api::{Driver, NetworkCreate};
 use ipnet::IpNet;
 use switch_core::{Mac, Vni};
 
-use super::{AliveRecord, EndpointShared, HostRecord, ServiceShared, World, claims};
+use super::{AliveRecord, EndpointShared, HostRecord, ServiceShared, World, blocks};
 use crate::ipam::{AllocateAddress, CreatePool, InvalidSubnet, Pool, Pools, Tenant, parse_subnet};
 use crate::name::{BadId, BadName, check_id, check_name};
 use crate::network::{CreateNetwork, check_mtu, check_options};
@@ -191,7 +191,7 @@ fn check_addresses(network: &NetworkRecord, shared: &EndpointShared) -> Result<(
     for (address, pool) in both {
         match (address, pool) {
             (Some(address), Some(pool)) => {
-                pool.take(address, Tenant::Elsewhere)?;
+                pool.take(address, Tenant::Endpoint(shared.name.clone()))?;
             }
             (Some(address), None) => return Err(BadRecord::NoSubnet(address)),
             (None, Some(pool)) => return Err(BadRecord::NoAddress(pool.subnet())),
@@ -207,7 +207,7 @@ pub fn check_claimed(
     network: &str,
     shared: &EndpointShared,
 ) -> Result<(), BadRecord> {
-    let is_its = |address: &IpAddr| claims::has(world, &shared.host, network, *address);
+    let is_its = |address: &IpAddr| blocks::has(world, &shared.host, network, *address);
     match shared
         .addresses()
         .into_iter()
@@ -315,8 +315,10 @@ const HOST_NAME_MAX: usize = 255;
 mod tests {
     use serde_json::{Value, json};
 
-    use super::super::{ADDRESSES, Entry, Holder};
+    use super::super::blocks::page_key;
+    use super::super::{Entry, HOSTS, Moment};
     use super::*;
+    use crate::ipam::block::page_of;
     use crate::name::id_of;
     use crate::record::{Encap, OverlayRecord};
     use crate::sample;
@@ -476,15 +478,25 @@ mod tests {
     fn an_address_of_an_endpoint_is_its_hosts() {
         let shared: EndpointShared = serde_json::from_value(endpoint()).unwrap();
         let world_of = |host: &str| {
-            let claim = |address: &IpAddr| Entry {
-                key: format!("{ADDRESSES}n/{address}"),
-                value: serde_json::to_value(Holder::reserve(host)).unwrap(),
+            let entry = |key: String, value: Value| Entry {
+                key,
+                value,
                 revision: 1,
             };
-            let claims = shared.addresses().iter().map(claim).collect();
+            let known = json!({"name": host, "address": "192.0.2.1", "joined_s": 1});
+            let mut entries = vec![entry(format!("{HOSTS}{host}"), known)];
+            let page = |address: &IpAddr| {
+                let subnets = network().subnets.into_iter();
+                let mut subnet = subnets.filter(|subnet| subnet.net.contains(address));
+                let page = page_of(subnet.next().unwrap().net, *address);
+                let block = IpNet::from(*address).to_string();
+                entry(page_key("n", page), json!({ block: host }))
+            };
+            entries.extend(shared.addresses().iter().map(page));
             let mut world = World::default();
             #[expect(clippy::disallowed_methods, reason = "any moment will do")]
-            world.replace(claims, std::time::Instant::now());
+            let now = std::time::Instant::now();
+            world.replace(entries, &Moment::alone(now));
             world
         };
         check_claimed(&world_of("node-1"), "n", &shared).unwrap();

@@ -21,15 +21,20 @@
 //! | `vni/<n>` | [`VniRecord`](networks::VniRecord): whose it is, or a tombstone | |
 //! | `followed/<host>` | [`FollowedRecord`](networks::FollowedRecord) | |
 //! | `endpoint/<network>/<id>` | [`EndpointShared`] | the host |
-//! | `address/<network>/<address>` | [`Holder`] | the host, unless it is a reserve |
+//! | `block/<network>/<first address of a page>` | [`PageRecord`]: who owns which block of the page | |
+//! | `ask/<host>/<network>/<address, ipv4 or ipv6>` | [`AskRecord`]: the host asks another one | the host that asks |
+//! | `address/<network>/<address>` | [`Holder`], of agents before there were blocks | the host, unless it is a reserve |
 
 pub mod adoption;
+pub mod asks;
 mod awaited;
+pub mod blocks;
 mod ca;
 pub mod checks;
-pub mod claims;
+pub mod holdings;
 mod macs;
 pub mod networks;
+pub mod others;
 pub mod permit;
 mod world;
 
@@ -41,8 +46,10 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+pub use asks::AskRecord;
+pub use blocks::PageRecord;
 pub use ca::{CaRecord, FormerCa, RENEWABLE_S};
-pub use world::{Difference, Event, World};
+pub use world::{Difference, Event, Moment, World};
 
 /// A key of the store, with its value.
 #[derive(Clone, Debug, PartialEq)]
@@ -211,7 +218,7 @@ impl From<&ServiceShared> for Service {
     }
 }
 
-/// Who has an address of a network.
+/// Who had an address of a network, as older agents say it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Holder {
     pub host: String,
@@ -237,6 +244,8 @@ pub const FOLLOWED: &str = "followed/";
 pub const NAMES: &str = "name/";
 pub const VNIS: &str = "vni/";
 pub const ENDPOINTS: &str = "endpoint/";
+pub const BLOCKS: &str = "block/";
+pub const ASKS: &str = "ask/";
 pub const ADDRESSES: &str = "address/";
 
 #[cfg(test)]

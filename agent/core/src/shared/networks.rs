@@ -23,8 +23,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use switch_core::Vni;
 
+use super::blocks::Before;
 use super::checks::check_network;
-use super::claims::Before;
 use super::{
     ALIVE, AliveRecord, Entry, FOLLOWED, HOSTS, HostRecord, NAMES, NETWORKS, NETWORKS_MADE,
     REVOKED, VNIS, World,
@@ -364,6 +364,7 @@ mod tests {
 
     use serde_json::json;
 
+    use super::super::Moment;
     use super::*;
     use crate::name::id_of;
     use crate::record::{Encap, OverlayRecord};
@@ -418,10 +419,9 @@ mod tests {
         fn world(&self) -> World {
             let mut world = World::default();
             #[expect(clippy::disallowed_methods, reason = "any moment will do")]
-            world.replace(
-                self.entries.values().cloned().collect(),
-                std::time::Instant::now(),
-            );
+            let now = std::time::Instant::now();
+            let entries = self.entries.values().cloned().collect();
+            world.replace(entries, &Moment::alone(now));
             world
         }
 

@@ -15,13 +15,15 @@ use std::net::IpAddr;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+use super::asks::{Ask, AskRecord};
+use super::blocks::{self, PageRecord, check_page, is_member};
 use super::checks::{check_alive, check_endpoint, check_host};
-use super::claims::{self, address_key, address_of};
 use super::networks::{FollowedRecord, Rest, VniRecord, check_new};
 use super::{
-    ADDRESSES, ALIVE, AliveRecord, ENDPOINTS, EndpointShared, FOLLOWED, HOSTS, Holder, HostRecord,
-    NAMES, NETWORKS, NETWORKS_MADE, REVOKED, VNIS, World,
+    ADDRESSES, ALIVE, ASKS, AliveRecord, BLOCKS, ENDPOINTS, EndpointShared, FOLLOWED, HOSTS,
+    Holder, HostRecord, NAMES, NETWORKS, NETWORKS_MADE, REVOKED, VNIS, World,
 };
+use crate::ipam::block::page_of;
 use crate::record::NetworkRecord;
 
 /// One key's part of a transaction.
@@ -40,11 +42,6 @@ pub struct Write<'a> {
 pub struct Denied {
     pub key: String,
     pub why: String,
-}
-
-/// Whether a host belongs to the cluster.
-pub fn is_member(world: &World, host: &str) -> bool {
-    world.contains(&format!("{HOSTS}{host}")) && !world.contains(&format!("{REVOKED}{host}"))
 }
 
 /// Whether a host was shut out for good.
@@ -79,12 +76,14 @@ type Judge<'a> = fn(&Asked<'a>, &str, Write<'a>) -> Result<(), String>;
 
 impl<'a> Asked<'a> {
     fn judge(&self, write: Write<'a>) -> Result<(), Denied> {
-        let kinds: [(&str, Judge<'a>); 9] = [
+        let kinds: [(&str, Judge<'a>); 11] = [
             (ALIVE, Self::alive),
             (HOSTS, Self::member),
             (FOLLOWED, Self::followed),
             (ENDPOINTS, Self::endpoint),
-            (ADDRESSES, Self::address),
+            (BLOCKS, Self::page),
+            (ASKS, Self::ask),
+            (ADDRESSES, Self::old_address),
             (NETWORKS, Self::network),
             (NAMES, Self::name),
             (VNIS, Self::vni),
@@ -172,52 +171,67 @@ impl<'a> Asked<'a> {
             return refuse("the MAC is another host's");
         }
         for address in told.addresses() {
-            if !self.holds(network, id, address) {
-                return refuse("the address is not claimed for it");
+            if !blocks::has(self.world, self.host, network, address) {
+                return refuse("the address is in no block of this host");
             }
         }
         Ok(())
     }
 
-    /// By this transaction, or before.
-    fn holds(&self, network: &str, endpoint: &str, address: IpAddr) -> bool {
-        let key = address_key(network, address);
-        let Some(write) = self.writes.get(&*key) else {
-            return claims::has(self.world, self.host, network, address);
-        };
-        let holder = value::<Holder>(*write).ok().flatten();
-        holder.is_some_and(|holder| {
-            holder.host == self.host && holder.endpoint.as_deref() == Some(endpoint)
-        })
-    }
-
-    fn address(&self, rest: &str, write: Write<'a>) -> Result<(), String> {
-        let (network, _) = rest.split_once('/').ok_or("no such key")?;
-        let Some(holder) = value::<Holder>(write)? else {
+    /// Blocks of addresses, by [`check_page`].
+    fn page(&self, rest: &str, write: Write<'a>) -> Result<(), String> {
+        let (network, first) = rest.split_once('/').ok_or("no such key")?;
+        let network_key = format!("{NETWORKS}{network}");
+        let Some(after) = value::<PageRecord>(write)? else {
             // Whoever removes a network removes what was in it.
-            let key = format!("{NETWORKS}{network}");
-            let is_there = self.world.contains(&key);
-            return match self.goes(&key) || !is_there {
+            return match self.goes(&network_key) || !self.world.contains(&network_key) {
                 true => Ok(()),
-                false => self.own_address(write.key),
+                false => refuse("it goes with its network"),
             };
         };
-        self.own_address(write.key)?;
-        self.own(&holder.host)?;
-        if holder.endpoint.is_some() {
-            leased(write)?;
+        // Each host gets blocks when a network is made.
+        let record = match self.written(&network_key)? {
+            Some(made) => made,
+            None => self.network_of(network)?,
+        };
+        let first: IpAddr = first.parse().map_err(|_| "no such key")?;
+        let mut subnets = record.subnets.iter().map(|subnet| subnet.net.trunc());
+        let subnet = subnets.find(|subnet| subnet.contains(&first));
+        let page = page_of(subnet.ok_or("it is outside of the network")?, first);
+        if page.network() != first {
+            return refuse("no page begins there");
         }
-        let address = address_of(write.key).ok_or("no address")?;
-        let subnets = self.network_of(network)?.subnets;
-        match subnets.iter().find(|subnet| subnet.net.contains(&address)) {
-            None => refuse("the address is outside of the network"),
-            Some(subnet) if subnet.gateway == address => refuse("the address is the gateway's"),
-            Some(_) => Ok(()),
+        let before = self.world.find::<PageRecord>(write.key);
+        let before = before.map(|(before, _)| before).unwrap_or_default();
+        let is_member = |host: &str| is_member(self.world, host);
+        check_page(page, (&before, &after), self.host, is_member).map_err(|error| error.to_string())
+    }
+
+    /// A host asks by a key of its own, and whoever is asked takes the key away.
+    fn ask(&self, _: &str, write: Write<'a>) -> Result<(), String> {
+        let asker = Ask::of_key(write.key).ok_or("no such key")?.asker;
+        if value::<AskRecord>(write)?.is_some() {
+            leased(write)?;
+            return self.own(&asker);
+        }
+        let asked = self.world.find::<AskRecord>(write.key);
+        match asked.is_none_or(|(asked, _)| asked.host == self.host) {
+            true => Ok(()),
+            false => self.own(&asker),
         }
     }
 
-    fn own_address(&self, key: &str) -> Result<(), String> {
-        match self.world.find::<Holder>(key) {
+    /// What agents of an older version claimed: nobody does so any more.
+    fn old_address(&self, rest: &str, write: Write<'a>) -> Result<(), String> {
+        if write.value.is_some() {
+            return refuse("addresses are given out by blocks");
+        }
+        let (network, _) = rest.split_once('/').ok_or("no such key")?;
+        let network_key = format!("{NETWORKS}{network}");
+        if self.goes(&network_key) || !self.world.contains(&network_key) {
+            return Ok(());
+        }
+        match self.world.find::<Holder>(write.key) {
             Some((known, _)) => self.own(&known.host),
             None => Ok(()),
         }

@@ -7,7 +7,8 @@
 //! the world only ever sees puts and deletions, and need not know of reconnections. An event that is older than what is
 //! known changes nothing, because a list may overtake the events of a watch that was opened before it.
 //!
-//! After the store was away, hosts that were alive before are [`Awaited`]: what their leases took away counts for a while.
+//! After the store was away, hosts that were alive before are [`Awaited`]: what their leases took away counts for a while. So does
+//! what the lease of a host took whose tunnel is up.
 
 use std::collections::BTreeMap;
 use std::time::Instant;
@@ -15,6 +16,7 @@ use std::time::Instant;
 use serde::de::DeserializeOwned;
 
 use super::awaited::{Awaited, speaker};
+use super::blocks::is_member;
 use super::macs::Macs;
 use super::{ALIVE, Entry, HOSTS, REVOKED};
 
@@ -36,6 +38,22 @@ pub enum Event {
     Deleted { key: String, revision: u64 },
 }
 
+/// The time, and which hosts' tunnels are up then.
+pub struct Moment<'a> {
+    pub now: Instant,
+    pub reaches: &'a dyn Fn(&str) -> bool,
+}
+
+impl Moment<'_> {
+    /// Without any tunnel.
+    pub const fn alone(now: Instant) -> Self {
+        Self {
+            now,
+            reaches: &|_| false,
+        }
+    }
+}
+
 /// A key that is different now.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Difference {
@@ -47,15 +65,13 @@ pub enum Difference {
 impl World {
     /// One that knows these.
     pub fn of(entries: Vec<Entry>) -> Self {
-        let by_key = |entry: Entry| (entry.key.clone(), entry);
-        Self {
-            entries: entries.into_iter().map(by_key).collect(),
-            ..Self::default()
-        }
+        let mut world = Self::default();
+        entries.into_iter().for_each(|entry| world.insert(entry));
+        world
     }
 
     /// Takes a list of all keys in place of what was known.
-    pub fn replace(&mut self, listed: Vec<Entry>, now: Instant) -> Vec<Difference> {
+    pub fn replace(&mut self, listed: Vec<Entry>, at: &Moment<'_>) -> Vec<Difference> {
         let mut old = std::mem::take(&mut self.entries);
         self.macs = Macs::default();
         let mut differences = Vec::new();
@@ -66,13 +82,13 @@ impl World {
                 .as_ref()
                 .is_some_and(|known| known.revision > entry.revision);
             if known.is_none_or(|known| known.revision != entry.revision) {
-                self.note_put(&entry, now);
+                self.note_put(&entry, at.now);
                 differences.push(Difference::Put(entry.clone()));
             }
             self.insert(entry);
         }
         for (key, entry) in old {
-            self.note_gone(&key, now);
+            self.note_gone(&key, at);
             if self.awaited.holds(&entry) {
                 self.insert(entry);
             } else {
@@ -88,7 +104,7 @@ impl World {
         &mut self,
         listed: Vec<Entry>,
         own: &str,
-        (now, until): (Instant, Instant),
+        (at, until): (&Moment<'_>, Instant),
     ) -> Vec<Difference> {
         let revisions: BTreeMap<&str, u64> = listed
             .iter()
@@ -107,22 +123,22 @@ impl World {
             .map(|(host, _)| host.to_owned())
             .collect();
         self.awaited = Awaited::new(missed, until);
-        self.replace(listed, now)
+        self.replace(listed, at)
     }
 
     /// What an event changes.
-    pub fn apply(&mut self, event: Event, now: Instant) -> Option<Difference> {
+    pub fn apply(&mut self, event: Event, at: &Moment<'_>) -> Option<Difference> {
         let (Event::Put(Entry { revision, .. }) | Event::Deleted { revision, .. }) = &event;
         self.seen = self.seen.max(*revision);
         match event {
             Event::Put(entry) if self.is_news(&entry.key, entry.revision) => {
                 self.awaited.there_is(&entry.key);
-                self.note_put(&entry, now);
+                self.note_put(&entry, at.now);
                 self.insert(entry.clone());
                 Some(Difference::Put(entry))
             }
             Event::Deleted { key, revision } if self.is_news(&key, revision) => {
-                self.note_gone(&key, now);
+                self.note_gone(&key, at);
                 let known = self.entries.get(&key)?;
                 if self.awaited.holds(known) {
                     return None;
@@ -139,8 +155,8 @@ impl World {
     }
 
     /// What is gone because nobody waits for its host any more.
-    pub fn handle_timeout(&mut self, now: Instant) -> Vec<Difference> {
-        let late = self.awaited.take_late(now);
+    pub fn handle_timeout(&mut self, at: &Moment<'_>) -> Vec<Difference> {
+        let late = self.awaited.take_late(at);
         if late.is_empty() {
             return Vec::new();
         }
@@ -234,9 +250,16 @@ impl World {
         }
     }
 
-    fn note_gone(&mut self, key: &str, now: Instant) {
+    fn note_gone(&mut self, key: &str, at: &Moment<'_>) {
         if let Some(host) = key.strip_prefix(HOSTS) {
-            self.awaited.give_up(host, now);
+            self.awaited.give_up(host, at.now);
+        }
+        if let Some(host) = key.strip_prefix(ALIVE)
+            && is_member(self, host)
+            && !self.awaited.is_waiting(host)
+            && (at.reaches)(host)
+        {
+            self.awaited.begin(host, at.now);
         }
     }
 
@@ -264,11 +287,11 @@ mod tests {
     }
 
     fn replace(world: &mut World, listed: Vec<Entry>) -> Vec<Difference> {
-        world.replace(listed, now())
+        world.replace(listed, &Moment::alone(now()))
     }
 
     fn apply(world: &mut World, event: Event) -> Option<Difference> {
-        world.apply(event, now())
+        world.apply(event, &Moment::alone(now()))
     }
 
     #[test]
@@ -355,7 +378,7 @@ mod tests {
         let mut known = [host("own", 2), host("b", 3), host("c", 4)].concat();
         replace(&mut world, known.clone());
         known.retain(|entry| entry.key.starts_with(HOSTS));
-        let differences = world.catch_up(known, "own", (now(), until));
+        let differences = world.catch_up(known, "own", (&Moment::alone(now()), until));
         let own = &host("own", 2)[1..];
         let gone: Vec<_> = own.iter().cloned().map(Difference::Deleted).collect();
         assert_eq!(differences.len(), gone.len());
@@ -367,7 +390,7 @@ mod tests {
     fn what_ended_while_the_store_was_away_is_held_until_its_host_is_late() {
         let (start, until) = times();
         let mut world = bereft(until);
-        assert!(world.handle_timeout(start).is_empty());
+        assert!(world.handle_timeout(&Moment::alone(start)).is_empty());
         assert_eq!(world.timeout(), Some(until));
         // A deletion that comes by the watch is no different.
         let mut again = host("b", 3).remove(1);
@@ -376,8 +399,8 @@ mod tests {
             key: again.key.clone(),
             revision: 8,
         };
-        assert_eq!(world.apply(deleted, start), None);
-        let gone = world.handle_timeout(until);
+        assert_eq!(world.apply(deleted, &Moment::alone(start)), None);
+        let gone = world.handle_timeout(&Moment::alone(until));
         assert_eq!(gone.len(), 4, "{gone:?}");
         assert_eq!((world.timeout(), world.entries.len()), (None, 3));
     }
@@ -388,15 +411,23 @@ mod tests {
         let mut world = bereft(until);
         let mut back = host("b", 9);
         let (address, alive) = (back.pop().unwrap(), back.pop().unwrap());
-        assert!(world.apply(Event::Put(alive), start).is_some());
+        assert!(
+            world
+                .apply(Event::Put(alive), &Moment::alone(start))
+                .is_some()
+        );
         let soon = start + SHARING;
         assert_eq!(world.timeout(), Some(soon));
         assert_eq!(
-            world.handle_timeout(soon),
+            world.handle_timeout(&Moment::alone(soon)),
             [Difference::Deleted(host("b", 3).remove(2))]
         );
-        assert!(world.apply(Event::Put(address.clone()), soon).is_some());
-        let gone = world.handle_timeout(until);
+        assert!(
+            world
+                .apply(Event::Put(address.clone()), &Moment::alone(soon))
+                .is_some()
+        );
+        let gone = world.handle_timeout(&Moment::alone(until));
         assert_eq!(gone.len(), 2, "{gone:?}");
         assert!(world.contains(&address.key));
         // It is waited for no more.
@@ -405,7 +436,7 @@ mod tests {
             revision: 10,
         };
         assert_eq!(
-            world.apply(deleted, until),
+            world.apply(deleted, &Moment::alone(until)),
             Some(Difference::Deleted(address))
         );
     }
@@ -418,12 +449,60 @@ mod tests {
             key: format!("{HOSTS}b"),
             revision: 9,
         };
-        assert!(world.apply(left, start).is_some());
-        assert_eq!(world.handle_timeout(start).len(), 2);
+        assert!(world.apply(left, &Moment::alone(start)).is_some());
+        assert_eq!(world.handle_timeout(&Moment::alone(start)).len(), 2);
         let listed = [host("own", 2), host("c", 11)].concat();
         let mut world = bereft(until);
-        world.catch_up(listed, "own", (start, until));
+        world.catch_up(listed, "own", (&Moment::alone(start), until));
         assert_eq!(world.timeout(), None);
+    }
+
+    #[test]
+    fn what_a_lease_took_of_a_host_stays_while_its_tunnel_is_up() {
+        let (start, _) = times();
+        let mut world = World::default();
+        replace(&mut world, [host("own", 2), host("b", 3)].concat());
+        let up = |now| Moment {
+            now,
+            reaches: &|host| host == "b",
+        };
+        let lost = |entry: &Entry| Event::Deleted {
+            key: entry.key.clone(),
+            revision: 5,
+        };
+        for entry in &host("b", 3)[1..] {
+            assert_eq!(world.apply(lost(entry), &up(start)), None);
+        }
+        assert!(world.handle_timeout(&up(start + SHARING)).is_empty());
+        let listed = [host("own", 2), host("b", 3)[..1].to_vec()].concat();
+        assert!(world.replace(listed, &up(start + SHARING)).is_empty());
+        let down = Moment::alone(start + SHARING * 2);
+        assert_eq!(world.handle_timeout(&down).len(), 2);
+        assert_eq!(world.timeout(), None);
+    }
+
+    #[test]
+    fn who_was_shut_out_or_speaks_for_itself_is_not_held_by_its_tunnel() {
+        let (start, _) = times();
+        let up = Moment {
+            now: start,
+            reaches: &|_| true,
+        };
+        let lost = |entry: &Entry| Event::Deleted {
+            key: entry.key.clone(),
+            revision: 5,
+        };
+        let mut world = World::default();
+        replace(&mut world, host("b", 3));
+        let [member, alive, address] = &host("b", 3)[..] else {
+            unreachable!()
+        };
+        // Its lease goes on.
+        assert!(world.apply(lost(address), &up).is_some());
+        replace(&mut world, host("b", 3));
+        assert!(world.apply(lost(member), &up).is_some());
+        assert!(world.apply(lost(alive), &up).is_some());
+        assert!(world.apply(lost(address), &up).is_some());
     }
 
     #[expect(

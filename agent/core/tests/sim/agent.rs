@@ -1,18 +1,21 @@
 //! An agent: what the daemon wires together, one step at a time, so that it may die between any two.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use agent_api::EndpointSettings;
-use agent_core::endpoint::{self, Attachment, Fresh, Place};
-use agent_core::ipam::{Pools, Tenant};
+use agent_core::endpoint::{self, Attach, Attachment, Fresh, Place};
+use agent_core::ipam::{AllocateAddress, Pool, Pools};
 use agent_core::reconcile::{Action, Desired, Found, Sandbox, reconcile};
 use agent_core::record::{EndpointRecord, NetworkRecord, Owner};
-use agent_core::shared::claims::{self, Claim, Release};
+use agent_core::shared::asks::Ask;
+use agent_core::shared::blocks::{Before, Blocks, WritePage, check_page, network_of};
+use agent_core::shared::holdings::{Way, Wish, Withheld, part_to_give, surplus, wanted, way};
 use agent_core::shared::{
-    ADDRESSES, ALIVE, AliveRecord, Difference, ENDPOINTS, EndpointShared, Holder, World,
+    ALIVE, ASKS, AliveRecord, AskRecord, BLOCKS, Difference, ENDPOINTS, EndpointShared, Entry,
+    Event, Moment, World, others,
 };
+use ipnet::IpNet;
 use switch_core::Mac;
 
 use super::store::{Change, Refused, Store};
@@ -22,10 +25,12 @@ pub(crate) struct Disk {
     pub(crate) host: String,
     pub(crate) networks: Vec<NetworkRecord>,
     pub(crate) endpoints: BTreeMap<String, EndpointRecord>,
+    /// What it may give addresses out of, by network.
+    pub(crate) owned: BTreeMap<String, Vec<IpNet>>,
     /// Containers whose command runs.
     pub(crate) running: BTreeMap<String, i32>,
     /// What the agent knew of the cluster when it wrote that down.
-    pub(crate) remembered: Vec<agent_core::shared::Entry>,
+    pub(crate) remembered: Vec<Entry>,
     pub(crate) ids: u64,
 }
 
@@ -33,14 +38,17 @@ pub(crate) struct Agent {
     pub(crate) world: World,
     /// By network.
     pub(crate) pools: BTreeMap<String, Pools>,
+    withheld: BTreeMap<String, Withheld>,
     /// Endpoints that have a port.
     pub(crate) seats: BTreeMap<String, EndpointRecord>,
     /// Those that have addresses, and no port yet.
     coming: BTreeMap<String, EndpointRecord>,
     pub(crate) session: Option<Session>,
-    /// Endpoints that lost their address to another host while this one was away.
+    /// Endpoints whose address another host owns.
     pub(crate) cut_off: BTreeSet<String>,
     steps: VecDeque<Step>,
+    /// What other hosts have asked for, which waits for no act of this one.
+    answers: VecDeque<Answer>,
     says_again: bool,
 }
 
@@ -57,6 +65,15 @@ enum Step {
     Reserve {
         network: usize,
         container: String,
+        /// Who was asked for an address in vain.
+        asked: Vec<String>,
+    },
+    AwaitAnswer {
+        network: usize,
+        container: String,
+        asked: Vec<String>,
+        ask: String,
+        until: Instant,
     },
     Keep(EndpointRecord),
     Plug(EndpointRecord),
@@ -65,8 +82,24 @@ enum Step {
     Untell(EndpointRecord),
     Free(EndpointRecord),
     TakeBackStrays(usize),
-    ShareAgain(EndpointRecord),
-    FillReserve(usize),
+    Hold(EndpointRecord),
+    Tend(usize),
+    GiveBack {
+        network: usize,
+        block: IpNet,
+        page: WritePage,
+    },
+}
+
+enum Answer {
+    Look(Entry),
+    /// It is withheld, and on record as nobody's of this host.
+    Give {
+        ask: Entry,
+        network: usize,
+        part: IpNet,
+        page: WritePage,
+    },
 }
 
 /// What the model is to know.
@@ -77,23 +110,39 @@ pub(crate) enum Done {
     Detached(String),
 }
 
+/// How writing a page ended.
+#[derive(PartialEq)]
+enum Written {
+    Yes,
+    No,
+    /// Nobody knows.
+    Lost,
+}
+
 impl Agent {
     /// A start: everything on record is settled before anything else.
     pub(crate) fn start(disk: &mut Disk, now: Instant) -> Self {
         let mut world = World::default();
-        world.replace(disk.remembered.clone(), now);
-        let pools = |network: &NetworkRecord| (network.id.clone(), Pools::of(network).unwrap());
+        world.replace(disk.remembered.clone(), &Moment::alone(now));
+        let pools = |network: &NetworkRecord| {
+            let mut pools = Pools::of(network).unwrap();
+            let owned = disk.owned.get(&network.id).cloned();
+            pools.own(&owned.unwrap_or_default());
+            others::settle(&mut pools, &world, &disk.host, &network.id);
+            (network.id.clone(), pools)
+        };
         let mut agent = Self {
-            world,
             pools: disk.networks.iter().map(pools).collect(),
+            world,
+            withheld: BTreeMap::new(),
             seats: BTreeMap::new(),
             coming: BTreeMap::new(),
             session: None,
             cut_off: BTreeSet::new(),
             steps: VecDeque::new(),
+            answers: VecDeque::new(),
             says_again: false,
         };
-        agent.note_all(disk);
         let desired = Desired {
             networks: disk.networks.clone(),
             endpoints: disk.endpoints.values().cloned().collect(),
@@ -114,9 +163,6 @@ impl Agent {
             Action::PlugAgain { record, sandbox } => {
                 assert!(matches!(sandbox, Sandbox::Of(_)));
                 let pools = self.pools.get_mut(&record.network).unwrap();
-                for address in record.addresses() {
-                    pools.unmark(address);
-                }
                 pools.take_back(&record).unwrap();
                 self.seats.insert(record.id.clone(), record);
             }
@@ -128,11 +174,15 @@ impl Agent {
     }
 
     pub(crate) fn is_busy(&self) -> bool {
-        !self.steps.is_empty()
+        !self.steps.is_empty() || !self.answers.is_empty()
     }
 
     pub(crate) fn attach(&mut self, network: usize, container: String) {
-        self.steps.push_back(Step::Reserve { network, container });
+        self.steps.push_back(Step::Reserve {
+            network,
+            container,
+            asked: Vec::new(),
+        });
     }
 
     /// The port goes at once, and with it whoever could use the address.
@@ -144,8 +194,14 @@ impl Agent {
     }
 
     /// A session begins: watch, lease, list, then everything of this host again.
-    pub(crate) fn join(&mut self, disk: &Disk, store: &mut Store, (now_ms, now): (u64, Instant)) {
-        let at = store.end();
+    pub(crate) fn join(
+        &mut self,
+        disk: &mut Disk,
+        store: &mut Store,
+        now_ms: u64,
+        at: &Moment<'_>,
+    ) {
+        let watched = store.end();
         if let Some(old) = self.session {
             store.keep_alive(old.lease, now_ms + LEASE_MS);
         }
@@ -158,14 +214,14 @@ impl Agent {
         };
         let key = format!("{ALIVE}{}", disk.host);
         let epoch = store.transact(vec![put(key, &alive, None, Some(lease))]);
-        let until = now + Duration::from_millis(LEASE_MS);
-        let differences = self.world.catch_up(store.list(), &disk.host, (now, until));
+        let until = at.now + Duration::from_millis(LEASE_MS);
+        let differences = self.world.catch_up(store.list(), &disk.host, (at, until));
         self.follow(disk, differences);
-        self.settle_pools(disk);
+        self.settle_all(disk);
         self.session = Some(Session {
             lease,
             epoch: epoch.unwrap(),
-            at,
+            at: watched,
         });
         self.begin(disk);
     }
@@ -178,14 +234,26 @@ impl Agent {
             let network = &disk.networks[place].id;
             let held = self.seats.values().chain(self.coming.values());
             let here = held.filter(|record| record.network == *network);
-            let again: Vec<_> = here.cloned().map(Step::ShareAgain).collect();
+            let again: Vec<_> = here.cloned().map(Step::Hold).collect();
             self.steps.extend(again);
-            self.steps.push_back(Step::FillReserve(place));
+            self.steps.push_back(Step::Tend(place));
+        }
+        let asks = self
+            .world
+            .entries()
+            .filter(|entry| entry.key.starts_with(ASKS));
+        self.answers.extend(asks.cloned().map(Answer::Look));
+    }
+
+    /// As time passes.
+    pub(crate) fn tend(&mut self, disk: &Disk) {
+        if self.steps.is_empty() && self.session.is_some() {
+            self.steps.extend((0..disk.networks.len()).map(Step::Tend));
         }
     }
 
     /// Hears one thing from the store; false where there is nothing.
-    pub(crate) fn hear(&mut self, disk: &Disk, store: &Store, now: Instant) -> bool {
+    pub(crate) fn hear(&mut self, disk: &mut Disk, store: &Store, at: &Moment<'_>) -> bool {
         let Some(session) = &mut self.session else {
             return false;
         };
@@ -193,86 +261,157 @@ impl Agent {
             Ok(None) => return false,
             Ok(Some(event)) => {
                 session.at += 1;
-                let difference = self.world.apply(event.clone(), now);
+                let difference = self.world.apply(event.clone(), at);
                 self.follow(disk, difference.into_iter().collect());
             }
             Err(()) => {
                 session.at = store.end();
-                let differences = self.world.replace(store.list(), now);
+                let differences = self.world.replace(store.list(), at);
                 self.follow(disk, differences);
-                self.settle_pools(disk);
+                self.settle_all(disk);
             }
         }
         true
     }
 
-    pub(crate) fn handle_timeout(&mut self, disk: &Disk, store: &Store, now: Instant) {
-        let differences = self.world.handle_timeout(now);
+    pub(crate) fn handle_timeout(&mut self, disk: &mut Disk, store: &Store, at: &Moment<'_>) {
+        let differences = self.world.handle_timeout(at);
         self.follow(disk, differences);
         if self.says_again && self.session.is_some() {
             // Of what is to be taken back nobody may have heard yet.
-            let differences = self.world.replace(store.list(), now);
+            let differences = self.world.replace(store.list(), at);
             self.follow(disk, differences);
-            self.settle_pools(disk);
+            self.settle_all(disk);
             self.begin(disk);
         }
     }
 
-    fn follow(&mut self, disk: &Disk, differences: Vec<Difference>) {
+    fn follow(&mut self, disk: &mut Disk, differences: Vec<Difference>) {
         for difference in differences {
             let (entry, is_there) = match &difference {
                 Difference::Put(entry) => (entry, true),
                 Difference::Deleted(entry) => (entry, false),
             };
-            self.note(disk, entry, is_there);
+            if let Some(network) = network_of(entry) {
+                if self.session.is_some() {
+                    self.settle_blocks(disk, network);
+                    self.says_again |= self.is_out_of_place(network);
+                }
+            } else if let Some(rest) = entry.key.strip_prefix(ENDPOINTS) {
+                let (network, _) = rest.split_once('/').unwrap();
+                let shared: EndpointShared = entry.decode().unwrap();
+                let pools = self.pools.get_mut(network).unwrap();
+                others::note(pools, &self.world, &disk.host, &shared, is_there);
+            } else if entry.key.starts_with(ASKS) && is_there && self.session.is_some() {
+                self.answers.push_back(Answer::Look(entry.clone()));
+            }
         }
     }
 
-    fn settle_pools(&mut self, disk: &Disk) {
-        for (network, pools) in &mut self.pools {
-            claims::settle(pools, &self.world, &disk.host, network);
+    fn settle_all(&mut self, disk: &mut Disk) {
+        for network in disk.networks.clone() {
+            let pools = self.pools.get_mut(&network.id).unwrap();
+            others::settle(pools, &self.world, &disk.host, &network.id);
+            self.settle_blocks(disk, &network.id);
         }
     }
 
-    fn note_all(&mut self, disk: &Disk) {
-        let entries: Vec<_> = self.world.entries().cloned().collect();
-        entries
-            .iter()
-            .for_each(|entry| self.note(disk, entry, true));
-    }
-
-    fn note(&mut self, disk: &Disk, entry: &agent_core::shared::Entry, is_there: bool) {
-        let Some((network, address)) = entry
-            .key
-            .strip_prefix(ADDRESSES)
-            .and_then(|rest| rest.split_once('/'))
-        else {
-            return;
-        };
-        let holder: Holder = entry.decode().unwrap();
+    fn settle_blocks(&mut self, disk: &mut Disk, network: &str) {
+        let withheld = self.withheld.entry(network.to_owned()).or_default();
         let pools = self.pools.get_mut(network).unwrap();
-        let holder = is_there.then_some(&holder);
-        claims::note(pools, &disk.host, address.parse().unwrap(), holder);
+        let blocks = Blocks::of(&self.world, network, pools.v4.as_ref().unwrap().subnet());
+        let own = withheld.own(&blocks, &disk.host);
+        pools.own(&own);
+        disk.owned.insert(network.to_owned(), own);
+    }
+
+    fn is_out_of_place(&self, network: &str) -> bool {
+        let own = self.pools[network].owned();
+        let here = self
+            .seats
+            .values()
+            .filter(|record| record.network == network);
+        let mut here = here.map(|record| (record, record.addresses()));
+        here.any(|(record, addresses)| {
+            let mut addresses = addresses.iter();
+            let is_own = addresses.all(|address| own.iter().any(|block| block.contains(address)));
+            is_own == self.cut_off.contains(&record.id)
+        })
+    }
+
+    /// The blocks of a network, and its pool.
+    fn look(&self, network: &str) -> (Blocks, &Pool) {
+        let pool = self.pools[network].v4.as_ref().unwrap();
+        (Blocks::of(&self.world, network, pool.subnet()), pool)
     }
 
     fn holds(&self, id: &str) -> bool {
         self.seats.contains_key(id) || self.coming.contains_key(id)
     }
 
-    /// One step of the act that is under way. `store` is absent where it is out of reach.
-    pub(crate) fn step(&mut self, disk: &mut Disk, store: Option<&mut Store>) -> Done {
+    /// One step of what others ask for, or of the act that is under way. `store` is absent where it is out of reach.
+    pub(crate) fn step(
+        &mut self,
+        disk: &mut Disk,
+        store: Option<&mut Store>,
+        now: Instant,
+    ) -> Done {
+        // Whoever was not heard says everything again.
+        self.says_again |= store.is_none() && self.session.is_some() && self.is_busy();
+        let reached = store.and_then(|store| Some((store, self.session?)));
+        if let Some(answer) = self.answers.pop_front() {
+            self.answer(disk, answer, reached, now);
+            return Done::Nothing;
+        }
         let Some(step) = self.steps.pop_front() else {
             return Done::Nothing;
         };
-        // Whoever was not heard says everything again.
-        self.says_again |= store.is_none() && self.session.is_some();
-        let reached = store.and_then(|store| Some((store, self.session?)));
         match step {
-            Step::Reserve { network, container } => {
-                if let Some(record) = self.reserve(disk, network, &container, reached) {
-                    self.coming.insert(record.id.clone(), record.clone());
-                    self.steps.push_front(Step::Keep(record));
-                }
+            Step::Reserve {
+                network,
+                container,
+                asked,
+            } => {
+                self.reserve(disk, (network, container, asked), reached, now);
+            }
+            Step::AwaitAnswer {
+                network,
+                container,
+                mut asked,
+                ask,
+                until,
+            } => {
+                let is_answered = match reached {
+                    Some((store, _)) if store.get(&ask).is_some() && now < until => false,
+                    Some((store, _)) => {
+                        self.says_again |= store.transact(vec![delete(ask.clone(), None)]).is_err();
+                        let prefix = format!("{BLOCKS}{}/", disk.networks[network].id);
+                        let pages = store.list().into_iter();
+                        for page in pages.filter(|page| page.key.starts_with(&prefix)) {
+                            self.learn(page, now);
+                        }
+                        self.settle_blocks(disk, &disk.networks[network].id.clone());
+                        true
+                    }
+                    None => {
+                        asked.push("nobody".to_owned());
+                        true
+                    }
+                };
+                self.steps.push_front(match is_answered {
+                    true => Step::Reserve {
+                        network,
+                        container,
+                        asked,
+                    },
+                    false => Step::AwaitAnswer {
+                        network,
+                        container,
+                        asked,
+                        ask,
+                        until,
+                    },
+                });
             }
             Step::Keep(record) => {
                 disk.endpoints.insert(record.id.clone(), record.clone());
@@ -292,17 +431,35 @@ impl Agent {
                 return Done::Attached(id);
             }
             Step::Tell(record) => self.tell(disk, &record, reached),
-            Step::Untell(record) => {
-                let addresses = record.addresses();
-                self.untell(disk, (&record.network, &record.id, &addresses), reached);
-            }
+            Step::Untell(record) => self.untell((&record.network, &record.id), reached),
             Step::Free(record) => {
-                self.free(disk, &record);
+                disk.endpoints.remove(&record.id);
+                self.cut_off.remove(&record.id);
+                let pools = self.pools.get_mut(&record.network).unwrap();
+                pools.retire(&record, now + REST);
                 return Done::Detached(record.id);
             }
-            Step::TakeBackStrays(place) => self.take_back_strays(disk, place, reached),
-            Step::ShareAgain(record) => self.share_again(disk, &record, reached),
-            Step::FillReserve(place) => self.fill_reserve(disk, place, reached),
+            Step::TakeBackStrays(place) => {
+                let network = &disk.networks[place].id;
+                let strays = others::strays(&self.world, &disk.host, network, |id| self.holds(id));
+                if let Some((store, session)) = reached {
+                    for endpoint in strays {
+                        self.untell((network, &endpoint), Some((&mut *store, session)));
+                    }
+                }
+            }
+            Step::Hold(record) => self.hold(disk, record, reached, now),
+            Step::Tend(place) => self.tend_one(disk, place, reached, now),
+            Step::GiveBack {
+                network,
+                block,
+                page,
+            } => {
+                let network = disk.networks[network].id.clone();
+                if let Some((store, _)) = reached {
+                    self.give(disk, store, (&network, block, page), Vec::new(), now);
+                }
+            }
         }
         Done::Nothing
     }
@@ -310,72 +467,277 @@ impl Agent {
     fn reserve(
         &mut self,
         disk: &mut Disk,
-        network: usize,
-        container: &str,
-        mut reached: Option<(&mut Store, Session)>,
-    ) -> Option<EndpointRecord> {
-        let network = disk.networks[network].clone();
-        let owner = Owner::Container(container.to_owned());
+        (place, container, mut asked): (usize, String, Vec<String>),
+        reached: Option<(&mut Store, Session)>,
+        now: Instant,
+    ) {
+        let network = disk.networks[place].clone();
+        let owner = Owner::Container(container.clone());
         let settings = EndpointSettings::default();
-        for _ in 0..256 {
-            disk.ids += 1;
-            let name = format!("{}-{}", disk.host, disk.ids);
-            let attachment = Attachment {
-                owner: owner.clone(),
-                path: None,
-                name: &name,
-                hostname: None,
-                dns: &[],
-                publish: &[],
-                ports_reserved: false,
-                link: None,
-                settings: &settings,
-            };
-            let fresh = Fresh {
-                id: name.clone(),
-                mac: Mac::new([2, 0, 0, 0, 0, 1]),
-            };
-            let others = self
-                .seats
-                .values()
-                .filter(|other| other.network == network.id);
-            let place = Place::of(&[], &owner);
-            let pools = self.pools.get_mut(&network.id).unwrap();
-            let Some((store, session)) = &mut reached else {
-                let kept = claims::reserve_of(&self.world, &disk.host, &network.id);
-                let planned = endpoint::plan_from_reserve(
-                    &network,
-                    pools,
-                    &kept,
-                    others,
-                    &attachment,
-                    place,
-                    fresh,
-                );
-                return planned.ok();
-            };
-            let planned = endpoint::plan(&network, pools, others, &attachment, place, fresh);
-            let record = planned.ok()?;
-            let claims = claims::claims(&disk.host, &record);
-            match store.transact(
-                claims
-                    .into_iter()
-                    .map(|claim| change(claim, Some(session.lease)))
-                    .collect(),
-            ) {
-                Ok(_) => return Some(record),
-                Err(Refused::Key(key)) => {
-                    pools.release(&record);
-                    pools.mark(claims::address_of(&key).unwrap(), Tenant::Elsewhere);
+        disk.ids += 1;
+        let name = format!("{}-{}", disk.host, disk.ids);
+        let attachment = Attachment {
+            owner: owner.clone(),
+            path: None,
+            name: &name,
+            hostname: None,
+            dns: &[],
+            publish: &[],
+            ports_reserved: false,
+            link: None,
+            settings: &settings,
+        };
+        let fresh = Fresh {
+            id: name.clone(),
+            mac: Mac::new([2, 0, 0, 0, 0, 1]),
+        };
+        let seats = self.seats.values();
+        let others = seats.filter(|other| other.network == network.id);
+        let rank = Place::of(&[], &owner);
+        let pools = self.pools.get_mut(&network.id).unwrap();
+        pools.wake(now);
+        match endpoint::plan(&network, pools, others, &attachment, rank, fresh) {
+            Ok(record) => {
+                self.coming.insert(record.id.clone(), record.clone());
+                return self.steps.push_front(Step::Keep(record));
+            }
+            Err(Attach::Address(AllocateAddress::Exhausted { .. })) => {}
+            Err(error) => panic!("{error}"),
+        }
+        let Some((store, session)) = reached else {
+            return;
+        };
+        let wish = Wish::Any { is_ipv4: true };
+        let (blocks, pool) = self.look(&network.id);
+        let ask = match way(&blocks, &self.world, pool, &disk.host, wish) {
+            Way::Own => panic!("there was an address"),
+            Way::Take(block) => {
+                let page = blocks.take(block, &disk.host);
+                if self.write(disk, store, &network.id, page, Vec::new(), now) == Written::Lost {
+                    return;
                 }
-                Err(Refused::LeaseGone | Refused::NoReply) => {
-                    pools.release(&record);
+                None
+            }
+            Way::Ask(hosts) => {
+                let Some(host) = hosts.into_iter().find(|host| !asked.contains(host)) else {
+                    return;
+                };
+                let ask = Ask {
+                    asker: disk.host.clone(),
+                    network: network.id.clone(),
+                    wish,
+                };
+                let record = AskRecord { host: host.clone() };
+                asked.push(host);
+                let change = put(ask.key(), &record, None, Some(session.lease));
+                if store.transact(vec![change]).is_err() {
                     self.says_again = true;
-                    return None;
+                    return;
+                }
+                Some(ask.key())
+            }
+        };
+        let next = match ask {
+            None => Step::Reserve {
+                network: place,
+                container,
+                asked,
+            },
+            Some(ask) => Step::AwaitAnswer {
+                network: place,
+                container,
+                asked,
+                ask,
+                until: now + PATIENCE,
+            },
+        };
+        self.steps.push_front(next);
+    }
+
+    fn answer(
+        &mut self,
+        disk: &mut Disk,
+        answer: Answer,
+        reached: Option<(&mut Store, Session)>,
+        now: Instant,
+    ) {
+        let Some((store, _)) = reached else { return };
+        match answer {
+            Answer::Look(entry) => {
+                let Some(ask) = Ask::of_entry(&entry, &disk.host) else {
+                    return;
+                };
+                let mut networks = disk.networks.iter();
+                let place = networks.position(|network| network.id == ask.network);
+                let place = place.unwrap();
+                let (blocks, pool) = self.look(&ask.network);
+                let Some(part) = part_to_give(&blocks, pool, &disk.host, ask.wish) else {
+                    let before = Some(Before::Revision(entry.revision));
+                    let refused = store.transact(vec![delete(entry.key, before)]);
+                    self.says_again |= matches!(refused, Err(Refused::NoReply));
+                    return;
+                };
+                let page = blocks.give(part, Some(&ask.asker));
+                self.withhold(disk, &ask.network, &blocks, part);
+                self.answers.push_front(Answer::Give {
+                    ask: entry,
+                    network: place,
+                    part,
+                    page,
+                });
+            }
+            Answer::Give {
+                ask,
+                network,
+                part,
+                page,
+            } => {
+                let network = disk.networks[network].id.clone();
+                let done = delete(ask.key.clone(), Some(Before::Revision(ask.revision)));
+                let given = self.give(disk, store, (&network, part, page), vec![done], now);
+                if given == Written::No && store.get(&ask.key).is_some() {
+                    self.answers.push_front(Answer::Look(ask));
                 }
             }
         }
-        None
+    }
+
+    fn withhold(&mut self, disk: &mut Disk, network: &str, blocks: &Blocks, part: IpNet) {
+        let withheld = self.withheld.entry(network.to_owned()).or_default();
+        let pools = self.pools.get_mut(network).unwrap();
+        withheld.hold_back(pools, blocks, part);
+        disk.owned.insert(network.to_owned(), pools.owned());
+    }
+
+    fn give(
+        &mut self,
+        disk: &mut Disk,
+        store: &mut Store,
+        (network, part, page): (&str, IpNet, WritePage),
+        more: Vec<Change>,
+        now: Instant,
+    ) -> Written {
+        let written = self.write(disk, store, network, page, more, now);
+        if written == Written::No {
+            self.withheld.get_mut(network).unwrap().take_back(part);
+            self.settle_blocks(disk, network);
+        }
+        written
+    }
+
+    /// Replaces a page, as far as a host may.
+    fn write(
+        &mut self,
+        disk: &mut Disk,
+        store: &mut Store,
+        network: &str,
+        page: WritePage,
+        more: Vec<Change>,
+        now: Instant,
+    ) -> Written {
+        let before = store.get(&page.key);
+        let is_news = before.as_ref().map(|before| before.revision);
+        let expected = match page.before {
+            Before::Absent => None,
+            Before::Revision(revision) => Some(revision),
+        };
+        if is_news == expected {
+            let before = before.map(|before| before.decode().unwrap());
+            let subnet = self.pools[network].v4.as_ref().unwrap().subnet();
+            let of = (&before.unwrap_or_default(), &page.record);
+            check_page(subnet, of, &disk.host, |_| true).unwrap();
+        }
+        let key = page.key.clone();
+        let change = put(page.key, &page.record, Some(page.before), None);
+        let changes = std::iter::once(change).chain(more).collect();
+        let written = match store.transact(changes) {
+            Ok(_) => Written::Yes,
+            Err(Refused::Key) => Written::No,
+            Err(Refused::LeaseGone | Refused::NoReply) => {
+                self.says_again = true;
+                return Written::Lost;
+            }
+        };
+        if let Some(entry) = store.get(&key) {
+            self.learn(entry, now);
+        }
+        self.settle_blocks(disk, network);
+        written
+    }
+
+    fn learn(&mut self, entry: Entry, now: Instant) {
+        self.world.apply(Event::Put(entry), &Moment::alone(now));
+    }
+
+    fn tend_one(
+        &mut self,
+        disk: &mut Disk,
+        place: usize,
+        reached: Option<(&mut Store, Session)>,
+        now: Instant,
+    ) {
+        let Some((store, _)) = reached else { return };
+        let network = disk.networks[place].id.clone();
+        self.pools.get_mut(&network).unwrap().wake(now);
+        let (blocks, pool) = self.look(&network);
+        let withheld = self.withheld.get(&network).cloned().unwrap_or_default();
+        let page = match (
+            withheld.fences(&blocks).pop(),
+            wanted(&blocks, pool, &disk.host),
+        ) {
+            (Some(fence), _) => fence,
+            (None, Some(block)) => blocks.take(block, &disk.host),
+            (None, None) => {
+                if let Some(block) = surplus(&blocks, pool, &disk.host) {
+                    let page = blocks.give(block, None);
+                    self.withhold(disk, &network, &blocks, block);
+                    self.steps.push_front(Step::Tend(place));
+                    self.steps.push_front(Step::GiveBack {
+                        network: place,
+                        block,
+                        page,
+                    });
+                }
+                return;
+            }
+        };
+        if self.write(disk, store, &network, page, Vec::new(), now) != Written::Lost {
+            self.steps.push_front(Step::Tend(place));
+        }
+    }
+
+    /// Makes the address of an endpoint that has been here this host's again, and tells of it.
+    fn hold(
+        &mut self,
+        disk: &mut Disk,
+        record: EndpointRecord,
+        reached: Option<(&mut Store, Session)>,
+        now: Instant,
+    ) {
+        let Some((store, session)) = reached else {
+            return;
+        };
+        if !self.holds(&record.id) {
+            return;
+        }
+        let (blocks, pool) = self.look(&record.network);
+        let wish = Wish::Address(record.addresses()[0]);
+        match way(&blocks, &self.world, pool, &disk.host, wish) {
+            Way::Own => {
+                self.cut_off.remove(&record.id);
+                self.tell(disk, &record, Some((store, session)));
+            }
+            Way::Take(block) => {
+                let page = blocks.take(block, &disk.host);
+                let network = record.network.clone();
+                if self.write(disk, store, &network, page, Vec::new(), now) != Written::Lost {
+                    self.steps.push_front(Step::Hold(record));
+                }
+            }
+            Way::Ask(_) => {
+                self.cut_off.insert(record.id);
+            }
+        }
     }
 
     fn tell(
@@ -398,132 +760,12 @@ impl Agent {
 
     fn untell(
         &mut self,
-        disk: &Disk,
-        (network, endpoint, addresses): (&str, &str, &[IpAddr]),
+        (network, endpoint): (&str, &str),
         reached: Option<(&mut Store, Session)>,
     ) {
         let Some((store, _)) = reached else { return };
         let key = format!("{ENDPOINTS}{network}/{endpoint}");
         self.says_again |= store.transact(vec![delete(key, None)]).is_err();
-        for address in addresses {
-            let key = claims::address_key(network, *address);
-            let Some(entry) = store.get(&key) else {
-                continue;
-            };
-            let holder: Holder = entry.decode().unwrap();
-            let before = Some(claims::Before::Revision(entry.revision));
-            let change = match holder.release(&disk.host, endpoint) {
-                Release::Leave => continue,
-                Release::Delete => delete(key, before),
-                Release::ToReserve(holder) => put(key, &holder, before, None),
-            };
-            self.says_again |= store.transact(vec![change]).is_err();
-        }
-    }
-
-    fn free(&mut self, disk: &mut Disk, record: &EndpointRecord) {
-        disk.endpoints.remove(&record.id);
-        self.cut_off.remove(&record.id);
-        let pools = self.pools.get_mut(&record.network).unwrap();
-        pools.release(record);
-        for address in record.addresses() {
-            claims::note_freed(pools, &self.world, &disk.host, &record.network, address);
-        }
-    }
-
-    fn take_back_strays(
-        &mut self,
-        disk: &Disk,
-        place: usize,
-        mut reached: Option<(&mut Store, Session)>,
-    ) {
-        let network = &disk.networks[place].id;
-        let strays = claims::strays(&self.world, &disk.host, network, |id| self.holds(id));
-        for (endpoint, addresses) in strays {
-            let again = reached
-                .as_mut()
-                .map(|(store, session)| (&mut **store, *session));
-            self.untell(disk, (network, &endpoint, &addresses), again);
-        }
-    }
-
-    fn share_again(
-        &mut self,
-        disk: &Disk,
-        record: &EndpointRecord,
-        reached: Option<(&mut Store, Session)>,
-    ) {
-        let Some((store, session)) = reached else {
-            return;
-        };
-        if !self.holds(&record.id) {
-            return;
-        }
-        let mut changes: Vec<Change> = claims::claims_again(&self.world, &disk.host, record)
-            .into_iter()
-            .map(|claim| change(claim, Some(session.lease)))
-            .collect();
-        changes.push(telling(disk, record, session));
-        if store.transact(changes).is_ok() {
-            self.cut_off.remove(&record.id);
-            return;
-        }
-        for wanted in claims::claims(&disk.host, record) {
-            let held = store.get(&wanted.key);
-            let held = held.map(|entry| (entry.decode().unwrap(), entry.revision));
-            let Some(claim) = claims::claim_again(wanted, held) else {
-                self.cut_off.insert(record.id.clone());
-                return;
-            };
-            if store
-                .transact(vec![change(claim, Some(session.lease))])
-                .is_err()
-            {
-                self.says_again = true;
-                return;
-            }
-        }
-        self.cut_off.remove(&record.id);
-        if store
-            .transact(vec![telling(disk, record, session)])
-            .is_err()
-        {
-            self.says_again = true;
-        }
-    }
-
-    fn fill_reserve(&mut self, disk: &Disk, place: usize, reached: Option<(&mut Store, Session)>) {
-        let Some((store, _)) = reached else { return };
-        let network = &disk.networks[place].id;
-        let kept = claims::reserve_of(&self.world, &disk.host, network).len();
-        let pools = self.pools.get_mut(network).unwrap();
-        for _ in 0..256 {
-            let free = pools
-                .v4
-                .as_ref()
-                .unwrap()
-                .highest_free(RESERVE.saturating_sub(kept));
-            if free.is_empty() {
-                return;
-            }
-            let claims = claims::reserves(&disk.host, network, &free);
-            match store.transact(
-                claims
-                    .into_iter()
-                    .map(|claim| change(claim, None))
-                    .collect(),
-            ) {
-                Ok(_) => {
-                    free.into_iter()
-                        .for_each(|address| pools.mark(address, Tenant::Reserve));
-                    return;
-                }
-                Err(Refused::Key(key)) => {
-                    pools.mark(claims::address_of(&key).unwrap(), Tenant::Elsewhere);
-                }
-                Err(Refused::LeaseGone | Refused::NoReply) => return self.says_again = true,
-            }
-        }
     }
 }
 
@@ -552,14 +794,10 @@ fn telling(disk: &Disk, record: &EndpointRecord, session: Session) -> Change {
     put(key, &shared, None, Some(session.lease))
 }
 
-fn change(claim: Claim, lease: Option<u64>) -> Change {
-    put(claim.key, &claim.holder, Some(claim.before), lease)
-}
-
 fn put(
     key: String,
     value: &impl serde::Serialize,
-    before: Option<claims::Before>,
+    before: Option<Before>,
     lease: Option<u64>,
 ) -> Change {
     Change {
@@ -570,7 +808,7 @@ fn put(
     }
 }
 
-fn delete(key: String, before: Option<claims::Before>) -> Change {
+fn delete(key: String, before: Option<Before>) -> Change {
     Change {
         key,
         before,
@@ -580,5 +818,7 @@ fn delete(key: String, before: Option<claims::Before>) -> Change {
 }
 
 pub(crate) const LEASE_MS: u64 = 10_000;
-/// Addresses that a host keeps in a network.
-const RESERVE: usize = 2;
+/// How long an address rests.
+const REST: Duration = Duration::from_secs(60);
+/// How long a host may take to answer.
+const PATIENCE: Duration = Duration::from_secs(3);

@@ -4,9 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use agent_api::NetworkCreate;
+use agent_core::ipam::block::overlap;
 use agent_core::ipam::default_pools_v4;
 use agent_core::network::{self, Surroundings};
-use agent_core::shared::{ADDRESSES, ALIVE, ENDPOINTS, EndpointShared, HOSTS, Holder, HostRecord};
+use agent_core::shared::{
+    ALIVE, BLOCKS, ENDPOINTS, EndpointShared, HOSTS, HostRecord, Moment, PageRecord,
+};
 use switch_lab::simulation::Random;
 
 use super::agent::{Agent, Disk, Done, LEASE_MS, container_of};
@@ -36,6 +39,7 @@ impl Cluster {
             host: format!("h{host}"),
             networks: networks.clone(),
             endpoints: BTreeMap::new(),
+            owned: BTreeMap::new(),
             running: BTreeMap::new(),
             remembered: Vec::new(),
             ids: 0,
@@ -93,6 +97,7 @@ impl Cluster {
             }
             _ => self.step(host),
         }
+        self.check_always();
     }
 
     pub(crate) fn heal(&mut self) {
@@ -204,9 +209,15 @@ impl Cluster {
 
     fn tick(&mut self) {
         self.store.expire(self.now_ms);
-        let now = self.now();
+        let is_up = self.tunnels();
+        let reaches = |host: &str| is_up.contains(host);
+        let at = Moment {
+            now: self.now(),
+            reaches: &reaches,
+        };
+        let tends = self.now_ms.is_multiple_of(TEND_MS);
         for host in 0..HOSTS_COUNT {
-            let (Some(agent), disk) = (&mut self.agents[host], &self.disks[host]) else {
+            let (Some(agent), disk) = (&mut self.agents[host], &mut self.disks[host]) else {
                 continue;
             };
             let ends = self.now_ms + LEASE_MS;
@@ -217,9 +228,12 @@ impl Cluster {
             if !self.reaches[host] {
                 agent.session = None;
             } else if !is_kept {
-                agent.join(disk, &mut self.store, (self.now_ms, now));
+                agent.join(disk, &mut self.store, self.now_ms, &at);
             }
-            agent.handle_timeout(disk, &self.store, now);
+            agent.handle_timeout(disk, &self.store, &at);
+            if tends {
+                agent.tend(disk);
+            }
             for _ in 0..STEPS_A_TICK {
                 self.step(host);
                 self.hear(host);
@@ -228,12 +242,13 @@ impl Cluster {
     }
 
     fn step(&mut self, host: usize) {
+        let now = self.now();
         let (Some(agent), disk) = (&mut self.agents[host], &mut self.disks[host]) else {
             return;
         };
         self.store.loses_reply = self.is_rough && self.random.chance(3);
         let store = self.reaches[host].then_some(&mut self.store);
-        let done = agent.step(disk, store);
+        let done = agent.step(disk, store, now);
         self.store.loses_reply = false;
         match done {
             Done::Nothing => {}
@@ -247,20 +262,69 @@ impl Cluster {
     }
 
     fn hear(&mut self, host: usize) -> bool {
-        let now = self.now();
+        let is_up = self.tunnels();
+        let reaches = |host: &str| is_up.contains(host);
+        let at = Moment {
+            now: self.now(),
+            reaches: &reaches,
+        };
         match &mut self.agents[host] {
-            Some(agent) if self.reaches[host] => agent.hear(&self.disks[host], &self.store, now),
+            Some(agent) if self.reaches[host] => {
+                agent.hear(&mut self.disks[host], &self.store, &at)
+            }
             _ => false,
         }
+    }
+
+    /// Hosts with tunnels: nothing but an agent's death takes them down.
+    fn tunnels(&self) -> BTreeSet<String> {
+        let agents = self.disks.iter().zip(&self.agents);
+        let up = agents.filter(|(_, agent)| agent.is_some());
+        up.map(|(disk, _)| disk.host.clone()).collect()
     }
 
     fn now(&self) -> Instant {
         self.start + Duration::from_millis(self.now_ms)
     }
 
+    // What must hold at any moment.
+
+    /// Nobody gives out what is another's, and no two containers have one address: on hosts that are cut off, too, and where the
+    /// agent is dead.
+    fn check_always(&self) {
+        for network in &self.disks[0].networks {
+            let owned = self.disks.iter().zip(&self.agents).map(|(disk, agent)| {
+                let on_record = disk.owned.get(&network.id).cloned();
+                let mut owned = on_record.unwrap_or_default();
+                if let Some(agent) = agent {
+                    owned.extend(agent.pools[&network.id].owned());
+                }
+                owned
+            });
+            let owned: Vec<_> = owned.collect();
+            for (host, own) in owned.iter().enumerate() {
+                for others in &owned[host + 1..] {
+                    let both = own
+                        .iter()
+                        .find(|own| others.iter().any(|other| overlap(**own, *other)));
+                    assert_eq!(both, None, "two hosts own it");
+                }
+            }
+            let mut held = BTreeSet::new();
+            for disk in &self.disks {
+                let here = disk.endpoints.values();
+                let here = here.filter(|record| record.network == network.id);
+                for address in here.flat_map(|record| record.addresses()) {
+                    assert!(held.insert(address), "{address} is held twice");
+                }
+            }
+        }
+    }
+
     // What must hold when everything works again.
 
     pub(crate) fn check(&self) {
+        self.check_always();
         self.check_store();
         for host in 0..HOSTS_COUNT {
             self.check_host(host);
@@ -272,35 +336,30 @@ impl Cluster {
         let mut expected = BTreeSet::new();
         for (disk, agent) in self.disks.iter().zip(self.agents.iter().flatten()) {
             assert!(!agent.is_busy(), "{} has not come to rest", disk.host);
+            assert!(agent.cut_off.is_empty(), "{} has lost addresses", disk.host);
             expected.insert(format!("{ALIVE}{}", disk.host));
             expected.insert(format!("{HOSTS}{}", disk.host));
-            for record in agent
-                .seats
-                .values()
-                .filter(|record| !agent.cut_off.contains(&record.id))
-            {
+            for record in agent.seats.values() {
                 expected.insert(format!("{ENDPOINTS}{}/{}", record.network, record.id));
-                for address in record.addresses() {
-                    let key = format!("{ADDRESSES}{}/{address}", record.network);
-                    let holder: Holder = self.store.get(&key).unwrap().decode().unwrap();
-                    // What was taken from the reserve without the store may still be called that.
-                    let is_its = holder.endpoint.as_ref().is_none_or(|id| *id == record.id);
-                    assert!(
-                        holder.host == disk.host && is_its,
-                        "{key}: {holder:?}, not {}",
-                        record.id
-                    );
-                    assert!(expected.insert(key), "{address} is held twice");
-                }
+            }
+            for network in &disk.networks {
+                let prefix = format!("{BLOCKS}{}/", network.id);
+                let pages = self.store.list().into_iter();
+                let pages = pages.filter(|page| page.key.starts_with(&prefix));
+                let mut owned: Vec<_> = pages
+                    .flat_map(|page| page.decode::<PageRecord>().unwrap().owners)
+                    .filter(|(_, owner)| *owner == disk.host)
+                    .map(|(block, _)| block)
+                    .collect();
+                owned.sort();
+                let knows = agent.pools[&network.id].owned();
+                assert_eq!(knows, owned, "{} does not know what it owns", disk.host);
             }
         }
         for entry in self.store.list() {
-            let is_reserve = entry.key.starts_with(ADDRESSES) && {
-                let holder: Holder = entry.decode().unwrap();
-                holder.endpoint.is_none()
-            };
+            let is_page = entry.key.starts_with(BLOCKS);
             assert!(
-                expected.remove(&entry.key) || is_reserve,
+                expected.remove(&entry.key) || is_page,
                 "{entry:?} is of nobody"
             );
         }
@@ -324,13 +383,16 @@ impl Cluster {
             "what was promised is there"
         );
         let known: Vec<_> = agent.world.entries().cloned().collect();
-        assert_eq!(known, self.store.list(), "{} is out of step", disk.host);
+        let listed = self.store.list();
+        let differs = known.iter().find(|entry| !listed.contains(entry));
+        assert_eq!(differs, None, "{} is out of step", disk.host);
+        assert_eq!(known.len(), listed.len(), "{} is out of step", disk.host);
         for network in &disk.networks {
-            let prefix = format!("{ADDRESSES}{}/", network.id);
+            let prefix = format!("{ENDPOINTS}{}/", network.id);
             let mut taken: BTreeSet<_> = agent
                 .world
-                .under::<Holder>(&prefix)
-                .map(|(address, _)| address.parse().unwrap())
+                .under::<EndpointShared>(&prefix)
+                .flat_map(|(_, shared)| shared.addresses())
                 .collect();
             let own = agent
                 .seats
@@ -359,7 +421,11 @@ impl Cluster {
 fn record(number: usize) -> agent_core::record::NetworkRecord {
     let create = NetworkCreate {
         name: format!("n{number}"),
-        subnets: vec![format!("10.{number}.0.0/27").parse().unwrap()],
+        subnets: vec![
+            format!("10.{number}.0.0/{}", PREFIXES[number])
+                .parse()
+                .unwrap(),
+        ],
         ..NetworkCreate::default()
     };
     let around = Surroundings {
@@ -375,5 +441,8 @@ fn record(number: usize) -> agent_core::record::NetworkRecord {
 const HOSTS_COUNT: usize = 3;
 const CONTAINERS_MAX: usize = 6;
 const TICK_MS: u64 = 500;
+const TEND_MS: u64 = 2500;
+/// One network is too small for all containers, the other one has blocks of some size.
+const PREFIXES: [u8; 2] = [28, 25];
 /// So many steps an agent takes, and so many things it hears, while nothing keeps it.
 const STEPS_A_TICK: usize = 8;

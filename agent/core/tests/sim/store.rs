@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use agent_core::shared::claims::Before;
+use agent_core::shared::blocks::Before;
 use agent_core::shared::{Entry, Event};
 use serde_json::Value;
 
@@ -17,8 +17,8 @@ pub(crate) struct Change {
 
 #[derive(Debug)]
 pub(crate) enum Refused {
-    /// That key is not as it was to be.
-    Key(String),
+    /// A key is not as it was to be.
+    Key,
     LeaseGone,
     /// It may have been done.
     NoReply,
@@ -49,7 +49,7 @@ impl Store {
                 Some(Before::Revision(wanted)) => present == Some(wanted),
             };
             if !is_so {
-                return Err(Refused::Key(change.key.clone()));
+                return Err(Refused::Key);
             }
             if change
                 .lease

@@ -75,7 +75,9 @@ impl Containers {
             true => Vec::new(),
             false => self.endpoints.of(&Owner::Container(record.id.clone())),
         };
-        let cut_off = on.iter().find_map(|(place, _)| place.why_cut_off());
+        let cut_off = on
+            .iter()
+            .find_map(|(place, attached)| attached.cut_off.clone().or_else(|| place.why_cut_off()));
         let mut networks: Vec<_> = on
             .into_iter()
             .map(|(place, _)| (place.record.id.clone(), place.record.name.clone()))

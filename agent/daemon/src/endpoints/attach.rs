@@ -4,16 +4,16 @@ use agent_api::{ApiError, EndpointCreate, EndpointDetail};
 use agent_cluster::Member;
 use agent_core::endpoint::{Attach, Attachment, Fresh, Place as Rank};
 use agent_core::find::Find;
-use agent_core::ipam::Tenant;
+use agent_core::ipam::AllocateAddress;
 use agent_core::record::{EndpointRecord, Owner, endpoint_key};
+use agent_core::shared::holdings::Wish;
 use agent_host::Netns;
 
 use super::Endpoints;
 use crate::journal::Kept;
 use crate::networks::Place;
 use crate::random::{new_id, random_mac};
-use crate::sharing::claims::{CLAIMS_MAX, Claim, RESERVE, RESERVE_HOST_BITS_MIN, Reserved};
-use crate::sharing::claims::{claim, reserve, reserve_of};
+use crate::sharing::asks::Obtained;
 
 impl Endpoints {
     /// Attaches a sandbox, which somebody else made unless its owner is a container.
@@ -58,6 +58,15 @@ impl Endpoints {
         netns: &Netns,
     ) -> Result<String, Attach> {
         let _turn = self.turns.take(attachment.owner.clone());
+        self.attach_in_turn(place, attachment, netns)
+    }
+
+    pub(super) fn attach_in_turn(
+        &self,
+        place: &Place,
+        attachment: &Attachment<'_>,
+        netns: &Netns,
+    ) -> Result<String, Attach> {
         if let Owner::Engine(id) = &attachment.owner
             && self.has(id)
         {
@@ -124,40 +133,52 @@ impl Endpoints {
         }
         let member = self.sharing.member();
         let member = member.ok_or_else(|| Attach::NoCluster(place.record.name.clone()))?;
-        let Some(session) = member.session() else {
-            return self.reserve_kept(place, &member, attachment, rank);
-        };
-        for _ in 0..CLAIMS_MAX {
-            let record = plan()?;
-            match claim(&member, session, &record) {
-                Ok(()) => return Ok(record),
-                Err(Claim::Taken(address)) => {
-                    place.seats.unreserve(&record);
-                    place.seats.mark(address, Tenant::Elsewhere);
-                }
-                Err(Claim::Store(error)) => {
-                    tracing::debug!(%error, "an address is taken from the reserve");
-                    place.seats.unreserve(&record);
-                    // It may have been done all the same: what is nobody's is taken back then.
-                    member.say_again();
-                    return self.reserve_kept(place, &member, attachment, rank);
-                }
-            }
+        for _ in 0..SHORTAGES_MAX {
+            let error = match plan() {
+                Err(error) => error,
+                reserved => return reserved,
+            };
+            let wish = wish_of(&error).ok_or(error)?;
+            self.obtain(place, &member, wish)?;
         }
         Err(Attach::AddressRace(place.record.name.clone()))
     }
 
-    /// Without etcd: addresses that are this host's already.
-    fn reserve_kept(
-        &self,
-        place: &Place,
-        member: &Member,
-        attachment: &Attachment<'_>,
-        rank: Rank,
-    ) -> Result<EndpointRecord, Attach> {
-        let kept = reserve_of(member, &place.record.id);
-        let seats = &place.seats;
-        seats.reserve_kept(&place.record, &kept, attachment, rank, fresh(attachment))
+    /// Makes addresses this host's that it does not own yet.
+    pub(super) fn obtain(&self, place: &Place, member: &Member, wish: Wish) -> Result<(), Attach> {
+        let network = &place.record.name;
+        let no_block = || Attach::NoBlock {
+            network: network.clone(),
+            wish: match wish {
+                Wish::Address(address) => format!("address {address}"),
+                Wish::Any { .. } => "a free address".to_owned(),
+            },
+        };
+        let session = member.session().ok_or_else(no_block)?;
+        match self.sharing.obtain((member, session), place, wish) {
+            Ok(Obtained::Own) => Ok(()),
+            Ok(Obtained::Refused { host, is_silent }) => Err(match wish {
+                Wish::Address(address) => Attach::OfAnother {
+                    address,
+                    host,
+                    why: match is_silent {
+                        true => "does not answer",
+                        false => "does not give it up",
+                    },
+                },
+                Wish::Any { .. } => no_block(),
+            }),
+            Ok(Obtained::Full { holders }) => Err(Attach::RangeFull {
+                network: network.clone(),
+                holders,
+            }),
+            Err(error) => {
+                tracing::debug!(%error, network, "no block is to be had");
+                // It may have been done all the same.
+                member.say_again();
+                Err(no_block())
+            }
+        }
     }
 
     /// Where one more endpoint goes in a sandbox. In its owner's turn.
@@ -169,47 +190,16 @@ impl Endpoints {
             .collect();
         Rank::of(&present, owner)
     }
+}
 
-    /// Tops up the addresses of a shared network that are kept for times without etcd.
-    pub(crate) fn fill_reserve(&self, member: &Member, place: &Place) {
-        let record = &place.record;
-        let kept = reserve_of(member, &record.id);
-        for is_ipv4 in [true, false] {
-            let of_family = kept.iter().filter(|address| address.is_ipv4() == is_ipv4);
-            let missing = RESERVE.saturating_sub(of_family.count());
-            if missing > 0
-                && let Err(error) = self.reserve_some(member, place, is_ipv4, missing)
-            {
-                tracing::debug!(network = record.name, %error, "the reserve is not full");
-            }
-        }
-    }
-
-    fn reserve_some(
-        &self,
-        member: &Member,
-        place: &Place,
-        is_ipv4: bool,
-        count: usize,
-    ) -> Result<(), agent_store::StoreError> {
-        let seats = &place.seats;
-        // Hosts that come at the same time find each other's addresses one by one.
-        for _ in 0..CLAIMS_MAX {
-            let wanted = seats.highest_free(is_ipv4, count, RESERVE_HOST_BITS_MIN);
-            if wanted.is_empty() {
-                return Ok(());
-            }
-            match reserve(member, &place.record.id, wanted)? {
-                Reserved::Own(addresses) => {
-                    for address in addresses {
-                        seats.mark(address, Tenant::Reserve);
-                    }
-                    return Ok(());
-                }
-                Reserved::Elsewhere(address) => seats.mark(address, Tenant::Elsewhere),
-            }
-        }
-        Ok(())
+/// What would help, where an address is refused for want of a block.
+fn wish_of(error: &Attach) -> Option<Wish> {
+    match error {
+        Attach::Address(AllocateAddress::Exhausted { within }) => Some(Wish::Any {
+            is_ipv4: within.addr().is_ipv4(),
+        }),
+        Attach::Address(AllocateAddress::NotOwned { address }) => Some(Wish::Address(*address)),
+        _ => None,
     }
 }
 
@@ -223,3 +213,6 @@ fn fresh(attachment: &Attachment<'_>) -> Fresh {
         mac: random_mac(),
     }
 }
+
+/// How often an endpoint is planned again with more blocks.
+const SHORTAGES_MAX: usize = 64;

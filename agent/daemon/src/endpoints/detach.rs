@@ -16,7 +16,6 @@ use super::moved::place_of;
 use super::plug::{held_name, host_failure};
 use super::{Endpoints, Place};
 use crate::seats::Attached;
-use crate::sharing::claims::note_freed;
 
 impl Endpoints {
     /// Detaches an endpoint. One that is gone already is no error. Its names and addresses are free when this returns, and its
@@ -104,7 +103,7 @@ impl Endpoints {
 
     /// In the turn of the endpoint's owner: takes record and endpoint away, or neither. The link goes when the result is
     /// dropped.
-    fn take_out(&self, place: &Place, id: &str) -> Result<Option<RemovedPort>, Attach> {
+    pub(super) fn take_out(&self, place: &Place, id: &str) -> Result<Option<RemovedPort>, Attach> {
         let Some(gone) = place.seats.go(id) else {
             return Ok(None);
         };
@@ -146,14 +145,9 @@ impl Endpoints {
         removed
     }
 
-    /// Its seat is free, and its addresses are whose the cluster says they are.
+    /// Its seat is free.
     pub(super) fn free(&self, place: &Place, record: &EndpointRecord) {
-        let member = self.sharing.member();
-        place.seats.free(&record.id, |pools, address| {
-            if let Some(member) = &member {
-                note_freed(member, pools, &record.network, address);
-            }
-        });
+        place.seats.free(&record.id);
         self.networks.drop_if_left(&record.network);
     }
 
@@ -176,7 +170,7 @@ impl Endpoints {
 }
 
 /// Nothing where there is no link.
-fn link_end(attached: &Attached) -> Option<LinkEnd> {
+pub(super) fn link_end(attached: &Attached) -> Option<LinkEnd> {
     let (netns, link) = place_of(attached)?.ok()?;
     LinkEnd::of(&netns, &link).ok()
 }

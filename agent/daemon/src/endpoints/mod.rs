@@ -16,6 +16,7 @@ mod cut_off;
 mod detach;
 mod hand_over;
 mod inside;
+mod lost_address;
 mod moved;
 mod plug;
 mod port_state;
@@ -28,6 +29,7 @@ mod zones;
 
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use agent_api::{ApiError, EndpointDetail};
@@ -56,6 +58,8 @@ pub(crate) struct Endpoints {
     networks: Arc<Networks>,
     turns: Turns<Owner>,
     strays: Strays,
+    /// Somebody asks for the addresses of those that are cut off.
+    is_mending: AtomicBool,
 }
 
 impl Endpoints {
@@ -74,6 +78,7 @@ impl Endpoints {
             networks,
             turns: Turns::default(),
             strays: Strays::default(),
+            is_mending: AtomicBool::new(false),
         }
     }
 

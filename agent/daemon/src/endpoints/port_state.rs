@@ -76,7 +76,7 @@ impl Plug {
     }
 }
 
-fn pull(place: &Place, attached: &Attached) -> std::io::Result<()> {
+pub(super) fn pull(place: &Place, attached: &Attached) -> std::io::Result<()> {
     match &place.segment {
         Some(segment) => attached.plug.pull(segment),
         None => Ok(()),
@@ -84,7 +84,7 @@ fn pull(place: &Place, attached: &Attached) -> std::io::Result<()> {
 }
 
 /// Takes the endpoint's port up.
-fn push(place: &Place, attached: &Attached) -> std::io::Result<()> {
+pub(super) fn push(place: &Place, attached: &Attached) -> std::io::Result<()> {
     if let (Some(segment), Some(port)) = (&place.segment, attached.plug.port) {
         let (bridge, record) = (&segment.bridge, &attached.record);
         bridge.add_port(port, place.record.endpoint_port_config(record));

@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use agent_cluster::{ADDRESSES, ENDPOINTS, Member, NETWORKS};
+use agent_cluster::{ENDPOINTS, Member, NETWORKS};
 use agent_core::record::NetworkRecord;
 use agent_core::shared::{Difference, Entry, networks};
 use agent_host::netlink::LinkWatch;
@@ -45,17 +45,15 @@ impl Follower {
     fn follow_network(&self, member: &Member, id: &str) {
         let known: Vec<Entry> = {
             let world = member.world();
-            let prefixes = [ADDRESSES, ENDPOINTS].map(|kind| format!("{kind}{id}/"));
-            let entries = prefixes
-                .iter()
-                .flat_map(|prefix| world.entries_under(prefix));
+            let prefix = format!("{ENDPOINTS}{id}/");
+            let entries = world.entries_under(&prefix);
             entries.map(|(_, entry)| entry.clone()).collect()
         };
         for entry in known {
             self.follow_one(member, &Difference::Put(entry));
         }
         if let (Some(place), Some(_)) = (self.networks.place(id), member.session()) {
-            self.endpoints.fill_reserve(member, &place);
+            self.settle_place(member, &place);
         }
     }
 

@@ -12,13 +12,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 
 use agent_cluster::{
-    ADDRESSES, ALIVE, AliveRecord, Difference, ENDPOINTS, EndpointShared, Follow, Holder, Identity,
-    Member, NETWORKS, Session,
+    ALIVE, ASKS, AliveRecord, Difference, ENDPOINTS, EndpointShared, Follow, Identity, Member,
+    NETWORKS, Session,
 };
 use agent_core::record::NetworkRecord;
-use agent_core::shared::Entry;
+use agent_core::shared::blocks::network_of;
 use agent_core::shared::checks::{self, BadRecord};
-use agent_store::StoreError;
+use agent_core::shared::{Entry, others};
+use agent_store::{Change, Expected, StoreError};
 use dns_core::{EndpointNames, Service};
 use overlay_core::{DirectoryEvent, Epoch, HostId, NetworkId, Record, RecordFlags, Sequence};
 use serde::de::DeserializeOwned;
@@ -31,7 +32,7 @@ use crate::endpoints::Endpoints;
 use crate::ground::Ground;
 use crate::networks::{Networks, Place, RemotePlace};
 use crate::sharing::Sharing;
-use crate::sharing::claims::settle;
+use crate::sharing::asks::open_asks;
 use crate::sharing::cluster::Cluster;
 use crate::sharing::directory::id_shared;
 use crate::sharing::tell::{SharedEndpoints, sweep_elsewhere};
@@ -68,15 +69,12 @@ impl Follow for Follower {
         self.follow_directory(member);
         self.sharing.guard_tunnels(Some(member));
         self.acknowledge(member);
+        self.sharing.bell.ring();
     }
 
     fn settle(&self, member: &Arc<Member>) {
-        for place in self.networks.places() {
-            if place.record.shared().is_some() {
-                place
-                    .seats
-                    .settle(|pools| settle(member, pools, &place.record.id));
-            }
+        for place in self.shared_places() {
+            self.settle_place(member, &place);
         }
     }
 
@@ -90,6 +88,13 @@ impl Follow for Follower {
         self.sharing.guard_tunnels(Some(member));
         self.acknowledge(member);
         shared
+    }
+
+    fn tend(&self, member: &Arc<Member>) -> Result<(), StoreError> {
+        for place in self.shared_places() {
+            self.sharing.tend_blocks(member, &place)?;
+        }
+        Ok(())
     }
 
     fn locate(&self, host: &str) -> Option<IpAddr> {
@@ -224,15 +229,15 @@ impl Follower {
 
     /// At the beginning of a session: everything of this host under its new lease, and nothing that is gone.
     fn share_everything(&self, member: &Arc<Member>, session: Session) -> Result<(), StoreError> {
-        let shared = self.networks.places().into_iter();
-        let shared = shared.filter(|place| place.record.shared().is_some());
-        let shared: Vec<_> = shared.collect();
-        let here = shared.iter().map(|place| place.record.id.clone());
+        let here = self.shared_places().map(|place| place.record.id.clone());
         sweep_elsewhere(member, &here.collect())?;
-        for place in shared {
+        let mut all_whole = true;
+        for place in self.shared_places() {
+            let (records, are_whole) = self.endpoints.hold_addresses(member, &place)?;
+            all_whole &= are_whole;
             let endpoints = SharedEndpoints {
                 network: place.record.id.clone(),
-                records: place.seats.records(),
+                records,
             };
             self.sharing.share_again(member, session, &endpoints)?;
             // What went while it was told is taken back by whoever told it last.
@@ -243,9 +248,30 @@ impl Follower {
             for gone in endpoints.records.iter().filter(is_gone) {
                 self.sharing.unshare(gone);
             }
-            self.endpoints.fill_reserve(member, &place);
+            self.sharing.tend_blocks(member, &place)?;
+        }
+        forget_old_claims(member)?;
+        for ask in open_asks(member) {
+            self.sharing
+                .answer(member, &ask, |id| self.networks.place(id))?;
+        }
+        if !all_whole {
+            Endpoints::mend_cut_off(&self.endpoints);
         }
         Ok(())
+    }
+
+    fn shared_places(&self) -> impl Iterator<Item = Place> {
+        let places = self.networks.places().into_iter();
+        places.filter(|place| place.record.shared().is_some())
+    }
+
+    /// What is noted of a network's addresses is what the world says.
+    pub(super) fn settle_place(&self, member: &Member, place: &Place) {
+        place.seats.with_pools(|pools, _| {
+            others::settle(pools, &member.world(), member.host(), &place.record.id);
+        });
+        self.sharing.settle_blocks(member, place);
     }
 
     fn follow_one(&self, member: &Member, difference: &Difference) {
@@ -264,16 +290,12 @@ impl Follower {
             {
                 self.follow_endpoint(member, (key, network, id), &shared, is_there);
             }
-        } else if let Some(rest) = key.strip_prefix(ADDRESSES) {
-            if let (Some(holder), Some((network, address))) =
-                (decode::<Holder>(entry), rest.split_once('/'))
-                && let (Some(place), Ok(address)) = (self.networks.place(network), address.parse())
-            {
-                let holder = is_there.then_some(&holder);
-                place.seats.note(member.host(), address, holder);
-            }
-            if let (true, Some((network, _))) = (is_there, rest.split_once('/')) {
-                self.judge_again(member, network);
+        } else if let Some(network) = network_of(entry) {
+            self.follow_blocks(member, network);
+            self.judge_again(member, network);
+        } else if key.starts_with(ASKS) {
+            if is_there && member.session().is_some() {
+                self.follow_ask(member, entry);
             }
         } else if let Some(host) = key.strip_prefix(ALIVE)
             && let (Some(alive), Ok(id)) = (decode::<AliveRecord>(entry), HostId::new(host))
@@ -286,6 +308,27 @@ impl Follower {
                 true => self.networks.retarget(member, &id, alive.address),
                 false => self.sharing.forget_host(&id, entry.revision),
             }
+        }
+    }
+
+    /// Before a list of everything has come, what is known may be of an earlier life.
+    fn follow_blocks(&self, member: &Member, network: &str) {
+        let (Some(place), Some(_)) = (self.networks.place(network), member.session()) else {
+            return;
+        };
+        self.sharing.settle_blocks(member, &place);
+        if place.seats.are_out_of_place() {
+            member.say_again();
+        }
+    }
+
+    fn follow_ask(&self, member: &Member, ask: &Entry) {
+        let answered = self
+            .sharing
+            .answer(member, ask, |id| self.networks.place(id));
+        if let Err(error) = answered {
+            tracing::warn!(%error, "another host has no answer yet");
+            member.say_again();
         }
     }
 
@@ -359,6 +402,9 @@ impl Follower {
         else {
             return;
         };
+        place.seats.with_pools(|pools, _| {
+            others::note(pools, &member.world(), member.host(), shared, is_there);
+        });
         let record = Record {
             network,
             mac: Mac::new(shared.mac),
@@ -450,6 +496,19 @@ fn check(
     }
 }
 
+/// What an agent of an older version claimed for this host is in its blocks now.
+fn forget_old_claims(member: &Member) -> Result<(), StoreError> {
+    let old = others::old_claims(&member.world(), member.host());
+    for some in old.chunks(CLAIMS_MAX) {
+        let deletions = some.iter();
+        let deletions: Vec<_> = deletions
+            .map(|key| Change::delete(key, Expected::Anything))
+            .collect();
+        member.store().transact(&deletions)?;
+    }
+    Ok(())
+}
+
 fn follow_names(place: &Place, id: &str, shared: &EndpointShared, is_there: bool) {
     let Some(segment) = &place.segment else {
         return;
@@ -499,3 +558,6 @@ fn decode<T: DeserializeOwned>(entry: &Entry) -> Option<T> {
         }
     }
 }
+
+/// Of one transaction; etcd takes 128 changes.
+const CLAIMS_MAX: usize = 64;

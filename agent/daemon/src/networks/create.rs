@@ -10,9 +10,10 @@ use agent_core::network::{
     CreateNetwork, OverlayWish, SubnetEntry, Surroundings, check_vni, in_our_words, is_predefined,
     plan, without_segment,
 };
-use agent_core::record::{Encap, NetworkRecord, OverlayRecord, network_key};
+use agent_core::record::{Encap, NetworkRecord, OverlayRecord, blocks_key, network_key};
 use agent_core::shared::{World, networks};
 use agent_host::netlink::{Netlink, NetlinkError};
+use ipnet::IpNet;
 use switch_core::PortCounts;
 
 use super::view::summary;
@@ -20,6 +21,7 @@ use super::{Network, Networks, Stage, Table, Ways};
 use crate::locks::lock;
 use crate::random::{id_for, new_id};
 use crate::seats::{Past, Seats};
+use crate::sharing::blocks::first_pages;
 use crate::sharing::networks::{decide, unshare_network};
 use crate::sharing::route::{local_address, quic_mtu, vxlan_mtu};
 
@@ -51,7 +53,16 @@ impl Networks {
             }
             let record = self.plan_global(&member, request.clone(), wish, &known.world)?;
             reserved = Some(Arc::clone(&record));
-            networks::create(&known.world, (*record).clone(), wish.vni, known.rest)
+            let (record, mut writes) =
+                networks::create(&known.world, (*record).clone(), wish.vni, known.rest)?;
+            // Every host has a block from the beginning, so that containers start there whatever becomes of the store.
+            let pages = first_pages(&member, &record)?.into_iter();
+            writes.extend(pages.take(PAGES_MAX).map(|page| networks::Write {
+                key: page.key,
+                before: Some(page.before),
+                value: serde_json::to_value(page.record).ok(),
+            }));
+            Ok((record, writes))
         });
         let shared = match shared {
             Ok(shared) => Arc::new(shared),
@@ -255,6 +266,14 @@ impl Networks {
         let _turn = self.turns.take(record.id.clone());
         let mut network = Network::planned(Arc::clone(&record), Past::unknown())?;
         network.stage = Stage::Up;
+        if record.shared().is_some() {
+            let owned = self.ground.journal.get(&blocks_key(&record.id));
+            let owned: Option<Vec<IpNet>> = owned.map_err(|error| CreateNetwork::Host {
+                name: record.name.clone(),
+                why: error.to_string(),
+            })?;
+            network.seats.own(&owned.unwrap_or_default());
+        }
         lock(&self.table)
             .networks
             .insert(record.id.clone(), network);
@@ -299,7 +318,10 @@ impl Networks {
 
 impl Network {
     fn planned(record: Arc<NetworkRecord>, past: Past) -> Result<Self, CreateNetwork> {
-        let pools = Pools::of(&record)?;
+        let mut pools = Pools::of(&record)?;
+        if record.shared().is_some() {
+            pools.own(&[]);
+        }
         Ok(Self {
             seats: Arc::new(Seats::new(pools, past)),
             record,
@@ -359,3 +381,6 @@ fn unknown_mtu(request: &NetworkCreate, error: &NetlinkError) -> CreateNetwork {
         why: error.to_string(),
     }
 }
+
+/// Of the transaction that makes a network; hosts without a block in it take one when they hear of the network.
+const PAGES_MAX: usize = 64;

@@ -3,7 +3,7 @@
 use agent_api::{ApiError, Pruned, Unpruned};
 use agent_cluster::{ENDPOINTS, EndpointShared, Member};
 use agent_core::network::{RemoveNetwork, Teardown, is_predefined};
-use agent_core::record::{NetworkRecord, network_key};
+use agent_core::record::{NetworkRecord, blocks_key, network_key};
 
 use super::segment::Segment;
 use super::{Networks, Place, Stage, Ways};
@@ -113,6 +113,9 @@ impl Networks {
             table.networks.remove(&record.id);
             self.ground.journal.forget(&network_key(&record.id))
         };
+        if record.shared().is_some() {
+            drop(self.ground.journal.forget(&blocks_key(&record.id)));
+        }
         if let Err(error) = forgotten.wait() {
             left.push(Teardown::Record(error.to_string()));
         }

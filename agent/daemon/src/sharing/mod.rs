@@ -3,18 +3,15 @@
 //! # Theory of operation
 //!
 //! Here is whether this host is a member of a cluster ([`cluster`]), the [`directory`] that orders what all hosts claim, and the
-//! sockets of [`tunnels`]. What this host shares goes out through [`networks`], [`claims`] (addresses) and [`tell`] (endpoints);
+//! sockets of [`tunnels`]. What this host shares goes out through [`networks`], [`blocks`] (addresses) and [`tell`] (endpoints);
 //! they ask etcd, so they are called without any lock. What the others share comes in through [`crate::follow`].
 //!
-//! An address of a shared network is a key in the store that one host can make. An endpoint gets the lowest address that is
-//! free as far as this host knows; where another host was faster, the next one. The key is under the host's lease and goes
-//! with it.
-//!
-//! For times without etcd a host keeps a few addresses in reserve, from the top of the range, where they are in nobody's way.
-//! Their keys are under no lease: they stay the host's until it leaves. An endpoint that is attached without etcd takes one of
-//! them, and is told to the others as soon as etcd is back; the address is under the lease then, and the reserve filled up.
+//! An endpoint of a shared network gets an address of this host's blocks, so nobody is asked while there are any. Blocks are
+//! taken, given back and fenced as time passes ([`blocks`]); an endpoint for which there is no address waits for one ([`asks`]).
+//! What the host owns is on record, and never more than is so: by it an agent goes on that starts without the store.
 
-pub(crate) mod claims;
+pub(crate) mod asks;
+pub(crate) mod blocks;
 pub(crate) mod cluster;
 pub(crate) mod directory;
 pub(crate) mod handover;
@@ -31,12 +28,14 @@ use std::sync::{Arc, Mutex};
 use agent_cluster::Member;
 use overlay_core::Directory;
 
+use self::asks::Bell;
 use self::cluster::Membership;
 use self::refused::Refused;
 use self::tunnels::Tunnels;
 use crate::ground::Ground;
 use crate::locks::lock;
 use crate::publishing::{Filter, Underlay};
+use crate::turns::Turns;
 
 /// This host's part in its cluster.
 pub(crate) struct Sharing {
@@ -47,6 +46,10 @@ pub(crate) struct Sharing {
     /// Where the cluster's endpoints are; absent without a cluster.
     directory: Mutex<Option<Directory>>,
     pub(crate) refused: Refused,
+    /// Rings when the cluster is known to be different.
+    pub(crate) bell: Bell,
+    /// Waiting for addresses, by network.
+    obtaining: Turns<String>,
 }
 
 impl Sharing {
@@ -59,6 +62,8 @@ impl Sharing {
             membership: Mutex::default(),
             directory: Mutex::default(),
             refused: Refused::default(),
+            bell: Bell::default(),
+            obtaining: Turns::default(),
         }
     }
 

@@ -1,12 +1,17 @@
 //! Networks of the cluster: made and removed for all hosts at once. What is written is said in [`agent_core::shared::networks`].
 
-use agent_cluster::{ADDRESSES, ALIVE, FOLLOWED, HOSTS, Member, NAMES, NETWORKS, REVOKED, VNIS};
+use agent_cluster::{
+    ADDRESSES, ALIVE, ASKS, FOLLOWED, HOSTS, Member, NAMES, NETWORKS, REVOKED, VNIS,
+};
 use agent_core::network::CreateNetwork;
 use agent_core::record::NetworkRecord;
-use agent_core::shared::claims::Before;
+use agent_core::shared::asks::Ask;
+use agent_core::shared::blocks::Before;
 use agent_core::shared::networks::{self, Rest, Write};
 use agent_core::shared::{Entry, NETWORKS_MADE, World};
 use agent_store::{Change, Expected, Pause, StoreError};
+
+use super::blocks::pages_prefix;
 
 /// What a network is planned by: what the cluster has of networks, and when VNIs have rested.
 pub(crate) struct Known {
@@ -74,7 +79,12 @@ pub(crate) fn put_network_back(
 
 fn forget_addresses(member: &Member, record: &NetworkRecord) -> Result<(), StoreError> {
     let store = member.store();
-    let held = store.list(&format!("{ADDRESSES}{}/", record.id))?;
+    let mut held = store.list(&pages_prefix(&record.id))?;
+    held.extend(store.list(&format!("{ADDRESSES}{}/", record.id))?);
+    held.extend(store.list(ASKS)?.into_iter().filter(|entry| {
+        let ask = Ask::of_key(&entry.key);
+        ask.is_some_and(|ask| ask.network == record.id)
+    }));
     for some in held.chunks(CHANGES_MAX) {
         let deletions = some
             .iter()

@@ -1,17 +1,15 @@
 //! Telling the other hosts of this host's endpoints.
 
 use std::collections::BTreeSet;
-use std::net::IpAddr;
 
-use agent_cluster::{ENDPOINTS, EndpointShared, Holder, Member, ServiceShared, Session};
+use agent_cluster::{ENDPOINTS, EndpointShared, Member, ServiceShared, Session};
 use agent_core::record::EndpointRecord;
 use agent_core::shared::checks;
-use agent_core::shared::claims::{Release, address_key, strays};
+use agent_core::shared::others::strays;
 use agent_store::{Change, Expected, StoreError};
 use overlay_core::Epoch;
 
 use super::Sharing;
-use super::claims::{Claim, claim_again, claims_again};
 use crate::locks::lock;
 
 /// The endpoints of one shared network, as they are at the beginning of a session.
@@ -35,14 +33,14 @@ impl Sharing {
         }
     }
 
-    /// Takes an endpoint back from the others, and gives its addresses free.
+    /// Takes an endpoint back from the others.
     pub(crate) fn unshare(&self, record: &EndpointRecord) {
         self.withdraw(record);
         let Some(member) = self.member() else { return };
         if member.session().is_none() {
             return;
         }
-        if let Err(error) = untell(&member, &record.network, &record.id, &record.addresses()) {
+        if let Err(error) = untell(&member, &record.network, &record.id) {
             tracing::warn!(endpoint = record.name, %error, "other hosts know an endpoint that is gone, for now");
             member.say_again();
         }
@@ -64,46 +62,14 @@ impl Sharing {
     ) -> Result<(), StoreError> {
         sweep(member, endpoints)?;
         for some in endpoints.records.chunks(ENDPOINTS_MAX) {
-            let told: Vec<_> = some
-                .iter()
-                .filter_map(|record| {
-                    let floor = floor(member, session, record);
-                    Some((record, self.announce(record, floor)?))
-                })
-                .collect();
-            self.share_some_again(member, session, &told)?;
-        }
-        Ok(())
-    }
-
-    /// Puts endpoints, each with its sequence number, under the new lease: all in one transaction, or one by one where an
-    /// address is not as it was.
-    fn share_some_again(
-        &self,
-        member: &Member,
-        session: Session,
-        told: &[(&EndpointRecord, u32)],
-    ) -> Result<(), StoreError> {
-        let mut changes = Vec::new();
-        for (record, sequence) in told {
-            changes.extend(claims_again(member, session, record)?);
-            changes.push(telling(member, session, record, *sequence)?);
-        }
-        match member.store().transact(&changes) {
-            Err(
-                StoreError::Exists { .. } | StoreError::Changed { .. } | StoreError::Missing { .. },
-            ) => {}
-            done => return done.map(drop),
-        }
-        for (record, sequence) in told {
-            match claim_again(member, session, record) {
-                Ok(()) => tell(member, session, record, *sequence)?,
-                Err(Claim::Taken(address)) => self.ground.warn(format!(
-                    "endpoint {:?} is cut off: another host took its address {address} while this one was away; remove it and run it again",
-                    record.name
-                )),
-                Err(Claim::Store(error)) => return Err(error),
+            let mut changes = Vec::new();
+            for record in some {
+                let floor = floor(member, session, record);
+                if let Some(sequence) = self.announce(record, floor) {
+                    changes.push(telling(member, session, record, sequence)?);
+                }
             }
+            member.store().transact(&changes)?;
         }
         Ok(())
     }
@@ -161,33 +127,9 @@ fn telling(
     Ok(Change::encode(key, &shared, Expected::Anything)?.under(session.lease))
 }
 
-/// Deletes an endpoint's keys, as far as they are this host's.
-fn untell(
-    member: &Member,
-    network: &str,
-    endpoint: &str,
-    addresses: &[IpAddr],
-) -> Result<(), StoreError> {
-    let store = member.store();
-    store.delete(
-        &format!("{ENDPOINTS}{network}/{endpoint}"),
-        Expected::Anything,
-    )?;
-    for address in addresses {
-        let key = address_key(network, *address);
-        let Some(entry) = store.get(&key)? else {
-            continue;
-        };
-        let holder: Holder = entry.decode()?;
-        let expected = Expected::Revision(entry.revision);
-        let change = match holder.release(member.host(), endpoint) {
-            Release::Leave => continue,
-            Release::Delete => Change::delete(key, expected),
-            Release::ToReserve(holder) => Change::encode(key, &holder, expected)?,
-        };
-        store.transact(&[change])?;
-    }
-    Ok(())
+fn untell(member: &Member, network: &str, endpoint: &str) -> Result<(), StoreError> {
+    let key = format!("{ENDPOINTS}{network}/{endpoint}");
+    member.store().delete(&key, Expected::Anything)
 }
 
 /// Deletes what this host has in the store for endpoints that it does not have.
@@ -197,8 +139,8 @@ fn sweep(member: &Member, endpoints: &SharedEndpoints) -> Result<(), StoreError>
     let strays = strays(&member.world(), member.host(), id, |endpoint| {
         present.contains(endpoint)
     });
-    for (endpoint, addresses) in strays {
-        untell(member, id, &endpoint, &addresses)?;
+    for endpoint in strays {
+        untell(member, id, &endpoint)?;
     }
     Ok(())
 }
@@ -215,12 +157,12 @@ pub(crate) fn sweep_elsewhere(member: &Member, here: &BTreeSet<String>) -> Resul
     };
     for network in elsewhere {
         let strays = strays(&member.world(), member.host(), &network, |_| false);
-        for (endpoint, addresses) in strays {
-            untell(member, &network, &endpoint, &addresses)?;
+        for endpoint in strays {
+            untell(member, &network, &endpoint)?;
         }
     }
     Ok(())
 }
 
-/// Of one transaction, with two addresses each; etcd takes 128 changes.
-const ENDPOINTS_MAX: usize = 32;
+/// Of one transaction; etcd takes 128 changes.
+const ENDPOINTS_MAX: usize = 64;

@@ -7,10 +7,12 @@ use std::time::{Duration, Instant};
 use agent_core::record::{
     ContainerRecord, EndpointRecord, NetworkRecord, PatchRecord, SettingsRecord,
 };
+use agent_core::shared::blocks::check_page;
 use agent_core::shared::{
     ALIVE, AliveRecord, ClusterRecord, Difference, ENDPOINTS, EndpointShared, Entry, Event, HOSTS,
-    Holder, HostRecord, RevokedRecord, TokenRecord, World,
+    Holder, HostRecord, Moment, PageRecord, RevokedRecord, TokenRecord, World,
 };
+use ipnet::IpNet;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -68,6 +70,11 @@ fn run(input: &[u8]) {
         b'5' => drop(read_again::<RevokedRecord>(text)),
         b'6' => drop(read_again::<EndpointShared>(text).map(|shared| shared.addresses())),
         b'7' => drop(read_again::<Holder>(text)),
+        b'8' => {
+            if let Some(page) = read_again::<PageRecord>(text) {
+                check_blocks(&page);
+            }
+        }
         b'w' => follow(text),
         _ => {}
     }
@@ -80,6 +87,21 @@ fn read_again<T: Serialize + DeserializeOwned>(text: &[u8]) -> Option<T> {
     let again: T = serde_json::from_slice(&written).expect("what is written can be read");
     assert_eq!(serde_json::to_vec(&again).unwrap(), written);
     Some(record)
+}
+
+/// A page that may be written says once whose an address is.
+fn check_blocks(page: &PageRecord) {
+    let nothing = PageRecord::default();
+    let net: IpNet = "10.0.0.0/24".parse().unwrap();
+    if check_page(net, (&nothing, page), "h0", |_| true).is_err() {
+        return;
+    }
+    let blocks: Vec<_> = page.owners.keys().collect();
+    let owners = net.hosts().map(|address| {
+        let around = blocks.iter().filter(|block| block.contains(&address));
+        around.count()
+    });
+    assert!(owners.max() <= Some(1));
 }
 
 fn use_network(record: &NetworkRecord) {
@@ -95,6 +117,10 @@ fn use_network(record: &NetworkRecord) {
 /// Events in any order leave a world in which every key is what was said of it last.
 fn follow(input: &[u8]) {
     let now = Instant::now();
+    let up = Moment {
+        now,
+        reaches: &|_| true,
+    };
     let mut world = World::default();
     let mut said = 0;
     let mut parts = parts(input);
@@ -118,7 +144,7 @@ fn follow(input: &[u8]) {
                 revision,
             },
         };
-        match world.apply(event, now) {
+        match world.apply(event, &up) {
             Some(Difference::Put(_)) => assert!(world.contains(&key)),
             Some(Difference::Deleted(_)) => assert!(!world.contains(&key)),
             None => {}
@@ -130,11 +156,11 @@ fn follow(input: &[u8]) {
     );
     let listed: Vec<Entry> = world.entries().cloned().collect();
     let until = now + Duration::from_secs(10);
-    assert!(world.replace(listed.clone(), now).is_empty());
+    assert!(world.replace(listed.clone(), &up).is_empty());
     // A list of nothing: what is held for hosts that may come back goes in time.
-    world.catch_up(Vec::new(), "h0", (now, until));
-    world.handle_timeout(until);
-    world.handle_timeout(until + Duration::from_secs(60));
+    world.catch_up(Vec::new(), "h0", (&Moment::alone(now), until));
+    world.handle_timeout(&Moment::alone(until));
+    world.handle_timeout(&Moment::alone(until + Duration::from_secs(60)));
     assert_eq!(world.entries().count(), 0);
     assert!(world.timeout().is_none());
     world.under::<EndpointShared>(ENDPOINTS).for_each(drop);

@@ -238,7 +238,7 @@ pub(super) fn is_in_step(host: &Host) -> bool {
 }
 
 /// Whether a name has an address for a container, now.
-fn finds(host: &Host, container: &str, name: &str) -> bool {
+pub(super) fn finds(host: &Host, container: &str, name: &str) -> bool {
     host.exec(container, &format!("nslookup -timeout=1 {name} >/dev/null"))
         .status
         == 0
@@ -403,7 +403,7 @@ fn an_agent_that_runs_etcd_stops_within_a_second_and_etcd_forgets_nothing() {
 }
 
 /// A script that drops some of what a host sends.
-fn drop_out(what: &str) -> String {
+pub(super) fn drop_out(what: &str) -> String {
     format!(
         "nft add table inet fault
          nft add chain inet fault out '{{ type filter hook output priority -300; }}'

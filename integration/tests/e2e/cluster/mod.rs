@@ -1,5 +1,6 @@
 //! Many hosts: networks over QUIC and VXLAN, with and without a cluster.
 
+mod addresses;
 mod captures;
 mod certificates;
 mod etcd;

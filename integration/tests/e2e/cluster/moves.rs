@@ -222,7 +222,7 @@ fn a_container_that_moves_with_its_address_is_reached_from_everywhere_within_a_s
         }
     }
     let said = run(two).refused(125);
-    assert!(said.contains("another host"), "{said}");
+    assert!(said.contains("mover on host-1"), "{said}");
     one.tapestry(&["rm", "-f", "mover"]).ok();
     eventually(STEP, "the address is free", || {
         (run(two).status == 0).then_some(())

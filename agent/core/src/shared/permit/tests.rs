@@ -3,7 +3,7 @@ use std::time::Instant;
 use serde_json::json;
 
 use super::*;
-use crate::shared::{Entry, Event, networks};
+use crate::shared::{Entry, Event, Moment, networks};
 
 const OWN: &str = "a0aa";
 const OTHER: &str = "a0bb";
@@ -28,8 +28,8 @@ fn world() -> World {
         ("name/lan".to_owned(), json!(NET)),
         ("vni/4096".to_owned(), json!(NET)),
         (
-            format!("address/{NET}/10.5.0.3"),
-            json!({"host": OTHER, "endpoint": E2, "reserve": false}),
+            format!("block/{NET}/10.5.0.0"),
+            json!({"10.5.0.0/30": OTHER, "10.5.0.4/30": OWN, "10.5.0.128/25": OWN}),
         ),
         (format!("endpoint/{NET}/{E2}"), endpoint(OTHER, 13, 3)),
     ]) {
@@ -45,7 +45,7 @@ fn put(world: &mut World, key: &str, value: Value, revision: u64) {
         revision,
     };
     #[expect(clippy::disallowed_methods, reason = "any moment will do")]
-    world.apply(Event::Put(entry), Instant::now());
+    world.apply(Event::Put(entry), &Moment::alone(Instant::now()));
 }
 
 fn network(id: &str, name: &str, vni: u32) -> Value {
@@ -63,10 +63,6 @@ fn endpoint(host: &str, epoch: u64, n: u8) -> Value {
         "host": host, "epoch": epoch, "sequence": 0, "mac": [2, 0, 0, 0, 0, n], "ipv4": format!("10.5.0.{n}"),
         "ipv6": null, "name": "web", "aliases": [], "hostname": null, "short_id": null,
     })
-}
-
-fn holder(host: &str, endpoint: &str) -> Value {
-    json!({"host": host, "endpoint": endpoint, "reserve": false})
 }
 
 /// Judges what `OWN` writes; what is put is under its lease.
@@ -88,10 +84,7 @@ fn changed(mut value: Value, field: &str, to: Value) -> Option<Value> {
 }
 
 fn an_endpoint(value: Option<Value>) -> Vec<(String, Option<Value>)> {
-    vec![
-        (format!("address/{NET}/10.5.0.7"), Some(holder(OWN, E1))),
-        (format!("endpoint/{NET}/{E1}"), value),
-    ]
+    vec![(format!("endpoint/{NET}/{E1}"), value)]
 }
 
 fn judge_owned(world: &World, writes: &[(String, Option<Value>)]) -> Result<(), Denied> {
@@ -203,18 +196,45 @@ fn an_endpoint_is_the_hosts_own_with_a_mac_and_addresses_that_are_free() {
 }
 
 #[test]
-fn an_address_is_claimed_once_and_inside_its_network() {
+fn blocks_are_taken_where_nobody_has_them_and_given_by_their_owner() {
     let world = world();
-    for (address, value) in [
-        ("10.5.0.3", Some(holder(OWN, E1))),
-        ("10.5.0.3", None),
-        ("10.5.0.1", Some(holder(OWN, E1))),
-        ("10.6.0.1", Some(holder(OWN, E1))),
-        ("10.5.0.9", Some(holder(OTHER, E1))),
+    let key = format!("block/{NET}/10.5.0.0");
+    let page = |owners: Value| judge(&world, &[(&key, Some(owners))]);
+    // More for itself, less for itself, and some of its own for another.
+    page(json!({"10.5.0.0/30": OTHER, "10.5.0.4/30": OWN, "10.5.0.8/29": OWN})).unwrap();
+    page(json!({"10.5.0.0/30": OTHER})).unwrap();
+    page(json!({"10.5.0.0/30": OTHER, "10.5.0.4/30": OTHER})).unwrap();
+    page(json!({"10.5.0.0/30": OWN})).unwrap_err();
+    page(json!({"10.5.0.4/30": OWN})).unwrap_err();
+    page(json!({"10.5.0.0/30": OTHER, "10.5.0.8/29": "a0cc"})).unwrap_err();
+    for (key, value) in [
+        (key.clone(), None),
+        (format!("block/{NET}/10.5.0.4"), Some(json!({}))),
+        (format!("block/{NET}/10.6.0.0"), Some(json!({}))),
+        ("block/00/10.5.0.0".to_owned(), Some(json!({}))),
+        (
+            format!("address/{NET}/10.5.0.7"),
+            Some(json!({"host": OWN, "endpoint": E1, "reserve": false})),
+        ),
     ] {
-        let key = format!("address/{NET}/{address}");
         assert!(judge(&world, &[(&key, value)]).is_err(), "{key}");
     }
+}
+
+#[test]
+fn who_asks_for_an_address_is_who_it_says_and_who_is_asked_answers() {
+    let mut world = world();
+    let (own, other) = (
+        format!("ask/{OWN}/{NET}/ipv4"),
+        format!("ask/{OTHER}/{NET}/ipv4"),
+    );
+    let of = |host: &str| Some(json!({"host": host}));
+    judge(&world, &[(&own, of(OTHER))]).unwrap();
+    assert!(judge(&world, &[(&other, of(OWN))]).is_err());
+    put(&mut world, &other, json!({"host": OWN}), 50);
+    judge(&world, &[(&other, None)]).unwrap();
+    put(&mut world, &other, json!({"host": OTHER}), 51);
+    assert!(judge(&world, &[(&other, None)]).is_err());
 }
 
 type Writes = Vec<(String, Option<Value>)>;
@@ -312,7 +332,7 @@ fn a_network_goes_as_a_whole_and_leaves_a_tombstone() {
             writes[missing]
         );
     }
-    writes.push((format!("address/{NET}/10.5.0.3"), None));
+    writes.push((format!("block/{NET}/10.5.0.0"), None));
     judge_owned(&world, &writes).unwrap();
     // One that has rested already.
     let vni = writes
@@ -351,7 +371,7 @@ fn a_host_that_the_store_has_lost_puts_itself_back_and_nothing_else() {
         revision: 60,
     };
     #[expect(clippy::disallowed_methods, reason = "any moment will do")]
-    world.apply(deleted, Instant::now());
+    world.apply(deleted, &Moment::alone(Instant::now()));
     let record = || Some(json!({"name": "own", "address": "192.0.2.1", "joined_s": 1}));
     let alive = json!({"address": "192.0.2.1", "quic_udp_port": 4790, "run": "r"});
     assert!(judge(&world, &[("alive/a0aa", Some(alive))]).is_err());
