@@ -120,6 +120,9 @@ pub struct ClusterDetail {
     /// Records of other hosts that this host did not take in.
     #[serde(default)]
     pub records_refused: u64,
+    /// Writes of members that this host, as a manager, denied.
+    #[serde(default)]
+    pub denied: u64,
     /// What this host refused or dropped at its QUIC tunnel, by reason; zero counts left out.
     #[serde(default)]
     pub quic: BTreeMap<String, u64>,

@@ -362,6 +362,7 @@ mod tests {
             hosts: vec![host("a", true), host("b", false)],
             refused: 0,
             records_refused: 0,
+            denied: 0,
             quic: BTreeMap::new(),
         };
         insta::assert_snapshot!(table(&cluster, 1_000_000), @r"

@@ -97,6 +97,7 @@ mod tests {
             hosts: Vec::new(),
             refused: 0,
             records_refused: 0,
+            denied: 0,
             quic: BTreeMap::new(),
         }
     }

@@ -287,6 +287,7 @@ impl Sharing {
             hosts: hosts.collect(),
             refused: member.refused(),
             records_refused: self.refused.count(),
+            denied: member.denied(),
             quic: view::quic(&self.tunnels),
         }
     }

@@ -61,7 +61,7 @@ impl ServerCertVerifier for Trusting {
 }
 
 /// What a stranger shows: a certificate and its key.
-type Shown = (CertificateDer<'static>, PrivateKeyDer<'static>);
+pub(super) type Shown = (CertificateDer<'static>, PrivateKeyDer<'static>);
 
 /// Dials the QUIC tunnel of the host at 192.0.2.1 and says why the connection ended; `None` where it was let in.
 fn dial(from: &Netns, shown: Option<Shown>) -> Option<String> {
@@ -102,33 +102,46 @@ fn dial(from: &Netns, shown: Option<Shown>) -> Option<String> {
     })
 }
 
-/// Asks at the port of the host at 192.0.2.1 where hosts join and renew; the answer.
+/// The port of the host at 192.0.2.1 where hosts join and renew, and members reach the store.
+pub(super) struct Door(rustls::StreamOwned<rustls::ClientConnection, TcpStream>);
+
+impl Door {
+    pub(super) fn open(from: &Netns, shown: Option<Shown>) -> Self {
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let tls = rustls::ClientConfig::builder_with_provider(provider)
+            .with_protocol_versions(&[&rustls::version::TLS13])
+            .unwrap()
+            .dangerous()
+            .with_custom_certificate_verifier(Arc::new(Trusting));
+        let mut tls = match shown {
+            None => tls.with_no_client_auth(),
+            Some((certificate, key)) => tls.with_client_auth_cert(vec![certificate], key).unwrap(),
+        };
+        tls.alpn_protocols = vec![b"tapestry-join/2".to_vec()];
+        let name = ServerName::try_from("signer.tapestry").unwrap();
+        let tls = rustls::ClientConnection::new(Arc::new(tls), name).unwrap();
+        let stream = from.enter(|| TcpStream::connect("192.0.2.1:4790").unwrap());
+        stream.set_read_timeout(Some(STEP)).unwrap();
+        Self(rustls::StreamOwned::new(tls, stream))
+    }
+
+    /// Says something; the next thing that the other side says.
+    pub(super) fn ask(&mut self, request: &Value) -> Value {
+        let request = request.to_string();
+        let length = u32::try_from(request.len()).unwrap();
+        self.0.write_all(&length.to_be_bytes()).unwrap();
+        self.0.write_all(request.as_bytes()).unwrap();
+        let mut length = [0; 4];
+        self.0.read_exact(&mut length).unwrap();
+        let mut reply = vec![0; usize::try_from(u32::from_be_bytes(length)).unwrap()];
+        self.0.read_exact(&mut reply).unwrap();
+        serde_json::from_slice(&reply).unwrap()
+    }
+}
+
+/// Asks once; the answer.
 fn ask(from: &Netns, shown: Option<Shown>, request: &Value) -> Value {
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let tls = rustls::ClientConfig::builder_with_provider(provider)
-        .with_protocol_versions(&[&rustls::version::TLS13])
-        .unwrap()
-        .dangerous()
-        .with_custom_certificate_verifier(Arc::new(Trusting));
-    let mut tls = match shown {
-        None => tls.with_no_client_auth(),
-        Some((certificate, key)) => tls.with_client_auth_cert(vec![certificate], key).unwrap(),
-    };
-    tls.alpn_protocols = vec![b"tapestry-join/2".to_vec()];
-    let name = ServerName::try_from("signer.tapestry").unwrap();
-    let mut tls = rustls::ClientConnection::new(Arc::new(tls), name).unwrap();
-    let mut stream = from.enter(|| TcpStream::connect("192.0.2.1:4790").unwrap());
-    stream.set_read_timeout(Some(STEP)).unwrap();
-    let mut stream = rustls::Stream::new(&mut tls, &mut stream);
-    let request = request.to_string();
-    let length = u32::try_from(request.len()).unwrap();
-    stream.write_all(&length.to_be_bytes()).unwrap();
-    stream.write_all(request.as_bytes()).unwrap();
-    let mut length = [0; 4];
-    stream.read_exact(&mut length).unwrap();
-    let mut reply = vec![0; usize::try_from(u32::from_be_bytes(length)).unwrap()];
-    stream.read_exact(&mut reply).unwrap();
-    serde_json::from_slice(&reply).unwrap()
+    Door::open(from, shown).ask(request)
 }
 
 /// A certificate of `issuer` for the host `name`, until a year that has passed or one that has not.
