@@ -170,6 +170,11 @@ const AGENTS: &[&str] = &[
     "encap",
     "vni",
     "remote",
+    "dstport",
+    "local",
+    "tos",
+    "ttl",
+    "df",
 ];
 const KATHARA_MAC: &str = "kathara.mac_addr";
 const KATHARA: &[&str] = &[

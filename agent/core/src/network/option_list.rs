@@ -4,13 +4,11 @@
 pub(super) fn options_shown() -> String {
     let list = |only_overlay| {
         let of_kind = OPTIONS.iter().filter(|option| option.2 == only_overlay);
-        let shown: Vec<_> = of_kind
-            .map(|(name, value, _)| format!("{name}={value}"))
-            .collect();
+        let shown: Vec<_> = of_kind.map(|(name, _, _)| *name).collect();
         shown.join(", ")
     };
     format!(
-        "a network takes {}; an overlay also {}",
+        "a network takes {}; an overlay also {}; `tapestry network create --help` has their values",
         list(false),
         list(true)
     )
