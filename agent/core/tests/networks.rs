@@ -124,7 +124,9 @@ impl Cluster {
 
     /// By what the host knows, which may be old; a name, a VNI and a subnet that others want too.
     fn create(&mut self, host: usize) {
-        if !self.hosts[host].reaches || self.made == u8::MAX {
+        // A host that has to list everything first is out of step, and makes nothing.
+        let is_in_step = self.hosts[host].reaches && self.hosts[host].unheard.is_some();
+        if !is_in_step || self.made == u8::MAX {
             return;
         }
         self.made += 1;
