@@ -50,9 +50,11 @@ impl Access {
         }
     }
 
-    /// With another certificate. Whoever checks certificates does so when a connection begins.
+    /// With another certificate, or other CAs. Whoever checks certificates does so when a connection begins: one to a manager
+    /// goes on where only the CAs are others.
     pub(crate) fn renew(
         &self,
+        is_certified_anew: bool,
         options: &ClusterOptions,
         files: &Files,
         settings: &Settings,
@@ -63,7 +65,9 @@ impl Access {
                 Ok(store.reconnect(&etcd_options(options, files, settings, identity)?)?)
             }
             Self::Managers { store, .. } => {
-                store.start_over();
+                if is_certified_anew {
+                    store.start_over();
+                }
                 Ok(())
             }
         }

@@ -12,6 +12,7 @@ use crate::ca::{Ca, Issued, host_subject};
 use crate::clock::now_s;
 use crate::error::{Refusal, UseCluster};
 use crate::files::{CA_KEY, Files};
+use crate::host_id::new_founder_id;
 use crate::identity::{Candidate, Identity, pinned_asking};
 use crate::member::Member;
 use crate::settings::{Settings, client_url};
@@ -89,7 +90,7 @@ fn found(
     };
     let signer = SocketAddr::new(address, request.tcp_port.unwrap_or(DEFAULT_PORT));
     let cluster = hex::encode(&hex::random::<8>());
-    let host = host_id(FOUNDER);
+    let host = new_founder_id();
     let (ca, ca_key) = Ca::create(&cluster)?;
     let record = CaRecord::new(ca.certificate().to_owned());
     let authority = Authority::new(ca, record);
@@ -263,37 +264,7 @@ fn check_url(url: &str) -> Result<(), UseCluster> {
     Err(Refusal::NotAUrl(url.to_owned()).into())
 }
 
-/// The id of a host that joins.
-pub(crate) fn new_member_id() -> String {
-    host_id(OTHERS)
-}
-
-/// A new id. The names in certificates are ids, and no such name is of digits alone.
-fn host_id(prefix: &str) -> String {
-    format!("{prefix}{}", hex::encode(&hex::random::<7>()))
-}
-
-/// What the signer's id begins with. Of two hosts, the one with the lower id dials. Only a connection that a host dialed
-/// follows it to another address (RFC 9000 §9). The signer has the lowest id and dials everybody: after it has moved, the
-/// others see by its connections where it is.
-const FOUNDER: &str = "0a";
-const OTHERS: &str = "a0";
 /// Stands for the outside: no host has this address (RFC 5737).
 const OUTSIDE: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
 /// A new etcd is there within seconds.
 const STORE_LIMIT: Duration = Duration::from_secs(20);
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_founder_dials_everybody_and_every_id_is_a_name() {
-        let (founder, other) = (host_id(FOUNDER), host_id(OTHERS));
-        assert!(founder < other);
-        for id in [founder, other] {
-            assert!(hex::decode::<8>(&id).is_some());
-            assert!(rustls::pki_types::DnsName::try_from(id).is_ok());
-        }
-    }
-}

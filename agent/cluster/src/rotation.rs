@@ -141,6 +141,8 @@ impl Member {
         self.renew_if_due(Some(follower));
         if let Some(admission) = &admission {
             admission.serve_by_ca()?;
+            // Nobody may be connected.
+            admission.departures.send_replace(());
         }
         Ok(())
     }

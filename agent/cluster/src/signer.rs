@@ -121,7 +121,7 @@ pub(crate) trait Decide: Send + Sync + 'static {
     fn standing(&self, shown: &Shown) -> Standing;
     /// The store as a host may use it that has shown a good certificate; none where it was revoked.
     fn store(&self, host: &str) -> Option<Arc<dyn Store>>;
-    /// Changes when a host may be a member no more.
+    /// Changes when a host may be a member no more, or a CA is retired.
     fn departures(&self) -> watch::Receiver<()>;
 }
 
@@ -216,9 +216,11 @@ impl MemberStream {
     /// Until the connection ends, or the member's time does.
     async fn serve(self, signer: &dyn Decide) {
         let left = self.shown.until_s.saturating_sub(now_s());
-        let (host, mut departures) = (self.shown.host, signer.departures());
+        let (host, mut departures) = (self.shown.host.clone(), signer.departures());
+        let may_stay =
+            || signer.standing(&self.shown) == Standing::Good && signer.store(&host).is_some();
         let shut_out = async {
-            while signer.store(&host).is_some() {
+            while may_stay() {
                 if departures.changed().await.is_err() {
                     return;
                 }

@@ -152,7 +152,7 @@ impl Agent {
             (self.sharing.member(), self.networks.place(&summary.id))
             && place.record.shared().is_some()
         {
-            self.sharing.learn_blocks(&member, &place);
+            self.sharing.learn_blocks(&member, &place.seated());
         }
         Ok(summary)
     }

@@ -104,6 +104,13 @@ impl fmt::Display for Users {
     }
 }
 
+/// A network with its seats, for whoever keeps its addresses.
+#[derive(Clone)]
+pub(crate) struct Seated {
+    pub(crate) record: Arc<NetworkRecord>,
+    pub(crate) seats: Arc<Seats>,
+}
+
 impl Seats {
     pub(crate) fn new(pools: Pools, past: Past) -> Self {
         Self(Mutex::new(Table {

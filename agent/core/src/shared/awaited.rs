@@ -12,7 +12,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
-use super::world::Moment;
+use super::moment::Moment;
 use super::{ADDRESSES, ALIVE, ENDPOINTS, EndpointShared, Entry, Holder};
 
 #[derive(Debug, Default)]

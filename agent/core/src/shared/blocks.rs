@@ -16,7 +16,8 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-use super::{ADDRESSES, BLOCKS, Entry, HOSTS, Holder, HostRecord, REVOKED, World};
+use super::world::is_member;
+use super::{ADDRESSES, BLOCKS, Entry, HOSTS, Holder, HostRecord, World};
 use crate::ipam::block::{overlap, page_of, pages_around, without};
 
 /// The blocks on one page, each with the host that owns it.
@@ -106,10 +107,6 @@ pub fn has(world: &World, host: &str, network: &str, address: IpAddr) -> bool {
         claim.is_some_and(|(claim, _)| claim.host == host)
     };
     owner_of(world, network, address).is_some_and(|owner| owner == host) || claimed()
-}
-
-pub fn is_member(world: &World, host: &str) -> bool {
-    world.contains(&format!("{HOSTS}{host}")) && !world.contains(&format!("{REVOKED}{host}"))
 }
 
 /// The same page without what `host` owned; `None` where that is nothing.

@@ -33,6 +33,7 @@ mod ca;
 pub mod checks;
 pub mod holdings;
 mod macs;
+mod moment;
 pub mod networks;
 pub mod others;
 pub mod permit;
@@ -49,7 +50,8 @@ use serde_json::Value;
 pub use asks::AskRecord;
 pub use blocks::PageRecord;
 pub use ca::{CaRecord, FormerCa, RENEWABLE_S};
-pub use world::{Difference, Event, Moment, World};
+pub use moment::Moment;
+pub use world::{Difference, Event, World, is_member};
 
 /// A key of the store, with its value.
 #[derive(Clone, Debug, PartialEq)]

@@ -16,9 +16,10 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::asks::{Ask, AskRecord};
-use super::blocks::{self, PageRecord, check_page, is_member};
+use super::blocks::{self, PageRecord, check_page};
 use super::checks::{check_alive, check_endpoint, check_host};
 use super::networks::{FollowedRecord, Rest, VniRecord, check_new};
+use super::world::is_member;
 use super::{
     ADDRESSES, ALIVE, ASKS, AliveRecord, BLOCKS, ENDPOINTS, EndpointShared, FOLLOWED, HOSTS,
     Holder, HostRecord, NAMES, NETWORKS, NETWORKS_MADE, REVOKED, VNIS, World,

@@ -16,8 +16,8 @@ use std::time::Instant;
 use serde::de::DeserializeOwned;
 
 use super::awaited::{Awaited, speaker};
-use super::blocks::is_member;
 use super::macs::Macs;
+use super::moment::Moment;
 use super::{ALIVE, Entry, HOSTS, REVOKED};
 
 /// What this host knows of the cluster.
@@ -36,22 +36,6 @@ pub struct World {
 pub enum Event {
     Put(Entry),
     Deleted { key: String, revision: u64 },
-}
-
-/// The time, and which hosts' tunnels are up then.
-pub struct Moment<'a> {
-    pub now: Instant,
-    pub reaches: &'a dyn Fn(&str) -> bool,
-}
-
-impl Moment<'_> {
-    /// Without any tunnel.
-    pub const fn alone(now: Instant) -> Self {
-        Self {
-            now,
-            reaches: &|_| false,
-        }
-    }
 }
 
 /// A key that is different now.
@@ -268,6 +252,11 @@ impl World {
             .get(key)
             .is_none_or(|known| known.revision < revision)
     }
+}
+
+/// Whether a host belongs to the cluster.
+pub fn is_member(world: &World, host: &str) -> bool {
+    world.contains(&format!("{HOSTS}{host}")) && !world.contains(&format!("{REVOKED}{host}"))
 }
 
 #[cfg(test)]

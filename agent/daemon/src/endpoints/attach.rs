@@ -155,7 +155,10 @@ impl Endpoints {
             },
         };
         let session = member.session().ok_or_else(no_block)?;
-        match self.sharing.obtain((member, session), place, wish) {
+        match self
+            .sharing
+            .obtain((member, session), &place.seated(), wish)
+        {
             Ok(Obtained::Own) => Ok(()),
             Ok(Obtained::Refused { host, is_silent }) => Err(match wish {
                 Wish::Address(address) => Attach::OfAnother {

@@ -60,10 +60,14 @@ impl Endpoints {
         address: IpAddr,
     ) -> Result<Option<String>, StoreError> {
         for _ in 0..TRIES_MAX {
-            match self.sharing.look_for(member, place, Wish::Address(address)) {
+            match self
+                .sharing
+                .look_for(member, &place.seated(), Wish::Address(address))
+            {
                 (Way::Own, ..) => return Ok(None),
                 (Way::Take(_), Some(page), _) => {
-                    self.sharing.write_page(member, place, page, &[])?;
+                    self.sharing
+                        .write_page(member, &place.seated(), page, &[])?;
                 }
                 (Way::Ask(owners), ..) => {
                     let owner = owners.first().map(String::as_str).unwrap_or_default();

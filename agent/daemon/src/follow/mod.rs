@@ -92,7 +92,7 @@ impl Follow for Follower {
 
     fn tend(&self, member: &Arc<Member>) -> Result<(), StoreError> {
         for place in self.shared_places() {
-            self.sharing.tend_blocks(member, &place)?;
+            self.sharing.tend_blocks(member, &place.seated())?;
         }
         Ok(())
     }
@@ -248,12 +248,12 @@ impl Follower {
             for gone in endpoints.records.iter().filter(is_gone) {
                 self.sharing.unshare(gone);
             }
-            self.sharing.tend_blocks(member, &place)?;
+            self.sharing.tend_blocks(member, &place.seated())?;
         }
         forget_old_claims(member)?;
         for ask in open_asks(member) {
             self.sharing
-                .answer(member, &ask, |id| self.networks.place(id))?;
+                .answer(member, &ask, |id| Some(self.networks.place(id)?.seated()))?;
         }
         if !all_whole {
             Endpoints::mend_cut_off(&self.endpoints);
@@ -271,7 +271,7 @@ impl Follower {
         place.seats.with_pools(|pools, _| {
             others::settle(pools, &member.world(), member.host(), &place.record.id);
         });
-        self.sharing.settle_blocks(member, place);
+        self.sharing.settle_blocks(member, &place.seated());
     }
 
     fn follow_one(&self, member: &Member, difference: &Difference) {
@@ -316,7 +316,7 @@ impl Follower {
         let (Some(place), Some(_)) = (self.networks.place(network), member.session()) else {
             return;
         };
-        self.sharing.settle_blocks(member, &place);
+        self.sharing.settle_blocks(member, &place.seated());
         if place.seats.are_out_of_place() {
             member.say_again();
         }
@@ -325,7 +325,7 @@ impl Follower {
     fn follow_ask(&self, member: &Member, ask: &Entry) {
         let answered = self
             .sharing
-            .answer(member, ask, |id| self.networks.place(id));
+            .answer(member, ask, |id| Some(self.networks.place(id)?.seated()));
         if let Err(error) = answered {
             tracing::warn!(%error, "another host has no answer yet");
             member.say_again();

@@ -7,7 +7,6 @@
 
 use std::sync::Arc;
 
-use agent_api::{NetworkDetail, NetworkSummary};
 use agent_cluster::Member;
 use agent_core::find::Find;
 use agent_core::ipam::SubnetInUse;
@@ -16,14 +15,13 @@ use agent_core::record::{NetworkRecord, network_key};
 use agent_core::resolv_conf::ResolvConf;
 use agent_core::shared::adoption::{KeepOut, check_adoption, obstacles};
 
-use super::view::{bare, summary};
 use super::{Networks, Place, Table};
 use crate::locks::lock;
 
 /// A network of the cluster that is not on this host.
 pub(super) struct KeptOut {
-    record: NetworkRecord,
-    why: String,
+    pub(super) record: NetworkRecord,
+    pub(super) why: String,
 }
 
 impl Networks {
@@ -151,16 +149,6 @@ impl Networks {
         let network = table.networks.get(id)?;
         Some(Arc::clone(&network.record))
     }
-
-    /// As [`Networks::inspect`] shows a network that is kept out.
-    pub(super) fn inspect_kept_out(&self, called: &str) -> Option<NetworkDetail> {
-        let table = lock(&self.table);
-        let kept_out = table.find_kept_out(called)?;
-        Some(NetworkDetail {
-            summary: kept_out.summary(),
-            ..bare(&kept_out.record)
-        })
-    }
 }
 
 impl Table {
@@ -171,13 +159,6 @@ impl Table {
 }
 
 impl KeptOut {
-    pub(super) fn summary(&self) -> NetworkSummary {
-        NetworkSummary {
-            not_here: Some(self.why.clone()),
-            ..summary(&self.record)
-        }
-    }
-
     pub(super) fn as_error(&self) -> Find {
         Find::NotHere {
             network: self.record.name.clone(),

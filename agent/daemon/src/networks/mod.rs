@@ -47,7 +47,7 @@ use crate::ground::Ground;
 use crate::locks::lock;
 use crate::publishing::Filter;
 use crate::rounds::Rounds;
-use crate::seats::Seats;
+use crate::seats::{Seated, Seats};
 use crate::sharing::Sharing;
 use crate::sharing::tunnels::TunnelPort;
 use crate::turns::Turns;
@@ -173,6 +173,15 @@ pub(crate) struct Place {
     /// Absent where the network has no ports.
     pub(crate) segment: Option<Arc<Segment>>,
     pub(crate) seats: Arc<Seats>,
+}
+
+impl Place {
+    pub(crate) fn seated(&self) -> Seated {
+        Seated {
+            record: Arc::clone(&self.record),
+            seats: Arc::clone(&self.seats),
+        }
+    }
 }
 
 impl Networks {

@@ -305,8 +305,29 @@ impl Seen {
     }
 }
 
+impl Networks {
+    /// As [`Networks::inspect`] shows a network that is kept out.
+    pub(super) fn inspect_kept_out(&self, called: &str) -> Option<NetworkDetail> {
+        let table = lock(&self.table);
+        let kept_out = table.find_kept_out(called)?;
+        Some(NetworkDetail {
+            summary: kept_out.summary(),
+            ..bare(&kept_out.record)
+        })
+    }
+}
+
+impl KeptOut {
+    pub(super) fn summary(&self) -> NetworkSummary {
+        NetworkSummary {
+            not_here: Some(self.why.clone()),
+            ..summary(&self.record)
+        }
+    }
+}
+
 /// What the record says, of a network that has nothing here.
-pub(super) fn bare(record: &NetworkRecord) -> NetworkDetail {
+fn bare(record: &NetworkRecord) -> NetworkDetail {
     NetworkDetail {
         summary: summary(record),
         subnets: record.subnets.iter().map(|subnet| subnet.net).collect(),

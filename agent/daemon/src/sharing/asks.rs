@@ -15,7 +15,7 @@ use ipnet::IpNet;
 use super::Sharing;
 use super::blocks::{Written, both, pages_prefix};
 use crate::locks::{lock, wait_for};
-use crate::networks::Place;
+use crate::seats::Seated;
 
 /// Rings when the world is different.
 #[derive(Default)]
@@ -66,7 +66,7 @@ impl Sharing {
     pub(crate) fn obtain(
         &self,
         (member, session): (&Member, Session),
-        place: &Place,
+        place: &Seated,
         wish: Wish,
     ) -> Result<Obtained, StoreError> {
         let _turn = self.obtaining.take(place.record.id.clone());
@@ -106,7 +106,7 @@ impl Sharing {
     pub(crate) fn look_for(
         &self,
         member: &Member,
-        place: &Place,
+        place: &Seated,
         wish: Wish,
     ) -> (Way, Option<WritePage>, String) {
         let host = member.host();
@@ -129,7 +129,7 @@ impl Sharing {
     fn ask(
         &self,
         (member, session): (&Member, Session),
-        place: &Place,
+        place: &Seated,
         host: &str,
         wish: Wish,
     ) -> Result<Answer, StoreError> {
@@ -179,7 +179,7 @@ impl Sharing {
         &self,
         member: &Member,
         entry: &Entry,
-        place: impl FnOnce(&str) -> Option<Place>,
+        place: impl FnOnce(&str) -> Option<Seated>,
     ) -> Result<(), StoreError> {
         let Some(ask) = Ask::of_entry(entry, member.host()) else {
             return Ok(());
@@ -236,7 +236,7 @@ fn refusal(member: &Member, wish: Wish, asked: Vec<(String, bool)>, holders: Str
     }
 }
 
-fn owned_blocks(member: &Member, place: &Place) -> Vec<IpNet> {
+fn owned_blocks(member: &Member, place: &Seated) -> Vec<IpNet> {
     let world = member.world();
     let blocks = both(&world, &place.record);
     let own = blocks.flat_map(|blocks| blocks.of_host(member.host()).collect::<Vec<_>>());

@@ -3,7 +3,7 @@
 
 use std::time::Instant;
 
-use agent_cluster::{BLOCKS, Member};
+use agent_cluster::{ALIVE, BLOCKS, Member};
 use agent_core::ipam::{CreatePool, Pools};
 use agent_core::record::{NetworkRecord, blocks_key};
 use agent_core::shared::World;
@@ -14,7 +14,7 @@ use ipnet::IpNet;
 
 use super::Sharing;
 use crate::locks::hold_nothing;
-use crate::networks::Place;
+use crate::seats::Seated;
 
 /// How writing a page ended.
 pub(crate) enum Written {
@@ -25,7 +25,7 @@ pub(crate) enum Written {
 
 impl Sharing {
     /// What this host owns of a network is what the world says.
-    pub(crate) fn settle_blocks(&self, member: &Member, place: &Place) {
+    pub(crate) fn settle_blocks(&self, member: &Member, place: &Seated) {
         let key = blocks_key(&place.record.id);
         let kept = place
             .seats
@@ -42,7 +42,7 @@ impl Sharing {
     }
 
     /// Knows at once which blocks a network came with.
-    pub(crate) fn learn_blocks(&self, member: &Member, place: &Place) {
+    pub(crate) fn learn_blocks(&self, member: &Member, place: &Seated) {
         // Otherwise the watch tells it.
         for page in member
             .store()
@@ -58,7 +58,7 @@ impl Sharing {
     pub(crate) fn write_page(
         &self,
         member: &Member,
-        place: &Place,
+        place: &Seated,
         page: WritePage,
         more: &[Change],
     ) -> Result<Written, StoreError> {
@@ -98,7 +98,7 @@ impl Sharing {
     }
 
     /// Takes the blocks that this host wants, gives back what it needs no more, and makes sure what became of the others.
-    pub(crate) fn tend_blocks(&self, member: &Member, place: &Place) -> Result<(), StoreError> {
+    pub(crate) fn tend_blocks(&self, member: &Member, place: &Seated) -> Result<(), StoreError> {
         for _ in 0..TENDED_MAX {
             let host = member.host();
             let next = place.seats.with_pools(|pools, withheld| {
@@ -134,7 +134,7 @@ impl Sharing {
     pub(crate) fn give(
         &self,
         member: &Member,
-        place: &Place,
+        place: &Seated,
         part: IpNet,
         page: WritePage,
         more: &[Change],
@@ -153,7 +153,8 @@ impl Sharing {
     }
 }
 
-/// A block of each family for each host of the cluster: the pages that come with a new network.
+/// A block of each family for each host that is alive: the pages that come with a new network. The others take theirs when they
+/// are back.
 pub(crate) fn first_pages(
     member: &Member,
     record: &NetworkRecord,
@@ -161,7 +162,9 @@ pub(crate) fn first_pages(
     let pools = Pools::of(record)?;
     let world = member.world();
     let pages = both(&world, record).flat_map(|blocks| {
-        let hosts: Vec<_> = blocks.members().keys().cloned().collect();
+        let members = blocks.members().keys();
+        let is_alive = |host: &&String| world.contains(&format!("{ALIVE}{host}"));
+        let hosts: Vec<_> = members.filter(is_alive).cloned().collect();
         let pool = pools.of_family(blocks.subnet().addr().is_ipv4());
         let first = pool.map(|pool| first_blocks(&blocks, pool, &hosts));
         blocks.assign(&first.unwrap_or_default())

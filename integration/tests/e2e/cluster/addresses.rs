@@ -26,7 +26,7 @@ fn a_host_whose_lease_ended_keeps_its_addresses_and_starts_ten_containers_meanwh
     };
     let stream = Stream::start(&one.sandbox("a"), &two.sandbox("b"), two.ipv4("b"));
     stream.flows();
-    two.netns.sh(&drop_out("tcp dport 4791"));
+    two.netns.sh(&drop_out("tcp dport 4790"));
     std::thread::scope(|scope| {
         // 12 s: four leases.
         let stall = scope.spawn(|| stream.stall(LEASE * 4));

@@ -129,10 +129,10 @@ fn a_ca_is_rotated_under_load_and_a_host_that_was_off_comes_back() {
     stream.flows();
     let stall = std::thread::scope(|scope| {
         let stall = scope.spawn(|| stream.stall(Duration::from_secs(12)));
-        // One host cannot renew, so that the rotation stays where it is.
+        // One host cannot renew, so that the rotation stays where it is: only its connection to the store goes on.
         two.netns.sh("nft add table inet fault
              nft add chain inet fault out '{ type filter hook output priority -300; }'
-             nft add rule inet fault out tcp dport 4790 reject with tcp reset");
+             nft add rule inet fault out tcp dport 4790 tcp flags '& (syn | ack) == syn' reject with tcp reset");
         one.tapestry(&["cluster", "ca", "rotate"]).ok();
         for host in [one, two] {
             eventually(STEP, "both are trusted", || {
