@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use agent_api::{ApiError, ContainerCreate, Created, ErrorKind};
 use agent_container::attach::SOCKET_FILE;
@@ -32,14 +33,16 @@ impl Containers {
     }
 
     /// What stands in the way of an act may be held by a container that has ended a moment ago: then it is cleaned up after, and
-    /// the act is tried once more.
+    /// the act is tried once more; also where that was done by others meanwhile.
     pub(crate) fn past_ends<T>(
         self: &Arc<Self>,
         act: impl Fn() -> Result<T, ApiError>,
     ) -> Result<T, ApiError> {
+        let before = self.cleaned_up.load(Ordering::Relaxed);
         match act() {
             Err(error) if matches!(error.kind, ErrorKind::Conflict | ErrorKind::Exhausted) => {
-                match self.settle_all() {
+                let settled = self.settle_all();
+                match settled || self.cleaned_up.load(Ordering::Relaxed) != before {
                     true => act(),
                     false => Err(error),
                 }

@@ -1,6 +1,7 @@
 //! How containers end: stopped, removed, or by themselves; and what is cleaned up after them.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use agent_api::{ApiError, ErrorKind, Stop};
@@ -103,6 +104,7 @@ impl Containers {
         } else {
             self.finish_end(&turn, &record.name);
         }
+        self.cleaned_up.fetch_add(1, Ordering::Relaxed);
         self.ended.notify_all();
         if let Some(due) = restart {
             self.start_at(id.to_owned(), due);

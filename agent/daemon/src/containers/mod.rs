@@ -27,7 +27,7 @@ mod view;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
@@ -62,6 +62,8 @@ pub(crate) struct Containers {
     turns: Turns<String>,
     /// Some container has ended.
     ended: Condvar,
+    /// How many were cleaned up after.
+    cleaned_up: AtomicU64,
     /// No container is started again by itself any more.
     is_closing: AtomicBool,
 }
@@ -108,6 +110,7 @@ impl Containers {
             table: Mutex::default(),
             turns: Turns::default(),
             ended: Condvar::new(),
+            cleaned_up: AtomicU64::new(0),
             is_closing: AtomicBool::new(false),
         }
     }
