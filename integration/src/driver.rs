@@ -16,4 +16,6 @@ pub(crate) fn driver_for(options: &BTreeMap<String, String>) -> Driver {
 }
 
 /// As `tapestry network create -o` takes them.
-const OVERLAY_OPTIONS: [&str; 3] = ["encap", "vni", "remote"];
+const OVERLAY_OPTIONS: [&str; 8] = [
+    "encap", "vni", "remote", "dstport", "local", "tos", "ttl", "df",
+];

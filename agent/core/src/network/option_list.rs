@@ -1,16 +1,20 @@
 //! Every option of networks, by name.
 
-/// What `-o` takes, in one line.
+/// What `-o` takes, in one line: the options of an overlay, which are many, without their values.
 pub(super) fn options_shown() -> String {
-    let list = |only_overlay| {
-        let of_kind = OPTIONS.iter().filter(|option| option.2 == only_overlay);
-        let shown: Vec<_> = of_kind.map(|(name, _, _)| *name).collect();
-        shown.join(", ")
+    let of_kind = |only_overlay| {
+        OPTIONS
+            .iter()
+            .filter(move |option| option.2 == only_overlay)
     };
+    let all: Vec<_> = of_kind(false)
+        .map(|(name, value, _)| format!("{name}={value}"))
+        .collect();
+    let of_overlays: Vec<_> = of_kind(true).map(|(name, _, _)| *name).collect();
     format!(
-        "a network takes {}; an overlay also {}; `tapestry network create --help` has their values",
-        list(false),
-        list(true)
+        "a network takes {}; an overlay also {}",
+        all.join(", "),
+        of_overlays.join(", ")
     )
 }
 

@@ -293,9 +293,11 @@ fn every_option_of_the_agents_networks_is_known() {
         .refusal()
         .message;
     let (_, list) = told.split_once("takes ").unwrap();
-    let (list, _) = list.split_once("; `").unwrap();
     let list = list.replace("; an overlay also ", ", ");
-    let names: Vec<_> = list.split(", ").collect();
+    let options = list.split(", ");
+    let names: Vec<_> = options
+        .map(|option| option.split_once('=').map_or(option, |(name, _)| name))
+        .collect();
     assert!(names.contains(&"tap") && names.contains(&"vni"), "{told}");
     for name in names {
         let options = json!({"com.docker.network.generic": {name: "?"}});
