@@ -7,7 +7,7 @@ use switch_core::Mac;
 
 use super::filter::filtered;
 use crate::cluster::{Underlay, cluster, share_static};
-use crate::harness::{HOST_IP, HOST_IP6, Host, OUTSIDE_IP, OUTSIDE_IP6, enter};
+use crate::harness::{HOST_IP, HOST_IP6, Host, OUTSIDE_IP, OUTSIDE_IP6, enter, eventually};
 use crate::packets::{contains, ethernet, receive_within};
 
 const QUIET: Duration = Duration::from_millis(500);
@@ -99,8 +99,11 @@ fn a_container_does_not_reach_where_hosts_of_a_cluster_listen() {
             let socket = UdpSocket::bind("0.0.0.0:0").unwrap();
             socket.send_to(b"no handshake", "192.0.2.1:4790").unwrap();
         });
-        let after = filtered(host, "bridge", "filter_underlay");
-        assert_eq!(after, before + 1);
+        eventually(
+            Duration::from_secs(10),
+            "the datagram is dropped there",
+            || (filtered(host, "bridge", "filter_underlay") == before + 1).then_some(()),
+        );
     }
     let rules = two.netns.sh("nft list table inet tapestry");
     assert!(rules.contains("192.0.2.1 . udp . 4790"), "{rules}");
