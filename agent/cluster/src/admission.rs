@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use rustls::ServerConfig;
 use tokio::sync::watch;
 
-use crate::authority::{Authority, Standing};
+use crate::authority::Authority;
 use crate::ca::{ETCD_NAME, Issued, SIGNER_NAME, Subject, UseCa, host_subject};
 use crate::clock::{CLOCK_SKEW, ClocksDiffer, compare, now_s};
 use crate::error::UseCluster;
@@ -21,7 +21,7 @@ use crate::lock::lock;
 use crate::settings::Settings;
 use crate::signer::{Decide, JoinRequest, Joined, NO_MEMBER, RenewRequest, Renewed, Reply};
 use crate::token::{secret_hash, sha256};
-use crate::trust::Shown;
+use crate::trust::{Shown, Standing};
 use agent_core::shared::permit::is_revoked;
 use agent_core::shared::{
     HOSTS, HostRecord, ISSUED, IssuedRecord, RENEWABLE_S, TOKENS, TokenRecord,

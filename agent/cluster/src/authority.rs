@@ -11,23 +11,12 @@ use crate::clock::now_s;
 use crate::error::UseCluster;
 use crate::files::{CA_CERTIFICATE, CA_KEY, CA_RECORD, Files};
 use crate::identity::{Identity, certificates};
-use crate::trust::{Shown, is_signed_by};
+use crate::trust::{Shown, Standing, is_signed_by};
 
 /// A CA with its key, and its place among the cluster's CAs.
 pub(crate) struct Authority {
     ca: Ca,
     record: CaRecord,
-}
-
-/// What a certificate that was shown is good for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Standing {
-    /// Everything.
-    Good,
-    /// To be renewed, and nothing else: it has ended, has not begun, or is of a former CA.
-    Renewable,
-    /// Nothing: it ended too long ago.
-    Over,
 }
 
 impl Authority {

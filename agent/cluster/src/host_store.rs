@@ -20,8 +20,8 @@ use agent_core::shared::{Entry as Known, LEASES, Moment, REVOKED, World};
 use agent_store::{Change, Entry, Expected, LeaseId, Store, StoreError, Watch};
 
 use crate::clock::now_s;
+use crate::entry::known;
 use crate::lock::lock;
-use crate::session::known;
 
 /// What a manager has for all members.
 pub(crate) struct Managed {

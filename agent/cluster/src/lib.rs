@@ -3,13 +3,15 @@
 //! # Theory of operation
 //!
 //! One host makes the cluster: its CA ([`ca`]), and its store. The store is an etcd that was given, or one that the agent
-//! starts ([`etcd_process`]). This host stays the *signer*: other hosts come to it with a [`token`] to join, and later to
-//! renew their certificates ([`signer`]). Every host speaks to etcd by itself, with the certificate of its [`identity`].
+//! starts ([`etcd_process`]). This host is a *manager*: other hosts come to it with a [`token`] to join, and later to renew their
+//! certificates ([`signer`]). Managers alone speak to etcd. The others reach the store through a manager ([`dial`]), with the
+//! certificate of their [`identity`], and the manager checks what they write by that ([`host_store`]). [`access`] is which of the
+//! two ways this host goes.
 //!
 //! A [`Member`] is this host's part in the cluster while the agent runs. A thread of its own holds a [`session`]. A session is
-//! a lease in etcd that is kept alive; what this host tells the others is under that lease. The [`World`] is this host's copy
-//! of everything that all hosts share. Whoever wires networks together follows its differences ([`Follow`]). Without etcd
-//! the session ends, and the world stays as it was last known: frames still flow by it.
+//! a lease in the store that is kept alive; what this host tells the others is under that lease. The [`World`] is this host's copy
+//! of everything that all hosts share. Whoever wires networks together follows its differences ([`Follow`]). Without the
+//! store the session ends, and the world stays as it was last known: frames still flow by it.
 //!
 //! Every session has a number, its *epoch*. A session begins when the host writes the key that says that it is alive; the
 //! store's revision of that write is the epoch. What a host said in an earlier epoch is void, and goes with its lease. An
@@ -22,6 +24,7 @@ mod ca;
 mod child;
 mod clock;
 mod dial;
+mod entry;
 mod error;
 mod etcd_access;
 mod etcd_process;

@@ -18,6 +18,7 @@ use agent_core::shared::{
 };
 use agent_store::{LeaseId, Pause, StoreError, Watch, WatchEvent};
 
+use crate::entry::known;
 use crate::error::UseCluster;
 use crate::files::{SESSION, WORLD};
 use crate::follow::Follow;
@@ -328,15 +329,6 @@ impl Member {
                 () = tokio::time::sleep(length) => {}
             }
         });
-    }
-}
-
-/// As the world has it.
-pub(crate) fn known(entry: agent_store::Entry) -> Entry {
-    Entry {
-        key: entry.key,
-        value: entry.value,
-        revision: entry.revision,
     }
 }
 

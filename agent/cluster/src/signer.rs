@@ -33,11 +33,10 @@ use tokio_rustls::{TlsAcceptor, TlsConnector, client, server};
 use agent_store::Store;
 use agent_store::wire::{receive, send};
 
-use crate::authority::Standing;
 use crate::ca::SIGNER_NAME;
 use crate::clock::{ClocksDiffer, compare, now_s};
 use crate::identity::Asking;
-use crate::trust::Shown;
+use crate::trust::{Shown, Standing};
 
 /// What is asked of the signer. Not `Debug`, which would show a secret.
 #[derive(Serialize, Deserialize)]

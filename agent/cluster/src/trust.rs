@@ -39,6 +39,17 @@ pub(crate) struct Shown {
     pub(crate) certificate: CertificateDer<'static>,
 }
 
+/// What a certificate that was shown is good for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Standing {
+    /// Everything.
+    Good,
+    /// To be renewed, and nothing else: it has ended, has not begun, or is of a former CA.
+    Renewable,
+    /// Nothing: it ended too long ago.
+    Over,
+}
+
 impl Shown {
     pub(crate) fn read(certificate: &CertificateDer<'_>) -> Option<Self> {
         let (_, parsed) = parse_x509_certificate(certificate).ok()?;

@@ -144,7 +144,7 @@ impl Follower {
         let is_in_place = self.find_place(member);
         let host = HostId::new(member.host()).map_err(|error| Cluster::Host(error.to_string()))?;
         // Elsewhere than before, this may be a copy of a host: whether it is one is known when the cluster has been asked. By
-        // the signer's connections the others find it, and so the cluster.
+        // a manager's connections the others find it, and so the cluster.
         if is_in_place || member.way().is_none() {
             self.open_quic(member, &host);
         }

@@ -5,7 +5,7 @@
 //! Tunnels are bound to the address that other hosts know this one by. They end when the host loses it: by hand, by DHCP, or
 //! with its link. The kernel says when links and addresses change; then the agent looks for what is not as it was:
 //!
-//! - The host lost its address: it takes the one of its way to the signer, rebinds the QUIC socket and tells the others
+//! - The host lost its address: it takes the one of its way to the manager, rebinds the QUIC socket and tells the others
 //!   through etcd ([`Member::move_to`]). Connections that this host dialed go on at once, since QUIC lets a client move
 //!   (RFC 9000 §9); the others are dialed anew by hosts that have heard of the new address.
 //! - VXLAN sockets on an address that is gone: their tunnels are opened again from the one there is.
@@ -13,7 +13,7 @@
 //! - A host link is not as the agent made it, or the host does not forward any more: that is put right, since published ports
 //!   and the containers' way out end with it ([`Networks::mend_host_links`](crate::networks::Networks::mend_host_links)).
 //!
-//! Where the host is the signer, three things move with it: the place where hosts join, the place where they renew
+//! Where the host is a manager, three things move with it: the place where hosts join, the place where they renew
 //! certificates, and the etcd that it runs.
 
 use std::collections::BTreeSet;
@@ -142,7 +142,7 @@ fn own_addresses() -> Result<BTreeSet<IpAddr>, NetlinkError> {
         .collect())
 }
 
-/// The address towards the signer, or on the signer itself towards the first host that there is a way to.
+/// The address towards the manager, or on the manager itself towards the first host that there is a way to.
 fn address_of_the_way(member: &Member) -> Option<IpAddr> {
     let address = match member.way() {
         Some(signer) => local_address(signer),
