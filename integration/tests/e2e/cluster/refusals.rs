@@ -63,8 +63,8 @@ impl ServerCertVerifier for Trusting {
 /// What a stranger shows: a certificate and its key.
 pub(super) type Shown = (CertificateDer<'static>, PrivateKeyDer<'static>);
 
-/// Dials the QUIC tunnel of the host at 192.0.2.1 and says why the connection ended; `None` where it was let in.
-fn dial(from: &Netns, shown: Option<Shown>) -> Option<String> {
+/// Of a client that believes every server.
+fn client_config(shown: Option<Shown>, protocol: &[u8]) -> rustls::ClientConfig {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let tls = rustls::ClientConfig::builder_with_provider(provider)
         .with_protocol_versions(&[&rustls::version::TLS13])
@@ -75,7 +75,13 @@ fn dial(from: &Netns, shown: Option<Shown>) -> Option<String> {
         None => tls.with_no_client_auth(),
         Some((certificate, key)) => tls.with_client_auth_cert(vec![certificate], key).unwrap(),
     };
-    tls.alpn_protocols = vec![b"tapestry/1".to_vec()];
+    tls.alpn_protocols = vec![protocol.to_vec()];
+    tls
+}
+
+/// Dials the QUIC tunnel of the host at 192.0.2.1 and says why the connection ended; `None` where it was let in.
+fn dial(from: &Netns, shown: Option<Shown>) -> Option<String> {
+    let tls = client_config(shown, b"tapestry/1");
     let tls = QuicClientConfig::try_from(tls).unwrap();
     let config = quinn::ClientConfig::new(Arc::new(tls));
     from.enter(|| {
@@ -107,17 +113,7 @@ pub(super) struct Door(rustls::StreamOwned<rustls::ClientConnection, TcpStream>)
 
 impl Door {
     pub(super) fn open(from: &Netns, shown: Option<Shown>) -> Self {
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let tls = rustls::ClientConfig::builder_with_provider(provider)
-            .with_protocol_versions(&[&rustls::version::TLS13])
-            .unwrap()
-            .dangerous()
-            .with_custom_certificate_verifier(Arc::new(Trusting));
-        let mut tls = match shown {
-            None => tls.with_no_client_auth(),
-            Some((certificate, key)) => tls.with_client_auth_cert(vec![certificate], key).unwrap(),
-        };
-        tls.alpn_protocols = vec![b"tapestry-join/2".to_vec()];
+        let tls = client_config(shown, b"tapestry-join/2");
         let name = ServerName::try_from("signer.tapestry").unwrap();
         let tls = rustls::ClientConnection::new(Arc::new(tls), name).unwrap();
         let stream = from.enter(|| TcpStream::connect("192.0.2.1:4790").unwrap());
