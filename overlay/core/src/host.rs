@@ -1,5 +1,6 @@
 //! Names of hosts.
 
+use std::borrow::Borrow;
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
@@ -36,6 +37,13 @@ impl HostId {
     /// Sorts before every name; is none itself.
     pub(crate) fn first() -> Self {
         Self(Arc::from(""))
+    }
+}
+
+/// Hosts are found by their names.
+impl Borrow<str> for HostId {
+    fn borrow(&self) -> &str {
+        &self.0
     }
 }
 

@@ -22,6 +22,7 @@ mod quic_packet;
 mod reassemble;
 mod rebuild;
 mod record;
+mod relay;
 mod run;
 #[cfg(test)]
 mod testing;
@@ -44,5 +45,6 @@ pub use quic_frame::{DatagramHeader, FrameId, ParseDatagram, PieceGso};
 pub use quic_packet::Destination;
 pub use reassemble::{Pushed, ReassembleConfig, ReassembleCounts, Reassembler, Rebuilt};
 pub use record::{Epoch, Record, RecordFlags, Sequence, Withdrawal};
+pub use relay::{DirectTries, Leg, RelayBudget, RelayCandidate, RelayHeader, Try, Way, Ways};
 pub use run::Run;
 pub use vxlan::{ParseVxlan, VXLAN_UDP_PORT, VxlanHeader};

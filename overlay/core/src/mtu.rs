@@ -54,6 +54,14 @@ pub fn quic_stream(udp_payload: u32) -> u32 {
     udp_payload.saturating_sub(QUIC_OVERHEAD + QUIC_PIECE_OVERHEAD + ETHERNET_HEADER)
 }
 
+/// Longest UDP payload that crosses a relay where hosts exchange UDP payloads of `udp_payload` bytes with it. `name_len`: of the
+/// longer of both ends' names.
+pub fn relayed(udp_payload: u32, name_len: usize) -> u32 {
+    let name_len = u32::try_from(name_len).unwrap_or(u32::MAX);
+    let header = QUIC_OVERHEAD + RELAY_OVERHEAD;
+    udp_payload.saturating_sub(header.saturating_add(name_len))
+}
+
 /// The MTU of an overlay's ports unless another is asked for: over VXLAN what the underlay leaves, over QUIC 1500 or, on
 /// jumbo underlays, what crosses in one piece.
 pub fn quic_inner_default(underlay: Underlay, underlay_mtu: u32) -> u32 {
@@ -71,6 +79,9 @@ const QUIC_OVERHEAD: u32 = 1 + 8 + 4 + 16 + 9;
 const QUIC_FRAME_OVERHEAD: u32 = 8 + ETHERNET_HEADER + 4;
 /// The header of a superframe's piece.
 const QUIC_PIECE_OVERHEAD: u32 = 20;
+
+/// The header of a datagram that is relayed, without the name in it.
+const RELAY_OVERHEAD: u32 = 4 + 2;
 
 const _: () = assert!(VxlanHeader::LEN == 8 && Frame::HEADER_LEN == 14);
 const _: () = assert!(DatagramHeader::PIECE_LEN == 20);
@@ -94,5 +105,11 @@ mod tests {
         assert_eq!(quic_inner_default(Underlay::V4, 1500), 1500);
         assert_eq!(quic_inner_default(Underlay::V4, 9000), 8908);
         assert_eq!(quic_stream(1472), 1400);
+    }
+
+    #[test]
+    fn a_relay_takes_what_a_datagram_and_the_name_take() {
+        assert_eq!(relayed(1472, 16), 1472 - 38 - 4 - 2 - 16);
+        assert_eq!(relayed(20, 16), 0);
     }
 }

@@ -60,6 +60,8 @@ pub struct Peer {
     stands_by: bool,
     /// Of the connection that counts; it means something while that is up.
     rank: Rank,
+    /// What the remote's hello said it can.
+    told: Capabilities,
     backoff: Duration,
     patience: Patience,
     random: Random,
@@ -148,6 +150,7 @@ impl Peer {
             heard_hello: false,
             stands_by: false,
             rank: Rank::default(),
+            told: Capabilities::NONE,
             backoff: config.timing.backoff_min,
             patience: Patience::new(config.timing),
             random: Random::new(config.seed),
@@ -272,10 +275,7 @@ impl Peer {
     /// A whole datagram to send, header included.
     pub fn poll_transmit(&mut self) -> Option<Vec<u8>> {
         let message = self.transmits.pop_front()?;
-        let (header, len) = DatagramHeader::Control.to_bytes();
-        let mut datagram = header[..len].to_vec();
-        message.write(&self.config.hello, &mut datagram);
-        Some(datagram)
+        Some(self.datagram(message))
     }
 
     pub fn poll_event(&mut self) -> Option<PeerEvent> {
@@ -295,6 +295,11 @@ impl Peer {
         matches!(self.state, PeerState::Up)
     }
 
+    /// What the remote says of itself; while it is up.
+    pub const fn told(&self) -> Capabilities {
+        self.told
+    }
+
     pub const fn counts(&self) -> PeerCounts {
         self.counts
     }
@@ -310,6 +315,7 @@ impl Peer {
         };
         let capabilities = hello.capabilities.common(self.config.hello.capabilities);
         self.heard_hello = true;
+        self.told = hello.capabilities;
         self.rank.epoch = hello.epoch;
         if !heard {
             self.send_hello(now);
@@ -414,6 +420,13 @@ impl Peer {
     fn send_keepalive(&mut self, now: Time) {
         self.transmit(Outgoing::Keepalive);
         self.next_send = Some(now + self.config.timing.keepalive);
+    }
+
+    fn datagram(&self, message: Outgoing) -> Vec<u8> {
+        let (header, len) = DatagramHeader::Control.to_bytes();
+        let mut datagram = header[..len].to_vec();
+        message.write(&self.config.hello, &mut datagram);
+        datagram
     }
 
     fn transmit(&mut self, message: Outgoing) {

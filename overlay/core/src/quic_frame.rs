@@ -9,8 +9,8 @@
 //!  0                   1                   2                   3
 //!  0 1 2 3 4 5 6 7 8 9 0 1 2 3 4 5 6 7 8 9 0 1 2 3 4 5 6 7 8 9 0 1
 //! +-------+-------+-----------------------------------------------+
-//! | kind  | zero  |                      VNI                      |   0: a frame, nothing left to do. 15: a message
-//! +-------+-------+---------------+-------------------------------+      of the peers (VNI zero)
+//! | kind  | zero  |                      VNI                      |   0: a frame, nothing left to do. VNI zero: 4, on
+//! +-------+-------+---------------+-------------------------------+      its way through a relay; 15, of the peers
 //! |        checksum start         |        checksum offset        |   1: a frame with a checksum missing
 //! +-------------------------------+-------------------------------+
 //!
@@ -70,6 +70,8 @@ pub enum DatagramHeader {
         offset: u16,
         checksum: Option<OpenChecksum>,
     },
+    /// The body is a UDP payload of two hosts that a third one connects ([`crate::RelayHeader`]).
+    Relay,
     /// The body is a message of the peers ([`crate::Peer`]).
     Control,
 }
@@ -88,21 +90,21 @@ impl DatagramHeader {
     #[allow(clippy::len_without_is_empty, reason = "a header is never empty")]
     pub const fn len(&self) -> usize {
         match self {
-            Self::Frame { .. } | Self::Control => Self::FRAME_LEN,
+            Self::Frame { .. } | Self::Relay | Self::Control => Self::FRAME_LEN,
             Self::OpenFrame { .. } => Self::OPEN_FRAME_LEN,
             Self::Piece { .. } => Self::PIECE_LEN,
             Self::Fragment { .. } => Self::FRAGMENT_LEN,
         }
     }
 
-    /// The network; `None` for messages of the peers.
+    /// The network; `None` for what belongs to none.
     pub const fn vni(&self) -> Option<Vni> {
         match self {
             Self::Frame { vni }
             | Self::OpenFrame { vni, .. }
             | Self::Piece { vni, .. }
             | Self::Fragment { vni, .. } => Some(*vni),
-            Self::Control => None,
+            Self::Relay | Self::Control => None,
         }
     }
 
@@ -111,7 +113,7 @@ impl DatagramHeader {
         match self {
             Self::Frame { .. } | Self::OpenFrame { .. } => true,
             Self::Piece { gso, .. } => !gso.is_udp(),
-            Self::Fragment { .. } | Self::Control => false,
+            Self::Fragment { .. } | Self::Relay | Self::Control => false,
         }
     }
 
@@ -119,7 +121,7 @@ impl DatagramHeader {
     pub fn parse(datagram: &[u8]) -> Result<(Self, &[u8]), ParseDatagram> {
         let kind = datagram.first().ok_or(ParseDatagram::Truncated)? >> 4;
         let len = match kind {
-            KIND_FRAME | KIND_CONTROL => Self::FRAME_LEN,
+            KIND_FRAME | KIND_RELAY | KIND_CONTROL => Self::FRAME_LEN,
             KIND_OPEN_FRAME => Self::OPEN_FRAME_LEN,
             KIND_PIECE => Self::PIECE_LEN,
             KIND_FRAGMENT => Self::FRAGMENT_LEN,
@@ -137,6 +139,7 @@ impl DatagramHeader {
             },
             KIND_PIECE => Self::read_piece(vni, raw, body.len())?,
             KIND_FRAGMENT => Self::read_fragment(vni, raw, body.len())?,
+            KIND_RELAY => Self::Relay,
             _ => Self::Control,
         };
         Ok((header, body))
@@ -154,6 +157,7 @@ impl DatagramHeader {
         let mut out = Writer::default();
         match *self {
             Self::Frame { vni } => out.start(KIND_FRAME, vni.value()),
+            Self::Relay => out.start(KIND_RELAY, 0),
             Self::Control => out.start(KIND_CONTROL, 0),
             Self::OpenFrame { vni, checksum } => {
                 out.start(KIND_OPEN_FRAME, vni.value());
@@ -264,6 +268,7 @@ const KIND_FRAME: u8 = 0;
 const KIND_OPEN_FRAME: u8 = 1;
 const KIND_PIECE: u8 = 2;
 const KIND_FRAGMENT: u8 = 3;
+const KIND_RELAY: u8 = 4;
 const KIND_CONTROL: u8 = 15;
 
 mod fields;
@@ -290,7 +295,7 @@ mod tests {
                 },
             },
         );
-        (vni, gso, 0..5_u8, any::<u32>(), any::<[u16; 3]>()).prop_map(
+        (vni, gso, 0..6_u8, any::<u32>(), any::<[u16; 3]>()).prop_map(
             |(vni, gso, kind, id, [a, b, c])| {
                 let checksum = OpenChecksum {
                     start: a,
@@ -318,6 +323,7 @@ mod tests {
                             offset: b,
                         }),
                     },
+                    4 => DatagramHeader::Relay,
                     _ => DatagramHeader::Control,
                 }
             },
@@ -345,8 +351,8 @@ mod tests {
             let Ok((header, body)) = DatagramHeader::parse(&bytes) else { return Ok(()) };
             let (written, len) = header.to_bytes();
             prop_assert_eq!(len + body.len(), bytes.len());
-            // All but the four bits that are not looked at, and a message's VNI.
-            let known = if header == DatagramHeader::Control { 1 } else { 4 };
+            // All but the four bits that are not looked at, and the VNI of what belongs to none.
+            let known = if header.vni().is_none() { 1 } else { 4 };
             prop_assert_eq!(written[0], bytes[0] & 0xf0);
             prop_assert_eq!(&written[1..known], &bytes[1..known]);
             prop_assert_eq!(&written[4..len.max(4)], &bytes[4..len.max(4)]);
@@ -355,7 +361,7 @@ mod tests {
 
     #[test]
     fn a_header_cut_short_is_truncated() {
-        for kind in [0_u8, 1, 2, 3, 15] {
+        for kind in [0_u8, 1, 2, 3, 4, 15] {
             let datagram = [kind << 4; 20];
             for len in 0..4 {
                 assert_eq!(
@@ -365,8 +371,8 @@ mod tests {
             }
         }
         assert_eq!(
-            DatagramHeader::parse(&[0x40; 40]),
-            Err(ParseDatagram::Kind(4))
+            DatagramHeader::parse(&[0x50; 40]),
+            Err(ParseDatagram::Kind(5))
         );
     }
 

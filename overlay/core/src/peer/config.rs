@@ -89,6 +89,15 @@ impl Hello {
             epoch,
         }
     }
+
+    /// The same of a host that passes on what is for others, or does not.
+    #[must_use]
+    pub fn relaying(mut self, relays: bool) -> Self {
+        if relays {
+            self.capabilities = self.capabilities.with(Capabilities::RELAYS);
+        }
+        self
+    }
 }
 
 /// What both ends must have before one uses it. Unknown bits are kept out by the intersection.
@@ -103,10 +112,19 @@ impl Capabilities {
     pub const FRAGMENTS: Self = Self(2);
     /// Checksums may be missing.
     pub const OPEN_CHECKSUMS: Self = Self(4);
-    pub const ALL: Self = Self(7);
+    /// What a third host passes on may come ([`crate::RelayHeader`]).
+    pub const RELAYED: Self = Self(8);
+    pub const ALL: Self = Self(15);
+    /// It passes on what is for others. Each says so for itself; the other need not.
+    pub const RELAYS: Self = Self(16);
 
     pub const fn contains(self, other: Self) -> bool {
         self.0 & other.0 == other.0
+    }
+
+    #[must_use]
+    pub const fn with(self, other: Self) -> Self {
+        Self(self.0 | other.0)
     }
 
     pub const fn common(self, other: Self) -> Self {

@@ -12,10 +12,13 @@
 //!
 //! If the connection that counts is lost while the one before it is still open, that one counts again
 //! ([`Peer::handle_return`]): the new run has failed, and the old one goes on.
+//!
+//! In the same way a host that is up over a relay comes back to the direct path: it says hello over a second connection
+//! ([`Peer::hello`]), and is answered there.
 
 use switch_core::Time;
 
-use super::message::Message;
+use super::message::{Message, Outgoing};
 use super::{Peer, PeerConfig, PeerState, Role};
 use crate::Epoch;
 
@@ -80,6 +83,11 @@ impl Peer {
         self.last_heard = now;
         self.handle_hello(now, &hello, heard);
         true
+    }
+
+    /// A whole datagram by which this host asks to be reached over a connection that does not count yet.
+    pub fn hello(&self) -> Vec<u8> {
+        self.datagram(Outgoing::Hello { heard: false })
     }
 
     /// The connection that counted is gone, and the one before it, which was up, is still open. Only while this is up.
