@@ -87,5 +87,6 @@ pub fn quic_config(name: &str, local: SocketAddr, credentials: Credentials) -> Q
         udp_payload_max: 1472,
         timing: Timing::default(),
         seed: u64::from(name.as_bytes()[0]),
+        relays: true,
     }
 }

@@ -49,7 +49,7 @@ impl Host {
         Self::of(QuicTunnel::start_beside(config, socket, heritage).unwrap())
     }
 
-    fn of((tunnel, trunk): (QuicTunnel, QuicTrunk)) -> Self {
+    pub fn of((tunnel, trunk): (QuicTunnel, QuicTrunk)) -> Self {
         let mut network = Network::new(EngineChoice::Auto, 1500);
         network.trunk(trunk);
         let (_, station) = network.station();

@@ -11,21 +11,23 @@
 //! peer takes over there are two ([`super::succession`]), and frames come over both.
 
 use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::{Bytes, BytesMut};
 use foldhash::{HashMap, HashMapExt};
 use overlay_core::{Hello, HostId, Timing};
-use quinn_proto::{ConnectionHandle, Endpoint, Event, ServerConfig, VarInt};
+use quinn_proto::{ConnectionHandle, Endpoint, Event, ServerConfig, TransportConfig, VarInt};
 
 use super::clock::{Alarm, Clock};
 use super::connection_ids::ConnectionIds;
 use super::events::Events;
 use super::identity::Tls;
-use super::link::{Link, Remote};
+use super::link::{Link, PathOptions, Remote};
 use super::passage::Passage;
 use super::path::PathWatch;
+use super::relay::Relays;
 use super::transport::transport;
 use crate::intake::Intake;
 use crate::socket::TunnelSocket;
@@ -66,6 +68,7 @@ pub(super) struct Engine {
     pub(super) ended: Option<Passage>,
     /// Says nothing to peers yet.
     pub(super) stands_by: bool,
+    pub(super) relays: Relays,
 }
 
 /// What happened in a tunnel. Every field only grows.
@@ -83,11 +86,21 @@ pub struct QuicCounts {
     pub unsent: u64,
     /// Frames that cannot be cut to datagrams.
     pub uncut: u64,
+    /// Payloads of other hosts that were passed on.
+    pub relayed: u64,
+    /// Those that were not: this host does not relay, or not to that host.
+    pub relay_refused: u64,
+    /// More than other hosts may have passed on here.
+    pub relay_over_budget: u64,
+    /// The connection to the receiver had much to send.
+    pub relay_full: u64,
+    /// The path to the receiver carries no payload of that length.
+    pub relay_too_long: u64,
 }
 
 impl QuicCounts {
     /// Every count, by its name.
-    pub const fn named(&self) -> [(&'static str, u64); 6] {
+    pub const fn named(&self) -> [(&'static str, u64); 11] {
         [
             ("refused", self.refused),
             ("malformed", self.malformed),
@@ -95,6 +108,11 @@ impl QuicCounts {
             ("early", self.early),
             ("unsent", self.unsent),
             ("uncut", self.uncut),
+            ("relayed", self.relayed),
+            ("relay_refused", self.relay_refused),
+            ("relay_over_budget", self.relay_over_budget),
+            ("relay_full", self.relay_full),
+            ("relay_too_long", self.relay_too_long),
         ]
     }
 }
@@ -112,6 +130,7 @@ pub(super) struct EngineParts {
     pub(super) events: Events,
     pub(super) ids: ConnectionIds,
     pub(super) predecessor: Option<Passage>,
+    pub(super) relays: bool,
 }
 
 impl Engine {
@@ -144,6 +163,7 @@ impl Engine {
             stands_by: parts.predecessor.is_some(),
             predecessor: parts.predecessor,
             ended: None,
+            relays: Relays::new(parts.relays),
         }
     }
 
@@ -201,6 +221,9 @@ impl Engine {
                 remote.machine.handle_timeout(time);
                 self.changed.push(host.clone());
             }
+            if remote.tries.poll_timeout().is_some_and(|due| due <= time) {
+                self.changed.push(host.clone());
+            }
         }
         self.settle(now);
         for link in self.links.values_mut() {
@@ -210,7 +233,8 @@ impl Engine {
                 .ring_by(due.map(|due| self.clock.instant(due)), now);
         }
         for remote in self.peers.values() {
-            let due = remote.machine.poll_timeout();
+            let due = [remote.machine.poll_timeout(), remote.tries.poll_timeout()];
+            let due = due.into_iter().flatten().min();
             self.alarm
                 .ring_by(due.map(|due| self.clock.instant(due)), now);
         }
@@ -229,15 +253,23 @@ impl Engine {
         }
     }
 
-    /// How the next connection that is accepted is set up, and what will watch its path.
-    pub(super) fn server(&self, now: Instant) -> (Arc<ServerConfig>, Arc<PathWatch>) {
-        let watch = PathWatch::new(now);
+    /// How the next connection that is accepted is set up.
+    pub(super) fn server(&self, transport: Arc<TransportConfig>) -> Arc<ServerConfig> {
         let mut config = server_config(&self.tls);
-        config.transport_config(Arc::new(transport(
-            self.udp_payload_max,
-            Arc::clone(&watch),
-        )));
-        (Arc::new(config), watch)
+        config.transport_config(transport);
+        Arc::new(config)
+    }
+
+    /// How the next connection is set up, which goes to `address`.
+    pub(super) fn transport_to(
+        &self,
+        now: Instant,
+        address: SocketAddr,
+    ) -> (Arc<TransportConfig>, PathOptions) {
+        let watch = PathWatch::new(now);
+        let payload_max = self.payload_max(address);
+        let transport = transport(payload_max, Arc::clone(&watch));
+        (Arc::new(transport), (watch, payload_max))
     }
 
     /// Takes what happened on a connection, and sends what it has to send.

@@ -4,11 +4,14 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use overlay_core::{FrameIds, HostId, Peer, ReassembleConfig, Reassembler, Role};
+use overlay_core::{
+    DirectTries, FrameIds, HostId, Peer, ReassembleConfig, Reassembler, Role, Ways,
+};
 use quinn_proto::{Connection, ConnectionHandle, ConnectionId};
 use switch_core::Time;
 
 use super::path::PathWatch;
+use super::relay::Place;
 
 /// One connection.
 pub(super) struct Link {
@@ -16,6 +19,8 @@ pub(super) struct Link {
     /// The peer whose connection this is: the one dialed, or the one that proved its name.
     pub(super) host: Option<HostId>,
     pub(super) watch: Arc<PathWatch>,
+    /// Longest UDP payload that is tried.
+    pub(super) payload_max: u16,
     /// By which the one that dialed called it first.
     pub(super) first_id: Option<ConnectionId>,
     /// A received datagram before which others go on first.
@@ -25,11 +30,12 @@ pub(super) struct Link {
 }
 
 impl Link {
-    pub(super) fn new(connection: Connection, watch: Arc<PathWatch>) -> Self {
+    pub(super) fn new(connection: Connection, (watch, payload_max): PathOptions) -> Self {
         Self {
             connection,
             host: None,
             watch,
+            payload_max,
             first_id: None,
             waiting: None,
             reassembler: Reassembler::new(ReassembleConfig::default()),
@@ -39,7 +45,15 @@ impl Link {
     pub(super) fn is_dialed(&self) -> bool {
         self.connection.side().is_client()
     }
+
+    /// Where the other end is, if it is reached over a relay.
+    pub(super) fn place(&self) -> Option<Place> {
+        Place::of(self.connection.remote_address())
+    }
 }
+
+/// What sees a connection's path, and the longest UDP payload that is tried there.
+pub(super) type PathOptions = (Arc<PathWatch>, u16);
 
 /// A host that is to be connected.
 pub(super) struct Remote {
@@ -53,6 +67,12 @@ pub(super) struct Remote {
     /// One that counts as soon as its host says hello over it.
     pub(super) rival: Option<ConnectionHandle>,
     pub(super) ids: FrameIds,
+    /// By which it is known in places.
+    pub(super) number: u32,
+    pub(super) ways: Ways,
+    pub(super) tries: DirectTries,
+    /// The connection of such a try.
+    pub(super) trial: Option<ConnectionHandle>,
 }
 
 /// What a connection is to its host.
@@ -75,11 +95,21 @@ impl Remote {
         place.map(|(_, standing)| *standing)
     }
 
+    /// Whether a connection that is open now does not count before its host says hello over it.
+    pub(super) fn is_rival(&self, handle: ConnectionHandle, is_dialed: bool) -> bool {
+        let is_up = self.machine.is_up();
+        match is_dialed {
+            true if self.trial == Some(handle) => is_up,
+            true => self.link != Some(handle),
+            false => self.machine.has_rivals(),
+        }
+    }
+
     /// A message came over a connection, which may count from now on. Returns one that is of no use any more then.
     pub(super) fn hear(
         &mut self,
         now: Time,
-        (handle, is_dialed): (ConnectionHandle, bool),
+        (handle, is_dialed, is_direct): (ConnectionHandle, bool, bool),
         message: &[u8],
     ) -> Option<ConnectionHandle> {
         if self.link == Some(handle) {
@@ -87,7 +117,9 @@ impl Remote {
             return None;
         }
         let was_up = self.machine.is_up();
-        let is_by_turn = is_dialed == (self.role == Role::Dials);
+        // Away from a relay is anybody's turn.
+        let is_better = is_direct && was_up && self.ways.are_relayed();
+        let is_by_turn = is_better || is_dialed == (self.role == Role::Dials);
         let counts = self.machine.handle_rival(now, message, is_by_turn);
         counts.then(|| self.prefer(handle, was_up)).flatten()
     }
@@ -104,7 +136,8 @@ impl Remote {
     }
 
     pub(super) fn part_with(&mut self, handle: ConnectionHandle) {
-        for place in [&mut self.link, &mut self.elder, &mut self.rival] {
+        let (link, elder, rival) = (&mut self.link, &mut self.elder, &mut self.rival);
+        for place in [link, elder, rival, &mut self.trial] {
             place.take_if(|link| *link == handle);
         }
     }

@@ -21,11 +21,13 @@ mod path;
 mod peers;
 mod receive;
 mod refusal;
+mod relay;
 mod send;
 mod succession;
 mod transport;
 mod view;
 
+use std::collections::BTreeSet;
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};
@@ -71,6 +73,8 @@ pub struct QuicConfig {
     pub timing: Timing,
     /// Differs between hosts; spreads their redials.
     pub seed: u64,
+    /// Whether hosts that do not reach each other may go through this one.
+    pub relays: bool,
 }
 
 /// Why a tunnel did not start.
@@ -193,7 +197,8 @@ impl QuicTunnel {
             endpoint,
             ids,
             predecessor,
-            hello: Hello::new(config.host, config.epoch),
+            hello: Hello::new(config.host, config.epoch).relaying(config.relays),
+            relays: config.relays,
             timing: config.timing,
             seed: config.seed,
             alarm,
@@ -208,6 +213,11 @@ impl QuicTunnel {
     /// takes up a new address, or a host that had been closed.
     pub fn connect(&self, host: &HostId, address: SocketAddr) {
         self.engine().connect(Instant::now(), host, address);
+    }
+
+    /// Of hosts that relay, these come first.
+    pub fn prefer_relays(&self, managers: BTreeSet<HostId>) {
+        self.engine().relays.managers = managers;
     }
 
     /// A port for `host` in network `vni`, whose packets have up to `mtu` bytes. It carries frames until it is dropped, while

@@ -5,8 +5,10 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
-use overlay_core::{Close, FrameIds, HostId, Peer, PeerConfig, PeerEvent, Role};
-use quinn_proto::{ClientConfig, Connection, ConnectionError, ConnectionHandle};
+use overlay_core::{
+    Close, DirectTries, FrameIds, HostId, Peer, PeerConfig, PeerEvent, Role, Way, Ways,
+};
+use quinn_proto::{ClientConfig, ConnectError, Connection, ConnectionError, ConnectionHandle};
 use rustls::pki_types::CertificateDer;
 use switch_core::Time;
 
@@ -14,9 +16,8 @@ use super::engine::Engine;
 use super::events::QuicEvent;
 use super::identity::host_of;
 use super::link::{Link, Remote, Standing};
-use super::path::PathWatch;
 use super::refusal::{in_words, is_refusal};
-use super::transport::transport;
+use super::relay::Place;
 
 impl Engine {
     /// Expects `host` at `address`; one that is known and has moved is dialed anew.
@@ -56,7 +57,9 @@ impl Engine {
 
     pub(super) fn forget(&mut self, now: Instant, host: &HostId) {
         self.revoke(now, host);
-        self.peers.remove(host);
+        if let Some(remote) = self.peers.remove(host) {
+            self.relays.forget(remote.number);
+        }
     }
 
     /// Carries out what a machine asks for.
@@ -77,14 +80,19 @@ impl Engine {
                         self.close_others(now, host);
                     }
                 }
-                PeerEvent::Up { version, .. } => self.went_up(host, version),
+                PeerEvent::Up { version, .. } => {
+                    self.note_way(now, host);
+                    self.went_up(host, version);
+                }
                 PeerEvent::Down => {
                     tracing::info!(%host, "peer down");
+                    self.note_way(now, host);
                     self.events
                         .emit(&QuicEvent::PeerDown { host: host.clone() });
                 }
             }
         }
+        self.try_directly(now, host);
         self.send_messages(host);
         if let Some(remote) = self.peers.get(host) {
             let due = remote.machine.poll_timeout();
@@ -97,8 +105,9 @@ impl Engine {
         let Some((remote, link)) = self.linked(host) else {
             return;
         };
-        let address = link.connection.remote_address();
-        tracing::info!(%host, %address, version, "peer up");
+        let origin = self.origin(link.connection.remote_address());
+        tracing::info!(%host, origin, version, "peer up");
+        let address = self.address_of(remote, link);
         let certificate = chain_of(&link.connection).and_then(|chain| chain.into_iter().next());
         self.events.emit(&QuicEvent::PeerUp {
             host: host.clone(),
@@ -106,6 +115,14 @@ impl Engine {
             certificate,
         });
         debug_assert!(remote.machine.is_up());
+    }
+
+    /// Where a host is on the underlay, as far as that is known.
+    pub(super) fn address_of(&self, remote: &Remote, link: &Link) -> SocketAddr {
+        match link.place() {
+            None => link.connection.remote_address(),
+            Some(_) => remote.address,
+        }
     }
 
     fn linked(&self, host: &HostId) -> Option<(&Remote, &Link)> {
@@ -130,25 +147,26 @@ impl Engine {
     }
 
     fn dial(&mut self, now: Instant, host: &HostId) {
+        let candidates = self.relay_candidates(host);
         let Some(remote) = self.peers.get_mut(host) else {
             return;
         };
-        let watch = PathWatch::new(now);
-        let mut config = ClientConfig::new(Arc::clone(&self.tls.client) as _);
-        config.transport_config(Arc::new(transport(
-            self.udp_payload_max,
-            Arc::clone(&watch),
-        )));
-        match self
-            .endpoint
-            .connect(now, config, remote.address, host.as_str())
-        {
-            Ok((handle, connection)) => {
-                remote.link = Some(handle);
-                let mut link = Link::new(connection, watch);
-                link.host = Some(host.clone());
-                self.links.insert(handle, link);
-                self.touched.push(handle);
+        let (direct, number) = (remote.address, remote.number);
+        let address = match remote.ways.dial(&candidates) {
+            Way::Direct => direct,
+            Way::Via(relay) => self.peers.get(&relay).map_or(direct, |relay| {
+                Place {
+                    relay: relay.number,
+                    host: number,
+                }
+                .address()
+            }),
+        };
+        match self.open(now, host, address) {
+            Ok(handle) => {
+                if let Some(remote) = self.peers.get_mut(host) {
+                    remote.link = Some(handle);
+                }
             }
             Err(error) => {
                 tracing::warn!(%host, %error, "peer cannot be dialed");
@@ -158,6 +176,25 @@ impl Engine {
         }
     }
 
+    /// Begins to open a connection to a host at an address.
+    pub(super) fn open(
+        &mut self,
+        now: Instant,
+        host: &HostId,
+        address: SocketAddr,
+    ) -> Result<ConnectionHandle, ConnectError> {
+        let (transport, path) = self.transport_to(now, address);
+        let mut config = ClientConfig::new(Arc::clone(&self.tls.client) as _);
+        config.transport_config(transport);
+        let opened = self.endpoint.connect(now, config, address, host.as_str());
+        let (handle, connection) = opened?;
+        let mut link = Link::new(connection, path);
+        link.host = Some(host.clone());
+        self.links.insert(handle, link);
+        self.touched.push(handle);
+        Ok(handle)
+    }
+
     /// A handshake is complete: who is it?
     pub(super) fn connected(&mut self, now: Instant, handle: ConnectionHandle) {
         let Some(link) = self.links.get_mut(&handle) else {
@@ -165,21 +202,29 @@ impl Engine {
         };
         let is_dialed = link.is_dialed();
         let host = chain_of(&link.connection).and_then(|chain| host_of(&chain));
-        let remote = host.as_ref().and_then(|host| self.peers.get_mut(host));
+        let address = link.connection.remote_address();
+        // Of a relay that speaks for itself.
+        let is_elsewhere = Place::of(address).is_some_and(|place| {
+            let (_, behind) = self.relays.hosts_at(place).unzip();
+            behind != host.as_ref()
+        });
+        let known = host.as_ref().filter(|_| !is_elsewhere);
+        let remote = known.and_then(|host| self.peers.get_mut(host));
         let (Some(host), Some(remote)) = (host.clone(), remote) else {
             self.counts.refused += 1;
-            let address = link.connection.remote_address();
             if self.strangers.is_news(address.ip(), now) {
                 let host = host.map(|host| host.to_string());
-                tracing::warn!(%address, host, "connection from a host that is not expected");
+                let origin = self.origin(address);
+                tracing::warn!(origin, host, "connection from a host that is not expected");
             }
             return self.close(now, handle, "not expected");
         };
         link.host = Some(host.clone());
-        let is_rival = match is_dialed {
-            true => remote.link != Some(handle),
-            false => remote.machine.has_rivals(),
-        };
+        let is_rival = remote.is_rival(handle, is_dialed);
+        if remote.trial == Some(handle) {
+            remote.tries.connected(self.clock.time(now));
+            self.changed.push(host.clone());
+        }
         let place = match is_rival {
             true => &mut remote.rival,
             false => &mut remote.link,
@@ -215,7 +260,13 @@ impl Engine {
         if is_refusal(reason) {
             self.refused(now, address, reason);
         }
-        let Some(remote) = self.peers.get_mut(&host) else {
+        tracing::debug!(%host, %address, %reason, "connection lost");
+        self.part(now, &host, handle);
+    }
+
+    /// A connection to a host is gone. If it counted, the one before it does again.
+    pub(super) fn part(&mut self, now: Instant, host: &HostId, handle: ConnectionHandle) {
+        let Some(remote) = self.peers.get_mut(host) else {
             return;
         };
         let standing = remote.standing(handle);
@@ -223,14 +274,16 @@ impl Engine {
         if standing != Some(Standing::Counts) {
             return;
         }
-        tracing::debug!(%host, %address, %reason, "connection lost");
         remote.link = remote.elder.take().filter(|_| remote.machine.is_up());
         let goes_on = remote.link.is_some();
         let time = self.clock.time(now);
-        self.peer(&host, |machine| match goes_on {
+        self.peer(host, |machine| match goes_on {
             true => machine.handle_return(time),
             false => machine.handle_disconnected(time),
         });
+        if goes_on {
+            self.note_way(now, host);
+        }
     }
 
     /// All connections to the host but the one that counts.
@@ -248,19 +301,19 @@ impl Engine {
     fn refused(&mut self, now: Instant, address: SocketAddr, reason: &ConnectionError) {
         self.counts.refused += 1;
         if self.strangers.is_news(address.ip(), now) {
-            let reason = in_words(reason);
-            tracing::warn!(%address, reason, "connection refused");
+            let (origin, reason) = (self.origin(address), in_words(reason));
+            tracing::warn!(origin, reason, "connection refused");
         }
     }
 
-    fn peer(&mut self, host: &HostId, act: impl FnOnce(&mut Peer)) {
+    pub(super) fn peer(&mut self, host: &HostId, act: impl FnOnce(&mut Peer)) {
         if let Some(remote) = self.peers.get_mut(host) {
             act(&mut remote.machine);
             self.changed.push(host.clone());
         }
     }
 
-    fn remote(&self, host: &HostId, address: SocketAddr, time: Time) -> Remote {
+    fn remote(&mut self, host: &HostId, address: SocketAddr, time: Time) -> Remote {
         let role = Role::between(&self.hello.host, host);
         let config = PeerConfig {
             hello: self.hello.clone(),
@@ -280,6 +333,10 @@ impl Engine {
             elder: None,
             rival: None,
             ids: FrameIds::new(),
+            number: self.relays.number(host),
+            ways: Ways::default(),
+            tries: DirectTries::new(role, self.timing),
+            trial: None,
         }
     }
 }

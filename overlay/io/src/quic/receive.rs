@@ -1,7 +1,7 @@
 //! Receiving: trains become datagrams, datagrams become frames.
 
 use std::io;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Instant;
 
 use bytes::BytesMut;
@@ -12,6 +12,7 @@ use switch_core::{Gso, PortId, RawVnet, VnetHeader, Vni};
 
 use super::engine::{Engine, QuicCounts};
 use super::link::{Link, Standing};
+use super::relay::Place;
 use crate::outlet::Outlet;
 use crate::tunnel::{PortEntry, Ports, Recent};
 
@@ -43,6 +44,8 @@ impl Engine {
         for handle in backlog.drain(..) {
             self.unpack(now, handle, ports, outlet);
         }
+        // What came inside of that.
+        self.unpack_touched(now, ports, outlet);
         if !outlet.has_room(1) {
             return Ok(true);
         }
@@ -105,8 +108,23 @@ impl Engine {
             return;
         }
         let ecn = meta.ecn.and_then(|ecn| EcnCodepoint::from_bits(ecn as u8));
+        let ends = (meta.addr, self.local_ip(meta.dst_ip));
+        // No host of an underlay has the address of a place.
+        match Place::of(meta.addr) {
+            None => self.handle_datagram(now, ends, ecn, datagram),
+            Some(_) => self.counts.malformed += 1,
+        }
+    }
+
+    /// Gives quinn a datagram from the underlay, or from a place.
+    pub(super) fn handle_datagram(
+        &mut self,
+        now: Instant,
+        (remote, local): (SocketAddr, Option<IpAddr>),
+        ecn: Option<EcnCodepoint>,
+        datagram: BytesMut,
+    ) {
         self.out.clear();
-        let (remote, local) = (meta.addr, self.local_ip(meta.dst_ip));
         let event = self
             .endpoint
             .handle(now, remote, local, ecn, datagram, &mut self.out);
@@ -114,9 +132,7 @@ impl Engine {
             Some(DatagramEvent::ConnectionEvent(handle, event)) => {
                 if let Some(link) = self.links.get_mut(&handle) {
                     link.connection.handle_event(event);
-                    if self.touched.last() != Some(&handle) {
-                        self.touched.push(handle);
-                    }
+                    self.touch(handle);
                 }
             }
             Some(DatagramEvent::NewConnection(incoming)) => self.accept(now, incoming),
@@ -144,14 +160,15 @@ impl Engine {
             }
             return;
         }
-        let (config, watch) = self.server(now);
+        let (transport, path) = self.transport_to(now, incoming.remote_address());
+        let config = self.server(transport);
         let first_id = *incoming.orig_dst_cid();
         match self
             .endpoint
             .accept(incoming, now, &mut self.out, Some(config))
         {
             Ok((handle, connection)) => {
-                let mut link = Link::new(connection, watch);
+                let mut link = Link::new(connection, path);
                 link.first_id = Some(first_id);
                 self.links.insert(handle, link);
                 self.touched.push(handle);
@@ -190,6 +207,8 @@ impl Engine {
         let Some(mut standing) = remote.standing(handle) else {
             return;
         };
+        let is_direct = link.place().is_none();
+        let caller = (handle, link.is_dialed(), is_direct);
         let mut displaced = None;
         let time = self.clock.time(now);
         let mut route = Route {
@@ -219,9 +238,7 @@ impl Engine {
                 continue;
             };
             if header == DatagramHeader::Control {
-                displaced = remote
-                    .hear(time, (handle, link.is_dialed()), body)
-                    .or(displaced);
+                displaced = remote.hear(time, caller, body).or(displaced);
                 standing = remote.standing(handle).unwrap_or(standing);
                 self.changed.push(host.clone());
                 continue;
@@ -233,6 +250,15 @@ impl Engine {
             };
             if !is_welcome {
                 route.counts.early += 1;
+                continue;
+            }
+            if header == DatagramHeader::Relay {
+                if is_direct {
+                    let body = datagram.slice_ref(body);
+                    self.relays.received.push((host.clone(), body));
+                } else {
+                    route.counts.malformed += 1;
+                }
                 continue;
             }
             if header.is_complete() && link.reassembler.make_way() {
@@ -260,6 +286,7 @@ impl Engine {
         if let Some(handle) = displaced {
             self.close(now, handle, "replaced");
         }
+        self.handle_relayed(now);
     }
 }
 

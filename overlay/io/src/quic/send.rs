@@ -1,5 +1,6 @@
 //! Sending: frames become datagrams, datagrams become trains.
 
+use std::io;
 use std::time::Instant;
 
 use bytes::BytesMut;
@@ -10,6 +11,7 @@ use switch_core::{Frame, VnetHeader, Vni};
 use switch_io::Written;
 
 use super::engine::{Engine, is_too_long};
+use super::relay::Place;
 use crate::envelope;
 use crate::socket::SEND_LEN_MAX;
 
@@ -63,7 +65,7 @@ impl Engine {
         };
         let ids = &mut remote.ids;
         let connection = &mut link.connection;
-        let stream_mtu = mtu::quic_stream(self.udp_payload_max.into());
+        let stream_mtu = mtu::quic_stream(link.payload_max.into());
         let lowered = mss::clamped(vnet, frame.bytes(), stream_mtu);
         let lowered = lowered.as_deref().map(Frame::parse);
         let frame = match &lowered {
@@ -82,35 +84,61 @@ impl Engine {
 
     /// Sends whatever a connection has to send.
     pub(super) fn transmit(&mut self, now: Instant, handle: ConnectionHandle) {
-        let Some(link) = self.links.get_mut(&handle) else {
-            return;
-        };
-        loop {
+        let mut carrier = None;
+        while let Some(link) = self.links.get_mut(&handle) {
             self.out.clear();
             let mtu = usize::from(link.connection.current_mtu());
             let segments = (SEND_LEN_MAX / mtu).min(self.socket.segments_max()).max(1);
             let Some(transmit) = link.connection.poll_transmit(now, segments, &mut self.out) else {
+                let due = link.connection.poll_timeout();
+                self.alarm.ring_by(due, now);
                 break;
             };
-            let result = self.socket.send(&udp(&transmit, &self.out));
-            let Err(error) = result else {
-                continue;
+            let error = match self.send_out(&transmit) {
+                Ok(through) => {
+                    carrier = through;
+                    continue;
+                }
+                Err(error) => error,
             };
             self.counts.unsent += 1;
             // A probe for a larger MTU may fail; anything else says that the link has shrunk.
-            if is_too_long(&error) && transmit.segment_size.unwrap_or(transmit.size) <= mtu {
+            let is_probe = transmit.segment_size.unwrap_or(transmit.size) > mtu;
+            if is_too_long(&error)
+                && !is_probe
+                && let Some(link) = self.links.get_mut(&handle)
+            {
                 link.connection.path_changed(now);
             }
         }
-        let due = link.connection.poll_timeout();
-        self.alarm.ring_by(due, now);
+        // A relay's own connection goes through no other.
+        if let Some(carrier) = carrier {
+            self.transmit(now, carrier);
+        }
     }
 
     /// Sends an answer that belongs to no connection; it is in `out`.
     pub(super) fn respond(&mut self, transmit: &quinn_proto::Transmit) {
-        if self.socket.send(&udp(transmit, &self.out)).is_err() {
-            self.counts.unsent += 1;
+        match self.send_out(transmit) {
+            Ok(carrier) => self.touched.extend(carrier),
+            Err(_) => self.counts.unsent += 1,
         }
+    }
+
+    /// Sends what is in `out`. Where it goes over a relay, it waits in the connection to that, which is returned.
+    fn send_out(
+        &mut self,
+        transmit: &quinn_proto::Transmit,
+    ) -> io::Result<Option<ConnectionHandle>> {
+        let Some(place) = Place::of(transmit.destination) else {
+            self.socket.send(&udp(transmit, &self.out))?;
+            return Ok(None);
+        };
+        let out = std::mem::take(&mut self.out);
+        let size = transmit.segment_size.unwrap_or(transmit.size);
+        let sent = self.send_over(place, &out[..transmit.size], size);
+        self.out = out;
+        sent.map(Some)
     }
 }
 

@@ -77,7 +77,7 @@ pub(super) fn endpoint(reset_key: &[u8; 32], mark: Mark) -> (EndpointConfig, Con
 }
 
 /// RFC 9000 §14.
-const PAYLOAD_MIN: u16 = 1200;
+pub(super) const PAYLOAD_MIN: u16 = 1200;
 /// RFC 9000 §18.2.
 const PAYLOAD_MAX: u16 = 65_527;
 /// After a restart every peer is to learn of it at once. Identifiers that are no host's own draw no reset, so no loop starts.
@@ -94,4 +94,4 @@ const TIME_THRESHOLD: f32 = 8.0;
 const INITIAL_RTT: Duration = Duration::from_millis(50);
 const IDLE_MS: u32 = 3000;
 /// Some milliseconds at 10 Gbit/s.
-const BUFFER_LEN: usize = 8 << 20;
+pub(super) const BUFFER_LEN: usize = 8 << 20;

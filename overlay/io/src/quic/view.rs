@@ -10,7 +10,10 @@ use super::engine::Engine;
 /// What is known of a host that a connection is kept to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PeerView {
+    /// On the underlay.
     pub address: SocketAddr,
+    /// The host over which this one is reached, if it is not reached directly.
+    pub relay: Option<HostId>,
     /// Whether frames may flow.
     pub is_up: bool,
     pub path: Option<PathView>,
@@ -40,10 +43,12 @@ impl Engine {
     pub(super) fn peer_view(&self, host: &HostId) -> Option<PeerView> {
         let remote = self.peers.get(host)?;
         let link = remote.link.and_then(|link| self.links.get(&link));
-        let address = link.map_or(remote.address, |link| link.connection.remote_address());
+        let address = link.map_or(remote.address, |link| self.address_of(remote, link));
+        let relay = link.and_then(|link| self.relay_of(link));
         let path = link.map(|link| link.connection.stats().path);
         Some(PeerView {
             address,
+            relay: relay.cloned(),
             is_up: remote.machine.is_up(),
             path: path.map(|path| PathView {
                 rtt: path.rtt,
