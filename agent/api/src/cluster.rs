@@ -156,6 +156,9 @@ pub struct HostTunnel {
     /// Where it leads.
     #[schema(value_type = String)]
     pub address: SocketAddr,
+    /// The id of the host that passes on what goes there; absent where it is reached directly.
+    #[serde(default)]
+    pub relay: Option<String>,
     /// Round trip in microseconds; this and the next three absent without a connection.
     pub rtt_us: Option<u64>,
     /// Longest UDP payload that is sent, in bytes.

@@ -204,7 +204,7 @@ fn table(cluster: &ClusterDetail, now_s: u64) -> String {
             host.name.clone(),
             host.address.to_string(),
             state(host),
-            tunnel(host),
+            tunnel(cluster, host),
             certificate(host, now_s),
             if host.own { "*" } else { "" }.to_owned(),
         ]
@@ -254,16 +254,22 @@ pub(crate) fn now_s() -> u64 {
     since.map_or(0, |since| since.as_secs())
 }
 
-/// The connection to a host, with its round trip.
-fn tunnel(host: &HostView) -> String {
-    match &host.tunnel {
-        None => String::new(),
-        Some(tunnel) if !tunnel.up => "down".to_owned(),
-        Some(tunnel) => match tunnel.rtt_us {
-            None => "up".to_owned(),
-            Some(us) => format!("up {}.{:02} ms", us / 1000, us % 1000 / 10),
-        },
+/// The connection to a host, with who passes on what goes there, and its round trip.
+fn tunnel(cluster: &ClusterDetail, host: &HostView) -> String {
+    let tunnel = match &host.tunnel {
+        None => return String::new(),
+        Some(tunnel) if !tunnel.up => return "down".to_owned(),
+        Some(tunnel) => tunnel,
+    };
+    let mut text = "up".to_owned();
+    if let Some(relay) = &tunnel.relay {
+        let known = cluster.hosts.iter().find(|host| host.id == *relay);
+        text += &format!(" via {}", known.map_or(relay, |host| &host.name));
     }
+    if let Some(us) = tunnel.rtt_us {
+        text += &format!(" {}.{:02} ms", us / 1000, us % 1000 / 10);
+    }
+    text
 }
 
 /// `IP` or `IP:PORT`, IPv6 in brackets where a port follows.
@@ -342,6 +348,7 @@ mod tests {
             tunnel: (!own).then(|| HostTunnel {
                 up: true,
                 address: "192.0.2.2:4790".parse().unwrap(),
+                relay: (id == "c").then(|| "b".repeat(16)),
                 rtt_us: Some(1_057),
                 udp_payload: Some(1472),
                 sent_packets: None,
@@ -359,16 +366,17 @@ mod tests {
                 until_s: 0,
                 rotation: Some(CaRotation { renewed: 1, up: 2 }),
             },
-            hosts: vec![host("a", true), host("b", false)],
+            hosts: vec![host("a", true), host("b", false), host("c", false)],
             refused: 0,
             records_refused: 0,
             denied: 0,
             quic: BTreeMap::new(),
         };
         insta::assert_snapshot!(table(&cluster, 1_000_000), @r"
-        HOST ID            NAME      ADDRESS     STATE     TUNNEL       CERTIFICATE   THIS
-        aaaaaaaaaaaaaaaa   host-a    192.0.2.1   up                     3 d left      *
+        HOST ID            NAME      ADDRESS     STATE     TUNNEL                  CERTIFICATE   THIS
+        aaaaaaaaaaaaaaaa   host-a    192.0.2.1   up                                3 d left      *
         bbbbbbbbbbbbbbbb   host-b    192.0.2.1   unknown   up 1.05 ms
+        cccccccccccccccc   host-c    192.0.2.1   unknown   up via host-b 1.05 ms
         The CA is being rotated: 1 of 2 hosts that are up have a certificate of the new one.
         ");
     }

@@ -82,6 +82,8 @@ pub struct ClusterOptions {
     pub vni_rest: Duration,
     /// How long a certificate is good that this host signs.
     pub certificate_lifetime: Duration,
+    /// Whether hosts that do not reach each other may go through this one.
+    pub relay: bool,
     /// For an etcd that was given: CA, certificate and key, as PEM files.
     pub etcd_files: Option<[PathBuf; 3]>,
 }

@@ -64,6 +64,13 @@ impl Member {
             .collect()
     }
 
+    /// The ids of the hosts that sign.
+    pub fn managers(&self) -> Vec<String> {
+        let world = self.world();
+        let managers = world.under::<ManagerRecord>(MANAGERS);
+        managers.map(|(id, _)| id.to_owned()).collect()
+    }
+
     /// Shuts a host out for good: its certificates are void, and its addresses are free.
     pub fn revoke(&self, called: &str) -> Result<HostSeen, UseCluster> {
         self.check_manager("revoke")?;

@@ -198,6 +198,7 @@ struct RawCluster {
     lease_s: Option<u64>,
     vni_rest_s: Option<u64>,
     certificate_s: Option<u64>,
+    relay: Option<bool>,
     etcd_ca: Option<PathBuf>,
     etcd_certificate: Option<PathBuf>,
     etcd_key: Option<PathBuf>,
@@ -237,6 +238,7 @@ impl RawCluster {
                 DEFAULT_CERTIFICATE_S,
                 CERTIFICATE_MIN_S..=CERTIFICATE_MAX_S,
             )?,
+            relay: self.relay.unwrap_or(true),
             etcd_files,
         })
     }

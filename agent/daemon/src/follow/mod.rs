@@ -101,7 +101,8 @@ impl Follow for Follower {
         let host = HostId::new(host).ok()?;
         let quic = self.sharing.tunnels.quic()?;
         let peer = quic.peer(&host).filter(|peer| peer.is_up)?;
-        Some(peer.address.ip())
+        // Over a relay nobody sees where a host is.
+        peer.relay.is_none().then(|| peer.address.ip())
     }
 
     fn recertified(&self, identity: &Identity) {

@@ -1,6 +1,6 @@
 //! Connections to the other hosts of the cluster.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::sync::{Arc, Weak};
@@ -54,6 +54,7 @@ impl Sharing {
             udp_payload_max: udp_payload_max(local.ip())?,
             timing: Timing::default(),
             seed: random_seed(),
+            relays: self.ground.config.cluster.relay,
         };
         if config.credentials.key_log {
             self.ground.warn(format!(
@@ -61,6 +62,7 @@ impl Sharing {
             ));
         }
         let tunnel = self.tunnels.start_quic(config, &peers_of(member))?;
+        tunnel.prefer_relays(managers_of(member));
         let events = tunnel.events();
         let (sharing, tunnel) = (Arc::downgrade(self), Arc::downgrade(&tunnel));
         std::thread::Builder::new()
@@ -132,6 +134,7 @@ fn watch(sharing: &Weak<Sharing>, tunnel: &Weak<QuicTunnel>, events: &Receiver<Q
         let Some(member) = sharing.member() else {
             continue;
         };
+        tunnel.prefer_relays(managers_of(&member));
         let now_s = now_s();
         let mut void: Vec<_> = ends_s
             .iter()
@@ -159,6 +162,14 @@ fn quic_address_of(member: &Member, host: &HostId) -> Option<SocketAddr> {
         .world()
         .find::<AliveRecord>(&format!("{ALIVE}{host}"))?;
     Some(SocketAddr::new(alive.address, alive.quic_udp_port?))
+}
+
+fn managers_of(member: &Member) -> BTreeSet<HostId> {
+    let managers = member.managers();
+    managers
+        .iter()
+        .filter_map(|id| HostId::new(id).ok())
+        .collect()
 }
 
 /// A number that grows from one run to the next; two of them may begin in the same second.
