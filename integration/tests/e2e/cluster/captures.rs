@@ -9,13 +9,13 @@ use super::{STEP, Underlay, create_shared, hosts_of, join, reaches};
 use crate::harness::{Host, eventually, run};
 
 /// What goes over a host's link to the underlay, in a file.
-struct Capture {
+pub(super) struct Capture {
     child: Child,
     file: PathBuf,
 }
 
 impl Capture {
-    fn start(host: &Host, filter: &str) -> Self {
+    pub(super) fn start(host: &Host, filter: &str) -> Self {
         let (file, log) = (host.dir().join("pcap"), host.dir().join("pcap.log"));
         let mut command = Command::new("tcpdump");
         command
@@ -41,7 +41,7 @@ impl Capture {
         Self { child, file }
     }
 
-    fn end(mut self) -> PathBuf {
+    pub(super) fn end(mut self) -> PathBuf {
         kill_process(Pid::from_child(&self.child), Signal::INT).unwrap();
         self.child.wait().unwrap();
         self.file.clone()

@@ -13,6 +13,7 @@ mod networks;
 mod place;
 mod records;
 mod refusals;
+mod relay;
 mod static_vxlan;
 mod traffic;
 
