@@ -5,7 +5,6 @@
 //! leave room for the relay's own frames.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use switch_core::Time;
 

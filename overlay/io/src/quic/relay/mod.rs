@@ -72,7 +72,7 @@ impl Relays {
     }
 
     /// The relay of a place, and the host that is there.
-    fn hosts_at(&self, place: Place) -> Option<(&HostId, &HostId)> {
+    pub(super) fn hosts_at(&self, place: Place) -> Option<(&HostId, &HostId)> {
         let relay = self.hosts.get(&place.relay)?;
         Some((relay, self.hosts.get(&place.host)?))
     }
@@ -83,12 +83,6 @@ impl Engine {
     pub(super) fn relay_of(&self, link: &Link) -> Option<&HostId> {
         let (relay, _) = self.relays.hosts_at(link.place()?)?;
         Some(relay)
-    }
-
-    /// Who has to be at the other end of a connection that goes over a relay.
-    pub(super) fn host_behind(&self, link: &Link) -> Option<&HostId> {
-        let (_, host) = self.relays.hosts_at(link.place()?)?;
-        Some(host)
     }
 
     /// The way of the connection that counts.
