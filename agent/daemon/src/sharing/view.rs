@@ -96,7 +96,7 @@ pub(super) fn host_tunnel(quic: &QuicTunnel, host: &str) -> Option<HostTunnel> {
     Some(HostTunnel {
         up: peer.is_up,
         address: peer.address,
-        relay: peer.relay.map(|relay| relay.to_string()),
+        relay: peer.relay.as_ref().map(ToString::to_string),
         rtt_us: rtt_us(&peer),
         udp_payload: path.map(|path| path.udp_payload),
         sent_packets: path.map(|path| path.sent_packets),

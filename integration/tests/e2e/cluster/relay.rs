@@ -145,6 +145,9 @@ fn a_relay_that_dies_is_followed_by_another_and_without_any_the_tunnel_is_down()
     let listed = three.tapestry(&["cluster", "ls"]).ok();
     let line = listed.lines().find(|line| line.contains("host-4")).unwrap();
     assert!(line.contains("down"), "{listed}");
+    for host in [manager, two] {
+        host.launch();
+    }
 }
 
 #[test]

@@ -56,6 +56,11 @@ impl Ways {
         self.last = Some(way);
     }
 
+    /// The dial was answered, if only to be refused: where it was direct, no relay is needed.
+    pub fn was_answered(&mut self) {
+        self.last.take_if(|way| *way == Way::Direct);
+    }
+
     /// The host was reached, and is not any more. The next dial takes the way that the lost connection had: a host that has started
     /// anew answers there at once. Where a relay was lost, it goes over another.
     pub fn went_down(&mut self) {
@@ -173,6 +178,21 @@ mod tests {
         ways.went_down();
         assert_eq!(ways.dial(&all), Way::Direct);
         assert_eq!(ways.dial(&all), via("m"));
+    }
+
+    #[test]
+    fn a_host_that_refuses_a_direct_dial_is_dialed_directly_again() {
+        let all = [candidate("m", true, 1)];
+        let mut ways = Ways::default();
+        for _ in 0..3 {
+            assert_eq!(ways.dial(&all), Way::Direct);
+            ways.was_answered();
+        }
+        assert_eq!(ways.dial(&all), Way::Direct);
+        assert_eq!(ways.dial(&all), via("m"));
+        // A relay's answer is none of the host's own path.
+        ways.was_answered();
+        assert_eq!(ways.dial(&all), Way::Direct);
     }
 
     #[test]

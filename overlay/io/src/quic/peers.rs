@@ -260,6 +260,13 @@ impl Engine {
         if is_refusal(reason) {
             self.refused(now, address, reason);
         }
+        if *reason != ConnectionError::TimedOut
+            && let Some(remote) = self.peers.get_mut(&host)
+            && !remote.machine.is_up()
+            && remote.link == Some(handle)
+        {
+            remote.ways.was_answered();
+        }
         tracing::debug!(%host, %address, %reason, "connection lost");
         self.part(now, &host, handle);
     }
