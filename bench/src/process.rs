@@ -10,6 +10,16 @@ pub(crate) fn cpu_s(pid: u32) -> Option<f64> {
     parse_stat(&fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
 }
 
+/// A process and those that it has started itself, as an agent is its guardian and the agent proper.
+pub(crate) fn with_children(pid: u32) -> Vec<u32> {
+    let threads = fs::read_dir(format!("/proc/{pid}/task"));
+    let threads = threads.into_iter().flatten().flatten();
+    let children = threads
+        .filter_map(|thread| fs::read_to_string(thread.path().join("children")).ok())
+        .flat_map(|children| parse_children(&children));
+    std::iter::once(pid).chain(children).collect()
+}
+
 /// Nanoseconds on a processor by thread, of threads that live.
 pub(crate) type ThreadTimes = BTreeMap<u32, u64>;
 
@@ -45,6 +55,11 @@ pub(crate) fn resident_bytes(pid: u32) -> Option<u64> {
     Some(kib * 1024)
 }
 
+/// A process's share of the memory that it has, in bytes: what several processes have in common is divided among them.
+pub(crate) fn proportional_bytes(pid: u32) -> Option<u64> {
+    parse_rollup(&fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).ok()?)
+}
+
 /// CPU seconds that all cores together were busy since the start of the machine.
 pub(crate) fn busy_s() -> Option<f64> {
     parse_busy(&fs::read_to_string("/proc/stat").ok()?)
@@ -57,6 +72,17 @@ fn parse_stat(stat: &str) -> Option<f64> {
     let user: f64 = fields.next()?.parse().ok()?;
     let system: f64 = fields.next()?.parse().ok()?;
     Some((user + system) / ticks_per_s())
+}
+
+fn parse_children(children: &str) -> Vec<u32> {
+    let children = children.split_whitespace();
+    children.filter_map(|pid| pid.parse().ok()).collect()
+}
+
+fn parse_rollup(rollup: &str) -> Option<u64> {
+    let line = rollup.lines().find_map(|line| line.strip_prefix("Pss:"))?;
+    let kib: u64 = line.trim().trim_end_matches("kB").trim().parse().ok()?;
+    Some(kib * 1024)
 }
 
 /// Everything but idle, iowait, stolen and guest time (guest time is in user already).
@@ -85,6 +111,18 @@ mod tests {
     fn names_with_spaces_and_parentheses_do_not_shift_the_fields() {
         let stat = "42 (a) b (c) S 1 42 42 0 -1 4194560 100 0 0 0 250 50 0 0 20 0 1 0 1 2 3";
         assert_eq!(parse_stat(stat), Some(3.0));
+    }
+
+    #[test]
+    fn a_share_is_the_whole_of_it_and_not_one_of_its_kinds() {
+        let rollup = "55d0-7ffd ---p 00000000 00:00 0    [rollup]\nRss:  9000 kB\nPss:      2048 kB\nPss_Anon:  1024 kB\n";
+        assert_eq!(parse_rollup(rollup), Some(2 << 20));
+    }
+
+    #[test]
+    fn a_process_is_with_its_children() {
+        assert_eq!(parse_children("12 13 \n"), [12, 13]);
+        assert_eq!(with_children(std::process::id())[0], std::process::id());
     }
 
     #[test]

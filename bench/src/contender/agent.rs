@@ -16,6 +16,7 @@ use super::Plug;
 use crate::command::{Background, require};
 use crate::interrupt::{self, eventually};
 use crate::netns::Netns;
+use crate::process::with_children;
 use crate::trouble::Trouble;
 
 /// A running agent. Dropping it ends it and removes its files; its namespace must outlive it.
@@ -132,8 +133,9 @@ impl Agent {
         })
     }
 
-    pub(super) fn pid(&self) -> u32 {
-        self.process.pid()
+    /// The guardian and the agent proper.
+    pub(super) fn processes(&self) -> Vec<u32> {
+        with_children(self.process.pid())
     }
 
     pub(super) fn attach(

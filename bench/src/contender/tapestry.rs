@@ -119,7 +119,7 @@ impl Fabric for Running {
     }
 
     fn processes(&self) -> Vec<u32> {
-        vec![self.agent.pid()]
+        self.agent.processes()
     }
 
     fn drops(&self) -> Result<Option<u64>, Trouble> {

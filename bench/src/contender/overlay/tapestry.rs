@@ -164,7 +164,7 @@ impl Site for AgentSite {
     }
 
     fn processes(&self) -> Vec<u32> {
-        vec![self.agent.pid()]
+        self.agent.processes()
     }
 
     fn drops(&self) -> Result<Option<u64>, Trouble> {

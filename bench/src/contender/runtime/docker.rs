@@ -63,7 +63,7 @@ impl Fabric for Running {
     }
 
     fn processes(&self) -> Vec<u32> {
-        self.agent.iter().map(Agent::pid).collect()
+        self.agent.iter().flat_map(Agent::processes).collect()
     }
 
     fn drops(&self) -> Result<Option<u64>, Trouble> {
