@@ -3,23 +3,23 @@
 //! A network hands its seats out; only [`crate::endpoints`] changes who has them. An endpoint that is coming has its seat
 //! already, and one that is going keeps it until nothing of it is left.
 
+mod addresses;
+mod attached;
+
 use std::collections::BTreeMap;
-use std::fmt;
-use std::os::fd::OwnedFd;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex};
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
-use agent_api::EndpointDetail;
 pub(crate) use agent_core::endpoint::Past;
 use agent_core::endpoint::{self, Attach, Attachment, Fresh};
 use agent_core::ipam::{AllocateAddress, Pools};
 use agent_core::record::{EndpointRecord, NetnsId, NetworkRecord, Owner, endpoint_key};
 use agent_core::shared::holdings::Withheld;
 use agent_host::netlink::NetnsNumber;
-use ipnet::IpNet;
 use switch_core::{Mac, PortId};
 
+pub(crate) use self::attached::{Attached, Plug, Seated, Users};
 use crate::journal::{Journal, Kept};
 use crate::locks::lock;
 
@@ -52,63 +52,6 @@ enum Stage {
     There,
     /// Being detached: it keeps its addresses until nothing of it is left.
     Going,
-}
-
-/// What plugs an endpoint in; nothing as long as it is not plugged.
-#[derive(Clone, Default)]
-pub(crate) struct Plug {
-    /// Absent where the link was moved to where it cannot be made again.
-    pub(crate) port: Option<PortId>,
-    /// The link's name inside the sandbox.
-    pub(crate) link: String,
-    /// The TAP behind the port, beside the switch's hold on it.
-    pub(crate) tap: Option<Arc<OwnedFd>>,
-    /// The namespace that it was attached in.
-    pub(crate) sandbox: Option<NetnsId>,
-    /// By which its sandbox is heard of.
-    pub(crate) number: Option<NetnsNumber>,
-    /// What the sandbox's owner changed at the link.
-    pub(crate) changed: Vec<String>,
-}
-
-impl Plug {
-    /// The same without a link.
-    pub(crate) fn nowhere(lost: &Self) -> Self {
-        Self {
-            link: lost.link.clone(),
-            sandbox: lost.sandbox,
-            ..Self::default()
-        }
-    }
-}
-
-/// An endpoint as it is at one moment.
-#[derive(Clone)]
-pub(crate) struct Attached {
-    pub(crate) record: EndpointRecord,
-    pub(crate) plug: Plug,
-    pub(crate) cut_off: Option<String>,
-}
-
-/// Who uses a network, as refusals show it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Users(pub(crate) Vec<String>);
-
-impl Users {
-    pub(crate) const SHOWN_MAX: usize = 5;
-}
-
-impl fmt::Display for Users {
-    fn fmt(&self, text: &mut fmt::Formatter<'_>) -> fmt::Result {
-        text.write_str(&self.0.join(", "))
-    }
-}
-
-/// A network with its seats, for whoever keeps its addresses.
-#[derive(Clone)]
-pub(crate) struct Seated {
-    pub(crate) record: Arc<NetworkRecord>,
-    pub(crate) seats: Arc<Seats>,
 }
 
 impl Seats {
@@ -389,46 +332,6 @@ impl Seats {
         }
     }
 
-    /// What this host owns of a network that it shares, as an agent before left it on record.
-    pub(crate) fn own(&self, blocks: &[IpNet]) {
-        lock(&self.0).pools.own(blocks);
-    }
-
-    /// Looks at the addresses, or has them be different.
-    pub(crate) fn with_pools<T>(&self, ask: impl FnOnce(&mut Pools, &mut Withheld) -> T) -> T {
-        let Table {
-            pools, withheld, ..
-        } = &mut *lock(&self.0);
-        ask(pools, withheld)
-    }
-
-    /// Has `settle` say what this host owns, and keeps that under a key where it is news.
-    pub(crate) fn settle_blocks(
-        &self,
-        (journal, key): (&Journal, &str),
-        settle: impl FnOnce(&mut Pools, &mut Withheld),
-    ) -> Option<Kept> {
-        let Table {
-            pools, withheld, ..
-        } = &mut *lock(&self.0);
-        let before = pools.owned();
-        settle(pools, withheld);
-        let own = pools.owned();
-        (own != before).then(|| journal.put(key, &own))
-    }
-
-    /// Whether an endpoint has an address that this host does not own, and nobody has noted it; or the other way round.
-    pub(crate) fn are_out_of_place(&self) -> bool {
-        let table = lock(&self.0);
-        let own = table.pools.owned();
-        table.endpoints.values().any(|endpoint| {
-            let addresses = endpoint.record.addresses();
-            let mut addresses = addresses.iter();
-            let is_own = addresses.all(|address| own.iter().any(|block| block.contains(address)));
-            is_own == endpoint.cut_off.is_some()
-        })
-    }
-
     /// Notes why an endpoint has no part in its network, or that it has. Whether that is news.
     pub(crate) fn cut_off(&self, id: &str, why: Option<String>) -> bool {
         let mut table = lock(&self.0);
@@ -478,33 +381,6 @@ impl Table {
             cut_off: None,
         };
         self.endpoints.insert(coming.record.id.clone(), coming);
-    }
-}
-
-impl Attached {
-    /// As the API shows it.
-    pub(crate) fn detail(&self, network: &NetworkRecord) -> EndpointDetail {
-        let record = &self.record;
-        let addresses = record.addresses().into_iter();
-        EndpointDetail {
-            id: record.id.clone(),
-            network: network.name.clone(),
-            name: record.name.clone(),
-            mac: Mac::new(record.mac).to_string(),
-            addresses: addresses
-                .filter_map(|address| network.on_link(address))
-                .collect(),
-            gateways: network.gateway_addresses(),
-            link: self.plug.link.clone(),
-            port: self.plug.port.map(|port| port.0),
-            aliases: record.aliases.clone(),
-            sandbox: record.sandbox.clone(),
-            publish: record.own_publish().to_vec(),
-            up: !record.down,
-            moved: record.moved.is_some(),
-            changed: self.plug.changed.clone(),
-            cut_off: self.cut_off.clone().or_else(|| network.why_cut_off()),
-        }
     }
 }
 
