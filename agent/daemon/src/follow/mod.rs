@@ -12,8 +12,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 
 use agent_cluster::{
-    ALIVE, ASKS, AliveRecord, Difference, ENDPOINTS, EndpointShared, Follow, Identity, Member,
-    NETWORKS, Session,
+    ALIVE, ASKS, AliveRecord, BLOCKS, Difference, ENDPOINTS, EndpointShared, Follow, Identity,
+    Member, NETWORKS, Session,
 };
 use agent_core::record::NetworkRecord;
 use agent_core::shared::blocks::network_of;
@@ -66,9 +66,11 @@ impl Follow for Follower {
         if is_set_back {
             self.follow_known(member);
         }
-        self.follow_directory(member);
-        self.sharing.guard_tunnels(Some(member));
-        self.acknowledge(member);
+        let have_changed = self.follow_directory(member);
+        if have_changed || is_set_back || !differences.iter().all(is_of_endpoints) {
+            self.sharing.guard_tunnels(Some(member));
+            self.acknowledge(member);
+        }
         self.sharing.bell.ring();
     }
 
@@ -432,9 +434,14 @@ impl Follower {
         }
     }
 
-    /// Makes the bridges what the directory says.
-    fn follow_directory(&self, member: &Member) {
+    /// Makes the bridges what the directory says. Whether tunnels of networks came or went.
+    fn follow_directory(&self, member: &Member) -> bool {
+        let mut have_changed = false;
         while let Some(event) = self.sharing.next_event() {
+            have_changed |= matches!(
+                event,
+                DirectoryEvent::FloodJoin { .. } | DirectoryEvent::FloodLeave { .. }
+            );
             match event {
                 DirectoryEvent::Endpoint {
                     network,
@@ -467,6 +474,7 @@ impl Follower {
                 }
             }
         }
+        have_changed
     }
 
     /// An endpoint of this host has its MAC, whoever had it before.
@@ -535,6 +543,13 @@ fn follow_names(place: &Place, id: &str, shared: &EndpointShared, is_there: bool
     if let Err(error) = segment.edge.insert(id, host) {
         tracing::warn!(endpoint = shared.name, %error, "a remote endpoint has no names here");
     }
+}
+
+/// Whether a difference concerns neither where hosts are nor which networks there are. Of these, there may be a thousand a second.
+fn is_of_endpoints(difference: &Difference) -> bool {
+    let (Difference::Put(entry) | Difference::Deleted(entry)) = difference;
+    let kinds = [ENDPOINTS, BLOCKS, ASKS];
+    kinds.iter().any(|kind| entry.key.starts_with(kind))
 }
 
 fn order(difference: &Difference) -> u8 {
