@@ -166,6 +166,7 @@ pub(crate) const ARROWS: &[(&str, &str, &str)] = &[
     ),
     ("fuzz", "agent-daemon", "writes its configuration"),
     ("fuzz", "agent-host", "answers as the kernel does"),
+    ("fuzz", "agent-store", "asks a manager as members do"),
     (
         "fuzz",
         "dns-core",
