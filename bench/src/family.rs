@@ -4,13 +4,13 @@
 use std::rc::Rc;
 
 use crate::contender::{
-    Contender, KernelBridge, KernelVxlan, NameServer, Network, OpenVswitch, OvsVxlan, Runtime,
-    SwitchCore, Tapestry, TapestryOverlay, Tinc, Underlay, Vde, Wire, WireguardGo,
+    Contender, Hosts, KernelBridge, KernelVxlan, NameServer, Network, OpenVswitch, OvsVxlan,
+    Runtime, SwitchCore, Tapestry, TapestryOverlay, Tinc, Underlay, Vde, Wire, WireguardGo,
 };
 use crate::row::{
-    Attach, Broadcast, Burst, Cni, Dns, DockerPublished, DockerRun, DockerTcp, Fdb, HeadOfLine,
-    Idle, Latency, MacMove, ManyToOne, Mesh, OverlayLatency, OverlayTcp, Ports, Reference, Row,
-    Tcp, Udp, UdpGso,
+    Attach, Broadcast, Burst, Changes, ClusterIdle, Cni, Create, Dns, DockerPublished, DockerRun,
+    DockerTcp, Fdb, HeadOfLine, Idle, Latency, MacMove, ManyToOne, Memory, Mesh, OverlayLatency,
+    OverlayTcp, Ports, Reference, Resolvable, Revoke, Row, Tcp, Udp, UdpGso,
 };
 
 /// Rows with the contenders that they compare.
@@ -31,7 +31,7 @@ impl Family {
 
 /// All of them, in the order they run.
 pub(crate) fn families() -> Vec<Family> {
-    vec![one_host(), table(), dns(), overlay(), runtimes()]
+    vec![one_host(), table(), dns(), overlay(), runtimes(), cluster()]
 }
 
 /// Two or more containers on one host.
@@ -151,6 +151,25 @@ fn runtimes() -> Family {
             Box::new(DockerPublished),
             Box::new(Cni),
             tcp(Runtime::TwoDockers),
+        ],
+    }
+}
+
+/// Many hosts that know of each other.
+fn cluster() -> Family {
+    Family {
+        name: "cluster",
+        baseline: None,
+        contenders: vec![Box::new(Hosts)],
+        rows: vec![
+            // Before there was any network.
+            Box::new(ClusterIdle { shares: false }),
+            Box::new(ClusterIdle { shares: true }),
+            Box::new(Create),
+            Box::new(Resolvable),
+            Box::new(Changes),
+            Box::new(Memory),
+            Box::new(Revoke),
         ],
     }
 }

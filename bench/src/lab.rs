@@ -31,6 +31,8 @@ pub(crate) struct Topology {
     pub(crate) underlay: Underlay,
     /// What starts the stations; the other contenders attach bare namespaces.
     pub(crate) runtime: Runtime,
+    /// Of a cluster; nothing to the others.
+    pub(crate) hosts: usize,
 }
 
 impl Topology {
@@ -42,6 +44,15 @@ impl Topology {
             fresh: false,
             underlay: Underlay::PLAIN,
             runtime: Runtime::Nobody,
+            hosts: 0,
+        }
+    }
+
+    /// So many hosts, whose containers the rows make.
+    pub(crate) const fn cluster(hosts: usize) -> Self {
+        Self {
+            hosts,
+            ..Self::stations(0)
         }
     }
 
@@ -170,6 +181,7 @@ impl Lab {
             mtu: topology.mtu,
             underlay: topology.underlay,
             runtime: topology.runtime,
+            hosts: topology.hosts,
         })?;
         let mut lab = Self {
             fabric,

@@ -1,6 +1,7 @@
 //! `tapestry-bench`: Tapestry beside its peers, measured.
 
 mod arguments;
+mod asker;
 mod command;
 mod contender;
 mod counters;

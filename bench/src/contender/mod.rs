@@ -2,6 +2,8 @@
 
 mod agent;
 mod bridge;
+mod cluster;
+mod membership;
 mod name_server;
 mod open_vswitch;
 mod overlay;
@@ -19,6 +21,7 @@ use crate::netns::Netns;
 use crate::trouble::Trouble;
 
 pub(crate) use bridge::KernelBridge;
+pub(crate) use cluster::{Cluster, ClusterHost, Hosts};
 pub(crate) use name_server::NameServer;
 pub(crate) use open_vswitch::OpenVswitch;
 pub(crate) use overlay::{
@@ -67,6 +70,11 @@ pub(crate) trait Fabric {
         None
     }
 
+    /// The hosts of a cluster, where it is one.
+    fn cluster(&self) -> Option<&Cluster> {
+        None
+    }
+
     /// Whether its name server remembers what others said.
     fn caches_names(&self) -> bool {
         true
@@ -85,6 +93,8 @@ pub(crate) struct Plan {
     pub(crate) underlay: Underlay,
     /// What starts the containers.
     pub(crate) runtime: Runtime,
+    /// Of a cluster.
+    pub(crate) hosts: usize,
 }
 
 /// Where a link is to appear.

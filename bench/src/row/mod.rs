@@ -3,6 +3,7 @@
 mod attach;
 mod broadcast;
 mod burst;
+mod cluster;
 mod dns;
 mod fdb;
 mod head_of_line;
@@ -24,6 +25,7 @@ use crate::trouble::Trouble;
 pub(crate) use attach::Attach;
 pub(crate) use broadcast::Broadcast;
 pub(crate) use burst::Burst;
+pub(crate) use cluster::{Changes, ClusterIdle, Create, Memory, Resolvable, Revoke};
 pub(crate) use dns::{Dns, Reference};
 pub(crate) use fdb::Fdb;
 pub(crate) use head_of_line::HeadOfLine;

@@ -1,10 +1,9 @@
 //! Tapestry's overlay networks: an agent on each host, endpoints attached through the API.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use agent_api::{ClusterInit, ClusterJoin, Driver, HostState, NetworkCreate, TokenCreate};
+use agent_api::{Driver, NetworkCreate};
 
 use super::super::agent::{Agent, NO_DOCKER, Settings};
 use super::super::{Contender, Fabric, GATEWAY, Plan, Plug, SUBNET, parsed};
@@ -102,55 +101,21 @@ impl AgentSite {
         let agent = &self.agent;
         agent.ask(agent.client.create_network(&network)).map(drop)
     }
-
-    /// Founds a cluster; where to join it, and with what.
-    fn found(&self) -> Result<(String, SocketAddr), Trouble> {
-        let agent = &self.agent;
-        let init = ClusterInit {
-            address: Some(IpAddr::V4(self.host.address)),
-            ..ClusterInit::default()
-        };
-        agent.ask(agent.client.init_cluster(&init))?;
-        let token = agent.ask(agent.client.create_token(&TokenCreate::default()))?;
-        Ok((token.token, token.address))
-    }
-
-    fn join(&self, (token, address): (String, SocketAddr)) -> Result<(), Trouble> {
-        let join = ClusterJoin {
-            token,
-            address,
-            advertise: Some(IpAddr::V4(self.host.address)),
-        };
-        let agent = &self.agent;
-        agent.ask(agent.client.join_cluster(&join)).map(drop)
-    }
-
-    /// Whether both hosts are up as this one sees it.
-    fn sees_both(&self) -> Result<Option<()>, Trouble> {
-        let cluster = self.agent.ask(self.agent.client.cluster())?;
-        let up = cluster
-            .hosts
-            .iter()
-            .filter(|host| host.state == HostState::Up);
-        Ok((up.count() == 2).then_some(()))
-    }
-
-    fn knows_network(&self) -> Result<Option<()>, Trouble> {
-        let networks = self.agent.ask(self.agent.client.networks())?;
-        let known = networks.iter().any(|network| network.name == NETWORK);
-        Ok(known.then_some(()))
-    }
 }
 
 /// A cluster of both, and the network on it.
 pub(in super::super) fn share(first: &AgentSite, second: &AgentSite) -> Result<(), Trouble> {
-    second.join(first.found()?)?;
+    first.agent.found_cluster(first.host.address)?;
+    let invited = first.agent.invite()?;
+    second.agent.join_cluster(invited, second.host.address)?;
     for site in [first, second] {
-        eventually(PATIENCE, "the hosts see each other", || site.sees_both())?;
+        eventually(PATIENCE, "the hosts see each other", || {
+            Ok((site.agent.hosts_up()? == 2).then_some(()))
+        })?;
     }
     first.create(BTreeMap::from([("encap".to_owned(), "quic".to_owned())]))?;
     eventually(PATIENCE, "both hosts know the network", || {
-        second.knows_network()
+        Ok(second.agent.knows_network(NETWORK)?.then_some(()))
     })
 }
 
