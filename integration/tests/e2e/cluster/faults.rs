@@ -10,7 +10,7 @@ use super::{LEASE, STEP, Underlay, cluster, create_shared, hosts_of, reaches, tu
 use crate::harness::{Host, enter, eventually, run};
 
 /// Whether `host` has a connection to the host at `address`.
-fn is_connected(host: &Host, address: &str) -> bool {
+pub(super) fn is_connected(host: &Host, address: &str) -> bool {
     hosts_of(host)
         .iter()
         .any(|other| other["address"] == address && other["tunnel"]["up"] == true)

@@ -5,6 +5,7 @@ mod captures;
 mod certificates;
 mod etcd;
 mod faults;
+mod figures;
 mod hostile_member;
 mod killed;
 mod membership;
