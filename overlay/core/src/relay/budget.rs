@@ -13,6 +13,7 @@ use crate::HostId;
 /// The buckets of a relay.
 #[derive(Debug)]
 pub struct RelayBudget {
+    pair_rate: u64,
     all: Bucket,
     /// By sender and receiver.
     pairs: BTreeMap<(HostId, HostId), Bucket>,
@@ -27,9 +28,11 @@ struct Bucket {
 }
 
 impl RelayBudget {
-    pub const fn new(now: Time) -> Self {
+    /// A pair has up to `pair_rate` bytes a millisecond, all of them together twice as many.
+    pub const fn new(now: Time, pair_rate: u64) -> Self {
         Self {
-            all: Bucket::full(ALL_RATE, now),
+            pair_rate,
+            all: Bucket::full(2 * pair_rate, now),
             pairs: BTreeMap::new(),
         }
     }
@@ -37,7 +40,8 @@ impl RelayBudget {
     /// Whether a payload of so many bytes goes on.
     pub fn take(&mut self, now: Time, pair: (&HostId, &HostId), len: usize) -> bool {
         let len = u64::try_from(len).unwrap_or(u64::MAX);
-        let Some(bucket) = bucket_of(&mut self.pairs, now, pair) else {
+        let full = Bucket::full(self.pair_rate, now);
+        let Some(bucket) = bucket_of(&mut self.pairs, full, pair) else {
             return false;
         };
         self.all.fill(now);
@@ -54,18 +58,17 @@ impl RelayBudget {
 /// `None` where too many pairs speak at once.
 fn bucket_of<'a>(
     pairs: &'a mut BTreeMap<(HostId, HostId), Bucket>,
-    now: Time,
+    full: Bucket,
     (from, to): (&HostId, &HostId),
 ) -> Option<&'a mut Bucket> {
     let pair = (from.clone(), to.clone());
     if pairs.len() >= PAIRS_MAX && !pairs.contains_key(&pair) {
         // A bucket that is full says no more than none.
-        pairs.retain(|_, bucket| !bucket.is_full_at(now));
+        pairs.retain(|_, bucket| !bucket.is_full_at(full.filled));
         if pairs.len() >= PAIRS_MAX {
             return None;
         }
     }
-    let full = Bucket::full(PAIR_RATE, now);
     Some(pairs.entry(pair).or_insert(full))
 }
 
@@ -94,9 +97,6 @@ impl Bucket {
     }
 }
 
-/// Half a gigabit a second.
-const PAIR_RATE: u64 = 62_500;
-const ALL_RATE: u64 = 2 * PAIR_RATE;
 /// What may come at once, as the milliseconds that it takes to have so much again.
 const BURST_MS: u64 = 100;
 const PAIRS_MAX: usize = 1024;
@@ -104,6 +104,8 @@ const PAIRS_MAX: usize = 1024;
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const PAIR_RATE: u64 = 62_500;
 
     fn at(ms: u64) -> Time {
         Time::from_millis(ms)
@@ -123,7 +125,7 @@ mod tests {
     #[test]
     fn a_pair_has_its_rate_and_no_more() {
         let (a, b) = (host("a"), host("b"));
-        let mut budget = RelayBudget::new(at(0));
+        let mut budget = RelayBudget::new(at(0), PAIR_RATE);
         taken(&mut budget, at(0), (&a, &b), 10_000);
         let passed: u64 = (1..=1000)
             .map(|ms| taken(&mut budget, at(ms), (&a, &b), 100))
@@ -135,7 +137,7 @@ mod tests {
     #[test]
     fn a_pair_that_floods_leaves_room_for_another() {
         let hosts = ["a", "b", "c", "d"].map(host);
-        let mut budget = RelayBudget::new(at(0));
+        let mut budget = RelayBudget::new(at(0), PAIR_RATE);
         let flood = taken(&mut budget, at(0), (&hosts[0], &hosts[1]), 100_000);
         let other = taken(&mut budget, at(0), (&hosts[2], &hosts[3]), 100_000);
         assert_eq!((flood, other), (PAIR_RATE * 100, PAIR_RATE * 100));
@@ -147,7 +149,7 @@ mod tests {
     fn pairs_that_are_silent_are_forgotten_for_others() {
         let all: Vec<_> = (0..=PAIRS_MAX).map(|n| host(&format!("h{n}"))).collect();
         let to = host("to");
-        let mut budget = RelayBudget::new(at(0));
+        let mut budget = RelayBudget::new(at(0), PAIR_RATE);
         for from in &all[..PAIRS_MAX] {
             assert!(budget.take(at(0), (from, &to), 100));
         }
@@ -158,7 +160,7 @@ mod tests {
 
     #[test]
     fn what_is_longer_than_everything_does_not_pass() {
-        let mut budget = RelayBudget::new(at(0));
+        let mut budget = RelayBudget::new(at(0), PAIR_RATE);
         assert!(!budget.take(at(0), (&host("a"), &host("b")), usize::MAX));
     }
 }

@@ -50,7 +50,7 @@ impl Relays {
     pub(super) fn new(is_willing: bool) -> Self {
         Self {
             is_willing,
-            budget: RelayBudget::new(Time::default()),
+            budget: RelayBudget::new(Time::default(), PAIR_RATE),
             managers: BTreeSet::new(),
             hosts: HashMap::new(),
             last_number: 0,
@@ -132,3 +132,6 @@ impl Engine {
         u16::try_from(max).unwrap_or(u16::MAX)
     }
 }
+
+/// What two hosts may have passed on here, in bytes a millisecond: half a gigabit a second.
+const PAIR_RATE: u64 = 62_500;
