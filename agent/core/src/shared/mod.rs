@@ -37,6 +37,7 @@ mod moment;
 pub mod networks;
 pub mod others;
 pub mod permit;
+pub mod turns;
 mod world;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};

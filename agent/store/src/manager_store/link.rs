@@ -130,7 +130,11 @@ impl Link {
                 message = said.recv() => {
                     heard = Instant::now();
                     match message {
-                        Some(Ok(said)) => self.hear(said),
+                        Some(Ok(said)) => {
+                            if let Some(broken) = self.hear(said) {
+                                return broken;
+                            }
+                        }
                         Some(Err(why)) => return Broken::Ended(why),
                         None => return Broken::Ended("it said no more".to_owned()),
                     }
@@ -201,7 +205,8 @@ impl Link {
         }
     }
 
-    fn hear(&mut self, said: Said) {
+    /// A far end that does not reach the store is left, where there is another one.
+    fn hear(&mut self, said: Said) -> Option<Broken> {
         match said {
             Said::Event { number, event } => {
                 if let Some(watch) = self.watches.get(&number) {
@@ -213,11 +218,19 @@ impl Link {
                 if let Some(watch) = self.watches.get_mut(&number) {
                     watch.begin();
                 } else if let Some(waiting) = self.waiting.remove(&number) {
+                    let broken = match &answer {
+                        Answer::Failed(Failure::Unreachable(why)) if self.dial.count() > 1 => {
+                            Some(Broken::Ended(why.clone()))
+                        }
+                        _ => None,
+                    };
                     // Who asked may have given up.
                     let _ = waiting.answer.send(answer);
+                    return broken;
                 }
             }
         }
+        None
     }
 
     /// Ends the watches that nobody follows any more.

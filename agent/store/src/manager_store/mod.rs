@@ -5,7 +5,8 @@
 //! One thread with a runtime of its own carries one connection to one manager ([`link`]). Calls come from other threads and wait,
 //! at most [`CALL_LIMIT`]. The far end is [`serve`] over any store, so that a manager answers with what etcd has.
 //!
-//! When the connection breaks, or its far end is silent, another manager is dialed at once. Calls that change nothing by being
+//! When the connection breaks, its far end is silent, or the far end says that it does not reach the store itself, another manager is
+//! dialed at once. Calls that change nothing by being
 //! made twice are made again there. A transaction is not: it may have happened, and fails as unreachable. Watches begin
 //! again, and tell their watchers that they may have missed something ([`WatchEvent::Lagged`](crate::WatchEvent::Lagged)).
 
@@ -33,6 +34,9 @@ pub trait Dial: Send + Sync + 'static {
     /// A connection to a manager who serves the store: every manager is tried, from the one on whose turn it is. The error
     /// says why none of them answers.
     fn dial(&self) -> Dialing<'_>;
+
+    /// How many managers there are to be dialed.
+    fn count(&self) -> usize;
 
     /// Who is dialed, for people.
     fn far_end(&self) -> String;

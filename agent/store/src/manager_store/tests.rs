@@ -16,6 +16,8 @@ enum Manner {
     Serves,
     /// It takes the connection and says nothing.
     IsSilent,
+    /// It answers, and its own way to the store is cut.
+    IsCutOff,
     IsGone,
 }
 
@@ -70,6 +72,7 @@ impl Dial for Managers {
                 let task = match manners[manager] {
                     Manner::IsGone => return None,
                     Manner::Serves => self.runtime.spawn(serve(far, Arc::clone(&self.store))),
+                    Manner::IsCutOff => self.runtime.spawn(serve(far, Arc::new(Nowhere))),
                     Manner::IsSilent => self.runtime.spawn(async move {
                         let _far = far;
                         std::future::pending().await
@@ -82,8 +85,55 @@ impl Dial for Managers {
         Box::pin(async move { connection })
     }
 
+    fn count(&self) -> usize {
+        self.manners.lock().unwrap().len()
+    }
+
     fn far_end(&self) -> String {
         "the test".to_owned()
+    }
+}
+
+/// A store that is out of reach.
+struct Nowhere;
+
+impl Nowhere {
+    fn fail<T>() -> Result<T, StoreError> {
+        Err(StoreError::Unreachable {
+            endpoints: "etcd".to_owned(),
+            reason: "no leader".to_owned(),
+        })
+    }
+}
+
+impl Store for Nowhere {
+    fn get(&self, _: &str) -> Result<Option<Entry>, StoreError> {
+        Self::fail()
+    }
+
+    fn list(&self, _: &str) -> Result<Vec<Entry>, StoreError> {
+        Self::fail()
+    }
+
+    fn transact(&self, _: &[Change]) -> Result<u64, StoreError> {
+        Self::fail()
+    }
+
+    fn watch(&self, _: &str) -> Watch {
+        let (_, events) = broadcast::channel(WATCH_BOUND);
+        Watch::new("", events)
+    }
+
+    fn grant(&self, _: Duration) -> Result<LeaseId, StoreError> {
+        Self::fail()
+    }
+
+    fn keep_alive(&self, _: LeaseId) -> Result<(), StoreError> {
+        Self::fail()
+    }
+
+    fn end_lease(&self, _: LeaseId) -> Result<(), StoreError> {
+        Self::fail()
     }
 }
 
@@ -134,6 +184,25 @@ fn a_silent_manager_is_left_for_one_that_answers() {
     let managers = Managers::new(&[Manner::IsSilent, Manner::Serves]);
     let store = store(&managers);
     assert!(store.get("a").unwrap().is_none());
+}
+
+#[test]
+fn a_manager_that_does_not_reach_the_store_is_left_for_one_that_does() {
+    let managers = Managers::new(&[Manner::IsCutOff, Manner::Serves]);
+    let store = store(&managers);
+    // Who asked hears of it, and the next call goes elsewhere.
+    assert!(store.get("a").is_err());
+    store.put_if("a", json!(1), Expected::Absent).unwrap();
+}
+
+#[test]
+fn the_only_manager_is_kept_though_it_does_not_reach_the_store() {
+    let managers = Managers::new(&[Manner::IsCutOff]);
+    let store = store(&managers);
+    for _ in 0..3 {
+        assert!(store.get("a").is_err());
+    }
+    assert_eq!(managers.turn.load(Ordering::Relaxed), 1, "it dialed again");
 }
 
 #[test]

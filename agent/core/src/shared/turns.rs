@@ -1,0 +1,74 @@
+//! Whose turn it is to be dialed.
+//!
+//! # Theory of operation
+//!
+//! A host that reaches the store through a manager dials another one when the connection has ended. What ended it may be the manager
+//! itself: it accepts connections and is silent, or the rest of the cluster is out of its reach and it answers that the
+//! store is. So every dial is the next one's turn, whatever came of the last; and none is left out for good.
+
+/// All there are, the next one first.
+#[derive(Clone, Debug)]
+pub struct Turns<T>(Vec<T>);
+
+impl<T: Clone + PartialEq> Turns<T> {
+    pub fn of(first: T) -> Self {
+        Self(vec![first])
+    }
+
+    /// It is this one's turn.
+    pub fn prefer(&mut self, one: T) {
+        self.0.retain(|other| *other != one);
+        self.0.insert(0, one);
+    }
+
+    /// Those are all; the order of those that were known stays. Nothing is forgotten for an empty list.
+    pub fn learn(&mut self, all: Vec<T>) {
+        if all.is_empty() {
+            return;
+        }
+        self.0.retain(|known| all.contains(known));
+        for one in all {
+            if !self.0.contains(&one) {
+                self.0.push(one);
+            }
+        }
+    }
+
+    /// Whose turn it is; the next one's is after that.
+    pub fn take(&mut self) -> Option<T> {
+        let next = self.0.first().cloned();
+        if next.is_some() {
+            self.0.rotate_left(1);
+        }
+        next
+    }
+
+    /// In the order of their turns.
+    pub fn all(&self) -> &[T] {
+        &self.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_has_its_turn_whatever_came_of_the_last() {
+        let mut turns = Turns::of(1);
+        turns.learn(vec![2, 1, 3]);
+        let taken: Vec<_> = (0..6).map(|_| turns.take().unwrap()).collect();
+        assert_eq!(taken, [1, 2, 3, 1, 2, 3]);
+        turns.prefer(3);
+        assert_eq!(turns.take(), Some(3));
+        assert_eq!(turns.all(), [1, 2, 3]);
+    }
+
+    #[test]
+    fn who_is_gone_has_no_turn_and_an_empty_list_takes_nobody_away() {
+        let mut turns = Turns::of(1);
+        turns.learn(vec![4, 5]);
+        turns.learn(Vec::new());
+        assert_eq!(turns.all(), [4, 5]);
+    }
+}
