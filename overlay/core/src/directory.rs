@@ -72,6 +72,20 @@ impl Directory {
         self.news.detach(network);
     }
 
+    /// The network has gone, or this host has left it: no more events, and nothing of it is known any more, since nobody may
+    /// tell this host how its endpoints end. Who attaches it again is to say all of it anew.
+    pub fn forget_network(&mut self, network: NetworkId) {
+        self.news.detach(network);
+        let macs: Vec<Mac> = self.claims.macs(network).collect();
+        for mac in macs {
+            let hosts = self.claims.hosts_of(network, mac);
+            for host in hosts {
+                self.claims
+                    .remove(network, mac, &host, &mut self.news.touched);
+            }
+        }
+    }
+
     /// An endpoint was attached here, or its addresses or flags changed. Its sequence is above all that is known of its MAC and
     /// its addresses, and at least `floor` (a count the allocator of addresses keeps, if it has one, which orders owners
     /// that do not know of each other). Publish the record. Repeating it returns the same record.

@@ -52,7 +52,7 @@ impl Networks {
             std::mem::take(&mut network.ways)
         });
         if let Some(network) = id_shared(record) {
-            self.sharing.detach_network(network);
+            self.sharing.forget_network(network);
         }
         if let Some(ways) = taken {
             self.lower_ways(place, &ways);

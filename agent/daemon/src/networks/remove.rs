@@ -101,7 +101,7 @@ impl Networks {
             self.lower(&record.id, &ways, segment.as_deref());
         }
         if let Some(network) = id_shared(record) {
-            self.sharing.detach_network(network);
+            self.sharing.forget_network(network);
         }
         if self.filter.drop_network(&record.id)
             && let Err(error) = self.filter.settle()

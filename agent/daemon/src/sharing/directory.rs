@@ -19,9 +19,10 @@ impl Sharing {
         }
     }
 
-    pub(crate) fn detach_network(&self, network: NetworkId) {
+    /// It is here no more.
+    pub(crate) fn forget_network(&self, network: NetworkId) {
         if let Some(directory) = &mut *lock(&self.directory) {
-            directory.detach_network(network);
+            directory.forget_network(network);
         }
     }
 

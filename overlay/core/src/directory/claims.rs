@@ -36,6 +36,11 @@ impl Claims {
         claims.iter().find(|record| record.host == *host)
     }
 
+    pub(super) fn hosts_of(&self, network: NetworkId, mac: Mac) -> Vec<HostId> {
+        let claims = self.by_mac.get(&(network, mac)).into_iter().flatten();
+        claims.map(|record| record.host.clone()).collect()
+    }
+
     pub(super) fn highest(&self, network: NetworkId, mac: Mac) -> Sequence {
         let claims = self.by_mac.get(&(network, mac)).into_iter().flatten();
         claims

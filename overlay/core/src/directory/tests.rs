@@ -422,3 +422,22 @@ proptest! {
         prop_assert_eq!((bridge, flood), (fresh, fresh_flood));
     }
 }
+
+#[test]
+fn of_a_network_that_has_gone_nothing_is_known_until_it_is_said_again() {
+    let mut directory = directory("a");
+    announce(&mut directory, 1);
+    let other = record("b", 2, 1);
+    directory.apply(NOW, other.clone());
+    let elsewhere = Record {
+        network: NetworkId::new([43; 32]),
+        ..record("b", 3, 1)
+    };
+    directory.apply(NOW, elsewhere);
+    events(&mut directory);
+    directory.forget_network(network());
+    assert_eq!((events(&mut directory), directory.len()), (Vec::new(), 1));
+    directory.attach_network(network());
+    assert_eq!(directory.apply(NOW, other), Applied::Installed);
+    assert_eq!(is_at(&directory, 2), Some("b"));
+}
