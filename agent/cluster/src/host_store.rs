@@ -4,7 +4,8 @@
 //!
 //! Every write is judged by what the manager knows of the cluster ([`permit`]). Its copy of the world follows the store, a little
 //! behind it. So a judgement waits until the copy has what this host wrote before; and where it is a no all the same, it is
-//! repeated by a list of the store itself, before it is told. Where a member does not care what a key was, the key must still be
+//! repeated by a list of the store itself, before it is told. A host that was only slower than another one, and has not heard yet
+//! that a network was removed, has done nothing wrong: it is told that, and not denied. Where a member does not care what a key was, the key must still be
 //! what it was when the write was judged: otherwise two writes could be judged by what neither of them finds.
 //!
 //! A lease is a host's own by a key that goes with the lease, so that every manager knows whose it is.
@@ -86,7 +87,10 @@ impl HostStore {
         // Who was only slower than another host is told that, and has done nothing wrong.
         expect(&world, changes)?;
         self.judge(&world, changes)
-            .map_err(|denied| self.denied(denied))
+            .map_err(|denied| match denied.is_late {
+                true => StoreError::Missing { key: denied.key },
+                false => self.denied(denied),
+            })
     }
 
     fn judge(&self, world: &World, changes: &[Change]) -> Result<Vec<Change>, Denied> {
@@ -234,6 +238,7 @@ impl Store for HostStore {
             return Err(self.denied(Denied {
                 key: LEASES.to_owned(),
                 why: "a host has few leases, and short ones".to_owned(),
+                is_late: false,
             }));
         }
         let lease = self.managed.store.grant(ttl)?;

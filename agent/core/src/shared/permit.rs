@@ -18,13 +18,15 @@ use serde_json::Value;
 use super::asks::{Ask, AskRecord};
 use super::blocks::{self, PageRecord, check_page};
 use super::checks::{check_alive, check_endpoint, check_host};
-use super::networks::{FollowedRecord, Rest, VniRecord, check_new};
+use super::networks::{FollowedRecord, Rest, VniRecord, check_new, removed};
+use super::others::holder_of_mac;
 use super::world::is_member;
 use super::{
     ADDRESSES, ALIVE, ASKS, AliveRecord, BLOCKS, ENDPOINTS, EndpointShared, FOLLOWED, HOSTS,
     Holder, HostRecord, NAMES, NETWORKS, NETWORKS_MADE, REVOKED, VNIS, World,
 };
 use crate::ipam::block::page_of;
+use crate::network::CreateNetwork;
 use crate::record::NetworkRecord;
 
 /// One key's part of a transaction.
@@ -43,6 +45,26 @@ pub struct Write<'a> {
 pub struct Denied {
     pub key: String,
     pub why: String,
+    /// It had, until something happened of which it has not heard yet.
+    pub is_late: bool,
+}
+
+/// Why a write is not permitted.
+enum Refusal {
+    Wrong(String),
+    Late(&'static str),
+}
+
+impl From<String> for Refusal {
+    fn from(why: String) -> Self {
+        Self::Wrong(why)
+    }
+}
+
+impl From<&str> for Refusal {
+    fn from(why: &str) -> Self {
+        Self::Wrong(why.to_owned())
+    }
 }
 
 /// Whether a host was shut out for good.
@@ -73,7 +95,7 @@ struct Asked<'a> {
     rest: Rest,
 }
 
-type Judge<'a> = fn(&Asked<'a>, &str, Write<'a>) -> Result<(), String>;
+type Judge<'a> = fn(&Asked<'a>, &str, Write<'a>) -> Result<(), Refusal>;
 
 impl<'a> Asked<'a> {
     fn judge(&self, write: Write<'a>) -> Result<(), Denied> {
@@ -99,15 +121,19 @@ impl<'a> Asked<'a> {
                 refuse("this host is no member")
             }
             Some((rest, judge)) => judge(self, rest, write),
-            None => Err("only a manager writes that".to_owned()),
+            None => refuse("only a manager writes that"),
         };
-        judged.map_err(|why| Denied {
-            key: write.key.to_owned(),
-            why,
+        judged.map_err(|refusal| {
+            let (why, is_late) = match refusal {
+                Refusal::Wrong(why) => (why, false),
+                Refusal::Late(why) => (why.to_owned(), true),
+            };
+            let key = write.key.to_owned();
+            Denied { key, why, is_late }
         })
     }
 
-    fn alive(&self, rest: &str, write: Write<'a>) -> Result<(), String> {
+    fn alive(&self, rest: &str, write: Write<'a>) -> Result<(), Refusal> {
         self.own(rest)?;
         let Some(alive) = value::<AliveRecord>(write)? else {
             return Ok(());
@@ -124,7 +150,7 @@ impl<'a> Asked<'a> {
         }
     }
 
-    fn member(&self, rest: &str, write: Write<'a>) -> Result<(), String> {
+    fn member(&self, rest: &str, write: Write<'a>) -> Result<(), Refusal> {
         self.own(rest)?;
         let Some(record) = value::<HostRecord>(write)? else {
             return Ok(());
@@ -143,12 +169,12 @@ impl<'a> Asked<'a> {
         }
     }
 
-    fn followed(&self, rest: &str, write: Write<'a>) -> Result<(), String> {
+    fn followed(&self, rest: &str, write: Write<'a>) -> Result<(), Refusal> {
         self.own(rest)?;
         value::<FollowedRecord>(write).map(drop)
     }
 
-    fn endpoint(&self, rest: &str, write: Write<'a>) -> Result<(), String> {
+    fn endpoint(&self, rest: &str, write: Write<'a>) -> Result<(), Refusal> {
         if let Some((known, _)) = self.world.find::<EndpointShared>(write.key) {
             self.own(&known.host)?;
         }
@@ -164,11 +190,7 @@ impl<'a> Asked<'a> {
         if alive.is_none_or(|alive| told.epoch > alive.revision) {
             return refuse("the epoch is not one of this host's");
         }
-        let is_another = |key: &str| {
-            let other = self.world.find::<EndpointShared>(key);
-            other.is_some_and(|(other, _)| other.host != self.host)
-        };
-        if self.world.keys_with_mac(network, told.mac).any(is_another) {
+        if holder_of_mac(self.world, self.host, network, told.mac).is_some() {
             return refuse("the MAC is another host's");
         }
         for address in told.addresses() {
@@ -180,7 +202,7 @@ impl<'a> Asked<'a> {
     }
 
     /// Blocks of addresses, by [`check_page`].
-    fn page(&self, rest: &str, write: Write<'a>) -> Result<(), String> {
+    fn page(&self, rest: &str, write: Write<'a>) -> Result<(), Refusal> {
         let (network, first) = rest.split_once('/').ok_or("no such key")?;
         let network_key = format!("{NETWORKS}{network}");
         let Some(after) = value::<PageRecord>(write)? else {
@@ -205,11 +227,12 @@ impl<'a> Asked<'a> {
         let before = self.world.find::<PageRecord>(write.key);
         let before = before.map(|(before, _)| before).unwrap_or_default();
         let is_member = |host: &str| is_member(self.world, host);
-        check_page(page, (&before, &after), self.host, is_member).map_err(|error| error.to_string())
+        check_page(page, (&before, &after), self.host, is_member)
+            .map_err(|error| error.to_string().into())
     }
 
     /// A host asks by a key of its own, and whoever is asked takes the key away.
-    fn ask(&self, _: &str, write: Write<'a>) -> Result<(), String> {
+    fn ask(&self, _: &str, write: Write<'a>) -> Result<(), Refusal> {
         let asker = Ask::of_key(write.key).ok_or("no such key")?.asker;
         if value::<AskRecord>(write)?.is_some() {
             leased(write)?;
@@ -223,7 +246,7 @@ impl<'a> Asked<'a> {
     }
 
     /// What agents of an older version claimed: nobody does so any more.
-    fn old_address(&self, rest: &str, write: Write<'a>) -> Result<(), String> {
+    fn old_address(&self, rest: &str, write: Write<'a>) -> Result<(), Refusal> {
         if write.value.is_some() {
             return refuse("addresses are given out by blocks");
         }
@@ -239,7 +262,7 @@ impl<'a> Asked<'a> {
     }
 
     /// A network comes with all of its keys, in one transaction, and goes with them.
-    fn network(&self, id: &str, write: Write<'a>) -> Result<(), String> {
+    fn network(&self, id: &str, write: Write<'a>) -> Result<(), Refusal> {
         let known = self.world.find::<NetworkRecord>(write.key);
         match (value::<NetworkRecord>(write)?, known) {
             (Some(_), Some(_)) => refuse("a network is not changed"),
@@ -249,8 +272,12 @@ impl<'a> Asked<'a> {
         }
     }
 
-    fn network_comes(&self, id: &str, made: &NetworkRecord) -> Result<(), String> {
-        check_new(self.world, id, made, self.rest).map_err(|error| error.to_string())?;
+    fn network_comes(&self, id: &str, made: &NetworkRecord) -> Result<(), Refusal> {
+        check_new(self.world, id, made, self.rest).map_err(|error| match error {
+            // By the clock of the host that asks it has rested.
+            CreateNetwork::VniResting { .. } => Refusal::Late("its VNI rests"),
+            error => error.to_string().into(),
+        })?;
         let name: Option<String> = self.written(&format!("{NAMES}{}", made.name))?;
         let vni: Option<VniRecord> = self.written(&vni_key(made))?;
         let counted: Option<u64> = self.written(NETWORKS_MADE)?;
@@ -264,7 +291,7 @@ impl<'a> Asked<'a> {
     }
 
     /// As far as the keys are its own.
-    fn network_goes(&self, known: &NetworkRecord) -> Result<(), String> {
+    fn network_goes(&self, known: &NetworkRecord) -> Result<(), Refusal> {
         let name_key = format!("{NAMES}{}", known.name);
         let name = self.world.find::<String>(&name_key);
         let stays_named = name.is_some_and(|(id, _)| id == known.id) && !self.goes(&name_key);
@@ -278,7 +305,7 @@ impl<'a> Asked<'a> {
         }
     }
 
-    fn name(&self, _: &str, write: Write<'a>) -> Result<(), String> {
+    fn name(&self, _: &str, write: Write<'a>) -> Result<(), Refusal> {
         let known = self.world.find::<String>(write.key);
         match (value::<String>(write)?, known) {
             (Some(_), Some(_)) => refuse("it is another network's"),
@@ -289,7 +316,7 @@ impl<'a> Asked<'a> {
     }
 
     /// A VNI is taken with its network, becomes a tombstone with it, and is nobody's to delete.
-    fn vni(&self, _: &str, write: Write<'a>) -> Result<(), String> {
+    fn vni(&self, _: &str, write: Write<'a>) -> Result<(), Refusal> {
         let Some(written) = value::<VniRecord>(write)? else {
             return refuse("a VNI rests before it is free");
         };
@@ -307,7 +334,7 @@ impl<'a> Asked<'a> {
         self.goes_along(&written.network)
     }
 
-    fn networks_made(&self, rest: &str, write: Write<'a>) -> Result<(), String> {
+    fn networks_made(&self, rest: &str, write: Write<'a>) -> Result<(), Refusal> {
         let made = self
             .world
             .find::<u64>(write.key)
@@ -319,7 +346,7 @@ impl<'a> Asked<'a> {
         }
     }
 
-    fn comes_along(&self, network: &str) -> Result<(), String> {
+    fn comes_along(&self, network: &str) -> Result<(), Refusal> {
         let key = format!("{NETWORKS}{network}");
         let along = self.writes.get(&*key);
         match along.is_some_and(|along| along.value.is_some()) {
@@ -328,7 +355,7 @@ impl<'a> Asked<'a> {
         }
     }
 
-    fn goes_along(&self, network: &str) -> Result<(), String> {
+    fn goes_along(&self, network: &str) -> Result<(), Refusal> {
         let key = format!("{NETWORKS}{network}");
         match self.goes(&key) || !self.world.contains(&key) {
             true => Ok(()),
@@ -343,19 +370,25 @@ impl<'a> Asked<'a> {
     }
 
     /// What this transaction puts, if it does.
-    fn written<T: DeserializeOwned>(&self, key: &str) -> Result<Option<T>, String> {
+    fn written<T: DeserializeOwned>(&self, key: &str) -> Result<Option<T>, Refusal> {
         match self.writes.get(key) {
             Some(write) => value(*write),
             None => Ok(None),
         }
     }
 
-    fn network_of(&self, id: &str) -> Result<NetworkRecord, String> {
-        let found = self.world.find(&format!("{NETWORKS}{id}"));
-        Ok(found.map(|(record, _)| record).ok_or("no such network")?)
+    /// One that was removed has left a tombstone.
+    fn network_of(&self, id: &str) -> Result<NetworkRecord, Refusal> {
+        if let Some((record, _)) = self.world.find(&format!("{NETWORKS}{id}")) {
+            return Ok(record);
+        }
+        Err(match removed(self.world).any(|removed| removed == id) {
+            true => Refusal::Late("the network was removed"),
+            false => "no such network".into(),
+        })
     }
 
-    fn own(&self, host: &str) -> Result<(), String> {
+    fn own(&self, host: &str) -> Result<(), Refusal> {
         match host == self.host {
             true => Ok(()),
             false => refuse("it is another host's"),
@@ -363,8 +396,8 @@ impl<'a> Asked<'a> {
     }
 }
 
-fn refuse(why: &str) -> Result<(), String> {
-    Err(why.to_owned())
+fn refuse(why: &str) -> Result<(), Refusal> {
+    Err(why.into())
 }
 
 fn vni_key(network: &NetworkRecord) -> String {
@@ -373,12 +406,12 @@ fn vni_key(network: &NetworkRecord) -> String {
 }
 
 /// None where the key is deleted.
-fn value<T: DeserializeOwned>(write: Write<'_>) -> Result<Option<T>, String> {
-    let decode = |value| T::deserialize(value).map_err(|_| "it is malformed".to_owned());
+fn value<T: DeserializeOwned>(write: Write<'_>) -> Result<Option<T>, Refusal> {
+    let decode = |value| T::deserialize(value).map_err(|_| "it is malformed".into());
     write.value.map(decode).transpose()
 }
 
-fn leased(write: Write<'_>) -> Result<(), String> {
+fn leased(write: Write<'_>) -> Result<(), Refusal> {
     match write.is_leased {
         true => Ok(()),
         false => refuse("it needs a lease of the host's own"),

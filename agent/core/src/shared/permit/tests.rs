@@ -48,6 +48,12 @@ fn put(world: &mut World, key: &str, value: Value, revision: u64) {
     world.apply(Event::Put(entry), &Moment::alone(Instant::now()));
 }
 
+fn delete(world: &mut World, key: String, revision: u64) {
+    let deleted = Event::Deleted { key, revision };
+    #[expect(clippy::disallowed_methods, reason = "any moment will do")]
+    world.apply(deleted, &Moment::alone(Instant::now()));
+}
+
 fn network(id: &str, name: &str, vni: u32) -> Value {
     json!({
         "id": id, "name": name, "driver": "overlay",
@@ -348,6 +354,52 @@ fn a_network_goes_as_a_whole_and_leaves_a_tombstone() {
     ] {
         assert!(judge(&world, &[(key, value)]).is_err(), "{key}");
     }
+}
+
+#[test]
+fn who_has_not_heard_that_a_network_was_removed_is_late_and_does_no_wrong() {
+    let mut world = world();
+    let writes = removal(&world);
+    for (revision, (key, value)) in (60..).zip(writes) {
+        match value {
+            Some(value) => put(&mut world, &key, value, revision),
+            None => delete(&mut world, key, revision),
+        }
+    }
+    let page = (
+        format!("block/{NET}/10.5.0.0"),
+        Some(json!({"10.5.0.8/29": OWN})),
+    );
+    for (key, value) in [page, an_endpoint(Some(endpoint(OWN, 12, 7))).remove(0)] {
+        assert!(judge(&world, &[(&key, value.clone())]).unwrap_err().is_late);
+        let made_up = key.replace(NET, &"9".repeat(64));
+        assert!(!judge(&world, &[(&made_up, value)]).unwrap_err().is_late);
+    }
+    // The VNI has rested by the clock of the host alone.
+    let (again, rested) = (network(&"9".repeat(64), "lan", 4096), REST.now_s + 601);
+    let record = serde_json::from_value(again).unwrap();
+    put(
+        &mut world,
+        &format!("followed/{OWN}"),
+        json!({"revision": 99}),
+        98,
+    );
+    put(
+        &mut world,
+        &format!("followed/{OTHER}"),
+        json!({"revision": 99}),
+        99,
+    );
+    let later = Rest {
+        now_s: rested,
+        ..REST
+    };
+    let (_, writes) = networks::create(&world, record, Some(4096), later).unwrap();
+    let writes: Writes = writes
+        .into_iter()
+        .map(|write| (write.key, write.value))
+        .collect();
+    assert!(judge_owned(&world, &writes).unwrap_err().is_late);
 }
 
 #[test]
