@@ -343,6 +343,13 @@ impl Seats {
         is_news
     }
 
+    /// Whether an endpoint with this MAC has no part in its network.
+    pub(crate) fn is_cut_off(&self, mac: [u8; 6]) -> bool {
+        let table = lock(&self.0);
+        let mut all = table.endpoints.values();
+        all.any(|endpoint| endpoint.record.mac == mac && endpoint.cut_off.is_some())
+    }
+
     /// Asks what neighbours may remember of the network's addresses.
     pub(crate) fn with_past<T>(&self, ask: impl FnOnce(&mut Past) -> T) -> T {
         ask(&mut lock(&self.0).past)

@@ -64,6 +64,10 @@ impl Awaited {
         is_held
     }
 
+    pub(super) fn is_held(&self, key: &str) -> bool {
+        self.held.contains(key)
+    }
+
     /// The store has this key, again or still.
     pub(super) fn there_is(&mut self, key: &str) {
         self.held.remove(key);

@@ -16,8 +16,9 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
+use super::networks::removed;
 use super::world::is_member;
-use super::{ADDRESSES, BLOCKS, Entry, HOSTS, Holder, HostRecord, World};
+use super::{ADDRESSES, BLOCKS, Entry, HOSTS, Holder, HostRecord, NETWORKS, World};
 use crate::ipam::block::{overlap, page_of, pages_around, without};
 
 /// The blocks on one page, each with the host that owns it.
@@ -114,6 +115,21 @@ pub fn forget_owner(page: &PageRecord, host: &str) -> Option<PageRecord> {
     let mut left = page.clone();
     left.owners.retain(|_, owner| owner != host);
     (left != *page).then_some(left)
+}
+
+/// The keys of pages whose network was removed by somebody who could not remove them with it.
+pub fn orphans(world: &World) -> Vec<String> {
+    let removed: BTreeSet<String> = removed(world).collect();
+    let is_orphan = |entry: &&Entry| {
+        network_of(entry).is_some_and(|network| {
+            removed.contains(network) && !world.contains(&format!("{NETWORKS}{network}"))
+        })
+    };
+    let pages = world.entries_under(BLOCKS).map(|(_, entry)| entry);
+    pages
+        .filter(is_orphan)
+        .map(|entry| entry.key.clone())
+        .collect()
 }
 
 pub fn page_key(network: &str, page: IpNet) -> String {

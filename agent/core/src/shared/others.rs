@@ -52,6 +52,20 @@ fn tenant(world: &World, endpoint: &str, host: &str) -> Tenant {
     }
 }
 
+/// Another host's endpoint that has a MAC of a network: its key, and what was told of it.
+pub fn holder_of_mac(
+    world: &World,
+    host: &str,
+    network: &str,
+    mac: [u8; 6],
+) -> Option<(String, EndpointShared)> {
+    let mut keys = world.keys_with_mac(network, mac);
+    keys.find_map(|key| {
+        let (told, _) = world.find::<EndpointShared>(key)?;
+        (told.host != host).then(|| (key.to_owned(), told))
+    })
+}
+
 /// What people call a host.
 pub fn name_of(world: &World, host: &str) -> String {
     let known = world.find::<HostRecord>(&format!("{HOSTS}{host}"));

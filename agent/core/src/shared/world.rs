@@ -115,7 +115,9 @@ impl World {
         let (Event::Put(Entry { revision, .. }) | Event::Deleted { revision, .. }) = &event;
         self.seen = self.seen.max(*revision);
         match event {
-            Event::Put(entry) if self.is_news(&entry.key, entry.revision) => {
+            Event::Put(entry)
+                if self.is_news(&entry.key, entry.revision) || self.is_back(&entry) =>
+            {
                 self.awaited.there_is(&entry.key);
                 self.note_put(&entry, at.now);
                 self.insert(entry.clone());
@@ -187,6 +189,11 @@ impl World {
         self.entries.contains_key(key)
     }
 
+    /// Whether the store has a key no more, and it counts all the same, since its host lives or may come back.
+    pub fn is_held(&self, key: &str) -> bool {
+        self.awaited.is_held(key)
+    }
+
     /// What is under a prefix: the rest of the key, and the value where it is of its type.
     pub fn under<'a, T: DeserializeOwned>(
         &'a self,
@@ -245,6 +252,13 @@ impl World {
         {
             self.awaited.begin(host, at.now);
         }
+    }
+
+    /// Whether it is what the store had lost, said again. Where the store was set back, that has a lower revision than what counts
+    /// meanwhile.
+    fn is_back(&self, entry: &Entry) -> bool {
+        let known = self.entries.get(&entry.key);
+        self.is_held(&entry.key) && known.is_some_and(|known| known.revision != entry.revision)
     }
 
     fn is_news(&self, key: &str, revision: u64) -> bool {
@@ -468,6 +482,26 @@ mod tests {
         let down = Moment::alone(start + SHARING * 2);
         assert_eq!(world.handle_timeout(&down).len(), 2);
         assert_eq!(world.timeout(), None);
+    }
+
+    #[test]
+    fn what_is_held_is_said_again_though_the_store_was_set_back() {
+        let (start, until) = times();
+        let mut world = bereft(until);
+        let again = Entry {
+            revision: 2,
+            ..host("c", 4).remove(1)
+        };
+        let at = Moment::alone(start);
+        let said = world.apply(Event::Put(again.clone()), &at);
+        assert_eq!(said, Some(Difference::Put(again.clone())));
+        assert_eq!(world.entry(&again.key), Some(&again));
+        // What it does not repeat goes, as with any host that is back.
+        assert_eq!(
+            world.handle_timeout(&Moment::alone(start + SHARING)).len(),
+            1
+        );
+        assert!(world.contains(&again.key));
     }
 
     #[test]

@@ -8,6 +8,7 @@ use agent_core::ipam::AllocateAddress;
 use agent_core::record::{EndpointRecord, Owner, endpoint_key};
 use agent_core::shared::holdings::Wish;
 use agent_host::Netns;
+use switch_core::Mac;
 
 use super::Endpoints;
 use crate::journal::Kept;
@@ -136,12 +137,30 @@ impl Endpoints {
         for _ in 0..SHORTAGES_MAX {
             let error = match plan() {
                 Err(error) => error,
-                reserved => return reserved,
+                Ok(record) => return self.check_mac(place, &member, record),
             };
             let wish = wish_of(&error).ok_or(error)?;
             self.obtain(place, &member, wish)?;
         }
         Err(Attach::AddressRace(place.record.name.clone()))
+    }
+
+    /// Gives the seat back where another host has the MAC.
+    fn check_mac(
+        &self,
+        place: &Place,
+        member: &Member,
+        record: EndpointRecord,
+    ) -> Result<EndpointRecord, Attach> {
+        let Some(owner) = self.sharing.holder_of_mac(member, &record) else {
+            return Ok(record);
+        };
+        place.seats.unreserve(&record);
+        Err(Attach::MacTaken {
+            mac: Mac::new(record.mac),
+            owner,
+            network: place.record.name.clone(),
+        })
     }
 
     /// Makes addresses this host's that it does not own yet.

@@ -5,6 +5,8 @@
 //! It should not come to that; a state that was restored from an old backup can bring it about. Whoever owns an address keeps it. The
 //! port of the other endpoint is taken down, so that nobody is disturbed, and the owner is asked for the address. Where it does
 //! not give that up, a container that did not choose its address gets another one; everybody else stays cut off, which `ps` shows.
+//!
+//! The same of a MAC that somebody chose on two hosts at one moment: who told of it first has it, until its endpoint goes.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -24,31 +26,32 @@ use super::moved::place_of;
 use super::port_state::{pull, push};
 use super::{Endpoints, Place};
 use crate::seats::Attached;
+use crate::sharing::Sharing;
 
 impl Endpoints {
     /// Makes the addresses of a network's endpoints this host's, where nobody owns them. Those with a part in the network, and
-    /// whether that is all.
+    /// whether all have their addresses.
     pub(crate) fn hold_addresses(
         &self,
         member: &Member,
         place: &Place,
     ) -> Result<(Vec<EndpointRecord>, bool), StoreError> {
         let mut whole = Vec::new();
-        let records = place.seats.records();
-        let all = records.len();
-        for record in records {
+        let mut are_whole = true;
+        for record in place.seats.records() {
             let mut why = None;
             for address in record.addresses() {
                 if let Some(owner) = self.hold_one(member, place, address)? {
                     why = Some(format!("its address {address} is in a block of {owner}"));
                 }
             }
+            are_whole &= why.is_none();
+            let why = why.or_else(|| Sharing::why_mac_is_lost(member, &record));
             self.note_cut_off(place, &record, why.clone());
             if why.is_none() {
                 whole.push(record);
             }
         }
-        let are_whole = whole.len() == all;
         Ok((whole, are_whole))
     }
 

@@ -62,13 +62,18 @@ impl Follower {
         let Some(member) = self.sharing.member().filter(|_| self.networks.keeps_out()) else {
             return;
         };
+        self.take_in_known(&member);
+        self.follow_directory(&member);
+    }
+
+    /// Takes in what is known of networks. One that was removed here, and is in the store again as it was, is no news of the world's.
+    pub(super) fn take_in_known(&self, member: &Member) {
         let wanted: Vec<_> = {
             let world = member.world();
             let networks = world.entries_under(NETWORKS);
             networks.filter_map(|(_, entry)| decode(entry)).collect()
         };
-        self.adopt_networks(&member, wanted);
-        self.follow_directory(&member);
+        self.adopt_networks(member, wanted);
     }
 
     /// As long as some network is kept out, routes and addresses are watched. Busy routers change theirs all the time: nobody

@@ -16,7 +16,7 @@ use agent_cluster::{
     Member, NETWORKS, Session,
 };
 use agent_core::record::NetworkRecord;
-use agent_core::shared::blocks::network_of;
+use agent_core::shared::blocks::{network_of, orphans};
 use agent_core::shared::checks::{self, BadRecord};
 use agent_core::shared::{Entry, others};
 use agent_store::{Change, Expected, StoreError};
@@ -52,10 +52,6 @@ pub(crate) struct Follower {
 impl Follow for Follower {
     fn follow(&self, member: &Arc<Member>, mut differences: Vec<Difference>) {
         let is_set_back = member.world().take_set_back();
-        if is_set_back {
-            tracing::warn!("the cluster's store was set back to an older state");
-            self.sharing.forget_past();
-        }
         // A network comes before what is in it, and goes after it.
         differences.sort_by_key(order);
         let networks = differences.iter().filter_map(|it| self.network_put(it));
@@ -64,6 +60,10 @@ impl Follow for Follower {
             self.follow_one(member, difference);
         }
         if is_set_back {
+            tracing::warn!("the cluster's store was set back to an older state");
+            // What has gone with it is of the past, too.
+            self.sharing.forget_past();
+            self.take_in_known(member);
             self.follow_known(member);
         }
         let have_changed = self.follow_directory(member);
@@ -84,6 +84,7 @@ impl Follow for Follower {
         self.said_followed.store(0, Ordering::Relaxed);
         self.sharing.begin(session);
         self.mind_all_gone(member);
+        self.take_in_known(member);
         self.open_late(member);
         let shared = self.share_everything(member, session);
         self.follow_directory(member);
@@ -253,7 +254,10 @@ impl Follower {
             }
             self.sharing.tend_blocks(member, &place.seated())?;
         }
-        forget_old_claims(member)?;
+        let old = others::old_claims(&member.world(), member.host());
+        forget(member, &old)?;
+        let orphans = orphans(&member.world());
+        forget(member, &orphans)?;
         for ask in open_asks(member) {
             self.sharing
                 .answer(member, &ask, |id| Some(self.networks.place(id)?.seated()))?;
@@ -291,7 +295,11 @@ impl Follower {
             if let (Some(shared), Some((network, id))) =
                 (decode::<EndpointShared>(entry), rest.split_once('/'))
             {
-                self.follow_endpoint(member, (key, network, id), &shared, is_there);
+                let own = shared.host == member.host();
+                match own && is_there {
+                    true => self.mind_stray(member, entry, (network, id)),
+                    false => self.follow_endpoint(member, (key, network, id), &shared, is_there),
+                }
             }
         } else if let Some(network) = network_of(entry) {
             self.follow_blocks(member, network);
@@ -401,6 +409,10 @@ impl Follower {
             return self.sharing.refused.refuse(key, &why);
         }
         self.sharing.refused.forget(key);
+        if !is_there && place.seats.is_cut_off(shared.mac) {
+            // One of this host may have its MAC now.
+            member.say_again();
+        }
         let (Some(network), Ok(host)) = (id_shared(&place.record), HostId::new(&shared.host))
         else {
             return;
@@ -422,6 +434,24 @@ impl Follower {
         };
         if self.sharing.apply(record, is_there) {
             follow_names(&place, id, shared, is_there);
+        }
+    }
+
+    /// What was told of an endpoint may come to the store when the endpoint has gone: a manager that was cut off carries out what this
+    /// host had given up. Then it is taken back.
+    fn mind_stray(&self, member: &Member, entry: &Entry, (network, id): (&str, &str)) {
+        let place = self.networks.place(network);
+        let is_here = place.is_some_and(|place| place.seats.has(id));
+        if is_here || member.session().is_none() {
+            return;
+        }
+        let told = Expected::Revision(entry.revision);
+        match member.store().delete(&entry.key, told) {
+            Ok(()) | Err(StoreError::Changed { .. } | StoreError::Missing { .. }) => {}
+            Err(error) => {
+                tracing::warn!(endpoint = id, %error, "other hosts know an endpoint that is gone, for now");
+                member.say_again();
+            }
         }
     }
 
@@ -505,10 +535,9 @@ fn check(
     }
 }
 
-/// What an agent of an older version claimed for this host is in its blocks now.
-fn forget_old_claims(member: &Member) -> Result<(), StoreError> {
-    let old = others::old_claims(&member.world(), member.host());
-    for some in old.chunks(CLAIMS_MAX) {
+/// Deletes keys that nobody needs any more.
+fn forget(member: &Member, keys: &[String]) -> Result<(), StoreError> {
+    for some in keys.chunks(FORGOTTEN_MAX) {
         let deletions = some.iter();
         let deletions: Vec<_> = deletions
             .map(|key| Change::delete(key, Expected::Anything))
@@ -576,4 +605,4 @@ fn decode<T: DeserializeOwned>(entry: &Entry) -> Option<T> {
 }
 
 /// Of one transaction; etcd takes 128 changes.
-const CLAIMS_MAX: usize = 64;
+const FORGOTTEN_MAX: usize = 64;

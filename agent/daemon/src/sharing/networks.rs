@@ -59,7 +59,18 @@ pub(crate) fn unshare_network(
         let writes = networks::remove(&known.world, record, known.rest.now_s)?;
         Ok(((), writes))
     })?;
-    forget_addresses(member, record).map_err(|error| CreateNetwork::Store(error.to_string()))
+    // Where the store had lost it, another host may have put it back meanwhile.
+    let key = format!("{NETWORKS}{}", record.id);
+    let left = member.store().get(&key);
+    if left.is_ok_and(|left| left.is_some()) {
+        return Err(CreateNetwork::Race);
+    }
+    // It is gone; what is left of it goes with the next beginning.
+    if let Err(error) = forget_addresses(member, record) {
+        tracing::warn!(network = record.name, %error, "blocks of a removed network are left for now");
+        member.say_again();
+    }
+    Ok(())
 }
 
 /// Puts a network back that the store has lost: as it was, but for its VNI where that is another's by now. Asks etcd.

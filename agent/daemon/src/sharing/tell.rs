@@ -5,9 +5,10 @@ use std::collections::BTreeSet;
 use agent_cluster::{ENDPOINTS, EndpointShared, Member, ServiceShared, Session};
 use agent_core::record::EndpointRecord;
 use agent_core::shared::checks;
-use agent_core::shared::others::strays;
+use agent_core::shared::others::{holder_of_mac, name_of, strays};
 use agent_store::{Change, Expected, StoreError};
 use overlay_core::Epoch;
+use switch_core::Mac;
 
 use super::Sharing;
 use crate::locks::lock;
@@ -19,6 +20,36 @@ pub(crate) struct SharedEndpoints {
 }
 
 impl Sharing {
+    /// The endpoint of another host that has the MAC of `record`, for people. What is known of it may be a moment old, so the store is
+    /// asked; but for what counts though the store has it no more.
+    pub(crate) fn holder_of_mac(&self, member: &Member, record: &EndpointRecord) -> Option<String> {
+        let (key, told, is_held) = {
+            let world = member.world();
+            let holder = holder_of_mac(&world, member.host(), &record.network, record.mac);
+            let (key, told) = holder?;
+            let is_held = world.is_held(&key);
+            (key, told, is_held)
+        };
+        let is_gone = !is_held && matches!(member.store().get(&key), Ok(None));
+        (!is_gone).then_some(told.name)
+    }
+
+    /// Why an endpoint of this host cannot be told, where another host was faster to tell of its MAC.
+    pub(crate) fn why_mac_is_lost(member: &Member, record: &EndpointRecord) -> Option<String> {
+        let world = member.world();
+        let key = format!("{ENDPOINTS}{}/{}", record.network, record.id);
+        let told = world.find::<EndpointShared>(&key);
+        if told.is_some_and(|(told, _)| told.mac == record.mac) {
+            return None;
+        }
+        let (_, other) = holder_of_mac(&world, member.host(), &record.network, record.mac)?;
+        let (mac, host) = (Mac::new(record.mac), name_of(&world, &other.host));
+        Some(format!(
+            "its MAC {mac} is that of {:?} on {host}",
+            other.name
+        ))
+    }
+
     /// Tells the others of an endpoint that has its port. Without etcd they hear of it later.
     pub(crate) fn share(&self, record: &EndpointRecord) {
         let Some(member) = self.member() else { return };
