@@ -13,6 +13,7 @@
 )]
 
 use sim::cluster::Cluster;
+use sim::partitions::cluster::Cluster as Parted;
 use switch_lab::simulation::{seeds, with_seed};
 
 #[test]
@@ -27,6 +28,42 @@ fn seeds_that_failed_once_do_not_again() {
     for (seed, _) in KEPT {
         with_seed(*seed, || live_and_settle(*seed));
     }
+    for (seed, _) in KEPT_PARTED {
+        with_seed(*seed, || part_and_settle(*seed));
+    }
+}
+
+#[test]
+fn however_hosts_are_cut_off_nothing_is_two_hosts_and_all_agree_in_the_end() {
+    for seed in seeds(PARTED_SEEDS) {
+        with_seed(seed, || part_and_settle(seed));
+    }
+}
+
+/// Each hour ends with nobody attached, and no network.
+#[test]
+fn a_day_of_being_cut_off_leaves_no_more_than_its_first_hours() {
+    let mut cluster = Parted::new(24);
+    let mut held = Vec::new();
+    for _ in 0..HOURS {
+        for _ in 0..60 {
+            (0..20).for_each(|_| cluster.transition());
+            cluster.run(50_000);
+        }
+        cluster.heal();
+        cluster.run(HEAL_MS);
+        cluster.check_settled();
+        cluster.remove_everything();
+        cluster.run(2 * HEAL_MS);
+        cluster.check_settled();
+        held.push(cluster.held());
+    }
+    let (morning, evening) = held.split_at(held.len() / 2);
+    let least = |hours: &[usize]| hours.iter().copied().min().unwrap();
+    assert!(
+        least(evening) <= least(morning) + least(morning) / 10,
+        "{held:?}"
+    );
 }
 
 /// Each hour ends with nobody attached.
@@ -67,7 +104,20 @@ fn live_and_settle(seed: u64) {
     cluster.check();
 }
 
+fn part_and_settle(seed: u64) {
+    let mut cluster = Parted::new(seed);
+    for _ in 0..TRANSITIONS {
+        cluster.transition();
+    }
+    cluster.heal();
+    cluster.run(HEAL_MS);
+    cluster.check_settled();
+}
+
 const SEEDS: u64 = if cfg!(debug_assertions) { 60 } else { 1000 };
+const PARTED_SEEDS: u64 = if cfg!(debug_assertions) { 100 } else { 1000 };
+const TRANSITIONS: usize = 250;
+const HEAL_MS: u64 = 45_000;
 const HOURS: u32 = if cfg!(debug_assertions) { 2 } else { 24 };
 /// Longer than a lease, and what follows when one ends; and until no address rests.
 const SETTLE_MS: u64 = 150_000;
@@ -87,8 +137,37 @@ const KEPT: &[(u64, &str)] = &[
     ),
 ];
 
+/// With what was wrong.
+const KEPT_PARTED: &[(u64, &str)] = &[
+    (
+        7,
+        "what went with a store that was set back was remembered against what hosts said then",
+    ),
+    (
+        33,
+        "a manager that was cut off from the others was not left for one that was not",
+    ),
+    (
+        54,
+        "of a network that had gone the endpoints stayed in the directory",
+    ),
+    (
+        60,
+        "a network that was removed, and there again with a store that was set back, stayed away",
+    ),
+    (
+        63,
+        "who removed a network that another host had put back took its blocks",
+    ),
+    (
+        93,
+        "what was held of a host outranked what the host said to a store that was set back",
+    ),
+];
+
 mod sim {
     pub(crate) mod agent;
     pub(crate) mod cluster;
+    pub(crate) mod partitions;
     pub(crate) mod store;
 }

@@ -7,6 +7,7 @@ use agent_core::shared::{Entry, Event};
 use serde_json::Value;
 
 /// One key's part of a transaction.
+#[derive(Clone, Debug)]
 pub(crate) struct Change {
     pub(crate) key: String,
     /// `None`: whatever there is.
@@ -24,7 +25,7 @@ pub(crate) enum Refused {
     NoReply,
 }
 
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(crate) struct Store {
     entries: BTreeMap<String, (Value, u64, Option<u64>)>,
     /// When each ends.
@@ -135,6 +136,19 @@ impl Store {
         let half = self.log.len() / 2;
         self.log.drain(..half);
         self.told_from += half;
+    }
+
+    /// Becomes what it was once. Leases begin anew, and who watches has to list.
+    pub(crate) fn set_back(&mut self, snapshot: &Self, ends: u64) {
+        let told_from = self.end() + 1;
+        let leases_given = self.leases_given;
+        *self = Self {
+            log: Vec::new(),
+            told_from,
+            leases_given,
+            ..snapshot.clone()
+        };
+        self.leases.values_mut().for_each(|until| *until = ends);
     }
 
     fn put(&mut self, key: String, value: Value, lease: Option<u64>) {

@@ -60,6 +60,38 @@ fn a_host_whose_lease_ended_keeps_its_addresses_and_starts_ten_containers_meanwh
 }
 
 #[test]
+fn a_mac_that_was_chosen_on_two_hosts_is_whose_was_told_first_and_both_stay_in_step() {
+    let lab = pair();
+    let [one, two] = lab.hosts.as_slice() else {
+        unreachable!()
+    };
+    let wish = ["--mac-address", "02:00:00:00:00:07"];
+    let is_cut_off = || two.tapestry(&["ps"]).ok().contains("Cut off");
+    two.netns.sh(&drop_out("tcp dport 4790"));
+    eventually(STEP, "the store is missed", || {
+        (!is_in_step(two)).then_some(())
+    });
+    one.idle("c", "far", &wish);
+    two.idle("d", "far", &wish);
+    two.netns.sh("nft delete table inet fault");
+    eventually(STEP, "the second one has no part in the network", || {
+        (is_in_step(two) && is_cut_off()).then_some(())
+    });
+    let run = ["run", "-d", "--name", "e", "--network", "far"];
+    let tail = ["--", "sleep", "1000"];
+    let said = two
+        .tapestry(&[&run[..], &wish, &tail].concat())
+        .refused(125);
+    assert!(said.contains("taken by \"c\""), "{said}");
+    reaches(one, "a", "c");
+    one.tapestry(&["rm", "-f", "c"]).ok();
+    eventually(STEP, "it has the MAC when the first one is gone", || {
+        (is_in_step(two) && !is_cut_off() && finds(one, "a", "d")).then_some(())
+    });
+    reaches(one, "a", "d");
+}
+
+#[test]
 fn an_address_of_another_hosts_block_is_asked_of_that_host() {
     let lab = pair();
     let [one, two] = lab.hosts.as_slice() else {
