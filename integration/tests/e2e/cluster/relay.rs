@@ -165,6 +165,9 @@ fn a_host_relays_only_if_it_is_willing_and_only_for_members() {
     }
     let _wall = Wall::between(two, 3);
     gather(&[manager, two, three]);
+    create_shared(&lab, "far", &["--subnet", "10.9.0.0/24"]);
+    two.idle("a", "far", &[]);
+    three.idle("b", "far", &[]);
     let ends = [(two, 3), (three, 2)];
     eventually(STEP, "the tunnels to the manager are up", || {
         let are_up = ends.iter().all(|(host, _)| tunnel(host, 1)["up"] == true);
