@@ -15,11 +15,11 @@ use serde::de::DeserializeOwned;
 use tokio::net::UnixStream;
 
 use crate::{
-    ApiError, Attached, CaRotate, ClusterDetail, ClusterInit, ClusterJoin, ClusterRevoke, Connect,
-    ContainerCreate, ContainerDetail, ContainerSummary, Created, DEFAULT_SOCKET, Disconnect,
-    EndpointCreate, EndpointDetail, EndpointUpdate, ErrorKind, Exec, FdbEntryView, Info,
-    NetworkCreate, NetworkDetail, NetworkSummary, NetworkUpdate, PatchCreate, PortView, Pruned,
-    Stop, Token, TokenCreate, Version,
+    ApiError, Attached, CaRotate, ClusterDetail, ClusterInit, ClusterJoin, ClusterManager,
+    ClusterRevoke, Connect, ContainerCreate, ContainerDetail, ContainerSummary, Created,
+    DEFAULT_SOCKET, Disconnect, EndpointCreate, EndpointDetail, EndpointUpdate, ErrorKind, Exec,
+    FdbEntryView, Info, ManagersView, NetworkCreate, NetworkDetail, NetworkSummary, NetworkUpdate,
+    PatchCreate, PortView, Pruned, Stop, Token, TokenCreate, Version,
 };
 
 /// Speaks to one agent. Holds no connection: an agent may restart between two calls.
@@ -322,6 +322,14 @@ impl Client {
 
     pub async fn revoke_host(&self, revoke: &ClusterRevoke) -> Answer<()> {
         self.tell("/cluster/revoke", revoke).await
+    }
+
+    pub async fn promote_host(&self, host: &ClusterManager) -> Answer<ManagersView> {
+        self.post("/cluster/promote", host).await
+    }
+
+    pub async fn demote_host(&self, host: &ClusterManager) -> Answer<ManagersView> {
+        self.post("/cluster/demote", host).await
     }
 
     pub async fn rotate_ca(&self, rotate: &CaRotate) -> Answer<()> {

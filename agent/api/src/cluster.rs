@@ -72,6 +72,25 @@ pub struct ClusterRevoke {
     pub host: String,
 }
 
+/// `POST /v1/cluster/promote` and `/v1/cluster/demote`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ClusterManager {
+    /// A host's id, the beginning of one, or its name.
+    pub host: String,
+}
+
+/// The managers after that.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct ManagersView {
+    /// The name of the host that was named.
+    pub host: String,
+    /// The names of all managers.
+    pub managers: Vec<String>,
+    /// Whether they run etcd, which works while more than half of them are up.
+    pub run_etcd: bool,
+}
+
 /// `POST /v1/cluster/ca/rotate`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(default, deny_unknown_fields)]
@@ -139,6 +158,9 @@ pub struct HostView {
     pub state: HostState,
     /// Whether it is the host that was asked.
     pub own: bool,
+    /// Whether it is a manager: it admits hosts, and has the store for the others.
+    #[serde(default)]
+    pub manager: bool,
     pub joined_s: u64,
     /// Seconds since 1970 when its certificate ends; absent while it is not up.
     #[serde(default)]

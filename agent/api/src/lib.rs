@@ -18,8 +18,8 @@ mod system;
 #[cfg(feature = "client")]
 pub use client::{Client, ClientError, Hold, LogStream};
 pub use cluster::{
-    CaRotate, CaRotation, CaView, ClusterDetail, ClusterInit, ClusterJoin, ClusterRevoke,
-    HostState, HostTunnel, HostView, Token, TokenCreate,
+    CaRotate, CaRotation, CaView, ClusterDetail, ClusterInit, ClusterJoin, ClusterManager,
+    ClusterRevoke, HostState, HostTunnel, HostView, ManagersView, Token, TokenCreate,
 };
 pub use container::{
     Attached, ContainerCreate, ContainerDetail, ContainerState, ContainerSummary, Created, Exec,

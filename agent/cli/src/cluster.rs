@@ -5,8 +5,8 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use agent_api::{
-    CaRotate, CaRotation, Client, ClusterDetail, ClusterInit, ClusterJoin, ClusterRevoke, HostView,
-    TokenCreate,
+    CaRotate, CaRotation, Client, ClusterDetail, ClusterInit, ClusterJoin, ClusterManager,
+    ClusterRevoke, HostView, ManagersView, TokenCreate,
 };
 
 use crate::failure::Failure;
@@ -21,6 +21,8 @@ pub(crate) enum Verb {
     Ls(Ls),
     Leave(Leave),
     Revoke(Revoke),
+    Promote(Promote),
+    Demote(Demote),
     #[command(subcommand)]
     Ca(Ca),
 }
@@ -86,6 +88,23 @@ pub(crate) struct Revoke {
     host: String,
 }
 
+/// Make a host a manager, on one
+///
+/// It gets the CA's key over mutual TLS, and a member of the managers' etcd, so that it admits hosts and has the store for
+/// them. With three managers any one may be lost, with five any two.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Promote {
+    /// The host's id, the beginning of one, or its name
+    host: String,
+}
+
+/// Make a manager a member, on any manager, also when it is down for good
+#[derive(Debug, clap::Args)]
+pub(crate) struct Demote {
+    /// The host's id, the beginning of one, or its name
+    host: String,
+}
+
 /// Look after the cluster's certificate authority
 #[derive(Debug, clap::Subcommand)]
 pub(crate) enum Ca {
@@ -115,10 +134,41 @@ pub(crate) async fn run(verb: Verb, client: &Client) -> Result<u8, Failure> {
             client.revoke_host(&revoke).await?;
             Ok(0)
         }
+        Verb::Promote(Promote { host }) => {
+            let now = client.promote_host(&ClusterManager { host }).await?;
+            output::print(&format!("{} is a manager. {}\n", now.host, told(&now)))?;
+            Ok(0)
+        }
+        Verb::Demote(Demote { host }) => {
+            let now = client.demote_host(&ClusterManager { host }).await?;
+            output::print(&format!("{} is no manager. {}\n", now.host, told(&now)))?;
+            Ok(0)
+        }
         Verb::Ca(Ca::Rotate(Rotate { finish })) => {
             client.rotate_ca(&CaRotate { finish }).await?;
             Ok(0)
         }
+    }
+}
+
+/// Who the managers are, and how many of them may be lost.
+fn told(now: &ManagersView) -> String {
+    let (count, names) = (now.managers.len(), now.managers.join(", "));
+    let spare = match now.run_etcd {
+        true => count.saturating_sub(1) / 2,
+        false => count.saturating_sub(1),
+    };
+    let managers = match count {
+        1 => format!("There is one manager: {names}."),
+        count => format!("There are {count} managers: {names}."),
+    };
+    match spare {
+        0 if count == 2 => format!(
+            "{managers} Both are needed, so neither may be lost; promote a third, then any one may."
+        ),
+        0 => format!("{managers} It may not be lost; with three, any one may."),
+        1 => format!("{managers} Any one of them may be lost."),
+        spare => format!("{managers} Any {spare} of them may be lost."),
     }
 }
 
@@ -343,6 +393,7 @@ mod tests {
             address: "192.0.2.1".parse().unwrap(),
             state: HostState::Up,
             own,
+            manager: own,
             joined_s: 0,
             certificate_until_s: own.then_some(1_000_000 + 3 * 86_400),
             tunnel: (!own).then(|| HostTunnel {
@@ -379,6 +430,26 @@ mod tests {
         cccccccccccccccc   host-c    192.0.2.1   unknown   up via host-b 1.05 ms
         The CA is being rotated: 1 of 2 hosts that are up have a certificate of the new one.
         ");
+    }
+
+    #[test]
+    fn it_is_told_how_many_managers_may_be_lost() {
+        let told = |names: &[&str], run_etcd| {
+            told(&ManagersView {
+                host: "a".into(),
+                managers: names.iter().map(|name| (*name).to_owned()).collect(),
+                run_etcd,
+            })
+        };
+        assert!(told(&["a"], true).contains("may not be lost"));
+        assert!(told(&["a", "b"], true).contains("promote a third"));
+        assert_eq!(
+            told(&["a", "b", "c"], true),
+            "There are 3 managers: a, b, c. Any one of them may be lost."
+        );
+        assert!(told(&["a", "b", "c", "d", "e"], true).contains("Any 2 of them"));
+        // With an etcd of the user's own, each of them is enough.
+        assert!(told(&["a", "b"], false).contains("Any one of them"));
     }
 
     #[test]

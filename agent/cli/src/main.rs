@@ -313,6 +313,8 @@ tapestry cluster ls
 tapestry cluster ls --json
 tapestry cluster leave
 tapestry cluster revoke host-2
+tapestry cluster promote host-2
+tapestry cluster demote host-2
 tapestry doctor
 tapestry doctor --json
 tapestry completions bash

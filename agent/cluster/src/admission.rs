@@ -1,32 +1,38 @@
 //! The signer's decisions: who is admitted, whose certificate is renewed, who may use the store.
 
 use std::net::IpAddr;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use rustls::ServerConfig;
 use tokio::sync::watch;
 
+use crate::ClusterOptions;
 use crate::authority::Authority;
 use crate::ca::{ETCD_NAME, Issued, SIGNER_NAME, Subject, UseCa, host_subject};
 use crate::clock::{CLOCK_SKEW, ClocksDiffer, compare, now_s};
 use crate::error::UseCluster;
+use crate::etcd_plan::EtcdPlan;
 use crate::etcd_process::EtcdProcess;
 use crate::files::{Files, SERVICE_CERTIFICATE, SERVICE_KEY};
+use crate::handover::ManageRequest;
 use crate::hex;
 use crate::host_id::new_member_id;
 use crate::host_store::{HostStore, Managed};
 use crate::identity::{Candidate, Identity};
+use crate::life::Session;
 use crate::lock::lock;
 use crate::settings::Settings;
 use crate::signer::{Decide, JoinRequest, Joined, NO_MEMBER, RenewRequest, Renewed, Reply};
 use crate::token::{secret_hash, sha256};
 use crate::trust::{Shown, Standing};
+use agent_core::shared::managers::managers;
 use agent_core::shared::permit::is_revoked;
 use agent_core::shared::{
     HOSTS, HostRecord, ISSUED, IssuedRecord, RENEWABLE_S, TOKENS, TokenRecord,
 };
-use agent_store::{Change, Expected, Store, StoreError};
+use agent_store::{Change, EtcdStore, Expected, Store, StoreError};
 
 /// The CA at work.
 pub(crate) struct Admission {
@@ -35,11 +41,21 @@ pub(crate) struct Admission {
     /// As they are now: this host may move.
     pub(crate) settings: Mutex<Settings>,
     pub(crate) managed: Arc<Managed>,
+    pub(crate) options: ClusterOptions,
     pub(crate) lifetime: Duration,
+    /// The same store, for what only etcd does.
+    pub(crate) etcd_store: Option<Arc<EtcdStore>>,
     /// Absent where etcd was given, and while this host has lost its address.
     pub(crate) etcd: Mutex<Option<EtcdProcess>>,
     /// Changes when a host may be a member no more.
     pub(crate) departures: watch::Sender<()>,
+    /// Absent while this host is out of step; since when it is, as far as somebody looked.
+    pub(crate) session: Arc<Mutex<Option<Session>>>,
+    pub(crate) out_since: Mutex<Option<Instant>>,
+    /// How often somebody asked for the CA's key who is no manager.
+    pub(crate) keys_denied: AtomicU64,
+    /// Whether this host is a manager no more.
+    pub(crate) is_retired: AtomicBool,
 }
 
 /// Why a host is not admitted.
@@ -220,6 +236,14 @@ impl Admission {
         })
     }
 
+    /// Lets everybody go, and ends etcd.
+    pub(crate) fn retire(&self) {
+        self.is_retired.store(true, Ordering::Release);
+        // Nobody may be connected.
+        self.departures.send_replace(());
+        *lock(&self.etcd) = None;
+    }
+
     /// Serves at another address. What was served at the old one has ended then.
     pub(crate) fn move_to(&self, settings: Settings) -> Result<(), UseCluster> {
         // Held all through: two moves at once would open the data twice. Only the list of the revoked waits for it.
@@ -228,8 +252,8 @@ impl Admission {
         *etcd = None;
         *lock(&self.settings) = settings.clone();
         self.renew_service()?;
-        if settings.etcd_managed {
-            *etcd = Some(EtcdProcess::start(&self.files, settings.signer)?);
+        if settings.duty.etcd_managed {
+            *etcd = Some(EtcdProcess::start(&self.files, EtcdPlan::of(&settings))?);
         }
         Ok(())
     }
@@ -261,16 +285,38 @@ impl Decide for Admission {
         }
     }
 
+    fn manage(&self, host: &str, request: &ManageRequest) -> Reply {
+        match self.hand_over(host, request) {
+            Ok(handover) => Reply::Managing(handover),
+            Err(error) => Reply::Refused(error.to_string()),
+        }
+    }
+
+    fn is_manager(&self, host: &str) -> Option<bool> {
+        Self::is_manager(self, host).ok()
+    }
+
     fn standing(&self, shown: &Shown) -> Standing {
         self.authority().standing(shown, now_s())
     }
 
     fn store(&self, host: &str) -> Option<Arc<dyn Store>> {
-        if is_revoked(&lock(&self.managed.world), host) {
+        let is_retired = self.is_retired.load(Ordering::Acquire);
+        if is_retired || is_revoked(&lock(&self.managed.world), host) {
             return None;
         }
         let managed = Arc::clone(&self.managed);
         Some(Arc::new(HostStore::new(host.to_owned(), managed)))
+    }
+
+    fn is_cut_off(&self) -> bool {
+        let is_alone = managers(&lock(&self.managed.world)).len() <= 1;
+        let mut since = lock(&self.out_since);
+        if is_alone || lock(&self.session).is_some() {
+            *since = None;
+            return false;
+        }
+        since.get_or_insert_with(Instant::now).elapsed() > OUT_LIMIT
     }
 
     fn departures(&self) -> watch::Receiver<()> {
@@ -321,4 +367,6 @@ pub(crate) fn certify_service(
     Ok(())
 }
 
+/// A session that broke has another one after it by then.
+const OUT_LIMIT: Duration = Duration::from_secs(2);
 const PATIENCE: Duration = Duration::from_secs(5);

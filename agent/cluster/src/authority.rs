@@ -9,7 +9,7 @@ use rustls::pki_types::CertificateDer;
 use crate::ca::{Ca, Issued, Subject, UseCa, digits_of};
 use crate::clock::now_s;
 use crate::error::UseCluster;
-use crate::files::{CA_CERTIFICATE, CA_KEY, CA_RECORD, Files};
+use crate::files::{CA_CERTIFICATE, CA_KEY, CA_RECORD, Files, next_key_of};
 use crate::identity::{Identity, certificates};
 use crate::trust::{Shown, Standing, is_signed_by};
 
@@ -32,11 +32,7 @@ impl Authority {
             }
             None => CaRecord::new(files.read_needed(CA_CERTIFICATE)?),
         };
-        let next = files.read(&next_key(&record.certificate)?)?;
-        let key = match next {
-            Some(key) => key,
-            None => files.read_needed(CA_KEY)?,
-        };
+        let key = signing_key(files, &record.certificate)?;
         let ca = Ca::load(record.certificate.clone(), &key)?;
         Ok(Self { ca, record })
     }
@@ -98,7 +94,17 @@ impl Authority {
 
 /// The file with the key of a CA that is to sign next.
 pub(crate) fn next_key(certificate: &str) -> Result<String, UseCa> {
-    Ok(format!("ca-{}.key", digits_of(certificate)?))
+    Ok(next_key_of(&digits_of(certificate)?))
+}
+
+/// The key of a CA, from the file where it waits to sign or from that of the one that signs. An error where it is neither.
+pub(crate) fn signing_key(files: &Files, certificate: &str) -> Result<String, UseCluster> {
+    let key = match files.read(&next_key(certificate)?)? {
+        Some(key) => key,
+        None => files.read_needed(CA_KEY)?,
+    };
+    Ca::load(certificate.to_owned(), &key)?;
+    Ok(key)
 }
 
 #[cfg(test)]

@@ -10,10 +10,13 @@ use crate::identity::Identity;
 use crate::lock::lock;
 use crate::signer::ask_for_store;
 
-/// The managers that this host knows.
+/// The managers that this host knows. Where none of them answers, other hosts may be managers by now: a host that was off for
+/// long knows only those that were.
 pub(crate) struct Managers {
     identity: Arc<Mutex<Identity>>,
     turns: Mutex<Turns<SocketAddr>>,
+    /// Where other hosts would serve if they were managers.
+    perhaps: Mutex<Vec<SocketAddr>>,
 }
 
 impl Managers {
@@ -21,6 +24,7 @@ impl Managers {
         Self {
             identity,
             turns: Mutex::new(Turns::of(first)),
+            perhaps: Mutex::default(),
         }
     }
 
@@ -29,9 +33,28 @@ impl Managers {
         lock(&self.turns).prefer(manager);
     }
 
-    /// Those are all.
-    pub(crate) fn learn(&self, managers: Vec<SocketAddr>) {
+    /// Those are all managers, and other hosts.
+    pub(crate) fn learn(&self, managers: Vec<SocketAddr>, perhaps: Vec<SocketAddr>) {
         lock(&self.turns).learn(managers);
+        *lock(&self.perhaps) = perhaps;
+    }
+
+    async fn dial_one(&self, manager: SocketAddr) -> Result<Box<dyn Connection>, String> {
+        // Looked up for each: it may have been renewed.
+        let identity = lock(&self.identity).clone();
+        let asking = identity.asking().map_err(|error| error.to_string())?;
+        match ask_for_store(manager, asking).await {
+            Ok(stream) => Ok(Box::new(stream)),
+            Err(error) => Err(error.to_string()),
+        }
+    }
+
+    /// Hosts that are no managers, as far as is known.
+    fn others(&self) -> Vec<SocketAddr> {
+        let known = lock(&self.turns).all().to_vec();
+        let mut others = lock(&self.perhaps).clone();
+        others.retain(|host| !known.contains(host));
+        others
     }
 }
 
@@ -43,12 +66,15 @@ impl Dial for Managers {
                 let Some(manager) = lock(&self.turns).take() else {
                     break;
                 };
-                // Looked up for each: it may have been renewed.
-                let identity = lock(&self.identity).clone();
-                let asking = identity.asking().map_err(|error| error.to_string())?;
-                match ask_for_store(manager, asking).await {
-                    Ok(stream) => return Ok(Box::new(stream) as Box<dyn Connection>),
-                    Err(error) => why = error.to_string(),
+                match self.dial_one(manager).await {
+                    Ok(stream) => return Ok(stream),
+                    Err(error) => why = error,
+                }
+            }
+            for host in self.others() {
+                if let Ok(stream) = self.dial_one(host).await {
+                    self.prefer(host);
+                    return Ok(stream);
                 }
             }
             Err(why)

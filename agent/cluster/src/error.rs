@@ -5,7 +5,8 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
 use agent_core::name::BadName;
-use agent_store::{ConnectEtcd, StoreError};
+use agent_core::shared::managers::{DenyDemotion, DenyPromotion};
+use agent_store::{ChangeMembers, ConnectEtcd, StoreError};
 
 use crate::ca::UseCa;
 use crate::etcd_process::StartEtcd;
@@ -39,6 +40,8 @@ pub enum UseCluster {
     Ask(#[from] AskSigner),
     #[error(transparent)]
     Refused(#[from] Refusal),
+    #[error(transparent)]
+    Members(#[from] ChangeMembers),
     #[error("no host {0:?} in the cluster; `tapestry cluster ls` lists them")]
     NoHost(String),
     #[error("{0:?} fits more than one host; write its id")]
@@ -97,7 +100,27 @@ pub enum Refusal {
     #[error("this host cannot revoke itself; use `tapestry cluster leave`")]
     RevokesItself,
     #[error(
-        "this host signs the cluster's certificates, and others still need it; let them leave first, or revoke them"
+        "this host is the last manager, and others still need it; promote one of them and demote this host first, or let them leave"
     )]
     StillNeeded,
+    #[error(
+        "this host is a manager; run `tapestry cluster demote {0}` first, and leave when that is done"
+    )]
+    Manages(String),
+    #[error("{0} is a manager; run `tapestry cluster demote {0}` first, whether or not it is up")]
+    RevokesManager(String),
+    #[error("{host} {why}")]
+    Promote { host: String, why: DenyPromotion },
+    #[error("{host} {why}")]
+    Demote { host: String, why: DenyDemotion },
+    #[error("{host} is not promoted: {why}")]
+    NotPromoted { host: String, why: String },
+    #[error(
+        "the managers' etcd changes nothing now ({reason}); it needs more than half of the managers: start those that are down"
+    )]
+    NoQuorum { reason: String },
+    #[error("the order to be a manager was taken back")]
+    OrderGone,
+    #[error("no other manager is known here")]
+    NoOtherManager,
 }

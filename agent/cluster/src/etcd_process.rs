@@ -2,35 +2,33 @@
 //!
 //! # Theory of operation
 //!
-//! One etcd by itself, for clusters that bring none. A thread owns the process. When etcd ends by itself, the thread starts it
-//! again. When the agent ends, the thread ends etcd: it asks first, and kills an etcd that still waits for silent clients.
-//! Nothing is lost by that: etcd answers only after its log is on disk, and reads the log at the next start.
+//! For clusters that bring none: one by itself, or a member beside those of the other managers ([`EtcdPlan`]). A thread owns the
+//! process. When etcd ends by itself, the thread starts it again. When the agent ends, the thread ends etcd: it asks first, and
+//! kills an etcd that still waits for silent clients. Nothing is lost by that: etcd answers only after its log is on disk, and
+//! reads the log at the next start.
 //!
 //! An agent that was killed leaves its etcd behind. The next agent finds that etcd by the file with its process id, and goes on
 //! with it, so that no host of the cluster is out of step because of one that died. An etcd with another command line than it
 //! would have now is ended first, and so is one that was not yet started again after a change of CA.
 //!
-//! Managers alone are its clients: etcd admits the certificate that they have for it ([`ETCD_NAME`]), and no host's own. It reads
-//! its certificate at each handshake.
+//! Managers alone are its clients, and its peers. It reads its certificate at each handshake.
 
 use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io;
-use std::net::{IpAddr, SocketAddr};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::process::Pid;
 
-use crate::ca::ETCD_NAME;
 use crate::child::Process;
-use crate::files::{CA_CERTIFICATE, Files, SERVICE_CERTIFICATE, SERVICE_KEY};
-use crate::settings::client_url;
+use crate::etcd_plan::{DATA_DIR, EtcdPlan};
+use crate::files::{CA_CERTIFICATE, Files};
 
 /// A running etcd; dropping it stops it.
 #[derive(Debug)]
@@ -54,22 +52,35 @@ pub enum StartEtcd {
 
 #[derive(Debug)]
 enum Order {
-    Restart,
+    Restart(Instant),
     Stop,
 }
 
 impl EtcdProcess {
-    /// Starts etcd on the two TCP ports after the signer's `address`, and blocks for a third of a second; etcd may answer
-    /// later. Or goes on with the one that runs there.
-    pub(crate) fn start(files: &Files, address: SocketAddr) -> Result<Self, StartEtcd> {
+    /// Starts etcd, and blocks for a third of a second; etcd may answer later. Or goes on with the one that runs there.
+    pub(crate) fn start(files: &Files, plan: EtcdPlan) -> Result<Self, StartEtcd> {
         let plan = Plan {
             files: files.clone(),
-            address,
+            etcd: plan,
         };
         let process = match plan.take_over() {
             Some(process) => process,
             None => plan.start()?,
         };
+        Self::keep(plan, Some(process))
+    }
+
+    /// The same where other managers have etcd too: tries for as long as it takes.
+    pub(crate) fn keep_trying(files: &Files, plan: EtcdPlan) -> Result<Self, StartEtcd> {
+        let plan = Plan {
+            files: files.clone(),
+            etcd: plan,
+        };
+        let process = plan.take_over();
+        Self::keep(plan, process)
+    }
+
+    fn keep(plan: Plan, process: Option<Process>) -> Result<Self, StartEtcd> {
         let (orders, received) = channel();
         let thread = std::thread::Builder::new()
             .name("etcd-child".to_owned())
@@ -81,10 +92,10 @@ impl EtcdProcess {
         })
     }
 
-    /// Ends every connection to it.
-    pub(crate) fn restart(&self) {
+    /// Starts it again after a while, which ends every connection to it.
+    pub(crate) fn restart(&self, after: Duration) {
         // The thread lives as long as this.
-        let _ = self.orders.send(Order::Restart);
+        let _ = self.orders.send(Order::Restart(Instant::now() + after));
     }
 }
 
@@ -100,24 +111,17 @@ impl Drop for EtcdProcess {
 
 struct Plan {
     files: Files,
-    /// Of the signer; etcd takes the next two ports.
-    address: SocketAddr,
+    etcd: EtcdPlan,
 }
 
 impl Plan {
     /// The etcd that an agent before left behind. One that cannot be gone on with has ended when this returns.
     fn take_over(&self) -> Option<Process> {
-        let pid = self.files.read_needed(PID_FILE).ok()?;
-        let pid = pid.trim().parse().ok().and_then(Pid::from_raw)?;
-        let data_dir = self.files.path(DATA_DIR);
-        let (data_dir, own) = (data_dir.as_os_str().as_bytes(), self.command_line());
+        let own = self.command_line();
         let mut is_as_now = false;
-        let left = Process::left_behind(pid, |line| {
-            is_as_now = line == own;
-            line.split(|byte| *byte == 0).any(|word| word == data_dir)
-        })?;
+        let left = left_behind(&self.files, |line| is_as_now = line == own)?;
         if is_as_now && !self.is_outdated() {
-            tracing::info!(pid = pid.as_raw_nonzero(), "etcd goes on");
+            tracing::info!("etcd goes on");
             return Some(left);
         }
         left.end(STOP_LIMIT);
@@ -155,7 +159,7 @@ impl Plan {
             .map_err(StartEtcd::Spawn)?;
         let mut command = Command::new(PROGRAM);
         command
-            .args(self.arguments())
+            .args(self.etcd.arguments(&self.files))
             .env_clear()
             .envs(std::env::vars_os().filter(|(name, _)| name == "PATH"))
             // A terminal's interrupt is for the agent, which then stops etcd in order.
@@ -175,63 +179,36 @@ impl Plan {
 
     /// As /proc shows it.
     fn command_line(&self) -> Vec<u8> {
-        let words = std::iter::once(OsString::from(PROGRAM)).chain(self.arguments());
+        let words =
+            std::iter::once(OsString::from(PROGRAM)).chain(self.etcd.arguments(&self.files));
         let words = words.map(|word| [word.as_bytes(), b"\0"].concat());
         words.collect::<Vec<_>>().concat()
     }
+}
 
-    fn arguments(&self) -> Vec<OsString> {
-        let client = client_url(self.address);
-        // An etcd by itself has no peers.
-        let loopback: IpAddr = [127, 0, 0, 1].into();
-        let peer = SocketAddr::new(loopback, self.address.port().wrapping_add(2));
-        let peer = format!("https://{peer}");
-        let mut arguments: Vec<OsString> = [
-            "--name",
-            NAME,
-            "--initial-cluster",
-            &format!("{NAME}={peer}"),
-            "--listen-client-urls",
-            &client,
-            "--advertise-client-urls",
-            &client,
-            "--listen-peer-urls",
-            &peer,
-            "--initial-advertise-peer-urls",
-            &peer,
-            "--client-cert-auth",
-            "--client-cert-allowed-hostname",
-            ETCD_NAME,
-            "--peer-client-cert-auth",
-            "--auto-compaction-mode",
-            "periodic",
-            "--auto-compaction-retention",
-            "10m",
-            "--logger",
-            "zap",
-            "--log-level",
-            "warn",
-        ]
-        .map(OsString::from)
-        .into();
-        for (option, file) in [
-            ("--data-dir", DATA_DIR),
-            ("--trusted-ca-file", CA_CERTIFICATE),
-            ("--cert-file", SERVICE_CERTIFICATE),
-            ("--key-file", SERVICE_KEY),
-            ("--peer-trusted-ca-file", CA_CERTIFICATE),
-            ("--peer-cert-file", SERVICE_CERTIFICATE),
-            ("--peer-key-file", SERVICE_KEY),
-        ] {
-            arguments.extend([option.into(), self.files.path(file).into()]);
-        }
-        arguments
+/// The etcd of an agent before, whose command line `look` sees.
+fn left_behind(files: &Files, look: impl FnOnce(&[u8])) -> Option<Process> {
+    let pid = files.read_needed(PID_FILE).ok()?;
+    let pid = pid.trim().parse().ok().and_then(Pid::from_raw)?;
+    let data_dir = files.path(DATA_DIR);
+    let data_dir = data_dir.as_os_str().as_bytes();
+    Process::left_behind(pid, |line| {
+        look(line);
+        line.split(|byte| *byte == 0).any(|word| word == data_dir)
+    })
+}
+
+/// Ends the etcd that an agent before left behind, where it has none any more.
+pub(crate) fn end_left_behind(files: &Files) {
+    if let Some(left) = left_behind(files, |_| ()) {
+        left.end(STOP_LIMIT);
     }
+    files.forget(PID_FILE);
 }
 
 /// Keeps a process running until the order to stop.
-fn keep(plan: &Plan, process: Process, orders: &Receiver<Order>) {
-    let mut process = Some(process);
+fn keep(plan: &Plan, mut process: Option<Process>, orders: &Receiver<Order>) {
+    let mut restart_at = None;
     let end = |process: Option<Process>| {
         if let Some(process) = process {
             process.end(STOP_LIMIT);
@@ -239,7 +216,7 @@ fn keep(plan: &Plan, process: Process, orders: &Receiver<Order>) {
     };
     loop {
         match orders.recv_timeout(LOOK_EVERY) {
-            Ok(Order::Restart) => end(process.take()),
+            Ok(Order::Restart(at)) => restart_at = Some(at),
             Ok(Order::Stop) | Err(RecvTimeoutError::Disconnected) => {
                 end(process.take());
                 // It may be gone already.
@@ -247,6 +224,10 @@ fn keep(plan: &Plan, process: Process, orders: &Receiver<Order>) {
                 return;
             }
             Err(RecvTimeoutError::Timeout) => {}
+        }
+        if restart_at.is_some_and(|at| at <= Instant::now()) {
+            restart_at = None;
+            end(process.take());
         }
         if let Some(status) = process.as_mut().and_then(Process::ended) {
             tracing::warn!(status, "etcd ended; it is started again");
@@ -262,8 +243,6 @@ fn keep(plan: &Plan, process: Process, orders: &Receiver<Order>) {
 }
 
 const PROGRAM: &str = "etcd";
-const NAME: &str = "tapestry";
-const DATA_DIR: &str = "etcd";
 const LOG_FILE: &str = "etcd.log";
 const PID_FILE: &str = "etcd.pid";
 const FIRST_LOOK: Duration = Duration::from_millis(300);

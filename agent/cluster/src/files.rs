@@ -122,6 +122,14 @@ impl Files {
         write().map_err(|error| self.failed(name, error))
     }
 
+    /// What is there.
+    pub(crate) fn names(&self) -> Vec<String> {
+        let files = fs::read_dir(&self.dir).into_iter().flatten().flatten();
+        files
+            .filter_map(|file| file.file_name().into_string().ok())
+            .collect()
+    }
+
     /// One that is not there is as good.
     pub(crate) fn forget(&self, name: &str) {
         if let Err(error) = fs::remove_file(self.path(name))
@@ -152,6 +160,17 @@ impl Files {
     }
 }
 
+/// The file with the key of a CA that is to sign next, by the first digits of the CA's hash.
+pub(crate) fn next_key_of(digits: &str) -> String {
+    format!("{NEXT_KEY}{digits}{NEXT_KEY_END}")
+}
+
+pub(crate) fn is_next_key(name: &str) -> bool {
+    name.starts_with(NEXT_KEY) && name.ends_with(NEXT_KEY_END)
+}
+
+const NEXT_KEY: &str = "ca-";
+const NEXT_KEY_END: &str = ".key";
 const SETTINGS: &str = "cluster.json";
 pub(crate) const CA_CERTIFICATE: &str = "ca.pem";
 pub(crate) const CA_KEY: &str = "ca.key";
@@ -162,6 +181,8 @@ pub(crate) const KEY: &str = "host.key";
 /// The certificate under which the signer and its etcd serve, and its key.
 pub(crate) const SERVICE_CERTIFICATE: &str = "service.pem";
 pub(crate) const SERVICE_KEY: &str = "service.key";
+/// For an etcd that was given, as they came with a promotion.
+pub(crate) const ETCD_CREDENTIALS: &str = "etcd-credentials.json";
 /// What was last known of the cluster.
 pub(crate) const WORLD: &str = "world.json";
 /// The session of an agent that has not ended in order.
@@ -173,6 +194,7 @@ mod tests {
     use std::os::unix::fs::PermissionsExt;
 
     use super::*;
+    use crate::settings::Duty;
 
     fn settings() -> Settings {
         Settings {
@@ -183,10 +205,13 @@ mod tests {
             follows_way: false,
             signer: "192.0.2.1:4790".parse().unwrap(),
             signer_host: Some("00".into()),
-            etcd: vec!["https://192.0.2.1:4791".into()],
-            etcd_managed: true,
             quic_udp_port: 4790,
-            signs: true,
+            duty: Duty {
+                signs: true,
+                etcd: vec!["https://192.0.2.1:4791".into()],
+                etcd_managed: true,
+                ..Duty::default()
+            },
         }
     }
 

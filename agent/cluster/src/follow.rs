@@ -7,7 +7,8 @@ use agent_core::shared::Difference;
 use agent_store::StoreError;
 
 use crate::identity::Identity;
-use crate::member::{Member, Session};
+use crate::life::Session;
+use crate::member::Member;
 
 /// Wires networks together. Called on the member's thread; calls may block.
 pub trait Follow: Send + Sync {

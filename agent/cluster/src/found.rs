@@ -15,7 +15,7 @@ use crate::files::{CA_KEY, Files};
 use crate::host_id::new_founder_id;
 use crate::identity::{Candidate, Identity, pinned_asking};
 use crate::member::Member;
-use crate::settings::{Settings, client_url};
+use crate::settings::{Duty, Settings, client_url};
 use crate::signer::{JoinRequest, Reply, Request, ask};
 use crate::token::JoinToken;
 use crate::{ClusterOptions, DEFAULT_PORT, hex};
@@ -109,20 +109,22 @@ fn found(
     let etcd_managed = request.etcd.is_empty();
     let settings = Settings {
         name: name(options)?,
-        etcd: if etcd_managed {
-            vec![client_url(signer)]
-        } else {
-            request.etcd
-        },
         cluster,
         signer_host: Some(host.clone()),
         host,
         address,
         follows_way: false,
         signer,
-        etcd_managed,
         quic_udp_port: signer.port(),
-        signs: true,
+        duty: Duty {
+            signs: true,
+            etcd: match etcd_managed {
+                true => vec![client_url(signer)],
+                false => request.etcd,
+            },
+            etcd_managed,
+            ..Duty::default()
+        },
     };
     files.write(CA_KEY, &ca_key)?;
     certify_service(&authority, files, address, options.certificate_lifetime)?;
@@ -212,10 +214,8 @@ fn join(
         follows_way: false,
         signer: request.signer,
         signer_host: Some(joined.signer_host),
-        etcd: Vec::new(),
-        etcd_managed: false,
         quic_udp_port: DEFAULT_PORT,
-        signs: false,
+        duty: Duty::default(),
     };
     files.save(&settings, &identity)?;
     let member = Member::open(options, files.clone(), settings, identity, runtime)?;

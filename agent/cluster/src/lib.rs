@@ -8,6 +8,9 @@
 //! certificate of their [`identity`], and the manager checks what they write by that ([`host_store`]). [`access`] is which of the
 //! two ways this host goes.
 //!
+//! Managers come and go by [`orders`] in the store: a host becomes one ([`promotion`]) with what another one gives to it
+//! ([`appointment`]), and is a member again after its [`demotion`].
+//!
 //! A [`Member`] is this host's part in the cluster while the agent runs. A thread of its own holds a [`session`]. A session is
 //! a lease in the store that is kept alive; what this host tells the others is under that lease. The [`World`] is this host's copy
 //! of everything that all hosts share. Whoever wires networks together follows its differences ([`Follow`]). Without the
@@ -19,27 +22,35 @@
 
 mod access;
 mod admission;
+mod appointment;
 mod authority;
 mod ca;
 mod child;
 mod clock;
+mod demotion;
 mod dial;
 mod entry;
 mod error;
 mod etcd_access;
+mod etcd_plan;
 mod etcd_process;
 mod files;
 mod follow;
 mod found;
+mod handover;
 mod hex;
 mod host_id;
 mod host_store;
 mod identity;
+mod life;
 mod lock;
 mod member;
 mod moving;
+mod office;
+mod orders;
 mod place;
 mod presence;
+mod promotion;
 mod renew;
 mod renewal;
 mod roster;
@@ -63,8 +74,11 @@ pub use clock::now_s;
 pub use error::{Refusal, UseCluster};
 pub use follow::Follow;
 pub use found::{InitRequest, JoinCluster};
+pub use handover::{Handover, ManageRequest};
 pub use identity::{Identity, KEY_LOG, certificate_end_s};
-pub use member::{Member, Session};
+pub use life::Session;
+pub use member::Member;
+pub use orders::ManagersNow;
 pub use rotation::{CaState, Rotation};
 pub use rustls::pki_types::CertificateDer;
 pub use signer::{JoinRequest, Joined, Reply, Request};

@@ -6,44 +6,52 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use agent_core::shared::managers::managers;
 use agent_core::shared::networks::Rest;
 use agent_core::shared::{MANAGERS, ManagerRecord, Moment, World, is_member};
-use agent_store::{Change, Expected, LeaseId, Store, StoreError};
+use agent_store::{Change, Expected, Store, StoreError};
 use tokio::net::TcpListener;
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, watch};
 
-use crate::access::Access;
+use crate::access::{Access, Means};
 use crate::admission::Admission;
 use crate::authority::Authority;
 use crate::clock::now_s;
 use crate::error::UseCluster;
+use crate::etcd_plan::EtcdPlan;
 use crate::etcd_process::EtcdProcess;
 use crate::files::{Files, RESET_KEY, SESSION};
 use crate::host_store::Managed;
 use crate::identity::Identity;
+use crate::life::Session;
 use crate::lock::lock;
+use crate::office;
 use crate::place::Place;
 use crate::renewal::Renewal;
-use crate::settings::Settings;
+use crate::settings::{Duty, Settings};
 use crate::signer::{Decide, serve};
 use crate::{ClusterOptions, hex};
 
 /// This host as a member of a cluster. [`Member::stop`] ends its thread and what it started.
 pub struct Member {
+    /// As they were when the agent started; see [`Member::present_settings`].
     pub(crate) settings: Settings,
     pub(crate) files: Files,
     pub(crate) options: ClusterOptions,
     pub(crate) access: Access,
     pub(crate) identity: Arc<Mutex<Identity>>,
+    /// What it does for the others now.
+    pub(crate) duty: Mutex<Duty>,
     pub(crate) admission: Mutex<Option<Arc<Admission>>>,
     pub(crate) renewal: Mutex<Renewal>,
     /// Where its tunnels end now; the settings say where they ended when the agent started.
     pub(crate) place: Mutex<Place>,
     pub(crate) world: Arc<Mutex<World>>,
     /// While this host is in step with the store.
-    pub(crate) session: Mutex<Option<Session>>,
+    pub(crate) session: Arc<Mutex<Option<Session>>>,
     stopping: AtomicBool,
+    pub(crate) is_promoting: AtomicBool,
     pub(crate) wake: Notify,
     /// This life of the agent.
     pub(crate) run: String,
@@ -67,16 +75,9 @@ pub struct Member {
 pub(crate) struct Tasks {
     pub(crate) thread: Option<JoinHandle<()>>,
     /// With where it listens.
-    signer: Option<(SocketAddr, tokio::task::JoinHandle<()>)>,
-}
-
-/// One life of this host in the cluster.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Session {
-    pub lease: LeaseId,
-    pub epoch: u64,
-    /// What is new gets at least this sequence number: higher ones than any agent before used in this session.
-    pub floor: u32,
+    pub(crate) signer: Option<(SocketAddr, tokio::task::JoinHandle<()>)>,
+    /// While this host becomes a manager, and after.
+    pub(crate) promotion: Option<JoinHandle<()>>,
 }
 
 impl Member {
@@ -103,15 +104,25 @@ impl Member {
         runtime: &Handle,
     ) -> Result<Arc<Self>, UseCluster> {
         let identity = Arc::new(Mutex::new(identity));
+        let mut world = World::default();
+        world.replace(files.known_world(), &Moment::alone(Instant::now()));
+        let means = Means {
+            options,
+            files: &files,
+            settings: &settings,
+            identity: &identity,
+        };
         let member = Arc::new(Self {
-            access: Access::open(options, &files, &settings, &identity)?,
+            access: Access::open(&means, &world)?,
             identity,
+            duty: Mutex::new(settings.duty.clone()),
             admission: Mutex::default(),
             renewal: Mutex::new(Renewal::new()),
             place: Mutex::new(Place::of(&settings)),
-            world: Arc::default(),
-            session: Mutex::default(),
+            world: Arc::new(Mutex::new(world)),
+            session: Arc::default(),
             stopping: AtomicBool::new(false),
+            is_promoting: AtomicBool::new(false),
             wake: Notify::new(),
             run: hex::encode(&hex::random::<8>()),
             is_double: AtomicBool::new(false),
@@ -126,16 +137,14 @@ impl Member {
             settings,
             files,
         });
-        let mut world = lock(&member.world);
-        world.replace(member.files.known_world(), &Moment::alone(Instant::now()));
-        member.access.learn(&world);
-        drop(world);
         Ok(member)
     }
 
     /// Starts what the signer runs for the others: etcd, and the endpoint that admits hosts. Nothing on another host.
     pub fn serve(&self) -> Result<(), UseCluster> {
-        if !self.settings.signs {
+        if !self.signs() {
+            // An agent before may have been killed while it put that away.
+            office::clear(&self.files);
             return Ok(());
         }
         let admission = self.open_signer()?;
@@ -148,28 +157,40 @@ impl Member {
         }
         if settings.signer != self.settings.signer {
             admission.move_to(settings)?;
-        } else if settings.etcd_managed {
-            let etcd = EtcdProcess::start(&self.files, settings.signer)?;
-            *lock(&admission.etcd) = Some(etcd);
+        } else if settings.duty.etcd_managed {
+            let plan = EtcdPlan::of(&settings);
+            let is_alone = managers(&self.world()).len() <= 1;
+            // It may be no member of etcd any more, which the others know.
+            let etcd = match is_alone {
+                true => EtcdProcess::start(&self.files, plan),
+                false => EtcdProcess::keep_trying(&self.files, plan),
+            };
+            *lock(&admission.etcd) = Some(etcd?);
         }
         self.listen()
     }
 
-    fn open_signer(&self) -> Result<Arc<Admission>, UseCluster> {
+    pub(crate) fn open_signer(&self) -> Result<Arc<Admission>, UseCluster> {
         let authority = Arc::new(Authority::load(&self.files)?);
         let admission = Arc::new(Admission {
             authority: Mutex::new(authority),
             files: self.files.clone(),
-            settings: Mutex::new(self.settings.clone()),
+            settings: Mutex::new(self.present_settings()),
             managed: Arc::new(Managed {
                 store: self.store(),
                 world: Arc::clone(&self.world),
                 vni_rest: self.options.vni_rest,
                 denied: Arc::clone(&self.denied),
             }),
+            options: self.options.clone(),
             lifetime: self.options.certificate_lifetime,
+            etcd_store: self.access.etcd(),
             etcd: Mutex::default(),
             departures: watch::Sender::new(()),
+            session: Arc::clone(&self.session),
+            out_since: Mutex::default(),
+            keys_denied: AtomicU64::new(0),
+            is_retired: AtomicBool::new(false),
         });
         *lock(&self.admission) = Some(Arc::clone(&admission));
         Ok(admission)
@@ -206,11 +227,17 @@ impl Member {
     /// thread has ended, some seconds where etcd is silent.
     pub fn stop(&self) {
         self.begin_stopping();
-        let tasks = std::mem::take(&mut *lock(&self.tasks));
-        if let Some(thread) = tasks.thread {
-            // A thread that panicked has stopped too.
-            let _ = thread.join();
-        }
+        let join = |thread: Option<JoinHandle<()>>| {
+            if let Some(thread) = thread {
+                // A thread that panicked has stopped too.
+                let _ = thread.join();
+            }
+        };
+        // The first one starts the second.
+        let following = lock(&self.tasks).thread.take();
+        join(following);
+        let promotion = lock(&self.tasks).promotion.take();
+        join(promotion);
         self.files.forget(SESSION);
         let session = lock(&self.session).take();
         if let Some(session) = session
@@ -218,7 +245,7 @@ impl Member {
         {
             tracing::debug!(%error, "the lease runs out by itself");
         }
-        if let Some((_, signer)) = tasks.signer {
+        if let Some((_, signer)) = lock(&self.tasks).signer.take() {
             signer.abort();
         }
         // The signer's task may keep it until the runtime has dropped that task.
@@ -232,7 +259,8 @@ impl Member {
 
     /// As a manager: where members reach the store, if they do not know.
     pub(crate) fn tell_manager(&self) -> Result<(), StoreError> {
-        if !self.settings.signs {
+        let is_sworn = self.signs() && !lock(&self.duty).is_on_trial;
+        if !is_sworn {
             return Ok(());
         }
         let key = format!("{MANAGERS}{}", self.settings.host);
@@ -309,7 +337,22 @@ impl Member {
 
     /// Where the signer is; `None` on the signer itself.
     pub fn way(&self) -> Option<IpAddr> {
-        (!self.settings.signs).then(|| self.signer().ip())
+        (!self.signs()).then(|| self.signer().ip())
+    }
+
+    /// By which it reaches the store.
+    pub(crate) fn means<'a>(&'a self, settings: &'a Settings) -> Means<'a> {
+        Means {
+            options: &self.options,
+            files: &self.files,
+            settings,
+            identity: &self.identity,
+        }
+    }
+
+    /// Whether this host is a manager.
+    pub(crate) fn signs(&self) -> bool {
+        lock(&self.duty).signs
     }
 
     /// Where hosts are admitted.
@@ -323,6 +366,7 @@ impl Member {
         Settings {
             address: place.address,
             follows_way: place.follows_way,
+            duty: lock(&self.duty).clone(),
             ..self.settings.clone()
         }
         .with_signer(place.signer)

@@ -14,14 +14,15 @@
 use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::Ordering;
 
-use agent_core::shared::{ALIVE, AliveRecord, HOSTS, HostRecord};
-use agent_store::{Change, Expected, LeaseId, StoreError};
+use agent_core::shared::{ALIVE, AliveRecord, HOSTS, HostRecord, MANAGERS, ManagerRecord};
+use agent_store::{Change, ChangeMembers, EtcdMember, Expected, LeaseId, StoreError};
 
 use crate::error::UseCluster;
 use crate::follow::Follow;
 use crate::lock::lock;
 use crate::member::Member;
 use crate::place::Place;
+use crate::settings::peer_url;
 
 impl Member {
     /// From now on tunnels end at `address`, and the signer admits hosts there. The others learn it as soon as etcd answers.
@@ -32,16 +33,16 @@ impl Member {
                 address,
                 follows_way: true,
                 is_told: false,
-                signer: match self.settings.signs {
+                signer: match self.signs() {
                     true => SocketAddr::new(address, place.signer.port()),
                     false => place.signer,
                 },
-                is_served: !self.settings.signs,
+                is_served: !self.signs(),
             };
         }
         self.files.save_settings(&self.present_settings())?;
         self.moves.fetch_add(1, Ordering::Relaxed);
-        if self.settings.signs {
+        if self.signs() {
             return self.tell_place();
         }
         self.start_over()?;
@@ -61,6 +62,7 @@ impl Member {
         if let (false, Some(session)) = (is_told, self.session()) {
             self.put_place(session.lease)?;
             self.tell_manager()?;
+            self.align_etcd();
         }
         lock(&self.place).is_told = true;
         Ok(())
@@ -69,7 +71,7 @@ impl Member {
     /// Looks for the signer where it may be now, when it does not answer where it was. `seen` is the far end of its QUIC
     /// connection; without one, etcd may have told where the signer is.
     pub(crate) fn seek_signer(&self, seen: Option<IpAddr>) -> Result<(), UseCluster> {
-        let Some(host) = self.settings.signer_host.as_deref() else {
+        let Some(host) = self.signer_host() else {
             return Ok(());
         };
         let told = || {
@@ -86,7 +88,7 @@ impl Member {
         } else {
             found
         };
-        if self.settings.signs || next == known.ip() {
+        if self.signs() || next == known.ip() {
             return Ok(());
         }
         tracing::info!(old = %known.ip(), new = %next, "looking for the signer elsewhere");
@@ -104,9 +106,21 @@ impl Member {
         }
     }
 
+    /// The manager that this host prefers, as far as it is known which one that is.
+    fn signer_host(&self) -> Option<String> {
+        let signer = self.signer();
+        let world = self.world();
+        let mut managers = world.under::<ManagerRecord>(MANAGERS);
+        let served = managers.find(|(_, manager)| manager.address == signer);
+        let served = served.map(|(host, _)| host.to_owned());
+        let first = || self.settings.signer_host.clone();
+        let host = served.or_else(first);
+        host.filter(|host| *host != self.settings.host)
+    }
+
     pub(crate) fn look_for_signer(&self, follower: &dyn Follow) {
-        let host = self.settings.signer_host.as_deref();
-        let seen = host.and_then(|host| follower.locate(host));
+        let host = self.signer_host();
+        let seen = host.and_then(|host| follower.locate(&host));
         if let Err(error) = self.seek_signer(seen) {
             tracing::warn!(%error, "the signer is not looked for elsewhere");
         }
@@ -122,10 +136,33 @@ impl Member {
         }
     }
 
+    /// As a manager that runs etcd: tells its members where this host's is, if they know another place. Before managers
+    /// could be several, that was loopback.
+    pub(crate) fn align_etcd(&self) {
+        let duty = lock(&self.duty).clone();
+        let Some(etcd) = self.access.etcd().filter(|_| duty.etcd_managed) else {
+            return;
+        };
+        let url = peer_url(self.signer());
+        let aligned = etcd
+            .members()
+            .map_err(ChangeMembers::from)
+            .and_then(|members| {
+                let is_own = |member: &&EtcdMember| member.name == self.settings.host;
+                let sole = members.first().filter(|_| members.len() == 1);
+                match members.iter().find(is_own).or(sole) {
+                    Some(own) if own.peer_urls != [&*url] => etcd.move_member(own.id, &url),
+                    _ => Ok(()),
+                }
+            });
+        if let Err(error) = aligned {
+            tracing::warn!(%error, "the other managers' etcd does not know where this one is");
+        }
+    }
+
     fn start_over(&self) -> Result<(), UseCluster> {
         let settings = self.present_settings();
-        self.access
-            .start_over(&self.options, &self.files, &settings, &self.identity())
+        self.access.start_over(&self.means(&settings))
     }
 
     /// What says that this host is alive, and where.

@@ -12,6 +12,7 @@
 
 use std::sync::atomic::Ordering;
 
+use agent_core::shared::managers::managers;
 use agent_core::shared::{ALIVE, AliveRecord, HOSTS, HostRecord, REVOKED};
 use agent_store::{Change, Expected, StoreError};
 
@@ -23,8 +24,9 @@ use crate::member::Member;
 impl Member {
     /// Refuses to go on where another agent is this host already.
     pub(crate) fn be_the_only_one(&self) -> Result<(), UseCluster> {
-        // Nobody else runs the etcd that it runs.
-        if self.settings.signs && self.settings.etcd_managed {
+        let runs_etcd = lock(&self.duty).etcd_managed;
+        // Nobody else runs the only etcd.
+        if runs_etcd && managers(&self.world()).len() <= 1 {
             return Ok(());
         }
         let key = self.own_key(ALIVE);

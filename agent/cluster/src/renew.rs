@@ -6,20 +6,23 @@
 //! tried again, after pauses that grow with each failure and with the life of certificates. A host that is out of step with the
 //! cluster asks what its certificate is worth, since it may have missed that the CA was replaced.
 
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use agent_core::shared::{ALIVE, AliveRecord};
 use agent_store::{LeaseId, StoreError};
 
+use crate::access::{managers, perhaps};
 use crate::admission::Admission;
 use crate::clock::{compare, now_s};
 use crate::error::{Refusal, UseCluster};
 use crate::follow::Follow;
+use crate::handover::ManageRequest;
 use crate::identity::{Candidate, Identity};
 use crate::lock::lock;
 use crate::member::Member;
-use crate::signer::{AskSigner, RenewRequest, Renewed, Reply, Request, ask};
+use crate::signer::{AskSigner, Greeted, RenewRequest, Renewed, Reply, Request, ask};
 
 impl Member {
     /// Renews the certificate where it is time to.
@@ -43,15 +46,61 @@ impl Member {
         let Ok(validity) = self.certified_s() else {
             return;
         };
-        let is_manager = lock(&self.admission).is_some();
-        if is_manager || !lock(&self.renewal).may_ask(Instant::now()) {
+        if !lock(&self.renewal).may_ask(Instant::now()) {
             return;
+        }
+        if self.signs() {
+            return self.ask_what_was_missed(follower);
         }
         match self.must_renew() {
             Ok(true) => self.renew_now(validity, follower),
             Ok(false) => {}
             Err(error) => self.renewal_failed(&error, validity, follower),
         }
+    }
+
+    /// As a manager that is out of step, and may have been for long: it may be none any more, or the CA may be another one.
+    fn ask_what_was_missed(&self, follower: Option<&dyn Follow>) {
+        let done = match self.greet() {
+            Ok((greeted, next)) if greeted.is_manager == Some(false) && !self.is_on_trial() => {
+                self.step_down(next)
+            }
+            Ok((greeted, _)) if greeted.must_renew => self.catch_up_with_ca(follower),
+            Ok(_) => Ok(()),
+            // This host may be the only manager, or the only one that is up.
+            Err(error) => return tracing::debug!(%error, "no other manager says what is wrong"),
+        };
+        if let Err(error) = done {
+            tracing::warn!(%error, "this manager does not catch up with the others yet");
+        }
+    }
+
+    /// Certified by another manager like a member, it may ask for the key of the CA that signs now.
+    fn catch_up_with_ca(&self, follower: Option<&dyn Follow>) -> Result<(), UseCluster> {
+        let candidate = Candidate::new()?;
+        let Renewed { certificate, ca } = self.ask_to_renew(&candidate)?;
+        let old = self.identity();
+        let identity = self.adopt(Identity {
+            host: old.host,
+            ca: ca.unwrap_or(old.ca),
+            certificate,
+            key: candidate.key,
+        })?;
+        let handover = self.ask_for_handover(ManageRequest::default())?;
+        self.take_ca_key(&handover.ca, &handover)?;
+        if let Some(admission) = lock(&self.admission).clone() {
+            admission.take_up(&handover.ca)?;
+            admission.serve_by_ca(Duration::ZERO)?;
+        }
+        if let Some(follower) = follower {
+            follower.recertified(&identity);
+        }
+        self.access
+            .start_over(&self.means(&self.present_settings()))
+    }
+
+    fn is_on_trial(&self) -> bool {
+        lock(&self.duty).is_on_trial
     }
 
     /// In step again: the next time out of step, a manager is asked at once.
@@ -121,12 +170,70 @@ impl Member {
         self.identity().is_up_to_date() && admission.as_ref().is_none_or(is_served)
     }
 
-    fn must_renew(&self) -> Result<bool, UseCluster> {
-        let asking = ask(self.signer(), self.identity().asking()?, |_| Request::Greet);
-        let Reply::Greeted(greeted) = self.runtime.block_on(asking)? else {
-            return Err(Refusal::OddAnswer.into());
+    /// What a manager says to this host, and which one.
+    fn greet(&self) -> Result<(Greeted, SocketAddr), UseCluster> {
+        match self.ask_one(|_| Request::Greet)? {
+            (Reply::Greeted(greeted), manager) => Ok((greeted, manager)),
+            _ => Err(Refusal::OddAnswer.into()),
+        }
+    }
+
+    /// Asks one manager after another, until one answers.
+    pub(crate) fn ask_any(&self, make: impl Fn(IpAddr) -> Request) -> Result<Reply, UseCluster> {
+        self.ask_one(make).map(|(reply, _)| reply)
+    }
+
+    fn ask_one(&self, make: impl Fn(IpAddr) -> Request) -> Result<(Reply, SocketAddr), UseCluster> {
+        let identity = self.identity();
+        let mut first = None;
+        for manager in self.managers_to_ask() {
+            let asking = ask(manager, identity.asking()?, &make);
+            let asked = self.runtime.block_on(async {
+                tokio::select! {
+                    asked = asking => asked,
+                    () = self.stopped() => Err(AskSigner::Connect {
+                        address: manager,
+                        source: std::io::ErrorKind::Interrupted.into(),
+                    }),
+                }
+            });
+            match asked {
+                Ok(reply) => return Ok((reply, manager)),
+                // Another one may answer, or have a clock that is right.
+                Err(error) => first.get_or_insert(error),
+            };
+        }
+        Err(first.map_or(Refusal::NoOtherManager.into(), UseCluster::from))
+    }
+
+    /// The one that this host prefers, then the others, then hosts that may be managers by now; never itself.
+    fn managers_to_ask(&self) -> Vec<SocketAddr> {
+        let signer = self.signer();
+        let is_manager = self.signs();
+        let preferred = Some(signer).filter(|_| !is_manager);
+        let settings = self.present_settings();
+        let (others, perhaps) = {
+            let world = self.world();
+            (managers(&world), perhaps(&world, &settings))
         };
-        let manager = format!("the host at {}", self.signer().ip());
+        let mut all: Vec<_> = preferred.into_iter().collect();
+        for manager in others.into_iter().chain(perhaps) {
+            if manager != signer && !all.contains(&manager) {
+                all.push(manager);
+            }
+        }
+        all
+    }
+
+    async fn stopped(&self) {
+        while !self.is_stopping() {
+            tokio::time::sleep(STOP_LOOK).await;
+        }
+    }
+
+    fn must_renew(&self) -> Result<bool, UseCluster> {
+        let (greeted, manager) = self.greet()?;
+        let manager = format!("the host at {}", manager.ip());
         compare((&self.settings.name, now_s()), (&manager, greeted.now_s))
             .map_err(AskSigner::from)?;
         Ok(greeted.must_renew)
@@ -140,7 +247,7 @@ impl Member {
                 admission.renew_service()?;
                 admission.certify_self(&candidate.request, self.session().is_some())?
             }
-            None => self.ask_to_renew(old, &candidate)?,
+            None => self.ask_to_renew(&candidate)?,
         };
         let identity = Identity {
             host: old.host.clone(),
@@ -151,13 +258,14 @@ impl Member {
         self.adopt(identity)
     }
 
-    fn ask_to_renew(&self, old: &Identity, candidate: &Candidate) -> Result<Renewed, UseCluster> {
-        let request = RenewRequest {
-            request: candidate.request.clone(),
-            now_s: Some(now_s()),
+    fn ask_to_renew(&self, candidate: &Candidate) -> Result<Renewed, UseCluster> {
+        let renew = |_| {
+            Request::Renew(RenewRequest {
+                request: candidate.request.clone(),
+                now_s: Some(now_s()),
+            })
         };
-        let asking = ask(self.signer(), old.asking()?, |_| Request::Renew(request));
-        match self.runtime.block_on(asking)? {
+        match self.ask_any(renew)? {
             Reply::Renewed(renewed) => Ok(renewed),
             _ => Err(Refusal::OddAnswer.into()),
         }
@@ -169,8 +277,9 @@ impl Member {
         let old = std::mem::replace(&mut *lock(&self.identity), identity.clone());
         let settings = self.present_settings();
         let is_new = old.certificate != identity.certificate;
-        self.access
-            .renew(is_new, &self.options, &self.files, &settings, &identity)?;
+        self.access.renew(is_new, &self.means(&settings))?;
         Ok(identity)
     }
 }
+
+const STOP_LOOK: Duration = Duration::from_millis(50);

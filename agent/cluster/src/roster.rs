@@ -24,6 +24,7 @@ pub struct HostSeen {
     pub id: String,
     pub record: HostRecord,
     pub alive: Option<AliveRecord>,
+    pub is_manager: bool,
 }
 
 impl Member {
@@ -57,6 +58,7 @@ impl Member {
             .map(|(id, record)| HostSeen {
                 id: id.to_owned(),
                 record,
+                is_manager: world.contains(&format!("{MANAGERS}{id}")),
                 alive: world
                     .find::<AliveRecord>(&format!("{ALIVE}{id}"))
                     .map(|(alive, _)| alive),
@@ -78,6 +80,9 @@ impl Member {
         if host.id == self.settings.host {
             return Err(Refusal::RevokesItself.into());
         }
+        if host.is_manager {
+            return Err(Refusal::RevokesManager(host.record.name).into());
+        }
         let record = RevokedRecord {
             name: host.record.name.clone(),
             revoked_s: now_s(),
@@ -97,8 +102,8 @@ impl Member {
     }
 
     /// Only managers have the right to it; members are told where.
-    fn check_manager(&self, verb: &'static str) -> Result<(), UseCluster> {
-        match self.settings.signs {
+    pub(crate) fn check_manager(&self, verb: &'static str) -> Result<(), UseCluster> {
+        match self.signs() {
             true => Ok(()),
             false => Err(self.no_manager(verb)),
         }
@@ -163,7 +168,7 @@ impl Member {
         Ok(())
     }
 
-    fn find_host(&self, called: &str) -> Result<HostSeen, UseCluster> {
+    pub(crate) fn find_host(&self, called: &str) -> Result<HostSeen, UseCluster> {
         let hosts = self.hosts();
         let exact = |host: &&HostSeen| host.id == called;
         if let Some(host) = hosts.iter().find(exact) {
@@ -182,11 +187,12 @@ impl Member {
     /// Takes this host out of the cluster: in the store as far as that can be reached, on disk always. The member is stopped
     /// then.
     pub fn leave(&self) -> Result<(), UseCluster> {
-        let others = self
-            .hosts()
-            .into_iter()
-            .filter(|host| host.id != self.settings.host);
-        if self.settings.signs && others.count() > 0 {
+        let mut others = self.hosts();
+        others.retain(|host| host.id != self.settings.host);
+        if self.signs() && others.iter().any(|host| host.is_manager) {
+            return Err(Refusal::Manages(self.settings.name.clone()).into());
+        }
+        if self.signs() && !others.is_empty() {
             return Err(Refusal::StillNeeded.into());
         }
         self.begin_stopping();
@@ -197,7 +203,7 @@ impl Member {
                 Change::delete(key, Expected::Anything)
             });
             self.store().transact(&own)?;
-            if self.settings.signs {
+            if self.signs() {
                 let manager = format!("{MANAGERS}{}", self.settings.host);
                 self.store().delete(&manager, Expected::Anything)?;
                 self.store().delete(CLUSTER, Expected::Anything)?;

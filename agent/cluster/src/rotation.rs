@@ -3,13 +3,15 @@
 //! # Theory of operation
 //!
 //! The manager that is told to rotate makes a CA, keeps its key in a file beside that of the old one, and writes the cluster's
-//! record of CAs ([`CaRecord`]). All the rest follows from that record. Every host compares it with what it trusts, and takes
+//! record of CAs ([`CaRecord`]). Other managers ask for the key when they see the record. All the rest follows from that record. Every host compares it with what it trusts, and takes
 //! it up where bridges lead to it from there. A host whose certificate is not of the CA that signs renews it. It tells the
 //! others of which CA its certificate is; when all that are alive have one of the new CA, a manager writes the record in which
 //! the old one is retired. Whoever is interrupted compares again when it is back.
 
 use std::sync::Arc;
+use std::time::Duration;
 
+use agent_core::shared::managers::managers;
 use agent_core::shared::{ALIVE, AliveRecord, CA, CaRecord, Difference, HOSTS, HostRecord, TOKENS};
 use agent_store::{Change, Expected, StoreError};
 use rustls::pki_types::CertificateDer;
@@ -21,6 +23,7 @@ use crate::clock::now_s;
 use crate::error::{Refusal, UseCluster};
 use crate::files::{CA_KEY, CA_RECORD};
 use crate::follow::Follow;
+use crate::handover::{Handover, ManageRequest};
 use crate::identity::{Identity, UseIdentity, certificates};
 use crate::lock::lock;
 use crate::member::Member;
@@ -80,8 +83,14 @@ impl Member {
             // First of all: a CA whose key nobody has would be the end of the cluster.
             self.files.write(&next_key(&next.certificate)?, &key)?;
         }
-        self.store()
-            .transact(&[Change::encode(CA, &next, expected)?])?;
+        let written = self
+            .store()
+            .transact(&[Change::encode(CA, &next, expected)?]);
+        if let Err(StoreError::Exists { .. } | StoreError::Changed { .. }) = written {
+            // Another manager was faster.
+            self.files.forget(&next_key(&next.certificate)?);
+        }
+        written?;
         if !finish {
             self.forget_tokens()?;
         }
@@ -124,6 +133,7 @@ impl Member {
             return Err(Refusal::StrangeCa.into());
         }
         if let Some(admission) = &admission {
+            self.have_ca_key(admission, record)?;
             admission.take_up(record)?;
         }
         let identity = Identity {
@@ -140,11 +150,42 @@ impl Member {
         // A manager puts its own certificate on record before etcd starts again.
         self.renew_if_due(Some(follower));
         if let Some(admission) = &admission {
-            admission.serve_by_ca()?;
+            admission.serve_by_ca(self.turn())?;
             // Nobody may be connected.
             admission.departures.send_replace(());
         }
         Ok(())
+    }
+
+    /// Has the key of the CA that signs by the record, from another manager where it is not here.
+    fn have_ca_key(&self, admission: &Admission, record: &CaRecord) -> Result<(), UseCluster> {
+        let signs_already = admission.authority().record().certificate == record.certificate;
+        if signs_already || self.files.read(&next_key(&record.certificate)?)?.is_some() {
+            return Ok(());
+        }
+        let handover = self.ask_for_handover(ManageRequest {
+            ca: Some(record.certificate.clone()),
+        })?;
+        self.take_ca_key(record, &handover)
+    }
+
+    /// Keeps the key until the CA is taken up. An error where it is another CA's.
+    pub(crate) fn take_ca_key(
+        &self,
+        record: &CaRecord,
+        handover: &Handover,
+    ) -> Result<(), UseCluster> {
+        Ca::load(record.certificate.clone(), &handover.ca_key)?;
+        Ok(self
+            .files
+            .write(&next_key(&record.certificate)?, &handover.ca_key)?)
+    }
+
+    /// How long this manager waits until its etcd starts again, so that not all of them do so at once.
+    fn turn(&self) -> Duration {
+        let managers = managers(&self.world());
+        let before = managers.iter().filter(|other| **other < self.settings.host);
+        RESTART_PAUSE * u32::try_from(before.count()).unwrap_or_default()
     }
 
     /// As a manager: retires the CA before when everybody who is alive has a certificate of the one that signs.
@@ -217,7 +258,7 @@ impl Identity {
 
 impl Admission {
     /// From now on certifies by the record's CA. Its key is in a file of its own until it is the only one.
-    fn take_up(&self, record: &CaRecord) -> Result<(), UseCluster> {
+    pub(crate) fn take_up(&self, record: &CaRecord) -> Result<(), UseCluster> {
         let next = next_key(&record.certificate)?;
         let key = self.files.read(&next)?;
         if key.is_none() && self.authority().record().certificate != record.certificate {
@@ -235,16 +276,19 @@ impl Admission {
     }
 
     /// What is served changes over to the CAs that are trusted now: etcd reads them when it starts.
-    fn serve_by_ca(&self) -> Result<(), UseCluster> {
+    pub(crate) fn serve_by_ca(&self, restart_after: Duration) -> Result<(), UseCluster> {
         if !self.service()?.is_up_to_date() {
             self.renew_service()?;
         }
         if let Some(etcd) = &*lock(&self.etcd) {
-            etcd.restart();
+            etcd.restart(restart_after);
         }
         Ok(())
     }
 }
+
+/// An etcd that starts again has a leader by then.
+const RESTART_PAUSE: Duration = Duration::from_secs(3);
 
 /// Whether all that the record would have this host trust is what it trusts already, or is vouched for by that.
 fn is_credible(record: &CaRecord, known: &[CertificateDer<'_>]) -> Result<bool, UseIdentity> {

@@ -14,7 +14,8 @@ use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use agent_core::shared::{
-    ALIVE, AliveRecord, Difference, Entry, Event, HOSTS, MANAGERS, Moment, REVOKED,
+    ALIVE, AliveRecord, DEMOTE, Difference, Entry, Event, HOSTS, MANAGERS, Moment, OrderRecord,
+    PROMOTE, REVOKED,
 };
 use agent_store::{LeaseId, Pause, StoreError, Watch, WatchEvent};
 
@@ -22,8 +23,9 @@ use crate::entry::known;
 use crate::error::UseCluster;
 use crate::files::{SESSION, WORLD};
 use crate::follow::Follow;
+use crate::life::Session;
 use crate::lock::lock;
-use crate::member::{Member, Session};
+use crate::member::Member;
 use crate::token::sha256;
 
 impl Member {
@@ -82,6 +84,7 @@ impl Member {
         follower: &Weak<dyn Follow>,
         (old, goes_on): (Option<Session>, bool),
     ) -> Result<(), UseCluster> {
+        let mut changes = self.access.changes();
         let mut watch = self.store().watch("");
         self.be_the_only_one()?;
         let going_on = match goes_on {
@@ -117,8 +120,10 @@ impl Member {
         found.follow(self, differences);
         found.settle(self);
         *lock(&self.session) = Some(session);
+        self.mind_orders();
         self.mind_ca(&[], true, &*found);
         self.tell_manager()?;
+        self.align_etcd();
         self.keep_signer();
         self.forget_questions();
         tracing::info!(epoch = session.epoch, "in step with the cluster");
@@ -135,16 +140,19 @@ impl Member {
                 self.keep_alive(session.lease)?;
                 self.renew_if_due(Some(&*found));
                 self.tell_certificate(session.lease)?;
+                // The key of another CA may not have been had yet.
+                self.mind_ca(&[], self.signs(), &*found);
                 self.finish_rotation()?;
                 found.tend(self)?;
             }
+            if changes != self.access.changes() {
+                changes = self.access.changes();
+                watch = self.store().watch("");
+                self.list_anew(&*found, &moment())?;
+            }
             if self.says_again.swap(false, Ordering::Relaxed) {
                 // Of what is to be taken back nobody may have heard yet.
-                let listed = self.list()?;
-                let differences = lock(&self.world).replace(listed, &moment());
-                self.mind_ca(&differences, false, &*found);
-                found.follow(self, differences);
-                found.settle(self);
+                self.list_anew(&*found, &moment())?;
                 self.put_back()?;
                 found.begin(self, session)?;
             }
@@ -155,11 +163,7 @@ impl Member {
             let idle_limit = self.idle_limit(keep_alive, remember_at);
             let mut differences = match self.next(&mut watch, idle_limit) {
                 Some(WatchEvent::Lagged) => {
-                    let listed = self.list()?;
-                    let differences = lock(&self.world).replace(listed, &moment());
-                    self.mind_ca(&differences, false, &*found);
-                    found.follow(self, differences);
-                    found.settle(self);
+                    self.list_anew(&*found, &moment())?;
                     Vec::new()
                 }
                 Some(WatchEvent::Put(entry)) => self.learn(Event::Put(known(entry)), &moment()),
@@ -177,6 +181,21 @@ impl Member {
                 found.follow(self, differences);
             }
         }
+        Ok(())
+    }
+
+    /// After something may have been missed.
+    fn list_anew(
+        self: &Arc<Self>,
+        follower: &dyn Follow,
+        at: &Moment<'_>,
+    ) -> Result<(), StoreError> {
+        let listed = self.list()?;
+        let differences = lock(&self.world).replace(listed, at);
+        self.mind_departures(&differences);
+        self.mind_ca(&differences, false, follower);
+        follower.follow(self, differences);
+        follower.settle(self);
         Ok(())
     }
 
@@ -294,21 +313,53 @@ impl Member {
     }
 
     /// Which managers there are now; and as a manager, who may not use the store any more.
-    fn mind_departures(&self, differences: &[Difference]) {
+    fn mind_departures(self: &Arc<Self>, differences: &[Difference]) {
         let is_about = |kinds: &[&str]| {
             differences.iter().any(|difference| {
                 let (Difference::Put(entry) | Difference::Deleted(entry)) = difference;
                 kinds.iter().any(|kind| entry.key.starts_with(kind))
             })
         };
-        if is_about(&[MANAGERS]) {
-            self.access.learn(&lock(&self.world));
+        if is_about(&[MANAGERS, HOSTS]) {
+            self.learn_managers();
+        }
+        if is_about(&[PROMOTE, DEMOTE]) {
+            self.mind_orders();
         }
         if is_about(&[REVOKED, HOSTS])
             && let Some(admission) = lock(&self.admission).clone()
         {
             // Nobody may be connected.
             admission.departures.send_replace(());
+        }
+    }
+
+    /// Obeys the orders that name this host.
+    fn mind_orders(self: &Arc<Self>) {
+        let key = |kind: &str| format!("{kind}{}", self.settings.host);
+        let (is_promoted, is_demoted) = {
+            let world = lock(&self.world);
+            let order = world.find::<OrderRecord>(&key(PROMOTE));
+            let is_promoted = order.is_some_and(|(order, _)| order.failed.is_none());
+            (is_promoted, world.contains(&key(DEMOTE)))
+        };
+        let duty = lock(&self.duty).clone();
+        if is_demoted {
+            if let Err(error) = self.obey_demotion() {
+                tracing::warn!(%error, "this host does not become a member yet");
+            }
+        } else if duty.is_on_trial || (is_promoted && !duty.signs) {
+            self.begin_promotion();
+        }
+    }
+
+    fn learn_managers(&self) {
+        let settings = self.present_settings();
+        let learned = self
+            .access
+            .learn(&lock(&self.world), &self.means(&settings));
+        if let Err(error) = learned {
+            tracing::warn!(%error, "the other managers are not known as a way to the store");
         }
     }
 

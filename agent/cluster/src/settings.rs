@@ -23,26 +23,47 @@ pub(crate) struct Settings {
     /// Which host does that; absent where it is not known.
     #[serde(default)]
     pub(crate) signer_host: Option<String>,
-    /// URLs of etcd.
-    pub(crate) etcd: Vec<String>,
-    /// Whether etcd is a child of the signer's agent.
-    pub(crate) etcd_managed: bool,
     /// Where this host's QUIC tunnels end.
     pub(crate) quic_udp_port: u16,
-    /// Whether this host is the signer.
+    #[serde(flatten)]
+    pub(crate) duty: Duty,
+}
+
+/// What a host has to do for the others, and with which etcd. A member has no etcd.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Duty {
+    /// Whether this host is a manager.
     pub(crate) signs: bool,
+    /// URLs of etcd; where managers run it, that of this host's own.
+    pub(crate) etcd: Vec<String>,
+    /// Whether etcd is a child of each manager's agent.
+    pub(crate) etcd_managed: bool,
+    /// The members of etcd that this host's has joined, itself among them; empty where it began by itself.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) etcd_joins: Vec<EtcdPeer>,
+    /// Whether it was promoted, and the others do not know of it yet.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) is_on_trial: bool,
+}
+
+/// A member of etcd.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct EtcdPeer {
+    pub(crate) name: String,
+    /// Where the other members reach it.
+    pub(crate) url: String,
 }
 
 impl Settings {
     /// The same with the signer, and the etcd that it runs, at another address.
     pub(crate) fn with_signer(self, signer: SocketAddr) -> Self {
-        let etcd = match self.etcd_managed {
-            true => vec![client_url(signer)],
-            false => self.etcd,
-        };
+        let mut duty = self.duty;
+        if duty.etcd_managed {
+            duty.etcd = vec![client_url(signer)];
+        }
         Self {
             signer,
-            etcd,
+            duty,
             ..self
         }
     }
@@ -51,6 +72,11 @@ impl Settings {
 /// Where clients reach the etcd of the signer at `address`.
 pub(crate) fn client_url(address: SocketAddr) -> String {
     format!("https://{}", neighbour(address, 1))
+}
+
+/// And where the other members of etcd do.
+pub(crate) fn peer_url(address: SocketAddr) -> String {
+    format!("https://{}", neighbour(address, 2))
 }
 
 fn neighbour(address: SocketAddr, distance: u16) -> SocketAddr {

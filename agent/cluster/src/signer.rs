@@ -6,7 +6,8 @@
 //! (4 bytes, big endian) and that much JSON. A host that joins shows no certificate. It knows the CA by the hash in its
 //! token, and it talks only to who has a certificate for [`SIGNER_NAME`]. The signer alone has that, so no other member can
 //! ask for the token's secret. A host that renews shows its certificate, and gets a new one for the same identity. It may do
-//! so when that certificate has ended, or is of a CA that was replaced; for anything else its certificate must be good.
+//! so when that certificate has ended, or is of a CA that was replaced; for anything else its certificate must be good. So it is
+//! for the CA's key, which a manager gives to a host that becomes one.
 //!
 //! Requests tell the time, because clocks that differ are the usual reason why a certificate seems to be no good. Where it is
 //! the signer's that seems so, a host asks for the time there and for nothing else.
@@ -35,6 +36,7 @@ use agent_store::wire::{receive, send};
 
 use crate::ca::SIGNER_NAME;
 use crate::clock::{ClocksDiffer, compare, now_s};
+use crate::handover::{Handover, ManageRequest};
 use crate::identity::Asking;
 use crate::trust::{Shown, Standing};
 
@@ -49,6 +51,8 @@ pub enum Request {
     Greet,
     /// The connection goes on as one to the store.
     Store,
+    /// For a host that becomes a manager, or is one.
+    Manage(ManageRequest),
 }
 
 #[derive(Serialize, Deserialize)]
@@ -80,6 +84,7 @@ pub enum Reply {
     Renewed(Renewed),
     Greeted(Greeted),
     Serving,
+    Managing(Handover),
     Refused(String),
 }
 
@@ -97,6 +102,9 @@ pub struct Greeted {
     pub now_s: u64,
     /// Whether the certificate of the host that asks is good for nothing but being renewed.
     pub must_renew: bool,
+    /// Whether that host is on record as a manager; absent where that is not known.
+    #[serde(default)]
+    pub is_manager: Option<bool>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -116,10 +124,16 @@ pub(crate) trait Decide: Send + Sync + 'static {
     fn join(&self, from: IpAddr, request: &JoinRequest) -> Reply;
     /// Whoever asks has proved to have the certificate.
     fn renew(&self, shown: &Shown, request: &RenewRequest) -> Reply;
+    /// What a manager needs, where the host that asks is one or is to be one.
+    fn manage(&self, host: &str, request: &ManageRequest) -> Reply;
+    /// Whether a host is on record as a manager, as far as is known.
+    fn is_manager(&self, host: &str) -> Option<bool>;
     /// What may be done with a certificate, now.
     fn standing(&self, shown: &Shown) -> Standing;
     /// The store as a host may use it that has shown a good certificate; none where it was revoked.
     fn store(&self, host: &str) -> Option<Arc<dyn Store>>;
+    /// Whether this manager is out of step while there are others, so that whoever wants the store is better off there.
+    fn is_cut_off(&self) -> bool;
     /// Changes when a host may be a member no more, or a CA is retired.
     fn departures(&self) -> watch::Receiver<()>;
 }
@@ -216,11 +230,15 @@ impl MemberStream {
     async fn serve(self, signer: &dyn Decide) {
         let left = self.shown.until_s.saturating_sub(now_s());
         let (host, mut departures) = (self.shown.host.clone(), signer.departures());
-        let may_stay =
-            || signer.standing(&self.shown) == Standing::Good && signer.store(&host).is_some();
+        let may_stay = || {
+            signer.standing(&self.shown) == Standing::Good
+                && signer.store(&host).is_some()
+                && !signer.is_cut_off()
+        };
         let shut_out = async {
             while may_stay() {
-                if departures.changed().await.is_err() {
+                let looked = timeout(LOOK_EVERY, departures.changed()).await;
+                if matches!(looked, Ok(Err(_))) {
                     return;
                 }
             }
@@ -383,14 +401,23 @@ fn decide(
         (Request::Renew(request), Some(shown)) => signer.renew(&shown, &request),
         (Request::Greet, shown) => Reply::Greeted(Greeted {
             now_s: now_s(),
-            must_renew: shown.is_some_and(|shown| !is_good(&shown)),
+            must_renew: shown.as_ref().is_some_and(|shown| !is_good(shown)),
+            is_manager: shown.and_then(|shown| signer.is_manager(&shown.host)),
         }),
+        (Request::Store, Some(_)) if signer.is_cut_off() => {
+            refused("this manager is out of step; another one is not")
+        }
         (Request::Store, Some(shown)) if is_good(&shown) => match signer.store(&shown.host) {
             Some(store) => return (Reply::Serving, Some((shown, store))),
             None => refused(NO_MEMBER),
         },
-        (Request::Store, Some(_)) => refused("this host's certificate must be renewed first"),
-        (Request::Renew(_) | Request::Store, None) => {
+        (Request::Manage(request), Some(shown)) if is_good(&shown) => {
+            signer.manage(&shown.host, &request)
+        }
+        (Request::Store | Request::Manage(_), Some(_)) => {
+            refused("this host's certificate must be renewed first")
+        }
+        (Request::Renew(_) | Request::Store | Request::Manage(_), None) => {
             refused("that is for a host that shows its certificate")
         }
     };
@@ -434,6 +461,8 @@ const STORE_LIMIT: Duration = Duration::from_millis(1500);
 /// What a host is told that the cluster does not know.
 pub(crate) const NO_MEMBER: &str =
     "this host is revoked or has left; run `tapestry cluster leave` there and join again";
+/// Whether this manager can serve a member still.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 #[cfg(test)]
@@ -487,6 +516,15 @@ mod tests {
             })
         }
 
+        fn manage(&self, host: &str, _request: &ManageRequest) -> Reply {
+            self.asked.fetch_add(1, Ordering::Relaxed);
+            Reply::Refused(format!("no order for {host}"))
+        }
+
+        fn is_manager(&self, host: &str) -> Option<bool> {
+            Some(host == "0a0b")
+        }
+
         fn standing(&self, shown: &Shown) -> Standing {
             match shown.is_good_at(now_s()) {
                 true => Standing::Good,
@@ -496,6 +534,10 @@ mod tests {
 
         fn store(&self, host: &str) -> Option<Arc<dyn Store>> {
             (host == "0a0b").then(|| Arc::clone(&self.store) as _)
+        }
+
+        fn is_cut_off(&self) -> bool {
+            false
         }
 
         fn departures(&self) -> watch::Receiver<()> {
@@ -610,6 +652,7 @@ mod tests {
                 panic!("{greeted:?}");
             };
             assert_eq!(greeted.must_renew, must_renew);
+            assert_eq!(greeted.is_manager, Some(must_renew));
             assert!(greeted.now_s.abs_diff(now_s()) < 60);
         }
     }
@@ -625,6 +668,23 @@ mod tests {
             assert!(matches!(refused, AskSigner::OutOfDate { .. }), "{refused}");
         }
         assert_eq!(mirror.asked.load(Ordering::Relaxed), 0);
+    }
+
+    #[tokio::test]
+    async fn the_ca_key_is_not_even_asked_for_without_a_good_certificate() {
+        let (ca, _) = Ca::create("c").unwrap();
+        let (address, mirror) = server(identity(&ca, &[SIGNER_NAME], HOUR)).await;
+        let manage = |_| Request::Manage(ManageRequest::default());
+        let pinned = pinned_asking(ca_hash(ca.certificate()).unwrap()).unwrap();
+        let ended = ended(&ca, &["0a0b"]).await.asking().unwrap();
+        for asking in [pinned, ended] {
+            let refused = ask(address, asking, manage).await.unwrap_err();
+            assert!(matches!(refused, AskSigner::Refused(_)), "{refused:?}");
+        }
+        assert_eq!(mirror.asked.load(Ordering::Relaxed), 0);
+        let good = identity(&ca, &["0a0c"], HOUR).asking().unwrap();
+        let refused = ask(address, good, manage).await.unwrap_err();
+        assert_eq!(refused.to_string(), "no order for 0a0c");
     }
 
     #[test]

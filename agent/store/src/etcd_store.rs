@@ -11,9 +11,14 @@
 //! A watch is followed by a task. When its stream breaks or was compacted away, the task starts another one after a jittered
 //! pause, and tells the watcher that it has missed something ([`WatchEvent::Lagged`]). It ends with its watcher.
 //!
-//! Certificates of a cluster are short-lived: [`EtcdStore::reconnect`] changes the client for one with a new certificate.
+//! Certificates of a cluster are short-lived: [`EtcdStore::reconnect`] changes the clients for ones with a new certificate.
+//! Where etcd has several members, the first one that was given is asked, and another one where that does not answer
+//! ([`endpoints`]).
 
-use std::sync::{Arc, Mutex, PoisonError};
+mod endpoints;
+mod members;
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use etcd_client::{
@@ -25,13 +30,15 @@ use serde_json::Value;
 use tokio::runtime::Handle;
 use tokio::sync::{broadcast, oneshot, watch};
 
+use self::endpoints::{Endpoints, Repeat};
+pub use self::members::{ChangeMembers, EtcdMember};
 use crate::watch::{WATCH_BOUND, Watch, WatchEvent};
 use crate::{Change, Entry, Expected, LeaseId, Store, StoreError};
 
 /// Where etcd is, and as whom to speak to it.
 #[derive(Clone)]
 pub struct EtcdOptions {
-    /// URLs of its members.
+    /// URLs of its members, the one that is asked first.
     pub endpoints: Vec<String>,
     /// What all keys begin with, such as `/tapestry/`.
     pub root: String,
@@ -58,10 +65,11 @@ pub struct EtcdStore {
 }
 
 struct Shared {
-    client: Mutex<Client>,
+    endpoints: Endpoints,
     /// Changes when calls and watches over older clients are to be given up.
     starts: watch::Sender<u64>,
-    endpoints: String,
+    /// For people.
+    urls: Mutex<String>,
 }
 
 /// Why there is no store.
@@ -86,7 +94,7 @@ impl EtcdStore {
             .build()
             .map_err(ConnectEtcd::Thread)?;
         let handle = runtime.handle().clone();
-        let client = runtime.block_on(client(options))?;
+        let clients = runtime.block_on(clients(options))?;
         let (stop, stopped) = oneshot::channel::<()>();
         std::thread::Builder::new()
             .name("etcd".to_owned())
@@ -98,9 +106,9 @@ impl EtcdStore {
         Ok(Self {
             root: options.root.clone(),
             shared: Arc::new(Shared {
-                client: Mutex::new(client),
+                endpoints: Endpoints::new(clients),
                 starts: watch::Sender::new(0),
-                endpoints: options.endpoints.join(","),
+                urls: Mutex::new(options.endpoints.join(",")),
             }),
             runtime: handle,
             _stop: stop,
@@ -109,8 +117,9 @@ impl EtcdStore {
 
     /// Goes on with other endpoints or another certificate. Watches change over when their connection ends.
     pub fn reconnect(&self, options: &EtcdOptions) -> Result<(), ConnectEtcd> {
-        let client = self.runtime.block_on(client(options))?;
-        *self.shared.lock() = client;
+        let clients = self.runtime.block_on(clients(options))?;
+        self.shared.endpoints.replace(clients);
+        *self.shared.urls() = options.endpoints.join(",");
         Ok(())
     }
 
@@ -126,11 +135,15 @@ impl EtcdStore {
     }
 
     /// Waits for a call, on the caller's thread.
-    fn call<T>(&self, work: impl Future<Output = Result<T, Error>>) -> Result<T, StoreError> {
+    fn call<T>(
+        &self,
+        repeat: Repeat,
+        work: impl AsyncFn(&mut Client) -> Result<T, Error>,
+    ) -> Result<T, StoreError> {
         let mut starts = self.shared.starts.subscribe();
         let limited = async {
             tokio::select! {
-                done = work => done.map_err(|error| self.failed(&error)),
+                done = self.shared.endpoints.ask(repeat, work) => done.map_err(|error| self.failed(&error)),
                 _ = starts.changed() => Err(self.shared.unreachable("the connection was given up".into())),
                 () = tokio::time::sleep(CALL_LIMIT) => Err(self
                     .shared
@@ -171,16 +184,18 @@ impl EtcdStore {
 
 impl Store for EtcdStore {
     fn get(&self, key: &str) -> Result<Option<Entry>, StoreError> {
-        let mut client = self.shared.lock().clone();
-        let mut got = self.call(client.get(self.key(key), None))?;
+        let mut got = self.call(Repeat::Harmless, async |client| {
+            client.get(self.key(key), None).await
+        })?;
         let found = got.take_kvs();
         found.first().map(|kv| entry(&self.root, kv)).transpose()
     }
 
     fn list(&self, prefix: &str) -> Result<Vec<Entry>, StoreError> {
-        let mut client = self.shared.lock().clone();
         let options = GetOptions::new().with_prefix();
-        let mut got = self.call(client.get(self.key(prefix), Some(options)))?;
+        let mut got = self.call(Repeat::Harmless, async |client| {
+            client.get(self.key(prefix), Some(options.clone())).await
+        })?;
         let found = got.take_kvs();
         found.iter().map(|kv| entry(&self.root, kv)).collect()
     }
@@ -199,8 +214,7 @@ impl Store for EtcdStore {
             .map(|change| TxnOp::get(self.key(&change.key), None))
             .collect();
         let txn = Txn::new().when(compares).and_then(deeds).or_else(reads);
-        let mut client = self.shared.lock().clone();
-        let response = self.call(client.txn(txn))?;
+        let response = self.call(Repeat::Never, async |client| client.txn(txn.clone()).await)?;
         if response.succeeded() {
             return Ok(response.header().map(header_revision).unwrap_or_default());
         }
@@ -227,19 +241,24 @@ impl Store for EtcdStore {
     fn grant(&self, ttl: Duration) -> Result<LeaseId, StoreError> {
         let seconds = ttl.as_secs() + u64::from(ttl.subsec_nanos() > 0);
         let seconds = i64::try_from(seconds).unwrap_or(i64::MAX);
-        let mut client = self.shared.lock().clone();
-        let granted = self.call(client.lease_grant(seconds, None::<LeaseGrantOptions>))?;
+        let granted = self.call(Repeat::Harmless, async |client| {
+            client.lease_grant(seconds, None::<LeaseGrantOptions>).await
+        })?;
         Ok(LeaseId(granted.id()))
     }
 
     fn keep_alive(&self, lease: LeaseId) -> Result<(), StoreError> {
-        let mut client = self.shared.lock().clone();
-        self.call(client.lease_keep_alive(lease.0)).map(drop)
+        self.call(Repeat::Harmless, async |client| {
+            client.lease_keep_alive(lease.0).await
+        })
+        .map(drop)
     }
 
     fn end_lease(&self, lease: LeaseId) -> Result<(), StoreError> {
-        let mut client = self.shared.lock().clone();
-        match self.call(client.lease_revoke(lease.0)) {
+        let ended = self.call(Repeat::Harmless, async |client| {
+            client.lease_revoke(lease.0).await
+        });
+        match ended {
             Ok(_) | Err(StoreError::LeaseGone) => Ok(()),
             Err(error) => Err(error),
         }
@@ -247,13 +266,13 @@ impl Store for EtcdStore {
 }
 
 impl Shared {
-    fn lock(&self) -> std::sync::MutexGuard<'_, Client> {
-        self.client.lock().unwrap_or_else(PoisonError::into_inner)
+    fn urls(&self) -> MutexGuard<'_, String> {
+        self.urls.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn unreachable(&self, reason: String) -> StoreError {
         StoreError::Unreachable {
-            endpoints: self.endpoints.clone(),
+            endpoints: self.urls().clone(),
             reason,
         }
     }
@@ -273,8 +292,11 @@ impl Follower {
         let mut pause = Pause::default();
         let mut starts = self.shared.starts.subscribe();
         loop {
+            let Some((turn, client)) = self.shared.endpoints.current() else {
+                return;
+            };
             let opened = tokio::select! {
-                opened = self.open() => opened.ok(),
+                opened = self.open(client) => opened.ok(),
                 _ = starts.changed() => None,
                 () = tokio::time::sleep(CALL_LIMIT) => None,
             };
@@ -295,6 +317,7 @@ impl Follower {
             } else {
                 // What happens from here on is missed.
                 started = None;
+                self.shared.endpoints.pass_over(turn);
             }
             tokio::select! {
                 () = tokio::time::sleep(pause.take()) => {}
@@ -303,8 +326,7 @@ impl Follower {
         }
     }
 
-    async fn open(&self) -> Result<WatchStream, Error> {
-        let mut client = self.shared.lock().clone();
+    async fn open(&self, mut client: Client) -> Result<WatchStream, Error> {
         let options = WatchOptions::new().with_prefix();
         let mut stream = client.watch(self.prefix.as_str(), Some(options)).await?;
         match stream.message().await? {
@@ -357,11 +379,14 @@ impl Pause {
     }
 }
 
-async fn client(options: &EtcdOptions) -> Result<Client, ConnectEtcd> {
+/// One for each endpoint.
+async fn clients(options: &EtcdOptions) -> Result<Vec<Client>, ConnectEtcd> {
     let mut connect = ConnectOptions::new()
         .with_connect_timeout(CONNECT_LIMIT)
         .with_keep_alive(KEEP_ALIVE, KEEP_ALIVE)
-        .with_keep_alive_while_idle(true);
+        .with_keep_alive_while_idle(true)
+        // A member that is cut off from the others would leave its watches silent.
+        .with_require_leader(true);
     if let Some(tls) = &options.tls {
         let mut with = TlsOptions::new()
             .ca_certificate(Certificate::from_pem(&tls.ca))
@@ -371,12 +396,15 @@ async fn client(options: &EtcdOptions) -> Result<Client, ConnectEtcd> {
         }
         connect = connect.with_tls(with);
     }
-    Client::connect(&options.endpoints, Some(connect))
-        .await
-        .map_err(|error| ConnectEtcd::Client {
-            endpoints: options.endpoints.join(","),
+    let mut clients = Vec::new();
+    for endpoint in &options.endpoints {
+        let client = Client::connect([endpoint], Some(connect.clone())).await;
+        clients.push(client.map_err(|error| ConnectEtcd::Client {
+            endpoints: endpoint.clone(),
             reason: reason(&error),
-        })
+        })?);
+    }
+    Ok(clients)
 }
 
 fn compare(key: String, expected: Expected) -> Option<Compare> {

@@ -28,7 +28,9 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-pub use etcd_store::{ConnectEtcd, EtcdOptions, EtcdStore, EtcdTls, Pause};
+pub use etcd_store::{
+    ChangeMembers, ConnectEtcd, EtcdMember, EtcdOptions, EtcdStore, EtcdTls, Pause,
+};
 pub use manager_store::{Connection, Dial, Dialing, ManagerStore, serve, wire};
 pub use redb_store::{OpenStore, RedbStore};
 pub use watch::{Watch, WatchEvent};

@@ -14,6 +14,8 @@
 //! | `issued/<host>/<serial>` | [`IssuedRecord`]: a certificate that is still good, or may be renewed | the certificate |
 //! | `revoked/<host>` | [`RevokedRecord`] | |
 //! | `manager/<host>` | [`ManagerRecord`]: it serves the store to the others | |
+//! | `promote/<host>` | [`OrderRecord`]: it is to be a manager | the manager that orders it |
+//! | `demote/<host>` | [`OrderRecord`]: it is a manager no more, and may not know it yet | |
 //! | `lease/<lease>` | the host whose lease it is | the lease itself |
 //! | `network/<id>` | the network's record | |
 //! | `networks` | how many networks were made so far; every creation rewrites it | |
@@ -33,6 +35,7 @@ mod ca;
 pub mod checks;
 pub mod holdings;
 mod macs;
+pub mod managers;
 mod moment;
 pub mod networks;
 pub mod others;
@@ -51,6 +54,7 @@ use serde_json::Value;
 pub use asks::AskRecord;
 pub use blocks::PageRecord;
 pub use ca::{CaRecord, FormerCa, RENEWABLE_S};
+pub use managers::OrderRecord;
 pub use moment::Moment;
 pub use world::{Difference, Event, World, is_member};
 
@@ -239,6 +243,8 @@ pub const ALIVE: &str = "alive/";
 pub const ISSUED: &str = "issued/";
 pub const REVOKED: &str = "revoked/";
 pub const MANAGERS: &str = "manager/";
+pub const PROMOTE: &str = "promote/";
+pub const DEMOTE: &str = "demote/";
 pub const LEASES: &str = "lease/";
 pub const NETWORKS: &str = "network/";
 /// One key, not what others begin with.

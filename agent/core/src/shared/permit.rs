@@ -22,8 +22,9 @@ use super::networks::{FollowedRecord, Rest, VniRecord, check_new, removed};
 use super::others::holder_of_mac;
 use super::world::is_member;
 use super::{
-    ADDRESSES, ALIVE, ASKS, AliveRecord, BLOCKS, ENDPOINTS, EndpointShared, FOLLOWED, HOSTS,
-    Holder, HostRecord, NAMES, NETWORKS, NETWORKS_MADE, REVOKED, VNIS, World,
+    ADDRESSES, ALIVE, ASKS, AliveRecord, BLOCKS, DEMOTE, ENDPOINTS, EndpointShared, FOLLOWED,
+    HOSTS, Holder, HostRecord, NAMES, NETWORKS, NETWORKS_MADE, OrderRecord, PROMOTE, REVOKED, VNIS,
+    World,
 };
 use crate::ipam::block::page_of;
 use crate::network::CreateNetwork;
@@ -99,7 +100,9 @@ type Judge<'a> = fn(&Asked<'a>, &str, Write<'a>) -> Result<(), Refusal>;
 
 impl<'a> Asked<'a> {
     fn judge(&self, write: Write<'a>) -> Result<(), Denied> {
-        let kinds: [(&str, Judge<'a>); 11] = [
+        let kinds: [(&str, Judge<'a>); 13] = [
+            (PROMOTE, Self::promotion),
+            (DEMOTE, Self::demotion),
             (ALIVE, Self::alive),
             (HOSTS, Self::member),
             (FOLLOWED, Self::followed),
@@ -166,6 +169,29 @@ impl<'a> Asked<'a> {
         match known.is_none_or(is_same) {
             true => Ok(()),
             false => refuse("a host changes nothing but its address"),
+        }
+    }
+
+    /// A host says why it cannot obey; the order itself is not its own.
+    fn promotion(&self, rest: &str, write: Write<'a>) -> Result<(), Refusal> {
+        self.own(rest)?;
+        let known = self.world.find::<OrderRecord>(write.key);
+        let answer = value::<OrderRecord>(write)?;
+        let is_answer = known
+            .zip(answer)
+            .is_some_and(|((order, _), answer)| order.is_answered_by(&answer));
+        match is_answer {
+            true => Ok(()),
+            false => refuse("a host answers an order to it, and only a manager gives one"),
+        }
+    }
+
+    /// A host that has obeyed takes the order away.
+    fn demotion(&self, rest: &str, write: Write<'a>) -> Result<(), Refusal> {
+        self.own(rest)?;
+        match write.value {
+            None => Ok(()),
+            Some(_) => refuse("only a manager gives an order"),
         }
     }
 

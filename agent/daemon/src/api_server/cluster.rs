@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use agent_api::{
-    ApiError, CaRotate, ClusterDetail, ClusterInit, ClusterJoin, ClusterRevoke, Token, TokenCreate,
+    ApiError, CaRotate, ClusterDetail, ClusterInit, ClusterJoin, ClusterManager, ClusterRevoke,
+    ManagersView, Token, TokenCreate,
 };
 use axum::Json;
 use axum::extract::State;
@@ -20,6 +21,8 @@ pub(super) fn routes() -> OpenApiRouter<Arc<Agent>> {
         .routes(routes!(join))
         .routes(routes!(token))
         .routes(routes!(revoke))
+        .routes(routes!(promote))
+        .routes(routes!(demote))
         .routes(routes!(rotate_ca))
 }
 
@@ -69,6 +72,30 @@ async fn token(State(agent): State<Arc<Agent>>, Body(request): Body<TokenCreate>
     responses((status = 200), (status = "default", body = ApiError)))]
 async fn revoke(State(agent): State<Arc<Agent>>, Body(request): Body<ClusterRevoke>) -> Reply<()> {
     blocking(agent, move |agent| agent.sharing.revoke(&request))
+        .await
+        .map(Json)
+}
+
+/// Makes a host a manager.
+#[utoipa::path(post, path = "/cluster/promote", request_body = ClusterManager,
+    responses((status = 200, body = ManagersView), (status = "default", body = ApiError)))]
+async fn promote(
+    State(agent): State<Arc<Agent>>,
+    Body(request): Body<ClusterManager>,
+) -> Reply<ManagersView> {
+    blocking(agent, move |agent| agent.sharing.promote(&request))
+        .await
+        .map(Json)
+}
+
+/// Makes a manager a member.
+#[utoipa::path(post, path = "/cluster/demote", request_body = ClusterManager,
+    responses((status = 200, body = ManagersView), (status = "default", body = ApiError)))]
+async fn demote(
+    State(agent): State<Arc<Agent>>,
+    Body(request): Body<ClusterManager>,
+) -> Reply<ManagersView> {
+    blocking(agent, move |agent| agent.sharing.demote(&request))
         .await
         .map(Json)
 }

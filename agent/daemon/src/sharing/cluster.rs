@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use agent_api::{
-    ApiError, CaRotate, ClusterDetail, ClusterInit, ClusterJoin, ClusterRevoke, ErrorKind,
-    HostState, HostView, Token, TokenCreate,
+    ApiError, CaRotate, ClusterDetail, ClusterInit, ClusterJoin, ClusterManager, ClusterRevoke,
+    ErrorKind, HostState, HostView, ManagersView, Token, TokenCreate,
 };
 use agent_cluster::{InitRequest, JoinCluster, JoinToken, Member, UseCluster};
 use overlay_core::{Directory, DirectoryConfig, Epoch, HostId, NetworkId};
@@ -240,6 +240,16 @@ impl Sharing {
         Ok(())
     }
 
+    pub(crate) fn promote(&self, request: &ClusterManager) -> Result<ManagersView, ApiError> {
+        let promoted = self.needed_member()?.promote(&request.host);
+        Ok(view::managers(promoted.map_err(Cluster::from)?))
+    }
+
+    pub(crate) fn demote(&self, request: &ClusterManager) -> Result<ManagersView, ApiError> {
+        let demoted = self.needed_member()?.demote(&request.host);
+        Ok(view::managers(demoted.map_err(Cluster::from)?))
+    }
+
     pub(crate) fn rotate_ca(&self, request: CaRotate) -> Result<(), ApiError> {
         let rotated = self.needed_member()?.rotate_ca(request.finish);
         rotated.map_err(Cluster::from)?;
@@ -261,6 +271,7 @@ impl Sharing {
         let tunnel = |host: &str| view::host_tunnel(quic.as_deref()?, host);
         let hosts = member.hosts().into_iter().map(|host| HostView {
             own: host.id == member.host(),
+            manager: host.is_manager,
             state: match host.alive {
                 Some(_) => HostState::Up,
                 None => HostState::Down,

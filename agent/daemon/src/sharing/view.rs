@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use agent_api::{CaRotation, CaView, HostTunnel, TunnelView};
-use agent_cluster::CaState;
+use agent_api::{CaRotation, CaView, HostTunnel, ManagersView, TunnelView};
+use agent_cluster::{CaState, ManagersNow};
 use agent_core::record::Encap;
 use overlay_core::HostId;
 use overlay_io::{PathView, PeerView, QuicTunnel};
@@ -20,6 +20,15 @@ pub(super) fn ca(state: CaState) -> CaView {
             renewed: rotation.renewed,
             up: rotation.alive,
         }),
+    }
+}
+
+/// Who is a manager.
+pub(super) fn managers(now: ManagersNow) -> ManagersView {
+    ManagersView {
+        host: now.host,
+        managers: now.names,
+        run_etcd: now.run_etcd,
     }
 }
 

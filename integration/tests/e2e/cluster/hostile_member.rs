@@ -44,6 +44,45 @@ fn shown(host: &Host) -> Shown {
 }
 
 #[test]
+fn a_member_gets_no_key_of_the_ca_without_an_order() {
+    let lab = pair();
+    let [one, two] = lab.hosts.as_slice() else {
+        unreachable!()
+    };
+    let refused = |host: &Host| cluster_of(host)["refused"].as_u64().unwrap();
+    let before = refused(one);
+    let own = cluster_of(two)["host"].as_str().unwrap().to_owned();
+    let ca = fs::read_to_string(two.state_dir().join("cluster/ca.pem")).unwrap();
+    let asked = [json!({"manage": {}}), json!({"manage": {"ca": ca}})];
+    for request in &asked {
+        let said = Door::open(&two.netns, Some(shown(two))).ask(request);
+        let why = said["refused"].as_str().unwrap();
+        assert!(why.contains("no order"), "{said}");
+    }
+    eventually(STEP, "each is counted", || {
+        (refused(one) - before == 2).then_some(())
+    });
+    let log = one.log();
+    let line = log.lines().find(|line| line.contains("without an order"));
+    assert!(line.is_some_and(|line| line.contains(&own)), "{log}");
+    // Neither does an order of its own making give it one, nor its word that it is a manager.
+    let mut member = Member::of(two);
+    let order = json!({"by": own, "ordered_s": 1});
+    let manager = json!({"address": "192.0.2.2:4790"});
+    for (key, value) in [
+        (format!("promote/{own}"), Some(order.clone())),
+        (format!("demote/{own}"), Some(order)),
+        (format!("manager/{own}"), Some(manager)),
+    ] {
+        let answer = member.write(&key, value, None);
+        assert!(answer["failed"]["denied"].is_object(), "{key}: {answer}");
+    }
+    let said = Door::open(&two.netns, Some(shown(two))).ask(&asked[0]);
+    assert!(said["refused"].is_string(), "{said}");
+    assert!(!two.state_dir().join("cluster/ca.key").exists());
+}
+
+#[test]
 fn a_member_that_was_taken_over_writes_nothing_that_is_not_its_own() {
     let lab = pair();
     let [one, two] = lab.hosts.as_slice() else {

@@ -8,6 +8,7 @@ mod faults;
 mod figures;
 mod hostile_member;
 mod killed;
+mod managers;
 mod membership;
 mod moves;
 mod networks;

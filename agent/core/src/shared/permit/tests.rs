@@ -448,3 +448,36 @@ fn tokens_and_certificates_are_not_shown() {
         assert_eq!(may_see(key), is_shown, "{key}");
     }
 }
+
+#[test]
+fn orders_are_answered_and_taken_away_by_the_host_they_name() {
+    let mut world = world();
+    let order = json!({"by": OTHER, "ordered_s": 5});
+    let (own, others) = (format!("promote/{OWN}"), format!("promote/{OTHER}"));
+    let given = [(&*own, Some(order.clone()))];
+    assert!(judge(&world, &given).is_err(), "an order of its own");
+    for key in [&own, &others] {
+        put(&mut world, key, order.clone(), 40);
+    }
+    let failed = changed(order.clone(), "failed", json!("no etcd"));
+    judge(&world, &[(&own, failed.clone())]).unwrap();
+    for (key, value) in [
+        (&own, Some(order.clone())),
+        (&own, None),
+        (&others, failed.clone()),
+        (&own, changed(failed.unwrap(), "by", json!(OWN))),
+    ] {
+        assert!(judge(&world, &[(key, value)]).is_err());
+    }
+    let (own, others) = (format!("demote/{OWN}"), format!("demote/{OTHER}"));
+    judge(&world, &[(&own, None)]).unwrap();
+    for (key, value) in [
+        (&own, Some(order.clone())),
+        (&others, Some(order)),
+        (&others, None),
+    ] {
+        assert!(judge(&world, &[(key, value)]).is_err());
+    }
+    let manager = json!({"address": "192.0.2.1:4790"});
+    assert!(judge(&world, &[("manager/a0aa", Some(manager))]).is_err());
+}

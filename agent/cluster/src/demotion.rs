@@ -1,0 +1,64 @@
+//! This host is a manager no more.
+//!
+//! # Theory of operation
+//!
+//! Whoever demotes this host has taken its etcd from among the members, and its record. The order stays until the host has
+//! obeyed, however long it was off: it puts down the CA's key and all else that managers have, reaches the store through another
+//! manager from then on, and takes the order away.
+
+use std::net::SocketAddr;
+
+use agent_core::shared::{DEMOTE, MANAGERS, ManagerRecord};
+use agent_store::{Expected, StoreError};
+
+use crate::error::{Refusal, UseCluster};
+use crate::lock::lock;
+use crate::member::Member;
+use crate::office;
+use crate::settings::Duty;
+
+impl Member {
+    /// Obeys an order of demotion, for the first time or again.
+    pub(crate) fn obey_demotion(&self) -> Result<(), UseCluster> {
+        if self.signs() {
+            self.step_down(self.another_manager()?)?;
+            tracing::info!("this host is a manager no more");
+        }
+        let key = format!("{DEMOTE}{}", self.settings.host);
+        match self.store().delete(&key, Expected::Anything) {
+            // The next session does it.
+            Err(StoreError::Unreachable { .. }) => Ok(()),
+            done => Ok(done?),
+        }
+    }
+
+    /// Becomes a member, whose manager is `next`. First of all on disk: who is killed now comes back as one.
+    pub(crate) fn step_down(&self, next: SocketAddr) -> Result<(), UseCluster> {
+        *lock(&self.duty) = Duty::default();
+        lock(&self.place).signer = next;
+        let settings = self.present_settings();
+        self.files.save_settings(&settings)?;
+        let admission = lock(&self.admission).take();
+        let listening = lock(&self.tasks).signer.take();
+        if let Some((_, signer)) = listening {
+            signer.abort();
+        }
+        if let Some(admission) = admission {
+            admission.retire();
+        }
+        self.access.change(&self.means(&settings))?;
+        self.wake.notify_one();
+        office::clear(&self.files);
+        Ok(())
+    }
+
+    /// Where the first of the others serves.
+    pub(crate) fn another_manager(&self) -> Result<SocketAddr, UseCluster> {
+        let world = self.world();
+        let mut others = world
+            .under::<ManagerRecord>(MANAGERS)
+            .filter(|(host, _)| *host != self.settings.host);
+        let next = others.next().map(|(_, manager)| manager.address);
+        Ok(next.ok_or(Refusal::NoOtherManager)?)
+    }
+}
