@@ -12,6 +12,7 @@ mod guardian;
 mod journal;
 mod locks;
 mod networks;
+mod pace;
 mod panics;
 pub mod probe;
 mod publishing;

@@ -38,7 +38,7 @@ struct Table {
 }
 
 struct Endpoint {
-    record: EndpointRecord,
+    record: Arc<EndpointRecord>,
     stage: Stage,
     plug: Plug,
     /// Why it has no part in the network.
@@ -162,11 +162,11 @@ impl Seats {
     }
 
     /// The records of those that are there or coming: what this host holds addresses for.
-    pub(crate) fn records(&self) -> Vec<EndpointRecord> {
+    pub(crate) fn records(&self) -> Vec<Arc<EndpointRecord>> {
         let table = lock(&self.0);
         let endpoints = table.endpoints.values();
         let held = endpoints.filter(|endpoint| endpoint.stage != Stage::Going);
-        held.map(|endpoint| endpoint.record.clone()).collect()
+        held.map(|endpoint| Arc::clone(&endpoint.record)).collect()
     }
 
     /// Takes nobody from now on, unless somebody is there.
@@ -200,7 +200,7 @@ impl Seats {
     ) -> Result<EndpointRecord, Attach> {
         self.plan(network, |table| {
             table.pools.wake(Instant::now());
-            let others = table.endpoints.values().map(|endpoint| &endpoint.record);
+            let others = table.endpoints.values().map(|endpoint| &*endpoint.record);
             endpoint::plan(network, &mut table.pools, others, attachment, place, fresh)
         })
     }
@@ -260,8 +260,8 @@ impl Seats {
         if endpoint.record.link.is_some() {
             return None;
         }
-        endpoint.record.link = Some(endpoint.plug.link.clone());
-        Some(journal.put(&endpoint_key(id), &endpoint.record))
+        Arc::make_mut(&mut endpoint.record).link = Some(endpoint.plug.link.clone());
+        Some(journal.put(&endpoint_key(id), &*endpoint.record))
     }
 
     /// Changes the record of an endpoint that is attached, and keeps it.
@@ -276,8 +276,8 @@ impl Seats {
         if endpoint.stage != Stage::There {
             return None;
         }
-        change(&mut endpoint.record);
-        Some(journal.put(&endpoint_key(id), &endpoint.record))
+        change(Arc::make_mut(&mut endpoint.record));
+        Some(journal.put(&endpoint_key(id), &*endpoint.record))
     }
 
     /// The same of one that may be called otherwise then, where nobody else is called so.
@@ -288,11 +288,11 @@ impl Seats {
         journal: &Journal,
     ) -> Result<Kept, Attach> {
         let mut table = lock(&self.0);
-        let others = table.endpoints.values().map(|other| &other.record);
+        let others = table.endpoints.values().map(|other| &*other.record);
         let others = others.filter(|other| other.id != after.id);
         endpoint::check_names(network, others, &after.name, &after.aliases)?;
         if let Some(endpoint) = table.endpoints.get_mut(&after.id) {
-            endpoint.record = after.clone();
+            endpoint.record = Arc::new(after.clone());
         }
         Ok(journal.put(&endpoint_key(&after.id), after))
     }
@@ -382,7 +382,7 @@ impl Table {
 
     fn come(&mut self, record: EndpointRecord) {
         let coming = Endpoint {
-            record,
+            record: Arc::new(record),
             stage: Stage::Coming,
             plug: Plug::default(),
             cut_off: None,
@@ -394,7 +394,7 @@ impl Table {
 impl Endpoint {
     fn seen(&self) -> Attached {
         Attached {
-            record: self.record.clone(),
+            record: Arc::clone(&self.record),
             plug: self.plug.clone(),
             cut_off: self.cut_off.clone(),
         }

@@ -208,7 +208,7 @@ impl Endpoints {
         let present = self.of(owner);
         let present: Vec<_> = present
             .iter()
-            .map(|(_, attached)| &attached.record)
+            .map(|(_, attached)| &*attached.record)
             .collect();
         Rank::of(&present, owner)
     }

@@ -9,7 +9,8 @@
 //! - What the owner of a sandbox set there himself stays: an MTU, a MAC, a name, addresses, a link that is down. It is told in the
 //!   log, and shown with the endpoint as long as it is so.
 //!
-//! Who floods the agent with changes in one sandbox gets one look for each [`Stir`], at all its links together. Where the kernel drops messages that come too fast,
+//! Who floods the agent with changes in one sandbox gets one look for each [`Stir`], at all its links together, and a rest
+//! after each ([`crate::pace`]). Where the kernel drops messages that come too fast,
 //! all sandboxes are looked at, but only as often as without any message.
 
 use std::collections::{BTreeMap, BTreeSet};

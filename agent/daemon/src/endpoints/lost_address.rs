@@ -35,7 +35,7 @@ impl Endpoints {
         &self,
         member: &Member,
         place: &Place,
-    ) -> Result<(Vec<EndpointRecord>, bool), StoreError> {
+    ) -> Result<(Vec<Arc<EndpointRecord>>, bool), StoreError> {
         let mut whole = Vec::new();
         let mut are_whole = true;
         for record in place.seats.records() {

@@ -152,7 +152,7 @@ impl Endpoints {
                 let mut all = self.all().into_iter();
                 let (_, attached) =
                     all.find(|(_, attached)| attached.record.sandbox.as_deref() == Some(path))?;
-                Some(attached.record.owner)
+                Some(attached.record.owner.clone())
             })
     }
 }

@@ -19,7 +19,7 @@ impl Endpoints {
     /// Takes an endpoint's port up or down. One that is so already is no error.
     pub(crate) fn set_up(&self, id: &str, up: bool) -> Result<EndpointDetail, ApiError> {
         let (_, attached) = self.find(id)?;
-        let _turn = self.turns.take(attached.record.owner);
+        let _turn = self.turns.take(attached.record.owner.clone());
         // It may have gone before the turn came.
         let (place, attached) = self.find(id)?;
         if up && place.record.is_cut_off() {

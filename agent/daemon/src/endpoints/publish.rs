@@ -16,7 +16,7 @@ impl Endpoints {
         let endpoints = self.of(owner);
         let pairs: Vec<(_, &EndpointRecord)> = endpoints
             .iter()
-            .map(|(place, attached)| (&*place.record, &attached.record))
+            .map(|(place, attached)| (&*place.record, &*attached.record))
             .collect();
         targets(&pairs)
     }

@@ -18,6 +18,7 @@ use switch_core::Block;
 use switch_io::SwitchEvent;
 
 use super::{Endpoints, Place};
+use crate::pace::rest_after;
 use crate::panics::{end, essential};
 use crate::seats::Attached;
 
@@ -159,12 +160,15 @@ impl Endpoints {
 fn attend(endpoints: &Weak<Endpoints>, watch: Option<&SandboxWatch>) {
     let mut looked = Instant::now();
     let (mut due, mut asked, mut turn, mut missed) = (looked, looked, 0, false);
+    let mut rested = looked;
     loop {
-        let stir = hear(watch, due.saturating_duration_since(Instant::now()));
+        let stir = hear(watch, due, rested);
         let Some(endpoints) = endpoints.upgrade() else {
             return;
         };
+        let start = Instant::now();
         endpoints.follow(&stir);
+        rested = Instant::now() + rest_after(start.elapsed());
         missed |= stir.overrun;
         if stir.mounts {
             due = due.min(looked + MOUNTS_INTERVAL);
@@ -185,7 +189,19 @@ fn attend(endpoints: &Weak<Endpoints>, watch: Option<&SandboxWatch>) {
     }
 }
 
-fn hear(watch: Option<&SandboxWatch>, limit: Duration) -> Stir {
+/// What happens until `due`, or first happens and whatever else does until `rested`.
+fn hear(watch: Option<&SandboxWatch>, due: Instant, rested: Instant) -> Stir {
+    let mut stir = hear_for(watch, due.saturating_duration_since(Instant::now()));
+    loop {
+        let rest = rested.saturating_duration_since(Instant::now());
+        if rest.is_zero() {
+            return stir;
+        }
+        stir += hear_for(watch, rest);
+    }
+}
+
+fn hear_for(watch: Option<&SandboxWatch>, limit: Duration) -> Stir {
     match watch.map(|watch| watch.wait(limit)) {
         Some(Ok(stir)) => return stir,
         Some(Err(error)) => tracing::warn!(%error, "what happens in sandboxes is not heard"),

@@ -15,7 +15,7 @@ impl Endpoints {
         id: &str,
         update: &EndpointUpdate,
     ) -> Result<EndpointDetail, ApiError> {
-        let owner = self.find(id)?.1.record.owner;
+        let owner = self.find(id)?.1.record.owner.clone();
         if matches!(owner, Owner::Container(_)) {
             return Err(Attach::OfContainer.into());
         }
@@ -25,7 +25,7 @@ impl Endpoints {
         let before = &attached.record;
         let after = self.change_ports(before, updated(before, update))?;
         if let Err(error) = self.rename(&place, &attached, &after) {
-            self.change_ports(&after, before.clone())?;
+            self.change_ports(&after, before.as_ref().clone())?;
             return Err(error.into());
         }
         let (place, attached) = self.find(id)?;
@@ -61,7 +61,7 @@ impl Endpoints {
         attached: &Attached,
         after: &EndpointRecord,
     ) -> Result<(), Attach> {
-        let before = &attached.record;
+        let before = &*attached.record;
         if before == after {
             return Ok(());
         }

@@ -246,7 +246,7 @@ impl Follower {
             self.sharing.share_again(member, session, &endpoints)?;
             // What went while it was told is taken back by whoever told it last.
             let present = place.seats.records();
-            let is_gone = |told: &&agent_core::record::EndpointRecord| {
+            let is_gone = |told: &&Arc<agent_core::record::EndpointRecord>| {
                 !present.iter().any(|record| record.id == told.id)
             };
             for gone in endpoints.records.iter().filter(is_gone) {

@@ -19,12 +19,13 @@
 use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use agent_cluster::Member;
 use agent_host::netlink::{LinkWatch, Netlink, NetlinkError};
 
 use super::Follower;
+use crate::pace::rest_after;
 use crate::panics::essential;
 use crate::sharing::route::local_address;
 
@@ -50,6 +51,7 @@ impl Follower {
                 let Some(follower) = follower.upgrade() else {
                     return;
                 };
+                let start = Instant::now();
                 look_again = match follower.follow_underlay() {
                     Ok(true) => None,
                     Ok(false) => Some(LOOK_AGAIN),
@@ -58,6 +60,8 @@ impl Follower {
                         Some(LOOK_AGAIN)
                     }
                 };
+                drop(follower);
+                std::thread::sleep(rest_after(start.elapsed()));
             }
         };
         let started = std::thread::Builder::new()

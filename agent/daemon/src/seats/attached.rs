@@ -42,7 +42,7 @@ impl Plug {
 /// An endpoint as it is at one moment.
 #[derive(Clone)]
 pub(crate) struct Attached {
-    pub(crate) record: EndpointRecord,
+    pub(crate) record: Arc<EndpointRecord>,
     pub(crate) plug: Plug,
     pub(crate) cut_off: Option<String>,
 }

@@ -1,6 +1,7 @@
 //! Telling the other hosts of this host's endpoints.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use agent_cluster::{ENDPOINTS, EndpointShared, Member, ServiceShared, Session};
 use agent_core::record::EndpointRecord;
@@ -16,7 +17,7 @@ use crate::locks::lock;
 /// The endpoints of one shared network, as they are at the beginning of a session.
 pub(crate) struct SharedEndpoints {
     pub(crate) network: String,
-    pub(crate) records: Vec<EndpointRecord>,
+    pub(crate) records: Vec<Arc<EndpointRecord>>,
 }
 
 impl Sharing {

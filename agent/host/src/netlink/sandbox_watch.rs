@@ -9,6 +9,7 @@
 use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{self, IoSliceMut};
+use std::ops::AddAssign;
 use std::os::fd::AsRawFd;
 use std::time::Duration;
 
@@ -40,6 +41,15 @@ pub struct Stir {
     pub mounts: bool,
     /// More happened than the socket holds.
     pub overrun: bool,
+}
+
+impl AddAssign for Stir {
+    fn add_assign(&mut self, more: Self) {
+        self.sandboxes.extend(more.sandboxes);
+        self.own |= more.own;
+        self.mounts |= more.mounts;
+        self.overrun |= more.overrun;
+    }
 }
 
 impl SandboxWatch {

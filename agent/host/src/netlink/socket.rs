@@ -2,6 +2,7 @@
 
 use std::io;
 use std::ops::Range;
+use std::os::fd::{AsFd, BorrowedFd};
 
 use netlink_packet_core::{
     ErrorMessage, NLM_F_ACK, NLM_F_DUMP, NLM_F_REQUEST, NetlinkHeader, NetlinkMessage,
@@ -54,6 +55,11 @@ impl Netlink {
     /// A socket in another namespace, where it stays.
     pub fn open_in(netns: &Netns) -> Result<Self, NetlinkError> {
         netns.run(Self::open)?
+    }
+
+    /// What else than messages can be asked of the namespace.
+    pub(super) fn socket(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
     }
 
     /// Applies a group; `describe` names the request (by its place) that was refused.
