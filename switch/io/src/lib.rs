@@ -36,6 +36,7 @@ pub use patch_port::{PatchPort, patch};
 pub use pcap::Pcap;
 pub use probe::{HostSupport, probe};
 pub use switch::{AUTO_WORKERS_MAX, RemovedPort, Switch, SwitchConfig};
+pub use sys::heap::give_back_freed;
 pub use sys::meminfo::unreceived;
 pub use sys::packet;
 pub use sys::packet_ring::{PacketRing, RingPacket};

@@ -15,6 +15,7 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use switch_core::{FdbKind, PortCounts, PortId, PortImage, Snapshot, TableImage};
+use switch_io::give_back_freed;
 
 use super::segment::Segment;
 use super::{Network, Networks};
@@ -249,6 +250,13 @@ impl Networks {
         ));
     }
 
+    /// Networks and their endpoints.
+    fn weight(&self) -> usize {
+        let table = lock(&self.table);
+        let seats = table.networks.values().map(|network| network.seats.len());
+        table.networks.len() + seats.sum::<usize>()
+    }
+
     fn keeping(&self) -> Vec<Keeping> {
         let table = lock(&self.table);
         table
@@ -282,12 +290,20 @@ impl Network {
 }
 
 fn keep_on(networks: &Weak<Networks>) {
+    let mut most = 0;
     loop {
         std::thread::sleep(INTERVAL);
         let Some(networks) = networks.upgrade() else {
             return;
         };
         networks.keep_all();
+        let present = networks.weight();
+        // What many freed lies among what others use.
+        if present < most / 10 * 9 {
+            give_back_freed();
+            most = present;
+        }
+        most = most.max(present);
     }
 }
 

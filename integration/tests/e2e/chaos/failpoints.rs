@@ -158,7 +158,9 @@ impl Scene<'_> {
                 let killed = self.kill_at(steps, *number, act.act);
                 let now = self.settled();
                 if !whole.contains(&now) {
-                    let beside = now.beside(&whole[0]).join("; ");
+                    // What it is nearest to tells most.
+                    let beside = whole.iter().map(|whole| now.beside(whole));
+                    let beside = beside.min_by_key(Vec::len).unwrap_or_default().join("; ");
                     let step = format!("{} at {number} of {steps}: {beside}", act.name);
                     outcome.in_part.push(step);
                 }
@@ -388,8 +390,11 @@ impl Tracer {
         let tracer = command.stdin(null()).stdout(null()).stderr(null());
         let tracer = tracer.spawn().unwrap();
         eventually(Duration::from_secs(10), "strace is attached", || {
-            let tasks = fs::read_dir(format!("/proc/{pid}/task")).unwrap().flatten();
-            let mut traced = tasks.map(|task| {
+            // A thread that does something all the time may have got it killed already.
+            let Ok(tasks) = fs::read_dir(format!("/proc/{pid}/task")) else {
+                return Some(());
+            };
+            let mut traced = tasks.flatten().map(|task| {
                 let status = fs::read_to_string(task.path().join("status")).unwrap_or_default();
                 !status.contains("TracerPid:\t0\n")
             });

@@ -2,6 +2,7 @@
 #![allow(unsafe_code)]
 
 pub(crate) mod fd;
+pub(crate) mod heap;
 pub(crate) mod mapping;
 pub(crate) mod meminfo;
 pub mod packet;
