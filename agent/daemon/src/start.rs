@@ -65,6 +65,7 @@ impl Agent {
             agent.ground.warn(error.to_string());
         }
         agent.bring_back()?;
+        agent.filter.keep_settling();
         agent.networks.keep_opening();
         agent.containers.start_ended();
         agent.endpoints.watch_sandboxes();

@@ -10,6 +10,8 @@
 //! a host port. Everything goes in the other order. Where the rules cannot be made, [`Filter::stands`] says so, and no host port
 //! stays open.
 //!
+//! A round that failed is made again ([`super::again`]), so that nothing stays of what has gone.
+//!
 //! Rules outlive the agent as long as something is attached. The next one says what is on record before it asks for the first
 //! round ([`Filter::expect`]), so that no round takes away what the owners have not claimed yet.
 
@@ -25,6 +27,8 @@ use agent_core::record::{NetworkRecord, SERVICES, SettingsRecord};
 use agent_core::settings;
 use agent_host::firewall::{Firewall, FirewallError, FirewallWatch};
 use agent_store::StoreError;
+use tokio::runtime::Handle;
+use tokio::sync::Notify;
 
 use super::settings::{MakeSettings, Settings};
 use crate::ground::Ground;
@@ -43,6 +47,8 @@ pub(crate) struct Filter {
     rounds: Rounds<Result<(), Unsettled>>,
     /// Whether the last round left the rules as they are wanted.
     stands: AtomicBool,
+    /// Told of each round that failed ([`super::again`]).
+    owed: Arc<Notify>,
 }
 
 /// What the owners want, as they said it last.
@@ -101,6 +107,7 @@ impl Filter {
             wanted: Mutex::new(wanted),
             rounds: Rounds::default(),
             stands: AtomicBool::new(false),
+            owed: Arc::default(),
         })
     }
 
@@ -191,8 +198,20 @@ impl Filter {
         self.rounds.ask(|| {
             let settled = self.round();
             self.stands.store(settled.is_ok(), Ordering::Release);
+            // Without a packet filter there is nothing left in it.
+            if settled.is_err() && self.firewall.get().is_some() {
+                self.owed.notify_one();
+            }
             settled
         })
+    }
+
+    pub(super) fn owed(&self) -> Arc<Notify> {
+        Arc::clone(&self.owed)
+    }
+
+    pub(super) fn runtime(&self) -> &Handle {
+        &self.ground.runtime
     }
 
     /// As [`Filter::settle`], and lets the host forward: for host ports that are about to open.

@@ -8,6 +8,7 @@
 //!
 //! All acts on one container's ports come one after the other, by the container's turn or its endpoints' owner's.
 
+mod again;
 mod filter;
 mod settings;
 

@@ -158,9 +158,11 @@ impl Scene<'_> {
                 let killed = self.kill_at(steps, *number, act.act);
                 let now = self.settled();
                 if !whole.contains(&now) {
-                    // What it is nearest to tells most.
-                    let beside = whole.iter().map(|whole| now.beside(whole));
-                    let beside = beside.min_by_key(Vec::len).unwrap_or_default().join("; ");
+                    let beside = ["before", "after"].iter().zip(&whole);
+                    let beside = beside.map(|(when, whole)| {
+                        format!("beside {when}: {}", now.beside(whole).join("; "))
+                    });
+                    let beside = beside.collect::<Vec<_>>().join("\n  ");
                     let step = format!("{} at {number} of {steps}: {beside}", act.name);
                     outcome.in_part.push(step);
                 }

@@ -223,6 +223,27 @@ fn a_table_that_cannot_be_put_back_takes_the_host_ports_with_it() {
     });
 }
 
+#[test]
+fn rules_of_what_has_gone_go_as_soon_as_they_can() {
+    let host = Host::without_agent();
+    let nft = host.launch_with_own_nft();
+    let rules = || host.netns.sh("nft -s list table inet tapestry");
+    let before = rules();
+    host.tapestry(&["network", "create", "--subnet", "10.66.0.0/24", "lab"])
+        .ok();
+    assert!(rules().contains("10.66.0.0/24"));
+    host.netns
+        .sh(&format!("ln -sf /bin/false {}", nft.display()));
+    let removed = host.tapestry(&["network", "rm", "lab"]);
+    assert!(removed.stderr.contains("keeps its rules"), "{removed:?}");
+    assert!(rules().contains("10.66.0.0/24"));
+    host.netns
+        .sh(&format!("ln -sf $(command -v nft) {}", nft.display()));
+    eventually(STEP, "the rules are as they were before", || {
+        (rules() == before).then_some(())
+    });
+}
+
 /// Packets dropped at the network's host port for `reason`.
 pub(super) fn filtered(host: &Host, network: &str, reason: &str) -> u64 {
     let ports = host.ports(network);
