@@ -1,4 +1,4 @@
-//! The agent killed at every step of an act: afterwards all of it is there, or nothing.
+//! The agent, or a program that it runs, killed at every step of an act: afterwards all of it is there, or nothing.
 //!
 //! A step is a system call: the journal's, the kernel's, a program's that is started. `strace` kills the agent at the n-th of
 //! a kind, so that no step is left out that somebody adds.
@@ -6,8 +6,9 @@
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::fs;
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use agent_api::{ContainerState, EndpointCreate, EndpointDetail, Info};
 use rustix::process::Pid;
@@ -156,7 +157,7 @@ impl Scene<'_> {
                 self.expect(&begin, "begin", &mut outcome);
                 (act.prepare)(self);
                 let killed = self.kill_at(steps, *number, act.act);
-                let now = self.settled();
+                let now = self.settled_as(&whole);
                 if !whole.contains(&now) {
                     let beside = ["before", "after"].iter().zip(&whole);
                     let beside = beside.map(|(when, whole)| {
@@ -178,7 +179,7 @@ impl Scene<'_> {
     }
 
     fn expect(&self, wanted: &Snapshot, when: &str, outcome: &mut Outcome) {
-        let now = self.settled();
+        let now = self.settled_as(std::slice::from_ref(wanted));
         if now != *wanted {
             outcome
                 .in_part
@@ -186,18 +187,20 @@ impl Scene<'_> {
         }
     }
 
-    /// Acts while the agent proper is killed at its n-th step of that kind; whether it was. Its guardian has started it again
-    /// then.
+    /// Acts while the agent proper, or what it runs, is killed at its n-th step of that kind; whether something was. Its
+    /// guardian has started the agent again then.
     fn kill_at(&self, steps: &str, number: usize, act: fn(&Scene<'_>)) -> bool {
         let agent = self.host.agent_pid();
-        let tracer = Tracer::attach(agent, steps, number);
+        let told = self.host.dir().join("strace");
+        let tracer = Tracer::attach(agent, steps, number, &told);
         act(self);
         drop(tracer);
         // One that is dying answers nothing.
-        let answering = eventually(Duration::from_secs(20), "an agent answers", || {
+        eventually(Duration::from_secs(20), "an agent answers", || {
             serde_json::from_str::<Info>(&self.ask("GET", "/v1/info", &[])).ok()
         });
-        answering.pid != u32::try_from(agent.as_raw_nonzero().get()).unwrap()
+        let told = fs::read_to_string(told).unwrap();
+        told.contains("killed by SIGKILL")
     }
 
     fn attach(&self) {
@@ -267,6 +270,17 @@ impl Scene<'_> {
 
     fn remove(&self) {
         self.host.tapestry(&["rm", "-f", "box"]);
+    }
+
+    /// The same, once it is one of the `wanted`, or has not become that for a while: what failed is tried again.
+    fn settled_as(&self, wanted: &[Snapshot]) -> Snapshot {
+        let until = Instant::now() + PATIENCE;
+        loop {
+            let now = self.settled();
+            if wanted.contains(&now) || Instant::now() > until {
+                return now;
+            }
+        }
     }
 
     /// What there is once nothing changes any more.
@@ -382,10 +396,10 @@ fn anonymous(line: &str) -> String {
 struct Tracer(Child);
 
 impl Tracer {
-    fn attach(process: Pid, steps: &str, number: usize) -> Self {
+    fn attach(process: Pid, steps: &str, number: usize, told: &Path) -> Self {
         let pid = process.as_raw_nonzero().to_string();
         let mut command = Command::new("strace");
-        command.args(["-f", "-q", "-o", "/dev/null", "-p", &pid]);
+        command.args(["-f", "-q", "-p", &pid]).arg("-o").arg(told);
         command.args(["-e", &format!("trace={steps}")]);
         command.args(["-e", &format!("inject={steps}:signal=KILL:when={number}")]);
         let null = || Stdio::null();
@@ -414,5 +428,6 @@ impl Drop for Tracer {
     }
 }
 
+const PATIENCE: Duration = Duration::from_secs(5);
 /// Which step of its kind, in one thread.
 const NUMBERS: [usize; 11] = [1, 2, 3, 5, 8, 13, 21, 34, 55, 89, 144];
