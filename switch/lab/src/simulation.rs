@@ -25,10 +25,13 @@ impl Random {
     }
 }
 
-/// The seeds to go through: `SIM_SEEDS` of them where that is set.
+/// The seeds to go through: `SIM_SEEDS` of them where that is set, and `SIM_SEED` alone where that is.
 pub fn seeds(otherwise: u64) -> std::ops::RangeInclusive<u64> {
-    let given = std::env::var("SIM_SEEDS");
-    1..=given.map_or(otherwise, |text| text.parse().unwrap())
+    let given = |name| std::env::var(name).ok().map(|text| text.parse().unwrap());
+    match given("SIM_SEED") {
+        Some(seed) => seed..=seed,
+        None => 1..=given("SIM_SEEDS").unwrap_or(otherwise),
+    }
 }
 
 /// Names the seed of a world that failed.

@@ -394,7 +394,8 @@ impl Follower {
             return;
         };
         if shared.host == member.host() {
-            if !is_there && place.seats.get(id).is_some() && member.session().is_some() {
+            let is_shared = place.record.shared().is_some() && member.session().is_some();
+            if !is_there && is_shared && place.seats.get(id).is_some() {
                 // Nobody but this host takes it away, so the store has lost it.
                 self.tell_anew(network, id, shared.sequence);
                 member.say_again();

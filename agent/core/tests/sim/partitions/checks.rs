@@ -7,6 +7,7 @@ use agent_core::record::NetworkRecord;
 use agent_core::shared::adoption::check_adoption;
 use agent_core::shared::blocks::network_of;
 use agent_core::shared::networks::{self, VniRecord};
+use agent_core::shared::others::holder_of_mac;
 use agent_core::shared::{
     ALIVE, BLOCKS, ENDPOINTS, EndpointShared, Entry, NAMES, NETWORKS, PageRecord, VNIS, World,
 };
@@ -173,10 +174,11 @@ impl Cluster {
             agent.wanting.is_empty() && agent.asked.is_empty(),
             "{id} has not come to rest"
         );
-        assert!(
-            agent.cut_off.is_empty(),
-            "{id} has endpoints without an address"
-        );
+        let cut_off = agent.cut_off.iter().map(|id| &host.disk.endpoints[id]);
+        for record in cut_off {
+            let holder = holder_of_mac(world, id, &record.network, record.mac);
+            assert!(holder.is_some(), "{} of {id} is cut off", record.name);
+        }
         let differs = agent
             .world
             .entries()
@@ -235,8 +237,9 @@ impl Cluster {
         let mut records = 0;
         for other in &self.hosts {
             for record in other.disk.endpoints.values() {
-                // Of what is left of a removed network nobody hears.
-                if !other.has_network(&record.network) || !host.has_network(&record.network) {
+                // Of what is left of a removed network nobody hears, nor of who waits for a MAC.
+                let has_part = other.has_part(record);
+                if !has_part || !host.has_network(&record.network) {
                     continue;
                 }
                 records += 1;
@@ -273,7 +276,7 @@ impl Cluster {
         for host in &self.hosts {
             expected.insert(format!("{ALIVE}{}", host.id));
             let here = host.disk.endpoints.values();
-            let shared = here.filter(|record| host.has_network(&record.network));
+            let shared = here.filter(|record| host.has_part(record));
             expected.extend(
                 shared.map(|record| format!("{ENDPOINTS}{}/{}", record.network, record.id)),
             );

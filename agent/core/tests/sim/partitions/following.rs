@@ -84,6 +84,13 @@ impl Host {
         shared.map(|record| record.id.clone()).collect()
     }
 
+    /// Whether the others are to know of an endpoint.
+    pub(crate) fn has_part(&self, record: &EndpointRecord) -> bool {
+        let agent = self.agent.as_ref();
+        let is_cut_off = agent.is_some_and(|agent| agent.cut_off.contains(&record.id));
+        self.has_network(&record.network) && !is_cut_off
+    }
+
     pub(crate) fn endpoints_of(&self, network: &str) -> Vec<EndpointRecord> {
         let all = self.disk.endpoints.values();
         all.filter(|record| record.network == network)
@@ -204,6 +211,7 @@ impl Host {
         let own = self.id.clone();
         if shared.host == own {
             let present = self.disk.endpoints.get(id).cloned();
+            let present = present.filter(|_| record.shared().is_some());
             if let (false, Some(present), Some(_)) = (is_there, present, self.session()) {
                 self.announce(net, &present, shared.sequence.saturating_add(1));
                 self.life().says_again = true;

@@ -205,6 +205,7 @@ impl Host {
             let pause = 500 + u64::try_from(net.random.below(1500)).unwrap();
             let agent = self.life();
             let session = agent.session.take();
+            agent.asked.clear();
             agent.goes_on &= session.is_none();
             agent.old = session.or(agent.old);
             agent.retry_ms = now_ms + pause;
