@@ -3,8 +3,10 @@
 //! lose the store for longer than its lease, and what the store tells arrives late. Everything follows from a seed; a failure
 //! prints it.
 //!
-//! A build with optimisation goes through a thousand worlds, another one through a few; `SIM_SEEDS=5000` through that many. A
-//! seed that failed is kept in [`KEPT`].
+//! Beside that, five hosts with managers among them, over wires that are cut one way or both, in [`sim::partitions`].
+//!
+//! A build with optimisation goes through a thousand worlds, another one through a few; `SIM_SEEDS=5000` through that many, and
+//! `SIM_SEED=5` through that one. A seed that failed is kept in [`KEPT`].
 
 #![allow(clippy::unwrap_used, reason = "in a test, a panic is the report")]
 #![allow(

@@ -77,18 +77,18 @@ fn a_mac_that_was_chosen_on_two_hosts_is_whose_was_told_first_and_both_stay_in_s
     eventually(STEP, "the second one has no part in the network", || {
         (is_in_step(two) && is_cut_off()).then_some(())
     });
-    let run = ["run", "-d", "--name", "e", "--network", "far"];
-    let tail = ["--", "sleep", "1000"];
-    let said = two
-        .tapestry(&[&run[..], &wish, &tail].concat())
-        .refused(125);
-    assert!(said.contains("taken by \"c\""), "{said}");
     reaches(one, "a", "c");
     one.tapestry(&["rm", "-f", "c"]).ok();
     eventually(STEP, "it has the MAC when the first one is gone", || {
         (is_in_step(two) && !is_cut_off() && finds(one, "a", "d")).then_some(())
     });
     reaches(one, "a", "d");
+    let run = ["run", "-d", "--name", "e", "--network", "far"];
+    let tail = ["--", "sleep", "1000"];
+    let said = one
+        .tapestry(&[&run[..], &wish, &tail].concat())
+        .refused(125);
+    assert!(said.contains("taken by \"d\""), "{said}");
 }
 
 #[test]
