@@ -406,6 +406,10 @@ impl Follower {
         if is_there && !member.knows(&shared.host) {
             return;
         }
+        // What was not taken in takes nothing with it.
+        if !is_there && self.sharing.refused.forget(key) {
+            return;
+        }
         if let Err(why) = check(member, &place, id, shared, is_there) {
             return self.sharing.refused.refuse(key, &why);
         }

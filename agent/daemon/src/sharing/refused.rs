@@ -34,9 +34,9 @@ impl Refused {
         }
     }
 
-    /// There is another record by that key, or none.
-    pub(crate) fn forget(&self, key: &str) {
-        lock(&self.0).told.remove(key);
+    /// There is another record by that key, or none. Whether it was refused.
+    pub(crate) fn forget(&self, key: &str) -> bool {
+        lock(&self.0).told.remove(key).is_some()
     }
 
     /// Keys of records that were refused, of those that begin so.
