@@ -19,6 +19,7 @@ use agent_core::shared::networks::Rest;
 use agent_core::shared::permit::{Denied, Write, is_revoked, may_see, permit};
 use agent_core::shared::{Entry as Known, LEASES, Moment, REVOKED, World};
 use agent_store::{Change, Entry, Expected, LeaseId, Store, StoreError, Watch};
+use serde_json::Value;
 
 use crate::clock::now_s;
 use crate::entry::known;
@@ -108,9 +109,9 @@ impl HostStore {
         };
         permit(world, &self.host, &writes, rest)?;
         let judged = changes.iter().map(|change| Change {
-            expected: match change.expected {
+            expected: match &change.expected {
                 Expected::Anything => as_known(world, &change.key),
-                expected => expected,
+                expected => expected.clone(),
             },
             ..change.clone()
         });
@@ -274,14 +275,19 @@ fn lease_key(lease: LeaseId) -> String {
 /// Whether every key is what the host believes that it is.
 fn expect(world: &World, changes: &[Change]) -> Result<(), StoreError> {
     changes.iter().try_for_each(|change| {
-        let present = world.entry(&change.key).map(|entry| entry.revision);
-        change.expected.check(&change.key, present)
+        let present = world.entry(&change.key);
+        let is = |value: &Value| present.is_some_and(|entry| entry.value == *value);
+        let revision = present.map(|entry| entry.revision);
+        change.expected.check(&change.key, revision, is)
     })
 }
 
 fn as_known(world: &World, key: &str) -> Expected {
     match world.entry(key) {
-        Some(entry) => Expected::Revision(entry.revision),
+        Some(entry) => Expected::Written {
+            revision: entry.revision,
+            value: entry.value.clone(),
+        },
         None => Expected::Absent,
     }
 }

@@ -160,7 +160,7 @@ impl Member {
         }
     }
 
-    fn start_over(&self) -> Result<(), UseCluster> {
+    pub(crate) fn start_over(&self) -> Result<(), UseCluster> {
         let settings = self.present_settings();
         self.access.start_over(&self.means(&settings))
     }
@@ -197,7 +197,7 @@ impl Member {
             address: self.address(),
             ..entry.decode()?
         };
-        let expected = Expected::Revision(entry.revision);
+        let expected = Expected::written(&entry);
         let changed = self
             .store()
             .transact(&[Change::encode(key, &host, expected)?]);

@@ -59,7 +59,7 @@ impl Member {
             |error| matches!(error, StoreError::Unreachable { .. }),
         )?;
         let (record, expected) = match &entry {
-            Some(entry) => (entry.decode()?, Expected::Revision(entry.revision)),
+            Some(entry) => (entry.decode()?, Expected::written(entry)),
             None => (authority.record().clone(), Expected::Absent),
         };
         if record.certificate != authority.record().certificate {
@@ -193,8 +193,11 @@ impl Member {
         if lock(&self.admission).is_none() {
             return Ok(());
         }
-        let known = self.world().find::<CaRecord>(CA);
-        let Some((record, revision)) = known.filter(|(record, _)| record.is_rotating()) else {
+        let known = self.world().entry(CA).cloned();
+        let Some((record, known)) = known.and_then(|known| {
+            let record = known.decode::<CaRecord>().ok()?;
+            record.is_rotating().then_some((record, known))
+        }) else {
             return Ok(());
         };
         let Rotation { renewed, alive } = self.rotation(&record);
@@ -202,7 +205,11 @@ impl Member {
         let Some(finished) = finished else {
             return Ok(());
         };
-        let change = Change::encode(CA, &finished, Expected::Revision(revision))?;
+        let expected = Expected::Written {
+            revision: known.revision,
+            value: known.value,
+        };
+        let change = Change::encode(CA, &finished, expected)?;
         match self.store().transact(&[change]) {
             // Another manager was faster, or somebody has finished it by hand.
             Err(StoreError::Changed { .. } | StoreError::Missing { .. }) => Ok(()),

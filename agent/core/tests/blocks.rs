@@ -15,7 +15,7 @@ use agent_api::NetworkCreate;
 use agent_core::ipam::{AllocateAddress, Pools, Tenant, default_pools_v4};
 use agent_core::network::{self, Surroundings};
 use agent_core::record::NetworkRecord;
-use agent_core::shared::blocks::{Before, Blocks, PageRefused, WritePage, check_page, owner_of};
+use agent_core::shared::blocks::{Blocks, PageRefused, WritePage, check_page, owner_of};
 use agent_core::shared::holdings::{
     Way, Wish, Withheld, first_blocks, holders, part_to_give, surplus, wanted, way,
 };
@@ -113,10 +113,7 @@ impl Site {
 
     fn write(&mut self, host: usize, page: WritePage) {
         let before = self.world.find::<PageRecord>(&page.key);
-        let expected = before
-            .as_ref()
-            .map_or(Before::Absent, |(_, at)| Before::Revision(*at));
-        assert_eq!(page.before, expected);
+        assert!(page.before.is_so(self.world.entry(&page.key)));
         let first: IpAddr = page.key.rsplit('/').next().unwrap().parse().unwrap();
         let net = agent_core::ipam::block::page_of(self.subnet, first);
         let before = before.unwrap_or_default().0;

@@ -327,13 +327,8 @@ impl Cluster {
     fn transact(&mut self, writes: Vec<Write>) -> bool {
         let is_so = writes.iter().all(|write| {
             let present = self.store.entries.get(&write.key);
-            match write.before {
-                None => true,
-                Some(Before::Absent) => present.is_none(),
-                Some(Before::Revision(wanted)) => {
-                    present.is_some_and(|entry| entry.revision == wanted)
-                }
-            }
+            let is_so = |before: &Before| before.is_so(present);
+            write.before.as_ref().is_none_or(is_so)
         });
         if is_so {
             let writes = writes.into_iter();

@@ -2,13 +2,14 @@
 
 use std::time::{Duration, Instant};
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::{Change, Expected, Store, StoreError, Watch, WatchEvent};
 
 /// Every clause, on a store that is empty.
 pub(crate) fn hold(store: &dyn Store) {
     a_put_happens_only_in_the_expected_state(store);
+    what_was_read_is_expected_with_its_value(store);
     a_transaction_happens_as_a_whole_or_not_at_all(store);
     a_list_holds_exactly_the_prefix_in_order(store);
     watchers_see_changes_under_their_prefix_in_order(store);
@@ -35,6 +36,27 @@ fn a_put_happens_only_in_the_expected_state(store: &dyn Store) {
         Err(StoreError::Changed { .. })
     ));
     put(Expected::Anything).unwrap();
+}
+
+fn what_was_read_is_expected_with_its_value(store: &dyn Store) {
+    let value = json!({"b": [1, "two"], "a": u64::MAX});
+    let expected = |revision, value: &Value| Expected::Written {
+        revision,
+        value: value.clone(),
+    };
+    let put = |expected| store.put_if("w", value.clone(), expected);
+    let missing = put(expected(1, &value)).unwrap_err();
+    assert!(matches!(missing, StoreError::Missing { .. }), "{missing}");
+    let first = put(Expected::Absent).unwrap();
+    // As after the store was set back: the revision is another write's.
+    for other in [expected(first, &json!(1)), expected(first - 1, &value)] {
+        let changed = put(other).unwrap_err();
+        assert!(matches!(changed, StoreError::Changed { key } if key == "w"));
+    }
+    let read = store.get("w").unwrap().unwrap();
+    assert_eq!(Expected::written(&read), expected(first, &value));
+    store.delete("w", Expected::written(&read)).unwrap();
+    assert!(store.get("w").unwrap().is_none());
 }
 
 fn a_transaction_happens_as_a_whole_or_not_at_all(store: &dyn Store) {

@@ -5,8 +5,9 @@
 //! One thread with a runtime of its own carries the connections, so that a slow etcd never delays the agent's edges. Calls
 //! come from other threads and wait, at most [`CALL_LIMIT`]. Every key lives under a root, so that an etcd may be shared.
 //!
-//! A transaction is etcd's own: comparisons of create and mod revisions, puts and deletes. Where it did not happen, the
-//! reads of its else-branch say which key was not as expected.
+//! A transaction is etcd's own: comparisons of create and mod revisions and of values, puts and deletes. Where it did not
+//! happen, the reads of its else-branch say which key was not as expected. etcd compares a value by its bytes. Where somebody
+//! wrote the same in other words, the transaction is tried again with the bytes that were read.
 //!
 //! A watch is followed by a task. When its stream breaks or was compacted away, the task starts another one after a jittered
 //! pause, and tells the watcher that it has missed something ([`WatchEvent::Lagged`]). It ends with its watcher.
@@ -163,22 +164,53 @@ impl EtcdStore {
         }
     }
 
-    /// Which change's expectation failed, by what the else-branch read.
-    fn refusal(&self, changes: &[Change], read: Vec<TxnOpResponse>) -> StoreError {
-        let present = read.into_iter().map(|response| match response {
-            TxnOpResponse::Get(mut got) => got.take_kvs().first().map(revision),
+    /// Tries all of it once; `known` is what a try before read of the keys. Returns the revision, or what this one read.
+    fn attempt(
+        &self,
+        changes: &[Change],
+        known: &[Option<KeyValue>],
+    ) -> Result<Result<u64, Vec<Option<KeyValue>>>, StoreError> {
+        let known = known.iter().map(Option::as_ref);
+        let known = known.chain(std::iter::repeat(None));
+        let compares: Vec<_> = changes
+            .iter()
+            .zip(known)
+            .flat_map(|(change, known)| compares(&self.key(&change.key), &change.expected, known))
+            .collect();
+        let deeds: Vec<_> = changes
+            .iter()
+            .map(|change| deed(self.key(&change.key), change))
+            .collect();
+        let reads: Vec<_> = changes
+            .iter()
+            .map(|change| TxnOp::get(self.key(&change.key), None))
+            .collect();
+        let txn = Txn::new().when(compares).and_then(deeds).or_else(reads);
+        let response = self.call(Repeat::Never, async |client| client.txn(txn.clone()).await)?;
+        if response.succeeded() {
+            return Ok(Ok(response
+                .header()
+                .map(header_revision)
+                .unwrap_or_default()));
+        }
+        let read = response.op_responses().into_iter();
+        let present = read.map(|response| match response {
+            TxnOpResponse::Get(mut got) => got.take_kvs().into_iter().next(),
             _ => None,
         });
-        changes
-            .iter()
-            .zip(present)
-            .find_map(|(change, present)| change.expected.check(&change.key, present).err())
-            .unwrap_or_else(|| StoreError::Changed {
-                key: changes
-                    .first()
-                    .map(|change| change.key.clone())
-                    .unwrap_or_default(),
-            })
+        Ok(Err(present.collect()))
+    }
+
+    /// Fails with the first change whose expectation is not met by what was read.
+    fn check(&self, changes: &[Change], read: &[Option<KeyValue>]) -> Result<(), StoreError> {
+        changes.iter().zip(read).try_for_each(|(change, present)| {
+            let is = |value: &Value| {
+                let entry = present.as_ref().map(|kv| entry(&self.root, kv));
+                matches!(entry, Some(Ok(entry)) if entry.value == *value)
+            };
+            let revision = present.as_ref().map(revision);
+            change.expected.check(&change.key, revision, is)
+        })
     }
 }
 
@@ -201,24 +233,20 @@ impl Store for EtcdStore {
     }
 
     fn transact(&self, changes: &[Change]) -> Result<u64, StoreError> {
-        let compares: Vec<_> = changes
-            .iter()
-            .filter_map(|change| compare(self.key(&change.key), change.expected))
-            .collect();
-        let deeds: Vec<_> = changes
-            .iter()
-            .map(|change| deed(self.key(&change.key), change))
-            .collect();
-        let reads: Vec<_> = changes
-            .iter()
-            .map(|change| TxnOp::get(self.key(&change.key), None))
-            .collect();
-        let txn = Txn::new().when(compares).and_then(deeds).or_else(reads);
-        let response = self.call(Repeat::Never, async |client| client.txn(txn.clone()).await)?;
-        if response.succeeded() {
-            return Ok(response.header().map(header_revision).unwrap_or_default());
+        let mut known = Vec::new();
+        for _ in 0..TRIES {
+            match self.attempt(changes, &known)? {
+                Ok(revision) => return Ok(revision),
+                Err(read) => known = read,
+            }
+            self.check(changes, &known)?;
         }
-        Err(self.refusal(changes, response.op_responses()))
+        Err(StoreError::Changed {
+            key: changes
+                .first()
+                .map(|change| change.key.clone())
+                .unwrap_or_default(),
+        })
     }
 
     fn watch(&self, prefix: &str) -> Watch {
@@ -407,16 +435,21 @@ async fn clients(options: &EtcdOptions) -> Result<Vec<Client>, ConnectEtcd> {
     Ok(clients)
 }
 
-fn compare(key: String, expected: Expected) -> Option<Compare> {
+fn compares(key: &str, expected: &Expected, known: Option<&KeyValue>) -> Vec<Compare> {
+    let written_by = |revision: u64| {
+        // etcd counts in i64 and never gave us more.
+        let revision = i64::try_from(revision).unwrap_or(i64::MAX);
+        Compare::mod_revision(key, CompareOp::Equal, revision)
+    };
     match expected {
-        Expected::Anything => None,
-        Expected::Absent => Some(Compare::create_revision(key, CompareOp::Equal, 0)),
-        Expected::Revision(revision) => Some(Compare::mod_revision(
-            key,
-            CompareOp::Equal,
-            // etcd counts in i64 and never gave us more.
-            i64::try_from(revision).unwrap_or(i64::MAX),
-        )),
+        Expected::Anything => Vec::new(),
+        Expected::Absent => vec![Compare::create_revision(key, CompareOp::Equal, 0)],
+        Expected::Revision(revision) => vec![written_by(*revision)],
+        Expected::Written { revision, value } => {
+            let bytes = known.map_or_else(|| value.to_string().into(), |kv| kv.value().to_vec());
+            let is = Compare::value(key, CompareOp::Equal, bytes);
+            vec![written_by(*revision), is]
+        }
     }
 }
 
@@ -470,6 +503,8 @@ fn reason(error: &Error) -> String {
     text
 }
 
+/// Once by the bytes that this agent would write, and once by those that were read.
+const TRIES: u32 = 2;
 /// etcd has answered or is not there.
 const CALL_LIMIT: Duration = Duration::from_secs(3);
 /// Together with the longest pause less than the 2 s after etcd's return within which a cluster is in step.
@@ -588,6 +623,57 @@ mod tests {
         }
         store.keep_alive(lease).unwrap();
         assert!(store.get("a/1").unwrap().is_some());
+    }
+
+    #[test]
+    fn what_was_planned_before_the_store_was_set_back_is_not_done_after_it() {
+        let mut etcd = Etcd::start();
+        let store = etcd.store();
+        let put = |value: u64| store.put_if("k", json!(value), Expected::Anything);
+        put(1).unwrap();
+        etcd.stop();
+        let copy = tempfile::tempdir().unwrap();
+        let copied = Command::new("cp")
+            .arg("-a")
+            .arg(etcd.dir.path().join("."))
+            .arg(copy.path())
+            .status();
+        assert!(copied.unwrap().success());
+        etcd.start_again();
+        let again = |value: u64| {
+            let deadline = Instant::now() + Duration::from_secs(20);
+            loop {
+                match put(value) {
+                    Ok(revision) => return revision,
+                    Err(error) => assert!(Instant::now() < deadline, "{error}"),
+                }
+            }
+        };
+        let before = again(2);
+        let read = store.get("k").unwrap().unwrap();
+        etcd.stop();
+        etcd.dir = copy;
+        etcd.start_again();
+        assert_eq!(again(3), before, "another write has the revision");
+        let planned = store.put_if("k", json!(4), Expected::written(&read));
+        let planned = planned.unwrap_err();
+        assert!(matches!(planned, StoreError::Changed { .. }), "{planned}");
+        assert_eq!(store.get("k").unwrap().unwrap().value, json!(3));
+    }
+
+    #[test]
+    fn a_value_that_somebody_wrote_in_other_words_is_what_it_means() {
+        let etcd = Etcd::start();
+        let store = etcd.store();
+        let odd = r#"{ "b": 2,  "a": 1 }"#;
+        let put = async |client: &mut Client| client.put("/test/k", odd, None).await;
+        store.call(Repeat::Never, put).unwrap();
+        let read = store.get("k").unwrap().unwrap();
+        store
+            .put_if("k", json!(1), Expected::written(&read))
+            .unwrap();
+        let late = store.delete("k", Expected::written(&read)).unwrap_err();
+        assert!(matches!(late, StoreError::Changed { .. }), "{late}");
     }
 
     #[test]

@@ -6,7 +6,9 @@
 //! list of [`Change`]s, each with an [`Expected`] state of its key, that happens as a whole or not at all. A transaction
 //! that happened raises the store's revision by one, and the keys it wrote carry that revision. So two writers never
 //! overwrite each other unknowingly, and several keys that belong together never disagree. These are etcd's semantics;
-//! an implementation over etcd differs only in who else may write.
+//! an implementation over etcd differs only in who else may write. A store that was set back to an older state counts its
+//! revisions anew, so that one of them may name another write than before: what was planned by a record expects its value
+//! too ([`Expected::written`]).
 //!
 //! Watches are bounded. A watcher that falls behind is told [`WatchEvent::Lagged`] and lists again. So is one whose
 //! connection to the store broke, once it is there again.
@@ -94,14 +96,19 @@ pub struct Change {
 pub struct LeaseId(pub i64);
 
 /// What must be true of a key for a change to happen.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Expected {
     Anything,
     /// The key does not exist.
     Absent,
-    /// The key was last written by that revision.
+    /// The key was last written by that revision. For a store that is never set back.
     Revision(u64),
+    /// The key was last written by that revision, and this is what was written.
+    Written {
+        revision: u64,
+        value: Value,
+    },
 }
 
 /// Why the store did not do it.
@@ -182,15 +189,34 @@ impl Change {
 }
 
 impl Expected {
-    /// Compares with a key's present revision, None where it does not exist.
-    pub fn check(self, key: &str, present: Option<u64>) -> Result<(), StoreError> {
-        let key = || key.to_owned();
-        match (self, present) {
-            (Self::Anything, _) | (Self::Absent, None) => Ok(()),
-            (Self::Absent, Some(_)) => Err(StoreError::Exists { key: key() }),
-            (Self::Revision(_), None) => Err(StoreError::Missing { key: key() }),
-            (Self::Revision(wanted), Some(present)) if wanted == present => Ok(()),
-            (Self::Revision(_), Some(_)) => Err(StoreError::Changed { key: key() }),
+    /// The key is as it was when this was read.
+    pub fn written(entry: &Entry) -> Self {
+        Self::Written {
+            revision: entry.revision,
+            value: entry.value.clone(),
+        }
+    }
+
+    /// Compares with a key's present revision, None where it does not exist. `is` says whether its value is that.
+    pub fn check(
+        &self,
+        key: &str,
+        present: Option<u64>,
+        is: impl FnOnce(&Value) -> bool,
+    ) -> Result<(), StoreError> {
+        let key = key.to_owned();
+        let is_so = match (self, present) {
+            (Self::Anything, _) | (Self::Absent, None) => return Ok(()),
+            (Self::Absent, Some(_)) => return Err(StoreError::Exists { key }),
+            (Self::Revision(_) | Self::Written { .. }, None) => {
+                return Err(StoreError::Missing { key });
+            }
+            (Self::Revision(wanted), Some(present)) => *wanted == present,
+            (Self::Written { revision, value }, Some(present)) => *revision == present && is(value),
+        };
+        match is_so {
+            true => Ok(()),
+            false => Err(StoreError::Changed { key }),
         }
     }
 }

@@ -159,7 +159,7 @@ fn waits(awaited: &str) -> String {
     match awaited {
         "" => String::new(),
         hosts => format!(
-            ", and until {hosts} was heard of since (`tapestry cluster revoke` takes out a host that is gone for good)"
+            ", and until {hosts} was heard of since (`tapestry cluster rm` takes out a host that is gone for good)"
         ),
     }
 }

@@ -20,6 +20,8 @@ pub(super) struct Awaited {
     hosts: BTreeMap<String, Wait>,
     /// Keys that the store has no more.
     held: BTreeSet<String>,
+    /// Those of them whose revisions are of before the store was set back.
+    outdated: BTreeSet<String>,
 }
 
 #[derive(Debug)]
@@ -38,6 +40,7 @@ impl Awaited {
         Self {
             hosts: hosts.into_iter().map(|host| (host, wait())).collect(),
             held: BTreeSet::new(),
+            outdated: BTreeSet::new(),
         }
     }
 
@@ -68,9 +71,28 @@ impl Awaited {
         self.held.contains(key)
     }
 
+    /// The same of the key by which a host is a member.
+    pub(super) fn holds_member(&mut self, host: &str, key: &str) -> bool {
+        let is_held = self.hosts.contains_key(host);
+        if is_held {
+            self.held.insert(key.to_owned());
+        }
+        is_held
+    }
+
     /// The store has this key, again or still.
     pub(super) fn there_is(&mut self, key: &str) {
         self.held.remove(key);
+        self.outdated.remove(key);
+    }
+
+    /// What the store says of a held key from now on is news, whatever its revision.
+    pub(super) fn outdate(&mut self, key: &str) {
+        self.outdated.insert(key.to_owned());
+    }
+
+    pub(super) fn is_outdated(&self, key: &str) -> bool {
+        self.outdated.contains(key)
     }
 
     pub(super) fn is_back(&mut self, host: &str, now: Instant) {

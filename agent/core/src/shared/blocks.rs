@@ -15,6 +15,7 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use super::networks::removed;
 use super::world::is_member;
@@ -29,11 +30,34 @@ pub struct PageRecord {
 }
 
 /// What must be so for a key to be written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Before {
     Absent,
-    /// That of the transaction which wrote it last.
-    Revision(u64),
+    /// By which transaction it was written last, and what: in a store that was set back, a number alone may name another write.
+    Written {
+        revision: u64,
+        value: Value,
+    },
+}
+
+impl Before {
+    pub fn of(entry: &Entry) -> Self {
+        Self::Written {
+            revision: entry.revision,
+            value: entry.value.clone(),
+        }
+    }
+
+    /// Whether that is so of a key which is now this.
+    pub fn is_so(&self, present: Option<&Entry>) -> bool {
+        match (self, present) {
+            (Self::Absent, None) => true,
+            (Self::Written { revision, value }, Some(present)) => {
+                *revision == present.revision && *value == present.value
+            }
+            _ => false,
+        }
+    }
 }
 
 /// A page that is to be replaced.
@@ -141,7 +165,7 @@ pub fn page_key(network: &str, page: IpNet) -> String {
 pub struct Blocks {
     network: String,
     subnet: IpNet,
-    pages: BTreeMap<IpNet, (PageRecord, u64)>,
+    pages: BTreeMap<IpNet, (PageRecord, Before)>,
     /// The cluster's hosts, with their names.
     members: BTreeMap<String, String>,
 }
@@ -160,14 +184,12 @@ impl Blocks {
             members: members.collect(),
         };
         let prefix = format!("{BLOCKS}{network}/");
-        for (first, _) in world.under::<PageRecord>(&prefix) {
-            if let (Ok(first), Some((record, revision))) = (
-                first.parse(),
-                world.find::<PageRecord>(&format!("{prefix}{first}")),
-            ) && subnet.contains::<&IpAddr>(&first)
+        for (first, entry) in world.entries_under(&prefix) {
+            if let (Ok(first), Ok(record)) = (first.parse(), entry.decode())
+                && subnet.contains::<&IpAddr>(&first)
             {
                 let page = page_of(subnet, first);
-                blocks.pages.insert(page, (record, revision));
+                blocks.pages.insert(page, (record, Before::of(entry)));
             }
         }
         blocks
@@ -207,8 +229,10 @@ impl Blocks {
 
     /// By which transaction the page of a block was written last; zero where there is none.
     pub(super) fn revision(&self, block: IpNet) -> u64 {
-        let page = self.pages.get(&page_of(self.subnet, block.addr()));
-        page.map_or(0, |(_, revision)| *revision)
+        match self.pages.get(&page_of(self.subnet, block.addr())) {
+            Some((_, Before::Written { revision, .. })) => *revision,
+            Some((_, Before::Absent)) | None => 0,
+        }
     }
 
     /// A block that nobody owns becomes `host`'s.
@@ -259,10 +283,8 @@ impl Blocks {
 
     fn rewrite(&self, on: IpNet, change: impl FnOnce(&mut BTreeMap<IpNet, String>)) -> WritePage {
         let page = page_of(self.subnet, on.addr());
-        let (mut record, before) = match self.pages.get(&page) {
-            Some((record, revision)) => (record.clone(), Before::Revision(*revision)),
-            None => (PageRecord::default(), Before::Absent),
-        };
+        let known = self.pages.get(&page).cloned();
+        let (mut record, before) = known.unwrap_or((PageRecord::default(), Before::Absent));
         change(&mut record.owners);
         record
             .owners

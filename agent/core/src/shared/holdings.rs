@@ -241,7 +241,7 @@ impl Withheld {
     pub fn own(&mut self, blocks: &Blocks, host: &str) -> Vec<IpNet> {
         let subnet = blocks.subnet();
         self.0
-            .retain(|part, revision| !subnet.contains(part) || blocks.revision(*part) <= *revision);
+            .retain(|part, revision| !subnet.contains(part) || blocks.revision(*part) == *revision);
         let mut own: Vec<_> = blocks.of_host(host).collect();
         for part in self.0.keys().filter(|part| subnet.contains(*part)) {
             own = own

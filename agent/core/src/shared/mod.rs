@@ -18,7 +18,7 @@
 //! | `demote/<host>` | [`OrderRecord`]: it is a manager no more, and may not know it yet | |
 //! | `lease/<lease>` | the host whose lease it is | the lease itself |
 //! | `network/<id>` | the network's record | |
-//! | `networks` | how many networks were made so far; every creation rewrites it | |
+//! | `networks` | a digest of all networks that were made so far; every creation rewrites it | |
 //! | `name/<network's name>` | the network's id | |
 //! | `vni/<n>` | [`VniRecord`](networks::VniRecord): whose it is, or a tombstone | |
 //! | `followed/<host>` | [`FollowedRecord`](networks::FollowedRecord) | |
@@ -40,6 +40,7 @@ mod moment;
 pub mod networks;
 pub mod others;
 pub mod permit;
+pub mod restoration;
 pub mod turns;
 mod world;
 
@@ -92,6 +93,9 @@ pub struct ClusterRecord {
     pub id: String,
     /// Since 1970.
     pub created_s: u64,
+    /// Another one each time that the store was restored from a backup; absent where it never was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub restored: Option<String>,
 }
 
 /// A join token that is not used yet.

@@ -7,7 +7,9 @@
 //! have. Names and VNIs are keys of their own, so the store sees to them; subnets overlap without being equal, so that no key of
 //! theirs could. Therefore every creation rewrites one key, [`NETWORKS_MADE`], and says at which revision it read that: of several
 //! creations at one moment one is done, and the others look at the world again. A claim for each prefix would not do: it takes 32
-//! keys to say that no shorter prefix covers an address.
+//! keys to say that no shorter prefix covers an address. What is written there is a digest of all creations so far, since the
+//! store may be set back between a host's plan and its transaction: then revisions come again, and a count would too, but
+//! not that digest.
 //!
 //! A VNI is all that a frame says of its network. While one host still takes VNI 4096 for the old network, no other may send
 //! frames of a new one by it. So the key of a VNI stays when its network goes: as a *tombstone*, which says that the network was
@@ -17,8 +19,10 @@
 //! store was set back to an older state. Then whoever has the network [puts it back](put_back).
 
 use std::collections::BTreeSet;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::Duration;
 
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use switch_core::Vni;
@@ -128,16 +132,16 @@ pub fn create(
         network: record.id.clone(),
         removed_s: None,
     };
-    let made = world.find::<u64>(NETWORKS_MADE);
-    let counted = made.map_or(0, |(made, _)| made).saturating_add(1);
-    let made = made.map_or(Before::Absent, |(_, revision)| Before::Revision(revision));
+    let made = world.entry(NETWORKS_MADE);
+    let digest = digest_with(made, &record.id);
+    let made = made.map_or(Before::Absent, Before::of);
     let network_key = format!("{NETWORKS}{}", record.id);
     let writes = vec![
         put(name_key, &record.id, Before::Absent)?,
         put(format!("{VNIS}{vni}"), &vni_record, before)?,
         put(network_key, &record, Before::Absent)?,
         // The last one: who has heard of this has heard of the network.
-        put(NETWORKS_MADE.to_owned(), &counted, made)?,
+        put(NETWORKS_MADE.to_owned(), &digest, made)?,
     ];
     Ok((record, writes))
 }
@@ -162,13 +166,13 @@ pub fn remove(
     now_s: u64,
 ) -> Result<Vec<Write>, CreateNetwork> {
     let network_key = format!("{NETWORKS}{}", record.id);
-    let Some((present, revision)) = world.find::<NetworkRecord>(&network_key) else {
+    let Some((present, network)) = found::<NetworkRecord>(world, &network_key) else {
         return Ok(Vec::new());
     };
     let mut writes = Vec::new();
     let vni = present.overlay.as_ref().map(|overlay| overlay.vni);
     let vni_key = format!("{VNIS}{}", vni.unwrap_or_default());
-    if let Some((owner, revision)) = world.find::<VniRecord>(&vni_key)
+    if let Some((owner, vni)) = found::<VniRecord>(world, &vni_key)
         && owner.network == record.id
     {
         let tombstone = VniRecord {
@@ -176,15 +180,15 @@ pub fn remove(
             removed_s: Some(now_s),
         };
         // The first one: who hears that the network is gone has heard that it was removed.
-        writes.push(put(vni_key, &tombstone, Before::Revision(revision))?);
+        writes.push(put(vni_key, &tombstone, Before::of(vni))?);
     }
     let name_key = format!("{NAMES}{}", present.name);
-    if let Some((id, revision)) = world.find::<String>(&name_key)
+    if let Some((id, name)) = found::<String>(world, &name_key)
         && id == record.id
     {
-        writes.push(delete(name_key, revision));
+        writes.push(delete(name));
     }
-    writes.push(delete(network_key, revision));
+    writes.push(delete(network));
     Ok(writes)
 }
 
@@ -225,7 +229,7 @@ pub fn vni_state(world: &World, vni: u32, rest: Rest) -> VniState {
     let rested_s = rest.now_s.saturating_sub(removed_s);
     let for_s = rest.length.as_secs().saturating_sub(rested_s);
     match for_s == 0 && awaited.is_empty() {
-        true => VniState::Free(Before::Revision(entry.revision)),
+        true => VniState::Free(Before::of(entry)),
         false => VniState::Resting { for_s, awaited },
     }
 }
@@ -339,6 +343,20 @@ pub fn hosts(world: &World) -> Vec<SubnetInUse> {
     members.collect()
 }
 
+/// The digest of all creations before, which is what the entry says, and of one more.
+fn digest_with(made: Option<&Entry>, id: &str) -> u64 {
+    let mut digest = DefaultHasher::new();
+    made.and_then(|made| made.value.as_u64()).hash(&mut digest);
+    id.hash(&mut digest);
+    digest.finish()
+}
+
+/// A key of its type, as it is written.
+fn found<'w, T: DeserializeOwned>(world: &'w World, key: &str) -> Option<(T, &'w Entry)> {
+    let entry = world.entry(key)?;
+    Some((entry.decode().ok()?, entry))
+}
+
 fn put<T: Serialize>(key: String, value: &T, before: Before) -> Result<Write, CreateNetwork> {
     let value = serde_json::to_value(value);
     Ok(Write {
@@ -348,10 +366,10 @@ fn put<T: Serialize>(key: String, value: &T, before: Before) -> Result<Write, Cr
     })
 }
 
-const fn delete(key: String, revision: u64) -> Write {
+fn delete(known: &Entry) -> Write {
     Write {
-        key,
-        before: Some(Before::Revision(revision)),
+        key: known.key.clone(),
+        before: Some(Before::of(known)),
         value: None,
     }
 }
@@ -380,13 +398,9 @@ mod tests {
     impl Store {
         fn transact(&mut self, writes: Vec<Write>) -> Result<(), String> {
             for write in &writes {
-                let present = self.entries.get(&write.key).map(|entry| entry.revision);
-                let is_so = match write.before {
-                    None => true,
-                    Some(Before::Absent) => present.is_none(),
-                    Some(Before::Revision(wanted)) => present == Some(wanted),
-                };
-                if !is_so {
+                let present = self.entries.get(&write.key);
+                let is_so = |before: &Before| before.is_so(present);
+                if !write.before.as_ref().is_none_or(is_so) {
                     return Err(write.key.clone());
                 }
             }
@@ -488,6 +502,19 @@ mod tests {
     }
 
     #[test]
+    fn what_was_planned_before_the_store_was_set_back_is_not_done_after_it() {
+        let mut store = Store::default();
+        store.create(network(1, "10.7.0.0/24"));
+        let snapshot = store.clone();
+        store.create(network(2, "10.8.0.0/24"));
+        let planned = create(&store.world(), network(3, "10.9.5.0/24"), None, at(0)).unwrap();
+        // As many networks by as many transactions, and not the same ones.
+        let mut store = snapshot;
+        store.create(network(4, "10.9.0.0/16"));
+        assert_eq!(store.transact(planned.1), Err(NETWORKS_MADE.to_owned()));
+    }
+
+    #[test]
     fn a_name_a_vni_and_a_subnet_are_one_networks() {
         let mut store = Store::default();
         store.member("node-1");
@@ -559,7 +586,7 @@ mod tests {
         let VniState::Free(before) = state(&store, 1600) else {
             panic!("it has rested")
         };
-        assert!(matches!(before, Before::Revision(_)));
+        assert!(matches!(before, Before::Written { .. }));
         let (again, writes) =
             create(&store.world(), network(3, "10.8.0.0/24"), None, at(1600)).unwrap();
         assert_eq!(vni_of(&again), vni);

@@ -8,7 +8,8 @@
 //! known changes nothing, because a list may overtake the events of a watch that was opened before it.
 //!
 //! After the store was away, hosts that were alive before are [`Awaited`]: what their leases took away counts for a while. So does
-//! what the lease of a host took whose tunnel is up.
+//! what the lease of a host took whose tunnel is up. Where the store was set back to before a host joined, that it is a member
+//! counts as long.
 
 use std::collections::BTreeMap;
 use std::time::Instant;
@@ -18,7 +19,7 @@ use serde::de::DeserializeOwned;
 use super::awaited::{Awaited, speaker};
 use super::macs::Macs;
 use super::moment::Moment;
-use super::{ALIVE, Entry, HOSTS, REVOKED};
+use super::{ALIVE, CLUSTER, Entry, HOSTS, REVOKED};
 
 /// What this host knows of the cluster.
 #[derive(Debug, Default)]
@@ -62,18 +63,27 @@ impl World {
         for entry in listed {
             self.awaited.there_is(&entry.key);
             let known = old.remove(&entry.key);
-            self.is_set_back |= known
-                .as_ref()
-                .is_some_and(|known| known.revision > entry.revision);
-            if known.is_none_or(|known| known.revision != entry.revision) {
+            self.is_set_back |= known.as_ref().is_some_and(|known| is_older(&entry, known));
+            if known.as_ref() != Some(&entry) {
                 self.note_put(&entry, at.now);
                 differences.push(Difference::Put(entry.clone()));
             }
             self.insert(entry);
         }
         for (key, entry) in old {
-            self.note_gone(&key, at);
-            if self.awaited.holds(&entry) {
+            // A member that the store has lost puts itself back.
+            let lost = key.strip_prefix(HOSTS).filter(|_| self.is_set_back);
+            let is_held = match lost {
+                Some(host) => self.awaited.holds_member(host, &key),
+                None => {
+                    self.note_gone(&key, at);
+                    self.awaited.holds(&entry)
+                }
+            };
+            if is_held {
+                if self.is_set_back {
+                    self.awaited.outdate(&key);
+                }
                 self.insert(entry);
             } else {
                 differences.push(Difference::Deleted(entry));
@@ -94,8 +104,15 @@ impl World {
             .iter()
             .map(|entry| (entry.key.as_str(), entry.revision))
             .collect();
+        let is_set_back = listed.iter().any(|entry| {
+            let known = self.entries.get(&entry.key);
+            known.is_some_and(|known| is_older(entry, known))
+        });
         let is_missed = |host: &str, alive: &Entry| {
-            let is_member = revisions.contains_key(&*format!("{HOSTS}{host}"));
+            let is_member = match is_set_back {
+                true => !revisions.contains_key(&*format!("{REVOKED}{host}")),
+                false => revisions.contains_key(&*format!("{HOSTS}{host}")),
+            };
             let now = revisions.get(alive.key.as_str());
             host != own && is_member && now.is_none_or(|now| *now == alive.revision)
         };
@@ -147,7 +164,8 @@ impl World {
             return Vec::new();
         }
         let is_over = |key: &&String| {
-            let speaker = self.entries.get(*key).and_then(speaker);
+            let member = key.strip_prefix(HOSTS).map(str::to_owned);
+            let speaker = member.or_else(|| speaker(self.entries.get(*key)?));
             speaker.is_none_or(|host| late.contains(&host))
         };
         let over: Vec<String> = self.awaited.held().filter(is_over).cloned().collect();
@@ -262,10 +280,17 @@ impl World {
     }
 
     fn is_news(&self, key: &str, revision: u64) -> bool {
-        self.entries
-            .get(key)
-            .is_none_or(|known| known.revision < revision)
+        let known = self.entries.get(key);
+        known.is_none_or(|known| known.revision < revision) || self.awaited.is_outdated(key)
     }
+}
+
+/// Whether a key that is listed so was set back. A revision comes again then, for another write.
+fn is_older(listed: &Entry, known: &Entry) -> bool {
+    listed.revision < known.revision
+        || listed.revision == known.revision && listed.value != known.value
+        // It is written when the cluster begins, and again.
+        || listed.key == CLUSTER && listed.value != known.value
 }
 
 /// Whether a host belongs to the cluster.
@@ -325,6 +350,26 @@ mod tests {
         replace(&mut world, vec![entry("a", 3)]);
         assert!(world.take_set_back());
         assert!(!world.take_set_back());
+    }
+
+    #[test]
+    fn a_revision_that_came_again_is_another_write() {
+        let mut world = World::default();
+        replace(&mut world, vec![entry("a", 1), entry("cluster", 2)]);
+        let other = Entry {
+            value: json!("other"),
+            ..entry("a", 1)
+        };
+        let listed = vec![other.clone(), entry("cluster", 2)];
+        assert_eq!(
+            replace(&mut world, listed),
+            [Difference::Put(other.clone())]
+        );
+        assert!(world.take_set_back());
+        // The cluster has begun again, in a store that counts higher.
+        let listed = vec![other, entry("cluster", 9)];
+        assert_eq!(replace(&mut world, listed).len(), 1);
+        assert!(world.take_set_back());
     }
 
     #[test]
@@ -406,6 +451,39 @@ mod tests {
         let gone = world.handle_timeout(&Moment::alone(until));
         assert_eq!(gone.len(), 4, "{gone:?}");
         assert_eq!((world.timeout(), world.entries.len()), (None, 3));
+    }
+
+    #[test]
+    fn a_member_that_a_store_has_lost_which_was_set_back_is_held_until_it_is_late() {
+        let (_, until) = times();
+        let cluster = |value: u64, revision| Entry {
+            key: CLUSTER.to_owned(),
+            value: json!(value),
+            revision,
+        };
+        let mut world = World::default();
+        let mut known = [host("own", 2), host("b", 3), host("c", 4)].concat();
+        known.push(cluster(1, 1));
+        replace(&mut world, known);
+        let listed = vec![host("own", 2).remove(0), cluster(2, 9)];
+        world.catch_up(listed.clone(), "own", (&Moment::alone(now()), until));
+        assert!(world.take_set_back());
+        assert!(is_member(&world, "b") && is_member(&world, "c"));
+        // By a lower number than before, since it counts anew.
+        let back = Entry {
+            revision: 0,
+            ..host("b", 3).remove(0)
+        };
+        world.apply(Event::Put(back), &Moment::alone(now()));
+        let gone = world.handle_timeout(&Moment::alone(until));
+        assert_eq!(gone.len(), 5, "{gone:?}");
+        assert!(is_member(&world, "b") && !is_member(&world, "c"));
+        // Who left is not waited for.
+        let mut world = World::default();
+        replace(&mut world, [host("b", 3), listed].concat());
+        let listed = vec![cluster(2, 9)];
+        world.catch_up(listed, "own", (&Moment::alone(now()), until));
+        assert!(!is_member(&world, "b"));
     }
 
     #[test]

@@ -572,7 +572,7 @@ impl Agent {
                 let place = place.unwrap();
                 let (blocks, pool) = self.look(&ask.network);
                 let Some(part) = part_to_give(&blocks, pool, &disk.host, ask.wish) else {
-                    let before = Some(Before::Revision(entry.revision));
+                    let before = Some(Before::of(&entry));
                     let refused = store.transact(vec![delete(entry.key, before)]);
                     self.says_again |= matches!(refused, Err(Refused::NoReply));
                     return;
@@ -593,7 +593,7 @@ impl Agent {
                 page,
             } => {
                 let network = disk.networks[network].id.clone();
-                let done = delete(ask.key.clone(), Some(Before::Revision(ask.revision)));
+                let done = delete(ask.key.clone(), Some(Before::of(&ask)));
                 let given = self.give(disk, store, (&network, part, page), vec![done], now);
                 if given == Written::No && store.get(&ask.key).is_some() {
                     self.answers.push_front(Answer::Look(ask));
@@ -636,12 +636,7 @@ impl Agent {
         now: Instant,
     ) -> Written {
         let before = store.get(&page.key);
-        let is_news = before.as_ref().map(|before| before.revision);
-        let expected = match page.before {
-            Before::Absent => None,
-            Before::Revision(revision) => Some(revision),
-        };
-        if is_news == expected {
+        if page.before.is_so(before.as_ref()) {
             let before = before.map(|before| before.decode().unwrap());
             let subnet = self.pools[network].v4.as_ref().unwrap().subnet();
             let of = (&before.unwrap_or_default(), &page.record);

@@ -43,13 +43,9 @@ impl Store {
     /// All changes or none; their revision.
     pub(crate) fn transact(&mut self, changes: Vec<Change>) -> Result<u64, Refused> {
         for change in &changes {
-            let present = self.entries.get(&change.key).map(|entry| entry.1);
-            let is_so = match change.before {
-                None => true,
-                Some(Before::Absent) => present.is_none(),
-                Some(Before::Revision(wanted)) => present == Some(wanted),
-            };
-            if !is_so {
+            let present = self.get(&change.key);
+            let is_so = |before: &Before| before.is_so(present.as_ref());
+            if !change.before.as_ref().is_none_or(is_so) {
                 return Err(Refused::Key);
             }
             if change

@@ -16,7 +16,7 @@ use agent_cluster::{
     Member, NETWORKS, Session,
 };
 use agent_core::record::NetworkRecord;
-use agent_core::shared::blocks::{network_of, orphans};
+use agent_core::shared::blocks::{Before, network_of, orphans};
 use agent_core::shared::checks::{self, BadRecord};
 use agent_core::shared::{Entry, others};
 use agent_store::{Change, Expected, StoreError};
@@ -33,6 +33,7 @@ use crate::ground::Ground;
 use crate::networks::{Networks, Place, RemotePlace};
 use crate::sharing::Sharing;
 use crate::sharing::asks::open_asks;
+use crate::sharing::blocks::expected;
 use crate::sharing::cluster::Cluster;
 use crate::sharing::directory::id_shared;
 use crate::sharing::tell::{SharedEndpoints, sweep_elsewhere};
@@ -450,7 +451,7 @@ impl Follower {
         if is_here || member.session().is_none() {
             return;
         }
-        let told = Expected::Revision(entry.revision);
+        let told = expected(Some(Before::of(entry)));
         match member.store().delete(&entry.key, told) {
             Ok(()) | Err(StoreError::Changed { .. } | StoreError::Missing { .. }) => {}
             Err(error) => {

@@ -6,14 +6,14 @@ use std::time::{Duration, Instant};
 use agent_cluster::{ALIVE, ASKS, AskRecord, Member, Session};
 use agent_core::shared::Entry;
 use agent_core::shared::asks::Ask;
-use agent_core::shared::blocks::{Blocks, WritePage};
+use agent_core::shared::blocks::{Before, Blocks, WritePage};
 use agent_core::shared::holdings::{Way, Wish, holders, part_to_give, way};
 use agent_core::shared::others::name_of;
 use agent_store::{Change, Expected, StoreError};
 use ipnet::IpNet;
 
 use super::Sharing;
-use super::blocks::{Written, both, pages_prefix};
+use super::blocks::{Written, both, expected, pages_prefix};
 use crate::locks::{lock, wait_for};
 use crate::seats::Seated;
 
@@ -184,7 +184,7 @@ impl Sharing {
         let Some(ask) = Ask::of_entry(entry, member.host()) else {
             return Ok(());
         };
-        let done = Change::delete(&entry.key, Expected::Revision(entry.revision));
+        let done = Change::delete(&entry.key, expected(Some(Before::of(entry))));
         let place = place(&ask.network);
         for _ in 0..ANSWERED_MAX {
             let part = place.as_ref().and_then(|place| {

@@ -63,11 +63,7 @@ impl Sharing {
         more: &[Change],
     ) -> Result<Written, StoreError> {
         hold_nothing();
-        let expected = match page.before {
-            Before::Absent => Expected::Absent,
-            Before::Revision(revision) => Expected::Revision(revision),
-        };
-        let change = Change::encode(&page.key, &page.record, expected)?;
+        let change = Change::encode(&page.key, &page.record, expected(Some(page.before)))?;
         let value = change.value.clone();
         let changes = [&[change], more].concat();
         let written = match member.store().transact(&changes) {
@@ -170,6 +166,15 @@ pub(crate) fn first_pages(
         blocks.assign(&first.unwrap_or_default())
     });
     Ok(pages.collect())
+}
+
+/// What a transaction expects of a key.
+pub(crate) fn expected(before: Option<Before>) -> Expected {
+    match before {
+        None => Expected::Anything,
+        Some(Before::Absent) => Expected::Absent,
+        Some(Before::Written { revision, value }) => Expected::Written { revision, value },
+    }
 }
 
 /// The keys of a network's pages.

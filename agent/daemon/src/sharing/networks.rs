@@ -6,12 +6,11 @@ use agent_cluster::{
 use agent_core::network::CreateNetwork;
 use agent_core::record::NetworkRecord;
 use agent_core::shared::asks::Ask;
-use agent_core::shared::blocks::Before;
 use agent_core::shared::networks::{self, Rest, Write};
 use agent_core::shared::{Entry, NETWORKS_MADE, World};
 use agent_store::{Change, Expected, Pause, StoreError};
 
-use super::blocks::pages_prefix;
+use super::blocks::{expected, pages_prefix};
 
 /// What a network is planned by: what the cluster has of networks, and when VNIs have rested.
 pub(crate) struct Known {
@@ -108,11 +107,7 @@ fn forget_addresses(member: &Member, record: &NetworkRecord) -> Result<(), Store
 fn changes(writes: Vec<Write>) -> Vec<Change> {
     let change = |write: Write| Change {
         key: write.key,
-        expected: match write.before {
-            None => Expected::Anything,
-            Some(Before::Absent) => Expected::Absent,
-            Some(Before::Revision(revision)) => Expected::Revision(revision),
-        },
+        expected: expected(write.before),
         value: write.value,
         lease: None,
     };
@@ -133,7 +128,7 @@ fn known(member: &Member) -> Known {
     }
 }
 
-/// The same with networks as the store has them. The count is read first: if it is still so when something is written, no
+/// The same with networks as the store has them. The digest is read first: if it is still so when something is written, no
 /// network came after it was read.
 fn read(member: &Member) -> Result<World, StoreError> {
     let store = member.store();

@@ -4,6 +4,7 @@ use redb::{
     Database, Durability, ReadableDatabase, ReadableTable, StorageError, Table, TableDefinition,
     WriteTransaction,
 };
+use serde_json::Value;
 
 use super::envelope::{seal, unseal};
 use super::pages::{Row, Rows};
@@ -172,12 +173,17 @@ fn apply(
     revision: u64,
 ) -> Result<Option<WatchEvent>, TransactError> {
     let key = change.key.as_str();
-    let present = entries.get(key)?.map(|found| found.value().0);
-    change.expected.check(key, present)?;
+    let present = entries.get(key)?.map(|found| row(found.value()));
+    let is = |value: &Value| {
+        let entry = present.as_ref().map(|row| entry(key, row));
+        matches!(entry, Some(Ok(entry)) if entry.value == *value)
+    };
+    let revision_before = present.as_ref().map(|row| row.revision);
+    change.expected.check(key, revision_before, is)?;
     let key = key.to_owned();
     let Some(value) = &change.value else {
         entries.remove(key.as_str())?;
-        return Ok(present.map(|_| WatchEvent::Deleted { key, revision }));
+        return Ok(revision_before.map(|_| WatchEvent::Deleted { key, revision }));
     };
     let sealed = seal(&key, revision, value.to_string().as_bytes());
     entries.insert(key.as_str(), (revision, sealed.as_slice()))?;

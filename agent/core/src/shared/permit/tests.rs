@@ -321,7 +321,7 @@ fn a_network_comes_as_a_whole_or_not_at_all() {
         assert!(judge_owned(&world, &writes).is_err(), "{what}");
     }
     let mut renumbered = writes.clone();
-    renumbered.last_mut().unwrap().1 = Some(json!(77));
+    renumbered.last_mut().unwrap().1 = Some(json!("77"));
     assert!(judge_owned(&world, &renumbered).is_err());
 }
 
@@ -351,6 +351,7 @@ fn a_network_goes_as_a_whole_and_leaves_a_tombstone() {
         ("vni/4096", None),
         ("vni/4097", Some(json!({"network": NET}))),
         ("networks", None),
+        ("networks", Some(json!(77))),
     ] {
         assert!(judge(&world, &[(key, value)]).is_err(), "{key}");
     }

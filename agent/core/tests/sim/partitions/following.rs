@@ -123,7 +123,7 @@ impl Host {
         } else if is_there && self.is_stray(entry) {
             let key = entry.key.clone();
             let untold = Change {
-                before: Some(Before::Revision(entry.revision)),
+                before: Some(Before::of(entry)),
                 ..change(key, None)
             };
             let done = self.transact(net, vec![untold]);

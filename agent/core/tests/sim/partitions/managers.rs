@@ -346,12 +346,8 @@ pub(crate) fn is_shown(event: &Event) -> bool {
 
 fn expect(world: &World, changes: &[Change]) -> Result<(), Fault> {
     let is_so = |change: &Change| {
-        let present = world.entry(&change.key).map(|entry| entry.revision);
-        match change.before {
-            None => true,
-            Some(Before::Absent) => present.is_none(),
-            Some(Before::Revision(wanted)) => present == Some(wanted),
-        }
+        let is_so = |before: &Before| before.is_so(world.entry(&change.key));
+        change.before.as_ref().is_none_or(is_so)
     };
     changes
         .iter()
@@ -380,10 +376,10 @@ fn judge(
         .map_err(|denied| (denied.is_late, format!("{host}: {denied}")))?;
     let known = |key: &str| {
         let entry = world.entry(key);
-        entry.map_or(Before::Absent, |entry| Before::Revision(entry.revision))
+        entry.map_or(Before::Absent, Before::of)
     };
     let judged = changes.iter().map(|change| Change {
-        before: Some(change.before.unwrap_or_else(|| known(&change.key))),
+        before: Some(change.before.clone().unwrap_or_else(|| known(&change.key))),
         ..change.clone()
     });
     Ok(judged.collect())
