@@ -10,7 +10,7 @@ use tokio::sync::watch;
 
 use crate::ClusterOptions;
 use crate::authority::Authority;
-use crate::ca::{ETCD_NAME, Issued, SIGNER_NAME, Subject, UseCa, host_subject};
+use crate::ca::{Issued, SIGNER_NAME, UseCa, host_subject};
 use crate::clock::{CLOCK_SKEW, ClocksDiffer, compare, now_s};
 use crate::error::UseCluster;
 use crate::etcd_plan::EtcdPlan;
@@ -20,13 +20,14 @@ use crate::handover::ManageRequest;
 use crate::hex;
 use crate::host_id::new_member_id;
 use crate::host_store::{HostStore, Managed};
-use crate::identity::{Candidate, Identity};
+use crate::identity::Identity;
 use crate::life::Session;
 use crate::lock::lock;
 use crate::settings::Settings;
 use crate::signer::{Decide, JoinRequest, Joined, NO_MEMBER, RenewRequest, Renewed, Reply};
 use crate::token::{secret_hash, sha256};
 use crate::trust::{Shown, Standing};
+use crate::unrecorded::{Signing, Unrecorded};
 use agent_core::shared::managers::managers;
 use agent_core::shared::permit::is_revoked;
 use agent_core::shared::{
@@ -42,6 +43,7 @@ pub(crate) struct Admission {
     pub(crate) settings: Mutex<Settings>,
     pub(crate) managed: Arc<Managed>,
     pub(crate) options: ClusterOptions,
+    pub(crate) unrecorded: Unrecorded,
     pub(crate) lifetime: Duration,
     /// The same store, for what only etcd does.
     pub(crate) etcd_store: Option<Arc<EtcdStore>>,
@@ -138,7 +140,7 @@ impl Admission {
         if record.secret_hash != secret_hash(&request.secret) || record.expires_s <= now_s() {
             return Err(Admit::Token);
         }
-        Ok(Change::delete(key, Expected::Revision(entry.revision)))
+        Ok(Change::delete(key, Expected::written(&entry)))
     }
 
     fn certify_again(&self, shown: &Shown, request: &RenewRequest) -> Result<Renewed, Admit> {
@@ -158,7 +160,8 @@ impl Admission {
         let issued = authority.certify(&request.request, &subject, self.lifetime)?;
         let issue = self.issue(host, &issued)?;
         // One that is revoked meanwhile gets nothing.
-        let unchanged = Change::put(key, entry.value, Expected::Revision(entry.revision));
+        let expected = Expected::written(&entry);
+        let unchanged = Change::put(key, entry.value, expected);
         match self.managed.store.transact(&[unchanged, issue]) {
             Ok(_) => Ok(Renewed {
                 certificate: issued.certificate,
@@ -170,28 +173,42 @@ impl Admission {
     }
 
     /// This host's own certificate, for which it asks nobody: a manager that was off for long comes back with it. It is on
-    /// record where the store can be written now.
+    /// record where the store can be written now, and otherwise when this host is in step.
     pub(crate) fn certify_self(
         &self,
         request: &str,
         is_in_step: bool,
     ) -> Result<Renewed, UseCluster> {
-        let (host, address) = {
+        let subject = {
             let settings = lock(&self.settings);
-            (settings.host.clone(), settings.address)
+            host_subject(&settings.host, settings.address)
         };
         let authority = self.authority();
-        let issued = authority.certify(request, &host_subject(&host, address), self.lifetime)?;
+        let certificate = self.signing(&authority).sign_own(request, &subject)?;
         if is_in_step {
             patiently(
-                || self.managed.store.transact(&[self.issue(&host, &issued)?]),
+                || self.put_on_record(),
                 |error| matches!(error, StoreError::Unreachable { .. }),
             )?;
         }
         Ok(Renewed {
-            certificate: issued.certificate,
+            certificate,
             ca: Some(authority.bundle()),
         })
+    }
+
+    /// What this host has signed for itself meanwhile.
+    pub(crate) fn put_on_record(&self) -> Result<(), StoreError> {
+        self.unrecorded.put(&*self.managed.store, self.lifetime)
+    }
+
+    fn signing<'a>(&'a self, authority: &'a Authority) -> Signing<'a> {
+        Signing {
+            authority,
+            files: &self.files,
+            unrecorded: &self.unrecorded,
+            lifetime: self.lifetime,
+        }
     }
 
     pub(crate) fn authority(&self) -> Arc<Authority> {
@@ -223,7 +240,7 @@ impl Admission {
     /// A new certificate for what the signer serves.
     pub(crate) fn renew_service(&self) -> Result<(), UseCluster> {
         let address = lock(&self.settings).signer.ip();
-        certify_service(&self.authority(), &self.files, address, self.lifetime)
+        self.signing(&self.authority()).certify_service(address)
     }
 
     /// Who this host is while it serves.
@@ -347,24 +364,6 @@ pub(crate) fn patiently<T, E>(
 /// How long a certificate that lasts so long is kept on record. Clocks differ: until it is over by all of them.
 pub(crate) fn on_record(lifetime: Duration) -> Duration {
     lifetime + Duration::from_secs(RENEWABLE_S) + CLOCK_SKEW
-}
-
-/// Makes a certificate, with a key of its own, for what the signer serves: its endpoint and etcd.
-pub(crate) fn certify_service(
-    authority: &Authority,
-    files: &Files,
-    address: IpAddr,
-    lifetime: Duration,
-) -> Result<(), UseCluster> {
-    let subject = Subject {
-        names: vec![SIGNER_NAME.to_owned(), ETCD_NAME.to_owned()],
-        addresses: vec![address, [127, 0, 0, 1].into()],
-    };
-    let candidate = Candidate::new()?;
-    let issued = authority.certify(&candidate.request, &subject, lifetime)?;
-    files.write(SERVICE_KEY, &candidate.key)?;
-    files.write(SERVICE_CERTIFICATE, &issued.certificate)?;
-    Ok(())
 }
 
 /// A session that broke has another one after it by then.

@@ -104,6 +104,11 @@ impl Ca {
         Ok(signed.map_err(unusable)?.pem())
     }
 
+    /// Its key, PEM.
+    pub(crate) fn key(&self) -> String {
+        self.issuer.key().serialize_pem()
+    }
+
     /// PEM.
     pub(crate) fn certificate(&self) -> &str {
         &self.certificate

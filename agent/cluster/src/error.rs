@@ -8,6 +8,7 @@ use agent_core::name::BadName;
 use agent_core::shared::managers::{DenyDemotion, DenyPromotion};
 use agent_store::{ChangeMembers, ConnectEtcd, StoreError};
 
+use crate::backup::ReadBackup;
 use crate::ca::UseCa;
 use crate::etcd_process::StartEtcd;
 use crate::files::UseFile;
@@ -38,6 +39,8 @@ pub enum UseCluster {
     Thread(io::Error),
     #[error(transparent)]
     Ask(#[from] AskSigner),
+    #[error(transparent)]
+    Backup(#[from] ReadBackup),
     #[error(transparent)]
     Refused(#[from] Refusal),
     #[error(transparent)]
@@ -99,6 +102,22 @@ pub enum Refusal {
     Forgotten,
     #[error("this host cannot revoke itself; use `tapestry cluster leave`")]
     RevokesItself,
+    #[error("this host cannot remove itself; use `tapestry cluster leave`")]
+    RemovesItself,
+    #[error(
+        "{0} is alive; run `tapestry cluster leave` there, or shut it out with `tapestry cluster revoke {0}`"
+    )]
+    Alive(String),
+    #[error("{0} is a manager; take that from it first, with `tapestry cluster demote {0}`")]
+    DemoteFirst(String),
+    #[error("this host is a manager itself, and asks no other one")]
+    IsManager,
+    #[error(
+        "a manager of this cluster answers at {0}, so the cluster lives: join it with a token, or shut its managers out with --force"
+    )]
+    Lives(SocketAddr),
+    #[error("{} holds what is left of a cluster; move it away first", .0.display())]
+    Leftovers(PathBuf),
     #[error(
         "this host is the last manager, and others still need it; promote one of them and demote this host first, or let them leave"
     )]

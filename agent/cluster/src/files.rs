@@ -6,6 +6,7 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use agent_core::shared::Entry;
+use serde::Serialize;
 
 use crate::identity::Identity;
 use crate::settings::Settings;
@@ -46,6 +47,16 @@ impl Files {
             revision,
         };
         entries.into_iter().map(entry).collect()
+    }
+
+    /// The same, to be written.
+    pub(crate) fn text_of<'e>(
+        entries: impl Iterator<Item = &'e Entry>,
+    ) -> Result<String, serde_json::Error> {
+        let entries: Vec<_> = entries
+            .map(|entry| (&entry.key, &entry.value, entry.revision))
+            .collect();
+        serde_json::to_string(&entries)
     }
 
     /// `None` where this host is in no cluster.
@@ -130,6 +141,17 @@ impl Files {
             .collect()
     }
 
+    /// The same as JSON.
+    pub(crate) fn write_json(&self, name: &str, value: &impl Serialize) -> Result<(), UseFile> {
+        let text = serde_json::to_string(value).map_err(|error| self.garbled(name, error))?;
+        self.write(name, &text)
+    }
+
+    /// Whether there is anything of a cluster here.
+    pub(crate) fn are_there(&self) -> bool {
+        fs::read_dir(&self.dir).is_ok_and(|mut files| files.next().is_some())
+    }
+
     /// One that is not there is as good.
     pub(crate) fn forget(&self, name: &str) {
         if let Err(error) = fs::remove_file(self.path(name))
@@ -188,6 +210,8 @@ pub(crate) const WORLD: &str = "world.json";
 /// The session of an agent that has not ended in order.
 pub(crate) const SESSION: &str = "session.json";
 pub(crate) const RESET_KEY: &str = "reset.key";
+/// Certificates that this manager has signed for itself and not put on record.
+pub(crate) const UNRECORDED: &str = "unrecorded.json";
 
 #[cfg(test)]
 mod tests {

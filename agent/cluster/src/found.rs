@@ -6,22 +6,22 @@ use std::time::{Duration, Instant};
 
 use tokio::runtime::Handle;
 
-use crate::admission::{certify_service, on_record};
 use crate::authority::Authority;
-use crate::ca::{Ca, Issued, host_subject};
+use crate::ca::{Ca, host_subject};
 use crate::clock::now_s;
 use crate::error::{Refusal, UseCluster};
-use crate::files::{CA_KEY, Files};
+use crate::files::{CA_KEY, CA_RECORD, Files};
 use crate::host_id::new_founder_id;
 use crate::identity::{Candidate, Identity, pinned_asking};
 use crate::member::Member;
 use crate::settings::{Duty, Settings, client_url};
 use crate::signer::{JoinRequest, Reply, Request, ask};
 use crate::token::JoinToken;
+use crate::unrecorded::{Signing, Unrecorded};
 use crate::{ClusterOptions, DEFAULT_PORT, hex};
 use agent_core::name::check_name;
 use agent_core::shared::{
-    CLUSTER, CaRecord, ClusterRecord, HOSTS, HostRecord, ISSUED, MANAGERS, ManagerRecord,
+    CLUSTER, CaRecord, ClusterRecord, HOSTS, HostRecord, MANAGERS, ManagerRecord,
 };
 use agent_store::{Change, Expected, StoreError};
 
@@ -51,7 +51,7 @@ impl Member {
         request: InitRequest,
         runtime: &Handle,
     ) -> Result<Arc<Self>, UseCluster> {
-        let files = Files::new(&options.state_dir);
+        let files = empty_files(options)?;
         let made = found(options, &files, request, runtime);
         if made.is_err() {
             let _ = files.remove();
@@ -66,12 +66,21 @@ impl Member {
         request: &JoinCluster,
         runtime: &Handle,
     ) -> Result<Arc<Self>, UseCluster> {
-        let files = Files::new(&options.state_dir);
+        let files = empty_files(options)?;
         let joined = join(options, &files, request, runtime);
         if joined.is_err() {
             let _ = files.remove();
         }
         joined
+    }
+}
+
+/// Where what is written is all there is: a failure takes it away again.
+pub(crate) fn empty_files(options: &ClusterOptions) -> Result<Files, UseCluster> {
+    let files = Files::new(&options.state_dir);
+    match files.are_there() {
+        true => Err(Refusal::Leftovers(files.path("")).into()),
+        false => Ok(files),
     }
 }
 
@@ -90,50 +99,20 @@ fn found(
     };
     let signer = SocketAddr::new(address, request.tcp_port.unwrap_or(DEFAULT_PORT));
     let cluster = hex::encode(&hex::random::<8>());
-    let host = new_founder_id();
     let (ca, ca_key) = Ca::create(&cluster)?;
     let record = CaRecord::new(ca.certificate().to_owned());
-    let authority = Authority::new(ca, record);
-    let candidate = Candidate::new()?;
-    let issued = authority.certify(
-        &candidate.request,
-        &host_subject(&host, address),
-        options.certificate_lifetime,
-    )?;
-    let identity = Identity {
-        host: host.clone(),
-        ca: authority.bundle(),
-        certificate: issued.certificate.clone(),
-        key: candidate.key,
-    };
-    let etcd_managed = request.etcd.is_empty();
-    let settings = Settings {
-        name: name(options)?,
+    let seat = Seat {
         cluster,
-        signer_host: Some(host.clone()),
-        host,
-        address,
-        follows_way: false,
+        authority: Authority::new(ca, record),
+        ca_key,
         signer,
-        quic_udp_port: signer.port(),
-        duty: Duty {
-            signs: true,
-            etcd: match etcd_managed {
-                true => vec![client_url(signer)],
-                false => request.etcd,
-            },
-            etcd_managed,
-            ..Duty::default()
-        },
+        etcd: request.etcd,
     };
-    files.write(CA_KEY, &ca_key)?;
-    certify_service(&authority, files, address, options.certificate_lifetime)?;
-    files.save(&settings, &identity)?;
-    let member = Member::open(options, files.clone(), settings, identity, runtime)?;
+    let member = seat.take(options, files, runtime)?;
     let claimed = member
         .serve()
         .and_then(|()| wait_for_store(&member))
-        .and_then(|()| claim(&member, &issued, options));
+        .and_then(|()| claim(&member));
     if let Err(error) = claimed {
         member.stop();
         return Err(error);
@@ -141,12 +120,77 @@ fn found(
     Ok(member)
 }
 
+/// What a host begins with as the first manager of a cluster.
+pub(crate) struct Seat {
+    /// The cluster's id.
+    pub(crate) cluster: String,
+    pub(crate) authority: Authority,
+    /// PEM.
+    pub(crate) ca_key: String,
+    /// Where hosts are to join.
+    pub(crate) signer: SocketAddr,
+    /// URLs of an etcd that is there already.
+    pub(crate) etcd: Vec<String>,
+}
+
+impl Seat {
+    /// All on disk, with certificates for an id that is new.
+    pub(crate) fn take(
+        self,
+        options: &ClusterOptions,
+        files: &Files,
+        runtime: &Handle,
+    ) -> Result<Arc<Member>, UseCluster> {
+        let (host, address) = (new_founder_id(), self.signer.ip());
+        let etcd_managed = self.etcd.is_empty();
+        let settings = Settings {
+            name: name(options)?,
+            cluster: self.cluster,
+            signer_host: Some(host.clone()),
+            host: host.clone(),
+            address,
+            follows_way: false,
+            signer: self.signer,
+            quic_udp_port: self.signer.port(),
+            duty: Duty {
+                signs: true,
+                etcd: match etcd_managed {
+                    true => vec![client_url(self.signer)],
+                    false => self.etcd,
+                },
+                etcd_managed,
+                ..Duty::default()
+            },
+        };
+        files.write(CA_KEY, &self.ca_key)?;
+        files.write_json(CA_RECORD, self.authority.record())?;
+        let unrecorded = Unrecorded::new(files, &host);
+        let signing = Signing {
+            authority: &self.authority,
+            files,
+            unrecorded: &unrecorded,
+            lifetime: options.certificate_lifetime,
+        };
+        let candidate = Candidate::new()?;
+        let identity = Identity {
+            certificate: signing.sign_own(&candidate.request, &host_subject(&host, address))?,
+            host,
+            ca: self.authority.bundle(),
+            key: candidate.key,
+        };
+        signing.certify_service(address)?;
+        files.save(&settings, &identity)?;
+        Member::open(options, files.clone(), settings, identity, runtime)
+    }
+}
+
 /// The first entries of a store that no cluster uses.
-fn claim(member: &Member, issued: &Issued, options: &ClusterOptions) -> Result<(), UseCluster> {
+fn claim(member: &Member) -> Result<(), UseCluster> {
     let settings = &member.settings;
     let cluster = ClusterRecord {
         id: settings.cluster.clone(),
         created_s: now_s(),
+        restored: None,
     };
     let host = HostRecord {
         name: settings.name.clone(),
@@ -156,15 +200,11 @@ fn claim(member: &Member, issued: &Issued, options: &ClusterOptions) -> Result<(
     let manager = ManagerRecord {
         address: settings.signer,
     };
-    let store = member.store();
-    let lease = store.grant(on_record(options.certificate_lifetime))?;
     let key = |kind: &str| format!("{kind}{}", settings.host);
-    let issued_key = format!("{}/{}", key(ISSUED), issued.serial);
-    let claimed = store.transact(&[
+    let claimed = member.store().transact(&[
         Change::encode(CLUSTER, &cluster, Expected::Absent)?,
         Change::encode(key(HOSTS), &host, Expected::Absent)?,
         Change::encode(key(MANAGERS), &manager, Expected::Absent)?,
-        Change::encode(issued_key, &issued.record, Expected::Anything)?.under(lease),
     ]);
     match claimed {
         Ok(_) => Ok(()),
@@ -226,7 +266,7 @@ fn join(
     Ok(member)
 }
 
-fn wait_for_store(member: &Member) -> Result<(), UseCluster> {
+pub(crate) fn wait_for_store(member: &Member) -> Result<(), UseCluster> {
     let deadline = Instant::now() + STORE_LIMIT;
     loop {
         match member.store().get(CLUSTER) {
@@ -238,7 +278,7 @@ fn wait_for_store(member: &Member) -> Result<(), UseCluster> {
 }
 
 /// The address from which this host reaches the outside. Nothing is sent: connecting a UDP socket only picks the route.
-fn way_out() -> Option<IpAddr> {
+pub(crate) fn way_out() -> Option<IpAddr> {
     let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).ok()?;
     socket.connect((OUTSIDE, 9)).ok()?;
     let address = socket.local_addr().ok()?.ip();
@@ -257,7 +297,7 @@ fn name(options: &ClusterOptions) -> Result<String, UseCluster> {
     Ok(name)
 }
 
-fn check_url(url: &str) -> Result<(), UseCluster> {
+pub(crate) fn check_url(url: &str) -> Result<(), UseCluster> {
     if url.starts_with("https://") || url.starts_with("http://") {
         return Ok(());
     }

@@ -31,6 +31,7 @@ use crate::place::Place;
 use crate::renewal::Renewal;
 use crate::settings::{Duty, Settings};
 use crate::signer::{Decide, serve};
+use crate::unrecorded::Unrecorded;
 use crate::{ClusterOptions, hex};
 
 /// This host as a member of a cluster. [`Member::stop`] ends its thread and what it started.
@@ -59,6 +60,8 @@ pub struct Member {
     pub(crate) is_double: AtomicBool,
     /// What this host shares is to be told again.
     pub(crate) says_again: AtomicBool,
+    /// Since when this host is a member, in seconds since 1970; zero where it is not known.
+    pub(crate) joined_s: AtomicU64,
     pub(crate) runtime: Handle,
     pub(crate) tasks: Mutex<Tasks>,
     /// Hosts that were not admitted here.
@@ -127,6 +130,7 @@ impl Member {
             run: hex::encode(&hex::random::<8>()),
             is_double: AtomicBool::new(false),
             says_again: AtomicBool::new(false),
+            joined_s: AtomicU64::new(0),
             runtime: runtime.clone(),
             tasks: Mutex::default(),
             refused: Arc::default(),
@@ -137,11 +141,21 @@ impl Member {
             settings,
             files,
         });
+        member.note_joined();
         Ok(member)
     }
 
     /// Starts what the signer runs for the others: etcd, and the endpoint that admits hosts. Nothing on another host.
     pub fn serve(&self) -> Result<(), UseCluster> {
+        self.serve_store()?;
+        match is_own(self.signer()) {
+            true => self.listen(),
+            false => Ok(()),
+        }
+    }
+
+    /// The same without the endpoint.
+    pub(crate) fn serve_store(&self) -> Result<(), UseCluster> {
         if !self.signs() {
             // An agent before may have been killed while it put that away.
             office::clear(&self.files);
@@ -167,7 +181,7 @@ impl Member {
             };
             *lock(&admission.etcd) = Some(etcd?);
         }
-        self.listen()
+        Ok(())
     }
 
     pub(crate) fn open_signer(&self) -> Result<Arc<Admission>, UseCluster> {
@@ -183,6 +197,7 @@ impl Member {
                 denied: Arc::clone(&self.denied),
             }),
             options: self.options.clone(),
+            unrecorded: Unrecorded::new(&self.files, &self.settings.host),
             lifetime: self.options.certificate_lifetime,
             etcd_store: self.access.etcd(),
             etcd: Mutex::default(),

@@ -8,7 +8,9 @@
 //! waits for its own old lease to end.
 //!
 //! Its name and its sign of life are its own to delete. When one vanishes, somebody else deleted it, and it is put back, unless
-//! the host was shut out. With its sign of life the others forget all that this session said, so that another one begins.
+//! the host was shut out. With its sign of life the others forget all that this session said, so that another one begins. A
+//! store that was set back to before this host joined knows no name of it; the host tells it before its sign of life, which no
+//! manager takes from a stranger.
 
 use std::sync::atomic::Ordering;
 
@@ -71,22 +73,33 @@ impl Member {
         }
     }
 
-    /// Puts this host's name back, where it is not and the host was not shut out.
+    /// Puts this host's name back, where the store has lost it and the host was not shut out.
     pub(crate) fn put_back(&self) -> Result<(), StoreError> {
-        let key = self.own_key(HOSTS);
-        {
-            let world = lock(&self.world);
-            if world.contains(&key) || world.contains(&self.own_key(REVOKED)) {
-                return Ok(());
-            }
+        let (store, key) = (self.store(), self.own_key(HOSTS));
+        if store.get(&key)?.is_some() || store.get(&self.own_key(REVOKED))?.is_some() {
+            return Ok(());
         }
+        let joined_s = match self.joined_s.load(Ordering::Relaxed) {
+            0 => now_s(),
+            joined_s => joined_s,
+        };
         let host = HostRecord {
             name: self.settings.name.clone(),
             address: self.address(),
-            joined_s: now_s(),
+            joined_s,
         };
-        let change = Change::encode(key, &host, Expected::Absent)?;
-        self.store().transact(&[change]).map(drop)
+        match store.transact(&[Change::encode(key, &host, Expected::Absent)?]) {
+            Ok(_) | Err(StoreError::Exists { .. }) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Since when this host is a member, as long as that is known.
+    pub(crate) fn note_joined(&self) {
+        let own = lock(&self.world).find::<HostRecord>(&self.own_key(HOSTS));
+        if let Some((own, _)) = own {
+            self.joined_s.store(own.joined_s, Ordering::Relaxed);
+        }
     }
 
     fn own_key(&self, kind: &str) -> String {

@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 use agent_core::shared::{MANAGERS, ManagerRecord, OrderRecord, PROMOTE};
 use agent_store::{Change, ChangeMembers, Expected, StoreError};
 
-use crate::admission::{certify_service, patiently};
+use crate::admission::patiently;
 use crate::authority::Authority;
 use crate::error::{Refusal, UseCluster};
 use crate::etcd_plan::EtcdPlan;
@@ -29,6 +29,7 @@ use crate::member::Member;
 use crate::office;
 use crate::settings::{Duty, client_url, peer_url};
 use crate::signer::{Reply, Request};
+use crate::unrecorded::{Signing, Unrecorded};
 
 impl Member {
     /// Begins to obey an order of promotion, or goes on with it, unless that is under way.
@@ -102,8 +103,14 @@ impl Member {
         files.write(CA_RECORD, &record)?;
         files.write(CA_KEY, &handover.ca_key)?;
         let authority = Authority::load(files)?;
-        let lifetime = self.options.certificate_lifetime;
-        certify_service(&authority, files, address.ip(), lifetime)?;
+        let unrecorded = Unrecorded::new(files, &self.settings.host);
+        let signing = Signing {
+            authority: &authority,
+            files,
+            unrecorded: &unrecorded,
+            lifetime: self.options.certificate_lifetime,
+        };
+        signing.certify_service(address.ip())?;
         let duty = match etcd {
             EtcdGiven::Outside { urls, credentials } => {
                 if let Some(credentials) = credentials {

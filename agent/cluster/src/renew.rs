@@ -132,6 +132,12 @@ impl Member {
         Ok(())
     }
 
+    /// As a manager: the certificates that it has signed for itself.
+    pub(crate) fn put_on_record(&self) -> Result<(), StoreError> {
+        let admission = lock(&self.admission).clone();
+        admission.map_or(Ok(()), |admission| admission.put_on_record())
+    }
+
     fn renewal_failed(
         &self,
         error: &UseCluster,

@@ -8,13 +8,11 @@ use crate::ca::ca_hash;
 use crate::clock::now_s;
 use crate::error::{Refusal, UseCluster};
 use crate::member::Member;
+use crate::removal::forget_host;
 use crate::token::{JoinToken, secret_hash};
-use agent_core::shared::asks::Ask;
-use agent_core::shared::blocks::forget_owner;
 use agent_core::shared::{
-    ADDRESSES, ALIVE, ASKS, AliveRecord, BLOCKS, CLUSTER, ENDPOINTS, EndpointShared, FOLLOWED,
-    HOSTS, Holder, HostRecord, MANAGERS, ManagerRecord, REVOKED, RevokedRecord, TOKENS,
-    TokenRecord,
+    ALIVE, AliveRecord, CLUSTER, FOLLOWED, HOSTS, HostRecord, MANAGERS, ManagerRecord, REVOKED,
+    RevokedRecord, TOKENS, TokenRecord,
 };
 use agent_store::{Change, Expected, StoreError};
 
@@ -93,9 +91,10 @@ impl Member {
             Change::delete(key(HOSTS), Expected::Anything),
             Change::delete(key(ALIVE), Expected::Anything),
             Change::delete(key(FOLLOWED), Expected::Anything),
+            Change::delete(key(MANAGERS), Expected::Anything),
         ])?;
         patiently(
-            || self.forget_host(&host.id),
+            || forget_host(&*self.store(), &host.id),
             |error| matches!(error, StoreError::Unreachable { .. }),
         )?;
         Ok(host)
@@ -119,53 +118,6 @@ impl Member {
         });
         let managers = names.collect::<Vec<_>>().join(", ");
         Refusal::NoManager { verb, managers }.into()
-    }
-
-    /// Deletes what `host` shared and held.
-    fn forget_host(&self, host: &str) -> Result<(), StoreError> {
-        let mut keys = Vec::new();
-        for entry in self.store().list(ENDPOINTS)? {
-            if entry
-                .decode::<EndpointShared>()
-                .is_ok_and(|shared| shared.host == host)
-            {
-                keys.push(entry.key);
-            }
-        }
-        for entry in self.store().list(ADDRESSES)? {
-            if entry
-                .decode::<Holder>()
-                .is_ok_and(|holder| holder.host == host)
-            {
-                keys.push(entry.key);
-            }
-        }
-        for entry in self.store().list(ASKS)? {
-            if Ask::of_key(&entry.key).is_some_and(|ask| ask.asker == host) {
-                keys.push(entry.key);
-            }
-        }
-        for some in keys.chunks(CHANGES_MAX) {
-            let deletions: Vec<_> = some
-                .iter()
-                .map(|key| Change::delete(key, Expected::Anything))
-                .collect();
-            self.store().transact(&deletions)?;
-        }
-        for page in self.store().list(BLOCKS)? {
-            let left = page
-                .decode()
-                .ok()
-                .and_then(|page| forget_owner(&page, host));
-            let Some(left) = left else { continue };
-            let change = Change::encode(&page.key, &left, Expected::Revision(page.revision))?;
-            match self.store().transact(&[change]) {
-                // Whoever changed it left out what is of no member.
-                Ok(_) | Err(StoreError::Changed { .. } | StoreError::Missing { .. }) => {}
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(())
     }
 
     pub(crate) fn find_host(&self, called: &str) -> Result<HostSeen, UseCluster> {
@@ -197,7 +149,7 @@ impl Member {
         }
         self.begin_stopping();
         let farewell = || -> Result<(), StoreError> {
-            self.forget_host(&self.settings.host)?;
+            forget_host(&*self.store(), &self.settings.host)?;
             let own = [HOSTS, FOLLOWED].map(|kind| {
                 let key = format!("{kind}{}", self.settings.host);
                 Change::delete(key, Expected::Anything)
@@ -221,6 +173,3 @@ impl Member {
         Ok(())
     }
 }
-
-/// Of one transaction; etcd takes 128.
-const CHANGES_MAX: usize = 64;

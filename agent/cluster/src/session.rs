@@ -21,7 +21,7 @@ use agent_store::{LeaseId, Pause, StoreError, Watch, WatchEvent};
 
 use crate::entry::known;
 use crate::error::UseCluster;
-use crate::files::{SESSION, WORLD};
+use crate::files::{Files, SESSION, WORLD};
 use crate::follow::Follow;
 use crate::life::Session;
 use crate::lock::lock;
@@ -116,6 +116,7 @@ impl Member {
                 lock(&self.world).catch_up(listed, &self.settings.host, (&at, until))
             }
         };
+        self.note_joined();
         self.mind_departures(&differences);
         found.follow(self, differences);
         found.settle(self);
@@ -124,6 +125,7 @@ impl Member {
         self.mind_ca(&[], true, &*found);
         self.tell_manager()?;
         self.align_etcd();
+        self.put_on_record()?;
         self.keep_signer();
         self.forget_questions();
         tracing::info!(epoch = session.epoch, "in step with the cluster");
@@ -142,6 +144,7 @@ impl Member {
                 self.tell_certificate(session.lease)?;
                 // The key of another CA may not have been had yet.
                 self.mind_ca(&[], self.signs(), &*found);
+                self.put_on_record()?;
                 self.finish_rotation()?;
                 found.tend(self)?;
             }
@@ -230,11 +233,7 @@ impl Member {
     fn remember(&self) {
         let (text, digest) = {
             let world = lock(&self.world);
-            let entries: Vec<_> = world
-                .entries()
-                .map(|entry| (&entry.key, &entry.value, entry.revision))
-                .collect();
-            match serde_json::to_string(&entries) {
+            match Files::text_of(world.entries()) {
                 Ok(text) => {
                     let digest = sha256(text.as_bytes());
                     (text, digest)
@@ -257,6 +256,7 @@ impl Member {
             None | Some(Ok(()) | Err(StoreError::LeaseGone)) => {}
             Some(Err(error)) => return Err(error),
         }
+        self.put_back()?;
         let lease = self.store().grant(self.options.lease)?;
         let epoch = self.store().transact(&[self.alive(lease)?])?;
         let session = Session {

@@ -1,0 +1,24 @@
+//! Finding a manager at an address that nobody has told this host.
+
+use std::net::SocketAddr;
+
+use crate::error::{Refusal, UseCluster};
+use crate::lock::lock;
+use crate::member::Member;
+use crate::signer::{Reply, Request, ask};
+
+impl Member {
+    /// Asks the manager at `manager` first from now on. Fails where none of this cluster answers there.
+    pub fn point_to(&self, manager: SocketAddr) -> Result<(), UseCluster> {
+        if self.signs() {
+            return Err(Refusal::IsManager.into());
+        }
+        let asking = ask(manager, self.identity().asking()?, |_| Request::Greet);
+        let Reply::Greeted(_) = self.runtime.block_on(asking)? else {
+            return Err(Refusal::OddAnswer.into());
+        };
+        lock(&self.place).signer = manager;
+        self.files.save_settings(&self.present_settings())?;
+        self.start_over()
+    }
+}
