@@ -15,11 +15,12 @@ use serde::de::DeserializeOwned;
 use tokio::net::UnixStream;
 
 use crate::{
-    ApiError, Attached, CaRotate, ClusterDetail, ClusterInit, ClusterJoin, ClusterManager,
-    ClusterRevoke, Connect, ContainerCreate, ContainerDetail, ContainerSummary, Created,
-    DEFAULT_SOCKET, Disconnect, EndpointCreate, EndpointDetail, EndpointUpdate, ErrorKind, Exec,
-    FdbEntryView, Info, ManagersView, NetworkCreate, NetworkDetail, NetworkSummary, NetworkUpdate,
-    PatchCreate, PortView, Pruned, Stop, Token, TokenCreate, Version,
+    ApiError, Attached, CaRotate, ClusterBackup, ClusterDetail, ClusterInit, ClusterJoin,
+    ClusterManager, ClusterPoint, ClusterRemove, ClusterRemoved, ClusterRestore, ClusterRevoke,
+    Connect, ContainerCreate, ContainerDetail, ContainerSummary, Created, DEFAULT_SOCKET,
+    Disconnect, EndpointCreate, EndpointDetail, EndpointUpdate, ErrorKind, Exec, FdbEntryView,
+    Info, ManagersView, NetworkCreate, NetworkDetail, NetworkSummary, NetworkUpdate, PatchCreate,
+    PortView, Pruned, Stop, Token, TokenCreate, Version,
 };
 
 /// Speaks to one agent. Holds no connection: an agent may restart between two calls.
@@ -330,6 +331,23 @@ impl Client {
 
     pub async fn demote_host(&self, host: &ClusterManager) -> Answer<ManagersView> {
         self.post("/cluster/demote", host).await
+    }
+
+    pub async fn remove_host(&self, remove: &ClusterRemove) -> Answer<ClusterRemoved> {
+        self.post("/cluster/remove", remove).await
+    }
+
+    pub async fn back_up_cluster(&self) -> Answer<ClusterBackup> {
+        self.fetch("/cluster/backup").await
+    }
+
+    pub async fn restore_cluster(&self, restore: &ClusterRestore) -> Answer<ClusterDetail> {
+        self.post("/cluster/restore", restore).await
+    }
+
+    /// Has this host ask the manager there.
+    pub async fn point_to_manager(&self, point: &ClusterPoint) -> Answer<()> {
+        self.tell("/cluster/managers", point).await
     }
 
     pub async fn rotate_ca(&self, rotate: &CaRotate) -> Answer<()> {

@@ -91,6 +91,76 @@ pub struct ManagersView {
     pub run_etcd: bool,
 }
 
+/// `POST /v1/cluster/remove`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ClusterRemove {
+    /// A host's id, the beginning of one, or its name.
+    pub host: String,
+}
+
+/// A host that was removed, and what it left in the cluster.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct ClusterRemoved {
+    pub id: String,
+    pub name: String,
+    /// Whether it was a manager, and had the CA's key.
+    pub was_manager: bool,
+    pub endpoints: usize,
+    /// Blocks of addresses.
+    pub blocks: usize,
+    /// Those on record that are void now.
+    pub certificates: usize,
+}
+
+/// `GET /v1/cluster/backup`. `Debug` does not show it.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct ClusterBackup {
+    /// All that the cluster needs to begin again, the CA's key too.
+    pub backup: String,
+}
+
+impl fmt::Debug for ClusterBackup {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ClusterBackup({} bytes)", self.backup.len())
+    }
+}
+
+/// `POST /v1/cluster/restore`. `Debug` does not show the backup.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ClusterRestore {
+    pub backup: String,
+    /// The address that other hosts reach this one at; that of its way out where absent.
+    #[serde(default)]
+    #[schema(value_type = Option<String>)]
+    pub address: Option<IpAddr>,
+    /// The TCP port at which hosts join; that of the manager that made the backup where absent.
+    #[serde(default)]
+    pub tcp_port: Option<u16>,
+    /// URLs of an etcd to use; the agent runs its own where empty.
+    #[serde(default)]
+    pub etcd: Vec<String>,
+    /// Though a manager of the cluster lives.
+    #[serde(default)]
+    pub force: bool,
+}
+
+impl fmt::Debug for ClusterRestore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ClusterRestore({} bytes)", self.backup.len())
+    }
+}
+
+/// `POST /v1/cluster/managers`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ClusterPoint {
+    /// Where a manager is that this host does not know of.
+    #[schema(value_type = String)]
+    pub address: SocketAddr,
+}
+
 /// `POST /v1/cluster/ca/rotate`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(default, deny_unknown_fields)]

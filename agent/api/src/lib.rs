@@ -18,8 +18,9 @@ mod system;
 #[cfg(feature = "client")]
 pub use client::{Client, ClientError, Hold, LogStream};
 pub use cluster::{
-    CaRotate, CaRotation, CaView, ClusterDetail, ClusterInit, ClusterJoin, ClusterManager,
-    ClusterRevoke, HostState, HostTunnel, HostView, ManagersView, Token, TokenCreate,
+    CaRotate, CaRotation, CaView, ClusterBackup, ClusterDetail, ClusterInit, ClusterJoin,
+    ClusterManager, ClusterPoint, ClusterRemove, ClusterRemoved, ClusterRestore, ClusterRevoke,
+    HostState, HostTunnel, HostView, ManagersView, Token, TokenCreate,
 };
 pub use container::{
     Attached, ContainerCreate, ContainerDetail, ContainerState, ContainerSummary, Created, Exec,

@@ -1,5 +1,7 @@
 //! `tapestry cluster`: make hosts one cluster, and keep them so.
 
+mod backup;
+
 use std::io::Read;
 use std::net::{IpAddr, SocketAddr};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -23,6 +25,10 @@ pub(crate) enum Verb {
     Revoke(Revoke),
     Promote(Promote),
     Demote(Demote),
+    Rm(backup::Rm),
+    Backup(backup::Backup),
+    Restore(backup::Restore),
+    Managers(backup::Managers),
     #[command(subcommand)]
     Ca(Ca),
 }
@@ -144,6 +150,10 @@ pub(crate) async fn run(verb: Verb, client: &Client) -> Result<u8, Failure> {
             output::print(&format!("{} is no manager. {}\n", now.host, told(&now)))?;
             Ok(0)
         }
+        Verb::Rm(args) => backup::remove(args, client).await,
+        Verb::Backup(args) => backup::back_up(&args, client).await,
+        Verb::Restore(args) => backup::restore(args, client).await,
+        Verb::Managers(args) => backup::point(&args, client).await,
         Verb::Ca(Ca::Rotate(Rotate { finish })) => {
             client.rotate_ca(&CaRotate { finish }).await?;
             Ok(0)

@@ -315,6 +315,12 @@ tapestry cluster leave
 tapestry cluster revoke host-2
 tapestry cluster promote host-2
 tapestry cluster demote host-2
+tapestry cluster rm host-2
+tapestry cluster backup /root/cluster.backup
+tapestry cluster backup -
+tapestry cluster restore /root/cluster.backup
+tapestry cluster restore --advertise 192.0.2.1:4790 --etcd https://192.0.2.9:2379 --force -
+tapestry cluster managers 192.0.2.7
 tapestry doctor
 tapestry doctor --json
 tapestry completions bash

@@ -25,8 +25,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use agent_api::{
-    ApiError, ClusterDetail, ClusterInit, ClusterJoin, EndpointCreate, EndpointDetail, Info,
-    NetworkCreate, NetworkSummary,
+    ApiError, ClusterDetail, ClusterInit, ClusterJoin, ClusterRestore, EndpointCreate,
+    EndpointDetail, Info, NetworkCreate, NetworkSummary,
 };
 use agent_core::endpoint::Attach;
 
@@ -185,6 +185,14 @@ impl Agent {
     pub(crate) fn init_cluster(&self, request: ClusterInit) -> Result<ClusterDetail, ApiError> {
         self.sharing
             .init(request, |member| self.follower.take_up(member))
+    }
+
+    pub(crate) fn restore_cluster(
+        &self,
+        request: ClusterRestore,
+    ) -> Result<ClusterDetail, ApiError> {
+        self.sharing
+            .restore(request, |member| self.follower.take_up(member))
     }
 
     pub(crate) fn join_cluster(&self, request: &ClusterJoin) -> Result<ClusterDetail, ApiError> {

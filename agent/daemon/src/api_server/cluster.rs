@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use agent_api::{
-    ApiError, CaRotate, ClusterDetail, ClusterInit, ClusterJoin, ClusterManager, ClusterRevoke,
-    ManagersView, Token, TokenCreate,
+    ApiError, CaRotate, ClusterBackup, ClusterDetail, ClusterInit, ClusterJoin, ClusterManager,
+    ClusterPoint, ClusterRemove, ClusterRemoved, ClusterRestore, ClusterRevoke, ManagersView,
+    Token, TokenCreate,
 };
 use axum::Json;
 use axum::extract::State;
@@ -24,6 +25,10 @@ pub(super) fn routes() -> OpenApiRouter<Arc<Agent>> {
         .routes(routes!(promote))
         .routes(routes!(demote))
         .routes(routes!(rotate_ca))
+        .routes(routes!(remove))
+        .routes(routes!(back_up))
+        .routes(routes!(restore))
+        .routes(routes!(point))
 }
 
 /// Shows the cluster that this host is in.
@@ -105,6 +110,47 @@ async fn demote(
     responses((status = 200), (status = "default", body = ApiError)))]
 async fn rotate_ca(State(agent): State<Arc<Agent>>, Body(request): Body<CaRotate>) -> Reply<()> {
     blocking(agent, move |agent| agent.sharing.rotate_ca(request))
+        .await
+        .map(Json)
+}
+
+/// Forgets a host that is dead.
+#[utoipa::path(post, path = "/cluster/remove", request_body = ClusterRemove,
+    responses((status = 200, body = ClusterRemoved), (status = "default", body = ApiError)))]
+async fn remove(
+    State(agent): State<Arc<Agent>>,
+    Body(request): Body<ClusterRemove>,
+) -> Reply<ClusterRemoved> {
+    blocking(agent, move |agent| agent.sharing.remove_host(&request))
+        .await
+        .map(Json)
+}
+
+/// All that the cluster needs to begin again, with the CA's key: a secret.
+#[utoipa::path(get, path = "/cluster/backup", responses((status = 200, body = ClusterBackup), (status = "default", body = ApiError)))]
+async fn back_up(State(agent): State<Arc<Agent>>) -> Reply<ClusterBackup> {
+    blocking(agent, |agent| agent.sharing.back_up())
+        .await
+        .map(Json)
+}
+
+/// Makes this host the only manager of the cluster in a backup.
+#[utoipa::path(post, path = "/cluster/restore", request_body = ClusterRestore,
+    responses((status = 200, body = ClusterDetail), (status = "default", body = ApiError)))]
+async fn restore(
+    State(agent): State<Arc<Agent>>,
+    Body(request): Body<ClusterRestore>,
+) -> Reply<ClusterDetail> {
+    blocking(agent, move |agent| agent.restore_cluster(request))
+        .await
+        .map(Json)
+}
+
+/// Has this host ask a manager that it does not know of.
+#[utoipa::path(post, path = "/cluster/managers", request_body = ClusterPoint,
+    responses((status = 200), (status = "default", body = ApiError)))]
+async fn point(State(agent): State<Arc<Agent>>, Body(request): Body<ClusterPoint>) -> Reply<()> {
+    blocking(agent, move |agent| agent.sharing.point_to(request))
         .await
         .map(Json)
 }

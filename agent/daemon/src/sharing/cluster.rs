@@ -4,10 +4,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use agent_api::{
-    ApiError, CaRotate, ClusterDetail, ClusterInit, ClusterJoin, ClusterManager, ClusterRevoke,
-    ErrorKind, HostState, HostView, ManagersView, Token, TokenCreate,
+    ApiError, CaRotate, ClusterBackup, ClusterDetail, ClusterInit, ClusterJoin, ClusterManager,
+    ClusterPoint, ClusterRemove, ClusterRemoved, ClusterRestore, ClusterRevoke, ErrorKind,
+    HostState, HostView, ManagersView, Token, TokenCreate,
 };
-use agent_cluster::{InitRequest, JoinCluster, JoinToken, Member, UseCluster};
+use agent_cluster::{
+    InitRequest, JoinCluster, JoinToken, Member, Removed, RestoreRequest, UseCluster,
+};
 use overlay_core::{Directory, DirectoryConfig, Epoch, HostId, NetworkId};
 
 use super::{Sharing, view};
@@ -52,7 +55,9 @@ impl From<Cluster> for ApiError {
             Cluster::Member(_) | Cluster::Changing | Cluster::InUse { .. } => ErrorKind::Conflict,
             Cluster::Token(_) | Cluster::Ttl => ErrorKind::Invalid,
             Cluster::Use(UseCluster::NoHost(_)) => ErrorKind::NotFound,
-            Cluster::Use(UseCluster::Refused(_) | UseCluster::Ambiguous(_)) => ErrorKind::Invalid,
+            Cluster::Use(
+                UseCluster::Refused(_) | UseCluster::Ambiguous(_) | UseCluster::Backup(_),
+            ) => ErrorKind::Invalid,
             Cluster::Host(_) | Cluster::Use(_) => ErrorKind::Failed,
         };
         Self::new(kind, error.to_string())
@@ -134,6 +139,27 @@ impl Sharing {
         };
         let ground = &self.ground;
         let member = Member::init(&ground.config.cluster, request, &ground.runtime);
+        let member = member.map_err(Cluster::from)?;
+        self.enter(change, Arc::clone(&member), take_up)?;
+        Ok(self.detail_in_step(&member))
+    }
+
+    /// Makes this host the only manager of the cluster in a backup.
+    pub(crate) fn restore(
+        &self,
+        request: ClusterRestore,
+        take_up: impl FnOnce(&Arc<Member>) -> Result<(), Cluster>,
+    ) -> Result<ClusterDetail, ApiError> {
+        let change = self.begin_joining()?;
+        let request = RestoreRequest {
+            backup: request.backup,
+            address: request.address,
+            tcp_port: request.tcp_port,
+            etcd: request.etcd,
+            force: request.force,
+        };
+        let ground = &self.ground;
+        let member = Member::restore(&ground.config.cluster, &request, &ground.runtime);
         let member = member.map_err(Cluster::from)?;
         self.enter(change, Arc::clone(&member), take_up)?;
         Ok(self.detail_in_step(&member))
@@ -248,6 +274,35 @@ impl Sharing {
     pub(crate) fn demote(&self, request: &ClusterManager) -> Result<ManagersView, ApiError> {
         let demoted = self.needed_member()?.demote(&request.host);
         Ok(view::managers(demoted.map_err(Cluster::from)?))
+    }
+
+    pub(crate) fn remove_host(&self, request: &ClusterRemove) -> Result<ClusterRemoved, ApiError> {
+        let removed = self.needed_member()?.remove(&request.host);
+        let Removed {
+            host,
+            was_manager,
+            left,
+        } = removed.map_err(Cluster::from)?;
+        tracing::info!(host = host.id, name = host.record.name, "host removed");
+        Ok(ClusterRemoved {
+            id: host.id,
+            name: host.record.name,
+            was_manager,
+            endpoints: left.endpoints,
+            blocks: left.blocks,
+            certificates: left.certificates,
+        })
+    }
+
+    pub(crate) fn back_up(&self) -> Result<ClusterBackup, ApiError> {
+        let backup = self.needed_member()?.backup().map_err(Cluster::from)?;
+        tracing::info!("the cluster is backed up, with the CA's key");
+        Ok(ClusterBackup { backup })
+    }
+
+    pub(crate) fn point_to(&self, request: ClusterPoint) -> Result<(), ApiError> {
+        let pointed = self.needed_member()?.point_to(request.address);
+        Ok(pointed.map_err(Cluster::from)?)
     }
 
     pub(crate) fn rotate_ca(&self, request: CaRotate) -> Result<(), ApiError> {
