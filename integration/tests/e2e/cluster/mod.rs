@@ -1,6 +1,7 @@
 //! Many hosts: networks over QUIC and VXLAN, with and without a cluster.
 
 mod addresses;
+mod backup;
 mod captures;
 mod certificates;
 mod etcd;

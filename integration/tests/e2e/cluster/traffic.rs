@@ -54,8 +54,12 @@ impl Stream {
     /// The longest time without a byte within `span`.
     pub(super) fn stall(&self, span: Duration) -> Duration {
         let end = Instant::now() + span;
+        self.stall_until(|| Instant::now() >= end)
+    }
+
+    fn stall_until(&self, is_over: impl Fn() -> bool) -> Duration {
         let (mut last, mut since, mut longest) = (0, Instant::now(), Duration::ZERO);
-        while Instant::now() < end {
+        while !is_over() {
             let arrived = self.arrived.load(Ordering::Relaxed);
             if arrived != last {
                 last = arrived;
@@ -65,6 +69,18 @@ impl Stream {
             std::thread::sleep(Duration::from_millis(5));
         }
         longest
+    }
+
+    /// The longest time without a byte while `act` is done.
+    pub(super) fn stall_while(&self, act: impl FnOnce() + Send) -> Duration {
+        std::thread::scope(|scope| {
+            let acting = scope.spawn(act);
+            let longest = self.stall_until(|| acting.is_finished());
+            if let Err(panic) = acting.join() {
+                std::panic::resume_unwind(panic);
+            }
+            longest
+        })
     }
 
     /// Fails unless the stream flows now.
