@@ -151,7 +151,8 @@ const NO_CONNECTION: [std::io::ErrorKind; 4] = [
 /// etcd's own words (api/v3rpc/rpctypes/error.go, raft/raft.go).
 const ETCD: &str = "etcdserver:";
 const NO_LEADER: [&str; 2] = ["etcdserver: no leader", "raft proposal dropped"];
-const NOT_HERE: [&str; 1] = ["not supported for learner"];
+/// The second is hyper's (client/legacy/connect/http.rs), which tonic passes on without its cause.
+const NOT_HERE: [&str; 2] = ["not supported for learner", "tcp connect error"];
 const UNDECIDED: [&str; 4] = [
     "etcdserver: leader changed",
     "etcdserver: request timed out",
