@@ -77,10 +77,10 @@ struct Lab {
 
 impl Lab {
     fn new(relays: &[&'static str]) -> Self {
-        Self::with(relays, true)
+        Self::with(relays, true, &[])
     }
 
-    fn with(relays: &[&'static str], are_willing: bool) -> Self {
+    fn with(relays: &[&'static str], are_willing: bool, managers: &[&str]) -> Self {
         let authority = Authority::new();
         let made = |name: &str, relays: bool| {
             let local = LOCALHOST.parse().unwrap();
@@ -99,8 +99,16 @@ impl Lab {
             for (end_name, end) in [(ALPHA, &alpha), (BETA, &beta)] {
                 relay.tunnel.connect(&host(end_name), end.address());
                 end.tunnel.connect(&host(name), relay.address());
-                eventually("the relay is up", || end.tunnel.is_up(&host(name)));
+                eventually("the relay is up, and long packets go there", || {
+                    let path = end.tunnel.peer(&host(name)).and_then(|peer| peer.path);
+                    end.tunnel.is_up(&host(name))
+                        && path.is_some_and(|path| path.udp_payload > 1400)
+                });
             }
+        }
+        for end in [&alpha, &beta] {
+            let managers = managers.iter().map(|name| host(name)).collect();
+            end.tunnel.prefer_relays(managers);
         }
         let path = Path::between([&alpha, &beta]);
         Self {
@@ -207,21 +215,15 @@ fn a_relay_that_dies_is_followed_by_another() {
 
 #[test]
 fn managers_are_chosen_first() {
-    let mut lab = Lab::new(&[GAMMA, DELTA]);
-    for managers in [[DELTA], [GAMMA]] {
-        for end in [&lab.alpha, &lab.beta] {
-            let managers = managers.map(host).into();
-            end.tunnel.prefer_relays(managers);
-        }
-        // Dialed anew.
-        lab.path = Path::between([&lab.alpha, &lab.beta]);
-        lab.wait_for_way(managers[0]);
+    for manager in [DELTA, GAMMA] {
+        let lab = Lab::with(&[GAMMA, DELTA], true, &[manager]);
+        lab.wait_for_way(manager);
     }
 }
 
 #[test]
 fn who_does_not_want_to_relays_nothing() {
-    let lab = Lab::with(&[GAMMA], false);
+    let lab = Lab::with(&[GAMMA], false, &[]);
     // Longer than a dial, and a dial over a relay, take.
     std::thread::sleep(Duration::from_secs(2));
     assert_eq!(lab.way(), None);
