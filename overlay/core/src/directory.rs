@@ -241,6 +241,12 @@ impl Directory {
         members.filter(|host| **host != self.config.host)
     }
 
+    /// Other hosts with an endpoint in any of these networks.
+    pub fn hosts_of(&self, networks: impl IntoIterator<Item = NetworkId>) -> BTreeSet<HostId> {
+        let hosts = networks.into_iter().flat_map(|network| self.flood(network));
+        hosts.cloned().collect()
+    }
+
     /// Whether a host may send frames of a network: it has an endpoint there.
     pub fn is_member(&self, network: NetworkId, host: &HostId) -> bool {
         self.claims.is_member(network, host)

@@ -5,6 +5,7 @@
 #![warn(clippy::iter_over_hash_type)]
 
 pub mod checksum;
+mod demand;
 mod directory;
 pub mod ecn;
 mod flow;
@@ -29,6 +30,7 @@ mod testing;
 pub mod too_big;
 mod vxlan;
 
+pub use demand::{Demand, Reason};
 pub use directory::{
     AnnounceEndpoint, Applied, Directory, DirectoryConfig, DirectoryCounts, DirectoryEvent,
     Endpoint,

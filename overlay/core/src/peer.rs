@@ -12,15 +12,18 @@
 //!      +--- no answer in time ---+-- no hello, wrong host, no common version ---+-- silent, disconnected
 //! ```
 //!
+//! - Only a connection that is needed is dialed ([`need`]). One that the remote dials is taken all the same, because only
+//!   one of both may know yet that it is needed. Without one, such a peer is Idle.
 //! - The side that listens gives the other [`Timing::turn`] before it dials too, because it may be the only one that can: the
-//!   other does not reach a host behind an address translator. It goes from any state to Greeting when a connection comes: the
-//!   remote dialed anew, so it knows that the old connection is gone. The caller keeps one of two that were dialed at once.
+//!   other does not reach a host behind an address translator. It goes to Greeting when a connection comes: the remote dialed
+//!   anew, so it knows that an old connection is gone. Of two that were dialed at once that counts in the end which was dialed
+//!   by whose turn it is ([`succession`]); one alone counts, whoever dialed it.
 //! - The certificate must name the host that is expected, and the hello the same; the hello alone proves nothing.
 //! - Both send their hello until the other's says it has arrived. The version is the highest both speak, the capabilities are
 //!   those both have.
-//! - Up, both send a keepalive each [`Timing::keepalive`], and anything that comes is a sign of life. After
-//!   [`Timing::dead`] without one the peer is dead: Down, close, dial again. A path that works one way only is dead on the
-//!   side that hears nothing, and its close tells the other.
+//! - Up, anything that comes is a sign of life, acknowledgments too. Who hears none asks, and after some keepalives in vain the
+//!   peer is dead ([`liveness`]): Down, close, dial again. A path that works one way only is dead on the side that hears
+//!   nothing, and its close tells the other.
 //! - The pause before a redial doubles each time, up to [`Timing::backoff_max`]. Half of it is always waited, and a random part
 //!   of the other half, so that the hosts of a cluster that starts do not dial in step. A hello that arrives resets the pause.
 //!   The maximum is below a second, so that a host that returns is known within a second.
@@ -37,7 +40,9 @@ use std::time::Duration;
 use switch_core::Time;
 
 use crate::{DatagramHeader, Epoch, HostId};
+use liveness::{Act, Liveness};
 use message::{Message, Outgoing};
+use need::Need;
 use patience::{Patience, Random};
 use succession::Rank;
 
@@ -50,14 +55,20 @@ pub struct Peer {
     state: PeerState,
     /// When [`Self::handle_timeout`] has something to do in this state.
     deadline: Option<Time>,
-    /// When the next message is due; none outside Greeting and Up.
-    next_send: Option<Time>,
-    last_heard: Time,
+    /// When the next hello is due; none outside Greeting.
+    next_hello: Option<Time>,
+    /// Means something while this is up.
+    life: Liveness,
     up_since: Time,
+    /// Whether this host dialed the connection, or dials it.
+    has_dialed: bool,
     /// Whether the remote's hello came on this connection.
     heard_hello: bool,
+    /// How often a hello that nobody confirms is still to be said.
+    hellos_left: u32,
     /// Another run of this host is still there.
     stands_by: bool,
+    need: Need,
     /// Of the connection that counts; it means something while that is up.
     rank: Rank,
     /// What the remote's hello said it can.
@@ -72,6 +83,8 @@ pub struct Peer {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PeerState {
+    /// This host does not need the connection. The remote may dial.
+    Idle,
     /// Until it is time to dial, or the remote dials.
     Waiting,
     Dialing,
@@ -101,6 +114,8 @@ pub enum Close {
     Silent,
     #[error("the certificate was revoked or has expired")]
     Revoked,
+    #[error("nobody needs it any more")]
+    NotNeeded,
 }
 
 /// What the caller has to do.
@@ -137,18 +152,17 @@ pub struct PeerCounts {
 impl Peer {
     /// Who dials does so at once.
     pub fn new(config: PeerConfig, now: Time) -> Self {
-        let first = match config.role {
-            Role::Dials => now,
-            Role::Listens => now + config.timing.turn,
-        };
-        Self {
-            state: PeerState::Waiting,
-            deadline: Some(first),
-            next_send: None,
-            last_heard: now,
+        let mut peer = Self {
+            state: PeerState::Idle,
+            deadline: None,
+            next_hello: None,
+            life: Liveness::new(config.timing, config.role, now),
             up_since: now,
+            has_dialed: false,
             heard_hello: false,
+            hellos_left: 0,
             stands_by: false,
+            need: Need::default(),
             rank: Rank::default(),
             told: Capabilities::NONE,
             backoff: config.timing.backoff_min,
@@ -158,7 +172,11 @@ impl Peer {
             events: VecDeque::new(),
             counts: PeerCounts::default(),
             config,
+        };
+        if peer.config.is_needed {
+            peer.need(now);
         }
+        peer
     }
 
     /// A connection is open, and its certificate names `identity`. It takes the place of an earlier one, which the caller
@@ -178,13 +196,12 @@ impl Peer {
             return;
         }
         self.go_down();
-        let is_dialed = self.state == PeerState::Dialing;
-        if is_dialed {
+        self.has_dialed = self.state == PeerState::Dialing;
+        if self.has_dialed {
             self.patience.connected(now);
         }
-        self.rank.by_turn = !is_dialed || self.config.role == Role::Dials;
+        self.rank.by_turn = self.has_dialed == (self.config.role == Role::Dials);
         self.heard_hello = false;
-        self.last_heard = now;
         if self.stands_by {
             self.state = PeerState::Standby;
             self.deadline = None;
@@ -195,29 +212,24 @@ impl Peer {
 
     /// The connection is gone, or could not be opened. Not for connections that were to be closed or replaced.
     pub fn handle_disconnected(&mut self, now: Time) {
-        if matches!(self.state, PeerState::Waiting | PeerState::Revoked) {
+        if !self.is_open() && self.state != PeerState::Dialing {
             return;
         }
-        let has_lasted = self.is_up() && self.up_since + self.config.timing.dead <= now;
+        let has_lasted = self.is_up() && self.up_since + self.config.timing.dead() <= now;
         self.go_down();
         self.wait(now);
-        if has_lasted && self.dials() {
+        if has_lasted && self.dials() && self.state == PeerState::Waiting {
             self.deadline = Some(now);
         }
     }
 
     /// The remote host was announced anew: its address changed, or it has a new certificate. Dials at once if nothing is up.
     pub fn redial(&mut self, now: Time) {
-        if !matches!(self.state, PeerState::Waiting | PeerState::Revoked) {
-            return;
+        match self.state {
+            PeerState::Waiting | PeerState::Revoked if self.need.is_there() => self.begin(now),
+            PeerState::Revoked => self.state = PeerState::Idle,
+            _ => {}
         }
-        self.state = PeerState::Waiting;
-        self.backoff = self.config.timing.backoff_min;
-        self.patience = Patience::new(self.config.timing);
-        self.deadline = Some(match self.dials() {
-            true => now,
-            false => now + self.config.timing.turn,
-        });
     }
 
     /// The remote's certificate was revoked or has expired.
@@ -225,7 +237,7 @@ impl Peer {
         if self.state == PeerState::Revoked {
             return;
         }
-        let is_open = self.state != PeerState::Waiting;
+        let is_open = self.is_open() || self.state == PeerState::Dialing;
         self.go_down();
         self.state = PeerState::Revoked;
         self.deadline = None;
@@ -241,34 +253,54 @@ impl Peer {
             self.counts.malformed += 1;
             return;
         };
-        let is_connected = matches!(
-            self.state,
-            PeerState::Standby | PeerState::Greeting | PeerState::Up
-        );
-        if !is_connected {
+        if !self.is_open() {
             return;
         }
-        self.last_heard = now;
+        self.life.hear(now);
         match message {
             Message::Hello { hello, heard } => self.handle_hello(now, &hello, heard),
             Message::Keepalive => {}
         }
     }
 
-    /// Something else came over the connection, which is a sign of life. Cheap enough to be called for every batch of frames.
+    /// Something came over the connection that is none of our datagrams: acknowledgments. The caller must see to it that
+    /// whatever is sent is acknowledged.
+    pub const fn handle_sign(&mut self, now: Time) {
+        self.life.hear(now);
+    }
+
+    /// Frames came. This and the next are cheap enough to be called for every batch of frames.
     pub const fn handle_traffic(&mut self, now: Time) {
-        self.last_heard = now;
+        self.life.take(now);
+    }
+
+    /// Frames went. Whether [`Self::poll_timeout`] is due earlier now.
+    pub fn handle_sent(&mut self, now: Time) -> bool {
+        if !self.life.send(now) || !self.is_up() {
+            return false;
+        }
+        let due = self.life.due();
+        let is_earlier = self.deadline.is_none_or(|deadline| due < deadline);
+        if is_earlier {
+            self.deadline = Some(due);
+        }
+        is_earlier
+    }
+
+    /// How long the path is, there and back, as far as the connection knows.
+    pub const fn handle_round_trip(&mut self, round_trip: Duration) {
+        self.life.measure(round_trip);
     }
 
     pub fn handle_timeout(&mut self, now: Time) {
         if self.deadline.is_some_and(|deadline| deadline <= now) {
             self.handle_deadline(now);
         }
-        if self.next_send.is_some_and(|due| due <= now) {
-            match self.state {
-                PeerState::Greeting => self.send_hello(now),
-                _ => self.send_keepalive(now),
-            }
+        if self.next_hello.is_some_and(|due| due <= now) {
+            self.send_hello(now);
+        }
+        if self.need.is_over(now) {
+            self.let_go(now);
         }
     }
 
@@ -284,7 +316,8 @@ impl Peer {
 
     /// When [`Self::handle_timeout`] is due; `None` while only a connection can change anything.
     pub fn poll_timeout(&self) -> Option<Time> {
-        [self.deadline, self.next_send].into_iter().flatten().min()
+        let all = [self.deadline, self.next_hello, self.need.end()];
+        all.into_iter().flatten().min()
     }
 
     pub const fn state(&self) -> PeerState {
@@ -302,6 +335,25 @@ impl Peer {
 
     pub const fn counts(&self) -> PeerCounts {
         self.counts
+    }
+
+    /// Connected to somebody.
+    const fn is_open(&self) -> bool {
+        matches!(
+            self.state,
+            PeerState::Standby | PeerState::Greeting | PeerState::Up
+        )
+    }
+
+    /// To dial as for the first time.
+    fn begin(&mut self, now: Time) {
+        self.state = PeerState::Waiting;
+        self.backoff = self.config.timing.backoff_min;
+        self.patience = Patience::new(self.config.timing);
+        self.deadline = Some(match self.dials() {
+            true => now,
+            false => now + self.config.timing.turn,
+        });
     }
 
     fn handle_hello(&mut self, now: Time, hello: &Hello, heard: bool) {
@@ -330,8 +382,9 @@ impl Peer {
                 capabilities,
                 epoch: hello.epoch,
             });
-            self.deadline = Some(now + self.config.timing.dead);
-            self.next_send = Some(now + self.config.timing.keepalive);
+            self.next_hello = None;
+            self.life = Liveness::new(self.config.timing, self.config.role, now);
+            self.deadline = Some(self.life.due());
         }
     }
 
@@ -350,20 +403,18 @@ impl Peer {
                 self.close(now, Close::NoAnswer);
             }
             PeerState::Greeting => self.close(now, Close::NoHello),
-            PeerState::Up => {
-                let dead = self.last_heard + self.config.timing.dead;
-                if dead <= now {
-                    self.close(now, Close::Silent);
-                } else {
-                    self.deadline = Some(dead);
-                }
-            }
-            PeerState::Standby | PeerState::Revoked => self.deadline = None,
+            PeerState::Up => match self.life.act(now) {
+                Act::Wait(due) => self.deadline = Some(due),
+                Act::Probe => self.send_keepalive(now),
+                Act::GiveUp => self.close(now, Close::Silent),
+            },
+            PeerState::Idle | PeerState::Standby | PeerState::Revoked => self.deadline = None,
         }
     }
 
     fn dial(&mut self, now: Time) {
         self.state = PeerState::Dialing;
+        self.has_dialed = true;
         self.deadline = Some(self.patience.dial(now));
         self.counts.dials += 1;
         self.events.push_back(PeerEvent::Dial);
@@ -372,6 +423,7 @@ impl Peer {
     fn close(&mut self, now: Time, why: Close) {
         match why {
             Close::Silent | Close::NoHello | Close::NoAnswer => self.counts.silent += 1,
+            Close::NotNeeded => {}
             _ => self.counts.refused += 1,
         }
         self.go_down();
@@ -385,11 +437,16 @@ impl Peer {
             self.counts.downs += 1;
             self.events.push_back(PeerEvent::Down);
         }
-        self.next_send = None;
+        self.next_hello = None;
+        self.hellos_left = 0;
         self.transmits.clear();
     }
 
     fn wait(&mut self, now: Time) {
+        if !self.need.is_there() {
+            (self.state, self.deadline) = (PeerState::Idle, None);
+            return;
+        }
         self.state = PeerState::Waiting;
         let pause = match self.dials() {
             true => self.backoff,
@@ -414,12 +471,15 @@ impl Peer {
         self.transmit(Outgoing::Hello {
             heard: self.heard_hello,
         });
-        self.next_send = Some(now + self.config.timing.hello_again);
+        let is_again = self.state == PeerState::Greeting || self.hellos_left > 0;
+        self.hellos_left = self.hellos_left.saturating_sub(1);
+        self.next_hello = is_again.then(|| now + self.config.timing.hello_again);
     }
 
     fn send_keepalive(&mut self, now: Time) {
         self.transmit(Outgoing::Keepalive);
-        self.next_send = Some(now + self.config.timing.keepalive);
+        self.life.probe(now);
+        self.deadline = Some(self.life.due());
     }
 
     fn datagram(&self, message: Outgoing) -> Vec<u8> {
@@ -440,7 +500,9 @@ impl Peer {
 const TRANSMITS_MAX: usize = 4;
 
 mod config;
+mod liveness;
 mod message;
+mod need;
 mod patience;
 mod succession;
 #[cfg(test)]

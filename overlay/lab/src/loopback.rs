@@ -5,7 +5,7 @@ use std::os::fd::OwnedFd;
 use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};
 
-use overlay_core::Epoch;
+use overlay_core::{Epoch, Timing};
 use overlay_io::{Credentials, QuicEvent, QuicTrunk, QuicTunnel};
 use switch_core::PortId;
 use switch_io::{ChannelEnd, EngineChoice};
@@ -38,6 +38,12 @@ impl Host {
     ) -> Self {
         let config = quic_config(name, local, credentials);
         Self::of(QuicTunnel::start_again(config, kept).unwrap())
+    }
+
+    pub fn timed(name: &str, credentials: Credentials, timing: Timing) -> Self {
+        let mut config = quic_config(name, LOCALHOST.parse().unwrap(), credentials);
+        config.timing = timing;
+        Self::of(QuicTunnel::start_again(config, None).unwrap())
     }
 
     /// Another run of `other`, of that `epoch`, beside it.

@@ -54,6 +54,7 @@ impl Host {
             hello: Hello::new(name("host-2"), Epoch(1)),
             remote: name("host-1"),
             role: Role::Listens,
+            is_needed: true,
             timing: Timing::default(),
             seed: 1,
         };

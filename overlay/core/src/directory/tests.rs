@@ -441,3 +441,30 @@ fn of_a_network_that_has_gone_nothing_is_known_until_it_is_said_again() {
     assert_eq!(directory.apply(NOW, other), Applied::Installed);
     assert_eq!(is_at(&directory, 2), Some("b"));
 }
+
+#[test]
+fn the_hosts_of_networks_are_the_others_with_endpoints_there() {
+    let other = NetworkId::new([43; 32]);
+    let mut directory = directory("a");
+    announce(&mut directory, 1);
+    directory.apply(NOW, record("b", 2, 1));
+    directory.apply(NOW, record("b", 3, 1));
+    directory.apply(
+        NOW,
+        Record {
+            network: other,
+            ..record("c", 4, 1)
+        },
+    );
+    let names = |directory: &Directory, networks: &[NetworkId]| {
+        let hosts = directory.hosts_of(networks.iter().copied()).into_iter();
+        hosts.map(|host| host.to_string()).collect::<Vec<_>>()
+    };
+    assert_eq!(names(&directory, &[network()]), ["b"]);
+    assert_eq!(names(&directory, &[network(), other]), ["b", "c"]);
+    assert!(names(&directory, &[]).is_empty());
+    directory.apply_withdrawal(NOW, &record("b", 2, 1).withdrawal());
+    assert_eq!(names(&directory, &[network()]), ["b"]);
+    directory.apply_withdrawal(NOW, &record("b", 3, 1).withdrawal());
+    assert!(names(&directory, &[network()]).is_empty());
+}

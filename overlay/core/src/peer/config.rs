@@ -11,6 +11,8 @@ pub struct PeerConfig {
     /// Who the remote must be, by its certificate and by its hello.
     pub remote: HostId,
     pub role: Role,
+    /// Whether this host needs the connection; if not, it only takes one that the remote dials.
+    pub is_needed: bool,
     pub timing: Timing,
     /// Seeds the jitter of redials; differs between hosts.
     pub seed: u64,
@@ -36,9 +38,13 @@ impl Role {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Timing {
+    /// How long an answer, or any word at all, may take before a keepalive asks; while no frames go it becomes as long as
+    /// `keepalive_max`.
     pub keepalive: Duration,
-    /// Silence after which a peer is dead.
-    pub dead: Duration,
+    pub keepalive_max: Duration,
+    /// How long each keepalive is waited for, and how many are sent in vain before the peer is dead.
+    pub probe: Duration,
+    pub probes: u32,
     /// How long a dial may take, at least and at most; see the theory of operation.
     pub dial_min: Duration,
     pub dial_max: Duration,
@@ -50,22 +56,37 @@ pub struct Timing {
     pub backoff_max: Duration,
     /// How long the side that listens waits for the other's dial before it dials itself.
     pub turn: Duration,
+    /// How long a connection that nobody needs any more is kept.
+    pub linger: Duration,
+    /// How long frames may wait for a connection that is needed since just now.
+    pub coming: Duration,
 }
 
 impl Default for Timing {
-    /// Death is known within a second, and so is a return.
+    /// The death of a peer that frames go to is known within a second, and so is its return.
     fn default() -> Self {
         Self {
-            keepalive: Duration::from_millis(200),
-            dead: Duration::from_millis(850),
+            keepalive: Duration::from_millis(250),
+            keepalive_max: Duration::from_secs(1),
+            probe: Duration::from_millis(125),
+            probes: 4,
             dial_min: Duration::from_millis(400),
             dial_max: Duration::from_millis(3200),
             hello: Duration::from_millis(1000),
             hello_again: Duration::from_millis(100),
             backoff_min: Duration::from_millis(50),
             backoff_max: Duration::from_millis(500),
-            turn: Duration::from_millis(2000),
+            turn: Duration::from_millis(400),
+            linger: Duration::from_secs(30),
+            coming: Duration::from_secs(1),
         }
+    }
+}
+
+impl Timing {
+    /// From the first unanswered word until the peer is dead.
+    pub(super) fn dead(&self) -> Duration {
+        self.keepalive + self.probe * self.probes
     }
 }
 

@@ -7,8 +7,10 @@
 //! hello on ([`Peer::handle_rival`]), without ever being down in between; until then, all goes on over the other one. So a hello
 //! is the word by which a host says where it wants to be reached.
 //!
-//! Where both ends are replaced at once, each new run may dial the other, and hellos cross. So a hello of an earlier run does not
-//! end a connection to a later one, and of the same run's, that counts which was dialed by whose turn it is.
+//! Where both ends are replaced at once, each new run may dial the other, and hellos cross; so they do where both ends dial because
+//! neither knows who can. So a hello of an earlier run does not end a connection to a later one, and of the same run's, that counts
+//! which was dialed by whose turn it is. Whoever goes over to a rival says so a few times, since the other may be content with the
+//! connection that it has, and take nothing over this one before it has heard.
 //!
 //! If the connection that counts is lost while the one before it is still open, that one counts again
 //! ([`Peer::handle_return`]): the new run has failed, and the old one goes on.
@@ -34,11 +36,14 @@ impl Peer {
     /// The same as [`Self::new`], for one that begins while another run of this host is connected. It dials at once, and says
     /// nothing until [`Self::take_over`].
     pub fn standing_by(config: PeerConfig, now: Time) -> Self {
-        Self {
+        let mut peer = Self {
             stands_by: true,
-            deadline: Some(now),
             ..Self::new(config, now)
+        };
+        if peer.state == PeerState::Waiting {
+            peer.deadline = Some(now);
         }
+        peer
     }
 
     /// The other run of this host is about to end.
@@ -58,7 +63,12 @@ impl Peer {
     /// Whether a connection that the remote dials now is a rival at first: it counts from its hello on, and not from its
     /// beginning ([`Self::handle_connected`]).
     pub fn has_rivals(&self) -> bool {
-        self.stands_by || self.is_up() || self.config.role == Role::Dials
+        let has_own = match self.state {
+            PeerState::Up | PeerState::Standby => true,
+            PeerState::Dialing | PeerState::Greeting => self.has_dialed,
+            PeerState::Idle | PeerState::Waiting | PeerState::Revoked => false,
+        };
+        has_own || self.stands_by || self.config.role == Role::Dials
     }
 
     /// A message came over a connection to the expected host that does not count; `by_turn`: it was dialed by whose turn it is.
@@ -80,8 +90,10 @@ impl Peer {
         self.rank = rank;
         self.state = PeerState::Greeting;
         self.heard_hello = false;
-        self.last_heard = now;
+        self.has_dialed = by_turn == (self.config.role == Role::Dials);
         self.handle_hello(now, &hello, heard);
+        self.hellos_left = HELLOS;
+        self.next_hello = Some(now + self.config.timing.hello_again);
         true
     }
 
@@ -93,8 +105,11 @@ impl Peer {
     /// The connection that counted is gone, and the one before it, which was up, is still open. Only while this is up.
     pub fn handle_return(&mut self, now: Time) {
         self.rank = Rank::default();
-        self.last_heard = now;
+        self.life.hear(now);
         // If that is gone as well, the answer says so.
         self.send_keepalive(now);
     }
 }
+
+/// All of them are lost together only where next to nothing arrives.
+const HELLOS: u32 = 4;

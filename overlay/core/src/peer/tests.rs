@@ -10,6 +10,7 @@ fn config(local: &str, remote: &str) -> PeerConfig {
         hello: Hello::new(host(local), Epoch(7)),
         remote: host(remote),
         role: Role::between(&host(local), &host(remote)),
+        is_needed: true,
         timing: Timing::default(),
         seed: 1,
     }
@@ -31,6 +32,8 @@ struct Pair {
     passes: [bool; 2],
     is_connected: bool,
     log: Vec<(u64, usize, PeerEvent)>,
+    /// Datagrams, without their acknowledgments.
+    said: u64,
 }
 
 impl Pair {
@@ -41,6 +44,7 @@ impl Pair {
             passes: [true; 2],
             is_connected: false,
             log: Vec::new(),
+            said: 0,
         }
     }
 
@@ -64,8 +68,12 @@ impl Pair {
             while let Some(datagram) = self.peers[n].poll_transmit() {
                 let (header, body) = DatagramHeader::parse(&datagram).unwrap();
                 assert_eq!(header, DatagramHeader::Control);
+                self.said += 1;
                 if self.passes[n] && self.is_connected {
                     self.peers[1 - n].handle_input(now, body);
+                    if self.passes[1 - n] {
+                        self.peers[n].handle_sign(now);
+                    }
                 }
             }
         }
@@ -136,6 +144,39 @@ fn a_dead_peer_is_known_within_a_second_and_a_return_within_another() {
 }
 
 #[test]
+fn idle_peers_say_little_and_notice_a_death_within_a_second_of_the_next_frame() {
+    for passes in [[false, false], [true, false], [false, true]] {
+        let mut pair = Pair::plain();
+        pair.run(20_000);
+        let said = pair.said;
+        pair.run(20_000);
+        assert!(
+            (18..=20).contains(&(pair.said - said)),
+            "{}",
+            pair.said - said
+        );
+        pair.passes = passes;
+        let now = at(pair.now);
+        for peer in &mut pair.peers {
+            peer.handle_sent(now);
+        }
+        pair.run(999);
+        assert_eq!(pair.are_up(), [false; 2], "{passes:?}");
+    }
+}
+
+#[test]
+fn a_death_that_no_frame_shows_is_known_within_two_seconds() {
+    for at in 0..10 {
+        let mut pair = Pair::plain();
+        pair.run(20_000 + at * 100);
+        pair.passes = [false; 2];
+        pair.run(1999);
+        assert_eq!(pair.are_up(), [false; 2]);
+    }
+}
+
+#[test]
 fn a_lost_hello_is_sent_again() {
     let mut pair = Pair::plain();
     pair.run(1);
@@ -159,7 +200,9 @@ fn traffic_is_a_sign_of_life() {
         peer.handle_timeout(at(now));
     }
     assert!(peer.is_up());
-    peer.handle_timeout(at(2999 + 850));
+    for now in 2999..2999 + 999 {
+        peer.handle_timeout(at(now));
+    }
     assert_eq!(peer.state(), PeerState::Waiting);
     assert_eq!(peer.counts().silent, 1);
 }
@@ -292,13 +335,13 @@ fn who_listens_dials_when_the_other_does_not() {
             dialed.push(now);
         }
     }
-    assert_eq!(dialed[0], 2000);
-    assert!((3..10).contains(&dialed.len()), "{dialed:?}");
+    assert_eq!(dialed[0], 400);
+    assert!((5..40).contains(&dialed.len()), "{dialed:?}");
     peer.handle_connected(at(20_000), "a");
     assert_eq!(peer.state(), PeerState::Greeting);
 }
 
-const TURN: std::time::Duration = std::time::Duration::from_millis(2000);
+const TURN: Duration = Duration::from_millis(400);
 
 #[test]
 fn a_far_host_is_given_more_time_and_a_near_one_is_not() {
@@ -527,4 +570,115 @@ fn a_rival_counts_by_a_hello_of_its_host_alone() {
     peer.redial(at(20));
     assert!(peer.handle_rival(at(20), &hello("a", (1, 1)), true));
     assert!(peer.is_up());
+}
+
+/// A pair of which each needs the connection or does not.
+fn pair_of(needs: [bool; 2]) -> Pair {
+    let [mut a, mut b] = [config("a", "b"), config("b", "a")];
+    [a.is_needed, b.is_needed] = needs;
+    Pair::new([a, b])
+}
+
+#[test]
+fn a_connection_that_nobody_needs_is_not_there() {
+    let mut pair = pair_of([false; 2]);
+    pair.run(60_000);
+    assert!(pair.log.is_empty() && pair.said == 0, "{:?}", pair.log);
+    assert!(pair.peers.iter().all(|peer| peer.poll_timeout().is_none()));
+    // The one whose turn it is dials at once.
+    let now = at(pair.now);
+    pair.peers[0].need(now);
+    pair.run(2);
+    assert_eq!(pair.are_up(), [true; 2]);
+}
+
+#[test]
+fn one_that_needs_the_connection_is_enough_whoever_it_is() {
+    for needs in [[true, false], [false, true]] {
+        let mut pair = pair_of(needs);
+        pair.run(500);
+        assert_eq!(pair.are_up(), [true; 2], "{needs:?}");
+        pair.run(60_000);
+        assert_eq!(pair.are_up(), [true; 2], "{needs:?}");
+    }
+}
+
+#[test]
+fn a_connection_that_nobody_needs_any_more_is_kept_for_a_while_and_closed_once() {
+    let mut pair = pair_of([true; 2]);
+    pair.run(1000);
+    let releases = |pair: &mut Pair, n: usize| {
+        let now = at(pair.now);
+        pair.peers[n].release(now);
+    };
+    releases(&mut pair, 0);
+    pair.run(700);
+    releases(&mut pair, 1);
+    pair.run(29_000);
+    assert_eq!(pair.are_up(), [true; 2]);
+    pair.log.clear();
+    pair.run(60_000);
+    assert_eq!(pair.are_up(), [false; 2]);
+    let closes = |(.., event): &&(u64, usize, PeerEvent)| matches!(event, PeerEvent::Close(_));
+    assert_eq!(pair.log.iter().filter(closes).count(), 1, "{:?}", pair.log);
+    assert!(
+        pair.peers
+            .iter()
+            .all(|peer| peer.state() == PeerState::Idle)
+    );
+    assert!(pair.peers.iter().all(|peer| peer.poll_timeout().is_none()));
+    assert_eq!(pair.peers[0].counts().dials, 1);
+}
+
+#[test]
+fn a_need_that_returns_in_time_changes_nothing() {
+    let mut pair = pair_of([true; 2]);
+    pair.run(1000);
+    for need in [Peer::release, Peer::need] {
+        let now = at(pair.now);
+        pair.peers.iter_mut().for_each(|peer| need(peer, now));
+        pair.run(20_000);
+    }
+    pair.run(60_000);
+    assert_eq!(pair.are_up(), [true; 2]);
+    assert_eq!(pair.peers[0].counts().ups, 1);
+}
+
+#[test]
+fn who_still_needs_what_the_other_closed_dials_and_keeps_it() {
+    let mut pair = pair_of([true; 2]);
+    pair.run(1000);
+    let now = at(pair.now);
+    pair.peers[0].release(now);
+    pair.run(32_000);
+    assert_eq!(pair.are_up(), [true; 2]);
+    pair.run(120_000);
+    assert_eq!(pair.peers[1].counts().ups, 2, "it is closed once");
+    // A connection that was lost is not dialed by who does not need it.
+    let dials = pair.peers[0].counts().dials;
+    pair.passes = [false; 2];
+    pair.run(5_000);
+    assert_eq!(pair.peers[0].counts().dials, dials);
+    assert_eq!(pair.peers[0].state(), PeerState::Idle);
+}
+
+#[test]
+fn an_idle_peer_that_was_revoked_is_idle_again() {
+    let mut pair = pair_of([false; 2]);
+    pair.peers[0].revoke();
+    pair.peers[0].redial(at(1));
+    assert_eq!(pair.peers[0].state(), PeerState::Idle);
+    pair.peers[0].need(at(2));
+    pair.run(10);
+    assert_eq!(pair.are_up(), [true; 2]);
+}
+
+#[test]
+fn frames_may_wait_for_a_connection_that_is_needed_since_just_now() {
+    let [mut peer, _] = pair_of([false; 2]).peers;
+    assert!(!peer.is_coming(at(0)));
+    peer.need(at(10));
+    assert!(peer.is_coming(at(500)) && !peer.is_coming(at(1010)));
+    peer.release(at(600));
+    assert!(!peer.is_coming(at(700)));
 }

@@ -70,6 +70,7 @@ impl Host {
                     hello: Hello::new(host.name.clone(), epoch),
                     remote: remote.clone(),
                     role: Role::between(&host.name, remote),
+                    is_needed: true,
                     timing: Timing::default(),
                     seed: skew ^ u64::try_from(other).unwrap(),
                 };
@@ -203,8 +204,16 @@ impl Host {
     /// A datagram came from another host.
     pub(crate) fn receive(&mut self, now: u64, from: usize, datagram: &[u8]) {
         let clock = self.clock(now);
-        let (header, body) = DatagramHeader::parse(datagram).unwrap();
         let link = self.links.get_mut(&from).unwrap();
+        let Some(connection) = link.connection else {
+            return;
+        };
+        if datagram == ACKNOWLEDGMENT {
+            return link.peer.handle_sign(clock);
+        }
+        self.outbox
+            .push((from, connection, ACKNOWLEDGMENT.to_vec()));
+        let (header, body) = DatagramHeader::parse(datagram).unwrap();
         match header {
             DatagramHeader::Control => link.peer.handle_input(clock, body),
             DatagramHeader::Frame { vni } => {
@@ -320,11 +329,12 @@ impl Host {
                 continue;
             }
             assert!(!came_by_tunnel, "a frame went from tunnel to tunnel");
-            self.send_frame(vni, port, &frame);
+            self.send_frame(now, vni, port, &frame);
         }
     }
 
-    fn send_frame(&mut self, vni: Vni, port: PortId, frame: &Frame<'_>) {
+    fn send_frame(&mut self, now: u64, vni: Vni, port: PortId, frame: &Frame<'_>) {
+        let clock = self.clock(now);
         let tunnels = &self.networks[&vni].tunnels;
         let name = tunnels.iter().find(|(_, at)| **at == port).unwrap().0;
         let other = self.names.iter().position(|other| other == name).unwrap();
@@ -332,6 +342,7 @@ impl Host {
         let (true, Some(connection)) = (link.peer.is_up(), link.connection) else {
             return;
         };
+        link.peer.handle_sent(clock);
         let mut datagrams =
             Datagrams::new(vni, &VnetHeader::NONE, frame, &mut link.ids, DATAGRAM_LEN).unwrap();
         let mut out = vec![0; DATAGRAM_LEN];
@@ -356,6 +367,8 @@ impl Network {
     }
 }
 
+/// What QUIC sends for every datagram, in this world.
+const ACKNOWLEDGMENT: &[u8] = &[];
 /// Shorter than the longest frames of the simulation, so that they are cut.
 const DATAGRAM_LEN: usize = 700;
 

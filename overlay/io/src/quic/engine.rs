@@ -10,6 +10,7 @@
 //! A peer has at most one connection that counts. A later one that proves the same name takes its place; while another run of the
 //! peer takes over there are two ([`super::succession`]), and frames come over both.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -40,6 +41,10 @@ pub(super) struct Engine {
     pub(super) udp_payload_max: u16,
     pub(super) links: HashMap<ConnectionHandle, Link>,
     pub(super) peers: HashMap<HostId, Remote>,
+    /// Hosts that the owner wants to be connected, whether or not it is known where they are.
+    pub(super) needed: BTreeSet<HostId>,
+    /// Those, and the relays to those that are not reached.
+    pub(super) wanted: BTreeSet<HostId>,
     pub(super) hello: Hello,
     pub(super) timing: Timing,
     pub(super) seed: u64,
@@ -144,6 +149,8 @@ impl Engine {
             udp_payload_max: parts.udp_payload_max,
             links: HashMap::new(),
             peers: HashMap::new(),
+            needed: BTreeSet::new(),
+            wanted: BTreeSet::new(),
             hello: parts.hello,
             timing: parts.timing,
             seed: parts.seed,
@@ -218,6 +225,9 @@ impl Engine {
         }
         for (host, remote) in &mut self.peers {
             if remote.machine.poll_timeout().is_some_and(|due| due <= time) {
+                if let Some(link) = remote.link.and_then(|link| self.links.get(&link)) {
+                    remote.machine.handle_round_trip(link.connection.rtt());
+                }
                 remote.machine.handle_timeout(time);
                 self.changed.push(host.clone());
             }

@@ -10,6 +10,7 @@ use overlay_core::{
 use quinn_proto::{Connection, ConnectionHandle, ConnectionId};
 use switch_core::Time;
 
+use super::early::Early;
 use super::path::PathWatch;
 use super::relay::Place;
 
@@ -23,6 +24,10 @@ pub(super) struct Link {
     pub(super) payload_max: u16,
     /// By which the one that dialed called it first.
     pub(super) first_id: Option<ConnectionId>,
+    /// This host said hello over it, so that frames may come, whatever became of it since.
+    pub(super) is_greeted: bool,
+    /// Something came that its peer has not been told of.
+    pub(super) has_heard: bool,
     /// A received datagram before which others go on first.
     pub(super) waiting: Option<Bytes>,
     /// Each has its own, because two runs of a host number their frames alike.
@@ -37,6 +42,8 @@ impl Link {
             watch,
             payload_max,
             first_id: None,
+            is_greeted: false,
+            has_heard: false,
             waiting: None,
             reassembler: Reassembler::new(ReassembleConfig::default()),
         }
@@ -73,6 +80,8 @@ pub(super) struct Remote {
     pub(super) tries: DirectTries,
     /// The connection of such a try.
     pub(super) trial: Option<ConnectionHandle>,
+    /// Frames for a connection that is not there yet.
+    pub(super) early: Early,
 }
 
 /// What a connection is to its host.

@@ -12,6 +12,7 @@
 
 mod clock;
 mod connection_ids;
+mod early;
 mod engine;
 mod events;
 mod identity;
@@ -209,10 +210,26 @@ impl QuicTunnel {
         Ok((Self { shared, events }, trunk))
     }
 
-    /// Keeps a connection to `host`: dials it at `address`, or waits for it to dial, whichever is its turn. Called again, it
+    /// Takes connections of `host`, which is at `address`, and dials it while it is needed ([`Self::need`]). Called again, it
     /// takes up a new address, or a host that had been closed.
+    pub fn expect(&self, host: &HostId, address: SocketAddr) {
+        self.engine().expect(Instant::now(), host, address);
+    }
+
+    /// Keeps connections to those hosts, as far as they are expected, and lets those to others end after a while. The host
+    /// whose turn it is dials at once.
+    pub fn need(&self, hosts: BTreeSet<HostId>) {
+        self.engine().need(Instant::now(), hosts);
+    }
+
+    /// Expects `host` at `address`, and needs it too.
     pub fn connect(&self, host: &HostId, address: SocketAddr) {
-        self.engine().connect(Instant::now(), host, address);
+        let (mut engine, now) = (self.engine(), Instant::now());
+        let mut needed = engine.needed.clone();
+        if needed.insert(host.clone()) {
+            engine.need(now, needed);
+        }
+        engine.expect(now, host, address);
     }
 
     /// Of hosts that relay, these come first.
@@ -227,7 +244,7 @@ impl QuicTunnel {
     }
 
     /// Ends the connection to a host whose certificate has expired or was revoked, and takes no other until
-    /// [`Self::connect`].
+    /// [`Self::expect`].
     pub fn close_peer(&self, host: &HostId) {
         self.engine().revoke(Instant::now(), host);
     }

@@ -1,5 +1,6 @@
 //! The peers of an engine: what their machines ask for, and what becomes of their connections.
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
@@ -12,6 +13,7 @@ use quinn_proto::{ClientConfig, ConnectError, Connection, ConnectionError, Conne
 use rustls::pki_types::CertificateDer;
 use switch_core::Time;
 
+use super::early::Early;
 use super::engine::Engine;
 use super::events::QuicEvent;
 use super::identity::host_of;
@@ -20,8 +22,8 @@ use super::refusal::{in_words, is_refusal};
 use super::relay::Place;
 
 impl Engine {
-    /// Expects `host` at `address`; one that is known and has moved is dialed anew.
-    pub(super) fn connect(&mut self, now: Instant, host: &HostId, address: SocketAddr) {
+    /// Takes connections of `host`, which is at `address`; one that is known and has moved is dialed anew.
+    pub(super) fn expect(&mut self, now: Instant, host: &HostId, address: SocketAddr) {
         let time = self.clock.time(now);
         match self.peers.get_mut(host) {
             Some(remote) => {
@@ -48,7 +50,30 @@ impl Engine {
         self.settle(now);
     }
 
-    /// Ends the connection to a host whose certificate is void, and takes none until [`Self::connect`].
+    /// Those hosts, and no others, are to be connected.
+    pub(super) fn need(&mut self, now: Instant, hosts: BTreeSet<HostId>) {
+        self.needed = hosts;
+        self.seek_no_more(|host, needed| !needed.contains(host));
+        self.follow_needs(now);
+        self.settle(now);
+    }
+
+    /// Tells the machines what is needed now.
+    pub(super) fn follow_needs(&mut self, now: Instant) {
+        let time = self.clock.time(now);
+        let wanted = &self.needed | &self.relays.wanted;
+        let before = std::mem::replace(&mut self.wanted, wanted);
+        let changed: Vec<_> = before.symmetric_difference(&self.wanted).cloned().collect();
+        for host in changed {
+            let is_needed = self.wanted.contains(&host);
+            self.peer(&host, |machine| match is_needed {
+                true => machine.need(time),
+                false => machine.release(time),
+            });
+        }
+    }
+
+    /// Ends the connection to a host whose certificate is void, and takes none until [`Self::expect`].
     pub(super) fn revoke(&mut self, now: Instant, host: &HostId) {
         self.peer(host, Peer::revoke);
         self.close_others(now, host);
@@ -60,6 +85,8 @@ impl Engine {
         if let Some(remote) = self.peers.remove(host) {
             self.relays.forget(remote.number);
         }
+        self.seek_no_more(|sought, _| sought == host);
+        self.follow_needs(now);
     }
 
     /// Carries out what a machine asks for.
@@ -73,7 +100,11 @@ impl Engine {
                 PeerEvent::Close(reason) => {
                     tracing::info!(%host, %reason, "peer connection closed");
                     if let Some(handle) = remote.link.take() {
-                        self.close(now, handle, "refused");
+                        let said = match reason {
+                            Close::NotNeeded => "not needed",
+                            _ => "refused",
+                        };
+                        self.close(now, handle, said);
                     }
                     // What this host dialed in vain says nothing of what the other one did.
                     if reason != Close::NoAnswer {
@@ -83,6 +114,7 @@ impl Engine {
                 PeerEvent::Up { version, .. } => {
                     self.note_way(now, host);
                     self.went_up(host, version);
+                    self.send_early(now, host);
                 }
                 PeerEvent::Down => {
                     tracing::info!(%host, "peer down");
@@ -141,12 +173,14 @@ impl Engine {
             if let Some(link) = self.links.get_mut(&handle) {
                 // A message that is lost is sent again by the machine.
                 let _ = link.connection.datagrams().send(Bytes::from(message), true);
+                link.is_greeted = true;
                 self.touched.push(handle);
             }
         }
     }
 
     fn dial(&mut self, now: Instant, host: &HostId) {
+        self.seek_relays(now, host);
         let candidates = self.relay_candidates(host);
         let Some(remote) = self.peers.get_mut(host) else {
             return;
@@ -326,6 +360,7 @@ impl Engine {
             hello: self.hello.clone(),
             remote: host.clone(),
             role,
+            is_needed: self.wanted.contains(host),
             timing: self.timing,
             seed: self.seed,
         };
@@ -344,6 +379,7 @@ impl Engine {
             ways: Ways::default(),
             tries: DirectTries::new(role, self.timing),
             trial: None,
+            early: Early::default(),
         }
     }
 }

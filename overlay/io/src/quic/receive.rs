@@ -132,6 +132,7 @@ impl Engine {
             Some(DatagramEvent::ConnectionEvent(handle, event)) => {
                 if let Some(link) = self.links.get_mut(&handle) {
                     link.connection.handle_event(event);
+                    link.has_heard = true;
                     self.touch(handle);
                 }
             }
@@ -210,6 +211,7 @@ impl Engine {
         let is_direct = link.place().is_none();
         let caller = (handle, link.is_dialed(), is_direct);
         let mut displaced = None;
+        let mut has_frames = false;
         let time = self.clock.time(now);
         let mut route = Route {
             ports,
@@ -246,7 +248,7 @@ impl Engine {
             let is_welcome = match standing {
                 Standing::Counts => remote.machine.is_up(),
                 Standing::Elder => true,
-                Standing::Rival => false,
+                Standing::Rival => link.is_greeted,
             };
             if !is_welcome {
                 route.counts.early += 1;
@@ -261,6 +263,7 @@ impl Engine {
                 }
                 continue;
             }
+            has_frames = true;
             if header.is_complete() && link.reassembler.make_way() {
                 link.waiting = Some(datagram);
                 continue;
@@ -277,8 +280,11 @@ impl Engine {
                 }
             }
         }
-        if standing == Standing::Counts {
-            remote.machine.handle_traffic(time);
+        let has_heard = std::mem::take(&mut link.has_heard);
+        match standing {
+            Standing::Counts if has_frames => remote.machine.handle_traffic(time),
+            Standing::Counts if has_heard => remote.machine.handle_sign(time),
+            _ => {}
         }
         if let Some(due) = link.reassembler.poll_timeout() {
             self.alarm.ring_by(Some(self.clock.instant(due)), now);

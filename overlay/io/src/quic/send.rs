@@ -7,7 +7,7 @@ use bytes::BytesMut;
 use overlay_core::{Datagrams, FrameIds, HostId, mss, mtu};
 use quinn_proto::{Connection, ConnectionHandle};
 use quinn_udp::Transmit;
-use switch_core::{Frame, VnetHeader, Vni};
+use switch_core::{Frame, Time, VnetHeader, Vni};
 use switch_io::Written;
 
 use super::engine::{Engine, is_too_long};
@@ -24,6 +24,12 @@ impl Engine {
         vni: Vni,
         envelopes: &[&[u8]],
     ) -> Written {
+        let time = self.clock.time(now);
+        if let Some(remote) = self.peers.get_mut(host)
+            && remote.machine.is_coming(time)
+        {
+            return remote.early.hold(time, vni, envelopes);
+        }
         let mut written = Written::default();
         let mut queued = 0;
         for envelope in envelopes {
@@ -51,7 +57,32 @@ impl Engine {
         if queued > 0 {
             self.flush(now, host);
         }
+        if written.frames > 0 {
+            self.watch_for_answers(now, time, host);
+        }
         written
+    }
+
+    /// Sends what has waited for the connection to `host`, which is up.
+    pub(super) fn send_early(&mut self, now: Instant, host: &HostId) {
+        let time = self.clock.time(now);
+        let Some(remote) = self.peers.get_mut(host) else {
+            return;
+        };
+        for (vni, envelope) in remote.early.take(time) {
+            self.send(now, host, vni, &[&envelope]);
+        }
+    }
+
+    /// Frames went to `host`: their acknowledgments are waited for.
+    fn watch_for_answers(&mut self, now: Instant, time: Time, host: &HostId) {
+        if let Some(remote) = self.peers.get_mut(host)
+            && remote.machine.handle_sent(time)
+        {
+            let due = remote.machine.poll_timeout();
+            self.alarm
+                .ring_by(due.map(|due| self.clock.instant(due)), now);
+        }
     }
 
     /// Hands a frame's datagrams to quinn. TCP is told what crosses in one datagram; it need not know, but then segments stay

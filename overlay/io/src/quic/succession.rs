@@ -5,7 +5,7 @@
 //! Both have the same socket, and one of them reads it: the old one, until its end. It makes a [`Passage`]
 //! ([`QuicTunnel::make_way`]), and from then on passes on what is not its own: packets for identifiers that the other gave out,
 //! and the first packets of new connections. The new one ([`QuicTunnel::start_beside`]) receives from the passage, sends
-//! over the socket, and connects to all peers while frames still flow over the old one's connections. When it is
+//! over the socket, and connects to all peers that it needs while frames still flow over the old one's connections. When it is
 //! told to take over it says hello, and peers send to it instead. The end of the passage tells it that the old one reads no
 //! more; what came meanwhile waits at the socket.
 //!
@@ -63,10 +63,15 @@ impl QuicTunnel {
         self.engine().successor = None;
     }
 
-    /// Whether every peer is connected, as far as one is that hears nothing from this run yet.
+    /// Whether every peer that is needed is connected, as far as one is that hears nothing from this run yet.
     pub fn has_met_all(&self) -> bool {
         let is_met = |state| {
-            let met = [PeerState::Standby, PeerState::Up, PeerState::Revoked];
+            let met = [
+                PeerState::Idle,
+                PeerState::Standby,
+                PeerState::Up,
+                PeerState::Revoked,
+            ];
             met.contains(&state)
         };
         self.engine().are_all(is_met)

@@ -16,6 +16,8 @@ pub struct PeerView {
     pub relay: Option<HostId>,
     /// Whether frames may flow.
     pub is_up: bool,
+    /// Whether this host needs the connection.
+    pub is_needed: bool,
     pub path: Option<PathView>,
     pub counts: PeerCounts,
     pub reassembly: ReassembleCounts,
@@ -50,6 +52,7 @@ impl Engine {
             address,
             relay: relay.cloned(),
             is_up: remote.machine.is_up(),
+            is_needed: remote.machine.is_needed(),
             path: path.map(|path| PathView {
                 rtt: path.rtt,
                 udp_payload: path.current_mtu,

@@ -6,12 +6,17 @@ use bytes::Bytes;
 use overlay_core::{HostId, Try, Way};
 
 use crate::quic::engine::Engine;
+use crate::quic::link::Remote;
 
 impl Engine {
     /// Another connection counts now, or none does.
     pub(in crate::quic) fn note_way(&mut self, now: Instant, host: &HostId) {
         let time = self.clock.time(now);
         let way = self.way_to(host);
+        let is_up = |remote: &Remote| remote.machine.is_up();
+        if let Some(way) = way.as_ref().filter(|_| self.peers.get(host).is_some_and(is_up)) {
+            self.note_reached(now, host, way);
+        }
         let Some(remote) = self.peers.get_mut(host) else {
             return;
         };

@@ -7,12 +7,14 @@
 //! ([`out`]), and what comes in such datagrams goes to quinn as if it had come from there ([`through`]). All else, from the handshake
 //! to the search for the longest packet, is as on any path.
 //!
-//! A connection stays with the relay that it began with. When a relay says that it does not reach a host, or is lost, the host is dialed
+//! A host has connections to those that it shares networks with, and to others that may relay as soon as one of those is not reached
+//! ([`seek`]). A connection stays with the relay that it began with. When a relay says that it does not reach a host, or is lost, the host is dialed
 //! anew; while it is up over a relay, it is dialed directly now and then ([`direct`]).
 
 mod direct;
 mod out;
 mod place;
+mod seek;
 #[cfg(test)]
 mod tests;
 mod through;
@@ -42,6 +44,9 @@ pub(super) struct Relays {
     /// Every peer, by the number that its places have.
     hosts: HashMap<u32, HostId>,
     last_number: u32,
+    /// Needed hosts that are not reached directly, and the hosts over which they may be.
+    sought_by: BTreeSet<HostId>,
+    pub(super) wanted: BTreeSet<HostId>,
     /// What came to be passed on, or had been, with the neighbor it came from.
     pub(super) received: Vec<(HostId, Bytes)>,
 }
@@ -54,6 +59,8 @@ impl Relays {
             managers: BTreeSet::new(),
             hosts: HashMap::new(),
             last_number: 0,
+            sought_by: BTreeSet::new(),
+            wanted: BTreeSet::new(),
             received: Vec::new(),
         }
     }
