@@ -11,7 +11,7 @@ use utoipa::ToSchema;
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct ClusterInit {
-    /// The address that other hosts reach this one at; that of its way out where absent.
+    /// The address that other hosts reach this one at, which it need not have itself; that of its way out where absent.
     #[schema(value_type = Option<String>)]
     pub address: Option<IpAddr>,
     /// The TCP port at which hosts join; 4790 where absent. An etcd that the agent runs has the next two.
@@ -52,10 +52,13 @@ pub struct ClusterJoin {
     pub token: String,
     #[schema(value_type = String)]
     pub address: SocketAddr,
-    /// The address that other hosts reach this one at; the one it joins from where absent.
+    /// The address that other hosts reach this one at, which it need not have itself; the one it joins from where absent.
     #[serde(default)]
     #[schema(value_type = Option<String>)]
     pub advertise: Option<IpAddr>,
+    /// The UDP port at which they do, and at which this host's tunnels end; 4790 where absent.
+    #[serde(default)]
+    pub udp_port: Option<u16>,
 }
 
 impl fmt::Debug for ClusterJoin {
@@ -245,6 +248,10 @@ pub struct HostView {
 pub struct HostTunnel {
     /// Whether frames flow.
     pub up: bool,
+    /// Whether this host needs the connection, because both have endpoints on a network over QUIC. One that is not needed is
+    /// there only as long as the other host needs it.
+    #[serde(default)]
+    pub needed: bool,
     /// Where it leads.
     #[schema(value_type = String)]
     pub address: SocketAddr,

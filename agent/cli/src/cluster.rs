@@ -64,9 +64,9 @@ pub(crate) struct Token {
 /// input, and stays between you and the agent.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Join {
-    /// The address at which others reach this host; the one it joins from where absent
-    #[arg(long, value_name = "IP")]
-    advertise: Option<IpAddr>,
+    /// The address, and the UDP port (4790), at which others reach this host; the address it joins from where absent
+    #[arg(long, value_name = "IP[:PORT]", value_parser = advertised)]
+    advertise: Option<(IpAddr, Option<u16>)>,
     /// What `tapestry cluster token` printed, or - to read it from standard input
     #[arg(value_name = "TOKEN|-")]
     token: String,
@@ -218,7 +218,8 @@ async fn join(args: Join, client: &Client) -> Result<u8, Failure> {
         .join_cluster(&ClusterJoin {
             token,
             address: args.address,
-            advertise: args.advertise,
+            advertise: args.advertise.map(|(address, _)| address),
+            udp_port: args.advertise.and_then(|(_, port)| port),
         })
         .await?;
     output::print(&format!("{}\n", joined.id))?;
@@ -318,6 +319,7 @@ pub(crate) fn now_s() -> u64 {
 fn tunnel(cluster: &ClusterDetail, host: &HostView) -> String {
     let tunnel = match &host.tunnel {
         None => return String::new(),
+        Some(tunnel) if !tunnel.up && !tunnel.needed => return "idle".to_owned(),
         Some(tunnel) if !tunnel.up => return "down".to_owned(),
         Some(tunnel) => tunnel,
     };
@@ -408,6 +410,7 @@ mod tests {
             certificate_until_s: own.then_some(1_000_000 + 3 * 86_400),
             tunnel: (!own).then(|| HostTunnel {
                 up: true,
+                needed: true,
                 address: "192.0.2.2:4790".parse().unwrap(),
                 relay: (id == "c").then(|| "b".repeat(16)),
                 rtt_us: Some(1_057),

@@ -226,6 +226,7 @@ mod tests {
             host: "00".into(),
             name: "one".into(),
             address: "192.0.2.1".parse().unwrap(),
+            advertised: None,
             follows_way: false,
             signer: "192.0.2.1:4790".parse().unwrap(),
             signer_host: Some("00".into()),

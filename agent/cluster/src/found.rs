@@ -14,6 +14,7 @@ use crate::files::{CA_KEY, CA_RECORD, Files};
 use crate::host_id::new_founder_id;
 use crate::identity::{Candidate, Identity, pinned_asking};
 use crate::member::Member;
+use crate::place::wanted;
 use crate::settings::{Duty, Settings, client_url};
 use crate::signer::{JoinRequest, Reply, Request, ask};
 use crate::token::JoinToken;
@@ -28,7 +29,8 @@ use agent_store::{Change, Expected, StoreError};
 /// `cluster init`.
 #[derive(Clone, Debug, Default)]
 pub struct InitRequest {
-    /// Where other hosts reach this one. Where absent, the address from which this host reaches the outside.
+    /// Where other hosts reach this one, which need not have that address itself. Where absent, the address from which this
+    /// host reaches the outside.
     pub address: Option<IpAddr>,
     pub tcp_port: Option<u16>,
     /// URLs of an etcd that is there already.
@@ -40,8 +42,10 @@ pub struct InitRequest {
 pub struct JoinCluster {
     pub token: JoinToken,
     pub signer: SocketAddr,
-    /// Where tunnels to this host end. Where absent, the address from which it joins.
+    /// Where others reach this host, which need not have that address itself. Where absent, the address from which it joins.
     pub address: Option<IpAddr>,
+    /// The UDP port of its tunnels, here and there.
+    pub udp_port: Option<u16>,
 }
 
 impl Member {
@@ -93,11 +97,9 @@ fn found(
     for url in &request.etcd {
         check_url(url)?;
     }
-    let address = match request.address {
-        Some(address) => address,
-        None => way_out().ok_or(Refusal::NoWayOut)?,
-    };
-    let signer = SocketAddr::new(address, request.tcp_port.unwrap_or(DEFAULT_PORT));
+    let port = request.tcp_port.unwrap_or(DEFAULT_PORT);
+    let (address, advertised) = wanted(request.address, way_out, port).ok_or(Refusal::NoWayOut)?;
+    let signer = SocketAddr::new(address, port);
     let cluster = hex::encode(&hex::random::<8>());
     let (ca, ca_key) = Ca::create(&cluster)?;
     let record = CaRecord::new(ca.certificate().to_owned());
@@ -105,6 +107,7 @@ fn found(
         cluster,
         authority: Authority::new(ca, record),
         ca_key,
+        advertised,
         signer,
         etcd: request.etcd,
     };
@@ -129,6 +132,8 @@ pub(crate) struct Seat {
     pub(crate) ca_key: String,
     /// Where hosts are to join.
     pub(crate) signer: SocketAddr,
+    /// Where others reach this host's tunnels, if that is elsewhere.
+    pub(crate) advertised: Option<SocketAddr>,
     /// URLs of an etcd that is there already.
     pub(crate) etcd: Vec<String>,
 }
@@ -149,6 +154,7 @@ impl Seat {
             signer_host: Some(host.clone()),
             host: host.clone(),
             address,
+            advertised: self.advertised,
             follows_way: false,
             signer: self.signer,
             quic_udp_port: self.signer.port(),
@@ -194,11 +200,11 @@ fn claim(member: &Member) -> Result<(), UseCluster> {
     };
     let host = HostRecord {
         name: settings.name.clone(),
-        address: settings.address,
+        address: settings.told(settings.address).ip(),
         joined_s: now_s(),
     };
     let manager = ManagerRecord {
-        address: settings.signer,
+        address: member.signer_told(),
     };
     let key = |kind: &str| format!("{kind}{}", settings.host);
     let claimed = member.store().transact(&[
@@ -220,12 +226,17 @@ fn join(
     runtime: &Handle,
 ) -> Result<Arc<Member>, UseCluster> {
     let (candidate, name) = (Candidate::new()?, name(options)?);
-    let mut address = request.address;
+    let udp_port = request.udp_port.unwrap_or(DEFAULT_PORT);
+    let mut place = None;
     let asking = ask(
         request.signer,
         pinned_asking(request.token.ca_hash())?,
         |own| {
-            let address = *address.get_or_insert(own);
+            let (address, advertised) = *place.get_or_insert_with(|| {
+                let placed = wanted(request.address, || Some(own), udp_port);
+                placed.unwrap_or((own, None))
+            });
+            let address = advertised.map_or(address, |told| told.ip());
             Request::Join(JoinRequest {
                 token_id: request.token.id(),
                 secret: request.token.secret(),
@@ -246,15 +257,17 @@ fn join(
         certificate: joined.certificate,
         key: candidate.key,
     };
+    let (address, advertised) = place.unwrap_or((Ipv4Addr::UNSPECIFIED.into(), None));
     let settings = Settings {
         cluster: joined.cluster,
         host: joined.host,
         name,
-        address: address.unwrap_or(Ipv4Addr::UNSPECIFIED.into()),
+        address,
+        advertised,
         follows_way: false,
         signer: request.signer,
         signer_host: Some(joined.signer_host),
-        quic_udp_port: DEFAULT_PORT,
+        quic_udp_port: udp_port,
         duty: Duty::default(),
     };
     files.save(&settings, &identity)?;

@@ -27,7 +27,7 @@ use crate::identity::Identity;
 use crate::life::Session;
 use crate::lock::lock;
 use crate::office;
-use crate::place::Place;
+use crate::place::{Place, is_own};
 use crate::renewal::Renewal;
 use crate::settings::{Duty, Settings};
 use crate::signer::{Decide, serve};
@@ -166,7 +166,7 @@ impl Member {
         self.renew_if_due(None);
         let settings = self.present_settings();
         // The address may be gone since the last start; then the underlay's follower finds another one.
-        if !is_own(settings.signer) {
+        if !is_own(settings.signer.ip()) {
             return Ok(());
         }
         if settings.signer != self.settings.signer {
@@ -280,7 +280,7 @@ impl Member {
         }
         let key = format!("{MANAGERS}{}", self.settings.host);
         let manager = ManagerRecord {
-            address: self.signer(),
+            address: self.signer_told(),
         };
         let told = lock(&self.world).find::<ManagerRecord>(&key);
         if told.is_some_and(|(told, _)| told == manager) {
@@ -335,7 +335,7 @@ impl Member {
         Ok(key)
     }
 
-    /// Where this host's tunnels end.
+    /// This host's own address, where its tunnels end.
     pub fn address(&self) -> IpAddr {
         lock(&self.place).address
     }
@@ -343,6 +343,16 @@ impl Member {
     /// And where those over QUIC do.
     pub fn quic_address(&self) -> SocketAddr {
         SocketAddr::new(self.address(), self.settings.quic_udp_port)
+    }
+
+    /// Where others reach those.
+    pub fn told(&self) -> SocketAddr {
+        self.settings.told(self.address())
+    }
+
+    /// Whether others reach this host at an address that it has not.
+    pub fn is_behind_another(&self) -> bool {
+        self.settings.advertised.is_some()
     }
 
     /// Whether the address is the one from which this host reaches the signer, and changes with that.
@@ -373,6 +383,15 @@ impl Member {
     /// Where hosts are admitted.
     pub(crate) fn signer(&self) -> SocketAddr {
         lock(&self.place).signer
+    }
+
+    /// The same as others know it.
+    pub(crate) fn signer_told(&self) -> SocketAddr {
+        let signer = self.signer();
+        match self.settings.advertised {
+            Some(told) if self.signs() => SocketAddr::new(told.ip(), signer.port()),
+            _ => signer,
+        }
     }
 
     /// The settings as they are now.
@@ -428,9 +447,4 @@ impl Member {
     pub(crate) fn is_stopping(&self) -> bool {
         self.stopping.load(Ordering::Relaxed)
     }
-}
-
-fn is_own(address: SocketAddr) -> bool {
-    let taken = std::net::TcpListener::bind(SocketAddr::new(address.ip(), 0));
-    !matches!(taken, Err(error) if error.kind() == std::io::ErrorKind::AddrNotAvailable)
 }

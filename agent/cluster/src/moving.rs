@@ -2,7 +2,8 @@
 //!
 //! # Theory of operation
 //!
-//! A host joins with an address, and keeps it as its place as long as it has that address. When it loses the address, its
+//! A host joins with an address, and keeps it as its place as long as it has that address. Where others dial another one that
+//! is translated to it ([`crate::place`]), they go on doing so wherever the host is. When it loses the address, its
 //! place becomes the address from which it reaches the signer, and from then on changes with that.
 //!
 //! When the signer moves, its TCP port and the etcd that it runs move with it. The other hosts then do not reach it at the old
@@ -167,7 +168,7 @@ impl Member {
 
     /// What says that this host is alive, and where.
     pub(crate) fn alive(&self, lease: LeaseId) -> Result<Change, StoreError> {
-        let place = self.quic_address();
+        let place = self.told();
         let alive = AliveRecord {
             address: place.ip(),
             quic_udp_port: Some(place.port()),
@@ -194,7 +195,7 @@ impl Member {
             return Ok(());
         };
         let host = HostRecord {
-            address: self.address(),
+            address: self.told().ip(),
             ..entry.decode()?
         };
         let expected = Expected::written(&entry);

@@ -36,7 +36,7 @@ impl Member {
             Some(entry) => Some(entry.decode()?),
             None => None,
         };
-        let own = self.quic_address().ip();
+        let own = self.told().ip();
         let other = told.filter(|told| told.run != self.run && told.address != own);
         self.is_double.store(other.is_some(), Ordering::Relaxed);
         match other {
@@ -85,7 +85,7 @@ impl Member {
         };
         let host = HostRecord {
             name: self.settings.name.clone(),
-            address: self.address(),
+            address: self.told().ip(),
             joined_s,
         };
         match store.transact(&[Change::encode(key, &host, Expected::Absent)?]) {

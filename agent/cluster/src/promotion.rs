@@ -188,7 +188,7 @@ impl Member {
         let host = &self.settings.host;
         let (order_key, manager_key) = (format!("{PROMOTE}{host}"), format!("{MANAGERS}{host}"));
         let manager = ManagerRecord {
-            address: self.signer(),
+            address: self.signer_told(),
         };
         let put = Change::encode(&manager_key, &manager, Expected::Anything)?;
         let say = || -> Result<(), StoreError> {

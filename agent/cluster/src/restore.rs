@@ -35,6 +35,7 @@ use crate::files::{Files, WORLD};
 use crate::found::{Seat, check_url, empty_files, wait_for_store, way_out};
 use crate::identity::pinned_asking;
 use crate::member::Member;
+use crate::place::wanted;
 use crate::signer::{AskSigner, Reply, Request, ask};
 use crate::{ClusterOptions, hex};
 
@@ -84,16 +85,15 @@ fn restore(
     request: &RestoreRequest,
     runtime: &Handle,
 ) -> Result<Arc<Member>, UseCluster> {
-    let address = match request.address {
-        Some(address) => address,
-        None => way_out().ok_or(Refusal::NoWayOut)?,
-    };
+    let port = request.tcp_port.unwrap_or(backup.tcp_port);
+    let (address, advertised) = wanted(request.address, way_out, port).ok_or(Refusal::NoWayOut)?;
     let ca = Ca::load(backup.ca.certificate.clone(), &backup.ca_key)?;
     let seat = Seat {
         cluster: backup.cluster.clone(),
         authority: Authority::new(ca, backup.ca.clone()),
         ca_key: backup.ca_key.clone(),
-        signer: SocketAddr::new(address, request.tcp_port.unwrap_or(backup.tcp_port)),
+        signer: SocketAddr::new(address, port),
+        advertised,
         etcd: request.etcd.clone(),
     };
     let entries: Vec<Known> = backup.entries.iter().cloned().map(known).collect();

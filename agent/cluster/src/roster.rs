@@ -45,7 +45,7 @@ impl Member {
         let key = format!("{TOKENS}{}", token.id());
         self.store()
             .transact(&[Change::encode(key, &record, Expected::Absent)?.under(lease)])?;
-        Ok((token, self.signer()))
+        Ok((token, self.signer_told()))
     }
 
     /// The members, by id.

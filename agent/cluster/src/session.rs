@@ -285,7 +285,7 @@ impl Member {
             return Ok(None);
         };
         let told: AliveRecord = entry.decode()?;
-        let place = self.quic_address();
+        let place = self.told();
         let is_here = told.address == place.ip() && told.quic_udp_port == Some(place.port());
         let Some(floor) = session.floor.checked_add(LIFE).filter(|_| is_here) else {
             return Ok(None);

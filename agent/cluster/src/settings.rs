@@ -13,8 +13,12 @@ pub(crate) struct Settings {
     pub(crate) host: String,
     /// Its name, for people.
     pub(crate) name: String,
-    /// The address that tunnels of other hosts go to.
+    /// This host's own address, where it listens.
     pub(crate) address: IpAddr,
+    /// Where others reach its tunnels, and the signer's IP address with it, if that is not `address`: an address that is
+    /// translated to that one.
+    #[serde(default)]
+    pub(crate) advertised: Option<SocketAddr>,
     /// Whether that is the address from which this host reaches the signer, because the one it joined with is gone.
     #[serde(default)]
     pub(crate) follows_way: bool,
@@ -55,6 +59,12 @@ pub(crate) struct EtcdPeer {
 }
 
 impl Settings {
+    /// Where others reach this host's tunnels, as it is at `address` now.
+    pub(crate) fn told(&self, address: IpAddr) -> SocketAddr {
+        let own = SocketAddr::new(address, self.quic_udp_port);
+        self.advertised.unwrap_or(own)
+    }
+
     /// The same with the signer, and the etcd that it runs, at another address.
     pub(crate) fn with_signer(self, signer: SocketAddr) -> Self {
         let mut duty = self.duty;

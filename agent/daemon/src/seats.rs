@@ -161,6 +161,13 @@ impl Seats {
         lock(&self.0).endpoints.is_empty()
     }
 
+    /// Whether anybody is there or coming.
+    pub(crate) fn are_taken(&self) -> bool {
+        let table = lock(&self.0);
+        let mut endpoints = table.endpoints.values();
+        endpoints.any(|endpoint| endpoint.stage != Stage::Going)
+    }
+
     /// The records of those that are there or coming: what this host holds addresses for.
     pub(crate) fn records(&self) -> Vec<Arc<EndpointRecord>> {
         let table = lock(&self.0);

@@ -28,6 +28,7 @@ impl Agent {
             token: invited.token,
             address: invited.address,
             advertise: Some(IpAddr::V4(address)),
+            udp_port: None,
         };
         self.ask(self.client.join_cluster(&join)).map(drop)
     }

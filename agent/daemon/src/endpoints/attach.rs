@@ -94,6 +94,10 @@ impl Endpoints {
         let journal = &self.ground.journal;
         let kept = journal.put(&endpoint_key(&record.id), record);
         kept.wait().map_err(failed)?;
+        if place.record.shared().is_some() {
+            // It may speak as soon as it has its link.
+            self.networks.follow_needs();
+        }
         let link = self.plug(place, record, netns, netns.id())?;
         self.listen_to(place, record)?;
         let kept = place.seats.seat(&record.id, journal);

@@ -148,6 +148,9 @@ impl Endpoints {
     /// Its seat is free.
     pub(super) fn free(&self, place: &Place, record: &EndpointRecord) {
         place.seats.free(&record.id);
+        if place.record.shared().is_some() {
+            self.networks.follow_needs();
+        }
         self.networks.drop_if_left(&record.network);
     }
 

@@ -510,6 +510,7 @@ impl Follower {
                 }
             }
         }
+        self.networks.follow_needs();
         have_changed
     }
 

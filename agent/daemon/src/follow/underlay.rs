@@ -130,6 +130,7 @@ impl Follower {
             return member.tell_place().is_ok();
         }
         tracing::info!(%old, %new, "this host's address changed");
+        self.sharing.be_found(member);
         if let Err(error) = member.move_to(new) {
             tracing::warn!(%error, "other hosts do not know this host's new address yet");
             return false;

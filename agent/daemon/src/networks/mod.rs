@@ -33,7 +33,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use agent_core::find::{Find, find};
-use agent_core::record::{NetworkRecord, PatchRecord};
+use agent_core::record::{Encap, NetworkRecord, PatchRecord};
 use overlay_core::HostId;
 use switch_core::{Mac, PortCounts, PortId};
 use tokio::sync::Notify;
@@ -293,6 +293,12 @@ impl Network {
             segment: self.segment.clone(),
             seats: Arc::clone(&self.seats),
         }
+    }
+
+    /// Whether endpoints here may send frames to other hosts over QUIC.
+    fn needs_quic(&self) -> bool {
+        let shared = self.record.shared();
+        shared.is_some_and(|shared| shared.encap == Encap::Quic) && self.seats.are_taken()
     }
 
     /// Whether it runs without the host port that it should have.

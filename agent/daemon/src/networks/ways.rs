@@ -72,6 +72,17 @@ impl Networks {
         tunnels.open_vxlan(&segment.bridge, ends, place, gateway)
     }
 
+    /// Has connections to the hosts that share networks with this one, and no others: after endpoints came or went, here or there.
+    pub(crate) fn follow_needs(&self) {
+        self.sharing.follow_needs(|| {
+            let table = lock(&self.table);
+            let needing = table.present().filter(|network| network.needs_quic());
+            needing
+                .filter_map(|network| NetworkId::parse(&network.record.id))
+                .collect()
+        });
+    }
+
     /// Opens a network's tunnel to a host that has endpoints there.
     pub(crate) fn open_tunnel(&self, member: &Member, network: NetworkId, host: &HostId) {
         let id = network.to_string();

@@ -180,6 +180,7 @@ impl Sharing {
             token,
             signer: request.address,
             address: request.advertise,
+            udp_port: request.udp_port,
         };
         let ground = &self.ground;
         let member = Member::join(&ground.config.cluster, &request, &ground.runtime);
@@ -234,6 +235,7 @@ impl Sharing {
     /// Takes down what a cluster brought, after the member has left.
     pub(crate) fn clear(&self) {
         *lock(&self.directory) = None;
+        self.follow_needs(Vec::new);
         self.tunnels.stop_quic();
         self.guard_tunnels(None);
     }

@@ -13,6 +13,7 @@
 pub(crate) mod asks;
 pub(crate) mod blocks;
 pub(crate) mod cluster;
+pub(crate) mod demand;
 pub(crate) mod directory;
 pub(crate) mod handover;
 pub(crate) mod networks;

@@ -71,7 +71,7 @@ impl Sharing {
         Ok(())
     }
 
-    /// Keeps a connection to a host that is alive and a member.
+    /// Takes the connections of a host that is alive and a member, and dials it while it is needed.
     pub(crate) fn meet(&self, member: &Member, host: &HostId) {
         let Some(tunnel) = self.tunnels.quic() else {
             return;
@@ -80,7 +80,7 @@ impl Sharing {
             return;
         }
         match quic_address_of(member, host) {
-            Some(address) if member.knows(host.as_str()) => tunnel.connect(host, address),
+            Some(address) if member.knows(host.as_str()) => tunnel.expect(host, address),
             _ => tunnel.remove_peer(host),
         }
     }
@@ -131,6 +131,7 @@ fn watch(sharing: &Weak<Sharing>, tunnel: &Weak<QuicTunnel>, events: &Receiver<Q
         let (Some(sharing), Some(tunnel)) = (sharing.upgrade(), tunnel.upgrade()) else {
             return;
         };
+        sharing.tunnels.forget_needs();
         let Some(member) = sharing.member() else {
             continue;
         };

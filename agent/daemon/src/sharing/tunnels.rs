@@ -2,8 +2,8 @@
 //!
 //! # Theory of operation
 //!
-//! As a member of a cluster this host has one QUIC socket, which keeps a connection to every other host that is alive. A
-//! certificate is checked when a connection begins; when one ends, its connection is closed and dialed anew.
+//! As a member of a cluster this host has one QUIC socket. It keeps connections to the hosts that this one needs ([`Demand`]),
+//! and takes those of every other host that is alive. A certificate is checked when a connection begins; when one ends, its connection is closed and dialed anew.
 //!
 //! One VXLAN socket per local address and UDP port carries the networks that use it; the first tunnel opens it, the last one closes it. A
 //! remote host in a network is a port of the network's bridge, in the tunnels' split-horizon group. Sockets are bound to
@@ -22,7 +22,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use agent_host::has_a_say;
-use overlay_core::{HostId, OuterPolicy, VXLAN_UDP_PORT};
+use overlay_core::{Demand, HostId, OuterPolicy, VXLAN_UDP_PORT};
 use overlay_io::{
     AddTunnelPort, BindTunnel, Gateway, QuicConfig, QuicTunnel, RebindQuic, StartQuic, VxlanConfig,
     VxlanTunnel,
@@ -43,6 +43,8 @@ pub(crate) struct Tunnels {
     /// What VXLAN needs to receive from packet rings; absent where it may not.
     nft: Option<PathBuf>,
     quic: Mutex<Option<QuicSocket>>,
+    /// Locked before `quic`.
+    pub(super) demand: Mutex<Demand>,
     /// Sockets of VXLAN are read: all tunnels are there of which datagrams may wait.
     is_listening: AtomicBool,
 }
@@ -111,6 +113,7 @@ impl Tunnels {
             vxlan: Mutex::default(),
             turns: Turns::default(),
             quic: Mutex::default(),
+            demand: Mutex::default(),
             is_listening: AtomicBool::new(false),
         }
     }
@@ -209,10 +212,12 @@ impl Tunnels {
         self.hold(QUIC, tunnel.local_address(), tunnel.socket());
         // Before anything is read: they may be at the door.
         for (host, address) in peers {
-            tunnel.connect(host, *address);
+            tunnel.expect(host, *address);
         }
         let trunk = self.ground.switch.add_trunk(Box::new(trunk))?;
         let tunnel = Arc::new(tunnel);
+        let demand = lock(&self.demand);
+        tunnel.need(demand.hosts());
         *lock(&self.quic) = Some(QuicSocket {
             tunnel: Arc::clone(&tunnel),
             trunk,

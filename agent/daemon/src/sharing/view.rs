@@ -104,6 +104,7 @@ pub(super) fn host_tunnel(quic: &QuicTunnel, host: &str) -> Option<HostTunnel> {
     ]);
     Some(HostTunnel {
         up: peer.is_up,
+        needed: peer.is_needed,
         address: peer.address,
         relay: peer.relay.as_ref().map(ToString::to_string),
         rtt_us: rtt_us(&peer),
