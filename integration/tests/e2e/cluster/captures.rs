@@ -81,9 +81,10 @@ fn make_cluster(lab: &Underlay) {
     one.tapestry(&["cluster", "init", "--advertise", "192.0.2.1"])
         .ok();
     join(one, two).ok();
-    eventually(STEP, "both hosts are connected", || {
-        let mut hosts = hosts_of(one).into_iter();
-        hosts.find(|host| host["tunnel"]["up"] == true)
+    eventually(STEP, "both hosts are there", || {
+        let up = hosts_of(one).into_iter();
+        let up = up.filter(|host| host["state"] == "up").count();
+        (up == 2).then_some(())
     });
 }
 

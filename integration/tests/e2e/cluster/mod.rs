@@ -4,6 +4,7 @@ mod addresses;
 mod backup;
 mod captures;
 mod certificates;
+mod demand;
 mod etcd;
 mod faults;
 mod figures;
@@ -12,6 +13,7 @@ mod killed;
 mod managers;
 mod membership;
 mod moves;
+mod nat;
 mod networks;
 mod place;
 mod records;
@@ -93,19 +95,24 @@ impl Underlay {
             .map(|number| {
                 let host = Host::without_agent();
                 plug(&netns, &host.netns, number);
-                let config = host.dir().join("agent.toml");
-                let mut config = fs::File::options().append(true).open(config).unwrap();
-                let lease_s = LEASE.as_secs();
-                write!(
-                    config,
-                    "[cluster]\nname = \"host-{number}\"\nlease_s = {lease_s}\n"
-                )
-                .unwrap();
+                configure(&host, number);
                 host
             })
             .collect();
         Self { netns, hosts }
     }
+}
+
+/// Names the host, and gives it a short lease.
+fn configure(host: &Host, number: usize) {
+    let config = host.dir().join("agent.toml");
+    let mut config = fs::File::options().append(true).open(config).unwrap();
+    let lease_s = LEASE.as_secs();
+    write!(
+        config,
+        "[cluster]\nname = \"host-{number}\"\nlease_s = {lease_s}\n"
+    )
+    .unwrap();
 }
 
 impl Drop for Underlay {

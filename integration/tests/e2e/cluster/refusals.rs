@@ -189,7 +189,7 @@ fn strangers(lab: &Underlay, count: usize) -> Vec<Netns> {
 
 #[test]
 fn whoever_shows_no_good_certificate_is_refused_counted_and_logged_once() {
-    let lab = cluster(2);
+    let lab = pair();
     let [one, two] = lab.hosts.as_slice() else {
         unreachable!()
     };
