@@ -14,7 +14,10 @@ impl Engine {
         let time = self.clock.time(now);
         let way = self.way_to(host);
         let is_up = |remote: &Remote| remote.machine.is_up();
-        if let Some(way) = way.as_ref().filter(|_| self.peers.get(host).is_some_and(is_up)) {
+        if let Some(way) = way
+            .as_ref()
+            .filter(|_| self.peers.get(host).is_some_and(is_up))
+        {
             self.note_reached(now, host, way);
         }
         let Some(remote) = self.peers.get_mut(host) else {
