@@ -73,11 +73,6 @@ impl Ways {
         }
     }
 
-    /// Whether a dial came to nothing since the host was last reached.
-    pub const fn has_missed(&self) -> bool {
-        self.last.is_some()
-    }
-
     /// Whether the host, where it is up, is so over a relay.
     pub const fn are_relayed(&self) -> bool {
         matches!(self.last, Some(Way::Via(_)))

@@ -106,6 +106,9 @@ impl Engine {
                         };
                         self.close(now, handle, said);
                     }
+                    if matches!(reason, Close::NoAnswer | Close::Silent) {
+                        self.seek_relays(now, host);
+                    }
                     // What this host dialed in vain says nothing of what the other one did.
                     if reason != Close::NoAnswer {
                         self.close_others(now, host);
@@ -180,7 +183,6 @@ impl Engine {
     }
 
     fn dial(&mut self, now: Instant, host: &HostId) {
-        self.seek_relays(now, host);
         let candidates = self.relay_candidates(host);
         let Some(remote) = self.peers.get_mut(host) else {
             return;

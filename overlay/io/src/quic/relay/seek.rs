@@ -10,10 +10,9 @@ use overlay_core::{HostId, Way};
 use crate::quic::engine::Engine;
 
 impl Engine {
-    /// A host is dialed. Where that was in vain before, others are connected that may lead there.
+    /// A host does not answer: others are connected that may lead there, while it is dialed again.
     pub(in crate::quic) fn seek_relays(&mut self, now: Instant, host: &HostId) {
-        let was_in_vain = self.peers.get(host).is_some_and(|it| it.ways.has_missed());
-        if !was_in_vain || !self.needed.contains(host) {
+        if !self.needed.contains(host) {
             return;
         }
         if self.relays.sought_by.insert(host.clone()) {
