@@ -61,6 +61,7 @@ impl End {
                 true => Role::Dials,
                 false => Role::Listens,
             },
+            is_needed: true,
             timing: Timing::default(),
             seed: 1,
         };
@@ -149,7 +150,7 @@ impl End {
 
 /// Of one thing that happens.
 const SAID_MAX: usize = 6;
-/// A keepalive comes every 200 ms, a hello every 100.
+/// A keepalive comes every 125 ms at the most, a hello every 100.
 const LOOKS_MAX: usize = 200;
 
 #[cfg(test)]
