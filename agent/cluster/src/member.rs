@@ -148,7 +148,7 @@ impl Member {
     /// Starts what the signer runs for the others: etcd, and the endpoint that admits hosts. Nothing on another host.
     pub fn serve(&self) -> Result<(), UseCluster> {
         self.serve_store()?;
-        match is_own(self.signer()) {
+        match is_own(self.signer().ip()) {
             true => self.listen(),
             false => Ok(()),
         }
