@@ -15,12 +15,12 @@ use serde::de::DeserializeOwned;
 use tokio::net::UnixStream;
 
 use crate::{
-    ApiError, Attached, CaRotate, ClusterBackup, ClusterDetail, ClusterInit, ClusterJoin,
-    ClusterManager, ClusterPoint, ClusterRemove, ClusterRemoved, ClusterRestore, ClusterRevoke,
-    Connect, ContainerCreate, ContainerDetail, ContainerSummary, Created, DEFAULT_SOCKET,
-    Disconnect, EndpointCreate, EndpointDetail, EndpointUpdate, ErrorKind, Exec, FdbEntryView,
-    Info, ManagersView, NetworkCreate, NetworkDetail, NetworkSummary, NetworkUpdate, PatchCreate,
-    PortView, Pruned, Stop, Token, TokenCreate, Version,
+    ApiError, Attached, CaRotate, ClusterBackup, ClusterDetail, ClusterHealth, ClusterInit,
+    ClusterJoin, ClusterManager, ClusterPoint, ClusterRemove, ClusterRemoved, ClusterRestore,
+    ClusterRevoke, Connect, ContainerCreate, ContainerDetail, ContainerSummary, Created,
+    DEFAULT_SOCKET, Disconnect, EndpointCreate, EndpointDetail, EndpointUpdate, ErrorKind, Exec,
+    FdbEntryView, Info, ManagersView, NetworkCreate, NetworkDetail, NetworkSummary, NetworkUpdate,
+    PatchCreate, PortView, Pruned, Stop, Token, TokenCreate, Version,
 };
 
 /// Speaks to one agent. Holds no connection: an agent may restart between two calls.
@@ -307,6 +307,10 @@ impl Client {
 
     pub async fn cluster(&self) -> Answer<ClusterDetail> {
         self.fetch("/cluster").await
+    }
+
+    pub async fn cluster_health(&self) -> Answer<ClusterHealth> {
+        self.fetch("/cluster/health").await
     }
 
     pub async fn init_cluster(&self, init: &ClusterInit) -> Answer<ClusterDetail> {

@@ -196,8 +196,15 @@ pub struct ClusterDetail {
     pub id: String,
     /// This host's id.
     pub host: String,
-    /// Whether etcd answers this host; without it the list is as it was last known.
+    /// Whether the store answers this host; without it the list is as it was last known.
     pub in_step: bool,
+    /// While it does not.
+    #[serde(default)]
+    pub out_of_step: Option<OutOfStep>,
+    /// Where another agent is this host already: this one's state directory is a copy, and it stays out.
+    #[serde(default)]
+    #[schema(value_type = Option<String>)]
+    pub double: Option<IpAddr>,
     /// Seconds since 1970 when this host's certificate begins; zero where an older agent answers.
     #[serde(default)]
     pub certificate_from_s: u64,
@@ -206,6 +213,8 @@ pub struct ClusterDetail {
     #[serde(default)]
     pub ca: CaView,
     pub hosts: Vec<HostView>,
+    #[serde(default)]
+    pub managers: Vec<ManagerView>,
     /// Hosts that were not admitted or not certified again here, on the host where hosts join.
     #[serde(default)]
     pub refused: u64,
@@ -220,6 +229,28 @@ pub struct ClusterDetail {
     pub quic: BTreeMap<String, u64>,
 }
 
+/// Since when a host is not in step with the store.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct OutOfStep {
+    /// Seconds so far.
+    pub for_s: u64,
+    /// What failed last; absent before the first attempt has ended.
+    pub why: Option<String>,
+}
+
+/// A host that has the CA's key, and the store for the others.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct ManagerView {
+    /// The host's id.
+    pub host: String,
+    pub name: String,
+    /// Where hosts join, and members reach the store.
+    #[schema(value_type = String)]
+    pub address: SocketAddr,
+    /// Whether it is the one that the host which was asked reaches the store by. A manager reaches it by itself.
+    pub asked: bool,
+}
+
 /// A host of the cluster.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct HostView {
@@ -229,6 +260,12 @@ pub struct HostView {
     #[schema(value_type = String)]
     pub address: IpAddr,
     pub state: HostState,
+    /// How it is seen from the host that was asked.
+    #[serde(default)]
+    pub reach: HostReach,
+    /// Seconds since its lease ran out; absent while it is up, and where that was before this agent started.
+    #[serde(default)]
+    pub away_s: Option<u64>,
     /// Whether it is the host that was asked.
     pub own: bool,
     /// Whether it is a manager: it admits hosts, and has the store for the others.
@@ -252,6 +289,9 @@ pub struct HostTunnel {
     /// there only as long as the other host needs it.
     #[serde(default)]
     pub needed: bool,
+    /// Seconds since it is so; absent where it was never up.
+    #[serde(default)]
+    pub for_s: Option<u64>,
     /// Where it leads.
     #[schema(value_type = String)]
     pub address: SocketAddr,
@@ -276,4 +316,60 @@ pub enum HostState {
     Up,
     /// Its lease has run out.
     Down,
+}
+
+/// How a host is seen from another one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum HostReach {
+    /// Frames get there.
+    Up,
+    /// It keeps its lease, but no frame gets there.
+    Down,
+    /// It keeps its lease, and there is no tunnel, since no network is shared with it.
+    Idle,
+    /// Its lease has run out.
+    #[default]
+    Away,
+}
+
+/// `GET /v1/cluster/health`: what somebody should look after. Outside of clusters, what is left of one.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct ClusterHealth {
+    /// Each was asked just now.
+    pub managers: Vec<ManagerHealth>,
+    /// Networks of the cluster that are not on this host.
+    pub kept_out: Vec<NetworkTrouble>,
+    /// Networks of the cluster that something on this host overlaps.
+    pub overlapped: Vec<NetworkTrouble>,
+    /// Endpoints of this host that have no part in their network.
+    pub cut_off: Vec<CutOff>,
+}
+
+/// What a manager says when it is asked for the time.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct ManagerHealth {
+    #[serde(flatten)]
+    pub manager: ManagerView,
+    /// Why there is no answer.
+    pub silent: Option<String>,
+    /// How long the answer took, in microseconds.
+    pub took_us: Option<u64>,
+    /// By how many seconds its clock is ahead of this host's.
+    pub clock_ahead_s: Option<i64>,
+}
+
+/// A network of the cluster, and what is the matter with it here.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct NetworkTrouble {
+    pub network: String,
+    pub why: String,
+}
+
+/// An endpoint without a part in its network.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct CutOff {
+    pub endpoint: String,
+    pub network: String,
+    pub why: String,
 }

@@ -18,9 +18,10 @@ mod system;
 #[cfg(feature = "client")]
 pub use client::{Client, ClientError, Hold, LogStream};
 pub use cluster::{
-    CaRotate, CaRotation, CaView, ClusterBackup, ClusterDetail, ClusterInit, ClusterJoin,
-    ClusterManager, ClusterPoint, ClusterRemove, ClusterRemoved, ClusterRestore, ClusterRevoke,
-    HostState, HostTunnel, HostView, ManagersView, Token, TokenCreate,
+    CaRotate, CaRotation, CaView, ClusterBackup, ClusterDetail, ClusterHealth, ClusterInit,
+    ClusterJoin, ClusterManager, ClusterPoint, ClusterRemove, ClusterRemoved, ClusterRestore,
+    ClusterRevoke, CutOff, HostReach, HostState, HostTunnel, HostView, ManagerHealth, ManagerView,
+    ManagersView, NetworkTrouble, OutOfStep, Token, TokenCreate,
 };
 pub use container::{
     Attached, ContainerCreate, ContainerDetail, ContainerState, ContainerSummary, Created, Exec,
@@ -36,8 +37,8 @@ pub use endpoint::{
 pub use error::{ApiError, ErrorKind};
 pub use network::{
     DhcpReport, Driver, FdbEntryView, FdbKind, NetworkCreate, NetworkDetail, NetworkSummary,
-    NetworkUpdate, OverlayDetail, PatchCreate, PortTotals, PortView, Pruned, Scope, StationsReport,
-    TunnelView, Unpruned,
+    NetworkUpdate, OverlayDetail, PatchCreate, PortTotals, PortView, Pruned, RemoteEndpoint, Scope,
+    StationsReport, TunnelView, Unpruned,
 };
 pub use port_mapping::{PortChoice, PortMapping, TransportProtocol};
 pub use port_run::{PortRun, port_runs, runs};

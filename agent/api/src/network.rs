@@ -87,6 +87,9 @@ pub struct NetworkSummary {
     /// Why this network of the cluster is not to be used on this host.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub not_here: Option<String>,
+    /// What came to overlap this network of the cluster on this host, and what to do.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub overlaps: Option<String>,
     #[serde(default)]
     pub labels: BTreeMap<String, String>,
 }
@@ -116,6 +119,9 @@ pub struct NetworkDetail {
     /// The link in the host's namespace; absent on internal networks.
     pub host_link: Option<String>,
     pub endpoints: Vec<EndpointDetail>,
+    /// The endpoints on other hosts of the cluster.
+    #[serde(default)]
+    pub remote_endpoints: Vec<RemoteEndpoint>,
     /// Frames dropped on this network so far, by reason, at ports that are gone as well; reasons that never happened are left
     /// out.
     pub drops: BTreeMap<String, u64>,
@@ -136,6 +142,19 @@ pub struct NetworkDetail {
     /// The networks that it is patched to.
     #[serde(default)]
     pub patches: Vec<String>,
+}
+
+/// An endpoint of a network of the cluster, on another host.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct RemoteEndpoint {
+    pub id: String,
+    pub name: String,
+    /// The host's id.
+    pub host: String,
+    pub host_name: String,
+    pub mac: String,
+    #[schema(value_type = Vec<String>)]
+    pub addresses: Vec<IpAddr>,
 }
 
 /// `POST /v1/networks/{name}/patches`.

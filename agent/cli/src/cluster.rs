@@ -8,7 +8,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use agent_api::{
     CaRotate, CaRotation, Client, ClusterDetail, ClusterInit, ClusterJoin, ClusterManager,
-    ClusterRevoke, HostView, ManagersView, TokenCreate,
+    ClusterRevoke, HostReach, HostTunnel, HostView, ManagersView, TokenCreate,
 };
 
 use crate::failure::Failure;
@@ -76,8 +76,15 @@ pub(crate) struct Join {
 }
 
 /// List the hosts of the cluster
+///
+/// This host has a star. Another one is `up`, with the round trip of its tunnel; `down` where no frame gets there, though its
+/// agent runs; `idle` where there is no tunnel, since no network is shared with it; `away` where its agent is not heard any more.
+/// CERT is how long its certificate is still good.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Ls {
+    /// Print whole ids
+    #[arg(long)]
+    no_trunc: bool,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -248,38 +255,26 @@ async fn list(args: &Ls, client: &Client) -> Result<u8, Failure> {
     let text = if args.json {
         output::json(&cluster)
     } else {
-        table(&cluster, now_s())
+        table(&cluster, args.no_trunc, now_s())
     };
     output::print(&text)?;
     Ok(0)
 }
 
-fn table(cluster: &ClusterDetail, now_s: u64) -> String {
-    let state = |host: &HostView| match cluster.in_step || host.own {
-        true => output::word(host.state),
-        false => "unknown".to_owned(),
-    };
+fn table(cluster: &ClusterDetail, no_trunc: bool, now_s: u64) -> String {
     let rows = cluster.hosts.iter().map(|host| {
+        let mark = if host.own { " *" } else { "" };
         vec![
-            host.id.clone(),
+            output::shown_id(&host.id, no_trunc) + mark,
             host.name.clone(),
             host.address.to_string(),
-            state(host),
-            tunnel(cluster, host),
+            state(cluster, host),
             certificate(host, now_s),
-            if host.own { "*" } else { "" }.to_owned(),
+            if host.manager { "manager" } else { "" }.to_owned(),
         ]
     });
     let hosts = output::table(
-        &[
-            "HOST ID",
-            "NAME",
-            "ADDRESS",
-            "STATE",
-            "TUNNEL",
-            "CERTIFICATE",
-            "THIS",
-        ],
+        &["HOST ID", "NAME", "ADDRESS", "STATE", "CERT", "ROLE"],
         rows,
     );
     match cluster.ca.rotation {
@@ -290,13 +285,36 @@ fn table(cluster: &ClusterDetail, now_s: u64) -> String {
     }
 }
 
+/// A host whose tunnel is up is there, whatever its lease says; of others only the store knows.
+fn state(cluster: &ClusterDetail, host: &HostView) -> String {
+    match (host.reach, &host.tunnel) {
+        (HostReach::Up, Some(tunnel)) => up(cluster, tunnel),
+        (HostReach::Up, None) => "up".to_owned(),
+        _ if !cluster.in_step => "unknown".to_owned(),
+        (reach, _) => output::word(reach),
+    }
+}
+
+/// With who passes on what goes there, and the round trip.
+fn up(cluster: &ClusterDetail, tunnel: &HostTunnel) -> String {
+    let mut text = "up".to_owned();
+    if let Some(relay) = &tunnel.relay {
+        let known = cluster.hosts.iter().find(|host| host.id == *relay);
+        text += &format!(" via {}", known.map_or(relay, |host| &host.name));
+    }
+    if let Some(us) = tunnel.rtt_us {
+        text += &format!(" {}", milliseconds(us));
+    }
+    text
+}
+
 /// How long a host's certificate is still good.
 fn certificate(host: &HostView, now_s: u64) -> String {
     let left_s = |until_s: u64| until_s.saturating_sub(now_s);
     match host.certificate_until_s.map(left_s) {
         None => String::new(),
         Some(0) => "ended".to_owned(),
-        Some(left_s) => format!("{} left", span(left_s)),
+        Some(left_s) => span(left_s),
     }
 }
 
@@ -315,23 +333,11 @@ pub(crate) fn now_s() -> u64 {
     since.map_or(0, |since| since.as_secs())
 }
 
-/// The connection to a host, with who passes on what goes there, and its round trip.
-fn tunnel(cluster: &ClusterDetail, host: &HostView) -> String {
-    let tunnel = match &host.tunnel {
-        None => return String::new(),
-        Some(tunnel) if !tunnel.up && !tunnel.needed => return "idle".to_owned(),
-        Some(tunnel) if !tunnel.up => return "down".to_owned(),
-        Some(tunnel) => tunnel,
-    };
-    let mut text = "up".to_owned();
-    if let Some(relay) = &tunnel.relay {
-        let known = cluster.hosts.iter().find(|host| host.id == *relay);
-        text += &format!(" via {}", known.map_or(relay, |host| &host.name));
+pub(crate) fn milliseconds(us: u64) -> String {
+    match us {
+        100_000.. => format!("{} ms", us / 1000),
+        _ => format!("{}.{:02} ms", us / 1000, us % 1000 / 10),
     }
-    if let Some(us) = tunnel.rtt_us {
-        text += &format!(" {}.{:02} ms", us / 1000, us % 1000 / 10);
-    }
-    text
 }
 
 /// `IP` or `IP:PORT`, IPv6 in brackets where a port follows.
@@ -359,7 +365,7 @@ const TOKEN_TEXT_MAX: u64 = 4096;
 mod tests {
     use std::collections::BTreeMap;
 
-    use agent_api::{CaView, HostState, HostTunnel};
+    use agent_api::{CaView, HostState};
 
     use super::*;
 
@@ -397,22 +403,28 @@ mod tests {
         }
     }
 
-    #[test]
-    fn without_etcd_only_this_host_is_known_to_be_up() {
-        let host = |id: &str, own| HostView {
+    /// One with every kind of host.
+    fn cluster() -> ClusterDetail {
+        let host = |id: &str, reach| HostView {
             id: id.repeat(16),
             name: format!("host-{id}"),
             address: "192.0.2.1".parse().unwrap(),
-            state: HostState::Up,
-            own,
-            manager: own,
+            state: match reach {
+                HostReach::Away => HostState::Down,
+                _ => HostState::Up,
+            },
+            reach,
+            away_s: None,
+            manager: ["a", "c"].contains(&id),
+            own: id == "a",
             joined_s: 0,
-            certificate_until_s: own.then_some(1_000_000 + 3 * 86_400),
-            tunnel: (!own).then(|| HostTunnel {
+            certificate_until_s: (reach != HostReach::Away).then_some(1_000_000 + 3 * 86_400),
+            tunnel: ["b", "f"].contains(&id).then(|| HostTunnel {
                 up: true,
                 needed: true,
+                for_s: Some(7),
                 address: "192.0.2.2:4790".parse().unwrap(),
-                relay: (id == "c").then(|| "b".repeat(16)),
+                relay: (id == "f").then(|| "b".repeat(16)),
                 rtt_us: Some(1_057),
                 udp_payload: Some(1472),
                 sent_packets: None,
@@ -420,27 +432,50 @@ mod tests {
                 counts: BTreeMap::new(),
             }),
         };
-        let cluster = ClusterDetail {
+        ClusterDetail {
             id: "c".into(),
             host: "a".repeat(16),
-            in_step: false,
+            in_step: true,
+            out_of_step: None,
+            double: None,
             certificate_from_s: 0,
             certificate_until_s: 0,
             ca: CaView {
                 until_s: 0,
                 rotation: Some(CaRotation { renewed: 1, up: 2 }),
             },
-            hosts: vec![host("a", true), host("b", false), host("c", false)],
+            hosts: vec![
+                host("a", HostReach::Up),
+                host("b", HostReach::Up),
+                host("c", HostReach::Idle),
+                host("d", HostReach::Down),
+                host("e", HostReach::Away),
+                host("f", HostReach::Up),
+            ],
+            managers: Vec::new(),
             refused: 0,
             records_refused: 0,
             denied: 0,
             quic: BTreeMap::new(),
-        };
-        insta::assert_snapshot!(table(&cluster, 1_000_000), @r"
-        HOST ID            NAME      ADDRESS     STATE     TUNNEL                  CERTIFICATE   THIS
-        aaaaaaaaaaaaaaaa   host-a    192.0.2.1   up                                3 d left      *
-        bbbbbbbbbbbbbbbb   host-b    192.0.2.1   unknown   up 1.05 ms
-        cccccccccccccccc   host-c    192.0.2.1   unknown   up via host-b 1.05 ms
+        }
+    }
+
+    #[test]
+    fn hosts_are_listed_with_how_they_are_seen_from_here() {
+        let shown = table(&cluster(), false, 1_000_000);
+        assert!(
+            shown
+                .lines()
+                .all(|line| line.len() <= 80 || line.starts_with("The CA"))
+        );
+        insta::assert_snapshot!(shown, @r"
+        HOST ID          NAME      ADDRESS     STATE                   CERT      ROLE
+        aaaaaaaaaaaa *   host-a    192.0.2.1   up                      3 d       manager
+        bbbbbbbbbbbb     host-b    192.0.2.1   up 1.05 ms              3 d
+        cccccccccccc     host-c    192.0.2.1   idle                    3 d       manager
+        dddddddddddd     host-d    192.0.2.1   down                    3 d
+        eeeeeeeeeeee     host-e    192.0.2.1   away
+        ffffffffffff     host-f    192.0.2.1   up via host-b 1.05 ms   3 d
         The CA is being rotated: 1 of 2 hosts that are up have a certificate of the new one.
         ");
     }
@@ -463,6 +498,17 @@ mod tests {
         assert!(told(&["a", "b", "c", "d", "e"], true).contains("Any 2 of them"));
         // With an etcd of the user's own, each of them is enough.
         assert!(told(&["a", "b"], false).contains("Any one of them"));
+    }
+
+    #[test]
+    fn without_the_store_those_are_known_that_a_tunnel_leads_to() {
+        let cluster = ClusterDetail {
+            in_step: false,
+            ..cluster()
+        };
+        let shown = table(&cluster, true, 1_000_000);
+        assert_eq!(shown.matches("unknown").count(), 3, "{shown}");
+        assert!(shown.contains(&"b".repeat(16)), "{shown}");
     }
 
     #[test]

@@ -117,6 +117,14 @@ impl Access {
         }
     }
 
+    /// The manager that this host reaches the store by; none where it does so by itself, or while nobody answers.
+    pub(crate) fn manager(&self) -> Option<SocketAddr> {
+        match self.way() {
+            Way::Etcd(_) => None,
+            Way::Managers { dial, .. } => dial.asked(),
+        }
+    }
+
     /// Which managers there are.
     pub(crate) fn learn(&self, world: &World, means: &Means<'_>) -> Result<(), UseCluster> {
         let now = managers(world);

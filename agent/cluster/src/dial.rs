@@ -17,6 +17,8 @@ pub(crate) struct Managers {
     turns: Mutex<Turns<SocketAddr>>,
     /// Where other hosts would serve if they were managers.
     perhaps: Mutex<Vec<SocketAddr>>,
+    /// To whom the connection leads that was made last.
+    asked: Mutex<Option<SocketAddr>>,
 }
 
 impl Managers {
@@ -25,7 +27,13 @@ impl Managers {
             identity,
             turns: Mutex::new(Turns::of(first)),
             perhaps: Mutex::default(),
+            asked: Mutex::default(),
         }
+    }
+
+    /// Who serves the store to this host, if somebody does.
+    pub(crate) fn asked(&self) -> Option<SocketAddr> {
+        *lock(&self.asked)
     }
 
     /// This one is dialed next.
@@ -44,7 +52,10 @@ impl Managers {
         let identity = lock(&self.identity).clone();
         let asking = identity.asking().map_err(|error| error.to_string())?;
         match ask_for_store(manager, asking).await {
-            Ok(stream) => Ok(Box::new(stream)),
+            Ok(stream) => {
+                *lock(&self.asked) = Some(manager);
+                Ok(Box::new(stream))
+            }
             Err(error) => Err(error.to_string()),
         }
     }
@@ -62,6 +73,7 @@ impl Dial for Managers {
     fn dial(&self) -> Dialing<'_> {
         Box::pin(async move {
             let mut why = String::from("no manager is known");
+            *lock(&self.asked) = None;
             for _ in 0..self.count() {
                 let Some(manager) = lock(&self.turns).take() else {
                     break;

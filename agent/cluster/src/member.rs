@@ -31,6 +31,7 @@ use crate::place::{Place, is_own};
 use crate::renewal::Renewal;
 use crate::settings::{Duty, Settings};
 use crate::signer::{Decide, serve};
+use crate::step::OutOfStep;
 use crate::unrecorded::Unrecorded;
 use crate::{ClusterOptions, hex};
 
@@ -56,8 +57,10 @@ pub struct Member {
     pub(crate) wake: Notify,
     /// This life of the agent.
     pub(crate) run: String,
-    /// Whether another agent is this host already.
-    pub(crate) is_double: AtomicBool,
+    /// Where another agent is that is this host already.
+    pub(crate) double: Mutex<Option<IpAddr>>,
+    /// Means something without a session.
+    pub(crate) out_of_step: Mutex<OutOfStep>,
     /// What this host shares is to be told again.
     pub(crate) says_again: AtomicBool,
     /// Since when this host is a member, in seconds since 1970; zero where it is not known.
@@ -128,7 +131,8 @@ impl Member {
             is_promoting: AtomicBool::new(false),
             wake: Notify::new(),
             run: hex::encode(&hex::random::<8>()),
-            is_double: AtomicBool::new(false),
+            double: Mutex::default(),
+            out_of_step: Mutex::new(OutOfStep::since_now()),
             says_again: AtomicBool::new(false),
             joined_s: AtomicU64::new(0),
             runtime: runtime.clone(),

@@ -38,7 +38,7 @@ impl Member {
         };
         let own = self.told().ip();
         let other = told.filter(|told| told.run != self.run && told.address != own);
-        self.is_double.store(other.is_some(), Ordering::Relaxed);
+        *lock(&self.double) = other.as_ref().map(|other| other.address);
         match other {
             None => Ok(()),
             Some(other) => Err(Refusal::Double {
@@ -47,11 +47,6 @@ impl Member {
             }
             .into()),
         }
-    }
-
-    /// Whether another agent was this host when this one last looked.
-    pub(crate) fn is_double(&self) -> bool {
-        self.is_double.load(Ordering::Relaxed)
     }
 
     /// A key was deleted: has everything told again where it was this host's, and should still be there. An error ends the

@@ -64,13 +64,6 @@ impl Member {
             .collect()
     }
 
-    /// The ids of the hosts that sign.
-    pub fn managers(&self) -> Vec<String> {
-        let world = self.world();
-        let managers = world.under::<ManagerRecord>(MANAGERS);
-        managers.map(|(id, _)| id.to_owned()).collect()
-    }
-
     /// Shuts a host out for good: its certificates are void, and its addresses are free.
     pub fn revoke(&self, called: &str) -> Result<HostSeen, UseCluster> {
         self.check_manager("revoke")?;
@@ -163,7 +156,7 @@ impl Member {
             Ok(())
         };
         // What the store has of this id is another's then.
-        if !self.is_double()
+        if self.double().is_none()
             && let Err(error) = farewell()
         {
             tracing::warn!(%error, "the cluster does not know that this host left; `tapestry cluster revoke` there tells it");

@@ -61,6 +61,7 @@ impl Member {
             self.remember();
             if let Err(error) = &ended {
                 let session = lock(&self.session).take();
+                self.note_out_of_step(session.is_some(), error);
                 goes_on &= session.is_none();
                 old = session.or(old);
                 if begun.elapsed() > SETTLED {

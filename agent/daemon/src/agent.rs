@@ -25,8 +25,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use agent_api::{
-    ApiError, ClusterDetail, ClusterInit, ClusterJoin, ClusterRestore, EndpointCreate,
-    EndpointDetail, Info, NetworkCreate, NetworkSummary,
+    ApiError, ClusterDetail, ClusterHealth, ClusterInit, ClusterJoin, ClusterRestore,
+    EndpointCreate, EndpointDetail, Info, NetworkCreate, NetworkSummary,
 };
 use agent_core::endpoint::Attach;
 
@@ -125,21 +125,17 @@ impl Agent {
         let closed = self.networks.closed().into_iter();
         let closed = closed.map(|(name, why)| format!("network {name:?} has no way out: {why}"));
         warnings.extend(closed.take(WARNINGS_MAX));
-        let kept_out = self.networks.kept_out().into_iter();
-        let kept_out = kept_out.map(|(name, why)| {
-            format!("network {name:?} of the cluster is not on this host: {why}")
-        });
-        warnings.extend(kept_out.take(WARNINGS_MAX));
-        let cut_off = self.networks.places().into_iter();
-        let cut_off = cut_off.filter_map(|place| place.why_cut_off());
-        warnings.extend(cut_off.take(WARNINGS_MAX).map(|why| {
-            format!(
-                "{why}: its containers here are cut off; attach them to another one, or remove them"
-            )
-        }));
-        let cut_off = self.endpoints.without_address().into_iter();
-        warnings.extend(cut_off.take(WARNINGS_MAX));
         warnings
+    }
+
+    /// What somebody should look after of this host's part in the cluster.
+    pub(crate) fn cluster_health(&self) -> ClusterHealth {
+        ClusterHealth {
+            managers: self.sharing.greet_managers(),
+            kept_out: self.networks.kept_out(),
+            overlapped: self.networks.overlapped(),
+            cut_off: self.endpoints.cut_offs(),
+        }
     }
 
     /// Makes a network; one of the cluster comes with a block of addresses for each host.

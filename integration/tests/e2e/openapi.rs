@@ -6,9 +6,11 @@ use serde_json::Value;
 
 use crate::harness::{Host, Reply, request_raw};
 
-const ROUTES: [(&str, &str); 27] = [
+const ROUTES: [(&str, &str); 29] = [
     ("get", "/v1/version"),
     ("get", "/v1/info"),
+    ("get", "/v1/cluster"),
+    ("get", "/v1/cluster/health"),
     ("get", "/v1/networks"),
     ("post", "/v1/networks"),
     ("post", "/v1/networks/prune"),

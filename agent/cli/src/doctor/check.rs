@@ -3,6 +3,7 @@
 use std::fmt;
 
 use serde::Serialize;
+use serde_json::Value;
 
 /// What was looked at, what was found, and what to do about it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -13,6 +14,9 @@ pub(crate) struct Check {
     /// Absent where nothing needs to be done.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) remedy: Option<String>,
+    /// The same for programs, where there are numbers and names in it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) facts: Option<Value>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -32,6 +36,15 @@ impl Check {
             what: what.to_owned(),
             found: found.into(),
             remedy: None,
+            facts: None,
+        }
+    }
+
+    /// Good, and could be better.
+    pub(crate) fn hint(what: &str, found: impl Into<String>, remedy: impl Into<String>) -> Self {
+        Self {
+            level: Level::Ok,
+            ..Self::warn(what, found, remedy)
         }
     }
 
@@ -47,6 +60,13 @@ impl Check {
         Self {
             level: Level::Fail,
             ..Self::warn(what, found, remedy)
+        }
+    }
+
+    pub(crate) fn with(self, facts: Value) -> Self {
+        Self {
+            facts: Some(facts),
+            ..self
         }
     }
 }

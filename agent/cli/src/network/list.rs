@@ -65,6 +65,12 @@ pub(super) async fn list(args: &Ls, client: &Client) -> Result<u8, Failure> {
             if let Some(why) = &network.not_here {
                 eprintln!("network {:?} is not to be used here: {why}", network.name);
             }
+            if let Some(why) = &network.overlaps {
+                eprintln!(
+                    "network {:?} is not reached from here as a whole: {why}",
+                    network.name
+                );
+            }
         }
     }
     Ok(0)
@@ -176,6 +182,7 @@ mod tests {
             scope,
             no_way_out: None,
             not_here: None,
+            overlaps: None,
             labels: BTreeMap::from([(name.to_owned(), "yes".to_owned())]),
         };
         vec![

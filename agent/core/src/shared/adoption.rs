@@ -4,6 +4,8 @@
 //!
 //! A network that another host made becomes this host's as it is, or not at all: with another name or another subnet it would be
 //! another network. What is in its way here is named, so that somebody can take that away; then it is adopted.
+//!
+//! What comes later does not take it away again, since containers may be on it: it is said what overlaps ([`check_overlap`]).
 
 use std::net::IpAddr;
 
@@ -38,7 +40,7 @@ pub fn check_adoption<'r>(
     obstacles: &[SubnetInUse],
 ) -> Result<(), KeepOut> {
     check_network(&record.id, record)?;
-    let mut others = others.filter(|other| other.id != record.id);
+    let others = others.filter(|other| other.id != record.id);
     let by_vni = |other: &&NetworkRecord| {
         let both = other.overlay.as_ref().zip(record.overlay.as_ref());
         both.is_some_and(|(other, own)| (other.vni, other.encap) == (own.vni, own.encap))
@@ -50,11 +52,20 @@ pub fn check_adoption<'r>(
     if let Some(other) = others.clone().find(by_vni) {
         return Err(KeepOut::Vni(other.name.clone()));
     }
+    check_overlap(record, others, obstacles)
+}
+
+/// Whether nothing else that this host reaches has addresses of a network's subnets.
+pub fn check_overlap<'r>(
+    record: &NetworkRecord,
+    others: impl Iterator<Item = &'r NetworkRecord>,
+    obstacles: &[SubnetInUse],
+) -> Result<(), KeepOut> {
     // From a host nothing leads into an internal network, nor does its own address there.
     if record.internal {
         return Ok(());
     }
-    let with_host_port = others.by_ref().filter(|other| !other.internal);
+    let with_host_port = others.filter(|other| other.id != record.id && !other.internal);
     let networks: Vec<_> = with_host_port
         .flat_map(|other| {
             other.subnets.iter().map(|subnet| SubnetInUse {
@@ -115,6 +126,24 @@ mod tests {
             link: Some("eth0".into()),
         };
         obstacles(&[route], &[[10, 0, 0, 53].into(), [127, 0, 0, 53].into()])
+    }
+
+    #[test]
+    fn what_comes_to_overlap_a_network_is_named() {
+        let own = network(1, "172.18.4.0/24");
+        let overlapping = NetworkRecord {
+            name: "late".into(),
+            ..network(2, "172.18.4.128/25")
+        };
+        let said = |others: &[NetworkRecord], obstacles: &[SubnetInUse]| {
+            let checked = check_overlap(&own, others.iter(), obstacles);
+            checked.map_err(|why| why.to_string())
+        };
+        assert_eq!(said(std::slice::from_ref(&own), &[]), Ok(()));
+        let by_route = said(&[], &routes()).unwrap_err();
+        assert!(by_route.contains("172.18.0.0/16 dev eth0"), "{by_route}");
+        let by_network = said(&[overlapping], &[]).unwrap_err();
+        assert!(by_network.contains("network \"late\""), "{by_network}");
     }
 
     fn why(record: &NetworkRecord, others: &[NetworkRecord]) -> String {

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use agent_api::{
-    ApiError, CaRotate, ClusterBackup, ClusterDetail, ClusterInit, ClusterJoin, ClusterManager,
-    ClusterPoint, ClusterRemove, ClusterRemoved, ClusterRestore, ClusterRevoke, ManagersView,
-    Token, TokenCreate,
+    ApiError, CaRotate, ClusterBackup, ClusterDetail, ClusterHealth, ClusterInit, ClusterJoin,
+    ClusterManager, ClusterPoint, ClusterRemove, ClusterRemoved, ClusterRestore, ClusterRevoke,
+    ManagersView, Token, TokenCreate,
 };
 use axum::Json;
 use axum::extract::State;
@@ -18,6 +18,7 @@ use crate::agent::Agent;
 pub(super) fn routes() -> OpenApiRouter<Arc<Agent>> {
     OpenApiRouter::new()
         .routes(routes!(inspect, leave))
+        .routes(routes!(health))
         .routes(routes!(init))
         .routes(routes!(join))
         .routes(routes!(token))
@@ -35,6 +36,15 @@ pub(super) fn routes() -> OpenApiRouter<Arc<Agent>> {
 #[utoipa::path(get, path = "/cluster", responses((status = 200, body = ClusterDetail), (status = "default", body = ApiError)))]
 async fn inspect(State(agent): State<Arc<Agent>>) -> Reply<ClusterDetail> {
     blocking(agent, |agent| agent.sharing.inspect())
+        .await
+        .map(Json)
+}
+
+/// Shows what somebody should look after, and asks the managers whether they answer.
+#[utoipa::path(get, path = "/cluster/health",
+    responses((status = 200, body = ClusterHealth), (status = "default", body = ApiError)))]
+async fn health(State(agent): State<Arc<Agent>>) -> Reply<ClusterHealth> {
+    blocking(agent, |agent| Ok(agent.cluster_health()))
         .await
         .map(Json)
 }

@@ -63,7 +63,8 @@ async fn prune(State(agent): State<Arc<Agent>>) -> Reply<Pruned> {
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 struct DetailQuery {
-    /// `false` leaves out what was counted, `drops` and `gone`, for which every port and the packet filter are asked.
+    /// `false` leaves out what was counted, `drops` and `gone`, for which every port and the packet filter are asked, and
+    /// `remote_endpoints`, which may be thousands.
     counters: Option<bool>,
 }
 

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use agent_api::EndpointSettings;
+use agent_api::{CutOff, EndpointSettings};
 use agent_cluster::Member;
 use agent_core::endpoint::{Attach, Attachment};
 use agent_core::record::{EndpointRecord, Owner};
@@ -103,17 +103,17 @@ impl Endpoints {
         }
     }
 
-    /// Those that are cut off, in a line each.
-    pub(crate) fn without_address(&self) -> Vec<String> {
+    /// Those without a part in their network, for want of an address or of the network itself.
+    pub(crate) fn cut_offs(&self) -> Vec<CutOff> {
         let all = self.all().into_iter();
-        let lines = all.filter_map(|(place, attached)| {
-            let (name, network) = (&attached.record.name, &place.record.name);
-            let why = attached.cut_off?;
-            Some(format!(
-                "{name:?} is cut off from network {network:?}: {why}; disconnect it and connect it again"
-            ))
+        let cut_off = all.filter_map(|(place, attached)| {
+            Some(CutOff {
+                why: attached.cut_off.or_else(|| place.why_cut_off())?,
+                endpoint: attached.record.name.clone(),
+                network: place.record.name.clone(),
+            })
         });
-        lines.collect()
+        cut_off.collect()
     }
 
     /// Asks, on a thread of its own, for the addresses of those that are cut off.

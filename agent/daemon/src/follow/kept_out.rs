@@ -1,9 +1,10 @@
-//! Looking again at networks of the cluster that are kept out of this host.
+//! Looking again at networks of the cluster: those that are kept out of this host, and those that something came to overlap.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use agent_cluster::{ENDPOINTS, Member, NETWORKS};
+use agent_core::ipam::SubnetInUse;
 use agent_core::record::NetworkRecord;
 use agent_core::shared::{Difference, Entry, networks};
 use agent_host::netlink::LinkWatch;
@@ -11,7 +12,7 @@ use agent_host::netlink::LinkWatch;
 use super::{Follower, decode};
 use crate::panics::essential;
 
-/// Whether somebody watches for what is in the way to go.
+/// Whether somebody watches for what is in the way to come and go.
 #[derive(Default)]
 pub(crate) struct Watched(AtomicBool);
 
@@ -25,20 +26,28 @@ impl Follower {
         for record in &here {
             self.networks.renumber(member, record);
         }
-        if new.is_empty() {
-            return;
-        }
-        let mut obstacles = self.networks.obstacles();
-        obstacles.extend(networks::hosts(&member.world()));
-        for record in new {
-            let id = record.id.clone();
-            if self.networks.adopt(record, &obstacles) {
-                self.follow_network(member, &id);
+        if !new.is_empty() {
+            let obstacles = self.obstacles(member);
+            for record in new {
+                let id = record.id.clone();
+                if self.networks.adopt(record, &obstacles) {
+                    self.follow_network(member, &id);
+                }
             }
         }
-        if self.networks.keeps_out() {
-            self.watch_kept_out();
+        if self.has_to_watch() {
+            self.watch_routes();
         }
+    }
+
+    fn obstacles(&self, member: &Member) -> Vec<SubnetInUse> {
+        let mut obstacles = self.networks.obstacles();
+        obstacles.extend(networks::hosts(&member.world()));
+        obstacles
+    }
+
+    fn has_to_watch(&self) -> bool {
+        self.networks.keeps_out() || self.networks.can_be_overlapped()
     }
 
     /// What was said of a network before it was here.
@@ -76,9 +85,8 @@ impl Follower {
         self.adopt_networks(member, wanted);
     }
 
-    /// As long as some network is kept out, routes and addresses are watched. Busy routers change theirs all the time: nobody
-    /// watches otherwise.
-    fn watch_kept_out(&self) {
+    /// As long as routes matter to some network of the cluster, they are watched.
+    fn watch_routes(&self) {
         if self.watched.0.swap(true, Ordering::Relaxed) {
             return;
         }
@@ -87,39 +95,56 @@ impl Follower {
             Ok(watch) => watch,
             Err(error) => {
                 self.watched.0.store(false, Ordering::Relaxed);
-                return self.ground.warn(format!(
-                    "networks that are kept out are looked at again when the cluster says something: {error}"
-                ));
+                return self.ground.warn(format!("{UNWATCHED}: {error}"));
             }
         };
-        let look = move || loop {
-            // Name servers change in silence.
-            if let Err(error) = watch.wait(Some(LOOK_AGAIN)) {
-                tracing::warn!(%error, "the watch over routes ended");
-            }
-            let Some(follower) = follower.upgrade() else {
-                return;
-            };
-            follower.look_again();
-            if !follower.networks.keeps_out() {
-                follower.watched.0.store(false, Ordering::Relaxed);
-                // One may have come since.
-                if follower.networks.keeps_out() {
-                    follower.watch_kept_out();
+        let look = move || {
+            let mut has_changed = true;
+            loop {
+                let Some(follower) = follower.upgrade() else {
+                    return;
+                };
+                let begin = Instant::now();
+                // Name servers change in silence.
+                follower.look_again();
+                if has_changed {
+                    follower.mind_overlaps();
                 }
-                return;
+                if !follower.has_to_watch() {
+                    follower.watched.0.store(false, Ordering::Relaxed);
+                    // One may have come since.
+                    if follower.has_to_watch() {
+                        follower.watch_routes();
+                    }
+                    return;
+                }
+                drop(follower);
+                // A busy router has many routes, and changes them all the time.
+                std::thread::sleep(begin.elapsed() * REST);
+                has_changed = watch.wait(Some(LOOK_AGAIN)).unwrap_or_else(|error| {
+                    tracing::warn!(%error, "the watch over routes ended");
+                    std::thread::sleep(LOOK_AGAIN);
+                    true
+                });
             }
         };
         let started = std::thread::Builder::new()
-            .name("kept-out".to_owned())
+            .name("routes".to_owned())
             .spawn(|| essential(look));
         if let Err(error) = started {
             self.watched.0.store(false, Ordering::Relaxed);
-            self.ground.warn(format!(
-                "networks that are kept out are looked at again when the cluster says something: {error}"
-            ));
+            self.ground.warn(format!("{UNWATCHED}: {error}"));
+        }
+    }
+
+    fn mind_overlaps(&self) {
+        if let Some(member) = self.sharing.member() {
+            self.networks.mind_overlaps(&self.obstacles(&member));
         }
     }
 }
 
 const LOOK_AGAIN: Duration = Duration::from_secs(5);
+/// Looking takes a fiftieth of the time at most.
+const REST: u32 = 50;
+const UNWATCHED: &str = "networks of the cluster are not looked at when this host's routes change";

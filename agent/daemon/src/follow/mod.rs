@@ -315,6 +315,7 @@ impl Follower {
             if let Err(why) = checks::check_alive(host, &alive) {
                 return self.sharing.refused.refuse(key, &why);
             }
+            self.sharing.note_presence(host, is_there);
             self.sharing.meet(member, &id);
             match is_there {
                 true => self.networks.retarget(member, &id, alive.address),

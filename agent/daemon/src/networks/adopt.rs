@@ -7,6 +7,7 @@
 
 use std::sync::Arc;
 
+use agent_api::NetworkTrouble;
 use agent_cluster::Member;
 use agent_core::find::Find;
 use agent_core::ipam::SubnetInUse;
@@ -88,12 +89,13 @@ impl Networks {
     }
 
     /// The networks of the cluster that are not here, and why.
-    pub(crate) fn kept_out(&self) -> Vec<(String, String)> {
+    pub(crate) fn kept_out(&self) -> Vec<NetworkTrouble> {
         let table = lock(&self.table);
-        let kept_out = table.kept_out.values();
-        kept_out
-            .map(|kept_out| (kept_out.record.name.clone(), kept_out.why.clone()))
-            .collect()
+        let kept_out = table.kept_out.values().map(|kept_out| NetworkTrouble {
+            network: kept_out.record.name.clone(),
+            why: kept_out.why.clone(),
+        });
+        kept_out.collect()
     }
 
     /// What this host reaches another way than by its networks.

@@ -329,6 +329,7 @@ impl Network {
             stage: Stage::Making,
             ways: Ways::default(),
             closed: None,
+            overlaps: None,
             gone: PortCounts::default(),
         })
     }

@@ -49,6 +49,7 @@ impl Networks {
         let taken = self.change(&record.id, |network| {
             network.record = Arc::clone(&left);
             network.closed = None;
+            network.overlaps = None;
             std::mem::take(&mut network.ways)
         });
         if let Some(network) = id_shared(record) {

@@ -17,6 +17,7 @@ mod host_link;
 mod host_port;
 mod mend;
 mod names;
+mod overlap;
 mod patch;
 mod recall;
 mod remove;
@@ -93,6 +94,8 @@ struct Network {
     ways: Ways,
     /// Why there is no host port, where there should be one.
     closed: Option<String>,
+    /// What came to overlap it, and what to do.
+    overlaps: Option<String>,
     /// What was counted at ports that are gone.
     gone: PortCounts,
 }

@@ -4,13 +4,15 @@ use std::collections::{BTreeMap, HashMap};
 
 use agent_api::{
     Driver, FdbEntryView, FdbKind, NetworkDetail, NetworkSummary, OverlayDetail, PortTotals,
-    PortView, Scope, StationsReport,
+    PortView, RemoteEndpoint, Scope, StationsReport,
 };
+use agent_cluster::{ENDPOINTS, EndpointShared};
 use agent_core::find::Find;
 use agent_core::firewall::Drops;
 use agent_core::network::DRIVER_OFFLOAD;
 use agent_core::record::NetworkRecord;
-use switch_core::{PortCounts, PortId, PortKind};
+use agent_core::shared::others::name_of;
+use switch_core::{Mac, PortCounts, PortId, PortKind};
 
 use super::adopt::KeptOut;
 use super::segment::Segment;
@@ -24,6 +26,7 @@ struct Seen {
     place: Place,
     ways: Ways,
     closed: Option<String>,
+    overlaps: Option<String>,
     gone: PortCounts,
     attached: Vec<Attached>,
 }
@@ -34,6 +37,7 @@ impl Networks {
             let table = lock(&self.table);
             let summaries = table.present().map(|network| NetworkSummary {
                 no_way_out: network.closed.clone(),
+                overlaps: network.overlaps.clone(),
                 ..summary(&network.record)
             });
             let kept_out = table.kept_out.values().map(KeptOut::summary);
@@ -67,11 +71,16 @@ impl Networks {
         let detail = NetworkDetail {
             summary: NetworkSummary {
                 no_way_out: seen.closed.clone(),
+                overlaps: seen.overlaps.clone(),
                 ..summary(record)
             },
             gateway_mac: segment.map(|segment| segment.gateway_mac.to_string()),
             host_link: seen.ways.host.as_ref().map(|host| host.link.clone()),
             endpoints: attached.map(|attached| attached.detail(record)).collect(),
+            remote_endpoints: match counted {
+                true => self.remote_endpoints(&seen),
+                false => Vec::new(),
+            },
             drops: match counted {
                 true => self.drops(&seen),
                 false => BTreeMap::new(),
@@ -90,6 +99,31 @@ impl Networks {
             self.keep_counters();
         }
         Ok(detail)
+    }
+
+    /// The endpoints elsewhere, as their hosts tell of them, of those that were taken in.
+    fn remote_endpoints(&self, seen: &Seen) -> Vec<RemoteEndpoint> {
+        let Some(member) = self.sharing.member() else {
+            return Vec::new();
+        };
+        let remotes = &seen.ways.remotes;
+        let is_known = |shared: &EndpointShared| {
+            let at = remotes.get(&Mac::new(shared.mac));
+            at.is_some_and(|at| at.host.as_str() == shared.host)
+        };
+        let world = member.world();
+        let prefix = format!("{ENDPOINTS}{}/", seen.place.record.id);
+        let shared = world.under::<EndpointShared>(&prefix);
+        let known = shared.filter(|(_, shared)| is_known(shared));
+        let rows = known.map(|(id, shared)| RemoteEndpoint {
+            id: id.to_owned(),
+            host_name: name_of(&world, &shared.host),
+            mac: Mac::new(shared.mac).to_string(),
+            addresses: shared.addresses(),
+            name: shared.name,
+            host: shared.host,
+        });
+        rows.collect()
     }
 
     /// What the network's ports and the packet filter at its host port dropped.
@@ -229,6 +263,7 @@ impl Seen {
             place: network.place(),
             ways: network.ways.clone(),
             closed: network.closed.clone(),
+            overlaps: network.overlaps.clone(),
             gone: network.gone.clone(),
             attached: network.seats.attached(),
         }
@@ -342,6 +377,7 @@ fn bare(record: &NetworkRecord) -> NetworkDetail {
         options: record.options.clone(),
         host_link: None,
         endpoints: Vec::new(),
+        remote_endpoints: Vec::new(),
         drops: BTreeMap::new(),
         gone: None,
         forwarder: None,
@@ -364,6 +400,7 @@ pub(super) fn summary(record: &NetworkRecord) -> NetworkSummary {
         },
         no_way_out: None,
         not_here: record.why_cut_off(),
+        overlaps: None,
         labels: record.labels.clone(),
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use agent_api::{
     ApiError, CaRotate, ClusterBackup, ClusterDetail, ClusterInit, ClusterJoin, ClusterManager,
     ClusterPoint, ClusterRemove, ClusterRemoved, ClusterRestore, ClusterRevoke, ErrorKind,
-    HostState, HostView, ManagersView, Token, TokenCreate,
+    ManagersView, Token, TokenCreate,
 };
 use agent_cluster::{
     InitRequest, JoinCluster, JoinToken, Member, Removed, RestoreRequest, UseCluster,
@@ -318,45 +318,6 @@ impl Sharing {
     pub(crate) fn stop(&self) {
         if let Some(member) = self.member() {
             member.stop();
-        }
-    }
-
-    fn detail(&self, member: &Member) -> ClusterDetail {
-        let in_step = member.session().is_some();
-        let (certificate_from_s, certificate_until_s) = member.certificate_s();
-        let quic = self.tunnels.quic();
-        let tunnel = |host: &str| view::host_tunnel(quic.as_deref()?, host);
-        let hosts = member.hosts().into_iter().map(|host| HostView {
-            own: host.id == member.host(),
-            manager: host.is_manager,
-            state: match host.alive {
-                Some(_) => HostState::Up,
-                None => HostState::Down,
-            },
-            certificate_until_s: host
-                .alive
-                .as_ref()
-                .and_then(|alive| Some(alive.certificate.as_ref()?.until_s)),
-            address: host
-                .alive
-                .map_or(host.record.address, |alive| alive.address),
-            tunnel: tunnel(&host.id),
-            name: host.record.name,
-            joined_s: host.record.joined_s,
-            id: host.id,
-        });
-        ClusterDetail {
-            id: member.cluster().to_owned(),
-            host: member.host().to_owned(),
-            in_step,
-            certificate_from_s,
-            certificate_until_s,
-            ca: view::ca(member.ca_state()),
-            hosts: hosts.collect(),
-            refused: member.refused(),
-            records_refused: self.refused.count(),
-            denied: member.denied(),
-            quic: view::quic(&self.tunnels),
         }
     }
 }

@@ -14,9 +14,12 @@ pub(crate) mod asks;
 pub(crate) mod blocks;
 pub(crate) mod cluster;
 pub(crate) mod demand;
+mod detail;
 pub(crate) mod directory;
+mod flaps;
 pub(crate) mod handover;
 pub(crate) mod networks;
+mod news;
 pub(crate) mod quic;
 pub(crate) mod refused;
 pub(crate) mod route;
@@ -24,13 +27,16 @@ pub(crate) mod tell;
 pub(crate) mod tunnels;
 pub(crate) mod view;
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
+use std::time::Instant;
 
 use agent_cluster::Member;
 use overlay_core::Directory;
 
 use self::asks::Bell;
 use self::cluster::Membership;
+use self::flaps::Flaps;
 use self::refused::Refused;
 use self::tunnels::Tunnels;
 use crate::ground::Ground;
@@ -51,6 +57,9 @@ pub(crate) struct Sharing {
     pub(crate) bell: Bell,
     /// Waiting for addresses, by network.
     obtaining: Turns<String>,
+    flaps: Mutex<Flaps>,
+    /// Since when hosts are away, by id.
+    away: Mutex<BTreeMap<String, Instant>>,
 }
 
 impl Sharing {
@@ -65,6 +74,8 @@ impl Sharing {
             refused: Refused::default(),
             bell: Bell::default(),
             obtaining: Turns::default(),
+            flaps: Mutex::default(),
+            away: Mutex::default(),
         }
     }
 

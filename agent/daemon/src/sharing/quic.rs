@@ -17,6 +17,7 @@ use overlay_io::{QuicConfig, QuicEvent, QuicTunnel};
 use super::Sharing;
 use super::route::udp_payload_max;
 use super::tunnels::OpenTunnel;
+use crate::locks::lock;
 use crate::panics::essential;
 use crate::random::random_seed;
 
@@ -81,7 +82,10 @@ impl Sharing {
         }
         match quic_address_of(member, host) {
             Some(address) if member.knows(host.as_str()) => tunnel.expect(host, address),
-            _ => tunnel.remove_peer(host),
+            _ => {
+                tunnel.remove_peer(host);
+                lock(&self.flaps).forget(host);
+            }
         }
     }
 
@@ -105,6 +109,7 @@ impl Sharing {
 fn watch(sharing: &Weak<Sharing>, tunnel: &Weak<QuicTunnel>, events: &Receiver<QuicEvent>) {
     let mut shown: BTreeMap<HostId, CertificateDer<'static>> = BTreeMap::new();
     let mut ends_s: BTreeMap<HostId, u64> = BTreeMap::new();
+    let mut closed = BTreeSet::new();
     let mut cas = None;
     loop {
         match events.recv_timeout(TICK) {
@@ -113,7 +118,10 @@ fn watch(sharing: &Weak<Sharing>, tunnel: &Weak<QuicTunnel>, events: &Receiver<Q
                 address,
                 certificate,
             }) => {
-                tracing::info!(%host, %address, "tunnel up");
+                closed.remove(&host);
+                if let Some(sharing) = sharing.upgrade() {
+                    sharing.note_tunnel(&host, address, true);
+                }
                 if let Some(certificate) = certificate {
                     let end_s = certificate_end_s(&certificate);
                     ends_s.insert(host.clone(), end_s.unwrap_or(u64::MAX));
@@ -121,7 +129,14 @@ fn watch(sharing: &Weak<Sharing>, tunnel: &Weak<QuicTunnel>, events: &Receiver<Q
                 }
             }
             Ok(QuicEvent::PeerDown { host }) => {
-                tracing::info!(%host, "tunnel down");
+                if let (Some(sharing), Some(tunnel)) = (sharing.upgrade(), tunnel.upgrade()) {
+                    match tunnel.peer(&host) {
+                        // It comes back at once.
+                        Some(_) if closed.remove(&host) => {}
+                        Some(peer) => sharing.note_tunnel(&host, peer.address, false),
+                        None => sharing.forget_tunnel(&host),
+                    }
+                }
                 ends_s.remove(&host);
                 shown.remove(&host);
             }
@@ -132,6 +147,7 @@ fn watch(sharing: &Weak<Sharing>, tunnel: &Weak<QuicTunnel>, events: &Receiver<Q
             return;
         };
         sharing.tunnels.forget_needs();
+        sharing.tell_flaps();
         let Some(member) = sharing.member() else {
             continue;
         };
@@ -152,6 +168,7 @@ fn watch(sharing: &Weak<Sharing>, tunnel: &Weak<QuicTunnel>, events: &Receiver<Q
             tracing::info!(%host, "its certificate is void now: the connection is closed");
             ends_s.remove(&host);
             shown.remove(&host);
+            closed.insert(host.clone());
             tunnel.close_peer(&host);
             sharing.meet(&member, &host);
         }
@@ -169,7 +186,7 @@ fn managers_of(member: &Member) -> BTreeSet<HostId> {
     let managers = member.managers();
     managers
         .iter()
-        .filter_map(|id| HostId::new(id).ok())
+        .filter_map(|manager| HostId::new(&manager.host).ok())
         .collect()
 }
 

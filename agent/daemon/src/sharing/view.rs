@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use agent_api::{CaRotation, CaView, HostTunnel, ManagersView, TunnelView};
+use agent_api::{CaRotation, CaView, HostReach, HostTunnel, ManagersView, TunnelView};
 use agent_cluster::{CaState, ManagersNow};
 use agent_core::record::Encap;
 use overlay_core::HostId;
@@ -105,6 +105,7 @@ pub(super) fn host_tunnel(quic: &QuicTunnel, host: &str) -> Option<HostTunnel> {
     Some(HostTunnel {
         up: peer.is_up,
         needed: peer.is_needed,
+        for_s: None,
         address: peer.address,
         relay: peer.relay.as_ref().map(ToString::to_string),
         rtt_us: rtt_us(&peer),
@@ -113,6 +114,17 @@ pub(super) fn host_tunnel(quic: &QuicTunnel, host: &str) -> Option<HostTunnel> {
         lost_packets: path.map(|path| path.lost_packets),
         counts,
     })
+}
+
+/// How another host is seen, where this one has a socket for tunnels or not.
+pub(super) fn reach(is_alive: bool, tunnel: Option<&HostTunnel>, has_socket: bool) -> HostReach {
+    match tunnel {
+        _ if !is_alive => HostReach::Away,
+        Some(tunnel) if tunnel.up => HostReach::Up,
+        Some(tunnel) if !tunnel.needed => HostReach::Idle,
+        None if has_socket => HostReach::Idle,
+        _ => HostReach::Down,
+    }
 }
 
 fn rtt_us(peer: &PeerView) -> Option<u64> {
@@ -134,4 +146,34 @@ pub(crate) fn drops(counts: &PortCounts) -> BTreeMap<String, u64> {
         .drop_reasons()
         .map(|(reason, count)| (reason.name().to_owned(), count))
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_host_is_up_down_idle_or_away() {
+        let tunnel = |up, needed| HostTunnel {
+            up,
+            needed,
+            for_s: None,
+            address: "192.0.2.2:4790".parse().unwrap(),
+            relay: None,
+            rtt_us: None,
+            udp_payload: None,
+            sent_packets: None,
+            lost_packets: None,
+            counts: BTreeMap::new(),
+        };
+        let seen = |up, needed| reach(true, Some(&tunnel(up, needed)), true);
+        assert_eq!(seen(true, true), HostReach::Up);
+        assert_eq!(seen(true, false), HostReach::Up);
+        assert_eq!(seen(false, true), HostReach::Down);
+        assert_eq!(seen(false, false), HostReach::Idle);
+        assert_eq!(reach(true, None, true), HostReach::Idle);
+        assert_eq!(reach(true, None, false), HostReach::Down);
+        assert_eq!(reach(false, Some(&tunnel(false, true)), true), HostReach::Away);
+        assert_eq!(reach(false, None, true), HostReach::Away);
+    }
 }

@@ -41,20 +41,21 @@ impl LinkWatch {
         Ok(Self { socket })
     }
 
-    /// Waits until something changed, or `limit` is over. What changes within [`SETTLE`] is one change.
-    pub fn wait(&self, limit: Option<Duration>) -> Result<(), NetlinkError> {
+    /// Waits until something changed, or `limit` is over; which of the two. What changes within [`SETTLE`] is one change.
+    pub fn wait(&self, limit: Option<Duration>) -> Result<bool, NetlinkError> {
         let limit = limit.map(|limit| Timespec {
             tv_sec: i64::try_from(limit.as_secs()).unwrap_or(i64::MAX),
             tv_nsec: i64::from(limit.subsec_nanos()),
         });
         let mut ready = [PollFd::new(&self.socket, PollFlags::IN)];
         match poll(&mut ready, limit.as_ref()) {
-            Ok(0) | Err(Errno::INTR) => return Ok(()),
+            Ok(0) | Err(Errno::INTR) => return Ok(false),
             Ok(_) => {}
             Err(error) => return Err(NetlinkError::Exchange(error.into())),
         }
         std::thread::sleep(SETTLE);
-        self.drain().map_err(NetlinkError::Exchange)
+        self.drain().map_err(NetlinkError::Exchange)?;
+        Ok(true)
     }
 
     fn drain(&self) -> io::Result<()> {

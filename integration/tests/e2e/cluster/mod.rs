@@ -21,6 +21,7 @@ mod refusals;
 mod relay;
 mod static_vxlan;
 mod traffic;
+mod views;
 
 pub(crate) use static_vxlan::share_static;
 

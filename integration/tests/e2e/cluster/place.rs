@@ -98,6 +98,11 @@ fn a_copy_of_a_host_stays_out_and_the_original_is_untouched() {
         (log.contains("this state directory is a copy") && log.contains("192.0.2.2")).then_some(())
     });
     assert_eq!(cluster_of(copy)["in_step"], false);
+    let doctor = copy.tapestry(&["doctor"]).stdout;
+    assert!(
+        doctor.contains("fail  copy: another agent, at 192.0.2.2, is host "),
+        "{doctor}"
+    );
     assert!(stream.stall(Duration::from_secs(4)) < Duration::from_secs(1));
     let id = cluster_of(two)["host"].clone();
     let of_two = |host: &Host| hosts_of(host).into_iter().find(|host| host["id"] == id);

@@ -170,8 +170,9 @@ fn a_network_that_something_here_is_in_the_way_of_is_kept_out_until_that_goes() 
         let refused = two.tapestry(&run).refused(125);
         assert!(refused.contains(part), "{refused}");
         assert_eq!(two.network(name).summary.not_here.as_ref(), Some(&why));
-        let info: Value = two.api("GET", "/v1/info", None).ok();
-        assert!(info["warnings"].to_string().contains(name), "{info}");
+        let doctor = two.tapestry(&["doctor"]).stdout;
+        let line = format!("warn  network {name}: is not on this host: {why}");
+        assert!(doctor.contains(&line), "{doctor}");
     }
     let listed = run(&mut two.command(&["network", "ls"]));
     assert!(
@@ -280,8 +281,13 @@ fn a_network_that_was_removed_while_a_host_was_cut_off_is_no_part_of_the_next_on
     );
     let carrier = two.exec("b", "cat /sys/class/net/eth0/carrier").ok();
     assert_eq!(carrier.trim(), "0");
-    let info: Value = two.api("GET", "/v1/info", None).ok();
-    assert!(info["warnings"].to_string().contains("cut off"), "{info}");
+    let health: Value = two.api("GET", "/v1/cluster/health", None).ok();
+    let cut_off = &health["cut_off"][0];
+    assert_eq!(
+        (&cut_off["endpoint"], &cut_off["network"]),
+        (&"b".into(), &"far".into()),
+        "{health}"
+    );
 
     eventually(STEP, "the new network is here too", || {
         let networks = overlays(two);

@@ -373,7 +373,10 @@ fn what_tunnels_do_is_shown() {
     eventually(STEP, "the tunnel is down", || {
         let listed = one.tapestry(&["cluster", "ls"]).ok();
         let row = listed.lines().find(|row| row.contains("host-2"))?;
-        row.contains("down").then_some(())
+        ["down", "away"]
+            .iter()
+            .any(|state| row.contains(state))
+            .then_some(())
     });
     two.launch();
 }

@@ -11,13 +11,14 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use crate::harness::{Host, Output, eventually, run};
 
-/// Both are in one network namespace and in one mount namespace, in which `/run/docker` is the test's.
+/// Both are in one network namespace. The engine is in a mount namespace in which `/run/docker` is the test's, and so is the agent
+/// unless the test wants them apart.
 // Fields drop in order: the host's agent before the mount namespace that it is in.
 pub(crate) struct Docker {
     pub(crate) host: Host,
     daemon: Mutex<Option<Child>>,
     options: &'static [&'static str],
-    _mounts: Mounts,
+    mounts: Mounts,
 }
 
 impl Docker {
@@ -29,6 +30,21 @@ impl Docker {
     /// The same, with options for dockerd.
     pub(super) fn start_with(options: &'static [&'static str]) -> Self {
         let docker = Self::beside(Host::without_agent(), options);
+        docker.host.launch();
+        docker.launch();
+        docker.import();
+        docker
+    }
+
+    /// The same, with an agent that has none of the engine's mounts: neither its `/run/docker`, nor the namespaces of its
+    /// sandboxes.
+    pub(super) fn start_apart() -> Self {
+        let mut docker = Self::beside(Host::without_agent(), &[]);
+        docker.host.mounts = None;
+        let config = docker.host.dir().join("agent.toml");
+        let text = fs::read_to_string(&config).unwrap();
+        let plugin = format!("plugin = {:?}", docker.plugin());
+        fs::write(&config, text.replace("plugin = \"auto\"", &plugin)).unwrap();
         docker.host.launch();
         docker.launch();
         docker.import();
@@ -51,7 +67,7 @@ impl Docker {
             host,
             daemon: Mutex::new(None),
             options,
-            _mounts: mounts,
+            mounts,
         };
         let config = docker.host.dir().join("agent.toml");
         let text = fs::read_to_string(&config).unwrap();
@@ -81,7 +97,7 @@ impl Docker {
             .append(true)
             .open(dir.join("log"))
             .unwrap();
-        let mut command = self.host.in_mounts(Path::new("dockerd"));
+        let mut command = self.mounts.inside(Path::new("dockerd"));
         let paths = [
             ("--data-root", "data"),
             ("--exec-root", "exec"),
@@ -328,6 +344,14 @@ impl Mounts {
             dir.join("ready").exists().then_some(())
         });
         Self { holder }
+    }
+
+    fn inside(&self, program: &Path) -> Command {
+        let mut command = Command::new("nsenter");
+        let pid = self.holder.id().to_string();
+        command.args(["--target", &pid, "--mount", "--wd=/", "--"]);
+        command.arg(program);
+        command
     }
 }
 

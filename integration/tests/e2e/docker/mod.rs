@@ -1,6 +1,7 @@
 //! Docker's containers on tapestry networks, by Docker's own commands.
 
 mod activation;
+mod apart;
 mod compose;
 mod containerlab;
 mod engine;

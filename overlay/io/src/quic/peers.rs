@@ -98,7 +98,7 @@ impl Engine {
             match event {
                 PeerEvent::Dial => self.dial(now, host),
                 PeerEvent::Close(reason) => {
-                    tracing::info!(%host, %reason, "peer connection closed");
+                    tracing::debug!(%host, %reason, "peer connection closed");
                     if let Some(handle) = remote.link.take() {
                         let said = match reason {
                             Close::NotNeeded => "not needed",
@@ -120,7 +120,7 @@ impl Engine {
                     self.send_early(now, host);
                 }
                 PeerEvent::Down => {
-                    tracing::info!(%host, "peer down");
+                    tracing::debug!(%host, "peer down");
                     self.note_way(now, host);
                     self.events
                         .emit(&QuicEvent::PeerDown { host: host.clone() });
@@ -141,7 +141,7 @@ impl Engine {
             return;
         };
         let origin = self.origin(link.connection.remote_address());
-        tracing::info!(%host, origin, version, "peer up");
+        tracing::debug!(%host, origin, version, "peer up");
         let address = self.address_of(remote, link);
         let certificate = chain_of(&link.connection).and_then(|chain| chain.into_iter().next());
         self.events.emit(&QuicEvent::PeerUp {

@@ -1,21 +1,42 @@
-//! This host's certificate in its cluster, and the CA that signs there.
+//! Certificates of this host and of others in its cluster, and the CA that signs there.
 
-use std::time::Duration;
+use agent_api::ClusterDetail;
+use serde_json::json;
 
-use agent_api::{Client, ClusterDetail};
+use super::some;
+use crate::cluster::span;
+use crate::doctor::check::Check;
 
-use super::check::Check;
-use crate::cluster::{now_s, span};
+pub(super) fn checks(cluster: &ClusterDetail, now_s: u64) -> Vec<Check> {
+    let until_s = cluster.certificate_until_s;
+    let ca_until_s = cluster.ca.until_s;
+    let mut checks = vec![
+        certificate(cluster, now_s).with(json!({ "until_s": until_s })),
+        ca(cluster, now_s).with(json!({ "until_s": ca_until_s })),
+    ];
+    checks.extend(of_others(cluster, now_s));
+    checks
+}
 
-/// Nothing where there is no cluster, or no agent that could say so.
-pub(crate) async fn checks(client: &Client) -> Vec<Check> {
-    match tokio::time::timeout(PATIENCE, client.cluster()).await {
-        Ok(Ok(cluster)) => {
-            let now_s = now_s();
-            vec![certificate(&cluster, now_s), ca(&cluster, now_s)]
-        }
-        _ => Vec::new(),
-    }
+/// Hosts that are up all the same: they cannot renew, and say why in their logs.
+fn of_others(cluster: &ClusterDetail, now_s: u64) -> Vec<Check> {
+    let ended: Vec<_> = cluster
+        .hosts
+        .iter()
+        .filter(|host| !host.own)
+        .filter_map(|host| Some((host, host.certificate_until_s?)))
+        .filter(|(_, until_s)| *until_s <= now_s)
+        .collect();
+    some("certificates", ended.into_iter(), |(host, until_s)| {
+        let what = format!("certificate of {}", host.name);
+        let found = format!("ended {} ago", span(now_s - until_s));
+        let remedy = "see in the log of its agent why it is not renewed, and what time it is there";
+        Check::warn(&what, found, remedy).with(json!({
+            "host": host.id,
+            "name": host.name,
+            "until_s": until_s,
+        }))
+    })
 }
 
 /// It is renewed when a third of its life is left at the latest.
@@ -30,7 +51,7 @@ fn certificate(cluster: &ClusterDetail, now_s: u64) -> Check {
                 "ended {} ago, so other hosts take no tunnel of this one",
                 span(now_s - until_s)
             ),
-            "see that the host where hosts join is reached, and that both clocks are right",
+            "see that a manager is reached, and that both clocks are right",
         );
     }
     if left_s < until_s.saturating_sub(from_s) / 4 {
@@ -53,7 +74,7 @@ fn ca(cluster: &ClusterDetail, now_s: u64) -> Check {
                 0 => "has ended".to_owned(),
                 left_s => format!("ends in {}", span(left_s)),
             },
-            "on the host where hosts join: tapestry cluster ca rotate",
+            "on a manager: tapestry cluster ca rotate",
         );
     }
     match cluster.ca.rotation {
@@ -68,11 +89,10 @@ fn ca(cluster: &ClusterDetail, now_s: u64) -> Check {
     }
 }
 
-const PATIENCE: Duration = Duration::from_secs(3);
 const CA_LEFT_S: u64 = 90 * 86_400;
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::collections::BTreeMap;
 
     use agent_api::CaView;
@@ -83,11 +103,17 @@ mod tests {
     const DAY: u64 = 86_400;
     const NOW: u64 = 1000 * DAY;
 
-    fn cluster(certificate_s: (u64, u64), ca_until_s: u64) -> ClusterDetail {
+    /// One that has nobody in it.
+    pub(in crate::doctor::cluster) fn cluster(
+        certificate_s: (u64, u64),
+        ca_until_s: u64,
+    ) -> ClusterDetail {
         ClusterDetail {
             id: "c".into(),
             host: "h".into(),
             in_step: true,
+            out_of_step: None,
+            double: None,
             certificate_from_s: certificate_s.0,
             certificate_until_s: certificate_s.1,
             ca: CaView {
@@ -95,6 +121,7 @@ mod tests {
                 rotation: None,
             },
             hosts: Vec::new(),
+            managers: Vec::new(),
             refused: 0,
             records_refused: 0,
             denied: 0,
