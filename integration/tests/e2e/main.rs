@@ -15,6 +15,7 @@ mod dns;
 mod docker;
 mod docker_words;
 mod ends;
+mod firewalld;
 mod frames;
 mod full_disk;
 mod guardian;

@@ -143,6 +143,8 @@ fn a_host_that_no_frame_gets_to_is_told_from_one_that_is_away() {
         two,
         "ok    cluster: in step with the store, by manager host-1",
     );
+    three.launch();
+    told(two, "ok    tunnels: 2 are up, round trips ");
 }
 
 #[test]
