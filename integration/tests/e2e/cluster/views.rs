@@ -162,7 +162,7 @@ fn inspect_shows_the_endpoints_of_other_hosts_beside_its_own() {
     assert_eq!((&*remote.name, &*remote.host_name), ("b", "host-2"));
     assert_eq!(Some(&*remote.host), cluster_of(two)["host"].as_str());
     assert_eq!(remote.mac, there.mac);
-    assert_eq!(remote.addresses, [std::net::IpAddr::from(two.ipv4("b"))]);
+    assert_eq!(remote.addresses, [two.ipv4("b")]);
     let shown = one.tapestry(&["network", "inspect", "far"]).ok();
     let shown: Value = serde_json::from_str(&shown).unwrap();
     assert_eq!(shown[0]["remote_endpoints"][0]["name"], "b");
