@@ -133,8 +133,10 @@ fn watch(sharing: &Weak<Sharing>, tunnel: &Weak<QuicTunnel>, events: &Receiver<Q
                     match tunnel.peer(&host) {
                         // It comes back at once.
                         Some(_) if closed.remove(&host) => {}
-                        Some(peer) => sharing.note_tunnel(&host, peer.address, false),
-                        None => sharing.forget_tunnel(&host),
+                        Some(peer) if peer.is_needed => {
+                            sharing.note_tunnel(&host, peer.address, false);
+                        }
+                        _ => sharing.forget_tunnel(&host),
                     }
                 }
                 ends_s.remove(&host);

@@ -173,7 +173,10 @@ mod tests {
         assert_eq!(seen(false, false), HostReach::Idle);
         assert_eq!(reach(true, None, true), HostReach::Idle);
         assert_eq!(reach(true, None, false), HostReach::Down);
-        assert_eq!(reach(false, Some(&tunnel(false, true)), true), HostReach::Away);
+        assert_eq!(
+            reach(false, Some(&tunnel(false, true)), true),
+            HostReach::Away
+        );
         assert_eq!(reach(false, None, true), HostReach::Away);
     }
 }

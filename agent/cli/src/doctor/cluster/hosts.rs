@@ -131,6 +131,7 @@ mod tests {
             certificate_until_s: None,
             tunnel: matches!(reach, HostReach::Up | HostReach::Down).then(|| HostTunnel {
                 up: reach == HostReach::Up,
+                needed: true,
                 for_s: Some(12),
                 address: "192.0.2.2:4790".parse().unwrap(),
                 relay: None,
