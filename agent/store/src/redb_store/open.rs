@@ -10,7 +10,7 @@
 //! Then each record proves itself ([`super::envelope`]); one that does not is kept aside too.
 //!
 //! After a kill or a power cut redb undoes the last commit if a page of it does not prove itself, for that may be one which
-//! nobody was told of. Its records are taken all the same where they are all there; where they are not, the log says so.
+//! nobody was told of. Its records are taken all the same where all of its pages got to the disk; where they did not, the log says so.
 //!
 //! A new file gets its name when it is complete: so one that is empty has been damaged.
 

@@ -28,6 +28,9 @@ pub(super) struct Found {
     pub(super) doubtful: Rows,
     /// How many records there were.
     pub(super) length: u64,
+    /// All pages on the way are as they were written. Of one that was not written as a whole when the power went, some sectors
+    /// are those of a page before, and so may be the records and pages that it leads to.
+    pub(super) are_written: bool,
 }
 
 /// Records by key.
@@ -51,23 +54,25 @@ struct Root {
 pub(super) fn find(image: &[u8], table: &str) -> Option<Found> {
     let slots = SLOTS.iter().filter_map(|at| Slot::read(image, *at));
     let newest = slots.max_by_key(|slot| slot.transaction)?;
+    if newest.root.length == 0 {
+        // A new file has no tables.
+        return Some(Found::empty(true));
+    }
     let mut tables = Walk::new(image);
     tables.visit(newest.root.page, newest.root.checksum, true, 0);
     let definition = tables
         .pairs
         .iter()
         .find(|pair| pair.key == table.as_bytes());
-    let Some(definition) = definition else {
-        // A new file has no tables.
-        return (newest.root.length == 0).then(Found::default);
-    };
+    let definition = definition?;
     let Some(root) = definition_root(definition.value)? else {
-        return Some(Found::default());
+        return Some(Found::empty(tables.are_written));
     };
     let mut walk = Walk::new(image);
     walk.visit(root.page, root.checksum, definition.proof == Proof::Page, 0);
     let mut found = Found {
         length: root.length,
+        are_written: tables.are_written && walk.are_written,
         ..Found::default()
     };
     for pair in walk.pairs {
@@ -81,9 +86,16 @@ pub(super) fn find(image: &[u8], table: &str) -> Option<Found> {
 }
 
 impl Found {
-    /// Whether every record proves itself.
+    fn empty(are_written: bool) -> Self {
+        Self {
+            are_written,
+            ..Self::default()
+        }
+    }
+
+    /// Whether everything is as it was written.
     pub(super) fn is_whole(&self) -> bool {
-        self.missing() == 0 && self.doubtful.is_empty()
+        self.missing() == 0 && self.doubtful.is_empty() && self.are_written
     }
 
     /// How many records there is no trace of.
@@ -187,6 +199,8 @@ struct Walk<'a> {
     pairs: Vec<Pair<'a>>,
     /// How many pages are still looked at; damaged pointers may form a circle.
     budget: usize,
+    /// Every page so far is there, and its checksum fits.
+    are_written: bool,
 }
 
 impl<'a> Walk<'a> {
@@ -195,14 +209,17 @@ impl<'a> Walk<'a> {
             image,
             pairs: Vec::new(),
             budget: image.len() / PAGE + 1,
+            are_written: true,
         }
     }
 
     fn visit(&mut self, page: u64, checksum: u128, is_in_use: bool, depth: usize) {
         let Some(page) = page_at(self.image, page) else {
+            self.are_written = false;
             return;
         };
         if self.budget == 0 || depth > DEPTH_MAX {
+            self.are_written = false;
             return;
         }
         self.budget -= 1;
@@ -213,7 +230,9 @@ impl<'a> Walk<'a> {
         match page.first() {
             Some(&LEAF) => {
                 let leaf = Leaf { page };
-                let proof = match (proven(leaf.end()), is_in_use) {
+                let is_proven = proven(leaf.end());
+                self.are_written &= is_proven;
+                let proof = match (is_proven, is_in_use) {
                     (true, _) => Proof::Page,
                     (false, true) => Proof::Parent,
                     (false, false) => Proof::None,
@@ -223,6 +242,7 @@ impl<'a> Walk<'a> {
             Some(&BRANCH) => {
                 let branch = Branch { page };
                 let is_proven = proven(branch.end());
+                self.are_written &= is_proven;
                 if !is_proven && !is_in_use {
                     return;
                 }
@@ -232,7 +252,7 @@ impl<'a> Walk<'a> {
                     }
                 }
             }
-            _ => {}
+            _ => self.are_written = false,
         }
     }
 }
