@@ -197,6 +197,7 @@ fn claim(member: &Member) -> Result<(), UseCluster> {
         id: settings.cluster.clone(),
         created_s: now_s(),
         restored: None,
+        generation: 0,
     };
     let host = HostRecord {
         name: settings.name.clone(),

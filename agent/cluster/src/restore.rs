@@ -226,7 +226,10 @@ fn begun_again(member: &Member, backup: &[Known]) -> ClusterRecord {
     let before = before.and_then(|entry| entry.decode::<ClusterRecord>().ok());
     ClusterRecord {
         id: member.settings.cluster.clone(),
-        created_s: before.map_or_else(now_s, |before| before.created_s),
+        created_s: before
+            .as_ref()
+            .map_or_else(now_s, |before| before.created_s),
+        generation: 1 + before.map_or(0, |before| before.generation),
         restored: Some(hex::encode(&hex::random::<8>())),
     }
 }

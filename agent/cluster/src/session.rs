@@ -14,8 +14,8 @@ use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use agent_core::shared::{
-    ALIVE, AliveRecord, DEMOTE, Difference, Entry, Event, HOSTS, MANAGERS, Moment, OrderRecord,
-    PROMOTE, REVOKED,
+    ALIVE, AliveRecord, CLUSTER, ClusterRecord, DEMOTE, Difference, Entry, Event, HOSTS, MANAGERS,
+    Moment, OrderRecord, PROMOTE, REVOKED,
 };
 use agent_store::{LeaseId, Pause, StoreError, Watch, WatchEvent};
 
@@ -259,7 +259,10 @@ impl Member {
         }
         self.put_back()?;
         let lease = self.store().grant(self.options.lease)?;
-        let epoch = self.store().transact(&[self.alive(lease)?])?;
+        let cluster = self.store().get(CLUSTER)?;
+        let cluster = cluster.and_then(|entry| entry.decode::<ClusterRecord>().ok());
+        let revision = self.store().transact(&[self.alive(lease)?])?;
+        let epoch = cluster.map_or(revision, |cluster| cluster.epoch(revision));
         let session = Session {
             lease,
             epoch,

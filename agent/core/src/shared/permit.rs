@@ -213,7 +213,7 @@ impl<'a> Asked<'a> {
         let record = self.network_of(network)?;
         check_endpoint(&record, id, &told).map_err(|error| error.to_string())?;
         let alive = self.world.entry(&format!("{ALIVE}{}", self.host));
-        if alive.is_none_or(|alive| told.epoch > alive.revision) {
+        if alive.is_none_or(|alive| told.epoch > self.world.epoch(alive.revision)) {
             return refuse("the epoch is not one of this host's");
         }
         if holder_of_mac(self.world, self.host, network, told.mac).is_some() {

@@ -19,7 +19,7 @@ use serde::de::DeserializeOwned;
 use super::awaited::{Awaited, speaker};
 use super::macs::Macs;
 use super::moment::Moment;
-use super::{ALIVE, CLUSTER, Entry, HOSTS, REVOKED};
+use super::{ALIVE, CLUSTER, ClusterRecord, Entry, HOSTS, REVOKED};
 
 /// What this host knows of the cluster.
 #[derive(Debug, Default)]
@@ -188,6 +188,12 @@ impl World {
     }
 
     /// What is known of a key.
+    /// The epoch of a host that said at `revision` that it is alive.
+    pub fn epoch(&self, revision: u64) -> u64 {
+        let cluster = self.find::<ClusterRecord>(CLUSTER);
+        cluster.map_or(revision, |(cluster, _)| cluster.epoch(revision))
+    }
+
     pub fn entry(&self, key: &str) -> Option<&Entry> {
         self.entries.get(key)
     }

@@ -319,7 +319,10 @@ impl Follower {
             self.sharing.meet(member, &id);
             match is_there {
                 true => self.networks.retarget(member, &id, alive.address),
-                false => self.sharing.forget_host(&id, entry.revision),
+                false => {
+                    let epoch = member.world().epoch(entry.revision);
+                    self.sharing.forget_host(&id, epoch);
+                }
             }
         }
     }
