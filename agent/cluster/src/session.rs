@@ -143,8 +143,8 @@ impl Member {
                 self.keep_alive(session.lease)?;
                 self.renew_if_due(Some(&*found));
                 self.tell_certificate(session.lease)?;
-                // The key of another CA may not have been had yet.
-                self.mind_ca(&[], self.signs(), &*found);
+                // The key of another CA may not have been had yet, or a manager may have renewed by the one before.
+                self.mind_ca(&[], true, &*found);
                 self.put_on_record()?;
                 self.finish_rotation()?;
                 found.tend(self)?;
