@@ -16,11 +16,11 @@ use tokio::net::UnixStream;
 
 use crate::{
     ApiError, Attached, CaRotate, ClusterBackup, ClusterDetail, ClusterHealth, ClusterInit,
-    ClusterJoin, ClusterManager, ClusterPoint, ClusterRemove, ClusterRemoved, ClusterRestore,
-    ClusterRevoke, Connect, ContainerCreate, ContainerDetail, ContainerSummary, Created,
-    DEFAULT_SOCKET, Disconnect, EndpointCreate, EndpointDetail, EndpointUpdate, ErrorKind, Exec,
-    FdbEntryView, Info, ManagersView, NetworkCreate, NetworkDetail, NetworkSummary, NetworkUpdate,
-    PatchCreate, PortView, Pruned, Stop, Token, TokenCreate, Version,
+    ClusterJoin, ClusterManager, ClusterPoint, ClusterRecovered, ClusterRemove, ClusterRemoved,
+    ClusterRestore, ClusterRevoke, Connect, ContainerCreate, ContainerDetail, ContainerSummary,
+    Created, DEFAULT_SOCKET, Disconnect, EndpointCreate, EndpointDetail, EndpointUpdate, ErrorKind,
+    Exec, FdbEntryView, Info, ManagersView, NetworkCreate, NetworkDetail, NetworkSummary,
+    NetworkUpdate, PatchCreate, PortView, Pruned, Stop, Token, TokenCreate, Version,
 };
 
 /// Speaks to one agent. Holds no connection: an agent may restart between two calls.
@@ -331,6 +331,10 @@ impl Client {
 
     pub async fn promote_host(&self, host: &ClusterManager) -> Answer<ManagersView> {
         self.post("/cluster/promote", host).await
+    }
+
+    pub async fn recover_cluster(&self) -> Answer<ClusterRecovered> {
+        self.post("/cluster/recover", &()).await
     }
 
     pub async fn demote_host(&self, host: &ClusterManager) -> Answer<ManagersView> {

@@ -94,6 +94,13 @@ pub struct ManagersView {
     pub run_etcd: bool,
 }
 
+/// What `POST /v1/cluster/recover` did.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct ClusterRecovered {
+    /// The names of the managers that were removed; empty where the store answered, so that there was nothing to do.
+    pub removed: Vec<String>,
+}
+
 /// `POST /v1/cluster/remove`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]

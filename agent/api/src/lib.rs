@@ -19,9 +19,9 @@ mod system;
 pub use client::{Client, ClientError, Hold, LogStream};
 pub use cluster::{
     CaRotate, CaRotation, CaView, ClusterBackup, ClusterDetail, ClusterHealth, ClusterInit,
-    ClusterJoin, ClusterManager, ClusterPoint, ClusterRemove, ClusterRemoved, ClusterRestore,
-    ClusterRevoke, CutOff, HostReach, HostState, HostTunnel, HostView, ManagerHealth, ManagerView,
-    ManagersView, NetworkTrouble, OutOfStep, Token, TokenCreate,
+    ClusterJoin, ClusterManager, ClusterPoint, ClusterRecovered, ClusterRemove, ClusterRemoved,
+    ClusterRestore, ClusterRevoke, CutOff, HostReach, HostState, HostTunnel, HostView,
+    ManagerHealth, ManagerView, ManagersView, NetworkTrouble, OutOfStep, Token, TokenCreate,
 };
 pub use container::{
     Attached, ContainerCreate, ContainerDetail, ContainerState, ContainerSummary, Created, Exec,

@@ -25,6 +25,7 @@ pub(crate) enum Verb {
     Revoke(Revoke),
     Promote(Promote),
     Demote(Demote),
+    Recover(Recover),
     Rm(backup::Rm),
     Backup(backup::Backup),
     Restore(backup::Restore),
@@ -118,6 +119,12 @@ pub(crate) struct Demote {
     host: String,
 }
 
+/// Make this host the only manager, where so many others are lost for good that the store does not answer
+///
+/// It goes on with what it has; the other managers are shut out, and have to be joined anew should they come back.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Recover {}
+
 /// Look after the cluster's certificate authority
 #[derive(Debug, clap::Subcommand)]
 pub(crate) enum Ca {
@@ -157,6 +164,7 @@ pub(crate) async fn run(verb: Verb, client: &Client) -> Result<u8, Failure> {
             output::print(&format!("{} is no manager. {}\n", now.host, told(&now)))?;
             Ok(0)
         }
+        Verb::Recover(Recover {}) => backup::recover(client).await,
         Verb::Rm(args) => backup::remove(args, client).await,
         Verb::Backup(args) => backup::back_up(&args, client).await,
         Verb::Restore(args) => backup::restore(args, client).await,

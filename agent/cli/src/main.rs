@@ -315,6 +315,7 @@ tapestry cluster leave
 tapestry cluster revoke host-2
 tapestry cluster promote host-2
 tapestry cluster demote host-2
+tapestry cluster recover
 tapestry cluster rm host-2
 tapestry cluster backup /root/cluster.backup
 tapestry cluster backup -

@@ -142,4 +142,12 @@ pub enum Refusal {
     OrderGone,
     #[error("no other manager is known here")]
     NoOtherManager,
+    #[error(
+        "the cluster's etcd is not run by tapestry; recover it by its own means, and the managers go on with it"
+    )]
+    OutsideEtcd,
+    #[error(
+        "{0} answers, and is a manager too: start enough of the others, or stop the agent there, which is joined anew later, and try again"
+    )]
+    ManagerAnswers(String),
 }

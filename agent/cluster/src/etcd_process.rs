@@ -53,6 +53,8 @@ pub enum StartEtcd {
 #[derive(Debug)]
 enum Order {
     Restart(Instant),
+    /// By itself from now on, without the other members.
+    BeginAnew,
     Stop,
 }
 
@@ -99,6 +101,13 @@ impl EtcdProcess {
     }
 }
 
+impl EtcdProcess {
+    /// Starts it again as the only member, with what it has.
+    pub(crate) fn begin_anew(&self) {
+        let _ = self.orders.send(Order::BeginAnew);
+    }
+}
+
 impl Drop for EtcdProcess {
     fn drop(&mut self) {
         let _ = self.orders.send(Order::Stop);
@@ -139,7 +148,7 @@ impl Plan {
 
     /// A wrong command line or a taken port shows within a short time.
     fn start(&self) -> Result<Process, StartEtcd> {
-        let mut process = self.spawn()?;
+        let mut process = self.spawn(&[])?;
         std::thread::sleep(FIRST_LOOK);
         match process.ended() {
             Some(status) => Err(StartEtcd::Ended {
@@ -150,7 +159,7 @@ impl Plan {
         }
     }
 
-    fn spawn(&self) -> Result<Process, StartEtcd> {
+    fn spawn(&self, beside: &[&str]) -> Result<Process, StartEtcd> {
         let path = |name| self.files.path(name);
         let log = File::options()
             .create(true)
@@ -160,6 +169,7 @@ impl Plan {
         let mut command = Command::new(PROGRAM);
         command
             .args(self.etcd.arguments(&self.files))
+            .args(beside)
             .env_clear()
             .envs(std::env::vars_os().filter(|(name, _)| name == "PATH"))
             // A terminal's interrupt is for the agent, which then stops etcd in order.
@@ -208,7 +218,7 @@ pub(crate) fn end_left_behind(files: &Files) {
 
 /// Keeps a process running until the order to stop.
 fn keep(plan: &Plan, mut process: Option<Process>, orders: &Receiver<Order>) {
-    let mut restart_at = None;
+    let (mut restart_at, mut begins_anew) = (None, false);
     let end = |process: Option<Process>| {
         if let Some(process) = process {
             process.end(STOP_LIMIT);
@@ -217,6 +227,7 @@ fn keep(plan: &Plan, mut process: Option<Process>, orders: &Receiver<Order>) {
     loop {
         match orders.recv_timeout(LOOK_EVERY) {
             Ok(Order::Restart(at)) => restart_at = Some(at),
+            Ok(Order::BeginAnew) => (restart_at, begins_anew) = (Some(Instant::now()), true),
             Ok(Order::Stop) | Err(RecvTimeoutError::Disconnected) => {
                 end(process.take());
                 // It may be gone already.
@@ -234,7 +245,12 @@ fn keep(plan: &Plan, mut process: Option<Process>, orders: &Receiver<Order>) {
             process = None;
         }
         if process.is_none() {
-            match plan.spawn() {
+            // Only once: the next members would be dropped with the next start.
+            let beside: &[&str] = match std::mem::take(&mut begins_anew) {
+                true => &[FORCE_NEW_CLUSTER],
+                false => &[],
+            };
+            match plan.spawn(beside) {
                 Ok(started) => process = Some(started),
                 Err(error) => tracing::warn!(%error, "etcd stays down for now"),
             }
@@ -243,6 +259,7 @@ fn keep(plan: &Plan, mut process: Option<Process>, orders: &Receiver<Order>) {
 }
 
 const PROGRAM: &str = "etcd";
+const FORCE_NEW_CLUSTER: &str = "--force-new-cluster";
 const LOG_FILE: &str = "etcd.log";
 const PID_FILE: &str = "etcd.pid";
 const FIRST_LOOK: Duration = Duration::from_millis(300);

@@ -43,10 +43,6 @@ impl Member {
         if host.alive.is_some() {
             return Err(Refusal::Alive(host.record.name).into());
         }
-        let record = RevokedRecord {
-            name: host.record.name.clone(),
-            revoked_s: now_s(),
-        };
         let key = |kind: &str| format!("{kind}{}", host.id);
         let store = self.store();
         if store.get(&key(MANAGERS))?.is_some() {
@@ -54,28 +50,43 @@ impl Member {
         }
         // It has not obeyed, so it has the key still.
         let was_manager = store.get(&key(DEMOTE))?.is_some();
-        let removed = store.transact(&[
-            Change::delete(key(ALIVE), Expected::Absent),
-            Change::encode(key(REVOKED), &record, Expected::Anything)?,
-            Change::delete(key(HOSTS), Expected::Anything),
-            Change::delete(key(FOLLOWED), Expected::Anything),
-            Change::delete(key(DEMOTE), Expected::Anything),
-        ]);
-        match removed {
-            Ok(_) => {}
+        let left = match self.forget_for_good(&host.id, &host.record.name, Expected::Absent) {
+            Ok(left) => left,
             // It has come to life at this moment.
             Err(StoreError::Exists { .. }) => return Err(Refusal::Alive(host.record.name).into()),
             Err(error) => return Err(error.into()),
-        }
-        let left = patiently(
-            || forget_host(&*store, &host.id),
-            |error| matches!(error, StoreError::Unreachable { .. }),
-        )?;
+        };
         Ok(Removed {
             host,
             was_manager,
             left,
         })
+    }
+
+    /// Shuts a host out and deletes what it had, if what says that it is alive is as `expected`.
+    pub(crate) fn forget_for_good(
+        &self,
+        host: &str,
+        name: &str,
+        expected: Expected,
+    ) -> Result<Left, StoreError> {
+        let record = RevokedRecord {
+            name: name.to_owned(),
+            revoked_s: now_s(),
+        };
+        let key = |kind: &str| format!("{kind}{host}");
+        let store = self.store();
+        store.transact(&[
+            Change::delete(key(ALIVE), expected),
+            Change::encode(key(REVOKED), &record, Expected::Anything)?,
+            Change::delete(key(HOSTS), Expected::Anything),
+            Change::delete(key(FOLLOWED), Expected::Anything),
+            Change::delete(key(DEMOTE), Expected::Anything),
+        ])?;
+        patiently(
+            || forget_host(&*store, host),
+            |error| matches!(error, StoreError::Unreachable { .. }),
+        )
     }
 }
 

@@ -121,6 +121,18 @@ fn refuse_living(backup: &Backup, runtime: &Handle) -> Result<(), UseCluster> {
         let entry = entries.iter().find(|entry| entry.key == key)?;
         Some(entry.decode::<ManagerRecord>().ok()?.address)
     });
+    match living(addresses, ca_hash, runtime)? {
+        Some(address) => Err(Refusal::Lives(address).into()),
+        None => Ok(()),
+    }
+}
+
+/// The first of the addresses at which a manager answers, if one does.
+pub(crate) fn living(
+    addresses: impl Iterator<Item = SocketAddr>,
+    ca_hash: [u8; 32],
+    runtime: &Handle,
+) -> Result<Option<SocketAddr>, UseCluster> {
     let mut asked = JoinSet::new();
     for address in addresses {
         let asking = pinned_asking(ca_hash)?;
@@ -131,18 +143,14 @@ fn refuse_living(backup: &Backup, runtime: &Handle) -> Result<(), UseCluster> {
         };
         asked.spawn_on(answers, runtime);
     }
-    let living = runtime.block_on(async {
+    Ok(runtime.block_on(async {
         while let Some(answered) = asked.join_next().await {
             if let Ok(Some(address)) = answered {
                 return Some(address);
             }
         }
         None
-    });
-    match living {
-        Some(address) => Err(Refusal::Lives(address).into()),
-        None => Ok(()),
-    }
+    }))
 }
 
 /// Whether a manager of the cluster has answered.

@@ -88,6 +88,19 @@ pub(super) async fn point(args: &Managers, client: &Client) -> Result<u8, Failur
     Ok(0)
 }
 
+pub(super) async fn recover(client: &Client) -> Result<u8, Failure> {
+    let removed = client.recover_cluster().await?.removed;
+    let text = match removed.as_slice() {
+        [] => "The managers' store answers: there is nothing to recover.\n".to_owned(),
+        names => format!(
+            "This host is the only manager now; removed: {}. Promote others, so that one may be lost again.\n",
+            names.join(", ")
+        ),
+    };
+    output::print(&text)?;
+    Ok(0)
+}
+
 pub(super) async fn remove(args: Rm, client: &Client) -> Result<u8, Failure> {
     let host = args.host;
     let removed = client.remove_host(&ClusterRemove { host }).await?;

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use agent_api::{
     ApiError, CaRotate, ClusterBackup, ClusterDetail, ClusterHealth, ClusterInit, ClusterJoin,
-    ClusterManager, ClusterPoint, ClusterRemove, ClusterRemoved, ClusterRestore, ClusterRevoke,
-    ManagersView, Token, TokenCreate,
+    ClusterManager, ClusterPoint, ClusterRecovered, ClusterRemove, ClusterRemoved, ClusterRestore,
+    ClusterRevoke, ManagersView, Token, TokenCreate,
 };
 use axum::Json;
 use axum::extract::State;
@@ -25,6 +25,7 @@ pub(super) fn routes() -> OpenApiRouter<Arc<Agent>> {
         .routes(routes!(revoke))
         .routes(routes!(promote))
         .routes(routes!(demote))
+        .routes(routes!(recover))
         .routes(routes!(rotate_ca))
         .routes(routes!(remove))
         .routes(routes!(back_up))
@@ -111,6 +112,15 @@ async fn demote(
     Body(request): Body<ClusterManager>,
 ) -> Reply<ManagersView> {
     blocking(agent, move |agent| agent.sharing.demote(&request))
+        .await
+        .map(Json)
+}
+
+/// Makes this host the only manager, where the others are lost for good and the store does not answer.
+#[utoipa::path(post, path = "/cluster/recover",
+    responses((status = 200, body = ClusterRecovered), (status = "default", body = ApiError)))]
+async fn recover(State(agent): State<Arc<Agent>>) -> Reply<ClusterRecovered> {
+    blocking(agent, |agent| agent.sharing.recover())
         .await
         .map(Json)
 }

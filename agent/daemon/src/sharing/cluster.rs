@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use agent_api::{
     ApiError, CaRotate, ClusterBackup, ClusterDetail, ClusterInit, ClusterJoin, ClusterManager,
-    ClusterPoint, ClusterRemove, ClusterRemoved, ClusterRestore, ClusterRevoke, ErrorKind,
-    ManagersView, Token, TokenCreate,
+    ClusterPoint, ClusterRecovered, ClusterRemove, ClusterRemoved, ClusterRestore, ClusterRevoke,
+    ErrorKind, ManagersView, Token, TokenCreate,
 };
 use agent_cluster::{
     InitRequest, JoinCluster, JoinToken, Member, Removed, RestoreRequest, UseCluster,
@@ -276,6 +276,18 @@ impl Sharing {
     pub(crate) fn demote(&self, request: &ClusterManager) -> Result<ManagersView, ApiError> {
         let demoted = self.needed_member()?.demote(&request.host);
         Ok(view::managers(demoted.map_err(Cluster::from)?))
+    }
+
+    pub(crate) fn recover(&self) -> Result<ClusterRecovered, ApiError> {
+        let recovered = self.needed_member()?.recover();
+        let removed = recovered.map_err(Cluster::from)?.removed;
+        if !removed.is_empty() {
+            tracing::warn!(
+                removed = removed.join(", "),
+                "this host is the only manager"
+            );
+        }
+        Ok(ClusterRecovered { removed })
     }
 
     pub(crate) fn remove_host(&self, request: &ClusterRemove) -> Result<ClusterRemoved, ApiError> {

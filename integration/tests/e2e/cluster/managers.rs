@@ -198,6 +198,66 @@ fn a_promoted_host_may_be_lost_of_three_managers() {
 }
 
 #[test]
+fn two_of_three_managers_that_are_lost_for_good_are_recovered_from_by_the_third() {
+    let lab = hosts(5, 4, 3600);
+    let [one, two, three, member, late] = lab.hosts.as_slice() else {
+        unreachable!()
+    };
+    promote(one, &["host-2", "host-3"]);
+    create_shared_on(&[three, member], "far", &["--subnet", "10.9.0.0/24"]);
+    three.idle("a", "far", &[]);
+    member.idle("b", "far", &[]);
+    reaches(member, "b", "a");
+    let address = address_of(three);
+    let pings = Pings::start(&three.sandbox("a"), &member.ipv4("b").to_string());
+    let recover = |host: &Host| host.tapestry(&["cluster", "recover"]);
+    assert!(recover(three).ok().contains("nothing to recover"));
+    assert!(recover(member).refused(1).contains("no manager"));
+
+    die(one);
+    die(two);
+    let begun = Instant::now();
+    eventually(STEP, "nothing can be changed", || {
+        let made = three.tapestry(&["network", "create", "-d", "overlay", "early"]);
+        (made.status != 0).then_some(())
+    });
+    let said = recover(three).ok();
+    assert!(said.contains("removed: host-1, host-2"), "{said}");
+    for host in [three, member] {
+        eventually(
+            STEP * 2,
+            "all are in step with the one that is left",
+            || (is_in_step(host) && managers(host) == ["host-3"]).then_some(()),
+        );
+    }
+    println!("recovered after {:?}", begun.elapsed());
+    assert!(begun.elapsed() < Duration::from_secs(60));
+    assert_eq!(etcd_members(three).len(), 1);
+    create_shared_on(&[three, member], "later", &["--subnet", "10.8.0.0/24"]);
+    join_at(three, &address, late);
+    late.idle("c", "far", &[]);
+    reaches(late, "c", "b");
+    promote(three, &["host-5"]);
+    assert!(recover(three).ok().contains("nothing to recover"));
+    pings.are_all_answered();
+
+    // Who was lost and comes back is a stranger, and changes nothing.
+    one.launch();
+    eventually(STEP, "it is out of step", || {
+        (cluster_of(one)["in_step"] == false).then_some(())
+    });
+    assert_eq!(managers(three), ["host-3", "host-5"]);
+    two.launch();
+    for host in [one, two] {
+        host.tapestry(&["cluster", "leave"]).ok();
+    }
+    late.tapestry(&["rm", "-f", "c"]).ok();
+    three.tapestry(&["cluster", "demote", "host-5"]).ok();
+    take_down(&[three, member], "far");
+    take_down(&[three, member], "later");
+}
+
+#[test]
 fn the_founder_is_back_after_two_lives_of_its_certificates() {
     const LIFE_S: u64 = 6;
     let lab = hosts(4, 4, LIFE_S);
