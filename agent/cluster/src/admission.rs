@@ -11,7 +11,7 @@ use tokio::sync::watch;
 use crate::ClusterOptions;
 use crate::authority::Authority;
 use crate::ca::{Issued, SIGNER_NAME, UseCa, host_subject};
-use crate::clock::{CLOCK_SKEW, ClocksDiffer, compare, now_s};
+use crate::clock::{ClocksDiffer, compare, now_s};
 use crate::error::UseCluster;
 use crate::etcd_plan::EtcdPlan;
 use crate::etcd_process::EtcdProcess;
@@ -27,7 +27,7 @@ use crate::settings::Settings;
 use crate::signer::{Decide, JoinRequest, Joined, NO_MEMBER, RenewRequest, Renewed, Reply};
 use crate::token::{secret_hash, sha256};
 use crate::trust::{Shown, Standing};
-use crate::unrecorded::{Signing, Unrecorded};
+use crate::unrecorded::{Signing, Unrecorded, on_record};
 use agent_core::shared::managers::managers;
 use agent_core::shared::permit::is_revoked;
 use agent_core::shared::{
@@ -359,11 +359,6 @@ pub(crate) fn patiently<T, E>(
             result => return result,
         }
     }
-}
-
-/// How long a certificate that lasts so long is kept on record. Clocks differ: until it is over by all of them.
-pub(crate) fn on_record(lifetime: Duration) -> Duration {
-    lifetime + Duration::from_secs(RENEWABLE_S) + CLOCK_SKEW
 }
 
 /// A session that broke has another one after it by then.

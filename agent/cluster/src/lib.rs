@@ -24,6 +24,7 @@ mod access;
 mod admission;
 mod appointment;
 mod authority;
+mod back_up;
 mod backup;
 mod ca;
 mod child;

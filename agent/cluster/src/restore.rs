@@ -24,7 +24,6 @@ use tokio::runtime::Handle;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-use crate::admission::on_record;
 use crate::authority::Authority;
 use crate::backup::Backup;
 use crate::ca::{Ca, ca_hash};
@@ -37,6 +36,7 @@ use crate::identity::pinned_asking;
 use crate::member::Member;
 use crate::place::wanted;
 use crate::signer::{AskSigner, Reply, Request, ask};
+use crate::unrecorded::on_record;
 use crate::{ClusterOptions, hex};
 
 /// `cluster restore`.

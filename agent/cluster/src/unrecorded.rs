@@ -10,12 +10,12 @@ use std::net::IpAddr;
 use std::sync::Mutex;
 use std::time::Duration;
 
-use agent_core::shared::{ISSUED, IssuedRecord};
+use agent_core::shared::{ISSUED, IssuedRecord, RENEWABLE_S};
 use agent_store::{Change, Expected, Store, StoreError};
 
-use crate::admission::on_record;
 use crate::authority::Authority;
 use crate::ca::{ETCD_NAME, Issued, SIGNER_NAME, Subject};
+use crate::clock::CLOCK_SKEW;
 use crate::error::UseCluster;
 use crate::files::{Files, SERVICE_CERTIFICATE, SERVICE_KEY, UNRECORDED, UseFile};
 use crate::identity::Candidate;
@@ -106,6 +106,11 @@ impl Signing<'_> {
 
 /// Of one transaction; etcd takes 128.
 const NOTED_MAX: usize = 64;
+
+/// How long a certificate that lasts so long is kept on record. Clocks differ: until it is over by all of them.
+pub(crate) fn on_record(lifetime: Duration) -> Duration {
+    lifetime + Duration::from_secs(RENEWABLE_S) + CLOCK_SKEW
+}
 
 #[cfg(test)]
 mod tests {

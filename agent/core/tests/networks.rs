@@ -16,7 +16,7 @@ use agent_core::name::id_of;
 use agent_core::network::{self, Surroundings};
 use agent_core::record::{Encap, NetworkRecord, OverlayRecord};
 use agent_core::shared::adoption::check_adoption;
-use agent_core::shared::blocks::Before;
+use agent_core::shared::before::Before;
 use agent_core::shared::networks::{self, Rest, VniRecord, Write};
 use agent_core::shared::{
     Difference, ENDPOINTS, Entry, Event, HOSTS, Moment, NETWORKS, VNIS, World,

@@ -15,9 +15,9 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 
-use super::networks::removed;
+use super::before::Before;
+use super::vnis::removed;
 use super::world::is_member;
 use super::{ADDRESSES, BLOCKS, Entry, HOSTS, Holder, HostRecord, NETWORKS, World};
 use crate::ipam::block::{overlap, page_of, pages_around, without};
@@ -27,37 +27,6 @@ use crate::ipam::block::{overlap, page_of, pages_around, without};
 #[serde(transparent)]
 pub struct PageRecord {
     pub owners: BTreeMap<IpNet, String>,
-}
-
-/// What must be so for a key to be written.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Before {
-    Absent,
-    /// By which transaction it was written last, and what: in a store that was set back, a number alone may name another write.
-    Written {
-        revision: u64,
-        value: Value,
-    },
-}
-
-impl Before {
-    pub fn of(entry: &Entry) -> Self {
-        Self::Written {
-            revision: entry.revision,
-            value: entry.value.clone(),
-        }
-    }
-
-    /// Whether that is so of a key which is now this.
-    pub fn is_so(&self, present: Option<&Entry>) -> bool {
-        match (self, present) {
-            (Self::Absent, None) => true,
-            (Self::Written { revision, value }, Some(present)) => {
-                *revision == present.revision && *value == present.value
-            }
-            _ => false,
-        }
-    }
 }
 
 /// A page that is to be replaced.

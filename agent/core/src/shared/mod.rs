@@ -30,6 +30,7 @@
 pub mod adoption;
 pub mod asks;
 mod awaited;
+pub mod before;
 pub mod blocks;
 mod ca;
 pub mod checks;
@@ -42,6 +43,7 @@ pub mod others;
 pub mod permit;
 pub mod restoration;
 pub mod turns;
+pub mod vnis;
 mod world;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};

@@ -27,8 +27,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use switch_core::Vni;
 
-use super::blocks::Before;
+use super::before::Before;
 use super::checks::check_network;
+use super::vnis::tombstones;
+pub use super::vnis::{VniRecord, removed};
 use super::{
     ALIVE, AliveRecord, Entry, FOLLOWED, HOSTS, HostRecord, NAMES, NETWORKS, NETWORKS_MADE,
     REVOKED, VNIS, World,
@@ -36,37 +38,6 @@ use super::{
 use crate::ipam::{SubnetInUse, check_free};
 use crate::network::CreateNetwork;
 use crate::record::NetworkRecord;
-
-/// Whose a VNI is, by key `vni/<n>`. Older agents wrote the network's id alone.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(from = "VniWritten")]
-pub struct VniRecord {
-    /// The network's id.
-    pub network: String,
-    /// When the network was removed, since 1970: then this is a tombstone.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub removed_s: Option<u64>,
-}
-
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum VniWritten {
-    Id(String),
-    Record {
-        network: String,
-        removed_s: Option<u64>,
-    },
-}
-
-impl From<VniWritten> for VniRecord {
-    fn from(written: VniWritten) -> Self {
-        let (network, removed_s) = match written {
-            VniWritten::Id(network) => (network, None),
-            VniWritten::Record { network, removed_s } => (network, removed_s),
-        };
-        Self { network, removed_s }
-    }
-}
 
 /// How far a host has followed the store, by key `followed/<host>`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -242,18 +213,6 @@ pub fn to_acknowledge(world: &World, host: &str) -> Option<(FollowedRecord, Stri
     let followed = followed.map_or(0, |(followed, _)| followed.revision);
     let newest = tombstones(world).map(|(_, entry)| entry.revision).max()?;
     (newest > followed).then_some((FollowedRecord { revision: newest }, key))
-}
-
-/// Networks of which the store says that they were removed, by id.
-pub fn removed(world: &World) -> impl Iterator<Item = String> {
-    tombstones(world).map(|(owner, _)| owner.network)
-}
-
-fn tombstones(world: &World) -> impl Iterator<Item = (VniRecord, &Entry)> {
-    let owners = world.entries_under(VNIS);
-    owners
-        .filter_map(|(_, entry)| Some((entry.decode::<VniRecord>().ok()?, entry)))
-        .filter(|(owner, _)| owner.removed_s.is_some())
 }
 
 /// Members that have not followed to a tombstone, by name.

@@ -9,7 +9,8 @@ use agent_core::ipam::{AllocateAddress, Pool, Pools};
 use agent_core::reconcile::{Action, Desired, Found, Sandbox, reconcile};
 use agent_core::record::{EndpointRecord, NetworkRecord, Owner};
 use agent_core::shared::asks::Ask;
-use agent_core::shared::blocks::{Before, Blocks, WritePage, check_page, network_of};
+use agent_core::shared::before::Before;
+use agent_core::shared::blocks::{Blocks, WritePage, check_page, network_of};
 use agent_core::shared::holdings::{Way, Wish, Withheld, part_to_give, surplus, wanted, way};
 use agent_core::shared::{
     ALIVE, ASKS, AliveRecord, AskRecord, BLOCKS, Difference, ENDPOINTS, EndpointShared, Entry,

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use agent_core::shared::blocks::Before;
+use agent_core::shared::before::Before;
 use agent_core::shared::{Entry, Event};
 use serde_json::Value;
 

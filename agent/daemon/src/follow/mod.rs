@@ -16,7 +16,8 @@ use agent_cluster::{
     Member, NETWORKS, Session,
 };
 use agent_core::record::NetworkRecord;
-use agent_core::shared::blocks::{Before, network_of, orphans};
+use agent_core::shared::before::Before;
+use agent_core::shared::blocks::{network_of, orphans};
 use agent_core::shared::checks::{self, BadRecord};
 use agent_core::shared::{Entry, others};
 use agent_store::{Change, Expected, StoreError};

@@ -28,7 +28,7 @@ use super::identity::Tls;
 use super::link::{Link, PathOptions, Remote};
 use super::passage::Passage;
 use super::path::PathWatch;
-use super::relay::Relays;
+use super::relays::Relays;
 use super::transport::transport;
 use crate::intake::Intake;
 use crate::socket::TunnelSocket;

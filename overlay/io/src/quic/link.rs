@@ -12,7 +12,7 @@ use switch_core::Time;
 
 use super::early::Early;
 use super::path::PathWatch;
-use super::relay::Place;
+use super::place::Place;
 
 /// One connection.
 pub(super) struct Link {

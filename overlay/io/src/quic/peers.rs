@@ -18,8 +18,8 @@ use super::engine::Engine;
 use super::events::QuicEvent;
 use super::identity::host_of;
 use super::link::{Link, Remote, Standing};
+use super::place::Place;
 use super::refusal::{in_words, is_refusal};
-use super::relay::Place;
 
 impl Engine {
     /// Takes connections of `host`, which is at `address`; one that is known and has moved is dialed anew.

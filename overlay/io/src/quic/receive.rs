@@ -12,7 +12,7 @@ use switch_core::{Gso, PortId, RawVnet, VnetHeader, Vni};
 
 use super::engine::{Engine, QuicCounts};
 use super::link::{Link, Standing};
-use super::relay::Place;
+use super::place::Place;
 use crate::outlet::Outlet;
 use crate::tunnel::{PortEntry, Ports, Recent};
 

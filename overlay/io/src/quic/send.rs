@@ -11,7 +11,7 @@ use switch_core::{Frame, Time, VnetHeader, Vni};
 use switch_io::Written;
 
 use super::engine::{Engine, is_too_long};
-use super::relay::Place;
+use super::place::Place;
 use crate::envelope;
 use crate::socket::SEND_LEN_MAX;
 

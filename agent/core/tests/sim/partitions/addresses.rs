@@ -361,7 +361,7 @@ impl Host {
             return Ok(());
         };
         let done = Change {
-            before: Some(agent_core::shared::blocks::Before::of(entry)),
+            before: Some(agent_core::shared::before::Before::of(entry)),
             ..change(entry.key.clone(), None)
         };
         for _ in 0..TENDED_MAX {

@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 
 use agent_core::record::{EndpointRecord, NetworkRecord};
 use agent_core::shared::asks::Ask;
-use agent_core::shared::blocks::{Before, network_of, orphans};
+use agent_core::shared::before::Before;
+use agent_core::shared::blocks::{network_of, orphans};
 use agent_core::shared::checks;
 use agent_core::shared::{
     ALIVE, ASKS, AliveRecord, Difference, ENDPOINTS, EndpointShared, Entry, NETWORKS, is_member,

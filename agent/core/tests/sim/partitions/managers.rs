@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use agent_core::shared::blocks::Before;
+use agent_core::shared::before::Before;
 use agent_core::shared::networks::Rest;
 use agent_core::shared::permit::{Write, is_revoked, may_see, permit};
 use agent_core::shared::{Entry, Event, LEASES, MANAGERS, Moment, World};

@@ -13,77 +13,20 @@
 
 mod direct;
 mod out;
-mod place;
 mod seek;
 #[cfg(test)]
 mod tests;
 mod through;
 
-use std::collections::BTreeSet;
 use std::net::SocketAddr;
 
-use bytes::Bytes;
-use foldhash::{HashMap, HashMapExt};
-use overlay_core::{Capabilities, HostId, RelayBudget, RelayCandidate, Way, mtu};
+use overlay_core::{Capabilities, HostId, RelayCandidate, Way, mtu};
 use quinn_proto::ConnectionHandle;
-use switch_core::Time;
 
 use super::engine::Engine;
 use super::link::{Link, Remote};
+use super::place::Place;
 use super::transport::PAYLOAD_MIN;
-
-pub(super) use self::place::Place;
-
-/// What an engine knows of relays.
-pub(super) struct Relays {
-    /// Whether this host passes on what is for others.
-    is_willing: bool,
-    budget: RelayBudget,
-    /// Those that come first where one is chosen.
-    pub(super) managers: BTreeSet<HostId>,
-    /// Every peer, by the number that its places have.
-    hosts: HashMap<u32, HostId>,
-    last_number: u32,
-    /// Needed hosts that are not reached directly, and the hosts over which they may be.
-    sought_by: BTreeSet<HostId>,
-    pub(super) wanted: BTreeSet<HostId>,
-    /// What came to be passed on, or had been, with the neighbor it came from.
-    pub(super) received: Vec<(HostId, Bytes)>,
-}
-
-impl Relays {
-    pub(super) fn new(is_willing: bool) -> Self {
-        Self {
-            is_willing,
-            budget: RelayBudget::new(Time::default(), PAIR_RATE),
-            managers: BTreeSet::new(),
-            hosts: HashMap::new(),
-            last_number: 0,
-            sought_by: BTreeSet::new(),
-            wanted: BTreeSet::new(),
-            received: Vec::new(),
-        }
-    }
-
-    /// A number for a new peer.
-    pub(super) fn number(&mut self, host: &HostId) -> u32 {
-        while self.hosts.contains_key(&self.last_number) {
-            self.last_number = self.last_number.wrapping_add(1);
-        }
-        self.hosts.insert(self.last_number, host.clone());
-        self.last_number
-    }
-
-    pub(super) fn forget(&mut self, number: u32) {
-        self.hosts.remove(&number);
-    }
-
-    /// The relay of a place, and the host that is there.
-    pub(super) fn hosts_at(&self, place: Place) -> Option<(&HostId, &HostId)> {
-        let relay = self.hosts.get(&place.relay)?;
-        Some((relay, self.hosts.get(&place.host)?))
-    }
-}
 
 impl Engine {
     /// The relay over which a connection goes; `None` for one that goes directly.
@@ -139,6 +82,3 @@ impl Engine {
         u16::try_from(max).unwrap_or(u16::MAX)
     }
 }
-
-/// What two hosts may have passed on here, in bytes a millisecond: half a gigabit a second.
-const PAIR_RATE: u64 = 62_500;
