@@ -7,8 +7,8 @@ use crate::admission::patiently;
 use crate::ca::ca_hash;
 use crate::clock::now_s;
 use crate::error::{Refusal, UseCluster};
+use crate::leavings::forget_host;
 use crate::member::Member;
-use crate::removal::forget_host;
 use crate::token::{JoinToken, secret_hash};
 use agent_core::shared::{
     ALIVE, AliveRecord, CLUSTER, FOLLOWED, HOSTS, HostRecord, MANAGERS, ManagerRecord, REVOKED,

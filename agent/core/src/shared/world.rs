@@ -133,7 +133,9 @@ impl World {
         self.seen = self.seen.max(*revision);
         match event {
             Event::Put(entry)
-                if self.is_news(&entry.key, entry.revision) || self.is_back(&entry) =>
+                // What the store had lost is said again by any word, also by one that has the revision of the word before: a store that was
+                // set back counts anew.
+                if self.is_news(&entry.key, entry.revision) || self.is_held(&entry.key) =>
             {
                 self.awaited.there_is(&entry.key);
                 self.note_put(&entry, at.now);
@@ -276,13 +278,6 @@ impl World {
         {
             self.awaited.begin(host, at.now);
         }
-    }
-
-    /// Whether it is what the store had lost, said again. Where the store was set back, that has a lower revision than what counts
-    /// meanwhile.
-    fn is_back(&self, entry: &Entry) -> bool {
-        let known = self.entries.get(&entry.key);
-        self.is_held(&entry.key) && known.is_some_and(|known| known.revision != entry.revision)
     }
 
     fn is_news(&self, key: &str, revision: u64) -> bool {
@@ -586,6 +581,25 @@ mod tests {
             1
         );
         assert!(world.contains(&again.key));
+    }
+
+    #[test]
+    fn what_is_held_is_there_again_also_at_the_revision_of_before() {
+        let (start, until) = times();
+        let mut world = bereft(until);
+        let at = Moment::alone(start);
+        let [_, alive, address] = &host("c", 4)[..] else {
+            unreachable!()
+        };
+        for entry in [alive, address] {
+            assert!(world.is_held(&entry.key));
+            assert!(world.apply(Event::Put(entry.clone()), &at).is_some());
+            assert!(!world.is_held(&entry.key));
+        }
+        let gone = world.handle_timeout(&Moment::alone(until + SHARING));
+        let is_of_c =
+            |it: &Difference| matches!(it, Difference::Deleted(entry) if entry.key == address.key);
+        assert!(!gone.iter().any(is_of_c), "{gone:?}");
     }
 
     #[test]
