@@ -192,6 +192,11 @@ impl Directory {
         }
     }
 
+    /// The epoch of the life of a host that is known.
+    pub fn epoch_of(&self, host: &HostId) -> Option<Epoch> {
+        self.lives.epoch_of(host)
+    }
+
     /// The lease that a host had in this epoch is gone. Everything that it said in that epoch is void.
     pub fn host_gone(&mut self, now: Time, host: &HostId, epoch: Epoch) {
         if *host == self.config.host {

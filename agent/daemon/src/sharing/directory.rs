@@ -72,11 +72,12 @@ impl Sharing {
             return false;
         };
         let (mac, host) = (record.mac, record.host.clone());
+        let (epoch, sequence) = (record.epoch.0, record.sequence.0);
         let applied = match is_there {
             true => directory.apply(now, record),
             false => directory.apply_withdrawal(now, &record.withdrawal()),
         };
-        tracing::debug!(%mac, %host, ?applied, is_there, "remote endpoint");
+        tracing::debug!(%mac, %host, ?applied, is_there, epoch, sequence, "remote endpoint");
         true
     }
 
@@ -89,7 +90,9 @@ impl Sharing {
 
     pub(crate) fn forget_host(&self, host: &HostId, epoch: u64) {
         if let Some(directory) = &mut *lock(&self.directory) {
-            directory.host_gone(self.ground.switch.now(), host, Epoch(epoch));
+            // Not a life of which nothing is known yet: in a store that was restored it may have begun at the revision of the one before.
+            let known = directory.epoch_of(host).unwrap_or(Epoch(epoch));
+            directory.host_gone(self.ground.switch.now(), host, known.min(Epoch(epoch)));
         }
     }
 }

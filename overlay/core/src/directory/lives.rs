@@ -51,6 +51,10 @@ impl Lives {
         }
     }
 
+    pub(super) fn epoch_of(&self, host: &HostId) -> Option<Epoch> {
+        self.hosts.get(host).map(|life| life.epoch)
+    }
+
     pub(super) fn begin(&mut self, host: &HostId, epoch: Epoch) {
         let life = Life {
             epoch,
