@@ -31,6 +31,7 @@ pub(crate) use self::kept_out::Watched;
 use crate::edge::EdgeHost;
 use crate::endpoints::Endpoints;
 use crate::ground::Ground;
+use crate::locks::lock;
 use crate::networks::{Networks, Place, RemotePlace};
 use crate::sharing::Sharing;
 use crate::sharing::asks::open_asks;
@@ -417,7 +418,12 @@ impl Follower {
             return;
         }
         if let Err(why) = check(member, &place, id, shared, is_there) {
-            return self.sharing.refused.refuse(key, &why);
+            self.sharing.refused.refuse(key, &why);
+            // What was taken in before the store was set back goes when it is deleted.
+            if lock(&self.sharing.taken_in).contains(key) {
+                self.sharing.refused.forget(key);
+            }
+            return;
         }
         self.sharing.refused.forget(key);
         if !is_there && place.seats.is_cut_off(shared.mac) {
@@ -442,6 +448,10 @@ impl Follower {
                 sticky: true,
                 ..RecordFlags::default()
             },
+        };
+        match is_there {
+            true => lock(&self.sharing.taken_in).insert(key.to_owned()),
+            false => lock(&self.sharing.taken_in).remove(key),
         };
         if self.sharing.apply(record, is_there) {
             follow_names(&place, id, shared, is_there);

@@ -235,6 +235,7 @@ impl Sharing {
     /// Takes down what a cluster brought, after the member has left.
     pub(crate) fn clear(&self) {
         *lock(&self.directory) = None;
+        lock(&self.taken_in).clear();
         self.follow_needs(Vec::new);
         self.tunnels.stop_quic();
         self.guard_tunnels(None);

@@ -27,7 +27,7 @@ pub(crate) mod tell;
 pub(crate) mod tunnels;
 pub(crate) mod view;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
@@ -53,6 +53,8 @@ pub(crate) struct Sharing {
     /// Where the cluster's endpoints are; absent without a cluster.
     directory: Mutex<Option<Directory>>,
     pub(crate) refused: Refused,
+    /// The keys of other hosts' endpoints that are in the directory.
+    pub(crate) taken_in: Mutex<BTreeSet<String>>,
     /// Rings when the cluster is known to be different.
     pub(crate) bell: Bell,
     /// Waiting for addresses, by network.
@@ -72,6 +74,7 @@ impl Sharing {
             membership: Mutex::default(),
             directory: Mutex::default(),
             refused: Refused::default(),
+            taken_in: Mutex::default(),
             bell: Bell::default(),
             obtaining: Turns::default(),
             flaps: Mutex::default(),
