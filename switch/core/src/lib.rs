@@ -17,6 +17,7 @@ mod frame;
 mod gateway;
 mod groups;
 mod guard;
+pub mod impairment;
 mod lock;
 mod loop_finder;
 mod mac;
