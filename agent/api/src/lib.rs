@@ -9,6 +9,7 @@ mod container;
 mod dns;
 mod endpoint;
 mod error;
+mod link;
 mod network;
 mod port_mapping;
 mod port_run;
@@ -35,6 +36,10 @@ pub use endpoint::{
     Connect, Disconnect, EndpointCreate, EndpointDetail, EndpointSettings, EndpointUpdate,
 };
 pub use error::{ApiError, ErrorKind};
+pub use link::{
+    BadImpairment, BadWord, ByteSize, Chance, DelayDistribution, Impairment, Interval, LinkCounts,
+    LinkDetail, LinkSettings, LinkUpdate, LossModel, Percent, Rate, SlotModel,
+};
 pub use network::{
     DhcpReport, Driver, FdbEntryView, FdbKind, NetworkCreate, NetworkDetail, NetworkSummary,
     NetworkUpdate, OverlayDetail, PatchCreate, PortTotals, PortView, Pruned, RemoteEndpoint, Scope,
