@@ -5,6 +5,7 @@
 #![warn(clippy::iter_over_hash_type)]
 
 mod block;
+pub mod bpf;
 mod bridge;
 mod bridge_port;
 pub mod bytes;
