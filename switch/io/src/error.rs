@@ -2,6 +2,8 @@
 
 use std::io;
 
+use crate::outfit::CAPTURES_MAX;
+
 /// Why a switch did not start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartSwitch {
@@ -26,4 +28,34 @@ pub enum AddPort {
     Exhausted,
     #[error("the port cannot be watched: {0}")]
     Watch(#[source] io::Error),
+}
+
+/// Why a port does not wear what it was to.
+#[derive(Debug, thiserror::Error)]
+pub enum Dress {
+    #[error("there is no such port")]
+    NoPort,
+    #[error("a port of kind {0} has no cable that could be impaired")]
+    NoCable(&'static str),
+    #[error("this impairment is at another port already: make another")]
+    Worn,
+    #[error("the impairment cannot be put on: {0}")]
+    Device(#[source] io::Error),
+    #[error("the port has as many captures as it can: {max}", max = CAPTURES_MAX)]
+    TooManyCaptures,
+    #[error("a mirror leads to a port of the same network")]
+    OtherNetwork,
+    #[error("a mirror cannot lead to a port of kind {0}")]
+    NoMirrorTo(&'static str),
+    #[error("a port to which a mirror leads cannot be mirrored itself")]
+    MirrorLoop,
+}
+
+impl From<io::Error> for Dress {
+    fn from(error: io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::ResourceBusy => Self::Worn,
+            _ => Self::Device(error),
+        }
+    }
 }

@@ -21,6 +21,7 @@
 
 use std::io;
 use std::os::fd::BorrowedFd;
+use std::sync::Arc;
 
 use switch_core::{DropReason, PortId, VnetHeader};
 
@@ -65,6 +66,15 @@ pub trait FramePort: Send + Sync {
     /// The switch gave the port this number. Called once, before the port is read or written; for the ports of a trunk,
     /// which put the number into what they read.
     fn attached(&self, _id: PortId) {}
+
+    /// The device is about to be taken from around the one below. From now on it changes and holds back nothing: what waits to
+    /// be written leaves before this returns, and what waits to be read is read before anything newer.
+    fn settle(&self) {}
+
+    /// Whether a device that was told to [`Self::settle`] still has frames to be read that the one below has not.
+    fn holds(&self) -> bool {
+        false
+    }
 }
 
 impl<P: FramePort + ?Sized> FramePort for Box<P> {
@@ -102,6 +112,60 @@ impl<P: FramePort + ?Sized> FramePort for Box<P> {
 
     fn attached(&self, id: PortId) {
         (**self).attached(id);
+    }
+
+    fn settle(&self) {
+        (**self).settle();
+    }
+
+    fn holds(&self) -> bool {
+        (**self).holds()
+    }
+}
+
+impl<P: FramePort + ?Sized> FramePort for Arc<P> {
+    fn read(&self, buffers: &mut [FrameBuffer]) -> io::Result<usize> {
+        (**self).read(buffers)
+    }
+
+    fn write(&self, envelopes: &[&[u8]]) -> Written {
+        (**self).write(envelopes)
+    }
+
+    fn write_from(&self, ingress: PortId, envelopes: &[&[u8]]) -> Written {
+        (**self).write_from(ingress, envelopes)
+    }
+
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        (**self).as_fd()
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        (**self).capabilities()
+    }
+
+    fn raw_tap(&self) -> Option<BorrowedFd<'_>> {
+        (**self).raw_tap()
+    }
+
+    fn tap(&self) -> Option<BorrowedFd<'_>> {
+        (**self).tap()
+    }
+
+    fn unread(&self) -> u64 {
+        (**self).unread()
+    }
+
+    fn attached(&self, id: PortId) {
+        (**self).attached(id);
+    }
+
+    fn settle(&self) {
+        (**self).settle();
+    }
+
+    fn holds(&self) -> bool {
+        (**self).holds()
     }
 }
 
@@ -277,6 +341,16 @@ impl Written {
         let reasons = self.drops_at_egress().into_iter();
         let reasons = reasons.chain(self.drops_at_ingress());
         reasons.map(|(_, count)| count).sum()
+    }
+
+    /// Why the frames were not sent, where none was and for one reason.
+    pub(crate) fn sole_reason(&self) -> Option<DropReason> {
+        let reasons = self.drops_at_egress().into_iter();
+        let mut reasons = reasons
+            .chain(self.drops_at_ingress())
+            .filter(|(_, count)| *count > 0);
+        let (reason, _) = reasons.next()?;
+        (self.frames == 0 && reasons.next().is_none()).then_some(reason)
     }
 
     /// What is counted at the port that should have taken the frames, zeros included: it was too slow, or down.

@@ -1,5 +1,6 @@
 //! TAPs, workers and decorators: moves the frames that switch-core decides about.
 
+pub mod capture;
 mod channel_port;
 mod confine;
 mod contained;
@@ -11,6 +12,7 @@ mod hasher;
 mod lanes;
 mod lookout;
 mod lossy;
+mod outfit;
 mod overload;
 mod patch_port;
 mod pcap;
@@ -28,10 +30,11 @@ mod worker;
 
 pub use channel_port::{ChannelEnd, ChannelPort, Received, channel};
 pub use engine::{EngineChoice, EngineKind, EngineReport};
-pub use error::{AddPort, StartSwitch};
+pub use error::{AddPort, Dress, StartSwitch};
 pub use events::SwitchEvent;
 pub use frame_port::{Capabilities, FrameBuffer, FramePort, Written};
 pub use lossy::{FaultCounts, Faults, Lossy, LossyControl};
+pub use outfit::{Layer, LayerKind};
 pub use patch_port::{PatchPort, patch};
 pub use pcap::Pcap;
 pub use probe::{HostSupport, probe};

@@ -91,6 +91,14 @@ impl<P: FramePort> FramePort for Pcap<P> {
     fn attached(&self, id: PortId) {
         self.inner.attached(id);
     }
+
+    fn settle(&self) {
+        self.inner.settle();
+    }
+
+    fn holds(&self) -> bool {
+        self.inner.holds()
+    }
 }
 
 /// As the port sees it: inbound frames come from its station.

@@ -1,20 +1,37 @@
 //! A port as switch and workers share it.
+//!
+//! # Theory of operation
+//!
+//! A [`Port`] never changes. What a port wears (see [`Outfit`]) is changed by another `Port` of the same number, which the desk
+//! puts into the workers' tables in place of the first; the device below, and the [`Ledger`] with what was counted, are shared
+//! by both.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::io;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use switch_core::{Bridge, DropReason, PortConfig, PortCounters, PortCounts, PortId};
 
 use crate::frame_port::{Capabilities, FramePort};
+use crate::lossy::Lossy;
+use crate::outfit::Outfit;
 use crate::strikes::Strikes;
 
 /// An attached port. Its descriptor closes with the last reference.
 pub(crate) struct Port {
     pub(crate) id: PortId,
-    pub(crate) device: Box<dyn FramePort>,
+    /// What workers read and write: [`Self::bare`], or what is around it.
+    pub(crate) device: Arc<dyn FramePort>,
+    bare: Arc<dyn FramePort>,
     pub(crate) capabilities: Capabilities,
     pub(crate) bridge: Arc<Bridge>,
     pub(crate) config: PortConfig,
+    pub(crate) outfit: Outfit,
+    ledger: Arc<Ledger>,
+}
+
+/// What stays of a port whatever it wears.
+struct Ledger {
     /// One set a worker, so that no two write the same cache line.
     counters: Box<[PortCounters]>,
     /// What somebody counted before at what is this port now.
@@ -22,7 +39,9 @@ pub(crate) struct Port {
     /// What the TAP's queue had lost when it was last looked at.
     lost: AtomicU64,
     /// Workers that ended while they were busy with it.
-    pub(crate) strikes: Strikes,
+    strikes: Strikes,
+    /// Nothing passes, in either direction.
+    is_down: AtomicBool,
 }
 
 impl Port {
@@ -33,23 +52,52 @@ impl Port {
         config: PortConfig,
         workers: usize,
     ) -> Self {
+        let device: Arc<dyn FramePort> = device.into();
         Self {
             id,
             capabilities: device.capabilities(),
+            bare: Arc::clone(&device),
             device,
             bridge,
             config,
-            counters: std::iter::repeat_with(PortCounters::new)
-                .take(workers)
-                .collect(),
-            before: OnceLock::new(),
-            lost: AtomicU64::new(0),
-            strikes: Strikes::default(),
+            outfit: Outfit::default(),
+            ledger: Arc::new(Ledger {
+                counters: std::iter::repeat_with(PortCounters::new)
+                    .take(workers)
+                    .collect(),
+                before: OnceLock::new(),
+                lost: AtomicU64::new(0),
+                strikes: Strikes::default(),
+                is_down: AtomicBool::new(false),
+            }),
         }
     }
 
+    /// The same port in another outfit. Its device is this one's as long as the impairment is.
+    pub(crate) fn dressed(&self, outfit: Outfit) -> io::Result<Self> {
+        let device = match &outfit.impairment {
+            _ if outfit.impairment == self.outfit.impairment => Arc::clone(&self.device),
+            None => Arc::clone(&self.bare),
+            Some(impairment) => Arc::new(Lossy::over(Arc::clone(&self.bare), impairment)?),
+        };
+        Ok(Self {
+            id: self.id,
+            device,
+            bare: Arc::clone(&self.bare),
+            capabilities: self.capabilities,
+            bridge: Arc::clone(&self.bridge),
+            config: self.config,
+            outfit,
+            ledger: Arc::clone(&self.ledger),
+        })
+    }
+
+    pub(crate) fn has_device_of(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.device, &other.device)
+    }
+
     pub(crate) fn counters(&self, worker: usize) -> &PortCounters {
-        &self.counters[worker]
+        &self.ledger.counters[worker]
     }
 
     pub(crate) fn add_drops(&self, worker: usize, reason: DropReason, count: u64) {
@@ -58,9 +106,23 @@ impl Port {
         }
     }
 
+    pub(crate) fn strikes(&self) -> &Strikes {
+        &self.ledger.strikes
+    }
+
+    #[inline]
+    pub(crate) fn is_down(&self) -> bool {
+        self.ledger.is_down.load(Ordering::Relaxed)
+    }
+
+    /// Says whether that is news.
+    pub(crate) fn set_down(&self, down: bool) -> bool {
+        self.ledger.is_down.swap(down, Ordering::Relaxed) != down
+    }
+
     /// The TAP's queue has lost so many frames, in all.
     pub(crate) fn note_lost(&self, frames: u64) {
-        self.lost.fetch_max(frames, Ordering::Relaxed);
+        self.ledger.lost.fetch_max(frames, Ordering::Relaxed);
     }
 
     /// Goes on counting from `before`. Once.
@@ -69,16 +131,19 @@ impl Port {
         self.note_lost(std::mem::take(
             &mut before.drops[DropReason::TapFull.index()],
         ));
-        let _ = self.before.set(before);
+        let _ = self.ledger.before.set(before);
     }
 
     /// The sum over the workers, and what the TAP's queue lost.
     pub(crate) fn counts(&self) -> PortCounts {
-        let mut sum = self.before.get().cloned().unwrap_or_default();
-        for counters in &self.counters {
+        let mut sum = self.ledger.before.get().cloned().unwrap_or_default();
+        for counters in &self.ledger.counters {
             sum += &counters.snapshot();
         }
-        sum.add(DropReason::TapFull, self.lost.load(Ordering::Relaxed));
+        sum.add(
+            DropReason::TapFull,
+            self.ledger.lost.load(Ordering::Relaxed),
+        );
         sum.add(DropReason::EdgeFull, self.device.unread());
         sum
     }

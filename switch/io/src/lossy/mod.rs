@@ -5,12 +5,15 @@
 //! Each direction is a [`line::Line`], which decides each frame's fate and keeps delayed frames in order of their release.
 //! A timerfd is set to the next release; the port's descriptor is an epoll instance that holds the timer and the inner
 //! port's descriptor, so the worker reads the port when either is due, and the read releases both directions.
+//!
+//! Lines and timer belong to the [`LossyControl`], which may go around a port, and from it again, while frames flow. Before it goes it
+//! settles: what waits leaves at once, in the order in which it would have left, and what comes after that passes unchanged.
 
 mod line;
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use rustix::event::{Timespec, epoll};
@@ -71,82 +74,71 @@ pub struct FaultCounts {
 pub struct Lossy<P> {
     inner: P,
     control: LossyControl,
-    /// Holds `timer` and the inner port's descriptor.
+    /// Holds the timer and the inner port's descriptor.
     readiness: OwnedFd,
+}
+
+/// What goes wrong at a port, to be changed and observed while frames flow. It is for one port at a time.
+#[derive(Clone, Debug)]
+pub struct LossyControl(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    lines: Mutex<Lines>,
+    /// Fires at the next release.
     timer: OwnedFd,
     start: Instant,
 }
-
-/// Changes and observes the faults of a port that is attached already.
-#[derive(Clone, Debug)]
-pub struct LossyControl(Arc<Mutex<Lines>>);
 
 #[derive(Debug)]
 struct Lines {
     /// From the station into the switch.
     inbound: Line,
     outbound: Line,
+    /// A port has it.
+    is_worn: bool,
+    /// Frames pass as if there were no faults.
+    is_settled: bool,
 }
 
 impl LossyControl {
+    pub fn new(inbound: Faults, outbound: Faults, seed: u64) -> io::Result<Self> {
+        let timer = timerfd_create(
+            TimerfdClockId::Monotonic,
+            TimerfdFlags::CLOEXEC | TimerfdFlags::NONBLOCK,
+        )?;
+        let lines = Mutex::new(Lines {
+            inbound: Line::new(inbound, seed),
+            outbound: Line::new(outbound, !seed),
+            is_worn: false,
+            is_settled: false,
+        });
+        Ok(Self(Arc::new(Shared {
+            lines,
+            timer,
+            start: Instant::now(),
+        })))
+    }
+
     /// Sets the faults of frames from the station into the switch, and of those to it. Frames that wait keep their time.
     pub fn set(&self, inbound: Faults, outbound: Faults) {
-        let mut lines = lock(&self.0);
+        let mut lines = self.lines();
         lines.inbound.set(inbound);
         lines.outbound.set(outbound);
     }
 
     /// Counts of frames from the station, and of those to it.
     pub fn counts(&self) -> (FaultCounts, FaultCounts) {
-        let lines = lock(&self.0);
+        let lines = self.lines();
         (lines.inbound.counts(), lines.outbound.counts())
     }
-}
 
-impl<P: FramePort> Lossy<P> {
-    pub fn new(inner: P, inbound: Faults, outbound: Faults, seed: u64) -> io::Result<Self> {
-        let timer = timerfd_create(
-            TimerfdClockId::Monotonic,
-            TimerfdFlags::CLOEXEC | TimerfdFlags::NONBLOCK,
-        )?;
-        let readiness = epoll::create(epoll::CreateFlags::CLOEXEC)?;
-        epoll::add(
-            &readiness,
-            &timer,
-            epoll::EventData::new_u64(0),
-            epoll::EventFlags::IN,
-        )?;
-        epoll::add(
-            &readiness,
-            inner.as_fd(),
-            epoll::EventData::new_u64(1),
-            epoll::EventFlags::IN,
-        )?;
-        let lines = Lines {
-            inbound: Line::new(inbound, seed),
-            outbound: Line::new(outbound, !seed),
-        };
-        let control = LossyControl(Arc::new(Mutex::new(lines)));
-        Ok(Self {
-            inner,
-            control,
-            readiness,
-            timer,
-            start: Instant::now(),
-        })
+    fn lines(&self) -> MutexGuard<'_, Lines> {
+        lock(&self.0.lines)
     }
 
-    pub fn control(&self) -> LossyControl {
-        self.control.clone()
-    }
-
-    /// Hands the inner port what it is time for.
-    fn release(&self, lines: &mut Lines, now: Duration) -> Written {
-        let mut written = Written::default();
-        while let Some(envelope) = lines.outbound.pop(now) {
-            written += self.inner.write(&[&envelope]);
-        }
-        written
+    fn now(&self) -> Duration {
+        self.0.start.elapsed()
     }
 
     /// Sets the timer to the next release; a release that is overdue fires it at once.
@@ -167,29 +159,97 @@ impl<P: FramePort> Lossy<P> {
             it_value: Timespec::try_from(wait).unwrap_or(zero),
         };
         // Only values out of range make this fail.
-        let _ = timerfd_settime(&self.timer, TimerfdTimerFlags::empty(), &value);
+        let _ = timerfd_settime(&self.0.timer, TimerfdTimerFlags::empty(), &value);
     }
+}
+
+/// Whether they are the same, not whether they are alike.
+impl PartialEq for LossyControl {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+impl<P: FramePort> Lossy<P> {
+    pub fn new(inner: P, inbound: Faults, outbound: Faults, seed: u64) -> io::Result<Self> {
+        Self::over(inner, &LossyControl::new(inbound, outbound, seed)?)
+    }
+
+    /// Puts `control` around `inner`. `ResourceBusy`: it is around another port.
+    pub fn over(inner: P, control: &LossyControl) -> io::Result<Self> {
+        let readiness = epoll::create(epoll::CreateFlags::CLOEXEC)?;
+        let descriptors = [control.0.timer.as_fd(), inner.as_fd()];
+        for (number, fd) in (0..).zip(descriptors) {
+            let data = epoll::EventData::new_u64(number);
+            epoll::add(&readiness, fd, data, epoll::EventFlags::IN)?;
+        }
+        let mut lines = control.lines();
+        if std::mem::replace(&mut lines.is_worn, true) {
+            return Err(io::ErrorKind::ResourceBusy.into());
+        }
+        lines.is_settled = false;
+        // What the last port left behind.
+        while lines.inbound.pop(Duration::MAX).is_some() {}
+        while lines.outbound.pop(Duration::MAX).is_some() {}
+        drop(lines);
+        Ok(Self {
+            inner,
+            control: control.clone(),
+            readiness,
+        })
+    }
+
+    pub fn control(&self) -> LossyControl {
+        self.control.clone()
+    }
+
+    /// Hands the inner port what it is time for.
+    fn release(&self, lines: &mut Lines, now: Duration) {
+        let mut written = Written::default();
+        while let Some(envelope) = lines.outbound.pop(now) {
+            written += self.inner.write(&[&envelope]);
+        }
+        lines.outbound.count_late(&written);
+    }
+}
+
+impl<P> Drop for Lossy<P> {
+    fn drop(&mut self) {
+        self.control.lines().is_worn = false;
+    }
+}
+
+/// Fills the buffers with what it is time for; how many.
+fn fill(buffers: &mut [FrameBuffer], line: &mut Line, now: Duration) -> usize {
+    let mut count = 0;
+    for buffer in buffers {
+        let Some(envelope) = line.pop(now) else {
+            break;
+        };
+        buffer.fill(&envelope);
+        count += 1;
+    }
+    count
 }
 
 impl<P: FramePort> FramePort for Lossy<P> {
     fn read(&self, buffers: &mut [FrameBuffer]) -> io::Result<usize> {
-        let mut lines = lock(&self.control.0);
-        let now = self.start.elapsed();
-        let released = self.release(&mut lines, now);
-        lines.outbound.count_late(&released);
+        let mut lines = self.control.lines();
+        if lines.is_settled {
+            let count = fill(buffers, &mut lines.inbound, Duration::MAX);
+            return match count {
+                0 => self.inner.read(buffers),
+                _ => Ok(count),
+            };
+        }
+        let now = self.control.now();
+        self.release(&mut lines, now);
         let read = self.inner.read(buffers);
         for buffer in &buffers[..*read.as_ref().unwrap_or(&0)] {
             lines.inbound.push(now, buffer.envelope());
         }
-        let mut count = 0;
-        for buffer in buffers {
-            let Some(envelope) = lines.inbound.pop(now) else {
-                break;
-            };
-            buffer.fill(&envelope);
-            count += 1;
-        }
-        self.arm(&lines, now);
+        let count = fill(buffers, &mut lines.inbound, now);
+        self.control.arm(&lines, now);
         match (count, read) {
             (0, Err(error)) => Err(error),
             (0, Ok(_)) => Err(io::ErrorKind::WouldBlock.into()),
@@ -199,8 +259,11 @@ impl<P: FramePort> FramePort for Lossy<P> {
 
     /// A frame that waits counts as sent.
     fn write(&self, envelopes: &[&[u8]]) -> Written {
-        let mut lines = lock(&self.control.0);
-        let now = self.start.elapsed();
+        let mut lines = self.control.lines();
+        if lines.is_settled {
+            return self.inner.write(envelopes);
+        }
+        let now = self.control.now();
         let mut written = Written::default();
         for envelope in envelopes {
             match lines.outbound.push(now, envelope) {
@@ -209,9 +272,8 @@ impl<P: FramePort> FramePort for Lossy<P> {
                 line::Fate::Queued => written.count_sent(envelope),
             }
         }
-        let released = self.release(&mut lines, now);
-        lines.outbound.count_late(&released);
-        self.arm(&lines, now);
+        self.release(&mut lines, now);
+        self.control.arm(&lines, now);
         written
     }
 
@@ -233,6 +295,18 @@ impl<P: FramePort> FramePort for Lossy<P> {
 
     fn attached(&self, id: switch_core::PortId) {
         self.inner.attached(id);
+    }
+
+    fn settle(&self) {
+        let mut lines = self.control.lines();
+        lines.is_settled = true;
+        self.release(&mut lines, Duration::MAX);
+        self.control.arm(&lines, Duration::MAX);
+    }
+
+    fn holds(&self) -> bool {
+        let lines = self.control.lines();
+        lines.is_settled && lines.inbound.next_release().is_some()
     }
 }
 

@@ -2,12 +2,13 @@
 
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard, Weak};
 use std::time::{Duration, Instant};
 
 use switch_core::{Block, Bridge, PortConfig, PortId, PortKind, lock};
 
 use super::registry::Registry;
+use crate::capture::Recorder;
 use crate::error::{AddPort, StartSwitch};
 use crate::events::{Events, SwitchEvent};
 use crate::frame_port::FramePort;
@@ -23,6 +24,8 @@ pub(super) struct Desk {
     workers: Mutex<Vec<WorkerHandle>>,
     pub(super) registry: Registry,
     pub(super) events: Events,
+    /// Captures of whole networks.
+    pub(super) standing: Mutex<Vec<(Weak<Bridge>, Recorder)>>,
     restarts: AtomicU64,
     strikes: Strikes,
 }
@@ -33,6 +36,7 @@ impl Desk {
             workers: Mutex::new(workers),
             registry,
             events,
+            standing: Mutex::default(),
             restarts: AtomicU64::new(0),
             strikes: Strikes::default(),
         }
@@ -48,13 +52,8 @@ impl Desk {
         let mut workers = self.turn();
         let (id, reader) = self.registry.next().ok_or(AddPort::Exhausted)?;
         port.attached(id);
-        let port = Arc::new(Port::new(
-            id,
-            port,
-            Arc::clone(bridge),
-            config,
-            workers.len(),
-        ));
+        let port = Port::new(id, port, Arc::clone(bridge), config, workers.len());
+        let port = Arc::new(self.dress_newcomer(port));
         for worker in 0..workers.len() {
             self.ask(&mut workers, worker, |worker| {
                 worker.attach(Arc::clone(&port))
@@ -81,7 +80,10 @@ impl Desk {
 
     /// The last hold on the port, if there was one.
     pub(super) fn remove(&self, id: PortId) -> Option<Arc<Port>> {
-        self.detach(&self.turn(), id)
+        let mut workers = self.turn();
+        let gone = self.detach(&workers, id)?;
+        self.end_mirrors_to(&mut workers, id);
+        Some(gone)
     }
 
     pub(super) fn move_port(&self, id: PortId, worker: usize) {
@@ -126,6 +128,7 @@ impl Desk {
             if is_such(port.config.kind)
                 && let Some(reader) = self.registry.stop(port.id)
             {
+                port.device.settle();
                 // A worker that has ended reads nothing.
                 let _ = self.ask(&mut workers, reader, |worker| worker.release(port.id));
             }
@@ -169,7 +172,7 @@ impl Desk {
     }
 
     /// Asks a worker, or the one that takes its place if it has ended.
-    fn ask<T>(
+    pub(super) fn ask<T>(
         &self,
         workers: &mut [WorkerHandle],
         worker: usize,
@@ -219,7 +222,10 @@ impl Desk {
         for confirmation in attached.collect::<Vec<_>>() {
             let _ = confirmation.recv();
         }
-        let own = ports.iter().filter(|(_, reader)| *reader == worker);
+        let is_own = |(port, reader): &&(Arc<Port>, usize)| {
+            *reader == worker && self.registry.is_read(port.id)
+        };
+        let own = ports.iter().filter(is_own);
         let listening =
             own.map_while(|(port, _)| Some((port.id, place.start_listen(port.id).ok()?)));
         for (id, outcome) in listening.collect::<Vec<_>>() {
@@ -237,7 +243,7 @@ impl Desk {
         let Some((port, _)) = open.iter().find(|(port, _)| port.id == id) else {
             return;
         };
-        if port.strikes.add(Instant::now()) < STRIKES_MAX {
+        if port.strikes().add(Instant::now()) < STRIKES_MAX {
             return;
         }
         if port.config.kind != PortKind::Tap {
@@ -253,7 +259,7 @@ impl Desk {
         self.events.emit(SwitchEvent::PortBlocked(id, Block::Fault));
     }
 
-    fn turn(&self) -> MutexGuard<'_, Vec<WorkerHandle>> {
+    pub(super) fn turn(&self) -> MutexGuard<'_, Vec<WorkerHandle>> {
         lock(&self.workers)
     }
 }

@@ -10,6 +10,8 @@
 //! forgets the port, then every worker, after its last operation on the descriptor; then the caller closes it. Both are
 //! serialized, and block for as long as the workers take to get to their commands, some tens of microseconds.
 //!
+//! What a port wears around its device (captures, impairments, mirrors) changes while frames flow ([`dressing`]).
+//!
 //! Loops are found by a thread of its own ([`loops`]), which blocks the port that closes one.
 //!
 //! Ageing is a thread of its own that wakes every ten seconds, so that a large FDB never stalls a worker.
@@ -22,6 +24,7 @@ mod ager;
 mod balancer;
 mod config;
 mod desk;
+mod dressing;
 mod keeper;
 mod loops;
 mod losses;

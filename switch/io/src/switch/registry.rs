@@ -104,6 +104,28 @@ impl Registry {
         Some(record.port)
     }
 
+    pub(super) fn port(&self, id: PortId) -> Option<Arc<Port>> {
+        let ports = lock(&self.0);
+        Some(Arc::clone(&ports.ports.get(&id)?.port))
+    }
+
+    /// Every port, by number.
+    pub(super) fn all(&self) -> Vec<Arc<Port>> {
+        let ports = lock(&self.0);
+        let all = ports.ports.values().map(|record| Arc::clone(&record.port));
+        let mut all: Vec<_> = all.collect();
+        all.sort_by_key(|port| port.id);
+        all
+    }
+
+    /// The port takes the place of the one with its number.
+    pub(super) fn exchange(&self, port: Arc<Port>) {
+        let mut ports = lock(&self.0);
+        if let Some(record) = ports.ports.get_mut(&port.id) {
+            record.port = port;
+        }
+    }
+
     /// Who reads the port, if anybody does.
     pub(super) fn reader(&self, id: PortId) -> Option<usize> {
         let ports = lock(&self.0);

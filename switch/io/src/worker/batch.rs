@@ -143,6 +143,9 @@ fn decide(
     let (header, bytes) = envelope
         .split_at_mut_checked(VnetHeader::LEN)
         .ok_or(DropReason::Runt)?;
+    if port.is_down() {
+        return Err(DropReason::LinkDown);
+    }
     let frame = Frame::parse(bytes)?;
     let vnet = VnetHeader::validate(header, &frame)?;
     header.copy_from_slice(&vnet.to_bytes());

@@ -91,7 +91,12 @@ impl Worker {
                 Command::Listen(id, done) => {
                     let _ = done.send(self.watch(id));
                 }
+                Command::Exchange(port, done) => {
+                    self.relay.ports.exchange(port);
+                    let _ = done.send(());
+                }
                 Command::Release(id, done) => {
+                    self.relay.drain(id);
                     self.unwatch(id);
                     let _ = done.send(());
                 }

@@ -36,7 +36,7 @@ pub(super) struct Forwarder {
     pub(super) busy: Busy,
     lookout: Lookout,
     /// One lowered frame or reply.
-    scratch: FrameBuffer,
+    pub(super) scratch: FrameBuffer,
     joiner: Option<Joiner>,
 }
 
@@ -75,11 +75,14 @@ impl Forwarder {
                 batch,
                 places: class,
             };
+            if ingress.outfit.is_watched() {
+                self.show_received(ports, &class, entry.verdict, courier);
+            }
             match entry.verdict {
                 Verdict::Drop(_) => {}
                 Verdict::Unicast(egress) => self.unicast(ports, &class, egress, courier),
                 Verdict::Flood => self.flood(ports, &class, courier),
-                Verdict::Reply => self.reply(&class, courier),
+                Verdict::Reply => self.reply(ports, &class, courier),
                 Verdict::Probe => self.tell_of_probes(&class, courier),
             }
         }
@@ -95,11 +98,28 @@ impl Forwarder {
         let Some(entry) = open(ports, egress) else {
             return self.drop_all(class, DropReason::EgressGone);
         };
-        let fitting = self.fitting(class, &entry.port, courier);
-        if class.suits(&entry.port) {
-            return self.send(class, entry, fitting, courier);
+        if entry.port.is_down() {
+            return self.miss(class, &entry.port, courier);
         }
-        self.one_by_one(class, fitting, courier, || std::iter::once(&*entry.port));
+        let fitting = self.fitting(class, &entry.port, courier);
+        if let Some(to) = entry.port.outfit.mirror {
+            self.mirror(ports, class, fitting, to, courier);
+        }
+        self.bring(class, entry, fitting, courier);
+    }
+
+    /// Sends frames to one port, finished where it needs that.
+    pub(super) fn bring(
+        &mut self,
+        class: &Class<'_>,
+        egress: &Entry,
+        places: Places,
+        courier: &mut impl Courier,
+    ) {
+        if class.suits(&egress.port) {
+            return self.send(class, egress, places, courier);
+        }
+        self.one_by_one(class, places, courier, || std::iter::once(&*egress.port));
     }
 
     fn flood(&mut self, ports: &PortTable, class: &Class<'_>, courier: &mut impl Courier) {
@@ -114,7 +134,14 @@ impl Forwarder {
         }
         let mut weak = 0;
         for egress in egresses() {
+            if egress.port.is_down() {
+                self.miss(class, &egress.port, courier);
+                continue;
+            }
             let fitting = self.fitting(class, &egress.port, courier);
+            if let Some(to) = egress.port.outfit.mirror {
+                self.mirror(ports, class, fitting, to, courier);
+            }
             if class.suits(&egress.port) {
                 self.send(class, egress, fitting, courier);
             } else {
@@ -125,7 +152,7 @@ impl Forwarder {
             self.one_by_one(class, weak, courier, || {
                 egresses()
                     .map(|egress| &*egress.port)
-                    .filter(|port| !class.suits(port))
+                    .filter(|port| !class.suits(port) && !port.is_down())
             });
         }
     }
@@ -155,7 +182,7 @@ impl Forwarder {
         }
     }
 
-    fn reply(&mut self, class: &Class<'_>, courier: &impl Courier) {
+    fn reply(&mut self, ports: &PortTable, class: &Class<'_>, courier: &mut impl Courier) {
         for place in iter(class.places) {
             let Some(frame) = frame_of(courier.envelope(place)) else {
                 continue;
@@ -164,11 +191,11 @@ impl Forwarder {
             let len = class.ingress.bridge.reply(class.ingress.id, &frame, room);
             if len > 0 {
                 self.scratch.set_bare_len(len);
-                self.count(
-                    class.ingress,
-                    class.ingress,
-                    class.ingress.device.write(&[self.scratch.envelope()]),
-                );
+                let written = class.ingress.device.write(&[self.scratch.envelope()]);
+                self.count(class.ingress, class.ingress, written);
+                if class.ingress.outfit.is_watched() {
+                    self.show_reply(ports, class.ingress, written, courier);
+                }
             }
         }
     }
@@ -194,12 +221,18 @@ impl Forwarder {
         let port = &*egress.port;
         if self.is_worth_joining(class, port, places, courier) {
             settle(egress, courier);
+            if port.outfit.is_recorded() {
+                self.show_sent(port, places, None, courier);
+            }
             return self.join(class, port, places, courier);
         }
         let rest = match port.device.raw_tap() {
             Some(_) => courier.start(egress, places),
             None => places,
         };
+        if port.outfit.is_recorded() {
+            self.show_sent(port, places & !rest, None, courier);
+        }
         if rest != 0 {
             settle(egress, courier);
             let mut envelopes = [&[][..]; Batch::LEN];
@@ -290,11 +323,19 @@ impl Forwarder {
     }
 
     /// Writes to a device, which is to blame for what happens meanwhile.
-    fn write(&self, ingress: &Port, egress: &Port, envelopes: &[&[u8]]) {
+    pub(super) fn write(&self, ingress: &Port, egress: &Port, envelopes: &[&[u8]]) {
+        if egress.outfit.is_recorded() {
+            return self.write_recorded(ingress, egress, envelopes);
+        }
+        self.hand(ingress, egress, envelopes);
+    }
+
+    pub(super) fn hand(&self, ingress: &Port, egress: &Port, envelopes: &[&[u8]]) -> Written {
         self.busy.with(egress.id);
         let written = egress.device.write_from(ingress.id, envelopes);
         self.busy.with(ingress.id);
         self.count(ingress, egress, written);
+        written
     }
 
     /// Books an outcome: what was sent, and what the egress was too slow for, on the egress; other drops on the ingress.
@@ -320,10 +361,10 @@ impl Forwarder {
 }
 
 /// Frames of one ingress with one verdict.
-struct Class<'a> {
-    ingress: &'a Port,
-    batch: &'a Batch,
-    places: Places,
+pub(super) struct Class<'a> {
+    pub(super) ingress: &'a Port,
+    pub(super) batch: &'a Batch,
+    pub(super) places: Places,
 }
 
 impl Class<'_> {
@@ -342,19 +383,19 @@ fn fits(class: &Class<'_>, place: usize, egress: &Port, envelope: &[u8]) -> bool
 }
 
 /// A port that may be written.
-fn open(ports: &PortTable, id: PortId) -> Option<&Entry> {
+pub(super) fn open(ports: &PortTable, id: PortId) -> Option<&Entry> {
     ports.entry(id).filter(|entry| entry.closing.is_none())
 }
 
 /// What is written to `egress` after this arrives after what was started before.
-fn settle(egress: &Entry, courier: &mut impl Courier) {
+pub(super) fn settle(egress: &Entry, courier: &mut impl Courier) {
     if egress.writes.get() > 0 {
         courier.settle();
     }
 }
 
 /// The frame of an envelope that was classified, so this parses.
-fn frame_of(envelope: &[u8]) -> Option<Frame<'_>> {
+pub(super) fn frame_of(envelope: &[u8]) -> Option<Frame<'_>> {
     let (_, bytes) = envelope.split_at_checked(VnetHeader::LEN)?;
     Frame::parse(bytes).ok()
 }

@@ -16,7 +16,11 @@ pub(super) enum Command {
     Attach(Arc<Port>, SyncSender<()>),
     /// Is read from now on, or cannot be.
     Listen(PortId, SyncSender<io::Result<()>>),
-    /// Is not read any more, but written; confirmed when what was read has been sent.
+    /// Stands for the port of its number from now on, which is read only where both have one device. Confirmed when whatever
+    /// this worker wrote to the other has been written.
+    Exchange(Arc<Port>, SyncSender<()>),
+    /// Is not read any more, but written; confirmed when what was read has been sent, and what the device held
+    /// ([`FramePort::holds`](crate::FramePort::holds)) too.
     Release(PortId, SyncSender<()>),
     /// Confirmed when the last operation on the descriptor has ended.
     Detach(PortId, SyncSender<()>),

@@ -10,6 +10,7 @@
 
 mod batch;
 mod busy;
+mod copies;
 mod epoll;
 mod forward;
 mod join;
@@ -114,6 +115,13 @@ impl WorkerHandle {
         let (done, confirmation) = sync_channel(1);
         self.send(Command::Listen(id, done))?;
         Ok(confirmation)
+    }
+
+    /// When this returns the worker has the port in place of another of the same number, and has written what it wrote to that.
+    pub(crate) fn exchange(&self, port: Arc<Port>) -> Result<(), io::Error> {
+        let (done, confirmation) = sync_channel(1);
+        self.send(Command::Exchange(port, done))?;
+        confirmation.recv().map_err(|_| stopped())
     }
 
     /// When this returns the worker does not read the port, and has sent what it had read.

@@ -76,6 +76,16 @@ impl Relay {
         Ok(count)
     }
 
+    /// Sends what the port's device holds, which is about to be taken away.
+    pub(super) fn drain(&mut self, id: PortId) {
+        let now = Time::at(self.start, Instant::now());
+        let holds = |relay: &Self| {
+            let entry = relay.ports.readable(id);
+            entry.is_some_and(|entry| entry.port.device.holds())
+        };
+        while holds(self) && self.pass_on(id, now).is_ok() {}
+    }
+
     /// Adds a frame that the engine read itself to those that [`Self::dispatch`] sends; true when that must come next.
     #[inline]
     pub(super) fn add(&mut self, classified: Classified) -> bool {

@@ -64,6 +64,13 @@ impl PortTable {
         self.0.insert(port.id, Entry::new(port));
     }
 
+    /// Puts the port in place of the one with its number, if there is one. What was started on that goes on.
+    pub(super) fn exchange(&mut self, port: Arc<Port>) {
+        if let Some(entry) = self.0.get_mut(&port.id) {
+            entry.port = port;
+        }
+    }
+
     pub(super) fn remove(&mut self, id: PortId) -> Option<Entry> {
         self.0.remove(&id)
     }

@@ -30,7 +30,15 @@ impl Worker {
                     }
                     let _ = done.send(Ok(()));
                 }
+                Command::Exchange(port, done) => {
+                    // What was started is written before what the other device writes.
+                    self.ring.submit_started()?;
+                    self.relay.ports.exchange(port);
+                    let _ = done.send(());
+                }
                 Command::Release(id, done) => {
+                    self.ring.submit_started()?;
+                    self.relay.drain(id);
                     let Some(entry) = self.relay.ports.entry_mut(id) else {
                         let _ = done.send(());
                         continue;

@@ -1,0 +1,94 @@
+//! The switch's end of a capture.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use switch_core::{PortId, VnetHeader, lock};
+
+use super::lane::{Head, Lane};
+use super::sight::Sight;
+use super::{CaptureId, Interface, Shared};
+
+/// What a port is dressed with, to have its frames recorded.
+#[derive(Clone, Debug)]
+pub struct Recorder {
+    pub(super) shared: Arc<Shared>,
+    /// What the records of a port say, once it has a port.
+    interface: u32,
+}
+
+impl Recorder {
+    pub(super) fn new(shared: Arc<Shared>) -> Self {
+        Self {
+            shared,
+            interface: u32::MAX,
+        }
+    }
+
+    pub fn capture(&self) -> CaptureId {
+        self.shared.id
+    }
+
+    /// Whether nobody reads any more.
+    pub fn has_ended(&self) -> bool {
+        self.shared.has_ended.load(Ordering::Relaxed)
+    }
+
+    /// The same for the frames of a port. Its records say that they are of this one.
+    pub(crate) fn of(&self, port: PortId, name: &str) -> Self {
+        let mut interfaces = self.shared.interfaces();
+        let interface = Interface {
+            port,
+            name: name.to_owned(),
+        };
+        let known = interfaces.iter().position(|known| *known == interface);
+        let position = known.unwrap_or_else(|| {
+            interfaces.push(interface);
+            interfaces.len() - 1
+        });
+        Self {
+            shared: Arc::clone(&self.shared),
+            interface: u32::try_from(position).unwrap_or(u32::MAX),
+        }
+    }
+
+    /// Copies a frame that `worker` sees, where it is wanted and there is room.
+    pub(crate) fn record(&self, worker: usize, sight: &Sight<'_>) {
+        let shared = &*self.shared;
+        let Some((header, frame)) = sight.envelope.split_at_checked(VnetHeader::LEN) else {
+            return;
+        };
+        let wanted = self.wanted(frame);
+        if wanted == 0 || self.has_ended() {
+            return;
+        }
+        let room = Lane::room_for(wanted);
+        if shared.waiting.fetch_add(room, Ordering::Relaxed) + room > shared.settings.capacity_bytes
+        {
+            shared.waiting.fetch_sub(room, Ordering::Relaxed);
+            shared.lost.fetch_add(1, Ordering::Relaxed);
+            return;
+        }
+        let head = Head::new(self.interface, sight, header, frame.len());
+        lock(&shared.lanes[worker % shared.lanes.len()]).push(head, &frame[..wanted]);
+        shared.recorded.fetch_add(1, Ordering::Relaxed);
+        self.tell();
+    }
+
+    /// How many bytes of the frame.
+    fn wanted(&self, frame: &[u8]) -> usize {
+        let settings = &self.shared.settings;
+        let by_filter = settings.filter.as_ref().map(|filter| filter.run(frame));
+        let most = by_filter.unwrap_or(u32::MAX).min(settings.snaplen);
+        frame.len().min(usize::try_from(most).unwrap_or(usize::MAX))
+    }
+
+    fn tell(&self) {
+        if !self.shared.is_told.load(Ordering::SeqCst)
+            && !self.shared.is_told.swap(true, Ordering::SeqCst)
+        {
+            // The counter saturates long after "readable", so a failed write changes nothing.
+            let _ = rustix::io::write(&self.shared.event, &1_u64.to_ne_bytes());
+        }
+    }
+}
