@@ -4,6 +4,7 @@
 
 #![warn(clippy::iter_over_hash_type)]
 
+mod bucket;
 pub mod checksum;
 mod demand;
 mod directory;
@@ -20,6 +21,7 @@ mod piece;
 mod pieces;
 mod quic_frame;
 mod quic_packet;
+mod random;
 mod reassemble;
 mod rebuild;
 mod record;
@@ -30,6 +32,7 @@ mod testing;
 pub mod too_big;
 mod vxlan;
 
+pub use bucket::Bucket;
 pub use demand::{Demand, Reason};
 pub use directory::{
     AnnounceEndpoint, Applied, Directory, DirectoryConfig, DirectoryCounts, DirectoryEvent,

@@ -39,14 +39,16 @@ use std::time::Duration;
 
 use switch_core::Time;
 
-use crate::{DatagramHeader, Epoch, HostId};
+use crate::DatagramHeader;
+use crate::random::Random;
 use liveness::{Act, Liveness};
 use message::{Message, Outgoing};
 use need::Need;
-use patience::{Patience, Random};
+use patience::Patience;
 use succession::Rank;
 
 pub use config::{Capabilities, Hello, PeerConfig, Role, Timing};
+pub use event::{Close, PeerCounts, PeerEvent, PeerState};
 
 /// The state of the connection to one remote host.
 #[derive(Debug)]
@@ -60,8 +62,6 @@ pub struct Peer {
     /// Means something while this is up.
     life: Liveness,
     up_since: Time,
-    /// Whether this host dialed the connection, or dials it.
-    has_dialed: bool,
     /// Whether the remote's hello came on this connection.
     heard_hello: bool,
     /// How often a hello that nobody confirms is still to be said.
@@ -81,74 +81,6 @@ pub struct Peer {
     counts: PeerCounts,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum PeerState {
-    /// This host does not need the connection. The remote may dial.
-    Idle,
-    /// Until it is time to dial, or the remote dials.
-    Waiting,
-    Dialing,
-    /// Connected by one that stands by.
-    Standby,
-    /// Connected, without the remote's hello.
-    Greeting,
-    Up,
-    /// Its certificate is void.
-    Revoked,
-}
-
-/// Why a connection is to be closed.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Close {
-    #[error("the certificate names {0:?}")]
-    WrongIdentity(String),
-    #[error("the hello names {0}")]
-    WrongHost(HostId),
-    #[error("the remote speaks versions {} to {}", .0.0, .0.1)]
-    NoCommonVersion((u8, u8)),
-    #[error("nobody answered in time")]
-    NoAnswer,
-    #[error("no hello came in time")]
-    NoHello,
-    #[error("nothing came for too long")]
-    Silent,
-    #[error("the certificate was revoked or has expired")]
-    Revoked,
-    #[error("nobody needs it any more")]
-    NotNeeded,
-}
-
-/// What the caller has to do.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum PeerEvent {
-    /// Open a connection; then [`Peer::handle_connected`] or [`Peer::handle_disconnected`].
-    Dial,
-    /// Close the connection, or stop opening one. Nothing has to be reported back.
-    Close(Close),
-    /// Frames may flow.
-    Up {
-        version: u8,
-        capabilities: Capabilities,
-        epoch: Epoch,
-    },
-    /// No frames may flow any more.
-    Down,
-}
-
-/// Events since the start. Every field only grows.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct PeerCounts {
-    pub dials: u64,
-    pub ups: u64,
-    pub downs: u64,
-    /// Connections closed because of who or what the remote is.
-    pub refused: u64,
-    /// Connections closed because nothing came.
-    pub silent: u64,
-    /// Messages that could not be read, or came where they make no sense.
-    pub malformed: u64,
-}
-
 impl Peer {
     /// Who dials does so at once.
     pub fn new(config: PeerConfig, now: Time) -> Self {
@@ -158,7 +90,6 @@ impl Peer {
             next_hello: None,
             life: Liveness::new(config.timing, config.role, now),
             up_since: now,
-            has_dialed: false,
             heard_hello: false,
             hellos_left: 0,
             stands_by: false,
@@ -196,11 +127,11 @@ impl Peer {
             return;
         }
         self.go_down();
-        self.has_dialed = self.state == PeerState::Dialing;
-        if self.has_dialed {
+        let has_dialed = self.state == PeerState::Dialing;
+        if has_dialed {
             self.patience.connected(now);
         }
-        self.rank.by_turn = self.has_dialed == (self.config.role == Role::Dials);
+        self.rank.by_turn = has_dialed == (self.config.role == Role::Dials);
         self.heard_hello = false;
         if self.stands_by {
             self.state = PeerState::Standby;
@@ -345,56 +276,6 @@ impl Peer {
         )
     }
 
-    /// To dial as for the first time.
-    fn begin(&mut self, now: Time) {
-        self.state = PeerState::Waiting;
-        self.backoff = self.config.timing.backoff_min;
-        self.patience = Patience::new(self.config.timing);
-        self.deadline = Some(match self.dials() {
-            true => now,
-            false => now + self.config.timing.turn,
-        });
-    }
-
-    fn handle_hello(&mut self, now: Time, hello: &Hello, heard: bool) {
-        if hello.host != self.config.remote {
-            self.close(now, Close::WrongHost(hello.host.clone()));
-            return;
-        }
-        let Some(version) = self.version(hello) else {
-            self.close(now, Close::NoCommonVersion(hello.versions));
-            return;
-        };
-        let capabilities = hello.capabilities.common(self.config.hello.capabilities);
-        self.heard_hello = true;
-        self.told = hello.capabilities;
-        self.rank.epoch = hello.epoch;
-        if !heard {
-            self.send_hello(now);
-        }
-        if !self.is_up() {
-            self.state = PeerState::Up;
-            self.up_since = now;
-            self.backoff = self.config.timing.backoff_min;
-            self.counts.ups += 1;
-            self.events.push_back(PeerEvent::Up {
-                version,
-                capabilities,
-                epoch: hello.epoch,
-            });
-            self.next_hello = None;
-            self.life = Liveness::new(self.config.timing, self.config.role, now);
-            self.deadline = Some(self.life.due());
-        }
-    }
-
-    /// The highest that both speak.
-    fn version(&self, hello: &Hello) -> Option<u8> {
-        let ours = self.config.hello.versions;
-        let version = hello.versions.1.min(ours.1);
-        (version >= hello.versions.0.max(ours.0)).then_some(version)
-    }
-
     fn handle_deadline(&mut self, now: Time) {
         match self.state {
             PeerState::Waiting => self.dial(now),
@@ -410,14 +291,6 @@ impl Peer {
             },
             PeerState::Idle | PeerState::Standby | PeerState::Revoked => self.deadline = None,
         }
-    }
-
-    fn dial(&mut self, now: Time) {
-        self.state = PeerState::Dialing;
-        self.has_dialed = true;
-        self.deadline = Some(self.patience.dial(now));
-        self.counts.dials += 1;
-        self.events.push_back(PeerEvent::Dial);
     }
 
     fn close(&mut self, now: Time, why: Close) {
@@ -440,40 +313,6 @@ impl Peer {
         self.next_hello = None;
         self.hellos_left = 0;
         self.transmits.clear();
-    }
-
-    fn wait(&mut self, now: Time) {
-        if !self.need.is_there() {
-            (self.state, self.deadline) = (PeerState::Idle, None);
-            return;
-        }
-        self.state = PeerState::Waiting;
-        let pause = match self.dials() {
-            true => self.backoff,
-            false => self.config.timing.turn * 2,
-        };
-        let half = pause / 2;
-        self.deadline = Some(now + half + self.random.below(pause - half));
-        self.backoff = (self.backoff * 2).min(self.config.timing.backoff_max);
-    }
-
-    fn dials(&self) -> bool {
-        self.stands_by || self.config.role == Role::Dials
-    }
-
-    fn greet(&mut self, now: Time) {
-        self.state = PeerState::Greeting;
-        self.deadline = Some(now + self.config.timing.hello);
-        self.send_hello(now);
-    }
-
-    fn send_hello(&mut self, now: Time) {
-        self.transmit(Outgoing::Hello {
-            heard: self.heard_hello,
-        });
-        let is_again = self.state == PeerState::Greeting || self.hellos_left > 0;
-        self.hellos_left = self.hellos_left.saturating_sub(1);
-        self.next_hello = is_again.then(|| now + self.config.timing.hello_again);
     }
 
     fn send_keepalive(&mut self, now: Time) {
@@ -500,6 +339,9 @@ impl Peer {
 const TRANSMITS_MAX: usize = 4;
 
 mod config;
+mod dialing;
+mod event;
+mod greeting;
 mod liveness;
 mod message;
 mod need;

@@ -31,42 +31,13 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use switch_core::{Frame, Mac, Time, ethertype};
 
+use crate::Bucket;
 use crate::checksum::{add, sum};
 use switch_core::bytes::{be16, put_be16, put_be32};
 
 /// How many answers may go out: a sender that does not listen must not be answered for every packet (RFC 4443 §2.4 (f)).
-#[derive(Clone, Copy, Debug)]
-pub struct Budget {
-    /// Answers left, in thousandths.
-    left: u64,
-    refilled: Time,
-}
-
-impl Budget {
-    /// Answers a second, and answers at once after a pause.
-    pub const RATE: u64 = 200;
-    pub const BURST: u64 = 50;
-
-    pub const fn new(now: Time) -> Self {
-        Self {
-            left: Self::BURST * ONE,
-            refilled: now,
-        }
-    }
-
-    /// Whether one more may go out now.
-    pub fn admit(&mut self, now: Time) -> bool {
-        let passed_ms = now.as_millis().saturating_sub(self.refilled.as_millis());
-        self.refilled = self.refilled.max(now);
-        // A thousandth of an answer a millisecond, times the rate.
-        let earned = passed_ms.saturating_mul(Self::RATE);
-        self.left = self.left.saturating_add(earned).min(Self::BURST * ONE);
-        let is_admitted = self.left >= ONE;
-        if is_admitted {
-            self.left -= ONE;
-        }
-        is_admitted
-    }
+pub const fn budget(now: Time) -> Bucket {
+    Bucket::full(now, RATE, BURST)
 }
 
 /// Longest answer, in bytes: a packet of IPv6's minimum MTU behind an Ethernet header with two tags.
@@ -202,7 +173,9 @@ fn is_nobody_v6(address: Ipv6Addr) -> bool {
     address.is_unspecified() || address.is_multicast() || address.is_loopback()
 }
 
-const ONE: u64 = 1000;
+/// Answers a second, and answers at once after a pause.
+const RATE: u64 = 200;
+const BURST: u64 = 50;
 /// RFC 1812 §4.3.2.3.
 const IPV4_ANSWER_MAX: usize = 576;
 /// RFC 4443 §2.4 (c).
@@ -281,20 +254,6 @@ mod tests {
         };
         assert_eq!(icmp.icmp_type(), Icmpv6Type::PacketTooBig { mtu: 1400 });
         assert!(icmp.is_checksum_valid([0xfe; 16], [0xfd; 16]));
-    }
-
-    #[test]
-    fn answers_are_rationed() {
-        let mut budget = Budget::new(Time::from_millis(7));
-        let mut admitted = |now| {
-            (0..1000)
-                .filter(|_| budget.admit(Time::from_millis(now)))
-                .count()
-        };
-        assert_eq!(admitted(7), 50);
-        assert_eq!(admitted(17), 2);
-        assert_eq!(admitted(5), 0, "a clock that steps back earns nothing");
-        assert_eq!(admitted(1_000_000), 50);
     }
 
     #[test]

@@ -65,7 +65,9 @@ impl Peer {
     pub fn has_rivals(&self) -> bool {
         let has_own = match self.state {
             PeerState::Up | PeerState::Standby => true,
-            PeerState::Dialing | PeerState::Greeting => self.has_dialed,
+            PeerState::Dialing => true,
+            // This host dialed it.
+            PeerState::Greeting => self.rank.by_turn == (self.config.role == Role::Dials),
             PeerState::Idle | PeerState::Waiting | PeerState::Revoked => false,
         };
         has_own || self.stands_by || self.config.role == Role::Dials
@@ -90,7 +92,6 @@ impl Peer {
         self.rank = rank;
         self.state = PeerState::Greeting;
         self.heard_hello = false;
-        self.has_dialed = by_turn == (self.config.role == Role::Dials);
         self.handle_hello(now, &hello, heard);
         self.hellos_left = HELLOS;
         self.next_hello = Some(now + self.config.timing.hello_again);

@@ -1,5 +1,6 @@
 use super::message::Outgoing;
 use super::*;
+use crate::{Epoch, HostId};
 
 fn host(name: &str) -> HostId {
     HostId::new(name).unwrap()

@@ -1,14 +1,14 @@
 //! How much a relay passes on.
 //!
-//! Each pair of hosts has a bucket that fills at a steady rate, and all of them together have one that fills twice as fast (RFC 2697 calls
-//! such a thing a meter). A payload goes on where both have enough for it. So one pair does not keep the others from it, and all of them
-//! leave room for the relay's own frames.
+//! Each pair of hosts has a bucket that fills at a steady rate, and all of them together have one that fills twice as fast. A payload
+//! goes on where both have enough for it. So one pair does not keep the others from it, and all of them leave room for the relay's own
+//! frames.
 
 use std::collections::BTreeMap;
 
 use switch_core::Time;
 
-use crate::HostId;
+use crate::{Bucket, HostId};
 
 /// The buckets of a relay.
 #[derive(Debug)]
@@ -19,20 +19,12 @@ pub struct RelayBudget {
     pairs: BTreeMap<(HostId, HostId), Bucket>,
 }
 
-#[derive(Clone, Copy, Debug)]
-struct Bucket {
-    /// Bytes a millisecond.
-    rate: u64,
-    left: u64,
-    filled: Time,
-}
-
 impl RelayBudget {
     /// A pair has up to `pair_rate` bytes a millisecond, all of them together twice as many.
     pub const fn new(now: Time, pair_rate: u64) -> Self {
         Self {
             pair_rate,
-            all: Bucket::full(2 * pair_rate, now),
+            all: full(2 * pair_rate, now),
             pairs: BTreeMap::new(),
         }
     }
@@ -40,31 +32,29 @@ impl RelayBudget {
     /// Whether a payload of so many bytes goes on.
     pub fn take(&mut self, now: Time, pair: (&HostId, &HostId), len: usize) -> bool {
         let len = u64::try_from(len).unwrap_or(u64::MAX);
-        let full = Bucket::full(self.pair_rate, now);
-        let Some(bucket) = bucket_of(&mut self.pairs, full, pair) else {
+        let full = full(self.pair_rate, now);
+        let Some(bucket) = bucket_of(&mut self.pairs, (now, full), pair) else {
             return false;
         };
-        self.all.fill(now);
-        bucket.fill(now);
-        if bucket.left < len || self.all.left < len {
-            return false;
+        let may_pass = bucket.has(now, len) && self.all.has(now, len);
+        if may_pass {
+            bucket.spend(len);
+            self.all.spend(len);
         }
-        self.all.left -= len;
-        bucket.left -= len;
-        true
+        may_pass
     }
 }
 
 /// `None` where too many pairs speak at once.
 fn bucket_of<'a>(
     pairs: &'a mut BTreeMap<(HostId, HostId), Bucket>,
-    full: Bucket,
+    (now, full): (Time, Bucket),
     (from, to): (&HostId, &HostId),
 ) -> Option<&'a mut Bucket> {
     let pair = (from.clone(), to.clone());
     if pairs.len() >= PAIRS_MAX && !pairs.contains_key(&pair) {
         // A bucket that is full says no more than none.
-        pairs.retain(|_, bucket| !bucket.is_full_at(full.filled));
+        pairs.retain(|_, bucket| !bucket.is_full_at(now));
         if pairs.len() >= PAIRS_MAX {
             return None;
         }
@@ -72,29 +62,9 @@ fn bucket_of<'a>(
     Some(pairs.entry(pair).or_insert(full))
 }
 
-impl Bucket {
-    const fn full(rate: u64, now: Time) -> Self {
-        Self {
-            rate,
-            left: rate * BURST_MS,
-            filled: now,
-        }
-    }
-
-    fn fill(&mut self, now: Time) {
-        self.left = self.left_at(now);
-        self.filled = now;
-    }
-
-    fn is_full_at(&self, now: Time) -> bool {
-        self.left_at(now) == self.rate * BURST_MS
-    }
-
-    fn left_at(&self, now: Time) -> u64 {
-        let elapsed_ms = now.as_millis().saturating_sub(self.filled.as_millis());
-        let more = self.rate.saturating_mul(elapsed_ms);
-        self.left.saturating_add(more).min(self.rate * BURST_MS)
-    }
+/// With `rate` bytes a millisecond.
+const fn full(rate: u64, now: Time) -> Bucket {
+    Bucket::full(now, rate * 1000, rate * BURST_MS)
 }
 
 /// What may come at once, as the milliseconds that it takes to have so much again.

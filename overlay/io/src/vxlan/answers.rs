@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::sync::Mutex;
 use std::time::Instant;
 
-use overlay_core::too_big::{self, Budget};
+use overlay_core::{Bucket, too_big};
 use switch_core::{Frame, Mac, PortId, Time, VnetHeader, lock};
 
 use crate::outlet::Outlet;
@@ -29,7 +29,7 @@ pub(super) struct Answers {
 
 #[derive(Debug)]
 struct State {
-    budget: Budget,
+    budget: Bucket,
     waiting: VecDeque<(PortId, Vec<u8>)>,
 }
 
@@ -38,7 +38,7 @@ impl Answers {
         Self {
             start: Instant::now(),
             state: Mutex::new(State {
-                budget: Budget::new(Time::from_millis(0)),
+                budget: too_big::budget(Time::from_millis(0)),
                 waiting: VecDeque::new(),
             }),
         }
@@ -48,7 +48,7 @@ impl Answers {
     pub(super) fn answer(&self, frame: &Frame<'_>, mtu: u32, gateway: &Gateway) -> bool {
         let now = Time::at(self.start, Instant::now());
         let mut state = lock(&self.state);
-        if state.waiting.len() >= WAITING_MAX || !state.budget.admit(now) {
+        if state.waiting.len() >= WAITING_MAX || !state.budget.take(now, 1) {
             return false;
         }
         let mut bytes = vec![0; too_big::LEN_MAX];
