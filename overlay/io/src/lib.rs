@@ -1,5 +1,6 @@
 //! Tunnels: carries frames between hosts over QUIC and VXLAN sockets.
 
+mod clock;
 mod envelope;
 mod intake;
 mod outlet;

@@ -21,7 +21,6 @@ use foldhash::{HashMap, HashMapExt};
 use overlay_core::{Hello, HostId, Timing};
 use quinn_proto::{ConnectionHandle, Endpoint, Event, ServerConfig, TransportConfig, VarInt};
 
-use super::clock::{Alarm, Clock};
 use super::connection_ids::ConnectionIds;
 use super::events::Events;
 use super::identity::Tls;
@@ -30,6 +29,7 @@ use super::passage::Passage;
 use super::path::PathWatch;
 use super::relays::Relays;
 use super::transport::transport;
+use crate::clock::{Alarm, Clock};
 use crate::intake::Intake;
 use crate::socket::TunnelSocket;
 use crate::strangers::Strangers;
@@ -135,7 +135,6 @@ pub(super) struct EngineParts {
     pub(super) events: Events,
     pub(super) ids: ConnectionIds,
     pub(super) predecessor: Option<Passage>,
-    pub(super) relays: bool,
 }
 
 impl Engine {
@@ -170,7 +169,7 @@ impl Engine {
             stands_by: parts.predecessor.is_some(),
             predecessor: parts.predecessor,
             ended: None,
-            relays: Relays::new(parts.relays),
+            relays: Relays::new(),
         }
     }
 

@@ -10,7 +10,6 @@
 //! All of a tunnel is behind one lock. The worker that reads takes it once a batch, and so do the workers that write. With one
 //! worker it is always free. Where several have much to do, a host can run a tunnel for each worker.
 
-mod clock;
 mod connection_ids;
 mod early;
 mod engine;
@@ -42,11 +41,11 @@ use overlay_core::{Epoch, Hello, HostId, PeerCounts, ReassembleCounts, Timing};
 use switch_core::{Vni, lock};
 use switch_io::Written;
 
-use self::clock::Alarm;
 use self::engine::{Engine, EngineParts};
 use self::events::Events;
 use self::identity::Tls;
 use self::passage::Passage;
+use crate::clock::Alarm;
 use crate::outlet::Outlet;
 use crate::readiness::Readiness;
 use crate::socket::TunnelSocket;
@@ -201,7 +200,6 @@ impl QuicTunnel {
             ids,
             predecessor,
             hello: Hello::new(config.host, config.epoch).relaying(config.relays),
-            relays: config.relays,
             timing: config.timing,
             seed: config.seed,
             alarm,

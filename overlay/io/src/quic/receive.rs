@@ -256,8 +256,7 @@ impl Engine {
             }
             if header == DatagramHeader::Relay {
                 if is_direct {
-                    let body = datagram.slice_ref(body);
-                    self.relays.received.push((host.clone(), body));
+                    self.relays.received.push(datagram.slice_ref(body));
                 } else {
                     route.counts.malformed += 1;
                 }
@@ -289,10 +288,13 @@ impl Engine {
         if let Some(due) = link.reassembler.poll_timeout() {
             self.alarm.ring_by(Some(self.clock.instant(due)), now);
         }
+        let neighbor = (!self.relays.received.is_empty()).then(|| host.clone());
         if let Some(handle) = displaced {
             self.close(now, handle, "replaced");
         }
-        self.handle_relayed(now);
+        if let Some(neighbor) = neighbor {
+            self.handle_relayed(now, &neighbor);
+        }
     }
 }
 

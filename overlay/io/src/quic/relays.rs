@@ -11,8 +11,6 @@ use super::place::Place;
 
 /// What an engine knows of relays.
 pub(super) struct Relays {
-    /// Whether this host passes on what is for others.
-    pub(super) is_willing: bool,
     pub(super) budget: RelayBudget,
     /// Those that come first where one is chosen.
     pub(super) managers: BTreeSet<HostId>,
@@ -22,14 +20,13 @@ pub(super) struct Relays {
     /// Needed hosts that are not reached directly, and the hosts over which they may be.
     pub(super) sought_by: BTreeSet<HostId>,
     pub(super) wanted: BTreeSet<HostId>,
-    /// What came to be passed on, or had been, with the neighbor it came from.
-    pub(super) received: Vec<(HostId, Bytes)>,
+    /// What came from one neighbor to be passed on, or had been.
+    pub(super) received: Vec<Bytes>,
 }
 
 impl Relays {
-    pub(super) fn new(is_willing: bool) -> Self {
+    pub(super) fn new() -> Self {
         Self {
-            is_willing,
             budget: RelayBudget::new(Time::default(), PAIR_RATE),
             managers: BTreeSet::new(),
             hosts: HashMap::new(),

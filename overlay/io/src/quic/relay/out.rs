@@ -30,7 +30,12 @@ impl Engine {
             leg: Leg::ToRelay,
             host: host.as_str(),
         };
-        for payload in payloads.chunks(size.max(1)) {
+        let size = size.max(1);
+        let count = payloads.len().div_ceil(size);
+        // One allocation for all of them.
+        self.arena
+            .reserve(payloads.len() + count * head_len(&header));
+        for payload in payloads.chunks(size) {
             let sent = wrap(link, &mut self.arena, &header, payload);
             sent.map_err(|error| match error {
                 SendDatagramError::TooLarge => io::Error::from_raw_os_error(libc::EMSGSIZE),
@@ -50,6 +55,11 @@ impl Engine {
     }
 }
 
+/// What stands before a payload, in bytes.
+fn head_len(header: &RelayHeader<'_>) -> usize {
+    DatagramHeader::Relay.to_bytes().1 + header.len()
+}
+
 /// Sends a payload to a relay, or on behalf of one.
 pub(super) fn wrap(
     link: &mut Link,
@@ -58,7 +68,7 @@ pub(super) fn wrap(
     payload: &[u8],
 ) -> Result<(), SendDatagramError> {
     let (kind, len) = DatagramHeader::Relay.to_bytes();
-    arena.reserve(len + header.len() + payload.len());
+    arena.reserve(head_len(header) + payload.len());
     arena.extend_from_slice(&kind[..len]);
     header.write(arena);
     arena.extend_from_slice(payload);

@@ -23,18 +23,18 @@ enum Stop {
 }
 
 impl Engine {
-    /// Deals with what neighbors sent to be passed on, or passed on.
-    pub(in crate::quic) fn handle_relayed(&mut self, now: Instant) {
+    /// Deals with what a neighbor sent to be passed on, or passed on.
+    pub(in crate::quic) fn handle_relayed(&mut self, now: Instant, neighbor: &HostId) {
         let mut received = std::mem::take(&mut self.relays.received);
-        for (neighbor, body) in received.drain(..) {
+        for body in received.drain(..) {
             let Some((header, payload)) = RelayHeader::parse(&body) else {
                 self.counts.malformed += 1;
                 continue;
             };
             match header.leg {
-                Leg::ToRelay => self.relay(now, &neighbor, header.host, payload),
-                Leg::FromRelay => self.take_relayed(now, &neighbor, header.host, payload),
-                Leg::Refused => self.relay_refused(now, &neighbor, header.host),
+                Leg::ToRelay => self.relay(now, neighbor, header.host, payload),
+                Leg::FromRelay => self.take_relayed(now, neighbor, header.host, payload),
+                Leg::Refused => self.relay_refused(now, neighbor, header.host),
             }
         }
         self.relays.received = received;
@@ -65,7 +65,8 @@ impl Engine {
         to: &str,
         payload: &[u8],
     ) -> Result<ConnectionHandle, Stop> {
-        if !self.relays.is_willing || from.as_str() == to {
+        let is_willing = self.hello.capabilities.contains(Capabilities::RELAYS);
+        if !is_willing || from.as_str() == to {
             return Err(Stop::Refused);
         }
         let (to, remote) = self.peers.get_key_value(to).ok_or(Stop::Refused)?;

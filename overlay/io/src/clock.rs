@@ -12,36 +12,36 @@ use switch_core::Time;
 
 /// The tunnel's clock: quinn counts in instants, our own machines in milliseconds since the start.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Clock {
+pub(crate) struct Clock {
     start: Instant,
 }
 
 impl Clock {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self {
             start: Instant::now(),
         }
     }
 
-    pub(super) fn time(self, now: Instant) -> Time {
+    pub(crate) fn time(self, now: Instant) -> Time {
         Time::at(self.start, now)
     }
 
     /// The first instant of that millisecond.
-    pub(super) fn instant(self, time: Time) -> Instant {
+    pub(crate) fn instant(self, time: Time) -> Instant {
         self.start + Duration::from_millis(time.as_millis())
     }
 }
 
 /// A descriptor that becomes readable at a deadline.
 #[derive(Debug)]
-pub(super) struct Alarm {
+pub(crate) struct Alarm {
     timer: OwnedFd,
     deadline: Option<Instant>,
 }
 
 impl Alarm {
-    pub(super) fn new() -> io::Result<Self> {
+    pub(crate) fn new() -> io::Result<Self> {
         let flags = TimerfdFlags::CLOEXEC | TimerfdFlags::NONBLOCK;
         Ok(Self {
             timer: timerfd_create(TimerfdClockId::Monotonic, flags)?,
@@ -49,12 +49,12 @@ impl Alarm {
         })
     }
 
-    pub(super) fn is_due(&self, now: Instant) -> bool {
+    pub(crate) fn is_due(&self, now: Instant) -> bool {
         self.deadline.is_some_and(|deadline| deadline <= now)
     }
 
     /// Rings at `deadline` at the latest. Later deadlines cost nothing: who is woken early looks again.
-    pub(super) fn ring_by(&mut self, deadline: Option<Instant>, now: Instant) {
+    pub(crate) fn ring_by(&mut self, deadline: Option<Instant>, now: Instant) {
         if let Some(deadline) = deadline
             && self.deadline.is_none_or(|armed| deadline < armed)
         {
@@ -63,7 +63,7 @@ impl Alarm {
     }
 
     /// Forgets the deadline that was reached.
-    pub(super) fn clear(&mut self) {
+    pub(crate) fn clear(&mut self) {
         self.deadline = None;
         let _ = rustix::io::read(&self.timer, &mut [0; 8]);
     }
