@@ -7,6 +7,8 @@ use std::net::{IpAddr, SocketAddr};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use crate::PathMtu;
+
 /// `POST /v1/cluster/init`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(default, deny_unknown_fields)]
@@ -285,6 +287,9 @@ pub struct HostView {
     /// This host's connection to it; absent where none is kept.
     #[serde(default)]
     pub tunnel: Option<HostTunnel>,
+    /// Of the path to it, over QUIC or VXLAN; absent while it is not known.
+    #[serde(default)]
+    pub path_mtu: Option<PathMtu>,
 }
 
 /// The connection to another host, which carries the frames of all networks over QUIC.

@@ -11,6 +11,7 @@ mod endpoint;
 mod error;
 mod link;
 mod network;
+mod path_mtu;
 mod port_mapping;
 mod port_run;
 mod restart;
@@ -45,6 +46,7 @@ pub use network::{
     NetworkUpdate, OverlayDetail, PatchCreate, PortTotals, PortView, Pruned, RemoteEndpoint, Scope,
     StationsReport, TunnelView, Unpruned,
 };
+pub use path_mtu::{PathMtu, PathMtuFound};
 pub use port_mapping::{PortChoice, PortMapping, TransportProtocol};
 pub use port_run::{PortRun, port_runs, runs};
 pub use restart::{ParseRestartPolicy, RestartPolicy};

@@ -7,7 +7,7 @@ use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::{DnsServer, EndpointDetail, Forwarder};
+use crate::{DnsServer, EndpointDetail, Forwarder, PathMtu};
 
 /// `POST /v1/networks`.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema)]
@@ -228,6 +228,9 @@ pub struct TunnelView {
     pub up: Option<bool>,
     /// Round trip in microseconds; absent over VXLAN and while the tunnel is down.
     pub rtt_us: Option<u64>,
+    /// Absent while it is not known yet: it is measured while frames flow.
+    #[serde(default)]
+    pub path_mtu: Option<PathMtu>,
     pub rx_frames: u64,
     pub rx_bytes: u64,
     pub tx_frames: u64,

@@ -439,6 +439,7 @@ mod tests {
                 lost_packets: None,
                 counts: BTreeMap::new(),
             }),
+            path_mtu: None,
         };
         ClusterDetail {
             id: "c".into(),

@@ -7,6 +7,7 @@ mod firewall;
 mod host;
 mod kernel;
 mod network;
+mod paths;
 
 use agent_api::Client;
 use agent_daemon::probe;
@@ -43,6 +44,7 @@ pub(crate) async fn run(args: Args, client: &Client) -> Result<u8, Failure> {
     checks.extend(firewall::checks(&host));
     checks.extend(agent::checks(client, &host).await);
     checks.extend(cluster::checks(client).await);
+    checks.extend(paths::checks(client).await);
     let text = if args.json {
         output::json(&checks)
     } else {

@@ -16,6 +16,8 @@ pub mod mtu;
 mod network;
 pub mod outer;
 mod outer_fields;
+mod path_mtu;
+mod path_probe;
 mod peer;
 mod piece;
 mod pieces;
@@ -42,6 +44,8 @@ pub use flow::{DYNAMIC_FIRST, DYNAMIC_PORTS, flow_hash, source_udp_port};
 pub use host::{HostId, ParseHostId};
 pub use network::NetworkId;
 pub use outer_fields::{Df, OuterFields, OuterPolicy, Tos, Ttl};
+pub use path_mtu::{PathFinding, PathMtu, PathState, SendProbe};
+pub use path_probe::{PathProbe, PathProbeKind};
 pub use peer::{
     Capabilities, Close, Hello, Peer, PeerConfig, PeerCounts, PeerEvent, PeerState, Role, Timing,
 };

@@ -27,6 +27,11 @@ impl<'a> Outlet<'a> {
         self.count
     }
 
+    /// Whether there is no frame yet.
+    pub(crate) const fn is_empty(&self) -> bool {
+        self.count == 0 && self.run.is_none()
+    }
+
     /// Whether that many more frames fit.
     pub(crate) const fn has_room(&self, frames: usize) -> bool {
         self.count + self.run.is_some() as usize + frames <= self.buffers.len()

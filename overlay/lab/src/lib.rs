@@ -9,6 +9,7 @@ mod authority;
 pub mod loopback;
 pub mod quic_pair;
 mod traffic;
+mod underlay;
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -24,36 +25,7 @@ pub use switch_lab::{Process, Station, eventually};
 pub use traffic::{
     TRANSFER, datagrams_stay_as_they_were_sent, everything_crosses, iperf, transfer,
 };
-
-/// Two hosts with a veth pair as underlay: `eth0` in each, 192.0.2.1 and 192.0.2.2, 2001:db8::1 and ::2.
-pub struct Underlay {
-    pub hosts: [Station; 2],
-}
-
-impl Underlay {
-    pub fn new() -> Self {
-        let hosts = [Station::new(), Station::new()];
-        hosts[0].ip("link add name eth0 type veth peer name peer");
-        hosts[0].give("peer", &hosts[1], "eth0");
-        hosts[0].ip("link set eth0 up");
-        hosts[0].address(&["192.0.2.1/24", "2001:db8::1/64"]);
-        hosts[1].address(&["192.0.2.2/24", "2001:db8::2/64"]);
-        Self { hosts }
-    }
-
-    /// Every packet walks alone, as on a wire.
-    pub fn segment(&self) {
-        for host in &self.hosts {
-            host.sh("ethtool -K eth0 tso off gso off gro off tx off");
-        }
-    }
-
-    pub fn mtu(&self, mtu: u32) {
-        for host in &self.hosts {
-            host.ip(&format!("link set eth0 mtu {mtu}"));
-        }
-    }
-}
+pub use underlay::Underlay;
 
 /// A host whose switch has one network.
 pub struct Network {

@@ -11,6 +11,7 @@ use agent_core::shared::others::name_of;
 use overlay_core::HostId;
 use overlay_io::QuicTunnel;
 
+use super::path_mtu::of_connection;
 use super::{Sharing, view};
 
 impl Sharing {
@@ -51,6 +52,8 @@ impl Sharing {
         };
         let away = self.away_for(&host.id).filter(|_| !is_alive);
         let alive = host.alive.as_ref();
+        let address = alive.map_or(host.record.address, |alive| alive.address);
+        let over_quic = tunnel.as_ref().and_then(of_connection);
         HostView {
             own: is_own,
             state: match is_alive {
@@ -61,7 +64,8 @@ impl Sharing {
             away_s: away.map(|away| away.as_secs()),
             manager: host.is_manager,
             certificate_until_s: alive.and_then(|alive| Some(alive.certificate.as_ref()?.until_s)),
-            address: alive.map_or(host.record.address, |alive| alive.address),
+            path_mtu: over_quic.or_else(|| self.tunnels.vxlan_path(None, address)),
+            address,
             tunnel,
             name: host.record.name,
             joined_s: host.record.joined_s,

@@ -20,6 +20,7 @@ mod flaps;
 pub(crate) mod handover;
 pub(crate) mod networks;
 mod news;
+mod path_mtu;
 pub(crate) mod quic;
 pub(crate) mod refused;
 pub(crate) mod route;

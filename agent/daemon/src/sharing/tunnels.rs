@@ -55,7 +55,7 @@ struct QuicSocket {
 }
 
 pub(super) struct VxlanSocket {
-    local: SocketAddr,
+    pub(super) local: SocketAddr,
     pub(super) tunnel: VxlanTunnel,
     trunk: PortId,
     ports: Mutex<BTreeMap<PortId, VxlanLink>>,

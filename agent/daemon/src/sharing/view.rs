@@ -3,13 +3,14 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use agent_api::{CaRotation, CaView, HostReach, HostTunnel, ManagersView, TunnelView};
+use agent_api::{CaRotation, CaView, HostReach, HostTunnel, ManagersView, PathMtu, TunnelView};
 use agent_cluster::{CaState, ManagersNow};
 use agent_core::record::Encap;
 use overlay_core::HostId;
 use overlay_io::{PathView, PeerView, QuicTunnel};
 use switch_core::PortCounts;
 
+use super::path_mtu::of_payload;
 use super::tunnels::{TunnelPort, Tunnels};
 
 /// The cluster's certificate authority.
@@ -48,6 +49,12 @@ pub(crate) fn row(
         address: remote,
         up: is_quic.then(|| peer.as_ref().is_some_and(|peer| peer.is_up)),
         rtt_us: peer.as_ref().and_then(rtt_us),
+        path_mtu: match &peer {
+            Some(peer) => path_mtu(peer),
+            None => tunnel
+                .local
+                .and_then(|local| tunnels.vxlan_path(Some(local), remote)),
+        },
         rx_frames: counts.rx_frames,
         rx_bytes: counts.rx_bytes,
         tx_frames: counts.tx_frames,
@@ -130,6 +137,13 @@ pub(super) fn reach(is_alive: bool, tunnel: Option<&HostTunnel>, has_socket: boo
 fn rtt_us(peer: &PeerView) -> Option<u64> {
     let path: &PathView = peer.path.as_ref().filter(|_| peer.is_up)?;
     u64::try_from(path.rtt.as_micros()).ok()
+}
+
+/// Absent where another host passes on what goes there.
+fn path_mtu(peer: &PeerView) -> Option<PathMtu> {
+    let is_direct = peer.is_up && peer.relay.is_none();
+    let path = peer.path.as_ref().filter(|_| is_direct)?;
+    Some(of_payload(peer.address.ip(), path.udp_payload))
 }
 
 fn named<'a>(counts: impl IntoIterator<Item = (&'a str, u64)>) -> BTreeMap<String, u64> {

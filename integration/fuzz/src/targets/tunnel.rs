@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use overlay_core::outer::Outer;
 use overlay_core::{
-    DatagramHeader, Datagrams, Epoch, FrameIds, Hello, HostId, Peer, PeerConfig, ReassembleConfig,
-    Reassembler, Role, Timing, VxlanHeader, ecn, flow_hash, mss, source_udp_port, too_big,
+    DatagramHeader, Datagrams, Epoch, FrameIds, Hello, HostId, PathProbe, Peer, PeerConfig,
+    ReassembleConfig, Reassembler, Role, Timing, VxlanHeader, ecn, flow_hash, mss, source_udp_port,
+    too_big,
 };
 use switch_core::{Frame, Gso, Mac, RawVnet, Segments, Time, VnetHeader, Vni};
 
@@ -23,6 +24,7 @@ pub(crate) const TARGET: Target = Target {
         b"\x86\xdd",
         b"\x10",
         b"\x08\x00\x00\x00\x00\x00\x2a\x00",
+        b"\x01\x80\xc2\x00\x00\x01\x02\x00\x00\x00\x00\x00\x88\xb5VP\x01",
         b"host-1",
         b"\xff\xff",
     ],
@@ -79,6 +81,9 @@ impl Host {
         if let Ok((header, frame)) = VxlanHeader::parse(datagram) {
             assert_eq!(header.to_bytes()[4..7], datagram[4..7]);
             inspect(frame);
+        }
+        if let Some(probe) = PathProbe::parse(datagram) {
+            assert_eq!(PathProbe::parse(&probe.to_bytes()), Some(probe));
         }
         let Ok((header, body)) = DatagramHeader::parse(datagram) else {
             return;

@@ -40,6 +40,9 @@ pub trait Protocol: fmt::Debug + Send + Sync + Sized + 'static {
 
     /// Puts the frames that came into `outlet`. Sees to it that the tunnel stays readable while frames wait for room.
     fn receive(tunnel: &Shared<Self>, outlet: &mut Outlet<'_>);
+
+    /// A port goes.
+    fn left(_tunnel: &Shared<Self>, _vni: Vni, _remote: &Self::Remote) {}
 }
 
 /// What tunnel, trunk and ports share.

@@ -70,6 +70,7 @@ impl<P: Protocol> FramePort for TunnelPort<P> {
 
 impl<P: Protocol> Drop for TunnelPort<P> {
     fn drop(&mut self) {
+        P::left(&self.tunnel, self.key.0, &self.key.1);
         self.tunnel.ports.remove(&self.key);
     }
 }

@@ -2,7 +2,7 @@
 
 use std::io;
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use super::answers::Answers;
 use super::flows::FlowSockets;
@@ -19,6 +19,8 @@ pub(super) struct Line {
     pub(super) answers: Answers,
     pub(super) counters: Counters,
     pub(super) strangers: Strangers,
+    /// Raised when the searches of paths are to be looked after.
+    pub(super) called: AtomicBool,
 }
 
 impl Line {
@@ -28,6 +30,15 @@ impl Line {
             Some(fragmented) if !df => fragmented,
             _ => &self.flows,
         }
+    }
+
+    /// Has the reader look after the searches; it is to be woken.
+    pub(super) fn call(&self) {
+        self.called.store(true, Ordering::Release);
+    }
+
+    pub(super) fn is_called(&self) -> bool {
+        self.called.load(Ordering::Relaxed) && self.called.swap(false, Ordering::Acquire)
     }
 
     /// Binds the sockets for datagrams that may be fragmented, in the network namespace of the calling thread.

@@ -13,6 +13,8 @@
 //! source port. So many sockets send, with ports all over the dynamic range, and a flow always leaves by the same one
 //! ([`flows`]). Nothing is read from them. They cost nothing when idle but their descriptors.
 //!
+//! What the path to a remote carries is measured while frames go there ([`paths`]).
+//!
 //! Packets longer than a port's MTU are answered like a router would, if the port knows in whose name
 //! ([`VxlanPort::with_gateway`]); the answer enters the switch by the trunk, as from the gateway. TCP is told in time: the MSS
 //! of both SYNs is lowered to what crosses.
@@ -21,10 +23,12 @@
 //! marks go in and come out (RFC 6040).
 
 mod answers;
+mod config;
 mod flows;
 mod header;
 mod line;
 mod offloaded;
+mod paths;
 mod reader;
 mod ring;
 mod send;
@@ -34,10 +38,10 @@ mod unpacking;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, OnceLock};
 
-use overlay_core::{Df, OuterPolicy, VXLAN_UDP_PORT};
+use overlay_core::{Df, OuterPolicy, PathFinding, VXLAN_UDP_PORT};
 use switch_core::{Vni, lock};
 use switch_io::Written;
 
@@ -49,65 +53,14 @@ use crate::tunnel::{AddTunnelPort, Protocol, Shared, TunnelPort, TunnelTrunk};
 
 use self::answers::Answers;
 pub use self::answers::Gateway;
+pub use self::config::{BindTunnel, StandsBack, VxlanConfig};
 use self::flows::FlowSockets;
 pub use self::line::VxlanCounts;
 use self::line::{Counters, Line};
+use self::paths::Paths;
 use self::reader::Reader;
 use self::ring::{Host, Lane};
 use self::send::{Sender, Sending};
-
-/// How a VXLAN tunnel runs.
-#[derive(Clone, Debug)]
-pub struct VxlanConfig {
-    /// Where datagrams are received; the address may be unspecified. Sending sockets use the same address.
-    pub local: SocketAddr,
-    /// The remotes' UDP port.
-    pub remote_udp_port: u16,
-    /// Sending sockets; at least one.
-    pub flow_sockets: u16,
-    /// The program `nft`, with which the tunnel may receive from a packet ring under load ([`ring`]); `None` forbids that.
-    pub nft: Option<PathBuf>,
-    /// Says, with that program, what on the host is meant to see the datagrams, so that no ring may take them.
-    pub stands_back: Option<StandsBack>,
-}
-
-/// `None`: nothing is in the way.
-pub type StandsBack = fn(&Path) -> Option<String>;
-
-impl VxlanConfig {
-    /// On the assigned port, from the socket alone.
-    pub const fn new(local: IpAddr) -> Self {
-        Self::at(SocketAddr::new(local, VXLAN_UDP_PORT))
-    }
-
-    /// On a port that the remotes use too, from the socket alone.
-    pub const fn at(local: SocketAddr) -> Self {
-        Self {
-            local,
-            remote_udp_port: local.port(),
-            flow_sockets: 256,
-            nft: None,
-            stands_back: None,
-        }
-    }
-}
-
-/// Why a tunnel did not start.
-#[derive(Debug, thiserror::Error)]
-pub enum BindTunnel {
-    #[error("cannot receive on UDP {address}: {error}; is another VTEP using the port?")]
-    Receive {
-        address: SocketAddr,
-        #[source]
-        error: io::Error,
-    },
-    #[error("no UDP socket to send from: {0}")]
-    Send(#[source] io::Error),
-    #[error("the tunnel's socket cannot be watched: {0}")]
-    Watch(#[source] io::Error),
-    #[error("the tunnel's thread does not start: {0}")]
-    Thread(#[source] io::Error),
-}
 
 /// VXLAN over one local address. Its ports end when it is dropped.
 #[derive(Debug)]
@@ -127,6 +80,8 @@ pub struct Vxlan {
     line: Line,
     /// The trunk's reader locks it, and who ends its ring.
     reader: Mutex<Reader>,
+    /// Locked after it.
+    paths: Mutex<Paths>,
 }
 
 impl Protocol for Vxlan {
@@ -146,7 +101,11 @@ impl Protocol for Vxlan {
     }
 
     fn receive(tunnel: &Shared<Self>, outlet: &mut Outlet<'_>) {
-        let Self { line, reader } = &tunnel.protocol;
+        let Self {
+            line,
+            reader,
+            paths,
+        } = &tunnel.protocol;
         let mut reader = lock(reader);
         tunnel.readiness.lower();
         let answers_wait = line.answers.drain(outlet);
@@ -155,6 +114,16 @@ impl Protocol for Vxlan {
         if answers_wait || reader.has_backlog() {
             tunnel.readiness.raise();
         }
+        let heard = reader.heard();
+        let has_work = line.is_called() || !heard.is_empty();
+        let has_time = reader.has_time(outlet);
+        if has_work || has_time && lock(paths).is_due() {
+            lock(paths).tend(line, &tunnel.ports, &heard);
+        }
+    }
+
+    fn left(tunnel: &Shared<Self>, vni: Vni, remote: &IpAddr) {
+        lock(&tunnel.protocol.paths).leave(vni, *remote);
     }
 }
 
@@ -177,7 +146,10 @@ impl VxlanTunnel {
         })?;
         let flows =
             FlowSockets::bind(config.local.ip(), config.flow_sockets).map_err(BindTunnel::Send)?;
-        let readiness = Readiness::new(&[receiver.as_fd()]).map_err(BindTunnel::Watch)?;
+        let paths =
+            Paths::new(config.local.ip(), config.remote_udp_port).map_err(BindTunnel::Send)?;
+        let readiness = Readiness::new(&[receiver.as_fd(), paths.as_fd()]);
+        let readiness = readiness.map_err(BindTunnel::Watch)?;
         let readiness = Arc::new(readiness);
         let lane = lane(config, &readiness).map_err(BindTunnel::Thread)?;
         let line = Line {
@@ -187,9 +159,14 @@ impl VxlanTunnel {
             answers: Answers::new(),
             counters: Counters::default(),
             strangers: Strangers::new(),
+            called: AtomicBool::new(false),
         };
-        let reader = Mutex::new(Reader::new(lane));
-        let shared = Shared::new(Vxlan { line, reader }, readiness);
+        let vxlan = Vxlan {
+            line,
+            reader: Mutex::new(Reader::new(lane)),
+            paths: Mutex::new(paths),
+        };
+        let shared = Shared::new(vxlan, readiness);
         let trunk = TunnelTrunk::new(&shared);
         let tunnel = Self {
             shared,
@@ -198,20 +175,38 @@ impl VxlanTunnel {
         Ok((tunnel, trunk))
     }
 
-    /// A port for `remote` in network `vni`, which carries packets of up to `mtu` bytes ([`overlay_core::mtu::vxlan_inner`]).
-    /// Give it a [`switch_core::PortConfig::mtu`] of the network's own, so that it sees, and answers, what is longer. It
-    /// carries frames until it is dropped.
+    /// A port for `remote` in network `vni`, which carries packets of up to `mtu` bytes ([`overlay_core::mtu::vxlan_inner`]), and less
+    /// while the path carries less ([`Self::path`]). Give it a [`switch_core::PortConfig::mtu`] of the network's own, so that it
+    /// sees, and answers, what is longer. It carries frames until it is dropped.
     pub fn port(&self, vni: Vni, remote: IpAddr, mtu: u32) -> Result<VxlanPort, AddTunnelPort> {
         let address = SocketAddr::new(remote, self.remote_udp_port);
-        self.shared
-            .port(vni, remote, mtu, Sender::new(vni, address))
+        let sender = Sender::new(vni, address);
+        let mut port = self.shared.port(vni, remote, mtu, sender)?;
+        let traffic = lock(self.paths()).limit(&self.shared.ports, (vni, remote), mtu);
+        port.sender_mut().follow(traffic);
+        Ok(port)
     }
 
     /// Changes what the port for `remote` in `vni` carries, because its underlay has changed; does nothing when there is none.
     pub fn set_mtu(&self, vni: Vni, remote: IpAddr, mtu: u32) {
-        if let Some(entry) = self.shared.ports.find(&(vni, remote)) {
+        let mut paths = lock(self.paths());
+        if paths.has(vni, remote) {
+            paths.limit(&self.shared.ports, (vni, remote), mtu);
+            self.shared.protocol.line.call();
+            self.shared.readiness.raise();
+        } else if let Some(entry) = self.shared.ports.find(&(vni, remote)) {
             entry.set_mtu(mtu);
         }
+    }
+
+    /// How long a packet the path to `remote` carries, on the underlay; `None` where no port leads there, or all that do have
+    /// their packets fragmented.
+    pub fn path(&self, remote: IpAddr) -> Option<PathFinding> {
+        lock(self.paths()).finding(remote)
+    }
+
+    fn paths(&self) -> &Mutex<Paths> {
+        &self.shared.protocol.paths
     }
 
     /// The socket that receives, for somebody who keeps it bound while nothing reads it.
@@ -254,9 +249,12 @@ impl VxlanPort {
 
     /// Fills in outer headers by `policy`. Binds what that needs in the network namespace of the calling thread.
     pub fn with_outer(mut self, policy: OuterPolicy) -> Result<Self, BindTunnel> {
+        let Vxlan { line, paths, .. } = &self.tunnel().protocol;
         if policy.df != Df::Set {
-            let line = &self.tunnel().protocol.line;
             line.allow_fragments().map_err(BindTunnel::Send)?;
+        }
+        if policy.df == Df::Unset {
+            lock(paths).leave(self.vni(), *self.remote());
         }
         self.sender_mut().fill_in(policy);
         Ok(self)

@@ -5,6 +5,7 @@ use std::io;
 use switch_io::PacketRing;
 
 use super::line::Line;
+use super::paths::Heard;
 use super::ring::Lane;
 use super::unpacking::{Trains, Unpacker, VxlanPorts, unpack_packet};
 use crate::intake::TRAINS;
@@ -16,6 +17,8 @@ pub(super) struct Reader {
     lane: Lane,
     trains: Trains,
     unpacker: Unpacker,
+    /// Reads that brought frames since the last one that did not.
+    busy: u32,
 }
 
 impl Reader {
@@ -24,7 +27,20 @@ impl Reader {
             lane,
             trains: Trains::new(),
             unpacker: Unpacker::new(),
+            busy: 0,
         }
+    }
+
+    /// What came for the searches of paths.
+    pub(super) fn heard(&mut self) -> Vec<Heard> {
+        std::mem::take(&mut self.unpacker.heard)
+    }
+
+    /// Whether this read is one to look at the clock after: nothing came, or much did for long.
+    pub(super) fn has_time(&mut self, outlet: &Outlet<'_>) -> bool {
+        let has_time = outlet.is_empty() || self.busy >= BUSY_MAX;
+        self.busy = if has_time { 0 } else { self.busy + 1 };
+        has_time
     }
 
     /// Whether received datagrams wait for room.
@@ -95,3 +111,5 @@ fn read_ring(
 
 /// Receives of one read: a flood of datagrams that are for nobody must not hold the worker.
 const ROUNDS: usize = 32;
+/// Reads in a row.
+const BUSY_MAX: u32 = 64;

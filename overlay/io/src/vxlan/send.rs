@@ -2,8 +2,9 @@
 
 use std::cell::RefCell;
 use std::net::SocketAddr;
+use std::sync::Arc;
 
-use overlay_core::{OuterPolicy, VxlanHeader, flow_hash, mss};
+use overlay_core::{Df, OuterPolicy, VxlanHeader, flow_hash, mss};
 use quinn_udp::{EcnCodepoint, Transmit};
 use switch_core::{Frame, Segments, VnetHeader, Vni};
 use switch_io::Written;
@@ -11,6 +12,7 @@ use switch_io::Written;
 use super::answers::Gateway;
 use super::header;
 use super::line::{Line, count};
+use super::paths::Traffic;
 use super::train::{Train, Way};
 use crate::envelope;
 use crate::readiness::Readiness;
@@ -23,6 +25,8 @@ pub struct Sender {
     remote: SocketAddr,
     gateway: Option<Gateway>,
     policy: OuterPolicy,
+    /// Of the path's search; absent where packets may be fragmented.
+    traffic: Option<Arc<Traffic>>,
 }
 
 impl Sender {
@@ -32,11 +36,20 @@ impl Sender {
             remote,
             gateway: None,
             policy: OuterPolicy::default(),
+            traffic: None,
         }
+    }
+
+    /// Tells the search of the path that frames go.
+    pub(super) fn follow(&mut self, traffic: Arc<Traffic>) {
+        self.traffic = Some(traffic);
     }
 
     pub(super) fn fill_in(&mut self, policy: OuterPolicy) {
         self.policy = policy;
+        if policy.df == Df::Unset {
+            self.traffic = None;
+        }
     }
 
     /// In whose name packets that are too big are answered.
@@ -55,6 +68,11 @@ pub(super) struct Sending<'a> {
 
 impl Sending<'_> {
     pub(super) fn write(&self, envelopes: &[&[u8]]) -> Written {
+        let traffic = self.sender.traffic.as_ref();
+        if traffic.is_some_and(|traffic| traffic.begins()) {
+            self.line.call();
+            self.readiness.raise();
+        }
         let mut written = Written::default();
         TRAIN.with_borrow_mut(|train| {
             for envelope in envelopes {

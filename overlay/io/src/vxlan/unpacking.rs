@@ -3,24 +3,24 @@
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::ops::Range;
-use std::sync::Arc;
 use std::time::Instant;
 
-use overlay_core::VxlanHeader;
 use overlay_core::ecn::{self, Ecn};
 use overlay_core::mss;
 use overlay_core::outer::Outer;
+use overlay_core::{PathProbe, VxlanHeader};
 use quinn_udp::RecvMeta;
 use switch_core::{Coalescer, Frame, Joining, PortId, Push, VnetHeader, Vni};
 use switch_io::RingPacket;
 
 use super::line::{Line, count};
 use super::offloaded;
+use super::paths::Heard;
 use super::ring::Arrival;
 use crate::intake::Intake;
 use crate::outlet::Outlet;
 use crate::socket::TunnelSocket;
-use crate::tunnel::{PortEntry, Ports, Recent};
+use crate::tunnel::{Ports, Recent};
 
 /// Ports by the network and the address that their frames come with.
 pub(super) type VxlanPorts = Ports<(Vni, IpAddr)>;
@@ -108,6 +108,8 @@ pub(super) struct Unpacker {
     /// Whose frames the coalescer holds.
     held_for: Option<PortId>,
     recent: Recent<(Vni, SocketAddr)>,
+    /// What came that is no frame.
+    pub(super) heard: Vec<Heard>,
 }
 
 impl Unpacker {
@@ -116,6 +118,7 @@ impl Unpacker {
             coalescer: Coalescer::new(),
             held_for: None,
             recent: Recent::new(),
+            heard: Vec::new(),
         }
     }
 
@@ -135,9 +138,9 @@ impl Unpacker {
         let Ok((header, _)) = VxlanHeader::parse(datagram) else {
             return count(&line.counters.malformed);
         };
-        let search = || find(line, ports, header.vni, sender);
+        let search = || ports.find(&(header.vni, sender.ip()));
         let Some(entry) = self.recent.find((header.vni, sender), search) else {
-            return;
+            return self.take_stray(datagram, (header.vni, sender), line, ports);
         };
         let (Some(port), mtu) = (entry.port(), entry.mtu()) else {
             return count(&line.counters.unknown_vni);
@@ -172,6 +175,27 @@ impl Unpacker {
                 clamp(&vnet, bytes, mtu);
                 outlet.put(port, &vnet, bytes);
             }
+        }
+    }
+
+    /// Takes a datagram that no port is for.
+    #[cold]
+    fn take_stray(
+        &mut self,
+        datagram: &[u8],
+        (vni, sender): (Vni, SocketAddr),
+        line: &Line,
+        ports: &VxlanPorts,
+    ) {
+        let from = sender.ip();
+        let is_known = || ports.any(|(_, remote)| *remote == from);
+        let probe = PathProbe::parse(datagram).filter(|_| PathProbe::may_be_in(vni) && is_known());
+        let Some(probe) = probe else {
+            return count_stray(line, ports, vni, sender);
+        };
+        if self.heard.len() < HEARD_MAX {
+            let len = u16::try_from(datagram.len()).unwrap_or(u16::MAX);
+            self.heard.push(Heard { from, probe, len });
         }
     }
 
@@ -214,12 +238,9 @@ fn clamp(vnet: &[u8; VnetHeader::LEN], bytes: &mut [u8], mtu: u32) {
     }
 }
 
-/// The port for frames of `vni` that come from `address`; counts that there is none, and tells of strangers once.
-fn find(line: &Line, ports: &VxlanPorts, vni: Vni, address: SocketAddr) -> Option<Arc<PortEntry>> {
+/// Counts a frame of `vni` from `address` that no port is for, and tells of strangers once.
+fn count_stray(line: &Line, ports: &VxlanPorts, vni: Vni, address: SocketAddr) {
     let remote: IpAddr = address.ip();
-    if let Some(entry) = ports.find(&(vni, remote)) {
-        return Some(entry);
-    }
     let is_known = ports.any(|(known, _)| *known == vni);
     count(if is_known {
         &line.counters.unknown_remote
@@ -230,8 +251,9 @@ fn find(line: &Line, ports: &VxlanPorts, vni: Vni, address: SocketAddr) -> Optio
     if line.strangers.is_news(remote, Instant::now()) && is_stranger() {
         tracing::warn!(%address, vni = vni.value(), "VXLAN from a stranger is dropped");
     }
-    None
 }
 
 /// A datagram may end a superframe, be a frame of its own, and leave a third to the end of the read.
 const FRAMES: usize = 3;
+/// Of one read; who is asked more often asks again.
+const HEARD_MAX: usize = 64;

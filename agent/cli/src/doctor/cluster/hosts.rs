@@ -141,6 +141,7 @@ mod tests {
                 lost_packets: None,
                 counts: BTreeMap::new(),
             }),
+            path_mtu: None,
         }
     }
 
