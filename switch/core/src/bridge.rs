@@ -21,12 +21,15 @@
 //! notes that it suspects one and goes on; whoever moves its frames asks ([`Bridge::take_suspicion`]). A transparent network
 //! suspects nothing: loops are for whoever made it so, with a protocol of his own.
 //!
+//! The same function decides frames that are only made up, on a copy of the bridge: see [`Rehearsal`].
+//!
 //! State: ports, gateway and addresses in a [`Topology`] that is replaced as a whole (one writer at a time, readers never
 //! wait); the FDB; the groups. A frame that is under way while a port goes may still be learned behind it; such an entry is
 //! treated as unknown and ages. `forward` allocates nothing and holds no lock when it returns.
 
 mod endpoint;
 mod passage;
+mod rehearsal;
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -39,6 +42,7 @@ use arc_swap::{ArcSwap, Guard};
 
 use self::endpoint::{Endpoint, with_link_local};
 use self::passage::Passage;
+pub use self::rehearsal::Rehearsal;
 use crate::bridge_port::BridgePort;
 use crate::fdb::{Fdb, FdbConfig, FdbKind};
 use crate::gateway::Gateway;
@@ -49,6 +53,7 @@ use crate::packet::Packet;
 use crate::probe::Probe;
 use crate::proxy::{self, ADVERTISEMENT_LEN};
 use crate::topology::Topology;
+use crate::trace::{Silent, Step, Tracer};
 use crate::{Block, DropReason, Frame, Mac, PortConfig, PortId, Time, Verdict};
 
 /// One network on this host.
@@ -246,8 +251,19 @@ impl Bridge {
     /// Decides where a frame that came in on `ingress` goes, and learns its source. Counts nothing: that is the caller's,
     /// who has the port's counters.
     pub fn forward(&self, now: Time, ingress: PortId, frame: &Frame<'_>) -> Verdict {
+        self.decide(now, ingress, frame, &Silent)
+    }
+
+    fn decide<T: Tracer>(
+        &self,
+        now: Time,
+        ingress: PortId,
+        frame: &Frame<'_>,
+        tracer: &T,
+    ) -> Verdict {
         let topology = self.ports.load();
         let Some(port) = topology.port(ingress) else {
+            tracer.note(|| Step::UnknownIngress);
             return Verdict::Drop(DropReason::UnknownIngress);
         };
         let passage = Passage {
@@ -256,6 +272,7 @@ impl Bridge {
             port,
             now,
             frame,
+            tracer,
         };
         passage.decide().unwrap_or_else(Verdict::Drop)
     }

@@ -132,6 +132,27 @@ impl Fdb {
         self.entries.get(&mac).map(|entry| entry.port)
     }
 
+    /// The same, and how it came to be known.
+    pub fn find(&self, mac: Mac) -> Option<(PortId, FdbKind)> {
+        self.entries.get(&mac).map(|entry| (entry.port, entry.kind))
+    }
+
+    /// Another table with the same entries, and no events. Nobody waits meanwhile: entries that change are as they were or
+    /// as they are.
+    pub(crate) fn copy(&self) -> Self {
+        let copy = Self::new(self.config);
+        let mut ledger = copy.ledger();
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "each is entered for itself, in whatever order"
+        )]
+        for entry in self.entries.iter() {
+            copy.enter(&mut ledger, *entry.key(), entry.copy());
+        }
+        drop(ledger);
+        copy
+    }
+
     /// Whether `mac` belongs to some port for good.
     pub fn is_sticky(&self, mac: Mac) -> bool {
         self.entries
@@ -420,6 +441,13 @@ impl Entry {
             kind,
             last_seen: AtomicU32::new(second),
             queued: second,
+        }
+    }
+
+    fn copy(&self) -> Self {
+        Self {
+            last_seen: AtomicU32::new(self.last_seen.load(Ordering::Relaxed)),
+            ..*self
         }
     }
 

@@ -52,6 +52,21 @@ impl Groups {
             .count()
     }
 
+    /// The same listeners, for themselves.
+    pub(crate) fn copy(&self) -> Self {
+        let listeners = self.listeners.load();
+        let copies = listeners.iter().map(|listener| {
+            Arc::new(Listener {
+                active_at: AtomicU32::new(listener.active_at.load(Ordering::Relaxed)),
+                ..**listener
+            })
+        });
+        Self {
+            listeners: ArcSwap::from_pointee(copies.collect()),
+            ..Self::default()
+        }
+    }
+
     /// A report of `group` came from `port`.
     pub(crate) fn join(&self, now: Time, group: Mac, port: PortId) {
         let _turn = lock(&self.turn);

@@ -18,11 +18,13 @@
 //! fragmented neighbor discovery (RFC 6980), so fragments need no reassembly here. Tagged frames are another network's: its
 //! gateway is not ours.
 
+use std::net::IpAddr;
+
 use crate::bridge_port::BridgePort;
 use crate::bytes::be16;
 use crate::frame::ethertype;
 use crate::gateway::destination_port;
-use crate::neighbors::{Key, Owner};
+use crate::neighbors::{Key, Neighbor, Owner};
 use crate::packet::{Fragment, Packet, Version, protocol};
 use crate::topology::Topology;
 use crate::{DropReason, Frame};
@@ -35,6 +37,13 @@ pub(crate) struct Guard<'a> {
     pub(crate) packet: Option<&'a Packet>,
     pub(crate) port: &'a BridgePort,
     pub(crate) topology: &'a Topology,
+}
+
+/// An address that a frame bears as its own, and who has it on record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Claim {
+    pub address: IpAddr,
+    pub owner: Option<Neighbor>,
 }
 
 impl<'a> Guard<'a> {
@@ -70,6 +79,31 @@ impl<'a> Guard<'a> {
                 arp.get(8..14) == Some(&self.frame.src().octets()[..])
             }
         }
+    }
+
+    /// The addresses that the frame bears as its own, and who has them.
+    pub(crate) fn claims(&self) -> Vec<Claim> {
+        let frame = self.frame;
+        let arp = frame.packet().get(..ARP_LEN).filter(|arp| is_ipv4_arp(arp));
+        let borne = match (frame.ethertype(), self.packet) {
+            _ if !frame.is_untagged() => [None, None],
+            (ethertype::ARP, _) => [arp.map(|arp| &arp[14..18]), None],
+            (_, Some(packet)) => [Some(packet.source(frame)), self.advertised(packet)],
+            _ => [None, None],
+        };
+        let claims = borne.into_iter().flatten().filter_map(|address| {
+            let address = on_wire(address)?;
+            let owner = self.topology.neighbors.lookup(address);
+            Some(Claim { address, owner })
+        });
+        claims.collect()
+    }
+
+    /// What a neighbor advertisement is about.
+    fn advertised(&self, packet: &Packet) -> Option<&'a [u8]> {
+        let is_one = self.discovery(packet) == Some(NEIGHBOR_ADVERTISEMENT);
+        let target = packet.transport(self.frame).get(8..24);
+        target.filter(|_| is_one)
     }
 
     // RFC 826. Linux accepts any hardware type that has Ethernet's address length.
@@ -155,6 +189,13 @@ impl<'a> Guard<'a> {
         (ROUTER_SOLICITATION..=REDIRECT)
             .contains(&kind)
             .then_some(kind)
+    }
+}
+
+fn on_wire(address: &[u8]) -> Option<IpAddr> {
+    match address.len() {
+        4 => address.first_chunk::<4>().map(|octets| (*octets).into()),
+        _ => address.first_chunk::<16>().map(|octets| (*octets).into()),
     }
 }
 

@@ -40,6 +40,17 @@ impl Neighbors {
         }
     }
 
+    /// The same owners, whose MACs are heard apart from these.
+    pub(crate) fn copy(&self) -> Self {
+        let chunks = self.chunks.iter().map(|chunk| {
+            let owners = chunk.iter().map(Owner::copy);
+            Arc::new(owners.collect())
+        });
+        Self {
+            chunks: chunks.collect(),
+        }
+    }
+
     pub fn lookup(&self, address: IpAddr) -> Option<Neighbor> {
         let owner = self.find(Key::from(address))?;
         Some(Neighbor {
@@ -136,6 +147,13 @@ impl Owner {
             port: neighbor.port,
             registered: neighbor.mac.to_bits(),
             heard: Arc::new(AtomicU64::new(neighbor.mac.to_bits())),
+        }
+    }
+
+    fn copy(&self) -> Self {
+        Self {
+            heard: Arc::new(AtomicU64::new(self.heard.load(Ordering::Relaxed))),
+            ..*self
         }
     }
 

@@ -44,6 +44,11 @@ pub(crate) fn answer(
     })
 }
 
+/// The address that a frame asks for, if it does.
+pub(crate) fn asked(frame: &Frame<'_>, packet: Option<&Packet>) -> Option<IpAddr> {
+    Question::read(frame, packet).map(|question| question.target)
+}
+
 /// The frame by which the owner of an address tells everybody that it has it, as it would leave the owner's own link: an ARP
 /// announcement (RFC 5227 §3) or an unsolicited neighbor advertisement (RFC 4861 §7.2.6). Who remembers another MAC takes
 /// this one.

@@ -60,6 +60,13 @@ impl Topology {
         Self::new(self.ports.clone(), self.gateway.clone(), neighbors)
     }
 
+    /// The same, with budgets and owners that change apart from these.
+    pub(crate) fn copy(&self) -> Self {
+        let ports = self.ports.iter();
+        let ports = ports.map(|port| Arc::new(BridgePort::clone(port)));
+        Self::new(ports.collect(), self.gateway.clone(), self.neighbors.copy())
+    }
+
     pub(crate) fn port(&self, id: PortId) -> Option<&BridgePort> {
         let mask = self.slots.len().wrapping_sub(1);
         let mut slot = place(id) & mask;

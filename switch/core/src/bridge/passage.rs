@@ -4,43 +4,38 @@ use std::sync::atomic::Ordering;
 
 use super::Bridge;
 use crate::bridge_port::BridgePort;
-use crate::fdb::Learned;
+use crate::fdb::{FdbKind, Learned};
 use crate::gateway::{Gateway, is_dhcp_request};
 use crate::neighbors::Owner;
 use crate::packet::Packet;
 use crate::storm::COPIES_PER_FRAME;
 use crate::topology::Topology;
+use crate::trace::{Source, Step, Tracer};
 use crate::{DropReason, Frame, PortId, Time, Verdict, guard, membership, probe, proxy};
 
 /// One frame on its way through the bridge.
-#[derive(Clone, Copy)]
-pub(super) struct Passage<'a> {
+pub(super) struct Passage<'a, T> {
     pub(super) bridge: &'a Bridge,
     pub(super) topology: &'a Topology,
     pub(super) port: &'a BridgePort,
     pub(super) now: Time,
     pub(super) frame: &'a Frame<'a>,
+    pub(super) tracer: &'a T,
 }
 
-impl Passage<'_> {
+impl<T: Tracer> Passage<'_, T> {
     pub(super) fn decide(&self) -> Result<Verdict, DropReason> {
         let frame = self.frame;
         let is_probe = probe::is_probe(frame);
         if is_probe && self.bridge.probe(frame).is_some() {
+            self.tracer.note(|| Step::Probe);
             return Ok(Verdict::Probe);
         }
-        if self.port.block.is_some() {
-            return Err(DropReason::PortBlocked);
-        }
-        if !frame.fits(self.port.config.mtu) {
-            return Err(DropReason::Oversize);
-        }
+        self.open(self.port)?;
         if is_probe {
             return self.flood();
         }
-        if frame.dst().is_link_local_control() && !self.bridge.config.transparent {
-            return Err(DropReason::LinkLocalControl);
-        }
+        self.control()?;
         // What a tagged frame carries is another network's.
         let packet = if frame.is_untagged() {
             Packet::parse(frame)
@@ -48,10 +43,7 @@ impl Passage<'_> {
             None
         };
         let guard = self.guard(packet.as_ref());
-        let owner = match self.port.config.kind.is_guarded() {
-            true => guard.judge()?,
-            false => None,
-        };
+        let owner = self.judge(&guard)?;
         self.learn()?;
         let is_news = owner.is_some_and(|owner| {
             !owner.is_known_by(frame.src()) && guard.shows_mac() && self.hear(owner)
@@ -67,6 +59,47 @@ impl Passage<'_> {
         }
     }
 
+    /// Whether the port lets the frame pass, in either direction.
+    fn open(&self, port: &BridgePort) -> Result<(), DropReason> {
+        let (id, mtu) = (port.id, port.config.mtu);
+        if let Some(why) = port.block {
+            self.tracer.note(|| Step::Blocked { port: id, why });
+            return Err(DropReason::PortBlocked);
+        }
+        if !self.frame.fits(mtu) {
+            self.tracer.note(|| Step::TooLong { port: id, mtu });
+            return Err(DropReason::Oversize);
+        }
+        Ok(())
+    }
+
+    fn control(&self) -> Result<(), DropReason> {
+        let (group, transparent) = (self.frame.dst(), self.bridge.config.transparent);
+        if !group.is_link_local_control() {
+            return Ok(());
+        }
+        self.tracer
+            .note(|| Step::LinkControl { group, transparent });
+        match transparent {
+            true => Ok(()),
+            false => Err(DropReason::LinkLocalControl),
+        }
+    }
+
+    fn judge<'s>(&self, guard: &guard::Guard<'s>) -> Result<Option<&'s Owner>, DropReason> {
+        let kind = self.port.config.kind;
+        if !kind.is_guarded() {
+            self.tracer.note(|| Step::Unguarded(kind));
+            return Ok(None);
+        }
+        let judged = guard.judge();
+        self.tracer.note(|| Step::Guard {
+            refused: judged.err(),
+            claims: guard.claims(),
+        });
+        judged
+    }
+
     const fn guard<'s>(&'s self, packet: Option<&'s Packet>) -> guard::Guard<'s> {
         guard::Guard {
             frame: self.frame,
@@ -79,23 +112,43 @@ impl Passage<'_> {
     fn learn(&self) -> Result<(), DropReason> {
         let (source, id, config) = (self.frame.src(), self.port.id, &self.port.config);
         if self.topology.is_gateway(source) {
+            self.note_source(|| Source::Gateway);
             return Ok(());
         }
-        let refused = if config.learning {
+        let fdb = &self.bridge.fdb;
+        let learned = if config.learning {
             let limit = usize::try_from(config.learn_limit).unwrap_or(usize::MAX);
-            let learned = self.bridge.fdb.learn(self.now, source, id, limit);
+            let learned = fdb.learn(self.now, source, id, limit);
             if matches!(learned, Learned::Moved { .. } | Learned::Refused) {
                 self.suspect();
             }
-            learned == Learned::Refused
+            Some(learned)
         } else {
-            self.bridge.fdb.is_refused(source, id)
+            fdb.is_refused(source, id).then_some(Learned::Refused)
         };
-        if refused {
-            Err(DropReason::StickyMac)
-        } else {
-            Ok(())
+        let entry = || fdb.find(source);
+        self.note_source(|| match learned {
+            None => Source::NotLearned,
+            Some(Learned::Refused) => Source::Stolen {
+                owner: entry().map(|(owner, _)| owner),
+            },
+            Some(learned) => Source::Noted {
+                learned,
+                kind: entry().map_or(FdbKind::Learned, |(_, kind)| kind),
+            },
+        });
+        match learned {
+            Some(Learned::Refused) => Err(DropReason::StickyMac),
+            _ => Ok(()),
         }
+    }
+
+    fn note_source(&self, found: impl FnOnce() -> Source) {
+        let mac = self.frame.src();
+        self.tracer.note(|| Step::Source {
+            mac,
+            found: found(),
+        });
     }
 
     fn suspect(&self) {
@@ -114,6 +167,7 @@ impl Passage<'_> {
             return false;
         }
         owner.hear(source);
+        self.tracer.note(|| Step::News { mac: source });
         true
     }
 
@@ -124,12 +178,16 @@ impl Passage<'_> {
         }
         if let Some(edge) = self.topology.edge
             && edge != self.port.id
-            && !self.topology.has_dhcp_server
             && packet.is_some_and(|packet| is_dhcp_request(self.frame, packet))
         {
-            self.charge(COPIES_PER_FRAME)?;
-            return Ok(Verdict::Unicast(edge));
+            let served = !self.topology.has_dhcp_server;
+            self.tracer.note(|| Step::Dhcp { served });
+            if served {
+                self.charge(COPIES_PER_FRAME)?;
+                return Ok(Verdict::Unicast(edge));
+            }
         }
+        self.tracer.note(|| Step::Group(self.frame.dst()));
         let verdict = self.flood()?;
         if let Some(packet) = packet {
             self.note_listeners(packet);
@@ -155,35 +213,46 @@ impl Passage<'_> {
             }
         });
         let egress = match (self.topology.edge, self.topology.host) {
-            (Some(edge), _) if is_served => edge,
-            (_, Some(host)) => host,
-            (Some(edge), None) => edge,
-            (None, None) => return Err(DropReason::NoGateway),
+            (Some(edge), _) if is_served => Some(edge),
+            (_, Some(host)) => Some(host),
+            (edge, None) => edge,
         };
-        self.unicast(egress)
+        self.tracer.note(|| Step::Gateway {
+            egress,
+            to_edge: egress.is_some() && egress == self.topology.edge,
+        });
+        self.unicast(egress.ok_or(DropReason::NoGateway)?)
     }
 
     fn for_station(&self) -> Result<Verdict, DropReason> {
-        match self.bridge.fdb.lookup(self.frame.dst()) {
-            Some(egress) if self.topology.port(egress).is_some() => self.unicast(egress),
-            _ => self.flood(),
+        let (fdb, mac) = (&self.bridge.fdb, self.frame.dst());
+        let known = fdb.lookup(mac);
+        let egress = known.filter(|egress| self.topology.port(*egress).is_some());
+        self.tracer.note(|| Step::Destination {
+            mac,
+            entry: fdb.find(mac),
+            attached: egress.is_some(),
+        });
+        match egress {
+            Some(egress) => self.unicast(egress),
+            None => self.flood(),
         }
     }
 
     fn unicast(&self, egress: PortId) -> Result<Verdict, DropReason> {
         if egress == self.port.id {
+            self.tracer.note(|| Step::Hairpin(egress));
             return Err(DropReason::Hairpin);
         }
-        let port = self.topology.port(egress).ok_or(DropReason::EgressGone)?;
+        let Some(port) = self.topology.port(egress) else {
+            self.tracer.note(|| Step::EgressGone(egress));
+            return Err(DropReason::EgressGone);
+        };
         if self.port.config.group.separates(port.config.group) {
+            self.tracer.note(|| Step::Separated(egress));
             return Err(DropReason::SplitHorizon);
         }
-        if port.block.is_some() {
-            return Err(DropReason::PortBlocked);
-        }
-        if !self.frame.fits(port.config.mtu) {
-            return Err(DropReason::Oversize);
-        }
+        self.open(port)?;
         Ok(Verdict::Unicast(egress))
     }
 
@@ -197,11 +266,19 @@ impl Passage<'_> {
 
     fn charge(&self, copies: u32) -> Result<(), DropReason> {
         let frames = self.frame.segment_count();
-        match &self.port.bum {
-            Some(bucket) if copies > 0 && !bucket.admit(self.now, frames, copies) => {
-                Err(DropReason::BumRate)
-            }
-            _ => Ok(()),
+        let (Some(bucket), Some(limit)) = (&self.port.bum, self.port.config.bum_limit) else {
+            return Ok(());
+        };
+        let passed = copies == 0 || bucket.admit(self.now, frames, copies);
+        self.tracer.note(|| Step::Storm {
+            limit,
+            frames,
+            copies,
+            passed,
+        });
+        match passed {
+            true => Ok(()),
+            false => Err(DropReason::BumRate),
         }
     }
 
@@ -224,22 +301,40 @@ impl Passage<'_> {
         let most = usize::try_from(most).unwrap_or(usize::MAX);
         let groups = &self.bridge.groups;
         let listeners = groups.listeners(self.now, group, self.port.id, most);
-        u32::try_from(listeners).unwrap_or(u32::MAX)
+        let ports = u32::try_from(listeners).unwrap_or(u32::MAX);
+        if ports > 0 {
+            self.tracer.note(|| Step::Listeners { group, ports });
+        }
+        ports
     }
 
     fn note_listeners(&self, packet: &Packet) {
         let (groups, port) = (&self.bridge.groups, self.port.id);
-        membership::read(self.frame, packet, |group, joins| match joins {
-            true => groups.join(self.now, group, port),
-            false => groups.leave(group, port),
+        membership::read(self.frame, packet, |group, joins| {
+            self.tracer.note(|| Step::Report { group, joins });
+            match joins {
+                true => groups.join(self.now, group, port),
+                false => groups.leave(group, port),
+            }
         });
     }
 
     fn is_answered(&self, packet: Option<&Packet>, is_news: bool) -> bool {
         let neighbors = &self.topology.neighbors;
-        proxy::answer(neighbors, self.port.id, self.frame, packet).is_some_and(|answer| {
+        let answer = proxy::answer(neighbors, self.port.id, self.frame, packet);
+        let answers = answer.is_some_and(|answer| {
             // Where there is no host port, nobody else would answer for the gateway.
             !is_news || (answer.is_gateway && self.topology.host.is_none())
-        })
+        });
+        if T::LISTENS
+            && let Some(address) = proxy::asked(self.frame, packet)
+        {
+            self.tracer.note(|| Step::WhoHas {
+                address,
+                known: neighbors.lookup(address),
+                answers,
+            });
+        }
+        answers
     }
 }

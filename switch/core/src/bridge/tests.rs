@@ -3,6 +3,7 @@ mod guard;
 mod identity;
 mod listeners;
 mod loops;
+mod rehearsals;
 mod storms;
 
 use std::net::{Ipv4Addr, Ipv6Addr};
