@@ -51,6 +51,7 @@ use crate::error::{AddPort, StartSwitch};
 use crate::events::{Events, SwitchEvent};
 use crate::frame_port::FramePort;
 use crate::lookout::Sightings;
+use crate::observers::{Observer, Observers, Observing};
 use crate::overload::Requests;
 use crate::port::Port;
 use crate::vigil::Vigil;
@@ -78,6 +79,7 @@ impl RemovedPort {
 pub struct Switch {
     report: EngineReport,
     events: Events,
+    observers: Observers,
     start: Instant,
     // Fields drop in order: the workers stop with the last hold on the desk.
     _keeper: Keeper,
@@ -97,6 +99,7 @@ impl Switch {
         let requests = Requests::new();
         let vigil = Vigil::new();
         let sightings = Sightings::new();
+        let observers = Observers::default();
         let workers = (0..count)
             .map(|index| {
                 WorkerHandle::start(Setup {
@@ -108,6 +111,7 @@ impl Switch {
                     events: events.clone(),
                     overload: requests.overload(),
                     lookout: sightings.lookout(),
+                    observers: observers.clone(),
                     worked: Worked::default(),
                     busy: Busy::default(),
                     ends: vigil.ends(),
@@ -140,6 +144,7 @@ impl Switch {
         Ok(Self {
             report,
             events,
+            observers,
             start,
             _keeper: keeper,
             _loops: loops,
@@ -257,6 +262,11 @@ impl Switch {
     /// Milliseconds since [`HEAD_START`] before the switch started: the clock its bridges are asked by.
     pub fn now(&self) -> Time {
         Time::at(self.start, Instant::now())
+    }
+
+    /// Tells `observer` of each frame of the bridge's network, until what is returned is dropped.
+    pub fn observe(&self, bridge: &Arc<Bridge>, observer: Box<dyn Observer>) -> Observing {
+        self.observers.watch(bridge, observer)
     }
 
     /// Events from now on; each receiver gets all of them.

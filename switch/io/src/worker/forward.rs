@@ -7,14 +7,16 @@
 //! not admit all of a class its frames go one by one, so that they stay in order. In a flood a frame is lowered once, and
 //! every segment goes to all the weak ports before the next is made.
 
-use switch_core::{DropReason, Frame, PortId, Segments, Verdict, VnetHeader};
+use switch_core::{DropReason, Frame, PortId, Segments, Summary, Verdict, VnetHeader};
 
 use super::batch::{Batch, Places, iter, select};
 use super::busy::Busy;
 use super::join::{Joiner, concerns};
+use super::setup::Setup;
 use super::table::{Entry, PortTable};
 use crate::frame_port::{Capabilities, FrameBuffer, Written};
 use crate::lookout::Lookout;
+use crate::observers::{Observers, Sight};
 use crate::port::Port;
 
 /// Knows where the frames of a batch are.
@@ -35,19 +37,21 @@ pub(super) struct Forwarder {
     /// Whose frames it moves, or whose device has them.
     pub(super) busy: Busy,
     lookout: Lookout,
+    observers: Observers,
     /// One lowered frame or reply.
     pub(super) scratch: FrameBuffer,
     joiner: Option<Joiner>,
 }
 
 impl Forwarder {
-    pub(super) fn new(worker: usize, join: bool, busy: Busy, lookout: Lookout) -> Self {
+    pub(super) fn new(setup: &Setup) -> Self {
         Self {
-            worker,
-            busy,
-            lookout,
+            worker: setup.index,
+            busy: setup.busy.clone(),
+            lookout: setup.lookout.clone(),
+            observers: setup.observers.clone(),
             scratch: FrameBuffer::new(),
-            joiner: join.then(Joiner::new),
+            joiner: setup.join.then(Joiner::new),
         }
     }
 
@@ -58,6 +62,9 @@ impl Forwarder {
         batch: &Batch,
         courier: &mut impl Courier,
     ) {
+        if self.observers.are_there() {
+            tell_of(&self.observers, ports, batch, courier);
+        }
         let mut pending = batch.places();
         while let Some(place) = iter(pending).next() {
             let class = batch.class(place, pending);
@@ -347,9 +354,18 @@ impl Forwarder {
         }
         for (reason, count) in written.drops_at_egress() {
             egress.add_drops(self.worker, reason, count);
+            self.tell_of_loss(ingress, egress, (reason, count));
         }
         for (reason, count) in written.drops_at_ingress() {
             ingress.add_drops(self.worker, reason, count);
+            self.tell_of_loss(ingress, egress, (reason, count));
+        }
+    }
+
+    fn tell_of_loss(&self, ingress: &Port, egress: &Port, lost: (DropReason, u64)) {
+        if lost.1 > 0 && self.observers.are_there() {
+            let ports = (ingress.id, egress.id);
+            self.observers.tell_of_loss(&ingress.bridge, ports, lost);
         }
     }
 
@@ -372,6 +388,41 @@ impl Class<'_> {
     fn suits(&self, port: &Port) -> bool {
         port.capabilities == Capabilities::ALL
             || iter(self.places).all(|place| port.capabilities.admit(&self.batch.entry(place).vnet))
+    }
+}
+
+/// Tells whoever watches of each frame of a batch.
+#[cold]
+fn tell_of(observers: &Observers, ports: &PortTable, batch: &Batch, courier: &impl Courier) {
+    for place in iter(batch.places()) {
+        let entry = batch.entry(place);
+        let Some(ingress) = ports.port(entry.ingress) else {
+            continue;
+        };
+        observers.tell(&ingress.bridge, || {
+            let frame = frame_of(courier.envelope(place));
+            Sight {
+                ingress: ingress.id,
+                egress: None,
+                summary: frame.map(|frame| Summary::of(&frame)),
+                verdict: outcome(ports, ingress, entry.verdict),
+                frames: 1,
+            }
+        });
+    }
+}
+
+/// The verdict, as far as it can be carried out now.
+fn outcome(ports: &PortTable, ingress: &Port, verdict: Verdict) -> Verdict {
+    let is_open = |egress: &PortId| *egress != ingress.id && open(ports, *egress).is_some();
+    match verdict {
+        Verdict::Unicast(egress) if open(ports, egress).is_none() => {
+            Verdict::Drop(DropReason::EgressGone)
+        }
+        Verdict::Flood if !ingress.bridge.flood_list(ingress.id).iter().any(is_open) => {
+            Verdict::Drop(DropReason::NoEgress)
+        }
+        verdict => verdict,
     }
 }
 

@@ -30,7 +30,7 @@ impl Relay {
     pub(super) fn new(setup: Setup) -> Self {
         Self {
             ports: PortTable::default(),
-            forwarder: Forwarder::new(setup.index, setup.join, setup.busy, setup.lookout),
+            forwarder: Forwarder::new(&setup),
             batch: Batch::new(),
             buffers: std::iter::repeat_with(FrameBuffer::new)
                 .take(Batch::LEN)
@@ -145,6 +145,7 @@ mod tests {
     use crate::engine::EngineKind;
     use crate::frame_port::{Capabilities, FramePort, Written};
     use crate::lookout::Sightings;
+    use crate::observers::Observers;
     use crate::overload::Requests;
     use crate::port::Port;
     use crate::samples::udp_envelope;
@@ -194,6 +195,7 @@ mod tests {
             events: events.clone(),
             overload: Requests::new().overload(),
             lookout: Sightings::new().lookout(),
+            observers: Observers::default(),
             worked: Worked::default(),
             busy: Busy::default(),
             ends: Vigil::new().ends(),

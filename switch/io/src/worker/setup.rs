@@ -7,6 +7,7 @@ use super::load::Worked;
 use crate::engine::EngineKind;
 use crate::events::Events;
 use crate::lookout::Lookout;
+use crate::observers::Observers;
 use crate::overload::Overload;
 use crate::vigil::Ends;
 
@@ -23,6 +24,8 @@ pub(crate) struct Setup {
     pub(crate) overload: Overload,
     /// Where a worker says what looks like a loop.
     pub(crate) lookout: Lookout,
+    /// Whom a worker tells of the frames that pass.
+    pub(crate) observers: Observers,
     /// Where a worker says how much it has done.
     pub(crate) worked: Worked,
     /// Where a worker says which port it is at.
