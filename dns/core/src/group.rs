@@ -53,6 +53,18 @@ impl Group {
         }
     }
 
+    /// The addresses of both families, those first that the next answers name first. Takes nobody's turn.
+    pub(crate) fn peek(&self) -> Vec<IpAddr> {
+        let from = |turn: &AtomicUsize| {
+            let start = turn.load(Ordering::Relaxed) % self.holders.len().max(1);
+            let holders = self.holders.iter().cycle();
+            holders.skip(start).take(self.holders.len())
+        };
+        let v4 = from(&self.turn).filter_map(|holder| holder.v4.map(IpAddr::V4));
+        v4.chain(from(&self.turn_v6).filter_map(|holder| holder.v6.map(IpAddr::V6)))
+            .collect()
+    }
+
     pub(crate) fn rotated(&self, record_type: RecordType) -> impl Iterator<Item = &Holder> {
         let turn = match record_type {
             RecordType::AAAA => &self.turn_v6,

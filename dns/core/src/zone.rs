@@ -210,6 +210,13 @@ impl Zone {
         Lookup::Foreign
     }
 
+    /// The addresses that a name of the network has now, in the order of the next answers. Nothing changes by it.
+    pub fn peek(&self, name: &str) -> Vec<IpAddr> {
+        let group = parse_name(name).ok();
+        let group = group.and_then(|name| self.forward.get(&name));
+        group.map(Group::peek).unwrap_or_default()
+    }
+
     /// What is known of `name` where the name exists.
     pub(crate) fn known(&self, name: &Name, record_type: RecordType) -> Option<Lookup> {
         self.lookup_forward(name, record_type)
