@@ -26,6 +26,7 @@ mod socket;
 mod state;
 mod subnets;
 mod watch;
+mod way;
 
 pub use address::AddressEntry;
 pub use agent_core::network::SubnetEntry;
@@ -41,3 +42,4 @@ pub use sandbox_link::{LinkName, SandboxLink, SandboxLinkDone, configure_sandbox
 pub use sandbox_watch::{SandboxWatch, Stir};
 pub use socket::Netlink;
 pub use watch::LinkWatch;
+pub use way::WayOut;
