@@ -20,7 +20,8 @@ use crate::{
     ClusterRestore, ClusterRevoke, Connect, ContainerCreate, ContainerDetail, ContainerSummary,
     Created, DEFAULT_SOCKET, Disconnect, EndpointCreate, EndpointDetail, EndpointUpdate, ErrorKind,
     Exec, FdbEntryView, Info, ManagersView, NetworkCreate, NetworkDetail, NetworkSummary,
-    NetworkUpdate, PatchCreate, PortView, Pruned, Stop, Token, TokenCreate, Version,
+    NetworkUpdate, PatchCreate, PortView, Pruned, Stop, Token, TokenCreate, TraceReport,
+    TraceRequest, Version,
 };
 
 /// Speaks to one agent. Holds no connection: an agent may restart between two calls.
@@ -185,6 +186,20 @@ impl Client {
     pub async fn ports(&self, network: &str) -> Answer<Vec<PortView>> {
         self.fetch(&format!("/networks/{}/ports", segment(network)))
             .await
+    }
+
+    /// What would become of frames that nobody sends.
+    pub async fn trace(&self, network: &str, trace: &TraceRequest) -> Answer<TraceReport> {
+        let path = format!("/networks/{}/trace", segment(network));
+        self.post(&path, trace).await
+    }
+
+    /// The frames that pass the network's switch from now on, a [`crate::TraceSight`] a line, until the network is gone.
+    pub async fn trace_live(&self, network: &str, filter: &str, drops: bool) -> Answer<LogStream> {
+        let (network, filter) = (segment(network), segment(filter));
+        let path = format!("/networks/{network}/trace?filter={filter}&drops={drops}");
+        let response = self.ask(Method::GET, &path, Bytes::new()).await?;
+        Ok(self.stream(response))
     }
 
     pub async fn endpoints(&self) -> Answer<Vec<EndpointDetail>> {

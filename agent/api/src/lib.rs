@@ -16,6 +16,7 @@ mod port_mapping;
 mod port_run;
 mod restart;
 mod system;
+mod trace;
 
 #[cfg(feature = "client")]
 pub use client::{Client, ClientError, Hold, LogStream};
@@ -51,3 +52,7 @@ pub use port_mapping::{PortChoice, PortMapping, TransportProtocol};
 pub use port_run::{PortRun, port_runs, runs};
 pub use restart::{ParseRestartPolicy, RestartPolicy};
 pub use system::{DEFAULT_SOCKET, Info, Version};
+pub use trace::{
+    FrameTrace, TracePayload, TracePort, TraceReport, TraceRequest, TraceResult, TraceSight,
+    TraceStep, TraceVerdict,
+};

@@ -24,6 +24,7 @@ pub mod resolv_conf;
 pub mod restart;
 pub mod settings;
 pub mod shared;
+pub mod trace;
 
 #[cfg(test)]
 mod sample;

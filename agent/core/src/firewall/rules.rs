@@ -91,6 +91,13 @@ impl Published {
     }
 }
 
+impl Rules {
+    /// Whether tunnels end at the port, on whatever host.
+    pub fn is_tunnel_port(&self, port: u16) -> bool {
+        VXLAN_PORTS.contains(&port) || self.tunnels.iter().any(|tunnel| tunnel.port() == port)
+    }
+}
+
 impl Default for Rules {
     fn default() -> Self {
         Self {
@@ -106,3 +113,6 @@ impl Default for Rules {
 
 /// Clear of the bits that Kubernetes (0x4000, 0x8000), Tailscale (0xff0000), Calico (0xffff0000) and Docker's swarm use.
 pub const DEFAULT_MARK_BIT: u32 = 0x2000;
+
+/// Ours (IANA's), and that of kernels before they knew it.
+pub(super) const VXLAN_PORTS: [u16; 2] = [4789, 8472];

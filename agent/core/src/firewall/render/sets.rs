@@ -7,7 +7,7 @@ use ipnet::IpNet;
 
 use super::words::{push_block, quoted, word};
 use crate::firewall::drops::{Count, Drops, FilterDrop};
-use crate::firewall::rules::{NetworkRules, Rules, Service};
+use crate::firewall::rules::{NetworkRules, Rules, Service, VXLAN_PORTS};
 
 /// Sets instead of rules per network, so that a packet costs the same however many networks there are, and a network that comes
 /// or goes changes nothing but elements.
@@ -167,6 +167,3 @@ impl ServicePlace {
         }
     }
 }
-
-/// Ours (IANA's), and that of kernels before they knew it.
-const VXLAN_PORTS: [u16; 2] = [4789, 8472];
