@@ -98,6 +98,7 @@ impl Noun {
             (PROGRAM, "run", "network") => Some(Self::NetworkMode),
             (PROGRAM, "inspect", "names") => Some(Self::ContainerOrNetwork),
             (_, _, "network" | "other") => Some(Self::Network),
+            (PROGRAM, "trace", "from" | "to") => Some(Self::Container),
             ("network", "inspect" | "rm", "names") => Some(Self::Network),
             (_, _, "container") => Some(Self::Container),
             (PROGRAM, _, "name" | "names") if is_positional => Some(Self::Container),

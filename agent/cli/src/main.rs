@@ -33,6 +33,7 @@ mod session;
 mod start;
 mod stop;
 mod template;
+mod trace;
 
 use std::ffi::OsString;
 use std::future::Future;
@@ -85,6 +86,7 @@ enum Verb {
     Port(port::Args),
     #[command(subcommand)]
     Dns(dns::Verb),
+    Trace(Box<trace::Args>),
     #[command(subcommand)]
     Cluster(cluster::Verb),
     Doctor(doctor::Args),
@@ -148,6 +150,7 @@ fn dispatch(cli: Cli) -> Result<ExitCode, Failure> {
         Verb::Fdb(verb) => wait(fdb::run(verb, client)),
         Verb::Port(args) => wait(port::run(args, client)),
         Verb::Dns(verb) => wait(dns::run(verb, client)),
+        Verb::Trace(args) => wait(trace::run(*args, client)),
         Verb::Cluster(verb) => wait(cluster::run(verb, client)),
         Verb::Doctor(args) => wait(doctor::run(args, client)),
     }?;
@@ -302,6 +305,15 @@ tapestry network create --dns tls://1.1.1.1#one.one.one.one -o dns.record=db=10.
 tapestry run --dns https://[2606:4700::1111]/dns-query --dns quic://9.9.9.9:8853 --dns-option ndots:2 -- sh
 tapestry dns log lab
 tapestry dns log --json lab
+tapestry trace lab --from web --to db
+tapestry trace lab --from 3 --to 192.0.2.1 --tcp 80 --json
+tapestry trace lab --from web --to db --udp 53
+tapestry trace lab --from web --to 172.17.0.1 --arp
+tapestry trace lab --from host --frame 0242 --frame 0243
+tapestry trace lab --from web --pcap /tmp/a.pcap
+tapestry trace lab --live
+tapestry trace lab --live --drops -c 3 udp port 53
+tapestry trace lab --live --json not arp
 tapestry cluster init
 tapestry cluster init --advertise 192.0.2.1:4790 --etcd https://192.0.2.9:2379 --etcd https://192.0.2.10:2379
 tapestry cluster token

@@ -38,4 +38,5 @@ mod scale;
 mod surprises;
 mod terminal;
 mod together;
+mod trace;
 mod walkthrough;

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use crate::harness::{Host, Reply, request_raw};
 
-const ROUTES: [(&str, &str); 29] = [
+const ROUTES: [(&str, &str); 31] = [
     ("get", "/v1/version"),
     ("get", "/v1/info"),
     ("get", "/v1/cluster"),
@@ -23,6 +23,8 @@ const ROUTES: [(&str, &str); 29] = [
     ("get", "/v1/networks/{name}/fdb"),
     ("delete", "/v1/networks/{name}/fdb"),
     ("get", "/v1/networks/{name}/ports"),
+    ("get", "/v1/networks/{name}/trace"),
+    ("post", "/v1/networks/{name}/trace"),
     ("get", "/v1/endpoints"),
     ("post", "/v1/endpoints"),
     ("delete", "/v1/endpoints"),

@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use agent_api::{
     ApiError, Connect, Disconnect, EndpointDetail, FdbEntryView, NetworkCreate, NetworkDetail,
-    NetworkSummary, NetworkUpdate, PatchCreate, PortView, Pruned, QueryLogEntry,
+    NetworkSummary, NetworkUpdate, PatchCreate, PortView, Pruned, QueryLogEntry, TraceReport,
+    TraceRequest, TraceSight,
 };
 use axum::Json;
 use axum::extract::{Path, Query, State};
@@ -29,6 +30,7 @@ pub(super) fn routes() -> OpenApiRouter<Arc<Agent>> {
         .routes(routes!(fdb, flush_fdb))
         .routes(routes!(ports))
         .routes(routes!(dns_log))
+        .routes(routes!(trace, trace_live))
 }
 
 /// Lists the networks of this host.
@@ -219,6 +221,52 @@ async fn dns_log(
     let entries = blocking(agent, move |agent| agent.networks.dns_log(&name)).await?;
     Ok(lines(entries, |entry| {
         let mut line = serde_json::to_vec(&entry).unwrap_or_default();
+        line.push(b'\n');
+        line
+    }))
+}
+
+/// Says what would become of frames, step by step. Nothing is sent, learned or counted.
+#[utoipa::path(post, path = "/networks/{name}/trace", params(("name" = String, Path)), request_body = TraceRequest,
+    responses((status = 200, body = TraceReport), (status = "default", body = ApiError)))]
+async fn trace(
+    State(agent): State<Arc<Agent>>,
+    Path(name): Path<String>,
+    Body(request): Body<TraceRequest>,
+) -> Reply<TraceReport> {
+    blocking(agent, move |agent| agent.networks.trace(&name, &request))
+        .await
+        .map(Json)
+}
+
+/// Which frames to follow.
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+struct LiveQuery {
+    /// Words that must all hold: host A, mac M, port N, arp, ip, ip6, icmp, tcp, udp, with `not` and `and`.
+    filter: Option<String>,
+    /// Only frames that are dropped.
+    drops: Option<bool>,
+}
+
+/// The frames that pass the network's switch from now on, with their verdicts: one JSON object a line, drops first, until the
+/// network is gone. A busy network is sampled.
+#[utoipa::path(get, path = "/networks/{name}/trace", params(("name" = String, Path), LiveQuery),
+    responses((status = 200, body = TraceSight, content_type = "application/x-ndjson"), (status = "default", body = ApiError)))]
+async fn trace_live(
+    State(agent): State<Arc<Agent>>,
+    Path(name): Path<String>,
+    Query(query): Query<LiveQuery>,
+) -> Result<Response, Refusal> {
+    let filter = query.filter.unwrap_or_default();
+    let drops = query.drops.unwrap_or(false);
+    let sights = blocking(agent, move |agent| {
+        agent.networks.trace_live(&name, &filter, drops)
+    })
+    .await?;
+    Ok(lines(sights, |sight| {
+        let mut line = serde_json::to_vec(&sight).unwrap_or_default();
         line.push(b'\n');
         line
     }))

@@ -7,6 +7,7 @@ mod port;
 mod query_log;
 mod task;
 
+use std::net::IpAddr;
 use std::os::fd::AsFd;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, RwLock};
@@ -154,6 +155,12 @@ impl EdgeHandle {
 
     pub(crate) fn upstream(&self) -> Arc<Upstream> {
         self.names.upstream()
+    }
+
+    /// The addresses that whoever is behind the port would be told of a name, as far as this host's networks have it. Nobody's
+    /// turn is taken.
+    pub(crate) fn peek(&self, ingress: PortId, name: &str) -> Vec<IpAddr> {
+        self.names.peek(ingress, name)
     }
 
     /// Says which other networks the container of endpoint `key` is on: it may know their names, and may ask the world

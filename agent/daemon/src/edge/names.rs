@@ -12,7 +12,7 @@
 //! them and holds nothing else.
 
 use std::collections::HashMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
@@ -182,6 +182,19 @@ impl Names {
             Some(reply) => Decision::Answer(QueryOutcome::Cached, reply),
             None => Decision::Ask(Arc::clone(upstream), request),
         }
+    }
+
+    /// What the port's owner would be told of a name of its networks; this one's goes first.
+    pub(super) fn peek(&self, ingress: PortId, name: &str) -> Vec<IpAddr> {
+        let views = read(&self.views);
+        let beside = views.clients.get(&ingress).map(|client| &client.beside);
+        let others = beside.into_iter().flat_map(|beside| beside.zones.iter());
+        let mut zones = std::iter::once(&self.zone).chain(others);
+        let found = zones.find_map(|zone| {
+            let addresses = read(zone).peek(name);
+            (!addresses.is_empty()).then_some(addresses)
+        });
+        found.unwrap_or_default()
     }
 
     /// Who is behind a port.

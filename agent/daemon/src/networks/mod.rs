@@ -23,6 +23,7 @@ mod recall;
 mod remove;
 mod rename;
 mod segment;
+mod trace;
 mod view;
 mod ways;
 

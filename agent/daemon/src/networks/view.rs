@@ -22,13 +22,13 @@ use crate::seats::Attached;
 use crate::sharing::view::{self as tunnels, drops};
 
 /// A network as it is at one moment.
-struct Seen {
-    place: Place,
-    ways: Ways,
+pub(super) struct Seen {
+    pub(super) place: Place,
+    pub(super) ways: Ways,
     closed: Option<String>,
     overlaps: Option<String>,
     gone: PortCounts,
-    attached: Vec<Attached>,
+    pub(super) attached: Vec<Attached>,
 }
 
 impl Networks {
@@ -218,7 +218,7 @@ impl Networks {
     }
 
     /// A look at one network; nothing is asked of the kernel.
-    fn see(&self, called: &str) -> Result<Seen, Find> {
+    pub(super) fn see(&self, called: &str) -> Result<Seen, Find> {
         let table = lock(&self.table);
         let id = table.id(called)?;
         let network = table.networks.get(&id);
@@ -270,7 +270,7 @@ impl Seen {
     }
 
     /// Every port of the network, and who is behind it.
-    fn owners(&self) -> HashMap<PortId, String> {
+    pub(super) fn owners(&self) -> HashMap<PortId, String> {
         let mut owners = HashMap::new();
         if let Some(segment) = &self.place.segment {
             owners.insert(segment.edge_port, "gateway".to_owned());

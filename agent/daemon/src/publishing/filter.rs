@@ -328,6 +328,12 @@ impl Filter {
         }
     }
 
+    /// What the packet filter shall do, as it is wanted now.
+    pub(crate) fn rules(&self) -> Rules {
+        let settings = self.settings.record();
+        lock(&self.wanted).rules(&settings)
+    }
+
     /// What the packet filter dropped so far.
     pub(crate) fn drops(&self) -> Drops {
         self.firewall().map(Firewall::drops).unwrap_or_default()
