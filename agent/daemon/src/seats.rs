@@ -91,6 +91,15 @@ impl Seats {
         wanted.map(Endpoint::seen).collect()
     }
 
+    /// Where links are heard of that were attached.
+    pub(crate) fn attended(&self) -> Vec<(NetnsNumber, u32)> {
+        let table = lock(&self.0);
+        table
+            .there()
+            .filter_map(|endpoint| endpoint.plug.place)
+            .collect()
+    }
+
     /// The sandboxes that somebody else made, by the paths by which they are known.
     pub(crate) fn foreign_sandboxes(&self) -> Vec<(NetnsId, Option<PathBuf>)> {
         let table = lock(&self.0);
@@ -241,10 +250,10 @@ impl Seats {
         }
     }
 
-    /// The endpoint's sandbox is heard of by that number.
-    pub(crate) fn attend(&self, id: &str, number: NetnsNumber) {
+    /// The endpoint's sandbox is heard of by that number, and the link has that index in it.
+    pub(crate) fn attend(&self, id: &str, place: (NetnsNumber, u32)) {
         if let Some(endpoint) = lock(&self.0).endpoints.get_mut(id) {
-            endpoint.plug.number = Some(number);
+            endpoint.plug.place = Some(place);
         }
     }
 

@@ -9,15 +9,15 @@
 //! - What the owner of a sandbox set there himself stays: an MTU, a MAC, a name, addresses, a link that is down. It is told in the
 //!   log, and shown with the endpoint as long as it is so.
 //!
-//! Who floods the agent with changes in one sandbox gets one look for each [`Stir`], at all its links together, and a rest
-//! after each ([`crate::pace`]). Where the kernel drops messages that come too fast,
-//! all sandboxes are looked at, but only as often as without any message.
+//! It looks at the links that a message was about; at all of a sandbox's where one has come that nobody knows, as it may be one
+//! that was away. Who floods the agent with changes gets one look for each [`Stir`], and a rest after each ([`crate::pace`]). Where
+//! the kernel drops messages that come too fast, all sandboxes are looked at, but only as often as without any message.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use agent_core::endpoint::{LinkState, changed};
 use agent_core::record::{EndpointRecord, NetnsId, NetworkRecord, Owner};
-use agent_host::netlink::{Netlink, Stir};
+use agent_host::netlink::{Netlink, NetlinkError, NetnsNumber, Stir, Stirred};
 use agent_host::{Netns, find_ways};
 use switch_core::PortId;
 
@@ -28,11 +28,16 @@ use crate::seats::{Attached, Plug};
 impl Endpoints {
     /// Hears of the endpoint's sandbox from now on.
     pub(super) fn attend(&self, place: &Place, attached: &Attached) {
-        let Some((netns, _)) = in_sandbox(attached) else {
+        let Some((netns, link)) = in_sandbox(attached) else {
             return;
         };
-        match Netlink::open().and_then(|mut own| own.number(&netns)) {
-            Ok(number) => place.seats.attend(&attached.record.id, number),
+        let heard_at = || {
+            let number = Netlink::open()?.number(&netns)?;
+            let link = Netlink::open_in(&netns)?.link_by_name(&link)?;
+            Ok::<_, NetlinkError>((number, link.index))
+        };
+        match heard_at() {
+            Ok(heard_at) => place.seats.attend(&attached.record.id, heard_at),
             Err(error) => {
                 let endpoint = &attached.record.name;
                 tracing::debug!(endpoint, %error, "changes in a sandbox are not seen");
@@ -52,25 +57,38 @@ impl Endpoints {
         if *stir == Stir::default() {
             return;
         }
+        let places = self.networks.places();
+        let own = places.iter().flat_map(|place| place.seats.attended());
+        let strange = strange(stir, own);
         let is_concerned = |record: &EndpointRecord, plug: &Plug| {
             let is_engines = matches!(record.owner, Owner::Engine(_));
-            let number = plug.number.as_ref();
-            let is_there = number.is_some_and(|number| stir.sandboxes.contains(number));
-            is_there || (stir.own && is_engines)
+            let is_stirred = plug.place.is_some_and(|(number, link)| {
+                let stirred = stir.sandboxes.get(&number);
+                stirred.is_some_and(|stirred| {
+                    strange.contains(&number) || stirred.links.contains(&link)
+                })
+            });
+            is_stirred || (stir.own && is_engines)
         };
-        let mut views = Views::new();
-        for place in self.networks.places() {
-            for attached in place.seats.attached_by(is_concerned) {
-                self.look(&place, &attached);
-                self.look_inside(&place, &attached, &mut views);
-            }
+        let concerned: Vec<_> = places
+            .iter()
+            .flat_map(|place| {
+                let attached = place.seats.attached_by(is_concerned).into_iter();
+                attached.map(move |attached| (place, attached))
+            })
+            .collect();
+        let mut views = Views::of(concerned.len());
+        for (place, attached) in &concerned {
+            self.look(place, attached);
+            self.look_inside(place, attached, &mut views);
         }
     }
 
     /// Looks everywhere, since something happened of which nobody knows where.
     pub(super) fn look_everywhere(&self) {
-        let mut views = Views::new();
-        for (place, attached) in self.all() {
+        let all = self.all();
+        let mut views = Views::of(all.len());
+        for (place, attached) in all {
             self.look(&place, &attached);
             self.look_inside(&place, &attached, &mut views);
         }
@@ -83,12 +101,11 @@ impl Endpoints {
             return;
         };
         // One that has gone meanwhile is told elsewhere.
-        let view = views.entry(netns.id()).or_insert_with(|| view(&netns));
-        let Some(found) = view.get(&link) else {
+        let Some(found) = views.find(&netns, &link) else {
             return;
         };
         let given = given(&place.record, record, &attached.plug);
-        let changes = changed(&given, found);
+        let changes = changed(&given, &found);
         if !place.seats.note_changed(&record.id, &changes) {
             return;
         }
@@ -182,14 +199,51 @@ fn in_sandbox(attached: &Attached) -> Option<(Netns, String)> {
     is_home.then_some((netns, link))
 }
 
-/// The links of the sandboxes that were looked into, by name: a sandbox with many is listed once.
-type Views = BTreeMap<NetnsId, BTreeMap<String, LinkState>>;
-
-/// Empty where it cannot be listed.
-fn view(netns: &Netns) -> BTreeMap<String, LinkState> {
-    let listed = Netlink::open_in(netns).and_then(|mut inside| inside.states());
-    listed.unwrap_or_default()
+/// Namespaces in which a link came that is none of `own`.
+fn strange(stir: &Stir, own: impl Iterator<Item = (NetnsNumber, u32)>) -> BTreeSet<NetnsNumber> {
+    let come = |stirred: &Stirred| &stirred.links - &stirred.gone;
+    let stirred = stir.sandboxes.iter();
+    let mut unknown: BTreeMap<_, _> = stirred.map(|(at, stirred)| (*at, come(stirred))).collect();
+    for (number, link) in own {
+        if let Some(links) = unknown.get_mut(&number) {
+            links.remove(&link);
+        }
+    }
+    unknown.retain(|_, links| !links.is_empty());
+    unknown.into_keys().collect()
 }
+
+/// Links as they are: a few are asked for one by one, of many those of a sandbox are listed together.
+enum Views {
+    Single,
+    Listed(BTreeMap<NetnsId, BTreeMap<String, LinkState>>),
+}
+
+impl Views {
+    fn of(links: usize) -> Self {
+        match links {
+            0..=SINGLE_MAX => Self::Single,
+            _ => Self::Listed(BTreeMap::new()),
+        }
+    }
+
+    /// Nothing where there is none, or it cannot be asked for.
+    fn find(&mut self, netns: &Netns, link: &str) -> Option<LinkState> {
+        let inside = || Netlink::open_in(netns);
+        match self {
+            Self::Single => inside().and_then(|mut inside| inside.state_of(link)).ok(),
+            Self::Listed(seen) => {
+                let list = || inside().and_then(|mut inside| inside.states());
+                let links = seen
+                    .entry(netns.id())
+                    .or_insert_with(|| list().unwrap_or_default());
+                links.get(link).cloned()
+            }
+        }
+    }
+}
+
+const SINGLE_MAX: usize = 8;
 
 fn given(network: &NetworkRecord, record: &EndpointRecord, plug: &Plug) -> LinkState {
     let addresses = record.addresses().into_iter();

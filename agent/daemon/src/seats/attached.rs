@@ -22,8 +22,8 @@ pub(crate) struct Plug {
     pub(crate) tap: Option<Arc<OwnedFd>>,
     /// The namespace that it was attached in.
     pub(crate) sandbox: Option<NetnsId>,
-    /// By which its sandbox is heard of.
-    pub(crate) number: Option<NetnsNumber>,
+    /// By which its sandbox is heard of, and the link in it.
+    pub(crate) place: Option<(NetnsNumber, u32)>,
     /// What the sandbox's owner changed at the link.
     pub(crate) changed: Vec<String>,
 }

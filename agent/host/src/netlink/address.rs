@@ -1,6 +1,6 @@
 //! Addresses of links.
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use ipnet::{IpNet, Ipv4Net};
 use netlink_packet_core::{NLM_F_CREATE, NLM_F_REPLACE};
@@ -9,6 +9,7 @@ use netlink_packet_route::address::{
 };
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 
+use super::attributes::attribute;
 use super::error::NetlinkError;
 use super::link::LinkEntry;
 use super::socket::{Netlink, Request};
@@ -34,8 +35,18 @@ impl Netlink {
 
     pub fn addresses(&mut self) -> Result<Vec<AddressEntry>, NetlinkError> {
         let question = RouteNetlinkMessage::GetAddress(AddressMessage::default());
-        let answers = self.dump("addresses", question)?;
-        Ok(answers.iter().filter_map(address_entry).collect())
+        self.dump_raw("addresses", question, listed)
+    }
+
+    /// Those of one link.
+    pub(super) fn addresses_of(&mut self, index: u32) -> Result<Vec<IpNet>, NetlinkError> {
+        let mut question = AddressMessage::default();
+        question.header.index = index;
+        self.filter_dumps();
+        let question = RouteNetlinkMessage::GetAddress(question);
+        let listed = self.dump_raw("addresses", question, listed)?.into_iter();
+        let own = listed.filter(|entry| entry.link_index == index);
+        Ok(own.map(|entry| entry.address).collect())
     }
 }
 
@@ -70,24 +81,32 @@ pub(super) fn address_request(index: u32, address: IpNet) -> Request {
     }
 }
 
-fn address_entry(message: &RouteNetlinkMessage) -> Option<AddressEntry> {
-    let RouteNetlinkMessage::NewAddress(message) = message else {
+/// An address of a list.
+///
+/// ```text
+/// nlmsghdr: length 4 | type 2 | flags 2 | sequence 4 | port id 4
+/// ifaddrmsg: family 1 | prefix length 1 | flags 1 | scope 1 | index 4                 (linux/if_addr.h)
+/// attributes
+/// ```
+fn listed(message: &[u8]) -> Option<AddressEntry> {
+    let kind = u16::from_ne_bytes(*message.get(4..)?.first_chunk()?);
+    if kind != libc::RTM_NEWADDR {
         return None;
-    };
-    // On a point-to-point link ADDRESS is the peer and LOCAL is ours; elsewhere IPv6 has only ADDRESS.
-    let mut own = None;
-    let mut shown = None;
-    for attribute in &message.attributes {
-        match attribute {
-            AddressAttribute::Local(address) => own = Some(*address),
-            AddressAttribute::Address(address) => shown = Some(*address),
-            _ => {}
-        }
     }
+    let attributes = message.get(24..)?;
+    // On a point-to-point link ADDRESS is the peer and LOCAL is ours; elsewhere IPv6 has only ADDRESS.
+    let own = attribute(attributes, libc::IFA_LOCAL);
+    let address = address(own.or_else(|| attribute(attributes, libc::IFA_ADDRESS))?)?;
     Some(AddressEntry {
-        link_index: message.header.index,
-        address: IpNet::new(own.or(shown)?, message.header.prefix_len).ok()?,
+        link_index: u32::from_ne_bytes(*message.get(20..)?.first_chunk()?),
+        address: IpNet::new(address, *message.get(17)?).ok()?,
     })
+}
+
+fn address(bytes: &[u8]) -> Option<IpAddr> {
+    let v4 = <[u8; 4]>::try_from(bytes).map(IpAddr::from);
+    v4.or_else(|_| <[u8; 16]>::try_from(bytes).map(IpAddr::from))
+        .ok()
 }
 
 fn broadcast(address: Ipv4Net) -> Option<Ipv4Addr> {

@@ -39,7 +39,7 @@ pub use neighbor::Neighbor;
 pub use nsid::NetnsNumber;
 pub use route::{Route, RouteEntry};
 pub use sandbox_link::{LinkName, SandboxLink, SandboxLinkDone, configure_sandbox};
-pub use sandbox_watch::{SandboxWatch, Stir};
+pub use sandbox_watch::{SandboxWatch, Stir, Stirred};
 pub use socket::Netlink;
 pub use watch::LinkWatch;
 pub use way::WayOut;

@@ -6,7 +6,7 @@
 //! one descriptor. The kernel tells with each message which namespace it is about. A sandbox that is known by a mount ends with
 //! that mount, and the kernel says when the table of mounts changes (proc(5), `mountinfo`).
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::{self, IoSliceMut};
 use std::ops::AddAssign;
@@ -19,6 +19,7 @@ use nix::errno::Errno;
 use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
+use super::attributes::messages;
 use super::error::NetlinkError;
 use super::nsid::NetnsNumber;
 use super::watch::{RTNLGRP_IPV4_IFADDR, RTNLGRP_IPV6_IFADDR, RTNLGRP_LINK, SETTLE};
@@ -34,7 +35,7 @@ pub struct SandboxWatch {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Stir {
     /// Namespaces in which links or addresses changed.
-    pub sandboxes: BTreeSet<NetnsNumber>,
+    pub sandboxes: BTreeMap<NetnsNumber, Stirred>,
     /// So did some in the agent's own.
     pub own: bool,
     /// Something was mounted, or is mounted no more.
@@ -43,9 +44,32 @@ pub struct Stir {
     pub overrun: bool,
 }
 
+/// Links of one namespace, by their indices.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Stirred {
+    pub links: BTreeSet<u32>,
+    /// Those of them that were deleted or moved away.
+    pub gone: BTreeSet<u32>,
+}
+
+impl Stirred {
+    fn note(&mut self, message: &[u8]) {
+        if let Some((kind, link)) = subject(message) {
+            self.links.insert(link);
+            if kind == libc::RTM_DELLINK {
+                self.gone.insert(link);
+            }
+        }
+    }
+}
+
 impl AddAssign for Stir {
     fn add_assign(&mut self, more: Self) {
-        self.sandboxes.extend(more.sandboxes);
+        for (sandbox, more) in more.sandboxes {
+            let stirred = self.sandboxes.entry(sandbox).or_default();
+            stirred.links.extend(more.links);
+            stirred.gone.extend(more.gone);
+        }
         self.own |= more.own;
         self.mounts |= more.mounts;
         self.overrun |= more.overrun;
@@ -103,10 +127,16 @@ impl SandboxWatch {
                 Some(&mut control),
                 MsgFlags::empty(),
             ) {
-                Ok(message) => match message.cmsgs()?.find_map(|control| number(&control)) {
-                    Some(sandbox) => drop(stir.sandboxes.insert(sandbox)),
-                    None => stir.own = true,
-                },
+                Ok(message) => {
+                    let sandbox = message.cmsgs()?.find_map(|control| number(&control));
+                    let length = message.bytes;
+                    let Some(sandbox) = sandbox else {
+                        stir.own = true;
+                        continue;
+                    };
+                    let stirred = stir.sandboxes.entry(sandbox).or_default();
+                    messages(&buffer[..length]).for_each(|message| stirred.note(message));
+                }
                 Err(Errno::EAGAIN) => return Ok(()),
                 Err(Errno::EINTR) => {}
                 Err(Errno::ENOBUFS) => stir.overrun = true,
@@ -129,6 +159,19 @@ fn number(control: &ControlMessageOwned) -> Option<NetnsNumber> {
         .first_chunk::<4>()
         .filter(|_| is_number)?;
     Some(NetnsNumber(i32::from_ne_bytes(*bytes)))
+}
+
+/// The type of a message, and which link it is about.
+///
+/// ```text
+/// nlmsghdr: length 4 | type 2 | flags 2 | sequence 4 | port id 4
+/// ifinfomsg: family 1 | padding 1 | type 2 | index 4 ...                              (linux/rtnetlink.h)
+/// ifaddrmsg: family 1 | prefix length 1 | flags 1 | scope 1 | index 4                 (linux/if_addr.h)
+/// ```
+fn subject(message: &[u8]) -> Option<(u16, u32)> {
+    let kind = u16::from_ne_bytes(*message.get(4..)?.first_chunk()?);
+    let link = u32::from_ne_bytes(*message.get(20..)?.first_chunk()?);
+    Some((kind, link))
 }
 
 const RECEIVE_BYTES: usize = 32 * 1024;

@@ -6,6 +6,7 @@ use agent_core::endpoint::LinkState;
 use ipnet::IpNet;
 
 use super::error::NetlinkError;
+use super::link::LinkEntry;
 use super::socket::Netlink;
 
 impl Netlink {
@@ -18,15 +19,26 @@ impl Netlink {
             of_link.push(entry.address);
         }
         let states = links.into_iter().map(|link| {
-            let state = LinkState {
-                name: link.name.clone(),
-                mac: link.mac,
-                mtu: link.mtu,
-                up: link.up,
-                addresses: addresses.remove(&link.index).unwrap_or_default(),
-            };
-            (link.name, state)
+            let addresses = addresses.remove(&link.index).unwrap_or_default();
+            (link.name.clone(), state(link, addresses))
         });
         Ok(states.collect())
+    }
+
+    /// One link of the namespace.
+    pub fn state_of(&mut self, name: &str) -> Result<LinkState, NetlinkError> {
+        let link = self.link_by_name(name)?;
+        let addresses = self.addresses_of(link.index)?;
+        Ok(state(link, addresses))
+    }
+}
+
+fn state(link: LinkEntry, addresses: Vec<IpNet>) -> LinkState {
+    LinkState {
+        name: link.name,
+        mac: link.mac,
+        mtu: link.mtu,
+        up: link.up,
+        addresses,
     }
 }
