@@ -96,6 +96,7 @@ impl Flow {
 
     /// Every number comes, once, in its turn.
     fn receive(&self, receive: impl Fn() -> Option<u32>) {
+        let _end = End(std::slice::from_ref(self));
         let mut last = Instant::now();
         loop {
             let wanted = self.seen.load(Ordering::Relaxed);
@@ -112,12 +113,25 @@ impl Flow {
         }
     }
 
+    fn end(&self) {
+        self.ends.store(true, Ordering::Release);
+    }
+
     /// Waits until some more came.
     fn flows(&self) {
         let before = self.seen.load(Ordering::Acquire);
         eventually("numbers flow", || {
             self.seen.load(Ordering::Acquire) >= before + 5
         });
+    }
+}
+
+/// Nothing more is sent when this goes, be it with a panic.
+struct End<'f>(&'f [Flow]);
+
+impl Drop for End<'_> {
+    fn drop(&mut self) {
+        self.0.iter().for_each(Flow::end);
     }
 }
 
@@ -135,10 +149,8 @@ where
         scope.spawn(|| to_b.receive(receive_b));
         scope.spawn(|| to_a.send(send_b));
         scope.spawn(|| to_a.receive(receive_a));
+        let _end = End(&flows);
         act(&|| flows.iter().for_each(Flow::flows));
-        flows
-            .iter()
-            .for_each(|flow| flow.ends.store(true, Ordering::Release));
     });
 }
 

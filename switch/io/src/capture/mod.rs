@@ -19,7 +19,7 @@ mod recorder;
 mod sight;
 
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard};
@@ -161,6 +161,13 @@ impl AsFd for Capture {
     /// Readable when something was recorded since the last read.
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.shared.event.as_fd()
+    }
+}
+
+/// As [`AsFd`], for tokio's `AsyncFd`.
+impl AsRawFd for Capture {
+    fn as_raw_fd(&self) -> RawFd {
+        self.shared.event.as_raw_fd()
     }
 }
 
