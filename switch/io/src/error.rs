@@ -43,6 +43,8 @@ pub enum Dress {
     Device(#[source] io::Error),
     #[error("the port has as many captures as it can: {max}", max = CAPTURES_MAX)]
     TooManyCaptures,
+    #[error("the capture has had as many ports as it can: start another")]
+    TooManyPorts,
     #[error("a mirror leads to a port of the same network")]
     OtherNetwork,
     #[error("a mirror cannot lead to a port of kind {0}")]

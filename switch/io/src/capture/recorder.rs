@@ -34,22 +34,25 @@ impl Recorder {
         self.shared.has_ended.load(Ordering::Relaxed)
     }
 
-    /// The same for the frames of a port. Its records say that they are of this one.
-    pub(crate) fn of(&self, port: PortId, name: &str) -> Self {
+    /// The same for the frames of a port. Its records say that they are of this one. `None`: it has had as many ports as it can.
+    pub(crate) fn of(&self, port: PortId, name: &str) -> Option<Self> {
         let mut interfaces = self.shared.interfaces();
         let interface = Interface {
             port,
             name: name.to_owned(),
         };
-        let known = interfaces.iter().position(|known| *known == interface);
-        let position = known.unwrap_or_else(|| {
+        let known = interfaces.iter().rposition(|known| *known == interface);
+        let position = known.unwrap_or(interfaces.len());
+        if position == interfaces.len() {
+            if position >= INTERFACES_MAX {
+                return None;
+            }
             interfaces.push(interface);
-            interfaces.len() - 1
-        });
-        Self {
-            shared: Arc::clone(&self.shared),
-            interface: u32::try_from(position).unwrap_or(u32::MAX),
         }
+        Some(Self {
+            shared: Arc::clone(&self.shared),
+            interface: u32::try_from(position).ok()?,
+        })
     }
 
     /// Copies a frame that `worker` sees, where it is wanted and there is room.
@@ -92,3 +95,6 @@ impl Recorder {
         }
     }
 }
+
+/// Ports that a capture can have had, so that it stays bounded while they come and go.
+const INTERFACES_MAX: usize = 16_384;

@@ -29,7 +29,7 @@ fn is_readable(capture: &Capture) -> bool {
 
 fn capture(settings: CaptureSettings) -> (Capture, Recorder) {
     let capture = Capture::new(settings).unwrap();
-    let recorder = capture.recorder().of(PortId(7), "web");
+    let recorder = capture.recorder().of(PortId(7), "web").unwrap();
     (capture, recorder)
 }
 
@@ -132,6 +132,20 @@ fn a_filter_says_what_is_wanted_and_how_much_of_it() {
     assert_eq!(capture.read_into(&mut records), 1);
     assert_eq!(records.iter().next().unwrap().bytes.len(), 10);
     assert_eq!(capture.lost(), 0);
+}
+
+#[test]
+fn a_capture_has_had_so_many_ports() {
+    let (capture, recorder) = capture(CaptureSettings::default());
+    assert!(
+        (8..)
+            .map(PortId)
+            .take(16_383)
+            .all(|port| recorder.of(port, "a").is_some())
+    );
+    assert!(recorder.of(PortId(99_999), "a").is_none());
+    assert!(recorder.of(PortId(7), "web").is_some());
+    assert_eq!(capture.interfaces().len(), 16_384);
 }
 
 #[test]

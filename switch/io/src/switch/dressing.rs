@@ -230,7 +230,8 @@ fn add_capture(
     if outfit.recorders.len() >= CAPTURES_MAX {
         return Err(Dress::TooManyCaptures);
     }
-    outfit.recorders.push(recorder.of(port.id, name));
+    let recorder = recorder.of(port.id, name).ok_or(Dress::TooManyPorts)?;
+    outfit.recorders.push(recorder);
     Ok(())
 }
 

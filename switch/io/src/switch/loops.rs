@@ -184,7 +184,9 @@ fn send(desk: &Desk, bridge: &Bridge, round: u64) {
             &bridge.write_probe(probe)[..],
         ]
         .concat();
-        port.device.write(&[&envelope]);
+        if !port.is_down() {
+            port.device.write(&[&envelope]);
+        }
     }
 }
 
