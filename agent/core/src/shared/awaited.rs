@@ -5,7 +5,7 @@
 //! While etcd was away nobody could keep a lease alive, so they may all have ended. Whoever is first to come back would then
 //! find that the other hosts have said nothing, cut their tunnels, and give their addresses away, although they live and are
 //! on their way. So each of them gets the time of a lease: until then, what its lease has taken away is *held*, as if it
-//! were there still. When the host comes back it says everything again within [`SHARING`]; what it does not repeat is gone.
+//! were there still. Where the store was set back to before the host joined, that it is a member is held as well. When the host comes back it says everything again within [`SHARING`]; what it does not repeat is gone.
 //!
 //! A host whose tunnel is up lives, whatever becomes of its lease: it is waited for until its tunnel is down.
 
@@ -13,7 +13,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use super::moment::Moment;
-use super::{ADDRESSES, ALIVE, ENDPOINTS, EndpointShared, Entry, Holder};
+use super::{ADDRESSES, ALIVE, ENDPOINTS, EndpointShared, Entry, HOSTS, Holder};
 
 #[derive(Debug, Default)]
 pub(super) struct Awaited {
@@ -32,16 +32,13 @@ struct Wait {
 }
 
 impl Awaited {
-    pub(super) fn new(hosts: impl IntoIterator<Item = String>, until: Instant) -> Self {
+    /// These hosts, and no others any more. Which keys are held of them, the list says that comes then.
+    pub(super) fn wait_for(&mut self, hosts: impl IntoIterator<Item = String>, until: Instant) {
         let wait = || Wait {
             until,
             is_settled: false,
         };
-        Self {
-            hosts: hosts.into_iter().map(|host| (host, wait())).collect(),
-            held: BTreeSet::new(),
-            outdated: BTreeSet::new(),
-        }
+        self.hosts = hosts.into_iter().map(|host| (host, wait())).collect();
     }
 
     /// A host whose lease has ended, and whose tunnel is up.
@@ -58,11 +55,15 @@ impl Awaited {
         self.hosts.get(host).is_some_and(|wait| !wait.is_settled)
     }
 
-    /// Whether what an entry says still counts, though the store has it no more.
-    pub(super) fn holds(&mut self, gone: &Entry) -> bool {
-        let is_held = speaker(gone).is_some_and(|host| self.hosts.contains_key(&host));
-        if is_held {
-            self.held.insert(gone.key.clone());
+    /// Whether what an entry says still counts, though the store has it no more. `is_lost`: nobody took it away, so that who was a
+    /// member is one.
+    pub(super) fn holds(&mut self, gone: &Entry, is_lost: bool) -> bool {
+        let is_told = is_lost || !gone.key.starts_with(HOSTS);
+        let host = host_of(gone).filter(|_| is_told);
+        let is_held = host.is_some_and(|host| self.hosts.contains_key(&host));
+        match is_held {
+            true => drop(self.held.insert(gone.key.clone())),
+            false => self.there_is(&gone.key),
         }
         is_held
     }
@@ -71,16 +72,7 @@ impl Awaited {
         self.held.contains(key)
     }
 
-    /// The same of the key by which a host is a member.
-    pub(super) fn holds_member(&mut self, host: &str, key: &str) -> bool {
-        let is_held = self.hosts.contains_key(host);
-        if is_held {
-            self.held.insert(key.to_owned());
-        }
-        is_held
-    }
-
-    /// The store has this key, again or still.
+    /// The store has this key, again or still; or nobody waits for it any more.
     pub(super) fn there_is(&mut self, key: &str) {
         self.held.remove(key);
         self.outdated.remove(key);
@@ -133,9 +125,10 @@ impl Awaited {
     }
 }
 
-/// The host under whose lease an entry is; `None` where it is under none.
-pub(super) fn speaker(entry: &Entry) -> Option<String> {
-    if let Some(host) = entry.key.strip_prefix(ALIVE) {
+/// The host that says an entry again when it comes back: what is under its lease, and that it is a member; `None` of anything else.
+pub(super) fn host_of(entry: &Entry) -> Option<String> {
+    let key = &entry.key;
+    if let Some(host) = key.strip_prefix(ALIVE).or_else(|| key.strip_prefix(HOSTS)) {
         return Some(host.to_owned());
     }
     if entry.key.starts_with(ENDPOINTS) {

@@ -16,7 +16,7 @@ use std::time::Instant;
 
 use serde::de::DeserializeOwned;
 
-use super::awaited::{Awaited, speaker};
+use super::awaited::{Awaited, host_of};
 use super::macs::Macs;
 use super::moment::Moment;
 use super::{ALIVE, CLUSTER, ClusterRecord, Entry, HOSTS, REVOKED};
@@ -71,16 +71,12 @@ impl World {
             self.insert(entry);
         }
         for (key, entry) in old {
-            // A member that the store has lost puts itself back.
-            let lost = key.strip_prefix(HOSTS).filter(|_| self.is_set_back);
-            let is_held = match lost {
-                Some(host) => self.awaited.holds_member(host, &key),
-                None => {
-                    self.note_gone(&key, at);
-                    self.awaited.holds(&entry)
-                }
-            };
-            if is_held {
+            // What a store has lost that was set back, nobody took away: a member puts itself back.
+            let is_lost = self.is_set_back || self.awaited.is_held(&key);
+            if !(is_lost && key.starts_with(HOSTS)) {
+                self.note_gone(&key, at);
+            }
+            if self.awaited.holds(&entry, is_lost) {
                 if self.is_set_back {
                     self.awaited.outdate(&key);
                 }
@@ -109,9 +105,10 @@ impl World {
             known.is_some_and(|known| is_older(entry, known))
         });
         let is_missed = |host: &str, alive: &Entry| {
-            let is_member = match is_set_back {
+            let member = format!("{HOSTS}{host}");
+            let is_member = match is_set_back || self.awaited.is_held(&member) {
                 true => !revisions.contains_key(&*format!("{REVOKED}{host}")),
-                false => revisions.contains_key(&*format!("{HOSTS}{host}")),
+                false => revisions.contains_key(&*member),
             };
             let now = revisions.get(alive.key.as_str());
             host != own && is_member && now.is_none_or(|now| *now == alive.revision)
@@ -123,7 +120,7 @@ impl World {
             .filter(|(host, alive)| is_missed(host, alive))
             .map(|(host, _)| host.to_owned())
             .collect();
-        self.awaited = Awaited::new(missed, until);
+        self.awaited.wait_for(missed, until);
         self.replace(listed, at)
     }
 
@@ -143,7 +140,7 @@ impl World {
             Event::Deleted { key, revision } if self.is_news(&key, revision) => {
                 self.note_gone(&key, at);
                 let known = self.entries.get(&key)?;
-                if self.awaited.holds(known) {
+                if self.awaited.holds(known, false) {
                     return None;
                 }
                 self.remove(&key).map(Difference::Deleted)
@@ -164,9 +161,8 @@ impl World {
             return Vec::new();
         }
         let is_over = |key: &&String| {
-            let member = key.strip_prefix(HOSTS).map(str::to_owned);
-            let speaker = member.or_else(|| speaker(self.entries.get(*key)?));
-            speaker.is_none_or(|host| late.contains(&host))
+            let host = self.entries.get(*key).and_then(host_of);
+            host.is_none_or(|host| late.contains(&host))
         };
         let over: Vec<String> = self.awaited.held().filter(is_over).cloned().collect();
         let gone = over.into_iter().filter_map(|key| {
@@ -187,13 +183,13 @@ impl World {
         Some((entry.decode().ok()?, entry.revision))
     }
 
-    /// What is known of a key.
     /// The epoch of a host that said at `revision` that it is alive.
     pub fn epoch(&self, revision: u64) -> u64 {
         let cluster = self.find::<ClusterRecord>(CLUSTER);
         cluster.map_or(revision, |(cluster, _)| cluster.epoch(revision))
     }
 
+    /// What is known of a key.
     pub fn entry(&self, key: &str) -> Option<&Entry> {
         self.entries.get(key)
     }
@@ -489,6 +485,47 @@ mod tests {
         let listed = vec![cluster(2, 9)];
         world.catch_up(listed, "own", (&Moment::alone(now()), until));
         assert!(!is_member(&world, "b"));
+    }
+
+    #[test]
+    fn a_member_that_the_store_has_lost_is_held_through_every_list_until_it_is_late() {
+        let (start, until) = times();
+        let at = Moment::alone(start);
+        let older = |key: &str, revision| entry(key, revision);
+        let mut world = World::default();
+        let known = [host("own", 2), host("b", 3), vec![older("a", 9)]].concat();
+        replace(&mut world, known);
+        let listed = [host("own", 2), vec![older("a", 1)]].concat();
+        world.catch_up(listed.clone(), "own", (&at, until));
+        assert!(world.take_set_back());
+        for _ in 0..2 {
+            assert_eq!(world.replace(listed.clone(), &at), []);
+            assert!(is_member(&world, "b") && !world.take_set_back());
+        }
+        let later = until + SHARING;
+        assert_eq!(world.catch_up(listed.clone(), "own", (&at, later)), []);
+        assert!(world.handle_timeout(&Moment::alone(until)).is_empty());
+        // Put back, it is a member like others: whoever takes it away means it.
+        let back = Entry {
+            revision: 2,
+            ..host("b", 3).remove(0)
+        };
+        let removed = Event::Deleted {
+            key: back.key.clone(),
+            revision: 3,
+        };
+        assert!(world.apply(Event::Put(back), &at).is_some());
+        assert!(world.apply(removed, &at).is_some());
+        assert_eq!(world.handle_timeout(&at).len(), 2);
+        // Revoked meanwhile, it is not.
+        let mut world = World::default();
+        replace(&mut world, [host("b", 3), vec![older("a", 9)]].concat());
+        world.catch_up(vec![older("a", 1)], "own", (&at, until));
+        assert!(is_member(&world, "b") && world.take_set_back());
+        let listed = vec![older("a", 1), older(&format!("{REVOKED}b"), 2)];
+        assert_eq!(world.replace(listed, &at).len(), 1);
+        assert!(!is_member(&world, "b"));
+        assert_eq!(world.handle_timeout(&at).len(), 3);
     }
 
     #[test]
