@@ -28,6 +28,7 @@ use serde::{Deserialize, Serialize};
 use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 use tokio_rustls::{TlsAcceptor, TlsConnector, client, server};
 
@@ -126,7 +127,7 @@ pub(crate) trait Decide: Send + Sync + 'static {
     fn renew(&self, shown: &Shown, request: &RenewRequest) -> Reply;
     /// What a manager needs, where the host that asks is one or is to be one.
     fn manage(&self, host: &str, request: &ManageRequest) -> Reply;
-    /// Whether a host is on record as a manager, as far as is known.
+    /// Whether a host is on record as a manager; `None` while that is not known.
     fn is_manager(&self, host: &str) -> Option<bool>;
     /// What may be done with a certificate, now.
     fn standing(&self, shown: &Shown) -> Standing;
@@ -361,8 +362,13 @@ async fn answer(
     let shown = stream.get_ref().1.peer_certificates();
     let shown = shown.and_then(|chain| Shown::read(chain.first()?));
     let request: Request = receive(&mut stream, MESSAGE_LEN_MAX).await?;
-    let deciding = tokio::task::spawn_blocking(move || decide(&*signer, from, shown, request));
-    let (reply, of_member) = deciding.await.map_err(io::Error::other)?;
+    let (reply, of_member) = match request {
+        Request::Greet => (Reply::Greeted(greeted(signer, shown).await), None),
+        request => {
+            let deciding = spawn_blocking(move || decide(&*signer, from, shown, request));
+            deciding.await.map_err(io::Error::other)?
+        }
+    };
     send(&mut stream, &reply).await?;
     if let Some((shown, store)) = of_member {
         let Ok(permit) = members.try_acquire_owned() else {
@@ -383,6 +389,25 @@ async fn answer(
     }
 }
 
+/// Comes at once, whatever the store does: by it others see that this manager lives.
+async fn greeted(signer: Arc<dyn Decide>, shown: Option<Shown>) -> Greeted {
+    let is_good = |shown: &Shown| signer.standing(shown) == Standing::Good;
+    let must_renew = shown.as_ref().is_some_and(|shown| !is_good(shown));
+    let is_manager = match shown {
+        Some(shown) => {
+            let looking = spawn_blocking(move || signer.is_manager(&shown.host));
+            let looked = timeout(LOOK_LIMIT, looking).await;
+            looked.ok().and_then(Result::ok).flatten()
+        }
+        None => None,
+    };
+    Greeted {
+        now_s: now_s(),
+        must_renew,
+        is_manager,
+    }
+}
+
 /// A member, and the store as it may use it.
 type OfMember = (Shown, Arc<dyn Store>);
 
@@ -399,11 +424,7 @@ fn decide(
     let reply = match (request, shown) {
         (Request::Join(request), _) => signer.join(from, &request),
         (Request::Renew(request), Some(shown)) => signer.renew(&shown, &request),
-        (Request::Greet, shown) => Reply::Greeted(Greeted {
-            now_s: now_s(),
-            must_renew: shown.as_ref().is_some_and(|shown| !is_good(shown)),
-            is_manager: shown.and_then(|shown| signer.is_manager(&shown.host)),
-        }),
+        (Request::Greet, _) => refused("that is answered without asking anybody"),
         (Request::Store, Some(_)) if signer.is_cut_off() => {
             refused("this manager is out of step; another one is not")
         }
@@ -463,6 +484,8 @@ pub(crate) const NO_MEMBER: &str =
     "this host is revoked or has left; run `tapestry cluster leave` there and join again";
 /// Whether this manager can serve a member still.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// Less than whoever greets all managers waits.
+const LOOK_LIMIT: Duration = Duration::from_millis(500);
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 #[cfg(test)]
@@ -494,6 +517,8 @@ mod tests {
         asked: AtomicUsize,
         store: Arc<agent_store::RedbStore>,
         departures: watch::Sender<()>,
+        /// Locked while the store is away.
+        away: Mutex<()>,
         _dir: tempfile::TempDir,
     }
 
@@ -522,6 +547,7 @@ mod tests {
         }
 
         fn is_manager(&self, host: &str) -> Option<bool> {
+            let _waits = self.away.lock().unwrap();
             Some(host == "0a0b")
         }
 
@@ -554,6 +580,7 @@ mod tests {
             asked: AtomicUsize::new(0),
             store: Arc::new(agent_store::RedbStore::open(dir.path()).unwrap()),
             departures: watch::Sender::new(()),
+            away: Mutex::default(),
             _dir: dir,
         });
         tokio::spawn(serve(listener, Arc::clone(&mirror) as _, Arc::default()));
@@ -655,6 +682,20 @@ mod tests {
             assert_eq!(greeted.is_manager, Some(must_renew));
             assert!(greeted.now_s.abs_diff(now_s()) < 60);
         }
+    }
+
+    #[tokio::test]
+    async fn who_greets_a_manager_whose_store_is_away_hears_from_it_all_the_same() {
+        let (ca, _) = Ca::create("c").unwrap();
+        let (address, mirror) = server(identity(&ca, &[SIGNER_NAME], HOUR)).await;
+        let away = mirror.away.lock().unwrap();
+        let member = identity(&ca, &["0a0b"], HOUR).asking().unwrap();
+        let greeted = ask(address, member, |_| Request::Greet).await;
+        drop(away);
+        let Ok(Reply::Greeted(greeted)) = greeted else {
+            panic!("{greeted:?}");
+        };
+        assert_eq!((greeted.must_renew, greeted.is_manager), (false, None));
     }
 
     #[tokio::test]
