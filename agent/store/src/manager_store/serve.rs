@@ -42,6 +42,12 @@ pub async fn serve(
         watches.retain(|_, watch| !watch.is_finished());
         let (number, said) = (asked.number, said.clone());
         match asked.call {
+            // Whether this side is there is not for the store to say.
+            Call::Ping => {
+                let answer = Answer::Done;
+                // The writer may be gone, and with it the other side.
+                let _ = said.send(Said::Answer { number, answer }).await;
+            }
             Call::Unwatch(watch) => {
                 watches.remove(&watch).as_ref().map(AbortHandle::abort);
             }

@@ -137,6 +137,40 @@ impl Store for Nowhere {
     }
 }
 
+/// A store whose answers wait until the lock is free.
+struct Stuck(Arc<Mutex<()>>);
+
+impl Store for Stuck {
+    fn get(&self, _: &str) -> Result<Option<Entry>, StoreError> {
+        drop(self.0.lock().unwrap());
+        Ok(None)
+    }
+
+    fn list(&self, _: &str) -> Result<Vec<Entry>, StoreError> {
+        Nowhere::fail()
+    }
+
+    fn transact(&self, _: &[Change]) -> Result<u64, StoreError> {
+        Nowhere::fail()
+    }
+
+    fn watch(&self, prefix: &str) -> Watch {
+        Nowhere.watch(prefix)
+    }
+
+    fn grant(&self, _: Duration) -> Result<LeaseId, StoreError> {
+        Nowhere::fail()
+    }
+
+    fn keep_alive(&self, _: LeaseId) -> Result<(), StoreError> {
+        Nowhere::fail()
+    }
+
+    fn end_lease(&self, _: LeaseId) -> Result<(), StoreError> {
+        Nowhere::fail()
+    }
+}
+
 fn store(managers: &Arc<Managers>) -> ManagerStore {
     ManagerStore::new(Arc::clone(managers) as _).unwrap()
 }
@@ -225,4 +259,33 @@ fn a_watch_that_nobody_follows_ends_at_the_far_end() {
             .unwrap();
     }
     assert_eq!(managers.turn.load(Ordering::Relaxed), 1, "it dialed again");
+}
+
+#[tokio::test]
+async fn who_asks_whether_a_manager_is_there_hears_it_though_every_call_waits_for_the_store() {
+    let is_away = Arc::new(Mutex::new(()));
+    let held = is_away.lock().unwrap();
+    let (mut near, far) = tokio::io::duplex(64 * 1024);
+    let serving = tokio::spawn(serve(far, Arc::new(Stuck(Arc::clone(&is_away)))));
+    // As many as are carried out at once.
+    for number in 0..64 {
+        let call = Call::Get("a".to_owned());
+        wire::send(&mut near, &wire::Asked { number, call })
+            .await
+            .unwrap();
+    }
+    let ping = wire::Asked {
+        number: 64,
+        call: Call::Ping,
+    };
+    wire::send(&mut near, &ping).await.unwrap();
+    let limit = Duration::from_secs(5);
+    let heard = tokio::time::timeout(limit, wire::receive::<wire::Said>(&mut near, 1024)).await;
+    drop(held);
+    let expected = wire::Said::Answer {
+        number: 64,
+        answer: Answer::Done,
+    };
+    assert_eq!(heard.ok().map(Result::unwrap), Some(expected));
+    serving.abort();
 }
