@@ -8,7 +8,7 @@ use agent_core::shared::{HOSTS, HostRecord, MANAGERS, ManagerRecord, World};
 use agent_store::{EtcdOptions, EtcdStore, ManagerStore, Store};
 
 use crate::ClusterOptions;
-use crate::dial::Managers;
+use crate::dial::{Managers, Perhaps};
 use crate::error::UseCluster;
 use crate::etcd_access::etcd_options;
 use crate::files::Files;
@@ -21,8 +21,7 @@ pub(crate) struct Access {
     way: Mutex<Way>,
     /// Where all managers are, as far as is known.
     managers: Mutex<Vec<SocketAddr>>,
-    /// Where others would serve if they were managers.
-    perhaps: Mutex<Vec<SocketAddr>>,
+    perhaps: Arc<Perhaps>,
     /// How often the way changed.
     changes: AtomicU64,
 }
@@ -48,11 +47,12 @@ impl Access {
     /// Neither waits for anything; whether somebody answers shows with the first call.
     pub(crate) fn open(means: &Means<'_>, world: &World) -> Result<Self, UseCluster> {
         let managers = managers(world);
-        let perhaps = perhaps(world, means.settings);
+        let perhaps = Arc::<Perhaps>::default();
+        perhaps.learn(others(world, means.settings));
         Ok(Self {
             way: Mutex::new(way(means, &managers, &perhaps)?),
             managers: Mutex::new(managers),
-            perhaps: Mutex::new(perhaps),
+            perhaps,
             changes: AtomicU64::new(0),
         })
     }
@@ -74,8 +74,8 @@ impl Access {
 
     /// Goes the other way from now on, if the duty is another one. What is watched over the old way is watched no more.
     pub(crate) fn change(&self, means: &Means<'_>) -> Result<(), UseCluster> {
-        let (managers, perhaps) = (lock(&self.managers).clone(), lock(&self.perhaps).clone());
-        let new = way(means, &managers, &perhaps)?;
+        let managers = lock(&self.managers).clone();
+        let new = way(means, &managers, &self.perhaps)?;
         let old = std::mem::replace(&mut *lock(&self.way), new);
         self.changes.fetch_add(1, Ordering::Release);
         // Its watches end only now, when whoever follows one can find out why.
@@ -129,16 +129,20 @@ impl Access {
     pub(crate) fn learn(&self, world: &World, means: &Means<'_>) -> Result<(), UseCluster> {
         let now = managers(world);
         let before = std::mem::replace(&mut *lock(&self.managers), now.clone());
-        let perhaps = perhaps(world, means.settings);
-        *lock(&self.perhaps) = perhaps.clone();
+        self.perhaps.learn(others(world, means.settings));
         match self.way() {
             Way::Etcd(store) if before != now => Ok(store.reconnect(&self.etcd_options(means)?)?),
             Way::Etcd(_) => Ok(()),
             Way::Managers { dial, .. } => {
-                dial.learn(now, perhaps);
+                dial.learn(now);
                 Ok(())
             }
         }
+    }
+
+    /// Some of the hosts that may be managers by now, other ones each time.
+    pub(crate) fn perhaps(&self) -> Vec<SocketAddr> {
+        self.perhaps.take()
     }
 
     fn way(&self) -> Way {
@@ -154,7 +158,7 @@ impl Access {
 fn way(
     means: &Means<'_>,
     managers: &[SocketAddr],
-    perhaps: &[SocketAddr],
+    perhaps: &Arc<Perhaps>,
 ) -> Result<Way, UseCluster> {
     let Means {
         settings, identity, ..
@@ -163,8 +167,9 @@ fn way(
         let etcd = EtcdStore::connect(&options_of(means, managers)?)?;
         return Ok(Way::Etcd(Arc::new(etcd)));
     }
-    let dial = Arc::new(Managers::new(Arc::clone(identity), settings.signer));
-    dial.learn(managers.to_vec(), perhaps.to_vec());
+    let dial = Managers::new(Arc::clone(identity), settings.signer, Arc::clone(perhaps));
+    let dial = Arc::new(dial);
+    dial.learn(managers.to_vec());
     let store = ManagerStore::new(Arc::clone(&dial) as _).map_err(UseCluster::Thread)?;
     Ok(Way::Managers {
         store: Arc::new(store),
@@ -188,14 +193,11 @@ pub(crate) fn managers(world: &World) -> Vec<SocketAddr> {
     managers.map(|(_, manager)| manager.address).collect()
 }
 
-/// Where other hosts would serve if they were managers by now. Not all of a large cluster: this host waits for each.
-pub(crate) fn perhaps(world: &World, settings: &Settings) -> Vec<SocketAddr> {
+/// Where other hosts would serve if they were managers by now.
+fn others(world: &World, settings: &Settings) -> Vec<SocketAddr> {
     let hosts = world.under::<HostRecord>(HOSTS);
     hosts
         .filter(|(host, _)| *host != settings.host)
         .map(|(_, host)| SocketAddr::new(host.address, settings.signer.port()))
-        .take(PERHAPS_MAX)
         .collect()
 }
-
-const PERHAPS_MAX: usize = 8;

@@ -10,23 +10,41 @@ use crate::identity::Identity;
 use crate::lock::lock;
 use crate::signer::ask_for_store;
 
+/// Where other hosts would serve if they were managers.
+#[derive(Default)]
+pub(crate) struct Perhaps(Mutex<Turns<SocketAddr>>);
+
+impl Perhaps {
+    pub(crate) fn learn(&self, hosts: Vec<SocketAddr>) {
+        lock(&self.0).learn(hosts);
+    }
+
+    /// Those whose turn it is. Of a large cluster they are not all, since this host waits for each; the others are next.
+    pub(crate) fn take(&self) -> Vec<SocketAddr> {
+        lock(&self.0).take_some(PERHAPS_MAX)
+    }
+}
+
 /// The managers that this host knows. Where none of them answers, other hosts may be managers by now: a host that was off for
 /// long knows only those that were.
 pub(crate) struct Managers {
     identity: Arc<Mutex<Identity>>,
     turns: Mutex<Turns<SocketAddr>>,
-    /// Where other hosts would serve if they were managers.
-    perhaps: Mutex<Vec<SocketAddr>>,
+    perhaps: Arc<Perhaps>,
     /// To whom the connection leads that was made last.
     asked: Mutex<Option<SocketAddr>>,
 }
 
 impl Managers {
-    pub(crate) fn new(identity: Arc<Mutex<Identity>>, first: SocketAddr) -> Self {
+    pub(crate) fn new(
+        identity: Arc<Mutex<Identity>>,
+        first: SocketAddr,
+        perhaps: Arc<Perhaps>,
+    ) -> Self {
         Self {
             identity,
             turns: Mutex::new(Turns::of(first)),
-            perhaps: Mutex::default(),
+            perhaps,
             asked: Mutex::default(),
         }
     }
@@ -41,10 +59,9 @@ impl Managers {
         lock(&self.turns).prefer(manager);
     }
 
-    /// Those are all managers, and other hosts.
-    pub(crate) fn learn(&self, managers: Vec<SocketAddr>, perhaps: Vec<SocketAddr>) {
+    /// Those are all managers.
+    pub(crate) fn learn(&self, managers: Vec<SocketAddr>) {
         lock(&self.turns).learn(managers);
-        *lock(&self.perhaps) = perhaps;
     }
 
     async fn dial_one(&self, manager: SocketAddr) -> Result<Box<dyn Connection>, String> {
@@ -60,10 +77,10 @@ impl Managers {
         }
     }
 
-    /// Hosts that are no managers, as far as is known.
+    /// Some hosts that are no managers, as far as is known.
     fn others(&self) -> Vec<SocketAddr> {
         let known = lock(&self.turns).all().to_vec();
-        let mut others = lock(&self.perhaps).clone();
+        let mut others = self.perhaps.take();
         others.retain(|host| !known.contains(host));
         others
     }
@@ -103,3 +120,6 @@ impl Dial for Managers {
         all.join(", ")
     }
 }
+
+/// Of other hosts, for each time that no manager answers.
+const PERHAPS_MAX: usize = 8;

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use agent_core::shared::{ALIVE, AliveRecord};
 use agent_store::{LeaseId, StoreError};
 
-use crate::access::{managers, perhaps};
+use crate::access::managers;
 use crate::admission::Admission;
 use crate::clock::{compare, now_s};
 use crate::error::{Refusal, UseCluster};
@@ -99,7 +99,7 @@ impl Member {
             .start_over(&self.means(&self.present_settings()))
     }
 
-    fn is_on_trial(&self) -> bool {
+    pub(crate) fn is_on_trial(&self) -> bool {
         lock(&self.duty).is_on_trial
     }
 
@@ -217,11 +217,7 @@ impl Member {
         let signer = self.signer();
         let is_manager = self.signs();
         let preferred = Some(signer).filter(|_| !is_manager);
-        let settings = self.present_settings();
-        let (others, perhaps) = {
-            let world = self.world();
-            (managers(&world), perhaps(&world, &settings))
-        };
+        let (others, perhaps) = (managers(&self.world()), self.access.perhaps());
         let mut all: Vec<_> = preferred.into_iter().collect();
         for manager in others.into_iter().chain(perhaps) {
             if manager != signer && !all.contains(&manager) {

@@ -10,6 +10,12 @@
 #[derive(Clone, Debug)]
 pub struct Turns<T>(Vec<T>);
 
+impl<T> Default for Turns<T> {
+    fn default() -> Self {
+        Self(Vec::new())
+    }
+}
+
 impl<T: Clone + PartialEq> Turns<T> {
     pub fn of(first: T) -> Self {
         Self(vec![first])
@@ -43,6 +49,12 @@ impl<T: Clone + PartialEq> Turns<T> {
         next
     }
 
+    /// The same of so many at most, each once.
+    pub fn take_some(&mut self, most: usize) -> Vec<T> {
+        let count = most.min(self.0.len());
+        (0..count).filter_map(|_| self.take()).collect()
+    }
+
     /// In the order of their turns.
     pub fn all(&self) -> &[T] {
         &self.0
@@ -62,6 +74,17 @@ mod tests {
         turns.prefer(3);
         assert_eq!(turns.take(), Some(3));
         assert_eq!(turns.all(), [1, 2, 3]);
+    }
+
+    #[test]
+    fn of_many_some_have_their_turn_and_then_the_others() {
+        let mut turns = Turns::default();
+        assert!(turns.take_some(2).is_empty());
+        turns.learn(vec![1, 2, 3]);
+        assert_eq!(turns.take_some(2), [1, 2]);
+        turns.learn(vec![1, 2, 3]);
+        assert_eq!(turns.take_some(2), [3, 1]);
+        assert_eq!(turns.take_some(9), [2, 3, 1]);
     }
 
     #[test]

@@ -27,7 +27,8 @@ pub(super) fn step(cluster: &ClusterDetail) -> Check {
                 what,
                 format!("out of step with the store for {}{why}", span(for_s)),
                 "frames flow and containers start meanwhile, but networks are neither made nor removed; \
-                 see that a manager's agent runs, and that its TCP port is open",
+                 see that a manager's agent runs, and that its TCP port is open; \
+                 where other hosts are managers by now: tapestry cluster managers ADDRESS",
             )
         }
     };
