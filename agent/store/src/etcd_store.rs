@@ -141,10 +141,19 @@ impl EtcdStore {
         repeat: Repeat,
         work: impl AsyncFn(&mut Client) -> Result<T, Error>,
     ) -> Result<T, StoreError> {
+        self.ask(repeat, work)?.map_err(|error| self.failed(&error))
+    }
+
+    /// The same, with etcd's own error where it has answered with one.
+    fn ask<T>(
+        &self,
+        repeat: Repeat,
+        work: impl AsyncFn(&mut Client) -> Result<T, Error>,
+    ) -> Result<Result<T, Error>, StoreError> {
         let mut starts = self.shared.starts.subscribe();
         let limited = async {
             tokio::select! {
-                done = self.shared.endpoints.ask(repeat, work) => done.map_err(|error| self.failed(&error)),
+                done = self.shared.endpoints.ask(repeat, work) => Ok(done),
                 _ = starts.changed() => Err(self.shared.unreachable("the connection was given up".into())),
                 () = tokio::time::sleep(CALL_LIMIT) => Err(self
                     .shared

@@ -29,6 +29,10 @@ pub enum ChangeMembers {
     /// etcd makes an id of the address and the second.
     #[error("etcd has removed a member with that address in this very second; try again")]
     JustRemoved,
+    #[error("etcd has no such member")]
+    NoMember,
+    #[error("that member of etcd has its vote already")]
+    NoLearner,
     #[error(transparent)]
     Store(#[from] StoreError),
 }
@@ -48,121 +52,153 @@ impl EtcdStore {
     /// A place for one that follows the others until it is in step. Returns its id.
     pub fn add_learner(&self, peer_url: &str) -> Result<u64, ChangeMembers> {
         let options = MemberAddOptions::new().with_is_learner();
-        let added = self
-            .change(async |client| client.member_add([peer_url], Some(options.clone())).await)
-            .map_err(|error| match error {
-                ChangeMembers::Store(StoreError::Unreachable { reason, .. })
-                    if reason.contains(NO_MEMBER) =>
-                {
-                    ChangeMembers::JustRemoved
-                }
-                error => error,
-            })?;
-        Ok(added
-            .member()
-            .map(etcd_client::Member::id)
-            .unwrap_or_default())
+        let added = self.change(async |client| {
+            client.member_add([peer_url], Some(options.clone())).await
+        })?;
+        match added {
+            Ok(added) => Ok(added
+                .member()
+                .map(etcd_client::Member::id)
+                .unwrap_or_default()),
+            Err(Refusal::NoMember) => Err(ChangeMembers::JustRemoved),
+            Err(refusal) => Err(refusal.into()),
+        }
     }
 
     /// Gives a member its vote. One that has it keeps it.
     pub fn promote_learner(&self, id: u64) -> Result<(), ChangeMembers> {
-        let promoted = self.change(async |client| client.member_promote(id).await);
-        unless(promoted, NO_LEARNER)
+        let promoted = self.change(async |client| client.member_promote(id).await)?;
+        unless(promoted, Refusal::NoLearner)
     }
 
     /// One that is no member is no error.
     pub fn remove_member(&self, id: u64) -> Result<(), ChangeMembers> {
-        let removed = self.change(async |client| client.member_remove(id).await);
-        unless(removed, NO_MEMBER)
+        let removed = self.change(async |client| client.member_remove(id).await)?;
+        unless(removed, Refusal::NoMember)
     }
 
     /// From now on the others reach a member there.
     pub fn move_member(&self, id: u64, peer_url: &str) -> Result<(), ChangeMembers> {
         let urls = vec![peer_url.to_owned()];
-        self.change(async |client| client.member_update(id, urls.clone()).await)
-            .map(drop)
+        let moved = self.change(async |client| client.member_update(id, urls.clone()).await)?;
+        Ok(moved.map(drop)?)
     }
 
     fn change<T>(
         &self,
         work: impl AsyncFn(&mut etcd_client::Client) -> Result<T, Error>,
-    ) -> Result<T, ChangeMembers> {
-        self.call(Repeat::Never, work).map_err(refusal)
-    }
-}
-
-/// What etcd means by its words.
-fn refusal(error: StoreError) -> ChangeMembers {
-    let StoreError::Unreachable { reason, .. } = &error else {
-        return error.into();
-    };
-    let says = |words: &str| reason.contains(words);
-    if says(NOT_IN_STEP) {
-        ChangeMembers::NotInStep
-    } else if says(TOO_MANY_LEARNERS) {
-        ChangeMembers::Busy
-    } else if says(UNHEALTHY) || says(NOT_STARTED) {
-        ChangeMembers::Unhealthy
-    } else {
-        error.into()
-    }
-}
-
-/// A refusal by these words says that it is so already.
-fn unless<T>(changed: Result<T, ChangeMembers>, words: &str) -> Result<(), ChangeMembers> {
-    match changed {
-        Err(ChangeMembers::Store(StoreError::Unreachable { reason, .. }))
-            if reason.contains(words) =>
-        {
-            Ok(())
+    ) -> Result<Result<T, Refusal>, StoreError> {
+        let refused = |error| Refusal::of(&error).ok_or_else(|| self.failed(&error));
+        match self.ask(Repeat::Never, work)? {
+            Ok(done) => Ok(Ok(done)),
+            Err(error) => refused(error).map(Err),
         }
-        changed => changed.map(drop),
     }
 }
 
-/// etcd's own words (api/v3rpc/rpctypes/error.go).
-const NOT_IN_STEP: &str = "which is in sync with leader";
-const NO_LEARNER: &str = "can only promote a learner member";
-const TOO_MANY_LEARNERS: &str = "too many learner members";
-const UNHEALTHY: &str = "unhealthy cluster";
-const NOT_STARTED: &str = "not enough started members";
-const NO_MEMBER: &str = "member not found";
+/// An answer of etcd that is no failure of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Refusal {
+    NotInStep,
+    NoLearner,
+    TooManyLearners,
+    Unhealthy,
+    NotStarted,
+    NoMember,
+}
+
+impl Refusal {
+    fn of(error: &Error) -> Option<Self> {
+        let Error::GRpcStatus(status) = error else {
+            return None;
+        };
+        Self::said(status.code().into(), status.message())
+    }
+
+    fn said(code: i32, message: &str) -> Option<Self> {
+        let mut known = REFUSALS.iter();
+        let (.., refusal) = known.find(|(its, words, _)| *its == code && *words == message)?;
+        Some(*refusal)
+    }
+}
+
+impl From<Refusal> for ChangeMembers {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::NotInStep => Self::NotInStep,
+            Refusal::TooManyLearners => Self::Busy,
+            Refusal::Unhealthy | Refusal::NotStarted => Self::Unhealthy,
+            Refusal::NoLearner => Self::NoLearner,
+            Refusal::NoMember => Self::NoMember,
+        }
+    }
+}
+
+/// A refusal of this kind says that it is so already.
+fn unless<T>(changed: Result<T, Refusal>, is_so: Refusal) -> Result<(), ChangeMembers> {
+    match changed {
+        Err(refusal) if refusal == is_so => Ok(()),
+        changed => Ok(changed.map(drop)?),
+    }
+}
+
+/// As etcd says them (api/v3rpc/rpctypes/error.go): a code of gRPC, which several have in common, and the words.
+const REFUSALS: [(i32, &str, Refusal); 6] = [
+    (
+        FAILED_PRECONDITION,
+        "etcdserver: can only promote a learner member which is in sync with leader",
+        Refusal::NotInStep,
+    ),
+    (
+        FAILED_PRECONDITION,
+        "etcdserver: can only promote a learner member",
+        Refusal::NoLearner,
+    ),
+    (
+        FAILED_PRECONDITION,
+        "etcdserver: too many learner members in cluster",
+        Refusal::TooManyLearners,
+    ),
+    (
+        UNAVAILABLE,
+        "etcdserver: unhealthy cluster",
+        Refusal::Unhealthy,
+    ),
+    (
+        FAILED_PRECONDITION,
+        "etcdserver: re-configuration failed due to not enough started members",
+        Refusal::NotStarted,
+    ),
+    (
+        NOT_FOUND,
+        "etcdserver: member not found",
+        Refusal::NoMember,
+    ),
+];
+const NOT_FOUND: i32 = 5;
+const FAILED_PRECONDITION: i32 = 9;
+const UNAVAILABLE: i32 = 14;
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn said(words: &str) -> StoreError {
-        StoreError::Unreachable {
-            endpoints: "e".into(),
-            reason: format!("etcdserver: {words}"),
-        }
-    }
-
     #[test]
-    fn etcds_words_are_told_apart() {
-        use ChangeMembers::{Busy, NotInStep, Store, Unhealthy};
-        let of = |words: &str| refusal(said(words));
-        assert!(matches!(
-            of("can only promote a learner member which is in sync with leader"),
-            NotInStep
-        ));
-        assert!(matches!(of("too many learner members in cluster"), Busy));
-        assert!(matches!(of("unhealthy cluster"), Unhealthy));
-        assert!(matches!(
-            of("re-configuration failed due to not enough started members"),
-            Unhealthy
-        ));
-        assert!(matches!(of("member not found"), Store(_)));
+    fn a_refusal_is_what_etcd_says_and_nothing_like_it() {
+        for (code, words, refusal) in REFUSALS {
+            assert_eq!(Refusal::said(code, words), Some(refusal));
+            assert_eq!(Refusal::said(code + 1, words), None);
+            assert_eq!(Refusal::said(code, &format!("{words} yet")), None);
+        }
+        assert_eq!(Refusal::of(&Error::WatchError("member not found".into())), None);
     }
 
     #[test]
     fn what_is_so_already_is_no_error() {
-        let gone = Err::<(), _>(refusal(said(NO_MEMBER)));
-        assert!(unless(gone, NO_MEMBER).is_ok());
-        let voter = Err::<(), _>(refusal(said(NO_LEARNER)));
-        assert!(unless(voter, NO_LEARNER).is_ok());
-        let waits = Err::<(), _>(refusal(said(&format!("{NO_LEARNER} {NOT_IN_STEP}"))));
-        assert!(unless(waits, NO_LEARNER).is_err());
+        for refusal in [Refusal::NoMember, Refusal::NoLearner] {
+            assert!(unless(Err::<(), _>(refusal), refusal).is_ok());
+            let other = unless(Err::<(), _>(Refusal::NotInStep), refusal);
+            assert!(matches!(other, Err(ChangeMembers::NotInStep)), "{other:?}");
+        }
     }
 }
