@@ -168,15 +168,19 @@ impl Member {
 
     /// What says that this host is alive, and where.
     pub(crate) fn alive(&self, lease: LeaseId) -> Result<Change, StoreError> {
-        let place = self.told();
-        let alive = AliveRecord {
+        let key = format!("{ALIVE}{}", self.settings.host);
+        Ok(Change::encode(key, &self.sign_of_life(), Expected::Anything)?.under(lease))
+    }
+
+    pub(crate) fn sign_of_life(&self) -> AliveRecord {
+        let (own, place) = (self.address(), self.told());
+        AliveRecord {
             address: place.ip(),
+            inside: (own != place.ip()).then_some(own),
             quic_udp_port: Some(place.port()),
             run: self.run.clone(),
             certificate: self.identity().shared(),
-        };
-        let key = format!("{ALIVE}{}", self.settings.host);
-        Ok(Change::encode(key, &alive, Expected::Anything)?.under(lease))
+        }
     }
 
     /// Keeps the lease alive; tries once more where this host has moved during the first try.

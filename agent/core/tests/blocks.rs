@@ -81,6 +81,7 @@ impl Site {
         };
         let alive = AliveRecord {
             address: [10, 0, 0, 1].into(),
+            inside: None,
             quic_udp_port: None,
             run: "r".into(),
             certificate: None,

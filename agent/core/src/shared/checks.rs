@@ -529,6 +529,7 @@ mod tests {
         }
         let alive = AliveRecord {
             address: [192, 0, 2, 1].into(),
+            inside: None,
             quic_udp_port: Some(4790),
             run: "r".into(),
             certificate: Some(CertificateShared {

@@ -150,8 +150,11 @@ pub struct ManagerRecord {
 /// A host whose agent runs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AliveRecord {
-    /// Where its tunnels end.
+    /// Where others reach its tunnels.
     pub address: IpAddr,
+    /// Where those end, if that is another address, which is translated to this one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub inside: Option<IpAddr>,
     /// Where its QUIC tunnel listens; absent where it has none.
     #[serde(default)]
     pub quic_udp_port: Option<u16>,

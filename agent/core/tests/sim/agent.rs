@@ -209,6 +209,7 @@ impl Agent {
         let lease = store.grant(now_ms + LEASE_MS);
         let alive = AliveRecord {
             address: [10, 0, 0, 1].into(),
+            inside: None,
             quic_udp_port: None,
             run: "r".to_owned(),
             certificate: None,

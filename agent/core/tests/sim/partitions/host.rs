@@ -251,6 +251,7 @@ impl Host {
         let lease = self.access.grant(net)?;
         let alive = AliveRecord {
             address: address(self.number),
+            inside: None,
             quic_udp_port: Some(4790),
             run: "r".to_owned(),
             certificate: None,
