@@ -15,7 +15,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use agent_core::shared::restoration::{managers, restored};
+use agent_core::shared::restoration::{Held, managers, restored};
 use agent_core::shared::{
     CLUSTER, ClusterRecord, Entry as Known, HOSTS, HostRecord, MANAGERS, ManagerRecord,
 };
@@ -52,6 +52,8 @@ pub struct RestoreRequest {
     pub etcd: Vec<String>,
     /// Though a manager of the cluster lives.
     pub force: bool,
+    /// What this host gives out of networks that the backup may know.
+    pub held: Vec<Held>,
 }
 
 impl Member {
@@ -103,7 +105,7 @@ fn restore(
     let filled = member
         .serve_store()
         .and_then(|()| wait_for_store(&member))
-        .and_then(|()| fill(&member, &entries, options))
+        .and_then(|()| fill(&member, &entries, (&request.held, options)))
         .and_then(|()| member.listen());
     if let Err(error) = filled {
         member.stop();
@@ -170,7 +172,11 @@ const fn is_there(asked: &Result<Reply, AskSigner>) -> bool {
 }
 
 /// Puts the backup into the store, unless the store has the cluster still.
-fn fill(member: &Member, backup: &[Known], options: &ClusterOptions) -> Result<(), UseCluster> {
+fn fill(
+    member: &Member,
+    backup: &[Known],
+    means: (&[Held], &ClusterOptions),
+) -> Result<(), UseCluster> {
     let store = member.store();
     let present = store.get(CLUSTER)?;
     let present: Option<ClusterRecord> = present.map(|entry| entry.decode()).transpose()?;
@@ -181,7 +187,7 @@ fn fill(member: &Member, backup: &[Known], options: &ClusterOptions) -> Result<(
         }
         Some(_) => tracing::info!("the store has the cluster's records still: they stand"),
         None => {
-            put_back(member, backup, options)?;
+            put_back(member, backup, means)?;
             claim.push(Change::encode(
                 CLUSTER,
                 &begun_again(member, backup),
@@ -208,10 +214,14 @@ fn fill(member: &Member, backup: &[Known], options: &ClusterOptions) -> Result<(
     }
 }
 
-fn put_back(member: &Member, backup: &[Known], options: &ClusterOptions) -> Result<(), UseCluster> {
+fn put_back(
+    member: &Member,
+    backup: &[Known],
+    (held, options): (&[Held], &ClusterOptions),
+) -> Result<(), UseCluster> {
     let store = member.store();
     let certificates = store.grant(on_record(options.certificate_lifetime))?;
-    let changes: Vec<_> = restored(backup, now_s())
+    let changes: Vec<_> = restored(backup, now_s(), (member.host(), held))
         .into_iter()
         .map(|record| {
             let is_certificate = record.is_certificate();

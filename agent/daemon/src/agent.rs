@@ -187,8 +187,9 @@ impl Agent {
         &self,
         request: ClusterRestore,
     ) -> Result<ClusterDetail, ApiError> {
+        let held = self.follower.held();
         self.sharing
-            .restore(request, |member| self.follower.take_up(member))
+            .restore(request, held, |member| self.follower.take_up(member))
     }
 
     pub(crate) fn join_cluster(&self, request: &ClusterJoin) -> Result<ClusterDetail, ApiError> {

@@ -19,9 +19,11 @@ use agent_core::record::NetworkRecord;
 use agent_core::shared::before::Before;
 use agent_core::shared::blocks::{network_of, orphans};
 use agent_core::shared::checks::{self, BadRecord};
+use agent_core::shared::restoration::Held;
 use agent_core::shared::{Entry, others};
 use agent_store::{Change, Expected, StoreError};
 use dns_core::{EndpointNames, Service};
+use ipnet::IpNet;
 use overlay_core::{DirectoryEvent, Epoch, HostId, NetworkId, Record, RecordFlags, Sequence};
 use serde::de::DeserializeOwned;
 use switch_core::Mac;
@@ -274,6 +276,22 @@ impl Follower {
     fn shared_places(&self) -> impl Iterator<Item = Place> {
         let places = self.networks.places().into_iter();
         places.filter(|place| place.record.shared().is_some())
+    }
+
+    /// What this host gives out of the networks of its cluster, as long as it has them, and where its endpoints are.
+    pub(crate) fn held(&self) -> Vec<Held> {
+        let of_place = |place: Place| {
+            let owned = place.seats.with_pools(|pools, _| pools.owned());
+            let records = place.seats.records();
+            let used = records.iter().flat_map(|record| record.addresses());
+            let blocks: Vec<_> = owned.into_iter().chain(used.map(IpNet::from)).collect();
+            let network = place.record.id.clone();
+            blocks.into_iter().map(move |block| Held {
+                network: network.clone(),
+                block,
+            })
+        };
+        self.shared_places().flat_map(of_place).collect()
     }
 
     /// What is noted of a network's addresses is what the world says.

@@ -11,6 +11,7 @@ use agent_api::{
 use agent_cluster::{
     InitRequest, JoinCluster, JoinToken, Member, Removed, RestoreRequest, UseCluster,
 };
+use agent_core::shared::restoration::Held;
 use overlay_core::{Directory, DirectoryConfig, Epoch, HostId, NetworkId};
 
 use super::{Sharing, view};
@@ -144,10 +145,11 @@ impl Sharing {
         Ok(self.detail_in_step(&member))
     }
 
-    /// Makes this host the only manager of the cluster in a backup.
+    /// Makes this host the only manager of the cluster in a backup. `held` are the addresses that it gives out meanwhile.
     pub(crate) fn restore(
         &self,
         request: ClusterRestore,
+        held: Vec<Held>,
         take_up: impl FnOnce(&Arc<Member>) -> Result<(), Cluster>,
     ) -> Result<ClusterDetail, ApiError> {
         let change = self.begin_joining()?;
@@ -157,6 +159,7 @@ impl Sharing {
             tcp_port: request.tcp_port,
             etcd: request.etcd,
             force: request.force,
+            held,
         };
         let ground = &self.ground;
         let member = Member::restore(&ground.config.cluster, &request, &ground.runtime);
