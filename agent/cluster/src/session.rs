@@ -133,7 +133,7 @@ impl Member {
         found.begin(self, session)?;
         drop(found);
         let mut keep_alive = Instant::now();
-        let mut remember_at = None;
+        let (mut remember_at, mut rest) = (None, REMEMBER_WITHIN);
         while !self.is_stopping() {
             let Some(found) = follower.upgrade() else {
                 return Ok(());
@@ -162,7 +162,9 @@ impl Member {
             }
             if remember_at.is_some_and(|at| at <= Instant::now()) {
                 remember_at = None;
+                let begun = Instant::now();
                 self.remember();
+                rest = REMEMBER_WITHIN.max(begun.elapsed() * REMEMBER_SHARE);
             }
             let idle_limit = self.idle_limit(keep_alive, remember_at);
             let mut differences = match self.next(&mut watch, idle_limit) {
@@ -179,7 +181,7 @@ impl Member {
             };
             differences.extend(lock(&self.world).handle_timeout(&moment()));
             if !differences.is_empty() {
-                remember_at.get_or_insert_with(|| Instant::now() + REMEMBER_WITHIN);
+                remember_at.get_or_insert_with(|| Instant::now() + rest);
                 self.mind_departures(&differences);
                 self.mind_ca(&differences, false, &*found);
                 found.follow(self, differences);
@@ -242,11 +244,12 @@ impl Member {
                 Err(_) => return,
             }
         };
-        if std::mem::replace(&mut *lock(&self.remembered), digest) == digest {
+        if *lock(&self.remembered) == digest {
             return;
         }
-        if let Err(error) = self.files.write(WORLD, &text) {
-            tracing::warn!(%error, "a start without etcd would find no other host");
+        match self.files.write(WORLD, &text) {
+            Ok(()) => *lock(&self.remembered) = digest,
+            Err(error) => tracing::warn!(%error, "a start without etcd would find no other host"),
         }
     }
 
@@ -393,3 +396,5 @@ const SETTLED: Duration = Duration::from_secs(5);
 const LIFE: u32 = 1 << 16;
 /// A start without etcd may be that far behind.
 const REMEMBER_WITHIN: Duration = Duration::from_millis(200);
+/// And where a large world changes all the time, so many times as long as writing it down takes.
+const REMEMBER_SHARE: u32 = 20;
