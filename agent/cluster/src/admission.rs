@@ -31,7 +31,7 @@ use crate::unrecorded::{Signing, Unrecorded, on_record};
 use agent_core::shared::managers::managers;
 use agent_core::shared::permit::is_revoked;
 use agent_core::shared::{
-    HOSTS, HostRecord, ISSUED, IssuedRecord, RENEWABLE_S, TOKENS, TokenRecord,
+    CLUSTER, ClusterRecord, HOSTS, HostRecord, ISSUED, IssuedRecord, RENEWABLE_S, TOKENS, TokenRecord,
 };
 use agent_store::{Change, EtcdStore, Expected, Store, StoreError};
 
@@ -317,6 +317,11 @@ impl Decide for Admission {
             true => Some(true),
             false => Self::is_manager(self, host).ok(),
         }
+    }
+
+    fn generation(&self) -> Option<u64> {
+        let cluster = lock(&self.managed.world).find::<ClusterRecord>(CLUSTER);
+        cluster.map(|(cluster, _)| cluster.generation)
     }
 
     fn standing(&self, shown: &Shown) -> Standing {

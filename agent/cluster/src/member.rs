@@ -59,6 +59,8 @@ pub struct Member {
     pub(crate) run: String,
     /// Where another agent is that is this host already.
     pub(crate) double: Mutex<Option<IpAddr>>,
+    /// A manager of a later life of the cluster, which went on without this one.
+    pub(crate) later_life: Mutex<Option<SocketAddr>>,
     /// Means something without a session.
     pub(crate) out_of_step: Mutex<OutOfStep>,
     /// What this host shares is to be told again.
@@ -132,6 +134,7 @@ impl Member {
             wake: Notify::new(),
             run: hex::encode(&hex::random::<8>()),
             double: Mutex::default(),
+            later_life: Mutex::default(),
             out_of_step: Mutex::new(OutOfStep::since_now()),
             says_again: AtomicBool::new(false),
             joined_s: AtomicU64::new(0),

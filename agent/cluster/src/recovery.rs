@@ -6,19 +6,29 @@
 //! (`--force-new-cluster`): the changes that it has not seen, of the last moments, are lost with the others. Nobody must then go on
 //! with what they have, so the other managers are removed from the cluster for good, as a dead host is ([`Member::remove`]).
 //! One that comes back is a stranger, and has to be joined anew.
+//!
+//! Two of three that were lost for good, and both come back, are most of the etcd of before, and would go on with it: half a
+//! cluster. So the record of the cluster says how often that was recovered ([`ClusterRecord::generation`]), and managers ask each
+//! other for it when they come in step, and now and then. One that hears of a later life of its cluster is a manager no more.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use agent_core::shared::managers::managers;
-use agent_core::shared::{CLUSTER, HOSTS, HostRecord, MANAGERS, ManagerRecord, PROMOTE};
+use agent_core::shared::{
+    CLUSTER, ClusterRecord, HOSTS, HostRecord, MANAGERS, ManagerRecord, PROMOTE,
+};
 use agent_store::{Change, Expected, StoreError};
+use tokio::time::timeout;
 
 use crate::ca::ca_hash;
 use crate::error::{Refusal, UseCluster};
+use crate::hex;
 use crate::lock::lock;
 use crate::member::Member;
 use crate::restore::living;
+use crate::signer::{Reply, Request, ask};
 
 /// What `cluster recover` did.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,6 +58,7 @@ impl Member {
             etcd.begin_anew();
         }
         self.wait_for_answer()?;
+        self.begin_again()?;
         for (host, name, _) in &others {
             store.transact(&[
                 Change::delete(format!("{MANAGERS}{host}"), Expected::Anything),
@@ -59,6 +70,62 @@ impl Member {
         Ok(Recovered {
             removed: removed.collect(),
         })
+    }
+
+    /// Epochs from now on are above those of what may be lost, and who was lost hears that the cluster went on.
+    fn begin_again(&self) -> Result<(), UseCluster> {
+        let store = self.store();
+        let missing = || StoreError::Missing {
+            key: CLUSTER.to_owned(),
+        };
+        let entry = store.get(CLUSTER)?.ok_or_else(missing)?;
+        let cluster: ClusterRecord = entry.decode()?;
+        let again = cluster.begin_again(hex::encode(&hex::random::<8>()));
+        let change = Change::encode(CLUSTER, &again, Expected::written(&entry))?;
+        Ok(store.transact(&[change]).map(drop)?)
+    }
+
+    /// As a manager: asks the others, in the background, whether the cluster went on without this one.
+    pub(crate) fn ask_for_later_life(self: &Arc<Self>) {
+        if !self.signs() {
+            return;
+        }
+        for (_, name, address) in self.other_managers() {
+            let member = Arc::clone(self);
+            self.runtime.spawn(async move {
+                let Ok(asking) = member.identity().asking() else {
+                    return;
+                };
+                let greeting = ask(address, asking, |_| Request::Greet);
+                let Ok(Ok(Reply::Greeted(greeted))) = timeout(GREET_LIMIT, greeting).await else {
+                    return;
+                };
+                let both = greeted.generation.zip(member.generation());
+                if both.is_some_and(|(its, own)| its > own) {
+                    tracing::warn!(
+                        manager = name,
+                        "the cluster was recovered on another manager, and went on without this one"
+                    );
+                    *lock(&member.later_life) = Some(address);
+                    member.wake.notify_one();
+                }
+            });
+        }
+    }
+
+    /// Is a manager no more, where the cluster went on without this one.
+    pub(crate) fn give_way(&self) -> Result<(), UseCluster> {
+        let later = lock(&self.later_life).take();
+        match later.filter(|_| self.signs()) {
+            Some(manager) => self.step_down(manager),
+            None => Ok(()),
+        }
+    }
+
+    /// How often the cluster was restored or recovered, as far as this host knows.
+    fn generation(&self) -> Option<u64> {
+        let cluster = self.world().find::<ClusterRecord>(CLUSTER);
+        cluster.map(|(cluster, _)| cluster.generation)
     }
 
     /// Their ids, names and addresses.
@@ -107,3 +174,5 @@ impl Member {
 
 const PATIENCE: Duration = Duration::from_secs(20);
 const LOOK_AGAIN: Duration = Duration::from_millis(200);
+/// A manager that lives has answered by then.
+const GREET_LIMIT: Duration = Duration::from_secs(3);

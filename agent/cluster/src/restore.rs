@@ -242,13 +242,15 @@ fn put_back(
 fn begun_again(member: &Member, backup: &[Known]) -> ClusterRecord {
     let before = backup.iter().find(|entry| entry.key == CLUSTER);
     let before = before.and_then(|entry| entry.decode::<ClusterRecord>().ok());
+    let before = before.unwrap_or_else(|| ClusterRecord {
+        id: String::new(),
+        created_s: now_s(),
+        restored: None,
+        generation: 0,
+    });
     ClusterRecord {
         id: member.settings.cluster.clone(),
-        created_s: before
-            .as_ref()
-            .map_or_else(now_s, |before| before.created_s),
-        generation: 1 + before.map_or(0, |before| before.generation),
-        restored: Some(hex::encode(&hex::random::<8>())),
+        ..before.begin_again(hex::encode(&hex::random::<8>()))
     }
 }
 

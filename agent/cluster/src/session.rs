@@ -132,7 +132,8 @@ impl Member {
         tracing::info!(epoch = session.epoch, "in step with the cluster");
         found.begin(self, session)?;
         drop(found);
-        let mut keep_alive = Instant::now();
+        self.ask_for_later_life();
+        let (mut keep_alive, mut asked) = (Instant::now(), Instant::now());
         let (mut remember_at, mut rest) = (None, REMEMBER_WITHIN);
         while !self.is_stopping() {
             let Some(found) = follower.upgrade() else {
@@ -149,6 +150,11 @@ impl Member {
                 self.finish_rotation()?;
                 found.tend(self)?;
             }
+            if asked.elapsed() >= ASK_AROUND {
+                asked = Instant::now();
+                self.ask_for_later_life();
+            }
+            self.give_way()?;
             if changes != self.access.changes() {
                 changes = self.access.changes();
                 watch = self.store().watch("");
@@ -394,6 +400,8 @@ impl Member {
 const SETTLED: Duration = Duration::from_secs(5);
 /// How many sequence numbers one agent has for itself; it uses one for each time that a MAC is told anew.
 const LIFE: u32 = 1 << 16;
+/// How often managers ask each other whether the cluster went on without them.
+const ASK_AROUND: Duration = Duration::from_secs(30);
 /// A start without etcd may be that far behind.
 const REMEMBER_WITHIN: Duration = Duration::from_millis(200);
 /// And where a large world changes all the time, so many times as long as writing it down takes.

@@ -106,6 +106,9 @@ pub struct Greeted {
     /// Whether that host is on record as a manager; absent where that is not known.
     #[serde(default)]
     pub is_manager: Option<bool>,
+    /// How often the cluster was restored or recovered, as far as that manager knows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub generation: Option<u64>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -129,6 +132,8 @@ pub(crate) trait Decide: Send + Sync + 'static {
     fn manage(&self, host: &str, request: &ManageRequest) -> Reply;
     /// Whether a host is on record as a manager; `None` while that is not known.
     fn is_manager(&self, host: &str) -> Option<bool>;
+    /// How often the cluster was restored or recovered, as far as is known.
+    fn generation(&self) -> Option<u64>;
     /// What may be done with a certificate, now.
     fn standing(&self, shown: &Shown) -> Standing;
     /// The store as a host may use it that has shown a good certificate; none where it was revoked.
@@ -393,6 +398,7 @@ async fn answer(
 async fn greeted(signer: Arc<dyn Decide>, shown: Option<Shown>) -> Greeted {
     let is_good = |shown: &Shown| signer.standing(shown) == Standing::Good;
     let must_renew = shown.as_ref().is_some_and(|shown| !is_good(shown));
+    let generation = signer.generation();
     let is_manager = match shown {
         Some(shown) => {
             let looking = spawn_blocking(move || signer.is_manager(&shown.host));
@@ -405,6 +411,7 @@ async fn greeted(signer: Arc<dyn Decide>, shown: Option<Shown>) -> Greeted {
         now_s: now_s(),
         must_renew,
         is_manager,
+        generation,
     }
 }
 
@@ -549,6 +556,10 @@ mod tests {
         fn is_manager(&self, host: &str) -> Option<bool> {
             let _waits = self.away.lock().unwrap();
             Some(host == "0a0b")
+        }
+
+        fn generation(&self) -> Option<u64> {
+            Some(7)
         }
 
         fn standing(&self, shown: &Shown) -> Standing {
@@ -696,6 +707,7 @@ mod tests {
             panic!("{greeted:?}");
         };
         assert_eq!((greeted.must_renew, greeted.is_manager), (false, None));
+        assert_eq!(greeted.generation, Some(7));
     }
 
     #[tokio::test]

@@ -95,10 +95,10 @@ pub struct ClusterRecord {
     pub id: String,
     /// Since 1970.
     pub created_s: u64,
-    /// Another one each time that the store was restored from a backup; absent where it never was.
+    /// Another one each time that the store was restored from a backup, or recovered; absent where it never was.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub restored: Option<String>,
-    /// How often it was restored. A restored store counts its revisions from the beginning.
+    /// How often it was restored or recovered. Such a store counts its revisions from the beginning, or lost the last of them.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub generation: u64,
 }
@@ -107,6 +107,16 @@ impl ClusterRecord {
     /// The epoch of a host that said at `revision` of the store that it is alive: above all epochs of former stores.
     pub const fn epoch(&self, revision: u64) -> u64 {
         epoch(self.generation, revision)
+    }
+
+    /// The same cluster with a store that is not what it was. `restored` is a word that nobody has used.
+    #[must_use]
+    pub fn begin_again(self, restored: String) -> Self {
+        Self {
+            restored: Some(restored),
+            generation: self.generation + 1,
+            ..self
+        }
     }
 }
 
