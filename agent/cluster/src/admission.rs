@@ -10,7 +10,7 @@ use tokio::sync::watch;
 
 use crate::ClusterOptions;
 use crate::authority::Authority;
-use crate::ca::{Issued, SIGNER_NAME, UseCa, host_subject};
+use crate::ca::{Issued, MANAGER_NAME, UseCa, host_subject};
 use crate::clock::{ClocksDiffer, compare, now_s};
 use crate::error::UseCluster;
 use crate::etcd_plan::EtcdPlan;
@@ -23,15 +23,16 @@ use crate::host_store::{HostStore, Managed};
 use crate::identity::Identity;
 use crate::life::Session;
 use crate::lock::lock;
+use crate::manager_port::{Decide, JoinRequest, Joined, NO_MEMBER, RenewRequest, Renewed, Reply};
 use crate::settings::Settings;
-use crate::signer::{Decide, JoinRequest, Joined, NO_MEMBER, RenewRequest, Renewed, Reply};
 use crate::token::{secret_hash, sha256};
 use crate::trust::{Shown, Standing};
 use crate::unrecorded::{Signing, Unrecorded, on_record};
 use agent_core::shared::managers::managers;
 use agent_core::shared::permit::is_revoked;
 use agent_core::shared::{
-    CLUSTER, ClusterRecord, HOSTS, HostRecord, ISSUED, IssuedRecord, RENEWABLE_S, TOKENS, TokenRecord,
+    CLUSTER, ClusterRecord, HOSTS, HostRecord, ISSUED, IssuedRecord, RENEWABLE_S, TOKENS,
+    TokenRecord,
 };
 use agent_store::{Change, EtcdStore, Expected, Store, StoreError};
 
@@ -246,7 +247,7 @@ impl Admission {
     /// Who this host is while it serves.
     pub(crate) fn service(&self) -> Result<Identity, UseCluster> {
         Ok(Identity {
-            host: SIGNER_NAME.to_owned(),
+            host: MANAGER_NAME.to_owned(),
             ca: self.authority().bundle(),
             certificate: self.files.read_needed(SERVICE_CERTIFICATE)?,
             key: self.files.read_needed(SERVICE_KEY)?,
@@ -313,7 +314,10 @@ impl Decide for Admission {
         // Out of step, this manager has nothing to say about it.
         (*lock(&self.session))?;
         // Of what its copy does not have, it may not have heard yet.
-        match managers(&lock(&self.managed.world)).iter().any(|known| known == host) {
+        match managers(&lock(&self.managed.world))
+            .iter()
+            .any(|known| known == host)
+        {
             true => Some(true),
             false => Self::is_manager(self, host).ok(),
         }

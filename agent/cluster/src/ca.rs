@@ -197,8 +197,8 @@ fn unusable(error: impl std::fmt::Display) -> UseCa {
     UseCa::Unusable(error.to_string())
 }
 
-/// Only the signer's certificate has this name.
-pub(crate) const SIGNER_NAME: &str = "signer.tapestry";
+/// Only what managers serve under has this name. The word is of when there was one manager.
+pub(crate) const MANAGER_NAME: &str = "signer.tapestry";
 /// Only the certificate of a managed etcd has this name.
 pub(crate) const ETCD_NAME: &str = "etcd.tapestry";
 /// As many CAs may follow each other before the first of them is forgotten.

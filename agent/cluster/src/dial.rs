@@ -8,7 +8,7 @@ use agent_store::{Connection, Dial, Dialing};
 
 use crate::identity::Identity;
 use crate::lock::lock;
-use crate::signer::ask_for_store;
+use crate::manager_port::ask_for_store;
 
 /// Where other hosts would serve if they were managers.
 #[derive(Default)]

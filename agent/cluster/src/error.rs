@@ -13,7 +13,7 @@ use crate::ca::UseCa;
 use crate::etcd_process::StartEtcd;
 use crate::files::UseFile;
 use crate::identity::UseIdentity;
-use crate::signer::AskSigner;
+use crate::manager_port::AskManager;
 
 /// Why something with the cluster does not work.
 #[derive(Debug, thiserror::Error)]
@@ -38,7 +38,7 @@ pub enum UseCluster {
     #[error("no thread for the cluster: {0}")]
     Thread(io::Error),
     #[error(transparent)]
-    Ask(#[from] AskSigner),
+    Ask(#[from] AskManager),
     #[error(transparent)]
     Backup(#[from] ReadBackup),
     #[error(transparent)]
@@ -69,11 +69,8 @@ pub enum Refusal {
     NoCertificates,
     #[error("cannot read {}: {source}", path.display())]
     Unreadable { path: PathBuf, source: io::Error },
-    #[error("the signer answered something else")]
+    #[error("the manager answered something else")]
     OddAnswer,
-    /// In the signer's own words.
-    #[error("{0}")]
-    BySigner(String),
     #[error(
         "this host is no manager of the cluster; run `tapestry cluster {verb}` on one: {managers}"
     )]

@@ -4,7 +4,7 @@
 //!
 //! One host makes the cluster: its CA ([`ca`]), and its store. The store is an etcd that was given, or one that the agent
 //! starts ([`etcd_process`]). This host is a *manager*: other hosts come to it with a [`token`] to join, and later to renew their
-//! certificates ([`signer`]). Managers alone speak to etcd. The others reach the store through a manager ([`dial`]), with the
+//! certificates ([`manager_port`]). Managers alone speak to etcd. The others reach the store through a manager ([`dial`]), with the
 //! certificate of their [`identity`], and the manager checks what they write by that ([`host_store`]). [`access`] is which of the
 //! two ways this host goes.
 //!
@@ -47,6 +47,7 @@ mod identity;
 mod leavings;
 mod life;
 mod lock;
+mod manager_port;
 mod member;
 mod moving;
 mod office;
@@ -66,7 +67,6 @@ mod rotation;
 mod services;
 mod session;
 mod settings;
-mod signer;
 mod step;
 mod token;
 mod trust;
@@ -89,6 +89,7 @@ pub use handover::{Handover, ManageRequest};
 pub use identity::{Identity, KEY_LOG, certificate_end_s};
 pub use leavings::Left;
 pub use life::Session;
+pub use manager_port::{JoinRequest, Joined, Reply, Request};
 pub use member::Member;
 pub use orders::ManagersNow;
 pub use recovery::Recovered;
@@ -98,7 +99,6 @@ pub use restore::RestoreRequest;
 pub use roster::HostSeen;
 pub use rotation::{CaState, Rotation};
 pub use rustls::pki_types::CertificateDer;
-pub use signer::{JoinRequest, Joined, Reply, Request};
 pub use step::OutOfStep;
 pub use token::JoinToken;
 

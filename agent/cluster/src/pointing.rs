@@ -4,8 +4,8 @@ use std::net::SocketAddr;
 
 use crate::error::{Refusal, UseCluster};
 use crate::lock::lock;
+use crate::manager_port::{Reply, Request, ask};
 use crate::member::Member;
-use crate::signer::{Reply, Request, ask};
 
 impl Member {
     /// Asks the manager at `manager` first from now on. Fails where none of this cluster answers there.

@@ -25,10 +25,10 @@ use crate::etcd_process::EtcdProcess;
 use crate::files::{CA_KEY, CA_RECORD, ETCD_CREDENTIALS};
 use crate::handover::{EtcdGiven, Handover, ManageRequest, PlaceGiven};
 use crate::lock::lock;
+use crate::manager_port::{Reply, Request};
 use crate::member::Member;
 use crate::office;
 use crate::settings::{Duty, client_url, peer_url};
-use crate::signer::{Reply, Request};
 use crate::unrecorded::{Signing, Unrecorded};
 
 impl Member {

@@ -26,9 +26,9 @@ use crate::ca::ca_hash;
 use crate::error::{Refusal, UseCluster};
 use crate::hex;
 use crate::lock::lock;
+use crate::manager_port::{Reply, Request, ask};
 use crate::member::Member;
 use crate::restore::living;
-use crate::signer::{Reply, Request, ask};
 
 /// What `cluster recover` did.
 #[derive(Clone, Debug, PartialEq, Eq)]

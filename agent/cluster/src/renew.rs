@@ -21,8 +21,8 @@ use crate::follow::Follow;
 use crate::handover::ManageRequest;
 use crate::identity::{Candidate, Identity};
 use crate::lock::lock;
+use crate::manager_port::{AskManager, Greeted, RenewRequest, Renewed, Reply, Request, ask};
 use crate::member::Member;
-use crate::signer::{AskSigner, Greeted, RenewRequest, Renewed, Reply, Request, ask};
 
 impl Member {
     /// Renews the certificate where it is time to.
@@ -197,7 +197,7 @@ impl Member {
             let asked = self.runtime.block_on(async {
                 tokio::select! {
                     asked = asking => asked,
-                    () = self.stopped() => Err(AskSigner::Connect {
+                    () = self.stopped() => Err(AskManager::Connect {
                         address: manager,
                         source: std::io::ErrorKind::Interrupted.into(),
                     }),
@@ -237,7 +237,7 @@ impl Member {
         let (greeted, manager) = self.greet()?;
         let manager = format!("the host at {}", manager.ip());
         compare((&self.settings.name, now_s()), (&manager, greeted.now_s))
-            .map_err(AskSigner::from)?;
+            .map_err(AskManager::from)?;
         Ok(greeted.must_renew)
     }
 

@@ -10,8 +10,8 @@ use crate::clock::now_s;
 use crate::error::UseCluster;
 use crate::identity::Asking;
 use crate::lock::lock;
+use crate::manager_port::{Reply, Request, ask};
 use crate::member::Member;
-use crate::signer::{Reply, Request, ask};
 use crate::step::OutOfStep;
 
 /// A manager, as this host knows it.

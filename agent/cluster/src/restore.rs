@@ -33,9 +33,9 @@ use crate::error::{Refusal, UseCluster};
 use crate::files::{Files, WORLD};
 use crate::found::{Seat, check_url, empty_files, wait_for_store, way_out};
 use crate::identity::pinned_asking;
+use crate::manager_port::{AskManager, Reply, Request, ask};
 use crate::member::Member;
 use crate::place::wanted;
-use crate::signer::{AskSigner, Reply, Request, ask};
 use crate::unrecorded::on_record;
 use crate::{ClusterOptions, hex};
 
@@ -156,17 +156,17 @@ pub(crate) fn living(
 }
 
 /// Whether a manager of the cluster has answered.
-const fn is_there(asked: &Result<Reply, AskSigner>) -> bool {
+const fn is_there(asked: &Result<Reply, AskManager>) -> bool {
     match asked {
         Ok(_)
         | Err(
-            AskSigner::Rotated
-            | AskSigner::Clocks(_)
-            | AskSigner::OutOfDate { .. }
-            | AskSigner::Refused(_),
+            AskManager::Rotated
+            | AskManager::Clocks(_)
+            | AskManager::OutOfDate { .. }
+            | AskManager::Refused(_),
         ) => true,
         Err(
-            AskSigner::Connect { .. } | AskSigner::Stranger { .. } | AskSigner::BrokeOff { .. },
+            AskManager::Connect { .. } | AskManager::Stranger { .. } | AskManager::BrokeOff { .. },
         ) => false,
     }
 }

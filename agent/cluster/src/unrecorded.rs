@@ -14,7 +14,7 @@ use agent_core::shared::{ISSUED, IssuedRecord, RENEWABLE_S};
 use agent_store::{Change, Expected, Store, StoreError};
 
 use crate::authority::Authority;
-use crate::ca::{ETCD_NAME, Issued, SIGNER_NAME, Subject};
+use crate::ca::{ETCD_NAME, Issued, MANAGER_NAME, Subject};
 use crate::clock::CLOCK_SKEW;
 use crate::error::UseCluster;
 use crate::files::{Files, SERVICE_CERTIFICATE, SERVICE_KEY, UNRECORDED, UseFile};
@@ -93,7 +93,7 @@ impl Signing<'_> {
     /// Makes a certificate, with a key of its own, for what the signer serves: its endpoint and etcd.
     pub(crate) fn certify_service(&self, address: IpAddr) -> Result<(), UseCluster> {
         let subject = Subject {
-            names: vec![SIGNER_NAME.to_owned(), ETCD_NAME.to_owned()],
+            names: vec![MANAGER_NAME.to_owned(), ETCD_NAME.to_owned()],
             addresses: vec![address, [127, 0, 0, 1].into()],
         };
         let candidate = Candidate::new()?;

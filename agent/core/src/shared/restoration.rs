@@ -223,12 +223,17 @@ mod tests {
         let host = |name: &str| json!({"name": name, "address": "192.0.2.1", "joined_s": 1});
         let network = crate::sample::network("n", &["10.9.0.0/16"]);
         let page = json!({"10.9.0.0/28": "0a01", "10.9.0.16/28": "a002", "10.9.0.32/29": "a002"});
-        let (id, key) = (&network.id, |page: &str| format!("block/{}/{page}", network.id));
+        let (id, key) = (&network.id, |page: &str| {
+            format!("block/{}/{page}", network.id)
+        });
         let backup = [
             entry("host/0a01", host("one")),
             entry("host/a002", host("two")),
             entry("manager/0a01", json!({"address": "192.0.2.1:4790"})),
-            entry(&format!("network/{id}"), serde_json::to_value(&network).unwrap()),
+            entry(
+                &format!("network/{id}"),
+                serde_json::to_value(&network).unwrap(),
+            ),
             entry(&key("10.9.0.0"), page),
         ];
         let held = |network: &str, block: &str| Held {

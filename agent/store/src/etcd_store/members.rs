@@ -52,9 +52,8 @@ impl EtcdStore {
     /// A place for one that follows the others until it is in step. Returns its id.
     pub fn add_learner(&self, peer_url: &str) -> Result<u64, ChangeMembers> {
         let options = MemberAddOptions::new().with_is_learner();
-        let added = self.change(async |client| {
-            client.member_add([peer_url], Some(options.clone())).await
-        })?;
+        let added =
+            self.change(async |client| client.member_add([peer_url], Some(options.clone())).await)?;
         match added {
             Ok(added) => Ok(added
                 .member()
@@ -169,11 +168,7 @@ const REFUSALS: [(i32, &str, Refusal); 6] = [
         "etcdserver: re-configuration failed due to not enough started members",
         Refusal::NotStarted,
     ),
-    (
-        NOT_FOUND,
-        "etcdserver: member not found",
-        Refusal::NoMember,
-    ),
+    (NOT_FOUND, "etcdserver: member not found", Refusal::NoMember),
 ];
 const NOT_FOUND: i32 = 5;
 const FAILED_PRECONDITION: i32 = 9;
@@ -190,7 +185,10 @@ mod tests {
             assert_eq!(Refusal::said(code + 1, words), None);
             assert_eq!(Refusal::said(code, &format!("{words} yet")), None);
         }
-        assert_eq!(Refusal::of(&Error::WatchError("member not found".into())), None);
+        assert_eq!(
+            Refusal::of(&Error::WatchError("member not found".into())),
+            None
+        );
     }
 
     #[test]
