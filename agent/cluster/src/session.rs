@@ -150,7 +150,7 @@ impl Member {
                 self.finish_rotation()?;
                 found.tend(self)?;
             }
-            if asked.elapsed() >= ASK_AROUND {
+            if asked.elapsed() >= self.options.lease {
                 asked = Instant::now();
                 self.ask_for_later_life();
             }
@@ -400,8 +400,6 @@ impl Member {
 const SETTLED: Duration = Duration::from_secs(5);
 /// How many sequence numbers one agent has for itself; it uses one for each time that a MAC is told anew.
 const LIFE: u32 = 1 << 16;
-/// How often managers ask each other whether the cluster went on without them.
-const ASK_AROUND: Duration = Duration::from_secs(30);
 /// A start without etcd may be that far behind.
 const REMEMBER_WITHIN: Duration = Duration::from_millis(200);
 /// And where a large world changes all the time, so many times as long as writing it down takes.

@@ -248,10 +248,64 @@ fn two_of_three_managers_that_are_lost_for_good_are_recovered_from_by_the_third(
     });
     assert_eq!(managers(three), ["host-3", "host-5"]);
     two.launch();
+    eventually(STEP, "it is out of step, too", || {
+        (cluster_of(two)["in_step"] == false).then_some(())
+    });
     late.tapestry(&["rm", "-f", "c"]).ok();
     three.tapestry(&["cluster", "demote", "host-5"]).ok();
     take_down(&[three, member], "far");
     take_down(&[three, member], "later");
+}
+
+/// Two that are left: neither goes on by itself while the other answers.
+#[test]
+fn three_of_five_managers_that_are_lost_for_good_are_recovered_from_by_one_of_the_others() {
+    let lab = hosts(5, 5, 3600);
+    let [one, two, three, four, five] = lab.hosts.as_slice() else {
+        unreachable!()
+    };
+    promote(one, &["host-2", "host-3", "host-4", "host-5"]);
+    for lost in [one, two, three] {
+        die(lost);
+    }
+    let recover = |host: &Host| host.tapestry(&["cluster", "recover"]);
+    let refused = recover(four).refused(1);
+    assert!(refused.contains("host-5 answers"), "{refused}");
+    let doctor = five.tapestry(&["doctor"]).stdout;
+    assert!(doctor.contains("ok    manager host-4: answers"), "{doctor}");
+    five.stop_agent(Signal::TERM);
+    let said = recover(four).ok();
+    assert!(
+        said.contains("removed: host-1, host-2, host-3, host-5"),
+        "{said}"
+    );
+    eventually(STEP * 2, "it goes on alone", || {
+        (is_in_step(four) && managers(four) == ["host-4"]).then_some(())
+    });
+
+    // Most of the five come back where they do not reach the one that went on, and are a cluster of their own.
+    lab.netns.sh("ip link set port4 down");
+    for host in [one, two, three] {
+        host.launch();
+    }
+    eventually(STEP * 2, "the three are in step with each other", || {
+        let hosts = [one, two, three];
+        hosts.iter().all(|host| is_in_step(host)).then_some(())
+    });
+    lab.netns.sh("ip link set port4 up");
+    five.launch();
+    for host in [one, two, three, five] {
+        eventually(STEP * 2, "it is no manager, and a stranger", || {
+            let is_out = !host.state_dir().join("cluster/ca.key").exists();
+            (is_out && !is_in_step(host)).then_some(())
+        });
+    }
+    assert!(is_in_step(four) && managers(four) == ["host-4"]);
+    five.tapestry(&["cluster", "leave"]).ok();
+    join_at(four, "192.0.2.4", five);
+    eventually(STEP, "it is a member again", || {
+        (is_in_step(five) && hosts_of(four).len() == 2).then_some(())
+    });
 }
 
 #[test]
@@ -360,19 +414,22 @@ fn a_manager_is_demoted_alive_or_dead_and_never_the_last() {
             .all(|host| managers(host) == ["host-3"] && is_in_step(host))
             .then_some(())
     });
+    // When the dead one comes back, nobody is a manager that it knows as one.
+    promote(three, &["host-4"]);
+    three.tapestry(&["cluster", "demote", "host-3"]).ok();
     two.launch();
     eventually(STEP, "it finds itself a member", || {
         let is_out = !two.state_dir().join("cluster/ca.key").exists();
-        (is_out && is_in_step(two) && managers(two) == ["host-3"]).then_some(())
+        (is_out && is_in_step(two) && managers(two) == ["host-4"]).then_some(())
     });
     two.idle("b", "far", &[]);
     reaches(two, "b", "c");
-    take_down(&[three, one, two, four], "far");
+    take_down(&[four, one, two, three], "far");
     // Whoever is a manager goes last.
-    promote(three, &["host-1"]);
-    three.tapestry(&["cluster", "demote", "host-3"]).ok();
+    promote(four, &["host-1"]);
+    four.tapestry(&["cluster", "demote", "host-4"]).ok();
     eventually(STEP, "the last one is first again", || {
-        (managers(one) == ["host-1"] && is_in_step(three)).then_some(())
+        (managers(one) == ["host-1"] && is_in_step(four)).then_some(())
     });
 }
 

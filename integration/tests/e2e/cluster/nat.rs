@@ -161,3 +161,39 @@ fn a_cluster_is_made_and_joined_at_an_address_that_its_manager_has_not() {
     }
     reaches(member, "b", "a");
 }
+
+/// The copy is behind a router of its own, and says the same of itself.
+#[test]
+fn a_copy_of_a_host_that_is_known_by_its_translators_address_stays_out() {
+    let Lab { lab, .. } = &Lab::new();
+    let [one, two, copy] = lab.hosts.as_slice() else {
+        unreachable!()
+    };
+    copy.tapestry(&["cluster", "leave"]).ok();
+    copy.stop_agent(Signal::TERM);
+    let (from, to) = (
+        two.state_dir().join("cluster"),
+        copy.state_dir().join("cluster"),
+    );
+    let copied = std::process::Command::new("cp")
+        .args(["-a", "--"])
+        .args([&from, &to])
+        .status()
+        .unwrap();
+    assert!(copied.success());
+    copy.launch();
+    eventually(STEP, "the copy is told", || {
+        (cluster_of(copy)["double"] == "10.77.2.2").then_some(())
+    });
+    assert_eq!(cluster_of(copy)["in_step"], false);
+    assert_eq!(cluster_of(two)["in_step"], true);
+    copy.tapestry(&["cluster", "leave"]).ok();
+    let mut hosts = hosts_of(one).into_iter();
+    assert!(hosts.any(|host| host["name"] == "host-2" && host["state"] == "up"));
+    // Its own restart is none.
+    two.stop_agent(Signal::KILL);
+    two.launch();
+    eventually(STEP, "it is in step again", || {
+        (cluster_of(two)["in_step"] == true).then_some(())
+    });
+}
