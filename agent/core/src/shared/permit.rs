@@ -259,10 +259,15 @@ impl<'a> Asked<'a> {
 
     /// A host asks by a key of its own, and whoever is asked takes the key away.
     fn ask(&self, _: &str, write: Write<'a>) -> Result<(), Refusal> {
-        let asker = Ask::of_key(write.key).ok_or("no such key")?.asker;
+        let Ask { asker, network, .. } = Ask::of_key(write.key).ok_or("no such key")?;
         if value::<AskRecord>(write)?.is_some() {
             leased(write)?;
             return self.own(&asker);
+        }
+        // Whoever removes a network removes what was in it.
+        let network_key = format!("{NETWORKS}{network}");
+        if self.goes(&network_key) || !self.world.contains(&network_key) {
+            return Ok(());
         }
         let asked = self.world.find::<AskRecord>(write.key);
         match asked.is_none_or(|(asked, _)| asked.host == self.host) {

@@ -241,7 +241,13 @@ fn who_asks_for_an_address_is_who_it_says_and_who_is_asked_answers() {
     judge(&world, &[(&other, None)]).unwrap();
     put(&mut world, &other, json!({"host": OTHER}), 51);
     assert!(judge(&world, &[(&other, None)]).is_err());
+    // In a network that is gone nobody answers it.
+    let of_gone = format!("ask/{OTHER}/{GONE}/ipv4");
+    put(&mut world, &of_gone, json!({"host": OTHER}), 52);
+    judge(&world, &[(&of_gone, None)]).unwrap();
 }
+
+const GONE: &str = "0000000000000000000000000000000000000000000000000000000000000009";
 
 type Writes = Vec<(String, Option<Value>)>;
 
