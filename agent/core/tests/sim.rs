@@ -166,6 +166,26 @@ const KEPT_PARTED: &[(u64, &str)] = &[
         93,
         "what was held of a host outranked what the host said to a store that was set back",
     ),
+    (
+        108,
+        "who removed a network might not take away what others had asked for in it",
+    ),
+    (
+        122,
+        "a host in its life in a store that was set back spoke of an older life, for who knew one of the store before",
+    ),
+    (
+        144,
+        "a network that was made, and lost with a store that was set back before its host had heard of it, was never put back",
+    ),
+    (
+        153,
+        "an endpoint that was told, and lost with a store that was set back, was told no more",
+    ),
+    (
+        162,
+        "the end of a life in a store of before ended the one after",
+    ),
 ];
 
 mod sim {

@@ -207,6 +207,13 @@ impl Directory {
         }
     }
 
+    /// A host says that it is alive, in a life that began at `epoch` or before. What is known of lives with higher numbers is of a
+    /// store before, which was set back since: what the host says now is not older than that.
+    pub fn host_lives(&mut self, host: &HostId, epoch: Epoch) {
+        self.lives.forget_after(host, epoch);
+        self.memory.forget_after(host, epoch);
+    }
+
     /// The store was set back to an older state: hosts begin lives that have lower numbers than those which are known. What all hosts
     /// say now is to be applied after this.
     pub fn forget_past(&mut self) {

@@ -48,8 +48,9 @@ impl Endpoints {
             are_whole &= why.is_none();
             let why = why.or_else(|| Sharing::why_mac_is_lost(member, &record));
             self.note_cut_off(place, &record, why.clone());
-            if why.is_none() {
-                whole.push(record);
+            match why {
+                None => whole.push(record),
+                Some(_) => self.sharing.withdraw(&record),
             }
         }
         Ok((whole, are_whole))

@@ -66,8 +66,9 @@ impl Follow for Follower {
         }
         if is_set_back {
             tracing::warn!("the cluster's store was set back to an older state");
-            // What has gone with it is of the past, too.
+            // What has gone with it is of the past, too. What was told just before may be lost though nobody has heard of it.
             self.sharing.forget_past();
+            member.say_again();
             self.take_in_known(member);
             self.follow_known(member);
         }
@@ -338,7 +339,11 @@ impl Follower {
             self.sharing.note_presence(host, is_there);
             self.sharing.meet(member, &id);
             match is_there {
-                true => self.networks.retarget(member, &id, alive.address),
+                true => {
+                    let epoch = member.world().epoch(entry.revision);
+                    self.sharing.note_life(&id, epoch);
+                    self.networks.retarget(member, &id, alive.address);
+                }
                 false => {
                     let epoch = member.world().epoch(entry.revision);
                     self.sharing.forget_host(&id, epoch);

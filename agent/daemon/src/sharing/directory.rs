@@ -51,7 +51,8 @@ impl Sharing {
         }
     }
 
-    pub(super) fn withdraw(&self, record: &EndpointRecord) {
+    /// An endpoint of this host has no part in its network: what others claim counts.
+    pub(crate) fn withdraw(&self, record: &EndpointRecord) {
         if let (Some(directory), Some(network)) = (
             &mut *lock(&self.directory),
             NetworkId::parse(&record.network),
@@ -85,6 +86,13 @@ impl Sharing {
     pub(crate) fn forget_past(&self) {
         if let Some(directory) = &mut *lock(&self.directory) {
             directory.forget_past();
+        }
+    }
+
+    /// A host says that it is alive: what is known of higher epochs is of a store before.
+    pub(crate) fn note_life(&self, host: &HostId, epoch: u64) {
+        if let Some(directory) = &mut *lock(&self.directory) {
+            directory.host_lives(host, Epoch(epoch));
         }
     }
 

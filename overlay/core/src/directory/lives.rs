@@ -82,6 +82,13 @@ impl Lives {
         self.hosts.clear();
     }
 
+    /// Forgets a host's life where that has a higher number than `epoch`.
+    pub(super) fn forget_after(&mut self, host: &HostId, epoch: Epoch) {
+        if self.epoch_of(host).is_some_and(|known| known > epoch) {
+            self.hosts.remove(host);
+        }
+    }
+
     /// Forgets lives that are over for `limit`.
     pub(super) fn age(&mut self, now: Time, limit: Duration) {
         self.hosts

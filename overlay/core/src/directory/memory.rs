@@ -101,6 +101,12 @@ impl Memory {
         self.queue.clear();
     }
 
+    /// Forgets a host's withdrawals of lives that have higher numbers than `epoch`.
+    pub(super) fn forget_after(&mut self, host: &HostId, epoch: Epoch) {
+        self.buried
+            .retain(|(_, _, of), grave| of != host || grave.last.0 <= epoch);
+    }
+
     pub(super) fn age(&mut self, now: Time, window: Duration) {
         while self.queue.front().is_some_and(|(until, _)| *until <= now) {
             self.forget_first();

@@ -81,6 +81,30 @@ fn after_a_store_was_set_back_a_life_with_a_lower_number_is_a_new_one() {
 }
 
 #[test]
+fn a_host_that_is_alive_by_a_lower_number_is_in_a_store_that_was_set_back() {
+    let mut directory = directory("b");
+    let of_life = |name, epoch, last| Record {
+        epoch: Epoch(epoch),
+        ..record(name, last, 9)
+    };
+    let (a, gone) = (host("a"), of_life("a", 5, 1));
+    let other = of_life("c", 4, 3);
+    for record in [&gone, &other] {
+        directory.apply(NOW, record.clone());
+    }
+    directory.apply_withdrawal(NOW, &gone.withdrawal());
+    directory.host_gone(NOW, &a, Epoch(5));
+    // It says so again while it lives.
+    directory.host_lives(&a, Epoch(5));
+    assert_eq!(directory.apply(NOW, of_life("a", 5, 1)), Applied::OldEpoch);
+    directory.host_lives(&a, Epoch(3));
+    assert_eq!(directory.apply(NOW, of_life("a", 3, 1)), Applied::Installed);
+    assert_eq!(is_at(&directory, 1), Some("a"));
+    assert_eq!(is_at(&directory, 3), Some("c"), "it was not asked about");
+    assert_eq!(directory.apply(NOW, other), Applied::Stale);
+}
+
+#[test]
 fn a_remote_endpoint_is_told_after_its_host_and_once() {
     let mut directory = directory("b");
     assert_eq!(directory.apply(NOW, record("a", 1, 1)), Applied::Installed);

@@ -16,7 +16,7 @@ use ipnet::IpNet;
 use switch_core::Mac;
 
 use super::super::store::Change;
-use super::host::{Host, put};
+use super::host::{Host, network_id, put};
 use super::managers::{Fault, Net, change};
 
 /// A container that is being attached.
@@ -400,7 +400,13 @@ impl Host {
                     self.life().cut_off.remove(&record.id);
                     whole.push(record);
                 }
-                false => drop(self.life().cut_off.insert(record.id)),
+                false => {
+                    // The owner's claim is to count here, too.
+                    let (network, mac) = (network_id(&record.network), Mac::new(record.mac));
+                    let agent = self.life();
+                    agent.directory.withdraw(net.time(), network, mac);
+                    agent.cut_off.insert(record.id);
+                }
             }
         }
         Ok(whole)

@@ -38,6 +38,7 @@ impl Host {
         }
         if is_set_back {
             self.life().directory.forget_past();
+            self.life().says_again = true;
             self.take_in_known(net);
             self.follow_known(net);
         }
@@ -159,10 +160,18 @@ impl Host {
         } else if let Some(host) = entry.key.strip_prefix(ALIVE) {
             let alive: AliveRecord = entry.decode().unwrap();
             checks::check_alive(host, &alive).unwrap();
+            if is_there {
+                let host = HostId::new(host).unwrap();
+                let epoch = Epoch(entry.revision);
+                self.life().directory.host_lives(&host, epoch);
+            }
             if !is_there {
                 let host = HostId::new(host).unwrap();
                 let directory = &mut self.life().directory;
-                directory.host_gone(time, &host, Epoch(entry.revision));
+                // Not a life of which nothing is known yet.
+                let over = Epoch(entry.revision);
+                let known = directory.epoch_of(&host).unwrap_or(over);
+                directory.host_gone(time, &host, known.min(over));
             }
         }
     }
