@@ -183,6 +183,10 @@ const KEPT_PARTED: &[(u64, &str)] = &[
         "an endpoint that was told, and lost with a store that was set back, was told no more",
     ),
     (
+        416,
+        "what was held of a store before, and came to be good, outranked what its host said since",
+    ),
+    (
         162,
         "the end of a life in a store of before ended the one after",
     ),

@@ -211,6 +211,7 @@ async fn a_certificate_that_has_ended_is_renewed_and_good_for_nothing_else() {
 }
 
 #[tokio::test]
+#[expect(clippy::await_holding_lock, reason = "the store is away as long")]
 async fn who_greets_a_manager_whose_store_is_away_hears_from_it_all_the_same() {
     let (ca, _) = Ca::create("c").unwrap();
     let (address, mirror) = server(identity(&ca, &[MANAGER_NAME], HOUR)).await;

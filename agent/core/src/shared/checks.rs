@@ -14,7 +14,7 @@ use agent_api::{Driver, NetworkCreate};
 use ipnet::IpNet;
 use switch_core::{Mac, Vni};
 
-use super::{AliveRecord, EndpointShared, HostRecord, ServiceShared, World, blocks};
+use super::{ALIVE, AliveRecord, EndpointShared, HostRecord, ServiceShared, World, blocks};
 use crate::ipam::{AllocateAddress, CreatePool, InvalidSubnet, Pool, Pools, Tenant, parse_subnet};
 use crate::name::{BadId, BadName, check_id, check_name};
 use crate::network::{CreateNetwork, check_mtu, check_options};
@@ -53,6 +53,8 @@ pub enum BadRecord {
     NoSubnet(IpAddr),
     #[error("address {0} is not claimed by its host")]
     Unclaimed(IpAddr),
+    #[error("its host has begun no life of number {0}")]
+    Life(u64),
     #[error("sequence number {0} is above {SEQUENCE_MAX}: no host gets that far")]
     Sequence(u32),
     #[error("a service has port 0, or ends above port 65535")]
@@ -201,12 +203,17 @@ fn check_addresses(network: &NetworkRecord, shared: &EndpointShared) -> Result<(
     Ok(())
 }
 
-/// Whether the host of an endpoint has its addresses, as far as the world says.
+/// Whether the host of an endpoint has its addresses, as far as the world says, and said so in a life that it has begun.
 pub fn check_claimed(
     world: &World,
     network: &str,
     shared: &EndpointShared,
 ) -> Result<(), BadRecord> {
+    // What is held of a store before may have a higher number than what its host has begun since.
+    let alive = world.entry(&format!("{ALIVE}{}", shared.host));
+    if alive.is_some_and(|alive| shared.epoch > world.epoch(alive.revision)) {
+        return Err(BadRecord::Life(shared.epoch));
+    }
     let is_its = |address: &IpAddr| blocks::has(world, &shared.host, network, *address);
     match shared
         .addresses()
@@ -505,6 +512,27 @@ mod tests {
             assert!(refused.to_string().contains("10.9.0.2"), "{refused}");
         }
         assert!(check_claimed(&world_of("node-1"), "m", &shared).is_err());
+    }
+
+    #[test]
+    fn a_word_of_a_life_that_its_host_has_not_begun_is_not_taken_in() {
+        let told: EndpointShared = serde_json::from_value(endpoint()).unwrap();
+        let alive = Entry {
+            key: format!("{ALIVE}{}", told.host),
+            value: json!({"address": "192.0.2.1", "quic_udp_port": 4790, "run": "r"}),
+            revision: 5,
+        };
+        let world = World::of(vec![alive]);
+        for (epoch, is_taken) in [(4, true), (5, true), (6, false)] {
+            let told = EndpointShared {
+                epoch,
+                ipv4: None,
+                ipv6: None,
+                ..told.clone()
+            };
+            let checked = check_claimed(&world, "n", &told);
+            assert_eq!(checked.is_ok(), is_taken, "{checked:?}");
+        }
     }
 
     #[test]

@@ -262,6 +262,7 @@ fn a_watch_that_nobody_follows_ends_at_the_far_end() {
 }
 
 #[tokio::test]
+#[expect(clippy::await_holding_lock, reason = "the store is away as long")]
 async fn who_asks_whether_a_manager_is_there_hears_it_though_every_call_waits_for_the_store() {
     let is_away = Arc::new(Mutex::new(()));
     let held = is_away.lock().unwrap();

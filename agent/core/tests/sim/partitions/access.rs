@@ -6,6 +6,7 @@ use agent_core::shared::{Entry, MANAGERS, World};
 
 use super::super::store::Change;
 use super::managers::{Fault, Net};
+use super::wires::HOSTS;
 
 pub(crate) struct Access {
     host: usize,
@@ -72,21 +73,35 @@ impl Access {
         }
     }
 
-    /// Every manager once.
+    /// Every manager once, and then every other host, which may be one by now.
     fn dial(&mut self, net: &Net) {
         for _ in 0..self.turns.all().len() {
             let manager = self.turns.take().unwrap();
-            let there = net.managers.get(&manager);
-            if let Some(there) = there
-                && there.answers
-                && net.wires.carry_both(self.host, manager)
-                && net.admits(manager, self.host)
-            {
-                self.connection = Some((manager, there.life));
-                self.turn += 1;
+            if self.connect(net, manager) {
                 return;
             }
         }
+        let others = (0..HOSTS).filter(|host| *host != self.host);
+        let others: Vec<usize> = others
+            .filter(|host| !self.turns.all().contains(host))
+            .collect();
+        if let Some(manager) = others.into_iter().find(|host| self.connect(net, *host)) {
+            self.turns.prefer(manager);
+        }
+    }
+
+    fn connect(&mut self, net: &Net, manager: usize) -> bool {
+        let there = net.managers.get(&manager);
+        let there = there.filter(|there| {
+            there.answers
+                && net.wires.carry_both(self.host, manager)
+                && net.admits(manager, self.host)
+        });
+        if let Some(there) = there {
+            self.connection = Some((manager, there.life));
+            self.turn += 1;
+        }
+        there.is_some()
     }
 
     /// The manager has said that it does not reach the store.

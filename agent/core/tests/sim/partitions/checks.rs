@@ -130,6 +130,7 @@ impl Cluster {
     // When everything works again.
 
     pub(crate) fn check_settled(&mut self) {
+        self.hear_out();
         self.check_always();
         assert!(
             !self.is_mixed,

@@ -87,11 +87,7 @@ impl Cluster {
             54 => self.switch_off(host),
             55..58 => self.switch_on(host),
             58..60 => self.net.promote(host),
-            // A host that was away would look for it in vain.
-            60 if self.hosts.iter().all(|host| host.has_heard_all(&self.net)) => {
-                self.net.demote(host);
-                self.run(2000);
-            }
+            60 => self.net.demote(host),
             61 => self.snapshot = self.net.store.clone(),
             62 if self.may_set_back => self.set_back(),
             63 => self.net.store.compact(),
@@ -118,6 +114,16 @@ impl Cluster {
             self.net.now_ms += TICK_MS;
             self.tick();
             self.check_frames();
+        }
+    }
+
+    /// Somebody may have written at the last moment.
+    pub(crate) fn hear_out(&mut self) {
+        for _ in 0..HEARING_TICKS_MAX {
+            if self.hosts.iter().all(|host| host.has_heard_all(&self.net)) {
+                return;
+            }
+            self.run(TICK_MS);
         }
     }
 
@@ -155,10 +161,8 @@ impl Cluster {
             let net = &self.net;
             let mut managers = net.managers.iter();
             let reaches = managers.any(|(manager, there)| {
-                // It looks in vain for one of which it has not heard.
-                let is_known = self.hosts[host].access.turns.all().contains(manager);
-                let is_asked = *manager == host
-                    || is_known && there.answers && net.wires.carry_both(host, *manager);
+                let is_asked =
+                    *manager == host || there.answers && net.wires.carry_both(host, *manager);
                 is_asked && net.has_quorum(*manager)
             });
             if !reaches || self.hosts[host].agent.is_none() || self.hosts[host].session().is_some()
@@ -312,5 +316,6 @@ impl Cluster {
 }
 
 const TICK_MS: u64 = 250;
+const HEARING_TICKS_MAX: u32 = 20;
 const NETWORKS_MAX: usize = 5;
 const ENDPOINTS_MAX: usize = 6;
