@@ -18,13 +18,13 @@
 use switch_core::PortId;
 
 use crate::capture::{CaptureId, Recorder, Sight};
-use crate::lossy::LossyControl;
+use crate::impairment::ImpairmentControl;
 
 /// One thing for a port to wear.
 #[derive(Clone, Debug)]
 pub enum Layer {
     /// In place of the impairment that it wears, whose frames leave at once.
-    Impairment(LossyControl),
+    Impairment(ImpairmentControl),
     /// Its frames are recorded, under this name.
     Capture(Recorder, String),
     /// What it receives and sends is written to this port as well.
@@ -42,7 +42,7 @@ pub enum LayerKind {
 /// Everything that a port wears.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Outfit {
-    pub(crate) impairment: Option<LossyControl>,
+    pub(crate) impairment: Option<ImpairmentControl>,
     pub(crate) recorders: Vec<Recorder>,
     pub(crate) mirror: Option<PortId>,
 }

@@ -13,7 +13,7 @@ use std::sync::{Arc, OnceLock};
 use switch_core::{Bridge, DropReason, PortConfig, PortCounters, PortCounts, PortId};
 
 use crate::frame_port::{Capabilities, FramePort};
-use crate::lossy::Lossy;
+use crate::impairment::Impaired;
 use crate::outfit::Outfit;
 use crate::strikes::Strikes;
 
@@ -78,7 +78,7 @@ impl Port {
         let device = match &outfit.impairment {
             _ if outfit.impairment == self.outfit.impairment => Arc::clone(&self.device),
             None => Arc::clone(&self.bare),
-            Some(impairment) => Arc::new(Lossy::over(Arc::clone(&self.bare), impairment)?),
+            Some(impairment) => Arc::new(Impaired::over(Arc::clone(&self.bare), impairment)?),
         };
         Ok(Self {
             id: self.id,

@@ -11,11 +11,12 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use lab::{Station, bridge, enter_private_namespace, eventually, frame, switch, tap_port};
+use switch_core::impairment::{Chance, Impairment, Loss};
 use switch_core::{Bridge, DropReason, PortConfig, PortId, PortKind};
 use switch_io::capture::{Capture, CaptureSettings, Records};
 use switch_io::{
-    Capabilities, ChannelEnd, ChannelPort, Dress, EngineChoice, Faults, FrameBuffer, FramePort,
-    Layer, LayerKind, LossyControl, OffloadTap, Switch, SwitchConfig, Written, channel, patch,
+    Capabilities, ChannelEnd, ChannelPort, Dress, EngineChoice, FrameBuffer, FramePort,
+    ImpairmentControl, Layer, LayerKind, OffloadTap, Switch, SwitchConfig, Written, channel, patch,
 };
 
 on_both_engines! {
@@ -61,12 +62,12 @@ fn attach(switch: &Switch, bridge: &Arc<Bridge>) -> (PortId, ChannelEnd) {
     (id, end)
 }
 
-fn impairment(delay: Duration) -> LossyControl {
-    let faults = Faults {
+fn impairment(delay: Duration) -> ImpairmentControl {
+    let faults = Impairment {
         delay,
-        ..Faults::default()
+        ..Impairment::default()
     };
-    LossyControl::new(faults, faults, 1).unwrap()
+    ImpairmentControl::new(faults, faults, 1).unwrap()
 }
 
 fn capture() -> Capture {
@@ -383,7 +384,7 @@ fn what_an_impairment_holds_back_leaves_before_reading_ends(engine: EngineChoice
     }
     eventually("they wait", || {
         let (inbound, outbound) = control.counts();
-        (inbound.delayed, outbound.delayed) == (100, 100)
+        (inbound.frames.delayed, outbound.frames.delayed) == (100, 100)
     });
     pair.switch.stop_reading();
     for end in [a, b] {
@@ -410,7 +411,7 @@ fn an_impaired_port_changes_its_reader_in_order(engine: EngineChoice) {
         }
     });
     let (inbound, outbound) = control.counts();
-    assert!(inbound.delayed > 0 && outbound.delayed > 0);
+    assert!(inbound.frames.delayed > 0 && outbound.frames.delayed > 0);
 }
 
 /// Ends the worker that reads it, as often as it was told to.
@@ -478,13 +479,15 @@ fn an_impaired_port_outlives_workers(engine: EngineChoice) {
         assert!(well.send(&frame(255, 1, &[8])));
         assert_eq!(ill.recv_timeout(WAIT).unwrap().frame()[14], 8);
     }
-    let lost = Faults {
-        loss: 1.0,
-        ..Faults::default()
+    let lost = Impairment {
+        loss: Loss::Random(Chance::of(1.0)),
+        ..Impairment::default()
     };
-    control.set(Faults::default(), lost);
+    control.set(Impairment::default(), lost, 1);
     assert!(well.send(&frame(255, 1, b"into the void")));
-    eventually("the fault is counted", || control.counts().1.lost == 1);
+    eventually("the fault is counted", || {
+        control.counts().1.frames.lost == 1
+    });
     let mut records = Records::default();
     capture.read_into(&mut records);
     assert_eq!(records.len(), 7);

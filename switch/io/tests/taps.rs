@@ -18,7 +18,7 @@ use nix::sys::socket::sockopt::UdpGsoSegment;
 use switch_core::{Bridge, DropReason, Joining, PortConfig, PortCounts, PortId};
 use switch_io::packet::PacketSocket;
 use switch_io::{
-    BasicTap, Capabilities, EngineChoice, FramePort, Lossy, OffloadTap, OpenTap, Pcap, Switch,
+    BasicTap, Capabilities, EngineChoice, FramePort, Impaired, OffloadTap, OpenTap, Pcap, Switch,
     SwitchConfig, SwitchEvent, channel,
 };
 
@@ -167,7 +167,7 @@ fn tcp_leaves_a_basic_tap(engine: EngineChoice) {
 fn decorated_taps_carry_tcp(engine: EngineChoice) {
     let network = Network::new(engine);
     let (_, a) = network.station("tap-a", "10.1.0.1");
-    let lossy = Lossy::new(
+    let lossy = Impaired::new(
         OffloadTap::create("tap-b").unwrap(),
         Default::default(),
         Default::default(),

@@ -14,11 +14,12 @@ use lab::{
 };
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use switch_core::bpf::{Instruction, Program};
+use switch_core::impairment::{Chance, Impairment, Loss};
 use switch_core::{Bridge, DropReason, PortConfig, PortId, PortKind, VnetHeader};
 use switch_io::capture::{Capture, CaptureSettings, Direction, Records};
 use switch_io::{
-    Capabilities, ChannelEnd, Dress, EngineChoice, Faults, Layer, LayerKind, LossyControl,
-    OffloadTap, Switch, channel,
+    Capabilities, ChannelEnd, Dress, EngineChoice, ImpairmentControl, Layer, LayerKind, OffloadTap,
+    Switch, channel,
 };
 
 on_both_engines! {
@@ -348,19 +349,19 @@ fn a_capture_sees_what_the_cable_let_through(engine: EngineChoice) {
     let network = Network::new(engine);
     let (one, a) = network.station();
     let (other, b) = network.station();
-    let lost = Faults {
-        loss: 1.0,
-        ..Faults::default()
+    let lost = Impairment {
+        loss: Loss::Random(Chance::of(1.0)),
+        ..Impairment::default()
     };
-    let control = LossyControl::new(lost, Faults::default(), 1).unwrap();
+    let control = ImpairmentControl::new(lost, Impairment::default(), 1).unwrap();
     network
         .switch
         .dress(one, Layer::Impairment(control.clone()))
         .unwrap();
     let capture = network.capture(one, "web");
     a.send(&frame(255, 1, b"lost on the cable"));
-    eventually("it is lost", || control.counts().0.lost == 1);
-    control.set(Faults::default(), lost);
+    eventually("it is lost", || control.counts().0.frames.lost == 1);
+    control.set(Impairment::default(), lost, 1);
     let late = frame(255, 2, b"lost after it left");
     b.send(&late);
     eventually("it is lost", || {

@@ -1,15 +1,13 @@
-//! Faults on a port: loss, duplication, delay, reordering and a limited rate, for labs and tests.
+//! Impairments of a port: a cable that is slow, lossy or out of order, for labs and tests.
 //!
 //! # Theory of operation
 //!
-//! Each direction is a [`line::Line`], which decides each frame's fate and keeps delayed frames in order of their release.
-//! A timerfd is set to the next release; the port's descriptor is an epoll instance that holds the timer and the inner
-//! port's descriptor, so the worker reads the port when either is due, and the read releases both directions.
+//! Each direction is a [`Line`], which decides each frame's fate and keeps those that wait in order of their release. A timerfd is set to
+//! the next release; the port's descriptor is an epoll instance that holds the timer and the inner port's descriptor, so the worker reads
+//! the port when either is due, and the read releases both directions. Nobody sleeps, and ports without impairments know nothing of it.
 //!
-//! Lines and timer belong to the [`LossyControl`], which may go around a port, and from it again, while frames flow. Before it goes it
+//! Lines and timer belong to the [`ImpairmentControl`], which may go around a port, and from it again, while frames flow. Before it goes it
 //! settles: what waits leaves at once, in the order in which it would have left, and what comes after that passes unchanged.
-
-mod line;
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -20,67 +18,32 @@ use rustix::event::{Timespec, epoll};
 use rustix::time::{
     Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, timerfd_create, timerfd_settime,
 };
+use switch_core::impairment::{Impairment, Line, LineCounts};
 use switch_core::lock;
 
-use self::line::Line;
 use crate::frame_port::{Capabilities, FrameBuffer, FramePort, Written};
 
-/// What goes wrong in one direction. The default is: nothing.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Faults {
-    /// Share of frames that vanish, 0.0 to 1.0.
-    pub loss: f64,
-    /// Share of frames that come twice.
-    pub duplicate: f64,
-    /// Share of frames that skip the delay, and so overtake others. Without a delay nothing is overtaken.
-    pub reorder: f64,
-    pub delay: Duration,
-    /// The delay varies by up to so much, both ways.
-    pub jitter: Duration,
-    /// Bits a second; `None`: no limit.
-    pub rate_bits_s: Option<u64>,
-    /// Frames that may wait; further ones are dropped as from a full queue.
-    pub limit_frames: usize,
-}
-
-impl Default for Faults {
-    fn default() -> Self {
-        Self {
-            loss: 0.0,
-            duplicate: 0.0,
-            reorder: 0.0,
-            delay: Duration::ZERO,
-            jitter: Duration::ZERO,
-            rate_bits_s: None,
-            limit_frames: 1000,
-        }
-    }
-}
-
-/// Frames that met a fault, since the start.
+/// What became of the frames of one direction.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct FaultCounts {
-    pub lost: u64,
-    pub duplicated: u64,
-    pub delayed: u64,
-    pub reordered: u64,
-    /// Dropped because too many waited.
-    pub overflowed: u64,
-    /// Dropped by the inner port after their delay.
-    pub late_drops: u64,
+pub struct ImpairmentCounts {
+    pub frames: LineCounts,
+    /// Frames of the wire that wait.
+    pub waiting: u64,
+    /// Envelopes that the inner port did not take when their time had come.
+    pub refused: u64,
 }
 
-/// A port with faults in both directions. The fate of the n-th frame of a direction depends on the seed alone.
-pub struct Lossy<P> {
+/// A port with impairments in both directions. The fate of the n-th frame of a direction depends on the seed alone.
+pub struct Impaired<P> {
     inner: P,
-    control: LossyControl,
+    control: ImpairmentControl,
     /// Holds the timer and the inner port's descriptor.
     readiness: OwnedFd,
 }
 
 /// What goes wrong at a port, to be changed and observed while frames flow. It is for one port at a time.
 #[derive(Clone, Debug)]
-pub struct LossyControl(Arc<Shared>);
+pub struct ImpairmentControl(Arc<Shared>);
 
 #[derive(Debug)]
 struct Shared {
@@ -97,12 +60,16 @@ struct Lines {
     outbound: Line,
     /// A port has it.
     is_worn: bool,
-    /// Frames pass as if there were no faults.
+    /// Frames pass as if there were no impairments.
     is_settled: bool,
+    /// Of the outbound line.
+    refused: u64,
+    /// What the timer is set to.
+    armed: Option<Duration>,
 }
 
-impl LossyControl {
-    pub fn new(inbound: Faults, outbound: Faults, seed: u64) -> io::Result<Self> {
+impl ImpairmentControl {
+    pub fn new(inbound: Impairment, outbound: Impairment, seed: u64) -> io::Result<Self> {
         let timer = timerfd_create(
             TimerfdClockId::Monotonic,
             TimerfdFlags::CLOEXEC | TimerfdFlags::NONBLOCK,
@@ -112,6 +79,8 @@ impl LossyControl {
             outbound: Line::new(outbound, !seed),
             is_worn: false,
             is_settled: false,
+            refused: 0,
+            armed: None,
         });
         Ok(Self(Arc::new(Shared {
             lines,
@@ -120,17 +89,28 @@ impl LossyControl {
         })))
     }
 
-    /// Sets the faults of frames from the station into the switch, and of those to it. Frames that wait keep their time.
-    pub fn set(&self, inbound: Faults, outbound: Faults) {
+    /// Sets what is done to frames from the station into the switch, and to those to it; the next frame of each direction is the first of
+    /// the seed. See [`Line::set`] for those that wait.
+    pub fn set(&self, inbound: Impairment, outbound: Impairment, seed: u64) {
         let mut lines = self.lines();
-        lines.inbound.set(inbound);
-        lines.outbound.set(outbound);
+        lines.inbound.set(inbound, seed);
+        lines.outbound.set(outbound, !seed);
+        let now = self.now();
+        self.arm(&mut lines, now);
     }
 
     /// Counts of frames from the station, and of those to it.
-    pub fn counts(&self) -> (FaultCounts, FaultCounts) {
+    pub fn counts(&self) -> (ImpairmentCounts, ImpairmentCounts) {
         let lines = self.lines();
-        (lines.inbound.counts(), lines.outbound.counts())
+        let counts = |line: &Line, refused| ImpairmentCounts {
+            frames: line.counts(),
+            waiting: line.waiting(),
+            refused,
+        };
+        (
+            counts(&lines.inbound, 0),
+            counts(&lines.outbound, lines.refused),
+        )
     }
 
     fn lines(&self) -> MutexGuard<'_, Lines> {
@@ -142,11 +122,13 @@ impl LossyControl {
     }
 
     /// Sets the timer to the next release; a release that is overdue fires it at once.
-    fn arm(&self, lines: &Lines, now: Duration) {
-        let next = [lines.inbound.next_release(), lines.outbound.next_release()]
-            .into_iter()
-            .flatten()
-            .min();
+    fn arm(&self, lines: &mut Lines, now: Duration) {
+        let releases = [lines.inbound.next_release(), lines.outbound.next_release()];
+        let next = releases.into_iter().flatten().min();
+        if next == lines.armed && next.is_none_or(|due| due > now) {
+            return;
+        }
+        lines.armed = next;
         let wait = next.map_or(Duration::ZERO, |due| {
             due.saturating_sub(now).max(Duration::from_nanos(1))
         });
@@ -164,19 +146,19 @@ impl LossyControl {
 }
 
 /// Whether they are the same, not whether they are alike.
-impl PartialEq for LossyControl {
+impl PartialEq for ImpairmentControl {
     fn eq(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.0, &other.0)
     }
 }
 
-impl<P: FramePort> Lossy<P> {
-    pub fn new(inner: P, inbound: Faults, outbound: Faults, seed: u64) -> io::Result<Self> {
-        Self::over(inner, &LossyControl::new(inbound, outbound, seed)?)
+impl<P: FramePort> Impaired<P> {
+    pub fn new(inner: P, inbound: Impairment, outbound: Impairment, seed: u64) -> io::Result<Self> {
+        Self::over(inner, &ImpairmentControl::new(inbound, outbound, seed)?)
     }
 
     /// Puts `control` around `inner`. `ResourceBusy`: it is around another port.
-    pub fn over(inner: P, control: &LossyControl) -> io::Result<Self> {
+    pub fn over(inner: P, control: &ImpairmentControl) -> io::Result<Self> {
         let readiness = epoll::create(epoll::CreateFlags::CLOEXEC)?;
         let descriptors = [control.0.timer.as_fd(), inner.as_fd()];
         for (number, fd) in (0..).zip(descriptors) {
@@ -191,6 +173,8 @@ impl<P: FramePort> Lossy<P> {
         // What the last port left behind.
         while lines.inbound.pop(Duration::MAX).is_some() {}
         while lines.outbound.pop(Duration::MAX).is_some() {}
+        lines.armed = Some(Duration::MAX);
+        control.arm(&mut lines, Duration::ZERO);
         drop(lines);
         Ok(Self {
             inner,
@@ -199,7 +183,7 @@ impl<P: FramePort> Lossy<P> {
         })
     }
 
-    pub fn control(&self) -> LossyControl {
+    pub fn control(&self) -> ImpairmentControl {
         self.control.clone()
     }
 
@@ -209,11 +193,11 @@ impl<P: FramePort> Lossy<P> {
         while let Some(envelope) = lines.outbound.pop(now) {
             written += self.inner.write(&[&envelope]);
         }
-        lines.outbound.count_late(&written);
+        lines.refused += written.dropped();
     }
 }
 
-impl<P> Drop for Lossy<P> {
+impl<P> Drop for Impaired<P> {
     fn drop(&mut self) {
         self.control.lines().is_worn = false;
     }
@@ -232,7 +216,7 @@ fn fill(buffers: &mut [FrameBuffer], line: &mut Line, now: Duration) -> usize {
     count
 }
 
-impl<P: FramePort> FramePort for Lossy<P> {
+impl<P: FramePort> FramePort for Impaired<P> {
     fn read(&self, buffers: &mut [FrameBuffer]) -> io::Result<usize> {
         let mut lines = self.control.lines();
         if lines.is_settled {
@@ -249,7 +233,7 @@ impl<P: FramePort> FramePort for Lossy<P> {
             lines.inbound.push(now, buffer.envelope());
         }
         let count = fill(buffers, &mut lines.inbound, now);
-        self.control.arm(&lines, now);
+        self.control.arm(&mut lines, now);
         match (count, read) {
             (0, Err(error)) => Err(error),
             (0, Ok(_)) => Err(io::ErrorKind::WouldBlock.into()),
@@ -257,7 +241,7 @@ impl<P: FramePort> FramePort for Lossy<P> {
         }
     }
 
-    /// A frame that waits counts as sent.
+    /// A frame that waits counts as sent; of a superframe, what is lost counts as the frames of the wire that it is.
     fn write(&self, envelopes: &[&[u8]]) -> Written {
         let mut lines = self.control.lines();
         if lines.is_settled {
@@ -266,14 +250,15 @@ impl<P: FramePort> FramePort for Lossy<P> {
         let now = self.control.now();
         let mut written = Written::default();
         for envelope in envelopes {
-            match lines.outbound.push(now, envelope) {
-                line::Fate::Lost => written.fault += 1,
-                line::Fate::Overflow => written.full += 1,
-                line::Fate::Queued => written.count_sent(envelope),
+            let taken = lines.outbound.push(now, envelope);
+            written.fault += taken.lost;
+            written.full += taken.overflowed;
+            if taken.queued > 0 {
+                written.count_sent(envelope);
             }
         }
         self.release(&mut lines, now);
-        self.control.arm(&lines, now);
+        self.control.arm(&mut lines, now);
         written
     }
 
@@ -301,11 +286,11 @@ impl<P: FramePort> FramePort for Lossy<P> {
         let mut lines = self.control.lines();
         lines.is_settled = true;
         self.release(&mut lines, Duration::MAX);
-        self.control.arm(&lines, Duration::MAX);
+        self.control.arm(&mut lines, Duration::MAX);
     }
 
     fn holds(&self) -> bool {
-        let lines = self.control.lines();
+        let mut lines = self.control.lines();
         lines.is_settled && lines.inbound.next_release().is_some()
     }
 }
@@ -313,6 +298,8 @@ impl<P: FramePort> FramePort for Lossy<P> {
 #[cfg(test)]
 mod tests {
     use rustix::event::{PollFd, PollFlags, poll};
+
+    use switch_core::impairment::{Chance, Loss};
 
     use super::*;
     use crate::channel_port::channel;
@@ -322,11 +309,11 @@ mod tests {
     #[test]
     fn a_delayed_frame_makes_the_descriptor_readable_when_it_is_due() {
         let (port, end) = channel(16, Capabilities::NONE).unwrap();
-        let slow = Faults {
+        let slow = Impairment {
             delay: Duration::from_millis(20),
-            ..Faults::default()
+            ..Impairment::default()
         };
-        let port = Lossy::new(port, slow, slow, 1).unwrap();
+        let port = Impaired::new(port, slow, slow, 1).unwrap();
         let mut buffers = [FrameBuffer::new()];
         end.send(b"frame");
         let start = Instant::now();
@@ -360,11 +347,11 @@ mod tests {
     #[test]
     fn total_loss_is_reported_as_fault() {
         let (port, end) = channel(16, Capabilities::NONE).unwrap();
-        let lost = Faults {
-            loss: 1.0,
-            ..Faults::default()
+        let lost = Impairment {
+            loss: Loss::Random(Chance::of(1.0)),
+            ..Impairment::default()
         };
-        let port = Lossy::new(port, lost, lost, 1).unwrap();
+        let port = Impaired::new(port, lost, lost, 1).unwrap();
         assert_eq!(port.write(&[&ENVELOPE, &ENVELOPE]).fault, 2);
         end.send(b"frame");
         let mut buffers = [FrameBuffer::new()];
@@ -373,13 +360,13 @@ mod tests {
             io::ErrorKind::WouldBlock
         );
         let (inbound, outbound) = port.control().counts();
-        assert_eq!((inbound.lost, outbound.lost), (1, 2));
+        assert_eq!((inbound.frames.lost, outbound.frames.lost), (1, 2));
     }
 
     #[test]
-    fn without_faults_frames_pass_at_once() {
+    fn without_impairments_frames_pass_at_once() {
         let (port, end) = channel(16, Capabilities::NONE).unwrap();
-        let port = Lossy::new(port, Faults::default(), Faults::default(), 1).unwrap();
+        let port = Impaired::new(port, Impairment::default(), Impairment::default(), 1).unwrap();
         assert_eq!(port.write(&[&ENVELOPE]).frames, 1);
         assert!(end.try_recv().is_ok());
         end.send(b"frame");
@@ -387,25 +374,56 @@ mod tests {
     }
 
     #[test]
-    fn faults_can_be_changed_while_the_port_is_used() {
+    fn impairments_can_be_changed_while_the_port_is_used() {
         let (port, _end) = channel(16, Capabilities::NONE).unwrap();
-        let port = Lossy::new(port, Faults::default(), Faults::default(), 1).unwrap();
-        let lost = Faults {
-            loss: 1.0,
-            ..Faults::default()
+        let port = Impaired::new(port, Impairment::default(), Impairment::default(), 1).unwrap();
+        let lost = Impairment {
+            loss: Loss::Random(Chance::of(1.0)),
+            ..Impairment::default()
         };
-        port.control().set(Faults::default(), lost);
+        port.control().set(Impairment::default(), lost, 1);
         assert_eq!(port.write(&[&ENVELOPE]).fault, 1);
     }
 
     #[test]
     fn the_end_of_the_inner_port_shows() {
         let (port, end) = channel(16, Capabilities::NONE).unwrap();
-        let port = Lossy::new(port, Faults::default(), Faults::default(), 1).unwrap();
+        let port = Impaired::new(port, Impairment::default(), Impairment::default(), 1).unwrap();
         drop(end);
         assert_eq!(
             port.read(&mut [FrameBuffer::new()]).unwrap_err().kind(),
             io::ErrorKind::BrokenPipe
         );
+    }
+
+    #[test]
+    fn what_waits_when_the_delay_goes_leaves_at_once() {
+        let (port, end) = channel(16, Capabilities::NONE).unwrap();
+        let slow = Impairment {
+            delay: Duration::from_secs(1000),
+            ..Impairment::default()
+        };
+        let port = Impaired::new(port, slow, slow, 1).unwrap();
+        port.write(&[&ENVELOPE]);
+        let control = port.control();
+        assert_eq!(control.counts().1.waiting, 1);
+        control.set(Impairment::default(), Impairment::default(), 1);
+        poll(&mut [PollFd::new(&port.as_fd(), PollFlags::IN)], None).unwrap();
+        let _ = port.read(&mut [FrameBuffer::new()]);
+        assert!(end.try_recv().is_ok());
+        assert_eq!(control.counts().1.waiting, 0);
+    }
+
+    #[test]
+    fn what_the_inner_port_refuses_late_is_counted() {
+        let (port, _end) = channel(1, Capabilities::NONE).unwrap();
+        let twice = Impairment {
+            duplicate: Chance::of(1.0),
+            ..Impairment::default()
+        };
+        let port = Impaired::new(port, twice, twice, 1).unwrap();
+        assert_eq!(port.write(&[&ENVELOPE]).frames, 1);
+        let (_, outbound) = port.control().counts();
+        assert_eq!((outbound.frames.sent, outbound.refused), (2, 1));
     }
 }
