@@ -19,9 +19,9 @@ use crate::{
     ClusterJoin, ClusterManager, ClusterPoint, ClusterRecovered, ClusterRemove, ClusterRemoved,
     ClusterRestore, ClusterRevoke, Connect, ContainerCreate, ContainerDetail, ContainerSummary,
     Created, DEFAULT_SOCKET, Disconnect, EndpointCreate, EndpointDetail, EndpointUpdate, ErrorKind,
-    Exec, FdbEntryView, Info, ManagersView, NetworkCreate, NetworkDetail, NetworkSummary,
-    NetworkUpdate, PatchCreate, PortView, Pruned, Stop, Token, TokenCreate, TraceReport,
-    TraceRequest, Version,
+    Exec, FdbEntryView, Info, LinkDetail, LinkUpdate, ManagersView, NetworkCreate, NetworkDetail,
+    NetworkSummary, NetworkUpdate, PatchCreate, PortView, Pruned, Stop, Token, TokenCreate,
+    TraceReport, TraceRequest, Version,
 };
 
 /// Speaks to one agent. Holds no connection: an agent may restart between two calls.
@@ -228,6 +228,17 @@ impl Client {
         let state = if up { "up" } else { "down" };
         self.post(&format!("/endpoints/{}/{state}", segment(id)), &())
             .await
+    }
+
+    /// The links of all endpoints, with what frames met at them.
+    pub async fn links(&self) -> Answer<Vec<LinkDetail>> {
+        self.fetch("/links").await
+    }
+
+    /// Changes what goes wrong at an endpoint's link.
+    pub async fn update_link(&self, id: &str, update: &LinkUpdate) -> Answer<LinkDetail> {
+        let path = format!("/endpoints/{}/link", segment(id));
+        self.amend(&path, update).await
     }
 
     /// Detaches the sandbox that `path` leads to, from `network` or from all.

@@ -7,7 +7,7 @@ use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::{DnsServer, PortMapping, PortRun, port_runs};
+use crate::{DnsServer, LinkSettings, PortMapping, PortRun, port_runs};
 
 /// What a user may choose about one attachment.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -20,6 +20,9 @@ pub struct EndpointSettings {
     /// `02:42:ac:11:00:02`; made from the IPv4 address where absent.
     pub mac: Option<String>,
     pub aliases: Vec<String>,
+    /// What goes wrong at its link, from the first frame on.
+    #[serde(skip_serializing_if = "LinkSettings::is_default")]
+    pub impairments: LinkSettings,
 }
 
 /// `POST /v1/endpoints`: attaches a namespace that the caller owns, as plugins and labs do.

@@ -124,6 +124,8 @@ pub struct LinkCounts {
     pub delayed: u64,
     /// Lost because more than the limit would have waited.
     pub overflowed: u64,
+    /// That the container's own queue had no room for when their time had come; a superframe is one here.
+    pub refused: u64,
     pub waiting: u64,
 }
 

@@ -95,6 +95,7 @@ fn both(single: EndpointSettings, long: EndpointSettings) -> Result<EndpointSett
         ip6: single.ip6.or(long.ip6),
         mac: single.mac.or(long.mac),
         aliases: [single.aliases, long.aliases].concat(),
+        ..EndpointSettings::default()
     })
 }
 
@@ -123,6 +124,7 @@ mod tests {
             ip6: Some("fd00::2".parse().unwrap()),
             mac: Some("02:00:00:00:00:01".into()),
             aliases: vec!["a".into(), "b".into()],
+            ..EndpointSettings::default()
         };
         assert_eq!(read.settings, settings);
     }

@@ -270,6 +270,7 @@ fn request(args: Args) -> Result<ContainerCreate, Failure> {
         ip6: args.ip6,
         mac: args.mac_address,
         aliases: args.network_alias,
+        ..EndpointSettings::default()
     };
     attachment::attach(args.network, single, &mut request).map_err(Failure::usage)?;
     Ok(request)

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::PathBuf;
 
-use agent_api::{ContainerCreate, DnsServer, Driver, EndpointSettings, PortMapping, port_runs};
+use agent_api::{
+    ContainerCreate, DnsServer, Driver, EndpointSettings, LinkSettings, PortMapping, port_runs,
+};
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 use switch_core::Vni;
@@ -230,6 +232,9 @@ pub struct EndpointRecord {
     pub is_chosen: bool,
     /// How many networks the sandbox was on before this one: the way out goes by the lowest.
     pub rank: u32,
+    /// What goes wrong at its link.
+    #[serde(default, skip_serializing_if = "LinkSettings::is_default")]
+    pub impairments: LinkSettings,
 }
 
 const fn is_unknown() -> bool {
@@ -319,6 +324,16 @@ impl ContainerRecord {
     /// Was made for somebody who has not started it.
     pub fn is_held(&self) -> bool {
         self.held && self.phase == Phase::Created
+    }
+
+    /// What was asked for on a network, by its id.
+    pub fn settings_on(&mut self, network: &str) -> &mut EndpointSettings {
+        let mut connected = self.connected.iter_mut();
+        let further = connected.find(|(id, _)| id == network);
+        match further {
+            Some((_, settings)) => settings,
+            None => &mut self.create.endpoint,
+        }
     }
 
     /// The ports that it publishes, with those that were picked once they are.
@@ -445,6 +460,17 @@ mod tests {
     }
 
     #[test]
+    fn a_container_has_settings_on_each_network() {
+        let kept = r#"{"id": "c1", "name": "web", "hostname": "web", "created_s": 1, "create": {"command": ["true"]},
+            "connected": [["n2", {}]], "phase": "running", "since_s": 2}"#;
+        let mut container: ContainerRecord = serde_json::from_str(kept).unwrap();
+        container.settings_on("n2").impairments.seed = Some(2);
+        container.settings_on("n1").impairments.seed = Some(1);
+        assert_eq!(container.connected[0].1.impairments.seed, Some(2));
+        assert_eq!(container.create.endpoint.impairments.seed, Some(1));
+    }
+
+    #[test]
     fn records_of_earlier_agents_are_read() {
         let kept = r#"{"id": "e1", "network": "n", "owner": {"sandbox": {"device": 4, "inode": 7}}, "name": "web",
             "hostname": null, "aliases": [], "dns": [], "mac": [2, 0, 0, 0, 0, 1], "ipv4": "10.1.0.2", "ipv6": null,
@@ -468,6 +494,7 @@ mod tests {
         assert_eq!(container.restart, RestartRecord::default());
         assert!(container.create.networks.is_empty() && container.connected.is_empty());
         assert!(container.ports().is_empty());
+        assert!(record.impairments.is_default());
         let kept = r#"{"id": "n", "name": "n", "driver": "bridge", "subnets": [], "ip_range": null, "internal": false,
             "mtu": 1500, "dns": [], "options": {}, "labels": {}}"#;
         let network: NetworkRecord = serde_json::from_str(kept).unwrap();

@@ -57,6 +57,7 @@ pub(crate) fn endpoint(name: &str, addresses: &[&str]) -> EndpointRecord {
         down: false,
         is_chosen: false,
         rank: 0,
+        impairments: Default::default(),
     };
     for address in addresses {
         match address.parse().unwrap() {

@@ -26,9 +26,10 @@ use std::time::Duration;
 
 use agent_api::{
     ApiError, ClusterDetail, ClusterHealth, ClusterInit, ClusterJoin, ClusterRestore,
-    EndpointCreate, EndpointDetail, Info, NetworkCreate, NetworkSummary,
+    EndpointCreate, EndpointDetail, Info, LinkDetail, LinkUpdate, NetworkCreate, NetworkSummary,
 };
 use agent_core::endpoint::Attach;
+use agent_core::record::Owner;
 
 use crate::containers::Containers;
 use crate::endpoints::{Endpoints, open_sandbox};
@@ -176,6 +177,20 @@ impl Agent {
             let owner = self.containers.owner_of(netns.id());
             self.endpoints.create(request, &netns, owner)
         })
+    }
+
+    /// Changes what goes wrong at an endpoint's link. A container keeps that when it is started again.
+    pub(crate) fn update_link(
+        &self,
+        id: &str,
+        update: &LinkUpdate,
+    ) -> Result<LinkDetail, ApiError> {
+        let (link, changed) = self.endpoints.update_link(id, update)?;
+        if let Owner::Container(container) = &changed.owner {
+            self.containers
+                .keep_impairments(container, &changed.network, changed.impairments)?;
+        }
+        Ok(link)
     }
 
     pub(crate) fn init_cluster(&self, request: ClusterInit) -> Result<ClusterDetail, ApiError> {

@@ -18,6 +18,7 @@ use agent_core::record::{EndpointRecord, NetnsId, NetworkRecord, Owner, endpoint
 use agent_core::shared::holdings::Withheld;
 use agent_host::netlink::NetnsNumber;
 use switch_core::{Mac, PortId};
+use switch_io::ImpairmentControl;
 
 pub(crate) use self::attached::{Attached, Plug, Seated, Users};
 use crate::journal::{Journal, Kept};
@@ -247,6 +248,13 @@ impl Seats {
     pub(crate) fn plug(&self, id: &str, plug: Plug) {
         if let Some(endpoint) = lock(&self.0).endpoints.get_mut(id) {
             endpoint.plug = plug;
+        }
+    }
+
+    /// That goes wrong at the endpoint's port from now on, or nothing.
+    pub(crate) fn impair(&self, id: &str, impairment: Option<ImpairmentControl>) {
+        if let Some(endpoint) = lock(&self.0).endpoints.get_mut(id) {
+            endpoint.plug.impairment = impairment;
         }
     }
 

@@ -210,6 +210,7 @@ pub(super) fn endpoint(call: &CreateEndpoint, network: &str) -> Result<EndpointC
             ip6,
             mac: wished_mac(call).map(str::to_owned),
             aliases: vec![key(&call.endpoint)],
+            ..EndpointSettings::default()
         },
         ..EndpointCreate::default()
     })

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use crate::harness::{Host, Reply, request_raw};
 
-const ROUTES: [(&str, &str); 31] = [
+const ROUTES: [(&str, &str); 34] = [
     ("get", "/v1/version"),
     ("get", "/v1/info"),
     ("get", "/v1/cluster"),
@@ -31,6 +31,9 @@ const ROUTES: [(&str, &str); 31] = [
     ("delete", "/v1/endpoints/{id}"),
     ("post", "/v1/endpoints/{id}/up"),
     ("post", "/v1/endpoints/{id}/down"),
+    ("get", "/v1/links"),
+    ("get", "/v1/endpoints/{id}/link"),
+    ("patch", "/v1/endpoints/{id}/link"),
     ("get", "/v1/containers"),
     ("post", "/v1/containers"),
     ("get", "/v1/containers/{name}"),

@@ -121,6 +121,7 @@ async fn connect(args: ConnectArgs, client: &Client) -> Result<u8, Failure> {
             ip6: args.ip6,
             mac: args.mac_address,
             aliases: args.alias,
+            ..EndpointSettings::default()
         },
     };
     client.connect(&args.network, &connect).await?;

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use agent_api::{ApiError, ErrorKind};
+use agent_api::{ApiError, BadImpairment, ErrorKind};
 use switch_core::{Mac, ParseMac};
 
 use crate::ipam::AllocateAddress;
@@ -82,6 +82,8 @@ pub enum Attach {
     },
     #[error("link name {0:?} is not usable; take 1 to 15 letters, digits, '_', '.' or '-'")]
     LinkName(String),
+    #[error(transparent)]
+    Impairments(#[from] BadImpairment),
     #[error("{0}")]
     Sandbox(String),
     #[error("{} is the host's own network namespace; give that of a sandbox", .0.display())]

@@ -82,6 +82,7 @@ pub fn plan<'r>(
         (Some(link), _) => check_link_name(link)?,
         (None, _) => {}
     }
+    attachment.settings.impairments.check()?;
     let wish = attachment.settings.mac.as_deref();
     let mac = wish
         .map(|mac| checked_mac(network, others, mac))
@@ -107,6 +108,7 @@ pub fn plan<'r>(
         down: false,
         is_chosen: attachment.settings.ip.is_some() || attachment.settings.ip6.is_some(),
         rank: place.rank,
+        impairments: attachment.settings.impairments,
     })
 }
 
@@ -362,6 +364,19 @@ mod tests {
         for link in ["", ".", "..", "a b", "a/b", "sixteen_letters_"] {
             assert!(matches!(plan(link), Err(Attach::LinkName(_))), "{link}");
         }
+    }
+
+    #[test]
+    fn impairments_that_make_no_sense_are_refused_before_anything_is_taken() {
+        let mut site = site(&["10.1.0.0/24"]);
+        let mut settings = wish(None, None);
+        settings.impairments.to.jitter = Some("5ms".parse().unwrap());
+        let refused = site.plan(&asked(&settings)).unwrap_err();
+        assert!(matches!(refused, Attach::Impairments(_)));
+        assert_eq!(site.tenant("10.1.0.2"), None);
+        settings.impairments.to.delay = Some("50ms".parse().unwrap());
+        let planned = site.plan(&asked(&settings)).unwrap();
+        assert_eq!(planned.impairments, settings.impairments);
     }
 
     #[test]

@@ -5,6 +5,7 @@ mod connections;
 mod containers;
 mod document;
 mod endpoints;
+mod links;
 mod networks;
 mod peer;
 mod reply;
@@ -32,6 +33,7 @@ pub(crate) fn router(agent: Arc<Agent>) -> Router {
             "/v1",
             networks::routes()
                 .merge(endpoints::routes())
+                .merge(links::routes())
                 .merge(containers::routes())
                 .merge(cluster::routes())
                 .merge(system::routes()),

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use agent_api::{ApiError, Connect, Disconnect, EndpointDetail, EndpointSettings};
+use agent_api::{ApiError, Connect, Disconnect, EndpointDetail, EndpointSettings, LinkSettings};
 use agent_core::container::{ConnectContainer, DisconnectContainer, NotRunning, attached_network};
 use agent_core::find::Find;
 use agent_core::record::Owner;
@@ -101,6 +101,24 @@ impl Containers {
                 self.put_back(turn, before.connected);
                 Err(failure)
             }
+            _ => Ok(()),
+        }
+    }
+
+    /// What goes wrong at its link to a network, also after its next start.
+    pub(crate) fn keep_impairments(
+        &self,
+        id: &str,
+        network: &str,
+        impairments: LinkSettings,
+    ) -> Result<(), ApiError> {
+        let mut changed = None;
+        let kept = self.change(id, |container| {
+            container.record.settings_on(network).impairments = impairments;
+            changed = Some(container.record.clone());
+        });
+        match (changed, kept.map(Kept::wait)) {
+            (Some(record), Some(Err(error))) => Err(host_failure(&record, &error)),
             _ => Ok(()),
         }
     }

@@ -182,6 +182,7 @@ impl Endpoints {
         let settings = EndpointSettings {
             aliases: record.aliases.clone(),
             mac: (!is_made && record.ipv4.is_some()).then(|| Mac::new(record.mac).to_string()),
+            impairments: record.impairments,
             ..EndpointSettings::default()
         };
         let attachment = Attachment {

@@ -16,6 +16,7 @@ mod cut_off;
 mod detach;
 mod hand_over;
 mod inside;
+mod links;
 mod lost_address;
 mod moved;
 mod plug;

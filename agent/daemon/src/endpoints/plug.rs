@@ -71,7 +71,7 @@ impl Endpoints {
             .switch
             .attach_port(bridge, tap, config)
             .map_err(|error| failed(&error))?;
-        let plug = Plug {
+        let mut plug = Plug {
             port: Some(port),
             link: String::new(),
             tap: Some(own),
@@ -79,6 +79,8 @@ impl Endpoints {
             ..Plug::default()
         };
         place.seats.plug(&record.id, plug.clone());
+        plug.impairment = self.impair(port, record).map_err(|error| failed(&error))?;
+        place.seats.impair(&record.id, plug.impairment.clone());
         bridge.register_endpoint(port, Mac::new(record.mac), &record.addresses());
         segment
             .edge

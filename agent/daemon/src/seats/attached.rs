@@ -8,6 +8,7 @@ use agent_api::EndpointDetail;
 use agent_core::record::{EndpointRecord, NetnsId, NetworkRecord};
 use agent_host::netlink::NetnsNumber;
 use switch_core::{Mac, PortId};
+use switch_io::ImpairmentControl;
 
 use super::Seats;
 
@@ -26,6 +27,8 @@ pub(crate) struct Plug {
     pub(crate) place: Option<(NetnsNumber, u32)>,
     /// What the sandbox's owner changed at the link.
     pub(crate) changed: Vec<String>,
+    /// What goes wrong at the port, where anything does.
+    pub(crate) impairment: Option<ImpairmentControl>,
 }
 
 impl Plug {

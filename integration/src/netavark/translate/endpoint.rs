@@ -42,6 +42,7 @@ pub(in crate::netavark) fn endpoint(
             ip6,
             mac: wishes.static_mac.clone(),
             aliases,
+            ..EndpointSettings::default()
         },
     })
 }

@@ -29,6 +29,7 @@ fn a_reused_address_with_another_mac_is_reached_at_once_by_neighbours_and_the_ho
             ip6: Some("fd00:61::77".parse().unwrap()),
             mac: Some(mac.into()),
             aliases: Vec::new(),
+            ..EndpointSettings::default()
         };
         host.endpoint_with("lab", name, settings)
     };

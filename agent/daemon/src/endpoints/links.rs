@@ -1,0 +1,197 @@
+//! What goes wrong at the links of endpoints.
+//!
+//! # Theory of operation
+//!
+//! Settings are of the record, so they are there again before the first frame, whoever made the link again: a start of the container,
+//! an agent that takes the place of another. A port wears an impairment only while something is set; without, it is as the workers
+//! like it best. Frames that wait when settings change, or go, leave in their order; none is lost.
+
+use agent_api::{ApiError, LinkCounts, LinkDetail, LinkSettings, LinkUpdate};
+use agent_core::endpoint::Attach;
+use agent_core::find::Find;
+use agent_core::record::EndpointRecord;
+use switch_core::PortId;
+use switch_core::impairment::LineCounts;
+use switch_io::{ImpairmentControl, ImpairmentCounts, Layer, LayerKind};
+
+use super::plug::host_failure;
+use super::{Endpoints, Place};
+use crate::journal::Kept;
+use crate::random::random_seed;
+use crate::seats::Attached;
+
+impl Endpoints {
+    pub(crate) fn links(&self) -> Vec<LinkDetail> {
+        let all = self.all();
+        let links = all.iter().map(|(place, attached)| link(place, attached));
+        links.collect()
+    }
+
+    pub(crate) fn link(&self, id: &str) -> Result<LinkDetail, ApiError> {
+        let (place, attached) = self.find(id)?;
+        Ok(link(&place, &attached))
+    }
+
+    /// Changes what goes wrong, or nothing. With the record as it is then.
+    pub(crate) fn update_link(
+        &self,
+        id: &str,
+        update: &LinkUpdate,
+    ) -> Result<(LinkDetail, EndpointRecord), ApiError> {
+        let (_, attached) = self.find(id)?;
+        let _turn = self.turns.take(attached.record.owner.clone());
+        // It may have gone before the turn came.
+        let (place, attached) = self.find(id)?;
+        let before = attached.record.impairments;
+        let after = with_seed(before.updated(update).map_err(Attach::from)?);
+        let failed =
+            |why: &dyn std::fmt::Display| host_failure(&place.record, &attached.record, why);
+        self.note(&place, id, after)
+            .map_err(|error| failed(&error))?;
+        if let Err(error) = self.wear(&place, &attached, &after) {
+            let undone = self.note(&place, id, before);
+            if let Err(error) = undone {
+                tracing::warn!(id, %error, "a link's settings on record are not what it has");
+            }
+            return Err(failed(&error).into());
+        }
+        tracing::info!(
+            endpoint = attached.record.name,
+            network = place.record.name,
+            "link changed"
+        );
+        let attached = place.seats.get(id);
+        let attached = attached.ok_or_else(|| Find::NoEndpoint(id.to_owned()))?;
+        Ok((link(&place, &attached), attached.record.as_ref().clone()))
+    }
+
+    /// Gives a port that is new what its record has for it, before anything is read from it.
+    pub(super) fn impair(
+        &self,
+        port: PortId,
+        record: &EndpointRecord,
+    ) -> std::io::Result<Option<ImpairmentControl>> {
+        let settings = &record.impairments;
+        if settings.are_none() {
+            return Ok(None);
+        }
+        let control = control_of(settings)?;
+        self.dress(port, &control)?;
+        Ok(Some(control))
+    }
+
+    fn note(
+        &self,
+        place: &Place,
+        id: &str,
+        settings: LinkSettings,
+    ) -> Result<(), agent_store::StoreError> {
+        let journal = &self.ground.journal;
+        let change = |record: &mut EndpointRecord| record.impairments = settings;
+        let kept = place.seats.change(id, journal, change);
+        kept.map(Kept::wait).transpose().map(|_| ())
+    }
+
+    /// Has the endpoint's port, if there is one, wear what is set. In its owner's turn.
+    fn wear(
+        &self,
+        place: &Place,
+        attached: &Attached,
+        settings: &LinkSettings,
+    ) -> std::io::Result<()> {
+        let Some(port) = attached.plug.port else {
+            return Ok(());
+        };
+        let id = &attached.record.id;
+        match (&attached.plug.impairment, settings.are_none()) {
+            (None, true) => {}
+            (Some(_), true) => {
+                self.ground.switch.undress(port, LayerKind::Impairment);
+                place.seats.impair(id, None);
+            }
+            (Some(worn), false) => {
+                let (from, to) = (settings.from.to_core(), settings.to.to_core());
+                worn.set(from, to, settings.seed.unwrap_or_default());
+            }
+            (None, false) => {
+                let control = control_of(settings)?;
+                self.dress(port, &control)?;
+                place.seats.impair(id, Some(control));
+            }
+        }
+        Ok(())
+    }
+
+    fn dress(&self, port: PortId, control: &ImpairmentControl) -> std::io::Result<()> {
+        let layer = Layer::Impairment(control.clone());
+        let dressed = self.ground.switch.dress(port, layer);
+        dressed.map_err(std::io::Error::other)
+    }
+}
+
+fn control_of(settings: &LinkSettings) -> std::io::Result<ImpairmentControl> {
+    let (from, to) = (settings.from.to_core(), settings.to.to_core());
+    ImpairmentControl::new(from, to, settings.seed.unwrap_or_default())
+}
+
+/// One is made up where something is set, and goes where nothing is.
+fn with_seed(settings: LinkSettings) -> LinkSettings {
+    if settings.are_none() {
+        return LinkSettings {
+            seed: None,
+            ..settings
+        };
+    }
+    // Of as many digits as people copy.
+    let made_up = || random_seed() >> 32;
+    LinkSettings {
+        seed: settings.seed.or_else(|| Some(made_up())),
+        ..settings
+    }
+}
+
+fn link(place: &Place, attached: &Attached) -> LinkDetail {
+    let record = &attached.record;
+    let worn = attached.plug.impairment.as_ref();
+    let (from, to) = worn.map(ImpairmentControl::counts).unwrap_or_default();
+    LinkDetail {
+        endpoint: record.id.clone(),
+        name: record.name.clone(),
+        network: place.record.name.clone(),
+        link: attached.plug.link.clone(),
+        up: !record.down,
+        settings: record.impairments,
+        to: shown(to),
+        from: shown(from),
+    }
+}
+
+fn shown(counts: ImpairmentCounts) -> LinkCounts {
+    let ImpairmentCounts {
+        frames: frames_of_wire,
+        waiting,
+        refused,
+    } = counts;
+    let LineCounts {
+        frames,
+        sent,
+        lost,
+        duplicated,
+        corrupted,
+        reordered,
+        delayed,
+        overflowed,
+    } = frames_of_wire;
+    LinkCounts {
+        frames,
+        sent,
+        lost,
+        duplicated,
+        corrupted,
+        reordered,
+        delayed,
+        overflowed,
+        refused,
+        waiting,
+    }
+}
