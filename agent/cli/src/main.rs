@@ -18,6 +18,7 @@ mod help;
 mod image;
 mod inspect;
 mod lines;
+mod link;
 mod listing;
 mod logs;
 mod man;
@@ -85,6 +86,8 @@ enum Verb {
     Fdb(fdb::Verb),
     Port(port::Args),
     #[command(subcommand)]
+    Link(link::Verb),
+    #[command(subcommand)]
     Dns(dns::Verb),
     Trace(Box<trace::Args>),
     #[command(subcommand)]
@@ -149,6 +152,7 @@ fn dispatch(cli: Cli) -> Result<ExitCode, Failure> {
         Verb::Inspect(args) => wait(inspect::run(args, client)),
         Verb::Fdb(verb) => wait(fdb::run(verb, client)),
         Verb::Port(args) => wait(port::run(args, client)),
+        Verb::Link(verb) => wait(link::run(verb, client)),
         Verb::Dns(verb) => wait(dns::run(verb, client)),
         Verb::Trace(args) => wait(trace::run(*args, client)),
         Verb::Cluster(verb) => wait(cluster::run(verb, client)),
@@ -298,6 +302,13 @@ tapestry port up lab 3
 tapestry port web
 tapestry port web 80
 tapestry port web 53/udp
+tapestry link set web --delay 50ms --jitter 5ms --loss 10% --rate 10mbit
+tapestry link set -n web -i eth0 --delay 1s --loss 10 --corruption 5 --modify
+tapestry link show
+tapestry link show --json web
+tapestry link reset web eth0
+tapestry link down web
+tapestry link up -n web -i eth0
 tapestry run -p 80 -p 127.0.0.1::80 -p 8000-8010:80 -P --expose 53/udp --expose 1000-1010 -- sh
 tapestry run --network name=lab,alias=a,ip=10.0.0.2 --network back --add-host db:10.0.0.9 --add-host up:host-gateway -- sh
 tapestry run -d --sysctl net.ipv4.ip_forward=1 --restart on-failure:3 -- sh
