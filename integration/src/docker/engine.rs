@@ -68,6 +68,16 @@ pub(super) struct EngineContainer {
     pub(super) name: String,
     #[serde(default, deserialize_with = "or_null")]
     pub(super) network_settings: NetworkSettings,
+    /// Absent in lists.
+    #[serde(default, deserialize_with = "or_null")]
+    pub(super) config: ContainerConfig,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub(super) struct ContainerConfig {
+    #[serde(deserialize_with = "or_null")]
+    pub(super) labels: BTreeMap<String, String>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -246,11 +256,12 @@ mod tests {
     #[test]
     fn an_engines_answers_are_read_whatever_they_leave_out() {
         let container: EngineContainer = serde_json::from_str(
-            r#"{"Id":"c","Name":"/web","NetworkSettings":{"Networks":{"red":
+            r#"{"Id":"c","Name":"/web","Config":{"Labels":{"a":"b"}},"NetworkSettings":{"Networks":{"red":
             {"NetworkID":"n","EndpointID":"e","Aliases":null,"New":1}}}}"#,
         )
         .unwrap();
         assert_eq!(container.network_settings.networks["red"].endpoint, "e");
+        assert_eq!(container.config.labels["a"], "b");
         let network: EngineNetwork =
             serde_json::from_str(r#"{"Id":"n","Name":"red","Containers":null}"#).unwrap();
         assert!(network.containers.is_empty());

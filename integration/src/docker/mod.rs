@@ -9,6 +9,7 @@ mod door;
 mod engine;
 mod garbage;
 mod ipam;
+mod labels;
 mod names;
 mod options;
 mod plugin;

@@ -5,12 +5,13 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use agent_api::{EndpointDetail, EndpointUpdate, NetworkUpdate};
+use agent_api::{EndpointDetail, EndpointUpdate, LinkUpdate, NetworkUpdate};
 use tokio::time::{MissedTickBehavior, interval, sleep};
 
 use super::book::Page;
 use super::engine::{Engine, EngineContainer, EngineNetwork, Event, Seat};
 use super::garbage::{BETWEEN_LOOKS, Garbage, Listed, Look};
+use super::labels::impairment;
 use super::plugin::Plugin;
 use super::translate::{is_of_engine, key, name_of};
 use super::wire::Id;
@@ -201,6 +202,10 @@ impl Follower {
             Err(error) if error.is_not_found() => return Ok(()),
             endpoint => endpoint?,
         };
+        // Once, as long as it is nameless: what somebody sets later stays.
+        if endpoint.name == name_of(id) {
+            self.impair(id, container).await;
+        }
         let wished = names(id, container, seat);
         if is_named(&endpoint, &wished) {
             return Ok(());
@@ -222,6 +227,29 @@ impl Follower {
             tracing::info!(endpoint = id.short(), %reason, "without aliases");
         }
         Ok(())
+    }
+
+    /// Does to a container's link what its labels say.
+    async fn impair(&self, id: &Id, container: &EngineContainer) {
+        let (wished, refused) = impairment(&container.config.labels);
+        for reason in refused {
+            tracing::warn!(
+                container = container.name,
+                reason,
+                "a link is not impaired so"
+            );
+        }
+        let Some(to) = wished else {
+            return;
+        };
+        let update = LinkUpdate {
+            to: Some(to),
+            ..LinkUpdate::default()
+        };
+        match self.plugin.client.update_link(id.as_str(), &update).await {
+            Ok(_) => tracing::info!(container = container.name, %to, "impaired by its labels"),
+            Err(reason) => tracing::warn!(container = container.name, %reason, "not impaired"),
+        }
     }
 
     /// Removes the endpoint of the engine's that had the name before, if it is in no container.
@@ -292,6 +320,7 @@ mod tests {
             id: "0123456789abcdef".into(),
             name: "/web".into(),
             network_settings: Default::default(),
+            config: Default::default(),
         };
         let seat = Seat {
             aliases: ["www", "0123456789ab", "web", ""].map(str::to_owned).into(),
@@ -310,6 +339,7 @@ mod tests {
             id: "0123456789abcdef".into(),
             name: "/".to_owned() + &"x".repeat(64),
             network_settings: Default::default(),
+            config: Default::default(),
         };
         assert_eq!(names(&endpoint, &container, &Seat::default()).name, None);
     }

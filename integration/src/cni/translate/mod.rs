@@ -5,6 +5,7 @@
 //! The agent keeps what is attached; the plugin keeps nothing. An endpoint is known again by an alias made of the container's id,
 //! by its network and by its link's name, so that DEL, CHECK and GC find it when the namespace has gone.
 
+mod bandwidth;
 mod check;
 mod environment;
 mod given;

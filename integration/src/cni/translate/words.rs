@@ -66,11 +66,6 @@ pub(super) fn refuse_unserved(config: &Config) -> Result<(), Failure> {
             "packets are masqueraded by nftables; leave it out",
         ),
         (
-            "bandwidth",
-            limits(&config.runtime_config.bandwidth),
-            "the switch limits no rates; leave the capability out",
-        ),
-        (
             "prevResult",
             config.prev_result.as_ref().map(|_| "{..}".to_owned()),
             "another plugin comes first; put this one first in plugins",
@@ -85,7 +80,7 @@ pub(super) fn refuse_unserved(config: &Config) -> Result<(), Failure> {
     refuse_unknown(
         &config.others,
         PASSED_OVER,
-        "a key of this plugin's; its own are network, socket, mtu, ipam and dns",
+        "a key of this plugin's; its own are network, socket, mtu, ipam, dns and bandwidth",
     )?;
     let capabilities = &config.runtime_config.others;
     refuse_unknown(
@@ -127,13 +122,6 @@ pub(in crate::cni) fn check_words(config: &Config, network: &NetworkDetail) -> R
         ),
     };
     Err(unsupported(word, &(!has_way_out).to_string(), &why))
-}
-
-/// The first rate that is asked for. A bandwidth of zero is none.
-fn limits(bandwidth: &Map<String, Value>) -> Option<String> {
-    let zero = |value: &Value| value.is_null() || value.as_u64() == Some(0);
-    let mut limits = bandwidth.iter().filter(|(_, value)| !zero(value));
-    limits.next().map(|(key, value)| format!("{key} {value}"))
 }
 
 fn refuse_unknown(others: &Map<String, Value>, known: &[&str], kind: &str) -> Result<(), Failure> {
@@ -199,10 +187,6 @@ mod tests {
             (r#""portIsolation": true"#, "portIsolation true: "),
             (r#""uplinkInterface": "eth1""#, "uplinkInterface eth1: "),
             (r#""ipMasqBackend": "iptables""#, "ipMasqBackend iptables: "),
-            (
-                r#""runtimeConfig": {"bandwidth": {"ingressRate": 1}}"#,
-                "bandwidth ingressRate 1: ",
-            ),
             (r#""runtimeConfig": {"ipRanges": [[]]}"#, "ipRanges [[]]: "),
             (r#""prevResult": {"ips": []}"#, "prevResult {..}: "),
             (r#""nework": "red""#, r#"nework "red": "#),

@@ -26,6 +26,9 @@ pub(in crate::cni) struct Config {
     /// Who gives addresses, where it is not the network itself.
     #[serde(default, deserialize_with = "or_null")]
     pub(in crate::cni) ipam: Map<String, Value>,
+    /// Where the runtime passes none.
+    #[serde(default, deserialize_with = "or_null")]
+    pub(in crate::cni) bandwidth: Map<String, Value>,
     #[serde(flatten)]
     pub(in crate::cni) bridge: BridgeWords,
     #[serde(default, deserialize_with = "or_null")]
