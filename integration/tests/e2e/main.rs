@@ -26,6 +26,7 @@ mod hostile;
 mod install;
 mod isolation;
 mod limits;
+mod links;
 mod neighbours;
 mod netavark;
 mod openapi;

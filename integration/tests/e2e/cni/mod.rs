@@ -1,5 +1,6 @@
 //! The command as a CNI plugin, called as the specification has runtimes call it.
 
+mod bandwidth;
 mod call;
 mod containerd;
 mod cri;

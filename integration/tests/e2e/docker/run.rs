@@ -1,9 +1,12 @@
 //! `docker run` and `docker network connect`, with what people say at them.
 
 use std::fmt::Write as _;
+use std::time::Duration;
+
+use agent_api::LinkDetail;
 
 use super::engine::{Docker, IMAGE};
-use crate::harness::{OUTSIDE_IP, OUTSIDE_IP6};
+use crate::harness::{OUTSIDE_IP, OUTSIDE_IP6, eventually};
 
 #[test]
 fn containers_reach_each_other_by_address_and_by_name() {
@@ -28,6 +31,32 @@ fn containers_reach_each_other_by_address_and_by_name() {
             .iter()
             .all(|network| network.name != "web")
     );
+}
+
+#[test]
+fn labels_of_docker_tc_impair_what_a_container_gets() {
+    let docker = Docker::start();
+    docker.network("web", &[]);
+    let labels = [
+        "--label",
+        "com.docker-tc.enabled=1",
+        "--label",
+        "com.docker-tc.limit=1mbps",
+        "--label",
+        "com.docker-tc.delay=30ms",
+    ];
+    docker.idle("one", "web", &labels);
+    let links = || -> Vec<LinkDetail> { docker.host.api("GET", "/v1/links", None).ok() };
+    let impaired = eventually(Duration::from_secs(10), "the labels are heard of", || {
+        let mut links = links().into_iter();
+        links.find(|link| link.name == "one")
+    });
+    let set = impaired.settings;
+    assert_eq!(set.to.to_string(), "delay 30ms rate 8mbit burst 5kb");
+    assert!(set.from.to_string().is_empty());
+    docker.exec("one", &format!("ping -c3 {OUTSIDE_IP}")).ok();
+    let heard = links().into_iter().find(|link| link.name == "one");
+    assert!(heard.unwrap().to.delayed >= 3);
 }
 
 #[test]

@@ -1,0 +1,34 @@
+//! The capability `bandwidth`.
+
+use agent_api::LinkDetail;
+use serde_json::json;
+
+use super::call::{Call, answer, failure, with_network};
+use crate::harness::Netns;
+
+#[test]
+fn a_runtimes_bandwidth_is_the_links_rate() {
+    let host = with_network();
+    let netns = Netns::new("c1");
+    let limits = |limits| json!({"bandwidth": limits});
+    let wrong = limits(json!({"ingressRate": "10M"}));
+    let refused = Call::add(&netns, "c1").with("runtimeConfig", wrong);
+    let refused = failure(&refused.make(&host, "ADD"));
+    assert!(
+        refused["msg"].as_str().unwrap().contains("write bits"),
+        "{refused}"
+    );
+    let limited =
+        limits(json!({"ingressRate": 8_000_000, "ingressBurst": 80_000, "egressRate": 1_000_000}));
+    let call = || Call::add(&netns, "c1").with("runtimeConfig", limited.clone());
+    answer(&call().make(&host, "ADD"));
+    let links: Vec<LinkDetail> = host.api("GET", "/v1/links", None).ok();
+    let settings = links[0].settings;
+    assert_eq!(settings.to.to_string(), "rate 8mbit burst 10000b limit 100");
+    assert_eq!(settings.from.to_string(), "rate 1mbit limit 100");
+    // 40 frames of 1042 bytes at 1 Mbit/s are a third of a second.
+    let told = netns.sh("ping -n -q -c40 -i0.001 -W5 -s 1000 10.63.0.1");
+    let links: Vec<LinkDetail> = host.api("GET", "/v1/links", None).ok();
+    assert!(links[0].from.delayed >= 30, "{told} {links:?}");
+    call().make(&host, "DEL").ok();
+}
