@@ -44,6 +44,14 @@ pub struct ContainerCreate {
     pub workdir: Option<PathBuf>,
     #[schema(value_type = Option<String>)]
     pub rootfs: Option<PathBuf>,
+    /// The host's files to write to as if they were its own: what it writes is in memory, nobody else sees it, and it is gone when
+    /// the container ends. Does not go with `rootfs` or `private_users`.
+    pub private_root: bool,
+    /// Directories whose content is copied to its `/` at each start, one after the other; with `private_root` only.
+    #[schema(value_type = Vec<String>)]
+    pub copies: Vec<PathBuf>,
+    /// Files and directories of the host that it sees besides, as `HOST:CONTAINER` or `HOST:CONTAINER:ro`, by absolute paths.
+    pub binds: Vec<String>,
     pub command: Vec<String>,
     /// Give the command a terminal.
     pub tty: bool,

@@ -13,6 +13,8 @@ use crate::{DnsServer, LinkSettings, PortMapping, PortRun, port_runs};
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(default)]
 pub struct EndpointSettings {
+    /// The link's name inside the sandbox, as `link` of an endpoint; the first free `ethN` where absent.
+    pub ifname: Option<String>,
     #[schema(value_type = Option<String>)]
     pub ip: Option<Ipv4Addr>,
     #[schema(value_type = Option<String>)]
@@ -110,7 +112,7 @@ const fn yes() -> bool {
 }
 
 /// `POST /v1/networks/{name}/connect`.
-#[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Connect {
     pub container: String,

@@ -10,7 +10,7 @@ use utoipa::ToSchema;
 use crate::{DnsServer, EndpointDetail, Forwarder, PathMtu};
 
 /// `POST /v1/networks`.
-#[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct NetworkCreate {
     /// Under which id the caller knows it already: 64 hexadecimal digits. Made up where absent.

@@ -11,7 +11,7 @@ pub(crate) struct Attachment {
     settings: EndpointSettings,
 }
 
-/// `NAME`, or `name=NAME,alias=A,ip=I,ip6=I,mac-address=M` in any order.
+/// `NAME`, or `name=NAME,alias=A,ip=I,ip6=I,mac-address=M,ifname=L` in any order.
 pub(crate) fn attachment(text: &str) -> Result<Attachment, String> {
     if !text.contains('=') {
         return Ok(Attachment {
@@ -32,6 +32,7 @@ pub(crate) fn attachment(text: &str) -> Result<Attachment, String> {
             "ip" => settings.ip = Some(value.parse().map_err(|_| address())?),
             "ip6" => settings.ip6 = Some(value.parse().map_err(|_| address())?),
             "mac-address" => settings.mac = Some(value.to_owned()),
+            "ifname" => settings.ifname = Some(value.to_owned()),
             "gw-priority" => {
                 return Err(
                     "gw-priority is not taken; the first --network has the default route"
@@ -57,7 +58,11 @@ pub(crate) fn attach(
         request.endpoint = single;
         return Ok(());
     };
-    request.endpoint = both(single, first.settings)?;
+    let ifname = first.settings.ifname.clone();
+    request.endpoint = EndpointSettings {
+        ifname,
+        ..both(single, first.settings)?
+    };
     request.network = first.mode;
     for further in networks {
         let network = match further.mode {
@@ -99,7 +104,8 @@ fn both(single: EndpointSettings, long: EndpointSettings) -> Result<EndpointSett
     })
 }
 
-const LONG_FORM: &str = "write name=NAME,alias=NAME,ip=ADDRESS,ip6=ADDRESS,mac-address=MAC";
+const LONG_FORM: &str =
+    "write name=NAME,alias=NAME,ip=ADDRESS,ip6=ADDRESS,mac-address=MAC,ifname=NAME";
 
 #[cfg(test)]
 mod tests {
@@ -127,6 +133,8 @@ mod tests {
             ..EndpointSettings::default()
         };
         assert_eq!(read.settings, settings);
+        let read = attachment("name=lab,ifname=eth5").unwrap();
+        assert_eq!(read.settings.ifname.as_deref(), Some("eth5"));
     }
 
     #[test]

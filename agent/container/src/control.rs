@@ -18,7 +18,7 @@ use rustix::net::{
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use crate::spec::ProcessSpec;
+use crate::spec::{Bind, ProcessSpec};
 
 /// What an init process is for. Descriptors follow in the order of the fields' comments.
 #[derive(Debug, Serialize, Deserialize)]
@@ -29,8 +29,8 @@ pub(crate) enum Task {
     Exec(ExecTask),
 }
 
-/// Descriptors: standard input, output and error unless `tty`; the root's mount if `own_root`; device mounts if
-/// `own_root`, one per entry of `devices`; file mounts, one per entry of `etc`.
+/// Descriptors: standard input, output and error unless `tty`; the root's mount if `own_root` is not `private_root`; device mounts if
+/// `own_root`, one per entry of `devices`; file mounts, one per entry of `etc`; mounts, one per entry of `binds`.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct ContainerTask {
     pub(crate) process: ProcessSpec,
@@ -39,6 +39,10 @@ pub(crate) struct ContainerTask {
     /// The network namespace is not the host's, so `/sys` has to show another.
     pub(crate) new_sys: bool,
     pub(crate) own_root: bool,
+    /// That root is an overlay over the host's files, which init makes, with copies of these directories' content.
+    pub(crate) private_root: bool,
+    pub(crate) copies: Vec<PathBuf>,
+    pub(crate) binds: Vec<Bind>,
     /// Nothing is covered or protected.
     pub(crate) privileged: bool,
     /// Directories, as the container names them, that it sees empty.

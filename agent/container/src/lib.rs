@@ -65,7 +65,7 @@ pub use process::ProcessId;
 pub use running::{Processes, SignalContainer, StartContainer, processes, signal, start};
 pub use shim::run_shim;
 pub use shims::{Shims, SpawnContainer};
-pub use spec::{ContainerSpec, EtcFiles, ExecRequest, SandboxNetwork};
+pub use spec::{Bind, ContainerSpec, EtcFiles, ExecRequest, SandboxNetwork};
 pub use tail::Tail;
 pub use wait::wait;
 

@@ -77,7 +77,7 @@ impl Shims {
         }
         make_dir(dir)
             .and_then(|()| remove_files(dir, &[READY_FILE, EXIT_FILE]))
-            .and_then(|()| ShimSpec::Container(spec.clone()).write(dir))
+            .and_then(|()| ShimSpec::Container(Box::new(spec.clone())).write(dir))
             .map_err(|error| SpawnContainer::Directory {
                 dir: dir.to_owned(),
                 error,

@@ -24,6 +24,11 @@ pub struct ContainerSpec {
     pub workdir: Option<PathBuf>,
     /// The container's root directory, an absolute path; the host's files where absent.
     pub rootfs: Option<PathBuf>,
+    /// The host's files, and what the container writes to them in memory of its own.
+    pub private_root: bool,
+    /// Directories whose content is copied to the container's `/`, one after the other, absolute paths.
+    pub copies: Vec<PathBuf>,
+    pub binds: Vec<Bind>,
     pub tty: bool,
     pub interactive: bool,
     pub network: SandboxNetwork,
@@ -36,6 +41,16 @@ pub struct ContainerSpec {
     /// Directories of the host that the container sees empty, absolute paths.
     pub hidden: Vec<PathBuf>,
     pub etc: EtcFiles,
+}
+
+/// A file or a directory of the host that the container sees besides.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Bind {
+    /// An absolute path of the host.
+    pub from: PathBuf,
+    /// An absolute path as the container has it; made there where it is missing, in a root of the container's own.
+    pub to: PathBuf,
+    pub read_only: bool,
 }
 
 /// Which network namespace a container gets.
@@ -79,7 +94,7 @@ pub struct ExecRequest {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum ShimSpec {
-    Container(ContainerSpec),
+    Container(Box<ContainerSpec>),
     Exec(ExecSpec),
 }
 
@@ -239,11 +254,11 @@ mod tests {
     #[test]
     fn a_spec_survives_its_file() {
         let dir = tempfile::tempdir().unwrap();
-        let spec = ShimSpec::Container(ContainerSpec {
+        let spec = ShimSpec::Container(Box::new(ContainerSpec {
             id: "1".into(),
             network: SandboxNetwork::Path("/run/netns/x".into()),
             ..ContainerSpec::default()
-        });
+        }));
         spec.write(dir.path()).unwrap();
         assert_eq!(ShimSpec::read(dir.path()).unwrap(), spec);
     }

@@ -83,6 +83,21 @@ fn restrict(applies: impl Fn(&Path) -> bool, flags: MsFlags) -> io::Result<()> {
     Ok(())
 }
 
+/// Leaves a mount to be read.
+pub(super) fn protect_mount(point: &Path) -> io::Result<()> {
+    restrict(|other| other == point, MsFlags::MS_RDONLY)
+}
+
+/// Where something is mounted.
+pub(super) fn mount_points() -> io::Result<Vec<PathBuf>> {
+    let table = fs::read("/proc/self/mountinfo")?;
+    let lines = table.split(|byte| *byte == b'\n');
+    Ok(lines
+        .filter_map(Mount::parse)
+        .map(|found| found.point)
+        .collect())
+}
+
 fn bind(from: &Path, to: &Path) -> io::Result<()> {
     Ok(mount(
         Some(from),

@@ -13,6 +13,7 @@ mod command;
 mod masks;
 mod mounting;
 mod mounts;
+mod private_root;
 mod user_namespaces;
 
 use std::fmt::Display;

@@ -1,6 +1,7 @@
 //! The kinds of mount(2) that an init makes.
 
 use std::io;
+use std::os::fd::OwnedFd;
 use std::path::Path;
 
 use nix::mount::{MsFlags, mount};
@@ -22,6 +23,13 @@ pub(super) fn change(point: &Path, flags: MsFlags) -> io::Result<()> {
         flags,
         None::<&str>,
     )?)
+}
+
+/// To find it again when something else is mounted over it.
+pub(super) fn open_directory(path: &Path) -> io::Result<OwnedFd> {
+    let flags =
+        rustix::fs::OFlags::PATH | rustix::fs::OFlags::DIRECTORY | rustix::fs::OFlags::CLOEXEC;
+    Ok(rustix::fs::open(path, flags, rustix::fs::Mode::empty())?)
 }
 
 pub(super) fn hardened() -> MsFlags {

@@ -10,6 +10,8 @@
 //! of a resolver that is off), cannot be mounted over, and the host's files are not ours to change: then `/etc` becomes
 //! an overlay whose upper layer is memory, with the file in it. What such a container writes to `/etc` is gone with it.
 //!
+//! *With a private root* the host's files are the lower layer of an overlay ([`private_root`](super::private_root)), and the rest is as below.
+//!
 //! *With a root of its own* that tree becomes the root by pivot_root(2), the old one is gone, and `/proc`, `/sys`
 //! and `/dev` (memory; the usual six devices, a new `pts`, `shm`, `mqueue`) are mounted. All paths are resolved after
 //! the change of root, so links in the tree lead nowhere else. In both, [`masks`](super::masks) come last. Mount points and files that are missing are made *in* the
@@ -28,9 +30,10 @@ use nix::mount::{MntFlags, MsFlags, umount2};
 use rustix::fs::CWD;
 use rustix::mount::{MoveMountFlags, OpenTreeFlags, move_mount, open_tree};
 
-use super::mounting::{change, hardened, mount_new};
-use super::{Refusal, masks, take};
+use super::mounting::{change, hardened, mount_new, open_directory};
+use super::{Refusal, masks, private_root, take};
 use crate::control::ContainerTask;
+use crate::spec::Bind;
 
 pub(super) fn arrange(
     task: &ContainerTask,
@@ -38,14 +41,23 @@ pub(super) fn arrange(
 ) -> Result<(), Refusal> {
     make_private().map_err(|error| Refusal::setup("make mounts private", error))?;
     if task.own_root {
-        let root = take(fds)?;
-        let old_root = enter_root(&root)
-            .map_err(|error| Refusal::setup("change the root directory", error))?;
+        let copies = private_root::open(&task.copies)?;
+        let old_root = match task.private_root {
+            true => private_root::enter(),
+            false => enter_root(&take(fds)?),
+        };
+        let old_root =
+            old_root.map_err(|error| Refusal::setup("change the root directory", error))?;
         mount_proc()?;
         let _ = make_mount_point("/sys").and_then(|()| mount_sys(task));
         mount_dev(&task.devices, fds)?;
         leave_behind(&old_root)
             .map_err(|error| Refusal::setup("leave the old root directory", error))?;
+        if task.private_root {
+            private_root::mount_empty()
+                .map_err(|error| Refusal::setup("make /run and /tmp", error))?;
+            private_root::copy(&copies)?;
+        }
     } else {
         mount_proc()?;
         if task.new_sys {
@@ -58,9 +70,31 @@ pub(super) fn arrange(
         show_file(&take(fds)?, name, &mut may_make)
             .map_err(|error| Refusal::setup(format_args!("show /etc/{name}"), error))?;
     }
+    for bind in &task.binds {
+        show(&take(fds)?, bind, task.own_root)
+            .map_err(|error| Refusal::setup(format_args!("show {}", bind.to.display()), error))?;
+    }
     match task.privileged {
         true => Ok(()),
         false => masks::apply(task),
+    }
+}
+
+/// A file or a directory of the host, at a place that is made where it is missing and that may be.
+fn show(mount: &OwnedFd, bind: &Bind, may_make: bool) -> io::Result<()> {
+    let place = &bind.to;
+    if may_make && !place.exists() {
+        let is_directory = rustix::fs::FileType::from_raw_mode(rustix::fs::fstat(mount)?.st_mode)
+            == rustix::fs::FileType::Directory;
+        match is_directory {
+            true => fs::create_dir_all(place)?,
+            false => drop(make_file(place)?),
+        }
+    }
+    attach(mount, place)?;
+    match bind.read_only {
+        true => masks::protect_mount(&fs::canonicalize(place)?),
+        false => Ok(()),
     }
 }
 
@@ -70,11 +104,11 @@ fn make_private() -> io::Result<()> {
 
 /// Returns the old root, which still covers the new one for those who look up from below.
 fn enter_root(root: &OwnedFd) -> io::Result<OwnedFd> {
-    let old_root = open_directory("/")?;
+    let old_root = open_directory(Path::new("/"))?;
     // Any directory will do to hang it up for a moment; this one exists everywhere.
     attach(root, Path::new("/proc"))?;
     make_private()?;
-    let new_root = open_directory("/proc")?;
+    let new_root = open_directory(Path::new("/proc"))?;
     rustix::process::fchdir(&new_root)?;
     nix::unistd::pivot_root(".", ".")?;
     std::env::set_current_dir("/")?;
@@ -180,7 +214,7 @@ fn make_file(path: &Path) -> io::Result<PathBuf> {
 }
 
 fn overlay_etc() -> io::Result<()> {
-    let lower = open_directory("/etc")?;
+    let lower = open_directory(Path::new("/etc"))?;
     mount_new(
         "tmpfs",
         "/etc",
@@ -206,12 +240,6 @@ fn make_mount_point(path: &str) -> io::Result<()> {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
         _ => Ok(()),
     }
-}
-
-fn open_directory(path: &str) -> io::Result<OwnedFd> {
-    let flags =
-        rustix::fs::OFlags::PATH | rustix::fs::OFlags::DIRECTORY | rustix::fs::OFlags::CLOEXEC;
-    Ok(rustix::fs::open(path, flags, rustix::fs::Mode::empty())?)
 }
 
 const CONTROL_GROUPS: &str = "/sys/fs/cgroup";

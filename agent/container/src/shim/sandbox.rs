@@ -129,9 +129,12 @@ fn gather(
     fds: &mut Vec<OwnedFd>,
 ) -> Result<ContainerTask, MakeContainer> {
     let mut devices = Vec::new();
+    let own_root = spec.rootfs.is_some() || spec.private_root;
     if let Some(root) = &spec.rootfs {
         let what = format!("use {} as root directory", root.display());
         fds.push(take_mount(root, OpenTreeFlags::AT_RECURSIVE).map_err(because(&what))?);
+    }
+    if own_root {
         for name in DEVICES {
             let path = Path::new("/dev").join(name);
             fds.push(
@@ -150,14 +153,21 @@ fn gather(
         fds.push(mount);
         etc.push(name.to_owned());
     }
+    for bind in &spec.binds {
+        let what = format!("use {}", bind.from.display());
+        fds.push(take_mount(&bind.from, OpenTreeFlags::AT_RECURSIVE).map_err(because(&what))?);
+    }
     Ok(ContainerTask {
+        private_root: spec.private_root,
+        copies: spec.copies.clone(),
+        binds: spec.binds.clone(),
         privileged: spec.privileged,
         hidden: hidden_inside(spec)?,
         process,
         hostname: spec.hostname.clone(),
         new_network: spec.network == SandboxNetwork::Private,
         new_sys: spec.network != SandboxNetwork::Host,
-        own_root: spec.rootfs.is_some(),
+        own_root,
         devices,
         etc,
     })
@@ -180,6 +190,16 @@ fn hidden_inside(spec: &ContainerSpec) -> Result<Vec<PathBuf>, MakeContainer> {
             }
             Ok(rest) => inside.push(Path::new("/").join(rest)),
             Err(_) => {}
+        }
+    }
+    for bind in &spec.binds {
+        let Ok(from) = fs::canonicalize(&bind.from) else {
+            continue;
+        };
+        for path in spec.hidden.iter().filter_map(|path| resolved(path).ok()) {
+            if let Ok(rest) = path.strip_prefix(&from) {
+                inside.push(bind.to.join(rest));
+            }
         }
     }
     Ok(inside)

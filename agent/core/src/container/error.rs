@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use agent_api::{ApiError, ErrorKind};
 
+use super::binds::BadBind;
 use super::sysctl::BadSysctl;
 use crate::find::Find;
 use crate::hosts::BadExtraHost;
@@ -57,6 +58,15 @@ pub enum PlanContainer {
     RemoveAndRestart,
     #[error("rootfs {}: {why}", path.display())]
     Rootfs { path: PathBuf, why: &'static str },
+    #[error(transparent)]
+    Bind(#[from] BadBind),
+    #[error("{what} does not go with {other}; leave one of them out")]
+    Contradiction {
+        what: &'static str,
+        other: &'static str,
+    },
+    #[error("copy of {}: {why}", path.display())]
+    Copied { path: PathBuf, why: &'static str },
     #[error(transparent)]
     Find(#[from] Find),
 }

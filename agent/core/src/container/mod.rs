@@ -1,10 +1,12 @@
 //! Containers: what a request for one comes to, and why something is not done with one.
 
+mod binds;
 mod error;
 mod names;
 mod plan;
 mod sysctl;
 
+pub use binds::{BadBind, Bind};
 pub use error::{
     ConnectContainer, CreateContainer, DisconnectContainer, ExecCommand, NotRunning, PlanContainer,
     RemoveRunning, StartContainer,

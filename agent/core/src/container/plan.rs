@@ -2,6 +2,7 @@
 
 use agent_api::{ContainerCreate, EndpointSettings, NetworkMode, RestartPolicy};
 
+use super::binds::Bind;
 use super::error::PlanContainer;
 use super::sysctl::sysctl_paths;
 use crate::find::Find;
@@ -36,6 +37,7 @@ pub fn plan<'r>(
         return Err(PlanContainer::NameTaken(name));
     }
     check_command(&request)?;
+    check_files(&request)?;
     check_mode(&request)?;
     check_names(&request)?;
     check_bounds(&request)?;
@@ -123,6 +125,29 @@ fn check_command(request: &ContainerCreate) -> Result<(), PlanContainer> {
     Ok(())
 }
 
+/// What it sees of the host's files, and over them.
+fn check_files(request: &ContainerCreate) -> Result<(), PlanContainer> {
+    for bind in &request.binds {
+        Bind::parse(bind)?;
+    }
+    let contradiction = |what, other| Err(PlanContainer::Contradiction { what, other });
+    match (request.private_root, request.copies.first()) {
+        (true, _) if request.rootfs.is_some() => contradiction("private_root", "rootfs"),
+        (true, _) if request.private_users => contradiction("private_root", "private_users"),
+        (false, Some(copied)) => Err(PlanContainer::Copied {
+            path: copied.clone(),
+            why: "copies need private_root",
+        }),
+        _ => match request.copies.iter().find(|copied| !copied.is_absolute()) {
+            Some(copied) => Err(PlanContainer::Copied {
+                path: copied.clone(),
+                why: "it must be an absolute path",
+            }),
+            None => Ok(()),
+        },
+    }
+}
+
 /// Of what costs something for each, far more than anybody has a use for.
 fn check_bounds(request: &ContainerCreate) -> Result<(), PlanContainer> {
     let picked = request
@@ -139,6 +164,8 @@ fn check_bounds(request: &ContainerCreate) -> Result<(), PlanContainer> {
         ),
         ("lines of hosts", request.extra_hosts.len(), 1024),
         ("kernel settings", request.sysctls.len(), 256),
+        ("copies", request.copies.len(), 16),
+        ("binds", request.binds.len(), 128),
     ];
     match bounds.into_iter().find(|(_, given, most)| given > most) {
         Some((what, given, most)) => Err(PlanContainer::TooMany { what, given, most }),
@@ -324,6 +351,26 @@ mod tests {
         assert!(matches!(search, PlanContainer::SearchDomain(_)));
         let option = refused(|request| request.dns_options = vec!["ndots:x".into()]);
         assert!(matches!(option, PlanContainer::DnsOption(_)));
+    }
+
+    #[test]
+    fn files_of_its_own_are_the_hosts_and_not_of_a_root_directory() {
+        let own = |change: fn(&mut ContainerCreate)| {
+            refused(|request| {
+                request.private_root = true;
+                change(request);
+            })
+        };
+        let rootfs = own(|request| request.rootfs = Some("/srv".into()));
+        assert!(matches!(rootfs, PlanContainer::Contradiction { .. }));
+        let users = own(|request| request.private_users = true);
+        assert!(matches!(users, PlanContainer::Contradiction { .. }));
+        let relative = own(|request| request.copies = vec!["srv".into()]);
+        assert!(matches!(relative, PlanContainer::Copied { .. }));
+        let alone = refused(|request| request.copies = vec!["/srv".into()]);
+        assert!(matches!(alone, PlanContainer::Copied { .. }));
+        let bind = refused(|request| request.binds = vec!["/srv".into()]);
+        assert!(matches!(bind, PlanContainer::Bind(_)));
     }
 
     #[test]

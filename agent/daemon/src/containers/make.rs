@@ -150,7 +150,7 @@ impl Containers {
             dns: &record.create.dns,
             publish: &publish,
             ports_reserved: false,
-            link: None,
+            link: settings.ifname.as_deref(),
             settings,
         };
         let netns = open_sandbox(&sandbox_of(pid))?;

@@ -8,7 +8,7 @@ use agent_container::{
     Capabilities, ContainerSpec, EtcFiles, SandboxNetwork, UnknownCapability, processes,
 };
 use agent_core::container::{
-    NotRunning, PlanContainer, attached_network, networks_called, resolv_conf_on,
+    Bind, NotRunning, PlanContainer, attached_network, networks_called, resolv_conf_on,
     resolv_conf_without_network,
 };
 use agent_core::hosts::{ExtraHost, hosts};
@@ -29,6 +29,12 @@ pub(super) fn capabilities(create: &ContainerCreate) -> Result<Capabilities, Unk
 /// Checks what only this host knows.
 pub(super) fn check_host_side(request: &ContainerCreate) -> Result<(), PlanContainer> {
     capabilities(request).map_err(|error| PlanContainer::Capability(error.to_string()))?;
+    if let Some(copied) = request.copies.iter().find(|copied| !copied.is_dir()) {
+        return Err(PlanContainer::Copied {
+            path: copied.clone(),
+            why: "no such directory",
+        });
+    }
     match &request.rootfs {
         Some(rootfs) if rootfs.is_absolute() && !rootfs.is_dir() => Err(PlanContainer::Rootfs {
             path: rootfs.clone(),
@@ -66,6 +72,9 @@ impl Containers {
             env: create.env.clone(),
             workdir: create.workdir.clone(),
             rootfs: create.rootfs.clone(),
+            private_root: create.private_root,
+            copies: create.copies.clone(),
+            binds: binds(create)?,
             tty: create.tty,
             interactive: create.interactive,
             network,
@@ -133,6 +142,19 @@ impl Containers {
         };
         Ok((SandboxNetwork::Join(running.init), etc))
     }
+}
+
+fn binds(create: &ContainerCreate) -> Result<Vec<agent_container::Bind>, PlanContainer> {
+    let read = create.binds.iter().map(|bind| Bind::parse(bind));
+    read.map(|bind| {
+        let bind = bind?;
+        Ok(agent_container::Bind {
+            from: bind.host,
+            to: bind.inside,
+            read_only: bind.is_read_only,
+        })
+    })
+    .collect()
 }
 
 pub(super) fn seconds_since_epoch() -> u64 {

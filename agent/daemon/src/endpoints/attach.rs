@@ -36,7 +36,10 @@ impl Endpoints {
             dns: &request.dns,
             publish: &request.publish,
             ports_reserved: request.ports_reserved,
-            link: request.link.as_deref(),
+            link: request
+                .link
+                .as_deref()
+                .or(request.settings.ifname.as_deref()),
             settings: &request.settings,
         };
         let id = self.attach(&place, &attachment, netns)?;

@@ -76,6 +76,7 @@ pub(in crate::cni) fn endpoint(
             mac: mac.filter(|mac| !mac.is_empty()).map(str::to_owned),
             aliases,
             impairments: impairments(config)?,
+            ..EndpointSettings::default()
         },
     })
 }
