@@ -1,8 +1,9 @@
-//! Others' protocols on one side, the agent's API on the other.
+//! Others' protocols and files on one side, the agent's API on the other.
 //!
 //! `tests/e2e` runs the whole product in network namespaces; `tests/arrows` holds the dependencies between crates.
 
 pub mod cni;
 pub mod docker;
 mod driver;
+pub mod lab;
 pub mod netavark;

@@ -17,6 +17,7 @@ mod format;
 mod help;
 mod image;
 mod inspect;
+mod lab;
 mod lines;
 mod link;
 mod listing;
@@ -91,6 +92,8 @@ enum Verb {
     Dns(dns::Verb),
     Trace(Box<trace::Args>),
     #[command(subcommand)]
+    Lab(lab::Verb),
+    #[command(subcommand)]
     Cluster(cluster::Verb),
     Doctor(doctor::Args),
     Completions(completions::Args),
@@ -155,6 +158,7 @@ fn dispatch(cli: Cli) -> Result<ExitCode, Failure> {
         Verb::Link(verb) => wait(link::run(verb, client)),
         Verb::Dns(verb) => wait(dns::run(verb, client)),
         Verb::Trace(args) => wait(trace::run(*args, client)),
+        Verb::Lab(verb) => lab::run(verb, client),
         Verb::Cluster(verb) => wait(cluster::run(verb, client)),
         Verb::Doctor(args) => wait(doctor::run(args, client)),
     }?;
@@ -345,6 +349,16 @@ tapestry cluster backup -
 tapestry cluster restore /root/cluster.backup
 tapestry cluster restore --advertise 192.0.2.1:4790 --etcd https://192.0.2.9:2379 --force -
 tapestry cluster managers 192.0.2.7
+tapestry lab up
+tapestry lab up --dry-run frr01.clab.yml
+tapestry lab down lab.conf
+tapestry lab down --name frr01
+tapestry lab ls --json
+tapestry lab inspect --json frr01.clab.yml
+tapestry lab exec frr01.clab.yml router1 -- vtysh -c show_ip_route
+tapestry lab exec --all frr01.clab.yml -- ip -br address
+tapestry lab graph --svg frr01.clab.yml
+tapestry lab validate frr01.clab.yml
 tapestry doctor
 tapestry doctor --json
 tapestry completions bash

@@ -50,6 +50,7 @@ pub const TARGETS: &[Target] = &[
     dhcp::TARGET,
     edge::TARGET,
     frame::TARGET,
+    lab::TARGET,
     netlink::TARGET,
     peer::TARGET,
     permit::TARGET,

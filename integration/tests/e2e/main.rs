@@ -25,6 +25,7 @@ mod held;
 mod hostile;
 mod install;
 mod isolation;
+mod lab;
 mod limits;
 mod links;
 mod neighbours;

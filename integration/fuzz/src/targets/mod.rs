@@ -6,6 +6,7 @@ pub(crate) mod config;
 pub(crate) mod dhcp;
 pub(crate) mod edge;
 pub(crate) mod frame;
+pub(crate) mod lab;
 pub(crate) mod netlink;
 pub(crate) mod peer;
 pub(crate) mod permit;

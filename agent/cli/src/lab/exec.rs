@@ -1,0 +1,123 @@
+//! `lab exec`: a command in a node, or in each.
+
+use agent_api::Client;
+use agent_container::attach::SessionOptions;
+use integration::lab::{self, Present};
+
+use super::{File, show};
+use crate::failure::{Failure, complain};
+use crate::{output, session, wait};
+
+/// Run a command in a node of a lab, or in each
+///
+/// The exit status is the command's own; with --all, that of the last node where it failed.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Exec {
+    /// The lab's file, or the directory that it is in
+    #[arg(value_name = "FILE", value_hint = clap::ValueHint::AnyPath)]
+    file: std::path::PathBuf,
+    /// In every node, one after the other
+    #[arg(long)]
+    all: bool,
+    /// Keep standard input open and pass it on
+    #[arg(short, long, conflicts_with = "all")]
+    interactive: bool,
+    /// Give the command a terminal
+    #[arg(short, long, conflicts_with = "all")]
+    tty: bool,
+    /// The node's name, unless --all is given, and the command with its arguments
+    #[arg(
+        required = true,
+        trailing_var_arg = true,
+        value_name = "NODE -- COMMAND"
+    )]
+    words: Vec<String>,
+}
+
+pub(super) fn exec(args: Exec, client: &Client) -> Result<u8, Failure> {
+    let lab = File { file: args.file }.open()?;
+    let present = wait(lab::present(client, &lab.name))?;
+    let options = SessionOptions {
+        tty: args.tty,
+        interactive: args.interactive,
+    };
+    session::require_terminal(options)?;
+    let (containers, command) = match args.all {
+        true => (show::names(&present), args.words),
+        false => {
+            let mut words = args.words.into_iter();
+            let node = words.next().unwrap_or_default();
+            let command = words.skip_while(|word| word == "--").collect();
+            (vec![container(&lab, &present, &node)?], command)
+        }
+    };
+    if command.is_empty() {
+        return Err(Failure::usage(
+            "no command was given; write it after the node: tapestry lab exec FILE NODE -- COMMAND",
+        ));
+    }
+    let mut code = 0;
+    for container in containers {
+        if args.all {
+            output::print(&format!("# {container}\n"))?;
+        }
+        match run(client, &container, &command, options) {
+            Ok(0) => {}
+            Ok(status) => code = status,
+            Err(failure) if args.all => {
+                complain(&failure.to_string());
+                code = failure.code();
+            }
+            Err(failure) => return Err(failure),
+        }
+    }
+    Ok(code)
+}
+
+fn run(
+    client: &Client,
+    container: &str,
+    command: &[String],
+    options: SessionOptions,
+) -> Result<u8, Failure> {
+    let request = agent_api::Exec {
+        command: command.to_vec(),
+        tty: options.tty,
+        interactive: options.interactive,
+        ..agent_api::Exec::default()
+    };
+    let attached = wait(client.exec(container, &request))?;
+    let mut session = session::attach(&attached.attach, options)?;
+    session.start();
+    session::relay(session)
+}
+
+fn container(lab: &lab::Lab, present: &Present, name: &str) -> Result<String, Failure> {
+    let known = lab.node(name);
+    let is_up = |node: &&lab::Node| {
+        present
+            .containers
+            .iter()
+            .any(|container| container.name == node.container)
+    };
+    match known {
+        Some(node) if is_up(&node) => Ok(node.container.clone()),
+        Some(_) => Err(Failure::said(format!(
+            "node {name} is not up; bring it up with: tapestry lab up {}",
+            lab.file.display()
+        ))),
+        None => {
+            let names: Vec<&str> = lab
+                .nodes
+                .iter()
+                .take(12)
+                .map(|node| node.name.as_str())
+                .collect();
+            Err(Failure::said(format!(
+                "lab {} has no node {name:?}; it has {}",
+                lab.name,
+                names.join(", ")
+            )))
+        }
+    }
+}

@@ -1,0 +1,287 @@
+//! Files that are labs, what they come to, and what changes of them come to.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use agent_api::{ContainerState, ContainerSummary, EndpointDetail, NetworkSummary};
+
+use super::model::{Lab, NodeNetwork, SegmentKind};
+use super::plan::{Plan, Present};
+use super::{Desired, Environment, read};
+
+fn lab(file: &str, text: &str) -> Lab {
+    let env = Environment {
+        var: &|name| (name == "TAG").then(|| "9.1".to_owned()),
+        is_there: &|path| {
+            let names = ["frr.conf", "r1", "r1.startup", "shared", "shared.shutdown"];
+            names.iter().any(|name| path.ends_with(name))
+        },
+        dir: PathBuf::from("/labs/x"),
+    };
+    read(Path::new(file), text, &env).unwrap()
+}
+
+const FRR: &str = r#"
+name: frr
+mgmt: {network: oob, ipv4-subnet: 172.30.0.0/24}
+topology:
+  defaults:
+    env: {A: "1", B: "1"}
+    exec: [ip link show]
+  kinds:
+    linux: {image: "frrouting/frr:${TAG:=8.4}"}
+  groups:
+    routers:
+      binds: ["frr.conf:/etc/frr/frr.conf:ro"]
+      env: {B: "2"}
+  nodes:
+    r1:
+      kind: linux
+      group: routers
+      env: {C: __clabNodeName__ in __clabLabName__}
+      exec:
+        - ip address add 10.0.0.1/24 dev eth1
+    r2: {kind: linux, image: alpine, mgmt-ipv4: 172.30.0.9, ports: ["8080:80"]}
+    sw: {kind: bridge}
+  links:
+    - endpoints: ["r1:eth1", "r2:eth1"]
+      vars: {delay: 50ms, loss: 10%}
+    - endpoints: ["r1:eth2", "sw:a"]
+    - endpoints: [{node: r2, interface: eth2, mac: "02:00:00:00:00:02"}, "sw:b"]
+      ipv4: [10.9.0.2/24]
+      mtu: 1400
+"#;
+
+#[test]
+fn a_node_inherits_from_group_kind_and_defaults() {
+    let lab = lab("frr.clab.yml", FRR);
+    let r1 = lab.node("r1").unwrap();
+    assert_eq!(r1.container, "clab-frr-r1");
+    assert_eq!(r1.image.as_deref(), Some("frrouting/frr:9.1"));
+    let env: Vec<_> = r1
+        .env
+        .iter()
+        .map(|(key, value)| (&**key, &**value))
+        .collect();
+    assert_eq!(
+        env,
+        [
+            ("A", "1"),
+            ("B", "2"),
+            ("C", "r1 in frr"),
+            ("CLAB_INTFS", "2")
+        ]
+    );
+    assert_eq!(r1.binds, ["/labs/x/frr.conf:/etc/frr/frr.conf:ro"]);
+    let starts = r1.script.find("frrinit.sh start").unwrap();
+    let shows = r1.script.find("task 'ip' 'link' 'show'").unwrap();
+    let adds = r1
+        .script
+        .find("task 'ip' 'address' 'add' '10.0.0.1/24'")
+        .unwrap();
+    assert!(starts < shows && shows < adds, "{}", r1.script);
+    let r2 = lab.node("r2").unwrap();
+    assert_eq!(
+        (r2.base.name, &r2.network),
+        ("base", &NodeNetwork::Management)
+    );
+    assert!(r2.script.contains("ip address add 10.9.0.2/24 dev 'eth2'"));
+}
+
+#[test]
+fn links_are_cables_and_bridges_switches() {
+    let lab = lab("frr.clab.yml", FRR);
+    let kinds: Vec<_> = lab
+        .segments
+        .iter()
+        .map(|segment| (&*segment.name, segment.kind, segment.mtu))
+        .collect();
+    assert_eq!(
+        kinds,
+        [
+            ("sw", SegmentKind::Bridge, 1400),
+            ("r1:eth1 -- r2:eth1", SegmentKind::Wire, 9500)
+        ]
+    );
+    assert_eq!(lab.segments[1].vars["delay"], "50ms");
+    let desired = Desired::of(&lab);
+    let option = |network: usize| desired.networks[network].options["transparent"].as_str();
+    assert_eq!([option(0), option(1)], ["false", "true"]);
+    let r2 = &desired.nodes[1].create;
+    assert_eq!(r2.endpoint.ifname.as_deref(), Some("eth0"));
+    assert_eq!(r2.endpoint.ip, Some([172, 30, 0, 9].into()));
+    let macs: Vec<_> = r2
+        .networks
+        .iter()
+        .map(|link| link.settings.mac.as_deref().unwrap())
+        .collect();
+    assert!(
+        macs[0].starts_with("aa:c1:ab:") && macs[1] == "02:00:00:00:00:02",
+        "{macs:?}"
+    );
+}
+
+#[test]
+fn katharas_lab_is_its_files() {
+    let conf = "LAB_NAME=\"two words\"\nr1[0]=\"A/02:00:00:00:00:11\" # first\nr1[1]=B\nr1[bridged]=\"true\"\n\
+                r1[image]=\"kathara/frr\"\nr1[sysctl]=\"net.ipv4.ip_forward=1\"\npc[0]=\"A\"\npc2[0]='A'\n";
+    let lab = lab("/labs/x/lab.conf", conf);
+    assert_eq!(lab.name, "two-words");
+    let r1 = lab.node("r1").unwrap();
+    assert_eq!(r1.copies, [PathBuf::from("/labs/x/r1")]);
+    assert_eq!(r1.binds, ["/labs/x:/hostlab:ro", "/labs/x/shared:/shared"]);
+    assert!(
+        r1.script
+            .contains("task sh -c 'bash '\\''/hostlab/r1.startup'\\'''"),
+        "{}",
+        r1.script
+    );
+    assert!(
+        r1.script
+            .contains("at_end() { bash '/hostlab/shared.shutdown'")
+    );
+    assert_eq!(r1.stop_timeout_s, 10);
+    let kinds: Vec<_> = lab.segments.iter().map(|segment| segment.kind).collect();
+    assert_eq!(kinds, [SegmentKind::Bridge, SegmentKind::Wire]);
+    let create = &Desired::of(&lab).nodes[0].create;
+    let names: Vec<_> = create
+        .networks
+        .iter()
+        .map(|link| (&*link.network, link.settings.ifname.as_deref().unwrap()))
+        .collect();
+    assert_eq!(names, [("kathara-two-words-B", "eth1"), ("bridge", "eth2")]);
+    assert_eq!(create.endpoint.mac.as_deref(), Some("02:00:00:00:00:11"));
+}
+
+/// As the agent lists a lab that is up.
+fn present(desired: &Desired) -> Present {
+    let networks = desired.networks.iter().map(|network| NetworkSummary {
+        id: "1".into(),
+        name: network.name.clone(),
+        driver: network.driver,
+        scope: agent_api::Scope::Local,
+        no_way_out: None,
+        not_here: None,
+        overlaps: None,
+        labels: network.labels.clone(),
+    });
+    let containers = desired.nodes.iter().map(|wanted| ContainerSummary {
+        id: "1".into(),
+        name: wanted.name().to_owned(),
+        command: Vec::new(),
+        state: ContainerState::Running { pid: 1 },
+        created_s: 0,
+        since_s: 0,
+        publish: Vec::new(),
+        networks: Vec::new(),
+        labels: wanted.create.labels.clone(),
+        restarting: false,
+        cut_off: None,
+    });
+    let endpoints = desired.nodes.iter().flat_map(|wanted| {
+        let main = wanted
+            .main_network()
+            .zip(wanted.create.endpoint.ifname.as_deref());
+        let further = wanted.attachments().iter();
+        let further =
+            further.map(|link| (&*link.network, link.settings.ifname.as_deref().unwrap()));
+        main.into_iter()
+            .chain(further)
+            .map(|(network, link)| EndpointDetail {
+                id: "1".into(),
+                network: network.into(),
+                name: wanted.name().to_owned(),
+                mac: String::new(),
+                addresses: Vec::new(),
+                gateways: Vec::new(),
+                link: link.into(),
+                port: None,
+                aliases: Vec::new(),
+                sandbox: None,
+                publish: Vec::new(),
+                up: true,
+                moved: false,
+                cut_off: None,
+                changed: Vec::new(),
+            })
+    });
+    let mut present = Present::of(
+        &desired.lab,
+        networks.collect(),
+        containers.collect(),
+        endpoints.collect(),
+    );
+    present.all_networks.extend(
+        desired
+            .management
+            .iter()
+            .map(|network| network.name.clone()),
+    );
+    present
+}
+
+fn change(from: &str, to: &str) -> Vec<String> {
+    let before = Desired::of(&lab("frr.clab.yml", FRR));
+    let after = Desired::of(&lab("frr.clab.yml", &FRR.replace(from, to)));
+    Plan::of(&after, &present(&before)).lines().to_vec()
+}
+
+#[test]
+fn a_lab_that_is_up_needs_nothing() {
+    let desired = Desired::of(&lab("frr.clab.yml", FRR));
+    assert!(Plan::of(&desired, &present(&desired)).is_empty());
+    let fresh = Plan::of(&desired, &Present::default());
+    assert_eq!(fresh.lines().len(), 5);
+    assert_eq!(fresh.create_containers, fresh.start);
+}
+
+#[test]
+fn a_change_of_the_file_is_a_change_of_as_little() {
+    assert_eq!(
+        change("    - endpoints: [\"r1:eth2\", \"sw:a\"]\n", ""),
+        ["- interface r1:eth2"],
+        "the bridge stays"
+    );
+    assert_eq!(
+        change("[\"r1:eth1\", \"r2:eth1\"]", "[\"r1:eth3\", \"r2:eth1\"]"),
+        ["- link r1:eth1 -- r2:eth1", "+ link r1:eth3 -- r2:eth1",]
+    );
+    assert_eq!(change("10.0.0.1/24", "10.0.0.2/24"), ["~ node r1"]);
+    assert_eq!(change("mtu: 1400", "mtu: 1500"), ["~ link sw"]);
+}
+
+#[test]
+fn what_has_ended_is_made_again_and_down_leaves_nothing() {
+    let desired = Desired::of(&lab("frr.clab.yml", FRR));
+    let mut present = present(&desired);
+    present.containers[0].state = ContainerState::Exited { code: 1 };
+    let plan = Plan::of(&desired, &present);
+    assert_eq!(plan.lines(), ["~ node r1"]);
+    assert_eq!(plan.remove_containers, ["clab-frr-r1"]);
+    let down = Plan::down(&present);
+    assert_eq!(
+        (down.remove_containers.len(), down.remove_networks.len()),
+        (2, 2)
+    );
+    assert!(down.create_networks.is_empty() && down.create_management.is_none());
+}
+
+#[test]
+fn pictures_have_every_node_and_link() {
+    let lab = lab("frr.clab.yml", FRR);
+    let counts: BTreeMap<&str, usize> = [
+        ("svg", super::svg(&lab).matches("class=\"link\"").count()),
+        ("dot", super::dot(&lab).matches(" -- ").count()),
+        ("mermaid", super::mermaid(&lab).matches(" ---|").count()),
+    ]
+    .into();
+    assert!(counts.values().all(|count| *count == 3), "{counts:?}");
+    for text in [super::svg(&lab), super::dot(&lab), super::mermaid(&lab)] {
+        assert!(
+            ["r1", "r2", "sw", "eth2"]
+                .iter()
+                .all(|name| text.contains(name)),
+            "{text}"
+        );
+    }
+}

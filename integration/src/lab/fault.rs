@@ -1,0 +1,98 @@
+//! What is wrong with a lab's files, in one line with the place.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+/// A place in a file as people count: both from 1, columns in characters.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Mark {
+    pub line: usize,
+    pub column: usize,
+}
+
+/// Something in a file that does not stand as it should.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in crate::lab) struct Fault {
+    pub(in crate::lab) at: Mark,
+    pub(in crate::lab) message: String,
+}
+
+/// Why a file is no lab. Every variant is one line that says what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum ReadLab {
+    #[error("{}:{}:{}: {message}", .file.display(), .at.line, .at.column)]
+    Fault {
+        file: PathBuf,
+        at: Mark,
+        message: String,
+    },
+    #[error("{}: {message}", .file.display())]
+    File { file: PathBuf, message: String },
+}
+
+/// What comes of reading a part of a file.
+pub(in crate::lab) type Read<T> = Result<T, Fault>;
+
+impl Fault {
+    pub(in crate::lab) fn new(at: Mark, message: impl Into<String>) -> Self {
+        Self {
+            at,
+            message: message.into(),
+        }
+    }
+
+    pub(in crate::lab) fn of(self, file: &Path) -> ReadLab {
+        ReadLab::Fault {
+            file: file.to_owned(),
+            at: self.at,
+            message: self.message,
+        }
+    }
+}
+
+impl fmt::Display for Mark {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.line, self.column)
+    }
+}
+
+/// A part of a file as a message shows it: short, on one line.
+pub(in crate::lab) fn shown(text: &str) -> String {
+    let mut short: String = text.chars().take(SHOWN_MAX).collect();
+    if short.len() < text.len() {
+        short.push('…');
+    }
+    format!("{short:?}")
+}
+
+/// `; did you mean "image"?`, where one of the words is near.
+pub(in crate::lab) fn nearest<'w>(
+    word: &str,
+    known: impl IntoIterator<Item = &'w str>,
+) -> Option<&'w str> {
+    let rated = known
+        .into_iter()
+        .map(|other| (strsim::jaro_winkler(word, other), other));
+    let best = rated.max_by(|one, other| one.0.total_cmp(&other.0));
+    best.filter(|(likeness, _)| *likeness > NEAR)
+        .map(|(_, other)| other)
+}
+
+/// A word that nobody knows, with the nearest that somebody does, or all of them.
+pub(in crate::lab) fn unknown(what: &str, word: &str, known: &[&str], of: &str) -> String {
+    match nearest(word, known.iter().copied()) {
+        Some(near) => format!(
+            "unknown {what} {} {of}; did you mean {near:?}?",
+            shown(word)
+        ),
+        None => format!(
+            "unknown {what} {} {of}; known: {}",
+            shown(word),
+            known.join(", ")
+        ),
+    }
+}
+
+const SHOWN_MAX: usize = 60;
+/// Below this, words have little to do with each other.
+const NEAR: f64 = 0.75;

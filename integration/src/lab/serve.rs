@@ -1,0 +1,382 @@
+//! Doing what a plan says, at the agent.
+//!
+//! Things of a part are made at once, so many at a time: an act at the agent mostly waits for the kernel and for processes.
+
+use std::collections::BTreeSet;
+use std::future::Future;
+use std::time::Duration;
+
+use agent_api::{Client, ClientError, ContainerState, Disconnect, ErrorKind, LogStream, Stop};
+use tokio::task::JoinSet;
+
+use super::desired::{Desired, LAB, SHARED, STOP, Wanted};
+use super::plan::{Plan, Present};
+use super::script::READY;
+
+/// Why a lab is not up or down. Every variant is one line.
+#[derive(Debug, thiserror::Error)]
+pub enum Work {
+    #[error(transparent)]
+    Agent(#[from] ClientError),
+    #[error("{what} {name}: {error}")]
+    Thing {
+        what: &'static str,
+        name: String,
+        error: ClientError,
+    },
+    #[error(
+        "node {node} ended with status {code} as soon as it was started; tapestry logs {container} says why"
+    )]
+    Ended {
+        node: String,
+        container: String,
+        code: i32,
+    },
+}
+
+/// How far it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Progress {
+    pub done: usize,
+    pub of: usize,
+    /// What is being done.
+    pub doing: &'static str,
+}
+
+/// What a node's tasks came to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failed {
+    pub node: String,
+    pub container: String,
+    /// What the node said of each task that failed.
+    pub said: Vec<String>,
+}
+
+/// What the agent has of a lab.
+pub async fn present(client: &Client, lab: &str) -> Result<Present, ClientError> {
+    let (networks, containers, endpoints) =
+        tokio::try_join!(client.networks(), client.containers(), client.endpoints())?;
+    Ok(Present::of(lab, networks, containers, endpoints))
+}
+
+/// Carries a plan out; a lab that was not there before is taken back after a failure. Returns the nodes of which tasks failed.
+pub async fn up(
+    client: &Client,
+    desired: &Desired,
+    progress: impl FnMut(Progress),
+) -> Result<Vec<Failed>, Work> {
+    let before = present(client, &desired.lab).await?;
+    let plan = Plan::of(desired, &before);
+    let mut doing = Doing {
+        client,
+        progress,
+        done: 0,
+        of: plan.steps() + plan.start.iter().filter(|wanted| wanted.has_tasks).count(),
+    };
+    match doing.carry_out(plan).await {
+        Err(error) if before.is_empty() => {
+            // The failure is the one to tell.
+            let _ = down(client, &desired.lab, |_| ()).await;
+            Err(error)
+        }
+        outcome => outcome,
+    }
+}
+
+/// Takes away all that there is of a lab. Returns how many things that were.
+pub async fn down(
+    client: &Client,
+    lab: &str,
+    progress: impl FnMut(Progress),
+) -> Result<usize, Work> {
+    let present = present(client, lab).await?;
+    let plan = Plan::down(&present);
+    let of = plan.steps();
+    let mut doing = Doing {
+        client,
+        progress,
+        done: 0,
+        of,
+    };
+    let stops = present.containers.iter().filter_map(|container| {
+        let timeout_s = container
+            .labels
+            .get(STOP)?
+            .parse()
+            .ok()
+            .filter(|limit| *limit > 0)?;
+        let runs = matches!(container.state, ContainerState::Running { .. });
+        runs.then(|| (container.name.clone(), timeout_s))
+    });
+    let stops: Vec<(String, u32)> = stops.collect();
+    doing
+        .each(
+            "ending nodes",
+            stops,
+            |client, (name, timeout_s)| async move {
+                let stop = Stop {
+                    timeout_s: Some(timeout_s),
+                };
+                let stopped = client.stop_container(&name, &stop).await;
+                thing("node", name, missing_is_fine(stopped))
+            },
+        )
+        .await?;
+    doing.done = 0;
+    doing.carry_out(plan).await?;
+    remove_shared(client).await;
+    Ok(of)
+}
+
+/// Labs that there are, by name.
+pub async fn names(client: &Client) -> Result<BTreeSet<String>, ClientError> {
+    let (networks, containers) = tokio::try_join!(client.networks(), client.containers())?;
+    let networks = networks.into_iter().map(|network| network.labels);
+    let containers = containers.into_iter().map(|container| container.labels);
+    let labels = networks.chain(containers);
+    Ok(labels.filter_map(|mut labels| labels.remove(LAB)).collect())
+}
+
+/// A network that is still used is refused to go, which is as it should be.
+async fn remove_shared(client: &Client) {
+    let Ok(networks) = client.networks().await else {
+        return;
+    };
+    for network in networks {
+        if network.labels.contains_key(SHARED) {
+            let _ = client.remove_network(&network.name).await;
+        }
+    }
+}
+
+struct Doing<'c, P> {
+    client: &'c Client,
+    progress: P,
+    done: usize,
+    of: usize,
+}
+
+impl<P: FnMut(Progress)> Doing<'_, P> {
+    async fn carry_out(&mut self, plan: Plan) -> Result<Vec<Failed>, Work> {
+        self.remove(&plan).await?;
+        if let Some(network) = plan.create_management {
+            let made = self.client.create_network(&network).await.map(drop);
+            // Another lab was faster.
+            let made = match made {
+                Err(error) if error.kind() == Some(ErrorKind::Conflict) => self
+                    .client
+                    .network(&network.name)
+                    .await
+                    .map(drop)
+                    .map_err(|_| error),
+                made => made,
+            };
+            thing("network", network.name, made)?;
+            self.done += 1;
+        }
+        self.each(
+            "making links",
+            plan.create_networks,
+            |client, network| async move {
+                let made = client.create_network(&network).await.map(drop);
+                thing("link", network.name, made)
+            },
+        )
+        .await?;
+        self.create(plan.create_containers).await?;
+        self.each(
+            "connecting",
+            plan.connect,
+            |client, (network, connect)| async move {
+                let joined = client.connect(&network, &connect).await.map(drop);
+                thing("node", connect.container, joined)
+            },
+        )
+        .await?;
+        let started = plan.start.clone();
+        self.each("starting nodes", started, |client, wanted| async move {
+            let started = client.start_container(wanted.name()).await;
+            thing("node", wanted.node, started)
+        })
+        .await?;
+        self.ready(plan.start).await
+    }
+
+    async fn remove(&mut self, plan: &Plan) -> Result<(), Work> {
+        let containers = plan.remove_containers.clone();
+        self.each("removing nodes", containers, |client, name| async move {
+            let removed = client.remove_container(&name, true).await;
+            thing("node", name, missing_is_fine(removed))
+        })
+        .await?;
+        let leaving = plan.disconnect.clone();
+        self.each(
+            "disconnecting",
+            leaving,
+            |client, (network, container)| async move {
+                let leaving = Disconnect {
+                    container: container.clone(),
+                };
+                let left = client.disconnect(&network, &leaving).await;
+                thing("node", container, missing_is_fine(left))
+            },
+        )
+        .await?;
+        let networks = plan.remove_networks.clone();
+        self.each("removing links", networks, |client, name| async move {
+            let removed = client.remove_network(&name).await;
+            thing("link", name, missing_is_fine(removed))
+        })
+        .await
+    }
+
+    /// Those that share another's network come after it.
+    async fn create(&mut self, wanted: Vec<Wanted>) -> Result<(), Work> {
+        let (sharing, others): (Vec<_>, Vec<_>) = wanted.into_iter().partition(|wanted| {
+            matches!(wanted.create.network, agent_api::NetworkMode::Container(_))
+        });
+        for part in [others, sharing] {
+            self.each("making nodes", part, |client, wanted| async move {
+                let made = client.create_container(&wanted.create).await.map(drop);
+                thing("node", wanted.node, made)
+            })
+            .await?;
+        }
+        Ok(())
+    }
+
+    /// Waits until the nodes have done what they do at their start.
+    async fn ready(&mut self, started: Vec<Wanted>) -> Result<Vec<Failed>, Work> {
+        let mut failed = Vec::new();
+        let wanted = started
+            .into_iter()
+            .filter(|wanted| wanted.has_tasks)
+            .collect();
+        let (sender, mut receiver) = tokio::sync::mpsc::unbounded_channel();
+        self.each("waiting for nodes", wanted, move |client, wanted| {
+            let sender = sender.clone();
+            async move {
+                if let Some(of_it) = until_ready(&client, wanted).await? {
+                    // The receiver outlives the senders.
+                    let _ = sender.send(of_it);
+                }
+                Ok(())
+            }
+        })
+        .await?;
+        while let Ok(of_it) = receiver.try_recv() {
+            failed.push(of_it);
+        }
+        failed.sort_by(|one: &Failed, other| one.node.cmp(&other.node));
+        Ok(failed)
+    }
+
+    /// Does `act` to all of them, so many at a time; stops beginning others after a failure, and returns the first.
+    async fn each<T, F>(
+        &mut self,
+        doing: &'static str,
+        all: Vec<T>,
+        act: impl Fn(Client, T) -> F,
+    ) -> Result<(), Work>
+    where
+        F: Future<Output = Result<(), Work>> + Send + 'static,
+    {
+        let mut running = JoinSet::new();
+        let mut left = all.into_iter();
+        let mut first = None;
+        loop {
+            while running.len() < AT_ONCE && first.is_none() {
+                match left.next() {
+                    Some(thing) => drop(running.spawn(act(self.client.clone(), thing))),
+                    None => break,
+                }
+            }
+            match running.join_next().await {
+                None => return first.map_or(Ok(()), Err),
+                Some(Ok(Ok(()))) => {
+                    self.done += 1;
+                    let (done, of) = (self.done, self.of);
+                    (self.progress)(Progress { done, of, doing });
+                }
+                Some(Ok(Err(error))) => first = first.or(Some(error)),
+                // Nobody cancels one, and one that panicked has said so.
+                Some(Err(_)) => {}
+            }
+        }
+    }
+}
+
+/// Asks the log again and again, since nobody else tells. Ends with the node.
+async fn until_ready(client: &Client, wanted: Wanted) -> Result<Option<Failed>, Work> {
+    let name = wanted.name();
+    let mut pause = PAUSE_LEAST;
+    loop {
+        let detail = client.container(name).await?;
+        let log = said(client.logs(name, false, None).await?).await?;
+        if let Some((_, failures)) = log.out.split_once(READY) {
+            let none_failed = failures.lines().next() == Some("0");
+            let lines = log.err.lines();
+            let failed = Failed {
+                node: wanted.node.clone(),
+                container: name.to_owned(),
+                said: lines
+                    .filter_map(|line| line.strip_prefix("lab: "))
+                    .map(str::to_owned)
+                    .collect(),
+            };
+            return Ok((!none_failed).then_some(failed));
+        }
+        if let ContainerState::Exited { code } = detail.summary.state {
+            return Err(Work::Ended {
+                node: wanted.node.clone(),
+                container: name.to_owned(),
+                code,
+            });
+        }
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(PAUSE_MOST);
+    }
+}
+
+/// A node's output so far.
+#[derive(Default)]
+struct Log {
+    out: String,
+    err: String,
+}
+
+async fn said(mut stream: LogStream) -> Result<Log, ClientError> {
+    let mut bytes = Vec::new();
+    while let Some(chunk) = stream.chunk().await? {
+        bytes.extend_from_slice(&chunk);
+    }
+    let mut log = Log::default();
+    for line in bytes.split(|byte| *byte == b'\n') {
+        let Ok(record) = serde_json::from_slice::<serde_json::Value>(line) else {
+            continue;
+        };
+        let text = record["text"].as_str().unwrap_or_default();
+        match record["stream"] == "stderr" {
+            true => log.err.push_str(text),
+            false => log.out.push_str(text),
+        }
+    }
+    Ok(log)
+}
+
+fn thing(what: &'static str, name: String, outcome: Result<(), ClientError>) -> Result<(), Work> {
+    outcome.map_err(|error| Work::Thing { what, name, error })
+}
+
+/// Of something that was to go.
+fn missing_is_fine(outcome: Result<(), ClientError>) -> Result<(), ClientError> {
+    match outcome {
+        Err(error) if error.is_not_found() => Ok(()),
+        outcome => outcome,
+    }
+}
+
+/// Acts at a time.
+const AT_ONCE: usize = 16;
+const PAUSE_LEAST: Duration = Duration::from_millis(10);
+const PAUSE_MOST: Duration = Duration::from_millis(320);

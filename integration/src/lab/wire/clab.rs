@@ -1,0 +1,453 @@
+//! containerlab's `*.clab.yml`, as its "topology definition file" page has it: the keys, not their meaning.
+
+use std::collections::BTreeMap;
+
+use super::text::Text;
+use super::yaml::{self, Fields, Node};
+use crate::lab::fault::{Fault, Mark, Read, shown, unknown};
+
+/// A text and where it stands.
+pub(in crate::lab) type Said = (Mark, String);
+
+/// The whole file.
+#[derive(Debug)]
+pub(in crate::lab) struct Clab {
+    pub(in crate::lab) name: Said,
+    pub(in crate::lab) prefix: Option<Said>,
+    pub(in crate::lab) mgmt: Mgmt,
+    pub(in crate::lab) defaults: Properties,
+    pub(in crate::lab) kinds: BTreeMap<String, Properties>,
+    pub(in crate::lab) groups: BTreeMap<String, Properties>,
+    pub(in crate::lab) nodes: Vec<(Said, Properties)>,
+    pub(in crate::lab) links: Vec<Link>,
+}
+
+/// `mgmt:`.
+#[derive(Debug, Default)]
+pub(in crate::lab) struct Mgmt {
+    pub(in crate::lab) network: Option<Said>,
+    pub(in crate::lab) ipv4_subnet: Option<Said>,
+    pub(in crate::lab) ipv6_subnet: Option<Said>,
+    pub(in crate::lab) ipv4_gw: Option<Said>,
+    pub(in crate::lab) ipv6_gw: Option<Said>,
+    pub(in crate::lab) mtu: Option<Said>,
+}
+
+/// What a node, a group, a kind and the defaults may say.
+#[derive(Clone, Debug, Default)]
+pub(in crate::lab) struct Properties {
+    /// By key: those that are one text.
+    pub(in crate::lab) texts: BTreeMap<&'static str, Said>,
+    /// Those that are lists of texts.
+    pub(in crate::lab) lists: BTreeMap<&'static str, Vec<Said>>,
+    /// Those that are texts by names.
+    pub(in crate::lab) maps: BTreeMap<&'static str, BTreeMap<String, Said>>,
+}
+
+/// An item of `links:`.
+#[derive(Debug)]
+pub(in crate::lab) struct Link {
+    pub(in crate::lab) at: Mark,
+    /// Two, or one where it leads nowhere (`dummy`).
+    pub(in crate::lab) ends: Vec<End>,
+    pub(in crate::lab) mtu: Option<Said>,
+    /// Scalars of `vars:`; others are for other programs.
+    pub(in crate::lab) vars: BTreeMap<String, Said>,
+}
+
+#[derive(Debug)]
+pub(in crate::lab) struct End {
+    pub(in crate::lab) at: Mark,
+    pub(in crate::lab) node: String,
+    pub(in crate::lab) interface: String,
+    pub(in crate::lab) mac: Option<Said>,
+    /// With prefix lengths.
+    pub(in crate::lab) addresses: Vec<Said>,
+}
+
+/// Reads the text of a file; `env` has the variables that it may name.
+pub(in crate::lab) fn read(written: &str, env: &dyn Fn(&str) -> Option<String>) -> Read<Clab> {
+    refuse_templates(written)?;
+    let text = Text::new(written, env)?;
+    let file = yaml::parse(&text)?;
+    let fields = file.fields("the lab", &TOP)?;
+    let Some(name) = fields.text("name")? else {
+        return Err(Fault::new(file.at, "the lab has no name; write name: NAME"));
+    };
+    let Some(topology) = fields.find("topology") else {
+        return Err(Fault::new(
+            file.at,
+            "the lab has no topology; write topology: with nodes: below it",
+        ));
+    };
+    let topology = topology.fields("topology", &TOPOLOGY)?;
+    let of = |key: &str| topology.find(key);
+    Ok(Clab {
+        name,
+        prefix: prefix(&file)?,
+        mgmt: fields.find("mgmt").map_or(Ok(Mgmt::default()), mgmt)?,
+        defaults: of("defaults").map_or(Ok(Properties::default()), |node| {
+            properties(node, "defaults")
+        })?,
+        kinds: by_name(of("kinds"), "kind")?,
+        groups: by_name(of("groups"), "group")?,
+        nodes: nodes(of("nodes"))?,
+        links: of("links").map_or(Ok(Vec::new()), links)?,
+    })
+}
+
+/// `{{ .. }}` is Go's: containerlab renders files that have `.gotmpl` beside them, and takes no template itself.
+fn refuse_templates(written: &str) -> Read<()> {
+    for (number, line) in written.lines().enumerate() {
+        let is_comment = line.trim_start().starts_with('#');
+        if let Some(found) = line.find("{{").filter(|_| !is_comment) {
+            let column = line[..found].chars().count() + 1;
+            let at = Mark {
+                line: number + 1,
+                column,
+            };
+            return Err(Fault::new(
+                at,
+                "\"{{\" begins a Go template, which is not taken; render the file first, as with gomplate",
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// Said and empty, it is no prefix at all.
+fn prefix(file: &Node) -> Read<Option<Said>> {
+    let mut entries = file.entries("the lab")?.iter();
+    let found = entries.find(|(key, _)| key.text == "prefix");
+    found
+        .map(|(_, node)| match node.is_nothing() {
+            true => Ok((node.at, String::new())),
+            false => Ok((node.at, node.text("prefix")?.to_owned())),
+        })
+        .transpose()
+}
+
+fn mgmt(node: &Node) -> Read<Mgmt> {
+    let fields = node.fields("mgmt", &MGMT)?;
+    Ok(Mgmt {
+        network: fields.text("network")?,
+        ipv4_subnet: either(&fields, "ipv4-subnet", "ipv4_subnet")?,
+        ipv6_subnet: either(&fields, "ipv6-subnet", "ipv6_subnet")?,
+        ipv4_gw: fields.text("ipv4-gw")?,
+        ipv6_gw: fields.text("ipv6-gw")?,
+        mtu: fields.text("mtu")?,
+    })
+}
+
+/// Older files have the second spelling.
+fn either(fields: &Fields<'_>, key: &str, older: &str) -> Read<Option<Said>> {
+    match fields.text(key)? {
+        Some(said) => Ok(Some(said)),
+        None => fields.text(older),
+    }
+}
+
+fn by_name(node: Option<&Node>, what: &str) -> Read<BTreeMap<String, Properties>> {
+    let Some(node) = node else {
+        return Ok(BTreeMap::new());
+    };
+    let entries = node.entries(&format!("{what}s"))?.iter();
+    entries
+        .map(|(key, value)| {
+            let of = format!("{what} {}", key.text);
+            Ok((key.text.clone(), properties(value, &of)?))
+        })
+        .collect()
+}
+
+fn nodes(node: Option<&Node>) -> Read<Vec<(Said, Properties)>> {
+    let Some(node) = node else {
+        return Ok(Vec::new());
+    };
+    let entries = node.entries("nodes")?.iter();
+    entries
+        .map(|(key, value)| {
+            let of = format!("node {}", key.text);
+            Ok(((key.at, key.text.clone()), properties(value, &of)?))
+        })
+        .collect()
+}
+
+fn properties(node: &Node, what: &str) -> Read<Properties> {
+    let mut said = Properties::default();
+    for (key, value) in node.entries(what)? {
+        let name = key.text.as_str();
+        let same = |known: &&'static str| (*known == name).then_some(*known);
+        if value.is_nothing() || IGNORED.contains(&name) {
+            if !known_keys().any(|known| known == name) {
+                return Err(Fault::new(key.at, misspelt(name, what)));
+            }
+        } else if let Some(name) = TEXTS.iter().find_map(same) {
+            let text = value.text(name)?.to_owned();
+            said.texts.insert(name, (value.at, text));
+        } else if let Some(name) = LISTS.iter().find_map(same) {
+            said.lists.insert(name, texts(value, name)?);
+        } else if let Some(name) = MAPS.iter().find_map(same) {
+            said.maps.insert(name, map(value, name)?);
+        } else if name == "dns" {
+            let fields = value.fields("dns", &DNS)?;
+            for (key, name) in DNS.iter().zip(DNS_LISTS) {
+                if let Some(list) = fields.find(key) {
+                    said.lists.insert(name, texts(list, key)?);
+                }
+            }
+        } else if LATER.contains(&name) {
+            return Err(Fault::new(
+                key.at,
+                format!("{name} in {what} is containerlab's, and not taken here yet; leave it out"),
+            ));
+        } else {
+            return Err(Fault::new(key.at, misspelt(name, what)));
+        }
+    }
+    Ok(said)
+}
+
+fn misspelt(name: &str, what: &str) -> String {
+    let known: Vec<&str> = known_keys().collect();
+    unknown("key", name, &known, &format!("in {what}"))
+}
+
+fn known_keys() -> impl Iterator<Item = &'static str> {
+    let taken = TEXTS.iter().chain(&LISTS).chain(&MAPS).chain(&["dns"]);
+    taken.chain(&IGNORED).chain(&LATER).copied()
+}
+
+fn texts(node: &Node, what: &str) -> Read<Vec<Said>> {
+    let list = node.list(what)?.iter();
+    let item = format!("an item of {what}");
+    list.map(|node| Ok((node.at, node.text(&item)?.to_owned())))
+        .collect()
+}
+
+fn map(node: &Node, what: &str) -> Read<BTreeMap<String, Said>> {
+    let entries = node.entries(what)?.iter();
+    entries
+        .map(|(key, value)| {
+            let text = match value.is_nothing() {
+                true => String::new(),
+                false => value.text(&format!("{} in {what}", key.text))?.to_owned(),
+            };
+            Ok((key.text.clone(), (value.at, text)))
+        })
+        .collect()
+}
+
+fn links(node: &Node) -> Read<Vec<Link>> {
+    node.list("links")?.iter().map(link).collect()
+}
+
+fn link(node: &Node) -> Read<Link> {
+    let fields = node.fields("a link", &LINK)?;
+    let kind = fields.text("type")?;
+    let ends = match kind.as_ref().map(|(at, kind)| (at, kind.as_str())) {
+        None | Some((_, "veth" | "veth-stitch")) => pair(node, &fields)?,
+        Some((_, "dummy")) => match fields.find("endpoint") {
+            Some(end) => vec![long_end(end)?],
+            None => {
+                return Err(Fault::new(
+                    node.at,
+                    "a dummy link needs endpoint: with node and interface",
+                ));
+            }
+        },
+        Some((at, other)) if OTHER_LINKS.contains(&other) => {
+            return Err(Fault::new(
+                *at,
+                format!(
+                    "links of type {other} are containerlab's, and not taken here yet; take veth or dummy"
+                ),
+            ));
+        }
+        Some((at, other)) => {
+            return Err(Fault::new(*at, unknown("type", other, &LINKS, "of a link")));
+        }
+    };
+    Ok(Link {
+        at: node.at,
+        ends,
+        mtu: fields.text("mtu")?,
+        vars: fields.find("vars").map_or(Ok(BTreeMap::new()), vars)?,
+    })
+}
+
+fn pair(node: &Node, fields: &Fields<'_>) -> Read<Vec<End>> {
+    let Some(list) = fields.find("endpoints") else {
+        return Err(Fault::new(
+            node.at,
+            "a link needs endpoints: [\"node:eth1\", \"node:eth1\"]",
+        ));
+    };
+    let ends = list.list("endpoints")?;
+    let mut ends: Vec<End> = ends
+        .iter()
+        .map(|end| match end.is_scalar() {
+            true => short_end(end),
+            false => long_end(end),
+        })
+        .collect::<Read<_>>()?;
+    if ends.len() != 2 {
+        return Err(Fault::new(
+            list.at,
+            format!("a link has two endpoints, and this one {}", ends.len()),
+        ));
+    }
+    for family in ["ipv4", "ipv6"] {
+        let Some(list) = fields.find(family) else {
+            continue;
+        };
+        for (end, (at, address)) in ends.iter_mut().zip(texts(list, family)?) {
+            if !address.is_empty() {
+                end.addresses.push((at, address));
+            }
+        }
+    }
+    Ok(ends)
+}
+
+/// `node:interface`.
+fn short_end(node: &Node) -> Read<End> {
+    let text = node.text("an endpoint")?;
+    let parts: Vec<&str> = text.split(':').collect();
+    match parts[..] {
+        [name, interface] if !name.is_empty() && !interface.is_empty() => Ok(End {
+            at: node.at,
+            node: name.to_owned(),
+            interface: interface.to_owned(),
+            mac: None,
+            addresses: Vec::new(),
+        }),
+        _ => Err(Fault::new(
+            node.at,
+            format!(
+                "an endpoint is \"node:interface\", and this is {}",
+                shown(text)
+            ),
+        )),
+    }
+}
+
+fn long_end(node: &Node) -> Read<End> {
+    let fields = node.fields("an endpoint", &END)?;
+    let part = |key: &str| {
+        let said = fields.text(key)?;
+        said.ok_or_else(|| Fault::new(node.at, format!("an endpoint needs {key}:")))
+    };
+    let mut addresses = Vec::new();
+    for family in ["ipv4", "ipv6"] {
+        addresses.extend(fields.text(family)?);
+    }
+    Ok(End {
+        at: node.at,
+        node: part("node")?.1,
+        interface: part("interface")?.1,
+        mac: fields.text("mac")?,
+        addresses,
+    })
+}
+
+fn vars(node: &Node) -> Read<BTreeMap<String, Said>> {
+    let entries = node.entries("vars")?.iter();
+    let scalars = entries.filter(|(_, value)| value.is_scalar() && !value.is_nothing());
+    scalars
+        .map(|(key, value)| Ok((key.text.clone(), (value.at, value.text("vars")?.to_owned()))))
+        .collect()
+}
+
+const TOP: [&str; 6] = ["name", "prefix", "mgmt", "topology", "settings", "debug"];
+const TOPOLOGY: [&str; 5] = ["defaults", "kinds", "groups", "nodes", "links"];
+const MGMT: [&str; 10] = [
+    "network",
+    "ipv4-subnet",
+    "ipv6-subnet",
+    "ipv4_subnet",
+    "ipv6_subnet",
+    "ipv4-gw",
+    "ipv6-gw",
+    "mtu",
+    "bridge",
+    "external-access",
+];
+const TEXTS: [&str; 13] = [
+    "kind",
+    "image",
+    "group",
+    "entrypoint",
+    "cmd",
+    "user",
+    "mgmt-ipv4",
+    "mgmt-ipv6",
+    "network-mode",
+    "hostname",
+    "cpu",
+    "memory",
+    "restart-policy",
+];
+const LISTS: [&str; 5] = ["binds", "exec", "ports", "aliases", "cap-add"];
+const MAPS: [&str; 3] = ["env", "sysctls", "labels"];
+const DNS: [&str; 3] = ["servers", "search", "options"];
+/// What their lists are called among the others.
+pub(in crate::lab) const DNS_LISTS: [&str; 3] = ["dns-servers", "dns-search", "dns-options"];
+/// Of other kinds of nodes, or of no consequence here.
+const IGNORED: [&str; 12] = [
+    "type",
+    "license",
+    "startup-config",
+    "enforce-startup-config",
+    "suppress-startup-config",
+    "certificate",
+    "position",
+    "image-pull-policy",
+    "auto-remove",
+    "publish",
+    "extras",
+    "config",
+];
+/// Known, and not done.
+const LATER: [&str; 15] = [
+    "stages",
+    "healthcheck",
+    "startup-delay",
+    "env-files",
+    "volumes",
+    "privileged",
+    "runtime",
+    "cpu-set",
+    "shm-size",
+    "devices",
+    "wait-for",
+    "components",
+    "credentials",
+    "netns",
+    "link-apply",
+];
+const LINK: [&str; 11] = [
+    "endpoints",
+    "endpoint",
+    "type",
+    "mtu",
+    "vars",
+    "labels",
+    "ipv4",
+    "ipv6",
+    "host-interface",
+    "mode",
+    "remote",
+];
+const END: [&str; 6] = ["node", "interface", "mac", "ipv4", "ipv6", "vars"];
+const LINKS: [&str; 8] = [
+    "veth",
+    "dummy",
+    "veth-stitch",
+    "host",
+    "mgmt-net",
+    "macvlan",
+    "vxlan",
+    "vxlan-stitch",
+];
+const OTHER_LINKS: [&str; 5] = ["host", "mgmt-net", "macvlan", "vxlan", "vxlan-stitch"];
