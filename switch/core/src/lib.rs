@@ -25,6 +25,7 @@ mod mac;
 mod membership;
 mod neighbors;
 mod packet;
+pub mod pcapng;
 mod port;
 mod port_id;
 mod probe;
