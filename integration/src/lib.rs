@@ -5,5 +5,6 @@
 pub mod cni;
 pub mod docker;
 mod driver;
+pub mod graph;
 pub mod lab;
 pub mod netavark;

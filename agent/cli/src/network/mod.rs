@@ -1,6 +1,7 @@
 //! `tapestry network`: make networks, look at them, attach containers to them.
 
 mod create;
+mod graph;
 mod list;
 
 use std::io::{self, BufRead};
@@ -24,6 +25,7 @@ pub(crate) enum Verb {
     Patch(Pair),
     /// Part two networks that were joined
     Unpatch(Pair),
+    Graph(graph::Graph),
     Prune(Prune),
 }
 
@@ -98,6 +100,7 @@ pub(crate) async fn run(verb: Verb, client: &Client) -> Result<u8, Failure> {
         Verb::Disconnect(args) => disconnect(args, client).await,
         Verb::Patch(pair) => patch(pair, client).await,
         Verb::Unpatch(pair) => unpatch(&pair, client).await,
+        Verb::Graph(args) => graph::run(args, client).await,
         Verb::Prune(args) => prune(&args, client).await,
     }
 }
