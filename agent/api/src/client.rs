@@ -15,13 +15,13 @@ use serde::de::DeserializeOwned;
 use tokio::net::UnixStream;
 
 use crate::{
-    ApiError, Attached, CaRotate, ClusterBackup, ClusterDetail, ClusterHealth, ClusterInit,
-    ClusterJoin, ClusterManager, ClusterPoint, ClusterRecovered, ClusterRemove, ClusterRemoved,
-    ClusterRestore, ClusterRevoke, Connect, ContainerCreate, ContainerDetail, ContainerSummary,
-    Created, DEFAULT_SOCKET, Disconnect, EndpointCreate, EndpointDetail, EndpointUpdate, ErrorKind,
-    Exec, FdbEntryView, Info, LinkDetail, LinkUpdate, ManagersView, NetworkCreate, NetworkDetail,
-    NetworkSummary, NetworkUpdate, PatchCreate, PortView, Pruned, Stop, Token, TokenCreate,
-    TraceReport, TraceRequest, Version,
+    ApiError, Attached, CaRotate, Capture, ClusterBackup, ClusterDetail, ClusterHealth,
+    ClusterInit, ClusterJoin, ClusterManager, ClusterPoint, ClusterRecovered, ClusterRemove,
+    ClusterRemoved, ClusterRestore, ClusterRevoke, Connect, ContainerCreate, ContainerDetail,
+    ContainerSummary, Created, DEFAULT_SOCKET, Disconnect, EndpointCreate, EndpointDetail,
+    EndpointUpdate, ErrorKind, Exec, FdbEntryView, Info, LinkDetail, LinkUpdate, ManagersView,
+    MirrorCreate, MirrorView, NetworkCreate, NetworkDetail, NetworkSummary, NetworkUpdate,
+    PatchCreate, PortView, Pruned, Stop, Token, TokenCreate, TraceReport, TraceRequest, Version,
 };
 
 /// Speaks to one agent. Holds no connection: an agent may restart between two calls.
@@ -168,6 +168,23 @@ impl Client {
     pub async fn unpatch_networks(&self, network: &str, other: &str) -> Answer<()> {
         let (network, other) = (segment(network), segment(other));
         self.delete(&format!("/networks/{network}/patches/{other}"))
+            .await
+    }
+
+    pub async fn mirrors(&self, network: &str) -> Answer<Vec<MirrorView>> {
+        self.fetch(&format!("/networks/{}/mirrors", segment(network)))
+            .await
+    }
+
+    /// Has what passes one port written to another one as well.
+    pub async fn mirror_port(&self, network: &str, mirror: &MirrorCreate) -> Answer<()> {
+        let path = format!("/networks/{}/mirrors", segment(network));
+        self.tell(&path, mirror).await
+    }
+
+    pub async fn unmirror_port(&self, network: &str, from: &str) -> Answer<()> {
+        let (network, from) = (segment(network), segment(from));
+        self.delete(&format!("/networks/{network}/mirrors/{from}"))
             .await
     }
 
@@ -327,6 +344,30 @@ impl Client {
     /// network is gone.
     pub async fn dns_log(&self, network: &str) -> Answer<LogStream> {
         let path = format!("/networks/{}/dns/log", segment(network));
+        let response = self.ask(Method::GET, &path, Bytes::new()).await?;
+        Ok(self.stream(response))
+    }
+
+    /// What passes the network's ports from now on, as pcapng; dropping it ends the capture.
+    pub async fn capture_network(&self, network: &str, capture: &Capture) -> Answer<LogStream> {
+        let path = format!("/networks/{}/capture", segment(network));
+        self.capture(path + "?port=", capture).await
+    }
+
+    /// The same of a container's links.
+    pub async fn capture_container(&self, container: &str, capture: &Capture) -> Answer<LogStream> {
+        let path = format!("/containers/{}/capture", segment(container));
+        self.capture(path + "?interface=", capture).await
+    }
+
+    /// `path` ends where what is captured of it is named.
+    async fn capture(&self, mut path: String, capture: &Capture) -> Answer<LogStream> {
+        path += &segment(capture.of.as_deref().unwrap_or_default());
+        if let Some(bytes) = capture.snap_len {
+            path += &format!("&snaplen={bytes}");
+        }
+        path += &format!("&filter={}", segment(&capture.filter));
+        path += &format!("&program={}", capture.program);
         let response = self.ask(Method::GET, &path, Bytes::new()).await?;
         Ok(self.stream(response))
     }

@@ -2,6 +2,7 @@
 //!
 //! Every path lives under `/v1`; bodies are JSON; a failure is an [`ApiError`] with a 4xx or 5xx status.
 
+mod capture;
 #[cfg(feature = "client")]
 mod client;
 mod cluster;
@@ -18,6 +19,7 @@ mod restart;
 mod system;
 mod trace;
 
+pub use capture::{BpfProgram, Capture, ParseBpfProgram};
 #[cfg(feature = "client")]
 pub use client::{Client, ClientError, Hold, LogStream};
 pub use cluster::{
@@ -43,9 +45,9 @@ pub use link::{
     LinkDetail, LinkSettings, LinkUpdate, LossModel, Percent, Rate, SlotModel,
 };
 pub use network::{
-    DhcpReport, Driver, FdbEntryView, FdbKind, NetworkCreate, NetworkDetail, NetworkSummary,
-    NetworkUpdate, OverlayDetail, PatchCreate, PortTotals, PortView, Pruned, RemoteEndpoint, Scope,
-    StationsReport, TunnelView, Unpruned,
+    DhcpReport, Driver, FdbEntryView, FdbKind, MirrorCreate, MirrorView, NetworkCreate,
+    NetworkDetail, NetworkSummary, NetworkUpdate, OverlayDetail, PatchCreate, PortTotals, PortView,
+    Pruned, RemoteEndpoint, Scope, StationsReport, TunnelView, Unpruned,
 };
 pub use path_mtu::{PathMtu, PathMtuFound};
 pub use port_mapping::{PortChoice, PortMapping, TransportProtocol};

@@ -165,6 +165,29 @@ pub struct PatchCreate {
     pub network: String,
 }
 
+/// `POST /v1/networks/{name}/mirrors`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct MirrorCreate {
+    /// The port whose frames are copied, both ways: its number, who is behind it, or both of owner and link, as in `web:eth0`.
+    pub from: String,
+    /// The port that gets the copies, likewise.
+    pub to: String,
+}
+
+/// A port whose frames are written to another one as well.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct MirrorView {
+    /// Who is behind the port.
+    pub from: String,
+    pub to: String,
+    /// Their numbers, as far as they are there.
+    pub from_port: Option<u32>,
+    pub to_port: Option<u32>,
+    /// Whether copies are made now: both ports are there.
+    pub up: bool,
+}
+
 /// What a network's switch learned of stations that nobody registered, and what it had no room for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct StationsReport {

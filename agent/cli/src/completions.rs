@@ -96,10 +96,12 @@ impl Noun {
         let is_positional = argument.is_positional();
         match (parent, verb, argument.get_id().as_str()) {
             (PROGRAM, "run", "network") => Some(Self::NetworkMode),
-            (PROGRAM, "inspect", "names") => Some(Self::ContainerOrNetwork),
+            (PROGRAM, "inspect", "names") | (PROGRAM, "capture", "target") => {
+                Some(Self::ContainerOrNetwork)
+            }
             (_, _, "network" | "other") => Some(Self::Network),
             (PROGRAM, "trace", "from" | "to") => Some(Self::Container),
-            ("network", "inspect" | "rm", "names") => Some(Self::Network),
+            ("network", "inspect" | "rm" | "graph", "names") => Some(Self::Network),
             (_, _, "container") => Some(Self::Container),
             (PROGRAM, _, "name" | "names") if is_positional => Some(Self::Container),
             _ => None,

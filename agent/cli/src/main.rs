@@ -3,6 +3,7 @@
 mod agent;
 mod arguments;
 mod attachment;
+mod capture;
 mod cluster;
 mod completions;
 mod dns;
@@ -23,6 +24,7 @@ mod link;
 mod listing;
 mod logs;
 mod man;
+mod mirror;
 mod network;
 mod output;
 mod port;
@@ -34,6 +36,7 @@ mod run;
 mod session;
 mod start;
 mod stop;
+mod sys;
 mod template;
 mod trace;
 
@@ -86,6 +89,9 @@ enum Verb {
     #[command(subcommand)]
     Fdb(fdb::Verb),
     Port(port::Args),
+    Capture(capture::Args),
+    #[command(subcommand)]
+    Mirror(mirror::Verb),
     #[command(subcommand)]
     Link(link::Verb),
     #[command(subcommand)]
@@ -155,6 +161,8 @@ fn dispatch(cli: Cli) -> Result<ExitCode, Failure> {
         Verb::Inspect(args) => wait(inspect::run(args, client)),
         Verb::Fdb(verb) => wait(fdb::run(verb, client)),
         Verb::Port(args) => wait(port::run(args, client)),
+        Verb::Capture(args) => wait(capture::run(args, client)),
+        Verb::Mirror(verb) => wait(mirror::run(verb, client)),
         Verb::Link(verb) => wait(link::run(verb, client)),
         Verb::Dns(verb) => wait(dns::run(verb, client)),
         Verb::Trace(args) => wait(trace::run(*args, client)),
@@ -249,6 +257,8 @@ tapestry agent --socket /a --state-dir /b --config /c
 tapestry network create lab
 tapestry network create --subnet none lab
 tapestry network create --driver overlay --subnet 10.1.0.0/16 --subnet fd00::/64 --gateway 10.1.0.1 --ip-range 10.1.1.0/24 --ipv6 --force --internal --mtu 1400 --dns 8.8.8.8 --dns ::1 -o encap=quic -o vni=7 --label a=b --label c lab
+tapestry network graph lab
+tapestry network graph --all --svg
 tapestry network ls
 tapestry network ls -q
 tapestry network ls --no-trunc
@@ -303,6 +313,15 @@ tapestry fdb flush --port 3 lab
 tapestry port ls lab
 tapestry port ls --json lab
 tapestry port up lab 3
+tapestry capture lab
+tapestry capture lab -c 5 icmp and host 10.0.0.2
+tapestry capture web:eth0 -w web.pcapng --snaplen 96 --duration 30s
+tapestry capture lab -w lab.pcapng -C 10 -W 3
+tapestry capture -w - lab:3 not port 22
+tapestry mirror add lab --from web --to ids
+tapestry mirror ls lab
+tapestry mirror ls --json lab
+tapestry mirror rm lab --from web
 tapestry port web
 tapestry port web 80
 tapestry port web 53/udp

@@ -7,12 +7,14 @@
 
 #![warn(clippy::iter_over_hash_type)]
 
+pub mod capture;
 pub mod container;
 pub mod endpoint;
 pub mod find;
 pub mod firewall;
 pub mod hosts;
 pub mod ipam;
+pub mod mirror;
 pub mod name;
 pub mod network;
 pub mod patch;

@@ -195,6 +195,23 @@ impl PatchRecord {
     }
 }
 
+/// A port of a network whose frames are written to another one as well, by key `mirror/<network>/<from>`.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct MirrorRecord {
+    /// By id.
+    pub network: String,
+    /// Who is behind the ports, as `port ls` has it: ports have other numbers after a restart.
+    pub from: String,
+    pub to: String,
+}
+
+impl MirrorRecord {
+    /// Where the store has it.
+    pub fn key(&self) -> String {
+        format!("{MIRRORS}{}/{}", self.network, self.from)
+    }
+}
+
 /// An endpoint, by key `endpoint/<id>`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct EndpointRecord {
@@ -418,6 +435,8 @@ pub const SERVICES: &str = "agent/services";
 /// Before the ids of networks, patches, endpoints and containers.
 pub const NETWORKS: &str = "network/";
 pub const PATCHES: &str = "patch/";
+/// What the keys of [`MirrorRecord`]s begin with.
+pub const MIRRORS: &str = "mirror/";
 pub const ENDPOINTS: &str = "endpoint/";
 pub const CONTAINERS: &str = "container/";
 /// Settings by which the host forwards, below `/proc/sys`.

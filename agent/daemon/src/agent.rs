@@ -10,6 +10,7 @@
 //! Owners know those below them only:
 //!
 //! ```text
+//! captures        who looks at which frames
 //! containers      what runs
 //! endpoints       who is on which network, with which addresses
 //! networks        bridges, host ports, tunnels, patches
@@ -31,6 +32,7 @@ use agent_api::{
 use agent_core::endpoint::Attach;
 use agent_core::record::Owner;
 
+use crate::captures::Captures;
 use crate::containers::Containers;
 use crate::endpoints::{Endpoints, open_sandbox};
 use crate::follow::Follower;
@@ -49,11 +51,13 @@ pub(crate) struct Agent {
     pub(crate) endpoints: Arc<Endpoints>,
     pub(crate) containers: Arc<Containers>,
     pub(crate) follower: Arc<Follower>,
+    pub(crate) captures: Captures,
 }
 
 impl Agent {
     /// Containers go on; the next start attaches them again.
     pub(crate) fn shut_down(&self) {
+        self.captures.close();
         self.sharing.stop();
         self.finish();
         self.networks.keep_all();
@@ -84,6 +88,7 @@ impl Agent {
 
     /// Acts again: nobody took its place.
     pub(crate) fn resume(&self) {
+        self.captures.open();
         self.ground.journal.resume();
         self.sharing.tunnels.go_on();
         self.containers.let_start();

@@ -2,6 +2,7 @@
 
 mod agent;
 mod api_server;
+mod captures;
 mod config;
 mod containers;
 mod edge;

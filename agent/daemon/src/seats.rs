@@ -129,6 +129,16 @@ impl Seats {
         lock(&self.0).endpoints.get(id)?.plug.port
     }
 
+    /// Those that have a port, also before they are attached and until nothing is left of them.
+    pub(crate) fn plugged(&self) -> Vec<(Arc<EndpointRecord>, Plug)> {
+        let table = lock(&self.0);
+        let endpoints = table.endpoints.values();
+        let plugged = endpoints.filter(|endpoint| endpoint.plug.port.is_some());
+        plugged
+            .map(|endpoint| (Arc::clone(&endpoint.record), endpoint.plug.clone()))
+            .collect()
+    }
+
     /// The ports of all endpoints, whatever their stage, by the endpoints' ids.
     pub(crate) fn ports(&self) -> Vec<(String, PortId)> {
         let table = lock(&self.0);

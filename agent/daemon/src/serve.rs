@@ -250,6 +250,10 @@ impl Faces {
     /// The agent acts no more when the guardian hears so; clients that come now wait for the next one.
     async fn rest(&mut self, agent: &Arc<Agent>) -> io::Result<()> {
         self.is_followed.store(true, Ordering::Release);
+        let ending = Arc::clone(agent);
+        tokio::task::spawn_blocking(move || ending.captures.close())
+            .await
+            .map_err(io::Error::other)?;
         self.closing.send_replace(true);
         self.companion.abort();
         let _ = (&mut self.companion).await;

@@ -7,7 +7,7 @@ use std::sync::atomic::AtomicU64;
 use agent_container::Given;
 use agent_core::network::CreateNetwork;
 use agent_core::reconcile::{Action, Desired, Found, Sandbox, raise, reconcile, sandboxes};
-use agent_core::record::{CONTAINERS, ENDPOINTS, NETWORKS, PATCHES};
+use agent_core::record::{CONTAINERS, ENDPOINTS, MIRRORS, NETWORKS, PATCHES};
 use agent_host::firewall::Firewall;
 use agent_host::{MissingRights, check_rights, raise_open_files};
 use agent_store::StoreError;
@@ -16,6 +16,7 @@ use switch_io::{StartSwitch, Switch, SwitchConfig};
 use tokio::runtime::Handle;
 
 use crate::agent::Agent;
+use crate::captures::Captures;
 use crate::config::Config;
 use crate::containers::Containers;
 use crate::endpoints::{Endpoints, leads_to, sandbox_of};
@@ -127,6 +128,11 @@ impl Agent {
             networks: Arc::clone(&networks),
             endpoints: Arc::clone(&endpoints),
         });
+        let captures = Captures::new(
+            Arc::clone(&ground),
+            Arc::clone(&networks),
+            Arc::clone(&containers),
+        );
         Ok(Self {
             ground,
             filter,
@@ -136,6 +142,7 @@ impl Agent {
             endpoints,
             containers,
             follower,
+            captures,
         })
     }
 }
@@ -184,6 +191,7 @@ impl Agent {
         for action in reconcile(desired, &found) {
             self.carry_out(action)?;
         }
+        self.networks.restore_mirrors(journal.list(MIRRORS)?);
         self.endpoints.let_go_of_other_links();
         self.filter.expect_no_more();
         self.networks.share_private_names();

@@ -46,6 +46,7 @@ pub fn target(name: &str) -> Option<&'static Target> {
 pub const TARGETS: &[Target] = &[
     api::TARGET,
     attach::TARGET,
+    capture::TARGET,
     config::TARGET,
     dhcp::TARGET,
     edge::TARGET,

@@ -139,6 +139,11 @@ pub(crate) const ARROWS: &[(&str, &str, &str)] = &[
         "agent-daemon",
         "`tapestry agent` is the daemon, and one binary is enough",
     ),
+    (
+        "tapestry",
+        "switch-core",
+        "takes a capture apart, and names the instructions of a filter",
+    ),
     ("bench", "agent-api", "attaches its stations to an agent"),
     ("bench", "fresh", "measures no binary that is old"),
     ("bench", "switch-core", "times decisions by themselves"),

@@ -5,6 +5,7 @@
 
 mod agent;
 mod bad_input;
+mod capture;
 mod cgroups;
 mod chaos;
 mod cluster;

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use crate::harness::{Host, Reply, request_raw};
 
-const ROUTES: [(&str, &str); 34] = [
+const ROUTES: [(&str, &str); 39] = [
     ("get", "/v1/version"),
     ("get", "/v1/info"),
     ("get", "/v1/cluster"),
@@ -20,6 +20,11 @@ const ROUTES: [(&str, &str); 34] = [
     ("post", "/v1/networks/{name}/disconnect"),
     ("post", "/v1/networks/{name}/patches"),
     ("delete", "/v1/networks/{name}/patches/{other}"),
+    ("get", "/v1/networks/{name}/mirrors"),
+    ("post", "/v1/networks/{name}/mirrors"),
+    ("delete", "/v1/networks/{name}/mirrors/{from}"),
+    ("get", "/v1/networks/{name}/capture"),
+    ("get", "/v1/containers/{name}/capture"),
     ("get", "/v1/networks/{name}/fdb"),
     ("delete", "/v1/networks/{name}/fdb"),
     ("get", "/v1/networks/{name}/ports"),

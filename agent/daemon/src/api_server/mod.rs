@@ -1,5 +1,6 @@
 //! The REST API on the agent's unix socket: one file per noun, each handler a call into the agent.
 
+mod captures;
 mod cluster;
 mod connections;
 mod containers;
@@ -35,6 +36,7 @@ pub(crate) fn router(agent: Arc<Agent>) -> Router {
                 .merge(endpoints::routes())
                 .merge(links::routes())
                 .merge(containers::routes())
+                .merge(captures::routes())
                 .merge(cluster::routes())
                 .merge(system::routes()),
         )

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use agent_api::{
-    ApiError, Connect, Disconnect, EndpointDetail, FdbEntryView, NetworkCreate, NetworkDetail,
-    NetworkSummary, NetworkUpdate, PatchCreate, PortView, Pruned, QueryLogEntry, TraceReport,
-    TraceRequest, TraceSight,
+    ApiError, Connect, Disconnect, EndpointDetail, FdbEntryView, MirrorCreate, MirrorView,
+    NetworkCreate, NetworkDetail, NetworkSummary, NetworkUpdate, PatchCreate, PortView, Pruned,
+    QueryLogEntry, TraceReport, TraceRequest, TraceSight,
 };
 use axum::Json;
 use axum::extract::{Path, Query, State};
@@ -27,6 +27,8 @@ pub(super) fn routes() -> OpenApiRouter<Arc<Agent>> {
         .routes(routes!(disconnect))
         .routes(routes!(patch))
         .routes(routes!(unpatch))
+        .routes(routes!(mirrors, mirror))
+        .routes(routes!(unmirror))
         .routes(routes!(fdb, flush_fdb))
         .routes(routes!(ports))
         .routes(routes!(dns_log))
@@ -162,6 +164,44 @@ async fn unpatch(
     Path((name, other)): Path<(String, String)>,
 ) -> Reply<()> {
     blocking(agent, move |agent| agent.networks.unpatch(&name, &other))
+        .await
+        .map(Json)
+}
+
+/// The ports whose frames are written to other ports as well.
+#[utoipa::path(get, path = "/networks/{name}/mirrors", params(("name" = String, Path)),
+    responses((status = 200, body = Vec<MirrorView>), (status = "default", body = ApiError)))]
+async fn mirrors(
+    State(agent): State<Arc<Agent>>,
+    Path(name): Path<String>,
+) -> Reply<Vec<MirrorView>> {
+    blocking(agent, move |agent| agent.networks.mirrors(&name))
+        .await
+        .map(Json)
+}
+
+/// Has what passes one port of the network written to another one as well, until that is ended.
+#[utoipa::path(post, path = "/networks/{name}/mirrors", params(("name" = String, Path)), request_body = MirrorCreate,
+    responses((status = 200), (status = "default", body = ApiError)))]
+async fn mirror(
+    State(agent): State<Arc<Agent>>,
+    Path(name): Path<String>,
+    Body(request): Body<MirrorCreate>,
+) -> Reply<()> {
+    blocking(agent, move |agent| agent.networks.mirror(&name, &request))
+        .await
+        .map(Json)
+}
+
+/// Ends the mirror of a port.
+#[utoipa::path(delete, path = "/networks/{name}/mirrors/{from}",
+    params(("name" = String, Path), ("from" = String, Path)),
+    responses((status = 200), (status = "default", body = ApiError)))]
+async fn unmirror(
+    State(agent): State<Arc<Agent>>,
+    Path((name, from)): Path<(String, String)>,
+) -> Reply<()> {
+    blocking(agent, move |agent| agent.networks.unmirror(&name, &from))
         .await
         .map(Json)
 }

@@ -107,6 +107,7 @@ impl Endpoints {
     pub(super) fn listen_to(&self, place: &Place, record: &EndpointRecord) -> Result<(), Attach> {
         let port = place.seats.port(&record.id);
         let listening = port.map_or(Ok(()), |port| self.ground.switch.listen(port));
+        self.networks.settle_mirrors(&place.record.id);
         listening.map_err(|error| host_failure(&place.record, record, &error))
     }
 

@@ -16,6 +16,8 @@ mod cut_off;
 mod host_link;
 mod host_port;
 mod mend;
+mod mirror;
+mod named_ports;
 mod names;
 mod overlap;
 mod patch;
@@ -35,7 +37,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use agent_core::find::{Find, find};
-use agent_core::record::{Encap, NetworkRecord, PatchRecord};
+use agent_core::record::{Encap, MirrorRecord, NetworkRecord, PatchRecord};
 use overlay_core::HostId;
 use switch_core::{Mac, PortCounts, PortId};
 use tokio::sync::Notify;
@@ -79,6 +81,7 @@ struct Table {
     networks: BTreeMap<String, Network>,
     /// Which networks are joined; they make no loops.
     patches: BTreeSet<PatchRecord>,
+    mirrors: BTreeSet<MirrorRecord>,
     /// Networks of the cluster that are not here, by id.
     kept_out: BTreeMap<String, KeptOut>,
     /// The agent ends: whatever comes now would be left behind.

@@ -108,6 +108,7 @@ impl Networks {
         {
             left.push(Teardown::Rules(error.to_string()));
         }
+        self.forget_mirrors(&record.id);
         let forgotten = {
             let mut table = lock(&self.table);
             table.networks.remove(&record.id);

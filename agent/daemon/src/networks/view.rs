@@ -258,7 +258,7 @@ impl Networks {
 }
 
 impl Seen {
-    fn of(network: &Network) -> Self {
+    pub(super) fn of(network: &Network) -> Self {
         Self {
             place: network.place(),
             ways: network.ways.clone(),
@@ -290,7 +290,7 @@ impl Seen {
         owners
     }
 
-    fn link(&self, port: PortId) -> Option<String> {
+    pub(super) fn link(&self, port: PortId) -> Option<String> {
         let host = self.ways.host.as_ref().filter(|host| host.port == port);
         if let Some(host) = host {
             return Some(host.link.clone());

@@ -2,6 +2,7 @@
 
 pub(crate) mod api;
 pub(crate) mod attach;
+pub(crate) mod capture;
 pub(crate) mod config;
 pub(crate) mod dhcp;
 pub(crate) mod edge;

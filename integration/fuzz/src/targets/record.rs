@@ -5,7 +5,7 @@
 use std::time::{Duration, Instant};
 
 use agent_core::record::{
-    ContainerRecord, EndpointRecord, NetworkRecord, PatchRecord, SettingsRecord,
+    ContainerRecord, EndpointRecord, MirrorRecord, NetworkRecord, PatchRecord, SettingsRecord,
 };
 use agent_core::shared::blocks::check_page;
 use agent_core::shared::{
@@ -61,6 +61,7 @@ fn run(input: &[u8]) {
                 record.ports();
             }
         }
+        b'm' => drop(read_again::<MirrorRecord>(text).map(|record| record.key())),
         b'p' => drop(read_again::<PatchRecord>(text).map(|record| record.key())),
         b's' => drop(read_again::<SettingsRecord>(text)),
         b'1' => drop(read_again::<ClusterRecord>(text)),
