@@ -102,7 +102,7 @@ fn tcp_crosses_a_black_hole_within_seconds() {
         let start = Instant::now();
         transfer(&a.container, &b.container, INSIDE[1], 1 << 20);
         let took = start.elapsed();
-        assert!(took < Duration::from_secs(8), "{took:?}");
+        assert!(took < Duration::from_secs(15), "{took:?}");
         a.finds(PathFinding::Measured(1400));
         // Whoever asks next has never heard of more.
         transfer(&a.container, &b.container, INSIDE[1], 1 << 20);
@@ -123,7 +123,7 @@ fn a_path_that_becomes_narrow_in_silence_is_noticed() {
     let start = Instant::now();
     transfer(&a.container, &b.container, INSIDE[1], 1 << 20);
     let took = start.elapsed();
-    assert!(took < Duration::from_secs(10), "{took:?}");
+    assert!(took < Duration::from_secs(15), "{took:?}");
     a.finds(PathFinding::Measured(1300));
 }
 

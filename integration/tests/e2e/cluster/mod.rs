@@ -15,6 +15,7 @@ mod membership;
 mod moves;
 mod nat;
 mod networks;
+mod path_mtu;
 mod place;
 mod records;
 mod refusals;
