@@ -26,6 +26,7 @@ mod answers;
 mod config;
 mod flows;
 mod header;
+mod heard;
 mod line;
 mod offloaded;
 mod paths;

@@ -4,8 +4,8 @@ use std::io;
 
 use switch_io::PacketRing;
 
+use super::heard::Heard;
 use super::line::Line;
-use super::paths::Heard;
 use super::ring::Lane;
 use super::unpacking::{Trains, Unpacker, VxlanPorts, unpack_packet};
 use crate::intake::TRAINS;

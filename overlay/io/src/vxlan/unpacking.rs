@@ -13,9 +13,9 @@ use quinn_udp::RecvMeta;
 use switch_core::{Coalescer, Frame, Joining, PortId, Push, VnetHeader, Vni};
 use switch_io::RingPacket;
 
+use super::heard::Heard;
 use super::line::{Line, count};
 use super::offloaded;
-use super::paths::Heard;
 use super::ring::Arrival;
 use crate::intake::Intake;
 use crate::outlet::Outlet;

@@ -26,6 +26,7 @@ use switch_core::{Time, Vni};
 
 use self::scout::Scout;
 pub(super) use self::traffic::Traffic;
+use super::heard::Heard;
 use super::line::Line;
 use super::unpacking::VxlanPorts;
 use crate::clock::{Alarm, Clock};
@@ -53,15 +54,6 @@ struct Path {
     limits: BTreeMap<Vni, u32>,
     /// What they were told that the path carries.
     inner: u32,
-}
-
-/// A probe or an answer that came.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Heard {
-    pub(super) from: IpAddr,
-    pub(super) probe: PathProbe,
-    /// Length of the UDP payload.
-    pub(super) len: u16,
 }
 
 impl Paths {
