@@ -190,6 +190,20 @@ const KEPT_PARTED: &[(u64, &str)] = &[
         162,
         "the end of a life in a store of before ended the one after",
     ),
+    (
+        675,
+        "what is left of a network that was removed in a store that was set back counted as owned",
+    ),
+    (690, "the same"),
+    (900, "the same, twice"),
+    (
+        737,
+        "a host was killed before it had taken its blocks again in a store that was set back",
+    ),
+    (
+        766,
+        "a store that was set back had come so far that a host did not notice",
+    ),
 ];
 
 mod sim {

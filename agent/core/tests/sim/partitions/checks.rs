@@ -115,7 +115,8 @@ impl Cluster {
                 let other = held.insert((&record.network, mac.clone()), &host.id);
                 assert_eq!(other, None, "{mac} is also held by {}", host.id);
             }
-            for (network, blocks) in &host.disk.owned {
+            let owning = host.disk.owned.iter();
+            for (network, blocks) in owning.filter(|(network, _)| host.has_network(network)) {
                 for block in blocks {
                     let taken = owned.iter().find(|(of, other, taken)| {
                         of == network && *other != host.id && overlap(*taken, *block)

@@ -56,6 +56,9 @@ impl Host {
         let shared = self.share_everything(net, session);
         self.follow_directory();
         self.acknowledge(net);
+        if shared.is_ok() {
+            self.disk.era = self.life().era;
+        }
         shared
     }
 
@@ -162,14 +165,14 @@ impl Host {
             checks::check_alive(host, &alive).unwrap();
             if is_there {
                 let host = HostId::new(host).unwrap();
-                let epoch = Epoch(entry.revision);
+                let epoch = Epoch(self.world().epoch(entry.revision));
                 self.life().directory.host_lives(&host, epoch);
             }
             if !is_there {
                 let host = HostId::new(host).unwrap();
-                let directory = &mut self.life().directory;
                 // Not a life of which nothing is known yet.
-                let over = Epoch(entry.revision);
+                let over = Epoch(self.world().epoch(entry.revision));
+                let directory = &mut self.life().directory;
                 let known = directory.epoch_of(&host).unwrap_or(over);
                 directory.host_gone(time, &host, known.min(over));
             }

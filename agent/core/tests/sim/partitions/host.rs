@@ -9,7 +9,8 @@ use agent_core::record::{EndpointRecord, NetworkRecord};
 use agent_core::shared::holdings::Withheld;
 use agent_core::shared::networks::Rest;
 use agent_core::shared::{
-    ALIVE, AliveRecord, Difference, Entry, HOSTS, MANAGERS, Moment, World, others,
+    ALIVE, AliveRecord, CLUSTER, ClusterRecord, Difference, Entry, HOSTS, MANAGERS, Moment, World,
+    others,
 };
 use ipnet::IpNet;
 use overlay_core::{Directory, DirectoryConfig, Epoch, HostId, NetworkId};
@@ -39,8 +40,8 @@ pub(crate) struct Disk {
     pub(crate) owned: BTreeMap<String, Vec<IpNet>>,
     remembered: Vec<Entry>,
     session: Option<Session>,
-    /// How often the store had been set back when this host listed it.
-    era: u32,
+    /// How often the store had been set back when this host had said everything to it.
+    pub(crate) era: u32,
 }
 
 #[derive(Debug)]
@@ -70,6 +71,8 @@ pub(crate) struct Agent {
     keep_ms: u64,
     /// Over which connection, and how far it has come.
     watch: (u64, usize),
+    /// How often the store had been set back when this host listed it last.
+    pub(crate) era: u32,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -117,6 +120,7 @@ impl Host {
             retry_ms: net.now_ms,
             keep_ms: 0,
             watch: (0, 0),
+            era: self.disk.era,
         });
         for (id, record) in self.disk.networks.clone() {
             let mut pools = Pools::of(&record).unwrap();
@@ -177,7 +181,7 @@ impl Host {
         }
     }
 
-    /// Whether what it knows is older than that the store was set back.
+    /// Whether it has not said everything since the store was set back: what was its own may be another's.
     pub(crate) fn is_of_the_past(&self, net: &Net) -> bool {
         self.disk.era != net.era
     }
@@ -232,7 +236,7 @@ impl Host {
             None => world.catch_up(listed, &own, (at, until)),
         });
         self.life().watch = (turn, end);
-        self.disk.era = net.era;
+        self.life().era = net.era;
         self.mind_managers(&differences);
         self.follow(net, differences);
         self.settle();
@@ -257,7 +261,10 @@ impl Host {
             certificate: None,
         };
         let key = format!("{ALIVE}{}", self.id);
-        let epoch = self.transact(net, vec![put(key, &alive, Some(lease))])?;
+        let cluster = self.access.get(net, CLUSTER)?.unwrap();
+        let cluster: ClusterRecord = cluster.decode().unwrap();
+        let revision = self.transact(net, vec![put(key, &alive, Some(lease))])?;
+        let epoch = cluster.epoch(revision);
         let session = Session {
             lease,
             epoch,
@@ -312,6 +319,7 @@ impl Host {
 
     fn list_anew(&mut self, net: &mut Net) -> Result<(), Fault> {
         let (listed, _) = self.access.list(net)?;
+        self.life().era = net.era;
         let differences = self.learn(net, |world, at| world.replace(listed, at));
         self.mind_managers(&differences);
         self.follow(net, differences);
@@ -331,7 +339,6 @@ impl Host {
             _ => {
                 self.life().watch = (self.access.turn, net.store.end());
                 self.list_anew(net)?;
-                self.disk.era = net.era;
                 return Ok(true);
             }
         };

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use agent_core::shared::before::Before;
 use agent_core::shared::networks::Rest;
 use agent_core::shared::permit::{Write, is_revoked, may_see, permit};
-use agent_core::shared::{Entry, Event, LEASES, MANAGERS, Moment, World};
+use agent_core::shared::{CLUSTER, ClusterRecord, Entry, Event, LEASES, MANAGERS, Moment, World};
 use switch_core::Time;
 use switch_lab::simulation::Random;
 
@@ -247,14 +247,35 @@ impl Net {
 
     // Who is a manager.
 
-    /// The first one.
+    /// The cluster, with its first manager.
     pub(crate) fn found(&mut self, host: usize) {
+        self.tell_cluster(&ClusterRecord {
+            id: "c".to_owned(),
+            created_s: 0,
+            restored: None,
+            generation: 0,
+        });
+        self.seat(host);
+    }
+
+    fn seat(&mut self, host: usize) {
         let manager = Manager {
             answers: true,
             ..Manager::default()
         };
         self.managers.insert(host, manager);
         self.tell_managers();
+    }
+
+    /// The record of the cluster, as the store has it.
+    pub(crate) fn cluster(&self) -> ClusterRecord {
+        self.store.get(CLUSTER).unwrap().decode().unwrap()
+    }
+
+    fn tell_cluster(&mut self, cluster: &ClusterRecord) {
+        let value = serde_json::to_value(cluster).unwrap();
+        let told = change(CLUSTER.to_owned(), Some(value));
+        self.store.transact(vec![told]).unwrap();
     }
 
     /// By a manager that can write, with the host at hand.
@@ -265,7 +286,7 @@ impl Net {
             .find(|manager| self.has_quorum(**manager) && self.wires.carry_both(**manager, host));
         if by.is_some() && !self.managers.contains_key(&host) && self.managers.len() < MANAGERS_MAX
         {
-            self.found(host);
+            self.seat(host);
         }
     }
 
@@ -308,11 +329,13 @@ impl Net {
         }
     }
 
-    /// Managers begin anew with the store as it is: what members had asked for is void.
+    /// As whoever recovers a cluster. Managers begin anew with the store as it is: what members had asked for is void.
     pub(crate) fn set_back(&mut self, snapshot: &Store) {
         self.store.set_back(snapshot, self.now_ms + LEASE_MS);
         self.late.clear();
         self.era += 1;
+        let again = self.cluster().begin_again(self.era.to_string());
+        self.tell_cluster(&again);
         let at = Moment::alone(self.now());
         for manager in self.managers.values_mut() {
             manager.life += 1;
