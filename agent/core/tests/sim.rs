@@ -204,6 +204,10 @@ const KEPT_PARTED: &[(u64, &str)] = &[
         766,
         "a store that was set back had come so far that a host did not notice",
     ),
+    (
+        794,
+        "what was held of a host in a store of before took away what it said since",
+    ),
 ];
 
 mod sim {

@@ -5,7 +5,9 @@ use std::net::IpAddr;
 use agent_cluster::{ALIVE, AliveRecord, HOSTS, HostRecord, Member};
 use agent_core::record::EndpointRecord;
 use agent_core::record::NetworkRecord;
-use overlay_core::{DirectoryEvent, Epoch, HostId, NetworkId, Record, RecordFlags, Sequence};
+use overlay_core::{
+    Applied, DirectoryEvent, Epoch, HostId, NetworkId, Record, RecordFlags, Sequence,
+};
 use switch_core::Mac;
 
 use super::Sharing;
@@ -74,8 +76,11 @@ impl Sharing {
         };
         let (mac, host) = (record.mac, record.host.clone());
         let (epoch, sequence) = (record.epoch.0, record.sequence.0);
+        let known = directory.epoch_of(&host);
         let applied = match is_there {
             true => directory.apply(now, record),
+            // What a host said in a store of before, and what is held no more now, went when the host began another life.
+            false if known.is_some_and(|known| known < record.epoch) => Applied::OldEpoch,
             false => directory.apply_withdrawal(now, &record.withdrawal()),
         };
         tracing::debug!(%mac, %host, ?applied, is_there, epoch, sequence, "remote endpoint");

@@ -264,10 +264,14 @@ impl Host {
             sequence: Sequence(shared.sequence),
             flags: sticky(),
         };
+        // What it said in a store of before went when it began another life.
+        let known = agent.directory.epoch_of(&record.host);
+        let is_void = known.is_some_and(|known| known < record.epoch);
         match is_there {
-            true => agent.directory.apply(time, record),
-            false => agent.directory.apply_withdrawal(time, &record.withdrawal()),
-        };
+            true => drop(agent.directory.apply(time, record)),
+            false if is_void => {}
+            false => drop(agent.directory.apply_withdrawal(time, &record.withdrawal())),
+        }
     }
 
     /// Ports are what the directory says.
