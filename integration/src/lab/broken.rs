@@ -221,6 +221,16 @@ fn broken_links_are_refused_where_they_are_wrong() {
             "9:48",
             "with its prefix length",
         ),
+        (
+            "{endpoints: [\"a:eth1\", \"b:eth1\"], vars: {delay: 50}}",
+            "9:55",
+            "delay of the link: \"50\" has no unit",
+        ),
+        (
+            "{endpoints: [\"a:eth1\", \"b:eth1\"], vars: {delay: 50ms, distribution: normle}}",
+            "9:75",
+            "write normal",
+        ),
     ] {
         let message = refused("x.clab.yml", &beside(&link(text)));
         if !message.starts_with(&format!("{at}: ")) || !message.contains(told) {

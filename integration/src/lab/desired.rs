@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use agent_api::{ContainerCreate, EndpointSettings, NetworkAttachment, NetworkCreate, NetworkMode};
+use agent_api::{
+    ContainerCreate, EndpointSettings, LinkSettings, NetworkAttachment, NetworkCreate, NetworkMode,
+};
 
 use super::model::{Format, Lab, Node, NodeNetwork, Segment, SegmentKind};
 use super::translate::digest;
@@ -46,6 +48,15 @@ impl Wanted {
     /// The links that it gets beside the one that its mode names.
     pub(super) fn attachments(&self) -> &[NetworkAttachment] {
         &self.create.networks
+    }
+
+    /// All its links, each by its network.
+    pub(super) fn all_links(&self) -> impl Iterator<Item = (&str, &EndpointSettings)> {
+        let main = self.main_network();
+        let main = main.map(|network| (network, &self.create.endpoint));
+        let further = self.create.networks.iter();
+        let further = further.map(|link| (link.network.as_str(), &link.settings));
+        main.into_iter().chain(further)
     }
 
     /// What its mode names, if that is a network.
@@ -98,6 +109,7 @@ fn wanted(lab: &Lab, node: &Node) -> Wanted {
             settings: EndpointSettings {
                 mac: interface.mac.clone(),
                 ifname: Some(interface.name.clone()),
+                impairments: interface.impairments,
                 ..EndpointSettings::default()
             },
         })
@@ -222,12 +234,14 @@ fn stamped(mut network: NetworkCreate, version: &str) -> NetworkCreate {
     network
 }
 
-/// The same but for its further networks, which come and go while it runs, and for where its file lies.
+/// The same but for its further networks and what goes wrong at its links, which come and go while it runs, and for where its
+/// file lies.
 fn stamped_container(mut create: ContainerCreate) -> ContainerCreate {
     let mut kept = ContainerCreate {
         networks: Vec::new(),
         ..create.clone()
     };
+    kept.endpoint.impairments = LinkSettings::default();
     for label in [FILE, "clab-topo-file"] {
         kept.labels.remove(label);
     }

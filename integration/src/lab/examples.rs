@@ -3,7 +3,10 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use agent_api::{ContainerState, ContainerSummary, EndpointDetail, NetworkSummary};
+use agent_api::{
+    ContainerState, ContainerSummary, EndpointDetail, LinkCounts, LinkDetail, LinkSettings,
+    NetworkSummary,
+};
 
 use super::model::{Lab, NodeNetwork, SegmentKind};
 use super::plan::{Plan, Present};
@@ -205,11 +208,28 @@ fn present(desired: &Desired) -> Present {
                 changed: Vec::new(),
             })
     });
+    let links = desired.nodes.iter().flat_map(|wanted| {
+        wanted.all_links().map(|(network, settings)| LinkDetail {
+            endpoint: format!("{}/{network}", wanted.node),
+            name: wanted.name().to_owned(),
+            network: network.to_owned(),
+            link: settings.ifname.clone().unwrap(),
+            up: true,
+            settings: LinkSettings {
+                // Made up by the agent where nobody chose one.
+                seed: settings.impairments.seed.or(Some(1)),
+                ..settings.impairments
+            },
+            to: LinkCounts::default(),
+            from: LinkCounts::default(),
+        })
+    });
     let mut present = Present::of(
         &desired.lab,
         networks.collect(),
         containers.collect(),
         endpoints.collect(),
+        links.collect(),
     );
     present.all_networks.extend(
         desired
@@ -248,6 +268,66 @@ fn a_change_of_the_file_is_a_change_of_as_little() {
     );
     assert_eq!(change("10.0.0.1/24", "10.0.0.2/24"), ["~ node r1"]);
     assert_eq!(change("mtu: 1400", "mtu: 1500"), ["~ link sw"]);
+}
+
+#[test]
+fn vars_of_a_link_go_wrong_at_both_its_ends() {
+    let switch = [
+        "\"sw:b\"]\n",
+        "\"sw:b\"]\n      vars: {rate: 1000, seed: 7, team: blue}\n",
+    ];
+    let lab = lab("frr.clab.yml", &FRR.replace(switch[0], switch[1]));
+    let ends = lab.nodes.iter().flat_map(|node| {
+        let each = node.interfaces.iter();
+        each.map(move |interface| {
+            let LinkSettings { from, to, seed } = interface.impairments;
+            format!("{}:{} {from} | {to} {seed:?}", node.name, interface.name)
+        })
+    });
+    assert_eq!(
+        ends.collect::<Vec<_>>(),
+        [
+            "r1:eth1 delay 50ms loss 10% |  None",
+            "r1:eth2  |  None",
+            "r2:eth1 delay 50ms loss 10% |  None",
+            "r2:eth2 rate 1mbit | rate 1mbit Some(7)",
+        ]
+    );
+    let only_back = FRR.replace(
+        "[\"r1:eth1\", \"r2:eth1\"]\n      vars: {delay: 50ms, loss: 10%}",
+        "[\"r1:eth1\", {node: r2, interface: eth1, vars: {loss: 1}}]",
+    );
+    let lab = self::lab("frr.clab.yml", &only_back);
+    let from = |node: usize| lab.nodes[node].interfaces[0].impairments.from.to_string();
+    assert_eq!([from(0), from(1)], ["", "loss 1%"]);
+}
+
+#[test]
+fn another_impairment_is_changed_in_place() {
+    let both = ["~ impairment r1:eth1", "~ impairment r2:eth1"];
+    assert_eq!(change("delay: 50ms", "delay: 60ms"), both);
+    assert_eq!(change("      vars: {delay: 50ms, loss: 10%}\n", ""), both);
+    assert_eq!(change("loss: 10%", "packet-loss: 10"), [""; 0]);
+    let before = Desired::of(&lab("frr.clab.yml", FRR));
+    let after = FRR.replace("loss: 10%", "loss: 10%, seed: 7");
+    let plan = Plan::of(
+        &Desired::of(&lab("frr.clab.yml", &after)),
+        &present(&before),
+    );
+    let seeds: Vec<_> = plan.impair.iter().map(|(_, update)| update.seed).collect();
+    assert_eq!(
+        seeds,
+        [Some(7), Some(8)],
+        "chance is another one on the way back"
+    );
+    // A node without a management network has a link as its first.
+    let alone = FRR.replace(
+        "kind: linux\n      group",
+        "kind: linux\n      network-mode: none\n      group",
+    );
+    let before = Desired::of(&lab("frr.clab.yml", &alone));
+    let after = Desired::of(&lab("frr.clab.yml", &alone.replace("50ms", "60ms")));
+    assert_eq!(Plan::of(&after, &present(&before)).lines(), both);
 }
 
 #[test]

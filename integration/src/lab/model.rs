@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use agent_api::{DnsServer, PortMapping, RestartPolicy};
+use agent_api::{DnsServer, LinkSettings, PortMapping, RestartPolicy};
 use ipnet::IpNet;
 
 use super::images::Base;
@@ -99,6 +99,8 @@ pub struct Interface {
     pub segment: usize,
     pub mac: Option<String>,
     pub addresses: Vec<IpNet>,
+    /// What goes wrong at this end of its link.
+    pub impairments: LinkSettings,
 }
 
 /// What interfaces are joined by: a network of its own.

@@ -4,7 +4,8 @@
 //!
 //! A pure difference between what is [`Desired`] and what is [`Present`]. Networks and containers of a lab carry its name in a
 //! label, and in another one a number of what they were made from: where that differs, the thing is made again. Links come and
-//! go while nodes run, since a container may be connected and disconnected; so adding a link restarts nobody.
+//! go while nodes run, since a container may be connected and disconnected; so adding a link restarts nobody. Nor does a change of
+//! what goes wrong at one.
 //!
 //! The parts are done in their order, each part at once: what is to go first, then networks, then containers, which have
 //! all their links when they are made, then they are started.
@@ -12,8 +13,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use agent_api::{
-    Connect, ContainerState, ContainerSummary, EndpointDetail, NetworkCreate, NetworkMode,
-    NetworkSummary,
+    Connect, ContainerState, ContainerSummary, EndpointDetail, LinkDetail, LinkSettings,
+    LinkUpdate, NetworkCreate, NetworkMode, NetworkSummary,
 };
 
 use super::desired::{Desired, LAB, LINK, NODE, STAMP, Wanted};
@@ -25,6 +26,8 @@ pub struct Present {
     pub containers: Vec<ContainerSummary>,
     /// Of all containers, the lab's and others.
     pub endpoints: Vec<EndpointDetail>,
+    /// What goes wrong at theirs.
+    pub links: Vec<LinkDetail>,
     /// Names of all networks, the lab's and others.
     pub all_networks: BTreeSet<String>,
 }
@@ -42,6 +45,8 @@ pub struct Plan {
     pub create_containers: Vec<Wanted>,
     /// Networks that running containers join.
     pub connect: Vec<(String, Connect)>,
+    /// Ids of endpoints of running containers, and what is to go wrong there.
+    pub impair: Vec<(String, LinkUpdate)>,
     /// Those that were made.
     pub start: Vec<Wanted>,
     /// The same for people, a line each.
@@ -55,6 +60,7 @@ impl Present {
         networks: Vec<NetworkSummary>,
         containers: Vec<ContainerSummary>,
         endpoints: Vec<EndpointDetail>,
+        links: Vec<LinkDetail>,
     ) -> Self {
         let is_of =
             |labels: &BTreeMap<String, String>| labels.get(LAB).is_some_and(|name| name == lab);
@@ -72,6 +78,7 @@ impl Present {
                 .filter(|container| is_of(&container.labels))
                 .collect(),
             endpoints,
+            links,
             all_networks,
         }
     }
@@ -81,7 +88,7 @@ impl Present {
     }
 
     /// Networks that a container is on, and by which interface.
-    fn links<'p>(&'p self, container: &'p str) -> impl Iterator<Item = (&'p str, &'p str)> {
+    fn links_of<'p>(&'p self, container: &'p str) -> impl Iterator<Item = (&'p str, &'p str)> {
         self.endpoints
             .iter()
             .filter(move |endpoint| endpoint.name == container)
@@ -135,7 +142,7 @@ impl Plan {
         *self == Self::default()
     }
 
-    /// What it comes to, a line each: `+` is made, `-` goes, `~` is made again.
+    /// What it comes to, a line each: `+` is made, `-` goes, `~` is made again or, of an impairment, changed.
     pub fn lines(&self) -> &[String] {
         &self.lines
     }
@@ -149,6 +156,7 @@ impl Plan {
             + self.create_networks.len()
             + self.create_containers.len()
             + self.connect.len()
+            + self.impair.len()
             + self.start.len()
     }
 
@@ -212,12 +220,13 @@ impl Plan {
             return;
         }
         self.links(wanted, present, gone);
+        self.impairments(wanted, present);
     }
 
     /// Of a node that runs on.
     fn links(&mut self, wanted: &Wanted, present: &Present, gone: &BTreeSet<String>) {
         let name = wanted.name();
-        let has: BTreeMap<&str, &str> = present.links(name).collect();
+        let has: BTreeMap<&str, &str> = present.links_of(name).collect();
         let stays = |network: &str, link: Option<&str>| {
             let attachment = wanted
                 .attachments()
@@ -256,9 +265,42 @@ impl Plan {
         }
     }
 
+    /// What goes wrong at links that stay. A seed that nobody chose is the agent's.
+    fn impairments(&mut self, wanted: &Wanted, present: &Present) {
+        for (network, settings) in wanted.all_links() {
+            let has = present.links.iter().find(|link| {
+                link.name == wanted.name()
+                    && link.network == network
+                    && settings.ifname.as_deref() == Some(link.link.as_str())
+            });
+            let leaves = |(left, name): &(String, String)| left == network && name == wanted.name();
+            let Some(has) = has.filter(|_| !self.disconnect.iter().any(leaves)) else {
+                continue;
+            };
+            let wished = settings.impairments;
+            if is_same(&has.settings, &wished) {
+                continue;
+            }
+            let update = LinkUpdate {
+                to: Some(wished.to),
+                from: Some(wished.from),
+                modify: false,
+                seed: wished.seed,
+            };
+            self.impair.push((has.endpoint.clone(), update));
+            self.say('~', "impairment", &format!("{}:{}", wanted.node, has.link));
+        }
+    }
+
     fn say(&mut self, sign: char, what: &str, name: &str) {
         self.lines.push(format!("{sign} {what} {name}"));
     }
+}
+
+fn is_same(has: &LinkSettings, wished: &LinkSettings) -> bool {
+    let is_seed = wished.seed.is_none() || wished.seed == has.seed;
+    let is_so = has.to == wished.to && has.from == wished.from && is_seed;
+    is_so || (has.are_none() && wished.are_none())
 }
 
 fn node_of(container: &ContainerSummary) -> &str {

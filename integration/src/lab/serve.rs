@@ -54,9 +54,13 @@ pub struct Failed {
 
 /// What the agent has of a lab.
 pub async fn present(client: &Client, lab: &str) -> Result<Present, ClientError> {
-    let (networks, containers, endpoints) =
-        tokio::try_join!(client.networks(), client.containers(), client.endpoints())?;
-    Ok(Present::of(lab, networks, containers, endpoints))
+    let (networks, containers, endpoints, links) = tokio::try_join!(
+        client.networks(),
+        client.containers(),
+        client.endpoints(),
+        client.links()
+    )?;
+    Ok(Present::of(lab, networks, containers, endpoints, links))
 }
 
 /// Carries a plan out; a lab that was not there before is taken back after a failure. Returns the nodes of which tasks failed.
@@ -190,6 +194,15 @@ impl<P: FnMut(Progress)> Doing<'_, P> {
             |client, (network, connect)| async move {
                 let joined = client.connect(&network, &connect).await.map(drop);
                 thing("node", connect.container, joined)
+            },
+        )
+        .await?;
+        self.each(
+            "impairing",
+            plan.impair,
+            |client, (endpoint, update)| async move {
+                let changed = client.update_link(&endpoint, &update).await.map(drop);
+                thing("link", endpoint, changed)
             },
         )
         .await?;

@@ -34,6 +34,7 @@ topology:
   links:
     - endpoints: [r1:eth1, r2:eth1]
     - endpoints: [r1:eth2, r3:eth1]
+      vars: {delay: 30ms, team: blue}
     - endpoints: [r3:eth3, sw:p1]
       mtu: 1500
 "#;
@@ -120,6 +121,7 @@ fn a_containerlab_file_is_up_stays_up_and_leaves_nothing() {
     assert_eq!(lab.run("up", &["--dry-run"]).ok(), "nothing to do\n");
 
     a_restarted_node_keeps_its_links(&lab);
+    an_impaired_link_is_changed_in_place(&lab);
     a_changed_file_changes_links_alone(&lab);
     lab.host.stop_agent(Signal::KILL);
     lab.host.launch();
@@ -138,6 +140,34 @@ fn a_restarted_node_keeps_its_links(lab: &Lab) {
     lab.host.tapestry(&["restart", "clab-tri-r1"]).ok();
     lab.pings("r2", "10.0.12.1");
     assert_eq!(lab.sh("r1", "cat /sys/class/net/eth1/address").ok(), mac);
+}
+
+fn an_impaired_link_is_changed_in_place(lab: &Lab) {
+    // Each way, and over the restart of a node.
+    let ping = lab.sh("r1", "ping -n -c1 -W2 10.0.13.3").ok();
+    let time = ping.split("time=").nth(1).unwrap();
+    let time_ms: f64 = time.split(' ').next().unwrap().parse().unwrap();
+    assert!(time_ms >= 60.0, "{ping}");
+
+    let pid = lab.host.pid("clab-tri-r2");
+    let line = "    - endpoints: [r1:eth1, r2:eth1]\n";
+    let lossy = TRIANGLE.replace(line, &format!("{line}      vars: {{packet_loss: 100}}\n"));
+    let both = "~ impairment r1:eth1\n~ impairment r2:eth1\n";
+    for (text, arrives) in [(lossy.as_str(), false), (TRIANGLE, true)] {
+        lab.write("tri.clab.yml", text);
+        assert_eq!(lab.run("up", &["--dry-run"]).ok(), both);
+        lab.run("up", &[]).ok();
+        assert_eq!(lab.run("up", &["--dry-run"]).ok(), "nothing to do\n");
+        let ping = lab.sh("r1", "ping -c2 -i0.2 -W1 10.0.12.2");
+        assert_eq!(ping.status == 0, arrives, "{ping:?}");
+    }
+    assert_eq!(lab.host.pid("clab-tri-r2"), pid);
+    lab.write("tri.clab.yml", &TRIANGLE.replace("30ms", "30"));
+    let refused = lab.run("up", &[]).refused(1);
+    assert!(
+        refused.contains("tri.clab.yml:25:21: delay of the link: \"30\" has no unit"),
+        "{refused}"
+    );
 }
 
 fn a_changed_file_changes_links_alone(lab: &Lab) {

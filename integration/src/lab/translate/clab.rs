@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use agent_api::{DnsServer, RestartPolicy};
+use agent_api::{DnsServer, Impairment, LinkSettings, RestartPolicy};
 use ipnet::IpNet;
 
 use super::Environment;
+use super::impairments;
 use super::properties::Held;
 use super::values::{self, bounded, parsed};
 use crate::lab::fault::{Fault, Read, nearest, shown};
@@ -327,10 +328,11 @@ impl Building<'_> {
             .iter()
             .map(|(key, (_, value))| (key.clone(), value.clone()))
             .collect();
+        let from = |end: &End| impairments::of_end(&link.vars, &end.vars);
         match (&members[..], &link.ends[..]) {
             ([Member::Node(node)], [end]) => {
                 let segment = self.wire(&[end], mtu, vars);
-                self.attach(*node, end, segment)
+                self.attach(*node, end, segment, sent(from(end)?))
             }
             ([Member::Node(one), Member::Node(other)], [near, far]) => {
                 if one == other {
@@ -343,15 +345,23 @@ impl Building<'_> {
                     ));
                 }
                 let segment = self.wire(&[near, far], mtu, vars);
-                self.attach(*one, near, segment)?;
-                self.attach(*other, far, segment)
+                self.attach(*one, near, segment, sent(from(near)?))?;
+                let (back, seed) = from(far)?;
+                // Chance is another one on the way back.
+                let seed = seed.map(|seed| seed.wrapping_add(1));
+                self.attach(*other, far, segment, sent((back, seed)))
             }
-            ([Member::Node(node), Member::Bridge(segment)], [end, _])
-            | ([Member::Bridge(segment), Member::Node(node)], [_, end]) => {
+            ([Member::Node(node), Member::Bridge(segment)], [end, far])
+            | ([Member::Bridge(segment), Member::Node(node)], [far, end]) => {
                 if let (Some(mtu), Some(bridge)) = (mtu, self.segments.get_mut(*segment)) {
                     bridge.mtu = mtu;
                 }
-                self.attach(*node, end, *segment)
+                // A bridge's ports have no links of their own, so the node's has what comes from there too.
+                let impairments = LinkSettings {
+                    to: from(far)?.0,
+                    ..sent(from(end)?)
+                };
+                self.attach(*node, end, *segment, impairments)
             }
             ([Member::Bridge(_), Member::Bridge(_)], _) => Err(Fault::new(
                 link.at,
@@ -406,7 +416,13 @@ impl Building<'_> {
         self.segments.len() - 1
     }
 
-    fn attach(&mut self, node: usize, end: &End, segment: usize) -> Read<()> {
+    fn attach(
+        &mut self,
+        node: usize,
+        end: &End,
+        segment: usize,
+        impairments: LinkSettings,
+    ) -> Read<()> {
         values::interface(&(end.at, end.interface.clone()))?;
         let mac = end.mac.as_ref().map(values::mac).transpose()?;
         let made = || values::made_mac(&self.name, &end.node, &end.interface);
@@ -467,8 +483,18 @@ impl Building<'_> {
             segment,
             mac: Some(mac),
             addresses,
+            impairments,
         });
         Ok(())
+    }
+}
+
+/// At the link of a node, frames from there.
+fn sent((from, seed): (Impairment, Option<u64>)) -> LinkSettings {
+    LinkSettings {
+        from,
+        seed,
+        ..LinkSettings::default()
     }
 }
 

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use agent_api::RestartPolicy;
+use agent_api::{LinkSettings, RestartPolicy};
 
 use super::Environment;
 use super::values::{self, bounded};
@@ -192,6 +192,7 @@ impl Building<'_> {
                 segment,
                 mac: Some(mac),
                 addresses: Vec::new(),
+                impairments: LinkSettings::default(),
             });
         }
         Ok(interfaces)

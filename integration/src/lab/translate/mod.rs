@@ -2,6 +2,7 @@
 
 mod clab;
 mod digest;
+mod impairments;
 mod kathara;
 mod properties;
 mod values;

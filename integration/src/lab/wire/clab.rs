@@ -63,6 +63,8 @@ pub(in crate::lab) struct End {
     pub(in crate::lab) mac: Option<Said>,
     /// With prefix lengths.
     pub(in crate::lab) addresses: Vec<Said>,
+    /// As a link's.
+    pub(in crate::lab) vars: BTreeMap<String, Said>,
 }
 
 /// Reads the text of a file; `env` has the variables that it may name.
@@ -321,6 +323,7 @@ fn short_end(node: &Node) -> Read<End> {
             interface: interface.to_owned(),
             mac: None,
             addresses: Vec::new(),
+            vars: BTreeMap::new(),
         }),
         _ => Err(Fault::new(
             node.at,
@@ -348,6 +351,7 @@ fn long_end(node: &Node) -> Read<End> {
         interface: part("interface")?.1,
         mac: fields.text("mac")?,
         addresses,
+        vars: fields.find("vars").map_or(Ok(BTreeMap::new()), vars)?,
     })
 }
 
