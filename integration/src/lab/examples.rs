@@ -127,9 +127,20 @@ fn links_are_cables_and_bridges_switches() {
 #[test]
 fn katharas_lab_is_its_files() {
     let conf = "LAB_NAME=\"two words\"\nr1[0]=\"A/02:00:00:00:00:11\" # first\nr1[1]=B\nr1[bridged]=\"true\"\n\
-                r1[image]=\"kathara/frr\"\nr1[sysctl]=\"net.ipv4.ip_forward=1\"\npc[0]=\"A\"\npc2[0]='A'\n";
+                r1[image]=\"kathara/frr\"\npc[sysctl]=\"net.ipv4.ip_forward=0\"\npc[0]=\"A\"\npc2[0]='A'\npc2[ipv6]=\"true\"\n";
     let lab = lab("/labs/x/lab.conf", conf);
     assert_eq!(lab.name, "two-words");
+    let sysctl = |node: &str, name: &str| lab.node(node).unwrap().sysctls.get(name).cloned();
+    let forwards = |node: &str| sysctl(node, "net.ipv4.ip_forward").unwrap();
+    assert_eq!(
+        [forwards("r1"), forwards("pc"), forwards("pc2")],
+        ["1", "0", "1"]
+    );
+    assert_eq!(
+        sysctl("pc2", "net.ipv6.conf.all.forwarding").as_deref(),
+        Some("1")
+    );
+    assert_eq!(sysctl("pc", "net.ipv6.conf.all.disable_ipv6"), None);
     let r1 = lab.node("r1").unwrap();
     assert_eq!(r1.copies, [PathBuf::from("/labs/x/r1")]);
     assert_eq!(r1.binds, ["/labs/x:/hostlab:ro", "/labs/x/shared:/shared"]);

@@ -96,16 +96,8 @@ impl Building<'_> {
             );
             Fault::new(at, message)
         })?;
-        let mut sysctls = pairs(list("sysctl"), "sysctl")?;
-        if let Some(said) = text("ipv6") {
-            let off = if is_yes(said)? { "0" } else { "1" };
-            for scope in ["all", "default"] {
-                sysctls.insert(
-                    format!("net.ipv6.conf.{scope}.disable_ipv6"),
-                    off.to_owned(),
-                );
-            }
-        }
+        let mut sysctls = sysctls(text("ipv6").map(is_yes).transpose()?);
+        sysctls.extend(pairs(list("sysctl"), "sysctl")?);
         let is_bridged = text("bridged").map(is_yes).transpose()?.unwrap_or(false);
         let program = self.program(device);
         let ends = program.at_end.is_some();
@@ -293,6 +285,18 @@ fn pairs(list: &[Said], what: &str) -> Read<BTreeMap<String, String>> {
         .collect()
 }
 
+/// What every device has unless its lab says otherwise (Kathara's `DockerMachine.create`): all of them are routers.
+fn sysctls(has_ipv6: Option<bool>) -> BTreeMap<String, String> {
+    let ipv6: &[(&str, &str)] = match has_ipv6 {
+        None => &[],
+        Some(true) => &IPV6_ON,
+        Some(false) => &IPV6_OFF,
+    };
+    let all = IPV4.iter().chain(ipv6);
+    all.map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+        .collect()
+}
+
 /// Python's `strtobool`, which Kathara asks.
 fn is_yes((at, text): &Said) -> Read<bool> {
     match text.to_ascii_lowercase().as_str() {
@@ -307,6 +311,24 @@ fn is_yes((at, text): &Said) -> Read<bool> {
 
 /// What Docker gives the links of Kathara's own plugin.
 const DOMAIN_MTU: u16 = 1500;
+const IPV4: [(&str, &str); 5] = [
+    ("net.ipv4.ip_forward", "1"),
+    ("net.ipv4.icmp_ratelimit", "0"),
+    ("net.ipv4.conf.all.rp_filter", "0"),
+    ("net.ipv4.conf.default.rp_filter", "0"),
+    ("net.ipv4.conf.lo.rp_filter", "0"),
+];
+const IPV6_ON: [(&str, &str); 5] = [
+    ("net.ipv6.conf.all.forwarding", "1"),
+    ("net.ipv6.conf.all.accept_ra", "0"),
+    ("net.ipv6.icmp.ratelimit", "0"),
+    ("net.ipv6.conf.all.disable_ipv6", "0"),
+    ("net.ipv6.conf.default.disable_ipv6", "0"),
+];
+const IPV6_OFF: [(&str, &str); 2] = [
+    ("net.ipv6.conf.all.disable_ipv6", "1"),
+    ("net.ipv6.conf.default.disable_ipv6", "1"),
+];
 const STOP_TIMEOUT_S: u32 = 10;
 /// Kathara's images have a `systemctl` that starts services by their scripts, as there is no systemd.
 const SERVICES: &str = "\
