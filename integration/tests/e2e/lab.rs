@@ -2,10 +2,13 @@
 
 use std::fs;
 use std::path::Path;
+use std::process::Command;
 use std::time::Duration;
 
 use rustix::process::Signal;
 use tempfile::TempDir;
+
+mod routing;
 
 use crate::harness::{Host, Output, eventually};
 
@@ -51,6 +54,18 @@ impl Lab {
             dir: TempDir::with_prefix("lab").unwrap(),
         };
         lab.write(file, text);
+        lab
+    }
+
+    /// One of `integration/labs`.
+    fn copy_of(name: &str) -> Self {
+        let lab = Self {
+            host: Host::start(),
+            dir: TempDir::with_prefix("lab").unwrap(),
+        };
+        let from = format!("{}/labs/{name}/.", env!("CARGO_MANIFEST_DIR"));
+        let copied = Command::new("cp").args(["-r", &from, lab.path()]).status();
+        assert!(copied.unwrap().success(), "{from}");
         lab
     }
 
@@ -193,7 +208,7 @@ fn a_changed_file_changes_links_alone(lab: &Lab) {
 #[test]
 fn a_kathara_lab_is_up_as_its_scripts_have_it() {
     let conf = "LAB_NAME=\"hub\"\npc1[0]=\"A/02:00:00:00:00:11\"\npc2[0]=\"A\"\nr1[0]=\"A\"\nr1[1]=\"B\"\n\
-                r1[sysctl]=\"net.ipv4.ip_forward=1\"\npc3[0]=\"B\"\n";
+                pc3[0]=\"B\"\n";
     let lab = Lab::new("lab.conf", conf);
     for (name, text) in [
         (
