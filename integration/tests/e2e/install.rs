@@ -31,6 +31,7 @@ fn install_puts_every_file_in_its_place_twice_and_uninstall_leaves_none() {
         "usr/local/share/man/man1/tapestry.1",
         "usr/local/share/man/man1/tapestry-network-create.1",
         "usr/local/share/tapestry/installed",
+        "usr/local/share/tapestry/mininet/tapestry.py",
         "etc/fish/completions/tapestry.fish",
         "opt/cni/bin/tapestry",
     ] {

@@ -29,6 +29,7 @@ mod isolation;
 mod lab;
 mod limits;
 mod links;
+mod mininet;
 mod neighbours;
 mod netavark;
 mod openapi;
