@@ -1,5 +1,6 @@
-//! Labs of routers that find their ways by themselves: FRR of the host, in nodes, over links.
+//! Labs of routers that find their ways by themselves, and of switches that find each other: the host's FRR and Open vSwitch, in nodes.
 
+use std::fs;
 use std::time::Duration;
 
 use super::Lab;
@@ -41,6 +42,44 @@ fn katharas_routers_of_ospf_converge() {
     learns(&lab, "r1", "10.0.4.0/24", "ospf", 1);
     learns(&lab, "r3", "10.0.1.0/24", "ospf", 1);
     lab.pings("pc1", "10.0.4.10");
+    lab.down();
+}
+
+/// Until both members of a bond of Open vSwitch are as they are to be.
+#[track_caller]
+fn bonds(lab: &Lab, switch: &str, members: [(&str, bool); 2]) {
+    let are = || {
+        let shown = lab.sh(switch, "ovs-appctl lacp/show").ok();
+        let is = |(member, is_on): &(&str, bool)| {
+            let of_it = shown.split(&format!("member: {member}: ")).nth(1);
+            let on = of_it.and_then(|text| text.split("may_enable: ").nth(1));
+            on.is_some_and(|on| on.starts_with(&is_on.to_string()))
+        };
+        let is_negotiated = shown.contains("status: active negotiated");
+        (is_negotiated && members.iter().all(is)).then_some(())
+    };
+    eventually(LIMIT, &format!("{switch} has {members:?} in its bond"), are);
+}
+
+#[test]
+fn switches_bond_two_links_by_lacp_and_notice_that_one_is_silent() {
+    let lab = Lab::copy_of("lacp");
+    lab.run("up", &[]).ok();
+    for switch in ["s1", "s2"] {
+        bonds(&lab, switch, [("eth1", true), ("eth2", true)]);
+    }
+    lab.pings("s1", "10.0.0.2");
+    // The carrier stays, so that only LACP tells.
+    let file = lab.dir.path().join("lacp.clab.yml");
+    let link = "    - endpoints: [\"s1:eth1\", \"s2:eth1\"]\n";
+    let text = fs::read_to_string(&file).unwrap();
+    let silent = text.replace(link, &format!("{link}      vars: {{loss: 100}}\n"));
+    fs::write(&file, silent).unwrap();
+    lab.run("up", &[]).ok();
+    for switch in ["s1", "s2"] {
+        bonds(&lab, switch, [("eth1", false), ("eth2", true)]);
+    }
+    lab.pings("s1", "10.0.0.2");
     lab.down();
 }
 
