@@ -4,13 +4,13 @@
 use std::rc::Rc;
 
 use crate::contender::{
-    Contender, Hosts, KernelBridge, KernelVxlan, NameServer, Network, OpenVswitch, OvsVxlan,
+    Contender, Hosts, KernelBridge, KernelVxlan, Labs, NameServer, Network, OpenVswitch, OvsVxlan,
     Runtime, SwitchCore, Tapestry, TapestryOverlay, Tinc, Underlay, Vde, Wire, WireguardGo,
 };
 use crate::row::{
     Attach, Broadcast, Burst, Changes, ClusterIdle, Cni, Create, Dns, DockerPublished, DockerRun,
-    DockerTcp, Fdb, HeadOfLine, Idle, Latency, MacMove, ManyToOne, Memory, Mesh, OverlayLatency,
-    OverlayTcp, Ports, Reference, Resolvable, Revoke, Row, Tcp, Udp, UdpGso,
+    DockerTcp, Fdb, HeadOfLine, Idle, LabUp, Latency, MacMove, ManyToOne, Memory, Mesh,
+    OverlayLatency, OverlayTcp, Ports, Reference, Resolvable, Revoke, Row, Tcp, Udp, UdpGso,
 };
 
 /// Rows with the contenders that they compare.
@@ -31,7 +31,15 @@ impl Family {
 
 /// All of them, in the order they run.
 pub(crate) fn families() -> Vec<Family> {
-    vec![one_host(), table(), dns(), overlay(), runtimes(), cluster()]
+    vec![
+        one_host(),
+        table(),
+        dns(),
+        overlay(),
+        runtimes(),
+        cluster(),
+        labs(),
+    ]
 }
 
 /// Two or more containers on one host.
@@ -171,6 +179,20 @@ fn cluster() -> Family {
             Box::new(Memory),
             Box::new(Revoke),
         ],
+    }
+}
+
+/// Graphs of many nodes.
+fn labs() -> Family {
+    Family {
+        name: "labs",
+        baseline: Some("mininet"),
+        contenders: vec![
+            Box::new(Labs::MininetBridge),
+            Box::new(Labs::MininetOvs),
+            Box::new(Labs::Tapestry),
+        ],
+        rows: vec![Box::new(LabUp)],
     }
 }
 

@@ -3,6 +3,7 @@
 mod agent;
 mod bridge;
 mod cluster;
+mod labs;
 mod membership;
 mod name_server;
 mod open_vswitch;
@@ -22,6 +23,7 @@ use crate::trouble::Trouble;
 
 pub(crate) use bridge::KernelBridge;
 pub(crate) use cluster::{Cluster, ClusterHost, Hosts};
+pub(crate) use labs::{Labs, Rig};
 pub(crate) use name_server::NameServer;
 pub(crate) use open_vswitch::OpenVswitch;
 pub(crate) use overlay::{
@@ -72,6 +74,11 @@ pub(crate) trait Fabric {
 
     /// The hosts of a cluster, where it is one.
     fn cluster(&self) -> Option<&Cluster> {
+        None
+    }
+
+    /// The graph that it can bring up, where it is for that.
+    fn rig(&mut self) -> Option<&mut dyn Rig> {
         None
     }
 

@@ -164,6 +164,11 @@ impl Daemons {
         ask(self.dir.path(), arguments).map(drop)
     }
 
+    /// Where its sockets are, as `OVS_RUNDIR`.
+    pub(super) fn dir(&self) -> &Path {
+        self.dir.path()
+    }
+
     /// The process that switches.
     pub(super) fn pid(&self) -> u32 {
         self.switch.pid()
