@@ -66,10 +66,9 @@ impl Member {
             ])?;
             self.forget_for_good(host, name, Expected::Anything)?;
         }
-        let removed = others.into_iter().map(|(_, name, _)| name);
-        Ok(Recovered {
-            removed: removed.collect(),
-        })
+        let mut removed: Vec<_> = others.into_iter().map(|(_, name, _)| name).collect();
+        removed.sort_unstable();
+        Ok(Recovered { removed })
     }
 
     /// Epochs from now on are above those of what may be lost, and who was lost hears that the cluster went on.

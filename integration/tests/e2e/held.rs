@@ -157,10 +157,15 @@ fn nothing_is_left(host: &Host) {
         let endpoints = host.api("GET", "/v1/endpoints", None).ok::<Vec<Value>>();
         (containers, endpoints.len(), shims(host).len(), files())
     };
-    let what = "no container, endpoint, shim and file is left";
-    eventually(Duration::from_secs(20), what, || {
-        (left() == (0, 0, 0, String::new())).then_some(())
-    });
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while left() != (0, 0, 0, String::new()) {
+        assert!(
+            Instant::now() < deadline,
+            "containers, endpoints, shims and files that are left: {:?}",
+            left()
+        );
+        std::thread::sleep(Duration::from_millis(20));
+    }
 }
 
 /// The processes with a command line that names the agent's state.

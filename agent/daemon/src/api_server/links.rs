@@ -14,7 +14,7 @@ use crate::agent::Agent;
 pub(super) fn routes() -> OpenApiRouter<Arc<Agent>> {
     OpenApiRouter::new()
         .routes(routes!(list))
-        .routes(routes!(inspect, update))
+        .routes(routes!(inspect_link, update_link))
 }
 
 /// Lists the links of all endpoints, with their impairments and what frames met of them.
@@ -28,7 +28,10 @@ async fn list(State(agent): State<Arc<Agent>>) -> Reply<Vec<LinkDetail>> {
 /// Shows the link of one endpoint.
 #[utoipa::path(get, path = "/endpoints/{id}/link", params(("id" = String, Path)),
     responses((status = 200, body = LinkDetail), (status = "default", body = ApiError)))]
-async fn inspect(State(agent): State<Arc<Agent>>, Path(id): Path<String>) -> Reply<LinkDetail> {
+async fn inspect_link(
+    State(agent): State<Arc<Agent>>,
+    Path(id): Path<String>,
+) -> Reply<LinkDetail> {
     blocking(agent, move |agent| agent.endpoints.link(&id))
         .await
         .map(Json)
@@ -37,7 +40,7 @@ async fn inspect(State(agent): State<Arc<Agent>>, Path(id): Path<String>) -> Rep
 /// Changes what goes wrong at it, while frames flow. It stays so over restarts of agent and container.
 #[utoipa::path(patch, path = "/endpoints/{id}/link", params(("id" = String, Path)), request_body = LinkUpdate,
     responses((status = 200, body = LinkDetail), (status = "default", body = ApiError)))]
-async fn update(
+async fn update_link(
     State(agent): State<Arc<Agent>>,
     Path(id): Path<String>,
     Body(update): Body<LinkUpdate>,

@@ -33,8 +33,11 @@ impl Endpoints {
         };
         let heard_at = || {
             let number = Netlink::open()?.number(&netns)?;
-            let link = Netlink::open_in(&netns)?.link_by_name(&link)?;
-            Ok::<_, NetlinkError>((number, link.index))
+            let index = match attached.plug.index {
+                Some(index) => index,
+                None => Netlink::open_in(&netns)?.link_by_name(&link)?.index,
+            };
+            Ok::<_, NetlinkError>((number, index))
         };
         match heard_at() {
             Ok(heard_at) => place.seats.attend(&attached.record.id, heard_at),

@@ -44,6 +44,7 @@ impl Endpoints {
             false => configure(network, record, ifindex, netns),
         };
         plug.link = configured.map_err(|error| failed(&error))?;
+        plug.index = Some(ifindex);
         self.keep(place, record, &plug)
             .map_err(|error| failed(&error))?;
         Ok(plug.link)

@@ -19,6 +19,8 @@ pub(crate) struct Plug {
     pub(crate) port: Option<PortId>,
     /// The link's name inside the sandbox.
     pub(crate) link: String,
+    /// Its index there, where this agent made it.
+    pub(crate) index: Option<u32>,
     /// The TAP behind the port, beside the switch's hold on it.
     pub(crate) tap: Option<Arc<OwnedFd>>,
     /// The namespace that it was attached in.

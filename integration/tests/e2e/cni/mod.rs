@@ -154,7 +154,7 @@ fn failures_are_in_the_protocols_form_and_nothing_is_made() {
         ("vlan", json!(5)),
         ("isGateway", json!(false)),
         ("nework", json!("red")),
-        ("runtimeConfig", json!({"bandwidth": {"ingressRate": 1000}})),
+        ("runtimeConfig", json!({"bandwidth": {"ingressRate": -1}})),
         (
             "runtimeConfig",
             json!({"portMappings": [{"hostPort": 80, "containerPort": 80, "protocol": "sctp"}]}),
