@@ -154,7 +154,6 @@ fn failures_are_in_the_protocols_form_and_nothing_is_made() {
         ("vlan", json!(5)),
         ("isGateway", json!(false)),
         ("nework", json!("red")),
-        ("runtimeConfig", json!({"bandwidth": {"ingressRate": -1}})),
         (
             "runtimeConfig",
             json!({"portMappings": [{"hostPort": 80, "containerPort": 80, "protocol": "sctp"}]}),
@@ -177,6 +176,8 @@ fn failures_are_in_the_protocols_form_and_nothing_is_made() {
     assert_eq!(code(call().with("name", json!(5)), "ADD"), 6);
     assert_eq!(code(call().with("name", json!("nonet")), "ADD"), 7);
     assert_eq!(code(call().with("mtu", json!(9000)), "ADD"), 7);
+    let nonsense = json!({"bandwidth": {"ingressRate": -1}});
+    assert_eq!(code(call().with("runtimeConfig", nonsense), "ADD"), 7);
     assert_eq!(
         code(
             Call {
