@@ -20,8 +20,8 @@
 //! port, and says in each [`FrameBuffer`] which port the frame came from. Those ports are only written.
 
 use std::io;
+use std::ops::Deref;
 use std::os::fd::BorrowedFd;
-use std::sync::Arc;
 
 use switch_core::{DropReason, PortId, VnetHeader};
 
@@ -77,53 +77,11 @@ pub trait FramePort: Send + Sync {
     }
 }
 
-impl<P: FramePort + ?Sized> FramePort for Box<P> {
-    fn read(&self, buffers: &mut [FrameBuffer]) -> io::Result<usize> {
-        (**self).read(buffers)
-    }
-
-    fn write(&self, envelopes: &[&[u8]]) -> Written {
-        (**self).write(envelopes)
-    }
-
-    fn write_from(&self, ingress: PortId, envelopes: &[&[u8]]) -> Written {
-        (**self).write_from(ingress, envelopes)
-    }
-
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        (**self).as_fd()
-    }
-
-    fn capabilities(&self) -> Capabilities {
-        (**self).capabilities()
-    }
-
-    fn raw_tap(&self) -> Option<BorrowedFd<'_>> {
-        (**self).raw_tap()
-    }
-
-    fn tap(&self) -> Option<BorrowedFd<'_>> {
-        (**self).tap()
-    }
-
-    fn unread(&self) -> u64 {
-        (**self).unread()
-    }
-
-    fn attached(&self, id: PortId) {
-        (**self).attached(id);
-    }
-
-    fn settle(&self) {
-        (**self).settle();
-    }
-
-    fn holds(&self) -> bool {
-        (**self).holds()
-    }
-}
-
-impl<P: FramePort + ?Sized> FramePort for Arc<P> {
+/// Whatever owns or shares a port is one.
+impl<D> FramePort for D
+where
+    D: Deref<Target: FramePort> + Send + Sync,
+{
     fn read(&self, buffers: &mut [FrameBuffer]) -> io::Result<usize> {
         (**self).read(buffers)
     }
