@@ -233,3 +233,14 @@ pub(crate) fn plug(underlay: &Netns, netns: &Netns, number: usize) {
 const STEP: Duration = Duration::from_secs(10);
 /// As the hosts of these tests are configured.
 const LEASE: Duration = Duration::from_secs(3);
+
+/// What makes a host itself in the cluster, with all its attributes.
+fn copy_identity(from: &Host, to: &Host) {
+    let [from, to] = [from, to].map(|host| host.state_dir().join("cluster"));
+    let copied = std::process::Command::new("cp")
+        .args(["-a", "--"])
+        .args([&from, &to])
+        .status()
+        .unwrap();
+    assert!(copied.success());
+}

@@ -171,16 +171,7 @@ fn a_copy_of_a_host_that_is_known_by_its_translators_address_stays_out() {
     };
     copy.tapestry(&["cluster", "leave"]).ok();
     copy.stop_agent(Signal::TERM);
-    let (from, to) = (
-        two.state_dir().join("cluster"),
-        copy.state_dir().join("cluster"),
-    );
-    let copied = std::process::Command::new("cp")
-        .args(["-a", "--"])
-        .args([&from, &to])
-        .status()
-        .unwrap();
-    assert!(copied.success());
+    super::copy_identity(two, copy);
     copy.launch();
     eventually(STEP, "the copy is told", || {
         (cluster_of(copy)["double"] == "10.77.2.2").then_some(())

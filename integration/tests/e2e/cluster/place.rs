@@ -82,16 +82,7 @@ fn a_copy_of_a_host_stays_out_and_the_original_is_untouched() {
     let stream = super::traffic::Stream::start(&one.sandbox("a"), &two.sandbox("b"), two.ipv4("b"));
     stream.flows();
     copy.stop_agent(Signal::TERM);
-    let (from, to) = (
-        two.state_dir().join("cluster"),
-        copy.state_dir().join("cluster"),
-    );
-    let copied = std::process::Command::new("cp")
-        .args(["-a", "--"])
-        .args([&from, &to])
-        .status()
-        .unwrap();
-    assert!(copied.success());
+    super::copy_identity(two, copy);
     copy.launch();
     eventually(STEP, "the copy is told", || {
         let log = copy.log();
