@@ -4,10 +4,11 @@
 //!
 //! Whoever demotes this host has taken its etcd from among the members, and its record. The order stays until the host has
 //! obeyed, however long it was off: it puts down the CA's key and all else that managers have, reaches the store through another
-//! manager from then on, and takes the order away.
+//! manager from then on, and takes the order away. So does one that was shut out while it was away, for which there is no order.
 
 use std::net::SocketAddr;
 
+use agent_core::shared::permit::is_revoked;
 use agent_core::shared::{DEMOTE, MANAGERS, ManagerRecord};
 use agent_store::{Expected, StoreError};
 
@@ -30,6 +31,17 @@ impl Member {
             Err(StoreError::Unreachable { .. }) => Ok(()),
             done => Ok(done?),
         }
+    }
+
+    /// Is a manager no more, since this host was shut out. Its etcd may be gone, and another manager's be what it reaches.
+    pub(crate) fn stand_down(&self) -> Result<(), UseCluster> {
+        let next = self.another_manager()?;
+        // It may have said again that it is one before it heard.
+        let key = format!("{MANAGERS}{}", self.settings.host);
+        self.store().delete(&key, Expected::Anything)?;
+        self.step_down(next)?;
+        tracing::warn!("this host was shut out of the cluster, and is a manager no more");
+        Ok(())
     }
 
     /// Becomes a member, whose manager is `next`. First of all on disk: who is killed now comes back as one.
@@ -57,7 +69,7 @@ impl Member {
         let world = self.world();
         let mut others = world
             .under::<ManagerRecord>(MANAGERS)
-            .filter(|(host, _)| *host != self.settings.host);
+            .filter(|(host, _)| *host != self.settings.host && !is_revoked(&world, host));
         let next = others.next().map(|(_, manager)| manager.address);
         Ok(next.ok_or(Refusal::NoOtherManager)?)
     }

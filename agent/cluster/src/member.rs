@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use agent_core::shared::managers::managers;
 use agent_core::shared::networks::Rest;
+use agent_core::shared::permit::is_revoked;
 use agent_core::shared::{MANAGERS, ManagerRecord, Moment, World, is_member};
 use agent_store::{Change, Expected, Store, StoreError};
 use tokio::net::TcpListener;
@@ -282,7 +283,7 @@ impl Member {
     /// As a manager: where members reach the store, if they do not know.
     pub(crate) fn tell_manager(&self) -> Result<(), StoreError> {
         let is_sworn = self.signs() && !lock(&self.duty).is_on_trial;
-        if !is_sworn {
+        if !is_sworn || is_revoked(&self.world(), &self.settings.host) {
             return Ok(());
         }
         let key = format!("{MANAGERS}{}", self.settings.host);

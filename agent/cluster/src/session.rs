@@ -13,6 +13,7 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
+use agent_core::shared::permit::is_revoked;
 use agent_core::shared::{
     ALIVE, AliveRecord, CLUSTER, ClusterRecord, DEMOTE, Difference, Entry, Event, HOSTS, MANAGERS,
     Moment, OrderRecord, PROMOTE, REVOKED,
@@ -336,7 +337,7 @@ impl Member {
         if is_about(&[MANAGERS, HOSTS]) {
             self.learn_managers();
         }
-        if is_about(&[PROMOTE, DEMOTE]) {
+        if is_about(&[PROMOTE, DEMOTE, REVOKED]) {
             self.mind_orders();
         }
         if is_about(&[REVOKED, HOSTS])
@@ -347,17 +348,22 @@ impl Member {
         }
     }
 
-    /// Obeys the orders that name this host.
+    /// Obeys the orders that name this host. Who shut it out as a manager took away the order as well.
     fn mind_orders(self: &Arc<Self>) {
         let key = |kind: &str| format!("{kind}{}", self.settings.host);
-        let (is_promoted, is_demoted) = {
+        let (is_promoted, is_demoted, is_shut_out) = {
             let world = lock(&self.world);
             let order = world.find::<OrderRecord>(&key(PROMOTE));
             let is_promoted = order.is_some_and(|(order, _)| order.failed.is_none());
-            (is_promoted, world.contains(&key(DEMOTE)))
+            let is_shut_out = is_revoked(&world, &self.settings.host);
+            (is_promoted, world.contains(&key(DEMOTE)), is_shut_out)
         };
         let duty = lock(&self.duty).clone();
-        if is_demoted {
+        if is_shut_out && duty.signs {
+            if let Err(error) = self.stand_down() {
+                tracing::warn!(%error, "this host was shut out, and is a manager still");
+            }
+        } else if is_demoted {
             if let Err(error) = self.obey_demotion() {
                 tracing::warn!(%error, "this host does not become a member yet");
             }

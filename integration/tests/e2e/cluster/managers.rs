@@ -265,7 +265,6 @@ fn three_of_five_managers_that_are_lost_for_good_are_recovered_from_by_one_of_th
 
 /// Most of the five come back where they do not reach the one that went on, and are a cluster of their own.
 #[test]
-#[ignore = "one that still reaches the etcd of the manager that went on takes itself for its manager: to be mended"]
 fn managers_that_were_recovered_from_stand_down_when_they_are_back() {
     let lab = hosts(5, 5, 3600);
     recover_from_three_of(&lab);
