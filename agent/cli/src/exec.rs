@@ -48,7 +48,16 @@ pub(crate) fn run(args: Args, client: &Client) -> Result<u8, Failure> {
         tty: args.tty,
         interactive: args.interactive,
     };
-    let attached = wait(client.exec(&args.name, &request))?;
+    relay(&args.name, &request, client)
+}
+
+/// Runs it to its end. Returns its exit status.
+pub(crate) fn relay(name: &str, request: &Exec, client: &Client) -> Result<u8, Failure> {
+    let options = SessionOptions {
+        tty: request.tty,
+        interactive: request.interactive,
+    };
+    let attached = wait(client.exec(name, request))?;
     let mut session = session::attach(&attached.attach, options)?;
     session.start();
     session::relay(session)

@@ -31,8 +31,7 @@ use crate::unrecorded::{Signing, Unrecorded, on_record};
 use agent_core::shared::managers::managers;
 use agent_core::shared::permit::is_revoked;
 use agent_core::shared::{
-    CLUSTER, ClusterRecord, HOSTS, HostRecord, ISSUED, IssuedRecord, RENEWABLE_S, TOKENS,
-    TokenRecord,
+    HOSTS, HostRecord, ISSUED, IssuedRecord, RENEWABLE_S, TOKENS, TokenRecord,
 };
 use agent_store::{Change, EtcdStore, Expected, Store, StoreError};
 
@@ -324,8 +323,7 @@ impl Decide for Admission {
     }
 
     fn generation(&self) -> Option<u64> {
-        let cluster = lock(&self.managed.world).find::<ClusterRecord>(CLUSTER);
-        cluster.map(|(cluster, _)| cluster.generation)
+        lock(&self.managed.world).generation()
     }
 
     fn standing(&self, shown: &Shown) -> Standing {

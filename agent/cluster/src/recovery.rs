@@ -99,7 +99,7 @@ impl Member {
                 let Ok(Ok(Reply::Greeted(greeted))) = timeout(GREET_LIMIT, greeting).await else {
                     return;
                 };
-                let both = greeted.generation.zip(member.generation());
+                let both = greeted.generation.zip(member.world().generation());
                 if both.is_some_and(|(its, own)| its > own) {
                     tracing::warn!(
                         manager = name,
@@ -119,12 +119,6 @@ impl Member {
             Some(manager) => self.step_down(manager),
             None => Ok(()),
         }
-    }
-
-    /// How often the cluster was restored or recovered, as far as this host knows.
-    fn generation(&self) -> Option<u64> {
-        let cluster = self.world().find::<ClusterRecord>(CLUSTER);
-        cluster.map(|(cluster, _)| cluster.generation)
     }
 
     /// Their ids, names and addresses.

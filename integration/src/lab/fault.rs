@@ -65,7 +65,7 @@ pub(in crate::lab) fn shown(text: &str) -> String {
     format!("{short:?}")
 }
 
-/// `; did you mean "image"?`, where one of the words is near.
+/// The word that is near, if one is.
 pub(in crate::lab) fn nearest<'w>(
     word: &str,
     known: impl IntoIterator<Item = &'w str>,

@@ -21,7 +21,7 @@ pub use fault::{Mark, ReadLab};
 pub use files::open;
 pub use model::{Format, Interface, Lab, Management, Node, NodeNetwork, Segment, SegmentKind};
 pub use plan::{Plan, Present};
-pub use serve::{Failed, Progress, Work, down, names, present, up};
+pub use serve::{Failed, Progress, Work, down, present, up};
 pub use translate::{Environment, read};
 
 #[cfg(test)]

@@ -2,7 +2,6 @@
 //!
 //! Things of a part are made at once, so many at a time: an act at the agent mostly waits for the kernel and for processes.
 
-use std::collections::BTreeSet;
 use std::future::Future;
 use std::time::Duration;
 
@@ -130,15 +129,6 @@ pub async fn down(
     doing.carry_out(plan).await?;
     remove_shared(client).await;
     Ok(of)
-}
-
-/// Labs that there are, by name.
-pub async fn names(client: &Client) -> Result<BTreeSet<String>, ClientError> {
-    let (networks, containers) = tokio::try_join!(client.networks(), client.containers())?;
-    let networks = networks.into_iter().map(|network| network.labels);
-    let containers = containers.into_iter().map(|container| container.labels);
-    let labels = networks.chain(containers);
-    Ok(labels.filter_map(|mut labels| labels.remove(LAB)).collect())
 }
 
 /// A network that is still used is refused to go, which is as it should be.

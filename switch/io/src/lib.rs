@@ -16,7 +16,6 @@ mod observers;
 mod outfit;
 mod overload;
 mod patch_port;
-mod pcap;
 mod port;
 mod probe;
 #[cfg(test)]
@@ -37,7 +36,6 @@ pub use impairment::{Impaired, ImpairmentControl, ImpairmentCounts};
 pub use observers::{Observer, Observing, Sight};
 pub use outfit::{Layer, LayerKind};
 pub use patch_port::{PatchPort, patch};
-pub use pcap::Pcap;
 pub use probe::{HostSupport, probe};
 pub use switch::{AUTO_WORKERS_MAX, RemovedPort, Switch, SwitchConfig};
 pub use sys::heap::give_back_freed;

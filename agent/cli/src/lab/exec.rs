@@ -6,7 +6,7 @@ use integration::lab::{self, Present};
 
 use super::{File, show};
 use crate::failure::{Failure, complain};
-use crate::{output, session, wait};
+use crate::{exec, output, session, wait};
 
 /// Run a command in a node of a lab, or in each
 ///
@@ -56,12 +56,18 @@ pub(super) fn exec(args: Exec, client: &Client) -> Result<u8, Failure> {
             "no command was given; write it after the node: tapestry lab exec FILE NODE -- COMMAND",
         ));
     }
+    let request = agent_api::Exec {
+        command,
+        tty: args.tty,
+        interactive: args.interactive,
+        ..agent_api::Exec::default()
+    };
     let mut code = 0;
     for container in containers {
         if args.all {
             output::print(&format!("# {container}\n"))?;
         }
-        match run(client, &container, &command, options) {
+        match exec::relay(&container, &request, client) {
             Ok(0) => {}
             Ok(status) => code = status,
             Err(failure) if args.all => {
@@ -72,24 +78,6 @@ pub(super) fn exec(args: Exec, client: &Client) -> Result<u8, Failure> {
         }
     }
     Ok(code)
-}
-
-fn run(
-    client: &Client,
-    container: &str,
-    command: &[String],
-    options: SessionOptions,
-) -> Result<u8, Failure> {
-    let request = agent_api::Exec {
-        command: command.to_vec(),
-        tty: options.tty,
-        interactive: options.interactive,
-        ..agent_api::Exec::default()
-    };
-    let attached = wait(client.exec(container, &request))?;
-    let mut session = session::attach(&attached.attach, options)?;
-    session.start();
-    session::relay(session)
 }
 
 fn container(lab: &lab::Lab, present: &Present, name: &str) -> Result<String, Failure> {

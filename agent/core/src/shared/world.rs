@@ -189,6 +189,12 @@ impl World {
         cluster.map_or(revision, |(cluster, _)| cluster.epoch(revision))
     }
 
+    /// How often the cluster was restored or recovered, as far as is known.
+    pub fn generation(&self) -> Option<u64> {
+        let cluster = self.find::<ClusterRecord>(CLUSTER);
+        cluster.map(|(cluster, _)| cluster.generation)
+    }
+
     /// What is known of a key.
     pub fn entry(&self, key: &str) -> Option<&Entry> {
         self.entries.get(key)

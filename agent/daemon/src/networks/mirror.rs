@@ -94,13 +94,16 @@ impl Networks {
 
     /// What was mirrored before the agent's start; what is of a network that is gone is forgotten.
     pub(crate) fn restore_mirrors(&self, mirrors: Vec<MirrorRecord>) {
+        let mut networks = BTreeSet::new();
         for mirror in mirrors {
-            let id = mirror.network.clone();
-            if self.place(&id).is_none() {
+            if self.place(&mirror.network).is_none() {
                 self.forget_mirror(&mirror);
                 continue;
             }
+            networks.insert(mirror.network.clone());
             lock(&self.table).mirrors.insert(mirror);
+        }
+        for id in networks {
             self.settle_mirrors(&id);
         }
     }

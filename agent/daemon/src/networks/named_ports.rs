@@ -1,5 +1,7 @@
 //! Ports by the names that people have for them.
 
+use std::collections::BTreeSet;
+
 use agent_core::capture::NamedPort;
 use agent_core::record::EndpointRecord;
 
@@ -31,9 +33,9 @@ impl Networks {
 fn named_ports(network: &Network) -> Vec<NamedPort> {
     let seen = Seen::of(network);
     let plugged = network.seats.plugged();
-    let is_endpoint = |port| plugged.iter().any(|(_, plug)| plug.port == Some(port));
+    let own: BTreeSet<_> = plugged.iter().filter_map(|(_, plug)| plug.port).collect();
     let others = seen.owners().into_iter();
-    let others = others.filter(|(port, _)| !is_endpoint(*port));
+    let others = others.filter(|(port, _)| !own.contains(port));
     let others = others.map(|(port, owner)| NamedPort {
         port,
         owner,

@@ -73,24 +73,19 @@ fn set(impairment: &mut Impairment, word: &str, text: &str) -> Result<(), BadWor
 }
 
 fn number<T: std::str::FromStr>(text: &str, what: &'static str) -> Result<T, BadWord> {
-    text.parse().map_err(|_| BadWord::Form {
-        text: text.chars().take(SHOWN_MAX).collect(),
-        what,
-        form: "a whole number, as in 7",
-    })
+    text.parse()
+        .map_err(|_| bad(text, what, "a whole number, as in 7"))
 }
 
 fn bad_law(text: &str) -> BadWord {
-    let form = match nearest(text, LAWS) {
-        Some("uniform") => "uniform",
-        Some("normal") => "normal",
-        Some("pareto") => "pareto",
-        Some("paretonormal") => "paretonormal",
-        _ => "uniform, normal, pareto or paretonormal",
-    };
+    let form = nearest(text, LAWS).unwrap_or("uniform, normal, pareto or paretonormal");
+    bad(text, "distribution", form)
+}
+
+fn bad(text: &str, what: &'static str, form: &'static str) -> BadWord {
     BadWord::Form {
         text: text.chars().take(SHOWN_MAX).collect(),
-        what: "distribution",
+        what,
         form,
     }
 }

@@ -177,10 +177,8 @@ pub(super) fn ports(said: &Said) -> Read<Vec<PortMapping>> {
         )
     };
     let (ports, protocol) = match text.split_once('/') {
-        None | Some((_, "tcp")) => (
-            text.split('/').next().unwrap_or(text),
-            TransportProtocol::Tcp,
-        ),
+        None => (text.as_str(), TransportProtocol::Tcp),
+        Some((ports, "tcp")) => (ports, TransportProtocol::Tcp),
         Some((ports, "udp")) => (ports, TransportProtocol::Udp),
         Some(_) => return Err(wrong()),
     };

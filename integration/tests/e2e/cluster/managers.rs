@@ -257,46 +257,11 @@ fn two_of_three_managers_that_are_lost_for_good_are_recovered_from_by_the_third(
     take_down(&[three, member], "later");
 }
 
-/// Two that are left: neither goes on by itself while the other answers.
+/// Two that are left: neither goes on by itself while the other answers. Most of the five come back where they do not reach
+/// the one that went on, and are a cluster of their own until they do.
 #[test]
 fn three_of_five_managers_that_are_lost_for_good_are_recovered_from_by_one_of_the_others() {
-    recover_from_three_of(&hosts(5, 5, 3600));
-}
-
-/// Most of the five come back where they do not reach the one that went on, and are a cluster of their own.
-#[test]
-fn managers_that_were_recovered_from_stand_down_when_they_are_back() {
     let lab = hosts(5, 5, 3600);
-    recover_from_three_of(&lab);
-    let [one, two, three, four, five] = lab.hosts.as_slice() else {
-        unreachable!()
-    };
-    lab.netns.sh("ip link set port4 down");
-    for host in [one, two, three] {
-        host.launch();
-    }
-    eventually(STEP * 2, "the three are in step with each other", || {
-        let hosts = [one, two, three];
-        hosts.iter().all(|host| is_in_step(host)).then_some(())
-    });
-    lab.netns.sh("ip link set port4 up");
-    five.launch();
-    for host in [one, two, three, five] {
-        eventually(STEP * 2, "it is no manager, and a stranger", || {
-            let is_out = !host.state_dir().join("cluster/ca.key").exists();
-            (is_out && !is_in_step(host)).then_some(())
-        });
-    }
-    assert!(is_in_step(four) && managers(four) == ["host-4"]);
-    five.tapestry(&["cluster", "leave"]).ok();
-    join_at(four, "192.0.2.4", five);
-    eventually(STEP, "it is a member again", || {
-        (is_in_step(five) && hosts_of(four).len() == 2).then_some(())
-    });
-}
-
-/// The three are dead then, the fifth is stopped, and the fourth is alone.
-fn recover_from_three_of(lab: &Underlay) {
     let [one, two, three, four, five] = lab.hosts.as_slice() else {
         unreachable!()
     };
@@ -317,6 +282,56 @@ fn recover_from_three_of(lab: &Underlay) {
     );
     eventually(STEP * 2, "it goes on alone", || {
         (is_in_step(four) && managers(four) == ["host-4"]).then_some(())
+    });
+
+    lab.netns.sh("ip link set port4 down");
+    for host in [one, two, three] {
+        host.launch();
+    }
+    eventually(STEP * 2, "the three are in step with each other", || {
+        let hosts = [one, two, three];
+        hosts.iter().all(|host| is_in_step(host)).then_some(())
+    });
+    lab.netns.sh("ip link set port4 up");
+    five.launch();
+    for host in [one, two, three, five] {
+        stands_down(host);
+    }
+    assert!(is_in_step(four) && managers(four) == ["host-4"]);
+    five.tapestry(&["cluster", "leave"]).ok();
+    join_at(four, "192.0.2.4", five);
+    eventually(STEP, "it is a member again", || {
+        (is_in_step(five) && hosts_of(four).len() == 2).then_some(())
+    });
+}
+
+#[test]
+fn a_manager_that_was_demoted_and_removed_while_it_was_dead_stands_down_when_it_is_back() {
+    let lab = hosts(3, 3, 3600);
+    let [one, two, three] = lab.hosts.as_slice() else {
+        unreachable!()
+    };
+    promote(one, &["host-2", "host-3"]);
+    die(two);
+    eventually(STEP, "it is known to be down", || {
+        let hosts = hosts_of(one);
+        let is_down = |host: &Value| host["name"] == "host-2" && host["state"] == "down";
+        hosts.iter().any(is_down).then_some(())
+    });
+    one.tapestry(&["cluster", "demote", "host-2"]).ok();
+    one.tapestry(&["cluster", "rm", "host-2"]).ok();
+    two.launch();
+    stands_down(two);
+    for host in [one, three] {
+        assert!(is_in_step(host) && managers(host) == ["host-1", "host-3"]);
+    }
+}
+
+/// Waits until the host has nothing of a manager, and is no member either.
+fn stands_down(host: &Host) {
+    eventually(STEP * 2, "it is no manager, and a stranger", || {
+        let is_out = !host.state_dir().join("cluster/ca.key").exists();
+        (is_out && !is_in_step(host)).then_some(())
     });
 }
 

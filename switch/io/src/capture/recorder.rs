@@ -61,8 +61,11 @@ impl Recorder {
         let Some((header, frame)) = sight.envelope.split_at_checked(VnetHeader::LEN) else {
             return;
         };
+        if self.has_ended() {
+            return;
+        }
         let wanted = self.wanted(frame);
-        if wanted == 0 || self.has_ended() {
+        if wanted == 0 {
             return;
         }
         let room = Lane::room_for(wanted);

@@ -153,6 +153,9 @@ impl Forwarder {
         dropped: Option<DropReason>,
         courier: &impl Courier,
     ) {
+        if places == 0 {
+            return;
+        }
         let time = SystemTime::now();
         for place in iter(places) {
             let sight = Sight {

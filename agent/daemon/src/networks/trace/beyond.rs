@@ -130,7 +130,7 @@ fn passing(link: &str, summary: &Summary) -> Option<Passing> {
     })
 }
 
-fn step(stage: &str, result: &str, detail: String) -> TraceStep {
+pub(super) fn step(stage: &str, result: &str, detail: String) -> TraceStep {
     TraceStep {
         stage: stage.to_owned(),
         result: result.to_owned(),

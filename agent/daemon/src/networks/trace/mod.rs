@@ -316,12 +316,8 @@ fn addresses_of(seen: &Seen, mac: Mac) -> Vec<IpAddr> {
 }
 
 fn asks_first(address: IpAddr) -> TraceStep {
-    TraceStep {
-        stage: "neighbors".to_owned(),
-        result: "ask".to_owned(),
-        detail: format!("nobody has {address} on record: the sender asks for it first"),
-        reason: None,
-    }
+    let detail = format!("nobody has {address} on record: the sender asks for it first");
+    beyond::step("neighbors", "ask", detail)
 }
 
 fn hex(bytes: &[u8]) -> String {
