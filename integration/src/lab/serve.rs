@@ -8,7 +8,7 @@ use std::time::Duration;
 use agent_api::{Client, ClientError, ContainerState, Disconnect, ErrorKind, LogStream, Stop};
 use tokio::task::JoinSet;
 
-use super::desired::{Desired, LAB, SHARED, STOP, Wanted};
+use super::desired::{Desired, SHARED, STOP, Wanted};
 use super::plan::{Plan, Present};
 use super::script::READY;
 
