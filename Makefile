@@ -1,5 +1,5 @@
 # The recipes that people and CI run alike. `make` alone lists them.
-.PHONY: help build demo podman kathara test chaos bench bench-quick bench-build lint fmt install uninstall docker-plugin fuzz deny clean
+.PHONY: help build demo podman kathara test chaos bench bench-quick bench-build lint fmt install uninstall docker-plugin deb fuzz deny clean
 
 CARGO  ?= cargo
 PREFIX ?= /usr/local
@@ -86,6 +86,10 @@ uninstall:      ## remove what `make install` put there; networks and containers
 
 docker-plugin: $(if $(BINARY),,build)  ## write the folder of a managed plugin, for `docker plugin create`, into PLUGIN_DIR
 	scripts/docker-plugin $(or $(BINARY),$(TARGET)/release/tapestry) $(or $(PLUGIN_DIR),$(TARGET)/docker-plugin)
+
+deb: $(if $(BINARY),,build)  ## write a Debian package into DEB_DIR
+	@scripts/setup deb
+	@scripts/deb $(or $(BINARY),$(TARGET)/release/tapestry) $(or $(DEB_DIR),$(TARGET)/debian-package)
 
 fuzz:           ## fuzz the parsers for MINUTES, seeing which branches are taken; try the cores' properties CASES times each
 	@scripts/setup fuzz

@@ -33,6 +33,7 @@ mod mininet;
 mod neighbours;
 mod netavark;
 mod openapi;
+mod package;
 mod packets;
 mod privileges;
 mod publish;
