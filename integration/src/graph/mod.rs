@@ -7,8 +7,8 @@
 
 mod dot;
 mod mermaid;
-mod place;
-mod svg;
+pub(crate) mod place;
+pub(crate) mod svg;
 
 pub use dot::dot;
 pub use mermaid::mermaid;

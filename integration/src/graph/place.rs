@@ -81,7 +81,7 @@ fn radius(count: usize, room: f64) -> f64 {
     as_f64(count) * room / TAU
 }
 
-fn as_f64(count: usize) -> f64 {
+pub(crate) fn as_f64(count: usize) -> f64 {
     f64::from(u32::try_from(count).unwrap_or(u32::MAX))
 }
 

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::place::places;
+use super::place::{as_f64, places};
 use super::{Graph, Kind, Node};
 
 /// A whole SVG document.
@@ -70,15 +70,12 @@ fn draw(text: &mut String, node: &Node, (x, y): (f64, f64)) {
     }
 }
 
-fn quoted(text: &str) -> String {
+/// As XML has it, in text and in attributes.
+pub(crate) fn quoted(text: &str) -> String {
     text.replace('&', "&amp;")
         .replace('<', "&lt;")
         .replace('>', "&gt;")
         .replace('"', "&quot;")
-}
-
-fn as_f64(count: usize) -> f64 {
-    f64::from(u32::try_from(count).unwrap_or(u32::MAX))
 }
 
 const LINE: f64 = 16.0;

@@ -9,6 +9,7 @@
 use std::collections::VecDeque;
 
 use super::Picture;
+use crate::graph::place::as_f64;
 
 /// Middles of the points, and the size of the whole.
 #[derive(Debug)]
@@ -32,7 +33,7 @@ impl Layout {
                     .chars()
                     .count()
                     .max(point.kind.map_or(0, |kind| kind.chars().count()));
-                (number(letters) * LETTER + 28.0).max(BOX_WIDTH_LEAST)
+                (as_f64(letters) * LETTER + 28.0).max(BOX_WIDTH_LEAST)
             })
             .collect();
         let degrees = degrees(picture);
@@ -81,11 +82,11 @@ fn ring(picture: &Picture<'_>, widths: Vec<f64>) -> Layout {
             .collect::<Vec<_>>(),
     );
     let widest = widths.iter().copied().fold(0.0, f64::max);
-    let radius = number(order.len()) * (widest + GAP) / std::f64::consts::TAU;
+    let radius = as_f64(order.len()) * (widest + GAP) / std::f64::consts::TAU;
     let radius = radius.max(110.0);
     let mut at = vec![(0.0, 0.0); order.len()];
     for (place, point) in order.iter().enumerate() {
-        let angle = number(place) / number(order.len()) * std::f64::consts::TAU
+        let angle = as_f64(place) / as_f64(order.len()) * std::f64::consts::TAU
             - std::f64::consts::FRAC_PI_2;
         let middle = (
             radius + widest / 2.0 + MARGIN,
@@ -124,13 +125,13 @@ fn rows(picture: &Picture<'_>, widths: Vec<f64>, degrees: &[usize], most: usize)
             let places: Vec<f64> = above
                 .filter_map(|other| place.get(other).copied())
                 .collect();
-            places.iter().sum::<f64>() / number(places.len().max(1))
+            places.iter().sum::<f64>() / as_f64(places.len().max(1))
         };
         row.sort_by(|one, other| mean(*one, &place).total_cmp(&mean(*other, &place)));
-        let length = number(row.len().max(1));
+        let length = as_f64(row.len().max(1));
         for (number_in_row, point) in row.iter().enumerate() {
             if let Some(place) = place.get_mut(*point) {
-                *place = (number(number_in_row) + 0.5) / length;
+                *place = (as_f64(number_in_row) + 0.5) / length;
             }
         }
     }
@@ -144,12 +145,12 @@ fn rows(picture: &Picture<'_>, widths: Vec<f64>, degrees: &[usize], most: usize)
     for (number_of_row, row) in ordered.iter().enumerate() {
         // What is left over goes between the boxes, so that rows are as wide as each other, within reason.
         let left = (widest - width_of(row)).max(0.0);
-        let spread = left / number(row.len() + 1);
+        let spread = left / as_f64(row.len() + 1);
         let mut x = MARGIN + spread;
         for point in row {
             let width = widths.get(*point).copied().unwrap_or(BOX_WIDTH_LEAST);
             if let Some(at) = at.get_mut(*point) {
-                let y = top + BOX_HEIGHT / 2.0 + number(number_of_row) * ROW;
+                let y = top + BOX_HEIGHT / 2.0 + as_f64(number_of_row) * ROW;
                 *at = (x + width / 2.0, y);
             }
             x += width + GAP + spread;
@@ -159,7 +160,7 @@ fn rows(picture: &Picture<'_>, widths: Vec<f64>, degrees: &[usize], most: usize)
         at,
         rows: tiers.iter().copied().map(Some).collect(),
         width: widest + 2.0 * MARGIN,
-        height: top + BOX_HEIGHT + number(count.saturating_sub(1)) * ROW + MARGIN,
+        height: top + BOX_HEIGHT + as_f64(count.saturating_sub(1)) * ROW + MARGIN,
         widths,
     }
 }
@@ -211,10 +212,6 @@ fn tiers(picture: &Picture<'_>, degrees: &[usize], most: usize) -> Vec<usize> {
 }
 
 /// A count as a length.
-pub(super) fn number(count: usize) -> f64 {
-    u32::try_from(count).map_or(0.0, f64::from)
-}
-
 pub(super) const BOX_HEIGHT: f64 = 40.0;
 /// How high a line may rise above its row.
 pub(super) const ARC: f64 = 60.0;

@@ -2,8 +2,10 @@
 
 use std::fmt::Write as _;
 
-use super::layout::{ARC, BOX_HEIGHT, Layout, number};
+use super::layout::{ARC, BOX_HEIGHT, Layout};
 use super::{Lab, Line, Picture, Point};
+use crate::graph::place::as_f64;
+use crate::graph::svg::quoted;
 
 /// The whole picture.
 pub fn svg(lab: &Lab) -> String {
@@ -14,7 +16,7 @@ pub fn svg(lab: &Lab) -> String {
         "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {width:.0} {height:.0}\" width=\"{width:.0}\" \
          height=\"{height:.0}\" role=\"img\">\n<title>{}</title>\n{STYLE}\
          <rect class=\"ground\" width=\"100%\" height=\"100%\" rx=\"10\"/>\n",
-        escaped(&lab.name)
+        quoted(&lab.name)
     );
     let drawn: Vec<String> = picture
         .lines
@@ -48,7 +50,7 @@ fn bend(line: &Line<'_>, layout: &Layout) -> f64 {
         .count();
     match between {
         0 => 0.0,
-        _ => (ARC + 4.0 * number(between)).min(2.0 * ARC),
+        _ => (ARC + 4.0 * as_f64(between)).min(2.0 * ARC),
     }
 }
 
@@ -80,7 +82,7 @@ fn shape(point: &Point<'_>, number: usize, layout: &Layout) -> String {
         x - width / 2.0,
         y - height / 2.0
     );
-    let name = escaped(point.name);
+    let name = quoted(point.name);
     // Writing to a String does not fail.
     let _ = match point.kind {
         Some(kind) => writeln!(
@@ -89,7 +91,7 @@ fn shape(point: &Point<'_>, number: usize, layout: &Layout) -> String {
              <text class=\"kind\" x=\"{x:.1}\" y=\"{:.1}\">{}</text>",
             y - 2.0,
             y + 12.0,
-            escaped(kind)
+            quoted(kind)
         ),
         None => writeln!(
             text,
@@ -129,16 +131,10 @@ fn names(line: &Line<'_>, layout: &Layout) -> String {
         let _ = writeln!(
             text,
             "<text class=\"if\" x=\"{x:.1}\" y=\"{y:.1}\">{}</text>",
-            escaped(name)
+            quoted(name)
         );
     }
     text
-}
-
-fn escaped(text: &str) -> String {
-    text.replace('&', "&amp;")
-        .replace('<', "&lt;")
-        .replace('>', "&gt;")
 }
 
 const STYLE: &str = "<style>\n\
