@@ -437,11 +437,17 @@ impl Host {
         for container in containers.ok::<Vec<ContainerSummary>>() {
             self.tapestry(&["rm", "-f", &container.name]);
         }
-        for network in self.networks() {
-            if !PREDEFINED.contains(&network.name.as_str()) {
-                self.tapestry(&["network", "rm", &network.name]);
-            }
+        for name in self.made_networks() {
+            self.tapestry(&["network", "rm", &name]);
         }
+    }
+
+    /// The names of networks that are not there by themselves.
+    pub(crate) fn made_networks(&self) -> Vec<String> {
+        let names = self.networks().into_iter().map(|network| network.name);
+        names
+            .filter(|name| !PREDEFINED.contains(&name.as_str()))
+            .collect()
     }
 }
 
