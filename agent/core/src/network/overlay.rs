@@ -81,7 +81,7 @@ impl OverlayWish {
         if self.vni.is_none() {
             return Err(CreateNetwork::StaticVni);
         }
-        if request.subnets.is_empty() {
+        if request.subnets.is_empty() && !request.without_addresses {
             return Err(CreateNetwork::StaticSubnet);
         }
         Ok(())
@@ -163,6 +163,22 @@ mod tests {
         assert_eq!((wish.encap, wish.vni), (Encap::Quic, None));
         let wish = read(&[("encap", "vxlan")]).unwrap().unwrap();
         assert_eq!(wish.encap, Encap::Vxlan);
+    }
+
+    #[test]
+    fn a_static_vxlan_has_a_subnet_or_says_that_it_has_none() {
+        let request = |without_addresses| NetworkCreate {
+            name: "n".into(),
+            driver: Driver::Overlay,
+            without_addresses,
+            options: [("vni", "7"), ("remote", "192.0.2.1")]
+                .map(|(name, value)| (name.to_owned(), value.to_owned()))
+                .into(),
+            ..NetworkCreate::default()
+        };
+        assert!(OverlayWish::read(&request(true)).is_ok());
+        let refused = OverlayWish::read(&request(false));
+        assert!(matches!(refused, Err(CreateNetwork::StaticSubnet)));
     }
 
     #[test]
