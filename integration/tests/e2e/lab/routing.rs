@@ -1,10 +1,11 @@
 //! Labs of routers that find their ways by themselves, and of switches that find each other: the host's FRR and Open vSwitch, in nodes.
 
 use std::fs;
+use std::process::Command;
 use std::time::Duration;
 
 use super::Lab;
-use crate::harness::eventually;
+use crate::harness::{binary, eventually};
 
 /// Until a router has a route by a protocol, over so many ways.
 #[track_caller]
@@ -81,6 +82,40 @@ fn switches_bond_two_links_by_lacp_and_notice_that_one_is_silent() {
     }
     lab.pings("s1", "10.0.0.2");
     lab.down();
+}
+
+/// Brings one of the labs up and has its own script look whether it does what it should.
+#[track_caller]
+fn verifies(name: &str) {
+    let lab = Lab::copy_of(name);
+    lab.run("up", &[]).ok();
+    let tapestry = binary();
+    let path = std::env::var("PATH").unwrap();
+    let mut script = Command::new("sh");
+    script
+        .arg(lab.dir.path().join("verify.sh"))
+        .env(
+            "PATH",
+            format!("{}:{path}", tapestry.parent().unwrap().display()),
+        )
+        .env("TAPESTRY_SOCKET", lab.host.socket());
+    lab.host.netns.run(&mut script).ok();
+    lab.down();
+}
+
+#[test]
+fn switches_keep_one_of_two_links_silent_by_rstp() {
+    verifies("rstp");
+}
+
+#[test]
+fn routers_of_isis_converge() {
+    verifies("isis");
+}
+
+#[test]
+fn routers_take_an_address_over_by_vrrp() {
+    verifies("vrrp");
 }
 
 /// Of a machine that does much else; 5 s to 11 s are usual.
