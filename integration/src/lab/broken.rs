@@ -9,6 +9,7 @@ fn refused(file: &str, text: &str) -> String {
     let env = Environment {
         var: &|name| (name == "IF").then(|| "eth1".to_owned()),
         is_there: &|path| path.starts_with("/there") || path == Path::new("/labs/x/shared"),
+        runtime: None,
         dir: PathBuf::from("/labs/x"),
     };
     let refused = read(Path::new(file), text, &env).unwrap_err().to_string();
@@ -83,7 +84,8 @@ fn broken_files_of_containerlab_are_refused_where_they_are_wrong() {
     let in_nodes = [
         ("imgae: alpine", "5:7", "did you mean \"image\"?"),
         ("group: {a: b}", "5:14", "group must be a text"),
-        ("image: ceos:4.32", "5:14", "has no stand-in here"),
+        ("runtime: rkt", "5:16", "is not docker or podman"),
+        ("privileged: true", "5:19", "take cap-add"),
         ("exec: ip link", "5:13", "exec must be a list"),
         ("exec: [\"echo 'a\"]", "5:14", "lacks the second '"),
         ("binds: [/there]", "5:15", "is not HOST:NODE"),
@@ -182,9 +184,39 @@ fn broken_links_are_refused_where_they_are_wrong() {
             "at most 15 letters",
         ),
         (
-            "endpoints: [\"a:eth1\", \"host:x\"]",
+            "endpoints: [\"a:eth1\", \"macvlan:eth0\"]",
             "9:29",
-            "not taken here yet",
+            "take host:NAME",
+        ),
+        (
+            "endpoints: [\"a:eth1\", \"host:no/name\"]",
+            "9:29",
+            "at most 15 letters",
+        ),
+        (
+            "endpoints: [\"host:x\", \"host:y\"]",
+            "9:7",
+            "both ends are the host's",
+        ),
+        (
+            "{type: mgmt-net, endpoint: {node: a, interface: eth1}}",
+            "9:14",
+            "on the management network by eth0",
+        ),
+        (
+            "{type: host, endpoint: {node: a, interface: eth1}}",
+            "9:7",
+            "needs host-interface",
+        ),
+        (
+            "{type: vxlan, endpoint: {node: a, interface: eth1}, remote: 192.0.2.2, vni: many}",
+            "9:83",
+            "is not a VNI",
+        ),
+        (
+            "{type: vxlan, endpoint: {node: a, interface: eth1}, remote: 192.0.2.2, vni: 7, src-port: 9}",
+            "9:96",
+            "the agent's to choose",
         ),
         (
             "endpoint: [\"a:eth1\", \"b:eth1\"]",
@@ -198,8 +230,8 @@ fn broken_links_are_refused_where_they_are_wrong() {
         ),
         (
             "{type: vxlan, endpoints: [\"a:eth1\", \"b:eth1\"]}",
-            "9:14",
-            "not taken here yet",
+            "9:7",
+            "a vxlan link needs remote",
         ),
         (
             "{mtu: 70000, endpoints: [\"a:eth1\", \"b:eth1\"]}",
@@ -260,11 +292,6 @@ fn broken_files_of_kathara_are_refused_where_they_are_wrong() {
             "1:5",
             "did you mean \"image\"?",
         ),
-        (
-            "pc1[image]=\"kathara/p4\"\n",
-            "1:13",
-            "has no stand-in here",
-        ),
         ("pc1[0]=\"A B\"\n", "1:9", "names no collision domain"),
         ("pc1[0]=\"A/02:00\"\n", "1:9", "is no MAC address"),
         ("pc1[1]=\"A\"\n", "1:9", "has no interface 0"),
@@ -314,6 +341,7 @@ fn a_small_file_cannot_blow_up() {
             &Environment {
                 var: &|_| None,
                 is_there: &|_| false,
+                runtime: None,
                 dir: PathBuf::new(),
             }
         )

@@ -6,8 +6,10 @@ use agent_api::{
     ContainerCreate, EndpointSettings, LinkSettings, NetworkAttachment, NetworkCreate, NetworkMode,
 };
 
-use super::model::{Format, Lab, Node, NodeNetwork, Segment, SegmentKind};
+use super::engine::{Guest, Image, Runtime};
+use super::model::{Format, Lab, Node, NodeNetwork, Runs, Segment, SegmentKind};
 use super::translate::digest;
+use crate::driver::driver_for;
 
 /// What the agent is to have of a lab.
 #[derive(Clone, Debug, PartialEq)]
@@ -16,7 +18,16 @@ pub struct Desired {
     /// What other labs may have made already.
     pub management: Option<NetworkCreate>,
     pub networks: Vec<NetworkCreate>,
+    /// Ends of links in the host's namespace.
+    pub host_links: Vec<HostLink>,
     pub nodes: Vec<Wanted>,
+}
+
+/// An end of a link in the host's namespace, by its network and what it is called there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HostLink {
+    pub network: String,
+    pub name: String,
 }
 
 /// A node's container.
@@ -26,6 +37,8 @@ pub struct Wanted {
     pub create: ContainerCreate,
     /// Whether it says when it has done what it does at its start.
     pub has_tasks: bool,
+    /// What an engine runs in its namespace.
+    pub guest: Option<Guest>,
 }
 
 impl Desired {
@@ -35,6 +48,7 @@ impl Desired {
             lab: lab.name.clone(),
             management: management(lab),
             networks: networks.map(|network| stamped(network, NETWORKS)).collect(),
+            host_links: lab.segments.iter().flat_map(host_links).collect(),
             nodes: lab.nodes.iter().map(|node| wanted(lab, node)).collect(),
         }
     }
@@ -78,15 +92,32 @@ fn network(lab: &Lab, segment: &Segment) -> NetworkCreate {
         ("ra", "allow"),
         ("bum", "off"),
     ];
+    let mut options = pairs(&options);
+    if let Some(vxlan) = &segment.vxlan {
+        options.extend(pairs(&[
+            ("encap", "vxlan"),
+            ("vni", &vxlan.vni.to_string()),
+            ("remote", &vxlan.remote.to_string()),
+            ("dstport", &vxlan.dstport.to_string()),
+        ]));
+    }
     NetworkCreate {
         name: segment.network.clone(),
+        driver: driver_for(&options),
         without_addresses: true,
         internal: true,
-        mtu: Some(segment.mtu),
-        options: pairs(&options),
+        mtu: segment.mtu,
+        options,
         labels: pairs(&[(LAB, &lab.name), (LINK, &segment.name)]),
         ..NetworkCreate::default()
     }
+}
+
+fn host_links(segment: &Segment) -> impl Iterator<Item = HostLink> {
+    segment.host_links.iter().map(|name| HostLink {
+        network: segment.network.clone(),
+        name: name.clone(),
+    })
 }
 
 fn management(lab: &Lab) -> Option<NetworkCreate> {
@@ -107,7 +138,7 @@ fn wanted(lab: &Lab, node: &Node) -> Wanted {
         Some(NetworkAttachment {
             network: segment.network.clone(),
             settings: EndpointSettings {
-                mac: interface.mac.clone(),
+                mac: Some(interface.mac.clone()),
                 ifname: Some(interface.name.clone()),
                 impairments: interface.impairments,
                 ..EndpointSettings::default()
@@ -126,6 +157,10 @@ fn wanted(lab: &Lab, node: &Node) -> Wanted {
         });
     }
     let (network, endpoint, networks) = modes(node, attachments);
+    let guest = match &node.runs {
+        Runs::Host(_) => None,
+        Runs::Image(image) => Some(guest(lab, node, image)),
+    };
     let create = ContainerCreate {
         name: Some(node.container.clone()),
         hostname: Some(node.hostname.clone()),
@@ -147,21 +182,87 @@ fn wanted(lab: &Lab, node: &Node) -> Wanted {
         binds: node.binds.clone(),
         command: vec!["/bin/sh".to_owned(), "-c".to_owned(), node.script.clone()],
         restart: node.restart,
-        cap_add: CAPABILITIES
-            .iter()
-            .map(|name| (*name).to_owned())
-            .chain(node.cap_add.iter().cloned())
-            .collect(),
+        cap_add: capabilities(node),
         memory: node.memory,
         nano_cpus: node.nano_cpus,
         labels: labels(lab, node),
         ..ContainerCreate::default()
     };
+    let create = match &guest {
+        None => create,
+        Some(guest) => host_of(create, guest),
+    };
     Wanted {
         node: node.name.clone(),
-        create: stamped_container(create),
+        create: stamped_container(create, guest.as_ref()),
         has_tasks: node.has_tasks,
+        guest,
     }
+}
+
+fn capabilities(node: &Node) -> Vec<String> {
+    let all = CAPABILITIES.iter().map(|name| (*name).to_owned());
+    all.chain(node.cap_add.iter().cloned()).collect()
+}
+
+/// What the engine's container has, which the agent's goes without.
+fn guest(lab: &Lab, node: &Node, image: &Image) -> Guest {
+    let list = |map: BTreeMap<String, String>| {
+        let entries = map.into_iter();
+        entries
+            .map(|(key, value)| format!("{key}={value}"))
+            .collect()
+    };
+    let [_, sysctls] = parted(node.sysctls.clone());
+    Guest {
+        image: image.clone(),
+        hostname: node.hostname.clone(),
+        env: list(node.env.clone()),
+        binds: node.binds.clone(),
+        copies: node.copies.clone(),
+        sysctls: list(sysctls),
+        cap_add: capabilities(node),
+        restart: node.restart.to_string(),
+        memory: node.memory,
+        nano_cpus: node.nano_cpus,
+        labels: list(labels(lab, node)),
+        is_host: node.network == NodeNetwork::Host,
+    }
+}
+
+/// The agent's container with the namespace that the image is run in.
+fn host_of(create: ContainerCreate, guest: &Guest) -> ContainerCreate {
+    let [sysctls, _] = parted(create.sysctls);
+    let mut labels = create.labels;
+    if let Some(runtime) = guest.image.runtime {
+        labels.insert(RUNTIME.to_owned(), runtime.to_string());
+    }
+    if let Some(line) = &guest.image.at_end {
+        labels.insert(END.to_owned(), line.clone());
+    }
+    ContainerCreate {
+        env: Vec::new(),
+        binds: Vec::new(),
+        copies: Vec::new(),
+        memory: None,
+        nano_cpus: None,
+        sysctls,
+        labels,
+        ..create
+    }
+}
+
+/// Kernel settings of a network namespace, and others.
+fn parted(sysctls: BTreeMap<String, String>) -> [BTreeMap<String, String>; 2] {
+    let (of_net, others) = sysctls
+        .into_iter()
+        .partition(|(name, _)| name.starts_with("net."));
+    [of_net, others]
+}
+
+/// Which engine has the counterpart of a container of the agent's.
+pub fn runtime_of(labels: &BTreeMap<String, String>) -> Option<Runtime> {
+    labels.get(RUNTIME)?.parse().ok()
 }
 
 /// `eth0` of containerlab's nodes.
@@ -220,7 +321,7 @@ fn labels(lab: &Lab, node: &Node) -> BTreeMap<String, String> {
             ("clab-node-name", &node.name),
             ("clab-node-kind", &node.kind),
             ("clab-node-group", node.group.as_deref().unwrap_or_default()),
-            ("clab-topo-file", &file),
+            (TOPO_FILE, &file),
         ]));
     }
     labels
@@ -234,19 +335,32 @@ fn stamped(mut network: NetworkCreate, version: &str) -> NetworkCreate {
     network
 }
 
-/// The same but for its further networks and what goes wrong at its links, which come and go while it runs, and for where its
-/// file lies.
-fn stamped_container(mut create: ContainerCreate) -> ContainerCreate {
+/// The same but for its further networks and what goes wrong at its links, which come and go while it runs, for where its
+/// file lies, and for who runs its image.
+fn stamped_container(mut create: ContainerCreate, guest: Option<&Guest>) -> ContainerCreate {
     let mut kept = ContainerCreate {
         networks: Vec::new(),
         ..create.clone()
     };
     kept.endpoint.impairments = LinkSettings::default();
-    for label in [FILE, "clab-topo-file"] {
+    for label in [FILE, TOPO_FILE, RUNTIME] {
         kept.labels.remove(label);
     }
-    kept.env.retain(|entry| !entry.starts_with("CLAB_INTFS="));
-    let text = serde_json::to_string(&kept).unwrap_or_default();
+    let is_kept = |entry: &String| !entry.starts_with("CLAB_INTFS=");
+    kept.env.retain(is_kept);
+    let mut text = serde_json::to_string(&kept).unwrap_or_default();
+    if let Some(guest) = guest {
+        let mut guest = guest.clone();
+        guest.env.retain(is_kept);
+        let names_file = |label: &String| {
+            let names = [FILE, TOPO_FILE].iter();
+            names
+                .copied()
+                .any(|name| label.split('=').next() == Some(name))
+        };
+        guest.labels.retain(|label| !names_file(label));
+        text += &serde_json::to_string(&guest).unwrap_or_default();
+    }
     let stamp = format!("{:016x}", digest(&format!("{NODES}{text}")));
     create.labels.insert(STAMP.to_owned(), stamp);
     create
@@ -266,6 +380,11 @@ pub const NODE: &str = "tapestry.lab.node";
 pub const KIND: &str = "tapestry.lab.kind";
 pub const FILE: &str = "tapestry.lab.file";
 pub const STOP: &str = "tapestry.lab.stop";
+/// Of containers whose node runs an image: who runs it, and a line for a shell there at its end.
+const RUNTIME: &str = "tapestry.lab.runtime";
+pub(super) const END: &str = "tapestry.lab.end";
+/// containerlab's own, for the same as [`FILE`].
+const TOPO_FILE: &str = "clab-topo-file";
 /// Of networks: what people call it.
 pub const LINK: &str = "tapestry.lab.link";
 /// Of networks that labs share, and that go with the last.

@@ -8,17 +8,22 @@ use agent_api::{
     NetworkSummary,
 };
 
-use super::model::{Lab, NodeNetwork, SegmentKind};
+use super::model::{Lab, NodeNetwork, Runs, SegmentKind};
 use super::plan::{Plan, Present};
-use super::{Desired, Environment, read};
+use super::{Desired, Environment, Runtime, read};
 
 fn lab(file: &str, text: &str) -> Lab {
+    lab_for(None, file, text)
+}
+
+fn lab_for(runtime: Option<Runtime>, file: &str, text: &str) -> Lab {
     let env = Environment {
         var: &|name| (name == "TAG").then(|| "9.1".to_owned()),
         is_there: &|path| {
             let names = ["frr.conf", "r1", "r1.startup", "shared", "shared.shutdown"];
             names.iter().any(|name| path.ends_with(name))
         },
+        runtime,
         dir: PathBuf::from("/labs/x"),
     };
     read(Path::new(file), text, &env).unwrap()
@@ -84,10 +89,8 @@ fn a_node_inherits_from_group_kind_and_defaults() {
         .unwrap();
     assert!(starts < shows && shows < adds, "{}", r1.script);
     let r2 = lab.node("r2").unwrap();
-    assert_eq!(
-        (r2.base.name, &r2.network),
-        ("base", &NodeNetwork::Management)
-    );
+    assert!(matches!(r2.runs, Runs::Host(base) if base.name == "base"));
+    assert_eq!(r2.network, NodeNetwork::Management);
     assert!(r2.script.contains("ip address add 10.9.0.2/24 dev 'eth2'"));
 }
 
@@ -102,11 +105,10 @@ fn links_are_cables_and_bridges_switches() {
     assert_eq!(
         kinds,
         [
-            ("sw", SegmentKind::Bridge, 1400),
-            ("r1:eth1 -- r2:eth1", SegmentKind::Wire, 9500)
+            ("sw", SegmentKind::Bridge, Some(1400)),
+            ("r1:eth1 -- r2:eth1", SegmentKind::Wire, Some(9500))
         ]
     );
-    assert_eq!(lab.segments[1].vars["delay"], "50ms");
     let desired = Desired::of(&lab);
     let option = |network: usize| desired.networks[network].options["transparent"].as_str();
     assert_eq!([option(0), option(1)], ["false", "true"]);
@@ -355,6 +357,192 @@ fn what_has_ended_is_made_again_and_down_leaves_nothing() {
         (2, 2)
     );
     assert!(down.create_networks.is_empty() && down.create_management.is_none());
+}
+
+/// A node whose image has no stand-in, beside one whose has.
+const IMAGES: &str = r#"
+name: x
+topology:
+  nodes:
+    r1:
+      kind: linux
+      image: holo:1
+      entrypoint: /bin/sh -c
+      cmd: sleep 9
+      user: nobody
+      env: {A: b}
+      binds: ["frr.conf:/etc/frr.conf:ro"]
+      exec: [ip link show]
+      sysctls: {net.ipv4.ip_forward: 1, kernel.msgmax: 9}
+    r2: {kind: linux, image: alpine}
+  links:
+    - endpoints: ["r1:eth1", "r2:eth1"]
+      ipv4: [10.0.0.1/24, 10.0.0.2/24]
+"#;
+
+#[test]
+fn an_image_without_a_stand_in_runs_at_an_engine_on_the_links_of_a_container() {
+    let desired = Desired::of(&lab("x.clab.yml", IMAGES));
+    let [r1, r2] = &desired.nodes[..] else {
+        panic!("{desired:?}");
+    };
+    assert!(r2.guest.is_none());
+    let guest = r1.guest.as_ref().unwrap();
+    assert_eq!(guest.image.name, "holo:1");
+    assert_eq!(guest.image.entrypoint, ["/bin/sh", "-c"]);
+    assert_eq!(guest.image.cmd, ["sleep", "9"]);
+    assert_eq!(guest.image.user.as_deref(), Some("nobody"));
+    assert_eq!(guest.image.tasks, [["ip", "link", "show"]]);
+    assert_eq!(guest.env, ["A=b", "CLAB_INTFS=1"]);
+    assert_eq!(guest.binds, ["/labs/x/frr.conf:/etc/frr.conf:ro"]);
+    assert_eq!(guest.sysctls, ["kernel.msgmax=9"]);
+    let create = &r1.create;
+    assert_eq!(
+        create.sysctls.keys().collect::<Vec<_>>(),
+        ["net.ipv4.ip_forward"]
+    );
+    assert!(create.env.is_empty() && create.binds.is_empty());
+    assert_eq!(create.networks.len(), 1);
+    // It runs for the links alone, and has their addresses.
+    let script = create.command.last().unwrap();
+    assert!(
+        script.contains("ip address add 10.0.0.1/24") && !script.contains("link"),
+        "{script}"
+    );
+}
+
+#[test]
+fn an_engine_that_is_named_takes_every_image() {
+    let is_guest = |lab: &Lab| {
+        let desired = Desired::of(lab);
+        let nodes = desired.nodes.iter();
+        nodes
+            .map(|wanted| wanted.guest.is_some())
+            .collect::<Vec<_>>()
+    };
+    let podman = Some(Runtime::Podman);
+    assert_eq!(
+        is_guest(&lab_for(podman, "frr.clab.yml", FRR)),
+        [true, true]
+    );
+    let lab = lab(
+        "frr.clab.yml",
+        &FRR.replace("image: alpine", "image: alpine, runtime: docker"),
+    );
+    assert_eq!(is_guest(&lab), [false, true]);
+    let runtimes: Vec<_> = lab.images().map(|(_, image)| image.runtime).collect();
+    assert_eq!(runtimes, [Some(Runtime::Docker)]);
+    let conf = "pc[0]=\"A\"\nr1[0]=\"A\"\nr1[image]=\"kathara/p4\"\n";
+    let lab = self::lab("lab.conf", conf);
+    assert_eq!(is_guest(&lab), [false, true]);
+    let (_, image) = lab.images().next().unwrap();
+    assert_eq!(image.tasks, [["sh", "-c", "bash '/hostlab/r1.startup'"]]);
+    assert_eq!(
+        image.at_end.as_deref(),
+        Some("bash '/hostlab/shared.shutdown'")
+    );
+}
+
+#[test]
+fn an_image_that_does_not_run_on_its_links_is_run_again() {
+    let mut lab = lab("x.clab.yml", IMAGES);
+    for node in &mut lab.nodes {
+        if let Runs::Image(image) = &mut node.runs {
+            image.runtime = Some(Runtime::Docker);
+        }
+    }
+    let desired = Desired::of(&lab);
+    let mut present = present(&desired);
+    let plan = Plan::of(&desired, &present);
+    assert_eq!(plan.lines(), ["~ node r1"]);
+    assert_eq!(
+        plan.remove_guests,
+        [(Runtime::Docker, "clab-x-r1".to_owned())]
+    );
+    present.well.insert("clab-x-r1".to_owned());
+    assert!(Plan::of(&desired, &present).is_empty());
+    // Whoever runs it, and before it is asked who does.
+    let unsettled = Desired::of(&self::lab("x.clab.yml", IMAGES));
+    assert!(Plan::of(&unsettled, &present).is_empty());
+    let others = IMAGES.replace("A: b", "A: c");
+    let others = Desired::of(&self::lab("x.clab.yml", &others));
+    assert_eq!(Plan::of(&others, &present).lines(), ["~ node r1"]);
+    assert_eq!(Plan::down(&present).remove_guests.len(), 1);
+}
+
+const BEYOND: &str = r#"
+name: x
+topology:
+  defaults: {kind: linux}
+  nodes: {a: , b: , sw: {kind: bridge}}
+  links:
+    - {endpoints: ["a:eth1", "host:a-eth1"], vars: {delay: 5ms}}
+    - {type: host, endpoint: {node: sw, interface: p1}, host-interface: sw0}
+    - {type: vxlan, endpoint: {node: a, interface: eth2}, remote: 192.0.2.2, vni: 7}
+    - {type: vxlan, endpoint: {node: sw, interface: p2}, remote: "2001:db8::2", vni: 8, udp-port: 4789, mtu: 1400}
+    - endpoints: ["b:eth1", "sw:p3"]
+"#;
+
+#[test]
+fn links_lead_to_the_host_and_to_other_hosts() {
+    let lab = lab("x.clab.yml", BEYOND);
+    let desired = Desired::of(&lab);
+    let ends: Vec<_> = desired
+        .host_links
+        .iter()
+        .map(|link| (&*link.network, &*link.name))
+        .collect();
+    assert_eq!(
+        ends,
+        [
+            ("clab-x-sw", "sw0"),
+            ("clab-x-a_eth1-host_a-eth1", "a-eth1")
+        ]
+    );
+    let options = |name: &str| {
+        let mut networks = desired.networks.iter();
+        let network = networks.find(|network| network.name == name).unwrap();
+        let option = |key: &str| network.options.get(key).cloned().unwrap_or_default();
+        let words = ["remote", "vni", "dstport", "transparent"]
+            .map(option)
+            .join(" ");
+        (network.driver, words, network.mtu)
+    };
+    let overlay = agent_api::Driver::Overlay;
+    assert_eq!(
+        options("clab-x-a_eth2"),
+        (overlay, "192.0.2.2 7 14789 true".into(), None)
+    );
+    assert_eq!(
+        options("clab-x-sw"),
+        (overlay, "2001:db8::2 8 4789 false".into(), Some(1400))
+    );
+    // Both ways at the node's end: the host's has none.
+    let impaired = lab.node("a").unwrap().interfaces[0].impairments;
+    assert_eq!(
+        [impaired.from.to_string(), impaired.to.to_string()],
+        ["delay 5ms", "delay 5ms"]
+    );
+
+    let mut present = present(&desired);
+    assert_eq!(
+        Plan::of(&desired, &present).lines(),
+        ["+ interface host:sw0", "+ interface host:a-eth1"]
+    );
+    for (id, link) in ["7", "8"].into_iter().zip(&desired.host_links) {
+        let mut known = present.endpoints[0].clone();
+        (known.id, known.network, known.name) =
+            (id.into(), link.network.clone(), link.name.clone());
+        present.endpoints.push(known);
+    }
+    assert!(Plan::of(&desired, &present).is_empty());
+    let without = BEYOND.replace("host-interface: sw0", "host-interface: sw1");
+    let plan = Plan::of(&Desired::of(&self::lab("x.clab.yml", &without)), &present);
+    assert_eq!(
+        plan.lines(),
+        ["- interface host:sw0", "+ interface host:sw1"]
+    );
+    assert_eq!(Plan::down(&present).remove_host_links, ["7", "8"]);
 }
 
 #[test]

@@ -3,12 +3,13 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use super::engine::Runtime;
 use super::fault::ReadLab;
 use super::model::Lab;
 use super::translate::{Environment, KATHARA, read};
 
-/// Reads the lab that `path` leads to: a file, or a directory with one lab in it.
-pub fn open(path: &Path) -> Result<Lab, ReadLab> {
+/// Reads the lab that `path` leads to: a file, or a directory with one lab in it. `runtime` as in [`Environment`].
+pub fn open(path: &Path, runtime: Option<Runtime>) -> Result<Lab, ReadLab> {
     let file = find(path)?;
     let wrong = |message: String| ReadLab::File {
         file: file.clone(),
@@ -20,6 +21,7 @@ pub fn open(path: &Path) -> Result<Lab, ReadLab> {
     let env = Environment {
         var: &|name| std::env::var(name).ok(),
         is_there: &Path::exists,
+        runtime,
         dir: whole.parent().unwrap_or(&whole).to_owned(),
     };
     let mut lab = read(&file, &text, &env)?;

@@ -36,12 +36,6 @@ impl Base {
         let needs = self.needs.iter().filter(lacking);
         needs.map(|(_, package)| *package).collect()
     }
-
-    /// The names of all images, for people.
-    pub fn known() -> String {
-        let names = BASES.iter().flat_map(|base| base.images);
-        names.copied().collect::<Vec<_>>().join(", ")
-    }
 }
 
 const IP: (&[&str], &str) = (

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use agent_api::{DnsServer, LinkSettings, PortMapping, RestartPolicy};
 use ipnet::IpNet;
 
+use super::engine::Image;
 use super::images::Base;
 
 /// Everything that a lab's files say, checked.
@@ -44,7 +45,7 @@ pub struct Node {
     pub container: String,
     pub kind: String,
     pub image: Option<String>,
-    pub base: &'static Base,
+    pub runs: Runs,
     pub group: Option<String>,
     pub network: NodeNetwork,
     /// In the order of their links.
@@ -77,6 +78,15 @@ pub struct Node {
     pub stop_timeout_s: u32,
 }
 
+/// Whose programs a node runs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Runs {
+    /// This host's, on files of its own.
+    Host(&'static Base),
+    /// Those of an image, in a container of an engine that is on the node's links.
+    Image(Box<Image>),
+}
+
 /// Beside the links, what a node is on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum NodeNetwork {
@@ -97,7 +107,7 @@ pub struct Interface {
     pub name: String,
     /// Which of the lab's segments it is on.
     pub segment: usize,
-    pub mac: Option<String>,
+    pub mac: String,
     pub addresses: Vec<IpNet>,
     /// What goes wrong at this end of its link.
     pub impairments: LinkSettings,
@@ -111,10 +121,20 @@ pub struct Segment {
     /// What people call it: a bridge's or a domain's name, or the two ends.
     pub name: String,
     pub kind: SegmentKind,
-    /// Bytes of a packet.
-    pub mtu: u16,
-    /// What the file says of the link beside its ends, as it is written.
-    pub vars: BTreeMap<String, String>,
+    /// Bytes of a packet; as the way to the other host has it where absent.
+    pub mtu: Option<u16>,
+    /// What ends of it are called in the host's own namespace.
+    pub host_links: Vec<String>,
+    /// Where it goes on, on another host.
+    pub vxlan: Option<Vxlan>,
+}
+
+/// A link's way to another host (RFC 7348).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Vxlan {
+    pub remote: std::net::IpAddr,
+    pub vni: u32,
+    pub dstport: u16,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -139,11 +159,22 @@ impl Lab {
     pub fn missing(&self, is_there: &dyn Fn(&str) -> bool) -> BTreeMap<&'static str, Vec<&str>> {
         let mut missing: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
         for node in &self.nodes {
-            for package in node.base.missing(is_there) {
+            let Runs::Host(base) = &node.runs else {
+                continue;
+            };
+            for package in base.missing(is_there) {
                 missing.entry(package).or_default().push(&node.name);
             }
         }
         missing
+    }
+
+    /// The nodes that run an image, with what runs there.
+    pub fn images(&self) -> impl Iterator<Item = (&Node, &Image)> {
+        self.nodes.iter().filter_map(|node| match &node.runs {
+            Runs::Image(image) => Some((node, &**image)),
+            Runs::Host(_) => None,
+        })
     }
 
     pub fn node(&self, name: &str) -> Option<&Node> {

@@ -17,7 +17,8 @@ use agent_api::{
     LinkUpdate, NetworkCreate, NetworkMode, NetworkSummary,
 };
 
-use super::desired::{Desired, LAB, LINK, NODE, STAMP, Wanted};
+use super::desired::{Desired, HostLink, LAB, LINK, NODE, STAMP, Wanted, runtime_of};
+use super::engine::Runtime;
 
 /// What the agent has of a lab.
 #[derive(Clone, Debug, Default)]
@@ -30,18 +31,25 @@ pub struct Present {
     pub links: Vec<LinkDetail>,
     /// Names of all networks, the lab's and others.
     pub all_networks: BTreeSet<String>,
+    /// Those containers of nodes with images of which the engine runs the image, on the node's links.
+    pub well: BTreeSet<String>,
 }
 
 /// What is to be done, by parts.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Plan {
+    /// What engines run, before the containers whose links it is on.
+    pub remove_guests: Vec<(Runtime, String)>,
     pub remove_containers: Vec<String>,
+    /// Ids of endpoints in the host's namespace.
+    pub remove_host_links: Vec<String>,
     /// Networks and the containers that leave them.
     pub disconnect: Vec<(String, String)>,
     pub remove_networks: Vec<String>,
     /// Shared with other labs, which may make it at the same time.
     pub create_management: Option<NetworkCreate>,
     pub create_networks: Vec<NetworkCreate>,
+    pub create_host_links: Vec<HostLink>,
     pub create_containers: Vec<Wanted>,
     /// Networks that running containers join.
     pub connect: Vec<(String, Connect)>,
@@ -80,7 +88,30 @@ impl Present {
             endpoints,
             links,
             all_networks,
+            well: BTreeSet::new(),
         }
+    }
+
+    /// The containers whose node runs an image, and who runs it.
+    pub fn guests(&self) -> Vec<(&ContainerSummary, Runtime)> {
+        let all = self.containers.iter();
+        all.filter_map(|container| Some((container, runtime_of(&container.labels)?)))
+            .collect()
+    }
+
+    /// Ends of the lab's links in the host's namespace: whoever is on one of its networks and no container.
+    pub fn host_links(&self) -> impl Iterator<Item = &EndpointDetail> {
+        self.endpoints.iter().filter(|endpoint| {
+            let is_of_lab = self
+                .networks
+                .iter()
+                .any(|network| network.name == endpoint.network);
+            let is_node = self
+                .containers
+                .iter()
+                .any(|container| container.name == endpoint.name);
+            is_of_lab && !is_node
+        })
     }
 
     pub fn is_empty(&self) -> bool {
@@ -101,6 +132,7 @@ impl Plan {
     pub fn of(desired: &Desired, present: &Present) -> Self {
         let mut plan = Self::default();
         let renewed = plan.networks(desired, present);
+        plan.host_links(desired, present, &renewed);
         for container in &present.containers {
             let name = &container.name;
             if !desired.nodes.iter().any(|wanted| wanted.name() == name) {
@@ -124,6 +156,12 @@ impl Plan {
         if let Some(network) = missing {
             plan.say('+', "network", &network.name);
         }
+        let guests = present.guests().into_iter();
+        let guests =
+            guests.filter(|(container, _)| plan.remove_containers.contains(&container.name));
+        plan.remove_guests = guests
+            .map(|(container, runtime)| (runtime, container.name.clone()))
+            .collect();
         plan
     }
 
@@ -133,6 +171,7 @@ impl Plan {
             lab: String::new(),
             management: None,
             networks: Vec::new(),
+            host_links: Vec::new(),
             nodes: Vec::new(),
         };
         Self::of(&nothing, present)
@@ -149,15 +188,23 @@ impl Plan {
 
     /// How many things are to be done.
     pub fn steps(&self) -> usize {
-        self.remove_containers.len()
+        self.remove_guests.len()
+            + self.remove_containers.len()
+            + self.remove_host_links.len()
             + self.disconnect.len()
             + self.remove_networks.len()
             + usize::from(self.create_management.is_some())
             + self.create_networks.len()
+            + self.create_host_links.len()
             + self.create_containers.len()
             + self.connect.len()
             + self.impair.len()
             + self.start.len()
+            + self
+                .start
+                .iter()
+                .filter(|wanted| wanted.guest.is_some())
+                .count()
     }
 
     /// Returns those that are there and go, also to be made again.
@@ -193,6 +240,29 @@ impl Plan {
         gone
     }
 
+    /// Those of a network that goes are gone before it.
+    fn host_links(&mut self, desired: &Desired, present: &Present, gone: &BTreeSet<String>) {
+        let is = |wanted: &HostLink, known: &EndpointDetail| {
+            wanted.network == known.network && wanted.name == known.name
+        };
+        for known in present.host_links() {
+            let is_wanted = desired.host_links.iter().any(|wanted| is(wanted, known));
+            if !is_wanted || gone.contains(&known.network) {
+                self.remove_host_links.push(known.id.clone());
+            }
+            if !is_wanted && !gone.contains(&known.network) {
+                self.say('-', "interface", &format!("host:{}", known.name));
+            }
+        }
+        for wanted in &desired.host_links {
+            let mut known = present.host_links();
+            if gone.contains(&wanted.network) || !known.any(|known| is(wanted, known)) {
+                self.say('+', "interface", &format!("host:{}", wanted.name));
+                self.create_host_links.push(wanted.clone());
+            }
+        }
+    }
+
     fn node(
         &mut self,
         wanted: &Wanted,
@@ -211,7 +281,8 @@ impl Plan {
             .main_network()
             .is_some_and(|name| gone.contains(name));
         // What has ended has lost its files and its links, so it may as well be made again.
-        let runs = matches!(known.state, ContainerState::Running { .. });
+        let runs = matches!(known.state, ContainerState::Running { .. })
+            && (wanted.guest.is_none() || present.well.contains(&known.name));
         if !is_same || loses_main || !runs {
             self.say('~', "node", &wanted.node);
             self.remove_containers.push(known.name.clone());

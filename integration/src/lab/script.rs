@@ -35,6 +35,15 @@ pub(in crate::lab) enum Task {
     Line(String),
 }
 
+impl Task {
+    pub(in crate::lab) fn into_words(self) -> Vec<String> {
+        match self {
+            Self::Words(words) => words,
+            Self::Line(line) => vec!["sh".to_owned(), "-c".to_owned(), line],
+        }
+    }
+}
+
 impl Program {
     pub(in crate::lab) fn script(&self) -> String {
         let mut script = String::from(HEAD);

@@ -153,6 +153,11 @@ pub(crate) const ARROWS: &[(&str, &str, &str)] = &[
         "agent-api",
         "plugins are clients of the agent like any other",
     ),
+    (
+        "integration",
+        "agent-container",
+        "reads the logs of labs' nodes, which the agent passes on as the shim wrote them",
+    ),
     ("fuzz", "agent-api", "asks what anybody may ask"),
     (
         "fuzz",

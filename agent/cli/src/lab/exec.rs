@@ -1,8 +1,10 @@
 //! `lab exec`: a command in a node, or in each.
 
+use std::process::Command;
+
 use agent_api::Client;
 use agent_container::attach::SessionOptions;
-use integration::lab::{self, Present};
+use integration::lab::{self, Present, Runtime};
 
 use super::{File, show};
 use crate::failure::{Failure, complain};
@@ -67,7 +69,11 @@ pub(super) fn exec(args: Exec, client: &Client) -> Result<u8, Failure> {
         if args.all {
             output::print(&format!("# {container}\n"))?;
         }
-        match exec::relay(&container, &request, client) {
+        let ran = match runtime(&present, &container) {
+            Some(runtime) => in_image(runtime, &container, &request),
+            None => exec::relay(&container, &request, client),
+        };
+        match ran {
             Ok(0) => {}
             Ok(status) => code = status,
             Err(failure) if args.all => {
@@ -78,6 +84,28 @@ pub(super) fn exec(args: Exec, client: &Client) -> Result<u8, Failure> {
         }
     }
     Ok(code)
+}
+
+/// Who runs the node's image.
+fn runtime(present: &Present, name: &str) -> Option<Runtime> {
+    let mut guests = present.guests().into_iter();
+    let (_, runtime) = guests.find(|(container, _)| container.name == name)?;
+    Some(runtime)
+}
+
+/// The engine's own command, with this one's streams.
+fn in_image(runtime: Runtime, container: &str, request: &agent_api::Exec) -> Result<u8, Failure> {
+    let words = lab::exec(
+        container,
+        &request.command,
+        request.interactive,
+        request.tty,
+    );
+    let status = Command::new(runtime.word()).args(words).status();
+    let status = status.map_err(|error| Failure::said(format!("{runtime} exec: {error}")))?;
+    // Ended by a signal, as shells tell it.
+    let code = status.code().and_then(|code| u8::try_from(code).ok());
+    Ok(code.unwrap_or(128))
 }
 
 fn container(lab: &lab::Lab, present: &Present, name: &str) -> Result<String, Failure> {

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use agent_api::Client;
 use clap::ValueHint;
-use integration::lab::{self, Lab};
+use integration::lab::{self, Lab, Runtime};
 
 use crate::failure::{Failure, complain};
 use crate::{output, wait};
@@ -18,7 +18,8 @@ use crate::{output, wait};
 /// Bring labs up and down, from files of containerlab or Kathara
 ///
 /// FILE is a *.clab.yml, a lab.conf, or a directory with one of them; the current one where absent. Nodes run on this host's
-/// programs, each with files of its own; docs/labs.md says which images have a stand-in.
+/// programs, each with files of its own, or under Docker or podman where they have an image; docs/labs.md says which images
+/// have a stand-in.
 #[derive(Debug, clap::Subcommand)]
 pub(crate) enum Verb {
     Up(up::Up),
@@ -59,17 +60,31 @@ pub(crate) fn run(verb: Verb, client: &Client) -> Result<u8, Failure> {
 
 impl File {
     fn open(&self) -> Result<Lab, Failure> {
-        lab::open(&self.file).map_err(|error| Failure::said(error.to_string()))
+        self.open_for(None)
+    }
+
+    /// With all images under this engine.
+    fn open_for(&self, runtime: Option<Runtime>) -> Result<Lab, Failure> {
+        lab::open(&self.file, runtime).map_err(|error| Failure::said(error.to_string()))
     }
 }
 
 fn validate(args: &Validate) -> Result<u8, Failure> {
-    let lab = args.file.open()?;
+    let mut lab = args.file.open()?;
     if let Some(message) = lacking(&lab) {
         complain(&message);
     }
+    if let Err(failure) = wait(settle(&mut lab)) {
+        complain(&failure.to_string());
+    }
     output::print(&format!("{}\n", counted(&lab)))?;
     Ok(0)
+}
+
+/// Which engine runs the lab's images; fails where none is there.
+async fn settle(lab: &mut Lab) -> Result<(), Failure> {
+    let settled = lab::settle(lab).await;
+    settled.map_err(|error| Failure::said(error.to_string()))
 }
 
 /// `lab NAME: 3 nodes, 2 links`.

@@ -1,9 +1,9 @@
 //! `lab ls` and `lab inspect`.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
-use agent_api::{Client, ContainerState, ContainerSummary};
-use integration::lab::{self, FILE, KIND, LAB, LINK, NODE, Present};
+use agent_api::{Client, ContainerState, ContainerSummary, LinkSettings};
+use integration::lab::{self, FILE, KIND, LAB, LINK, NODE, Present, runtime_of};
 use serde::Serialize;
 
 use super::File;
@@ -52,6 +52,9 @@ struct InterfaceView<'p> {
     link: &'p str,
     mac: &'p str,
     addresses: Vec<String>,
+    /// What goes wrong there, where something does.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    impairments: Option<&'p LinkSettings>,
 }
 
 pub(super) async fn ls(args: Ls, client: &Client) -> Result<u8, Failure> {
@@ -114,14 +117,25 @@ pub(super) async fn inspect(args: Inspect, client: &Client) -> Result<u8, Failur
                 interface.mac.to_owned(),
                 interface.addresses.join(" "),
                 interface.link.to_owned(),
+                interface.impairments.map_or_else(String::new, impaired),
             ]
         })
     });
     output::print(&output::table(
-        &["NODE", "IF", "MAC", "ADDRESS", "LINK"],
+        &["NODE", "IF", "MAC", "ADDRESS", "LINK", "IMPAIRMENT"],
         rows,
     ))?;
     Ok(0)
+}
+
+/// Both directions in one cell, as `link show` has them in two rows.
+fn impaired(settings: &LinkSettings) -> String {
+    let from = settings.from.to_string();
+    let to = settings.to.to_string();
+    let ways = [("", from), ("to ", to)].into_iter();
+    let ways = ways.filter(|(_, said)| !said.is_empty());
+    let ways: Vec<String> = ways.map(|(way, said)| format!("{way}{said}")).collect();
+    ways.join("; ")
 }
 
 /// The table at the end of `lab up`.
@@ -160,7 +174,7 @@ fn views(present: &Present) -> Vec<NodeView<'_>> {
             name: label(container, NODE),
             container: &container.name,
             kind: label(container, KIND),
-            state: state(container),
+            state: state(present, container),
             interfaces: interfaces(present, container, &links),
         })
         .collect();
@@ -186,6 +200,12 @@ fn interfaces<'p>(
                 .unwrap_or(&endpoint.network),
             mac: &endpoint.mac,
             addresses: endpoint.addresses.iter().map(ToString::to_string).collect(),
+            impairments: present
+                .links
+                .iter()
+                .find(|link| link.endpoint == endpoint.id)
+                .map(|link| &link.settings)
+                .filter(|settings| !settings.are_none()),
         })
         .collect();
     interfaces.sort_by_key(|interface| natural(interface.name));
@@ -194,15 +214,10 @@ fn interfaces<'p>(
 
 /// The nodes' names, for those who ask for all.
 pub(super) fn names(present: &Present) -> Vec<String> {
-    let names: BTreeSet<(String, u64, String)> = present
-        .containers
-        .iter()
-        .map(|container| {
-            let (word, number) = natural(label(container, NODE));
-            (word, number, container.name.clone())
-        })
-        .collect();
-    names.into_iter().map(|(_, _, name)| name).collect()
+    let mut containers: Vec<&ContainerSummary> = present.containers.iter().collect();
+    containers.sort_by_key(|container| natural(label(container, NODE)));
+    let names = containers.into_iter();
+    names.map(|container| container.name.clone()).collect()
 }
 
 fn label<'p>(container: &'p ContainerSummary, name: &str) -> &'p str {
@@ -213,10 +228,14 @@ fn runs(container: &ContainerSummary) -> bool {
     matches!(container.state, ContainerState::Running { .. })
 }
 
-fn state(container: &ContainerSummary) -> String {
+fn state(present: &Present, container: &ContainerSummary) -> String {
+    let is_ill = runtime_of(&container.labels).filter(|_| !present.well.contains(&container.name));
     match container.state {
         ContainerState::Created => "created".to_owned(),
-        ContainerState::Running { .. } => "running".to_owned(),
+        ContainerState::Running { .. } => match is_ill {
+            Some(runtime) => format!("not in {runtime}"),
+            None => "running".to_owned(),
+        },
         ContainerState::Exited { code } => format!("exited ({code})"),
     }
 }

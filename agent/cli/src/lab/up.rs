@@ -1,10 +1,10 @@
 //! `lab up` and `lab down`.
 
 use agent_api::Client;
-use integration::lab::{self, Desired, Plan};
+use integration::lab::{self, Desired, Plan, Runtime};
 
 use super::progress::Line;
-use super::{File, counted, lacking, show};
+use super::{File, counted, lacking, settle, show};
 use crate::failure::{Failure, complain};
 use crate::output;
 
@@ -18,6 +18,9 @@ pub(crate) struct Up {
     /// Print what would be done, and do nothing
     #[arg(long)]
     dry_run: bool,
+    /// Run every node that has an image under docker or podman, also where this host's programs could stand in
+    #[arg(long, value_name = "ENGINE", value_parser = runtime)]
+    runtime: Option<Runtime>,
 }
 
 /// Take a lab away, with all that was made for it
@@ -31,14 +34,15 @@ pub(crate) struct Down {
 }
 
 pub(super) async fn up(args: Up, client: &Client) -> Result<u8, Failure> {
-    let lab = args.file.open()?;
-    let desired = Desired::of(&lab);
+    let mut lab = args.file.open_for(args.runtime)?;
     if args.dry_run {
-        return dry_run(client, &desired).await;
+        return dry_run(client, &Desired::of(&lab)).await;
     }
     if let Some(message) = lacking(&lab) {
         return Err(Failure::said(message));
     }
+    settle(&mut lab).await?;
+    let desired = Desired::of(&lab);
     let mut line = Line::new();
     let done = lab::up(client, &desired, |progress| line.show(progress)).await;
     line.end();
@@ -58,6 +62,10 @@ pub(super) async fn up(args: Up, client: &Client) -> Result<u8, Failure> {
         }
     }
     Ok(u8::from(!failed.is_empty()))
+}
+
+fn runtime(text: &str) -> Result<Runtime, String> {
+    text.parse().map_err(|_| "take docker or podman".to_owned())
 }
 
 async fn dry_run(client: &Client, desired: &Desired) -> Result<u8, Failure> {

@@ -48,6 +48,7 @@ fn run(input: &[u8]) {
     let env = Environment {
         var: &|name| (name == "V").then(|| "v".to_owned()),
         is_there: &|_| true,
+        runtime: None,
         dir: PathBuf::from("/labs/x"),
     };
     match lab::read(Path::new(file), text, &env) {

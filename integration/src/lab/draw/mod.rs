@@ -37,7 +37,7 @@ impl<'l> Picture<'l> {
             .iter()
             .map(|node| Point {
                 name: &node.name,
-                kind: Some(node.image.as_deref().map_or(node.base.name, short)),
+                kind: Some(node.image.as_deref().map_or("base", short)),
             })
             .collect();
         let place = |name: &str| lab.nodes.iter().position(|node| node.name == name);

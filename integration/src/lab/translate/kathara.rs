@@ -10,9 +10,10 @@ use agent_api::{LinkSettings, RestartPolicy};
 
 use super::Environment;
 use super::values::{self, bounded};
+use crate::lab::engine::Image;
 use crate::lab::fault::{Fault, Read, shown};
 use crate::lab::images::Base;
-use crate::lab::model::{Format, Interface, Lab, Node, NodeNetwork, Segment, SegmentKind};
+use crate::lab::model::{Format, Interface, Lab, Node, NodeNetwork, Runs, Segment, SegmentKind};
 use crate::lab::script::{Program, Task};
 use crate::lab::wire::clab::Said;
 use crate::lab::wire::kathara::{Device, LabConf};
@@ -87,26 +88,17 @@ impl Building<'_> {
         let text = |key: &str| device.texts.get(key);
         let list = |key: &str| device.lists.get(key).map_or(&[][..], Vec::as_slice);
         let image = text("image").map_or("kathara/base", |(_, image)| image);
-        let base = Base::of_image(image).ok_or_else(|| {
-            let at = text("image").map_or(device.at, |(at, _)| *at);
-            let message = format!(
-                "image {} has no stand-in here; known: {}",
-                shown(image),
-                Base::known()
-            );
-            Fault::new(at, message)
-        })?;
         let mut sysctls = sysctls(text("ipv6").map(is_yes).transpose()?);
         sysctls.extend(pairs(list("sysctl"), "sysctl")?);
         let is_bridged = text("bridged").map(is_yes).transpose()?.unwrap_or(false);
-        let program = self.program(device);
+        let (runs, program) = self.runs(device, image);
         let ends = program.at_end.is_some();
         Ok(Node {
             container: bounded(format!("{}{name}", self.prefix)),
             hostname: name.clone(),
             kind: "device".to_owned(),
             image: Some(image.to_owned()),
-            base,
+            runs,
             group: None,
             network: if is_bridged {
                 NodeNetwork::Bridged
@@ -182,7 +174,7 @@ impl Building<'_> {
             interfaces.push(Interface {
                 name,
                 segment,
-                mac: Some(mac),
+                mac,
                 addresses: Vec::new(),
                 impairments: LinkSettings::default(),
             });
@@ -198,12 +190,32 @@ impl Building<'_> {
             network: bounded(format!("{}{name}", self.prefix)),
             name: name.to_owned(),
             kind: SegmentKind::Wire,
-            mtu: DOMAIN_MTU,
-            vars: BTreeMap::new(),
+            mtu: Some(DOMAIN_MTU),
+            host_links: Vec::new(),
+            vxlan: None,
         });
         let place = self.segments.len() - 1;
         self.domains.insert(name.to_owned(), place);
         place
+    }
+
+    /// What a device runs, and what its first shell does.
+    fn runs(&self, device: &Device, image: &str) -> (Runs, Program) {
+        let program = self.program(device);
+        match (self.env.runtime, Base::of_image(image)) {
+            (None, Some(base)) => (Runs::Host(base), program),
+            (runtime, _) => {
+                let tasks = program.tasks.into_iter().map(Task::into_words);
+                let image = Image {
+                    name: image.to_owned(),
+                    runtime,
+                    tasks: tasks.collect(),
+                    at_end: program.at_end,
+                    ..Image::default()
+                };
+                (Runs::Image(Box::new(image)), Program::default())
+            }
+        }
     }
 
     fn program(&self, device: &Device) -> Program {

@@ -10,6 +10,7 @@ mod values;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+use super::engine::Runtime;
 use super::fault::ReadLab;
 use super::model::Lab;
 use super::wire;
@@ -21,6 +22,8 @@ pub struct Environment<'e> {
     /// Variables of whoever reads the file.
     pub var: &'e dyn Fn(&str) -> Option<String>,
     pub is_there: &'e dyn Fn(&Path) -> bool,
+    /// What nodes with images run under; where absent, the file says it, or only those do that have no stand-in here.
+    pub runtime: Option<Runtime>,
     /// Where the file is, an absolute path.
     pub dir: PathBuf,
 }

@@ -172,7 +172,7 @@ impl Docker {
     }
 
     /// Makes a client of Docker's one of this engine.
-    pub(super) fn towards<'c>(&self, command: &'c mut Command) -> &'c mut Command {
+    pub(crate) fn towards<'c>(&self, command: &'c mut Command) -> &'c mut Command {
         let socket = format!("unix://{}", self.socket().display());
         command
             .env("DOCKER_HOST", socket)
@@ -225,7 +225,7 @@ impl Docker {
 
     /// What `docker inspect -f` says of a container or a network.
     #[track_caller]
-    pub(super) fn inspect(&self, name: &str, format: &str) -> String {
+    pub(crate) fn inspect(&self, name: &str, format: &str) -> String {
         self.docker(&["inspect", "-f", format, name])
             .ok()
             .trim()

@@ -99,8 +99,9 @@ impl Building<'_> {
                         network: bounded(format!("{}{name}", self.prefix)),
                         name: name.clone(),
                         kind: SegmentKind::Bridge,
-                        mtu: LINK_MTU,
-                        vars: BTreeMap::new(),
+                        mtu: Some(LINK_MTU),
+                        host_links: Vec::new(),
+                        vxlan: None,
                     });
                     Member::Bridge(self.segments.len() - 1)
                 }

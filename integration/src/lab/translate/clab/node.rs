@@ -7,9 +7,10 @@ use agent_api::{DnsServer, RestartPolicy};
 use ipnet::IpNet;
 
 use super::Building;
+use crate::lab::engine::{Image, NoRuntime, Runtime};
 use crate::lab::fault::{Fault, Read, shown};
 use crate::lab::images::Base;
-use crate::lab::model::{Node, NodeNetwork};
+use crate::lab::model::{Node, NodeNetwork, Runs};
 use crate::lab::script::{Program, Task};
 use crate::lab::translate::properties::Held;
 use crate::lab::translate::values::{self, bounded, parsed};
@@ -24,36 +25,48 @@ impl Building<'_> {
                 .map(|(at, text)| (*at, self.magic(text, name)))
         };
         let image = text("image");
-        let base = match &image {
-            None => Base::plain(),
-            Some((at, image)) => Base::of_image(image).ok_or_else(|| {
-                Fault::new(
-                    *at,
-                    format!(
-                        "image {} has no stand-in here; known: {}; deploy others with containerlab on Docker",
-                        shown(image),
-                        Base::known()
-                    ),
-                )
-            })?,
-        };
-        check_user(text("user"))?;
+        let runtime = text("runtime").map(|said| runtime(&said)).transpose()?;
+        let runtime = runtime.or(self.env.runtime);
+        let stand_in = image.as_ref().map(|(_, image)| Base::of_image(image));
         let network = network(text("network-mode"))?;
         let hostname = text("hostname").unwrap_or_else(|| (said.0, name.clone()));
-        let (tasks, main) = self.program(name, held)?;
-        let start = base.start.filter(|_| main.is_empty());
-        let program = Program {
-            before: start.map(str::to_owned).into_iter().collect(),
-            main,
-            tasks,
-            at_end: None,
+        let tasks = self.tasks(name, held)?;
+        let [entrypoint, cmd] = self.main(name, held)?;
+        let (runs, program) = match (&image, stand_in, runtime) {
+            (Some((_, image)), Some(None), _) | (Some((_, image)), _, Some(_)) => {
+                let image = Image {
+                    name: image.clone(),
+                    runtime,
+                    entrypoint,
+                    cmd,
+                    user: text("user").map(|(_, user)| user),
+                    privileged: text("privileged").is_some_and(|(_, said)| said == "true"),
+                    tasks,
+                    at_end: None,
+                };
+                (Runs::Image(Box::new(image)), Program::default())
+            }
+            (_, stand_in, _) => {
+                check_user(text("user"))?;
+                check_privileged(text("privileged"))?;
+                let base = stand_in.flatten().unwrap_or(Base::plain());
+                let main = [entrypoint, cmd].concat();
+                let start = base.start.filter(|_| main.is_empty());
+                let program = Program {
+                    before: start.map(str::to_owned).into_iter().collect(),
+                    main,
+                    tasks: tasks.into_iter().map(Task::Words).collect(),
+                    at_end: None,
+                };
+                (Runs::Host(base), program)
+            }
         };
         let node = Node {
             container: bounded(format!("{}{name}", self.prefix)),
             name: name.clone(),
             kind: held.kind.1.clone(),
             image: image.map(|(_, image)| image),
-            base,
+            runs,
             group: held.group.clone(),
             network,
             interfaces: Vec::new(),
@@ -96,26 +109,27 @@ impl Building<'_> {
         Ok((program, node))
     }
 
-    /// What it does at its start, and what it is for.
-    fn program(&self, name: &str, held: &Held) -> Read<(Vec<Task>, Vec<String>)> {
-        let cut = |(at, line): &Said, what: &str| {
-            let line = self.magic(line, name);
-            words(&line).map_err(|missing| Fault::new(*at, format!("{what} lacks {missing}")))
+    /// What it does at its start.
+    fn tasks(&self, name: &str, held: &Held) -> Read<Vec<Vec<String>>> {
+        let lines = held.list("exec").iter();
+        let tasks = lines.map(|line| self.cut(line, "the command", name));
+        let mut tasks = tasks.collect::<Read<Vec<_>>>()?;
+        tasks.retain(|words| !words.is_empty());
+        Ok(tasks)
+    }
+
+    /// What it is for: its entrypoint and its command.
+    fn main(&self, name: &str, held: &Held) -> Read<[Vec<String>; 2]> {
+        let part = |key: &str| {
+            let said = held.text(key);
+            said.map_or(Ok(Vec::new()), |said| self.cut(said, key, name))
         };
-        let mut tasks = Vec::new();
-        for line in held.list("exec") {
-            let words = cut(line, "the command")?;
-            if !words.is_empty() {
-                tasks.push(Task::Words(words));
-            }
-        }
-        let mut main = Vec::new();
-        for key in ["entrypoint", "cmd"] {
-            if let Some(said) = held.text(key) {
-                main.extend(cut(said, key)?);
-            }
-        }
-        Ok((tasks, main))
+        Ok([part("entrypoint")?, part("cmd")?])
+    }
+
+    fn cut(&self, (at, line): &Said, what: &str, node: &str) -> Read<Vec<String>> {
+        let line = self.magic(line, node);
+        words(&line).map_err(|missing| Fault::new(*at, format!("{what} lacks {missing}")))
     }
 
     fn management_address<T>(&self, held: &Held, key: &str) -> Read<Option<T>>
@@ -215,6 +229,11 @@ impl Building<'_> {
     }
 }
 
+fn runtime((at, text): &Said) -> Read<Runtime> {
+    text.parse()
+        .map_err(|error: NoRuntime| Fault::new(*at, error.to_string()))
+}
+
 fn network(mode: Option<Said>) -> Read<NodeNetwork> {
     let Some((at, mode)) = mode else {
         return Ok(NodeNetwork::Management);
@@ -236,13 +255,23 @@ fn network(mode: Option<Said>) -> Read<NodeNetwork> {
     }
 }
 
+fn check_privileged(privileged: Option<Said>) -> Read<()> {
+    match privileged {
+        Some((at, said)) if said == "true" => Err(Fault::new(
+            at,
+            "privileged is for nodes whose image runs under Docker or podman; take cap-add",
+        )),
+        _ => Ok(()),
+    }
+}
+
 fn check_user(user: Option<Said>) -> Read<()> {
     match user {
         Some((at, user)) if !matches!(user.as_str(), "root" | "0" | "0:0" | "root:root") => {
             Err(Fault::new(
                 at,
                 format!(
-                    "user {}: nodes run as root here; leave it out, or use su in cmd",
+                    "user {}: nodes on this host's programs run as root; leave it out, or use su in cmd",
                     shown(&user)
                 ),
             ))

@@ -1,10 +1,15 @@
 //! containerlab's `*.clab.yml`, as its "topology definition file" page has it: the keys, not their meaning.
 
+mod link;
+
 use std::collections::BTreeMap;
 
 use super::text::Text;
 use super::yaml::{self, Fields, Node};
-use crate::lab::fault::{Fault, Mark, Read, shown, unknown};
+use crate::lab::fault::{Fault, Mark, Read, unknown};
+
+use self::link::links;
+pub(in crate::lab) use self::link::{Beyond, End, HOST, Link, no_link};
 
 /// A text and where it stands.
 pub(in crate::lab) type Said = (Mark, String);
@@ -42,29 +47,6 @@ pub(in crate::lab) struct Properties {
     pub(in crate::lab) lists: BTreeMap<&'static str, Vec<Said>>,
     /// Those that are texts by names.
     pub(in crate::lab) maps: BTreeMap<&'static str, BTreeMap<String, Said>>,
-}
-
-/// An item of `links:`.
-#[derive(Debug)]
-pub(in crate::lab) struct Link {
-    pub(in crate::lab) at: Mark,
-    /// Two, or one where it leads nowhere (`dummy`).
-    pub(in crate::lab) ends: Vec<End>,
-    pub(in crate::lab) mtu: Option<Said>,
-    /// Scalars of `vars:`; others are for other programs.
-    pub(in crate::lab) vars: BTreeMap<String, Said>,
-}
-
-#[derive(Debug)]
-pub(in crate::lab) struct End {
-    pub(in crate::lab) at: Mark,
-    pub(in crate::lab) node: String,
-    pub(in crate::lab) interface: String,
-    pub(in crate::lab) mac: Option<Said>,
-    /// With prefix lengths.
-    pub(in crate::lab) addresses: Vec<Said>,
-    /// As a link's.
-    pub(in crate::lab) vars: BTreeMap<String, Said>,
 }
 
 /// Reads the text of a file; `env` has the variables that it may name.
@@ -240,129 +222,6 @@ fn map(node: &Node, what: &str) -> Read<BTreeMap<String, Said>> {
         .collect()
 }
 
-fn links(node: &Node) -> Read<Vec<Link>> {
-    node.list("links")?.iter().map(link).collect()
-}
-
-fn link(node: &Node) -> Read<Link> {
-    let fields = node.fields("a link", &LINK)?;
-    let kind = fields.text("type")?;
-    let ends = match kind.as_ref().map(|(at, kind)| (at, kind.as_str())) {
-        None | Some((_, "veth" | "veth-stitch")) => pair(node, &fields)?,
-        Some((_, "dummy")) => match fields.find("endpoint") {
-            Some(end) => vec![long_end(end)?],
-            None => {
-                return Err(Fault::new(
-                    node.at,
-                    "a dummy link needs endpoint: with node and interface",
-                ));
-            }
-        },
-        Some((at, other)) if OTHER_LINKS.contains(&other) => {
-            return Err(Fault::new(
-                *at,
-                format!(
-                    "links of type {other} are containerlab's, and not taken here yet; take veth or dummy"
-                ),
-            ));
-        }
-        Some((at, other)) => {
-            return Err(Fault::new(*at, unknown("type", other, &LINKS, "of a link")));
-        }
-    };
-    Ok(Link {
-        at: node.at,
-        ends,
-        mtu: fields.text("mtu")?,
-        vars: fields.find("vars").map_or(Ok(BTreeMap::new()), vars)?,
-    })
-}
-
-fn pair(node: &Node, fields: &Fields<'_>) -> Read<Vec<End>> {
-    let Some(list) = fields.find("endpoints") else {
-        return Err(Fault::new(
-            node.at,
-            "a link needs endpoints: [\"node:eth1\", \"node:eth1\"]",
-        ));
-    };
-    let ends = list.list("endpoints")?;
-    let mut ends: Vec<End> = ends
-        .iter()
-        .map(|end| match end.is_scalar() {
-            true => short_end(end),
-            false => long_end(end),
-        })
-        .collect::<Read<_>>()?;
-    if ends.len() != 2 {
-        return Err(Fault::new(
-            list.at,
-            format!("a link has two endpoints, and this one {}", ends.len()),
-        ));
-    }
-    for family in ["ipv4", "ipv6"] {
-        let Some(list) = fields.find(family) else {
-            continue;
-        };
-        for (end, (at, address)) in ends.iter_mut().zip(texts(list, family)?) {
-            if !address.is_empty() {
-                end.addresses.push((at, address));
-            }
-        }
-    }
-    Ok(ends)
-}
-
-/// `node:interface`.
-fn short_end(node: &Node) -> Read<End> {
-    let text = node.text("an endpoint")?;
-    let parts: Vec<&str> = text.split(':').collect();
-    match parts[..] {
-        [name, interface] if !name.is_empty() && !interface.is_empty() => Ok(End {
-            at: node.at,
-            node: name.to_owned(),
-            interface: interface.to_owned(),
-            mac: None,
-            addresses: Vec::new(),
-            vars: BTreeMap::new(),
-        }),
-        _ => Err(Fault::new(
-            node.at,
-            format!(
-                "an endpoint is \"node:interface\", and this is {}",
-                shown(text)
-            ),
-        )),
-    }
-}
-
-fn long_end(node: &Node) -> Read<End> {
-    let fields = node.fields("an endpoint", &END)?;
-    let part = |key: &str| {
-        let said = fields.text(key)?;
-        said.ok_or_else(|| Fault::new(node.at, format!("an endpoint needs {key}:")))
-    };
-    let mut addresses = Vec::new();
-    for family in ["ipv4", "ipv6"] {
-        addresses.extend(fields.text(family)?);
-    }
-    Ok(End {
-        at: node.at,
-        node: part("node")?.1,
-        interface: part("interface")?.1,
-        mac: fields.text("mac")?,
-        addresses,
-        vars: fields.find("vars").map_or(Ok(BTreeMap::new()), vars)?,
-    })
-}
-
-fn vars(node: &Node) -> Read<BTreeMap<String, Said>> {
-    let entries = node.entries("vars")?.iter();
-    let scalars = entries.filter(|(_, value)| value.is_scalar() && !value.is_nothing());
-    scalars
-        .map(|(key, value)| Ok((key.text.clone(), (value.at, value.text("vars")?.to_owned()))))
-        .collect()
-}
-
 const TOP: [&str; 6] = ["name", "prefix", "mgmt", "topology", "settings", "debug"];
 const TOPOLOGY: [&str; 5] = ["defaults", "kinds", "groups", "nodes", "links"];
 const MGMT: [&str; 10] = [
@@ -377,7 +236,7 @@ const MGMT: [&str; 10] = [
     "bridge",
     "external-access",
 ];
-const TEXTS: [&str; 13] = [
+const TEXTS: [&str; 15] = [
     "kind",
     "image",
     "group",
@@ -391,6 +250,8 @@ const TEXTS: [&str; 13] = [
     "cpu",
     "memory",
     "restart-policy",
+    "runtime",
+    "privileged",
 ];
 const LISTS: [&str; 5] = ["binds", "exec", "ports", "aliases", "cap-add"];
 const MAPS: [&str; 3] = ["env", "sysctls", "labels"];
@@ -413,14 +274,12 @@ const IGNORED: [&str; 12] = [
     "config",
 ];
 /// Known, and not done.
-const LATER: [&str; 15] = [
+const LATER: [&str; 13] = [
     "stages",
     "healthcheck",
     "startup-delay",
     "env-files",
     "volumes",
-    "privileged",
-    "runtime",
     "cpu-set",
     "shm-size",
     "devices",
@@ -430,28 +289,3 @@ const LATER: [&str; 15] = [
     "netns",
     "link-apply",
 ];
-const LINK: [&str; 11] = [
-    "endpoints",
-    "endpoint",
-    "type",
-    "mtu",
-    "vars",
-    "labels",
-    "ipv4",
-    "ipv6",
-    "host-interface",
-    "mode",
-    "remote",
-];
-const END: [&str; 6] = ["node", "interface", "mac", "ipv4", "ipv6", "vars"];
-const LINKS: [&str; 8] = [
-    "veth",
-    "dummy",
-    "veth-stitch",
-    "host",
-    "mgmt-net",
-    "macvlan",
-    "vxlan",
-    "vxlan-stitch",
-];
-const OTHER_LINKS: [&str; 5] = ["host", "mgmt-net", "macvlan", "vxlan", "vxlan-stitch"];

@@ -2,15 +2,21 @@
 //!
 //! Things of a part are made at once, so many at a time: an act at the agent mostly waits for the kernel and for processes.
 
-use std::future::Future;
-use std::time::Duration;
+mod guests;
+mod host_links;
+mod ready;
+mod settle;
 
-use agent_api::{Client, ClientError, ContainerState, Disconnect, ErrorKind, LogStream, Stop};
+use std::future::Future;
+
+use agent_api::{Client, ClientError, ContainerState, Disconnect, ErrorKind, Stop};
 use tokio::task::JoinSet;
 
 use super::desired::{Desired, SHARED, STOP, Wanted};
+use super::engine::{self, Runtime, Unable};
 use super::plan::{Plan, Present};
-use super::script::READY;
+
+pub use settle::settle;
 
 /// Why a lab is not up or down. Every variant is one line.
 #[derive(Debug, thiserror::Error)]
@@ -23,6 +29,12 @@ pub enum Work {
         name: String,
         error: ClientError,
     },
+    #[error("node {node}: {error}")]
+    Image { node: String, error: Unable },
+    #[error(transparent)]
+    Engine(#[from] Unable),
+    #[error("link host:{name}: {why}")]
+    HostLink { name: String, why: String },
     #[error(
         "node {node} ended with status {code} as soon as it was started; tapestry logs {container} says why"
     )]
@@ -59,7 +71,9 @@ pub async fn present(client: &Client, lab: &str) -> Result<Present, ClientError>
         client.endpoints(),
         client.links()
     )?;
-    Ok(Present::of(lab, networks, containers, endpoints, links))
+    let mut present = Present::of(lab, networks, containers, endpoints, links);
+    present.well = engine::look(&present.guests()).await;
+    Ok(present)
 }
 
 /// Carries a plan out; a lab that was not there before is taken back after a failure. Returns the nodes of which tasks failed.
@@ -93,7 +107,7 @@ pub async fn down(
     progress: impl FnMut(Progress),
 ) -> Result<usize, Work> {
     let present = present(client, lab).await?;
-    let plan = Plan::down(&present);
+    let mut plan = Plan::down(&present);
     let of = plan.steps();
     let mut doing = Doing {
         client,
@@ -126,8 +140,17 @@ pub async fn down(
         )
         .await?;
     doing.done = 0;
+    let has_docker = plan
+        .remove_guests
+        .iter()
+        .any(|(runtime, _)| *runtime == Runtime::Docker);
+    doing.end_guests(&present).await?;
+    plan.remove_guests.clear();
     doing.carry_out(plan).await?;
     remove_shared(client).await;
+    if has_docker {
+        engine::remove_empty_image().await;
+    }
     Ok(of)
 }
 
@@ -152,6 +175,7 @@ struct Doing<'c, P> {
 
 impl<P: FnMut(Progress)> Doing<'_, P> {
     async fn carry_out(&mut self, plan: Plan) -> Result<Vec<Failed>, Work> {
+        self.prepare(&plan).await?;
         self.remove(&plan).await?;
         if let Some(network) = plan.create_management {
             let made = self.client.create_network(&network).await.map(drop);
@@ -175,6 +199,12 @@ impl<P: FnMut(Progress)> Doing<'_, P> {
                 let made = client.create_network(&network).await.map(drop);
                 thing("link", network.name, made)
             },
+        )
+        .await?;
+        self.each(
+            "making links",
+            plan.create_host_links,
+            |client, link| async move { host_links::create(&client, &link).await },
         )
         .await?;
         self.create(plan.create_containers).await?;
@@ -202,10 +232,21 @@ impl<P: FnMut(Progress)> Doing<'_, P> {
             thing("node", wanted.node, started)
         })
         .await?;
-        self.ready(plan.start).await
+        let guests = plan.start.iter().filter(|wanted| wanted.guest.is_some());
+        let guests: Vec<Wanted> = guests.cloned().collect();
+        let mut failed = self.ready(plan.start).await?;
+        failed.extend(self.guests(guests).await?);
+        failed.sort_by(|one, other| one.node.cmp(&other.node));
+        Ok(failed)
     }
 
     async fn remove(&mut self, plan: &Plan) -> Result<(), Work> {
+        let guests = plan.remove_guests.clone();
+        self.each("removing images", guests, |_, (runtime, name)| async move {
+            let removed = engine::remove(runtime, &name, None).await;
+            removed.map_err(|error| Work::Image { node: name, error })
+        })
+        .await?;
         let containers = plan.remove_containers.clone();
         self.each("removing nodes", containers, |client, name| async move {
             let removed = client.remove_container(&name, true).await;
@@ -224,6 +265,12 @@ impl<P: FnMut(Progress)> Doing<'_, P> {
                 thing("node", container, missing_is_fine(left))
             },
         )
+        .await?;
+        let host_links = plan.remove_host_links.clone();
+        self.each("removing links", host_links, |client, id| async move {
+            let removed = client.remove_endpoint(&id).await;
+            thing("link", id, missing_is_fine(removed))
+        })
         .await?;
         let networks = plan.remove_networks.clone();
         self.each("removing links", networks, |client, name| async move {
@@ -246,32 +293,6 @@ impl<P: FnMut(Progress)> Doing<'_, P> {
             .await?;
         }
         Ok(())
-    }
-
-    /// Waits until the nodes have done what they do at their start.
-    async fn ready(&mut self, started: Vec<Wanted>) -> Result<Vec<Failed>, Work> {
-        let mut failed = Vec::new();
-        let wanted = started
-            .into_iter()
-            .filter(|wanted| wanted.has_tasks)
-            .collect();
-        let (sender, mut receiver) = tokio::sync::mpsc::unbounded_channel();
-        self.each("waiting for nodes", wanted, move |client, wanted| {
-            let sender = sender.clone();
-            async move {
-                if let Some(of_it) = until_ready(&client, wanted).await? {
-                    // The receiver outlives the senders.
-                    let _ = sender.send(of_it);
-                }
-                Ok(())
-            }
-        })
-        .await?;
-        while let Ok(of_it) = receiver.try_recv() {
-            failed.push(of_it);
-        }
-        failed.sort_by(|one: &Failed, other| one.node.cmp(&other.node));
-        Ok(failed)
     }
 
     /// Does `act` to all of them, so many at a time; stops beginning others after a failure, and returns the first.
@@ -309,64 +330,6 @@ impl<P: FnMut(Progress)> Doing<'_, P> {
     }
 }
 
-/// Asks the log again and again, since nobody else tells. Ends with the node.
-async fn until_ready(client: &Client, wanted: Wanted) -> Result<Option<Failed>, Work> {
-    let name = wanted.name();
-    let mut pause = PAUSE_LEAST;
-    loop {
-        let detail = client.container(name).await?;
-        let log = said(client.logs(name, false, None).await?).await?;
-        if let Some((_, failures)) = log.out.split_once(READY) {
-            let none_failed = failures.lines().next() == Some("0");
-            let lines = log.err.lines();
-            let failed = Failed {
-                node: wanted.node.clone(),
-                container: name.to_owned(),
-                said: lines
-                    .filter_map(|line| line.strip_prefix("lab: "))
-                    .map(str::to_owned)
-                    .collect(),
-            };
-            return Ok((!none_failed).then_some(failed));
-        }
-        if let ContainerState::Exited { code } = detail.summary.state {
-            return Err(Work::Ended {
-                node: wanted.node.clone(),
-                container: name.to_owned(),
-                code,
-            });
-        }
-        tokio::time::sleep(pause).await;
-        pause = (pause * 2).min(PAUSE_MOST);
-    }
-}
-
-/// A node's output so far.
-#[derive(Default)]
-struct Log {
-    out: String,
-    err: String,
-}
-
-async fn said(mut stream: LogStream) -> Result<Log, ClientError> {
-    let mut bytes = Vec::new();
-    while let Some(chunk) = stream.chunk().await? {
-        bytes.extend_from_slice(&chunk);
-    }
-    let mut log = Log::default();
-    for line in bytes.split(|byte| *byte == b'\n') {
-        let Ok(record) = serde_json::from_slice::<serde_json::Value>(line) else {
-            continue;
-        };
-        let text = record["text"].as_str().unwrap_or_default();
-        match record["stream"] == "stderr" {
-            true => log.err.push_str(text),
-            false => log.out.push_str(text),
-        }
-    }
-    Ok(log)
-}
-
 fn thing(what: &'static str, name: String, outcome: Result<(), ClientError>) -> Result<(), Work> {
     outcome.map_err(|error| Work::Thing { what, name, error })
 }
@@ -381,5 +344,3 @@ fn missing_is_fine(outcome: Result<(), ClientError>) -> Result<(), ClientError> 
 
 /// Acts at a time.
 const AT_ONCE: usize = 16;
-const PAUSE_LEAST: Duration = Duration::from_millis(10);
-const PAUSE_MOST: Duration = Duration::from_millis(320);
