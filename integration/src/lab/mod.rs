@@ -28,7 +28,7 @@ pub use model::{
     Format, Interface, Lab, Management, Node, NodeNetwork, Runs, Segment, SegmentKind, Vxlan,
 };
 pub use plan::{Plan, Present};
-pub use serve::{Failed, Progress, Work, down, present, settle, up};
+pub use serve::{Failed, Progress, Work, down, listed, present, settle, up};
 pub use translate::{Environment, read};
 
 #[cfg(test)]

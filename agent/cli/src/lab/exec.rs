@@ -38,7 +38,7 @@ pub(crate) struct Exec {
 
 pub(super) fn exec(args: Exec, client: &Client) -> Result<u8, Failure> {
     let lab = File { file: args.file }.open()?;
-    let present = wait(lab::present(client, &lab.name))?;
+    let present = wait(lab::listed(client, &lab.name))?;
     let options = SessionOptions {
         tty: args.tty,
         interactive: args.interactive,

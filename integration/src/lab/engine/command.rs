@@ -119,4 +119,4 @@ fn package(runtime: Runtime) -> &'static str {
     }
 }
 
-const ANSWER_LIMIT: Duration = Duration::from_secs(10);
+const ANSWER_LIMIT: Duration = Duration::from_secs(30);

@@ -196,6 +196,6 @@ const HOST_DIRS: [&str; 5] = ["/bin", "/lib", "/lib64", "/sbin", "/usr"];
 const EMPTY_TAR: usize = 1024;
 /// What is told of a task that ended in no other way.
 const KILLED: i32 = 137;
-const SLEEPER_LIMIT: Duration = Duration::from_secs(20);
+const SLEEPER_LIMIT: Duration = Duration::from_secs(60);
 const END_LIMIT: Duration = Duration::from_secs(10);
 const PAUSE: Duration = Duration::from_millis(20);

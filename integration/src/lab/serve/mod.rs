@@ -63,17 +63,22 @@ pub struct Failed {
     pub said: Vec<String>,
 }
 
-/// What the agent has of a lab.
+/// What the agent has of a lab, and whether engines run the images of its nodes.
 pub async fn present(client: &Client, lab: &str) -> Result<Present, ClientError> {
+    let mut present = listed(client, lab).await?;
+    present.well = engine::look(&present.guests()).await;
+    Ok(present)
+}
+
+/// The same without a question to engines.
+pub async fn listed(client: &Client, lab: &str) -> Result<Present, ClientError> {
     let (networks, containers, endpoints, links) = tokio::try_join!(
         client.networks(),
         client.containers(),
         client.endpoints(),
         client.links()
     )?;
-    let mut present = Present::of(lab, networks, containers, endpoints, links);
-    present.well = engine::look(&present.guests()).await;
-    Ok(present)
+    Ok(Present::of(lab, networks, containers, endpoints, links))
 }
 
 /// Carries a plan out; a lab that was not there before is taken back after a failure. Returns the nodes of which tasks failed.
@@ -106,7 +111,7 @@ pub async fn down(
     lab: &str,
     progress: impl FnMut(Progress),
 ) -> Result<usize, Work> {
-    let present = present(client, lab).await?;
+    let present = listed(client, lab).await?;
     let mut plan = Plan::down(&present);
     let of = plan.steps();
     let mut doing = Doing {

@@ -23,6 +23,7 @@ cd "$1" && mkdir "image-$2" && cd "image-$2"
 mkdir -p root/bin root/etc root/tmp root/proc root/sys root/dev root/run root/www
 cp "$(command -v busybox)" root/bin/busybox
 for applet in $(busybox --list); do [ "$applet" = busybox ] || ln -s busybox "root/bin/$applet"; done
+printf '#!/bin/sh\nexec sh "$@"\n' >root/bin/bash && chmod +x root/bin/bash
 echo "$2" >root/www/index.html
 echo root:x:0:0::/:/bin/sh >root/etc/passwd
 tar -C root -cf layer.tar .

@@ -38,6 +38,8 @@ topology:
       vars: {delay: 20ms}
 "#;
 
+const FILE: &str = "mix.clab.yml";
+
 /// A lab in a directory of its own, and how the command finds the engine.
 struct Images<'e> {
     host: &'e Host,
@@ -49,9 +51,10 @@ struct Images<'e> {
 }
 
 impl Images<'_> {
-    fn write(&self, text: &str) {
-        let text = text.replace("IMAGE", self.image);
-        fs::write(self.dir.path().join("mix.clab.yml"), text).unwrap();
+    fn write(&self, name: &str, text: &str) {
+        let path = self.dir.path().join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text.replace("IMAGE", self.image)).unwrap();
     }
 
     fn run(&self, verb: &str, options: &[&str]) -> Output {
@@ -82,9 +85,9 @@ impl Images<'_> {
     }
 
     /// A mixed lab is up, and through a restart of a node by its engine.
-    fn is_up_and_stays_up(&self, text: &str) {
-        fs::write(self.dir.path().join("motd"), "welcome").unwrap();
-        self.write(text);
+    fn is_up_and_stays_up(&self) {
+        self.write("motd", "welcome");
+        self.write(FILE, MIXED);
         let shown = self.run("up", &[]).ok();
         assert!(
             shown.starts_with("lab mix: 3 nodes, 2 links up\n"),
@@ -98,7 +101,7 @@ impl Images<'_> {
         // By name, on the management network, and from outside.
         self.pings("r1", "r3");
         self.pings("r3", "clab-mix-r1");
-        let fetched = self.host.netns.sh("curl -sS -m 2 http://127.0.0.1:8080/");
+        let fetched = self.host.netns.sh("curl -sS -m 10 http://127.0.0.1:8080/");
         assert_eq!(fetched, "r1\n");
         let shown = self.run("inspect", &[]).ok();
         let line = shown
@@ -122,7 +125,7 @@ impl Images<'_> {
     }
 
     fn links_are_changed_in_place(&self) {
-        self.write(&MIXED.replace("delay: 20ms", "delay: 1ms"));
+        self.write(FILE, &MIXED.replace("delay: 20ms", "delay: 1ms"));
         self.needs("~ impairment r1:eth7\n~ impairment r3:net-1\n");
         self.run("up", &[]).ok();
         assert_eq!(self.starts(), 2);
@@ -152,7 +155,7 @@ fn images_run_under_docker_beside_nodes_without() {
         prepare: &prepare,
         engine: &|words| docker.docker(words),
     };
-    images.is_up_and_stays_up(MIXED);
+    images.is_up_and_stays_up();
     images.links_are_changed_in_place();
     images.what_the_engine_lost_is_made_again();
     docker.host.stop_agent(Signal::KILL);
@@ -167,8 +170,12 @@ fn images_run_under_docker_beside_nodes_without() {
     assert_eq!(left, "");
 }
 
+/// One device with an image, one without.
+const KATHARA: &str =
+    "LAB_NAME=\"hub\"\npc1[0]=\"A\"\npc1[image]=\"localhost/bb:1\"\npc2[0]=\"A\"\n";
+
 #[test]
-fn images_run_under_podman_beside_nodes_without() {
+fn katharas_images_run_under_podman() {
     let host = Host::start();
     let mounts = Mounts::new(&host.netns);
     let dir = host.dir();
@@ -187,6 +194,7 @@ fn images_run_under_podman_beside_nodes_without() {
         command
             .env("CONTAINERS_CONF", dir.join("containers.conf"))
             .env("CONTAINERS_STORAGE_CONF", dir.join("storage.conf"))
+            // A Docker that is there has nothing to do with the test.
             .env("DOCKER_HOST", "unix:///nonexistent");
         mounts.inside(&command)
     };
@@ -204,20 +212,34 @@ fn images_run_under_podman_beside_nodes_without() {
         prepare: &prepare,
         engine: &engine,
     };
-    // Whose command takes a second on a busy machine.
-    let plain = MIXED.replace(
-        "r2: {image: IMAGE, entrypoint: sleep, cmd: \"1000\"}",
-        "r2: {}",
-    );
-    images.is_up_and_stays_up(&plain);
+    for (name, text) in [
+        ("lab.conf", KATHARA),
+        ("pc1/etc/address", "ADDRESS=10.1.0.1/24\n"),
+        (
+            "pc1.startup",
+            ". /etc/address\nip address add $ADDRESS dev eth0\n",
+        ),
+        ("pc1.shutdown", "echo over >/shared/said\n"),
+        ("pc2.startup", "ip address add 10.1.0.2/24 dev eth0\n"),
+        ("shared/note", ""),
+    ] {
+        images.write(name, text);
+    }
+    images.run("up", &[]).ok();
+    images.pings("pc1", "10.1.0.2");
+    engine(&["restart", "-t", "0", "kathara-hub-pc1"]).ok();
+    images.pings("pc2", "10.1.0.1");
+    images.needs("nothing to do\n");
     images.is_gone();
+    let said = fs::read_to_string(images.dir.path().join("shared/said"));
+    assert_eq!(said.unwrap(), "over\n");
     let cgroups = "find /sys/fs/cgroup/*/libpod_parent -depth -type d -exec rmdir {} + 2>/dev/null";
     let _ = mounts.run(Command::new("sh").args(["-c", cgroups]));
 }
 
 #[test]
 fn an_engine_that_is_not_there_is_named_before_anything_is_made() {
-    let lab = Lab::new("mix.clab.yml", &MIXED.replace("IMAGE", "bb:1"));
+    let lab = Lab::new(FILE, &MIXED.replace("IMAGE", "bb:1"));
     lab.write("motd", "");
     let up = |options: &[&str]| {
         let mut command = lab
