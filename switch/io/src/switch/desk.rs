@@ -54,7 +54,12 @@ impl Desk {
         port.attached(id);
         let port = Port::new(id, port, Arc::clone(bridge), config, workers.len());
         let port = Arc::new(self.dress_newcomer(port));
-        for worker in 0..workers.len() {
+        let started = workers.iter();
+        let started = started.map(|worker| worker.start_attach(Arc::clone(&port)));
+        for (worker, started) in (0..).zip(started.collect::<Vec<_>>()) {
+            if started.is_ok_and(|confirmation| confirmation.recv().is_ok()) {
+                continue;
+            }
             self.ask(&mut workers, worker, |worker| {
                 worker.attach(Arc::clone(&port))
             })

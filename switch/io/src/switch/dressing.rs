@@ -118,23 +118,29 @@ impl Desk {
         standing.retain(|(bridge, recorder)| bridge.strong_count() > 0 && !recorder.has_ended());
         standing.push((Arc::downgrade(bridge), recorder.clone()));
         drop(standing);
+        let mut changes = Vec::new();
         for port in self.registry.all() {
             let mut outfit = port.outfit.clone();
             if Arc::ptr_eq(&port.bridge, bridge)
                 && add_capture(&mut outfit, &port, recorder, &port_name(&port)).is_ok()
             {
-                // Only putting an impairment on can fail.
-                let _ = self.refit(&mut workers, &port, outfit);
+                changes.push((port, outfit));
             }
         }
+        self.refit_all(&mut workers, changes);
     }
 
     fn end_capture(&self, capture: CaptureId) {
         let mut workers = self.turn();
         lock(&self.standing).retain(|(_, recorder)| recorder.capture() != capture);
-        for port in self.registry.all() {
-            self.take_off(&mut workers, port.id, LayerKind::Capture(capture));
-        }
+        let kind = LayerKind::Capture(capture);
+        let mut wearers = self.registry.all();
+        wearers.retain(|port| port.outfit.wears(kind));
+        let changes = wearers.into_iter().map(|port| {
+            let outfit = port.outfit.without(kind);
+            (port, outfit)
+        });
+        self.refit_all(&mut workers, changes.collect());
     }
 
     /// A port that comes to a network that is captured.
@@ -186,7 +192,7 @@ impl Desk {
         let new = Arc::new(old.dressed(outfit)?);
         let id = new.id;
         if new.has_device_of(old) {
-            self.exchange(workers, &new);
+            self.exchange(workers, &[new]);
             return Ok(());
         }
         old.device.settle();
@@ -195,7 +201,7 @@ impl Desk {
             // A worker that cannot be replaced reads nothing.
             let _ = self.ask(workers, reader, |worker| worker.release(id));
         }
-        self.exchange(workers, &new);
+        self.exchange(workers, &[new]);
         if reader.is_some()
             && let Some(reader) = self.registry.begin(id)
             && let Err(error) = self.ask(workers, reader, |worker| worker.listen(id))
@@ -206,13 +212,36 @@ impl Desk {
         Ok(())
     }
 
-    /// Every worker has the port in place of the one before when this returns.
-    fn exchange(&self, workers: &mut [WorkerHandle], port: &Arc<Port>) {
+    /// The same of many ports, which keep their devices: workers do it together.
+    fn refit_all(&self, workers: &mut [WorkerHandle], changes: Vec<(Arc<Port>, Outfit)>) {
+        let changed = changes.into_iter().filter_map(|(old, outfit)| {
+            // Only putting an impairment on can fail.
+            old.dressed(outfit).ok().map(Arc::new)
+        });
+        self.exchange(workers, &changed.collect::<Vec<_>>());
+    }
+
+    /// Every worker has each port in place of the one before when this returns.
+    fn exchange(&self, workers: &mut [WorkerHandle], ports: &[Arc<Port>]) {
         // First here, from where a worker that takes another's place has its ports.
-        self.registry.exchange(Arc::clone(port));
-        for worker in 0..workers.len() {
-            // That nothing takes a worker's place has been told.
-            let _ = self.ask(workers, worker, |worker| worker.exchange(Arc::clone(port)));
+        for port in ports {
+            self.registry.exchange(Arc::clone(port));
+        }
+        let started = |worker: &WorkerHandle| {
+            let started = ports
+                .iter()
+                .map(|port| worker.start_exchange(Arc::clone(port)));
+            started.collect::<Vec<_>>()
+        };
+        let started: Vec<_> = workers.iter().map(started).collect();
+        for (worker, started) in (0..).zip(started) {
+            for (port, confirmation) in ports.iter().zip(started) {
+                if confirmation.is_ok_and(|confirmation| confirmation.recv().is_ok()) {
+                    continue;
+                }
+                // It has ended: what takes its place is asked again. That nothing does has been told.
+                let _ = self.ask(workers, worker, |worker| worker.exchange(Arc::clone(port)));
+            }
         }
     }
 }

@@ -119,9 +119,14 @@ impl WorkerHandle {
 
     /// When this returns the worker has the port in place of another of the same number, and has written what it wrote to that.
     pub(crate) fn exchange(&self, port: Arc<Port>) -> Result<(), io::Error> {
+        self.start_exchange(port)?.recv().map_err(|_| stopped())
+    }
+
+    /// Starts an exchange; the receiver gets the confirmation.
+    pub(crate) fn start_exchange(&self, port: Arc<Port>) -> io::Result<Receiver<()>> {
         let (done, confirmation) = sync_channel(1);
         self.send(Command::Exchange(port, done))?;
-        confirmation.recv().map_err(|_| stopped())
+        Ok(confirmation)
     }
 
     /// When this returns the worker does not read the port, and has sent what it had read.
