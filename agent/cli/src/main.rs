@@ -46,7 +46,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use agent_api::{Client, DEFAULT_SOCKET};
-use agent_container::{run_init, run_shim};
+use agent_container::{run_init, run_nursery, run_shim};
 use clap::{CommandFactory, Parser, Subcommand};
 
 use failure::Failure;
@@ -111,6 +111,9 @@ enum Verb {
         /// The container's directory
         dir: PathBuf,
     },
+    /// Forks shims; the agent starts it
+    #[command(hide = true)]
+    Nursery,
     /// Becomes process 1 of a container; the shim starts it
     #[command(hide = true)]
     Init {
@@ -126,6 +129,13 @@ fn main() -> ExitCode {
     }
     if integration::netavark::is_called() {
         return integration::netavark::run();
+    }
+    // Every container and every command in it begins so: without all that the others' arguments take.
+    if std::env::args_os()
+        .nth(1)
+        .is_some_and(|verb| verb == "init")
+    {
+        return run_init();
     }
     completions::answer(Cli::command);
     let cli = match Cli::try_parse() {
@@ -145,6 +155,7 @@ fn dispatch(cli: Cli) -> Result<ExitCode, Failure> {
         // These bring their own threads, or must have none.
         Verb::Agent(args) => agent::run(args, client.socket()),
         Verb::Shim { dir } => return Ok(run_shim(&dir)),
+        Verb::Nursery => return Ok(run_nursery()),
         Verb::Init { .. } => return Ok(run_init()),
         Verb::Completions(args) => completions::run(&args),
         Verb::Man(args) => man::run(&args, Cli::command()),
@@ -384,5 +395,6 @@ tapestry completions bash
 tapestry man
 tapestry man --dir /tmp
 tapestry shim /run/tapestry/containers/1
+tapestry nursery
 tapestry init --anything";
 }

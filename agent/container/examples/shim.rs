@@ -4,13 +4,14 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use agent_container::attach::{Session, SessionOptions};
-use agent_container::{ContainerSpec, Shims, run_init, run_shim};
+use agent_container::{ContainerSpec, Shims, run_init, run_nursery, run_shim};
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     match arguments[..] {
         ["shim", dir] => run_shim(Path::new(dir)),
+        ["nursery"] => run_nursery(),
         ["init"] => run_init(),
         ["spawn", dir, command] => spawn(Path::new(dir), command),
         ["attach", socket, flags] => attach(Path::new(socket), flags),
@@ -24,7 +25,10 @@ fn spawn(dir: &Path, command: &str) -> ExitCode {
         command: command.split(' ').map(str::to_owned).collect(),
         ..ContainerSpec::default()
     };
-    match Shims::new("/proc/self/exe".into()).spawn(dir, &spec) {
+    match Shims::new("/proc/self/exe".into())
+        .with_nursery()
+        .spawn(dir, &spec)
+    {
         Ok(_) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("{error}");

@@ -5,12 +5,14 @@
 //! the socket, which closes on exec; what prevented it comes as [`Reply::Failed`].
 
 use std::fs::File;
-use std::io::{self, IoSlice, IoSliceMut, Seek, SeekFrom, Write};
+use std::io::{self, IoSlice, IoSliceMut, Read, Seek, SeekFrom, Write};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
+use std::time::Duration;
 
 use rustix::fs::{MemfdFlags, memfd_create};
+use rustix::net::sockopt::{Timeout, set_socket_timeout};
 use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
     SendAncillaryMessage, SendFlags, SocketFlags, SocketType, recvmsg, sendmsg, socketpair,
@@ -84,6 +86,11 @@ impl Control {
         Ok((Self(ours), theirs))
     }
 
+    /// Has [`Self::receive`] fail where nothing comes for so long.
+    pub(crate) fn limit_waits(&self, limit: Duration) -> io::Result<()> {
+        Ok(set_socket_timeout(&self.0, Timeout::Recv, Some(limit))?)
+    }
+
     pub(crate) fn from_stdin() -> io::Result<Self> {
         Ok(Self(io::stdin().as_fd().try_clone_to_owned()?))
     }
@@ -101,8 +108,9 @@ impl Control {
         let closed = || io::Error::from(io::ErrorKind::UnexpectedEof);
         let (_, fds) = self.receive()?.ok_or_else(closed)?;
         let mut fds = fds.into_iter();
-        let file = File::from(fds.next().ok_or_else(closed)?);
-        Ok((serde_json::from_reader(file)?, fds.collect()))
+        let mut text = Vec::new();
+        File::from(fds.next().ok_or_else(closed)?).read_to_end(&mut text)?;
+        Ok((parse(&text)?, fds.collect()))
     }
 
     pub(crate) fn send_reply(&self, reply: &Reply, fds: &[BorrowedFd<'_>]) -> io::Result<()> {
@@ -126,7 +134,7 @@ impl Control {
         Ok(self.receive()?.is_some())
     }
 
-    fn send(&self, bytes: &[u8], fds: &[BorrowedFd<'_>]) -> io::Result<()> {
+    pub(crate) fn send(&self, bytes: &[u8], fds: &[BorrowedFd<'_>]) -> io::Result<()> {
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_FDS))];
         let mut ancillary = SendAncillaryBuffer::new(&mut space);
         if !fds.is_empty() && !ancillary.push(SendAncillaryMessage::ScmRights(fds)) {
@@ -141,7 +149,8 @@ impl Control {
         Ok(())
     }
 
-    fn receive(&self) -> io::Result<Option<(Vec<u8>, Vec<OwnedFd>)>> {
+    /// A message and its descriptors; `None` when the other side is gone.
+    pub(crate) fn receive(&self) -> io::Result<Option<(Vec<u8>, Vec<OwnedFd>)>> {
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_FDS))];
         let mut ancillary = RecvAncillaryBuffer::new(&mut space);
         let mut bytes = vec![0; MAX_REPLY];

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use crate::spec::write_atomically;
+use crate::spec::write_durably;
 
 /// Contents of `exit.json`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -37,7 +37,7 @@ pub(crate) fn is_being_removed(dir: &Path) -> bool {
 }
 
 pub(crate) fn write_exit(dir: &Path, record: &ExitRecord) -> io::Result<()> {
-    write_atomically(dir, EXIT_FILE, &serde_json::to_vec(record)?, 0o640)
+    write_durably(dir, EXIT_FILE, &serde_json::to_vec(record)?, 0o640)
 }
 
 pub(crate) const EXIT_FILE: &str = "exit.json";

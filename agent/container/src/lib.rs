@@ -4,7 +4,7 @@
 //!
 //! Three processes take part, and none of them needs the agent to stay alive:
 //!
-//! - the *agent* calls [`Shims::spawn`], which writes `spec.json` in the container's directory and starts
+//! - the *agent* calls [`Shims::spawn`], which writes `spec.json` in the container's directory and starts, by its [`nursery`],
 //! - the *shim* ([`run_shim`]), one single-threaded process per container and per exec. It owns the command's streams,
 //!   serves them at `attach.sock` ([`attach`]), keeps the `log`, and writes `exit.json` when the command ended. It starts
 //! - the *init* ([`run_init`]), process 1 of the new PID namespace, which sets up mounts and names, waits for the word to
@@ -43,6 +43,7 @@ mod exit;
 mod given;
 mod init;
 mod lineage;
+mod nursery;
 mod process;
 mod running;
 mod shim;
@@ -61,6 +62,7 @@ pub use exit::{ExitRecord, note_removal, read_exit};
 pub use given::Given;
 pub use init::run_init;
 pub use lineage::PidNamespace;
+pub use nursery::run_nursery;
 pub use process::ProcessId;
 pub use running::{Processes, SignalContainer, StartContainer, processes, signal, start};
 pub use shim::run_shim;

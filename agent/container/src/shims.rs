@@ -1,20 +1,23 @@
 //! The agent's side: starting shims.
 
-use std::fs;
+use std::fs::{self, File};
 use std::io::{self, Read};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdout, Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::pipe::{PipeFlags, pipe_with};
 use thiserror::Error;
 
+use crate::SIGKILL;
 use crate::exit::EXIT_FILE;
 use crate::given::Given;
+use crate::nursery::Nursery;
 use crate::process::ProcessId;
 use crate::running::{Greeting, Processes, READY_FILE, processes};
 use crate::spec::{ContainerSpec, ExecRequest, ExecSpec, ShimSpec};
@@ -25,8 +28,17 @@ pub struct Shims {
     program: PathBuf,
     ready_limit: Duration,
     given: Option<Given>,
+    nursery: Option<Mutex<Option<Nursery>>>,
     /// Those that were not collected yet.
     children: Mutex<Vec<Child>>,
+}
+
+/// A shim that has not greeted yet.
+enum Newborn {
+    /// To be collected here.
+    Own(Child),
+    /// A nursery's; `None` where it has ended already.
+    Adopted(Option<ProcessId>),
 }
 
 #[derive(Debug, Error)]
@@ -54,6 +66,7 @@ impl Shims {
             program,
             ready_limit: READY_LIMIT,
             given: None,
+            nursery: None,
             children: Mutex::new(Vec::new()),
         }
     }
@@ -63,6 +76,14 @@ impl Shims {
     pub fn giving(self, given: Given) -> Self {
         let given = Some(given);
         Self { given, ..self }
+    }
+
+    /// The same where `program` also understands the argument `nursery` (with [`run_nursery`](super::run_nursery)): it is executed
+    /// once for all shims.
+    #[must_use]
+    pub fn with_nursery(self) -> Self {
+        let nursery = Some(Mutex::default());
+        Self { nursery, ..self }
     }
 
     /// Makes a container: its directory (0750, where absent), its shim, its namespaces. The command waits for [`start`].
@@ -122,38 +143,61 @@ impl Shims {
 
     fn run(&self, dir: &Path) -> Result<Processes, SpawnContainer> {
         self.reap();
-        let mut shim = Command::new(&self.program)
-            .arg0("tapestry")
-            .arg("shim")
-            .arg(dir)
-            .envs(self.given.map(Given::variables).into_iter().flatten())
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .map_err(|error| SpawnContainer::Program {
-                program: self.program.clone(),
-                error,
-            })?;
-        let greeting = match shim.stdout.take() {
-            Some(mut stdout) => read_greeting(&mut stdout, self.ready_limit),
-            None => Err(SpawnContainer::TooSlow),
+        let failed = |error| SpawnContainer::Program {
+            program: self.program.clone(),
+            error,
         };
-        match greeting {
-            Ok(ready) => {
-                self.lock().push(shim);
-                Ok(ready)
+        let (ours, theirs) = pipe_with(PipeFlags::CLOEXEC).map_err(|error| failed(error.into()))?;
+        let shim = match self.adopt(dir, theirs.as_fd()) {
+            Some(shim) => {
+                drop(theirs);
+                Newborn::Adopted(shim)
             }
-            Err(error) => {
+            None => Newborn::Own(self.execute(dir, theirs.into()).map_err(failed)?),
+        };
+        let greeting = read_greeting(&mut File::from(ours), self.ready_limit);
+        match (shim, &greeting) {
+            (Newborn::Own(shim), Ok(_)) => self.lock().push(shim),
+            (Newborn::Own(mut shim), Err(error)) => {
                 let _ = shim.kill();
                 match error {
                     // Where it hangs in the kernel, it ends when it comes back from there: nobody waits for that.
                     SpawnContainer::TooSlow => self.lock().push(shim),
                     _ => drop(shim.wait()),
                 }
-                Err(error)
             }
+            (Newborn::Adopted(Some(shim)), Err(_)) => drop(shim.signal(SIGKILL)),
+            (Newborn::Adopted(_), _) => {}
         }
+        greeting
+    }
+
+    /// A shim of the nursery; `None` where there is none to be had.
+    fn adopt(&self, dir: &Path, stdout: BorrowedFd<'_>) -> Option<Option<ProcessId>> {
+        let nursery = self.nursery.as_ref()?;
+        let mut nursery = nursery.lock().unwrap_or_else(PoisonError::into_inner);
+        if nursery.is_none() {
+            *nursery = Nursery::start(&self.program, self.given).ok();
+        }
+        let born = nursery.as_ref()?.bear(dir, stdout);
+        if born.is_err()
+            && let Some(useless) = nursery.take()
+        {
+            self.lock().push(useless.close());
+        }
+        born.ok()
+    }
+
+    fn execute(&self, dir: &Path, stdout: Stdio) -> io::Result<Child> {
+        Command::new(&self.program)
+            .arg0("tapestry")
+            .arg("shim")
+            .arg(dir)
+            .envs(self.given.map(Given::variables).into_iter().flatten())
+            .stdin(Stdio::null())
+            .stdout(stdout)
+            .stderr(Stdio::null())
+            .spawn()
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Child>> {
@@ -223,7 +267,7 @@ fn next_exec_dir(container: &Path) -> io::Result<PathBuf> {
 }
 
 /// Reads until the shim closes its standard output, which it does when it is ready or dead.
-fn read_greeting(stdout: &mut ChildStdout, limit: Duration) -> Result<Processes, SpawnContainer> {
+fn read_greeting(stdout: &mut File, limit: Duration) -> Result<Processes, SpawnContainer> {
     let deadline = Instant::now() + limit;
     let mut text = Vec::new();
     let mut buffer = [0; 4096];

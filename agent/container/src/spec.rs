@@ -180,8 +180,22 @@ impl ShimSpec {
     }
 }
 
-/// Writes a file so that a reader sees all of it or nothing, whenever the writer dies.
+/// Writes a file so that a reader sees all of it or nothing, whenever the writer dies; what is of processes is void when the host does.
 pub(crate) fn write_atomically(dir: &Path, name: &str, bytes: &[u8], mode: u32) -> io::Result<()> {
+    write(dir, name, (bytes, mode), |_| Ok(()))
+}
+
+/// The same, also whenever the host dies.
+pub(crate) fn write_durably(dir: &Path, name: &str, bytes: &[u8], mode: u32) -> io::Result<()> {
+    write(dir, name, (bytes, mode), fs::File::sync_all)
+}
+
+fn write(
+    dir: &Path,
+    name: &str,
+    (bytes, mode): (&[u8], u32),
+    sync: impl FnOnce(&fs::File) -> io::Result<()>,
+) -> io::Result<()> {
     let unfinished = dir.join(format!(".{name}.new"));
     let _ = fs::remove_file(&unfinished);
     let mut file = fs::OpenOptions::new()
@@ -190,7 +204,7 @@ pub(crate) fn write_atomically(dir: &Path, name: &str, bytes: &[u8], mode: u32) 
         .mode(mode)
         .open(&unfinished)?;
     io::Write::write_all(&mut file, bytes)?;
-    file.sync_all()?;
+    sync(&file)?;
     fs::rename(&unfinished, dir.join(name))
 }
 

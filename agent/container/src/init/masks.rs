@@ -27,7 +27,12 @@ pub(super) fn apply(task: &ContainerTask) -> Result<(), Refusal> {
     for path in COVERED {
         cover(Path::new(path)).map_err(|error| Refusal::setup(format!("cover {path}"), error))?;
     }
+    // Who can take the protection away, and does so at once, is spared it where nothing that it changes is anybody else's file.
+    let sets_kernel = task.private_root && task.process.capabilities.hold_sys_admin();
     for path in READ_ONLY {
+        if sets_kernel && path == KERNEL_SETTINGS {
+            continue;
+        }
         protect(Path::new(path))
             .map_err(|error| Refusal::setup(format!("protect {path}"), error))?;
     }
@@ -191,9 +196,10 @@ const READ_ONLY: [&str; 5] = [
     "/proc/bus",
     "/proc/fs",
     "/proc/irq",
-    "/proc/sys",
+    KERNEL_SETTINGS,
     "/proc/sysrq-trigger",
 ];
+const KERNEL_SETTINGS: &str = "/proc/sys";
 
 #[cfg(test)]
 mod tests {

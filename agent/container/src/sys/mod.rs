@@ -1,9 +1,45 @@
 //! The kernel interfaces that have no safe wrapper: the only `unsafe` of the crate.
 #![allow(unsafe_code)]
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd};
+
+use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
+use nix::unistd::{ForkResult, fork as fork_process};
+
+/// Where a fork returned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fork {
+    /// With the child's PID.
+    Parent(i32),
+    Child,
+}
+
+/// Makes a process that is a copy of this one, fork(2). Refused where this one has more threads than the caller's, of which the child would have
+/// nothing but their locks.
+pub(crate) fn fork() -> io::Result<Fork> {
+    if fs::read_dir("/proc/self/task")?.count() != 1 {
+        return Err(io::Error::other("the process has several threads"));
+    }
+    // SAFETY: there is one thread, so that the child may go on as the parent does.
+    match unsafe { fork_process() }? {
+        ForkResult::Parent { child } => Ok(Fork::Parent(child.as_raw())),
+        ForkResult::Child => Ok(Fork::Child),
+    }
+}
+
+/// Whether the kernel collects children that end, so that nobody has to wait for them, sigaction(2).
+pub(crate) fn forget_children(forgets: bool) -> io::Result<()> {
+    let flags = match forgets {
+        true => SaFlags::SA_NOCLDWAIT,
+        false => SaFlags::empty(),
+    };
+    let action = SigAction::new(SigHandler::SigDfl, flags, SigSet::empty());
+    // SAFETY: the action is the default one, which runs no code of this process.
+    unsafe { sigaction(Signal::SIGCHLD, &action) }?;
+    Ok(())
+}
 
 /// The namespace that this one was made in, ioctl_ns(2). Not permitted where that is outside of the caller's own.
 pub(crate) fn parent_namespace(namespace: &File) -> io::Result<File> {

@@ -1,9 +1,11 @@
 //! A shim's life beside its agent's.
 
+use std::fs;
+use std::path::Path;
 use std::process::Command;
 
 use agent_container::attach::{self, Role};
-use agent_container::{log, processes, read_exit, start};
+use agent_container::{ProcessId, SIGKILL, Shims, log, processes, read_exit, start};
 
 use crate::harness::{Attached, Container, eventually, program, shell};
 
@@ -44,4 +46,54 @@ fn a_container_that_ended_can_be_made_again_and_one_that_runs_cannot() {
         .flat_map(|record| record.unwrap().bytes)
         .collect();
     assert_eq!(logged, b"once\ntwice\n");
+}
+
+#[test]
+fn a_nursery_bears_shims_that_look_like_any_other_and_leaves_no_zombies() {
+    let shims = Shims::new(program()).with_nursery();
+    let dirs: Vec<_> = (0..3).map(|_| tempfile::tempdir().unwrap()).collect();
+    let made = dirs.iter();
+    let made = made.map(|dir| shims.spawn(dir.path(), &shell("exit 5")).unwrap());
+    let made: Vec<_> = made.collect();
+    let nursery = parent_of(made[0].shim.pid);
+    assert_eq!(command_line(nursery).trim_end(), "tapestry nursery");
+    for (dir, made) in dirs.iter().zip(&made) {
+        assert_eq!(parent_of(made.shim.pid), nursery);
+        let line = format!("tapestry shim {}", dir.path().display());
+        assert_eq!(command_line(made.shim.pid).trim_end(), line);
+        start(dir.path()).unwrap();
+        eventually(|| {
+            read_exit(dir.path())
+                .unwrap()
+                .is_some_and(|exit| exit.code == 5)
+        });
+        eventually(|| !Path::new(&format!("/proc/{}", made.shim.pid)).exists());
+    }
+}
+
+#[test]
+fn without_a_nursery_that_works_shims_are_executed() {
+    let shims = Shims::new(program()).with_nursery();
+    let dirs: Vec<_> = (0..2).map(|_| tempfile::tempdir().unwrap()).collect();
+    let first = shims.spawn(dirs[0].path(), &shell("read x")).unwrap();
+    let nursery = ProcessId::of(parent_of(first.shim.pid)).unwrap();
+    nursery.signal(SIGKILL).unwrap();
+    eventually(|| !nursery.is_alive());
+    assert!(first.shim.is_alive(), "a shim outlives its nursery");
+    let second = shims.spawn(dirs[1].path(), &shell("exit 0")).unwrap();
+    start(dirs[1].path()).unwrap();
+    eventually(|| !second.shim.is_alive());
+    first.init.signal(SIGKILL).unwrap();
+    eventually(|| !first.shim.is_alive());
+}
+
+fn parent_of(pid: i32) -> i32 {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+    let (_, fields) = stat.rsplit_once(')').unwrap();
+    fields.split_whitespace().nth(1).unwrap().parse().unwrap()
+}
+
+fn command_line(pid: i32) -> String {
+    let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap();
+    String::from_utf8_lossy(&line).replace('\0', " ")
 }

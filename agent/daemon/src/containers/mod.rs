@@ -105,7 +105,9 @@ impl Containers {
             networks,
             endpoints,
             publishing,
-            shims: Shims::new(PathBuf::from("/proc/self/exe")).giving(given),
+            shims: Shims::new(PathBuf::from("/proc/self/exe"))
+                .giving(given)
+                .with_nursery(),
             cgroups,
             table: Mutex::default(),
             turns: Turns::default(),

@@ -109,24 +109,34 @@ fn hang(host: &Host) -> (Child, Pid) {
     panic!("the shim was ready before it could be stopped, {TRIES} times");
 }
 
-/// The agent's children that are shims.
+/// The shims among the agent's children and those of its nursery.
 fn shims(host: &Host) -> BTreeSet<i32> {
-    let agent = host.agent_pid().as_raw_nonzero();
-    let threads = fs::read_dir(format!("/proc/{agent}/task")).unwrap();
+    let own = children(host.agent_pid().as_raw_nonzero().get());
+    let theirs = own.iter().flat_map(|pid| children(*pid));
+    let is_shim = |pid: &i32| {
+        let line = fs::read(format!("/proc/{pid}/cmdline"));
+        line.is_ok_and(|line| {
+            line.starts_with(b"tapestry shim ") || line.starts_with(b"tapestry\0shim\0")
+        })
+    };
+    let all: BTreeSet<i32> = theirs.chain(own.iter().copied()).collect();
+    all.into_iter().filter(is_shim).collect()
+}
+
+/// None where it is gone.
+fn children(pid: i32) -> Vec<i32> {
+    let threads = fs::read_dir(format!("/proc/{pid}/task"));
     let lists = threads
+        .into_iter()
+        .flatten()
         .flatten()
         .filter_map(|thread| fs::read_to_string(thread.path().join("children")).ok());
-    let children: Vec<i32> = lists
+    lists
         .flat_map(|list| {
             let pids = list.split_whitespace().map(|pid| pid.parse().unwrap());
             pids.collect::<Vec<_>>()
         })
-        .collect();
-    let is_shim = |pid: &i32| {
-        let line = fs::read(format!("/proc/{pid}/cmdline"));
-        line.is_ok_and(|line| line.starts_with(b"tapestry\0shim\0"))
-    };
-    children.into_iter().filter(is_shim).collect()
+        .collect()
 }
 
 /// Keeps the shim stopped until told, but no longer than [`HANG`]; gives whether it was told in time.
