@@ -1,5 +1,9 @@
 //! Making containers: namespaces, links, settings, files, published ports.
 
+use std::fs::OpenOptions;
+use std::io::{self, Write as _};
+use std::path::Path;
+
 use agent_api::{ApiError, EndpointSettings, ErrorKind, PortMapping};
 use agent_core::container::{PlanContainer, attached_network, sysctl_paths};
 use agent_core::endpoint::Attachment;
@@ -66,7 +70,7 @@ impl Containers {
             .collect();
         let added = self.added_hosts(&record.create);
         let hosts = hosts(&addresses, &record.hostname, &added);
-        std::fs::write(self.dir(&record.id).join("hosts"), hosts)
+        write_over(&self.dir(&record.id).join("hosts"), &hosts)
             .map_err(|error| host_failure(record, &error))
     }
 
@@ -156,4 +160,12 @@ impl Containers {
         let netns = open_sandbox(&sandbox_of(pid))?;
         Ok(self.endpoints.attach(place, &attachment, &netns)?)
     }
+}
+
+/// Changes what is in a file that the container has mounted already. File systems that write a file out at once where it was emptied
+/// before, as ext4 does, have no reason to.
+fn write_over(path: &Path, text: &str) -> io::Result<()> {
+    let mut file = OpenOptions::new().write(true).create(true).open(path)?;
+    file.write_all(text.as_bytes())?;
+    file.set_len(u64::try_from(text.len()).unwrap_or(u64::MAX))
 }
