@@ -6,7 +6,7 @@
 //! file has the node do, says in the container's log that it is ready, and waits. So a node that is started again, by whomever
 //! and whenever, has its addresses again, and nobody needs to be there for it. The line of the log is what `lab up` waits for.
 //!
-//! `/proc/sys` is write-protected in containers, and a node is there to have its kernel set: the cover is taken away. A command
+//! `/proc/sys` is write-protected in containers, and a node is there to have its kernel set: where there is a cover it is taken away. A command
 //! that fails is told of, and the others go on, as containerlab does.
 
 use std::fmt::Write as _;
@@ -83,7 +83,7 @@ pub(in crate::lab) fn quote(word: &str) -> String {
 }
 
 const HEAD: &str = "\
-umount /proc/sys 2>/dev/null
+[ -w /proc/sys/net ] || umount /proc/sys 2>/dev/null
 failed=0
 task() {
 \"$@\" </dev/null

@@ -9,8 +9,19 @@ use crate::lab::fault::{Fault, Mark, Read, shown};
 #[derive(Debug)]
 pub(super) struct Text {
     pub(super) text: String,
-    /// Where pieces begin: in characters of `text`, and the place in the file. A piece that was put in is all at one place.
-    pieces: Vec<(usize, Mark, bool)>,
+    /// In their order. A line that was not put in begins one, so that no place is far from the beginning of its piece.
+    pieces: Vec<Piece>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Piece {
+    /// Where it begins, in characters of the text and in bytes.
+    begin: usize,
+    byte: usize,
+    /// Where that is in the file.
+    at: Mark,
+    /// All of what was put in is at one place.
+    is_put_in: bool,
 }
 
 impl Text {
@@ -21,9 +32,10 @@ impl Text {
             length: 0,
             made: Self {
                 text: String::with_capacity(written.len()),
-                pieces: vec![(0, Mark { line: 1, column: 1 }, false)],
+                pieces: Vec::new(),
             },
         };
+        building.begin_piece(false);
         while let Some(dollar) = building.rest.find('$') {
             building.copy(dollar);
             building.variable(env)?;
@@ -35,15 +47,15 @@ impl Text {
 
     /// Where a character of the text stands in the file.
     pub(super) fn mark(&self, index: usize) -> Mark {
-        let after = self.pieces.partition_point(|(begin, ..)| *begin <= index);
-        let Some((begin, at, is_put_in)) = self.pieces.get(after.saturating_sub(1)) else {
+        let after = self.pieces.partition_point(|piece| piece.begin <= index);
+        let Some(piece) = self.pieces.get(after.saturating_sub(1)) else {
             return Mark { line: 1, column: 1 };
         };
-        if *is_put_in {
-            return *at;
+        if piece.is_put_in {
+            return piece.at;
         }
-        let skipped = self.text.chars().skip(*begin).take(index - begin);
-        skipped.fold(*at, step)
+        let skipped = self.text[piece.byte..].chars().take(index - piece.begin);
+        skipped.fold(piece.at, step)
     }
 }
 
@@ -58,12 +70,24 @@ struct Building<'t> {
 impl<'t> Building<'t> {
     fn copy(&mut self, bytes: usize) {
         let (part, rest) = self.rest.split_at(bytes);
-        self.made.text.push_str(part);
         for c in part.chars() {
+            self.made.text.push(c);
             self.at = step(self.at, c);
             self.length += 1;
+            if c == '\n' {
+                self.begin_piece(false);
+            }
         }
         self.rest = rest;
+    }
+
+    fn begin_piece(&mut self, is_put_in: bool) {
+        self.made.pieces.push(Piece {
+            begin: self.length,
+            byte: self.made.text.len(),
+            at: self.at,
+            is_put_in,
+        });
     }
 
     /// At a dollar.
@@ -128,13 +152,13 @@ impl<'t> Building<'t> {
 
     /// Something in place of so many bytes.
     fn put_in(&mut self, value: &str, bytes: usize) {
-        self.made.pieces.push((self.length, self.at, true));
+        self.begin_piece(true);
         self.made.text.push_str(value);
         self.length += value.chars().count();
         let (part, rest) = self.rest.split_at(bytes);
         self.at = part.chars().fold(self.at, step);
         self.rest = rest;
-        self.made.pieces.push((self.length, self.at, false));
+        self.begin_piece(false);
     }
 }
 
