@@ -8,9 +8,10 @@ use crate::contender::{
     Runtime, SwitchCore, Tapestry, TapestryOverlay, Tinc, Underlay, Vde, Wire, WireguardGo,
 };
 use crate::row::{
-    Attach, Broadcast, Burst, Changes, ClusterIdle, Cni, Create, Dns, DockerPublished, DockerRun,
-    DockerTcp, Fdb, HeadOfLine, Idle, LabUp, Latency, MacMove, ManyToOne, Memory, Mesh,
-    OverlayLatency, OverlayTcp, Ports, Reference, Resolvable, Revoke, Row, Tcp, Udp, UdpGso,
+    Attach, Broadcast, Burst, Capture, Changes, ClusterIdle, Cni, Create, Dns, DockerPublished,
+    DockerRun, DockerTcp, FatTree, Fdb, HeadOfLine, Idle, ImpairedLink, LabUp, Latency, MacMove,
+    ManyToOne, Memory, Mesh, OverlayLatency, OverlayTcp, Ports, Reference, Resolvable, Revoke, Row,
+    Tcp, Udp, UdpGso,
 };
 
 /// Rows with the contenders that they compare.
@@ -182,7 +183,7 @@ fn cluster() -> Family {
     }
 }
 
-/// Graphs of many nodes.
+/// Graphs of many nodes, and what their links wear.
 fn labs() -> Family {
     Family {
         name: "labs",
@@ -192,7 +193,12 @@ fn labs() -> Family {
             Box::new(Labs::MininetOvs),
             Box::new(Labs::Tapestry),
         ],
-        rows: vec![Box::new(LabUp)],
+        rows: vec![
+            Box::new(LabUp),
+            Box::new(FatTree),
+            Box::new(Capture),
+            Box::new(ImpairedLink),
+        ],
     }
 }
 

@@ -8,7 +8,7 @@ use serde::Deserialize;
 
 use crate::command::require;
 use crate::lab::{Lab, Station};
-use crate::traffic_process::End;
+use crate::traffic_process::{End, TrafficProcess};
 use crate::trouble::Trouble;
 
 /// One test.
@@ -17,6 +17,22 @@ pub(crate) struct Test {
     pub(crate) streams: usize,
     pub(crate) both_ways: bool,
     pub(crate) seconds: f64,
+    /// More words for the client.
+    pub(crate) options: &'static [&'static str],
+}
+
+/// A test that goes on. Dropping it ends it.
+pub(crate) struct Running<'l> {
+    _server: TrafficProcess<'l>,
+    client: TrafficProcess<'l>,
+    limit: Duration,
+}
+
+impl Running<'_> {
+    /// As [`Test::run`].
+    pub(crate) fn end(self) -> Result<f64, Trouble> {
+        parse(&self.client.output(self.limit)?)
+    }
 }
 
 impl Test {
@@ -33,6 +49,16 @@ impl Test {
         to: &Station,
         address: Ipv4Addr,
     ) -> Result<f64, Trouble> {
+        self.begin(lab, from, to, address)?.end()
+    }
+
+    pub(crate) fn begin<'l>(
+        &self,
+        lab: &'l Lab,
+        from: &Station,
+        to: &Station,
+        address: Ipv4Addr,
+    ) -> Result<Running<'l>, Trouble> {
         require("iperf3")?;
         let mut server = Command::new("iperf3");
         server.args(["--server", "--one-off", "--forceflush"]);
@@ -45,9 +71,12 @@ impl Test {
         if self.both_ways {
             client.arg("--bidir");
         }
-        let client = lab.program(End::Sender, from, &mut client)?;
-        let report = client.output(Duration::from_secs_f64(self.seconds + 15.0))?;
-        parse(&report)
+        client.args(self.options);
+        Ok(Running {
+            client: lab.program(End::Sender, from, &mut client)?,
+            _server: server,
+            limit: Duration::from_secs_f64(self.seconds + 15.0),
+        })
     }
 }
 

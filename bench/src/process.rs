@@ -20,6 +20,22 @@ pub(crate) fn with_children(pid: u32) -> Vec<u32> {
     std::iter::once(pid).chain(children).collect()
 }
 
+/// A process and all that descend from it.
+pub(crate) fn with_descendants(pid: u32) -> Vec<u32> {
+    let mut found = vec![pid];
+    let mut next = 0;
+    while let Some(parent) = found.get(next).copied() {
+        found.extend(with_children(parent).into_iter().skip(1));
+        next += 1;
+    }
+    found
+}
+
+/// Memory that the kernel has for itself and cannot give back at once, in bytes: of objects, stacks and tables of pages.
+pub(crate) fn kernel_bytes() -> Option<u64> {
+    parse_kernel(&fs::read_to_string("/proc/meminfo").ok()?)
+}
+
 /// Nanoseconds on a processor by thread, of threads that live.
 pub(crate) type ThreadTimes = BTreeMap<u32, u64>;
 
@@ -79,6 +95,18 @@ fn parse_children(children: &str) -> Vec<u32> {
     children.filter_map(|pid| pid.parse().ok()).collect()
 }
 
+fn parse_kernel(meminfo: &str) -> Option<u64> {
+    let kib = |line: &str| line.split_whitespace().nth(1)?.parse::<u64>().ok();
+    let is_kernels = |line: &&str| {
+        KERNELS.iter().any(|name| {
+            line.strip_prefix(name)
+                .is_some_and(|rest| rest.starts_with(':'))
+        })
+    };
+    let counts: Vec<u64> = meminfo.lines().filter(is_kernels).filter_map(kib).collect();
+    (counts.len() == KERNELS.len()).then(|| counts.iter().sum::<u64>() * 1024)
+}
+
 fn parse_rollup(rollup: &str) -> Option<u64> {
     let line = rollup.lines().find_map(|line| line.strip_prefix("Pss:"))?;
     let kib: u64 = line.trim().trim_end_matches("kB").trim().parse().ok()?;
@@ -102,6 +130,9 @@ fn parse_busy(stat: &str) -> Option<f64> {
 const fn ticks_per_s() -> f64 {
     100.0
 }
+
+/// Of `/proc/meminfo`, proc(5).
+const KERNELS: [&str; 4] = ["SUnreclaim", "KernelStack", "PageTables", "Percpu"];
 
 #[cfg(test)]
 mod tests {
@@ -136,5 +167,12 @@ mod tests {
     fn idle_and_stolen_time_is_not_busy() {
         let stat = "cpu  100 0 100 5000 70 0 100 900 0 0\ncpu0 1 2 3\n";
         assert_eq!(parse_busy(stat), Some(3.0));
+    }
+
+    #[test]
+    fn the_kernels_memory_is_the_sum_of_what_it_cannot_give_back() {
+        let meminfo = "MemTotal: 9 kB\nSlab: 7 kB\nSReclaimable: 6 kB\nSUnreclaim: 1 kB\nKernelStack: 2 kB\nPageTables: 4 kB\nSecPageTables: 50 kB\nPercpu: 8 kB\n";
+        assert_eq!(parse_kernel(meminfo), Some(15 * 1024));
+        assert_eq!(parse_kernel("SUnreclaim: 1 kB\n"), None);
     }
 }

@@ -146,7 +146,7 @@ impl Agent {
     ) -> Result<(), Trouble> {
         let endpoint = EndpointCreate {
             network: network.to_owned(),
-            name: format!("s{}", u32::from(plug.address)),
+            name: Self::endpoint_name(plug),
             sandbox: Some(plug.netns.path()),
             link: Some(plug.link.to_owned()),
             settings: EndpointSettings {
@@ -159,6 +159,17 @@ impl Agent {
         let made = self.ask(self.client.create_endpoint(&endpoint))?;
         self.endpoints.insert(plug.address, made.id);
         Ok(())
+    }
+
+    /// How the endpoint of a plug is called.
+    pub(super) fn endpoint_name(plug: &Plug<'_>) -> String {
+        format!("s{}", u32::from(plug.address))
+    }
+
+    /// The id of the endpoint of a plug.
+    pub(super) fn endpoint(&self, plug: &Plug<'_>) -> Result<String, Trouble> {
+        let id = self.endpoints.get(&plug.address).cloned();
+        id.ok_or_else(|| Trouble::Unsupported(format!("nothing is attached at {}", plug.address)))
     }
 
     pub(super) fn detach(&mut self, plug: &Plug<'_>) -> Result<(), Trouble> {

@@ -23,7 +23,7 @@ use crate::trouble::Trouble;
 
 pub(crate) use bridge::KernelBridge;
 pub(crate) use cluster::{Cluster, ClusterHost, Hosts};
-pub(crate) use labs::{Labs, Rig};
+pub(crate) use labs::{Graph, Labs, Rig};
 pub(crate) use name_server::NameServer;
 pub(crate) use open_vswitch::OpenVswitch;
 pub(crate) use overlay::{
@@ -82,12 +82,43 @@ pub(crate) trait Fabric {
         None
     }
 
+    /// What its ports can wear.
+    fn layers(&mut self) -> Option<&mut dyn Layers> {
+        None
+    }
+
     /// Whether its name server remembers what others said.
     fn caches_names(&self) -> bool {
         true
     }
 
     fn describe(&self) -> Description;
+}
+
+/// What is put on the ports of stations while frames flow.
+pub(crate) trait Layers {
+    /// Writes what passes a port to a file, as much of each frame as `snaplen` says, until the capture ends.
+    fn capture(
+        &mut self,
+        plug: &Plug<'_>,
+        snaplen: Option<u32>,
+    ) -> Result<Box<dyn Capturing>, Trouble>;
+
+    /// Gives frames to the station a rate and a delay, in tc's words, or takes both away.
+    fn impair(&mut self, plug: &Plug<'_>, words: Option<(&str, &str)>) -> Result<(), Trouble>;
+}
+
+/// A capture that goes on. Dropping it ends it.
+pub(crate) trait Capturing {
+    fn end(self: Box<Self>) -> Result<Captured, Trouble>;
+}
+
+/// Frames of a capture.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Captured {
+    pub(crate) taken: u64,
+    /// Of the capture, not of the traffic.
+    pub(crate) lost: u64,
 }
 
 /// What a fabric has to be ready for.

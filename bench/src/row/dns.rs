@@ -152,6 +152,7 @@ fn bulk(half_load: &Load, lab: &Lab, effort: &Effort) -> Result<Vec<f64>, Troubl
         streams: 1,
         both_ways: false,
         seconds: effort.stream_s,
+        options: &[],
     };
     let (client, holder) = (&lab.stations[0], &lab.stations[NAMES_STATION]);
     let alone = test.run(lab, client, holder)?;

@@ -60,6 +60,7 @@ impl Row for OverlayTcp {
             streams: self.streams,
             both_ways: false,
             seconds: effort.stream_s,
+            options: &[],
         };
         let (from, to) = (&lab.stations[0], &lab.stations[1]);
         Ok(vec![test.run(lab, from, to)?, from.mtu()?.into()])

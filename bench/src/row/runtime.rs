@@ -184,6 +184,7 @@ fn test(effort: &Effort) -> Test {
         streams: 1,
         both_ways: false,
         seconds: effort.stream_s,
+        options: &[],
     }
 }
 

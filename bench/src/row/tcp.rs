@@ -53,6 +53,7 @@ impl Row for Tcp {
             streams: self.streams,
             both_ways: self.both_ways,
             seconds: effort.stream_s,
+            options: &[],
         };
         Ok(vec![test.run(lab, &lab.stations[0], &lab.stations[1])?])
     }

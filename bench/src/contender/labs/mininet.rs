@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tempfile::TempDir;
 
-use super::{Rig, graph, no_stations};
+use super::{Graph, Rig, graph, no_stations};
 use crate::command::{Background, require};
 use crate::contender::open_vswitch::Daemons;
 use crate::contender::{Description, Fabric, Plug};
@@ -58,8 +58,9 @@ impl Mininet {
     }
 }
 
+/// Only of [`Graph::Hundred`], by which alone it is measured.
 impl Rig for Mininet {
-    fn up(&mut self) -> Result<(), Trouble> {
+    fn up(&mut self, _graph: Graph) -> Result<(), Trouble> {
         let kind = self.daemons.as_ref().map_or("lxbr", |_| "ovs");
         let sizes = [graph::SWITCHES, graph::HOSTS_OF_A_SWITCH, graph::CHAIN];
         let mut command = Command::new("unshare");
@@ -80,7 +81,7 @@ impl Rig for Mininet {
         })
     }
 
-    fn reaches(&mut self) -> Result<(), Trouble> {
+    fn reaches(&mut self, _graph: Graph) -> Result<(), Trouble> {
         let commands = graph::pings();
         for command in &commands {
             self.tell(command)?;
@@ -99,7 +100,7 @@ impl Rig for Mininet {
         Ok(())
     }
 
-    fn down(&mut self) -> Result<(), Trouble> {
+    fn down(&mut self, _graph: Graph) -> Result<(), Trouble> {
         let Some(mut running) = self.running.take() else {
             return Ok(());
         };
