@@ -69,12 +69,19 @@ impl Files {
             self.now = OpenFile::create(name(&self.base, self.ring, self.number))?;
             self.pending.extend_from_slice(&self.head);
         }
-        self.pending.extend_from_slice(block);
-        Ok(())
+        if block.len() < DIRECT_LEN {
+            self.pending.extend_from_slice(block);
+            return Ok(());
+        }
+        self.flush()?;
+        self.now.append(block)
     }
 
     /// Has everything in the file that came.
     pub(super) fn flush(&mut self) -> Result<(), Failure> {
+        if self.pending.is_empty() {
+            return Ok(());
+        }
         let written = self.now.append(&self.pending);
         self.pending.clear();
         written
@@ -148,6 +155,9 @@ fn name(base: &Path, ring: Option<Ring>, number: u32) -> PathBuf {
     name.push(format!("{number:0digits$}"));
     name.into()
 }
+
+/// Of blocks that are worth a call of their own more than a copy.
+pub(super) const DIRECT_LEN: usize = 16 << 10;
 
 #[cfg(test)]
 mod tests {

@@ -1,6 +1,7 @@
 //! From the agent's stream to its end, whoever brings that about.
 
 use std::io;
+use std::ops::ControlFlow;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use agent_api::LogStream;
@@ -9,7 +10,7 @@ use switch_core::pcapng::{Block, Damaged, read_block};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::timeout;
 
-use super::files::Files;
+use super::files::{DIRECT_LEN, Files};
 use super::text::Text;
 use crate::failure::Failure;
 use crate::output;
@@ -114,24 +115,28 @@ impl Recording {
 
     /// Whether it is over: `count` frames are there, or one that came too late.
     fn take(&mut self, chunk: &[u8], count: Option<u64>) -> Result<bool, Failure> {
-        self.blocks.push(chunk);
-        let mut is_over = false;
-        while let Some(bytes) = self.blocks.pop().map_err(damaged)? {
-            let block = read_block(bytes).map_err(damaged)?;
-            if matches!(&block, Block::Packet(packet) if packet.nanos > self.end_nanos) {
-                is_over = true;
-                break;
+        let Self {
+            blocks,
+            tally,
+            sink,
+            pending,
+            end_nanos,
+        } = self;
+        let flow = blocks.take(chunk, |bytes| {
+            let block = read_block(bytes)?;
+            if matches!(&block, Block::Packet(packet) if packet.nanos > *end_nanos) {
+                return Ok(ControlFlow::Break(()));
             }
-            self.sink
-                .block(bytes, &block, &self.tally, &mut self.pending)?;
-            self.tally.count(&block);
-            is_over = count.is_some_and(|count| self.tally.total().taken >= count);
-            if is_over {
-                break;
-            }
-        }
+            sink.block(bytes, &block, tally, pending)?;
+            tally.count(&block);
+            let is_over = count.is_some_and(|count| tally.total().taken >= count);
+            Ok::<_, Failure>(match is_over {
+                true => ControlFlow::Break(()),
+                false => ControlFlow::Continue(()),
+            })
+        })?;
         self.flush()?;
-        Ok(is_over)
+        Ok(flow.is_break())
     }
 
     fn flush(&mut self) -> Result<(), Failure> {
@@ -192,6 +197,11 @@ impl Sink {
             (Self::Stdout | Self::Files(_), Block::Statistics(_)) => {}
             (Self::Files(files), Block::Section | Block::Interface(_)) => files.head(bytes),
             (Self::Files(files), _) => files.block(bytes, tally)?,
+            (Self::Stdout, _) if bytes.len() >= DIRECT_LEN => {
+                output::write(io::stdout(), pending)?;
+                pending.clear();
+                output::write(io::stdout(), bytes)?;
+            }
             (Self::Stdout, _) => pending.extend_from_slice(bytes),
             (Self::Text(text), Block::Interface(interface)) => text.interface(&interface.name),
             (Self::Text(text), Block::Packet(packet)) => text.packet(packet),
@@ -224,10 +234,12 @@ impl Stop {
     }
 }
 
-fn damaged(error: Damaged) -> Failure {
-    Failure::said(format!(
-        "the agent sends no capture that this version reads ({error}); run both in the same version"
-    ))
+impl From<Damaged> for Failure {
+    fn from(error: Damaged) -> Self {
+        Self::said(format!(
+            "the agent sends no capture that this version reads ({error}); run both in the same version"
+        ))
+    }
 }
 
 /// Standard output may be the capture.

@@ -1,33 +1,56 @@
 //! Streams of blocks, which arrive cut anywhere.
 
+use std::ops::ControlFlow;
+
 use switch_core::pcapng::{Damaged, block_len};
 
-/// Puts whole blocks together.
+/// Finds whole blocks.
 #[derive(Debug, Default)]
 pub struct Blocks {
-    bytes: Vec<u8>,
-    /// Where the first block begins that was not handed out.
-    start: usize,
+    /// The beginning of one whose end has not arrived.
+    begun: Vec<u8>,
 }
 
 impl Blocks {
-    /// Takes what came next.
-    pub fn push(&mut self, bytes: &[u8]) {
-        self.bytes.drain(..self.start);
-        self.start = 0;
-        self.bytes.extend_from_slice(bytes);
-    }
-
-    /// The next whole block, if it is there.
-    pub fn pop(&mut self) -> Result<Option<&[u8]>, Damaged> {
-        let rest = &self.bytes[self.start..];
-        let Some(block) = block_len(rest)?.and_then(|len| rest.get(..len)) else {
-            return Ok(None);
-        };
-        self.start += block.len();
-        Ok(Some(block))
+    /// Takes what came next, and hands out every block that is whole now, in their order, until `each` breaks: what is left then goes. A
+    /// block that arrived in one piece is handed out where it is.
+    pub fn take<E: From<Damaged>>(
+        &mut self,
+        mut bytes: &[u8],
+        mut each: impl FnMut(&[u8]) -> Result<ControlFlow<()>, E>,
+    ) -> Result<ControlFlow<()>, E> {
+        while !self.begun.is_empty() {
+            let len = block_len(&self.begun)?;
+            let wanted = len.unwrap_or(HEAD_LEN) - self.begun.len();
+            let (next, rest) = bytes.split_at(wanted.min(bytes.len()));
+            self.begun.extend_from_slice(next);
+            bytes = rest;
+            if next.len() < wanted {
+                return Ok(ControlFlow::Continue(()));
+            }
+            if len.is_some() {
+                let flow = each(&self.begun)?;
+                self.begun.clear();
+                if flow.is_break() {
+                    return Ok(flow);
+                }
+            }
+        }
+        while let Some((block, rest)) =
+            block_len(bytes)?.and_then(|len| bytes.split_at_checked(len))
+        {
+            bytes = rest;
+            if each(block)?.is_break() {
+                return Ok(ControlFlow::Break(()));
+            }
+        }
+        self.begun.extend_from_slice(bytes);
+        Ok(ControlFlow::Continue(()))
     }
 }
+
+/// Type and length of a block, of which at least so much has to be there.
+const HEAD_LEN: usize = 8;
 
 #[cfg(test)]
 mod tests {
@@ -52,10 +75,11 @@ mod tests {
             let (mut rest, mut blocks, mut read) = (&stream[..], Blocks::default(), Vec::new());
             for cut in cuts.into_iter().chain([usize::MAX]) {
                 let (now, later) = rest.split_at(cut.min(rest.len()));
-                blocks.push(now);
-                while let Some(block) = blocks.pop().unwrap() {
+                let flow = blocks.take(now, |block| {
                     read.push(block.to_vec());
-                }
+                    Ok::<_, Damaged>(ControlFlow::Continue(()))
+                });
+                prop_assert_eq!(flow, Ok(ControlFlow::Continue(())));
                 rest = later;
             }
             prop_assert_eq!(read, written);
@@ -65,7 +89,24 @@ mod tests {
     #[test]
     fn what_is_no_block_is_refused() {
         let mut blocks = Blocks::default();
-        blocks.push(b"HTTP/1.1");
-        assert!(blocks.pop().is_err());
+        let mut take =
+            |bytes: &[u8]| blocks.take(bytes, |_| Ok::<_, Damaged>(ControlFlow::Continue(())));
+        assert_eq!(take(b"HTTP"), Ok(ControlFlow::Continue(())));
+        assert!(take(b"/1.1").is_err());
+    }
+
+    #[test]
+    fn nothing_is_handed_out_behind_the_block_that_was_enough() {
+        let mut stream = Vec::new();
+        (0..3).for_each(|_| write_section(&mut stream, "x"));
+        let mut seen = 0;
+        let flow = Blocks::default().take(&stream, |_| {
+            seen += 1;
+            Ok::<_, Damaged>(match seen {
+                2 => ControlFlow::Break(()),
+                _ => ControlFlow::Continue(()),
+            })
+        });
+        assert_eq!((flow, seen), (Ok(ControlFlow::Break(())), 2));
     }
 }

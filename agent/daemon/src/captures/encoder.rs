@@ -8,7 +8,7 @@ use switch_core::pcapng::{
     write_statistics,
 };
 use switch_core::{Frame, RawVnet, VnetHeader};
-use switch_io::capture::{Capture, Direction, Record, Records};
+use switch_io::capture::{Capture, Direction, Record};
 
 /// Writes a capture into a buffer, from which it is sent.
 pub(super) struct Encoder {
@@ -18,6 +18,8 @@ pub(super) struct Encoder {
     counted: Vec<Counted>,
     /// What the capture had lost when it was last asked.
     lost: u64,
+    /// And what of that no frame was there to tell with.
+    untold: u64,
     frame: Vec<u8>,
     pub(super) out: Vec<u8>,
 }
@@ -40,6 +42,7 @@ impl Encoder {
             snap_len,
             counted: Vec::new(),
             lost: 0,
+            untold: 0,
             frame: Vec::new(),
             out,
         }
@@ -63,26 +66,21 @@ impl Encoder {
         }
     }
 
-    /// Writes what was read. What was lost before is told with the first of it.
-    pub(super) fn records(&mut self, capture: &Capture, records: &Records) {
-        let mut lost = self.newly_lost(capture);
-        for record in records.iter() {
-            let Some(counted) = self.counted.get_mut(record.interface) else {
-                continue;
-            };
-            let lost = std::mem::take(&mut lost);
-            counted.taken += 1;
-            counted.lost += lost;
-            self.packet(&record, lost);
-        }
-        // Nobody was there to tell it with.
-        self.lost -= lost;
+    /// What was lost until now is told with the next frame.
+    pub(super) fn note_lost(&mut self, capture: &Capture) {
+        let lost = capture.lost();
+        self.untold += lost.saturating_sub(std::mem::replace(&mut self.lost, lost));
     }
 
-    fn newly_lost(&mut self, capture: &Capture) -> u64 {
-        let lost = capture.lost();
-        let before = std::mem::replace(&mut self.lost, lost);
-        lost.saturating_sub(before)
+    /// Writes a frame.
+    pub(super) fn record(&mut self, record: &Record<'_>) {
+        let Some(counted) = self.counted.get_mut(record.interface) else {
+            return;
+        };
+        let lost = std::mem::take(&mut self.untold);
+        counted.taken += 1;
+        counted.lost += lost;
+        self.packet(record, lost);
     }
 
     fn packet(&mut self, record: &Record<'_>, lost: u64) {
@@ -105,7 +103,7 @@ impl Encoder {
     /// Writes what was counted, where that is news, or in any case at the end, with the reason for it.
     pub(super) fn statistics(&mut self, capture: &Capture, end: Option<&str>) {
         // The first interface stands for what no frame was there to tell.
-        let mut untold = capture.lost().saturating_sub(self.lost);
+        let mut untold = self.untold + capture.lost().saturating_sub(self.lost);
         for (interface, counted) in (0..).zip(&mut self.counted) {
             let lost = counted.lost + std::mem::take(&mut untold);
             let now = (counted.taken, lost);

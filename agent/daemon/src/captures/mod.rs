@@ -8,6 +8,7 @@
 //! recorder loses what finds no room; the traffic does not notice. When the client hangs up, the ports are undressed. A capture is not on
 //! record: it ends with the agent.
 
+mod buffers;
 mod encoder;
 mod stream;
 
@@ -24,8 +25,9 @@ use switch_core::bpf::Program;
 use switch_io::capture::{Capture, CaptureSettings};
 use tokio::sync::{Semaphore, mpsc};
 
+use self::buffers::Buffers;
 use self::encoder::Encoder;
-use self::stream::Stream;
+use self::stream::{GATHER, Stream};
 use crate::containers::Containers;
 use crate::ground::Ground;
 use crate::networks::Networks;
@@ -148,6 +150,8 @@ impl Captures {
             capture,
             encoder: Encoder::new(wishes.filter, snap_len),
             out,
+            buffers: Buffers::default(),
+            gather: GATHER,
             closes: Arc::clone(&self.closes),
             dressed: BTreeSet::new(),
             is_gone,

@@ -1,7 +1,11 @@
 //! What the agent sends of a capture, as the command reads it: blocks, however they are cut, and the frames in them in words.
 
+use std::ops::ControlFlow;
+
 use agent_core::capture::{Blocks, Tally, describe};
-use switch_core::pcapng::{Block, read_block, write_interface, write_packet, write_statistics};
+use switch_core::pcapng::{
+    Block, Damaged, read_block, write_interface, write_packet, write_statistics,
+};
 
 use crate::Target;
 use crate::input::parts;
@@ -32,13 +36,14 @@ fn run(input: &[u8]) {
     for part in parts(input) {
         let line = describe(part, 60);
         assert!(!line.chars().any(char::is_control), "{line:?}");
-        blocks.push(part);
-        while let Ok(Some(bytes)) = blocks.pop() {
-            let Ok(block) = read_block(bytes) else {
-                return;
-            };
+        let taken = blocks.take(part, |bytes| {
+            let block = read_block(bytes)?;
             tally.count(&block);
-            assert_eq!(read_block(&written(&block, bytes)), Ok(block));
+            assert_eq!(read_block(&written(&block, bytes)).as_ref(), Ok(&block));
+            Ok::<_, Damaged>(ControlFlow::Continue(()))
+        });
+        if taken.is_err() {
+            return;
         }
     }
     let mut end = Vec::new();

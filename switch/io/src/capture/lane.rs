@@ -119,6 +119,11 @@ impl Records {
         self.order.is_empty()
     }
 
+    /// Bytes of frames in all.
+    pub fn bytes(&self) -> usize {
+        self.lanes.iter().map(|lane| lane.bytes.len()).sum()
+    }
+
     /// In the order of their time.
     pub fn iter(&self) -> impl Iterator<Item = Record<'_>> {
         let at = |number: u32| usize::try_from(number).ok();
