@@ -1,9 +1,11 @@
 //! Links that wear something: what a capture and an impairment cost, and whom.
 
+use std::fs;
+
 use super::{Effort, Metric, Row};
 use crate::contender::Layers;
 use crate::iperf3::Test;
-use crate::lab::{Lab, Topology};
+use crate::lab::{Lab, Station, Topology};
 use crate::statistics::count_f64;
 use crate::trouble::Trouble;
 
@@ -96,6 +98,7 @@ impl Row for ImpairedLink {
     }
 
     fn run(&self, lab: &mut Lab, effort: &Effort) -> Result<Vec<f64>, Trouble> {
+        make_room(&lab.stations[0])?;
         let (before, _) = beside(lab, effort, PACED)?;
         impair(lab, Some((RATE, DELAY)))?;
         let measured = impaired(lab, effort);
@@ -106,6 +109,12 @@ impl Row for ImpairedLink {
         let without = f64::midpoint(before, after);
         Ok(vec![kept / most, others / without, kept_beside / most])
     }
+}
+
+/// Has its streams keep as much on their way as the link holds, and what waits before it.
+fn make_room(station: &Station) -> Result<(), Trouble> {
+    let set = || fs::write(TCP_WMEM.0, TCP_WMEM.1);
+    station.netns.enter(set)?.map_err(Trouble::io(TCP_WMEM.0))
 }
 
 /// The rates over the impaired link alone, of the others beside it, and over it then.
@@ -161,6 +170,8 @@ fn no_layers() -> Trouble {
 const HEADERS: u32 = 96;
 const RATE: &str = "1gbit";
 const DELAY: &str = "20ms";
+/// The kernel's 4 MiB hold little more than 20 ms of 1 Gbit/s.
+const TCP_WMEM: (&str, &str) = ("/proc/sys/net/ipv4/tcp_wmem", "4096 16384 33554432");
 const RATE_GBIT_S: f64 = 1.0;
 /// Of a frame's bytes, from its Ethernet header on, at MTU 1500 with TCP's timestamps.
 const PAYLOAD_SHARE: f64 = 1448.0 / 1514.0;

@@ -165,7 +165,11 @@ impl Containers {
 /// Changes what is in a file that the container has mounted already. File systems that write a file out at once where it was emptied
 /// before, as ext4 does, have no reason to.
 fn write_over(path: &Path, text: &str) -> io::Result<()> {
-    let mut file = OpenOptions::new().write(true).create(true).open(path)?;
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .open(path)?;
     file.write_all(text.as_bytes())?;
     file.set_len(u64::try_from(text.len()).unwrap_or(u64::MAX))
 }
