@@ -486,6 +486,29 @@ impl Client {
 
     /// Sends one request and waits for the head of its answer; anything but 2xx is an error.
     async fn ask(&self, method: Method, path: &str, body: Bytes) -> Answer<Response<Incoming>> {
+        let request = self.request(&method, path, body)?;
+        let response = self.send(request).await?;
+        let status = response.status();
+        if status.is_success() {
+            return Ok(response);
+        }
+        let body = self.collect(response).await?;
+        Err(self.refusal(method.as_str(), path, status, &body))
+    }
+
+    /// Sends somebody else's request as it is. `path` begins with `/v1/`, and has the query. Whatever the agent answers is no error.
+    pub async fn forward(
+        &self,
+        method: Method,
+        path: &str,
+        body: Bytes,
+    ) -> Answer<Response<Incoming>> {
+        let path = path.strip_prefix("/v1").unwrap_or(path);
+        let request = self.request(&method, path, body)?;
+        self.send(request).await
+    }
+
+    async fn send(&self, request: Request<Full<Bytes>>) -> Answer<Response<Incoming>> {
         let stream = UnixStream::connect(&self.socket)
             .await
             .map_err(|error| self.unreachable(error))?;
@@ -494,17 +517,10 @@ impl Client {
             .map_err(|error| self.broke_off(&error))?;
         // Ends by itself: with the answer's last byte, or when the answer is dropped.
         tokio::spawn(connection);
-        let request = self.request(&method, path, body)?;
-        let response = sender
+        sender
             .send_request(request)
             .await
-            .map_err(|error| self.broke_off(&error))?;
-        let status = response.status();
-        if status.is_success() {
-            return Ok(response);
-        }
-        let body = self.collect(response).await?;
-        Err(self.refusal(method.as_str(), path, status, &body))
+            .map_err(|error| self.broke_off(&error))
     }
 
     fn request(&self, method: &Method, path: &str, body: Bytes) -> Answer<Request<Full<Bytes>>> {

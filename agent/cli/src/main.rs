@@ -39,6 +39,7 @@ mod stop;
 mod sys;
 mod template;
 mod trace;
+mod ui;
 
 use std::ffi::OsString;
 use std::future::Future;
@@ -97,6 +98,7 @@ enum Verb {
     #[command(subcommand)]
     Dns(dns::Verb),
     Trace(Box<trace::Args>),
+    Ui(ui::Args),
     #[command(subcommand)]
     Lab(lab::Verb),
     #[command(subcommand)]
@@ -177,6 +179,7 @@ fn dispatch(cli: Cli) -> Result<ExitCode, Failure> {
         Verb::Link(verb) => wait(link::run(verb, client)),
         Verb::Dns(verb) => wait(dns::run(verb, client)),
         Verb::Trace(args) => wait(trace::run(*args, client)),
+        Verb::Ui(args) => wait(ui::run(args, client)),
         Verb::Lab(verb) => lab::run(verb, client),
         Verb::Cluster(verb) => wait(cluster::run(verb, client)),
         Verb::Doctor(args) => wait(doctor::run(args, client)),
@@ -270,6 +273,8 @@ tapestry network create --subnet none lab
 tapestry network create --driver overlay --subnet 10.1.0.0/16 --subnet fd00::/64 --gateway 10.1.0.1 --ip-range 10.1.1.0/24 --ipv6 --force --internal --mtu 1400 --dns 8.8.8.8 --dns ::1 -o encap=quic -o vni=7 --label a=b --label c lab
 tapestry network graph lab
 tapestry network graph --all --svg
+tapestry ui
+tapestry ui --listen 127.0.0.1:8080
 tapestry network ls
 tapestry network ls -q
 tapestry network ls --no-trunc

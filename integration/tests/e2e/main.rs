@@ -44,4 +44,5 @@ mod surprises;
 mod terminal;
 mod together;
 mod trace;
+mod ui;
 mod walkthrough;

@@ -16,7 +16,8 @@ use crate::harness::{Netns, Output, binary, eventually, run};
 #[test]
 fn the_package_installs_upgrades_without_stopping_anything_and_leaves_nothing() {
     let packages = TempDir::with_prefix("p").unwrap();
-    let [first, second] = ["1.0.0", "1.0.1"].map(|version| package(packages.path(), version));
+    let first = package(packages.path());
+    let second = newer(&first);
     let debian = Debian::start(&[&first, &second]);
     let before = debian.files();
 
@@ -66,15 +67,27 @@ fn the_package_installs_upgrades_without_stopping_anything_and_leaves_nothing() 
 }
 
 /// A package of the command that was built, in `dir`.
-fn package(dir: &Path, version: &str) -> PathBuf {
+fn package(dir: &Path) -> PathBuf {
     let mut make = Command::new("make");
     make.args(["--no-print-directory", "-s", "deb"])
         .current_dir(repository())
         .arg(format!("BINARY={}", binary().display()))
         .arg(format!("DEB_DIR={}", dir.display()))
-        .env("VERSION", version)
         .env_remove("MAKEFLAGS");
     PathBuf::from(run(&mut make).ok().trim_end())
+}
+
+/// The same as a version that comes after it.
+fn newer(package: &Path) -> PathBuf {
+    let newer = package.with_extension("newer.deb");
+    let script = format!(
+        "dpkg-deb -R {} {tree}; sed -i 's/^Version: .*/&.1/' {tree}/DEBIAN/control; dpkg-deb -Znone -b {tree} {} >/dev/null",
+        package.display(),
+        newer.display(),
+        tree = package.with_extension("tree").display()
+    );
+    run(Command::new("sh").args(["-ec", &script])).ok();
+    newer
 }
 
 fn repository() -> PathBuf {

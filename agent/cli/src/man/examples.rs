@@ -102,6 +102,7 @@ pub(super) const EXAMPLES: &[(&str, &[&str])] = &[
             "tapestry trace mynet --live --drops",
         ],
     ),
+    ("ui", &["tapestry ui --listen 127.0.0.1:8080"]),
     ("lab up", &["tapestry lab up leaf-spine.clab.yml"]),
     ("lab down", &["tapestry lab down leaf-spine.clab.yml"]),
     ("lab ls", &["tapestry lab ls"]),

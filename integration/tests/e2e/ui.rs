@@ -1,0 +1,121 @@
+//! The page of `tapestry ui`, in a real browser without a window; and who may not ask its server.
+
+use std::io::{BufRead, BufReader};
+use std::process::{Child, Command};
+
+use crate::harness::{Host, Output};
+
+/// What `tapestry ui` printed: where the page is, and its token.
+struct Page<'a> {
+    host: &'a Host,
+    server: Child,
+    at: String,
+    token: String,
+}
+
+impl<'a> Page<'a> {
+    fn start(host: &'a Host) -> Self {
+        let mut server = host.spawn(&["ui"]);
+        let mut line = String::new();
+        let out = server.stdout.take().unwrap();
+        BufReader::new(out).read_line(&mut line).unwrap();
+        let (at, token) = line.trim_end().split_once("/#").unwrap();
+        let (at, token) = (at.to_owned(), token.to_owned());
+        Self {
+            host,
+            server,
+            at,
+            token,
+        }
+    }
+
+    /// The document that a browser makes of the page after some seconds of its own time.
+    fn document(&self, query: &str) -> String {
+        let profile = self.host.dir().join("browser");
+        let mut browser = Command::new("chromium-headless-shell");
+        browser
+            .args(["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"])
+            .arg(format!("--user-data-dir={}", profile.display()))
+            .args(["--virtual-time-budget=5000", "--dump-dom"])
+            .arg(format!("{}/?{query}#{}", self.at, self.token));
+        self.host.netns.run(&mut browser).ok()
+    }
+
+    fn curl(&self, arguments: &[&str], path: &str) -> Output {
+        let mut curl = Command::new("curl");
+        curl.args(["-s", "-w", "\n%{http_code}"])
+            .args(arguments)
+            .arg(format!("{}{path}", self.at));
+        self.host.netns.run(&mut curl)
+    }
+
+    /// The status of the answer.
+    fn status(&self, arguments: &[&str], path: &str) -> String {
+        let answer = self.curl(arguments, path).ok();
+        answer.lines().last().unwrap().to_owned()
+    }
+}
+
+impl Drop for Page<'_> {
+    fn drop(&mut self) {
+        let _ = self.server.kill();
+        let _ = self.server.wait();
+    }
+}
+
+#[test]
+fn a_browser_shows_every_port_of_every_network_and_the_one_that_was_chosen() {
+    let host = Host::start();
+    for network in ["crimson", "indigo"] {
+        host.tapestry(&["network", "create", network]).ok();
+    }
+    let ends: Vec<_> = (0..20)
+        .map(|n| host.endpoint("crimson", &format!("loom{n}")))
+        .collect();
+    let _weaver = host.endpoint("indigo", "weaver");
+    let page = Page::start(&host);
+    let document = page.document("network=crimson&port=loom7");
+    for network in ["bridge", "crimson", "indigo"] {
+        let hub = format!("data-network=\"{network}\"");
+        assert!(document.contains(&hub), "{network}: {document}");
+    }
+    let count = |text: &str| document.matches(text).count();
+    // Each network has a port of its host's besides.
+    assert_eq!(count("data-port="), ends.len() + 1 + 3, "{document}");
+    assert_eq!(count("data-chosen=\"loom7\""), 1, "{document}");
+    assert!(document.contains(&ends[7].ipv4().to_string()), "{document}");
+    // The table is of the network that was chosen.
+    assert_eq!(count(">loom8</td>"), 1, "{document}");
+    assert_eq!(count(">weaver</td>"), 0, "{document}");
+    assert!(document.contains("3 networks"), "{document}");
+}
+
+#[test]
+fn only_its_own_page_with_the_token_may_look_and_nothing_may_change() {
+    let host = Host::start();
+    let page = Page::start(&host);
+    let bearer = format!("authorization: Bearer {}", page.token);
+    let with = ["-H", bearer.as_str()];
+    assert_eq!(page.status(&[], "/"), "200");
+    assert_eq!(page.status(&[], "/v1/networks"), "401");
+    let listed = page.curl(&with, "/v1/networks").ok();
+    assert!(
+        listed.contains("\"bridge\"") && listed.ends_with("200"),
+        "{listed}"
+    );
+    let missing = page.curl(&with, "/v1/networks/nosuch").ok();
+    assert!(
+        missing.contains("nosuch") && missing.ends_with("404"),
+        "{missing}"
+    );
+    let evil = [&with[..], &["-H", "host: evil.example"]].concat();
+    assert_eq!(page.status(&evil, "/v1/networks"), "421");
+    let other = [&with[..], &["-H", "origin: http://evil.example"]].concat();
+    assert_eq!(page.status(&other, "/v1/networks"), "403");
+    let delete = [&with[..], &["-X", "DELETE"]].concat();
+    assert_eq!(page.status(&delete, "/v1/networks/bridge"), "403");
+    assert_eq!(page.status(&with, "/v1/cluster/backup"), "403");
+
+    let refused = host.tapestry(&["ui", "--listen", "0.0.0.0:0"]).refused(2);
+    assert!(refused.contains("every address"), "{refused}");
+}
