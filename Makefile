@@ -1,5 +1,5 @@
 # The recipes that people and CI run alike. `make` alone lists them.
-.PHONY: help build demo podman kathara test chaos bench bench-quick bench-build lint fmt install uninstall docker-plugin deb fuzz deny clean
+.PHONY: help build demo podman kathara test chaos bench bench-quick bench-build lint fmt install uninstall docker-plugin deb docs fuzz deny clean
 
 CARGO  ?= cargo
 PREFIX ?= /usr/local
@@ -90,6 +90,10 @@ docker-plugin: $(if $(BINARY),,build)  ## write the folder of a managed plugin, 
 deb: $(if $(BINARY),,build)  ## write a Debian package into DEB_DIR
 	@scripts/setup deb
 	@scripts/deb $(or $(BINARY),$(TARGET)/release/tapestry) $(or $(DEB_DIR),$(TARGET)/debian-package)
+
+docs:           ## make a book of docs/, with mdbook
+	@scripts/setup docs
+	mdbook build docs --dest-dir $(TARGET)/book
 
 fuzz:           ## fuzz the parsers for MINUTES, seeing which branches are taken; try the cores' properties CASES times each
 	@scripts/setup fuzz

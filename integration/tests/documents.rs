@@ -59,6 +59,21 @@ fn every_link_of_a_page_leads_somewhere() {
     assert!(lost.is_empty(), "links to nothing: {lost:#?}");
 }
 
+#[test]
+fn every_page_is_in_the_book() {
+    let summary = text(&root().join("docs/SUMMARY.md"));
+    let docs = root().join("docs");
+    let pages = pages();
+    let pages = pages
+        .iter()
+        .filter_map(|page| page.strip_prefix(&docs).ok());
+    let missing: Vec<_> = pages
+        .filter(|page| *page != Path::new("SUMMARY.md"))
+        .filter(|page| !summary.contains(&format!("]({})", page.display())))
+        .collect();
+    assert!(missing.is_empty(), "not in SUMMARY.md: {missing:#?}");
+}
+
 /// How many words of such a kind all pages have in backticks, and which of them stand for nothing.
 fn look_up(is_wanted: fn(&str) -> bool, is_there: impl Fn(&str) -> bool) -> (usize, Vec<String>) {
     let mut named = 0;
