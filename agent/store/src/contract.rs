@@ -146,8 +146,8 @@ fn of_two_writers_one_wins(store: &dyn Store) {
 }
 
 /// The next event, for which a remote store may take a moment.
-fn next(watch: &mut Watch) -> Option<WatchEvent> {
-    let deadline = Instant::now() + Duration::from_secs(5);
+pub(crate) fn next(watch: &mut Watch) -> Option<WatchEvent> {
+    let deadline = Instant::now() + Duration::from_secs(10);
     loop {
         match watch.try_next() {
             None if Instant::now() < deadline => std::thread::sleep(Duration::from_millis(10)),

@@ -9,8 +9,8 @@
 //! happen, the reads of its else-branch say which key was not as expected. etcd compares a value by its bytes. Where somebody
 //! wrote the same in other words, the transaction is tried again with the bytes that were read.
 //!
-//! A watch is followed by a task. When its stream breaks or was compacted away, the task starts another one after a jittered
-//! pause, and tells the watcher that it has missed something ([`WatchEvent::Lagged`]). It ends with its watcher.
+//! Whoever watches one prefix has one stream in common ([`watches`]), so that what happens comes from etcd once, and not once for
+//! each member of the cluster that a manager tells of it.
 //!
 //! Certificates of a cluster are short-lived: [`EtcdStore::reconnect`] changes the clients for ones with a new certificate.
 //! Where etcd has several members, the first one that was given is asked, and another one where that does not answer
@@ -18,22 +18,23 @@
 
 mod endpoints;
 mod members;
+mod watches;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use etcd_client::{
-    Certificate, Client, Compare, CompareOp, ConnectOptions, Error, EventType, GetOptions,
-    Identity, KeyValue, LeaseGrantOptions, PutOptions, ResponseHeader, TlsOptions, Txn, TxnOp,
-    TxnOpResponse, WatchOptions, WatchStream,
+    Certificate, Client, Compare, CompareOp, ConnectOptions, Error, GetOptions, Identity, KeyValue,
+    LeaseGrantOptions, PutOptions, ResponseHeader, TlsOptions, Txn, TxnOp, TxnOpResponse,
 };
 use serde_json::Value;
 use tokio::runtime::Handle;
-use tokio::sync::{broadcast, oneshot, watch};
+use tokio::sync::{oneshot, watch};
 
 use self::endpoints::{Endpoints, Repeat};
 pub use self::members::{ChangeMembers, EtcdMember};
-use crate::watch::{WATCH_BOUND, Watch, WatchEvent};
+use self::watches::{Follower, Watches};
+use crate::watch::Watch;
 use crate::{Change, Entry, Expected, LeaseId, Store, StoreError};
 
 /// Where etcd is, and as whom to speak to it.
@@ -67,6 +68,7 @@ pub struct EtcdStore {
 
 struct Shared {
     endpoints: Endpoints,
+    watches: Watches,
     /// Changes when calls and watches over older clients are to be given up.
     starts: watch::Sender<u64>,
     /// For people.
@@ -108,6 +110,7 @@ impl EtcdStore {
             root: options.root.clone(),
             shared: Arc::new(Shared {
                 endpoints: Endpoints::new(clients),
+                watches: Watches::default(),
                 starts: watch::Sender::new(0),
                 urls: Mutex::new(options.endpoints.join(",")),
             }),
@@ -259,20 +262,15 @@ impl Store for EtcdStore {
     }
 
     fn watch(&self, prefix: &str) -> Watch {
-        let (events, receiver) = broadcast::channel(WATCH_BOUND);
-        let (started, wait) = oneshot::channel();
-        let follower = Follower {
-            shared: Arc::clone(&self.shared),
-            root: self.root.clone(),
-            prefix: self.key(prefix),
-            events,
-        };
-        self.runtime.spawn(follower.follow(started));
+        let key = self.key(prefix);
+        let (mut joined, opening) = self.shared.watches.join(&key);
+        if let Some(opening) = opening {
+            let follower = Follower::new(Arc::clone(&self.shared), &self.root, key, opening);
+            self.runtime.spawn(follower.follow());
+        }
         // Without etcd it starts later, and says then that something was missed.
-        let _ = self
-            .runtime
-            .block_on(async { tokio::time::timeout(CALL_LIMIT, wait).await });
-        Watch::new(prefix, receiver)
+        self.runtime.block_on(joined.wait());
+        Watch::new(prefix, joined.events)
     }
 
     fn grant(&self, ttl: Duration) -> Result<LeaseId, StoreError> {
@@ -311,91 +309,6 @@ impl Shared {
         StoreError::Unreachable {
             endpoints: self.urls().clone(),
             reason,
-        }
-    }
-}
-
-/// Follows one prefix until its watcher is gone.
-struct Follower {
-    shared: Arc<Shared>,
-    root: String,
-    prefix: String,
-    events: broadcast::Sender<WatchEvent>,
-}
-
-impl Follower {
-    async fn follow(self, started: oneshot::Sender<()>) {
-        let mut started = Some(started);
-        let mut pause = Pause::default();
-        let mut starts = self.shared.starts.subscribe();
-        loop {
-            let Some((turn, client)) = self.shared.endpoints.current() else {
-                return;
-            };
-            let opened = tokio::select! {
-                opened = self.open(client) => opened.ok(),
-                _ = starts.changed() => None,
-                () = tokio::time::sleep(CALL_LIMIT) => None,
-            };
-            if let Some(mut stream) = opened {
-                pause = Pause::default();
-                // The watcher may have given up waiting, or be gone.
-                let in_time = started
-                    .take()
-                    .is_some_and(|started| started.send(()).is_ok());
-                if !in_time {
-                    let _ = self.events.send(WatchEvent::Lagged);
-                }
-                tokio::select! {
-                    () = self.pass_on(&mut stream) => {}
-                    _ = starts.changed() => {}
-                    () = self.events.closed() => return,
-                }
-            } else {
-                // What happens from here on is missed.
-                started = None;
-                self.shared.endpoints.pass_over(turn);
-            }
-            tokio::select! {
-                () = tokio::time::sleep(pause.take()) => {}
-                () = self.events.closed() => return,
-            }
-        }
-    }
-
-    async fn open(&self, mut client: Client) -> Result<WatchStream, Error> {
-        let options = WatchOptions::new().with_prefix();
-        let mut stream = client.watch(self.prefix.as_str(), Some(options)).await?;
-        match stream.message().await? {
-            Some(response) if response.created() && !response.canceled() => Ok(stream),
-            _ => Err(Error::WatchError("the watch was refused".to_owned())),
-        }
-    }
-
-    /// Ends when the stream does.
-    async fn pass_on(&self, stream: &mut WatchStream) {
-        while let Ok(Some(response)) = stream.message().await {
-            if response.canceled() || response.compact_revision() > 0 {
-                return;
-            }
-            for event in response.events() {
-                let Some(kv) = event.kv() else { continue };
-                let event = match event.event_type() {
-                    EventType::Put => match entry(&self.root, kv) {
-                        Ok(entry) => WatchEvent::Put(entry),
-                        Err(error) => {
-                            tracing::warn!(%error, "a value in etcd is passed over");
-                            continue;
-                        }
-                    },
-                    EventType::Delete => WatchEvent::Deleted {
-                        key: name(&self.root, kv),
-                        revision: revision(kv),
-                    },
-                };
-                // The watcher may be gone.
-                let _ = self.events.send(event);
-            }
         }
     }
 }
@@ -535,7 +448,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::contract;
+    use crate::{WatchEvent, contract};
 
     /// An etcd of the test's own, on loopback.
     struct Etcd {
@@ -632,6 +545,43 @@ mod tests {
         }
         store.keep_alive(lease).unwrap();
         assert!(store.get("a/1").unwrap().is_some());
+    }
+
+    #[test]
+    fn those_who_watch_one_prefix_have_one_stream_as_long_as_one_of_them_watches() {
+        let mut etcd = Etcd::start();
+        let store = etcd.store();
+        let followed = || store.shared.watches.count();
+        let [mut one, mut two] = [(); 2].map(|()| store.watch("a/"));
+        let other = store.watch("b/");
+        assert_eq!(followed(), 2);
+        let revision = store.put_if("a/1", json!(1), Expected::Absent).unwrap();
+        for watch in [&mut one, &mut two] {
+            let Some(WatchEvent::Put(entry)) = contract::next(watch) else {
+                panic!("it was not told");
+            };
+            assert_eq!(entry.revision, revision);
+        }
+        drop(one);
+        etcd.stop();
+        // Where there is no etcd nobody waits for long.
+        let mut late = store.watch("a/");
+        etcd.start_again();
+        for watch in [&mut two, &mut late] {
+            assert_eq!(contract::next(watch), Some(WatchEvent::Lagged));
+        }
+        store.put_if("a/2", json!(2), Expected::Absent).unwrap();
+        for watch in [&mut two, &mut late] {
+            let event = contract::next(watch);
+            assert!(matches!(event, Some(WatchEvent::Put(entry)) if entry.key == "a/2"));
+        }
+        drop((two, late));
+        let deadline = Instant::now() + Duration::from_secs(5);
+        while followed() > 1 {
+            assert!(Instant::now() < deadline, "nobody follows it any more");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        drop(other);
     }
 
     #[test]

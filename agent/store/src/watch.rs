@@ -1,5 +1,7 @@
 //! Following changes.
 
+use std::sync::{Arc, OnceLock};
+
 use serde::{Deserialize, Serialize};
 use tokio::sync::broadcast::{
     Receiver,
@@ -14,7 +16,17 @@ pub struct Watch {
     prefix: String,
     /// Changes of other keys are passed over.
     shows: fn(&str) -> bool,
-    events: Receiver<WatchEvent>,
+    events: Receiver<Told>,
+}
+
+/// A change on its way to whoever follows. All of them have it in common, and its JSON, which is made for the first one that needs it.
+#[derive(Clone, Debug)]
+pub(crate) struct Told(Arc<Words>);
+
+#[derive(Debug)]
+struct Words {
+    event: WatchEvent,
+    json: OnceLock<String>,
 }
 
 /// One change.
@@ -30,8 +42,34 @@ pub enum WatchEvent {
     Lagged,
 }
 
+impl From<WatchEvent> for Told {
+    fn from(event: WatchEvent) -> Self {
+        let json = OnceLock::new();
+        Self(Arc::new(Words { event, json }))
+    }
+}
+
+impl Told {
+    pub(crate) fn json(&self) -> &str {
+        let Words { event, json } = &*self.0;
+        // Nothing of an event is no JSON: its keys are strings, and its value was JSON before.
+        json.get_or_init(|| serde_json::to_string(event).unwrap_or_default())
+    }
+
+    fn event(&self) -> &WatchEvent {
+        &self.0.event
+    }
+
+    fn into_event(self) -> WatchEvent {
+        match Arc::try_unwrap(self.0) {
+            Ok(words) => words.event,
+            Err(shared) => shared.event.clone(),
+        }
+    }
+}
+
 impl Watch {
-    pub(crate) fn new(prefix: &str, events: Receiver<WatchEvent>) -> Self {
+    pub(crate) fn new(prefix: &str, events: Receiver<Told>) -> Self {
         Self {
             prefix: prefix.to_owned(),
             shows: |_| true,
@@ -47,11 +85,16 @@ impl Watch {
 
     /// The next change; None when the store is closed.
     pub async fn next(&mut self) -> Option<WatchEvent> {
+        self.next_told().await.map(Told::into_event)
+    }
+
+    /// The same, to be sent on.
+    pub(crate) async fn next_told(&mut self) -> Option<Told> {
         loop {
             match self.events.recv().await {
-                Ok(event) if self.is_followed(&event) => return Some(event),
+                Ok(told) if self.is_followed(told.event()) => return Some(told),
                 Ok(_) => {}
-                Err(RecvError::Lagged(_)) => return Some(WatchEvent::Lagged),
+                Err(RecvError::Lagged(_)) => return Some(WatchEvent::Lagged.into()),
                 Err(RecvError::Closed) => return None,
             }
         }
@@ -61,7 +104,7 @@ impl Watch {
     pub fn try_next(&mut self) -> Option<WatchEvent> {
         loop {
             match self.events.try_recv() {
-                Ok(event) if self.is_followed(&event) => return Some(event),
+                Ok(told) if self.is_followed(told.event()) => return Some(told.into_event()),
                 Ok(_) => {}
                 Err(TryRecvError::Lagged(_)) => return Some(WatchEvent::Lagged),
                 Err(TryRecvError::Empty | TryRecvError::Closed) => return None,

@@ -12,6 +12,7 @@ use super::wire::{Answer, Asked, Call, Failure, Said, receive, send};
 use super::{Connection, Dial};
 use crate::WatchEvent;
 use crate::etcd_store::Pause;
+use crate::watch::Told;
 
 /// What the store wants of its thread.
 pub(super) enum Order {
@@ -21,7 +22,7 @@ pub(super) enum Order {
     },
     Watch {
         prefix: String,
-        events: broadcast::Sender<WatchEvent>,
+        events: broadcast::Sender<Told>,
         started: oneshot::Sender<()>,
     },
     StartOver,
@@ -45,7 +46,7 @@ struct Waiting {
 
 struct Followed {
     prefix: String,
-    events: broadcast::Sender<WatchEvent>,
+    events: broadcast::Sender<Told>,
     /// Present until the first answer, or until something may have been missed.
     started: Option<oneshot::Sender<()>>,
 }
@@ -211,7 +212,7 @@ impl Link {
             Said::Event { number, event } => {
                 if let Some(watch) = self.watches.get(&number) {
                     // The watcher may be gone.
-                    let _ = watch.events.send(event);
+                    let _ = watch.events.send(event.into());
                 }
             }
             Said::Answer { number, answer } => {
@@ -284,7 +285,7 @@ impl Followed {
             .is_some_and(|started| started.send(()).is_ok());
         if !in_time {
             // The watcher may be gone.
-            let _ = self.events.send(WatchEvent::Lagged);
+            let _ = self.events.send(WatchEvent::Lagged.into());
         }
     }
 }

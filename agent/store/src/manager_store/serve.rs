@@ -5,13 +5,20 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::{AbortHandle, JoinSet, spawn_blocking};
 use tokio::time::timeout;
 
-use super::wire::{Answer, Asked, Call, Said, receive, send};
+use super::wire::{Answer, Asked, Call, Said, append, append_event, receive};
+use crate::watch::Told;
 use crate::{Store, WatchEvent};
+
+/// What goes to the other side next.
+enum ToSay {
+    Answer { number: u64, answer: Answer },
+    Event { number: u64, told: Told },
+}
 
 /// Carries out what is asked, until the stream ends or one of its writes takes too long. Whether the other side may do it is
 /// `store`'s to know.
@@ -20,12 +27,13 @@ pub async fn serve(
     store: Arc<dyn Store>,
 ) -> io::Result<()> {
     let (mut input, mut output) = tokio::io::split(stream);
-    let (said, mut to_say) = mpsc::channel::<Said>(SAID_BOUND);
+    let (said, mut to_say) = mpsc::channel::<ToSay>(SAID_BOUND);
     // Whatever is under way ends with this function.
     let mut tasks = JoinSet::new();
     tasks.spawn(async move {
-        while let Some(said) = to_say.recv().await {
-            let sent = timeout(WRITE_LIMIT, send(&mut output, &said)).await;
+        let mut some = Vec::new();
+        while to_say.recv_many(&mut some, SAID_BOUND).await > 0 {
+            let sent = timeout(WRITE_LIMIT, say(&mut output, some.drain(..))).await;
             if !matches!(sent, Ok(Ok(()))) {
                 return;
             }
@@ -46,7 +54,7 @@ pub async fn serve(
             Call::Ping => {
                 let answer = Answer::Done;
                 // The writer may be gone, and with it the other side.
-                let _ = said.send(Said::Answer { number, answer }).await;
+                let _ = said.send(ToSay::Answer { number, answer }).await;
             }
             Call::Unwatch(watch) => {
                 watches.remove(&watch).as_ref().map(AbortHandle::abort);
@@ -69,12 +77,30 @@ pub async fn serve(
                     drop(permit);
                     if let Ok(answer) = answer {
                         // The writer may be gone, and with it the other side.
-                        let _ = said.send(Said::Answer { number, answer }).await;
+                        let _ = said.send(ToSay::Answer { number, answer }).await;
                     }
                 });
             }
         }
     }
+}
+
+/// All that waits in one write: where much happens, each is little.
+async fn say(
+    output: &mut (impl AsyncWrite + Unpin),
+    some: impl Iterator<Item = ToSay>,
+) -> io::Result<()> {
+    let mut bytes = Vec::new();
+    for to_say in some {
+        match to_say {
+            ToSay::Answer { number, answer } => {
+                append(&mut bytes, &Said::Answer { number, answer })?;
+            }
+            ToSay::Event { number, told } => append_event(&mut bytes, number, told.json())?,
+        }
+    }
+    output.write_all(&bytes).await?;
+    output.flush().await
 }
 
 /// May block.
@@ -94,22 +120,22 @@ fn carry_out(store: &dyn Store, call: Call) -> Answer {
 }
 
 /// Says what happens under a prefix. Where more happens than the other side reads, the watch itself tells it so.
-async fn follow(store: Arc<dyn Store>, prefix: String, number: u64, said: mpsc::Sender<Said>) {
+async fn follow(store: Arc<dyn Store>, prefix: String, number: u64, said: mpsc::Sender<ToSay>) {
     let opening = spawn_blocking(move || store.watch(&prefix));
     let Ok(mut watch) = opening.await else {
         return;
     };
     let answer = Answer::Done;
-    let mut saying = said.send(Said::Answer { number, answer }).await;
+    let mut saying = said.send(ToSay::Answer { number, answer }).await;
     while saying.is_ok()
-        && let Some(event) = watch.next().await
+        && let Some(told) = watch.next_told().await
     {
-        saying = said.send(Said::Event { number, event }).await;
+        saying = said.send(ToSay::Event { number, told }).await;
     }
     if saying.is_ok() {
         // The store has closed the watch: what happens from here on is missed.
-        let event = WatchEvent::Lagged;
-        let _ = said.send(Said::Event { number, event }).await;
+        let told = WatchEvent::Lagged.into();
+        let _ = said.send(ToSay::Event { number, told }).await;
     }
 }
 

@@ -3,7 +3,7 @@
 //! A message is a length (4 bytes, big endian) and that much JSON. The asking side numbers its calls; answers may come in any
 //! order. A watch is a call too: its answer says that it has begun, and every event bears the call's number from then on.
 
-use std::io;
+use std::io::{self, Write};
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -104,11 +104,40 @@ pub async fn send(
     stream: &mut (impl AsyncWrite + Unpin),
     message: &impl Serialize,
 ) -> io::Result<()> {
-    let body = serde_json::to_vec(message).map_err(io::Error::other)?;
-    let length = u32::try_from(body.len()).map_err(io::Error::other)?;
-    stream.write_all(&length.to_be_bytes()).await?;
-    stream.write_all(&body).await?;
+    let mut bytes = Vec::new();
+    append(&mut bytes, message)?;
+    stream.write_all(&bytes).await?;
     stream.flush().await
+}
+
+/// Adds a message to what is to be written.
+pub(super) fn append(bytes: &mut Vec<u8>, message: &impl Serialize) -> io::Result<()> {
+    append_body(bytes, |bytes| {
+        serde_json::to_writer(bytes, message).map_err(io::Error::other)
+    })
+}
+
+/// The same of [`Said::Event`], by the event's JSON.
+pub(super) fn append_event(bytes: &mut Vec<u8>, number: u64, event: &str) -> io::Result<()> {
+    append_body(bytes, |bytes| {
+        write!(
+            bytes,
+            r#"{{"event":{{"number":{number},"event":{event}}}}}"#
+        )
+    })
+}
+
+fn append_body(
+    bytes: &mut Vec<u8>,
+    write: impl FnOnce(&mut Vec<u8>) -> io::Result<()>,
+) -> io::Result<()> {
+    let start = bytes.len();
+    bytes.extend([0; LENGTH_LEN]);
+    write(bytes)?;
+    let body = start + LENGTH_LEN;
+    let length = u32::try_from(bytes.len() - body).map_err(io::Error::other)?;
+    bytes[start..body].copy_from_slice(&length.to_be_bytes());
+    Ok(())
 }
 
 /// Reads a message of at most `limit` bytes. Not to be cancelled: what was read of it is lost.
@@ -142,4 +171,50 @@ pub fn decode<T: DeserializeOwned>(body: &[u8]) -> Result<T, DecodeMessage> {
 #[error("not understood at byte {byte}")]
 pub struct DecodeMessage {
     pub byte: usize,
+}
+
+const LENGTH_LEN: usize = 4;
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::watch::Told;
+
+    #[test]
+    fn an_event_is_the_same_message_whoever_made_its_json() {
+        let put = WatchEvent::Put(Entry {
+            key: "a/\"1\"".to_owned(),
+            value: json!({"b": [1, null]}),
+            revision: u64::MAX,
+        });
+        let deleted = WatchEvent::Deleted {
+            key: "a".to_owned(),
+            revision: 7,
+        };
+        for event in [put, deleted, WatchEvent::Lagged] {
+            let (mut whole, mut by_json) = (Vec::new(), Vec::new());
+            let said = Said::Event {
+                number: 9,
+                event: event.clone(),
+            };
+            append(&mut whole, &said).unwrap();
+            append_event(&mut by_json, 9, Told::from(event).json()).unwrap();
+            assert_eq!(whole, by_json);
+        }
+    }
+
+    #[tokio::test]
+    async fn messages_that_were_written_together_are_read_one_by_one() {
+        let mut bytes = Vec::new();
+        for number in [1, 2] {
+            append(&mut bytes, &json!({"number": number})).unwrap();
+        }
+        let mut stream = &*bytes;
+        for number in [1, 2] {
+            let read: serde_json::Value = receive(&mut stream, 64).await.unwrap();
+            assert_eq!(read, json!({"number": number}));
+        }
+    }
 }

@@ -42,7 +42,7 @@ use redb::Database;
 use tokio::sync::broadcast;
 
 use crate::leases::Leases;
-use crate::watch::{WATCH_BOUND, Watch, WatchEvent};
+use crate::watch::{Told, WATCH_BOUND, Watch};
 use crate::{Change, Entry, Expected, LeaseId, Store, StoreError};
 use damaged::Damaged;
 pub use error::OpenStore;
@@ -58,7 +58,7 @@ pub struct RedbStore {
     path: PathBuf,
     state: RwLock<State>,
     /// Held over a commit and the sending of its events.
-    events: Mutex<broadcast::Sender<WatchEvent>>,
+    events: Mutex<broadcast::Sender<Told>>,
     leases: Leases,
     damaged: Damaged,
     /// Another process has the file meanwhile.
@@ -243,7 +243,7 @@ impl RedbStore {
         let (revision, done) = self.with(|database| tables::commit(database, changes))?;
         for event in done {
             // No watcher is no error.
-            let _ = events.send(event);
+            let _ = events.send(event.into());
         }
         Ok(revision)
     }

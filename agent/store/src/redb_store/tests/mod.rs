@@ -15,6 +15,7 @@ use serde_json::json;
 
 use super::tables::{COUNTERS, SCHEMA};
 use super::*;
+use crate::WatchEvent;
 use crate::contract;
 
 fn store() -> (tempfile::TempDir, RedbStore) {
