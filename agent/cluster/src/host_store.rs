@@ -21,6 +21,7 @@ use agent_core::shared::{Entry as Known, LEASES, Moment, REVOKED, World};
 use agent_store::{Change, Entry, Expected, LeaseId, Store, StoreError, Watch};
 use serde_json::Value;
 
+use crate::batch::Batch;
 use crate::clock::now_s;
 use crate::entry::known;
 use crate::lock::lock;
@@ -28,6 +29,8 @@ use crate::lock::lock;
 /// What a manager has for all members.
 pub(crate) struct Managed {
     pub(crate) store: Arc<dyn Store>,
+    /// By which members' writes go there.
+    pub(crate) batch: Batch,
     /// Its copy of the store.
     pub(crate) world: Arc<Mutex<World>>,
     /// How long the VNI of a network rests that was removed.
@@ -208,7 +211,7 @@ impl Store for HostStore {
         self.check_leases(changes)?;
         for attempt in 0..TRIES {
             let judged = self.judged(changes, attempt > 0)?;
-            match self.managed.store.transact(&judged) {
+            match self.managed.batch.transact(&judged) {
                 Ok(revision) => {
                     self.written.fetch_max(revision, Ordering::Relaxed);
                     return Ok(revision);
@@ -353,6 +356,7 @@ mod tests {
         fn of(&self, host: &str) -> HostStore {
             let managed = Managed {
                 store: Arc::clone(&self.store) as _,
+                batch: Batch::new(Arc::clone(&self.store) as _),
                 world: Arc::clone(&self.world),
                 vni_rest: Duration::from_secs(600),
                 denied: Arc::clone(&self.denied),

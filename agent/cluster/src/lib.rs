@@ -26,6 +26,7 @@ mod appointment;
 mod authority;
 mod back_up;
 mod backup;
+mod batch;
 mod ca;
 mod child;
 mod clock;

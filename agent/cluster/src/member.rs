@@ -18,6 +18,7 @@ use tokio::sync::{Notify, watch};
 use crate::access::{Access, Means};
 use crate::admission::Admission;
 use crate::authority::Authority;
+use crate::batch::Batch;
 use crate::clock::now_s;
 use crate::error::UseCluster;
 use crate::etcd_plan::EtcdPlan;
@@ -199,6 +200,7 @@ impl Member {
             files: self.files.clone(),
             settings: Mutex::new(self.present_settings()),
             managed: Arc::new(Managed {
+                batch: Batch::new(self.store()),
                 store: self.store(),
                 world: Arc::clone(&self.world),
                 vni_rest: self.options.vni_rest,
