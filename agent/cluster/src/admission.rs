@@ -239,8 +239,8 @@ impl Admission {
 
     /// A new certificate for what the signer serves.
     pub(crate) fn renew_service(&self) -> Result<(), UseCluster> {
-        let address = lock(&self.settings).signer.ip();
-        self.signing(&self.authority()).certify_service(address)
+        let addresses = lock(&self.settings).service_addresses();
+        self.signing(&self.authority()).certify_service(&addresses)
     }
 
     /// Who this host is while it serves.

@@ -3,7 +3,8 @@
 //! # Theory of operation
 //!
 //! A host gets the CA's key where an order of promotion names it, or where it is on record as a manager. Both are asked of the
-//! store itself, not of a copy of it. Everybody else is refused, logged and counted.
+//! store itself, not of a copy of it. Everybody else is refused, logged and counted. So is a host that is to be a manager and is not
+//! reached where it would serve ([`crate::doorstep`]).
 //!
 //! Where the managers run etcd, a host that is to be one gets a place as a learner, which has no vote, so that nothing depends on
 //! it until it is in step. A place that nobody has an order for any more is taken away first: etcd has one learner at a time.
@@ -17,6 +18,7 @@ use agent_store::{ChangeMembers, EtcdMember, EtcdStore, StoreError};
 
 use crate::admission::Admission;
 use crate::authority::signing_key;
+use crate::doorstep::{NotReached, visit};
 use crate::error::UseCluster;
 use crate::etcd_access::given_credentials;
 use crate::handover::{EtcdGiven, Handover, ManageRequest, PlaceGiven};
@@ -32,6 +34,8 @@ pub(crate) enum Appoint {
     NoPlace,
     #[error("this manager does not speak to the cluster's etcd")]
     NoEtcd,
+    #[error(transparent)]
+    NotReached(#[from] NotReached),
     #[error(transparent)]
     Members(#[from] ChangeMembers),
     #[error(transparent)]
@@ -68,7 +72,7 @@ impl Admission {
             .unwrap_or(&authority.record().certificate);
         let ca_key = signing_key(&self.files, certificate)?;
         let place = match is_ordered && request.ca.is_none() {
-            true => Some(self.make_place(host)?),
+            true => Some(self.make_place(host, request.word.as_deref())?),
             false => None,
         };
         tracing::info!(host, "a manager was given the CA's key");
@@ -94,11 +98,14 @@ impl Admission {
         Ok(order.is_some_and(|order| order.failed.is_none()))
     }
 
-    fn make_place(&self, host: &str) -> Result<PlaceGiven, Appoint> {
+    fn make_place(&self, host: &str, word: Option<&str>) -> Result<PlaceGiven, Appoint> {
         let settings = lock(&self.settings).clone();
         let alive = self.managed.store.get(&format!("{ALIVE}{host}"))?;
         let alive: AliveRecord = alive.ok_or(Appoint::NoPlace)?.decode()?;
         let address = SocketAddr::new(alive.address, settings.signer.port());
+        if let Some(word) = word {
+            visit(address, word, settings.duty.etcd_managed)?;
+        }
         let etcd = match settings.duty.etcd_managed {
             false => EtcdGiven::Outside {
                 credentials: given_credentials(&self.options, &self.files)?,

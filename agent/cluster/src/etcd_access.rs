@@ -46,8 +46,9 @@ pub(crate) fn etcd_options(
 fn endpoints(settings: &Settings, managers: &[SocketAddr]) -> Vec<String> {
     let mut endpoints = settings.duty.etcd.clone();
     if settings.duty.etcd_managed {
-        let others = managers.iter().map(|manager| client_url(*manager));
-        endpoints.extend(others.filter(|url| !settings.duty.etcd.contains(url)));
+        let own = settings.served();
+        let others = managers.iter().filter(|manager| **manager != own);
+        endpoints.extend(others.map(|manager| client_url(*manager)));
     }
     endpoints
 }
@@ -118,6 +119,17 @@ mod tests {
         assert_eq!(
             endpoints(&own, &managers),
             ["https://192.0.2.1:4791", "https://192.0.2.2:4791"]
+        );
+        // Its own is known by another address to the others.
+        let behind = Settings {
+            address: "10.0.0.7".parse().unwrap(),
+            signer: "10.0.0.7:4790".parse().unwrap(),
+            advertised: Some(managers[1]),
+            ..settings("https://10.0.0.7:4791", true)
+        };
+        assert_eq!(
+            endpoints(&behind, &managers),
+            ["https://10.0.0.7:4791", "https://192.0.2.2:4791"]
         );
         let given = settings("http://192.0.2.9:2379", false);
         assert_eq!(endpoints(&given, &managers), ["http://192.0.2.9:2379"]);

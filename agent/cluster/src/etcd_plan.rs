@@ -3,7 +3,8 @@
 //! # Theory of operation
 //!
 //! A manager's etcd has the two TCP ports after that of the manager: the first for clients, the second for the other members of
-//! etcd. Both speak TLS, and both admit nobody but who shows the managers' certificate for etcd ([`ETCD_NAME`]).
+//! etcd. It listens at the host's own address, and the others know it by the one that is told ([`crate::place`]). Where its
+//! connections come from says nothing: behind a translator that may be a third address. Both speak TLS, and both admit nobody but who shows the managers' certificate for etcd ([`ETCD_NAME`]).
 //!
 //! What an etcd begins with counts only while it has no data; from then on it goes by what its members agreed on. It is part of
 //! the command line all the same, since an agent knows its etcd again by that. So it is kept with the settings.
@@ -20,8 +21,10 @@ use crate::settings::{EtcdPeer, Settings, client_url, peer_url};
 pub(crate) struct EtcdPlan {
     /// Its name among the members: the host's id.
     pub(crate) name: String,
-    /// Of the manager; etcd has the next two ports.
+    /// Of the manager, where it listens; etcd has the next two ports.
     pub(crate) address: SocketAddr,
+    /// Where the others reach it.
+    pub(crate) told: SocketAddr,
     /// Those whose cluster it joins, itself among them; empty where it begins one.
     pub(crate) joins: Vec<EtcdPeer>,
 }
@@ -31,14 +34,16 @@ impl EtcdPlan {
         Self {
             name: settings.host.clone(),
             address: settings.signer,
+            told: settings.served(),
             joins: settings.duty.etcd_joins.clone(),
         }
     }
 
     pub(crate) fn arguments(&self, files: &Files) -> Vec<OsString> {
         let (client, peer) = (client_url(self.address), peer_url(self.address));
+        let (client_told, peer_told) = (client_url(self.told), peer_url(self.told));
         let (initial, state) = match self.joins.as_slice() {
-            [] => (format!("{}={peer}", self.name), "new"),
+            [] => (format!("{}={peer_told}", self.name), "new"),
             members => (listed(members), "existing"),
         };
         let mut arguments: Vec<OsString> = [
@@ -51,17 +56,18 @@ impl EtcdPlan {
             "--listen-client-urls",
             &client,
             "--advertise-client-urls",
-            &client,
+            &client_told,
             "--listen-peer-urls",
             &peer,
             "--initial-advertise-peer-urls",
-            &peer,
+            &peer_told,
             "--client-cert-auth",
             "--client-cert-allowed-hostname",
             ETCD_NAME,
             "--peer-client-cert-auth",
             "--peer-cert-allowed-hostname",
             ETCD_NAME,
+            "--experimental-peer-skip-client-san-verification",
             "--auto-compaction-mode",
             "periodic",
             "--auto-compaction-retention",
@@ -103,10 +109,15 @@ mod tests {
     use super::*;
 
     fn arguments(joins: Vec<EtcdPeer>) -> Vec<String> {
+        arguments_at("192.0.2.1:4790", joins)
+    }
+
+    fn arguments_at(told: &str, joins: Vec<EtcdPeer>) -> Vec<String> {
         let dir = tempfile::tempdir().unwrap();
         let plan = EtcdPlan {
             name: "0a0b".into(),
             address: "192.0.2.1:4790".parse().unwrap(),
+            told: told.parse().unwrap(),
             joins,
         };
         let arguments = plan.arguments(&Files::new(dir.path()));
@@ -128,6 +139,20 @@ mod tests {
         assert_eq!(after(&own, "--initial-cluster"), format!("0a0b={peer}"));
         assert_eq!(after(&own, "--initial-cluster-state"), "new");
         assert_eq!(after(&own, "--peer-cert-allowed-hostname"), ETCD_NAME);
+    }
+
+    #[test]
+    fn an_etcd_behind_a_translator_listens_here_and_is_known_elsewhere() {
+        let own = arguments_at("203.0.113.7:4790", Vec::new());
+        let (peer, client) = ("https://203.0.113.7:4792", "https://203.0.113.7:4791");
+        assert_eq!(after(&own, "--listen-peer-urls"), "https://192.0.2.1:4792");
+        assert_eq!(
+            after(&own, "--listen-client-urls"),
+            "https://192.0.2.1:4791"
+        );
+        assert_eq!(after(&own, "--initial-advertise-peer-urls"), peer);
+        assert_eq!(after(&own, "--advertise-client-urls"), client);
+        assert_eq!(after(&own, "--initial-cluster"), format!("0a0b={peer}"));
     }
 
     #[test]

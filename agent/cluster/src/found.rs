@@ -184,7 +184,7 @@ impl Seat {
             ca: self.authority.bundle(),
             key: candidate.key,
         };
-        signing.certify_service(address)?;
+        signing.certify_service(&settings.service_addresses())?;
         files.save(&settings, &identity)?;
         Member::open(options, files.clone(), settings, identity, runtime)
     }

@@ -15,6 +15,9 @@ pub struct ManageRequest {
     /// The certificate of the CA whose key alone is wanted, by a host that is a manager already.
     #[serde(default)]
     pub ca: Option<String>,
+    /// What the host says at its ports to who comes there ([`crate::doorstep`]).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub word: Option<String>,
 }
 
 /// All that a manager has and a member has not. `Debug` shows no key.

@@ -32,6 +32,7 @@ mod child;
 mod clock;
 mod demotion;
 mod dial;
+mod doorstep;
 mod entry;
 mod error;
 mod etcd_access;

@@ -397,11 +397,7 @@ impl Member {
 
     /// The same as others know it.
     pub(crate) fn signer_told(&self) -> SocketAddr {
-        let signer = self.signer();
-        match self.settings.advertised {
-            Some(told) if self.signs() => SocketAddr::new(told.ip(), signer.port()),
-            _ => signer,
-        }
+        self.present_settings().served()
     }
 
     /// The settings as they are now.

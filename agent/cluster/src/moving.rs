@@ -144,7 +144,7 @@ impl Member {
         let Some(etcd) = self.access.etcd().filter(|_| duty.etcd_managed) else {
             return;
         };
-        let url = peer_url(self.signer());
+        let url = peer_url(self.signer_told());
         let aligned = etcd
             .members()
             .map_err(ChangeMembers::from)

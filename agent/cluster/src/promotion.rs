@@ -3,13 +3,13 @@
 //! # Theory of operation
 //!
 //! An order that names this host is obeyed on a thread of its own, while the session goes on. The host asks a manager for what a
-//! manager has, starts its etcd as a learner where managers run it, and from then on reaches the store by etcd. When its etcd is
+//! manager has, who first looks whether it is reached ([`crate::doorstep`]), starts its etcd as a learner where managers run it, and from then on reaches the store by etcd. When its etcd is
 //! in step it gets its vote; then the host serves, and says so in place of the order.
 //!
 //! Until that is said the host is *on trial*, which is on disk: an agent that was killed goes on from there. Whatever fails, and
 //! an order that is taken back, makes it a member again as it was before, and the order is answered with the reason.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -19,6 +19,7 @@ use agent_store::{Change, ChangeMembers, Expected, StoreError};
 
 use crate::admission::patiently;
 use crate::authority::Authority;
+use crate::doorstep::Doorstep;
 use crate::error::{Refusal, UseCluster};
 use crate::etcd_plan::EtcdPlan;
 use crate::etcd_process::EtcdProcess;
@@ -74,12 +75,24 @@ impl Member {
 
     fn become_manager(&self) -> Result<(), UseCluster> {
         if !self.signs() {
-            let handover = self.ask_for_handover(ManageRequest::default())?;
+            let handover = self.be_reached()?;
             self.take_office(handover)?;
         }
         self.get_a_vote()?;
         self.listen()?;
         self.swear_in()
+    }
+
+    /// Asks for what a manager needs, and is there for those who look whether it can be reached.
+    fn be_reached(&self) -> Result<Handover, UseCluster> {
+        // An etcd that was left behind would have a port.
+        office::clear(&self.files);
+        let own = SocketAddr::new(self.address(), self.signer().port());
+        let doorstep = Doorstep::at(own)?;
+        self.ask_for_handover(ManageRequest {
+            word: Some(doorstep.word().to_owned()),
+            ..ManageRequest::default()
+        })
     }
 
     /// Asks one manager after another. The key of the CA in `request` where that has one, or else all that a manager needs.
@@ -96,8 +109,8 @@ impl Member {
         let Some(PlaceGiven { address, etcd }) = handover.place else {
             return Err(Refusal::OddAnswer.into());
         };
+        let own = SocketAddr::new(self.address(), address.port());
         let files = &self.files;
-        office::clear(files);
         let record =
             serde_json::to_string(&handover.ca).map_err(|error| files.garbled(CA_RECORD, error))?;
         files.write(CA_RECORD, &record)?;
@@ -110,7 +123,6 @@ impl Member {
             unrecorded: &unrecorded,
             lifetime: self.options.certificate_lifetime,
         };
-        signing.certify_service(address.ip())?;
         let duty = match etcd {
             EtcdGiven::Outside { urls, credentials } => {
                 if let Some(credentials) = credentials {
@@ -124,7 +136,7 @@ impl Member {
                 }
             }
             EtcdGiven::Member { members } => Duty {
-                etcd: vec![client_url(address)],
+                etcd: vec![client_url(own)],
                 etcd_managed: true,
                 etcd_joins: members,
                 ..Duty::default()
@@ -135,8 +147,9 @@ impl Member {
             is_on_trial: true,
             ..duty
         };
-        lock(&self.place).signer = address;
+        lock(&self.place).signer = own;
         let settings = self.present_settings();
+        signing.certify_service(&settings.service_addresses())?;
         files.save_settings(&settings)?;
         let etcd = match settings.duty.etcd_managed {
             true => Some(EtcdProcess::start(files, EtcdPlan::of(&settings))?),
@@ -155,7 +168,7 @@ impl Member {
             return Ok(());
         }
         let etcd = self.access.etcd().ok_or(Refusal::OrderGone)?;
-        let url = peer_url(self.signer());
+        let url = peer_url(self.signer_told());
         let deadline = Instant::now() + VOTE_LIMIT;
         loop {
             self.check_order()?;
@@ -240,7 +253,7 @@ impl Member {
 
     /// Takes this host's etcd from among the members. Whoever gave the order does so too.
     fn leave_etcd(&self) {
-        let url = peer_url(self.signer());
+        let url = peer_url(self.signer_told());
         let Some(etcd) = self.access.etcd().filter(|_| self.signs()) else {
             return;
         };

@@ -198,11 +198,11 @@ fn fill(
     let key = |kind: &str| format!("{kind}{}", member.settings.host);
     let host = HostRecord {
         name: member.settings.name.clone(),
-        address: member.settings.address,
+        address: member.told().ip(),
         joined_s: now_s(),
     };
     let manager = ManagerRecord {
-        address: member.settings.signer,
+        address: member.signer_told(),
     };
     claim.push(Change::encode(key(HOSTS), &host, Expected::Absent)?);
     claim.push(Change::encode(key(MANAGERS), &manager, Expected::Absent)?);

@@ -165,6 +165,7 @@ impl Member {
         }
         let handover = self.ask_for_handover(ManageRequest {
             ca: Some(record.certificate.clone()),
+            ..ManageRequest::default()
         })?;
         self.take_ca_key(record, &handover)
     }

@@ -65,6 +65,21 @@ impl Settings {
         self.advertised.unwrap_or(own)
     }
 
+    /// Where others reach what this host serves as a manager. A member serves nothing: where its manager is.
+    pub(crate) fn served(&self) -> SocketAddr {
+        match self.advertised {
+            Some(told) if self.duty.signs => SocketAddr::new(told.ip(), self.signer.port()),
+            _ => self.signer,
+        }
+    }
+
+    /// The addresses that lead there: its own, and the one that is translated to it.
+    pub(crate) fn service_addresses(&self) -> Vec<IpAddr> {
+        let mut addresses = vec![self.signer.ip(), self.served().ip()];
+        addresses.dedup();
+        addresses
+    }
+
     /// The same with the signer, and the etcd that it runs, at another address.
     pub(crate) fn with_signer(self, signer: SocketAddr) -> Self {
         let mut duty = self.duty;
@@ -89,6 +104,7 @@ pub(crate) fn peer_url(address: SocketAddr) -> String {
     format!("https://{}", neighbour(address, 2))
 }
 
-fn neighbour(address: SocketAddr, distance: u16) -> SocketAddr {
+/// The port so many after that.
+pub(crate) fn neighbour(address: SocketAddr, distance: u16) -> SocketAddr {
     SocketAddr::new(address.ip(), address.port().wrapping_add(distance))
 }

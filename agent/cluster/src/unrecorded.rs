@@ -90,11 +90,12 @@ impl Signing<'_> {
         Ok(issued.certificate)
     }
 
-    /// Makes a certificate, with a key of its own, for what the signer serves: its endpoint and etcd.
-    pub(crate) fn certify_service(&self, address: IpAddr) -> Result<(), UseCluster> {
+    /// Makes a certificate, with a key of its own, for what the signer serves: its endpoint and etcd, at `addresses`.
+    pub(crate) fn certify_service(&self, addresses: &[IpAddr]) -> Result<(), UseCluster> {
+        let loopback = [127, 0, 0, 1].into();
         let subject = Subject {
             names: vec![MANAGER_NAME.to_owned(), ETCD_NAME.to_owned()],
-            addresses: vec![address, [127, 0, 0, 1].into()],
+            addresses: addresses.iter().copied().chain([loopback]).collect(),
         };
         let candidate = Candidate::new()?;
         let certificate = self.sign_own(&candidate.request, &subject)?;
@@ -138,7 +139,7 @@ mod tests {
             let request = Candidate::new().unwrap().request;
             let subject = host_subject("0a01", [192, 0, 2, 1].into());
             signing.sign_own(&request, &subject).unwrap();
-            signing.certify_service([192, 0, 2, 1].into()).unwrap();
+            signing.certify_service(&[[192, 0, 2, 1].into()]).unwrap();
             unrecorded
         };
         sign();

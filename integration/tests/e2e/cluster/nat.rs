@@ -2,7 +2,10 @@
 
 use rustix::process::Signal;
 
-use super::{STEP, Underlay, cluster_of, configure, create_shared, hosts_of, plug, reaches, token};
+use super::{
+    STEP, Underlay, cluster_of, configure, create_shared, create_shared_on, hosts_of, plug,
+    reaches, token,
+};
 use crate::harness::{Host, Netns, eventually};
 
 /// A host on the wire, which made the cluster, and two that have a router of their own each.
@@ -186,5 +189,70 @@ fn a_copy_of_a_host_that_is_known_by_its_translators_address_stays_out() {
     two.launch();
     eventually(STEP, "it is in step again", || {
         (cluster_of(two)["in_step"] == true).then_some(())
+    });
+}
+
+/// Of four hosts three have a router of their own each: two are known by its address, and one by its own, where nobody gets to it.
+#[test]
+fn managers_are_known_by_their_translators_addresses_and_a_host_that_nobody_reaches_is_none() {
+    let mut lab = Underlay::new(1);
+    let routers = [2, 3, 4].map(|number| {
+        let host = Host::without_agent();
+        let router = route(&lab.netns, &host, number);
+        host.launch();
+        lab.hosts.push(host);
+        router
+    });
+    for (router, number) in routers.iter().zip([2, 3]) {
+        router.sh(&format!(
+            "nft -f - <<'EOF'\n{ONE_TO_ONE} 10.77.{number}.2\nEOF"
+        ));
+    }
+    // One way by another address than the other way.
+    routers[1].sh("ip addr add 192.0.2.13/24 dev under0
+         nft flush chain ip nat out
+         nft add rule ip nat out oifname under0 snat to 192.0.2.13");
+    let [one, two, three, four] = lab.hosts.as_slice() else {
+        unreachable!()
+    };
+    one.tapestry(&["cluster", "init", "--advertise", "192.0.2.1"])
+        .ok();
+    for (host, options) in [
+        (two, &["--advertise", "192.0.2.2"][..]),
+        (three, &["--advertise", "192.0.2.3"]),
+        (four, &[]),
+    ] {
+        let ends = [&*token(one), "192.0.2.1"];
+        host.tapestry(&[&["cluster", "join"], options, &ends].concat())
+            .ok();
+    }
+    for host in ["host-2", "host-3"] {
+        one.tapestry(&["cluster", "promote", host]).ok();
+    }
+    let refused = one.tapestry(&["cluster", "promote", "host-4"]);
+    let why = refused.stderr.trim();
+    assert!(
+        refused.status != 0
+            && why.lines().count() == 1
+            && why.len() < 400
+            && why.contains("TCP 10.77.4.2:4790")
+            && why.contains("--advertise"),
+        "{why}"
+    );
+    // Two of three are most of them, and each is behind a router.
+    one.stop_agent(Signal::TERM);
+    eventually(STEP * 2, "a manager behind a router has the store", || {
+        let token = two.tapestry(&["cluster", "token", "-q"]);
+        (token.status == 0).then_some(())
+    });
+    create_shared_on(&[four, two, three], "far", &["--subnet", "10.9.0.0/24"]);
+    for (host, name) in [(two, "b"), (three, "c"), (four, "d")] {
+        host.idle(name, "far", &[]);
+    }
+    reaches(four, "d", "b");
+    reaches(two, "b", "c");
+    one.launch();
+    eventually(STEP, "the first one is in step again", || {
+        (cluster_of(one)["in_step"] == true).then_some(())
     });
 }
