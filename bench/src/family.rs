@@ -169,7 +169,16 @@ fn cluster() -> Family {
     Family {
         name: "cluster",
         baseline: None,
-        contenders: vec![Box::new(Hosts)],
+        contenders: vec![
+            Box::new(Hosts {
+                name: "tapestry",
+                managers: 1,
+            }),
+            Box::new(Hosts {
+                name: "three-managers",
+                managers: 3,
+            }),
+        ],
         rows: vec![
             // Before there was any network.
             Box::new(ClusterIdle { shares: false }),

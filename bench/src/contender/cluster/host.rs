@@ -3,7 +3,8 @@
 use std::net::Ipv4Addr;
 
 use agent_api::{
-    ClusterRevoke, Driver, EndpointCreate, EndpointDetail, EndpointUpdate, Info, NetworkCreate,
+    ClusterManager, ClusterRevoke, Driver, EndpointCreate, EndpointDetail, EndpointUpdate,
+    HostState, Info, NetworkCreate,
 };
 use ipnet::IpNet;
 
@@ -118,6 +119,22 @@ impl ClusterHost {
         };
         let request = self.agent.client.update_endpoint(id, &update);
         self.agent.ask(request).map(drop)
+    }
+
+    /// Makes another host a manager, as one.
+    pub(super) fn promote(&self, other: &Self) -> Result<(), Trouble> {
+        let host = ClusterManager {
+            host: other.name.clone(),
+        };
+        let request = self.agent.client.promote_host(&host);
+        self.agent.ask(request).map(drop)
+    }
+
+    /// Whether another host keeps its lease, as far as this one knows.
+    pub(crate) fn sees(&self, other: &Self) -> Result<bool, Trouble> {
+        let cluster = self.agent.ask(self.agent.client.cluster())?;
+        let mut hosts = cluster.hosts.iter();
+        Ok(hosts.any(|host| host.name == other.name && host.state == HostState::Up))
     }
 
     /// Shuts another host out, as a manager.

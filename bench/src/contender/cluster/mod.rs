@@ -1,4 +1,4 @@
-//! A cluster: hosts, each a namespace with an agent, on one wire. The first has founded it.
+//! A cluster: hosts, each a namespace with an agent, on one wire. The first has founded it; the first ones are its managers.
 
 mod host;
 mod ledger;
@@ -17,33 +17,38 @@ use wire::Wire;
 
 /// The agent of Tapestry on each of them.
 #[derive(Debug)]
-pub(crate) struct Hosts;
+pub(crate) struct Hosts {
+    pub(crate) name: &'static str,
+    pub(crate) managers: usize,
+}
 
 impl Contender for Hosts {
     fn name(&self) -> &'static str {
-        "tapestry"
+        self.name
     }
 
     fn start(&self, plan: &Plan) -> Result<Box<dyn Fabric>, Trouble> {
-        Ok(Box::new(Cluster::start(plan.hosts)?))
+        Ok(Box::new(Cluster::start(plan.hosts, self.managers)?))
     }
 }
 
 /// Running hosts, in step with each other.
 pub(crate) struct Cluster {
     hosts: Vec<ClusterHost>,
+    managers: usize,
     info: Info,
     _wire: Wire,
 }
 
 impl Cluster {
-    fn start(count: usize) -> Result<Self, Trouble> {
+    fn start(count: usize, managers: usize) -> Result<Self, Trouble> {
         let wire = Wire::new()?;
         let founder = ClusterHost::start(&wire, 1)?;
         let info = founder.info()?;
         founder.found()?;
         let mut cluster = Self {
             hosts: vec![founder],
+            managers,
             info,
             _wire: wire,
         };
@@ -52,6 +57,10 @@ impl Cluster {
             let host = ClusterHost::start(&cluster._wire, number)?;
             host.join(cluster.founder())?;
             cluster.hosts.push(host);
+        }
+        for host in &cluster.managers()[1..] {
+            interrupt::check()?;
+            cluster.founder().promote(host)?;
         }
         for host in &cluster.hosts {
             eventually(PATIENCE, "every host sees every host", || {
@@ -63,6 +72,10 @@ impl Cluster {
 
     pub(crate) fn founder(&self) -> &ClusterHost {
         &self.hosts[0]
+    }
+
+    pub(crate) fn managers(&self) -> &[ClusterHost] {
+        &self.hosts[..self.managers]
     }
 
     pub(crate) fn hosts(&self) -> &[ClusterHost] {
@@ -110,10 +123,12 @@ impl Fabric for Cluster {
         let Info {
             version, workers, ..
         } = &self.info;
-        let hosts = self.hosts.len();
+        let (hosts, managers) = (self.hosts.len(), self.managers);
         Description {
             version: format!("tapestry {version}"),
-            setting: format!("{hosts} hosts, {workers} worker(s) each; etcd on the first"),
+            setting: format!(
+                "{hosts} hosts, {workers} worker(s) each; {managers} manager(s), with etcd"
+            ),
             offloads: String::new(),
         }
     }

@@ -8,8 +8,9 @@ use super::names::spread;
 use super::{Container, Network, cluster};
 use crate::interrupt::check;
 use crate::lab::{Lab, Topology};
+use crate::process::used_s;
 use crate::row::{Effort, Metric, Row};
-use crate::statistics::{as_f64, percentile, sorted};
+use crate::statistics::{as_f64, count_f64, percentile, sorted};
 use crate::trouble::Trouble;
 
 #[derive(Debug)]
@@ -22,8 +23,9 @@ impl Row for Changes {
 
     fn what(&self) -> String {
         format!(
-            "{RATE} changes of containers' aliases a second asked of {} members for {} s, all written through the one manager: \
-             changes done a second, and from a change to the answers of all other hosts' name servers meanwhile",
+            "{RATE} changes of containers' aliases a second asked of {} hosts for {} s, all written through one manager where there \
+             is one: changes done a second, from a change to the answers of all other hosts' name servers meanwhile, CPU of all \
+             guardians and agents for a change, and etcd's transactions for a change",
             CHANGING - 1,
             LENGTH.as_secs()
         )
@@ -35,6 +37,8 @@ impl Row for Changes {
                 Metric::higher("rate", "/s"),
                 Metric::lower("lag", "ms"),
                 Metric::lower("lag-p50", "ms"),
+                Metric::lower("cpu", "ms"),
+                Metric::lower("transactions", ""),
             ]
         }
     }
@@ -57,11 +61,24 @@ impl Row for Changes {
                 changed.push(network.attach(host, &format!("m{index}-{more}"))?);
             }
         }
+        let before = (
+            cluster.transactions()?,
+            lab.switch_times().unwrap_or_default(),
+        );
         let (rate, lags) = under_load(&changed, &watched)?;
+        let used = used_s(&before.1, &lab.switch_times().unwrap_or_default());
+        let transactions = count_f64(cluster.transactions()? - before.0);
         drop((changed, watched));
         let lags = sorted(&lags);
         let at = |percent| percentile(&lags, percent).unwrap_or(f64::NAN);
-        Ok(vec![rate, at(100.0), at(50.0)])
+        let changes = rate * LENGTH.as_secs_f64();
+        Ok(vec![
+            rate,
+            at(100.0),
+            at(50.0),
+            used * 1e3 / changes,
+            transactions / changes,
+        ])
     }
 }
 

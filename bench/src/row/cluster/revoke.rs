@@ -25,15 +25,21 @@ impl Row for Revoke {
     fn what(&self) -> String {
         format!(
             "{REVOKED} of {HOSTS} hosts shut out in a row, each while it sends a datagram every {} ms to every host that \
-             stays: from the request to the last that arrived anywhere, the longest of the {REVOKED}; and the longest pause \
-             meanwhile of a TCP stream between two others, of 64 KiB every {} ms",
+             stays: from the request to the last that arrived anywhere, and until every manager has it as gone, the longest of \
+             the {REVOKED}; and the longest pause meanwhile of a TCP stream between two others, of 64 KiB every {} ms",
             EVERY.as_millis(),
             STREAM_EVERY.as_millis()
         )
     }
 
     fn metrics(&self) -> &'static [Metric] {
-        const { &[Metric::lower("gone", "ms"), Metric::lower("stall", "ms")] }
+        const {
+            &[
+                Metric::lower("gone", "ms"),
+                Metric::lower("managers", "ms"),
+                Metric::lower("stall", "ms"),
+            ]
+        }
     }
 
     fn topology(&self) -> Topology {
@@ -52,26 +58,37 @@ impl Row for Revoke {
         let over = AtomicBool::new(false);
         let (gone, stall) = thread::scope(|scope| {
             let stream = stream(scope, [&staying[1], &staying[2]], &over)?;
-            let gone: Result<Vec<f64>, Trouble> = leaving
+            let gone: Result<Vec<Gone>, Trouble> = leaving
                 .iter()
-                .map(|leaver| shut_out(cluster.founder(), leaver, staying))
+                .map(|leaver| shut_out(cluster.managers(), leaver, staying))
                 .collect();
             over.store(true, Ordering::Relaxed);
             let stall = stream.join();
             let stall = stall.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
             Ok::<_, Trouble>((gone?, stall?))
         })?;
-        let longest = gone.into_iter().fold(0.0, f64::max);
-        Ok(vec![longest, stall])
+        let longest = |of: fn(&Gone) -> f64| gone.iter().map(of).fold(0.0, f64::max);
+        Ok(vec![
+            longest(|gone| gone.frames_ms),
+            longest(|gone| gone.managers_ms),
+            stall,
+        ])
     }
 }
 
-/// Milliseconds from the request until nothing of a host arrives at those that stay.
+/// Milliseconds from the request to shut a host out.
+struct Gone {
+    /// Until nothing of it arrives at those that stay.
+    frames_ms: f64,
+    /// Until it is no host that is up, as any manager says.
+    managers_ms: f64,
+}
+
 fn shut_out(
-    manager: &ClusterHost,
+    managers: &[ClusterHost],
     leaver: &Container<'_>,
     staying: &[Container<'_>],
-) -> Result<f64, Trouble> {
+) -> Result<Gone, Trouble> {
     let sinks = staying
         .iter()
         .map(Sink::new)
@@ -88,13 +105,17 @@ fn shut_out(
         for sink in &sinks {
             scope.spawn(|| sink.listen(&over));
         }
-        let outcome = revoke(manager, leaver, &sinks);
+        let outcome = revoke(managers, leaver, &sinks);
         over.store(true, Ordering::Relaxed);
         outcome
     })
 }
 
-fn revoke(manager: &ClusterHost, leaver: &Container<'_>, sinks: &[Sink]) -> Result<f64, Trouble> {
+fn revoke(
+    managers: &[ClusterHost],
+    leaver: &Container<'_>,
+    sinks: &[Sink],
+) -> Result<Gone, Trouble> {
     let begun = Instant::now();
     eventually(
         PATIENCE,
@@ -105,12 +126,44 @@ fn revoke(manager: &ClusterHost, leaver: &Container<'_>, sinks: &[Sink]) -> Resu
         },
     )?;
     let start = Instant::now();
-    manager.revoke(leaver.host)?;
+    let since = |then: Instant| then.saturating_duration_since(start).as_secs_f64() * 1e3;
+    let known = thread::scope(|scope| {
+        let looking: Vec<_> = managers
+            .iter()
+            .map(|manager| scope.spawn(|| miss(manager, leaver.host)))
+            .collect();
+        managers[0].revoke(leaver.host)?;
+        looking
+            .into_iter()
+            .map(|looking| {
+                let missed = looking.join();
+                missed.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+            })
+            .try_fold(start, |last, missed| Ok::<_, Trouble>(last.max(missed?)))
+    })?;
     let last = eventually(PATIENCE, "nothing arrives of the host that went", || {
         let last = sinks.iter().filter_map(Sink::last).max();
         Ok(last.filter(|last| last.elapsed() > SILENCE))
     })?;
-    Ok(last.saturating_duration_since(start).as_secs_f64() * 1e3)
+    Ok(Gone {
+        frames_ms: since(last),
+        managers_ms: since(known),
+    })
+}
+
+/// When a manager has another host as gone. Each look costs the machine something, too.
+fn miss(manager: &ClusterHost, gone: &ClusterHost) -> Result<Instant, Trouble> {
+    let end = Instant::now() + PATIENCE;
+    while Instant::now() < end {
+        if !manager.sees(gone)? {
+            return Ok(Instant::now());
+        }
+        pause(LOOK_EVERY / 4)?;
+    }
+    Err(Trouble::Late {
+        what: "a manager knows that a host was shut out".to_owned(),
+        limit: PATIENCE,
+    })
 }
 
 /// Notes when a datagram came last.
