@@ -564,3 +564,18 @@ fn pictures_have_every_node_and_link() {
         );
     }
 }
+
+#[test]
+fn pictures_show_what_is_beyond_the_lab() {
+    let drawn = super::mermaid(&lab("x.clab.yml", BEYOND));
+    for line in [
+        "n2([\"sw\"])",
+        "n3([\"host:sw0\"])",
+        "n4([\"vxlan:2001:db8::2\"])",
+        "n5([\"host:a-eth1\"])",
+        "n0 ---|\"eth1\"| n5",
+        "n6([\"vxlan:192.0.2.2\"])",
+    ] {
+        assert!(drawn.contains(line), "{line}\n{drawn}");
+    }
+}

@@ -3,6 +3,7 @@
 mod layout;
 mod svg;
 
+use std::borrow::Cow;
 use std::fmt::Write as _;
 
 use super::model::{Lab, Segment, SegmentKind};
@@ -18,8 +19,8 @@ struct Picture<'l> {
 
 #[derive(Debug)]
 struct Point<'l> {
-    name: &'l str,
-    /// The image's or the kind's name; nothing for a switch.
+    name: Cow<'l, str>,
+    /// The image's or the kind's name; nothing for a switch, and for what is beyond the lab.
     kind: Option<&'l str>,
 }
 
@@ -36,7 +37,7 @@ impl<'l> Picture<'l> {
             .nodes
             .iter()
             .map(|node| Point {
-                name: &node.name,
+                name: Cow::Borrowed(&node.name),
                 kind: Some(node.image.as_deref().map_or("base", short)),
             })
             .collect();
@@ -52,9 +53,12 @@ impl<'l> Picture<'l> {
                     ends: [one, other],
                     names: [near, far],
                 }),
+                [end] if !is_switch(segment) && leads_beyond(segment) => {
+                    add_beyond(segment, end, &mut points, &mut lines);
+                }
                 _ => {
                     points.push(Point {
-                        name: &segment.name,
+                        name: Cow::Borrowed(&segment.name),
                         kind: None,
                     });
                     let switch = points.len() - 1;
@@ -62,11 +66,38 @@ impl<'l> Picture<'l> {
                         ends: [*node, switch],
                         names: [name, ""],
                     }));
+                    add_beyond(segment, (switch, ""), &mut points, &mut lines);
                 }
             }
         }
         Self { points, lines }
     }
+}
+
+/// What a segment leads to outside of the lab, as points with a line from `from` each.
+fn add_beyond<'l>(
+    segment: &'l Segment,
+    (from, near): (usize, &'l str),
+    points: &mut Vec<Point<'l>>,
+    lines: &mut Vec<Line<'l>>,
+) {
+    let hosts = segment.host_links.iter().map(|name| format!("host:{name}"));
+    let vxlan = segment.vxlan.iter();
+    let vxlan = vxlan.map(|vxlan| format!("vxlan:{}", vxlan.remote));
+    for name in hosts.chain(vxlan) {
+        lines.push(Line {
+            ends: [from, points.len()],
+            names: [near, ""],
+        });
+        points.push(Point {
+            name: Cow::Owned(name),
+            kind: None,
+        });
+    }
+}
+
+fn leads_beyond(segment: &Segment) -> bool {
+    !segment.host_links.is_empty() || segment.vxlan.is_some()
 }
 
 fn is_switch(segment: &Segment) -> bool {

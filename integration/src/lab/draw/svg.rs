@@ -82,7 +82,7 @@ fn shape(point: &Point<'_>, number: usize, layout: &Layout) -> String {
         x - width / 2.0,
         y - height / 2.0
     );
-    let name = quoted(point.name);
+    let name = quoted(&point.name);
     // Writing to a String does not fail.
     let _ = match point.kind {
         Some(kind) => writeln!(
