@@ -120,6 +120,13 @@ pub async fn down(
         done: 0,
         of,
     };
+    let has_docker = plan
+        .remove_guests
+        .iter()
+        .any(|(runtime, _)| *runtime == Runtime::Docker);
+    // First, since an engine that does not answer is told before anything has gone.
+    doing.end_guests(&present).await?;
+    plan.remove_guests.clear();
     let stops = present.containers.iter().filter_map(|container| {
         let timeout_s = container
             .labels
@@ -145,12 +152,6 @@ pub async fn down(
         )
         .await?;
     doing.done = 0;
-    let has_docker = plan
-        .remove_guests
-        .iter()
-        .any(|(runtime, _)| *runtime == Runtime::Docker);
-    doing.end_guests(&present).await?;
-    plan.remove_guests.clear();
     doing.carry_out(plan).await?;
     remove_shared(client).await;
     if has_docker {

@@ -165,6 +165,14 @@ fn images_run_under_docker_beside_nodes_without() {
     // Its image stays where the links were.
     docker.host.tapestry(&["restart", "clab-mix-r1"]).ok();
     images.needs("~ node r1\n");
+    // An engine that is not there keeps the lab.
+    let mut down = docker
+        .host
+        .command(&["lab", "down", images.dir.path().to_str().unwrap()]);
+    down.env("DOCKER_HOST", "unix:///nonexistent");
+    let told = docker.host.netns.run(&mut down).refused(1);
+    assert!(told.contains("docker rm: "), "{told}");
+    assert_eq!(docker.host.containers().len(), 3);
     images.is_gone();
     let left = docker.docker(&["image", "ls", "-q", "tapestry-lab"]).ok();
     assert_eq!(left, "");
