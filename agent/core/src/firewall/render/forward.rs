@@ -19,9 +19,9 @@ pub(super) fn push_masquerade(text: &mut String) {
          \tchain postrouting {\n\
          \t\ttype nat hook postrouting priority srcnat; policy accept;\n\
          \t\toifname @host_links ct status dnat fib saddr type local goto gateway\n\
-         \t\tip saddr @masqueraded4 ip saddr . oifname != @own4 masquerade\n\
+         \t\tip saddr . meta nfproto @masqueraded4 ip saddr . oifname != @own4 masquerade\n\
          \t\tip saddr . oifname @own4 ct status dnat goto gateway\n\
-         \t\tip6 saddr @masqueraded6 ip6 saddr . oifname != @own6 masquerade\n\
+         \t\tip6 saddr . meta nfproto @masqueraded6 ip6 saddr . oifname != @own6 masquerade\n\
          \t\tip6 saddr . oifname @own6 ct status dnat goto gateway\n\
          \t}\n",
     );
@@ -70,7 +70,7 @@ fn push_outward(text: &mut String) {
     push_drop(text, "ct state invalid", "iifname", FilterDrop::Invalid);
     for (family, version) in [("ip", "4"), ("ip6", "6")] {
         let bare = format!(
-            "ct status & (confirmed | snat) == confirmed ct direction original {family} saddr @masqueraded{version}"
+            "ct status & (confirmed | snat) == confirmed ct direction original {family} saddr . meta nfproto @masqueraded{version}"
         );
         push_drop(text, &bare, "iifname", FilterDrop::Invalid);
     }
@@ -86,8 +86,8 @@ fn push_outward(text: &mut String) {
 fn push_foreign(text: &mut String, rules: &Rules, docker: bool) {
     text.push_str(
         "\tchain foreign {\n\
-         \t\tct status snat,dnat ip daddr @routed4 drop\n\
-         \t\tct status snat,dnat ip6 daddr @routed6 drop\n",
+         \t\tct status snat,dnat ip daddr . meta nfproto @routed4 drop\n\
+         \t\tct status snat,dnat ip6 daddr . meta nfproto @routed6 drop\n",
     );
     let own = rules.own_forwarding;
     if own.ipv4 || own.ipv6 {

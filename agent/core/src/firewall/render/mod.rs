@@ -298,6 +298,17 @@ mod tests {
     }
 
     #[test]
+    fn no_set_of_networks_is_one_that_nft_lists_before_it_changes_another() {
+        let text = render(&two_networks());
+        let intervals = text.lines().filter(|line| line.contains("flags interval"));
+        let intervals: Vec<_> = intervals.collect();
+        assert_eq!(intervals.len(), 6);
+        for types in intervals {
+            assert!(types.contains(" . "), "{types}");
+        }
+    }
+
+    #[test]
     fn of_subnets_that_overlap_a_set_has_the_outermost() {
         let networks = [
             network("tsy01", &["10.0.0.0/8", "fd00:1:2::/64"]),
@@ -309,7 +320,10 @@ mod tests {
             networks: networks.into(),
             ..Rules::default()
         });
-        for elements in ["10.0.0.0/8, 11.0.0.0/24", "fd00:1::/32, fd00:2::/64"] {
+        for elements in [
+            "10.0.0.0/8 . ipv4, 11.0.0.0/24 . ipv4",
+            "fd00:1::/32 . ipv6, fd00:2::/64 . ipv6",
+        ] {
             let elements = format!("elements = {{ {elements} }}");
             assert_eq!(text.matches(&elements).count(), 2, "{text}");
         }

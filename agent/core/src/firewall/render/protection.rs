@@ -56,8 +56,8 @@ pub(super) fn push_protection(text: &mut String, rules: &Rules) {
          \t\ttype filter hook output priority filter; policy accept;\n\
          \t\toifname @host_links icmp type redirect drop\n\
          \t\toifname @host_links icmpv6 type nd-redirect drop\n\
-         \t\tct status dnat ip daddr @routed4 rt ip nexthop != @routed4 drop\n\
-         \t\tct status dnat ip6 daddr @routed6 rt ip6 nexthop != @routed6 drop\n\
+         \t\tct status dnat ip daddr . meta nfproto @routed4 rt ip nexthop . meta nfproto != @routed4 drop\n\
+         \t\tct status dnat ip6 daddr . meta nfproto @routed6 rt ip6 nexthop . meta nfproto != @routed6 drop\n\
          \t}\n",
     );
 }

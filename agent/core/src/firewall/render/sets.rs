@@ -11,6 +11,9 @@ use crate::firewall::rules::{NetworkRules, Rules, Service, VXLAN_PORTS};
 
 /// Sets instead of rules per network, so that a packet costs the same however many networks there are, and a network that comes
 /// or goes changes nothing but elements.
+///
+/// Subnets stand beside their family, which says nothing: of a set whose elements are intervals of one thing alone, `nft` (1.0.6)
+/// lists all there are before it changes any, and of no other.
 pub(super) fn push_sets(text: &mut String, networks: &[&NetworkRules], drops: &Drops) {
     let mut elements: BTreeMap<&str, BTreeSet<String>> = BTreeMap::new();
     for (set, element) in network_elements(networks) {
@@ -51,13 +54,20 @@ pub(super) fn network_elements(networks: &[&NetworkRules]) -> BTreeSet<(&'static
     let masqueraded = networks.iter().filter(|network| network.masquerade);
     for subnet in outermost(networks.iter().flat_map(|network| &network.subnets)) {
         let [_, _, routed, _] = address_sets(subnet.addr());
-        elements.insert((routed, subnet.to_string()));
+        elements.insert((routed, beside_family(subnet)));
     }
     for subnet in outermost(masqueraded.flat_map(|network| &network.subnets)) {
         let [.., masqueraded] = address_sets(subnet.addr());
-        elements.insert((masqueraded, subnet.to_string()));
+        elements.insert((masqueraded, beside_family(subnet)));
     }
     elements
+}
+
+fn beside_family(subnet: IpNet) -> String {
+    match subnet {
+        IpNet::V4(_) => format!("{subnet} . ipv4"),
+        IpNet::V6(_) => format!("{subnet} . ipv6"),
+    }
 }
 
 /// The subnets that lie in no other one: a set takes no intervals that overlap. Were it to merge them, it would merge neighbors too, and
@@ -95,12 +105,12 @@ const NETWORK_SETS: [(&str, &str, &str); 16] = [
     ("set", "guarded", "type ifname"),
     ("map", "gateways4", "type ifname : ipv4_addr"),
     ("set", "own4", "type ipv4_addr . ifname; flags interval"),
-    ("set", "routed4", "type ipv4_addr; flags interval"),
-    ("set", "masqueraded4", "type ipv4_addr; flags interval"),
+    ("set", "routed4", SUBNETS4),
+    ("set", "masqueraded4", SUBNETS4),
     ("map", "gateways6", "type ifname : ipv6_addr"),
     ("set", "own6", "type ipv6_addr . ifname; flags interval"),
-    ("set", "routed6", "type ipv6_addr; flags interval"),
-    ("set", "masqueraded6", "type ipv6_addr; flags interval"),
+    ("set", "routed6", SUBNETS6),
+    ("set", "masqueraded6", SUBNETS6),
     ("set", FilterDrop::Source.set(), COUNTING),
     ("set", FilterDrop::Loopback.set(), COUNTING),
     ("set", FilterDrop::Underlay.set(), COUNTING),
@@ -108,6 +118,8 @@ const NETWORK_SETS: [(&str, &str, &str); 16] = [
     ("set", FilterDrop::Isolation.set(), COUNTING),
 ];
 
+const SUBNETS4: &str = "type ipv4_addr . nf_proto; flags interval";
+const SUBNETS6: &str = "type ipv6_addr . nf_proto; flags interval";
 const COUNTING: &str = "type ifname; counter";
 
 /// Where tunnels end, on whatever host, and what else hosts of a cluster trust each other with.
