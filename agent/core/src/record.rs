@@ -156,8 +156,14 @@ impl NetworkRecord {
 
     /// Whether a link may be one of those, by its name.
     pub fn is_host_link(name: &str) -> bool {
-        let digits = name.strip_prefix("tsy").unwrap_or_default();
-        digits.len() == 10 && digits.bytes().all(|digit| digit.is_ascii_hexdigit())
+        Self::digits_of(name).is_some()
+    }
+
+    /// How the id of the network begins that has such a link.
+    pub fn digits_of(host_link: &str) -> Option<&str> {
+        let digits = host_link.strip_prefix("tsy")?;
+        let is_one = digits.len() == 10 && digits.bytes().all(|digit| digit.is_ascii_hexdigit());
+        is_one.then_some(digits)
     }
 }
 

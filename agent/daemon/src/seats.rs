@@ -5,6 +5,7 @@
 
 mod addresses;
 mod attached;
+mod roll;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -21,11 +22,15 @@ use switch_core::{Mac, PortId};
 use switch_io::ImpairmentControl;
 
 pub(crate) use self::attached::{Attached, Plug, Seated, Users};
+pub(crate) use self::roll::Roll;
 use crate::journal::{Journal, Kept};
 use crate::locks::lock;
 
 /// The endpoints of one network on this host.
-pub(crate) struct Seats(Mutex<Table>);
+pub(crate) struct Seats {
+    table: Mutex<Table>,
+    roll: Arc<Roll>,
+}
 
 struct Table {
     pools: Pools,
@@ -56,24 +61,26 @@ enum Stage {
 }
 
 impl Seats {
-    pub(crate) fn new(pools: Pools, past: Past) -> Self {
-        Self(Mutex::new(Table {
+    /// Those who are on the network are on the roll.
+    pub(crate) fn new(pools: Pools, past: Past, roll: Arc<Roll>) -> Self {
+        let table = Mutex::new(Table {
             pools,
             past,
             endpoints: BTreeMap::new(),
             withheld: Withheld::default(),
             is_closed: false,
-        }))
+        });
+        Self { table, roll }
     }
 
     /// Those that are attached.
     pub(crate) fn attached(&self) -> Vec<Attached> {
-        let table = lock(&self.0);
+        let table = lock(&self.table);
         table.there().map(Endpoint::seen).collect()
     }
 
     pub(crate) fn attached_of(&self, owner: &Owner) -> Vec<Attached> {
-        let table = lock(&self.0);
+        let table = lock(&self.table);
         let own = table
             .there()
             .filter(|endpoint| endpoint.record.owner == *owner);
@@ -85,7 +92,7 @@ impl Seats {
         &self,
         is_wanted: impl Fn(&EndpointRecord, &Plug) -> bool,
     ) -> Vec<Attached> {
-        let table = lock(&self.0);
+        let table = lock(&self.table);
         let wanted = table
             .there()
             .filter(|endpoint| is_wanted(&endpoint.record, &endpoint.plug));
@@ -94,7 +101,7 @@ impl Seats {
 
     /// Where links are heard of that were attached.
     pub(crate) fn attended(&self) -> Vec<(NetnsNumber, u32)> {
-        let table = lock(&self.0);
+        let table = lock(&self.table);
         table
             .there()
             .filter_map(|endpoint| endpoint.plug.place)
@@ -103,7 +110,7 @@ impl Seats {
 
     /// The sandboxes that somebody else made, by the paths by which they are known.
     pub(crate) fn foreign_sandboxes(&self) -> Vec<(NetnsId, Option<PathBuf>)> {
-        let table = lock(&self.0);
+        let table = lock(&self.table);
         let foreign = table
             .there()
             .filter_map(|endpoint| match endpoint.record.owner {
@@ -115,23 +122,23 @@ impl Seats {
 
     /// Whether there is one, be it coming or going.
     pub(crate) fn has(&self, id: &str) -> bool {
-        lock(&self.0).endpoints.contains_key(id)
+        lock(&self.table).endpoints.contains_key(id)
     }
 
     pub(crate) fn get(&self, id: &str) -> Option<Attached> {
-        let table = lock(&self.0);
+        let table = lock(&self.table);
         let endpoint = table.endpoints.get(id)?;
         (endpoint.stage == Stage::There).then(|| endpoint.seen())
     }
 
     /// The endpoint's port, whatever its stage.
     pub(crate) fn port(&self, id: &str) -> Option<PortId> {
-        lock(&self.0).endpoints.get(id)?.plug.port
+        lock(&self.table).endpoints.get(id)?.plug.port
     }
 
     /// Those that have a port, also before they are attached and until nothing is left of them.
     pub(crate) fn plugged(&self) -> Vec<(Arc<EndpointRecord>, Plug)> {
-        let table = lock(&self.0);
+        let table = lock(&self.table);
         let endpoints = table.endpoints.values();
         let plugged = endpoints.filter(|endpoint| endpoint.plug.port.is_some());
         plugged
@@ -141,7 +148,7 @@ impl Seats {
 
     /// The ports of all endpoints, whatever their stage, by the endpoints' ids.
     pub(crate) fn ports(&self) -> Vec<(String, PortId)> {
-        let table = lock(&self.0);
+        let table = lock(&self.table);
         let ports = table
             .endpoints
             .iter()
@@ -151,14 +158,14 @@ impl Seats {
 
     /// One that is not attached yet, with whatever is plugged of it.
     pub(crate) fn coming(&self, id: &str) -> Option<Attached> {
-        let table = lock(&self.0);
+        let table = lock(&self.table);
         let endpoint = table.endpoints.get(id)?;
         (endpoint.stage == Stage::Coming).then(|| endpoint.seen())
     }
 
     /// The endpoint that has the port.
     pub(crate) fn behind(&self, port: PortId) -> Option<Attached> {
-        let table = lock(&self.0);
+        let table = lock(&self.table);
         let mut there = table.there();
         there
             .find(|endpoint| endpoint.plug.port == Some(port))
@@ -167,30 +174,30 @@ impl Seats {
 
     /// The port of the endpoint that has the MAC.
     pub(crate) fn port_of(&self, mac: Mac) -> Option<PortId> {
-        let table = lock(&self.0);
+        let table = lock(&self.table);
         let mut there = table.there();
         let own = there.find(|endpoint| endpoint.record.mac == mac.octets())?;
         own.plug.port
     }
 
     pub(crate) fn len(&self) -> usize {
-        lock(&self.0).endpoints.len()
+        lock(&self.table).endpoints.len()
     }
 
     pub(crate) fn are_free(&self) -> bool {
-        lock(&self.0).endpoints.is_empty()
+        lock(&self.table).endpoints.is_empty()
     }
 
     /// Whether anybody is there or coming.
     pub(crate) fn are_taken(&self) -> bool {
-        let table = lock(&self.0);
+        let table = lock(&self.table);
         let mut endpoints = table.endpoints.values();
         endpoints.any(|endpoint| endpoint.stage != Stage::Going)
     }
 
     /// The records of those that are there or coming: what this host holds addresses for.
     pub(crate) fn records(&self) -> Vec<Arc<EndpointRecord>> {
-        let table = lock(&self.0);
+        let table = lock(&self.table);
         let endpoints = table.endpoints.values();
         let held = endpoints.filter(|endpoint| endpoint.stage != Stage::Going);
         held.map(|endpoint| Arc::clone(&endpoint.record)).collect()
@@ -198,7 +205,7 @@ impl Seats {
 
     /// Takes nobody from now on, unless somebody is there.
     pub(crate) fn close(&self) -> Result<(), Users> {
-        let mut table = lock(&self.0);
+        let mut table = lock(&self.table);
         if table.endpoints.is_empty() {
             table.is_closed = true;
             return Ok(());
@@ -210,11 +217,11 @@ impl Seats {
 
     /// Takes nobody from now on, whoever is there.
     pub(crate) fn shut(&self) {
-        lock(&self.0).is_closed = true;
+        lock(&self.table).is_closed = true;
     }
 
     pub(crate) fn reopen(&self) {
-        lock(&self.0).is_closed = false;
+        lock(&self.table).is_closed = false;
     }
 
     /// Checks the wishes, takes the addresses and keeps the seat; the endpoint is [`Stage::Coming`].
@@ -237,47 +244,58 @@ impl Seats {
         network: &NetworkRecord,
         plan: impl FnOnce(&mut Table) -> Result<EndpointRecord, Attach>,
     ) -> Result<EndpointRecord, Attach> {
-        let mut table = lock(&self.0);
+        let mut table = lock(&self.table);
         if table.is_closed {
             return Err(Attach::Gone(network.name.clone()));
         }
         let record = plan(&mut table)?;
-        table.come(record.clone());
+        self.come(&mut table, record.clone());
         Ok(record)
     }
 
     /// Takes up an endpoint that is on record, at the start of the agent.
     pub(crate) fn take_back(&self, record: &EndpointRecord) -> Result<(), AllocateAddress> {
-        let mut table = lock(&self.0);
+        let mut table = lock(&self.table);
         table.pools.take_back(record)?;
-        table.come(record.clone());
+        self.come(&mut table, record.clone());
         Ok(())
+    }
+
+    fn come(&self, table: &mut Table, record: EndpointRecord) {
+        self.roll.enter(&record);
+        let coming = Endpoint {
+            record: Arc::new(record),
+            stage: Stage::Coming,
+            plug: Plug::default(),
+            cut_off: None,
+        };
+        table.endpoints.insert(coming.record.id.clone(), coming);
     }
 
     /// What was plugged belongs to the seat, and goes with it.
     pub(crate) fn plug(&self, id: &str, plug: Plug) {
-        if let Some(endpoint) = lock(&self.0).endpoints.get_mut(id) {
+        if let Some(endpoint) = lock(&self.table).endpoints.get_mut(id) {
             endpoint.plug = plug;
         }
     }
 
     /// That goes wrong at the endpoint's port from now on, or nothing.
     pub(crate) fn impair(&self, id: &str, impairment: Option<ImpairmentControl>) {
-        if let Some(endpoint) = lock(&self.0).endpoints.get_mut(id) {
+        if let Some(endpoint) = lock(&self.table).endpoints.get_mut(id) {
             endpoint.plug.impairment = impairment;
         }
     }
 
     /// The endpoint's sandbox is heard of by that number, and the link has that index in it.
     pub(crate) fn attend(&self, id: &str, place: (NetnsNumber, u32)) {
-        if let Some(endpoint) = lock(&self.0).endpoints.get_mut(id) {
+        if let Some(endpoint) = lock(&self.table).endpoints.get_mut(id) {
             endpoint.plug.place = Some(place);
         }
     }
 
     /// Notes what is changed at the endpoint's link. Whether that is news.
     pub(crate) fn note_changed(&self, id: &str, changed: &[String]) -> bool {
-        let mut table = lock(&self.0);
+        let mut table = lock(&self.table);
         let Some(endpoint) = table.endpoints.get_mut(id) else {
             return false;
         };
@@ -288,7 +306,7 @@ impl Seats {
 
     /// The endpoint is attached. Where its record had no link's name it has now.
     pub(crate) fn seat(&self, id: &str, journal: &Journal) -> Option<Kept> {
-        let mut table = lock(&self.0);
+        let mut table = lock(&self.table);
         let endpoint = table.endpoints.get_mut(id)?;
         endpoint.stage = Stage::There;
         if endpoint.record.link.is_some() {
@@ -305,7 +323,7 @@ impl Seats {
         journal: &Journal,
         change: impl FnOnce(&mut EndpointRecord),
     ) -> Option<Kept> {
-        let mut table = lock(&self.0);
+        let mut table = lock(&self.table);
         let endpoint = table.endpoints.get_mut(id)?;
         if endpoint.stage != Stage::There {
             return None;
@@ -321,7 +339,7 @@ impl Seats {
         after: &EndpointRecord,
         journal: &Journal,
     ) -> Result<Kept, Attach> {
-        let mut table = lock(&self.0);
+        let mut table = lock(&self.table);
         let others = table.endpoints.values().map(|other| &*other.record);
         let others = others.filter(|other| other.id != after.id);
         endpoint::check_names(network, others, &after.name, &after.aliases)?;
@@ -333,7 +351,7 @@ impl Seats {
 
     /// The endpoint is about to go: nobody sees it any more, its addresses are still its own. Whatever there is of it.
     pub(crate) fn go(&self, id: &str) -> Option<Attached> {
-        let mut table = lock(&self.0);
+        let mut table = lock(&self.table);
         let endpoint = table.endpoints.get_mut(id)?;
         if endpoint.stage == Stage::Going {
             return None;
@@ -344,7 +362,7 @@ impl Seats {
 
     /// Undoes [`Self::go`].
     pub(crate) fn stay(&self, id: &str) {
-        if let Some(endpoint) = lock(&self.0).endpoints.get_mut(id) {
+        if let Some(endpoint) = lock(&self.table).endpoints.get_mut(id) {
             endpoint.stage = Stage::There;
         }
     }
@@ -352,23 +370,25 @@ impl Seats {
     /// Nothing of the endpoint is left, nor shall be of its record: its seat is free. Where hosts share the network, its addresses
     /// rest.
     pub(crate) fn free(&self, id: &str) {
-        let mut table = lock(&self.0);
+        let mut table = lock(&self.table);
         if let Some(endpoint) = table.endpoints.remove(id) {
+            self.roll.strike(&endpoint.record);
             table.pools.retire(&endpoint.record, Instant::now() + REST);
         }
     }
 
     /// Gives a seat back of which nothing is on record yet.
     pub(crate) fn unreserve(&self, record: &EndpointRecord) {
-        let mut table = lock(&self.0);
-        if table.endpoints.remove(&record.id).is_some() {
+        let mut table = lock(&self.table);
+        if let Some(endpoint) = table.endpoints.remove(&record.id) {
+            self.roll.strike(&endpoint.record);
             table.pools.release(record);
         }
     }
 
     /// Notes why an endpoint has no part in its network, or that it has. Whether that is news.
     pub(crate) fn cut_off(&self, id: &str, why: Option<String>) -> bool {
-        let mut table = lock(&self.0);
+        let mut table = lock(&self.table);
         let Some(endpoint) = table.endpoints.get_mut(id) else {
             return false;
         };
@@ -379,14 +399,14 @@ impl Seats {
 
     /// Whether an endpoint with this MAC has no part in its network.
     pub(crate) fn is_cut_off(&self, mac: [u8; 6]) -> bool {
-        let table = lock(&self.0);
+        let table = lock(&self.table);
         let mut all = table.endpoints.values();
         all.any(|endpoint| endpoint.record.mac == mac && endpoint.cut_off.is_some())
     }
 
     /// Asks what neighbours may remember of the network's addresses.
     pub(crate) fn with_past<T>(&self, ask: impl FnOnce(&mut Past) -> T) -> T {
-        ask(&mut lock(&self.0).past)
+        ask(&mut lock(&self.table).past)
     }
 
     /// Keeps the paths that lead to sandboxes now, in place of those that do not any more.
@@ -412,16 +432,6 @@ impl Table {
         self.endpoints
             .values()
             .filter(|endpoint| endpoint.stage == Stage::There)
-    }
-
-    fn come(&mut self, record: EndpointRecord) {
-        let coming = Endpoint {
-            record: Arc::new(record),
-            stage: Stage::Coming,
-            plug: Plug::default(),
-            cut_off: None,
-        };
-        self.endpoints.insert(coming.record.id.clone(), coming);
     }
 }
 

@@ -194,7 +194,6 @@ impl Agent {
         self.networks.restore_mirrors(journal.list(MIRRORS)?);
         self.endpoints.let_go_of_other_links();
         self.filter.expect_no_more();
-        self.networks.share_private_names();
         Ok(())
     }
 

@@ -13,33 +13,58 @@
 //! never public. Top-level domains are two or more letters, or internationalised (RFC 1123 §2.1, ICANN's Applicant Guidebook
 //! §2.2.1.3.2).
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
+use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use hickory_proto::rr::{Name, RecordType};
 
 use crate::name::parse_name;
 
-/// Suffixes and subnets of all networks of a host.
-#[derive(Clone, Debug, Default)]
-pub struct PrivateNames {
-    suffixes: HashSet<Name>,
-    subnets: Vec<(IpAddr, u8)>,
+/// Suffixes and subnets of all networks of a host. Its zones share one: a network that comes or goes is said here, and to none of
+/// them.
+#[derive(Debug, Default)]
+pub struct PrivateNames(RwLock<Known>);
+
+/// Each with how many networks have it.
+#[derive(Debug, Default)]
+struct Known {
+    suffixes: HashMap<Name, usize>,
+    subnets: BTreeMap<(IpAddr, u8), usize>,
 }
 
 impl PrivateNames {
-    /// From the names of networks, of which public domains and what cannot be a DNS name are left out, and from their
-    /// subnets (address and prefix length).
-    pub fn new<'a>(
-        networks: impl IntoIterator<Item = &'a str>,
-        subnets: Vec<(IpAddr, u8)>,
-    ) -> Self {
-        let suffixes = networks
-            .into_iter()
-            .filter_map(|network| parse_name(network).ok())
-            .filter(|network| !is_public(network))
-            .collect();
-        Self { suffixes, subnets }
+    /// A network came: its name, unless that is a public domain or cannot be a DNS name, and its subnets (address and prefix
+    /// length).
+    pub fn add(&self, network: &str, subnets: &[(IpAddr, u8)]) {
+        let mut known = self.write();
+        if let Some(suffix) = suffix(network) {
+            *known.suffixes.entry(suffix).or_default() += 1;
+        }
+        for subnet in subnets {
+            *known.subnets.entry(*subnet).or_default() += 1;
+        }
+    }
+
+    /// It went, called so and with those subnets.
+    pub fn remove(&self, network: &str, subnets: &[(IpAddr, u8)]) {
+        let mut known = self.write();
+        if let Some(suffix) = suffix(network)
+            && let Some(count) = known.suffixes.get_mut(&suffix)
+        {
+            *count -= 1;
+            if *count == 0 {
+                known.suffixes.remove(&suffix);
+            }
+        }
+        for subnet in subnets {
+            if let Some(count) = known.subnets.get_mut(subnet) {
+                *count -= 1;
+                if *count == 0 {
+                    known.subnets.remove(subnet);
+                }
+            }
+        }
     }
 
     /// Whether a network of this name stands in a public domain. The host does not keep such a suffix to itself.
@@ -47,24 +72,42 @@ impl PrivateNames {
         parse_name(network).is_ok_and(|network| is_public(&network))
     }
 
-    pub(crate) fn subnets(&self) -> &[(IpAddr, u8)] {
-        &self.subnets
+    /// Whether one of the subnets `fits`.
+    pub(crate) fn has_subnet(&self, mut fits: impl FnMut(IpAddr, u8) -> bool) -> bool {
+        let known = self.read();
+        let mut subnets = known.subnets.keys();
+        subnets.any(|(address, prefix)| fits(*address, *prefix))
     }
 
     /// Whether `name` is one of the suffixes or below one.
     pub(crate) fn holds(&self, name: &Name) -> bool {
-        if self.suffixes.is_empty() {
+        let known = self.read();
+        if known.suffixes.is_empty() {
             return false;
         }
         let mut suffix = name.clone();
         while !suffix.is_root() {
-            if self.suffixes.contains(&suffix) {
+            if known.suffixes.contains_key(&suffix) {
                 return true;
             }
             suffix = suffix.base_name();
         }
         false
     }
+
+    /// Nothing that panics runs under the lock.
+    fn read(&self) -> RwLockReadGuard<'_, Known> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self) -> RwLockWriteGuard<'_, Known> {
+        self.0.write().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn suffix(network: &str) -> Option<Name> {
+    let suffix = parse_name(network).ok();
+    suffix.filter(|suffix| !is_public(suffix))
 }
 
 /// Whether `name` is `localhost` or below it (RFC 6761 §6.3).
@@ -198,7 +241,9 @@ mod tests {
     use super::*;
 
     fn holds(network: &str, name: &str) -> bool {
-        PrivateNames::new([network], Vec::new()).holds(&Name::from_ascii(name).unwrap())
+        let names = PrivateNames::default();
+        names.add(network, &[]);
+        names.holds(&Name::from_ascii(name).unwrap())
     }
 
     #[test]
@@ -225,10 +270,25 @@ mod tests {
 
     #[test]
     fn a_name_that_cannot_be_asked_for_is_no_suffix() {
-        assert!(
-            PrivateNames::new(["a b", ""], Vec::new())
-                .suffixes
-                .is_empty()
-        );
+        let names = PrivateNames::default();
+        for network in ["a b", ""] {
+            names.add(network, &[]);
+        }
+        assert!(names.read().suffixes.is_empty());
+    }
+
+    #[test]
+    fn a_name_stays_private_until_the_last_network_that_has_it_goes() {
+        let (names, web) = (PrivateNames::default(), "web.lab.".parse().unwrap());
+        let subnet = (IpAddr::from([10, 1, 0, 0]), 16);
+        let has_subnet = || names.has_subnet(|address, prefix| (address, prefix) == subnet);
+        for _ in 0..2 {
+            names.add("lab", &[subnet]);
+        }
+        names.remove("lab", &[subnet]);
+        assert!(names.holds(&web) && has_subnet());
+        names.remove("LAB", &[subnet]);
+        assert!(!names.holds(&web) && !has_subnet());
+        names.remove("lab", &[subnet]);
     }
 }

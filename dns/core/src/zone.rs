@@ -113,7 +113,7 @@ impl Zone {
         network.clone_into(&mut self.config.network);
     }
 
-    /// Takes what the host keeps to itself, in place of what it kept before.
+    /// Takes what the host keeps to itself, now and whatever it is later.
     pub fn set_private(&mut self, private: Arc<PrivateNames>) {
         self.private = private;
     }
@@ -275,11 +275,12 @@ impl Zone {
         let block = name.parse_arpa_name().ok()?;
         let (address, prefix) = (block.addr(), block.prefix_len());
         let known = self.reverse.get(&address);
-        let in_subnet = |(subnet, length): &(IpAddr, u8)| {
-            *length <= prefix && in_subnet(address, *subnet, *length)
-        };
-        let mut subnets = self.config.subnets.iter().chain(self.private.subnets());
-        if known.is_none() && !subnets.any(in_subnet) {
+        let in_subnet = |subnet, length| length <= prefix && in_subnet(address, subnet, length);
+        let mut own = self.config.subnets.iter();
+        let is_here = known.is_some()
+            || own.any(|(subnet, length)| in_subnet(*subnet, *length))
+            || self.private.has_subnet(in_subnet);
+        if !is_here {
             return None;
         }
         let is_whole = prefix == if address.is_ipv4() { 32 } else { 128 };

@@ -61,6 +61,14 @@ impl Place {
             link,
         }
     }
+
+    /// After the `last` one in a sandbox that somebody else made, who names the links there.
+    pub fn after(last: Option<u32>) -> Self {
+        Self {
+            rank: last.map_or(0, |rank| rank + 1),
+            link: None,
+        }
+    }
 }
 
 /// Checks the wishes against the network and the `others` on it, and takes the addresses; none are kept on failure.
@@ -402,6 +410,10 @@ mod tests {
             device: 4,
             inode: 7,
         });
-        assert_eq!(Place::of(&[&first], &theirs).link, None);
+        assert_eq!(
+            Place::of(&[&first], &theirs),
+            Place::after(Some(first.rank))
+        );
+        assert_eq!(Place::of(&[], &theirs), Place::after(None));
     }
 }

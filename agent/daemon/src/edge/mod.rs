@@ -1,7 +1,9 @@
 //! The edge of a network as the agent holds it: started, told of endpoints, asked what it did.
 
 mod asked;
+mod company;
 mod forwards;
+mod host_names;
 mod names;
 mod port;
 mod query_log;
@@ -10,10 +12,10 @@ mod task;
 use std::net::IpAddr;
 use std::os::fd::AsFd;
 use std::sync::atomic::AtomicU64;
-use std::sync::{Arc, RwLock};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use agent_api::{DhcpReport, DnsServer, Forwarder, QueryLogEntry};
-use dns_core::{EndpointNames, InsertNames, PrivateNames, Zone};
+use dns_core::{EndpointNames, InsertNames, Zone};
 use dns_io::Upstream;
 use switch_core::edge::{Edge, EdgeConfig, HostRecord};
 use switch_core::{Mac, PortId};
@@ -21,6 +23,8 @@ use switch_io::{Capabilities, FramePort, channel};
 use tokio::io::unix::AsyncFd;
 use tokio::sync::{mpsc, oneshot};
 
+pub(crate) use company::{Company, Member};
+pub(crate) use host_names::{HostNames, Told};
 pub(crate) use names::NamesSettings;
 
 use names::Names;
@@ -49,13 +53,17 @@ pub(crate) struct EdgeHost {
 /// container is here too.
 pub(crate) type SharedZone = Arc<RwLock<Zone>>;
 
-/// What the container of an endpoint is on.
-#[derive(Default)]
-pub(crate) struct Beside {
-    /// The names of its networks, this one among them.
-    pub(crate) zones: Arc<[SharedZone]>,
-    /// Who knows the names of the world for another one that is not internal.
-    pub(crate) way_out: Option<Arc<Upstream>>,
+/// An endpoint that the edge's task is about to know.
+#[must_use]
+pub(crate) struct Registration(Option<oneshot::Receiver<()>>);
+
+impl Registration {
+    pub(crate) fn wait(self) {
+        if let Some(registered) = self.0 {
+            // A task that is gone leases nothing.
+            let _ = registered.blocking_recv();
+        }
+    }
 }
 
 /// The agent's hold on a running edge; dropping it ends the task.
@@ -115,8 +123,17 @@ impl EdgeHandle {
 
     /// Registers the endpoint `key`; blocks while the task has many commands waiting.
     pub(crate) fn insert(&self, key: &str, host: EdgeHost) -> Result<(), InsertNames> {
+        self.begin_insert(key, host).map(Registration::wait)
+    }
+
+    /// The same, for many: an address is leased to none before it was waited for.
+    pub(crate) fn begin_insert(
+        &self,
+        key: &str,
+        host: EdgeHost,
+    ) -> Result<Registration, InsertNames> {
         self.names.insert(key, host.port, host.names, &host.dns)?;
-        if let Some(record) = host.dhcp {
+        let leased = host.dhcp.map(|record| {
             let (done, registered) = oneshot::channel();
             self.tell(Command::Insert {
                 key: key.to_owned(),
@@ -124,10 +141,9 @@ impl EdgeHandle {
                 record: Box::new(record),
                 done,
             });
-            // A task that is gone leases nothing.
-            let _ = registered.blocking_recv();
-        }
-        Ok(())
+            registered
+        });
+        Ok(Registration(leased))
     }
 
     /// Calls the network otherwise, as long as nobody is on it.
@@ -141,12 +157,6 @@ impl EdgeHandle {
         self.tell(Command::Remove {
             key: key.to_owned(),
         });
-    }
-
-    /// Says which names this host keeps to itself, from now on: those, and what the zones of `hidden` hold with their
-    /// network's name behind it.
-    pub(crate) fn set_private(&self, private: Arc<PrivateNames>, hidden: Vec<SharedZone>) {
-        self.names.set_private(private, hidden);
     }
 
     pub(crate) fn zone(&self) -> SharedZone {
@@ -163,10 +173,10 @@ impl EdgeHandle {
         self.names.peek(ingress, name)
     }
 
-    /// Says which other networks the container of endpoint `key` is on: it may know their names, and may ask the world
+    /// Says what else the sandbox of endpoint `key` is on, from now on: it may know those networks' names, and may ask the world
     /// if one of them may.
-    pub(crate) fn set_beside(&self, key: &str, beside: Beside) {
-        self.names.set_beside(key, beside);
+    pub(crate) fn accompany(&self, key: &str, company: Arc<Company>) {
+        self.names.accompany(key, company);
     }
 
     /// What the forwarder did so far; `None` when there is none any more.
@@ -194,6 +204,15 @@ impl EdgeHandle {
         // A task that is gone has forgotten everything.
         let _ = self.commands.blocking_send(command);
     }
+}
+
+/// Nothing that panics runs under these locks, so a poisoned one is as good as any.
+fn read<T>(lock: &RwLock<T>) -> RwLockReadGuard<'_, T> {
+    lock.read().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn write<T>(lock: &RwLock<T>) -> RwLockWriteGuard<'_, T> {
+    lock.write().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Frames that wait for the edge, half of which one port may take; DNS clients retry what is dropped beyond.
@@ -237,6 +256,7 @@ mod tests {
                 dns: Vec::new(),
                 resolv_conf: "/nonexistent".into(),
                 blocks_private: false,
+                host: Arc::default(),
             },
         }
     }

@@ -8,25 +8,26 @@
 //! Who asks is the port that a question came by: a frame's addresses are anybody's word, but nobody sends by another's
 //! port. A port without an endpoint here is nobody's, and knows what anybody on the network knows.
 //!
-//! Locks are held for one decision or one change. A decision reads the views, then zones; a change writes one of
-//! them and holds nothing else.
+//! Locks are held for one decision or one change. A decision reads the views, then a sandbox's company, then zones, several in the
+//! order of their addresses: a lock that somebody waits to write lets no more readers in, so two decisions must not each hold
+//! what the other comes to next. A change writes one of them and holds nothing else.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{Arc, RwLock};
 
 use agent_api::{DnsProtocol, DnsServer, QueryOutcome};
 use dns_core::{
-    Answer, Carrier, EndpointNames, InsertNames, Policy, PrivateNames, Request, Zone, ZoneConfig,
-    absent, answer, answer_among,
+    Answer, Carrier, EndpointNames, InsertNames, Policy, Request, Zone, ZoneConfig, absent, answer,
+    answer_among,
 };
 use dns_io::{Protocol, ServerAddress, Upstream};
 use switch_core::PortId;
 use tokio::runtime::Handle;
 
-use super::{Beside, SharedZone};
+use super::{Company, HostNames, SharedZone, read, write};
 
 /// What an edge needs to know of its network's names.
 pub(crate) struct NamesSettings {
@@ -37,10 +38,13 @@ pub(crate) struct NamesSettings {
     pub(crate) resolv_conf: PathBuf,
     /// Whether answers of servers may not point into private networks.
     pub(crate) blocks_private: bool,
+    /// What this host keeps to itself.
+    pub(crate) host: Arc<HostNames>,
 }
 
 pub(super) struct Names {
     zone: SharedZone,
+    host: Arc<HostNames>,
     policy: Policy,
     upstream: Arc<Upstream>,
     blocks_private: bool,
@@ -57,15 +61,13 @@ struct Views {
     clients: HashMap<PortId, Client>,
     /// The ports of endpoints, by the endpoints' keys.
     ports: HashMap<String, PortId>,
-    /// Zones of networks that are called like public domains.
-    hidden: Vec<SharedZone>,
 }
 
 /// An endpoint of this host.
 struct Client {
     name: String,
-    /// What else its container is on.
-    beside: Beside,
+    /// What its sandbox is on.
+    company: Arc<Company>,
     /// Where it has name servers of its own.
     own_upstream: Option<Arc<Upstream>>,
 }
@@ -85,8 +87,11 @@ impl Names {
             [] => Upstream::from_resolv_conf(settings.resolv_conf),
             servers => Upstream::new(&addresses(servers)),
         };
+        let mut zone = Zone::new(settings.zone);
+        zone.set_private(settings.host.private());
         Self {
-            zone: Arc::new(RwLock::new(Zone::new(settings.zone))),
+            zone: Arc::new(RwLock::new(zone)),
+            host: settings.host,
             policy: settings.policy,
             upstream: Arc::new(upstream.blocking_private(settings.blocks_private)),
             blocks_private: settings.blocks_private,
@@ -119,14 +124,14 @@ impl Names {
     ) -> Result<(), InsertNames> {
         let mut client = Client {
             name: names.name.clone(),
-            beside: Beside::default(),
+            company: Arc::default(),
             // Before any lock: it may read certificates.
             own_upstream: self.own_upstream(dns),
         };
         write(&self.zone).insert(key, names)?;
         let mut views = write(&self.views);
         if let Some(before) = views.remove(key) {
-            client.beside = before.beside;
+            client.company = before.company;
         }
         if let Some(port) = port {
             views.ports.insert(key.to_owned(), port);
@@ -150,17 +155,12 @@ impl Names {
         write(&self.views).remove(key);
     }
 
-    pub(super) fn set_private(&self, private: Arc<PrivateNames>, hidden: Vec<SharedZone>) {
-        write(&self.zone).set_private(private);
-        write(&self.views).hidden = hidden;
-    }
-
-    pub(super) fn set_beside(&self, key: &str, beside: Beside) {
+    pub(super) fn accompany(&self, key: &str, company: Arc<Company>) {
         let mut views = write(&self.views);
         let Views { clients, ports, .. } = &mut *views;
         let port = ports.get(key);
         if let Some(client) = port.and_then(|port| clients.get_mut(port)) {
-            client.beside = beside;
+            client.company = company;
         }
     }
 
@@ -174,21 +174,23 @@ impl Names {
             Answer::Ignore => return Decision::Answer(QueryOutcome::Ignored, Vec::new()),
             Answer::Forward(request) => request,
         };
-        if views.hides(&request) {
+        if self.host.hides(&self.zone, &request) {
             return Decision::Answer(QueryOutcome::Local, absent(&request, carrier));
         }
         let upstream = self.upstream_for(client);
         match upstream.recall(&request, carrier) {
             Some(reply) => Decision::Answer(QueryOutcome::Cached, reply),
-            None => Decision::Ask(Arc::clone(upstream), request),
+            None => Decision::Ask(upstream, request),
         }
     }
 
     /// What the port's owner would be told of a name of its networks; this one's goes first.
     pub(super) fn peek(&self, ingress: PortId, name: &str) -> Vec<IpAddr> {
         let views = read(&self.views);
-        let beside = views.clients.get(&ingress).map(|client| &client.beside);
-        let others = beside.into_iter().flat_map(|beside| beside.zones.iter());
+        let client = views.clients.get(&ingress);
+        let company = client.map(|client| client.company.members());
+        let others = company.iter().flat_map(|members| members.values());
+        let others = others.map(|member| &member.zone);
         let mut zones = std::iter::once(&self.zone).chain(others);
         let found = zones.find_map(|zone| {
             let addresses = read(zone).peek(name);
@@ -231,29 +233,44 @@ impl Names {
     }
 
     fn answer(&self, client: Option<&Client>, carrier: Carrier, message: &[u8]) -> Answer {
-        let zone = read(&self.zone);
-        let beside = client.map(|client| &client.beside);
-        let zones = beside.into_iter().flat_map(|beside| beside.zones.iter());
-        let others = zones.filter(|other| !Arc::ptr_eq(other, &self.zone));
-        let others: Vec<_> = others.map(|zone| read(zone)).collect();
+        let company = client.map(|client| client.company.members());
+        let members = company.iter().flat_map(|members| members.values());
+        let others: Vec<_> = members.filter(|member| !member.is_of(&self.zone)).collect();
         if others.is_empty() {
-            return answer(&zone, message, carrier, self.policy);
+            return answer(&read(&self.zone), message, carrier, self.policy);
         }
-        let policy = match beside.and_then(|beside| beside.way_out.as_ref()) {
-            Some(_) => Policy::Forward,
-            None => self.policy,
+        let leads_out = others.iter().any(|member| member.way_out.is_some());
+        let policy = match leads_out {
+            true => Policy::Forward,
+            false => self.policy,
         };
-        let others: Vec<&Zone> = others.iter().map(|zone| &**zone).collect();
-        answer_among(&zone, &others, message, carrier, policy)
+        let zones = others.iter().map(|member| &member.zone);
+        let zones: BTreeMap<_, _> = std::iter::once(&self.zone)
+            .chain(zones)
+            .map(|zone| (Arc::as_ptr(zone), zone))
+            .collect();
+        let zones = zones.into_iter().map(|(place, zone)| (place, read(zone)));
+        let held: BTreeMap<_, _> = zones.collect();
+        let zone_of = |zone: &SharedZone| held.get(&Arc::as_ptr(zone)).map(|zone| &**zone);
+        let others: Vec<&Zone> = others
+            .iter()
+            .filter_map(|member| zone_of(&member.zone))
+            .collect();
+        match zone_of(&self.zone) {
+            Some(own) => answer_among(own, &others, message, carrier, policy),
+            None => Answer::Ignore,
+        }
     }
 
     /// The client's own servers, then the network's; an internal network has none, so another's.
-    fn upstream_for<'v>(&'v self, client: Option<&'v Client>) -> &'v Arc<Upstream> {
-        let way_out = client
-            .filter(|_| self.policy == Policy::Internal)
-            .and_then(|client| client.beside.way_out.as_ref());
-        let own = client.and_then(|client| client.own_upstream.as_ref());
-        own.or(way_out).unwrap_or(&self.upstream)
+    fn upstream_for(&self, client: Option<&Client>) -> Arc<Upstream> {
+        let own = client.and_then(|client| client.own_upstream.clone());
+        let way_out = || {
+            let client = client.filter(|_| self.policy == Policy::Internal)?;
+            client.company.way_out(&self.zone)
+        };
+        own.or_else(way_out)
+            .unwrap_or_else(|| Arc::clone(&self.upstream))
     }
 
     fn counter(&self, outcome: QueryOutcome) -> &AtomicU64 {
@@ -273,21 +290,6 @@ impl Views {
         let port = self.ports.remove(key)?;
         self.clients.remove(&port)
     }
-
-    /// Whether the name is one of another network's endpoint, although the domain is a public one.
-    fn hides(&self, request: &Request) -> bool {
-        let mut hidden = self.hidden.iter();
-        hidden.any(|zone| read(zone).holds_qualified(&request.question().name))
-    }
-}
-
-/// Nothing that panics runs under these locks, so a poisoned one is as good as any.
-fn read<T>(lock: &RwLock<T>) -> RwLockReadGuard<'_, T> {
-    lock.read().unwrap_or_else(PoisonError::into_inner)
-}
-
-fn write<T>(lock: &RwLock<T>) -> RwLockWriteGuard<'_, T> {
-    lock.write().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn addresses(servers: &[DnsServer]) -> Vec<ServerAddress> {

@@ -112,7 +112,7 @@ impl Endpoints {
         if !matches!(record.owner, Owner::Engine(_)) {
             self.announce(place, record, &link, netns);
         }
-        self.share_zones(&record.owner);
+        self.join_company(place, record);
         if let Some(made) = place.seats.get(&record.id) {
             self.attend(place, &made);
         }
@@ -212,6 +212,9 @@ impl Endpoints {
 
     /// Where one more endpoint goes in a sandbox. In its owner's turn.
     fn rank(&self, owner: &Owner) -> Rank {
+        if !matches!(owner, Owner::Container(_)) {
+            return Rank::after(self.networks.roll().last_rank(owner));
+        }
         let present = self.of(owner);
         let present: Vec<_> = present
             .iter()

@@ -141,7 +141,7 @@ impl Endpoints {
             self.sharing.unshare(&gone.record);
         }
         self.free(place, &gone.record);
-        self.share_zones(&gone.record.owner);
+        self.leave_company(&gone.record);
         removed
     }
 

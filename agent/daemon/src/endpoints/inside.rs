@@ -170,6 +170,7 @@ impl Endpoints {
                     link,
                     "link was deleted in its sandbox, and is there again"
                 );
+                self.join_company(place, record);
                 if let Some(made) = place.seats.get(id) {
                     self.attend(place, &made);
                 }

@@ -28,9 +28,10 @@ mod stray;
 mod update;
 mod zones;
 
+use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use agent_api::{ApiError, EndpointDetail};
@@ -43,6 +44,7 @@ use self::stray::Strays;
 
 pub(crate) use self::sandboxes::leads_to;
 
+use crate::edge::Company;
 use crate::ground::Ground;
 use crate::networks::{Networks, Place};
 use crate::publishing::{Filter, Publishing};
@@ -58,6 +60,8 @@ pub(crate) struct Endpoints {
     sharing: Arc<Sharing>,
     networks: Arc<Networks>,
     turns: Turns<Owner>,
+    /// What each sandbox is on.
+    companies: Mutex<BTreeMap<Owner, Arc<Company>>>,
     strays: Strays,
     /// Somebody asks for the addresses of those that are cut off.
     is_mending: AtomicBool,
@@ -78,6 +82,7 @@ impl Endpoints {
             sharing,
             networks,
             turns: Turns::default(),
+            companies: Mutex::default(),
             strays: Strays::default(),
             is_mending: AtomicBool::new(false),
         }
@@ -103,14 +108,13 @@ impl Endpoints {
 
     /// The endpoints of a sandbox, each with its network, in the order in which they came.
     pub(crate) fn of(&self, owner: &Owner) -> Vec<(Place, Attached)> {
-        let mut found = Vec::new();
-        for place in self.networks.places() {
-            for attached in place.seats.attached_of(owner) {
-                found.push((place.clone(), attached));
-            }
-        }
-        found.sort_by_key(|(_, attached)| attached.record.rank);
-        found
+        let on = self.networks.roll().of(owner).into_iter();
+        on.filter_map(|(id, network)| {
+            let place = self.networks.place(&network)?;
+            let attached = place.seats.get(&id)?;
+            Some((place, attached))
+        })
+        .collect()
     }
 
     pub(crate) fn attached(&self) -> usize {
@@ -125,19 +129,18 @@ impl Endpoints {
 
     /// Whether there is an endpoint with that id, be it coming or going.
     fn has(&self, id: &str) -> bool {
-        let places = self.networks.places();
-        places.iter().any(|place| place.seats.has(id))
+        self.networks.roll().network_of(id).is_some()
     }
 
     /// The network of an endpoint, and the endpoint.
     fn find(&self, id: &str) -> Result<(Place, Attached), ApiError> {
-        let places = self.networks.places().into_iter();
-        let mut found = places.filter_map(|place| {
+        let found = || {
+            let network = self.networks.roll().network_of(id)?;
+            let place = self.networks.place(&network)?;
             let attached = place.seats.get(id)?;
             Some((place, attached))
-        });
-        let found = found.next();
-        found.ok_or_else(|| Find::NoEndpoint(id.to_owned()).into())
+        };
+        found().ok_or_else(|| Find::NoEndpoint(id.to_owned()).into())
     }
 
     /// Whose namespace the path leads to, or did when it was used to attach it; `owner_of` knows the containers'.

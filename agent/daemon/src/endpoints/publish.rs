@@ -24,13 +24,19 @@ impl Endpoints {
     /// Makes published ports lead to where their sandbox is by now. In its owner's turn, before its former addresses can be
     /// somebody else's.
     pub(super) fn lead_ports(&self, owner: &Owner) {
-        let targets = self.targets(owner);
-        if let Owner::Container(id) = owner {
-            return self.publishing.follow(id, targets);
+        let publishers = self.publishing.publishers(|| match owner {
+            Owner::Container(id) => vec![id.clone()],
+            Owner::Sandbox(_) | Owner::Engine(_) => {
+                let endpoints = self.networks.roll().of(owner).into_iter();
+                endpoints.map(|(endpoint, _)| endpoint).collect()
+            }
+        });
+        if publishers.is_empty() {
+            return;
         }
-        for (_, attached) in self.of(owner) {
-            let id = &attached.record.id;
-            self.publishing.follow(id, targets.clone());
+        let targets = self.targets(owner);
+        for id in publishers {
+            self.publishing.follow(&id, targets.clone());
         }
     }
 

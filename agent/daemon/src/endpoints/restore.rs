@@ -83,9 +83,10 @@ impl Endpoints {
 
     /// An endpoint whose sandbox or network is gone.
     pub(crate) fn forget(&self, id: &str) {
-        let places = self.networks.places().into_iter();
-        let mut adopted = places.filter_map(|place| Some((place.seats.coming(id)?, place)));
-        if let Some((adopted, place)) = adopted.next() {
+        let network = self.networks.roll().network_of(id);
+        if let Some(place) = network.and_then(|network| self.networks.place(&network))
+            && let Some(adopted) = place.seats.coming(id)
+        {
             return self.give_up(&place, &adopted.record);
         }
         let kept = self.ground.journal.forget(&endpoint_key(id));

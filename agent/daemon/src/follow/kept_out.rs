@@ -91,7 +91,7 @@ impl Follower {
             return;
         }
         let follower = self.this.clone();
-        let watch = match LinkWatch::with_routes() {
+        let mut watch = match LinkWatch::with_routes() {
             Ok(watch) => watch,
             Err(error) => {
                 self.watched.0.store(false, Ordering::Relaxed);
@@ -121,11 +121,15 @@ impl Follower {
                 drop(follower);
                 // A busy router has many routes, and changes them all the time.
                 std::thread::sleep(begin.elapsed() * REST);
-                has_changed = watch.wait(Some(LOOK_AGAIN)).unwrap_or_else(|error| {
-                    tracing::warn!(%error, "the watch over routes ended");
-                    std::thread::sleep(LOOK_AGAIN);
-                    true
-                });
+                let change = watch.wait(Some(LOOK_AGAIN));
+                has_changed = change.map_or_else(
+                    |error| {
+                        tracing::warn!(%error, "the watch over routes ended");
+                        std::thread::sleep(LOOK_AGAIN);
+                        true
+                    },
+                    |change| !change.is_none(),
+                );
             }
         };
         let started = std::thread::Builder::new()

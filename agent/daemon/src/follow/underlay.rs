@@ -3,7 +3,8 @@
 //! # Theory of operation
 //!
 //! Tunnels are bound to the address that other hosts know this one by. They end when the host loses it: by hand, by DHCP, or
-//! with its link. The kernel says when links and addresses change; then the agent looks for what is not as it was:
+//! with its link. The kernel says when links and addresses change; then the agent looks for what is not as it was. What is about the
+//! networks' own host links alone is about no tunnel:
 //!
 //! - The host lost its address: it takes the one of its way to the manager, rebinds the QUIC socket and tells the others
 //!   through etcd ([`Member::move_to`]). Connections that this host dialed go on at once, since QUIC lets a client move
@@ -22,7 +23,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use agent_cluster::Member;
-use agent_host::netlink::{LinkWatch, Netlink, NetlinkError};
+use agent_core::record::NetworkRecord;
+use agent_host::netlink::{LinkChange, LinkWatch, Netlink, NetlinkError};
 
 use super::Follower;
 use crate::pace::rest_after;
@@ -32,7 +34,7 @@ use crate::sharing::route::local_address;
 impl Follower {
     /// Follows the host's links and addresses from now on.
     pub(crate) fn watch_underlay(self: &Arc<Self>) {
-        let watch = match LinkWatch::open() {
+        let mut watch = match LinkWatch::open() {
             Ok(watch) => watch,
             Err(error) => {
                 return self.ground.warn(format!(
@@ -42,17 +44,21 @@ impl Follower {
         };
         let follower = Arc::downgrade(self);
         let follow = move || {
-            let mut look_again = None;
+            // Something may have changed before anybody listened.
+            let mut look_again = Some(Duration::ZERO);
             loop {
-                if let Err(error) = watch.wait(look_again) {
-                    tracing::warn!(%error, "the watch over links and addresses ended");
-                    return;
-                }
+                let change = match watch.wait(look_again) {
+                    Ok(change) => change,
+                    Err(error) => {
+                        tracing::warn!(%error, "the watch over links and addresses ended");
+                        return;
+                    }
+                };
                 let Some(follower) = follower.upgrade() else {
                     return;
                 };
                 let start = Instant::now();
-                look_again = match follower.follow_underlay() {
+                look_again = match follower.follow_links(&change, look_again.is_some()) {
                     Ok(true) => None,
                     Ok(false) => Some(LOOK_AGAIN),
                     Err(error) => {
@@ -74,13 +80,30 @@ impl Follower {
         }
     }
 
-    /// Makes the tunnels fit the links; `false` where something is still to be done.
-    fn follow_underlay(&self) -> Result<bool, NetlinkError> {
-        let own = own_addresses()?;
-        if self.networks.mend_host_links()? {
+    /// Makes host links and tunnels fit what changed, or all of them; `false` where something is still to be done.
+    fn follow_links(&self, change: &LinkChange, all: bool) -> Result<bool, NetlinkError> {
+        let is_own =
+            |names: &BTreeSet<String>| names.iter().any(|name| NetworkRecord::is_host_link(name));
+        let (own, others): (Vec<_>, Vec<_>) =
+            change.links.values().partition(|names| is_own(names));
+        let mended = match all || change.elsewhere {
+            true => self.networks.mend_host_links(),
+            false => self
+                .networks
+                .mend_host_links_of(&own.into_iter().flatten().collect()),
+        };
+        if mended? {
             // Somebody may do it again and again; it is not to keep the agent busy.
             std::thread::sleep(MEND_PAUSE);
         }
+        match all || change.elsewhere || !others.is_empty() {
+            true => self.follow_underlay(),
+            false => Ok(true),
+        }
+    }
+
+    fn follow_underlay(&self) -> Result<bool, NetlinkError> {
+        let own = own_addresses()?;
         self.networks.keep_forwarding();
         let member = self.sharing.member();
         let is_in_place = member

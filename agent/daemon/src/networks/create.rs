@@ -12,7 +12,7 @@ use agent_core::network::{
 };
 use agent_core::record::{Encap, NetworkRecord, OverlayRecord, blocks_key, network_key};
 use agent_core::shared::{World, networks};
-use agent_host::netlink::{Netlink, NetlinkError};
+use agent_host::netlink::{NetlinkError, SubnetWatch};
 use ipnet::IpNet;
 use switch_core::PortCounts;
 
@@ -20,7 +20,7 @@ use super::view::summary;
 use super::{Network, Networks, Stage, Table, Ways};
 use crate::locks::lock;
 use crate::random::{id_for, new_id};
-use crate::seats::{Past, Seats};
+use crate::seats::{Past, Roll, Seats};
 use crate::sharing::blocks::first_pages;
 use crate::sharing::networks::{decide, unshare_network};
 use crate::sharing::route::{local_address, quic_mtu, vxlan_mtu};
@@ -226,7 +226,7 @@ impl Networks {
             Ok(()) => {
                 self.set_stage(&record.id, Stage::Up);
                 tracing::info!(network = record.name, id = record.id, driver = ?record.driver, "network made");
-                self.share_private_names();
+                self.keep_names(&record.id);
                 Ok(())
             }
             Err(error) => {
@@ -264,7 +264,7 @@ impl Networks {
     pub(crate) fn restore(&self, record: NetworkRecord) -> Result<(), CreateNetwork> {
         let record = Arc::new(record);
         let _turn = self.turns.take(record.id.clone());
-        let mut network = Network::planned(Arc::clone(&record), Past::unknown())?;
+        let mut network = Network::planned(Arc::clone(&record), Past::unknown(), &self.roll())?;
         network.stage = Stage::Up;
         if record.shared().is_some() {
             let owned = self.ground.journal.get(&blocks_key(&record.id));
@@ -283,6 +283,7 @@ impl Networks {
             self.ground
                 .warn(format!("network {:?} is down: {error}", record.name));
         }
+        self.keep_names(&record.id);
         Ok(())
     }
 
@@ -303,27 +304,40 @@ impl Networks {
 
     /// What the host routes already by links that are not the agent's; without an answer from the kernel, nothing is avoided.
     pub(super) fn routed_subnets(&self) -> Vec<SubnetEntry> {
-        let in_use = Netlink::open().and_then(|mut netlink| netlink.subnets_in_use());
-        let mut in_use = in_use.unwrap_or_else(|error| {
+        // Whoever asks at the same time opens another one.
+        let kept = lock(&self.subnets).take();
+        let in_use = kept
+            .map_or_else(SubnetWatch::open, Ok)
+            .and_then(|mut watch| {
+                let in_use = watch.in_use(|| self.host_links())?;
+                *lock(&self.subnets) = Some(watch);
+                Ok(in_use)
+            });
+        in_use.unwrap_or_else(|error| {
             tracing::warn!(%error, "the host's routes cannot be listed; a network may overlap one");
             Vec::new()
-        });
+        })
+    }
+
+    fn host_links(&self) -> BTreeSet<String> {
         let table = lock(&self.table);
         let networks = table.networks.values();
-        let own: BTreeSet<_> = networks.map(|network| network.record.host_link()).collect();
-        in_use.retain(|entry| !entry.link.as_deref().is_some_and(|link| own.contains(link)));
-        in_use
+        networks.map(|network| network.record.host_link()).collect()
     }
 }
 
 impl Network {
-    fn planned(record: Arc<NetworkRecord>, past: Past) -> Result<Self, CreateNetwork> {
+    fn planned(
+        record: Arc<NetworkRecord>,
+        past: Past,
+        roll: &Arc<Roll>,
+    ) -> Result<Self, CreateNetwork> {
         let mut pools = Pools::of(&record)?;
         if record.shared().is_some() {
             pools.own(&[]);
         }
         Ok(Self {
-            seats: Arc::new(Seats::new(pools, past)),
+            seats: Arc::new(Seats::new(pools, past, Arc::clone(roll))),
             record,
             segment: None,
             stage: Stage::Making,
@@ -344,7 +358,7 @@ impl Table {
             return Err(CreateNetwork::IdTaken(record.id));
         }
         let record = Arc::new(record);
-        let network = Network::planned(Arc::clone(&record), Past::none())?;
+        let network = Network::planned(Arc::clone(&record), Past::none(), &self.roll)?;
         self.networks.insert(record.id.clone(), network);
         Ok(record)
     }

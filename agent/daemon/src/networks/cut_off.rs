@@ -75,7 +75,7 @@ impl Networks {
             id = record.id,
             "the cluster removed a network while this host was away: its containers are cut off"
         );
-        self.share_private_names();
+        self.keep_names(&record.id);
     }
 
     fn lower_ways(&self, place: &Place, ways: &Ways) {

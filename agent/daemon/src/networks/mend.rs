@@ -2,12 +2,12 @@
 //!
 //! # Theory of operation
 //!
-//! The kernel says when links, addresses or forwarding change ([`agent_host::netlink::LinkWatch`]); then the agent looks at each host
-//! link, and where that is not as it was made, by its TAP, wherever that is and whatever it is called by now. What is still there gets back its name, MAC, MTU and addresses, and
+//! The kernel says when links, addresses or forwarding change ([`agent_host::netlink::LinkWatch`]); then the agent looks at the host
+//! links that it was about, and where one is not as it was made, by its TAP, wherever that is and whatever it is called by now. What is still there gets back its name, MAC, MTU and addresses, and
 //! is brought up. One that was deleted, or moved to another namespace, is made again. A published port and the way out are away as
 //! long as that takes; connections of both go on.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::path::Path;
 use std::sync::Arc;
@@ -20,7 +20,7 @@ use switch_core::PortId;
 use switch_io::whereabouts;
 
 use super::host_link::host_link;
-use super::{HostPort, Networks};
+use super::{HostPort, Network, Networks, Stage, Table};
 use crate::locks::lock;
 
 impl Networks {
@@ -32,14 +32,45 @@ impl Networks {
         }
         let mut netlink = Netlink::open()?;
         let states = netlink.states()?;
+        Ok(self.mend_all(&mut netlink, &open, |_, name| states.get(name).cloned()))
+    }
+
+    /// The same of those with these names.
+    pub(crate) fn mend_host_links_of(
+        &self,
+        links: &BTreeSet<&String>,
+    ) -> Result<bool, NetlinkError> {
+        if links.len() > SINGLE_MAX {
+            return self.mend_host_links();
+        }
+        let open: Vec<_> = {
+            let table = lock(&self.table);
+            let open = links.iter().filter_map(|link| table.host_port(link));
+            open.collect()
+        };
+        if open.is_empty() {
+            return Ok(false);
+        }
+        let mut netlink = Netlink::open()?;
+        Ok(self.mend_all(&mut netlink, &open, |netlink, name| {
+            netlink.state_of(name).ok()
+        }))
+    }
+
+    fn mend_all(
+        &self,
+        netlink: &mut Netlink,
+        open: &[(Arc<NetworkRecord>, HostPort)],
+        find: impl Fn(&mut Netlink, &str) -> Option<LinkState>,
+    ) -> bool {
         let mut is_mended = false;
         for (record, host) in open {
-            if self.mend(&mut netlink, &states, (&record, &host)) {
-                self.filter.lead_loopback(&record);
+            if self.mend(netlink, &find, (record, host)) {
+                self.filter.lead_loopback(record);
                 is_mended = true;
             }
         }
-        Ok(is_mended)
+        is_mended
     }
 
     /// Lets the host forward again, where somebody has turned that off.
@@ -51,23 +82,19 @@ impl Networks {
 
     fn host_ports(&self) -> Vec<(Arc<NetworkRecord>, HostPort)> {
         let table = lock(&self.table);
-        let open = table.present().filter_map(|network| {
-            let host = network.ways.host.clone()?;
-            Some((Arc::clone(&network.record), host))
-        });
-        open.collect()
+        table.present().filter_map(Network::host_port).collect()
     }
 
     fn mend(
         &self,
         netlink: &mut Netlink,
-        states: &BTreeMap<String, LinkState>,
+        find: impl Fn(&mut Netlink, &str) -> Option<LinkState>,
         (record, host): (&Arc<NetworkRecord>, &HostPort),
     ) -> bool {
         let wanted = host_link(record);
         // Nobody else's link has its name and its MAC.
-        let found = states.get(&wanted.name);
-        if found.is_some_and(|found| changed(&given(&wanted), found).is_empty()) {
+        let found = find(netlink, &wanted.name);
+        if found.is_some_and(|found| changed(&given(&wanted), &found).is_empty()) {
             return false;
         }
         // Of one that has no link any more the switch tells.
@@ -87,10 +114,10 @@ impl Networks {
             self.make_again(record, host.port);
             return true;
         }
-        let Some(found) = states.get(&name) else {
+        let Some(found) = find(netlink, &name) else {
             return false;
         };
-        let changes = changed(&given(&wanted), found);
+        let changes = changed(&given(&wanted), &found);
         if changes.is_empty() {
             return false;
         }
@@ -145,6 +172,24 @@ impl Networks {
     }
 }
 
+impl Network {
+    fn host_port(&self) -> Option<(Arc<NetworkRecord>, HostPort)> {
+        let host = self.ways.host.clone()?;
+        Some((Arc::clone(&self.record), host))
+    }
+}
+
+impl Table {
+    /// The open host port with that link.
+    fn host_port(&self, link: &str) -> Option<(Arc<NetworkRecord>, HostPort)> {
+        let digits = NetworkRecord::digits_of(link)?;
+        let behind = self.networks.range(digits.to_owned()..);
+        let own = behind.take_while(|(id, _)| id.starts_with(digits));
+        let mut present = own.filter(|(_, network)| network.stage == Stage::Up);
+        present.find_map(|(_, network)| network.host_port())
+    }
+}
+
 fn given(wanted: &HostLink) -> LinkState {
     LinkState {
         name: wanted.name.clone(),
@@ -166,4 +211,6 @@ fn rename(netlink: &mut Netlink, from: &str, to: &str) -> Result<(), NetlinkErro
     netlink.rename_link(&link, to)
 }
 
+/// More are listed together.
+const SINGLE_MAX: usize = 8;
 const OWN_NAMESPACE: &str = "/proc/self/ns/net";

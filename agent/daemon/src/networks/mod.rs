@@ -38,6 +38,7 @@ use std::time::Duration;
 
 use agent_core::find::{Find, find};
 use agent_core::record::{Encap, MirrorRecord, NetworkRecord, PatchRecord};
+use agent_host::netlink::SubnetWatch;
 use overlay_core::HostId;
 use switch_core::{Mac, PortCounts, PortId};
 use tokio::sync::Notify;
@@ -47,11 +48,11 @@ pub(crate) use self::segment::{Segment, attach_tap, open_tap};
 pub(crate) use self::ways::RemotePlace;
 
 use self::adopt::KeptOut;
+use crate::edge::HostNames;
 use crate::ground::Ground;
 use crate::locks::lock;
 use crate::publishing::Filter;
-use crate::rounds::Rounds;
-use crate::seats::{Seated, Seats};
+use crate::seats::{Roll, Seated, Seats};
 use crate::sharing::Sharing;
 use crate::sharing::tunnels::TunnelPort;
 use crate::turns::Turns;
@@ -69,8 +70,10 @@ pub(crate) struct Networks {
     creations: Turns<()>,
     /// Some network has no host port that should have one.
     closed: Arc<Notify>,
-    /// Telling all networks which names this host keeps to itself.
-    names: Rounds<()>,
+    /// Which names this host keeps to itself.
+    names: Arc<HostNames>,
+    /// What the host reaches by links of others, while nobody asks.
+    subnets: Mutex<Option<SubnetWatch>>,
     /// Locked before `table`.
     memory: Mutex<Memory>,
 }
@@ -86,6 +89,8 @@ struct Table {
     kept_out: BTreeMap<String, KeptOut>,
     /// The agent ends: whatever comes now would be left behind.
     is_left: bool,
+    /// Who has a seat on any of them.
+    roll: Arc<Roll>,
 }
 
 /// A network and its parts on this host.
@@ -207,7 +212,8 @@ impl Networks {
             turns: Turns::default(),
             creations: Turns::default(),
             closed: Arc::default(),
-            names: Rounds::default(),
+            names: Arc::default(),
+            subnets: Mutex::default(),
             memory: Mutex::default(),
         }
     }
@@ -234,6 +240,11 @@ impl Networks {
         let table = lock(&self.table);
         let network = table.networks.get(id)?;
         (network.stage == Stage::Up).then(|| network.place())
+    }
+
+    /// Where each endpoint is.
+    pub(crate) fn roll(&self) -> Arc<Roll> {
+        Arc::clone(&lock(&self.table).roll)
     }
 
     /// All of them, by id.

@@ -81,7 +81,7 @@ impl Networks {
         let record = &place.record;
         let left = self.take_apart(record);
         tracing::info!(network = record.name, id = record.id, "network removed");
-        self.share_private_names();
+        self.keep_names(&record.id);
         match left.is_empty() {
             true => Ok(()),
             false => Err(RemoveNetwork::Teardown {

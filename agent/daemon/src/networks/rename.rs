@@ -49,7 +49,7 @@ impl Networks {
         let renamed = self.put_renamed(place, name);
         if let (Ok(record), Some(segment)) = (&renamed, &place.segment) {
             segment.edge.rename(&record.name);
-            self.share_private_names();
+            self.keep_names(&record.id);
             tracing::info!(network = record.name, before, "network renamed");
         }
         place.seats.reopen();

@@ -8,7 +8,7 @@ use switch_io::{AddPort, BasicTap, FramePort, OffloadTap, OpenTap};
 
 use agent_core::record::NetworkRecord;
 
-use crate::edge::{EdgeHandle, EdgeSettings, NamesSettings};
+use crate::edge::{EdgeHandle, EdgeSettings, HostNames, NamesSettings};
 use crate::ground::Ground;
 use crate::random::{random_secret, random_seed};
 
@@ -36,7 +36,11 @@ pub(crate) enum RaiseSegment {
 }
 
 impl Segment {
-    pub(super) fn raise(ground: &Ground, record: &NetworkRecord) -> Result<Self, RaiseSegment> {
+    pub(super) fn raise(
+        ground: &Ground,
+        names: &Arc<HostNames>,
+        record: &NetworkRecord,
+    ) -> Result<Self, RaiseSegment> {
         let gateway_mac = record.gateway_mac();
         let defaults = FdbConfig::default();
         let bridge = Arc::new(Bridge::new(BridgeConfig {
@@ -49,7 +53,7 @@ impl Segment {
             probe_secret: random_secret(),
         }));
         bridge.set_gateway(gateway_mac, &record.gateway_addresses());
-        let settings = edge_settings(ground, record);
+        let settings = edge_settings(ground, names, record);
         let (edge, port) =
             EdgeHandle::start(&ground.runtime, settings).map_err(RaiseSegment::Edge)?;
         let edge_port = ground
@@ -78,7 +82,7 @@ impl Segment {
     }
 }
 
-fn edge_settings(ground: &Ground, record: &NetworkRecord) -> EdgeSettings {
+fn edge_settings(ground: &Ground, names: &Arc<HostNames>, record: &NetworkRecord) -> EdgeSettings {
     EdgeSettings {
         edge: record.edge_config(random_seed()),
         names: NamesSettings {
@@ -87,6 +91,7 @@ fn edge_settings(ground: &Ground, record: &NetworkRecord) -> EdgeSettings {
             dns: record.dns.clone(),
             resolv_conf: ground.config.resolv_conf.clone(),
             blocks_private: record.blocks_private_answers(),
+            host: Arc::clone(names),
         },
     }
 }

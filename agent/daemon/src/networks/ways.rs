@@ -27,7 +27,7 @@ pub(crate) struct RemotePlace {
 impl Networks {
     /// A network's segment and its tunnels to fixed remotes, in its turn. What was made stays with the network after a failure.
     pub(super) fn raise(&self, record: &Arc<NetworkRecord>) -> Result<(), RaiseNetwork> {
-        let segment = Arc::new(Segment::raise(&self.ground, record)?);
+        let segment = Arc::new(Segment::raise(&self.ground, &self.names, record)?);
         self.change(&record.id, |network| {
             network.segment = Some(Arc::clone(&segment));
         });

@@ -160,6 +160,17 @@ impl Publishing {
         }
     }
 
+    /// Those of some that publish anything; they are asked for only where anybody does.
+    pub(crate) fn publishers(&self, some: impl FnOnce() -> Vec<String>) -> Vec<String> {
+        if lock(&self.publishers).is_empty() {
+            return Vec::new();
+        }
+        let mut some = some();
+        let publishers = lock(&self.publishers);
+        some.retain(|id| publishers.contains_key(id));
+        some
+    }
+
     /// What the publisher publishes by now, or does again once it can be reached.
     pub(crate) fn published_by(&self, id: &str) -> Vec<PortRun> {
         let publishers = lock(&self.publishers);

@@ -11,14 +11,14 @@ use crate::locks::lock;
 impl Seats {
     /// What this host owns of a network that it shares, as an agent before left it on record.
     pub(crate) fn own(&self, blocks: &[IpNet]) {
-        lock(&self.0).pools.own(blocks);
+        lock(&self.table).pools.own(blocks);
     }
 
     /// Looks at the addresses, or has them be different.
     pub(crate) fn with_pools<T>(&self, ask: impl FnOnce(&mut Pools, &mut Withheld) -> T) -> T {
         let Table {
             pools, withheld, ..
-        } = &mut *lock(&self.0);
+        } = &mut *lock(&self.table);
         ask(pools, withheld)
     }
 
@@ -30,7 +30,7 @@ impl Seats {
     ) -> Option<Kept> {
         let Table {
             pools, withheld, ..
-        } = &mut *lock(&self.0);
+        } = &mut *lock(&self.table);
         let before = pools.owned();
         settle(pools, withheld);
         let own = pools.owned();
@@ -39,7 +39,7 @@ impl Seats {
 
     /// Whether an endpoint has an address that this host does not own, and nobody has noted it; or the other way round.
     pub(crate) fn are_out_of_place(&self) -> bool {
-        let table = lock(&self.0);
+        let table = lock(&self.table);
         let own = table.pools.owned();
         table.endpoints.values().any(|endpoint| {
             let addresses = endpoint.record.addresses();

@@ -1,12 +1,13 @@
 //! Links, addresses, routes, sandboxes.
 
+use std::collections::BTreeSet;
 use std::net::UdpSocket;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use agent_host::netlink::{
-    HostLink, LinkEnd, LinkName, LinkSettings, Neighbor, Netlink, NetlinkError, Route, SandboxLink,
-    configure_host_link, configure_sandbox,
+    HostLink, LinkEnd, LinkName, LinkSettings, LinkWatch, Neighbor, Netlink, NetlinkError, Route,
+    SandboxLink, SubnetWatch, configure_host_link, configure_sandbox,
 };
 use agent_host::{EnterNetns, Netns, OpenNetns};
 use ipnet::IpNet;
@@ -261,7 +262,8 @@ fn a_host_link_is_configured_as_often_as_one_likes() {
         let second = configure_host_link(&mut netlink, &wanted).unwrap();
         assert_eq!(first, second);
         assert_eq!((second.up, second.mac), (true, Some(MAC)));
-        let in_use = netlink.subnets_in_use().unwrap();
+        let mut watch = SubnetWatch::open().unwrap();
+        let in_use = watch.in_use(BTreeSet::new).unwrap();
         for subnet in ["172.17.0.0/16", "fd00:1::/64", "127.0.0.0/8"] {
             let subnet = subnet.parse().unwrap();
             let is_listed = in_use.iter().any(|entry| entry.subnet == subnet);
@@ -269,6 +271,76 @@ fn a_host_link_is_configured_as_often_as_one_likes() {
         }
         let accept_ra = "/proc/sys/net/ipv6/conf/tsy0123456789/accept_ra";
         assert_eq!(std::fs::read_to_string(accept_ra).unwrap().trim(), "0");
+    });
+}
+
+#[test]
+fn subnets_are_listed_again_only_for_links_of_others() {
+    let host = netns();
+    within(&host, || {
+        run(
+            "ip link add eth0 type dummy && ip addr add 10.1.0.1/16 dev eth0 && ip link set eth0 up",
+        );
+        run("ip link add tsyffffffffff type dummy && ip addr add 10.2.0.1/16 dev tsyffffffffff");
+        let mut watch = SubnetWatch::open().unwrap();
+        let mut used = |own: &str| {
+            let own = BTreeSet::from([own.to_owned()]);
+            let in_use = watch.in_use(|| own).unwrap();
+            let subnets = in_use.iter().map(|entry| entry.subnet.to_string());
+            let subnets = subnets.filter(|subnet| subnet.starts_with("10."));
+            (subnets.collect::<Vec<_>>(), watch.listings())
+        };
+        let listed = |subnets: &[&str], listings| {
+            let subnets = subnets.iter().map(|subnet| (*subnet).to_owned());
+            (subnets.collect::<Vec<_>>(), listings)
+        };
+        assert_eq!(used(""), listed(&["10.1.0.0/16", "10.2.0.0/16"], 1));
+        for number in 0..20 {
+            let link = format!("tsy00000000{number:02}");
+            run(&format!(
+                "ip link add {link} type dummy && ip link set {link} up"
+            ));
+            run(&format!("ip addr add 10.3.{number}.1/24 dev {link}"));
+            assert_eq!(used(&link), listed(&["10.1.0.0/16", "10.2.0.0/16"], 1));
+        }
+        run("ip link del tsy0000000007");
+        run("ip link del tsyffffffffff");
+        assert_eq!(used(""), listed(&["10.1.0.0/16"], 1));
+        run("ip route add 10.4.0.0/16 via 10.1.0.2");
+        let own = (0..20).map(|number| format!("tsy00000000{number:02}"));
+        let in_use = watch.in_use(|| own.collect()).unwrap();
+        let routed = in_use.iter().find(|entry| entry.gateway.is_some());
+        assert_eq!(routed.unwrap().subnet, "10.4.0.0/16".parse().unwrap());
+        assert_eq!(watch.listings(), 2);
+    });
+}
+
+#[test]
+fn a_change_is_told_with_the_names_of_its_links() {
+    let host = netns();
+    within(&host, || {
+        run("ip link add one type dummy && ip link add two type dummy");
+        let mut watch = LinkWatch::open().unwrap();
+        let mut names = || {
+            let change = watch.wait(Some(Duration::from_secs(5))).unwrap();
+            let names = change.links.into_values().map(Vec::from_iter);
+            (names.collect::<Vec<_>>(), change.elsewhere)
+        };
+        let told = |links: &[&[&str]]| {
+            let links = links.iter().map(|names| {
+                let names = names.iter().map(|name| (*name).to_owned());
+                names.collect::<Vec<_>>()
+            });
+            (links.collect::<Vec<_>>(), false)
+        };
+        run("ip addr add 10.1.0.1/16 dev one");
+        assert_eq!(names(), told(&[&["one"]]));
+        run("ip link set two name three");
+        assert_eq!(names(), told(&[&["three", "two"]]));
+        run("ip link del one");
+        assert_eq!(names(), told(&[&["one"]]));
+        run("sysctl -qw net.ipv4.ip_forward=1");
+        assert!(names().1, "forwarding is no link's alone");
     });
 }
 

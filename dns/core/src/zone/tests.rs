@@ -124,14 +124,19 @@ fn reverse_names_of_own_subnets_stay_here() {
 #[test]
 fn what_the_host_keeps_to_itself_is_absent_until_it_is_given_up() {
     let mut zone = zone();
-    let others = PrivateNames::new(["other", "mynet"], vec![("10.9.0.0".parse().unwrap(), 16)]);
-    zone.set_private(Arc::new(others));
+    let (private, subnet) = (
+        Arc::new(PrivateNames::default()),
+        ("10.9.0.0".parse().unwrap(), 16),
+    );
+    zone.set_private(Arc::clone(&private));
+    private.add("other", &[subnet]);
+    private.add("mynet", &[]);
     for name in ["web.OTHER.", "nobody.mynet.", "a.b.other."] {
         assert_eq!(a(&zone, name), Lookup::Absent, "{name}");
     }
     let other = Name::from(IpAddr::from([10, 9, 0, 2]));
     assert_eq!(zone.lookup(&other, RecordType::PTR), Lookup::Absent);
-    zone.set_private(Arc::default());
+    private.remove("other", &[subnet]);
     assert_eq!(a(&zone, "web.other."), Lookup::Foreign);
     assert_eq!(zone.lookup(&other, RecordType::PTR), Lookup::Foreign);
 }
