@@ -159,7 +159,15 @@ impl Agent {
         };
         self.filter.expect(&desired);
         let follows = self.ground.held.follows();
+        let mut links = Vec::new();
         for action in raise(&desired) {
+            match action {
+                Action::Adopt(record) => {
+                    links.push(record);
+                    continue;
+                }
+                _ => self.endpoints.adopt(&std::mem::take(&mut links)),
+            }
             // Another agent goes on until this one reads, and this one reads when it can send to the other hosts.
             if action == Action::Listen && follows {
                 self.raise_tunnels();
@@ -228,7 +236,7 @@ impl Agent {
             Action::RaiseNetwork(record) => self.networks.restore(record)?,
             Action::Patch(patch) => self.networks.restore_patch(patch),
             Action::ForgetPatch(patch) => self.networks.forget_patch(&patch),
-            Action::Adopt(record) => self.endpoints.adopt(&record),
+            Action::Adopt(record) => self.endpoints.adopt(&[record]),
             Action::Listen => {
                 self.networks.recall_stations();
                 self.endpoints.listen();

@@ -37,7 +37,7 @@ pub use observers::{Observer, Observing, Sight};
 pub use outfit::{Layer, LayerKind};
 pub use patch_port::{PatchPort, patch};
 pub use probe::{HostSupport, probe};
-pub use switch::{AUTO_WORKERS_MAX, RemovedPort, Switch, SwitchConfig};
+pub use switch::{AUTO_WORKERS_MAX, NewPort, RemovedPort, Switch, SwitchConfig};
 pub use sys::heap::give_back_freed;
 pub use sys::meminfo::unreceived;
 pub use sys::packet;

@@ -7,45 +7,111 @@
 //! ([`super::restore`]): where the sandbox or the link has gone meanwhile, what was taken over goes as well.
 
 use std::os::fd::OwnedFd;
+use std::sync::Arc;
 
 use agent_core::record::{EndpointRecord, NetnsId, Owner};
-use switch_io::{set_persistent, take_over, whereabouts};
+use switch_core::PortId;
+use switch_io::{NewPort, set_persistent, take_over, whereabouts};
 
 use super::plug::{held_name, plug_in};
 use super::{Endpoints, Place};
+use crate::edge::Registration;
+use crate::networks::Segment;
+use crate::seats::Plug;
+
+/// A link that is taken over, before it has a port.
+struct Taken<'r> {
+    record: &'r EndpointRecord,
+    place: Place,
+    segment: Arc<Segment>,
+    own: Arc<OwnedFd>,
+    link: String,
+}
 
 impl Endpoints {
-    /// Takes over the link that an agent before held. Where that fails, the link is made again later.
-    pub(crate) fn adopt(&self, record: &EndpointRecord) {
-        let Some(tap) = self.ground.held.take(&held_name(&record.id)) else {
-            return;
-        };
+    /// Takes over the links that an agent before held, all together: frames wait for the last of them. Where one fails, it is made
+    /// again later.
+    pub(crate) fn adopt(&self, records: &[EndpointRecord]) {
+        let taken = records.iter().filter_map(|record| self.take(record));
+        let (taken, new): (Vec<_>, Vec<_>) = taken.unzip();
+        let ports = self.ground.switch.attach_ports(new);
+        let registered = taken.iter().zip(ports).filter_map(|(taken, port)| {
+            let registered = port
+                .map_err(Failed::from)
+                .and_then(|port| self.register_taken(taken, port));
+            registered
+                .map_err(|error| self.fail_over(&taken.place, taken.record, &*error))
+                .ok()
+        });
+        let registered: Vec<_> = registered.collect();
+        registered.into_iter().for_each(Registration::wait);
+    }
+
+    /// A link that an agent before held, and what it needs to be a port.
+    fn take<'r>(&self, record: &'r EndpointRecord) -> Option<(Taken<'r>, NewPort)> {
+        let tap = self.ground.held.take(&held_name(&record.id))?;
         // One that was not made to its end is made again.
         let whole = record.link.as_ref().and_then(|_| whereabouts(&tap).ok());
         let Some((_, link)) = whole else {
-            return self.discard(&record.id, &tap);
+            self.discard(&record.id, &tap);
+            return None;
         };
         let Some(place) = self.take_back(record) else {
-            return self.discard(&record.id, &tap);
+            self.discard(&record.id, &tap);
+            return None;
         };
-        if let Err(error) = self.take_link_over(&place, record, tap, link) {
-            tracing::warn!(endpoint = record.name, %error, "a link is made again");
-            self.unplug_half(&place, &record.id);
-            place.seats.unreserve(record);
+        let made = || -> Result<_, Failed> {
+            let segment = place.segment.clone().ok_or("its network has no ports")?;
+            let own = Arc::new(tap.try_clone()?);
+            let new = NewPort {
+                bridge: Arc::clone(&segment.bridge),
+                device: take_over(tap)?,
+                config: place.record.endpoint_port_config(record),
+            };
+            Ok((segment, own, new))
+        };
+        match made() {
+            Ok((segment, own, new)) => {
+                let taken = Taken {
+                    record,
+                    place,
+                    segment,
+                    own,
+                    link,
+                };
+                Some((taken, new))
+            }
+            Err(error) => {
+                self.fail_over(&place, record, &*error);
+                None
+            }
         }
     }
 
-    fn take_link_over(
-        &self,
-        place: &Place,
-        record: &EndpointRecord,
-        tap: OwnedFd,
-        link: String,
-    ) -> Result<(), Box<dyn std::error::Error>> {
-        let port = take_over(tap)?;
-        let mut plug = self.occupy(place, record, port, sandbox_on_record(record))?;
-        plug.link = link;
-        Ok(plug_in(place, record, &plug)?)
+    fn register_taken(&self, taken: &Taken<'_>, port: PortId) -> Result<Registration, Failed> {
+        let Taken {
+            record,
+            place,
+            segment,
+            own,
+            link,
+        } = taken;
+        let plug = Plug {
+            port: Some(port),
+            link: link.clone(),
+            tap: Some(Arc::clone(own)),
+            sandbox: sandbox_on_record(record),
+            ..Plug::default()
+        };
+        let (plug, registration) = self.register(place, segment, record, (port, plug))?;
+        plug_in(place, record, &plug)?;
+        Ok(registration)
+    }
+
+    fn fail_over(&self, place: &Place, record: &EndpointRecord, error: &dyn std::error::Error) {
+        tracing::warn!(endpoint = record.name, %error, "a link is made again");
+        self.unplug_half(place, &record.id);
+        place.seats.unreserve(record);
     }
 
     /// Whether the endpoint's link was taken over and is there; it is seated then, in `sandbox`.
@@ -96,3 +162,5 @@ fn sandbox_on_record(record: &EndpointRecord) -> Option<NetnsId> {
         Owner::Container(_) | Owner::Engine(_) => None,
     }
 }
+
+type Failed = Box<dyn std::error::Error>;

@@ -1,5 +1,6 @@
 //! Plugging: the TAP in the sandbox, its port on the bridge, its names at the edge.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -15,8 +16,8 @@ use switch_io::{FramePort, set_persistent};
 
 use super::stray::alias;
 use super::{Endpoints, Place, hand_over};
-use crate::edge::EdgeHost;
-use crate::networks::{attach_tap, open_tap};
+use crate::edge::{EdgeHost, Registration};
+use crate::networks::{Segment, attach_tap, open_tap};
 use crate::seats::Plug;
 
 impl Endpoints {
@@ -66,28 +67,42 @@ impl Endpoints {
         let own = tap.as_fd().try_clone_to_owned();
         let own = Arc::new(own.map_err(|error| failed(&error))?);
         let config = network.endpoint_port_config(record);
-        let bridge = &segment.bridge;
         let port = self
             .ground
             .switch
-            .attach_port(bridge, tap, config)
+            .attach_port(&segment.bridge, tap, config)
             .map_err(|error| failed(&error))?;
-        let mut plug = Plug {
+        let plug = Plug {
             port: Some(port),
             link: String::new(),
             tap: Some(own),
             sandbox,
             ..Plug::default()
         };
+        let (plug, registration) = self.register(place, segment, record, (port, plug))?;
+        registration.wait();
+        Ok(plug)
+    }
+
+    /// What has a port gets its seat, with its MAC and addresses, and its names at the edge.
+    pub(super) fn register(
+        &self,
+        place: &Place,
+        segment: &Segment,
+        record: &EndpointRecord,
+        (port, mut plug): (PortId, Plug),
+    ) -> Result<(Plug, Registration), Attach> {
+        let network = &place.record;
+        let failed = |why: &dyn std::fmt::Display| host_failure(network, record, why);
         place.seats.plug(&record.id, plug.clone());
         plug.impairment = self.impair(port, record).map_err(|error| failed(&error))?;
         place.seats.impair(&record.id, plug.impairment.clone());
+        let (bridge, edge) = (&segment.bridge, &segment.edge);
         bridge.register_endpoint(port, Mac::new(record.mac), &record.addresses());
-        segment
-            .edge
-            .insert(&record.id, edge_host(network, record, port))
+        let registration = edge
+            .begin_insert(&record.id, edge_host(network, record, port))
             .map_err(|error| failed(&error))?;
-        Ok(plug)
+        Ok((plug, registration))
     }
 
     /// Lets the link of an endpoint outlive the agent, which is plugged in then.
@@ -114,12 +129,22 @@ impl Endpoints {
 
     /// Reads the ports of all endpoints. One that cannot be read is as good as gone.
     pub(crate) fn listen(&self) {
-        for place in self.networks.places() {
-            for record in place.seats.records() {
-                if let Err(error) = self.listen_to(&place, &record) {
-                    self.ground.warn(error.to_string());
-                }
+        let places = self.networks.places();
+        let mut ports = BTreeMap::new();
+        for place in &places {
+            for (record, plug) in place.seats.plugged() {
+                ports.extend(plug.port.map(|port| (port, (place, record))));
             }
+        }
+        let ids: Vec<_> = ports.keys().copied().collect();
+        for (port, why) in self.ground.switch.listen_all(&ids) {
+            if let Some((place, record)) = ports.get(&port) {
+                let failure = host_failure(&place.record, record, &why);
+                self.ground.warn(failure.to_string());
+            }
+        }
+        for place in &places {
+            self.networks.settle_mirrors(&place.record.id);
         }
     }
 }

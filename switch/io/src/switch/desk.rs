@@ -1,17 +1,18 @@
 //! Who reads which port: additions, removals and moves, one at a time, and workers that take another's place.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, Weak};
 use std::time::{Duration, Instant};
 
-use switch_core::{Block, Bridge, PortConfig, PortId, PortKind, lock};
+use switch_core::{Block, Bridge, PortId, PortKind, lock};
 
+use super::NewPort;
 use super::registry::Registry;
 use crate::capture::Recorder;
 use crate::error::{AddPort, StartSwitch};
 use crate::events::{Events, SwitchEvent};
-use crate::frame_port::FramePort;
 use crate::port::Port;
 use crate::strikes::Strikes;
 use crate::vigil::End;
@@ -42,45 +43,74 @@ impl Desk {
         }
     }
 
-    /// Every worker can write to the port when this returns; nobody reads it before [`Desk::listen`].
-    pub(super) fn attach(
-        &self,
-        bridge: &Arc<Bridge>,
-        port: Box<dyn FramePort>,
-        config: PortConfig,
-    ) -> Result<PortId, AddPort> {
+    /// Every worker can write to the ports when this returns; nobody reads them before [`Desk::listen`]. The workers are told of
+    /// all before any of them is waited for.
+    pub(super) fn attach(&self, new: Vec<NewPort>) -> Vec<Result<PortId, AddPort>> {
         let mut workers = self.turn();
-        let (id, reader) = self.registry.next().ok_or(AddPort::Exhausted)?;
-        port.attached(id);
-        let port = Port::new(id, port, Arc::clone(bridge), config, workers.len());
-        let port = Arc::new(self.dress_newcomer(port));
-        let started = workers.iter();
-        let started = started.map(|worker| worker.start_attach(Arc::clone(&port)));
-        for (worker, started) in (0..).zip(started.collect::<Vec<_>>()) {
-            if started.is_ok_and(|confirmation| confirmation.recv().is_ok()) {
-                continue;
+        let count = workers.len();
+        let made = new.into_iter().map(|new| self.make(new, count));
+        let made: Vec<_> = made.collect();
+        let ports = || made.iter().flatten().map(|(port, _)| port);
+        let told = workers.iter().map(|worker| {
+            let told = ports().map(|port| worker.start_attach(Arc::clone(port)).ok());
+            told.collect::<Vec<_>>()
+        });
+        let told: Vec<_> = told.collect();
+        let mut stopped = BTreeSet::new();
+        for (worker, told) in told.into_iter().enumerate() {
+            for (port, told) in ports().zip(told) {
+                let is_done = told.is_some_and(|confirmation| confirmation.recv().is_ok());
+                let again = |worker: &WorkerHandle| worker.attach(Arc::clone(port));
+                if !is_done && self.ask(&mut workers, worker, again).is_err() {
+                    stopped.insert(port.id);
+                }
             }
-            self.ask(&mut workers, worker, |worker| {
-                worker.attach(Arc::clone(&port))
-            })
-            .map_err(|_| AddPort::WorkerStopped)?;
         }
-        bridge.add_port(id, config);
-        self.registry.insert(Arc::clone(&port), reader);
-        Ok(id)
+        let attached = made.into_iter().map(|made| {
+            let (port, reader) = made?;
+            let id = port.id;
+            if stopped.contains(&id) {
+                return Err(AddPort::WorkerStopped);
+            }
+            port.bridge.add_port(id, port.config);
+            self.registry.insert(port, reader);
+            Ok(id)
+        });
+        attached.collect()
     }
 
-    /// The port is read from now on; where it cannot be, it is gone. Does nothing when there is no such port, or it is read.
-    pub(super) fn listen(&self, id: PortId) -> Result<(), AddPort> {
+    fn make(&self, new: NewPort, workers: usize) -> Result<(Arc<Port>, usize), AddPort> {
+        let NewPort {
+            bridge,
+            device,
+            config,
+        } = new;
+        let (id, reader) = self.registry.next().ok_or(AddPort::Exhausted)?;
+        device.attached(id);
+        let port = Port::new(id, device, bridge, config, workers);
+        Ok((Arc::new(self.dress_newcomer(port)), reader))
+    }
+
+    /// The ports are read from now on; those that cannot be are gone, and given back with the reason. Nothing happens to one that
+    /// is read, or not there.
+    pub(super) fn listen(&self, ids: &[PortId]) -> Vec<(PortId, AddPort)> {
         let mut workers = self.turn();
-        let Some(reader) = self.registry.begin(id) else {
-            return Ok(());
-        };
-        if let Err(error) = self.ask(&mut workers, reader, |worker| worker.listen(id)) {
-            drop(self.detach(&workers, id));
-            return Err(AddPort::Watch(error));
+        let begun = ids.iter().filter_map(|id| {
+            let reader = self.registry.begin(*id)?;
+            Some((*id, reader, workers[reader].start_listen(*id).ok()))
+        });
+        let begun: Vec<_> = begun.collect();
+        let mut failed = Vec::new();
+        for (id, reader, told) in begun {
+            let outcome = told
+                .and_then(|told| told.recv().ok())
+                .unwrap_or_else(|| self.ask(&mut workers, reader, |worker| worker.listen(id)));
+            if let Err(error) = outcome {
+                drop(self.detach(&workers, id));
+                failed.push((id, AddPort::Watch(error)));
+            }
         }
-        Ok(())
+        failed
     }
 
     /// The last hold on the port, if there was one.

@@ -162,10 +162,8 @@ impl Desk {
 
     /// Nothing is mirrored to a port that is gone.
     pub(super) fn end_mirrors_to(&self, workers: &mut [WorkerHandle], gone: PortId) {
-        for port in self.registry.all() {
-            if port.outfit.mirror == Some(gone) {
-                self.take_off(workers, port.id, LayerKind::Mirror);
-            }
+        for id in self.registry.mirrored_to(gone) {
+            self.take_off(workers, id, LayerKind::Mirror);
         }
     }
 

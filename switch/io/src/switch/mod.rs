@@ -74,6 +74,13 @@ impl RemovedPort {
     }
 }
 
+/// A port that is to be attached.
+pub struct NewPort {
+    pub bridge: Arc<Bridge>,
+    pub device: Box<dyn FramePort>,
+    pub config: PortConfig,
+}
+
 /// A running switch. Dropping it stops the workers and closes every port.
 #[derive(Debug)]
 pub struct Switch {
@@ -174,12 +181,29 @@ impl Switch {
         port: Box<dyn FramePort>,
         config: PortConfig,
     ) -> Result<PortId, AddPort> {
-        self.desk.attach(bridge, port, config)
+        let new = NewPort {
+            bridge: Arc::clone(bridge),
+            device: port,
+            config,
+        };
+        let mut attached = self.attach_ports(vec![new]);
+        attached.pop().unwrap_or(Err(AddPort::Exhausted))
+    }
+
+    /// The same for many, which costs little more than for one: each in its place.
+    pub fn attach_ports(&self, new: Vec<NewPort>) -> Vec<Result<PortId, AddPort>> {
+        self.desk.attach(new)
     }
 
     /// Reads an attached port from now on; one that cannot be read is detached.
     pub fn listen(&self, id: PortId) -> Result<(), AddPort> {
-        self.desk.listen(id)
+        let mut failed = self.listen_all(&[id]);
+        failed.pop().map_or(Ok(()), |(_, why)| Err(why))
+    }
+
+    /// The same for many, which costs little more than for one. Gives those that cannot be read.
+    pub fn listen_all(&self, ids: &[PortId]) -> Vec<(PortId, AddPort)> {
+        self.desk.listen(ids)
     }
 
     /// Attaches a device that reads for many ports (see [`FramePort`]). What it reads for none of them is dropped and

@@ -1,6 +1,6 @@
 //! The ports of a switch, for its owner's questions.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex};
 
 use switch_core::{Bridge, PortCounts, PortId, lock};
@@ -16,6 +16,8 @@ pub(super) struct Registry(Mutex<Ports>);
 #[derive(Debug)]
 struct Ports {
     ports: HashMap<PortId, Record>,
+    /// Those that are mirrored, and where to.
+    mirrored: BTreeMap<PortId, PortId>,
     /// Ports that each worker reads.
     loads: Vec<usize>,
     placement: Placement,
@@ -53,10 +55,20 @@ impl Record {
     }
 }
 
+impl Ports {
+    fn note_mirror(&mut self, port: &Port) {
+        match port.outfit.mirror {
+            Some(to) => self.mirrored.insert(port.id, to),
+            None => self.mirrored.remove(&port.id),
+        };
+    }
+}
+
 impl Registry {
     pub(super) fn new(workers: usize, placement: Placement) -> Self {
         Self(Mutex::new(Ports {
             ports: HashMap::new(),
+            mirrored: BTreeMap::new(),
             loads: vec![0; workers],
             placement,
             next: 1,
@@ -87,6 +99,7 @@ impl Registry {
     pub(super) fn insert(&self, port: Arc<Port>, reader: usize) {
         let mut ports = lock(&self.0);
         ports.loads[reader] += 1;
+        ports.note_mirror(&port);
         let record = Record {
             seen: port.counts(),
             port,
@@ -101,6 +114,7 @@ impl Registry {
         let mut ports = lock(&self.0);
         let record = ports.ports.remove(&id)?;
         ports.loads[record.reader] -= 1;
+        ports.mirrored.remove(&id);
         Some(record.port)
     }
 
@@ -122,8 +136,16 @@ impl Registry {
     pub(super) fn exchange(&self, port: Arc<Port>) {
         let mut ports = lock(&self.0);
         if let Some(record) = ports.ports.get_mut(&port.id) {
-            record.port = port;
+            record.port = Arc::clone(&port);
+            ports.note_mirror(&port);
         }
+    }
+
+    /// The ports that are mirrored to that one.
+    pub(super) fn mirrored_to(&self, target: PortId) -> Vec<PortId> {
+        let ports = lock(&self.0);
+        let mirrored = ports.mirrored.iter().filter(|(_, to)| **to == target);
+        mirrored.map(|(from, _)| *from).collect()
     }
 
     /// Who reads the port, if anybody does.
