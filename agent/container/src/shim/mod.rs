@@ -26,6 +26,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use nix::sys::signal::{SigSet, Signal};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{Mode, OFlags};
 use rustix::process::set_parent_process_death_signal;
 use tokio::signal::unix::SignalKind;
@@ -44,6 +45,10 @@ use serve::Server;
 pub fn run_shim(dir: &Path) -> ExitCode {
     // Until it has said what it is, it is nothing without its parent.
     let _ = set_parent_process_death_signal(Some(rustix::process::Signal::KILL));
+    // A parent that died before that has told nobody, and the next agent takes away what there is of the container.
+    if is_alone() {
+        return ExitCode::FAILURE;
+    }
     cut_ties();
     match prepare(dir) {
         // Nobody would ever find out about it; its init ends with it.
@@ -149,6 +154,15 @@ fn unignore_signals() {
     for signo in signos {
         let _ = tokio::signal::unix::signal(SignalKind::from_raw(signo));
     }
+}
+
+/// Whether nobody is at the other end of standard output, where the parent listens.
+fn is_alone() -> bool {
+    let stdout = io::stdout();
+    let mut listened = [PollFd::new(&stdout, PollFlags::empty())];
+    let at_once = Timespec::default();
+    let polled = poll(&mut listened, Some(&at_once));
+    polled.is_ok() && listened[0].revents().contains(PollFlags::ERR)
 }
 
 /// Tells the parent, if there still is one, and lets go of its pipe, which tells it that this is all.

@@ -1,8 +1,9 @@
 //! A shim's life beside its agent's.
 
 use std::fs;
+use std::io;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use agent_container::attach::{self, Role};
 use agent_container::{ProcessId, SIGKILL, Shims, log, processes, read_exit, start};
@@ -96,4 +97,22 @@ fn parent_of(pid: i32) -> i32 {
 fn command_line(pid: i32) -> String {
     let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap();
     String::from_utf8_lossy(&line).replace('\0', " ")
+}
+
+#[test]
+fn a_shim_whose_agent_died_before_it_looked_makes_nothing() {
+    let container = Container::spawn(&shell("true"));
+    start(container.path()).unwrap();
+    eventually(|| !container.ready.shim.is_alive());
+    let made = ["ready.json", "attach.sock", "exit.json"].map(|file| container.path().join(file));
+    for file in &made {
+        let _ = fs::remove_file(file);
+    }
+    let (nobody, stdout) = io::pipe().unwrap();
+    drop(nobody);
+    let mut shim = Command::new(program());
+    let ended = shim.arg("shim").arg(container.path()).stdout(stdout);
+    let status = ended.stdin(Stdio::null()).status().unwrap();
+    assert!(!status.success());
+    assert!(made.iter().all(|file| !file.exists()));
 }

@@ -68,7 +68,17 @@ impl Containers {
 
     fn drop_directory(&self, turn: &OwnTurn) {
         let dir = self.dir(turn.about());
-        if let Err(error) = std::fs::remove_dir_all(&dir)
+        let mut removed = std::fs::remove_dir_all(&dir);
+        for _ in 0..REMOVALS_MAX {
+            match &removed {
+                // A shim that was killed had just begun to write.
+                Err(error) if error.kind() == std::io::ErrorKind::DirectoryNotEmpty => {
+                    removed = std::fs::remove_dir_all(&dir);
+                }
+                _ => break,
+            }
+        }
+        if let Err(error) = removed
             && error.kind() != std::io::ErrorKind::NotFound
         {
             tracing::warn!(dir = %dir.display(), %error, "a container's directory stays");
@@ -90,3 +100,6 @@ fn record_stays(called: &str, error: &StoreError) -> ApiError {
         format!("container {called:?} has ended and is not removed: {error}"),
     )
 }
+
+/// Of a directory that something is still written to.
+const REMOVALS_MAX: usize = 8;
