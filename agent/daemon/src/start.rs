@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
+use std::time::Instant;
 
 use agent_container::Given;
 use agent_core::network::CreateNetwork;
@@ -150,6 +151,7 @@ impl Agent {
 impl Agent {
     /// Makes again what is on record, and settles what ended meanwhile.
     fn bring_back(&self) -> Result<(), StartAgent> {
+        let mut phases = Phases::begin();
         let journal = &self.ground.journal;
         let desired = Desired {
             networks: journal.list(NETWORKS)?,
@@ -158,6 +160,7 @@ impl Agent {
             endpoints: journal.list(ENDPOINTS)?,
         };
         self.filter.expect(&desired);
+        phases.end("records read");
         let follows = self.ground.held.follows();
         let mut links = Vec::new();
         for action in raise(&desired) {
@@ -166,14 +169,23 @@ impl Agent {
                     links.push(record);
                     continue;
                 }
-                _ => self.endpoints.adopt(&std::mem::take(&mut links)),
+                _ if links.is_empty() => {}
+                _ => {
+                    phases.end("networks raised");
+                    self.endpoints.adopt(&std::mem::take(&mut links));
+                    phases.end("links taken over");
+                }
             }
             // Another agent goes on until this one reads, and this one reads when it can send to the other hosts.
             if action == Action::Listen && follows {
                 self.raise_tunnels();
                 self.sharing.tunnels.take_over();
             }
+            let reads = action == Action::Listen;
             self.carry_out(action)?;
+            if reads {
+                phases.end("links read");
+            }
         }
         self.ground.held.take_over();
         match follows {
@@ -182,6 +194,7 @@ impl Agent {
         }
         self.networks.recall_counters();
         self.networks.watch_filter();
+        phases.end("host ports and counters there");
         let found = self.look(&desired);
         let damage = journal.damage();
         if !damage.is_empty() {
@@ -202,6 +215,7 @@ impl Agent {
         self.networks.restore_mirrors(journal.list(MIRRORS)?);
         self.endpoints.let_go_of_other_links();
         self.filter.expect_no_more();
+        phases.end("records and what there is compared");
         Ok(())
     }
 
@@ -268,6 +282,21 @@ impl Agent {
             Action::RemoveContainer { container } => self.containers.let_go(&container),
         }
         Ok(())
+    }
+}
+
+/// What a start takes its time for, as the log has it.
+struct Phases(Instant);
+
+impl Phases {
+    fn begin() -> Self {
+        Self(Instant::now())
+    }
+
+    fn end(&mut self, phase: &str) {
+        let took = self.0.elapsed();
+        tracing::debug!(phase, ?took, "a phase of the start is over");
+        self.0 = Instant::now();
     }
 }
 

@@ -213,7 +213,7 @@ impl Networks {
             creations: Turns::default(),
             closed: Arc::default(),
             names: Arc::default(),
-            subnets: Mutex::default(),
+            subnets: Mutex::new(SubnetWatch::open().ok()),
             memory: Mutex::default(),
         }
     }

@@ -279,9 +279,11 @@ fn subnets_are_listed_again_only_for_links_of_others() {
     let host = netns();
     within(&host, || {
         run(
-            "ip link add eth0 type dummy && ip addr add 10.1.0.1/16 dev eth0 && ip link set eth0 up",
+            "ip tuntap add dev eth0 mode tap && ip addr add 10.1.0.1/16 dev eth0 && ip link set eth0 up",
         );
-        run("ip link add tsyffffffffff type dummy && ip addr add 10.2.0.1/16 dev tsyffffffffff");
+        run(
+            "ip tuntap add dev tsyffffffffff mode tap && ip addr add 10.2.0.1/16 dev tsyffffffffff",
+        );
         let mut watch = SubnetWatch::open().unwrap();
         let mut used = |own: &str| {
             let own = BTreeSet::from([own.to_owned()]);
@@ -298,7 +300,7 @@ fn subnets_are_listed_again_only_for_links_of_others() {
         for number in 0..20 {
             let link = format!("tsy00000000{number:02}");
             run(&format!(
-                "ip link add {link} type dummy && ip link set {link} up"
+                "ip tuntap add dev {link} mode tap && ip link set {link} up"
             ));
             run(&format!("ip addr add 10.3.{number}.1/24 dev {link}"));
             assert_eq!(used(&link), listed(&["10.1.0.0/16", "10.2.0.0/16"], 1));
@@ -319,7 +321,7 @@ fn subnets_are_listed_again_only_for_links_of_others() {
 fn a_change_is_told_with_the_names_of_its_links() {
     let host = netns();
     within(&host, || {
-        run("ip link add one type dummy && ip link add two type dummy");
+        run("ip tuntap add dev one mode tap && ip tuntap add dev two mode tap");
         let mut watch = LinkWatch::open().unwrap();
         let mut names = || {
             let change = watch.wait(Some(Duration::from_secs(5))).unwrap();
