@@ -108,7 +108,7 @@ mod tests {
         let names = HostNames::default();
         let mut zone = Zone::new(ZoneConfig::default());
         zone.set_private(names.private());
-        let mut ask = |network| asks_the_world(&zone, network);
+        let ask = |network| asks_the_world(&zone, network);
         assert!(ask("lab-1"));
         names.enter("one", told("lab-1"));
         names.enter("two", told("lab-1"));
