@@ -58,10 +58,15 @@ impl Desk {
         let told: Vec<_> = told.collect();
         let mut stopped = BTreeSet::new();
         for (worker, told) in told.into_iter().enumerate() {
-            for (port, told) in ports().zip(told) {
-                let is_done = told.is_some_and(|confirmation| confirmation.recv().is_ok());
+            let told = told.into_iter().flatten();
+            let confirmed = told.filter(|told| told.recv().is_ok()).count();
+            if confirmed == ports().count() {
+                continue;
+            }
+            // It has ended, and what takes its place knows none of them.
+            for port in ports() {
                 let again = |worker: &WorkerHandle| worker.attach(Arc::clone(port));
-                if !is_done && self.ask(&mut workers, worker, again).is_err() {
+                if self.ask(&mut workers, worker, again).is_err() {
                     stopped.insert(port.id);
                 }
             }
