@@ -117,6 +117,33 @@ pub struct FdbCounts {
     pub port_full: u64,
 }
 
+/// Stations that moved, for whoever tells of them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Moves {
+    /// The first few of them, in their order.
+    pub first: Vec<Move>,
+    /// How many there were besides.
+    pub others: u64,
+}
+
+/// A station was behind one port, and is behind another now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Move {
+    pub mac: Mac,
+    pub from: PortId,
+    pub to: PortId,
+}
+
+impl Moves {
+    fn note(&mut self, moved: Move) {
+        if self.first.len() < MOVES_KEPT {
+            self.first.push(moved);
+        } else {
+            self.others += 1;
+        }
+    }
+}
+
 impl Fdb {
     pub fn new(config: FdbConfig) -> Self {
         Self {
@@ -213,6 +240,11 @@ impl Fdb {
         add(&self.events.evicted, before.evicted);
         add(&self.events.refused, before.refused);
         add(&self.events.port_full, before.port_full);
+    }
+
+    /// The stations that moved since the last call.
+    pub fn take_moves(&self) -> Moves {
+        std::mem::take(&mut self.ledger().moves)
     }
 
     /// Forgets a MAC of any kind; says whether it was known.
@@ -313,8 +345,14 @@ impl Fdb {
             Some((_, FdbKind::Sticky)) => Learned::Refused,
             Some((from, FdbKind::Static)) => {
                 self.enter(&mut ledger, mac, Entry::new(port, FdbKind::Static, second));
-                count(&self.events.moved);
-                Learned::Moved { from }
+                self.note_move(
+                    &mut ledger,
+                    Move {
+                        mac,
+                        from,
+                        to: port,
+                    },
+                )
             }
             Some((from, FdbKind::Learned)) => {
                 if ledger.learned_count(port) >= learn_limit {
@@ -324,10 +362,22 @@ impl Fdb {
                     return Learned::PortFull;
                 }
                 self.enter(&mut ledger, mac, Entry::new(port, FdbKind::Learned, second));
-                count(&self.events.moved);
-                Learned::Moved { from }
+                self.note_move(
+                    &mut ledger,
+                    Move {
+                        mac,
+                        from,
+                        to: port,
+                    },
+                )
             }
         }
+    }
+
+    fn note_move(&self, ledger: &mut Ledger, moved: Move) -> Learned {
+        count(&self.events.moved);
+        ledger.moves.note(moved);
+        Learned::Moved { from: moved.from }
     }
 
     fn settle_new(
@@ -498,6 +548,8 @@ fn second(now: Time) -> u32 {
 /// Looks for the oldest entry stop here and take what they have.
 const REQUEUES_MAX: usize = 64;
 const AGE_SLICE: usize = 256;
+/// Until somebody takes them.
+const MOVES_KEPT: usize = 32;
 
 mod ledger;
 #[cfg(test)]

@@ -46,7 +46,7 @@ mod vni;
 pub use block::Block;
 pub use bridge::{Bridge, BridgeConfig, FloodList, Rehearsal};
 pub use coalesce::{Coalescer, Joining, Push};
-pub use fdb::{Fdb, FdbConfig, FdbCounts, FdbEntry, FdbKind, Learned};
+pub use fdb::{Fdb, FdbConfig, FdbCounts, FdbEntry, FdbKind, Learned, Move, Moves};
 pub use frame::{Frame, ethertype};
 pub use guard::Claim;
 pub use lock::lock;

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use super::FdbKind;
+use super::{FdbKind, Moves};
 use crate::{Mac, PortId};
 
 /// Who has what, in the orders that eviction, ageing and flushing need.
@@ -11,6 +11,8 @@ pub(super) struct Ledger {
     by_port: HashMap<PortId, Holdings>,
     by_count: BTreeSet<(usize, PortId)>,
     pub(super) learned: usize,
+    /// Stations that moved, until somebody takes them.
+    pub(super) moves: Moves,
 }
 
 #[derive(Debug, Default)]

@@ -333,3 +333,32 @@ fn counts_go_on_from_what_was_counted_before() {
     fdb.resume(before);
     assert_eq!((fdb.counts().learned, fdb.counts().aged), (6, 2));
 }
+
+#[test]
+fn moves_are_told_once_and_only_so_many() {
+    let fdb = fdb(100);
+    fdb.learn(at(0), mac(1), A, 100);
+    fdb.learn(at(1), mac(1), B, 100);
+    let moved = Move {
+        mac: mac(1),
+        from: A,
+        to: B,
+    };
+    let taken = fdb.take_moves();
+    assert_eq!((taken.first, taken.others), (vec![moved], 0));
+    for (second, port) in (2..102).zip([A, B].into_iter().cycle()) {
+        fdb.learn(at(second), mac(1), port, 100);
+    }
+    let taken = fdb.take_moves();
+    assert_eq!((taken.first.len(), taken.others), (MOVES_KEPT, 68));
+    assert_eq!(
+        taken.first[0],
+        Move {
+            from: B,
+            to: A,
+            ..moved
+        }
+    );
+    assert_eq!(fdb.take_moves(), Moves::default());
+    assert_eq!(fdb.counts().moved, 101);
+}
