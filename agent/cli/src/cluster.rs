@@ -10,8 +10,10 @@ use agent_api::{
     CaRotate, CaRotation, Client, ClusterDetail, ClusterInit, ClusterJoin, ClusterManager,
     ClusterRevoke, HostReach, HostTunnel, HostView, ManagersView, TokenCreate,
 };
+use serde::Serialize;
 
 use crate::failure::Failure;
+use crate::listing::{Listing, Sheet};
 use crate::output;
 
 /// Make hosts one cluster, so that they share networks
@@ -86,9 +88,8 @@ pub(crate) struct Ls {
     /// Print whole ids
     #[arg(long)]
     no_trunc: bool,
-    /// Print JSON
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    listing: Listing,
 }
 
 /// Take this host out of its cluster
@@ -259,36 +260,66 @@ fn read_token(input: impl Read) -> Result<String, Failure> {
 }
 
 async fn list(args: &Ls, client: &Client) -> Result<u8, Failure> {
-    let cluster = client.cluster().await?;
-    let text = if args.json {
-        output::json(&cluster)
-    } else {
-        table(&cluster, args.no_trunc, now_s())
-    };
-    output::print(&text)?;
+    let mut cluster = client.cluster().await?;
+    let rows = rows(&cluster, args.no_trunc, now_s());
+    if args.listing.is_json() {
+        let fitting = args.listing.fitting(&rows, &SHEET)?;
+        cluster.hosts = fitting.into_iter().map(|row| row.host.clone()).collect();
+        output::print(&output::json(&cluster))?;
+        return Ok(0);
+    }
+    args.listing.print(&rows, &SHEET)?;
+    if args.listing.is_plain() {
+        output::print(&rotation(&cluster))?;
+    }
     Ok(0)
 }
 
-fn table(cluster: &ClusterDetail, no_trunc: bool, now_s: u64) -> String {
-    let rows = cluster.hosts.iter().map(|host| {
+/// A host, and its row of the table.
+#[derive(Serialize)]
+struct HostRow {
+    #[serde(flatten)]
+    host: HostView,
+    #[serde(skip)]
+    cells: Vec<String>,
+}
+
+fn rows(cluster: &ClusterDetail, no_trunc: bool, now_s: u64) -> Vec<HostRow> {
+    let row = |host: &HostView| {
         let mark = if host.own { " *" } else { "" };
-        vec![
-            output::shown_id(&host.id, no_trunc) + mark,
-            host.name.clone(),
-            host.address.to_string(),
-            state(cluster, host),
-            certificate(host, now_s),
-            if host.manager { "manager" } else { "" }.to_owned(),
-        ]
-    });
-    let hosts = output::table(
-        &["HOST ID", "NAME", "ADDRESS", "STATE", "CERT", "ROLE"],
-        rows,
-    );
+        HostRow {
+            host: host.clone(),
+            cells: vec![
+                output::shown_id(&host.id, no_trunc) + mark,
+                host.name.clone(),
+                host.address.to_string(),
+                state(cluster, host),
+                certificate(host, now_s),
+                if host.manager { "manager" } else { "" }.to_owned(),
+            ],
+        }
+    };
+    cluster.hosts.iter().map(row).collect()
+}
+
+const SHEET: Sheet<HostRow> = Sheet {
+    columns: &[
+        ("ID", "HOST ID"),
+        ("Name", "NAME"),
+        ("Address", "ADDRESS"),
+        ("State", "STATE"),
+        ("Cert", "CERT"),
+        ("Role", "ROLE"),
+    ],
+    called: 1,
+    rows: |row| vec![row.cells.clone()],
+};
+
+fn rotation(cluster: &ClusterDetail) -> String {
     match cluster.ca.rotation {
-        None => hosts,
+        None => String::new(),
         Some(CaRotation { renewed, up }) => format!(
-            "{hosts}The CA is being rotated: {renewed} of {up} hosts that are up have a certificate of the new one.\n"
+            "The CA is being rotated: {renewed} of {up} hosts that are up have a certificate of the new one.\n"
         ),
     }
 }
@@ -376,6 +407,12 @@ mod tests {
     use agent_api::{CaView, HostState};
 
     use super::*;
+    use crate::listing;
+
+    fn table(cluster: &ClusterDetail, no_trunc: bool, now_s: u64) -> String {
+        let rows = rows(cluster, no_trunc, now_s);
+        listing::tests::table(&rows, &SHEET) + &rotation(cluster)
+    }
 
     #[test]
     fn an_address_may_have_a_port() {

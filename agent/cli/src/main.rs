@@ -33,6 +33,7 @@ mod publish;
 mod replace;
 mod rm;
 mod run;
+mod screen;
 mod session;
 mod start;
 mod stop;
@@ -144,6 +145,7 @@ fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(error) => return failure::report_usage(&error, &Cli::command()),
     };
+    screen::look_at_stdout();
     match dispatch(cli) {
         Ok(status) => status,
         Err(failure) => failure.report(),
@@ -241,6 +243,27 @@ mod tests {
     }
 
     #[test]
+    fn every_list_can_be_filtered_and_shown_as_a_script_wants_it() {
+        fn look(command: &clap::Command, path: &str, lists: &mut Vec<String>) {
+            let path = format!("{path} {}", command.get_name());
+            if LISTS.iter().any(|list| path.ends_with(list)) {
+                for wanted in ["filter", "format", "json", "quiet"] {
+                    let has = |argument: &clap::Arg| argument.get_id() == wanted;
+                    assert!(command.get_arguments().any(has), "{path} has no --{wanted}");
+                }
+                lists.push(path.clone());
+            }
+            for verb in command.get_subcommands() {
+                look(verb, &path, lists);
+            }
+        }
+        const LISTS: [&str; 3] = [" ls", " ps", " link show"];
+        let mut lists = Vec::new();
+        look(&Cli::command(), "", &mut lists);
+        assert!(lists.len() >= 8, "{lists:?}");
+    }
+
+    #[test]
     fn every_command_of_the_contract_parses() {
         for line in CONTRACT.lines() {
             let parsed = Cli::try_parse_from(line.split(' '));
@@ -328,6 +351,11 @@ tapestry fdb flush lab
 tapestry fdb flush --port 3 lab
 tapestry port ls lab
 tapestry port ls --json lab
+tapestry port ls -q -f state=up lab
+tapestry mirror ls --format {{.From}} lab
+tapestry link show -q --filter network=lab
+tapestry cluster ls -q
+tapestry lab ls -q
 tapestry port up lab 3
 tapestry capture lab
 tapestry capture lab -c 5 icmp and host 10.0.0.2

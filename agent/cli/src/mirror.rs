@@ -3,15 +3,14 @@
 use agent_api::{Client, MirrorCreate, MirrorView};
 
 use crate::failure::Failure;
-use crate::listing::Listing;
-use crate::output;
+use crate::listing::{OfNetwork, Sheet};
 
 /// Copy what passes a port of a network to another port, as to an intrusion detector
 #[derive(Debug, clap::Subcommand)]
 pub(crate) enum Verb {
     Add(Add),
     /// List a network's mirrors
-    Ls(Listing),
+    Ls(OfNetwork),
     Rm(Rm),
 }
 
@@ -43,7 +42,9 @@ pub(crate) struct Rm {
 
 pub(crate) async fn run(verb: Verb, client: &Client) -> Result<u8, Failure> {
     match verb {
-        Verb::Ls(listing) => listing.print(&client.mirrors(&listing.network).await?, table),
+        Verb::Ls(of) => of
+            .listing
+            .print(&client.mirrors(&of.network).await?, &SHEET),
         Verb::Add(Add { network, from, to }) => {
             client
                 .mirror_port(&network, &MirrorCreate { from, to })
@@ -57,23 +58,33 @@ pub(crate) async fn run(verb: Verb, client: &Client) -> Result<u8, Failure> {
     }
 }
 
-fn table(mirrors: &[MirrorView]) -> String {
-    let rows = mirrors.iter().map(|mirror| {
-        let port = |port: Option<u32>| port.map_or("-".to_owned(), |port| port.to_string());
-        vec![
-            mirror.from.clone(),
-            port(mirror.from_port),
-            mirror.to.clone(),
-            port(mirror.to_port),
-            if mirror.up { "up" } else { "waiting" }.to_owned(),
-        ]
-    });
-    output::table(&["FROM", "PORT", "TO", "PORT", "STATE"], rows)
+fn rows(mirror: &MirrorView) -> Vec<Vec<String>> {
+    let port = |port: Option<u32>| port.map_or("-".to_owned(), |port| port.to_string());
+    vec![vec![
+        mirror.from.clone(),
+        port(mirror.from_port),
+        mirror.to.clone(),
+        port(mirror.to_port),
+        if mirror.up { "up" } else { "waiting" }.to_owned(),
+    ]]
 }
+
+const SHEET: Sheet<MirrorView> = Sheet {
+    columns: &[
+        ("From", "FROM"),
+        ("FromPort", "FROM PORT"),
+        ("To", "TO"),
+        ("ToPort", "TO PORT"),
+        ("State", "STATE"),
+    ],
+    called: 0,
+    rows,
+};
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::listing::tests::table;
 
     #[test]
     fn a_mirror_whose_port_is_gone_waits() {
@@ -85,10 +96,10 @@ mod tests {
             up: to_port.is_some(),
         };
         let mirrors = [mirror("web", Some(5)), mirror("db", None)];
-        insta::assert_snapshot!(table(&mirrors), @r"
-        FROM      PORT      TO        PORT      STATE
-        web       3         ids       5         up
-        db        3         ids       -         waiting
+        insta::assert_snapshot!(table(&mirrors, &SHEET), @r"
+        FROM      FROM PORT   TO        TO PORT   STATE
+        web       3           ids       5         up
+        db        3           ids       -         waiting
         ");
     }
 }

@@ -7,9 +7,22 @@ use comfy_table::{ContentArrangement, Table, presets};
 use serde::Serialize;
 
 use crate::failure::Failure;
+use crate::screen::{self, Ink};
 
-/// Columns under upper-case headers, three spaces between them, no borders.
+/// Columns under upper-case headers, three spaces between them, no borders. At a terminal that is too narrow, the longest cells are cut.
 pub(crate) fn table<R>(headers: &[&str], rows: R) -> String
+where
+    R: IntoIterator<Item = Vec<String>>,
+{
+    let rows: Vec<_> = rows.into_iter().collect();
+    match screen::look().width {
+        Some(width) => whole_table(headers, fitted(headers, rows, width)),
+        None => whole_table(headers, rows),
+    }
+}
+
+/// The same, with nothing cut.
+pub(crate) fn whole_table<R>(headers: &[&str], rows: R) -> String
 where
     R: IntoIterator<Item = Vec<String>>,
 {
@@ -17,8 +30,11 @@ where
     table
         .load_style(presets::NOTHING)
         .set_content_arrangement(ContentArrangement::Disabled)
-        // Docker's columns are never narrower than this.
-        .set_header(headers.iter().map(|header| format!("{header:<7}")));
+        .set_header(
+            headers
+                .iter()
+                .map(|header| format!("{header:<HEADER_LEN_MIN$}")),
+        );
     for row in rows {
         table.add_row(row);
     }
@@ -26,12 +42,54 @@ where
         column.set_padding((0, 3));
     }
     let mut text = String::new();
-    for line in table.lines() {
-        text.push_str(line.trim_end());
+    for (number, line) in table.lines().enumerate() {
+        let line = line.trim_end();
+        match number {
+            0 => text.push_str(&screen::painted(line, Ink::Head)),
+            _ => text.push_str(line),
+        }
         text.push('\n');
     }
     text
 }
+
+/// Rows whose table has lines of `width` at most, as far as columns can be made narrower.
+fn fitted(headers: &[&str], mut rows: Vec<Vec<String>>, width: usize) -> Vec<Vec<String>> {
+    let length = |text: &str| text.chars().count();
+    let column = |(at, header): (usize, &&str)| {
+        let cells = rows.iter().filter_map(|row| row.get(at));
+        let widest = cells.map(|cell| length(cell)).max().unwrap_or(0);
+        widest.max(length(header)).max(HEADER_LEN_MIN)
+    };
+    let mut widths: Vec<usize> = headers.iter().enumerate().map(column).collect();
+    let least: Vec<usize> = headers
+        .iter()
+        .map(|header| length(header).max(CELL_LEN_MIN))
+        .collect();
+    let gaps = GAP * headers.len().saturating_sub(1);
+    while widths.iter().sum::<usize>() + gaps > width {
+        let wide = widths
+            .iter_mut()
+            .zip(&least)
+            .filter(|(is, least)| **is > **least);
+        let Some((widest, _)) = wide.max_by_key(|(is, _)| **is) else {
+            break;
+        };
+        *widest -= 1;
+    }
+    for row in &mut rows {
+        for (cell, width) in row.iter_mut().zip(&widths) {
+            *cell = screen::cut(cell, *width);
+        }
+    }
+    rows
+}
+
+/// Docker's columns are never narrower than this.
+const HEADER_LEN_MIN: usize = 7;
+/// What is left of a cell that is cut.
+const CELL_LEN_MIN: usize = 8;
+const GAP: usize = 3;
 
 /// JSON that people can read and programs can parse, with a newline at its end.
 pub(crate) fn json(value: &(impl Serialize + ?Sized)) -> String {
@@ -100,6 +158,25 @@ pub(crate) fn span(seconds: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_longest_cells_are_cut_where_a_line_is_too_long() {
+        let rows = || vec![vec!["x".repeat(60), "y".repeat(30), "up".to_owned()]];
+        let headers = ["NAME", "IMPAIRMENT", "STATE"];
+        let lengths = |width| -> Vec<usize> {
+            let rows = fitted(&headers, rows(), width);
+            rows[0].iter().map(|cell| cell.chars().count()).collect()
+        };
+        assert_eq!(lengths(200), [60, 30, 2]);
+        assert_eq!(lengths(80), [37, 30, 2]);
+        assert_eq!(lengths(40), [14, 13, 2]);
+        assert_eq!(lengths(10), [8, 10, 2], "no shorter than its header");
+        let text = whole_table(&headers, fitted(&headers, rows(), 60));
+        assert!(
+            text.lines().all(|line| line.chars().count() <= 60),
+            "{text}"
+        );
+    }
 
     #[test]
     fn table_has_dockers_widths() {

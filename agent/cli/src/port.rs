@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use agent_api::{Client, ContainerDetail, PortMapping, PortView, TransportProtocol};
 
 use crate::failure::Failure;
-use crate::listing::Listing;
+use crate::listing::{OfNetwork, Sheet};
 use crate::{output, ps, publish};
 
 /// Show a container's published ports, or a network's ports of its switch
@@ -29,7 +29,7 @@ pub(crate) struct Args {
 #[derive(Debug, clap::Subcommand)]
 enum Verb {
     /// List the ports of a network's switch and their counters
-    Ls(Listing),
+    Ls(OfNetwork),
     /// Plug an endpoint's port in again
     Up(Place),
     /// Plug an endpoint's port out: its link has no carrier until it is up again
@@ -47,7 +47,7 @@ pub(crate) struct Place {
 
 pub(crate) async fn run(args: Args, client: &Client) -> Result<u8, Failure> {
     match args.verb {
-        Some(Verb::Ls(listing)) => listing.print(&client.ports(&listing.network).await?, table),
+        Some(Verb::Ls(of)) => of.listing.print(&client.ports(&of.network).await?, &SHEET),
         Some(Verb::Up(place)) => set_up(&place, true, client).await,
         Some(Verb::Down(place)) => set_up(&place, false, client).await,
         None => {
@@ -113,38 +113,40 @@ async fn set_up(place: &Place, up: bool, client: &Client) -> Result<u8, Failure>
     Ok(0)
 }
 
-fn table(ports: &[PortView]) -> String {
+fn rows(port: &PortView) -> Vec<Vec<String>> {
     let or_dash = |text: &Option<String>| text.clone().unwrap_or_else(|| "-".to_owned());
-    let rows = ports.iter().map(|port| {
-        vec![
-            port.port.to_string(),
-            port.kind.clone(),
-            port.owner.clone(),
-            port.state.clone(),
-            or_dash(&port.link),
-            or_dash(&port.tap_driver),
-            port.rx_frames.to_string(),
-            port.rx_bytes.to_string(),
-            port.tx_frames.to_string(),
-            port.tx_bytes.to_string(),
-            drops(&port.drops),
-        ]
-    });
-    let headers = [
-        "PORT",
-        "KIND",
-        "OWNER",
-        "STATE",
-        "LINK",
-        "TAP DRIVER",
-        "RX FRAMES",
-        "RX BYTES",
-        "TX FRAMES",
-        "TX BYTES",
-        "DROPS",
-    ];
-    output::table(&headers, rows)
+    vec![vec![
+        port.port.to_string(),
+        port.kind.clone(),
+        port.owner.clone(),
+        port.state.clone(),
+        or_dash(&port.link),
+        or_dash(&port.tap_driver),
+        port.rx_frames.to_string(),
+        port.rx_bytes.to_string(),
+        port.tx_frames.to_string(),
+        port.tx_bytes.to_string(),
+        drops(&port.drops),
+    ]]
 }
+
+const SHEET: Sheet<PortView> = Sheet {
+    columns: &[
+        ("Port", "PORT"),
+        ("Kind", "KIND"),
+        ("Owner", "OWNER"),
+        ("State", "STATE"),
+        ("Link", "LINK"),
+        ("TapDriver", "TAP DRIVER"),
+        ("RxFrames", "RX FRAMES"),
+        ("RxBytes", "RX BYTES"),
+        ("TxFrames", "TX FRAMES"),
+        ("TxBytes", "TX BYTES"),
+        ("Drops", "DROPS"),
+    ],
+    called: 0,
+    rows,
+};
 
 /// `reason=count`, in the reasons' order.
 fn drops(counts: &BTreeMap<String, u64>) -> String {
@@ -160,6 +162,7 @@ fn drops(counts: &BTreeMap<String, u64>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::listing::tests::table;
 
     fn container(state: &str) -> ContainerDetail {
         let detail = serde_json::json!({
@@ -224,6 +227,6 @@ mod tests {
             drops: BTreeMap::new(),
             ..port.clone()
         };
-        insta::assert_snapshot!(table(&[edge, port]));
+        insta::assert_snapshot!(table(&[edge, port], &SHEET));
     }
 }

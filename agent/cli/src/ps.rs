@@ -107,7 +107,10 @@ fn listing(args: &Args, containers: &[ContainerSummary], now_s: u64) -> String {
         "PORTS",
         "NETWORKS",
     ];
-    output::table(&headers, rows)
+    match args.no_trunc {
+        true => output::whole_table(&headers, rows),
+        false => output::table(&headers, rows),
+    }
 }
 
 /// By Docker's names of columns.

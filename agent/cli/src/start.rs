@@ -1,9 +1,10 @@
 //! `tapestry start` and `tapestry restart`: containers that ended, again.
 
-use agent_api::{Client, Stop};
+use agent_api::Client;
 
 use crate::failure::{Failure, for_each_name};
 use crate::output;
+use crate::stop::stop;
 
 /// Start containers that have ended, as they were made
 ///
@@ -35,11 +36,8 @@ pub(crate) async fn run(args: Args, client: &Client) -> Result<u8, Failure> {
 }
 
 pub(crate) async fn restart(args: RestartArgs, client: &Client) -> Result<u8, Failure> {
-    let stop = Stop {
-        timeout_s: args.timeout,
-    };
     for_each_name(&args.names, async |name| {
-        client.stop_container(name, &stop).await?;
+        stop(name, args.timeout, client).await?;
         client.start_container(name).await?;
         output::print(&format!("{name}\n"))
     })

@@ -1,9 +1,9 @@
 //! One finding.
 
-use std::fmt;
-
 use serde::Serialize;
 use serde_json::Value;
+
+use crate::screen::{self, Ink};
 
 /// What was looked at, what was found, and what to do about it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -71,18 +71,19 @@ impl Check {
     }
 }
 
-impl fmt::Display for Check {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let level = match self.level {
-            Level::Ok => "ok  ",
-            Level::Warn => "warn",
-            Level::Fail => "fail",
+impl Check {
+    /// One line.
+    pub(crate) fn shown(&self) -> String {
+        let (level, ink) = match self.level {
+            Level::Ok => ("ok  ", Ink::Good),
+            Level::Warn => ("warn", Ink::Warning),
+            Level::Fail => ("fail", Ink::Bad),
         };
-        write!(f, "{level}  {}: {}", self.what, self.found)?;
-        if let Some(remedy) = &self.remedy {
-            write!(f, "; {remedy}")?;
+        let (level, Self { what, found, .. }) = (screen::painted(level, ink), self);
+        match &self.remedy {
+            Some(remedy) => format!("{level}  {what}: {found}; {remedy}"),
+            None => format!("{level}  {what}: {found}"),
         }
-        Ok(())
     }
 }
 
@@ -93,8 +94,8 @@ mod tests {
     #[test]
     fn a_check_is_one_line() {
         let ok = Check::ok("kernel", "6.12");
-        assert_eq!(ok.to_string(), "ok    kernel: 6.12");
+        assert_eq!(ok.shown(), "ok    kernel: 6.12");
         let warn = Check::warn("io_uring", "off", "switch it on");
-        assert_eq!(warn.to_string(), "warn  io_uring: off; switch it on");
+        assert_eq!(warn.shown(), "warn  io_uring: off; switch it on");
     }
 }

@@ -8,14 +8,14 @@ use serde::Serialize;
 
 use super::File;
 use crate::failure::Failure;
+use crate::listing::{Listing, Sheet};
 use crate::output;
 
 /// List the labs that are up
 #[derive(Debug, clap::Args)]
 pub(crate) struct Ls {
-    /// Print JSON
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    listing: Listing,
 }
 
 /// Show a lab's nodes, their interfaces and addresses
@@ -83,17 +83,29 @@ pub(super) async fn ls(args: Ls, client: &Client) -> Result<u8, Failure> {
         });
     }
     let labs: Vec<LabView> = labs.into_values().collect();
-    if args.json {
-        output::print(&output::json(&labs))?;
-        return Ok(0);
-    }
-    let rows = labs.into_iter().map(|lab| {
-        let state = format!("{}/{}", lab.running, lab.nodes);
-        vec![lab.name, state, lab.links.to_string(), lab.file]
-    });
-    output::print(&output::table(&["NAME", "RUNNING", "LINKS", "FILE"], rows))?;
-    Ok(0)
+    args.listing.print(&labs, &SHEET)
 }
+
+fn rows(lab: &LabView) -> Vec<Vec<String>> {
+    let state = format!("{}/{}", lab.running, lab.nodes);
+    vec![vec![
+        lab.name.clone(),
+        state,
+        lab.links.to_string(),
+        lab.file.clone(),
+    ]]
+}
+
+const SHEET: Sheet<LabView> = Sheet {
+    columns: &[
+        ("Name", "NAME"),
+        ("Running", "RUNNING"),
+        ("Links", "LINKS"),
+        ("File", "FILE"),
+    ],
+    called: 0,
+    rows,
+};
 
 pub(super) async fn inspect(args: Inspect, client: &Client) -> Result<u8, Failure> {
     let name = args.file.open()?.name;

@@ -4,14 +4,13 @@ use agent_api::{Client, Impairment, LinkCounts, LinkDetail};
 
 use super::links_of;
 use crate::failure::Failure;
-use crate::output;
+use crate::listing::{Listing, Sheet};
 
 /// Show links, what goes wrong at them, and how many frames met it
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// Print JSON
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    listing: Listing,
     /// The container's name or id; all links where absent
     container: Option<String>,
 }
@@ -21,43 +20,25 @@ pub(super) async fn run(args: Args, client: &Client) -> Result<u8, Failure> {
         Some(called) => links_of(called, client).await?,
         None => client.links().await?,
     };
-    let text = match args.json {
-        true => output::json(&links),
-        false => table(&links),
-    };
-    output::print(&text)?;
-    Ok(0)
+    args.listing.print(&links, &SHEET)
 }
 
 /// A row for each direction that is impaired, or one for the link.
-fn table(links: &[LinkDetail]) -> String {
-    let rows = links.iter().flat_map(|link| {
-        let directions = [
-            ("from", &link.settings.from, &link.from),
-            ("to", &link.settings.to, &link.to),
-        ];
-        let impaired = directions
-            .into_iter()
-            .filter(|(_, set, _)| **set != Impairment::default());
-        let mut rows: Vec<_> = impaired
-            .map(|(direction, set, counts)| row(link, direction, &set.to_string(), counts))
-            .collect();
-        if rows.is_empty() {
-            rows.push(row(link, "-", "-", &LinkCounts::default()));
-        }
-        rows
-    });
-    let headers = [
-        "NAME",
-        "IF",
-        "NETWORK",
-        "STATE",
-        "DIRECTION",
-        "IMPAIRMENT",
-        "FRAMES",
-        "MET",
+fn rows(link: &LinkDetail) -> Vec<Vec<String>> {
+    let directions = [
+        ("from", &link.settings.from, &link.from),
+        ("to", &link.settings.to, &link.to),
     ];
-    output::table(&headers, rows)
+    let impaired = directions
+        .into_iter()
+        .filter(|(_, set, _)| **set != Impairment::default());
+    let mut rows: Vec<_> = impaired
+        .map(|(direction, set, counts)| row(link, direction, &set.to_string(), counts))
+        .collect();
+    if rows.is_empty() {
+        rows.push(row(link, "-", "-", &LinkCounts::default()));
+    }
+    rows
 }
 
 fn row(link: &LinkDetail, direction: &str, set: &str, counts: &LinkCounts) -> Vec<String> {
@@ -95,10 +76,26 @@ fn met(counts: &LinkCounts) -> String {
     }
 }
 
+const SHEET: Sheet<LinkDetail> = Sheet {
+    columns: &[
+        ("Name", "NAME"),
+        ("If", "IF"),
+        ("Network", "NETWORK"),
+        ("State", "STATE"),
+        ("Direction", "DIRECTION"),
+        ("Impairment", "IMPAIRMENT"),
+        ("Frames", "FRAMES"),
+        ("Met", "MET"),
+    ],
+    called: 0,
+    rows,
+};
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::link::tests::link;
+    use crate::listing::tests::table;
 
     #[test]
     fn each_direction_that_is_impaired_has_a_row() {
@@ -117,7 +114,7 @@ mod tests {
             up: false,
             ..link("db", "eth0", "lab")
         };
-        insta::assert_snapshot!(table(&[impaired, down]), @r"
+        insta::assert_snapshot!(table(&[impaired, down], &SHEET), @r"
         NAME      IF        NETWORK   STATE     DIRECTION   IMPAIRMENT                       FRAMES    MET
         web       eth0      lab       up        from        delay 50ms jitter 5ms loss 10%   120       lost=11 delayed=109
         web       eth0      lab       up        to          rate 10mbit                      0         -

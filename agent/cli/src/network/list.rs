@@ -125,7 +125,11 @@ fn listing(args: &Ls, networks: &[NetworkSummary]) -> String {
             output::word(network.scope),
         ]
     });
-    output::table(&["NETWORK ID", "NAME", "DRIVER", "SCOPE"], rows)
+    let headers = ["NETWORK ID", "NAME", "DRIVER", "SCOPE"];
+    match args.no_trunc {
+        true => output::whole_table(&headers, rows),
+        false => output::table(&headers, rows),
+    }
 }
 
 /// By Docker's names of columns.
