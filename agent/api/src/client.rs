@@ -19,9 +19,10 @@ use crate::{
     ClusterInit, ClusterJoin, ClusterManager, ClusterPoint, ClusterRecovered, ClusterRemove,
     ClusterRemoved, ClusterRestore, ClusterRevoke, Connect, ContainerCreate, ContainerDetail,
     ContainerSummary, Created, DEFAULT_SOCKET, Disconnect, EndpointCreate, EndpointDetail,
-    EndpointUpdate, ErrorKind, Exec, FdbEntryView, Info, LinkDetail, LinkUpdate, ManagersView,
-    MirrorCreate, MirrorView, NetworkCreate, NetworkDetail, NetworkSummary, NetworkUpdate,
-    PatchCreate, PortView, Pruned, Stop, Token, TokenCreate, TraceReport, TraceRequest, Version,
+    EndpointUpdate, ErrorKind, EventQuery, Exec, FdbEntryView, Info, LinkDetail, LinkUpdate,
+    ManagersView, MirrorCreate, MirrorView, NetworkCreate, NetworkDetail, NetworkSummary,
+    NetworkUpdate, PatchCreate, PortView, Pruned, Stop, Token, TokenCreate, TraceReport,
+    TraceRequest, Version,
 };
 
 /// Speaks to one agent. Holds no connection: an agent may restart between two calls.
@@ -215,6 +216,26 @@ impl Client {
     pub async fn trace_live(&self, network: &str, filter: &str, drops: bool) -> Answer<LogStream> {
         let (network, filter) = (segment(network), segment(filter));
         let path = format!("/networks/{network}/trace?filter={filter}&drops={drops}");
+        let response = self.ask(Method::GET, &path, Bytes::new()).await?;
+        Ok(self.stream(response))
+    }
+
+    /// What happens, an [`crate::Event`] a line.
+    pub async fn events(&self, query: &EventQuery) -> Answer<LogStream> {
+        let mut path = "/events?".to_owned();
+        let given = [("since_ms", query.since_ms), ("until_ms", query.until_ms)];
+        for (name, ms) in given {
+            if let Some(ms) = ms {
+                // Writing to a string does not fail.
+                let _ = write!(path, "{name}={ms}&");
+            }
+        }
+        if !query.filters.is_empty() {
+            let filters = serde_json::to_string(&query.filters);
+            let filters =
+                filters.map_err(|error| self.unexpected("GET", "/events", &error.to_string()))?;
+            let _ = write!(path, "filters={}", segment(&filters));
+        }
         let response = self.ask(Method::GET, &path, Bytes::new()).await?;
         Ok(self.stream(response))
     }

@@ -10,6 +10,7 @@ mod container;
 mod dns;
 mod endpoint;
 mod error;
+mod event;
 mod link;
 mod network;
 mod path_mtu;
@@ -40,6 +41,7 @@ pub use endpoint::{
     Connect, Disconnect, EndpointCreate, EndpointDetail, EndpointSettings, EndpointUpdate,
 };
 pub use error::{ApiError, ErrorKind};
+pub use event::{Event, EventActor, EventFilters, EventQuery, EventType};
 pub use link::{
     BadImpairment, BadWord, ByteSize, Chance, DelayDistribution, Impairment, Interval, LinkCounts,
     LinkDetail, LinkSettings, LinkUpdate, LossModel, Percent, Rate, SlotModel,

@@ -10,6 +10,7 @@ mod dns;
 mod docker_names;
 mod docker_words;
 mod doctor;
+mod events;
 mod exec;
 mod failure;
 mod fdb;
@@ -25,6 +26,7 @@ mod listing;
 mod logs;
 mod man;
 mod mirror;
+mod moment;
 mod network;
 mod output;
 mod port;
@@ -104,6 +106,7 @@ enum Verb {
     Lab(lab::Verb),
     #[command(subcommand)]
     Cluster(cluster::Verb),
+    Events(events::Args),
     Doctor(doctor::Args),
     Completions(completions::Args),
     Man(man::Args),
@@ -184,6 +187,7 @@ fn dispatch(cli: Cli) -> Result<ExitCode, Failure> {
         Verb::Ui(args) => wait(ui::run(args, client)),
         Verb::Lab(verb) => lab::run(verb, client),
         Verb::Cluster(verb) => wait(cluster::run(verb, client)),
+        Verb::Events(args) => wait(events::run(args, client)),
         Verb::Doctor(args) => wait(doctor::run(args, client)),
     }?;
     Ok(ExitCode::from(code))
@@ -422,6 +426,9 @@ tapestry lab exec frr01.clab.yml router1 -- vtysh -c show_ip_route
 tapestry lab exec --all frr01.clab.yml -- ip -br address
 tapestry lab graph --svg frr01.clab.yml
 tapestry lab validate frr01.clab.yml
+tapestry events
+tapestry events --since 10m --until 2026-11-30T09:00:00 -f type=container --filter label=a=b --json
+tapestry events --format {{.Type}}
 tapestry doctor
 tapestry doctor --json
 tapestry completions bash

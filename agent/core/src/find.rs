@@ -51,7 +51,7 @@ pub fn find<'a>(
 }
 
 /// Ids are hexadecimal, and so are names like `db` and `c1`: whoever removes one that is not there shall not remove another thing.
-const DIGITS_MIN: usize = 4;
+pub(crate) const DIGITS_MIN: usize = 4;
 
 #[cfg(test)]
 mod tests {

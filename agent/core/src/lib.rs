@@ -10,6 +10,7 @@
 pub mod capture;
 pub mod container;
 pub mod endpoint;
+pub mod events;
 pub mod find;
 pub mod firewall;
 pub mod hosts;

@@ -58,6 +58,7 @@ impl Agent {
     /// Containers go on; the next start attaches them again.
     pub(crate) fn shut_down(&self) {
         self.captures.close();
+        self.ground.events.close();
         self.sharing.stop();
         self.finish();
         self.networks.keep_all();
@@ -89,6 +90,7 @@ impl Agent {
     /// Acts again: nobody took its place.
     pub(crate) fn resume(&self) {
         self.captures.open();
+        self.ground.events.open();
         self.ground.journal.resume();
         self.sharing.tunnels.go_on();
         self.containers.let_start();

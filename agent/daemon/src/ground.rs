@@ -1,11 +1,13 @@
 //! What all owners stand on: the configuration, the switch, the journal, the runtime, and the list of what the host does not allow.
 
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
+use agent_core::events::Notice;
 use switch_io::Switch;
 use tokio::runtime::Handle;
 
 use crate::config::Config;
+use crate::events::Events;
 use crate::guardian::Held;
 use crate::journal::Journal;
 use crate::locks::lock;
@@ -16,6 +18,7 @@ pub(crate) struct Ground {
     pub(crate) held: Held,
     pub(crate) switch: Switch,
     pub(crate) journal: Journal,
+    pub(crate) events: Arc<Events>,
     /// Runs edges, proxies and watches.
     pub(crate) runtime: Handle,
     warnings: Mutex<Vec<String>>,
@@ -33,6 +36,7 @@ impl Ground {
             held,
             switch,
             journal,
+            events: Arc::default(),
             runtime,
             warnings: Mutex::default(),
         }
@@ -41,6 +45,8 @@ impl Ground {
     /// Something the host does not let the agent do, for `doctor`.
     pub(crate) fn warn(&self, warning: String) {
         tracing::warn!("{warning}");
+        self.events
+            .tell(Notice::daemon("warning").with("why", &warning));
         let mut warnings = lock(&self.warnings);
         if !warnings.contains(&warning) && warnings.len() < WARNINGS_MAX {
             warnings.push(warning);

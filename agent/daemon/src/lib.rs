@@ -7,6 +7,7 @@ mod config;
 mod containers;
 mod edge;
 mod endpoints;
+mod events;
 mod follow;
 mod ground;
 mod guardian;

@@ -16,6 +16,7 @@ mod dns;
 mod docker;
 mod docker_words;
 mod ends;
+mod events;
 mod firewalld;
 mod frames;
 mod full_disk;

@@ -1,23 +1,16 @@
 //! `/v1/networks/{name}/capture` and `/v1/containers/{name}/capture`.
 
-use std::convert::Infallible;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 
 use agent_api::{ApiError, BpfProgram};
-use axum::body::{Body as AxumBody, Bytes};
 use axum::extract::{Path, Query, State};
-use axum::http::header::CONTENT_TYPE;
-use axum::response::{IntoResponse, Response};
-use hyper::body::{Body, Frame};
+use axum::response::Response;
 use serde::Deserialize;
-use tokio::sync::mpsc;
 use utoipa::IntoParams;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::reply::{Refusal, blocking};
+use super::reply::{Refusal, blocking, chunks_of};
 use crate::agent::Agent;
 use crate::captures::Wishes;
 
@@ -74,7 +67,7 @@ async fn network(
     let chunks = blocking(agent, move |agent| {
         agent.captures.of_network(&name, port, wishes)
     });
-    Ok(answer(chunks.await?))
+    Ok(chunks_of(PCAPNG, chunks.await?))
 }
 
 /// Captures the frames of a container's links, as pcapng, until the client hangs up.
@@ -94,30 +87,11 @@ async fn container(
     let chunks = blocking(agent, move |agent| {
         agent.captures.of_container(&name, link, wishes)
     });
-    Ok(answer(chunks.await?))
+    Ok(chunks_of(PCAPNG, chunks.await?))
 }
 
 fn given(word: Option<String>) -> Option<String> {
     word.filter(|word| !word.is_empty())
 }
 
-fn answer(chunks: mpsc::Receiver<Bytes>) -> Response {
-    let kind = [(CONTENT_TYPE, "application/x-pcapng")];
-    (kind, AxumBody::new(Chunks(chunks))).into_response()
-}
-
-/// A body whose sender sees when the client has gone.
-struct Chunks(mpsc::Receiver<Bytes>);
-
-impl Body for Chunks {
-    type Data = Bytes;
-    type Error = Infallible;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        let chunk = self.0.poll_recv(context);
-        chunk.map(|chunk| chunk.map(|bytes| Ok(Frame::data(bytes))))
-    }
-}
+const PCAPNG: &str = "application/x-pcapng";

@@ -6,6 +6,7 @@ mod connections;
 mod containers;
 mod document;
 mod endpoints;
+mod events;
 mod links;
 mod networks;
 mod peer;
@@ -38,6 +39,7 @@ pub(crate) fn router(agent: Arc<Agent>) -> Router {
                 .merge(containers::routes())
                 .merge(captures::routes())
                 .merge(cluster::routes())
+                .merge(events::routes())
                 .merge(system::routes()),
         )
         .split_for_parts();

@@ -1,6 +1,9 @@
 //! How a call into the agent becomes an HTTP response.
 
+use std::convert::Infallible;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use agent_api::{ApiError, ErrorKind};
@@ -13,6 +16,7 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use http_body_util::BodyExt;
 use http_body_util::channel::Channel;
+use hyper::body::{Body as HttpBody, Frame};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::sync::mpsc;
@@ -142,6 +146,27 @@ pub(super) fn lines<T: Send + 'static>(
     });
     let kind = [(CONTENT_TYPE, "application/x-ndjson")];
     (kind, AxumBody::new(body)).into_response()
+}
+
+/// A body of what comes, whose sender sees when the client has gone.
+pub(super) fn chunks_of(kind: &'static str, chunks: mpsc::Receiver<Bytes>) -> Response {
+    let kind = [(CONTENT_TYPE, kind)];
+    (kind, AxumBody::new(Chunks(chunks))).into_response()
+}
+
+struct Chunks(mpsc::Receiver<Bytes>);
+
+impl HttpBody for Chunks {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        let chunk = self.0.poll_recv(context);
+        chunk.map(|chunk| chunk.map(|bytes| Ok(Frame::data(bytes))))
+    }
 }
 
 /// An answer of one line that goes on until `over`. `hold` goes with it: then, or when the client hangs up.

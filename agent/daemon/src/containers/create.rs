@@ -7,6 +7,7 @@ use std::sync::atomic::Ordering;
 use agent_api::{ApiError, ContainerCreate, Created, ErrorKind};
 use agent_container::attach::SOCKET_FILE;
 use agent_core::container::{CreateContainer, Fresh, networks_called, plan};
+use agent_core::events::Notice;
 use agent_core::find::{Find, find};
 use agent_core::record::{ContainerRecord, container_key};
 
@@ -91,6 +92,7 @@ impl Containers {
                 record: record.clone(),
                 run: 0,
                 init_pid: None,
+                begins: false,
                 is_ending: false,
                 restarting: None,
                 holder,
@@ -100,6 +102,7 @@ impl Containers {
             let kept = journal.put(&container_key(&record.id), &record);
             (record, kept)
         };
+        self.tell(Notice::container(&record, "create"));
         let made = kept
             .wait()
             .map_err(|error| host_failure(&record, &error))

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use agent_api::{ApiError, ErrorKind, Stop};
 use agent_container::{SIGKILL, SIGTERM, read_exit};
+use agent_core::events::Notice;
 use agent_core::record::{ContainerRecord, Owner, Phase};
 use agent_core::restart::End;
 
@@ -26,9 +27,15 @@ impl Containers {
             return Ok(());
         }
         let patience = Duration::from_secs(u64::from(request.timeout_s.unwrap_or(STOP_TIMEOUT_S)));
+        let stopped = self
+            .get(&id)
+            .map(|it| Notice::container(&it.record, "stop"));
         if self.signal_and_wait(&id, SIGTERM, patience)
             || self.signal_and_wait(&id, SIGKILL, KILL_PATIENCE)
         {
+            if let Some(stopped) = stopped {
+                self.tell(stopped);
+            }
             return Ok(());
         }
         Err(ApiError::new(
@@ -123,6 +130,13 @@ impl Containers {
         if container.has_ended() || container.run != run {
             return None;
         }
+        // So short that its start was not told yet.
+        if container.begins && !NEVER_RAN.contains(&code) {
+            self.tell(Notice::container(&container.record, "start"));
+        }
+        container.begins = false;
+        let died = Notice::container(&container.record, "die");
+        self.tell(died.with("exitCode", code));
         let now_s = seconds_since_epoch();
         let lasted = now_s.saturating_sub(container.record.since_s);
         container.record.phase = Phase::Exited(code);
@@ -151,6 +165,10 @@ impl Containers {
 
     /// Whether the container was seen to end in time.
     pub(super) fn signal_and_wait(&self, id: &str, signal: i32, patience: Duration) -> bool {
+        if let Some(container) = self.get(id) {
+            let killed = Notice::container(&container.record, "kill");
+            self.tell(killed.with("signal", signal));
+        }
         // A failure means that it has just ended, which the wait will see.
         let _ = agent_container::signal(&self.dir(id), signal);
         let deadline = Instant::now() + patience;
@@ -180,5 +198,7 @@ impl Container {
     }
 }
 
+/// What shells say of a command that cannot be run (POSIX.1-2017, XCU §2.8.2).
+const NEVER_RAN: [i32; 2] = [126, 127];
 const STOP_TIMEOUT_S: u32 = 10;
 pub(super) const KILL_PATIENCE: Duration = Duration::from_secs(5);

@@ -35,6 +35,7 @@ use agent_api::{ApiError, Attached, Exec, NetworkMode};
 use agent_container::attach::SOCKET_FILE;
 use agent_container::{ExecRequest, Given, PidNamespace, SIGKILL, Shims, processes};
 use agent_core::container::{ExecCommand, NotRunning};
+use agent_core::events::Notice;
 use agent_core::find::{Find, find};
 use agent_core::record::{ContainerRecord, NetnsId, Owner, Phase, container_key};
 use agent_host::cgroup::Cgroups;
@@ -76,6 +77,8 @@ struct Container {
     run: u64,
     /// The command's process, the sandbox's first, as the agent's process namespace numbers it.
     init_pid: Option<i32>,
+    /// Its command is told to start, and nobody knows yet whether it did.
+    begins: bool,
     /// Its command has ended, and what it had is being taken away.
     is_ending: bool,
     /// When it is started again, where it has ended and waits for that.
@@ -180,6 +183,10 @@ impl Containers {
     /// Waits until no act is going on, or `patience` is over.
     pub(crate) fn finish(&self, patience: Duration) {
         self.turns.settle(patience);
+    }
+
+    fn tell(&self, notice: Notice) {
+        self.ground.events.tell(notice);
     }
 
     fn find(&self, called: &str) -> Result<Container, Find> {

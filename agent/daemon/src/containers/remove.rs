@@ -5,6 +5,7 @@ use std::sync::Arc;
 use agent_api::{ApiError, ErrorKind};
 use agent_container::{SIGKILL, note_removal};
 use agent_core::container::RemoveRunning;
+use agent_core::events::Notice;
 use agent_core::record::container_key;
 use agent_store::StoreError;
 
@@ -89,6 +90,7 @@ impl Containers {
     fn strike(&self, turn: &OwnTurn) {
         let id = turn.about();
         if let Some(container) = lock(&self.table).remove(id) {
+            self.tell(Notice::container(&container.record, "destroy"));
             tracing::info!(container = container.record.name, id, "container removed");
         }
     }

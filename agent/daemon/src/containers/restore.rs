@@ -56,6 +56,7 @@ impl Containers {
         let container = Container {
             run: 0,
             init_pid,
+            begins: false,
             is_ending: false,
             restarting: None,
             holder: None,

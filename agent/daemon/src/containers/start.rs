@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use agent_api::ApiError;
 use agent_container::{SIGKILL, StartContainer as Refusal, processes};
 use agent_core::container::StartContainer;
+use agent_core::events::Notice;
 use agent_core::find::Find;
 use agent_core::record::{ContainerRecord, Phase, container_key};
 use agent_core::restart::End;
@@ -47,6 +48,9 @@ impl Containers {
         name: String,
         held: bool,
     ) -> Result<(), ApiError> {
+        if let Some(container) = lock(&self.table).get_mut(id) {
+            container.begins = true;
+        }
         let started = agent_container::start(&self.dir(id));
         let (kept, restart) = self.note_begin(id, started.is_ok());
         if let Some((record, kept)) = kept
@@ -81,6 +85,10 @@ impl Containers {
         let Some(container) = table.get_mut(id) else {
             return (None, None);
         };
+        if has_run && container.record.phase == Phase::Created {
+            self.tell(Notice::container(&container.record, "start"));
+        }
+        container.begins = false;
         let is_first = has_run && !container.record.restart.started;
         container.record.restart.started |= has_run;
         let mut restart = None;

@@ -113,6 +113,7 @@ impl Endpoints {
             self.announce(place, record, &link, netns);
         }
         self.join_company(place, record);
+        self.tell_attached(place, record, "connect");
         if let Some(made) = place.seats.get(&record.id) {
             self.attend(place, &made);
         }

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use agent_api::ApiError;
 use agent_core::endpoint::Attach;
+use agent_core::events::Notice;
 use agent_core::record::{EndpointRecord, NetnsId, Owner, endpoint_key};
 use agent_host::netlink::LinkEnd;
 use switch_core::Mac;
@@ -112,15 +113,38 @@ impl Endpoints {
             place.seats.stay(id);
             return Err(host_failure(&place.record, &gone.record, &error));
         }
+        self.tell_attached(place, &gone.record, "disconnect");
         Ok(self.take_apart(place, &gone))
     }
 
     /// The same, whatever becomes of the record.
     pub(super) fn clear(&self, place: &Place, id: &str) -> Option<RemovedPort> {
         let gone = place.seats.go(id)?;
+        if gone.plug.port.is_some() {
+            self.tell_attached(place, &gone.record, "disconnect");
+        }
         let removed = self.take_apart(place, &gone);
         self.forget(id);
         removed
+    }
+
+    pub(super) fn tell_attached(
+        &self,
+        place: &Place,
+        record: &EndpointRecord,
+        action: &'static str,
+    ) {
+        let mut notice = Notice::network(&place.record, action)
+            .with("endpoint", &record.name)
+            .with("mac", Mac::new(record.mac));
+        if let Owner::Container(id) = &record.owner {
+            notice = notice.with("container", id);
+        }
+        let addresses: Vec<_> = record.addresses().iter().map(ToString::to_string).collect();
+        if !addresses.is_empty() {
+            notice = notice.with("addresses", addresses.join(","));
+        }
+        self.ground.events.tell(notice);
     }
 
     fn take_apart(&self, place: &Place, gone: &Attached) -> Option<RemovedPort> {

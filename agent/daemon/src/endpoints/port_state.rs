@@ -5,6 +5,7 @@
 
 use agent_api::{ApiError, EndpointDetail};
 use agent_core::endpoint::Attach;
+use agent_core::events::Notice;
 use agent_core::find::Find;
 use switch_core::Mac;
 use switch_io::set_carrier;
@@ -44,6 +45,9 @@ impl Endpoints {
             pull(&place, &attached)
         };
         set.map_err(|error| failed(&error))?;
+        let action = if up { "up" } else { "down" };
+        let told = Notice::endpoint(&place.record, &attached.record, action);
+        self.ground.events.tell(told);
         let attached = place.seats.get(id);
         let attached = attached.ok_or_else(|| Find::NoEndpoint(id.to_owned()))?;
         Ok(attached.detail(&place.record))

@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
+use agent_core::events::Notice;
 use agent_core::record::{NetnsId, Owner};
 use agent_host::netlink::{SandboxWatch, Stir};
 use agent_host::{find_ways, netns_id};
@@ -62,6 +63,12 @@ impl Endpoints {
             SwitchEvent::PortGone(port) => self.port_gone(port),
             SwitchEvent::PortBlocked(port, why) => {
                 let (network, owner) = self.networks.owner_of(port);
+                let action = match why {
+                    Block::Loop => "loop",
+                    Block::Fault => "fault",
+                };
+                let told = Notice::port(action, port.0, (&network, &owner));
+                self.ground.events.tell(told);
                 match why {
                     Block::Loop => tracing::warn!(
                         network,
@@ -79,6 +86,8 @@ impl Endpoints {
             }
             SwitchEvent::PortUnblocked(port) => {
                 let (network, owner) = self.networks.owner_of(port);
+                let told = Notice::port("loop-end", port.0, (&network, &owner));
+                self.ground.events.tell(told);
                 tracing::info!(network, owner, port = port.0, "port is open again");
             }
             SwitchEvent::Broken => end(),

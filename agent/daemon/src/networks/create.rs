@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use agent_api::{ApiError, Driver, NetworkCreate, NetworkSummary};
 use agent_cluster::Member;
+use agent_core::events::Notice;
 use agent_core::ipam::{Pools, SubnetInUse, default_pools_v6};
 use agent_core::network::{
     CreateNetwork, OverlayWish, SubnetEntry, Surroundings, check_vni, in_our_words, is_predefined,
@@ -225,6 +226,7 @@ impl Networks {
         match made {
             Ok(()) => {
                 self.set_stage(&record.id, Stage::Up);
+                self.tell(Notice::network(record, "create"));
                 tracing::info!(network = record.name, id = record.id, driver = ?record.driver, "network made");
                 self.keep_names(&record.id);
                 Ok(())

@@ -9,6 +9,7 @@
 
 use std::sync::Arc;
 
+use agent_core::events::Notice;
 use agent_core::record::network_key;
 
 use super::{Networks, Place, Ways};
@@ -70,6 +71,7 @@ impl Networks {
                 record.name
             ));
         }
+        self.tell(Notice::network(record, "cut-off"));
         tracing::warn!(
             network = record.name,
             id = record.id,

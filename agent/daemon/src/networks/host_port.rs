@@ -11,6 +11,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use agent_core::events::Notice;
 use agent_core::record::NetworkRecord;
 use agent_host::firewall::Disturbance;
 use agent_host::netlink::NetlinkError;
@@ -245,7 +246,13 @@ impl Networks {
 
     fn repair(&self, disturbance: Disturbance) {
         let Err(why) = self.filter.settle() else {
-            return;
+            let what = match disturbance {
+                Disturbance::OurTable => "rules",
+                Disturbance::DockerUser => "docker-user",
+                Disturbance::Firewalld => "firewalld",
+                Disturbance::Overrun => "unknown",
+            };
+            return self.tell(Notice::daemon("repair").with("what", what));
         };
         match disturbance {
             Disturbance::OurTable | Disturbance::Overrun => self.close_host_ports(&why.to_string()),

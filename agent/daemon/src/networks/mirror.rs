@@ -8,6 +8,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use agent_api::{ApiError, MirrorCreate, MirrorView};
+use agent_core::events::Notice;
 use agent_core::mirror::{Mirror, find_mirror, plan_mirror};
 use agent_core::record::MirrorRecord;
 use switch_core::PortId;
@@ -36,6 +37,8 @@ impl Networks {
             let MirrorRecord { from, to, .. } = record;
             return Err(Mirror::Host { from, to, why }.into());
         }
+        let mirrored = Notice::network(&network, "mirror");
+        self.tell(mirrored.with("from", &record.from).with("to", &record.to));
         tracing::info!(
             network = network.name,
             from = record.from,
@@ -57,6 +60,7 @@ impl Networks {
             return Err(Mirror::Host { from, to, why }.into());
         }
         self.forget_mirror(record);
+        self.tell(Notice::network(&network, "unmirror").with("from", &record.from));
         tracing::info!(
             network = network.name,
             from = record.from,

@@ -19,6 +19,7 @@ mod mend;
 mod mirror;
 mod named_ports;
 mod names;
+mod notices;
 mod overlap;
 mod patch;
 mod recall;

@@ -12,6 +12,7 @@
 use std::collections::BTreeSet;
 
 use agent_api::ApiError;
+use agent_core::events::Notice;
 use agent_core::patch::{Patch, check_patch};
 use agent_core::record::PatchRecord;
 use switch_core::{PortConfig, PortKind};
@@ -73,6 +74,7 @@ impl Networks {
             self.forget_patch(&record);
             return Err(error.into());
         }
+        self.tell(Notice::network(&one.record, "patch").with("other", &other.record.name));
         tracing::info!(
             one = one.record.name,
             other = other.record.name,
@@ -95,6 +97,7 @@ impl Networks {
         }
         self.lower_patch(&patch);
         lock(&self.table).patches.remove(&patch);
+        self.tell(Notice::network(&ends[0].record, "unpatch").with("other", &other));
         tracing::info!(one, other, "networks parted");
         Ok(())
     }

@@ -2,6 +2,7 @@
 
 use agent_api::{ApiError, Pruned, Unpruned};
 use agent_cluster::{ENDPOINTS, EndpointShared, Member};
+use agent_core::events::Notice;
 use agent_core::network::{RemoveNetwork, Teardown, is_predefined};
 use agent_core::record::{NetworkRecord, blocks_key, network_key};
 
@@ -80,6 +81,7 @@ impl Networks {
     pub(super) fn end(&self, place: &Place) -> Result<(), RemoveNetwork> {
         let record = &place.record;
         let left = self.take_apart(record);
+        self.tell(Notice::network(record, "destroy"));
         tracing::info!(network = record.name, id = record.id, "network removed");
         self.keep_names(&record.id);
         match left.is_empty() {

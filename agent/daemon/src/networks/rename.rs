@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use agent_api::{ApiError, NetworkSummary, NetworkUpdate};
+use agent_core::events::Notice;
 use agent_core::name::check_name;
 use agent_core::network::{RenameNetwork, is_predefined};
 use agent_core::record::{NetworkRecord, network_key};
@@ -50,6 +51,7 @@ impl Networks {
         if let (Ok(record), Some(segment)) = (&renamed, &place.segment) {
             segment.edge.rename(&record.name);
             self.keep_names(&record.id);
+            self.tell(Notice::network(record, "update").with("before", &before));
             tracing::info!(network = record.name, before, "network renamed");
         }
         place.seats.reopen();

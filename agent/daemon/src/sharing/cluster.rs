@@ -239,6 +239,7 @@ impl Sharing {
     pub(crate) fn clear(&self) {
         *lock(&self.directory) = None;
         lock(&self.taken_in).clear();
+        lock(&self.present).clear();
         self.follow_needs(Vec::new);
         self.tunnels.stop_quic();
         self.guard_tunnels(None);

@@ -63,6 +63,8 @@ pub(crate) struct Sharing {
     flaps: Mutex<Flaps>,
     /// Since when hosts are away, by id.
     away: Mutex<BTreeMap<String, Instant>>,
+    /// The hosts that were heard to be there, by id.
+    present: Mutex<BTreeSet<String>>,
 }
 
 impl Sharing {
@@ -80,6 +82,7 @@ impl Sharing {
             obtaining: Turns::default(),
             flaps: Mutex::default(),
             away: Mutex::default(),
+            present: Mutex::default(),
         }
     }
 

@@ -3,6 +3,8 @@
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
+use agent_api::EventType;
+use agent_core::events::Notice;
 use agent_core::shared::others;
 use overlay_core::HostId;
 
@@ -23,6 +25,7 @@ impl Sharing {
     pub(super) fn forget_tunnel(&self, host: &HostId) {
         lock(&self.flaps).forget(host);
         let name = self.name_of(host);
+        self.tell_of(host, &name, "close");
         tracing::info!(host = name, id = %host, "tunnel closed");
     }
 
@@ -35,7 +38,17 @@ impl Sharing {
     }
 
     fn tell_tunnel(&self, host: &HostId, address: Option<SocketAddr>, news: News) {
-        let (name, address) = (self.name_of(host), address.map(tracing::field::display));
+        let name = self.name_of(host);
+        self.tell_of(
+            host,
+            &name,
+            match news {
+                News::Up => "up",
+                News::Down => "down",
+                News::Flapped { .. } => "flap",
+            },
+        );
+        let address = address.map(tracing::field::display);
         match news {
             News::Up => tracing::info!(host = name, id = %host, address, "tunnel up"),
             News::Down => tracing::warn!(
@@ -54,6 +67,11 @@ impl Sharing {
         }
     }
 
+    fn tell_of(&self, host: &HostId, name: &str, action: &'static str) {
+        let notice = Notice::new(EventType::Tunnel, action, host);
+        self.ground.events.tell(notice.with("host", name));
+    }
+
     fn name_of(&self, host: &HostId) -> String {
         let member = self.member();
         let known = member.map(|member| others::name_of(&member.world(), host.as_str()));
@@ -68,11 +86,29 @@ impl Sharing {
 
     /// A host's lease is there, or has run out.
     pub(crate) fn note_presence(&self, host: &str, is_there: bool) {
+        self.tell_presence(host, is_there);
         let mut away = lock(&self.away);
         if is_there {
             away.remove(host);
         } else if away.len() < AWAY_MAX {
             away.entry(host.to_owned()).or_insert_with(Instant::now);
+        }
+    }
+
+    fn tell_presence(&self, host: &str, is_there: bool) {
+        let mut present = lock(&self.present);
+        let changed = match is_there {
+            true => present.insert(host.to_owned()),
+            false => present.remove(host),
+        };
+        drop(present);
+        if changed {
+            let member = self.member();
+            let name = member.map(|member| others::name_of(&member.world(), host));
+            let action = if is_there { "up" } else { "down" };
+            let notice = Notice::new(EventType::Node, action, host);
+            let name = name.unwrap_or_else(|| host.to_owned());
+            self.ground.events.tell(notice.with("name", name));
         }
     }
 
