@@ -1,5 +1,9 @@
 //! The agent's configuration: what the file says, checked, with the defaults in one place.
 
+mod changes;
+mod group;
+mod unknown;
+
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -9,6 +13,9 @@ use agent_core::ipam::{DefaultPool, InvalidSubnet, default_pools_v4, parse_subne
 use ipnet::IpNet;
 use serde::Deserialize;
 use switch_io::EngineChoice;
+
+pub(crate) use self::changes::{Change, KeptText};
+pub(crate) use self::group::SocketGroup;
 
 /// What the command line gives; the file named by `config` fills the rest.
 #[derive(Clone, Debug)]
@@ -33,6 +40,12 @@ pub(crate) struct Config {
     pub(crate) address_pools: AddressPools,
     pub(crate) cluster: ClusterOptions,
     pub(crate) docker: DockerOptions,
+    /// Who may use the agent's socket besides root; whoever the agent runs as where absent.
+    pub(crate) group: Option<SocketGroup>,
+    /// Frames a second of one reason at one port, from which on drops are an event; zero: never.
+    pub(crate) drops_per_s: u64,
+    /// As the file has it.
+    pub(crate) text: String,
 }
 
 /// Of Docker's plugin, which runs in the agent's process and is a client of it.
@@ -62,13 +75,14 @@ pub(crate) struct AddressPools {
 
 impl Config {
     pub(crate) fn read(options: AgentOptions) -> Result<Self, ReadConfig> {
-        let raw = options
-            .config
-            .as_deref()
-            .map(RawConfig::read)
-            .transpose()?
-            .unwrap_or_default();
-        Self::checked(raw, options)
+        let read = options.config.as_deref().map(RawConfig::read).transpose()?;
+        let (raw, text) = read.unwrap_or_default();
+        let group = raw.api.group.as_deref().map(SocketGroup::find);
+        Ok(Self {
+            group: group.transpose()?,
+            text,
+            ..Self::checked(raw, options)?
+        })
     }
 
     fn checked(raw: RawConfig, options: AgentOptions) -> Result<Self, ReadConfig> {
@@ -88,6 +102,9 @@ impl Config {
             address_pools: AddressPools::checked(&raw.default_address_pools)?,
             packet_ring: raw.vxlan.packet_ring,
             docker: raw.docker.checked()?,
+            group: None,
+            drops_per_s: raw.events.drops_per_s,
+            text: String::new(),
             resolv_conf: raw
                 .dns
                 .resolv_conf
@@ -122,6 +139,8 @@ struct RawConfig {
     vxlan: RawVxlan,
     cluster: RawCluster,
     docker: RawDocker,
+    api: RawApi,
+    events: RawEvents,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -246,6 +265,27 @@ impl RawCluster {
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
+struct RawApi {
+    /// A name or a number.
+    group: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct RawEvents {
+    drops_per_s: u64,
+}
+
+impl Default for RawEvents {
+    fn default() -> Self {
+        Self {
+            drops_per_s: DEFAULT_DROPS_PER_S,
+        }
+    }
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 struct RawDocker {
     /// `auto`, `off` or a path.
     plugin: Option<String>,
@@ -266,23 +306,27 @@ impl RawDocker {
 }
 
 impl RawConfig {
-    fn read(path: &Path) -> Result<Self, ReadConfig> {
+    /// With its text.
+    fn read(path: &Path) -> Result<(Self, String), ReadConfig> {
         let text = std::fs::read_to_string(path).map_err(|source| ReadConfig::Read {
             path: path.into(),
             source,
         })?;
-        Self::parse(&text).map_err(|message| ReadConfig::Parse {
-            path: path.into(),
-            message,
-        })
+        match Self::parse(&text) {
+            Ok(raw) => Ok((raw, text)),
+            Err(message) => Err(ReadConfig::Parse {
+                path: path.into(),
+                message,
+            }),
+        }
     }
 
     /// The line that is wrong, and why.
     fn parse(text: &str) -> Result<Self, String> {
         toml::from_str(text).map_err(|error| {
-            let why = error.message().trim_end();
+            let why = unknown::told(error.message().trim_end());
             let Some(at) = error.span().map(|span| span.start.min(text.len())) else {
-                return why.to_owned();
+                return why;
             };
             let before = text.as_bytes().get(..at).unwrap_or_default();
             let number = before.iter().filter(|byte| **byte == b'\n').count();
@@ -319,6 +363,12 @@ pub(crate) enum ReadConfig {
         "[cluster] etcd_ca, etcd_certificate and etcd_key belong together; give all three or none"
     )]
     EtcdFiles,
+    #[error(
+        "[api] group = {0:?}: there is no such group; make it with groupadd, or take another one"
+    )]
+    Group(String),
+    #[error("[api] group = {group:?} cannot be looked up: {why}")]
+    LookUpGroup { group: String, why: String },
     #[error("[docker] plugin = {0:?} is unknown; take auto, off, or the path of a socket")]
     DockerPlugin(String),
 }
@@ -334,6 +384,8 @@ const DEFAULT_CERTIFICATE_S: u64 = 30 * 24 * 3600;
 /// Such short ones are for trying out how they end.
 const CERTIFICATE_MIN_S: u64 = 4;
 const CERTIFICATE_MAX_S: u64 = 365 * 24 * 3600;
+/// A frame now and then is nobody's concern.
+const DEFAULT_DROPS_PER_S: u64 = 100;
 const DEFAULT_ENGINE: &str = "/var/run/docker.sock";
 const DEFAULT_RESOLV_CONF: &str = "/etc/resolv.conf";
 
@@ -359,7 +411,7 @@ mod tests {
         );
         let said = told("[cluster]\nlease = 5\n");
         assert!(
-            said.starts_with("line 2, \"lease = 5\": unknown field"),
+            said.starts_with("line 2, \"lease = 5\": unknown key lease; did you mean lease_s? "),
             "{said}"
         );
         let said = told("workers = = 3");
@@ -435,7 +487,27 @@ mod tests {
 
     #[test]
     fn an_unknown_key_is_refused_by_name() {
-        let error = toml::from_str::<RawConfig>("enginee = \"epoll\"").unwrap_err();
-        assert!(error.message().contains("enginee"), "{error}");
+        let told = |text: &str| RawConfig::parse(text).unwrap_err();
+        for (wrong, named) in [
+            (
+                "enginee = \"epoll\"",
+                "unknown key enginee; did you mean engine?",
+            ),
+            (
+                "[clustre]\nname = \"a\"",
+                "line 1, \"[clustre]\": unknown key clustre; did you mean cluster?",
+            ),
+            (
+                "[api]\ngruop = \"a\"",
+                "line 2, \"gruop = \\\"a\\\"\": unknown key gruop; did you mean group?",
+            ),
+            (
+                "xyzzy = 1",
+                "unknown key xyzzy; there are engine, workers, ",
+            ),
+        ] {
+            let said = told(wrong);
+            assert!(said.contains(named) && said.len() < 400, "{said}");
+        }
     }
 }

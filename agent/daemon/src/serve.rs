@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use agent_container::Given;
+use agent_core::events::Notice;
 use agent_host::{BeSole, Sole};
 use ipnet::IpNet;
 use rustix::fs::Mode;
@@ -20,7 +21,9 @@ use tokio::task::JoinHandle;
 
 use crate::agent::Agent;
 use crate::api_server::{self, BLOCKING_THREADS_MAX, Peer, router};
-use crate::config::{AgentOptions, Config, DockerOptions, ReadConfig};
+use crate::config::{
+    AgentOptions, Change, Config, DockerOptions, KeptText, ReadConfig, SocketGroup,
+};
 use crate::guardian::{Held, Order, Unbegun};
 use crate::signals::Signals;
 use crate::start::StartAgent;
@@ -155,6 +158,8 @@ where
         held.hold(SOLE, name);
     }
     tokio::spawn(sole.answer(std::path::absolute(&socket)?));
+    let (before, text, group) = (KeptText::take(&held), config.text.clone(), config.group);
+    let follows = held.follows();
     let handle = tokio::runtime::Handle::current();
     let starting = tokio::task::spawn_blocking(move || Agent::start((config, held), handle));
     let agent = starting.await.map_err(io::Error::other)??;
@@ -164,6 +169,12 @@ where
     };
     let own = identity(&socket);
     let held = &agent.ground.held;
+    let changes = before.changes(&text);
+    give(&socket, group, changes.as_deref().unwrap_or_default());
+    tell_begin(&agent, follows, changes);
+    if let Err(error) = KeptText::leave(held, &text) {
+        tracing::warn!(%error, "the next agent does not know what changes in the configuration");
+    }
     held.hold(API, &listener);
     tracing::info!(socket = %socket.display(), "agent ready");
     held.tell_ready();
@@ -204,6 +215,44 @@ where
         .map_err(io::Error::other)?;
     tracing::info!("agent stopped");
     Ok(())
+}
+
+/// Lets the group use the socket that is configured, be it an agent before that made it.
+fn give(socket: &Path, group: Option<SocketGroup>, changes: &[Change]) {
+    let is_taken_back = changes.iter().any(|change| change.key == "api.group");
+    let group = group.or_else(|| is_taken_back.then(SocketGroup::own));
+    if let Some(Err(error)) = group.map(|group| group.give(socket)) {
+        tracing::warn!(socket = %socket.display(), %error, "the socket is not given to its group");
+    }
+}
+
+/// Whether it is the first agent, one after another that died, or one with another configuration.
+fn tell_begin(agent: &Agent, follows: bool, changes: Option<Vec<Change>>) {
+    let deaths = agent.ground.held.deaths.number;
+    let action = if follows { "reload" } else { "start" };
+    let mut notice = Notice::daemon(action).with("version", env!("CARGO_PKG_VERSION"));
+    if deaths > 0 {
+        notice = notice.with("deaths", deaths);
+    }
+    let known = changes.is_some();
+    let changes = changes.unwrap_or_default();
+    for change in &changes {
+        tracing::info!(
+            key = change.key,
+            before = change.before,
+            now = change.now,
+            counts = change.counts(),
+            "configuration changed"
+        );
+    }
+    if known && follows && changes.is_empty() {
+        tracing::info!("the configuration is as before");
+    }
+    if !changes.is_empty() {
+        let keys: Vec<_> = changes.iter().map(|change| change.key.as_str()).collect();
+        notice = notice.with("changed", keys.join(","));
+    }
+    agent.ground.events.tell(notice);
 }
 
 /// Another agent forwards: nothing is to be taken down, and nothing that was read may be lost.
@@ -251,6 +300,7 @@ impl Faces {
     async fn rest(&mut self, agent: &Arc<Agent>) -> io::Result<()> {
         self.is_followed.store(true, Ordering::Release);
         let ending = Arc::clone(agent);
+        agent.ground.events.close();
         tokio::task::spawn_blocking(move || ending.captures.close())
             .await
             .map_err(io::Error::other)?;
