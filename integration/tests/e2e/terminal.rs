@@ -276,3 +276,51 @@ fn zombies_of_a_container_are_reaped() {
     let zombies = states.lines().filter(|line| line.contains(") Z ")).count();
     assert_eq!(zombies, 0, "{states}");
 }
+
+#[test]
+fn stop_tells_at_a_terminal_what_it_waits_for() {
+    let host = Host::start();
+    host.idle("deaf", "bridge", &[]);
+    let mut terminal = host.terminal(&["stop", "-t", "2", "deaf"]);
+    terminal.expect("deaf got SIGTERM and has not ended yet; it gets SIGKILL in 1 s");
+    assert_eq!(terminal.status(), 0);
+}
+
+#[test]
+fn top_is_a_screen_at_a_terminal_and_text_elsewhere() {
+    let host = Host::start();
+    host.tapestry(&["network", "create", "lab"]).ok();
+    host.idle("web", "lab", &[]);
+    let mut terminal = host.terminal(&["top"]);
+    // The other screen, which is left at the end.
+    terminal.expect("\u{1b}[?1049h");
+    terminal.expect("[networks]");
+    terminal.type_in("2");
+    terminal.expect("[ports]");
+    terminal.type_in("/web\r");
+    terminal.expect("filter: web");
+    terminal.expect("bit/s");
+    terminal.type_in("\r");
+    terminal.expect("of lab");
+    terminal.type_in("q");
+    terminal.expect("\u{1b}[?1049l");
+    assert_eq!(terminal.status(), 0);
+
+    let once = host.tapestry(&["top", "lab"]).ok();
+    let lines: Vec<_> = once.lines().collect();
+    assert!(
+        lines.iter().all(|line| line.chars().count() <= 80),
+        "{once}"
+    );
+    assert!(
+        !once.contains('\u{1b}') && once.contains("of lab"),
+        "{once}"
+    );
+    let owners: Vec<_> = lines
+        .iter()
+        .filter(|line| line.starts_with("lab "))
+        .collect();
+    assert_eq!(owners.len(), 3, "gateway, host and web: {once}");
+    let refused = host.tapestry(&["top", "nonet"]).refused(1);
+    assert!(refused.contains("no network \"nonet\""), "{refused}");
+}

@@ -4,19 +4,19 @@ use std::fs;
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream};
 use std::os::unix::net::UnixStream;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use super::figures::Row;
-use crate::harness::{Host, run_for};
+use crate::harness::{Host, from_pypi, run_for};
 
 #[test]
 #[ignore = "takes schemathesis from PyPI and some minutes: make chaos"]
 fn ten_thousand_generated_calls_break_nothing() {
-    let generator = schemathesis();
+    let generator = from_pypi("schemathesis", VERSION);
     let host = Host::start();
     let document = host.dir().join("openapi.json");
     let text = host.api("GET", "/v1/openapi.json", None).body.to_string();
@@ -70,21 +70,6 @@ fn ten_thousand_generated_calls_break_nothing() {
         .collect();
     row.none("panics", panics.len(), &panics);
     row.finish();
-}
-
-/// Installed once, below the directory that everything is built in.
-fn schemathesis() -> PathBuf {
-    let test = std::env::current_exe().unwrap();
-    let venv = test.ancestors().nth(3).unwrap().join("schemathesis");
-    if !venv.join("whole").exists() {
-        let script = format!(
-            "python3 -m venv \"$0\" && \"$0/bin/pip\" install -q --disable-pip-version-check schemathesis=={VERSION} && touch \"$0/whole\""
-        );
-        let mut install = Command::new("sh");
-        install.args(["-ec", &script]).arg(&venv);
-        run_for(&mut install, PATIENCE).ok();
-    }
-    venv.join("bin/schemathesis")
 }
 
 /// A TCP port of the host that leads to the agent's socket: the generator knows no other kind of socket.

@@ -13,6 +13,7 @@ mod leftovers;
 mod mounts;
 mod netns;
 mod process;
+mod pypi;
 mod terminal;
 
 use std::time::{Duration, Instant};
@@ -27,6 +28,7 @@ pub(crate) use image::busybox_image;
 pub(crate) use mounts::Mounts;
 pub(crate) use netns::{Netns, enter, pings};
 pub(crate) use process::{Output, run, run_for};
+pub(crate) use pypi::from_pypi;
 pub(crate) use terminal::Terminal;
 
 /// Tries until `attempt` gives something; panics with `what` when `limit` has passed.
