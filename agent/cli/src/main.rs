@@ -41,6 +41,7 @@ mod start;
 mod stop;
 mod sys;
 mod template;
+mod top;
 mod trace;
 mod ui;
 
@@ -107,6 +108,7 @@ enum Verb {
     #[command(subcommand)]
     Cluster(cluster::Verb),
     Events(events::Args),
+    Top(top::Args),
     Doctor(doctor::Args),
     Completions(completions::Args),
     Man(man::Args),
@@ -188,6 +190,7 @@ fn dispatch(cli: Cli) -> Result<ExitCode, Failure> {
         Verb::Lab(verb) => lab::run(verb, client),
         Verb::Cluster(verb) => wait(cluster::run(verb, client)),
         Verb::Events(args) => wait(events::run(args, client)),
+        Verb::Top(args) => wait(top::run(args, client)),
         Verb::Doctor(args) => wait(doctor::run(args, client)),
     }?;
     Ok(ExitCode::from(code))
@@ -429,6 +432,9 @@ tapestry lab validate frr01.clab.yml
 tapestry events
 tapestry events --since 10m --until 2026-11-30T09:00:00 -f type=container --filter label=a=b --json
 tapestry events --format {{.Type}}
+tapestry top
+tapestry top --once
+tapestry top -d 2 lab
 tapestry doctor
 tapestry doctor --json
 tapestry completions bash
