@@ -48,7 +48,7 @@ pub(crate) async fn run(args: Args, client: &Client) -> Result<u8, Failure> {
     let text = if args.json {
         output::json(&checks)
     } else {
-        checks.iter().map(|check| check.shown() + "\n").collect()
+        checks.iter().map(|check| format!("{check}\n")).collect()
     };
     output::print(&text)?;
     let failed = checks.iter().any(|check| check.level == Level::Fail);

@@ -107,7 +107,7 @@ fn storms_moves_and_repairs_are_told() {
         wire.send(&PLAIN, &hello).unwrap();
         receive(&peer, |frame| frame.ends_with(b"a nested station")).unwrap();
     }
-    host.netns.sh("nft flush ruleset").ok();
+    host.netns.sh("nft flush ruleset");
     let (wire, frame) = (
         noisy.wire(),
         ethernet(Mac::BROADCAST, noisy.mac(), 0x88b5, &[0; 46]),

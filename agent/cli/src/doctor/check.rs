@@ -1,5 +1,7 @@
 //! One finding.
 
+use std::fmt;
+
 use serde::Serialize;
 use serde_json::Value;
 
@@ -71,19 +73,19 @@ impl Check {
     }
 }
 
-impl Check {
-    /// One line.
-    pub(crate) fn shown(&self) -> String {
+impl fmt::Display for Check {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (level, ink) = match self.level {
             Level::Ok => ("ok  ", Ink::Good),
             Level::Warn => ("warn", Ink::Warning),
             Level::Fail => ("fail", Ink::Bad),
         };
-        let (level, Self { what, found, .. }) = (screen::painted(level, ink), self);
-        match &self.remedy {
-            Some(remedy) => format!("{level}  {what}: {found}; {remedy}"),
-            None => format!("{level}  {what}: {found}"),
+        let level = screen::painted(level, ink);
+        write!(f, "{level}  {}: {}", self.what, self.found)?;
+        if let Some(remedy) = &self.remedy {
+            write!(f, "; {remedy}")?;
         }
+        Ok(())
     }
 }
 
@@ -94,8 +96,8 @@ mod tests {
     #[test]
     fn a_check_is_one_line() {
         let ok = Check::ok("kernel", "6.12");
-        assert_eq!(ok.shown(), "ok    kernel: 6.12");
+        assert_eq!(ok.to_string(), "ok    kernel: 6.12");
         let warn = Check::warn("io_uring", "off", "switch it on");
-        assert_eq!(warn.shown(), "warn  io_uring: off; switch it on");
+        assert_eq!(warn.to_string(), "warn  io_uring: off; switch it on");
     }
 }

@@ -142,6 +142,14 @@ pub(super) const EXAMPLES: &[(&str, &[&str])] = &[
         &["tapestry cluster restore cluster.backup"],
     ),
     ("cluster ca rotate", &["tapestry cluster ca rotate"]),
+    (
+        "events",
+        &[
+            "tapestry events --since 10m --filter type=container",
+            "tapestry events --json --filter network=mynet --filter event=storm",
+        ],
+    ),
+    ("top", &["tapestry top", "tapestry top --once mynet"]),
     ("doctor", &["tapestry doctor"]),
     (
         "completions",
