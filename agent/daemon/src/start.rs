@@ -74,7 +74,7 @@ impl Agent {
         agent.follower.go_on();
         agent.sharing.tunnels.let_go_of_others();
         agent.follower.watch_underlay();
-        crate::events::watch(&agent.ground, &agent.networks);
+        agent.networks.watch_counters();
         Ok(agent)
     }
 

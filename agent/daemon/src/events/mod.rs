@@ -4,10 +4,8 @@
 //!
 //! One [`Events`] for all owners, in the ground below them. Who tells something is through when it is in the ring ([`agent_core::events`]):
 //! no reader is waited for. A reader is a task with a cursor. It sends what its client takes; meanwhile the ring goes on, and a client
-//! that is too slow loses the oldest and hears how many. What only counters show, somebody looks for every few seconds ([`watch`]).
+//! that is too slow loses the oldest and hears how many. What only counters show, somebody looks for every few seconds (`networks/notices.rs`).
 //! Events are on no record, and end with the agent.
-
-mod watch;
 
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -16,17 +14,15 @@ use agent_api::{ApiError, ErrorKind, Event, EventQuery};
 use agent_core::events::{Cursor, Filter, Notice, Ring};
 use axum::body::Bytes;
 use tokio::runtime::Handle;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch as channel};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 use tokio::time::sleep;
-
-pub(crate) use self::watch::watch;
 
 use crate::locks::lock;
 
 /// See the module's theory of operation.
 pub(crate) struct Events {
     ring: Mutex<Ring>,
-    news: channel::Sender<News>,
+    news: watch::Sender<News>,
     places: Arc<Semaphore>,
 }
 
@@ -42,7 +38,7 @@ impl Default for Events {
     fn default() -> Self {
         Self {
             ring: Mutex::new(Ring::new(EVENTS_KEPT)),
-            news: channel::Sender::new(News::default()),
+            news: watch::Sender::new(News::default()),
             places: Arc::new(Semaphore::new(READERS_MAX)),
         }
     }
@@ -106,7 +102,7 @@ impl Events {
 /// One client, and how far it is.
 struct Reader {
     events: Arc<Events>,
-    news: channel::Receiver<News>,
+    news: watch::Receiver<News>,
     filter: Filter,
     until_ms: Option<u64>,
     cursor: Cursor,

@@ -1,5 +1,6 @@
 //! What is told of networks and their ports.
 
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use agent_core::events::{Counted, Limits, Notice, PortCounted};
@@ -8,14 +9,31 @@ use switch_core::PortId;
 use super::Networks;
 use super::view::Seen;
 use crate::locks::lock;
+use crate::panics::essential;
+use crate::snapshot::since_boot;
 
 impl Networks {
     pub(super) fn tell(&self, notice: Notice) {
         self.ground.events.tell(notice);
     }
 
+    /// Tells from now on what only counters show.
+    pub(crate) fn watch_counters(self: &Arc<Self>) {
+        let limits = Limits {
+            drops_per_s: self.ground.config.drops_per_s,
+        };
+        let networks = Arc::downgrade(self);
+        let looking = std::thread::Builder::new()
+            .name("events".to_owned())
+            .spawn(move || essential(|| look(&networks, limits)));
+        if let Err(error) = looking {
+            let why = format!("nobody tells of storms and drops: {error}");
+            self.ground.warn(why);
+        }
+    }
+
     /// Tells of storms, drops and stations that moved since the last look.
-    pub(crate) fn tell_counted(&self, counted: &mut Counted, (now, limits): (Duration, Limits)) {
+    fn tell_counted(&self, counted: &mut Counted, (now, limits): (Duration, Limits)) {
         let seen: Vec<_> = {
             let table = lock(&self.table);
             table.present().map(Seen::of).collect()
@@ -66,3 +84,15 @@ impl Networks {
         }
     }
 }
+
+fn look(networks: &Weak<Networks>, limits: Limits) {
+    let mut counted = Counted::default();
+    while let Some(networks) = networks.upgrade() {
+        networks.tell_counted(&mut counted, (since_boot(), limits));
+        drop(networks);
+        std::thread::sleep(LOOK);
+    }
+}
+
+/// A thousand ports cost a few milliseconds of a second.
+const LOOK: Duration = Duration::from_secs(2);
