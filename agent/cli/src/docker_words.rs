@@ -214,7 +214,10 @@ const COMMANDS: [(Names, &str); 11] = [
         &["attach"],
         "write tapestry logs -f to watch, or tapestry exec -it for a shell inside",
     ),
-    (&["top"], "write tapestry exec NAME -- ps"),
+    (
+        &["stats"],
+        "write tapestry top for what goes through the networks",
+    ),
     (
         &["container", "ls", "list"],
         "write tapestry ps, run, inspect, rm without it",
@@ -230,8 +233,7 @@ const COMMANDS: [(Names, &str); 11] = [
     ),
     (
         &[
-            "wait", "pause", "unpause", "rename", "update", "stats", "events", "compose",
-            "context", "plugin",
+            "wait", "pause", "unpause", "rename", "update", "compose", "context", "plugin",
         ],
         "nothing here does that; see tapestry --help for what does",
     ),
