@@ -2,9 +2,11 @@
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
+use std::time::Instant;
 
-use agent_core::shared::turns::Turns;
+use agent_core::shared::turns::{Leaving, Turns};
 use agent_store::{Connection, Dial, Dialing};
+use tokio::task::JoinSet;
 
 use crate::identity::Identity;
 use crate::lock::lock;
@@ -19,18 +21,19 @@ impl Perhaps {
         lock(&self.0).learn(hosts);
     }
 
-    /// Those whose turn it is. Of a large cluster they are not all, since this host waits for each; the others are next.
+    /// Those whose turn it is. Of a large cluster they are not all, as each is dialed; the others are next.
     pub(crate) fn take(&self) -> Vec<SocketAddr> {
         lock(&self.0).take_some(PERHAPS_MAX)
     }
 }
 
-/// The managers that this host knows. Where none of them answers, other hosts may be managers by now: a host that was off for
-/// long knows only those that were.
+/// The managers that this host knows. Where none of them answers, or none is of use, other hosts may be managers by now: a host that
+/// was off for long, or cut off, knows only those that were.
 pub(crate) struct Managers {
     identity: Arc<Mutex<Identity>>,
     turns: Mutex<Turns<SocketAddr>>,
     perhaps: Arc<Perhaps>,
+    leaving: Mutex<Leaving>,
     /// To whom the connection leads that was made last.
     asked: Mutex<Option<SocketAddr>>,
 }
@@ -45,6 +48,7 @@ impl Managers {
             identity,
             turns: Mutex::new(Turns::of(first)),
             perhaps,
+            leaving: Mutex::default(),
             asked: Mutex::default(),
         }
     }
@@ -64,16 +68,53 @@ impl Managers {
         lock(&self.turns).learn(managers);
     }
 
-    async fn dial_one(&self, manager: SocketAddr) -> Result<Box<dyn Connection>, String> {
-        // Looked up for each: it may have been renewed.
-        let identity = lock(&self.identity).clone();
-        let asking = identity.asking().map_err(|error| error.to_string())?;
-        match ask_for_store(manager, asking).await {
-            Ok(stream) => {
-                *lock(&self.asked) = Some(manager);
-                Ok(Box::new(stream))
+    /// Each once, from the one on whose turn it is. The error says why the last of them does not answer.
+    async fn dial_known(&self) -> Result<Box<dyn Connection>, String> {
+        let mut why = String::from("no manager is known");
+        let count = lock(&self.turns).all().len();
+        for _ in 0..count {
+            let Some(manager) = lock(&self.turns).take() else {
+                break;
+            };
+            match self.connect(manager).await {
+                Ok(connection) => {
+                    *lock(&self.asked) = Some(manager);
+                    return Ok(connection);
+                }
+                Err(error) => why = error,
             }
-            Err(error) => Err(error.to_string()),
+        }
+        Err(why)
+    }
+
+    /// Some of the hosts that may be managers, all at once: the first of them that is one.
+    async fn dial_others(&self) -> Option<Box<dyn Connection>> {
+        let mut dialing = JoinSet::new();
+        for host in self.others() {
+            let connecting = self.connect(host);
+            dialing.spawn(async move { Some((host, connecting.await.ok()?)) });
+        }
+        while let Some(dialed) = dialing.join_next().await {
+            if let Ok(Some((host, connection))) = dialed {
+                self.prefer(host);
+                *lock(&self.asked) = Some(host);
+                return Some(connection);
+            }
+        }
+        None
+    }
+
+    fn connect(
+        &self,
+        manager: SocketAddr,
+    ) -> impl Future<Output = Result<Box<dyn Connection>, String>> + Send + use<> {
+        // Looked up for each: it may have been renewed.
+        let asking = lock(&self.identity).asking();
+        async move {
+            let asking = asking.map_err(|error| error.to_string())?;
+            let stream = ask_for_store(manager, asking).await;
+            let stream = stream.map_err(|error| error.to_string())?;
+            Ok(Box::new(stream) as Box<dyn Connection>)
         }
     }
 
@@ -89,29 +130,21 @@ impl Managers {
 impl Dial for Managers {
     fn dial(&self) -> Dialing<'_> {
         Box::pin(async move {
-            let mut why = String::from("no manager is known");
             *lock(&self.asked) = None;
-            for _ in 0..self.count() {
-                let Some(manager) = lock(&self.turns).take() else {
-                    break;
-                };
-                match self.dial_one(manager).await {
-                    Ok(stream) => return Ok(stream),
-                    Err(error) => why = error,
-                }
+            let elsewhere = lock(&self.leaving).take_elsewhere();
+            if elsewhere && let Some(connection) = self.dial_others().await {
+                return Ok(connection);
             }
-            for host in self.others() {
-                if let Ok(stream) = self.dial_one(host).await {
-                    self.prefer(host);
-                    return Ok(stream);
-                }
+            match self.dial_known().await {
+                Ok(connection) => Ok(connection),
+                Err(why) => self.dial_others().await.ok_or(why),
             }
-            Err(why)
         })
     }
 
-    fn count(&self) -> usize {
-        lock(&self.turns).all().len()
+    fn leaves(&self) -> bool {
+        let known = lock(&self.turns).all().len();
+        lock(&self.leaving).leaves(known, Instant::now())
     }
 
     fn far_end(&self) -> String {

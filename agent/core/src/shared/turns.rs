@@ -5,6 +5,12 @@
 //! A host that reaches the store through a manager dials another one when the connection has ended. What ended it may be the manager
 //! itself: it accepts connections and is silent, or the rest of the cluster is out of its reach and it answers that the
 //! store is. So every dial is the next one's turn, whatever came of the last; and none is left out for good.
+//!
+//! Where all that a host knows are of no use, the cluster may have gone on with managers of which the host has not heard: one that it
+//! knows was cut off from the others, together with it, and answers still. So it looks elsewhere ([`Leaving`]), at hosts that may be
+//! managers by now; but seldom, since what it knows may be of use again at any moment.
+
+use std::time::{Duration, Instant};
 
 /// All there are, the next one first.
 #[derive(Clone, Debug)]
@@ -61,9 +67,77 @@ impl<T: Clone + PartialEq> Turns<T> {
     }
 }
 
+/// When managers are left that answer, and do not reach the store.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Leaving {
+    /// How many were left since somebody looked elsewhere.
+    left: usize,
+    looked: Option<Instant>,
+    looks_elsewhere: bool,
+}
+
+impl Leaving {
+    /// Whether to leave one of so many that are `known`. The only one stays, but for a look elsewhere each [`LOOK_AGAIN`].
+    pub fn leaves(&mut self, known: usize, now: Instant) -> bool {
+        self.left = self.left.saturating_add(1);
+        let is_early = self.looked.is_some_and(|at| now < at + LOOK_AGAIN);
+        if self.left < known || is_early {
+            return known > 1;
+        }
+        *self = Self {
+            left: 0,
+            looked: Some(now),
+            looks_elsewhere: true,
+        };
+        true
+    }
+
+    /// Whether whoever dials now is to ask hosts first that may be managers, before those that are known. Said once.
+    pub fn take_elsewhere(&mut self) -> bool {
+        std::mem::take(&mut self.looks_elsewhere)
+    }
+}
+
+const LOOK_AGAIN: Duration = Duration::from_secs(5);
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[expect(clippy::disallowed_methods, reason = "any moment will do")]
+    fn now() -> Instant {
+        Instant::now()
+    }
+
+    #[test]
+    fn the_only_one_is_left_now_and_then_for_others_that_may_be_there() {
+        let (mut leaving, start) = (Leaving::default(), now());
+        let after = |millis| start + Duration::from_millis(millis);
+        assert!(!leaving.take_elsewhere());
+        assert!(leaving.leaves(1, start));
+        assert!(leaving.take_elsewhere());
+        assert!(!leaving.take_elsewhere());
+        assert!(!leaving.leaves(1, after(10)) && !leaving.leaves(1, after(4990)));
+        assert!(!leaving.take_elsewhere());
+        assert!(leaving.leaves(1, after(5000)));
+        assert!(leaving.take_elsewhere());
+    }
+
+    #[test]
+    fn of_several_each_is_left_for_the_next_and_the_last_for_others() {
+        let (mut leaving, start) = (Leaving::default(), now());
+        for round in 0..3 {
+            let now = start + LOOK_AGAIN * round;
+            for is_last in [false, false, true] {
+                assert!(leaving.leaves(3, now));
+                assert_eq!(leaving.take_elsewhere(), is_last);
+            }
+            // All once more, too early for another look.
+            assert!((0..9).all(|_| leaving.leaves(3, now)));
+            assert!(!leaving.take_elsewhere());
+            leaving.left = 0;
+        }
+    }
 
     #[test]
     fn each_has_its_turn_whatever_came_of_the_last() {

@@ -220,7 +220,7 @@ impl Link {
                     watch.begin();
                 } else if let Some(waiting) = self.waiting.remove(&number) {
                     let broken = match &answer {
-                        Answer::Failed(Failure::Unreachable(why)) if self.dial.count() > 1 => {
+                        Answer::Failed(Failure::Unreachable(why)) if self.dial.leaves() => {
                             Some(Broken::Ended(why.clone()))
                         }
                         _ => None,

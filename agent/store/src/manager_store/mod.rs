@@ -35,8 +35,8 @@ pub trait Dial: Send + Sync + 'static {
     /// says why none of them answers.
     fn dial(&self) -> Dialing<'_>;
 
-    /// How many managers there are to be dialed.
-    fn count(&self) -> usize;
+    /// Whether the manager that was dialed last, which answers and does not reach the store, is to be left for another one.
+    fn leaves(&self) -> bool;
 
     /// Who is dialed, for people.
     fn far_end(&self) -> String;

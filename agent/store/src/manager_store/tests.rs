@@ -85,8 +85,8 @@ impl Dial for Managers {
         Box::pin(async move { connection })
     }
 
-    fn count(&self) -> usize {
-        self.manners.lock().unwrap().len()
+    fn leaves(&self) -> bool {
+        self.manners.lock().unwrap().len() > 1
     }
 
     fn far_end(&self) -> String {
