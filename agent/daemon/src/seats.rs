@@ -397,11 +397,12 @@ impl Seats {
         is_news
     }
 
-    /// Whether an endpoint with this MAC has no part in its network.
-    pub(crate) fn is_cut_off(&self, mac: [u8; 6]) -> bool {
+    /// The endpoint with this MAC, and whether it has no part in its network.
+    pub(crate) fn with_mac(&self, mac: [u8; 6]) -> Option<(Arc<EndpointRecord>, bool)> {
         let table = lock(&self.table);
         let mut all = table.endpoints.values();
-        all.any(|endpoint| endpoint.record.mac == mac && endpoint.cut_off.is_some())
+        let found = all.find(|endpoint| endpoint.record.mac == mac)?;
+        Some((Arc::clone(&found.record), found.cut_off.is_some()))
     }
 
     /// Asks what neighbours may remember of the network's addresses.

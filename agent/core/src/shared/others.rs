@@ -6,6 +6,9 @@
 //! refusals name who has an address, a host without a free one knows whom to ask, and where a block has changed hands against
 //! the rules nothing is given out twice.
 //!
+//! A MAC is one host's. Who hears that another host has one tells of no endpoint with it. Where two hosts told of one at a moment, before
+//! either had heard of the other, the one with the lower id keeps it: both see that in the same records, whoever reads them.
+//!
 //! Agents of older versions claimed each address by a key, [`Holder`]. Such claims of other hosts count as long as they are there.
 
 use std::collections::BTreeSet;
@@ -66,6 +69,23 @@ pub fn holder_of_mac(
     })
 }
 
+/// The endpoint of another host that has the MAC of one of `host`, named by its id: that one has no part in its network then.
+pub fn lost_mac(
+    world: &World,
+    host: &str,
+    (network, endpoint): (&str, &str),
+    mac: [u8; 6],
+) -> Option<EndpointShared> {
+    let told = world.find::<EndpointShared>(&format!("{ENDPOINTS}{network}/{endpoint}"));
+    let is_told = told.is_some_and(|(told, _)| told.host == host && told.mac == mac);
+    let mut keys = world.keys_with_mac(network, mac);
+    keys.find_map(|key| {
+        let (other, _) = world.find::<EndpointShared>(key)?;
+        let is_others = other.host != host && (!is_told || *other.host < *host);
+        is_others.then_some(other)
+    })
+}
+
 /// What people call a host.
 pub fn name_of(world: &World, host: &str) -> String {
     let known = world.find::<HostRecord>(&format!("{HOSTS}{host}"));
@@ -95,4 +115,36 @@ pub fn old_claims(world: &World, host: &str) -> Vec<String> {
     };
     let own = world.entries().filter(is_own);
     own.map(|entry| entry.key.clone()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn of_two_hosts_that_told_of_one_mac_the_lower_keeps_it_and_who_comes_later_never_has_it() {
+        let told = |host: &str, id: &str| Entry {
+            key: format!("{ENDPOINTS}n/{id}"),
+            value: json!({
+                "host": host, "epoch": 1, "sequence": 0, "mac": [2, 0, 0, 0, 0, 1], "ipv4": null, "ipv6": null,
+                "name": id, "aliases": [], "hostname": null, "short_id": null,
+            }),
+            revision: 1,
+        };
+        let mac = [2, 0, 0, 0, 0, 1];
+        let lost = |world: &World, host: &str, id: &str| {
+            let other = lost_mac(world, host, ("n", id), mac);
+            other.map(|other| other.host)
+        };
+        let both = World::of(vec![told("a", "1"), told("b", "2")]);
+        assert_eq!(lost(&both, "a", "1"), None);
+        assert_eq!(lost(&both, "b", "2").as_deref(), Some("a"));
+        // The lower one comes later.
+        let one = World::of(vec![told("b", "2")]);
+        assert_eq!(lost(&one, "b", "2"), None);
+        assert_eq!(lost(&one, "a", "1").as_deref(), Some("b"));
+        assert_eq!(lost_mac(&one, "a", ("other", "1"), mac), None);
+    }
 }

@@ -19,7 +19,7 @@ use super::asks::{Ask, AskRecord};
 use super::blocks::{self, PageRecord, check_page};
 use super::checks::{check_alive, check_endpoint, check_host};
 use super::networks::{FollowedRecord, Rest, VniRecord, check_new, removed};
-use super::others::holder_of_mac;
+use super::others::lost_mac;
 use super::world::is_member;
 use super::{
     ADDRESSES, ALIVE, ASKS, AliveRecord, BLOCKS, DEMOTE, ENDPOINTS, EndpointShared, FOLLOWED,
@@ -216,7 +216,7 @@ impl<'a> Asked<'a> {
         if alive.is_none_or(|alive| told.epoch > self.world.epoch(alive.revision)) {
             return refuse("the epoch is not one of this host's");
         }
-        if holder_of_mac(self.world, self.host, network, told.mac).is_some() {
+        if lost_mac(self.world, self.host, (network, id), told.mac).is_some() {
             return refuse("the MAC is another host's");
         }
         for address in told.addresses() {

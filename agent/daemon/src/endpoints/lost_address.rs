@@ -6,7 +6,8 @@
 //! port of the other endpoint is taken down, so that nobody is disturbed, and the owner is asked for the address. Where it does
 //! not give that up, a container that did not choose its address gets another one; everybody else stays cut off, which `ps` shows.
 //!
-//! The same of a MAC that somebody chose on two hosts at one moment: who told of it first has it, until its endpoint goes.
+//! The same of a MAC that somebody chose on two hosts at one moment: one of them has it ([`agent_core::shared::others`]), until its
+//! endpoint goes.
 
 use std::net::IpAddr;
 use std::sync::Arc;

@@ -413,6 +413,20 @@ impl Follower {
         }
     }
 
+    /// An endpoint of another host has a MAC, or has it no more: one of this host may have to give it up, or may have it now.
+    fn mind_mac(&self, member: &Member, place: &Place, mac: [u8; 6], is_there: bool) {
+        let Some((own, is_cut_off)) = place.seats.with_mac(mac) else {
+            return;
+        };
+        let is_news = match is_there {
+            true => !is_cut_off && Sharing::why_mac_is_lost(member, &own).is_some(),
+            false => is_cut_off,
+        };
+        if is_news {
+            member.say_again();
+        }
+    }
+
     fn follow_endpoint(
         &self,
         member: &Member,
@@ -449,10 +463,7 @@ impl Follower {
             return;
         }
         self.sharing.refused.forget(key);
-        if !is_there && place.seats.is_cut_off(shared.mac) {
-            // One of this host may have its MAC now.
-            member.say_again();
-        }
+        self.mind_mac(member, &place, shared.mac, is_there);
         let (Some(network), Ok(host)) = (id_shared(&place.record), HostId::new(&shared.host))
         else {
             return;

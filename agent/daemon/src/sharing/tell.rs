@@ -6,7 +6,7 @@ use std::sync::Arc;
 use agent_cluster::{ENDPOINTS, EndpointShared, Member, ServiceShared, Session};
 use agent_core::record::EndpointRecord;
 use agent_core::shared::checks;
-use agent_core::shared::others::{holder_of_mac, name_of, strays};
+use agent_core::shared::others::{holder_of_mac, lost_mac, name_of, strays};
 use agent_store::{Change, Expected, StoreError};
 use overlay_core::Epoch;
 use switch_core::Mac;
@@ -35,15 +35,11 @@ impl Sharing {
         (!is_gone).then_some(told.name)
     }
 
-    /// Why an endpoint of this host cannot be told, where another host was faster to tell of its MAC.
+    /// Why an endpoint of this host is not told, where another host has its MAC.
     pub(crate) fn why_mac_is_lost(member: &Member, record: &EndpointRecord) -> Option<String> {
         let world = member.world();
-        let key = format!("{ENDPOINTS}{}/{}", record.network, record.id);
-        let told = world.find::<EndpointShared>(&key);
-        if told.is_some_and(|(told, _)| told.mac == record.mac) {
-            return None;
-        }
-        let (_, other) = holder_of_mac(&world, member.host(), &record.network, record.mac)?;
+        let place = (&*record.network, &*record.id);
+        let other = lost_mac(&world, member.host(), place, record.mac)?;
         let (mac, host) = (Mac::new(record.mac), name_of(&world, &other.host));
         Some(format!(
             "its MAC {mac} is that of {:?} on {host}",

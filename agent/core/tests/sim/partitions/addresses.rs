@@ -10,8 +10,8 @@ use agent_core::record::{EndpointRecord, Owner};
 use agent_core::shared::asks::{Ask, AskRecord};
 use agent_core::shared::blocks::{Blocks, WritePage};
 use agent_core::shared::holdings::{Way, Wish, part_to_give, surplus, wanted, way};
-use agent_core::shared::others::holder_of_mac;
-use agent_core::shared::{ALIVE, BLOCKS, ENDPOINTS, EndpointShared, Entry, Event, Moment};
+use agent_core::shared::others::{holder_of_mac, lost_mac};
+use agent_core::shared::{ALIVE, BLOCKS, Entry, Event, Moment};
 use ipnet::IpNet;
 use switch_core::Mac;
 
@@ -412,11 +412,9 @@ impl Host {
         Ok(whole)
     }
 
-    fn has_lost_mac(&self, record: &EndpointRecord) -> bool {
-        let key = format!("{ENDPOINTS}{}/{}", record.network, record.id);
-        let told = self.world().find::<EndpointShared>(&key);
-        let is_told = told.is_some_and(|(told, _)| told.mac == record.mac);
-        !is_told && holder_of_mac(self.world(), &self.id, &record.network, record.mac).is_some()
+    pub(crate) fn has_lost_mac(&self, record: &EndpointRecord) -> bool {
+        let place = (&*record.network, &*record.id);
+        lost_mac(self.world(), &self.id, place, record.mac).is_some()
     }
 
     fn hold(&mut self, net: &mut Net, record: &EndpointRecord) -> Result<bool, Fault> {

@@ -243,13 +243,17 @@ impl Host {
             return;
         }
         let time = net.time();
+        self.life().refused.remove(key);
+        let endpoints = self.endpoints_of(network).into_iter();
+        let alike = endpoints.filter(|own| own.mac == shared.mac);
+        let cut_off = &self.agent.as_ref().unwrap().cut_off;
+        let mut news = alike.map(|own| match is_there {
+            true => !cut_off.contains(&own.id) && self.has_lost_mac(&own),
+            false => cut_off.contains(&own.id),
+        });
+        let is_news = news.any(|is_news| is_news);
         let agent = self.life();
-        agent.refused.remove(key);
-        let cut_off = agent.cut_off.clone();
-        let mut cut_off = cut_off.iter().filter_map(|id| self.disk.endpoints.get(id));
-        let waits = cut_off.any(|own| own.network == network && own.mac == shared.mac);
-        let agent = self.life();
-        agent.says_again |= waits && !is_there;
+        agent.says_again |= is_news;
         if record.shared().is_none() {
             return;
         }
@@ -337,8 +341,7 @@ impl Host {
         self.sweep(net, |network| !here.contains(network), &BTreeSet::new())?;
         for network in here {
             let whole = self.hold_addresses(net, &network)?;
-            let present = self.endpoints_of(&network);
-            let present: BTreeSet<String> = present.into_iter().map(|record| record.id).collect();
+            let present = whole.iter().map(|record| record.id.clone()).collect();
             self.sweep(net, |of| of == network, &present)?;
             let mut changes = Vec::new();
             for record in whole {
