@@ -1,7 +1,7 @@
 //! How a host reaches the store: as a manager by its own etcd, as a member through whichever manager answers, by the rules of
 //! [`ManagerStore`](../../../../store/src/manager_store/mod.rs).
 
-use agent_core::shared::turns::Turns;
+use agent_core::shared::turns::{Leaving, Turns};
 use agent_core::shared::{Entry, MANAGERS, World};
 
 use super::super::store::Change;
@@ -14,6 +14,7 @@ pub(crate) struct Access {
     pub(crate) turns: Turns<usize>,
     /// The manager, and the life of it that the connection was made to.
     connection: Option<(usize, u32)>,
+    leaving: Leaving,
     /// Counts connections: what was watched over the one before may have missed something.
     pub(crate) turn: u64,
 }
@@ -24,6 +25,7 @@ impl Access {
             host,
             turns: Turns::of(first),
             connection: None,
+            leaving: Leaving::default(),
             turn: 0,
         }
     }
@@ -59,7 +61,7 @@ impl Access {
     }
 
     /// A manager's etcds are all managers'.
-    fn is_manager(&self, net: &Net) -> bool {
+    pub(crate) fn is_manager(&self, net: &Net) -> bool {
         net.managers.contains_key(&self.host)
     }
 
@@ -73,21 +75,29 @@ impl Access {
         }
     }
 
-    /// Every manager once, and then every other host, which may be one by now.
+    /// Every manager once, and then every other host, which may be one by now; or those first.
     fn dial(&mut self, net: &Net) {
+        if self.leaving.take_elsewhere() && self.dial_others(net) {
+            return;
+        }
         for _ in 0..self.turns.all().len() {
             let manager = self.turns.take().unwrap();
             if self.connect(net, manager) {
                 return;
             }
         }
+        self.dial_others(net);
+    }
+
+    fn dial_others(&mut self, net: &Net) -> bool {
         let others = (0..HOSTS).filter(|host| *host != self.host);
         let others: Vec<usize> = others
             .filter(|host| !self.turns.all().contains(host))
             .collect();
-        if let Some(manager) = others.into_iter().find(|host| self.connect(net, *host)) {
-            self.turns.prefer(manager);
-        }
+        let found = others.into_iter().find(|host| self.connect(net, *host));
+        found
+            .inspect(|manager| self.turns.prefer(*manager))
+            .is_some()
     }
 
     fn connect(&mut self, net: &Net, manager: usize) -> bool {
@@ -105,8 +115,8 @@ impl Access {
     }
 
     /// The manager has said that it does not reach the store.
-    fn leave(&mut self) {
-        if self.turns.all().len() > 1 {
+    fn leave(&mut self, net: &Net) {
+        if self.leaving.leaves(self.turns.all().len(), net.now()) {
             self.connection = None;
         }
     }
@@ -126,7 +136,7 @@ impl Access {
             if self.reaches_etcd(net, manager) {
                 return ask(net);
             }
-            self.leave();
+            self.leave(net);
             return Err(Fault::Unreachable);
         }
         Err(Fault::Unreachable)
@@ -173,7 +183,7 @@ impl Access {
                 net.be_late(self.host, self.connection.unwrap(), changes.to_vec());
             }
             match is_heard {
-                true => self.leave(),
+                true => self.leave(net),
                 false => self.connection = None,
             }
             return Err(Fault::Unreachable);
