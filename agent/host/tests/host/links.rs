@@ -274,14 +274,20 @@ fn a_host_link_is_configured_as_often_as_one_likes() {
     });
 }
 
+fn run_all(commands: &str) {
+    for command in commands.split(" && ") {
+        run(command);
+    }
+}
+
 #[test]
 fn subnets_are_listed_again_only_for_links_of_others() {
     let host = netns();
     within(&host, || {
-        run(
+        run_all(
             "ip tuntap add dev eth0 mode tap && ip addr add 10.1.0.1/16 dev eth0 && ip link set eth0 up",
         );
-        run(
+        run_all(
             "ip tuntap add dev tsyffffffffff mode tap && ip addr add 10.2.0.1/16 dev tsyffffffffff",
         );
         let mut watch = SubnetWatch::open().unwrap();
@@ -299,7 +305,7 @@ fn subnets_are_listed_again_only_for_links_of_others() {
         assert_eq!(used(""), listed(&["10.1.0.0/16", "10.2.0.0/16"], 1));
         for number in 0..20 {
             let link = format!("tsy00000000{number:02}");
-            run(&format!(
+            run_all(&format!(
                 "ip tuntap add dev {link} mode tap && ip link set {link} up"
             ));
             run(&format!("ip addr add 10.3.{number}.1/24 dev {link}"));
@@ -321,7 +327,7 @@ fn subnets_are_listed_again_only_for_links_of_others() {
 fn a_change_is_told_with_the_names_of_its_links() {
     let host = netns();
     within(&host, || {
-        run("ip tuntap add dev one mode tap && ip tuntap add dev two mode tap");
+        run_all("ip tuntap add dev one mode tap && ip tuntap add dev two mode tap");
         let mut watch = LinkWatch::open().unwrap();
         let mut names = || {
             let change = watch.wait(Some(Duration::from_secs(5))).unwrap();
