@@ -201,6 +201,10 @@ const KEPT_PARTED: &[(u64, &str)] = &[
         "a host was killed before it had taken its blocks again in a store that was set back",
     ),
     (
+        673,
+        "a host stayed with the only manager that it knew, which was cut off; two hosts told of one MAC at a moment",
+    ),
+    (
         766,
         "a store that was set back had come so far that a host did not notice",
     ),
