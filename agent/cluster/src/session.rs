@@ -162,9 +162,10 @@ impl Member {
                 self.list_anew(&*found, &moment())?;
             }
             if self.says_again.swap(false, Ordering::Relaxed) {
+                // Before the list: who is no member has no addresses.
+                self.put_back()?;
                 // Of what is to be taken back nobody may have heard yet.
                 self.list_anew(&*found, &moment())?;
-                self.put_back()?;
                 found.begin(self, session)?;
             }
             if remember_at.is_some_and(|at| at <= Instant::now()) {
