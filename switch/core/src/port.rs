@@ -236,6 +236,26 @@ impl PortCounts {
         self.drops[reason.index()]
     }
 
+    /// The larger of both counts, each by itself.
+    pub fn at_least(&self, other: &Self) -> Self {
+        self.each(other, u64::max)
+    }
+
+    /// What is counted here beyond `other`.
+    pub fn beyond(&self, other: &Self) -> Self {
+        self.each(other, u64::saturating_sub)
+    }
+
+    fn each(&self, other: &Self, join: impl Fn(u64, u64) -> u64) -> Self {
+        Self {
+            rx_frames: join(self.rx_frames, other.rx_frames),
+            rx_bytes: join(self.rx_bytes, other.rx_bytes),
+            tx_frames: join(self.tx_frames, other.tx_frames),
+            tx_bytes: join(self.tx_bytes, other.tx_bytes),
+            drops: std::array::from_fn(|place| join(self.drops[place], other.drops[place])),
+        }
+    }
+
     /// The reasons that occurred, with their counts.
     pub fn drop_reasons(&self) -> impl Iterator<Item = (DropReason, u64)> + '_ {
         DropReason::ALL
@@ -292,6 +312,27 @@ mod tests {
             counts.drop_reasons().collect::<Vec<_>>(),
             [(DropReason::Runt, 1)]
         );
+    }
+
+    #[test]
+    fn what_is_less_than_before_is_made_up_for() {
+        let mut told = PortCounts {
+            rx_frames: 5,
+            tx_bytes: 7,
+            ..PortCounts::default()
+        };
+        told.add(DropReason::Runt, 2);
+        let now = PortCounts {
+            rx_frames: 4,
+            tx_bytes: 9,
+            ..PortCounts::default()
+        };
+        let most = now.at_least(&told);
+        assert_eq!((most.rx_frames, most.tx_bytes), (5, 9));
+        assert_eq!(most.dropped(DropReason::Runt), 2);
+        let mut sum = now.clone();
+        sum += &most.beyond(&now);
+        assert_eq!(sum, most);
     }
 
     #[test]

@@ -46,7 +46,7 @@ macro_rules! drop_reasons {
 drop_reasons! {
     /// Shorter than an Ethernet header.
     Runt = "runt",
-    /// Longer than the port's MTU allows; for a superframe, its segments are.
+    /// Longer than this port's MTU allows, from it or for it; for a superframe, its segments are.
     Oversize = "oversize",
     /// The source is a group address.
     MulticastSource = "multicast_source",
@@ -102,7 +102,7 @@ drop_reasons! {
     NoEgress = "no_egress",
     /// The egress port went away.
     EgressGone = "egress_gone",
-    /// The egress device refused the frame as malformed.
+    /// For this port, whose device refused the frame as malformed.
     EgressRefused = "egress_refused",
     /// For this port, whose queue was full: its reader is too slow.
     QueueFull = "queue_full",
@@ -123,6 +123,30 @@ drop_reasons! {
 impl DropReason {
     /// Number of reasons.
     pub const COUNT: usize = Self::ALL.len();
+
+    /// Whether the bytes are at fault, and not what is done with them.
+    pub const fn is_malformed(self) -> bool {
+        matches!(
+            self,
+            Self::Runt
+                | Self::MulticastSource
+                | Self::ZeroSource
+                | Self::TruncatedVlan
+                | Self::StackedPriorityTags
+                | Self::VnetMalformed
+                | Self::VnetGsoType
+                | Self::VnetGsoSize
+                | Self::VnetChecksum
+                | Self::VnetHeaders
+                | Self::VnetIpv4Checksum
+        )
+    }
+
+    /// Whether the port that counts it is the one that the frame was for, and not the one that it came from. Of those that may
+    /// be either, what is usual.
+    pub const fn is_at_egress(self) -> bool {
+        matches!(self, Self::QueueFull | Self::LinkDown | Self::EgressRefused)
+    }
 
     /// Position in [`Self::ALL`].
     pub const fn index(self) -> usize {

@@ -311,19 +311,19 @@ impl Written {
         (self.frames == 0 && reasons.next().is_none()).then_some(reason)
     }
 
-    /// What is counted at the port that should have taken the frames, zeros included: it was too slow, or down.
-    pub(crate) fn drops_at_egress(&self) -> [(DropReason, u64); 2] {
+    /// What is counted at the port that should have taken the frames, zeros included: it was too slow, or down, or would not.
+    pub(crate) fn drops_at_egress(&self) -> [(DropReason, u64); 3] {
         [
             (DropReason::QueueFull, self.full),
             (DropReason::LinkDown, self.down),
+            (DropReason::EgressRefused, self.refused),
         ]
     }
 
     /// What is counted at the port that the frames came from, zeros included.
-    pub(crate) fn drops_at_ingress(&self) -> [(DropReason, u64); 4] {
+    pub(crate) fn drops_at_ingress(&self) -> [(DropReason, u64); 3] {
         [
             (DropReason::EdgeBusy, self.busy),
-            (DropReason::EgressRefused, self.refused),
             (DropReason::EgressGone, self.gone),
             (DropReason::Fault, self.fault),
         ]

@@ -37,7 +37,7 @@ pub use observers::{Observer, Observing, Sight};
 pub use outfit::{Layer, LayerKind};
 pub use patch_port::{PatchPort, patch};
 pub use probe::{HostSupport, probe};
-pub use switch::{AUTO_WORKERS_MAX, NewPort, RemovedPort, Switch, SwitchConfig};
+pub use switch::{AUTO_WORKERS_MAX, NewPort, RemovedPort, Switch, SwitchConfig, WorkerReport};
 pub use sys::heap::give_back_freed;
 pub use sys::meminfo::unreceived;
 pub use sys::packet;
@@ -45,3 +45,4 @@ pub use sys::packet_ring::{PacketRing, RingPacket};
 pub use tap::{
     BasicTap, OffloadMask, OffloadTap, OpenTap, set_carrier, set_persistent, take_over, whereabouts,
 };
+pub use worker::Moved;

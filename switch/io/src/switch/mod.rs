@@ -55,7 +55,17 @@ use crate::observers::{Observer, Observers, Observing};
 use crate::overload::Requests;
 use crate::port::Port;
 use crate::vigil::Vigil;
-use crate::worker::{Busy, Setup, Worked, WorkerHandle};
+use crate::worker::{Busy, Moved, Setup, Tally, Worked, WorkerHandle};
+
+/// What one worker has done since the switch started.
+#[derive(Clone, Copy, Debug)]
+pub struct WorkerReport {
+    /// CPU time, some tens of milliseconds late.
+    pub worked: Duration,
+    pub moved: Moved,
+    /// Ports that it reads now.
+    pub ports: usize,
+}
 
 /// A port that no worker touches any more. Its descriptor closes when this is dropped, and with a TAP the link goes, for
 /// which the kernel takes tens of milliseconds: let go of locks first.
@@ -88,6 +98,8 @@ pub struct Switch {
     events: Events,
     observers: Observers,
     start: Instant,
+    /// What each worker tells of its work.
+    told: Vec<(Worked, Tally)>,
     // Fields drop in order: the workers stop with the last hold on the desk.
     _keeper: Keeper,
     _loops: Loops,
@@ -107,8 +119,14 @@ impl Switch {
         let vigil = Vigil::new();
         let sightings = Sightings::new();
         let observers = Observers::default();
-        let workers = (0..count)
-            .map(|index| {
+        let told: Vec<(Worked, Tally)> = std::iter::repeat_with(Default::default)
+            .take(count)
+            .collect();
+        let workers = told
+            .iter()
+            .cloned()
+            .enumerate()
+            .map(|(index, (worked, tally))| {
                 WorkerHandle::start(Setup {
                     index,
                     engine,
@@ -119,7 +137,8 @@ impl Switch {
                     overload: requests.overload(),
                     lookout: sightings.lookout(),
                     observers: observers.clone(),
-                    worked: Worked::default(),
+                    worked,
+                    tally,
                     busy: Busy::default(),
                     ends: vigil.ends(),
                     life: 0,
@@ -153,6 +172,7 @@ impl Switch {
             events,
             observers,
             start,
+            told,
             _keeper: keeper,
             _loops: loops,
             _balancer: balancer,
@@ -271,6 +291,17 @@ impl Switch {
     /// How many ports each worker reads.
     pub fn loads(&self) -> Vec<usize> {
         self.desk.registry.loads()
+    }
+
+    /// What each worker has done. No worker is asked.
+    pub fn workers(&self) -> Vec<WorkerReport> {
+        let told = self.told.iter().zip(self.loads());
+        let reports = told.map(|((worked, tally), ports)| WorkerReport {
+            worked: worked.get(),
+            moved: tally.moved(),
+            ports,
+        });
+        reports.collect()
     }
 
     /// Workers that have been replaced because they ended.

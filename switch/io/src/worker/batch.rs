@@ -34,8 +34,12 @@ impl Batch {
         }
     }
 
+    pub(super) fn len(&self) -> usize {
+        self.entries.len()
+    }
+
     pub(super) fn is_full(&self) -> bool {
-        self.entries.len() >= Self::LEN
+        self.len() >= Self::LEN
     }
 
     pub(super) fn clear(&mut self) {

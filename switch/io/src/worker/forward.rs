@@ -14,6 +14,7 @@ use super::busy::Busy;
 use super::join::{Joiner, concerns};
 use super::setup::Setup;
 use super::table::{Entry, PortTable};
+use super::tally::Tally;
 use crate::frame_port::{Capabilities, FrameBuffer, Written};
 use crate::lookout::Lookout;
 use crate::observers::{Observers, Sight};
@@ -41,6 +42,7 @@ pub(super) struct Forwarder {
     /// One lowered frame or reply.
     pub(super) scratch: FrameBuffer,
     joiner: Option<Joiner>,
+    tally: Tally,
 }
 
 impl Forwarder {
@@ -52,6 +54,7 @@ impl Forwarder {
             observers: setup.observers.clone(),
             scratch: FrameBuffer::new(),
             joiner: setup.join.then(Joiner::new),
+            tally: setup.tally.clone(),
         }
     }
 
@@ -62,6 +65,7 @@ impl Forwarder {
         batch: &Batch,
         courier: &mut impl Courier,
     ) {
+        self.tally.note(batch.len());
         if self.observers.are_there() {
             tell_of(&self.observers, ports, batch, courier);
         }
@@ -289,10 +293,7 @@ impl Forwarder {
         select(class.places, |place| {
             let fits = fits(class, place, egress, courier.envelope(place));
             if !fits {
-                class
-                    .ingress
-                    .counters(self.worker)
-                    .add_drop(DropReason::Oversize);
+                egress.counters(self.worker).add_drop(DropReason::Oversize);
             }
             fits
         })
@@ -345,7 +346,7 @@ impl Forwarder {
         written
     }
 
-    /// Books an outcome: what was sent, and what the egress was too slow for, on the egress; other drops on the ingress.
+    /// Books an outcome: what was sent, and what the egress did not take, on the egress; other drops on the ingress.
     pub(super) fn count(&self, ingress: &Port, egress: &Port, written: Written) {
         if written.frames > 0 {
             egress

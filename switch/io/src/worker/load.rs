@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use rustix::time::{ClockId, clock_gettime};
 
-/// The CPU time that a worker's thread has used, for others to read; some [`WINDOW`]s late.
+/// The CPU time that the threads of one worker have used, one after the other, for others to read; some [`WINDOW`]s late.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Worked(Arc<AtomicU64>);
 
@@ -15,7 +15,9 @@ impl Worked {
         Duration::from_nanos(self.0.load(Ordering::Relaxed))
     }
 
-    fn set(&self, used: Duration) {
+    /// What those before have used is `before`.
+    fn set(&self, before: Duration, used: Duration) {
+        let used = before + used;
         let nanos = u64::try_from(used.as_nanos()).unwrap_or(u64::MAX);
         self.0.store(nanos, Ordering::Relaxed);
     }
@@ -26,6 +28,8 @@ pub(super) struct Load {
     since: Instant,
     /// CPU time of the thread at `since`.
     used: Duration,
+    /// Of the threads before.
+    before: Duration,
     worked: Worked,
     /// Of the last window.
     share: f64,
@@ -37,6 +41,7 @@ impl Load {
         Self {
             since: Instant::now(),
             used: used(),
+            before: worked.get(),
             worked,
             share: 0.0,
             average: 0.0,
@@ -54,7 +59,7 @@ impl Load {
         self.share = used.saturating_sub(self.used).as_secs_f64() / elapsed.as_secs_f64();
         self.since = now;
         self.used = used;
-        self.worked.set(used);
+        self.worked.set(self.before, used);
         let weight = (elapsed.as_secs_f64() / MEMORY.as_secs_f64()).min(1.0);
         self.average += (self.share - self.average) * weight;
         let overloaded = self.average > TOO_MUCH;
@@ -133,5 +138,15 @@ mod tests {
         work(WINDOW);
         load.take_overload(Instant::now() + WINDOW);
         assert!(worked.get() >= WINDOW);
+    }
+
+    #[test]
+    fn one_that_takes_anothers_place_counts_on() {
+        let worked = Worked::default();
+        worked.set(Duration::ZERO, Duration::from_secs(7));
+        let mut load = Load::new(worked.clone());
+        work(WINDOW);
+        load.take_overload(Instant::now() + WINDOW);
+        assert!(worked.get() >= Duration::from_secs(7) + WINDOW);
     }
 }

@@ -20,6 +20,7 @@ mod moderation;
 mod relay;
 mod setup;
 mod table;
+mod tally;
 mod uring;
 
 use std::io;
@@ -36,6 +37,8 @@ pub(crate) use self::busy::Busy;
 pub(crate) use self::load::Worked;
 use self::mailbox::{Command, Letterbox, Mailbox};
 pub(crate) use self::setup::Setup;
+pub use self::tally::Moved;
+pub(crate) use self::tally::Tally;
 use crate::confine::confine;
 use crate::engine::EngineKind;
 use crate::error::StartSwitch;

@@ -153,6 +153,7 @@ mod tests {
     use crate::worker::busy::Busy;
     use crate::worker::load::Worked;
     use crate::worker::table::Watch;
+    use crate::worker::tally::Tally;
 
     const ID: PortId = PortId(7);
 
@@ -197,6 +198,7 @@ mod tests {
             lookout: Sightings::new().lookout(),
             observers: Observers::default(),
             worked: Worked::default(),
+            tally: Tally::default(),
             busy: Busy::default(),
             ends: Vigil::new().ends(),
             life: 0,

@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use super::busy::Busy;
 use super::load::Worked;
+use super::tally::Tally;
 use crate::engine::EngineKind;
 use crate::events::Events;
 use crate::lookout::Lookout;
@@ -28,6 +29,8 @@ pub(crate) struct Setup {
     pub(crate) observers: Observers,
     /// Where a worker says how much it has done.
     pub(crate) worked: Worked,
+    /// Where a worker counts what it moves.
+    pub(crate) tally: Tally,
     /// Where a worker says which port it is at.
     pub(crate) busy: Busy,
     /// Where it is said that a worker has ended although nobody stopped it.
