@@ -10,6 +10,7 @@
 //! Owners know those below them only:
 //!
 //! ```text
+//! metrics         what is counted, for readers outside
 //! captures        who looks at which frames
 //! containers      what runs
 //! endpoints       who is on which network, with which addresses
@@ -37,6 +38,7 @@ use crate::containers::Containers;
 use crate::endpoints::{Endpoints, open_sandbox};
 use crate::follow::Follower;
 use crate::ground::{Ground, WARNINGS_MAX};
+use crate::metrics::Metrics;
 use crate::networks::Networks;
 use crate::publishing::{Filter, Publishing};
 use crate::sharing::Sharing;
@@ -52,6 +54,7 @@ pub(crate) struct Agent {
     pub(crate) containers: Arc<Containers>,
     pub(crate) follower: Arc<Follower>,
     pub(crate) captures: Captures,
+    pub(crate) metrics: Arc<Metrics>,
 }
 
 impl Agent {

@@ -4,6 +4,7 @@ mod changes;
 mod group;
 mod unknown;
 
+use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -46,6 +47,16 @@ pub(crate) struct Config {
     pub(crate) drops_per_s: u64,
     /// As the file has it.
     pub(crate) text: String,
+    pub(crate) metrics: MetricsOptions,
+}
+
+/// Of what is told to Prometheus.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct MetricsOptions {
+    /// Where, beside the agent's socket.
+    pub(crate) listen: Option<SocketAddr>,
+    /// Whether ports have series of their own; absent as long as they are not too many.
+    pub(crate) per_port: Option<bool>,
 }
 
 /// Of Docker's plugin, which runs in the agent's process and is a client of it.
@@ -105,6 +116,7 @@ impl Config {
             group: None,
             drops_per_s: raw.events.drops_per_s,
             text: String::new(),
+            metrics: raw.metrics.checked()?,
             resolv_conf: raw
                 .dns
                 .resolv_conf
@@ -141,6 +153,7 @@ struct RawConfig {
     docker: RawDocker,
     api: RawApi,
     events: RawEvents,
+    metrics: RawMetrics,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -305,6 +318,26 @@ impl RawDocker {
     }
 }
 
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct RawMetrics {
+    listen: Option<String>,
+    per_port: Option<bool>,
+}
+
+impl RawMetrics {
+    fn checked(self) -> Result<MetricsOptions, ReadConfig> {
+        let listen = self.listen.map(|given| match given.parse::<SocketAddr>() {
+            Ok(address) if address.port() != 0 => Ok(address),
+            _ => Err(ReadConfig::MetricsListen(given)),
+        });
+        Ok(MetricsOptions {
+            listen: listen.transpose()?,
+            per_port: self.per_port,
+        })
+    }
+}
+
 impl RawConfig {
     /// With its text.
     fn read(path: &Path) -> Result<(Self, String), ReadConfig> {
@@ -371,6 +404,10 @@ pub(crate) enum ReadConfig {
     LookUpGroup { group: String, why: String },
     #[error("[docker] plugin = {0:?} is unknown; take auto, off, or the path of a socket")]
     DockerPlugin(String),
+    #[error(
+        "[metrics] listen = {0:?} is no address and port; take one of the host's, as in \"127.0.0.1:9177\""
+    )]
+    MetricsListen(String),
 }
 
 /// Each has its own buffers, counters of every port, and descriptors.
@@ -483,6 +520,23 @@ mod tests {
         assert_eq!(path, DockerPlugin::At("/run/p.sock".into()));
         let refused = plugin("[docker]\nplugin = \"on\"").unwrap_err();
         assert!(refused.to_string().contains("\"on\""), "{refused}");
+    }
+
+    #[test]
+    fn metrics_are_served_at_an_address_and_port() {
+        let checked = |text: &str| {
+            let raw: RawConfig = toml::from_str(text).unwrap();
+            raw.metrics.checked()
+        };
+        assert_eq!(checked("").unwrap(), MetricsOptions::default());
+        let given = checked("[metrics]\nlisten = \"127.0.0.1:9177\"\nper_port = false").unwrap();
+        assert_eq!(given.listen, Some(([127, 0, 0, 1], 9177).into()));
+        assert_eq!(given.per_port, Some(false));
+        for wrong in ["9177", ":9177", "127.0.0.1:0", "localhost:9177"] {
+            let refused = checked(&format!("[metrics]\nlisten = {wrong:?}"));
+            let refused = refused.unwrap_err().to_string();
+            assert!(refused.contains(&format!("{wrong:?}")), "{refused}");
+        }
     }
 
     #[test]

@@ -25,6 +25,7 @@ use crate::config::{
     AgentOptions, Change, Config, DockerOptions, KeptText, ReadConfig, SocketGroup,
 };
 use crate::guardian::{Held, Order, Unbegun};
+use crate::metrics::Door;
 use crate::signals::Signals;
 use crate::start::StartAgent;
 
@@ -178,7 +179,8 @@ where
     held.hold(API, &listener);
     tracing::info!(socket = %socket.display(), "agent ready");
     held.tell_ready();
-    let mut faces = Faces::show(&agent, &listener, &companion)?;
+    let door = Arc::new(Door::open(&agent.ground));
+    let mut faces = Faces::show(&agent, (&listener, &door), &companion)?;
     loop {
         tokio::select! {
             served = &mut faces.api => served.map_err(io::Error::other)?,
@@ -194,7 +196,7 @@ where
                         Sole::again(name.try_clone()?)?;
                     }
                     agent.resume();
-                    faces = Faces::show(&agent, &listener, &companion)?;
+                    faces = Faces::show(&agent, (&listener, &door), &companion)?;
                 }
                 Some(Order::Leave) => return leave(agent).await,
                 Some(Order::Orphaned) | None => {
@@ -270,13 +272,14 @@ struct Faces {
     /// Closes the API, once what was asked has been answered.
     closing: watch::Sender<bool>,
     companion: JoinHandle<()>,
+    metrics: JoinHandle<()>,
     is_followed: Arc<AtomicBool>,
 }
 
 impl Faces {
     fn show<C>(
         agent: &Arc<Agent>,
-        listener: &StdUnixListener,
+        (listener, door): (&StdUnixListener, &Arc<Door>),
         companion: impl Fn(Beside) -> C,
     ) -> io::Result<Self>
     where
@@ -287,12 +290,14 @@ impl Faces {
         let listener = UnixListener::from_std(listener)?;
         let (closing, closes) = watch::channel(false);
         let serving = api_server::serve(listener, router(Arc::clone(agent)), closes);
+        let scraping = Arc::clone(door).serve(Arc::clone(&agent.metrics));
         let beside = Beside::of(agent);
         Ok(Self {
             api: tokio::spawn(serving),
             closing,
             is_followed: Arc::clone(&beside.is_followed),
             companion: tokio::spawn(companion(beside)),
+            metrics: tokio::spawn(scraping),
         })
     }
 
@@ -305,6 +310,7 @@ impl Faces {
             .await
             .map_err(io::Error::other)?;
         self.closing.send_replace(true);
+        self.metrics.abort();
         self.companion.abort();
         let _ = (&mut self.companion).await;
         // What was asked is answered. Who follows a log, or waits for an end, is not waited for.
@@ -320,6 +326,7 @@ impl Faces {
 
     async fn hide(self) {
         self.api.abort();
+        self.metrics.abort();
         self.companion.abort();
         let _ = self.companion.await;
     }

@@ -25,6 +25,7 @@ use crate::follow::{Follower, Watched};
 use crate::ground::Ground;
 use crate::guardian::Held;
 use crate::journal::{Journal, OpenJournal};
+use crate::metrics::Metrics;
 use crate::networks::Networks;
 use crate::publishing::{Filter, Publishing};
 use crate::sharing::Sharing;
@@ -135,6 +136,13 @@ impl Agent {
             Arc::clone(&networks),
             Arc::clone(&containers),
         );
+        let metrics = Arc::new(Metrics::new(
+            Arc::clone(&ground),
+            Arc::clone(&networks),
+            Arc::clone(&endpoints),
+            Arc::clone(&containers),
+            Arc::clone(&sharing),
+        ));
         Ok(Self {
             ground,
             filter,
@@ -145,6 +153,7 @@ impl Agent {
             containers,
             follower,
             captures,
+            metrics,
         })
     }
 }

@@ -8,6 +8,7 @@ mod document;
 mod endpoints;
 mod events;
 mod links;
+mod metrics;
 mod networks;
 mod peer;
 mod reply;
@@ -44,7 +45,7 @@ pub(crate) fn router(agent: Arc<Agent>) -> Router {
         )
         .split_for_parts();
     document::complete(&mut document);
-    system::serve_document(router, document)
+    metrics::serve_metrics(system::serve_document(router, document))
         .fallback(reply::no_such_route)
         .layer(from_fn_with_state(agent.clone(), peer::refuse_containers))
         .layer(from_fn(reply::in_one_shape))

@@ -65,6 +65,8 @@ pub(crate) struct Containers {
     ended: Condvar,
     /// How many were cleaned up after.
     cleaned_up: AtomicU64,
+    /// How many were started again by themselves.
+    restarts: AtomicU64,
     /// No container is started again by itself any more.
     is_closing: AtomicBool,
 }
@@ -116,6 +118,7 @@ impl Containers {
             turns: Turns::default(),
             ended: Condvar::new(),
             cleaned_up: AtomicU64::new(0),
+            restarts: AtomicU64::new(0),
             is_closing: AtomicBool::new(false),
         }
     }

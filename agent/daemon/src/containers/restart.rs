@@ -78,6 +78,9 @@ impl Containers {
             }
             made => made,
         };
+        if begun.is_ok() {
+            self.restarts.fetch_add(1, Ordering::Relaxed);
+        }
         if let Err(error) = begun {
             tracing::warn!(container = name, %error, "a container is not started again");
             self.try_once_more(id);

@@ -1,5 +1,7 @@
 //! What the API shows of containers.
 
+use std::sync::atomic::Ordering;
+
 use agent_api::{ApiError, ContainerDetail, ContainerState, ContainerSummary};
 use agent_container::attach::SOCKET_FILE;
 use agent_container::{log, read_exit};
@@ -8,8 +10,24 @@ use agent_core::record::{Owner, Phase};
 use super::spec::capabilities;
 use super::{Container, Containers};
 use crate::endpoints::sandbox_of;
+use crate::locks::lock;
 
 impl Containers {
+    /// How many are in each state, and how many were started again by themselves since the agent started.
+    pub(crate) fn counts(&self) -> ([(&'static str, usize); 3], u64) {
+        let table = lock(&self.table);
+        let count = |is_such: fn(&Phase) -> bool| {
+            let phases = table.values().map(|container| &container.record.phase);
+            phases.filter(|phase| is_such(phase)).count()
+        };
+        let states = [
+            ("created", count(|phase| matches!(phase, Phase::Created))),
+            ("running", count(|phase| matches!(phase, Phase::Running))),
+            ("exited", count(|phase| matches!(phase, Phase::Exited(_)))),
+        ];
+        (states, self.restarts.load(Ordering::Relaxed))
+    }
+
     /// All containers, the exited ones too, the newest first.
     pub(crate) fn list(&self) -> Vec<ContainerSummary> {
         let present = self

@@ -1,6 +1,7 @@
 //! What is asked for until it is answered.
 
 use std::net::IpAddr;
+use std::time::Instant;
 
 use dns_core::Carrier;
 use switch_core::PortId;
@@ -16,6 +17,7 @@ pub(super) struct Asked {
     /// Who says to ask.
     pub(super) source: IpAddr,
     pub(super) carrier: Carrier,
+    pub(super) arrived: Instant,
     pub(super) noted: Option<Noted>,
 }
 
@@ -27,6 +29,7 @@ impl Asked {
             ingress,
             source: [10, 0, 0, 1].into(),
             carrier: Carrier::Udp,
+            arrived: Instant::now(),
             noted: None,
         }
     }

@@ -2,6 +2,7 @@
 
 mod asked;
 mod company;
+mod counts;
 mod forwards;
 mod host_names;
 mod names;
@@ -11,7 +12,6 @@ mod task;
 
 use std::net::IpAddr;
 use std::os::fd::AsFd;
-use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use agent_api::{DhcpReport, DnsServer, Forwarder, QueryLogEntry};
@@ -24,9 +24,11 @@ use tokio::io::unix::AsyncFd;
 use tokio::sync::{mpsc, oneshot};
 
 pub(crate) use company::{Company, Member};
+pub(crate) use counts::EdgeCounts;
 pub(crate) use host_names::{HostNames, Told};
 pub(crate) use names::NamesSettings;
 
+use counts::Counts;
 use names::Names;
 use port::EdgePort;
 use task::EdgeTask;
@@ -70,6 +72,7 @@ impl Registration {
 pub(crate) struct EdgeHandle {
     commands: mpsc::Sender<Command>,
     names: Arc<Names>,
+    counts: Arc<Counts>,
 }
 
 enum Command {
@@ -104,19 +107,21 @@ impl EdgeHandle {
         )]
         let ready = AsyncFd::new(end.as_fd().try_clone_to_owned()?)?;
         let names = Arc::new(Names::new(settings.names));
-        let (end, answered) = (Arc::new(end), Arc::new(AtomicU64::new(0)));
+        let (end, counts) = (Arc::new(end), Arc::new(Counts::default()));
         let port = EdgePort {
             port,
             end: Arc::clone(&end),
             config: settings.edge.clone(),
             names: Arc::clone(&names),
-            answered: Arc::clone(&answered),
+            counts: Arc::clone(&counts),
         };
-        let task = EdgeTask::new(Edge::new(settings.edge), Arc::clone(&names), answered);
+        let edge = Edge::new(settings.edge);
+        let task = EdgeTask::new(edge, Arc::clone(&names), Arc::clone(&counts));
         runtime.spawn(task.run(end, ready, commands));
         let handle = Self {
             commands: sender,
             names,
+            counts,
         };
         Ok((handle, Box::new(port)))
     }
@@ -177,6 +182,11 @@ impl EdgeHandle {
     /// if one of them may.
     pub(crate) fn accompany(&self, key: &str, company: Arc<Company>) {
         self.names.accompany(key, company);
+    }
+
+    /// What was done so far. Nobody is asked.
+    pub(crate) fn counts(&self) -> EdgeCounts {
+        self.counts.seen(&self.names)
     }
 
     /// What the forwarder did so far; `None` when there is none any more.

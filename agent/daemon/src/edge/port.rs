@@ -16,13 +16,14 @@
 use std::io;
 use std::os::fd::BorrowedFd;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 
 use dns_core::Carrier;
 use switch_core::edge::{EdgeConfig, Question};
 use switch_core::{PortId, VnetHeader};
 use switch_io::{Capabilities, ChannelEnd, ChannelPort, FrameBuffer, FramePort, Written};
 
+use super::counts::Counts;
 use super::names::{Decision, Names};
 use crate::panics::contained;
 
@@ -31,7 +32,7 @@ pub(super) struct EdgePort {
     pub(super) end: Arc<ChannelEnd>,
     pub(super) config: EdgeConfig,
     pub(super) names: Arc<Names>,
-    pub(super) answered: Arc<AtomicU64>,
+    pub(super) counts: Arc<Counts>,
 }
 
 impl EdgePort {
@@ -47,7 +48,7 @@ impl EdgePort {
         }
         let frame = question.reply(&self.config, &message)?;
         self.names.count(outcome);
-        self.answered.fetch_add(1, Ordering::Relaxed);
+        self.counts.answered.fetch_add(1, Ordering::Relaxed);
         Some(frame)
     }
 }

@@ -17,7 +17,7 @@ use std::time::{Duration, Instant, UNIX_EPOCH};
 use agent_api::{DhcpReport, Forwarder, ForwarderError, QueryOutcome};
 use dns_core::{Carrier, Policy, Request};
 use dns_io::{ServerAddress, Upstream};
-use switch_core::edge::{self, Edge, EdgeEvent, HostRecord, Transmit};
+use switch_core::edge::{self, Edge, EdgeCounters, EdgeEvent, HostRecord, Transmit};
 use switch_core::{Mac, Time};
 use switch_io::ChannelEnd;
 use tokio::io::unix::AsyncFd;
@@ -26,6 +26,7 @@ use tracing::warn;
 
 use super::Command;
 use super::asked::Asked;
+use super::counts::Counts;
 use super::forwards::Forwards;
 use super::names::{Decision, Names};
 use super::query_log::QueryLog;
@@ -34,27 +35,25 @@ use crate::panics::contained_in;
 pub(super) struct EdgeTask {
     edge: Edge,
     names: Arc<Names>,
-    /// Queries that the port answered.
-    answered: Arc<AtomicU64>,
+    counts: Arc<Counts>,
+    /// What the edge had counted when that was last noted.
+    noted: EdgeCounters,
     /// Who has a DHCP lease, by endpoint.
     leased: HashMap<String, (Mac, HostRecord)>,
     forwards: Forwards,
-    failed: u64,
-    crowded_out: u64,
     log: QueryLog,
     start: Instant,
 }
 
 impl EdgeTask {
-    pub(super) fn new(edge: Edge, names: Arc<Names>, answered: Arc<AtomicU64>) -> Self {
+    pub(super) fn new(edge: Edge, names: Arc<Names>, counts: Arc<Counts>) -> Self {
         Self {
             edge,
             names,
-            answered,
+            counts,
+            noted: EdgeCounters::default(),
             leased: HashMap::new(),
             forwards: Forwards::default(),
-            failed: 0,
-            crowded_out: 0,
             log: QueryLog::default(),
             start: Instant::now(),
         }
@@ -105,6 +104,7 @@ impl EdgeTask {
             }
             self.answer_events();
             self.tell_of_unserved();
+            self.note_counts();
             while let Some(Transmit { egress, frame }) = self.edge.poll_transmit() {
                 // A full queue towards the bridge drops the frame and counts it there.
                 match egress {
@@ -118,6 +118,7 @@ impl EdgeTask {
     /// With the same endpoints, and nothing that waits.
     fn begin_anew(&mut self) {
         self.edge = Edge::new(self.edge.config().clone());
+        self.noted = EdgeCounters::default();
         self.forwards = Forwards::default();
         for (mac, record) in self.leased.values() {
             self.edge.insert_host(*mac, record.clone());
@@ -192,6 +193,7 @@ impl EdgeTask {
                     edge::Carrier::Udp => Carrier::Udp,
                     edge::Carrier::Tcp => Carrier::Tcp,
                 },
+                arrived: Instant::now(),
                 noted: self.log.note(&message),
             };
             let decision = self.names.decide(asked.ingress, asked.carrier, &message);
@@ -200,6 +202,12 @@ impl EdgeTask {
                 Decision::Ask(upstream, request) => self.ask(asked, upstream, *request),
             }
         }
+    }
+
+    fn note_counts(&mut self) {
+        let now = self.edge.counters();
+        self.counts.note(&self.noted, &now);
+        self.noted = now;
     }
 
     /// A container that waits for an address in vain looks like a broken network.
@@ -219,7 +227,7 @@ impl EdgeTask {
         if self.forwards.has_room(asked.ingress) {
             self.forwards.start(asked, upstream, request);
         } else {
-            self.crowded_out += 1;
+            self.counts.crowded_out.fetch_add(1, Ordering::Relaxed);
             let busy = request.failure(asked.carrier);
             self.reply(asked, QueryOutcome::Refused, &busy);
         }
@@ -227,7 +235,9 @@ impl EdgeTask {
 
     fn finish(&mut self, asked: Asked, reply: &[u8]) {
         let has_failed = reply.get(3).is_none_or(|flags| flags & 0x0f == SERVFAIL);
-        self.failed += u64::from(has_failed);
+        let failed = u64::from(has_failed);
+        self.counts.failed.fetch_add(failed, Ordering::Relaxed);
+        self.counts.forwarding.note(asked.arrived.elapsed());
         self.reply(asked, QueryOutcome::Forwarded, reply);
     }
 
@@ -249,7 +259,8 @@ impl EdgeTask {
         let upstreams = self.names.upstreams();
         let errors = upstreams.iter().flat_map(|upstream| upstream.failures());
         let counted = |outcome| self.names.counted(outcome);
-        let answered = self.answered.load(Ordering::Relaxed);
+        let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let answered = count(&self.counts.answered);
         let mut report = Forwarder {
             servers: Vec::new(),
             queries: answered + edge.queries + edge.queries_refused,
@@ -258,8 +269,8 @@ impl EdgeTask {
             forwarded: counted(QueryOutcome::Forwarded),
             refused: counted(QueryOutcome::Refused),
             ignored: counted(QueryOutcome::Ignored),
-            failed: self.failed,
-            crowded_out: self.crowded_out + edge.queries_refused,
+            failed: count(&self.counts.failed),
+            crowded_out: count(&self.counts.crowded_out) + edge.queries_refused,
             blocked: upstreams
                 .iter()
                 .map(|upstream| upstream.counters().blocked)

@@ -1,5 +1,8 @@
 //! Attaching: reserved, put on record, plugged, seated; or nothing at all.
 
+use std::sync::atomic::Ordering;
+use std::time::Instant;
+
 use agent_api::{ApiError, EndpointCreate, EndpointDetail};
 use agent_cluster::Member;
 use agent_core::endpoint::{Attach, Attachment, Fresh, Place as Rank};
@@ -66,6 +69,23 @@ impl Endpoints {
     }
 
     pub(super) fn attach_in_turn(
+        &self,
+        place: &Place,
+        attachment: &Attachment<'_>,
+        netns: &Netns,
+    ) -> Result<String, Attach> {
+        let began = Instant::now();
+        let attached = self.try_attach(place, attachment, netns);
+        match attached {
+            Ok(_) => self.attaching.note(began.elapsed()),
+            Err(_) => {
+                self.attach_failures.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+        attached
+    }
+
+    fn try_attach(
         &self,
         place: &Place,
         attachment: &Attachment<'_>,

@@ -30,7 +30,7 @@ mod zones;
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -46,6 +46,7 @@ pub(crate) use self::sandboxes::leads_to;
 
 use crate::edge::Company;
 use crate::ground::Ground;
+use crate::latency::{Distribution, Latency};
 use crate::networks::{Networks, Place};
 use crate::publishing::{Filter, Publishing};
 use crate::seats::Attached;
@@ -65,6 +66,9 @@ pub(crate) struct Endpoints {
     strays: Strays,
     /// Somebody asks for the addresses of those that are cut off.
     is_mending: AtomicBool,
+    /// What attaching took, where it succeeded, and how often it did not.
+    attaching: Latency,
+    attach_failures: AtomicU64,
 }
 
 impl Endpoints {
@@ -85,6 +89,8 @@ impl Endpoints {
             companies: Mutex::default(),
             strays: Strays::default(),
             is_mending: AtomicBool::new(false),
+            attaching: Latency::default(),
+            attach_failures: AtomicU64::new(0),
         }
     }
 
@@ -115,6 +121,12 @@ impl Endpoints {
             Some((place, attached))
         })
         .collect()
+    }
+
+    /// How long attaching took, and how often it failed, since the agent started.
+    pub(crate) fn attaches(&self) -> (Distribution, u64) {
+        let failures = self.attach_failures.load(Ordering::Relaxed);
+        (self.attaching.seen(), failures)
     }
 
     pub(crate) fn attached(&self) -> usize {

@@ -16,6 +16,7 @@ mod cut_off;
 mod host_link;
 mod host_port;
 mod mend;
+mod metered;
 mod mirror;
 mod named_ports;
 mod names;
@@ -44,6 +45,7 @@ use overlay_core::HostId;
 use switch_core::{Mac, PortCounts, PortId};
 use tokio::sync::Notify;
 
+pub(crate) use self::metered::{MeteredNetwork, MeteredPort, Station};
 use self::recall::Memory;
 pub(crate) use self::segment::{Segment, attach_tap, open_tap};
 pub(crate) use self::ways::RemotePlace;

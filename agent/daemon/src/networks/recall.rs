@@ -9,6 +9,9 @@
 //! At a start, MACs are entered before the first port is read, older by the time that has passed. Counters follow when no other agent
 //! counts any more. A port is known by what it stands for: an endpoint, a way to another host. What was counted at one that is not there
 //! yet, as at a tunnel that comes with its host's news, waits for it, and is the network's meanwhile.
+//!
+//! Between the moment that a port goes and the one that its network takes over what it counted, the network's sum is short by that.
+//! Nobody is told less than before meanwhile, nor is less kept.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Weak};
@@ -33,6 +36,8 @@ pub(super) struct Memory {
     had_learned: bool,
     /// What was counted at ports that are not there, by their names.
     waiting: BTreeMap<String, PortCounts>,
+    /// What each network has counted in all, as it was told and kept last, by its id.
+    totals: BTreeMap<String, PortCounts>,
 }
 
 /// A network as it is kept.
@@ -128,16 +133,29 @@ impl Networks {
             learned: Vec::new(),
         };
         let mut snapshot = Snapshot::default();
-        for network in networks {
-            let ports = network.ports.into_iter();
-            let ports = ports.filter_map(|(name, port)| Some(image(name, counted.remove(&port)?)));
-            snapshot.ports.extend(ports);
+        let mut totals = BTreeMap::new();
+        for mut network in networks {
+            let mut sum = network.gone.clone();
+            sum += &memory.waiting(&network.id);
+            for (name, port) in network.ports {
+                if let Some(counts) = counted.remove(&port) {
+                    sum += &counts;
+                    snapshot.ports.push(image(name, counts));
+                }
+            }
+            if let Some(told) = memory.totals.get(&network.id) {
+                let missing = told.beyond(&sum);
+                sum += &missing;
+                network.gone += &missing;
+            }
+            totals.insert(network.id.clone(), sum);
             snapshot.ports.push(image(gone(&network.id), network.gone));
             snapshot.tables.push(TableImage {
                 counts: network.segment.bridge.fdb().counts(),
                 name: network.id,
             });
         }
+        memory.totals = totals;
         let waiting = memory.waiting.clone().into_iter();
         snapshot
             .ports
@@ -149,17 +167,12 @@ impl Networks {
 
     /// What was counted at ports of the network that are not there yet.
     pub(super) fn waiting(&self, id: &str) -> PortCounts {
-        let memory = lock(&self.memory);
-        let mut sum = PortCounts::default();
-        let own = format!("{id}/");
-        for (_, counts) in memory
-            .waiting
-            .iter()
-            .filter(|(name, _)| name.starts_with(&own))
-        {
-            sum += counts;
-        }
-        sum
+        lock(&self.memory).waiting(id)
+    }
+
+    /// What each network has counted in all, at ports that are gone too, by its id, as [`Networks::keep_counters`] kept it last.
+    pub(super) fn totals(&self) -> BTreeMap<String, PortCounts> {
+        lock(&self.memory).totals.clone()
     }
 
     fn keep_stations(&self) {
@@ -264,6 +277,18 @@ impl Networks {
             .values()
             .filter_map(Network::keeping)
             .collect()
+    }
+}
+
+impl Memory {
+    fn waiting(&self, id: &str) -> PortCounts {
+        let own = format!("{id}/");
+        let mut sum = PortCounts::default();
+        let all = self.waiting.iter();
+        for (_, counts) in all.filter(|(name, _)| name.starts_with(&own)) {
+            sum += counts;
+        }
+        sum
     }
 }
 
