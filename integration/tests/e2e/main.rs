@@ -30,6 +30,7 @@ mod isolation;
 mod lab;
 mod limits;
 mod links;
+mod metrics;
 mod mininet;
 mod neighbours;
 mod netavark;

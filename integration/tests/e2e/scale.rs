@@ -14,6 +14,7 @@ use crate::packets::{PLAIN, contains, ethernet, receive};
 const ENDPOINTS: usize = 1100;
 const SAMPLE: usize = 100;
 const NETWORKS: usize = 130;
+const SCRAPES: usize = 5;
 
 /// A kernel bridge stops at 1,023.
 #[test]
@@ -50,6 +51,7 @@ fn eleven_hundred_endpoints_are_reachable_and_the_last_attach_as_fast_as_the_fir
         "the work of attaching grew from {first:?} to {last:?}"
     );
 
+    scrape(&host);
     let (probe, others) = endpoints.split_first().unwrap();
     let unreachable: Vec<_> = others
         .iter()
@@ -65,6 +67,27 @@ fn eleven_hundred_endpoints_are_reachable_and_the_last_attach_as_fast_as_the_fir
         assert!(probe.netns.pings(other.ipv4()), "{}", other.detail.name);
     }
     assert!(probe.netns.pings("10.66.0.1"), "the gateway");
+}
+
+/// Each endpoint is in what Prometheus reads, for less work than it took to attach a few.
+fn scrape(host: &Host) {
+    let before = host.agent_processor_time();
+    let (mut took, mut told) = (Vec::new(), String::new());
+    for _ in 0..SCRAPES {
+        let start = Instant::now();
+        let socket = host.socket();
+        told = host.netns.sh(&format!(
+            "curl -s --unix-socket {} http://agent/metrics",
+            socket.display()
+        ));
+        took.push(start.elapsed());
+    }
+    let worked = host.agent_processor_time() - before;
+    println!("scrapes of {ENDPOINTS} endpoints: {took:?}, the agent's work {worked:?}");
+    let received = told
+        .matches("\ncontainer_network_receive_bytes_total{")
+        .count();
+    assert_eq!(received, ENDPOINTS);
 }
 
 /// What all networks before cost again with each, as a table that is made anew would, shows in the agent's work and in that of
