@@ -31,7 +31,11 @@ fn speak(from: &str, to: &str) {
     sender
         .send_to(b"x", receiver.local_addr().unwrap())
         .unwrap();
-    receiver.recv(&mut [0; 1]).unwrap();
+    receiver
+        .set_read_timeout(Some(Duration::from_secs(10)))
+        .unwrap();
+    let heard = receiver.recv(&mut [0; 1]);
+    assert!(heard.is_ok(), "{from} to {to}: {heard:?}");
 }
 
 /// Addresses that nobody had.
