@@ -6,7 +6,7 @@ use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::{LazyLock, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use agent_api::{
     ContainerDetail, ContainerState, ContainerSummary, EndpointSettings, NetworkDetail,
@@ -438,7 +438,15 @@ impl Host {
             self.tapestry(&["rm", "-f", &container.name]);
         }
         for name in self.made_networks() {
-            self.tapestry(&["network", "rm", &name]);
+            self.remove_network(&name);
+        }
+    }
+
+    /// The agent notices within a second that sandboxes have gone, and that nobody is on the network any more.
+    fn remove_network(&self, name: &str) {
+        let deadline = Instant::now() + Duration::from_secs(2);
+        while self.tapestry(&["network", "rm", name]).status != 0 && Instant::now() < deadline {
+            std::thread::sleep(Duration::from_millis(50));
         }
     }
 
