@@ -73,6 +73,7 @@ impl Member {
                 }
             }
             if let (Err(_), Some(follower)) = (&ended, follower.upgrade()) {
+                self.mind_exclusion();
                 self.look_for_signer(&*follower);
                 self.renew_if_told(Some(&*follower));
             }
@@ -352,18 +353,15 @@ impl Member {
     /// Obeys the orders that name this host. Who shut it out as a manager took away the order as well.
     fn mind_orders(self: &Arc<Self>) {
         let key = |kind: &str| format!("{kind}{}", self.settings.host);
-        let (is_promoted, is_demoted, is_shut_out) = {
+        let (is_promoted, is_demoted) = {
             let world = lock(&self.world);
             let order = world.find::<OrderRecord>(&key(PROMOTE));
             let is_promoted = order.is_some_and(|(order, _)| order.failed.is_none());
-            let is_shut_out = is_revoked(&world, &self.settings.host);
-            (is_promoted, world.contains(&key(DEMOTE)), is_shut_out)
+            (is_promoted, world.contains(&key(DEMOTE)))
         };
         let duty = lock(&self.duty).clone();
-        if is_shut_out && duty.signs {
-            if let Err(error) = self.stand_down() {
-                tracing::warn!(%error, "this host was shut out, and is a manager still");
-            }
+        if self.mind_exclusion() {
+            // There is nothing else to be obeyed.
         } else if is_demoted {
             if let Err(error) = self.obey_demotion() {
                 tracing::warn!(%error, "this host does not become a member yet");
@@ -371,6 +369,16 @@ impl Member {
         } else if duty.is_on_trial || (is_promoted && !duty.signs) {
             self.begin_promotion();
         }
+    }
+
+    /// A manager that was shut out stands down: where that fails, again when the store is tried the next time. Whether it had to.
+    fn mind_exclusion(&self) -> bool {
+        let is_shut_out = is_revoked(&lock(&self.world), &self.settings.host);
+        let has_to = is_shut_out && lock(&self.duty).signs;
+        if has_to && let Err(error) = self.stand_down() {
+            tracing::warn!(%error, "this host was shut out, and is a manager still");
+        }
+        has_to
     }
 
     fn learn_managers(&self) {

@@ -125,7 +125,9 @@ fn tunnels_are_not_tracked_wherever_they_end() {
     two.idle("b", "far", &[]);
     one.idle("a", "far", &[]);
     reaches(one, "a", "b");
-    assert!(untracks("192.0.2.2", 4789)(&rules()), "{}", rules());
+    eventually(STEP, "the rules know of VXLAN", || {
+        untracks("192.0.2.2", 4789)(&rules()).then_some(())
+    });
     renumber(two, 2);
     eventually(STEP, "the rules follow", || {
         let rules = rules();
