@@ -1,16 +1,8 @@
 #!/bin/sh
 # The routers at the ends know the way to each other, and it is one.
 cd "$(dirname "$0")" || exit
+. ../within.sh
 
-within() { # SECONDS WHAT COMMAND ..
-    left=$(($1 * 5)) what=$2; shift 2
-    until "$@" >/dev/null 2>&1; do
-        left=$((left - 1))
-        [ $left -gt 0 ] || { echo "not so: $what" >&2; exit 1; }
-        sleep 0.2
-    done
-    echo "$what"
-}
 learns() { tapestry lab exec . "$1" -- ip route show "$2" | grep 'proto isis'; }
 
 within 60 "r1 has learnt where r3 is" learns r1 10.255.0.3

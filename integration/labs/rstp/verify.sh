@@ -1,16 +1,8 @@
 #!/bin/sh
 # One of two cables forwards, and the other one takes over when it is cut.
 cd "$(dirname "$0")" || exit
+. ../within.sh
 
-within() { # SECONDS WHAT COMMAND ..
-    left=$(($1 * 5)) what=$2; shift 2
-    until "$@" >/dev/null 2>&1; do
-        left=$((left - 1))
-        [ $left -gt 0 ] || { echo "not so: $what" >&2; exit 1; }
-        sleep 0.2
-    done
-    echo "$what"
-}
 port() { # SWITCH PORT ROLE STATE
     tapestry lab exec . "$1" -- ovs-vsctl get port "$2" rstp_status |
         grep "port_role=$3.*port_state=$4"

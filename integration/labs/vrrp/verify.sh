@@ -1,16 +1,8 @@
 #!/bin/sh
 # The host's way out is r1, and r2 once r1 has gone.
 cd "$(dirname "$0")" || exit
+. ../within.sh
 
-within() { # SECONDS WHAT COMMAND ..
-    left=$(($1 * 5)) what=$2; shift 2
-    until "$@" >/dev/null 2>&1; do
-        left=$((left - 1))
-        [ $left -gt 0 ] || { echo "not so: $what" >&2; exit 1; }
-        sleep 0.2
-    done
-    echo "$what"
-}
 has() { tapestry lab exec . "$1" -- ip address show dev eth1 | grep -w 10.0.0.254; }
 lacks() { ! has "$1"; }
 leaves() { tapestry lab exec . pc -- ping -c1 -W1 10.9.9.1; }

@@ -1,7 +1,7 @@
 //! `tapestry lab`: files of containerlab and Kathara as they are, up, changed, through faults, and down.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
@@ -46,39 +46,47 @@ topology:
 
 struct Lab {
     host: Host,
-    dir: TempDir,
+    /// The folder of its file.
+    at: PathBuf,
+    _dir: TempDir,
 }
 
 impl Lab {
     fn new(file: &str, text: &str) -> Self {
+        let dir = TempDir::with_prefix("lab").unwrap();
         let lab = Self {
             host: Host::start(),
-            dir: TempDir::with_prefix("lab").unwrap(),
+            at: dir.path().to_owned(),
+            _dir: dir,
         };
         lab.write(file, text);
         lab
     }
 
-    /// One of `integration/labs`.
+    /// One of `integration/labs`, beside what their scripts share.
     fn copy_of(name: &str) -> Self {
-        let lab = Self {
+        let dir = TempDir::with_prefix("lab").unwrap();
+        let labs = Path::new(env!("CARGO_MANIFEST_DIR")).join("labs");
+        let mut copy = Command::new("cp");
+        copy.arg("-r")
+            .args([name, "within.sh"].map(|from| labs.join(from)));
+        let copied = copy.arg(dir.path()).status();
+        assert!(copied.unwrap().success(), "{name}");
+        Self {
             host: Host::start(),
-            dir: TempDir::with_prefix("lab").unwrap(),
-        };
-        let from = format!("{}/labs/{name}/.", env!("CARGO_MANIFEST_DIR"));
-        let copied = Command::new("cp").args(["-r", &from, lab.path()]).status();
-        assert!(copied.unwrap().success(), "{from}");
-        lab
+            at: dir.path().join(name),
+            _dir: dir,
+        }
     }
 
     fn write(&self, name: &str, text: &str) {
-        let path = self.dir.path().join(name);
+        let path = self.at.join(name);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(path, text).unwrap();
     }
 
     fn path(&self) -> &str {
-        self.dir.path().to_str().unwrap()
+        self.at.to_str().unwrap()
     }
 
     fn run(&self, verb: &str, options: &[&str]) -> Output {
@@ -249,7 +257,7 @@ fn a_kathara_lab_is_up_as_its_scripts_have_it() {
     .ok();
     lab.down();
     assert_eq!(
-        fs::read_to_string(lab.dir.path().join("shared/said")).unwrap(),
+        fs::read_to_string(lab.at.join("shared/said")).unwrap(),
         "over\n"
     );
 }

@@ -71,7 +71,7 @@ fn switches_bond_two_links_by_lacp_and_notice_that_one_is_silent() {
     }
     lab.pings("s1", "10.0.0.2");
     // The carrier stays, so that only LACP tells.
-    let file = lab.dir.path().join("lacp.clab.yml");
+    let file = lab.at.join("lacp.clab.yml");
     let link = "    - endpoints: [\"s1:eth1\", \"s2:eth1\"]\n";
     let text = fs::read_to_string(&file).unwrap();
     let silent = text.replace(link, &format!("{link}      vars: {{loss: 100}}\n"));
@@ -93,7 +93,7 @@ fn verifies(name: &str) {
     let path = std::env::var("PATH").unwrap();
     let mut script = Command::new("sh");
     script
-        .arg(lab.dir.path().join("verify.sh"))
+        .arg(lab.at.join("verify.sh"))
         .env(
             "PATH",
             format!("{}:{path}", tapestry.parent().unwrap().display()),
