@@ -343,33 +343,16 @@ impl Fdb {
             None => self.settle_new(&mut ledger, second, mac, port, learn_limit),
             Some((at, _)) if at == port => Learned::Known,
             Some((_, FdbKind::Sticky)) => Learned::Refused,
-            Some((from, FdbKind::Static)) => {
-                self.enter(&mut ledger, mac, Entry::new(port, FdbKind::Static, second));
-                self.note_move(
-                    &mut ledger,
-                    Move {
-                        mac,
-                        from,
-                        to: port,
-                    },
-                )
+            Some((_, FdbKind::Learned)) if ledger.learned_count(port) >= learn_limit => {
+                // It has no place where it is, but it is no longer where it was.
+                self.forget(&mut ledger, mac);
+                count(&self.events.port_full);
+                Learned::PortFull
             }
-            Some((from, FdbKind::Learned)) => {
-                if ledger.learned_count(port) >= learn_limit {
-                    // It has no place where it is, but it is no longer where it was.
-                    self.forget(&mut ledger, mac);
-                    count(&self.events.port_full);
-                    return Learned::PortFull;
-                }
-                self.enter(&mut ledger, mac, Entry::new(port, FdbKind::Learned, second));
-                self.note_move(
-                    &mut ledger,
-                    Move {
-                        mac,
-                        from,
-                        to: port,
-                    },
-                )
+            Some((from, kind @ (FdbKind::Static | FdbKind::Learned))) => {
+                self.enter(&mut ledger, mac, Entry::new(port, kind, second));
+                let to = port;
+                self.note_move(&mut ledger, Move { mac, from, to })
             }
         }
     }
