@@ -1,6 +1,6 @@
 //! Names and ids of networks and containers.
 
-use std::fmt::Write as _;
+use crate::hex;
 
 /// Docker's grammar, `[a-zA-Z0-9][a-zA-Z0-9_.-]*`, and short enough for a DNS label (RFC 1035 §2.3.4). For hostnames
 /// too, which may have several labels (RFC 1123 §2.1): the kernel keeps 64 bytes of them.
@@ -47,12 +47,7 @@ pub struct BadId(String);
 
 /// The id that 32 random bytes make: 64 hexadecimal digits, as Docker's.
 pub fn id_of(random: [u8; 32]) -> String {
-    let mut id = String::with_capacity(64);
-    for byte in random {
-        // Writing to a String cannot fail.
-        let _ = write!(id, "{byte:02x}");
-    }
-    id
+    hex::encode(&random)
 }
 
 /// The id as people see it.

@@ -3,8 +3,9 @@
 //! A classic one is a header of 24 bytes and records; pcapng is a row of blocks, of which those with packets and those that
 //! describe interfaces and sections matter (draft-ietf-opsawg-pcap, draft-ietf-opsawg-pcapng). Both come in either byte order.
 
-use std::fmt::Write;
 use std::path::Path;
+
+use agent_core::hex;
 
 use crate::failure::Failure;
 
@@ -22,16 +23,7 @@ pub(super) fn frames(path: &Path) -> Result<Vec<String>, Failure> {
             path.display()
         ))
     })?;
-    Ok(frames.iter().map(|frame| hex(frame)).collect())
-}
-
-fn hex(bytes: &[u8]) -> String {
-    let mut text = String::with_capacity(2 * bytes.len());
-    for byte in bytes {
-        // Writing to a string does not fail.
-        let _ = write!(text, "{byte:02x}");
-    }
-    text
+    Ok(frames.iter().map(|frame| hex::encode(frame)).collect())
 }
 
 fn read(bytes: &[u8]) -> Result<Vec<&[u8]>, &'static str> {

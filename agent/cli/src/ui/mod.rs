@@ -14,6 +14,7 @@ mod server;
 use std::net::SocketAddr;
 
 use agent_api::Client;
+use agent_core::hex;
 use rustix::rand::{GetRandomFlags, getrandom};
 
 use self::guard::Guard;
@@ -63,5 +64,5 @@ fn new_token() -> String {
     let mut bytes = [0_u8; 16];
     // So few come at once or not at all: getrandom(2).
     while getrandom(&mut bytes, GetRandomFlags::empty()).is_err() {}
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    hex::encode(&bytes)
 }

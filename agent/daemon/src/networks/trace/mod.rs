@@ -15,6 +15,7 @@ use std::net::IpAddr;
 use agent_api::{
     ApiError, ErrorKind, FrameTrace, TracePort, TraceReport, TraceRequest, TraceResult, TraceStep,
 };
+use agent_core::hex;
 use agent_core::trace::{self, Planned, Sender, Surroundings, Target, Who};
 use switch_core::{Bridge, Frame, Mac, ParseFilter, PortId, PortKind, Rehearsal, Summary, Trace};
 
@@ -115,7 +116,7 @@ impl Networks {
             verdict.reason = Some(reason.name().to_owned());
         }
         FrameTrace {
-            frame: hex(bytes),
+            frame: hex::encode(bytes),
             link: match &summary {
                 Some(summary) => summary.link(),
                 None => format!("{} bytes", bytes.len()),
@@ -320,10 +321,6 @@ fn asks_first(address: IpAddr) -> TraceStep {
     beyond::step("neighbors", "ask", detail)
 }
 
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
 fn unhex(text: &str) -> Option<Vec<u8>> {
     if text.len() > 2 * FRAME_LEN_MAX || !text.is_ascii() || !text.len().is_multiple_of(2) {
         return None;
@@ -344,7 +341,7 @@ mod tests {
     #[test]
     fn frames_are_written_in_hexadecimal_digits() {
         assert_eq!(unhex("02fF"), Some(vec![2, 255]));
-        assert_eq!(hex(&[2, 255]), "02ff");
+        assert_eq!(hex::encode(&[2, 255]), "02ff");
         for wrong in ["0", "0g", "+1+1", "äö"] {
             assert_eq!(unhex(wrong), None, "{wrong}");
         }
