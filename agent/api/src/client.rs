@@ -216,8 +216,7 @@ impl Client {
     pub async fn trace_live(&self, network: &str, filter: &str, drops: bool) -> Answer<LogStream> {
         let (network, filter) = (segment(network), segment(filter));
         let path = format!("/networks/{network}/trace?filter={filter}&drops={drops}");
-        let response = self.ask(Method::GET, &path, Bytes::new()).await?;
-        Ok(self.stream(response))
+        self.follow(&path).await
     }
 
     /// What happens, an [`crate::Event`] a line.
@@ -236,8 +235,7 @@ impl Client {
                 filters.map_err(|error| self.unexpected("GET", "/events", &error.to_string()))?;
             let _ = write!(path, "filters={}", segment(&filters));
         }
-        let response = self.ask(Method::GET, &path, Bytes::new()).await?;
-        Ok(self.stream(response))
+        self.follow(&path).await
     }
 
     pub async fn endpoints(&self) -> Answer<Vec<EndpointDetail>> {
@@ -357,16 +355,14 @@ impl Client {
         if let Some(lines) = tail {
             path.push_str(&format!("&tail={lines}"));
         }
-        let response = self.ask(Method::GET, &path, Bytes::new()).await?;
-        Ok(self.stream(response))
+        self.follow(&path).await
     }
 
     /// The queries that the network's forwarder answers from now on, a [`crate::QueryLogEntry`] a line, until the
     /// network is gone.
     pub async fn dns_log(&self, network: &str) -> Answer<LogStream> {
         let path = format!("/networks/{}/dns/log", segment(network));
-        let response = self.ask(Method::GET, &path, Bytes::new()).await?;
-        Ok(self.stream(response))
+        self.follow(&path).await
     }
 
     /// What passes the network's ports from now on, as pcapng; dropping it ends the capture.
@@ -389,8 +385,7 @@ impl Client {
         }
         path += &format!("&filter={}", segment(&capture.filter));
         path += &format!("&program={}", capture.program);
-        let response = self.ask(Method::GET, &path, Bytes::new()).await?;
-        Ok(self.stream(response))
+        self.follow(&path).await
     }
 
     pub async fn cluster(&self) -> Answer<ClusterDetail> {
@@ -464,6 +459,12 @@ impl Client {
     async fn fetch<T: DeserializeOwned>(&self, path: &str) -> Answer<T> {
         let response = self.ask(Method::GET, path, Bytes::new()).await?;
         self.decode("GET", path, response).await
+    }
+
+    /// As [`Self::fetch`], of an answer that goes on.
+    async fn follow(&self, path: &str) -> Answer<LogStream> {
+        let response = self.ask(Method::GET, path, Bytes::new()).await?;
+        Ok(self.stream(response))
     }
 
     async fn post<T: DeserializeOwned>(&self, path: &str, body: &impl Serialize) -> Answer<T> {

@@ -144,6 +144,11 @@ pub struct Stop {
     pub timeout_s: Option<u32>,
 }
 
+impl Stop {
+    /// Where nothing is said.
+    pub const TIMEOUT_S: u32 = 10;
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase", tag = "status")]
 pub enum ContainerState {

@@ -4,7 +4,6 @@ mod backup;
 
 use std::io::Read;
 use std::net::{IpAddr, SocketAddr};
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use agent_api::{
     CaRotate, CaRotation, Client, ClusterDetail, ClusterInit, ClusterJoin, ClusterManager,
@@ -261,7 +260,7 @@ fn read_token(input: impl Read) -> Result<String, Failure> {
 
 async fn list(args: &Ls, client: &Client) -> Result<u8, Failure> {
     let mut cluster = client.cluster().await?;
-    let rows = rows(&cluster, args.no_trunc, now_s());
+    let rows = rows(&cluster, args.no_trunc, output::now_s());
     if args.listing.is_json() {
         let fitting = args.listing.fitting(&rows, &SHEET)?;
         cluster.hosts = fitting.into_iter().map(|row| row.host.clone()).collect();
@@ -365,11 +364,6 @@ pub(crate) fn span(seconds: u64) -> String {
         60.. => format!("{} min", seconds / 60),
         _ => format!("{seconds} s"),
     }
-}
-
-pub(crate) fn now_s() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH);
-    since.map_or(0, |since| since.as_secs())
 }
 
 pub(crate) fn milliseconds(us: u64) -> String {

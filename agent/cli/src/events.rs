@@ -81,19 +81,12 @@ enum Show {
 
 impl Show {
     fn new(json: bool, format: Option<Format>) -> Result<Self, Failure> {
-        let template = match format {
-            _ if json => return Ok(Self::AsTheyCome),
-            None | Some(Format::Table) => return Ok(Self::Plain(moment::zone())),
-            Some(Format::Json) => "{{json .}}".to_owned(),
-            Some(Format::Lines(template)) => template,
-            Some(Format::Columns(_)) => {
-                return Err(Failure::usage(
-                    "events are no table; write a template, as --format '{{.Type}} {{.Action}}'",
-                ));
-            }
-        };
-        let template = Template::parse(&template).map_err(Failure::said)?;
-        Ok(Self::By(template))
+        if json {
+            return Ok(Self::AsTheyCome);
+        }
+        let no_table = "events are no table; write a template, as --format '{{.Type}} {{.Action}}'";
+        let template = format.unwrap_or(Format::Table).template(no_table)?;
+        Ok(template.map_or_else(|| Self::Plain(moment::zone()), Self::By))
     }
 
     fn line(&self, event: &Event, raw: &[u8]) -> Result<String, Failure> {

@@ -85,19 +85,24 @@ impl Format {
         }
     }
 
-    /// Values that were inspected, one line each; nothing where it asks for what is shown anyway.
-    pub(crate) fn inspected(&self, values: &[Value]) -> Result<Option<String>, Failure> {
+    /// What each thing is rendered by, where things are shown one by one; nothing where it asks for what is shown anyway. `no_table` refuses
+    /// columns.
+    pub(crate) fn template(&self, no_table: &str) -> Result<Option<Template>, Failure> {
         let template = match self {
             Self::Table => return Ok(None),
             Self::Json => "{{json .}}",
             Self::Lines(template) => template,
-            Self::Columns(_) => {
-                return Err(Failure::usage(
-                    "inspect shows no table; write a template, as in -f '{{.Name}}'",
-                ));
-            }
+            Self::Columns(_) => return Err(Failure::usage(no_table)),
         };
-        let template = Template::parse(template).map_err(Failure::said)?;
+        Template::parse(template).map(Some).map_err(Failure::said)
+    }
+
+    /// Values that were inspected, one line each; nothing where it asks for what is shown anyway.
+    pub(crate) fn inspected(&self, values: &[Value]) -> Result<Option<String>, Failure> {
+        let no_table = "inspect shows no table; write a template, as in -f '{{.Name}}'";
+        let Some(template) = self.template(no_table)? else {
+            return Ok(None);
+        };
         let lines = values
             .iter()
             .map(|value| template.render(value, &BTreeMap::new()));

@@ -1,8 +1,8 @@
 //! Moments, as `--since` and `--until` take them and as lines show them, in Docker's words.
 
-use std::time::{SystemTime, UNIX_EPOCH};
-
 use time::{Date, Month, OffsetDateTime, PrimitiveDateTime, Time, UtcOffset};
+
+use crate::output;
 
 /// Milliseconds since the epoch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,11 +15,7 @@ pub(crate) fn zone() -> UtcOffset {
 
 /// A span before now as `10m` or `1h30m`, seconds since the epoch as `1700000000.5`, or a time as `2026-11-30T09:00:00[Z]`.
 pub(crate) fn moment(text: &str) -> Result<Moment, String> {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH);
-    let now_ms = since.map_or(0, |since| {
-        u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
-    });
-    read(text, now_ms, zone()).ok_or_else(|| {
+    read(text, output::now_ms(), zone()).ok_or_else(|| {
         "write how long ago, as 10m or 1h30m; seconds since the epoch; or a time, as 2026-11-30T09:00:00"
             .to_owned()
     })

@@ -66,17 +66,7 @@ fn fitted(headers: &[&str], mut rows: Vec<Vec<String>>, width: usize) -> Vec<Vec
         .iter()
         .map(|header| length(header).max(CELL_LEN_MIN))
         .collect();
-    let gaps = GAP * headers.len().saturating_sub(1);
-    while widths.iter().sum::<usize>() + gaps > width {
-        let wide = widths
-            .iter_mut()
-            .zip(&least)
-            .filter(|(is, least)| **is > **least);
-        let Some((widest, _)) = wide.max_by_key(|(is, _)| **is) else {
-            break;
-        };
-        *widest -= 1;
-    }
+    screen::narrow(&mut widths, &least, GAP, width);
     for row in &mut rows {
         for (cell, width) in row.iter_mut().zip(&widths) {
             *cell = screen::cut(cell, *width);
@@ -131,9 +121,15 @@ pub(crate) fn word(value: impl Serialize) -> String {
 
 /// Seconds since the epoch.
 pub(crate) fn now_s() -> u64 {
-    SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .map_or(0, |since| since.as_secs())
+    now_ms() / 1000
+}
+
+/// Milliseconds since the epoch.
+pub(crate) fn now_ms() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    since.map_or(0, |since| {
+        u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+    })
 }
 
 /// A span as Docker words it.

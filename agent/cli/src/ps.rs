@@ -8,6 +8,7 @@ use crate::failure::Failure;
 use crate::filter::{self, Filters};
 use crate::format::{self, Format, Row};
 use crate::output;
+use crate::screen;
 
 /// List containers
 #[derive(Debug, clap::Args)]
@@ -136,11 +137,10 @@ fn row(args: &Args, container: &ContainerSummary, now_s: u64) -> Row {
 /// In quotes, with escapes for what is not printed, and no longer than 20 characters unless `whole`.
 fn command(words: &[String], whole: bool) -> String {
     let line = words.join(" ");
-    if whole || line.chars().count() <= COMMAND_LENGTH {
-        return format!("{line:?}");
+    match whole {
+        true => format!("{line:?}"),
+        false => format!("{:?}", screen::cut(&line, COMMAND_LENGTH)),
     }
-    let start: String = line.chars().take(COMMAND_LENGTH - 1).collect();
-    format!("{:?}", start + "…")
 }
 
 fn status(container: &ContainerSummary, for_s: u64) -> String {

@@ -66,6 +66,20 @@ pub(crate) fn cut(line: &str, width: usize) -> String {
     kept + "…"
 }
 
+/// Takes from the widest columns of a table, of those that are wider than their `least`, until a line has `width` columns of the screen at
+/// most, or none can give way. `gap` is between two columns.
+pub(crate) fn narrow(widths: &mut [usize], least: &[usize], gap: usize, width: usize) {
+    let gaps = gap * widths.len().saturating_sub(1);
+    while widths.iter().sum::<usize>() + gaps > width {
+        let wide = widths.iter_mut().zip(least);
+        let wide = wide.filter(|(is, least)| **is > **least);
+        let Some((widest, _)) = wide.max_by_key(|(is, _)| **is) else {
+            return;
+        };
+        *widest -= 1;
+    }
+}
+
 fn found() -> Look {
     let stdout = stdout();
     if !isatty(&stdout) {

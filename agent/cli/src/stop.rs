@@ -37,7 +37,7 @@ pub(crate) async fn stop(
     let request = Stop { timeout_s };
     let stopping = client.stop_container(name, &request);
     tokio::pin!(stopping);
-    for (at_s, told) in news(name, timeout_s.unwrap_or(STOP_TIMEOUT_S)) {
+    for (at_s, told) in news(name, timeout_s.unwrap_or(Stop::TIMEOUT_S)) {
         let at = Instant::now() + at_s;
         tokio::select! {
             stopped = &mut stopping => return Ok(stopped?),
@@ -70,8 +70,6 @@ fn news(name: &str, timeout_s: u32) -> Vec<(Duration, String)> {
 }
 
 const PAUSE: Duration = Duration::from_secs(1);
-/// The agent's.
-const STOP_TIMEOUT_S: u32 = 10;
 
 #[cfg(test)]
 mod tests {

@@ -7,6 +7,7 @@ use switch_core::pcapng::{Direction, Packet};
 use time::{OffsetDateTime, UtcOffset};
 
 use crate::failure::Failure;
+use crate::moment;
 use crate::output;
 
 /// Prints a line for each frame.
@@ -21,7 +22,7 @@ impl Text {
     /// Times are of the zone that this process is in.
     pub(super) fn new() -> Self {
         Self {
-            offset: UtcOffset::current_local_offset().unwrap_or(UtcOffset::UTC),
+            offset: moment::zone(),
             interfaces: Vec::new(),
             lines: String::new(),
         }

@@ -47,7 +47,7 @@ fn pages(mut command: clap::Command) -> Vec<Page> {
         let page = Page::new(command.clone(), above);
         let verbs = command.get_subcommands().filter(|verb| !verb.is_hide_set());
         let below: Vec<_> = verbs.flat_map(|verb| gather(verb, Some(&page))).collect();
-        [vec![page], below].concat()
+        std::iter::once(page).chain(below).collect()
     }
     command.build();
     gather(&command, None)

@@ -6,7 +6,6 @@ use clap_mangen::roff::{Roff, bold, roman};
 use super::examples::EXAMPLES;
 
 /// The page of one command, as troff reads it.
-#[derive(Clone)]
 pub(super) struct Page {
     command: clap::Command,
     /// What is typed after `tapestry`.

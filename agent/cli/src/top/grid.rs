@@ -2,7 +2,7 @@
 
 use std::cmp::Ordering;
 
-use crate::screen::cut;
+use crate::screen::{cut, narrow};
 
 /// A table.
 #[derive(Clone, Debug, Default)]
@@ -43,22 +43,23 @@ impl Cell {
     }
 }
 
+impl GridRow {
+    /// What says which row it is.
+    fn names(&self) -> impl Iterator<Item = &str> {
+        self.cells.iter().take(NAMING).map(Cell::shown)
+    }
+}
+
 impl Grid {
     /// By a column, the greatest number or the first letter first, unless `reversed`. Equal rows keep the order of their first columns.
     pub(super) fn sort(&mut self, column: usize, reversed: bool) {
         self.rows.sort_by(|one, other| {
-            let of = |row: &GridRow, at: usize| row.cells.get(at).cloned();
-            let (a, b) = (of(one, column), of(other, column));
-            let order = match (a, b) {
-                (Some(a), Some(b)) => a.order(&b),
+            let order = match (one.cells.get(column), other.cells.get(column)) {
+                (Some(a), Some(b)) => a.order(b),
                 _ => Ordering::Equal,
             };
             let order = if reversed { order.reverse() } else { order };
-            let names = |row: &GridRow| -> Vec<String> {
-                let cells = row.cells.iter().take(NAMING).map(Cell::shown);
-                cells.map(str::to_owned).collect()
-            };
-            order.then_with(|| names(one).cmp(&names(other)))
+            order.then_with(|| one.names().cmp(other.names()))
         });
     }
 
@@ -115,15 +116,15 @@ impl Grid {
                 is_text[at] |= matches!(cell, Cell::Text(_));
             }
         }
-        let gaps = GAP.len() * widths.len().saturating_sub(1);
-        while widths.iter().sum::<usize>() + gaps > width {
-            let texts = widths.iter_mut().zip(&is_text);
-            let texts = texts.filter(|(width, is_text)| **is_text && **width > TEXT_LEN_MIN);
-            let Some((widest, _)) = texts.max_by_key(|(width, _)| **width) else {
-                break;
-            };
-            *widest -= 1;
-        }
+        let least = is_text
+            .iter()
+            .zip(&widths)
+            .map(|(is_text, width)| match is_text {
+                true => TEXT_LEN_MIN,
+                false => *width,
+            });
+        let least: Vec<usize> = least.collect();
+        narrow(&mut widths, &least, GAP.len(), width);
         widths
     }
 }

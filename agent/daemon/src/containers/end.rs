@@ -26,7 +26,7 @@ impl Containers {
         if self.get(&id).is_none_or(|container| container.has_ended()) {
             return Ok(());
         }
-        let patience = Duration::from_secs(u64::from(request.timeout_s.unwrap_or(STOP_TIMEOUT_S)));
+        let patience = Duration::from_secs(u64::from(request.timeout_s.unwrap_or(Stop::TIMEOUT_S)));
         let stopped = self
             .get(&id)
             .map(|it| Notice::container(&it.record, "stop"));
@@ -200,5 +200,4 @@ impl Container {
 
 /// What shells say of a command that cannot be run (POSIX.1-2017, XCU §2.8.2).
 const NEVER_RAN: [i32; 2] = [126, 127];
-const STOP_TIMEOUT_S: u32 = 10;
 pub(super) const KILL_PATIENCE: Duration = Duration::from_secs(5);

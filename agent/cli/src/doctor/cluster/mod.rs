@@ -11,7 +11,7 @@ use std::time::Duration;
 use agent_api::{Client, ClusterDetail, ClusterHealth};
 
 use super::check::Check;
-use crate::cluster::now_s;
+use crate::output::now_s;
 
 /// Nothing where there is no cluster, nor anything left of one, or no agent that could say so.
 pub(crate) async fn checks(client: &Client) -> Vec<Check> {

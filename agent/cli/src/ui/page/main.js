@@ -46,7 +46,7 @@ async function look() {
   const known = new Map(networks.map((one) => [one.id, one]));
   const listed = (await fetchJson("/networks")).filter((one) => !["host", "null"].includes(one.driver));
   const looked = listed.map(async ({ id }) => {
-    const [detail, ports] = await Promise.all([fetchJson(`/networks/${id}`), fetchJson(`/networks/${id}/ports`)]);
+    const [detail, ports] = await Promise.all([fetchJson(`/networks/${id}?counters=false`), fetchJson(`/networks/${id}/ports`)]);
     return network(detail, ports, known.get(id), seconds);
   });
   // One that goes meanwhile is missing, and nothing else.
