@@ -7,7 +7,7 @@ use divan::counter::BytesCount;
 use etherparse::PacketBuilder;
 use switch_core::{
     Bridge, BridgeConfig, Coalescer, Fdb, FdbConfig, Frame, Gso, Joining, Mac, OpenChecksum,
-    PortConfig, PortId, PortKind, RawVnet, Segments, Time, VnetHeader,
+    PortConfig, PortId, PortKind, RawVnet, Segments, SnoopingConfig, Time, Verdict, VnetHeader,
 };
 
 fn main() {
@@ -15,6 +15,8 @@ fn main() {
 }
 
 const NOW: Time = Time::from_millis(1000);
+/// When every port has had time to answer.
+const LATER: Time = Time::from_millis(10_000);
 const STATIONS: u8 = 100;
 
 #[divan::bench]
@@ -42,6 +44,77 @@ fn parse_and_forward(bencher: Bencher<'_, '_>) {
         let frame = parse(black_box(&bytes));
         let vnet = VnetHeader::validate(&raw, &frame).expect("an ordinary frame");
         bridge.forward(NOW, PortId(1), &frame.with_vnet(&vnet))
+    });
+}
+
+/// A network of 64 ports that all listen to 100 groups; without snooping they are not asked.
+fn listeners(snooping: bool) -> Bridge {
+    let bridge = Bridge::new(BridgeConfig {
+        snooping: snooping.then(SnoopingConfig::default),
+        ..BridgeConfig::default()
+    });
+    for port in 1..=64 {
+        bridge.add_port(PortId(port), PortConfig::new(PortKind::Tap, 1500));
+    }
+    bridge.take_queries(NOW);
+    bridge.take_queries(LATER);
+    for port in 1..=64_u8 {
+        for group in 0..100 {
+            let report = join(port, group);
+            bridge.forward(LATER, PortId(port.into()), &parse(&report));
+        }
+    }
+    bridge
+}
+
+/// A datagram that goes to one port, in a network that snoops and in one that does not.
+#[divan::bench(args = [false, true])]
+fn snooping_unicast(bencher: Bencher<'_, '_>, snooping: bool) {
+    let bridge = listeners(snooping);
+    let (there, back) = (udp(1, 2, 64), udp(2, 1, 64));
+    let (there, back) = (parse(&there), parse(&back));
+    bridge.forward(LATER, PortId(1), &there);
+    bridge.forward(LATER, PortId(2), &back);
+    bencher.bench_local(|| bridge.forward(LATER, PortId(1), black_box(&there)));
+}
+
+/// A datagram for a group that 63 others listen to: what is decided, and who gets it.
+#[divan::bench(args = [false, true])]
+fn snooping_group(bencher: Bencher<'_, '_>, snooping: bool) {
+    let bridge = listeners(snooping);
+    let bytes = to_group(1, 50);
+    let frame = parse(&bytes);
+    let ingress = PortId(1);
+    bencher.bench_local(|| {
+        match bridge.forward(LATER, ingress, black_box(&frame)) {
+            Verdict::Group(list) => bridge.group_list(ingress, list, &frame).egresses().count(),
+            Verdict::Flood => {
+                let list = bridge.flood_list(ingress);
+                list.iter().filter(|port| **port != ingress).count()
+            }
+            other => panic!("{other:?}"),
+        }
+    });
+}
+
+/// The decision alone.
+#[divan::bench(args = [false, true])]
+fn snooping_verdict(bencher: Bencher<'_, '_>, snooping: bool) {
+    let bridge = listeners(snooping);
+    let bytes = to_group(1, 50);
+    let frame = parse(&bytes);
+    bencher.bench_local(|| bridge.forward(LATER, PortId(1), black_box(&frame)));
+}
+
+/// A port that joins and leaves a group of 64 listeners.
+#[divan::bench]
+fn snooping_join_and_leave(bencher: Bencher<'_, '_>) {
+    let bridge = listeners(true);
+    bridge.add_port(PortId(65), PortConfig::new(PortKind::Host, 1500));
+    let (join, leave) = (join(65, 50), report(65, 50, 0x17));
+    bencher.bench_local(|| {
+        bridge.forward(LATER, PortId(65), &parse(&join));
+        bridge.forward(LATER, PortId(65), &parse(&leave));
     });
 }
 
@@ -148,6 +221,29 @@ fn udp(from: u8, to: u8, payload: usize) -> Vec<u8> {
     builder
         .write(&mut frame, &vec![0; payload])
         .expect("writing to a vector");
+    frame
+}
+
+fn to_group(from: u8, group: u8) -> Vec<u8> {
+    let mut frame = udp(from, 2, 64);
+    frame[..6].copy_from_slice(&[1, 0, 0x5e, 1, 1, group]);
+    frame[30..34].copy_from_slice(&[239, 1, 1, group]);
+    frame
+}
+
+fn join(from: u8, group: u8) -> Vec<u8> {
+    report(from, group, 0x16)
+}
+
+/// IGMPv2, with its checksum.
+fn report(from: u8, group: u8, kind: u8) -> Vec<u8> {
+    let mut frame = to_group(from, group)[..34].to_vec();
+    frame[16..18].copy_from_slice(&28_u16.to_be_bytes());
+    frame[23] = 2;
+    let sum = u32::from(kind) * 256 + 0xef01 + 0x0100 + u32::from(group);
+    let sum = u16::try_from((sum & 0xffff) + (sum >> 16)).expect("folded");
+    let [high, low] = (!sum).to_be_bytes();
+    frame.extend([kind, 0, high, low, 239, 1, 1, group]);
     frame
 }
 

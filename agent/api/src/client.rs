@@ -20,7 +20,7 @@ use crate::{
     ClusterRemoved, ClusterRestore, ClusterRevoke, Connect, ContainerCreate, ContainerDetail,
     ContainerSummary, Created, DEFAULT_SOCKET, Disconnect, EndpointCreate, EndpointDetail,
     EndpointUpdate, ErrorKind, EventQuery, Exec, FdbEntryView, Info, LinkDetail, LinkUpdate,
-    ManagersView, MirrorCreate, MirrorView, NetworkCreate, NetworkDetail, NetworkSummary,
+    ManagersView, MdbEntryView, MirrorCreate, MirrorView, NetworkCreate, NetworkDetail, NetworkSummary,
     NetworkUpdate, PatchCreate, PortView, Pruned, Stop, Token, TokenCreate, TraceReport,
     TraceRequest, Version,
 };
@@ -198,6 +198,12 @@ impl Client {
 
     pub async fn fdb(&self, network: &str) -> Answer<Vec<FdbEntryView>> {
         self.fetch(&format!("/networks/{}/fdb", segment(network)))
+            .await
+    }
+
+    /// Who listens to which multicast group.
+    pub async fn mdb(&self, network: &str) -> Answer<Vec<MdbEntryView>> {
+        self.fetch(&format!("/networks/{}/mdb", segment(network)))
             .await
     }
 

@@ -12,6 +12,7 @@ mod endpoint;
 mod error;
 mod event;
 mod link;
+mod multicast;
 mod network;
 mod path_mtu;
 mod port_mapping;
@@ -46,6 +47,7 @@ pub use link::{
     BadImpairment, BadWord, ByteSize, Chance, DelayDistribution, Impairment, Interval, LinkCounts,
     LinkDetail, LinkSettings, LinkUpdate, LossModel, Percent, Rate, SlotModel,
 };
+pub use multicast::{MdbEntryView, MdbFilter, MdbKind, MdbSource, MulticastReport};
 pub use network::{
     DhcpReport, Driver, FdbEntryView, FdbKind, MirrorCreate, MirrorView, NetworkCreate,
     NetworkDetail, NetworkSummary, NetworkUpdate, OverlayDetail, PatchCreate, PortTotals, PortView,

@@ -7,7 +7,7 @@ use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::{DnsServer, EndpointDetail, Forwarder, PathMtu};
+use crate::{DnsServer, EndpointDetail, Forwarder, MulticastReport, PathMtu};
 
 /// `POST /v1/networks`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
@@ -136,6 +136,9 @@ pub struct NetworkDetail {
     /// What its switch learned; absent without one.
     #[serde(default)]
     pub stations: Option<StationsReport>,
+    /// What it heard of multicast groups; absent where it does not snoop.
+    #[serde(default)]
+    pub multicast: Option<MulticastReport>,
     /// How the network reaches other hosts; absent where it does not.
     #[serde(default)]
     pub overlay: Option<OverlayDetail>,

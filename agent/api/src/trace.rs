@@ -104,6 +104,10 @@ pub enum TraceResult {
     Sent,
     /// To all ports but its own.
     Flooded,
+    /// To those who asked for the group.
+    Multicast,
+    /// It was for the bridge itself.
+    Taken,
     /// The bridge answered it itself.
     Answered,
     /// It was the switch's own probe for loops.

@@ -25,6 +25,7 @@ mod link;
 mod listing;
 mod logs;
 mod man;
+mod mdb;
 mod mirror;
 mod moment;
 mod network;
@@ -93,6 +94,8 @@ enum Verb {
     Inspect(inspect::Args),
     #[command(subcommand)]
     Fdb(fdb::Verb),
+    #[command(subcommand)]
+    Mdb(mdb::Verb),
     Port(port::Args),
     Capture(capture::Args),
     #[command(subcommand)]
@@ -180,6 +183,7 @@ fn dispatch(cli: Cli) -> Result<ExitCode, Failure> {
         Verb::Rm(args) => wait(rm::run(args, client)),
         Verb::Inspect(args) => wait(inspect::run(args, client)),
         Verb::Fdb(verb) => wait(fdb::run(verb, client)),
+        Verb::Mdb(verb) => wait(mdb::run(verb, client)),
         Verb::Port(args) => wait(port::run(args, client)),
         Verb::Capture(args) => wait(capture::run(args, client)),
         Verb::Mirror(verb) => wait(mirror::run(verb, client)),
@@ -356,6 +360,8 @@ tapestry fdb ls lab
 tapestry fdb ls --json lab
 tapestry fdb flush lab
 tapestry fdb flush --port 3 lab
+tapestry mdb ls lab
+tapestry mdb ls --json lab
 tapestry port ls lab
 tapestry port ls --json lab
 tapestry port ls -q -f state=up lab

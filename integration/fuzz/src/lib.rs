@@ -52,6 +52,7 @@ pub const TARGETS: &[Target] = &[
     edge::TARGET,
     frame::TARGET,
     lab::TARGET,
+    multicast::TARGET,
     netlink::TARGET,
     peer::TARGET,
     permit::TARGET,

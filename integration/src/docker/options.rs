@@ -164,6 +164,7 @@ const AGENTS: &[&str] = &[
     "bum",
     "fdb.ageing",
     "fdb.learning",
+    "snooping",
     "dns.record",
     "dns.rebind",
     "dns.intercept",

@@ -32,6 +32,7 @@ mod limits;
 mod links;
 mod metrics;
 mod mininet;
+mod multicast;
 mod neighbours;
 mod netavark;
 mod openapi;

@@ -31,6 +31,7 @@ const ROUTES: [(&str, &str); 40] = [
     ("get", "/v1/containers/{name}/capture"),
     ("get", "/v1/networks/{name}/fdb"),
     ("delete", "/v1/networks/{name}/fdb"),
+    ("get", "/v1/networks/{name}/mdb"),
     ("get", "/v1/networks/{name}/ports"),
     ("get", "/v1/networks/{name}/trace"),
     ("post", "/v1/networks/{name}/trace"),

@@ -15,7 +15,8 @@
 //!    everybody. For a known station: its port, unless that is the ingress or separated from it. Otherwise to everybody.
 //!
 //! What goes to everybody, or asks the bridge by calling everybody, pays the port's token bucket, by its copies
-//! ([`crate::storm`]); what is multicast to listeners pays less ([`crate::groups`]).
+//! ([`crate::storm`]); what is multicast to listeners pays less. A bridge that snoops sends that to listeners alone
+//! ([`crate::multicast`]).
 //!
 //! A station that moved, or that speaks from a port which is not its own, may be seen twice because there is a loop. The bridge
 //! notes that it suspects one and goes on; whoever moves its frames asks ([`Bridge::take_suspicion`]). A transparent network
@@ -24,10 +25,11 @@
 //! The same function decides frames that are only made up, on a copy of the bridge: see [`Rehearsal`].
 //!
 //! State: ports, gateway and addresses in a [`Topology`] that is replaced as a whole (one writer at a time, readers never
-//! wait); the FDB; the groups. A frame that is under way while a port goes may still be learned behind it; such an entry is
+//! wait); the FDB; the groups and their listeners. A frame that is under way while a port goes may still be learned behind it; such an entry is
 //! treated as unknown and ages. `forward` allocates nothing and holds no lock when it returns.
 
 mod endpoint;
+mod groups;
 mod passage;
 mod rehearsal;
 
@@ -42,12 +44,13 @@ use arc_swap::{ArcSwap, Guard};
 
 use self::endpoint::{Endpoint, with_link_local};
 use self::passage::Passage;
+pub use self::groups::GroupList;
 pub use self::rehearsal::Rehearsal;
 use crate::bridge_port::BridgePort;
 use crate::fdb::{Fdb, FdbConfig, FdbKind};
 use crate::gateway::Gateway;
-use crate::groups::Groups;
 use crate::lock;
+use crate::multicast::{Listeners, Snooper, SnoopingConfig};
 use crate::neighbors::{Neighbor, Neighbors};
 use crate::packet::Packet;
 use crate::probe::Probe;
@@ -61,7 +64,9 @@ use crate::{Block, DropReason, Frame, Mac, PortConfig, PortId, Time, Verdict};
 pub struct Bridge {
     config: BridgeConfig,
     fdb: Fdb,
-    groups: Groups,
+    listeners: Listeners,
+    /// Where the network snoops.
+    snooper: Option<Box<Snooper>>,
     suspicion: AtomicBool,
     ports: ArcSwap<Topology>,
     /// Taken by whoever changes ports, gateway or endpoints; never by `forward`.
@@ -76,6 +81,8 @@ pub struct BridgeConfig {
     pub transparent: bool,
     /// What makes this bridge's probes its own, from the caller's randomness; zero: it never suspects a loop.
     pub probe_secret: u128,
+    /// Send multicast to those who asked for it; where that is not said, to everybody.
+    pub snooping: Option<SnoopingConfig>,
 }
 
 impl Bridge {
@@ -86,7 +93,8 @@ impl Bridge {
         Self {
             config,
             fdb: Fdb::new(config.fdb),
-            groups: Groups::default(),
+            listeners: Listeners::default(),
+            snooper: config.snooping.map(|config| Box::new(Snooper::new(config))),
             suspicion: AtomicBool::new(false),
             ports: ArcSwap::from_pointee(Topology::new(Vec::new(), None, Neighbors::new())),
             endpoints: Mutex::default(),
@@ -113,6 +121,9 @@ impl Bridge {
             topology.gateway.clone(),
             topology.neighbors.clone(),
         ));
+        if let Some(snooper) = &self.snooper {
+            snooper.add_port(id, &config);
+        }
     }
 
     /// Detaches a port and forgets what lives behind it: FDB entries of any kind, endpoints and their addresses.
@@ -134,7 +145,10 @@ impl Bridge {
             neighbors,
         ));
         self.fdb.flush_port(id);
-        self.groups.remove_port(id);
+        self.listeners.remove_port(id);
+        if let Some(snooper) = &self.snooper {
+            snooper.remove_port(id);
+        }
     }
 
     /// From now on nothing passes the port, and what was learned behind it is forgotten. Says whether that is news: false where
@@ -313,11 +327,6 @@ impl Bridge {
         probe.write(self.config.probe_secret)
     }
 
-    /// Reports of listeners to multicast groups that found no room: their groups cost as if nobody listened.
-    pub fn listeners_full(&self) -> u64 {
-        self.groups.full()
-    }
-
     pub const fn fdb(&self) -> &Fdb {
         &self.fdb
     }
@@ -342,7 +351,7 @@ impl Bridge {
     /// Forgets what has not been heard of for too long. Call about once a second.
     pub fn age(&self, now: Time) {
         self.fdb.age(now);
-        self.groups.age(now);
+        self.listeners.age(now);
     }
 
     fn store(&self, topology: Topology) {

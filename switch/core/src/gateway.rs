@@ -42,6 +42,10 @@ impl Gateway {
         v4.chain(self.v6.iter().map(|octets| IpAddr::from(*octets)))
     }
 
+    pub(crate) fn address_v4(&self) -> Option<[u8; 4]> {
+        self.v4.first().copied()
+    }
+
     /// Whether an address on the wire, 4 or 16 bytes, is the gateway's.
     pub(crate) fn has(&self, address: &[u8]) -> bool {
         self.v4.iter().any(|own| own[..] == *address)

@@ -16,13 +16,12 @@ mod fdb;
 mod flood;
 mod frame;
 mod gateway;
-mod groups;
 mod guard;
 pub mod impairment;
 mod lock;
 mod loop_finder;
 mod mac;
-mod membership;
+mod multicast;
 mod neighbors;
 mod packet;
 pub mod pcapng;
@@ -44,7 +43,7 @@ mod vnet;
 mod vni;
 
 pub use block::Block;
-pub use bridge::{Bridge, BridgeConfig, FloodList, Rehearsal};
+pub use bridge::{Bridge, BridgeConfig, FloodList, GroupList, Rehearsal};
 pub use coalesce::{Coalescer, Joining, Push};
 pub use fdb::{Fdb, FdbConfig, FdbCounts, FdbEntry, FdbKind, Learned, Move, Moves};
 pub use frame::{Frame, ethertype};
@@ -52,6 +51,10 @@ pub use guard::Claim;
 pub use lock::lock;
 pub use loop_finder::{HOLD as LOOP_HOLD, LoopAct, LoopFinder};
 pub use mac::{Mac, ParseMac};
+pub use multicast::{
+    Access, Dialect, Family, FilterMode, ListId, MulticastCounts, MulticastView, QuerierView,
+    RecordView, RouterView, SnoopingConfig, Told,
+};
 pub use neighbors::{Neighbor, Neighbors};
 pub use port::{BumLimit, PortConfig, PortCounters, PortCounts, PortKind, SplitHorizonGroup};
 pub use port_id::PortId;

@@ -120,6 +120,8 @@ pub struct PortConfig {
     /// Whether the network's name server answers what is asked from here of others beyond the gateway, over UDP: behind the
     /// port is a resolver that knows only those.
     pub intercept_names: bool,
+    /// Whether a multicast router is there, which gets every group where the bridge snoops.
+    pub multicast_router: bool,
 }
 
 impl PortConfig {
@@ -148,6 +150,8 @@ impl PortConfig {
             allow_router: is_trusted,
             allow_neighbor_addresses: is_trusted,
             intercept_names: false,
+            // Which of its stations and switches want a group is theirs to say, and they say it to a router only.
+            multicast_router: matches!(kind, PortKind::Uplink),
         }
     }
 }

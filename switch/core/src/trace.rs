@@ -21,7 +21,9 @@ pub use self::sample::{Payload, Sample};
 pub use self::summary::Summary;
 use crate::fdb::Learned;
 use crate::guard::Claim;
-use crate::{Block, BumLimit, DropReason, FdbKind, Mac, Neighbor, PortId, PortKind, Verdict};
+use crate::{
+    Access, Block, BumLimit, DropReason, FdbKind, Mac, Neighbor, PortId, PortKind, Told, Verdict,
+};
 
 /// What became of a frame that was only made up, and why.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -104,6 +106,16 @@ pub enum Step {
     },
     /// A report of listeners.
     Report { group: Mac, joins: bool },
+    /// A message about groups, where the bridge snoops.
+    Told(Told),
+    /// For a group, where the bridge snoops: the ports that get it, and those that asked for it from others, each with why.
+    Snooped {
+        group: IpAddr,
+        source: IpAddr,
+        ports: Vec<(PortId, Access)>,
+    },
+    /// Nobody else asked for the group.
+    NoListener,
     /// To these; those in `too_small` carry no frame of this length.
     Flood {
         to: Vec<PortId>,
@@ -143,6 +155,7 @@ impl Step {
             Self::Hairpin(_) => Some(DropReason::Hairpin),
             Self::Separated(_) => Some(DropReason::SplitHorizon),
             Self::EgressGone(_) => Some(DropReason::EgressGone),
+            Self::NoListener => Some(DropReason::NoListener),
             Self::Storm { passed, .. } => (!passed).then_some(DropReason::BumRate),
             Self::Flood { to, too_small } => match (to.is_empty(), too_small.is_empty()) {
                 (false, _) => None,
@@ -157,7 +170,9 @@ impl Step {
             | Self::Destination { .. }
             | Self::Group(_)
             | Self::Listeners { .. }
-            | Self::Report { .. } => None,
+            | Self::Report { .. }
+            | Self::Told(_)
+            | Self::Snooped { .. } => None,
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::PortId;
+use crate::{ListId, PortId};
 
 /// What the caller does with a frame. Borrows nothing, so a batch of verdicts sits in an array.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -11,6 +11,10 @@ pub enum Verdict {
     Unicast(PortId),
     /// Send to every port of [`crate::Bridge::flood_list`] but the ingress itself.
     Flood,
+    /// Send to every port of [`crate::Bridge::group_list`].
+    Group(ListId),
+    /// The bridge itself was meant. It goes nowhere.
+    Taken,
     /// Let [`crate::Bridge::reply`] write an answer and send that to the ingress; the frame goes nowhere.
     Reply,
     /// A probe of this bridge came back: [`crate::Bridge::probe`] reads it, for whoever looks for loops. It goes nowhere.
@@ -98,6 +102,8 @@ drop_reasons! {
     BumRate = "bum_rate",
     /// For the gateway, in a network without one.
     NoGateway = "no_gateway",
+    /// For a multicast group that nobody asked for, in a network that snoops (`-o snooping=on`).
+    NoListener = "no_listener",
     /// Flooded, and nobody else is there.
     NoEgress = "no_egress",
     /// The egress port went away.

@@ -1,4 +1,4 @@
-//! What workers tell whoever looks for loops.
+//! What workers tell whoever looks after bridges: who looks for loops, and asks hosts for their groups.
 
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
@@ -14,6 +14,8 @@ pub(crate) struct Lookout(SyncSender<Sighting>);
 pub(crate) enum Sighting {
     /// Something on this bridge looks like a loop.
     Suspicion(Arc<Bridge>),
+    /// This bridge has something to ask.
+    Call(Arc<Bridge>),
     /// A probe of this bridge came back by a port.
     Probe(Arc<Bridge>, Probe, PortId),
     /// Nobody is to look any more.
@@ -30,6 +32,10 @@ pub(crate) struct Sightings {
 impl Lookout {
     pub(crate) fn suspect(&self, bridge: &Arc<Bridge>) {
         let _ = self.0.try_send(Sighting::Suspicion(Arc::clone(bridge)));
+    }
+
+    pub(crate) fn call(&self, bridge: &Arc<Bridge>) {
+        let _ = self.0.try_send(Sighting::Call(Arc::clone(bridge)));
     }
 
     pub(crate) fn saw(&self, bridge: &Arc<Bridge>, probe: Probe, by: PortId) {

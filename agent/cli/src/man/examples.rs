@@ -68,6 +68,7 @@ pub(super) const EXAMPLES: &[(&str, &[&str])] = &[
     ("rm", &["tapestry rm -f web"]),
     ("inspect", &["tapestry inspect -f '{{.State.Pid}}' web"]),
     ("fdb ls", &["tapestry fdb ls mynet"]),
+    ("mdb ls", &["tapestry mdb ls mynet"]),
     ("fdb flush", &["tapestry fdb flush mynet"]),
     ("port", &["tapestry port web"]),
     ("port ls", &["tapestry port ls mynet"]),

@@ -17,6 +17,9 @@ use crate::{arguments, output};
 /// Options of the forwarding table: -o fdb.ageing=SECONDS (how long an address is remembered that does not send; 300),
 /// -o fdb.learning=false (what nobody registered is sent to everybody).
 ///
+/// Multicast: -o snooping=on (only to those who asked for a group), -o snooping=fast (and who leaves is not asked again); off
+/// floods it to everybody.
+///
 /// Options for labs: -o transparent=true (pass STP, LACP and LLDP on), -o guard=loose (routers with one arm), -o
 /// dhcp=container|off (a server of your own, or none), -o ra=allow (router advertisements), -o bum=N|off (broadcasts a
 /// second).

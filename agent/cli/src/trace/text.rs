@@ -41,6 +41,14 @@ fn verdict(frame: &FrameTrace, from: &TracePort) -> (&'static str, String) {
                 ports => format!("to {} ports", ports.len()),
             },
         ),
+        TraceResult::Multicast => (
+            "multicast",
+            match verdict.ports.as_slice() {
+                [_] => format!("to {}", first()),
+                ports => format!("to {} ports", ports.len()),
+            },
+        ),
+        TraceResult::Taken => ("taken", "by the switch itself".to_owned()),
         TraceResult::Answered => ("answered", format!("by the switch itself, to {}", first())),
         TraceResult::Probe => ("probe", "of the switch itself".to_owned()),
         TraceResult::Dropped => {
@@ -73,6 +81,8 @@ pub(super) fn sight(sight: &TraceSight) -> String {
             format!("dropped {reason} from {from}")
         }
         (TraceResult::Sent, Some(to)) => format!("sent from {from} to {to}"),
+        (TraceResult::Multicast, _) => format!("multicast from {from}"),
+        (TraceResult::Taken, _) => format!("taken from {from}"),
         (TraceResult::Answered, _) => format!("answered {from}"),
         (TraceResult::Probe, _) => format!("probe from {from}"),
         (TraceResult::Flooded | TraceResult::Sent, _) => format!("flooded from {from}"),

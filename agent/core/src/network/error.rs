@@ -110,6 +110,10 @@ pub enum CreateNetwork {
         value: String,
         expected: &'static str,
     },
+    #[error(
+        "a transparent network passes on whatever comes and does not snoop; leave out -o snooping= or -o transparent=true"
+    )]
+    SnoopingTransparent,
     #[error("MTU {0} is out of range; take 576 to 65521, and at least 1280 with IPv6")]
     Mtu(u16),
     #[error(

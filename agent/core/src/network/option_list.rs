@@ -29,6 +29,7 @@ pub(super) const OPTIONS: &[(&str, &str, bool)] = &[
     (OPTION_BUM, "N|off", false),
     (OPTION_AGEING, "SECONDS", false),
     (OPTION_LEARNING, "true|false", false),
+    (OPTION_SNOOPING, "off|on|fast", false),
     (OPTION_RECORD, "NAME=ADDRESS[,..]", false),
     (OPTION_REBIND, "block|allow", false),
     (OPTION_INTERCEPT, "true|false", false),
@@ -56,6 +57,8 @@ pub(super) const OPTION_BUM: &str = "bum";
 pub(super) const OPTION_AGEING: &str = "fdb.ageing";
 /// Whether sources seen at containers enter the forwarding table: `true` or `false`.
 pub(super) const OPTION_LEARNING: &str = "fdb.learning";
+/// Whether multicast goes only to who asked for it: `off`, the default, `on`, or `fast`, where who leaves is not asked again.
+pub(super) const OPTION_SNOOPING: &str = "snooping";
 pub(super) const OPTION_RECORD: &str = "dns.record";
 pub(super) const OPTION_REBIND: &str = "dns.rebind";
 /// Whether what engines' containers ask other name servers is answered in their place: `true`, the default, or `false`.

@@ -4,14 +4,14 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use agent_api::{Driver, NetworkCreate};
-use switch_core::{Joining, Mac};
+use switch_core::{Joining, Mac, SnoopingConfig};
 
 use super::error::CreateNetwork;
 use super::names::parse_records;
 use super::option_list::{
     OPTION_AGEING, OPTION_BUM, OPTION_DF, OPTION_DHCP, OPTION_DSTPORT, OPTION_ENCAP, OPTION_GUARD,
     OPTION_INTERCEPT, OPTION_JOIN, OPTION_LEARNING, OPTION_LOCAL, OPTION_RA, OPTION_REBIND,
-    OPTION_RECORD, OPTION_REMOTE, OPTION_TAP, OPTION_TOS, OPTION_TRANSPARENT, OPTION_TTL,
+    OPTION_RECORD, OPTION_REMOTE, OPTION_SNOOPING, OPTION_TAP, OPTION_TOS, OPTION_TRANSPARENT, OPTION_TTL,
     OPTION_VNI, OPTIONS,
 };
 use super::ports::parse_bum;
@@ -37,6 +37,15 @@ impl NetworkRecord {
         match self.options.get(OPTION_JOIN).map(String::as_str) {
             Some("udp") => Joining::TcpAndUdp,
             _ => Joining::Tcp,
+        }
+    }
+
+    /// How multicast is kept from those who did not ask for it, if it is.
+    pub fn snooping(&self) -> Option<SnoopingConfig> {
+        match self.options.get(OPTION_SNOOPING)?.as_str() {
+            "on" => Some(SnoopingConfig { fast_leave: false }),
+            "fast" => Some(SnoopingConfig { fast_leave: true }),
+            _ => None,
         }
     }
 
@@ -86,6 +95,7 @@ pub(crate) fn check_options(request: &NetworkCreate) -> Result<(), CreateNetwork
             OPTION_JOIN => one_of("tcp or udp"),
             OPTION_AGEING => ("seconds from 1 to 86400", parse_ageing(value).is_some()),
             OPTION_REBIND => one_of("block or allow"),
+            OPTION_SNOOPING => one_of("off or on or fast"),
             OPTION_GUARD => one_of("strict or loose"),
             OPTION_DHCP => one_of("builtin or container or off"),
             OPTION_RA => one_of("block or allow"),
@@ -107,7 +117,11 @@ pub(crate) fn check_options(request: &NetworkCreate) -> Result<(), CreateNetwork
             });
         }
     }
-    Ok(())
+    let is = |name: &str, value: &str| request.options.get(name).is_some_and(|given| given == value);
+    match is(OPTION_TRANSPARENT, "true") && (is(OPTION_SNOOPING, "on") || is(OPTION_SNOOPING, "fast")) {
+        true => Err(CreateNetwork::SnoopingTransparent),
+        false => Ok(()),
+    }
 }
 
 /// What `-o fdb.ageing` takes.
@@ -163,6 +177,32 @@ mod tests {
             assert!(told.len() < 400, "{told}");
             assert!(told.contains(name), "{told}");
         }
+    }
+
+    #[test]
+    fn a_transparent_network_does_not_snoop() {
+        let around = Surroundings {
+            networks: Vec::new(),
+            host: Vec::new(),
+            pools_v4: crate::ipam::default_pools_v4(),
+            pools_v6: Vec::new(),
+            mtu_max: None,
+        };
+        let with = |snooping: &str| NetworkCreate {
+            name: "n".into(),
+            options: [("transparent", "true"), ("snooping", snooping)]
+                .map(|(name, value)| (name.to_owned(), value.to_owned()))
+                .into(),
+            ..NetworkCreate::default()
+        };
+        for snooping in ["on", "fast"] {
+            let refused = plan("e1".into(), with(snooping), None, &around);
+            assert!(matches!(refused, Err(CreateNetwork::SnoopingTransparent)));
+        }
+        let record = plan("e1".into(), with("off"), None, &around).unwrap();
+        assert_eq!(record.snooping(), None);
+        let on = planned(Driver::Bridge, "snooping", "on").unwrap().snooping();
+        assert_eq!(on, Some(SnoopingConfig { fast_leave: false }));
     }
 
     #[test]

@@ -1,9 +1,11 @@
 //! The words for what the switch found.
 
+use std::net::IpAddr;
+
 use agent_api::{TracePort, TraceResult, TraceStep, TraceVerdict};
 use switch_core::{
-    Block, BumLimit, Claim, DropReason, Learned, Mac, PortId, PortKind, Source, Step, Trace,
-    Verdict,
+    Access, Block, BumLimit, Claim, DropReason, Learned, Mac, PortId, PortKind, Source, Step, Told,
+    Trace, Verdict,
 };
 
 /// Who is behind each port.
@@ -18,6 +20,8 @@ pub fn verdict(trace: &Trace, who: &impl Who) -> TraceVerdict {
         (_, Some(_)) | (Verdict::Drop(_), _) => TraceResult::Dropped,
         (Verdict::Unicast(_), None) => TraceResult::Sent,
         (Verdict::Flood, None) => TraceResult::Flooded,
+        (Verdict::Group(_), None) => TraceResult::Multicast,
+        (Verdict::Taken, None) => TraceResult::Taken,
         (Verdict::Reply, None) => TraceResult::Answered,
         (Verdict::Probe, None) => TraceResult::Probe,
     };
@@ -98,6 +102,13 @@ fn words(step: &Step, ingress: PortId, who: &impl Who) -> (&'static str, &'stati
             passed,
         } => ("storm", "pass", storm(*limit, *frames * *copies, *passed)),
         Step::Report { group, joins } => report(*group, *joins),
+        Step::Told(told) => ("groups", "heard", heard(told)),
+        Step::Snooped {
+            group,
+            source,
+            ports,
+        } => ("groups", "pass", snooped((*group, *source), ports, who)),
+        Step::NoListener => ("groups", "drop", "nobody else asked for it".to_owned()),
         Step::Flood { to, too_small } => ("flood", "copy", flood(to, too_small, who)),
     }
 }
@@ -281,7 +292,7 @@ fn destination(step: &Step, who: &impl Who) -> (&'static str, &'static str, Stri
 fn group(mac: Mac) -> String {
     match mac == Mac::BROADCAST {
         true => "a broadcast: to everybody".to_owned(),
-        false => format!("{mac} is a group: to everybody"),
+        false => format!("{mac} is a group"),
     }
 }
 
@@ -311,6 +322,51 @@ fn report(group: Mac, joins: bool) -> (&'static str, &'static str, String) {
             format!("this port would listen to {group}"),
         ),
         false => ("groups", "leave", format!("this port would leave {group}")),
+    }
+}
+
+/// What a message about groups says.
+fn heard(told: &Told) -> String {
+    match told {
+        Told::Query { from, group, .. } => match group {
+            Some(group) => format!("{from} asks who listens to {group}"),
+            None => format!("{from} asks who listens to what"),
+        },
+        Told::Report { dialect, records } => {
+            let records = records
+                .iter()
+                .map(|(group, change, sources)| format!("{change} {group}, {sources} sources"));
+            let records = records.collect::<Vec<_>>().join("; ");
+            format!("this port reports by {}: {records}", dialect.name())
+        }
+        Told::Leave { dialect, group } => {
+            format!("this port leaves {group}, by {}", dialect.name())
+        }
+        Told::Router => "a multicast router is behind this port".to_owned(),
+        Told::Invalid => "a message about groups that hosts ignore".to_owned(),
+    }
+}
+
+/// Why each port gets a group's frames, or does not.
+fn snooped(
+    (group, source): (IpAddr, IpAddr),
+    ports: &[(PortId, Access)],
+    who: &impl Who,
+) -> String {
+    let why = |access: &Access| match access {
+        Access::Listener => "asked for it",
+        Access::Filtered => "asked for other sources",
+        Access::Router => "a router was heard there",
+        Access::StaticRouter => "a router is there",
+        Access::Everything => "it gets everything",
+        Access::Edge => "the gateway",
+    };
+    let each = ports
+        .iter()
+        .map(|(port, access)| format!("{}: {}", told(&who.port(*port)), why(access)));
+    match each.collect::<Vec<_>>() {
+        each if each.is_empty() => format!("nobody asked for {group}"),
+        each => format!("{group} from {source}: {}", each.join("; ")),
     }
 }
 

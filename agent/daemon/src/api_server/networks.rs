@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use agent_api::{
-    ApiError, Connect, Disconnect, EndpointDetail, FdbEntryView, MirrorCreate, MirrorView,
+    ApiError, Connect, Disconnect, EndpointDetail, FdbEntryView, MdbEntryView, MirrorCreate, MirrorView,
     NetworkCreate, NetworkDetail, NetworkSummary, NetworkUpdate, PatchCreate, PortView, Pruned,
     QueryLogEntry, TraceReport, TraceRequest, TraceSight,
 };
@@ -30,6 +30,7 @@ pub(super) fn routes() -> OpenApiRouter<Arc<Agent>> {
         .routes(routes!(mirrors, mirror))
         .routes(routes!(unmirror))
         .routes(routes!(fdb, flush_fdb))
+        .routes(routes!(mdb))
         .routes(routes!(ports))
         .routes(routes!(dns_log))
         .routes(routes!(trace, trace_live))
@@ -240,6 +241,18 @@ async fn flush_fdb(
     })
     .await
     .map(Json)
+}
+
+/// Who listens to which multicast group, in a network that snoops.
+#[utoipa::path(get, path = "/networks/{name}/mdb", params(("name" = String, Path)),
+    responses((status = 200, body = Vec<MdbEntryView>), (status = "default", body = ApiError)))]
+async fn mdb(
+    State(agent): State<Arc<Agent>>,
+    Path(name): Path<String>,
+) -> Reply<Vec<MdbEntryView>> {
+    blocking(agent, move |agent| Ok(agent.networks.mdb(&name)?))
+        .await
+        .map(Json)
 }
 
 /// The network's ports with their counters.

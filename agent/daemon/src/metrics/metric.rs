@@ -118,6 +118,11 @@ metrics! {
     /// What became of the MACs that stations were seen with.
     NetworkStations = Counter "tapestry_network_stations" by &["network", "event"];
 
+    /// Messages about multicast groups, in networks that snoop.
+    NetworkMulticast = Counter "tapestry_network_multicast_messages" by &["network", "protocol", "message"];
+    /// Messages about multicast groups that were invalid, found no room, or were sent as queries.
+    NetworkMulticastEvents = Counter "tapestry_network_multicast_events" by &["network", "event"];
+
     /// Whether the port takes frames.
     PortUp = Gauge "tapestry_port_up" by PORT;
     /// Frames that came from the port.

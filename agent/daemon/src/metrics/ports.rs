@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use agent_core::firewall::FilterDrop;
-use switch_core::{DropReason, PortCounts, PortKind};
+use switch_core::{Dialect, DropReason, PortCounts, PortKind};
 
 use super::exposition::{Exposition, Label};
 use super::label;
@@ -43,6 +43,7 @@ pub(super) fn network(
     }
     drops(told, reasons, name, network);
     stations(told, name, network);
+    multicast(told, name, network);
     names(told, name, network);
     for port in &network.ports {
         if port.kind == PortKind::Tunnel {
@@ -83,6 +84,30 @@ fn stations(told: &mut Exposition, name: &Label, network: &MeteredNetwork) {
         ("port_full", seen.port_full),
     ] {
         told.whole(Metric::NetworkStations, &[name, &label(event)], count);
+    }
+}
+
+fn multicast(told: &mut Exposition, name: &Label, network: &MeteredNetwork) {
+    let Some(counts) = &network.multicast else {
+        return;
+    };
+    for dialect in Dialect::ALL {
+        let protocol = label(dialect.name());
+        for (message, counted) in [
+            ("query", &counts.queries),
+            ("report", &counts.reports),
+            ("leave", &counts.leaves),
+        ] {
+            let labels = [name, &protocol, &label(message)];
+            told.whole(Metric::NetworkMulticast, &labels, counted[dialect.index()]);
+        }
+    }
+    for (event, count) in [
+        ("invalid", counts.invalid),
+        ("full", counts.full),
+        ("query_sent", counts.queries_sent),
+    ] {
+        told.whole(Metric::NetworkMulticastEvents, &[name, &label(event)], count);
     }
 }
 

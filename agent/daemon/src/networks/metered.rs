@@ -5,7 +5,7 @@ use std::sync::Arc;
 use agent_api::Driver;
 use agent_core::firewall::Drops;
 use agent_core::record::Owner;
-use switch_core::{FdbCounts, PortCounts, PortId, PortKind};
+use switch_core::{FdbCounts, MulticastCounts, PortCounts, PortId, PortKind};
 
 use super::segment::Segment;
 use super::{Network, Networks};
@@ -23,6 +23,8 @@ pub(crate) struct MeteredNetwork {
     /// At ports that are gone too; never less than before.
     pub(crate) totals: PortCounts,
     pub(crate) stations: FdbCounts,
+    /// Where it snoops.
+    pub(crate) multicast: Option<MulticastCounts>,
     pub(crate) edge: EdgeCounts,
     pub(crate) ports: Vec<MeteredPort>,
     /// What the packet filter dropped, by reason.
@@ -81,6 +83,7 @@ impl Networks {
         {
             metered.totals = totals.get(&metered.id).cloned().unwrap_or_default();
             metered.stations = segment.bridge.fdb().counts();
+            metered.multicast = segment.bridge.multicast_counts();
             metered.edge = segment.edge.counts();
             metered.filtered = by_reason(&filtered, host_link);
             for port in &mut metered.ports {
@@ -110,6 +113,7 @@ impl Network {
             is_closed: self.is_closed(),
             totals: PortCounts::default(),
             stations: FdbCounts::default(),
+            multicast: None,
             edge: EdgeCounts::default(),
             ports,
             filtered: Vec::new(),

@@ -15,6 +15,7 @@ mod create;
 mod cut_off;
 mod host_link;
 mod host_port;
+mod mdb;
 mod mend;
 mod metered;
 mod mirror;

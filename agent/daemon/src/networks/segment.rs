@@ -51,6 +51,7 @@ impl Segment {
             },
             transparent: record.is_transparent(),
             probe_secret: random_secret(),
+            snooping: record.snooping(),
         }));
         bridge.set_gateway(gateway_mac, &record.gateway_addresses());
         let settings = edge_settings(ground, names, record);

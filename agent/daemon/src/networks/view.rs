@@ -16,7 +16,7 @@ use switch_core::{Mac, PortCounts, PortId, PortKind};
 
 use super::adopt::KeptOut;
 use super::segment::Segment;
-use super::{FarEnd, Network, Networks, Place, Ways};
+use super::{FarEnd, Network, Networks, Place, Ways, mdb};
 use crate::locks::lock;
 use crate::seats::Attached;
 use crate::sharing::view::{self as tunnels, drops};
@@ -91,6 +91,9 @@ impl Networks {
             forwarder: segment.and_then(|segment| segment.edge.report()),
             dhcp: segment.and_then(|segment| segment.edge.dhcp()),
             stations: segment.map(stations),
+            multicast: segment
+                .and_then(|segment| segment.bridge.multicast_counts())
+                .map(|counts| mdb::report(&counts)),
             overlay: self.overlay(&seen),
             patches: self.patched_to(&record.id),
             ..bare(record)
@@ -383,6 +386,7 @@ fn bare(record: &NetworkRecord) -> NetworkDetail {
         forwarder: None,
         dhcp: None,
         stations: None,
+        multicast: None,
         overlay: None,
         patches: Vec::new(),
     }

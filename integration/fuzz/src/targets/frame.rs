@@ -145,6 +145,7 @@ impl Switch {
                     "a registered endpoint is not flooded to"
                 );
             }
+            Verdict::Group(_) | Verdict::Taken => panic!("this bridge does not snoop"),
             Verdict::Probe => assert!(self.bridge.probe(frame).is_some()),
             Verdict::Drop(_) => {}
         }

@@ -8,6 +8,7 @@ pub(crate) mod dhcp;
 pub(crate) mod edge;
 pub(crate) mod frame;
 pub(crate) mod lab;
+pub(crate) mod multicast;
 pub(crate) mod netlink;
 pub(crate) mod peer;
 pub(crate) mod permit;

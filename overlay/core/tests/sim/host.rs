@@ -320,7 +320,11 @@ impl Host {
                 self.reply = Some(out[..len].to_vec());
                 return;
             }
-            Verdict::Probe | Verdict::Drop(_) => return,
+            Verdict::Group(list) => {
+                let list = network.bridge.group_list(ingress, list, &frame);
+                list.egresses().collect()
+            }
+            Verdict::Probe | Verdict::Taken | Verdict::Drop(_) => return,
         };
         let came_by_tunnel = !network.taps.contains_key(&ingress);
         for port in egress {

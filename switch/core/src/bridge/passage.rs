@@ -11,7 +11,7 @@ use crate::packet::Packet;
 use crate::storm::COPIES_PER_FRAME;
 use crate::topology::Topology;
 use crate::trace::{Source, Step, Tracer};
-use crate::{DropReason, Frame, PortId, Time, Verdict, guard, membership, probe, proxy};
+use crate::{DropReason, Frame, PortId, Time, Verdict, guard, multicast, probe, proxy};
 
 /// One frame on its way through the bridge.
 pub(super) struct Passage<'a, T> {
@@ -111,6 +111,10 @@ impl<T: Tracer> Passage<'_, T> {
 
     fn learn(&self) -> Result<(), DropReason> {
         let (source, id, config) = (self.frame.src(), self.port.id, &self.port.config);
+        if self.is_asked_by_another_host() {
+            self.note_source(|| Source::NotLearned);
+            return Ok(());
+        }
         if self.topology.is_gateway(source) {
             self.note_source(|| Source::Gateway);
             return Ok(());
@@ -188,6 +192,9 @@ impl<T: Tracer> Passage<'_, T> {
             }
         }
         self.tracer.note(|| Step::Group(self.frame.dst()));
+        if let (Some(snooper), Some(packet)) = (&self.bridge.snooper, packet) {
+            return self.for_listeners(snooper, packet);
+        }
         let verdict = self.flood()?;
         if let Some(packet) = packet {
             self.note_listeners(packet);
@@ -257,14 +264,14 @@ impl<T: Tracer> Passage<'_, T> {
     }
 
     /// To everybody, as far as the port's budget goes.
-    fn flood(&self) -> Result<Verdict, DropReason> {
+    pub(super) fn flood(&self) -> Result<Verdict, DropReason> {
         if self.port.bum.is_some() {
             self.charge(self.cost())?;
         }
         Ok(Verdict::Flood)
     }
 
-    fn charge(&self, copies: u32) -> Result<(), DropReason> {
+    pub(super) fn charge(&self, copies: u32) -> Result<(), DropReason> {
         let frames = self.frame.segment_count();
         let (Some(bucket), Some(limit)) = (&self.port.bum, self.port.config.bum_limit) else {
             return Ok(());
@@ -285,11 +292,7 @@ impl<T: Tracer> Passage<'_, T> {
     /// The copies that a flood costs the sender.
     fn cost(&self) -> u32 {
         let copies = self.topology.flood.copies(self.port.config.group);
-        let listeners = self.listeners(copies.div_ceil(COPIES_PER_FRAME));
-        match listeners {
-            0 => copies.max(COPIES_PER_FRAME),
-            _ => copies.saturating_sub(listeners.saturating_mul(COPIES_PER_FRAME)),
-        }
+        cost(copies, self.listeners(copies.div_ceil(COPIES_PER_FRAME)))
     }
 
     /// How many listen to the group that the frame is for; of more than `most`, so many.
@@ -299,8 +302,8 @@ impl<T: Tracer> Passage<'_, T> {
             return 0;
         }
         let most = usize::try_from(most).unwrap_or(usize::MAX);
-        let groups = &self.bridge.groups;
-        let listeners = groups.listeners(self.now, group, self.port.id, most);
+        let listeners = &self.bridge.listeners;
+        let listeners = listeners.listeners(self.now, group, self.port.id, most);
         let ports = u32::try_from(listeners).unwrap_or(u32::MAX);
         if ports > 0 {
             self.tracer.note(|| Step::Listeners { group, ports });
@@ -309,13 +312,12 @@ impl<T: Tracer> Passage<'_, T> {
     }
 
     fn note_listeners(&self, packet: &Packet) {
-        let (groups, port) = (&self.bridge.groups, self.port.id);
-        membership::read(self.frame, packet, |group, joins| {
+        let multicast::Read::Message(_, message) = multicast::read(self.frame, packet) else {
+            return;
+        };
+        let listeners = &self.bridge.listeners;
+        listeners.hear(self.now, self.port.id, message, |group, joins| {
             self.tracer.note(|| Step::Report { group, joins });
-            match joins {
-                true => groups.join(self.now, group, port),
-                false => groups.leave(group, port),
-            }
         });
     }
 
@@ -336,5 +338,13 @@ impl<T: Tracer> Passage<'_, T> {
             });
         }
         answers
+    }
+}
+
+/// What so many copies, some of them to listeners, cost the sender.
+pub(super) fn cost(copies: u32, listeners: u32) -> u32 {
+    match listeners {
+        0 => copies.max(COPIES_PER_FRAME),
+        _ => copies.saturating_sub(listeners.saturating_mul(COPIES_PER_FRAME)),
     }
 }

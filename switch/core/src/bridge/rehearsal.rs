@@ -28,7 +28,8 @@ impl Bridge {
         Rehearsal(Self {
             config: self.config,
             fdb: self.fdb.copy(),
-            groups: self.groups.copy(),
+            listeners: self.listeners.copy(),
+            snooper: self.snooper.as_ref().map(|snooper| Box::new(snooper.copy())),
             suspicion: AtomicBool::new(false),
             ports: ArcSwap::new(Arc::new(topology)),
             endpoints: Mutex::default(),
@@ -63,8 +64,16 @@ impl Rehearsal {
                 });
                 to
             }
+            Verdict::Group(list) => {
+                let (to, too_small) = self.fitting(frame, self.0.group_list(ingress, list, frame).egresses());
+                steps.push(Step::Flood {
+                    to: to.clone(),
+                    too_small,
+                });
+                to
+            }
             Verdict::Reply => vec![ingress],
-            Verdict::Probe | Verdict::Drop(_) => Vec::new(),
+            Verdict::Probe | Verdict::Taken | Verdict::Drop(_) => Vec::new(),
         };
         Trace {
             steps,
@@ -76,8 +85,15 @@ impl Rehearsal {
     /// The ports of a flood, and those that carry no frame of this length.
     fn flood(&self, ingress: PortId, frame: &Frame<'_>) -> (Vec<PortId>, Vec<PortId>) {
         let list = self.0.flood_list(ingress);
-        let others = list.iter().copied().filter(|egress| *egress != ingress);
-        others.partition(|egress| {
+        self.fitting(frame, list.iter().copied().filter(|egress| *egress != ingress))
+    }
+
+    fn fitting(
+        &self,
+        frame: &Frame<'_>,
+        egresses: impl Iterator<Item = PortId>,
+    ) -> (Vec<PortId>, Vec<PortId>) {
+        egresses.partition(|egress| {
             let config = self.0.port_config(*egress);
             config.is_some_and(|config| frame.fits(config.mtu))
         })

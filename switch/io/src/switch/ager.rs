@@ -30,7 +30,9 @@ impl Ager {
                 while stopped.recv_timeout(AGEING_INTERVAL) == Err(RecvTimeoutError::Timeout) {
                     for bridge in desk.registry.bridges() {
                         contained("ageing", || {
-                            bridge.age(Time::at(start, Instant::now()));
+                            let now = Time::at(start, Instant::now());
+                            bridge.age(now);
+                            desk.remind(&bridge, now);
                         });
                     }
                 }

@@ -6,13 +6,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, Weak};
 use std::time::{Duration, Instant};
 
-use switch_core::{Block, Bridge, PortId, PortKind, lock};
+use switch_core::{Block, Bridge, PortId, PortKind, Time, lock};
 
 use super::NewPort;
 use super::registry::Registry;
 use crate::capture::Recorder;
 use crate::error::{AddPort, StartSwitch};
 use crate::events::{Events, SwitchEvent};
+use crate::lookout::Lookout;
 use crate::port::Port;
 use crate::strikes::Strikes;
 use crate::vigil::End;
@@ -29,10 +30,16 @@ pub(super) struct Desk {
     pub(super) standing: Mutex<Vec<(Weak<Bridge>, Recorder)>>,
     restarts: AtomicU64,
     strikes: Strikes,
+    lookout: Lookout,
 }
 
 impl Desk {
-    pub(super) fn new(workers: Vec<WorkerHandle>, registry: Registry, events: Events) -> Self {
+    pub(super) fn new(
+        workers: Vec<WorkerHandle>,
+        registry: Registry,
+        events: Events,
+        lookout: Lookout,
+    ) -> Self {
         Self {
             workers: Mutex::new(workers),
             registry,
@@ -40,6 +47,7 @@ impl Desk {
             standing: Mutex::default(),
             restarts: AtomicU64::new(0),
             strikes: Strikes::default(),
+            lookout,
         }
     }
 
@@ -78,10 +86,26 @@ impl Desk {
                 return Err(AddPort::WorkerStopped);
             }
             port.bridge.add_port(id, port.config);
+            let bridge = Arc::clone(&port.bridge);
             self.registry.insert(port, reader);
+            self.hear_calls(&bridge);
             Ok(id)
         });
         attached.collect()
+    }
+
+    /// The same where that was called for and not heard.
+    pub(super) fn remind(&self, bridge: &Arc<Bridge>, now: Time) {
+        if bridge.queries_due().is_some_and(|due| due <= now) {
+            self.lookout.call(bridge);
+        }
+    }
+
+    /// Lets hosts be asked, where the bridge has something to ask.
+    pub(super) fn hear_calls(&self, bridge: &Arc<Bridge>) {
+        if bridge.take_call() {
+            self.lookout.call(bridge);
+        }
     }
 
     fn make(&self, new: NewPort, workers: usize) -> Result<(Arc<Port>, usize), AddPort> {

@@ -17,6 +17,7 @@ use std::time::{Duration, Instant};
 use switch_core::{Block, Bridge, LoopAct, LoopFinder, PortId, Probe, Time, VnetHeader};
 
 use super::desk::Desk;
+use super::rounds::Rounds;
 use crate::contained::contained;
 use crate::events::SwitchEvent;
 use crate::lookout::{Lookout, Sighting, Sightings};
@@ -35,6 +36,7 @@ impl Loops {
             desk,
             start,
             bridges: Vec::new(),
+            rounds: Rounds::default(),
         };
         let thread = std::thread::Builder::new()
             .name("switch-loops".into())
@@ -60,6 +62,8 @@ struct Watch {
     start: Instant,
     /// Those that ever suspected something.
     bridges: Vec<(Weak<Bridge>, LoopFinder)>,
+    /// Questions to hosts about their groups, which wait for their time as well.
+    rounds: Rounds,
 }
 
 impl Watch {
@@ -86,13 +90,15 @@ impl Watch {
             .bridges
             .iter()
             .filter_map(|(_, finder)| finder.poll_timeout());
-        let due = Duration::from_millis(due.min()?.as_millis());
+        let due = due.chain(self.rounds.due()).min()?;
+        let due = Duration::from_millis(due.as_millis());
         Some(self.start + due)
     }
 
     fn take(&mut self, sighting: Sighting) {
         let now = self.now();
         match sighting {
+            Sighting::Call(bridge) => self.rounds.begin(&bridge),
             Sighting::Suspicion(bridge) => self.finder(&bridge).suspect(now),
             Sighting::Probe(bridge, probe, by) => {
                 let kind_of = |id| bridge.port_config(id).map(|config| config.kind);
@@ -137,6 +143,7 @@ impl Watch {
     /// Does what is due.
     fn go_on(&mut self) {
         let now = self.now();
+        self.rounds.ask(&self.desk, now);
         self.bridges.retain_mut(|(bridge, finder)| {
             let Some(bridge) = bridge.upgrade() else {
                 return false;

@@ -29,6 +29,7 @@ mod keeper;
 mod loops;
 mod losses;
 mod registry;
+mod rounds;
 mod share;
 
 use std::collections::HashMap;
@@ -147,7 +148,12 @@ impl Switch {
             .collect::<Result<Vec<_>, _>>()?;
         let placement = config.placement();
         let registry = Registry::new(count, placement);
-        let desk = Arc::new(Desk::new(workers, registry, events.clone()));
+        let desk = Arc::new(Desk::new(
+            workers,
+            registry,
+            events.clone(),
+            sightings.lookout(),
+        ));
         let keeper = Keeper::start(vigil, Arc::clone(&desk)).map_err(StartSwitch::Worker)?;
         let loops =
             Loops::start(sightings, Arc::clone(&desk), start).map_err(StartSwitch::Worker)?;

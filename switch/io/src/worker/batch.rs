@@ -128,7 +128,10 @@ fn confine(
     verdict: Verdict,
     egress: PortId,
 ) -> Verdict {
-    if !matches!(verdict, Verdict::Unicast(_) | Verdict::Flood) {
+    if !matches!(
+        verdict,
+        Verdict::Unicast(_) | Verdict::Flood | Verdict::Group(_)
+    ) {
         return verdict;
     }
     let is_here = |egress: &Port| Arc::ptr_eq(&egress.bridge, &port.bridge);

@@ -7,7 +7,9 @@
 //! not admit all of a class its frames go one by one, so that they stay in order. In a flood a frame is lowered once, and
 //! every segment goes to all the weak ports before the next is made.
 
-use switch_core::{DropReason, Frame, PortId, Segments, Summary, Verdict, VnetHeader};
+use switch_core::{
+    DropReason, Frame, ListId, PortId, Segments, Summary, Verdict, VnetHeader,
+};
 
 use super::batch::{Batch, Places, iter, select};
 use super::busy::Busy;
@@ -81,6 +83,9 @@ impl Forwarder {
             if ingress.bridge.take_suspicion() {
                 self.lookout.suspect(&ingress.bridge);
             }
+            if ingress.bridge.take_call() {
+                self.lookout.call(&ingress.bridge);
+            }
             let class = Class {
                 ingress,
                 batch,
@@ -90,9 +95,10 @@ impl Forwarder {
                 self.show_received(ports, &class, entry.verdict, courier);
             }
             match entry.verdict {
-                Verdict::Drop(_) => {}
+                Verdict::Drop(_) | Verdict::Taken => {}
                 Verdict::Unicast(egress) => self.unicast(ports, &class, egress, courier),
                 Verdict::Flood => self.flood(ports, &class, courier),
+                Verdict::Group(list) => self.group(ports, &class, list, courier),
                 Verdict::Reply => self.reply(ports, &class, courier),
                 Verdict::Probe => self.tell_of_probes(&class, courier),
             }
@@ -135,11 +141,36 @@ impl Forwarder {
 
     fn flood(&mut self, ports: &PortTable, class: &Class<'_>, courier: &mut impl Courier) {
         let list = class.ingress.bridge.flood_list(class.ingress.id);
-        let egresses = || {
-            list.iter()
-                .filter(|egress| **egress != class.ingress.id)
-                .filter_map(|egress| open(ports, *egress))
-        };
+        let others = || list.iter().copied().filter(|egress| *egress != class.ingress.id);
+        self.spread(ports, class, others, courier);
+    }
+
+    /// To those who asked for a group.
+    fn group(
+        &mut self,
+        ports: &PortTable,
+        class: &Class<'_>,
+        list: ListId,
+        courier: &mut impl Courier,
+    ) {
+        // Every frame of the class has the same list.
+        let mut places = iter(class.places);
+        let first = places.next().and_then(|place| frame_of(courier.envelope(place)));
+        if let Some(frame) = first {
+            let list = class.ingress.bridge.group_list(class.ingress.id, list, &frame);
+            self.spread(ports, class, || list.egresses(), courier);
+        }
+    }
+
+    /// Sends frames to several ports.
+    fn spread<Egresses: Iterator<Item = PortId>>(
+        &mut self,
+        ports: &PortTable,
+        class: &Class<'_>,
+        list: impl Fn() -> Egresses,
+        courier: &mut impl Courier,
+    ) {
+        let egresses = || list().filter_map(|egress| open(ports, egress));
         if egresses().next().is_none() {
             return self.drop_all(class, DropReason::NoEgress);
         }

@@ -161,6 +161,8 @@ impl Live {
         let (result, reason) = match sight.verdict {
             Verdict::Unicast(_) => (TraceResult::Sent, None),
             Verdict::Flood => (TraceResult::Flooded, None),
+            Verdict::Group(_) => (TraceResult::Multicast, None),
+            Verdict::Taken => (TraceResult::Taken, None),
             Verdict::Reply => (TraceResult::Answered, None),
             Verdict::Probe => (TraceResult::Probe, None),
             Verdict::Drop(reason) => (TraceResult::Dropped, Some(reason.name().to_owned())),

@@ -1,10 +1,11 @@
-//! Who listens to which multicast group.
+//! Who listens to which multicast group, where multicast floods.
 //!
 //! # Theory of operation
 //!
-//! Multicast floods whoever listens; this table only decides what of it counts as a storm. What has listeners on other ports
-//! than the sender's is asked for, and costs its sender less ([`crate::storm`]). Listeners are heard from
-//! their reports ([`crate::membership`]).
+//! Without snooping everybody gets multicast, and this table only decides what of it counts as a storm. What has listeners on other
+//! ports than the sender's is asked for, and costs its sender less ([`crate::storm`]). Listeners are heard from their
+//! reports ([`super::message`]). Groups of the link itself are left out: hosts report those that discovery uses, and for discovery
+//! the budget against storms is made.
 //!
 //! A listener is forgotten when it leaves, when its port goes, or when neither a report nor a frame for it was seen for the
 //! time that queriers reckon with. Frames count, because a network without a querier hears each report only once.
@@ -17,11 +18,13 @@ use std::sync::{Arc, Mutex};
 
 use arc_swap::ArcSwap;
 
+use super::address::{Address, Reach};
+use super::message::{Change, Message, Report};
 use crate::{Mac, PortId, Time, lock};
 
 /// The listeners of one network.
 #[derive(Debug, Default)]
-pub(crate) struct Groups {
+pub(crate) struct Listeners {
     listeners: ArcSwap<Vec<Arc<Listener>>>,
     /// Held while the next list is made.
     turn: Mutex<()>,
@@ -37,7 +40,39 @@ struct Listener {
     active_at: AtomicU32,
 }
 
-impl Groups {
+impl Listeners {
+    /// A report came from `port`. Tells `note` of each group that it joins or leaves.
+    pub(crate) fn hear(
+        &self,
+        now: Time,
+        port: PortId,
+        message: Message<'_>,
+        mut note: impl FnMut(Mac, bool),
+    ) {
+        let mut hear = |group, joins| {
+            note(group, joins);
+            match joins {
+                true => self.join(now, group, port),
+                false => self.leave(group, port),
+            }
+        };
+        match message {
+            Message::Report(records) => {
+                for report in records {
+                    if let (Some(group), Some(joins)) = (mac_of(report.group), joins(&report)) {
+                        hear(group, joins);
+                    }
+                }
+            }
+            Message::Leave(group) => {
+                if let Some(group) = mac_of(group) {
+                    hear(group, false);
+                }
+            }
+            Message::Query(_) | Message::Router => {}
+        }
+    }
+
     /// How many listen to `group` on other ports than `sender`; of more than `most`, so many.
     pub(crate) fn listeners(&self, now: Time, group: Mac, sender: PortId, most: usize) -> usize {
         let listeners = self.listeners.load();
@@ -68,7 +103,7 @@ impl Groups {
     }
 
     /// A report of `group` came from `port`.
-    pub(crate) fn join(&self, now: Time, group: Mac, port: PortId) {
+    fn join(&self, now: Time, group: Mac, port: PortId) {
         let _turn = lock(&self.turn);
         let listeners = self.listeners.load();
         match listeners.binary_search_by_key(&(group, port), |known| known.key()) {
@@ -92,7 +127,7 @@ impl Groups {
     }
 
     /// Nobody on `port` listens to `group` any more.
-    pub(crate) fn leave(&self, group: Mac, port: PortId) {
+    fn leave(&self, group: Mac, port: PortId) {
         self.retain(|listener| listener.key() != (group, port));
     }
 
@@ -141,6 +176,24 @@ impl Listener {
     }
 }
 
+/// Of a group that is wider than the link, unless its frames look like those of one that is not.
+fn mac_of(group: Address) -> Option<Mac> {
+    let mac = group.group_mac();
+    let is_wide = group.reach() == Some(Reach::Listeners);
+    let is_shared = mac.octets()[..5] == [1, 0, 0x5e, 0, 0];
+    (is_wide && !is_shared).then_some(mac)
+}
+
+/// Whether somebody listens from now on, if it says.
+fn joins(report: &Report<'_>) -> Option<bool> {
+    match report.change {
+        // "Include" of nobody: the host has left.
+        Change::IsInclude | Change::ToInclude => Some(report.sources.len() > 0),
+        Change::IsExclude | Change::ToExclude | Change::Allow => Some(true),
+        Change::Block => None,
+    }
+}
+
 fn second(now: Time) -> u32 {
     u32::try_from(now.as_millis() / 1000).unwrap_or(u32::MAX)
 }
@@ -157,7 +210,7 @@ mod tests {
     const ONE: PortId = PortId(1);
     const TWO: PortId = PortId(2);
 
-    fn has_listener(groups: &Groups, now: Time, group: Mac, sender: PortId) -> bool {
+    fn has_listener(groups: &Listeners, now: Time, group: Mac, sender: PortId) -> bool {
         groups.listeners(now, group, sender, 1) > 0
     }
 
@@ -171,7 +224,7 @@ mod tests {
 
     #[test]
     fn a_listener_counts_for_others_than_its_own_port() {
-        let groups = Groups::default();
+        let groups = Listeners::default();
         groups.join(at(0), group(1), ONE);
         assert!(has_listener(&groups, at(0), group(1), TWO));
         assert!(!has_listener(&groups, at(0), group(1), ONE));
@@ -186,7 +239,7 @@ mod tests {
 
     #[test]
     fn a_listener_ages_unless_it_reports_or_is_sent_to() {
-        let groups = Groups::default();
+        let groups = Listeners::default();
         groups.join(at(0), group(1), ONE);
         groups.join(at(0), group(2), ONE);
         groups.join(at(0), group(3), ONE);
@@ -199,7 +252,7 @@ mod tests {
 
     #[test]
     fn listeners_are_counted_as_far_as_it_matters() {
-        let groups = Groups::default();
+        let groups = Listeners::default();
         for port in 1..=9 {
             groups.join(at(0), group(1), PortId(port));
             groups.join(at(0), group(2), PortId(port));
@@ -210,7 +263,7 @@ mod tests {
 
     #[test]
     fn a_port_registers_no_more_than_its_share() {
-        let groups = Groups::default();
+        let groups = Listeners::default();
         for n in 0..=255 {
             groups.join(at(0), group(n), ONE);
         }

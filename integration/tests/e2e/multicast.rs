@@ -1,0 +1,255 @@
+//! Multicast in networks that snoop: who asked gets it, and nobody else.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::path::Path;
+use std::time::Duration;
+
+use agent_api::{MdbEntryView, MdbKind};
+use switch_core::Mac;
+use switch_io::packet::PacketSocket;
+
+use crate::cluster::{cluster, create_shared_on};
+use crate::harness::{Endpoint, Host, enter, eventually};
+use crate::packets::{PLAIN, contains, ethernet, receive};
+
+const STEP: Duration = Duration::from_secs(20);
+const GROUP: Ipv4Addr = Ipv4Addr::new(239, 1, 2, 3);
+const GROUP6: Ipv6Addr = Ipv6Addr::new(0xff05, 0, 0, 0, 0, 0, 1, 0x203);
+const UDP_PORT: u16 = 5007;
+
+#[test]
+fn a_group_reaches_its_listeners_alone_and_outlasts_the_agent() {
+    let host = Host::start();
+    let create = ["network", "create", "--ipv6", "-o", "snooping=on", "lab"];
+    host.tapestry(&create).ok();
+    let [sender, listener, other] =
+        ["sender", "listener", "other"].map(|name| host.endpoint("lab", name));
+    let (ear, eye) = (Ears::open(&listener), other.wire());
+    settle(&host);
+    for group in [GROUP.into(), GROUP6.into()] {
+        await_listeners(&host, group, &["listener"]);
+    }
+    let (v4, v6) = (Mouth::open(&sender, GROUP.into()), Mouth::open(&sender, GROUP6.into()));
+    for round in 0..50 {
+        let text = format!("multicast number {round}");
+        v4.say(&text);
+        v6.say(&text);
+        assert_eq!(ear.hear_v4(), text);
+        assert_eq!(ear.hear_v6(), text);
+    }
+    assert_saw_none(&sender, &eye);
+    let traced = host.tapestry(&["trace", "lab", "--from", "sender", "--to", "239.1.2.3", "--udp", "5"]);
+    let traced = traced.ok();
+    assert!(traced.contains("listener") && traced.contains("asked for it"), "{traced}");
+    assert_no_loss_while_the_agent_restarts(&host, &v4, &ear);
+    drop(ear);
+    for group in [GROUP.into(), GROUP6.into()] {
+        await_listeners(&host, group, &[]);
+    }
+    let before = sender.drops("no_listener");
+    v4.say("nobody asked");
+    eventually(STEP, "it is dropped", || (sender.drops("no_listener") > before).then_some(()));
+    let heard = host.network("lab").multicast.unwrap();
+    assert!(heard.reports["igmp3"] > 0 && heard.reports["mld2"] > 0, "{heard:?}");
+    host.tapestry(&["network", "create", "plain"]).ok();
+    let refused = host.tapestry(&["mdb", "ls", "plain"]);
+    assert!(refused.refused(1).contains("-o snooping=on"));
+}
+
+/// The new agent knows nobody, and everybody gets everything until all have answered.
+fn assert_no_loss_while_the_agent_restarts(host: &Host, mouth: &Mouth, ear: &Ears) {
+    host.kill_agent_proper();
+    let mut round = 0;
+    eventually(STEP, "all have answered", || {
+        let text = format!("after the restart {round}");
+        round += 1;
+        mouth.say(&text);
+        assert_eq!(ear.hear_v4(), text);
+        is_settled(host).then_some(())
+    });
+    await_listeners(host, GROUP.into(), &["listener"]);
+}
+
+#[test]
+fn over_tunnels_a_group_reaches_hosts_with_listeners_alone() {
+    let lab = cluster(3);
+    let hosts: Vec<_> = lab.hosts.iter().collect();
+    let options = ["--subnet", "10.9.0.0/24", "-o", "snooping=on"];
+    create_shared_on(&hosts, "far", &options);
+    let names = ["here", "ear", "deaf"];
+    for (host, name) in lab.hosts.iter().zip(names) {
+        host.idle(name, "far", &[]);
+    }
+    eventually(STEP, "the tunnels are there", || {
+        let count = |host: &Host| {
+            let ports = host.ports("far");
+            ports.iter().filter(|port| port.kind == "tunnel").count()
+        };
+        lab.hosts.iter().all(|host| count(host) == 2).then_some(())
+    });
+    let sandbox = lab.hosts[1].sandbox("ear");
+    let socket = enter(&sandbox, || listen_v4(lab.hosts[1].ipv4("ear")));
+    for host in &lab.hosts {
+        eventually(STEP, "every port has answered", || {
+            listed(host, "far").map(|rows| all_have_answered(&rows)).unwrap_or(false).then_some(())
+        });
+    }
+    let listens_far = |rows: &[MdbEntryView]| {
+        let rows = rows.iter();
+        let mut listeners = rows.filter(|row| row.group == Some(GROUP.into()));
+        listeners.any(|row| row.owner == "192.0.2.2" || row.owner.contains("host-2"))
+    };
+    eventually(STEP, "the report came over the tunnel", || {
+        listens_far(&listed(&lab.hosts[0], "far")?).then_some(())
+    });
+    let deaf = wire(&lab.hosts[2].sandbox("deaf"));
+    let sent_to = |owner: &str| {
+        let ports = lab.hosts[0].ports("far");
+        let mut tunnels = ports.into_iter().filter(|port| port.kind == "tunnel");
+        tunnels.find(|port| port.owner.contains(owner)).unwrap().tx_frames
+    };
+    let before = sent_to("192.0.2.3");
+    let from = lab.hosts[0].sandbox("here");
+    let mouth = Mouth::of(enter(&from, || mouth_v4(lab.hosts[0].ipv4("here"))), GROUP.into());
+    for round in 0..20 {
+        let text = format!("over the tunnel {round}");
+        mouth.say(&text);
+        assert_eq!(heard(&socket), text);
+    }
+    let after = sent_to("192.0.2.3");
+    assert!(after < before + 20, "{} frames went to a host without a listener", after - before);
+    drop(deaf);
+    drop(socket);
+    eventually(STEP, "the host is forgotten", || {
+        (!listens_far(&listed(&lab.hosts[0], "far")?)).then_some(())
+    });
+}
+
+fn wire(sandbox: &Path) -> PacketSocket {
+    enter(sandbox, || PacketSocket::open("eth0")).unwrap()
+}
+
+fn listed(host: &Host, network: &str) -> Option<Vec<MdbEntryView>> {
+    let path = format!("/v1/networks/{network}/mdb");
+    let reply = host.try_api("GET", &path, None).ok()?;
+    (reply.status == 200).then(|| reply.ok())
+}
+
+fn all_have_answered(rows: &[MdbEntryView]) -> bool {
+    !rows.iter().any(|row| row.kind == MdbKind::Everything)
+}
+
+fn is_settled(host: &Host) -> bool {
+    listed(host, "lab").is_some_and(|rows| all_have_answered(&rows))
+}
+
+fn settle(host: &Host) {
+    eventually(STEP, "every port has answered", || is_settled(host).then_some(()));
+}
+
+fn await_listeners(host: &Host, group: IpAddr, expected: &[&str]) {
+    eventually(STEP, &format!("{group} has the listeners {expected:?}"), || {
+        let rows = listed(host, "lab")?;
+        let rows = rows.iter().filter(|row| row.group == Some(group));
+        let owners: Vec<_> = rows.map(|row| row.owner.as_str()).collect();
+        (owners == expected).then_some(())
+    });
+}
+
+/// That a port which did not ask saw none of what was said before now.
+fn assert_saw_none(sender: &Endpoint<'_>, eye: &PacketSocket) {
+    let mark = ethernet(Mac::BROADCAST, sender.mac(), 0x88b5, b"that was all of it");
+    sender.wire().send(&PLAIN, &mark).unwrap();
+    let first = receive(eye, |frame| {
+        contains(frame, b"multicast number") || contains(frame, b"that was all")
+    });
+    assert!(contains(&first.unwrap().frame, b"that was all"));
+}
+
+/// Sockets that listen.
+struct Ears {
+    v4: UdpSocket,
+    v6: UdpSocket,
+}
+
+impl Ears {
+    fn open(endpoint: &Endpoint<'_>) -> Self {
+        let index = index_of(endpoint);
+        endpoint.netns.enter(|| {
+            let v6 = UdpSocket::bind((Ipv6Addr::UNSPECIFIED, UDP_PORT + 1)).unwrap();
+            v6.join_multicast_v6(&GROUP6, index).unwrap();
+            v6.set_read_timeout(Some(STEP)).unwrap();
+            Self {
+                v4: listen_v4(endpoint.ipv4().into()),
+                v6,
+            }
+        })
+    }
+
+    fn hear_v4(&self) -> String {
+        heard(&self.v4)
+    }
+
+    fn hear_v6(&self) -> String {
+        heard(&self.v6)
+    }
+}
+
+fn listen_v4(own: IpAddr) -> UdpSocket {
+    let IpAddr::V4(own) = own else {
+        panic!("{own} is of IPv6")
+    };
+    let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, UDP_PORT)).unwrap();
+    socket.join_multicast_v4(&GROUP, &own).unwrap();
+    socket.set_read_timeout(Some(STEP)).unwrap();
+    socket
+}
+
+fn heard(socket: &UdpSocket) -> String {
+    let mut bytes = [0; 200];
+    let (len, _) = socket.recv_from(&mut bytes).unwrap();
+    String::from_utf8(bytes[..len].to_vec()).unwrap()
+}
+
+/// A socket that sends to a group.
+struct Mouth {
+    socket: UdpSocket,
+    to: SocketAddr,
+}
+
+impl Mouth {
+    fn open(endpoint: &Endpoint<'_>, group: IpAddr) -> Self {
+        let index = index_of(endpoint);
+        let socket = endpoint.netns.enter(|| match group {
+            IpAddr::V4(_) => mouth_v4(endpoint.ipv4().into()),
+            IpAddr::V6(_) => UdpSocket::bind((Ipv6Addr::UNSPECIFIED, 0)).unwrap(),
+        });
+        let mut mouth = Self::of(socket, group);
+        if let SocketAddr::V6(to) = &mut mouth.to {
+            to.set_port(UDP_PORT + 1);
+            to.set_scope_id(index);
+        }
+        mouth
+    }
+
+    fn of(socket: UdpSocket, group: IpAddr) -> Self {
+        Self {
+            socket,
+            to: (group, UDP_PORT).into(),
+        }
+    }
+
+    fn say(&self, text: &str) {
+        self.socket.send_to(text.as_bytes(), self.to).unwrap();
+    }
+}
+
+/// Its own address leads to its link, where there may be no route for groups.
+fn mouth_v4(own: IpAddr) -> UdpSocket {
+    UdpSocket::bind((own, 0)).unwrap()
+}
+
+fn index_of(endpoint: &Endpoint<'_>) -> u32 {
+    let index = format!("ip -o link show dev {} | cut -d: -f1", endpoint.detail.link);
+    endpoint.netns.sh(&index).trim().parse().unwrap()
+}

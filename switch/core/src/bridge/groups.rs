@@ -1,0 +1,230 @@
+//! Frames for groups, where the bridge snoops ([`crate::multicast`]).
+
+use std::sync::Arc;
+
+use arc_swap::Guard;
+
+use super::Bridge;
+use super::passage::{Passage, cost};
+use crate::multicast::{
+    Address, Asker, Fixed, GroupKey, Heard, List, ListId, Lists, Message, MulticastCounts,
+    MulticastView, Reach, Read, Snooper, read,
+};
+use crate::packet::Packet;
+use crate::topology::Topology;
+use crate::trace::{Step, Tracer};
+use crate::{DropReason, Frame, PortId, PortKind, Time, Told, Verdict};
+
+impl Bridge {
+    /// The ports that a frame goes to whose verdict was [`Verdict::Group`]. Hold it for the batch, not longer.
+    pub fn group_list(&self, ingress: PortId, list: ListId, frame: &Frame<'_>) -> GroupList {
+        let topology = self.ports.load();
+        let list = self.snooper.as_ref().and_then(|snooper| {
+            let lists = snooper.lists();
+            let is_far = topology.port(ingress).is_some_and(|port| port.config.kind == PortKind::Tunnel);
+            let list = lists.list(list).or_else(|| lists.list(again(&lists, list, frame, is_far)?));
+            list.cloned()
+        });
+        GroupList {
+            topology,
+            list,
+            ingress,
+        }
+    }
+
+    /// Whether queries are due earlier than [`Self::queries_due`] said. Costs a look as long as none are.
+    #[inline]
+    pub fn take_call(&self) -> bool {
+        match &self.snooper {
+            Some(snooper) => snooper.take_call(),
+            None => false,
+        }
+    }
+
+    /// When [`Self::take_queries`] is due; never where the bridge does not snoop.
+    pub fn queries_due(&self) -> Option<Time> {
+        self.snooper.as_ref()?.due()
+    }
+
+    /// The frames by which hosts are asked now for the groups that they listen to, each with its port. Who has been asked and has
+    /// not answered is forgotten.
+    pub fn take_queries(&self, now: Time) -> Vec<(PortId, Vec<u8>)> {
+        let Some(snooper) = &self.snooper else {
+            return Vec::new();
+        };
+        let topology = self.ports.load();
+        let mut queries = snooper.take_queries(now, asker(&topology));
+        queries.retain(|(port, _)| topology.port(*port).is_some_and(|port| port.block.is_none()));
+        queries
+    }
+
+    /// The groups, where the bridge snoops.
+    pub fn multicast(&self, now: Time) -> Option<MulticastView> {
+        let snooper = self.snooper.as_ref()?;
+        Some(snooper.view(now, asker(&self.ports.load())))
+    }
+
+    /// Messages about groups so far, where the bridge snoops.
+    pub fn multicast_counts(&self) -> Option<MulticastCounts> {
+        Some(self.snooper.as_ref()?.counts())
+    }
+
+    /// Reports of listeners to multicast groups that found no room. Their groups cost as if nobody listened; where the bridge
+    /// snoops, whoever sent them gets everything.
+    pub fn listeners_full(&self) -> u64 {
+        let snooped = self.multicast_counts().map_or(0, |counts| counts.full);
+        self.listeners.full() + snooped
+    }
+}
+
+/// As whom the bridge asks: its gateway.
+fn asker(topology: &Topology) -> Asker {
+    topology.gateway.as_ref().map_or(Asker::NOBODY, |gateway| Asker {
+        mac: gateway.mac,
+        v4: gateway.address_v4().unwrap_or_default(),
+    })
+}
+
+/// The list in the place of one that was replaced.
+fn again(lists: &Lists, list: ListId, frame: &Frame<'_>, is_far: bool) -> Option<ListId> {
+    match Lists::fixed_of(list) {
+        Some(Fixed::Reports(family) | Fixed::FarReports(family)) => Some(lists.fixed(match is_far {
+            true => Fixed::FarReports(family),
+            false => Fixed::Reports(family),
+        })),
+        _ => {
+            let (key, source, reach) = addressed(frame, &Packet::parse(frame)?)?;
+            lists.find(key, source, reach)
+        }
+    }
+}
+
+/// The group that a packet is for, and who sends to it.
+#[inline]
+fn addressed(frame: &Frame<'_>, packet: &Packet) -> Option<(GroupKey, Address, Reach)> {
+    let group = Address::on_wire(packet.destination(frame))?;
+    let source = Address::on_wire(packet.source(frame))?;
+    Some((GroupKey { group }, source, group.reach()?))
+}
+
+/// Where a frame for a group goes; see [`Bridge::group_list`].
+pub struct GroupList {
+    topology: Guard<Arc<Topology>>,
+    list: Option<Arc<List>>,
+    ingress: PortId,
+}
+
+impl GroupList {
+    /// Each port once; never the ingress, or one that is kept apart from it.
+    pub fn egresses(&self) -> impl Iterator<Item = PortId> {
+        let group = self.topology.port(self.ingress).map(|port| port.config.group);
+        let ports = self.list.iter().flat_map(|list| list.ports.iter().copied());
+        ports.filter(move |egress| {
+            let egress = self.topology.port(*egress);
+            let is_open = egress.zip(group).is_some_and(|(egress, group)| {
+                egress.block.is_none() && !group.separates(egress.config.group)
+            });
+            is_open && egress.is_some_and(|egress| egress.id != self.ingress)
+        })
+    }
+}
+
+impl<T: Tracer> Passage<'_, T> {
+    /// To those who asked.
+    pub(super) fn for_listeners(
+        &self,
+        snooper: &Snooper,
+        packet: &Packet,
+    ) -> Result<Verdict, DropReason> {
+        match read(self.frame, packet) {
+            Read::Other => {}
+            Read::Invalid => {
+                snooper.hear_invalid();
+                self.tracer.note(|| Step::Told(Told::Invalid));
+            }
+            Read::Message(dialect, message) => {
+                let heard = Heard {
+                    port: self.port.id,
+                    from: self.frame.src(),
+                    own: asker(self.topology),
+                    dialect,
+                    message,
+                };
+                return self.hear(snooper, heard);
+            }
+        }
+        let Some((key, source, reach)) = addressed(self.frame, packet) else {
+            return self.flood();
+        };
+        if reach == Reach::Everybody {
+            return self.flood();
+        }
+        let lists = snooper.lists();
+        let Some(id) = lists.find(key, source, reach) else {
+            return self.flood();
+        };
+        self.tracer.note(|| Step::Snooped {
+            group: key.group.ip(),
+            source: source.ip(),
+            ports: snooper.access(key, source),
+        });
+        match lists.list(id) {
+            Some(list) if !list.is_empty_for(self.port.id) => {
+                self.charge_listeners(list)?;
+                Ok(Verdict::Group(id))
+            }
+            _ => {
+                self.tracer.note(|| Step::NoListener);
+                Err(DropReason::NoListener)
+            }
+        }
+    }
+
+    fn charge_listeners(&self, list: &List) -> Result<(), DropReason> {
+        if self.port.bum.is_none() {
+            return Ok(());
+        }
+        let itself = u32::from(list.ports.binary_search(&self.port.id).is_ok());
+        let copies = u32::try_from(list.ports.len()).unwrap_or(u32::MAX);
+        self.charge(cost(
+            copies.saturating_sub(itself),
+            list.listeners.saturating_sub(itself),
+        ))
+    }
+
+    fn hear(&self, snooper: &Snooper, heard: Heard<'_>) -> Result<Verdict, DropReason> {
+        let family = heard.dialect.family();
+        let is_report = matches!(heard.message, Message::Report(_) | Message::Leave(_));
+        if is_report {
+            self.charge(REPORT_COPIES)?;
+        } else {
+            self.flood()?;
+        }
+        self.tracer.note(|| Step::Told(Told::of(&heard)));
+        snooper.hear(self.now, heard);
+        if !is_report {
+            return Ok(Verdict::Flood);
+        }
+        let is_far = self.port.config.kind == PortKind::Tunnel;
+        let lists = snooper.lists();
+        let id = lists.fixed(match is_far {
+            true => Fixed::FarReports(family),
+            false => Fixed::Reports(family),
+        });
+        match lists.list(id) {
+            Some(list) if !list.is_empty_for(self.port.id) => Ok(Verdict::Group(id)),
+            _ => Ok(Verdict::Taken),
+        }
+    }
+
+    /// Whether the frame is another bridge's, whose name is no station's.
+    #[inline]
+    pub(super) fn is_asked_by_another_host(&self) -> bool {
+        self.bridge.snooper.is_some()
+            && self.port.config.kind == PortKind::Tunnel
+            && self.frame.src() == Asker::NOBODY.mac
+    }
+}
+
+/// What a report costs of its sender's budget: lists may have to be made anew for it.
+const REPORT_COPIES: u32 = 40;

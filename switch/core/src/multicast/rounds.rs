@@ -1,0 +1,158 @@
+//! When which question is due.
+//!
+//! # Theory of operation
+//!
+//! Three occasions: a port is new, everybody is asked from time to time, and somebody has left. After a leave, the hosts behind its
+//! port are asked twice about the group, or the sources, with a second to answer each time (RFC 3376 §8.8, §8.9), unless
+//! an answer came meanwhile. In a network with tunnels all stations of this host that listen to the group are asked, for all sources:
+//! what they answer tells the other hosts what is left ([`super`]).
+
+use std::time::Duration;
+
+use super::address::Family;
+use super::query::{Asker, Question};
+use super::record::Doubt;
+use super::seat::{FIRST_RESPONSE, Seat};
+use super::state::State;
+use super::table::GroupKey;
+use crate::{PortId, Time};
+
+/// What was asked after a leave.
+#[derive(Clone, Debug)]
+pub(crate) struct Inquiry {
+    pub(crate) key: GroupKey,
+    pub(crate) port: PortId,
+    doubt: Doubt,
+    left: u8,
+    due: Time,
+}
+
+impl Inquiry {
+    pub(crate) const fn new(now: Time, key: GroupKey, port: PortId, doubt: Doubt) -> Self {
+        Self {
+            key,
+            port,
+            doubt,
+            left: LAST_RESPONSES,
+            due: now,
+        }
+    }
+
+    /// Somebody else has left, or the same for something else.
+    pub(crate) fn renew(&mut self, doubt: Doubt) {
+        self.doubt.group |= doubt.group;
+        self.doubt.sources.extend(doubt.sources);
+        self.left = LAST_RESPONSES;
+    }
+}
+
+impl State {
+    /// Forgets what is over, and gives what is to be sent, each by its port.
+    pub(super) fn take_queries(&mut self, now: Time, own: Asker) -> Vec<(PortId, Vec<u8>)> {
+        let mut queries = Vec::new();
+        self.ask_everybody(now, own, &mut queries);
+        self.ask_newcomers(now, own, &mut queries);
+        // Before what is over is forgotten: who left without an answer need not be asked.
+        self.ask_again(now, own, &mut queries);
+        self.age(now);
+        self.due = self.next_due();
+        self.counts.queries_sent += u64::try_from(queries.len()).unwrap_or(0);
+        queries
+    }
+
+    fn ask_everybody(&mut self, now: Time, own: Asker, queries: &mut Vec<(PortId, Vec<u8>)>) {
+        for family in Family::ALL {
+            if self.elections[family.index()].ask(now) {
+                let query = general(family, RESPONSE).write(&own);
+                let local = self.seats.iter().filter(|(_, seat)| seat.is_local());
+                queries.extend(local.map(|(port, _)| (*port, query.clone())));
+            }
+        }
+    }
+
+    fn ask_newcomers(&mut self, now: Time, own: Asker, queries: &mut Vec<(PortId, Vec<u8>)>) {
+        let other_asks = Family::ALL.map(|family| self.elections[family.index()].other().is_some());
+        for (port, seat) in &mut self.seats {
+            if seat.ask_at().is_none_or(|at| at > now) {
+                continue;
+            }
+            seat.ask(now);
+            for family in Family::ALL {
+                let is_nobodys = seat.is_tunnel() || other_asks[family.index()];
+                let asker = if is_nobodys { Asker::NOBODY } else { own };
+                queries.push((*port, general(family, FIRST_RESPONSE).write(&asker)));
+            }
+        }
+    }
+
+    fn ask_again(&mut self, now: Time, own: Asker, queries: &mut Vec<(PortId, Vec<u8>)>) {
+        let has_tunnels = self.seats.values().any(Seat::is_tunnel);
+        let mut inquiries = std::mem::take(&mut self.inquiries);
+        inquiries.retain_mut(|inquiry| {
+            if inquiry.due > now {
+                return true;
+            }
+            match has_tunnels {
+                true => self.ask_all_who_listen(inquiry.key, own, queries),
+                false => match self.ask_one(now, inquiry, own) {
+                    Some(query) => queries.push((inquiry.port, query)),
+                    None => return false,
+                },
+            }
+            inquiry.left -= 1;
+            inquiry.due = now + LAST_RESPONSE;
+            inquiry.left > 0
+        });
+        self.inquiries = inquiries;
+    }
+
+    /// `None`: it has been answered, or nobody is left to answer.
+    fn ask_one(&self, now: Time, inquiry: &Inquiry, own: Asker) -> Option<Vec<u8>> {
+        let record = self.table.record(inquiry.key, inquiry.port)?;
+        let until = now + LAST_RESPONSE * LAST_RESPONSES.into();
+        let doubt = record.still_in(&inquiry.doubt, until);
+        // A query about the group asks for its sources too.
+        let sources = if doubt.group { Vec::new() } else { doubt.sources };
+        (doubt.group || !sources.is_empty()).then(|| specific(inquiry.key, sources).write(&own))
+    }
+
+    fn ask_all_who_listen(&self, key: GroupKey, own: Asker, queries: &mut Vec<(PortId, Vec<u8>)>) {
+        let query = specific(key, Vec::new()).write(&own);
+        let is_local = |port: &PortId| self.seats.get(port).is_some_and(Seat::is_local);
+        let ports = self.table.group(key).map(|(port, _)| port);
+        queries.extend(ports.filter(is_local).map(|port| (port, query.clone())));
+    }
+
+    fn next_due(&self) -> Option<Time> {
+        let seats = self.seats.values().filter_map(Seat::due);
+        let inquiries = self.inquiries.iter().map(|inquiry| inquiry.due);
+        let elections = self.elections.iter().filter_map(|election| election.due());
+        let ever = seats.chain(inquiries).chain(elections).chain(self.table.due());
+        ever.min().filter(|_| !self.seats.is_empty())
+    }
+}
+
+const fn general(family: Family, response: Duration) -> Question {
+    Question {
+        family,
+        group: None,
+        sources: Vec::new(),
+        response,
+    }
+}
+
+const fn specific(key: GroupKey, sources: Vec<super::Address>) -> Question {
+    Question {
+        family: key.group.family(),
+        group: Some(key.group),
+        sources,
+        response: LAST_RESPONSE,
+    }
+}
+
+/// Query response interval (RFC 3376 §8.3, RFC 3810 §9.3).
+const RESPONSE: Duration = Duration::from_secs(10);
+/// Last member query interval (RFC 3376 §8.8), last listener query interval (RFC 3810 §9.8).
+pub(crate) const LAST_RESPONSE: Duration = Duration::from_secs(1);
+/// Last member query count (RFC 3376 §8.9), last listener query count (RFC 3810 §9.9).
+pub(crate) const LAST_RESPONSES: u8 = 2;

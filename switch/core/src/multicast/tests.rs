@@ -1,0 +1,9 @@
+//! The kernel's own tests of its bridge, retold (`tools/testing/selftests/net/forwarding/bridge_igmp.sh`, `bridge_mld.sh`): the
+//! same reports, and the same verdicts. What is ours alone stands beside them.
+
+mod kernel;
+mod model;
+mod network;
+mod overlay;
+mod rounds;
+pub(in crate::multicast) mod wire;
