@@ -85,15 +85,13 @@ fn snooping_group(bencher: Bencher<'_, '_>, snooping: bool) {
     let bytes = to_group(1, 50);
     let frame = parse(&bytes);
     let ingress = PortId(1);
-    bencher.bench_local(|| {
-        match bridge.forward(LATER, ingress, black_box(&frame)) {
-            Verdict::Group(list) => bridge.group_list(ingress, list, &frame).egresses().count(),
-            Verdict::Flood => {
-                let list = bridge.flood_list(ingress);
-                list.iter().filter(|port| **port != ingress).count()
-            }
-            other => panic!("{other:?}"),
+    bencher.bench_local(|| match bridge.forward(LATER, ingress, black_box(&frame)) {
+        Verdict::Group(list) => bridge.group_list(ingress, list, &frame).egresses().count(),
+        Verdict::Flood => {
+            let list = bridge.flood_list(ingress);
+            list.iter().filter(|port| **port != ingress).count()
         }
+        other => panic!("{other:?}"),
     });
 }
 

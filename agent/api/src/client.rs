@@ -20,9 +20,9 @@ use crate::{
     ClusterRemoved, ClusterRestore, ClusterRevoke, Connect, ContainerCreate, ContainerDetail,
     ContainerSummary, Created, DEFAULT_SOCKET, Disconnect, EndpointCreate, EndpointDetail,
     EndpointUpdate, ErrorKind, EventQuery, Exec, FdbEntryView, Info, LinkDetail, LinkUpdate,
-    ManagersView, MdbEntryView, MirrorCreate, MirrorView, NetworkCreate, NetworkDetail, NetworkSummary,
-    NetworkUpdate, PatchCreate, PortView, Pruned, Stop, Token, TokenCreate, TraceReport,
-    TraceRequest, Version,
+    ManagersView, MdbEntryView, MirrorCreate, MirrorView, NetworkCreate, NetworkDetail,
+    NetworkSummary, NetworkUpdate, PatchCreate, PortView, Pruned, Stop, Token, TokenCreate,
+    TraceReport, TraceRequest, Version,
 };
 
 /// Speaks to one agent. Holds no connection: an agent may restart between two calls.

@@ -30,7 +30,9 @@ fn rows(entry: &MdbEntryView) -> Vec<Vec<String>> {
         entry.owner.clone(),
         output::word(entry.kind),
         sources(entry),
-        entry.expires_s.map_or("-".to_owned(), |left| format!("{left}s")),
+        entry
+            .expires_s
+            .map_or("-".to_owned(), |left| format!("{left}s")),
     ]]
 }
 

@@ -29,7 +29,10 @@ fn a_group_reaches_its_listeners_alone_and_outlasts_the_agent() {
     for group in [GROUP.into(), GROUP6.into()] {
         await_listeners(&host, group, &["listener"]);
     }
-    let (v4, v6) = (Mouth::open(&sender, GROUP.into()), Mouth::open(&sender, GROUP6.into()));
+    let (v4, v6) = (
+        Mouth::open(&sender, GROUP.into()),
+        Mouth::open(&sender, GROUP6.into()),
+    );
     for round in 0..50 {
         let text = format!("multicast number {round}");
         v4.say(&text);
@@ -38,9 +41,21 @@ fn a_group_reaches_its_listeners_alone_and_outlasts_the_agent() {
         assert_eq!(ear.hear_v6(), text);
     }
     assert_saw_none(&sender, &eye);
-    let traced = host.tapestry(&["trace", "lab", "--from", "sender", "--to", "239.1.2.3", "--udp", "5"]);
+    let traced = host.tapestry(&[
+        "trace",
+        "lab",
+        "--from",
+        "sender",
+        "--to",
+        "239.1.2.3",
+        "--udp",
+        "5",
+    ]);
     let traced = traced.ok();
-    assert!(traced.contains("listener") && traced.contains("asked for it"), "{traced}");
+    assert!(
+        traced.contains("listener") && traced.contains("asked for it"),
+        "{traced}"
+    );
     assert_no_loss_while_the_agent_restarts(&host, &v4, &ear);
     drop(ear);
     for group in [GROUP.into(), GROUP6.into()] {
@@ -48,9 +63,14 @@ fn a_group_reaches_its_listeners_alone_and_outlasts_the_agent() {
     }
     let before = sender.drops("no_listener");
     v4.say("nobody asked");
-    eventually(STEP, "it is dropped", || (sender.drops("no_listener") > before).then_some(()));
+    eventually(STEP, "it is dropped", || {
+        (sender.drops("no_listener") > before).then_some(())
+    });
     let heard = host.network("lab").multicast.unwrap();
-    assert!(heard.reports["igmp3"] > 0 && heard.reports["mld2"] > 0, "{heard:?}");
+    assert!(
+        heard.reports["igmp3"] > 0 && heard.reports["mld2"] > 0,
+        "{heard:?}"
+    );
     host.tapestry(&["network", "create", "plain"]).ok();
     let refused = host.tapestry(&["mdb", "ls", "plain"]);
     assert!(refused.refused(1).contains("-o snooping=on"));
@@ -91,7 +111,10 @@ fn over_tunnels_a_group_reaches_hosts_with_listeners_alone() {
     let socket = enter(&sandbox, || listen_v4(lab.hosts[1].ipv4("ear")));
     for host in &lab.hosts {
         eventually(STEP, "every port has answered", || {
-            listed(host, "far").map(|rows| all_have_answered(&rows)).unwrap_or(false).then_some(())
+            listed(host, "far")
+                .map(|rows| all_have_answered(&rows))
+                .unwrap_or(false)
+                .then_some(())
         });
     }
     let listens_far = |rows: &[MdbEntryView]| {
@@ -106,18 +129,28 @@ fn over_tunnels_a_group_reaches_hosts_with_listeners_alone() {
     let sent_to = |owner: &str| {
         let ports = lab.hosts[0].ports("far");
         let mut tunnels = ports.into_iter().filter(|port| port.kind == "tunnel");
-        tunnels.find(|port| port.owner.contains(owner)).unwrap().tx_frames
+        tunnels
+            .find(|port| port.owner.contains(owner))
+            .unwrap()
+            .tx_frames
     };
     let before = sent_to("192.0.2.3");
     let from = lab.hosts[0].sandbox("here");
-    let mouth = Mouth::of(enter(&from, || mouth_v4(lab.hosts[0].ipv4("here"))), GROUP.into());
+    let mouth = Mouth::of(
+        enter(&from, || mouth_v4(lab.hosts[0].ipv4("here"))),
+        GROUP.into(),
+    );
     for round in 0..20 {
         let text = format!("over the tunnel {round}");
         mouth.say(&text);
         assert_eq!(heard(&socket), text);
     }
     let after = sent_to("192.0.2.3");
-    assert!(after < before + 20, "{} frames went to a host without a listener", after - before);
+    assert!(
+        after < before + 20,
+        "{} frames went to a host without a listener",
+        after - before
+    );
     drop(deaf);
     drop(socket);
     eventually(STEP, "the host is forgotten", || {
@@ -144,16 +177,22 @@ fn is_settled(host: &Host) -> bool {
 }
 
 fn settle(host: &Host) {
-    eventually(STEP, "every port has answered", || is_settled(host).then_some(()));
+    eventually(STEP, "every port has answered", || {
+        is_settled(host).then_some(())
+    });
 }
 
 fn await_listeners(host: &Host, group: IpAddr, expected: &[&str]) {
-    eventually(STEP, &format!("{group} has the listeners {expected:?}"), || {
-        let rows = listed(host, "lab")?;
-        let rows = rows.iter().filter(|row| row.group == Some(group));
-        let owners: Vec<_> = rows.map(|row| row.owner.as_str()).collect();
-        (owners == expected).then_some(())
-    });
+    eventually(
+        STEP,
+        &format!("{group} has the listeners {expected:?}"),
+        || {
+            let rows = listed(host, "lab")?;
+            let rows = rows.iter().filter(|row| row.group == Some(group));
+            let owners: Vec<_> = rows.map(|row| row.owner.as_str()).collect();
+            (owners == expected).then_some(())
+        },
+    );
 }
 
 /// That a port which did not ask saw none of what was said before now.

@@ -43,8 +43,8 @@ use std::time::Duration;
 use arc_swap::{ArcSwap, Guard};
 
 use self::endpoint::{Endpoint, with_link_local};
-use self::passage::Passage;
 pub use self::groups::GroupList;
+use self::passage::Passage;
 pub use self::rehearsal::Rehearsal;
 use crate::bridge_port::BridgePort;
 use crate::fdb::{Fdb, FdbConfig, FdbKind};

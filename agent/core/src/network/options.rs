@@ -11,8 +11,8 @@ use super::names::parse_records;
 use super::option_list::{
     OPTION_AGEING, OPTION_BUM, OPTION_DF, OPTION_DHCP, OPTION_DSTPORT, OPTION_ENCAP, OPTION_GUARD,
     OPTION_INTERCEPT, OPTION_JOIN, OPTION_LEARNING, OPTION_LOCAL, OPTION_RA, OPTION_REBIND,
-    OPTION_RECORD, OPTION_REMOTE, OPTION_SNOOPING, OPTION_TAP, OPTION_TOS, OPTION_TRANSPARENT, OPTION_TTL,
-    OPTION_VNI, OPTIONS,
+    OPTION_RECORD, OPTION_REMOTE, OPTION_SNOOPING, OPTION_TAP, OPTION_TOS, OPTION_TRANSPARENT,
+    OPTION_TTL, OPTION_VNI, OPTIONS,
 };
 use super::ports::parse_bum;
 use crate::record::NetworkRecord;
@@ -117,8 +117,15 @@ pub(crate) fn check_options(request: &NetworkCreate) -> Result<(), CreateNetwork
             });
         }
     }
-    let is = |name: &str, value: &str| request.options.get(name).is_some_and(|given| given == value);
-    match is(OPTION_TRANSPARENT, "true") && (is(OPTION_SNOOPING, "on") || is(OPTION_SNOOPING, "fast")) {
+    let is = |name: &str, value: &str| {
+        request
+            .options
+            .get(name)
+            .is_some_and(|given| given == value)
+    };
+    match is(OPTION_TRANSPARENT, "true")
+        && (is(OPTION_SNOOPING, "on") || is(OPTION_SNOOPING, "fast"))
+    {
         true => Err(CreateNetwork::SnoopingTransparent),
         false => Ok(()),
     }
@@ -201,7 +208,9 @@ mod tests {
         }
         let record = plan("e1".into(), with("off"), None, &around).unwrap();
         assert_eq!(record.snooping(), None);
-        let on = planned(Driver::Bridge, "snooping", "on").unwrap().snooping();
+        let on = planned(Driver::Bridge, "snooping", "on")
+            .unwrap()
+            .snooping();
         assert_eq!(on, Some(SnoopingConfig { fast_leave: false }));
     }
 

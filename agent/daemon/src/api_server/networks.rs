@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use agent_api::{
-    ApiError, Connect, Disconnect, EndpointDetail, FdbEntryView, MdbEntryView, MirrorCreate, MirrorView,
-    NetworkCreate, NetworkDetail, NetworkSummary, NetworkUpdate, PatchCreate, PortView, Pruned,
-    QueryLogEntry, TraceReport, TraceRequest, TraceSight,
+    ApiError, Connect, Disconnect, EndpointDetail, FdbEntryView, MdbEntryView, MirrorCreate,
+    MirrorView, NetworkCreate, NetworkDetail, NetworkSummary, NetworkUpdate, PatchCreate, PortView,
+    Pruned, QueryLogEntry, TraceReport, TraceRequest, TraceSight,
 };
 use axum::Json;
 use axum::extract::{Path, Query, State};

@@ -107,7 +107,11 @@ fn multicast(told: &mut Exposition, name: &Label, network: &MeteredNetwork) {
         ("full", counts.full),
         ("query_sent", counts.queries_sent),
     ] {
-        told.whole(Metric::NetworkMulticastEvents, &[name, &label(event)], count);
+        told.whole(
+            Metric::NetworkMulticastEvents,
+            &[name, &label(event)],
+            count,
+        );
     }
 }
 

@@ -72,7 +72,9 @@ fn router(view: RouterView, owners: &Owners) -> MdbEntryView {
 }
 
 fn querier(family: Family, view: QuerierView, owners: &Owners) -> MdbEntryView {
-    let owner = view.port.map_or("gateway".to_owned(), |port| owner(port, owners));
+    let owner = view
+        .port
+        .map_or("gateway".to_owned(), |port| owner(port, owners));
     MdbEntryView {
         family: Some(name(family)),
         sources: vec![MdbSource {

@@ -66,7 +66,10 @@ fn forward(bridge: &Bridge, now: Time, ingress: PortId, bytes: &[u8]) {
         let egresses: Vec<_> = list.egresses().collect();
         let once: BTreeSet<_> = egresses.iter().collect();
         assert_eq!(once.len(), egresses.len(), "each port gets it once");
-        assert!(!egresses.contains(&ingress), "nothing goes back where it came from");
+        assert!(
+            !egresses.contains(&ingress),
+            "nothing goes back where it came from"
+        );
         let tunnels = [TUNNEL, OTHER_TUNNEL];
         let is_tunnel = |port: &PortId| tunnels.contains(port);
         assert!(!(is_tunnel(&ingress) && egresses.iter().any(is_tunnel)));
@@ -80,7 +83,10 @@ fn check_queries(bridge: &Bridge, now: Time) {
         let frame = Frame::parse(&bytes).expect("a query is a frame");
         assert!(frame.dst().is_multicast() && frame.fits(1500));
     }
-    assert!(bridge.queries_due().is_none_or(|due| due > now), "what was due is done");
+    assert!(
+        bridge.queries_due().is_none_or(|due| due > now),
+        "what was due is done"
+    );
 }
 
 /// The table is in its bounds, and a copy of it is the same.
@@ -89,14 +95,23 @@ fn check(bridge: &Bridge, now: Time) {
     for record in &view.records {
         assert!(record.group.is_multicast());
         assert!(record.sources.len() <= 32);
-        assert!(record.expires_in.is_none_or(|left| left <= Duration::from_secs(260)));
+        assert!(
+            record
+                .expires_in
+                .is_none_or(|left| left <= Duration::from_secs(260))
+        );
     }
     assert_eq!(bridge.rehearse().bridge().multicast(now), Some(view));
 }
 
 fn igmp(message: &[u8]) -> Vec<u8> {
     let total = u16::try_from(20 + message.len()).unwrap();
-    let mut bytes = [&[1, 0, 0x5e, 1, 1, 1][..], &STATION.octets(), &[8, 0, 0x45, 0]].concat();
+    let mut bytes = [
+        &[1, 0, 0x5e, 1, 1, 1][..],
+        &STATION.octets(),
+        &[8, 0, 0x45, 0],
+    ]
+    .concat();
     bytes.extend(total.to_be_bytes());
     bytes.extend([0, 0, 0, 0, 1, 2, 0, 0, 10, 0, 0, 2, 239, 1, 1, 1]);
     let mut message = message.to_vec();

@@ -21,8 +21,12 @@ impl Bridge {
         let topology = self.ports.load();
         let list = self.snooper.as_ref().and_then(|snooper| {
             let lists = snooper.lists();
-            let is_far = topology.port(ingress).is_some_and(|port| port.config.kind == PortKind::Tunnel);
-            let list = lists.list(list).or_else(|| lists.list(again(&lists, list, frame, is_far)?));
+            let is_far = topology
+                .port(ingress)
+                .is_some_and(|port| port.config.kind == PortKind::Tunnel);
+            let list = lists
+                .list(list)
+                .or_else(|| lists.list(again(&lists, list, frame, is_far)?));
             list.cloned()
         });
         GroupList {
@@ -54,7 +58,11 @@ impl Bridge {
         };
         let topology = self.ports.load();
         let mut queries = snooper.take_queries(now, asker(&topology));
-        queries.retain(|(port, _)| topology.port(*port).is_some_and(|port| port.block.is_none()));
+        queries.retain(|(port, _)| {
+            topology
+                .port(*port)
+                .is_some_and(|port| port.block.is_none())
+        });
         queries
     }
 
@@ -79,19 +87,24 @@ impl Bridge {
 
 /// As whom the bridge asks: its gateway.
 fn asker(topology: &Topology) -> Asker {
-    topology.gateway.as_ref().map_or(Asker::NOBODY, |gateway| Asker {
-        mac: gateway.mac,
-        v4: gateway.address_v4().unwrap_or_default(),
-    })
+    topology
+        .gateway
+        .as_ref()
+        .map_or(Asker::NOBODY, |gateway| Asker {
+            mac: gateway.mac,
+            v4: gateway.address_v4().unwrap_or_default(),
+        })
 }
 
 /// The list in the place of one that was replaced.
 fn again(lists: &Lists, list: ListId, frame: &Frame<'_>, is_far: bool) -> Option<ListId> {
     match Lists::fixed_of(list) {
-        Some(Fixed::Reports(family) | Fixed::FarReports(family)) => Some(lists.fixed(match is_far {
-            true => Fixed::FarReports(family),
-            false => Fixed::Reports(family),
-        })),
+        Some(Fixed::Reports(family) | Fixed::FarReports(family)) => {
+            Some(lists.fixed(match is_far {
+                true => Fixed::FarReports(family),
+                false => Fixed::Reports(family),
+            }))
+        }
         _ => {
             let (key, source, reach) = addressed(frame, &Packet::parse(frame)?)?;
             lists.find(key, source, reach)
@@ -117,7 +130,10 @@ pub struct GroupList {
 impl GroupList {
     /// Each port once; never the ingress, or one that is kept apart from it.
     pub fn egresses(&self) -> impl Iterator<Item = PortId> {
-        let group = self.topology.port(self.ingress).map(|port| port.config.group);
+        let group = self
+            .topology
+            .port(self.ingress)
+            .map(|port| port.config.group);
         let ports = self.list.iter().flat_map(|list| list.ports.iter().copied());
         ports.filter(move |egress| {
             let egress = self.topology.port(*egress);
@@ -150,7 +166,7 @@ impl<T: Tracer> Passage<'_, T> {
                     dialect,
                     message,
                 };
-                return self.hear(snooper, heard);
+                return self.take_in(snooper, heard);
             }
         }
         let Some((key, source, reach)) = addressed(self.frame, packet) else {
@@ -192,7 +208,7 @@ impl<T: Tracer> Passage<'_, T> {
         ))
     }
 
-    fn hear(&self, snooper: &Snooper, heard: Heard<'_>) -> Result<Verdict, DropReason> {
+    fn take_in(&self, snooper: &Snooper, heard: Heard<'_>) -> Result<Verdict, DropReason> {
         let family = heard.dialect.family();
         let is_report = matches!(heard.message, Message::Report(_) | Message::Leave(_));
         if is_report {

@@ -29,7 +29,10 @@ impl Bridge {
             config: self.config,
             fdb: self.fdb.copy(),
             listeners: self.listeners.copy(),
-            snooper: self.snooper.as_ref().map(|snooper| Box::new(snooper.copy())),
+            snooper: self
+                .snooper
+                .as_ref()
+                .map(|snooper| Box::new(snooper.copy())),
             suspicion: AtomicBool::new(false),
             ports: ArcSwap::new(Arc::new(topology)),
             endpoints: Mutex::default(),
@@ -65,7 +68,8 @@ impl Rehearsal {
                 to
             }
             Verdict::Group(list) => {
-                let (to, too_small) = self.fitting(frame, self.0.group_list(ingress, list, frame).egresses());
+                let (to, too_small) =
+                    self.fitting(frame, self.0.group_list(ingress, list, frame).egresses());
                 steps.push(Step::Flood {
                     to: to.clone(),
                     too_small,
@@ -85,7 +89,10 @@ impl Rehearsal {
     /// The ports of a flood, and those that carry no frame of this length.
     fn flood(&self, ingress: PortId, frame: &Frame<'_>) -> (Vec<PortId>, Vec<PortId>) {
         let list = self.0.flood_list(ingress);
-        self.fitting(frame, list.iter().copied().filter(|egress| *egress != ingress))
+        self.fitting(
+            frame,
+            list.iter().copied().filter(|egress| *egress != ingress),
+        )
     }
 
     fn fitting(

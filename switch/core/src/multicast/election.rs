@@ -42,7 +42,11 @@ impl Election {
         let beats_other = self.other.is_none_or(|other| address <= other.address);
         if response <= RESPONSE_MAX && beats_us && beats_other {
             let until = now + OTHER_PRESENT;
-            self.other = Some(Querier { address, port, until });
+            self.other = Some(Querier {
+                address,
+                port,
+                until,
+            });
             self.next = Some(until);
         }
     }

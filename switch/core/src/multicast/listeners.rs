@@ -103,7 +103,7 @@ impl Listeners {
     }
 
     /// A report of `group` came from `port`.
-    fn join(&self, now: Time, group: Mac, port: PortId) {
+    pub(crate) fn join(&self, now: Time, group: Mac, port: PortId) {
         let _turn = lock(&self.turn);
         let listeners = self.listeners.load();
         match listeners.binary_search_by_key(&(group, port), |known| known.key()) {

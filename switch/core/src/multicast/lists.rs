@@ -100,7 +100,10 @@ impl Lists {
         let place = match self.keys.binary_search(&(key, source)) {
             Ok(at) => Some(at),
             // What stands before it is the group's own list, unless it has some of sources.
-            Err(after) => match after.checked_sub(1).map(|before| (before, self.keys[before])) {
+            Err(after) => match after
+                .checked_sub(1)
+                .map(|before| (before, self.keys[before]))
+            {
                 Some((before, (of, Address::ANY))) if of == key => Some(before),
                 Some((_, (of, _))) if of == key => self.find_any(key),
                 _ => None,

@@ -27,10 +27,10 @@
 use std::time::Duration;
 
 use super::address::{Address, Family};
+use crate::Frame;
 use crate::bytes::be16;
 use crate::checksum;
 use crate::packet::{Fragment, Packet, Version, protocol};
-use crate::Frame;
 
 /// What a packet is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -135,7 +135,9 @@ pub(crate) fn read<'a>(frame: &Frame<'a>, packet: &Packet) -> Read<'a> {
             true => read_igmp(frame, packet, message),
             false => Read::Invalid,
         },
-        (Version::V6, protocol::ICMPV6) if matches!(message.first(), Some(130..=132 | 143 | 151)) => {
+        (Version::V6, protocol::ICMPV6)
+            if matches!(message.first(), Some(130..=132 | 143 | 151)) =>
+        {
             let pseudo = checksum::pseudo_header(packet, frame.bytes(), message.len());
             let is_intact = checksum::verifies(pseudo, message);
             match is_intact && is_of_the_link(frame, packet) {
@@ -156,13 +158,25 @@ fn read_igmp<'a>(frame: &Frame<'a>, packet: &Packet, message: &'a [u8]) -> Read<
     match head[0] {
         0x11 => match (head[1], rest.is_empty(), rest.len() >= 4) {
             (0, true, _) => query(Dialect::Igmp1, from, &head[4..], &[], TENTHS * 100, false),
-            (code, true, _) => {
-                query(Dialect::Igmp2, from, &head[4..], &[], TENTHS * u32::from(code), false)
-            }
+            (code, true, _) => query(
+                Dialect::Igmp2,
+                from,
+                &head[4..],
+                &[],
+                TENTHS * u32::from(code),
+                false,
+            ),
             (code, false, true) => {
                 let response = TENTHS * decode(code.into(), 4);
                 let suppressed = rest[0] & SUPPRESS != 0;
-                query(Dialect::Igmp3, from, &head[4..], &rest[2..], response, suppressed)
+                query(
+                    Dialect::Igmp3,
+                    from,
+                    &head[4..],
+                    &rest[2..],
+                    response,
+                    suppressed,
+                )
             }
             // RFC 3376 §7.1.
             _ => Read::Invalid,
@@ -197,7 +211,14 @@ fn read_mld<'a>(frame: &Frame<'a>, packet: &Packet, message: &'a [u8]) -> Read<'
                 Some((more, _)) => {
                     let suppressed = more[0] & SUPPRESS != 0;
                     let response = MILLIS * decode(code, 12);
-                    query(Dialect::Mld2, from, group, &rest[18..], response, suppressed)
+                    query(
+                        Dialect::Mld2,
+                        from,
+                        group,
+                        &rest[18..],
+                        response,
+                        suppressed,
+                    )
                 }
             }
         }
@@ -252,7 +273,10 @@ fn query<'a>(
             let query = Query {
                 from,
                 group,
-                sources: Addresses { bytes: sources, width },
+                sources: Addresses {
+                    bytes: sources,
+                    width,
+                },
                 response,
                 suppressed,
             };
@@ -324,8 +348,15 @@ impl<'a> Iterator for Records<'a> {
             *rest = whole.get(4 + width + sources.len() + auxiliary..)?;
             let group = group_on_wire(&record[4..4 + width]);
             if let (Some(change), Some(group)) = (Change::on_wire(record[0]), group) {
-                let sources = Addresses { bytes: sources, width };
-                return Some(Report { group, change, sources });
+                let sources = Addresses {
+                    bytes: sources,
+                    width,
+                };
+                return Some(Report {
+                    group,
+                    change,
+                    sources,
+                });
             }
         }
     }
@@ -545,7 +576,10 @@ mod tests {
     fn a_router_makes_itself_known() {
         for bytes in [wire::pim_hello(Family::V4), wire::pim_hello(Family::V6)] {
             with(&bytes, |read| {
-                assert!(matches!(read, Read::Message(_, Message::Router)), "{read:?}");
+                assert!(
+                    matches!(read, Read::Message(_, Message::Router)),
+                    "{read:?}"
+                );
             });
         }
     }
@@ -569,7 +603,13 @@ mod tests {
 
     #[test]
     fn long_times_are_floating_point() {
-        assert_eq!([decode(127, 4), decode(0x80, 4), decode(0xff, 4)], [127, 128, 31_744]);
-        assert_eq!([decode(0x8000, 12), decode(0xffff, 12)], [32_768, 8_387_584]);
+        assert_eq!(
+            [decode(127, 4), decode(0x80, 4), decode(0xff, 4)],
+            [127, 128, 31_744]
+        );
+        assert_eq!(
+            [decode(0x8000, 12), decode(0xffff, 12)],
+            [32_768, 8_387_584]
+        );
     }
 }

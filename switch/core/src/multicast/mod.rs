@@ -52,7 +52,9 @@ pub(crate) use self::query::Asker;
 pub use self::record::FilterMode;
 use self::state::State;
 pub(crate) use self::table::GroupKey;
-pub use self::view::{Access, MulticastCounts, MulticastView, QuerierView, RecordView, RouterView, Told};
+pub use self::view::{
+    Access, MulticastCounts, MulticastView, QuerierView, RecordView, RouterView, Told,
+};
 use crate::{PortConfig, PortId, Time, lock};
 
 /// How a bridge snoops.
@@ -162,7 +164,10 @@ impl Snooper {
         if let Some(next) = state.take_lists(&self.lists.load()) {
             self.lists.store(Arc::new(next));
         }
-        if state.due.is_some_and(|next| due.is_none_or(|due| next < due)) {
+        if state
+            .due
+            .is_some_and(|next| due.is_none_or(|due| next < due))
+        {
             self.call.store(true, Ordering::Relaxed);
         }
     }

@@ -86,7 +86,10 @@ impl Record {
             Change::ToInclude => {
                 let doubt = Doubt {
                     group: self.mode == FilterMode::Exclude,
-                    sources: self.wanted().filter(|known| !list.contains(known)).collect(),
+                    sources: self
+                        .wanted()
+                        .filter(|known| !list.contains(known))
+                        .collect(),
                 };
                 self.want(list, until);
                 doubt

@@ -112,7 +112,11 @@ impl State {
         let until = now + LAST_RESPONSE * LAST_RESPONSES.into();
         let doubt = record.still_in(&inquiry.doubt, until);
         // A query about the group asks for its sources too.
-        let sources = if doubt.group { Vec::new() } else { doubt.sources };
+        let sources = if doubt.group {
+            Vec::new()
+        } else {
+            doubt.sources
+        };
         (doubt.group || !sources.is_empty()).then(|| specific(inquiry.key, sources).write(&own))
     }
 
@@ -127,7 +131,10 @@ impl State {
         let seats = self.seats.values().filter_map(Seat::due);
         let inquiries = self.inquiries.iter().map(|inquiry| inquiry.due);
         let elections = self.elections.iter().filter_map(|election| election.due());
-        let ever = seats.chain(inquiries).chain(elections).chain(self.table.due());
+        let ever = seats
+            .chain(inquiries)
+            .chain(elections)
+            .chain(self.table.due());
         ever.min().filter(|_| !self.seats.is_empty())
     }
 }

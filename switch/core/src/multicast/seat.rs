@@ -69,7 +69,10 @@ impl Seat {
 
     /// Forgets what is over. Whether something was.
     pub(crate) fn age(&mut self, now: Time) -> bool {
-        let until = self.router_until.iter_mut().chain([&mut self.everything_until]);
+        let until = self
+            .router_until
+            .iter_mut()
+            .chain([&mut self.everything_until]);
         let mut is_over = false;
         for until in until {
             if until.is_some_and(|until| until <= now) {

@@ -94,7 +94,8 @@ impl State {
     }
 
     fn hear_query(&mut self, now: Time, family: Family, heard: &Heard<'_>, query: &Query<'_>) {
-        let is_nobodys = query.from == Asker::NOBODY.address(family) || heard.from == Asker::NOBODY.mac;
+        let is_nobodys =
+            query.from == Asker::NOBODY.address(family) || heard.from == Asker::NOBODY.mac;
         if is_nobodys {
             return;
         }
@@ -120,7 +121,14 @@ impl State {
     }
 
     /// The querier has asked; who does not answer is forgotten.
-    fn shorten_others(&mut self, now: Time, asker: PortId, key: GroupKey, doubt: &Doubt, until: Time) {
+    fn shorten_others(
+        &mut self,
+        now: Time,
+        asker: PortId,
+        key: GroupKey,
+        doubt: &Doubt,
+        until: Time,
+    ) {
         let others = self.table.group(key).map(|(port, _)| port);
         let others: Vec<_> = others.filter(|port| *port != asker).collect();
         for port in others {
@@ -181,7 +189,10 @@ impl State {
             return;
         };
         let is_asking = self.elections[key.group.family().index()].other().is_none();
-        let (is_tunnel, is_fast) = (seat.is_tunnel(), self.config.fast_leave && !seat.is_shared());
+        let (is_tunnel, is_fast) = (
+            seat.is_tunnel(),
+            self.config.fast_leave && !seat.is_shared(),
+        );
         let has_tunnels = self.seats.values().any(Seat::is_tunnel);
         let until = match (is_fast, is_tunnel || is_asking) {
             (true, _) => now,
@@ -201,7 +212,8 @@ impl State {
     /// Whoever still listens is to say so.
     fn inquire(&mut self, now: Time, key: GroupKey, port: PortId, doubt: Doubt) {
         let has_tunnels = self.seats.values().any(Seat::is_tunnel);
-        let is_same = |known: &&mut Inquiry| known.key == key && (has_tunnels || known.port == port);
+        let is_same =
+            |known: &&mut Inquiry| known.key == key && (has_tunnels || known.port == port);
         if let Some(known) = self.inquiries.iter_mut().find(is_same) {
             known.renew(doubt);
         } else if self.inquiries.len() < INQUIRIES_MAX {

@@ -57,7 +57,11 @@ impl Table {
         if record.is_gone() {
             let is_news = !is_new;
             self.remove(key, port);
-            return Outcome { is_news, is_full, doubt };
+            return Outcome {
+                is_news,
+                is_full,
+                doubt,
+            };
         }
         if is_new && !self.has_room(port, kind) {
             return Outcome {
@@ -71,7 +75,11 @@ impl Table {
         }
         let is_news = is_new || differs(&before, &record);
         self.insert(key, port, record);
-        Outcome { is_news, is_full, doubt }
+        Outcome {
+            is_news,
+            is_full,
+            doubt,
+        }
     }
 
     fn has_room(&self, port: PortId, kind: PortKind) -> bool {
@@ -119,7 +127,10 @@ impl Table {
 
     /// Gives the groups that it was in.
     pub(crate) fn remove_port(&mut self, port: PortId) -> Vec<GroupKey> {
-        let groups = self.groups.iter().filter(|(_, group)| group.contains_key(&port));
+        let groups = self
+            .groups
+            .iter()
+            .filter(|(_, group)| group.contains_key(&port));
         let keys: Vec<_> = groups.map(|(key, _)| *key).collect();
         for key in &keys {
             self.remove(*key, port);
@@ -200,7 +211,9 @@ impl Table {
 fn differs(one: &Record, other: &Record) -> bool {
     let opinions = |record: &Record| {
         let sources = record.sources().iter();
-        sources.map(|(source, until)| (*source, until.is_some())).collect::<Vec<_>>()
+        sources
+            .map(|(source, until)| (*source, until.is_some()))
+            .collect::<Vec<_>>()
     };
     one.mode() != other.mode() || opinions(one) != opinions(other)
 }

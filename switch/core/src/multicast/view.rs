@@ -3,8 +3,8 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use super::address::{Address, Family};
 use super::Heard;
+use super::address::{Address, Family};
 use super::message::{Dialect, Message};
 use super::query::Asker;
 use super::record::{FilterMode, Record};
@@ -124,7 +124,13 @@ impl Told {
                 dialect,
                 records: records
                     .clone()
-                    .map(|report| (report.group.ip(), report.change.name(), report.sources.len()))
+                    .map(|report| {
+                        (
+                            report.group.ip(),
+                            report.change.name(),
+                            report.sources.len(),
+                        )
+                    })
                     .collect(),
             },
             Message::Leave(group) => Self::Leave {

@@ -7,9 +7,7 @@
 //! not admit all of a class its frames go one by one, so that they stay in order. In a flood a frame is lowered once, and
 //! every segment goes to all the weak ports before the next is made.
 
-use switch_core::{
-    DropReason, Frame, ListId, PortId, Segments, Summary, Verdict, VnetHeader,
-};
+use switch_core::{DropReason, Frame, ListId, PortId, Segments, Summary, Verdict, VnetHeader};
 
 use super::batch::{Batch, Places, iter, select};
 use super::busy::Busy;
@@ -141,7 +139,11 @@ impl Forwarder {
 
     fn flood(&mut self, ports: &PortTable, class: &Class<'_>, courier: &mut impl Courier) {
         let list = class.ingress.bridge.flood_list(class.ingress.id);
-        let others = || list.iter().copied().filter(|egress| *egress != class.ingress.id);
+        let others = || {
+            list.iter()
+                .copied()
+                .filter(|egress| *egress != class.ingress.id)
+        };
         self.spread(ports, class, others, courier);
     }
 
@@ -155,9 +157,14 @@ impl Forwarder {
     ) {
         // Every frame of the class has the same list.
         let mut places = iter(class.places);
-        let first = places.next().and_then(|place| frame_of(courier.envelope(place)));
+        let first = places
+            .next()
+            .and_then(|place| frame_of(courier.envelope(place)));
         if let Some(frame) = first {
-            let list = class.ingress.bridge.group_list(class.ingress.id, list, &frame);
+            let list = class
+                .ingress
+                .bridge
+                .group_list(class.ingress.id, list, &frame);
             self.spread(ports, class, || list.egresses(), courier);
         }
     }

@@ -26,6 +26,8 @@ fn igmp(src: Mac, kind: u8) -> Vec<u8> {
     bytes[6..12].copy_from_slice(&src.octets());
     bytes[23] = 2;
     bytes[34..42].copy_from_slice(&[kind, 0, 0, 0, 239, 1, 2, 3]);
+    let sum = crate::checksum::finish(crate::checksum::sum(0, &bytes[34..]));
+    crate::bytes::put_be16(&mut bytes, 36, sum);
     bytes
 }
 

@@ -22,6 +22,7 @@ fn crowded(transparent: bool) -> Bridge {
         fdb,
         transparent,
         probe_secret: 7,
+        snooping: None,
     });
     bridge.set_gateway(GATEWAY, &[GATEWAY_V4.into(), GATEWAY_V6.into()]);
     bridge

@@ -93,7 +93,7 @@ fn each_listener_pays_for_four_copies() {
     let bridge = sandboxes(65);
     for (listeners, frames) in [(0, 5), (1, 5), (8, 10), (12, 20), (16, 200), (17, 200)] {
         for port in 1..=listeners {
-            bridge.groups.join(at(1000), group, PortId(WEB.0 + port));
+            bridge.listeners.join(at(1000), group, PortId(WEB.0 + port));
         }
         refill(&bridge);
         assert_eq!(

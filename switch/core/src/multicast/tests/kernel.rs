@@ -21,7 +21,10 @@ const LAST: Duration = Duration::from_secs(2);
 fn included(family: Family) -> Network {
     let network = Network::new();
     report(&network, family, IS_IN, &[1, 2, 3]);
-    assert_eq!(network.filter(group(family), ONE), Some((Include, vec![1, 2, 3], vec![])));
+    assert_eq!(
+        network.filter(group(family), ONE),
+        Some((Include, vec![1, 2, 3], vec![]))
+    );
     network
 }
 
@@ -29,7 +32,10 @@ fn included(family: Family) -> Network {
 fn excluded(family: Family) -> Network {
     let network = included(family);
     report(&network, family, IS_EX, &[1, 2, 20, 21]);
-    assert_eq!(network.filter(group(family), ONE), Some((Exclude, vec![1, 2], vec![20, 21])));
+    assert_eq!(
+        network.filter(group(family), ONE),
+        Some((Exclude, vec![1, 2], vec![20, 21]))
+    );
     network
 }
 
@@ -44,8 +50,16 @@ fn reached(network: &Network, family: Family, number: u8) -> Vec<PortId> {
 /// That port one gets frames of these sources and of no other that the tests speak of.
 fn passes(network: &Network, family: Family, wanted: &[u8]) {
     for number in [1, 2, 3, 10, 11, 12, 20, 21, 30, 100] {
-        let expected = if wanted.contains(&number) { vec![ONE] } else { vec![] };
-        assert_eq!(reached(network, family, number), expected, "{family:?} {number}");
+        let expected = if wanted.contains(&number) {
+            vec![ONE]
+        } else {
+            vec![]
+        };
+        assert_eq!(
+            reached(network, family, number),
+            expected,
+            "{family:?} {number}"
+        );
     }
 }
 
@@ -72,14 +86,21 @@ fn v2_report_and_leave() {
     each(|family| {
         let mut network = Network::new();
         network.send(ONE, &old_join(family));
-        assert_eq!(network.filter(group(family), ONE), Some((Exclude, vec![], vec![])));
+        assert_eq!(
+            network.filter(group(family), ONE),
+            Some((Exclude, vec![], vec![]))
+        );
         assert_eq!(reached(&network, family, 1), [ONE]);
         network.send(ONE, &old_leave(family));
         assert_eq!(reached(&network, family, 1), [ONE], "it has time to say no");
         network.pass(LAST);
         assert_eq!(network.filter(group(family), ONE), None);
         // Whom nobody asked for: nobody gets what is wider than the link, and everybody what is not.
-        let everybody = if family == Family::V4 { vec![] } else { vec![ONE, TWO] };
+        let everybody = if family == Family::V4 {
+            vec![]
+        } else {
+            vec![ONE, TWO]
+        };
         assert_eq!(reached(&network, family, 1), everybody);
     });
 }
@@ -119,7 +140,10 @@ fn v3_include_to_exclude() {
     each(|family| {
         let mut network = included(family);
         report(&network, family, TO_EX, &[1, 20, 30]);
-        assert_eq!(network.filter(group(family), ONE), Some((Exclude, vec![1], vec![20, 30])));
+        assert_eq!(
+            network.filter(group(family), ONE),
+            Some((Exclude, vec![1], vec![20, 30]))
+        );
         passes(&network, family, &[1, 2, 3, 10, 11, 12, 21, 100]);
         network.pass(LAST);
         passes(&network, family, &[2, 3, 10, 11, 12, 21, 100]);
@@ -131,7 +155,10 @@ fn v3_exclude_allow() {
     each(|family| {
         let network = excluded(family);
         report(&network, family, ALLOW, &[20, 30]);
-        assert_eq!(network.filter(group(family), ONE), Some((Exclude, vec![1, 2, 20, 30], vec![21])));
+        assert_eq!(
+            network.filter(group(family), ONE),
+            Some((Exclude, vec![1, 2, 20, 30], vec![21]))
+        );
         passes(&network, family, &[1, 2, 3, 10, 11, 12, 20, 30, 100]);
     });
 }
@@ -141,7 +168,10 @@ fn v3_exclude_is_include() {
     each(|family| {
         let network = excluded(family);
         report(&network, family, IS_IN, &[20, 30]);
-        assert_eq!(network.filter(group(family), ONE), Some((Exclude, vec![1, 2, 20, 30], vec![21])));
+        assert_eq!(
+            network.filter(group(family), ONE),
+            Some((Exclude, vec![1, 2, 20, 30], vec![21]))
+        );
     });
 }
 
@@ -150,7 +180,10 @@ fn v3_exclude_is_exclude() {
     each(|family| {
         let network = excluded(family);
         report(&network, family, IS_EX, &[20, 30]);
-        assert_eq!(network.filter(group(family), ONE), Some((Exclude, vec![30], vec![20])));
+        assert_eq!(
+            network.filter(group(family), ONE),
+            Some((Exclude, vec![30], vec![20]))
+        );
         passes(&network, family, &[1, 2, 3, 10, 11, 12, 21, 30, 100]);
     });
 }
@@ -160,9 +193,15 @@ fn v3_exclude_to_exclude() {
     each(|family| {
         let mut network = excluded(family);
         report(&network, family, TO_EX, &[1, 20, 30]);
-        assert_eq!(network.filter(group(family), ONE), Some((Exclude, vec![1, 30], vec![20])));
+        assert_eq!(
+            network.filter(group(family), ONE),
+            Some((Exclude, vec![1, 30], vec![20]))
+        );
         network.pass(LAST);
-        assert_eq!(network.filter(group(family), ONE), Some((Exclude, vec![], vec![1, 20, 30])));
+        assert_eq!(
+            network.filter(group(family), ONE),
+            Some((Exclude, vec![], vec![1, 20, 30]))
+        );
         passes(&network, family, &[2, 3, 10, 11, 12, 21, 100]);
     });
 }
@@ -174,7 +213,10 @@ fn v3_include_block() {
         report(&network, family, BLOCK, &[1, 20, 30]);
         passes(&network, family, &[1, 2, 3]);
         network.pass(LAST);
-        assert_eq!(network.filter(group(family), ONE), Some((Include, vec![2, 3], vec![])));
+        assert_eq!(
+            network.filter(group(family), ONE),
+            Some((Include, vec![2, 3], vec![]))
+        );
         passes(&network, family, &[2, 3]);
     });
 }
@@ -184,9 +226,15 @@ fn v3_exclude_block() {
     each(|family| {
         let mut network = excluded(family);
         report(&network, family, BLOCK, &[1, 20, 30]);
-        assert_eq!(network.filter(group(family), ONE), Some((Exclude, vec![1, 2, 30], vec![20, 21])));
+        assert_eq!(
+            network.filter(group(family), ONE),
+            Some((Exclude, vec![1, 2, 30], vec![20, 21]))
+        );
         network.pass(LAST);
-        assert_eq!(network.filter(group(family), ONE), Some((Exclude, vec![2], vec![1, 20, 21, 30])));
+        assert_eq!(
+            network.filter(group(family), ONE),
+            Some((Exclude, vec![2], vec![1, 20, 21, 30]))
+        );
     });
 }
 
@@ -197,7 +245,10 @@ fn v3_exclude_timeout() {
         network.pass(Duration::from_secs(200));
         report(&network, family, IS_IN, &[1, 2]);
         network.pass(Duration::from_secs(61));
-        assert_eq!(network.filter(group(family), ONE), Some((Include, vec![1, 2], vec![])));
+        assert_eq!(
+            network.filter(group(family), ONE),
+            Some((Include, vec![1, 2], vec![]))
+        );
         passes(&network, family, &[1, 2]);
         network.pass(Duration::from_secs(200));
         assert_eq!(network.filter(group(family), ONE), None);
@@ -221,7 +272,10 @@ fn v3_include_to_include_asks_for_the_rest() {
         let mut network = included(family);
         report(&network, family, TO_IN, &[3, 10]);
         network.pass(LAST);
-        assert_eq!(network.filter(group(family), ONE), Some((Include, vec![3, 10], vec![])));
+        assert_eq!(
+            network.filter(group(family), ONE),
+            Some((Include, vec![3, 10], vec![]))
+        );
         report(&network, family, TO_IN, &[]);
         network.pass(LAST);
         assert_eq!(network.filter(group(family), ONE), None);
@@ -233,9 +287,15 @@ fn v3_exclude_to_include_asks_for_the_group() {
     each(|family| {
         let mut network = excluded(family);
         report(&network, family, TO_IN, &[1, 20]);
-        assert_eq!(network.filter(group(family), ONE), Some((Exclude, vec![1, 2, 20], vec![21])));
+        assert_eq!(
+            network.filter(group(family), ONE),
+            Some((Exclude, vec![1, 2, 20], vec![21]))
+        );
         network.pass(LAST);
-        assert_eq!(network.filter(group(family), ONE), Some((Include, vec![1, 20], vec![])));
+        assert_eq!(
+            network.filter(group(family), ONE),
+            Some((Include, vec![1, 20], vec![]))
+        );
     });
 }
 
@@ -246,7 +306,10 @@ fn what_nobody_asked_for_goes_to_routers_alone() {
         let mut network = Network::new();
         let from = source(family, 1);
         let frame = wire::data(group, from);
-        assert_eq!(network.send(SENDER, &frame), Verdict::Drop(DropReason::NoListener));
+        assert_eq!(
+            network.send(SENDER, &frame),
+            Verdict::Drop(DropReason::NoListener)
+        );
         network.send(TWO, &wire::pim_hello(family));
         assert_eq!(network.reached(group, from), [TWO]);
         let config = PortConfig {
@@ -259,7 +322,11 @@ fn what_nobody_asked_for_goes_to_routers_alone() {
         network.report(ONE, TO_EX, group, &[]);
         assert_eq!(network.reached(group, from), [ONE, TWO, ROUTER]);
         network.pass(Duration::from_secs(255));
-        assert_eq!(network.reached(group, from), [ONE, ROUTER], "it was not heard again");
+        assert_eq!(
+            network.reached(group, from),
+            [ONE, ROUTER],
+            "it was not heard again"
+        );
     }
 }
 
@@ -275,7 +342,11 @@ fn groups_of_the_link_reach_everybody() {
         let network = Network::new();
         assert_eq!(network.reached(group, from), [ONE, TWO]);
         network.report(ONE, TO_EX, group, &[]);
-        let others = if group == wire::address("ff02::fb") { vec![ONE] } else { vec![ONE, TWO] };
+        let others = if group == wire::address("ff02::fb") {
+            vec![ONE]
+        } else {
+            vec![ONE, TWO]
+        };
         assert_eq!(network.reached(group, from), others);
     }
 }
@@ -304,7 +375,14 @@ fn a_message_that_hosts_ignore_changes_nothing() {
         let last = join.len() - 1;
         join[last] ^= 1;
         network.send(ONE, &join);
-        assert!(network.bridge.multicast(network.now).unwrap().records.is_empty());
+        assert!(
+            network
+                .bridge
+                .multicast(network.now)
+                .unwrap()
+                .records
+                .is_empty()
+        );
         assert_eq!(network.bridge.multicast_counts().unwrap().invalid, 1);
     });
 }
@@ -312,7 +390,9 @@ fn a_message_that_hosts_ignore_changes_nothing() {
 #[test]
 fn a_port_that_wants_too_much_gets_everything() {
     let mut network = Network::new();
-    let group = |n: u32| -> Address { std::net::IpAddr::from((0xef00_0000_u32 | (n << 8) | 1).to_be_bytes()).into() };
+    let group = |n: u32| -> Address {
+        std::net::IpAddr::from((0xef00_0000_u32 | (n << 8) | 1).to_be_bytes()).into()
+    };
     for n in 1..=300 {
         // Within the budget of its port.
         network.pass(Duration::from_millis(20));
@@ -323,7 +403,11 @@ fn a_port_that_wants_too_much_gets_everything() {
     assert_eq!(network.reached(group(300), source(Family::V4, 1)), [ONE]);
     assert_eq!(network.reached(group(5000), source(Family::V4, 1)), [ONE]);
     network.report(TWO, TO_EX, group(300), &[]);
-    assert_eq!(network.reached(group(300), source(Family::V4, 1)), [ONE, TWO], "others have theirs");
+    assert_eq!(
+        network.reached(group(300), source(Family::V4, 1)),
+        [ONE, TWO],
+        "others have theirs"
+    );
 }
 
 #[test]
@@ -331,6 +415,9 @@ fn too_many_sources_are_all_sources() {
     let network = Network::new();
     let many: Vec<u8> = (1..=40).collect();
     report(&network, Family::V4, IS_IN, &many);
-    assert_eq!(network.filter(group(Family::V4), ONE), Some((Exclude, vec![], vec![])));
+    assert_eq!(
+        network.filter(group(Family::V4), ONE),
+        Some((Exclude, vec![], vec![]))
+    );
     assert_eq!(reached(&network, Family::V4, 200), [ONE]);
 }

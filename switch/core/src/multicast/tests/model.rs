@@ -35,9 +35,7 @@ impl Model {
                 (Self::Exclude(x | b, y - b), false, Set::new())
             }
             (Self::Exclude(_, y), IsExclude) => (Self::Exclude(b - y, y & b), false, Set::new()),
-            (Self::Exclude(x, y), Block) => {
-                (Self::Exclude(x | &(b - y), y.clone()), false, b - y)
-            }
+            (Self::Exclude(x, y), Block) => (Self::Exclude(x | &(b - y), y.clone()), false, b - y),
             (Self::Exclude(_, y), ToExclude) => (Self::Exclude(b - y, y & b), false, b - y),
             (Self::Exclude(x, y), ToInclude) => (Self::Exclude(x | b, y - b), true, x - b),
         }

@@ -61,14 +61,19 @@ impl Network {
         while let Some(due) = self.bridge.queries_due().filter(|due| *due <= end) {
             self.now = self.now.max(due);
             let queries = self.bridge.take_queries(self.now);
-            asked.extend(queries.into_iter().map(|(port, frame)| (self.now, port, frame)));
+            asked.extend(
+                queries
+                    .into_iter()
+                    .map(|(port, frame)| (self.now, port, frame)),
+            );
         }
         self.now = end;
         asked
     }
 
     pub(super) fn send(&self, port: PortId, bytes: &[u8]) -> Verdict {
-        self.bridge.forward(self.now, port, &Frame::parse(bytes).unwrap())
+        self.bridge
+            .forward(self.now, port, &Frame::parse(bytes).unwrap())
     }
 
     pub(super) fn report(&self, port: PortId, kind: u8, group: Address, sources: &[Address]) {
@@ -86,7 +91,10 @@ impl Network {
             }
             Verdict::Flood => {
                 let list = self.bridge.flood_list(ingress);
-                list.iter().copied().filter(|port| *port != ingress).collect()
+                list.iter()
+                    .copied()
+                    .filter(|port| *port != ingress)
+                    .collect()
             }
             Verdict::Unicast(port) => vec![port],
             _ => Vec::new(),
@@ -105,7 +113,11 @@ impl Network {
     }
 
     /// Mode, those that are wanted, and those that are blocked; by their last numbers.
-    pub(super) fn filter(&self, group: Address, port: PortId) -> Option<(FilterMode, Vec<u8>, Vec<u8>)> {
+    pub(super) fn filter(
+        &self,
+        group: Address,
+        port: PortId,
+    ) -> Option<(FilterMode, Vec<u8>, Vec<u8>)> {
         let record = self.record(group, port)?;
         let number = |address: &std::net::IpAddr| match address {
             std::net::IpAddr::V4(address) => address.octets()[3],
@@ -136,5 +148,8 @@ pub(super) fn source(family: Family, number: u8) -> Address {
 }
 
 pub(super) fn sources(family: Family, numbers: &[u8]) -> Vec<Address> {
-    numbers.iter().map(|number| source(family, *number)).collect()
+    numbers
+        .iter()
+        .map(|number| source(family, *number))
+        .collect()
 }

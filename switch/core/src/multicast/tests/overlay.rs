@@ -42,7 +42,10 @@ impl Hosts {
         let steps = u32::try_from(time.as_millis() / 100).unwrap();
         for _ in 0..steps {
             let ours = self.here.pass(Duration::from_millis(100));
-            assert!(ours.iter().all(|(_, port, _)| *port != FAR), "a tunnel was asked");
+            assert!(
+                ours.iter().all(|(_, port, _)| *port != FAR),
+                "a tunnel was asked"
+            );
             for (_, port, _) in self.there.pass(Duration::from_millis(100)) {
                 for (listener, group, sources) in &self.listening {
                     if *listener == port {
@@ -66,7 +69,11 @@ fn a_host_with_a_listener_gets_the_group_and_no_other() {
         here.report(ONE, TO_EX, group, &[]);
         assert_eq!(here.reached(group, source(family, 1)), [ONE, FAR]);
         let data = wire::data(group, source(family, 1));
-        assert_eq!(here.egresses(FAR, &data), [ONE], "never from tunnel to tunnel");
+        assert_eq!(
+            here.egresses(FAR, &data),
+            [ONE],
+            "never from tunnel to tunnel"
+        );
         here.bridge.remove_port(FAR);
         assert_eq!(here.reached(group, source(family, 1)), [ONE]);
         here.pass(Duration::from_secs(1));
@@ -125,9 +132,13 @@ fn listeners_on_another_host_are_refreshed_by_that_hosts_rounds() {
 fn a_tunnel_that_is_new_is_asked_in_nobodys_name_and_elects_nobody() {
     let mut here = Network::with(SnoopingConfig::default(), &[]);
     let mut there = Network::with(SnoopingConfig::default(), &[FAR]);
-    here.bridge.add_port(FAR, PortConfig::new(PortKind::Tunnel, 1500));
+    here.bridge
+        .add_port(FAR, PortConfig::new(PortKind::Tunnel, 1500));
     let asked = here.pass(Duration::from_secs(1));
-    let asked: Vec<_> = asked.into_iter().filter(|(_, port, _)| *port == FAR).collect();
+    let asked: Vec<_> = asked
+        .into_iter()
+        .filter(|(_, port, _)| *port == FAR)
+        .collect();
     assert_eq!(asked.len(), 2);
     for (_, _, bytes) in &asked {
         assert_eq!(there.egresses(FAR, bytes), [SENDER, ONE, TWO]);

@@ -7,7 +7,7 @@ use super::super::address::{Address, Family};
 use super::super::message::{Message, Query, Read, read};
 use super::super::query::{Asker, Question};
 use super::network::{GATEWAY, Network, ONE, SENDER, TWO, group, source, sources};
-use super::wire::{self, address};
+use super::wire::address;
 use crate::packet::Packet;
 use crate::{Frame, Mac, PortId, Time};
 
@@ -21,9 +21,15 @@ fn asked(bytes: &[u8]) -> (Address, Option<Address>, Vec<Address>) {
     let frame = Frame::parse(bytes).unwrap();
     let packet = Packet::parse(&frame).unwrap();
     match read(&frame, &packet) {
-        Read::Message(_, Message::Query(Query { from, group, sources, .. })) => {
-            (from, group, sources.iter().collect())
-        }
+        Read::Message(
+            _,
+            Message::Query(Query {
+                from,
+                group,
+                sources,
+                ..
+            }),
+        ) => (from, group, sources.iter().collect()),
         other => panic!("{other:?}"),
     }
 }
@@ -67,16 +73,28 @@ fn everybody_is_asked_from_time_to_time_by_the_gateway() {
     let asked_at = |family: Family, queries: &[(Time, PortId, Vec<u8>)]| {
         let of_one = queries.iter().filter(|(_, port, _)| *port == ONE);
         let of_family = of_one.filter(|(_, _, bytes)| asked(bytes).0.family() == family);
-        of_family.map(|(at, _, bytes)| (*at, asked(bytes).0)).collect::<Vec<_>>()
+        of_family
+            .map(|(at, _, bytes)| (*at, asked(bytes).0))
+            .collect::<Vec<_>>()
     };
     let queries = network.pass(Duration::from_secs(300));
-    for (family, own) in [(Family::V4, "10.0.0.1"), (Family::V6, "fe80::42:aff:fe00:1")] {
+    for (family, own) in [
+        (Family::V4, "10.0.0.1"),
+        (Family::V6, "fe80::42:aff:fe00:1"),
+    ] {
         let times = asked_at(family, &queries);
         assert_eq!(times.len(), 3, "{times:?}");
-        assert!(times.iter().all(|(_, from)| *from == address(own)), "{times:?}");
+        assert!(
+            times.iter().all(|(_, from)| *from == address(own)),
+            "{times:?}"
+        );
         assert_eq!(times[2].0.since(times[1].0), Duration::from_secs(125));
     }
-    assert!(queries.iter().all(|(_, _, bytes)| bytes[6..12] == GATEWAY.octets()));
+    assert!(
+        queries
+            .iter()
+            .all(|(_, _, bytes)| bytes[6..12] == GATEWAY.octets())
+    );
 }
 
 #[test]
@@ -160,14 +178,27 @@ fn the_lowest_address_asks() {
         ("9.0.0.3", TWO, ("9.0.0.3", Some(TWO))),
     ] {
         network.send(port, &general(from, ROUTER, response));
-        assert_eq!(querier(&network), (expected.0.to_owned(), expected.1), "{from}");
+        assert_eq!(
+            querier(&network),
+            (expected.0.to_owned(), expected.1),
+            "{from}"
+        );
     }
     let v4 = |queries: Vec<(Time, PortId, Vec<u8>)>| {
         let queries = queries.into_iter();
-        queries.filter(|(_, _, bytes)| asked(bytes).0.family() == Family::V4).count()
+        queries
+            .filter(|(_, _, bytes)| asked(bytes).0.family() == Family::V4)
+            .count()
     };
-    assert_eq!(v4(network.pass(Duration::from_secs(250))), 0, "the other one asks");
-    assert!(v4(network.pass(Duration::from_secs(10))) > 0, "it was not heard again");
+    assert_eq!(
+        v4(network.pass(Duration::from_secs(250))),
+        0,
+        "the other one asks"
+    );
+    assert!(
+        v4(network.pass(Duration::from_secs(10))) > 0,
+        "it was not heard again"
+    );
     assert_eq!(querier(&network).0, "10.0.0.1");
     network.send(ONE, &general("9.0.0.5", ROUTER, response));
     network.bridge.remove_port(ONE);
@@ -177,7 +208,10 @@ fn the_lowest_address_asks() {
 #[test]
 fn who_gives_hosts_too_long_does_not_silence_the_others() {
     let network = Network::new();
-    network.send(ONE, &general("9.0.0.5", ROUTER, Duration::from_millis(12_700)));
+    network.send(
+        ONE,
+        &general("9.0.0.5", ROUTER, Duration::from_millis(12_700)),
+    );
     let with_code = |code: u8| {
         let mut bytes = general("9.0.0.4", ROUTER, Duration::from_secs(1));
         bytes[14 + 25] = code;
@@ -203,7 +237,10 @@ fn a_queriers_own_questions_count_where_another_asks() {
             sources: Vec::new(),
             response: Duration::from_secs(1),
         };
-        question.write(&Asker { mac: ROUTER, v4: from })
+        question.write(&Asker {
+            mac: ROUTER,
+            v4: from,
+        })
     };
     network.send(ONE, &specific([9, 0, 0, 5]));
     network.pass(Duration::from_secs(5));
@@ -232,7 +269,10 @@ fn whoever_asks_is_called_when_something_is_due_earlier() {
     let group = address("239.1.1.1");
     network.bridge.take_call();
     network.report(ONE, TO_EX, group, &[]);
-    assert!(!network.bridge.take_call(), "something is due before it ends");
+    assert!(
+        !network.bridge.take_call(),
+        "something is due before it ends"
+    );
     network.report(ONE, TO_IN, group, &[]);
     assert!(network.bridge.take_call());
     assert!(!network.bridge.take_call());

@@ -5,8 +5,8 @@ use std::net::IpAddr;
 use super::super::address::{Address, Family};
 use crate::bytes::put_be16;
 use crate::checksum;
-use crate::{Frame, Mac};
 use crate::packet::Packet;
+use crate::{Frame, Mac};
 
 pub(in crate::multicast) const HOST: Mac = Mac::new([2, 0, 0, 0, 0, 2]);
 
@@ -81,7 +81,10 @@ pub(in crate::multicast) fn mld(kind: u8, group: Address) -> Vec<u8> {
 }
 
 /// IGMPv3 or MLDv2, with a few bytes of auxiliary data in each record.
-pub(in crate::multicast) fn report(family: Family, records: &[(u8, Address, Vec<Address>)]) -> Vec<u8> {
+pub(in crate::multicast) fn report(
+    family: Family,
+    records: &[(u8, Address, Vec<Address>)],
+) -> Vec<u8> {
     let (kind, protocol, to) = match family {
         Family::V4 => (0x22, 2, "224.0.0.22"),
         Family::V6 => (143, 58, "ff02::16"),
@@ -107,7 +110,12 @@ pub(in crate::multicast) fn pim_hello(family: Family) -> Vec<u8> {
         Family::V4 => "224.0.0.13",
         Family::V6 => "ff02::d",
     };
-    packet(family, address(to), 103, &[0x20, 0, 0, 0, 0, 1, 0, 2, 0, 105])
+    packet(
+        family,
+        address(to),
+        103,
+        &[0x20, 0, 0, 0, 0, 1, 0, 2, 0, 105],
+    )
 }
 
 /// A datagram for a group, as a sender beyond the link sends it.
