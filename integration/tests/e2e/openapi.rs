@@ -9,7 +9,7 @@ use crate::harness::{Host, Reply, from_pypi, request_raw, run};
 
 /// As `scripts/setup` has it.
 const VALIDATOR_VERSION: &str = "0.7.2";
-const ROUTES: [(&str, &str); 40] = [
+const ROUTES: [(&str, &str); 41] = [
     ("get", "/v1/version"),
     ("get", "/v1/info"),
     ("get", "/v1/cluster"),

@@ -250,7 +250,7 @@ async fn mdb(
     State(agent): State<Arc<Agent>>,
     Path(name): Path<String>,
 ) -> Reply<Vec<MdbEntryView>> {
-    blocking(agent, move |agent| Ok(agent.networks.mdb(&name)?))
+    blocking(agent, move |agent| agent.networks.mdb(&name))
         .await
         .map(Json)
 }

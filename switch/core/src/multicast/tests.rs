@@ -2,6 +2,7 @@
 //! same reports, and the same verdicts. What is ours alone stands beside them.
 
 mod kernel;
+mod lists;
 mod model;
 mod network;
 mod overlay;
