@@ -119,6 +119,14 @@ mod tests {
             ),
             listener(MdbFilter::Include, vec![source("10.0.0.3", Some(7))]),
         ];
-        insta::assert_snapshot!(table(&entries, &SHEET), @"");
+        insta::assert_snapshot!(table(&entries, &SHEET), @r"
+        GROUP       PORT      OWNER     KIND         SOURCES            EXPIRES
+        all ipv4    -         gateway   querier      172.18.0.1         -
+        all ipv4    4         pim       router       all                255s
+        all         4         new       everything   all                255s
+        239.1.1.1   4         web       listener     all                255s
+        239.1.1.1   4         web       listener     all but 10.0.0.2   255s
+        239.1.1.1   4         web       listener     10.0.0.3           255s
+        ");
     }
 }
