@@ -29,7 +29,9 @@ mod port;
 mod port_id;
 mod probe;
 mod proxy;
+mod sampler;
 mod segment;
+pub mod sflow;
 mod snapshot;
 mod storm;
 #[cfg(test)]
@@ -60,6 +62,7 @@ pub use port::{BumLimit, PortConfig, PortCounters, PortCounts, PortKind, SplitHo
 pub use port_id::PortId;
 pub use probe::Probe;
 pub use proxy::announcement;
+pub use sampler::Sampler;
 pub use segment::Segments;
 pub use snapshot::{Damaged, PortImage, Snapshot, TableImage};
 pub use time::Time;

@@ -129,6 +129,14 @@ impl VnetHeader {
         self.header_len as usize
     }
 
+    /// For a frame of `len` bytes: how many frames it is on the wire, and how many bytes those have.
+    pub fn on_wire(&self, len: usize) -> (u32, u64) {
+        let (frames, _) = self.segmentation(len);
+        let (len, header_len) = (as_u64(len), as_u64(self.header_len()));
+        let headers = u64::from(frames.saturating_sub(1)) * header_len;
+        (frames, len + headers)
+    }
+
     /// For a frame of `len` bytes: how many frames it is on the wire, and the length of the longest.
     pub(crate) fn segmentation(&self, len: usize) -> (u32, usize) {
         let Some(size) = self.gso.size().map(usize::from) else {
@@ -138,6 +146,10 @@ impl VnetHeader {
         let count = u32::try_from(payload_len.div_ceil(size)).unwrap_or(u32::MAX);
         (count, self.header_len() + size.min(payload_len))
     }
+}
+
+fn as_u64(len: usize) -> u64 {
+    u64::try_from(len).unwrap_or(u64::MAX)
 }
 
 impl Frame<'_> {
