@@ -20,6 +20,7 @@ mod port;
 mod probe;
 #[cfg(test)]
 mod samples;
+mod sampling;
 mod strikes;
 mod switch;
 mod sys;
@@ -37,6 +38,7 @@ pub use observers::{Observer, Observing, Sight};
 pub use outfit::{Layer, LayerKind};
 pub use patch_port::{PatchPort, patch};
 pub use probe::{HostSupport, probe};
+pub use sampling::{FlowSample, FlowSamples};
 pub use switch::{AUTO_WORKERS_MAX, NewPort, RemovedPort, Switch, SwitchConfig, WorkerReport};
 pub use sys::heap::give_back_freed;
 pub use sys::meminfo::unreceived;

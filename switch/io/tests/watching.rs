@@ -1,10 +1,11 @@
-//! Captures and mirrors: what they show of the frames that pass.
+//! Captures, mirrors and samples: what they show of the frames that pass.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 mod lab;
 
 use std::io::{self, Write};
 use std::net::{TcpListener, TcpStream};
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -15,11 +16,11 @@ use lab::{
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use switch_core::bpf::{Instruction, Program};
 use switch_core::impairment::{Chance, Impairment, Loss};
-use switch_core::{Bridge, DropReason, PortConfig, PortId, PortKind, VnetHeader};
+use switch_core::{Bridge, DropReason, PortConfig, PortId, PortKind, Verdict, VnetHeader};
 use switch_io::capture::{Capture, CaptureSettings, Direction, Records};
 use switch_io::{
-    Capabilities, ChannelEnd, Dress, EngineChoice, ImpairmentControl, Layer, LayerKind, OffloadTap,
-    Switch, channel,
+    Capabilities, ChannelEnd, Dress, EngineChoice, FlowSample, FlowSamples, ImpairmentControl,
+    Layer, LayerKind, OffloadTap, Switch, channel,
 };
 
 on_both_engines! {
@@ -35,6 +36,8 @@ on_both_engines! {
     a_mirror_copies_what_is_dropped_but_not_what_lies
     mirrors_make_no_loops
     a_mirror_ends_with_either_port
+    samples_stand_for_what_passed_and_superframes_for_their_segments
+    what_is_dropped_is_told_however_few_frames_are_sampled
 }
 
 const WAIT: Duration = Duration::from_secs(5);
@@ -527,4 +530,66 @@ fn a_mirror_ends_with_either_port(engine: EngineChoice) {
     let (_, d) = network.station();
     two.1.send(&frame(255, 2, b"goes on"));
     d.recv_timeout(WAIT).unwrap();
+}
+
+/// The next samples, as many as asked for; none is lost.
+fn sampled(network: &Network, count: usize) -> Vec<FlowSample> {
+    let (mut samples, mut all) = (FlowSamples::default(), Vec::new());
+    eventually("they are sampled", || {
+        network.switch.take_samples(&mut samples);
+        all.extend(samples.iter().copied());
+        assert_eq!(samples.lost, 0);
+        all.len() >= count
+    });
+    assert_eq!(all.len(), count, "{all:?}");
+    all
+}
+
+fn samples_stand_for_what_passed_and_superframes_for_their_segments(engine: EngineChoice) {
+    let network = Network::new(engine);
+    let (one, a) = network.station();
+    let (two, b) = network.station();
+    b.send(&frame(1, 2, b"before"));
+    a.recv_timeout(WAIT).unwrap();
+    network.switch.sample(NonZeroU32::new(1));
+    let (header, whole) = superframe(3_000, 1_000);
+    a.send_with(&header, &whole);
+    b.recv_timeout(WAIT).unwrap();
+    let plain = frame(1, 2, b"an answer");
+    b.send(&plain);
+    a.recv_timeout(WAIT).unwrap();
+    let mut samples = sampled(&network, 2);
+    samples.sort_by_key(|sample| sample.ingress);
+    let [big, small] = &samples[..] else {
+        unreachable!("two were taken")
+    };
+    assert_eq!((big.ingress, big.verdict), (one, Verdict::Unicast(two)));
+    assert_eq!((big.times, big.frames, big.bytes), (3, 3, 3 * 1_054));
+    // The first segment, with its own length in its header.
+    assert_eq!((big.len, big.head().len()), (1_054, 128));
+    assert_eq!(big.head()[16..18], 1_040_u16.to_be_bytes());
+    assert_eq!(big.summary.protocol, Some(6));
+    assert_eq!((small.ingress, small.verdict), (two, Verdict::Unicast(one)));
+    assert_eq!((small.stands_for(), small.bytes), (1, 23));
+    assert_eq!(small.head(), plain);
+    network.switch.sample(None);
+    b.send(&plain);
+    a.recv_timeout(WAIT).unwrap();
+    sampled(&network, 0);
+}
+
+fn what_is_dropped_is_told_however_few_frames_are_sampled(engine: EngineChoice) {
+    let network = Network::new(engine);
+    let (one, a) = network.station();
+    let (_, b) = network.station();
+    network.switch.sample(NonZeroU32::new(1_000_000));
+    a.send(&frame(255, 1, b"learn me"));
+    b.recv_timeout(WAIT).unwrap();
+    for _ in 0..3 {
+        a.send(&frame(1, 9, b"to itself"));
+    }
+    for sample in sampled(&network, 3) {
+        assert_eq!(sample.verdict, Verdict::Drop(DropReason::Hairpin));
+        assert_eq!((sample.ingress, sample.times, sample.frames), (one, 0, 1));
+    }
 }

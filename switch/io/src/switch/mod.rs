@@ -33,6 +33,7 @@ mod rounds;
 mod share;
 
 use std::collections::HashMap;
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};
@@ -55,6 +56,7 @@ use crate::lookout::Sightings;
 use crate::observers::{Observer, Observers, Observing};
 use crate::overload::Requests;
 use crate::port::Port;
+use crate::sampling::{FlowSamples, Sampling};
 use crate::vigil::Vigil;
 use crate::worker::{Busy, Moved, Setup, Tally, Worked, WorkerHandle};
 
@@ -98,6 +100,7 @@ pub struct Switch {
     report: EngineReport,
     events: Events,
     observers: Observers,
+    sampling: Sampling,
     start: Instant,
     /// What each worker tells of its work.
     told: Vec<(Worked, Tally)>,
@@ -120,6 +123,7 @@ impl Switch {
         let vigil = Vigil::new();
         let sightings = Sightings::new();
         let observers = Observers::default();
+        let sampling = Sampling::default();
         let told: Vec<(Worked, Tally)> = std::iter::repeat_with(Default::default)
             .take(count)
             .collect();
@@ -138,6 +142,7 @@ impl Switch {
                     overload: requests.overload(),
                     lookout: sightings.lookout(),
                     observers: observers.clone(),
+                    sampling: sampling.clone(),
                     worked,
                     tally,
                     busy: Busy::default(),
@@ -177,6 +182,7 @@ impl Switch {
             report,
             events,
             observers,
+            sampling,
             start,
             told,
             _keeper: keeper,
@@ -328,6 +334,16 @@ impl Switch {
     /// Tells `observer` of each frame of the bridge's network, until what is returned is dropped.
     pub fn observe(&self, bridge: &Arc<Bridge>, observer: Box<dyn Observer>) -> Observing {
         self.observers.watch(bridge, observer)
+    }
+
+    /// Takes one in `every` frames of all networks from now on, or none.
+    pub fn sample(&self, every: Option<NonZeroU32>) {
+        self.sampling.set(every);
+    }
+
+    /// The frames that were taken since the last time, in place of what `samples` held.
+    pub fn take_samples(&self, samples: &mut FlowSamples) {
+        self.sampling.take(samples);
     }
 
     /// Events from now on; each receiver gets all of them.

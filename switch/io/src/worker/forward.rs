@@ -7,7 +7,9 @@
 //! not admit all of a class its frames go one by one, so that they stay in order. In a flood a frame is lowered once, and
 //! every segment goes to all the weak ports before the next is made.
 
-use switch_core::{DropReason, Frame, ListId, PortId, Segments, Summary, Verdict, VnetHeader};
+use switch_core::{
+    DropReason, Frame, ListId, PortId, Sampler, Segments, Summary, Verdict, VnetHeader,
+};
 
 use super::batch::{Batch, Places, iter, select};
 use super::busy::Busy;
@@ -19,6 +21,7 @@ use crate::frame_port::{Capabilities, FrameBuffer, Written};
 use crate::lookout::Lookout;
 use crate::observers::{Observers, Sight};
 use crate::port::Port;
+use crate::sampling::Sampling;
 
 /// Knows where the frames of a batch are.
 pub(super) trait Courier {
@@ -39,6 +42,8 @@ pub(super) struct Forwarder {
     pub(super) busy: Busy,
     lookout: Lookout,
     observers: Observers,
+    pub(super) sampling: Sampling,
+    pub(super) sampler: Sampler,
     /// One lowered frame or reply.
     pub(super) scratch: FrameBuffer,
     joiner: Option<Joiner>,
@@ -52,6 +57,8 @@ impl Forwarder {
             busy: setup.busy.clone(),
             lookout: setup.lookout.clone(),
             observers: setup.observers.clone(),
+            sampling: setup.sampling.clone(),
+            sampler: Sampler::new(seed(setup)),
             scratch: FrameBuffer::new(),
             joiner: setup.join.then(Joiner::new),
             tally: setup.tally.clone(),
@@ -68,6 +75,9 @@ impl Forwarder {
         self.tally.note(batch.len());
         if self.observers.are_there() {
             tell_of(&self.observers, ports, batch, courier);
+        }
+        if let Some(every) = self.sampling.every() {
+            self.sample(every, ports, batch, courier);
         }
         let mut pending = batch.places();
         while let Some(place) = iter(pending).next() {
@@ -430,6 +440,11 @@ impl Class<'_> {
     }
 }
 
+/// Of each worker another, so that they do not take the same frames of flows alike.
+fn seed(setup: &Setup) -> u64 {
+    u64::try_from(setup.index).unwrap_or(0) << 32 | u64::from(setup.life)
+}
+
 /// Tells whoever watches of each frame of a batch.
 #[cold]
 fn tell_of(observers: &Observers, ports: &PortTable, batch: &Batch, courier: &impl Courier) {
@@ -452,7 +467,7 @@ fn tell_of(observers: &Observers, ports: &PortTable, batch: &Batch, courier: &im
 }
 
 /// The verdict, as far as it can be carried out now.
-fn outcome(ports: &PortTable, ingress: &Port, verdict: Verdict) -> Verdict {
+pub(super) fn outcome(ports: &PortTable, ingress: &Port, verdict: Verdict) -> Verdict {
     let is_open = |egress: &PortId| *egress != ingress.id && open(ports, *egress).is_some();
     match verdict {
         Verdict::Unicast(egress) if open(ports, egress).is_none() => {

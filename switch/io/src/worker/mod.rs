@@ -18,6 +18,7 @@ mod load;
 mod mailbox;
 mod moderation;
 mod relay;
+mod sample;
 mod setup;
 mod table;
 mod tally;

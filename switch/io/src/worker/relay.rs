@@ -149,6 +149,7 @@ mod tests {
     use crate::overload::Requests;
     use crate::port::Port;
     use crate::samples::udp_envelope;
+    use crate::sampling::Sampling;
     use crate::vigil::Vigil;
     use crate::worker::busy::Busy;
     use crate::worker::load::Worked;
@@ -197,6 +198,7 @@ mod tests {
             overload: Requests::new().overload(),
             lookout: Sightings::new().lookout(),
             observers: Observers::default(),
+            sampling: Sampling::default(),
             worked: Worked::default(),
             tally: Tally::default(),
             busy: Busy::default(),

@@ -10,6 +10,7 @@ use crate::events::Events;
 use crate::lookout::Lookout;
 use crate::observers::Observers;
 use crate::overload::Overload;
+use crate::sampling::Sampling;
 use crate::vigil::Ends;
 
 /// What a worker is told at its start, and whoever starts in its place.
@@ -27,6 +28,8 @@ pub(crate) struct Setup {
     pub(crate) lookout: Lookout,
     /// Whom a worker tells of the frames that pass.
     pub(crate) observers: Observers,
+    /// Where a worker writes down the frames that are sampled.
+    pub(crate) sampling: Sampling,
     /// Where a worker says how much it has done.
     pub(crate) worked: Worked,
     /// Where a worker counts what it moves.
