@@ -19,10 +19,10 @@ use crate::{
     ClusterInit, ClusterJoin, ClusterManager, ClusterPoint, ClusterRecovered, ClusterRemove,
     ClusterRemoved, ClusterRestore, ClusterRevoke, Connect, ContainerCreate, ContainerDetail,
     ContainerSummary, Created, DEFAULT_SOCKET, Disconnect, EndpointCreate, EndpointDetail,
-    EndpointUpdate, ErrorKind, EventQuery, Exec, FdbEntryView, Info, LinkDetail, LinkUpdate,
-    ManagersView, MdbEntryView, MirrorCreate, MirrorView, NetworkCreate, NetworkDetail,
-    NetworkSummary, NetworkUpdate, PatchCreate, PortView, Pruned, Stop, Token, TokenCreate,
-    TraceReport, TraceRequest, Version,
+    EndpointUpdate, ErrorKind, EventQuery, Exec, FdbEntryView, FlowQuery, FlowReport, Info,
+    LinkDetail, LinkUpdate, ManagersView, MdbEntryView, MirrorCreate, MirrorView, NetworkCreate,
+    NetworkDetail, NetworkSummary, NetworkUpdate, PatchCreate, PortView, Pruned, Stop, Token,
+    TokenCreate, TraceReport, TraceRequest, Version,
 };
 
 /// Speaks to one agent. Holds no connection: an agent may restart between two calls.
@@ -216,6 +216,23 @@ impl Client {
     pub async fn trace(&self, network: &str, trace: &TraceRequest) -> Answer<TraceReport> {
         let path = format!("/networks/{}/trace", segment(network));
         self.post(&path, trace).await
+    }
+
+    /// Who talks to whom on the network; waits for as long as is looked.
+    pub async fn flows(&self, network: &str, query: &FlowQuery) -> Answer<FlowReport> {
+        let mut path = format!("/networks/{}/flows?drops={}", segment(network), query.drops);
+        let given = [
+            ("top", query.top),
+            ("sample", query.sample),
+            ("seconds", query.seconds),
+        ];
+        for (name, number) in given {
+            if let Some(number) = number {
+                // Writing to a string does not fail.
+                let _ = write!(path, "&{name}={number}");
+            }
+        }
+        self.fetch(&path).await
     }
 
     /// The frames that pass the network's switch from now on, a [`crate::TraceSight`] a line, until the network is gone.

@@ -11,6 +11,7 @@ mod dns;
 mod endpoint;
 mod error;
 mod event;
+mod flow;
 mod link;
 mod multicast;
 mod network;
@@ -43,6 +44,7 @@ pub use endpoint::{
 };
 pub use error::{ApiError, ErrorKind};
 pub use event::{Event, EventActor, EventFilters, EventQuery, EventType};
+pub use flow::{FlowEnd, FlowQuery, FlowReport, FlowView};
 pub use link::{
     BadImpairment, BadWord, ByteSize, Chance, DelayDistribution, Impairment, Interval, LinkCounts,
     LinkDetail, LinkSettings, LinkUpdate, LossModel, Percent, Rate, SlotModel,

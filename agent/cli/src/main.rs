@@ -1,6 +1,7 @@
 //! The command `tapestry`: reads the command line, asks the agent, prints its answer.
 
 mod agent;
+mod amount;
 mod arguments;
 mod attachment;
 mod capture;
@@ -15,6 +16,7 @@ mod exec;
 mod failure;
 mod fdb;
 mod filter;
+mod flows;
 mod format;
 mod help;
 mod image;
@@ -105,6 +107,7 @@ enum Verb {
     #[command(subcommand)]
     Dns(dns::Verb),
     Trace(Box<trace::Args>),
+    Flows(flows::Args),
     Ui(ui::Args),
     #[command(subcommand)]
     Lab(lab::Verb),
@@ -190,6 +193,7 @@ fn dispatch(cli: Cli) -> Result<ExitCode, Failure> {
         Verb::Link(verb) => wait(link::run(verb, client)),
         Verb::Dns(verb) => wait(dns::run(verb, client)),
         Verb::Trace(args) => wait(trace::run(*args, client)),
+        Verb::Flows(args) => wait(flows::run(args, client)),
         Verb::Ui(args) => wait(ui::run(args, client)),
         Verb::Lab(verb) => lab::run(verb, client),
         Verb::Cluster(verb) => wait(cluster::run(verb, client)),
@@ -405,6 +409,10 @@ tapestry trace lab --from web --pcap /tmp/a.pcap
 tapestry trace lab --live
 tapestry trace lab --live --drops -c 3 udp port 53
 tapestry trace lab --live --json not arp
+tapestry flows lab
+tapestry flows lab --top 5 --drops --json
+tapestry flows --live --sample 100 lab
+tapestry flows --duration 10 -f protocol=tcp lab
 tapestry cluster init
 tapestry cluster init --advertise 192.0.2.1:4790 --etcd https://192.0.2.9:2379 --etcd https://192.0.2.10:2379
 tapestry cluster token

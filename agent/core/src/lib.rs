@@ -13,6 +13,7 @@ pub mod endpoint;
 pub mod events;
 pub mod find;
 pub mod firewall;
+pub mod flows;
 pub mod hex;
 pub mod hosts;
 pub mod ipam;

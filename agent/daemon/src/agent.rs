@@ -12,6 +12,7 @@
 //! ```text
 //! metrics         what is counted, for readers outside
 //! captures        who looks at which frames
+//! flows           who talks to whom, by samples of frames
 //! containers      what runs
 //! endpoints       who is on which network, with which addresses
 //! networks        bridges, host ports, tunnels, patches
@@ -36,6 +37,7 @@ use agent_core::record::Owner;
 use crate::captures::Captures;
 use crate::containers::Containers;
 use crate::endpoints::{Endpoints, open_sandbox};
+use crate::flows::Flows;
 use crate::follow::Follower;
 use crate::ground::{Ground, WARNINGS_MAX};
 use crate::metrics::Metrics;
@@ -54,6 +56,7 @@ pub(crate) struct Agent {
     pub(crate) containers: Arc<Containers>,
     pub(crate) follower: Arc<Follower>,
     pub(crate) captures: Captures,
+    pub(crate) flows: Arc<Flows>,
     pub(crate) metrics: Arc<Metrics>,
 }
 
@@ -61,6 +64,7 @@ impl Agent {
     /// Containers go on; the next start attaches them again.
     pub(crate) fn shut_down(&self) {
         self.captures.close();
+        self.flows.close();
         self.ground.events.close();
         self.sharing.stop();
         self.finish();
@@ -93,6 +97,7 @@ impl Agent {
     /// Acts again: nobody took its place.
     pub(crate) fn resume(&self) {
         self.captures.open();
+        self.flows.open();
         self.ground.events.open();
         self.ground.journal.resume();
         self.sharing.tunnels.go_on();

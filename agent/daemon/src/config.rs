@@ -1,6 +1,7 @@
 //! The agent's configuration: what the file says, checked, with the defaults in one place.
 
 mod changes;
+mod flows;
 mod group;
 mod unknown;
 
@@ -16,6 +17,8 @@ use serde::Deserialize;
 use switch_io::EngineChoice;
 
 pub(crate) use self::changes::{Change, KeptText};
+pub(crate) use self::flows::FlowsOptions;
+use self::flows::RawFlows;
 pub(crate) use self::group::SocketGroup;
 
 /// What the command line gives; the file named by `config` fills the rest.
@@ -48,6 +51,7 @@ pub(crate) struct Config {
     /// As the file has it.
     pub(crate) text: String,
     pub(crate) metrics: MetricsOptions,
+    pub(crate) flows: FlowsOptions,
 }
 
 /// Of what is told to Prometheus.
@@ -117,6 +121,7 @@ impl Config {
             drops_per_s: raw.events.drops_per_s,
             text: String::new(),
             metrics: raw.metrics.checked()?,
+            flows: raw.flows.checked()?,
             resolv_conf: raw
                 .dns
                 .resolv_conf
@@ -154,6 +159,7 @@ struct RawConfig {
     api: RawApi,
     events: RawEvents,
     metrics: RawMetrics,
+    flows: RawFlows,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -408,6 +414,18 @@ pub(crate) enum ReadConfig {
         "[metrics] listen = {0:?} is no address and port; take one of the host's, as in \"127.0.0.1:9177\""
     )]
     MetricsListen(String),
+    #[error(
+        "[flows] collector = {0:?} is no collector; give its address and port, as in \"udp://192.0.2.9:6343\""
+    )]
+    Collector(String),
+    #[error("[flows] protocol = {0:?} is unknown; take sflow")]
+    FlowsProtocol(String),
+    #[error("[flows] {name} is out of range; take {least} to {most}")]
+    Flows {
+        name: &'static str,
+        least: u32,
+        most: u32,
+    },
 }
 
 /// Each has its own buffers, counters of every port, and descriptors.

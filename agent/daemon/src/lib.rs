@@ -8,6 +8,7 @@ mod containers;
 mod edge;
 mod endpoints;
 mod events;
+mod flows;
 mod follow;
 mod ground;
 mod guardian;

@@ -306,6 +306,7 @@ impl Faces {
         self.is_followed.store(true, Ordering::Release);
         let ending = Arc::clone(agent);
         agent.ground.events.close();
+        agent.flows.close();
         tokio::task::spawn_blocking(move || ending.captures.close())
             .await
             .map_err(io::Error::other)?;

@@ -21,6 +21,7 @@ use crate::captures::Captures;
 use crate::config::Config;
 use crate::containers::Containers;
 use crate::endpoints::{Endpoints, leads_to, sandbox_of};
+use crate::flows::Flows;
 use crate::follow::{Follower, Watched};
 use crate::ground::Ground;
 use crate::guardian::Held;
@@ -76,6 +77,7 @@ impl Agent {
         agent.sharing.tunnels.let_go_of_others();
         agent.follower.watch_underlay();
         agent.networks.watch_counters();
+        agent.flows.begin();
         Ok(agent)
     }
 
@@ -136,12 +138,14 @@ impl Agent {
             Arc::clone(&networks),
             Arc::clone(&containers),
         );
+        let flows = Flows::new(Arc::clone(&ground), Arc::clone(&networks));
         let metrics = Arc::new(Metrics::new(
             Arc::clone(&ground),
             Arc::clone(&networks),
             Arc::clone(&endpoints),
             Arc::clone(&containers),
             Arc::clone(&sharing),
+            Arc::clone(&flows),
         ));
         Ok(Self {
             ground,
@@ -153,6 +157,7 @@ impl Agent {
             containers,
             follower,
             captures,
+            flows,
             metrics,
         })
     }

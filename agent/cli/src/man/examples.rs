@@ -103,6 +103,13 @@ pub(super) const EXAMPLES: &[(&str, &[&str])] = &[
             "tapestry trace mynet --live --drops",
         ],
     ),
+    (
+        "flows",
+        &[
+            "tapestry flows mynet --top 5",
+            "tapestry flows mynet --live --drops",
+        ],
+    ),
     ("ui", &["tapestry ui --listen 127.0.0.1:8080"]),
     ("lab up", &["tapestry lab up leaf-spine.clab.yml"]),
     ("lab down", &["tapestry lab down leaf-spine.clab.yml"]),

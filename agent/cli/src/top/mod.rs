@@ -3,7 +3,6 @@
 //! [`State`] has what was asked of the agent and which keys were pressed; what is on the screen is a function of it. Here is what asks, reads
 //! keys and draws.
 
-mod amount;
 mod grid;
 mod sample;
 mod state;

@@ -6,10 +6,10 @@
 //! for each frame: filtered, sorted, and cut to the screen around the row that is chosen. The choice is a number, so that it stays where it is
 //! while rows change places.
 
-use super::amount::{bits, per_second};
 use super::grid::Grid;
 use super::sample::Sample;
 use super::views::{Looks, View};
+use crate::amount::{bits, per_second};
 use crate::screen::{Ink, cut};
 
 /// What is known, and what somebody wants to see of it.

@@ -2,9 +2,9 @@
 
 use agent_api::{PortView, TunnelView};
 
-use super::amount::{bits, count, per_second};
 use super::grid::{Cell, Grid, GridRow};
 use super::sample::{NetworkSample, Rates, Sample, rate};
+use crate::amount::{bits, count, per_second};
 
 /// Which table.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

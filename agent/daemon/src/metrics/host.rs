@@ -1,5 +1,7 @@
 //! The agent, its workers, and what runs on this host.
 
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use switch_io::{Moved, Switch};
 
 use super::exposition::Exposition;
@@ -7,6 +9,7 @@ use super::label;
 use super::metric::Metric;
 use crate::containers::Containers;
 use crate::endpoints::Endpoints;
+use crate::flows::Counts;
 use crate::ground::Ground;
 use crate::latency::Distribution;
 
@@ -42,6 +45,14 @@ pub(super) fn attaches(told: &mut Exposition, endpoints: &Endpoints) {
     let (took, failures) = endpoints.attaches();
     told.spread(Metric::Attach, &[], took);
     told.whole(Metric::AttachFailures, &[], failures);
+}
+
+pub(super) fn flows(told: &mut Exposition, counts: &Counts) {
+    let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+    told.whole(Metric::FlowSamples, &[], count(&counts.samples));
+    told.whole(Metric::FlowSamplesLost, &[], count(&counts.lost));
+    told.whole(Metric::FlowDatagrams, &[], count(&counts.datagrams));
+    told.whole(Metric::FlowDatagramsLost, &[], count(&counts.unsent));
 }
 
 fn batches(moved: &Moved) -> Distribution {

@@ -162,6 +162,15 @@ metrics! {
     /// Workers that ended by themselves and were replaced.
     WorkerRestarts = Counter "tapestry_worker_restarts";
 
+    /// Samples of frames that were taken off the workers.
+    FlowSamples = Counter "tapestry_flow_samples";
+    /// Samples of frames that found no room.
+    FlowSamplesLost = Counter "tapestry_flow_samples_lost";
+    /// Datagrams that went to the collector of flows.
+    FlowDatagrams = Counter "tapestry_flow_datagrams";
+    /// Datagrams to the collector of flows that the host did not take.
+    FlowDatagramsLost = Counter "tapestry_flow_datagrams_lost";
+
     /// Whether the connection to the host is up.
     TunnelUp = Gauge "tapestry_tunnel_up" by HOST;
     /// Round trip to the host.

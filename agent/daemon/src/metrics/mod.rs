@@ -33,6 +33,7 @@ use self::exposition::{Exposition, Format, Label};
 use self::metric::Metric;
 use crate::containers::Containers;
 use crate::endpoints::Endpoints;
+use crate::flows::Flows;
 use crate::ground::Ground;
 use crate::networks::Networks;
 use crate::rounds::Rounds;
@@ -45,6 +46,7 @@ pub(crate) struct Metrics {
     endpoints: Arc<Endpoints>,
     containers: Arc<Containers>,
     sharing: Arc<Sharing>,
+    flows: Arc<Flows>,
     scrapes: Rounds<Arc<str>>,
     old_scrapes: Rounds<Arc<str>>,
 }
@@ -56,6 +58,7 @@ impl Metrics {
         endpoints: Arc<Endpoints>,
         containers: Arc<Containers>,
         sharing: Arc<Sharing>,
+        flows: Arc<Flows>,
     ) -> Self {
         Self {
             ground,
@@ -63,6 +66,7 @@ impl Metrics {
             endpoints,
             containers,
             sharing,
+            flows,
             scrapes: Rounds::default(),
             old_scrapes: Rounds::default(),
         }
@@ -103,6 +107,7 @@ impl Metrics {
         host::workers(&mut told, &self.ground.switch);
         host::containers(&mut told, &self.containers);
         host::attaches(&mut told, &self.endpoints);
+        host::flows(&mut told, &self.flows.counts);
         cluster::tell(&mut told, &self.sharing);
         process::tell(&mut told);
         let took = began.elapsed().as_secs_f64();

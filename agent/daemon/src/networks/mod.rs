@@ -13,6 +13,7 @@
 mod adopt;
 mod create;
 mod cut_off;
+mod flows;
 mod host_link;
 mod host_port;
 mod mdb;

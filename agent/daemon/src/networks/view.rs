@@ -105,7 +105,7 @@ impl Networks {
     }
 
     /// The endpoints elsewhere, as their hosts tell of them, of those that were taken in.
-    fn remote_endpoints(&self, seen: &Seen) -> Vec<RemoteEndpoint> {
+    pub(super) fn remote_endpoints(&self, seen: &Seen) -> Vec<RemoteEndpoint> {
         let Some(member) = self.sharing.member() else {
             return Vec::new();
         };
@@ -143,7 +143,7 @@ impl Networks {
     }
 
     /// What was counted at ports that are not there.
-    fn gone(&self, seen: &Seen) -> PortCounts {
+    pub(super) fn gone(&self, seen: &Seen) -> PortCounts {
         let mut sum = seen.gone.clone();
         sum += &self.waiting(&seen.place.record.id);
         sum

@@ -1,19 +1,25 @@
 //! Rates and counts, as short as people read them.
 
 /// Bits a second, of bytes: `1.24 Gbit/s`.
-pub(super) fn bits(bytes_per_s: f64) -> String {
+pub(crate) fn bits(bytes_per_s: f64) -> String {
     scaled(bytes_per_s * 8.0, "bit/s")
 }
 
 /// Of anything else: `12.0 k/s`, `0/s`.
-pub(super) fn per_second(per_s: f64) -> String {
+pub(crate) fn per_second(per_s: f64) -> String {
     scaled(per_s, "/s")
 }
 
 /// `1234567` is `1.23 M`.
-pub(super) fn count(count: u64) -> String {
+pub(crate) fn count(count: u64) -> String {
     #[expect(clippy::cast_precision_loss, reason = "three digits are shown")]
     scaled(count as f64, "").trim_end().to_owned()
+}
+
+/// `1234567` is `1.23 MB`.
+pub(crate) fn bytes(count: u64) -> String {
+    #[expect(clippy::cast_precision_loss, reason = "three digits are shown")]
+    scaled(count as f64, "B")
 }
 
 /// Three digits, and what they are of.
@@ -58,6 +64,7 @@ mod tests {
         );
         let shown = [0.0, 0.5, 12.4, 12_345.0].map(per_second);
         assert_eq!(shown, ["0/s", "0.50/s", "12/s", "12.3 k/s"]);
+        assert_eq!([0, 1_234_567].map(bytes), ["0 B", "1.23 MB"]);
         let shown = [0, 999, 1_234_567].map(count);
         assert_eq!(shown, ["0", "999", "1.23 M"]);
     }
