@@ -9,9 +9,9 @@ use crate::contender::{
 };
 use crate::row::{
     Attach, Broadcast, Burst, Capture, Changes, ClusterIdle, Cni, Create, Dns, DockerPublished,
-    DockerRun, DockerTcp, FatTree, Fdb, HeadOfLine, Idle, ImpairedLink, LabUp, Latency, MacMove,
-    ManyToOne, Memory, Mesh, OverlayLatency, OverlayTcp, Ports, Reference, Resolvable, Revoke, Row,
-    Tcp, Udp, UdpGso,
+    DockerRun, DockerTcp, FatTree, Fdb, Flows, HeadOfLine, Idle, ImpairedLink, LabUp, Latency,
+    MacMove, ManyToOne, Memory, Mesh, OverlayLatency, OverlayTcp, Ports, Reference, Resolvable,
+    Revoke, Row, Tcp, Udp, UdpGso,
 };
 
 /// Rows with the contenders that they compare.
@@ -206,6 +206,7 @@ fn labs() -> Family {
             Box::new(LabUp),
             Box::new(FatTree),
             Box::new(Capture),
+            Box::new(Flows),
             Box::new(ImpairedLink),
         ],
     }

@@ -18,6 +18,7 @@ use std::net::Ipv4Addr;
 
 use serde::{Deserialize, Serialize};
 
+use crate::command::Background;
 use crate::netns::Netns;
 use crate::trouble::Trouble;
 
@@ -103,6 +104,9 @@ pub(crate) trait Layers {
         plug: &Plug<'_>,
         snaplen: Option<u32>,
     ) -> Result<Box<dyn Capturing>, Trouble>;
+
+    /// Has one frame in `every` sampled, and shown each second, until the process is dropped.
+    fn sample(&mut self, every: u32) -> Result<Background, Trouble>;
 
     /// Gives frames to the station a rate and a delay, in tc's words, or takes both away.
     fn impair(&mut self, plug: &Plug<'_>, words: Option<(&str, &str)>) -> Result<(), Trouble>;

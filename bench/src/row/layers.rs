@@ -1,6 +1,7 @@
 //! Links that wear something: what a capture and an impairment cost, and whom.
 
 use std::fs;
+use std::time::Duration;
 
 use super::{Effort, Metric, Row};
 use crate::contender::Layers;
@@ -66,6 +67,55 @@ fn captured(lab: &mut Lab, test: &Test, snaplen: Option<u32>) -> Result<(f64, f6
     let captured = capturing.end()?;
     let taken = count_f64(captured.taken);
     Ok((rate?, 100.0 * taken / (taken + count_f64(captured.lost))))
+}
+
+/// One stream, with frames sampled and without.
+#[derive(Debug)]
+pub(crate) struct Flows;
+
+impl Row for Flows {
+    fn name(&self) -> String {
+        "flows".to_owned()
+    }
+
+    fn what(&self) -> String {
+        "1 TCP stream while tapestry flows --live samples 1 frame in 1,000, and 1 in 100, ÷ without, in turns".to_owned()
+    }
+
+    fn metrics(&self) -> &'static [Metric] {
+        const {
+            &[
+                Metric::higher("thousand", "x"),
+                Metric::higher("hundred", "x"),
+                Metric::higher("without", "Gbit/s"),
+            ]
+        }
+    }
+
+    fn topology(&self) -> Topology {
+        Topology::stations(2)
+    }
+
+    fn run(&self, lab: &mut Lab, effort: &Effort) -> Result<Vec<f64>, Trouble> {
+        let test = stream(effort);
+        let plain = |lab: &Lab| test.run(lab, &lab.stations[0], &lab.stations[1]);
+        let before = plain(lab)?;
+        let thousand = sampled(lab, &test, 1000)?;
+        let hundred = sampled(lab, &test, 100)?;
+        let without = f64::midpoint(before, plain(lab)?);
+        Ok(vec![thousand / without, hundred / without, without])
+    }
+}
+
+/// The rate, while one frame in `every` is sampled.
+fn sampled(lab: &mut Lab, test: &Test, every: u32) -> Result<f64, Trouble> {
+    let layers = lab.fabric.layers().ok_or_else(no_layers)?;
+    let sampling = layers.sample(every)?;
+    let rate = test.run(lab, &lab.stations[0], &lab.stations[1]);
+    drop(sampling);
+    // Sampling goes on for a while, for who looks again.
+    std::thread::sleep(LINGER);
+    rate
 }
 
 /// A stream over an impaired link, beside one over links that are not.
@@ -166,6 +216,8 @@ fn no_layers() -> Trouble {
     Trouble::Unsupported("its ports wear nothing".to_owned())
 }
 
+/// For so long the agent samples after the last look, and some more.
+const LINGER: Duration = Duration::from_secs(6);
 /// Headers of Ethernet, IP and TCP, and some of what follows.
 const HEADERS: u32 = 96;
 const RATE: &str = "1gbit";

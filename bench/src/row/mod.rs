@@ -34,7 +34,7 @@ pub(crate) use head_of_line::HeadOfLine;
 pub(crate) use idle::Idle;
 pub(crate) use labs::{FatTree, LabUp};
 pub(crate) use latency::Latency;
-pub(crate) use layers::{Capture, ImpairedLink};
+pub(crate) use layers::{Capture, Flows, ImpairedLink};
 pub(crate) use mac_move::MacMove;
 pub(crate) use many::{ManyToOne, Mesh};
 pub(crate) use overlay::{OverlayLatency, OverlayTcp};

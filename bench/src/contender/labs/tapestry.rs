@@ -143,6 +143,26 @@ impl Layers for Tapestry {
         Ok(Box::new(Capture { process, dir }))
     }
 
+    fn sample(&mut self, every: u32) -> Result<Background, Trouble> {
+        let dir = TempDir::with_prefix("tsyb").map_err(Trouble::io("no scratch directory"))?;
+        let mut command = self.command()?;
+        command.args([
+            "flows",
+            NETWORK,
+            "--live",
+            "--json",
+            "--sample",
+            &every.to_string(),
+        ]);
+        let log = dir.path().join("log");
+        let process = Background::start(&mut command, &log)?;
+        eventually(PATIENCE, "frames are sampled", || {
+            let said = fs::read_to_string(&log).unwrap_or_default();
+            Ok(said.contains("\"samples\":").then_some(()))
+        })?;
+        Ok(process)
+    }
+
     fn impair(&mut self, plug: &Plug<'_>, words: Option<(&str, &str)>) -> Result<(), Trouble> {
         let (rate, delay) = words.unzip();
         let to = Impairment {
