@@ -18,6 +18,7 @@ mod docker_words;
 mod ends;
 mod events;
 mod firewalld;
+mod flows;
 mod frames;
 mod full_disk;
 mod guardian;
