@@ -1,6 +1,7 @@
 //! `lab exec`: a command in a node, or in each.
 
-use std::process::Command;
+use std::os::unix::process::ExitStatusExt;
+use std::process::{Command, ExitStatus};
 
 use agent_api::Client;
 use agent_container::attach::SessionOptions;
@@ -103,9 +104,14 @@ fn in_image(runtime: Runtime, container: &str, request: &agent_api::Exec) -> Res
     );
     let status = Command::new(runtime.word()).args(words).status();
     let status = status.map_err(|error| Failure::said(format!("{runtime} exec: {error}")))?;
-    // Ended by a signal, as shells tell it.
-    let code = status.code().and_then(|code| u8::try_from(code).ok());
-    Ok(code.unwrap_or(128))
+    Ok(code(status))
+}
+
+/// The command's own, or 128 + n where signal n ended it, as shells tell it.
+fn code(status: ExitStatus) -> u8 {
+    let by_signal = || Some(128 + status.signal()?);
+    let code = status.code().or_else(by_signal);
+    code.and_then(|code| u8::try_from(code).ok()).unwrap_or(255)
 }
 
 fn container(lab: &lab::Lab, present: &Present, name: &str) -> Result<String, Failure> {
@@ -135,5 +141,20 @@ fn container(lab: &lab::Lab, present: &Present, name: &str) -> Result<String, Fa
                 names.join(", ")
             )))
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_command_that_a_signal_ended_has_the_status_that_shells_tell() {
+        // wait(2): the code is in the second byte, a signal in the first.
+        let ended = |raw| code(ExitStatus::from_raw(raw));
+        assert_eq!(
+            [ended(0), ended(3 << 8), ended(9), ended(15)],
+            [0, 3, 137, 143]
+        );
     }
 }
