@@ -2,6 +2,8 @@
 
 use std::net::SocketAddr;
 
+use agent_api::ErrorKind;
+
 use super::page::{File, file};
 
 /// What was asked, as far as it decides.
@@ -48,6 +50,14 @@ impl Refusal {
             Self::Origin | Self::Change => 403,
             Self::Token => 401,
             Self::Path => 404,
+        }
+    }
+
+    /// In the words of the agent's own errors.
+    pub(super) const fn kind(self) -> ErrorKind {
+        match self {
+            Self::Host | Self::Origin | Self::Token | Self::Change => ErrorKind::Forbidden,
+            Self::Path => ErrorKind::NotFound,
         }
     }
 }

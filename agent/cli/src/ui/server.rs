@@ -3,8 +3,7 @@
 use std::io;
 use std::sync::Arc;
 
-use agent_api::{Client, ClientError};
-use axum::Router;
+use agent_api::{ApiError, Client, ClientError, ErrorKind};
 use axum::body::{Body, to_bytes};
 use axum::extract::{Request, State};
 use axum::http::header::{
@@ -13,6 +12,7 @@ use axum::http::header::{
 };
 use axum::http::{StatusCode, request};
 use axum::response::{IntoResponse, Response};
+use axum::{Json, Router};
 use tokio::net::TcpListener;
 
 use super::guard::{Asked, Guard, Pass, Refusal};
@@ -38,9 +38,13 @@ async fn answer(State(server): State<Arc<Server>>, request: Request) -> Response
         }
         Ok(Pass::Agent) => match pass(&server.client, &head, body).await {
             Ok(answer) => answer,
-            Err(error) => told(StatusCode::BAD_GATEWAY, &error.to_string()),
+            Err(error) => told(
+                StatusCode::BAD_GATEWAY,
+                ErrorKind::Failed,
+                &error.to_string(),
+            ),
         },
-        Err(refusal) => told(status(refusal), &refusal.to_string()),
+        Err(refusal) => told(status(refusal), refusal.kind(), &refusal.to_string()),
     }
 }
 
@@ -60,6 +64,7 @@ async fn pass(client: &Client, head: &request::Parts, body: Body) -> Result<Resp
     let Ok(body) = to_bytes(body, BODY_MAX).await else {
         return Ok(told(
             StatusCode::PAYLOAD_TOO_LARGE,
+            ErrorKind::TooLong,
             "the page sends no such thing",
         ));
     };
@@ -69,9 +74,8 @@ async fn pass(client: &Client, head: &request::Parts, body: Body) -> Result<Resp
 }
 
 /// In the form of the agent's own errors.
-fn told(status: StatusCode, message: &str) -> Response {
-    let body = serde_json::json!({ "message": message }).to_string();
-    (status, [(CONTENT_TYPE, "application/json")], HEADERS, body).into_response()
+fn told(status: StatusCode, kind: ErrorKind, message: &str) -> Response {
+    (status, HEADERS, Json(ApiError::new(kind, message))).into_response()
 }
 
 fn status(refusal: Refusal) -> StatusCode {
