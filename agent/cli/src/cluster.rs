@@ -267,7 +267,7 @@ async fn list(args: &Ls, client: &Client) -> Result<u8, Failure> {
         output::print(&output::json(&cluster))?;
         return Ok(0);
     }
-    args.listing.print(&rows, &SHEET)?;
+    args.listing.print_as(args.no_trunc, &rows, &SHEET)?;
     if args.listing.is_plain() {
         output::print(&rotation(&cluster))?;
     }

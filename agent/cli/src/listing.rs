@@ -53,7 +53,17 @@ impl Listing {
 
     /// Prints `items` as the caller asked for them.
     pub(crate) fn print<T: Serialize>(&self, items: &[T], sheet: &Sheet<T>) -> Result<u8, Failure> {
-        output::print(&self.shown(items, sheet)?)?;
+        self.print_as(false, items, sheet)
+    }
+
+    /// The same; with nothing cut where it is to be `whole`.
+    pub(crate) fn print_as<T: Serialize>(
+        &self,
+        whole: bool,
+        items: &[T],
+        sheet: &Sheet<T>,
+    ) -> Result<u8, Failure> {
+        output::print(&self.shown(whole, items, sheet)?)?;
         Ok(0)
     }
 
@@ -75,7 +85,12 @@ impl Listing {
             .collect())
     }
 
-    fn shown<T: Serialize>(&self, items: &[T], sheet: &Sheet<T>) -> Result<String, Failure> {
+    fn shown<T: Serialize>(
+        &self,
+        whole: bool,
+        items: &[T],
+        sheet: &Sheet<T>,
+    ) -> Result<String, Failure> {
         if self.json {
             return Ok(output::json(&self.fitting(items, sheet)?));
         }
@@ -90,7 +105,7 @@ impl Listing {
             return Ok(text);
         }
         let headers: Vec<&str> = sheet.columns.iter().map(|(_, header)| *header).collect();
-        Ok(output::table(&headers, rows))
+        Ok(output::table_as(whole, &headers, rows))
     }
 }
 
@@ -177,12 +192,12 @@ pub(crate) mod tests {
 
     /// The plain table.
     pub(crate) fn table<T: Serialize>(items: &[T], sheet: &Sheet<T>) -> String {
-        Listing::default().shown(items, sheet).unwrap()
+        Listing::default().shown(false, items, sheet).unwrap()
     }
 
     fn shown(listing: Listing) -> Result<String, String> {
         let things = [Thing("web", "up"), Thing("db", "down"), Thing("dns", "up")];
-        let shown = listing.shown(&things, &SHEET);
+        let shown = listing.shown(false, &things, &SHEET);
         shown.map_err(|failure| failure.to_string())
     }
 

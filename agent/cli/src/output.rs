@@ -21,8 +21,18 @@ where
     }
 }
 
-/// The same, with nothing cut.
-pub(crate) fn whole_table<R>(headers: &[&str], rows: R) -> String
+/// The same; with nothing cut where it is to be `whole`.
+pub(crate) fn table_as<R>(whole: bool, headers: &[&str], rows: R) -> String
+where
+    R: IntoIterator<Item = Vec<String>>,
+{
+    match whole {
+        true => whole_table(headers, rows),
+        false => table(headers, rows),
+    }
+}
+
+fn whole_table<R>(headers: &[&str], rows: R) -> String
 where
     R: IntoIterator<Item = Vec<String>>,
 {

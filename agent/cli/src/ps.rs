@@ -108,10 +108,7 @@ fn listing(args: &Args, containers: &[ContainerSummary], now_s: u64) -> String {
         "PORTS",
         "NETWORKS",
     ];
-    match args.no_trunc {
-        true => output::whole_table(&headers, rows),
-        false => output::table(&headers, rows),
-    }
+    output::table_as(args.no_trunc, &headers, rows)
 }
 
 /// By Docker's names of columns.

@@ -126,10 +126,7 @@ fn listing(args: &Ls, networks: &[NetworkSummary]) -> String {
         ]
     });
     let headers = ["NETWORK ID", "NAME", "DRIVER", "SCOPE"];
-    match args.no_trunc {
-        true => output::whole_table(&headers, rows),
-        false => output::table(&headers, rows),
-    }
+    output::table_as(args.no_trunc, &headers, rows)
 }
 
 /// By Docker's names of columns.
