@@ -32,6 +32,8 @@ fn install_puts_every_file_in_its_place_twice_and_uninstall_leaves_none() {
         "usr/local/share/man/man1/tapestry-network-create.1",
         "usr/local/share/tapestry/installed",
         "usr/local/share/tapestry/mininet/tapestry.py",
+        "usr/local/share/tapestry/prometheus/tapestry.rules.yml",
+        "usr/local/share/tapestry/grafana/tapestry.json",
         "etc/fish/completions/tapestry.fish",
         "opt/cni/bin/tapestry",
     ] {
