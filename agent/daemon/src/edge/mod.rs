@@ -10,7 +10,7 @@ mod port;
 mod query_log;
 mod task;
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::os::fd::AsFd;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
@@ -37,7 +37,11 @@ use task::EdgeTask;
 pub(crate) struct EdgeSettings {
     pub(crate) edge: EdgeConfig,
     pub(crate) names: NamesSettings,
+    pub(crate) leases: Leases,
 }
+
+/// Told of an endpoint, by its key, that was given its address by DHCP.
+pub(crate) type Leases = Box<dyn Fn(&str, Mac, Ipv4Addr) + Send>;
 
 /// An endpoint as its edge sees it.
 pub(crate) struct EdgeHost {
@@ -116,7 +120,8 @@ impl EdgeHandle {
             counts: Arc::clone(&counts),
         };
         let edge = Edge::new(settings.edge);
-        let task = EdgeTask::new(edge, Arc::clone(&names), Arc::clone(&counts));
+        let known = (Arc::clone(&names), Arc::clone(&counts));
+        let task = EdgeTask::new(edge, known, settings.leases);
         runtime.spawn(task.run(end, ready, commands));
         let handle = Self {
             commands: sender,
@@ -268,6 +273,7 @@ mod tests {
                 blocks_private: false,
                 host: Arc::default(),
             },
+            leases: Box::new(|_, _, _| ()),
         }
     }
 

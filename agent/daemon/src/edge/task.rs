@@ -24,12 +24,12 @@ use tokio::io::unix::AsyncFd;
 use tokio::sync::{mpsc, oneshot};
 use tracing::warn;
 
-use super::Command;
 use super::asked::Asked;
 use super::counts::Counts;
 use super::forwards::Forwards;
 use super::names::{Decision, Names};
 use super::query_log::QueryLog;
+use super::{Command, Leases};
 use crate::panics::contained_in;
 
 pub(super) struct EdgeTask {
@@ -40,19 +40,25 @@ pub(super) struct EdgeTask {
     noted: EdgeCounters,
     /// Who has a DHCP lease, by endpoint.
     leased: HashMap<String, (Mac, HostRecord)>,
+    leases: Leases,
     forwards: Forwards,
     log: QueryLog,
     start: Instant,
 }
 
 impl EdgeTask {
-    pub(super) fn new(edge: Edge, names: Arc<Names>, counts: Arc<Counts>) -> Self {
+    pub(super) fn new(
+        edge: Edge,
+        (names, counts): (Arc<Names>, Arc<Counts>),
+        leases: Leases,
+    ) -> Self {
         Self {
             edge,
             names,
             counts,
             noted: EdgeCounters::default(),
             leased: HashMap::new(),
+            leases,
             forwards: Forwards::default(),
             log: QueryLog::default(),
             start: Instant::now(),
@@ -104,6 +110,7 @@ impl EdgeTask {
             }
             self.answer_events();
             self.tell_of_unserved();
+            self.tell_of_leases();
             self.note_counts();
             while let Some(Transmit { egress, frame }) = self.edge.poll_transmit() {
                 // A full queue towards the bridge drops the frame and counts it there.
@@ -220,6 +227,16 @@ impl EdgeTask {
                 "a DHCP client that is no endpoint of the network gets no address; \
                  a server in a container could give it one (-o dhcp=container)"
             );
+        }
+    }
+
+    fn tell_of_leases(&mut self) {
+        while let Some((mac, address)) = self.edge.poll_lease() {
+            let mut leased = self.leased.iter();
+            let of = leased.find(|(_, (of, _))| *of == mac);
+            if let Some((key, _)) = of {
+                (self.leases)(key, mac, address);
+            }
         }
     }
 

@@ -6,9 +6,10 @@ use overlay_io::Gateway;
 use switch_core::{Bridge, BridgeConfig, FdbConfig, Mac, PortId, PortKind};
 use switch_io::{AddPort, BasicTap, FramePort, OffloadTap, OpenTap};
 
+use agent_core::events::Notice;
 use agent_core::record::NetworkRecord;
 
-use crate::edge::{EdgeHandle, EdgeSettings, HostNames, NamesSettings};
+use crate::edge::{EdgeHandle, EdgeSettings, HostNames, Leases, NamesSettings};
 use crate::ground::Ground;
 use crate::random::{random_secret, random_seed};
 
@@ -94,7 +95,20 @@ fn edge_settings(ground: &Ground, names: &Arc<HostNames>, record: &NetworkRecord
             blocks_private: record.blocks_private_answers(),
             host: Arc::clone(names),
         },
+        leases: leases(ground, record),
     }
+}
+
+/// Tells of them as events of the network.
+fn leases(ground: &Ground, record: &NetworkRecord) -> Leases {
+    let (events, record) = (Arc::clone(&ground.events), record.clone());
+    Box::new(move |endpoint, mac, address| {
+        let notice = Notice::network(&record, "lease")
+            .with("endpoint", endpoint)
+            .with("mac", mac)
+            .with("address", address);
+        events.tell(notice);
+    })
 }
 
 /// Opens a TAP of the named driver in the calling thread's namespace.

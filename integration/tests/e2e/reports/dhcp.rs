@@ -38,6 +38,18 @@ fn a_relay_is_served_for_endpoints() {
     let (relay, client) = (host.endpoint("n", "relay"), host.endpoint("n", "client"));
     assert_eq!(served(&host, &relay, &client.mac().to_string()), (5, 5));
     assert_eq!(report(&host).replies, 10);
+    let asked = [
+        "events",
+        "--since",
+        "10m",
+        "--until",
+        "0s",
+        "-f",
+        "event=lease",
+    ];
+    let told = host.tapestry(&asked).ok();
+    assert_eq!(told.lines().count(), 1, "it was renewed four times: {told}");
+    assert!(told.contains(&format!("mac={}", client.mac())), "{told}");
 }
 
 #[test]

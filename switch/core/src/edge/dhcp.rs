@@ -32,6 +32,8 @@ pub(super) struct Reply {
     pub(super) mac: Mac,
     pub(super) address: Ipv4Addr,
     pub(super) udp_port: u16,
+    /// Whose address it confirms.
+    pub(super) leased: Option<(Mac, Ipv4Addr)>,
 }
 
 /// Why there is no reply.
@@ -74,6 +76,9 @@ pub(super) fn reply(
         } else {
             CLIENT_PORT
         },
+        leased: request
+            .is_leased(kind)
+            .then_some((request.client, host.ipv4)),
     })
 }
 
@@ -152,6 +157,11 @@ impl<'a> Request<'a> {
 
     fn is_relayed(&self) -> bool {
         !self.message.giaddr().is_unspecified()
+    }
+
+    /// Who informs has its address from elsewhere.
+    fn is_leased(&self, kind: MessageType) -> bool {
+        kind == MessageType::Ack && self.kind == MessageType::Request
     }
 
     /// `None`: nothing is to be said.

@@ -54,6 +54,9 @@ pub struct Edge {
     unserved: Option<Mac>,
     /// When it may be told of the next.
     unserved_next: Time,
+    /// What the owner has been told of, or will be when it asks.
+    leased: HashMap<Mac, Ipv4Addr>,
+    leases: VecDeque<(Mac, Ipv4Addr)>,
     now: Time,
 }
 
@@ -67,6 +70,8 @@ impl Edge {
             transmit: VecDeque::new(),
             unserved: None,
             unserved_next: Time::default(),
+            leased: HashMap::new(),
+            leases: VecDeque::new(),
             now: Time::default(),
         }
     }
@@ -128,6 +133,11 @@ impl Edge {
         self.unserved.take()
     }
 
+    /// A host that was given its address by DHCP; not again when it renews that.
+    pub fn poll_lease(&mut self) -> Option<(Mac, Ipv4Addr)> {
+        self.leases.pop_front()
+    }
+
     /// When [`handle_timeout`](Self::handle_timeout) wants to be called; `None` while nothing is pending.
     pub fn poll_timeout(&self) -> Option<Time> {
         [self.queries.deadline(), self.stack.poll_timeout()]
@@ -170,6 +180,7 @@ impl Edge {
     /// Forgets a host. Unknown ones are fine.
     pub fn remove_host(&mut self, mac: Mac) {
         self.hosts.remove(&mac);
+        self.leased.remove(&mac);
     }
 
     pub fn config(&self) -> &EdgeConfig {
@@ -252,6 +263,17 @@ impl Edge {
         };
         if self.send_datagram(way, server, client, &reply.message) {
             self.queries.counters.dhcp_replies += 1;
+            self.note_lease(reply.leased);
+        }
+    }
+
+    /// Of each host one waits to be told at most, so that there are no more than hosts.
+    fn note_lease(&mut self, leased: Option<(Mac, Ipv4Addr)>) {
+        if let Some((mac, address)) = leased
+            && self.leased.insert(mac, address) != Some(address)
+        {
+            self.leases.retain(|(waiting, _)| *waiting != mac);
+            self.leases.push_back((mac, address));
         }
     }
 

@@ -391,10 +391,13 @@ fn registered_host_gets_its_address_by_dhcp() {
     let ack = dhcp_exchange(&mut edge, &request).unwrap();
     assert!(ack.opts().has_msg_type(MessageType::Ack));
     assert_eq!(ack.yiaddr(), CLIENT);
+    assert_eq!(edge.poll_lease(), Some((CLIENT_MAC, CLIENT)));
+    dhcp_exchange(&mut edge, &request).unwrap();
+    assert_eq!(edge.poll_lease(), None, "it was told before");
     edge.remove_host(CLIENT_MAC);
     assert!(dhcp_exchange(&mut edge, &discover).is_none());
     let counters = edge.counters();
-    assert_eq!((counters.dhcp_replies, counters.dhcp_unknown), (2, 2));
+    assert_eq!((counters.dhcp_replies, counters.dhcp_unknown), (3, 2));
     // Told once: a client that waits asks again and again.
     assert_eq!(edge.poll_unserved(), Some(CLIENT_MAC));
     assert_eq!(edge.poll_unserved(), None);
