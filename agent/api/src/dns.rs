@@ -175,6 +175,9 @@ pub struct Forwarder {
     pub cached: u64,
     /// Asked of a server.
     pub forwarded: u64,
+    /// Microseconds that these took in all, from the arrival of a query to its reply.
+    #[serde(default)]
+    pub forwarding_us: u64,
     /// Refused: malformed, or foreign on an internal network.
     pub refused: u64,
     /// Left unanswered, because they were no queries.

@@ -59,7 +59,7 @@ pub use path_mtu::{PathMtu, PathMtuFound};
 pub use port_mapping::{PortChoice, PortMapping, TransportProtocol};
 pub use port_run::{PortRun, port_runs, runs};
 pub use restart::{ParseRestartPolicy, RestartPolicy};
-pub use system::{DEFAULT_SOCKET, Info, Version};
+pub use system::{DEFAULT_SOCKET, Info, Version, WorkerView};
 pub use trace::{
     FrameTrace, TracePayload, TracePort, TraceReport, TraceRequest, TraceResult, TraceSight,
     TraceStep, TraceVerdict,

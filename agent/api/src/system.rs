@@ -23,6 +23,9 @@ pub struct Info {
     /// Why that engine was taken.
     pub engine_reason: String,
     pub workers: usize,
+    /// What each of them has done since the agent's start.
+    #[serde(default)]
+    pub work: Vec<WorkerView>,
     /// How often the agent died so far and was started again, since its guardian began.
     #[serde(default)]
     pub deaths: u32,
@@ -31,6 +34,18 @@ pub struct Info {
     pub last_death: Option<String>,
     /// What the host would not let the agent do, in one line each; empty when all is well.
     pub warnings: Vec<String>,
+}
+
+/// What a thread that moves frames has done.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct WorkerView {
+    /// Microseconds of processor time, some tens of milliseconds late.
+    pub busy_us: u64,
+    /// Frames that it read, and the batches in which it did.
+    pub frames: u64,
+    pub batches: u64,
+    /// Ports that it reads now.
+    pub ports: usize,
 }
 
 /// Where the agent listens unless told otherwise.

@@ -30,9 +30,11 @@ use std::time::Duration;
 use agent_api::{
     ApiError, ClusterDetail, ClusterHealth, ClusterInit, ClusterJoin, ClusterRestore,
     EndpointCreate, EndpointDetail, Info, LinkDetail, LinkUpdate, NetworkCreate, NetworkSummary,
+    WorkerView,
 };
 use agent_core::endpoint::Attach;
 use agent_core::record::Owner;
+use switch_io::WorkerReport;
 
 use crate::captures::Captures;
 use crate::containers::Containers;
@@ -123,6 +125,7 @@ impl Agent {
             engine: engine.engine.name().to_owned(),
             engine_reason: engine.fallback.clone().unwrap_or_default(),
             workers: engine.workers,
+            work: self.ground.switch.workers().iter().map(worker).collect(),
             deaths: self.ground.held.deaths.number,
             last_death: self.ground.held.deaths.last.clone(),
             warnings: self.warnings(),
@@ -225,6 +228,15 @@ impl Agent {
     pub(crate) fn join_cluster(&self, request: &ClusterJoin) -> Result<ClusterDetail, ApiError> {
         self.sharing
             .join(request, |member| self.follower.take_up(member))
+    }
+}
+
+fn worker(report: &WorkerReport) -> WorkerView {
+    WorkerView {
+        busy_us: u64::try_from(report.worked.as_micros()).unwrap_or(u64::MAX),
+        frames: report.moved.frames,
+        batches: report.moved.batches.iter().sum(),
+        ports: report.ports,
     }
 }
 

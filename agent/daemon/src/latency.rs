@@ -31,6 +31,11 @@ impl Latency {
         self.sum_us.fetch_add(micros, Ordering::Relaxed);
     }
 
+    /// How long all of it took.
+    pub(crate) fn total(&self) -> Duration {
+        Duration::from_micros(self.sum_us.load(Ordering::Relaxed))
+    }
+
     /// In seconds.
     pub(crate) fn seen(&self) -> Distribution {
         let seconds = |bound: &u64| Duration::from_millis(*bound).as_secs_f64();
@@ -39,9 +44,8 @@ impl Latency {
             .counts
             .iter()
             .map(|count| count.load(Ordering::Relaxed));
-        let sum = Duration::from_micros(self.sum_us.load(Ordering::Relaxed));
         Distribution {
-            sum: sum.as_secs_f64(),
+            sum: self.total().as_secs_f64(),
             buckets: bounds.zip(counts).collect(),
         }
     }

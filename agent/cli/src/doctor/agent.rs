@@ -141,6 +141,7 @@ mod tests {
             engine: "epoll".into(),
             engine_reason: "asked for".into(),
             workers: 2,
+            work: Vec::new(),
             deaths: 2,
             last_death: Some("signal: 9 (SIGKILL)".into()),
             warnings: vec!["no nft: install nftables".into()],

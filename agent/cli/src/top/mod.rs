@@ -10,11 +10,12 @@ mod terminal;
 mod views;
 
 use std::io::{IsTerminal, stdin, stdout};
+use std::pin::pin;
 use std::time::Duration;
 
-use agent_api::Client;
+use agent_api::{Client, ClientError};
 use tokio::sync::mpsc;
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::time::{sleep, timeout};
 
 use self::sample::Sample;
 use self::state::{Key, State};
@@ -22,9 +23,9 @@ use self::terminal::Terminal;
 use crate::failure::Failure;
 use crate::{output, screen};
 
-/// Watch this host's networks, ports, drops, tunnels and names as they work
+/// Watch this host's networks, ports, drops, tunnels, names and workers as they work
 ///
-/// Keys: Tab and 1 to 5 choose what is shown, Enter goes into a network and Esc out of it, s and r sort, / filters, q ends.
+/// Keys: Tab and 1 to 6 choose what is shown, Enter goes into a network and Esc out of it, s and r sort, / filters, q ends.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// Print one frame as text and end; so it is where standard output is no terminal
@@ -62,14 +63,18 @@ async fn watch(mut state: State, delay: Duration, client: &Client) -> Result<u8,
     let mut keys = terminal.keys()?;
     loop {
         terminal.draw(&state)?;
-        let due = Instant::now() + delay;
-        if until(due, &mut state, &mut terminal, &mut keys)
-            .await?
-            .is_none()
-        {
+        let mut watched = Watched {
+            state: &mut state,
+            terminal: &mut terminal,
+            keys: &mut keys,
+        };
+        if watched.until(sleep(delay)).await?.is_none() {
             return Ok(0);
         }
-        match Sample::take(client).await {
+        let Some(sample) = watched.look(client).await? else {
+            return Ok(0);
+        };
+        match sample {
             Ok(sample) => state.update(sample),
             // It may be started again.
             Err(error) => state.complain(error.to_string()),
@@ -77,24 +82,49 @@ async fn watch(mut state: State, delay: Duration, client: &Client) -> Result<u8,
     }
 }
 
-/// Does what is pressed until then; `None` at the end.
-async fn until(
-    due: Instant,
-    state: &mut State,
-    terminal: &mut Terminal,
-    keys: &mut mpsc::Receiver<Key>,
-) -> Result<Option<()>, Failure> {
-    loop {
-        tokio::select! {
-            () = sleep_until(due) => return Ok(Some(())),
-            key = keys.recv() => match key {
+/// The screen, and who is before it.
+struct Watched<'s> {
+    state: &'s mut State,
+    terminal: &'s mut Terminal,
+    keys: &'s mut mpsc::Receiver<Key>,
+}
+
+impl Watched<'_> {
+    /// What the agent says, however long it takes; `None` at the end.
+    async fn look(
+        &mut self,
+        client: &Client,
+    ) -> Result<Option<Result<Sample, ClientError>>, Failure> {
+        let mut asked = pin!(Sample::take(client));
+        loop {
+            match self.until(timeout(PATIENCE, &mut asked)).await? {
                 None => return Ok(None),
-                Some(key) if state.press(key).is_none() => return Ok(None),
-                Some(_) => terminal.draw(state)?,
-            },
+                Some(Ok(answered)) => return Ok(Some(answered)),
+                Some(Err(_)) => {
+                    self.state.complain("the agent does not answer".to_owned());
+                    self.terminal.draw(self.state)?;
+                }
+            }
+        }
+    }
+
+    /// Does what is pressed until something has happened; `None` at the end.
+    async fn until<T>(&mut self, event: impl Future<Output = T>) -> Result<Option<T>, Failure> {
+        let mut event = pin!(event);
+        loop {
+            tokio::select! {
+                happened = &mut event => return Ok(Some(happened)),
+                key = self.keys.recv() => match key {
+                    None => return Ok(None),
+                    Some(key) if self.state.press(key).is_none() => return Ok(None),
+                    Some(_) => self.terminal.draw(self.state)?,
+                },
+            }
         }
     }
 }
 
 /// Where nobody knows it.
 const WIDTH: usize = 80;
+/// Who has no answer for so long is told so.
+const PATIENCE: Duration = Duration::from_secs(3);

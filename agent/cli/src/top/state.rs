@@ -258,7 +258,7 @@ impl State {
     fn foot(&self, width: usize, colours: bool) -> String {
         let keys = match self.is_typing {
             true => "Enter keeps the filter, Esc drops it",
-            false => "Tab 1-5 show  Enter into  Esc out  s sort  r reverse  / filter  q quit",
+            false => "Tab 1-6 show  Enter into  Esc out  s sort  r reverse  / filter  q quit",
         };
         Ink::Faint.paint(&cut(keys, width), colours)
     }
@@ -280,10 +280,14 @@ mod tests {
     use super::*;
     use crate::top::sample::NetworkSample;
 
-    fn agent() -> Info {
+    fn agent(seconds: u64) -> Info {
         serde_json::from_value(json!({
             "version": "0.1.0", "pid": 7, "state_dir": "/s", "engine": "io_uring", "engine_reason": "",
             "workers": 2, "deaths": 0, "warnings": [],
+            "work": [
+                { "busy_us": 250_000 * seconds, "frames": 126_000 * seconds, "batches": 10_000 * seconds, "ports": 3 },
+                { "busy_us": 0, "frames": 0, "batches": 0, "ports": 0 },
+            ],
         }))
         .unwrap()
     }
@@ -305,7 +309,7 @@ mod tests {
                 port(3, "db", 1000 * seconds, 40 * seconds),
             ],
             names: serde_json::from_value(json!({
-                "servers": [], "queries": 12 * seconds, "local": 10 * seconds, "cached": 0, "forwarded": 2 * seconds,
+                "servers": [], "queries": 12 * seconds, "local": 10 * seconds, "cached": 0, "forwarded": 2 * seconds, "forwarding_us": 6_500 * seconds,
                 "refused": 0, "ignored": 0, "failed": 0, "crowded_out": 0, "blocked": 0,
                 "connections_reset": 0, "errors": [],
             }))
@@ -324,7 +328,7 @@ mod tests {
         };
         Sample {
             at: start + Duration::from_secs(seconds),
-            agent: agent(),
+            agent: agent(seconds),
             networks: [("bridge".to_owned(), quiet), ("lab".to_owned(), lab)].into(),
         }
     }
@@ -357,7 +361,7 @@ mod tests {
     fn each_view_fits_eighty_columns() {
         let mut state = state();
         let mut shown = String::new();
-        for number in '1'..='5' {
+        for number in '1'..='6' {
             state.press(Key::Char(number));
             let lines = state.page(80, false);
             assert!(

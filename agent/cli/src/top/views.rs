@@ -1,6 +1,6 @@
 //! What can be shown: a table of each.
 
-use agent_api::{PortView, TunnelView};
+use agent_api::{Forwarder, PortView, TunnelView};
 
 use super::grid::{Cell, Grid, GridRow};
 use super::sample::{NetworkSample, Rates, Sample, rate};
@@ -15,6 +15,7 @@ pub(super) enum View {
     Drops,
     Tunnels,
     Names,
+    Workers,
 }
 
 /// Two looks, of which rates are made; of all networks, or of one.
@@ -26,12 +27,13 @@ pub(super) struct Looks<'s> {
 }
 
 impl View {
-    pub(super) const ALL: [Self; 5] = [
+    pub(super) const ALL: [Self; 6] = [
         Self::Networks,
         Self::Ports,
         Self::Drops,
         Self::Tunnels,
         Self::Names,
+        Self::Workers,
     ];
 
     pub(super) const fn name(self) -> &'static str {
@@ -41,6 +43,7 @@ impl View {
             Self::Drops => "drops",
             Self::Tunnels => "tunnels",
             Self::Names => "dns",
+            Self::Workers => "workers",
         }
     }
 
@@ -63,11 +66,19 @@ impl View {
             ),
             Self::Names => (
                 &[
-                    "NETWORK", "QUERIES", "LOCAL", "CACHED", "ASKED", "FAILED", "TOTAL",
+                    "NETWORK", "QUERIES", "LOCAL", "CACHED", "ASKED", "TOOK", "FAILED", "TOTAL",
                 ],
                 1,
             ),
+            Self::Workers => (&["WORKER", "BUSY", "FRAMES", "BATCH", "PORTS"], 1),
         };
+        if self == Self::Workers {
+            return Grid {
+                headers,
+                rows: looks.worker_rows(),
+                sorted_by,
+            };
+        }
         let rows = looks.networks().flat_map(|(name, network)| match self {
             Self::Networks => vec![looks.network_row(name, network)],
             Self::Ports => network
@@ -86,6 +97,7 @@ impl View {
                 .map(|it| looks.tunnel_row(name, it))
                 .collect(),
             Self::Names => looks.names_row(name, network).into_iter().collect(),
+            Self::Workers => Vec::new(),
         });
         Grid {
             headers,
@@ -177,11 +189,7 @@ impl<'s> Looks<'s> {
             Some(false) => "down",
             None => "-",
         };
-        #[expect(clippy::cast_precision_loss, reason = "it is sorted by")]
-        let rtt = match tunnel.rtt_us {
-            Some(us) => Cell::Number(us as f64, format!("{}.{:02} ms", us / 1000, us % 1000 / 10)),
-            None => Cell::Number(-1.0, "-".to_owned()),
-        };
+        let rtt = tunnel.rtt_us.map_or_else(none, milliseconds);
         let [in_, out] = [speed(|it| it.rx_bytes), speed(|it| it.tx_bytes)];
         let cells = [
             text(name),
@@ -193,6 +201,34 @@ impl<'s> Looks<'s> {
             Cell::Number(drops, per_second(drops)),
         ];
         row(name, cells)
+    }
+
+    /// Workers are of all networks.
+    fn worker_rows(&self) -> Vec<GridRow> {
+        let workers = self.now.agent.work.iter().enumerate();
+        let rows = workers.map(|(number, now)| {
+            let before = self.before.and_then(|it| it.agent.work.get(number));
+            let before = before.unwrap_or(now);
+            let seconds = self.seconds();
+            let busy = 100.0 * rate(now.busy_us, before.busy_us, seconds) / 1e6;
+            let frames = rate(now.frames, before.frames, seconds);
+            let batches = rate(now.batches, before.batches, seconds);
+            let batch = match batches > 0.0 {
+                true => Cell::Number(frames / batches, format!("{:.1}", frames / batches)),
+                false => none(),
+            };
+            GridRow {
+                leads_to: None,
+                cells: vec![
+                    text(&number.to_string()),
+                    Cell::Number(busy, format!("{busy:.0} %")),
+                    Cell::Number(frames, per_second(frames)),
+                    batch,
+                    whole(u64::try_from(now.ports).unwrap_or(0)),
+                ],
+            }
+        });
+        rows.collect()
     }
 
     fn names_row(&self, name: &str, network: &NetworkSample) -> Option<GridRow> {
@@ -208,11 +244,29 @@ impl<'s> Looks<'s> {
             per_s(now.local, before.local),
             per_s(now.cached, before.cached),
             per_s(now.forwarded, before.forwarded),
+            took(now, before),
             per_s(now.failed, before.failed),
             whole(now.queries),
         ];
         Some(row(name, cells))
     }
+}
+
+/// How long a query takes that is forwarded, on average between the looks.
+fn took(now: &Forwarder, before: &Forwarder) -> Cell {
+    let asked = now.forwarded.saturating_sub(before.forwarded);
+    let us = now.forwarding_us.saturating_sub(before.forwarding_us);
+    us.checked_div(asked).map_or_else(none, milliseconds)
+}
+
+fn milliseconds(us: u64) -> Cell {
+    #[expect(clippy::cast_precision_loss, reason = "it is sorted by")]
+    Cell::Number(us as f64, format!("{}.{:02} ms", us / 1000, us % 1000 / 10))
+}
+
+/// Below all numbers.
+fn none() -> Cell {
+    Cell::Number(-1.0, "-".to_owned())
 }
 
 fn row(leads_to: &str, cells: impl IntoIterator<Item = Cell>) -> GridRow {

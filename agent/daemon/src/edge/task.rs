@@ -284,6 +284,7 @@ impl EdgeTask {
             local: counted(QueryOutcome::Local),
             cached: counted(QueryOutcome::Cached),
             forwarded: counted(QueryOutcome::Forwarded),
+            forwarding_us: micros(self.counts.forwarding.total()),
             refused: counted(QueryOutcome::Refused),
             ignored: counted(QueryOutcome::Ignored),
             failed: count(&self.counts.failed),
@@ -310,6 +311,10 @@ impl EdgeTask {
     fn now(&self) -> Time {
         Time::at(self.start, Instant::now())
     }
+}
+
+fn micros(span: Duration) -> u64 {
+    u64::try_from(span.as_micros()).unwrap_or(u64::MAX)
 }
 
 fn error_view(failure: dns_io::Failure) -> ForwarderError {
