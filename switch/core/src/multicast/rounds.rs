@@ -63,9 +63,9 @@ impl State {
     fn ask_everybody(&mut self, now: Time, own: Asker, queries: &mut Vec<(PortId, Vec<u8>)>) {
         for family in Family::ALL {
             if self.elections[family.index()].ask(now) {
-                let query = general(family, RESPONSE).write(&own);
+                let question = general(family, RESPONSE);
                 let local = self.seats.iter().filter(|(_, seat)| seat.is_local());
-                queries.extend(local.map(|(port, _)| (*port, query.clone())));
+                queries.extend(local.map(|(port, seat)| (*port, question.write(&seat.asker(own)))));
             }
         }
     }
@@ -78,8 +78,10 @@ impl State {
             }
             seat.ask(now);
             for family in Family::ALL {
-                let is_nobodys = seat.is_tunnel() || other_asks[family.index()];
-                let asker = if is_nobodys { Asker::NOBODY } else { own };
+                let asker = match other_asks[family.index()] {
+                    true => Asker::NOBODY,
+                    false => seat.asker(own),
+                };
                 queries.push((*port, general(family, FIRST_RESPONSE).write(&asker)));
             }
         }
@@ -117,14 +119,17 @@ impl State {
         } else {
             doubt.sources
         };
-        (doubt.group || !sources.is_empty()).then(|| specific(inquiry.key, sources).write(&own))
+        let asker = self.seats.get(&inquiry.port)?.asker(own);
+        (doubt.group || !sources.is_empty()).then(|| specific(inquiry.key, sources).write(&asker))
     }
 
     fn ask_all_who_listen(&self, key: GroupKey, own: Asker, queries: &mut Vec<(PortId, Vec<u8>)>) {
-        let query = specific(key, Vec::new()).write(&own);
-        let is_local = |port: &PortId| self.seats.get(port).is_some_and(Seat::is_local);
-        let ports = self.table.group(key).map(|(port, _)| port);
-        queries.extend(ports.filter(is_local).map(|port| (port, query.clone())));
+        let question = specific(key, Vec::new());
+        for (port, _) in self.table.group(key) {
+            if let Some(seat) = self.seats.get(&port).filter(|seat| seat.is_local()) {
+                queries.push((port, question.write(&seat.asker(own))));
+            }
+        }
     }
 
     fn next_due(&self) -> Option<Time> {

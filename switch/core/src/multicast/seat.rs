@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::address::Family;
+use super::query::Asker;
 use crate::{PortConfig, PortKind, Time};
 
 /// One port of a bridge that snoops.
@@ -51,6 +52,15 @@ impl Seat {
 
     pub(crate) const fn is_router(&self, family: Family) -> bool {
         self.is_router || self.router_until[family.index()].is_some()
+    }
+
+    /// As whom it is asked by a bridge that is `own`. The host would take the gateway's address for its own, and not listen; another
+    /// host's bridge would take it for a lie.
+    pub(crate) const fn asker(&self, own: Asker) -> Asker {
+        match self.kind {
+            PortKind::Host | PortKind::Tunnel => Asker::NOBODY,
+            _ => own,
+        }
     }
 
     /// When it has to be asked because it is new.

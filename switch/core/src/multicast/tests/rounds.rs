@@ -98,6 +98,26 @@ fn everybody_is_asked_from_time_to_time_by_the_gateway() {
 }
 
 #[test]
+fn the_host_is_asked_in_nobodys_name() {
+    let mut network = Network::new();
+    let host = PortId(7);
+    network
+        .bridge
+        .add_port(host, crate::PortConfig::new(crate::PortKind::Host, 1500));
+    let group = address("239.1.1.1");
+    network.report(host, TO_EX, group, &[]);
+    let mut queries = network.pass(Duration::from_secs(200));
+    network.report(host, TO_IN, group, &[]);
+    queries.extend(network.pass(Duration::from_secs(3)));
+    let of_host = queries.iter().filter(|(_, port, _)| *port == host);
+    let of_host: Vec<_> = of_host.collect();
+    assert!(of_host.len() > 6, "{}", of_host.len());
+    for (_, _, bytes) in of_host {
+        assert_eq!(bytes[6..12], Asker::NOBODY.mac.octets());
+    }
+}
+
+#[test]
 fn who_does_not_answer_for_long_is_forgotten() {
     for family in Family::ALL {
         let mut network = Network::new();
