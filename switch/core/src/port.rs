@@ -50,6 +50,8 @@ impl SplitHorizonGroup {
     pub const TUNNEL: Self = Self(1);
     /// Isolated containers: they reach the gateway and the unisolated, not each other.
     pub const ISOLATED: Self = Self(2);
+    /// The host and its NIC: what the host says to a LAN, and hears from there, passes the NIC without us.
+    pub const LAN: Self = Self(3);
     /// Number of groups.
     pub const COUNT: usize = 8;
 
@@ -122,6 +124,9 @@ pub struct PortConfig {
     pub intercept_names: bool,
     /// Whether a multicast router is there, which gets every group where the bridge snoops.
     pub multicast_router: bool,
+    /// Frames between isolated ports leave by this one, and may come back by it: a switch outside decides about them
+    /// (IEEE 802.1Qbg, a VEPA's reflective relay).
+    pub reflects: bool,
 }
 
 impl PortConfig {
@@ -152,6 +157,7 @@ impl PortConfig {
             intercept_names: false,
             // Which of its stations and switches want a group is theirs to say, and they say it to a router only.
             multicast_router: matches!(kind, PortKind::Uplink),
+            reflects: false,
         }
     }
 }

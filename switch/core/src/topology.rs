@@ -25,7 +25,9 @@ pub(crate) struct Topology {
     pub(crate) neighbors: Neighbors,
     pub(crate) host: Option<PortId>,
     pub(crate) edge: Option<PortId>,
-    /// Whether a sandbox or another host may serve DHCP, so that requests must reach it.
+    /// Where what isolated ports have for each other leaves.
+    pub(crate) reflector: Option<PortId>,
+    /// Whether a sandbox, another host or a LAN may serve DHCP, so that requests must reach it.
     pub(crate) has_dhcp_server: bool,
 }
 
@@ -48,9 +50,15 @@ impl Topology {
             neighbors,
             host: first(PortKind::Host),
             edge: first(PortKind::Edge),
-            has_dhcp_server: ports
+            reflector: ports
                 .iter()
-                .any(|port| port.config.kind.is_guarded() && port.config.allow_dhcp_server),
+                .find(|port| port.config.reflects)
+                .map(|port| port.id),
+            has_dhcp_server: ports.iter().any(|port| {
+                let config = &port.config;
+                let may_serve = config.kind.is_guarded() || config.kind == PortKind::Uplink;
+                may_serve && config.allow_dhcp_server
+            }),
             ports,
         }
     }

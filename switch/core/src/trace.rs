@@ -93,6 +93,8 @@ pub enum Step {
     Hairpin(PortId),
     /// Ingress and egress are kept apart.
     Separated(PortId),
+    /// For a port that is separated from the ingress: a switch outside decides, which is reached by `reflector`.
+    Reflected { egress: PortId, reflector: PortId },
     /// The egress went away.
     EgressGone(PortId),
     /// So many ports have somebody who asked for the group.
@@ -169,6 +171,7 @@ impl Step {
             | Self::Dhcp { .. }
             | Self::Destination { .. }
             | Self::Group(_)
+            | Self::Reflected { .. }
             | Self::Listeners { .. }
             | Self::Report { .. }
             | Self::Told(_)

@@ -116,6 +116,8 @@ drop_reasons! {
     LinkDown = "link_down",
     /// From this port: its sandbox sent faster than the TAP was read. Counted by the link itself.
     TapFull = "tap_full",
+    /// From this port, an uplink's: the LAN sent faster than the NIC was read.
+    UplinkFull = "uplink_full",
     /// From this port, the gateway's: it answered faster than it was read.
     EdgeFull = "edge_full",
     /// From this port, for the gateway's: it asked faster than it was answered.

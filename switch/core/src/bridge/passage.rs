@@ -11,7 +11,10 @@ use crate::packet::Packet;
 use crate::storm::COPIES_PER_FRAME;
 use crate::topology::Topology;
 use crate::trace::{Source, Step, Tracer};
-use crate::{DropReason, Frame, PortId, Time, Verdict, guard, multicast, probe, proxy};
+use crate::{
+    DropReason, Frame, PortId, PortKind, SplitHorizonGroup, Time, Verdict, guard, multicast, probe,
+    proxy,
+};
 
 /// One frame on its way through the bridge.
 pub(super) struct Passage<'a, T> {
@@ -120,6 +123,10 @@ impl<T: Tracer> Passage<'_, T> {
             return Ok(());
         }
         let fdb = &self.bridge.fdb;
+        if config.reflects && fdb.is_sticky(source) {
+            self.note_source(|| Source::NotLearned);
+            return Ok(());
+        }
         let learned = if config.learning {
             let limit = usize::try_from(config.learn_limit).unwrap_or(usize::MAX);
             let learned = fdb.learn(self.now, source, id, limit);
@@ -180,8 +187,10 @@ impl<T: Tracer> Passage<'_, T> {
             self.charge(COPIES_PER_FRAME)?;
             return Ok(Verdict::Reply);
         }
+        // Who asks from a LAN is no endpoint here.
         if let Some(edge) = self.topology.edge
             && edge != self.port.id
+            && self.port.config.kind != PortKind::Uplink
             && packet.is_some_and(|packet| is_dhcp_request(self.frame, packet))
         {
             let served = !self.topology.has_dhcp_server;
@@ -256,8 +265,13 @@ impl<T: Tracer> Passage<'_, T> {
             return Err(DropReason::EgressGone);
         };
         if self.port.config.group.separates(port.config.group) {
-            self.tracer.note(|| Step::Separated(egress));
-            return Err(DropReason::SplitHorizon);
+            let reflector = self.topology.reflector;
+            let Some(reflector) = reflector.filter(|reflector| *reflector != self.port.id) else {
+                self.tracer.note(|| Step::Separated(egress));
+                return Err(DropReason::SplitHorizon);
+            };
+            self.tracer.note(|| Step::Reflected { egress, reflector });
+            return self.unicast(reflector);
         }
         self.open(port)?;
         Ok(Verdict::Unicast(egress))
@@ -325,6 +339,9 @@ impl<T: Tracer> Passage<'_, T> {
         let neighbors = &self.topology.neighbors;
         let answer = proxy::answer(neighbors, self.port.id, self.frame, packet);
         let answers = answer.is_some_and(|answer| {
+            if answer.is_gateway && self.is_beyond_host() {
+                return false;
+            }
             // Where there is no host port, nobody else would answer for the gateway.
             !is_news || (answer.is_gateway && self.topology.host.is_none())
         });
@@ -338,6 +355,11 @@ impl<T: Tracer> Passage<'_, T> {
             });
         }
         answers
+    }
+
+    /// Whether the frame came from a LAN that has the host's addresses elsewhere.
+    fn is_beyond_host(&self) -> bool {
+        self.port.config.group == SplitHorizonGroup::LAN
     }
 }
 
