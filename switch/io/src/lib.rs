@@ -11,6 +11,7 @@ mod frame_port;
 mod hasher;
 mod impairment;
 mod lanes;
+mod lease_wire;
 mod lookout;
 mod observers;
 mod outfit;
@@ -25,6 +26,7 @@ mod strikes;
 mod switch;
 mod sys;
 mod tap;
+mod uplink;
 mod vigil;
 mod worker;
 
@@ -34,6 +36,7 @@ pub use error::{AddPort, Dress, StartSwitch};
 pub use events::SwitchEvent;
 pub use frame_port::{Capabilities, FrameBuffer, FramePort, Written};
 pub use impairment::{Impaired, ImpairmentControl, ImpairmentCounts};
+pub use lease_wire::LeaseWire;
 pub use observers::{Observer, Observing, Sight};
 pub use outfit::{Layer, LayerKind};
 pub use patch_port::{PatchPort, patch};
@@ -47,4 +50,5 @@ pub use sys::packet_ring::{PacketRing, RingPacket};
 pub use tap::{
     BasicTap, OffloadMask, OffloadTap, OpenTap, set_carrier, set_persistent, take_over, whereabouts,
 };
+pub use uplink::{UplinkPort, UplinkWish};
 pub use worker::Moved;

@@ -10,7 +10,7 @@ use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
-use switch_core::{Bridge, DropReason, PortConfig, PortCounters, PortCounts, PortId};
+use switch_core::{Bridge, DropReason, PortConfig, PortCounters, PortCounts, PortId, PortKind};
 
 use crate::frame_port::{Capabilities, FramePort};
 use crate::impairment::Impaired;
@@ -144,7 +144,11 @@ impl Port {
             DropReason::TapFull,
             self.ledger.lost.load(Ordering::Relaxed),
         );
-        sum.add(DropReason::EdgeFull, self.device.unread());
+        let unread = match self.config.kind {
+            PortKind::Uplink => DropReason::UplinkFull,
+            _ => DropReason::EdgeFull,
+        };
+        sum.add(unread, self.device.unread());
         sum
     }
 }

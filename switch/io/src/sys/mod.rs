@@ -8,5 +8,6 @@ pub(crate) mod meminfo;
 pub mod packet;
 pub(crate) mod packet_ring;
 mod packet_socket;
+pub(crate) mod packet_wire;
 pub(crate) mod ring;
 pub(crate) mod tun;

@@ -12,6 +12,7 @@ use std::time::Duration;
 use switch_core::RawVnet;
 
 use super::packet_socket::{bind, bind_silent, check, link_index, set, socket};
+use super::packet_wire::stripped_tag;
 
 /// A packet socket bound to one link, in the network namespace of the thread that opened it.
 #[derive(Debug)]
@@ -131,33 +132,6 @@ impl PacketFrame {
             self.vnet = vnet.moved(TAG_LENGTH).to_bytes();
         }
     }
-}
-
-/// The VLAN tag that the kernel took out of the frame, in wire order.
-fn stripped_tag(header: &libc::msghdr) -> Option<[u8; 4]> {
-    // SAFETY: recvmsg filled `header`; its control buffer is still alive.
-    let mut next = unsafe { libc::CMSG_FIRSTHDR(header) };
-    while !next.is_null() {
-        // SAFETY: not null, so it points at a whole control message header inside the control buffer.
-        let message = unsafe { &*next };
-        if message.cmsg_level == libc::SOL_PACKET && message.cmsg_type == libc::PACKET_AUXDATA {
-            // SAFETY: a message of this type carries a `tpacket_auxdata`; its alignment is not promised.
-            let aux: libc::tpacket_auxdata = unsafe {
-                libc::CMSG_DATA(next)
-                    .cast::<libc::tpacket_auxdata>()
-                    .read_unaligned()
-            };
-            if aux.tp_status & libc::TP_STATUS_VLAN_VALID == 0 {
-                return None;
-            }
-            let [a, b] = aux.tp_vlan_tpid.to_be_bytes();
-            let [c, d] = aux.tp_vlan_tci.to_be_bytes();
-            return Some([a, b, c, d]);
-        }
-        // SAFETY: `next` came from the same header.
-        next = unsafe { libc::CMSG_NXTHDR(header, next) };
-    }
-    None
 }
 
 /// Bytes of `struct virtio_net_hdr` without `num_buffers`.

@@ -31,7 +31,7 @@ impl OffloadMask {
     pub const NONE: Self = Self(0);
 
     /// What the running kernel accepts, by its version: no ioctl tells it without setting it.
-    fn of_kernel() -> Self {
+    pub(crate) fn of_kernel() -> Self {
         let uname = rustix::system::uname();
         Self::of_release(&uname.release().to_string_lossy())
     }
