@@ -19,6 +19,9 @@ pub struct EndpointSettings {
     pub ip: Option<Ipv4Addr>,
     #[schema(value_type = Option<String>)]
     pub ip6: Option<Ipv6Addr>,
+    /// The IPv4 address is leased from the DHCP server of the network's LAN, for as long as the endpoint is there.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub lease: bool,
     /// `02:42:ac:11:00:02`; made from the IPv4 address where absent.
     pub mac: Option<String>,
     pub aliases: Vec<String>,

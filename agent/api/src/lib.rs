@@ -53,7 +53,7 @@ pub use multicast::{MdbEntryView, MdbFilter, MdbKind, MdbSource, MulticastReport
 pub use network::{
     DhcpReport, Driver, FdbEntryView, FdbKind, MirrorCreate, MirrorView, NetworkCreate,
     NetworkDetail, NetworkSummary, NetworkUpdate, OverlayDetail, PatchCreate, PortTotals, PortView,
-    Pruned, RemoteEndpoint, Scope, StationsReport, TunnelView, Unpruned,
+    Pruned, RemoteEndpoint, Scope, StationsReport, TunnelView, Unpruned, UplinkView,
 };
 pub use path_mtu::{PathMtu, PathMtuFound};
 pub use port_mapping::{PortChoice, PortMapping, TransportProtocol};

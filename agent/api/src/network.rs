@@ -61,6 +61,10 @@ pub enum Driver {
     #[default]
     Bridge,
     Overlay,
+    /// On the LAN of one of the host's NICs, each container with a MAC of its own.
+    Macvlan,
+    /// The same, all with the NIC's MAC.
+    Ipvlan,
     Host,
     Null,
 }
@@ -145,6 +149,33 @@ pub struct NetworkDetail {
     /// The networks that it is patched to.
     #[serde(default)]
     pub patches: Vec<String>,
+    /// The NIC that it is on; absent where it is on none.
+    #[serde(default)]
+    pub uplink: Option<UplinkView>,
+}
+
+/// The NIC that a network is on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct UplinkView {
+    /// As it was asked for.
+    pub parent: String,
+    /// Whether frames pass.
+    pub up: bool,
+    /// Why not, and what to do.
+    #[serde(default)]
+    pub why: Option<String>,
+    /// The link and its MAC; absent while it is not there.
+    #[serde(default)]
+    pub link: Option<String>,
+    #[serde(default)]
+    pub mac: Option<String>,
+    /// The one VLAN of the link that the network is.
+    #[serde(default)]
+    pub vlan: Option<u16>,
+    #[serde(default)]
+    pub mtu: Option<u32>,
+    /// Whether the LAN sees the NIC's MAC alone.
+    pub translates: bool,
 }
 
 /// An endpoint of a network of the cluster, on another host.

@@ -1,7 +1,8 @@
 //! Argument values with a grammar of their own.
 
 use std::env;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
+use std::str::FromStr;
 
 use agent_api::NetworkMode;
 use ipnet::IpNet;
@@ -127,6 +128,37 @@ pub(crate) fn mtu(text: &str) -> Result<u16, String> {
 const MEMORY_MIN: u64 = 6 << 20;
 /// Six digits before the point.
 const CPUS_LEN_MAX: usize = 16;
+
+/// What `--ip` says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ip {
+    Address(Ipv4Addr),
+    /// As the DHCP server of the network's LAN has it.
+    Dhcp,
+}
+
+impl Ip {
+    pub(crate) fn address(self) -> Option<Ipv4Addr> {
+        match self {
+            Self::Address(address) => Some(address),
+            Self::Dhcp => None,
+        }
+    }
+}
+
+impl FromStr for Ip {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "dhcp" => Ok(Self::Dhcp),
+            _ => text
+                .parse()
+                .map(Self::Address)
+                .map_err(|_| "it is no IPv4 address, nor dhcp".to_owned()),
+        }
+    }
+}
 
 #[cfg(test)]
 mod tests {

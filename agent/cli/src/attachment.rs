@@ -2,7 +2,7 @@
 
 use agent_api::{ContainerCreate, EndpointSettings, NetworkAttachment, NetworkMode};
 
-use crate::arguments::network_mode;
+use crate::arguments::{Ip, network_mode};
 
 /// What one `--network` asks for.
 #[derive(Clone, Debug, PartialEq)]
@@ -29,7 +29,10 @@ pub(crate) fn attachment(text: &str) -> Result<Attachment, String> {
         match key.as_str() {
             "name" => name = Some(value),
             "alias" => settings.aliases.push(value.to_owned()),
-            "ip" => settings.ip = Some(value.parse().map_err(|_| address())?),
+            "ip" => match value.parse().map_err(|_: String| address())? {
+                Ip::Dhcp => settings.lease = true,
+                Ip::Address(ip) => settings.ip = Some(ip),
+            },
             "ip6" => settings.ip6 = Some(value.parse().map_err(|_| address())?),
             "mac-address" => settings.mac = Some(value.to_owned()),
             "ifname" => settings.ifname = Some(value.to_owned()),
@@ -86,7 +89,10 @@ fn alone(mode: &str) -> String {
 
 fn both(single: EndpointSettings, long: EndpointSettings) -> Result<EndpointSettings, String> {
     let twice = [
-        ("ip", single.ip.is_some() && long.ip.is_some()),
+        ("ip", {
+            let says = |settings: &EndpointSettings| settings.ip.is_some() || settings.lease;
+            says(&single) && says(&long)
+        }),
         ("ip6", single.ip6.is_some() && long.ip6.is_some()),
         ("mac-address", single.mac.is_some() && long.mac.is_some()),
     ];
@@ -97,6 +103,7 @@ fn both(single: EndpointSettings, long: EndpointSettings) -> Result<EndpointSett
     }
     Ok(EndpointSettings {
         ip: single.ip.or(long.ip),
+        lease: single.lease || long.lease,
         ip6: single.ip6.or(long.ip6),
         mac: single.mac.or(long.mac),
         aliases: [single.aliases, long.aliases].concat(),

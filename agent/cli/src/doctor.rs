@@ -8,6 +8,7 @@ mod host;
 mod kernel;
 mod network;
 mod paths;
+mod uplinks;
 
 use agent_api::Client;
 use agent_daemon::probe;
@@ -45,6 +46,7 @@ pub(crate) async fn run(args: Args, client: &Client) -> Result<u8, Failure> {
     checks.extend(agent::checks(client, &host).await);
     checks.extend(cluster::checks(client).await);
     checks.extend(paths::checks(client).await);
+    checks.extend(uplinks::checks(client).await);
     let text = if args.json {
         output::json(&checks)
     } else {

@@ -1,6 +1,6 @@
 //! `tapestry run`: a command in namespaces of its own.
 
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::Ipv6Addr;
 use std::path::PathBuf;
 
 use agent_api::{
@@ -9,7 +9,7 @@ use agent_api::{
 use agent_container::attach::{Session, SessionOptions};
 use clap::ValueEnum;
 
-use crate::arguments::{self, Variable};
+use crate::arguments::{self, Ip, Variable};
 use crate::attachment::{self, Attachment};
 use crate::failure::Failure;
 use crate::publish::{self, Exposed, Publish};
@@ -55,9 +55,9 @@ pub(crate) struct Args {
         value_parser = attachment::attachment
     )]
     network: Vec<Attachment>,
-    /// Its IPv4 address on the network
-    #[arg(long, value_name = "ADDRESS")]
-    ip: Option<Ipv4Addr>,
+    /// Its IPv4 address on the network; `dhcp`: as the DHCP server of the LAN has it
+    #[arg(long, value_name = "ADDRESS|dhcp")]
+    ip: Option<Ip>,
     /// Its IPv6 address on the network
     #[arg(long, value_name = "ADDRESS")]
     ip6: Option<Ipv6Addr>,
@@ -266,7 +266,8 @@ fn request(args: Args) -> Result<ContainerCreate, Failure> {
         ..ContainerCreate::default()
     };
     let single = EndpointSettings {
-        ip: args.ip,
+        ip: args.ip.and_then(Ip::address),
+        lease: args.ip == Some(Ip::Dhcp),
         ip6: args.ip6,
         mac: args.mac_address,
         aliases: args.network_alias,

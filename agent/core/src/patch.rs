@@ -26,6 +26,10 @@ pub enum Patch {
         "network {0:?} spans hosts, where nothing keeps frames from going in circles; patches join networks of driver bridge"
     )]
     SpansHosts(String),
+    #[error(
+        "network {0:?} is a LAN, which is not to be joined with another one; give a network of driver bridge the NIC by -o uplink="
+    )]
+    IsLan(String),
     #[error("{0} are joined already; one more patch would make a loop")]
     Loop(String),
     #[error(
@@ -62,7 +66,9 @@ pub enum Patch {
 impl From<Patch> for ApiError {
     fn from(error: Patch) -> Self {
         let kind = match &error {
-            Patch::Itself(_) | Patch::NoPorts(_) | Patch::SpansHosts(_) => ErrorKind::Invalid,
+            Patch::Itself(_) | Patch::NoPorts(_) | Patch::SpansHosts(_) | Patch::IsLan(_) => {
+                ErrorKind::Invalid
+            }
             Patch::Loop(_) | Patch::Overlap { .. } | Patch::GatewayMac { .. } => {
                 ErrorKind::Conflict
             }
@@ -104,6 +110,7 @@ fn check_driver(record: &NetworkRecord) -> Result<(), Patch> {
     match record.driver {
         Driver::Bridge => Ok(()),
         Driver::Overlay => Err(Patch::SpansHosts(record.name.clone())),
+        Driver::Macvlan | Driver::Ipvlan => Err(Patch::IsLan(record.name.clone())),
         Driver::Host | Driver::Null => Err(Patch::NoPorts(record.name.clone())),
     }
 }

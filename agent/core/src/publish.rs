@@ -140,16 +140,14 @@ pub fn holder<'a>(
 
 /// What the packet filter does for a network; nothing for one without a leg in the host's namespace.
 pub fn network_rules(network: &NetworkRecord) -> Option<NetworkRules> {
-    network.has_host_port().then(|| NetworkRules {
+    network.has_host_link().then(|| NetworkRules {
         host_link: network.host_link(),
         subnets: network.subnets.iter().map(|subnet| subnet.net).collect(),
-        gateways: network
-            .subnets
-            .iter()
-            .map(|subnet| subnet.gateway)
-            .collect(),
-        masquerade: true,
+        gateways: network.own_gateways(),
+        masquerade: !network.is_routed(),
         anti_spoof: true,
+        lan: network.is_lan(),
+        routed_by: network.routed_by().map(str::to_owned),
     })
 }
 

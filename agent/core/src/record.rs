@@ -134,12 +134,17 @@ impl NetworkRecord {
 
     /// Whether it has ports of its own.
     pub fn has_bridge(&self) -> bool {
-        matches!(self.driver, Driver::Bridge | Driver::Overlay)
+        !matches!(self.driver, Driver::Host | Driver::Null)
     }
 
-    /// Whether it shall have a leg in the host's namespace.
+    /// Whether it is reached, and reaches others, through the host.
     pub fn has_host_port(&self) -> bool {
-        self.has_bridge() && !self.internal
+        self.has_bridge() && !self.internal && !self.is_lan()
+    }
+
+    /// Whether it shall have a leg in the host's namespace: the way through the host, or on a LAN the way to the host alone.
+    pub fn has_host_link(&self) -> bool {
+        self.has_host_port() || self.is_lan() && !self.internal
     }
 
     /// An address of one of the subnets with that subnet's prefix length, as a link carries it.
@@ -247,6 +252,9 @@ pub struct EndpointRecord {
     /// Where the link is, if somebody moved it out of the sandbox.
     #[serde(default)]
     pub moved: Option<Moved>,
+    /// Whether its IPv4 address is leased from a LAN's DHCP server.
+    #[serde(default)]
+    pub is_leased: bool,
     /// Whether its port is down: plugged out, and no part of the network.
     #[serde(default)]
     pub down: bool,

@@ -54,6 +54,7 @@ pub(crate) fn endpoint(name: &str, addresses: &[&str]) -> EndpointRecord {
         ipv6: None,
         link: None,
         moved: None,
+        is_leased: false,
         down: false,
         is_chosen: false,
         rank: 0,

@@ -29,9 +29,13 @@ use crate::{arguments, output};
 ///
 /// Options of VXLAN, as of iproute2: -o dstport=N (4789; Linux' devices have 8472 unless told otherwise), -o local=IP (with
 /// remote=), -o tos=inherit|N, -o ttl=inherit|N, -o df=set|unset|inherit (set).
+///
+/// Options of macvlan and ipvlan: -o parent=eth0[.VLAN], -o macvlan_mode=bridge|private|vepa|passthru, -o
+/// ipvlan_mode=l2|l3, -o mac=translate (the LAN sees the NIC's MAC alone). Of bridge and overlay: -o uplink=eth1 (a
+/// LAN as one part of the network).
 #[derive(Debug, clap::Args)]
 pub(crate) struct Create {
-    /// Who carries its frames: bridge (this host) or overlay (many hosts)
+    /// Who carries its frames: bridge (this host), overlay (many hosts), macvlan or ipvlan (a LAN)
     #[arg(
         short,
         long,
@@ -141,11 +145,10 @@ fn driver(name: &str) -> Result<Driver, String> {
     match name {
         "bridge" => Ok(Driver::Bridge),
         "overlay" => Ok(Driver::Overlay),
+        "macvlan" => Ok(Driver::Macvlan),
+        "ipvlan" => Ok(Driver::Ipvlan),
         "host" | "null" => Err(format!("there is one network of driver {name}, always")),
-        "macvlan" | "ipvlan" => Err(format!(
-            "{name} is not here, no network has a link of this host in it; use bridge, and -p for what others reach"
-        )),
-        _ => Err("there are bridge and overlay".to_owned()),
+        _ => Err("there are bridge, overlay, macvlan and ipvlan".to_owned()),
     }
 }
 

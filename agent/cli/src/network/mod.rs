@@ -5,10 +5,11 @@ mod graph;
 mod list;
 
 use std::io::{self, BufRead};
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::Ipv6Addr;
 
 use agent_api::{Client, Connect, Disconnect, EndpointSettings, PatchCreate};
 
+use crate::arguments::Ip;
 use crate::failure::{Failure, for_each_name};
 use crate::{inspect, output};
 
@@ -43,9 +44,9 @@ pub(crate) struct Rm {
 /// Attach a running container to a network
 #[derive(Debug, clap::Args)]
 pub(crate) struct ConnectArgs {
-    /// Its IPv4 address on the network
-    #[arg(long, value_name = "ADDRESS")]
-    ip: Option<Ipv4Addr>,
+    /// Its IPv4 address on the network; `dhcp`: as the DHCP server of the LAN has it
+    #[arg(long, value_name = "ADDRESS|dhcp")]
+    ip: Option<Ip>,
     /// Its IPv6 address on the network
     #[arg(long, value_name = "ADDRESS")]
     ip6: Option<Ipv6Addr>,
@@ -120,7 +121,8 @@ async fn connect(args: ConnectArgs, client: &Client) -> Result<u8, Failure> {
     let connect = Connect {
         container: args.container,
         settings: EndpointSettings {
-            ip: args.ip,
+            ip: args.ip.and_then(Ip::address),
+            lease: args.ip == Some(Ip::Dhcp),
             ip6: args.ip6,
             mac: args.mac_address,
             aliases: args.alias,

@@ -23,6 +23,17 @@ pub fn resolv_conf_on(
         Some(servers) if network.name == DEFAULT_NETWORK && !servers.is_empty() => {
             ResolvConf { servers, ..asked }
         }
+        Some(servers) if network.is_lan() && !servers.is_empty() => ResolvConf { servers, ..asked },
+        // A loopback address would be the container's own.
+        _ if network.is_lan() => ResolvConf {
+            servers: asked
+                .servers
+                .iter()
+                .copied()
+                .filter(|server| !server.is_loopback())
+                .collect(),
+            ..asked
+        },
         _ => ResolvConf {
             servers: network.gateway_addresses(),
             ..asked.with_plain_names_first()

@@ -38,6 +38,20 @@ pub enum Attach {
     CutOff(String),
     #[error("network {0:?} has no ports of its own; containers join it with `run --network {0}`")]
     NoPorts(String),
+    #[error(
+        "network {network:?} has its NIC's MAC for one container, and {other:?} is on it; disconnect that, or make the network with another macvlan_mode"
+    )]
+    Passthru { network: String, other: String },
+    #[error(
+        "network {0:?} has no LAN with a DHCP server; --ip dhcp is for networks with a parent or an uplink, and an IPv4 subnet"
+    )]
+    NoLan(String),
+    #[error("no address for {name:?} on network {network:?}: {why}")]
+    Lease {
+        name: String,
+        network: String,
+        why: String,
+    },
     #[error(transparent)]
     Address(#[from] AllocateAddress),
     #[error(

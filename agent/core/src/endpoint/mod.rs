@@ -9,4 +9,4 @@ mod plan;
 pub use changed::{LinkState, changed};
 pub use error::Attach;
 pub use past::{Past, announcements};
-pub use plan::{Attachment, Fresh, Place, check_names, plan};
+pub use plan::{Attachment, Fresh, Place, check_lease, check_names, lease_mac, plan};

@@ -9,6 +9,7 @@ use switch_core::Mac;
 use super::error::Attach;
 use crate::ipam::{Pool, Pools, Tenant};
 use crate::name::check_name;
+use crate::network::LanMode;
 use crate::record::{EndpointRecord, NetworkRecord, Owner};
 
 /// Who asks to be attached, and how.
@@ -83,12 +84,23 @@ pub fn plan<'r>(
     if !network.has_bridge() {
         return Err(Attach::NoPorts(network.name.clone()));
     }
+    if network.lan_mode() == LanMode::Passthru
+        && let Some(other) = others.clone().next()
+    {
+        return Err(Attach::Passthru {
+            network: network.name.clone(),
+            other: other.name.clone(),
+        });
+    }
     let aliases = &attachment.settings.aliases;
     check_names(network, others.clone(), attachment.name, aliases)?;
     match (attachment.link, &attachment.owner) {
         (Some(_), Owner::Engine(_)) => return Err(Attach::LinkHandedOver),
         (Some(link), _) => check_link_name(link)?,
         (None, _) => {}
+    }
+    if attachment.settings.lease {
+        check_lease(network, attachment.settings)?;
     }
     attachment.settings.impairments.check()?;
     let wish = attachment.settings.mac.as_deref();
@@ -113,11 +125,32 @@ pub fn plan<'r>(
         ipv6,
         link: attachment.link.map(str::to_owned).or(place.link),
         moved: None,
+        is_leased: attachment.settings.lease,
         down: false,
         is_chosen: attachment.settings.ip.is_some() || attachment.settings.ip6.is_some(),
         rank: place.rank,
         impairments: attachment.settings.impairments,
     })
+}
+
+/// Refuses a lease where there is nobody who gives one.
+pub fn check_lease(network: &NetworkRecord, settings: &EndpointSettings) -> Result<(), Attach> {
+    let has_lan = network.uplink().is_some() && network.subnet_v4().is_some();
+    match has_lan && settings.lease {
+        true => Ok(()),
+        false => Err(Attach::NoLan(network.name.clone())),
+    }
+}
+
+/// By which a DHCP server knows an endpoint of that name, so that it gets the same address again.
+pub fn lease_mac(network: &str, name: &str) -> Mac {
+    // FNV-1a, which need withstand nobody.
+    let bytes = network.bytes().chain([0]).chain(name.bytes());
+    let hash = bytes.fold(0x811c_9dc5_u32, |hash, byte| {
+        (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193)
+    });
+    let [a, b, c, d] = hash.to_be_bytes();
+    Mac::new([0x06, 0x43, a, b, c, d])
 }
 
 /// Checks what an endpoint beside the `others` is to be called.

@@ -39,6 +39,8 @@ impl Notice {
         let driver = match record.driver {
             Driver::Bridge => "bridge",
             Driver::Overlay => "overlay",
+            Driver::Macvlan => "macvlan",
+            Driver::Ipvlan => "ipvlan",
             Driver::Host => "host",
             Driver::Null => "null",
         };

@@ -37,6 +37,11 @@ pub struct NetworkRules {
     pub masquerade: bool,
     /// Packets from the network with a source outside its subnets are dropped.
     pub anti_spoof: bool,
+    /// The link leads to containers of a LAN and to the host itself, and nothing is forwarded between it and any other; the rest
+    /// does not concern it. The host's NIC gets those containers' packets as well, where all have its MAC.
+    pub lan: bool,
+    /// The link by which packets come and go untranslated.
+    pub routed_by: Option<String>,
 }
 
 /// A port that hosts of a cluster talk to.

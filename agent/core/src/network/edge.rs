@@ -5,19 +5,26 @@ use std::net::IpAddr;
 use dns_core::{Policy, ZoneConfig};
 use switch_core::edge::EdgeConfig;
 
-use crate::record::NetworkRecord;
+use crate::record::{NetworkRecord, Subnet};
 
 impl NetworkRecord {
     /// The gateway as containers see it. `seed` is random.
     pub fn edge_config(&self, seed: u64) -> EdgeConfig {
-        let v4 = self.subnet_v4().and_then(|subnet| match subnet.gateway {
-            IpAddr::V4(gateway) => Some((gateway, subnet.net.prefix_len())),
-            IpAddr::V6(_) => None,
-        });
-        let v6 = self.subnet_v6().and_then(|subnet| match subnet.gateway {
-            IpAddr::V6(gateway) => Some((gateway, subnet.net.prefix_len())),
-            IpAddr::V4(_) => None,
-        });
+        let own = |_: &Subnet| !self.is_lan();
+        let v4 = self
+            .subnet_v4()
+            .filter(own)
+            .and_then(|subnet| match subnet.gateway {
+                IpAddr::V4(gateway) => Some((gateway, subnet.net.prefix_len())),
+                IpAddr::V6(_) => None,
+            });
+        let v6 = self
+            .subnet_v6()
+            .filter(own)
+            .and_then(|subnet| match subnet.gateway {
+                IpAddr::V6(gateway) => Some((gateway, subnet.net.prefix_len())),
+                IpAddr::V4(_) => None,
+            });
         EdgeConfig {
             gateway_mac: self.gateway_mac(),
             v4,

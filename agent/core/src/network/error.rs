@@ -98,6 +98,10 @@ pub enum CreateNetwork {
     },
     #[error("option {0:?} is unknown; {options}", options = super::option_list::options_shown())]
     UnknownOption(String),
+    #[error("option {name:?} is of {drivers} networks; leave it out, or give --driver")]
+    OptionOfDriver { name: String, drivers: &'static str },
+    #[error("{0}")]
+    Uplink(String),
     #[error("option {name}={value} is Docker's and not taken: {why}")]
     DockerOption {
         name: String,
@@ -149,6 +153,7 @@ impl From<CreateNetwork> for ApiError {
             CreateNetwork::NoSubnet(_) | CreateNetwork::NoVni => ErrorKind::Exhausted,
             CreateNetwork::NoCluster | CreateNetwork::NoQuic => ErrorKind::Unsupported,
             CreateNetwork::Host { .. }
+            | CreateNetwork::Uplink(_)
             | CreateNetwork::OutOfStep
             | CreateNetwork::Race
             | CreateNetwork::Store(_) => ErrorKind::Failed,

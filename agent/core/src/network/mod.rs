@@ -10,6 +10,7 @@ mod overlay;
 mod plan;
 mod ports;
 mod predefined;
+mod uplink;
 mod vxlan;
 
 pub use docker_options::in_our_words;
@@ -18,6 +19,7 @@ pub use options::DRIVER_OFFLOAD;
 pub(crate) use options::check_options;
 pub use overlay::OverlayWish;
 pub(crate) use plan::check_mtu;
-pub use plan::{DEFAULT_MTU, SubnetEntry, Surroundings, check_vni, plan};
+pub use plan::{DEFAULT_MTU, MTU_MAX, SubnetEntry, Surroundings, check_vni, plan};
 pub use predefined::{DEFAULT_NETWORK, PREDEFINED, is_predefined, without_segment};
+pub use uplink::{LanMode, Parent, Uplink, keep_for_host, uplink_of};
 pub use vxlan::{Asked, VxlanOptions};

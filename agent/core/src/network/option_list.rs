@@ -12,9 +12,10 @@ pub(super) fn options_shown() -> String {
         .collect();
     let of_overlays: Vec<_> = of_kind(true).map(|(name, _, _)| *name).collect();
     format!(
-        "a network takes {}; an overlay also {}",
+        "a network takes {}; an overlay also {}; macvlan and ipvlan {}",
         all.join(", "),
-        of_overlays.join(", ")
+        of_overlays.join(", "),
+        LAN_OPTIONS.join(", ")
     )
 }
 
@@ -33,6 +34,7 @@ pub(super) const OPTIONS: &[(&str, &str, bool)] = &[
     (OPTION_RECORD, "NAME=ADDRESS[,..]", false),
     (OPTION_REBIND, "block|allow", false),
     (OPTION_INTERCEPT, "true|false", false),
+    (OPTION_UPLINK, "LINK", false),
     (OPTION_ENCAP, "quic|vxlan", true),
     (OPTION_VNI, "N", true),
     (OPTION_REMOTE, "IP[,IP]", true),
@@ -42,6 +44,23 @@ pub(super) const OPTIONS: &[(&str, &str, bool)] = &[
     (OPTION_TTL, "inherit|N", true),
     (OPTION_DF, "set|unset|inherit", true),
 ];
+/// What the drivers `macvlan` and `ipvlan` take besides, in Docker's words.
+const LAN_OPTIONS: [&str; 5] = [
+    OPTION_PARENT,
+    OPTION_MACVLAN_MODE,
+    OPTION_IPVLAN_MODE,
+    OPTION_IPVLAN_FLAG,
+    OPTION_MAC,
+];
+/// The NIC whose LAN the network is.
+pub(super) const OPTION_PARENT: &str = "parent";
+/// The NIC whose LAN is a part of the network.
+pub(super) const OPTION_UPLINK: &str = "uplink";
+pub(super) const OPTION_MACVLAN_MODE: &str = "macvlan_mode";
+pub(super) const OPTION_IPVLAN_MODE: &str = "ipvlan_mode";
+pub(super) const OPTION_IPVLAN_FLAG: &str = "ipvlan_flag";
+/// Whether the LAN sees the containers' own MACs, `own`, or the NIC's alone, `translate`.
+pub(super) const OPTION_MAC: &str = "mac";
 pub(super) const OPTION_TAP: &str = "tap";
 pub(super) const OPTION_TRANSPARENT: &str = "transparent";
 /// `udp`: datagrams of a flow that come together may reach a container as one; `tcp`: only segments of TCP, the default.

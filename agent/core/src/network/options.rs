@@ -15,6 +15,7 @@ use super::option_list::{
     OPTION_TTL, OPTION_VNI, OPTIONS,
 };
 use super::ports::parse_bum;
+use super::uplink::check_lan_option;
 use crate::record::NetworkRecord;
 
 impl NetworkRecord {
@@ -59,8 +60,19 @@ impl NetworkRecord {
         self.subnets.iter().map(|subnet| subnet.gateway).collect()
     }
 
+    /// The gateways of those networks whose gateway is the host.
+    pub fn own_gateways(&self) -> Vec<IpAddr> {
+        match self.is_lan() {
+            true => Vec::new(),
+            false => self.gateway_addresses(),
+        }
+    }
+
     /// `02:42` and the IPv4 gateway's bytes, or those of the IPv6 gateway folded into four: the same on every host.
     pub fn gateway_mac(&self) -> Mac {
+        if self.is_lan() {
+            return self.lan_mac();
+        }
         let gateway = self.subnet_v4().or(self.subnet_v6());
         match gateway.map(|subnet| subnet.gateway) {
             Some(IpAddr::V4(address)) => Mac::from_ipv4(address),
@@ -79,6 +91,10 @@ impl NetworkRecord {
 pub(crate) fn check_options(request: &NetworkCreate) -> Result<(), CreateNetwork> {
     let is_overlay = request.driver == Driver::Overlay;
     for (name, value) in &request.options {
+        if let Some(checked) = check_lan_option(request, name, value) {
+            checked?;
+            continue;
+        }
         let has = |(known, _, is_overlays): &(&str, &str, bool)| {
             *known == name.as_str() && (is_overlay || !is_overlays)
         };
@@ -145,6 +161,7 @@ pub const DRIVER_OFFLOAD: &str = "offload";
 
 #[cfg(test)]
 mod tests {
+    use super::super::option_list::OPTION_UPLINK;
     use super::*;
     use crate::network::{Surroundings, plan};
 
@@ -172,6 +189,7 @@ mod tests {
                 OPTION_RECORD => "db=10.0.0.9",
                 OPTION_BUM => "off",
                 OPTION_AGEING => "60",
+                OPTION_UPLINK => "eth1",
                 _ => values.split(['|', '[']).next().unwrap(),
             };
             let driver = match only_overlay {
@@ -181,7 +199,7 @@ mod tests {
             let planned = planned(driver, name, value);
             assert!(planned.is_ok(), "{name}={value}: {planned:?}");
             let told = CreateNetwork::UnknownOption("x".into()).to_string();
-            assert!(told.len() < 400, "{told}");
+            assert!(told.len() < 600, "{told}");
             assert!(told.contains(name), "{told}");
         }
     }

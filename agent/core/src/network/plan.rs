@@ -50,7 +50,7 @@ pub fn plan(
     check_aux_addresses(&request, &subnets)?;
     let with_ipv6 = subnets.iter().any(|subnet| subnet.net.addr().is_ipv6());
     let mtu = plan_mtu(request.mtu, around.mtu_max, with_ipv6)?;
-    Ok(NetworkRecord {
+    let record = NetworkRecord {
         id,
         name: request.name,
         driver: request.driver,
@@ -64,6 +64,12 @@ pub fn plan(
         options: request.options,
         labels: request.labels,
         overlay,
+    };
+    // As with Docker: who names no parent wants containers among themselves.
+    let is_nowhere = record.is_lan() && record.uplink().is_none();
+    Ok(NetworkRecord {
+        internal: record.internal || is_nowhere,
+        ..record
     })
 }
 
@@ -87,7 +93,7 @@ pub fn check_vni<'r>(
 
 fn check_driver(driver: Driver) -> Result<(), CreateNetwork> {
     match driver {
-        Driver::Bridge | Driver::Overlay => Ok(()),
+        Driver::Bridge | Driver::Overlay | Driver::Macvlan | Driver::Ipvlan => Ok(()),
         Driver::Host => Err(CreateNetwork::PredefinedDriver("host")),
         Driver::Null => Err(CreateNetwork::PredefinedDriver("null")),
     }
@@ -175,8 +181,9 @@ fn checked(
 ) -> Result<IpNet, CreateNetwork> {
     let net = parse_subnet(&net.to_string())?;
     check_free(net, &around.networks)?;
-    // A network without a port to the host takes no traffic from it.
-    if !request.internal && !request.force {
+    // A network without a port to the host takes no traffic from it, and a LAN is where the host is itself.
+    let is_lan = matches!(request.driver, Driver::Macvlan | Driver::Ipvlan);
+    if !request.internal && !request.force && !is_lan {
         check_host(net, around)?;
     }
     Ok(net)
@@ -246,7 +253,7 @@ pub(crate) fn check_mtu(mtu: u16, with_ipv6: bool) -> Result<(), CreateNetwork> 
 /// Of a network that is on one host, in bytes of a packet.
 pub const DEFAULT_MTU: u16 = 1500;
 /// What a TAP takes: 65,535 bytes less the Ethernet header (drivers/net/tun.c, MAX_MTU).
-const MTU_MAX: u16 = 65_521;
+pub const MTU_MAX: u16 = 65_521;
 
 #[cfg(test)]
 mod tests {

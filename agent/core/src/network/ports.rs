@@ -14,6 +14,11 @@ impl NetworkRecord {
             joining: self.joining(),
             ..PortConfig::new(kind, u32::from(self.mtu))
         };
+        match kind {
+            PortKind::Tap => config.group = self.container_group(),
+            PortKind::Host => config.group = self.lan_group(),
+            _ => {}
+        }
         let is_learning = matches!(kind, PortKind::Tap | PortKind::Patch);
         if is_learning && self.has_option(OPTION_LEARNING, "false") {
             config.learning = false;
@@ -45,7 +50,7 @@ impl NetworkRecord {
     /// Whether the network's own server leases addresses.
     pub fn serves_dhcp(&self) -> bool {
         let value = self.options.get(OPTION_DHCP);
-        value.is_none_or(|value| value == "builtin")
+        !self.is_lan() && value.is_none_or(|value| value == "builtin")
     }
 
     /// Whether containers may advertise themselves as routers.

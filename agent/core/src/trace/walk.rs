@@ -205,6 +205,8 @@ mod tests {
             gateways: Vec::new(),
             masquerade: true,
             anti_spoof: true,
+            lan: false,
+            routed_by: None,
         };
         Rules {
             networks: vec![

@@ -89,6 +89,15 @@ fn words(step: &Step, ingress: PortId, who: &impl Who) -> (&'static str, &'stati
             format!("it is for {}, where it came from", port(*id)),
         ),
         Step::Separated(id) => ("horizon", "drop", separated(ingress, *id, who)),
+        Step::Reflected { egress, reflector } => (
+            "horizon",
+            "reflect",
+            format!(
+                "{} is apart: the switch behind {} decides",
+                port(*egress),
+                port(*reflector)
+            ),
+        ),
         Step::EgressGone(id) => ("port", "drop", format!("{} went away", port(*id))),
         Step::Listeners { group, ports } => (
             "groups",

@@ -3,9 +3,9 @@
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
-use agent_api::{ApiError, EndpointCreate, EndpointDetail};
+use agent_api::{ApiError, EndpointCreate, EndpointDetail, EndpointSettings};
 use agent_cluster::Member;
-use agent_core::endpoint::{Attach, Attachment, Fresh, Place as Rank};
+use agent_core::endpoint::{Attach, Attachment, Fresh, Place as Rank, check_lease, lease_mac};
 use agent_core::find::Find;
 use agent_core::ipam::AllocateAddress;
 use agent_core::record::{EndpointRecord, Owner, endpoint_key};
@@ -14,6 +14,7 @@ use agent_host::Netns;
 use switch_core::Mac;
 
 use super::Endpoints;
+use super::leases::{Leased, obtain};
 use crate::journal::Kept;
 use crate::networks::Place;
 use crate::random::{new_id, random_mac};
@@ -96,7 +97,32 @@ impl Endpoints {
         {
             return Err(Attach::IdTaken(id.clone()));
         }
-        let record = self.reserve(place, attachment)?;
+        let leased = self.lease(place, attachment)?;
+        let settings = EndpointSettings {
+            ip: leased
+                .as_ref()
+                .map(|leased| leased.address)
+                .or(attachment.settings.ip),
+            mac: self.mac_for(place, attachment),
+            ..attachment.settings.clone()
+        };
+        let attachment = &Attachment {
+            settings: &settings,
+            ..attachment.clone()
+        };
+        let record = match (self.reserve(place, attachment), leased) {
+            (Ok(record), Some(leased)) => {
+                let runtime = &self.ground.runtime;
+                self.leases
+                    .keep(runtime, &self.networks, &record, Some(leased));
+                record
+            }
+            (Err(error), Some(leased)) => {
+                leased.give_back();
+                return Err(error);
+            }
+            (reserved, None) => reserved?,
+        };
         let made = self.make(place, &record, netns).and_then(|()| {
             self.lead_ports(&record.owner);
             self.publish(place, &record)
@@ -106,6 +132,28 @@ impl Endpoints {
             return Err(error);
         }
         Ok(record.id)
+    }
+
+    /// The MAC that it is to have, where that is known before its addresses.
+    fn mac_for(&self, place: &Place, attachment: &Attachment<'_>) -> Option<String> {
+        let settings = attachment.settings;
+        let network = &place.record;
+        let only = self.networks.only_mac(place);
+        let asked = only.or_else(|| settings.mac.clone());
+        asked.or_else(|| {
+            let own = || lease_mac(&network.id, attachment.name).to_string();
+            settings.lease.then(own)
+        })
+    }
+
+    fn lease(&self, place: &Place, attachment: &Attachment<'_>) -> Result<Option<Leased>, Attach> {
+        if !attachment.settings.lease {
+            return Ok(None);
+        }
+        check_lease(&place.record, attachment.settings)?;
+        let mac = self.mac_for(place, attachment).unwrap_or_default();
+        let mac = mac.parse().map_err(Attach::Mac)?;
+        obtain(&self.networks, place, attachment.name, mac).map(Some)
     }
 
     fn make(&self, place: &Place, record: &EndpointRecord, netns: &Netns) -> Result<(), Attach> {

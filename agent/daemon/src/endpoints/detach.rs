@@ -150,6 +150,7 @@ impl Endpoints {
     fn take_apart(&self, place: &Place, gone: &Attached) -> Option<RemovedPort> {
         let id = gone.record.id.as_str();
         self.note_past(place, &gone.record);
+        self.leases.end(id);
         let removed = self.unplug(place, gone);
         if let Some(removed) = &removed {
             self.networks
@@ -172,6 +173,7 @@ impl Endpoints {
     /// Its seat is free.
     pub(super) fn free(&self, place: &Place, record: &EndpointRecord) {
         place.seats.free(&record.id);
+        self.networks.lead_to_lan(&place.record.id, false);
         if place.record.shared().is_some() {
             self.networks.follow_needs();
         }
@@ -185,6 +187,7 @@ impl Endpoints {
         segment
             .bridge
             .unregister_endpoint(Mac::new(attached.record.mac));
+        self.networks.dismiss(place, &attached.record);
         let port = attached.plug.port?;
         let removed = self.ground.switch.remove_port(port);
         if let Some(tap) = &attached.plug.tap {

@@ -123,7 +123,7 @@ impl Endpoints {
 
     /// A link was deleted behind the agent's back, or has gone with its namespace.
     pub(super) fn port_gone(&self, port: PortId) {
-        if self.networks.host_port_gone(port) {
+        if self.networks.host_port_gone(port) || self.networks.uplink_gone(port) {
             return;
         }
         for place in self.networks.places() {

@@ -16,6 +16,7 @@ mod cut_off;
 mod detach;
 mod hand_over;
 mod inside;
+mod leases;
 mod links;
 mod lost_address;
 mod moved;
@@ -64,6 +65,7 @@ pub(crate) struct Endpoints {
     /// What each sandbox is on.
     companies: Mutex<BTreeMap<Owner, Arc<Company>>>,
     strays: Strays,
+    leases: leases::Leases,
     /// Somebody asks for the addresses of those that are cut off.
     is_mending: AtomicBool,
     /// What attaching took, where it succeeded, and how often it did not.
@@ -88,6 +90,7 @@ impl Endpoints {
             turns: Turns::default(),
             companies: Mutex::default(),
             strays: Strays::default(),
+            leases: leases::Leases::default(),
             is_mending: AtomicBool::new(false),
             attaching: Latency::default(),
             attach_failures: AtomicU64::new(0),

@@ -99,6 +99,9 @@ impl Endpoints {
         place.seats.impair(&record.id, plug.impairment.clone());
         let (bridge, edge) = (&segment.bridge, &segment.edge);
         bridge.register_endpoint(port, Mac::new(record.mac), &record.addresses());
+        self.networks.admit(place, record);
+        self.leases
+            .resume(&self.ground.runtime, &self.networks, record);
         let registration = edge
             .begin_insert(&record.id, edge_host(network, record, port))
             .map_err(|error| failed(&error))?;
@@ -252,7 +255,7 @@ fn configure(
 /// The gateway, whose MAC is the network's for good.
 fn gateway_neighbors(network: &NetworkRecord) -> Vec<Neighbor> {
     let mac = network.gateway_mac().octets();
-    let addresses = network.gateway_addresses().into_iter();
+    let addresses = network.own_gateways().into_iter();
     addresses
         .map(|address: IpAddr| Neighbor { address, mac })
         .collect()

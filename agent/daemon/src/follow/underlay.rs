@@ -97,7 +97,10 @@ impl Follower {
             std::thread::sleep(MEND_PAUSE);
         }
         match all || change.elsewhere || !others.is_empty() {
-            true => self.follow_underlay(),
+            true => self
+                .networks
+                .follow_uplinks()
+                .and_then(|()| self.follow_underlay()),
             false => Ok(true),
         }
     }

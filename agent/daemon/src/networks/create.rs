@@ -8,8 +8,8 @@ use agent_cluster::Member;
 use agent_core::events::Notice;
 use agent_core::ipam::{Pools, SubnetInUse, default_pools_v6};
 use agent_core::network::{
-    CreateNetwork, OverlayWish, SubnetEntry, Surroundings, check_vni, in_our_words, is_predefined,
-    plan, without_segment,
+    CreateNetwork, MTU_MAX, OverlayWish, SubnetEntry, Surroundings, check_vni, in_our_words,
+    is_predefined, keep_for_host, plan, uplink_of, without_segment,
 };
 use agent_core::record::{Encap, NetworkRecord, OverlayRecord, blocks_key, network_key};
 use agent_core::shared::{World, networks};
@@ -84,8 +84,14 @@ impl Networks {
         Ok(summary(&shared))
     }
 
-    fn plan_local(&self, request: NetworkCreate) -> Result<Arc<NetworkRecord>, CreateNetwork> {
-        let around = self.surroundings();
+    fn plan_local(&self, mut request: NetworkCreate) -> Result<Arc<NetworkRecord>, CreateNetwork> {
+        let mut around = self.surroundings();
+        if let Some(uplink) = uplink_of(&request) {
+            let nic = Self::check_uplink(&uplink)?;
+            let mtu = u16::try_from(nic.mtu).unwrap_or(MTU_MAX);
+            around.mtu_max = Some(mtu.min(MTU_MAX));
+            keep_for_host(&mut request, &nic.own_addresses());
+        }
         self.reserve(&request.name.clone(), None, |table| {
             let around = Surroundings {
                 networks: table.in_use(|_| true),
@@ -254,6 +260,7 @@ impl Networks {
             return Ok(());
         }
         self.raise(record).map_err(|error| failed(&error))?;
+        self.open_uplink(record);
         match self.open_own_host_port(record) {
             Ok(()) => Ok(()),
             // It comes with every agent, and works inside.
@@ -285,6 +292,7 @@ impl Networks {
             self.ground
                 .warn(format!("network {:?} is down: {error}", record.name));
         }
+        self.open_uplink(&record);
         self.keep_names(&record.id);
         Ok(())
     }
@@ -345,6 +353,7 @@ impl Network {
             stage: Stage::Making,
             ways: Ways::default(),
             closed: None,
+            no_uplink: None,
             overlaps: None,
             gone: PortCounts::default(),
         })
@@ -360,7 +369,12 @@ impl Table {
             return Err(CreateNetwork::IdTaken(record.id));
         }
         let record = Arc::new(record);
-        let network = Network::planned(Arc::clone(&record), Past::none(), &self.roll)?;
+        // What a LAN remembers of an address nobody here knows.
+        let past = match record.uplink() {
+            Some(_) => Past::unknown(),
+            None => Past::none(),
+        };
+        let network = Network::planned(Arc::clone(&record), past, &self.roll)?;
         self.networks.insert(record.id.clone(), network);
         Ok(record)
     }

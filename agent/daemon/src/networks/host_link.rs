@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use agent_core::network::DRIVER_OFFLOAD;
 use agent_core::record::NetworkRecord;
-use agent_host::netlink::{HostLink, Netlink, configure_host_link};
+use agent_host::netlink::{HostLink, Netlink, configure_host_link, link_local};
 use switch_core::PortKind;
 use switch_io::{FramePort, OffloadTap, RemovedPort, set_persistent, take_over, whereabouts};
 
@@ -127,13 +127,17 @@ fn held_name(network: &str) -> String {
 
 /// The host's end of a network.
 pub(super) fn host_link(record: &NetworkRecord) -> HostLink {
-    let gateways = record.gateway_addresses().into_iter();
+    let gateways = record.own_gateways().into_iter();
+    let mac = record.gateway_mac().octets();
+    // Who asks for neighbors over IPv6 needs an address on that link.
+    let own = (record.is_lan() && record.subnet_v6().is_some()).then(|| link_local(mac));
     HostLink {
         name: record.host_link(),
-        mac: record.gateway_mac().octets(),
+        mac,
         mtu: u32::from(record.mtu),
         addresses: gateways
             .filter_map(|gateway| record.on_link(gateway))
+            .chain(own)
             .collect(),
     }
 }

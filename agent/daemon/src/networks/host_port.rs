@@ -44,7 +44,7 @@ impl Networks {
         &self,
         record: &Arc<NetworkRecord>,
     ) -> Result<(), OpenHostPort> {
-        if !record.has_host_port() {
+        if !record.has_host_link() {
             return Ok(());
         }
         self.filter.want_network(record);
@@ -173,6 +173,7 @@ impl Networks {
             return Err(OpenHostPort::Disturbed);
         }
         self.filter.lead_loopback(record);
+        self.lead_to_lan(&record.id, true);
         Ok(())
     }
 

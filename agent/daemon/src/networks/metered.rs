@@ -107,6 +107,8 @@ impl Network {
             id: record.id.clone(),
             driver: match record.driver {
                 Driver::Overlay => "overlay",
+                Driver::Macvlan => "macvlan",
+                Driver::Ipvlan => "ipvlan",
                 Driver::Bridge | Driver::Host | Driver::Null => "bridge",
             },
             endpoints: endpoints.count(),
@@ -134,7 +136,12 @@ impl Network {
             counts: PortCounts::default(),
             port,
         };
-        let mut ports = vec![plain(segment.edge_port, PortKind::Edge, "gateway")];
+        let mut ports = Vec::new();
+        if !self.record.is_lan() {
+            ports.push(plain(segment.edge_port, PortKind::Edge, "gateway"));
+        }
+        let uplink = self.ways.uplink.iter();
+        ports.extend(uplink.map(|uplink| plain(uplink.port, PortKind::Uplink, &uplink.nic.link)));
         let host = self.ways.host.iter();
         ports.extend(host.map(|host| plain(host.port, PortKind::Host, "host")));
         let tunnels = self.ways.tunnels.values();

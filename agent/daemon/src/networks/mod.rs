@@ -30,6 +30,7 @@ mod remove;
 mod rename;
 mod segment;
 mod trace;
+mod uplink;
 mod view;
 mod ways;
 
@@ -53,6 +54,7 @@ pub(crate) use self::segment::{Segment, attach_tap, open_tap};
 pub(crate) use self::ways::RemotePlace;
 
 use self::adopt::KeptOut;
+use self::uplink::LanPort;
 use crate::edge::HostNames;
 use crate::ground::Ground;
 use crate::locks::lock;
@@ -108,6 +110,8 @@ struct Network {
     ways: Ways,
     /// Why there is no host port, where there should be one.
     closed: Option<String>,
+    /// Why there is no uplink, where there should be one.
+    no_uplink: Option<String>,
     /// What came to overlap it, and what to do.
     overlaps: Option<String>,
     /// What was counted at ports that are gone.
@@ -128,6 +132,8 @@ struct Ways {
     tunnels: BTreeMap<FarEnd, Tunnel>,
     /// Patches to other networks, by those networks' ids.
     patches: BTreeMap<String, PatchEnd>,
+    /// The NIC that it is on.
+    uplink: Option<LanPort>,
     /// The endpoints on the cluster's other hosts.
     remotes: BTreeMap<Mac, RemotePlace>,
 }
@@ -326,6 +332,6 @@ impl Network {
 
     /// Whether it runs without the host port that it should have.
     fn is_closed(&self) -> bool {
-        self.record.has_host_port() && self.segment.is_some() && self.ways.host.is_none()
+        self.record.has_host_link() && self.segment.is_some() && self.ways.host.is_none()
     }
 }

@@ -133,6 +133,9 @@ impl Networks {
         for patch in ways.patches.values() {
             self.ground.switch.remove_port(patch.port);
         }
+        if let Some(uplink) = &ways.uplink {
+            self.ground.switch.remove_port(uplink.port);
+        }
         if let Some(host) = &ways.host {
             drop(self.drop_host_port(id, host));
         }

@@ -54,13 +54,18 @@ impl Segment {
             probe_secret: random_secret(),
             snooping: record.snooping(),
         }));
-        bridge.set_gateway(gateway_mac, &record.gateway_addresses());
+        bridge.set_gateway(gateway_mac, &record.own_gateways());
         let settings = edge_settings(ground, names, record);
         let (edge, port) =
             EdgeHandle::start(&ground.runtime, settings).map_err(RaiseSegment::Edge)?;
+        // A LAN has its own router, and an edge that it does not see.
+        let edges_bridge = match record.is_lan() {
+            true => Arc::new(Bridge::new(BridgeConfig::default())),
+            false => Arc::clone(&bridge),
+        };
         let edge_port = ground
             .switch
-            .add_port(&bridge, port, record.port_config(PortKind::Edge))
+            .add_port(&edges_bridge, port, record.port_config(PortKind::Edge))
             .map_err(RaiseSegment::EdgePort)?;
         Ok(Self {
             bridge,

@@ -16,7 +16,7 @@ use switch_core::{Mac, PortCounts, PortId, PortKind};
 
 use super::adopt::KeptOut;
 use super::segment::Segment;
-use super::{FarEnd, Network, Networks, Place, Ways, mdb};
+use super::{FarEnd, Network, Networks, Place, Ways, mdb, uplink};
 use crate::locks::lock;
 use crate::seats::Attached;
 use crate::sharing::view::{self as tunnels, drops};
@@ -26,6 +26,7 @@ pub(super) struct Seen {
     pub(super) place: Place,
     pub(super) ways: Ways,
     closed: Option<String>,
+    no_uplink: Option<String>,
     overlaps: Option<String>,
     gone: PortCounts,
     pub(super) attached: Vec<Attached>,
@@ -96,6 +97,7 @@ impl Networks {
                 .map(|counts| mdb::report(&counts)),
             overlay: self.overlay(&seen),
             patches: self.patched_to(&record.id),
+            uplink: uplink::view(record, seen.ways.uplink.as_ref(), seen.no_uplink.clone()),
             ..bare(record)
         };
         if counted {
@@ -266,6 +268,7 @@ impl Seen {
             place: network.place(),
             ways: network.ways.clone(),
             closed: network.closed.clone(),
+            no_uplink: network.no_uplink.clone(),
             overlaps: network.overlaps.clone(),
             gone: network.gone.clone(),
             attached: network.seats.attached(),
@@ -275,8 +278,13 @@ impl Seen {
     /// Every port of the network, and who is behind it.
     pub(super) fn owners(&self) -> HashMap<PortId, String> {
         let mut owners = HashMap::new();
-        if let Some(segment) = &self.place.segment {
+        if let Some(segment) = &self.place.segment
+            && !self.place.record.is_lan()
+        {
             owners.insert(segment.edge_port, "gateway".to_owned());
+        }
+        if let Some(uplink) = &self.ways.uplink {
+            owners.insert(uplink.port, uplink.nic.link.clone());
         }
         if let Some(host) = &self.ways.host {
             owners.insert(host.port, "host".to_owned());
@@ -297,6 +305,10 @@ impl Seen {
         let host = self.ways.host.as_ref().filter(|host| host.port == port);
         if let Some(host) = host {
             return Some(host.link.clone());
+        }
+        let uplink = self.ways.uplink.as_ref();
+        if let Some(uplink) = uplink.filter(|uplink| uplink.port == port) {
+            return Some(uplink.nic.link.clone());
         }
         let mut attached = self.attached.iter();
         let behind = attached.find(|attached| attached.plug.port == Some(port))?;
@@ -389,6 +401,7 @@ fn bare(record: &NetworkRecord) -> NetworkDetail {
         multicast: None,
         overlay: None,
         patches: Vec::new(),
+        uplink: uplink::view(record, None, None),
     }
 }
 

@@ -113,7 +113,7 @@ impl Filter {
 
     /// A network that has a way to the host needs rules from now on, at the next [`Filter::settle`].
     pub(crate) fn want_network(&self, record: &Arc<NetworkRecord>) {
-        if record.has_host_port() {
+        if record.has_host_link() {
             let mut wanted = lock(&self.wanted);
             wanted
                 .networks

@@ -157,6 +157,8 @@ mod tests {
             gateways: Vec::new(),
             masquerade: true,
             anti_spoof: true,
+            lan: false,
+            routed_by: None,
         };
         let run = |host_ip: Option<&str>, container: &str| Published {
             protocol: TransportProtocol::Tcp,

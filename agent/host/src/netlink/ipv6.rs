@@ -13,7 +13,7 @@ pub(super) fn has_v6(addresses: &[IpNet]) -> bool {
 
 /// The link-local address that the kernel would make from the MAC (RFC 4291 appendix A), but without a second of
 /// duplicate detection, in which the kernel cannot ask for neighbours on behalf of forwarded packets.
-pub(super) fn link_local(mac: [u8; 6]) -> IpNet {
+pub fn link_local(mac: [u8; 6]) -> IpNet {
     let [a, b, c, d, e, f] = mac;
     let octets = [
         0xfe,

@@ -19,6 +19,8 @@ pub(crate) fn rules() -> Rules {
             gateways: vec!["172.17.0.1".parse().unwrap(), "fd00:1::1".parse().unwrap()],
             masquerade: true,
             anti_spoof: true,
+            lan: false,
+            routed_by: None,
         }],
         published: vec![
             Published {
@@ -345,6 +347,8 @@ fn a_thousand_networks_are_applied_in_a_moment() {
             ],
             masquerade: true,
             anti_spoof: true,
+            lan: false,
+            routed_by: None,
         });
         let published = (0..1000_u16).map(|number| Published {
             protocol: TransportProtocol::Tcp,

@@ -95,6 +95,8 @@ fn network(link: &str, v4: &str, v6: &str) -> NetworkRules {
         gateways: [v4, v6].map(first_address).into(),
         masquerade: true,
         anti_spoof: true,
+        lan: false,
+        routed_by: None,
     }
 }
 

@@ -240,6 +240,8 @@ mod tests {
                 .collect(),
             masquerade: options & 2 != 0,
             anti_spoof: options & 4 != 0,
+            lan: false,
+            routed_by: None,
         }
     }
 

@@ -31,6 +31,9 @@ pub(super) fn push_masquerade(text: &mut String) {
 /// network goes what was redirected there on its way in, and the answer to what a container itself asked of the outside. Out of a
 /// network goes nothing that is to be masqueraded and is not: it would show a private address.
 ///
+/// Nothing is forwarded to a LAN's containers, nor from them: they and the LAN reach each other without the host, which gets copies
+/// of their packets where they have its MAC.
+///
 /// What goes to Docker's own bridges is not marked: its isolation of those shall hold against our containers too.
 pub(super) fn push_forward(text: &mut String, rules: &Rules, docker: bool) {
     let mark_bit = rules.mark_bit;
@@ -46,6 +49,8 @@ pub(super) fn push_forward(text: &mut String, rules: &Rules, docker: bool) {
     text.push_str(
         "\tchain forward {\n\
          \t\ttype filter hook forward priority filter - 5; policy accept;\n\
+         \t\toifname @lans drop\n\
+         \t\tiifname @lans drop\n\
          \t\toifname @host_links goto inward\n\
          \t\tiifname @host_links goto outward\n\
          \t\tgoto foreign\n\

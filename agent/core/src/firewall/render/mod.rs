@@ -84,6 +84,8 @@ mod tests {
                 .collect(),
             masquerade: true,
             anti_spoof: false,
+            lan: false,
+            routed_by: None,
         }
     }
 
@@ -124,6 +126,38 @@ mod tests {
     #[test]
     fn networks_are_isolated_and_masqueraded_and_publish_ports() {
         insta::assert_snapshot!(render(&two_networks()));
+    }
+
+    #[test]
+    fn a_lan_is_no_way_through_the_host() {
+        let rules = Rules {
+            networks: vec![NetworkRules {
+                lan: true,
+                ..network("tsy0000000003", &["192.0.2.0/24"])
+            }],
+            ..Rules::default()
+        };
+        let text = render(&rules);
+        assert!(!text.contains("192.0.2.0"), "{text}");
+        let drop = text.find("oifname @lans drop").unwrap();
+        assert!(drop < text.find("oifname @host_links goto inward").unwrap());
+        let (_, set) = text.split_once("set lans").unwrap();
+        assert!(set.split_once('}').unwrap().0.contains("tsy0000000003"));
+    }
+
+    #[test]
+    fn a_routed_network_is_reached_by_its_link_and_keeps_its_addresses() {
+        let rules = Rules {
+            networks: vec![NetworkRules {
+                masquerade: false,
+                routed_by: Some("eth0".into()),
+                ..network("tsy0000000004", &["10.7.0.0/24"])
+            }],
+            ..Rules::default()
+        };
+        let text = render(&rules);
+        assert!(text.contains("\"eth0\" . \"tsy0000000004\""), "{text}");
+        assert_eq!(text.matches("10.7.0.0/24 . ipv4").count(), 1, "{text}");
     }
 
     #[test]

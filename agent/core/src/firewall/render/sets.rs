@@ -37,7 +37,14 @@ pub(super) fn network_elements(networks: &[&NetworkRules]) -> BTreeSet<(&'static
     let mut elements = BTreeSet::new();
     for network in networks {
         let link = quoted(&network.host_link);
+        if network.lan {
+            elements.insert(("lans", link));
+            continue;
+        }
         elements.insert(("host_links", link.clone()));
+        if let Some(nic) = &network.routed_by {
+            elements.insert(("same_network", format!("{} . {link}", quoted(nic))));
+        }
         elements.insert(("same_network", format!("{link} . {link}")));
         if network.anti_spoof {
             elements.insert(("guarded", link.clone()));
@@ -51,8 +58,9 @@ pub(super) fn network_elements(networks: &[&NetworkRules]) -> BTreeSet<(&'static
             elements.insert((own, format!("{subnet} . {link}")));
         }
     }
-    let masqueraded = networks.iter().filter(|network| network.masquerade);
-    for subnet in outermost(networks.iter().flat_map(|network| &network.subnets)) {
+    let routed = networks.iter().filter(|network| !network.lan);
+    let masqueraded = routed.clone().filter(|network| network.masquerade);
+    for subnet in outermost(routed.flat_map(|network| &network.subnets)) {
         let [_, _, routed, _] = address_sets(subnet.addr());
         elements.insert((routed, beside_family(subnet)));
     }
@@ -99,8 +107,9 @@ const fn address_sets(address: IpAddr) -> [&'static str; 4] {
 }
 
 /// In the order of the table: what it is, its name, what it holds.
-const NETWORK_SETS: [(&str, &str, &str); 16] = [
+const NETWORK_SETS: [(&str, &str, &str); 17] = [
     ("set", "host_links", "type ifname"),
+    ("set", "lans", "type ifname"),
     ("set", "same_network", "type ifname . ifname"),
     ("set", "guarded", "type ifname"),
     ("map", "gateways4", "type ifname : ipv4_addr"),

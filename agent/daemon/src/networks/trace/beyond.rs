@@ -5,7 +5,7 @@ use agent_core::firewall::FilterDrop;
 use agent_core::shared::others::name_of;
 use agent_core::trace::{Passing, Walk, Way, inbound, outbound};
 use agent_host::netlink::{Netlink, NetlinkError, WayOut};
-use switch_core::{PortId, Summary};
+use switch_core::{Frame, PortId, Summary};
 
 use super::super::view::Seen;
 use super::super::{FarEnd, Networks};
@@ -127,6 +127,24 @@ fn passing(link: &str, summary: &Summary) -> Option<Passing> {
         source,
         destination,
         transport,
+    })
+}
+
+/// In whose name a frame leaves by the network's NIC; nothing where it leaves elsewhere.
+pub(super) fn uplink(seen: &Seen, egress: PortId, bytes: &[u8]) -> Option<TraceStep> {
+    let uplink = seen.ways.uplink.as_ref()?;
+    if uplink.port != egress {
+        return None;
+    }
+    let frame = Frame::parse(bytes).ok()?;
+    let link = &uplink.nic.link;
+    Some(match uplink.translates() {
+        true => {
+            let nic = uplink.device.crossing().nic();
+            let detail = format!("the LAN sees {nic}, {link}'s, in place of {}", frame.src());
+            step("uplink", "translate", detail)
+        }
+        false => step("uplink", "out", format!("leaves by {link} as it is")),
     })
 }
 

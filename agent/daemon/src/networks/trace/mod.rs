@@ -110,7 +110,7 @@ impl Networks {
             .map(|step| trace::step(step, ingress, ports))
             .collect();
         let summary = Frame::parse(bytes).ok().map(|frame| Summary::of(&frame));
-        let dropped = self.go_on(seen, &traced, summary.as_ref(), &mut steps);
+        let dropped = self.go_on(seen, (&traced, bytes), summary.as_ref(), &mut steps);
         if let Some(reason) = dropped {
             verdict.result = TraceResult::Dropped;
             verdict.reason = Some(reason.name().to_owned());
@@ -131,7 +131,7 @@ impl Networks {
     fn go_on(
         &self,
         seen: &Seen,
-        traced: &Trace,
+        (traced, bytes): (&Trace, &[u8]),
         summary: Option<&Summary>,
         steps: &mut Vec<TraceStep>,
     ) -> Option<agent_core::firewall::FilterDrop> {
@@ -140,6 +140,9 @@ impl Networks {
             return None;
         };
         if let Some(step) = self.far_end(seen, egress) {
+            steps.push(step);
+        }
+        if let Some(step) = beyond::uplink(seen, egress, bytes) {
             steps.push(step);
         }
         let host = seen.ways.host.as_ref().filter(|host| host.port == egress)?;
@@ -203,7 +206,11 @@ fn ingress(seen: &Seen, segment: &Segment, from: &str) -> Result<PortId, TraceFr
             let port = endpoint.plug.port.filter(|_| !endpoint.record.down);
             port.ok_or_else(|| TraceFrames::Unplugged(from.to_owned()))
         }
-        (None, "gateway") => Ok(segment.edge_port),
+        (None, "gateway") if !seen.place.record.is_lan() => Ok(segment.edge_port),
+        (None, "uplink") if seen.ways.uplink.is_some() => {
+            let uplink = seen.ways.uplink.as_ref();
+            Ok(uplink.map_or(segment.edge_port, |uplink| uplink.port))
+        }
         (None, "host") if seen.ways.host.is_some() => {
             let host = seen.ways.host.as_ref();
             Ok(host.map_or(segment.edge_port, |host| host.port))
