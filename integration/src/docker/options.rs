@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use serde_json::Value;
 
 use super::wire::{GENERIC, Options, Refusal};
+use crate::driver::{DRIVER, DRIVERS};
 
 /// A network's options, checked and sorted by whom they concern.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -31,6 +32,12 @@ impl NetworkOptions {
                 MTU => read.mtu = Some(number(&name, &value)?),
                 HOST_IP => read.host_ip = Some(address(&name, &value)?),
                 PREFIX => read.prefix = Some(link_prefix(&name, &value)?),
+                DRIVER if !DRIVERS.contains(&value.as_str()) => {
+                    return Err(Refusal::new(format!(
+                        "option {DRIVER}={value}: there are {}",
+                        list(DRIVERS.iter().copied())
+                    )));
+                }
                 known if AGENTS.contains(&known) => {
                     read.agents.insert(name.clone(), value);
                 }
@@ -155,6 +162,13 @@ const BESIDE_NETWORK: &[&str] = &[NETWORK, HOST_IP, PREFIX];
 const OURS: &[&str] = &[NETWORK, MTU, HOST_IP, PREFIX];
 /// As `tapestry network create -o` takes them.
 const AGENTS: &[&str] = &[
+    DRIVER,
+    "parent",
+    "macvlan_mode",
+    "ipvlan_mode",
+    "ipvlan_flag",
+    "mac",
+    "uplink",
     "tap",
     "transparent",
     "join",
@@ -270,7 +284,8 @@ mod tests {
         for (given, part) in [
             (json!({"netwrok": "red"}), r#"did you mean "network"?"#),
             (json!({"enacp": "quic"}), r#"did you mean "encap"?"#),
-            (json!({"parent": "eth0"}), "a network takes"),
+            (json!({"father": "eth0"}), "a network takes"),
+            (json!({"driver": "vlan"}), "there are bridge"),
             (
                 json!({"com.docker.network.bridge.name": "br0"}),
                 "no bridge",

@@ -23,7 +23,7 @@ use super::wire::{
     CreateEndpoint, CreateNetwork, INTERNAL, Id, Interface, InterfaceName, Joined, Options,
     PoolData, Refusal,
 };
-use crate::driver::driver_for;
+use crate::driver::take_driver;
 
 impl From<ClientError> for Refusal {
     /// The agent's line, which says what to do.
@@ -46,7 +46,8 @@ pub(super) enum Wish {
 
 /// `range` is what the engine asked of us for the network's IPv4 pool, where we are its IPAM driver.
 pub(super) fn wish(call: &CreateNetwork, range: Option<IpNet>) -> Result<Wish, Refusal> {
-    let options = NetworkOptions::read(&call.options)?;
+    let mut options = NetworkOptions::read(&call.options)?;
+    let driver = take_driver(&mut options.agents);
     let pools = pools(call)?;
     let page = Page {
         reserved: reserved(call)?,
@@ -60,7 +61,7 @@ pub(super) fn wish(call: &CreateNetwork, range: Option<IpNet>) -> Result<Wish, R
     let create = NetworkCreate {
         id: Some(call.network.as_str().to_owned()),
         name: name_of(&call.network),
-        driver: driver_for(&options.agents),
+        driver,
         without_addresses: pools.is_empty(),
         subnets: pools.iter().map(|pool| pool.subnet).collect(),
         gateways: pools.iter().filter_map(|pool| pool.gateway).collect(),
@@ -91,7 +92,7 @@ fn of_a_wire(mut options: BTreeMap<String, String>) -> BTreeMap<String, String> 
 /// Whether a network that is there can be what the engine was promised, and why not.
 pub(super) fn check_fit(call: &CreateNetwork, network: &NetworkDetail) -> Result<(), Refusal> {
     let name = &network.summary.name;
-    if !matches!(network.summary.driver, Driver::Bridge | Driver::Overlay) {
+    if matches!(network.summary.driver, Driver::Host | Driver::Null) {
         return Err(Refusal::new(format!(
             "network {name} has no segment to attach to; name another one with -o {NETWORK}="
         )));

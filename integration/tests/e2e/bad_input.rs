@@ -33,8 +33,8 @@ fn unknown_networks_drivers_and_containers_are_named() {
     refuses(
         &host,
         USAGE,
-        "macvlan",
-        &["network", "create", "--driver", "macvlan", "mynet"],
+        "vlan",
+        &["network", "create", "--driver", "vlan", "mynet"],
     );
     refuses(&host, FAILED, "nobody", &["inspect", "nobody"]);
     refuses(&host, FAILED, "nobody", &["stop", "nobody"]);

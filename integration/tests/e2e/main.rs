@@ -49,4 +49,5 @@ mod terminal;
 mod together;
 mod trace;
 mod ui;
+mod uplinks;
 mod walkthrough;

@@ -7,7 +7,7 @@ use agent_api::{DnsServer, Driver, NetworkCreate, NetworkDetail, Scope};
 use serde_json::{Map, Value, json};
 
 use super::subnet::{ip_range, subnets};
-use crate::driver::driver_for;
+use crate::driver::take_driver;
 use crate::netavark::wire::{Failure, IPAM_DRIVER, Network, Subnet};
 
 /// Which network of the agent's podman's is.
@@ -28,6 +28,7 @@ pub(in crate::netavark) fn wanted(network: &Network) -> Result<Wanted, Failure> 
         return Ok(Wanted::Joined(name));
     }
     let mtu = mtu(&mut options)?;
+    let driver = take_driver(&mut options);
     let asked = network.subnets.as_deref().unwrap_or_default();
     let servers = network.network_dns_servers.iter().flatten();
     let mut labels = network.labels.clone().unwrap_or_default();
@@ -35,7 +36,7 @@ pub(in crate::netavark) fn wanted(network: &Network) -> Result<Wanted, Failure> 
     Ok(Wanted::Own(Box::new(NetworkCreate {
         id: Some(network.id.clone()),
         name: network.name.clone(),
-        driver: driver_for(&options),
+        driver,
         subnets: asked.iter().map(|asked| asked.subnet).collect(),
         without_addresses: ipam_driver(network) == Some(IPAM_NONE),
         gateways: asked.iter().filter_map(|asked| asked.gateway).collect(),

@@ -65,6 +65,31 @@ fn a_network_has_the_addresses_of_any_ipam_driver() {
     docker.host.tapestry(&["rm", "-f", "ours"]).ok();
 }
 
+/// Docker's documented examples, with the driver's name as an option.
+#[test]
+fn networks_of_macvlan_and_ipvlan_are_the_lan_of_their_parent() {
+    let docker = Docker::start();
+    for driver in ["driver=macvlan", "driver=ipvlan"] {
+        let head = ["network", "create", "-d", "tapestry", "-o", driver];
+        let rest = [
+            "--subnet=198.51.100.0/24",
+            "--ip-range=198.51.100.64/26",
+            "--gateway=198.51.100.2",
+            "-o",
+            "parent=up0",
+            "pub_net",
+        ];
+        docker.docker(&[&head[..], &rest].concat()).ok();
+        docker.idle("on", "pub_net", &[]);
+        let own = docker.address("on", "pub_net");
+        assert!(docker.host.outside.pings(&own), "{driver}: the LAN");
+        assert!(docker.host.netns.pings(&own), "{driver}: the host");
+        assert!(docker.pings("on", "198.51.100.2"), "{driver}");
+        docker.docker(&["rm", "-f", "on"]).ok();
+        docker.docker(&["network", "rm", "pub_net"]).ok();
+    }
+}
+
 #[test]
 fn a_network_that_is_there_is_shared_with_our_own_containers() {
     let docker = Docker::start();
