@@ -5,13 +5,13 @@ use std::rc::Rc;
 
 use crate::contender::{
     Contender, Hosts, KernelBridge, KernelVxlan, Labs, NameServer, Network, OpenVswitch, OvsVxlan,
-    Runtime, SwitchCore, Tapestry, TapestryOverlay, Tinc, Underlay, Vde, Wire, WireguardGo,
+    Runtime, SwitchCore, Tapestry, TapestryOverlay, Tinc, Underlay, Uplink, Vde, Wire, WireguardGo,
 };
 use crate::row::{
     Attach, Broadcast, Burst, Capture, Changes, ClusterIdle, Cni, Create, Dns, DockerPublished,
     DockerRun, DockerTcp, FatTree, Fdb, Flows, HeadOfLine, Idle, ImpairedLink, LabUp, Latency,
     MacMove, ManyToOne, Memory, Mesh, OverlayLatency, OverlayTcp, Ports, Reference, Resolvable,
-    Revoke, Row, Tcp, Udp, UdpGso,
+    Revoke, Row, Tcp, Udp, UdpGso, UplinkTcp,
 };
 
 /// Rows with the contenders that they compare.
@@ -37,6 +37,7 @@ pub(crate) fn families() -> Vec<Family> {
         table(),
         dns(),
         overlay(),
+        uplink(),
         runtimes(),
         cluster(),
         labs(),
@@ -143,6 +144,23 @@ fn overlay() -> Family {
             tcp(1, 1500, Wire::Segmented),
             tcp(1, 9000, Wire::Offloaded),
             tcp(1, 1500, Wire::Lossy),
+        ],
+    }
+}
+
+/// Containers on the LAN of a NIC.
+fn uplink() -> Family {
+    Family {
+        name: "uplink",
+        baseline: Some("kernel-macvlan"),
+        contenders: vec![
+            Box::new(Uplink::Kernel),
+            Box::new(Uplink::Macvlan),
+            Box::new(Uplink::Ipvlan),
+        ],
+        rows: vec![
+            Box::new(UplinkTcp { inward: false }),
+            Box::new(UplinkTcp { inward: true }),
         ],
     }
 }

@@ -11,6 +11,7 @@ mod overlay;
 mod runtime;
 mod switch_core;
 mod tapestry;
+mod uplink;
 mod upstream;
 mod vde;
 
@@ -33,6 +34,7 @@ pub(crate) use overlay::{
 pub(crate) use runtime::{Engine, Network, Runtime};
 pub(crate) use switch_core::SwitchCore;
 pub(crate) use tapestry::Tapestry;
+pub(crate) use uplink::Uplink;
 pub(crate) use vde::Vde;
 
 /// A program that switches frames, and how to start it.

@@ -18,6 +18,7 @@ mod ports;
 mod runtime;
 mod tcp;
 mod udp;
+mod uplink;
 
 use serde::{Deserialize, Serialize};
 
@@ -42,6 +43,7 @@ pub(crate) use ports::Ports;
 pub(crate) use runtime::{Cni, DockerPublished, DockerRun, DockerTcp};
 pub(crate) use tcp::Tcp;
 pub(crate) use udp::{Udp, UdpGso};
+pub(crate) use uplink::UplinkTcp;
 
 /// One thing to measure.
 pub(crate) trait Row {
