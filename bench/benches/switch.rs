@@ -8,6 +8,7 @@ use etherparse::PacketBuilder;
 use switch_core::{
     Bridge, BridgeConfig, Coalescer, Fdb, FdbConfig, Frame, Gso, Joining, Mac, OpenChecksum,
     PortConfig, PortId, PortKind, RawVnet, Segments, SnoopingConfig, Time, Verdict, VnetHeader,
+    policy::{Action, AddressRange, Members, Membership, Policy, Rule, RuleSet},
 };
 
 fn main() {
@@ -30,6 +31,51 @@ fn forward_unicast(bencher: Bencher<'_, '_>) {
     bridge.forward(NOW, PortId(1), &there);
     bridge.forward(NOW, PortId(2), &back);
     bencher.bench_local(|| bridge.forward(NOW, PortId(1), black_box(&there)));
+}
+
+/// The same with a thousand rules, of which the last decides.
+#[divan::bench(args = [false, true])]
+fn forward_unicast_by_1000_rules(bencher: Bencher<'_, '_>, with_addresses: bool) {
+    let bridge = Bridge::new(BridgeConfig::default());
+    for port in 1..=2 {
+        bridge.add_port(PortId(port), PortConfig::new(PortKind::Tap, 1500));
+    }
+    bridge.set_policy(Some(thousand_rules(with_addresses).into()));
+    let (there, back) = (udp(1, 2, 64), udp(2, 1, 64));
+    let (there, back) = (parse(&there), parse(&back));
+    bridge.forward(NOW, PortId(1), &there);
+    bridge.forward(NOW, PortId(2), &back);
+    bencher.bench_local(|| bridge.forward(NOW, PortId(1), black_box(&there)));
+}
+
+/// Each denies a port of TCP or UDP between some; the last allows all.
+fn thousand_rules(with_addresses: bool) -> Policy {
+    let rule = |number: u16| {
+        let mut rule = Rule::new(number.into(), Action::Deny);
+        rule.protocol = Some(if number.is_multiple_of(2) { 6 } else { 17 });
+        rule.destination_ports = Some(10_000 + number..=10_000 + number);
+        if with_addresses {
+            let [high, low] = number.to_be_bytes();
+            let network = |last: u8| [10, high, low, last].into();
+            rule.source = Some(AddressRange {
+                first: network(0),
+                last: network(255),
+            });
+        }
+        rule
+    };
+    let mut rules: Vec<_> = (0..999).map(rule).collect();
+    rules.push(Rule::new(1000, Action::Allow));
+    let all = RuleSet::of(rules.len(), |_| true);
+    let member = Membership {
+        from: all.clone(),
+        to: all,
+    };
+    let members = Members {
+        ports: vec![(PortId(1), member.clone()), (PortId(2), member)],
+        ..Members::default()
+    };
+    Policy::new(&rules, Action::Deny, &members)
 }
 
 #[divan::bench]

@@ -9,6 +9,8 @@ pub enum Block {
     Loop,
     /// Whoever moved its frames failed, time and again.
     Fault,
+    /// It sent a BPDU, and is guarded against that.
+    Bpdu,
 }
 
 impl Block {
@@ -16,6 +18,7 @@ impl Block {
         match self {
             Self::Loop => "loop",
             Self::Fault => "fault",
+            Self::Bpdu => "bpdu guard",
         }
     }
 }

@@ -4,15 +4,20 @@
 //!
 //! [`Bridge::forward`] decides one frame, in this order:
 //!
-//! 1. The ingress port must be attached here and not blocked, the frame within its MTU, and not for the link-constrained group
-//!    addresses, unless the network is transparent. A probe of this bridge ends here ([`crate::probe`]).
+//! 1. The ingress port must be attached here and not blocked, the frame within its MTU, no BPDU where the port is guarded against
+//!    them ([`crate::bpdu`]), and not for the link-constrained group addresses, unless the network is transparent. A probe of this
+//!    bridge ends here ([`crate::probe`]).
 //! 2. A frame from a sandbox, a tunnel or a patch passes the guard ([`crate::guard`]).
-//! 3. Its source is learned. A source that belongs to another port for good condemns the frame. The gateway's MAC is never
+//! 3. Its source is learned. A source that belongs to another port for good condemns the frame, and at a locked port so does one that
+//!    is not configured there ([`crate::port_guards`]). The gateway's MAC is never
 //!    learned: it has several ports.
 //! 4. Who-has of a known address is answered here ([`crate::proxy`]), unless who asks has another MAC than it is known by:
 //!    then everybody hears it, since others remember the old one.
 //! 5. For the gateway's MAC: edge or host port ([`crate::gateway`]). For a group: DHCP requests to the edge, all else to
 //!    everybody. For a known station: its port, unless that is the ingress or separated from it. Otherwise to everybody.
+//!
+//! Where the network has an access list, it judges a frame when its egress is known, and what is flooded for each port that it goes to
+//! ([`crate::policy`]).
 //!
 //! What goes to everybody, or asks the bridge by calling everybody, pays the port's token bucket, by its copies
 //! ([`crate::storm`]); what is multicast to listeners pays less. A bridge that snoops sends that to listeners alone
@@ -53,11 +58,12 @@ use crate::lock;
 use crate::multicast::{Listeners, Snooper, SnoopingConfig};
 use crate::neighbors::{Neighbor, Neighbors};
 use crate::packet::Packet;
-use crate::probe::Probe;
+use crate::policy::{Action, Facts, Judgement, Policy};
+use crate::probe::{self, Probe};
 use crate::proxy::{self, ADVERTISEMENT_LEN};
 use crate::topology::Topology;
 use crate::trace::{Silent, Step, Tracer};
-use crate::{Block, DropReason, Frame, Mac, PortConfig, PortId, Time, Verdict};
+use crate::{Block, DropReason, FloodKind, Frame, Mac, PortConfig, PortId, Time, Verdict};
 
 /// One network on this host.
 #[derive(Debug)]
@@ -262,6 +268,24 @@ impl Bridge {
         }
     }
 
+    /// Configures a station at a port, in place of what was known of it. Not one that is registered for good: `false`, and
+    /// nothing changes.
+    pub fn enter_station(&self, mac: Mac, port: PortId, kind: FdbKind) -> bool {
+        let endpoints = self.turn();
+        let topology = self.ports.load();
+        let is_free = !endpoints.contains_key(&mac) && !topology.is_gateway(mac);
+        if is_free && topology.port(port).is_some() {
+            self.fdb.insert(mac, port, kind);
+        }
+        is_free
+    }
+
+    /// Forgets a station of any kind, unless it is registered for good. Whether it was known.
+    pub fn forget_station(&self, mac: Mac) -> bool {
+        let endpoints = self.turn();
+        !endpoints.contains_key(&mac) && self.fdb.remove(mac)
+    }
+
     /// Decides where a frame that came in on `ingress` goes, and learns its source. Counts nothing: that is the caller's,
     /// who has the port's counters.
     pub fn forward(&self, now: Time, ingress: PortId, frame: &Frame<'_>) -> Verdict {
@@ -354,8 +378,27 @@ impl Bridge {
         self.listeners.age(now);
     }
 
+    /// Sets the network's access list, in place of the one before.
+    pub fn set_policy(&self, policy: Option<Arc<Policy>>) {
+        let _turn = self.turn();
+        let topology = self.ports.load();
+        let same = Topology::new(
+            topology.ports().to_vec(),
+            topology.gateway.clone(),
+            topology.neighbors.clone(),
+        );
+        self.ports.store(Arc::new(same.with_policy(policy)));
+    }
+
+    /// The network's access list, with its counters.
+    pub fn policy(&self) -> Option<Arc<Policy>> {
+        self.ports.load().policy.clone()
+    }
+
+    /// The access list stays.
     fn store(&self, topology: Topology) {
-        self.ports.store(Arc::new(topology));
+        let policy = self.ports.load().policy.clone();
+        self.ports.store(Arc::new(topology.with_policy(policy)));
     }
 
     fn turn(&self) -> MutexGuard<'_, HashMap<Mac, Endpoint>> {
@@ -367,6 +410,62 @@ impl Bridge {
 pub struct FloodList {
     topology: Guard<Arc<Topology>>,
     ingress: PortId,
+}
+
+/// Why a port of the list does not get a flooded frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Withheld {
+    /// It gets no floods of that kind.
+    Off,
+    /// To be counted there.
+    Dropped(DropReason),
+}
+
+impl FloodList {
+    /// Whether some port of the list may not get some frame: then [`Self::judge`] says which.
+    #[inline]
+    pub fn is_selective(&self) -> bool {
+        self.topology.is_selective
+    }
+
+    /// Whether a port of the list gets the frame.
+    pub fn judge(&self, egress: PortId, frame: &Frame<'_>) -> Result<(), Withheld> {
+        let Some(port) = self.topology.port(egress) else {
+            return Ok(());
+        };
+        let kind = FloodKind::of(frame.dst());
+        match port.config.guards.flood.of(kind) {
+            true => self.judge_asked(egress, frame),
+            false => Err(Withheld::Off),
+        }
+    }
+
+    /// The same of a frame that somebody behind the port asked for: what floods the port gets does not matter.
+    pub fn judge_asked(&self, egress: PortId, frame: &Frame<'_>) -> Result<(), Withheld> {
+        let Some(port) = self.topology.port(egress) else {
+            return Ok(());
+        };
+        match self.consult(port, frame).map(|judged| judged.action) {
+            Some(Action::Deny) => Err(Withheld::Dropped(DropReason::Acl)),
+            Some(Action::Allow) | None => Ok(()),
+        }
+    }
+
+    /// What the access list says of the frame on its way to a port. Another bridge's probes pass.
+    fn consult(&self, egress: &BridgePort, frame: &Frame<'_>) -> Option<Judgement> {
+        let policy = self.topology.policy.as_ref()?;
+        let ingress = self.topology.port(self.ingress)?;
+        if probe::is_probe(frame) {
+            return None;
+        }
+        let facts = Facts::of(frame, None);
+        Some(policy.judge(ingress, egress, frame, &facts))
+    }
+
+    /// The same, for whoever wants to know why.
+    fn judgement(&self, egress: PortId, frame: &Frame<'_>) -> Option<Judgement> {
+        self.consult(self.topology.port(egress)?, frame)
+    }
 }
 
 impl Deref for FloodList {

@@ -1,6 +1,6 @@
 //! A port, as forwarding sees it.
 
-use crate::storm::TokenBucket;
+use crate::storm::{StormBudgets, TokenBucket};
 use crate::{Block, PortConfig, PortId};
 
 /// What forwarding knows of one port.
@@ -9,6 +9,7 @@ pub(crate) struct BridgePort {
     pub(crate) id: PortId,
     pub(crate) config: PortConfig,
     pub(crate) bum: Option<TokenBucket>,
+    pub(crate) storm: StormBudgets,
     pub(crate) block: Option<Block>,
 }
 
@@ -18,6 +19,7 @@ impl BridgePort {
             id,
             config,
             bum: config.bum_limit.map(TokenBucket::new),
+            storm: StormBudgets::new(&config.guards.storm),
             block: None,
         }
     }

@@ -194,6 +194,18 @@ impl Fdb {
             .is_some_and(|entry| entry.kind == FdbKind::Sticky && entry.port != port)
     }
 
+    /// Whether anything is learned at all: an age limit of zero makes the bridge flood always, as `ageing_time 0` does the kernel's.
+    pub const fn learns(&self) -> bool {
+        !self.config.age_limit.is_zero()
+    }
+
+    /// Whether `mac` is configured at `port`.
+    pub fn is_configured(&self, mac: Mac, port: PortId) -> bool {
+        self.entries
+            .get(&mac)
+            .is_some_and(|entry| entry.port == port && entry.kind != FdbKind::Learned)
+    }
+
     /// Notes that a frame from `mac` came in on `port`, which may learn `learn_limit` MACs.
     pub fn learn(&self, now: Time, mac: Mac, port: PortId, learn_limit: usize) -> Learned {
         let second = second(now);

@@ -5,6 +5,7 @@
 #![warn(clippy::iter_over_hash_type)]
 
 mod block;
+mod bpdu;
 pub mod bpf;
 mod bridge;
 mod bridge_port;
@@ -26,7 +27,9 @@ mod multicast;
 mod neighbors;
 mod packet;
 pub mod pcapng;
+pub mod policy;
 mod port;
+mod port_guards;
 mod port_id;
 mod probe;
 mod proxy;
@@ -47,7 +50,7 @@ mod vnet;
 mod vni;
 
 pub use block::Block;
-pub use bridge::{Bridge, BridgeConfig, FloodList, GroupList, Rehearsal};
+pub use bridge::{Bridge, BridgeConfig, FloodList, GroupList, Rehearsal, Withheld};
 pub use coalesce::{Coalescer, Joining, Push};
 pub use dhcp_client::{DhcpClient, Lease, LeaseEvent};
 pub use fdb::{Fdb, FdbConfig, FdbCounts, FdbEntry, FdbKind, Learned, Move, Moves};
@@ -61,7 +64,8 @@ pub use multicast::{
     RecordView, RouterView, SnoopingConfig, Told,
 };
 pub use neighbors::{Neighbor, Neighbors};
-pub use port::{BumLimit, PortConfig, PortCounters, PortCounts, PortKind, SplitHorizonGroup};
+pub use port::{PortConfig, PortCounters, PortCounts, PortKind, SplitHorizonGroup};
+pub use port_guards::{BumLimit, ByFlood, FloodKind, PortGuards};
 pub use port_id::PortId;
 pub use probe::Probe;
 pub use proxy::announcement;

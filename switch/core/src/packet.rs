@@ -175,7 +175,7 @@ impl Packet {
     }
 }
 
-fn is_extension(number: u8) -> bool {
+pub(crate) fn is_extension(number: u8) -> bool {
     matches!(
         number,
         protocol::HOP_BY_HOP

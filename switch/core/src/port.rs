@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::{DropReason, Joining};
+use crate::{BumLimit, DropReason, Joining, PortGuards};
 
 /// What is behind a port.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -79,23 +79,6 @@ impl SplitHorizonGroup {
     }
 }
 
-/// The rate of broadcast, unknown unicast and multicast a port may send into the network.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct BumLimit {
-    /// Frames a second; a superframe counts its segments. Zero stops BUM altogether.
-    pub frames_s: u32,
-    /// Frames that may arrive at once after a pause.
-    pub burst_frames: u32,
-}
-
-impl BumLimit {
-    /// Far above what address resolution and discovery need, far below what would starve the others.
-    pub const SANDBOX: Self = Self {
-        frames_s: 20_000,
-        burst_frames: 20_000,
-    };
-}
-
 /// How a bridge treats a port.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PortConfig {
@@ -127,6 +110,8 @@ pub struct PortConfig {
     /// Frames between isolated ports leave by this one, and may come back by it: a switch outside decides about them
     /// (IEEE 802.1Qbg, a VEPA's reflective relay).
     pub reflects: bool,
+    /// What it is kept from besides.
+    pub guards: PortGuards,
 }
 
 impl PortConfig {
@@ -158,6 +143,7 @@ impl PortConfig {
             // Which of its stations and switches want a group is theirs to say, and they say it to a router only.
             multicast_router: matches!(kind, PortKind::Uplink),
             reflects: false,
+            guards: PortGuards::NONE,
         }
     }
 }

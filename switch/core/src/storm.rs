@@ -9,13 +9,15 @@
 //! A multicast frame for a group with listeners ([`crate::groups`]) is asked for: each of them pays for as many
 //! copies as a frame is worth, its own and some that go to others besides, and the sender for what is left.
 //!
+//! Each kind of flood may have a budget of its own besides, in frames and whatever they reach; it is asked first.
+//!
 //! The generic cell rate algorithm (ITU-T I.371, Annex A): one number, the time at which the bucket will be full again, stands
 //! for level and clock, so a worker admits a frame with one atomic update and no lock. A frame passes a full bucket even
 //! if it costs more than fits, and its port then waits the longer.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::{BumLimit, Time};
+use crate::{BumLimit, ByFlood, DropReason, FloodKind, Time};
 
 /// The bucket of one port.
 #[derive(Debug)]
@@ -65,6 +67,43 @@ impl Clone for TokenBucket {
         Self {
             full_at: AtomicU64::new(self.full_at.load(Ordering::Relaxed)),
             ..*self
+        }
+    }
+}
+
+/// The budgets of one port, by kind.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct StormBudgets(ByFlood<Option<(BumLimit, TokenBucket)>>);
+
+/// What became of a frame at the budget of its kind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Charge {
+    pub(crate) kind: FloodKind,
+    pub(crate) limit: BumLimit,
+    pub(crate) passed: bool,
+}
+
+impl StormBudgets {
+    pub(crate) fn new(limits: &ByFlood<Option<BumLimit>>) -> Self {
+        Self(limits.each(|limit| limit.map(|limit| (limit, TokenBucket::new(limit)))))
+    }
+
+    /// Whether the budget of the kind has room for so many frames, where it has one.
+    pub(crate) fn charge(&self, now: Time, kind: FloodKind, frames: u32) -> Option<Charge> {
+        let (limit, bucket) = self.0.of(kind).as_ref()?;
+        Some(Charge {
+            kind,
+            limit: *limit,
+            passed: bucket.admit(now, frames, COPIES_PER_FRAME),
+        })
+    }
+}
+
+impl Charge {
+    pub(crate) const fn outcome(&self) -> Result<(), DropReason> {
+        match self.passed {
+            true => Ok(()),
+            false => Err(self.kind.over_rate()),
         }
     }
 }
@@ -126,5 +165,32 @@ mod tests {
     #[test]
     fn a_rate_of_zero_stops_everything() {
         assert!(!bucket(0, 100).admit(Time::from_millis(1000), 1, 1));
+    }
+
+    #[test]
+    fn each_kind_has_a_budget_of_its_own() {
+        let limit = |frames_s| {
+            Some(BumLimit {
+                frames_s,
+                burst_frames: frames_s,
+            })
+        };
+        let budgets = StormBudgets::new(&ByFlood {
+            broadcast: limit(2),
+            multicast: limit(3),
+            unknown: None,
+        });
+        let now = Time::from_millis(5000);
+        let passed = |kind| {
+            (0..5)
+                .filter_map(|_| budgets.charge(now, kind, 1))
+                .filter(|charge| charge.outcome().is_ok())
+                .count()
+        };
+        assert_eq!(passed(FloodKind::Broadcast), 2);
+        assert_eq!(passed(FloodKind::Multicast), 3);
+        assert_eq!(budgets.charge(now, FloodKind::Unknown, 1), None);
+        let over = budgets.charge(now, FloodKind::Multicast, 1).unwrap();
+        assert_eq!(over.outcome(), Err(DropReason::StormMulticast));
     }
 }

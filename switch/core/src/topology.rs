@@ -12,6 +12,7 @@ use crate::bridge_port::BridgePort;
 use crate::flood::FloodLists;
 use crate::gateway::Gateway;
 use crate::neighbors::Neighbors;
+use crate::policy::Policy;
 use crate::{Mac, PortId, PortKind};
 
 /// Everything forwarding needs to know that is not learned.
@@ -29,6 +30,10 @@ pub(crate) struct Topology {
     pub(crate) reflector: Option<PortId>,
     /// Whether a sandbox, another host or a LAN may serve DHCP, so that requests must reach it.
     pub(crate) has_dhcp_server: bool,
+    /// Whether a flooded frame may have to stay off some port of its list.
+    pub(crate) is_selective: bool,
+    /// The access list, where there is one.
+    pub(crate) policy: Option<Arc<Policy>>,
 }
 
 impl Topology {
@@ -59,7 +64,18 @@ impl Topology {
                 let may_serve = config.kind.is_guarded() || config.kind == PortKind::Uplink;
                 may_serve && config.allow_dhcp_server
             }),
+            is_selective: ports.iter().any(|port| !port.config.guards.gets_all()),
+            policy: None,
             ports,
+        }
+    }
+
+    /// The same, with this access list.
+    pub(crate) fn with_policy(self, policy: Option<Arc<Policy>>) -> Self {
+        Self {
+            is_selective: self.is_selective || policy.is_some(),
+            policy,
+            ..self
         }
     }
 
@@ -72,7 +88,9 @@ impl Topology {
     pub(crate) fn copy(&self) -> Self {
         let ports = self.ports.iter();
         let ports = ports.map(|port| Arc::new(BridgePort::clone(port)));
-        Self::new(ports.collect(), self.gateway.clone(), self.neighbors.copy())
+        let policy = self.policy.as_ref();
+        let policy = policy.map(|policy| Arc::new(policy.copy()));
+        Self::new(ports.collect(), self.gateway.clone(), self.neighbors.copy()).with_policy(policy)
     }
 
     pub(crate) fn port(&self, id: PortId) -> Option<&BridgePort> {

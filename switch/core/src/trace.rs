@@ -21,8 +21,10 @@ pub use self::sample::{Payload, Sample};
 pub use self::summary::Summary;
 use crate::fdb::Learned;
 use crate::guard::Claim;
+use crate::policy::{Action, Judgement};
 use crate::{
-    Access, Block, BumLimit, DropReason, FdbKind, Mac, Neighbor, PortId, PortKind, Told, Verdict,
+    Access, Block, BumLimit, DropReason, FdbKind, FloodKind, Mac, Neighbor, PortId, PortKind, Told,
+    Verdict,
 };
 
 /// What became of a frame that was only made up, and why.
@@ -55,6 +57,8 @@ pub enum Step {
     Blocked { port: PortId, why: Block },
     /// Longer than the port's link carries.
     TooLong { port: PortId, mtu: u32 },
+    /// A BPDU, from a port that is guarded against them.
+    Bpdu,
     /// For a link-constrained group.
     LinkControl { group: Mac, transparent: bool },
     /// From a port that is trusted.
@@ -95,6 +99,8 @@ pub enum Step {
     Separated(PortId),
     /// For a port that is separated from the ingress: a switch outside decides, which is reached by `reflector`.
     Reflected { egress: PortId, reflector: PortId },
+    /// What the network's access list says of it on its way to this port.
+    Acl { egress: PortId, judged: Judgement },
     /// The egress went away.
     EgressGone(PortId),
     /// So many ports have somebody who asked for the group.
@@ -106,6 +112,15 @@ pub enum Step {
         copies: u32,
         passed: bool,
     },
+    /// The port's budget of this kind of flood, and whether so many frames were left in it.
+    StormKind {
+        kind: FloodKind,
+        limit: BumLimit,
+        frames: u32,
+        passed: bool,
+    },
+    /// Ports that get no floods of this kind.
+    FloodOff { kind: FloodKind, ports: Vec<PortId> },
     /// A report of listeners.
     Report { group: Mac, joins: bool },
     /// A message about groups, where the bridge snoops.
@@ -136,6 +151,8 @@ pub enum Source {
     Stolen { owner: Option<PortId> },
     /// Nothing is learned at this port.
     NotLearned,
+    /// The port is locked, and this is not configured there.
+    Locked,
 }
 
 impl Step {
@@ -146,19 +163,24 @@ impl Step {
             Self::UnknownIngress => Some(DropReason::UnknownIngress),
             Self::Blocked { .. } => Some(DropReason::PortBlocked),
             Self::TooLong { .. } => Some(DropReason::Oversize),
+            Self::Bpdu => Some(DropReason::BpduGuard),
             Self::LinkControl { transparent, .. } => {
                 (!transparent).then_some(DropReason::LinkLocalControl)
             }
             Self::Guard { refused, .. } => *refused,
-            Self::Source { found, .. } => {
-                matches!(found, Source::Stolen { .. }).then_some(DropReason::StickyMac)
-            }
+            Self::Source { found, .. } => match found {
+                Source::Stolen { .. } => Some(DropReason::StickyMac),
+                Source::Locked => Some(DropReason::LockedPort),
+                Source::Gateway | Source::Noted { .. } | Source::NotLearned => None,
+            },
             Self::Gateway { egress, .. } => egress.is_none().then_some(DropReason::NoGateway),
             Self::Hairpin(_) => Some(DropReason::Hairpin),
             Self::Separated(_) => Some(DropReason::SplitHorizon),
             Self::EgressGone(_) => Some(DropReason::EgressGone),
             Self::NoListener => Some(DropReason::NoListener),
+            Self::Acl { judged, .. } => (judged.action == Action::Deny).then_some(DropReason::Acl),
             Self::Storm { passed, .. } => (!passed).then_some(DropReason::BumRate),
+            Self::StormKind { kind, passed, .. } => (!passed).then_some(kind.over_rate()),
             Self::Flood { to, too_small } => match (to.is_empty(), too_small.is_empty()) {
                 (false, _) => None,
                 (true, true) => Some(DropReason::NoEgress),
@@ -173,6 +195,7 @@ impl Step {
             | Self::Group(_)
             | Self::Reflected { .. }
             | Self::Listeners { .. }
+            | Self::FloodOff { .. }
             | Self::Report { .. }
             | Self::Told(_)
             | Self::Snooped { .. } => None,

@@ -80,8 +80,14 @@ drop_reasons! {
     Hairpin = "hairpin",
     /// Ingress and egress share a split-horizon group.
     SplitHorizon = "split_horizon",
+    /// Denied by the network's access list: from this port, or of a flood, for it.
+    Acl = "acl",
     /// The source belongs to an endpoint on another port.
     StickyMac = "sticky_mac",
+    /// The port is locked, and the source is not configured there.
+    LockedPort = "locked_port",
+    /// A BPDU from a port with `-o bpdu_guard`, which is blocked for it.
+    BpduGuard = "bpdu_guard",
     /// A container or another host used the gateway's MAC as its own.
     GatewayMac = "gateway_mac",
     /// A container or another host used a gateway address as its own: ARP sender, neighbor discovery, or packet source.
@@ -100,6 +106,12 @@ drop_reasons! {
     HeaderChain = "header_chain",
     /// Over the port's rate of broadcast, unknown unicast and multicast.
     BumRate = "bum_rate",
+    /// Over the port's rate of broadcast.
+    StormBroadcast = "storm_broadcast",
+    /// Over the port's rate of multicast.
+    StormMulticast = "storm_multicast",
+    /// Over the port's rate of unknown unicast.
+    StormUnknown = "storm_unknown",
     /// For the gateway, in a network without one.
     NoGateway = "no_gateway",
     /// For a multicast group that nobody asked for, in a network that snoops (`-o snooping=on`).

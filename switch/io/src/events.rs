@@ -13,8 +13,8 @@ pub enum SwitchEvent {
     PortGone(PortId),
     /// Nothing passes this port until further notice.
     PortBlocked(PortId, Block),
-    /// Frames pass this port again.
-    PortUnblocked(PortId),
+    /// Frames pass this port again, which was blocked for that.
+    PortUnblocked(PortId, Block),
     /// The switch cannot go on: its owner should end, and start anew.
     Broken,
 }

@@ -18,6 +18,8 @@ pub(crate) enum Sighting {
     Call(Arc<Bridge>),
     /// A probe of this bridge came back by a port.
     Probe(Arc<Bridge>, Probe, PortId),
+    /// A BPDU came by a port that is guarded against them.
+    Bpdu(Arc<Bridge>, PortId),
     /// Nobody is to look any more.
     Stop,
 }
@@ -42,6 +44,10 @@ impl Lookout {
         let _ = self
             .0
             .try_send(Sighting::Probe(Arc::clone(bridge), probe, by));
+    }
+
+    pub(crate) fn saw_bpdu(&self, bridge: &Arc<Bridge>, by: PortId) {
+        let _ = self.0.try_send(Sighting::Bpdu(Arc::clone(bridge), by));
     }
 
     /// Waits until that is queued.

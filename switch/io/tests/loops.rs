@@ -142,7 +142,7 @@ fn a_container_that_bridges_its_endpoints_is_blocked_at_the_later_one() {
     eventually_long("the port is open again", || {
         events
             .try_iter()
-            .any(|event| event == SwitchEvent::PortUnblocked(port))
+            .any(|event| event == SwitchEvent::PortUnblocked(port, Block::Loop))
     });
     println!("open again after {:?}", start.elapsed());
     assert_eq!(bridge.blocked(port), None);

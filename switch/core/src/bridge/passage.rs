@@ -8,12 +8,14 @@ use crate::fdb::{FdbKind, Learned};
 use crate::gateway::{Gateway, is_dhcp_request};
 use crate::neighbors::Owner;
 use crate::packet::Packet;
+use crate::policy::{Action, Facts, Policy};
+use crate::port_guards::FloodKind;
 use crate::storm::COPIES_PER_FRAME;
 use crate::topology::Topology;
 use crate::trace::{Source, Step, Tracer};
 use crate::{
-    DropReason, Frame, PortId, PortKind, SplitHorizonGroup, Time, Verdict, guard, multicast, probe,
-    proxy,
+    DropReason, Frame, PortId, PortKind, SplitHorizonGroup, Time, Verdict, bpdu, guard, multicast,
+    probe, proxy,
 };
 
 /// One frame on its way through the bridge.
@@ -38,6 +40,7 @@ impl<T: Tracer> Passage<'_, T> {
         if is_probe {
             return self.flood();
         }
+        self.bpdu()?;
         self.control()?;
         // What a tagged frame carries is another network's.
         let packet = if frame.is_untagged() {
@@ -58,7 +61,7 @@ impl<T: Tracer> Passage<'_, T> {
             Some(gateway) if gateway.mac == frame.dst() => {
                 self.for_gateway(gateway, packet.as_ref(), is_news)
             }
-            _ => self.for_station(),
+            _ => self.for_station(packet.as_ref()),
         }
     }
 
@@ -72,6 +75,14 @@ impl<T: Tracer> Passage<'_, T> {
         if !self.frame.fits(mtu) {
             self.tracer.note(|| Step::TooLong { port: id, mtu });
             return Err(DropReason::Oversize);
+        }
+        Ok(())
+    }
+
+    fn bpdu(&self) -> Result<(), DropReason> {
+        if self.port.config.guards.bpdu.is_some() && bpdu::is_bpdu(self.frame) {
+            self.tracer.note(|| Step::Bpdu);
+            return Err(DropReason::BpduGuard);
         }
         Ok(())
     }
@@ -127,7 +138,11 @@ impl<T: Tracer> Passage<'_, T> {
             self.note_source(|| Source::NotLearned);
             return Ok(());
         }
-        let learned = if config.learning {
+        if config.guards.locked && !fdb.is_configured(source, id) {
+            self.note_source(|| Source::Locked);
+            return Err(DropReason::LockedPort);
+        }
+        let learned = if config.learning && fdb.learns() {
             let limit = usize::try_from(config.learn_limit).unwrap_or(usize::MAX);
             let learned = fdb.learn(self.now, source, id, limit);
             if matches!(learned, Learned::Moved { .. } | Learned::Refused) {
@@ -220,7 +235,8 @@ impl<T: Tracer> Passage<'_, T> {
         if self.is_answered(packet, is_news) {
             return Ok(Verdict::Reply);
         }
-        let is_served = packet.is_some_and(|packet| match is_dhcp_request(self.frame, packet) {
+        let is_dhcp = packet.is_some_and(|packet| is_dhcp_request(self.frame, packet));
+        let is_served = packet.is_some_and(|packet| match is_dhcp {
             true => !self.topology.has_dhcp_server,
             false => {
                 let intercepts = self.port.config.intercept_names && self.topology.host.is_some();
@@ -237,10 +253,14 @@ impl<T: Tracer> Passage<'_, T> {
             egress,
             to_edge: egress.is_some() && egress == self.topology.edge,
         });
-        self.unicast(egress.ok_or(DropReason::NoGateway)?)
+        let egress = egress.ok_or(DropReason::NoGateway)?;
+        match is_dhcp && is_served {
+            true => self.reach(egress).map(|port| Verdict::Unicast(port.id)),
+            false => self.unicast(egress, packet),
+        }
     }
 
-    fn for_station(&self) -> Result<Verdict, DropReason> {
+    fn for_station(&self, packet: Option<&Packet>) -> Result<Verdict, DropReason> {
         let (fdb, mac) = (&self.bridge.fdb, self.frame.dst());
         let known = fdb.lookup(mac);
         let egress = known.filter(|egress| self.topology.port(*egress).is_some());
@@ -250,12 +270,37 @@ impl<T: Tracer> Passage<'_, T> {
             attached: egress.is_some(),
         });
         match egress {
-            Some(egress) => self.unicast(egress),
+            Some(egress) => self.unicast(egress, packet),
             None => self.flood(),
         }
     }
 
-    fn unicast(&self, egress: PortId) -> Result<Verdict, DropReason> {
+    fn unicast(&self, egress: PortId, packet: Option<&Packet>) -> Result<Verdict, DropReason> {
+        let port = self.reach(egress)?;
+        if let Some(policy) = &self.topology.policy {
+            self.permit(policy, port, packet)?;
+        }
+        Ok(Verdict::Unicast(port.id))
+    }
+
+    fn permit(
+        &self,
+        policy: &Policy,
+        egress: &BridgePort,
+        packet: Option<&Packet>,
+    ) -> Result<(), DropReason> {
+        let facts = Facts::of(self.frame, packet);
+        let judged = policy.judge(self.port, egress, self.frame, &facts);
+        let egress = egress.id;
+        self.tracer.note(|| Step::Acl { egress, judged });
+        match judged.action {
+            Action::Allow => Ok(()),
+            Action::Deny => Err(DropReason::Acl),
+        }
+    }
+
+    /// The port, if frames from here may go there at all.
+    fn reach(&self, egress: PortId) -> Result<&BridgePort, DropReason> {
         if egress == self.port.id {
             self.tracer.note(|| Step::Hairpin(egress));
             return Err(DropReason::Hairpin);
@@ -271,21 +316,39 @@ impl<T: Tracer> Passage<'_, T> {
                 return Err(DropReason::SplitHorizon);
             };
             self.tracer.note(|| Step::Reflected { egress, reflector });
-            return self.unicast(reflector);
+            return self.reach(reflector);
         }
         self.open(port)?;
-        Ok(Verdict::Unicast(egress))
+        Ok(port)
     }
 
     /// To everybody, as far as the port's budget goes.
     pub(super) fn flood(&self) -> Result<Verdict, DropReason> {
         if self.port.bum.is_some() {
             self.charge(self.cost())?;
+        } else {
+            self.charge_kind()?;
         }
         Ok(Verdict::Flood)
     }
 
+    /// What the budget of the frame's kind has to say.
+    fn charge_kind(&self) -> Result<(), DropReason> {
+        let (kind, frames) = (FloodKind::of(self.frame.dst()), self.frame.segment_count());
+        let Some(charge) = self.port.storm.charge(self.now, kind, frames) else {
+            return Ok(());
+        };
+        self.tracer.note(|| Step::StormKind {
+            kind,
+            limit: charge.limit,
+            frames,
+            passed: charge.passed,
+        });
+        charge.outcome()
+    }
+
     pub(super) fn charge(&self, copies: u32) -> Result<(), DropReason> {
+        self.charge_kind()?;
         let frames = self.frame.segment_count();
         let (Some(bucket), Some(limit)) = (&self.port.bum, self.port.config.bum_limit) else {
             return Ok(());

@@ -13,9 +13,9 @@ use std::sync::{Arc, Mutex};
 
 use arc_swap::ArcSwap;
 
-use super::Bridge;
+use super::{Bridge, FloodList, Withheld};
 use crate::trace::{Recorder, Step, Trace};
-use crate::{Frame, PortId, Time, Verdict};
+use crate::{FloodKind, Frame, PortId, Time, Verdict};
 
 /// A copy of a bridge, for frames that nobody sends.
 #[derive(Debug)]
@@ -60,21 +60,21 @@ impl Rehearsal {
         let egresses = match verdict {
             Verdict::Unicast(egress) => vec![egress],
             Verdict::Flood => {
-                let (to, too_small) = self.flood(ingress, frame);
-                steps.push(Step::Flood {
-                    to: to.clone(),
-                    too_small,
-                });
-                to
+                let list = self.0.flood_list(ingress);
+                let others = list.iter().copied().filter(|egress| *egress != ingress);
+                self.spread(
+                    frame,
+                    others,
+                    |egress| list.judge(egress, frame),
+                    &list,
+                    &mut steps,
+                )
             }
-            Verdict::Group(list) => {
-                let (to, too_small) =
-                    self.fitting(frame, self.0.group_list(ingress, list, frame).egresses());
-                steps.push(Step::Flood {
-                    to: to.clone(),
-                    too_small,
-                });
-                to
+            Verdict::Group(group) => {
+                let asked = self.0.group_list(ingress, group, frame);
+                let list = self.0.flood_list(ingress);
+                let judge = |egress| list.judge_asked(egress, frame);
+                self.spread(frame, asked.egresses(), judge, &list, &mut steps)
             }
             Verdict::Reply => vec![ingress],
             Verdict::Probe | Verdict::Taken | Verdict::Drop(_) => Vec::new(),
@@ -86,15 +86,42 @@ impl Rehearsal {
         }
     }
 
-    /// The ports of a flood, and those that carry no frame of this length.
-    fn flood(&self, ingress: PortId, frame: &Frame<'_>) -> (Vec<PortId>, Vec<PortId>) {
-        let list = self.0.flood_list(ingress);
-        self.fitting(
-            frame,
-            list.iter().copied().filter(|egress| *egress != ingress),
-        )
+    /// The ports that get a copy; notes which carry no frame of this length, get no floods of this kind, or may not have it.
+    fn spread(
+        &self,
+        frame: &Frame<'_>,
+        egresses: impl Iterator<Item = PortId>,
+        judge: impl Fn(PortId) -> Result<(), Withheld>,
+        list: &FloodList,
+        steps: &mut Vec<Step>,
+    ) -> Vec<PortId> {
+        let (mut off, mut denied, mut left) = (Vec::new(), Vec::new(), Vec::new());
+        for egress in egresses {
+            match (judge(egress), list.judgement(egress, frame)) {
+                (Err(Withheld::Off), _) => off.push(egress),
+                (Err(Withheld::Dropped(_)), Some(judged)) => {
+                    denied.push(Step::Acl { egress, judged });
+                }
+                _ => left.push(egress),
+            }
+        }
+        let (to, too_small) = self.fitting(frame, left.into_iter());
+        if !off.is_empty() {
+            let kind = FloodKind::of(frame.dst());
+            steps.push(Step::FloodOff { kind, ports: off });
+        }
+        let is_denied = !denied.is_empty() && to.is_empty() && too_small.is_empty();
+        steps.extend(denied);
+        if !is_denied {
+            steps.push(Step::Flood {
+                to: to.clone(),
+                too_small,
+            });
+        }
+        to
     }
 
+    /// Those that carry a frame of this length, and those that do not.
     fn fitting(
         &self,
         frame: &Frame<'_>,

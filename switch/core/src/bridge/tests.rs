@@ -1,5 +1,6 @@
 mod answers;
 mod guard;
+mod guards;
 mod identity;
 mod listeners;
 mod loops;

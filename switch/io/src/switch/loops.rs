@@ -1,4 +1,4 @@
-//! Finds loops, and blocks the port that closes one.
+//! Finds loops, and blocks the port that closes one, or that sends what only switches send.
 //!
 //! # Theory of operation
 //!
@@ -17,6 +17,7 @@ use std::time::{Duration, Instant};
 use switch_core::{Block, Bridge, LoopAct, LoopFinder, PortId, Probe, Time, VnetHeader};
 
 use super::desk::Desk;
+use super::quarantine::Quarantine;
 use super::rounds::Rounds;
 use crate::contained::contained;
 use crate::events::SwitchEvent;
@@ -37,6 +38,7 @@ impl Loops {
             start,
             bridges: Vec::new(),
             rounds: Rounds::default(),
+            quarantine: Quarantine::default(),
         };
         let thread = std::thread::Builder::new()
             .name("switch-loops".into())
@@ -64,6 +66,8 @@ struct Watch {
     bridges: Vec<(Weak<Bridge>, LoopFinder)>,
     /// Questions to hosts about their groups, which wait for their time as well.
     rounds: Rounds,
+    /// Ports that sent a BPDU.
+    quarantine: Quarantine,
 }
 
 impl Watch {
@@ -90,7 +94,10 @@ impl Watch {
             .bridges
             .iter()
             .filter_map(|(_, finder)| finder.poll_timeout());
-        let due = due.chain(self.rounds.due()).min()?;
+        let due = due
+            .chain(self.rounds.due())
+            .chain(self.quarantine.poll_timeout());
+        let due = due.min()?;
         let due = Duration::from_millis(due.as_millis());
         Some(self.start + due)
     }
@@ -108,6 +115,12 @@ impl Watch {
                 let port = self.finder(&bridge).came_back(now, probe, by, kind_of);
                 if let Some(port) = port {
                     self.block(&bridge, port, (probe, by));
+                }
+            }
+            Sighting::Bpdu(bridge, port) => {
+                if self.quarantine.take_in(now, &bridge, port) {
+                    let event = SwitchEvent::PortBlocked(port, Block::Bpdu);
+                    self.desk.events.emit(event);
                 }
             }
             Sighting::Stop => {}
@@ -144,6 +157,10 @@ impl Watch {
     fn go_on(&mut self) {
         let now = self.now();
         self.rounds.ask(&self.desk, now);
+        for port in self.quarantine.let_go(now) {
+            let event = SwitchEvent::PortUnblocked(port, Block::Bpdu);
+            self.desk.events.emit(event);
+        }
         self.bridges.retain_mut(|(bridge, finder)| {
             let Some(bridge) = bridge.upgrade() else {
                 return false;
@@ -200,7 +217,8 @@ fn send(desk: &Desk, bridge: &Bridge, round: u64) {
 fn open(desk: &Desk, bridge: &Bridge, port: PortId) {
     if bridge.unblock(port, Block::Loop) {
         tracing::info!(port = port.0, "a port is open again: no frame comes back");
-        desk.events.emit(SwitchEvent::PortUnblocked(port));
+        desk.events
+            .emit(SwitchEvent::PortUnblocked(port, Block::Loop));
     }
 }
 

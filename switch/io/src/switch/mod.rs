@@ -28,6 +28,7 @@ mod dressing;
 mod keeper;
 mod loops;
 mod losses;
+mod quarantine;
 mod registry;
 mod rounds;
 mod share;
@@ -38,7 +39,7 @@ use std::sync::Arc;
 use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};
 
-use switch_core::{Bridge, BridgeConfig, PortConfig, PortCounts, PortId, PortKind, Time};
+use switch_core::{Block, Bridge, BridgeConfig, PortConfig, PortCounts, PortId, PortKind, Time};
 
 use self::ager::Ager;
 use self::balancer::Balancer;
@@ -257,6 +258,14 @@ impl Switch {
     pub fn remove_port(&self, id: PortId) -> RemovedPort {
         RemovedPort {
             port: self.desk.remove(id),
+        }
+    }
+
+    /// Opens a port of the bridge that is blocked because it sent a BPDU.
+    pub fn reopen_port(&self, bridge: &Bridge, id: PortId) {
+        if bridge.unblock(id, Block::Bpdu) {
+            let event = SwitchEvent::PortUnblocked(id, Block::Bpdu);
+            self.events.emit(event);
         }
     }
 

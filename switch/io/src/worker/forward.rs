@@ -8,7 +8,7 @@
 //! every segment goes to all the weak ports before the next is made.
 
 use switch_core::{
-    DropReason, Frame, ListId, PortId, Sampler, Segments, Summary, Verdict, VnetHeader,
+    DropReason, Frame, ListId, PortId, Sampler, Segments, Summary, Verdict, VnetHeader, Withheld,
 };
 
 use super::batch::{Batch, Places, iter, select};
@@ -103,6 +103,9 @@ impl Forwarder {
                 self.show_received(ports, &class, entry.verdict, courier);
             }
             match entry.verdict {
+                Verdict::Drop(DropReason::BpduGuard) => {
+                    self.lookout.saw_bpdu(&ingress.bridge, ingress.id);
+                }
                 Verdict::Drop(_) | Verdict::Taken => {}
                 Verdict::Unicast(egress) => self.unicast(ports, &class, egress, courier),
                 Verdict::Flood => self.flood(ports, &class, courier),
@@ -154,7 +157,9 @@ impl Forwarder {
                 .copied()
                 .filter(|egress| *egress != class.ingress.id)
         };
-        self.spread(ports, class, others, courier);
+        let judge = |egress, frame: &Frame<'_>| list.judge(egress, frame);
+        let judge = list.is_selective().then_some(judge);
+        self.spread(ports, class, others, judge, courier);
     }
 
     /// To those who asked for a group.
@@ -175,16 +180,20 @@ impl Forwarder {
                 .ingress
                 .bridge
                 .group_list(class.ingress.id, list, &frame);
-            self.spread(ports, class, || list.egresses(), courier);
+            let judges = class.ingress.bridge.flood_list(class.ingress.id);
+            let judge = |egress, frame: &Frame<'_>| judges.judge_asked(egress, frame);
+            let judge = judges.is_selective().then_some(judge);
+            self.spread(ports, class, || list.egresses(), judge, courier);
         }
     }
 
-    /// Sends frames to several ports.
+    /// Sends frames to several ports; where somebody judges, only those that are let through.
     fn spread<Egresses: Iterator<Item = PortId>>(
         &mut self,
         ports: &PortTable,
         class: &Class<'_>,
         list: impl Fn() -> Egresses,
+        judge: Option<impl Fn(PortId, &Frame<'_>) -> Result<(), Withheld>>,
         courier: &mut impl Courier,
     ) {
         let egresses = || list().filter_map(|egress| open(ports, egress));
@@ -197,12 +206,18 @@ impl Forwarder {
                 self.miss(class, &egress.port, courier);
                 continue;
             }
-            let fitting = self.fitting(class, &egress.port, courier);
+            let mut fitting = self.fitting(class, &egress.port, courier);
+            if let Some(judge) = &judge {
+                fitting = self.admitted(judge, &egress.port, fitting, courier);
+            }
             if let Some(to) = egress.port.outfit.mirror {
                 self.mirror(ports, class, fitting, to, courier);
             }
             if class.suits(&egress.port) {
                 self.send(class, egress, fitting, courier);
+            } else if judge.is_some() {
+                // Others may not get all of them.
+                self.one_by_one(class, fitting, courier, || std::iter::once(&*egress.port));
             } else {
                 weak |= fitting;
             }
@@ -214,6 +229,30 @@ impl Forwarder {
                     .filter(|port| !class.suits(port) && !port.is_down())
             });
         }
+    }
+
+    /// The places whose flooded frames the egress shall get; what it may not have is counted there.
+    #[cold]
+    fn admitted(
+        &self,
+        judge: &impl Fn(PortId, &Frame<'_>) -> Result<(), Withheld>,
+        egress: &Port,
+        places: Places,
+        courier: &impl Courier,
+    ) -> Places {
+        select(places, |place| {
+            let Some(frame) = frame_of(courier.envelope(place)) else {
+                return false;
+            };
+            match judge(egress.id, &frame) {
+                Ok(()) => true,
+                Err(Withheld::Off) => false,
+                Err(Withheld::Dropped(reason)) => {
+                    egress.counters(self.worker).add_drop(reason);
+                    false
+                }
+            }
+        })
     }
 
     /// Sends frames to ports that do not admit all of them. One by one, because a flow may have frames of both kinds.
