@@ -15,14 +15,15 @@ use serde::de::DeserializeOwned;
 use tokio::net::UnixStream;
 
 use crate::{
-    ApiError, Attached, CaRotate, Capture, ClusterBackup, ClusterDetail, ClusterHealth,
-    ClusterInit, ClusterJoin, ClusterManager, ClusterPoint, ClusterRecovered, ClusterRemove,
-    ClusterRemoved, ClusterRestore, ClusterRevoke, Connect, ContainerCreate, ContainerDetail,
-    ContainerSummary, Created, DEFAULT_SOCKET, Disconnect, EndpointCreate, EndpointDetail,
-    EndpointUpdate, ErrorKind, EventQuery, Exec, FdbEntryView, FlowQuery, FlowReport, Info,
-    LinkDetail, LinkUpdate, ManagersView, MdbEntryView, MirrorCreate, MirrorView, NetworkCreate,
-    NetworkDetail, NetworkSummary, NetworkUpdate, PatchCreate, PortView, Pruned, Stop, Token,
-    TokenCreate, TraceReport, TraceRequest, Version,
+    AclAction, AclAdd, AclDefault, AclView, ApiError, Attached, CaRotate, Capture, ClusterBackup,
+    ClusterDetail, ClusterHealth, ClusterInit, ClusterJoin, ClusterManager, ClusterPoint,
+    ClusterRecovered, ClusterRemove, ClusterRemoved, ClusterRestore, ClusterRevoke, Connect,
+    ContainerCreate, ContainerDetail, ContainerSummary, Created, DEFAULT_SOCKET, Disconnect,
+    EndpointCreate, EndpointDetail, EndpointUpdate, ErrorKind, EventQuery, Exec, FdbEntryCreate,
+    FdbEntryView, FdbPart, FlowQuery, FlowReport, Info, LabelsUpdate, LinkDetail, LinkUpdate,
+    ManagersView, MdbEntryView, MirrorCreate, MirrorView, NetworkCreate, NetworkDetail,
+    NetworkSummary, NetworkUpdate, PatchCreate, PortDetail, PortSettings, PortView, Pruned, Stop,
+    Token, TokenCreate, TraceReport, TraceRequest, Version,
 };
 
 /// Speaks to one agent. Holds no connection: an agent may restart between two calls.
@@ -189,11 +190,67 @@ impl Client {
             .await
     }
 
-    /// Forgets what was learned, behind one port or all.
-    pub async fn flush_fdb(&self, network: &str, port: Option<u32>) -> Answer<()> {
-        let port = port.map(|port| format!("?port={port}"));
-        let path = format!("/networks/{}/fdb", segment(network));
+    /// Forgets entries of the forwarding table, behind one port or all.
+    pub async fn flush_fdb(&self, network: &str, port: Option<&str>, part: FdbPart) -> Answer<()> {
+        let part = match part {
+            FdbPart::Learned => "learned",
+            FdbPart::Static => "static",
+        };
+        let port = port.map(|port| format!("&port={}", segment(port)));
+        let path = format!("/networks/{}/fdb?part={part}", segment(network));
         self.delete(&(path + &port.unwrap_or_default())).await
+    }
+
+    /// Configures a station of the network's forwarding table.
+    pub async fn add_fdb_entry(&self, network: &str, entry: &FdbEntryCreate) -> Answer<()> {
+        let path = format!("/networks/{}/fdb", segment(network));
+        self.tell(&path, entry).await
+    }
+
+    /// Forgets one station.
+    pub async fn remove_fdb_entry(&self, network: &str, mac: &str) -> Answer<()> {
+        let (network, mac) = (segment(network), segment(mac));
+        self.delete(&format!("/networks/{network}/fdb/{mac}")).await
+    }
+
+    /// The endpoint's port, and how the switch treats it.
+    pub async fn endpoint_port(&self, id: &str) -> Answer<PortDetail> {
+        self.fetch(&format!("/endpoints/{}/port", segment(id)))
+            .await
+    }
+
+    /// Changes how the switch treats it.
+    pub async fn update_port(&self, id: &str, settings: &PortSettings) -> Answer<PortDetail> {
+        let path = format!("/endpoints/{}/port", segment(id));
+        self.amend(&path, settings).await
+    }
+
+    pub async fn acl(&self, network: &str) -> Answer<AclView> {
+        self.fetch(&format!("/networks/{}/acl", segment(network)))
+            .await
+    }
+
+    /// Adds a rule to the network's access list, and gives its priority.
+    pub async fn add_acl_rule(&self, network: &str, add: &AclAdd) -> Answer<u32> {
+        let path = format!("/networks/{}/acl", segment(network));
+        self.post(&path, add).await
+    }
+
+    pub async fn remove_acl_rule(&self, network: &str, priority: u32) -> Answer<()> {
+        let path = format!("/networks/{}/acl/{priority}", segment(network));
+        self.delete(&path).await
+    }
+
+    /// Says what becomes of frames that no rule means.
+    pub async fn set_acl_default(&self, network: &str, action: AclAction) -> Answer<()> {
+        let path = format!("/networks/{}/acl/default", segment(network));
+        self.tell(&path, &AclDefault { action }).await
+    }
+
+    /// Changes the labels by which access lists know the endpoint.
+    pub async fn update_labels(&self, id: &str, update: &LabelsUpdate) -> Answer<EndpointDetail> {
+        let path = format!("/endpoints/{}/labels", segment(id));
+        self.amend(&path, update).await
     }
 
     pub async fn fdb(&self, network: &str) -> Answer<Vec<FdbEntryView>> {

@@ -1,5 +1,6 @@
 //! Endpoints: the attachments of sandboxes to networks.
 
+use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::PathBuf;
 
@@ -7,7 +8,7 @@ use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::{DnsServer, LinkSettings, PortMapping, PortRun, port_runs};
+use crate::{DnsServer, LinkSettings, PortMapping, PortRun, PortSettings, port_runs};
 
 /// What a user may choose about one attachment.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -28,6 +29,12 @@ pub struct EndpointSettings {
     /// What goes wrong at its link, from the first frame on.
     #[serde(skip_serializing_if = "LinkSettings::is_default")]
     pub impairments: LinkSettings,
+    /// How the switch treats its port, from the first frame on.
+    #[serde(skip_serializing_if = "PortSettings::is_default")]
+    pub port_settings: PortSettings,
+    /// By which access lists know it; a container's own where absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub labels: Option<BTreeMap<String, String>>,
 }
 
 /// `POST /v1/endpoints`: attaches a namespace that the caller owns, as plugins and labs do.
@@ -73,6 +80,25 @@ pub struct EndpointUpdate {
     pub publish: Option<Vec<PortMapping>>,
 }
 
+/// `PATCH /v1/endpoints/{id}/labels`: labels by which access lists know it. What is absent stays, and what is null goes.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(transparent)]
+pub struct LabelsUpdate(pub BTreeMap<String, Option<String>>);
+
+impl LabelsUpdate {
+    /// What labels come to by it.
+    pub fn of(&self, before: &BTreeMap<String, String>) -> BTreeMap<String, String> {
+        let mut labels = before.clone();
+        for (key, value) in &self.0 {
+            match value {
+                Some(value) => labels.insert(key.clone(), value.clone()),
+                None => labels.remove(key),
+            };
+        }
+        labels
+    }
+}
+
 /// An endpoint as it is.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct EndpointDetail {
@@ -108,6 +134,9 @@ pub struct EndpointDetail {
     /// What the sandbox's owner changed at the link, in words; it is left so.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub changed: Vec<String>,
+    /// By which access lists know it.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub labels: BTreeMap<String, String>,
 }
 
 const fn yes() -> bool {

@@ -2,6 +2,7 @@
 //!
 //! Every path lives under `/v1`; bodies are JSON; a failure is an [`ApiError`] with a 4xx or 5xx status.
 
+mod acl;
 mod capture;
 #[cfg(feature = "client")]
 mod client;
@@ -16,12 +17,17 @@ mod link;
 mod multicast;
 mod network;
 mod path_mtu;
+mod port;
 mod port_mapping;
 mod port_run;
 mod restart;
 mod system;
 mod trace;
 
+pub use acl::{
+    AclAction, AclAdd, AclDefault, AclParty, AclRule, AclRuleView, AclView, BadAclRule,
+    LabelSelector, LabelTerm, PortRange,
+};
 pub use capture::{BpfProgram, Capture, ParseBpfProgram};
 #[cfg(feature = "client")]
 pub use client::{Client, ClientError, Hold, LogStream};
@@ -41,6 +47,7 @@ pub use dns::{
 };
 pub use endpoint::{
     Connect, Disconnect, EndpointCreate, EndpointDetail, EndpointSettings, EndpointUpdate,
+    LabelsUpdate,
 };
 pub use error::{ApiError, ErrorKind};
 pub use event::{Event, EventActor, EventFilters, EventQuery, EventType};
@@ -56,6 +63,7 @@ pub use network::{
     Pruned, RemoteEndpoint, Scope, StationsReport, TunnelView, Unpruned, UplinkView,
 };
 pub use path_mtu::{PathMtu, PathMtuFound};
+pub use port::{BadPortSetting, FdbEntryCreate, FdbPart, PortDetail, PortSettings, StormBudget};
 pub use port_mapping::{PortChoice, PortMapping, TransportProtocol};
 pub use port_run::{PortRun, port_runs, runs};
 pub use restart::{ParseRestartPolicy, RestartPolicy};

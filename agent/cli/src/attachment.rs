@@ -107,6 +107,7 @@ fn both(single: EndpointSettings, long: EndpointSettings) -> Result<EndpointSett
         ip6: single.ip6.or(long.ip6),
         mac: single.mac.or(long.mac),
         aliases: [single.aliases, long.aliases].concat(),
+        port_settings: single.port_settings,
         ..EndpointSettings::default()
     })
 }

@@ -1,37 +1,88 @@
 //! `tapestry fdb`: which address a network's switch finds behind which port.
 
-use agent_api::{Client, FdbEntryView};
+use agent_api::{Client, FdbEntryCreate, FdbEntryView, FdbPart};
 
 use crate::failure::Failure;
 use crate::listing::{OfNetwork, Sheet};
 use crate::output;
 
-/// Show or flush a network's forwarding table
+/// Show, configure or flush a network's forwarding table
 #[derive(Debug, clap::Subcommand)]
 pub(crate) enum Verb {
     /// List the addresses that a network's switch knows
     Ls(OfNetwork),
+    Add(Add),
+    Rm(Rm),
     Flush(Flush),
+}
+
+/// Configure an address, so that the switch need not learn it
+///
+/// It stays until it is removed, also when agent or containers restart. A static address follows its station when that sends from
+/// another port; a sticky one never moves, and nobody else may send from it.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Add {
+    /// It follows its station (the default)
+    #[arg(long = "static", conflicts_with = "sticky")]
+    _static: bool,
+    /// It never moves
+    #[arg(long)]
+    sticky: bool,
+    /// The network's name or id
+    network: String,
+    /// The address, as in 0a:00:00:00:00:01
+    mac: String,
+    /// Where it is: a container's name, host, or a number of `port ls`
+    port: String,
+}
+
+/// Forget an address, be it configured or learned
+#[derive(Debug, clap::Args)]
+pub(crate) struct Rm {
+    /// The network's name or id
+    network: String,
+    /// The address
+    mac: String,
 }
 
 /// Forget the addresses that a network's switch has learned
 #[derive(Debug, clap::Args)]
 pub(crate) struct Flush {
-    /// Those behind this port only
-    #[arg(long, value_name = "N")]
-    port: Option<u32>,
+    /// Those behind this port only: a container's name, or a number of `port ls`
+    #[arg(long, value_name = "PORT")]
+    port: Option<String>,
+    /// Those that somebody configured, instead of what was learned
+    #[arg(long = "static", conflicts_with = "learned")]
+    configured: bool,
+    /// What was learned (the default)
+    #[arg(long)]
+    learned: bool,
     /// The network's name or id
     network: String,
 }
 
 pub(crate) async fn run(verb: Verb, client: &Client) -> Result<u8, Failure> {
     match verb {
-        Verb::Ls(of) => of.listing.print(&client.fdb(&of.network).await?, &SHEET),
+        Verb::Ls(of) => return of.listing.print(&client.fdb(&of.network).await?, &SHEET),
+        Verb::Add(add) => {
+            let entry = FdbEntryCreate {
+                mac: add.mac,
+                port: add.port,
+                sticky: add.sticky,
+            };
+            client.add_fdb_entry(&add.network, &entry).await?;
+        }
+        Verb::Rm(rm) => client.remove_fdb_entry(&rm.network, &rm.mac).await?,
         Verb::Flush(flush) => {
-            client.flush_fdb(&flush.network, flush.port).await?;
-            Ok(0)
+            let part = match flush.configured {
+                true => FdbPart::Static,
+                false => FdbPart::Learned,
+            };
+            let port = flush.port.as_deref();
+            client.flush_fdb(&flush.network, port, part).await?;
         }
     }
+    Ok(0)
 }
 
 fn rows(entry: &FdbEntryView) -> Vec<Vec<String>> {

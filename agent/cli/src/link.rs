@@ -74,10 +74,19 @@ impl Place {
     async fn find(&self, client: &Client) -> Result<LinkDetail, Failure> {
         let called = self.container.as_ref().or(self.node.as_ref());
         let called = called.map_or("", String::as_str);
-        let links = links_of(called, client).await?;
         let interface = self.interface.as_ref().or(self.interface_named.as_ref());
-        one(links, called, interface.map(String::as_str))
+        find(called, interface.map(String::as_str), client).await
     }
+}
+
+/// The link of a container, or of whatever else is called so, by its own name or its network's.
+pub(crate) async fn find(
+    called: &str,
+    interface: Option<&str>,
+    client: &Client,
+) -> Result<LinkDetail, Failure> {
+    let links = links_of(called, client).await?;
+    one(links, called, interface)
 }
 
 /// The links of a container, or of whatever else has that name or id.

@@ -1,5 +1,6 @@
 //! The command `tapestry`: reads the command line, asks the agent, prints its answer.
 
+mod acl;
 mod agent;
 mod amount;
 mod arguments;
@@ -98,6 +99,8 @@ enum Verb {
     Fdb(fdb::Verb),
     #[command(subcommand)]
     Mdb(mdb::Verb),
+    #[command(subcommand)]
+    Acl(acl::Verb),
     Port(port::Args),
     Capture(capture::Args),
     #[command(subcommand)]
@@ -189,6 +192,7 @@ fn dispatch(cli: Cli) -> Result<ExitCode, Failure> {
         Verb::Mdb(verb) => wait(mdb::run(verb, client)),
         Verb::Port(args) => wait(port::run(args, client)),
         Verb::Capture(args) => wait(capture::run(args, client)),
+        Verb::Acl(verb) => wait(acl::run(verb, client)),
         Verb::Mirror(verb) => wait(mirror::run(verb, client)),
         Verb::Link(verb) => wait(link::run(verb, client)),
         Verb::Dns(verb) => wait(dns::run(verb, client)),
@@ -366,6 +370,19 @@ tapestry fdb flush lab
 tapestry fdb flush --port 3 lab
 tapestry mdb ls lab
 tapestry mdb ls --json lab
+tapestry fdb flush --port web --static lab
+tapestry fdb add lab 0a:00:00:00:00:01 web
+tapestry fdb add lab 0a:00:00:00:00:01 3 --sticky
+tapestry fdb rm lab 0a:00:00:00:00:01
+tapestry port set web locked=on learning=off learn_limit=8
+tapestry port set web lab up
+tapestry port show --json web lab
+tapestry acl add lab deny from label:tier=web to name:db proto tcp port 5432
+tapestry acl add --priority 5 --both lab allow from 10.0.0.0/24 to gateway proto udp port 53
+tapestry acl ls --json lab
+tapestry acl rm lab 10 20
+tapestry acl default lab deny
+tapestry acl label web lab tier=db env-
 tapestry port ls lab
 tapestry port ls --json lab
 tapestry port ls -q -f state=up lab

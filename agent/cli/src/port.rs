@@ -1,4 +1,8 @@
-//! `tapestry port`: which host ports lead to a container; what is attached to a network's switch, and what went through.
+//! `tapestry port`: which host ports lead to a container; what is attached to a network's switch, how that treats it, and what went
+//! through.
+
+mod set;
+mod show;
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -11,8 +15,8 @@ use crate::{output, ps, publish};
 
 /// Show a container's published ports, or a network's ports of its switch
 ///
-/// With a container, its published ports. With ls, up or down, the ports of a network's switch; a container that is called
-/// so is meant by its id.
+/// With a container, its published ports. With ls, set, show, up or down, the ports of a network's switch; a container that is
+/// called so is meant by its id.
 #[derive(Debug, clap::Args)]
 #[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
 pub(crate) struct Args {
@@ -30,7 +34,9 @@ pub(crate) struct Args {
 enum Verb {
     /// List the ports of a network's switch and their counters
     Ls(OfNetwork),
-    /// Plug an endpoint's port in again
+    Set(set::Args),
+    Show(show::Args),
+    /// Plug an endpoint's port in again, or open one that is blocked for a BPDU
     Up(Place),
     /// Plug an endpoint's port out: its link has no carrier until it is up again
     Down(Place),
@@ -48,6 +54,8 @@ pub(crate) struct Place {
 pub(crate) async fn run(args: Args, client: &Client) -> Result<u8, Failure> {
     match args.verb {
         Some(Verb::Ls(of)) => of.listing.print(&client.ports(&of.network).await?, &SHEET),
+        Some(Verb::Set(args)) => set::run(args, client).await,
+        Some(Verb::Show(args)) => show::run(args, client).await,
         Some(Verb::Up(place)) => set_up(&place, true, client).await,
         Some(Verb::Down(place)) => set_up(&place, false, client).await,
         None => {

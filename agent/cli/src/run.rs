@@ -4,7 +4,8 @@ use std::net::Ipv6Addr;
 use std::path::PathBuf;
 
 use agent_api::{
-    Client, ContainerCreate, Created, DnsServer, EndpointSettings, ErrorKind, Hold, RestartPolicy,
+    Client, ContainerCreate, Created, DnsServer, EndpointSettings, ErrorKind, Hold, PortSettings,
+    RestartPolicy,
 };
 use agent_container::attach::{Session, SessionOptions};
 use clap::ValueEnum;
@@ -67,6 +68,9 @@ pub(crate) struct Args {
     /// Another name for it on the network; may be repeated
     #[arg(long, visible_alias = "net-alias", value_name = "NAME")]
     network_alias: Vec<String>,
+    /// How the switch treats its port, as in locked=on or learn_limit=8; the words of port set; may be repeated
+    #[arg(long, value_name = "SETTING")]
+    port_option: Vec<PortSettings>,
     /// A server for names outside the network, encrypted as in tls://1.1.1.1#one.one.one.one, https:// or quic://; may
     /// be repeated
     #[arg(long, value_name = "SERVER")]
@@ -271,6 +275,7 @@ fn request(args: Args) -> Result<ContainerCreate, Failure> {
         ip6: args.ip6,
         mac: args.mac_address,
         aliases: args.network_alias,
+        port_settings: PortSettings::of(&args.port_option),
         ..EndpointSettings::default()
     };
     attachment::attach(args.network, single, &mut request).map_err(Failure::usage)?;
@@ -344,6 +349,10 @@ mod tests {
             "a",
             "--network-alias",
             "b",
+            "--port-option",
+            "isolated",
+            "--port-option",
+            "learn_limit=8",
             "--dns",
             "8.8.8.8",
             "--dns",

@@ -7,6 +7,7 @@
 
 #![warn(clippy::iter_over_hash_type)]
 
+pub mod acl;
 pub mod capture;
 pub mod container;
 pub mod endpoint;
@@ -29,6 +30,7 @@ pub mod resolv_conf;
 pub mod restart;
 pub mod settings;
 pub mod shared;
+pub mod station;
 pub mod trace;
 
 #[cfg(test)]

@@ -5,7 +5,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::PathBuf;
 
 use agent_api::{
-    ContainerCreate, DnsServer, Driver, EndpointSettings, LinkSettings, PortMapping, port_runs,
+    ContainerCreate, DnsServer, Driver, EndpointSettings, LinkSettings, PortMapping, PortSettings,
+    port_runs,
 };
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
@@ -266,6 +267,12 @@ pub struct EndpointRecord {
     /// What goes wrong at its link.
     #[serde(default, skip_serializing_if = "LinkSettings::is_default")]
     pub impairments: LinkSettings,
+    /// How the switch treats its port, where that is not as the network has it.
+    #[serde(default, skip_serializing_if = "PortSettings::is_default")]
+    pub port_settings: PortSettings,
+    /// By which access lists know it.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub labels: BTreeMap<String, String>,
 }
 
 const fn is_unknown() -> bool {
@@ -527,7 +534,7 @@ mod tests {
         assert_eq!(container.restart, RestartRecord::default());
         assert!(container.create.networks.is_empty() && container.connected.is_empty());
         assert!(container.ports().is_empty());
-        assert!(record.impairments.is_default());
+        assert!(record.impairments.is_default() && record.port_settings.is_default());
         let kept = r#"{"id": "n", "name": "n", "driver": "bridge", "subnets": [], "ip_range": null, "internal": false,
             "mtu": 1500, "dns": [], "options": {}, "labels": {}}"#;
         let network: NetworkRecord = serde_json::from_str(kept).unwrap();

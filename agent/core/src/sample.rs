@@ -59,6 +59,8 @@ pub(crate) fn endpoint(name: &str, addresses: &[&str]) -> EndpointRecord {
         is_chosen: false,
         rank: 0,
         impairments: Default::default(),
+        port_settings: Default::default(),
+        labels: Default::default(),
     };
     for address in addresses {
         match address.parse().unwrap() {

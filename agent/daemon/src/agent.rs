@@ -29,8 +29,8 @@ use std::time::Duration;
 
 use agent_api::{
     ApiError, ClusterDetail, ClusterHealth, ClusterInit, ClusterJoin, ClusterRestore,
-    EndpointCreate, EndpointDetail, Info, LinkDetail, LinkUpdate, NetworkCreate, NetworkSummary,
-    WorkerView,
+    EndpointCreate, EndpointDetail, EndpointSettings, Info, LabelsUpdate, LinkDetail, LinkUpdate,
+    NetworkCreate, NetworkSummary, PortDetail, PortSettings, WorkerView,
 };
 use agent_core::endpoint::Attach;
 use agent_core::record::Owner;
@@ -205,10 +205,44 @@ impl Agent {
     ) -> Result<LinkDetail, ApiError> {
         let (link, changed) = self.endpoints.update_link(id, update)?;
         if let Owner::Container(container) = &changed.owner {
+            let impairments = changed.impairments;
+            let keep = |asked: &mut EndpointSettings| asked.impairments = impairments;
             self.containers
-                .keep_impairments(container, &changed.network, changed.impairments)?;
+                .keep_settings(container, &changed.network, keep)?;
         }
         Ok(link)
+    }
+
+    /// Changes how the switch treats an endpoint's port. A container keeps that when it is started again.
+    pub(crate) fn update_port(
+        &self,
+        id: &str,
+        settings: &PortSettings,
+    ) -> Result<PortDetail, ApiError> {
+        let (port, changed) = self.endpoints.update_port(id, settings)?;
+        if let Owner::Container(container) = &changed.owner {
+            let settings = changed.port_settings;
+            let keep = |asked: &mut EndpointSettings| asked.port_settings = settings;
+            self.containers
+                .keep_settings(container, &changed.network, keep)?;
+        }
+        Ok(port)
+    }
+
+    /// Changes the labels by which access lists know an endpoint. A container keeps them when it is started again.
+    pub(crate) fn update_labels(
+        &self,
+        id: &str,
+        update: &LabelsUpdate,
+    ) -> Result<EndpointDetail, ApiError> {
+        let (endpoint, changed) = self.endpoints.update_labels(id, update)?;
+        if let Owner::Container(container) = &changed.owner {
+            let labels = Some(changed.labels.clone());
+            let keep = |asked: &mut EndpointSettings| asked.labels = labels;
+            self.containers
+                .keep_settings(container, &changed.network, keep)?;
+        }
+        Ok(endpoint)
     }
 
     pub(crate) fn init_cluster(&self, request: ClusterInit) -> Result<ClusterDetail, ApiError> {

@@ -9,6 +9,7 @@ use agent_container::Given;
 use agent_core::network::CreateNetwork;
 use agent_core::reconcile::{Action, Desired, Found, Sandbox, raise, reconcile, sandboxes};
 use agent_core::record::{CONTAINERS, ENDPOINTS, MIRRORS, NETWORKS, PATCHES};
+use agent_core::station::STATIONS;
 use agent_host::firewall::Firewall;
 use agent_host::{MissingRights, check_rights, raise_open_files};
 use agent_store::StoreError;
@@ -228,6 +229,7 @@ impl Agent {
             self.carry_out(action)?;
         }
         self.networks.restore_mirrors(journal.list(MIRRORS)?);
+        self.networks.restore_stations(journal.list(STATIONS)?);
         self.endpoints.let_go_of_other_links();
         self.filter.expect_no_more();
         phases.end("records and what there is compared");

@@ -31,6 +31,9 @@ impl NetworkOptions {
                 NETWORK => read.network = Some(value),
                 MTU => read.mtu = Some(number(&name, &value)?),
                 HOST_IP => read.host_ip = Some(address(&name, &value)?),
+                ICC if value == "false" => {
+                    read.agents.insert("isolated".to_owned(), "on".to_owned());
+                }
                 PREFIX => read.prefix = Some(link_prefix(&name, &value)?),
                 DRIVER if !DRIVERS.contains(&value.as_str()) => {
                     return Err(Refusal::new(format!(
@@ -155,6 +158,7 @@ pub(super) const NETWORK: &str = "network";
 const MTU: &str = "com.docker.network.driver.mtu";
 const HOST_IP: &str = "com.docker.network.bridge.host_binding_ipv4";
 const PREFIX: &str = "com.docker.network.container_iface_prefix";
+const ICC: &str = "com.docker.network.bridge.enable_icc";
 const IFNAME: &str = "com.docker.network.endpoint.ifname";
 const DOCKERS: &str = "com.docker.";
 /// What an attachment to a network takes that is there already.
@@ -179,6 +183,12 @@ const AGENTS: &[&str] = &[
     "fdb.ageing",
     "fdb.learning",
     "snooping",
+    "learn_limit",
+    "isolated",
+    "bpdu_guard",
+    "storm_broadcast",
+    "storm_multicast",
+    "storm_unknown",
     "dns.record",
     "dns.rebind",
     "dns.intercept",
@@ -211,9 +221,9 @@ const DOCKER_OPTIONS: &[(&str, &str, &str)] = &[
         "a plugin's network cannot be the default one; leave it out",
     ),
     (
-        "com.docker.network.bridge.enable_icc",
+        ICC,
         "true",
-        "containers of one network reach each other; make one network for each instead",
+        "take true, or false for containers that are isolated from each other",
     ),
     (
         "com.docker.network.bridge.enable_ip_masquerade",
@@ -277,6 +287,8 @@ mod tests {
         assert_eq!(read.prefix.as_deref(), Some("net"));
         assert_eq!(read.agents.len(), 2);
         assert_eq!(driver_for(&read.agents), Driver::Overlay);
+        let apart = self::read(json!({ICC: "false"})).unwrap();
+        assert_eq!(apart.agents["isolated"], "on");
     }
 
     #[test]
@@ -290,10 +302,7 @@ mod tests {
                 json!({"com.docker.network.bridge.name": "br0"}),
                 "no bridge",
             ),
-            (
-                json!({"com.docker.network.bridge.enable_icc": "false"}),
-                "enable_icc=false",
-            ),
+            (json!({ICC: "perhaps"}), "enable_icc=perhaps"),
             (json!({MTU: "many"}), "mtu=many"),
             (json!({PREFIX: "eth0"}), "eth0"),
             (json!({"vni": [7]}), "vni"),

@@ -219,6 +219,7 @@ fn present(desired: &Desired) -> Present {
                 moved: false,
                 cut_off: None,
                 changed: Vec::new(),
+                labels: Default::default(),
             })
     });
     let links = desired.nodes.iter().flat_map(|wanted| {

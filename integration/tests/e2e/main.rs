@@ -22,6 +22,7 @@ mod flows;
 mod frames;
 mod full_disk;
 mod guardian;
+mod guards;
 mod handed_over;
 mod harness;
 mod held;

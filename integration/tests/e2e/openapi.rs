@@ -9,7 +9,7 @@ use crate::harness::{Host, Reply, from_pypi, request_raw, run};
 
 /// As `scripts/setup` has it.
 const VALIDATOR_VERSION: &str = "0.7.2";
-const ROUTES: [(&str, &str); 41] = [
+const ROUTES: [(&str, &str); 50] = [
     ("get", "/v1/version"),
     ("get", "/v1/info"),
     ("get", "/v1/cluster"),
@@ -32,6 +32,15 @@ const ROUTES: [(&str, &str); 41] = [
     ("get", "/v1/networks/{name}/fdb"),
     ("delete", "/v1/networks/{name}/fdb"),
     ("get", "/v1/networks/{name}/mdb"),
+    ("post", "/v1/networks/{name}/fdb"),
+    ("delete", "/v1/networks/{name}/fdb/{mac}"),
+    ("get", "/v1/networks/{name}/acl"),
+    ("post", "/v1/networks/{name}/acl"),
+    ("delete", "/v1/networks/{name}/acl/{priority}"),
+    ("post", "/v1/networks/{name}/acl/default"),
+    ("patch", "/v1/endpoints/{id}/labels"),
+    ("get", "/v1/endpoints/{id}/port"),
+    ("patch", "/v1/endpoints/{id}/port"),
     ("get", "/v1/networks/{name}/ports"),
     ("get", "/v1/networks/{name}/trace"),
     ("post", "/v1/networks/{name}/trace"),

@@ -69,9 +69,30 @@ pub(super) const EXAMPLES: &[(&str, &[&str])] = &[
     ("inspect", &["tapestry inspect -f '{{.State.Pid}}' web"]),
     ("fdb ls", &["tapestry fdb ls mynet"]),
     ("mdb ls", &["tapestry mdb ls mynet"]),
+    (
+        "fdb add",
+        &["tapestry fdb add mynet 0a:00:00:00:00:01 web --sticky"],
+    ),
+    ("fdb rm", &["tapestry fdb rm mynet 0a:00:00:00:00:01"]),
     ("fdb flush", &["tapestry fdb flush mynet"]),
+    (
+        "acl add",
+        &[
+            "tapestry acl add mynet deny from label:tier=web to name:db proto tcp port 5432",
+            "tapestry acl add --both mynet allow from name:web to gateway proto udp port 53",
+        ],
+    ),
+    ("acl ls", &["tapestry acl ls mynet"]),
+    ("acl rm", &["tapestry acl rm mynet 10"]),
+    ("acl default", &["tapestry acl default mynet deny"]),
+    ("acl label", &["tapestry acl label web tier=front"]),
     ("port", &["tapestry port web"]),
     ("port ls", &["tapestry port ls mynet"]),
+    (
+        "port set",
+        &["tapestry port set web mynet locked=on learn_limit=8"],
+    ),
+    ("port show", &["tapestry port show web"]),
     ("port up", &["tapestry port up mynet 2"]),
     ("port down", &["tapestry port down mynet 2"]),
     (

@@ -14,8 +14,13 @@ use crate::{arguments, output};
 /// Options of names: -o dns.record=NAME=ADDRESS (a name of the network's own; may be repeated), -o dns.rebind=block (no
 /// answers from outside that point into private networks).
 ///
-/// Options of the forwarding table: -o fdb.ageing=SECONDS (how long an address is remembered that does not send; 300),
-/// -o fdb.learning=false (what nobody registered is sent to everybody).
+/// Options of the forwarding table: -o fdb.ageing=SECONDS (how long an address is remembered that does not send; 300, and 0
+/// for a switch that learns nothing), -o fdb.learning=false (what nobody registered is sent to everybody), -o learn_limit=N
+/// (addresses at each container's port).
+///
+/// Options that guard the others: -o isolated=on (containers reach the gateway, not each other), -o bpdu_guard=on|SECONDS (a
+/// container that sends spanning tree's frames is blocked), -o storm_broadcast=N, -o storm_multicast=N, -o storm_unknown=N
+/// (frames a second that each container may send to everybody).
 ///
 /// Multicast: -o snooping=on (only to those who asked for a group), -o snooping=fast (and who leaves is not asked again); off
 /// floods it to everybody.

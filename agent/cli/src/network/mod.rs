@@ -7,7 +7,7 @@ mod list;
 use std::io::{self, BufRead};
 use std::net::Ipv6Addr;
 
-use agent_api::{Client, Connect, Disconnect, EndpointSettings, PatchCreate};
+use agent_api::{Client, Connect, Disconnect, EndpointSettings, PatchCreate, PortSettings};
 
 use crate::arguments::Ip;
 use crate::failure::{Failure, for_each_name};
@@ -56,6 +56,9 @@ pub(crate) struct ConnectArgs {
     /// Another name for it on the network; may be repeated
     #[arg(long, value_name = "NAME")]
     alias: Vec<String>,
+    /// How the switch treats its port there, as in locked=on or learn_limit=8; the words of port set; may be repeated
+    #[arg(long, value_name = "SETTING")]
+    port_option: Vec<PortSettings>,
     /// The network's name or id
     network: String,
     /// The container's name or id
@@ -126,6 +129,7 @@ async fn connect(args: ConnectArgs, client: &Client) -> Result<u8, Failure> {
             ip6: args.ip6,
             mac: args.mac_address,
             aliases: args.alias,
+            port_settings: PortSettings::of(&args.port_option),
             ..EndpointSettings::default()
         },
     };

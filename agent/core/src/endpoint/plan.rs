@@ -130,6 +130,8 @@ pub fn plan<'r>(
         is_chosen: attachment.settings.ip.is_some() || attachment.settings.ip6.is_some(),
         rank: place.rank,
         impairments: attachment.settings.impairments,
+        port_settings: attachment.settings.port_settings,
+        labels: attachment.settings.labels.clone().unwrap_or_default(),
     })
 }
 

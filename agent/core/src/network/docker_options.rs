@@ -3,10 +3,14 @@
 use agent_api::NetworkCreate;
 
 use super::error::CreateNetwork;
-use super::option_list::OPTION_VNI;
+use super::option_list::{OPTION_AGEING, OPTION_ISOLATED, OPTION_VNI};
 
 /// Puts what they ask for where a network has it. What it does not have is refused by name, with what to use.
 pub fn in_our_words(mut request: NetworkCreate) -> Result<NetworkCreate, CreateNetwork> {
+    // As the kernel's bridge has it.
+    if let Some(ageing) = request.options.remove("ageing") {
+        request.options.insert(OPTION_AGEING.to_owned(), ageing);
+    }
     let is_dockers = |name: &str| name.starts_with(DOCKERS) || name == ENCRYPTED;
     let names = request.options.keys().filter(|name| is_dockers(name));
     for name in names.cloned().collect::<Vec<_>>() {
@@ -36,6 +40,10 @@ pub fn in_our_words(mut request: NetworkCreate) -> Result<NetworkCreate, CreateN
                 }
             }
             "enable_ipv6" => request.ipv6 |= is_yes(&value).ok_or_else(|| refused(YES_OR_NO))?,
+            "bridge.enable_icc" if is_yes(&value) == Some(false) => {
+                let isolated = (OPTION_ISOLATED.to_owned(), "on".to_owned());
+                request.options.extend([isolated]);
+            }
             ENCRYPTED
                 if request
                     .options
@@ -50,10 +58,7 @@ pub fn in_our_words(mut request: NetworkCreate) -> Result<NetworkCreate, CreateN
 /// What is as it is on every network may be asked for.
 fn check_is_so_anyway(name: &str, value: &str) -> Result<(), &'static str> {
     let (is_so, why) = match name {
-        "bridge.enable_icc" => (
-            is_yes(value).ok_or(YES_OR_NO)?,
-            "containers on one network reach each other; give each a network of its own",
-        ),
+        "bridge.enable_icc" => (is_yes(value).ok_or(YES_OR_NO)?, YES_OR_NO),
         "bridge.enable_ip_masquerade" => (
             is_yes(value).ok_or(YES_OR_NO)?,
             "what leaves a network has the host's address; --internal lets nothing leave",
@@ -132,11 +137,6 @@ mod tests {
     fn what_a_network_does_not_have_is_named_with_what_to_use() {
         for (name, value, told) in [
             ("com.docker.network.bridge.name", "br0", "network inspect"),
-            (
-                "com.docker.network.bridge.enable_icc",
-                "false",
-                "a network of its own",
-            ),
             ("com.docker.network.bridge.enable_icc", "x", "true or false"),
             (
                 "com.docker.network.bridge.enable_ip_masquerade",
@@ -170,6 +170,10 @@ mod tests {
         }
         let vxlan = asked(&[("encrypted", ""), ("encap", "vxlan")]);
         assert!(vxlan.unwrap_err().to_string().contains("-o encap=quic"));
+        let icc = asked(&[("com.docker.network.bridge.enable_icc", "false")]);
+        assert_eq!(icc.unwrap().options["isolated"], "on");
+        let ageing = asked(&[("ageing", "0")]).unwrap();
+        assert_eq!(ageing.options["fdb.ageing"], "0");
         let vni = "com.docker.network.driver.overlay.vxlanid_list";
         assert_eq!(asked(&[(vni, "7")]).unwrap().options["vni"], "7");
         assert!(asked(&[(vni, "7"), ("vni", "7")]).is_err());

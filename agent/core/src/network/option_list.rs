@@ -31,6 +31,12 @@ pub(super) const OPTIONS: &[(&str, &str, bool)] = &[
     (OPTION_AGEING, "SECONDS", false),
     (OPTION_LEARNING, "true|false", false),
     (OPTION_SNOOPING, "off|on|fast", false),
+    (OPTION_LEARN_LIMIT, "N", false),
+    (OPTION_ISOLATED, "on|off", false),
+    (OPTION_BPDU_GUARD, "on|off|SECONDS", false),
+    (OPTION_STORM_BROADCAST, "N|off", false),
+    (OPTION_STORM_MULTICAST, "N|off", false),
+    (OPTION_STORM_UNKNOWN, "N|off", false),
     (OPTION_RECORD, "NAME=ADDRESS[,..]", false),
     (OPTION_REBIND, "block|allow", false),
     (OPTION_INTERCEPT, "true|false", false),
@@ -78,6 +84,16 @@ pub(super) const OPTION_AGEING: &str = "fdb.ageing";
 pub(super) const OPTION_LEARNING: &str = "fdb.learning";
 /// Whether multicast goes only to who asked for it: `off`, the default, `on`, or `fast`, where who leaves is not asked again.
 pub(super) const OPTION_SNOOPING: &str = "snooping";
+/// How many stations are learned at each container's port.
+pub(super) const OPTION_LEARN_LIMIT: &str = "learn_limit";
+/// Whether containers' ports are isolated from each other: `on` or `off`.
+pub(super) const OPTION_ISOLATED: &str = "isolated";
+/// Whether a container that sends a BPDU is blocked, and for how long.
+pub(super) const OPTION_BPDU_GUARD: &str = "bpdu_guard";
+/// What each container may send to everybody, by kind, in frames a second.
+pub(super) const OPTION_STORM_BROADCAST: &str = "storm_broadcast";
+pub(super) const OPTION_STORM_MULTICAST: &str = "storm_multicast";
+pub(super) const OPTION_STORM_UNKNOWN: &str = "storm_unknown";
 pub(super) const OPTION_RECORD: &str = "dns.record";
 pub(super) const OPTION_REBIND: &str = "dns.rebind";
 /// Whether what engines' containers ask other name servers is answered in their place: `true`, the default, or `false`.

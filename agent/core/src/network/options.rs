@@ -9,12 +9,13 @@ use switch_core::{Joining, Mac, SnoopingConfig};
 use super::error::CreateNetwork;
 use super::names::parse_records;
 use super::option_list::{
-    OPTION_AGEING, OPTION_BUM, OPTION_DF, OPTION_DHCP, OPTION_DSTPORT, OPTION_ENCAP, OPTION_GUARD,
-    OPTION_INTERCEPT, OPTION_JOIN, OPTION_LEARNING, OPTION_LOCAL, OPTION_RA, OPTION_REBIND,
-    OPTION_RECORD, OPTION_REMOTE, OPTION_SNOOPING, OPTION_TAP, OPTION_TOS, OPTION_TRANSPARENT,
-    OPTION_TTL, OPTION_VNI, OPTIONS,
+    OPTION_AGEING, OPTION_BPDU_GUARD, OPTION_BUM, OPTION_DF, OPTION_DHCP, OPTION_DSTPORT,
+    OPTION_ENCAP, OPTION_GUARD, OPTION_INTERCEPT, OPTION_ISOLATED, OPTION_JOIN, OPTION_LEARN_LIMIT,
+    OPTION_LEARNING, OPTION_LOCAL, OPTION_RA, OPTION_REBIND, OPTION_RECORD, OPTION_REMOTE,
+    OPTION_SNOOPING, OPTION_STORM_BROADCAST, OPTION_STORM_MULTICAST, OPTION_STORM_UNKNOWN,
+    OPTION_TAP, OPTION_TOS, OPTION_TRANSPARENT, OPTION_TTL, OPTION_VNI, OPTIONS,
 };
-use super::ports::parse_bum;
+use super::ports::{parse_bpdu_guard, parse_bum};
 use super::uplink::check_lan_option;
 use crate::record::NetworkRecord;
 
@@ -50,7 +51,7 @@ impl NetworkRecord {
         }
     }
 
-    /// How long an address stays learned that does not send.
+    /// How long an address stays learned that does not send; zero: nothing is learned.
     pub fn fdb_ageing(&self) -> Option<Duration> {
         parse_ageing(self.options.get(OPTION_AGEING)?)
     }
@@ -109,13 +110,24 @@ pub(crate) fn check_options(request: &NetworkCreate) -> Result<(), CreateNetwork
             OPTION_TAP => one_of("offload or basic"),
             OPTION_TRANSPARENT | OPTION_LEARNING | OPTION_INTERCEPT => one_of("true or false"),
             OPTION_JOIN => one_of("tcp or udp"),
-            OPTION_AGEING => ("seconds from 1 to 86400", parse_ageing(value).is_some()),
+            OPTION_AGEING => (
+                "seconds up to 86400, as 300s; 0 for a switch that learns nothing",
+                parse_ageing(value).is_some(),
+            ),
+            OPTION_LEARN_LIMIT => ("a number of stations", value.parse::<u32>().is_ok()),
+            OPTION_ISOLATED => one_of("on or off"),
+            OPTION_BPDU_GUARD => (
+                "on, off or seconds until the port is open again",
+                parse_bpdu_guard(value).is_some(),
+            ),
             OPTION_REBIND => one_of("block or allow"),
             OPTION_SNOOPING => one_of("off or on or fast"),
             OPTION_GUARD => one_of("strict or loose"),
             OPTION_DHCP => one_of("builtin or container or off"),
             OPTION_RA => one_of("block or allow"),
-            OPTION_BUM => ("frames a second, or off", parse_bum(value).is_some()),
+            OPTION_BUM | OPTION_STORM_BROADCAST | OPTION_STORM_MULTICAST | OPTION_STORM_UNKNOWN => {
+                ("frames a second, or off", parse_bum(value).is_some())
+            }
             OPTION_RECORD => (
                 "NAME=ADDRESS, or several of them with commas between",
                 parse_records(value).is_some(),
@@ -149,10 +161,8 @@ pub(crate) fn check_options(request: &NetworkCreate) -> Result<(), CreateNetwork
 
 /// What `-o fdb.ageing` takes.
 fn parse_ageing(value: &str) -> Option<Duration> {
-    let seconds = value.parse().ok()?;
-    (1..=AGEING_MAX_S)
-        .contains(&seconds)
-        .then(|| Duration::from_secs(seconds))
+    let seconds = value.strip_suffix('s').unwrap_or(value).parse().ok()?;
+    (seconds <= AGEING_MAX_S).then(|| Duration::from_secs(seconds))
 }
 
 const AGEING_MAX_S: u64 = 86_400;
@@ -188,8 +198,10 @@ mod tests {
             let value = match name {
                 OPTION_RECORD => "db=10.0.0.9",
                 OPTION_BUM => "off",
-                OPTION_AGEING => "60",
                 OPTION_UPLINK => "eth1",
+                OPTION_STORM_BROADCAST | OPTION_STORM_MULTICAST | OPTION_STORM_UNKNOWN => "50",
+                OPTION_AGEING => "60s",
+                OPTION_LEARN_LIMIT => "8",
                 _ => values.split(['|', '[']).next().unwrap(),
             };
             let driver = match only_overlay {
@@ -199,7 +211,7 @@ mod tests {
             let planned = planned(driver, name, value);
             assert!(planned.is_ok(), "{name}={value}: {planned:?}");
             let told = CreateNetwork::UnknownOption("x".into()).to_string();
-            assert!(told.len() < 600, "{told}");
+            assert!(told.len() < 900, "{told}");
             assert!(told.contains(name), "{told}");
         }
     }

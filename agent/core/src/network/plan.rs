@@ -428,7 +428,7 @@ mod tests {
             assert!(refused(option("bum", value)).contains("frames a second, or off"));
         }
         assert!(refused(option("dns.record", "db")).contains("NAME=ADDRESS"));
-        assert!(refused(option("fdb.ageing", "0")).contains("from 1 to 86400"));
+        assert!(refused(option("fdb.ageing", "86401")).contains("up to 86400"));
         assert!(refused(option("fdb.learning", "off")).contains("true or false"));
     }
 

@@ -1,9 +1,14 @@
 //! What a network lets its ports do: the options that loosen or tighten the guard.
 
-use switch_core::{BumLimit, PortConfig, PortKind};
+use std::time::Duration;
+
+use agent_api::PortSettings;
+use switch_core::{BumLimit, ByFlood, PortConfig, PortGuards, PortKind, SplitHorizonGroup};
 
 use super::option_list::{
-    OPTION_BUM, OPTION_DHCP, OPTION_GUARD, OPTION_INTERCEPT, OPTION_LEARNING, OPTION_RA,
+    OPTION_BPDU_GUARD, OPTION_BUM, OPTION_DHCP, OPTION_GUARD, OPTION_INTERCEPT, OPTION_ISOLATED,
+    OPTION_LEARN_LIMIT, OPTION_LEARNING, OPTION_RA, OPTION_STORM_BROADCAST, OPTION_STORM_MULTICAST,
+    OPTION_STORM_UNKNOWN,
 };
 use crate::record::{EndpointRecord, NetworkRecord, Owner};
 
@@ -41,10 +46,39 @@ impl NetworkRecord {
     /// and asks the servers of the host.
     pub fn endpoint_port_config(&self, endpoint: &EndpointRecord) -> PortConfig {
         let is_engines = matches!(endpoint.owner, Owner::Engine(_));
-        PortConfig {
+        let config = PortConfig {
             intercept_names: is_engines && !self.has_option(OPTION_INTERCEPT, "false"),
+            guards: self.port_guards(),
             ..self.port_config(PortKind::Tap)
+        };
+        let asked = endpoint.port_settings.over(&PortSettings {
+            isolated: Some(self.has_option(OPTION_ISOLATED, "on")),
+            learn_limit: self.number(OPTION_LEARN_LIMIT),
+            ..PortSettings::default()
+        });
+        with_settings(config, &asked)
+    }
+
+    /// What every container's port of the network is kept from.
+    fn port_guards(&self) -> PortGuards {
+        let limit = |name| {
+            let value = self.options.get(name);
+            value.and_then(|value| parse_bum(value)).flatten()
+        };
+        let bpdu = self.options.get(OPTION_BPDU_GUARD);
+        PortGuards {
+            storm: ByFlood {
+                broadcast: limit(OPTION_STORM_BROADCAST),
+                multicast: limit(OPTION_STORM_MULTICAST),
+                unknown: limit(OPTION_STORM_UNKNOWN),
+            },
+            bpdu: bpdu.and_then(|value| parse_bpdu_guard(value)).flatten(),
+            ..PortGuards::NONE
         }
+    }
+
+    fn number(&self, name: &str) -> Option<u32> {
+        self.options.get(name)?.parse().ok()
     }
 
     /// Whether the network's own server leases addresses.
@@ -62,6 +96,58 @@ impl NetworkRecord {
         self.options.get(name).is_some_and(|value| value == wanted)
     }
 }
+
+fn with_settings(config: PortConfig, asked: &PortSettings) -> PortConfig {
+    let guards = config.guards;
+    let flood = ByFlood {
+        unknown: asked.flood.unwrap_or(guards.flood.unknown),
+        multicast: asked.mcast_flood.unwrap_or(guards.flood.multicast),
+        broadcast: asked.bcast_flood.unwrap_or(guards.flood.broadcast),
+    };
+    PortConfig {
+        group: match asked.isolated {
+            Some(true) => SplitHorizonGroup::ISOLATED,
+            Some(false) | None => config.group,
+        },
+        learning: asked.learning.unwrap_or(config.learning),
+        learn_limit: asked.learn_limit.unwrap_or(config.learn_limit),
+        guards: PortGuards {
+            locked: asked.locked.unwrap_or(guards.locked),
+            flood,
+            ..guards
+        },
+        ..config
+    }
+}
+
+/// How a port is treated, in the words in which that is asked for.
+pub fn settings_of(config: &PortConfig) -> PortSettings {
+    let PortGuards { locked, flood, .. } = config.guards;
+    PortSettings {
+        isolated: Some(config.group == SplitHorizonGroup::ISOLATED),
+        locked: Some(locked),
+        learning: Some(config.learning),
+        flood: Some(flood.unknown),
+        mcast_flood: Some(flood.multicast),
+        bcast_flood: Some(flood.broadcast),
+        learn_limit: Some(config.learn_limit),
+    }
+}
+
+/// `on`, `off`, or seconds until a port that was blocked is open again; `None` where it is none of them.
+pub(super) fn parse_bpdu_guard(value: &str) -> Option<Option<Duration>> {
+    match value {
+        "off" => Some(None),
+        "on" => Some(Some(BPDU_RECOVERY)),
+        seconds => {
+            let seconds = seconds.strip_suffix('s').unwrap_or(seconds).parse::<u32>();
+            Some(Some(Duration::from_secs(seconds.ok()?.into())))
+        }
+    }
+}
+
+/// As long as switches take that are bought.
+const BPDU_RECOVERY: Duration = Duration::from_secs(300);
 
 /// Frames a second, or `off` for no limit; `None` where it is neither.
 pub(super) fn parse_bum(value: &str) -> Option<Option<BumLimit>> {
@@ -134,6 +220,40 @@ mod tests {
         let option = (OPTION_INTERCEPT.to_owned(), "false".to_owned());
         network.options.extend([option]);
         assert!(!intercepts(&network, &endpoint));
+    }
+
+    #[test]
+    fn an_endpoints_port_is_as_the_network_has_it_unless_somebody_asked_otherwise() {
+        let mut network = sample::network("n", &["10.1.0.0/24"]);
+        let mut endpoint = sample::endpoint("web", &["10.1.0.2"]);
+        let plain = network.endpoint_port_config(&endpoint);
+        assert_eq!(plain, network.port_config(PortKind::Tap));
+        for (name, value) in [
+            (OPTION_ISOLATED, "on"),
+            (OPTION_LEARN_LIMIT, "8"),
+            (OPTION_BPDU_GUARD, "on"),
+            (OPTION_STORM_MULTICAST, "50"),
+        ] {
+            network.options.insert(name.to_owned(), value.to_owned());
+        }
+        let config = network.endpoint_port_config(&endpoint);
+        assert_eq!(config.group, SplitHorizonGroup::ISOLATED);
+        assert_eq!(config.learn_limit, 8);
+        assert_eq!(config.guards.bpdu, Some(BPDU_RECOVERY));
+        let storm = config.guards.storm;
+        assert_eq!(storm.multicast.map(|limit| limit.frames_s), Some(50));
+        assert_eq!((storm.broadcast, storm.unknown), (None, None));
+        let words = ["isolated=off", "locked", "flood=off", "learn_limit=1"];
+        let words = words.map(|word| word.parse().unwrap());
+        endpoint.port_settings = PortSettings::of(&words);
+        let config = network.endpoint_port_config(&endpoint);
+        assert_eq!(config.group, SplitHorizonGroup::NONE);
+        assert_eq!(
+            settings_of(&config).to_string(),
+            "isolated=off locked=on learning=on flood=off mcast_flood=on bcast_flood=on learn_limit=1"
+        );
+        assert_eq!(parse_bpdu_guard("30"), Some(Some(Duration::from_secs(30))));
+        assert_eq!(parse_bpdu_guard("maybe"), None);
     }
 
     #[test]

@@ -3,14 +3,18 @@
 use std::net::IpAddr;
 
 use agent_api::{TracePort, TraceResult, TraceStep, TraceVerdict};
+use switch_core::policy::{Action, JudgedBy, Judgement};
 use switch_core::{
-    Access, Block, BumLimit, Claim, DropReason, Learned, Mac, PortId, PortKind, Source, Step, Told,
-    Trace, Verdict,
+    Access, Block, BumLimit, Claim, DropReason, FloodKind, Learned, Mac, PortId, PortKind, Source,
+    Step, Told, Trace, Verdict,
 };
 
 /// Who is behind each port.
 pub trait Who {
     fn port(&self, id: PortId) -> TracePort;
+
+    /// The rule of the network's access list with that priority, as it is written.
+    fn rule(&self, priority: u32) -> Option<String>;
 }
 
 /// What became of the frame in the switch.
@@ -67,6 +71,11 @@ fn words(step: &Step, ingress: PortId, who: &impl Who) -> (&'static str, &'stati
             "drop",
             format!("longer than the MTU of {}, {mtu}", port(*id)),
         ),
+        Step::Bpdu => (
+            "bpdu",
+            "drop",
+            "a BPDU, and this port is guarded against them: it would be blocked".to_owned(),
+        ),
         Step::LinkControl { group, transparent } => {
             ("control", "pass", control(*group, *transparent))
         }
@@ -98,6 +107,7 @@ fn words(step: &Step, ingress: PortId, who: &impl Who) -> (&'static str, &'stati
                 port(*reflector)
             ),
         ),
+        Step::Acl { egress, judged } => ("acl", "pass", acl(*judged, &port(*egress), who)),
         Step::EgressGone(id) => ("port", "drop", format!("{} went away", port(*id))),
         Step::Listeners { group, ports } => (
             "groups",
@@ -110,6 +120,17 @@ fn words(step: &Step, ingress: PortId, who: &impl Who) -> (&'static str, &'stati
             copies,
             passed,
         } => ("storm", "pass", storm(*limit, *frames * *copies, *passed)),
+        Step::StormKind {
+            kind,
+            limit,
+            frames,
+            passed,
+        } => (
+            "storm",
+            "pass",
+            storm_kind((*kind, *limit), *frames, *passed),
+        ),
+        Step::FloodOff { kind, ports } => ("flood", "off", flood_off(*kind, ports, who)),
         Step::Report { group, joins } => report(*group, *joins),
         Step::Told(told) => ("groups", "heard", heard(told)),
         Step::Snooped {
@@ -144,6 +165,7 @@ fn blocked(port: &str, why: Block) -> String {
     match why {
         Block::Loop => format!("{port} is blocked: it closes a loop"),
         Block::Fault => format!("{port} is blocked: whoever moved its frames failed"),
+        Block::Bpdu => format!("{port} is blocked: it sent a BPDU; `tapestry port up` opens it"),
     }
 }
 
@@ -203,6 +225,10 @@ fn source(mac: Mac, found: Source, who: &impl Who) -> (&'static str, &'static st
     let (result, detail) = match found {
         Source::Gateway => ("skip", format!("{mac} is the gateway's")),
         Source::NotLearned => ("skip", format!("{mac}: this port learns nothing")),
+        Source::Locked => (
+            "drop",
+            format!("{mac} is not configured at this port, which is locked"),
+        ),
         Source::Stolen { owner } => (
             "drop",
             match owner {
@@ -314,6 +340,25 @@ fn separated(ingress: PortId, egress: PortId, who: &impl Who) -> String {
     format!("{} and {}: {why}", told(&from), told(&to))
 }
 
+fn acl(judged: Judgement, egress: &str, who: &impl Who) -> String {
+    let act = match judged.action {
+        Action::Allow => "allows",
+        Action::Deny => "denies",
+    };
+    match judged.by {
+        JudgedBy::Rule(number) => {
+            let text = who.rule(number).map(|text| format!(", `{text}`,"));
+            format!(
+                "rule {number}{} {act} it to {egress}",
+                text.unwrap_or_default()
+            )
+        }
+        JudgedBy::Default => format!("no rule means it, and the default {act} it to {egress}"),
+        JudgedBy::Exempt => "no rule is needed for what the network itself needs".to_owned(),
+        JudgedBy::Unknown => "one of the ports is not ready yet".to_owned(),
+    }
+}
+
 fn storm(limit: BumLimit, copies: u32, passed: bool) -> String {
     let budget = format!("this port's budget, {} frames/s", limit.frames_s);
     match (passed, copies) {
@@ -321,6 +366,22 @@ fn storm(limit: BumLimit, copies: u32, passed: bool) -> String {
         (true, copies) => format!("{copies} copies of {budget}"),
         (false, _) => format!("{budget}, is used up"),
     }
+}
+
+fn storm_kind((kind, limit): (FloodKind, BumLimit), frames: u32, passed: bool) -> String {
+    let budget = format!(
+        "this port's budget of {}, {} frames/s",
+        kind.name(),
+        limit.frames_s
+    );
+    match passed {
+        true => format!("{frames} of {budget}"),
+        false => format!("{budget}, is used up"),
+    }
+}
+
+fn flood_off(kind: FloodKind, ports: &[PortId], who: &impl Who) -> String {
+    format!("{} get no {}", listed(ports, who), kind.name())
 }
 
 fn report(group: Mac, joins: bool) -> (&'static str, &'static str, String) {
@@ -379,18 +440,20 @@ fn snooped(
     }
 }
 
+fn listed(ids: &[PortId], who: &impl Who) -> String {
+    let shown: Vec<_> = ids
+        .iter()
+        .take(SHOWN_MAX)
+        .map(|id| told(&who.port(*id)))
+        .collect();
+    match ids.len().saturating_sub(SHOWN_MAX) {
+        0 => shown.join(", "),
+        more => format!("{} and {more} others", shown.join(", ")),
+    }
+}
+
 fn flood(to: &[PortId], too_small: &[PortId], who: &impl Who) -> String {
-    let list = |ids: &[PortId]| {
-        let shown: Vec<_> = ids
-            .iter()
-            .take(SHOWN_MAX)
-            .map(|id| told(&who.port(*id)))
-            .collect();
-        match ids.len().saturating_sub(SHOWN_MAX) {
-            0 => shown.join(", "),
-            more => format!("{} and {more} others", shown.join(", ")),
-        }
-    };
+    let list = |ids: &[PortId]| listed(ids, who);
     match (to.is_empty(), too_small.is_empty()) {
         (true, true) => "nobody else is there".to_owned(),
         (true, false) => format!("longer than the MTU of {}", list(too_small)),
@@ -420,6 +483,10 @@ mod tests {
                 owner: owner.into(),
             }
         }
+
+        fn rule(&self, priority: u32) -> Option<String> {
+            (priority == 10).then(|| "deny to name:db".to_owned())
+        }
     }
 
     const WEB: PortId = PortId(3);
@@ -448,6 +515,10 @@ mod tests {
         let guard = |refused, claims: &[Claim]| Step::Guard {
             refused,
             claims: claims.to_vec(),
+        };
+        let acl = |action, by| Step::Acl {
+            egress: DB,
+            judged: Judgement { action, by },
         };
         let lines = [
             guard(None, &[claim(Some(WEB))]),
@@ -486,6 +557,24 @@ mod tests {
                 to: Vec::new(),
                 too_small: Vec::new(),
             },
+            Step::Source {
+                mac,
+                found: Source::Locked,
+            },
+            Step::StormKind {
+                kind: FloodKind::Broadcast,
+                limit: BumLimit::SANDBOX,
+                frames: 1,
+                passed: false,
+            },
+            Step::FloodOff {
+                kind: FloodKind::Multicast,
+                ports: vec![DB],
+            },
+            acl(Action::Deny, JudgedBy::Rule(10)),
+            acl(Action::Allow, JudgedBy::Rule(20)),
+            acl(Action::Deny, JudgedBy::Default),
+            acl(Action::Allow, JudgedBy::Exempt),
         ];
         let lines: Vec<_> = lines.iter().map(line).collect();
         insta::assert_snapshot!(lines.join("\n"), @r"
@@ -500,6 +589,13 @@ mod tests {
         storm pass: 4 copies of this port's budget, 20000 frames/s []
         flood copy: port 1 (host), port 2 (gateway); too long for port 4 (db) []
         flood drop: nobody else is there [no_egress]
+        source drop: 02:42:ac:11:00:03 is not configured at this port, which is locked [locked_port]
+        storm drop: this port's budget of broadcast, 20000 frames/s, is used up [storm_broadcast]
+        flood off: port 4 (db) get no multicast []
+        acl drop: rule 10, `deny to name:db`, denies it to port 4 (db) [acl]
+        acl pass: rule 20 allows it to port 4 (db) []
+        acl drop: no rule means it, and the default denies it to port 4 (db) [acl]
+        acl pass: no rule is needed for what the network itself needs []
         ");
     }
 }

@@ -3,7 +3,10 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use agent_api::{ApiError, EndpointCreate, EndpointDetail, EndpointUpdate, ErrorKind};
+use agent_api::{
+    ApiError, EndpointCreate, EndpointDetail, EndpointUpdate, ErrorKind, LabelsUpdate, PortDetail,
+    PortSettings,
+};
 use axum::Json;
 use axum::extract::{Path, Query, State};
 use serde::Deserialize;
@@ -20,6 +23,8 @@ pub(super) fn routes() -> OpenApiRouter<Arc<Agent>> {
         .routes(routes!(inspect, update, remove))
         .routes(routes!(set_up))
         .routes(routes!(set_down))
+        .routes(routes!(inspect_port, update_port))
+        .routes(routes!(update_labels))
 }
 
 /// Lists the endpoints of every network.
@@ -120,6 +125,45 @@ async fn set_down(
     Path(id): Path<String>,
 ) -> Reply<EndpointDetail> {
     blocking(agent, move |agent| agent.endpoints.set_up(&id, false))
+        .await
+        .map(Json)
+}
+
+/// Shows the endpoint's port, and how the switch treats it.
+#[utoipa::path(get, path = "/endpoints/{id}/port", params(("id" = String, Path)),
+    responses((status = 200, body = PortDetail), (status = "default", body = ApiError)))]
+async fn inspect_port(
+    State(agent): State<Arc<Agent>>,
+    Path(id): Path<String>,
+) -> Reply<PortDetail> {
+    blocking(agent, move |agent| agent.endpoints.port(&id))
+        .await
+        .map(Json)
+}
+
+/// Changes how the switch treats it, from the next frame on; what is absent stays. It stays so over restarts of agent and
+/// container.
+#[utoipa::path(patch, path = "/endpoints/{id}/port", params(("id" = String, Path)), request_body = PortSettings,
+    responses((status = 200, body = PortDetail), (status = "default", body = ApiError)))]
+async fn update_port(
+    State(agent): State<Arc<Agent>>,
+    Path(id): Path<String>,
+    Body(settings): Body<PortSettings>,
+) -> Reply<PortDetail> {
+    blocking(agent, move |agent| agent.update_port(&id, &settings))
+        .await
+        .map(Json)
+}
+
+/// Changes the labels by which access lists know it, from the next frame on.
+#[utoipa::path(patch, path = "/endpoints/{id}/labels", params(("id" = String, Path)), request_body = LabelsUpdate,
+    responses((status = 200, body = EndpointDetail), (status = "default", body = ApiError)))]
+async fn update_labels(
+    State(agent): State<Arc<Agent>>,
+    Path(id): Path<String>,
+    Body(update): Body<LabelsUpdate>,
+) -> Reply<EndpointDetail> {
+    blocking(agent, move |agent| agent.update_labels(&id, &update))
         .await
         .map(Json)
 }

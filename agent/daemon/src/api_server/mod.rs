@@ -1,5 +1,6 @@
 //! The REST API on the agent's unix socket: one file per noun, each handler a call into the agent.
 
+mod acl;
 mod captures;
 mod cluster;
 mod connections;
@@ -35,6 +36,7 @@ pub(crate) fn router(agent: Arc<Agent>) -> Router {
         .nest(
             "/v1",
             networks::routes()
+                .merge(acl::routes())
                 .merge(endpoints::routes())
                 .merge(links::routes())
                 .merge(containers::routes())

@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use agent_api::{
-    ApiError, Connect, Disconnect, EndpointDetail, FdbEntryView, FlowReport, MdbEntryView,
-    MirrorCreate, MirrorView, NetworkCreate, NetworkDetail, NetworkSummary, NetworkUpdate,
-    PatchCreate, PortView, Pruned, QueryLogEntry, TraceReport, TraceRequest, TraceSight,
+    ApiError, Connect, Disconnect, EndpointDetail, FdbEntryCreate, FdbEntryView, FdbPart,
+    FlowReport, MdbEntryView, MirrorCreate, MirrorView, NetworkCreate, NetworkDetail,
+    NetworkSummary, NetworkUpdate, PatchCreate, PortView, Pruned, QueryLogEntry, TraceReport,
+    TraceRequest, TraceSight,
 };
 use axum::Json;
 use axum::extract::{Path, Query, State};
@@ -30,7 +31,8 @@ pub(super) fn routes() -> OpenApiRouter<Arc<Agent>> {
         .routes(routes!(unpatch))
         .routes(routes!(mirrors, mirror))
         .routes(routes!(unmirror))
-        .routes(routes!(fdb, flush_fdb))
+        .routes(routes!(fdb, add_fdb_entry, flush_fdb))
+        .routes(routes!(remove_fdb_entry))
         .routes(routes!(mdb))
         .routes(routes!(ports))
         .routes(routes!(dns_log))
@@ -226,11 +228,42 @@ async fn fdb(
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 struct FlushQuery {
-    /// The port behind which addresses are forgotten; all of them where absent.
-    port: Option<u32>,
+    /// The port behind which addresses are forgotten, by its number or by who is behind it; all of them where absent.
+    port: Option<String>,
+    /// `learned` or `static`, those that somebody configured; learned ones where absent.
+    part: Option<FdbPart>,
 }
 
-/// Forgets the addresses that were learned. Those of endpoints stay.
+/// Configures an address, so that the switch need not learn it. It stays so over restarts, until it is removed.
+#[utoipa::path(post, path = "/networks/{name}/fdb", params(("name" = String, Path)), request_body = FdbEntryCreate,
+    responses((status = 200), (status = "default", body = ApiError)))]
+async fn add_fdb_entry(
+    State(agent): State<Arc<Agent>>,
+    Path(name): Path<String>,
+    Body(request): Body<FdbEntryCreate>,
+) -> Reply<()> {
+    blocking(agent, move |agent| {
+        agent.networks.add_station(&name, &request)
+    })
+    .await
+    .map(Json)
+}
+
+/// Forgets an address, be it configured or learned. Those of endpoints stay.
+#[utoipa::path(delete, path = "/networks/{name}/fdb/{mac}", params(("name" = String, Path), ("mac" = String, Path)),
+    responses((status = 200), (status = "default", body = ApiError)))]
+async fn remove_fdb_entry(
+    State(agent): State<Arc<Agent>>,
+    Path((name, mac)): Path<(String, String)>,
+) -> Reply<()> {
+    blocking(agent, move |agent| {
+        agent.networks.remove_station(&name, &mac)
+    })
+    .await
+    .map(Json)
+}
+
+/// Forgets addresses that were learned or configured. Those of endpoints stay.
 #[utoipa::path(delete, path = "/networks/{name}/fdb", params(("name" = String, Path), FlushQuery),
     responses((status = 200), (status = "default", body = ApiError)))]
 async fn flush_fdb(
@@ -239,7 +272,9 @@ async fn flush_fdb(
     Query(query): Query<FlushQuery>,
 ) -> Reply<()> {
     blocking(agent, move |agent| {
-        Ok(agent.networks.flush_fdb(&name, query.port)?)
+        let part = query.part.unwrap_or(FdbPart::Learned);
+        let port = query.port.as_deref();
+        agent.networks.flush_fdb(&name, port, part)
     })
     .await
     .map(Json)

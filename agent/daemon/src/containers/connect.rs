@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use agent_api::{ApiError, Connect, Disconnect, EndpointDetail, EndpointSettings, LinkSettings};
+use agent_api::{ApiError, Connect, Disconnect, EndpointDetail, EndpointSettings};
 use agent_core::container::{ConnectContainer, DisconnectContainer, NotRunning, attached_network};
 use agent_core::find::Find;
 use agent_core::record::Owner;
@@ -105,16 +105,16 @@ impl Containers {
         }
     }
 
-    /// What goes wrong at its link to a network, also after its next start.
-    pub(crate) fn keep_impairments(
+    /// What is asked for on a network, also after its next start.
+    pub(crate) fn keep_settings(
         &self,
         id: &str,
         network: &str,
-        impairments: LinkSettings,
+        keep: impl FnOnce(&mut EndpointSettings),
     ) -> Result<(), ApiError> {
         let mut changed = None;
         let kept = self.change(id, |container| {
-            container.record.settings_on(network).impairments = impairments;
+            keep(container.record.settings_on(network));
             changed = Some(container.record.clone());
         });
         match (changed, kept.map(Kept::wait)) {

@@ -146,6 +146,11 @@ impl Containers {
         settings: &EndpointSettings,
     ) -> Result<String, ApiError> {
         let publish = record.ports();
+        let own = || record.create.labels.clone();
+        let settings = &EndpointSettings {
+            labels: Some(settings.labels.clone().unwrap_or_else(own)),
+            ..settings.clone()
+        };
         let attachment = Attachment {
             owner: Owner::Container(turn.about().clone()),
             path: None,

@@ -184,6 +184,8 @@ impl Endpoints {
             aliases: record.aliases.clone(),
             mac: (!is_made && record.ipv4.is_some()).then(|| Mac::new(record.mac).to_string()),
             impairments: record.impairments,
+            port_settings: record.port_settings,
+            labels: Some(record.labels.clone()),
             ..EndpointSettings::default()
         };
         let attachment = Attachment {

@@ -125,8 +125,10 @@ impl Endpoints {
     /// Reads the endpoint's port from now on, where it has one.
     pub(super) fn listen_to(&self, place: &Place, record: &EndpointRecord) -> Result<(), Attach> {
         let port = place.seats.port(&record.id);
+        self.networks.settle_acl(&place.record.id);
         let listening = port.map_or(Ok(()), |port| self.ground.switch.listen(port));
         self.networks.settle_mirrors(&place.record.id);
+        self.networks.settle_stations(&place.record.id);
         listening.map_err(|error| host_failure(&place.record, record, &error))
     }
 
@@ -135,6 +137,8 @@ impl Endpoints {
         let places = self.networks.places();
         let mut ports = BTreeMap::new();
         for place in &places {
+            self.networks.settle_acl(&place.record.id);
+            self.networks.settle_stations(&place.record.id);
             for (record, plug) in place.seats.plugged() {
                 ports.extend(plug.port.map(|port| (port, (place, record))));
             }

@@ -40,17 +40,26 @@ impl Endpoints {
             return Err(failed(&error).into());
         }
         let set = if up {
+            self.reopen(&place, &attached);
             push(&place, &attached)
         } else {
             pull(&place, &attached)
         };
         set.map_err(|error| failed(&error))?;
+        self.networks.settle_stations(&place.record.id);
         let action = if up { "up" } else { "down" };
         let told = Notice::endpoint(&place.record, &attached.record, action);
         self.ground.events.tell(told);
         let attached = place.seats.get(id);
         let attached = attached.ok_or_else(|| Find::NoEndpoint(id.to_owned()))?;
         Ok(attached.detail(&place.record))
+    }
+
+    /// A port that sent a BPDU is open again when somebody says so.
+    fn reopen(&self, place: &Place, attached: &Attached) {
+        if let (Some(segment), Some(port)) = (&place.segment, attached.plug.port) {
+            self.ground.switch.reopen_port(&segment.bridge, port);
+        }
     }
 
     /// Takes an endpoint's port down, for longer than this agent lives. In its owner's turn.

@@ -66,6 +66,7 @@ impl Endpoints {
                 let action = match why {
                     Block::Loop => "loop",
                     Block::Fault => "fault",
+                    Block::Bpdu => "bpdu",
                 };
                 let told = Notice::port(action, port.0, (&network, &owner));
                 self.ground.events.tell(told);
@@ -76,6 +77,12 @@ impl Endpoints {
                         port = port.0,
                         "port is blocked: what leaves by it comes back by another; it opens when that has been over for a while"
                     ),
+                    Block::Bpdu => tracing::warn!(
+                        network,
+                        owner,
+                        port = port.0,
+                        "port is blocked: it sent a BPDU, as switches do; `tapestry port up` opens it"
+                    ),
                     Block::Fault => tracing::error!(
                         network,
                         owner,
@@ -84,9 +91,13 @@ impl Endpoints {
                     ),
                 }
             }
-            SwitchEvent::PortUnblocked(port) => {
+            SwitchEvent::PortUnblocked(port, why) => {
                 let (network, owner) = self.networks.owner_of(port);
-                let told = Notice::port("loop-end", port.0, (&network, &owner));
+                let action = match why {
+                    Block::Loop | Block::Fault => "loop-end",
+                    Block::Bpdu => "bpdu-end",
+                };
+                let told = Notice::port(action, port.0, (&network, &owner));
                 self.ground.events.tell(told);
                 tracing::info!(network, owner, port = port.0, "port is open again");
             }

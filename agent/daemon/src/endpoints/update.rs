@@ -83,6 +83,7 @@ impl Endpoints {
         if network.shared().is_some() {
             self.sharing.share(after);
         }
+        self.networks.settle_acl(&network.id);
         tracing::info!(
             endpoint = before.name,
             name = after.name,

@@ -115,6 +115,8 @@ metrics! {
     NetworkTransmitBytes = Counter "tapestry_network_transmit" in "bytes" by NETWORK;
     /// Frames that were dropped, by the reasons of docs/drops.md, at ports that are gone too.
     NetworkDrops = Counter "tapestry_network_drops" by &["network", "reason"];
+    /// Frames that a rule of the network's access list decided; of those that none did, by the priority `default`.
+    AclHits = Counter "tapestry_acl_hits" by &["network", "priority"];
     /// What became of the MACs that stations were seen with.
     NetworkStations = Counter "tapestry_network_stations" by &["network", "event"];
 

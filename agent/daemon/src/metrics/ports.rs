@@ -44,6 +44,10 @@ pub(super) fn network(
     drops(told, reasons, name, network);
     stations(told, name, network);
     multicast(told, name, network);
+    for (priority, count) in &network.acl {
+        let priority = priority.map_or("default".to_owned(), |priority| priority.to_string());
+        told.whole(Metric::AclHits, &[name, &label(&priority)], *count);
+    }
     names(told, name, network);
     for port in &network.ports {
         if port.kind == PortKind::Tunnel {

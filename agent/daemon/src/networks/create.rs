@@ -292,6 +292,14 @@ impl Networks {
             self.ground
                 .warn(format!("network {:?} is down: {error}", record.name));
         }
+        if let Some(place) = self.place(&record.id) {
+            let restored = self.restore_acl(&place);
+            restored.map_err(|error| CreateNetwork::Host {
+                name: record.name.clone(),
+                why: error.to_string(),
+            })?;
+            self.restore_stations_of(&record.id);
+        }
         self.open_uplink(&record);
         self.keep_names(&record.id);
         Ok(())

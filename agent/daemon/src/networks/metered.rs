@@ -25,6 +25,8 @@ pub(crate) struct MeteredNetwork {
     pub(crate) stations: FdbCounts,
     /// Where it snoops.
     pub(crate) multicast: Option<MulticastCounts>,
+    /// What rules of its access list decided, by priority, and `None` what none did; empty where it has none.
+    pub(crate) acl: Vec<(Option<u32>, u64)>,
     pub(crate) edge: EdgeCounts,
     pub(crate) ports: Vec<MeteredPort>,
     /// What the packet filter dropped, by reason.
@@ -84,6 +86,7 @@ impl Networks {
             metered.totals = totals.get(&metered.id).cloned().unwrap_or_default();
             metered.stations = segment.bridge.fdb().counts();
             metered.multicast = segment.bridge.multicast_counts();
+            metered.acl = self.acl_counts(&metered.id, segment);
             metered.edge = segment.edge.counts();
             metered.filtered = by_reason(&filtered, host_link);
             for port in &mut metered.ports {
@@ -116,6 +119,7 @@ impl Network {
             totals: PortCounts::default(),
             stations: FdbCounts::default(),
             multicast: None,
+            acl: Vec::new(),
             edge: EdgeCounts::default(),
             ports,
             filtered: Vec::new(),

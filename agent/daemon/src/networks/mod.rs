@@ -10,6 +10,7 @@
 //! Its endpoints belong to `crate::endpoints`: a network hands out their [`Seats`] and asks no more of them than whether they
 //! are free.
 
+mod acl;
 mod adopt;
 mod create;
 mod cut_off;
@@ -29,6 +30,7 @@ mod recall;
 mod remove;
 mod rename;
 mod segment;
+mod stations;
 mod trace;
 mod uplink;
 mod view;
@@ -43,6 +45,7 @@ use std::time::Duration;
 
 use agent_core::find::{Find, find};
 use agent_core::record::{Encap, MirrorRecord, NetworkRecord, PatchRecord};
+use agent_core::station::StationRecord;
 use agent_host::netlink::SubnetWatch;
 use overlay_core::HostId;
 use switch_core::{Mac, PortCounts, PortId};
@@ -53,6 +56,7 @@ use self::recall::Memory;
 pub(crate) use self::segment::{Segment, attach_tap, open_tap};
 pub(crate) use self::ways::RemotePlace;
 
+use self::acl::Acl;
 use self::adopt::KeptOut;
 use self::uplink::LanPort;
 use crate::edge::HostNames;
@@ -73,6 +77,8 @@ pub(crate) struct Networks {
     ula_global_id: [u8; 5],
     table: Mutex<Table>,
     turns: Turns<String>,
+    /// Of access lists, by the networks' ids.
+    lists: Turns<String>,
     /// This host makes networks of the cluster one by one.
     creations: Turns<()>,
     /// Some network has no host port that should have one.
@@ -92,6 +98,10 @@ struct Table {
     /// Which networks are joined; they make no loops.
     patches: BTreeSet<PatchRecord>,
     mirrors: BTreeSet<MirrorRecord>,
+    /// Those that somebody configured.
+    stations: BTreeSet<StationRecord>,
+    /// Access lists, by the networks' ids.
+    acls: BTreeMap<String, Acl>,
     /// Networks of the cluster that are not here, by id.
     kept_out: BTreeMap<String, KeptOut>,
     /// The agent ends: whatever comes now would be left behind.
@@ -221,6 +231,7 @@ impl Networks {
             ula_global_id,
             table: Mutex::default(),
             turns: Turns::default(),
+            lists: Turns::default(),
             creations: Turns::default(),
             closed: Arc::default(),
             names: Arc::default(),

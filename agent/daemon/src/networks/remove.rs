@@ -111,6 +111,8 @@ impl Networks {
             left.push(Teardown::Rules(error.to_string()));
         }
         self.forget_mirrors(&record.id);
+        self.forget_stations(&record.id);
+        self.forget_acl(&record.id);
         let forgotten = {
             let mut table = lock(&self.table);
             table.networks.remove(&record.id);

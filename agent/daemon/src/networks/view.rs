@@ -176,21 +176,6 @@ impl Networks {
         Ok(rows)
     }
 
-    /// Forgets what was learned, at one port or at all.
-    pub(crate) fn flush_fdb(&self, called: &str, port: Option<u32>) -> Result<(), Find> {
-        let Some(segment) = self.find(called)?.segment else {
-            return Ok(());
-        };
-        let ports = segment.bridge.ports();
-        let flushed = ports
-            .into_iter()
-            .filter(|id| port.is_none_or(|port| id.0 == port));
-        for port in flushed {
-            segment.bridge.fdb().flush_learned(port);
-        }
-        Ok(())
-    }
-
     pub(crate) fn ports(&self, called: &str) -> Result<Vec<PortView>, Find> {
         let seen = self.see(called)?;
         let Some(segment) = &seen.place.segment else {

@@ -230,6 +230,9 @@ impl Networks {
                 .register_endpoint(tunnel.port.port, mac, &at.addresses);
         }
         ways.remotes.insert(mac, at);
+        let id = network.record.id.clone();
+        drop(table);
+        self.settle_acl(&id);
     }
 
     /// An endpoint is on no other host any more. Whether it was.

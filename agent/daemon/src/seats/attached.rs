@@ -74,6 +74,7 @@ impl Attached {
             up: !record.down,
             moved: record.moved.is_some(),
             changed: self.plug.changed.clone(),
+            labels: record.labels.clone(),
             cut_off: self.cut_off.clone().or_else(|| network.why_cut_off()),
         }
     }

@@ -155,10 +155,6 @@ fn what_a_network_does_not_have_is_refused_by_its_name_in_docker() {
             "there is no bridge in the kernel",
         ),
         (
-            &["-o", "com.docker.network.bridge.enable_icc=false"],
-            "a network of its own",
-        ),
-        (
             &["-o", "com.docker.network.bridge.host_binding_ipv4=10.0.0.1"],
             "-p 127.0.0.1:8080:80",
         ),

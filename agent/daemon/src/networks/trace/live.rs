@@ -6,6 +6,7 @@
 //! nobody. A task empties both every [`PAUSE`], drops first. So a busy network is sampled, by so many frames a pause; those
 //! beyond are counted, and the next line says how many. The task ends with its reader, or with the network.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -98,7 +99,7 @@ impl Networks {
         let live = Live {
             networks: Arc::clone(self),
             network: seen.place.record.id.clone(),
-            ports: Ports::of(&seen, &segment.bridge),
+            ports: Ports::of(&seen, &segment.bridge, BTreeMap::new()),
             drops,
             others,
             missed,
@@ -155,7 +156,7 @@ impl Live {
             _ => sight.egress,
         };
         let mut ids = leaves.iter().chain([&sight.ingress]);
-        if !ids.all(|id| self.ports.0.contains_key(id)) {
+        if !ids.all(|id| self.ports.ports.contains_key(id)) {
             self.look_again();
         }
         let (result, reason) = match sight.verdict {
@@ -187,7 +188,7 @@ impl Live {
         if let Ok(seen) = self.networks.see(&self.network)
             && let Some(segment) = &seen.place.segment
         {
-            self.ports = Ports::of(&seen, &segment.bridge);
+            self.ports = Ports::of(&seen, &segment.bridge, BTreeMap::new());
         }
     }
 }

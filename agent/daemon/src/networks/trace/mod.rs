@@ -9,7 +9,7 @@
 mod beyond;
 mod live;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 
 use agent_api::{
@@ -80,7 +80,8 @@ impl Networks {
         let Some(segment) = seen.place.segment.clone() else {
             return Err(TraceFrames::NoSwitch(network).into());
         };
-        let ports = Ports::of(&seen, &segment.bridge);
+        let rules = self.rule_texts(&seen.place.record.id);
+        let ports = Ports::of(&seen, &segment.bridge, rules);
         let ingress = ingress(&seen, &segment, &request.from)?;
         let wanted = wanted(&seen, &segment, ingress, request)?;
         let rehearsal = segment.bridge.rehearse();
@@ -151,10 +152,14 @@ impl Networks {
 }
 
 /// The ports of a network, by number.
-struct Ports(HashMap<PortId, TracePort>);
+struct Ports {
+    ports: HashMap<PortId, TracePort>,
+    /// Of the access list, by priority.
+    rules: BTreeMap<u32, String>,
+}
 
 impl Ports {
-    fn of(seen: &Seen, bridge: &Bridge) -> Self {
+    fn of(seen: &Seen, bridge: &Bridge, rules: BTreeMap<u32, String>) -> Self {
         let owners = seen.owners().into_iter();
         let ports = owners.map(|(id, owner)| {
             let kind = bridge
@@ -167,18 +172,25 @@ impl Ports {
             };
             (id, port)
         });
-        Self(ports.collect())
+        Self {
+            ports: ports.collect(),
+            rules,
+        }
     }
 }
 
 impl Who for Ports {
     fn port(&self, id: PortId) -> TracePort {
-        let known = self.0.get(&id).cloned();
+        let known = self.ports.get(&id).cloned();
         known.unwrap_or_else(|| TracePort {
             port: id.0,
             kind: String::new(),
             owner: String::new(),
         })
+    }
+
+    fn rule(&self, priority: u32) -> Option<String> {
+        self.rules.get(&priority).cloned()
     }
 }
 
