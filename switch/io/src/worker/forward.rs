@@ -8,7 +8,7 @@
 //! every segment goes to all the weak ports before the next is made.
 
 use switch_core::{
-    DropReason, Frame, ListId, PortId, Sampler, Segments, Summary, Verdict, VnetHeader, Withheld,
+    DropReason, Frame, ListId, PortId, Sampler, Segments, Verdict, VnetHeader, Withheld,
 };
 
 use super::batch::{Batch, Places, iter, select};
@@ -19,7 +19,7 @@ use super::table::{Entry, PortTable};
 use super::tally::Tally;
 use crate::frame_port::{Capabilities, FrameBuffer, Written};
 use crate::lookout::Lookout;
-use crate::observers::{Observers, Sight};
+use crate::observers::Observers;
 use crate::port::Port;
 use crate::sampling::Sampling;
 
@@ -41,7 +41,7 @@ pub(super) struct Forwarder {
     /// Whose frames it moves, or whose device has them.
     pub(super) busy: Busy,
     lookout: Lookout,
-    observers: Observers,
+    pub(super) observers: Observers,
     pub(super) sampling: Sampling,
     pub(super) sampler: Sampler,
     /// One lowered frame or reply.
@@ -74,7 +74,7 @@ impl Forwarder {
     ) {
         self.tally.note(batch.len());
         if self.observers.are_there() {
-            tell_of(&self.observers, ports, batch, courier);
+            self.tell_of(ports, batch, courier);
         }
         if let Some(every) = self.sampling.every() {
             self.sample(every, ports, batch, courier);
@@ -482,41 +482,6 @@ impl Class<'_> {
 /// Of each worker another, so that they do not take the same frames of flows alike.
 fn seed(setup: &Setup) -> u64 {
     u64::try_from(setup.index).unwrap_or(0) << 32 | u64::from(setup.life)
-}
-
-/// Tells whoever watches of each frame of a batch.
-#[cold]
-fn tell_of(observers: &Observers, ports: &PortTable, batch: &Batch, courier: &impl Courier) {
-    for place in iter(batch.places()) {
-        let entry = batch.entry(place);
-        let Some(ingress) = ports.port(entry.ingress) else {
-            continue;
-        };
-        observers.tell(&ingress.bridge, || {
-            let frame = frame_of(courier.envelope(place));
-            Sight {
-                ingress: ingress.id,
-                egress: None,
-                summary: frame.map(|frame| Summary::of(&frame)),
-                verdict: outcome(ports, ingress, entry.verdict),
-                frames: 1,
-            }
-        });
-    }
-}
-
-/// The verdict, as far as it can be carried out now.
-pub(super) fn outcome(ports: &PortTable, ingress: &Port, verdict: Verdict) -> Verdict {
-    let is_open = |egress: &PortId| *egress != ingress.id && open(ports, *egress).is_some();
-    match verdict {
-        Verdict::Unicast(egress) if open(ports, egress).is_none() => {
-            Verdict::Drop(DropReason::EgressGone)
-        }
-        Verdict::Flood if !ingress.bridge.flood_list(ingress.id).iter().any(is_open) => {
-            Verdict::Drop(DropReason::NoEgress)
-        }
-        verdict => verdict,
-    }
 }
 
 /// Whether the egress link can carry the frame; the bridge checked only the ingress's MTU.

@@ -20,6 +20,7 @@ mod moderation;
 mod relay;
 mod sample;
 mod setup;
+mod sights;
 mod table;
 mod tally;
 mod uring;

@@ -5,7 +5,8 @@ use std::num::NonZeroU32;
 use switch_core::{Segments, Summary, Verdict, VnetHeader};
 
 use super::batch::{Batch, Classified, iter};
-use super::forward::{Courier, Forwarder, frame_of, outcome};
+use super::forward::{Courier, Forwarder, frame_of};
+use super::sights::outcome;
 use super::table::PortTable;
 use crate::frame_port::FrameBuffer;
 use crate::port::Port;
