@@ -39,13 +39,13 @@ kathara:        ## run Kathara's labs on tapestry networks: routers by hand, OSP
 
 # One profile for everything, and test targets first, so that no crate is compiled twice.
 test:           ## run every test, the lints and the leak check (root)
-	@scripts/setup test
+	@scripts/setup build
+	@echo "==> building; the first time takes some minutes"
+	@scripts/setup test & setup=$$!; $(CARGO) build --profile suite --workspace --all-targets; built=$$?; wait $$setup && exit $$built
 	@scripts/leaks save
-	@echo "==> building in release; the first time takes some minutes"
-	$(CARGO) build --release --workspace --all-targets
 	@echo "==> running every test"
 	@scripts/run-tests
-	$(CARGO) test --release --workspace --doc
+	$(CARGO) test --profile suite --workspace --doc
 	@scripts/leaks check
 	@$(MAKE) --no-print-directory lint
 
@@ -73,7 +73,7 @@ bench-build:
 
 lint:           ## clippy with warnings denied, and the formatting
 	$(CARGO) fmt --all --check
-	$(CARGO) clippy --release --workspace --all-targets -- --deny warnings
+	$(CARGO) clippy --profile suite --workspace --all-targets -- --deny warnings
 
 fmt:            ## format the sources
 	$(CARGO) fmt --all
