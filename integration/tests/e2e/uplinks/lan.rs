@@ -2,7 +2,7 @@
 
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use agent_api::NetworkDetail;
 use rustix::process::Signal;
@@ -70,6 +70,8 @@ fn with_translation_one_mac_is_on_the_wire_and_superframes_cross() {
             &OUTSIDE_IP.to_string(),
         ])
         .ok();
+    // Lines are wrapped.
+    let traced = traced.split_whitespace().collect::<Vec<_>>().join(" ");
     assert!(traced.contains(&format!("the LAN sees {nic}")), "{traced}");
     let server = "socat -u TCP-LISTEN:7000,reuseaddr STDOUT | wc -c";
     let (sent, seen) = std::thread::scope(|scope| {
@@ -164,12 +166,16 @@ fn addresses_are_leased_from_the_lans_server_kept_and_given_back() {
             "{lease}"
         );
         assert!(host.outside.pings(address) && host.netns.pings(address));
-        // An agent that comes again asks for it again: the lease is longer than before.
+        // An agent that comes again asks for it again: the lease ends later than before, by the seconds that it is told in.
         let until = |lease: &str| lease.split(' ').next().unwrap().parse::<u64>().unwrap();
+        let leased = second();
+        eventually(Duration::from_secs(3), "a second has passed", || {
+            (second() > leased + 1).then_some(())
+        });
         std::fs::write(&leases, "").unwrap();
         host.kill_agent_proper();
         eventually(Duration::from_secs(8), "it is confirmed", || {
-            held(&own).filter(|now| until(now) >= until(&lease))
+            held(&own).filter(|now| until(now) > until(&lease))
         });
         host.tapestry(&["rm", "-f", "web"]).ok();
         eventually(Duration::from_secs(5), "it is given back", || {
@@ -187,6 +193,11 @@ fn addresses_are_leased_from_the_lans_server_kept_and_given_back() {
         .tapestry(&["run", "--network", "plain", "--ip", "dhcp", "--", "true"])
         .refused(125);
     assert!(told.contains("has no LAN with a DHCP server"), "{told}");
+}
+
+fn second() -> u64 {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    since.unwrap().as_secs()
 }
 
 /// The DHCP server of the LAN.

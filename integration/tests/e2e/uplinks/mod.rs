@@ -42,7 +42,10 @@ fn nic(host: &Host) -> String {
 }
 
 fn mac(netns: &Netns, link: &str) -> Mac {
-    let text = netns.sh(&format!("cat /sys/class/net/{link}/address"));
+    // What /sys shows is the namespace's that mounted it.
+    let text = netns.sh(&format!(
+        "ip -o link show {link} | sed 's/.*ether \\([^ ]*\\).*/\\1/'"
+    ));
     text.trim().parse().unwrap()
 }
 

@@ -128,7 +128,7 @@ impl Networks {
         }
     }
 
-    /// What a frame that leaves by one port meets there; the reason, where the packet filter drops it.
+    /// What a frame meets beyond the ports by which it leaves; the reason, where the packet filter drops it.
     fn go_on(
         &self,
         seen: &Seen,
@@ -136,16 +136,15 @@ impl Networks {
         summary: Option<&Summary>,
         steps: &mut Vec<TraceStep>,
     ) -> Option<agent_core::firewall::FilterDrop> {
-        let (switch_core::Verdict::Unicast(egress), None) = (traced.verdict, traced.dropped())
-        else {
+        if traced.dropped().is_some() {
+            return None;
+        }
+        let mut egresses = traced.egresses.iter();
+        steps.extend(egresses.find_map(|egress| beyond::uplink(seen, *egress, bytes)));
+        let switch_core::Verdict::Unicast(egress) = traced.verdict else {
             return None;
         };
-        if let Some(step) = self.far_end(seen, egress) {
-            steps.push(step);
-        }
-        if let Some(step) = beyond::uplink(seen, egress, bytes) {
-            steps.push(step);
-        }
+        steps.extend(self.far_end(seen, egress));
         let host = seen.ways.host.as_ref().filter(|host| host.port == egress)?;
         self.beyond_host(&host.link, summary?, steps)
     }
