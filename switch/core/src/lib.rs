@@ -20,6 +20,7 @@ mod frame;
 mod gateway;
 mod guard;
 pub mod impairment;
+mod list_id;
 mod lock;
 mod loop_finder;
 mod mac;
@@ -56,12 +57,13 @@ pub use dhcp_client::{DhcpClient, Lease, LeaseEvent};
 pub use fdb::{Fdb, FdbConfig, FdbCounts, FdbEntry, FdbKind, Learned, Move, Moves};
 pub use frame::{Frame, ethertype};
 pub use guard::Claim;
+pub use list_id::ListId;
 pub use lock::lock;
 pub use loop_finder::{HOLD as LOOP_HOLD, LoopAct, LoopFinder};
 pub use mac::{Mac, ParseMac};
 pub use multicast::{
-    Access, Dialect, Family, FilterMode, ListId, MulticastCounts, MulticastView, QuerierView,
-    RecordView, RouterView, SnoopingConfig, Told,
+    Access, Dialect, Family, FilterMode, MulticastCounts, MulticastView, QuerierView, RecordView,
+    RouterView, SnoopingConfig, Told,
 };
 pub use neighbors::{Neighbor, Neighbors};
 pub use port::{PortConfig, PortCounters, PortCounts, PortKind, SplitHorizonGroup};

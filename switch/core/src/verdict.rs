@@ -2,7 +2,8 @@
 
 use std::fmt;
 
-use crate::{ListId, PortId};
+use crate::PortId;
+use crate::list_id::ListId;
 
 /// What the caller does with a frame. Borrows nothing, so a batch of verdicts sits in an array.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -19,8 +19,11 @@ pub use options::DRIVER_OFFLOAD;
 pub(crate) use options::check_options;
 pub use overlay::OverlayWish;
 pub(crate) use plan::check_mtu;
-pub use plan::{DEFAULT_MTU, MTU_MAX, SubnetEntry, Surroundings, check_vni, plan};
+pub use plan::{MTU_MAX, SubnetEntry, Surroundings, check_vni, plan};
 pub use ports::settings_of;
 pub use predefined::{DEFAULT_NETWORK, PREDEFINED, is_predefined, without_segment};
 pub use uplink::{LanMode, Parent, Uplink, keep_for_host, uplink_of};
 pub use vxlan::{Asked, VxlanOptions};
+
+/// Of a network that is on one host, in bytes of a packet.
+pub const DEFAULT_MTU: u16 = 1500;

@@ -7,6 +7,7 @@ use std::net::IpAddr;
 use agent_api::{Driver, NetworkCreate};
 use ipnet::IpNet;
 
+use super::DEFAULT_MTU;
 use super::error::CreateNetwork;
 use super::options::check_options;
 use crate::ipam::{
@@ -250,8 +251,6 @@ pub(crate) fn check_mtu(mtu: u16, with_ipv6: bool) -> Result<(), CreateNetwork> 
     }
 }
 
-/// Of a network that is on one host, in bytes of a packet.
-pub const DEFAULT_MTU: u16 = 1500;
 /// What a TAP takes: 65,535 bytes less the Ethernet header (drivers/net/tun.c, MAX_MTU).
 pub const MTU_MAX: u16 = 65_521;
 

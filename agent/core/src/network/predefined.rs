@@ -2,7 +2,7 @@
 
 use agent_api::Driver;
 
-use super::plan::DEFAULT_MTU;
+use super::DEFAULT_MTU;
 use crate::record::NetworkRecord;
 
 /// Whether the network of that name comes with every agent.

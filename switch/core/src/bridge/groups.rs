@@ -6,9 +6,10 @@ use arc_swap::Guard;
 
 use super::Bridge;
 use super::passage::{Passage, cost};
+use crate::list_id::ListId;
 use crate::multicast::{
-    Address, Asker, Fixed, GroupKey, Heard, List, ListId, Lists, Message, MulticastCounts,
-    MulticastView, Reach, Read, Snooper, read,
+    Address, Asker, Fixed, GroupKey, Heard, List, Lists, Message, MulticastCounts, MulticastView,
+    Reach, Read, Snooper, read,
 };
 use crate::packet::Packet;
 use crate::topology::Topology;

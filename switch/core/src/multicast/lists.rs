@@ -17,6 +17,7 @@ use std::sync::Arc;
 use super::address::{Address, Family, Reach};
 use super::table::GroupKey;
 use crate::PortId;
+use crate::list_id::ListId;
 
 /// The lists of one network.
 #[derive(Clone, Debug, Default)]
@@ -34,13 +35,6 @@ pub(crate) struct List {
     pub(crate) ports: Box<[PortId]>,
     /// How many of them have a listener.
     pub(crate) listeners: u32,
-}
-
-/// A list of a bridge's, for [`crate::Bridge::group_list`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ListId {
-    version: u32,
-    place: u32,
 }
 
 /// Lists that are always there.

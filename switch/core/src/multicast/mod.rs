@@ -24,7 +24,9 @@
 //! Reports change the table under a lock, on the worker that has them. Frames of groups take none.
 
 mod address;
+mod counts;
 mod election;
+mod inquiry;
 mod listeners;
 mod lists;
 mod message;
@@ -43,8 +45,8 @@ use arc_swap::{ArcSwap, Guard};
 
 pub use self::address::Family;
 pub(crate) use self::address::{Address, Reach};
+pub use self::counts::MulticastCounts;
 pub(crate) use self::listeners::Listeners;
-pub use self::lists::ListId;
 pub(crate) use self::lists::{Fixed, List, Lists};
 pub use self::message::Dialect;
 pub(crate) use self::message::{Message, Read, read};
@@ -52,9 +54,7 @@ pub(crate) use self::query::Asker;
 pub use self::record::FilterMode;
 use self::state::State;
 pub(crate) use self::table::GroupKey;
-pub use self::view::{
-    Access, MulticastCounts, MulticastView, QuerierView, RecordView, RouterView, Told,
-};
+pub use self::view::{Access, MulticastView, QuerierView, RecordView, RouterView, Told};
 use crate::{PortConfig, PortId, Time, lock};
 
 /// How a bridge snoops.

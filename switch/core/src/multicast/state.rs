@@ -3,15 +3,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::address::{Address, Family, Reach};
+use super::counts::MulticastCounts;
 use super::election::{Election, OTHER_PRESENT};
+use super::inquiry::{Inquiry, LAST_RESPONSE, LAST_RESPONSES};
 use super::lists::{Fixed, List, Lists};
 use super::message::{Message, Query, Report};
 use super::query::Asker;
 use super::record::{Doubt, MEMBERSHIP};
-use super::rounds::{Inquiry, LAST_RESPONSE, LAST_RESPONSES};
 use super::seat::Seat;
 use super::table::{GroupKey, Table};
-use super::view::MulticastCounts;
 use super::{Heard, SnoopingConfig};
 use crate::{PortConfig, PortId, PortKind, Time};
 

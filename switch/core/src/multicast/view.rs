@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::Heard;
 use super::address::{Address, Family};
+use super::counts::MulticastCounts;
 use super::message::{Dialect, Message};
 use super::query::Asker;
 use super::record::{FilterMode, Record};
@@ -72,19 +73,6 @@ pub struct QuerierView {
     /// Behind which port; nothing where it is the bridge itself.
     pub port: Option<PortId>,
     pub expires_in: Option<Duration>,
-}
-
-/// Messages, since the bridge was made. By [`Dialect::index`] where there are several.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct MulticastCounts {
-    pub queries: [u64; Dialect::ALL.len()],
-    pub reports: [u64; Dialect::ALL.len()],
-    pub leaves: [u64; Dialect::ALL.len()],
-    /// Those that hosts ignore.
-    pub invalid: u64,
-    /// Records that found no room, or took all sources because they had too many.
-    pub full: u64,
-    pub queries_sent: u64,
 }
 
 /// What a message about groups says.

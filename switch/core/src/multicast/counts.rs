@@ -1,0 +1,16 @@
+//! How many messages about groups there were.
+
+use super::message::Dialect;
+
+/// Messages, since the bridge was made. By [`Dialect::index`] where there are several.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct MulticastCounts {
+    pub queries: [u64; Dialect::ALL.len()],
+    pub reports: [u64; Dialect::ALL.len()],
+    pub leaves: [u64; Dialect::ALL.len()],
+    /// Those that hosts ignore.
+    pub invalid: u64,
+    /// Records that found no room, or took all sources because they had too many.
+    pub full: u64,
+    pub queries_sent: u64,
+}
