@@ -7,6 +7,8 @@
 //! 1. The ingress port must be attached here and not blocked, the frame within its MTU, no BPDU where the port is guarded against
 //!    them ([`crate::bpdu`]), and not for the link-constrained group addresses, unless the network is transparent. A probe of this
 //!    bridge ends here ([`crate::probe`]).
+//!    In a network that is aware of VLANs the port then says which of them it belongs to ([`crate::vlan`]), and everything below
+//!    is about that VLAN and the frame beneath its tag.
 //! 2. A frame from a sandbox, a tunnel or a patch passes the guard ([`crate::guard`]).
 //! 3. Its source is learned. A source that belongs to another port for good condemns the frame, and at a locked port so does one that
 //!    is not configured there ([`crate::port_guards`]). The gateway's MAC is never
@@ -63,7 +65,8 @@ use crate::probe::{self, Probe};
 use crate::proxy::{self, ADVERTISEMENT_LEN};
 use crate::topology::Topology;
 use crate::trace::{Silent, Step, Tracer};
-use crate::{Block, DropReason, FloodKind, Frame, Mac, PortConfig, PortId, Time, Verdict};
+use crate::vlan::{PortVlans, Shape, Tag, Vid, VlanConfig};
+use crate::{Block, DropReason, FloodKind, Frame, Mac, PortConfig, PortId, Station, Time, Verdict};
 
 /// One network on this host.
 #[derive(Debug)]
@@ -88,19 +91,35 @@ pub struct BridgeConfig {
     /// What makes this bridge's probes its own, from the caller's randomness; zero: it never suspects a loop.
     pub probe_secret: u128,
     /// Send multicast to those who asked for it; where that is not said, to everybody.
+    /// A network that is aware of VLANs does not.
     pub snooping: Option<SnoopingConfig>,
+    /// How it is aware of VLANs; absent: tags are payload.
+    pub vlans: Option<VlanConfig>,
+}
+
+/// What [`Bridge::pass`] decided.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Passed {
+    pub verdict: Verdict,
+    /// Of a frame that goes somewhere, in a network that is aware of VLANs: it leaves by each port in the form that
+    /// [`Bridge::shape`] says.
+    pub tag: Option<Tag>,
 }
 
 impl Bridge {
     /// Longest answer of [`Self::reply`], in bytes.
-    pub const REPLY_LEN_MAX: usize = ADVERTISEMENT_LEN;
+    pub const REPLY_LEN_MAX: usize = ADVERTISEMENT_LEN + Tag::LEN;
 
     pub fn new(config: BridgeConfig) -> Self {
         Self {
             config,
             fdb: Fdb::new(config.fdb),
             listeners: Listeners::default(),
-            snooper: config.snooping.map(|config| Box::new(Snooper::new(config))),
+            // Its lists say nothing of VLANs.
+            snooper: config
+                .snooping
+                .filter(|_| config.vlans.is_none())
+                .map(|config| Box::new(Snooper::new(config))),
             suspicion: AtomicBool::new(false),
             ports: ArcSwap::from_pointee(Topology::new(Vec::new(), None, Neighbors::new())),
             endpoints: Mutex::default(),
@@ -109,10 +128,15 @@ impl Bridge {
 
     /// Attaches a port, or changes the configuration of one that is attached.
     pub fn add_port(&self, id: PortId, config: PortConfig) {
-        let _turn = self.turn();
+        let mut endpoints = self.turn();
         let topology = self.ports.load();
         let block = topology.port(id).and_then(|port| port.block);
-        let port = Arc::new(BridgePort::new(id, config).with_block(block));
+        let port = BridgePort::new(id, config).in_network(self.config.vlans);
+        let port = Arc::new(port.with_block(block));
+        let mut neighbors = topology.neighbors.clone();
+        if topology.port(id).is_some_and(|old| old.vlans != port.vlans) {
+            self.move_endpoints(&mut endpoints, &mut neighbors, &port);
+        }
         let mut ports = Vec::with_capacity(topology.ports().len() + 1);
         ports.extend(
             topology
@@ -121,14 +145,36 @@ impl Bridge {
                 .filter(|port| port.id != id)
                 .cloned(),
         );
-        ports.push(port);
-        self.store(Topology::new(
-            ports,
-            topology.gateway.clone(),
-            topology.neighbors.clone(),
-        ));
+        ports.push(Arc::clone(&port));
+        self.store(Topology::new(ports, topology.gateway.clone(), neighbors));
         if let Some(snooper) = &self.snooper {
-            snooper.add_port(id, &config);
+            snooper.add_port(id, &port.config);
+        }
+    }
+
+    /// The port belongs to other VLANs than before, and so do those who are registered there.
+    fn move_endpoints(
+        &self,
+        endpoints: &mut HashMap<Mac, Endpoint>,
+        neighbors: &mut Neighbors,
+        port: &BridgePort,
+    ) {
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "each moves for itself, in whatever order"
+        )]
+        let here = endpoints.values_mut().filter(|one| one.port == port.id);
+        for endpoint in here {
+            let moved = Endpoint {
+                vlans: port.vlans.clone(),
+                addresses: endpoint.addresses.clone(),
+                ..*endpoint
+            };
+            endpoint.leave(neighbors);
+            moved.arrive(neighbors);
+            moved.settle(&self.fdb);
+            endpoint.unsettle(&self.fdb, Some(&moved));
+            *endpoint = moved;
         }
     }
 
@@ -197,7 +243,7 @@ impl Bridge {
 
     /// The configuration of an attached port.
     pub fn port_config(&self, id: PortId) -> Option<PortConfig> {
-        self.ports.load().port(id).map(|port| port.config)
+        self.ports.load().port(id).map(|port| port.config.clone())
     }
 
     /// The attached ports, in the order they came.
@@ -223,10 +269,11 @@ impl Bridge {
                 neighbors.remove(address, gateway(old.mac));
             }
         }
+        let home = self.home();
         for address in with_link_local(mac, addresses) {
-            neighbors.insert(address, gateway(mac));
+            neighbors.insert(home, address, gateway(mac));
         }
-        self.fdb.remove(mac);
+        self.fdb.remove(Station::new(home, mac));
         self.store(Topology::new(
             topology.ports().to_vec(),
             Some(Arc::new(Gateway::new(mac, addresses))),
@@ -235,8 +282,27 @@ impl Bridge {
     }
 
     /// Gives an endpoint's MAC to its port for good, and answers for its addresses, the link-local one included. Repeating it changes port and addresses.
-    /// The gateway's MAC and addresses stay the gateway's.
+    /// The gateway's MAC and addresses stay the gateway's. In a network that is aware of VLANs the MAC is the port's in all of the
+    /// port's, and the addresses live in the native one.
     pub fn register_endpoint(&self, port: PortId, mac: Mac, addresses: &[IpAddr]) {
+        let own = self.ports.load().port(port).map(|port| port.vlans.clone());
+        self.register(port, mac, addresses, own.flatten());
+    }
+
+    /// As [`Self::register_endpoint`], of an endpoint on another host, whose port there belongs to these VLANs; absent: those that
+    /// are usual.
+    pub fn register_remote(
+        &self,
+        port: PortId,
+        mac: Mac,
+        addresses: &[IpAddr],
+        vlans: Option<PortVlans>,
+    ) {
+        self.register(port, mac, addresses, vlans);
+    }
+
+    fn register(&self, port: PortId, mac: Mac, addresses: &[IpAddr], vlans: Option<PortVlans>) {
+        let usual = |network: VlanConfig| PortVlans::access(network.default);
         let mut endpoints = self.turn();
         let topology = self.ports.load();
         let mut neighbors = topology.neighbors.clone();
@@ -244,16 +310,22 @@ impl Bridge {
             mac,
             port,
             addresses: with_link_local(mac, addresses),
+            vlans: self
+                .config
+                .vlans
+                .map(|network| vlans.unwrap_or_else(|| usual(network))),
         };
-        if let Some(old) = endpoints.remove(&mac) {
+        let old = endpoints.remove(&mac);
+        if let Some(old) = &old {
             old.leave(&mut neighbors);
         }
-        for address in &endpoint.addresses {
-            neighbors.insert(*address, endpoint.neighbor());
+        endpoint.arrive(&mut neighbors);
+        self.store(topology.with_neighbors(neighbors));
+        endpoint.settle(&self.fdb);
+        if let Some(old) = old {
+            old.unsettle(&self.fdb, Some(&endpoint));
         }
         endpoints.insert(mac, endpoint);
-        self.store(topology.with_neighbors(neighbors));
-        self.fdb.insert(mac, port, FdbKind::Sticky);
     }
 
     /// Undoes [`Self::register_endpoint`]. Does nothing when there is no such endpoint.
@@ -264,32 +336,60 @@ impl Bridge {
             let mut neighbors = topology.neighbors.clone();
             gone.leave(&mut neighbors);
             self.store(topology.with_neighbors(neighbors));
-            self.fdb.remove(mac);
+            gone.unsettle(&self.fdb, None);
         }
     }
 
     /// Configures a station at a port, in place of what was known of it. Not one that is registered for good: `false`, and
-    /// nothing changes.
+    /// nothing changes. In a network that is aware of VLANs it lives in the port's native one, or else in the network's own.
     pub fn enter_station(&self, mac: Mac, port: PortId, kind: FdbKind) -> bool {
         let endpoints = self.turn();
         let topology = self.ports.load();
         let is_free = !endpoints.contains_key(&mac) && !topology.is_gateway(mac);
         if is_free && topology.port(port).is_some() {
-            self.fdb.insert(mac, port, kind);
+            self.fdb.insert(self.station_at(port, mac), port, kind);
         }
         is_free
     }
 
-    /// Forgets a station of any kind, unless it is registered for good. Whether it was known.
+    /// Which station a MAC is that is configured at a port.
+    pub fn station_at(&self, port: PortId, mac: Mac) -> Station {
+        let topology = self.ports.load();
+        let vlans = topology.port(port).and_then(|port| port.vlans.as_ref());
+        let native = vlans.and_then(PortVlans::native);
+        Station::new(native.or(self.home()), mac)
+    }
+
+    /// Forgets a station of any kind, in every VLAN, unless it is registered for good. Whether it was known.
     pub fn forget_station(&self, mac: Mac) -> bool {
         let endpoints = self.turn();
-        !endpoints.contains_key(&mac) && self.fdb.remove(mac)
+        if endpoints.contains_key(&mac) {
+            return false;
+        }
+        match self.config.vlans {
+            None => self.fdb.remove(mac),
+            Some(_) => {
+                let everywhere = Vid::all().map(|vid| Station::new(Some(vid), mac));
+                everywhere.filter(|one| self.fdb.remove(*one)).count() > 0
+            }
+        }
     }
 
     /// Decides where a frame that came in on `ingress` goes, and learns its source. Counts nothing: that is the caller's,
     /// who has the port's counters.
     pub fn forward(&self, now: Time, ingress: PortId, frame: &Frame<'_>) -> Verdict {
+        self.pass(now, ingress, frame).verdict
+    }
+
+    /// The same, and which VLAN the frame belongs to.
+    #[inline]
+    pub fn pass(&self, now: Time, ingress: PortId, frame: &Frame<'_>) -> Passed {
         self.decide(now, ingress, frame, &Silent)
+    }
+
+    /// The form in which a frame leaves by a port; `None` where that does not belong to its VLAN, or is gone.
+    pub fn shape(&self, egress: PortId, tag: Tag) -> Option<Shape> {
+        self.ports.load().shape(egress, tag)
     }
 
     fn decide<T: Tracer>(
@@ -298,11 +398,15 @@ impl Bridge {
         ingress: PortId,
         frame: &Frame<'_>,
         tracer: &T,
-    ) -> Verdict {
+    ) -> Passed {
+        let dropped = |reason| Passed {
+            verdict: Verdict::Drop(reason),
+            tag: None,
+        };
         let topology = self.ports.load();
         let Some(port) = topology.port(ingress) else {
             tracer.note(|| Step::UnknownIngress);
-            return Verdict::Drop(DropReason::UnknownIngress);
+            return dropped(DropReason::UnknownIngress);
         };
         let passage = Passage {
             bridge: self,
@@ -310,9 +414,10 @@ impl Bridge {
             port,
             now,
             frame,
+            vlan: None,
             tracer,
         };
-        passage.decide().unwrap_or_else(Verdict::Drop)
+        passage.decide().unwrap_or_else(dropped)
     }
 
     /// The ports a flooded frame from `ingress` goes to; skip `ingress` itself, which may be among them. Empty when the port
@@ -327,12 +432,34 @@ impl Bridge {
     /// Writes the answer to a frame whose verdict was [`Verdict::Reply`] to the start of `out`, and returns its length. Zero:
     /// `out` is shorter than [`Self::REPLY_LEN_MAX`], or who was asked for has gone meanwhile; send nothing.
     pub fn reply(&self, ingress: PortId, frame: &Frame<'_>, out: &mut [u8]) -> usize {
-        let packet = Packet::parse(frame);
         let topology = self.ports.load();
-        match proxy::answer(&topology.neighbors, ingress, frame, packet.as_ref()) {
-            Some(answer) => answer.write(out),
-            None => 0,
+        let Some(port) = topology.port(ingress) else {
+            return 0;
+        };
+        let admitted = self.config.vlans.zip(port.vlans.as_ref());
+        let admitted = admitted.map(|(network, port)| Tag::admit(network, port, frame));
+        let (tag, frame) = match admitted {
+            None => (None, *frame),
+            Some(Ok((tag, inner))) => (Some(tag), inner),
+            Some(Err(_)) => return 0,
+        };
+        let packet = Packet::parse(&frame);
+        let answer = proxy::answer(
+            &topology.neighbors,
+            (tag.map(Tag::vid), ingress),
+            &frame,
+            packet.as_ref(),
+        );
+        let len = answer.map_or(0, |answer| answer.write(out));
+        match tag.zip(port.vlans.as_ref()) {
+            Some((tag, vlans)) if len > 0 => tag.tag_answer(vlans, out, len),
+            _ => len,
         }
+    }
+
+    /// The VLAN in which the gateway lives.
+    pub(crate) fn home(&self) -> Option<Vid> {
+        self.config.vlans.map(|network| network.default)
     }
 
     /// Whether something looked like a loop since this was last asked. Costs a look as long as nothing does.
@@ -356,14 +483,14 @@ impl Bridge {
     }
 
     /// Enters what a bridge before this one had learned at the port, where that learns; each MAC with its age.
-    pub fn recall(&self, now: Time, port: PortId, learned: &[(Mac, Duration)]) {
+    pub fn recall(&self, now: Time, port: PortId, learned: &[(Station, Duration)]) {
         let config = self.port_config(port).filter(|config| config.learning);
         let Some(config) = config else {
             return;
         };
         let limit = usize::try_from(config.learn_limit).unwrap_or(usize::MAX);
-        for (mac, age) in learned {
-            self.fdb.recall(now, *mac, port, *age, limit);
+        for (station, age) in learned {
+            self.fdb.recall(now, *station, port, *age, limit);
         }
     }
 
@@ -422,13 +549,20 @@ pub enum Withheld {
 }
 
 impl FloodList {
+    /// As [`Bridge::shape`]. Of a frame without VLAN, every port takes it as it is.
+    #[inline]
+    pub fn shape(&self, egress: PortId, tag: Tag) -> Option<Shape> {
+        self.topology.shape(egress, tag)
+    }
+
     /// Whether some port of the list may not get some frame: then [`Self::judge`] says which.
     #[inline]
     pub fn is_selective(&self) -> bool {
         self.topology.is_selective
     }
 
-    /// Whether a port of the list gets the frame.
+    /// Whether a port of the list gets the frame, which is the one beneath its tag where the network is aware of VLANs
+    /// ([`Tag::beneath`]).
     pub fn judge(&self, egress: PortId, frame: &Frame<'_>) -> Result<(), Withheld> {
         let Some(port) = self.topology.port(egress) else {
             return Ok(());

@@ -13,6 +13,9 @@
 //! Ages in the ledger lag behind: a frame refreshes only the entry. When the ledger looks for the oldest, it puts entries
 //! that turn out younger back in their place, so the work is bounded by refreshes, and no scan is ever needed.
 //!
+//! In a network that is aware of VLANs a station is a MAC in a VLAN: what is known of it in one says nothing of others (independent
+//! VLAN learning, IEEE 802.1Q §8.8).
+//!
 //! Bounds: a port learns up to its own limit, beyond which its stations are flooded to. At the table's limit the port with
 //! most learned MACs loses its oldest: a port that invents MACs pushes out its own, never another's (Open vSwitch,
 //! `lib/mac-learning.h`). A sticky entry is its port's for good; a static one may move; neither ages or counts.
@@ -25,13 +28,15 @@ use dashmap::DashMap;
 use foldhash::quality::FixedState;
 
 use self::ledger::Ledger;
+pub use self::station::Station;
+use crate::vlan::Vid;
 use crate::{Mac, PortId, Time, lock};
 
 /// A concurrent, bounded, ageing table of MACs.
 #[derive(Debug)]
 pub struct Fdb {
     config: FdbConfig,
-    entries: DashMap<Mac, Entry, FixedState>,
+    entries: DashMap<Station, Entry, FixedState>,
     ledger: Mutex<Ledger>,
     events: Events,
 }
@@ -82,6 +87,8 @@ impl FdbKind {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FdbEntry {
     pub mac: Mac,
+    /// Absent in a network that is not aware of VLANs.
+    pub vlan: Option<Vid>,
     pub port: PortId,
     pub kind: FdbKind,
     /// Time since the last frame from it, to the second. Zero for configured entries.
@@ -154,14 +161,18 @@ impl Fdb {
         }
     }
 
-    /// The port behind which `mac` lives.
-    pub fn lookup(&self, mac: Mac) -> Option<PortId> {
-        self.entries.get(&mac).map(|entry| entry.port)
+    /// The port behind which `station` lives.
+    pub fn lookup(&self, station: impl Into<Station>) -> Option<PortId> {
+        let station = station.into();
+        self.entries.get(&station).map(|entry| entry.port)
     }
 
     /// The same, and how it came to be known.
-    pub fn find(&self, mac: Mac) -> Option<(PortId, FdbKind)> {
-        self.entries.get(&mac).map(|entry| (entry.port, entry.kind))
+    pub fn find(&self, station: impl Into<Station>) -> Option<(PortId, FdbKind)> {
+        let station = station.into();
+        self.entries
+            .get(&station)
+            .map(|entry| (entry.port, entry.kind))
     }
 
     /// Another table with the same entries, and no events. Nobody waits meanwhile: entries that change are as they were or
@@ -180,17 +191,19 @@ impl Fdb {
         copy
     }
 
-    /// Whether `mac` belongs to some port for good.
-    pub fn is_sticky(&self, mac: Mac) -> bool {
+    /// Whether `station` belongs to some port for good.
+    pub fn is_sticky(&self, station: impl Into<Station>) -> bool {
+        let station = station.into();
         self.entries
-            .get(&mac)
+            .get(&station)
             .is_some_and(|entry| entry.kind == FdbKind::Sticky)
     }
 
-    /// Whether `mac` belongs to a port other than `port` for good.
-    pub fn is_refused(&self, mac: Mac, port: PortId) -> bool {
+    /// Whether `station` belongs to a port other than `port` for good.
+    pub fn is_refused(&self, station: impl Into<Station>, port: PortId) -> bool {
+        let station = station.into();
         self.entries
-            .get(&mac)
+            .get(&station)
             .is_some_and(|entry| entry.kind == FdbKind::Sticky && entry.port != port)
     }
 
@@ -199,35 +212,52 @@ impl Fdb {
         !self.config.age_limit.is_zero()
     }
 
-    /// Whether `mac` is configured at `port`.
-    pub fn is_configured(&self, mac: Mac, port: PortId) -> bool {
+    /// Whether `station` is configured at `port`.
+    pub fn is_configured(&self, station: impl Into<Station>, port: PortId) -> bool {
+        let station = station.into();
         self.entries
-            .get(&mac)
+            .get(&station)
             .is_some_and(|entry| entry.port == port && entry.kind != FdbKind::Learned)
     }
 
-    /// Notes that a frame from `mac` came in on `port`, which may learn `learn_limit` MACs.
-    pub fn learn(&self, now: Time, mac: Mac, port: PortId, learn_limit: usize) -> Learned {
+    /// Notes that a frame from `station` came in on `port`, which may learn `learn_limit` MACs.
+    pub fn learn(
+        &self,
+        now: Time,
+        station: impl Into<Station>,
+        port: PortId,
+        learn_limit: usize,
+    ) -> Learned {
+        let station = station.into();
         let second = second(now);
-        match self.refresh(second, mac, port) {
+        match self.refresh(second, station, port) {
             Refresh::Done => Learned::Known,
             Refresh::Sticky => {
                 count(&self.events.refused);
                 Learned::Refused
             }
-            Refresh::Absent | Refresh::Elsewhere => self.settle(second, mac, port, learn_limit),
+            Refresh::Absent | Refresh::Elsewhere => self.settle(second, station, port, learn_limit),
         }
     }
 
     /// Enters a configured MAC, in place of whatever was known of it. As [`FdbKind::Learned`] it is entered as if a frame
     /// had come in at time zero, without regard to limits.
-    pub fn insert(&self, mac: Mac, port: PortId, kind: FdbKind) {
-        self.enter(&mut self.ledger(), mac, Entry::new(port, kind, 0));
+    pub fn insert(&self, station: impl Into<Station>, port: PortId, kind: FdbKind) {
+        let station = station.into();
+        self.enter(&mut self.ledger(), station, Entry::new(port, kind, 0));
     }
 
     /// Enters what was learned `age` ago, before this table began, unless the MAC is known or too old by now. Limits hold as in
     /// [`Self::learn`]; it is no event.
-    pub fn recall(&self, now: Time, mac: Mac, port: PortId, age: Duration, learn_limit: usize) {
+    pub fn recall(
+        &self,
+        now: Time,
+        station: impl Into<Station>,
+        port: PortId,
+        age: Duration,
+        learn_limit: usize,
+    ) {
+        let station = station.into();
         if age >= self.config.age_limit {
             return;
         }
@@ -236,8 +266,12 @@ impl Fdb {
         let mut ledger = self.ledger();
         let is_full =
             ledger.learned_count(port) >= learn_limit || ledger.learned >= self.config.learned_max;
-        if !is_full && !self.entries.contains_key(&mac) {
-            self.enter(&mut ledger, mac, Entry::new(port, FdbKind::Learned, seen));
+        if !is_full && !self.entries.contains_key(&station) {
+            self.enter(
+                &mut ledger,
+                station,
+                Entry::new(port, FdbKind::Learned, seen),
+            );
         }
     }
 
@@ -260,23 +294,24 @@ impl Fdb {
     }
 
     /// Forgets a MAC of any kind; says whether it was known.
-    pub fn remove(&self, mac: Mac) -> bool {
-        self.forget(&mut self.ledger(), mac).is_some()
+    pub fn remove(&self, station: impl Into<Station>) -> bool {
+        let station = station.into();
+        self.forget(&mut self.ledger(), station).is_some()
     }
 
     /// Forgets every MAC behind a port, of any kind.
     pub fn flush_port(&self, port: PortId) {
         let mut ledger = self.ledger();
-        for mac in ledger.macs(port) {
-            self.forget(&mut ledger, mac);
+        for station in ledger.stations(port) {
+            self.forget(&mut ledger, station);
         }
     }
 
     /// Forgets the learned MACs behind a port.
     pub fn flush_learned(&self, port: PortId) {
         let mut ledger = self.ledger();
-        while let Some((queued, mac)) = ledger.oldest(port) {
-            self.discard(&mut ledger, port, queued, mac);
+        while let Some((queued, station)) = ledger.oldest(port) {
+            self.discard(&mut ledger, port, queued, station);
         }
     }
 
@@ -294,20 +329,21 @@ impl Fdb {
         }
     }
 
-    /// Every entry, by MAC.
+    /// Every entry, by MAC and VLAN.
     pub fn snapshot(&self, now: Time) -> Vec<FdbEntry> {
         let second = second(now);
         #[expect(clippy::disallowed_methods, reason = "the list is sorted")]
         let entries = self.entries.iter();
         let mut list: Vec<FdbEntry> = entries
             .map(|entry| FdbEntry {
-                mac: *entry.key(),
+                mac: entry.key().mac(),
+                vlan: entry.key().vlan(),
                 port: entry.port,
                 kind: entry.kind,
                 age: entry.age(second),
             })
             .collect();
-        list.sort_unstable_by_key(|entry| entry.mac);
+        list.sort_unstable_by_key(|entry| (entry.mac, entry.vlan));
         list
     }
 
@@ -333,8 +369,8 @@ impl Fdb {
         }
     }
 
-    fn refresh(&self, second: u32, mac: Mac, port: PortId) -> Refresh {
-        let Some(entry) = self.entries.get(&mac) else {
+    fn refresh(&self, second: u32, station: Station, port: PortId) -> Refresh {
+        let Some(entry) = self.entries.get(&station) else {
             return Refresh::Absent;
         };
         if entry.port == port {
@@ -348,22 +384,25 @@ impl Fdb {
     }
 
     /// Enters or moves a station that [`Self::refresh`] did not find in place; another worker may have been faster.
-    fn settle(&self, second: u32, mac: Mac, port: PortId, learn_limit: usize) -> Learned {
+    fn settle(&self, second: u32, station: Station, port: PortId, learn_limit: usize) -> Learned {
         let mut ledger = self.ledger();
-        let known = self.entries.get(&mac).map(|entry| (entry.port, entry.kind));
+        let known = self
+            .entries
+            .get(&station)
+            .map(|entry| (entry.port, entry.kind));
         match known {
-            None => self.settle_new(&mut ledger, second, mac, port, learn_limit),
+            None => self.settle_new(&mut ledger, second, station, port, learn_limit),
             Some((at, _)) if at == port => Learned::Known,
             Some((_, FdbKind::Sticky)) => Learned::Refused,
             Some((_, FdbKind::Learned)) if ledger.learned_count(port) >= learn_limit => {
                 // It has no place where it is, but it is no longer where it was.
-                self.forget(&mut ledger, mac);
+                self.forget(&mut ledger, station);
                 count(&self.events.port_full);
                 Learned::PortFull
             }
             Some((from, kind @ (FdbKind::Static | FdbKind::Learned))) => {
-                self.enter(&mut ledger, mac, Entry::new(port, kind, second));
-                let to = port;
+                self.enter(&mut ledger, station, Entry::new(port, kind, second));
+                let (mac, to) = (station.mac(), port);
                 self.note_move(&mut ledger, Move { mac, from, to })
             }
         }
@@ -379,7 +418,7 @@ impl Fdb {
         &self,
         ledger: &mut Ledger,
         second: u32,
-        mac: Mac,
+        station: Station,
         port: PortId,
         learn_limit: usize,
     ) -> Learned {
@@ -390,7 +429,7 @@ impl Fdb {
         while ledger.learned >= self.config.learned_max {
             self.evict(ledger);
         }
-        self.enter(ledger, mac, Entry::new(port, FdbKind::Learned, second));
+        self.enter(ledger, station, Entry::new(port, FdbKind::Learned, second));
         count(&self.events.learned);
         Learned::New
     }
@@ -402,12 +441,12 @@ impl Fdb {
         };
         for _ in 0..REQUEUES_MAX {
             match ledger.oldest(port) {
-                Some((queued, mac)) if self.requeue(ledger, queued, mac) => {}
+                Some((queued, station)) if self.requeue(ledger, queued, station) => {}
                 _ => break,
             }
         }
-        if let Some((queued, mac)) = ledger.oldest(port) {
-            self.discard(ledger, port, queued, mac);
+        if let Some((queued, station)) = ledger.oldest(port) {
+            self.discard(ledger, port, queued, station);
             count(&self.events.evicted);
         }
     }
@@ -416,12 +455,13 @@ impl Fdb {
     fn age_slice(&self, port: PortId, horizon: u32) -> bool {
         let mut ledger = self.ledger();
         for _ in 0..AGE_SLICE {
-            let Some((queued, mac)) = ledger.oldest(port).filter(|(queued, _)| *queued < horizon)
+            let Some((queued, station)) =
+                ledger.oldest(port).filter(|(queued, _)| *queued < horizon)
             else {
                 return false;
             };
-            if !self.requeue(&mut ledger, queued, mac) {
-                self.discard(&mut ledger, port, queued, mac);
+            if !self.requeue(&mut ledger, queued, station) {
+                self.discard(&mut ledger, port, queued, station);
                 count(&self.events.aged);
             }
         }
@@ -429,8 +469,8 @@ impl Fdb {
     }
 
     /// Brings the ledger up to date on one learned entry; says whether it was seen since.
-    fn requeue(&self, ledger: &mut Ledger, queued: u32, mac: Mac) -> bool {
-        let Some(mut entry) = self.entries.get_mut(&mac) else {
+    fn requeue(&self, ledger: &mut Ledger, queued: u32, station: Station) -> bool {
+        let Some(mut entry) = self.entries.get_mut(&station) else {
             return false;
         };
         let seen = entry.last_seen.load(Ordering::Relaxed);
@@ -440,29 +480,29 @@ impl Fdb {
         entry.queued = seen;
         let port = entry.port;
         drop(entry);
-        ledger.requeue(port, queued, seen, mac);
+        ledger.requeue(port, queued, seen, station);
         true
     }
 
     /// Puts an entry in place of whatever was known, without a moment in which the MAC is unknown.
-    fn enter(&self, ledger: &mut Ledger, mac: Mac, entry: Entry) {
+    fn enter(&self, ledger: &mut Ledger, station: Station, entry: Entry) {
         let (port, kind, queued) = (entry.port, entry.kind, entry.queued);
-        if let Some(old) = self.entries.insert(mac, entry) {
-            ledger.remove(mac, old.port, old.kind, old.queued);
+        if let Some(old) = self.entries.insert(station, entry) {
+            ledger.remove(station, old.port, old.kind, old.queued);
         }
-        ledger.add(mac, port, kind, queued);
+        ledger.add(station, port, kind, queued);
     }
 
-    fn forget(&self, ledger: &mut Ledger, mac: Mac) -> Option<Entry> {
-        let (_, entry) = self.entries.remove(&mac)?;
-        ledger.remove(mac, entry.port, entry.kind, entry.queued);
+    fn forget(&self, ledger: &mut Ledger, station: Station) -> Option<Entry> {
+        let (_, entry) = self.entries.remove(&station)?;
+        ledger.remove(station, entry.port, entry.kind, entry.queued);
         Some(entry)
     }
 
     /// Forgets a learned entry by the ledger's own line, so that the ledger shrinks whatever the table says.
-    fn discard(&self, ledger: &mut Ledger, port: PortId, queued: u32, mac: Mac) {
-        ledger.remove(mac, port, FdbKind::Learned, queued);
-        self.entries.remove(&mac);
+    fn discard(&self, ledger: &mut Ledger, port: PortId, queued: u32, station: Station) {
+        ledger.remove(station, port, FdbKind::Learned, queued);
+        self.entries.remove(&station);
     }
 
     fn ledger(&self) -> MutexGuard<'_, Ledger> {
@@ -547,5 +587,6 @@ const AGE_SLICE: usize = 256;
 const MOVES_KEPT: usize = 32;
 
 mod ledger;
+mod station;
 #[cfg(test)]
 mod tests;

@@ -23,6 +23,8 @@ use crate::{DropReason, Mac};
 pub struct Frame<'a> {
     bytes: &'a [u8],
     ethertype: u16,
+    /// Tags before those that are looked at: one, or none.
+    skipped: u8,
     tag_count: u8,
     vids: [u16; 2],
     segment_count: u32,
@@ -41,6 +43,7 @@ impl<'a> Frame<'a> {
         let mut frame = Self {
             bytes,
             ethertype: be16(bytes, 12),
+            skipped: 0,
             tag_count: 0,
             vids: [0; 2],
             segment_count: 1,
@@ -52,17 +55,49 @@ impl<'a> Frame<'a> {
         if frame.src() == Mac::ZERO {
             return Err(DropReason::ZeroSource);
         }
-        while usize::from(frame.tag_count) < frame.vids.len() && is_tag(frame.ethertype) {
-            let at = frame.packet_offset();
-            if bytes.len() < at + TAG_LEN {
-                return Err(DropReason::TruncatedVlan);
-            }
-            frame.vids[usize::from(frame.tag_count)] = be16(bytes, at) & VID_MASK;
-            frame.ethertype = be16(bytes, at + 2);
-            frame.tag_count += 1;
-        }
+        frame.read_tags()?;
         frame.packet_len = bytes.len() - frame.packet_offset();
         Ok(frame)
+    }
+
+    fn read_tags(&mut self) -> Result<(), DropReason> {
+        while usize::from(self.tag_count) < self.vids.len() && is_tag(self.ethertype) {
+            let at = self.packet_offset();
+            if self.bytes.len() < at + TAG_LEN {
+                return Err(DropReason::TruncatedVlan);
+            }
+            self.vids[usize::from(self.tag_count)] = be16(self.bytes, at) & VID_MASK;
+            self.ethertype = be16(self.bytes, at + 2);
+            self.tag_count += 1;
+        }
+        Ok(())
+    }
+
+    /// The same frame, looked at as if its outermost tag were not there; without tags it is as it was.
+    pub(crate) fn beneath_tag(&self) -> Result<Self, DropReason> {
+        if self.tag_count == 0 {
+            return Ok(*self);
+        }
+        let end = self.packet_offset() + self.packet_len;
+        let skipped = self.skipped + 1;
+        let start = Self::HEADER_LEN + usize::from(skipped) * TAG_LEN;
+        let mut inner = Self {
+            ethertype: be16(self.bytes, start - 2),
+            skipped,
+            tag_count: 0,
+            vids: [0; 2],
+            ..*self
+        };
+        inner.read_tags()?;
+        inner.packet_len = end.saturating_sub(inner.packet_offset());
+        Ok(inner)
+    }
+
+    /// The type of the outermost tag.
+    #[inline]
+    pub(crate) fn tag_type(&self) -> Option<u16> {
+        let at = Self::HEADER_LEN + usize::from(self.skipped) * TAG_LEN - 2;
+        (self.tag_count > 0).then(|| be16(self.bytes, at))
     }
 
     /// The same frame, known to be `segment_count` frames on the wire, of which the longest has `segment_len` bytes.
@@ -101,7 +136,7 @@ impl<'a> Frame<'a> {
 
     /// Where the packet starts.
     pub const fn packet_offset(&self) -> usize {
-        Self::HEADER_LEN + self.tag_count as usize * TAG_LEN
+        Self::HEADER_LEN + (self.skipped + self.tag_count) as usize * TAG_LEN
     }
 
     /// What follows the Ethernet header and the tags, padding included.
@@ -233,6 +268,47 @@ mod tests {
         assert!(frame.fits(1500));
         assert!(!frame.fits(1499));
         assert_eq!(frame.segment_count(), 4);
+    }
+
+    #[test]
+    fn beneath_its_tag_a_frame_is_one_with_a_tag_less() {
+        let tags = bytes(&[
+            0x88, 0xa8, 0, 1, 0x81, 0, 0xe0, 2, 0x81, 0, 0, 3, 8, 0, 7, 7,
+        ]);
+        let outer = Frame::parse(&tags).unwrap();
+        assert_eq!(
+            (outer.vids(), outer.tag_type()),
+            (&[1, 2][..], Some(0x88a8))
+        );
+        assert!(outer.has_deeper_tags());
+        let inner = outer.beneath_tag().unwrap();
+        assert_eq!(
+            (inner.vids(), inner.tag_type()),
+            (&[2, 3][..], Some(0x8100))
+        );
+        assert_eq!((inner.ethertype(), inner.packet()), (0x0800, &[7, 7][..]));
+        assert!(!inner.has_deeper_tags());
+        let bare = bytes(&[8, 0, 7]);
+        let bare = Frame::parse(&bare).unwrap();
+        assert_eq!(bare.beneath_tag().unwrap().packet(), bare.packet());
+        // A tag that was payload is looked at now, and is cut short.
+        let cut = bytes(&[0x88, 0xa8, 0, 1, 0x81, 0, 0, 2, 0x81, 0]);
+        let inner = Frame::parse(&cut).unwrap().beneath_tag();
+        assert_eq!(inner.err(), Some(DropReason::TruncatedVlan));
+    }
+
+    #[test]
+    fn a_superframe_fits_beneath_its_tag_as_well() {
+        let header = Header {
+            vlans: 1,
+            ..Header::default()
+        };
+        let (bytes, vnet) = header.superframe(&[0; 5000], 1460);
+        let frame = Frame::parse(&bytes).unwrap().with_vnet(&vnet);
+        let inner = frame.beneath_tag().unwrap();
+        assert!(inner.fits(1500) && !inner.fits(1499));
+        assert!(inner.is_untagged());
+        assert_eq!(inner.segment_count(), 4);
     }
 
     proptest! {

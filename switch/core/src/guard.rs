@@ -16,7 +16,8 @@
 //! through, because the host strips them, and refused when stacked deeper than they are looked through; IPv6 extensions
 //! are walked to their end (RFC 7113), and a first fragment without all of them is refused (RFC 7112). Hosts ignore
 //! fragmented neighbor discovery (RFC 6980), so fragments need no reassembly here. Tagged frames are another network's: its
-//! gateway is not ours.
+//! gateway is not ours. In a network that is aware of VLANs the frame is looked at beneath the tag of its VLAN, and held against the
+//! addresses that live in it.
 
 use std::net::IpAddr;
 
@@ -27,6 +28,7 @@ use crate::gateway::destination_port;
 use crate::neighbors::{Key, Neighbor, Owner};
 use crate::packet::{Fragment, Packet, Version, protocol};
 use crate::topology::Topology;
+use crate::vlan::Vid;
 use crate::{DropReason, Frame};
 
 /// A frame from a guarded port.
@@ -36,6 +38,10 @@ pub(crate) struct Guard<'a> {
     /// What was parsed of it, if it is IP.
     pub(crate) packet: Option<&'a Packet>,
     pub(crate) port: &'a BridgePort,
+    /// Where the frame belongs.
+    pub(crate) vlan: Option<Vid>,
+    /// Whether the gateway lives there.
+    pub(crate) is_home: bool,
     pub(crate) topology: &'a Topology,
 }
 
@@ -50,7 +56,7 @@ impl<'a> Guard<'a> {
     /// Judges the frame. Gives the owner of the address that it bears, where that is registered for the port.
     pub(crate) fn judge(&self) -> Result<Option<&'a Owner>, DropReason> {
         let frame = self.frame;
-        if self.topology.is_gateway(frame.src()) {
+        if self.is_home && self.topology.is_gateway(frame.src()) {
             return Err(DropReason::GatewayMac);
         }
         if !frame.is_untagged() {
@@ -93,7 +99,7 @@ impl<'a> Guard<'a> {
         };
         let claims = borne.into_iter().flatten().filter_map(|address| {
             let address = on_wire(address)?;
-            let owner = self.topology.neighbors.lookup(address);
+            let owner = self.topology.neighbors.lookup_in(self.vlan, address);
             Some(Claim { address, owner })
         });
         claims.collect()
@@ -168,7 +174,8 @@ impl<'a> Guard<'a> {
 
     /// The owner of an address that the port may bear, if it is registered for this port.
     fn own(&self, address: &[u8]) -> Result<Option<&'a Owner>, DropReason> {
-        let Some(owner) = self.topology.neighbors.find(Key::on_wire(address)) else {
+        let owner = self.topology.neighbors.find(Key::on_wire(address));
+        let Some(owner) = owner.filter(|owner| owner.vlan == self.vlan) else {
             return Ok(None);
         };
         match owner.port {

@@ -47,14 +47,15 @@ mod trace;
 mod translate;
 mod unfinished;
 mod verdict;
+pub mod vlan;
 mod vnet;
 mod vni;
 
 pub use block::Block;
-pub use bridge::{Bridge, BridgeConfig, FloodList, GroupList, Rehearsal, Withheld};
+pub use bridge::{Bridge, BridgeConfig, FloodList, GroupList, Passed, Rehearsal, Withheld};
 pub use coalesce::{Coalescer, Joining, Push};
 pub use dhcp_client::{DhcpClient, Lease, LeaseEvent};
-pub use fdb::{Fdb, FdbConfig, FdbCounts, FdbEntry, FdbKind, Learned, Move, Moves};
+pub use fdb::{Fdb, FdbConfig, FdbCounts, FdbEntry, FdbKind, Learned, Move, Moves, Station};
 pub use frame::{Frame, ethertype};
 pub use guard::Claim;
 pub use list_id::ListId;

@@ -9,6 +9,8 @@
 //! It is cut into chunks by the hash of the address. A change copies one chunk and the pointers to the others, so that the
 //! ten-thousandth address costs about as much as the first.
 //!
+//! In a network that is aware of VLANs an address lives in one of them, and is nobody's in the others.
+//!
 //! One thing changes in place, and is shared by all snapshots: the MAC an owner speaks from. It is the registered one until
 //! the owner says otherwise on its own port, since a container may give its link another.
 
@@ -16,6 +18,7 @@ use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use crate::vlan::Vid;
 use crate::{Mac, PortId};
 
 /// Addresses a network answers for and guards: the gateway's and the registered endpoints'.
@@ -59,18 +62,29 @@ impl Neighbors {
         })
     }
 
+    /// As [`Self::lookup`], if it lives in that VLAN.
+    pub(crate) fn lookup_in(&self, vlan: Option<Vid>, address: IpAddr) -> Option<Neighbor> {
+        let owner = self.find(Key::from(address));
+        let owner = owner.filter(|owner| owner.vlan == vlan)?;
+        Some(Neighbor {
+            mac: owner.mac(),
+            port: owner.port,
+        })
+    }
+
+    /// The owner of an address, in whichever VLAN it lives.
     pub(crate) fn find(&self, key: Key) -> Option<&Owner> {
         let chunk = self.chunks.get(key.place())?;
         let at = chunk.binary_search_by_key(&key, |owner| owner.key).ok()?;
         chunk.get(at)
     }
 
-    /// Enters an address. The gateway's stay the gateway's.
-    pub(crate) fn insert(&mut self, address: IpAddr, neighbor: Neighbor) {
+    /// Enters an address that lives in a VLAN. The gateway's stay the gateway's.
+    pub(crate) fn insert(&mut self, vlan: Option<Vid>, address: IpAddr, neighbor: Neighbor) {
         let key = Key::from(address);
         let place = key.place();
         let chunk = Arc::make_mut(&mut self.chunks[place]);
-        let owner = Owner::new(key, neighbor);
+        let owner = Owner::new(key, vlan, neighbor);
         match chunk.binary_search_by_key(&key, |owner| owner.key) {
             Ok(at) if chunk[at].port.is_some() || neighbor.port.is_none() => chunk[at] = owner,
             Ok(_) => {}
@@ -132,6 +146,7 @@ impl From<IpAddr> for Key {
 #[derive(Clone, Debug)]
 pub(crate) struct Owner {
     key: Key,
+    pub(crate) vlan: Option<Vid>,
     /// `None`: the gateway.
     pub(crate) port: Option<PortId>,
     /// As [`Mac::to_bits`], and so the next.
@@ -141,9 +156,10 @@ pub(crate) struct Owner {
 }
 
 impl Owner {
-    fn new(key: Key, neighbor: Neighbor) -> Self {
+    fn new(key: Key, vlan: Option<Vid>, neighbor: Neighbor) -> Self {
         Self {
             key,
+            vlan,
             port: neighbor.port,
             registered: neighbor.mac.to_bits(),
             heard: Arc::new(AtomicU64::new(neighbor.mac.to_bits())),
@@ -228,7 +244,7 @@ mod tests {
         let mut neighbors = Neighbors::new();
         let address = |n: u16| IpAddr::from(Ipv4Addr::from(0x0a00_0000 + u32::from(n)));
         for n in 0..5000 {
-            neighbors.insert(address(n), neighbor(1));
+            neighbors.insert(None, address(n), neighbor(1));
         }
         let before = neighbors.clone();
         for n in (0..5000).step_by(2) {
@@ -248,7 +264,7 @@ mod tests {
     fn an_owner_is_known_by_the_mac_it_speaks_from() {
         let mut neighbors = Neighbors::new();
         let address = IpAddr::from([10, 0, 0, 1]);
-        neighbors.insert(address, neighbor(1));
+        neighbors.insert(None, address, neighbor(1));
         let later = neighbors.clone();
         let owner = neighbors.find(address.into()).unwrap();
         assert!(owner.is_known_by(neighbor(1).mac));

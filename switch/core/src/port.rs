@@ -2,6 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use crate::vlan::{PortVlans, VidSet, VlanConfig};
 use crate::{BumLimit, DropReason, Joining, PortGuards};
 
 /// What is behind a port.
@@ -25,6 +26,17 @@ impl PortKind {
     /// Whether the guard judges what comes from such a port.
     pub const fn is_guarded(self) -> bool {
         matches!(self, Self::Tap | Self::Tunnel | Self::Patch)
+    }
+
+    /// The VLANs of a port of that kind where nobody said anything: what leads to other switches carries all of them, the
+    /// default one without tags.
+    pub(crate) fn usual_vlans(self, network: VlanConfig) -> PortVlans {
+        match self {
+            Self::Tap | Self::Host | Self::Edge => PortVlans::access(network.default),
+            Self::Tunnel | Self::Uplink | Self::Patch => {
+                PortVlans::trunk(Some(network.default), VidSet::all())
+            }
+        }
     }
 
     pub const fn name(self) -> &'static str {
@@ -80,7 +92,7 @@ impl SplitHorizonGroup {
 }
 
 /// How a bridge treats a port.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PortConfig {
     pub kind: PortKind,
     pub group: SplitHorizonGroup,
@@ -112,6 +124,8 @@ pub struct PortConfig {
     pub reflects: bool,
     /// What it is kept from besides.
     pub guards: PortGuards,
+    /// The VLANs that it belongs to, where the network is aware of any; absent: those that are usual for its kind.
+    pub vlans: Option<PortVlans>,
 }
 
 impl PortConfig {
@@ -144,6 +158,7 @@ impl PortConfig {
             multicast_router: matches!(kind, PortKind::Uplink),
             reflects: false,
             guards: PortGuards::NONE,
+            vlans: None,
         }
     }
 }
@@ -294,6 +309,24 @@ struct Padded<T>(T);
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::vlan::Vid;
+
+    #[test]
+    fn what_leads_to_other_switches_carries_all_vlans() {
+        let default = Vid::new(7).unwrap();
+        let network = VlanConfig {
+            default,
+            ..VlanConfig::default()
+        };
+        for kind in [PortKind::Tap, PortKind::Host, PortKind::Edge] {
+            assert_eq!(kind.usual_vlans(network), PortVlans::access(default));
+        }
+        for kind in [PortKind::Tunnel, PortKind::Uplink, PortKind::Patch] {
+            let usual = kind.usual_vlans(network);
+            assert_eq!(usual.iter().count(), 4094);
+            assert_eq!(usual.native(), Some(default));
+        }
+    }
 
     #[test]
     fn a_snapshot_shows_what_was_counted() {

@@ -11,7 +11,8 @@
 //!   defended here;
 //! - for an address it does not know, which floods.
 //!
-//! Only untagged frames are answered.
+//! Only untagged frames are answered; in a network that is aware of VLANs, those that are so beneath the tag of their VLAN, by who
+//! lives there.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -20,17 +21,18 @@ use crate::frame::ethertype;
 use crate::guard::{ARP_LEN, NEIGHBOR_ADVERTISEMENT, NEIGHBOR_SOLICITATION, is_ipv4_arp};
 use crate::neighbors::Neighbors;
 use crate::packet::{Fragment, IPV6_HEADER_LEN, Packet, Version, protocol};
+use crate::vlan::Vid;
 use crate::{Frame, Mac, PortId, checksum};
 
-/// Who answers a frame from `ingress`, and what was asked.
+/// Who answers a frame that came in in a VLAN by a port, and what was asked.
 pub(crate) fn answer(
     neighbors: &Neighbors,
-    ingress: PortId,
+    (vlan, ingress): (Option<Vid>, PortId),
     frame: &Frame<'_>,
     packet: Option<&Packet>,
 ) -> Option<Answer> {
     let question = Question::read(frame, packet)?;
-    let neighbor = neighbors.lookup(question.target)?;
+    let neighbor = neighbors.lookup_in(vlan, question.target)?;
     let is_gateway = neighbor.port.is_none();
     let is_owner = neighbor.mac == frame.src() || neighbor.port == Some(ingress);
     let is_ours = match is_gateway {

@@ -20,7 +20,8 @@ use std::time::Duration;
 
 use twox_hash::XxHash3_64;
 
-use crate::{DropReason, FdbCounts, Mac, PortCounts};
+use crate::vlan::Vid;
+use crate::{DropReason, FdbCounts, Mac, PortCounts, Station};
 
 /// Ports and tables at one moment, by names that their owner gives.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -37,8 +38,8 @@ pub struct Snapshot {
 pub struct PortImage {
     pub name: String,
     pub counts: PortCounts,
-    /// The MACs that were learned there, with the time since the last frame of each; to the second.
-    pub learned: Vec<(Mac, Duration)>,
+    /// The stations that were learned there, with the time since the last frame of each; to the second.
+    pub learned: Vec<(Station, Duration)>,
 }
 
 /// What is kept of a table of MACs.
@@ -97,7 +98,7 @@ impl Snapshot {
             return Err(Damaged::Foreign);
         }
         let version = take_u32(&mut rest)?;
-        if version != VERSION {
+        if !(WITHOUT_VLANS..=VERSION).contains(&version) {
             return Err(Damaged::Version(version));
         }
         let length = usize::try_from(take_u32(&mut rest)?).map_err(|_| Damaged::Short)?;
@@ -111,7 +112,7 @@ impl Snapshot {
         Ok(Some(Self {
             sequence,
             taken,
-            ports: take_list(&mut body, PortImage::take)?,
+            ports: take_list(&mut body, |body| PortImage::take(body, version))?,
             tables: take_list(&mut body, TableImage::take)?,
         }))
     }
@@ -159,8 +160,10 @@ impl PortImage {
             body.extend(frames.to_le_bytes());
         }
         push_number(body, self.learned.len());
-        for (mac, age) in &self.learned {
-            body.extend(mac.octets());
+        for (station, age) in &self.learned {
+            let vid = station.vlan().map_or(0, Vid::get);
+            body.extend(vid.to_le_bytes());
+            body.extend(station.mac().octets());
             body.extend(
                 u32::try_from(age.as_secs())
                     .unwrap_or(u32::MAX)
@@ -169,7 +172,7 @@ impl PortImage {
         }
     }
 
-    fn take(body: &mut &[u8]) -> Result<Self, Damaged> {
+    fn take(body: &mut &[u8], version: u32) -> Result<Self, Damaged> {
         let name = take_text(body)?;
         let mut counts = PortCounts {
             rx_frames: take_u64(body)?,
@@ -187,8 +190,15 @@ impl PortImage {
             }
         }
         let learned = take_list(body, |body| {
+            let vid = match version {
+                WITHOUT_VLANS => 0,
+                _ => u16::from_le_bytes(*take(body)?),
+            };
             let mac = Mac::new(*take(body)?);
-            Ok((mac, Duration::from_secs(take_u32(body)?.into())))
+            Ok((
+                Station::new(Vid::new(vid), mac),
+                Duration::from_secs(take_u32(body)?.into()),
+            ))
         })?;
         Ok(Self {
             name,
@@ -279,7 +289,9 @@ fn take_list<T>(
 }
 
 const MAGIC: &[u8; 4] = b"tsnp";
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
+/// Of it, stations were MACs.
+const WITHOUT_VLANS: u32 = 1;
 const LENGTH_AT: usize = 8;
 const SUM_AT: usize = 28;
 
@@ -291,7 +303,7 @@ mod tests {
 
     fn any_snapshot() -> impl Strategy<Value = Snapshot> {
         let traffic = any::<[u32; 6]>();
-        let learned = prop::collection::vec((any::<[u8; 6]>(), any::<u32>()), 0..20);
+        let learned = prop::collection::vec((any::<[u8; 6]>(), 0..4095_u16, any::<u32>()), 0..20);
         let port = ("[a-z0-9/]{0,40}", traffic, learned).prop_map(|(name, numbers, learned)| {
             let [rx_frames, rx_bytes, tx_frames, tx_bytes, runts, full] = numbers.map(u64::from);
             let mut counts = PortCounts {
@@ -304,8 +316,10 @@ mod tests {
             counts.add(DropReason::Runt, runts);
             counts.add(DropReason::TapFull, full);
             let learned = learned.into_iter();
-            let seconds =
-                |(mac, age): ([u8; 6], u32)| (Mac::new(mac), Duration::from_secs(age.into()));
+            let seconds = |(mac, vid, age): ([u8; 6], u16, u32)| {
+                let station = Station::new(Vid::new(vid), Mac::new(mac));
+                (station, Duration::from_secs(age.into()))
+            };
             PortImage {
                 name,
                 counts,

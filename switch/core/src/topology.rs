@@ -13,6 +13,7 @@ use crate::flood::FloodLists;
 use crate::gateway::Gateway;
 use crate::neighbors::Neighbors;
 use crate::policy::Policy;
+use crate::vlan::{Shape, Tag, Vid};
 use crate::{Mac, PortId, PortKind};
 
 /// Everything forwarding needs to know that is not learned.
@@ -107,6 +108,24 @@ impl Topology {
         None
     }
 
+    /// How many copies of a frame in that VLAN a port brings about.
+    pub(crate) fn copies_in(&self, vid: Vid, ingress: &BridgePort) -> u32 {
+        let list = self.flood.list(ingress.config.group).iter();
+        let others = list.filter(|egress| **egress != ingress.id);
+        let belongs = |egress: &&PortId| {
+            let vlans = self.port(**egress).and_then(|port| port.vlans.as_ref());
+            vlans.is_some_and(|vlans| vlans.shape(vid).is_some())
+        };
+        u32::try_from(others.filter(belongs).count()).unwrap_or(u32::MAX)
+    }
+
+    /// The form in which a frame leaves by a port, if that belongs to its VLAN.
+    #[inline]
+    pub(crate) fn shape(&self, egress: PortId, tag: Tag) -> Option<Shape> {
+        let vlans = self.port(egress)?.vlans.as_ref()?;
+        tag.shape_at(vlans)
+    }
+
     pub(crate) fn is_gateway(&self, mac: Mac) -> bool {
         self.gateway
             .as_ref()
@@ -144,7 +163,7 @@ mod tests {
         let config = PortConfig::new(PortKind::Tap, 1500);
         let ports = ids
             .iter()
-            .map(|id| Arc::new(BridgePort::new(PortId(*id), config)))
+            .map(|id| Arc::new(BridgePort::new(PortId(*id), config.clone())))
             .collect();
         Topology::new(ports, None, Neighbors::new())
     }

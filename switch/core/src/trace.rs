@@ -22,6 +22,7 @@ pub use self::summary::Summary;
 use crate::fdb::Learned;
 use crate::guard::Claim;
 use crate::policy::{Action, Judgement};
+use crate::vlan::{Tag, Vid};
 use crate::{
     Access, Block, BumLimit, DropReason, FdbKind, FloodKind, Mac, Neighbor, PortId, PortKind, Told,
     Verdict,
@@ -59,6 +60,13 @@ pub enum Step {
     TooLong { port: PortId, mtu: u32 },
     /// A BPDU, from a port that is guarded against them.
     Bpdu,
+    /// The VLAN that the frame belongs to, or why to none.
+    Vlan {
+        port: PortId,
+        admitted: Result<Tag, DropReason>,
+    },
+    /// For a port that does not belong to the frame's VLAN.
+    OutsideVlan { port: PortId, vid: Vid },
     /// For a link-constrained group.
     LinkControl { group: Mac, transparent: bool },
     /// From a port that is trusted.
@@ -167,6 +175,8 @@ impl Step {
             Self::LinkControl { transparent, .. } => {
                 (!transparent).then_some(DropReason::LinkLocalControl)
             }
+            Self::Vlan { admitted, .. } => admitted.err(),
+            Self::OutsideVlan { .. } => Some(DropReason::VlanEgress),
             Self::Guard { refused, .. } => *refused,
             Self::Source { found, .. } => match found {
                 Source::Stolen { .. } => Some(DropReason::StickyMac),

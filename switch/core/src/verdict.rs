@@ -135,6 +135,12 @@ drop_reasons! {
     EdgeFull = "edge_full",
     /// From this port, for the gateway's: it asked faster than it was answered.
     EdgeBusy = "edge_busy",
+    /// From this port, tagged for a VLAN that it does not belong to.
+    VlanForeign = "vlan_foreign",
+    /// From this port without a tag, which has no native VLAN.
+    VlanUntagged = "vlan_untagged",
+    /// For a port that does not belong to the frame's VLAN.
+    VlanEgress = "vlan_egress",
     /// From or for a port that is blocked, because of a loop or a fault.
     PortBlocked = "port_blocked",
     /// A fault that was asked for.

@@ -124,6 +124,23 @@ impl VnetHeader {
         put_be16(covered, offset, checksum);
     }
 
+    /// The same after the frame grew by so many bytes before its packet, as by a VLAN tag that came, or shrank.
+    #[must_use]
+    pub fn moved(self, growth: isize) -> Self {
+        let moved = |at: u16| match at {
+            0 => 0,
+            at => at.saturating_add_signed(i16::try_from(growth).unwrap_or(0)),
+        };
+        Self {
+            open: self.open.map(|open| OpenChecksum {
+                start: moved(open.start),
+                ..open
+            }),
+            header_len: moved(self.header_len),
+            ..self
+        }
+    }
+
     /// Length of all headers of a superframe, from the Ethernet header to the end of the transport header.
     pub const fn header_len(&self) -> usize {
         self.header_len as usize

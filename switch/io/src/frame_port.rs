@@ -23,7 +23,10 @@ use std::io;
 use std::ops::Deref;
 use std::os::fd::BorrowedFd;
 
+use switch_core::vlan::TagChange;
 use switch_core::{DropReason, PortId, VnetHeader};
+
+use crate::retag::retag;
 
 /// A source and sink of frames.
 pub trait FramePort: Send + Sync {
@@ -166,6 +169,8 @@ impl Capabilities {
 #[derive(Debug)]
 pub struct FrameBuffer {
     bytes: Box<[u8]>,
+    /// Where the envelope is.
+    start: usize,
     len: usize,
     origin: Option<PortId>,
     egress: Option<PortId>,
@@ -181,6 +186,7 @@ impl FrameBuffer {
     pub fn new() -> Self {
         Self {
             bytes: vec![0; Self::LEN].into_boxed_slice(),
+            start: Self::HEADROOM,
             len: 0,
             origin: None,
             egress: None,
@@ -217,6 +223,7 @@ impl FrameBuffer {
 
     /// Says that `len` bytes of [`Self::space`] hold an envelope; capped to the space.
     pub fn set_len(&mut self, len: usize) {
+        self.start = Self::HEADROOM;
         self.len = len.min(Self::LEN - Self::HEADROOM);
     }
 
@@ -235,11 +242,17 @@ impl FrameBuffer {
 
     /// The vnet header and the frame.
     pub fn envelope(&self) -> &[u8] {
-        &self.bytes[Self::HEADROOM..Self::HEADROOM + self.len]
+        &self.bytes[self.start..self.start + self.len]
     }
 
     pub fn envelope_mut(&mut self) -> &mut [u8] {
-        &mut self.bytes[Self::HEADROOM..Self::HEADROOM + self.len]
+        &mut self.bytes[self.start..self.start + self.len]
+    }
+
+    /// Changes the tag of the frame, and with it what the header, which describes the frame as it was, says of places in it.
+    pub(crate) fn retag(&mut self, change: TagChange, vnet: &VnetHeader) {
+        let envelope = (self.start, self.len);
+        (self.start, self.len) = retag(&mut self.bytes, envelope, change, vnet);
     }
 }
 

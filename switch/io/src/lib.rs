@@ -19,6 +19,7 @@ mod overload;
 mod patch_port;
 mod port;
 mod probe;
+mod retag;
 #[cfg(test)]
 mod samples;
 mod sampling;

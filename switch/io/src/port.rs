@@ -86,7 +86,7 @@ impl Port {
             bare: Arc::clone(&self.bare),
             capabilities: self.capabilities,
             bridge: Arc::clone(&self.bridge),
-            config: self.config,
+            config: self.config.clone(),
             outfit,
             ledger: Arc::clone(&self.ledger),
         })

@@ -105,7 +105,9 @@ fn a_patch_carries_frames_between_bridges_as_they_are(engine: EngineChoice) {
     let (_, b) = attach(&switch, &other, tap_port());
     let (to_other, to_one) = patch(64).unwrap();
     let config = PortConfig::new(PortKind::Patch, 1500);
-    let to_other = switch.add_port(&one, Box::new(to_other), config).unwrap();
+    let to_other = switch
+        .add_port(&one, Box::new(to_other), config.clone())
+        .unwrap();
     let to_one = switch.add_port(&other, Box::new(to_one), config).unwrap();
     let (header, whole) = superframe(2_000, 1_000);
     a.send_with(&header, &whole);

@@ -150,9 +150,9 @@ fn mutated_frames_end_no_worker_and_starve_no_port(engine: EngineChoice) {
     station.adopt("mutants", "10.0.0.9");
     // As sandboxes are: with a budget for floods, and MACs of their own.
     let sandbox = PortConfig::new(PortKind::Tap, 1500);
-    let (one_port, one) = attach(&switch, &bridge, sandbox);
-    let (other_port, other) = attach(&switch, &bridge, sandbox);
-    let (port, hostile) = attach(&switch, &bridge, sandbox);
+    let (one_port, one) = attach(&switch, &bridge, sandbox.clone());
+    let (other_port, other) = attach(&switch, &bridge, sandbox.clone());
+    let (port, hostile) = attach(&switch, &bridge, sandbox.clone());
     for (port, station) in [(one_port, 1), (other_port, 2), (tap, 9)] {
         bridge.register_endpoint(port, Mac::new([2, 0, 0, 0, 0, station]), &[]);
     }
@@ -215,10 +215,10 @@ fn a_flood_of_macs_costs_the_others_nothing_and_shows_them_to_nobody(engine: Eng
     let bridge = bridge();
     // As sandboxes are: learning within limits, with a budget for floods.
     let sandbox = PortConfig::new(PortKind::Tap, 1500);
-    let (_, one) = attach(&switch, &bridge, sandbox);
-    let (_, other) = attach(&switch, &bridge, sandbox);
-    let (_, third) = attach(&switch, &bridge, sandbox);
-    let (port, hostile) = attach(&switch, &bridge, sandbox);
+    let (_, one) = attach(&switch, &bridge, sandbox.clone());
+    let (_, other) = attach(&switch, &bridge, sandbox.clone());
+    let (_, third) = attach(&switch, &bridge, sandbox.clone());
+    let (port, hostile) = attach(&switch, &bridge, sandbox.clone());
     let over = AtomicBool::new(false);
     let exchange = Exchange::new(&one, &other, &over);
     let rounds = rounds(60_000);

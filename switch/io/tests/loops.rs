@@ -43,7 +43,9 @@ fn station(switch: &Switch, bridge: &Arc<Bridge>) -> Station {
 fn patched(switch: &Switch, bridges: [&Arc<Bridge>; 2]) -> [PortId; 2] {
     let (one, other) = patch(1024).unwrap();
     let config = PortConfig::new(PortKind::Patch, 1500);
-    let one = switch.add_port(bridges[0], Box::new(one), config).unwrap();
+    let one = switch
+        .add_port(bridges[0], Box::new(one), config.clone())
+        .unwrap();
     let other = switch
         .add_port(bridges[1], Box::new(other), config)
         .unwrap();

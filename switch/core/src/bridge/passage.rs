@@ -2,7 +2,7 @@
 
 use std::sync::atomic::Ordering;
 
-use super::Bridge;
+use super::{Bridge, Passed};
 use crate::bridge_port::BridgePort;
 use crate::fdb::{FdbKind, Learned};
 use crate::gateway::{Gateway, is_dhcp_request};
@@ -13,9 +13,10 @@ use crate::port_guards::FloodKind;
 use crate::storm::COPIES_PER_FRAME;
 use crate::topology::Topology;
 use crate::trace::{Source, Step, Tracer};
+use crate::vlan::{PortVlans, Tag, Vid, VlanConfig};
 use crate::{
-    DropReason, Frame, PortId, PortKind, SplitHorizonGroup, Time, Verdict, bpdu, guard, multicast,
-    probe, proxy,
+    DropReason, Frame, Mac, PortId, PortKind, SplitHorizonGroup, Station, Time, Verdict, bpdu,
+    guard, multicast, probe, proxy,
 };
 
 /// One frame on its way through the bridge.
@@ -24,23 +25,57 @@ pub(super) struct Passage<'a, T> {
     pub(super) topology: &'a Topology,
     pub(super) port: &'a BridgePort,
     pub(super) now: Time,
+    /// In a network that is aware of VLANs, beneath the tag of its own once that is known.
     pub(super) frame: &'a Frame<'a>,
+    pub(super) vlan: Option<Vid>,
     pub(super) tracer: &'a T,
 }
 
 impl<T: Tracer> Passage<'_, T> {
-    pub(super) fn decide(&self) -> Result<Verdict, DropReason> {
-        let frame = self.frame;
-        let is_probe = probe::is_probe(frame);
-        if is_probe && self.bridge.probe(frame).is_some() {
+    pub(super) fn decide(&self) -> Result<Passed, DropReason> {
+        let without = |verdict| Passed { verdict, tag: None };
+        let is_probe = probe::is_probe(self.frame);
+        if is_probe && self.bridge.probe(self.frame).is_some() {
             self.tracer.note(|| Step::Probe);
-            return Ok(Verdict::Probe);
+            return Ok(without(Verdict::Probe));
         }
         self.open(self.port)?;
+        self.bpdu()?;
+        match (&self.port.vlans, self.bridge.config.vlans) {
+            (Some(vlans), Some(network)) => self.decide_in_vlan(network, vlans, is_probe),
+            _ => self.route(is_probe).map(without),
+        }
+    }
+
+    fn decide_in_vlan(
+        &self,
+        network: VlanConfig,
+        vlans: &PortVlans,
+        is_probe: bool,
+    ) -> Result<Passed, DropReason> {
+        let admitted = Tag::admit(network, vlans, self.frame);
+        self.tracer.note(|| Step::Vlan {
+            port: self.port.id,
+            admitted: admitted.map(|(tag, _)| tag),
+        });
+        let (tag, inner) = admitted?;
+        let passage = Passage {
+            frame: &inner,
+            vlan: Some(tag.vid()),
+            ..*self
+        };
+        let verdict = passage.route(is_probe)?;
+        Ok(Passed {
+            verdict,
+            tag: Some(tag),
+        })
+    }
+
+    fn route(&self, is_probe: bool) -> Result<Verdict, DropReason> {
+        let frame = self.frame;
         if is_probe {
             return self.flood();
         }
-        self.bpdu()?;
         self.control()?;
         // What a tagged frame carries is another network's.
         let packet = if frame.is_untagged() {
@@ -58,7 +93,7 @@ impl<T: Tracer> Passage<'_, T> {
             return self.for_group(packet.as_ref(), is_news);
         }
         match &self.topology.gateway {
-            Some(gateway) if gateway.mac == frame.dst() => {
+            Some(gateway) if gateway.mac == frame.dst() && self.is_home() => {
                 self.for_gateway(gateway, packet.as_ref(), is_news)
             }
             _ => self.for_station(packet.as_ref()),
@@ -114,13 +149,26 @@ impl<T: Tracer> Passage<'_, T> {
         judged
     }
 
-    const fn guard<'s>(&'s self, packet: Option<&'s Packet>) -> guard::Guard<'s> {
+    fn guard<'s>(&'s self, packet: Option<&'s Packet>) -> guard::Guard<'s> {
         guard::Guard {
             frame: self.frame,
             packet,
             port: self.port,
+            vlan: self.vlan,
+            is_home: self.is_home(),
             topology: self.topology,
         }
+    }
+
+    /// Whether the gateway lives where the frame belongs.
+    #[inline]
+    fn is_home(&self) -> bool {
+        self.vlan == self.bridge.home()
+    }
+
+    #[inline]
+    fn station(&self, mac: Mac) -> Station {
+        Station::new(self.vlan, mac)
     }
 
     fn learn(&self) -> Result<(), DropReason> {
@@ -129,30 +177,30 @@ impl<T: Tracer> Passage<'_, T> {
             self.note_source(|| Source::NotLearned);
             return Ok(());
         }
-        if self.topology.is_gateway(source) {
+        if self.is_home() && self.topology.is_gateway(source) {
             self.note_source(|| Source::Gateway);
             return Ok(());
         }
-        let fdb = &self.bridge.fdb;
-        if config.reflects && fdb.is_sticky(source) {
+        let (fdb, station) = (&self.bridge.fdb, self.station(source));
+        if config.reflects && fdb.is_sticky(station) {
             self.note_source(|| Source::NotLearned);
             return Ok(());
         }
-        if config.guards.locked && !fdb.is_configured(source, id) {
+        if config.guards.locked && !fdb.is_configured(station, id) {
             self.note_source(|| Source::Locked);
             return Err(DropReason::LockedPort);
         }
         let learned = if config.learning && fdb.learns() {
             let limit = usize::try_from(config.learn_limit).unwrap_or(usize::MAX);
-            let learned = fdb.learn(self.now, source, id, limit);
+            let learned = fdb.learn(self.now, station, id, limit);
             if matches!(learned, Learned::Moved { .. } | Learned::Refused) {
                 self.suspect();
             }
             Some(learned)
         } else {
-            fdb.is_refused(source, id).then_some(Learned::Refused)
+            fdb.is_refused(station, id).then_some(Learned::Refused)
         };
-        let entry = || fdb.find(source);
+        let entry = || fdb.find(station);
         self.note_source(|| match learned {
             None => Source::NotLearned,
             Some(Learned::Refused) => Source::Stolen {
@@ -189,7 +237,7 @@ impl<T: Tracer> Passage<'_, T> {
     fn hear(&self, owner: &Owner) -> bool {
         let source = self.frame.src();
         // Another endpoint of the same tunnel may route.
-        if !owner.is_registered_with(source) && self.bridge.fdb.is_sticky(source) {
+        if !owner.is_registered_with(source) && self.bridge.fdb.is_sticky(self.station(source)) {
             return false;
         }
         owner.hear(source);
@@ -204,6 +252,7 @@ impl<T: Tracer> Passage<'_, T> {
         }
         // Who asks from a LAN is no endpoint here.
         if let Some(edge) = self.topology.edge
+            && self.is_home()
             && edge != self.port.id
             && self.port.config.kind != PortKind::Uplink
             && packet.is_some_and(|packet| is_dhcp_request(self.frame, packet))
@@ -262,11 +311,12 @@ impl<T: Tracer> Passage<'_, T> {
 
     fn for_station(&self, packet: Option<&Packet>) -> Result<Verdict, DropReason> {
         let (fdb, mac) = (&self.bridge.fdb, self.frame.dst());
-        let known = fdb.lookup(mac);
+        let station = self.station(mac);
+        let known = fdb.lookup(station);
         let egress = known.filter(|egress| self.topology.port(*egress).is_some());
         self.tracer.note(|| Step::Destination {
             mac,
-            entry: fdb.find(mac),
+            entry: fdb.find(station),
             attached: egress.is_some(),
         });
         match egress {
@@ -318,8 +368,24 @@ impl<T: Tracer> Passage<'_, T> {
             self.tracer.note(|| Step::Reflected { egress, reflector });
             return self.reach(reflector);
         }
+        self.belongs(port)?;
         self.open(port)?;
         Ok(port)
+    }
+
+    /// Whether the egress belongs to the frame's VLAN.
+    fn belongs(&self, egress: &BridgePort) -> Result<(), DropReason> {
+        let (Some(vid), Some(vlans)) = (self.vlan, &egress.vlans) else {
+            return Ok(());
+        };
+        if vlans.shape(vid).is_some() {
+            return Ok(());
+        }
+        self.tracer.note(|| Step::OutsideVlan {
+            port: egress.id,
+            vid,
+        });
+        Err(DropReason::VlanEgress)
     }
 
     /// To everybody, as far as the port's budget goes.
@@ -368,7 +434,10 @@ impl<T: Tracer> Passage<'_, T> {
 
     /// The copies that a flood costs the sender.
     fn cost(&self) -> u32 {
-        let copies = self.topology.flood.copies(self.port.config.group);
+        let copies = match self.vlan {
+            None => self.topology.flood.copies(self.port.config.group),
+            Some(vid) => self.topology.copies_in(vid, self.port),
+        };
         cost(copies, self.listeners(copies.div_ceil(COPIES_PER_FRAME)))
     }
 
@@ -400,7 +469,7 @@ impl<T: Tracer> Passage<'_, T> {
 
     fn is_answered(&self, packet: Option<&Packet>, is_news: bool) -> bool {
         let neighbors = &self.topology.neighbors;
-        let answer = proxy::answer(neighbors, self.port.id, self.frame, packet);
+        let answer = proxy::answer(neighbors, (self.vlan, self.port.id), self.frame, packet);
         let answers = answer.is_some_and(|answer| {
             if answer.is_gateway && self.is_beyond_host() {
                 return false;
@@ -413,7 +482,7 @@ impl<T: Tracer> Passage<'_, T> {
         {
             self.tracer.note(|| Step::WhoHas {
                 address,
-                known: neighbors.lookup(address),
+                known: neighbors.lookup_in(self.vlan, address),
                 answers,
             });
         }

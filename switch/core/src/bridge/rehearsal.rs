@@ -13,8 +13,9 @@ use std::sync::{Arc, Mutex};
 
 use arc_swap::ArcSwap;
 
-use super::{Bridge, FloodList, Withheld};
+use super::{Bridge, FloodList, Passed, Withheld};
 use crate::trace::{Recorder, Step, Trace};
+use crate::vlan::Tag;
 use crate::{FloodKind, Frame, PortId, Time, Verdict};
 
 /// A copy of a bridge, for frames that nobody sends.
@@ -55,13 +56,17 @@ impl Rehearsal {
 
     fn trace_frame(&self, now: Time, ingress: PortId, frame: &Frame<'_>) -> Trace {
         let recorder = Recorder::default();
-        let verdict = self.0.decide(now, ingress, frame, &recorder);
+        let Passed { verdict, tag } = self.0.decide(now, ingress, frame, &recorder);
         let mut steps = recorder.into_steps();
         let egresses = match verdict {
             Verdict::Unicast(egress) => vec![egress],
             Verdict::Flood => {
                 let list = self.0.flood_list(ingress);
-                let others = list.iter().copied().filter(|egress| *egress != ingress);
+                let belongs = |egress: &PortId| {
+                    *egress != ingress && tag.is_none_or(|tag| list.shape(*egress, tag).is_some())
+                };
+                let others = list.iter().copied().filter(belongs);
+                let frame = &tag.map_or(*frame, |tag: Tag| tag.beneath(*frame));
                 self.spread(
                     frame,
                     others,

@@ -6,6 +6,7 @@ mod listeners;
 mod loops;
 mod rehearsals;
 mod storms;
+mod vlans;
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 

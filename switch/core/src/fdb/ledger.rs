@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use super::{FdbKind, Moves};
-use crate::{Mac, PortId};
+use super::{FdbKind, Moves, Station};
+use crate::PortId;
 
 /// Who has what, in the orders that eviction, ageing and flushing need.
 #[derive(Debug, Default)]
@@ -17,20 +17,20 @@ pub(super) struct Ledger {
 
 #[derive(Debug, Default)]
 struct Holdings {
-    learned: BTreeSet<(u32, Mac)>,
-    configured: BTreeSet<Mac>,
+    learned: BTreeSet<(u32, Station)>,
+    configured: BTreeSet<Station>,
 }
 
 impl Ledger {
     /// An entry whose MAC is not in the ledger.
-    pub(super) fn add(&mut self, mac: Mac, port: PortId, kind: FdbKind, queued: u32) {
+    pub(super) fn add(&mut self, station: Station, port: PortId, kind: FdbKind, queued: u32) {
         let holdings = self.by_port.entry(port).or_default();
         if kind != FdbKind::Learned {
-            holdings.configured.insert(mac);
+            holdings.configured.insert(station);
             return;
         }
         let before = holdings.learned.len();
-        if holdings.learned.insert((queued, mac)) {
+        if holdings.learned.insert((queued, station)) {
             self.learned += 1;
             self.by_count.remove(&(before, port));
             self.by_count.insert((before + 1, port));
@@ -38,14 +38,14 @@ impl Ledger {
     }
 
     /// Exactly what was added, but for requeues.
-    pub(super) fn remove(&mut self, mac: Mac, port: PortId, kind: FdbKind, queued: u32) {
+    pub(super) fn remove(&mut self, station: Station, port: PortId, kind: FdbKind, queued: u32) {
         let Some(holdings) = self.by_port.get_mut(&port) else {
             return;
         };
         let before = holdings.learned.len();
         if kind != FdbKind::Learned {
-            holdings.configured.remove(&mac);
-        } else if holdings.learned.remove(&(queued, mac)) {
+            holdings.configured.remove(&station);
+        } else if holdings.learned.remove(&(queued, station)) {
             self.learned -= 1;
             self.by_count.remove(&(before, port));
             if before > 1 {
@@ -58,10 +58,10 @@ impl Ledger {
     }
 
     /// Gives a learned entry a new age.
-    pub(super) fn requeue(&mut self, port: PortId, from: u32, to: u32, mac: Mac) {
+    pub(super) fn requeue(&mut self, port: PortId, from: u32, to: u32, station: Station) {
         if let Some(holdings) = self.by_port.get_mut(&port) {
-            holdings.learned.remove(&(from, mac));
-            holdings.learned.insert((to, mac));
+            holdings.learned.remove(&(from, station));
+            holdings.learned.insert((to, station));
         }
     }
 
@@ -74,7 +74,7 @@ impl Ledger {
     }
 
     /// The age and MAC of the longest unheard.
-    pub(super) fn oldest(&self, port: PortId) -> Option<(u32, Mac)> {
+    pub(super) fn oldest(&self, port: PortId) -> Option<(u32, Station)> {
         self.by_port.get(&port)?.learned.first().copied()
     }
 
@@ -89,11 +89,11 @@ impl Ledger {
             .map_or(0, |holdings| holdings.learned.len())
     }
 
-    pub(super) fn macs(&self, port: PortId) -> Vec<Mac> {
+    pub(super) fn stations(&self, port: PortId) -> Vec<Station> {
         let Some(holdings) = self.by_port.get(&port) else {
             return Vec::new();
         };
-        let learned = holdings.learned.iter().map(|(_, mac)| *mac);
+        let learned = holdings.learned.iter().map(|(_, station)| *station);
         learned.chain(holdings.configured.iter().copied()).collect()
     }
 }

@@ -85,7 +85,7 @@ impl Desk {
             if stopped.contains(&id) {
                 return Err(AddPort::WorkerStopped);
             }
-            port.bridge.add_port(id, port.config);
+            port.bridge.add_port(id, port.config.clone());
             let bridge = Arc::clone(&port.bridge);
             self.registry.insert(port, reader);
             self.hear_calls(&bridge);

@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use switch_core::{DropReason, Frame, PortId, Time, Verdict, VnetHeader};
+use switch_core::vlan::Tag;
+use switch_core::{DropReason, Frame, Passed, PortId, Time, Verdict, VnetHeader};
 
 use super::table::PortTable;
 use crate::frame_port::FrameBuffer;
@@ -23,6 +24,8 @@ pub(super) struct Classified {
     pub(super) ingress: PortId,
     pub(super) verdict: Verdict,
     pub(super) vnet: VnetHeader,
+    /// In networks that are aware of VLANs.
+    pub(super) tag: Option<Tag>,
 }
 
 impl Batch {
@@ -55,16 +58,23 @@ impl Batch {
         &self.entries[place]
     }
 
+    pub(super) fn entry_mut(&mut self, place: usize) -> &mut Classified {
+        &mut self.entries[place]
+    }
+
     /// Every place in use.
     pub(super) fn places(&self) -> Places {
         (0..self.entries.len()).fold(0, |places, place| places | 1 << place)
     }
 
-    /// The places among `pending` that share ingress and verdict with `place`.
+    /// The places among `pending` that share ingress, verdict and tag with `place`.
     pub(super) fn class(&self, place: usize, pending: Places) -> Places {
         let model = &self.entries[place];
-        let alike =
-            |other: &Classified| other.ingress == model.ingress && other.verdict == model.verdict;
+        let alike = |other: &Classified| {
+            other.ingress == model.ingress
+                && other.verdict == model.verdict
+                && other.tag == model.tag
+        };
         select(pending, |other| alike(&self.entries[other]))
     }
 }
@@ -90,9 +100,12 @@ pub(super) fn classify(port: &Port, worker: usize, now: Time, envelope: &mut [u8
     let counters = port.counters(worker);
     let frame_len = envelope.len().saturating_sub(VnetHeader::LEN);
     counters.add_rx(1, u64::try_from(frame_len).unwrap_or(0));
-    let (verdict, vnet) = match decide(port, now, envelope) {
+    let (Passed { verdict, tag }, vnet) = match decide(port, now, envelope) {
         Ok(decided) => decided,
-        Err(reason) => (Verdict::Drop(reason), VnetHeader::NONE),
+        Err(reason) => {
+            let verdict = Verdict::Drop(reason);
+            (Passed { verdict, tag: None }, VnetHeader::NONE)
+        }
     };
     if let Verdict::Drop(reason) = verdict {
         counters.add_drop(reason);
@@ -101,6 +114,7 @@ pub(super) fn classify(port: &Port, worker: usize, now: Time, envelope: &mut [u8
         ingress: port.id,
         verdict,
         vnet,
+        tag,
     }
 }
 
@@ -142,11 +156,7 @@ fn confine(
     Verdict::Drop(DropReason::EgressGone)
 }
 
-fn decide(
-    port: &Port,
-    now: Time,
-    envelope: &mut [u8],
-) -> Result<(Verdict, VnetHeader), DropReason> {
+fn decide(port: &Port, now: Time, envelope: &mut [u8]) -> Result<(Passed, VnetHeader), DropReason> {
     let (header, bytes) = envelope
         .split_at_mut_checked(VnetHeader::LEN)
         .ok_or(DropReason::Runt)?;
@@ -156,8 +166,8 @@ fn decide(
     let frame = Frame::parse(bytes)?;
     let vnet = VnetHeader::validate(header, &frame)?;
     header.copy_from_slice(&vnet.to_bytes());
-    let verdict = port.bridge.forward(now, port.id, &frame.with_vnet(&vnet));
-    Ok((verdict, vnet))
+    let passed = port.bridge.pass(now, port.id, &frame.with_vnet(&vnet));
+    Ok((passed, vnet))
 }
 
 #[cfg(test)]
@@ -169,6 +179,7 @@ mod tests {
             ingress: PortId(ingress),
             verdict,
             vnet: VnetHeader::NONE,
+            tag: None,
         }
     }
 

@@ -7,8 +7,9 @@
 //! not admit all of a class its frames go one by one, so that they stay in order. In a flood a frame is lowered once, and
 //! every segment goes to all the weak ports before the next is made.
 
+use switch_core::vlan::{Tag, TagChange};
 use switch_core::{
-    DropReason, Frame, ListId, PortId, Sampler, Segments, Verdict, VnetHeader, Withheld,
+    DropReason, FloodList, Frame, ListId, PortId, Sampler, Segments, Verdict, VnetHeader, Withheld,
 };
 
 use super::batch::{Batch, Places, iter, select};
@@ -17,6 +18,7 @@ use super::join::{Joiner, concerns};
 use super::setup::Setup;
 use super::table::{Entry, PortTable};
 use super::tally::Tally;
+use super::variants::Variants;
 use crate::frame_port::{Capabilities, FrameBuffer, Written};
 use crate::lookout::Lookout;
 use crate::observers::Observers;
@@ -33,6 +35,9 @@ pub(super) trait Courier {
 
     /// Carries out the writes that were started, so that what is written after this arrives after them.
     fn settle(&mut self);
+
+    /// Changes the tag of the frame at `place`, and its header `vnet` with it; false where something has its bytes in use.
+    fn retag(&mut self, place: usize, change: TagChange, vnet: &VnetHeader) -> bool;
 }
 
 /// What sending takes beside the batch.
@@ -48,6 +53,7 @@ pub(super) struct Forwarder {
     pub(super) scratch: FrameBuffer,
     joiner: Option<Joiner>,
     tally: Tally,
+    pub(super) variants: Variants,
 }
 
 impl Forwarder {
@@ -62,6 +68,7 @@ impl Forwarder {
             scratch: FrameBuffer::new(),
             joiner: setup.join.then(Joiner::new),
             tally: setup.tally.clone(),
+            variants: Variants::default(),
         }
     }
 
@@ -69,7 +76,7 @@ impl Forwarder {
     pub(super) fn dispatch(
         &mut self,
         ports: &PortTable,
-        batch: &Batch,
+        batch: &mut Batch,
         courier: &mut impl Courier,
     ) {
         self.tally.note(batch.len());
@@ -83,7 +90,7 @@ impl Forwarder {
         while let Some(place) = iter(pending).next() {
             let class = batch.class(place, pending);
             pending &= !class;
-            let entry = batch.entry(place);
+            let entry = *batch.entry(place);
             let Some(ingress) = ports.port(entry.ingress) else {
                 continue;
             };
@@ -94,10 +101,11 @@ impl Forwarder {
             if ingress.bridge.take_call() {
                 self.lookout.call(&ingress.bridge);
             }
+            let places = class;
             let class = Class {
                 ingress,
                 batch,
-                places: class,
+                places,
             };
             if ingress.outfit.is_watched() {
                 self.show_received(ports, &class, entry.verdict, courier);
@@ -107,8 +115,17 @@ impl Forwarder {
                     self.lookout.saw_bpdu(&ingress.bridge, ingress.id);
                 }
                 Verdict::Drop(_) | Verdict::Taken => {}
-                Verdict::Unicast(egress) => self.unicast(ports, &class, egress, courier),
-                Verdict::Flood => self.flood(ports, &class, courier),
+                Verdict::Unicast(egress) => match entry.tag {
+                    None => self.unicast(ports, &class, egress, courier),
+                    Some(tag) => {
+                        let frames = (ingress, places);
+                        self.unicast_in_vlan(ports, batch, frames, (egress, tag), courier);
+                    }
+                },
+                Verdict::Flood => match entry.tag {
+                    None => self.flood(ports, &class, courier),
+                    Some(tag) => self.flood_in_vlan(ports, &class, tag, courier),
+                },
                 Verdict::Group(list) => self.group(ports, &class, list, courier),
                 Verdict::Reply => self.reply(ports, &class, courier),
                 Verdict::Probe => self.tell_of_probes(&class, courier),
@@ -116,7 +133,7 @@ impl Forwarder {
         }
     }
 
-    fn unicast(
+    pub(super) fn unicast(
         &mut self,
         ports: &PortTable,
         class: &Class<'_>,
@@ -152,14 +169,32 @@ impl Forwarder {
 
     fn flood(&mut self, ports: &PortTable, class: &Class<'_>, courier: &mut impl Courier) {
         let list = class.ingress.bridge.flood_list(class.ingress.id);
+        if !self.flood_among(ports, class, &list, |_| true, courier) {
+            self.drop_all(class, DropReason::NoEgress);
+        }
+    }
+
+    /// To those of a list that take it. Whether there is any.
+    pub(super) fn flood_among(
+        &mut self,
+        ports: &PortTable,
+        class: &Class<'_>,
+        list: &FloodList,
+        takes: impl Fn(PortId) -> bool,
+        courier: &mut impl Courier,
+    ) -> bool {
         let others = || {
             list.iter()
                 .copied()
-                .filter(|egress| *egress != class.ingress.id)
+                .filter(|egress| *egress != class.ingress.id && takes(*egress))
         };
-        let judge = |egress, frame: &Frame<'_>| list.judge(egress, frame);
+        let tag = class.tag();
+        let judge = |egress, frame: &Frame<'_>| match tag {
+            None => list.judge(egress, frame),
+            Some(tag) => list.judge(egress, &tag.beneath(*frame)),
+        };
         let judge = list.is_selective().then_some(judge);
-        self.spread(ports, class, others, judge, courier);
+        self.spread(ports, class, others, judge, courier)
     }
 
     /// To those who asked for a group.
@@ -183,11 +218,13 @@ impl Forwarder {
             let judges = class.ingress.bridge.flood_list(class.ingress.id);
             let judge = |egress, frame: &Frame<'_>| judges.judge_asked(egress, frame);
             let judge = judges.is_selective().then_some(judge);
-            self.spread(ports, class, || list.egresses(), judge, courier);
+            if !self.spread(ports, class, || list.egresses(), judge, courier) {
+                self.drop_all(class, DropReason::NoEgress);
+            }
         }
     }
 
-    /// Sends frames to several ports; where somebody judges, only those that are let through.
+    /// Sends frames to several ports; where somebody judges, only those that are let through. Whether there is any port.
     fn spread<Egresses: Iterator<Item = PortId>>(
         &mut self,
         ports: &PortTable,
@@ -195,10 +232,10 @@ impl Forwarder {
         list: impl Fn() -> Egresses,
         judge: Option<impl Fn(PortId, &Frame<'_>) -> Result<(), Withheld>>,
         courier: &mut impl Courier,
-    ) {
+    ) -> bool {
         let egresses = || list().filter_map(|egress| open(ports, egress));
         if egresses().next().is_none() {
-            return self.drop_all(class, DropReason::NoEgress);
+            return false;
         }
         let mut weak = 0;
         for egress in egresses() {
@@ -229,6 +266,7 @@ impl Forwarder {
                     .filter(|port| !class.suits(port) && !port.is_down())
             });
         }
+        true
     }
 
     /// The places whose flooded frames the egress shall get; what it may not have is counted there.
@@ -457,7 +495,7 @@ impl Forwarder {
         }
     }
 
-    fn drop_all(&self, class: &Class<'_>, reason: DropReason) {
+    pub(super) fn drop_all(&self, class: &Class<'_>, reason: DropReason) {
         class
             .ingress
             .add_drops(self.worker, reason, u64::from(class.places.count_ones()));
@@ -472,6 +510,12 @@ pub(super) struct Class<'a> {
 }
 
 impl Class<'_> {
+    /// Which all of its frames have.
+    fn tag(&self) -> Option<Tag> {
+        let first = iter(self.places).next()?;
+        self.batch.entry(first).tag
+    }
+
     /// Whether every frame may be written to `port` unfinished.
     fn suits(&self, port: &Port) -> bool {
         port.capabilities == Capabilities::ALL

@@ -9,6 +9,7 @@
 //! engine go with it, and another starts in its place ([`WorkerHandle::restart`]). It says which port it was busy with.
 
 mod batch;
+mod buffers;
 mod busy;
 mod copies;
 mod epoll;
@@ -24,6 +25,8 @@ mod sights;
 mod table;
 mod tally;
 mod uring;
+mod variants;
+mod vlans;
 
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};

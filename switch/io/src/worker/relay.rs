@@ -5,11 +5,12 @@ use std::time::Instant;
 
 use switch_core::{PortId, Time};
 
-use super::batch::{Batch, Classified, Places, classify_read};
+use super::batch::{Batch, Classified, classify_read};
+use super::buffers::Buffers;
 use super::forward::{Courier, Forwarder};
 use super::load::Load;
 use super::setup::Setup;
-use super::table::{Entry, PortTable};
+use super::table::PortTable;
 use crate::events::{Events, SwitchEvent};
 use crate::frame_port::{FrameBuffer, is_gone};
 use crate::overload::Overload;
@@ -69,9 +70,9 @@ impl Relay {
             let classified = classify_read(&self.ports, port, worker, now, buffer);
             self.batch.push(classified);
         }
-        let mut courier = Buffers(&self.buffers);
+        let mut courier = Buffers(&mut self.buffers);
         self.forwarder
-            .dispatch(&self.ports, &self.batch, &mut courier);
+            .dispatch(&self.ports, &mut self.batch, &mut courier);
         self.batch.clear();
         Ok(count)
     }
@@ -95,7 +96,8 @@ impl Relay {
 
     /// Sends what was added.
     pub(super) fn dispatch(&mut self, courier: &mut impl Courier) {
-        self.forwarder.dispatch(&self.ports, &self.batch, courier);
+        self.forwarder
+            .dispatch(&self.ports, &mut self.batch, courier);
         self.batch.clear();
     }
 
@@ -112,21 +114,6 @@ impl Relay {
         }
         gone
     }
-}
-
-/// Frames in the worker's own buffers, written one system call each.
-struct Buffers<'a>(&'a [FrameBuffer]);
-
-impl Courier for Buffers<'_> {
-    fn envelope(&self, place: usize) -> &[u8] {
-        self.0[place].envelope()
-    }
-
-    fn start(&mut self, _egress: &Entry, places: Places) -> Places {
-        places
-    }
-
-    fn settle(&mut self) {}
 }
 
 /// Failed reads in a row after which a port counts as gone.

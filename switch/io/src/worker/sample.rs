@@ -37,7 +37,7 @@ impl Forwarder {
             };
             let scratch = &mut self.scratch;
             self.sampling.put(self.worker, || {
-                let verdict = outcome(ports, ingress, entry.verdict);
+                let verdict = outcome(ports, ingress, entry);
                 let taken = Taken {
                     every,
                     times,

@@ -1,8 +1,9 @@
 //! What those are told who watch the frames of a network.
 
+use switch_core::vlan::Tag;
 use switch_core::{DropReason, PortId, Summary, Verdict};
 
-use super::batch::{Batch, iter};
+use super::batch::{Batch, Classified, iter};
 use super::forward::{Courier, Forwarder, frame_of, open};
 use super::table::PortTable;
 use crate::observers::Sight;
@@ -23,7 +24,7 @@ impl Forwarder {
                     ingress: ingress.id,
                     egress: None,
                     summary: frame.map(|frame| Summary::of(&frame)),
-                    verdict: outcome(ports, ingress, entry.verdict),
+                    verdict: outcome(ports, ingress, entry),
                     frames: 1,
                 }
             });
@@ -32,15 +33,19 @@ impl Forwarder {
 }
 
 /// The verdict, as far as it can be carried out now.
-pub(super) fn outcome(ports: &PortTable, ingress: &Port, verdict: Verdict) -> Verdict {
-    let is_open = |egress: &PortId| *egress != ingress.id && open(ports, *egress).is_some();
-    match verdict {
+pub(super) fn outcome(ports: &PortTable, ingress: &Port, entry: &Classified) -> Verdict {
+    let list = ingress.bridge.flood_list(ingress.id);
+    let takes = |egress, tag: Tag| list.shape(egress, tag).is_some();
+    let is_open = |egress: &PortId| {
+        *egress != ingress.id
+            && open(ports, *egress).is_some()
+            && entry.tag.is_none_or(|tag| takes(*egress, tag))
+    };
+    match entry.verdict {
         Verdict::Unicast(egress) if open(ports, egress).is_none() => {
             Verdict::Drop(DropReason::EgressGone)
         }
-        Verdict::Flood if !ingress.bridge.flood_list(ingress.id).iter().any(is_open) => {
-            Verdict::Drop(DropReason::NoEgress)
-        }
+        Verdict::Flood if !list.iter().any(is_open) => Verdict::Drop(DropReason::NoEgress),
         verdict => verdict,
     }
 }

@@ -11,7 +11,7 @@ const H3: PortId = PortId(5);
 fn bridge(configs: &[PortConfig]) -> Bridge {
     let bridge = Bridge::new(BridgeConfig::default());
     for (at, id) in [H1, H2, H3].into_iter().enumerate() {
-        bridge.add_port(id, configs.get(at).copied().unwrap_or_else(tap));
+        bridge.add_port(id, configs.get(at).cloned().unwrap_or_else(tap));
     }
     bridge
 }

@@ -3,7 +3,8 @@
 use super::*;
 use crate::fdb::FdbConfig;
 use crate::trace::{Source, Step, Summary, Trace};
-use crate::{Block, Learned};
+use crate::vlan::{PortVlans, Vid, VlanConfig};
+use crate::{Block, FdbKind, Learned};
 
 const GROUP: Mac = Mac::new([1, 0, 0x5e, 1, 2, 3]);
 const CONTROL: Mac = Mac::new([1, 0x80, 0xc2, 0, 0, 0xe]);
@@ -13,7 +14,7 @@ fn trace(bridge: &Bridge, ingress: PortId, bytes: &[u8]) -> Trace {
 }
 
 /// Narrow tables and budgets, so that their bounds are met.
-fn crowded(transparent: bool) -> Bridge {
+fn crowded(transparent: bool, is_aware: bool) -> Bridge {
     let fdb = FdbConfig {
         learned_max: 4,
         ..FdbConfig::default()
@@ -23,6 +24,7 @@ fn crowded(transparent: bool) -> Bridge {
         transparent,
         probe_secret: 7,
         snooping: None,
+        vlans: is_aware.then(VlanConfig::default),
     });
     bridge.set_gateway(GATEWAY, &[GATEWAY_V4.into(), GATEWAY_V6.into()]);
     bridge
@@ -54,6 +56,10 @@ fn any_port() -> impl Strategy<Value = PortConfig> {
             allow_router: switches[3],
             allow_neighbor_addresses: switches[4],
             intercept_names: switches[5],
+            vlans: Some(PortVlans::trunk(
+                Vid::new(group.into()),
+                ["1", "1-7", "3,5"][mtu].parse().unwrap(),
+            )),
             ..PortConfig::new(kind, [40, 60, 1500][mtu])
         },
     )
@@ -142,7 +148,7 @@ fn any_act() -> impl Strategy<Value = Act> {
 fn carry_out(bridge: &Bridge, act: &Act) {
     match act {
         Act::Frame { .. } => {}
-        Act::Attach { id, config } => bridge.add_port(PortId(*id), *config),
+        Act::Attach { id, config } => bridge.add_port(PortId(*id), config.clone()),
         Act::Detach(id) => bridge.remove_port(PortId(*id)),
         Act::Register { id, n } => {
             let addresses = [v4(*n).into(), v6(*n).into()];
@@ -158,9 +164,10 @@ proptest! {
     #[test]
     fn a_rehearsal_foretells_the_verdict_and_changes_nothing(
         transparent: bool,
+        is_aware: bool,
         acts in proptest::collection::vec(any_act(), 1..80),
     ) {
-        let bridge = crowded(transparent);
+        let bridge = crowded(transparent, is_aware);
         for (id, kind) in [(1, PortKind::Host), (2, PortKind::Edge), (3, PortKind::Tap), (4, PortKind::Tap)] {
             bridge.add_port(PortId(id), PortConfig::new(kind, 1500));
         }

@@ -95,10 +95,11 @@ pub(crate) enum Completion {
     Cancelled { token: u32, result: io::Result<u32> },
 }
 
-/// A buffer of the caller's that holds `len` bytes from the headroom on.
+/// A buffer of the caller's that holds `len` bytes, from `at` on.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Filled {
     pub(crate) buffer: u16,
+    pub(crate) at: usize,
     pub(crate) len: usize,
 }
 
@@ -161,11 +162,11 @@ impl FrameRing {
         self.push(entry.user_data(user_data(Kind::Cancel, 0, token)))
     }
 
-    /// Writes `len` bytes of a held buffer, from the headroom on, to `fd`, which must stay open
+    /// Writes what a held buffer holds to `fd`, which must stay open
     /// until the write completes.
     pub(crate) fn write(&mut self, fd: RawFd, received: Filled, token: u32) -> io::Result<()> {
-        let Filled { buffer, len } = received;
-        let address = self.held(buffer, len);
+        let Filled { buffer, len, .. } = received;
+        let address = self.held(received);
         let len = u32::try_from(len).map_err(|_| io::ErrorKind::InvalidInput)?;
         let entry = opcode::Write::new(Fd(fd), address, len)
             .rw_flags(libc::RWF_NOWAIT)
@@ -179,7 +180,7 @@ impl FrameRing {
 
     /// The received bytes. Panics if the caller does not hold the buffer.
     pub(crate) fn bytes(&self, received: Filled) -> &[u8] {
-        let address = self.held(received.buffer, received.len);
+        let address = self.held(received);
         // SAFETY: `held` checked that the buffer is the caller's and the range inside it. While it
         // is, the kernel only reads it (writes in flight), and `bytes_mut` needs `&mut self`.
         unsafe { std::slice::from_raw_parts(address, received.len) }
@@ -187,7 +188,7 @@ impl FrameRing {
 
     /// The received bytes, to be changed. Panics if the caller does not hold the buffer or writes it.
     pub(crate) fn bytes_mut(&mut self, received: Filled) -> &mut [u8] {
-        let address = self.held(received.buffer, received.len);
+        let address = self.held(received);
         let owner = self.owners[usize::from(received.buffer)];
         assert_eq!(
             owner,
@@ -199,6 +200,25 @@ impl FrameRing {
         );
         // SAFETY: as in `bytes`; no write reads the buffer, and `&mut self` excludes other borrows.
         unsafe { std::slice::from_raw_parts_mut(address, received.len) }
+    }
+
+    /// All of a held buffer, to be changed; `None` as long as something writes it. Panics if the caller does not hold the buffer.
+    pub(crate) fn room_mut(&mut self, received: Filled) -> Option<&mut [u8]> {
+        self.held(received);
+        let owner = self.owners[usize::from(received.buffer)];
+        if owner
+            != (Owner::User {
+                held: true,
+                writes: 0,
+            })
+        {
+            return None;
+        }
+        let start = usize::from(received.buffer) * self.layout.stride;
+        let address = self.buffers.at(start);
+        // SAFETY: the mapping has `stride` bytes for each buffer, and this one is the caller's, as `held` checked. No write reads
+        // it, the kernel fills only its own buffers, and `&mut self` excludes other borrows.
+        Some(unsafe { std::slice::from_raw_parts_mut(address, self.layout.stride) })
     }
 
     /// Gives a held buffer back; it returns to the kernel once its writes are done.
@@ -314,6 +334,7 @@ impl FrameRing {
         match result {
             Ok(len) => Ok(Filled {
                 buffer,
+                at: self.layout.headroom,
                 len: usize_of(len),
             }),
             Err(error) => {
@@ -334,18 +355,19 @@ impl FrameRing {
     }
 
     /// The address of a held buffer's bytes, after checking that `len` of them exist.
-    fn held(&self, buffer: u16, len: usize) -> *mut u8 {
+    fn held(&self, received: Filled) -> *mut u8 {
+        let Filled { buffer, at, len } = received;
         let owner = self.owners[usize::from(buffer)];
         assert!(
             matches!(owner, Owner::User { held: true, .. }),
             "buffer {buffer} is not held"
         );
         assert!(
-            self.layout.headroom + len <= self.layout.stride,
+            at.saturating_add(len) <= self.layout.stride,
             "{len} bytes do not fit a buffer"
         );
         self.buffers
-            .at(usize::from(buffer) * self.layout.stride + self.layout.headroom)
+            .at(usize::from(buffer) * self.layout.stride + at)
     }
 
     /// Puts a buffer at the tail of the provided-buffer ring.

@@ -2,6 +2,10 @@
 
 use std::os::fd::AsRawFd;
 
+use switch_core::vlan::TagChange;
+use switch_core::{PortId, VnetHeader};
+
+use crate::retag::retag;
 use crate::sys::ring::{Filled, FrameRing};
 use crate::worker::batch::{Places, iter};
 use crate::worker::forward::Courier;
@@ -10,7 +14,9 @@ use crate::worker::table::Entry;
 /// Frames in the buffers of the ring.
 pub(super) struct RingCourier<'a> {
     pub(super) ring: &'a mut FrameRing,
-    pub(super) received: &'a [Filled],
+    pub(super) received: &'a mut [Filled],
+    /// Of each buffer, whose frame it has and how many bytes are written of it.
+    pub(super) origins: &'a mut [(PortId, usize)],
 }
 
 impl Courier for RingCourier<'_> {
@@ -39,5 +45,15 @@ impl Courier for RingCourier<'_> {
     fn settle(&mut self) {
         // What cannot be submitted now fails again, and is reported, at the end of the round.
         let _ = self.ring.submit_started();
+    }
+
+    fn retag(&mut self, place: usize, change: TagChange, vnet: &VnetHeader) -> bool {
+        let received = &mut self.received[place];
+        let Some(room) = self.ring.room_mut(*received) else {
+            return false;
+        };
+        (received.at, received.len) = retag(room, (received.at, received.len), change, vnet);
+        self.origins[usize::from(received.buffer)].1 = received.len;
+        true
     }
 }

@@ -164,7 +164,8 @@ impl Worker {
     fn dispatch(&mut self) {
         let mut courier = RingCourier {
             ring: &mut self.ring,
-            received: &self.received,
+            received: &mut self.received,
+            origins: &mut self.origins,
         };
         self.relay.dispatch(&mut courier);
         for received in self.received.drain(..) {

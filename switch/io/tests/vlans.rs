@@ -1,0 +1,187 @@
+//! Frames in VLANs leave each port in its own form: whole where it takes superframes, in segments where it does not.
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+mod lab;
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use lab::{frame, superframe, switch, tap_port};
+use switch_core::vlan::{PortVlans, Vid, VlanConfig};
+use switch_core::{Bridge, BridgeConfig, DropReason, Frame, Gso, PortConfig, PortId, VnetHeader};
+use switch_io::{Capabilities, ChannelEnd, EngineChoice, Layer, Switch, channel};
+
+on_both_engines! {
+    a_flood_reaches_each_port_in_its_form
+    a_superframe_gets_its_tag_and_loses_it
+    a_mirror_shows_a_frame_as_it_came_and_as_it_leaves
+}
+
+const WAIT: Duration = Duration::from_secs(5);
+
+struct Site {
+    switch: Switch,
+    bridge: Arc<Bridge>,
+}
+
+impl Site {
+    fn new(engine: EngineChoice) -> Self {
+        Self {
+            switch: switch(engine),
+            bridge: Arc::new(Bridge::new(BridgeConfig {
+                vlans: Some(VlanConfig::default()),
+                ..BridgeConfig::default()
+            })),
+        }
+    }
+
+    fn attach(&self, vlans: PortVlans, capabilities: Capabilities) -> (PortId, ChannelEnd) {
+        let (port, end) = channel(64, capabilities).unwrap();
+        let config = PortConfig {
+            vlans: Some(vlans),
+            ..tap_port()
+        };
+        let id = self.switch.add_port(&self.bridge, Box::new(port), config);
+        (id.unwrap(), end)
+    }
+}
+
+fn vid(number: u16) -> Vid {
+    Vid::new(number).unwrap()
+}
+
+fn access(number: u16) -> PortVlans {
+    PortVlans::access(vid(number))
+}
+
+fn trunk(native: Option<u16>, tagged: &str) -> PortVlans {
+    PortVlans::trunk(native.map(vid), tagged.parse().unwrap())
+}
+
+fn tagged(frame: &[u8], tci: u16) -> Vec<u8> {
+    let (addresses, rest) = frame.split_at(12);
+    [addresses, &[0x81, 0], &tci.to_be_bytes(), rest].concat()
+}
+
+fn is_empty(end: &ChannelEnd) -> bool {
+    end.try_recv()
+        .is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
+}
+
+fn heard(end: &ChannelEnd) -> Vec<u8> {
+    end.recv_timeout(WAIT).unwrap().frame().to_vec()
+}
+
+fn a_flood_reaches_each_port_in_its_form(engine: EngineChoice) {
+    let site = Site::new(engine);
+    let (_, red) = site.attach(access(10), Capabilities::ALL);
+    let (_, rose) = site.attach(access(10), Capabilities::ALL);
+    let (_, weak) = site.attach(access(10), Capabilities::NONE);
+    let (_, blue) = site.attach(access(20), Capabilities::ALL);
+    let (line_port, line) = site.attach(trunk(Some(20), "10"), Capabilities::ALL);
+    let (_, narrow) = site.attach(trunk(None, "10,20"), Capabilities::NONE);
+
+    let words = frame(255, 1, b"of red");
+    red.send(&words);
+    assert_eq!((heard(&rose), heard(&weak)), (words.clone(), words.clone()));
+    let with_tag = tagged(&words, 10);
+    assert_eq!((heard(&line), heard(&narrow)), (with_tag.clone(), with_tag));
+
+    let words = frame(255, 2, b"of the line in 10");
+    line.send(&tagged(&words, 0xe00a));
+    for end in [&red, &rose, &weak] {
+        assert_eq!(heard(end), words);
+    }
+    assert_eq!(heard(&narrow), tagged(&words, 0xe00a));
+
+    let words = frame(255, 3, b"of the line");
+    line.send(&words);
+    assert_eq!(heard(&blue), words);
+    assert_eq!(heard(&narrow), tagged(&words, 20));
+    line.send(&tagged(&words, 30));
+    // What came before has arrived by then.
+    line.send(&words);
+    heard(&blue);
+    assert!([&red, &rose, &weak].into_iter().all(is_empty));
+    let counted = site.switch.counters(line_port).unwrap();
+    assert_eq!(counted.dropped(DropReason::VlanForeign), 1);
+    assert_eq!(counted.drop_reasons().count(), 1);
+}
+
+fn a_superframe_gets_its_tag_and_loses_it(engine: EngineChoice) {
+    let site = Site::new(engine);
+    let (red_port, red) = site.attach(access(10), Capabilities::ALL);
+    let (line_port, line) = site.attach(trunk(None, "10"), Capabilities::ALL);
+    // Each is heard of where it will be sent to.
+    line.send(&tagged(&frame(255, 2, b"here"), 10));
+    heard(&red);
+
+    let (header, bytes) = superframe(5000, 1000);
+    red.send_with(&header, &bytes);
+    let received = line.recv_timeout(WAIT).unwrap();
+    let with_tag = tagged(&bytes, 10);
+    assert_eq!(received.frame(), with_tag);
+    let frame = Frame::parse(received.frame()).unwrap();
+    let vnet = VnetHeader::validate(received.vnet(), &frame).unwrap();
+    assert_eq!(
+        vnet.gso(),
+        Gso::TcpV4 {
+            size: 1000,
+            ecn: false
+        }
+    );
+    assert_eq!(
+        (vnet.header_len(), vnet.open_checksum().unwrap().start),
+        (58, 38)
+    );
+    let sent = site.switch.counters(line_port).unwrap();
+    assert_eq!(sent.tx_bytes, u64::try_from(with_tag.len()).unwrap());
+
+    // Back, with the stations changed.
+    let mut back = bytes.clone();
+    back[..12].rotate_left(6);
+    let raw = vnet.to_bytes();
+    line.send_with(&raw, &tagged(&back, 0x600a));
+    let received = red.recv_timeout(WAIT).unwrap();
+    assert_eq!(
+        (received.frame(), received.vnet()),
+        (&back[..], &header[..])
+    );
+
+    // To a port that takes none, in segments, each with the tag.
+    site.switch.remove_port(line_port);
+    let (_, narrow) = site.attach(trunk(None, "10"), Capabilities::NONE);
+    red.send_with(&header, &bytes);
+    for number in 0..5_u8 {
+        let segment = heard(&narrow);
+        assert_eq!(segment[12..18], [0x81, 0, 0, 10, 8, 0]);
+        assert_eq!(segment.len(), 58 + 1000, "{number}");
+    }
+    assert_eq!(
+        site.switch
+            .counters(red_port)
+            .unwrap()
+            .drop_reasons()
+            .count(),
+        0
+    );
+}
+
+fn a_mirror_shows_a_frame_as_it_came_and_as_it_leaves(engine: EngineChoice) {
+    let site = Site::new(engine);
+    let (red_port, red) = site.attach(access(10), Capabilities::ALL);
+    let (line_port, line) = site.attach(trunk(None, "10"), Capabilities::ALL);
+    let (watch_port, watch) = site.attach(access(4000), Capabilities::ALL);
+    line.send(&tagged(&frame(255, 2, b"here"), 10));
+    heard(&red);
+    for port in [red_port, line_port] {
+        let dressed = site.switch.dress(port, Layer::Mirror(watch_port));
+        dressed.unwrap();
+    }
+    let words = frame(2, 1, b"for the line");
+    red.send(&words);
+    assert_eq!(heard(&line), tagged(&words, 10));
+    assert_eq!(heard(&watch), words);
+    assert_eq!(heard(&watch), tagged(&words, 10));
+}
