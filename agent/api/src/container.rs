@@ -173,6 +173,9 @@ pub struct ContainerSummary {
     pub publish: Vec<PortMapping>,
     /// Names of the networks it is attached to.
     pub networks: Vec<String>,
+    /// Of those that are aware of VLANs, which it belongs to there, in words.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub vlans: BTreeMap<String, String>,
     #[serde(default)]
     pub labels: BTreeMap<String, String>,
     /// Its command has ended, and is started again in a while.

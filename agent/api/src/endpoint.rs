@@ -35,6 +35,13 @@ pub struct EndpointSettings {
     /// By which access lists know it; a container's own where absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub labels: Option<BTreeMap<String, String>>,
+    /// On a network that is aware of VLANs, the one that it has without tags, 1 to 4094. Where this and `trunk` are absent, the
+    /// network's default.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub vlan: Option<u16>,
+    /// The VLANs that it has by their tags, as `10,20-30`; `all` for every one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub trunk: Option<String>,
 }
 
 /// `POST /v1/endpoints`: attaches a namespace that the caller owns, as plugins and labs do.
@@ -137,6 +144,12 @@ pub struct EndpointDetail {
     /// By which access lists know it.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub labels: BTreeMap<String, String>,
+    /// On a network that is aware of VLANs, the one that it has without tags.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub vlan: Option<u16>,
+    /// The VLANs that it has by their tags.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trunk: Option<String>,
 }
 
 const fn yes() -> bool {

@@ -317,6 +317,9 @@ pub struct Unpruned {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct FdbEntryView {
     pub mac: String,
+    /// On a network that is aware of VLANs, the one in which it is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub vlan: Option<u16>,
     pub port: u32,
     /// Who is behind the port: a container's name, `host`, `gateway`, the network behind a patch.
     pub owner: String,

@@ -4,6 +4,17 @@ use agent_api::{ContainerCreate, EndpointSettings, NetworkAttachment, NetworkMod
 
 use crate::arguments::{Ip, network_mode};
 
+/// The VLANs of an endpoint, on a network that is aware of them.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Vlans {
+    /// Its VLAN on the network, without tags; that of the gateway where absent
+    #[arg(long, value_name = "VID", value_parser = clap::value_parser!(u16).range(1..=4094))]
+    pub(crate) vlan: Option<u16>,
+    /// VLANs that it has on the network by their tags, as 10,20-30, or all; --vlan beside it is the one without tags
+    #[arg(long, value_name = "VIDS")]
+    pub(crate) trunk: Option<String>,
+}
+
 /// What one `--network` asks for.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Attachment {
@@ -11,7 +22,7 @@ pub(crate) struct Attachment {
     settings: EndpointSettings,
 }
 
-/// `NAME`, or `name=NAME,alias=A,ip=I,ip6=I,mac-address=M,ifname=L` in any order.
+/// `NAME`, or `name=NAME,alias=A,ip=I,ip6=I,mac-address=M,ifname=L,vlan=N,trunk=V` in any order.
 pub(crate) fn attachment(text: &str) -> Result<Attachment, String> {
     if !text.contains('=') {
         return Ok(Attachment {
@@ -36,6 +47,11 @@ pub(crate) fn attachment(text: &str) -> Result<Attachment, String> {
             "ip6" => settings.ip6 = Some(value.parse().map_err(|_| address())?),
             "mac-address" => settings.mac = Some(value.to_owned()),
             "ifname" => settings.ifname = Some(value.to_owned()),
+            "vlan" => {
+                let number = || format!("vlan={value} is no number of a VLAN");
+                settings.vlan = Some(value.parse().map_err(|_| number())?);
+            }
+            "trunk" => settings.trunk = Some(joined(settings.trunk.take(), value)),
             "gw-priority" => {
                 return Err(
                     "gw-priority is not taken; the first --network has the default route"
@@ -83,6 +99,14 @@ pub(crate) fn attach(
     Ok(())
 }
 
+/// One more part of a list that is given in parts, as its own commas are taken.
+fn joined(before: Option<String>, more: &str) -> String {
+    match before {
+        None => more.to_owned(),
+        Some(before) => format!("{before},{more}"),
+    }
+}
+
 fn alone(mode: &str) -> String {
     format!("--network {mode} goes with no other --network; leave one of them out")
 }
@@ -95,6 +119,8 @@ fn both(single: EndpointSettings, long: EndpointSettings) -> Result<EndpointSett
         }),
         ("ip6", single.ip6.is_some() && long.ip6.is_some()),
         ("mac-address", single.mac.is_some() && long.mac.is_some()),
+        ("vlan", single.vlan.is_some() && long.vlan.is_some()),
+        ("trunk", single.trunk.is_some() && long.trunk.is_some()),
     ];
     if let Some((option, _)) = twice.into_iter().find(|(_, twice)| *twice) {
         return Err(format!(
@@ -106,14 +132,15 @@ fn both(single: EndpointSettings, long: EndpointSettings) -> Result<EndpointSett
         lease: single.lease || long.lease,
         ip6: single.ip6.or(long.ip6),
         mac: single.mac.or(long.mac),
+        vlan: single.vlan.or(long.vlan),
+        trunk: single.trunk.or(long.trunk),
         aliases: [single.aliases, long.aliases].concat(),
         port_settings: single.port_settings,
         ..EndpointSettings::default()
     })
 }
 
-const LONG_FORM: &str =
-    "write name=NAME,alias=NAME,ip=ADDRESS,ip6=ADDRESS,mac-address=MAC,ifname=NAME";
+const LONG_FORM: &str = "write name=NAME,alias=NAME,ip=ADDRESS,ip6=ADDRESS,mac-address=MAC,ifname=NAME,vlan=VID,trunk=VIDS";
 
 #[cfg(test)]
 mod tests {
@@ -141,6 +168,9 @@ mod tests {
             ..EndpointSettings::default()
         };
         assert_eq!(read.settings, settings);
+        let read = attachment("name=lab,vlan=10,trunk=20-30,trunk=40").unwrap();
+        assert_eq!(read.settings.vlan, Some(10));
+        assert_eq!(read.settings.trunk.as_deref(), Some("20-30,40"));
         let read = attachment("name=lab,ifname=eth5").unwrap();
         assert_eq!(read.settings.ifname.as_deref(), Some("eth5"));
     }
@@ -153,6 +183,7 @@ mod tests {
             ("name=lab,driver-opt=a=b", "driver-opt is not taken"),
             ("name=lab,gw-priority=1", "the first --network"),
             ("name=lab,web", "'web' is not KEY=VALUE"),
+            ("name=lab,vlan=ten", "vlan=ten is no number"),
         ] {
             let refused = attachment(text).unwrap_err();
             assert!(refused.contains(told), "{refused}");

@@ -63,7 +63,12 @@ pub(crate) struct Flush {
 
 pub(crate) async fn run(verb: Verb, client: &Client) -> Result<u8, Failure> {
     match verb {
-        Verb::Ls(of) => return of.listing.print(&client.fdb(&of.network).await?, &SHEET),
+        Verb::Ls(of) => {
+            let entries = client.fdb(&of.network).await?;
+            let is_aware = entries.iter().any(|entry| entry.vlan.is_some());
+            let sheet = if is_aware { &SHEET_OF_VLANS } else { &SHEET };
+            return of.listing.print(&entries, sheet);
+        }
         Verb::Add(add) => {
             let entry = FdbEntryCreate {
                 mac: add.mac,
@@ -98,6 +103,15 @@ fn rows(entry: &FdbEntryView) -> Vec<Vec<String>> {
     ]]
 }
 
+fn rows_of_vlans(entry: &FdbEntryView) -> Vec<Vec<String>> {
+    let vlan = entry.vlan.map_or("-".to_owned(), |vlan| vlan.to_string());
+    let mut rows = rows(entry);
+    for row in &mut rows {
+        row.insert(1, vlan.clone());
+    }
+    rows
+}
+
 const SHEET: Sheet<FdbEntryView> = Sheet {
     columns: &[
         ("MAC", "MAC"),
@@ -110,6 +124,20 @@ const SHEET: Sheet<FdbEntryView> = Sheet {
     rows,
 };
 
+/// Of a network that is aware of VLANs.
+const SHEET_OF_VLANS: Sheet<FdbEntryView> = Sheet {
+    columns: &[
+        ("MAC", "MAC"),
+        ("Vlan", "VLAN"),
+        ("Port", "PORT"),
+        ("Owner", "OWNER"),
+        ("Kind", "KIND"),
+        ("Age", "AGE"),
+    ],
+    called: 0,
+    rows: rows_of_vlans,
+};
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -120,6 +148,7 @@ mod tests {
     fn static_entries_show_no_age() {
         let entry = |mac: &str, owner: &str, kind, age_s| FdbEntryView {
             mac: mac.into(),
+            vlan: None,
             port: 3,
             owner: owner.into(),
             kind,
@@ -133,6 +162,22 @@ mod tests {
         MAC                 PORT      OWNER     KIND      AGE
         02:42:ac:11:00:02   3         web       sticky    -
         0a:00:00:00:00:01   3         host      learned   12s
+        ");
+    }
+
+    #[test]
+    fn vlans_are_shown_where_there_are_any() {
+        let entry = FdbEntryView {
+            mac: "02:42:ac:11:00:02".into(),
+            vlan: Some(10),
+            port: 3,
+            owner: "web".into(),
+            kind: FdbKind::Sticky,
+            age_s: None,
+        };
+        insta::assert_snapshot!(table(&[entry], &SHEET_OF_VLANS), @r"
+        MAC                 VLAN      PORT      OWNER     KIND      AGE
+        02:42:ac:11:00:02   10        3         web       sticky    -
         ");
     }
 }

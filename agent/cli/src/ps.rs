@@ -96,7 +96,7 @@ fn listing(args: &Args, containers: &[ContainerSummary], now_s: u64) -> String {
             format!("{} ago", output::span(age_s)),
             status(container, now_s.saturating_sub(container.since_s)),
             ports(published(container), args.no_trunc),
-            container.networks.join(", "),
+            networks(container),
         ]
     });
     let headers = [
@@ -109,6 +109,15 @@ fn listing(args: &Args, containers: &[ContainerSummary], now_s: u64) -> String {
         "NETWORKS",
     ];
     output::table_as(args.no_trunc, &headers, rows)
+}
+
+/// With the VLANs there, where it has any.
+fn networks(container: &ContainerSummary) -> String {
+    let words = container.networks.iter().map(|name| {
+        let vlans = container.vlans.get(name);
+        vlans.map_or_else(|| name.clone(), |vlans| format!("{name} (VLAN {vlans})"))
+    });
+    words.collect::<Vec<_>>().join(", ")
 }
 
 /// By Docker's names of columns.
@@ -252,6 +261,7 @@ mod tests {
                     mapping(Some("::1"), TransportProtocol::Udp),
                 ],
                 networks: vec!["bridge".into(), "lab".into()],
+                vlans: [("lab".into(), "10 untagged, 20-30 tagged".into())].into(),
                 labels: [("tier".into(), "front".into())].into(),
                 restarting: false,
                 cut_off: None,
@@ -269,6 +279,7 @@ mod tests {
                 since_s: 930,
                 publish: vec![mapping(None, TransportProtocol::Tcp)],
                 networks: vec![],
+                vlans: Default::default(),
                 labels: Default::default(),
                 restarting: false,
                 cut_off: None,

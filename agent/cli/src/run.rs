@@ -11,7 +11,7 @@ use agent_container::attach::{Session, SessionOptions};
 use clap::ValueEnum;
 
 use crate::arguments::{self, Ip, Variable};
-use crate::attachment::{self, Attachment};
+use crate::attachment::{self, Attachment, Vlans};
 use crate::failure::Failure;
 use crate::publish::{self, Exposed, Publish};
 use crate::{image, output, session, wait};
@@ -65,6 +65,8 @@ pub(crate) struct Args {
     /// Its MAC address, as in 02:42:ac:11:00:02
     #[arg(long, value_name = "MAC")]
     mac_address: Option<String>,
+    #[command(flatten)]
+    vlans: Vlans,
     /// Another name for it on the network; may be repeated
     #[arg(long, visible_alias = "net-alias", value_name = "NAME")]
     network_alias: Vec<String>,
@@ -274,6 +276,8 @@ fn request(args: Args) -> Result<ContainerCreate, Failure> {
         lease: args.ip == Some(Ip::Dhcp),
         ip6: args.ip6,
         mac: args.mac_address,
+        vlan: args.vlans.vlan,
+        trunk: args.vlans.trunk,
         aliases: args.network_alias,
         port_settings: PortSettings::of(&args.port_option),
         ..EndpointSettings::default()
@@ -345,6 +349,10 @@ mod tests {
             "fd00::2",
             "--mac-address",
             "02:42:0a:00:00:02",
+            "--vlan",
+            "10",
+            "--trunk",
+            "20-30",
             "--network-alias",
             "a",
             "--network-alias",

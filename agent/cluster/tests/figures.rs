@@ -37,6 +37,8 @@ fn endpoint(host: u32, number: u32) -> (String, EndpointShared) {
         hostname: Some(format!("{id:012x}")),
         short_id: Some(format!("{id:012x}")),
         services: Vec::new(),
+        vlan: None,
+        trunk: None,
     };
     (format!("{ENDPOINTS}{network:064x}/{id:064x}"), shared)
 }

@@ -273,6 +273,12 @@ pub struct EndpointRecord {
     /// By which access lists know it.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub labels: BTreeMap<String, String>,
+    /// Its native VLAN, on a network that is aware of them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub vlan: Option<u16>,
+    /// The VLANs that it has by their tags, as `10,20-30`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trunk: Option<String>,
 }
 
 const fn is_unknown() -> bool {

@@ -61,6 +61,8 @@ pub(crate) fn endpoint(name: &str, addresses: &[&str]) -> EndpointRecord {
         impairments: Default::default(),
         port_settings: Default::default(),
         labels: Default::default(),
+        vlan: None,
+        trunk: None,
     };
     for address in addresses {
         match address.parse().unwrap() {

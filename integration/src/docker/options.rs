@@ -72,12 +72,26 @@ pub(super) fn check_endpoint(options: &Options) -> Result<(), Refusal> {
                 "{IFNAME} is not for plugins; name the links of all containers by -o {PREFIX}=NAME at docker network create"
             )));
         }
-        if !name.starts_with(DOCKERS) && !KATHARA.contains(&name) {
-            let known = KATHARA.iter().copied();
+        let is_known = KATHARA.contains(&name) || VLANS.contains(&name);
+        if !name.starts_with(DOCKERS) && !is_known {
+            let known = VLANS.iter().chain(KATHARA).copied();
             return Err(unknown(name, "container", known));
         }
     }
     Ok(())
+}
+
+/// The VLANs that an endpoint was given, by `--network name=..,driver-opt=`.
+pub(super) fn vlans(options: &Options) -> Result<(Option<u16>, Option<String>), Refusal> {
+    let text = |name: &str| match options.get(name) {
+        None | Some(Value::Null) => Ok(None),
+        Some(Value::String(text)) => Ok(Some(text.clone())),
+        Some(value @ Value::Number(_)) => Ok(Some(value.to_string())),
+        Some(_) => Err(Refusal::new(format!("option {name} is no text"))),
+    };
+    let vlan = text(VLAN)?.filter(|text| !text.is_empty());
+    let vlan = vlan.map(|text| number(VLAN, &text)).transpose()?;
+    Ok((vlan, text(TRUNK)?.filter(|text| !text.is_empty())))
 }
 
 /// The MAC address that Kathara asks for.
@@ -192,6 +206,9 @@ const AGENTS: &[&str] = &[
     "dns.record",
     "dns.rebind",
     "dns.intercept",
+    "vlan",
+    "vlan_protocol",
+    "vlan_default",
     "encap",
     "vni",
     "remote",
@@ -201,6 +218,10 @@ const AGENTS: &[&str] = &[
     "ttl",
     "df",
 ];
+const VLAN: &str = "com.tapestry.vlan";
+const TRUNK: &str = "com.tapestry.trunk";
+/// Of endpoints, on networks that are aware of VLANs.
+const VLANS: &[&str] = &[VLAN, TRUNK];
 const KATHARA_MAC: &str = "kathara.mac_addr";
 const KATHARA: &[&str] = &[
     "kathara.machine",
@@ -322,11 +343,29 @@ mod tests {
     }
 
     #[test]
+    fn an_endpoints_vlans_are_read() {
+        let read = |options: Value| vlans(&serde_json::from_value(options).unwrap());
+        assert_eq!(read(json!({})).unwrap(), (None, None));
+        let both = read(json!({ VLAN: "10", TRUNK: "20-30,40" })).unwrap();
+        assert_eq!(both, (Some(10), Some("20-30,40".to_owned())));
+        assert!(read(json!({ VLAN: "ten" })).is_err());
+        assert!(read(json!({ TRUNK: [10] })).is_err());
+    }
+
+    #[test]
     fn an_endpoint_takes_katharas_options_and_the_engines() {
         let options = |name: &str| Options::from([(name.to_owned(), json!("00:00:00:00:00:01"))]);
         check_endpoint(&options("com.docker.network.endpoint.exposedports")).unwrap();
         check_endpoint(&options(KATHARA_MAC)).unwrap();
         assert!(katharas_mac(&options(KATHARA_MAC)).is_some());
+        check_endpoint(&options(VLAN)).unwrap();
+        let told = check_endpoint(&options("com.tapestry.vlans"))
+            .unwrap_err()
+            .0;
+        assert!(
+            told.contains("did you mean \"com.tapestry.vlan\""),
+            "{told}"
+        );
         let told = check_endpoint(&options("kathara.mac")).unwrap_err().0;
         assert!(told.contains("kathara.mac"), "{told}");
         assert!(check_endpoint(&options(IFNAME)).is_err());

@@ -17,7 +17,7 @@ use agent_api::{
 use ipnet::{IpNet, Ipv4Net};
 
 use super::book::Page;
-use super::options::{NETWORK, NetworkOptions, check_endpoint, katharas_mac};
+use super::options::{NETWORK, NetworkOptions, check_endpoint, katharas_mac, vlans};
 use super::ports::bindings;
 use super::wire::{
     CreateEndpoint, CreateNetwork, INTERNAL, Id, Interface, InterfaceName, Joined, Options,
@@ -199,6 +199,7 @@ pub(super) fn endpoint(call: &CreateEndpoint, network: &str) -> Result<EndpointC
         IpAddr::V4(_) => None,
         IpAddr::V6(ip) => Some(ip),
     };
+    let (vlan, trunk) = vlans(&call.options)?;
     let ip: Option<Ipv4Addr> = address(&call.interface.address)?.and_then(v4);
     let ip6: Option<Ipv6Addr> = address(&call.interface.address_v6)?.and_then(v6);
     Ok(EndpointCreate {
@@ -211,6 +212,8 @@ pub(super) fn endpoint(call: &CreateEndpoint, network: &str) -> Result<EndpointC
             ip6,
             mac: wished_mac(call).map(str::to_owned),
             aliases: vec![key(&call.endpoint)],
+            vlan,
+            trunk,
             ..EndpointSettings::default()
         },
         ..EndpointCreate::default()
@@ -247,6 +250,7 @@ pub(super) fn is_same(
     found.network == network.summary.name
         && settings.ip.is_none_or(|ip| has(ip.into()))
         && settings.ip6.is_none_or(|ip| has(ip.into()))
+        && (settings.vlan.is_none() || settings.vlan == found.vlan)
         && settings
             .mac
             .as_ref()

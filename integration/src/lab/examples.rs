@@ -190,6 +190,7 @@ fn present(desired: &Desired) -> Present {
         since_s: 0,
         publish: Vec::new(),
         networks: Vec::new(),
+        vlans: Default::default(),
         labels: wanted.create.labels.clone(),
         restarting: false,
         cut_off: None,
@@ -220,6 +221,8 @@ fn present(desired: &Desired) -> Present {
                 cut_off: None,
                 changed: Vec::new(),
                 labels: Default::default(),
+                vlan: None,
+                trunk: None,
             })
     });
     let links = desired.nodes.iter().flat_map(|wanted| {

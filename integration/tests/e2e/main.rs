@@ -51,4 +51,5 @@ mod together;
 mod trace;
 mod ui;
 mod uplinks;
+mod vlans;
 mod walkthrough;

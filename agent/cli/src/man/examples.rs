@@ -23,6 +23,7 @@ pub(super) const EXAMPLES: &[(&str, &[&str])] = &[
             "tapestry network create mynet",
             "tapestry network create --subnet 10.1.0.0/24 --gateway 10.1.0.254 --ipv6 office",
             "tapestry network create --driver overlay -o encap=vxlan far",
+            "tapestry network create -o vlan=aware campus",
         ],
     ),
     (
@@ -37,7 +38,10 @@ pub(super) const EXAMPLES: &[(&str, &[&str])] = &[
     ("network prune", &["tapestry network prune -f"]),
     (
         "network connect",
-        &["tapestry network connect --alias db mynet web"],
+        &[
+            "tapestry network connect --alias db mynet web",
+            "tapestry network connect --vlan 10 --trunk 20-30 campus web",
+        ],
     ),
     (
         "network disconnect",

@@ -29,6 +29,9 @@ use crate::{arguments, output};
 /// dhcp=container|off (a server of your own, or none), -o ra=allow (router advertisements), -o bum=N|off (broadcasts a
 /// second).
 ///
+/// Options of VLANs: -o vlan=aware (run, network connect: --vlan, --trunk), -o vlan_default=N (the gateway's; 1), -o
+/// vlan_protocol=802.1q|802.1ad (whose tags are read).
+///
 /// Options of the overlay driver: -o encap=quic|vxlan, -o vni=N, -o remote=IP[,IP] (VXLAN to fixed hosts, without a
 /// cluster).
 ///

@@ -10,6 +10,7 @@ use std::net::Ipv6Addr;
 use agent_api::{Client, Connect, Disconnect, EndpointSettings, PatchCreate, PortSettings};
 
 use crate::arguments::Ip;
+use crate::attachment::Vlans;
 use crate::failure::{Failure, for_each_name};
 use crate::{inspect, output};
 
@@ -53,6 +54,8 @@ pub(crate) struct ConnectArgs {
     /// Its MAC address on the network
     #[arg(long, value_name = "MAC")]
     mac_address: Option<String>,
+    #[command(flatten)]
+    vlans: Vlans,
     /// Another name for it on the network; may be repeated
     #[arg(long, value_name = "NAME")]
     alias: Vec<String>,
@@ -128,6 +131,8 @@ async fn connect(args: ConnectArgs, client: &Client) -> Result<u8, Failure> {
             lease: args.ip == Some(Ip::Dhcp),
             ip6: args.ip6,
             mac: args.mac_address,
+            vlan: args.vlans.vlan,
+            trunk: args.vlans.trunk,
             aliases: args.alias,
             port_settings: PortSettings::of(&args.port_option),
             ..EndpointSettings::default()

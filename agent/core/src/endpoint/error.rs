@@ -7,6 +7,7 @@ use switch_core::{Mac, ParseMac};
 
 use crate::ipam::AllocateAddress;
 use crate::name::{BadId, BadName};
+use crate::network::BadVlan;
 use crate::publish::PublishPorts;
 
 /// `POST /v1/endpoints`, and every attachment of a container.
@@ -98,6 +99,8 @@ pub enum Attach {
     LinkName(String),
     #[error(transparent)]
     Impairments(#[from] BadImpairment),
+    #[error(transparent)]
+    Vlan(#[from] BadVlan),
     #[error("{0}")]
     Sandbox(String),
     #[error("{} is the host's own network namespace; give that of a sandbox", .0.display())]

@@ -9,7 +9,7 @@ use switch_core::Mac;
 use super::error::Attach;
 use crate::ipam::{Pool, Pools, Tenant};
 use crate::name::check_name;
-use crate::network::LanMode;
+use crate::network::{LanMode, check_vlans};
 use crate::record::{EndpointRecord, NetworkRecord, Owner};
 
 /// Who asks to be attached, and how.
@@ -103,6 +103,11 @@ pub fn plan<'r>(
         check_lease(network, attachment.settings)?;
     }
     attachment.settings.impairments.check()?;
+    let (vlan, trunk) = (
+        attachment.settings.vlan,
+        attachment.settings.trunk.as_deref(),
+    );
+    let trunk = check_vlans(network, vlan, trunk)?;
     let wish = attachment.settings.mac.as_deref();
     let mac = wish
         .map(|mac| checked_mac(network, others, mac))
@@ -132,6 +137,8 @@ pub fn plan<'r>(
         impairments: attachment.settings.impairments,
         port_settings: attachment.settings.port_settings,
         labels: attachment.settings.labels.clone().unwrap_or_default(),
+        vlan,
+        trunk,
     })
 }
 
@@ -420,6 +427,26 @@ mod tests {
         settings.impairments.to.delay = Some("50ms".parse().unwrap());
         let planned = site.plan(&asked(&settings)).unwrap();
         assert_eq!(planned.impairments, settings.impairments);
+    }
+
+    #[test]
+    fn vlans_are_taken_where_the_network_is_aware_of_them() {
+        let mut site = site(&["10.1.0.0/24"]);
+        let settings = EndpointSettings {
+            vlan: Some(10),
+            trunk: Some("30,20-29".into()),
+            ..wish(None, None)
+        };
+        let refused = site.plan(&asked(&settings)).unwrap_err();
+        assert!(matches!(refused, Attach::Vlan(_)));
+        assert_eq!(site.tenant("10.1.0.2"), None);
+        let aware = ("vlan".to_owned(), "aware".to_owned());
+        site.network.options.extend([aware]);
+        let planned = site.plan(&asked(&settings)).unwrap();
+        assert_eq!(
+            (planned.vlan, planned.trunk.as_deref()),
+            (Some(10), Some("20-30"))
+        );
     }
 
     #[test]

@@ -11,6 +11,7 @@ mod plan;
 mod ports;
 mod predefined;
 mod uplink;
+mod vlan;
 mod vxlan;
 
 pub use docker_options::in_our_words;
@@ -23,6 +24,8 @@ pub use plan::{MTU_MAX, SubnetEntry, Surroundings, check_vni, plan};
 pub use ports::settings_of;
 pub use predefined::{DEFAULT_NETWORK, PREDEFINED, is_predefined, without_segment};
 pub use uplink::{LanMode, Parent, Uplink, keep_for_host, uplink_of};
+pub(crate) use vlan::read_vlans;
+pub use vlan::{BadVlan, VlanWords, check_vlans};
 pub use vxlan::{Asked, VxlanOptions};
 
 /// Of a network that is on one host, in bytes of a packet.

@@ -41,6 +41,9 @@ pub(super) const OPTIONS: &[(&str, &str, bool)] = &[
     (OPTION_REBIND, "block|allow", false),
     (OPTION_INTERCEPT, "true|false", false),
     (OPTION_UPLINK, "LINK", false),
+    (OPTION_VLAN, "aware|unaware", false),
+    (OPTION_VLAN_PROTOCOL, "802.1q|802.1ad", false),
+    (OPTION_VLAN_DEFAULT, "VID", false),
     (OPTION_ENCAP, "quic|vxlan", true),
     (OPTION_VNI, "N", true),
     (OPTION_REMOTE, "IP[,IP]", true),
@@ -98,6 +101,12 @@ pub(super) const OPTION_RECORD: &str = "dns.record";
 pub(super) const OPTION_REBIND: &str = "dns.rebind";
 /// Whether what engines' containers ask other name servers is answered in their place: `true`, the default, or `false`.
 pub(super) const OPTION_INTERCEPT: &str = "dns.intercept";
+/// `aware`: the switch knows VLANs; `unaware`, the default: tags are payload.
+pub(super) const OPTION_VLAN: &str = "vlan";
+/// Whose tags it reads.
+pub(super) const OPTION_VLAN_PROTOCOL: &str = "vlan_protocol";
+/// The VLAN of the gateway, and of whoever says nothing else.
+pub(super) const OPTION_VLAN_DEFAULT: &str = "vlan_default";
 pub(super) const OPTION_ENCAP: &str = "encap";
 pub(super) const OPTION_VNI: &str = "vni";
 pub(super) const OPTION_REMOTE: &str = "remote";

@@ -13,10 +13,12 @@ use super::option_list::{
     OPTION_ENCAP, OPTION_GUARD, OPTION_INTERCEPT, OPTION_ISOLATED, OPTION_JOIN, OPTION_LEARN_LIMIT,
     OPTION_LEARNING, OPTION_LOCAL, OPTION_RA, OPTION_REBIND, OPTION_RECORD, OPTION_REMOTE,
     OPTION_SNOOPING, OPTION_STORM_BROADCAST, OPTION_STORM_MULTICAST, OPTION_STORM_UNKNOWN,
-    OPTION_TAP, OPTION_TOS, OPTION_TRANSPARENT, OPTION_TTL, OPTION_VNI, OPTIONS,
+    OPTION_TAP, OPTION_TOS, OPTION_TRANSPARENT, OPTION_TTL, OPTION_VLAN, OPTION_VLAN_DEFAULT,
+    OPTION_VLAN_PROTOCOL, OPTION_VNI, OPTIONS,
 };
 use super::ports::{parse_bpdu_guard, parse_bum};
 use super::uplink::check_lan_option;
+use super::vlan::{is_aware, parse_vid};
 use crate::record::NetworkRecord;
 
 impl NetworkRecord {
@@ -91,6 +93,7 @@ impl NetworkRecord {
 /// Refuses options that are unknown, and values that are not understood.
 pub(crate) fn check_options(request: &NetworkCreate) -> Result<(), CreateNetwork> {
     let is_overlay = request.driver == Driver::Overlay;
+    let is_aware = is_aware(&request.options);
     for (name, value) in &request.options {
         if let Some(checked) = check_lan_option(request, name, value) {
             checked?;
@@ -125,6 +128,12 @@ pub(crate) fn check_options(request: &NetworkCreate) -> Result<(), CreateNetwork
             OPTION_GUARD => one_of("strict or loose"),
             OPTION_DHCP => one_of("builtin or container or off"),
             OPTION_RA => one_of("block or allow"),
+            OPTION_VLAN => one_of("aware or unaware"),
+            OPTION_VLAN_PROTOCOL | OPTION_VLAN_DEFAULT if !is_aware => {
+                ("-o vlan=aware beside it", false)
+            }
+            OPTION_VLAN_PROTOCOL => one_of("802.1q or 802.1ad"),
+            OPTION_VLAN_DEFAULT => ("a number from 1 to 4094", parse_vid(value).is_some()),
             OPTION_BUM | OPTION_STORM_BROADCAST | OPTION_STORM_MULTICAST | OPTION_STORM_UNKNOWN => {
                 ("frames a second, or off", parse_bum(value).is_some())
             }
@@ -151,10 +160,14 @@ pub(crate) fn check_options(request: &NetworkCreate) -> Result<(), CreateNetwork
             .get(name)
             .is_some_and(|given| given == value)
     };
-    match is(OPTION_TRANSPARENT, "true")
-        && (is(OPTION_SNOOPING, "on") || is(OPTION_SNOOPING, "fast"))
-    {
-        true => Err(CreateNetwork::SnoopingTransparent),
+    if !is(OPTION_SNOOPING, "on") && !is(OPTION_SNOOPING, "fast") {
+        return Ok(());
+    }
+    if is(OPTION_TRANSPARENT, "true") {
+        return Err(CreateNetwork::SnoopingTransparent);
+    }
+    match is_aware {
+        true => Err(CreateNetwork::SnoopingVlans),
         false => Ok(()),
     }
 }
@@ -183,10 +196,13 @@ mod tests {
             pools_v6: Vec::new(),
             mtu_max: None,
         };
+        let aware = name.starts_with("vlan_").then_some(("vlan", "aware"));
+        let options = aware.into_iter().chain([(name, value)]);
+        let options = options.map(|(name, value)| (name.to_owned(), value.to_owned()));
         let request = NetworkCreate {
             name: "n".into(),
             driver,
-            options: [(name.into(), value.into())].into(),
+            options: options.collect(),
             ..NetworkCreate::default()
         };
         plan("e1".into(), request, None, &around)
@@ -202,6 +218,7 @@ mod tests {
                 OPTION_STORM_BROADCAST | OPTION_STORM_MULTICAST | OPTION_STORM_UNKNOWN => "50",
                 OPTION_AGEING => "60s",
                 OPTION_LEARN_LIMIT => "8",
+                OPTION_VLAN_DEFAULT => "7",
                 _ => values.split(['|', '[']).next().unwrap(),
             };
             let driver = match only_overlay {
@@ -238,6 +255,11 @@ mod tests {
         }
         let record = plan("e1".into(), with("off"), None, &around).unwrap();
         assert_eq!(record.snooping(), None);
+        let mut aware = with("on");
+        aware.options.remove("transparent");
+        aware.options.insert("vlan".into(), "aware".into());
+        let refused = plan("e1".into(), aware, None, &around);
+        assert!(matches!(refused, Err(CreateNetwork::SnoopingVlans)));
         let on = planned(Driver::Bridge, "snooping", "on")
             .unwrap()
             .snooping();

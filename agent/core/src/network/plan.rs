@@ -6,10 +6,12 @@ use std::net::IpAddr;
 
 use agent_api::{Driver, NetworkCreate};
 use ipnet::IpNet;
+use switch_core::vlan::Tag;
 
 use super::DEFAULT_MTU;
 use super::error::CreateNetwork;
 use super::options::check_options;
+use super::vlan::is_aware;
 use crate::ipam::{
     DefaultPool, Pool, SubnetInUse, check_free, choose_subnet, overlap, parse_subnet,
 };
@@ -50,7 +52,7 @@ pub fn plan(
     let subnets = plan_subnets(&request, around)?;
     check_aux_addresses(&request, &subnets)?;
     let with_ipv6 = subnets.iter().any(|subnet| subnet.net.addr().is_ipv6());
-    let mtu = plan_mtu(request.mtu, around.mtu_max, with_ipv6)?;
+    let mtu = plan_mtu(request.mtu, mtu_max(&request, around), with_ipv6)?;
     let record = NetworkRecord {
         id,
         name: request.name,
@@ -72,6 +74,15 @@ pub fn plan(
         internal: record.internal || is_nowhere,
         ..record
     })
+}
+
+/// Frames in VLANs cross an underlay with their tags.
+fn mtu_max(request: &NetworkCreate, around: &Surroundings) -> Option<u16> {
+    let tag = u16::try_from(Tag::LEN).unwrap_or(0);
+    match is_aware(&request.options) {
+        true => around.mtu_max.map(|most| most.saturating_sub(tag)),
+        false => around.mtu_max,
+    }
 }
 
 /// Refuses a VNI that one of the networks has.

@@ -49,6 +49,7 @@ impl NetworkRecord {
         let config = PortConfig {
             intercept_names: is_engines && !self.has_option(OPTION_INTERCEPT, "false"),
             guards: self.port_guards(),
+            vlans: endpoint.vlans(),
             ..self.port_config(PortKind::Tap)
         };
         let asked = endpoint.port_settings.over(&PortSettings {
@@ -205,6 +206,16 @@ mod tests {
             ];
             assert_eq!(config(kind, &spelled), PortConfig::new(kind, 1500));
         }
+    }
+
+    #[test]
+    fn an_endpoints_port_belongs_to_the_vlans_that_it_was_given() {
+        let network = sample::network("n", &["10.1.0.0/24"]);
+        let mut endpoint = sample::endpoint("web", &["10.1.0.2"]);
+        assert_eq!(network.endpoint_port_config(&endpoint).vlans, None);
+        (endpoint.vlan, endpoint.trunk) = (Some(10), Some("20-30".to_owned()));
+        let vlans = network.endpoint_port_config(&endpoint).vlans.unwrap();
+        assert_eq!(vlans.iter().count(), 12);
     }
 
     #[test]

@@ -17,7 +17,7 @@ use switch_core::{Mac, Vni};
 use super::{ALIVE, AliveRecord, EndpointShared, HostRecord, ServiceShared, World, blocks};
 use crate::ipam::{AllocateAddress, CreatePool, InvalidSubnet, Pool, Pools, Tenant, parse_subnet};
 use crate::name::{BadId, BadName, check_id, check_name};
-use crate::network::{CreateNetwork, check_mtu, check_options};
+use crate::network::{BadVlan, CreateNetwork, check_mtu, check_options, check_vlans};
 use crate::record::{NetworkRecord, Subnet};
 
 /// Why a record is not taken in.
@@ -57,6 +57,8 @@ pub enum BadRecord {
     Life(u64),
     #[error("sequence number {0} is above {SEQUENCE_MAX}: no host gets that far")]
     Sequence(u32),
+    #[error(transparent)]
+    Vlan(#[from] BadVlan),
     #[error("a service has port 0, or ends above port 65535")]
     Service,
     #[error("driver {0:?} is not that of a network of the cluster")]
@@ -170,6 +172,7 @@ pub fn check_endpoint(
     }
     check_count("published ports", shared.services.len(), SERVICES_MAX)?;
     shared.services.iter().try_for_each(check_service)?;
+    check_vlans(network, shared.vlan, shared.trunk.as_deref())?;
     if shared.sequence > SEQUENCE_MAX {
         return Err(BadRecord::Sequence(shared.sequence));
     }

@@ -53,7 +53,9 @@ use dns_core::{Carrier, Service};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use switch_core::vlan::PortVlans;
 
+use crate::network::read_vlans;
 pub use asks::AskRecord;
 pub use blocks::PageRecord;
 pub use ca::{CaRecord, FormerCa, RENEWABLE_S};
@@ -219,6 +221,11 @@ pub struct EndpointShared {
     /// Published ports; absent where an older agent speaks.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub services: Vec<ServiceShared>,
+    /// As of an endpoint's record.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub vlan: Option<u16>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trunk: Option<String>,
 }
 
 /// Published ports in a row, from these numbers on.
@@ -231,6 +238,11 @@ pub struct ServiceShared {
 }
 
 impl EndpointShared {
+    /// The VLANs that its port belongs to, where somebody said which. What was told was checked.
+    pub fn vlans(&self) -> Option<PortVlans> {
+        read_vlans(self.vlan, self.trunk.as_deref()).ok().flatten()
+    }
+
     /// Those of both families that it has, IPv4 first.
     pub fn addresses(&self) -> Vec<IpAddr> {
         let both = [self.ipv4.map(IpAddr::V4), self.ipv6.map(IpAddr::V6)];

@@ -4,6 +4,7 @@ use std::net::IpAddr;
 
 use agent_api::{TracePort, TraceResult, TraceStep, TraceVerdict};
 use switch_core::policy::{Action, JudgedBy, Judgement};
+use switch_core::vlan::Tag;
 use switch_core::{
     Access, Block, BumLimit, Claim, DropReason, FloodKind, Learned, Mac, PortId, PortKind, Source,
     Step, Told, Trace, Verdict,
@@ -75,6 +76,12 @@ fn words(step: &Step, ingress: PortId, who: &impl Who) -> (&'static str, &'stati
             "bpdu",
             "drop",
             "a BPDU, and this port is guarded against them: it would be blocked".to_owned(),
+        ),
+        Step::Vlan { port: id, admitted } => ("vlan", "pass", vlan(&port(*id), *admitted)),
+        Step::OutsideVlan { port: id, vid } => (
+            "vlan",
+            "drop",
+            format!("{} does not belong to VLAN {vid}", port(*id)),
         ),
         Step::LinkControl { group, transparent } => {
             ("control", "pass", control(*group, *transparent))
@@ -148,6 +155,24 @@ fn told(port: &TracePort) -> String {
     match owner.is_empty() {
         true => format!("port {port}"),
         false => format!("port {port} ({owner})"),
+    }
+}
+
+fn vlan(port: &str, admitted: Result<Tag, DropReason>) -> String {
+    match admitted {
+        Ok(tag) => {
+            let (vid, pcp) = (tag.vid(), tag.pcp());
+            let how = match tag.is_present() {
+                true => format!("by its tag, priority {pcp}"),
+                false => "without a tag".to_owned(),
+            };
+            format!("in VLAN {vid}, {how}")
+        }
+        Err(DropReason::VlanUntagged) => {
+            format!("without a VLAN, and {port} has none for such frames")
+        }
+        Err(DropReason::VlanForeign) => format!("{port} does not belong to the VLAN of its tag"),
+        Err(reason) => malformed(reason).to_owned(),
     }
 }
 

@@ -786,6 +786,8 @@ fn telling(disk: &Disk, record: &EndpointRecord, session: Session) -> Change {
         hostname: None,
         short_id: None,
         services: Vec::new(),
+        vlan: None,
+        trunk: None,
     };
     let key = format!("{ENDPOINTS}{}/{}", record.network, record.id);
     put(key, &shared, None, Some(session.lease))

@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering;
 use agent_api::{ApiError, ContainerDetail, ContainerState, ContainerSummary};
 use agent_container::attach::SOCKET_FILE;
 use agent_container::{log, read_exit};
+use agent_core::network::VlanWords;
 use agent_core::record::{Owner, Phase};
 
 use super::spec::capabilities;
@@ -96,6 +97,11 @@ impl Containers {
         let cut_off = on
             .iter()
             .find_map(|(place, attached)| attached.cut_off.clone().or_else(|| place.why_cut_off()));
+        let vlans = on.iter().filter_map(|(place, attached)| {
+            let vlans = place.record.vlans_of(&attached.record)?;
+            Some((place.record.name.clone(), VlanWords(&vlans).to_string()))
+        });
+        let vlans = vlans.collect();
         let mut networks: Vec<_> = on
             .into_iter()
             .map(|(place, _)| (place.record.id.clone(), place.record.name.clone()))
@@ -114,6 +120,7 @@ impl Containers {
             since_s: record.since_s,
             publish: record.ports(),
             networks: networks.into_iter().map(|(_, name)| name).collect(),
+            vlans,
             labels: record.create.labels.clone(),
             restarting: container.restarting.is_some(),
             cut_off,

@@ -64,7 +64,7 @@ fn apply(place: &Place, attached: &Attached) {
         return;
     }
     let config = place.record.endpoint_port_config(&attached.record);
-    bridge.add_port(port, config);
+    bridge.add_port(port, config.clone());
     if !config.learning || config.guards.locked {
         bridge.fdb().flush_learned(port);
     }

@@ -487,6 +487,10 @@ impl Follower {
             true => lock(&self.sharing.taken_in).insert(key.to_owned()),
             false => lock(&self.sharing.taken_in).remove(key),
         };
+        if is_there {
+            let mac = record.mac;
+            self.networks.move_remote(network, mac, shared.vlans());
+        }
         if self.sharing.apply(record, is_there) {
             follow_names(&place, id, shared, is_there);
         }
@@ -536,9 +540,15 @@ impl Follower {
                     if endpoint.host.as_str() == member.host() {
                         self.keep_own(network, mac, &endpoint.addresses);
                     } else {
+                        let world = member.world();
+                        let id = network.to_string();
+                        let told = others::holder_of_mac(&world, member.host(), &id, mac.octets());
+                        let vlans = told.and_then(|(_, shared)| shared.vlans());
+                        drop(world);
                         let at = RemotePlace {
                             host: endpoint.host,
                             addresses: endpoint.addresses,
+                            vlans,
                         };
                         self.networks.place_remote(network, mac, at);
                     }

@@ -17,7 +17,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use switch_core::{FdbKind, PortCounts, PortId, PortImage, Snapshot, TableImage};
+use switch_core::{FdbKind, PortCounts, PortId, PortImage, Snapshot, Station, TableImage};
 use switch_io::give_back_freed;
 
 use super::segment::Segment;
@@ -204,7 +204,7 @@ impl Networks {
         for entry in fdb.snapshot(self.ground.switch.now()) {
             if entry.kind == FdbKind::Learned {
                 let at_port = learned.entry(entry.port).or_default();
-                at_port.push((entry.mac, entry.age));
+                at_port.push((Station::new(entry.vlan, entry.mac), entry.age));
             }
         }
         let images = network.ports.iter().filter_map(|(name, port)| {

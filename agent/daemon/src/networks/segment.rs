@@ -53,6 +53,7 @@ impl Segment {
             transparent: record.is_transparent(),
             probe_secret: random_secret(),
             snooping: record.snooping(),
+            vlans: record.vlans(),
         }));
         bridge.set_gateway(gateway_mac, &record.own_gateways());
         let settings = edge_settings(ground, names, record);

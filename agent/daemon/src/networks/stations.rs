@@ -213,11 +213,12 @@ fn enter(place: &Place, ports: &[NamedPort], station: &StationRecord) -> bool {
 
 /// Whether the table has it already; one that is not sticky may have gone elsewhere.
 fn is_there(place: &Place, ports: &[NamedPort], station: &StationRecord) -> bool {
-    let Some(segment) = &place.segment else {
+    let (Some(segment), Some(port)) = (&place.segment, port_of(ports, station)) else {
         return true;
     };
-    match segment.bridge.fdb().find(station.mac()) {
-        Some((at, FdbKind::Sticky)) => Some(at) == port_of(ports, station),
+    let bridge = &segment.bridge;
+    match bridge.fdb().find(bridge.station_at(port, station.mac())) {
+        Some((at, FdbKind::Sticky)) => at == port,
         Some((_, kind)) => kind == station.kind(),
         None => false,
     }

@@ -12,6 +12,7 @@ use agent_core::firewall::Drops;
 use agent_core::network::DRIVER_OFFLOAD;
 use agent_core::record::NetworkRecord;
 use agent_core::shared::others::name_of;
+use switch_core::vlan::Vid;
 use switch_core::{Mac, PortCounts, PortId, PortKind};
 
 use super::adopt::KeptOut;
@@ -162,6 +163,7 @@ impl Networks {
             .into_iter()
             .map(|entry| FdbEntryView {
                 mac: entry.mac.to_string(),
+                vlan: entry.vlan.map(Vid::get),
                 port: entry.port.0,
                 owner: owners.get(&entry.port).cloned().unwrap_or_default(),
                 kind: match entry.kind {
@@ -172,7 +174,7 @@ impl Networks {
                 age_s: (entry.kind == switch_core::FdbKind::Learned).then_some(entry.age.as_secs()),
             })
             .collect();
-        rows.sort_by(|one, other| one.mac.cmp(&other.mac));
+        rows.sort_by(|one, other| (&one.mac, one.vlan).cmp(&(&other.mac, other.vlan)));
         Ok(rows)
     }
 
@@ -309,7 +311,7 @@ impl Seen {
     ) -> PortView {
         // A port that is down is none of the bridge's; only those of endpoints can be.
         let config = segment.bridge.port_config(port);
-        let kind = config.map_or(PortKind::Tap, |config| config.kind);
+        let kind = config.as_ref().map_or(PortKind::Tap, |config| config.kind);
         let state = match (config, segment.bridge.blocked(port)) {
             (None, _) => "down".to_owned(),
             (_, Some(why)) => format!("blocked ({why})"),

@@ -8,7 +8,8 @@ use agent_cluster::{ALIVE, AliveRecord, Member};
 use agent_core::network::{Asked, VxlanOptions};
 use agent_core::record::{Encap, NetworkRecord};
 use overlay_core::{Df, HostId, NetworkId, OuterPolicy, Tos, Ttl};
-use switch_core::{Mac, PortKind, Vni};
+use switch_core::vlan::PortVlans;
+use switch_core::{Mac, PortId, PortKind, Vni};
 
 use super::segment::Segment;
 use super::{FarEnd, Networks, Place, Tunnel};
@@ -22,6 +23,15 @@ use crate::sharing::tunnels::{OpenTunnel, TunnelPort, VxlanEnds};
 pub(crate) struct RemotePlace {
     pub(crate) host: HostId,
     pub(crate) addresses: Vec<IpAddr>,
+    /// Those that its port belongs to there, where somebody said which.
+    pub(crate) vlans: Option<PortVlans>,
+}
+
+fn register_remote(segment: &Segment, port: PortId, mac: Mac, at: &RemotePlace) {
+    let vlans = at.vlans.clone();
+    segment
+        .bridge
+        .register_remote(port, mac, &at.addresses, vlans);
 }
 
 impl Networks {
@@ -135,7 +145,7 @@ impl Networks {
             };
             ways.tunnels.insert(FarEnd::Host(host.clone()), tunnel);
             for (mac, at) in ways.remotes.iter().filter(|(_, at)| at.host == *host) {
-                segment.bridge.register_endpoint(port, *mac, &at.addresses);
+                register_remote(segment, port, *mac, at);
             }
         });
     }
@@ -225,14 +235,24 @@ impl Networks {
         };
         let ways = &mut network.ways;
         if let Some(tunnel) = ways.tunnels.get(&FarEnd::Host(at.host.clone())) {
-            segment
-                .bridge
-                .register_endpoint(tunnel.port.port, mac, &at.addresses);
+            register_remote(segment, tunnel.port.port, mac, &at);
         }
         ways.remotes.insert(mac, at);
         let id = network.record.id.clone();
         drop(table);
         self.settle_acl(&id);
+    }
+
+    /// An endpoint on another host belongs to these VLANs there: one that came in the place of another may be told by nothing else.
+    pub(crate) fn move_remote(&self, network: NetworkId, mac: Mac, vlans: Option<PortVlans>) {
+        let known = self.change(&network.to_string(), |network| {
+            network.ways.remotes.get(&mac).cloned()
+        });
+        if let Some(at) = known.flatten()
+            && at.vlans != vlans
+        {
+            self.place_remote(network, mac, RemotePlace { vlans, ..at });
+        }
     }
 
     /// An endpoint is on no other host any more. Whether it was.

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use agent_api::EndpointDetail;
 use agent_core::record::{EndpointRecord, NetnsId, NetworkRecord};
 use agent_host::netlink::NetnsNumber;
+use switch_core::vlan::{PortVlans, Vid};
 use switch_core::{Mac, PortId};
 use switch_io::ImpairmentControl;
 
@@ -57,6 +58,7 @@ impl Attached {
     pub(crate) fn detail(&self, network: &NetworkRecord) -> EndpointDetail {
         let record = &self.record;
         let addresses = record.addresses().into_iter();
+        let shown = network.vlans_of(record);
         EndpointDetail {
             id: record.id.clone(),
             network: network.name.clone(),
@@ -76,6 +78,10 @@ impl Attached {
             changed: self.plug.changed.clone(),
             labels: record.labels.clone(),
             cut_off: self.cut_off.clone().or_else(|| network.why_cut_off()),
+            vlan: shown.as_ref().and_then(PortVlans::native).map(Vid::get),
+            trunk: shown
+                .map(|vlans| vlans.tagged().to_string())
+                .filter(|trunk| !trunk.is_empty()),
         }
     }
 }

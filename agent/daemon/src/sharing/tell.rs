@@ -150,6 +150,8 @@ fn telling(
             .take(checks::SERVICES_MAX)
             .map(ServiceShared::from)
             .collect(),
+        vlan: record.vlan,
+        trunk: record.trunk.clone(),
     };
     let key = format!("{ENDPOINTS}{}/{}", record.network, record.id);
     Ok(Change::encode(key, &shared, Expected::Anything)?.under(session.lease))

@@ -62,7 +62,7 @@ pub(super) struct VxlanSocket {
 }
 
 /// What a port of a VXLAN socket is for.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 struct VxlanLink {
     vni: Vni,
     remote: IpAddr,
@@ -340,7 +340,7 @@ impl Tunnels {
         let port = self
             .ground
             .switch
-            .add_port(bridge, Box::new(port), link.config)?;
+            .add_port(bridge, Box::new(port), link.config.clone())?;
         lock(&socket.ports).insert(port, link);
         Ok(port)
     }

@@ -13,6 +13,7 @@ mod known;
 mod ports;
 mod request;
 mod success;
+mod vlans;
 mod words;
 
 pub(super) use check::{Present, compare};

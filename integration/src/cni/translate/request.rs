@@ -9,6 +9,7 @@ use super::bandwidth::impairments;
 use super::environment::{Environment, NAMESPACE, POD};
 use super::known::key;
 use super::ports::publish;
+use super::vlans::vlans;
 use super::words::refuse_unserved;
 use crate::cni::wire::{
     Config, DECODE_FAILURE, Failure, INCOMPATIBLE_VERSION, INVALID_CONFIG, SUPPORTED,
@@ -57,6 +58,7 @@ pub(in crate::cni) fn endpoint(
     let (name, short) = names(env);
     aliases.extend(short);
     let (ip, ip6) = addresses(config, env)?;
+    let (vlan, trunk) = vlans(&config.bridge)?;
     let of_runtime = config.runtime_config.mac.as_deref();
     let of_person = config.args.cni.mac.as_deref();
     let mac = of_runtime.or(of_person).or(env.arg("MAC"));
@@ -76,6 +78,8 @@ pub(in crate::cni) fn endpoint(
             mac: mac.filter(|mac| !mac.is_empty()).map(str::to_owned),
             aliases,
             impairments: impairments(config)?,
+            vlan,
+            trunk,
             ..EndpointSettings::default()
         },
     })
@@ -237,7 +241,7 @@ mod tests {
         };
         let code = |env| endpoint(&config(""), env).unwrap_err().code;
         assert_eq!(code(&without), INVALID_ENVIRONMENT);
-        let unserved = config(r#", "vlan": 5"#);
+        let unserved = config(r#", "promiscMode": true"#);
         let refused = endpoint(&unserved, &env("")).unwrap_err();
         assert_eq!(refused.code, UNSUPPORTED_FIELD);
     }

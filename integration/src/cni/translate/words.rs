@@ -17,20 +17,6 @@ pub(super) fn refuse_unserved(config: &Config) -> Result<(), Failure> {
             "the network is the bridge; leave it out, and write the network's name as name or network",
         ),
         (
-            "vlan",
-            bridge
-                .vlan
-                .filter(|vlan| *vlan != 0)
-                .map(|vlan| vlan.to_string()),
-            "networks are separate anyway; leave it out, and make one network for each",
-        ),
-        (
-            "vlanTrunk",
-            (!bridge.vlan_trunk.is_empty())
-                .then(|| Value::from(bridge.vlan_trunk.clone()).to_string()),
-            "networks are separate anyway; leave it out, and put the container on each network",
-        ),
-        (
             "forceAddress",
             yes(bridge.force_address),
             "a network keeps the gateway that it was made with; leave it out",
@@ -154,7 +140,6 @@ const PASSED_OVER: &[&str] = &[
     "loadOnlyInlinedPlugins",
     "macspoofchk",
     "hairpinMode",
-    "preserveDefaultVlan",
 ];
 /// What says nothing of a network.
 const CAPABILITIES_PASSED_OVER: &[&str] = &["io.kubernetes.cri.pod-annotations", "cgroupPath"];
@@ -175,8 +160,6 @@ mod tests {
     fn what_is_not_done_is_refused_by_name_and_value() {
         for (member, shown) in [
             (r#""bridge": "cni0""#, "bridge cni0: "),
-            (r#""vlan": 5"#, "vlan 5: "),
-            (r#""vlanTrunk": [{"id": 5}]"#, r#"vlanTrunk [{"id":5}]: "#),
             (r#""forceAddress": true"#, "forceAddress true: "),
             (r#""promiscMode": true"#, "promiscMode true: "),
             (r#""enabledad": true"#, "enabledad true: "),

@@ -59,11 +59,23 @@ pub(in crate::cni) struct BridgeWords {
     pub(in crate::cni) promisc_mode: Option<bool>,
     pub(in crate::cni) vlan: Option<i64>,
     #[serde(deserialize_with = "or_null")]
-    pub(in crate::cni) vlan_trunk: Vec<Value>,
+    pub(in crate::cni) vlan_trunk: Vec<VlanRange>,
+    pub(in crate::cni) preserve_default_vlan: Option<bool>,
     pub(in crate::cni) enabledad: Option<bool>,
     pub(in crate::cni) disable_container_interface: Option<bool>,
     pub(in crate::cni) port_isolation: Option<bool>,
     pub(in crate::cni) uplink_interface: Option<String>,
+}
+
+/// One VLAN by `id`, or those from `min_id` to `max_id`.
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(in crate::cni) struct VlanRange {
+    pub(in crate::cni) id: Option<i64>,
+    #[serde(rename = "minID")]
+    pub(in crate::cni) min_id: Option<i64>,
+    #[serde(rename = "maxID")]
+    pub(in crate::cni) max_id: Option<i64>,
 }
 
 /// What a person or an orchestrator adds, by the conventions' `args`; the rest of it is others' business.

@@ -3,7 +3,7 @@
 mod config;
 mod reply;
 
-pub(super) use config::{Attachment, Config, GivenResult};
+pub(super) use config::{Attachment, BridgeWords, Config, GivenResult, VlanRange};
 pub(super) use reply::{Dns, Failure, FailureReply, Interface, Ip, Route, Success, Versions};
 
 pub(super) const V0_4: &str = "0.4.0";

@@ -420,6 +420,8 @@ impl Host {
             hostname: None,
             short_id: None,
             services: Vec::new(),
+            vlan: None,
+            trunk: None,
         };
         let key = format!("{ENDPOINTS}{}/{}", record.network, record.id);
         put(key, &shared, Some(session.lease))
