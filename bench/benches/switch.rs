@@ -5,6 +5,7 @@ use std::hint::black_box;
 use divan::Bencher;
 use divan::counter::BytesCount;
 use etherparse::PacketBuilder;
+use switch_core::vlan::{PortVlans, Vid, VidSet, VlanConfig};
 use switch_core::{
     Bridge, BridgeConfig, Coalescer, Fdb, FdbConfig, Frame, Gso, Joining, Mac, OpenChecksum,
     PortConfig, PortId, PortKind, RawVnet, Segments, SnoopingConfig, Time, Verdict, VnetHeader,
@@ -76,6 +77,56 @@ fn thousand_rules(with_addresses: bool) -> Policy {
         ..Members::default()
     };
     Policy::new(&rules, Action::Deny, &members)
+}
+
+/// As [`forward_unicast`], from a port of one VLAN to a trunk of 4,000, and the form in which it leaves: to be at most 1.1 times
+/// that.
+#[divan::bench]
+fn forward_unicast_to_trunk(bencher: Bencher<'_, '_>) {
+    let bridge = Bridge::new(BridgeConfig {
+        vlans: Some(VlanConfig::default()),
+        ..BridgeConfig::default()
+    });
+    let config = |vlans| PortConfig {
+        vlans: Some(vlans),
+        ..PortConfig::new(PortKind::Tap, 1500)
+    };
+    let many: VidSet = Vid::all().take(4000).collect();
+    let access = Vid::new(1000).map(PortVlans::access);
+    bridge.add_port(PortId(1), config(access.expect("a VLAN's number")));
+    bridge.add_port(PortId(2), config(PortVlans::trunk(None, many)));
+    let (there, back) = (udp(1, 2, 64), tagged(&udp(2, 1, 64), 1000));
+    let (there, back) = (parse(&there), parse(&back));
+    bridge.forward(NOW, PortId(1), &there);
+    bridge.forward(NOW, PortId(2), &back);
+    bencher.bench_local(|| {
+        let passed = bridge.pass(NOW, PortId(1), black_box(&there));
+        passed.tag.map(|tag| bridge.shape(PortId(2), tag))
+    });
+}
+
+/// The other way, where the frame has a tag.
+#[divan::bench]
+fn forward_unicast_from_trunk(bencher: Bencher<'_, '_>) {
+    let bridge = Bridge::new(BridgeConfig {
+        vlans: Some(VlanConfig::default()),
+        ..BridgeConfig::default()
+    });
+    let config = |vlans| PortConfig {
+        vlans: Some(vlans),
+        ..PortConfig::new(PortKind::Tap, 1500)
+    };
+    let many: VidSet = Vid::all().take(4000).collect();
+    bridge.add_port(PortId(1), config(PortVlans::trunk(None, many.clone())));
+    bridge.add_port(PortId(2), config(PortVlans::trunk(None, many)));
+    let (there, back) = (tagged(&udp(1, 2, 64), 1000), tagged(&udp(2, 1, 64), 1000));
+    let (there, back) = (parse(&there), parse(&back));
+    bridge.forward(NOW, PortId(1), &there);
+    bridge.forward(NOW, PortId(2), &back);
+    bencher.bench_local(|| {
+        let passed = bridge.pass(NOW, PortId(1), black_box(&there));
+        passed.tag.map(|tag| bridge.shape(PortId(2), tag))
+    });
 }
 
 #[divan::bench]
@@ -289,6 +340,12 @@ fn report(from: u8, group: u8, kind: u8) -> Vec<u8> {
     let [high, low] = (!sum).to_be_bytes();
     frame.extend([kind, 0, high, low, 239, 1, 1, group]);
     frame
+}
+
+/// The same with an 802.1Q tag.
+fn tagged(frame: &[u8], vid: u16) -> Vec<u8> {
+    let (addresses, rest) = frame.split_at(12);
+    [addresses, &[0x81, 0], &vid.to_be_bytes(), rest].concat()
 }
 
 /// Over IPv6, which has no identification that would have to count up.

@@ -36,37 +36,38 @@
 //! treated as unknown and ages. `forward` allocates nothing and holds no lock when it returns.
 
 mod endpoint;
+mod flood_list;
 mod groups;
 mod passage;
 mod rehearsal;
+mod stations;
 
 use std::collections::HashMap;
 use std::net::IpAddr;
-use std::ops::Deref;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::time::Duration;
 
-use arc_swap::{ArcSwap, Guard};
+use arc_swap::ArcSwap;
 
 use self::endpoint::{Endpoint, with_link_local};
+pub use self::flood_list::{FloodList, Withheld};
 pub use self::groups::GroupList;
 use self::passage::Passage;
 pub use self::rehearsal::Rehearsal;
 use crate::bridge_port::BridgePort;
-use crate::fdb::{Fdb, FdbConfig, FdbKind};
+use crate::fdb::{Fdb, FdbConfig};
 use crate::gateway::Gateway;
 use crate::lock;
 use crate::multicast::{Listeners, Snooper, SnoopingConfig};
 use crate::neighbors::{Neighbor, Neighbors};
 use crate::packet::Packet;
-use crate::policy::{Action, Facts, Judgement, Policy};
-use crate::probe::{self, Probe};
+use crate::policy::Policy;
+use crate::probe::Probe;
 use crate::proxy::{self, ADVERTISEMENT_LEN};
 use crate::topology::Topology;
 use crate::trace::{Silent, Step, Tracer};
 use crate::vlan::{PortVlans, Shape, Tag, Vid, VlanConfig};
-use crate::{Block, DropReason, FloodKind, Frame, Mac, PortConfig, PortId, Station, Time, Verdict};
+use crate::{Block, DropReason, Frame, Mac, PortConfig, PortId, Station, Time, Verdict};
 
 /// One network on this host.
 #[derive(Debug)]
@@ -340,41 +341,6 @@ impl Bridge {
         }
     }
 
-    /// Configures a station at a port, in place of what was known of it. Not one that is registered for good: `false`, and
-    /// nothing changes. In a network that is aware of VLANs it lives in the port's native one, or else in the network's own.
-    pub fn enter_station(&self, mac: Mac, port: PortId, kind: FdbKind) -> bool {
-        let endpoints = self.turn();
-        let topology = self.ports.load();
-        let is_free = !endpoints.contains_key(&mac) && !topology.is_gateway(mac);
-        if is_free && topology.port(port).is_some() {
-            self.fdb.insert(self.station_at(port, mac), port, kind);
-        }
-        is_free
-    }
-
-    /// Which station a MAC is that is configured at a port.
-    pub fn station_at(&self, port: PortId, mac: Mac) -> Station {
-        let topology = self.ports.load();
-        let vlans = topology.port(port).and_then(|port| port.vlans.as_ref());
-        let native = vlans.and_then(PortVlans::native);
-        Station::new(native.or(self.home()), mac)
-    }
-
-    /// Forgets a station of any kind, in every VLAN, unless it is registered for good. Whether it was known.
-    pub fn forget_station(&self, mac: Mac) -> bool {
-        let endpoints = self.turn();
-        if endpoints.contains_key(&mac) {
-            return false;
-        }
-        match self.config.vlans {
-            None => self.fdb.remove(mac),
-            Some(_) => {
-                let everywhere = Vid::all().map(|vid| Station::new(Some(vid), mac));
-                everywhere.filter(|one| self.fdb.remove(*one)).count() > 0
-            }
-        }
-    }
-
     /// Decides where a frame that came in on `ingress` goes, and learns its source. Counts nothing: that is the caller's,
     /// who has the port's counters.
     pub fn forward(&self, now: Time, ingress: PortId, frame: &Frame<'_>) -> Verdict {
@@ -482,18 +448,6 @@ impl Bridge {
         &self.fdb
     }
 
-    /// Enters what a bridge before this one had learned at the port, where that learns; each MAC with its age.
-    pub fn recall(&self, now: Time, port: PortId, learned: &[(Station, Duration)]) {
-        let config = self.port_config(port).filter(|config| config.learning);
-        let Some(config) = config else {
-            return;
-        };
-        let limit = usize::try_from(config.learn_limit).unwrap_or(usize::MAX);
-        for (station, age) in learned {
-            self.fdb.recall(now, *station, port, *age, limit);
-        }
-    }
-
     /// Who has which address now.
     pub fn neighbors(&self) -> Neighbors {
         self.ports.load().neighbors.clone()
@@ -530,86 +484,6 @@ impl Bridge {
 
     fn turn(&self) -> MutexGuard<'_, HashMap<Mac, Endpoint>> {
         lock(&self.endpoints)
-    }
-}
-
-/// Where a flooded frame goes; see [`Bridge::flood_list`].
-pub struct FloodList {
-    topology: Guard<Arc<Topology>>,
-    ingress: PortId,
-}
-
-/// Why a port of the list does not get a flooded frame.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Withheld {
-    /// It gets no floods of that kind.
-    Off,
-    /// To be counted there.
-    Dropped(DropReason),
-}
-
-impl FloodList {
-    /// As [`Bridge::shape`]. Of a frame without VLAN, every port takes it as it is.
-    #[inline]
-    pub fn shape(&self, egress: PortId, tag: Tag) -> Option<Shape> {
-        self.topology.shape(egress, tag)
-    }
-
-    /// Whether some port of the list may not get some frame: then [`Self::judge`] says which.
-    #[inline]
-    pub fn is_selective(&self) -> bool {
-        self.topology.is_selective
-    }
-
-    /// Whether a port of the list gets the frame, which is the one beneath its tag where the network is aware of VLANs
-    /// ([`Tag::beneath`]).
-    pub fn judge(&self, egress: PortId, frame: &Frame<'_>) -> Result<(), Withheld> {
-        let Some(port) = self.topology.port(egress) else {
-            return Ok(());
-        };
-        let kind = FloodKind::of(frame.dst());
-        match port.config.guards.flood.of(kind) {
-            true => self.judge_asked(egress, frame),
-            false => Err(Withheld::Off),
-        }
-    }
-
-    /// The same of a frame that somebody behind the port asked for: what floods the port gets does not matter.
-    pub fn judge_asked(&self, egress: PortId, frame: &Frame<'_>) -> Result<(), Withheld> {
-        let Some(port) = self.topology.port(egress) else {
-            return Ok(());
-        };
-        match self.consult(port, frame).map(|judged| judged.action) {
-            Some(Action::Deny) => Err(Withheld::Dropped(DropReason::Acl)),
-            Some(Action::Allow) | None => Ok(()),
-        }
-    }
-
-    /// What the access list says of the frame on its way to a port. Another bridge's probes pass.
-    fn consult(&self, egress: &BridgePort, frame: &Frame<'_>) -> Option<Judgement> {
-        let policy = self.topology.policy.as_ref()?;
-        let ingress = self.topology.port(self.ingress)?;
-        if probe::is_probe(frame) {
-            return None;
-        }
-        let facts = Facts::of(frame, None);
-        Some(policy.judge(ingress, egress, frame, &facts))
-    }
-
-    /// The same, for whoever wants to know why.
-    fn judgement(&self, egress: PortId, frame: &Frame<'_>) -> Option<Judgement> {
-        self.consult(self.topology.port(egress)?, frame)
-    }
-}
-
-impl Deref for FloodList {
-    type Target = [PortId];
-
-    fn deref(&self) -> &[PortId] {
-        match self.topology.port(self.ingress) {
-            Some(port) => self.topology.flood.list(port.config.group),
-            None => &[],
-        }
     }
 }
 

@@ -1,6 +1,7 @@
 mod answers;
 mod guard;
 mod guards;
+mod guards_in_vlans;
 mod identity;
 mod listeners;
 mod loops;

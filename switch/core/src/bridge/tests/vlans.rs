@@ -1,5 +1,7 @@
 //! VLANs: the kernel's own tests of its bridge, retold where both have the same, and what a gateway adds.
 
+use std::time::Duration;
+
 use super::*;
 use crate::vlan::{PortVlans, Shape, Tag, TagProtocol, Vid, VidSet, VlanConfig};
 use crate::{FdbKind, Station};
