@@ -1,21 +1,17 @@
 //! Every option of networks, by name.
 
-/// What `-o` takes, in one line: the options of an overlay, which are many, without their values.
+/// What `-o` takes, in one line: names alone, since they are many.
 pub(super) fn options_shown() -> String {
-    let of_kind = |only_overlay| {
-        OPTIONS
-            .iter()
-            .filter(move |option| option.2 == only_overlay)
+    let named = |only_overlay| {
+        let options = OPTIONS.iter().filter(|option| option.2 == only_overlay);
+        let names: Vec<_> = options.map(|(name, _, _)| *name).collect();
+        names.join(" ")
     };
-    let all: Vec<_> = of_kind(false)
-        .map(|(name, value, _)| format!("{name}={value}"))
-        .collect();
-    let of_overlays: Vec<_> = of_kind(true).map(|(name, _, _)| *name).collect();
     format!(
-        "a network takes {}; an overlay also {}; macvlan and ipvlan {}",
-        all.join(", "),
-        of_overlays.join(", "),
-        LAN_OPTIONS.join(", ")
+        "-o takes {}; overlays also {}; macvlan and ipvlan {}",
+        named(false),
+        named(true),
+        LAN_OPTIONS.join(" ")
     )
 }
 

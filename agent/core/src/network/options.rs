@@ -228,7 +228,7 @@ mod tests {
             let planned = planned(driver, name, value);
             assert!(planned.is_ok(), "{name}={value}: {planned:?}");
             let told = CreateNetwork::UnknownOption("x".into()).to_string();
-            assert!(told.len() < 900, "{told}");
+            assert!(told.len() < 382, "{told}");
             assert!(told.contains(name), "{told}");
         }
     }

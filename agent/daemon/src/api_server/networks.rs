@@ -231,6 +231,7 @@ struct FlushQuery {
     /// The port behind which addresses are forgotten, by its number or by who is behind it; all of them where absent.
     port: Option<String>,
     /// `learned` or `static`, those that somebody configured; learned ones where absent.
+    #[param(inline)]
     part: Option<FdbPart>,
 }
 

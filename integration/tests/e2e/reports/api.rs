@@ -254,8 +254,10 @@ fn what_a_switch_learned_can_be_flushed_aged_soon_or_not_learned_at_all() {
                     (learned() == 1).then_some(())
                 });
                 let other = endpoint.detail.port.unwrap() + 1000;
-                host.tapestry(&["fdb", "flush", "--port", &other.to_string(), network])
-                    .ok();
+                let told = host
+                    .tapestry(&["fdb", "flush", "--port", &other.to_string(), network])
+                    .refused(1);
+                assert!(told.contains("has no port"), "{told}");
                 assert_eq!(learned(), 1);
                 host.tapestry(&["fdb", "flush", network]).ok();
                 assert_eq!(learned(), 0);
