@@ -21,6 +21,7 @@ on_both_engines! {
     a_superframe_reaches_a_strong_port_whole_and_a_weak_one_in_segments
     superframes_and_others_stay_in_order_for_a_weak_port
     superframes_and_others_of_a_flood_stay_in_order_for_a_weak_port
+    what_is_short_leaves_before_the_bulk_of_others
     an_open_checksum_is_completed_for_a_weak_port
     lying_vnet_headers_are_dropped_and_counted
     a_stalled_reader_does_not_hurt_another_port
@@ -274,17 +275,36 @@ fn stay_in_order_for_a_weak_port(engine: EngineChoice, its: u8) {
     weak.send(&frame(255, its, b"now the bridge knows the station"));
     let (port, a) = channel(64, Capabilities::ALL).unwrap();
     let (header, whole) = superframe(2_000, 1_000);
+    let (_, short) = superframe(8, 8);
     for _ in 0..2 {
         a.send_with(&header, &whole);
-        a.send(&frame(2, 1, b"after it"));
+        a.send(&short);
     }
     other.recv_timeout(WAIT).unwrap();
     // What waits in the channel is one batch.
     switch
         .add_port(&bridge, Box::new(port), tap_port())
         .unwrap();
-    for len in [1_054, 1_054, 22, 1_054, 1_054, 22] {
+    for len in [1_054, 1_054, 62, 1_054, 1_054, 62] {
         assert_eq!(weak.recv_timeout(WAIT).unwrap().frame().len(), len);
+    }
+}
+
+fn what_is_short_leaves_before_the_bulk_of_others(engine: EngineChoice) {
+    let (switch, bridge) = (switch(engine), bridge());
+    let (_, two) = attach(&switch, &bridge, tap_port());
+    let (port, a) = channel(64, Capabilities::ALL).unwrap();
+    let (header, whole) = superframe(2_000, 1_000);
+    for _ in 0..2 {
+        a.send_with(&header, &whole);
+        a.send(&frame(2, 1, b"of others"));
+    }
+    // What waits in the channel is one batch.
+    switch
+        .add_port(&bridge, Box::new(port), tap_port())
+        .unwrap();
+    for len in [23, 23, 2_054, 2_054] {
+        assert_eq!(two.recv_timeout(WAIT).unwrap().frame().len(), len);
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use switch_core::{DropReason, Frame, PortId, Time, Verdict, VnetHeader};
+use switch_core::{DropReason, Flow, Frame, PortId, Time, Verdict, VnetHeader};
 
 use super::table::PortTable;
 use crate::frame_port::FrameBuffer;
@@ -23,6 +23,9 @@ pub(super) struct Classified {
     pub(super) ingress: PortId,
     pub(super) verdict: Verdict,
     pub(super) vnet: VnetHeader,
+    pub(super) flow: Flow,
+    /// Of the frame.
+    pub(super) len: u32,
 }
 
 impl Batch {
@@ -88,11 +91,11 @@ pub(super) fn iter(places: Places) -> impl Iterator<Item = usize> {
 /// Checks an envelope that came from `port`, puts the rebuilt vnet header into it, asks the bridge and counts.
 pub(super) fn classify(port: &Port, worker: usize, now: Time, envelope: &mut [u8]) -> Classified {
     let counters = port.counters(worker);
-    let frame_len = envelope.len().saturating_sub(VnetHeader::LEN);
-    counters.add_rx(1, u64::try_from(frame_len).unwrap_or(0));
-    let (verdict, vnet) = match decide(port, now, envelope) {
+    let len = u32::try_from(envelope.len().saturating_sub(VnetHeader::LEN)).unwrap_or(0);
+    counters.add_rx(1, u64::from(len));
+    let (verdict, vnet, flow) = match decide(port, now, envelope) {
         Ok(decided) => decided,
-        Err(reason) => (Verdict::Drop(reason), VnetHeader::NONE),
+        Err(reason) => (Verdict::Drop(reason), VnetHeader::NONE, Flow::default()),
     };
     if let Verdict::Drop(reason) = verdict {
         counters.add_drop(reason);
@@ -101,6 +104,8 @@ pub(super) fn classify(port: &Port, worker: usize, now: Time, envelope: &mut [u8
         ingress: port.id,
         verdict,
         vnet,
+        flow,
+        len,
     }
 }
 
@@ -146,7 +151,7 @@ fn decide(
     port: &Port,
     now: Time,
     envelope: &mut [u8],
-) -> Result<(Verdict, VnetHeader), DropReason> {
+) -> Result<(Verdict, VnetHeader, Flow), DropReason> {
     let (header, bytes) = envelope
         .split_at_mut_checked(VnetHeader::LEN)
         .ok_or(DropReason::Runt)?;
@@ -157,7 +162,7 @@ fn decide(
     let vnet = VnetHeader::validate(header, &frame)?;
     header.copy_from_slice(&vnet.to_bytes());
     let verdict = port.bridge.forward(now, port.id, &frame.with_vnet(&vnet));
-    Ok((verdict, vnet))
+    Ok((verdict, vnet, Flow::of(&frame)))
 }
 
 #[cfg(test)]
@@ -169,6 +174,8 @@ mod tests {
             ingress: PortId(ingress),
             verdict,
             vnet: VnetHeader::NONE,
+            flow: Flow::default(),
+            len: 0,
         }
     }
 

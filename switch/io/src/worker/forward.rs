@@ -17,6 +17,7 @@ use super::join::{Joiner, concerns};
 use super::setup::Setup;
 use super::table::{Entry, PortTable};
 use super::tally::Tally;
+use super::turn::Turn;
 use crate::frame_port::{Capabilities, FrameBuffer, Written};
 use crate::lookout::Lookout;
 use crate::observers::Observers;
@@ -65,7 +66,7 @@ impl Forwarder {
         }
     }
 
-    /// Sends every frame of `batch` where its verdict says.
+    /// Sends every frame of `batch` where its verdict says: those first whose turn it is (see [`Turn`]).
     pub(super) fn dispatch(
         &mut self,
         ports: &PortTable,
@@ -79,7 +80,19 @@ impl Forwarder {
         if let Some(every) = self.sampling.every() {
             self.sample(every, ports, batch, courier);
         }
-        let mut pending = batch.places();
+        let turn = Turn::of(batch);
+        for places in [turn.first, turn.then] {
+            self.send_out(ports, batch, places, courier);
+        }
+    }
+
+    fn send_out(
+        &mut self,
+        ports: &PortTable,
+        batch: &Batch,
+        mut pending: Places,
+        courier: &mut impl Courier,
+    ) {
         while let Some(place) = iter(pending).next() {
             let class = batch.class(place, pending);
             pending &= !class;

@@ -23,6 +23,7 @@ mod setup;
 mod sights;
 mod table;
 mod tally;
+mod turn;
 mod uring;
 
 use std::io;

@@ -62,13 +62,15 @@ impl Relay {
         };
         let port = &entry.port;
         self.forwarder.busy.with(id);
-        let count = port.device.read(&mut self.buffers)?;
+        let most = entry.appetite.get().min(self.buffers.len());
+        let count = port.device.read(&mut self.buffers[..most])?;
         entry.failures.set(0);
         for buffer in &mut self.buffers[..count] {
             let worker = self.forwarder.worker;
             let classified = classify_read(&self.ports, port, worker, now, buffer);
             self.batch.push(classified);
         }
+        entry.appetite.set(appetite(&self.batch));
         let mut courier = Buffers(&self.buffers);
         self.forwarder
             .dispatch(&self.ports, &self.batch, &mut courier);
@@ -129,6 +131,19 @@ impl Courier for Buffers<'_> {
     fn settle(&mut self) {}
 }
 
+/// How many frames of a port that had these are read next: few where they were long, since all of them are read before one is written.
+fn appetite(batch: &Batch) -> usize {
+    let bytes = (0..batch.len()).fold(0, |bytes, place| bytes + batch.entry(place).len);
+    let frames = u32::try_from(batch.len().max(1)).unwrap_or(1);
+    match bytes / frames > LONG {
+        true => FEW,
+        false => Batch::LEN,
+    }
+}
+
+const FEW: usize = 8;
+/// Bytes of a frame that takes longer to copy than all else that is done for it.
+const LONG: u32 = 16 << 10;
 /// Failed reads in a row after which a port counts as gone.
 const FAILURES_MAX: u32 = 16;
 

@@ -24,6 +24,8 @@ pub(super) struct Entry {
     pub(super) watch: Watch,
     /// Failed reads in a row.
     pub(super) failures: Cell<u32>,
+    /// How many frames are read from it at once.
+    pub(super) appetite: Cell<usize>,
     /// Set while another worker is about to read the port: nothing new is read from it.
     pub(super) releasing: Option<SyncSender<()>>,
     /// Set while the port is being detached: nothing new is started on it.
@@ -53,6 +55,7 @@ impl Entry {
             writes: Cell::new(0),
             watch: Watch::No,
             failures: Cell::new(0),
+            appetite: Cell::new(usize::MAX),
             releasing: None,
             closing: None,
         }
