@@ -8,7 +8,7 @@ use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::{DnsServer, LinkSettings, PortMapping, PortRun, PortSettings, port_runs};
+use crate::{DnsServer, LinkSettings, PortMapping, PortRun, PortSettings, RateSettings, port_runs};
 
 /// What a user may choose about one attachment.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -35,6 +35,9 @@ pub struct EndpointSettings {
     /// By which access lists know it; a container's own where absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub labels: Option<BTreeMap<String, String>>,
+    /// What it may get and send.
+    #[serde(skip_serializing_if = "RateSettings::is_default")]
+    pub rates: RateSettings,
 }
 
 /// `POST /v1/endpoints`: attaches a namespace that the caller owns, as plugins and labs do.

@@ -108,6 +108,7 @@ fn both(single: EndpointSettings, long: EndpointSettings) -> Result<EndpointSett
         mac: single.mac.or(long.mac),
         aliases: [single.aliases, long.aliases].concat(),
         port_settings: single.port_settings,
+        rates: single.rates,
         ..EndpointSettings::default()
     })
 }

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use agent_api::{
     ContainerCreate, DnsServer, Driver, EndpointSettings, LinkSettings, PortMapping, PortSettings,
-    port_runs,
+    RateSettings, port_runs,
 };
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
@@ -273,6 +273,9 @@ pub struct EndpointRecord {
     /// By which access lists know it.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub labels: BTreeMap<String, String>,
+    /// What it may get and send, where that is not its network's default.
+    #[serde(default, skip_serializing_if = "RateSettings::is_default")]
+    pub rates: RateSettings,
 }
 
 const fn is_unknown() -> bool {

@@ -61,6 +61,7 @@ pub(crate) fn endpoint(name: &str, addresses: &[&str]) -> EndpointRecord {
         impairments: Default::default(),
         port_settings: Default::default(),
         labels: Default::default(),
+        rates: Default::default(),
     };
     for address in addresses {
         match address.parse().unwrap() {

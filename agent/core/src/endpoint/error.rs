@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use agent_api::{ApiError, BadImpairment, ErrorKind};
+use agent_api::{ApiError, BadImpairment, BadRates, ErrorKind};
 use switch_core::{Mac, ParseMac};
 
 use crate::ipam::AllocateAddress;
@@ -98,6 +98,8 @@ pub enum Attach {
     LinkName(String),
     #[error(transparent)]
     Impairments(#[from] BadImpairment),
+    #[error(transparent)]
+    Rates(#[from] BadRates),
     #[error("{0}")]
     Sandbox(String),
     #[error("{} is the host's own network namespace; give that of a sandbox", .0.display())]

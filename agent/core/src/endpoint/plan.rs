@@ -103,6 +103,8 @@ pub fn plan<'r>(
         check_lease(network, attachment.settings)?;
     }
     attachment.settings.impairments.check()?;
+    let rates = attachment.settings.rates;
+    rates.over(&network.rates()).check()?;
     let wish = attachment.settings.mac.as_deref();
     let mac = wish
         .map(|mac| checked_mac(network, others, mac))
@@ -132,6 +134,7 @@ pub fn plan<'r>(
         impairments: attachment.settings.impairments,
         port_settings: attachment.settings.port_settings,
         labels: attachment.settings.labels.clone().unwrap_or_default(),
+        rates,
     })
 }
 
