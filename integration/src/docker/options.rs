@@ -3,8 +3,10 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
+use agent_api::RateSettings;
 use serde_json::Value;
 
+use super::rates::{NAMES as RATES, rates};
 use super::wire::{GENERIC, Options, Refusal};
 use crate::driver::{DRIVER, DRIVERS};
 
@@ -72,12 +74,18 @@ pub(super) fn check_endpoint(options: &Options) -> Result<(), Refusal> {
                 "{IFNAME} is not for plugins; name the links of all containers by -o {PREFIX}=NAME at docker network create"
             )));
         }
-        if !name.starts_with(DOCKERS) && !KATHARA.contains(&name) {
-            let known = KATHARA.iter().copied();
+        if !name.starts_with(DOCKERS) && !KATHARA.contains(&name) && !RATES.contains(&name) {
+            let known = KATHARA.iter().chain(&RATES).copied();
             return Err(unknown(name, "container", known));
         }
     }
     Ok(())
+}
+
+/// What the container may get and send.
+pub(super) fn rates_of(options: &Options) -> Result<RateSettings, Refusal> {
+    let text = |name: &str| options.get(name).and_then(Value::as_str);
+    rates(text).map_err(|why| Refusal::new(format!("option {why}")))
 }
 
 /// The MAC address that Kathara asks for.
@@ -180,6 +188,7 @@ const AGENTS: &[&str] = &[
     "dhcp",
     "ra",
     "bum",
+    "rate",
     "fdb.ageing",
     "fdb.learning",
     "snooping",

@@ -17,7 +17,7 @@ use agent_api::{
 use ipnet::{IpNet, Ipv4Net};
 
 use super::book::Page;
-use super::options::{NETWORK, NetworkOptions, check_endpoint, katharas_mac};
+use super::options::{NETWORK, NetworkOptions, check_endpoint, katharas_mac, rates_of};
 use super::ports::bindings;
 use super::wire::{
     CreateEndpoint, CreateNetwork, INTERNAL, Id, Interface, InterfaceName, Joined, Options,
@@ -211,6 +211,7 @@ pub(super) fn endpoint(call: &CreateEndpoint, network: &str) -> Result<EndpointC
             ip6,
             mac: wished_mac(call).map(str::to_owned),
             aliases: vec![key(&call.endpoint)],
+            rates: rates_of(&call.options)?,
             ..EndpointSettings::default()
         },
         ..EndpointCreate::default()
