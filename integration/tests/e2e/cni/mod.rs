@@ -15,7 +15,7 @@ use serde_json::json;
 
 pub(crate) use self::call::Call;
 use self::call::{answer, failure, with_network};
-use crate::harness::Netns;
+use crate::harness::{Host, Netns};
 
 #[test]
 fn a_container_of_a_runtime_gets_a_seat_and_a_name() {
@@ -141,6 +141,22 @@ fn gc_takes_what_no_runtime_has_and_nothing_else() {
     assert_eq!(names, ["kept", "theirs"]);
     Call::add(&kept, "kept").make(&host, "DEL").ok();
     drop(other);
+}
+
+#[test]
+fn a_container_is_in_the_vlans_that_its_configuration_names() {
+    let host = Host::start();
+    let create = ["network", "create", "--subnet", "10.63.0.0/24"];
+    let aware = ["-o", "vlan=aware", "red"];
+    host.tapestry(&[&create[..], &aware].concat()).ok();
+    let netns = Netns::new("c1");
+    let trunk = json!([{"id": 20}, {"minID": 30, "maxID": 32}]);
+    let call = || Call::add(&netns, "c1").with("vlan", json!(10));
+    answer(&call().with("vlanTrunk", trunk).make(&host, "ADD"));
+    let endpoints = host.network("red").endpoints;
+    assert_eq!(endpoints[0].vlan, Some(10));
+    assert_eq!(endpoints[0].trunk.as_deref(), Some("20,30-32"));
+    call().make(&host, "DEL").ok();
 }
 
 #[test]
