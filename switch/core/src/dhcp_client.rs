@@ -23,6 +23,7 @@ use dhcproto::Encodable;
 use dhcproto::v4::{DhcpOption, HType, Message, MessageType, Opcode, OptionCode, borrowed};
 use etherparse::PacketBuilder;
 
+use crate::dhcp::{CLIENT_PORT, MESSAGE_LEN_MIN, SERVER_PORT, address};
 use crate::packet::{Packet, protocol};
 use crate::{Frame, Mac, Time};
 
@@ -370,20 +371,12 @@ impl Answer {
     }
 }
 
-fn address(data: &[u8]) -> Option<Ipv4Addr> {
-    <[u8; 4]>::try_from(data).ok().map(Ipv4Addr::from)
-}
-
 fn prefix_len(mask: Ipv4Addr) -> Option<u8> {
     let bits = mask.to_bits();
     let is_mask = bits.leading_ones() + bits.trailing_zeros() >= 32;
     is_mask.then(|| u8::try_from(bits.leading_ones()).unwrap_or(32))
 }
 
-const SERVER_PORT: u16 = 67;
-const CLIENT_PORT: u16 = 68;
-/// Old servers drop shorter messages (RFC 951 §3).
-const MESSAGE_LEN_MIN: usize = 300;
 const FIRST_GAP: Duration = Duration::from_secs(1);
 /// Up to 64 s.
 const GAP_DOUBLINGS: u32 = 6;

@@ -8,10 +8,10 @@
 
 use std::net::IpAddr;
 
-use crate::Mac;
 use crate::bytes::be16;
 use crate::frame::Frame;
 use crate::packet::{Fragment, Packet, protocol};
+use crate::{Mac, dhcp};
 
 /// MAC and addresses of a network's gateway.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -70,7 +70,7 @@ impl Gateway {
 
 /// A DHCPv4 client's message.
 pub(crate) fn is_dhcp_request(frame: &Frame<'_>, packet: &Packet) -> bool {
-    packet.protocol == protocol::UDP && destination_port(frame, packet) == Some(DHCP_SERVER)
+    packet.protocol == protocol::UDP && destination_port(frame, packet) == Some(dhcp::SERVER_PORT)
 }
 
 /// `None` where the header is not in this packet.
@@ -82,4 +82,3 @@ pub(crate) fn destination_port(frame: &Frame<'_>, packet: &Packet) -> Option<u16
 }
 
 const DNS: u16 = 53;
-const DHCP_SERVER: u16 = 67;

@@ -21,15 +21,16 @@
 
 use std::net::IpAddr;
 
+use crate::address::Address;
 use crate::bridge_port::BridgePort;
 use crate::bytes::be16;
 use crate::frame::ethertype;
 use crate::gateway::destination_port;
-use crate::neighbors::{Key, Neighbor, Owner};
+use crate::neighbors::{Neighbor, Owner};
 use crate::packet::{Fragment, Packet, Version, protocol};
 use crate::topology::Topology;
 use crate::vlan::Vid;
-use crate::{DropReason, Frame};
+use crate::{DropReason, Frame, dhcp};
 
 /// A frame from a guarded port.
 #[derive(Clone, Copy)]
@@ -133,7 +134,7 @@ impl<'a> Guard<'a> {
 
     fn judge_udp(&self, packet: &Packet, version: Version) -> Result<(), DropReason> {
         let (client, server) = match version {
-            Version::V4 => (DHCP_CLIENT, DHCP_SERVER),
+            Version::V4 => (dhcp::CLIENT_PORT, dhcp::SERVER_PORT),
             Version::V6 => (DHCPV6_CLIENT, DHCPV6_SERVER),
         };
         let config = &self.port.config;
@@ -174,7 +175,7 @@ impl<'a> Guard<'a> {
 
     /// The owner of an address that the port may bear, if it is registered for this port.
     fn own(&self, address: &[u8]) -> Result<Option<&'a Owner>, DropReason> {
-        let owner = self.topology.neighbors.find(Key::on_wire(address));
+        let owner = Address::on_wire(address).and_then(|key| self.topology.neighbors.find(key));
         let Some(owner) = owner.filter(|owner| owner.vlan == self.vlan) else {
             return Ok(None);
         };
@@ -212,8 +213,6 @@ pub(crate) fn is_ipv4_arp(arp: &[u8]) -> bool {
 }
 
 pub(crate) const ARP_LEN: usize = 28;
-const DHCP_SERVER: u16 = 67;
-const DHCP_CLIENT: u16 = 68;
 const DHCPV6_CLIENT: u16 = 546;
 const DHCPV6_SERVER: u16 = 547;
 const ICMP_REDIRECT: u8 = 5;

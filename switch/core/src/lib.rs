@@ -4,6 +4,7 @@
 
 #![warn(clippy::iter_over_hash_type)]
 
+mod address;
 mod block;
 mod bpdu;
 pub mod bpf;
@@ -12,6 +13,7 @@ mod bridge_port;
 pub mod bytes;
 pub mod checksum;
 mod coalesce;
+mod dhcp;
 mod dhcp_client;
 pub mod edge;
 mod fdb;
@@ -38,6 +40,7 @@ mod sampler;
 mod segment;
 pub mod sflow;
 mod snapshot;
+mod splitmix;
 mod storm;
 #[cfg(test)]
 mod testing;
@@ -75,6 +78,7 @@ pub use proxy::announcement;
 pub use sampler::Sampler;
 pub use segment::Segments;
 pub use snapshot::{Damaged, PortImage, Snapshot, TableImage};
+pub use splitmix::SplitMix64;
 pub use time::Time;
 pub use trace::{Filter, ParseFilter, Payload, Sample, Source, Step, Summary, Trace};
 pub use translate::{Crossing, Rule as CrossingRule};

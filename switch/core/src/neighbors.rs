@@ -18,6 +18,8 @@ use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use crate::address::Address;
+use crate::splitmix::GOLDEN;
 use crate::vlan::Vid;
 use crate::{Mac, PortId};
 
@@ -55,34 +57,28 @@ impl Neighbors {
     }
 
     pub fn lookup(&self, address: IpAddr) -> Option<Neighbor> {
-        let owner = self.find(Key::from(address))?;
-        Some(Neighbor {
-            mac: owner.mac(),
-            port: owner.port,
-        })
+        self.find(Address::from(address)).map(Owner::neighbor)
     }
 
     /// As [`Self::lookup`], if it lives in that VLAN.
     pub(crate) fn lookup_in(&self, vlan: Option<Vid>, address: IpAddr) -> Option<Neighbor> {
-        let owner = self.find(Key::from(address));
-        let owner = owner.filter(|owner| owner.vlan == vlan)?;
-        Some(Neighbor {
-            mac: owner.mac(),
-            port: owner.port,
-        })
+        let owner = self.find(Address::from(address));
+        owner
+            .filter(|owner| owner.vlan == vlan)
+            .map(Owner::neighbor)
     }
 
     /// The owner of an address, in whichever VLAN it lives.
-    pub(crate) fn find(&self, key: Key) -> Option<&Owner> {
-        let chunk = self.chunks.get(key.place())?;
+    pub(crate) fn find(&self, key: Address) -> Option<&Owner> {
+        let chunk = self.chunks.get(place(key))?;
         let at = chunk.binary_search_by_key(&key, |owner| owner.key).ok()?;
         chunk.get(at)
     }
 
     /// Enters an address that lives in a VLAN. The gateway's stay the gateway's.
     pub(crate) fn insert(&mut self, vlan: Option<Vid>, address: IpAddr, neighbor: Neighbor) {
-        let key = Key::from(address);
-        let place = key.place();
+        let key = Address::from(address);
+        let place = place(key);
         let chunk = Arc::make_mut(&mut self.chunks[place]);
         let owner = Owner::new(key, vlan, neighbor);
         match chunk.binary_search_by_key(&key, |owner| owner.key) {
@@ -94,58 +90,32 @@ impl Neighbors {
 
     /// Removes an address if it is still that neighbor's.
     pub(crate) fn remove(&mut self, address: IpAddr, neighbor: Neighbor) {
-        let key = Key::from(address);
+        let key = Address::from(address);
         let is_its = |owner: &Owner| {
             owner.key == key
                 && owner.registered == neighbor.mac.to_bits()
                 && owner.port == neighbor.port
         };
         if self.find(key).is_some_and(is_its) {
-            let place = key.place();
+            let place = place(key);
             Arc::make_mut(&mut self.chunks[place]).retain(|owner| owner.key != key);
         }
     }
 }
 
-/// An address of either family; an IPv4 address is the IPv6 address that it is mapped to (RFC 4291 §2.5.5.2).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Key(u128);
-
-impl Key {
-    /// An address on the wire, of 4 or 16 bytes; of any other length it is nobody's.
-    pub(crate) fn on_wire(address: &[u8]) -> Self {
-        if let Some(v4) = address.first_chunk().filter(|_| address.len() == 4) {
-            return Self(MAPPED | u128::from(u32::from_be_bytes(*v4)));
-        }
-        Self(
-            address
-                .first_chunk()
-                .map_or(0, |v6| u128::from_be_bytes(*v6)),
-        )
-    }
-
-    /// The chunk that it is in. Multiplicative hashing will do: the network chooses the addresses, not their users.
-    fn place(self) -> usize {
-        let folded = (self.0 ^ (self.0 >> 64)) & u128::from(u64::MAX);
-        let spread = (folded * GOLDEN) & u128::from(u64::MAX);
-        // Below `CHUNKS`.
-        usize::try_from(spread >> (u64::BITS - CHUNKS.ilog2())).unwrap_or(0)
-    }
-}
-
-impl From<IpAddr> for Key {
-    fn from(address: IpAddr) -> Self {
-        match address {
-            IpAddr::V4(address) => Self::on_wire(&address.octets()),
-            IpAddr::V6(address) => Self::on_wire(&address.octets()),
-        }
-    }
+/// The chunk that an address is in. Multiplicative hashing will do: the network chooses the addresses, not their users.
+fn place(address: Address) -> usize {
+    let bits = address.bits();
+    let folded = (bits ^ (bits >> 64)) & u128::from(u64::MAX);
+    let spread = (folded * u128::from(GOLDEN)) & u128::from(u64::MAX);
+    // Below `CHUNKS`.
+    usize::try_from(spread >> (u64::BITS - CHUNKS.ilog2())).unwrap_or(0)
 }
 
 /// The owner of one address.
 #[derive(Clone, Debug)]
 pub(crate) struct Owner {
-    key: Key,
+    key: Address,
     pub(crate) vlan: Option<Vid>,
     /// `None`: the gateway.
     pub(crate) port: Option<PortId>,
@@ -156,7 +126,7 @@ pub(crate) struct Owner {
 }
 
 impl Owner {
-    fn new(key: Key, vlan: Option<Vid>, neighbor: Neighbor) -> Self {
+    fn new(key: Address, vlan: Option<Vid>, neighbor: Neighbor) -> Self {
         Self {
             key,
             vlan,
@@ -170,6 +140,13 @@ impl Owner {
         Self {
             heard: Arc::new(AtomicU64::new(self.heard.load(Ordering::Relaxed))),
             ..*self
+        }
+    }
+
+    fn neighbor(&self) -> Neighbor {
+        Neighbor {
+            mac: self.mac(),
+            port: self.port,
         }
     }
 
@@ -220,9 +197,6 @@ pub(crate) fn link_local(mac: Mac) -> Ipv6Addr {
 
 /// Enough that a chunk stays short, few enough that their pointers are copied in a microsecond.
 const CHUNKS: usize = 128;
-/// 2^64 divided by the golden ratio.
-const GOLDEN: u128 = 0x9e37_79b9_7f4a_7c15;
-const MAPPED: u128 = 0xffff_0000_0000;
 
 #[cfg(test)]
 mod tests {
@@ -255,9 +229,9 @@ mod tests {
             assert!(before.lookup(address(n)).is_some());
         }
         assert_eq!(neighbors.lookup("fd00::1".parse().unwrap()), None);
-        let on_wire = Key::on_wire(&[10, 0, 0, 1]);
+        let on_wire = Address::on_wire(&[10, 0, 0, 1]).unwrap();
         assert_eq!(neighbors.find(on_wire).unwrap().port, Some(PORT));
-        assert!(neighbors.find(Key::on_wire(&[10, 0])).is_none());
+        assert!(Address::on_wire(&[10, 0]).is_none());
     }
 
     #[test]

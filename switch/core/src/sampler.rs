@@ -11,13 +11,15 @@
 
 use std::num::NonZeroU32;
 
+use crate::splitmix::SplitMix64;
+
 /// Counts down to the next frame that is taken.
 #[derive(Clone, Debug)]
 pub struct Sampler {
     every: NonZeroU32,
     /// Frames up to the next one that is taken, and with it.
     left: u64,
-    numbers: u64,
+    numbers: SplitMix64,
 }
 
 impl Sampler {
@@ -25,7 +27,7 @@ impl Sampler {
         Self {
             every: NonZeroU32::MAX,
             left: 0,
-            numbers: seed,
+            numbers: SplitMix64::new(seed),
         }
     }
 
@@ -63,21 +65,11 @@ impl Sampler {
 
     /// Uniform in 1 ..= 2 N - 1.
     fn draw(&mut self) -> u64 {
-        self.numbers = self.numbers.wrapping_add(GOLDEN);
         let span = u128::from(self.every.get()) * 2 - 1;
-        let scaled = (u128::from(scramble(self.numbers)) * span) >> 64;
+        let scaled = (u128::from(self.numbers.word()) * span) >> 64;
         u64::try_from(scaled).unwrap_or(0) + 1
     }
 }
-
-/// SplitMix64 (Steele, Lea, Flood: "Fast splittable pseudorandom number generators", 2014).
-const fn scramble(number: u64) -> u64 {
-    let number = (number ^ (number >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    let number = (number ^ (number >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    number ^ (number >> 31)
-}
-
-const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
 
 #[cfg(test)]
 mod tests {

@@ -24,6 +24,7 @@ use dhcproto::v4::{
 
 use super::config::{EdgeConfig, HostRecord};
 use crate::Mac;
+use crate::dhcp::{CLIENT_PORT, MESSAGE_LEN_MIN, SERVER_PORT, address};
 
 /// A reply and where it goes: the caller frames it, since the client may not have its address yet.
 #[derive(Debug)]
@@ -64,8 +65,8 @@ pub(super) fn reply(
     if let Some(information) = &request.relay_information {
         append_relay_information(&mut bytes, information);
     }
-    if bytes.len() < MIN_MESSAGE {
-        bytes.resize(MIN_MESSAGE, 0);
+    if bytes.len() < MESSAGE_LEN_MIN {
+        bytes.resize(MESSAGE_LEN_MIN, 0);
     }
     Ok(Reply {
         message: bytes,
@@ -211,10 +212,6 @@ impl<'a> Request<'a> {
     }
 }
 
-fn address(data: &[u8]) -> Option<Ipv4Addr> {
-    <[u8; 4]>::try_from(data).ok().map(Ipv4Addr::from)
-}
-
 fn compose(
     config: &EdgeConfig,
     request: &Request<'_>,
@@ -321,13 +318,8 @@ fn mask_of(prefix: u8) -> Ipv4Addr {
     Ipv4Addr::from_bits(u32::MAX.checked_shl(host_bits).unwrap_or(0))
 }
 
-/// Where servers and relays listen (RFC 2131 §4.1).
-pub(super) const SERVER_PORT: u16 = 67;
-pub(super) const CLIENT_PORT: u16 = 68;
 const RELAY_INFORMATION: u8 = 82;
 const END: u8 = 255;
-/// Old clients drop shorter replies: the size of a BOOTP message (RFC 951 §3).
-const MIN_MESSAGE: usize = 300;
 /// Longest client identifier returned, in bytes.
 const MAX_CLIENT_ID: usize = 64;
 /// Keeps replies inside the 576 bytes that every client takes.

@@ -36,6 +36,7 @@ use smoltcp::wire::{IpProtocol, Ipv4Cidr, Ipv6Cidr};
 pub use config::{Carrier, EdgeConfig, EdgeCounters, EdgeEvent, HostRecord, QueryId, Transmit};
 pub use question::Question;
 
+use crate::dhcp::SERVER_PORT;
 use crate::{Mac, PortId, Time};
 use frame::{Datagram, Ethernet, Ip};
 use queries::Queries;
@@ -206,9 +207,8 @@ impl Edge {
             return;
         }
         let udp = (packet.protocol == IpProtocol::Udp).then(|| packet.udp());
-        let for_dhcp = |udp: &Datagram<'_>| {
-            udp.destination.port() == dhcp::SERVER_PORT && udp.destination.is_ipv4()
-        };
+        let for_dhcp =
+            |udp: &Datagram<'_>| udp.destination.port() == SERVER_PORT && udp.destination.is_ipv4();
         match udp {
             Some(None) => self.queries.counters.malformed += 1,
             Some(Some(udp)) if for_dhcp(&udp) => self.handle_dhcp(way, &udp),
@@ -255,7 +255,7 @@ impl Edge {
             }
             Err(dhcp::Silence::Unknown(client)) => return self.leave_unserved(client),
         };
-        let server = SocketAddr::new(gateway.into(), dhcp::SERVER_PORT);
+        let server = SocketAddr::new(gateway.into(), SERVER_PORT);
         let client = SocketAddr::new(reply.address.into(), reply.udp_port);
         let way = Way {
             mac: reply.mac,

@@ -1,5 +1,7 @@
 //! Random numbers that belong to a frame.
 
+use crate::splitmix::{GOLDEN, scramble};
+
 /// How often something happens, and how much that depends on the frame before. Both are shares, 0.0 to 1.0.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Chance {
@@ -56,8 +58,8 @@ impl Numbers {
         usize::try_from(scaled).unwrap_or(0)
     }
 
-    /// SplitMix64 (Steele, Lea, Flood: "Fast splittable pseudorandom number generators", 2014), whose k-th number is a function of
-    /// the seed and k. The seed is scrambled first: seeds that follow one another would have the same numbers, shifted.
+    /// The k-th number of [`crate::SplitMix64`]. The seed is scrambled first: seeds that follow one another would have the same numbers,
+    /// shifted.
     fn at(self, n: u64, what: u64) -> u64 {
         let k = n.wrapping_mul(USES).wrapping_add(what).wrapping_add(1);
         scramble(scramble(self.0).wrapping_add(k.wrapping_mul(GOLDEN)))
@@ -91,13 +93,6 @@ fn unit(bits: u64) -> f64 {
     f64::from(high) / (f64::from(u32::MAX) + 1.0)
 }
 
-const fn scramble(seed: u64) -> u64 {
-    let z = (seed ^ (seed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    z ^ (z >> 31)
-}
-
-const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
 /// Numbers that a frame has.
 const USES: u64 = 16;
 

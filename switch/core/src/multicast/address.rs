@@ -1,13 +1,7 @@
 //! Addresses of groups and of those who send to them.
 
-use std::fmt;
-use std::net::{IpAddr, Ipv6Addr};
-
 use crate::Mac;
-
-/// An address of either family; one of IPv4 as IPv6 maps it (RFC 4291 §2.5.5.2).
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) struct Address(u128);
+pub(crate) use crate::address::Address;
 
 /// The two protocols by which hosts say what they listen to: IGMP and MLD.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -30,28 +24,19 @@ pub(crate) enum Reach {
 
 impl Address {
     /// No source, or any.
-    pub(crate) const ANY: Self = Self(0);
-
-    /// From 4 or 16 bytes of a packet.
-    #[inline]
-    pub(crate) fn on_wire(bytes: &[u8]) -> Option<Self> {
-        if let Ok(v4) = <[u8; 4]>::try_from(bytes) {
-            return Some(Self(MAPPED | u128::from(u32::from_be_bytes(v4))));
-        }
-        Some(Self(u128::from_be_bytes(bytes.try_into().ok()?)))
-    }
+    pub(crate) const ANY: Self = Self::from_bits(0);
 
     pub(crate) const fn family(self) -> Family {
-        match self.0 >> 32 {
-            MAPPED_HIGH => Family::V4,
-            _ => Family::V6,
+        match self.is_v4() {
+            true => Family::V4,
+            false => Family::V6,
         }
     }
 
     /// `None`: it is no group's.
     #[inline]
     pub(crate) fn reach(self) -> Option<Reach> {
-        let octets = self.0.to_be_bytes();
+        let octets = self.bits().to_be_bytes();
         match octets {
             [.., 224, 0, 0, _] if self.family() == Family::V4 => Some(Reach::Everybody),
             [.., 224..=239, _, _, _] if self.family() == Family::V4 => Some(Reach::Listeners),
@@ -67,38 +52,11 @@ impl Address {
 
     /// The MAC of a group's frames (RFC 1112 §6.4, RFC 2464 §7).
     pub(crate) const fn group_mac(self) -> Mac {
-        let [.., a, b, c, d] = self.0.to_be_bytes();
+        let [.., a, b, c, d] = self.bits().to_be_bytes();
         match self.family() {
             Family::V4 => Mac::new([1, 0, 0x5e, b & 0x7f, c, d]),
             Family::V6 => Mac::new([0x33, 0x33, a, b, c, d]),
         }
-    }
-
-    /// The bytes of a packet.
-    pub(crate) fn to_wire(self) -> Vec<u8> {
-        match self.ip() {
-            IpAddr::V4(address) => address.octets().to_vec(),
-            IpAddr::V6(address) => address.octets().to_vec(),
-        }
-    }
-
-    pub(crate) fn ip(self) -> IpAddr {
-        IpAddr::V6(Ipv6Addr::from_bits(self.0)).to_canonical()
-    }
-}
-
-impl From<IpAddr> for Address {
-    fn from(address: IpAddr) -> Self {
-        Self(match address {
-            IpAddr::V4(address) => address.to_ipv6_mapped().to_bits(),
-            IpAddr::V6(address) => address.to_bits(),
-        })
-    }
-}
-
-impl fmt::Debug for Address {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.ip().fmt(f)
     }
 }
 
@@ -113,8 +71,6 @@ impl Family {
     }
 }
 
-const MAPPED_HIGH: u128 = 0xffff;
-const MAPPED: u128 = MAPPED_HIGH << 32;
 /// RFC 4291 §2.7.
 const LINK_SCOPE: u8 = 2;
 const ALL_NODES: [u8; 14] = [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1];
@@ -122,6 +78,8 @@ const SOLICITED: [u8; 11] = [0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0xff];
 
 #[cfg(test)]
 mod tests {
+    use std::net::IpAddr;
+
     use super::*;
 
     fn address(text: &str) -> Address {
