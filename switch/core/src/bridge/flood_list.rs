@@ -48,17 +48,21 @@ impl FloodList {
         };
         let kind = FloodKind::of(frame.dst());
         match port.config.guards.flood.of(kind) {
-            true => self.judge_asked(egress, frame),
+            true => self.permit(port, frame),
             false => Err(Withheld::Off),
         }
     }
 
     /// The same of a frame that somebody behind the port asked for: what floods the port gets does not matter.
     pub fn judge_asked(&self, egress: PortId, frame: &Frame<'_>) -> Result<(), Withheld> {
-        let Some(port) = self.topology.port(egress) else {
-            return Ok(());
-        };
-        match self.consult(port, frame).map(|judged| judged.action) {
+        match self.topology.port(egress) {
+            Some(port) => self.permit(port, frame),
+            None => Ok(()),
+        }
+    }
+
+    fn permit(&self, egress: &BridgePort, frame: &Frame<'_>) -> Result<(), Withheld> {
+        match self.consult(egress, frame).map(|judged| judged.action) {
             Some(Action::Deny) => Err(Withheld::Dropped(DropReason::Acl)),
             Some(Action::Allow) | None => Ok(()),
         }

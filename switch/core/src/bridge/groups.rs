@@ -101,10 +101,7 @@ fn asker(topology: &Topology) -> Asker {
 fn again(lists: &Lists, list: ListId, frame: &Frame<'_>, is_far: bool) -> Option<ListId> {
     match Lists::fixed_of(list) {
         Some(Fixed::Reports(family) | Fixed::FarReports(family)) => {
-            Some(lists.fixed(match is_far {
-                true => Fixed::FarReports(family),
-                false => Fixed::Reports(family),
-            }))
+            Some(lists.fixed(Fixed::reports(family, is_far)))
         }
         _ => {
             let (key, source, reach) = addressed(frame, &Packet::parse(frame)?)?;
@@ -224,10 +221,7 @@ impl<T: Tracer> Passage<'_, T> {
         }
         let is_far = self.port.config.kind == PortKind::Tunnel;
         let lists = snooper.lists();
-        let id = lists.fixed(match is_far {
-            true => Fixed::FarReports(family),
-            false => Fixed::Reports(family),
-        });
+        let id = lists.fixed(Fixed::reports(family, is_far));
         match lists.list(id) {
             Some(list) if !list.is_empty_for(self.port.id) => Ok(Verdict::Group(id)),
             _ => Ok(Verdict::Taken),

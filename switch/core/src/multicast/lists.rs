@@ -59,6 +59,14 @@ impl Fixed {
         Self::FarReports(Family::V6),
     ];
 
+    /// Of reports by where they were heard.
+    pub(crate) const fn reports(family: Family, is_far: bool) -> Self {
+        match is_far {
+            true => Self::FarReports(family),
+            false => Self::Reports(family),
+        }
+    }
+
     const fn index(self) -> usize {
         match self {
             Self::Unasked(family) => family.index(),
