@@ -23,8 +23,8 @@ use std::io;
 use std::ops::Deref;
 use std::os::fd::BorrowedFd;
 
-use switch_core::vlan::TagChange;
-use switch_core::{DropReason, PortId, VnetHeader};
+use switch_core::vlan::{Tag, TagChange};
+use switch_core::{DropReason, PortId, RawVnet, VnetHeader};
 
 use crate::retag::retag;
 
@@ -251,6 +251,17 @@ impl FrameBuffer {
 
     /// Changes the tag of the frame, and with it what the header, which describes the frame as it was, says of places in it.
     pub(crate) fn retag(&mut self, change: TagChange, vnet: &VnetHeader) {
+        self.change(change, vnet.moved(change.growth()).to_bytes());
+    }
+
+    /// Puts a tag behind the addresses of a frame whose header nobody has checked yet.
+    pub(crate) fn push_tag(&mut self, tag: [u8; Tag::LEN]) {
+        if let Some(raw) = RawVnet::read(self.envelope()) {
+            self.change(TagChange::Push(tag), raw.tagged().to_bytes());
+        }
+    }
+
+    fn change(&mut self, change: TagChange, vnet: [u8; VnetHeader::LEN]) {
         let envelope = (self.start, self.len);
         (self.start, self.len) = retag(&mut self.bytes, envelope, change, vnet);
     }

@@ -15,13 +15,13 @@
 use switch_core::VnetHeader;
 use switch_core::vlan::{Tag, TagChange};
 
-/// Changes the tag of the envelope that starts in `room` and has a length, whose frame `vnet` describes as it was. Where it starts
+/// Changes the tag of the envelope that starts in `room` and has a length; `vnet` describes the frame as it is then. Where it starts
 /// then, and its length. An envelope that is too short, or has no headroom, stays as it is.
 pub(crate) fn retag(
     room: &mut [u8],
     (start, len): (usize, usize),
     change: TagChange,
-    vnet: &VnetHeader,
+    vnet: [u8; VnetHeader::LEN],
 ) -> (usize, usize) {
     let (headroom, shortest) = match change {
         TagChange::Push(_) => (Tag::LEN, HEAD),
@@ -48,8 +48,7 @@ pub(crate) fn retag(
             (start, len)
         }
     };
-    let vnet = vnet.moved(change.growth());
-    room[start..start + VnetHeader::LEN].copy_from_slice(&vnet.to_bytes());
+    room[start..start + VnetHeader::LEN].copy_from_slice(&vnet);
     (start, len)
 }
 
@@ -98,15 +97,32 @@ mod tests {
     }
 
     #[test]
+    fn a_header_that_nobody_checked_moves_as_well() {
+        let envelope = udp_envelope(1);
+        let vnet = header(&envelope);
+        let [mut checked, mut unchecked] = [(); 2].map(|()| FrameBuffer::new());
+        for buffer in [&mut checked, &mut unchecked] {
+            buffer.fill(&envelope);
+        }
+        checked.retag(TagChange::Push(TAG), &vnet);
+        unchecked.push_tag(TAG);
+        assert_eq!(header(unchecked.envelope()), vnet.moved(4));
+        assert_eq!(
+            unchecked.envelope()[VnetHeader::LEN..],
+            checked.envelope()[VnetHeader::LEN..]
+        );
+    }
+
+    #[test]
     fn without_room_a_frame_stays_as_it_is() {
         let mut room = [7; 40];
-        let vnet = VnetHeader::NONE;
+        let vnet = VnetHeader::NONE.to_bytes();
         assert_eq!(
-            retag(&mut room, (3, 37), TagChange::Push(TAG), &vnet),
+            retag(&mut room, (3, 37), TagChange::Push(TAG), vnet),
             (3, 37)
         );
-        assert_eq!(retag(&mut room, (0, 25), TagChange::Pop, &vnet), (0, 25));
-        assert_eq!(retag(&mut room, (10, 31), TagChange::Pop, &vnet), (10, 31));
+        assert_eq!(retag(&mut room, (0, 25), TagChange::Pop, vnet), (0, 25));
+        assert_eq!(retag(&mut room, (10, 31), TagChange::Pop, vnet), (10, 31));
         assert_eq!(room, [7; 40]);
     }
 }

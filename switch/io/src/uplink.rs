@@ -18,6 +18,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use switch_core::vlan::{Tag, TagProtocol, Vid};
 use switch_core::{Crossing, CrossingRule, Mac, RawVnet, VnetHeader, ethertype};
 
 use crate::frame_port::{Capabilities, FrameBuffer, FramePort, Written};
@@ -35,7 +36,7 @@ pub struct UplinkWish {
     pub ifindex: u32,
     pub mac: Mac,
     /// The one VLAN of the NIC that the port is.
-    pub vid: Option<u16>,
+    pub vid: Option<Vid>,
     pub rule: CrossingRule,
 }
 
@@ -43,7 +44,7 @@ pub struct UplinkWish {
 struct Uplink {
     wire: PacketWire,
     crossing: Crossing,
-    vid: Option<u16>,
+    vid: Option<Vid>,
     lost: AtomicU64,
     capabilities: Capabilities,
 }
@@ -78,7 +79,7 @@ impl UplinkPort {
         self.0.wire.ifindex()
     }
 
-    pub(crate) fn vid(&self) -> Option<u16> {
+    pub(crate) fn vid(&self) -> Option<Vid> {
         self.0.vid
     }
 
@@ -121,7 +122,7 @@ impl Uplink {
     /// Reads one frame that is for the network; `false` where the one that was read is not.
     fn read_one(&self, buffer: &mut FrameBuffer) -> io::Result<bool> {
         let arrival = self.wire.receive(buffer.space())?;
-        let fits = arrival.len <= FrameBuffer::LEN - FrameBuffer::HEADROOM - TAG_LEN;
+        let fits = arrival.len <= FrameBuffer::LEN - FrameBuffer::HEADROOM - Tag::LEN;
         if !fits || arrival.len < VnetHeader::LEN + ADDRESSES_LEN {
             return Ok(false);
         }
@@ -129,7 +130,7 @@ impl Uplink {
         match (self.vid, arrival.tag) {
             (Some(own), Some(tag)) if is_of(tag, own) => {}
             (Some(_), _) => return Ok(false),
-            (None, Some(tag)) => put_back(buffer, arrival.len, tag),
+            (None, Some(tag)) => buffer.push_tag(tag),
             (None, None) => {}
         }
         Ok(self
@@ -149,10 +150,8 @@ impl Uplink {
         let (Some(vid), Some(raw)) = (self.vid, raw) else {
             return self.wire.send(&[vnet, head, rest]);
         };
-        let [a, b] = ethertype::VLAN.to_be_bytes();
-        let [c, d] = vid.to_be_bytes();
-        let tag = [a, b, c, d];
-        let vnet = raw.moved(4).to_bytes();
+        let tag = TagProtocol::Customer.tag(vid.get());
+        let vnet = raw.tagged().to_bytes();
         let sent = match head.split_at_checked(ADDRESSES_LEN) {
             Some((addresses, head)) => self.wire.send(&[&vnet, addresses, &tag, head, rest]),
             None => {
@@ -160,7 +159,7 @@ impl Uplink {
                 self.wire.send(&[&vnet, addresses, &tag, rest])
             }
         };
-        sent.map(|sent| sent.saturating_sub(TAG_LEN))
+        sent.map(|sent| sent.saturating_sub(Tag::LEN))
     }
 }
 
@@ -210,25 +209,13 @@ impl FramePort for UplinkPort {
     }
 }
 
-pub(crate) fn is_of(tag: [u8; 4], vid: u16) -> bool {
+pub(crate) fn is_of(tag: [u8; Tag::LEN], vid: Vid) -> bool {
     let [a, b, c, d] = tag;
-    u16::from_be_bytes([a, b]) == ethertype::VLAN && u16::from_be_bytes([c, d]) & VID_MASK == vid
-}
-
-/// Makes room for the tag after the addresses; what the vnet header counts counts it too.
-fn put_back(buffer: &mut FrameBuffer, len: usize, tag: [u8; 4]) {
-    let at = VnetHeader::LEN + ADDRESSES_LEN;
-    let space = buffer.space();
-    space.copy_within(at..len, at + TAG_LEN);
-    space[at..at + TAG_LEN].copy_from_slice(&tag);
-    if let Some(raw) = RawVnet::read(space) {
-        space[..VnetHeader::LEN].copy_from_slice(&raw.moved(4).to_bytes());
-    }
-    buffer.set_len(len + TAG_LEN);
+    u16::from_be_bytes([a, b]) == ethertype::VLAN
+        && u16::from_be_bytes([c, d]) & VID_MASK == vid.get()
 }
 
 const ADDRESSES_LEN: usize = 12;
-const TAG_LEN: usize = 4;
 const VID_MASK: u16 = 0x0fff;
 /// Frames for nobody here that are read in a row.
 const STRAYS_MAX: usize = 64;

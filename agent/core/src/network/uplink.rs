@@ -11,6 +11,7 @@
 use std::net::IpAddr;
 
 use agent_api::{Driver, NetworkCreate};
+use switch_core::vlan::Vid;
 use switch_core::{CrossingRule, Mac, PortConfig, PortKind, SplitHorizonGroup};
 
 use super::error::CreateNetwork;
@@ -34,7 +35,7 @@ pub struct Parent {
     /// As it was written: a link of that name goes before a VLAN of another.
     pub name: String,
     /// The link and the VLAN that such a name stands for where there is no link of that name.
-    pub vlan: Option<(String, u16)>,
+    pub vlan: Option<(String, Vid)>,
 }
 
 /// Who reaches whom on the LAN; the kernel's words.
@@ -59,8 +60,8 @@ impl Parent {
                 .bytes()
                 .all(|byte| byte.is_ascii_graphic() && byte != b'/');
         let vlan = text.rsplit_once('.').and_then(|(link, vid)| {
-            let vid: u16 = vid.parse().ok()?;
-            ((1..4095).contains(&vid) && !link.is_empty()).then(|| (link.to_owned(), vid))
+            let vid = vid.parse().ok().and_then(Vid::new)?;
+            (!link.is_empty()).then(|| (link.to_owned(), vid))
         });
         is_good.then(|| Self {
             name: text.to_owned(),
@@ -251,7 +252,7 @@ mod tests {
         let plain = Parent::parse("eth0").unwrap();
         assert_eq!(plain.vlan, None);
         let vlan = Parent::parse("eth0.10").unwrap();
-        assert_eq!(vlan.vlan, Some(("eth0".into(), 10)));
+        assert_eq!(vlan.vlan, Vid::new(10).map(|vid| ("eth0".into(), vid)));
         for name in ["eth0.0", "eth0.4095", "eth0.x", ".10"] {
             assert_eq!(Parent::parse(name).unwrap().vlan, None, "{name}");
         }

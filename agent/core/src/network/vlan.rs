@@ -21,9 +21,7 @@ impl NetworkRecord {
             default: default.unwrap_or(Vid::ONE),
         })
     }
-}
 
-impl NetworkRecord {
     /// The VLANs of an endpoint here, where it is aware of any: those it was given, or the default one.
     pub fn vlans_of(&self, endpoint: &EndpointRecord) -> Option<PortVlans> {
         let usual = PortVlans::access(self.vlans()?.default);

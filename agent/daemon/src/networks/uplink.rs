@@ -18,7 +18,8 @@ use agent_api::UplinkView;
 use agent_core::network::{CreateNetwork, LanMode, Uplink};
 use agent_core::record::{EndpointRecord, NetworkRecord};
 use agent_host::netlink::{Netlink, NetlinkError, Nic};
-use switch_core::{CrossingRule, Mac, PortId};
+use switch_core::vlan::Vid;
+use switch_core::{Mac, PortId};
 use switch_io::{AddPort, LeaseWire, UplinkPort, UplinkWish};
 
 use super::segment::Segment;
@@ -31,7 +32,7 @@ pub(super) struct LanPort {
     pub(super) port: PortId,
     pub(super) device: UplinkPort,
     pub(super) nic: Nic,
-    vid: Option<u16>,
+    vid: Option<Vid>,
 }
 
 /// Why a network does not reach its LAN.
@@ -141,7 +142,7 @@ impl Networks {
         tracing::info!(
             network = record.name,
             link = raised.nic.link,
-            vid,
+            vid = raised.vid.map(Vid::get),
             "uplink opened"
         );
         Ok(raised)
@@ -152,10 +153,14 @@ impl Networks {
         lock(&self.table).networks.get(id).map(Network::place)
     }
 
+    /// The NIC's port, while there is one.
+    fn lan_port(&self, id: &str) -> Option<LanPort> {
+        self.change(id, |network| network.ways.uplink.clone())?
+    }
+
     /// A container of the network has its port, or has it again.
     pub(crate) fn admit(&self, place: &Place, record: &EndpointRecord) {
-        let uplink = self.change(&place.record.id, |network| network.ways.uplink.clone());
-        if let Some(uplink) = uplink.flatten() {
+        if let Some(uplink) = self.lan_port(&place.record.id) {
             uplink.admit(&place.record, record);
         }
         self.lead_to_lan(&place.record.id, false);
@@ -163,21 +168,19 @@ impl Networks {
 
     /// Its port is about to go.
     pub(crate) fn dismiss(&self, place: &Place, record: &EndpointRecord) {
-        let uplink = self.change(&place.record.id, |network| network.ways.uplink.clone());
-        if let Some(uplink) = uplink.flatten() {
+        if let Some(uplink) = self.lan_port(&place.record.id) {
             uplink.device.dismiss(Mac::new(record.mac));
         }
     }
 
     /// What a DHCP client talks through on the network's LAN.
     pub(crate) fn lease_wire(&self, id: &str) -> std::io::Result<LeaseWire> {
-        let uplink = self.change(id, |network| network.ways.uplink.clone());
         let no_uplink = || {
             std::io::Error::other(
                 "the network has no uplink now; `tapestry network inspect` says why",
             )
         };
-        let uplink = uplink.flatten().ok_or_else(no_uplink)?;
+        let uplink = self.lan_port(id).ok_or_else(no_uplink)?;
         LeaseWire::open(&uplink.device)
     }
 
@@ -186,8 +189,7 @@ impl Networks {
         if place.record.lan_mode() != LanMode::Passthru {
             return None;
         }
-        let uplink = self.change(&place.record.id, |network| network.ways.uplink.clone());
-        let uplink = uplink.flatten()?;
+        let uplink = self.lan_port(&place.record.id)?;
         Some(uplink.device.crossing().nic().to_string())
     }
 
@@ -248,8 +250,7 @@ impl Networks {
             let _turn = self.turns.take(record.id.clone());
             let found = find(&mut netlink, &uplink).ok();
             let found = found.filter(|(nic, _)| nic.up);
-            let before = self.change(&record.id, |network| network.ways.uplink.clone());
-            match (before.flatten(), found) {
+            match (self.lan_port(&record.id), found) {
                 (None, None) => {}
                 (Some(before), Some((nic, vid))) if before.is_on(&nic, vid) => {
                     self.adapt_uplink(&record, before, nic);
@@ -337,15 +338,12 @@ impl LanPort {
         }
     }
 
-    fn is_on(&self, nic: &Nic, vid: Option<u16>) -> bool {
+    fn is_on(&self, nic: &Nic, vid: Option<Vid>) -> bool {
         self.nic.index == nic.index && self.vid == vid
     }
 
     pub(super) fn translates(&self) -> bool {
-        matches!(
-            self.device.crossing().rule(),
-            CrossingRule::Translate { .. }
-        )
+        self.device.crossing().rule().translates()
     }
 }
 
@@ -362,14 +360,14 @@ pub(super) fn view(
         why: why.filter(|_| port.is_none()),
         link: port.map(|port| port.nic.link.clone()),
         mac: port.map(|port| port.device.crossing().nic().to_string()),
-        vlan: port.and_then(|port| port.vid),
+        vlan: port.and_then(|port| port.vid).map(Vid::get),
         mtu: port.map(|port| port.nic.mtu),
-        translates: matches!(uplink.rule, CrossingRule::Translate { .. }),
+        translates: uplink.rule.translates(),
     })
 }
 
 /// A link of the very name, or the link that the name stands for a VLAN of.
-fn find(netlink: &mut Netlink, uplink: &Uplink) -> Result<(Nic, Option<u16>), RaiseUplink> {
+fn find(netlink: &mut Netlink, uplink: &Uplink) -> Result<(Nic, Option<Vid>), RaiseUplink> {
     let parent = &uplink.parent;
     match (netlink.nic(&parent.name), &parent.vlan) {
         (Ok(nic), _) => Ok((nic, None)),

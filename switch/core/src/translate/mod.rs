@@ -46,6 +46,13 @@ pub enum Rule {
     },
 }
 
+impl Rule {
+    /// Whether the LAN sees the NIC's MAC alone.
+    pub const fn translates(self) -> bool {
+        matches!(self, Self::Translate { .. })
+    }
+}
+
 /// The point where a network and a LAN meet.
 #[derive(Debug)]
 pub struct Crossing {

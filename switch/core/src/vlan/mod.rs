@@ -66,4 +66,11 @@ impl TagProtocol {
             Self::Service => ethertype::SERVICE_VLAN,
         }
     }
+
+    /// The bytes of a tag with that TCI.
+    pub const fn tag(self, tci: u16) -> [u8; Tag::LEN] {
+        let [a, b] = self.ethertype().to_be_bytes();
+        let [c, d] = tci.to_be_bytes();
+        [a, b, c, d]
+    }
 }

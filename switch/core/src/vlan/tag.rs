@@ -111,9 +111,9 @@ impl Tag {
         match (shape, self.present) {
             (Shape::Untagged, None) => TagChange::Keep,
             (Shape::Untagged, Some(_)) => TagChange::Pop,
-            (Shape::Tagged, None) => TagChange::Push(self.bytes(tci)),
+            (Shape::Tagged, None) => TagChange::Push(self.protocol.tag(tci)),
             (Shape::Tagged, Some(present)) if present == tci => TagChange::Keep,
-            (Shape::Tagged, Some(_)) => TagChange::Replace(self.bytes(tci)),
+            (Shape::Tagged, Some(_)) => TagChange::Replace(self.protocol.tag(tci)),
         }
     }
 
@@ -146,12 +146,6 @@ impl Tag {
             Some(TagChange::Keep) => len,
             _ => 0,
         }
-    }
-
-    const fn bytes(self, tci: u16) -> [u8; Self::LEN] {
-        let [a, b] = self.protocol.ethertype().to_be_bytes();
-        let [c, d] = tci.to_be_bytes();
-        [a, b, c, d]
     }
 }
 

@@ -112,20 +112,21 @@ impl RawVnet {
         self.gso_type != 0
     }
 
-    /// The same after `len` bytes, a VLAN tag say, were put between the frame's start and its packet.
+    /// The same after a VLAN tag was put between the frame's addresses and its packet.
     #[must_use]
-    pub const fn moved(mut self, len: u16) -> Self {
+    pub const fn tagged(mut self) -> Self {
         if self.is_superframe() {
-            self.header_len = self.header_len.saturating_add(len);
+            self.header_len = self.header_len.saturating_add(TAG_LEN);
         }
         if self.flags & NEEDS_CSUM != 0 {
-            self.csum_start = self.csum_start.saturating_add(len);
+            self.csum_start = self.csum_start.saturating_add(TAG_LEN);
         }
         self
     }
 }
 
 const NEEDS_CSUM: u8 = 1;
+const TAG_LEN: u16 = 4;
 
 #[cfg(test)]
 mod tests {
@@ -150,13 +151,13 @@ mod tests {
             size: 1448,
             ecn: true,
         };
-        let moved = RawVnet::new(gso, checksum).with_header_len(54).moved(4);
+        let moved = RawVnet::new(gso, checksum).with_header_len(54).tagged();
         let expected = Some(OpenChecksum {
             start: 38,
             offset: 16,
         });
         assert_eq!(moved, RawVnet::new(gso, expected).with_header_len(58));
         assert_eq!(moved.gso(), Some(gso));
-        assert_eq!(RawVnet::default().moved(4), RawVnet::default());
+        assert_eq!(RawVnet::default().tagged(), RawVnet::default());
     }
 }

@@ -129,7 +129,7 @@ impl PacketFrame {
         }
         self.frame.splice(ETHERTYPE_OFFSET..ETHERTYPE_OFFSET, tag);
         if let Some(vnet) = RawVnet::read(&self.vnet) {
-            self.vnet = vnet.moved(TAG_LENGTH).to_bytes();
+            self.vnet = vnet.tagged().to_bytes();
         }
     }
 }
@@ -137,7 +137,6 @@ impl PacketFrame {
 /// Bytes of `struct virtio_net_hdr` without `num_buffers`.
 pub const VNET_LENGTH: usize = RawVnet::LEN;
 
-const TAG_LENGTH: u16 = 4;
 const ETHERTYPE_OFFSET: usize = 12;
 /// A header, a 64 KiB superframe and its Ethernet and VLAN headers.
 const MESSAGE_LENGTH_MAX: usize = VNET_LENGTH + 65_536 + 64;

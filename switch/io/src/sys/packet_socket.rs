@@ -46,6 +46,15 @@ fn bind_to(fd: &OwnedFd, index: u32, protocol: libc::c_int) -> io::Result<()> {
     Ok(())
 }
 
+/// Lets in what a classic BPF program says, and nothing else (bpf(2)).
+pub(super) fn attach(fd: &OwnedFd, filter: &[libc::sock_filter]) -> io::Result<()> {
+    let program = libc::sock_fprog {
+        len: u16::try_from(filter.len()).map_err(io::Error::other)?,
+        filter: filter.as_ptr().cast_mut(),
+    };
+    set(fd, libc::SOL_SOCKET, libc::SO_ATTACH_FILTER, &program)
+}
+
 pub(super) fn set<T>(fd: &OwnedFd, level: i32, option: i32, value: &T) -> io::Result<()> {
     let len = libc::socklen_t::try_from(size_of::<T>()).map_err(io::Error::other)?;
     // SAFETY: pointer and length describe `value`, which outlives the call, as does what it points at.

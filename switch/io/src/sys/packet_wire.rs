@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use switch_core::Mac;
 
-use super::packet_socket::{bind, set, socket};
+use super::packet_socket::{attach, bind, set, socket};
 
 /// Sees every frame that arrives at a link, and none that leaves it. What it asks the link to let through ends with it.
 #[derive(Debug)]
@@ -45,20 +45,21 @@ impl PacketWire {
     /// Keeps out what is for this MAC: the kernel has it, and nobody here wants it.
     pub(crate) fn keep_out(&self, mac: Mac) -> io::Result<()> {
         let [a, b, c, d, e, f] = mac.octets();
-        self.filter(&[
+        let filter = [
             load(libc::BPF_W, 0),
             unless(u32::from_be_bytes([a, b, c, d]), 3),
             load(libc::BPF_H, 4),
             unless(u32::from_be_bytes([0, 0, e, f]), 1),
             give(0),
             give(u32::MAX),
-        ])
+        ];
+        attach(&self.fd, &filter)
     }
 
     /// Lets in nothing but datagrams for DHCP clients.
     pub(crate) fn hear_leases_alone(&self) -> io::Result<()> {
         // Ethertype, protocol, and the destination behind a header without options, which servers do not send.
-        self.filter(&[
+        let filter = [
             load(libc::BPF_H, 12),
             unless(0x0800, 5),
             load(libc::BPF_B, 23),
@@ -67,19 +68,12 @@ impl PacketWire {
             unless(68, 1),
             give(u32::MAX),
             give(0),
-        ])
+        ];
+        attach(&self.fd, &filter)
     }
 
     pub(crate) fn ifindex(&self) -> u32 {
         u32::try_from(self.index).unwrap_or(0)
-    }
-
-    fn filter(&self, filter: &[libc::sock_filter]) -> io::Result<()> {
-        let program = libc::sock_fprog {
-            len: u16::try_from(filter.len()).map_err(io::Error::other)?,
-            filter: filter.as_ptr().cast_mut(),
-        };
-        set(&self.fd, libc::SOL_SOCKET, libc::SO_ATTACH_FILTER, &program)
     }
 
     /// Receives from here on.

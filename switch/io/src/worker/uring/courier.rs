@@ -52,6 +52,7 @@ impl Courier for RingCourier<'_> {
         let Some(room) = self.ring.room_mut(*received) else {
             return false;
         };
+        let vnet = vnet.moved(change.growth()).to_bytes();
         (received.at, received.len) = retag(room, (received.at, received.len), change, vnet);
         self.origins[usize::from(received.buffer)].1 = received.len;
         true
