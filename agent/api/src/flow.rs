@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
-use utoipa::ToSchema;
+use utoipa::{IntoParams, ToSchema};
 
 use crate::TraceResult;
 
@@ -68,11 +68,24 @@ pub struct FlowEnd {
     pub transport_port: Option<u16>,
 }
 
-/// What is asked of flows.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// Which flows to look at, and how.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, IntoParams)]
+#[serde(default, deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
 pub struct FlowQuery {
+    /// How many flows to tell at most, 1 to 4096; 20 where absent.
     pub top: Option<u32>,
+    /// Only those of which frames were dropped.
+    #[param(required = false)]
     pub drops: bool,
+    /// One frame in so many is sampled, 1 to 1000000; where absent, as few as are enough.
     pub sample: Option<u32>,
+    /// How long to look, 1 to 60; where absent, 3, or what is known already where the configuration has frames sampled for good.
     pub seconds: Option<u32>,
+}
+
+impl FlowQuery {
+    pub const TOP_MAX: u32 = 4096;
+    pub const SAMPLE_MAX: u32 = 1_000_000;
+    pub const SECONDS_MAX: u32 = 60;
 }

@@ -21,7 +21,7 @@ pub(crate) struct Args {
     #[command(flatten)]
     listing: Listing,
     /// The N largest; 20 unless told otherwise
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=4096))]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=i64::from(FlowQuery::TOP_MAX)))]
     top: Option<u32>,
     /// Only flows of which frames were dropped, and why
     #[arg(long)]
@@ -30,10 +30,10 @@ pub(crate) struct Args {
     #[arg(long, conflicts_with = "duration")]
     live: bool,
     /// Sample one frame in N; 1 looks at each
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=i64::from(FlowQuery::SAMPLE_MAX)))]
     sample: Option<u32>,
     /// Look for so many seconds; 3 unless told otherwise
-    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(1..=60))]
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(1..=i64::from(FlowQuery::SECONDS_MAX)))]
     duration: Option<u32>,
     /// The network's name or id
     network: String,

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use agent_api::{
     ApiError, Connect, Disconnect, EndpointDetail, FdbEntryCreate, FdbEntryView, FdbPart,
-    FlowReport, MdbEntryView, MirrorCreate, MirrorView, NetworkCreate, NetworkDetail,
+    FlowQuery, FlowReport, MdbEntryView, MirrorCreate, MirrorView, NetworkCreate, NetworkDetail,
     NetworkSummary, NetworkUpdate, PatchCreate, PortView, Pruned, QueryLogEntry, TraceReport,
     TraceRequest, TraceSight,
 };
@@ -18,7 +18,6 @@ use utoipa_axum::routes;
 
 use super::reply::{Body, Refusal, Reply, blocking, lines};
 use crate::agent::Agent;
-use crate::flows::Wishes;
 
 pub(super) fn routes() -> OpenApiRouter<Arc<Agent>> {
     OpenApiRouter::new()
@@ -363,37 +362,16 @@ async fn trace_live(
     }))
 }
 
-/// Which flows to look at, and how.
-#[derive(Deserialize, IntoParams)]
-#[serde(deny_unknown_fields)]
-#[into_params(parameter_in = Query)]
-struct FlowsQuery {
-    /// How many flows to tell at most, 1 to 4096; 20 where absent.
-    top: Option<u32>,
-    /// Only those of which frames were dropped.
-    drops: Option<bool>,
-    /// One frame in so many is sampled, 1 to 1000000; where absent, as few as are enough.
-    sample: Option<u32>,
-    /// How long to look, 1 to 60; where absent, 3, or what is known already where the configuration has frames sampled for good.
-    seconds: Option<u32>,
-}
-
 /// Who talks to whom on the network, by samples of the frames that pass this host's switch. It looks for some seconds, then answers.
-#[utoipa::path(get, path = "/networks/{name}/flows", params(("name" = String, Path), FlowsQuery),
+#[utoipa::path(get, path = "/networks/{name}/flows", params(("name" = String, Path), FlowQuery),
     responses((status = 200, body = FlowReport), (status = "default", body = ApiError)))]
 async fn flows(
     State(agent): State<Arc<Agent>>,
     Path(name): Path<String>,
-    Query(query): Query<FlowsQuery>,
+    Query(query): Query<FlowQuery>,
 ) -> Reply<FlowReport> {
-    let wishes = Wishes {
-        top: query.top,
-        drops: query.drops.unwrap_or(false),
-        sample: query.sample,
-        seconds: query.seconds,
-    };
     let looking = blocking(Arc::clone(&agent), move |agent| {
-        agent.flows.look(&name, wishes)
+        agent.flows.look(&name, query)
     });
     let looking = looking.await?;
     looking.wait().await;

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::time::Duration;
 
+use agent_api::FlowQuery;
 use serde::Deserialize;
 
 use super::ReadConfig;
@@ -36,7 +37,7 @@ impl RawFlows {
             _ => Err(ReadConfig::Flows { name, least, most }),
         };
         let default = if self.collector.is_some() { SAMPLE } else { 0 };
-        let sample = within("sample", self.sample, default, 0, SAMPLE_MAX)?;
+        let sample = within("sample", self.sample, default, 0, FlowQuery::SAMPLE_MAX)?;
         let counters_s = within("counters_s", self.counters_s, COUNTERS_S, 1, COUNTERS_MAX_S)?;
         let collector = self.collector.map(collector).transpose()?;
         match self.protocol.as_deref() {
@@ -63,7 +64,6 @@ fn collector(given: String) -> Result<SocketAddr, ReadConfig> {
 
 /// As switches of such rates do.
 const SAMPLE: u32 = 1000;
-const SAMPLE_MAX: u32 = 1_000_000;
 const COUNTERS_S: u32 = 20;
 const COUNTERS_MAX_S: u32 = 3600;
 

@@ -6,23 +6,11 @@ use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
 
-use agent_api::{ApiError, ErrorKind, FlowReport};
+use agent_api::{ApiError, ErrorKind, FlowQuery, FlowReport};
 use agent_core::flows::{self, FlowTable, Looked, Names};
 
 use super::{Flows, Look};
 use crate::locks::lock;
-
-/// What is asked for.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Wishes {
-    /// How many flows.
-    pub(crate) top: Option<u32>,
-    /// Those with drops only.
-    pub(crate) drops: bool,
-    /// One frame in so many.
-    pub(crate) sample: Option<u32>,
-    pub(crate) seconds: Option<u32>,
-}
 
 /// Ends when it is dropped.
 pub(crate) struct Looking {
@@ -67,11 +55,12 @@ impl Flows {
     pub(crate) fn look(
         self: &Arc<Self>,
         called: &str,
-        wishes: Wishes,
+        query: FlowQuery,
     ) -> Result<Looking, ApiError> {
-        let top = within("top", wishes.top, 1..=TOP_MAX)?.unwrap_or(TOP);
-        let sample = within("sample", wishes.sample, 1..=SAMPLE_MAX)?.and_then(NonZeroU32::new);
-        let seconds = within("seconds", wishes.seconds, 1..=SECONDS_MAX)?;
+        let top = within("top", query.top, 1..=FlowQuery::TOP_MAX)?.unwrap_or(TOP);
+        let sample =
+            within("sample", query.sample, 1..=FlowQuery::SAMPLE_MAX)?.and_then(NonZeroU32::new);
+        let seconds = within("seconds", query.seconds, 1..=FlowQuery::SECONDS_MAX)?;
         let place = self.networks.find(called)?;
         if place.segment.is_none() {
             return Err(LookAtFlows::NoSwitch(place.record.name.clone()).into());
@@ -92,7 +81,7 @@ impl Flows {
             id,
             wait,
             top: usize::try_from(top).unwrap_or(usize::MAX),
-            drops: wishes.drops,
+            drops: query.drops,
         })
     }
 
@@ -205,7 +194,4 @@ fn within(
 static EMPTY: FlowTable = FlowTable::EMPTY;
 const LOOKS_MAX: usize = 16;
 const TOP: u32 = 20;
-const TOP_MAX: u32 = 4096;
 const SECONDS: u32 = 3;
-const SECONDS_MAX: u32 = 60;
-const SAMPLE_MAX: u32 = 1_000_000;

@@ -23,7 +23,6 @@ use std::time::Instant;
 use agent_core::flows::{FlowTable, Pace};
 use tokio::sync::watch;
 
-pub(crate) use self::look::Wishes;
 use self::sorter::Sorter;
 use crate::ground::Ground;
 use crate::locks::lock;
