@@ -83,50 +83,42 @@ fn thousand_rules(with_addresses: bool) -> Policy {
 /// that.
 #[divan::bench]
 fn forward_unicast_to_trunk(bencher: Bencher<'_, '_>) {
+    let access = Vid::new(1000).map(PortVlans::access);
+    let access = access.expect("a VLAN's number");
+    forward_in_vlan(bencher, access, &udp(1, 2, 64));
+}
+
+/// The other way, where the frame has a tag.
+#[divan::bench]
+fn forward_unicast_from_trunk(bencher: Bencher<'_, '_>) {
+    forward_in_vlan(bencher, trunk(), &tagged(&udp(1, 2, 64), 1000));
+}
+
+/// A frame from a port of such VLANs to a trunk of 4,000.
+fn forward_in_vlan(bencher: Bencher<'_, '_>, from: PortVlans, there: &[u8]) {
     let bridge = Bridge::new(BridgeConfig {
         vlans: Some(VlanConfig::default()),
         ..BridgeConfig::default()
     });
-    let config = |vlans| PortConfig {
-        vlans: Some(vlans),
-        ..PortConfig::new(PortKind::Tap, 1500)
-    };
-    let many: VidSet = Vid::all().take(4000).collect();
-    let access = Vid::new(1000).map(PortVlans::access);
-    bridge.add_port(PortId(1), config(access.expect("a VLAN's number")));
-    bridge.add_port(PortId(2), config(PortVlans::trunk(None, many)));
-    let (there, back) = (udp(1, 2, 64), tagged(&udp(2, 1, 64), 1000));
-    let (there, back) = (parse(&there), parse(&back));
+    for (port, vlans) in [(PortId(1), from), (PortId(2), trunk())] {
+        let config = PortConfig {
+            vlans: Some(vlans),
+            ..PortConfig::new(PortKind::Tap, 1500)
+        };
+        bridge.add_port(port, config);
+    }
+    let (there, back) = (parse(there), tagged(&udp(2, 1, 64), 1000));
     bridge.forward(NOW, PortId(1), &there);
-    bridge.forward(NOW, PortId(2), &back);
+    bridge.forward(NOW, PortId(2), &parse(&back));
     bencher.bench_local(|| {
         let passed = bridge.pass(NOW, PortId(1), black_box(&there));
         passed.tag.map(|tag| bridge.shape(PortId(2), tag))
     });
 }
 
-/// The other way, where the frame has a tag.
-#[divan::bench]
-fn forward_unicast_from_trunk(bencher: Bencher<'_, '_>) {
-    let bridge = Bridge::new(BridgeConfig {
-        vlans: Some(VlanConfig::default()),
-        ..BridgeConfig::default()
-    });
-    let config = |vlans| PortConfig {
-        vlans: Some(vlans),
-        ..PortConfig::new(PortKind::Tap, 1500)
-    };
+fn trunk() -> PortVlans {
     let many: VidSet = Vid::all().take(4000).collect();
-    bridge.add_port(PortId(1), config(PortVlans::trunk(None, many.clone())));
-    bridge.add_port(PortId(2), config(PortVlans::trunk(None, many)));
-    let (there, back) = (tagged(&udp(1, 2, 64), 1000), tagged(&udp(2, 1, 64), 1000));
-    let (there, back) = (parse(&there), parse(&back));
-    bridge.forward(NOW, PortId(1), &there);
-    bridge.forward(NOW, PortId(2), &back);
-    bencher.bench_local(|| {
-        let passed = bridge.pass(NOW, PortId(1), black_box(&there));
-        passed.tag.map(|tag| bridge.shape(PortId(2), tag))
-    });
+    PortVlans::trunk(None, many)
 }
 
 #[divan::bench]

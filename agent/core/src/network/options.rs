@@ -189,6 +189,15 @@ mod tests {
     use crate::network::{Surroundings, plan};
 
     fn planned(driver: Driver, name: &str, value: &str) -> Result<NetworkRecord, CreateNetwork> {
+        let aware = name.starts_with("vlan_").then_some(("vlan", "aware"));
+        let options: Vec<_> = aware.into_iter().chain([(name, value)]).collect();
+        planned_with(driver, &options)
+    }
+
+    fn planned_with(
+        driver: Driver,
+        options: &[(&str, &str)],
+    ) -> Result<NetworkRecord, CreateNetwork> {
         let around = Surroundings {
             networks: Vec::new(),
             host: Vec::new(),
@@ -196,8 +205,7 @@ mod tests {
             pools_v6: Vec::new(),
             mtu_max: None,
         };
-        let aware = name.starts_with("vlan_").then_some(("vlan", "aware"));
-        let options = aware.into_iter().chain([(name, value)]);
+        let options = options.iter().copied();
         let options = options.map(|(name, value)| (name.to_owned(), value.to_owned()));
         let request = NetworkCreate {
             name: "n".into(),
@@ -235,30 +243,14 @@ mod tests {
 
     #[test]
     fn a_transparent_network_does_not_snoop() {
-        let around = Surroundings {
-            networks: Vec::new(),
-            host: Vec::new(),
-            pools_v4: crate::ipam::default_pools_v4(),
-            pools_v6: Vec::new(),
-            mtu_max: None,
-        };
-        let with = |snooping: &str| NetworkCreate {
-            name: "n".into(),
-            options: [("transparent", "true"), ("snooping", snooping)]
-                .map(|(name, value)| (name.to_owned(), value.to_owned()))
-                .into(),
-            ..NetworkCreate::default()
-        };
+        let bridge = |options: &[_]| planned_with(Driver::Bridge, options);
+        let transparent = |snooping| bridge(&[("transparent", "true"), ("snooping", snooping)]);
         for snooping in ["on", "fast"] {
-            let refused = plan("e1".into(), with(snooping), None, &around);
+            let refused = transparent(snooping);
             assert!(matches!(refused, Err(CreateNetwork::SnoopingTransparent)));
         }
-        let record = plan("e1".into(), with("off"), None, &around).unwrap();
-        assert_eq!(record.snooping(), None);
-        let mut aware = with("on");
-        aware.options.remove("transparent");
-        aware.options.insert("vlan".into(), "aware".into());
-        let refused = plan("e1".into(), aware, None, &around);
+        assert_eq!(transparent("off").unwrap().snooping(), None);
+        let refused = bridge(&[("vlan", "aware"), ("snooping", "on")]);
         assert!(matches!(refused, Err(CreateNetwork::SnoopingVlans)));
         let on = planned(Driver::Bridge, "snooping", "on")
             .unwrap()
