@@ -192,8 +192,12 @@ fn what_was_got_wrong_is_told_with_what_is_right() {
     let create =
         |options: &[&str]| host.tapestry(&[&["network", "create"], options, &["lab"]].concat());
     let options = create(&["-o", "speed=fast"]);
-    for option in ["speed", "dns.record=", "dns.rebind=block|allow", "tap="] {
+    for option in ["speed", "dns.record", "dns.rebind", "tap ", "overlays"] {
         one_line(&options, option);
+    }
+    let value = create(&["-o", "dns.rebind=maybe"]);
+    for known in ["dns.rebind", "maybe", "block", "allow"] {
+        one_line(&value, known);
     }
     one_line(&create(&["--subnet", "10.70.0.0/33"]), "0 to 32 bits");
     one_line(&create(&["--mtu", "100000"]), "576 to 65521");
