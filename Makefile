@@ -43,11 +43,10 @@ test:           ## run every test, the lints and the leak check (root)
 	@echo "==> building; the first time takes some minutes"
 	@scripts/setup test & setup=$$!; $(CARGO) build --profile suite --workspace --all-targets; built=$$?; wait $$setup && exit $$built
 	@scripts/leaks save
-	@echo "==> running every test"
+	@echo "==> running every test, and the lints beside them"
 	@scripts/run-tests
 	$(CARGO) test --profile suite --workspace --doc
 	@scripts/leaks check
-	@$(MAKE) --no-print-directory lint
 
 chaos:          ## measure what each fault costs: kills, stops, crowds, a row each; less than 20 minutes (root)
 	@scripts/setup test

@@ -119,8 +119,9 @@ fn a_flood_of_questions_delays_no_neighbours_question() {
                 bursts.fetch_add(u64::from(sent), Ordering::Relaxed);
             }
         });
-        eventually(Duration::from_secs(10), "a flood", || {
-            (bursts.load(Ordering::Relaxed) * BURST > 10_000).then_some(())
+        eventually(Duration::from_secs(20), "more than is served", || {
+            let many = bursts.load(Ordering::Relaxed) * BURST > 10_000;
+            (many && flooder.drops("edge_busy") > 1000).then_some(())
         });
         let asked = enter(&modest, || {
             let names = (0..100).map(|number| match number % 2 {
@@ -139,8 +140,6 @@ fn a_flood_of_questions_delays_no_neighbours_question() {
     println!("{rate} questions a second sent; the slowest of a hundred others took {slowest:?}");
     slowest.unwrap();
     assert!(rate > 20_000, "that is no flood: {rate}");
-    let lost = flooder.drops("edge_busy");
-    assert!(lost > 1000, "{lost} questions were lost, and to whom?");
     let ports = host.ports("lab");
     let others = ports
         .iter()
