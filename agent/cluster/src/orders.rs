@@ -165,8 +165,10 @@ impl Member {
             };
             match etcd.remove_member(its.id) {
                 Ok(()) => return Ok(()),
-                // Those that came last are connected for long enough soon.
-                Err(ChangeMembers::Unhealthy) if Instant::now() < deadline => {
+                // Those that came last are connected for long enough soon. And who is removed may stop before it has answered.
+                Err(
+                    ChangeMembers::Unhealthy | ChangeMembers::Store(StoreError::Unreachable { .. }),
+                ) if Instant::now() < deadline => {
                     std::thread::sleep(Duration::from_millis(200));
                 }
                 Err(error) => return Err(refused(error)),
