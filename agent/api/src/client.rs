@@ -610,19 +610,31 @@ impl Client {
         self.send(request).await
     }
 
-    async fn send(&self, request: Request<Full<Bytes>>) -> Answer<Response<Incoming>> {
+    /// A request that an agent did not take, since another one takes its place, goes to that one.
+    async fn send(&self, mut request: Request<Full<Bytes>>) -> Answer<Response<Incoming>> {
+        for _ in 0..PLACES_TAKEN_MAX {
+            match self.dial().await?.try_send_request(request).await {
+                Ok(response) => return Ok(response),
+                Err(mut failed) => match failed.take_message() {
+                    Some(unsent) => request = unsent,
+                    None => return Err(self.broke_off(failed.error())),
+                },
+            }
+        }
+        let sent = self.dial().await?.send_request(request).await;
+        sent.map_err(|error| self.broke_off(&error))
+    }
+
+    async fn dial(&self) -> Answer<http1::SendRequest<Full<Bytes>>> {
         let stream = UnixStream::connect(&self.socket)
             .await
             .map_err(|error| self.unreachable(error))?;
-        let (mut sender, connection) = http1::handshake(TokioIo::new(stream))
+        let (sender, connection) = http1::handshake(TokioIo::new(stream))
             .await
             .map_err(|error| self.broke_off(&error))?;
         // Ends by itself: with the answer's last byte, or when the answer is dropped.
         tokio::spawn(connection);
-        sender
-            .send_request(request)
-            .await
-            .map_err(|error| self.broke_off(&error))
+        Ok(sender)
     }
 
     fn request(&self, method: &Method, path: &str, body: Bytes) -> Answer<Request<Full<Bytes>>> {
@@ -714,6 +726,9 @@ impl LogStream {
 /// A container that was made and not started: the agent removes it when this goes, however.
 #[derive(Debug)]
 pub struct Hold(#[expect(dead_code, reason = "the connection lives as long as it")] LogStream);
+
+/// How often in a row an agent may be replaced while a request is on its way.
+const PLACES_TAKEN_MAX: usize = 2;
 
 fn start_command(socket: &Path) -> String {
     if socket == Path::new(DEFAULT_SOCKET) {

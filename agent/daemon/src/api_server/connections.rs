@@ -17,11 +17,12 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::time::timeout;
 
 use super::peer::Peer;
 
-/// Serves the API until it `closes`, which ends each connection when what was asked there is answered, or until dropped; answers
-/// that have begun go on.
+/// Serves the API until it `closes`, which ends each connection when what was asked there is answered (who has just come may ask
+/// still), or until dropped; answers that have begun go on.
 pub(crate) async fn serve(
     listener: UnixListener,
     router: Router,
@@ -59,10 +60,12 @@ async fn answer(
     stream: UnixStream,
     api: TowerToHyperService<Router>,
     place: OwnedSemaphorePermit,
-    mut closes: watch::Receiver<bool>,
+    closes: watch::Receiver<bool>,
 ) {
     let peer = Peer::of_stream(&stream);
+    let (asks, asked) = watch::channel(false);
     let service = service_fn(move |mut request: Request<Incoming>| {
+        asks.send_replace(true);
         request.extensions_mut().insert(ConnectInfo(peer.clone()));
         api.call(request)
     });
@@ -73,7 +76,7 @@ async fn answer(
     let mut served = pin!(served);
     let served = tokio::select! {
         served = &mut served => served,
-        _ = closes.changed() => {
+        () = closing(closes, asked) => {
             served.as_mut().graceful_shutdown();
             served.await
         }
@@ -82,6 +85,12 @@ async fn answer(
         tracing::debug!(%error, "a client of the API hung up, or said nothing");
     }
     drop(place);
+}
+
+/// The API closes, and whoever has connected has had the time to ask.
+async fn closing(mut closes: watch::Receiver<bool>, mut asked: watch::Receiver<bool>) {
+    let _ = closes.changed().await;
+    let _ = timeout(FIRST_PATIENCE, asked.wait_for(|asked| *asked)).await;
 }
 
 fn refuse(stream: &UnixStream) {
@@ -101,6 +110,41 @@ fn refuse(stream: &UnixStream) {
 /// More than may wait ([`super::waiters`]).
 const CONNECTIONS_MAX: usize = PLACES as usize;
 const PLACES: u32 = 1024;
+/// A client asks as soon as it is connected.
+const FIRST_PATIENCE: Duration = Duration::from_millis(500);
 const HEADERS_PATIENCE: Duration = Duration::from_secs(10);
 /// No descriptor was free, for example.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+#[cfg(test)]
+mod tests {
+    use axum::routing::get;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    use super::*;
+
+    const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nhost: tapestry\r\nconnection: close\r\n\r\n";
+
+    async fn answer_of(mut client: UnixStream) -> String {
+        let mut told = String::new();
+        client.write_all(REQUEST).await.unwrap();
+        client.read_to_string(&mut told).await.unwrap();
+        told
+    }
+
+    #[tokio::test]
+    async fn who_came_before_the_api_closed_is_answered() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.sock");
+        let (close, closes) = watch::channel(false);
+        let router = Router::new().route("/", get(async || "here"));
+        let served = tokio::spawn(serve(UnixListener::bind(&path).unwrap(), router, closes));
+        let first = UnixStream::connect(&path).await.unwrap();
+        let later = UnixStream::connect(&path).await.unwrap();
+        assert!(answer_of(later).await.ends_with("here"));
+        close.send(true).unwrap();
+        tokio::task::yield_now().await;
+        assert!(answer_of(first).await.ends_with("here"));
+        served.await.unwrap();
+    }
+}
