@@ -125,6 +125,8 @@ drop_reasons! {
     EgressRefused = "egress_refused",
     /// For this port, whose queue was full: its reader is too slow.
     QueueFull = "queue_full",
+    /// From or for this port, over its rate for too long.
+    OverRate = "over_rate",
     /// For this port, whose link was down.
     LinkDown = "link_down",
     /// From this port: its sandbox sent faster than the TAP was read. Counted by the link itself.

@@ -21,10 +21,8 @@
 //!
 //! **Bounds.** Frames beyond the limit are lost and counted, and so are those beyond [`queue::BYTES_MAX`].
 
-mod bucket;
 mod chance;
 mod distribution;
-mod envelope;
 mod line;
 mod loss;
 mod queue;

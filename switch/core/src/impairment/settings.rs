@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use super::bucket::on_wire;
 use super::chance::Chance;
 use super::distribution::Distribution;
 use super::loss::Loss;
 use super::slot::Slot;
+use crate::bucket::on_wire;
 
 /// The impairment of one direction of a link. The default is: none.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 /// A token bucket, kept as the time at which it will be full again: the virtual scheduling of ITU-T I.371.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Bucket {
+pub(crate) struct Bucket {
     /// When everything that was sent has been put on the wire.
     busy_until: Duration,
     /// When the last frame left.
@@ -13,7 +13,7 @@ pub(super) struct Bucket {
 
 impl Bucket {
     /// When `bytes` that are there at `ready` leave: at once while the burst lasts, and never before those that came earlier.
-    pub(super) fn send(
+    pub(crate) fn send(
         &mut self,
         ready: Duration,
         bytes: u64,
@@ -28,15 +28,21 @@ impl Bucket {
         self.left_at
     }
 
+    /// When what takes `took` on the wire may leave, given how long the burst takes; at the latest when all that was sent has been
+    /// put on the wire, however long it is.
+    pub(crate) const fn admits_at(&self, took: Duration, burst: Duration) -> Duration {
+        self.busy_until.saturating_sub(burst.saturating_sub(took))
+    }
+
     /// As [`Self::send`] for a frame that overtakes all others: it leaves now, and the others pay for it.
-    pub(super) fn charge(&mut self, ready: Duration, bytes: u64, rate_bits_s: u64) {
+    pub(crate) fn charge(&mut self, ready: Duration, bytes: u64, rate_bits_s: u64) {
         let took = on_wire(bytes, rate_bits_s);
         self.busy_until = self.busy_until.max(ready).saturating_add(took);
     }
 }
 
 /// How long bytes take at a rate, which is not zero.
-pub(super) fn on_wire(bytes: u64, rate_bits_s: u64) -> Duration {
+pub(crate) fn on_wire(bytes: u64, rate_bits_s: u64) -> Duration {
     let bits = u128::from(bytes) * 8 * 1_000_000_000;
     let nanos = bits / u128::from(rate_bits_s.max(1));
     Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))

@@ -4,7 +4,7 @@ use crate::{Frame, RawVnet, Segments, VnetHeader};
 
 /// An envelope, and the frames that it is on the wire.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Envelope<'a> {
+pub(crate) struct Envelope<'a> {
     bytes: &'a [u8],
     /// Of a superframe whose header holds; anything else is one frame, whatever it says.
     superframe: Option<VnetHeader>,
@@ -14,7 +14,7 @@ pub(super) struct Envelope<'a> {
 }
 
 impl<'a> Envelope<'a> {
-    pub(super) fn of(bytes: &'a [u8]) -> Self {
+    pub(crate) fn of(bytes: &'a [u8]) -> Self {
         let len = bytes.len().saturating_sub(VnetHeader::LEN);
         let one = Self {
             bytes,
@@ -36,20 +36,20 @@ impl<'a> Envelope<'a> {
         }
     }
 
-    pub(super) const fn bytes(&self) -> &'a [u8] {
+    pub(crate) const fn bytes(&self) -> &'a [u8] {
         self.bytes
     }
 
-    pub(super) const fn frames(&self) -> u64 {
+    pub(crate) const fn frames(&self) -> u64 {
         self.frames
     }
 
-    pub(super) const fn wire_bytes(&self) -> u64 {
+    pub(crate) const fn wire_bytes(&self) -> u64 {
         self.wire_bytes
     }
 
     /// Hands the frames of a superframe out, each in an envelope of its own, finished. `room` is where they are made.
-    pub(super) fn cut(&self, room: &mut Vec<u8>, mut each: impl FnMut(&[u8])) {
+    pub(crate) fn cut(&self, room: &mut Vec<u8>, mut each: impl FnMut(&[u8])) {
         let frame = self.bytes.get(VnetHeader::LEN..).unwrap_or_default();
         let segments = self
             .superframe
@@ -67,7 +67,7 @@ impl<'a> Envelope<'a> {
 }
 
 /// Turns one bit of a frame over: the one at `pick` of all bits. Its checksum is completed before, so that it is wrong afterwards.
-pub(super) fn corrupt(envelope: &mut [u8], pick: impl FnOnce(usize) -> usize) {
+pub(crate) fn corrupt(envelope: &mut [u8], pick: impl FnOnce(usize) -> usize) {
     let Some((header, frame)) = envelope.split_at_mut_checked(VnetHeader::LEN) else {
         return;
     };
