@@ -37,9 +37,11 @@ pub enum Dress {
     NoPort,
     #[error("a port of kind {0} has no cable that could be impaired")]
     NoCable(&'static str),
-    #[error("this impairment is at another port already: make another")]
+    #[error("a port of kind {0} has no rate of its own")]
+    NoRate(&'static str),
+    #[error("these settings are at another port already: make others")]
     Worn,
-    #[error("the impairment cannot be put on: {0}")]
+    #[error("the settings cannot be put on: {0}")]
     Device(#[source] io::Error),
     #[error("the port has as many captures as it can: {max}", max = CAPTURES_MAX)]
     TooManyCaptures,

@@ -2,26 +2,16 @@
 //!
 //! # Theory of operation
 //!
-//! Each direction is a [`Line`], which decides each frame's fate and keeps those that wait in order of their release. A timerfd is set to
-//! the next release; the port's descriptor is an epoll instance that holds the timer and the inner port's descriptor, so the worker reads
-//! the port when either is due, and the read releases both directions. Nobody sleeps, and ports without impairments know nothing of it.
-//!
-//! Lines and timer belong to the [`ImpairmentControl`], which may go around a port, and from it again, while frames flow. Before it goes it
-//! settles: what waits leaves at once, in the order in which it would have left, and what comes after that passes unchanged.
+//! Each direction is a [`Line`], which decides each frame's fate and keeps those that wait in order of their release;
+//! [`Holding`] has the clock and the timer.
 
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::{Arc, Mutex, MutexGuard};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use rustix::event::{Timespec, epoll};
-use rustix::time::{
-    Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, timerfd_create, timerfd_settime,
-};
 use switch_core::impairment::{Impairment, Line, LineCounts};
-use switch_core::lock;
 
-use crate::frame_port::{Capabilities, FrameBuffer, FramePort, Written};
+use crate::frame_port::{FramePort, Written};
+use crate::holding::{Control, Hold, Holding};
 
 /// What became of the frames of one direction.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -34,121 +24,37 @@ pub struct ImpairmentCounts {
 }
 
 /// A port with impairments in both directions. The fate of the n-th frame of a direction depends on the seed alone.
-pub struct Impaired<P> {
-    inner: P,
-    control: ImpairmentControl,
-    /// Holds the timer and the inner port's descriptor.
-    readiness: OwnedFd,
-}
+pub type Impaired<P> = Holding<P, Line>;
 
 /// What goes wrong at a port, to be changed and observed while frames flow. It is for one port at a time.
-#[derive(Clone, Debug)]
-pub struct ImpairmentControl(Arc<Shared>);
-
-#[derive(Debug)]
-struct Shared {
-    lines: Mutex<Lines>,
-    /// Fires at the next release.
-    timer: OwnedFd,
-    start: Instant,
-}
-
-#[derive(Debug)]
-struct Lines {
-    /// From the station into the switch.
-    inbound: Line,
-    outbound: Line,
-    /// A port has it.
-    is_worn: bool,
-    /// Frames pass as if there were no impairments.
-    is_settled: bool,
-    /// Of the outbound line.
-    refused: u64,
-    /// What the timer is set to.
-    armed: Option<Duration>,
-}
+pub type ImpairmentControl = Control<Line>;
 
 impl ImpairmentControl {
     pub fn new(inbound: Impairment, outbound: Impairment, seed: u64) -> io::Result<Self> {
-        let timer = timerfd_create(
-            TimerfdClockId::Monotonic,
-            TimerfdFlags::CLOEXEC | TimerfdFlags::NONBLOCK,
-        )?;
-        let lines = Mutex::new(Lines {
-            inbound: Line::new(inbound, seed),
-            outbound: Line::new(outbound, !seed),
-            is_worn: false,
-            is_settled: false,
-            refused: 0,
-            armed: None,
-        });
-        Ok(Self(Arc::new(Shared {
-            lines,
-            timer,
-            start: Instant::now(),
-        })))
+        Self::of(Line::new(inbound, seed), Line::new(outbound, !seed))
     }
 
     /// Sets what is done to frames from the station into the switch, and to those to it; the next frame of each direction is the first of
     /// the seed. See [`Line::set`] for those that wait.
     pub fn set(&self, inbound: Impairment, outbound: Impairment, seed: u64) {
-        let mut lines = self.lines();
-        lines.inbound.set(inbound, seed);
-        lines.outbound.set(outbound, !seed);
-        let now = self.now();
-        self.arm(&mut lines, now);
+        self.change(|ways| {
+            ways.inbound.set(inbound, seed);
+            ways.outbound.set(outbound, !seed);
+        });
     }
 
     /// Counts of frames from the station, and of those to it.
     pub fn counts(&self) -> (ImpairmentCounts, ImpairmentCounts) {
-        let lines = self.lines();
+        let ways = self.ways();
         let counts = |line: &Line, refused| ImpairmentCounts {
             frames: line.counts(),
             waiting: line.waiting(),
             refused,
         };
         (
-            counts(&lines.inbound, 0),
-            counts(&lines.outbound, lines.refused),
+            counts(&ways.inbound, 0),
+            counts(&ways.outbound, ways.refused),
         )
-    }
-
-    fn lines(&self) -> MutexGuard<'_, Lines> {
-        lock(&self.0.lines)
-    }
-
-    fn now(&self) -> Duration {
-        self.0.start.elapsed()
-    }
-
-    /// Sets the timer to the next release; a release that is overdue fires it at once.
-    fn arm(&self, lines: &mut Lines, now: Duration) {
-        let releases = [lines.inbound.next_release(), lines.outbound.next_release()];
-        let next = releases.into_iter().flatten().min();
-        if next == lines.armed && next.is_none_or(|due| due > now) {
-            return;
-        }
-        lines.armed = next;
-        let wait = next.map_or(Duration::ZERO, |due| {
-            due.saturating_sub(now).max(Duration::from_nanos(1))
-        });
-        let zero = Timespec {
-            tv_sec: 0,
-            tv_nsec: 0,
-        };
-        let value = Itimerspec {
-            it_interval: zero,
-            it_value: Timespec::try_from(wait).unwrap_or(zero),
-        };
-        // Only values out of range make this fail.
-        let _ = timerfd_settime(&self.0.timer, TimerfdTimerFlags::empty(), &value);
-    }
-}
-
-/// Whether they are the same, not whether they are alike.
-impl PartialEq for ImpairmentControl {
-    fn eq(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.0, &other.0)
     }
 }
 
@@ -156,153 +62,51 @@ impl<P: FramePort> Impaired<P> {
     pub fn new(inner: P, inbound: Impairment, outbound: Impairment, seed: u64) -> io::Result<Self> {
         Self::over(inner, &ImpairmentControl::new(inbound, outbound, seed)?)
     }
-
-    /// Puts `control` around `inner`. `ResourceBusy`: it is around another port.
-    pub fn over(inner: P, control: &ImpairmentControl) -> io::Result<Self> {
-        let readiness = epoll::create(epoll::CreateFlags::CLOEXEC)?;
-        let descriptors = [control.0.timer.as_fd(), inner.as_fd()];
-        for (number, fd) in (0..).zip(descriptors) {
-            let data = epoll::EventData::new_u64(number);
-            epoll::add(&readiness, fd, data, epoll::EventFlags::IN)?;
-        }
-        let mut lines = control.lines();
-        if std::mem::replace(&mut lines.is_worn, true) {
-            return Err(io::ErrorKind::ResourceBusy.into());
-        }
-        lines.is_settled = false;
-        // What the last port left behind.
-        while lines.inbound.pop(Duration::MAX).is_some() {}
-        while lines.outbound.pop(Duration::MAX).is_some() {}
-        lines.armed = Some(Duration::MAX);
-        control.arm(&mut lines, Duration::ZERO);
-        drop(lines);
-        Ok(Self {
-            inner,
-            control: control.clone(),
-            readiness,
-        })
-    }
-
-    pub fn control(&self) -> ImpairmentControl {
-        self.control.clone()
-    }
-
-    /// Hands the inner port what it is time for.
-    fn release(&self, lines: &mut Lines, now: Duration) {
-        let mut written = Written::default();
-        while let Some(envelope) = lines.outbound.pop(now) {
-            written += self.inner.write(&[&envelope]);
-        }
-        lines.refused += written.dropped();
-    }
 }
 
-impl<P> Drop for Impaired<P> {
-    fn drop(&mut self) {
-        self.control.lines().is_worn = false;
-    }
-}
-
-/// Fills the buffers with what it is time for; how many.
-fn fill(buffers: &mut [FrameBuffer], line: &mut Line, now: Duration) -> usize {
-    let mut count = 0;
-    for buffer in buffers {
-        let Some(envelope) = line.pop(now) else {
-            break;
-        };
-        buffer.fill(&envelope);
-        count += 1;
-    }
-    count
-}
-
-impl<P: FramePort> FramePort for Impaired<P> {
-    fn read(&self, buffers: &mut [FrameBuffer]) -> io::Result<usize> {
-        let mut lines = self.control.lines();
-        if lines.is_settled {
-            let count = fill(buffers, &mut lines.inbound, Duration::MAX);
-            return match count {
-                0 => self.inner.read(buffers),
-                _ => Ok(count),
-            };
-        }
-        let now = self.control.now();
-        self.release(&mut lines, now);
-        let read = self.inner.read(buffers);
-        for buffer in &buffers[..*read.as_ref().unwrap_or(&0)] {
-            lines.inbound.push(now, buffer.envelope());
-        }
-        let count = fill(buffers, &mut lines.inbound, now);
-        self.control.arm(&mut lines, now);
-        match (count, read) {
-            (0, Err(error)) => Err(error),
-            (0, Ok(_)) => Err(io::ErrorKind::WouldBlock.into()),
-            _ => Ok(count),
-        }
+impl Hold for Line {
+    fn pass(&mut self, _now: Duration, envelope: &[u8]) -> bool {
+        self.pass(envelope)
     }
 
     /// A frame that waits counts as sent; of a superframe, what is lost counts as the frames of the wire that it is.
-    fn write(&self, envelopes: &[&[u8]]) -> Written {
-        let mut lines = self.control.lines();
-        if lines.is_settled {
-            return self.inner.write(envelopes);
+    fn push(&mut self, now: Duration, envelope: &[u8]) -> Written {
+        let taken = self.push(now, envelope);
+        let mut written = Written {
+            fault: taken.lost,
+            full: taken.overflowed,
+            ..Written::default()
+        };
+        if taken.queued > 0 {
+            written.count_sent(envelope);
         }
-        let now = self.control.now();
-        let mut written = Written::default();
-        for envelope in envelopes {
-            let taken = lines.outbound.push(now, envelope);
-            written.fault += taken.lost;
-            written.full += taken.overflowed;
-            if taken.queued > 0 {
-                written.count_sent(envelope);
-            }
-        }
-        self.release(&mut lines, now);
-        self.control.arm(&mut lines, now);
         written
     }
 
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.readiness.as_fd()
+    fn pop(&mut self, now: Duration) -> Option<Vec<u8>> {
+        self.pop(now)
     }
 
-    fn capabilities(&self) -> Capabilities {
-        self.inner.capabilities()
+    fn drain(&mut self) -> Option<Vec<u8>> {
+        self.pop(Duration::MAX)
     }
 
-    fn tap(&self) -> Option<BorrowedFd<'_>> {
-        self.inner.tap()
-    }
-
-    fn unread(&self) -> u64 {
-        self.inner.unread()
-    }
-
-    fn attached(&self, id: switch_core::PortId) {
-        self.inner.attached(id);
-    }
-
-    fn settle(&self) {
-        let mut lines = self.control.lines();
-        lines.is_settled = true;
-        self.release(&mut lines, Duration::MAX);
-        self.control.arm(&mut lines, Duration::MAX);
-    }
-
-    fn holds(&self) -> bool {
-        let mut lines = self.control.lines();
-        lines.is_settled && lines.inbound.next_release().is_some()
+    fn next_release(&mut self) -> Option<Duration> {
+        self.next_release()
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::Instant;
+
     use rustix::event::{PollFd, PollFlags, poll};
 
     use switch_core::impairment::{Chance, Loss};
 
     use super::*;
     use crate::channel_port::channel;
+    use crate::frame_port::{Capabilities, FrameBuffer};
 
     const ENVELOPE: [u8; 24] = [0; 24];
 

@@ -15,13 +15,16 @@ use switch_core::{Bridge, DropReason, PortConfig, PortCounters, PortCounts, Port
 use crate::frame_port::{Capabilities, FramePort};
 use crate::impairment::Impaired;
 use crate::outfit::Outfit;
+use crate::shaping::{RateControl, Shaped};
 use crate::strikes::Strikes;
 
 /// An attached port. Its descriptor closes with the last reference.
 pub(crate) struct Port {
     pub(crate) id: PortId,
-    /// What workers read and write: [`Self::bare`], or what is around it.
+    /// What workers read and write: [`Self::cable`], or what is around it.
     pub(crate) device: Arc<dyn FramePort>,
+    /// [`Self::bare`], or the impairment that is around it.
+    cable: Arc<dyn FramePort>,
     bare: Arc<dyn FramePort>,
     pub(crate) capabilities: Capabilities,
     pub(crate) bridge: Arc<Bridge>,
@@ -40,6 +43,8 @@ struct Ledger {
     lost: AtomicU64,
     /// Workers that ended while they were busy with it.
     strikes: Strikes,
+    /// What rates dropped that are not worn any more.
+    over_rate: AtomicU64,
     /// Nothing passes, in either direction.
     is_down: AtomicBool,
 }
@@ -57,6 +62,7 @@ impl Port {
             id,
             capabilities: device.capabilities(),
             bare: Arc::clone(&device),
+            cable: Arc::clone(&device),
             device,
             bridge,
             config,
@@ -68,21 +74,29 @@ impl Port {
                 before: OnceLock::new(),
                 lost: AtomicU64::new(0),
                 strikes: Strikes::default(),
+                over_rate: AtomicU64::new(0),
                 is_down: AtomicBool::new(false),
             }),
         }
     }
 
-    /// The same port in another outfit. Its device is this one's as long as the impairment is.
+    /// The same port in another outfit. Its device is this one's as long as impairment and rate are.
     pub(crate) fn dressed(&self, outfit: Outfit) -> io::Result<Self> {
-        let device = match &outfit.impairment {
-            _ if outfit.impairment == self.outfit.impairment => Arc::clone(&self.device),
+        let same_cable = outfit.impairment == self.outfit.impairment;
+        let cable: Arc<dyn FramePort> = match &outfit.impairment {
+            _ if same_cable => Arc::clone(&self.cable),
             None => Arc::clone(&self.bare),
             Some(impairment) => Arc::new(Impaired::over(Arc::clone(&self.bare), impairment)?),
+        };
+        let device: Arc<dyn FramePort> = match &outfit.rate {
+            _ if same_cable && outfit.rate == self.outfit.rate => Arc::clone(&self.device),
+            None => Arc::clone(&cable),
+            Some(rate) => Arc::new(Shaped::over(Arc::clone(&cable), rate)?),
         };
         Ok(Self {
             id: self.id,
             device,
+            cable,
             bare: Arc::clone(&self.bare),
             capabilities: self.capabilities,
             bridge: Arc::clone(&self.bridge),
@@ -125,6 +139,15 @@ impl Port {
         self.ledger.lost.fetch_max(frames, Ordering::Relaxed);
     }
 
+    /// Keeps what its rate has dropped, which is about to go.
+    pub(crate) fn keep_dropped(&self) {
+        if let Some(rate) = &self.outfit.rate {
+            self.ledger
+                .over_rate
+                .fetch_add(rate.dropped(), Ordering::Relaxed);
+        }
+    }
+
     /// Goes on counting from `before`. Once.
     pub(crate) fn resume(&self, mut before: PortCounts) {
         // The link counts on by itself, unless it was made anew.
@@ -149,6 +172,9 @@ impl Port {
             _ => DropReason::EdgeFull,
         };
         sum.add(unread, self.device.unread());
+        let over_rate = self.outfit.rate.as_ref().map_or(0, RateControl::dropped);
+        let before = self.ledger.over_rate.load(Ordering::Relaxed);
+        sum.add(DropReason::OverRate, before + over_rate);
         sum
     }
 }

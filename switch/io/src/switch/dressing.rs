@@ -5,7 +5,7 @@
 //! A port that wears something else is another [`Port`] of the same number. Each worker exchanges them between two of its rounds, after
 //! what it had started to write to the first has been written, so its frames stay in order; and a flow is one worker's at a time.
 //!
-//! Only an impairment changes the device that is read. Then, before the exchange, the one that goes is told to settle: what it held back
+//! Only an impairment or a rate changes the device that is read. Then, before the exchange, the one that goes is told to settle: what it held back
 //! on the way to the station leaves at once, and from then on it changes nothing. The reader stops when it has sent all that it had read,
 //! and all that the device held on the way from the station; what comes meanwhile waits in the TAP. After the exchange it reads the
 //! other. So nothing is lost, doubled or overtaken; what was held back comes early.
@@ -83,6 +83,13 @@ impl Desk {
                 }
                 outfit.impairment = Some(control);
             }
+            Layer::Rate(control) => {
+                let kind = port.config.kind;
+                if matches!(kind, PortKind::Edge | PortKind::Tunnel) {
+                    return Err(Dress::NoRate(kind.name()));
+                }
+                outfit.rate = Some(control);
+            }
             Layer::Capture(recorder, name) => add_capture(&mut outfit, &port, &recorder, &name)?,
             Layer::Mirror(to) => {
                 self.check_mirror(&port, to)?;
@@ -107,7 +114,7 @@ impl Desk {
         let Some(port) = port.filter(|port| port.outfit.wears(kind)) else {
             return false;
         };
-        // Only putting an impairment on can fail.
+        // Only putting an impairment or a rate on can fail.
         self.refit(workers, &port, port.outfit.without(kind))
             .is_ok()
     }
@@ -186,7 +193,34 @@ impl Desk {
         Ok(())
     }
 
+    /// One layer at a time: where the cable below a rate changes, the rate is taken off first and put on again.
     fn refit(&self, workers: &mut [WorkerHandle], old: &Port, outfit: Outfit) -> Result<(), Dress> {
+        let stays = old.outfit.rate.is_some() && outfit.rate == old.outfit.rate;
+        if stays && outfit.impairment != old.outfit.impairment {
+            let id = old.id;
+            let steps = [
+                old.outfit.without(LayerKind::Rate),
+                outfit.without(LayerKind::Rate),
+                outfit,
+            ];
+            return steps.into_iter().try_for_each(|outfit| {
+                let old = self.registry.port(id).ok_or(Dress::NoPort)?;
+                self.change(workers, &old, outfit)
+            });
+        }
+        self.change(workers, old, outfit)?;
+        if !stays {
+            old.keep_dropped();
+        }
+        Ok(())
+    }
+
+    fn change(
+        &self,
+        workers: &mut [WorkerHandle],
+        old: &Port,
+        outfit: Outfit,
+    ) -> Result<(), Dress> {
         let new = Arc::new(old.dressed(outfit)?);
         let id = new.id;
         if new.has_device_of(old) {
