@@ -22,8 +22,8 @@ use crate::{
     EndpointCreate, EndpointDetail, EndpointUpdate, ErrorKind, EventQuery, Exec, FdbEntryCreate,
     FdbEntryView, FdbPart, FlowQuery, FlowReport, Info, LabelsUpdate, LinkDetail, LinkUpdate,
     ManagersView, MdbEntryView, MirrorCreate, MirrorView, NetworkCreate, NetworkDetail,
-    NetworkSummary, NetworkUpdate, PatchCreate, PortDetail, PortSettings, PortView, Pruned, Stop,
-    Token, TokenCreate, TraceReport, TraceRequest, Version,
+    NetworkSummary, NetworkUpdate, PatchCreate, PortDetail, PortSettings, PortView, Pruned,
+    RateDetail, RateUpdate, Stop, Token, TokenCreate, TraceReport, TraceRequest, Version,
 };
 
 /// Speaks to one agent. Holds no connection: an agent may restart between two calls.
@@ -354,6 +354,17 @@ impl Client {
     /// Changes what goes wrong at an endpoint's link.
     pub async fn update_link(&self, id: &str, update: &LinkUpdate) -> Answer<LinkDetail> {
         let path = format!("/endpoints/{}/link", segment(id));
+        self.amend(&path, update).await
+    }
+
+    /// The rates of all endpoints, with what frames met of them.
+    pub async fn rates(&self) -> Answer<Vec<RateDetail>> {
+        self.fetch("/rates").await
+    }
+
+    /// Changes what an endpoint may get and send.
+    pub async fn update_rate(&self, id: &str, update: &RateUpdate) -> Answer<RateDetail> {
+        let path = format!("/endpoints/{}/rate", segment(id));
         self.amend(&path, update).await
     }
 

@@ -8,7 +8,7 @@ use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::{DnsServer, LinkSettings, PortMapping, PortRun, PortSettings, port_runs};
+use crate::{DnsServer, LinkSettings, PortMapping, PortRun, PortSettings, RateSettings, port_runs};
 
 /// What a user may choose about one attachment.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -42,6 +42,9 @@ pub struct EndpointSettings {
     /// The VLANs that it has by their tags, as `10,20-30`; `all` for every one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub trunk: Option<String>,
+    /// What it may get and send.
+    #[serde(skip_serializing_if = "RateSettings::is_default")]
+    pub rates: RateSettings,
 }
 
 /// `POST /v1/endpoints`: attaches a namespace that the caller owns, as plugins and labs do.

@@ -20,6 +20,7 @@ mod path_mtu;
 mod port;
 mod port_mapping;
 mod port_run;
+mod rate;
 mod restart;
 mod system;
 mod trace;
@@ -66,6 +67,7 @@ pub use path_mtu::{PathMtu, PathMtuFound};
 pub use port::{BadPortSetting, FdbEntryCreate, FdbPart, PortDetail, PortSettings, StormBudget};
 pub use port_mapping::{PortChoice, PortMapping, TransportProtocol};
 pub use port_run::{PortRun, port_runs, runs};
+pub use rate::{BadRates, RateCounts, RateDetail, RateSettings, RateUpdate};
 pub use restart::{ParseRestartPolicy, RestartPolicy};
 pub use system::{DEFAULT_SOCKET, Info, Version, WorkerView};
 pub use trace::{

@@ -349,6 +349,9 @@ pub struct PortView {
     pub link: Option<String>,
     /// `offload` or `basic`; absent for ports that are not TAPs.
     pub tap_driver: Option<String>,
+    /// What may pass, in words, as `ingress 100mbit, egress 1gbit` or `100mbit` both ways; absent where nothing is limited.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rate: Option<String>,
     pub rx_frames: u64,
     pub rx_bytes: u64,
     pub tx_frames: u64,

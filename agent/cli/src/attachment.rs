@@ -136,6 +136,7 @@ fn both(single: EndpointSettings, long: EndpointSettings) -> Result<EndpointSett
         trunk: single.trunk.or(long.trunk),
         aliases: [single.aliases, long.aliases].concat(),
         port_settings: single.port_settings,
+        rates: single.rates,
         ..EndpointSettings::default()
     })
 }

@@ -36,6 +36,7 @@ mod output;
 mod port;
 mod ps;
 mod publish;
+mod rate;
 mod replace;
 mod rm;
 mod run;
@@ -107,6 +108,8 @@ enum Verb {
     Mirror(mirror::Verb),
     #[command(subcommand)]
     Link(link::Verb),
+    #[command(subcommand)]
+    Rate(rate::Verb),
     #[command(subcommand)]
     Dns(dns::Verb),
     Trace(Box<trace::Args>),
@@ -195,6 +198,7 @@ fn dispatch(cli: Cli) -> Result<ExitCode, Failure> {
         Verb::Acl(verb) => wait(acl::run(verb, client)),
         Verb::Mirror(verb) => wait(mirror::run(verb, client)),
         Verb::Link(verb) => wait(link::run(verb, client)),
+        Verb::Rate(verb) => wait(rate::run(verb, client)),
         Verb::Dns(verb) => wait(dns::run(verb, client)),
         Verb::Trace(args) => wait(trace::run(*args, client)),
         Verb::Flows(args) => wait(flows::run(args, client)),

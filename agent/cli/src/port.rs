@@ -130,6 +130,7 @@ fn rows(port: &PortView) -> Vec<Vec<String>> {
         port.state.clone(),
         or_dash(&port.link),
         or_dash(&port.tap_driver),
+        or_dash(&port.rate),
         port.rx_frames.to_string(),
         port.rx_bytes.to_string(),
         port.tx_frames.to_string(),
@@ -146,6 +147,7 @@ const SHEET: Sheet<PortView> = Sheet {
         ("State", "STATE"),
         ("Link", "LINK"),
         ("TapDriver", "TAP DRIVER"),
+        ("Rate", "RATE"),
         ("RxFrames", "RX FRAMES"),
         ("RxBytes", "RX BYTES"),
         ("TxFrames", "TX FRAMES"),
@@ -220,6 +222,7 @@ mod tests {
             state: "blocked (loop)".into(),
             link: Some("eth0".into()),
             tap_driver: Some("offload".into()),
+            rate: Some("ingress 100mbit".into()),
             rx_frames: 10,
             rx_bytes: 1400,
             tx_frames: 9,
@@ -232,6 +235,7 @@ mod tests {
             state: "up".into(),
             link: None,
             tap_driver: None,
+            rate: None,
             drops: BTreeMap::new(),
             ..port.clone()
         };

@@ -14,6 +14,7 @@ use crate::arguments::{self, Ip, Variable};
 use crate::attachment::{self, Attachment, Vlans};
 use crate::failure::Failure;
 use crate::publish::{self, Exposed, Publish};
+use crate::rate::Rates;
 use crate::{image, output, session, wait};
 
 /// Run a command in a container
@@ -147,6 +148,8 @@ pub(crate) struct Args {
     /// The most processes and threads that it may have
     #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u64).range(1..))]
     pids_limit: Option<u64>,
+    #[command(flatten)]
+    rates: Rates,
     /// A label to find it by; may be repeated
     #[arg(short, long, value_name = "KEY=VALUE", value_parser = arguments::key_value)]
     label: Vec<(String, String)>,
@@ -280,6 +283,7 @@ fn request(args: Args) -> Result<ContainerCreate, Failure> {
         trunk: args.vlans.trunk,
         aliases: args.network_alias,
         port_settings: PortSettings::of(&args.port_option),
+        rates: args.rates.settings(),
         ..EndpointSettings::default()
     };
     attachment::attach(args.network, single, &mut request).map_err(Failure::usage)?;

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use agent_api::{
     ContainerCreate, DnsServer, Driver, EndpointSettings, LinkSettings, PortMapping, PortSettings,
-    port_runs,
+    RateSettings, port_runs,
 };
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
@@ -279,6 +279,9 @@ pub struct EndpointRecord {
     /// The VLANs that it has by their tags, as `10,20-30`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trunk: Option<String>,
+    /// What it may get and send, where that is not its network's default.
+    #[serde(default, skip_serializing_if = "RateSettings::is_default")]
+    pub rates: RateSettings,
 }
 
 const fn is_unknown() -> bool {

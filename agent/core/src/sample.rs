@@ -63,6 +63,7 @@ pub(crate) fn endpoint(name: &str, addresses: &[&str]) -> EndpointRecord {
         labels: Default::default(),
         vlan: None,
         trunk: None,
+        rates: Default::default(),
     };
     for address in addresses {
         match address.parse().unwrap() {

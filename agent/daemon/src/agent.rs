@@ -30,7 +30,7 @@ use std::time::Duration;
 use agent_api::{
     ApiError, ClusterDetail, ClusterHealth, ClusterInit, ClusterJoin, ClusterRestore,
     EndpointCreate, EndpointDetail, EndpointSettings, Info, LabelsUpdate, LinkDetail, LinkUpdate,
-    NetworkCreate, NetworkSummary, PortDetail, PortSettings, WorkerView,
+    NetworkCreate, NetworkSummary, PortDetail, PortSettings, RateDetail, RateUpdate, WorkerView,
 };
 use agent_core::endpoint::Attach;
 use agent_core::record::Owner;
@@ -243,6 +243,22 @@ impl Agent {
                 .keep_settings(container, &changed.network, keep)?;
         }
         Ok(endpoint)
+    }
+
+    /// Changes what an endpoint may get and send. A container keeps that when it is started again.
+    pub(crate) fn update_rate(
+        &self,
+        id: &str,
+        update: &RateUpdate,
+    ) -> Result<RateDetail, ApiError> {
+        let (rate, changed) = self.endpoints.update_rate(id, update)?;
+        if let Owner::Container(container) = &changed.owner {
+            self.containers
+                .keep_settings(container, &changed.network, |kept| {
+                    kept.rates = changed.rates
+                })?;
+        }
+        Ok(rate)
     }
 
     pub(crate) fn init_cluster(&self, request: ClusterInit) -> Result<ClusterDetail, ApiError> {

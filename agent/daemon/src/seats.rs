@@ -19,7 +19,7 @@ use agent_core::record::{EndpointRecord, NetnsId, NetworkRecord, Owner, endpoint
 use agent_core::shared::holdings::Withheld;
 use agent_host::netlink::NetnsNumber;
 use switch_core::{Mac, PortId};
-use switch_io::ImpairmentControl;
+use switch_io::{ImpairmentControl, RateControl};
 
 pub(crate) use self::attached::{Attached, Plug, Seated, Users};
 pub(crate) use self::roll::Roll;
@@ -283,6 +283,13 @@ impl Seats {
     pub(crate) fn impair(&self, id: &str, impairment: Option<ImpairmentControl>) {
         if let Some(endpoint) = lock(&self.table).endpoints.get_mut(id) {
             endpoint.plug.impairment = impairment;
+        }
+    }
+
+    /// The endpoint's port has these rates from now on, or none.
+    pub(crate) fn limit(&self, id: &str, rate: Option<RateControl>) {
+        if let Some(endpoint) = lock(&self.table).endpoints.get_mut(id) {
+            endpoint.plug.rate = rate;
         }
     }
 

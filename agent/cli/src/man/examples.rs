@@ -120,6 +120,15 @@ pub(super) const EXAMPLES: &[(&str, &[&str])] = &[
     ("link reset", &["tapestry link reset web"]),
     ("link down", &["tapestry link down web eth0"]),
     ("link up", &["tapestry link up web eth0"]),
+    (
+        "rate set",
+        &[
+            "tapestry rate set web --rate 100mbit",
+            "tapestry rate set web mynet --ingress-rate 1gbit --egress-rate 100mbit --egress-burst 64kb",
+        ],
+    ),
+    ("rate show", &["tapestry rate show web"]),
+    ("rate reset", &["tapestry rate reset web"]),
     ("dns log", &["tapestry dns log mynet"]),
     (
         "trace",

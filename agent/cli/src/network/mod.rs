@@ -12,6 +12,7 @@ use agent_api::{Client, Connect, Disconnect, EndpointSettings, PatchCreate, Port
 use crate::arguments::Ip;
 use crate::attachment::Vlans;
 use crate::failure::{Failure, for_each_name};
+use crate::rate::Rates;
 use crate::{inspect, output};
 
 /// Make, show and remove networks
@@ -62,6 +63,8 @@ pub(crate) struct ConnectArgs {
     /// How the switch treats its port there, as in locked=on or learn_limit=8; the words of port set; may be repeated
     #[arg(long, value_name = "SETTING")]
     port_option: Vec<PortSettings>,
+    #[command(flatten)]
+    rates: Rates,
     /// The network's name or id
     network: String,
     /// The container's name or id
@@ -135,6 +138,7 @@ async fn connect(args: ConnectArgs, client: &Client) -> Result<u8, Failure> {
             trunk: args.vlans.trunk,
             aliases: args.alias,
             port_settings: PortSettings::of(&args.port_option),
+            rates: args.rates.settings(),
             ..EndpointSettings::default()
         },
     };

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use agent_api::{ApiError, BadImpairment, ErrorKind};
+use agent_api::{ApiError, BadImpairment, BadRates, ErrorKind};
 use switch_core::{Mac, ParseMac};
 
 use crate::ipam::AllocateAddress;
@@ -101,6 +101,8 @@ pub enum Attach {
     Impairments(#[from] BadImpairment),
     #[error(transparent)]
     Vlan(#[from] BadVlan),
+    #[error(transparent)]
+    Rates(#[from] BadRates),
     #[error("{0}")]
     Sandbox(String),
     #[error("{} is the host's own network namespace; give that of a sandbox", .0.display())]

@@ -108,6 +108,8 @@ pub fn plan<'r>(
         attachment.settings.trunk.as_deref(),
     );
     let trunk = check_vlans(network, vlan, trunk)?;
+    let rates = attachment.settings.rates;
+    rates.over(&network.rates()).check()?;
     let wish = attachment.settings.mac.as_deref();
     let mac = wish
         .map(|mac| checked_mac(network, others, mac))
@@ -139,6 +141,7 @@ pub fn plan<'r>(
         labels: attachment.settings.labels.clone().unwrap_or_default(),
         vlan,
         trunk,
+        rates,
     })
 }
 

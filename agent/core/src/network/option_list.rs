@@ -24,6 +24,7 @@ pub(super) const OPTIONS: &[(&str, &str, bool)] = &[
     (OPTION_DHCP, "builtin|container|off", false),
     (OPTION_RA, "block|allow", false),
     (OPTION_BUM, "N|off", false),
+    (OPTION_RATE, "RATE[/BURST]", false),
     (OPTION_AGEING, "SECONDS", false),
     (OPTION_LEARNING, "true|false", false),
     (OPTION_SNOOPING, "off|on|fast", false),
@@ -78,6 +79,8 @@ pub(super) const OPTION_DHCP: &str = "dhcp";
 pub(super) const OPTION_RA: &str = "ra";
 /// Broadcast, unknown unicast and multicast of each container, in frames a second.
 pub(super) const OPTION_BUM: &str = "bum";
+/// What each container may get and send, unless it has rates of its own.
+pub(super) const OPTION_RATE: &str = "rate";
 pub(super) const OPTION_AGEING: &str = "fdb.ageing";
 /// Whether sources seen at containers enter the forwarding table: `true` or `false`.
 pub(super) const OPTION_LEARNING: &str = "fdb.learning";

@@ -11,12 +11,12 @@ use super::names::parse_records;
 use super::option_list::{
     OPTION_AGEING, OPTION_BPDU_GUARD, OPTION_BUM, OPTION_DF, OPTION_DHCP, OPTION_DSTPORT,
     OPTION_ENCAP, OPTION_GUARD, OPTION_INTERCEPT, OPTION_ISOLATED, OPTION_JOIN, OPTION_LEARN_LIMIT,
-    OPTION_LEARNING, OPTION_LOCAL, OPTION_RA, OPTION_REBIND, OPTION_RECORD, OPTION_REMOTE,
-    OPTION_SNOOPING, OPTION_STORM_BROADCAST, OPTION_STORM_MULTICAST, OPTION_STORM_UNKNOWN,
-    OPTION_TAP, OPTION_TOS, OPTION_TRANSPARENT, OPTION_TTL, OPTION_VLAN, OPTION_VLAN_DEFAULT,
-    OPTION_VLAN_PROTOCOL, OPTION_VNI, OPTIONS,
+    OPTION_LEARNING, OPTION_LOCAL, OPTION_RA, OPTION_RATE, OPTION_REBIND, OPTION_RECORD,
+    OPTION_REMOTE, OPTION_SNOOPING, OPTION_STORM_BROADCAST, OPTION_STORM_MULTICAST,
+    OPTION_STORM_UNKNOWN, OPTION_TAP, OPTION_TOS, OPTION_TRANSPARENT, OPTION_TTL, OPTION_VLAN,
+    OPTION_VLAN_DEFAULT, OPTION_VLAN_PROTOCOL, OPTION_VNI, OPTIONS,
 };
-use super::ports::{parse_bpdu_guard, parse_bum};
+use super::ports::{parse_bpdu_guard, parse_bum, parse_rate};
 use super::uplink::check_lan_option;
 use super::vlan::{is_aware, parse_vid};
 use crate::record::NetworkRecord;
@@ -137,6 +137,10 @@ pub(crate) fn check_options(request: &NetworkCreate) -> Result<(), CreateNetwork
             OPTION_BUM | OPTION_STORM_BROADCAST | OPTION_STORM_MULTICAST | OPTION_STORM_UNKNOWN => {
                 ("frames a second, or off", parse_bum(value).is_some())
             }
+            OPTION_RATE => (
+                "a rate as 100mbit, or with a burst as 100mbit/64kb",
+                parse_rate(value).is_some(),
+            ),
             OPTION_RECORD => (
                 "NAME=ADDRESS, or several of them with commas between",
                 parse_records(value).is_some(),
@@ -222,6 +226,7 @@ mod tests {
             let value = match name {
                 OPTION_RECORD => "db=10.0.0.9",
                 OPTION_BUM => "off",
+                OPTION_RATE => "100mbit/64kb",
                 OPTION_UPLINK => "eth1",
                 OPTION_STORM_BROADCAST | OPTION_STORM_MULTICAST | OPTION_STORM_UNKNOWN => "50",
                 OPTION_AGEING => "60s",

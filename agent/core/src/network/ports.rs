@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use agent_api::PortSettings;
+use agent_api::{PortSettings, RateSettings};
 use switch_core::{BumLimit, ByFlood, PortConfig, PortGuards, PortKind, SplitHorizonGroup};
 
 use super::option_list::{
     OPTION_BPDU_GUARD, OPTION_BUM, OPTION_DHCP, OPTION_GUARD, OPTION_INTERCEPT, OPTION_ISOLATED,
-    OPTION_LEARN_LIMIT, OPTION_LEARNING, OPTION_RA, OPTION_STORM_BROADCAST, OPTION_STORM_MULTICAST,
-    OPTION_STORM_UNKNOWN,
+    OPTION_LEARN_LIMIT, OPTION_LEARNING, OPTION_RA, OPTION_RATE, OPTION_STORM_BROADCAST,
+    OPTION_STORM_MULTICAST, OPTION_STORM_UNKNOWN,
 };
 use crate::record::{EndpointRecord, NetworkRecord, Owner};
 
@@ -80,6 +80,15 @@ impl NetworkRecord {
 
     fn number(&self, name: &str) -> Option<u32> {
         self.options.get(name)?.parse().ok()
+    }
+
+    /// What endpoints may get and send that have no rates of their own.
+    pub fn rates(&self) -> RateSettings {
+        let rates = self
+            .options
+            .get(OPTION_RATE)
+            .and_then(|value| parse_rate(value));
+        rates.unwrap_or_default()
     }
 
     /// Whether the network's own server leases addresses.
@@ -160,6 +169,16 @@ pub(super) fn parse_bum(value: &str) -> Option<Option<BumLimit>> {
         frames_s,
         burst_frames: frames_s,
     }))
+}
+
+/// What `-o rate` takes: `100mbit` or, with a burst, `100mbit/64kb`.
+pub(super) fn parse_rate(value: &str) -> Option<RateSettings> {
+    let (rate, burst) = match value.split_once('/') {
+        Some((rate, burst)) => (rate, Some(burst.parse().ok()?)),
+        None => (value, None),
+    };
+    let rates = RateSettings::both(rate.parse().ok()?, burst);
+    rates.check().ok().map(|()| rates)
 }
 
 #[cfg(test)]

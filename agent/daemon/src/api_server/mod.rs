@@ -12,6 +12,7 @@ mod links;
 mod metrics;
 mod networks;
 mod peer;
+mod rates;
 mod reply;
 mod system;
 mod waiters;
@@ -39,6 +40,7 @@ pub(crate) fn router(agent: Arc<Agent>) -> Router {
                 .merge(acl::routes())
                 .merge(endpoints::routes())
                 .merge(links::routes())
+                .merge(rates::routes())
                 .merge(containers::routes())
                 .merge(captures::routes())
                 .merge(cluster::routes())

@@ -186,6 +186,7 @@ impl Endpoints {
             impairments: record.impairments,
             port_settings: record.port_settings,
             labels: Some(record.labels.clone()),
+            rates: record.rates,
             ..EndpointSettings::default()
         };
         let attachment = Attachment {

@@ -25,6 +25,7 @@ mod plug;
 mod port_settings;
 mod port_state;
 mod publish;
+mod rates;
 mod restore;
 mod sandboxes;
 mod stray;

@@ -97,6 +97,10 @@ impl Endpoints {
         place.seats.plug(&record.id, plug.clone());
         plug.impairment = self.impair(port, record).map_err(|error| failed(&error))?;
         place.seats.impair(&record.id, plug.impairment.clone());
+        plug.rate = self
+            .limit(network, port, record)
+            .map_err(|error| failed(&error))?;
+        place.seats.limit(&record.id, plug.rate.clone());
         let (bridge, edge) = (&segment.bridge, &segment.edge);
         bridge.register_endpoint(port, Mac::new(record.mac), &record.addresses());
         self.networks.admit(place, record);

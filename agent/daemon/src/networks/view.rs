@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use agent_api::{
     Driver, FdbEntryView, FdbKind, NetworkDetail, NetworkSummary, OverlayDetail, PortTotals,
-    PortView, RemoteEndpoint, Scope, StationsReport,
+    PortView, RateSettings, RemoteEndpoint, Scope, StationsReport,
 };
 use agent_cluster::{ENDPOINTS, EndpointShared};
 use agent_core::find::Find;
@@ -302,6 +302,14 @@ impl Seen {
         Some(behind.plug.link.clone())
     }
 
+    /// What the endpoint behind a port may get and send, where that is limited.
+    pub(super) fn rates(&self, port: PortId) -> Option<RateSettings> {
+        let mut attached = self.attached.iter();
+        let behind = attached.find(|attached| attached.plug.port == Some(port))?;
+        let rates = behind.record.rates.over(&self.place.record.rates());
+        (rates.to_core() != (None, None)).then_some(rates)
+    }
+
     fn port(
         &self,
         segment: &Segment,
@@ -333,6 +341,7 @@ impl Seen {
             },
             owner,
             state,
+            rate: self.rates(port).map(|rates| rates.to_string()),
             rx_frames: counts.rx_frames,
             rx_bytes: counts.rx_bytes,
             tx_frames: counts.tx_frames,

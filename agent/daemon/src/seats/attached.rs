@@ -9,7 +9,7 @@ use agent_core::record::{EndpointRecord, NetnsId, NetworkRecord};
 use agent_host::netlink::NetnsNumber;
 use switch_core::vlan::{PortVlans, Vid};
 use switch_core::{Mac, PortId};
-use switch_io::ImpairmentControl;
+use switch_io::{ImpairmentControl, RateControl};
 
 use super::Seats;
 
@@ -32,6 +32,8 @@ pub(crate) struct Plug {
     pub(crate) changed: Vec<String>,
     /// What goes wrong at the port, where anything does.
     pub(crate) impairment: Option<ImpairmentControl>,
+    /// What the port may get and send, where that is limited.
+    pub(crate) rate: Option<RateControl>,
 }
 
 impl Plug {

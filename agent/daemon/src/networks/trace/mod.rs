@@ -13,7 +13,8 @@ use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 
 use agent_api::{
-    ApiError, ErrorKind, FrameTrace, TracePort, TraceReport, TraceRequest, TraceResult, TraceStep,
+    ApiError, ByteSize, ErrorKind, FrameTrace, Rate, RateSettings, TracePort, TraceReport,
+    TraceRequest, TraceResult, TraceStep,
 };
 use agent_core::hex;
 use agent_core::trace::{self, Planned, Sender, Surroundings, Target, Who};
@@ -111,6 +112,7 @@ impl Networks {
             .map(|step| trace::step(step, ingress, ports))
             .collect();
         let summary = Frame::parse(bytes).ok().map(|frame| Summary::of(&frame));
+        add_rates(seen, ingress, &traced, &mut steps);
         let dropped = self.go_on(seen, (&traced, bytes), summary.as_ref(), &mut steps);
         if let Some(reason) = dropped {
             verdict.result = TraceResult::Dropped;
@@ -147,6 +149,29 @@ impl Networks {
         steps.extend(self.far_end(seen, egress));
         let host = seen.ways.host.as_ref().filter(|host| host.port == egress)?;
         self.beyond_host(&host.link, summary?, steps)
+    }
+}
+
+/// At which rates the frame comes and leaves, where its ports have such.
+fn add_rates(seen: &Seen, ingress: PortId, traced: &Trace, steps: &mut Vec<TraceStep>) {
+    let limit = |port, way: &str, rates: fn(&RateSettings) -> (Option<Rate>, Option<ByteSize>)| {
+        let (rate, burst) = rates(&seen.rates(port)?);
+        let rate = rate.filter(|rate| rate.bits_s() > 0)?;
+        let burst = burst.map_or_else(String::new, |burst| format!(", {burst} at once"));
+        let detail = format!("{way} {rate}{burst}; what is over that waits");
+        Some(beyond::step("rate", "pass", detail))
+    };
+    let sends = limit(ingress, "its sender may send", |rates| {
+        (rates.egress_rate, rates.egress_burst)
+    });
+    steps.splice(0..0, sends);
+    if traced.dropped().is_some() {
+        return;
+    }
+    for egress in &traced.egresses {
+        steps.extend(limit(*egress, "its receiver may get", |rates| {
+            (rates.ingress_rate, rates.ingress_burst)
+        }));
     }
 }
 
