@@ -15,6 +15,7 @@ mod options;
 mod plugin;
 mod ports;
 mod publish;
+mod rates;
 mod serve;
 mod socket;
 mod stale;

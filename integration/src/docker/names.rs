@@ -5,7 +5,7 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use agent_api::{EndpointDetail, EndpointUpdate, LinkUpdate, NetworkUpdate};
+use agent_api::{EndpointDetail, EndpointUpdate, LinkUpdate, NetworkUpdate, RateUpdate};
 use tokio::time::{MissedTickBehavior, interval, sleep};
 
 use super::book::Page;
@@ -13,6 +13,7 @@ use super::engine::{Engine, EngineContainer, EngineNetwork, Event, Seat};
 use super::garbage::{BETWEEN_LOOKS, Garbage, Listed, Look};
 use super::labels::impairment;
 use super::plugin::Plugin;
+use super::rates::rates;
 use super::translate::{is_of_engine, key, name_of};
 use super::wire::Id;
 
@@ -205,6 +206,7 @@ impl Follower {
         // Once, as long as it is nameless: what somebody sets later stays.
         if endpoint.name == name_of(id) {
             self.impair(id, container).await;
+            self.limit(id, container).await;
         }
         let wished = names(id, container, seat);
         if is_named(&endpoint, &wished) {
@@ -249,6 +251,30 @@ impl Follower {
         match self.plugin.client.update_link(id.as_str(), &update).await {
             Ok(_) => tracing::info!(container = container.name, %to, "impaired by its labels"),
             Err(reason) => tracing::warn!(container = container.name, %reason, "not impaired"),
+        }
+    }
+
+    /// Gives a container the rates of its labels.
+    async fn limit(&self, id: &Id, container: &EngineContainer) {
+        let labels = &container.config.labels;
+        let wished = rates(|name| labels.get(name).map(String::as_str));
+        let settings = match wished {
+            Ok(settings) if settings.is_default() => return,
+            Ok(settings) => settings,
+            Err(reason) => {
+                tracing::warn!(container = container.name, reason, "a label is no rate");
+                return;
+            }
+        };
+        let update = RateUpdate {
+            reset: false,
+            settings,
+        };
+        match self.plugin.client.update_rate(id.as_str(), &update).await {
+            Ok(_) => {
+                tracing::info!(container = container.name, rates = %settings, "limited by its labels")
+            }
+            Err(reason) => tracing::warn!(container = container.name, %reason, "not limited"),
         }
     }
 

@@ -3,8 +3,10 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
+use agent_api::RateSettings;
 use serde_json::Value;
 
+use super::rates::{NAMES as RATES, rates};
 use super::wire::{GENERIC, Options, Refusal};
 use crate::driver::{DRIVER, DRIVERS};
 
@@ -72,9 +74,10 @@ pub(super) fn check_endpoint(options: &Options) -> Result<(), Refusal> {
                 "{IFNAME} is not for plugins; name the links of all containers by -o {PREFIX}=NAME at docker network create"
             )));
         }
-        let is_known = KATHARA.contains(&name) || VLANS.contains(&name);
+        let own = || VLANS.iter().chain(&RATES);
+        let is_known = KATHARA.contains(&name) || own().any(|own| *own == name);
         if !name.starts_with(DOCKERS) && !is_known {
-            let known = VLANS.iter().chain(KATHARA).copied();
+            let known = own().chain(KATHARA).copied();
             return Err(unknown(name, "container", known));
         }
     }
@@ -92,6 +95,12 @@ pub(super) fn vlans(options: &Options) -> Result<(Option<u16>, Option<String>), 
     let vlan = text(VLAN)?.filter(|text| !text.is_empty());
     let vlan = vlan.map(|text| number(VLAN, &text)).transpose()?;
     Ok((vlan, text(TRUNK)?.filter(|text| !text.is_empty())))
+}
+
+/// What the container may get and send.
+pub(super) fn rates_of(options: &Options) -> Result<RateSettings, Refusal> {
+    let text = |name: &str| options.get(name).and_then(Value::as_str);
+    rates(text).map_err(|why| Refusal::new(format!("option {why}")))
 }
 
 /// The MAC address that Kathara asks for.
@@ -194,6 +203,7 @@ const AGENTS: &[&str] = &[
     "dhcp",
     "ra",
     "bum",
+    "rate",
     "fdb.ageing",
     "fdb.learning",
     "snooping",

@@ -17,7 +17,7 @@ use agent_api::{
 use ipnet::{IpNet, Ipv4Net};
 
 use super::book::Page;
-use super::options::{NETWORK, NetworkOptions, check_endpoint, katharas_mac, vlans};
+use super::options::{NETWORK, NetworkOptions, check_endpoint, katharas_mac, rates_of, vlans};
 use super::ports::bindings;
 use super::wire::{
     CreateEndpoint, CreateNetwork, INTERNAL, Id, Interface, InterfaceName, Joined, Options,
@@ -214,6 +214,7 @@ pub(super) fn endpoint(call: &CreateEndpoint, network: &str) -> Result<EndpointC
             aliases: vec![key(&call.endpoint)],
             vlan,
             trunk,
+            rates: rates_of(&call.options)?,
             ..EndpointSettings::default()
         },
         ..EndpointCreate::default()

@@ -42,6 +42,7 @@ mod package;
 mod packets;
 mod privileges;
 mod publish;
+mod rates;
 mod recall;
 mod reports;
 mod scale;

@@ -9,7 +9,7 @@ use crate::harness::{Host, Reply, from_pypi, request_raw, run};
 
 /// As `scripts/setup` has it.
 const VALIDATOR_VERSION: &str = "0.7.2";
-const ROUTES: [(&str, &str); 50] = [
+const ROUTES: [(&str, &str); 53] = [
     ("get", "/v1/version"),
     ("get", "/v1/info"),
     ("get", "/v1/cluster"),
@@ -53,6 +53,9 @@ const ROUTES: [(&str, &str); 50] = [
     ("get", "/v1/links"),
     ("get", "/v1/endpoints/{id}/link"),
     ("patch", "/v1/endpoints/{id}/link"),
+    ("get", "/v1/rates"),
+    ("get", "/v1/endpoints/{id}/rate"),
+    ("patch", "/v1/endpoints/{id}/rate"),
     ("get", "/v1/containers"),
     ("post", "/v1/containers"),
     ("get", "/v1/containers/{name}"),

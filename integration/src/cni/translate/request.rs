@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use agent_api::{DnsServer, EndpointCreate, EndpointSettings};
 
-use super::bandwidth::impairments;
+use super::bandwidth::rates;
 use super::environment::{Environment, NAMESPACE, POD};
 use super::known::key;
 use super::ports::publish;
@@ -77,9 +77,9 @@ pub(in crate::cni) fn endpoint(
             ip6,
             mac: mac.filter(|mac| !mac.is_empty()).map(str::to_owned),
             aliases,
-            impairments: impairments(config)?,
             vlan,
             trunk,
+            rates: rates(config)?,
             ..EndpointSettings::default()
         },
     })
