@@ -8,10 +8,10 @@ use crate::contender::{
     Runtime, SwitchCore, Tapestry, TapestryOverlay, Tinc, Underlay, Uplink, Vde, Wire, WireguardGo,
 };
 use crate::row::{
-    Attach, Broadcast, Burst, Capture, Changes, ClusterIdle, Cni, Create, Dns, DockerPublished,
-    DockerRun, DockerTcp, FatTree, Fdb, Flows, HeadOfLine, Idle, ImpairedLink, LabUp, Latency,
-    MacMove, ManyToOne, Memory, Mesh, OverlayLatency, OverlayTcp, Ports, Reference, Resolvable,
-    Revoke, Row, Tcp, Udp, UdpGso, UplinkTcp,
+    Attach, Beside, Broadcast, Burst, Capture, Changes, ClusterIdle, Cni, Create, Dns,
+    DockerPublished, DockerRun, DockerTcp, FatTree, Fdb, Flows, HeadOfLine, Idle, ImpairedLink,
+    LabUp, Latency, Limit, Load, MacMove, ManyToOne, Memory, Mesh, OverlayLatency, OverlayTcp,
+    Ports, Reference, Resolvable, Revoke, Row, Tcp, Udp, UdpGso, UplinkTcp,
 };
 
 /// Rows with the contenders that they compare.
@@ -34,6 +34,7 @@ impl Family {
 pub(crate) fn families() -> Vec<Family> {
     vec![
         one_host(),
+        latency(),
         table(),
         dns(),
         overlay(),
@@ -75,6 +76,26 @@ fn one_host() -> Family {
         .into_iter()
         .flatten()
         .collect(),
+    }
+}
+
+/// Questions and answers beside the traffic of others.
+fn latency() -> Family {
+    let beside = |load, elsewhere| -> Box<dyn Row> { Box::new(Beside { load, elsewhere }) };
+    Family {
+        name: "latency",
+        baseline: Some("bridge"),
+        contenders: vec![
+            Box::new(KernelBridge),
+            tapestry("tapestry", "auto", "offload"),
+            tapestry("epoll", "epoll", "offload"),
+        ],
+        rows: vec![
+            beside(Load::Tcp, true),
+            beside(Load::Datagrams, true),
+            beside(Load::Tcp, false),
+            beside(Load::Datagrams, false),
+        ],
     }
 }
 
@@ -226,6 +247,8 @@ fn labs() -> Family {
             Box::new(Capture),
             Box::new(Flows),
             Box::new(ImpairedLink),
+            Box::new(Limit::MBIT_100),
+            Box::new(Limit::GBIT_1),
         ],
     }
 }

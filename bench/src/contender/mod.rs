@@ -112,6 +112,9 @@ pub(crate) trait Layers {
 
     /// Gives frames to the station a rate and a delay, in tc's words, or takes both away.
     fn impair(&mut self, plug: &Plug<'_>, words: Option<(&str, &str)>) -> Result<(), Trouble>;
+
+    /// Gives frames to the station a rate, in tc's words, or takes it away.
+    fn limit(&mut self, plug: &Plug<'_>, rate: Option<&str>) -> Result<(), Trouble>;
 }
 
 /// A capture that goes on. Dropping it ends it.

@@ -115,6 +115,6 @@ pub(super) const METRICS: &[Metric] = &[
     Metric::lower("p99.9", "µs"),
     Metric::higher("rate", "1/s"),
 ];
-const LOAD_SIZE: usize = 512;
+pub(super) const LOAD_SIZE: usize = 512;
 /// The load starts before the transactions and ends after them.
 const LOAD_MARGIN_S: f64 = 0.2;

@@ -179,7 +179,7 @@ fn impaired(lab: &Lab, effort: &Effort) -> Result<[f64; 3], Trouble> {
 }
 
 /// The rate of the other ports beside a stream to the second station, and that of the latter.
-fn beside(
+pub(super) fn beside(
     lab: &Lab,
     effort: &Effort,
     options: &'static [&'static str],
@@ -212,7 +212,7 @@ const fn stream(effort: &Effort) -> Test {
     }
 }
 
-fn no_layers() -> Trouble {
+pub(super) fn no_layers() -> Trouble {
     Trouble::Unsupported("its ports wear nothing".to_owned())
 }
 
@@ -226,7 +226,7 @@ const DELAY: &str = "20ms";
 const TCP_WMEM: (&str, &str) = ("/proc/sys/net/ipv4/tcp_wmem", "4096 16384 33554432");
 const RATE_GBIT_S: f64 = 1.0;
 /// Of a frame's bytes, from its Ethernet header on, at MTU 1500 with TCP's timestamps.
-const PAYLOAD_SHARE: f64 = 1448.0 / 1514.0;
+pub(super) const PAYLOAD_SHARE: f64 = 1448.0 / 1514.0;
 /// Until the stream has found its rate, which takes many round trips, it is not measured.
 const UNPACED: &[&str] = &["--omit", "1"];
 const PACED: &[&str] = &["--omit", "1", "--bitrate", "1G"];

@@ -1,6 +1,7 @@
 //! Rows: what is measured, each on a lab of its topology.
 
 mod attach;
+mod beside;
 mod broadcast;
 mod burst;
 mod cluster;
@@ -11,6 +12,7 @@ mod idle;
 mod labs;
 mod latency;
 mod layers;
+mod limit;
 mod mac_move;
 mod many;
 mod overlay;
@@ -26,6 +28,7 @@ use crate::lab::{Lab, Topology};
 use crate::trouble::Trouble;
 
 pub(crate) use attach::Attach;
+pub(crate) use beside::{Beside, Load};
 pub(crate) use broadcast::Broadcast;
 pub(crate) use burst::Burst;
 pub(crate) use cluster::{Changes, ClusterIdle, Create, Memory, Resolvable, Revoke};
@@ -36,6 +39,7 @@ pub(crate) use idle::Idle;
 pub(crate) use labs::{FatTree, LabUp};
 pub(crate) use latency::Latency;
 pub(crate) use layers::{Capture, Flows, ImpairedLink};
+pub(crate) use limit::Limit;
 pub(crate) use mac_move::MacMove;
 pub(crate) use many::{ManyToOne, Mesh};
 pub(crate) use overlay::{OverlayLatency, OverlayTcp};

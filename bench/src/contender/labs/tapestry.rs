@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
-use agent_api::{Impairment, LinkUpdate, NetworkCreate};
+use agent_api::{Impairment, LinkUpdate, NetworkCreate, RateSettings, RateUpdate};
 use rustix::process::Signal;
 use tempfile::TempDir;
 
@@ -176,6 +176,23 @@ impl Layers for Tapestry {
         };
         let id = self.agent.endpoint(plug)?;
         let changed = self.agent.ask(self.agent.client.update_link(&id, &update));
+        changed.map(drop)
+    }
+
+    fn limit(&mut self, plug: &Plug<'_>, rate: Option<&str>) -> Result<(), Trouble> {
+        let settings = match rate {
+            Some(rate) => RateSettings {
+                ingress_rate: Some(parsed(rate)?),
+                ..RateSettings::default()
+            },
+            None => RateSettings::default(),
+        };
+        let update = RateUpdate {
+            reset: true,
+            settings,
+        };
+        let id = self.agent.endpoint(plug)?;
+        let changed = self.agent.ask(self.agent.client.update_rate(&id, &update));
         changed.map(drop)
     }
 }
