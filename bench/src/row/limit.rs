@@ -128,7 +128,8 @@ fn limit(lab: &mut Lab, rate: Option<&str>) -> Result<(), Trouble> {
         .limit(&plug, rate)
 }
 
-const COUNTS: &str = "/proc/net/dev";
+/// Of the namespace that the thread is in; `/proc/net` is the process's.
+const COUNTS: &str = "/proc/thread-self/net/dev";
 /// Until the stream has found its rate, nothing is counted.
 const RISE: Duration = Duration::from_secs(1);
 const OMITTING: &[&str] = &["--omit", "1"];
