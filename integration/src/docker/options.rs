@@ -141,7 +141,8 @@ fn check_dockers(name: &str, value: &str) -> Result<(), Refusal> {
 fn unknown<'a>(name: &str, of: &str, known: impl Iterator<Item = &'a str> + Clone) -> Refusal {
     let distance = |one: &&str| strsim::damerau_levenshtein(one, name);
     let nearest = known.clone().min_by_key(distance);
-    let nearest = nearest.filter(|one| distance(one) <= DISTANCE_MAX);
+    // Of a short word, hardly anything may be otherwise.
+    let nearest = nearest.filter(|one| distance(one) <= DISTANCE_MAX.min(one.len() / 2));
     Refusal::new(match nearest {
         Some(one) => format!("option {name:?} is unknown; did you mean {one:?}?"),
         None => format!("option {name:?} is unknown; a {of} takes {}", list(known)),

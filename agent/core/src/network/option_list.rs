@@ -8,7 +8,7 @@ pub(super) fn options_shown() -> String {
         names.join(" ")
     };
     format!(
-        "-o takes {}; overlays also {}; macvlan and ipvlan {}",
+        "-o takes {}; overlays {}; macvlan, ipvlan {}",
         named(false),
         named(true),
         LAN_OPTIONS.join(" ")
