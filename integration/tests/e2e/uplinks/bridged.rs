@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::cluster::{cluster, create_shared_on};
 use crate::harness::{Host, Netns, eventually};
 
 #[test]
@@ -49,4 +50,118 @@ fn a_nic_of_a_bridge_makes_its_lan_a_part_of_the_network() {
     host.tapestry(&["rm", "-f", "a"]).ok();
     host.tapestry(&["network", "rm", "both"]).ok();
     assert!(!promiscuous(), "as it was");
+}
+
+/// A switch of the kernel with a station, and two NICs of the host at it.
+fn lan_of_two(host: &Host) -> Netns {
+    let lan = Netns::new("lan");
+    let far = lan.name();
+    lan.sh("ip link add br0 type bridge; ip addr add 10.70.0.200/24 dev br0; ip link set br0 up");
+    for link in ["up1", "up2"] {
+        host.netns.sh(&format!(
+            "ip link add {link} type veth peer name {link} netns {far}; ip link set {link} up"
+        ));
+        lan.sh(&format!("ip link set {link} master br0 up"));
+    }
+    lan
+}
+
+#[test]
+fn two_uplinks_to_one_lan_that_are_patched_make_no_storm() {
+    let host = Host::start();
+    let lan = lan_of_two(&host);
+    for (name, link) in [("one", "up1"), ("two", "up2")] {
+        let uplink = format!("uplink={link}");
+        let wire = ["network", "create", "--subnet", "none", "-o", &uplink, name];
+        host.tapestry(&wire).ok();
+    }
+    let (a, b) = (host.endpoint("one", "a"), host.endpoint("two", "b"));
+    for (endpoint, address) in [(&a, "10.70.0.33"), (&b, "10.70.0.66")] {
+        let link = &endpoint.detail.link;
+        endpoint
+            .netns
+            .sh(&format!("ip addr add {address}/24 dev {link}"));
+        assert!(lan.pings(address));
+    }
+    host.tapestry(&["network", "patch", "one", "two"]).ok();
+    let ports = || [host.ports("one"), host.ports("two")].concat();
+    eventually(Duration::from_secs(20), "the loop is cut", || {
+        // A question to everybody comes from two sides, which is the sign that starts the search.
+        lan.sh("ping -n -c1 -W0.2 10.70.0.99 || true");
+        let mut patches = ports().into_iter().filter(|port| port.kind == "patch");
+        patches
+            .any(|port| port.state.contains("loop"))
+            .then_some(())
+    });
+    let heard = || ports().iter().map(|port| port.rx_frames).sum::<u64>();
+    let before = heard();
+    std::thread::sleep(Duration::from_secs(1));
+    let more = heard() - before;
+    assert!(more < 1000, "{more} frames go round");
+    assert!(lan.pings("10.70.0.33") && lan.pings("10.70.0.66"));
+    assert!(a.netns.pings("10.70.0.66"), "through the LAN");
+}
+
+#[test]
+fn of_a_vepa_the_switch_outside_decides_who_reaches_whom() {
+    let host = Host::start();
+    let lan = lan_of_two(&host);
+    let create = [
+        "network",
+        "create",
+        "--driver",
+        "macvlan",
+        "--subnet",
+        "10.70.0.0/24",
+        "--ip-range",
+        "10.70.0.32/27",
+    ];
+    let vepa = ["-o", "parent=up1", "-o", "macvlan_mode=vepa", "v"];
+    host.tapestry(&[&create[..], &vepa].concat()).ok();
+    host.idle("a", "v", &[]);
+    host.idle("b", "v", &[]);
+    let (a, b) = (host.ipv4("a"), host.ipv4("b"));
+    assert!(lan.pings(a) && lan.pings(b));
+    let ping = format!("ping -n -c2 -i0.2 -W1 {b}");
+    host.exec("a", &ping).refused(1);
+    // IEEE 802.1Qbg's reflective relay.
+    lan.sh("ip link set up1 type bridge_slave hairpin on");
+    host.exec("a", &ping).ok();
+}
+
+#[test]
+fn a_nic_of_an_overlay_makes_its_lan_a_part_of_the_network_of_all_hosts() {
+    let lab = cluster(2);
+    let hosts: Vec<_> = lab.hosts.iter().collect();
+    let lan = Netns::new("lan");
+    let far = lan.name();
+    hosts[0].netns.sh(&format!(
+        "ip link add up1 type veth peer name up1 netns {far}; ip link set up1 up"
+    ));
+    lan.sh("ip addr add 10.9.0.200/24 dev up1; ip link set up1 up");
+    let options = ["--subnet", "10.9.0.0/24", "-o", "uplink=up1"];
+    create_shared_on(&hosts, "wide", &options);
+    hosts[0].idle("a", "wide", &[]);
+    hosts[1].idle("b", "wide", &[]);
+    let (a, b) = (hosts[0].ipv4("a"), hosts[1].ipv4("b"));
+    eventually(Duration::from_secs(20), "the tunnel is there", || {
+        lan.pings(b).then_some(())
+    });
+    assert!(lan.pings(a), "the container beside it");
+    hosts[1].exec("b", "ping -n -c2 -i0.2 -W2 10.9.0.200").ok();
+    hosts[1]
+        .exec("b", &format!("ping -n -c2 -i0.2 -W2 {a}"))
+        .ok();
+    // What the LAN says to everybody crosses once.
+    let crossed = || {
+        hosts[1]
+            .ports("wide")
+            .iter()
+            .map(|port| port.rx_frames)
+            .sum::<u64>()
+    };
+    let before = crossed();
+    lan.sh("ping -n -c3 -i0.2 -W0.2 10.9.0.99 || true");
+    let more = crossed() - before;
+    assert!((1..50).contains(&more), "{more}");
 }
