@@ -4,8 +4,9 @@
 //!
 //! A bridge that suspects a loop ([`crate::Bridge::take_suspicion`]) has a probe sent out of each port that may be part of one
 //! ([`crate::LoopFinder`]). Nobody answers it. One that comes back by another port has come by a path that goes round. It
-//! names the port that it left by, and bears the secret of its bridge, so that nobody makes one up: who has only seen the
-//! probes that were sent to him can do no more than send them on, which is a loop.
+//! names the port that it left by, and bears a tag by its bridge's secret, so that nobody makes one up: who has only seen the
+//! probes that were sent to him can do no more than send them on, which is a loop. The tag is the SipHash-2-4 of port and round, of 128
+//! bits (Aumasson, Bernstein: "SipHash: a fast short-input PRF", 2012).
 //!
 //! The destination is a group address of local scope (IEEE 802 §8.4.4), so that every bridge in between floods it, and the
 //! ethertype one of those for local experiments (IEEE 802 §9.2.3), so that no station listens. Another network's probe is
@@ -14,11 +15,15 @@
 //! ```text
 //!  0                   6                   12      14      18  19  20              36      40              48
 //! +-------------------+-------------------+-------+-------+---+---+---------------+-------+---------------+-----
-//! | 03:74:61:70:65:01 | 02:74:61:70:65:01 | 88 b5 | TPLP  | 1 | 0 | secret        | port  | round         | zeros to 60
+//! | 03:74:61:70:65:01 | 02:74:61:70:65:01 | 88 b5 | TPLP  | 1 | 0 | tag           | port  | round         | zeros to 60
 //! +-------------------+-------------------+-------+-------+---+---+---------------+-------+---------------+-----
 //! ```
 //!
 //! Numbers are in network byte order.
+
+use std::hash::Hasher as _;
+
+use siphasher::sip128::{Hasher128 as _, SipHasher24};
 
 use crate::{Frame, Mac, PortId};
 
@@ -41,7 +46,7 @@ impl Probe {
         frame[6..12].copy_from_slice(&NOBODY.octets());
         frame[12..14].copy_from_slice(&ETHERTYPE.to_be_bytes());
         frame[14..20].copy_from_slice(&MAGIC);
-        frame[20..36].copy_from_slice(&secret.to_be_bytes());
+        frame[20..36].copy_from_slice(&self.tag(secret));
         frame[36..40].copy_from_slice(&self.port.0.to_be_bytes());
         frame[40..48].copy_from_slice(&self.round.to_be_bytes());
         frame
@@ -49,15 +54,22 @@ impl Probe {
 
     /// `None`: it is none, or not of the bridge with this secret.
     pub(crate) fn read(frame: &Frame<'_>, secret: u128) -> Option<Self> {
-        let packet = frame.packet();
-        let own = packet.get(6..22)? == secret.to_be_bytes();
-        if secret == 0 || !own || !is_probe(frame) {
+        if secret == 0 || !is_probe(frame) {
             return None;
         }
-        Some(Self {
+        let packet = frame.packet();
+        let probe = Self {
             port: PortId(u32::from_be_bytes(packet.get(22..26)?.try_into().ok()?)),
             round: u64::from_be_bytes(packet.get(26..34)?.try_into().ok()?),
-        })
+        };
+        (packet.get(6..22)? == probe.tag(secret)).then_some(probe)
+    }
+
+    fn tag(self, secret: u128) -> [u8; 16] {
+        let mut hasher = SipHasher24::new_with_key(&secret.to_be_bytes());
+        hasher.write(&self.port.0.to_be_bytes());
+        hasher.write(&self.round.to_be_bytes());
+        hasher.finish128().as_bytes()
     }
 }
 
@@ -91,6 +103,16 @@ mod tests {
         let nobodys = PROBE.write(0);
         let frame = Frame::parse(&nobodys).unwrap();
         assert_eq!(Probe::read(&frame, 0), None, "that is no secret");
+    }
+
+    #[test]
+    fn who_has_seen_one_cannot_make_another() {
+        for place in 36..48 {
+            let mut bytes = PROBE.write(42);
+            bytes[place] ^= 1;
+            let frame = Frame::parse(&bytes).unwrap();
+            assert_eq!(Probe::read(&frame, 42), None, "{place}");
+        }
     }
 
     #[test]

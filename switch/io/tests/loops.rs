@@ -226,6 +226,37 @@ fn stations_that_move_block_nobody() {
     assert_eq!(events.try_iter().count(), 0);
 }
 
+#[test]
+fn who_was_probed_has_nobody_elses_port_blocked() {
+    let switch = switch();
+    let bridge = watchful_bridge();
+    let events = switch.events();
+    // Of two, the later is blocked: this one would have others blocked, not itself.
+    let attacker = station(&switch, &bridge);
+    let victims = [(); 3].map(|()| station(&switch, &bridge));
+    let start = Instant::now();
+    let mut forged = 0;
+    while start.elapsed() < Duration::from_secs(2) {
+        broadcast(&victims[0], 7);
+        broadcast(&attacker, 7);
+        while let Ok(received) = attacker.end.recv_timeout(Duration::from_millis(5)) {
+            let mut probe = received.frame().to_vec();
+            if probe[..6] != [3, 0x74, 0x61, 0x70, 0x65, 1] {
+                continue;
+            }
+            for port in 0..16_u32 {
+                probe[36..40].copy_from_slice(&port.to_be_bytes());
+                if probe != received.frame() {
+                    attacker.end.send(&probe);
+                    forged += 1;
+                }
+            }
+        }
+    }
+    assert!(forged > 0, "nothing was suspected");
+    assert_eq!(events.try_iter().count(), 0);
+}
+
 /// With a secret of its own.
 fn other_bridge() -> Arc<Bridge> {
     Arc::new(Bridge::new(switch_core::BridgeConfig {
