@@ -67,7 +67,10 @@ fn lab(arguments: &[&str]) -> Host {
 }
 
 fn works(endpoint: &EndpointDetail, sandbox: &Netns) {
-    assert!(sandbox.pings(endpoint.gateways[0]));
+    // The agent answers before it has looked everywhere.
+    eventually(Duration::from_secs(20), "the gateway answers", || {
+        sandbox.pings(endpoint.gateways[0]).then_some(())
+    });
     let shown = sandbox.sh("ip -o address show dev eth0; ip link show eth0; ip route");
     for part in [
         &endpoint.addresses[0].to_string(),
@@ -143,7 +146,6 @@ fn a_link_that_moves_in_the_moment_of_a_kill_is_found_where_it_is() {
         let own = host.netns.name();
         nested.sh(&format!("ip link set eth0 netns {own} name {}", first.link));
     });
-    // The agent answers before it has looked everywhere.
     eventually(Duration::from_secs(5), "back where it was", || {
         (!get(&host, 'a').moved).then_some(())
     });
