@@ -58,6 +58,7 @@ use crate::bridge_port::BridgePort;
 use crate::fdb::{Fdb, FdbConfig};
 use crate::gateway::Gateway;
 use crate::lock;
+use crate::loop_finder::LoopFinder;
 use crate::multicast::{Listeners, Snooper, SnoopingConfig};
 use crate::neighbors::{Neighbor, Neighbors};
 use crate::packet::Packet;
@@ -437,6 +438,12 @@ impl Bridge {
     /// Reads a frame whose verdict was [`Verdict::Probe`].
     pub fn probe(&self, frame: &Frame<'_>) -> Option<Probe> {
         Probe::read(frame, self.config.probe_secret)
+    }
+
+    /// For its loops.
+    pub fn loop_finder(&self) -> LoopFinder {
+        let low = self.config.probe_secret & u128::from(u64::MAX);
+        LoopFinder::new(u64::try_from(low).unwrap_or(0))
     }
 
     /// A probe of this bridge, to be sent out of its port.

@@ -8,20 +8,25 @@
 //! after another are ever further apart.
 //!
 //! A probe of a recent round that comes back is the proof. Of the two ports, the one it left by and the one it came by, a sandbox's
-//! is blocked rather than a patch, and among equals the one that was attached later; tunnels, uplinks and the host's own
-//! ports never are. While a port is blocked there is a round every second, out of the blocked port too; when no probe has come
+//! is blocked rather than a patch, a patch rather than an uplink, and among equals the one that was attached later; tunnels and the host's own
+//! ports never are, nor is the NIC of a network that is a part of its LAN. While a port is blocked there is a round every second, out of the blocked port too; when no probe has come
 //! back by way of it for [`HOLD`], it is open again.
 //!
 //! A probe that comes back by the port that it left by blocks a sandbox, which sends back what it is sent; a patch may
 //! lead to such a sandbox, and says nothing of the patch.
+//!
+//! *Uplinks of two hosts* that lead to one LAN make a loop with the tunnel between the hosts, and both bridges find it. So a bridge that would
+//! block an uplink waits for a time that it draws, and looks once more: whoever waited less has cut the loop by then.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::{PortId, PortKind, Probe, Time};
+use crate::port::SplitHorizonGroup;
+use crate::splitmix::SplitMix64;
+use crate::{PortConfig, PortId, PortKind, Probe, Time};
 
 /// See the module's theory of operation.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct LoopFinder {
     round: u64,
     /// When the next round is due.
@@ -32,6 +37,9 @@ pub struct LoopFinder {
     pause: Duration,
     /// Blocked ports, and when a probe last came back by way of each.
     blocked: BTreeMap<PortId, Time>,
+    /// An uplink that closes a loop, and the last round before another bridge may have cut that.
+    contest: Option<(PortId, u64)>,
+    draws: SplitMix64,
 }
 
 /// What is to be done.
@@ -44,9 +52,26 @@ pub enum LoopAct {
 }
 
 impl LoopFinder {
-    /// Whether probes leave by such ports.
-    pub const fn is_probed(kind: PortKind) -> bool {
-        matches!(kind, PortKind::Tap | PortKind::Patch)
+    /// The seed differs between bridges.
+    pub const fn new(seed: u64) -> Self {
+        Self {
+            round: 0,
+            due: None,
+            began: None,
+            pause: Duration::ZERO,
+            blocked: BTreeMap::new(),
+            contest: None,
+            draws: SplitMix64::new(seed),
+        }
+    }
+
+    /// Whether probes leave by such a port, which may be blocked then.
+    pub fn is_probed(config: &PortConfig) -> bool {
+        match config.kind {
+            PortKind::Tap | PortKind::Patch => true,
+            PortKind::Uplink => config.group != SplitHorizonGroup::LAN,
+            _ => false,
+        }
     }
 
     /// Something looks like a loop.
@@ -65,8 +90,8 @@ impl LoopFinder {
         });
     }
 
-    /// A probe came back by the port `came`. Gives the port to be blocked. `kind_of` knows what is behind a port, and nothing of
-    /// one that is gone.
+    /// A probe came back by the port `came`. Gives the port to be blocked. `kind_of` knows what is behind a port that
+    /// [`Self::is_probed`], and nothing of one that is gone.
     pub fn came_back(
         &mut self,
         now: Time,
@@ -88,14 +113,33 @@ impl LoopFinder {
             return None;
         }
         let place = |port: PortId| match kind_of(port)? {
-            PortKind::Tap => Some((1, port)),
-            PortKind::Patch if probe.port != came => Some((0, port)),
+            PortKind::Tap => Some((2, port)),
+            PortKind::Patch if probe.port != came => Some((1, port)),
+            PortKind::Uplink if probe.port != came => Some((0, port)),
             _ => None,
         };
-        let (_, port) = place(probe.port).max(place(came))?;
+        let (rank, port) = place(probe.port).max(place(came))?;
+        if rank == 0 && !self.wins(now, port, probe.round) {
+            return None;
+        }
+        self.contest = None;
         self.blocked.insert(port, now);
         self.due = Some(self.due.map_or(now + EVERY, |due| due.min(now + EVERY)));
         Some(port)
+    }
+
+    /// Whether a loop is there still that another bridge might have cut.
+    fn wins(&mut self, now: Time, uplink: PortId, round: u64) -> bool {
+        if let Some((contested, before)) = self.contest
+            && contested == uplink
+            && round <= before + 1
+        {
+            return round > before;
+        }
+        self.contest = Some((uplink, self.round));
+        let wait = self.draws.word() % WAIT_MAX_MS;
+        self.due = Some(now + Duration::from_millis(wait));
+        false
     }
 
     /// When [`Self::handle_timeout`] is due; `None` while nothing is suspected and nothing blocked.
@@ -129,6 +173,8 @@ const PAUSE_MIN: Duration = Duration::from_millis(50);
 const PAUSE_MAX: Duration = Duration::from_secs(5);
 /// Without a round, until a suspicion is the first again.
 const CALM: Duration = Duration::from_secs(20);
+/// Before an uplink is blocked.
+const WAIT_MAX_MS: u64 = 200;
 /// Probes of older rounds were kept by somebody.
 const ROUNDS_RECENT: u64 = 3;
 
@@ -144,19 +190,21 @@ mod tests {
     const LATER: PortId = PortId(9);
     const PATCH: PortId = PortId(12);
     const TUNNEL: PortId = PortId(20);
+    const UPLINK: PortId = PortId(30);
 
     fn kind(port: PortId) -> Option<PortKind> {
         match port {
             TAP | LATER => Some(PortKind::Tap),
             PATCH => Some(PortKind::Patch),
             TUNNEL => Some(PortKind::Tunnel),
+            UPLINK => Some(PortKind::Uplink),
             _ => None,
         }
     }
 
     /// In its first round, at the time 1000.
     fn suspicious() -> LoopFinder {
-        let mut finder = LoopFinder::default();
+        let mut finder = LoopFinder::new(1);
         finder.suspect(at(1000));
         assert_eq!(
             finder.handle_timeout(at(1000)),
@@ -175,7 +223,7 @@ mod tests {
 
     #[test]
     fn nothing_happens_until_something_is_suspected() {
-        let mut finder = LoopFinder::default();
+        let mut finder = LoopFinder::new(1);
         assert_eq!(finder.poll_timeout(), None);
         assert_eq!(finder.handle_timeout(at(1_000_000)), []);
     }
@@ -188,6 +236,43 @@ mod tests {
         assert_eq!(blocked(TUNNEL, TAP), Some(TAP));
         assert_eq!(blocked(TUNNEL, TUNNEL), None);
         assert_eq!(blocked(PortId(99), TAP), Some(TAP), "one of them is gone");
+    }
+
+    /// A probe of the finder's round comes back by the tunnel.
+    fn around(finder: &mut LoopFinder, now: Time) -> Option<PortId> {
+        let probe = Probe {
+            port: UPLINK,
+            round: finder.round,
+        };
+        finder.came_back(now, probe, TUNNEL, kind)
+    }
+
+    #[test]
+    fn an_uplink_is_blocked_when_nobody_else_has_cut_the_loop() {
+        let mut finder = suspicious();
+        assert_eq!(around(&mut finder, at(1001)), None);
+        assert_eq!(around(&mut finder, at(1002)), None, "a copy of the probe");
+        let due = finder.poll_timeout().unwrap();
+        assert!(due < at(1001 + WAIT_MAX_MS));
+        assert_eq!(finder.handle_timeout(due), [LoopAct::Probe { round: 2 }]);
+        assert_eq!(around(&mut finder, due), Some(UPLINK));
+
+        // Another one was cut meanwhile, and there is a loop again later.
+        let mut finder = suspicious();
+        assert_eq!(around(&mut finder, at(1001)), None);
+        finder.handle_timeout(finder.poll_timeout().unwrap());
+        finder.suspect(at(50_000));
+        finder.handle_timeout(finder.poll_timeout().unwrap());
+        assert_eq!(around(&mut finder, at(50_001)), None);
+        finder.handle_timeout(finder.poll_timeout().unwrap());
+        assert_eq!(around(&mut finder, at(50_300)), Some(UPLINK));
+    }
+
+    #[test]
+    fn a_patch_is_blocked_before_an_uplink() {
+        assert_eq!(blocked(UPLINK, PATCH), Some(PATCH));
+        assert_eq!(blocked(PATCH, UPLINK), Some(PATCH));
+        assert_eq!(blocked(UPLINK, UPLINK), None);
     }
 
     #[test]
@@ -240,7 +325,7 @@ mod tests {
 
     #[test]
     fn suspicions_that_do_not_end_cost_ever_fewer_rounds() {
-        let mut finder = LoopFinder::default();
+        let mut finder = LoopFinder::new(1);
         let mut rounds = 0;
         for ms in 0..60_000 {
             finder.suspect(at(ms));

@@ -165,3 +165,50 @@ fn a_nic_of_an_overlay_makes_its_lan_a_part_of_the_network_of_all_hosts() {
     let more = crossed() - before;
     assert!((1..50).contains(&more), "{more}");
 }
+
+#[test]
+fn of_two_hosts_with_a_nic_at_one_lan_one_is_blocked() {
+    let lab = cluster(2);
+    let hosts: Vec<_> = lab.hosts.iter().collect();
+    let lan = Netns::new("lan");
+    let far = lan.name();
+    lan.sh("ip link add br0 type bridge; ip addr add 10.9.0.200/24 dev br0; ip link set br0 up");
+    for (host, port) in hosts.iter().zip(["one", "two"]) {
+        host.netns.sh(&format!(
+            "ip link add up1 type veth peer name {port} netns {far}; ip link set up1 up"
+        ));
+        lan.sh(&format!("ip link set {port} master br0 up"));
+    }
+    let options = ["--subnet", "10.9.0.0/24", "-o", "uplink=up1"];
+    create_shared_on(&hosts, "wide", &options);
+    for (host, name) in hosts.iter().zip(["a", "b"]) {
+        host.idle(name, "wide", &[]);
+    }
+    let blocked = || {
+        let is_blocked = |host: &&&Host| {
+            let ports = host.ports("wide");
+            let uplink = ports.iter().find(|port| port.kind == "uplink").unwrap();
+            uplink.state.contains("loop")
+        };
+        hosts.iter().filter(is_blocked).count()
+    };
+    eventually(Duration::from_secs(40), "one of them is blocked", || {
+        // A question to everybody comes from two sides, which is the sign that starts the search.
+        lan.sh("ping -n -c1 -W0.2 10.9.0.99 || true");
+        (blocked() == 1).then_some(())
+    });
+    let heard = || -> u64 {
+        let ports = hosts.iter().flat_map(|host| host.ports("wide"));
+        ports.map(|port| port.rx_frames).sum()
+    };
+    let before = heard();
+    std::thread::sleep(Duration::from_secs(1));
+    let more = heard() - before;
+    assert!(more < 1000, "{more} frames go round");
+    let (a, b) = (hosts[0].ipv4("a"), hosts[1].ipv4("b"));
+    assert!(lan.pings(a) && lan.pings(b));
+    hosts[0]
+        .exec("a", &format!("ping -n -c2 -i0.2 -W2 {b}"))
+        .ok();
+    assert_eq!(blocked(), 1);
+}

@@ -108,7 +108,12 @@ impl Watch {
             Sighting::Call(bridge) => self.rounds.begin(&bridge),
             Sighting::Suspicion(bridge) => self.finder(&bridge).suspect(now),
             Sighting::Probe(bridge, probe, by) => {
-                let kind_of = |id| bridge.port_config(id).map(|config| config.kind);
+                let kind_of = |id| {
+                    let config = bridge.port_config(id);
+                    config
+                        .filter(LoopFinder::is_probed)
+                        .map(|config| config.kind)
+                };
                 if self.are_apart(&bridge, probe.port, by) {
                     return;
                 }
@@ -180,7 +185,7 @@ impl Watch {
         let known = self.bridges.iter().position(|(known, _)| is_it(known));
         let at = known.unwrap_or_else(|| {
             self.bridges
-                .push((Arc::downgrade(bridge), LoopFinder::default()));
+                .push((Arc::downgrade(bridge), bridge.loop_finder()));
             self.bridges.len() - 1
         });
         &mut self.bridges[at].1
@@ -195,7 +200,7 @@ impl Watch {
 fn send(desk: &Desk, bridge: &Bridge, round: u64) {
     let is_probed = |id: &PortId| {
         let config = bridge.port_config(*id);
-        config.is_some_and(|config| LoopFinder::is_probed(config.kind))
+        config.is_some_and(|config| LoopFinder::is_probed(&config))
     };
     let ids: Vec<_> = bridge.ports().into_iter().filter(is_probed).collect();
     for port in desk.registry.ports(&ids) {
