@@ -275,6 +275,15 @@ fn a_relay_that_starts_anew_serves_again() {
     eventually("the relay is there again", || {
         lab.way().as_deref() == Some(GAMMA) && relay.tunnel.counts().relayed > relayed
     });
+    for (from, to) in [(&lab.alpha, &lab.beta), (&lab.beta, &lab.alpha)] {
+        // The other end may still be on its way to the relay.
+        eventually("frames cross again", || {
+            assert!(from.station.send(&frame(b"first")));
+            let wait = Duration::from_millis(100);
+            to.station.recv_timeout(wait).is_ok()
+        });
+        while to.station.try_recv().is_ok() {}
+    }
     lab.crosses_both_ways(b"again");
     lab.relays.clear();
 }
