@@ -30,6 +30,9 @@ pub struct PortSettings {
     /// Whether it gets broadcast.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub bcast_flood: Option<bool>,
+    /// In a network that snoops, whether a multicast router is behind it: it gets every group and every report.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mcast_router: Option<bool>,
     /// How many stations are learned there.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub learn_limit: Option<u32>,
@@ -50,6 +53,7 @@ impl PortSettings {
             flood: self.flood.or(before.flood),
             mcast_flood: self.mcast_flood.or(before.mcast_flood),
             bcast_flood: self.bcast_flood.or(before.bcast_flood),
+            mcast_router: self.mcast_router.or(before.mcast_router),
             learn_limit: self.learn_limit.or(before.learn_limit),
         }
     }
@@ -64,7 +68,7 @@ impl PortSettings {
 /// Why a word is no setting of ports.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "{0:?} is no setting of ports; write isolated, locked, learning, flood, mcast_flood or bcast_flood with =on or =off, or learn_limit=N"
+    "{0:?} is no setting of ports; write isolated, locked, learning, flood, mcast_flood, bcast_flood or mcast_router with =on or =off, or learn_limit=N"
 )]
 pub struct BadPortSetting(String);
 
@@ -92,6 +96,7 @@ impl FromStr for PortSettings {
             "flood" => &mut settings.flood,
             "mcast_flood" => &mut settings.mcast_flood,
             "bcast_flood" => &mut settings.bcast_flood,
+            "mcast_router" => &mut settings.mcast_router,
             _ => return Err(bad()),
         };
         *place = Some(switch.ok_or_else(bad)?);
@@ -108,6 +113,7 @@ impl fmt::Display for PortSettings {
             ("flood", self.flood),
             ("mcast_flood", self.mcast_flood),
             ("bcast_flood", self.bcast_flood),
+            ("mcast_router", self.mcast_router),
         ];
         let set = switches.into_iter().filter_map(|(name, on)| {
             let word = if on? { "on" } else { "off" };

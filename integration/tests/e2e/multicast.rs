@@ -41,6 +41,15 @@ fn a_group_reaches_its_listeners_alone_and_outlasts_the_agent() {
         assert_eq!(ear.hear_v6(), text);
     }
     assert_saw_none(&sender, &eye);
+    let is_router = |is: &str| {
+        let word = format!("mcast_router={is}");
+        host.tapestry(&["port", "set", "other", &word]).ok();
+    };
+    is_router("on");
+    v4.say("for a router");
+    assert!(receive(&eye, |frame| contains(frame, b"for a router")).is_some());
+    is_router("off");
+    assert_eq!(ear.hear_v4(), "for a router");
     let traced = host.tapestry(&[
         "trace",
         "lab",

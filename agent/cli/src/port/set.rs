@@ -8,8 +8,8 @@ use crate::link::find;
 /// Change how the switch treats a container's port
 ///
 /// The words are the kernel bridge's: isolated (exchanges nothing with other isolated ports), locked (only stations that are configured
-/// there may send), learning, flood, mcast_flood and bcast_flood (which floods it gets), each with =on or =off, and learn_limit=N. up opens
-/// a port that is down or blocked, down plugs it out. What is set holds from the next frame on, over restarts of the container and of
+/// there may send), learning, flood, mcast_flood and bcast_flood (which floods it gets), mcast_router (it gets every group of a network that
+/// snoops), each with =on or =off, and learn_limit=N. up opens a port that is down or blocked, down plugs it out. What is set holds from the next frame on, over restarts of the container and of
 /// the agent.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {

@@ -56,7 +56,11 @@ fn rows(port: &PortDetail) -> Vec<Vec<String>> {
 /// What is not as it usually is.
 fn flags(port: &PortDetail) -> String {
     let settings = &port.settings;
-    let on = [("isolated", settings.isolated), ("locked", settings.locked)];
+    let on = [
+        ("isolated", settings.isolated),
+        ("locked", settings.locked),
+        ("mcast_router", settings.mcast_router),
+    ];
     let off = [
         ("learning=off", settings.learning),
         ("flood=off", settings.flood),

@@ -121,6 +121,7 @@ fn with_settings(config: PortConfig, asked: &PortSettings) -> PortConfig {
         },
         learning: asked.learning.unwrap_or(config.learning),
         learn_limit: asked.learn_limit.unwrap_or(config.learn_limit),
+        multicast_router: asked.mcast_router.unwrap_or(config.multicast_router),
         guards: PortGuards {
             locked: asked.locked.unwrap_or(guards.locked),
             flood,
@@ -140,6 +141,7 @@ pub fn settings_of(config: &PortConfig) -> PortSettings {
         flood: Some(flood.unknown),
         mcast_flood: Some(flood.multicast),
         bcast_flood: Some(flood.broadcast),
+        mcast_router: Some(config.multicast_router),
         learn_limit: Some(config.learn_limit),
     }
 }
@@ -273,14 +275,20 @@ mod tests {
         let storm = config.guards.storm;
         assert_eq!(storm.multicast.map(|limit| limit.frames_s), Some(50));
         assert_eq!((storm.broadcast, storm.unknown), (None, None));
-        let words = ["isolated=off", "locked", "flood=off", "learn_limit=1"];
+        let words = [
+            "isolated=off",
+            "locked",
+            "flood=off",
+            "mcast_router",
+            "learn_limit=1",
+        ];
         let words = words.map(|word| word.parse().unwrap());
         endpoint.port_settings = PortSettings::of(&words);
         let config = network.endpoint_port_config(&endpoint);
         assert_eq!(config.group, SplitHorizonGroup::NONE);
         assert_eq!(
             settings_of(&config).to_string(),
-            "isolated=off locked=on learning=on flood=off mcast_flood=on bcast_flood=on learn_limit=1"
+            "isolated=off locked=on learning=on flood=off mcast_flood=on bcast_flood=on mcast_router=on learn_limit=1"
         );
         assert_eq!(parse_bpdu_guard("30"), Some(Some(Duration::from_secs(30))));
         assert_eq!(parse_bpdu_guard("maybe"), None);
