@@ -8,15 +8,14 @@
 
 use agent_api::{ApiError, LinkCounts, LinkDetail, LinkSettings, LinkUpdate};
 use agent_core::endpoint::Attach;
-use agent_core::find::Find;
 use agent_core::record::EndpointRecord;
 use switch_core::PortId;
 use switch_core::impairment::LineCounts;
 use switch_io::{ImpairmentControl, ImpairmentCounts, Layer, LayerKind};
 
 use super::plug::host_failure;
+use super::settings::changed;
 use super::{Endpoints, Place};
-use crate::journal::Kept;
 use crate::random::random_seed;
 use crate::seats::Attached;
 
@@ -38,18 +37,15 @@ impl Endpoints {
         id: &str,
         update: &LinkUpdate,
     ) -> Result<(LinkDetail, EndpointRecord), ApiError> {
-        let (_, attached) = self.find(id)?;
-        let _turn = self.turns.take(attached.record.owner.clone());
-        // It may have gone before the turn came.
-        let (place, attached) = self.find(id)?;
+        let (_turn, place, attached) = self.in_turn(id)?;
         let before = attached.record.impairments;
         let after = with_seed(before.updated(update).map_err(Attach::from)?);
         let failed =
             |why: &dyn std::fmt::Display| host_failure(&place.record, &attached.record, why);
-        self.note(&place, id, after)
+        self.note(&place, id, |record| record.impairments = after)
             .map_err(|error| failed(&error))?;
         if let Err(error) = self.wear(&place, &attached, &after) {
-            let undone = self.note(&place, id, before);
+            let undone = self.note(&place, id, |record| record.impairments = before);
             if let Err(error) = undone {
                 tracing::warn!(id, %error, "a link's settings on record are not what it has");
             }
@@ -60,8 +56,7 @@ impl Endpoints {
             network = place.record.name,
             "link changed"
         );
-        let attached = place.seats.get(id);
-        let attached = attached.ok_or_else(|| Find::NoEndpoint(id.to_owned()))?;
+        let attached = changed(&place, id)?;
         Ok((link(&place, &attached), attached.record.as_ref().clone()))
     }
 
@@ -76,20 +71,8 @@ impl Endpoints {
             return Ok(None);
         }
         let control = control_of(settings)?;
-        self.dress(port, &control)?;
+        self.dress(port, Layer::Impairment(control.clone()))?;
         Ok(Some(control))
-    }
-
-    fn note(
-        &self,
-        place: &Place,
-        id: &str,
-        settings: LinkSettings,
-    ) -> Result<(), agent_store::StoreError> {
-        let journal = &self.ground.journal;
-        let change = |record: &mut EndpointRecord| record.impairments = settings;
-        let kept = place.seats.change(id, journal, change);
-        kept.map(Kept::wait).transpose().map(|_| ())
     }
 
     /// Has the endpoint's port, if there is one, wear what is set. In its owner's turn.
@@ -115,17 +98,11 @@ impl Endpoints {
             }
             (None, false) => {
                 let control = control_of(settings)?;
-                self.dress(port, &control)?;
+                self.dress(port, Layer::Impairment(control.clone()))?;
                 place.seats.impair(id, Some(control));
             }
         }
         Ok(())
-    }
-
-    fn dress(&self, port: PortId, control: &ImpairmentControl) -> std::io::Result<()> {
-        let layer = Layer::Impairment(control.clone());
-        let dressed = self.ground.switch.dress(port, layer);
-        dressed.map_err(std::io::Error::other)
     }
 }
 

@@ -28,6 +28,7 @@ mod publish;
 mod rates;
 mod restore;
 mod sandboxes;
+mod settings;
 mod stray;
 mod update;
 mod zones;

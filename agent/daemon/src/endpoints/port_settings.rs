@@ -3,14 +3,13 @@
 //! The settings are of the record, as those of links are, so that the port has them again before its first frame.
 
 use agent_api::{ApiError, PortDetail, PortSettings, StormBudget};
-use agent_core::find::Find;
 use agent_core::network::settings_of;
 use agent_core::record::EndpointRecord;
 use switch_core::{BumLimit, PortConfig};
 
 use super::plug::host_failure;
+use super::settings::changed;
 use super::{Endpoints, Place};
-use crate::journal::Kept;
 use crate::seats::Attached;
 
 impl Endpoints {
@@ -25,23 +24,14 @@ impl Endpoints {
         id: &str,
         asked: &PortSettings,
     ) -> Result<(PortDetail, EndpointRecord), ApiError> {
-        let (_, attached) = self.find(id)?;
-        let _turn = self.turns.take(attached.record.owner.clone());
-        // It may have gone before the turn came.
-        let (place, attached) = self.find(id)?;
+        let (_turn, place, attached) = self.in_turn(id)?;
         let before = attached.record.port_settings;
-        let journal = &self.ground.journal;
-        let set = |settings| {
-            let change = |record: &mut EndpointRecord| record.port_settings = settings;
-            let kept = place.seats.change(id, journal, change);
-            kept.map(Kept::wait).transpose()
-        };
+        let set = |settings| self.note(&place, id, |record| record.port_settings = settings);
         if let Err(error) = set(asked.over(&before)) {
             drop(set(before));
             return Err(host_failure(&place.record, &attached.record, &error).into());
         }
-        let attached = place.seats.get(id);
-        let attached = attached.ok_or_else(|| Find::NoEndpoint(id.to_owned()))?;
+        let attached = changed(&place, id)?;
         apply(&place, &attached);
         tracing::info!(
             endpoint = attached.record.name,

@@ -6,37 +6,29 @@
 use agent_api::{ApiError, EndpointDetail};
 use agent_core::endpoint::Attach;
 use agent_core::events::Notice;
-use agent_core::find::Find;
+use agent_core::record::EndpointRecord;
 use switch_core::Mac;
 use switch_io::set_carrier;
 
 use super::plug::host_failure;
+use super::settings::changed;
 use super::{Endpoints, Place};
-use crate::journal::Kept;
 use crate::networks::Segment;
 use crate::seats::{Attached, Plug};
 
 impl Endpoints {
     /// Takes an endpoint's port up or down. One that is so already is no error.
     pub(crate) fn set_up(&self, id: &str, up: bool) -> Result<EndpointDetail, ApiError> {
-        let (_, attached) = self.find(id)?;
-        let _turn = self.turns.take(attached.record.owner.clone());
-        // It may have gone before the turn came.
-        let (place, attached) = self.find(id)?;
+        let (_turn, place, attached) = self.in_turn(id)?;
         if up && place.record.is_cut_off() {
             return Err(Attach::CutOff(place.record.name.clone()).into());
         }
         let failed =
             |why: &dyn std::fmt::Display| host_failure(&place.record, &attached.record, why);
-        let journal = &self.ground.journal;
-        let kept = place.seats.change(id, journal, |record| record.down = !up);
-        if let Err(error) = kept.map(Kept::wait).transpose() {
-            let before = attached.record.down;
-            drop(
-                place
-                    .seats
-                    .change(id, journal, |record| record.down = before),
-            );
+        if let Err(error) = self.note(&place, id, |record| record.down = !up) {
+            let (before, journal) = (attached.record.down, &self.ground.journal);
+            let undo = |record: &mut EndpointRecord| record.down = before;
+            drop(place.seats.change(id, journal, undo));
             return Err(failed(&error).into());
         }
         let set = if up {
@@ -50,8 +42,7 @@ impl Endpoints {
         let action = if up { "up" } else { "down" };
         let told = Notice::endpoint(&place.record, &attached.record, action);
         self.ground.events.tell(told);
-        let attached = place.seats.get(id);
-        let attached = attached.ok_or_else(|| Find::NoEndpoint(id.to_owned()))?;
+        let attached = changed(&place, id)?;
         Ok(attached.detail(&place.record))
     }
 
@@ -64,9 +55,7 @@ impl Endpoints {
 
     /// Takes an endpoint's port down, for longer than this agent lives. In its owner's turn.
     pub(super) fn take_down(&self, place: &Place, id: &str) -> std::io::Result<()> {
-        let journal = &self.ground.journal;
-        let kept = place.seats.change(id, journal, |record| record.down = true);
-        if let Some(Err(error)) = kept.map(Kept::wait) {
+        if let Err(error) = self.note(place, id, |record| record.down = true) {
             tracing::warn!(id, %error, "a port that is down would be up after a restart");
         }
         match place.seats.get(id) {

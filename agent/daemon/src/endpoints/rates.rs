@@ -8,14 +8,13 @@
 
 use agent_api::{ApiError, RateCounts, RateDetail, RateSettings, RateUpdate};
 use agent_core::endpoint::Attach;
-use agent_core::find::Find;
 use agent_core::record::{EndpointRecord, NetworkRecord};
 use switch_core::PortId;
 use switch_io::{Layer, LayerKind, RateControl};
 
 use super::plug::host_failure;
+use super::settings::changed;
 use super::{Endpoints, Place};
-use crate::journal::Kept;
 use crate::seats::Attached;
 
 impl Endpoints {
@@ -36,19 +35,16 @@ impl Endpoints {
         id: &str,
         update: &RateUpdate,
     ) -> Result<(RateDetail, EndpointRecord), ApiError> {
-        let (_, attached) = self.find(id)?;
-        let _turn = self.turns.take(attached.record.owner.clone());
-        // It may have gone before the turn came.
-        let (place, attached) = self.find(id)?;
+        let (_turn, place, attached) = self.in_turn(id)?;
         let before = attached.record.rates;
         let default = place.record.rates();
         let after = before.updated(update, &default).map_err(Attach::from)?;
         let failed =
             |why: &dyn std::fmt::Display| host_failure(&place.record, &attached.record, why);
-        self.note_rates(&place, id, after)
+        self.note(&place, id, |record| record.rates = after)
             .map_err(|error| failed(&error))?;
         if let Err(error) = self.change_rates(&place, &attached, &after.over(&default)) {
-            let undone = self.note_rates(&place, id, before);
+            let undone = self.note(&place, id, |record| record.rates = before);
             if let Err(error) = undone {
                 tracing::warn!(id, %error, "the rates on record are not those that hold");
             }
@@ -59,8 +55,7 @@ impl Endpoints {
             network = place.record.name,
             "rates changed"
         );
-        let attached = place.seats.get(id);
-        let attached = attached.ok_or_else(|| Find::NoEndpoint(id.to_owned()))?;
+        let attached = changed(&place, id)?;
         Ok((rate(&place, &attached), attached.record.as_ref().clone()))
     }
 
@@ -76,20 +71,8 @@ impl Endpoints {
             return Ok(None);
         }
         let control = RateControl::new(from, to)?;
-        self.put_on(port, &control)?;
+        self.dress(port, Layer::Rate(control.clone()))?;
         Ok(Some(control))
-    }
-
-    fn note_rates(
-        &self,
-        place: &Place,
-        id: &str,
-        rates: RateSettings,
-    ) -> Result<(), agent_store::StoreError> {
-        let journal = &self.ground.journal;
-        let change = |record: &mut EndpointRecord| record.rates = rates;
-        let kept = place.seats.change(id, journal, change);
-        kept.map(Kept::wait).transpose().map(|_| ())
     }
 
     /// Has the endpoint's port, if there is one, keep to `rates`. In its owner's turn.
@@ -113,16 +96,11 @@ impl Endpoints {
             (Some(control), false) => control.set(from, to),
             (None, false) => {
                 let control = RateControl::new(from, to)?;
-                self.put_on(port, &control)?;
+                self.dress(port, Layer::Rate(control.clone()))?;
                 place.seats.limit(id, Some(control));
             }
         }
         Ok(())
-    }
-
-    fn put_on(&self, port: PortId, control: &RateControl) -> std::io::Result<()> {
-        let dressed = self.ground.switch.dress(port, Layer::Rate(control.clone()));
-        dressed.map_err(std::io::Error::other)
     }
 }
 
