@@ -143,37 +143,43 @@ impl RateSettings {
         Ok(())
     }
 
+    /// What it may get, where that is limited: the rate, and its burst where one was said.
+    pub fn ingress(&self) -> Option<(Rate, Option<ByteSize>)> {
+        limited(self.ingress_rate, self.ingress_burst)
+    }
+
+    /// What it may send, in the same way.
+    pub fn egress(&self) -> Option<(Rate, Option<ByteSize>)> {
+        limited(self.egress_rate, self.egress_burst)
+    }
+
     /// Frames from the container, and those to it, as the switch takes it.
     pub fn to_core(&self) -> (Option<Limit>, Option<Limit>) {
-        (
-            limit(self.egress_rate, self.egress_burst),
-            limit(self.ingress_rate, self.ingress_burst),
-        )
+        (self.egress().map(limit), self.ingress().map(limit))
     }
 }
 
-fn limit(rate: Option<Rate>, burst: Option<ByteSize>) -> Option<Limit> {
-    let rate_bits_s = rate.map(Rate::bits_s).filter(|bits_s| *bits_s > 0)?;
-    let burst_bytes = burst.map(ByteSize::bytes).filter(|bytes| *bytes > 0);
-    Some(Limit {
-        rate_bits_s,
-        burst_bytes,
-    })
+/// A rate of zero is none.
+fn limited(rate: Option<Rate>, burst: Option<ByteSize>) -> Option<(Rate, Option<ByteSize>)> {
+    let rate = rate.filter(|rate| rate.bits_s() > 0)?;
+    Some((rate, burst))
+}
+
+fn limit((rate, burst): (Rate, Option<ByteSize>)) -> Limit {
+    Limit {
+        rate_bits_s: rate.bits_s(),
+        burst_bytes: burst.map(ByteSize::bytes).filter(|bytes| *bytes > 0),
+    }
 }
 
 /// In the words in which it is asked for; empty where nothing is limited.
 impl fmt::Display for RateSettings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let way = |rate: Option<Rate>, burst: Option<ByteSize>| {
-            let rate = rate.filter(|rate| rate.bits_s() > 0)?;
-            Some(match burst {
-                Some(burst) => format!("{rate} burst {burst}"),
-                None => rate.to_string(),
-            })
+        let words = |(rate, burst): (Rate, Option<ByteSize>)| match burst {
+            Some(burst) => format!("{rate} burst {burst}"),
+            None => rate.to_string(),
         };
-        let ingress = way(self.ingress_rate, self.ingress_burst);
-        let egress = way(self.egress_rate, self.egress_burst);
-        match (ingress, egress) {
+        match (self.ingress().map(words), self.egress().map(words)) {
             (Some(ingress), Some(egress)) if ingress == egress => f.write_str(&ingress),
             (ingress, egress) => {
                 let ingress = ingress.map(|rate| format!("ingress {rate}"));

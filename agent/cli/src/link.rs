@@ -108,7 +108,7 @@ pub(crate) async fn links_of(called: &str, client: &Client) -> Result<Vec<LinkDe
 }
 
 /// The link that is meant, by its own name or its network's.
-pub(crate) fn one(
+fn one(
     links: Vec<LinkDetail>,
     called: &str,
     interface: Option<&str>,

@@ -3,7 +3,7 @@
 use agent_api::{ByteSize, Client, Rate, RateCounts, RateDetail, RateSettings, RateUpdate};
 
 use crate::failure::Failure;
-use crate::link::links_of;
+use crate::link::{find, links_of};
 use crate::listing::{Listing, Sheet};
 
 /// Say how much a container may get and send
@@ -110,8 +110,7 @@ pub(crate) async fn run(verb: Verb, client: &Client) -> Result<u8, Failure> {
 
 impl Place {
     async fn update(&self, update: &RateUpdate, client: &Client) -> Result<u8, Failure> {
-        let links = links_of(&self.container, client).await?;
-        let link = crate::link::one(links, &self.container, self.network.as_deref())?;
+        let link = find(&self.container, self.network.as_deref(), client).await?;
         client.update_rate(&link.endpoint, update).await?;
         Ok(0)
     }
@@ -130,21 +129,11 @@ async fn show(args: Show, client: &Client) -> Result<u8, Failure> {
 fn rows(rate: &RateDetail) -> Vec<Vec<String>> {
     let effective = &rate.effective;
     let ways = [
-        (
-            "ingress",
-            effective.ingress_rate,
-            effective.ingress_burst,
-            &rate.ingress,
-        ),
-        (
-            "egress",
-            effective.egress_rate,
-            effective.egress_burst,
-            &rate.egress,
-        ),
+        ("ingress", effective.ingress(), &rate.ingress),
+        ("egress", effective.egress(), &rate.egress),
     ];
-    let limited = ways.into_iter().filter_map(|(way, limit, burst, counts)| {
-        let limit = limit.filter(|limit| limit.bits_s() > 0)?;
+    let limited = ways.into_iter().filter_map(|(way, limit, counts)| {
+        let (limit, burst) = limit?;
         Some(row(rate, way, &limit.to_string(), burst, counts))
     });
     let mut rows: Vec<_> = limited.collect();

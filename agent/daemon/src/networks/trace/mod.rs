@@ -13,8 +13,8 @@ use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 
 use agent_api::{
-    ApiError, ByteSize, ErrorKind, FrameTrace, Rate, RateSettings, TracePort, TraceReport,
-    TraceRequest, TraceResult, TraceStep,
+    ApiError, ByteSize, ErrorKind, FrameTrace, Rate, TracePort, TraceReport, TraceRequest,
+    TraceResult, TraceStep,
 };
 use agent_core::hex;
 use agent_core::trace::{self, Planned, Sender, Surroundings, Target, Who};
@@ -154,24 +154,19 @@ impl Networks {
 
 /// At which rates the frame comes and leaves, where its ports have such.
 fn add_rates(seen: &Seen, ingress: PortId, traced: &Trace, steps: &mut Vec<TraceStep>) {
-    let limit = |port, way: &str, rates: fn(&RateSettings) -> (Option<Rate>, Option<ByteSize>)| {
-        let (rate, burst) = rates(&seen.rates(port)?);
-        let rate = rate.filter(|rate| rate.bits_s() > 0)?;
+    let told = |says: &str, (rate, burst): (Rate, Option<ByteSize>)| {
         let burst = burst.map_or_else(String::new, |burst| format!(", {burst} at once"));
-        let detail = format!("{way} {rate}{burst}; what is over that waits");
-        Some(beyond::step("rate", "pass", detail))
+        let detail = format!("{says} {rate}{burst}; what is over that waits");
+        beyond::step("rate", "pass", detail)
     };
-    let sends = limit(ingress, "its sender may send", |rates| {
-        (rates.egress_rate, rates.egress_burst)
-    });
-    steps.splice(0..0, sends);
+    let sends = seen.rates(ingress).and_then(|rates| rates.egress());
+    steps.splice(0..0, sends.map(|limit| told("its sender may send", limit)));
     if traced.dropped().is_some() {
         return;
     }
     for egress in &traced.egresses {
-        steps.extend(limit(*egress, "its receiver may get", |rates| {
-            (rates.ingress_rate, rates.ingress_burst)
-        }));
+        let gets = seen.rates(*egress).and_then(|rates| rates.ingress());
+        steps.extend(gets.map(|limit| told("its receiver may get", limit)));
     }
 }
 
