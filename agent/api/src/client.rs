@@ -623,17 +623,17 @@ impl Client {
 
     /// A request that an agent did not take, since another one takes its place, goes to that one.
     async fn send(&self, mut request: Request<Full<Bytes>>) -> Answer<Response<Incoming>> {
-        for _ in 0..PLACES_TAKEN_MAX {
-            match self.dial().await?.try_send_request(request).await {
+        let mut again = 0..PLACES_TAKEN_MAX;
+        loop {
+            let mut failed = match self.dial().await?.try_send_request(request).await {
                 Ok(response) => return Ok(response),
-                Err(mut failed) => match failed.take_message() {
-                    Some(unsent) => request = unsent,
-                    None => return Err(self.broke_off(failed.error())),
-                },
+                Err(failed) => failed,
+            };
+            match failed.take_message().filter(|_| again.next().is_some()) {
+                Some(unsent) => request = unsent,
+                None => return Err(self.broke_off(failed.error())),
             }
         }
-        let sent = self.dial().await?.send_request(request).await;
-        sent.map_err(|error| self.broke_off(&error))
     }
 
     async fn dial(&self) -> Answer<http1::SendRequest<Full<Bytes>>> {
