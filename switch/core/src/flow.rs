@@ -18,15 +18,15 @@ use crate::packet::protocol;
 
 /// What a frame is a part of.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Flow {
+pub(crate) struct Flow {
     /// Equal for frames of one flow.
-    pub mark: u32,
-    pub is_urgent: bool,
+    pub(crate) mark: u32,
+    pub(crate) is_urgent: bool,
 }
 
 impl Flow {
     #[inline]
-    pub fn of(frame: &Frame<'_>) -> Self {
+    pub(crate) fn of(frame: &Frame<'_>) -> Self {
         let bytes = frame.bytes();
         let start = frame.packet_offset();
         let (mark, dscp) = match frame.ethertype() {

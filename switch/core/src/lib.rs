@@ -63,7 +63,6 @@ pub use bridge::{Bridge, BridgeConfig, FloodList, GroupList, Passed, Rehearsal, 
 pub use coalesce::{Coalescer, Joining, Push};
 pub use dhcp_client::{DhcpClient, Lease, LeaseEvent};
 pub use fdb::{Fdb, FdbConfig, FdbCounts, FdbEntry, FdbKind, Learned, Move, Moves, Station};
-pub use flow::Flow;
 pub use frame::{Frame, ethertype};
 pub use guard::Claim;
 pub use list_id::ListId;

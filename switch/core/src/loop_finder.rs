@@ -8,15 +8,15 @@
 //! after another are ever further apart.
 //!
 //! A probe of a recent round that comes back is the proof. Of the two ports, the one it left by and the one it came by, a sandbox's
-//! is blocked rather than a patch, a patch rather than an uplink, and among equals the one that was attached later; tunnels and the host's own
-//! ports never are, nor is the NIC of a network that is a part of its LAN. While a port is blocked there is a round every second, out of the blocked port too; when no probe has come
-//! back by way of it for [`HOLD`], it is open again.
+//! is blocked rather than a patch, a patch rather than an uplink, and among equals the one that was attached later; tunnels and
+//! the host's own ports never are, nor is the NIC of a network that is a part of its LAN. While a port is blocked there is a round
+//! every second, out of the blocked port too; when no probe has come back by way of it for [`HOLD`], it is open again.
 //!
 //! A probe that comes back by the port that it left by blocks a sandbox, which sends back what it is sent; a patch may
 //! lead to such a sandbox, and says nothing of the patch.
 //!
-//! *Uplinks of two hosts* that lead to one LAN make a loop with the tunnel between the hosts, and both bridges find it. So a bridge that would
-//! block an uplink waits for a time that it draws, and looks once more: whoever waited less has cut the loop by then.
+//! *Uplinks of two hosts* that lead to one LAN make a loop with the tunnel between the hosts, and both bridges find it. So a bridge
+//! that would block an uplink waits for a time that it draws, and looks once more: whoever waited less has cut the loop by then.
 
 use std::collections::BTreeMap;
 use std::time::Duration;

@@ -10,7 +10,7 @@
 //! time, no more leaves than the rate has for it, and a burst.
 //!
 //! **Who waits shares fairly** ([`queue`], RFC 8290): frames wait in a queue of their flow, and flows take turns by bytes. A flow that is
-//! new, because it sends less than its share, goes first. Urgent flows ([`crate::Flow`]) have turns of their own, which come before those
+//! new, because it sends less than its share, goes first. Urgent flows ([`Flow`]) have turns of their own, which come before those
 //! of the others as long as they have had no more than three quarters of the bytes. What goes first may use all of the burst, and others three
 //! quarters of it: so it rarely finds the bucket empty.
 //!
@@ -29,7 +29,8 @@ use std::time::Duration;
 use self::queue::{Head, Queue, Took, Waiting};
 use crate::bucket::{Bucket, on_wire};
 use crate::envelope::Envelope;
-use crate::{Flow, Frame, VnetHeader};
+use crate::flow::Flow;
+use crate::{Frame, VnetHeader};
 
 /// A rate and its burst.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

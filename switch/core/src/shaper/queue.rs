@@ -12,8 +12,8 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use super::codel::Codel;
-use crate::Flow;
 use crate::envelope::Envelope;
+use crate::flow::Flow;
 
 #[derive(Debug)]
 pub(super) struct Queue {
