@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use agent_api::PortView;
+
 use crate::cluster::{cluster, create_shared_on};
 use crate::harness::{Host, Netns, eventually};
 
@@ -9,10 +11,7 @@ use crate::harness::{Host, Netns, eventually};
 fn a_nic_of_a_bridge_makes_its_lan_a_part_of_the_network() {
     let host = Host::start();
     let lan = Netns::new("lan");
-    let far = lan.name();
-    host.netns.sh(&format!(
-        "ip link add up1 type veth peer name up1 netns {far}; ip link set up1 up"
-    ));
+    wire(&host, "up1", &lan, "up1");
     lan.sh("ip addr add 10.70.0.200/24 dev up1; ip link set up1 up");
     let create = [
         "network",
@@ -52,24 +51,43 @@ fn a_nic_of_a_bridge_makes_its_lan_a_part_of_the_network() {
     assert!(!promiscuous(), "as it was");
 }
 
-/// A switch of the kernel with a station, and two NICs of the host at it.
-fn lan_of_two(host: &Host) -> Netns {
-    let lan = Netns::new("lan");
+/// A NIC for the host, whose other end is in the LAN.
+fn wire(host: &Host, link: &str, lan: &Netns, there: &str) {
     let far = lan.name();
-    lan.sh("ip link add br0 type bridge; ip addr add 10.70.0.200/24 dev br0; ip link set br0 up");
-    for link in ["up1", "up2"] {
-        host.netns.sh(&format!(
-            "ip link add {link} type veth peer name {link} netns {far}; ip link set {link} up"
-        ));
-        lan.sh(&format!("ip link set {link} master br0 up"));
+    host.netns.sh(&format!(
+        "ip link add {link} type veth peer name {there} netns {far}; ip link set {link} up"
+    ));
+}
+
+/// A switch of the kernel with a station at `address`, and NICs of hosts at it.
+fn switched_lan(address: &str, nics: [(&Host, &str); 2]) -> Netns {
+    let lan = Netns::new("lan");
+    lan.sh(&format!(
+        "ip link add br0 type bridge; ip addr add {address}/24 dev br0; ip link set br0 up"
+    ));
+    for ((host, link), port) in nics.into_iter().zip(["one", "two"]) {
+        wire(host, link, &lan, port);
+        lan.sh(&format!("ip link set {port} master br0 up"));
     }
     lan
+}
+
+/// Frames that have come to these ports.
+fn heard(ports: &[PortView]) -> u64 {
+    ports.iter().map(|port| port.rx_frames).sum()
+}
+
+fn assert_no_storm(ports: impl Fn() -> Vec<PortView>) {
+    let before = heard(&ports());
+    std::thread::sleep(Duration::from_secs(1));
+    let more = heard(&ports()) - before;
+    assert!(more < 1000, "{more} frames go round");
 }
 
 #[test]
 fn two_uplinks_to_one_lan_that_are_patched_make_no_storm() {
     let host = Host::start();
-    let lan = lan_of_two(&host);
+    let lan = switched_lan("10.70.0.200", [(&host, "up1"), (&host, "up2")]);
     for (name, link) in [("one", "up1"), ("two", "up2")] {
         let uplink = format!("uplink={link}");
         let wire = ["network", "create", "--subnet", "none", "-o", &uplink, name];
@@ -93,11 +111,7 @@ fn two_uplinks_to_one_lan_that_are_patched_make_no_storm() {
             .any(|port| port.state.contains("loop"))
             .then_some(())
     });
-    let heard = || ports().iter().map(|port| port.rx_frames).sum::<u64>();
-    let before = heard();
-    std::thread::sleep(Duration::from_secs(1));
-    let more = heard() - before;
-    assert!(more < 1000, "{more} frames go round");
+    assert_no_storm(ports);
     assert!(lan.pings("10.70.0.33") && lan.pings("10.70.0.66"));
     assert!(a.netns.pings("10.70.0.66"), "through the LAN");
 }
@@ -105,7 +119,7 @@ fn two_uplinks_to_one_lan_that_are_patched_make_no_storm() {
 #[test]
 fn of_a_vepa_the_switch_outside_decides_who_reaches_whom() {
     let host = Host::start();
-    let lan = lan_of_two(&host);
+    let lan = switched_lan("10.70.0.200", [(&host, "up1"), (&host, "up2")]);
     let create = [
         "network",
         "create",
@@ -125,7 +139,7 @@ fn of_a_vepa_the_switch_outside_decides_who_reaches_whom() {
     let ping = format!("ping -n -c2 -i0.2 -W1 {b}");
     host.exec("a", &ping).refused(1);
     // IEEE 802.1Qbg's reflective relay.
-    lan.sh("ip link set up1 type bridge_slave hairpin on");
+    lan.sh("ip link set one type bridge_slave hairpin on");
     host.exec("a", &ping).ok();
 }
 
@@ -134,10 +148,7 @@ fn a_nic_of_an_overlay_makes_its_lan_a_part_of_the_network_of_all_hosts() {
     let lab = cluster(2);
     let hosts: Vec<_> = lab.hosts.iter().collect();
     let lan = Netns::new("lan");
-    let far = lan.name();
-    hosts[0].netns.sh(&format!(
-        "ip link add up1 type veth peer name up1 netns {far}; ip link set up1 up"
-    ));
+    wire(hosts[0], "up1", &lan, "up1");
     lan.sh("ip addr add 10.9.0.200/24 dev up1; ip link set up1 up");
     let options = ["--subnet", "10.9.0.0/24", "-o", "uplink=up1"];
     create_shared_on(&hosts, "wide", &options);
@@ -153,16 +164,9 @@ fn a_nic_of_an_overlay_makes_its_lan_a_part_of_the_network_of_all_hosts() {
         .exec("b", &format!("ping -n -c2 -i0.2 -W2 {a}"))
         .ok();
     // What the LAN says to everybody crosses once.
-    let crossed = || {
-        hosts[1]
-            .ports("wide")
-            .iter()
-            .map(|port| port.rx_frames)
-            .sum::<u64>()
-    };
-    let before = crossed();
+    let before = heard(&hosts[1].ports("wide"));
     lan.sh("ping -n -c3 -i0.2 -W0.2 10.9.0.99 || true");
-    let more = crossed() - before;
+    let more = heard(&hosts[1].ports("wide")) - before;
     assert!((1..50).contains(&more), "{more}");
 }
 
@@ -170,15 +174,7 @@ fn a_nic_of_an_overlay_makes_its_lan_a_part_of_the_network_of_all_hosts() {
 fn of_two_hosts_with_a_nic_at_one_lan_one_is_blocked() {
     let lab = cluster(2);
     let hosts: Vec<_> = lab.hosts.iter().collect();
-    let lan = Netns::new("lan");
-    let far = lan.name();
-    lan.sh("ip link add br0 type bridge; ip addr add 10.9.0.200/24 dev br0; ip link set br0 up");
-    for (host, port) in hosts.iter().zip(["one", "two"]) {
-        host.netns.sh(&format!(
-            "ip link add up1 type veth peer name {port} netns {far}; ip link set up1 up"
-        ));
-        lan.sh(&format!("ip link set {port} master br0 up"));
-    }
+    let lan = switched_lan("10.9.0.200", [(hosts[0], "up1"), (hosts[1], "up1")]);
     let options = ["--subnet", "10.9.0.0/24", "-o", "uplink=up1"];
     create_shared_on(&hosts, "wide", &options);
     for (host, name) in hosts.iter().zip(["a", "b"]) {
@@ -197,14 +193,7 @@ fn of_two_hosts_with_a_nic_at_one_lan_one_is_blocked() {
         lan.sh("ping -n -c1 -W0.2 10.9.0.99 || true");
         (blocked() == 1).then_some(())
     });
-    let heard = || -> u64 {
-        let ports = hosts.iter().flat_map(|host| host.ports("wide"));
-        ports.map(|port| port.rx_frames).sum()
-    };
-    let before = heard();
-    std::thread::sleep(Duration::from_secs(1));
-    let more = heard() - before;
-    assert!(more < 1000, "{more} frames go round");
+    assert_no_storm(|| hosts.iter().flat_map(|host| host.ports("wide")).collect());
     let (a, b) = (hosts[0].ipv4("a"), hosts[1].ipv4("b"));
     assert!(lan.pings(a) && lan.pings(b));
     hosts[0]
