@@ -39,11 +39,11 @@ impl Containers {
         self: &Arc<Self>,
         act: impl Fn() -> Result<T, ApiError>,
     ) -> Result<T, ApiError> {
-        let before = self.cleaned_up.load(Ordering::Relaxed);
+        let before = self.freed.load(Ordering::Relaxed);
         match act() {
             Err(error) if matches!(error.kind, ErrorKind::Conflict | ErrorKind::Exhausted) => {
                 let settled = self.settle_all();
-                match settled || self.cleaned_up.load(Ordering::Relaxed) != before {
+                match settled || self.freed.load(Ordering::Relaxed) != before {
                     true => act(),
                     false => Err(error),
                 }

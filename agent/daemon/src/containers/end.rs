@@ -111,7 +111,6 @@ impl Containers {
         } else {
             self.finish_end(&turn, &record.name);
         }
-        self.cleaned_up.fetch_add(1, Ordering::Relaxed);
         self.ended.notify_all();
         if let Some(due) = restart {
             self.start_at(id.to_owned(), due);
@@ -161,6 +160,7 @@ impl Containers {
         self.publishing.unpublish(id);
         self.endpoints.detach_all(&Owner::Container(id.clone()));
         self.remove_groups(id);
+        self.freed.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Whether the container was seen to end in time.

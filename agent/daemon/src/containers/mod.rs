@@ -63,8 +63,8 @@ pub(crate) struct Containers {
     turns: Turns<String>,
     /// Some container has ended.
     ended: Condvar,
-    /// How many were cleaned up after.
-    cleaned_up: AtomicU64,
+    /// How often something of a container was freed: its addresses, its name.
+    freed: AtomicU64,
     /// How many were started again by themselves.
     restarts: AtomicU64,
     /// No container is started again by itself any more.
@@ -117,7 +117,7 @@ impl Containers {
             table: Mutex::default(),
             turns: Turns::default(),
             ended: Condvar::new(),
-            cleaned_up: AtomicU64::new(0),
+            freed: AtomicU64::new(0),
             restarts: AtomicU64::new(0),
             is_closing: AtomicBool::new(false),
         }

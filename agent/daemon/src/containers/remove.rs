@@ -1,6 +1,7 @@
 //! Removing containers.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use agent_api::{ApiError, ErrorKind};
 use agent_container::{SIGKILL, note_removal};
@@ -89,7 +90,13 @@ impl Containers {
     /// Off the list.
     fn strike(&self, turn: &OwnTurn) {
         let id = turn.about();
-        if let Some(container) = lock(&self.table).remove(id) {
+        let struck = {
+            let mut table = lock(&self.table);
+            // Whoever finds it there no more, and nothing else to settle, sees that something was freed.
+            self.freed.fetch_add(1, Ordering::Relaxed);
+            table.remove(id)
+        };
+        if let Some(container) = struck {
             self.tell(Notice::container(&container.record, "destroy"));
             tracing::info!(container = container.record.name, id, "container removed");
         }

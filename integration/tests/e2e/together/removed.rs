@@ -26,6 +26,15 @@ fn a_run_in_the_foreground_says_that_its_container_was_removed() {
     assert!(told.stderr.is_empty(), "{told:?}");
 }
 
+#[test]
+fn a_name_is_free_as_soon_as_its_run_ends() {
+    let host = Host::start();
+    for _ in 0..30 {
+        host.tapestry(&["run", "--rm", "--name", "again", "--", "true"])
+            .ok();
+    }
+}
+
 /// A command in the foreground, which runs.
 fn begin(host: &Host, more: &[&str]) -> Child {
     let command = ["--", "sh", "-c", "echo on; exec sleep 60"];
