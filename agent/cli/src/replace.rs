@@ -21,27 +21,26 @@ pub(crate) fn run() -> Result<u8, Failure> {
                 "process {old} is an agent without a guardian; stop it, and start it again"
             ))
         })?;
+    let before = faults_of_ended_children(guardian);
     kill_process(guardian, Signal::USR2)
         .map_err(|error| Failure::said(format!("the agent's guardian cannot be told: {error}")))?;
     let deadline = Instant::now() + PATIENCE;
-    let mut began = false;
     loop {
-        let now = children_of(guardian);
-        match now.as_slice() {
+        // One that failed may have come and gone between two looks.
+        let has_failed = faults_of_ended_children(guardian) != before;
+        match children_of(guardian).as_slice() {
             [new] if *new != old => {
                 println!("process {new} took the place of process {old}");
                 return Ok(0);
             }
-            [_, _, ..] => began = true,
-            _ if began || Instant::now() > deadline => {
-                return Err(Failure::said(format!(
-                    "the agent was not replaced, and process {old} goes on; its log says why"
-                )));
-            }
-            _ => {}
+            [_] if has_failed => break,
+            _ if Instant::now() > deadline => break,
+            _ => std::thread::sleep(LOOK_AGAIN),
         }
-        std::thread::sleep(LOOK_AGAIN);
     }
+    Err(Failure::said(format!(
+        "the agent was not replaced, and process {old} goes on; its log says why"
+    )))
 }
 
 fn parent_of(pid: i32) -> Option<Pid> {
@@ -60,6 +59,13 @@ fn children_of(parent: Pid) -> Vec<i32> {
         .collect()
 }
 
+/// Page faults of the children that it waited for (proc(5), `cminflt`): more than before, once one of them has ended.
+fn faults_of_ended_children(parent: Pid) -> Option<u64> {
+    let stat = fs::read_to_string(format!("/proc/{}/stat", parent.as_raw_nonzero())).ok()?;
+    // The second field, in brackets, may hold anything.
+    let (_, after_name) = stat.rsplit_once(')')?;
+    after_name.split_whitespace().nth(8)?.parse().ok()
+}
+
 const PATIENCE: Duration = Duration::from_secs(60);
-/// The other agent lives for longer than that before it can fail.
 const LOOK_AGAIN: Duration = Duration::from_millis(2);
