@@ -307,9 +307,21 @@ impl Member {
             if self.is_stopping() || Instant::now() > deadline {
                 return false;
             }
-            std::thread::sleep(Duration::from_millis(5));
+            std::thread::sleep(LOOK_AGAIN);
         }
         true
+    }
+
+    /// The session. One that broke a moment ago mostly begins anew at once, and is waited for.
+    pub fn steady_session(&self) -> Option<Session> {
+        loop {
+            let session = self.session();
+            let is_away = lock(&self.out_of_step).since.elapsed() > RENEWAL;
+            if session.is_some() || is_away || self.is_stopping() {
+                return session;
+            }
+            std::thread::sleep(LOOK_AGAIN);
+        }
     }
 
     /// Something was not told that this session should have told: everything is told again.
@@ -454,3 +466,7 @@ impl Member {
         self.stopping.load(Ordering::Relaxed)
     }
 }
+
+/// A session that is broken for longer does not begin anew by itself.
+const RENEWAL: Duration = Duration::from_secs(1);
+const LOOK_AGAIN: Duration = Duration::from_millis(5);

@@ -61,8 +61,9 @@ impl Member {
             }
             self.remember();
             if let Err(error) = &ended {
+                // Before it is gone, so that nobody takes it for gone since long.
+                self.note_out_of_step(self.session().is_some(), error);
                 let session = lock(&self.session).take();
-                self.note_out_of_step(session.is_some(), error);
                 goes_on &= session.is_none();
                 old = session.or(old);
                 if begun.elapsed() > SETTLED {

@@ -249,7 +249,7 @@ impl Endpoints {
                 Wish::Any { .. } => "a free address".to_owned(),
             },
         };
-        let session = member.session().ok_or_else(no_block)?;
+        let session = member.steady_session().ok_or_else(no_block)?;
         match self
             .sharing
             .obtain((member, session), &place.seated(), wish)

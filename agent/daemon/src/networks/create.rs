@@ -46,6 +46,9 @@ impl Networks {
     ) -> Result<NetworkSummary, ApiError> {
         let member = self.sharing.member().ok_or(CreateNetwork::NoCluster)?;
         let _turn = self.creations.take(());
+        if member.steady_session().is_none() {
+            return Err(CreateNetwork::OutOfStep.into());
+        }
         // Where another host was faster, a subnet is chosen anew.
         let mut reserved: Option<Arc<NetworkRecord>> = None;
         let shared = decide(&member, |known| {
@@ -108,9 +111,6 @@ impl Networks {
         wish: &OverlayWish,
         world: &World,
     ) -> Result<Arc<NetworkRecord>, CreateNetwork> {
-        if member.session().is_none() {
-            return Err(CreateNetwork::OutOfStep);
-        }
         if wish.encap == Encap::Quic && self.sharing.tunnels.quic().is_none() {
             return Err(CreateNetwork::NoQuic);
         }

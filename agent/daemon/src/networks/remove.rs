@@ -169,7 +169,7 @@ impl Networks {
             name: name.clone(),
             why,
         };
-        if member.session().is_none() {
+        if member.steady_session().is_none() {
             return Err(failed("etcd is out of reach".to_owned()));
         }
         let users = users_elsewhere(&member, record);
