@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use agent_container::Given;
 use agent_core::events::Notice;
-use agent_host::{BeSole, Sole};
+use agent_host::{BeSole, Niceness, Sole};
 use ipnet::IpNet;
 use rustix::fs::Mode;
 use tokio::net::UnixListener;
@@ -125,12 +125,21 @@ where
     // Whatever it makes is for its own user alone, keys above all; what is for others gets its mode by name.
     rustix::process::umask(Mode::RWXG | Mode::RWXO);
     let config = Config::read(options).map_err(Failure::from)?;
+    let given = Niceness::of_this_thread().map_err(Failure::from)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .max_blocking_threads(BLOCKING_THREADS_MAX)
+        .on_thread_start(move || {
+            // Nobody needs leave to be nicer. What these threads start is as the agent was given.
+            let _ = given.give_this_thread();
+        })
         .build();
     let runtime = runtime.map_err(Failure::from)?;
     let begun = guardian.begin().map_err(Failure::Guardian)?;
+    // This thread answers. Where it may not come first, answers take their turn.
+    if let Err(error) = given.prefer_this_thread() {
+        tracing::debug!(%error, "the agent's answers wait for others' processes");
+    }
     Ok(runtime.block_on(serve(config, begun, companion))?)
 }
 

@@ -5,6 +5,7 @@
 mod ingress;
 mod limits;
 mod namespace;
+mod niceness;
 mod rights;
 mod sole;
 mod ways;
@@ -19,6 +20,7 @@ pub mod sysctl;
 pub use ingress::has_a_say;
 pub use limits::{FewFiles, RaiseLimit, check_open_files, raise_open_files};
 pub use namespace::{EnterNetns, Netns, NetnsId, OpenNetns, netns_id};
+pub use niceness::Niceness;
 pub use rights::{MissingRights, check_rights, keep_file_rights, keep_no_rights};
 pub use sole::{BeSole, Holder, Sole, holder};
 pub use ways::{all_ways, find_ways};

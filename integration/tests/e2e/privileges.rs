@@ -49,6 +49,34 @@ fn threads_that_see_frames_have_no_capabilities_and_a_filter_of_system_calls() {
 }
 
 #[test]
+fn the_thread_that_answers_comes_before_others_and_containers_do_not() {
+    let host = Host::start();
+    host.idle("one", "bridge", &[]);
+    let nice_of = |task: &str| {
+        let agent = host.agent_pid().as_raw_nonzero();
+        let stat = fs::read_to_string(format!("/proc/{agent}/task/{task}/stat")).unwrap();
+        let (_, fields) = stat.rsplit_once(')').unwrap();
+        fields.split_whitespace().nth(16).unwrap().parse::<i32>()
+    };
+    let answering = host.agent_pid().as_raw_nonzero().to_string();
+    let tasks = fs::read_dir(format!("/proc/{answering}/task")).unwrap();
+    let mut preferred = Vec::new();
+    for task in tasks {
+        let task = task.unwrap().file_name().into_string().unwrap();
+        // A thread that was idle for long may end just now.
+        if nice_of(&task).is_ok_and(|nice| nice < 0) {
+            preferred.push(task);
+        }
+    }
+    assert_eq!(preferred, [answering]);
+    let inside = host.tapestry(&["run", "--rm", "--", "nice"]).ok();
+    assert_eq!(
+        (inside.trim(), host.exec("one", "nice").ok().trim()),
+        ("0", "0")
+    );
+}
+
+#[test]
 fn the_agent_leaves_no_core_and_containers_have_the_limits_that_it_was_given() {
     let host = Host::without_agent();
     host.launch_with(|agent| {
