@@ -29,7 +29,7 @@ async fn acl(State(agent): State<Arc<Agent>>, Path(name): Path<String>) -> Reply
 
 /// Adds a rule, in force when this returns, and gives its priority.
 #[utoipa::path(post, path = "/networks/{name}/acl", params(("name" = String, Path)), request_body = AclAdd,
-    responses((status = 200, body = u32), (status = "default", body = ApiError)))]
+    responses((status = 200, body = u32, content_type = "application/json"), (status = "default", body = ApiError)))]
 async fn add_rule(
     State(agent): State<Arc<Agent>>,
     Path(name): Path<String>,

@@ -35,7 +35,7 @@ fn does_not_snoop(network: &str) -> ApiError {
     let why = format!(
         "network {network:?} does not snoop, multicast goes to everybody there; make it with -o snooping=on"
     );
-    ApiError::new(ErrorKind::Unsupported, why)
+    ApiError::new(ErrorKind::Conflict, why)
 }
 
 fn record(view: RecordView, owners: &Owners) -> MdbEntryView {
