@@ -3,12 +3,14 @@
 use std::collections::HashSet;
 use std::process::Command;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use crate::harness::{Host, Reply, from_pypi, request_raw, run};
+use crate::harness::{Generator, Host, Reply, from_pypi, request_raw, run};
 
 /// As `scripts/setup` has it.
 const VALIDATOR_VERSION: &str = "0.7.2";
+/// Some of each operation.
+const CALLS_MIN: usize = 100;
 const ROUTES: [(&str, &str); 53] = [
     ("get", "/v1/version"),
     ("get", "/v1/info"),
@@ -95,6 +97,59 @@ fn document_has_every_route_and_its_references_resolve() {
             "{reference} leads nowhere"
         );
     }
+}
+
+/// Requests that a generator makes up about what is there are answered as the document says.
+#[test]
+fn what_a_generator_asks_about_real_things_is_answered_as_the_document_says() {
+    let host = Host::start();
+    host.tapestry(&["network", "create", "lab"]).ok();
+    host.idle("web", "lab", &[]);
+    let endpoint = host.endpoint("lab", "station");
+    let mut document: Value = host.api("GET", "/v1/openapi.json", None).ok();
+    let names = [
+        ("name", json!(["lab", "web"])),
+        ("id", json!([endpoint.detail.id])),
+    ];
+    for (name, values) in names {
+        let parameters = parameters(&mut document, name);
+        assert!(!parameters.is_empty());
+        for schema in parameters {
+            *schema = json!({ "type": "string", "enum": values });
+        }
+    }
+    let generator = Generator::new(&host, &document);
+    let told = generator.run(
+        1,
+        &[
+            // What is there shall stay, and what is followed does not end.
+            "--exclude-method",
+            "DELETE",
+            "--exclude-path-regex",
+            "/(stop|disconnect|events|capture|logs?)$",
+            "--exclude-operation-id",
+            "networks_trace_live",
+            "--phases",
+            "fuzzing",
+            "--max-examples",
+            "5",
+            "--checks",
+            "not_a_server_error,status_code_conformance,content_type_conformance,response_schema_conformance",
+        ],
+    );
+    assert_eq!(told.status, 0, "{}\n{}", told.stdout, told.stderr);
+    assert!(generator.calls() > CALLS_MIN, "{}", generator.calls());
+}
+
+/// The schemas of what is called so in paths.
+fn parameters<'d>(document: &'d mut Value, name: &str) -> Vec<&'d mut Value> {
+    let paths = document["paths"].as_object_mut().unwrap().values_mut();
+    let operations = paths.flat_map(|path| path.as_object_mut().unwrap().values_mut());
+    let all = operations.filter_map(|operation| operation.get_mut("parameters")?.as_array_mut());
+    let named = all
+        .flatten()
+        .filter(|parameter| parameter["in"] == "path" && parameter["name"] == name);
+    named.map(|parameter| &mut parameter["schema"]).collect()
 }
 
 /// By the rules of OpenAPI 3.1, as somebody else reads them.

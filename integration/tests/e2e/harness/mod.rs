@@ -7,6 +7,7 @@
 mod api;
 mod disk;
 mod endpoint;
+mod generator;
 mod host;
 mod image;
 mod leftovers;
@@ -21,6 +22,7 @@ use std::time::{Duration, Instant};
 pub(crate) use api::{Reply, request, request_raw};
 pub(crate) use disk::SmallDisk;
 pub(crate) use endpoint::Endpoint;
+pub(crate) use generator::Generator;
 pub(crate) use host::{
     HOST_IP, HOST_IP6, Host, OUTSIDE_IP, OUTSIDE_IP6, OUTSIDE_NAME_SERVER, binary, child_of,
 };
