@@ -11,7 +11,7 @@ use crate::row::{
     Attach, Beside, Broadcast, Burst, Capture, Changes, ClusterIdle, Cni, Create, Dns,
     DockerPublished, DockerRun, DockerTcp, FatTree, Fdb, Flows, HeadOfLine, Idle, ImpairedLink,
     LabUp, Latency, Limit, Load, MacMove, ManyToOne, Memory, Mesh, OverlayLatency, OverlayTcp,
-    Ports, Reference, Resolvable, Revoke, Row, Tcp, Udp, UdpGso, UplinkTcp,
+    Ports, Reference, Resolvable, Revoke, Row, Scrape, Tcp, Udp, UdpGso, UplinkTcp,
 };
 
 /// Rows with the contenders that they compare.
@@ -246,6 +246,7 @@ fn labs() -> Family {
             Box::new(FatTree),
             Box::new(Capture),
             Box::new(Flows),
+            Box::new(Scrape { endpoints: 1000 }),
             Box::new(ImpairedLink),
             Box::new(Limit::MBIT_100),
             Box::new(Limit::GBIT_1),

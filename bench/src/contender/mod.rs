@@ -16,6 +16,7 @@ mod upstream;
 mod vde;
 
 use std::net::Ipv4Addr;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -109,6 +110,12 @@ pub(crate) trait Layers {
 
     /// Has one frame in `every` sampled, and shown each second, until the process is dropped.
     fn sample(&mut self, every: u32) -> Result<Background, Trouble>;
+
+    /// Has the metrics read each second, and events followed, until the processes are dropped.
+    fn observe(&mut self) -> Result<Vec<Background>, Trouble>;
+
+    /// How long it takes to read all metrics.
+    fn scrape(&mut self) -> Result<Duration, Trouble>;
 
     /// Gives frames to the station a rate and a delay, in tc's words, or takes both away.
     fn impair(&mut self, plug: &Plug<'_>, words: Option<(&str, &str)>) -> Result<(), Trouble>;

@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
@@ -21,12 +21,14 @@ fn the_package_installs_upgrades_without_stopping_anything_and_leaves_nothing() 
     let debian = Debian::start(&[&first, &second]);
     let before = debian.files();
 
+    let begun = Instant::now();
     debian.sh("dpkg -i /1.deb");
     eventually(Duration::from_secs(10), "the agent answers", || {
         debian.try_sh("tapestry network ls").succeeded()
     });
     debian.sh("tapestry network create lab");
     debian.sh("tapestry run -d --name web --network lab -- sleep 1000");
+    println!("from dpkg -i to the first container: {:?}", begun.elapsed());
     let state = "tapestry inspect -f '{{.State.Pid}}' web";
     let (web, agent) = (debian.sh(state), debian.agent());
 

@@ -73,6 +73,12 @@ impl Tapestry {
         self.lab("exec", graph, &words).map(drop)
     }
 
+    /// Where curl reads the metrics.
+    fn metrics(&self) -> String {
+        let socket = self.agent.client.socket();
+        format!("--unix-socket {} http://agent/metrics", socket.display())
+    }
+
     fn create_network(&mut self) -> Result<(), Trouble> {
         if std::mem::replace(&mut self.has_network, true) {
             return Ok(());
@@ -161,6 +167,30 @@ impl Layers for Tapestry {
             Ok(said.contains("\"samples\":").then_some(()))
         })?;
         Ok(process)
+    }
+
+    fn observe(&mut self) -> Result<Vec<Background>, Trouble> {
+        let log = self.dir.path().join("observed");
+        let mut events = self.command()?;
+        let mut scrapes = Command::new("sh");
+        scrapes.args([
+            "-c",
+            &format!(
+                "while curl -sf -o /dev/null {}; do sleep 1; done",
+                self.metrics()
+            ),
+        ]);
+        [events.args(["events", "--json"]), &mut scrapes]
+            .map(|command| Background::start(command, &log))
+            .into_iter()
+            .collect()
+    }
+
+    fn scrape(&mut self) -> Result<Duration, Trouble> {
+        let mut command = Command::new("curl");
+        command.args(["-sf", "-o", "/dev/null", "-w", "%{time_total}"]);
+        let said = command::run(command.args(self.metrics().split(' ')))?;
+        parsed(&said).map(Duration::from_secs_f64)
     }
 
     fn impair(&mut self, plug: &Plug<'_>, words: Option<(&str, &str)>) -> Result<(), Trouble> {
