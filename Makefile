@@ -86,9 +86,10 @@ uninstall:      ## remove what `make install` put there; networks and containers
 docker-plugin: $(if $(BINARY),,build)  ## write the folder of a managed plugin, for `docker plugin create`, into PLUGIN_DIR
 	scripts/docker-plugin $(or $(BINARY),$(TARGET)/release/tapestry) $(or $(PLUGIN_DIR),$(TARGET)/docker-plugin)
 
-deb: $(if $(BINARY),,build)  ## write a Debian package into DEB_DIR
-	@scripts/setup deb
-	@scripts/deb $(or $(BINARY),$(TARGET)/release/tapestry) $(or $(DEB_DIR),$(TARGET)/debian-package)
+deb:            ## write a Debian package into DEB_DIR; the command in it bears the list of its crates, for `cargo audit bin`
+	@scripts/setup $(if $(BINARY),deb,auditable-deb)
+	$(if $(BINARY),,$(CARGO) auditable build --release --package tapestry --target-dir $(TARGET)/auditable)
+	@scripts/deb $(or $(BINARY),$(TARGET)/auditable/release/tapestry) $(or $(DEB_DIR),$(TARGET)/debian-package)
 
 docs:           ## make a book of docs/, with mdbook
 	@scripts/setup docs
