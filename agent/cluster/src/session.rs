@@ -274,7 +274,9 @@ impl Member {
         let lease = self.store().grant(self.options.lease)?;
         let cluster = self.store().get(CLUSTER)?;
         let cluster = cluster.and_then(|entry| entry.decode::<ClusterRecord>().ok());
+        let seen = lock(&self.world).seen();
         let revision = self.store().transact(&[self.alive(lease)?])?;
+        lock(&self.world).note_revision(revision, seen);
         let epoch = cluster.map_or(revision, |cluster| cluster.epoch(revision));
         let session = Session {
             lease,

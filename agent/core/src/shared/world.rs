@@ -55,6 +55,15 @@ impl World {
         world
     }
 
+    /// The store gave a revision to a write after `seen` had been heard of. Revisions only grow, unless the store was set back: then what
+    /// is listed next is of before.
+    pub fn note_revision(&mut self, revision: u64, seen: u64) {
+        if revision <= seen {
+            self.is_set_back = true;
+            self.seen = revision;
+        }
+    }
+
     /// Takes a list of all keys in place of what was known.
     pub fn replace(&mut self, listed: Vec<Entry>, at: &Moment<'_>) -> Vec<Difference> {
         let mut old = std::mem::take(&mut self.entries);
@@ -100,10 +109,11 @@ impl World {
             .iter()
             .map(|entry| (entry.key.as_str(), entry.revision))
             .collect();
-        let is_set_back = listed.iter().any(|entry| {
+        let is_older = |entry: &Entry| {
             let known = self.entries.get(&entry.key);
             known.is_some_and(|known| is_older(entry, known))
-        });
+        };
+        let is_set_back = self.is_set_back || listed.iter().any(is_older);
         let is_missed = |host: &str, alive: &Entry| {
             let member = format!("{HOSTS}{host}");
             let is_member = match is_set_back || self.awaited.is_held(&member) {
@@ -307,6 +317,8 @@ pub fn is_member(world: &World, host: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use serde_json::json;
 
     use super::super::ADDRESSES;
@@ -357,6 +369,23 @@ mod tests {
         replace(&mut world, vec![entry("a", 3)]);
         assert!(world.take_set_back());
         assert!(!world.take_set_back());
+    }
+
+    #[test]
+    fn a_store_whose_revisions_go_back_has_lost_what_it_does_not_list() {
+        for is_set_back in [false, true] {
+            let mut world = World::default();
+            let old = || vec![entry("cluster", 1), entry("networks/a", 2)];
+            replace(&mut world, [old(), host("b", 8)].concat());
+            let seen = world.seen();
+            // Of an old backup, which lists nothing that is another than what is known; or b was removed.
+            world.note_revision(if is_set_back { 5 } else { seen + 1 }, seen);
+            let at = Moment::alone(now());
+            let until = at.now + Duration::from_secs(1);
+            world.catch_up(old(), "own", (&at, until));
+            assert_eq!(world.take_set_back(), is_set_back);
+            assert_eq!(world.contains("host/b"), is_set_back, "it puts itself back");
+        }
     }
 
     #[test]

@@ -263,7 +263,9 @@ impl Host {
         let key = format!("{ALIVE}{}", self.id);
         let cluster = self.access.get(net, CLUSTER)?.unwrap();
         let cluster: ClusterRecord = cluster.decode().unwrap();
+        let seen = self.world().seen();
         let revision = self.transact(net, vec![put(key, &alive, Some(lease))])?;
+        self.life().world.note_revision(revision, seen);
         let epoch = cluster.epoch(revision);
         let session = Session {
             lease,
