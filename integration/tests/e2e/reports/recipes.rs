@@ -3,7 +3,7 @@
 use std::fs::{self, File};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Child, Command};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process_group};
@@ -57,8 +57,10 @@ fn ctrl_c_ends_the_demo_at_once_and_leaves_nothing() {
     let output = File::create(&log).unwrap();
     // Its namespaces have names, and another demo may run on this machine.
     let alone = "mount -t tmpfs none /run/netns && ip link set lo up && exec scripts/demo";
-    let mut demo = Command::new("unshare")
+    let demo = Command::new("unshare")
         .args(["--mount", "--net", "--propagation", "private"])
+        // Whatever it started ends with it, also when this test fails.
+        .args(["--pid", "--mount-proc", "--fork", "--kill-child"])
         .args(["sh", "-ec", alone])
         .current_dir(repository())
         .env("TAPESTRY", binary())
@@ -69,22 +71,32 @@ fn ctrl_c_ends_the_demo_at_once_and_leaves_nothing() {
         .stderr(output)
         .spawn()
         .unwrap();
+    let mut demo = Demo(demo);
     let said = || fs::read_to_string(&log).unwrap();
     eventually(Duration::from_secs(60), "the demo measures", || {
-        assert_eq!(demo.try_wait().unwrap(), None, "{}", said());
+        assert_eq!(demo.0.try_wait().unwrap(), None, "{}", said());
         said().contains("round 1 of").then_some(())
     });
     assert!(!about(dir.path()).is_empty(), "an agent and its shims");
-    let (begin, group) = (Instant::now(), Pid::from_child(&demo));
+    let (begin, group) = (Instant::now(), Pid::from_child(&demo.0));
     kill_process_group(group, Signal::INT).unwrap();
     let status = eventually(Duration::from_secs(60), "the demo ends", || {
-        demo.try_wait().unwrap()
+        demo.0.try_wait().unwrap()
     });
     let took = begin.elapsed();
     assert_eq!(status.code(), Some(130), "{}", said());
     assert!(said().contains("nothing left behind"), "{}", said());
     assert_eq!(about(dir.path()), Vec::<String>::new());
     assert!(took < Duration::from_secs(8), "{took:?}");
+}
+
+struct Demo(Child);
+
+impl Drop for Demo {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
 }
 
 /// Command lines that name something in `dir`.
