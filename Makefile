@@ -88,8 +88,8 @@ docker-plugin: $(if $(BINARY),,build)  ## write the folder of a managed plugin, 
 
 deb:            ## write a Debian package into DEB_DIR; the command in it bears the list of its crates, for `cargo audit bin`
 	@scripts/setup $(if $(BINARY),deb,auditable-deb)
-	$(if $(BINARY),,$(CARGO) auditable build --release --package tapestry --target-dir $(TARGET)/auditable)
-	@scripts/deb $(or $(BINARY),$(TARGET)/auditable/release/tapestry) $(or $(DEB_DIR),$(TARGET)/debian-package)
+	$(if $(BINARY),,$(CARGO) auditable build --release --package tapestry)
+	@scripts/deb $(or $(BINARY),$(TARGET)/release/tapestry) $(or $(DEB_DIR),$(TARGET)/debian-package)
 
 docs:           ## make a book of docs/, with mdbook
 	@scripts/setup docs
