@@ -83,7 +83,7 @@ pub(in crate::lab) fn quote(word: &str) -> String {
 }
 
 const HEAD: &str = "\
-[ -w /proc/sys/net ] || umount /proc/sys 2>/dev/null
+[ -w /proc/sys/net/ipv4/ip_forward ] || umount /proc/sys 2>/dev/null
 failed=0
 task() {
 \"$@\" </dev/null
@@ -99,13 +99,24 @@ mod tests {
     use super::*;
 
     fn run(program: &Program) -> (String, String) {
-        let script = program.script().replace("umount /proc/sys", ":");
+        let script = program.script().replace("umount /proc/sys", "echo a cover");
         let ran = std::process::Command::new("sh")
             .args(["-c", &script])
             .output()
             .unwrap();
         let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
         (text(ran.stdout), text(ran.stderr))
+    }
+
+    #[test]
+    fn a_kernel_that_can_be_set_is_not_uncovered() {
+        let settings = "/proc/sys/net/ipv4/ip_forward";
+        let can_set = std::fs::File::options().write(true).open(settings).is_ok();
+        let (out, _) = run(&Program {
+            main: vec!["true".to_owned()],
+            ..Program::default()
+        });
+        assert_eq!(out.contains("a cover"), !can_set, "{out}");
     }
 
     #[test]
