@@ -302,22 +302,23 @@ impl Member {
 
     /// Waits until this host knows what the others share. False where it does not within `limit`.
     pub fn is_in_step_within(&self, limit: Duration) -> bool {
-        let deadline = Instant::now() + limit;
-        while self.session().is_none() {
-            if self.is_stopping() || Instant::now() > deadline {
-                return false;
-            }
-            std::thread::sleep(LOOK_AGAIN);
-        }
-        true
+        self.session_by(Instant::now() + limit).is_some()
     }
 
     /// The session. One that broke a moment ago mostly begins anew at once, and is waited for.
     pub fn steady_session(&self) -> Option<Session> {
+        self.session().or_else(|| {
+            // When a session broke is noted before it is gone.
+            let broke = lock(&self.out_of_step).since;
+            self.session_by(broke + RENEWAL)
+        })
+    }
+
+    /// Waits for a session until `deadline`, or until the member stops.
+    fn session_by(&self, deadline: Instant) -> Option<Session> {
         loop {
             let session = self.session();
-            let is_away = lock(&self.out_of_step).since.elapsed() > RENEWAL;
-            if session.is_some() || is_away || self.is_stopping() {
+            if session.is_some() || self.is_stopping() || Instant::now() > deadline {
                 return session;
             }
             std::thread::sleep(LOOK_AGAIN);
