@@ -56,20 +56,7 @@ impl Row for Ports {
         // As containers have them: one namespace each, made before the clock runs.
         let crowd = Netns::many(self.ports - lab.stations.len(), "crowd")?;
         let start = Instant::now();
-        for (index, netns) in crowd.iter().enumerate() {
-            interrupt::check()?;
-            if start.elapsed() > PATIENCE {
-                return Err(Trouble::Late {
-                    what: format!("attaching {} ports ({index} are attached)", crowd.len()),
-                    limit: PATIENCE,
-                });
-            }
-            lab.fabric.attach(&Plug {
-                netns,
-                link: LINK,
-                address: address_of(lab.stations.len() + index),
-            })?;
-        }
+        attach_all(lab, &crowd)?;
         let setup_s = start.elapsed().as_secs_f64();
         let memory = lab.switch_mib().unwrap_or(f64::NAN);
         let frames = RATE * effort.stream_s;
@@ -87,6 +74,26 @@ impl Row for Ports {
             (ends + switch.unwrap_or(0.0)) * 1e6 / frames,
         ])
     }
+}
+
+/// Attaches all of them, beside the lab's own stations.
+pub(super) fn attach_all(lab: &mut Lab, crowd: &[Netns]) -> Result<(), Trouble> {
+    let start = Instant::now();
+    for (index, netns) in crowd.iter().enumerate() {
+        interrupt::check()?;
+        if start.elapsed() > PATIENCE {
+            return Err(Trouble::Late {
+                what: format!("attaching {} ports ({index} are attached)", crowd.len()),
+                limit: PATIENCE,
+            });
+        }
+        lab.fabric.attach(&Plug {
+            netns,
+            link: LINK,
+            address: address_of(lab.stations.len() + index),
+        })?;
+    }
+    Ok(())
 }
 
 /// A contender that takes longer to attach them is not waited for.

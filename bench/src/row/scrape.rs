@@ -1,10 +1,9 @@
 //! How long Prometheus waits for what it reads.
 
 use super::layers::no_layers;
+use super::ports::attach_all;
 use super::{Effort, Metric, Row};
-use crate::contender::{Plug, address_of};
-use crate::interrupt;
-use crate::lab::{LINK, Lab, Topology};
+use crate::lab::{Lab, Topology};
 use crate::netns::Netns;
 use crate::statistics::{percentile, sorted};
 use crate::trouble::Trouble;
@@ -40,14 +39,7 @@ impl Row for Scrape {
 
     fn run(&self, lab: &mut Lab, _effort: &Effort) -> Result<Vec<f64>, Trouble> {
         let crowd = Netns::many(self.endpoints - lab.stations.len(), "crowd")?;
-        for (index, netns) in crowd.iter().enumerate() {
-            interrupt::check()?;
-            lab.fabric.attach(&Plug {
-                netns,
-                link: LINK,
-                address: address_of(lab.stations.len() + index),
-            })?;
-        }
+        attach_all(lab, &crowd)?;
         let layers = lab.fabric.layers().ok_or_else(no_layers)?;
         let scrapes = (0..SCRAPES).map(|_| layers.scrape().map(|took| took.as_secs_f64() * 1e3));
         let took = sorted(&scrapes.collect::<Result<Vec<_>, _>>()?);
