@@ -65,10 +65,16 @@ impl Containers {
 
     /// Takes notice of an end that the watch has not seen yet. Whether the container has ended: then it is cleaned up after.
     pub(super) fn settle(self: &Arc<Self>, id: &str) -> bool {
-        let made = self.get(id);
-        let made = made.filter(|container| container.runs() || container.has_ended());
-        match (made, read_exit(&self.dir(id))) {
-            (Some(container), Ok(Some(exit))) => {
+        match self.get(id) {
+            // Somebody is at it, and may have removed what tells of the end.
+            Some(container) if container.is_ending => {
+                drop(self.turns.take(id.to_owned()));
+                true
+            }
+            Some(container) if container.runs() || container.has_ended() => {
+                let Ok(Some(exit)) = read_exit(&self.dir(id)) else {
+                    return false;
+                };
                 self.end_run(id, container.run, exit.code);
                 true
             }
