@@ -320,7 +320,7 @@ tapestry network create --driver overlay --subnet 10.1.0.0/16 --subnet fd00::/64
 tapestry network graph lab
 tapestry network graph --all --svg
 tapestry ui
-tapestry ui --listen 127.0.0.1:8080
+tapestry ui --listen 127.0.0.1:8080 --set-links
 tapestry network ls
 tapestry network ls -q
 tapestry network ls --no-trunc

@@ -10,23 +10,30 @@ struct Page<'a> {
     host: &'a Host,
     server: Child,
     at: String,
-    token: String,
+    /// After the address's `#`.
+    fragment: String,
 }
 
 impl<'a> Page<'a> {
-    fn start(host: &'a Host) -> Self {
-        let mut server = host.spawn(&["ui"]);
+    fn start(host: &'a Host, more: &[&str]) -> Self {
+        let mut server = host.spawn(&[&["ui"], more].concat());
         let mut line = String::new();
         let out = server.stdout.take().unwrap();
         BufReader::new(out).read_line(&mut line).unwrap();
-        let (at, token) = line.trim_end().split_once("/#").unwrap();
-        let (at, token) = (at.to_owned(), token.to_owned());
+        let (at, fragment) = line.trim_end().split_once("/#").unwrap();
+        let (at, fragment) = (at.to_owned(), fragment.to_owned());
         Self {
             host,
             server,
             at,
-            token,
+            fragment,
         }
+    }
+
+    /// The field that lets its bearer ask.
+    fn bearer(&self) -> String {
+        let token = self.fragment.split('/').next().unwrap();
+        format!("authorization: Bearer {token}")
     }
 
     /// The document that a browser makes of the page after some seconds of its own time.
@@ -37,7 +44,7 @@ impl<'a> Page<'a> {
             .args(["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"])
             .arg(format!("--user-data-dir={}", profile.display()))
             .args(["--virtual-time-budget=5000", "--dump-dom"])
-            .arg(format!("{}/?{query}#{}", self.at, self.token));
+            .arg(format!("{}/?{query}#{}", self.at, self.fragment));
         self.host.netns.run(&mut browser).ok()
     }
 
@@ -73,7 +80,7 @@ fn a_browser_shows_every_port_of_every_network_and_the_one_that_was_chosen() {
         .map(|n| host.endpoint("crimson", &format!("loom{n}")))
         .collect();
     let _weaver = host.endpoint("indigo", "weaver");
-    let page = Page::start(&host);
+    let page = Page::start(&host, &[]);
     let document = page.document("network=crimson&port=loom7");
     for network in ["bridge", "crimson", "indigo"] {
         let hub = format!("data-network=\"{network}\"");
@@ -93,8 +100,8 @@ fn a_browser_shows_every_port_of_every_network_and_the_one_that_was_chosen() {
 #[test]
 fn only_its_own_page_with_the_token_may_look_and_nothing_may_change() {
     let host = Host::start();
-    let page = Page::start(&host);
-    let bearer = format!("authorization: Bearer {}", page.token);
+    let page = Page::start(&host, &[]);
+    let bearer = page.bearer();
     let with = ["-H", bearer.as_str()];
     assert_eq!(page.status(&[], "/"), "200");
     assert_eq!(page.status(&[], "/v1/networks"), "401");
@@ -118,4 +125,43 @@ fn only_its_own_page_with_the_token_may_look_and_nothing_may_change() {
 
     let refused = host.tapestry(&["ui", "--listen", "0.0.0.0:0"]).refused(2);
     assert!(refused.contains("every address"), "{refused}");
+}
+
+#[test]
+fn a_page_that_was_asked_to_sets_links_and_shows_what_goes_wrong_at_them() {
+    let host = Host::start();
+    let _loom = host.endpoint("bridge", "loom");
+    let patch = ["-X", "PATCH", "-H", "content-type: application/json"];
+    let delay = ["-d", r#"{"from":{"delay":"50ms"}}"#];
+    for (more, status, forms, shown) in [
+        (
+            &[][..],
+            "403",
+            0,
+            "sends: as they come; receives: as they come",
+        ),
+        (
+            &["--set-links"],
+            "200",
+            1,
+            "sends: delay 50ms; receives: as they come",
+        ),
+    ] {
+        let page = Page::start(&host, more);
+        let bearer = page.bearer();
+        let with = ["-H", bearer.as_str()];
+        let links = page.curl(&with, "/v1/links").ok();
+        let (_, rest) = links.split_once("\"endpoint\":\"").unwrap();
+        let (endpoint, _) = rest.split_once('"').unwrap();
+        let path = format!("/v1/endpoints/{endpoint}/link");
+        let set = page.status(&[&with[..], &patch, &delay].concat(), &path);
+        assert_eq!(set, status, "{links}");
+        let document = page.document("network=bridge&port=loom");
+        assert!(document.contains(shown), "{document}");
+        assert_eq!(
+            document.matches("id=\"impairing\"").count(),
+            forms,
+            "{document}"
+        );
+    }
 }

@@ -144,7 +144,13 @@ pub(super) const EXAMPLES: &[(&str, &[&str])] = &[
             "tapestry flows mynet --live --drops",
         ],
     ),
-    ("ui", &["tapestry ui --listen 127.0.0.1:8080"]),
+    (
+        "ui",
+        &[
+            "tapestry ui --listen 127.0.0.1:8080",
+            "tapestry ui --set-links",
+        ],
+    ),
     ("lab up", &["tapestry lab up leaf-spine.clab.yml"]),
     ("lab down", &["tapestry lab down leaf-spine.clab.yml"]),
     ("lab ls", &["tapestry lab ls"]),

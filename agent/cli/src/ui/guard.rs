@@ -36,7 +36,7 @@ pub(super) enum Refusal {
     Origin,
     #[error("the token is missing or another one; open the address that tapestry ui printed")]
     Token,
-    #[error("the page only looks; use the command tapestry for this")]
+    #[error("the page may not change this; use the command tapestry, or tapestry ui --set-links")]
     Change,
     #[error("there is no such page")]
     Path,
@@ -67,10 +67,11 @@ impl Refusal {
 pub(super) struct Guard {
     names: Vec<String>,
     bearer: String,
+    may_set_links: bool,
 }
 
 impl Guard {
-    pub(super) fn new(at: SocketAddr, token: String) -> Self {
+    pub(super) fn new(at: SocketAddr, token: String, may_set_links: bool) -> Self {
         let mut names = vec![at.to_string()];
         if at.ip().is_loopback() {
             names.push(format!("localhost:{}", at.port()));
@@ -78,6 +79,7 @@ impl Guard {
         Self {
             names,
             bearer: format!("Bearer {token}"),
+            may_set_links,
         }
     }
 
@@ -97,7 +99,10 @@ impl Guard {
         if asked.authorization != Some(self.bearer.as_str()) {
             return Err(Refusal::Token);
         }
-        match changes_nothing(asked.method, path) {
+        let segments: Vec<_> = path.split('/').collect();
+        let is_let = changes_nothing(asked.method, &segments)
+            || self.may_set_links && sets_a_link(asked.method, &segments);
+        match is_let {
             true => Ok(Pass::Agent),
             false => Err(Refusal::Change),
         }
@@ -105,15 +110,23 @@ impl Guard {
 }
 
 /// What the page asks of the agent. A cluster's backup, which has its keys, and what containers write are no business of it.
-fn changes_nothing(method: &str, path: &str) -> bool {
-    let segments: Vec<_> = path.split('/').collect();
-    match segments.as_slice() {
+fn changes_nothing(method: &str, path: &[&str]) -> bool {
+    match path {
         // Of the same name as the network, whatever that is.
         ["networks", _, "trace"] => method == "POST",
-        ["networks" | "version" | "info" | "cluster"]
+        ["networks" | "links" | "version" | "info" | "cluster"]
         | ["networks", _]
         | ["networks", _, "ports" | "fdb"]
         | ["networks", _, "dns", "log"] => method == "GET",
+        _ => false,
+    }
+}
+
+/// As `tapestry link` does.
+fn sets_a_link(method: &str, path: &[&str]) -> bool {
+    match path {
+        ["endpoints", _, "link"] => method == "PATCH",
+        ["endpoints", _, "up" | "down"] => method == "POST",
         _ => false,
     }
 }
@@ -131,7 +144,12 @@ mod tests {
     };
 
     fn judge(asked: Asked<'_>) -> Result<Pass, Refusal> {
-        Guard::new("127.0.0.1:8080".parse().unwrap(), "0123".to_owned()).judge(&asked)
+        guard(false).judge(&asked)
+    }
+
+    fn guard(may_set_links: bool) -> Guard {
+        let at = "127.0.0.1:8080".parse().unwrap();
+        Guard::new(at, "0123".to_owned(), may_set_links)
     }
 
     #[test]
@@ -251,6 +269,44 @@ mod tests {
                 Err(Refusal::Change),
                 "{method} {path}"
             );
+        }
+    }
+
+    #[test]
+    fn links_are_set_by_a_page_that_may_and_nothing_else_is() {
+        let may = guard(true);
+        for (method, path) in [
+            ("PATCH", "/v1/endpoints/a/link"),
+            ("POST", "/v1/endpoints/a/down"),
+            ("POST", "/v1/endpoints/a/up"),
+        ] {
+            let asked = Asked {
+                method,
+                path,
+                ..GOOD
+            };
+            assert_eq!(may.judge(&asked), Ok(Pass::Agent), "{asked:?}");
+            assert_eq!(judge(asked), Err(Refusal::Change), "{asked:?}");
+            let authorization = None;
+            let stranger = Asked {
+                authorization,
+                ..asked
+            };
+            assert_eq!(may.judge(&stranger), Err(Refusal::Token), "{stranger:?}");
+        }
+        for (method, path) in [
+            ("DELETE", "/v1/endpoints/a"),
+            ("PATCH", "/v1/endpoints/a"),
+            ("PATCH", "/v1/endpoints/a/rate"),
+            ("POST", "/v1/networks"),
+            ("GET", "/v1/cluster/backup"),
+        ] {
+            let asked = Asked {
+                method,
+                path,
+                ..GOOD
+            };
+            assert_eq!(may.judge(&asked), Err(Refusal::Change), "{asked:?}");
         }
     }
 }

@@ -5,7 +5,7 @@
 //! A server of its own, in the command and not in the agent, is between the browser and the agent's socket. Its files are in the
 //! command (`page/`). What the page asks of the agent passes through it as it is, if [`guard`] lets it: with the token that was printed as
 //! the address's fragment, which browsers send to nobody, and by the server's own name, so that no other page reaches it by a name that
-//! its owner points here. Nothing that changes anything passes.
+//! its owner points here. Nothing that changes anything passes, but what is set at links where the command was asked to let it.
 
 mod guard;
 mod page;
@@ -24,12 +24,16 @@ use crate::output;
 /// Show networks, ports and their rates in a browser, until Ctrl-C
 ///
 /// Prints the page's address, with a token that lets its bearer look. The page shows a map of networks and their ports, what each sends
-/// and drops, the names that are asked for, and traces frames. It changes nothing. From another host: ssh -L PORT:127.0.0.1:PORT.
+/// and drops, the names that are asked for, and traces frames. It changes nothing, unless --set-links is given. From another host:
+/// ssh -L PORT:127.0.0.1:PORT.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// Where the browser finds it; a port that is free where the port is 0
     #[arg(long, value_name = "IP:PORT", default_value = "127.0.0.1:0")]
     listen: SocketAddr,
+    /// Let the page impair links and take them down and up, as `tapestry link` does
+    #[arg(long)]
+    set_links: bool,
 }
 
 pub(crate) async fn run(args: Args, client: &Client) -> Result<u8, Failure> {
@@ -51,8 +55,9 @@ pub(crate) async fn run(args: Args, client: &Client) -> Result<u8, Failure> {
         .map_err(failed)?;
     let at = listener.local_addr().map_err(failed)?;
     let token = new_token();
-    output::print(&format!("http://{at}/#{token}\n"))?;
-    let guard = Guard::new(at, token);
+    let right = if args.set_links { "/links" } else { "" };
+    output::print(&format!("http://{at}/#{token}{right}\n"))?;
+    let guard = Guard::new(at, token, args.set_links);
     server::serve(listener, guard, client.clone())
         .await
         .map_err(failed)?;

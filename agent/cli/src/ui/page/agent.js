@@ -1,6 +1,9 @@
 // The agent, as the page asks it: through the server that the page is from, with the token that is in the address.
 
-const token = location.hash.slice(1);
+const [token, right] = location.hash.slice(1).split("/");
+
+// Whether the server lets the page change links; it is asked with each change.
+export const maySetLinks = right === "links";
 
 // What is asked is not shown in the browser's history, nor sent to anybody as part of an address.
 export const hasToken = token !== "";
@@ -21,9 +24,11 @@ export async function ask(path, options = {}) {
 
 export const fetchJson = async (path) => (await ask(path)).json();
 
-export async function postJson(path, body) {
+export const postJson = (path, body) => sendJson("POST", path, body);
+
+export async function sendJson(method, path, body) {
   const headers = { "content-type": "application/json" };
-  const answer = await ask(path, { method: "POST", headers, body: body && JSON.stringify(body) });
+  const answer = await ask(path, { method, headers, body: body && JSON.stringify(body) });
   const text = await answer.text();
   return text ? JSON.parse(text) : null;
 }

@@ -22,7 +22,7 @@ const fn script(path: &'static str, text: &'static str) -> File {
     }
 }
 
-static FILES: [File; 7] = [
+static FILES: [File; 9] = [
     File {
         path: "/",
         kind: "text/html; charset=utf-8",
@@ -35,6 +35,8 @@ static FILES: [File; 7] = [
     },
     script("/main.js", include_str!("main.js")),
     script("/agent.js", include_str!("agent.js")),
+    script("/elements.js", include_str!("elements.js")),
+    script("/link.js", include_str!("link.js")),
     script("/map.js", include_str!("map.js")),
     script("/model.js", include_str!("model.js")),
     script("/panel.js", include_str!("panel.js")),

@@ -1,17 +1,9 @@
-// What is told of the thing that was chosen: a network's ports, one port, the names that are asked for, a trace.
+// What is told of the thing that was chosen: a network's ports, one port and its link, the names that are asked for, a trace.
 
 import { lines, postJson } from "/agent.js";
+import { make } from "/elements.js";
+import { Link } from "/link.js";
 import { bits, matches } from "/model.js";
-
-export function make(name, attributes = {}, ...children) {
-  const made = document.createElement(name);
-  for (const [key, value] of Object.entries(attributes)) {
-    if (key === "onclick" || key === "onsubmit") made[key] = value;
-    else made.setAttribute(key, value);
-  }
-  made.append(...children.filter((child) => child !== null));
-  return made;
-}
 
 const COLUMNS = [
   ["name", (port) => port.name, ""],
@@ -36,6 +28,7 @@ export class Panel {
     if (this.of !== network.id) this.#open(network);
     const port = network.ports.find((one) => one.key === chosen.port);
     this.port.replaceChildren(...(port ? this.#port(port) : []));
+    this.link.show(port?.endpoint);
     this.table.replaceChildren(...this.#table(network, words, chosen));
   }
 
@@ -43,11 +36,13 @@ export class Panel {
     this.of = network.id;
     this.watched?.abort();
     [this.port, this.table, this.names, this.trace] = [0, 0, 0, 0].map(() => make("section"));
+    this.link = new Link();
     const subnets = network.subnets.join(", ") || "no addresses";
     this.aside.replaceChildren(
       make("h2", {}, `${network.name} · ${network.driver}`),
       make("p", { class: "hint" }, `${subnets} · MTU ${network.mtu}`),
       this.port,
+      this.link.section,
       this.trace,
       this.names,
       this.table,
