@@ -88,16 +88,22 @@ impl Agent {
         self.ground.journal.rest();
     }
 
-    /// Another agent forwards: sends what was read, takes in what is still on its way to this one, and reads nothing any more.
-    pub(crate) fn leave(&self) {
+    /// Reads no link any more, for another agent that is about to; what was read is sent when this returns.
+    pub(crate) fn pause(&self) {
         self.ground.switch.stop_reading_all_but_trunks();
+        tracing::info!("the links are left to another agent");
+    }
+
+    /// Another agent forwards: takes in what is still on its way to this one, and reads nothing any more.
+    pub(crate) fn leave(&self) {
         self.sharing.tunnels.leave();
         self.ground.switch.stop_reading();
         self.networks.keep_all();
     }
 
-    /// Acts again: nobody took its place.
+    /// Reads and acts again: nobody took its place.
     pub(crate) fn resume(&self) {
+        self.ground.switch.read_again();
         self.captures.open();
         self.flows.open();
         self.ground.events.open();

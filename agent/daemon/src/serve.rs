@@ -199,6 +199,13 @@ where
             }
             order = orders.recv() => match order {
                 Some(Order::Rest) => faces.rest(&agent).await?,
+                Some(Order::Pause) => {
+                    let pausing = Arc::clone(&agent);
+                    tokio::task::spawn_blocking(move || pausing.pause())
+                        .await
+                        .map_err(io::Error::other)?;
+                    agent.ground.held.tell_paused();
+                }
                 Some(Order::Resume) => {
                     if let Some(name) = &name {
                         // Who asks for the agent here finds this one again, and not the one that failed.

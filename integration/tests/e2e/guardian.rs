@@ -173,6 +173,41 @@ fn an_agent_that_cannot_begin_takes_nobodys_place() {
     host.exec("web", "ping -n -c1 -W2 db").ok();
 }
 
+/// Also where the one before had let go of the links already: it reads them again, with what goes wrong at them.
+#[test]
+fn a_newcomer_that_dies_at_any_moment_leaves_the_links_to_the_one_before() {
+    let host = Host::start();
+    host.idle("web", "bridge", &[]);
+    host.idle("db", "bridge", &[]);
+    host.tapestry(&["link", "set", "web", "--delay", "30ms"])
+        .ok();
+    let db = host.ipv4("db");
+    let mut moments = (0..60).cycle().map(Duration::from_millis);
+    eventually(
+        Duration::from_secs(120),
+        "one dies after it had the links",
+        || {
+            let (old, seen) = (host.agent_pid(), host.log().len());
+            let asked = host.spawn(&["agent", "--replace"]);
+            let new = eventually(Duration::from_secs(10), "another one starts", || {
+                host.agents().into_iter().find(|pid| *pid != old)
+            });
+            // Not to wait for something: any moment is as good as another.
+            std::thread::sleep(moments.next().unwrap());
+            // It may have ended, or be the agent by now; then the guardian starts another one.
+            let _ = kill_process(new, Signal::KILL);
+            asked.wait_with_output().unwrap();
+            let pinged = host.exec("web", &format!("ping -n -c1 -W5 {db}")).ok();
+            let (_, rest) = pinged.split_once("time=").unwrap();
+            let took: f64 = rest.split(' ').next().unwrap().parse().unwrap();
+            assert!(took >= 30.0, "{pinged}");
+            let said = host.log().split_off(seen);
+            let left = said.find("links are left to another agent")?;
+            said[left..].contains("this one goes on").then_some(())
+        },
+    );
+}
+
 /// A service manager that keeps descriptors gives back what it was left, whoever died (sd_notify(3)).
 #[test]
 fn what_the_service_manager_keeps_outlives_even_the_guardian() {

@@ -74,6 +74,14 @@ pub trait FramePort: Send + Sync {
     /// be written leaves before this returns, and what waits to be read is read before anything newer.
     fn settle(&self) {}
 
+    /// The same, and every device below it too.
+    fn settle_all(&self) {
+        self.settle();
+    }
+
+    /// It changes and holds back again, and every device below it, as before they were told to settle.
+    fn unsettle(&self) {}
+
     /// Whether a device that was told to [`Self::settle`] still has frames to be read that the one below has not.
     fn holds(&self) -> bool {
         false
@@ -123,6 +131,14 @@ where
 
     fn settle(&self) {
         (**self).settle();
+    }
+
+    fn settle_all(&self) {
+        (**self).settle_all();
+    }
+
+    fn unsettle(&self) {
+        (**self).unsettle();
     }
 
     fn holds(&self) -> bool {

@@ -327,8 +327,20 @@ impl<P: FramePort, H: Hold> FramePort for Holding<P, H> {
         self.control.arm(&mut ways, Duration::MAX);
     }
 
+    fn settle_all(&self) {
+        self.settle();
+        self.inner.settle_all();
+    }
+
+    fn unsettle(&self) {
+        self.inner.unsettle();
+        let mut ways = self.control.ways();
+        ways.is_settled = false;
+        ways.worn = Some(self.number);
+    }
+
     fn holds(&self) -> bool {
         let mut ways = self.control.ways();
-        ways.is_settled && ways.inbound.next_release().is_some()
+        ways.is_settled && ways.inbound.next_release().is_some() || self.inner.holds()
     }
 }

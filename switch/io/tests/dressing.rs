@@ -12,11 +12,13 @@ use std::time::{Duration, Instant};
 
 use lab::{Station, bridge, enter_private_namespace, eventually, frame, switch, tap_port};
 use switch_core::impairment::{Chance, Impairment, Loss};
+use switch_core::shaper::Limit;
 use switch_core::{Bridge, DropReason, PortConfig, PortId, PortKind};
 use switch_io::capture::{Capture, CaptureSettings, Records};
 use switch_io::{
     Capabilities, ChannelEnd, ChannelPort, Dress, EngineChoice, FrameBuffer, FramePort,
-    ImpairmentControl, Layer, LayerKind, OffloadTap, Switch, SwitchConfig, Written, channel, patch,
+    ImpairmentControl, Layer, LayerKind, OffloadTap, RateControl, Switch, SwitchConfig, Written,
+    channel, patch,
 };
 
 on_both_engines! {
@@ -28,6 +30,7 @@ on_both_engines! {
     an_impaired_port_outlives_workers
     what_the_tap_of_an_impaired_port_loses_is_counted
     what_an_impairment_holds_back_leaves_before_reading_ends
+    what_is_read_again_is_impaired_and_limited_again
     an_impairment_is_for_one_port
     nothing_passes_a_port_whose_plug_is_out
     a_sandbox_sees_its_plug_pulled
@@ -391,6 +394,34 @@ fn what_an_impairment_holds_back_leaves_before_reading_ends(engine: EngineChoice
         for number in 0..100_u8 {
             assert_eq!(end.recv_timeout(WAIT).unwrap().frame()[14], number);
         }
+    }
+}
+
+fn what_is_read_again_is_impaired_and_limited_again(engine: EngineChoice) {
+    let pair = Pair::new(engine);
+    let [a, b] = &pair.ends;
+    let delay = impairment(Duration::from_secs(100));
+    let limit = Limit {
+        rate_bits_s: 1_000_000,
+        burst_bytes: None,
+    };
+    let rate = RateControl::new(Some(limit), Some(limit)).unwrap();
+    for layer in [Layer::Impairment(delay.clone()), Layer::Rate(rate)] {
+        pair.switch.dress(pair.ports[0], layer).unwrap();
+    }
+    let mut sent = 0;
+    for _ in 0..3 {
+        for number in 0..100_u8 {
+            assert!(a.send(&frame(255, 1, &[number])));
+        }
+        sent += 100;
+        eventually("they wait", || delay.counts().0.frames.delayed == sent);
+        assert!(b.try_recv().is_err());
+        pair.switch.stop_reading();
+        for number in 0..100_u8 {
+            assert_eq!(b.recv_timeout(WAIT).unwrap().frame()[14], number);
+        }
+        pair.switch.read_again();
     }
 }
 

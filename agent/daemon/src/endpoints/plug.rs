@@ -148,6 +148,7 @@ impl Endpoints {
             }
         }
         let ids: Vec<_> = ports.keys().copied().collect();
+        self.ground.held.take_links();
         for (port, why) in self.ground.switch.listen_all(&ids) {
             if let Some((place, record)) = ports.get(&port) {
                 let failure = host_failure(&place.record, record, &why);

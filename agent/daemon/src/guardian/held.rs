@@ -24,7 +24,9 @@ pub(crate) struct Held {
     waiting: Mutex<BTreeMap<String, OwnedFd>>,
     /// By who waits for the guardian to let go of something.
     released: Mutex<Receiver<()>>,
-    /// Whether another agent still forwarded when this one began, and by whom it is told that it does not any more.
+    /// By whom it is told that another agent, which still forwarded when this one began, reads no links any more. Nobody waits twice.
+    read: Mutex<Option<Receiver<()>>>,
+    /// Whether there was such a one, and by whom it is told that it has ended.
     follows: bool,
     alone: Mutex<Receiver<()>>,
     pub(crate) deaths: Deaths,
@@ -35,7 +37,9 @@ pub(crate) struct Held {
 pub(crate) enum Order {
     /// To act no more, but to go on forwarding: another one begins.
     Rest,
-    /// To act again: the other one failed.
+    /// To read no link any more: the other one is about to.
+    Pause,
+    /// To read and act again: the other one failed.
     Resume,
     /// To end at once: the other one forwards.
     Leave,
@@ -70,11 +74,13 @@ impl Unbegun {
         };
         let line = Arc::new(line);
         let (tell_released, released) = channel();
+        let (tell_read, read) = channel();
         let (tell_alone, alone) = channel();
         let (tell_order, orders) = unbounded_channel();
         let ears = Ears {
             line: Arc::clone(&line),
             released: tell_released,
+            read: tell_read,
             alone: tell_alone,
             orders: tell_order,
         };
@@ -86,6 +92,7 @@ impl Unbegun {
             waiting: Mutex::new(waiting),
             released: Mutex::new(released),
             follows: verb == Verb::Follow,
+            read: Mutex::new((verb == Verb::Follow).then_some(read)),
             alone: Mutex::new(alone),
             deaths: Deaths::parse(&deaths),
         };
@@ -137,6 +144,16 @@ impl Held {
         links.into_iter().collect()
     }
 
+    /// The agent is about to read its links. When this returns, nobody else does, and what was read is sent.
+    pub(crate) fn take_links(&self) {
+        let read = lock(&self.read).take();
+        if let Some(read) = read {
+            self.tell(Verb::Attached);
+            // As below.
+            let _ = read.recv();
+        }
+    }
+
     /// The agent forwards. When this returns, no other one does, nor has anything that this one may want.
     pub(crate) fn take_over(&self) {
         if self.follows {
@@ -173,6 +190,11 @@ impl Held {
         self.tell(Verb::Rest);
     }
 
+    /// The agent reads no link, and what it has read is sent.
+    pub(crate) fn tell_paused(&self) {
+        self.tell(Verb::Pause);
+    }
+
     fn tell(&self, verb: Verb) {
         if let Err(error) = self.line.send(verb, "", None) {
             tracing::warn!(?verb, %error, "the guardian is not told");
@@ -184,6 +206,7 @@ impl Held {
 struct Ears {
     line: Arc<Line>,
     released: Sender<()>,
+    read: Sender<()>,
     alone: Sender<()>,
     orders: UnboundedSender<Order>,
 }
@@ -195,8 +218,10 @@ impl Ears {
             // Nobody waits for some of it any more.
             match message.verb {
                 Verb::Release => drop(self.released.send(())),
+                Verb::Read => drop(self.read.send(())),
                 Verb::Alone => drop(self.alone.send(())),
                 Verb::Rest => drop(self.orders.send(Order::Rest)),
+                Verb::Pause => drop(self.orders.send(Order::Pause)),
                 Verb::Resume => drop(self.orders.send(Order::Resume)),
                 Verb::Leave => drop(self.orders.send(Order::Leave)),
                 _ => {}

@@ -33,6 +33,10 @@ pub(super) enum Verb {
     Begin,
     /// The same to an agent that begins beside another, which is to end soon.
     Follow,
+    /// One that follows another has attached every link, and could read them.
+    Attached,
+    /// Nobody else reads the links any more.
+    Read,
     /// One that follows another forwards.
     Forwarding,
     /// The other one has ended.
@@ -43,9 +47,11 @@ pub(super) enum Verb {
     Stopping,
     /// The agent shall act no more, but go on forwarding; it says the same back when nothing of its acts is left to do.
     Rest,
-    /// It shall act again: nobody followed it.
+    /// It shall read no link any more; it says the same back when what it has read is sent.
+    Pause,
+    /// It shall read and act again: nobody followed it.
     Resume,
-    /// It shall send what it has read, and end.
+    /// It shall take in what is still on its way to it, and end.
     Leave,
 }
 
@@ -165,17 +171,20 @@ impl Hearing {
 }
 
 impl Verb {
-    const ALL: [Self; 12] = [
+    const ALL: [Self; 15] = [
         Self::Prepared,
         Self::Hold,
         Self::Release,
         Self::Begin,
         Self::Follow,
+        Self::Attached,
+        Self::Read,
         Self::Forwarding,
         Self::Alone,
         Self::Ready,
         Self::Stopping,
         Self::Rest,
+        Self::Pause,
         Self::Resume,
         Self::Leave,
     ];
@@ -188,11 +197,14 @@ impl Verb {
             Self::Release => b'r',
             Self::Begin => b'b',
             Self::Follow => b'f',
+            Self::Attached => b'd',
+            Self::Read => b'e',
             Self::Forwarding => b'w',
             Self::Alone => b'a',
             Self::Ready => b'y',
             Self::Stopping => b's',
             Self::Rest => b't',
+            Self::Pause => b'q',
             Self::Resume => b'u',
             Self::Leave => b'l',
         }

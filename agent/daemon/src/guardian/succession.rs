@@ -8,13 +8,14 @@
 //! | | is told to rest: brings its acts to their end, lets go of its records; forwards |
 //! | gets the descriptors and the records; attaches every port | forwards |
 //! | connects to the other hosts, and has them send to it ([`crate::sharing::handover`]) | passes on what is for the new one |
-//! | reads every port | forwards |
-//! | forwards | is told to leave: sends what it has read; takes in what is still on its way to it; ends |
+//! | | is told to pause: reads no link any more, sends what it has read |
+//! | reads every port, forwards | |
+//! | | is told to leave: takes in what is still on its way to it; ends |
 //! | reads the tunnels' sockets, looks around, serves its API | |
 //!
-//! For a moment both read the same links, which harms nothing: each frame is read by one of them, and both send it the same way.
-//! Up to that moment whatever goes wrong ends the new one, and the old one goes on; from then on the new one is an agent like any
-//! other.
+//! At no time do both read the same link: each would read every other burst, and what one has read would overtake what the other
+//! has. While neither does, frames wait in the links' queues. Up to that moment whatever goes wrong ends the new one, and the old one
+//! goes on; from then on the new one is an agent like any other.
 
 use std::time::Duration;
 
@@ -54,11 +55,17 @@ impl Guardian {
         if !self.hears(new, Verb::Prepared).await {
             return Err("did not start, as it said above");
         }
-        let rests = old.tell(Verb::Rest).is_ok() && self.hears(old, Verb::Rest).await;
-        if !rests {
+        if !self.obeys(old, Verb::Rest).await {
             return Err("found acts that do not come to an end");
         }
         self.hand_over(new, Verb::Follow);
+        if !self.hears(new, Verb::Attached).await {
+            return Err("did not attach the links, as it said above");
+        }
+        if !self.obeys(old, Verb::Pause).await {
+            return Err("found links that are not let go of");
+        }
+        let _ = new.tell(Verb::Read);
         if !self.hears(new, Verb::Forwarding).await {
             return Err("did not begin, as it said above");
         }
@@ -73,6 +80,11 @@ impl Guardian {
         // What it said last is about descriptors that are the new one's by now.
         let _ = new.tell(Verb::Alone);
         Ok(())
+    }
+
+    /// Tells that, and waits until the same is said back. Whether it was.
+    async fn obeys(&mut self, running: &mut Running, verb: Verb) -> bool {
+        running.tell(verb).is_ok() && self.hears(running, verb).await
     }
 
     /// Waits for that word, and does what else is said meanwhile. Whether it came.

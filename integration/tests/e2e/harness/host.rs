@@ -206,6 +206,11 @@ impl Host {
         })
     }
 
+    /// All that the guardian has started: two while one takes the place of another.
+    pub(crate) fn agents(&self) -> Vec<Pid> {
+        children_of(self.guardian_pid())
+    }
+
     /// The process that this host started.
     pub(crate) fn guardian_pid(&self) -> Pid {
         let agent = self.agent.lock().unwrap_or_else(PoisonError::into_inner);
@@ -494,9 +499,17 @@ impl Drop for Host {
 
 /// The process that `parent` started, if there is one.
 pub(crate) fn child_of(parent: Pid) -> Option<Pid> {
+    children_of(parent).first().copied()
+}
+
+fn children_of(parent: Pid) -> Vec<Pid> {
     let parent = parent.as_raw_nonzero();
-    let children = fs::read_to_string(format!("/proc/{parent}/task/{parent}/children")).ok()?;
-    Pid::from_raw(children.split_whitespace().next()?.parse().ok()?)
+    let children = fs::read_to_string(format!("/proc/{parent}/task/{parent}/children"));
+    let children = children.unwrap_or_default();
+    let pids = children
+        .split_whitespace()
+        .filter_map(|pid| pid.parse().ok());
+    pids.filter_map(Pid::from_raw).collect()
 }
 
 /// Neither gets a moment to notice that the other has gone. They may have gone before.

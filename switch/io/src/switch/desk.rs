@@ -192,10 +192,25 @@ impl Desk {
             if is_such(port.config.kind)
                 && let Some(reader) = self.registry.stop(port.id)
             {
-                port.device.settle();
+                port.device.settle_all();
                 // A worker that has ended reads nothing.
                 let _ = self.ask(&mut workers, reader, |worker| worker.release(port.id));
             }
+        }
+    }
+
+    /// Every port is read.
+    pub(super) fn read_again(&self) {
+        let mut ids = Vec::new();
+        for (port, _) in self.registry.open() {
+            if !self.registry.is_read(port.id) {
+                port.device.unsettle();
+                ids.push(port.id);
+            }
+        }
+        for (port, error) in self.listen(&ids) {
+            tracing::error!(port = port.0, %error, "a port cannot be read again");
+            self.events.emit(SwitchEvent::PortGone(port));
         }
     }
 

@@ -269,7 +269,7 @@ impl Switch {
         }
     }
 
-    /// Reads no port any more; what was read before has been sent when this returns. For the end of the process.
+    /// Reads no port any more; what was read before has been sent when this returns. For another process that is about to read them.
     pub fn stop_reading(&self) {
         self.desk.stop_reading(|_| true);
     }
@@ -277,6 +277,11 @@ impl Switch {
     /// The same, but goes on reading what comes from other hosts.
     pub fn stop_reading_all_but_trunks(&self) {
         self.desk.stop_reading(|kind| kind != PortKind::Tunnel);
+    }
+
+    /// Reads every port again that is not read, after [`Switch::stop_reading`]. One that cannot be read is gone ([`SwitchEvent::PortGone`]).
+    pub fn read_again(&self) {
+        self.desk.read_again();
     }
 
     /// Lets `worker` read the port, in order: what was read before has been sent. Where the load decides who reads
