@@ -110,6 +110,11 @@ impl Port {
         Arc::ptr_eq(&self.device, &other.device)
     }
 
+    /// Whether the other's device is in this one's, and goes on as it did.
+    pub(crate) fn wraps_device_of(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.cable, &other.device)
+    }
+
     pub(crate) fn counters(&self, worker: usize) -> &PortCounters {
         &self.ledger.counters[worker]
     }

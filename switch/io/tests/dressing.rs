@@ -30,6 +30,7 @@ on_both_engines! {
     an_impaired_port_outlives_workers
     what_the_tap_of_an_impaired_port_loses_is_counted
     what_an_impairment_holds_back_leaves_before_reading_ends
+    an_impairment_goes_on_below_a_rate_that_comes_and_goes
     what_is_read_again_is_impaired_and_limited_again
     an_impairment_is_for_one_port
     nothing_passes_a_port_whose_plug_is_out
@@ -71,6 +72,14 @@ fn impairment(delay: Duration) -> ImpairmentControl {
         ..Impairment::default()
     };
     ImpairmentControl::new(faults, faults, 1).unwrap()
+}
+
+fn megabit() -> RateControl {
+    let limit = Limit {
+        rate_bits_s: 1_000_000,
+        burst_bytes: None,
+    };
+    RateControl::new(Some(limit), Some(limit)).unwrap()
 }
 
 fn capture() -> Capture {
@@ -397,16 +406,43 @@ fn what_an_impairment_holds_back_leaves_before_reading_ends(engine: EngineChoice
     }
 }
 
+fn an_impairment_goes_on_below_a_rate_that_comes_and_goes(engine: EngineChoice) {
+    let pair = Pair::new(engine);
+    let [a, b] = &pair.ends;
+    let port = pair.ports[0];
+    let dress = |layer| pair.switch.dress(port, layer).unwrap();
+    let mut sent = 0;
+    let mut waits = |control: &ImpairmentControl, others| {
+        sent += 1;
+        assert!(a.send(&frame(255, 1, &[sent])));
+        eventually("it waits", || {
+            control.counts().0.frames.delayed == u64::from(sent) - others
+        });
+        assert!(b.try_recv().is_err());
+    };
+    let first = impairment(Duration::from_secs(100));
+    dress(Layer::Impairment(first.clone()));
+    waits(&first, 0);
+    dress(Layer::Rate(megabit()));
+    waits(&first, 0);
+    assert!(pair.switch.undress(port, LayerKind::Rate));
+    waits(&first, 0);
+    dress(Layer::Rate(megabit()));
+    waits(&first, 0);
+    // What the first holds leaves when another one takes its place.
+    let second = impairment(Duration::from_secs(100));
+    dress(Layer::Impairment(second.clone()));
+    for number in 1..=4 {
+        assert_eq!(b.recv_timeout(WAIT).unwrap().frame()[14], number);
+    }
+    waits(&second, 4);
+}
+
 fn what_is_read_again_is_impaired_and_limited_again(engine: EngineChoice) {
     let pair = Pair::new(engine);
     let [a, b] = &pair.ends;
     let delay = impairment(Duration::from_secs(100));
-    let limit = Limit {
-        rate_bits_s: 1_000_000,
-        burst_bytes: None,
-    };
-    let rate = RateControl::new(Some(limit), Some(limit)).unwrap();
-    for layer in [Layer::Impairment(delay.clone()), Layer::Rate(rate)] {
+    for layer in [Layer::Impairment(delay.clone()), Layer::Rate(megabit())] {
         pair.switch.dress(pair.ports[0], layer).unwrap();
     }
     let mut sent = 0;

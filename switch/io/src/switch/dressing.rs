@@ -227,7 +227,9 @@ impl Desk {
             self.exchange(workers, &[new]);
             return Ok(());
         }
-        old.device.settle();
+        if !new.wraps_device_of(old) {
+            old.device.settle();
+        }
         let reader = self.registry.stop(id);
         if let Some(reader) = reader {
             // A worker that cannot be replaced reads nothing.
