@@ -93,7 +93,7 @@ deb:            ## write a Debian package into DEB_DIR; the command in it bears 
 
 docs:           ## make a book of docs/, with mdbook
 	@scripts/setup docs
-	mdbook build docs --dest-dir $(TARGET)/book
+	@scripts/docs $(TARGET)
 
 fuzz:           ## fuzz the parsers for MINUTES, seeing which branches are taken; try the cores' properties CASES times each
 	@scripts/setup fuzz
