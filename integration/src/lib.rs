@@ -7,4 +7,5 @@ pub mod docker;
 mod driver;
 pub mod graph;
 pub mod lab;
+mod line;
 pub mod netavark;

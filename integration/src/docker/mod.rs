@@ -36,12 +36,12 @@ pub fn wished_network(body: &[u8]) -> Result<Option<NetworkCreate>, String> {
     match wish {
         Ok(Wish::Attach { .. }) => Ok(None),
         Ok(Wish::Make { create, .. }) => Ok(Some(*create)),
-        Err(refusal) => Err(refusal.0),
+        Err(refusal) => Err(refusal.to_string()),
     }
 }
 
 /// What `NetworkDriver.CreateEndpoint` asks of the agent, on a network that it has.
 pub fn wished_endpoint(body: &[u8], network: &str) -> Result<EndpointCreate, String> {
     let wish = wire::read(body).and_then(|call| translate::endpoint(&call, network));
-    wish.map_err(|refusal| refusal.0)
+    wish.map_err(|refusal| refusal.to_string())
 }

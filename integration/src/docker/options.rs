@@ -296,7 +296,7 @@ mod tests {
     }
 
     fn refused(given: Value) -> String {
-        read(given).unwrap_err().0
+        read(given).unwrap_err().to_string()
     }
 
     #[test]
@@ -372,12 +372,14 @@ mod tests {
         check_endpoint(&options(VLAN)).unwrap();
         let told = check_endpoint(&options("com.tapestry.vlans"))
             .unwrap_err()
-            .0;
+            .to_string();
         assert!(
             told.contains("did you mean \"com.tapestry.vlan\""),
             "{told}"
         );
-        let told = check_endpoint(&options("kathara.mac")).unwrap_err().0;
+        let told = check_endpoint(&options("kathara.mac"))
+            .unwrap_err()
+            .to_string();
         assert!(told.contains("kathara.mac"), "{told}");
         assert!(check_endpoint(&options(IFNAME)).is_err());
     }

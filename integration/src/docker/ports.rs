@@ -103,7 +103,7 @@ mod tests {
 
     #[test]
     fn what_cannot_be_published_is_refused_by_name() {
-        let told = |list: Value| read(list, None).unwrap_err().0;
+        let told = |list: Value| read(list, None).unwrap_err().to_string();
         assert!(told(json!([{"Proto": 132, "Port": 80}])).contains("sctp"));
         assert!(told(json!([{"Proto": 6, "Port": "http"}])).contains("not understood"));
         let told = told(json!([{"Proto": 6, "Port": 80, "HostIP": "here"}]));

@@ -96,8 +96,8 @@ async fn answer(State(plugin): State<Arc<Plugin>>, uri: Uri, body: Bytes) -> Res
 /// The two protocols call it differently.
 fn failure(method: &str, refusal: &Refusal) -> Value {
     match method.starts_with("IpamDriver.") {
-        true => json!({ "Error": refusal.0 }),
-        false => json!({ "Err": refusal.0 }),
+        true => json!({ "Error": refusal.to_string() }),
+        false => json!({ "Err": refusal.to_string() }),
     }
 }
 

@@ -431,7 +431,7 @@ mod tests {
             let two = json!([{"Pool": two[0]}, {"Pool": two[1]}]);
             let refused = wish(&create(json!({"IPv4Data": two})), None).unwrap_err();
             let both = "leave 10.1.0.0/16 or 10.2.0.0/16 out";
-            assert!(refused.0.contains(both), "{refused}");
+            assert!(refused.to_string().contains(both), "{refused}");
         }
         let wrong = create(json!({"IPv4Data": v4("", "ten", "")}));
         assert!(wish(&wrong, None).is_err());
@@ -454,7 +454,7 @@ mod tests {
             v4("LocalDefault", "172.18.0.0/16", "172.18.0.1/16"),
             v4("LocalDefault", "10.63.0.0/24", "10.63.0.9/24"),
         ] {
-            let told = fit(pools).unwrap_err().0;
+            let told = fit(pools).unwrap_err().to_string();
             assert!(told.contains("10.63.0.0/24, and not"), "{told}");
         }
         let internal = create(json!({"Options": {"com.docker.network.internal": true}}));

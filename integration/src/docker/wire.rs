@@ -9,6 +9,8 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 
+use crate::line::line;
+
 /// 64 hexadecimal digits, as the engine names its networks and endpoints, and the agent its own.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
 #[serde(try_from = "String")]
@@ -242,11 +244,11 @@ pub(super) struct AddressGiven {
 /// Why a call was refused: one line, which the engine shows to whoever asked.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
-pub(super) struct Refusal(pub(super) String);
+pub(super) struct Refusal(String);
 
 impl Refusal {
     pub(super) fn new(why: impl Into<String>) -> Self {
-        Self(why.into())
+        Self(line(why))
     }
 }
 

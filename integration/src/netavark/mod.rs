@@ -21,7 +21,7 @@ pub fn wished_network(text: &[u8]) -> Result<Option<NetworkCreate>, String> {
     match wanted {
         Ok(Wanted::Joined(_)) => Ok(None),
         Ok(Wanted::Own(create)) => Ok(Some(*create)),
-        Err(failure) => Err(failure.0),
+        Err(failure) => Err(failure.to_string()),
     }
 }
 
@@ -33,5 +33,5 @@ pub fn wished_endpoint(
 ) -> Result<EndpointCreate, String> {
     let wished = translate::read(text)
         .and_then(|attachment| translate::endpoint(&attachment, network, netns));
-    wished.map_err(|failure| failure.0)
+    wished.map_err(|failure| failure.to_string())
 }

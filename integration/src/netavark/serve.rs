@@ -24,10 +24,10 @@ pub fn run() -> ExitCode {
     let done = called().map_or(Ok(None), call);
     let (reply, code) = match done {
         Ok(reply) => (reply, ExitCode::SUCCESS),
-        Err(Failure(error)) => match to_value(&FailureReply { error }) {
-            Ok(reply) => (Some(reply), ExitCode::FAILURE),
-            Err(_) => (None, ExitCode::FAILURE),
-        },
+        Err(failure) => {
+            let error = failure.to_string();
+            (to_value(&FailureReply { error }).ok(), ExitCode::FAILURE)
+        }
     };
     match reply.map_or(Ok(()), |reply| writeln!(io::stdout(), "{reply}")) {
         Ok(()) => code,
@@ -78,11 +78,11 @@ fn call(command: Command) -> Result<Option<serde_json::Value>, Failure> {
         .lock()
         .take(INPUT_LENGTH_MAX)
         .read_to_end(&mut text);
-    read.map_err(|error| Failure(format!("standard input: {error}")))?;
+    read.map_err(|error| Failure::new(format!("standard input: {error}")))?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build();
-    let runtime = runtime.map_err(|error| Failure(format!("cannot start: {error}")))?;
+    let runtime = runtime.map_err(|error| Failure::new(format!("cannot start: {error}")))?;
     let client = client();
     runtime.block_on(async {
         match command {
@@ -195,7 +195,7 @@ fn client() -> Client {
 }
 
 fn refused(error: impl std::fmt::Display) -> Failure {
-    Failure(error.to_string())
+    Failure::new(error.to_string())
 }
 
 fn to_value(reply: &impl Serialize) -> Result<serde_json::Value, Failure> {

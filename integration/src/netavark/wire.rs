@@ -7,6 +7,8 @@ use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::line::line;
+
 /// A network as podman keeps it, as far as it is the plugin's business. Go writes what is empty as null, as empty, or not at all.
 #[derive(Clone, Debug, Default, Deserialize)]
 pub(super) struct Network {
@@ -111,7 +113,13 @@ pub(super) struct Info {
 /// What podman's user reads, in one line.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
-pub(super) struct Failure(pub(super) String);
+pub(super) struct Failure(String);
+
+impl Failure {
+    pub(super) fn new(why: impl Into<String>) -> Self {
+        Self(line(why))
+    }
+}
 
 #[derive(Debug, Serialize)]
 pub(super) struct FailureReply {

@@ -5,6 +5,8 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
+use crate::line::line;
+
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(in crate::cni) struct Success {
@@ -72,7 +74,7 @@ pub(in crate::cni) struct Failure {
 
 impl Failure {
     pub(in crate::cni) fn new(code: u32, message: impl Into<String>) -> Self {
-        let message = message.into();
+        let message = line(message);
         Self { code, message }
     }
 }

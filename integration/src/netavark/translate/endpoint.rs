@@ -19,7 +19,7 @@ pub(in crate::netavark) fn endpoint(
     let mut options = wishes.options.iter().flatten();
     if let Some((name, _)) = options.next() {
         let message = format!("{name}: containers have no options of their own; leave it out");
-        return Err(Failure(message));
+        return Err(Failure::new(message));
     }
     let (ip, ip6) = addresses(wishes)?;
     let mut aliases = vec![key(&attachment.container_id)];
@@ -101,7 +101,7 @@ fn addresses(wishes: &Wishes) -> Result<(Option<Ipv4Addr>, Option<Ipv6Addr>), Fa
             let message = format!(
                 "static_ips: an endpoint has one address of a family, not {earlier} and {address}; leave one out"
             );
-            return Err(Failure(message));
+            return Err(Failure::new(message));
         }
     }
     Ok((ip, ip6))
@@ -162,7 +162,7 @@ mod tests {
         ] {
             let attachment = attachment(wishes, "");
             let refused = endpoint(&attachment, &network(false), Path::new("/n")).unwrap_err();
-            assert!(refused.0.contains(name), "{refused}");
+            assert!(refused.to_string().contains(name), "{refused}");
         }
     }
 

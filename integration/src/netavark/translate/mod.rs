@@ -24,5 +24,5 @@ pub(super) use network::{Wanted, check_joined, filled, is_forgotten, name_of, wa
 
 pub(super) fn read<T: DeserializeOwned>(text: &[u8]) -> Result<T, Failure> {
     serde_json::from_slice(text)
-        .map_err(|error| Failure(format!("standard input is not understood: {error}")))
+        .map_err(|error| Failure::new(format!("standard input is not understood: {error}")))
 }

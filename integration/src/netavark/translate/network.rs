@@ -103,15 +103,15 @@ fn refuse_unserved(network: &Network) -> Result<(), Failure> {
     if is_given(&network.network_interface) {
         let message =
             "network_interface: the agent names the host's link; leave --interface-name out";
-        return Err(Failure(message.to_owned()));
+        return Err(Failure::new(message));
     }
     if network.routes.iter().flatten().next().is_some() {
         let message = "routes: containers have the network's gateway alone; leave --route out";
-        return Err(Failure(message.to_owned()));
+        return Err(Failure::new(message));
     }
     match ipam_driver(network) {
         None | Some(IPAM_NONE | IPAM_OURS | "host-local") => Ok(()),
-        Some(other) => Err(Failure(format!(
+        Some(other) => Err(Failure::new(format!(
             "ipam_options: addresses are the agent's, or podman's by host-local, not {other}'s; leave --ipam-driver out"
         ))),
     }
@@ -141,7 +141,7 @@ fn refuse_beside_joining(
     let set = set.map(|(name, _)| name.to_owned());
     let option = options.keys().next().map(|name| format!("-o {name}"));
     set.or(option).map_or(Ok(()), |name| {
-        Err(Failure(format!(
+        Err(Failure::new(format!(
             "{name} cannot be given beside -o network=, as that network has what it was made with; leave one of them out"
         )))
     })
@@ -156,7 +156,7 @@ pub(in crate::netavark) fn check_joined(
     if matches!(joined.summary.driver, Driver::Host | Driver::Null) {
         let message =
             format!("network {name} is no network to join; name one of `tapestry network ls`");
-        return Err(Failure(message));
+        return Err(Failure::new(message));
     }
     let has = |subnet: &Subnet| {
         let gateway = subnet
@@ -170,7 +170,7 @@ pub(in crate::netavark) fn check_joined(
             "network {name} has no subnet {} with that gateway; leave --subnet out",
             other.subnet
         );
-        return Err(Failure(message));
+        return Err(Failure::new(message));
     }
     let has_ipv6 = joined.subnets.iter().any(|subnet| subnet.addr().is_ipv6());
     for (is_wrong, flag) in [
@@ -179,7 +179,7 @@ pub(in crate::netavark) fn check_joined(
     ] {
         if is_wrong {
             let message = format!("network {name} was made without {flag}; leave it out");
-            return Err(Failure(message));
+            return Err(Failure::new(message));
         }
     }
     Ok(())
@@ -197,7 +197,7 @@ fn mtu(options: &mut BTreeMap<String, String>) -> Result<Option<u16>, Failure> {
             continue;
         };
         let mtu = value.parse().map_err(|_| {
-            Failure(format!(
+            Failure::new(format!(
                 "{name}={value} is no MTU; write bytes of an IP packet, such as 1500"
             ))
         })?;
@@ -208,7 +208,7 @@ fn mtu(options: &mut BTreeMap<String, String>) -> Result<Option<u16>, Failure> {
 
 fn server(address: &IpAddr) -> Result<DnsServer, Failure> {
     let parsed = address.to_string().parse::<DnsServer>();
-    parsed.map_err(|error| Failure(format!("network_dns_servers: {error}")))
+    parsed.map_err(|error| Failure::new(format!("network_dns_servers: {error}")))
 }
 
 /// Joins a network that others made.
@@ -311,7 +311,7 @@ mod tests {
             ),
         ] {
             let refused = wanted(&network(more)).unwrap_err();
-            assert!(refused.0.contains(name), "{refused}");
+            assert!(refused.to_string().contains(name), "{refused}");
         }
     }
 
@@ -338,7 +338,7 @@ mod tests {
             (r#", "ipv6_enabled": true"#, "--ipv6"),
         ] {
             let refused = joins(more).unwrap_err();
-            assert!(refused.0.contains(name), "{refused}");
+            assert!(refused.to_string().contains(name), "{refused}");
         }
         let host = detail(r#"{"driver": "host"}"#);
         assert!(check_joined(&network(""), &host).is_err());

@@ -33,7 +33,7 @@ fn host_ip(mapping: &Mapping) -> Result<Option<IpAddr>, Failure> {
     }
     let parsed = text.parse().map(Some);
     parsed.map_err(|_| {
-        Failure(format!(
+        Failure::new(format!(
             "host_ip {text:?} is no address; write one as 192.0.2.1"
         ))
     })
@@ -44,7 +44,7 @@ fn protocols(mapping: &Mapping) -> Result<Vec<TransportProtocol>, Failure> {
     let read = |word| match word {
         "" | "tcp" => Ok(TransportProtocol::Tcp),
         "udp" => Ok(TransportProtocol::Udp),
-        other => Err(Failure(format!(
+        other => Err(Failure::new(format!(
             "protocol {other}: ports are published for tcp and udp alone; leave it out"
         ))),
     };
@@ -53,7 +53,7 @@ fn protocols(mapping: &Mapping) -> Result<Vec<TransportProtocol>, Failure> {
 
 fn nth(first: u16, at: u16) -> Result<u16, Failure> {
     let too_far = || {
-        Failure(format!(
+        Failure::new(format!(
             "range: the ports from {first} on end at 65535; shorten it"
         ))
     };
@@ -106,7 +106,7 @@ mod tests {
             (r#", "range": 65000"#, "range"),
         ] {
             let refused = published([&mapping(more)].into_iter()).unwrap_err();
-            assert!(refused.0.contains(name), "{refused}");
+            assert!(refused.to_string().contains(name), "{refused}");
         }
     }
 }

@@ -16,11 +16,11 @@ pub(super) fn ip_range(subnets: &[Subnet]) -> Result<Option<IpNet>, Failure> {
         };
         let IpNet::V4(within) = subnet.subnet else {
             let message = "lease_range: addresses of an IPv6 subnet come from all of it; leave --ip-range out";
-            return Err(Failure(message.to_owned()));
+            return Err(Failure::new(message));
         };
         let prefix = prefix(range, within).ok_or_else(|| {
             let shown = |end: Option<IpAddr>| end.map_or_else(String::new, |ip| ip.to_string());
-            Failure(format!(
+            Failure::new(format!(
                 "lease_range {}-{} of {within} is no prefix; write --ip-range as a prefix within the subnet, such as {}/{}",
                 shown(range.start_ip),
                 shown(range.end_ip),
@@ -111,7 +111,7 @@ mod tests {
             ("fd00::/64", Some("fd00::1"), Some("fd00::ff")),
         ] {
             let refused = ip_range(&[subnet(within, start, end)]).unwrap_err();
-            assert!(refused.0.starts_with("lease_range"), "{refused}");
+            assert!(refused.to_string().starts_with("lease_range"), "{refused}");
         }
     }
 }
