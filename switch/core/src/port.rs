@@ -238,9 +238,10 @@ impl Default for PortCounts {
 }
 
 impl PortCounts {
-    /// Adds what somebody else has counted.
+    /// Adds what somebody else has counted, which may be anything.
     pub fn add(&mut self, reason: DropReason, count: u64) {
-        self.drops[reason.index()] += count;
+        let dropped = &mut self.drops[reason.index()];
+        *dropped = dropped.saturating_add(count);
     }
 
     pub fn dropped(&self, reason: DropReason) -> u64 {
