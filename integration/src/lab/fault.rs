@@ -56,13 +56,23 @@ impl fmt::Display for Mark {
     }
 }
 
-/// A part of a file as a message shows it: short, on one line.
+/// A part of a file as a message shows it: short as it is written there, on one line.
 pub(in crate::lab) fn shown(text: &str) -> String {
-    let mut short: String = text.chars().take(SHOWN_MAX).collect();
-    if short.len() < text.len() {
-        short.push('…');
+    let mut short = String::new();
+    let mut room = SHOWN_MAX;
+    for c in text.chars() {
+        let written = match c {
+            '\'' => c.to_string(),
+            c => c.escape_debug().to_string(),
+        };
+        let Some(left) = room.checked_sub(written.chars().count()) else {
+            short.push('…');
+            break;
+        };
+        short += &written;
+        room = left;
     }
-    format!("{short:?}")
+    format!("\"{short}\"")
 }
 
 /// The word that is near, if one is.
@@ -96,3 +106,18 @@ pub(in crate::lab) fn unknown(what: &str, word: &str, known: &[&str], of: &str) 
 const SHOWN_MAX: usize = 60;
 /// Below this, words have little to do with each other.
 const NEAR: f64 = 0.75;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_shown_is_short_as_it_is_written() {
+        assert_eq!(shown("it's"), r#""it's""#);
+        assert_eq!(shown("a\n\"b\""), r#""a\n\"b\"""#);
+        assert_eq!(shown(&"k".repeat(60)), format!("\"{}\"", "k".repeat(60)));
+        assert_eq!(shown(&"k".repeat(61)), format!("\"{}…\"", "k".repeat(60)));
+        let control = shown(&"\u{17}".repeat(100));
+        assert_eq!(control, format!("\"{}…\"", r"\u{17}".repeat(10)));
+    }
+}
