@@ -4,7 +4,7 @@ use std::io::IoSliceMut;
 use std::mem::MaybeUninit;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixDatagram;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use agent_api::Info;
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
@@ -182,7 +182,7 @@ fn a_newcomer_that_dies_at_any_moment_leaves_the_links_to_the_one_before() {
     host.tapestry(&["link", "set", "web", "--delay", "30ms"])
         .ok();
     let db = host.ipv4("db");
-    let mut moments = (0..60).cycle().map(Duration::from_millis);
+    let mut moments = (0..60).cycle();
     eventually(
         Duration::from_secs(120),
         "one dies after it had the links",
@@ -192,8 +192,14 @@ fn a_newcomer_that_dies_at_any_moment_leaves_the_links_to_the_one_before() {
             let new = eventually(Duration::from_secs(10), "another one starts", || {
                 host.agents().into_iter().find(|pid| *pid != old)
             });
-            // Not to wait for something: any moment is as good as another.
-            std::thread::sleep(moments.next().unwrap());
+            // Any moment is as good as another; in every other round it is that at which it gets the links.
+            let moment = moments.next().unwrap();
+            let gets_links = moment % 2 == 1;
+            let latest = Duration::from_millis(if gets_links { 1000 } else { moment });
+            let begun = Instant::now();
+            while begun.elapsed() < latest && !(gets_links && host.log()[seen..].contains(LEFT)) {
+                std::thread::yield_now();
+            }
             // It may have ended, or be the agent by now; then the guardian starts another one.
             let _ = kill_process(new, Signal::KILL);
             asked.wait_with_output().unwrap();
@@ -202,11 +208,13 @@ fn a_newcomer_that_dies_at_any_moment_leaves_the_links_to_the_one_before() {
             let took: f64 = rest.split(' ').next().unwrap().parse().unwrap();
             assert!(took >= 30.0, "{pinged}");
             let said = host.log().split_off(seen);
-            let left = said.find("links are left to another agent")?;
+            let left = said.find(LEFT)?;
             said[left..].contains("this one goes on").then_some(())
         },
     );
 }
+
+const LEFT: &str = "links are left to another agent";
 
 /// A service manager that keeps descriptors gives back what it was left, whoever died (sd_notify(3)).
 #[test]
