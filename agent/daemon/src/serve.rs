@@ -200,10 +200,7 @@ where
             order = orders.recv() => match order {
                 Some(Order::Rest) => faces.rest(&agent).await?,
                 Some(Order::Pause) => {
-                    let pausing = Arc::clone(&agent);
-                    tokio::task::spawn_blocking(move || pausing.pause())
-                        .await
-                        .map_err(io::Error::other)?;
+                    aside(Arc::clone(&agent), Agent::pause).await?;
                     agent.ground.held.tell_paused();
                 }
                 Some(Order::Resume) => {
@@ -228,9 +225,7 @@ where
     if own.is_some() && identity(&socket) == own {
         let _ = std::fs::remove_file(&socket);
     }
-    tokio::task::spawn_blocking(move || agent.shut_down())
-        .await
-        .map_err(io::Error::other)?;
+    aside(agent, Agent::shut_down).await?;
     tracing::info!("agent stopped");
     Ok(())
 }
@@ -275,11 +270,16 @@ fn tell_begin(agent: &Agent, follows: bool, changes: Option<Vec<Change>>) {
 
 /// Another agent forwards: nothing is to be taken down, and nothing that was read may be lost.
 async fn leave(agent: Arc<Agent>) -> Result<(), Failure> {
-    tokio::task::spawn_blocking(move || agent.leave())
-        .await
-        .map_err(io::Error::other)?;
+    aside(agent, Agent::leave).await?;
     tracing::info!("another agent has taken over");
     std::process::exit(0);
+}
+
+/// Has the agent do what takes its time, where nobody else waits for it.
+async fn aside(agent: Arc<Agent>, act: impl FnOnce(&Agent) + Send + 'static) -> io::Result<()> {
+    tokio::task::spawn_blocking(move || act(&agent))
+        .await
+        .map_err(io::Error::other)
 }
 
 /// What the agent is asked at: its API, and what is beside it.
@@ -320,12 +320,9 @@ impl Faces {
     /// The agent acts no more when the guardian hears so; clients that come now wait for the next one.
     async fn rest(&mut self, agent: &Arc<Agent>) -> io::Result<()> {
         self.is_followed.store(true, Ordering::Release);
-        let ending = Arc::clone(agent);
         agent.ground.events.close();
         agent.flows.close();
-        tokio::task::spawn_blocking(move || ending.captures.close())
-            .await
-            .map_err(io::Error::other)?;
+        aside(Arc::clone(agent), |agent| agent.captures.close()).await?;
         self.closing.send_replace(true);
         self.metrics.abort();
         self.companion.abort();
@@ -333,10 +330,7 @@ impl Faces {
         // What was asked is answered. Who follows a log, or waits for an end, is not waited for.
         let _ = tokio::time::timeout(ANSWERS_WITHIN, &mut self.api).await;
         self.api = tokio::spawn(std::future::pending());
-        let resting = Arc::clone(agent);
-        tokio::task::spawn_blocking(move || resting.rest())
-            .await
-            .map_err(io::Error::other)?;
+        aside(Arc::clone(agent), Agent::rest).await?;
         agent.ground.held.tell_resting();
         Ok(())
     }

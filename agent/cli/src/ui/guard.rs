@@ -147,6 +147,14 @@ mod tests {
         guard(false).judge(&asked)
     }
 
+    fn asked<'a>(method: &'a str, path: &'a str) -> Asked<'a> {
+        Asked {
+            method,
+            path,
+            ..GOOD
+        }
+    }
+
     fn guard(may_set_links: bool) -> Guard {
         let at = "127.0.0.1:8080".parse().unwrap();
         Guard::new(at, "0123".to_owned(), may_set_links)
@@ -260,15 +268,8 @@ mod tests {
             ("GET", "/v1/networks/a/capture"),
             ("GET", "/v1/networks/a/trace/../../cluster/backup"),
         ] {
-            assert_eq!(
-                judge(Asked {
-                    method,
-                    path,
-                    ..GOOD
-                }),
-                Err(Refusal::Change),
-                "{method} {path}"
-            );
+            let asked = asked(method, path);
+            assert_eq!(judge(asked), Err(Refusal::Change), "{asked:?}");
         }
     }
 
@@ -280,11 +281,7 @@ mod tests {
             ("POST", "/v1/endpoints/a/down"),
             ("POST", "/v1/endpoints/a/up"),
         ] {
-            let asked = Asked {
-                method,
-                path,
-                ..GOOD
-            };
+            let asked = asked(method, path);
             assert_eq!(may.judge(&asked), Ok(Pass::Agent), "{asked:?}");
             assert_eq!(judge(asked), Err(Refusal::Change), "{asked:?}");
             let authorization = None;
@@ -301,11 +298,7 @@ mod tests {
             ("POST", "/v1/networks"),
             ("GET", "/v1/cluster/backup"),
         ] {
-            let asked = Asked {
-                method,
-                path,
-                ..GOOD
-            };
+            let asked = asked(method, path);
             assert_eq!(may.judge(&asked), Err(Refusal::Change), "{asked:?}");
         }
     }
