@@ -19,6 +19,8 @@ pub enum Reason {
     Networks,
     /// This host is elsewhere now, and others find it by its connection.
     Moved,
+    /// Somebody follows the frames of a network on all its hosts.
+    Trace,
 }
 
 /// The hosts that are needed, by reason.

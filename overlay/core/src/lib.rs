@@ -47,7 +47,8 @@ pub use outer_fields::{Df, OuterFields, OuterPolicy, Tos, Ttl};
 pub use path_mtu::{PathFinding, PathMtu, PathState, SendProbe};
 pub use path_probe::{PathProbe, PathProbeKind};
 pub use peer::{
-    Capabilities, Close, Hello, Peer, PeerConfig, PeerCounts, PeerEvent, PeerState, Role, Timing,
+    Capabilities, Close, Hello, LETTER_LEN_MAX, Peer, PeerConfig, PeerCounts, PeerEvent, PeerState,
+    Role, Timing,
 };
 pub use pieces::{CutFrame, Datagrams, FrameIds, Parts};
 pub use quic_frame::{DatagramHeader, FrameId, ParseDatagram, PieceGso};

@@ -42,7 +42,7 @@ use switch_core::Time;
 use crate::DatagramHeader;
 use crate::random::Random;
 use liveness::{Act, Liveness};
-use message::{Message, Outgoing};
+use message::{LETTER, Message, Outgoing};
 use need::Need;
 use patience::Patience;
 use succession::Rank;
@@ -191,6 +191,10 @@ impl Peer {
         match message {
             Message::Hello { hello, heard } => self.handle_hello(now, &hello, heard),
             Message::Keepalive => {}
+            Message::Letter(body) if self.is_up() => {
+                self.events.push_back(PeerEvent::Letter(body));
+            }
+            Message::Letter(_) => {}
         }
     }
 
@@ -239,6 +243,19 @@ impl Peer {
     pub fn poll_transmit(&mut self) -> Option<Vec<u8>> {
         let message = self.transmits.pop_front()?;
         Some(self.datagram(message))
+    }
+
+    /// A whole datagram, header included, that brings `body` to the remote's agent; `None` where nobody there would read it. It comes
+    /// once or not at all: nothing is sent again.
+    pub fn letter(&self, body: &[u8]) -> Option<Vec<u8>> {
+        if !self.is_up() || !self.told.contains(Capabilities::LETTERS) {
+            return None;
+        }
+        let (header, len) = DatagramHeader::Control.to_bytes();
+        let mut datagram = header[..len].to_vec();
+        datagram.push(LETTER);
+        datagram.extend(body);
+        Some(datagram)
     }
 
     pub fn poll_event(&mut self) -> Option<PeerEvent> {
@@ -335,6 +352,8 @@ impl Peer {
     }
 }
 
+/// The longest letter, in bytes: it fits the shortest datagram that QUIC promises (RFC 9000 14: 1,200 bytes), less the headers.
+pub const LETTER_LEN_MAX: usize = 1100;
 /// Messages that wait for a caller that does not poll.
 const TRANSMITS_MAX: usize = 4;
 

@@ -12,8 +12,8 @@ mod tunnel;
 mod vxlan;
 
 pub use quic::{
-    Credentials, Heritage, Mark, PathView, PeerView, QuicConfig, QuicCounts, QuicEvent, QuicPort,
-    QuicTrunk, QuicTunnel, RebindQuic, StartQuic, UseCredentials,
+    Credentials, Heritage, Letter, Mark, PathView, PeerView, QuicConfig, QuicCounts, QuicEvent,
+    QuicPort, QuicTrunk, QuicTunnel, RebindQuic, StartQuic, UseCredentials,
 };
 pub use tunnel::{AddTunnelPort, TunnelPort, TunnelTrunk};
 pub use vxlan::{

@@ -3,7 +3,8 @@
 
 use std::time::Duration;
 
-use overlay_io::{Credentials, QuicEvent};
+use overlay_core::LETTER_LEN_MAX;
+use overlay_io::{Credentials, Letter, QuicEvent};
 use overlay_lab::loopback::{Host, LOCALHOST, crosses, frame, meet, pair};
 use overlay_lab::{Authority, eventually, host};
 
@@ -54,6 +55,21 @@ fn a_peer_is_up_with_its_name_and_certificate() {
     assert_eq!(host.as_str(), "alpha");
     assert_eq!(address, hosts[0].address());
     assert!(certificate.is_some());
+}
+
+#[test]
+fn agents_write_to_each_other() {
+    let hosts = pair(&Authority::new());
+    let (alpha, beta) = (host("alpha"), host("beta"));
+    let read = hosts[1].tunnel.letters();
+    hosts[0].wait_up("beta");
+    hosts[1].wait_up("alpha");
+    let body = vec![7; LETTER_LEN_MAX];
+    assert!(hosts[0].tunnel.send_letter(&beta, &body));
+    let letter = read.recv_timeout(Duration::from_secs(5)).unwrap();
+    assert_eq!(letter, Letter { host: alpha, body });
+    assert!(!hosts[0].tunnel.send_letter(&beta, &[0; 1500]), "too long");
+    assert!(!hosts[0].tunnel.send_letter(&host("gamma"), b"x"), "nobody");
 }
 
 #[test]

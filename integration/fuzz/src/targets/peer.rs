@@ -23,6 +23,7 @@ pub(crate) const TARGET: Target = Target {
         b"m\x01\x00\x01\x01\x00\x00\x00\x07\x00\x00\x00\x00\x00\x00\x00\x09\x06host-1",
         b"r\x01\x01\x01\x01\x00\x00\x00\x07\x00\x00\x00\x00\x00\x00\x00\x0a\x06host-1",
         b"\x00\x02m\x02",
+        b"\x00\x04m\x03hi",
         b"\x00\x01d",
         b"\x00\x01o",
         b"\x00\x01b",
@@ -137,6 +138,7 @@ impl End {
                     assert!(self.is_up, "down twice");
                     self.is_up = false;
                 }
+                PeerEvent::Letter(_) => assert!(self.is_up, "a letter of nobody"),
                 PeerEvent::Dial | PeerEvent::Close(_) => {}
             }
             said += 1;

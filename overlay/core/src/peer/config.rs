@@ -135,9 +135,11 @@ impl Capabilities {
     pub const OPEN_CHECKSUMS: Self = Self(4);
     /// What a third host passes on may come ([`crate::RelayHeader`]).
     pub const RELAYED: Self = Self(8);
-    pub const ALL: Self = Self(15);
+    pub const ALL: Self = Self(47);
     /// It passes on what is for others. Each says so for itself; the other need not.
     pub const RELAYS: Self = Self(16);
+    /// It reads what other agents write ([`Peer::letter`](crate::Peer::letter)).
+    pub const LETTERS: Self = Self(32);
 
     pub const fn contains(self, other: Self) -> bool {
         self.0 & other.0 == other.0

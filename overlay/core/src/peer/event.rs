@@ -55,6 +55,8 @@ pub enum PeerEvent {
     },
     /// No frames may flow any more.
     Down,
+    /// What the remote's agent wrote to this host's.
+    Letter(Vec<u8>),
 }
 
 /// Events since the start. Every field only grows.

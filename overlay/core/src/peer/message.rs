@@ -18,9 +18,14 @@
 //! +---------------+
 //! | 2: keepalive  |
 //! +---------------+
+//!
+//! +---------------+-----------------------------------------------+
+//! |   3: letter   | what one agent writes to the other              ...
+//! +---------------+-----------------------------------------------+
 //! ```
 //!
-//! What follows a message is not looked at: a later version may put more there.
+//! What follows the first two is not looked at: a later version may put more there. A letter goes to those only who say that they read
+//! such ([`Capabilities::LETTERS`]).
 
 use switch_core::bytes::be32;
 
@@ -36,6 +41,8 @@ pub(super) enum Message {
         heard: bool,
     },
     Keepalive,
+    /// The bytes are the agents' matter.
+    Letter(Vec<u8>),
 }
 
 /// A message to be sent; a hello is this host's own.
@@ -51,6 +58,7 @@ impl Message {
         match *bytes.first()? {
             HELLO => Self::parse_hello(bytes),
             KEEPALIVE => Some(Self::Keepalive),
+            LETTER => Some(Self::Letter(bytes[1..].to_vec())),
             _ => None,
         }
     }
@@ -92,6 +100,7 @@ impl Outgoing {
 
 const HELLO: u8 = 1;
 const KEEPALIVE: u8 = 2;
+pub(super) const LETTER: u8 = 3;
 const HELLO_LEN: usize = 17;
 
 #[cfg(test)]

@@ -261,6 +261,34 @@ fn versions_must_overlap_and_capabilities_are_shared() {
 }
 
 #[test]
+fn a_letter_goes_to_those_who_are_up_and_read_such() {
+    let mut older = config("b", "a");
+    older.hello.capabilities = Capabilities(15);
+    for (config, reads) in [(config("b", "a"), true), (older, false)] {
+        let mut pair = Pair::new([self::config("a", "b"), config]);
+        assert_eq!(pair.peers[0].letter(b"who"), None, "to nobody yet");
+        pair.run(10);
+        assert_eq!(pair.are_up(), [true; 2]);
+        let Some(datagram) = pair.peers[0].letter(b"who") else {
+            assert!(!reads, "no letter");
+            continue;
+        };
+        assert!(reads, "it does not know letters");
+        let (header, body) = DatagramHeader::parse(&datagram).unwrap();
+        assert_eq!(header, DatagramHeader::Control);
+        let now = at(pair.now);
+        pair.peers[1].handle_input(now, body);
+        let letter = PeerEvent::Letter(b"who".to_vec());
+        assert_eq!(events(&mut pair.peers[1]), [letter]);
+        // Of one that is not up any more, nothing is read.
+        pair.peers[1].revoke();
+        events(&mut pair.peers[1]);
+        pair.peers[1].handle_input(now, body);
+        assert_eq!(events(&mut pair.peers[1]), []);
+    }
+}
+
+#[test]
 fn a_revoked_host_is_left_alone_until_it_is_announced_anew() {
     let mut pair = Pair::plain();
     pair.run(10);

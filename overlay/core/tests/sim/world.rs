@@ -435,7 +435,7 @@ impl World {
                     self.net.send(self.now, index, other, connection, parcel);
                 }
             }
-            PeerEvent::Up { .. } | PeerEvent::Down => {}
+            PeerEvent::Up { .. } | PeerEvent::Down | PeerEvent::Letter(_) => {}
         }
     }
 

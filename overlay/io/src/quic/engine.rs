@@ -24,6 +24,7 @@ use quinn_proto::{ConnectionHandle, Endpoint, Event, ServerConfig, TransportConf
 use super::connection_ids::ConnectionIds;
 use super::events::Events;
 use super::identity::Tls;
+use super::letters::Letters;
 use super::link::{Link, PathOptions, Remote};
 use super::passage::Passage;
 use super::path::PathWatch;
@@ -51,6 +52,7 @@ pub(super) struct Engine {
     pub(super) clock: Clock,
     pub(super) alarm: Alarm,
     pub(super) events: Events,
+    pub(super) letters: Letters,
     pub(super) counts: QuicCounts,
     pub(super) strangers: Strangers,
     /// Links that something happened to.
@@ -156,6 +158,7 @@ impl Engine {
             clock: Clock::new(),
             alarm: parts.alarm,
             events: parts.events,
+            letters: Letters::default(),
             counts: QuicCounts::default(),
             strangers: Strangers::new(),
             touched: Vec::new(),

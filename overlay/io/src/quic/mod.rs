@@ -15,6 +15,7 @@ mod early;
 mod engine;
 mod events;
 mod identity;
+mod letters;
 mod link;
 mod passage;
 mod path;
@@ -55,6 +56,7 @@ pub use self::connection_ids::Mark;
 pub use self::engine::QuicCounts;
 pub use self::events::QuicEvent;
 pub use self::identity::{Credentials, UseCredentials};
+pub use self::letters::Letter;
 pub use self::succession::Heritage;
 pub use self::view::{PathView, PeerView};
 
@@ -285,6 +287,17 @@ impl QuicTunnel {
     /// Events from now on; each receiver gets all of them.
     pub fn events(&self) -> Receiver<QuicEvent> {
         self.events.subscribe()
+    }
+
+    /// Letters from now on; whoever read them before gets none any more.
+    pub fn letters(&self) -> Receiver<Letter> {
+        self.engine().letters.read()
+    }
+
+    /// Writes to the agent of `host`: up to [`overlay_core::LETTER_LEN_MAX`] bytes. False where that host is not connected, or does not
+    /// read letters. A letter that was sent may still be lost.
+    pub fn send_letter(&self, host: &HostId, body: &[u8]) -> bool {
+        self.engine().send_letter(Instant::now(), host, body)
     }
 
     /// Where the socket is bound.

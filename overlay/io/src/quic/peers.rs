@@ -119,6 +119,7 @@ impl Engine {
                     self.went_up(host, version);
                     self.send_early(now, host);
                 }
+                PeerEvent::Letter(body) => self.letters.put(host, body),
                 PeerEvent::Down => {
                     tracing::debug!(%host, "peer down");
                     self.note_way(now, host);
