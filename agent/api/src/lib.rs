@@ -60,8 +60,9 @@ pub use link::{
 pub use multicast::{MdbEntryView, MdbFilter, MdbKind, MdbSource, MulticastReport};
 pub use network::{
     DhcpReport, Driver, FdbEntryView, FdbKind, MirrorCreate, MirrorView, NetworkCreate,
-    NetworkDetail, NetworkSummary, NetworkUpdate, OverlayDetail, PatchCreate, PortTotals, PortView,
-    Pruned, RemoteEndpoint, Scope, StationsReport, TunnelView, Unpruned, UplinkView,
+    NetworkDetail, NetworkSummary, NetworkUpdate, OverlayDetail, PatchCreate, PatchLink,
+    PortTotals, PortView, Pruned, RemoteEndpoint, Scope, StationsReport, TunnelView, Unpruned,
+    UplinkView,
 };
 pub use path_mtu::{PathMtu, PathMtuFound};
 pub use port::{BadPortSetting, FdbEntryCreate, FdbPart, PortDetail, PortSettings, StormBudget};
@@ -71,6 +72,6 @@ pub use rate::{BadRates, RateCounts, RateDetail, RateSettings, RateUpdate};
 pub use restart::{ParseRestartPolicy, RestartPolicy};
 pub use system::{DEFAULT_SOCKET, Info, Version, WorkerView};
 pub use trace::{
-    FrameTrace, TracePayload, TracePort, TraceReport, TraceRequest, TraceResult, TraceSight,
-    TraceStep, TraceVerdict,
+    FrameTrace, TraceLine, TracePayload, TracePort, TraceReport, TraceRequest, TraceResult,
+    TraceSight, TraceStep, TraceUnseen, TraceVerdict,
 };

@@ -115,9 +115,27 @@ pub enum TraceResult {
     Dropped,
 }
 
+/// What whoever follows frames is told.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(untagged)]
+pub enum TraceLine {
+    Sight(TraceSight),
+    Unseen(TraceUnseen),
+}
+
+/// A host whose frames are not shown.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct TraceUnseen {
+    pub host: String,
+    pub why: String,
+}
+
 /// A frame that passed, or several that a port did not take.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct TraceSight {
+    /// The host whose switch it passed; absent for the one that was asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub host: Option<String>,
     /// Milliseconds since the epoch.
     pub at_ms: u64,
     pub from: TracePort,

@@ -5,9 +5,9 @@ use std::fmt::Write as _;
 use super::{Answer, Client, LogStream, segment};
 use crate::{
     AclAction, AclAdd, AclDefault, AclView, Capture, Connect, Disconnect, FdbEntryCreate,
-    FdbEntryView, FdbPart, FlowQuery, FlowReport, MdbEntryView, MirrorCreate, MirrorView,
-    NetworkCreate, NetworkDetail, NetworkSummary, NetworkUpdate, PatchCreate, PortView, Pruned,
-    TraceReport, TraceRequest,
+    FdbEntryView, FdbPart, FlowQuery, FlowReport, LinkUpdate, MdbEntryView, MirrorCreate,
+    MirrorView, NetworkCreate, NetworkDetail, NetworkSummary, NetworkUpdate, PatchCreate,
+    PatchLink, PortView, Pruned, TraceReport, TraceRequest,
 };
 
 impl Client {
@@ -67,6 +67,24 @@ impl Client {
         let (network, other) = (segment(network), segment(other));
         self.delete(&format!("/networks/{network}/patches/{other}"))
             .await
+    }
+
+    /// What goes wrong between two networks that are joined.
+    pub async fn patch_link(&self, network: &str, other: &str) -> Answer<PatchLink> {
+        let (network, other) = (segment(network), segment(other));
+        self.fetch(&format!("/networks/{network}/patches/{other}/link"))
+            .await
+    }
+
+    pub async fn update_patch_link(
+        &self,
+        network: &str,
+        other: &str,
+        update: &LinkUpdate,
+    ) -> Answer<PatchLink> {
+        let (network, other) = (segment(network), segment(other));
+        let path = format!("/networks/{network}/patches/{other}/link");
+        self.amend(&path, update).await
     }
 
     pub async fn mirrors(&self, network: &str) -> Answer<Vec<MirrorView>> {
@@ -170,10 +188,16 @@ impl Client {
         self.fetch(&path).await
     }
 
-    /// The frames that pass the network's switch from now on, a [`crate::TraceSight`] a line, until the network is gone.
-    pub async fn trace_live(&self, network: &str, filter: &str, drops: bool) -> Answer<LogStream> {
+    /// The frames that pass the network's switches from now on, a [`crate::TraceLine`] a line, until the network is gone: those of all
+    /// its hosts, or `here` only.
+    pub async fn trace_live(
+        &self,
+        network: &str,
+        filter: &str,
+        (drops, here): (bool, bool),
+    ) -> Answer<LogStream> {
         let (network, filter) = (segment(network), segment(filter));
-        let path = format!("/networks/{network}/trace?filter={filter}&drops={drops}");
+        let path = format!("/networks/{network}/trace?filter={filter}&drops={drops}&here={here}");
         self.follow(&path).await
     }
 

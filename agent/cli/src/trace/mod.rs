@@ -17,8 +17,8 @@ use crate::failure::Failure;
 /// counted. What leaves by the host port is followed through the host's routes and the agent's own rules of the packet filter.
 /// The status is 0 also for a frame that is dropped; the last line says so, and docs/drops.md what to do.
 ///
-/// With --live, the frames that pass this host's switch are shown with what becomes of them, drops first; a busy network is
-/// sampled. On a network of several hosts, each shows its own.
+/// With --live, the frames that pass are shown with what becomes of them, drops first; a busy network is sampled. On a network of
+/// several hosts, a frame is shown by each switch that it passes, with the host's name; --here leaves out those of other hosts.
 #[derive(Debug, clap::Args)]
 #[command(group = clap::ArgGroup::new("what").required(true).args(["to", "frame", "pcap", "live"]))]
 pub(crate) struct Args {
@@ -54,6 +54,9 @@ pub(crate) struct Args {
     /// With --live, only frames that are dropped
     #[arg(long, requires = "live")]
     drops: bool,
+    /// With --live, only what passes this host's switch
+    #[arg(long, requires = "live")]
+    here: bool,
     /// With --live, end after so many lines
     #[arg(short = 'c', long, value_name = "N", requires = "live", value_parser = clap::value_parser!(u64).range(1..))]
     count: Option<u64>,

@@ -1,6 +1,6 @@
 //! A trace as people read it: a numbered line a step, the verdict last, in 80 columns.
 
-use agent_api::{FrameTrace, TracePort, TraceReport, TraceResult, TraceSight};
+use agent_api::{FrameTrace, TracePort, TraceReport, TraceResult, TraceSight, TraceUnseen};
 
 pub(super) fn report(report: &TraceReport) -> String {
     let frames: Vec<_> = report
@@ -63,7 +63,13 @@ fn verdict(frame: &FrameTrace, from: &TracePort) -> (&'static str, String) {
     }
 }
 
-/// `12:00:01.250 dropped neighbor_ip at port 3 (web): 172.17.0.3 > 172.17.0.4, UDP 1 > 53`; the time is UTC.
+/// `the frames of host b are not shown: it does not answer`.
+pub(super) fn unseen(TraceUnseen { host, why }: &TraceUnseen) -> String {
+    format!("the frames of host {host} are not shown: {why}\n")
+}
+
+/// `12:00:01.250 dropped neighbor_ip at port 3 (web): 172.17.0.3 > 172.17.0.4, UDP 1 > 53`; the time is UTC. Of another host:
+/// `12:00:01.250 b: sent from ...`.
 pub(super) fn sight(sight: &TraceSight) -> String {
     let missed = match sight.missed {
         0 => String::new(),
@@ -92,7 +98,9 @@ pub(super) fn sight(sight: &TraceSight) -> String {
         (None, Some(link)) => link.clone(),
         (None, None) => format!("{} frames", sight.frames),
     };
-    format!("{missed}{} {fate}: {what}\n", time(sight.at_ms))
+    let host = sight.host.as_ref();
+    let host = host.map_or_else(String::new, |host| format!("{host}: "));
+    format!("{missed}{} {host}{fate}: {what}\n", time(sight.at_ms))
 }
 
 fn time(at_ms: u64) -> String {
@@ -154,6 +162,7 @@ mod tests {
     #[test]
     fn a_frame_that_passed_is_one_line() {
         let seen = TraceSight {
+            host: None,
             at_ms: 1_700_000_000_250,
             from: port(3, "web"),
             link: Some("02:42:ac:11:00:02 > 01:80:c2:00:00:00, EtherType 0x88b5, 60 bytes".into()),
@@ -186,12 +195,17 @@ mod tests {
             },
             ..seen.clone()
         };
-        let lines: String = [seen, lost, sent].iter().map(sight).collect();
+        let elsewhere = TraceSight {
+            host: Some("beta".into()),
+            ..sent.clone()
+        };
+        let lines: String = [seen, lost, sent, elsewhere].iter().map(sight).collect();
         insta::assert_snapshot!(lines, @r"
         22:13:20.250 dropped link_local_control from port 3 (web): 02:42:ac:11:00:02 > 01:80:c2:00:00:00, EtherType 0x88b5, 60 bytes
         (7 frames not shown)
         22:13:20.250 dropped queue_full from port 3 (web) for port 4 (db): 12 frames
         22:13:20.250 sent from port 3 (web) to port 4 (db): 172.17.0.2 > 172.17.0.3, TCP 1 > 80
+        22:13:20.250 beta: sent from port 3 (web) to port 4 (db): 172.17.0.2 > 172.17.0.3, TCP 1 > 80
         ");
     }
 

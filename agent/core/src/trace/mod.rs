@@ -4,12 +4,15 @@
 //!
 //! The switch decides ([`switch_core::Rehearsal`]). Here is what comes before and after: the frame that a station would send to
 //! whom somebody names ([`plan`]), the words for each step ([`words`]), and what the packet filter does with what leaves by the
-//! host port ([`walk`]), read from the same rules that its table is made of.
+//! host port ([`walk`]), read from the same rules that its table is made of. Where frames are followed on several hosts, the agents write to each other
+//! ([`letter`]).
 
+mod letter;
 mod plan;
 mod walk;
 mod words;
 
+pub use letter::{Correspondent, TraceLetter};
 pub use plan::{Planned, Sender, Surroundings, Target, TracePlan, plan};
 pub use walk::{Passing, Walk, Way, inbound, outbound};
 pub use words::{Who, step, verdict};

@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use agent_api::{
     ApiError, Connect, Disconnect, EndpointDetail, FdbEntryCreate, FdbEntryView, FdbPart,
-    FlowQuery, FlowReport, MdbEntryView, MirrorCreate, MirrorView, NetworkCreate, NetworkDetail,
-    NetworkSummary, NetworkUpdate, PatchCreate, PortView, Pruned, QueryLogEntry, TraceReport,
-    TraceRequest, TraceSight,
+    FlowQuery, FlowReport, LinkUpdate, MdbEntryView, MirrorCreate, MirrorView, NetworkCreate,
+    NetworkDetail, NetworkSummary, NetworkUpdate, PatchCreate, PatchLink, PortView, Pruned,
+    QueryLogEntry, TraceLine, TraceReport, TraceRequest,
 };
 use axum::Json;
 use axum::extract::{Path, Query, State};
@@ -28,6 +28,7 @@ pub(super) fn routes() -> OpenApiRouter<Arc<Agent>> {
         .routes(routes!(disconnect))
         .routes(routes!(patch))
         .routes(routes!(unpatch))
+        .routes(routes!(patch_link, update_patch_link))
         .routes(routes!(mirrors, mirror))
         .routes(routes!(unmirror))
         .routes(routes!(fdb, add_fdb_entry, flush_fdb))
@@ -153,7 +154,40 @@ async fn patch(
     Body(request): Body<PatchCreate>,
 ) -> Reply<()> {
     blocking(agent, move |agent| {
-        agent.networks.patch(&name, &request.network)
+        let PatchCreate {
+            network,
+            impairments,
+        } = request;
+        agent.networks.patch(&name, &network, impairments)
+    })
+    .await
+    .map(Json)
+}
+
+/// Shows what goes wrong between two networks that are joined.
+#[utoipa::path(get, path = "/networks/{name}/patches/{other}/link",
+    params(("name" = String, Path), ("other" = String, Path)),
+    responses((status = 200, body = PatchLink), (status = "default", body = ApiError)))]
+async fn patch_link(
+    State(agent): State<Arc<Agent>>,
+    Path((name, other)): Path<(String, String)>,
+) -> Reply<PatchLink> {
+    blocking(agent, move |agent| agent.networks.patch_link(&name, &other))
+        .await
+        .map(Json)
+}
+
+/// Changes it, while frames flow. It stays so over restarts of the agent.
+#[utoipa::path(patch, path = "/networks/{name}/patches/{other}/link",
+    params(("name" = String, Path), ("other" = String, Path)), request_body = LinkUpdate,
+    responses((status = 200, body = PatchLink), (status = "default", body = ApiError)))]
+async fn update_patch_link(
+    State(agent): State<Arc<Agent>>,
+    Path((name, other)): Path<(String, String)>,
+    Body(update): Body<LinkUpdate>,
+) -> Reply<PatchLink> {
+    blocking(agent, move |agent| {
+        agent.networks.update_patch_link(&name, &other, &update)
     })
     .await
     .map(Json)
@@ -338,25 +372,29 @@ struct LiveQuery {
     filter: Option<String>,
     /// Only frames that are dropped.
     drops: Option<bool>,
+    /// Only what passes this host's switch.
+    here: Option<bool>,
 }
 
-/// The frames that pass the network's switch from now on, with their verdicts: one JSON object a line, drops first, until the
-/// network is gone. A busy network is sampled.
+/// The frames that pass the network's switches from now on, with their verdicts: one JSON object a line, drops first, until the
+/// network is gone. A busy network is sampled. Those of the cluster's other hosts that have endpoints on it say which host's they are,
+/// and a host whose frames cannot be shown is told once.
 #[utoipa::path(get, path = "/networks/{name}/trace", params(("name" = String, Path), LiveQuery),
-    responses((status = 200, body = TraceSight, content_type = "application/x-ndjson"), (status = "default", body = ApiError)))]
+    responses((status = 200, body = TraceLine, content_type = "application/x-ndjson"), (status = "default", body = ApiError)))]
 async fn trace_live(
     State(agent): State<Arc<Agent>>,
     Path(name): Path<String>,
     Query(query): Query<LiveQuery>,
 ) -> Result<Response, Refusal> {
     let filter = query.filter.unwrap_or_default();
-    let drops = query.drops.unwrap_or(false);
-    let sights = blocking(agent, move |agent| {
-        agent.networks.trace_live(&name, &filter, drops)
+    let (drops, here) = (query.drops.unwrap_or(false), query.here.unwrap_or(false));
+    let told = blocking(agent, move |agent| match here {
+        true => agent.networks.trace_live(&name, &filter, drops),
+        false => agent.networks.trace_everywhere(&name, &filter, drops),
     })
     .await?;
-    Ok(lines(sights, |sight| {
-        let mut line = serde_json::to_vec(&sight).unwrap_or_default();
+    Ok(lines(told, |told| {
+        let mut line = serde_json::to_vec(&told).unwrap_or_default();
         line.push(b'\n');
         line
     }))

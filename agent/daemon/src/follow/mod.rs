@@ -8,6 +8,7 @@ mod kept_out;
 mod lost;
 mod underlay;
 
+use std::io;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
@@ -24,6 +25,7 @@ use agent_core::shared::{Entry, others};
 use agent_store::{Change, Expected, StoreError};
 use ipnet::IpNet;
 use overlay_core::HostId;
+use overlay_io::QuicTunnel;
 use serde::de::DeserializeOwned;
 
 pub(crate) use self::kept_out::Watched;
@@ -31,6 +33,7 @@ pub(crate) use self::kept_out::Watched;
 use crate::endpoints::Endpoints;
 use crate::ground::Ground;
 use crate::networks::{Networks, Place};
+use crate::panics::essential;
 use crate::sharing::Sharing;
 use crate::sharing::asks::open_asks;
 use crate::sharing::cluster::Cluster;
@@ -166,6 +169,25 @@ impl Follower {
                 "networks over QUIC do not reach other hosts: {why}"
             ));
         }
+        if let Some(tunnel) = self.sharing.tunnels.quic()
+            && let Err(why) = self.read_letters(&tunnel)
+        {
+            self.ground
+                .warn(format!("frames are not followed on other hosts: {why}"));
+        }
+    }
+
+    /// The thread ends with the tunnel, or with this.
+    fn read_letters(&self, tunnel: &QuicTunnel) -> io::Result<()> {
+        let (letters, networks) = (tunnel.letters(), Arc::downgrade(&self.networks));
+        let read = move || {
+            while let (Ok(letter), Some(networks)) = (letters.recv(), networks.upgrade()) {
+                networks.read_letter(&letter.host, &letter.body);
+            }
+        };
+        let thread = std::thread::Builder::new().name("letters".to_owned());
+        thread.spawn(|| essential(read))?;
+        Ok(())
     }
 
     /// The cluster knows this host, so that it may open the tunnels that it has not opened before.

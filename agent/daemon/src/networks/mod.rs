@@ -26,6 +26,7 @@ mod names;
 mod notices;
 mod overlap;
 mod patch;
+mod patch_link;
 mod recall;
 mod remove;
 mod rename;
@@ -49,6 +50,7 @@ use agent_core::station::StationRecord;
 use agent_host::netlink::SubnetWatch;
 use overlay_core::HostId;
 use switch_core::{Mac, PortCounts, PortId};
+use switch_io::ImpairmentControl;
 use tokio::sync::Notify;
 
 pub(crate) use self::metered::{MeteredNetwork, MeteredPort, Station};
@@ -58,6 +60,7 @@ pub(crate) use self::ways::RemotePlace;
 
 use self::acl::Acl;
 use self::adopt::KeptOut;
+use self::trace::{Followers, Shown};
 use self::uplink::LanPort;
 use crate::edge::HostNames;
 use crate::ground::Ground;
@@ -89,14 +92,18 @@ pub(crate) struct Networks {
     subnets: Mutex<Option<SubnetWatch>>,
     /// Locked before `table`.
     memory: Mutex<Memory>,
+    /// Who follows frames on the networks' other hosts too.
+    followers: Mutex<Followers>,
+    /// The hosts that are shown the frames of networks.
+    shown: Mutex<Shown>,
 }
 
 #[derive(Default)]
 struct Table {
     /// By id.
     networks: BTreeMap<String, Network>,
-    /// Which networks are joined; they make no loops.
-    patches: BTreeSet<PatchRecord>,
+    /// Which networks are joined, by the patches' keys; they make no loops.
+    patches: BTreeMap<String, PatchRecord>,
     mirrors: BTreeSet<MirrorRecord>,
     /// Those that somebody configured.
     stations: BTreeSet<StationRecord>,
@@ -197,6 +204,8 @@ struct PatchEnd {
     port: PortId,
     /// The name of the network at the other end.
     leads_to: String,
+    /// What goes wrong on the way; one end has it for both.
+    impairment: Option<ImpairmentControl>,
 }
 
 /// A network as other owners hold it: it stays whole, though the network may leave meanwhile.
@@ -237,6 +246,8 @@ impl Networks {
             names: Arc::default(),
             subnets: Mutex::new(SubnetWatch::open().ok()),
             memory: Mutex::default(),
+            followers: Mutex::default(),
+            shown: Mutex::default(),
         }
     }
 

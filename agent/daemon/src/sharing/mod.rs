@@ -18,6 +18,7 @@ mod detail;
 pub(crate) mod directory;
 mod flaps;
 pub(crate) mod handover;
+pub(crate) mod letters;
 pub(crate) mod networks;
 mod news;
 mod path_mtu;

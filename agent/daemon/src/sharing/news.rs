@@ -72,7 +72,7 @@ impl Sharing {
         self.ground.events.tell(notice.with("host", name));
     }
 
-    fn name_of(&self, host: &HostId) -> String {
+    pub(crate) fn name_of(&self, host: &HostId) -> String {
         let member = self.member();
         let known = member.map(|member| others::name_of(&member.world(), host.as_str()));
         known.unwrap_or_else(|| host.to_string())

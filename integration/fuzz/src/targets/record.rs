@@ -12,6 +12,7 @@ use agent_core::shared::{
     ALIVE, AliveRecord, ClusterRecord, Difference, ENDPOINTS, EndpointShared, Entry, Event, HOSTS,
     Holder, HostRecord, Moment, PageRecord, RevokedRecord, TokenRecord, World,
 };
+use agent_core::trace::TraceLetter;
 use ipnet::IpNet;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -76,6 +77,7 @@ fn run(input: &[u8]) {
                 check_blocks(&page);
             }
         }
+        b'l' => drop(TraceLetter::parse(text).and_then(|letter| letter.to_bytes(usize::MAX))),
         b'w' => follow(text),
         _ => {}
     }

@@ -21,6 +21,7 @@ mod records;
 mod refusals;
 mod relay;
 mod static_vxlan;
+mod trace;
 mod traffic;
 mod views;
 
@@ -169,7 +170,7 @@ fn hosts_of(host: &Host) -> Vec<Value> {
 }
 
 /// `network create` on the cluster, known everywhere when this returns.
-fn create_shared(lab: &Underlay, name: &str, options: &[&str]) {
+pub(crate) fn create_shared(lab: &Underlay, name: &str, options: &[&str]) {
     let hosts: Vec<_> = lab.hosts.iter().collect();
     create_shared_on(&hosts, name, options);
 }

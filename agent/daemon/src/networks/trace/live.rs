@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use agent_api::{ApiError, TraceResult, TraceSight, TraceVerdict};
+use agent_api::{ApiError, TraceLine, TraceResult, TraceSight, TraceVerdict};
 use agent_core::trace::Who;
 use switch_core::{Filter, Verdict};
 use switch_io::{Observer, Observing, Sight};
@@ -68,7 +68,7 @@ struct Live {
     drops: mpsc::Receiver<Seen>,
     others: mpsc::Receiver<Seen>,
     missed: Arc<AtomicU64>,
-    lines: mpsc::Sender<TraceSight>,
+    lines: mpsc::Sender<TraceLine>,
     _observing: Observing,
 }
 
@@ -79,7 +79,18 @@ impl Networks {
         called: &str,
         filter: &str,
         drops_only: bool,
-    ) -> Result<mpsc::Receiver<TraceSight>, ApiError> {
+    ) -> Result<mpsc::Receiver<TraceLine>, ApiError> {
+        let (lines, read) = mpsc::channel(QUEUE);
+        self.follow_here((called, filter, drops_only), lines)?;
+        Ok(read)
+    }
+
+    /// The same into `lines`; the network's id.
+    pub(super) fn follow_here(
+        self: &Arc<Self>,
+        (called, filter, drops_only): (&str, &str, bool),
+        lines: mpsc::Sender<TraceLine>,
+    ) -> Result<String, ApiError> {
         let filter = filter.parse().map_err(TraceFrames::Filter)?;
         let seen = self.see(called)?;
         let Some(segment) = &seen.place.segment else {
@@ -95,10 +106,10 @@ impl Networks {
             missed: Arc::clone(&missed),
         };
         let switch = &self.ground.switch;
-        let (lines, read) = mpsc::channel(QUEUE);
+        let network = seen.place.record.id.clone();
         let live = Live {
             networks: Arc::clone(self),
-            network: seen.place.record.id.clone(),
+            network: network.clone(),
             ports: Ports::of(&seen, &segment.bridge, BTreeMap::new()),
             drops,
             others,
@@ -107,7 +118,7 @@ impl Networks {
             _observing: switch.observe(&segment.bridge, Box::new(watcher)),
         };
         self.ground.runtime.spawn(live.run());
-        Ok(read)
+        Ok(network)
     }
 }
 
@@ -145,7 +156,7 @@ impl Live {
 
     /// `None` where nobody reads any more.
     async fn tell(&mut self, seen: Seen) -> Option<()> {
-        let line = self.line(&seen);
+        let line = TraceLine::Sight(self.line(&seen));
         self.lines.send(line).await.ok()
     }
 
@@ -169,6 +180,7 @@ impl Live {
             Verdict::Drop(reason) => (TraceResult::Dropped, Some(reason.name().to_owned())),
         };
         TraceSight {
+            host: None,
             at_ms: *at_ms,
             from: self.ports.port(sight.ingress),
             link: sight.summary.map(|summary| summary.link()),
@@ -194,7 +206,7 @@ impl Live {
 }
 
 /// Frames that wait for the task, of each sort.
-const QUEUE: usize = 256;
+pub(super) const QUEUE: usize = 256;
 const PAUSE: Duration = Duration::from_millis(10);
 /// How often it is asked whether the network is still there.
 const LOOK: Duration = Duration::from_secs(1);

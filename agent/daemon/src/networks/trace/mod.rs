@@ -4,10 +4,12 @@
 //!
 //! The bridge decides on a copy of itself ([`switch_core::Rehearsal`]). What a frame meets behind its port is added from what
 //! the agent knows: of a tunnel, the host at its other end; of the host port, the way that the kernel has for the packet, and the
-//! rules of the packet filter on it ([`beyond`]). Frames that do pass are followed in [`live`].
+//! rules of the packet filter on it ([`beyond`]). Frames that do pass are followed in [`live`], on other hosts too in [`everywhere`].
 
 mod beyond;
+mod everywhere;
 mod live;
+mod shown;
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
@@ -20,6 +22,8 @@ use agent_core::hex;
 use agent_core::trace::{self, Planned, Sender, Surroundings, Target, Who};
 use switch_core::{Bridge, Frame, Mac, ParseFilter, PortId, PortKind, Rehearsal, Summary, Trace};
 
+pub(crate) use self::everywhere::Followers;
+pub(crate) use self::shown::Shown;
 use super::Networks;
 use super::segment::Segment;
 use super::view::Seen;
