@@ -9,13 +9,15 @@ use agent_api::{EndpointDetail, EndpointSettings};
 use rustix::process::Signal;
 use switch_core::Mac;
 
+use crate::cluster::{cluster, create_shared};
 use crate::ends::{End, Family};
-use crate::harness::{Endpoint, Host};
+use crate::harness::{Endpoint, Host, eventually};
 use crate::packets::{
     ETHERNET, NEEDS_CSUM, PLAIN, Segment, Transport, Vnet, checksums_hold, ethernet, finished,
     receive, receive_within,
 };
 
+const STEP: Duration = Duration::from_secs(5);
 const QUIET: Duration = Duration::from_millis(200);
 /// IEEE 802 "local experimental 1".
 const EXPERIMENTAL: u16 = 0x88b5;
@@ -71,25 +73,32 @@ impl Station<'_> {
     }
 }
 
+fn station_on<'h>(
+    host: &'h Host,
+    name: &str,
+    vlan: Option<u16>,
+    trunk: Option<&str>,
+) -> Station<'h> {
+    let settings = EndpointSettings {
+        vlan,
+        trunk: trunk.map(str::to_owned),
+        ..EndpointSettings::default()
+    };
+    let endpoint = host.endpoint_with("campus", name, settings);
+    let end = End::of_endpoint(&endpoint);
+    Station {
+        host,
+        endpoint,
+        end,
+    }
+}
+
 #[test]
 fn stations_hear_and_say_what_belongs_to_their_vlans() {
     let host = Host::start();
     host.tapestry(&["network", "create", "--ipv6", "-o", "vlan=aware", "campus"])
         .ok();
-    let station = |name: &str, vlan, trunk: Option<&str>| {
-        let settings = EndpointSettings {
-            vlan,
-            trunk: trunk.map(str::to_owned),
-            ..EndpointSettings::default()
-        };
-        let endpoint = host.endpoint_with("campus", name, settings);
-        let end = End::of_endpoint(&endpoint);
-        Station {
-            host: &host,
-            endpoint,
-            end,
-        }
-    };
+    let station = |name: &str, vlan, trunk: Option<&str>| station_on(&host, name, vlan, trunk);
     let red = station("red", Some(10), None);
     let rose = station("rose", Some(10), None);
     let blue = station("blue", Some(20), None);
@@ -123,6 +132,60 @@ fn stations_hear_and_say_what_belongs_to_their_vlans() {
     // A killed agent is started again by its guardian, from the same records.
     host.kill_agent_proper();
     isolated([&red, &rose, &blue, &green, &home, &trunk]);
+}
+
+/// Two hosts, with stations of the same VLANs on both.
+fn vlans_cross_a_tunnel(options: &[&str]) {
+    let lab = cluster(2);
+    let aware = ["--ipv6", "-o", "vlan=aware"];
+    create_shared(&lab, "campus", &[&aware, options].concat());
+    let [one, two] = lab.hosts.as_slice() else {
+        unreachable!()
+    };
+    let red = station_on(one, "red", Some(10), None);
+    let blue = station_on(one, "blue", Some(20), None);
+    let home = station_on(one, "home", None, None);
+    let rose = station_on(two, "rose", Some(10), None);
+    let trunk = station_on(two, "trunk", Some(30), Some("10,20"));
+    let hut = station_on(two, "hut", None, None);
+    for (from, to) in [(&red, &rose), (&home, &hut)] {
+        eventually(STEP, "the tunnel is there", || {
+            from.endpoint.netns.pings(to.endpoint.ipv4()).then_some(())
+        });
+    }
+    for station in [&red, &blue, &home, &rose, &trunk, &hut] {
+        station.hears();
+    }
+    red.say(None, "of red");
+    red.send(trunk.endpoint.mac(), Some(0xa000), "urgent");
+    home.say(None, "of home");
+    trunk.say(Some(0x6014), "of the trunk in 20");
+    trunk.say(None, "of the trunk in 30");
+    type Words = [(&'static str, Option<u16>)];
+    let expected: [(_, &Words); 6] = [
+        (&red, &[]),
+        (&blue, &[("of the trunk in 20", None)]),
+        (&home, &[]),
+        (&rose, &[("of red", None)]),
+        (&trunk, &[("of red", Some(10)), ("urgent", Some(0xa00a))]),
+        (&hut, &[("of home", None)]),
+    ];
+    for (station, words) in expected {
+        let words = words.iter().map(|(words, tci)| ((*words).to_owned(), *tci));
+        let name = &station.endpoint.detail.name;
+        assert_eq!(station.hears(), words.collect(), "{name}");
+    }
+    downloads(&red, &rose);
+}
+
+#[test]
+fn vlans_cross_a_tunnel_over_quic_with_their_frames() {
+    vlans_cross_a_tunnel(&[]);
+}
+
+#[test]
+fn vlans_cross_a_tunnel_over_vxlan_with_their_frames() {
+    vlans_cross_a_tunnel(&["-o", "encap=vxlan"]);
 }
 
 /// What each says is heard where it belongs, with the tag that belongs there, and nowhere else.
