@@ -17,7 +17,6 @@ import sys
 
 from mininet.clean import addCleanupCallback
 from mininet.link import Intf, Link, OVSLink, TCLink, TCULink
-from mininet.log import warn
 from mininet.node import Switch
 from mininet.util import quietRun
 
@@ -239,6 +238,7 @@ class TapestryLink(Link):
                  params1=None, params2=None, intf=None, cls1=None, cls2=None, fast=True, **params):
         # mininet's classes of interfaces are for interfaces of the kernel's.
         del intf, cls1, cls2, fast
+        self.impairments = {}
         ends = []
         for node, port, name, mac, own in ((node1, port1, intfName1, addr1, params1), (node2, port2, intfName2, addr2, params2)):
             own = dict(own or {}, **params)
@@ -272,7 +272,7 @@ class TapestryLink(Link):
         if wanted != self.patched:
             one, other = self.networks
             if wanted:
-                ask("POST", "networks/%s/patches" % one, {"network": other})
+                ask("POST", "networks/%s/patches" % one, {"network": other, "impairments": self.impairments})
             else:
                 ask("DELETE", "networks/%s/patches/%s" % (one, other))
             self.patched = wanted
@@ -289,9 +289,11 @@ class TapestryLink(Link):
         host = self.other(intf)
         if host:
             host.impair(wanted, "to")
-        elif wanted:
-            warn("\n*** %s: %s has no effect; links between two switches cannot be impaired, links of hosts can\n"
-                 % (intf.name, ", ".join(sorted(wanted))))
+        else:
+            # Seen from the first switch. Its end is made before it is kept here, and the second one's after.
+            self.impairments["from" if self.intf1 and intf is not self.intf1 else "to"] = wanted
+            if self.patched:
+                ask("PATCH", "networks/%s/patches/%s/link" % tuple(self.networks), self.impairments)
 
     def delete(self):
         if len(self.networks) == 2:

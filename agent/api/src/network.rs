@@ -7,7 +7,9 @@ use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::{DnsServer, EndpointDetail, Forwarder, MulticastReport, PathMtu};
+use crate::{
+    DnsServer, EndpointDetail, Forwarder, LinkCounts, LinkSettings, MulticastReport, PathMtu,
+};
 
 /// `POST /v1/networks`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
@@ -197,6 +199,21 @@ pub struct RemoteEndpoint {
 pub struct PatchCreate {
     /// The network to join it with, by name, id or unique prefix of its id, of at least four digits.
     pub network: String,
+    /// What goes wrong between them from the first frame on; `to` is what goes to the other network.
+    #[serde(default)]
+    pub impairments: LinkSettings,
+}
+
+/// What goes wrong between two networks that are joined, as one of them sees it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct PatchLink {
+    pub network: String,
+    pub other: String,
+    pub settings: LinkSettings,
+    /// What frames to the other network met since the patch was impaired first, or the agent started.
+    pub to: LinkCounts,
+    /// The same of frames from there.
+    pub from: LinkCounts,
 }
 
 /// `POST /v1/networks/{name}/mirrors`.

@@ -10,7 +10,7 @@ use crate::failure::Failure;
 /// Impair the link of a container to its network, or take it down
 ///
 /// The words are tc's and containerlab's. What is set holds from the next frame on, over restarts of the container and of the
-/// agent, until it is reset.
+/// agent, until it is reset. With --patch, the link is that between two networks which are joined.
 #[derive(Debug, clap::Subcommand)]
 pub(crate) enum Verb {
     Set(Box<set::Args>),
@@ -43,6 +43,9 @@ pub(crate) struct Place {
         conflicts_with = "interface"
     )]
     interface_named: Option<String>,
+    /// The patch to this network; the one that it is seen from stands in place of the container
+    #[arg(long, value_name = "NETWORK", conflicts_with_all = ["interface", "interface_named", "node"])]
+    patch: Option<String>,
 }
 
 pub(crate) async fn run(verb: Verb, client: &Client) -> Result<u8, Failure> {
@@ -50,14 +53,12 @@ pub(crate) async fn run(verb: Verb, client: &Client) -> Result<u8, Failure> {
         Verb::Set(args) => set::run(*args, client).await,
         Verb::Show(args) => show::run(args, client).await,
         Verb::Reset(place) => {
-            let link = place.find(client).await?;
             let nothing = LinkUpdate {
                 to: Some(Impairment::default()),
                 from: Some(Impairment::default()),
                 ..LinkUpdate::default()
             };
-            client.update_link(&link.endpoint, &nothing).await?;
-            Ok(0)
+            place.update(&nothing, client).await
         }
         Verb::Down(place) => set_up(&place, false, client).await,
         Verb::Up(place) => set_up(&place, true, client).await,
@@ -65,12 +66,30 @@ pub(crate) async fn run(verb: Verb, client: &Client) -> Result<u8, Failure> {
 }
 
 async fn set_up(place: &Place, up: bool, client: &Client) -> Result<u8, Failure> {
+    if place.patch.is_some() {
+        return Err(Failure::usage(
+            "a patch has no carrier; `tapestry network unpatch` parts the networks",
+        ));
+    }
     let link = place.find(client).await?;
     client.set_endpoint_up(&link.endpoint, up).await?;
     Ok(0)
 }
 
 impl Place {
+    async fn update(&self, update: &LinkUpdate, client: &Client) -> Result<u8, Failure> {
+        match (&self.patch, &self.container) {
+            (Some(other), Some(network)) => {
+                client.update_patch_link(network, other, update).await?;
+            }
+            _ => {
+                let link = self.find(client).await?;
+                client.update_link(&link.endpoint, update).await?;
+            }
+        }
+        Ok(0)
+    }
+
     async fn find(&self, client: &Client) -> Result<LinkDetail, Failure> {
         let called = self.container.as_ref().or(self.node.as_ref());
         let called = called.map_or("", String::as_str);

@@ -6,9 +6,9 @@
 //! one way at most between two networks. Networks that are joined, also by way of others, are one segment: no address may be
 //! in the subnets of two of them, and no MAC may be the gateway of two that have addresses.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 
-use agent_api::{ApiError, Driver, ErrorKind};
+use agent_api::{ApiError, BadImpairment, Driver, ErrorKind};
 use ipnet::IpNet;
 use switch_core::Mac;
 
@@ -55,6 +55,8 @@ pub enum Patch {
         "networks {one:?} and {other:?} are not patched; `tapestry network inspect {one}` shows its patches"
     )]
     Apart { one: String, other: String },
+    #[error(transparent)]
+    Impairments(#[from] BadImpairment),
     #[error("patching networks {one:?} and {other:?}: {why}")]
     Host {
         one: String,
@@ -66,9 +68,11 @@ pub enum Patch {
 impl From<Patch> for ApiError {
     fn from(error: Patch) -> Self {
         let kind = match &error {
-            Patch::Itself(_) | Patch::NoPorts(_) | Patch::SpansHosts(_) | Patch::IsLan(_) => {
-                ErrorKind::Invalid
-            }
+            Patch::Itself(_)
+            | Patch::NoPorts(_)
+            | Patch::SpansHosts(_)
+            | Patch::IsLan(_)
+            | Patch::Impairments(_) => ErrorKind::Invalid,
             Patch::Loop(_) | Patch::Overlap { .. } | Patch::GatewayMac { .. } => {
                 ErrorKind::Conflict
             }
@@ -79,9 +83,9 @@ impl From<Patch> for ApiError {
     }
 }
 
-/// Refuses a patch that must not be. `network` finds a network by its id.
+/// Refuses a patch that must not be. Those that are there are by their keys; `network` finds a network by its id.
 pub fn check_patch<'r>(
-    patches: &BTreeSet<PatchRecord>,
+    patches: &BTreeMap<String, PatchRecord>,
     network: impl Fn(&str) -> Option<&'r NetworkRecord>,
     one: &'r NetworkRecord,
     other: &'r NetworkRecord,
@@ -142,13 +146,13 @@ fn check_apart(one: &NetworkRecord, other: &NetworkRecord) -> Result<(), Patch> 
 
 /// Every network that frames from `start` reach, and the one before it on the way; `start` has none.
 fn segment<'p>(
-    patches: &'p BTreeSet<PatchRecord>,
+    patches: &'p BTreeMap<String, PatchRecord>,
     start: &'p str,
 ) -> BTreeMap<&'p str, Option<&'p str>> {
     let mut reached = BTreeMap::from([(start, None)]);
     let mut next = VecDeque::from([start]);
     while let Some(here) = next.pop_front() {
-        for there in patches.iter().filter_map(|patch| patch.other(here)) {
+        for there in patches.values().filter_map(|patch| patch.other(here)) {
             if !reached.contains_key(there) {
                 reached.insert(there, Some(here));
                 next.push_back(there);
@@ -205,7 +209,12 @@ mod tests {
             .map(|(one, other)| PatchRecord::new(one, other));
         let find = |id: &str| networks.iter().find(|network| network.id == id);
         let (one, other) = (find(one).unwrap(), find(other).unwrap());
-        check_patch(&patches.collect(), find, one, other)
+        check_patch(
+            &patches.map(|patch| (patch.key(), patch)).collect(),
+            find,
+            one,
+            other,
+        )
     }
 
     #[test]

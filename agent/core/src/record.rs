@@ -174,10 +174,13 @@ impl NetworkRecord {
 }
 
 /// Two networks that are joined to one segment, by key `patch/<id>/<id>`.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PatchRecord {
     /// Their ids, the smaller one first.
     networks: [String; 2],
+    /// What goes wrong between them: `to` is what goes to the second network, as if that were a container of the first.
+    #[serde(default)]
+    impairments: LinkSettings,
 }
 
 impl PatchRecord {
@@ -185,7 +188,31 @@ impl PatchRecord {
     pub fn new(one: &str, other: &str) -> Self {
         let mut networks = [one.to_owned(), other.to_owned()];
         networks.sort();
-        Self { networks }
+        Self {
+            networks,
+            impairments: LinkSettings::default(),
+        }
+    }
+
+    /// What goes wrong, as a network sees it: `to` is what it sends to the other one.
+    pub fn impairments(&self, seen_from: &str) -> LinkSettings {
+        match self.networks[0] == seen_from {
+            true => self.impairments,
+            false => turned(self.impairments),
+        }
+    }
+
+    /// The same patch with other impairments, as a network sees them.
+    #[must_use]
+    pub fn impaired(self, seen_from: &str, impairments: LinkSettings) -> Self {
+        let impairments = match self.networks[0] == seen_from {
+            true => impairments,
+            false => turned(impairments),
+        };
+        Self {
+            impairments,
+            ..self
+        }
     }
 
     /// Where the store has it.
@@ -204,6 +231,15 @@ impl PatchRecord {
     pub fn other(&self, id: &str) -> Option<&str> {
         let way = self.ways().into_iter().find(|(from, _)| *from == id);
         way.map(|(_, to)| to)
+    }
+}
+
+/// A link as its other end sees it.
+const fn turned(settings: LinkSettings) -> LinkSettings {
+    LinkSettings {
+        to: settings.from,
+        from: settings.to,
+        seed: settings.seed,
     }
 }
 
@@ -483,6 +519,12 @@ mod tests {
     fn a_patch_is_the_same_from_either_end() {
         let patch = PatchRecord::new("b", "a");
         assert_eq!(patch, PatchRecord::new("a", "b"));
+        let mut slow = LinkSettings::default();
+        slow.to.delay = Some("50ms".parse().unwrap());
+        let patch = patch.impaired("b", slow);
+        assert_eq!(patch.impairments("b"), slow);
+        assert_eq!(patch.impairments("a").from, slow.to);
+        assert_eq!(patch.impairments("a").to, slow.from);
         assert_eq!(patch.key(), "patch/a/b");
         assert_eq!((patch.other("a"), patch.other("b")), (Some("b"), Some("a")));
         assert_eq!(patch.other("c"), None);

@@ -14,6 +14,7 @@ mod ground;
 mod guardian;
 mod journal;
 mod latency;
+mod links;
 mod locks;
 mod metrics;
 mod networks;

@@ -27,10 +27,23 @@ const OWN_FILES: &str =
 
 /// With two hosts at a switch, where mn's command line does what `lines` say.
 fn mn_does(host: &Host, link: &str, lines: &str) -> Output {
+    mn_does_on(host, "minimal", link, lines)
+}
+
+fn mn_does_on(host: &Host, topology: &str, link: &str, lines: &str) -> Output {
     fs::write(host.dir().join("lines"), lines).unwrap();
     let net = ["--switch", "tapestry", "--controller", "none", "--mac"];
-    let script = ["--link", link, "--pre", "/mnt/lines", "--test", "none"];
-    mn(host, &[&net[..], &script].concat())
+    let script = ["--topo", topology, "--link", link, "--pre", "/mnt/lines"];
+    mn(host, &[&net[..], &script, &["--test", "none"]].concat())
+}
+
+/// The shortest round trip of each ping, in milliseconds.
+fn fastest(output: &Output) -> Vec<f64> {
+    let rtt = |line: &str| {
+        let times = line.strip_prefix("rtt min/avg/max/mdev = ")?;
+        times.split('/').next()?.parse().ok()
+    };
+    output.stderr.lines().filter_map(rtt).collect()
 }
 
 #[track_caller]
@@ -81,18 +94,32 @@ fn a_link_is_as_its_parameters_say_and_as_they_say_later() {
     let met = |(summary, lost): (&&str, &&str)| summary.contains(lost);
     assert!(summaries.iter().zip(&lost).all(met), "{output:?}");
     // Both links delay, each in both directions; h1's own frames were not any more, the second time.
-    let fastest: Vec<f64> = (output.stderr.lines())
-        .filter_map(|line| {
-            line.strip_prefix("rtt min/avg/max/mdev = ")?
-                .split('/')
-                .next()
-        })
-        .map(|least| least.parse().unwrap())
-        .collect();
+    let fastest = fastest(&output);
     assert!(fastest[0] >= 80.0 && fastest[1] >= 60.0, "{fastest:?}");
     // Not up: the flag IFF_UP is the last bit.
     assert!(output.stderr.contains("0x1002"), "{output:?}");
     assert!(output.stderr.contains("00:00:00:00:00:01"), "{output:?}");
+    leaves_nothing(&host);
+}
+
+/// Three links on the way, the one between the switches among them, each slow at both ends.
+#[test]
+fn a_link_between_two_switches_is_as_its_parameters_say() {
+    let host = Host::start();
+    let lines = "h1 ping -n -q -c3 -i0.2 -W2 h2
+        link s1 s2 down
+        h1 ping -n -q -c2 -i0.2 -W1 h2
+        link s1 s2 up
+        h1 ping -n -q -c3 -i0.2 -W2 h2\n";
+    let output = mn_does_on(&host, "linear,2", "tapestry,delay=20ms", lines);
+    let summaries = summaries(&output);
+    assert_eq!(summaries.len(), 3, "{output:?}");
+    assert!(summaries[1].contains(" 0 received"), "{output:?}");
+    let fastest = fastest(&output);
+    assert!(
+        fastest.len() == 2 && fastest.iter().all(|rtt| *rtt >= 120.0),
+        "{fastest:?}"
+    );
     leaves_nothing(&host);
 }
 

@@ -62,7 +62,8 @@ pub(crate) struct Args {
     /// What chance begins with: with an equal one, the n-th frame has an equal fate
     #[arg(long, value_name = "N")]
     seed: Option<u64>,
-    /// Which frames: those from the container, as tc at its interface has it, those to it, or both
+    /// Which frames: those from the container, as tc at its interface has it, those to it, or both; with --patch, those from or to
+    /// the other network
     #[arg(long, value_name = "WHICH", default_value = "from")]
     direction: Direction,
     /// Keep what is not named
@@ -82,9 +83,7 @@ enum Direction {
 
 pub(super) async fn run(args: Args, client: &Client) -> Result<u8, Failure> {
     let update = args.update().map_err(Failure::usage)?;
-    let link = args.place.find(client).await?;
-    client.update_link(&link.endpoint, &update).await?;
-    Ok(0)
+    args.place.update(&update, client).await
 }
 
 impl Args {

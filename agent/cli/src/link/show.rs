@@ -1,6 +1,6 @@
 //! `tapestry link show`.
 
-use agent_api::{Client, Impairment, LinkCounts, LinkDetail};
+use agent_api::{Client, Impairment, LinkCounts, LinkDetail, LinkSettings, PatchLink};
 
 use super::links_of;
 use crate::failure::Failure;
@@ -13,9 +13,16 @@ pub(crate) struct Args {
     listing: Listing,
     /// The container's name or id; all links where absent
     container: Option<String>,
+    /// The patch to this network, of the network in place of the container
+    #[arg(long, value_name = "NETWORK", requires = "container")]
+    patch: Option<String>,
 }
 
 pub(super) async fn run(args: Args, client: &Client) -> Result<u8, Failure> {
+    if let (Some(other), Some(network)) = (&args.patch, &args.container) {
+        let link = client.patch_link(network, other).await?;
+        return args.listing.print(&[link], &PATCH_SHEET);
+    }
     let links = match &args.container {
         Some(called) => links_of(called, client).await?,
         None => client.links().await?,
@@ -25,33 +32,39 @@ pub(super) async fn run(args: Args, client: &Client) -> Result<u8, Failure> {
 
 /// A row for each direction that is impaired, or one for the link.
 fn rows(link: &LinkDetail) -> Vec<Vec<String>> {
-    let directions = [
-        ("from", &link.settings.from, &link.from),
-        ("to", &link.settings.to, &link.to),
-    ];
+    let state = if link.up { "up" } else { "down" };
+    let place = [&link.name, &link.link, &link.network, state];
+    of_directions(&place, &link.settings, (&link.from, &link.to))
+}
+
+fn patch_rows(link: &PatchLink) -> Vec<Vec<String>> {
+    let place = [&*link.network, &link.other];
+    of_directions(&place, &link.settings, (&link.from, &link.to))
+}
+
+fn of_directions(
+    place: &[&str],
+    settings: &LinkSettings,
+    (from, to): (&LinkCounts, &LinkCounts),
+) -> Vec<Vec<String>> {
+    let directions = [("from", &settings.from, from), ("to", &settings.to, to)];
     let impaired = directions
         .into_iter()
         .filter(|(_, set, _)| **set != Impairment::default());
     let mut rows: Vec<_> = impaired
-        .map(|(direction, set, counts)| row(link, direction, &set.to_string(), counts))
+        .map(|(direction, set, counts)| row(place, direction, &set.to_string(), counts))
         .collect();
     if rows.is_empty() {
-        rows.push(row(link, "-", "-", &LinkCounts::default()));
+        rows.push(row(place, "-", "-", &LinkCounts::default()));
     }
     rows
 }
 
-fn row(link: &LinkDetail, direction: &str, set: &str, counts: &LinkCounts) -> Vec<String> {
-    vec![
-        link.name.clone(),
-        link.link.clone(),
-        link.network.clone(),
-        if link.up { "up" } else { "down" }.to_owned(),
-        direction.to_owned(),
-        set.to_owned(),
-        counts.frames.to_string(),
-        met(counts),
-    ]
+fn row(place: &[&str], direction: &str, set: &str, counts: &LinkCounts) -> Vec<String> {
+    let (frames, met) = (counts.frames.to_string(), met(counts));
+    let cells = place.iter().copied();
+    let cells = cells.chain([direction, set, &frames, &met]);
+    cells.map(str::to_owned).collect()
 }
 
 /// `fault=count`, in the order in which a frame would meet them.
@@ -89,6 +102,19 @@ const SHEET: Sheet<LinkDetail> = Sheet {
     ],
     called: 0,
     rows,
+};
+
+const PATCH_SHEET: Sheet<PatchLink> = Sheet {
+    columns: &[
+        ("Network", "NETWORK"),
+        ("Other", "OTHER"),
+        ("Direction", "DIRECTION"),
+        ("Impairment", "IMPAIRMENT"),
+        ("Frames", "FRAMES"),
+        ("Met", "MET"),
+    ],
+    called: 0,
+    rows: patch_rows,
 };
 
 #[cfg(test)]

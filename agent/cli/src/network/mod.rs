@@ -7,7 +7,9 @@ mod list;
 use std::io::{self, BufRead};
 use std::net::Ipv6Addr;
 
-use agent_api::{Client, Connect, Disconnect, EndpointSettings, PatchCreate, PortSettings};
+use agent_api::{
+    Client, Connect, Disconnect, EndpointSettings, LinkSettings, PatchCreate, PortSettings,
+};
 
 use crate::arguments::Ip;
 use crate::attachment::Vlans;
@@ -166,6 +168,7 @@ async fn disconnect(args: DisconnectArgs, client: &Client) -> Result<u8, Failure
 async fn patch(pair: Pair, client: &Client) -> Result<u8, Failure> {
     let patch = PatchCreate {
         network: pair.other,
+        impairments: LinkSettings::default(),
     };
     client.patch_networks(&pair.network, &patch).await?;
     Ok(0)

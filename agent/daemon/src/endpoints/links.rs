@@ -6,17 +6,16 @@
 //! an agent that takes the place of another. A port wears an impairment only while something is set; without, it is as the workers
 //! like it best. Frames that wait when settings change, or go, leave in their order; none is lost.
 
-use agent_api::{ApiError, LinkCounts, LinkDetail, LinkSettings, LinkUpdate};
+use agent_api::{ApiError, LinkDetail, LinkSettings, LinkUpdate};
 use agent_core::endpoint::Attach;
 use agent_core::record::EndpointRecord;
 use switch_core::PortId;
-use switch_core::impairment::LineCounts;
-use switch_io::{ImpairmentControl, ImpairmentCounts, Layer, LayerKind};
+use switch_io::ImpairmentControl;
 
 use super::plug::host_failure;
 use super::settings::changed;
 use super::{Endpoints, Place};
-use crate::random::random_seed;
+use crate::links::{self, shown, with_seed};
 use crate::seats::Attached;
 
 impl Endpoints {
@@ -66,13 +65,7 @@ impl Endpoints {
         port: PortId,
         record: &EndpointRecord,
     ) -> std::io::Result<Option<ImpairmentControl>> {
-        let settings = &record.impairments;
-        if settings.are_none() {
-            return Ok(None);
-        }
-        let control = control_of(settings)?;
-        self.dress(port, Layer::Impairment(control.clone()))?;
-        Ok(Some(control))
+        links::wear(&self.ground.switch, port, None, &record.impairments)
     }
 
     /// Has the endpoint's port, if there is one, wear what is set. In its owner's turn.
@@ -85,45 +78,13 @@ impl Endpoints {
         let Some(port) = attached.plug.port else {
             return Ok(());
         };
-        let id = &attached.record.id;
-        match (&attached.plug.impairment, settings.are_none()) {
-            (None, true) => {}
-            (Some(_), true) => {
-                self.ground.switch.undress(port, LayerKind::Impairment);
-                place.seats.impair(id, None);
-            }
-            (Some(worn), false) => {
-                let (from, to) = (settings.from.to_core(), settings.to.to_core());
-                worn.set(from, to, settings.seed.unwrap_or_default());
-            }
-            (None, false) => {
-                let control = control_of(settings)?;
-                self.dress(port, Layer::Impairment(control.clone()))?;
-                place.seats.impair(id, Some(control));
-            }
+        let worn = attached.plug.impairment.clone();
+        let is_new = worn.is_none() != settings.are_none();
+        let worn = links::wear(&self.ground.switch, port, worn, settings)?;
+        if is_new {
+            place.seats.impair(&attached.record.id, worn);
         }
         Ok(())
-    }
-}
-
-fn control_of(settings: &LinkSettings) -> std::io::Result<ImpairmentControl> {
-    let (from, to) = (settings.from.to_core(), settings.to.to_core());
-    ImpairmentControl::new(from, to, settings.seed.unwrap_or_default())
-}
-
-/// One is made up where something is set, and goes where nothing is.
-fn with_seed(settings: LinkSettings) -> LinkSettings {
-    if settings.are_none() {
-        return LinkSettings {
-            seed: None,
-            ..settings
-        };
-    }
-    // Of as many digits as people copy.
-    let made_up = || random_seed() >> 32;
-    LinkSettings {
-        seed: settings.seed.or_else(|| Some(made_up())),
-        ..settings
     }
 }
 
@@ -140,35 +101,5 @@ fn link(place: &Place, attached: &Attached) -> LinkDetail {
         settings: record.impairments,
         to: shown(to),
         from: shown(from),
-    }
-}
-
-fn shown(counts: ImpairmentCounts) -> LinkCounts {
-    let ImpairmentCounts {
-        frames: frames_of_wire,
-        waiting,
-        refused,
-    } = counts;
-    let LineCounts {
-        frames,
-        sent,
-        lost,
-        duplicated,
-        corrupted,
-        reordered,
-        delayed,
-        overflowed,
-    } = frames_of_wire;
-    LinkCounts {
-        frames,
-        sent,
-        lost,
-        duplicated,
-        corrupted,
-        reordered,
-        delayed,
-        overflowed,
-        refused,
-        waiting,
     }
 }

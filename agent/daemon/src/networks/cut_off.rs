@@ -39,7 +39,7 @@ impl Networks {
         let left = Arc::new(record.cut_off());
         let patches: Vec<_> = {
             let table = lock(&self.table);
-            let patches = table.patches.iter();
+            let patches = table.patches.values();
             let own = patches.filter(|patch| patch.other(&record.id).is_some());
             own.cloned().collect()
         };

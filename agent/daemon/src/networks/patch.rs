@@ -11,7 +11,7 @@
 
 use std::collections::BTreeSet;
 
-use agent_api::ApiError;
+use agent_api::{ApiError, LinkSettings};
 use agent_core::events::Notice;
 use agent_core::patch::{Patch, check_patch};
 use agent_core::record::PatchRecord;
@@ -19,6 +19,7 @@ use switch_core::{PortConfig, PortKind};
 use switch_io::{AddPort, PatchPort, patch};
 
 use super::{Networks, PatchEnd, Place};
+use crate::links::with_seed;
 use crate::locks::lock;
 use crate::turns::Turn;
 
@@ -33,23 +34,34 @@ enum RaisePatch {
     Queue(std::io::Error),
     #[error("no port: {0}")]
     Port(#[from] AddPort),
+    #[error("no impairment: {0}")]
+    Impair(#[from] std::io::Error),
 }
 
 impl Networks {
     /// The names of the networks that are patched to the one with this id.
     pub(crate) fn patched_to(&self, id: &str) -> Vec<String> {
         let table = lock(&self.table);
-        let others = table.patches.iter().filter_map(|patch| patch.other(id));
+        let others = table.patches.values().filter_map(|patch| patch.other(id));
         let networks = others.filter_map(|other| table.networks.get(other));
         networks
             .map(|network| network.record.name.clone())
             .collect()
     }
 
-    pub(crate) fn patch(&self, one: &str, other: &str) -> Result<(), ApiError> {
+    /// Joins two networks; what goes wrong between them is as the first one sees it.
+    pub(crate) fn patch(
+        &self,
+        one: &str,
+        other: &str,
+        impairments: LinkSettings,
+    ) -> Result<(), ApiError> {
         let [one, other] = [self.find(one)?, self.find(other)?];
+        impairments.check().map_err(Patch::from)?;
         let _turns = self.turns_of_both(&one, &other);
-        let record = PatchRecord::new(&one.record.id, &other.record.id);
+        let impairments = with_seed(impairments);
+        let record = PatchRecord::new(&one.record.id, &other.record.id)
+            .impaired(&one.record.id, impairments);
         let kept = {
             let mut table = lock(&self.table);
             let known = |id: &str| table.networks.get(id).map(|network| &*network.record);
@@ -57,7 +69,7 @@ impl Networks {
             if let Some(down) = [&one, &other].iter().find(|end| end.segment.is_none()) {
                 return Err(Patch::Down(down.record.name.clone()).into());
             }
-            table.patches.insert(record.clone());
+            table.patches.insert(record.key(), record.clone());
             self.ground.journal.put(&record.key(), &record)
         };
         let failed = |why: String| Patch::Host {
@@ -88,7 +100,7 @@ impl Networks {
         let _turns = self.turns_of_both(&ends[0], &ends[1]);
         let [one, other] = ends.each_ref().map(|end| end.record.name.clone());
         let patch = PatchRecord::new(&ends[0].record.id, &ends[1].record.id);
-        if !lock(&self.table).patches.contains(&patch) {
+        if !lock(&self.table).patches.contains_key(&patch.key()) {
             return Err(Patch::Apart { one, other }.into());
         }
         if let Err(error) = self.ground.journal.delete(&patch.key()).wait() {
@@ -96,7 +108,7 @@ impl Networks {
             return Err(Patch::Host { one, other, why }.into());
         }
         self.lower_patch(&patch);
-        lock(&self.table).patches.remove(&patch);
+        lock(&self.table).patches.remove(&patch.key());
         self.tell(Notice::network(&ends[0].record, "unpatch").with("other", &other));
         tracing::info!(one, other, "networks parted");
         Ok(())
@@ -104,7 +116,7 @@ impl Networks {
 
     /// Joins again what was joined before the agent's start.
     pub(crate) fn restore_patch(&self, patch: PatchRecord) {
-        lock(&self.table).patches.insert(patch.clone());
+        lock(&self.table).patches.insert(patch.key(), patch.clone());
         if let Err(why) = self.raise_patch(&patch) {
             let names = patch.ways().map(|(id, _)| {
                 let place = self.place(id);
@@ -118,14 +130,14 @@ impl Networks {
 
     /// Without its record a patch is not looked for at the next start; one that stays is without effect until then.
     pub(crate) fn forget_patch(&self, patch: &PatchRecord) {
-        lock(&self.table).patches.remove(patch);
+        lock(&self.table).patches.remove(&patch.key());
         if let Err(error) = self.ground.journal.forget(&patch.key()).wait() {
             tracing::warn!(%error, "a patch stays on record");
         }
     }
 
     /// The lesser id's first, as everybody takes them.
-    fn turns_of_both(&self, one: &Place, other: &Place) -> Vec<Turn<'_, String>> {
+    pub(super) fn turns_of_both(&self, one: &Place, other: &Place) -> Vec<Turn<'_, String>> {
         let ids = BTreeSet::from([one.record.id.clone(), other.record.id.clone()]);
         ids.into_iter().map(|id| self.turns.take(id)).collect()
     }
@@ -157,7 +169,7 @@ impl Networks {
                 network.ways.patches.insert(other_id.to_owned(), end)
             });
         }
-        Ok(())
+        Ok(self.impair_patch(record)?)
     }
 
     fn raise_end(
@@ -176,7 +188,11 @@ impl Networks {
         };
         let switch = &self.ground.switch;
         let port = switch.add_port(&segment.bridge, Box::new(port), config)?;
-        Ok(PatchEnd { port, leads_to })
+        Ok(PatchEnd {
+            port,
+            leads_to,
+            impairment: None,
+        })
     }
 
     pub(super) fn lower_patch(&self, patch: &PatchRecord) {

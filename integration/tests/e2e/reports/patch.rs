@@ -45,6 +45,88 @@ fn patches(host: &Host, network: &str) -> Vec<String> {
 
 const WIRES: [&[&str]; 2] = [&["a", "--subnet", "none"], &["b", "--subnet", "none"]];
 
+/// Round trips over a patch that is slow one way, in milliseconds: the shortest of several.
+fn fastest(from: &Endpoint<'_>, to: &str) -> f64 {
+    let said = from.netns.sh(&format!("ping -n -q -c3 -i0.2 -W2 {to}"));
+    let line = said
+        .lines()
+        .find_map(|line| line.strip_prefix("rtt min/avg/max/mdev = "));
+    let least = line.and_then(|line| line.split('/').next());
+    least.unwrap_or_else(|| panic!("{said}")).parse().unwrap()
+}
+
+#[test]
+fn a_patch_misbehaves_as_it_is_told_and_after_a_restart_too() {
+    let host = with_networks(&WIRES);
+    let (one, other) = (host.endpoint("a", "one"), host.endpoint("b", "other"));
+    address(&one, "10.9.0.1/24");
+    address(&other, "10.9.0.2/24");
+    host.tapestry(&["network", "patch", "a", "b"]).ok();
+    assert!(fastest(&one, "10.9.0.2") < 20.0);
+    let told = host
+        .tapestry(&["link", "set", "b", "--patch", "c", "--delay", "40ms"])
+        .refused(1);
+    assert!(told.contains('c') && told.lines().count() == 1, "{told}");
+
+    // Seen from either side, and each direction by itself.
+    host.tapestry(&[
+        "link",
+        "set",
+        "b",
+        "--patch",
+        "a",
+        "--direction",
+        "to",
+        "--delay",
+        "40ms",
+    ])
+    .ok();
+    let shown = host.tapestry(&["link", "show", "a", "--patch", "b"]).ok();
+    let rows: Vec<_> = shown.lines().skip(1).collect();
+    assert_eq!(rows.len(), 1, "{shown}");
+    assert!(
+        rows[0].contains(" from ") && rows[0].contains("delay 40ms"),
+        "{shown}"
+    );
+    let took = fastest(&one, "10.9.0.2");
+    assert!((40.0..75.0).contains(&took), "{took}");
+    host.stop_agent(Signal::KILL);
+    host.launch();
+    let took = fastest(&one, "10.9.0.2");
+    assert!((40.0..75.0).contains(&took), "{took}");
+    host.tapestry(&[
+        "link",
+        "set",
+        "a",
+        "--patch",
+        "b",
+        "--direction",
+        "both",
+        "--modify",
+        "--loss",
+        "100%",
+    ])
+    .ok();
+    assert!(!one.netns.pings("10.9.0.2"));
+    let link: serde_json::Value = host.api("GET", "/v1/networks/a/patches/b/link", None).ok();
+    assert!(link["to"]["lost"].as_u64() > Some(0), "{link}");
+    assert_eq!(link["settings"]["from"]["delay"], "40ms", "{link}");
+
+    host.tapestry(&["link", "reset", "a", "--patch", "b"]).ok();
+    assert!(fastest(&one, "10.9.0.2") < 20.0);
+    // A network that is joined anew begins without.
+    host.tapestry(&["link", "set", "a", "--patch", "b", "--loss", "100%"])
+        .ok();
+    for verb in ["unpatch", "patch"] {
+        host.tapestry(&["network", verb, "a", "b"]).ok();
+    }
+    assert!(one.netns.pings("10.9.0.2"));
+    let told = host
+        .tapestry(&["link", "down", "a", "--patch", "b"])
+        .refused(2);
+    assert!(told.contains("unpatch"), "{told}");
+}
+
 #[test]
 fn a_patch_makes_two_networks_one_segment_until_it_is_taken_away() {
     let host = with_networks(&WIRES);
