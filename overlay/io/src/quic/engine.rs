@@ -22,9 +22,8 @@ use overlay_core::{Hello, HostId, Timing};
 use quinn_proto::{ConnectionHandle, Endpoint, Event, ServerConfig, TransportConfig, VarInt};
 
 use super::connection_ids::ConnectionIds;
-use super::events::Events;
+use super::events::{Events, Letters};
 use super::identity::Tls;
-use super::letters::Letters;
 use super::link::{Link, PathOptions, Remote};
 use super::passage::Passage;
 use super::path::PathWatch;

@@ -1,4 +1,7 @@
-//! What a QUIC tunnel tells its owner.
+//! What a QUIC tunnel tells its owner: of changes, and what the agents of other hosts write.
+//!
+//! A letter is a datagram: it comes once or not at all, and is lost before a frame is. So whoever writes says it again until there is
+//! an answer, or can do without.
 
 use std::net::SocketAddr;
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
@@ -48,4 +51,33 @@ impl Events {
     }
 }
 
+/// What another host's agent wrote to this one's. Who it is was proved by its certificate.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Letter {
+    pub host: HostId,
+    pub body: Vec<u8>,
+}
+
+/// Letters that came, for the one who reads them.
+#[derive(Debug, Default)]
+pub(super) struct Letters(Option<SyncSender<Letter>>);
+
+impl Letters {
+    pub(super) fn read(&mut self) -> Receiver<Letter> {
+        let (sender, receiver) = sync_channel(LETTERS_MAX);
+        self.0 = Some(sender);
+        receiver
+    }
+
+    /// Of one who reads too slowly, letters are lost.
+    pub(super) fn put(&self, host: &HostId, body: Vec<u8>) {
+        if let Some(reader) = &self.0 {
+            let host = host.clone();
+            let _ = reader.try_send(Letter { host, body });
+        }
+    }
+}
+
 const BACKLOG: usize = 4096;
+/// Letters that wait for their reader.
+const LETTERS_MAX: usize = 256;

@@ -54,9 +54,8 @@ use crate::tunnel::{AddTunnelPort, Protocol, Shared, TunnelPort, TunnelTrunk};
 
 pub use self::connection_ids::Mark;
 pub use self::engine::QuicCounts;
-pub use self::events::QuicEvent;
+pub use self::events::{Letter, QuicEvent};
 pub use self::identity::{Credentials, UseCredentials};
-pub use self::letters::Letter;
 pub use self::succession::Heritage;
 pub use self::view::{PathView, PeerView};
 
