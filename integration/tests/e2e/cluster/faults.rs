@@ -51,6 +51,14 @@ fn a_partition_is_known_and_healed_within_a_second_each(drops: &[&str]) {
     };
     let both = [(one, "192.0.2.2"), (two, "192.0.2.1")];
     time_until(true, both);
+    // The death of a host that frames go to is known within a second; one that nobody speaks to is asked less often.
+    let a = one.ipv4("a").to_string();
+    let speakers = [(one, "a", "10.9.0.50"), (two, "b", a.as_str())];
+    let speakers = speakers.map(|(host, name, to)| {
+        let ping = ["ping", "-n", "-q", "-i0.05", "-w4", to];
+        host.spawn(&[&["exec", name, "--"], &ping[..]].concat())
+    });
+    reaches(one, "a", "10.9.0.50");
     let rules: String = drops
         .iter()
         .map(|rule| format!("add rule inet fault {rule} drop\n"))
@@ -66,6 +74,9 @@ add chain inet fault out {{ type filter hook output priority -300; }}
     assert!(dead < SECOND, "known dead after {dead:?}");
     std::thread::sleep(Duration::from_secs(3));
     assert!(!is_connected(one, "192.0.2.2") && !is_connected(two, "192.0.2.1"));
+    for speaker in speakers {
+        speaker.wait_with_output().unwrap();
+    }
     two.netns.sh("nft delete table inet fault");
     let healed = time_until(true, both);
     assert!(healed < SECOND, "healed after {healed:?}");
