@@ -206,7 +206,10 @@ impl Agent {
         self.ground.held.take_over();
         match follows {
             true => self.sharing.tunnels.are_alone(),
-            false => self.raise_tunnels(),
+            false => {
+                self.raise_tunnels();
+                self.sharing.tunnels.listen();
+            }
         }
         self.networks.recall_counters();
         self.networks.watch_filter();
@@ -238,7 +241,6 @@ impl Agent {
 
     fn raise_tunnels(&self) {
         self.sharing.resume(|member| self.follower.raise(member));
-        self.sharing.tunnels.listen();
     }
 
     /// What there is of what is on record.
@@ -270,7 +272,12 @@ impl Agent {
             Action::Adopt(record) => self.endpoints.adopt(&[record]),
             Action::Listen => {
                 self.networks.recall_stations();
-                self.endpoints.listen();
+                // Where there was another agent, tunnels are there by now. Otherwise they are raised when links are read.
+                self.endpoints.listen(|| {
+                    if self.ground.held.follows() {
+                        self.sharing.tunnels.listen();
+                    }
+                });
             }
             Action::AdoptHostPorts => self.networks.adopt_host_ports(),
             Action::OpenHostPorts => self.networks.open_first_host_ports(),

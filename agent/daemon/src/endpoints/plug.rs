@@ -136,8 +136,8 @@ impl Endpoints {
         listening.map_err(|error| host_failure(&place.record, record, &error))
     }
 
-    /// Reads the ports of all endpoints. One that cannot be read is as good as gone.
-    pub(crate) fn listen(&self) {
+    /// Reads the ports of all endpoints, and does `first` as soon as no other agent does. One that cannot be read is as good as gone.
+    pub(crate) fn listen(&self, first: impl FnOnce()) {
         let places = self.networks.places();
         let mut ports = BTreeMap::new();
         for place in &places {
@@ -149,6 +149,7 @@ impl Endpoints {
         }
         let ids: Vec<_> = ports.keys().copied().collect();
         self.ground.held.take_links();
+        first();
         for (port, why) in self.ground.switch.listen_all(&ids) {
             if let Some((place, record)) = ports.get(&port) {
                 let failure = host_failure(&place.record, record, &why);

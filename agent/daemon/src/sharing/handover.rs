@@ -8,8 +8,9 @@
 //! come in over its connections, while those from this host still leave over the old one's, until it reads the links. At last
 //! the old one takes in what is still on its way to it, and closes.
 //!
-//! VXLAN has no connections. Both receive from the same socket as soon as the new one has all of its tunnels, and whatever either
-//! receives goes the same way. What the old one has in a packet ring it takes out before it ends.
+//! VXLAN has no connections. The old one takes out what it has in a packet ring, and stops receiving together with the links; the new one
+//! receives from the same socket from then on. So what comes is not put out of order between two readers, and waits in the socket for
+//! as long as frames wait in links.
 //!
 //! What goes wrong before the new one reads ends that one alone. The old one forgets the passage, answers for the new one's connections
 //! that they are gone, and its own count again.
@@ -39,8 +40,25 @@ impl Tunnels {
         }
     }
 
+    /// What waits in packet rings is taken out, in order that nothing is received but from sockets. They are read meanwhile.
+    pub(crate) fn leave_rings(&self) {
+        let sockets = self.vxlan_sockets();
+        let has_left = until(LEAVE_WITHIN, || {
+            // All of them are told at once.
+            let left = sockets.iter().filter(|socket| socket.tunnel.leave_ring());
+            left.count() == sockets.len()
+        });
+        if !has_left {
+            tracing::warn!("packets are left in a ring of VXLAN");
+        }
+    }
+
     /// Nobody took the place of this agent.
     pub(crate) fn go_on(&self) {
+        self.are_listened_to();
+        for socket in self.vxlan_sockets() {
+            socket.tunnel.use_ring();
+        }
         if let Some(tunnel) = self.quic() {
             tunnel.go_on();
             self.let_passage_go(&tunnel);
@@ -77,15 +95,6 @@ impl Tunnels {
 
     /// Takes in what is still on its way to this agent, and closes its connections. The links are not read any more.
     pub(crate) fn leave(&self) {
-        let sockets = self.vxlan_sockets();
-        let has_left_rings = until(LEAVE_WITHIN, || {
-            // All of them are told at once.
-            let left = sockets.iter().filter(|socket| socket.tunnel.leave_ring());
-            left.count() == sockets.len()
-        });
-        if !has_left_rings {
-            tracing::warn!("packets are left in a ring of VXLAN");
-        }
         if let Some(tunnel) = self.quic() {
             // The others send to the next agent. What they sent before is ahead of that, unless the underlay reorders.
             sleep(STRAGGLE);

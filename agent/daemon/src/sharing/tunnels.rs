@@ -127,6 +127,19 @@ impl Tunnels {
         }
     }
 
+    /// Reads them no more, as another agent is about to.
+    pub(crate) fn pause(&self) {
+        self.is_listening.store(false, Ordering::Release);
+        let sockets = self.vxlan_sockets();
+        let trunks: Vec<_> = sockets.iter().map(|socket| socket.trunk).collect();
+        self.ground.switch.stop_reading_of(&trunks);
+    }
+
+    /// The switch reads all ports again.
+    pub(super) fn are_listened_to(&self) {
+        self.is_listening.store(true, Ordering::Release);
+    }
+
     fn listen_to(&self, socket: &VxlanSocket) {
         if let Err(error) = self.ground.switch.listen(socket.trunk) {
             let local = socket.local;

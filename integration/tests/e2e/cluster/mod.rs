@@ -23,6 +23,7 @@ mod relay;
 mod static_vxlan;
 mod trace;
 mod traffic;
+mod upgrades;
 mod views;
 
 pub(crate) use static_vxlan::share_static;

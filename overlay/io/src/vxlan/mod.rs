@@ -224,6 +224,11 @@ impl VxlanTunnel {
         has_left
     }
 
+    /// Undoes [`Self::leave_ring`]: no other run begins.
+    pub fn use_ring(&self) {
+        lock(&self.shared.protocol.reader).resume();
+    }
+
     /// Packets that the socket had no room for: more came than was read.
     pub fn unreceived(&self) -> u64 {
         self.shared.protocol.line.receiver.unreceived()

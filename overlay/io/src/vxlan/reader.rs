@@ -53,6 +53,11 @@ impl Reader {
         self.lane.retire() && !self.has_backlog()
     }
 
+    /// See [`Lane::resume`].
+    pub(super) const fn resume(&mut self) {
+        self.lane.resume();
+    }
+
     /// Receives until there is nothing left or the buffers are full, so that the segments of a superframe that come one by
     /// one still become one.
     pub(super) fn read(&mut self, line: &Line, ports: &VxlanPorts, outlet: &mut Outlet<'_>) {

@@ -185,11 +185,11 @@ impl Desk {
         }
     }
 
-    /// Nobody reads a port of such a kind any more.
-    pub(super) fn stop_reading(&self, is_such: impl Fn(PortKind) -> bool) {
+    /// Nobody reads such a port any more.
+    pub(super) fn stop_reading(&self, is_such: impl Fn(PortId, PortKind) -> bool) {
         let mut workers = self.turn();
         for (port, _) in self.registry.open() {
-            if is_such(port.config.kind)
+            if is_such(port.id, port.config.kind)
                 && let Some(reader) = self.registry.stop(port.id)
             {
                 port.device.settle_all();

@@ -271,12 +271,17 @@ impl Switch {
 
     /// Reads no port any more; what was read before has been sent when this returns. For another process that is about to read them.
     pub fn stop_reading(&self) {
-        self.desk.stop_reading(|_| true);
+        self.desk.stop_reading(|_, _| true);
     }
 
     /// The same, but goes on reading what comes from other hosts.
     pub fn stop_reading_all_but_trunks(&self) {
-        self.desk.stop_reading(|kind| kind != PortKind::Tunnel);
+        self.desk.stop_reading(|_, kind| kind != PortKind::Tunnel);
+    }
+
+    /// The same of these ports alone.
+    pub fn stop_reading_of(&self, ids: &[PortId]) {
+        self.desk.stop_reading(|id, _| ids.contains(&id));
     }
 
     /// Reads every port again that is not read, after [`Switch::stop_reading`]. One that cannot be read is gone ([`SwitchEvent::PortGone`]).

@@ -75,7 +75,7 @@ pub(super) struct Lane {
     empty: u32,
     /// Reads since the socket was read.
     skipped: u32,
-    /// For the end of this run: no ring any more.
+    /// While another run is about to read the socket: no ring.
     is_retired: bool,
 }
 
@@ -187,11 +187,16 @@ impl Lane {
         };
     }
 
-    /// Reads the socket alone as soon as it can, and for good. Whether it does.
+    /// Reads the socket alone as soon as it can, until [`Self::resume`]. Whether it does.
     pub(super) fn retire(&mut self) -> bool {
         self.is_retired = true;
         self.leave();
         matches!(self.state, State::Socket)
+    }
+
+    /// May read a ring again.
+    pub(super) const fn resume(&mut self) {
+        self.is_retired = false;
     }
 
     fn leave(&mut self) {
