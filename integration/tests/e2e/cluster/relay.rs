@@ -127,15 +127,25 @@ fn a_relay_that_dies_is_followed_by_another_and_without_any_the_tunnel_is_down()
     let b = four.ipv4("b").to_string();
     let ends = [(three, 4), (four, 3)];
     let _wall = Wall::between(three, 4);
-    wait_for_way(ends, Some(manager));
-    let other = cluster_of(two)["host"].clone();
-    manager.stop_agent(Signal::KILL);
+    // Managers are asked first, and the others where one was asked before it was connected to both.
+    let relay = eventually(STEP, "a third host relays", || {
+        let [one, other] = ends.map(|(host, other)| tunnel(host, other));
+        let are_up = one["up"] == true && other["up"] == true;
+        let relay = (one["relay"] == other["relay"]).then(|| one["relay"].clone())?;
+        (are_up && !relay.is_null()).then_some(relay)
+    });
+    let relays = [manager, two];
+    let is_it = |host: &&&Host| cluster_of(host)["host"] == relay;
+    let first = *relays.iter().find(is_it).unwrap();
+    let second = *relays.iter().find(|host| !is_it(host)).unwrap();
+    let other = cluster_of(second)["host"].clone();
+    first.stop_agent(Signal::KILL);
     eventually(STEP, "the other one relays", || {
         let relays = ends.map(|(host, other)| tunnel(host, other)["relay"].take());
         relays.iter().all(|relay| *relay == other).then_some(())
     });
     reaches(three, "a", &b);
-    two.stop_agent(Signal::KILL);
+    second.stop_agent(Signal::KILL);
     eventually(STEP, "both say that it is down", || {
         let are_down = ends
             .iter()
