@@ -18,6 +18,7 @@ use utoipa_axum::routes;
 
 use super::reply::{Body, Refusal, Reply, blocking, lines};
 use crate::agent::Agent;
+use crate::networks::Wish;
 
 pub(super) fn routes() -> OpenApiRouter<Arc<Agent>> {
     OpenApiRouter::new()
@@ -387,10 +388,16 @@ async fn trace_live(
     Query(query): Query<LiveQuery>,
 ) -> Result<Response, Refusal> {
     let filter = query.filter.unwrap_or_default();
-    let (drops, here) = (query.drops.unwrap_or(false), query.here.unwrap_or(false));
-    let told = blocking(agent, move |agent| match here {
-        true => agent.networks.trace_live(&name, &filter, drops),
-        false => agent.networks.trace_everywhere(&name, &filter, drops),
+    let told = blocking(agent, move |agent| {
+        let wish = Wish {
+            network: &name,
+            filter: &filter,
+            drops_only: query.drops.unwrap_or(false),
+        };
+        match query.here.unwrap_or(false) {
+            true => agent.networks.trace_live(&wish),
+            false => agent.networks.trace_everywhere(&wish),
+        }
     })
     .await?;
     Ok(lines(told, |told| {

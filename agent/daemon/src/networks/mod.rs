@@ -56,6 +56,7 @@ use tokio::sync::Notify;
 pub(crate) use self::metered::{MeteredNetwork, MeteredPort, Station};
 use self::recall::Memory;
 pub(crate) use self::segment::{Segment, attach_tap, open_tap};
+pub(crate) use self::trace::Wish;
 pub(crate) use self::ways::RemotePlace;
 
 use self::acl::Acl;

@@ -16,7 +16,7 @@ use tokio::sync::mpsc;
 use tokio::time::interval;
 
 use super::super::Networks;
-use super::live::QUEUE;
+use super::live::{QUEUE, Wish};
 use crate::locks::lock;
 use crate::random::random_seed;
 
@@ -46,12 +46,10 @@ impl Networks {
     /// As [`Networks::trace_live`], with what passes the switches of the network's other hosts.
     pub(crate) fn trace_everywhere(
         self: &Arc<Self>,
-        called: &str,
-        filter: &str,
-        drops_only: bool,
+        wish: &Wish<'_>,
     ) -> Result<mpsc::Receiver<TraceLine>, ApiError> {
         let (lines, read) = mpsc::channel(QUEUE);
-        let network = self.follow_here((called, filter, drops_only), lines.clone())?;
+        let network = self.follow_here(wish, lines.clone())?;
         let (letters, came) = mpsc::channel(QUEUE);
         let of = random_seed();
         let follower = Follower {
@@ -62,8 +60,8 @@ impl Networks {
         let everywhere = Everywhere {
             networks: Arc::clone(self),
             network,
-            filter: filter.to_owned(),
-            drops_only,
+            filter: wish.filter.to_owned(),
+            drops_only: wish.drops_only,
             of,
             hosts: BTreeMap::new(),
             lines,

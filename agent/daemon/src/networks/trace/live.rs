@@ -21,6 +21,15 @@ use tokio::time::{interval, sleep};
 use super::super::Networks;
 use super::{Ports, TraceFrames};
 
+/// Which frames somebody follows.
+pub(crate) struct Wish<'a> {
+    /// By its name, or its id.
+    pub(crate) network: &'a str,
+    /// As a person wrote it.
+    pub(crate) filter: &'a str,
+    pub(crate) drops_only: bool,
+}
+
 /// A sight, and when.
 #[derive(Clone, Copy)]
 struct Seen {
@@ -73,26 +82,24 @@ struct Live {
 }
 
 impl Networks {
-    /// The frames that pass the network's switch from now on and that `filter` wants.
+    /// The frames that pass the network's switch from now on and that are wished for.
     pub(crate) fn trace_live(
         self: &Arc<Self>,
-        called: &str,
-        filter: &str,
-        drops_only: bool,
+        wish: &Wish<'_>,
     ) -> Result<mpsc::Receiver<TraceLine>, ApiError> {
         let (lines, read) = mpsc::channel(QUEUE);
-        self.follow_here((called, filter, drops_only), lines)?;
+        self.follow_here(wish, lines)?;
         Ok(read)
     }
 
     /// The same into `lines`; the network's id.
     pub(super) fn follow_here(
         self: &Arc<Self>,
-        (called, filter, drops_only): (&str, &str, bool),
+        wish: &Wish<'_>,
         lines: mpsc::Sender<TraceLine>,
     ) -> Result<String, ApiError> {
-        let filter = filter.parse().map_err(TraceFrames::Filter)?;
-        let seen = self.see(called)?;
+        let filter = wish.filter.parse().map_err(TraceFrames::Filter)?;
+        let seen = self.see(wish.network)?;
         let Some(segment) = &seen.place.segment else {
             return Err(TraceFrames::NoSwitch(seen.place.record.name.clone()).into());
         };
@@ -100,7 +107,7 @@ impl Networks {
         let missed = Arc::new(AtomicU64::new(0));
         let watcher = Watcher {
             filter,
-            drops_only,
+            drops_only: wish.drops_only,
             drops: drops_to,
             others: others_to,
             missed: Arc::clone(&missed),

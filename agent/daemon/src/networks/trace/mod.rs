@@ -23,6 +23,7 @@ use agent_core::trace::{self, Planned, Sender, Surroundings, Target, Who};
 use switch_core::{Bridge, Frame, Mac, ParseFilter, PortId, PortKind, Rehearsal, Summary, Trace};
 
 pub(crate) use self::everywhere::Followers;
+pub(crate) use self::live::Wish;
 pub(crate) use self::shown::Shown;
 use super::Networks;
 use super::segment::Segment;

@@ -16,18 +16,12 @@ use tokio::sync::mpsc;
 use tokio::time::{interval, sleep};
 
 use super::super::Networks;
+use super::live::Wish;
 use crate::locks::lock;
 
 /// To whom frames are shown, by host and its number; and since when they were not asked for.
 #[derive(Default)]
 pub(crate) struct Shown(BTreeMap<(HostId, u64), Instant>);
-
-/// A question of another host.
-struct Question<'a> {
-    network: &'a str,
-    filter: &'a str,
-    drops_only: bool,
-}
 
 impl Networks {
     /// Another host's agent wrote.
@@ -39,12 +33,12 @@ impl Networks {
                 filter,
                 drops,
             }) => {
-                let question = Question {
+                let wish = Wish {
                     network: &network,
                     filter: &filter,
                     drops_only: drops,
                 };
-                let answer = match self.show(host, of, &question) {
+                let answer = match self.show(host, of, &wish) {
                     Ok(()) => TraceLetter::Following { of },
                     Err(why) => TraceLetter::Refused { of, why },
                 };
@@ -55,14 +49,9 @@ impl Networks {
         }
     }
 
-    fn show(
-        self: &Arc<Self>,
-        host: &HostId,
-        of: u64,
-        question: &Question<'_>,
-    ) -> Result<(), String> {
+    fn show(self: &Arc<Self>, host: &HostId, of: u64, wish: &Wish<'_>) -> Result<(), String> {
         let key = (host.clone(), of);
-        let seen = self.see(question.network).ok();
+        let seen = self.see(wish.network).ok();
         let has_part = seen.is_some_and(|seen| seen.ways.hosts().contains(host));
         if !has_part {
             return Err("it shows them to hosts that have endpoints on the network".to_owned());
@@ -76,8 +65,7 @@ impl Networks {
             return Err(format!("it is followed by {SHOWN_MAX} already"));
         }
         let (lines, read) = mpsc::channel(1);
-        let what = (question.network, question.filter, question.drops_only);
-        self.follow_here(what, lines)
+        self.follow_here(wish, lines)
             .map_err(|refused| refused.message)?;
         shown.0.insert(key.clone(), Instant::now());
         drop(shown);
