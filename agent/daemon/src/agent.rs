@@ -91,8 +91,8 @@ impl Agent {
     /// Reads no link any more, for another agent that is about to; what was read is sent when this returns.
     pub(crate) fn pause(&self) {
         self.sharing.tunnels.leave_rings();
-        self.ground.switch.stop_reading_all_but_trunks();
-        self.sharing.tunnels.pause();
+        let goes_on = self.sharing.tunnels.pause();
+        self.ground.switch.stop_reading_all_but(goes_on);
         tracing::info!("the links are left to another agent");
     }
 

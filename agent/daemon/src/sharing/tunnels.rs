@@ -127,12 +127,11 @@ impl Tunnels {
         }
     }
 
-    /// Reads them no more, as another agent is about to.
-    pub(crate) fn pause(&self) {
+    /// Another agent is about to read them: a socket that is opened now is not read. The port that is read all the same, since
+    /// connections stay this agent's.
+    pub(crate) fn pause(&self) -> Option<PortId> {
         self.is_listening.store(false, Ordering::Release);
-        let sockets = self.vxlan_sockets();
-        let trunks: Vec<_> = sockets.iter().map(|socket| socket.trunk).collect();
-        self.ground.switch.stop_reading_of(&trunks);
+        lock(&self.quic).as_ref().map(|socket| socket.trunk)
     }
 
     /// The switch reads all ports again.

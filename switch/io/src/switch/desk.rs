@@ -185,11 +185,11 @@ impl Desk {
         }
     }
 
-    /// Nobody reads such a port any more.
-    pub(super) fn stop_reading(&self, is_such: impl Fn(PortId, PortKind) -> bool) {
+    /// Nobody reads a port any more, but that one.
+    pub(super) fn stop_reading(&self, but: Option<PortId>) {
         let mut workers = self.turn();
         for (port, _) in self.registry.open() {
-            if is_such(port.id, port.config.kind)
+            if Some(port.id) != but
                 && let Some(reader) = self.registry.stop(port.id)
             {
                 port.device.settle_all();

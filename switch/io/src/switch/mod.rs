@@ -271,17 +271,12 @@ impl Switch {
 
     /// Reads no port any more; what was read before has been sent when this returns. For another process that is about to read them.
     pub fn stop_reading(&self) {
-        self.desk.stop_reading(|_, _| true);
+        self.stop_reading_all_but(None);
     }
 
-    /// The same, but goes on reading what comes from other hosts.
-    pub fn stop_reading_all_but_trunks(&self) {
-        self.desk.stop_reading(|_, kind| kind != PortKind::Tunnel);
-    }
-
-    /// The same of these ports alone.
-    pub fn stop_reading_of(&self, ids: &[PortId]) {
-        self.desk.stop_reading(|id, _| ids.contains(&id));
+    /// The same, but goes on reading one.
+    pub fn stop_reading_all_but(&self, id: Option<PortId>) {
+        self.desk.stop_reading(id);
     }
 
     /// Reads every port again that is not read, after [`Switch::stop_reading`]. One that cannot be read is gone ([`SwitchEvent::PortGone`]).
