@@ -187,31 +187,41 @@ fn a_newcomer_that_dies_at_any_moment_leaves_the_links_to_the_one_before() {
         Duration::from_secs(120),
         "one dies after it had the links",
         || {
-            let (old, seen) = (host.agent_pid(), host.log().len());
-            let asked = host.spawn(&["agent", "--replace"]);
-            let new = eventually(Duration::from_secs(10), "another one starts", || {
-                host.agents().into_iter().find(|pid| *pid != old)
-            });
             // Any moment is as good as another; in every other round it is that at which it gets the links.
             let moment = moments.next().unwrap();
-            let gets_links = moment % 2 == 1;
-            let latest = Duration::from_millis(if gets_links { 1000 } else { moment });
-            let begun = Instant::now();
-            while begun.elapsed() < latest && !(gets_links && host.log()[seen..].contains(LEFT)) {
-                std::thread::yield_now();
-            }
-            // It may have ended, or be the agent by now; then the guardian starts another one.
-            let _ = kill_process(new, Signal::KILL);
-            asked.wait_with_output().unwrap();
-            let pinged = host.exec("web", &format!("ping -n -c1 -W5 {db}")).ok();
-            let (_, rest) = pinged.split_once("time=").unwrap();
-            let took: f64 = rest.split(' ').next().unwrap().parse().unwrap();
-            assert!(took >= 30.0, "{pinged}");
-            let said = host.log().split_off(seen);
-            let left = said.find(LEFT)?;
-            said[left..].contains("this one goes on").then_some(())
+            let moment = (moment % 2 == 0).then(|| Duration::from_millis(moment));
+            let had_the_links = newcomer_dies(&host, moment, || {
+                let pinged = host.exec("web", &format!("ping -n -c1 -W5 {db}")).ok();
+                let (_, rest) = pinged.split_once("time=").unwrap();
+                let took: f64 = rest.split(' ').next().unwrap().parse().unwrap();
+                assert!(took >= 30.0, "{pinged}");
+            });
+            had_the_links.then_some(())
         },
     );
+}
+
+/// Kills an agent that is about to take another's place: after a while, or as it gets the links. `works` has to hold then. Whether the links
+/// were left to it, and the one before goes on.
+pub(crate) fn newcomer_dies(host: &Host, moment: Option<Duration>, works: impl FnOnce()) -> bool {
+    let (old, seen) = (host.agent_pid(), host.log().len());
+    let asked = host.spawn(&["agent", "--replace"]);
+    let new = eventually(Duration::from_secs(10), "another one starts", || {
+        host.agents().into_iter().find(|pid| *pid != old)
+    });
+    let latest = moment.unwrap_or(Duration::from_secs(1));
+    let gets_links = || moment.is_none() && host.log()[seen..].contains(LEFT);
+    let begun = Instant::now();
+    while begun.elapsed() < latest && !gets_links() {
+        std::thread::yield_now();
+    }
+    // It may have ended, or be the agent by now; then the guardian starts another one.
+    let _ = kill_process(new, Signal::KILL);
+    asked.wait_with_output().unwrap();
+    works();
+    let said = host.log().split_off(seen);
+    let left = said.find(LEFT);
+    left.is_some_and(|left| said[left..].contains("this one goes on"))
 }
 
 const LEFT: &str = "links are left to another agent";

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use crate::harness::{Host, Output, run_for};
+use crate::harness::{Host, Output, fastest, run_for};
 
 /// `mn` in the agent's network namespace. mn kills by name and empties `/tmp`: processes and `/tmp` are its own. The host's
 /// directory is `/mnt` there.
@@ -35,15 +35,6 @@ fn mn_does_on(host: &Host, topology: &str, link: &str, lines: &str) -> Output {
     let net = ["--switch", "tapestry", "--controller", "none", "--mac"];
     let script = ["--topo", topology, "--link", link, "--pre", "/mnt/lines"];
     mn(host, &[&net[..], &script, &["--test", "none"]].concat())
-}
-
-/// The shortest round trip of each ping, in milliseconds.
-fn fastest(output: &Output) -> Vec<f64> {
-    let rtt = |line: &str| {
-        let times = line.strip_prefix("rtt min/avg/max/mdev = ")?;
-        times.split('/').next()?.parse().ok()
-    };
-    output.stderr.lines().filter_map(rtt).collect()
 }
 
 #[track_caller]
@@ -94,7 +85,7 @@ fn a_link_is_as_its_parameters_say_and_as_they_say_later() {
     let met = |(summary, lost): (&&str, &&str)| summary.contains(lost);
     assert!(summaries.iter().zip(&lost).all(met), "{output:?}");
     // Both links delay, each in both directions; h1's own frames were not any more, the second time.
-    let fastest = fastest(&output);
+    let fastest = fastest(&output.stderr);
     assert!(fastest[0] >= 80.0 && fastest[1] >= 60.0, "{fastest:?}");
     // Not up: the flag IFF_UP is the last bit.
     assert!(output.stderr.contains("0x1002"), "{output:?}");
@@ -115,7 +106,7 @@ fn a_link_between_two_switches_is_as_its_parameters_say() {
     let summaries = summaries(&output);
     assert_eq!(summaries.len(), 3, "{output:?}");
     assert!(summaries[1].contains(" 0 received"), "{output:?}");
-    let fastest = fastest(&output);
+    let fastest = fastest(&output.stderr);
     assert!(
         fastest.len() == 2 && fastest.iter().all(|rtt| *rtt >= 120.0),
         "{fastest:?}"

@@ -385,10 +385,7 @@ fn frames_that_pass_are_followed_with_their_verdicts() {
     host.tapestry(&["network", "create", "--subnet", "10.63.0.0/24", "lab"])
         .ok();
     let [web, db] = ["web", "db"].map(|name| host.endpoint("lab", name));
-    let follow = |more: &[&str]| {
-        let child = host.spawn(&[&["trace", "lab", "--live", "--json"], more].concat());
-        Followed(child)
-    };
+    let follow = |more: &[&str]| Followed::new(&host, "lab", more);
     let all = follow(&["-c", "1", "udp", "port", "5000"]);
     let drops = follow(&["-c", "1", "--drops"]);
     let [good, bad] = [web.ipv4(), db.ipv4()].map(|source| {
@@ -406,7 +403,8 @@ fn frames_that_pass_are_followed_with_their_verdicts() {
     let wire = web.wire();
     let sights =
         [(all, &good, "sent"), (drops, &bad, "dropped")].map(|(follower, frame, result)| {
-            let sight = follower.first(|| wire.send(&PLAIN, frame).unwrap());
+            let lines = follower.lines(STEP, || wire.send(&PLAIN, frame).unwrap());
+            let [sight]: [serde_json::Value; 1] = lines.try_into().unwrap();
             assert_eq!(sight["verdict"]["result"], result, "{sight}");
             assert_eq!(sight["from"]["owner"], "web", "{sight}");
             sight
@@ -419,18 +417,24 @@ fn frames_that_pass_are_followed_with_their_verdicts() {
     assert!(refused.contains("is no word of a filter"), "{refused}");
 }
 
-/// A command that ends after its first line.
-struct Followed(std::process::Child);
+/// `trace --live`, which ends by itself.
+pub(crate) struct Followed(std::process::Child);
 
 impl Followed {
-    /// The line; `send` is done until it is there.
-    fn first(mut self, send: impl Fn()) -> serde_json::Value {
-        eventually(STEP, "a frame is followed", || {
+    pub(crate) fn new(host: &Host, network: &str, more: &[&str]) -> Self {
+        Self(host.spawn(&[&["trace", network, "--live", "--json"], more].concat()))
+    }
+
+    /// Its lines; `send` is done until they are there.
+    pub(crate) fn lines(mut self, patience: Duration, send: impl Fn()) -> Vec<serde_json::Value> {
+        eventually(patience, "frames are followed", || {
             send();
             self.0.try_wait().unwrap()
         });
         let mut text = String::new();
         std::io::Read::read_to_string(self.0.stdout.as_mut().unwrap(), &mut text).unwrap();
-        serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text}"))
+        let lines = text.lines().map(serde_json::from_str);
+        let lines: Result<_, _> = lines.collect();
+        lines.unwrap_or_else(|error| panic!("{error}: {text}"))
     }
 }

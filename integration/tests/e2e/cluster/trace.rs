@@ -2,38 +2,12 @@
 
 use std::collections::BTreeSet;
 use std::io::Read as _;
-use std::process::Child;
 
 use serde_json::Value;
 
 use super::{STEP, cluster, create_shared, reaches};
 use crate::harness::{Host, eventually};
-
-/// A command that ends by itself.
-struct Followed(Child);
-
-impl Followed {
-    fn new(host: &Host, arguments: &[&str]) -> Self {
-        Self(host.spawn(&[&["trace", "far", "--live", "--json"], arguments].concat()))
-    }
-
-    /// Its lines; `send` is done until they are there.
-    fn lines(mut self, send: impl Fn()) -> Vec<Value> {
-        eventually(STEP * 2, "frames are followed", || {
-            send();
-            self.0.try_wait().unwrap()
-        });
-        let mut text = String::new();
-        self.0
-            .stdout
-            .as_mut()
-            .unwrap()
-            .read_to_string(&mut text)
-            .unwrap();
-        let lines = text.lines().map(serde_json::from_str);
-        lines.collect::<Result<_, _>>().unwrap()
-    }
-}
+use crate::trace::Followed;
 
 fn ping(host: &Host, from: &str, to: &Host, target: &str) {
     let address = to.ipv4(target);
@@ -78,8 +52,8 @@ fn frames_are_followed_on_all_hosts(options: &[&str]) {
         ),
     ] {
         let sender = host.ipv4(name).to_string();
-        let followed = Followed::new(one, &["-c", "12", "icmp", "and", "host", &sender]);
-        let lines = followed.lines(|| ping(host, name, to, target));
+        let followed = Followed::new(one, "far", &["-c", "12", "icmp", "and", "host", &sender]);
+        let lines = followed.lines(STEP * 2, || ping(host, name, to, target));
         let request = |line: &&Value| {
             let packet = line["packet"].as_str().unwrap_or_default();
             packet.starts_with(&sender) && packet.ends_with("echo request")
@@ -88,8 +62,8 @@ fn frames_are_followed_on_all_hosts(options: &[&str]) {
         assert_eq!(seen, ways.map(str::to_owned).into(), "{lines:#?}");
     }
     // Only here: what two others say to each other is not seen.
-    let here = Followed::new(one, &["--here", "-c", "4", "icmp"]);
-    let lines = here.lines(|| {
+    let here = Followed::new(one, "far", &["--here", "-c", "4", "icmp"]);
+    let lines = here.lines(STEP * 2, || {
         ping(two, "b", three, "c");
         ping(one, "a", two, "b");
     });

@@ -2,12 +2,11 @@
 
 use std::net::UdpSocket;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
-
-use rustix::process::{Signal, kill_process};
+use std::time::Duration;
 
 use super::{STEP, Underlay, cluster, create_shared};
-use crate::harness::{Endpoint, Host, eventually};
+use crate::guardian::newcomer_dies;
+use crate::harness::{Endpoint, eventually};
 
 fn pair() -> Underlay {
     let lab = cluster(2);
@@ -53,19 +52,22 @@ fn numbers_between(from: &Endpoint<'_>, to: &Endpoint<'_>, meanwhile: impl FnOnc
     })
 }
 
-#[test]
-fn datagrams_keep_their_order_while_an_agent_is_replaced() {
-    let lab = pair();
-    let [one, two] = lab.hosts.as_slice() else {
-        unreachable!()
-    };
-    let (a, b) = (one.endpoint("far", "a"), two.endpoint("far", "b"));
+/// An endpoint on each host, once they reach each other.
+fn ends(lab: &Underlay) -> [Endpoint<'_>; 2] {
+    let [a, b] = [("a", 0), ("b", 1)].map(|(name, host)| lab.hosts[host].endpoint("far", name));
     eventually(STEP * 2, "a reaches b", || {
         a.netns.pings(b.ipv4()).then_some(())
     });
+    [a, b]
+}
+
+#[test]
+fn datagrams_keep_their_order_while_an_agent_is_replaced() {
+    let lab = pair();
+    let [a, b] = ends(&lab);
     let numbers = numbers_between(&a, &b, || {
         for _ in 0..REPLACED {
-            two.tapestry(&["agent", "--replace"]).ok();
+            lab.hosts[1].tapestry(&["agent", "--replace"]).ok();
         }
     });
     assert!(numbers.len() > 1000, "{}", numbers.len());
@@ -77,40 +79,15 @@ fn datagrams_keep_their_order_while_an_agent_is_replaced() {
 #[test]
 fn a_newcomer_that_dies_leaves_the_socket_to_the_agent_before() {
     let lab = pair();
-    let [one, two] = lab.hosts.as_slice() else {
-        unreachable!()
-    };
-    let (a, b) = (one.endpoint("far", "a"), two.endpoint("far", "b"));
-    eventually(STEP * 2, "a reaches b", || {
-        a.netns.pings(b.ipv4()).then_some(())
-    });
+    let [a, b] = ends(&lab);
     eventually(STEP * 12, "one dies after it had the links", || {
-        let seen = two.log().len();
-        kill_newcomer(two);
-        assert!(a.netns.pings(b.ipv4()) && b.netns.pings(a.ipv4()));
-        let said = two.log().split_off(seen);
-        let left = said.find(LEFT)?;
-        said[left..].contains("this one goes on").then_some(())
+        let had_the_links = newcomer_dies(&lab.hosts[1], None, || {
+            assert!(a.netns.pings(b.ipv4()) && b.netns.pings(a.ipv4()));
+        });
+        had_the_links.then_some(())
     });
 }
 
-/// As it gets the links, or a while after its start.
-fn kill_newcomer(host: &Host) {
-    let (old, seen) = (host.agent_pid(), host.log().len());
-    let asked = host.spawn(&["agent", "--replace"]);
-    let new = eventually(STEP, "another one starts", || {
-        host.agents().into_iter().find(|pid| *pid != old)
-    });
-    let begun = Instant::now();
-    while begun.elapsed() < STEP && !host.log()[seen..].contains(LEFT) {
-        std::thread::yield_now();
-    }
-    // It may be the agent by now; then the guardian starts another one.
-    let _ = kill_process(new, Signal::KILL);
-    asked.wait_with_output().unwrap();
-}
-
-const LEFT: &str = "links are left to another agent";
 const REPLACED: usize = 6;
 const BURST: usize = 10;
 const PAUSE: Duration = Duration::from_micros(200);

@@ -28,7 +28,7 @@ pub(crate) use host::{
 };
 pub(crate) use image::busybox_image;
 pub(crate) use mounts::Mounts;
-pub(crate) use netns::{Netns, enter, pings};
+pub(crate) use netns::{Netns, enter, fastest, pings};
 pub(crate) use process::{Output, run, run_for};
 pub(crate) use pypi::from_pypi;
 pub(crate) use terminal::Terminal;

@@ -85,6 +85,15 @@ pub(crate) fn enter<T: Send>(sandbox: &Path, work: impl FnOnce() -> T + Send) ->
         .unwrap_or_else(|panic| resume_unwind(panic))
 }
 
+/// The shortest round trip of each `ping` whose output is among the lines, in milliseconds.
+pub(crate) fn fastest(said: &str) -> Vec<f64> {
+    let rtt = |line: &str| {
+        let times = line.strip_prefix("rtt min/avg/max/mdev = ")?;
+        times.split('/').next()?.parse().ok()
+    };
+    said.lines().filter_map(rtt).collect()
+}
+
 /// Whether `address` answers one of three pings from inside `sandbox`.
 pub(crate) fn pings(sandbox: &Path, address: impl ToString) -> bool {
     let address = address.to_string();

@@ -9,7 +9,7 @@ use serde_json::json;
 use switch_core::Mac;
 
 use crate::cluster::Underlay;
-use crate::harness::{Endpoint, Host, eventually};
+use crate::harness::{Endpoint, Host, eventually, fastest};
 use crate::packets::{PLAIN, arp, ethernet};
 
 /// A host with a network for each list of options, named by its first word.
@@ -45,14 +45,11 @@ fn patches(host: &Host, network: &str) -> Vec<String> {
 
 const WIRES: [&[&str]; 2] = [&["a", "--subnet", "none"], &["b", "--subnet", "none"]];
 
-/// Round trips over a patch that is slow one way, in milliseconds: the shortest of several.
-fn fastest(from: &Endpoint<'_>, to: &str) -> f64 {
+/// The shortest of several round trips, in milliseconds.
+fn round_trip(from: &Endpoint<'_>, to: &str) -> f64 {
     let said = from.netns.sh(&format!("ping -n -q -c3 -i0.2 -W2 {to}"));
-    let line = said
-        .lines()
-        .find_map(|line| line.strip_prefix("rtt min/avg/max/mdev = "));
-    let least = line.and_then(|line| line.split('/').next());
-    least.unwrap_or_else(|| panic!("{said}")).parse().unwrap()
+    let fastest = fastest(&said);
+    *fastest.first().unwrap_or_else(|| panic!("{said}"))
 }
 
 #[test]
@@ -62,7 +59,7 @@ fn a_patch_misbehaves_as_it_is_told_and_after_a_restart_too() {
     address(&one, "10.9.0.1/24");
     address(&other, "10.9.0.2/24");
     host.tapestry(&["network", "patch", "a", "b"]).ok();
-    assert!(fastest(&one, "10.9.0.2") < 20.0);
+    assert!(round_trip(&one, "10.9.0.2") < 20.0);
     let told = host
         .tapestry(&["link", "set", "b", "--patch", "c", "--delay", "40ms"])
         .refused(1);
@@ -88,11 +85,11 @@ fn a_patch_misbehaves_as_it_is_told_and_after_a_restart_too() {
         rows[0].contains(" from ") && rows[0].contains("delay 40ms"),
         "{shown}"
     );
-    let took = fastest(&one, "10.9.0.2");
+    let took = round_trip(&one, "10.9.0.2");
     assert!((40.0..75.0).contains(&took), "{took}");
     host.stop_agent(Signal::KILL);
     host.launch();
-    let took = fastest(&one, "10.9.0.2");
+    let took = round_trip(&one, "10.9.0.2");
     assert!((40.0..75.0).contains(&took), "{took}");
     host.tapestry(&[
         "link",
@@ -113,7 +110,7 @@ fn a_patch_misbehaves_as_it_is_told_and_after_a_restart_too() {
     assert_eq!(link["settings"]["from"]["delay"], "40ms", "{link}");
 
     host.tapestry(&["link", "reset", "a", "--patch", "b"]).ok();
-    assert!(fastest(&one, "10.9.0.2") < 20.0);
+    assert!(round_trip(&one, "10.9.0.2") < 20.0);
     // A network that is joined anew begins without.
     host.tapestry(&["link", "set", "a", "--patch", "b", "--loss", "100%"])
         .ok();
