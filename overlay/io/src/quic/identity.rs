@@ -17,6 +17,8 @@ use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKey
 use rustls::server::{NoServerSessionStorage, VerifierBuilderError, WebPkiClientVerifier};
 use rustls::{ClientConfig, KeyLogFile, RootCertStore, ServerConfig};
 
+use super::sealing;
+
 /// What this host shows, and whom it trusts.
 #[derive(Debug)]
 pub struct Credentials {
@@ -102,7 +104,7 @@ pub(super) fn host_of(chain: &[CertificateDer<'_>]) -> Option<HostId> {
 fn provider() -> CryptoProvider {
     CryptoProvider {
         cipher_suites: vec![
-            cipher_suite::TLS13_AES_128_GCM_SHA256,
+            sealing::aes_128_gcm(),
             cipher_suite::TLS13_CHACHA20_POLY1305_SHA256,
         ],
         ..aws_lc_rs::default_provider()

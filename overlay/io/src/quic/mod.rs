@@ -25,6 +25,7 @@ mod receive;
 mod refusal;
 mod relay;
 mod relays;
+mod sealing;
 mod send;
 mod succession;
 mod transport;
