@@ -147,6 +147,9 @@ pub struct TraceSight {
     pub packet: Option<String>,
     /// The ports of a flood are left out.
     pub verdict: TraceVerdict,
+    /// What the access list says of it, where that dropped it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub detail: Option<String>,
     pub frames: u64,
     /// Frames that were wanted and are not shown, since the line before: they came too fast.
     pub missed: u64,

@@ -411,6 +411,22 @@ fn frames_that_pass_are_followed_with_their_verdicts() {
         });
     assert_eq!(sights[0]["verdict"]["ports"][0]["owner"], "db");
     assert_eq!(sights[1]["verdict"]["reason"], "neighbor_ip");
+    let deny = "deny from name:web to name:db proto udp port 5000";
+    let rule = [
+        &["acl", "add", "lab"][..],
+        &deny.split(' ').collect::<Vec<_>>(),
+    ];
+    host.tapestry(&rule.concat()).ok();
+    let denied = follow(&["-c", "1", "--drops"]);
+    let lines = denied.lines(STEP, || wire.send(&PLAIN, &good).unwrap());
+    let verdict = &lines[0]["verdict"];
+    assert_eq!(verdict["reason"], "acl", "{lines:?}");
+    assert_eq!(verdict["ports"][0]["owner"], "db", "{lines:?}");
+    let detail = lines[0]["detail"].as_str().unwrap();
+    assert!(
+        detail.starts_with(&format!("rule 10, `{deny}`, denies it to port ")),
+        "{detail}"
+    );
     let refused = host
         .tapestry(&["trace", "lab", "--live", "vlan", "7"])
         .refused(1);

@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwap;
+use switch_core::policy::Judgement;
 use switch_core::{Bridge, DropReason, PortId, Summary, Verdict};
 
 /// Who is told of the frames of a network. The call comes from a worker between two batches: it must neither wait nor panic.
@@ -28,6 +29,8 @@ pub struct Sight {
     /// Absent where the bytes are no frame, and where only a number is known.
     pub summary: Option<Summary>,
     pub verdict: Verdict,
+    /// Of one that the access list dropped: where it would have left, and what decided.
+    pub denied: Option<(PortId, Judgement)>,
     pub frames: u64,
 }
 
@@ -98,6 +101,7 @@ impl Observers {
             egress: Some(egress),
             summary: None,
             verdict: Verdict::Drop(reason),
+            denied: None,
             frames,
         });
     }

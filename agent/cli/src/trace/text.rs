@@ -100,7 +100,12 @@ pub(super) fn sight(sight: &TraceSight) -> String {
     };
     let host = sight.host.as_ref();
     let host = host.map_or_else(String::new, |host| format!("{host}: "));
-    format!("{missed}{} {host}{fate}: {what}\n", time(sight.at_ms))
+    let detail = sight.detail.as_ref();
+    let detail = detail.map_or_else(String::new, |detail| format!("; {detail}"));
+    format!(
+        "{missed}{} {host}{fate}: {what}{detail}\n",
+        time(sight.at_ms)
+    )
 }
 
 fn time(at_ms: u64) -> String {
@@ -172,6 +177,7 @@ mod tests {
                 reason: Some("link_local_control".into()),
                 ports: Vec::new(),
             },
+            detail: None,
             frames: 1,
             missed: 0,
         };
@@ -199,13 +205,26 @@ mod tests {
             host: Some("beta".into()),
             ..sent.clone()
         };
-        let lines: String = [seen, lost, sent, elsewhere].iter().map(sight).collect();
+        let denied = TraceSight {
+            verdict: TraceVerdict {
+                result: TraceResult::Dropped,
+                reason: Some("acl".into()),
+                ports: vec![port(4, "db")],
+            },
+            detail: Some("rule 10, `deny proto tcp`, denies it to port 4 (db)".into()),
+            ..sent.clone()
+        };
+        let lines: String = [seen, lost, sent, elsewhere, denied]
+            .iter()
+            .map(sight)
+            .collect();
         insta::assert_snapshot!(lines, @r"
         22:13:20.250 dropped link_local_control from port 3 (web): 02:42:ac:11:00:02 > 01:80:c2:00:00:00, EtherType 0x88b5, 60 bytes
         (7 frames not shown)
         22:13:20.250 dropped queue_full from port 3 (web) for port 4 (db): 12 frames
         22:13:20.250 sent from port 3 (web) to port 4 (db): 172.17.0.2 > 172.17.0.3, TCP 1 > 80
         22:13:20.250 beta: sent from port 3 (web) to port 4 (db): 172.17.0.2 > 172.17.0.3, TCP 1 > 80
+        22:13:20.250 dropped acl from port 3 (web) for port 4 (db): 172.17.0.2 > 172.17.0.3, TCP 1 > 80; rule 10, `deny proto tcp`, denies it to port 4 (db)
         ");
     }
 

@@ -35,10 +35,22 @@ pub enum TraceLetter {
 }
 
 impl TraceLetter {
-    /// `None` where it would be longer than `len_max` bytes.
+    /// `None` where it would be longer than `len_max` bytes, also without the rule of a sight.
     pub fn to_bytes(&self, len_max: usize) -> Option<Vec<u8>> {
         let bytes = serde_json::to_vec(self).ok()?;
-        (bytes.len() <= len_max).then_some(bytes)
+        if bytes.len() <= len_max {
+            return Some(bytes);
+        }
+        self.without_detail()?.to_bytes(len_max)
+    }
+
+    fn without_detail(&self) -> Option<Self> {
+        let mut shorter = self.clone();
+        match &mut shorter {
+            Self::Sight { sight, .. } => sight.detail.take()?,
+            _ => return None,
+        };
+        Some(shorter)
     }
 
     /// `None` where it is none, or one of a later version, or would not be shown in one line.
@@ -64,6 +76,7 @@ impl TraceLetter {
                     &sight.link,
                     &sight.packet,
                     &sight.verdict.reason,
+                    &sight.detail,
                 ];
                 let others = others.into_iter().flatten();
                 ports.chain(others).map(String::as_str).collect()
@@ -170,6 +183,7 @@ mod tests {
                 reason: Some("link_local_control".into()),
                 ports: vec![port],
             },
+            detail: None,
             frames: u64::MAX,
             missed: u64::MAX,
         }
@@ -204,6 +218,23 @@ mod tests {
     }
 
     #[test]
+    fn a_rule_that_makes_a_letter_too_long_is_left_out() {
+        let letter = |detail: Option<&str>| TraceLetter::Sight {
+            of: 1,
+            number: 0,
+            sight: TraceSight {
+                detail: detail.map(str::to_owned),
+                ..sight("web")
+            },
+        };
+        let (long, without) = (letter(Some("rule 10 denies it")), letter(None));
+        let len = long.to_bytes(usize::MAX).unwrap().len();
+        let read = |len| TraceLetter::parse(&long.to_bytes(len).unwrap());
+        assert_eq!(read(len), Some(long.clone()));
+        assert_eq!(read(len - 1), Some(without));
+    }
+
+    #[test]
     fn a_letter_that_would_not_be_shown_in_one_line_is_none() {
         let with = |change: fn(&mut TraceSight)| {
             let mut sight = sight("web");
@@ -219,6 +250,7 @@ mod tests {
             with(|sight| sight.from.owner = "a\rb".into()),
             with(|sight| sight.verdict.ports[0].kind = "\0".into()),
             with(|sight| sight.verdict.reason = Some("\t".into())),
+            with(|sight| sight.detail = Some("\n".into())),
         ];
         for letter in letters {
             let bytes = letter.to_bytes(usize::MAX).unwrap();

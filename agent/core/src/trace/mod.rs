@@ -15,7 +15,7 @@ mod words;
 pub use letter::{Correspondent, TraceLetter};
 pub use plan::{Planned, Sender, Surroundings, Target, TracePlan, plan};
 pub use walk::{Passing, Walk, Way, inbound, outbound};
-pub use words::{Who, step, verdict};
+pub use words::{Who, judgement, step, verdict};
 
 #[cfg(test)]
 mod tests {

@@ -18,6 +18,11 @@ pub trait Who {
     fn rule(&self, priority: u32) -> Option<String>;
 }
 
+/// What the access list says of a frame on its way to `egress`.
+pub fn judgement(judged: Judgement, egress: PortId, who: &impl Who) -> String {
+    acl(judged, &told(&who.port(egress)), who)
+}
+
 /// What became of the frame in the switch.
 pub fn verdict(trace: &Trace, who: &impl Who) -> TraceVerdict {
     let dropped = trace.dropped();

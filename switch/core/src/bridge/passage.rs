@@ -8,7 +8,7 @@ use crate::fdb::{FdbKind, Learned};
 use crate::gateway::{Gateway, is_dhcp_request};
 use crate::neighbors::Owner;
 use crate::packet::Packet;
-use crate::policy::{Action, Facts, Policy};
+use crate::policy::{Action, Facts, Judgement, Policy};
 use crate::port_guards::FloodKind;
 use crate::storm::COPIES_PER_FRAME;
 use crate::topology::Topology;
@@ -59,16 +59,20 @@ impl<T: Tracer> Passage<'_, T> {
             admitted: admitted.map(|(tag, _)| tag),
         });
         let (tag, inner) = admitted?;
-        let passage = Passage {
-            frame: &inner,
-            vlan: Some(tag.vid()),
-            ..*self
-        };
-        let verdict = passage.route(is_probe)?;
+        let verdict = self.beneath(tag, &inner).route(is_probe)?;
         Ok(Passed {
             verdict,
             tag: Some(tag),
         })
+    }
+
+    /// The same frame beneath its tag.
+    fn beneath<'b>(&'b self, tag: Tag, inner: &'b Frame<'b>) -> Passage<'b, T> {
+        Passage {
+            frame: inner,
+            vlan: Some(tag.vid()),
+            ..*self
+        }
     }
 
     fn route(&self, is_probe: bool) -> Result<Verdict, DropReason> {
@@ -77,12 +81,7 @@ impl<T: Tracer> Passage<'_, T> {
             return self.flood();
         }
         self.control()?;
-        // What a tagged frame carries is another network's.
-        let packet = if frame.is_untagged() {
-            Packet::parse(frame)
-        } else {
-            None
-        };
+        let packet = self.packet();
         let guard = self.guard(packet.as_ref());
         let owner = self.judge(&guard)?;
         self.learn()?;
@@ -92,11 +91,9 @@ impl<T: Tracer> Passage<'_, T> {
         if frame.dst().is_multicast() {
             return self.for_group(packet.as_ref(), is_news);
         }
-        match &self.topology.gateway {
-            Some(gateway) if gateway.mac == frame.dst() && self.is_home() => {
-                self.for_gateway(gateway, packet.as_ref(), is_news)
-            }
-            _ => self.for_station(packet.as_ref()),
+        match self.gateway() {
+            Some(gateway) => self.for_gateway(gateway, packet.as_ref(), is_news),
+            None => self.for_station(packet.as_ref()),
         }
     }
 
@@ -284,6 +281,20 @@ impl<T: Tracer> Passage<'_, T> {
         if self.is_answered(packet, is_news) {
             return Ok(Verdict::Reply);
         }
+        let (egress, is_exempt) = self.behind_gateway(gateway, packet);
+        self.tracer.note(|| Step::Gateway {
+            egress,
+            to_edge: egress.is_some() && egress == self.topology.edge,
+        });
+        let egress = egress.ok_or(DropReason::NoGateway)?;
+        match is_exempt {
+            true => self.reach(egress).map(|port| Verdict::Unicast(port.id)),
+            false => self.unicast(egress, packet),
+        }
+    }
+
+    /// Where a frame for the gateway goes, and whether it goes there whatever the access list says.
+    fn behind_gateway(&self, gateway: &Gateway, packet: Option<&Packet>) -> (Option<PortId>, bool) {
         let is_dhcp = packet.is_some_and(|packet| is_dhcp_request(self.frame, packet));
         let is_served = packet.is_some_and(|packet| match is_dhcp {
             true => !self.topology.has_dhcp_server,
@@ -298,15 +309,7 @@ impl<T: Tracer> Passage<'_, T> {
             (_, Some(host)) => Some(host),
             (edge, None) => edge,
         };
-        self.tracer.note(|| Step::Gateway {
-            egress,
-            to_edge: egress.is_some() && egress == self.topology.edge,
-        });
-        let egress = egress.ok_or(DropReason::NoGateway)?;
-        match is_dhcp && is_served {
-            true => self.reach(egress).map(|port| Verdict::Unicast(port.id)),
-            false => self.unicast(egress, packet),
-        }
+        (egress, is_dhcp && is_served)
     }
 
     fn for_station(&self, packet: Option<&Packet>) -> Result<Verdict, DropReason> {
@@ -347,6 +350,46 @@ impl<T: Tracer> Passage<'_, T> {
             Action::Allow => Ok(()),
             Action::Deny => Err(DropReason::Acl),
         }
+    }
+
+    /// Where the frame, which nothing but an access list stops, would leave, and what that says of it. Counts and changes nothing.
+    pub(super) fn denial(&self, policy: &Policy) -> Option<(PortId, Judgement)> {
+        match (&self.port.vlans, self.bridge.config.vlans) {
+            (Some(vlans), Some(network)) => {
+                let (tag, inner) = Tag::admit(network, vlans, self.frame).ok()?;
+                self.beneath(tag, &inner).denial_here(policy)
+            }
+            _ => self.denial_here(policy),
+        }
+    }
+
+    fn denial_here(&self, policy: &Policy) -> Option<(PortId, Judgement)> {
+        let packet = self.packet();
+        let packet = packet.as_ref();
+        let egress = match self.gateway() {
+            Some(gateway) => self.behind_gateway(gateway, packet).0,
+            None => self.bridge.fdb.lookup(self.station(self.frame.dst())),
+        };
+        let egress = self.reach(egress?).ok()?;
+        let facts = Facts::of(self.frame, packet);
+        let judged = policy.review(self.port, egress, self.frame, &facts);
+        (judged.action == Action::Deny).then_some((egress.id, judged))
+    }
+
+    /// What the frame carries; what a tagged one does is another network's.
+    #[inline]
+    fn packet(&self) -> Option<Packet> {
+        self.frame
+            .is_untagged()
+            .then(|| Packet::parse(self.frame))
+            .flatten()
+    }
+
+    /// The gateway, where the frame is for it.
+    #[inline]
+    fn gateway(&self) -> Option<&Gateway> {
+        let gateway = self.topology.gateway.as_deref();
+        gateway.filter(|gateway| gateway.mac == self.frame.dst() && self.is_home())
     }
 
     /// The port, if frames from here may go there at all.

@@ -120,21 +120,48 @@ impl Policy {
         frame: &Frame<'_>,
         facts: &Facts,
     ) -> Judgement {
+        let (judged, counted) = self.weigh(ingress, egress, frame, facts);
+        if let Some(index) = counted {
+            self.hits.count(ingress.id.0, index);
+        }
+        judged
+    }
+
+    /// The same of a frame that has been counted.
+    pub(crate) fn review(
+        &self,
+        ingress: &BridgePort,
+        egress: &BridgePort,
+        frame: &Frame<'_>,
+        facts: &Facts,
+    ) -> Judgement {
+        self.weigh(ingress, egress, frame, facts).0
+    }
+
+    /// What is said of a frame, and which of the counters is that.
+    #[inline]
+    fn weigh(
+        &self,
+        ingress: &BridgePort,
+        egress: &BridgePort,
+        frame: &Frame<'_>,
+        facts: &Facts,
+    ) -> (Judgement, Option<usize>) {
         if ingress.config.kind == PortKind::Edge {
-            return Judgement::EXEMPT;
+            return (Judgement::EXEMPT, None);
         }
         let classes = &self.classes;
         let ends = classes
             .of(ingress, frame.src())
             .zip(classes.of(egress, frame.dst()));
         let Some((from, to)) = ends else {
-            return Judgement::UNKNOWN;
+            return (Judgement::UNKNOWN, None);
         };
-        self.decide(ingress.id.0, (from, to), facts)
+        self.decide((from, to), facts)
     }
 
     #[inline]
-    fn decide(&self, stripe: u32, (from, to): (&Class, &Class), facts: &Facts) -> Judgement {
+    fn decide(&self, (from, to): (&Class, &Class), facts: &Facts) -> (Judgement, Option<usize>) {
         let tables = &*self.tables;
         let [
             kind,
@@ -163,19 +190,19 @@ impl Policy {
         };
         match found.and_then(|index| tables.rules.get(index).map(|rule| (index, rule))) {
             Some((index, rule)) => {
-                self.hits.count(stripe, index);
-                Judgement {
+                let judged = Judgement {
                     action: rule.action,
                     by: JudgedBy::Rule(rule.number),
-                }
+                };
+                (judged, Some(index))
             }
-            None if facts.is_exempt() => Judgement::EXEMPT,
+            None if facts.is_exempt() => (Judgement::EXEMPT, None),
             None => {
-                self.hits.count(stripe, tables.rules.len());
-                Judgement {
+                let judged = Judgement {
                     action: tables.default,
                     by: JudgedBy::Default,
-                }
+                };
+                (judged, Some(tables.rules.len()))
             }
         }
     }

@@ -20,11 +20,15 @@ impl Forwarder {
             };
             self.observers.tell(&ingress.bridge, || {
                 let frame = frame_of(courier.envelope(place));
+                let verdict = outcome(ports, ingress, entry);
+                let is_denied = verdict == Verdict::Drop(DropReason::Acl);
+                let denied = frame.filter(|_| is_denied);
                 Sight {
                     ingress: ingress.id,
                     egress: None,
                     summary: frame.map(|frame| Summary::of(&frame)),
-                    verdict: outcome(ports, ingress, entry),
+                    verdict,
+                    denied: denied.and_then(|frame| ingress.bridge.denial(ingress.id, &frame)),
                     frames: 1,
                 }
             });

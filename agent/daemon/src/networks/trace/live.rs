@@ -6,13 +6,12 @@
 //! nobody. A task empties both every [`PAUSE`], drops first. So a busy network is sampled, by so many frames a pause; those
 //! beyond are counted, and the next line says how many. The task ends with its reader, or with the network.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use agent_api::{ApiError, TraceLine, TraceResult, TraceSight, TraceVerdict};
-use agent_core::trace::Who;
+use agent_core::trace::{self, Who};
 use switch_core::{Filter, Verdict};
 use switch_io::{Observer, Observing, Sight};
 use tokio::sync::mpsc;
@@ -117,7 +116,7 @@ impl Networks {
         let live = Live {
             networks: Arc::clone(self),
             network: network.clone(),
-            ports: Ports::of(&seen, &segment.bridge, BTreeMap::new()),
+            ports: self.ports_of(&seen, &segment.bridge),
             drops,
             others,
             missed,
@@ -136,12 +135,12 @@ impl Live {
             let first = tokio::select! {
                 biased;
                 () = self.lines.closed() => return,
-                Some(seen) = self.drops.recv() => seen,
-                Some(seen) = self.others.recv() => seen,
-                _ = look.tick() => match self.networks.place(&self.network) {
-                    Some(_) => continue,
+                _ = look.tick() => match self.look_again() {
+                    Some(()) => continue,
                     None => return,
                 },
+                Some(seen) = self.drops.recv() => seen,
+                Some(seen) = self.others.recv() => seen,
             };
             if self.tell(first).await.is_none() {
                 return;
@@ -168,15 +167,17 @@ impl Live {
     }
 
     fn line(&mut self, Seen { at_ms, sight }: &Seen) -> TraceSight {
-        let leaves = match sight.verdict {
-            Verdict::Unicast(egress) => Some(egress),
-            Verdict::Reply => Some(sight.ingress),
+        let leaves = match (sight.verdict, sight.denied) {
+            (Verdict::Unicast(egress), _) | (_, Some((egress, _))) => Some(egress),
+            (Verdict::Reply, _) => Some(sight.ingress),
             _ => sight.egress,
         };
         let mut ids = leaves.iter().chain([&sight.ingress]);
         if !ids.all(|id| self.ports.ports.contains_key(id)) {
             self.look_again();
         }
+        let denied = sight.denied;
+        let detail = denied.map(|(egress, judged)| trace::judgement(judged, egress, &self.ports));
         let (result, reason) = match sight.verdict {
             Verdict::Unicast(_) => (TraceResult::Sent, None),
             Verdict::Flood => (TraceResult::Flooded, None),
@@ -197,23 +198,24 @@ impl Live {
                 reason,
                 ports: leaves.iter().map(|id| self.ports.port(*id)).collect(),
             },
+            detail,
             frames: sight.frames,
             missed: self.missed.swap(0, Ordering::Relaxed),
         }
     }
 
-    /// A port came since.
-    fn look_again(&mut self) {
-        if let Ok(seen) = self.networks.see(&self.network)
-            && let Some(segment) = &seen.place.segment
-        {
-            self.ports = Ports::of(&seen, &segment.bridge, BTreeMap::new());
+    /// Which ports there are by now, and which rules. `None` where the network is gone.
+    fn look_again(&mut self) -> Option<()> {
+        let seen = self.networks.see(&self.network).ok()?;
+        if let Some(segment) = &seen.place.segment {
+            self.ports = self.networks.ports_of(&seen, &segment.bridge);
         }
+        Some(())
     }
 }
 
 /// Frames that wait for the task, of each sort.
 pub(super) const QUEUE: usize = 256;
 const PAUSE: Duration = Duration::from_millis(10);
-/// How often it is asked whether the network is still there.
+/// How often it is asked whether the network is still there, and what its rules are.
 const LOOK: Duration = Duration::from_secs(1);

@@ -86,8 +86,7 @@ impl Networks {
         let Some(segment) = seen.place.segment.clone() else {
             return Err(TraceFrames::NoSwitch(network).into());
         };
-        let rules = self.rule_texts(&seen.place.record.id);
-        let ports = Ports::of(&seen, &segment.bridge, rules);
+        let ports = self.ports_of(&seen, &segment.bridge);
         let ingress = ingress(&seen, &segment, &request.from)?;
         let wanted = wanted(&seen, &segment, ingress, request)?;
         let rehearsal = segment.bridge.rehearse();
@@ -101,6 +100,11 @@ impl Networks {
             from: ports.port(ingress),
             network,
         })
+    }
+
+    fn ports_of(&self, seen: &Seen, bridge: &Bridge) -> Ports {
+        let rules = self.rule_texts(&seen.place.record.id);
+        Ports::of(seen, bridge, rules)
     }
 
     fn trace_one(

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::*;
-use crate::policy::{Action, Members, Membership, Policy, Rule, RuleSet};
+use crate::policy::{Action, JudgedBy, Members, Membership, Policy, Rule, RuleSet};
 use crate::vlan::{PortVlans, Tag, Vid, VidSet, VlanConfig};
 use crate::{FdbKind, PortGuards, Station, bpdu};
 
@@ -69,6 +69,12 @@ fn an_access_list_looks_beneath_the_tag() {
         Verdict::Drop(DropReason::Acl)
     );
     assert_eq!(forward(&bridge, WEB, &allowed), Verdict::Unicast(CLIENT));
+    let denial = |bytes: &[u8]| bridge.denial(WEB, &Frame::parse(bytes).unwrap());
+    let before = bridge.policy().unwrap().hits();
+    let (egress, judged) = denial(&denied).unwrap();
+    assert_eq!((egress, judged.by), (CLIENT, JudgedBy::Rule(1)));
+    assert_eq!(denial(&allowed), None);
+    assert_eq!(bridge.policy().unwrap().hits(), before, "not counted again");
 }
 
 #[test]
