@@ -175,7 +175,10 @@ fn snooping_group(bencher: Bencher<'_, '_>, snooping: bool) {
     let frame = parse(&bytes);
     let ingress = PortId(1);
     bencher.bench_local(|| match bridge.forward(LATER, ingress, black_box(&frame)) {
-        Verdict::Group(list) => bridge.group_list(ingress, list, &frame).egresses().count(),
+        Verdict::Group(list) => bridge
+            .group_list(ingress, (list, None), &frame)
+            .egresses()
+            .count(),
         Verdict::Flood => {
             let list = bridge.flood_list(ingress);
             list.iter().filter(|port| **port != ingress).count()

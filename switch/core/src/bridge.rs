@@ -59,7 +59,7 @@ use crate::fdb::{Fdb, FdbConfig};
 use crate::gateway::Gateway;
 use crate::lock;
 use crate::loop_finder::LoopFinder;
-use crate::multicast::{Listeners, Snooper, SnoopingConfig};
+use crate::multicast::{Listeners, Snoopers, SnoopingConfig};
 use crate::neighbors::{Neighbor, Neighbors};
 use crate::packet::Packet;
 use crate::policy::{Judgement, Policy};
@@ -77,7 +77,7 @@ pub struct Bridge {
     fdb: Fdb,
     listeners: Listeners,
     /// Where the network snoops.
-    snooper: Option<Box<Snooper>>,
+    snoopers: Option<Snoopers>,
     suspicion: AtomicBool,
     ports: ArcSwap<Topology>,
     /// Taken by whoever changes ports, gateway or endpoints; never by `forward`.
@@ -92,8 +92,7 @@ pub struct BridgeConfig {
     pub transparent: bool,
     /// What makes this bridge's probes its own, from the caller's randomness; zero: it never suspects a loop.
     pub probe_secret: u128,
-    /// Send multicast to those who asked for it; where that is not said, to everybody.
-    /// A network that is aware of VLANs does not.
+    /// Send multicast to those who asked for it, in each VLAN by itself; where that is not said, to everybody.
     pub snooping: Option<SnoopingConfig>,
     /// How it is aware of VLANs; absent: tags are payload.
     pub vlans: Option<VlanConfig>,
@@ -117,11 +116,9 @@ impl Bridge {
             config,
             fdb: Fdb::new(config.fdb),
             listeners: Listeners::default(),
-            // Its lists say nothing of VLANs.
-            snooper: config
+            snoopers: config
                 .snooping
-                .filter(|_| config.vlans.is_none())
-                .map(|config| Box::new(Snooper::new(config))),
+                .map(|snooping| Snoopers::new(snooping, config.vlans.is_some())),
             suspicion: AtomicBool::new(false),
             ports: ArcSwap::from_pointee(Topology::new(Vec::new(), None, Neighbors::new())),
             endpoints: Mutex::default(),
@@ -149,8 +146,8 @@ impl Bridge {
         );
         ports.push(Arc::clone(&port));
         self.store(Topology::new(ports, topology.gateway.clone(), neighbors));
-        if let Some(snooper) = &self.snooper {
-            snooper.add_port(id, &port.config);
+        if let Some(snoopers) = &self.snoopers {
+            snoopers.add_port(id, &port.config, port.vlans.as_ref());
         }
     }
 
@@ -200,8 +197,8 @@ impl Bridge {
         ));
         self.fdb.flush_port(id);
         self.listeners.remove_port(id);
-        if let Some(snooper) = &self.snooper {
-            snooper.remove_port(id);
+        if let Some(snoopers) = &self.snoopers {
+            snoopers.remove_port(id);
         }
     }
 

@@ -7,13 +7,16 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use lab::{eventually, frame, superframe, switch, tap_port};
+use lab::{eventually, frame, internet_sum, superframe, switch, tap_port};
 use switch_core::vlan::{PortVlans, Vid, VlanConfig};
-use switch_core::{Bridge, BridgeConfig, DropReason, Frame, Gso, PortConfig, PortId, VnetHeader};
+use switch_core::{
+    Bridge, BridgeConfig, DropReason, Frame, Gso, PortConfig, PortId, SnoopingConfig, VnetHeader,
+};
 use switch_io::{Capabilities, ChannelEnd, EngineChoice, Layer, Switch, channel};
 
 on_both_engines! {
     a_flood_reaches_each_port_in_its_form
+    a_group_reaches_those_who_asked_in_their_form
     a_superframe_gets_its_tag_and_loses_it
     a_mirror_shows_a_frame_as_it_came_and_as_it_leaves
 }
@@ -27,9 +30,14 @@ struct Site {
 
 impl Site {
     fn new(engine: EngineChoice) -> Self {
+        Self::that_snoops(engine, None)
+    }
+
+    fn that_snoops(engine: EngineChoice, snooping: Option<SnoopingConfig>) -> Self {
         Self {
             switch: switch(engine),
             bridge: Arc::new(Bridge::new(BridgeConfig {
+                snooping,
                 vlans: Some(VlanConfig::default()),
                 ..BridgeConfig::default()
             })),
@@ -109,6 +117,57 @@ fn a_flood_reaches_each_port_in_its_form(engine: EngineChoice) {
         let foreign = counted.dropped(DropReason::VlanForeign);
         (foreign, counted.drop_reasons().count()) == (1, 1)
     });
+}
+
+/// A datagram for 239.1.1.1, or an IGMPv2 report of it.
+fn about_a_group(is_report: bool) -> Vec<u8> {
+    let mut message = match is_report {
+        true => vec![0x16, 0, 0, 0, 239, 1, 1, 1],
+        false => vec![0x0f, 0xa0, 0x0f, 0xa1, 0, 12, 0, 0, 1, 2, 3, 4],
+    };
+    if is_report {
+        let sum = !internet_sum(&message);
+        message[2..4].copy_from_slice(&sum.to_be_bytes());
+    }
+    let (protocol, total) = if is_report { (2, 28) } else { (17, 32) };
+    let mut bytes = vec![1, 0, 0x5e, 1, 1, 1, 2, 0, 0, 0, 0, 9, 8, 0];
+    bytes.extend([0x45, 0, 0, total, 0, 0, 0, 0, 1, protocol, 0, 0]);
+    bytes.extend([10, 0, 0, 9, 239, 1, 1, 1]);
+    bytes.extend(message);
+    bytes
+}
+
+fn a_group_reaches_those_who_asked_in_their_form(engine: EngineChoice) {
+    let site = Site::that_snoops(engine, Some(SnoopingConfig::default()));
+    let (_, source) = site.attach(access(10), Capabilities::ALL);
+    let (_, rose) = site.attach(access(10), Capabilities::ALL);
+    let (_, deaf) = site.attach(access(10), Capabilities::ALL);
+    let (_, blue) = site.attach(access(20), Capabilities::ALL);
+    let (_, line) = site.attach(trunk(Some(20), "10"), Capabilities::NONE);
+    let ends = [&source, &rose, &deaf, &blue, &line];
+    // Each is asked in its form, and has answered when data comes to it no more.
+    let asked = heard(&line);
+    assert_eq!(asked[12..16], [0x81, 0, 0xc0, 10], "{asked:?}");
+    let data = about_a_group(false);
+    eventually("nobody gets what nobody asked for", || {
+        ends.iter().for_each(|end| while end.try_recv().is_ok() {});
+        source.send(&data);
+        std::thread::sleep(Duration::from_millis(100));
+        [&rose, &deaf, &line].into_iter().all(is_empty)
+    });
+    let report = about_a_group(true);
+    rose.send(&report);
+    blue.send(&report);
+    line.send(&tagged(&report, 10));
+    std::thread::sleep(Duration::from_millis(100));
+    source.send(&data);
+    assert_eq!(heard(&rose), data);
+    assert_eq!(heard(&line), tagged(&data, 10));
+    line.send(&data);
+    assert_eq!(heard(&blue), data, "in the line's native VLAN");
+    line.send(&tagged(&data, 0xa00a));
+    assert_eq!(heard(&rose), data);
+    assert!(ends.iter().all(|end| is_empty(end)));
 }
 
 fn a_superframe_gets_its_tag_and_loses_it(engine: EngineChoice) {

@@ -1,11 +1,13 @@
 //! What hosts and routers say of multicast groups, to a bridge that snoops.
 //!
 //! An input is a number of packets, each behind the number of its port, a byte whose top bit says that it is IPv6's and whose rest is its
-//! length. The checksum of each is made to fit: what is behind it matters.
+//! length. The checksum of each is made to fit: what is behind it matters. A bridge that is aware of VLANs hears the same, in the VLAN
+//! that the byte of the port says.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use switch_core::vlan::{PortVlans, Vid, VidSet, VlanConfig};
 use switch_core::{
     Bridge, BridgeConfig, Frame, Mac, PortConfig, PortId, PortKind, SnoopingConfig, Time, Verdict,
 };
@@ -31,13 +33,24 @@ pub(crate) const TARGET: Target = Target {
 };
 
 fn run(input: &[u8]) {
-    let bridge = Bridge::new(BridgeConfig {
-        snooping: Some(SnoopingConfig::default()),
-        ..BridgeConfig::default()
-    });
-    for (id, kind) in PORTS {
-        bridge.add_port(id, PortConfig::new(kind, 9000));
+    for vlans in [None, Some(VlanConfig::default())] {
+        let bridge = Bridge::new(BridgeConfig {
+            snooping: Some(SnoopingConfig::default()),
+            vlans,
+            ..BridgeConfig::default()
+        });
+        for (id, kind) in PORTS {
+            let config = PortConfig {
+                vlans: Some(PortVlans::trunk(Some(Vid::ONE), VidSet::all())),
+                ..PortConfig::new(kind, 9000)
+            };
+            bridge.add_port(id, config);
+        }
+        hear(&bridge, vlans, input);
     }
+}
+
+fn hear(bridge: &Bridge, vlans: Option<VlanConfig>, input: &[u8]) {
     let mut now = Time::from_millis(1000);
     bridge.take_queries(now);
     now = now + Duration::from_secs(10);
@@ -46,23 +59,28 @@ fn run(input: &[u8]) {
         let (message, after) = more.split_at(more.len().min(usize::from(head & 0x7f)));
         rest = after;
         let ingress = PORTS[usize::from(*port) % PORTS.len()].0;
-        let bytes = match head & 0x80 {
+        let mut bytes = match head & 0x80 {
             0 => igmp(message),
             _ => mld(message),
         };
-        forward(&bridge, now, ingress, &bytes);
+        if vlans.is_some() {
+            bytes.splice(12..12, [0x81, 0, 0, *port]);
+        }
+        forward(bridge, now, ingress, &bytes);
         now = now + Duration::from_millis(u64::from(*port) * 10);
         if bridge.queries_due().is_some_and(|due| due <= now) {
-            check_queries(&bridge, now);
+            check_queries(bridge, now);
         }
-        check(&bridge, now);
+        check(bridge, now);
     }
 }
 
 fn forward(bridge: &Bridge, now: Time, ingress: PortId, bytes: &[u8]) {
     let frame = Frame::parse(bytes).unwrap();
-    if let Verdict::Group(list) = bridge.forward(now, ingress, &frame) {
-        let list = bridge.group_list(ingress, list, &frame);
+    let passed = bridge.pass(now, ingress, &frame);
+    if let Verdict::Group(list) = passed.verdict {
+        let beneath = passed.tag.map_or(frame, |tag| tag.beneath(frame));
+        let list = bridge.group_list(ingress, (list, passed.tag), &beneath);
         let egresses: Vec<_> = list.egresses().collect();
         let once: BTreeSet<_> = egresses.iter().collect();
         assert_eq!(once.len(), egresses.len(), "each port gets it once");
@@ -91,8 +109,8 @@ fn check_queries(bridge: &Bridge, now: Time) {
 
 /// The table is in its bounds, and a copy of it is the same.
 fn check(bridge: &Bridge, now: Time) {
-    let view = bridge.multicast(now).expect("it snoops");
-    for record in &view.records {
+    let views = bridge.multicast(now).expect("it snoops");
+    for record in views.iter().flat_map(|view| &view.records) {
         assert!(record.group.is_multicast());
         assert!(record.sources.len() <= 32);
         assert!(
@@ -101,7 +119,7 @@ fn check(bridge: &Bridge, now: Time) {
                 .is_none_or(|left| left <= Duration::from_secs(260))
         );
     }
-    assert_eq!(bridge.rehearse().bridge().multicast(now), Some(view));
+    assert_eq!(bridge.rehearse().bridge().multicast(now), Some(views));
 }
 
 fn igmp(message: &[u8]) -> Vec<u8> {

@@ -321,7 +321,7 @@ impl Host {
                 return;
             }
             Verdict::Group(list) => {
-                let list = network.bridge.group_list(ingress, list, &frame);
+                let list = network.bridge.group_list(ingress, (list, None), &frame);
                 list.egresses().collect()
             }
             Verdict::Probe | Verdict::Taken | Verdict::Drop(_) => return,

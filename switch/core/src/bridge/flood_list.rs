@@ -34,6 +34,11 @@ impl FloodList {
         self.topology.shape(egress, tag)
     }
 
+    /// Whether the port belongs to the frame's VLAN.
+    pub fn takes(&self, egress: PortId, tag: Option<Tag>) -> bool {
+        tag.is_none_or(|tag| self.shape(egress, tag).is_some())
+    }
+
     /// Whether some port of the list may not get some frame: then [`Self::judge`] says which.
     #[inline]
     pub fn is_selective(&self) -> bool {

@@ -8,28 +8,42 @@ use super::Bridge;
 use super::passage::{Passage, cost};
 use crate::list_id::ListId;
 use crate::multicast::{
-    Address, Asker, Fixed, GroupKey, Heard, List, Lists, Message, MulticastCounts, MulticastView,
-    Reach, Read, Snooper, read,
+    Address, Asker, Awake, Fixed, GroupKey, Heard, InVlans, List, Lists, Message, MulticastCounts,
+    MulticastView, Query, Reach, Read, Snooper, Snoopers, read,
 };
 use crate::packet::Packet;
 use crate::topology::Topology;
 use crate::trace::{Step, Tracer};
+use crate::vlan::{Tag, Vid};
 use crate::{DropReason, Frame, PortId, PortKind, Time, Told, Verdict};
 
 impl Bridge {
-    /// The ports that a frame goes to whose verdict was [`Verdict::Group`]. Hold it for the batch, not longer.
-    pub fn group_list(&self, ingress: PortId, list: ListId, frame: &Frame<'_>) -> GroupList {
+    /// The ports that a frame goes to whose verdict was [`Verdict::Group`], which is the frame beneath its tag where the network is
+    /// aware of VLANs ([`Tag::beneath`]). Hold it for the batch, not longer.
+    pub fn group_list(
+        &self,
+        ingress: PortId,
+        (list, tag): (ListId, Option<Tag>),
+        frame: &Frame<'_>,
+    ) -> GroupList {
         let topology = self.ports.load();
-        let list = self.snooper.as_ref().and_then(|snooper| {
-            let lists = snooper.lists();
-            let is_far = topology
-                .port(ingress)
-                .is_some_and(|port| port.config.kind == PortKind::Tunnel);
+        let is_far = topology
+            .port(ingress)
+            .is_some_and(|port| port.config.kind == PortKind::Tunnel);
+        let in_lists = |lists: &Lists| {
             let list = lists
                 .list(list)
-                .or_else(|| lists.list(again(&lists, list, frame, is_far)?));
+                .or_else(|| lists.list(again(lists, list, frame, is_far)?));
             list.cloned()
-        });
+        };
+        let list = match &self.snoopers {
+            None => None,
+            Some(Snoopers::Network(snooper)) => in_lists(&snooper.lists()),
+            Some(Snoopers::Vlans(vlans)) => tag.and_then(|tag| {
+                let awake = vlans.awake();
+                in_lists(&awake.of(tag.vid())?.lists())
+            }),
+        };
         GroupList {
             topology,
             list,
@@ -40,42 +54,56 @@ impl Bridge {
     /// Whether queries are due earlier than [`Self::queries_due`] said. Costs a look as long as none are.
     #[inline]
     pub fn take_call(&self) -> bool {
-        match &self.snooper {
-            Some(snooper) => snooper.take_call(),
+        match &self.snoopers {
+            Some(snoopers) => snoopers.take_call(),
             None => false,
         }
     }
 
     /// When [`Self::take_queries`] is due; never where the bridge does not snoop.
     pub fn queries_due(&self) -> Option<Time> {
-        self.snooper.as_ref()?.due()
+        self.snoopers.as_ref()?.due()
     }
 
-    /// The frames by which hosts are asked now for the groups that they listen to, each with its port. Who has been asked and has
-    /// not answered is forgotten.
+    /// The frames by which hosts are asked now for the groups that they listen to, each with its port, and the tag that it has there.
+    /// Who has been asked and has not answered is forgotten.
     pub fn take_queries(&self, now: Time) -> Vec<(PortId, Vec<u8>)> {
-        let Some(snooper) = &self.snooper else {
+        let Some(snoopers) = &self.snoopers else {
             return Vec::new();
         };
         let topology = self.ports.load();
-        let mut queries = snooper.take_queries(now, asker(&topology));
-        queries.retain(|(port, _)| {
-            topology
-                .port(*port)
-                .is_some_and(|port| port.block.is_none())
-        });
-        queries
+        let queries = snoopers.take_queries(now, |vlan| self.asker(&topology, vlan));
+        let leaves = |Query { vlan, port, frame }| {
+            let to = topology.port(port).filter(|port| port.block.is_none())?;
+            let written = self.config.vlans.zip(vlan).zip(to.vlans.as_ref());
+            let frame = match written {
+                None => frame,
+                Some(((network, vid), port)) => Tag::of_own(network, vid, PCP).put(port, &frame)?,
+            };
+            Some((port, frame))
+        };
+        queries.into_iter().filter_map(leaves).collect()
     }
 
-    /// The groups, where the bridge snoops.
-    pub fn multicast(&self, now: Time) -> Option<MulticastView> {
-        let snooper = self.snooper.as_ref()?;
-        Some(snooper.view(now, asker(&self.ports.load())))
+    /// The groups, where the bridge snoops: of each VLAN in which somebody spoke of any, or of the network that knows none.
+    pub fn multicast(&self, now: Time) -> Option<Vec<MulticastView>> {
+        let (snoopers, topology) = (self.snoopers.as_ref()?, self.ports.load());
+        Some(snoopers.views(now, |vlan| self.asker(&topology, vlan)))
     }
 
     /// Messages about groups so far, where the bridge snoops.
     pub fn multicast_counts(&self) -> Option<MulticastCounts> {
-        Some(self.snooper.as_ref()?.counts())
+        Some(self.snoopers.as_ref()?.counts())
+    }
+
+    /// As whom the bridge asks: its gateway, where that lives.
+    fn asker(&self, topology: &Topology, vlan: Option<Vid>) -> Asker {
+        let gateway = topology.gateway.as_ref();
+        let gateway = gateway.filter(|_| vlan == self.home());
+        gateway.map_or(Asker::NOBODY, |gateway| Asker {
+            mac: gateway.mac,
+            v4: gateway.address_v4().unwrap_or_default(),
+        })
     }
 
     /// Reports of listeners to multicast groups that found no room. Their groups cost as if nobody listened; where the bridge
@@ -84,17 +112,6 @@ impl Bridge {
         let snooped = self.multicast_counts().map_or(0, |counts| counts.full);
         self.listeners.full() + snooped
     }
-}
-
-/// As whom the bridge asks: its gateway.
-fn asker(topology: &Topology) -> Asker {
-    topology
-        .gateway
-        .as_ref()
-        .map_or(Asker::NOBODY, |gateway| Asker {
-            mac: gateway.mac,
-            v4: gateway.address_v4().unwrap_or_default(),
-        })
 }
 
 /// The list in the place of one that was replaced.
@@ -147,9 +164,21 @@ impl<T: Tracer> Passage<'_, T> {
     /// To those who asked.
     pub(super) fn for_listeners(
         &self,
-        snooper: &Snooper,
+        snoopers: &Snoopers,
         packet: &Packet,
     ) -> Result<Verdict, DropReason> {
+        let awake;
+        let snooper = match (snoopers, self.vlan) {
+            (Snoopers::Network(snooper), _) => Some(&**snooper),
+            (Snoopers::Vlans(_), None) => None,
+            (Snoopers::Vlans(vlans), Some(vid)) => {
+                awake = self.awake(vlans, vid, packet);
+                awake.of(vid)
+            }
+        };
+        let Some(snooper) = snooper else {
+            return self.flood();
+        };
         match read(self.frame, packet) {
             Read::Other => {}
             Read::Invalid => {
@@ -160,7 +189,7 @@ impl<T: Tracer> Passage<'_, T> {
                 let heard = Heard {
                     port: self.port.id,
                     from: self.frame.src(),
-                    own: asker(self.topology),
+                    own: self.bridge.asker(self.topology, self.vlan),
                     dialect,
                     message,
                 };
@@ -192,6 +221,27 @@ impl<T: Tracer> Passage<'_, T> {
                 Err(DropReason::NoListener)
             }
         }
+    }
+
+    /// The VLANs that are awake; this one among them if it has to be, and may.
+    #[inline]
+    fn awake(&self, vlans: &InVlans, vid: Vid, packet: &Packet) -> Guard<Arc<Awake>> {
+        let awake = vlans.awake();
+        if awake.of(vid).is_some() || !self.rouses(packet) {
+            return awake;
+        }
+        vlans.wake(vid);
+        vlans.awake()
+    }
+
+    /// Whether the frame wakes its VLAN.
+    fn rouses(&self, packet: &Packet) -> bool {
+        let is_wide = || {
+            let addressed = addressed(self.frame, packet);
+            addressed.is_some_and(|(_, _, reach)| reach != Reach::Everybody)
+        };
+        let is_local = self.port.config.kind != PortKind::Tunnel;
+        is_local && (matches!(read(self.frame, packet), Read::Message(..)) || is_wide())
     }
 
     fn charge_listeners(&self, list: &List) -> Result<(), DropReason> {
@@ -231,11 +281,13 @@ impl<T: Tracer> Passage<'_, T> {
     /// Whether the frame is another bridge's, whose name is no station's.
     #[inline]
     pub(super) fn is_asked_by_another_host(&self) -> bool {
-        self.bridge.snooper.is_some()
+        self.bridge.snoopers.is_some()
             && self.port.config.kind == PortKind::Tunnel
             && self.frame.src() == Asker::NOBODY.mac
     }
 }
 
+/// Of queries behind a tag: internetwork control (IEEE 802.1Q §I.4), as their packets have it.
+const PCP: u8 = 6;
 /// What a report costs of its sender's budget: lists may have to be made anew for it.
 const REPORT_COPIES: u32 = 40;

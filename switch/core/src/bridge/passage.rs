@@ -262,8 +262,8 @@ impl<T: Tracer> Passage<'_, T> {
             }
         }
         self.tracer.note(|| Step::Group(self.frame.dst()));
-        if let (Some(snooper), Some(packet)) = (&self.bridge.snooper, packet) {
-            return self.for_listeners(snooper, packet);
+        if let (Some(snoopers), Some(packet)) = (&self.bridge.snoopers, packet) {
+            return self.for_listeners(snoopers, packet);
         }
         let verdict = self.flood()?;
         if let Some(packet) = packet {

@@ -14,6 +14,7 @@ use std::sync::{Arc, Mutex};
 use arc_swap::ArcSwap;
 
 use super::{Bridge, FloodList, Passed, Withheld};
+use crate::multicast::Snoopers;
 use crate::trace::{Recorder, Step, Trace};
 use crate::vlan::Tag;
 use crate::{FloodKind, Frame, PortId, Time, Verdict};
@@ -30,10 +31,7 @@ impl Bridge {
             config: self.config,
             fdb: self.fdb.copy(),
             listeners: self.listeners.copy(),
-            snooper: self
-                .snooper
-                .as_ref()
-                .map(|snooper| Box::new(snooper.copy())),
+            snoopers: self.snoopers.as_ref().map(Snoopers::copy),
             suspicion: AtomicBool::new(false),
             ports: ArcSwap::new(Arc::new(topology)),
             endpoints: Mutex::default(),
@@ -62,9 +60,7 @@ impl Rehearsal {
             Verdict::Unicast(egress) => vec![egress],
             Verdict::Flood => {
                 let list = self.0.flood_list(ingress);
-                let belongs = |egress: &PortId| {
-                    *egress != ingress && tag.is_none_or(|tag| list.shape(*egress, tag).is_some())
-                };
+                let belongs = |egress: &PortId| *egress != ingress && list.takes(*egress, tag);
                 let others = list.iter().copied().filter(belongs);
                 let frame = &tag.map_or(*frame, |tag: Tag| tag.beneath(*frame));
                 self.spread(
@@ -76,10 +72,13 @@ impl Rehearsal {
                 )
             }
             Verdict::Group(group) => {
-                let asked = self.0.group_list(ingress, group, frame);
+                let frame = &tag.map_or(*frame, |tag: Tag| tag.beneath(*frame));
+                let asked = self.0.group_list(ingress, (group, tag), frame);
                 let list = self.0.flood_list(ingress);
+                let belongs = |egress: &PortId| list.takes(*egress, tag);
+                let others = asked.egresses().filter(belongs);
                 let judge = |egress| list.judge_asked(egress, frame);
-                self.spread(frame, asked.egresses(), judge, &list, &mut steps)
+                self.spread(frame, others, judge, &list, &mut steps)
             }
             Verdict::Reply => vec![ingress],
             Verdict::Probe | Verdict::Taken | Verdict::Drop(_) => Vec::new(),

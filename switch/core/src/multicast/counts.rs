@@ -1,5 +1,7 @@
 //! How many messages about groups there were.
 
+use std::ops::AddAssign;
+
 use super::message::Dialect;
 
 /// Messages, since the bridge was made. By [`Dialect::index`] where there are several.
@@ -13,4 +15,22 @@ pub struct MulticastCounts {
     /// Records that found no room, or took all sources because they had too many.
     pub full: u64,
     pub queries_sent: u64,
+}
+
+impl AddAssign for MulticastCounts {
+    fn add_assign(&mut self, other: Self) {
+        let by_dialect = [
+            (&mut self.queries, other.queries),
+            (&mut self.reports, other.reports),
+            (&mut self.leaves, other.leaves),
+        ];
+        for (counts, others) in by_dialect {
+            for (count, other) in counts.iter_mut().zip(others) {
+                *count += other;
+            }
+        }
+        self.invalid += other.invalid;
+        self.full += other.full;
+        self.queries_sent += other.queries_sent;
+    }
 }

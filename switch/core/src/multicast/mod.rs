@@ -21,19 +21,25 @@
 //! bridge that hears a leave asks all its stations that listen to the group, in order that others hear what is left; one that
 //! hears a leave by a tunnel waits for that. Only a tunnel that is new is asked, in nobody's name ([`query::Asker::NOBODY`]).
 //!
+//! *In VLANs* all of this is each VLAN's own: groups, routers, queriers, counts ([`in_vlans`]). They share the room that there is
+//! ([`room`]). A network that knows no VLANs is as one of them.
+//!
 //! Reports change the table under a lock, on the worker that has them. Frames of groups take none.
 
 mod address;
 mod counts;
 mod election;
+mod in_vlans;
 mod inquiry;
 mod listeners;
 mod lists;
 mod message;
 mod query;
 mod record;
+mod room;
 mod rounds;
 mod seat;
+mod snoopers;
 mod state;
 mod table;
 mod view;
@@ -46,12 +52,15 @@ use arc_swap::{ArcSwap, Guard};
 pub use self::address::Family;
 pub(crate) use self::address::{Address, Reach};
 pub use self::counts::MulticastCounts;
+pub(crate) use self::in_vlans::{Awake, InVlans};
 pub(crate) use self::listeners::Listeners;
 pub(crate) use self::lists::{Fixed, List, Lists};
 pub use self::message::Dialect;
 pub(crate) use self::message::{Message, Read, read};
 pub(crate) use self::query::Asker;
 pub use self::record::FilterMode;
+use self::room::Room;
+pub(crate) use self::snoopers::{Query, Snoopers};
 use self::state::State;
 pub(crate) use self::table::GroupKey;
 pub use self::view::{Access, MulticastView, QuerierView, RecordView, RouterView, Told};
@@ -64,13 +73,35 @@ pub struct SnoopingConfig {
     pub fast_leave: bool,
 }
 
-/// The groups of a bridge that snoops.
+/// The groups of a bridge that snoops, or of one of its VLANs.
 #[derive(Debug)]
 pub(crate) struct Snooper {
     state: Mutex<State>,
     lists: ArcSwap<Lists>,
+    common: Common,
+}
+
+/// What the VLANs of a bridge have in common.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Common {
+    room: Arc<Room>,
     /// Something is due earlier than whoever asks was told.
-    call: AtomicBool,
+    call: Arc<AtomicBool>,
+}
+
+impl Common {
+    /// The same, for itself.
+    fn copy(&self) -> Self {
+        Self {
+            room: Arc::new(self.room.copy()),
+            call: Arc::default(),
+        }
+    }
+
+    #[inline]
+    fn take_call(&self) -> bool {
+        self.call.load(Ordering::Relaxed) && self.call.swap(false, Ordering::Relaxed)
+    }
 }
 
 /// A message about groups, and where it came from.
@@ -84,21 +115,21 @@ pub(crate) struct Heard<'a> {
 }
 
 impl Snooper {
-    pub(crate) fn new(config: SnoopingConfig) -> Self {
+    fn new(config: SnoopingConfig, common: Common) -> Self {
         Self {
-            state: Mutex::new(State::new(config)),
+            state: Mutex::new(State::new(config, Arc::clone(&common.room))),
             lists: ArcSwap::default(),
-            call: AtomicBool::new(false),
+            common,
         }
     }
 
-    /// The same, for itself.
-    pub(crate) fn copy(&self) -> Self {
+    /// The same, for itself, beside others that have this in common.
+    fn copy(&self, common: Common) -> Self {
         let state = lock(&self.state);
         Self {
-            state: Mutex::new(state.clone()),
+            state: Mutex::new(state.copy(Arc::clone(&common.room))),
             lists: ArcSwap::new(self.lists.load_full()),
-            call: AtomicBool::new(false),
+            common,
         }
     }
 
@@ -123,10 +154,8 @@ impl Snooper {
         lock(&self.state).due
     }
 
-    /// Whether something is due earlier than [`Self::due`] said.
-    #[inline]
-    pub(crate) fn take_call(&self) -> bool {
-        self.call.load(Ordering::Relaxed) && self.call.swap(false, Ordering::Relaxed)
+    fn is_due(&self, now: Time) -> bool {
+        self.due().is_some_and(|due| due <= now)
     }
 
     /// Forgets what is over, and gives the frames that are to be sent now, each by its port.
@@ -135,7 +164,7 @@ impl Snooper {
         self.change(|state| {
             queries = state.take_queries(now, own);
             // Who takes queries asks when the next are due as well.
-            self.call.store(false, Ordering::Relaxed);
+            self.common.call.store(false, Ordering::Relaxed);
         });
         queries
     }
@@ -168,7 +197,7 @@ impl Snooper {
             .due
             .is_some_and(|next| due.is_none_or(|due| next < due))
         {
-            self.call.store(true, Ordering::Relaxed);
+            self.common.call.store(true, Ordering::Relaxed);
         }
     }
 }

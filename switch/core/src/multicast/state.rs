@@ -1,6 +1,7 @@
 //! What a bridge that snoops has heard.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use super::address::{Address, Family, Reach};
 use super::counts::MulticastCounts;
@@ -10,13 +11,14 @@ use super::lists::{Fixed, List, Lists};
 use super::message::{Message, Query, Report};
 use super::query::Asker;
 use super::record::{Doubt, MEMBERSHIP};
+use super::room::Room;
 use super::seat::Seat;
 use super::table::{GroupKey, Table};
 use super::{Heard, SnoopingConfig};
 use crate::{PortConfig, PortId, PortKind, Time};
 
 /// Everything that reports and queries change.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(crate) struct State {
     pub(super) config: SnoopingConfig,
     pub(super) table: Table,
@@ -34,10 +36,10 @@ pub(crate) struct State {
 }
 
 impl State {
-    pub(super) fn new(config: SnoopingConfig) -> Self {
+    pub(super) fn new(config: SnoopingConfig, room: Arc<Room>) -> Self {
         Self {
             config,
-            table: Table::default(),
+            table: Table::new(room),
             seats: BTreeMap::new(),
             elections: Default::default(),
             inquiries: Vec::new(),
@@ -45,6 +47,18 @@ impl State {
             counts: MulticastCounts::default(),
             changed: BTreeSet::new(),
             is_all_changed: false,
+        }
+    }
+
+    /// The same, whose records have their place in that room.
+    pub(super) fn copy(&self, room: Arc<Room>) -> Self {
+        Self {
+            table: self.table.copy(room),
+            seats: self.seats.clone(),
+            elections: self.elections.clone(),
+            inquiries: self.inquiries.clone(),
+            changed: self.changed.clone(),
+            ..*self
         }
     }
 

@@ -5,28 +5,29 @@
 //! A record ([`super::record`]) for each group and port of which somebody has reported. Who changes it is told whether other
 //! frames reach the port now than before.
 //!
-//! Bounds: so many records for a port, so many in all, so many sources of a group. A port that wants more than its share is
-//! *full*: it gets everything, as if nobody looked, and others bear nothing of it.
+//! Bounds: so many records for a port, so many in all ([`super::room`]), so many sources of a group. A port that wants more than its
+//! share is *full*: it gets everything, as if nobody looked, and others bear nothing of it.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use super::address::Address;
 use super::message::Report;
 use super::record::{Doubt, Record};
+use super::room::Room;
 use crate::{PortId, PortKind, Time};
 
-/// What records are kept of; a VLAN's number would stand here as well.
+/// What records are kept of, within one VLAN.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct GroupKey {
     pub(crate) group: Address,
 }
 
-/// The records of one network.
-#[derive(Clone, Debug, Default)]
+/// The records of one VLAN, or of a network that knows none.
+#[derive(Debug)]
 pub(crate) struct Table {
     groups: BTreeMap<GroupKey, BTreeMap<PortId, Record>>,
-    of_port: BTreeMap<PortId, usize>,
-    records: usize,
+    room: Arc<Room>,
 }
 
 /// What a report has come to.
@@ -40,6 +41,21 @@ pub(crate) struct Outcome {
 }
 
 impl Table {
+    pub(crate) const fn new(room: Arc<Room>) -> Self {
+        Self {
+            groups: BTreeMap::new(),
+            room,
+        }
+    }
+
+    /// The same in a room where it has its place already.
+    pub(crate) fn copy(&self, room: Arc<Room>) -> Self {
+        Self {
+            groups: self.groups.clone(),
+            room,
+        }
+    }
+
     pub(crate) fn hear(
         &mut self,
         now: Time,
@@ -63,7 +79,7 @@ impl Table {
                 doubt,
             };
         }
-        if is_new && !self.has_room(port, kind) {
+        if is_new && !self.room.take(port, kind) {
             return Outcome {
                 is_full: true,
                 ..Outcome::default()
@@ -82,15 +98,6 @@ impl Table {
         }
     }
 
-    fn has_room(&self, port: PortId, kind: PortKind) -> bool {
-        let most = match kind {
-            PortKind::Tap => RECORDS_OF_SANDBOX_MAX,
-            _ => RECORDS_OF_PORT_MAX,
-        };
-        let own = self.of_port.get(&port).copied().unwrap_or(0);
-        own < most && self.records < RECORDS_MAX
-    }
-
     fn has_too_many_sources(&self, key: GroupKey, record: &Record) -> bool {
         if record.sources().is_empty() {
             return false;
@@ -101,11 +108,7 @@ impl Table {
     }
 
     fn insert(&mut self, key: GroupKey, port: PortId, record: Record) {
-        let group = self.groups.entry(key).or_default();
-        if group.insert(port, record).is_none() {
-            self.records += 1;
-            *self.of_port.entry(port).or_default() += 1;
-        }
+        self.groups.entry(key).or_default().insert(port, record);
     }
 
     fn remove(&mut self, key: GroupKey, port: PortId) -> bool {
@@ -117,10 +120,7 @@ impl Table {
             self.groups.remove(&key);
         }
         if was_there {
-            self.records -= 1;
-            if let Some(count) = self.of_port.get_mut(&port) {
-                *count -= 1;
-            }
+            self.room.give_back(port);
         }
         was_there
     }
@@ -135,7 +135,6 @@ impl Table {
         for key in &keys {
             self.remove(*key, port);
         }
-        self.of_port.remove(&port);
         keys
     }
 
@@ -218,9 +217,4 @@ fn differs(one: &Record, other: &Record) -> bool {
     one.mode() != other.mode() || opinions(one) != opinions(other)
 }
 
-/// Of one sandbox's port. Linux lets a process join twenty groups unless told otherwise.
-pub(crate) const RECORDS_OF_SANDBOX_MAX: usize = 256;
-/// Of a port behind which many stations are.
-pub(crate) const RECORDS_OF_PORT_MAX: usize = 4096;
-pub(crate) const RECORDS_MAX: usize = 16_384;
 const SOURCES_OF_GROUP_MAX: usize = 64;

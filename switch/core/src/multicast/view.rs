@@ -11,11 +11,14 @@ use super::query::Asker;
 use super::record::{FilterMode, Record};
 use super::state::State;
 use super::table::GroupKey;
+use crate::vlan::Vid;
 use crate::{PortId, PortKind, Time};
 
-/// What a bridge knows of groups at one moment.
+/// What a bridge knows of groups at one moment, in one VLAN.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MulticastView {
+    /// Absent where the bridge is not aware of VLANs.
+    pub vlan: Option<Vid>,
     /// By group and port.
     pub records: Vec<RecordView>,
     /// Ports that get groups without having asked.
@@ -150,6 +153,7 @@ impl State {
             group.map(move |(port, record)| RecordView::new(now, key, port, record))
         });
         MulticastView {
+            vlan: None,
             records: records.collect(),
             routers: self.routers(now),
             queriers: Family::ALL.map(|family| self.querier(now, own, family)),

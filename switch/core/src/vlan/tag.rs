@@ -72,6 +72,26 @@ impl Tag {
         Ok((tag, inner))
     }
 
+    /// Of frames that the switch writes itself, without tag yet.
+    pub(crate) fn of_own(network: VlanConfig, vid: Vid, pcp: u8) -> Self {
+        Self {
+            vid,
+            priority: u16::from(pcp & 7) << 13,
+            present: None,
+            protocol: network.protocol,
+            is_stacked: false,
+        }
+    }
+
+    /// A frame without tag as it leaves by the port; `None` where that does not belong to the VLAN.
+    pub(crate) fn put(self, port: &PortVlans, bare: &[u8]) -> Option<Vec<u8>> {
+        let (addresses, rest) = bare.split_at_checked(ADDRESSES)?;
+        Some(match self.change(self.shape_at(port)?) {
+            TagChange::Push(tag) | TagChange::Replace(tag) => [addresses, &tag, rest].concat(),
+            TagChange::Keep | TagChange::Pop => bare.to_vec(),
+        })
+    }
+
     #[inline]
     pub const fn vid(self) -> Vid {
         self.vid

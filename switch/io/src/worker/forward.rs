@@ -9,9 +9,10 @@
 
 use switch_core::vlan::{Tag, TagChange};
 use switch_core::{
-    DropReason, FloodList, Frame, ListId, PortId, Sampler, Segments, Verdict, VnetHeader, Withheld,
+    DropReason, Frame, ListId, PortId, Sampler, Segments, Verdict, VnetHeader, Withheld,
 };
 
+use super::audience::{Asked, Audience, Everybody};
 use super::batch::{Batch, Places, iter, select};
 use super::busy::Busy;
 use super::join::{Joiner, concerns};
@@ -126,7 +127,10 @@ impl Forwarder {
                     None => self.flood(ports, &class, courier),
                     Some(tag) => self.flood_in_vlan(ports, &class, tag, courier),
                 },
-                Verdict::Group(list) => self.group(ports, &class, list, courier),
+                Verdict::Group(list) => match entry.tag {
+                    None => self.group(ports, &class, list, courier),
+                    Some(tag) => self.group_in_vlan(ports, &class, (list, tag), courier),
+                },
                 Verdict::Reply => self.reply(ports, &class, courier),
                 Verdict::Probe => self.tell_of_probes(&class, courier),
             }
@@ -168,33 +172,10 @@ impl Forwarder {
     }
 
     fn flood(&mut self, ports: &PortTable, class: &Class<'_>, courier: &mut impl Courier) {
-        let list = class.ingress.bridge.flood_list(class.ingress.id);
-        if !self.flood_among(ports, class, &list, |_| true, courier) {
+        let everybody = Everybody::at(class.ingress);
+        if !self.spread_among(ports, class, &everybody, |_| true, courier) {
             self.drop_all(class, DropReason::NoEgress);
         }
-    }
-
-    /// To those of a list that take it. Whether there is any.
-    pub(super) fn flood_among(
-        &mut self,
-        ports: &PortTable,
-        class: &Class<'_>,
-        list: &FloodList,
-        takes: impl Fn(PortId) -> bool,
-        courier: &mut impl Courier,
-    ) -> bool {
-        let others = || {
-            list.iter()
-                .copied()
-                .filter(|egress| *egress != class.ingress.id && takes(*egress))
-        };
-        let tag = class.tag();
-        let judge = |egress, frame: &Frame<'_>| match tag {
-            None => list.judge(egress, frame),
-            Some(tag) => list.judge(egress, &tag.beneath(*frame)),
-        };
-        let judge = list.is_selective().then_some(judge);
-        self.spread(ports, class, others, judge, courier)
     }
 
     /// To those who asked for a group.
@@ -205,23 +186,30 @@ impl Forwarder {
         list: ListId,
         courier: &mut impl Courier,
     ) {
-        // Every frame of the class has the same list.
-        let mut places = iter(class.places);
-        let first = places
-            .next()
-            .and_then(|place| frame_of(courier.envelope(place)));
-        if let Some(frame) = first {
-            let list = class
-                .ingress
-                .bridge
-                .group_list(class.ingress.id, list, &frame);
-            let judges = class.ingress.bridge.flood_list(class.ingress.id);
-            let judge = |egress, frame: &Frame<'_>| judges.judge_asked(egress, frame);
-            let judge = judges.is_selective().then_some(judge);
-            if !self.spread(ports, class, || list.egresses(), judge, courier) {
-                self.drop_all(class, DropReason::NoEgress);
-            }
+        if let Some(asked) = class.asked((list, None), courier)
+            && !self.spread_among(ports, class, &asked, |_| true, courier)
+        {
+            self.drop_all(class, DropReason::NoEgress);
         }
+    }
+
+    /// To those of an audience that take it. Whether there is any.
+    pub(super) fn spread_among(
+        &mut self,
+        ports: &PortTable,
+        class: &Class<'_>,
+        audience: &impl Audience,
+        takes: impl Fn(PortId) -> bool,
+        courier: &mut impl Courier,
+    ) -> bool {
+        let egresses = || audience.egresses().filter(|egress| takes(*egress));
+        let tag = class.tag();
+        let judge = |egress, frame: &Frame<'_>| match tag {
+            None => audience.judge(egress, frame),
+            Some(tag) => audience.judge(egress, &tag.beneath(*frame)),
+        };
+        let judge = audience.list().is_selective().then_some(judge);
+        self.spread(ports, class, egresses, judge, courier)
     }
 
     /// Sends frames to several ports; where somebody judges, only those that are let through. Whether there is any port.
@@ -510,6 +498,18 @@ pub(super) struct Class<'a> {
 }
 
 impl Class<'_> {
+    /// Those who asked for its group: every frame has the same list.
+    pub(super) fn asked(
+        &self,
+        (list, tag): (ListId, Option<Tag>),
+        courier: &impl Courier,
+    ) -> Option<Asked> {
+        let first = iter(self.places).next()?;
+        let frame = frame_of(courier.envelope(first))?;
+        let frame = tag.map_or(frame, |tag| tag.beneath(frame));
+        Some(Asked::at(self.ingress, (list, tag), &frame))
+    }
+
     /// Which all of its frames have.
     fn tag(&self) -> Option<Tag> {
         let first = iter(self.places).next()?;

@@ -8,6 +8,7 @@
 //! A worker that panics, or whose engine fails, takes nothing along but what it had read and not yet sent: its table and its
 //! engine go with it, and another starts in its place ([`WorkerHandle::restart`]). It says which port it was busy with.
 
+mod audience;
 mod batch;
 mod buffers;
 mod busy;

@@ -3,12 +3,13 @@
 //! # Theory of operation
 //!
 //! A frame for one port is changed where it is, which moves 22 bytes ([`crate::retag`]), unless something still writes these bytes,
-//! as to a mirror. A flood has two forms at most, without tag and with one: ports that take the frame as it came are served first,
-//! and the others from one copy of it. So nobody gets a frame that was changed for another.
+//! as to a mirror. What goes to several ports has two forms at most, without tag and with one: ports that take the frame as it came
+//! are served first, and the others from one copy of it. So nobody gets a frame that was changed for another.
 
 use switch_core::vlan::{Shape, Tag, TagChange};
-use switch_core::{DropReason, PortId};
+use switch_core::{DropReason, ListId, PortId};
 
+use super::audience::{Audience, Everybody};
 use super::batch::{Batch, Places, iter};
 use super::buffers::Buffers;
 use super::forward::{Class, Courier, Forwarder};
@@ -54,22 +55,40 @@ impl Forwarder {
         tag: Tag,
         courier: &mut impl Courier,
     ) {
-        let list = class.ingress.bridge.flood_list(class.ingress.id);
+        let everybody = Everybody::at(class.ingress);
+        self.spread_in_vlan(ports, class, (&everybody, tag), courier);
+    }
+
+    pub(super) fn group_in_vlan(
+        &mut self,
+        ports: &PortTable,
+        class: &Class<'_>,
+        (list, tag): (ListId, Tag),
+        courier: &mut impl Courier,
+    ) {
+        if let Some(asked) = class.asked((list, Some(tag)), courier) {
+            self.spread_in_vlan(ports, class, (&asked, tag), courier);
+        }
+    }
+
+    fn spread_in_vlan(
+        &mut self,
+        ports: &PortTable,
+        class: &Class<'_>,
+        (audience, tag): (&impl Audience, Tag),
+        courier: &mut impl Courier,
+    ) {
         let is_as_it_came = |shape| tag.change(shape) == TagChange::Keep;
         let mut shapes = [Shape::Untagged, Shape::Tagged];
         shapes.sort_by_key(|shape| !is_as_it_came(*shape));
         let mut is_taken = false;
         for shape in shapes {
-            let takes = |egress| list.shape(egress, tag) == Some(shape);
-            let takes_any = || {
-                let mut others = list.iter().filter(|egress| **egress != class.ingress.id);
-                others.any(|egress| takes(*egress))
-            };
+            let takes = |egress| audience.list().shape(egress, tag) == Some(shape);
             if is_as_it_came(shape) {
-                is_taken |= self.flood_among(ports, class, &list, takes, courier);
-            } else if takes_any() {
+                is_taken |= self.spread_among(ports, class, audience, takes, courier);
+            } else if audience.egresses().any(takes) {
                 self.with_copies(class, (tag, shape), courier, |this, copies, buffers| {
-                    is_taken |= this.flood_among(ports, copies, &list, takes, buffers);
+                    is_taken |= this.spread_among(ports, copies, audience, takes, buffers);
                 });
             }
         }

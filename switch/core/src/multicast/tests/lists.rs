@@ -22,7 +22,7 @@ fn a_verdict_holds_when_the_lists_are_replaced_meanwhile() {
         };
         network.report(TWO, TO_EX, group, &[]);
         let frame = Frame::parse(&bytes).unwrap();
-        let egresses = network.bridge.group_list(SENDER, list, &frame);
+        let egresses = network.bridge.group_list(SENDER, (list, None), &frame);
         assert!(egresses.egresses().eq([ONE, TWO]), "the new listener too");
     }
 }

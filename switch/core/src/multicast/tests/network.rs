@@ -6,7 +6,8 @@ use super::super::address::{Address, Family};
 use super::super::{FilterMode, SnoopingConfig};
 use super::wire::{self, address};
 use crate::{
-    Bridge, BridgeConfig, Frame, Mac, PortConfig, PortId, PortKind, RecordView, Time, Verdict,
+    Bridge, BridgeConfig, Frame, Mac, MulticastView, PortConfig, PortId, PortKind, RecordView,
+    Time, Verdict,
 };
 
 pub(super) const SENDER: PortId = PortId(1);
@@ -86,7 +87,7 @@ impl Network {
         let frame = Frame::parse(bytes).unwrap();
         match self.bridge.forward(self.now, ingress, &frame) {
             Verdict::Group(list) => {
-                let list = self.bridge.group_list(ingress, list, &frame);
+                let list = self.bridge.group_list(ingress, (list, None), &frame);
                 list.egresses().collect()
             }
             Verdict::Flood => {
@@ -106,8 +107,13 @@ impl Network {
         self.egresses(SENDER, &wire::data(group, from))
     }
 
+    pub(super) fn view(&self) -> MulticastView {
+        let mut views = self.bridge.multicast(self.now).unwrap();
+        views.pop().expect("it snoops")
+    }
+
     pub(super) fn record(&self, group: Address, port: PortId) -> Option<RecordView> {
-        let view = self.bridge.multicast(self.now).unwrap();
+        let view = self.view();
         let mut records = view.records.into_iter();
         records.find(|record| record.group == group.ip() && record.port == port)
     }

@@ -187,7 +187,7 @@ fn the_lowest_address_asks() {
     let mut network = Network::new();
     let response = Duration::from_secs(10);
     let querier = |network: &Network| {
-        let view = network.bridge.multicast(network.now).unwrap();
+        let view = network.view();
         (view.queriers[0].address.to_string(), view.queriers[0].port)
     };
     for (from, port, expected) in [
@@ -241,7 +241,7 @@ fn who_gives_hosts_too_long_does_not_silence_the_others() {
         bytes
     };
     network.send(ONE, &with_code(0xff));
-    let view = network.bridge.multicast(network.now).unwrap();
+    let view = network.view();
     assert_eq!(view.queriers[0].address.to_string(), "9.0.0.5");
 }
 
