@@ -12,9 +12,13 @@ pub struct MdbEntryView {
     /// The group; absent where it is about all of them.
     #[schema(value_type = Option<String>)]
     pub group: Option<IpAddr>,
-    /// Absent of a querier that is the network's gateway itself.
+    /// On a network that is aware of VLANs, the one that it is about.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub vlan: Option<u16>,
+    /// Absent of a querier that is the network itself.
     pub port: Option<u32>,
-    /// Who is behind the port: a container's name, `host`, `gateway`, a remote host's address.
+    /// Who is behind the port: a container's name, `host`, `gateway`, a remote host's address. Of a querier without a port `gateway`,
+    /// or `network` in a VLAN that has no gateway.
     pub owner: String,
     pub kind: MdbKind,
     /// `ipv4` or `ipv6`; absent where it is about both.

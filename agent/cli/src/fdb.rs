@@ -104,12 +104,7 @@ fn rows(entry: &FdbEntryView) -> Vec<Vec<String>> {
 }
 
 fn rows_of_vlans(entry: &FdbEntryView) -> Vec<Vec<String>> {
-    let vlan = entry.vlan.map_or("-".to_owned(), |vlan| vlan.to_string());
-    let mut rows = rows(entry);
-    for row in &mut rows {
-        row.insert(1, vlan.clone());
-    }
-    rows
+    output::with_vlan(rows(entry), entry.vlan)
 }
 
 const SHEET: Sheet<FdbEntryView> = Sheet {

@@ -15,7 +15,10 @@ pub(crate) enum Verb {
 
 pub(crate) async fn run(verb: Verb, client: &Client) -> Result<u8, Failure> {
     let Verb::Ls(of) = verb;
-    of.listing.print(&client.mdb(&of.network).await?, &SHEET)
+    let entries = client.mdb(&of.network).await?;
+    let is_aware = entries.iter().any(|entry| entry.vlan.is_some());
+    let sheet = if is_aware { &SHEET_OF_VLANS } else { &SHEET };
+    of.listing.print(&entries, sheet)
 }
 
 fn rows(entry: &MdbEntryView) -> Vec<Vec<String>> {
@@ -34,6 +37,10 @@ fn rows(entry: &MdbEntryView) -> Vec<Vec<String>> {
             .expires_s
             .map_or("-".to_owned(), |left| format!("{left}s")),
     ]]
+}
+
+fn rows_of_vlans(entry: &MdbEntryView) -> Vec<Vec<String>> {
+    output::with_vlan(rows(entry), entry.vlan)
 }
 
 /// Those that reach the port, or those that do not.
@@ -68,6 +75,21 @@ const SHEET: Sheet<MdbEntryView> = Sheet {
     rows,
 };
 
+/// Of a network that is aware of VLANs.
+const SHEET_OF_VLANS: Sheet<MdbEntryView> = Sheet {
+    columns: &[
+        ("Group", "GROUP"),
+        ("Vlan", "VLAN"),
+        ("Port", "PORT"),
+        ("Owner", "OWNER"),
+        ("Kind", "KIND"),
+        ("Sources", "SOURCES"),
+        ("Expires", "EXPIRES"),
+    ],
+    called: 0,
+    rows: rows_of_vlans,
+};
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -77,6 +99,7 @@ mod tests {
     fn entry(group: Option<&str>, owner: &str, kind: MdbKind) -> MdbEntryView {
         MdbEntryView {
             group: group.map(|group| group.parse().unwrap()),
+            vlan: None,
             port: Some(4),
             owner: owner.into(),
             kind,
@@ -127,6 +150,23 @@ mod tests {
         239.1.1.1   4         web       listener     all                255s
         239.1.1.1   4         web       listener     all but 10.0.0.2   255s
         239.1.1.1   4         web       listener     10.0.0.3           255s
+        ");
+    }
+
+    #[test]
+    fn vlans_are_shown_where_there_are_any() {
+        let in_vlan = |vlan, entry| MdbEntryView {
+            vlan: Some(vlan),
+            ..entry
+        };
+        let entries = [
+            in_vlan(10, entry(None, "pim", MdbKind::Router)),
+            in_vlan(20, entry(Some("239.1.1.1"), "tv", MdbKind::Listener)),
+        ];
+        insta::assert_snapshot!(table(&entries, &SHEET_OF_VLANS), @r"
+        GROUP       VLAN      PORT      OWNER     KIND       SOURCES   EXPIRES
+        all ipv4    10        4         pim       router     all       255s
+        239.1.1.1   20        4         tv        listener   all       255s
         ");
     }
 }

@@ -129,6 +129,15 @@ pub(crate) fn word(value: impl Serialize) -> String {
     }
 }
 
+/// The VLAN that rows are about, behind their first column.
+pub(crate) fn with_vlan(mut rows: Vec<Vec<String>>, vlan: Option<u16>) -> Vec<Vec<String>> {
+    let vlan = vlan.map_or("-".to_owned(), |vlan| vlan.to_string());
+    for row in &mut rows {
+        row.insert(1, vlan.clone());
+    }
+    rows
+}
+
 /// Seconds since the epoch.
 pub(crate) fn now_s() -> u64 {
     now_ms() / 1000

@@ -4,13 +4,13 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::path::Path;
 use std::time::Duration;
 
-use agent_api::{MdbEntryView, MdbKind};
+use agent_api::{EndpointSettings, MdbEntryView, MdbKind};
 use switch_core::Mac;
 use switch_io::packet::PacketSocket;
 
 use crate::cluster::{cluster, create_shared_on};
 use crate::harness::{Endpoint, Host, enter, eventually};
-use crate::packets::{PLAIN, contains, ethernet, receive};
+use crate::packets::{PLAIN, checksum, contains, ethernet, receive};
 
 const STEP: Duration = Duration::from_secs(20);
 const GROUP: Ipv4Addr = Ipv4Addr::new(239, 1, 2, 3);
@@ -164,6 +164,144 @@ fn over_tunnels_a_group_reaches_hosts_with_listeners_alone() {
     eventually(STEP, "the host is forgotten", || {
         (!listens_far(&listed(&lab.hosts[0], "far")?)).then_some(())
     });
+}
+
+// The kernel's bridge_vlan_mcast.sh, as far as a user sees it: joins, queriers and their tags.
+#[test]
+fn each_vlan_has_its_own_listeners_and_is_asked_by_itself() {
+    let host = Host::start();
+    host.tapestry(&[
+        "network",
+        "create",
+        "--ipv6",
+        "-o",
+        "vlan=aware",
+        "-o",
+        "snooping=on",
+        "lab",
+    ])
+    .ok();
+    let station = |name: &str, vlan, trunk: Option<&str>| {
+        let settings = EndpointSettings {
+            vlan,
+            trunk: trunk.map(str::to_owned),
+            ..EndpointSettings::default()
+        };
+        host.endpoint_with("lab", name, settings)
+    };
+    let sender = station("sender", Some(10), None);
+    let listener = station("listener", Some(10), None);
+    let stranger = station("stranger", Some(20), None);
+    let deaf = station("deaf", Some(10), None);
+    let line = station("line", None, Some("10,20"));
+    let (ear, far_ear) = (Ears::open(&listener), Ears::open(&stranger));
+    let (eye, stranger_eye, line_eye) = (deaf.wire(), stranger.wire(), line.wire());
+    let asked = receive(&line_eye, |frame| is_query_in(frame, 20));
+    assert!(asked.is_some(), "a trunk is asked behind the tag");
+    settle(&host);
+    for group in [GROUP.into(), GROUP6.into()] {
+        await_rows(&host, group, &[("listener", 10), ("stranger", 20)]);
+    }
+    let mouths = [GROUP.into(), GROUP6.into()].map(|group| Mouth::open(&sender, group));
+    for round in 0..20 {
+        let text = format!("multicast number {round}");
+        mouths.iter().for_each(|mouth| mouth.say(&text));
+        assert_eq!((ear.hear_v4(), ear.hear_v6()), (text.clone(), text));
+    }
+    for eye in [&eye, &line_eye] {
+        assert_saw_none(&sender, eye);
+    }
+    // A station behind the trunk asks, and speaks, with a tag.
+    let report = in_vlan(&igmp_report(line.mac()), 10);
+    line_eye.send(&PLAIN, &report).unwrap();
+    await_rows(
+        &host,
+        GROUP.into(),
+        &[("line", 10), ("listener", 10), ("stranger", 20)],
+    );
+    mouths[0].say("for the trunk");
+    let received = receive(&line_eye, |frame| contains(frame, b"for the trunk")).unwrap();
+    assert_eq!(received.frame[12..16], [0x81, 0, 0, 10]);
+    assert_eq!(ear.hear_v4(), "for the trunk");
+    let datagram = in_vlan(&datagram(line.mac(), b"of the trunk in 20"), 20);
+    line_eye.send(&PLAIN, &datagram).unwrap();
+    assert_eq!(
+        far_ear.hear_v4(),
+        "of the trunk in 20",
+        "and nothing before"
+    );
+    assert!(receive(&stranger_eye, |frame| contains(frame, b"number")).is_none());
+    let table = host.tapestry(&["mdb", "ls", "lab"]).ok();
+    let columns = |line: &str| {
+        line.split_whitespace()
+            .map(str::to_owned)
+            .collect::<Vec<_>>()
+    };
+    let rows: Vec<_> = table.lines().map(columns).collect();
+    assert_eq!(rows[0][..2], ["GROUP", "VLAN"], "{table}");
+    let of_group = rows.iter().filter(|row| row[0] == GROUP.to_string());
+    let listed: Vec<_> = of_group
+        .map(|row| (row[1].as_str(), row[3].as_str()))
+        .collect();
+    assert_eq!(
+        listed,
+        [("10", "listener"), ("10", "line"), ("20", "stranger")],
+        "{table}"
+    );
+    // Who leaves in its VLAN is forgotten there.
+    drop(ear);
+    await_rows(&host, GROUP.into(), &[("line", 10), ("stranger", 20)]);
+}
+
+/// Who listens to the group, in which VLAN.
+fn await_rows(host: &Host, group: IpAddr, expected: &[(&str, u16)]) {
+    let what = format!("{group} has the listeners {expected:?}");
+    eventually(STEP, &what, || {
+        let rows = listed(host, "lab")?;
+        let rows = rows.iter().filter(|row| row.group == Some(group));
+        let mut owners: Vec<_> = rows
+            .map(|row| (row.owner.as_str(), row.vlan.unwrap_or(0)))
+            .collect();
+        owners.sort_unstable();
+        let mut expected = expected.to_vec();
+        expected.sort_unstable();
+        (owners == expected).then_some(())
+    });
+}
+
+fn in_vlan(frame: &[u8], vid: u8) -> Vec<u8> {
+    let (addresses, rest) = frame.split_at(12);
+    [addresses, &[0x81, 0, 0, vid], rest].concat()
+}
+
+/// Of IGMP, of internetwork control in that VLAN.
+fn is_query_in(frame: &[u8], vid: u8) -> bool {
+    frame[12..18] == [0x81, 0, 0xc0, vid, 8, 0] && frame.get(18 + 24) == Some(&0x11)
+}
+
+/// IGMPv2's, of the group.
+fn igmp_report(from: Mac) -> Vec<u8> {
+    let mut message = [&[0x16, 0, 0, 0][..], &GROUP.octets()].concat();
+    let sum = checksum(&message);
+    message[2..4].copy_from_slice(&sum.to_be_bytes());
+    to_group(from, 2, &message)
+}
+
+fn datagram(from: Mac, text: &[u8]) -> Vec<u8> {
+    let length = u16::try_from(8 + text.len()).unwrap();
+    let ports = [UDP_PORT, UDP_PORT, length, 0].map(u16::to_be_bytes);
+    to_group(from, 17, &[&ports.concat()[..], text].concat())
+}
+
+fn to_group(from: Mac, protocol: u8, message: &[u8]) -> Vec<u8> {
+    let length = u16::try_from(20 + message.len()).unwrap().to_be_bytes();
+    let mut header = vec![0x45, 0, length[0], length[1], 0, 0, 0, 0, 1, protocol, 0, 0];
+    header.extend([172, 18, 0, 99]);
+    header.extend(GROUP.octets());
+    let sum = checksum(&header);
+    header[10..12].copy_from_slice(&sum.to_be_bytes());
+    let group = Mac::new([1, 0, 0x5e, 1, 2, 3]);
+    ethernet(group, from, 0x0800, &[header, message.to_vec()].concat())
 }
 
 fn wire(sandbox: &Path) -> PacketSocket {

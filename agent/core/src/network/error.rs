@@ -118,10 +118,6 @@ pub enum CreateNetwork {
         "a transparent network passes on whatever comes and does not snoop; leave out -o snooping= or -o transparent=true"
     )]
     SnoopingTransparent,
-    #[error(
-        "a network that is aware of VLANs does not snoop; leave out -o snooping= or -o vlan=aware"
-    )]
-    SnoopingVlans,
     #[error("MTU {0} is out of range; take 576 to 65521, and at least 1280 with IPv6")]
     Mtu(u16),
     #[error(

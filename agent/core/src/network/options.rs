@@ -164,16 +164,11 @@ pub(crate) fn check_options(request: &NetworkCreate) -> Result<(), CreateNetwork
             .get(name)
             .is_some_and(|given| given == value)
     };
-    if !is(OPTION_SNOOPING, "on") && !is(OPTION_SNOOPING, "fast") {
-        return Ok(());
-    }
-    if is(OPTION_TRANSPARENT, "true") {
+    let snoops = is(OPTION_SNOOPING, "on") || is(OPTION_SNOOPING, "fast");
+    if snoops && is(OPTION_TRANSPARENT, "true") {
         return Err(CreateNetwork::SnoopingTransparent);
     }
-    match is_aware {
-        true => Err(CreateNetwork::SnoopingVlans),
-        false => Ok(()),
-    }
+    Ok(())
 }
 
 /// What `-o fdb.ageing` takes.
@@ -255,12 +250,14 @@ mod tests {
             assert!(matches!(refused, Err(CreateNetwork::SnoopingTransparent)));
         }
         assert_eq!(transparent("off").unwrap().snooping(), None);
-        let refused = bridge(&[("vlan", "aware"), ("snooping", "on")]);
-        assert!(matches!(refused, Err(CreateNetwork::SnoopingVlans)));
-        let on = planned(Driver::Bridge, "snooping", "on")
-            .unwrap()
-            .snooping();
-        assert_eq!(on, Some(SnoopingConfig { fast_leave: false }));
+        let on = planned(Driver::Bridge, "snooping", "on").unwrap();
+        let in_vlans = bridge(&[("vlan", "aware"), ("snooping", "on")]).unwrap();
+        for network in [on, in_vlans] {
+            assert_eq!(
+                network.snooping(),
+                Some(SnoopingConfig { fast_leave: false })
+            );
+        }
     }
 
     #[test]

@@ -6,9 +6,10 @@ use std::time::Duration;
 use agent_api::{
     ApiError, ErrorKind, MdbEntryView, MdbFilter, MdbKind, MdbSource, MulticastReport,
 };
+use switch_core::vlan::Vid;
 use switch_core::{
-    Access, Dialect, Family, FilterMode, MulticastCounts, PortId, QuerierView, RecordView,
-    RouterView,
+    Access, Dialect, Family, FilterMode, MulticastCounts, MulticastView, PortId, QuerierView,
+    RecordView, RouterView,
 };
 
 use super::Networks;
@@ -18,15 +19,27 @@ impl Networks {
     pub(crate) fn mdb(&self, called: &str) -> Result<Vec<MdbEntryView>, ApiError> {
         let seen = self.see(called)?;
         let segment = seen.place.segment.as_ref();
-        let view = segment.and_then(|segment| segment.bridge.multicast(self.ground.switch.now()));
-        let view = view.ok_or_else(|| does_not_snoop(&seen.place.record.name))?;
+        let views = segment.and_then(|segment| segment.bridge.multicast(self.ground.switch.now()));
+        let views = views.ok_or_else(|| does_not_snoop(&seen.place.record.name))?;
         let owners = seen.owners().into_iter().collect();
-        let asking = Family::ALL.into_iter().zip(view.queriers);
-        let queriers = asking.map(|(family, view)| querier(family, view, &owners));
-        let routers = view.routers.into_iter().map(|view| router(view, &owners));
-        let records = view.records.into_iter().map(|view| record(view, &owners));
-        Ok(queriers.chain(routers).chain(records).collect())
+        let home = seen.place.record.vlans().map(|vlans| vlans.default);
+        let of_one = |view: MulticastView| {
+            let itself = if view.vlan == home { GATEWAY } else { NETWORK };
+            rows(view, itself, &owners)
+        };
+        Ok(views.into_iter().flat_map(of_one).collect())
     }
+}
+
+/// Of one VLAN. `itself` is who asks where no other does.
+fn rows(view: MulticastView, itself: &str, owners: &Owners) -> Vec<MdbEntryView> {
+    let asking = Family::ALL.into_iter().zip(view.queriers);
+    let queriers = asking.map(|(family, view)| querier(family, view, itself, owners));
+    let routers = view.routers.into_iter().map(|view| router(view, owners));
+    let records = view.records.into_iter().map(|view| record(view, owners));
+    let vlan = view.vlan.map(Vid::get);
+    let rows = queriers.chain(routers).chain(records);
+    rows.map(|row| MdbEntryView { vlan, ..row }).collect()
 }
 
 type Owners = HashMap<PortId, String>;
@@ -45,6 +58,7 @@ fn record(view: RecordView, owners: &Owners) -> MdbEntryView {
     });
     MdbEntryView {
         group: Some(view.group),
+        vlan: None,
         port: Some(view.port.0),
         owner: owner(view.port, owners),
         kind: MdbKind::Listener,
@@ -71,10 +85,10 @@ fn router(view: RouterView, owners: &Owners) -> MdbEntryView {
     }
 }
 
-fn querier(family: Family, view: QuerierView, owners: &Owners) -> MdbEntryView {
+fn querier(family: Family, view: QuerierView, itself: &str, owners: &Owners) -> MdbEntryView {
     let owner = view
         .port
-        .map_or("gateway".to_owned(), |port| owner(port, owners));
+        .map_or(itself.to_owned(), |port| owner(port, owners));
     MdbEntryView {
         family: Some(name(family)),
         sources: vec![MdbSource {
@@ -89,6 +103,7 @@ fn querier(family: Family, view: QuerierView, owners: &Owners) -> MdbEntryView {
 fn of_all(port: Option<PortId>, owner: String) -> MdbEntryView {
     MdbEntryView {
         group: None,
+        vlan: None,
         port: port.map(|port| port.0),
         owner,
         kind: MdbKind::Querier,
@@ -133,5 +148,8 @@ pub(super) fn report(counts: &MulticastCounts) -> MulticastReport {
     }
 }
 
+/// Who asks where the network does: as its gateway, or in its own name where that does not live.
+const GATEWAY: &str = "gateway";
+const NETWORK: &str = "network";
 const IPV4: &str = "ipv4";
 const IPV6: &str = "ipv6";
