@@ -8,8 +8,8 @@ use super::Bridge;
 use super::passage::{Passage, cost};
 use crate::list_id::ListId;
 use crate::multicast::{
-    Address, Asker, Awake, Fixed, GroupKey, Heard, InVlans, List, Lists, Message, MulticastCounts,
-    MulticastView, Query, Reach, Read, Snooper, Snoopers, read,
+    Address, Asker, Fixed, GroupKey, Heard, List, Lists, Message, MulticastCounts, MulticastView,
+    Query, Reach, Read, Snooper, Snoopers, read,
 };
 use crate::packet::Packet;
 use crate::topology::Topology;
@@ -161,6 +161,14 @@ impl GroupList {
 }
 
 impl<T: Tracer> Passage<'_, T> {
+    /// Somebody speaks to several in the frame's VLAN, whose groups matter from now on.
+    #[inline]
+    pub(super) fn wake_vlan(&self) {
+        if let (Some(Snoopers::Vlans(vlans)), Some(vid)) = (&self.bridge.snoopers, self.vlan) {
+            vlans.wake(vid);
+        }
+    }
+
     /// To those who asked.
     pub(super) fn for_listeners(
         &self,
@@ -172,7 +180,7 @@ impl<T: Tracer> Passage<'_, T> {
             (Snoopers::Network(snooper), _) => Some(&**snooper),
             (Snoopers::Vlans(_), None) => None,
             (Snoopers::Vlans(vlans), Some(vid)) => {
-                awake = self.awake(vlans, vid, packet);
+                awake = vlans.awake();
                 awake.of(vid)
             }
         };
@@ -221,27 +229,6 @@ impl<T: Tracer> Passage<'_, T> {
                 Err(DropReason::NoListener)
             }
         }
-    }
-
-    /// The VLANs that are awake; this one among them if it has to be, and may.
-    #[inline]
-    fn awake(&self, vlans: &InVlans, vid: Vid, packet: &Packet) -> Guard<Arc<Awake>> {
-        let awake = vlans.awake();
-        if awake.of(vid).is_some() || !self.rouses(packet) {
-            return awake;
-        }
-        vlans.wake(vid);
-        vlans.awake()
-    }
-
-    /// Whether the frame wakes its VLAN.
-    fn rouses(&self, packet: &Packet) -> bool {
-        let is_wide = || {
-            let addressed = addressed(self.frame, packet);
-            addressed.is_some_and(|(_, _, reach)| reach != Reach::Everybody)
-        };
-        let is_local = self.port.config.kind != PortKind::Tunnel;
-        is_local && (matches!(read(self.frame, packet), Read::Message(..)) || is_wide())
     }
 
     fn charge_listeners(&self, list: &List) -> Result<(), DropReason> {

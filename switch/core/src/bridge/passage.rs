@@ -243,6 +243,7 @@ impl<T: Tracer> Passage<'_, T> {
     }
 
     fn for_group(&self, packet: Option<&Packet>, is_news: bool) -> Result<Verdict, DropReason> {
+        self.wake_vlan();
         if self.is_answered(packet, is_news) {
             self.charge(COPIES_PER_FRAME)?;
             return Ok(Verdict::Reply);

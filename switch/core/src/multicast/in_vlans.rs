@@ -2,15 +2,14 @@
 //!
 //! # Theory of operation
 //!
-//! A VLAN *sleeps* until it matters: until a port has it without tags, or a port of this host sends to a group there or says
-//! something of one. Multicast of one that sleeps goes to everybody in it, as it does for a while in one that was just woken, where
-//! every port is asked first. So nothing is lost by sleeping, and VLANs that a trunk merely could use cost nothing.
-//! What comes by tunnels wakes nobody: other hosts ask, too, once they are asked.
+//! A VLAN is awake where a port has it without tags, or is a trunk of few VLANs. One that only trunks of many have *sleeps*
+//! until there is a frame for a group, or for everybody. Multicast of one that sleeps goes to everybody in it, as it does for a while in one that
+//! was just woken, where every port is asked first. So VLANs that a trunk merely could use cost nothing.
 //!
-//! A VLAN is forgotten when no port but tunnels belongs to it.
+//! A VLAN to which no port but tunnels belongs is not looked after.
 //!
-//! The bound is on *seats*, a port in a VLAN each. Beyond it nothing more is woken by what ports say, and floods. Ports that have a
-//! VLAN without tags wake it always: there are no more of those than ports.
+//! The bound is on *seats*, a port in a VLAN each. Beyond it nothing more is woken, and floods, but for VLANs that a port has without
+//! tags: there are no more of those than ports.
 //!
 //! Forwarding reads a list of the VLANs that are awake, which never changes; whoever changes it holds the roster.
 
@@ -21,7 +20,7 @@ use std::sync::{Arc, Mutex};
 use arc_swap::{ArcSwap, Guard};
 
 use super::{Common, MulticastCounts, Snooper, SnoopingConfig};
-use crate::vlan::{PortVlans, Vid};
+use crate::vlan::{PortVlans, Vid, VidSet};
 use crate::{PortConfig, PortId, PortKind, Time, lock};
 
 /// The snoopers of a bridge that is aware of VLANs.
@@ -31,6 +30,8 @@ pub(crate) struct InVlans {
     common: Common,
     awake: ArcSwap<Awake>,
     roster: Mutex<Roster>,
+    /// To which ports of this host belong.
+    local: ArcSwap<VidSet>,
     /// No seats are left.
     is_full: AtomicBool,
 }
@@ -62,6 +63,7 @@ impl InVlans {
             common: Common::default(),
             awake: ArcSwap::default(),
             roster: Mutex::default(),
+            local: ArcSwap::default(),
             is_full: AtomicBool::new(false),
         }
     }
@@ -79,6 +81,7 @@ impl InVlans {
             awake: ArcSwap::from_pointee(Awake(copies.collect())),
             common,
             roster: Mutex::new(roster.clone()),
+            local: ArcSwap::new(self.local.load_full()),
             is_full: AtomicBool::new(self.is_full.load(Ordering::Relaxed)),
         }
     }
@@ -89,7 +92,7 @@ impl InVlans {
             config: config.clone(),
             vlans: vlans.clone(),
         };
-        let native = vlans.native().filter(|_| member.is_local());
+        let is_local = member.is_local();
         let mut roster = lock(&self.roster);
         let before = roster.members.insert(id, member);
         for (vid, snooper) in self.awake.load().iter() {
@@ -103,10 +106,17 @@ impl InVlans {
                 }
             }
         }
-        if let Some(vid) = native {
-            self.rouse(&mut roster, vid);
-        }
         self.settle(&mut roster);
+        if is_local {
+            vlans
+                .native()
+                .into_iter()
+                .for_each(|vid| self.rouse(&mut roster, vid));
+            if vlans.tagged().len() <= FEW {
+                let tagged = vlans.tagged().iter();
+                tagged.for_each(|vid| self.rouse_if_room(&mut roster, vid));
+            }
+        }
     }
 
     pub(crate) fn remove_port(&self, id: PortId) {
@@ -131,19 +141,28 @@ impl InVlans {
         &self.common
     }
 
-    /// Somebody on a port of this host speaks of groups there.
-    #[cold]
+    /// Somebody speaks to several there.
+    #[inline]
     pub(crate) fn wake(&self, vid: Vid) {
-        if self.is_full.load(Ordering::Relaxed) {
-            return;
+        if self.awake.load().of(vid).is_none() {
+            self.wake_sleeping(vid);
         }
-        let mut roster = lock(&self.roster);
+    }
+
+    #[cold]
+    fn wake_sleeping(&self, vid: Vid) {
+        if self.local.load().contains(vid) && !self.is_full.load(Ordering::Relaxed) {
+            self.rouse_if_room(&mut lock(&self.roster), vid);
+        }
+    }
+
+    fn rouse_if_room(&self, roster: &mut Roster, vid: Vid) {
         if roster.seats + roster.members_in(vid).count() > SEATS_MAX {
             self.is_full.store(true, Ordering::Relaxed);
             roster.counts.full += 1;
             return;
         }
-        self.rouse(&mut roster, vid);
+        self.rouse(roster, vid);
     }
 
     fn rouse(&self, roster: &mut Roster, vid: Vid) {
@@ -176,6 +195,12 @@ impl InVlans {
         if !gone.is_empty() {
             self.awake.store(Arc::new(Awake(kept)));
         }
+        let mut local = VidSet::default();
+        let members = roster.members.values().filter(|member| member.is_local());
+        for member in members {
+            local.add(member.vlans.tagged(), member.vlans.native());
+        }
+        self.local.store(Arc::new(local));
         self.is_full.store(false, Ordering::Relaxed);
     }
 
@@ -233,5 +258,7 @@ impl Member {
     }
 }
 
-/// Of ports in VLANs that what is said there may wake.
+/// VLANs of a trunk that are awake from the beginning.
+const FEW: usize = 64;
+/// Of ports in VLANs that are awake.
 pub(crate) const SEATS_MAX: usize = 65_536;

@@ -52,7 +52,6 @@ use arc_swap::{ArcSwap, Guard};
 pub use self::address::Family;
 pub(crate) use self::address::{Address, Reach};
 pub use self::counts::MulticastCounts;
-pub(crate) use self::in_vlans::{Awake, InVlans};
 pub(crate) use self::listeners::Listeners;
 pub(crate) use self::lists::{Fixed, List, Lists};
 pub use self::message::Dialect;

@@ -52,6 +52,17 @@ impl VidSet {
         ranges
     }
 
+    /// Takes in these, and one more.
+    pub(crate) fn add(&mut self, others: &Self, one: Option<Vid>) {
+        let words = Arc::make_mut(&mut self.0);
+        for (word, more) in words.iter_mut().zip(others.0.iter()) {
+            *word |= more;
+        }
+        if let Some((word, bit)) = one.map(place) {
+            words[word] |= bit;
+        }
+    }
+
     /// The same without one.
     #[must_use]
     pub fn without(mut self, vid: Vid) -> Self {
@@ -187,6 +198,15 @@ mod tests {
         ] {
             assert!(text.parse::<VidSet>().is_err(), "{text:?}");
         }
+    }
+
+    #[test]
+    fn sets_are_put_together() {
+        let mut all = set("10,20");
+        all.add(&set("20-22"), Vid::new(4094));
+        assert_eq!(all.to_string(), "10,20-22,4094");
+        all.add(&VidSet::default(), None);
+        assert_eq!(all.len(), 5);
     }
 
     proptest! {
