@@ -26,8 +26,8 @@
 //! ([`crate::multicast`]).
 //!
 //! A station that moved, or that speaks from a port which is not its own, may be seen twice because there is a loop. The bridge
-//! notes that it suspects one and goes on; whoever moves its frames asks ([`Bridge::take_suspicion`]). A transparent network
-//! suspects nothing: loops are for whoever made it so, with a protocol of his own.
+//! notes that it suspects one, and in which VLAN, and goes on; whoever moves its frames asks ([`Bridge::take_suspicion`]). A
+//! transparent network suspects nothing: loops are for whoever made it so, with a protocol of his own.
 //!
 //! The same function decides frames that are only made up, on a copy of the bridge: see [`Rehearsal`].
 //!
@@ -44,7 +44,6 @@ mod stations;
 
 use std::collections::HashMap;
 use std::net::IpAddr;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use arc_swap::ArcSwap;
@@ -65,6 +64,7 @@ use crate::packet::Packet;
 use crate::policy::{Judgement, Policy};
 use crate::probe::Probe;
 use crate::proxy::{self, ADVERTISEMENT_LEN};
+use crate::suspicion::Suspicion;
 use crate::topology::Topology;
 use crate::trace::{Silent, Step, Tracer};
 use crate::vlan::{PortVlans, Shape, Tag, Vid, VlanConfig};
@@ -78,7 +78,7 @@ pub struct Bridge {
     listeners: Listeners,
     /// Where the network snoops.
     snoopers: Option<Snoopers>,
-    suspicion: AtomicBool,
+    suspicion: Suspicion,
     ports: ArcSwap<Topology>,
     /// Taken by whoever changes ports, gateway or endpoints; never by `forward`.
     endpoints: Mutex<HashMap<Mac, Endpoint>>,
@@ -119,7 +119,7 @@ impl Bridge {
             snoopers: config
                 .snooping
                 .map(|snooping| Snoopers::new(snooping, config.vlans.is_some())),
-            suspicion: AtomicBool::new(false),
+            suspicion: Suspicion::default(),
             ports: ArcSwap::from_pointee(Topology::new(Vec::new(), None, Neighbors::new())),
             endpoints: Mutex::default(),
         }
@@ -442,10 +442,11 @@ impl Bridge {
         self.config.vlans.map(|network| network.default)
     }
 
-    /// Whether something looked like a loop since this was last asked. Costs a look as long as nothing does.
+    /// Whether something looked like a loop since this was last asked, and in which VLAN where the network is aware of them. Costs a
+    /// look as long as nothing does.
     #[inline]
-    pub fn take_suspicion(&self) -> bool {
-        self.suspicion.load(Ordering::Relaxed) && self.suspicion.swap(false, Ordering::Relaxed)
+    pub fn take_suspicion(&self) -> Option<Option<Vid>> {
+        self.suspicion.take()
     }
 
     /// Reads a frame whose verdict was [`Verdict::Probe`].
@@ -459,9 +460,17 @@ impl Bridge {
         LoopFinder::new(u64::try_from(low).unwrap_or(0))
     }
 
-    /// A probe of this bridge, to be sent out of its port.
-    pub fn write_probe(&self, probe: Probe) -> [u8; Probe::LEN] {
-        probe.write(self.config.probe_secret)
+    /// A probe of this bridge, to be sent out of its port; `None` where that does not belong to the VLAN, or is gone.
+    pub fn write_probe(&self, probe: Probe) -> Option<Vec<u8>> {
+        let bare = probe.write(self.config.probe_secret);
+        match self.config.vlans.zip(probe.vlan) {
+            None => Some(bare.to_vec()),
+            Some((network, vid)) => {
+                let topology = self.ports.load();
+                let port = topology.port(probe.port)?.vlans.as_ref()?;
+                Tag::of_own(network, vid, PCP_OF_PROBES).put(port, &bare)
+            }
+        }
     }
 
     pub const fn fdb(&self) -> &Fdb {
@@ -506,6 +515,9 @@ impl Bridge {
         lock(&self.endpoints)
     }
 }
+
+/// Network control (IEEE 802.1Q §I.4): a loop may fill the way that the probe takes.
+const PCP_OF_PROBES: u8 = 7;
 
 #[cfg(test)]
 mod tests;

@@ -89,7 +89,7 @@ mod tests {
     fn a_blocked_port_is_in_no_list() {
         let config = PortConfig::new(PortKind::Tap, 1500);
         let ports = [1, 2].map(|id| BridgePort::new(PortId(id), config.clone()));
-        let blocked = ports[1].with_block(Some(crate::Block::Loop));
+        let blocked = ports[1].with_block(Some(crate::Block::Loop(None)));
         let [open, _] = ports;
         let lists = FloodLists::new(&[Arc::new(open), Arc::new(blocked)]);
         assert_eq!(lists.list(SplitHorizonGroup::NONE), [PortId(1)]);

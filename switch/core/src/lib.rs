@@ -46,6 +46,7 @@ pub mod shaper;
 mod snapshot;
 mod splitmix;
 mod storm;
+mod suspicion;
 #[cfg(test)]
 mod testing;
 mod time;

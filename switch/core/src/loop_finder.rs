@@ -5,12 +5,14 @@
 //! A poll machine for one bridge. Nothing happens until somebody suspects a loop, because a station has moved between ports
 //! or speaks from one that is not its own; both are honest as well (virtual routers, bonds, stations that migrate), so a
 //! suspicion does no more than start a *round*: a probe out of every port that could be part of a loop. Rounds of one suspicion
-//! after another are ever further apart.
+//! after another are ever further apart. In a network that is aware of VLANs a round is in those where something was suspected, up to
+//! [`SUSPECTED_MAX`]; who moves stations in more of them is seen again.
 //!
 //! A probe of a recent round that comes back is the proof. Of the two ports, the one it left by and the one it came by, a sandbox's
 //! is blocked rather than a patch, a patch rather than an uplink, and among equals the one that was attached later; tunnels and
 //! the host's own ports never are, nor is the NIC of a network that is a part of its LAN. While a port is blocked there is a round
-//! every second, out of the blocked port too; when no probe has come back by way of it for [`HOLD`], it is open again.
+//! every second, out of the blocked port too, in the VLAN of the loop; when no probe has come back by way of it for [`HOLD`], it is
+//! open again.
 //!
 //! A probe that comes back by the port that it left by blocks a sandbox, which sends back what it is sent; a patch may
 //! lead to such a sandbox, and says nothing of the patch.
@@ -18,11 +20,12 @@
 //! *Uplinks of two hosts* that lead to one LAN make a loop with the tunnel between the hosts, and both bridges find it. So a bridge
 //! that would block an uplink waits for a time that it draws, and looks once more: whoever waited less has cut the loop by then.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use crate::port::SplitHorizonGroup;
 use crate::splitmix::SplitMix64;
+use crate::vlan::Vid;
 use crate::{PortConfig, PortId, PortKind, Probe, Time};
 
 /// See the module's theory of operation.
@@ -35,20 +38,29 @@ pub struct LoopFinder {
     began: Option<Time>,
     /// How far apart the rounds of suspicions are now.
     pause: Duration,
-    /// Blocked ports, and when a probe last came back by way of each.
-    blocked: BTreeMap<PortId, Time>,
+    blocked: BTreeMap<PortId, Proof>,
+    /// Where the next round looks, beside the VLANs of blocked ports.
+    suspected: BTreeSet<Option<Vid>>,
     /// An uplink that closes a loop, and the last round before another bridge may have cut that.
     contest: Option<(PortId, u64)>,
     draws: SplitMix64,
 }
 
+/// Of a loop that a blocked port closed.
+#[derive(Clone, Copy, Debug)]
+struct Proof {
+    /// When a probe last came back by way of the port.
+    at: Time,
+    vlan: Option<Vid>,
+}
+
 /// What is to be done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LoopAct {
-    /// Send a probe of this round out of every port that [`LoopFinder::is_probed`].
-    Probe { round: u64 },
-    /// Open the port again.
-    Unblock(PortId),
+    /// Send a probe of this round in this VLAN out of every port that [`LoopFinder::is_probed`].
+    Probe { round: u64, vlan: Option<Vid> },
+    /// Open the port again, which closed a loop in this VLAN.
+    Unblock(PortId, Option<Vid>),
 }
 
 impl LoopFinder {
@@ -60,6 +72,7 @@ impl LoopFinder {
             began: None,
             pause: Duration::ZERO,
             blocked: BTreeMap::new(),
+            suspected: BTreeSet::new(),
             contest: None,
             draws: SplitMix64::new(seed),
         }
@@ -74,8 +87,11 @@ impl LoopFinder {
         }
     }
 
-    /// Something looks like a loop.
-    pub fn suspect(&mut self, now: Time) {
+    /// Something looks like a loop, in that VLAN where the network is aware of them.
+    pub fn suspect(&mut self, now: Time, vlan: Option<Vid>) {
+        if self.suspected.len() < SUSPECTED_MAX {
+            self.suspected.insert(vlan);
+        }
         if self.due.is_some() {
             return;
         }
@@ -104,8 +120,8 @@ impl LoopFinder {
         }
         let mut is_known = false;
         for port in [probe.port, came] {
-            if let Some(proven) = self.blocked.get_mut(&port) {
-                *proven = now;
+            if let Some(proof) = self.blocked.get_mut(&port) {
+                proof.at = now;
                 is_known = true;
             }
         }
@@ -119,11 +135,13 @@ impl LoopFinder {
             _ => None,
         };
         let (rank, port) = place(probe.port).max(place(came))?;
+        let vlan = probe.vlan;
         if rank == 0 && !self.wins(now, port, probe.round) {
+            self.suspected.insert(vlan);
             return None;
         }
         self.contest = None;
-        self.blocked.insert(port, now);
+        self.blocked.insert(port, Proof { at: now, vlan });
         self.due = Some(self.due.map_or(now + EVERY, |due| due.min(now + EVERY)));
         Some(port)
     }
@@ -152,13 +170,18 @@ impl LoopFinder {
         if self.due.is_none_or(|due| due > now) {
             return Vec::new();
         }
-        let over = |proven: &Time| now.since(*proven) >= HOLD;
-        let open = self.blocked.iter().filter(|(_, proven)| over(proven));
-        let mut acts: Vec<_> = open.map(|(port, _)| LoopAct::Unblock(*port)).collect();
-        self.blocked.retain(|_, proven| !over(proven));
+        let over = |proof: &Proof| now.since(proof.at) >= HOLD;
+        let mut vlans = std::mem::take(&mut self.suspected);
+        vlans.extend(self.blocked.values().map(|proof| proof.vlan));
+        let open = self.blocked.iter().filter(|(_, proof)| over(proof));
+        let mut acts: Vec<_> = open
+            .map(|(port, proof)| LoopAct::Unblock(*port, proof.vlan))
+            .collect();
+        self.blocked.retain(|_, proof| !over(proof));
         self.round += 1;
         self.began = Some(now);
-        acts.push(LoopAct::Probe { round: self.round });
+        let round = self.round;
+        acts.extend(vlans.into_iter().map(|vlan| LoopAct::Probe { round, vlan }));
         self.due = (!self.blocked.is_empty()).then_some(now + EVERY);
         acts
     }
@@ -175,6 +198,8 @@ const PAUSE_MAX: Duration = Duration::from_secs(5);
 const CALM: Duration = Duration::from_secs(20);
 /// Before an uplink is blocked.
 const WAIT_MAX_MS: u64 = 200;
+/// VLANs of one round in which something was suspected.
+const SUSPECTED_MAX: usize = 8;
 /// Probes of older rounds were kept by somebody.
 const ROUNDS_RECENT: u64 = 3;
 
@@ -205,10 +230,13 @@ mod tests {
     /// In its first round, at the time 1000.
     fn suspicious() -> LoopFinder {
         let mut finder = LoopFinder::new(1);
-        finder.suspect(at(1000));
+        finder.suspect(at(1000), None);
         assert_eq!(
             finder.handle_timeout(at(1000)),
-            [LoopAct::Probe { round: 1 }]
+            [LoopAct::Probe {
+                round: 1,
+                vlan: None
+            }]
         );
         finder
     }
@@ -217,6 +245,7 @@ mod tests {
         let probe = Probe {
             port: sent,
             round: 1,
+            vlan: None,
         };
         suspicious().came_back(at(1001), probe, came, kind)
     }
@@ -243,6 +272,7 @@ mod tests {
         let probe = Probe {
             port: UPLINK,
             round: finder.round,
+            vlan: None,
         };
         finder.came_back(now, probe, TUNNEL, kind)
     }
@@ -254,14 +284,20 @@ mod tests {
         assert_eq!(around(&mut finder, at(1002)), None, "a copy of the probe");
         let due = finder.poll_timeout().unwrap();
         assert!(due < at(1001 + WAIT_MAX_MS));
-        assert_eq!(finder.handle_timeout(due), [LoopAct::Probe { round: 2 }]);
+        assert_eq!(
+            finder.handle_timeout(due),
+            [LoopAct::Probe {
+                round: 2,
+                vlan: None
+            }]
+        );
         assert_eq!(around(&mut finder, due), Some(UPLINK));
 
         // Another one was cut meanwhile, and there is a loop again later.
         let mut finder = suspicious();
         assert_eq!(around(&mut finder, at(1001)), None);
         finder.handle_timeout(finder.poll_timeout().unwrap());
-        finder.suspect(at(50_000));
+        finder.suspect(at(50_000), None);
         finder.handle_timeout(finder.poll_timeout().unwrap());
         assert_eq!(around(&mut finder, at(50_001)), None);
         finder.handle_timeout(finder.poll_timeout().unwrap());
@@ -285,18 +321,23 @@ mod tests {
     fn old_probes_and_those_to_come_prove_nothing() {
         let mut finder = suspicious();
         let mut came = |round| {
-            let probe = Probe { port: TAP, round };
+            let probe = Probe {
+                port: TAP,
+                round,
+                vlan: None,
+            };
             finder.came_back(at(1001), probe, LATER, kind)
         };
         assert_eq!(came(2), None);
         for round in 0..10 {
             let now = at(2000 + round * 60_000);
-            finder.suspect(now);
+            finder.suspect(now, None);
             finder.handle_timeout(now);
         }
         let probe = Probe {
             port: TAP,
             round: 1,
+            vlan: None,
         };
         assert_eq!(finder.came_back(at(9_000_000), probe, LATER, kind), None);
     }
@@ -304,7 +345,11 @@ mod tests {
     #[test]
     fn a_blocked_port_is_open_again_when_no_probe_has_come_back_for_long() {
         let mut finder = suspicious();
-        let probe = |round| Probe { port: TAP, round };
+        let probe = |round| Probe {
+            port: TAP,
+            round,
+            vlan: None,
+        };
         assert_eq!(
             finder.came_back(at(1001), probe(1), LATER, kind),
             Some(LATER)
@@ -312,7 +357,10 @@ mod tests {
         let mut now = at(1001);
         for round in 2..30 {
             now = finder.poll_timeout().unwrap();
-            assert_eq!(finder.handle_timeout(now), [LoopAct::Probe { round }]);
+            assert_eq!(
+                finder.handle_timeout(now),
+                [LoopAct::Probe { round, vlan: None }]
+            );
             assert_eq!(finder.came_back(now, probe(round), LATER, kind), None);
         }
         let mut acts = Vec::new();
@@ -320,7 +368,7 @@ mod tests {
             acts = finder.handle_timeout(due);
             assert!(due.since(now) <= HOLD + EVERY);
         }
-        assert_eq!(acts[0], LoopAct::Unblock(LATER));
+        assert_eq!(acts[0], LoopAct::Unblock(LATER, None));
     }
 
     #[test]
@@ -328,12 +376,61 @@ mod tests {
         let mut finder = LoopFinder::new(1);
         let mut rounds = 0;
         for ms in 0..60_000 {
-            finder.suspect(at(ms));
+            finder.suspect(at(ms), None);
             rounds += finder.handle_timeout(at(ms)).len();
         }
         assert!((10..25).contains(&rounds), "{rounds}");
         finder.handle_timeout(at(70_000));
-        finder.suspect(at(200_000));
+        finder.suspect(at(200_000), None);
         assert_eq!(finder.poll_timeout(), Some(at(200_000)), "it is calm again");
+    }
+
+    #[test]
+    fn a_loop_is_looked_for_in_the_vlan_where_something_was_suspected() {
+        let [ten, twenty] = [10, 20].map(Vid::new);
+        let mut finder = LoopFinder::new(1);
+        finder.suspect(at(1000), ten);
+        finder.suspect(at(1000), twenty);
+        let round = |finder: &mut LoopFinder| {
+            let due = finder.poll_timeout().unwrap();
+            (due, finder.handle_timeout(due))
+        };
+        let probe = |round, vlan| LoopAct::Probe { round, vlan };
+        let (now, acts) = round(&mut finder);
+        assert_eq!(acts, [probe(1, ten), probe(1, twenty)]);
+        let found = Probe {
+            port: TAP,
+            round: 1,
+            vlan: twenty,
+        };
+        assert_eq!(finder.came_back(now, found, LATER, kind), Some(LATER));
+        let (_, acts) = round(&mut finder);
+        assert_eq!(acts, [probe(2, twenty)], "and no longer in the other");
+        finder.suspect(now, ten);
+        let (mut now, acts) = round(&mut finder);
+        assert_eq!(acts, [probe(3, ten), probe(3, twenty)]);
+        let mut acts = Vec::new();
+        while finder.poll_timeout().is_some() {
+            (now, acts) = round(&mut finder);
+        }
+        assert!(now < at(20_000));
+        assert_eq!(acts[0], LoopAct::Unblock(LATER, twenty));
+    }
+
+    #[test]
+    fn who_moves_stations_in_every_vlan_has_few_of_them_probed() {
+        let mut finder = LoopFinder::new(1);
+        for vid in Vid::all() {
+            finder.suspect(at(1000), Some(vid));
+        }
+        assert_eq!(finder.handle_timeout(at(1000)).len(), SUSPECTED_MAX);
+        finder.suspect(at(60_000), Vid::new(4094));
+        assert_eq!(
+            finder.handle_timeout(at(60_000)),
+            [LoopAct::Probe {
+                round: 2,
+                vlan: Vid::new(4094)
+            }]
+        );
     }
 }

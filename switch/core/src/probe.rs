@@ -4,9 +4,12 @@
 //!
 //! A bridge that suspects a loop ([`crate::Bridge::take_suspicion`]) has a probe sent out of each port that may be part of one
 //! ([`crate::LoopFinder`]). Nobody answers it. One that comes back by another port has come by a path that goes round. It
-//! names the port that it left by, and bears a tag by its bridge's secret, so that nobody makes one up: who has only seen the
-//! probes that were sent to him can do no more than send them on, which is a loop. The tag is the SipHash-2-4 of port and round, of 128
-//! bits (Aumasson, Bernstein: "SipHash: a fast short-input PRF", 2012).
+//! names the port that it left by, and bears a seal by its bridge's secret, so that nobody makes one up: who has only seen the
+//! probes that were sent to him can do no more than send them on, which is a loop. The seal is the SipHash-2-4 of what follows it, of
+//! 128 bits (Aumasson, Bernstein: "SipHash: a fast short-input PRF", 2012).
+//!
+//! In a network that is aware of VLANs a probe goes out in the one where the suspicion arose, in the form that the port has for it: a
+//! path may let one VLAN pass and no other. What would not be admitted where it comes back proves nothing.
 //!
 //! The destination is a group address of local scope (IEEE 802 §8.4.4), so that every bridge in between floods it, and the
 //! ethertype one of those for local experiments (IEEE 802 §9.2.3), so that no station listens. Another network's probe is
@@ -15,16 +18,17 @@
 //! ```text
 //!  0                   6                   12      14      18  19  20              36      40              48
 //! +-------------------+-------------------+-------+-------+---+---+---------------+-------+---------------+-----
-//! | 03:74:61:70:65:01 | 02:74:61:70:65:01 | 88 b5 | TPLP  | 1 | 0 | tag           | port  | round         | zeros to 60
+//! | 03:74:61:70:65:01 | 02:74:61:70:65:01 | 88 b5 | TPLP  | 1 | 0 | seal          | port  | round         | VID, zeros to 60
 //! +-------------------+-------------------+-------+-------+---+---+---------------+-------+---------------+-----
 //! ```
 //!
-//! Numbers are in network byte order.
+//! Numbers are in network byte order. The VID is zero where the network is not aware of VLANs.
 
 use std::hash::Hasher as _;
 
 use siphasher::sip128::{Hasher128 as _, SipHasher24};
 
+use crate::vlan::Vid;
 use crate::{Frame, Mac, PortId};
 
 /// What a probe says.
@@ -34,6 +38,8 @@ pub struct Probe {
     pub port: PortId,
     /// When, as [`crate::LoopFinder`] counts.
     pub round: u64,
+    /// In which VLAN.
+    pub vlan: Option<Vid>,
 }
 
 impl Probe {
@@ -46,9 +52,8 @@ impl Probe {
         frame[6..12].copy_from_slice(&NOBODY.octets());
         frame[12..14].copy_from_slice(&ETHERTYPE.to_be_bytes());
         frame[14..20].copy_from_slice(&MAGIC);
-        frame[20..36].copy_from_slice(&self.tag(secret));
-        frame[36..40].copy_from_slice(&self.port.0.to_be_bytes());
-        frame[40..48].copy_from_slice(&self.round.to_be_bytes());
+        frame[20..36].copy_from_slice(&self.seal(secret));
+        frame[36..50].copy_from_slice(&self.told());
         frame
     }
 
@@ -61,15 +66,23 @@ impl Probe {
         let probe = Self {
             port: PortId(u32::from_be_bytes(packet.get(22..26)?.try_into().ok()?)),
             round: u64::from_be_bytes(packet.get(26..34)?.try_into().ok()?),
+            vlan: Vid::new(u16::from_be_bytes(packet.get(34..36)?.try_into().ok()?)),
         };
-        (packet.get(6..22)? == probe.tag(secret)).then_some(probe)
+        (packet.get(6..22)? == probe.seal(secret)).then_some(probe)
     }
 
-    fn tag(self, secret: u128) -> [u8; 16] {
+    fn seal(self, secret: u128) -> [u8; 16] {
         let mut hasher = SipHasher24::new_with_key(&secret.to_be_bytes());
-        hasher.write(&self.port.0.to_be_bytes());
-        hasher.write(&self.round.to_be_bytes());
+        hasher.write(&self.told());
         hasher.finish128().as_bytes()
+    }
+
+    fn told(self) -> [u8; 14] {
+        let mut told = [0; 14];
+        told[..4].copy_from_slice(&self.port.0.to_be_bytes());
+        told[4..12].copy_from_slice(&self.round.to_be_bytes());
+        told[12..].copy_from_slice(&self.vlan.map_or(0, Vid::get).to_be_bytes());
+        told
     }
 }
 
@@ -91,6 +104,7 @@ mod tests {
     const PROBE: Probe = Probe {
         port: PortId(0x0102_0304),
         round: 7,
+        vlan: Vid::new(20),
     };
 
     #[test]
@@ -107,7 +121,7 @@ mod tests {
 
     #[test]
     fn who_has_seen_one_cannot_make_another() {
-        for place in 36..48 {
+        for place in 36..50 {
             let mut bytes = PROBE.write(42);
             bytes[place] ^= 1;
             let frame = Frame::parse(&bytes).unwrap();
@@ -118,7 +132,7 @@ mod tests {
     #[test]
     fn a_probe_that_is_cut_short_is_none() {
         let bytes = PROBE.write(42);
-        for len in Frame::HEADER_LEN..48 {
+        for len in Frame::HEADER_LEN..50 {
             let frame = Frame::parse(&bytes[..len]).unwrap();
             assert_eq!(Probe::read(&frame, 42), None, "{len}");
         }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::time::Instant;
 
+use switch_core::vlan::Vid;
 use switch_core::{Bridge, PortId, Probe};
 
 /// Where a worker tells what it saw. Never waits: what matters is seen again.
@@ -12,8 +13,8 @@ pub(crate) struct Lookout(SyncSender<Sighting>);
 
 #[derive(Debug)]
 pub(crate) enum Sighting {
-    /// Something on this bridge looks like a loop.
-    Suspicion(Arc<Bridge>),
+    /// Something on this bridge looks like a loop, in that VLAN where it is aware of them.
+    Suspicion(Arc<Bridge>, Option<Vid>),
     /// This bridge has something to ask.
     Call(Arc<Bridge>),
     /// A probe of this bridge came back by a port.
@@ -32,8 +33,10 @@ pub(crate) struct Sightings {
 }
 
 impl Lookout {
-    pub(crate) fn suspect(&self, bridge: &Arc<Bridge>) {
-        let _ = self.0.try_send(Sighting::Suspicion(Arc::clone(bridge)));
+    pub(crate) fn suspect(&self, bridge: &Arc<Bridge>, vlan: Option<Vid>) {
+        let _ = self
+            .0
+            .try_send(Sighting::Suspicion(Arc::clone(bridge), vlan));
     }
 
     pub(crate) fn call(&self, bridge: &Arc<Bridge>) {

@@ -11,7 +11,8 @@ use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};
 
 use lab::{eventually, frame, tap_port, watchful_bridge};
-use switch_core::{Block, Bridge, PortConfig, PortId, PortKind};
+use switch_core::vlan::{PortVlans, Vid, VlanConfig};
+use switch_core::{Block, Bridge, BridgeConfig, PortConfig, PortId, PortKind};
 use switch_io::{
     Capabilities, ChannelEnd, EngineChoice, Switch, SwitchConfig, SwitchEvent, channel, patch,
 };
@@ -32,8 +33,12 @@ fn switch() -> Switch {
 }
 
 fn station(switch: &Switch, bridge: &Arc<Bridge>) -> Station {
+    station_of(switch, bridge, tap_port())
+}
+
+fn station_of(switch: &Switch, bridge: &Arc<Bridge>, config: PortConfig) -> Station {
     let (port, end) = channel(4096, Capabilities::ALL).unwrap();
-    let port = switch.add_port(bridge, Box::new(port), tap_port()).unwrap();
+    let port = switch.add_port(bridge, Box::new(port), config).unwrap();
     Station {
         port,
         end: Arc::new(end),
@@ -60,6 +65,11 @@ struct Bridging {
 
 impl Bridging {
     fn start(one: &Station, other: &Station) -> Self {
+        Self::of_those(one, other, |_| true)
+    }
+
+    /// Frames that `passes` says no to stay where they are.
+    fn of_those(one: &Station, other: &Station, passes: fn(&[u8]) -> bool) -> Self {
         let over = Arc::new(AtomicBool::new(false));
         let carry = |from: &Station, to: &Station| {
             let (from, to, over) = (
@@ -69,7 +79,9 @@ impl Bridging {
             );
             std::thread::spawn(move || {
                 while !over.load(Ordering::Relaxed) {
-                    if let Ok(received) = from.recv_timeout(Duration::from_millis(20)) {
+                    if let Ok(received) = from.recv_timeout(Duration::from_millis(20))
+                        && passes(received.frame())
+                    {
                         to.send(received.frame());
                     }
                 }
@@ -90,12 +102,22 @@ impl Drop for Bridging {
 }
 
 /// The ports that are blocked, as soon as it is one; `meanwhile` is done again and again.
-fn blocked(events: &Receiver<SwitchEvent>, mut meanwhile: impl FnMut()) -> PortId {
+fn blocked(events: &Receiver<SwitchEvent>, meanwhile: impl FnMut()) -> PortId {
+    let (port, vlan) = blocked_in(events, meanwhile);
+    assert_eq!(vlan, None);
+    port
+}
+
+/// The same, and in which VLAN the loop was.
+fn blocked_in(
+    events: &Receiver<SwitchEvent>,
+    mut meanwhile: impl FnMut(),
+) -> (PortId, Option<Vid>) {
     let mut found = None;
     eventually("a port is blocked", || {
         meanwhile();
         found = events.try_iter().find_map(|event| match event {
-            SwitchEvent::PortBlocked(port, Block::Loop) => Some(port),
+            SwitchEvent::PortBlocked(port, Block::Loop(vlan)) => Some((port, vlan)),
             _ => None,
         });
         found.is_some()
@@ -144,9 +166,48 @@ fn a_container_that_bridges_its_endpoints_is_blocked_at_the_later_one() {
     eventually_long("the port is open again", || {
         events
             .try_iter()
-            .any(|event| event == SwitchEvent::PortUnblocked(port, Block::Loop))
+            .any(|event| event == SwitchEvent::PortUnblocked(port, Block::Loop(None)))
     });
     println!("open again after {:?}", start.elapsed());
+    assert_eq!(bridge.blocked(port), None);
+}
+
+#[test]
+fn a_loop_in_one_tagged_vlan_is_found_and_told_there() {
+    let switch = switch();
+    let bridge = Arc::new(Bridge::new(BridgeConfig {
+        probe_secret: 0x07e5,
+        vlans: Some(VlanConfig::default()),
+        ..BridgeConfig::default()
+    }));
+    let events = switch.events();
+    let attach = |vlans| {
+        let config = PortConfig {
+            vlans: Some(vlans),
+            ..tap_port()
+        };
+        station_of(&switch, &bridge, config)
+    };
+    let vid = |number| Vid::new(number).unwrap();
+    let trunk = |native| PortVlans::trunk(Some(vid(native)), "10,20".parse().unwrap());
+    let [victim, third] = [20, 20].map(|number| attach(PortVlans::access(vid(number))));
+    let (one, other) = (attach(trunk(30)), attach(trunk(40)));
+    let bridging = Bridging::of_those(&one, &other, |frame| {
+        frame[12..14] == [0x81, 0] && frame[14] & 0xf == 0 && frame[15] == 20
+    });
+    let (port, vlan) = blocked_in(&events, || broadcast(&victim, 1));
+    assert_eq!((port, vlan), (other.port, Vid::new(20)));
+    assert_eq!(bridge.blocked(port), Some(Block::Loop(Vid::new(20))));
+    heard(&third);
+    for _ in 0..10 {
+        broadcast(&victim, 1);
+    }
+    assert_eq!(heard(&third), 10);
+    drop(bridging);
+    eventually_long("the port is open again", || {
+        let opened = SwitchEvent::PortUnblocked(port, Block::Loop(Vid::new(20)));
+        events.try_iter().any(|event| event == opened)
+    });
     assert_eq!(bridge.blocked(port), None);
 }
 
@@ -259,9 +320,9 @@ fn who_was_probed_has_nobody_elses_port_blocked() {
 
 /// With a secret of its own.
 fn other_bridge() -> Arc<Bridge> {
-    Arc::new(Bridge::new(switch_core::BridgeConfig {
+    Arc::new(Bridge::new(BridgeConfig {
         probe_secret: 0x07e5,
-        ..switch_core::BridgeConfig::default()
+        ..BridgeConfig::default()
     }))
 }
 

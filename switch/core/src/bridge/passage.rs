@@ -1,7 +1,5 @@
 //! What the bridge decides about one frame; the order is that of [`super`]'s theory of operation.
 
-use std::sync::atomic::Ordering;
-
 use super::{Bridge, Passed};
 use crate::bridge_port::BridgePort;
 use crate::fdb::{FdbKind, Learned};
@@ -36,6 +34,10 @@ impl<T: Tracer> Passage<'_, T> {
         let without = |verdict| Passed { verdict, tag: None };
         let is_probe = probe::is_probe(self.frame);
         if is_probe && self.bridge.probe(self.frame).is_some() {
+            // Where other frames would not be admitted, nothing goes round.
+            if let (Some(vlans), Some(network)) = (&self.port.vlans, self.bridge.config.vlans) {
+                Tag::admit(network, vlans, self.frame)?;
+            }
             self.tracer.note(|| Step::Probe);
             return Ok(without(Verdict::Probe));
         }
@@ -224,9 +226,8 @@ impl<T: Tracer> Passage<'_, T> {
 
     fn suspect(&self) {
         let config = &self.bridge.config;
-        let suspicion = &self.bridge.suspicion;
-        if !config.transparent && config.probe_secret != 0 && !suspicion.load(Ordering::Relaxed) {
-            suspicion.store(true, Ordering::Relaxed);
+        if !config.transparent && config.probe_secret != 0 {
+            self.bridge.suspicion.note(self.vlan);
         }
     }
 

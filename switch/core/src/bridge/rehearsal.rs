@@ -8,13 +8,13 @@
 //!
 //! A copy costs memory and milliseconds by the size of the table; workers wait for it no longer than for a look at the table.
 
-use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 
 use arc_swap::ArcSwap;
 
 use super::{Bridge, FloodList, Passed, Withheld};
 use crate::multicast::Snoopers;
+use crate::suspicion::Suspicion;
 use crate::trace::{Recorder, Step, Trace};
 use crate::vlan::Tag;
 use crate::{FloodKind, Frame, PortId, Time, Verdict};
@@ -32,7 +32,7 @@ impl Bridge {
             fdb: self.fdb.copy(),
             listeners: self.listeners.copy(),
             snoopers: self.snoopers.as_ref().map(Snoopers::copy),
-            suspicion: AtomicBool::new(false),
+            suspicion: Suspicion::default(),
             ports: ArcSwap::new(Arc::new(topology)),
             endpoints: Mutex::default(),
         })

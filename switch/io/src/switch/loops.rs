@@ -14,6 +14,7 @@ use std::sync::{Arc, Weak};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use switch_core::vlan::Vid;
 use switch_core::{Block, Bridge, LoopAct, LoopFinder, PortId, Probe, Time, VnetHeader};
 
 use super::desk::Desk;
@@ -106,7 +107,7 @@ impl Watch {
         let now = self.now();
         match sighting {
             Sighting::Call(bridge) => self.rounds.begin(&bridge),
-            Sighting::Suspicion(bridge) => self.finder(&bridge).suspect(now),
+            Sighting::Suspicion(bridge, vlan) => self.finder(&bridge).suspect(now, vlan),
             Sighting::Probe(bridge, probe, by) => {
                 let kind_of = |id| {
                     let config = bridge.port_config(id);
@@ -140,7 +141,8 @@ impl Watch {
     }
 
     fn block(&self, bridge: &Bridge, port: PortId, (probe, by): (Probe, PortId)) {
-        if !bridge.block(port, Block::Loop) {
+        let why = Block::Loop(probe.vlan);
+        if !bridge.block(port, why) {
             return;
         }
         // Whoever lives in the loop may have been learned at either of its ends.
@@ -151,11 +153,10 @@ impl Watch {
             port = port.0,
             left_by = probe.port.0,
             came_by = by.0,
+            vlan = probe.vlan.map(Vid::get),
             "a port is blocked: a frame came back by it"
         );
-        self.desk
-            .events
-            .emit(SwitchEvent::PortBlocked(port, Block::Loop));
+        self.desk.events.emit(SwitchEvent::PortBlocked(port, why));
     }
 
     /// Does what is due.
@@ -172,8 +173,12 @@ impl Watch {
             };
             for act in finder.handle_timeout(now) {
                 match act {
-                    LoopAct::Probe { round } => send(&self.desk, &bridge, round),
-                    LoopAct::Unblock(port) => open(&self.desk, &bridge, port),
+                    LoopAct::Probe { round, vlan } => {
+                        send(&self.desk, &bridge, (round, vlan));
+                    }
+                    LoopAct::Unblock(port, vlan) => {
+                        open(&self.desk, &bridge, (port, Block::Loop(vlan)));
+                    }
                 }
             }
             true
@@ -197,7 +202,7 @@ impl Watch {
 }
 
 /// One that is not taken is lost: there is a next round.
-fn send(desk: &Desk, bridge: &Bridge, round: u64) {
+fn send(desk: &Desk, bridge: &Bridge, (round, vlan): (u64, Option<Vid>)) {
     let is_probed = |id: &PortId| {
         let config = bridge.port_config(*id);
         config.is_some_and(|config| LoopFinder::is_probed(&config))
@@ -207,23 +212,22 @@ fn send(desk: &Desk, bridge: &Bridge, round: u64) {
         let probe = Probe {
             port: port.id,
             round,
+            vlan,
         };
-        let envelope = [
-            &VnetHeader::NONE.to_bytes()[..],
-            &bridge.write_probe(probe)[..],
-        ]
-        .concat();
+        let Some(written) = bridge.write_probe(probe) else {
+            continue;
+        };
+        let envelope = [&VnetHeader::NONE.to_bytes()[..], &written].concat();
         if !port.is_down() {
             port.device.write(&[&envelope]);
         }
     }
 }
 
-fn open(desk: &Desk, bridge: &Bridge, port: PortId) {
-    if bridge.unblock(port, Block::Loop) {
+fn open(desk: &Desk, bridge: &Bridge, (port, why): (PortId, Block)) {
+    if bridge.unblock(port, why) {
         tracing::info!(port = port.0, "a port is open again: no frame comes back");
-        desk.events
-            .emit(SwitchEvent::PortUnblocked(port, Block::Loop));
+        desk.events.emit(SwitchEvent::PortUnblocked(port, why));
     }
 }
 

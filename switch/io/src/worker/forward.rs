@@ -96,8 +96,8 @@ impl Forwarder {
                 continue;
             };
             self.busy.with(ingress.id);
-            if ingress.bridge.take_suspicion() {
-                self.lookout.suspect(&ingress.bridge);
+            if let Some(vlan) = ingress.bridge.take_suspicion() {
+                self.lookout.suspect(&ingress.bridge, vlan);
             }
             if ingress.bridge.take_call() {
                 self.lookout.call(&ingress.bridge);

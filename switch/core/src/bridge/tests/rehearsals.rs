@@ -155,7 +155,7 @@ fn carry_out(bridge: &Bridge, act: &Act) {
             bridge.register_endpoint(PortId(*id), mac(*n), &addresses);
         }
         Act::Block(id) => {
-            bridge.block(PortId(*id), Block::Loop);
+            bridge.block(PortId(*id), Block::Loop(None));
         }
     }
 }

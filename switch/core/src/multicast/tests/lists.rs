@@ -46,9 +46,9 @@ fn a_listener_that_is_blocked_or_kept_apart_gets_nothing() {
     for port in [ONE, TWO] {
         network.report(port, TO_EX, group, &[]);
     }
-    network.bridge.block(ONE, Block::Loop);
+    network.bridge.block(ONE, Block::Loop(None));
     assert_eq!(network.reached(group, source(Family::V4, 1)), [TWO]);
-    network.bridge.unblock(ONE, Block::Loop);
+    network.bridge.unblock(ONE, Block::Loop(None));
     for port in [SENDER, TWO] {
         let config = PortConfig {
             group: SplitHorizonGroup::ISOLATED,
