@@ -360,8 +360,8 @@ pub struct PortView {
     /// `tap`, `host`, `edge`, `tunnel`, `patch` or `uplink`.
     pub kind: String,
     pub owner: String,
-    /// `up`; `down`, as it was asked to be; `blocked (loop)` while what leaves by it comes back by another port; `blocked (fault)`
-    /// because its frames made the switch fail; `blocked (bpdu guard)` because it sent a BPDU.
+    /// `up`; `down`, as it was asked to be; `blocked (loop)`, or `blocked (loop in VLAN 20)`, while what leaves by it comes back by
+    /// another port; `blocked (fault)` because its frames made the switch fail; `blocked (bpdu guard)` because it sent a BPDU.
     pub state: String,
     pub link: Option<String>,
     /// `offload` or `basic`; absent for ports that are not TAPs.

@@ -193,7 +193,8 @@ const fn malformed(reason: DropReason) -> &'static str {
 
 fn blocked(port: &str, why: Block) -> String {
     match why {
-        Block::Loop => format!("{port} is blocked: it closes a loop"),
+        Block::Loop(None) => format!("{port} is blocked: it closes a loop"),
+        Block::Loop(Some(vid)) => format!("{port} is blocked: it closes a loop in VLAN {vid}"),
         Block::Fault => format!("{port} is blocked: whoever moved its frames failed"),
         Block::Bpdu => format!("{port} is blocked: it sent a BPDU; `tapestry port up` opens it"),
     }

@@ -16,6 +16,7 @@ use agent_core::record::{NetnsId, Owner};
 use agent_host::netlink::{SandboxWatch, Stir};
 use agent_host::{find_ways, netns_id};
 use switch_core::Block;
+use switch_core::vlan::Vid;
 use switch_io::SwitchEvent;
 
 use super::{Endpoints, Place};
@@ -64,17 +65,18 @@ impl Endpoints {
             SwitchEvent::PortBlocked(port, why) => {
                 let (network, owner) = self.networks.owner_of(port);
                 let action = match why {
-                    Block::Loop => "loop",
+                    Block::Loop(_) => "loop",
                     Block::Fault => "fault",
                     Block::Bpdu => "bpdu",
                 };
                 let told = Notice::port(action, port.0, (&network, &owner));
-                self.ground.events.tell(told);
+                self.ground.events.tell(in_vlan(told, why));
                 match why {
-                    Block::Loop => tracing::warn!(
+                    Block::Loop(vlan) => tracing::warn!(
                         network,
                         owner,
                         port = port.0,
+                        vlan = vlan.map(Vid::get),
                         "port is blocked: what leaves by it comes back by another; it opens when that has been over for a while"
                     ),
                     Block::Bpdu => tracing::warn!(
@@ -94,11 +96,11 @@ impl Endpoints {
             SwitchEvent::PortUnblocked(port, why) => {
                 let (network, owner) = self.networks.owner_of(port);
                 let action = match why {
-                    Block::Loop | Block::Fault => "loop-end",
+                    Block::Loop(_) | Block::Fault => "loop-end",
                     Block::Bpdu => "bpdu-end",
                 };
                 let told = Notice::port(action, port.0, (&network, &owner));
-                self.ground.events.tell(told);
+                self.ground.events.tell(in_vlan(told, why));
                 tracing::info!(network, owner, port = port.0, "port is open again");
             }
             SwitchEvent::Broken => end(),
@@ -173,6 +175,14 @@ impl Endpoints {
             Some((place, attached, sandbox))
         });
         foreign.collect()
+    }
+}
+
+/// What is told of a loop says in which VLAN it was, where the network is aware of them.
+fn in_vlan(told: Notice, why: Block) -> Notice {
+    match why {
+        Block::Loop(Some(vid)) => told.with("vlan", vid),
+        Block::Loop(None) | Block::Fault | Block::Bpdu => told,
     }
 }
 
