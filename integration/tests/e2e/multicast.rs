@@ -194,8 +194,9 @@ fn each_vlan_has_its_own_listeners_and_is_asked_by_itself() {
     let stranger = station("stranger", Some(20), None);
     let deaf = station("deaf", Some(10), None);
     let line = station("line", None, Some("10,20"));
+    let line_eye = line.wire();
     let (ear, far_ear) = (Ears::open(&listener), Ears::open(&stranger));
-    let (eye, stranger_eye, line_eye) = (deaf.wire(), stranger.wire(), line.wire());
+    let (eye, stranger_eye) = (deaf.wire(), stranger.wire());
     let asked = receive(&line_eye, |frame| is_query_in(frame, 20));
     assert!(asked.is_some(), "a trunk is asked behind the tag");
     settle(&host);
