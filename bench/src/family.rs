@@ -4,14 +4,15 @@
 use std::rc::Rc;
 
 use crate::contender::{
-    Contender, Hosts, KernelBridge, KernelVxlan, Labs, NameServer, Network, OpenVswitch, OvsVxlan,
-    Runtime, SwitchCore, Tapestry, TapestryOverlay, Tinc, Underlay, Uplink, Vde, Wire, WireguardGo,
+    Contender, Hosts, KernelBridge, KernelVxlan, Labs, NameServer, Nebula, Network, OpenVswitch,
+    OvsVxlan, Runtime, SwitchCore, Tapestry, TapestryOverlay, Tinc, Underlay, Uplink, Vde, Wire,
+    WireguardGo,
 };
 use crate::row::{
     Attach, Beside, Broadcast, Burst, Capture, Changes, ClusterIdle, Cni, Create, Dns,
     DockerPublished, DockerRun, DockerTcp, FatTree, Fdb, Flows, HeadOfLine, Idle, ImpairedLink,
     LabUp, Latency, Limit, Load, MacMove, ManyToOne, Memory, Mesh, OverlayLatency, OverlayTcp,
-    Ports, Reference, Resolvable, Revoke, Row, Scrape, Tcp, Udp, UdpGso, UplinkTcp,
+    OverlayUdp, Ports, Reference, Resolvable, Revoke, Row, Scrape, Tcp, Udp, UdpGso, UplinkTcp,
 };
 
 /// Rows with the contenders that they compare.
@@ -154,13 +155,19 @@ fn overlay() -> Family {
             Box::new(KernelVxlan),
             Box::new(TapestryOverlay::Vxlan),
             Box::new(TapestryOverlay::Quic),
+            Box::new(Nebula),
             Box::new(WireguardGo),
             Box::new(Tinc),
             Box::new(OvsVxlan),
         ],
         rows: vec![
             tcp(1, 1500, Wire::Offloaded),
+            tcp(4, 1500, Wire::Offloaded),
             tcp(8, 1500, Wire::Offloaded),
+            Box::new(OverlayUdp {
+                size: 1200,
+                underlay: Underlay::PLAIN,
+            }),
             Box::new(OverlayLatency),
             tcp(1, 1500, Wire::Segmented),
             tcp(1, 9000, Wire::Offloaded),

@@ -30,7 +30,7 @@ pub(crate) use labs::{Graph, Labs, Rig};
 pub(crate) use name_server::NameServer;
 pub(crate) use open_vswitch::OpenVswitch;
 pub(crate) use overlay::{
-    KernelVxlan, OvsVxlan, TapestryOverlay, Tinc, Underlay, Wire, WireguardGo,
+    KernelVxlan, Nebula, OvsVxlan, TapestryOverlay, Tinc, Underlay, Wire, WireguardGo,
 };
 pub(crate) use runtime::{Engine, Network, Runtime};
 pub(crate) use switch_core::SwitchCore;

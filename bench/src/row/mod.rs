@@ -43,7 +43,7 @@ pub(crate) use layers::{Capture, Flows, ImpairedLink};
 pub(crate) use limit::Limit;
 pub(crate) use mac_move::MacMove;
 pub(crate) use many::{ManyToOne, Mesh};
-pub(crate) use overlay::{OverlayLatency, OverlayTcp};
+pub(crate) use overlay::{OverlayLatency, OverlayTcp, OverlayUdp};
 pub(crate) use ports::Ports;
 pub(crate) use runtime::{Cni, DockerPublished, DockerRun, DockerTcp};
 pub(crate) use scrape::Scrape;

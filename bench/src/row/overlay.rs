@@ -1,10 +1,13 @@
-//! Between two containers on two hosts: bulk TCP and transactions, over several underlays.
+//! Between two containers on two hosts: bulk TCP, datagrams and transactions, over several underlays.
 
 use super::latency::{Pair, figures};
+use super::udp::delivered;
 use super::{Effort, Metric, Row};
 use crate::contender::{Underlay, Wire};
 use crate::iperf3::Test;
 use crate::lab::{Lab, Topology};
+use crate::process::used_s;
+use crate::traffic::Flows;
 use crate::trouble::Trouble;
 
 /// Bulk TCP (iperf3).
@@ -40,11 +43,19 @@ impl Row for OverlayTcp {
             Wire::Lossy => "every packet alone, 1 % lost each way",
         };
         let (streams, mtu) = (self.streams, self.underlay.mtu);
-        format!("{streams} TCP stream(s) between two hosts, underlay MTU {mtu}, {wire}; MTU inside")
+        format!(
+            "{streams} TCP stream(s) between two hosts, underlay MTU {mtu}, {wire}; MTU inside, and CPU of the hosts' daemons"
+        )
     }
 
     fn metrics(&self) -> &'static [Metric] {
-        const { &[Metric::higher("", "Gbit/s"), Metric::higher("mtu", "B")] }
+        const {
+            &[
+                Metric::higher("", "Gbit/s"),
+                Metric::higher("mtu", "B"),
+                Metric::lower("cpu", "s/GB"),
+            ]
+        }
     }
 
     fn topology(&self) -> Topology {
@@ -63,7 +74,47 @@ impl Row for OverlayTcp {
             options: &[],
         };
         let (from, to) = (&lab.stations[0], &lab.stations[1]);
-        Ok(vec![test.run(lab, from, to)?, from.mtu()?.into()])
+        let before = lab.switch_times().unwrap_or_default();
+        let rate = test.run(lab, from, to)?;
+        let after = lab.switch_times().unwrap_or_default();
+        let gigabytes = rate * effort.stream_s / 8.0;
+        let cpu = used_s(&before, &after) / gigabytes;
+        Ok(vec![rate, from.mtu()?.into(), cpu])
+    }
+}
+
+/// Datagrams.
+#[derive(Debug)]
+pub(crate) struct OverlayUdp {
+    /// Payload bytes.
+    pub(crate) size: usize,
+    pub(crate) underlay: Underlay,
+}
+
+impl Row for OverlayUdp {
+    fn name(&self) -> String {
+        format!("overlay-udp-{}", self.size)
+    }
+
+    fn what(&self) -> String {
+        format!(
+            "{} B datagrams between two hosts, delivered at ≤ 0.5 % loss",
+            self.size
+        )
+    }
+
+    fn metrics(&self) -> &'static [Metric] {
+        const { &[Metric::higher("", "kframes/s")] }
+    }
+
+    fn topology(&self) -> Topology {
+        Topology::stations(2).over(self.underlay)
+    }
+
+    fn run(&self, lab: &mut Lab, effort: &Effort) -> Result<Vec<f64>, Trouble> {
+        let (from, to) = ([&lab.stations[0]], [&lab.stations[1]]);
+        let mut traffic = Flows::new(&from, &to).start(lab)?;
+        Ok(vec![delivered(&mut traffic, self.size, effort)? / 1e3])
     }
 }
 

@@ -5,7 +5,9 @@
 mod bridged;
 mod daemon;
 mod kernel_vxlan;
+mod nebula;
 mod open_vswitch;
+mod routed;
 mod tapestry;
 mod tinc;
 mod underlay;
@@ -18,6 +20,7 @@ use super::{Description, Fabric, Plug, offloads_of};
 use crate::trouble::Trouble;
 
 pub(crate) use kernel_vxlan::KernelVxlan;
+pub(crate) use nebula::Nebula;
 pub(crate) use open_vswitch::OvsVxlan;
 pub(crate) use tapestry::TapestryOverlay;
 pub(super) use tapestry::{AgentSite, share};

@@ -1,18 +1,15 @@
 //! wireguard-go from Debian's package: a TUN on each host, and packets of the containers routed into it.
-//!
-//! It carries packets, no frames. Each host answers ARP for the other's containers, so theirs may be of one subnet.
 
 use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
-use super::super::bridge::veth;
-use super::super::{Contender, Fabric, GATEWAY, Plan, Plug, SUBNET};
+use super::super::{Contender, Fabric, Plan, SUBNET};
+use super::Overlay;
 use super::daemon::{Daemon, Folder};
+use super::routed::Routed;
 use super::underlay::Host;
-use super::{Overlay, Site};
 use crate::command::{self, require};
-use crate::counters::link_drops;
 use crate::interrupt::eventually;
 use crate::trouble::Trouble;
 
@@ -30,10 +27,10 @@ impl Contender for WireguardGo {
         let version = command::run(Command::new("wireguard-go").arg("--version"))?;
         let mtu = plan.underlay.mtu - OVERHEAD;
         let [first, second] = Host::pair(plan.underlay)?;
-        let sites = [Routed::start(first, mtu)?, Routed::start(second, mtu)?];
-        let [one, two] = &sites;
+        let (one, two) = (Tunnel::start(first)?, Tunnel::start(second)?);
         one.meet(&two.public_key()?)?;
         two.meet(&one.public_key()?)?;
+        let sites = [one.route(mtu)?, two.route(mtu)?];
         Ok(Box::new(Overlay::new(
             sites,
             version.lines().next().unwrap_or_default().to_owned(),
@@ -42,18 +39,17 @@ impl Contender for WireguardGo {
     }
 }
 
-// Fields drop in order: the program before its socket and its namespace.
-struct Routed {
+/// The program on a host.
+struct Tunnel {
     daemon: Daemon,
-    _socket: Socket,
+    socket: Socket,
     link: String,
     host: Host,
-    mtu: u16,
 }
 
-impl Routed {
-    /// Starts the program with a new key; it knows nobody yet.
-    fn start(host: Host, mtu: u16) -> Result<Self, Trouble> {
+impl Tunnel {
+    /// Starts it with a new key; it knows nobody yet.
+    fn start(host: Host) -> Result<Self, Trouble> {
         // Its socket lies in a directory that all namespaces share.
         let link = format!("w{}-{}", std::process::id(), host.address.octets()[3]);
         let folder = Folder::new()?;
@@ -70,15 +66,11 @@ impl Routed {
         let mut set = Command::new("wg");
         set.args(["set", &link, "listen-port", PORT, "private-key"]);
         host.run(set.arg(key))?;
-        host.netns.set("ipv4/ip_forward", "1")?;
-        host.ip(&format!("link set {link} mtu {mtu} up"))?;
-        host.ip(&format!("route add {SUBNET} dev {link}"))?;
         Ok(Self {
             daemon,
-            _socket: socket,
+            socket,
             link,
             host,
-            mtu,
         })
     }
 
@@ -96,31 +88,12 @@ impl Routed {
         set.args(["allowed-ips", SUBNET]);
         self.host.run(&mut set).map(drop)
     }
-}
 
-impl Site for Routed {
-    fn attach(&mut self, plug: &Plug<'_>) -> Result<(), Trouble> {
-        let near = veth::near_end(plug);
-        veth::join(&self.host.netns, &near, plug, self.mtu)?;
-        let netns = &self.host.netns;
-        netns.set(&format!("ipv4/conf/{near}/proxy_arp"), "1")?;
-        netns.set(&format!("ipv4/neigh/{near}/proxy_delay"), "0")?;
-        self.host.ip(&format!("addr add {GATEWAY}/32 dev {near}"))?;
-        self.host.ip(&format!("link set {near} up"))?;
-        self.host
-            .ip(&format!("route add {}/32 dev {near}", plug.address))
-    }
-
-    fn detach(&mut self, plug: &Plug<'_>) -> Result<(), Trouble> {
-        self.host.ip(&format!("link del {}", veth::near_end(plug)))
-    }
-
-    fn processes(&self) -> Vec<u32> {
-        vec![self.daemon.pid()]
-    }
-
-    fn drops(&self) -> Result<Option<u64>, Trouble> {
-        link_drops(&self.host.netns).map(Some)
+    fn route(self, mtu: u16) -> Result<Routed<Socket>, Trouble> {
+        let host = &self.host;
+        host.ip(&format!("link set {} mtu {mtu} up", self.link))?;
+        host.ip(&format!("route add {SUBNET} dev {}", self.link))?;
+        Routed::new(self.host, (self.daemon, self.socket), mtu)
     }
 }
 
