@@ -59,7 +59,7 @@ chaos:          ## measure what each fault costs: kills, stops, crowds, a row ea
 bench:          ## measure beside the kernel bridge, Open vSwitch and VDE: an hour or more (root)
 	@$(MAKE) --no-print-directory bench-build
 	$(TARGET)/release/tapestry-bench --check --json $(TARGET)/bench.json --html $(TARGET)/bench.html
-	$(CARGO) bench --package bench --bench switch
+	$(CARGO) bench --package bench --bench switch --bench seal
 
 bench-quick:    ## the same in less than five minutes, with fewer rows (root)
 	@$(MAKE) --no-print-directory bench-build
