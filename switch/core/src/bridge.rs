@@ -35,6 +35,7 @@
 //! wait); the FDB; the groups and their listeners. A frame that is under way while a port goes may still be learned behind it; such an entry is
 //! treated as unknown and ages. `forward` allocates nothing and holds no lock when it returns.
 
+mod denial;
 mod endpoint;
 mod flood_list;
 mod groups;
@@ -61,7 +62,7 @@ use crate::loop_finder::LoopFinder;
 use crate::multicast::{Listeners, Snoopers, SnoopingConfig};
 use crate::neighbors::{Neighbor, Neighbors};
 use crate::packet::Packet;
-use crate::policy::{Judgement, Policy};
+use crate::policy::Policy;
 use crate::probe::Probe;
 use crate::proxy::{self, ADVERTISEMENT_LEN};
 use crate::suspicion::Suspicion;
@@ -354,22 +355,6 @@ impl Bridge {
     /// The form in which a frame leaves by a port; `None` where that does not belong to its VLAN, or is gone.
     pub fn shape(&self, egress: PortId, tag: Tag) -> Option<Shape> {
         self.ports.load().shape(egress, tag)
-    }
-
-    /// Where a frame that the access list dropped just now would have left, and what that says of it. `None` where that, or the
-    /// table, has changed since.
-    pub fn denial(&self, ingress: PortId, frame: &Frame<'_>) -> Option<(PortId, Judgement)> {
-        let topology = self.ports.load();
-        let passage = Passage {
-            bridge: self,
-            topology: &topology,
-            port: topology.port(ingress)?,
-            now: Time::default(),
-            frame,
-            vlan: None,
-            tracer: &Silent,
-        };
-        passage.denial(topology.policy.as_ref()?)
     }
 
     fn decide<T: Tracer>(

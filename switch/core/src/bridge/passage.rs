@@ -6,12 +6,12 @@ use crate::fdb::{FdbKind, Learned};
 use crate::gateway::{Gateway, is_dhcp_request};
 use crate::neighbors::Owner;
 use crate::packet::Packet;
-use crate::policy::{Action, Facts, Judgement, Policy};
+use crate::policy::{Action, Facts, Policy};
 use crate::port_guards::FloodKind;
 use crate::storm::COPIES_PER_FRAME;
 use crate::topology::Topology;
 use crate::trace::{Source, Step, Tracer};
-use crate::vlan::{PortVlans, Tag, Vid, VlanConfig};
+use crate::vlan::{Tag, Vid};
 use crate::{
     DropReason, Frame, Mac, PortId, PortKind, SplitHorizonGroup, Station, Time, Verdict, bpdu,
     guard, multicast, probe, proxy,
@@ -35,27 +35,33 @@ impl<T: Tracer> Passage<'_, T> {
         let is_probe = probe::is_probe(self.frame);
         if is_probe && self.bridge.probe(self.frame).is_some() {
             // Where other frames would not be admitted, nothing goes round.
-            if let (Some(vlans), Some(network)) = (&self.port.vlans, self.bridge.config.vlans) {
-                Tag::admit(network, vlans, self.frame)?;
+            if let Some(admitted) = self.admit() {
+                admitted?;
             }
             self.tracer.note(|| Step::Probe);
             return Ok(without(Verdict::Probe));
         }
         self.open(self.port)?;
         self.bpdu()?;
-        match (&self.port.vlans, self.bridge.config.vlans) {
-            (Some(vlans), Some(network)) => self.decide_in_vlan(network, vlans, is_probe),
-            _ => self.route(is_probe).map(without),
+        match self.admit() {
+            Some(admitted) => self.decide_in_vlan(admitted, is_probe),
+            None => self.route(is_probe).map(without),
         }
+    }
+
+    /// Where the network is aware of VLANs: to which one the frame belongs, and what is beneath its tag.
+    #[inline]
+    pub(super) fn admit(&self) -> Option<Result<(Tag, Frame<'_>), DropReason>> {
+        let vlans = self.port.vlans.as_ref()?;
+        let network = self.bridge.config.vlans?;
+        Some(Tag::admit(network, vlans, self.frame))
     }
 
     fn decide_in_vlan(
         &self,
-        network: VlanConfig,
-        vlans: &PortVlans,
+        admitted: Result<(Tag, Frame<'_>), DropReason>,
         is_probe: bool,
     ) -> Result<Passed, DropReason> {
-        let admitted = Tag::admit(network, vlans, self.frame);
         self.tracer.note(|| Step::Vlan {
             port: self.port.id,
             admitted: admitted.map(|(tag, _)| tag),
@@ -69,7 +75,7 @@ impl<T: Tracer> Passage<'_, T> {
     }
 
     /// The same frame beneath its tag.
-    fn beneath<'b>(&'b self, tag: Tag, inner: &'b Frame<'b>) -> Passage<'b, T> {
+    pub(super) fn beneath<'b>(&'b self, tag: Tag, inner: &'b Frame<'b>) -> Passage<'b, T> {
         Passage {
             frame: inner,
             vlan: Some(tag.vid()),
@@ -166,7 +172,7 @@ impl<T: Tracer> Passage<'_, T> {
     }
 
     #[inline]
-    fn station(&self, mac: Mac) -> Station {
+    pub(super) fn station(&self, mac: Mac) -> Station {
         Station::new(self.vlan, mac)
     }
 
@@ -296,7 +302,11 @@ impl<T: Tracer> Passage<'_, T> {
     }
 
     /// Where a frame for the gateway goes, and whether it goes there whatever the access list says.
-    fn behind_gateway(&self, gateway: &Gateway, packet: Option<&Packet>) -> (Option<PortId>, bool) {
+    pub(super) fn behind_gateway(
+        &self,
+        gateway: &Gateway,
+        packet: Option<&Packet>,
+    ) -> (Option<PortId>, bool) {
         let is_dhcp = packet.is_some_and(|packet| is_dhcp_request(self.frame, packet));
         let is_served = packet.is_some_and(|packet| match is_dhcp {
             true => !self.topology.has_dhcp_server,
@@ -354,33 +364,9 @@ impl<T: Tracer> Passage<'_, T> {
         }
     }
 
-    /// Where the frame, which nothing but an access list stops, would leave, and what that says of it. Counts and changes nothing.
-    pub(super) fn denial(&self, policy: &Policy) -> Option<(PortId, Judgement)> {
-        match (&self.port.vlans, self.bridge.config.vlans) {
-            (Some(vlans), Some(network)) => {
-                let (tag, inner) = Tag::admit(network, vlans, self.frame).ok()?;
-                self.beneath(tag, &inner).denial_here(policy)
-            }
-            _ => self.denial_here(policy),
-        }
-    }
-
-    fn denial_here(&self, policy: &Policy) -> Option<(PortId, Judgement)> {
-        let packet = self.packet();
-        let packet = packet.as_ref();
-        let egress = match self.gateway() {
-            Some(gateway) => self.behind_gateway(gateway, packet).0,
-            None => self.bridge.fdb.lookup(self.station(self.frame.dst())),
-        };
-        let egress = self.reach(egress?).ok()?;
-        let facts = Facts::of(self.frame, packet);
-        let judged = policy.review(self.port, egress, self.frame, &facts);
-        (judged.action == Action::Deny).then_some((egress.id, judged))
-    }
-
     /// What the frame carries; what a tagged one does is another network's.
     #[inline]
-    fn packet(&self) -> Option<Packet> {
+    pub(super) fn packet(&self) -> Option<Packet> {
         self.frame
             .is_untagged()
             .then(|| Packet::parse(self.frame))
@@ -389,13 +375,13 @@ impl<T: Tracer> Passage<'_, T> {
 
     /// The gateway, where the frame is for it.
     #[inline]
-    fn gateway(&self) -> Option<&Gateway> {
+    pub(super) fn gateway(&self) -> Option<&Gateway> {
         let gateway = self.topology.gateway.as_deref();
         gateway.filter(|gateway| gateway.mac == self.frame.dst() && self.is_home())
     }
 
     /// The port, if frames from here may go there at all.
-    fn reach(&self, egress: PortId) -> Result<&BridgePort, DropReason> {
+    pub(super) fn reach(&self, egress: PortId) -> Result<&BridgePort, DropReason> {
         if egress == self.port.id {
             self.tracer.note(|| Step::Hairpin(egress));
             return Err(DropReason::Hairpin);
